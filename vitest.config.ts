@@ -1,0 +1,25 @@
+import { defineConfig } from 'vitest/config';
+
+const shared = {
+  // Nest's decorators need the legacy form with metadata; libs are imported as sources.
+  oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
+  resolve: { conditions: ['source'] },
+  ssr: { resolve: { conditions: ['source'] } },
+};
+
+export default defineConfig({
+  test: {
+    reporters: ['default', './tests/support/summary-reporter.ts'],
+    projects: [
+      // Native TensorFlow does not survive worker threads: one child process per test file.
+      { ...shared, test: { name: 'unit', include: ['apps/**/*.spec.ts', 'libs/**/*.spec.ts', 'scripts/**/*.spec.ts'], pool: 'forks', testTimeout: 30_000 } },
+      {
+        ...shared,
+        test: {
+          name: 'integration', include: ['tests/{integration,e2e,faults}/**/*.spec.ts'], pool: 'forks',
+          globalSetup: ['tests/support/services.ts'], testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
