@@ -1,0 +1,6 @@
+export * from './dataset.js';
+export * from './http.js';
+export * from './run-spec.js';
+export * from './run-status.js';
+export * from './sweep.js';
+export * from './trainer-protocol.js';

@@ -1,0 +1,44 @@
+import { z } from 'zod';
+
+export const RunStatus = z.enum([
+  'pending', 'queued', 'running', 'retrying', 'pausing', 'paused', 'cancelling',
+  'succeeded', 'failed', 'cancelled', 'early_stopped', 'timed_out', 'upstream_failed',
+]).meta({ id: 'RunStatus' });
+export type RunStatus = z.infer<typeof RunStatus>;
+
+/** Why a run has its status: a second column, so that `failed` stays one status. */
+export const StatusReason = z.enum([
+  'user_cancel', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed',
+]).meta({ id: 'StatusReason' });
+export type StatusReason = z.infer<typeof StatusReason>;
+
+/**
+ * The state machine. `RunStore` is the only code that moves a run, and only along these arrows.
+ * `upstream_failed` is left again when the failed parent is retried; `failed` and `cancelled` when the run itself is.
+ */
+const TRANSITIONS: Record<RunStatus, readonly RunStatus[]> = {
+  pending: ['queued', 'cancelled', 'upstream_failed'],
+  queued: ['running', 'cancelled', 'paused'],
+  running: ['succeeded', 'failed', 'retrying', 'queued', 'cancelling', 'cancelled', 'pausing', 'paused', 'early_stopped', 'timed_out'],
+  retrying: ['queued', 'running', 'cancelled'],
+  pausing: ['paused', 'cancelling', 'cancelled', 'failed', 'succeeded', 'retrying'],
+  paused: ['queued', 'cancelled'],
+  cancelling: ['cancelled'],
+  succeeded: [],
+  failed: ['queued', 'pending'],
+  cancelled: ['queued', 'pending'],
+  early_stopped: [],
+  timed_out: ['queued', 'pending'],
+  upstream_failed: ['pending', 'queued'],
+};
+
+export const canMove = (from: RunStatus, to: RunStatus): boolean => TRANSITIONS[from].includes(to);
+
+/** A worker holds the run's lease in these. */
+export const ACTIVE_STATUSES = ['running', 'pausing', 'cancelling'] as const satisfies readonly RunStatus[];
+export const TERMINAL_STATUSES = ['succeeded', 'failed', 'cancelled', 'early_stopped', 'timed_out', 'upstream_failed'] as const satisfies readonly RunStatus[];
+/** A run in one of these can still give, or has given, a result: another submit of the same digest attaches to it. */
+export const REUSABLE_STATUSES = ['pending', 'queued', 'running', 'retrying', 'pausing', 'paused', 'succeeded'] as const satisfies readonly RunStatus[];
+export const RETRYABLE_STATUSES = ['failed', 'cancelled', 'timed_out', 'upstream_failed'] as const satisfies readonly RunStatus[];
+
+export const isTerminal = (status: RunStatus): boolean => (TERMINAL_STATUSES as readonly RunStatus[]).includes(status);

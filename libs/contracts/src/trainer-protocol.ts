@@ -1,0 +1,49 @@
+/**
+ * What the worker (parent) and its trainer (child process) say to each other over the IPC channel.
+ * The trainer knows files and numbers; runs, leases and databases are the parent's business.
+ */
+import type { DatasetManifest, Split } from './dataset.js';
+import type { RunSpec } from './run-spec.js';
+import type { StatusReason } from './run-status.js';
+
+export type ArtifactKind = 'checkpoint' | 'model' | 'dataset' | 'image' | 'report';
+
+/** Where the trainer finds what its run needs: absolute paths of files that the parent has verified. */
+export interface TrainerInputs {
+  /** Root that `prepare-dataset` paths are relative to and must not leave. */
+  dataRoot: string;
+  dataset?: { manifest: DatasetManifest; files: Partial<Record<Split, { images: string; labels: string }>> };
+  /** The parent run's `model` artifact. */
+  parentModel?: string;
+  /** Checkpoint to go on from: written by an earlier attempt of this very run. */
+  checkpoint?: string;
+}
+
+/** `drain`: the worker goes away; `pause`: the user will resume. Both write a checkpoint first; `cancel` does not. */
+export type StopReason = 'cancel' | 'pause' | 'drain';
+
+export type TrainerCommand =
+  | { type: 'start'; spec: RunSpec; inputs: TrainerInputs; workDir: string; checkpointEverySeconds: number }
+  | { type: 'stop'; reason: StopReason }
+  | { type: 'stored'; id: number };
+
+export interface MetricPoint { key: string; step: number; value: number }
+
+export type LogLevel = 'info' | 'warn' | 'error';
+
+export type TrainerMessage =
+  | { type: 'ready' }
+  | { type: 'progress'; step: number; totalSteps: number }
+  | { type: 'metrics'; points: MetricPoint[] }
+  | { type: 'log'; level: LogLevel; message: string }
+  /** A finished file in the work folder. The trainer goes on when `stored` with the same id comes back. */
+  | { type: 'artifact'; id: number; name: string; kind: ArtifactKind; mime: string; path: string; step: number | null }
+  | { type: 'succeeded'; result: RunResult }
+  | { type: 'stopped'; reason: StopReason; step: number }
+  | { type: 'failed'; reason: StatusReason; message: string };
+
+/** Last values (never best ones) of a finished run; a prepared dataset's manifest. */
+export interface RunResult {
+  metrics: Record<string, number>;
+  dataset?: DatasetManifest;
+}
