@@ -1,0 +1,143 @@
+import { z } from 'zod';
+import { DatasetManifest } from './dataset.js';
+import { Name, RUN_KINDS, RunSpec } from './run-spec.js';
+import { RunStatus, StatusReason } from './run-status.js';
+import { SweepSpec } from './sweep.js';
+
+/** Dates leave the API as ISO 8601 text in UTC. */
+const dateTime = z.date().transform((date) => date.toISOString()).pipe(z.iso.datetime());
+const optionalDateTime = dateTime.nullable();
+const tags = z.array(Name).max(32);
+
+export const SubmitRun = z.strictObject({
+  spec: RunSpec,
+  name: Name.optional(),
+  tags: tags.default([]),
+  /** Runs of a higher priority start first; within one, in the order submitted. */
+  priority: z.int().min(0).max(100).default(50),
+  /** `reuse`: attach to a run of the same digest that is waiting, running or done. `replicate`: always a new run. */
+  onDuplicate: z.enum(['reuse', 'replicate']).default('reuse'),
+}).meta({ id: 'SubmitRun' });
+export type SubmitRun = z.infer<typeof SubmitRun>;
+
+export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), priority: z.int().min(0).max(100).default(50) }).meta({ id: 'SubmitSweep' });
+export type SubmitSweep = z.infer<typeof SubmitSweep>;
+
+export const Run = z.object({
+  id: z.uuid(), name: z.string().nullable(), kind: z.enum(RUN_KINDS), status: RunStatus, statusReason: StatusReason.nullable(),
+  /** For people: why the run has its status. */
+  statusDetail: z.string().nullable(),
+  digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(),
+  attempt: z.int(), step: z.int(), totalSteps: z.int().nullable(),
+  /** Last values of the run's metrics, once it has succeeded. */
+  result: z.object({ metrics: z.record(z.string(), z.number()), dataset: DatasetManifest.optional() }).nullable(),
+  parents: z.array(z.uuid()), workerId: z.string().nullable(),
+  createdAt: dateTime, startedAt: optionalDateTime, finishedAt: optionalDateTime, nextStartAt: optionalDateTime,
+}).meta({ id: 'Run' });
+export type Run = z.output<typeof Run>;
+export type RunRecord = z.input<typeof Run>;
+
+export const Attempt = z.object({
+  attempt: z.int(), workerId: z.string(), startedAt: dateTime, endedAt: optionalDateTime,
+  /** Step of the checkpoint that the attempt went on from; 0 from the start. */
+  resumedFromStep: z.int(),
+  outcome: z.string().nullable(), detail: z.string().nullable(), trainerPid: z.int().nullable(),
+}).meta({ id: 'Attempt' });
+export const RunDetail = Run.extend({ attempts: z.array(Attempt) }).meta({ id: 'RunDetail' });
+export type RunDetail = z.output<typeof RunDetail>;
+
+export const RunEvent = z.object({ id: z.int(), runId: z.uuid(), attempt: z.int(), type: z.string(), data: z.record(z.string(), z.unknown()), at: dateTime }).meta({ id: 'RunEvent' });
+export type RunEvent = z.output<typeof RunEvent>;
+
+export const Artifact = z.object({
+  id: z.uuid(), runId: z.uuid(), attempt: z.int(), name: z.string(), kind: z.string(), mime: z.string(),
+  sizeBytes: z.int(), sha256: z.string(), step: z.int().nullable(), createdAt: dateTime,
+}).meta({ id: 'Artifact' });
+export type Artifact = z.output<typeof Artifact>;
+
+/** Points of one key in ascending order of step. */
+export const MetricSeries = z.object({ key: z.string(), points: z.array(z.object({ step: z.int(), value: z.number() })) }).meta({ id: 'MetricSeries' });
+export type MetricSeries = z.output<typeof MetricSeries>;
+
+export const LogLine = z.object({ id: z.int(), attempt: z.int(), level: z.enum(['info', 'warn', 'error']), message: z.string(), at: dateTime }).meta({ id: 'LogLine' });
+export type LogLine = z.output<typeof LogLine>;
+
+export const Worker = z.object({
+  id: z.string(), host: z.string(), state: z.enum(['starting', 'running', 'draining', 'stopped']), slots: z.int(), pid: z.int(),
+  versions: z.record(z.string(), z.string()), startedAt: dateTime, heartbeatAt: dateTime,
+  /** False when the last heartbeat is older than the lease. */
+  alive: z.boolean(),
+}).meta({ id: 'Worker' });
+export type Worker = z.output<typeof Worker>;
+
+export const Dataset = z.object({ name: z.string(), digest: z.string(), manifest: DatasetManifest, runId: z.uuid(), createdAt: dateTime }).meta({ id: 'Dataset' });
+export type Dataset = z.output<typeof Dataset>;
+
+/** What a submit would do, before anything is spent. */
+export const Plan = z.object({
+  trials: z.int(),
+  /** New runs by kind, and how many places in the trials a shared or finished run fills. */
+  newRuns: z.record(z.string(), z.int()), reused: z.record(z.string(), z.int()),
+  summary: z.string(),
+}).meta({ id: 'Plan' });
+export type Plan = z.output<typeof Plan>;
+
+export const SweepStatus = z.enum(['running', 'succeeded', 'failed', 'cancelled']).meta({ id: 'SweepStatus' });
+export const TrialView = z.object({
+  index: z.int(), parameters: z.record(z.string(), z.unknown()),
+  runs: z.array(z.object({ stage: z.string(), control: z.enum(['scratch']).nullable(), runId: z.uuid(), reused: z.boolean(), status: RunStatus })),
+}).meta({ id: 'Trial' });
+export const Sweep = z.object({
+  id: z.uuid(), name: z.string(), status: SweepStatus, spec: SweepSpec, tags: z.array(z.string()), createdAt: dateTime,
+  /** How many runs (each counted once) are in each status. */
+  runCounts: z.record(z.string(), z.int()),
+  plan: Plan,
+}).meta({ id: 'Sweep' });
+export type Sweep = z.output<typeof Sweep>;
+export const SweepDetail = Sweep.extend({ trials: z.array(TrialView) }).meta({ id: 'SweepDetail' });
+export type SweepDetail = z.output<typeof SweepDetail>;
+
+const estimate = z.object({ mean: z.number(), /** Half width of the 95 % confidence interval over seeds; null with one seed. */ ci95: z.number().nullable(), n: z.int() });
+/**
+ * The answer of a sweep: for each combination (the pretraining's varied fields), kNN accuracy and, per label fraction,
+ * accuracy after finetuning, of the from-scratch control on the same labels, and their paired difference.
+ */
+export const SweepTable = z.object({
+  sweepId: z.uuid(), complete: z.boolean(),
+  rows: z.array(z.object({
+    combo: z.string(), parameters: z.record(z.string(), z.unknown()),
+    knn: estimate.nullable(), accuracy: z.record(z.string(), estimate), scratch: z.record(z.string(), estimate), gain: z.record(z.string(), estimate),
+  })),
+}).meta({ id: 'SweepTable' });
+export type SweepTable = z.output<typeof SweepTable>;
+export type Estimate = z.output<typeof estimate>;
+
+/** Keyset page: pass `nextCursor` as `cursor` for what follows; null at the end. */
+export const page = <Item extends z.ZodType>(item: Item) => z.object({ items: z.array(item), nextCursor: z.string().nullable() });
+
+const limit = z.coerce.number().int().min(1).max(500).default(50);
+const cursor = z.string().max(256).optional();
+const list = <T extends z.ZodType>(item: T) => z.preprocess((value) => (value === undefined ? undefined : [value].flat().flatMap((v) => String(v).split(','))), z.array(item).optional());
+
+export const ListRuns = z.strictObject({
+  status: list(RunStatus), kind: list(z.enum(RUN_KINDS)), tag: Name.optional(), sweep: z.uuid().optional(), name: z.string().max(128).optional(),
+  limit, cursor,
+}).meta({ id: 'ListRuns' });
+export type ListRuns = z.output<typeof ListRuns>;
+export const ListPage = z.strictObject({ limit, cursor });
+export type ListPage = z.output<typeof ListPage>;
+export const ListMetrics = z.strictObject({
+  key: list(z.string().min(1).max(128)), since: z.coerce.number().int().min(0).optional(),
+  /** At most so many points a key: the mean of each bucket of steps. */
+  points: z.coerce.number().int().min(2).max(10_000).default(1000),
+});
+export type ListMetrics = z.output<typeof ListMetrics>;
+const flag = z.enum(['true', 'false', '1', '0', '']).default('false').transform((value) => value === 'true' || value === '1' || value === '');
+export const SubmitOptions = z.strictObject({ validate_only: flag });
+
+/** RFC 9457. `code` is stable for programs; `errors` names the fields at fault. */
+export const Problem = z.object({
+  type: z.string(), title: z.string(), status: z.int(), code: z.string(), detail: z.string(), instance: z.string().optional(), requestId: z.string().optional(),
+  errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+}).meta({ id: 'Problem' });
+export type Problem = z.output<typeof Problem>;
