@@ -1,0 +1,94 @@
+import { PrismaPg } from '@prisma/adapter-pg';
+import pg from 'pg';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Prisma, PrismaClient } from './generated/client.js';
+
+export { Prisma };
+export type Transaction = Prisma.TransactionClient;
+
+/** Which notifications exist. The payload of the first two is a run's id; all are hints, and whoever listens also polls. */
+export type Channel = 'run_changed' | 'run_control' | 'outbox';
+
+/** Serialisation failure and deadlock: the transaction did nothing and may be repeated. */
+const REPEATABLE = new Set(['P2034', '40001', '40P01']);
+const codeOf = (error: unknown): string | undefined => {
+  if (!(error instanceof Prisma.PrismaClientKnownRequestError)) return undefined;
+  const driver = (error.meta?.['driverAdapterError'] as { cause?: { originalCode?: string } } | undefined)?.cause?.originalCode;
+  return driver ?? error.code;
+};
+
+/** Postgres: one pool under Prisma, and single connections for those who listen. */
+export class Database {
+  readonly prisma: PrismaClient;
+  private readonly pool: pg.Pool;
+
+  constructor(readonly url: string, { poolSize = 10 } = {}) {
+    this.pool = new pg.Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: 5000, application_name: 'latent-loom' });
+    // A connection that dies while idle is replaced by the pool; without a listener it would end the process.
+    this.pool.on('error', () => undefined);
+    this.prisma = new PrismaClient({ adapter: new PrismaPg(this.pool), transactionOptions: { maxWait: 10_000, timeout: 60_000 } });
+  }
+
+  /** Runs `work` in one transaction (read committed); repeats it when Postgres aborted it for a deadlock. */
+  async transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.prisma.$transaction(work);
+      } catch (error) {
+        const code = codeOf(error);
+        if (attempt >= 5 || code === undefined || !REPEATABLE.has(code)) throw error;
+        await delay(Math.random() * 20 * 2 ** attempt);
+      }
+    }
+  }
+
+  /** A connection of its own, for session state such as an advisory lock. Ends with an `end` event when it breaks. */
+  async connect(): Promise<pg.Client> {
+    const client = new pg.Client({ connectionString: this.url, application_name: 'latent-loom', keepAlive: true, connectionTimeoutMillis: 5000 });
+    client.on('error', () => undefined);
+    await client.connect();
+    return client;
+  }
+
+  /**
+   * Calls `notify` for each notification, and once with an empty payload after every (re)connection, because what was
+   * sent in between is lost. Reconnects until closed.
+   */
+  listen(channels: readonly Channel[], notify: (channel: Channel, payload: string) => void): { close(): Promise<void> } {
+    const closed = new AbortController();
+    let client: pg.Client | undefined;
+    const session = async () => {
+      const connection = await this.connect();
+      client = connection;
+      const ended = new Promise<void>((resolve) => connection.once('end', () => resolve()));
+      connection.on('notification', (message) => notify(message.channel as Channel, message.payload ?? ''));
+      for (const channel of channels) await connection.query(`LISTEN ${channel}`);
+      for (const channel of channels) notify(channel, '');
+      await ended;
+    };
+    const loop = (async () => {
+      while (!closed.signal.aborted) {
+        await session().catch(() => undefined);
+        await client?.end().catch(() => undefined);
+        if (!closed.signal.aborted) await delay(500, undefined, { signal: closed.signal }).catch(() => undefined);
+      }
+    })();
+    return {
+      close: async () => {
+        closed.abort();
+        await client?.end().catch(() => undefined);
+        await loop;
+      },
+    };
+  }
+
+  /** Rejects when Postgres does not answer. */
+  async ping(): Promise<void> {
+    await this.prisma.$queryRaw`SELECT 1`;
+  }
+
+  async close(): Promise<void> {
+    await this.prisma.$disconnect();
+    await this.pool.end();
+  }
+}

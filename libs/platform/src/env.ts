@@ -1,0 +1,59 @@
+import path from 'node:path';
+import { z } from 'zod';
+
+const milliseconds = z.coerce.number().int().min(10).max(24 * 3600 * 1000);
+const folder = z.string().min(1).transform((dir) => path.resolve(dir));
+
+const Environment = z.object({
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'expected a URL such as postgresql://user:password@host:5432/database' }),
+  REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'expected a URL such as redis://host:6379' }),
+  LOOM_HOST: z.string().min(1).default('127.0.0.1'),
+  /** 0 takes a free port. */
+  LOOM_PORT: z.coerce.number().int().min(0).max(65_535).default(3000),
+  /** Origins other than its own from which browsers may change things, separated by commas. */
+  LOOM_ALLOWED_ORIGINS: z.string().default('').transform((text) => text.split(',').map((origin) => origin.trim()).filter(Boolean)),
+  LOOM_ARTIFACTS_DIR: folder.prefault('.loom/artifacts'),
+  /** The only folder that `prepare-dataset` may read. */
+  LOOM_DATA_ROOT: folder.prefault('.'),
+  LOOM_WEB_DIR: folder.prefault('web-dist'),
+  LOOM_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  LOOM_QUEUE: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected 1 to 64 letters, digits, _ or -').default('loom-runs'),
+  LOOM_HEARTBEAT_MS: milliseconds.default(10_000),
+  /** How long a run stays with a worker that is silent. */
+  LOOM_LEASE_MS: milliseconds.default(45_000),
+  LOOM_RECONCILE_MS: milliseconds.default(15_000),
+  LOOM_CHECKPOINT_SECONDS: z.coerce.number().min(0.1).max(24 * 3600).default(60),
+  /** A run that is cancelled and goes on for so long is killed. */
+  LOOM_CANCEL_GRACE_MS: milliseconds.default(20_000),
+  /** A run that makes no progress for so long is killed as hung. */
+  LOOM_HUNG_MS: milliseconds.default(15 * 60_000),
+  LOOM_WORKER_NAME: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).optional(),
+  LOOM_SLOTS: z.coerce.number().int().min(1).max(64).default(1),
+  /** Threads of a trainer's native operations; all cores unless set. */
+  LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
+}).refine((env) => env.LOOM_LEASE_MS >= 3 * env.LOOM_HEARTBEAT_MS, {
+  path: ['LOOM_LEASE_MS'], message: 'expected at least three times LOOM_HEARTBEAT_MS, so that one lost heartbeat does not cost the run',
+}).transform((env) => ({
+  databaseUrl: env.DATABASE_URL, redisUrl: env.REDIS_URL,
+  host: env.LOOM_HOST, port: env.LOOM_PORT, allowedOrigins: env.LOOM_ALLOWED_ORIGINS,
+  artifactsDir: env.LOOM_ARTIFACTS_DIR, dataRoot: env.LOOM_DATA_ROOT, webDir: env.LOOM_WEB_DIR,
+  logLevel: env.LOOM_LOG_LEVEL, queueName: env.LOOM_QUEUE,
+  heartbeatMs: env.LOOM_HEARTBEAT_MS, leaseMs: env.LOOM_LEASE_MS, reconcileMs: env.LOOM_RECONCILE_MS,
+  checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
+  workerName: env.LOOM_WORKER_NAME, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS,
+}));
+export type Env = z.output<typeof Environment>;
+
+/**
+ * The configuration of a process, checked: one place reads the environment, and a wrong value stops the start with its name.
+ * @throws Error that names each variable at fault, what was expected and what came.
+ */
+export function loadEnv(source: NodeJS.ProcessEnv = process.env): Env {
+  const parsed = Environment.safeParse(source);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map((issue) => {
+    const name = issue.path.join('.');
+    return `  ${name}: ${source[name] === undefined ? 'not set; ' : ''}${issue.message}`;
+  });
+  throw new Error(`The environment is not valid:\n${faults.join('\n')}`);
+}

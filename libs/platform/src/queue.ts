@@ -1,0 +1,75 @@
+import { Queue, Worker, type Job } from 'bullmq';
+import type { Env } from './env.js';
+
+/** Redis carries ids, nothing else. */
+export interface RunJob { runId: string; attempt: number }
+
+export interface Dispatch extends RunJob { priority: number }
+
+type Connection = Pick<Env, 'redisUrl' | 'queueName'>;
+
+const jobId = ({ runId, attempt }: RunJob) => `run_${runId}_a${attempt}`;
+/** BullMQ serves the lowest number first, and 0 before all: priority 100 becomes 1, priority 0 becomes 101. */
+const bullPriority = (priority: number) => 101 - priority;
+
+/** The transport. It may lose everything at any time: Postgres knows what has to be in it. */
+export class RunQueue {
+  private readonly queue: Queue<RunJob>;
+
+  constructor(private readonly env: Connection) {
+    this.queue = new Queue<RunJob>(env.queueName, {
+      connection: { url: env.redisUrl, maxRetriesPerRequest: 1, enableOfflineQueue: false, commandTimeout: 5000 },
+      defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: true },
+    });
+    // Every command reports its own failure to its caller; without a listener the connection's would end the process.
+    this.queue.on('error', () => undefined);
+  }
+
+  /** Adds a job for each; one that is there already is left as it is. Rejects when Redis does not answer. */
+  async add(dispatches: readonly Dispatch[]): Promise<void> {
+    await this.queue.addBulk(dispatches.map(({ runId, attempt, priority }) => ({
+      name: 'run', data: { runId, attempt }, opts: { jobId: jobId({ runId, attempt }), priority: bullPriority(priority) },
+    })));
+  }
+
+  /** Those of the given jobs that Redis does not know. */
+  async missing<T extends RunJob>(jobs: readonly T[]): Promise<T[]> {
+    if (jobs.length === 0) return [];
+    const client = await this.queue.getBackend().client;
+    const pipeline = client.pipeline();
+    for (const job of jobs) pipeline.exists(this.queue.toKey(jobId(job)));
+    const replies = (await pipeline.exec()) ?? [];
+    return jobs.filter((_, index) => {
+      const [error, count] = replies[index] ?? [new Error('no reply')];
+      if (error) throw error;
+      return count === 0;
+    });
+  }
+
+  async counts(): Promise<Record<string, number>> {
+    return this.queue.getJobCounts('wait', 'prioritized', 'active', 'delayed');
+  }
+
+  async ping(): Promise<void> {
+    await (await this.queue.getBackend().client).ping();
+  }
+
+  /**
+   * Calls `process` for each job, at most `concurrency` at a time. A job ends when `process` does, whatever came of the
+   * run: success, failure and repetition are matters of Postgres.
+   */
+  consume(concurrency: number, process: (job: RunJob) => Promise<void>, onError: (error: Error) => void): Worker<RunJob> {
+    const worker = new Worker<RunJob>(this.env.queueName, (job: Job<RunJob>) => process(job.data), {
+      connection: { url: this.env.redisUrl, maxRetriesPerRequest: null },
+      concurrency, autorun: false, removeOnComplete: { count: 0 }, removeOnFail: { count: 0 },
+      // A job whose worker fell silent goes back as often as it takes: the claim in Postgres decides what is done with it.
+      maxStalledCount: 1_000_000,
+    });
+    worker.on('error', onError);
+    return worker;
+  }
+
+  async close(): Promise<void> {
+    await this.queue.close();
+  }
+}

@@ -1,0 +1,528 @@
+/**
+ * The life of a run. This is the only code that changes a run's status: each change is one transaction that compares and
+ * sets along an allowed transition, appends an event and notifies. Whoever works on a run holds a token, the number of its
+ * attempt, and every write carries it: when another attempt has begun, or the run has ended, the write finds no row.
+ */
+import {
+  ACTIVE_STATUSES, canMove, canonicalJson, RETRYABLE_STATUSES,
+  type DatasetManifest, type LogLevel, type MetricPoint, type Plan, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
+} from '#libs/contracts';
+import { randomUUID } from 'node:crypto';
+import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
+import { Prisma, type Database, type Transaction } from './database.js';
+import { RequestError } from './request-error.js';
+import type { Dispatch, RunJob } from './queue.js';
+
+/** The right to write for a run. `attempt` is the fencing token. */
+export interface Token { runId: string; attempt: number }
+
+/** Another attempt has begun or the run has ended: whoever sees this must stop at once. */
+export class LeaseLostError extends Error {
+  constructor(token: Token) {
+    super(`attempt ${token.attempt} of run ${token.runId} no longer holds its lease`);
+    this.name = 'LeaseLostError';
+  }
+}
+
+export interface ClaimedRun extends Token {
+  spec: RunSpec;
+  dataset: DatasetManifest | null;
+  /** sha256 of the parent run's model. */
+  parentModel: string | null;
+  /** Checkpoints of earlier attempts, the newest first. */
+  checkpoints: { sha256: string; step: number }[];
+}
+
+export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string> }
+
+export interface NewArtifact { name: string; kind: string; mime: string; sha256: string; sizeBytes: number; step: number | null }
+
+export interface Progress {
+  step?: { step: number; totalSteps: number } | undefined;
+  points?: readonly MetricPoint[];
+  lines?: readonly { level: LogLevel; message: string }[];
+}
+
+/** How many failures of a class a run survives. A class that is not listed fails it at once: repeating would not help. */
+const RETRY_BUDGET: Partial<Record<StatusReason, number>> = { worker_crash: 2, oom: 1, hung: 1, disk_full: 2, internal_error: 1 };
+/** Losing its worker costs a run nothing; one that has lost so many is set aside, because it may be what kills them. */
+const MAX_LOSSES = 10;
+const KEPT_CHECKPOINTS = 2;
+/** Exponential backoff with full jitter, in milliseconds. */
+const backoffMs = (failures: number) => Math.round(Math.random() * Math.min(60_000, 1000 * 2 ** failures));
+
+const statuses = (list: readonly RunStatus[]) => Prisma.sql`${[...list]}::text[]::run_status[]`;
+const held = (token: Token) => Prisma.sql`run.id = ${token.runId}::uuid AND run.attempt = ${token.attempt} AND run.status = ANY(${statuses(ACTIVE_STATUSES)})`;
+
+interface Move {
+  runId: string;
+  from: readonly RunStatus[];
+  to: RunStatus;
+  /** Set where a worker acts: the run must still be at this attempt. */
+  attempt?: number;
+  reason?: StatusReason | null;
+  detail?: string | null;
+  set?: Prisma.Sql[];
+  data?: Record<string, unknown>;
+}
+
+interface Moved { attempt: number; failures: number; losses: number }
+
+export interface RunStoreOptions {
+  /** The folder that `prepare-dataset` paths are relative to. */
+  dataRoot: string;
+  leaseMs: number;
+}
+
+export class RunStore {
+  constructor(private readonly database: Database, private readonly options: RunStoreOptions) {}
+
+  // Submitting
+
+  /**
+   * Queues a run, or attaches to an equal one. A repeat with the same key returns what the first returned.
+   * @throws RequestError `invalid_request` naming the fields, `idempotency_mismatch` for a key that was used for another request.
+   */
+  async submitRun(request: SubmitRun, idempotencyKey?: string): Promise<{ runId: string; outcome: 'created' | 'reused' | 'replayed' }> {
+    return this.database.transaction(async (tx) => {
+      const replayed = await this.replay(tx, idempotencyKey, request);
+      if (replayed) return { runId: replayed, outcome: 'replayed' as const };
+      const [placement] = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
+      await this.insert(tx, [placement!], request);
+      await this.remember(tx, idempotencyKey, request, placement!.runId);
+      return { runId: placement!.runId, outcome: placement!.outcome === 'new' ? 'created' as const : 'reused' as const };
+    });
+  }
+
+  /** What `submitRun` would do. */
+  async planRun(request: SubmitRun): Promise<Plan> {
+    return this.database.transaction(async (tx) =>
+      planOf(await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse'), 1));
+  }
+
+  /** Places drafts without writing anything; see `admit`. */
+  admit(tx: Transaction, drafts: readonly Draft[], reuse: boolean): Promise<Placement[]> {
+    return admit(tx, drafts, { dataRoot: this.options.dataRoot, reuse });
+  }
+
+  /** The resource that this key was used for, if it was. Two requests with one key wait for each other here. */
+  async replay(tx: Transaction, key: string | undefined, request: unknown): Promise<string | undefined> {
+    if (key === undefined) return undefined;
+    await tx.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${key}, 0))::text`;
+    const known = await tx.idempotencyKey.findUnique({ where: { key } });
+    if (!known) return undefined;
+    if (known.requestHash !== sha256(canonicalJson(request))) {
+      throw new RequestError('idempotency_mismatch', 'expected the request that this Idempotency-Key was first used for, got another: use a new key for a new request');
+    }
+    return known.resourceId;
+  }
+
+  async remember(tx: Transaction, key: string | undefined, request: unknown, resourceId: string): Promise<void> {
+    if (key !== undefined) await tx.idempotencyKey.create({ data: { key, requestHash: sha256(canonicalJson(request)), resourceId } });
+  }
+
+  /** Writes the runs of those placements that are new, with their dependencies, events and outbox rows. */
+  async insert(tx: Transaction, placements: readonly Placement[], { tags, priority }: { tags: string[]; priority: number }): Promise<void> {
+    const rows = placements.filter(({ outcome }) => outcome === 'new').map((placement) => ({
+      id: placement.runId, name: placement.name, kind: placement.spec.kind, status: placement.status, digest: placement.digest, spec: placement.spec,
+      tags, priority, dataset_digest: placement.datasetDigest, parents: placement.parentIds,
+    }));
+    if (rows.length === 0) return;
+    const json = JSON.stringify(rows);
+    const source = Prisma.sql`jsonb_to_recordset(${json}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, parents uuid[])`;
+    await tx.$executeRaw`
+      INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest)
+      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest FROM ${source}`;
+    await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT r.id, p FROM ${source}, unnest(r.parents) AS p`;
+    await tx.$executeRaw`INSERT INTO run_event (run_id, attempt, type, data) SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM ${source}`;
+    await tx.$executeRaw`INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM ${source} WHERE status = 'queued'`;
+    await tx.$executeRaw`SELECT pg_notify('outbox', '')`;
+  }
+
+  // What users ask of a run
+
+  /**
+   * A run that waits is cancelled at once. One that runs is told to stop, and is cancelled when its worker has stopped it.
+   * @throws RequestError `not_found`; `invalid_state` for a run that has ended otherwise.
+   */
+  async cancel(runId: string): Promise<void> {
+    await this.database.transaction((tx) => this.cancelWithin(tx, runId));
+  }
+
+  /** `cancel` as a part of something larger. */
+  async cancelWithin(tx: Transaction, runId: string): Promise<void> {
+    const status = await this.lock(tx, runId);
+    if (status === 'cancelled' || status === 'cancelling') return;
+    if (status === 'running' || status === 'pausing') {
+      await this.move(tx, { runId, from: [status], to: 'cancelling', reason: 'user_cancel', set: [Prisma.sql`cancel_requested_at = now()`] });
+      await tx.$executeRaw`SELECT pg_notify('run_control', ${runId})`;
+    } else if (canMove(status, 'cancelled')) {
+      await this.move(tx, { runId, from: [status], to: 'cancelled', reason: 'user_cancel' });
+    } else {
+      throw new RequestError('invalid_state', `expected a run that has not ended, got one that is ${status}`);
+    }
+  }
+
+  /**
+   * Queues a run again that failed, timed out or was cancelled. It goes on from its last checkpoint with a fresh budget of
+   * failures, and the runs that wait for it wait again.
+   * @throws RequestError `not_found`; `invalid_state` for a run that did not end this way, or whose parent has to be retried first.
+   */
+  async retry(runId: string): Promise<void> {
+    await this.database.transaction(async (tx) => {
+      const status = await this.lock(tx, runId);
+      if (!(RETRYABLE_STATUSES as readonly RunStatus[]).includes(status)) {
+        throw new RequestError('invalid_state', `expected a run that is ${RETRYABLE_STATUSES.join(', ')}, got one that is ${status}`);
+      }
+      const parents = await tx.$queryRaw<{ id: string; status: RunStatus }[]>`
+        SELECT p.id, p.status::text AS status FROM run_dependency d JOIN run p ON p.id = d.parent_id WHERE d.run_id = ${runId}::uuid FOR SHARE OF p`;
+      const dead = parents.find((parent) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(parent.status));
+      if (dead) throw new RequestError('invalid_state', `expected a run whose parent can succeed, but its parent ${dead.id} is ${dead.status}: retry that one`);
+      const to = parents.every((parent) => parent.status === 'succeeded') ? 'queued' : 'pending';
+      await this.move(tx, {
+        runId, from: [status], to, reason: null, detail: null, data: { by: 'retry' },
+        set: [Prisma.sql`failures = 0, losses = 0, finished_at = NULL, cancel_requested_at = NULL`],
+      });
+    });
+  }
+
+  // What a worker does
+
+  async registerWorker(worker: WorkerRegistration): Promise<void> {
+    await this.database.prisma.$executeRaw`
+      INSERT INTO worker (id, host, pid, state, slots, versions) VALUES (${worker.id}, ${worker.host}, ${worker.pid}, 'running', ${worker.slots}, ${JSON.stringify(worker.versions)}::jsonb)
+      ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, state = excluded.state, slots = excluded.slots, versions = excluded.versions, started_at = now(), heartbeat_at = now()`;
+  }
+
+  async setWorkerState(id: string, state: 'running' | 'draining' | 'stopped'): Promise<void> {
+    await this.database.prisma.$executeRaw`UPDATE worker SET state = ${state}, heartbeat_at = now() WHERE id = ${id}`;
+  }
+
+  /**
+   * Takes a run that waits, as the attempt that the job names. Undefined when there is nothing to take: the job is a
+   * duplicate, or the run was cancelled, or is another worker's.
+   */
+  async claim({ runId, attempt }: RunJob, workerId: string): Promise<ClaimedRun | undefined> {
+    return this.database.transaction(async (tx) => {
+      await this.recoverWithin(tx, runId);
+      const moved = await this.move(tx, {
+        runId, attempt: attempt - 1, from: ['queued', 'retrying'], to: 'running', reason: null, detail: null, data: { workerId },
+        set: [Prisma.sql`attempt = run.attempt + 1, worker_id = ${workerId}, lease_until = now() + ${this.lease()}, started_at = coalesce(started_at, now()), progress_at = now(), next_start_at = NULL`],
+      });
+      if (!moved) return undefined;
+      await tx.$executeRaw`INSERT INTO attempt (run_id, attempt, worker_id) VALUES (${runId}::uuid, ${attempt}, ${workerId})`;
+      const run = await tx.run.findUniqueOrThrow({ where: { id: runId }, select: { spec: true, datasetDigest: true, parents: { select: { parentId: true } } } });
+      const dataset = run.datasetDigest ? await tx.dataset.findFirst({ where: { digest: run.datasetDigest } }) : null;
+      const parent = run.parents[0] && await tx.artifact.findFirst({ where: { runId: run.parents[0].parentId, kind: 'model' }, orderBy: { createdAt: 'desc' } });
+      const checkpoints = await tx.artifact.findMany({ where: { runId, kind: 'checkpoint' }, orderBy: [{ step: 'desc' }, { createdAt: 'desc' }] });
+      return {
+        runId, attempt, spec: run.spec as unknown as RunSpec, dataset: dataset ? dataset.manifest as unknown as DatasetManifest : null,
+        parentModel: parent?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
+      };
+    });
+  }
+
+  /** Extends the leases of a worker's runs and says what became of each: a run that is absent is lost. */
+  async heartbeat(workerId: string, tokens: readonly Token[]): Promise<Map<string, { cancel: boolean }>> {
+    const rows = await this.database.prisma.$queryRaw<{ id: string; status: RunStatus }[]>`
+      WITH alive AS (UPDATE worker SET heartbeat_at = now() WHERE id = ${workerId})
+      UPDATE run SET lease_until = now() + ${this.lease()}
+      FROM unnest(${tokens.map(({ runId }) => runId)}::uuid[], ${tokens.map(({ attempt }) => attempt)}::int[]) AS token(run_id, attempt)
+      WHERE run.id = token.run_id AND run.attempt = token.attempt AND run.status = ANY(${statuses(ACTIVE_STATUSES)})
+      RETURNING run.id, run.status::text AS status`;
+    return new Map(rows.map(({ id, status }) => [id, { cancel: status === 'cancelling' }]));
+  }
+
+  /**
+   * Begins training at the checkpoint's step (null: from the start). What a dead attempt recorded beyond it is superseded.
+   * @throws LeaseLostError
+   */
+  async begin(token: Token, checkpointStep: number | null, trainerPid: number): Promise<void> {
+    const step = checkpointStep ?? 0;
+    const rows = await this.database.prisma.$queryRaw<unknown[]>`
+      WITH fence AS (UPDATE run SET step = ${step}, progress_at = now() WHERE ${held(token)} RETURNING id),
+        superseded AS (DELETE FROM metric USING fence WHERE metric.run_id = fence.id AND metric.step > ${checkpointStep ?? -1}),
+        started AS (UPDATE attempt SET resumed_from_step = ${step}, trainer_pid = ${trainerPid} FROM fence WHERE attempt.run_id = fence.id AND attempt.attempt = ${token.attempt})
+      SELECT pg_notify('run_changed', id::text)::text FROM fence`;
+    if (rows.length === 0) throw new LeaseLostError(token);
+  }
+
+  /**
+   * Progress, metrics and log lines in one fenced statement. A value for a key and step that is there already replaces it.
+   * @throws LeaseLostError
+   */
+  async record(token: Token, { step, points = [], lines = [] }: Progress): Promise<void> {
+    // One statement can't touch a row twice: the last value of a key and step wins.
+    const unique = [...new Map(points.filter(({ value }) => Number.isFinite(value)).map((point) => [`${point.step} ${point.key}`, point])).values()];
+    const moved = step ? Prisma.sql`, step = ${step.step}, total_steps = ${step.totalSteps}, progress_at = now()` : Prisma.empty;
+    const rows = await this.database.prisma.$queryRaw<unknown[]>`
+      WITH fence AS (UPDATE run SET worker_id = worker_id ${moved} WHERE ${held(token)} RETURNING id),
+        points AS (
+          INSERT INTO metric (run_id, key, step, attempt, value)
+          SELECT fence.id, p.key, p.step, ${token.attempt}, p.value
+          FROM fence, unnest(${unique.map(({ key }) => key)}::text[], ${unique.map((point) => point.step)}::int[], ${unique.map(({ value }) => String(value))}::text[]::float8[]) AS p(key, step, value)
+          ON CONFLICT (run_id, key, step) DO UPDATE SET value = excluded.value, attempt = excluded.attempt, seq = excluded.seq, at = excluded.at
+          WHERE metric.attempt <= excluded.attempt),
+        lines AS (
+          INSERT INTO log_line (run_id, attempt, level, message)
+          SELECT fence.id, ${token.attempt}, l.level, l.message
+          FROM fence, unnest(${lines.map(({ level }) => level)}::text[], ${lines.map(({ message }) => message.replaceAll('\0', ''))}::text[]) AS l(level, message))
+      SELECT pg_notify('run_changed', id::text)::text FROM fence`;
+    if (rows.length === 0) throw new LeaseLostError(token);
+  }
+
+  /**
+   * Makes a file visible that is in the artifact store already. Of checkpoints the newest few stay visible.
+   * @throws LeaseLostError
+   */
+  async addArtifact(token: Token, artifact: NewArtifact): Promise<string> {
+    const id = randomUUID();
+    await this.database.transaction(async (tx) => {
+      const rows = await tx.$queryRaw<unknown[]>`
+        WITH fence AS (SELECT id FROM run WHERE ${held(token)} FOR UPDATE),
+          event AS (INSERT INTO run_event (run_id, attempt, type, data) SELECT id, ${token.attempt}, 'artifact', ${JSON.stringify({ id, name: artifact.name, kind: artifact.kind, step: artifact.step })}::jsonb FROM fence),
+          row AS (
+            INSERT INTO artifact (id, run_id, attempt, name, kind, mime, size_bytes, sha256, step)
+            SELECT ${id}::uuid, id, ${token.attempt}, ${artifact.name}, ${artifact.kind}, ${artifact.mime}, ${artifact.sizeBytes}, ${artifact.sha256}, ${artifact.step}::int FROM fence)
+        SELECT pg_notify('run_changed', id::text)::text FROM fence`;
+      if (rows.length === 0) throw new LeaseLostError(token);
+      if (artifact.kind === 'checkpoint') {
+        await tx.$executeRaw`
+          DELETE FROM artifact WHERE run_id = ${token.runId}::uuid AND kind = 'checkpoint' AND id NOT IN
+            (SELECT id FROM artifact WHERE run_id = ${token.runId}::uuid AND kind = 'checkpoint' ORDER BY step DESC, created_at DESC LIMIT ${KEPT_CHECKPOINTS})`;
+      }
+    });
+    return id;
+  }
+
+  /**
+   * The run is done. A prepared dataset becomes visible in the same transaction, and runs that waited for this one are queued.
+   * A run that was cancelled meanwhile ends as cancelled. Returns the status it ended in.
+   * @throws LeaseLostError
+   */
+  async succeed(token: Token, result: RunResult): Promise<RunStatus> {
+    return this.database.transaction(async (tx) => {
+      const moved = await this.end(tx, token, { to: 'succeeded', set: [Prisma.sql`result = ${JSON.stringify(result)}::jsonb, step = coalesce(total_steps, step)`] });
+      if (!moved) return this.cancelledMeanwhile(tx, token);
+      if (result.dataset) {
+        const { dataset } = result;
+        await tx.$executeRaw`
+          INSERT INTO dataset (name, digest, manifest, run_id) VALUES (${dataset.name}, ${dataset.digest}, ${JSON.stringify(dataset)}::jsonb, ${token.runId}::uuid)
+          ON CONFLICT (name, digest) DO UPDATE SET created_at = now()`;
+      }
+      return 'succeeded';
+    });
+  }
+
+  /**
+   * The run failed. It is repeated after a pause where its failure class and budget allow, from its last checkpoint.
+   * Returns the status that it has now.
+   * @throws LeaseLostError
+   */
+  async fail(token: Token, reason: StatusReason, detail: string): Promise<RunStatus> {
+    return this.database.transaction(async (tx) => {
+      const run = await tx.$queryRaw<{ failures: number }[]>`SELECT failures FROM run WHERE ${held(token)} FOR UPDATE`;
+      if (!run[0]) throw new LeaseLostError(token);
+      const failures = run[0].failures + 1;
+      const again = failures <= (RETRY_BUDGET[reason] ?? 0);
+      const moved = await this.end(tx, token, {
+        to: again ? 'retrying' : 'failed', reason, detail: detail.replaceAll('\0', ''),
+        set: [Prisma.sql`failures = ${failures}`, ...(again ? [Prisma.sql`next_start_at = now() + ${interval(backoffMs(failures))}`] : [])],
+      });
+      return moved ? (again ? 'retrying' : 'failed') : this.cancelledMeanwhile(tx, token);
+    });
+  }
+
+  /** The worker has stopped a run that was cancelled. @throws LeaseLostError */
+  async cancelled(token: Token): Promise<void> {
+    await this.database.transaction((tx) => this.cancelledMeanwhile(tx, token));
+  }
+
+  /** Hands a run back, uncharged: its worker goes away. It goes on elsewhere from its last checkpoint. @throws LeaseLostError */
+  async release(token: Token): Promise<RunStatus> {
+    return this.database.transaction(async (tx) =>
+      (await this.end(tx, token, { to: 'queued', reason: 'preempted' })) ? 'queued' : this.cancelledMeanwhile(tx, token));
+  }
+
+  // What the leader does
+
+  /** Runs that should be in Redis and have not been put there, in the order in which they were queued. */
+  async takeDispatchable(limit: number): Promise<(Dispatch & { outboxId: bigint })[]> {
+    return this.database.prisma.$queryRaw`
+      SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority FROM outbox o JOIN run r ON r.id = o.run_id
+      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1
+      ORDER BY o.id LIMIT ${limit}`;
+  }
+
+  async markDispatched(outboxIds: readonly bigint[]): Promise<void> {
+    await this.database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = now() WHERE id = ANY(${outboxIds.map(String)}::text[]::bigint[])`;
+  }
+
+  /** Runs that were put into Redis more than `ageMs` ago and still wait, by pages of `limit` after `afterOutboxId`. */
+  async dispatchedLongAgo(ageMs: number, afterOutboxId: bigint, limit: number): Promise<(RunJob & { outboxId: bigint })[]> {
+    return this.database.prisma.$queryRaw`
+      SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt FROM outbox o JOIN run r ON r.id = o.run_id
+      WHERE o.dispatched_at < now() - ${interval(ageMs)} AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1 AND o.id > ${String(afterOutboxId)}::text::bigint
+      ORDER BY o.id LIMIT ${limit}`;
+  }
+
+  /** Has the dispatcher put these into Redis once more. */
+  async dispatchAgain(outboxIds: readonly bigint[]): Promise<void> {
+    await this.database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = NULL WHERE id = ANY(${outboxIds.map(String)}::text[]::bigint[])`;
+    await this.database.prisma.$executeRaw`SELECT pg_notify('outbox', '')`;
+  }
+
+  /** Frees runs whose worker has been silent for longer than the lease. Returns how many. */
+  async recoverLost(): Promise<number> {
+    const lost = await this.database.prisma.$queryRaw<{ id: string }[]>`
+      SELECT id FROM run WHERE status = ANY(${statuses(ACTIVE_STATUSES)}) AND lease_until < now() ORDER BY lease_until LIMIT 1000`;
+    let recovered = 0;
+    for (const { id } of lost) if (await this.database.transaction((tx) => this.recoverWithin(tx, id))) recovered++;
+    return recovered;
+  }
+
+  /** Queues runs whose parents have all succeeded and which nobody has queued. Returns how many. */
+  async startReady(): Promise<number> {
+    return this.database.transaction((tx) => this.queueChildren(tx, null));
+  }
+
+  // Within a transaction
+
+  private lease(): Prisma.Sql {
+    return interval(this.options.leaseMs);
+  }
+
+  private async lock(tx: Transaction, runId: string): Promise<RunStatus> {
+    const rows = await tx.$queryRaw<{ status: RunStatus }[]>`SELECT status::text AS status FROM run WHERE id = ${runId}::uuid FOR UPDATE`;
+    if (!rows[0]) throw new RequestError('not_found', `expected the id of a run, got ${runId}: there is no such run`);
+    return rows[0].status;
+  }
+
+  /** An expired lease ends its attempt. True when there was one. */
+  private async recoverWithin(tx: Transaction, runId: string): Promise<boolean> {
+    const rows = await tx.$queryRaw<{ status: RunStatus; attempt: number; losses: number; workerId: string }[]>`
+      SELECT status::text AS status, attempt, losses, worker_id AS "workerId" FROM run
+      WHERE id = ${runId}::uuid AND status = ANY(${statuses(ACTIVE_STATUSES)}) AND lease_until < now() FOR UPDATE`;
+    const run = rows[0];
+    if (!run) return false;
+    const token = { runId, attempt: run.attempt };
+    if (run.status === 'cancelling') {
+      await this.cancelledMeanwhile(tx, token);
+      return true;
+    }
+    const losses = run.losses + 1;
+    const detail = `worker ${run.workerId} was silent for longer than its lease`;
+    await this.end(tx, token, {
+      to: losses > MAX_LOSSES ? 'failed' : 'queued', reason: 'worker_lost',
+      detail: losses > MAX_LOSSES ? `${detail}, and so were ${MAX_LOSSES} before it` : detail, set: [Prisma.sql`losses = ${losses}`],
+    });
+    return true;
+  }
+
+  /** Ends an attempt: whatever the run becomes, its worker no longer holds it. */
+  private async end(tx: Transaction, token: Token, move: Pick<Move, 'to' | 'reason' | 'detail' | 'set'> & { from?: RunStatus }): Promise<boolean> {
+    const { from = 'running', ...change } = move;
+    const moved = await this.move(tx, { ...change, runId: token.runId, attempt: token.attempt, from: [from], set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])] });
+    if (!moved) return false;
+    const outcome = move.to === 'queued' ? (move.reason ?? 'queued') : move.to === 'retrying' ? 'failed' : move.to;
+    await tx.$executeRaw`
+      UPDATE attempt SET ended_at = now(), outcome = ${outcome}, detail = ${move.detail ?? null} WHERE run_id = ${token.runId}::uuid AND attempt = ${token.attempt}`;
+    return true;
+  }
+
+  /** What else can be the matter when a run is no longer `running`: it was cancelled, or the lease is lost. */
+  private async cancelledMeanwhile(tx: Transaction, token: Token): Promise<'cancelled'> {
+    if (await this.end(tx, token, { from: 'cancelling', to: 'cancelled', reason: 'user_cancel' })) return 'cancelled';
+    throw new LeaseLostError(token);
+  }
+
+  /**
+   * The one statement that changes a status. Writes the event, queues a message where the run has to be dispatched, and
+   * carries the change to the runs that depend on this one. Undefined when the run was not where it was expected.
+   */
+  private async move(tx: Transaction, { runId, from, to, attempt, reason, detail, set = [], data = {} }: Move): Promise<Moved | undefined> {
+    for (const status of from) if (!canMove(status, to)) throw new TypeError(`expected an allowed transition, got ${status} → ${to}`);
+    const ended = to === 'succeeded' || to === 'failed' || to === 'cancelled' || to === 'timed_out' || to === 'early_stopped';
+    const changes = [
+      Prisma.sql`status = ${to}::text::run_status`,
+      ...(reason !== undefined ? [Prisma.sql`status_reason = ${reason}`] : []),
+      ...(detail !== undefined ? [Prisma.sql`status_detail = ${detail}`] : []),
+      ...(ended ? [Prisma.sql`finished_at = now()`] : []),
+      ...set,
+    ];
+    const rows = await tx.$queryRaw<(Moved & { notBefore: Date | null })[]>`
+      UPDATE run SET ${Prisma.join(changes, ', ')}
+      WHERE id = ${runId}::uuid AND status = ANY(${statuses(from)}) AND ${attempt === undefined ? Prisma.sql`true` : Prisma.sql`run.attempt = ${attempt}`}
+      RETURNING attempt, failures, losses`;
+    const run = rows[0];
+    if (!run) return undefined;
+    await tx.$executeRaw`
+      WITH event AS (
+        INSERT INTO run_event (run_id, attempt, type, data) VALUES (${runId}::uuid, ${run.attempt}, 'status',
+          ${JSON.stringify({ status: to, ...(reason && { reason }), ...(detail && { detail }), ...data })}::jsonb))
+      SELECT pg_notify('run_changed', ${runId})`;
+    // A message for an attempt that has begun, or that will not begin, is nothing to dispatch any more.
+    await tx.$executeRaw`DELETE FROM outbox WHERE run_id = ${runId}::uuid`;
+    if (to === 'queued' || to === 'retrying') await this.enqueue(tx, [runId]);
+    if (to === 'succeeded') await this.queueChildren(tx, runId);
+    else if (ended) await this.failChildren(tx, runId, to);
+    else if (from.some((status) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(status))) await this.rearmChildren(tx, runId);
+    return run;
+  }
+
+  private async enqueue(tx: Transaction, runIds: readonly string[]): Promise<void> {
+    await tx.$executeRaw`
+      INSERT INTO outbox (run_id, attempt, not_before) SELECT id, attempt + 1, coalesce(next_start_at, now()) FROM run WHERE id = ANY(${[...runIds]}::uuid[])
+      ON CONFLICT (run_id, attempt) DO UPDATE SET dispatched_at = NULL, not_before = excluded.not_before`;
+    await tx.$executeRaw`SELECT pg_notify('outbox', '')`;
+  }
+
+  /** `pending` → `queued` for runs whose parents have all succeeded; of one parent, or (null) of any. */
+  private async queueChildren(tx: Transaction, parentId: string | null): Promise<number> {
+    const ready = await tx.$queryRaw<{ id: string }[]>`
+      UPDATE run SET status = 'queued' WHERE status = 'pending'
+        AND (${parentId}::uuid IS NULL OR id IN (SELECT run_id FROM run_dependency WHERE parent_id = ${parentId}::uuid))
+        AND NOT EXISTS (SELECT 1 FROM run_dependency d JOIN run p ON p.id = d.parent_id WHERE d.run_id = run.id AND p.status <> 'succeeded')
+      RETURNING id`;
+    const ids = ready.map(({ id }) => id);
+    if (ids.length === 0) return 0;
+    await this.statusEvents(tx, ids, { status: 'queued' });
+    await this.enqueue(tx, ids);
+    return ids.length;
+  }
+
+  /** `pending` → `upstream_failed` for everything that waits for this run. */
+  private async failChildren(tx: Transaction, parentId: string, became: RunStatus): Promise<void> {
+    const detail = `its parent run ${parentId} is ${became}: retry that one and this run waits for it again`;
+    const failed = await tx.$queryRaw<{ id: string }[]>`
+      ${this.descendants(parentId)}
+      UPDATE run SET status = 'upstream_failed', status_reason = 'parent_failed', status_detail = ${detail}, finished_at = now()
+      WHERE status = 'pending' AND id IN (SELECT run_id FROM descendant) RETURNING id`;
+    await this.statusEvents(tx, failed.map(({ id }) => id), { status: 'upstream_failed', reason: 'parent_failed' });
+  }
+
+  /** `upstream_failed` → `pending` for everything that waited for this run. */
+  private async rearmChildren(tx: Transaction, parentId: string): Promise<void> {
+    const armed = await tx.$queryRaw<{ id: string }[]>`
+      ${this.descendants(parentId)}
+      UPDATE run SET status = 'pending', status_reason = NULL, status_detail = NULL, finished_at = NULL
+      WHERE status = 'upstream_failed' AND id IN (SELECT run_id FROM descendant) RETURNING id`;
+    await this.statusEvents(tx, armed.map(({ id }) => id), { status: 'pending' });
+  }
+
+  private descendants(runId: string): Prisma.Sql {
+    return Prisma.sql`
+      WITH RECURSIVE descendant AS (
+        SELECT run_id FROM run_dependency WHERE parent_id = ${runId}::uuid
+        UNION SELECT d.run_id FROM run_dependency d JOIN descendant ON d.parent_id = descendant.run_id)`;
+  }
+
+  private async statusEvents(tx: Transaction, runIds: readonly string[], data: Record<string, unknown>): Promise<void> {
+    if (runIds.length === 0) return;
+    await tx.$executeRaw`
+      INSERT INTO run_event (run_id, attempt, type, data) SELECT id, attempt, 'status', ${JSON.stringify(data)}::jsonb FROM run WHERE id = ANY(${[...runIds]}::uuid[])`;
+    await tx.$executeRaw`SELECT pg_notify('run_changed', id::text) FROM run WHERE id = ANY(${[...runIds]}::uuid[])`;
+  }
+}
+
+const interval = (milliseconds: number): Prisma.Sql => Prisma.sql`make_interval(secs => ${milliseconds / 1000}::float8)`;
