@@ -35,7 +35,8 @@ export const Run = z.object({
   createdAt: dateTime, startedAt: optionalDateTime, finishedAt: optionalDateTime, nextStartAt: optionalDateTime,
 }).meta({ id: 'Run' });
 export type Run = z.output<typeof Run>;
-export type RunRecord = z.input<typeof Run>;
+/** A run as it is read from the database: dates are dates, and the spec is complete. */
+export type RunRecord = Omit<z.input<typeof Run>, 'spec'> & { spec: RunSpec };
 
 export const Attempt = z.object({
   attempt: z.int(), workerId: z.string(), startedAt: dateTime, endedAt: optionalDateTime,

@@ -1,4 +1,5 @@
 import { Queue, Worker, type Job } from 'bullmq';
+import { Redis } from 'ioredis';
 import type { Env } from './env.js';
 
 /** Redis carries ids, nothing else. */
@@ -14,14 +15,17 @@ const bullPriority = (priority: number) => 101 - priority;
 
 /** The transport. It may lose everything at any time: Postgres knows what has to be in it. */
 export class RunQueue {
+  private readonly redis: Redis;
   private readonly queue: Queue<RunJob>;
 
   constructor(private readonly env: Connection) {
+    // A Redis that is away or frozen costs a caller five seconds at most.
+    this.redis = new Redis(env.redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5000 });
     this.queue = new Queue<RunJob>(env.queueName, {
-      connection: { url: env.redisUrl, maxRetriesPerRequest: 1, enableOfflineQueue: false, commandTimeout: 5000 },
-      defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: true },
+      connection: this.redis, defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: true },
     });
     // Every command reports its own failure to its caller; without a listener the connection's would end the process.
+    this.redis.on('error', () => undefined);
     this.queue.on('error', () => undefined);
   }
 
@@ -35,8 +39,7 @@ export class RunQueue {
   /** Those of the given jobs that Redis does not know. */
   async missing<T extends RunJob>(jobs: readonly T[]): Promise<T[]> {
     if (jobs.length === 0) return [];
-    const client = await this.queue.getBackend().client;
-    const pipeline = client.pipeline();
+    const pipeline = this.redis.pipeline();
     for (const job of jobs) pipeline.exists(this.queue.toKey(jobId(job)));
     const replies = (await pipeline.exec()) ?? [];
     return jobs.filter((_, index) => {
@@ -51,7 +54,7 @@ export class RunQueue {
   }
 
   async ping(): Promise<void> {
-    await (await this.queue.getBackend().client).ping();
+    await this.redis.ping();
   }
 
   /**
@@ -71,5 +74,6 @@ export class RunQueue {
 
   async close(): Promise<void> {
     await this.queue.close();
+    this.redis.disconnect();
   }
 }

@@ -1,0 +1,10 @@
+export * from './artifact-store.js';
+export { Database, Prisma } from './database.js';
+export * from './env.js';
+export * from './leader.js';
+export * from './logger.js';
+export * from './queue.js';
+export * from './request-error.js';
+export * from './run-queries.js';
+export * from './run-store.js';
+export * from './sweep-store.js';

@@ -1,0 +1,137 @@
+import type { Client } from 'pg';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Database } from './database.js';
+import type { Logger } from './logger.js';
+import type { RunQueue } from './queue.js';
+import type { RunStore } from './run-store.js';
+
+/** Key of the advisory lock that makes one process the leader: 'loom' in ASCII. */
+const LEADER_LOCK = 0x6c_6f_6f_6d;
+const DISPATCH_BATCH = 1000;
+const TAKEOVER_MS = 1000;
+/** The dispatcher is woken by notifications; this is for those that were lost, and for runs that wait for their time. */
+const POLL_MS = 1000;
+/** A message this young may still be on its way. */
+const IN_FLIGHT_MS = 5000;
+
+/** What the reconciler repaired, counted since the process became leader. In a healthy system it stays at zero. */
+export interface Repairs { redispatched: number; recovered: number; released: number }
+
+interface LeaderOptions { database: Database; store: RunStore; queue: RunQueue; log: Logger; reconcileMs: number }
+
+/**
+ * The tasks that one process at a time does for all: dispatching what Postgres has queued into Redis, and reconciling
+ * the two. Every API process runs a `Leader`; the one that holds the advisory lock works. It loses the lock with its
+ * connection, and another takes over within a second or two. A process that has lost the lock and does not know it yet
+ * does no harm, because every task may be repeated.
+ */
+export class Leader {
+  readonly repairs: Repairs = { redispatched: 0, recovered: 0, released: 0 };
+  private readonly stopped = new AbortController();
+  private running: Promise<void> | undefined;
+  private leading = false;
+
+  constructor(private readonly options: LeaderOptions) {}
+
+  get isLeader(): boolean { return this.leading; }
+
+  start(): void {
+    this.running ??= this.campaign();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped.abort();
+    await this.running;
+  }
+
+  private async campaign(): Promise<void> {
+    const { database, log } = this.options;
+    while (!this.stopped.signal.aborted) {
+      let client: Client | undefined;
+      try {
+        client = await database.connect();
+        await this.lead(client);
+      } catch (error) {
+        log.warn({ err: error }, 'leader election failed, trying again');
+      } finally {
+        this.leading = false;
+        await client?.end().catch(() => undefined);
+      }
+      await this.pause(TAKEOVER_MS);
+    }
+  }
+
+  /** Waits for the lock, then works until it is lost or the process stops. */
+  private async lead(client: Client): Promise<void> {
+    const lost = new AbortController();
+    client.once('end', () => lost.abort());
+    const signal = AbortSignal.any([lost.signal, this.stopped.signal]);
+    while (!signal.aborted) {
+      const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1::bigint) AS locked', [LEADER_LOCK]);
+      if (rows[0]?.locked) break;
+      await delay(TAKEOVER_MS, undefined, { signal }).catch(() => undefined);
+    }
+    if (signal.aborted) return;
+    this.leading = true;
+    this.options.log.info('leading: dispatching and reconciling');
+    let wake = () => {};
+    const listener = this.options.database.listen(['outbox'], () => wake());
+    try {
+      await Promise.all([
+        this.repeat(signal, POLL_MS, 'dispatch', () => this.dispatch(), (waker) => { wake = waker; }),
+        this.repeat(signal, this.options.reconcileMs, 'reconcile', () => this.reconcile()),
+      ]);
+    } finally {
+      await listener.close();
+    }
+  }
+
+  /** Does a task, waits until it is due or woken, and again. A failure is logged and repeated: Redis or Postgres may be away. */
+  private async repeat(signal: AbortSignal, everyMs: number, name: string, task: () => Promise<void>, onWaker?: (wake: () => void) => void): Promise<void> {
+    while (!signal.aborted) {
+      let woken = new AbortController();
+      onWaker?.(() => woken.abort());
+      try { await task(); } catch (error) {
+        this.options.log.warn({ err: error, task: name }, 'a leader task failed, it will be repeated');
+        woken = new AbortController();
+      }
+      await delay(everyMs, undefined, { signal: AbortSignal.any([signal, woken.signal]) }).catch(() => undefined);
+    }
+  }
+
+  private pause(milliseconds: number): Promise<void> {
+    return delay(milliseconds, undefined, { signal: this.stopped.signal }).catch(() => undefined);
+  }
+
+  /** Outbox → Redis. A crash between the two repeats an add that does nothing. */
+  async dispatch(): Promise<void> {
+    const { store, queue } = this.options;
+    for (;;) {
+      const batch = await store.takeDispatchable(DISPATCH_BATCH);
+      if (batch.length === 0) return;
+      await queue.add(batch);
+      await store.markDispatched(batch.map(({ outboxId }) => outboxId));
+      if (batch.length < DISPATCH_BATCH) return;
+    }
+  }
+
+  /** Puts right what only a fault can have brought about. May be repeated at any time. */
+  async reconcile(): Promise<void> {
+    const { store, queue, log } = this.options;
+    const recovered = await store.recoverLost();
+    const released = await store.startReady();
+    let redispatched = 0;
+    for (let after = 0n; ;) {
+      const page = await store.dispatchedLongAgo(IN_FLIGHT_MS, after, DISPATCH_BATCH);
+      const missing = await queue.missing(page);
+      if (missing.length) await store.dispatchAgain(missing.map(({ outboxId }) => outboxId));
+      redispatched += missing.length;
+      if (page.length < DISPATCH_BATCH) break;
+      after = page.at(-1)!.outboxId;
+    }
+    this.repairs.recovered += recovered;
+    this.repairs.released += released;
+    this.repairs.redispatched += redispatched;
+    if (recovered + released + redispatched > 0) log.warn({ recovered, released, redispatched }, 'reconciled');
+  }
+}

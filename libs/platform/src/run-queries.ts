@@ -1,0 +1,284 @@
+/** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
+import {
+  augmentationName, estimateMean, isTerminal,
+  type Artifact, type Dataset, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
+  type Plan, type RunDetail, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
+} from '#libs/contracts';
+import type { z } from 'zod';
+import { Prisma, type Database } from './database.js';
+import { RequestError } from './request-error.js';
+
+export interface Page<Item> { items: Item[]; nextCursor: string | null }
+/** What is read, with dates as dates; the API's schemas turn it into what is sent. */
+type Complete<Record, Spec> = Omit<Record, 'spec'> & { spec: Spec };
+export type RunDetailRecord = Complete<z.input<typeof RunDetail>, RunSpec>;
+export type RunEventRecord = z.input<typeof RunEvent>;
+export type ArtifactRecord = z.input<typeof Artifact>;
+export type LogLineRecord = z.input<typeof LogLine>;
+export type SweepRecord = Complete<z.input<typeof Sweep>, SweepSpec>;
+export type SweepDetailRecord = Complete<z.input<typeof SweepDetail>, SweepSpec>;
+export type DatasetRecord = z.input<typeof Dataset>;
+export type WorkerRecord = z.input<typeof Worker>;
+
+/** Where a page ended, as opaque text. */
+const encodeCursor = (...key: (string | number)[]): string => Buffer.from(JSON.stringify(key)).toString('base64url');
+const invalidCursor = () => RequestError.invalid([{ path: ['cursor'], message: 'expected the nextCursor of an earlier page' }]);
+
+function decodeCursor(cursor: string | undefined, ...types: ('date' | 'text' | 'id' | 'number')[]): (string | number)[] | undefined {
+  if (cursor === undefined) return undefined;
+  let key: unknown;
+  try { key = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')); } catch { throw invalidCursor(); }
+  const fits = (value: unknown, type: typeof types[number]) =>
+    type === 'number' ? Number.isSafeInteger(value)
+      : typeof value === 'string' && (type === 'text' || (type === 'date' ? !Number.isNaN(Date.parse(value)) : /^[0-9a-f-]{36}$/.test(value)));
+  if (!Array.isArray(key) || key.length !== types.length || !types.every((type, i) => fits((key as unknown[])[i], type))) throw invalidCursor();
+  return key as (string | number)[];
+}
+
+/** One row more than asked for tells whether a page follows. */
+function pageOf<Row, Item>(rows: Row[], limit: number, cursorOf: (row: Row) => string, itemOf: (row: Row) => Item): Page<Item> {
+  const shown = rows.slice(0, limit);
+  return { items: shown.map(itemOf), nextCursor: rows.length > limit ? cursorOf(shown.at(-1)!) : null };
+}
+
+const withParents = { parents: { select: { parentId: true } } } satisfies Prisma.RunInclude;
+type RunRow = Prisma.RunGetPayload<{ include: typeof withParents }>;
+
+const runRecord = (row: RunRow): RunRecord => ({
+  id: row.id, name: row.name, kind: row.kind as RunRecord['kind'], status: row.status, statusReason: row.statusReason as RunRecord['statusReason'],
+  statusDetail: row.statusDetail, digest: row.digest, spec: row.spec as unknown as RunRecord['spec'], tags: row.tags, priority: row.priority,
+  attempt: row.attempt, step: row.step, totalSteps: row.totalSteps, result: row.result as unknown as RunRecord['result'],
+  parents: row.parents.map(({ parentId }) => parentId), workerId: row.workerId,
+  createdAt: row.createdAt, startedAt: row.startedAt, finishedAt: row.finishedAt, nextStartAt: row.nextStartAt,
+});
+
+const artifactRecord = (row: Prisma.ArtifactGetPayload<object>): ArtifactRecord => ({
+  id: row.id, runId: row.runId, attempt: row.attempt, name: row.name, kind: row.kind, mime: row.mime,
+  sizeBytes: Number(row.sizeBytes), sha256: row.sha256, step: row.step, createdAt: row.createdAt,
+});
+
+const eventRecord = (row: Prisma.RunEventGetPayload<object>): RunEventRecord => ({
+  id: Number(row.id), runId: row.runId, attempt: row.attempt, type: row.type, data: row.data as Record<string, unknown>, at: row.at,
+});
+
+const logLineRecord = (row: Prisma.LogLineGetPayload<object>): LogLineRecord => ({
+  id: Number(row.id), attempt: row.attempt, level: row.level as LogLineRecord['level'], message: row.message, at: row.at,
+});
+
+const datasetRecord = (row: Prisma.DatasetGetPayload<object>): DatasetRecord => ({
+  name: row.name, digest: row.digest, manifest: row.manifest as unknown as DatasetRecord['manifest'], runId: row.runId, createdAt: row.createdAt,
+});
+
+/** The last part of a parameter's path that tells seeds and label fractions apart from what a combination is made of. */
+const isSeed = (parameter: string) => /\.(seed|labelSeed)$/.test(parameter);
+const isLabelFraction = (parameter: string) => parameter.endsWith('.labelFraction');
+
+export class RunQueries {
+  constructor(private readonly database: Database, private readonly options: { leaseMs: number }) {}
+
+  private get prisma() { return this.database.prisma; }
+
+  // Runs
+
+  async run(id: string): Promise<RunRecord | undefined> {
+    const row = await this.prisma.run.findUnique({ where: { id }, include: withParents });
+    return row ? runRecord(row) : undefined;
+  }
+
+  async runDetail(id: string): Promise<RunDetailRecord | undefined> {
+    const row = await this.prisma.run.findUnique({ where: { id }, include: { ...withParents, attempts: { orderBy: { attempt: 'asc' } } } });
+    return row ? { ...runRecord(row), attempts: row.attempts.map(({ runId: _, ...attempt }) => attempt) } : undefined;
+  }
+
+  /** Newest first. @throws RequestError for a cursor that is none. */
+  async runs({ status, kind, tag, sweep, name, limit, cursor }: ListRuns): Promise<Page<RunRecord>> {
+    const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
+    const rows = await this.prisma.run.findMany({
+      where: {
+        ...(status && { status: { in: status } }), ...(kind && { kind: { in: kind } }), ...(tag && { tags: { has: tag } }),
+        ...(sweep && { trialRuns: { some: { sweepId: sweep } } }), ...(name && { name: { contains: name, mode: 'insensitive' as const } }),
+        ...(after && { OR: [{ createdAt: { lt: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { lt: after[1] } }] }),
+      },
+      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }], take: limit + 1, include: withParents,
+    });
+    return pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.id), runRecord);
+  }
+
+  /** In the order in which they happened, from the one after `after`. */
+  async events(runId: string, { after = 0, limit }: { after?: number | undefined; limit: number }): Promise<RunEventRecord[]> {
+    const rows = await this.prisma.runEvent.findMany({ where: { runId, id: { gt: after } }, orderBy: { id: 'asc' }, take: limit });
+    return rows.map(eventRecord);
+  }
+
+  async logs(runId: string, { after = 0, limit }: { after?: number | undefined; limit: number }): Promise<LogLineRecord[]> {
+    const rows = await this.prisma.logLine.findMany({ where: { runId, id: { gt: after } }, orderBy: { id: 'asc' }, take: limit });
+    return rows.map(logLineRecord);
+  }
+
+  /** Curves, each of at most `points` points: the mean of equal numbers of neighbours, at the last one's step. */
+  async metrics(runId: string, { key, since, points }: ListMetrics): Promise<MetricSeries[]> {
+    const rows = await this.prisma.$queryRaw<MetricPoint[]>`
+      SELECT key, max(step) AS step, avg(value) AS value
+      FROM (SELECT key, step, value, ntile(${points}::int) OVER (PARTITION BY key ORDER BY step) AS bucket FROM metric
+            WHERE run_id = ${runId}::uuid AND step >= ${since ?? 0} AND (${key ?? null}::text[] IS NULL OR key = ANY(${key ?? null}::text[]))) AS bucketed
+      GROUP BY key, bucket ORDER BY key, step`;
+    return [...Map.groupBy(rows, (row) => row.key)].map(([name, series]) => ({ key: name, points: series.map(({ step, value }) => ({ step, value })) }));
+  }
+
+  /** Points in order of arrival, for a reader that follows the run. */
+  async metricsAfter(runId: string, seq: number, limit: number): Promise<(MetricPoint & { seq: number })[]> {
+    const rows = await this.prisma.metric.findMany({ where: { runId, seq: { gt: seq } }, orderBy: { seq: 'asc' }, take: limit });
+    return rows.map((row) => ({ key: row.key, step: row.step, value: row.value, seq: Number(row.seq) }));
+  }
+
+  async artifacts(runId: string, { limit, cursor }: ListPage): Promise<Page<ArtifactRecord>> {
+    const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
+    const rows = await this.prisma.artifact.findMany({
+      where: { runId, ...(after && { OR: [{ createdAt: { gt: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { gt: after[1] } }] }) },
+      orderBy: [{ createdAt: 'asc' }, { id: 'asc' }], take: limit + 1,
+    });
+    return pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.id), artifactRecord);
+  }
+
+  async artifact(runId: string, id: string): Promise<ArtifactRecord | undefined> {
+    const row = await this.prisma.artifact.findFirst({ where: { id, runId } });
+    return row ? artifactRecord(row) : undefined;
+  }
+
+  /** How many runs are in each status. */
+  async runCounts(): Promise<Partial<Record<RunStatus, number>>> {
+    const groups = await this.prisma.run.groupBy({ by: ['status'], _count: true });
+    return Object.fromEntries(groups.map(({ status, _count }) => [status, _count]));
+  }
+
+  // Sweeps
+
+  async sweeps({ limit, cursor }: ListPage): Promise<Page<SweepRecord>> {
+    const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
+    const rows = await this.prisma.sweep.findMany({
+      where: after ? { OR: [{ createdAt: { lt: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { lt: after[1] } }] } : {},
+      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }], take: limit + 1,
+    });
+    const counts = await this.sweepRunCounts(rows.map(({ id }) => id));
+    return pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.id), (row) => this.sweepRecord(row, counts.get(row.id) ?? {}));
+  }
+
+  async sweep(id: string): Promise<SweepDetailRecord | undefined> {
+    const row = await this.prisma.sweep.findUnique({ where: { id }, include: { trials: { orderBy: { index: 'asc' }, include: { runs: { include: { run: { select: { status: true } } } } } } } });
+    if (!row) return undefined;
+    const counts = (await this.sweepRunCounts([id])).get(id) ?? {};
+    return {
+      ...this.sweepRecord(row, counts),
+      trials: row.trials.map(({ index, parameters, runs }) => ({
+        index, parameters: parameters as Record<string, unknown>,
+        runs: runs.map(({ stage, control, runId, reused, run }) => ({ stage, control: control === 'scratch' ? 'scratch' : null, runId, reused, status: run.status })),
+      })),
+    };
+  }
+
+  private sweepRecord(row: Prisma.SweepGetPayload<object>, runCounts: Record<string, number>): SweepRecord {
+    const statuses = Object.keys(runCounts) as RunStatus[];
+    const status = statuses.some((each) => !isTerminal(each)) ? 'running'
+      : row.cancelledAt ? 'cancelled'
+        : statuses.every((each) => each === 'succeeded') ? 'succeeded' : 'failed';
+    return { id: row.id, name: row.name, status, spec: row.spec as unknown as SweepSpec, tags: row.tags, createdAt: row.createdAt, runCounts, plan: row.plan as unknown as Plan };
+  }
+
+  private async sweepRunCounts(ids: readonly string[]): Promise<Map<string, Record<string, number>>> {
+    const rows = await this.prisma.$queryRaw<{ sweepId: string; status: RunStatus; count: number }[]>`
+      SELECT t.sweep_id AS "sweepId", r.status::text AS status, count(DISTINCT r.id)::int AS count
+      FROM trial_run t JOIN run r ON r.id = t.run_id WHERE t.sweep_id = ANY(${[...ids]}::uuid[]) GROUP BY t.sweep_id, r.status`;
+    return new Map([...Map.groupBy(rows, (row) => row.sweepId)].map(([id, counts]) => [id, Object.fromEntries(counts.map(({ status, count }) => [status, count]))]));
+  }
+
+  /**
+   * What a sweep found: one row for each combination of parameters other than seeds and label fractions. Accuracies are means
+   * over the trials of a combination; a gain is the mean of the differences between a trial and the control on the same labels.
+   */
+  async sweepTable(id: string): Promise<SweepTable | undefined> {
+    const sweep = await this.sweep(id);
+    if (!sweep) return undefined;
+    const runIds = [...new Set(sweep.trials.flatMap((trial) => trial.runs.map(({ runId }) => runId)))];
+    const runs = new Map((await this.prisma.run.findMany({ where: { id: { in: runIds } }, include: withParents })).map((row) => [row.id, runRecord(row)]));
+    const metric = (runId: string | undefined, key: string) => (runId === undefined ? undefined : runs.get(runId)?.result?.metrics[key]);
+
+    const combos = Map.groupBy(sweep.trials, (trial) =>
+      JSON.stringify(Object.entries(trial.parameters).filter(([parameter]) => !isSeed(parameter) && !isLabelFraction(parameter))));
+    const rows = [...combos].map(([key, trials]) => {
+      const knn = new Map<string, number>();
+      const accuracy: Record<string, number[]> = {};
+      const scratch: Record<string, Map<string, number>> = {};
+      const gain: Record<string, number[]> = {};
+      for (const trial of trials) {
+        for (const { runId, control } of trial.runs) {
+          const run = runs.get(runId);
+          const neighbours = run?.kind === 'pretrain' && !control ? metric(runId, 'eval/knn') : undefined;
+          if (neighbours !== undefined) knn.set(runId, neighbours);
+        }
+        for (const { runId, stage, control } of trial.runs) {
+          const spec = runs.get(runId)?.spec;
+          const value = metric(runId, sweep.spec.metric.name);
+          if (control || spec?.kind !== 'finetune' || value === undefined) continue;
+          const fraction = String(spec.labelFraction);
+          (accuracy[fraction] ??= []).push(value);
+          const controlId = trial.runs.find((other) => other.stage === stage && other.control === 'scratch')?.runId;
+          const baseline = metric(controlId, sweep.spec.metric.name);
+          if (controlId === undefined || baseline === undefined) continue;
+          (scratch[fraction] ??= new Map()).set(controlId, baseline);
+          (gain[fraction] ??= []).push(value - baseline);
+        }
+      }
+      const parameters = Object.fromEntries(JSON.parse(key) as [string, unknown][]);
+      const specs = trials[0]!.runs.flatMap(({ runId, stage, control }) => (control ? [] : [[stage, runs.get(runId)?.spec] as const]));
+      return {
+        combo: comboName(parameters, new Map(specs)), parameters,
+        knn: knn.size ? estimateMean([...knn.values()]) : null,
+        accuracy: mapValues(accuracy, estimateMean), scratch: mapValues(scratch, (values) => estimateMean([...values.values()])), gain: mapValues(gain, estimateMean),
+      };
+    });
+    return { sweepId: id, complete: sweep.status === 'succeeded', rows };
+  }
+
+  // Datasets and workers
+
+  /** All versions, the newest first. */
+  async datasets({ limit, cursor }: ListPage): Promise<Page<DatasetRecord>> {
+    const after = decodeCursor(cursor, 'date', 'text', 'text') as [string, string, string] | undefined;
+    const at = after && new Date(after[0]);
+    const rows = await this.prisma.dataset.findMany({
+      where: after ? { OR: [{ createdAt: { lt: at! } }, { createdAt: at!, name: { gt: after[1] } }, { createdAt: at!, name: after[1], digest: { gt: after[2] } }] } : {},
+      orderBy: [{ createdAt: 'desc' }, { name: 'asc' }, { digest: 'asc' }], take: limit + 1,
+    });
+    return pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.name, row.digest), datasetRecord);
+  }
+
+  /** `name` for its newest version, or `name@digest`. */
+  async dataset(reference: string): Promise<DatasetRecord | undefined> {
+    const [name = '', digest = ''] = reference.split('@');
+    const row = await this.prisma.dataset.findFirst({ where: { name, digest: { startsWith: digest } }, orderBy: { createdAt: 'desc' } });
+    return row ? datasetRecord(row) : undefined;
+  }
+
+  async workers(): Promise<WorkerRecord[]> {
+    return this.prisma.$queryRaw`
+      SELECT id, host, pid, state, slots, versions, started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
+        (state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.leaseMs / 1000}::float8)) AS alive
+      FROM worker ORDER BY started_at DESC LIMIT 500`;
+  }
+}
+
+const mapValues = <From, To>(record: Record<string, From>, to: (value: From) => To): Record<string, To> =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, to(value)]));
+
+/** How people call a combination: `crop+flip`, `crop+flip temperature=0.2`. */
+function comboName(parameters: Record<string, unknown>, specs: ReadonlyMap<string, RunSpec | undefined>): string {
+  const names = Object.entries(parameters).map(([path, value]) => {
+    const [stage = '', ...field] = path.split('.');
+    const spec = specs.get(stage);
+    if (field.length === 1 && field[0] === 'augmentation' && spec && 'augmentation' in spec) return augmentationName(spec.augmentation);
+    return `${field.join('.')}=${typeof value === 'object' ? JSON.stringify(value) : String(value)}`;
+  });
+  if (names.length) return names.join(' ');
+  const pretrain = [...specs.values()].find((spec) => spec?.kind === 'pretrain');
+  return pretrain && 'augmentation' in pretrain ? augmentationName(pretrain.augmentation) : 'all';
+}
