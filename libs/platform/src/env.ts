@@ -42,7 +42,11 @@ const Environment = z.object({
   checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
   workerName: env.LOOM_WORKER_NAME, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS,
 }));
-export type Env = z.output<typeof Environment>;
+
+export type Env = z.output<typeof Environment> & {
+  /** What a trainer process inherits: everything but the ways to Postgres and Redis, which it has no business with. */
+  trainerEnvironment: NodeJS.ProcessEnv;
+};
 
 /**
  * The configuration of a process, checked: one place reads the environment, and a wrong value stops the start with its name.
@@ -50,7 +54,10 @@ export type Env = z.output<typeof Environment>;
  */
 export function loadEnv(source: NodeJS.ProcessEnv = process.env): Env {
   const parsed = Environment.safeParse(source);
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    const { DATABASE_URL: _database, REDIS_URL: _redis, ...trainerEnvironment } = source;
+    return { ...parsed.data, trainerEnvironment };
+  }
   const faults = parsed.error.issues.map((issue) => {
     const name = issue.path.join('.');
     return `  ${name}: ${source[name] === undefined ? 'not set; ' : ''}${issue.message}`;

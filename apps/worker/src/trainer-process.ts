@@ -1,0 +1,65 @@
+import type { TrainerCommand, TrainerMessage } from '#libs/contracts';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const TRAINER = fileURLToPath(new URL('./trainer.js', import.meta.url));
+const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => process.platform === 'linux' && existsSync(path));
+/** Loading TensorFlow takes a second; a machine under load may need longer. */
+const READY_TIMEOUT_MS = 120_000;
+const STDERR_TAIL = 4000;
+
+export interface Exit { code: number | null; signal: NodeJS.Signals | null }
+
+/**
+ * A process that trains one run. It dies with its worker: on Linux the kernel kills it, even inside a native call;
+ * elsewhere it leaves when its channel closes. It starts before it is needed, because TensorFlow takes a while to load.
+ */
+export class TrainerProcess {
+  private readonly child: ChildProcess;
+  private stderr = '';
+  /** The end of what the process wrote to stderr: native crashes explain themselves there. */
+  get lastWords(): string { return this.stderr.trim(); }
+  readonly exited: Promise<Exit>;
+  /** Resolves when TensorFlow is loaded. */
+  readonly ready: Promise<void>;
+
+  constructor(environment: NodeJS.ProcessEnv) {
+    const [command, ...args] = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, TRAINER] : [process.execPath, TRAINER];
+    this.child = spawn(command!, args, { env: environment, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
+    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => { this.stderr = (this.stderr + text).slice(-STDERR_TAIL); });
+    this.exited = new Promise((resolve) => {
+      this.child.once('exit', (code, signal) => resolve({ code, signal }));
+      this.child.once('error', (error) => {
+        this.stderr += error.message;
+        resolve({ code: null, signal: null });
+      });
+    });
+    this.ready = new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`expected the trainer to load TensorFlow within ${READY_TIMEOUT_MS / 1000} s`)), READY_TIMEOUT_MS);
+      this.child.once('message', () => { clearTimeout(timer); resolve(); });
+      void this.exited.then(({ code, signal }) => {
+        clearTimeout(timer);
+        reject(new Error(`the trainer ended before it was ready (${signal ?? `exit code ${code}`}): ${this.lastWords || 'no output'}`));
+      });
+    });
+    // Whoever takes the process looks at `ready`; one that is never taken must not end the worker.
+    this.ready.catch(() => undefined);
+  }
+
+  get pid(): number { return this.child.pid ?? 0; }
+  get alive(): boolean { return this.child.exitCode === null && this.child.signalCode === null; }
+
+  onMessage(handle: (message: TrainerMessage) => void): void {
+    this.child.on('message', (message) => handle(message as TrainerMessage));
+  }
+
+  /** A message to a process that has gone is dropped: its exit says the rest. */
+  send(command: TrainerCommand): void {
+    if (this.child.connected) this.child.send(command, () => undefined);
+  }
+
+  kill(): void {
+    this.child.kill('SIGKILL');
+  }
+}

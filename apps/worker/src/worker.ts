@@ -1,0 +1,158 @@
+import { ArtifactStore, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
+import { randomUUID } from 'node:crypto';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { availableParallelism, hostname } from 'node:os';
+import path from 'node:path';
+import { SupervisedRun } from './supervised-run.js';
+import { TrainerProcess } from './trainer-process.js';
+
+const WATCH_MS = 200;
+
+interface Services { database: Database; store: RunStore; queue: RunQueue; artifacts: ArtifactStore; log: Logger; env: Env }
+
+/**
+ * One per machine: registers, takes runs from the queue, one a slot, and keeps their leases. It never loads TensorFlow:
+ * a native training step would block its heartbeats.
+ */
+export class LoomWorker {
+  readonly id: string;
+  private readonly runs = new Map<string, SupervisedRun>();
+  private readonly workRoot: string;
+  private readonly warm: TrainerProcess[] = [];
+  private consumer: ReturnType<RunQueue['consume']> | undefined;
+  private timers: NodeJS.Timeout[] = [];
+  private control: { close(): Promise<void> } | undefined;
+  private beating: Promise<void> | undefined;
+  private beatAgain = false;
+  private draining = false;
+
+  constructor(private readonly services: Services) {
+    this.id = `${services.env.workerName ?? hostname()}-${randomUUID().slice(0, 8)}`;
+    this.workRoot = path.join(services.env.artifactsDir, 'work', `${hostname()}.${process.pid}`);
+  }
+
+  /** Resolves when runs are being taken. Rejects when a trainer can't start, Postgres does not answer or a folder can't be written. */
+  async start(): Promise<void> {
+    const { store, queue, log, env, database } = this.services;
+    await this.removeLeftovers();
+    await mkdir(this.workRoot, { recursive: true });
+    for (let slot = 0; slot < env.slots; slot++) this.warm.push(this.newTrainer());
+    await Promise.all(this.warm.map((trainer) => trainer.ready));
+    await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: env.slots, versions: { node: process.versions.node } });
+
+    this.timers.push(setInterval(() => { this.beat(); }, env.heartbeatMs));
+    this.timers.push(setInterval(() => { for (const run of this.runs.values()) run.watch(); }, WATCH_MS));
+    // A cancel is told at once; should the notification be lost, the next heartbeat brings it.
+    this.control = database.listen(['run_control'], (_, runId) => { if (runId === '' || this.holds(runId)) this.beat(); });
+    this.consumer = queue.consume(env.slots, (job) => this.process(job), (error) => log.warn({ err: error }, 'the queue does not answer'));
+    this.consumer.run().catch((error: unknown) => log.error({ err: error }, 'the queue consumer has ended'));
+    log.info({ worker: this.id, slots: env.slots }, 'worker ready');
+  }
+
+  /**
+   * Stops taking runs, has those it holds write a checkpoint, hands them back and ends. A second call while it drains
+   * kills them.
+   */
+  async drain(): Promise<void> {
+    const { store, log } = this.services;
+    if (this.draining) {
+      for (const run of this.runs.values()) run.kill();
+      return;
+    }
+    this.draining = true;
+    log.info({ worker: this.id, runs: this.runs.size }, 'draining');
+    await store.setWorkerState(this.id, 'draining').catch((error: unknown) => log.warn({ err: error }, 'the state draining could not be recorded'));
+    for (const run of this.runs.values()) run.stop('drain');
+    await this.consumer?.close();
+    for (const trainer of this.warm) trainer.kill();
+    for (const timer of this.timers) clearInterval(timer);
+    await this.control?.close();
+    await this.beating;
+    await store.setWorkerState(this.id, 'stopped').catch((error: unknown) => log.warn({ err: error }, 'the state stopped could not be recorded'));
+    await rm(this.workRoot, { recursive: true, force: true });
+  }
+
+  private holds(runId: string): boolean {
+    return [...this.runs.values()].some(({ token }) => token.runId === runId);
+  }
+
+  /** The processor: its first act is the claim, and it ends when the attempt has ended in Postgres. */
+  private async process(job: RunJob): Promise<void> {
+    const { store, log } = this.services;
+    if (this.draining) throw new Error('this worker is draining: the reconciler gives the run to another');
+    const claimed = await store.claim(job, this.id);
+    if (!claimed) {
+      log.info(job, 'nothing to do: the run is done, cancelled, or another\'s');
+      return;
+    }
+    const trainer = this.takeTrainer();
+    const run = new SupervisedRun(claimed, trainer, this.services, this.workRoot);
+    this.runs.set(`${claimed.runId}:${claimed.attempt}`, run);
+    log.info({ ...run.token, kind: claimed.spec.kind, pid: trainer.pid }, 'attempt begins');
+    try {
+      // A drain may have begun while the claim was under way.
+      if (this.draining) run.stop('drain');
+      await run.complete();
+    } finally {
+      this.runs.delete(`${claimed.runId}:${claimed.attempt}`);
+      if (!this.draining) this.warm.push(this.newTrainer());
+    }
+  }
+
+  private newTrainer(): TrainerProcess {
+    const { env } = this.services;
+    const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / env.slots));
+    return new TrainerProcess({ ...env.trainerEnvironment, LOOM_TRAINER_THREADS: String(threads) });
+  }
+
+  /** One that is loaded already, or a new one where those have died. */
+  private takeTrainer(): TrainerProcess {
+    for (;;) {
+      const trainer = this.warm.shift();
+      if (!trainer) return this.newTrainer();
+      if (trainer.alive) return trainer;
+    }
+  }
+
+  /** Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled are stopped. */
+  private beat(): void {
+    if (this.beating) {
+      this.beatAgain = true;
+      return;
+    }
+    const sentAt = performance.now();
+    const held = [...this.runs.values()];
+    this.beating = this.services.store.heartbeat(this.id, held.map(({ token }) => token)).then((answers) => {
+      for (const run of held) {
+        const answer = answers.get(run.token.runId);
+        if (!answer) {
+          run.leaseLost('another attempt has begun, or the run has ended');
+          continue;
+        }
+        run.leaseExtended(sentAt);
+        if (answer.cancel) run.stop('cancel');
+      }
+    }).catch((error: unknown) => this.services.log.warn({ err: error }, 'a heartbeat failed')).finally(() => {
+      this.beating = undefined;
+      if (this.beatAgain) {
+        this.beatAgain = false;
+        this.beat();
+      }
+    });
+  }
+
+  /** Work folders of processes of this host that are gone. */
+  private async removeLeftovers(): Promise<void> {
+    const root = path.dirname(this.workRoot);
+    const names = await readdir(root).catch(() => []);
+    for (const name of names) {
+      const [, pid] = /^(?:.*)\.(\d+)$/.exec(name) ?? [];
+      if (!name.startsWith(`${hostname()}.`) || !pid || isAlive(Number(pid))) continue;
+      await rm(path.join(root, name), { recursive: true, force: true });
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try { process.kill(pid, 0); return true; } catch (error) { return (error as NodeJS.ErrnoException).code === 'EPERM'; }
+}
