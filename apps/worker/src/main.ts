@@ -8,14 +8,20 @@ const context = await NestFactory.createApplicationContext(WorkerModule, { logge
 const log = context.get<Logger>(LOGGER);
 const worker = context.get(LoomWorker);
 
+let leaving = false;
 async function leave(signal: NodeJS.Signals): Promise<void> {
   log.info({ signal }, 'signal received');
+  if (leaving) {
+    worker.killRuns();
+    return;
+  }
+  leaving = true;
   await worker.drain();
   await context.get(RunQueue).close();
   await context.get(Database).close();
   process.exit(0);
 }
-// The first signal drains; `drain` takes the second for an order to kill.
+// The first signal drains, the second does not wait for checkpoints.
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => { void leave(signal); });
 
 try {

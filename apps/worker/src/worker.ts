@@ -49,16 +49,9 @@ export class LoomWorker {
     log.info({ worker: this.id, slots: env.slots }, 'worker ready');
   }
 
-  /**
-   * Stops taking runs, has those it holds write a checkpoint, hands them back and ends. A second call while it drains
-   * kills them.
-   */
+  /** Stops taking runs, has those it holds write a checkpoint, hands them back and ends. */
   async drain(): Promise<void> {
     const { store, log } = this.services;
-    if (this.draining) {
-      for (const run of this.runs.values()) run.kill();
-      return;
-    }
     this.draining = true;
     log.info({ worker: this.id, runs: this.runs.size }, 'draining');
     await store.setWorkerState(this.id, 'draining').catch((error: unknown) => log.warn({ err: error }, 'the state draining could not be recorded'));
@@ -70,6 +63,11 @@ export class LoomWorker {
     await this.beating;
     await store.setWorkerState(this.id, 'stopped').catch((error: unknown) => log.warn({ err: error }, 'the state stopped could not be recorded'));
     await rm(this.workRoot, { recursive: true, force: true });
+  }
+
+  /** For a drain that must not take long: the runs go on elsewhere from the checkpoints they have. */
+  killRuns(): void {
+    for (const run of this.runs.values()) run.kill();
   }
 
   private holds(runId: string): boolean {
