@@ -1,0 +1,15 @@
+#!/usr/bin/env node
+/** Sources → dist/, the dashboard → web-dist/. Type errors fail the build. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+
+const root = path.resolve(import.meta.dirname, '..');
+const module = (...parts) => path.join(root, 'node_modules', ...parts);
+const run = (...args) => {
+  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exit(status ?? 1);
+};
+
+run(module('ts-native', 'bin', 'tsc'), '-p', 'tsconfig.build.json');
+if (existsSync(path.join(root, 'apps', 'web', 'vite.config.ts'))) run(module('vite', 'bin', 'vite.js'), 'build', '--config', 'apps/web/vite.config.ts', '--logLevel', 'warn');
