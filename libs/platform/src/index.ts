@@ -2,6 +2,7 @@ export * from './artifact-store.js';
 export { Database, Prisma } from './database.js';
 export * from './env.js';
 export * from './leader.js';
+export * from './local-services.js';
 export * from './logger.js';
 export * from './queue.js';
 export * from './request-error.js';
