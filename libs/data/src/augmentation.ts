@@ -1,0 +1,201 @@
+/**
+ * Random views of images as batched tensor operations. Each image draws its own parameters. Order and definitions follow
+ * SimCLR (Chen et al. 2020, appendix A; `data_util.py`), colour operations torchvision's float definitions: brightness,
+ * contrast and saturation blend with black, with the image's mean gray and with each pixel's gray; hue turns the colour
+ * circle of HSV; the result is clipped to [0, 1] after each. Within colour jitter the order is fixed.
+ */
+import type { Augmentation } from '#libs/contracts';
+import * as tf from '@tensorflow/tfjs-core';
+import { kernel, typeAttribute } from './native.js';
+import type { Random } from './random.js';
+
+/** ITU-R BT.601 luma, as torchvision has it. */
+const LUMA = [0.2989, 0.587, 0.114] as const;
+const CROP_TRIES = 10;
+
+export interface CropBox { top: number; left: number; height: number; width: number }
+
+/**
+ * torchvision's RandomResizedCrop: area uniform, aspect log-uniform, ten tries, then the largest centred crop of an
+ * allowed aspect. Whole pixels.
+ */
+export function drawCrop(imageHeight: number, imageWidth: number, { minArea, maxArea, minAspect, maxAspect }: NonNullable<Augmentation['crop']>, random: Random): CropBox {
+  for (let attempt = 0; attempt < CROP_TRIES; attempt++) {
+    const area = imageHeight * imageWidth * random.uniform(minArea, maxArea);
+    const aspect = Math.exp(random.uniform(Math.log(minAspect), Math.log(maxAspect)));
+    const width = Math.round(Math.sqrt(area * aspect));
+    const height = Math.round(Math.sqrt(area / aspect));
+    if (width < 1 || height < 1 || width > imageWidth || height > imageHeight) continue;
+    return { top: random.integer(0, imageHeight - height + 1), left: random.integer(0, imageWidth - width + 1), height, width };
+  }
+  const aspect = Math.min(Math.max(imageWidth / imageHeight, minAspect), maxAspect);
+  const width = Math.min(imageWidth, Math.round(imageHeight * aspect));
+  const height = Math.min(imageHeight, Math.round(imageWidth / aspect));
+  return { top: Math.floor((imageHeight - height) / 2), left: Math.floor((imageWidth - width) / 2), height, width };
+}
+
+/**
+ * Views of `images`, float32 [N, H, W, C] in [0, 1] with C = 1 or 3; the same shape and range. The caller owns both. The
+ * same `random` state gives the same views; an image that an operation does not fall on is not touched by it.
+ * @throws RangeError for operations on colour when C = 1.
+ */
+export function augment(images: tf.Tensor4D, augmentation: Augmentation, random: Random): tf.Tensor4D {
+  const [, height, width, channels] = images.shape;
+  const { crop, flip, rotate, colorJitter, grayscale, blur, solarize, cutout } = augmentation;
+  if (channels === 1 && (grayscale || (colorJitter && (colorJitter.saturation > 0 || colorJitter.hue > 0)))) {
+    throw new RangeError('expected images of three channels for grayscale, saturation or hue, got one');
+  }
+  return tf.tidy(() => {
+    let views: tf.Tensor4D = images;
+    if (crop || flip) views = cropAndFlip(views, crop, flip, random);
+    if (rotate) views = onDrawn(views, rotate.p, random, (drawn) => rotateEach(drawn, draw(drawn, random, -rotate.maxDegrees, rotate.maxDegrees)));
+    if (colorJitter) {
+      const { brightness, contrast, saturation, hue } = colorJitter;
+      views = onDrawn(views, colorJitter.p, random, (drawn) => {
+        let jittered = drawn;
+        if (brightness > 0) jittered = adjustBrightness(jittered, draw(drawn, random, 1 - brightness, 1 + brightness));
+        if (contrast > 0) jittered = adjustContrast(jittered, draw(drawn, random, 1 - contrast, 1 + contrast));
+        if (saturation > 0) jittered = adjustSaturation(jittered, draw(drawn, random, 1 - saturation, 1 + saturation));
+        if (hue > 0) jittered = adjustHue(jittered, draw(drawn, random, -hue, hue));
+        return jittered;
+      });
+    }
+    if (grayscale) views = onDrawn(views, grayscale.p, random, (drawn) => tf.broadcastTo(grayOf(drawn), drawn.shape));
+    if (blur) views = onDrawn(views, blur.p, random, (drawn) => gaussianBlur(drawn, draw(drawn, random, blur.minSigma, blur.maxSigma)));
+    if (solarize) views = onDrawn(views, solarize.p, random, (drawn) => tf.where(tf.less(drawn, solarize.threshold), drawn, tf.sub(1, drawn)));
+    if (cutout) views = tf.mul(views, cutoutMask(views.shape[0], height, width, cutout, random));
+    return views === images ? tf.clone(images) : views;
+  });
+}
+
+/** One value for each image, uniform in [low, high]. */
+const draw = (images: tf.Tensor4D, random: Random, low: number, high: number): Float32Array =>
+  Float32Array.from({ length: images.shape[0] }, () => random.uniform(low, high));
+
+/** One value for each image, to be broadcast over its pixels. [N, 1, 1, 1] */
+const perImage = (values: Float32Array): tf.Tensor4D => tf.tensor4d(values, [values.length, 1, 1, 1]);
+
+/** Applies `transform` to images drawn with probability p and leaves the others as they are. */
+function onDrawn(images: tf.Tensor4D, p: number, random: Random, transform: (drawn: tf.Tensor4D) => tf.Tensor4D): tf.Tensor4D {
+  const count = images.shape[0];
+  const drawn: number[] = [];
+  const others: number[] = [];
+  for (let i = 0; i < count; i++) (random.bernoulli(p) ? drawn : others).push(i);
+  if (drawn.length === 0) return images;
+  if (others.length === 0) return transform(images);
+  const position = new Int32Array(count);
+  [...drawn, ...others].forEach((image, place) => { position[image] = place; });
+  const transformed = transform(tf.gather(images, tf.tensor1d(drawn, 'int32')));
+  return tf.gather(tf.concat([transformed, tf.gather(images, tf.tensor1d(others, 'int32'))]), tf.tensor1d(position, 'int32'));
+}
+
+/** Crop, resize and flip in one pass: swapped x coordinates mirror. */
+function cropAndFlip(images: tf.Tensor4D, crop: Augmentation['crop'], flip: Augmentation['flip'], random: Random): tf.Tensor4D {
+  const [count, height, width] = images.shape;
+  const boxes = new Float32Array(count * 4);
+  for (let i = 0; i < count; i++) {
+    const { top, left, height: h, width: w } = crop && random.bernoulli(crop.p) ? drawCrop(height, width, crop, random) : { top: 0, left: 0, height, width };
+    const mirrored = flip !== undefined && random.bernoulli(flip.p);
+    const x1 = left / (width - 1);
+    const x2 = (left + w - 1) / (width - 1);
+    boxes.set([top / (height - 1), mirrored ? x2 : x1, (top + h - 1) / (height - 1), mirrored ? x1 : x2], i * 4);
+  }
+  return tf.image.cropAndResize(images, tf.tensor2d(boxes, [count, 4]), tf.range(0, count, 1, 'int32'), [height, width], 'bilinear');
+}
+
+/** Rotation about the centre, bilinear, black outside. */
+function rotateEach(images: tf.Tensor4D, degrees: Float32Array): tf.Tensor4D {
+  const [count, height, width] = images.shape;
+  const transforms = new Float32Array(count * 8);
+  degrees.forEach((angle, i) => {
+    const radians = (angle * Math.PI) / 180;
+    const [cos, sin, cx, cy] = [Math.cos(radians), Math.sin(radians), (width - 1) / 2, (height - 1) / 2];
+    // Output (x, y) samples input (a x + b y + c, d x + e y + f).
+    transforms.set([cos, -sin, cx - cos * cx + sin * cy, sin, cos, cy - sin * cx - cos * cy, 0, 0], i * 8);
+  });
+  return tf.image.transform(images, tf.tensor2d(transforms, [count, 8]), 'bilinear', 'constant', 0);
+}
+
+const clip = (images: tf.Tensor): tf.Tensor4D => tf.clipByValue(images, 0, 1) as tf.Tensor4D;
+
+/** [N, H, W, 3] → [N, H, W, 1] */
+function grayOf(images: tf.Tensor4D): tf.Tensor4D {
+  const [count, height, width, channels] = images.shape;
+  if (channels === 1) return images;
+  return tf.reshape(tf.matMul(tf.reshape(images, [-1, 3]), tf.tensor2d([...LUMA], [3, 1])), [count, height, width, 1]);
+}
+
+/** f · x: blend with black. `factors` [N], non-negative, as in the two that follow. */
+export const adjustBrightness = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D => tf.tidy(() => clip(tf.mul(images, perImage(factors))));
+
+/** f · x + (1 − f) · mean gray of the image. */
+export const adjustContrast = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D => tf.tidy(() => {
+  const factor = perImage(factors);
+  const mean = tf.mean(grayOf(images), [1, 2, 3], true);
+  return clip(tf.add(tf.mul(images, factor), tf.mul(mean, tf.sub(1, factor))));
+});
+
+/** f · x + (1 − f) · gray of the pixel. */
+export const adjustSaturation = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D => tf.tidy(() => {
+  const factor = perImage(factors);
+  return clip(tf.add(tf.mul(images, factor), tf.mul(grayOf(images), tf.sub(1, factor))));
+});
+
+/** Turns the hue of HSV by `turns` [N], each in [-0.5, 0.5] of the colour circle. */
+export const adjustHue = (images: tf.Tensor4D, turns: Float32Array): tf.Tensor4D => tf.tidy(() => {
+  const attributes = { T: typeAttribute('TF_FLOAT') };
+  const [hsv] = kernel('RGBToHSV', attributes, [images]) as [tf.Tensor4D];
+  // Hue is periodic: what leaves [0, 1) comes back at the other end.
+  const shift = tf.concat([perImage(turns), tf.zeros([turns.length, 1, 1, 2])], 3);
+  const shifted = tf.add(hsv, shift);
+  const [hue, rest] = tf.split(shifted, [1, 2], 3) as [tf.Tensor4D, tf.Tensor4D];
+  return kernel('HSVToRGB', attributes, [tf.concat([tf.sub(hue, tf.floor(hue)), rest], 3)])[0] as tf.Tensor4D;
+});
+
+/**
+ * Separable Gaussian of SimCLR: radius ⌊⌊H/10⌋/2⌋ (at least 1), zeros outside the image. Each pass is a product with a
+ * banded matrix for each image, which keeps the sigmas apart.
+ */
+export function gaussianBlur(images: tf.Tensor4D, sigmas: Float32Array): tf.Tensor4D {
+  return tf.tidy(() => {
+    const [count, height, width, channels] = images.shape;
+    const radius = Math.max(1, Math.floor(Math.floor(height / 10) / 2));
+    const vertical = tf.matMul(bands(sigmas, radius, height), tf.reshape(images, [count, height, width * channels]));
+    const turned = tf.reshape(tf.transpose(tf.reshape(vertical, [count, height, width, channels]), [0, 2, 1, 3]), [count, width, height * channels]);
+    const horizontal = tf.matMul(bands(sigmas, radius, width), turned);
+    return tf.transpose(tf.reshape(horizontal, [count, width, height, channels]), [0, 2, 1, 3]);
+  });
+}
+
+/** Normalised Gaussian weights of a radius. [2 radius + 1] */
+export function gaussianKernel(sigma: number, radius: number): Float64Array {
+  const weights = Float64Array.from({ length: 2 * radius + 1 }, (_, i) => Math.exp(-((i - radius) ** 2) / (2 * sigma * sigma)));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+/** Row r of image n's matrix holds its kernel around column r. [N, size, size] */
+function bands(sigmas: Float32Array, radius: number, size: number): tf.Tensor3D {
+  const matrices = new Float32Array(sigmas.length * size * size);
+  sigmas.forEach((sigma, n) => {
+    const weights = gaussianKernel(sigma, radius);
+    for (let row = 0; row < size; row++) {
+      const offset = (n * size + row) * size;
+      for (let column = Math.max(0, row - radius); column <= Math.min(size - 1, row + radius); column++) matrices[offset + column] = weights[column - row + radius]!;
+    }
+  });
+  return tf.tensor3d(matrices, [sigmas.length, size, size]);
+}
+
+/** 0 inside a square at a random place that lies wholly in the image, 1 elsewhere. [N, H, W, 1] */
+function cutoutMask(count: number, height: number, width: number, { size, p }: NonNullable<Augmentation['cutout']>, random: Random): tf.Tensor4D {
+  const side = Math.max(1, Math.round(size * Math.min(height, width)));
+  const mask = new Float32Array(count * height * width).fill(1);
+  for (let i = 0; i < count; i++) {
+    if (!random.bernoulli(p)) continue;
+    const top = random.integer(0, height - side + 1);
+    const left = random.integer(0, width - side + 1);
+    for (let y = top; y < top + side; y++) mask.fill(0, (i * height + y) * width + left, (i * height + y) * width + left + side);
+  }
+  return tf.tensor4d(mask, [count, height, width, 1]);
+}

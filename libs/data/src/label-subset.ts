@@ -1,0 +1,25 @@
+import { labelsPerClass } from '#libs/contracts';
+import { createHash } from 'node:crypto';
+import { Random } from './random.js';
+
+export interface LabelSubset {
+  /** Ascending. */
+  rows: Int32Array;
+  /** Of the rows as little-endian int32: equal subsets have equal sums. */
+  sha256: string;
+}
+
+/**
+ * The labels that a run may use: `labelsPerClass` of each class, drawn by seed. Subsets of one seed are nested: that of 1 %
+ * lies inside that of 10 %, because each class has one order and a fraction takes its beginning.
+ */
+export function labelSubset(labels: Int32Array, classCount: number, fraction: number, seed: number): LabelSubset {
+  const byClass: number[][] = Array.from({ length: classCount }, () => []);
+  labels.forEach((label, row) => byClass[label]!.push(row));
+  const kept = labelsPerClass(byClass.map((members) => members.length), fraction);
+  const rows = Int32Array.from(byClass.flatMap((members, label) => {
+    const order = Random.seeded(seed, `labels ${label}`).permutation(members.length);
+    return [...order.subarray(0, kept[label])].map((place) => members[place]!);
+  })).sort();
+  return { rows, sha256: createHash('sha256').update(new Uint8Array(rows.buffer)).digest('hex') };
+}

@@ -1,0 +1,31 @@
+/** TensorFlow kernels that tfjs has no function for, called by their name in the C API. */
+import * as tf from '@tensorflow/tfjs-core';
+
+type AttributeType = 'int' | 'float' | 'bool' | 'type' | 'string';
+export type Attributes = Record<string, { type: AttributeType; value: number | boolean | string }>;
+
+interface NativeBackend {
+  binding: Record<'TF_ATTR_INT' | 'TF_ATTR_FLOAT' | 'TF_ATTR_BOOL' | 'TF_ATTR_TYPE' | 'TF_ATTR_STRING' | 'TF_FLOAT' | 'TF_INT32', number>;
+  executeMultipleOutputs(name: string, attributes: { name: string; type: number; value: unknown }[], inputs: tf.Tensor[], outputs: number): tf.Tensor[];
+}
+
+const backend = (): NativeBackend => {
+  const current = tf.backend() as unknown as NativeBackend;
+  if (!('executeMultipleOutputs' in current)) throw new Error('expected the native TensorFlow backend: call loadTensorFlow() before the first tensor');
+  return current;
+};
+
+/** The type attribute that most kernels have: float32. */
+export const float = (): Attributes => ({ T: { type: 'type', value: backend().binding.TF_FLOAT } });
+export const typeAttribute = (name: 'TF_FLOAT' | 'TF_INT32'): Attributes[string] => ({ type: 'type', value: backend().binding[name] });
+
+/**
+ * Runs a kernel and gives its `outputs` results. No gradient is recorded: inside `tf.customGrad` the caller says what it is.
+ * @throws Error of TensorFlow for an unknown name or a shape that does not fit.
+ */
+export function kernel(name: string, attributes: Attributes, inputs: tf.Tensor[], outputs = 1): tf.Tensor[] {
+  const native = backend();
+  const types = { int: native.binding.TF_ATTR_INT, float: native.binding.TF_ATTR_FLOAT, bool: native.binding.TF_ATTR_BOOL, type: native.binding.TF_ATTR_TYPE, string: native.binding.TF_ATTR_STRING };
+  const list = Object.entries(attributes).map(([key, { type, value }]) => ({ name: key, type: types[type], value }));
+  return native.executeMultipleOutputs(name, list, inputs, outputs);
+}
