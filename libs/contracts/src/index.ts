@@ -1,3 +1,4 @@
+export * from './client.js';
 export * from './dataset.js';
 export * from './http.js';
 export * from './run-spec.js';
