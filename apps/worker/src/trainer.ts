@@ -13,7 +13,8 @@ let artifacts = 0;
 
 /** Resolves when the message has been handed to the channel. */
 const say = (message: TrainerMessage): Promise<void> => new Promise((resolve, reject) => {
-  process.send?.(message, undefined, {}, (error) => (error ? reject(error) : resolve()));
+  if (!process.send) throw new Error('expected an IPC channel: the worker starts trainers');
+  process.send(message, undefined, {}, (error) => (error ? reject(error) : resolve()));
 });
 const tell = (message: TrainerMessage): void => { void say(message).catch(() => process.exit(1)); };
 

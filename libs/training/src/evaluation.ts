@@ -1,0 +1,160 @@
+import type { Evaluate, Knn } from '#libs/contracts';
+import { gatherImages, type ImageSplit } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import { encode } from './networks.js';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { unitRows } from './objectives.js';
+
+const EVALUATION_BATCH = 512;
+/** Similarities of so many queries are held at once. */
+const QUERY_BATCH = 1024;
+const LBFGS_MEMORY = 10;
+
+/** Lets messages in between two native calls. */
+export const turn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
+
+/** What `map` gives for the images of these rows, batch by batch, in one tensor [rows, D] that the caller owns. */
+export async function collect(split: ImageSplit, rows: Int32Array, map: (images: tf.Tensor4D) => tf.Tensor2D): Promise<tf.Tensor2D> {
+  const parts: tf.Tensor2D[] = [];
+  for (let start = 0; start < rows.length; start += EVALUATION_BATCH) {
+    parts.push(tf.tidy(() => map(gatherImages(split, rows.subarray(start, start + EVALUATION_BATCH)))));
+    await turn();
+  }
+  return tf.tidy(() => {
+    const all = tf.concat2d(parts, 0);
+    tf.dispose(parts);
+    return all;
+  });
+}
+
+/** The representation h of the rows' images: [rows, F], by the encoder as it is for evaluation. */
+export const representations = (encoder: LayersModel, split: ImageSplit, rows: Int32Array): Promise<tf.Tensor2D> =>
+  collect(split, rows, (images) => encode(encoder, images, false).features);
+
+/**
+ * Weighted k-nearest-neighbour classification (Wu et al. 2018): the k most similar vectors of the bank by cosine vote with
+ * exp(similarity / temperature). bank: [B, F], queries: [Q, F]. Returns the class of each query; k is at most B.
+ */
+export async function weightedKnn(bank: tf.Tensor2D, bankLabels: Int32Array, queries: tf.Tensor2D, classCount: number, { k, temperature }: Pick<Knn, 'k' | 'temperature'>): Promise<Int32Array> {
+  const neighbours = Math.min(k, bank.shape[0]);
+  const predictions = new Int32Array(queries.shape[0]);
+  const units = tf.tidy(() => unitRows(bank));
+  for (let start = 0; start < queries.shape[0]; start += QUERY_BATCH) {
+    const size = Math.min(QUERY_BATCH, queries.shape[0] - start);
+    const { values, indices } = tf.tidy(() => tf.topk(tf.matMul(unitRows(tf.slice2d(queries, [start, 0], [size, -1])), units, false, true), neighbours));
+    const [similarities, places] = [await values.data(), await indices.data()];
+    tf.dispose([values, indices]);
+    for (let query = 0; query < size; query++) {
+      const votes = new Float64Array(classCount);
+      for (let n = query * neighbours; n < (query + 1) * neighbours; n++) votes[bankLabels[places[n]!]!]! += Math.exp(similarities[n]! / temperature);
+      predictions[start + query] = votes.indexOf(Math.max(...votes));
+    }
+    await turn();
+  }
+  units.dispose();
+  return predictions;
+}
+
+export function accuracy(predictions: ArrayLike<number>, labels: ArrayLike<number>): number {
+  let right = 0;
+  for (let i = 0; i < labels.length; i++) if (predictions[i] === labels[i]) right++;
+  return right / labels.length;
+}
+
+export interface LinearProbe { weights: Float64Array; loss: number; iterations: number; predict(features: tf.Tensor2D): Int32Array; dispose(): void }
+
+/**
+ * Multinomial logistic regression on frozen features: minimises mean cross-entropy + l2/2 · |W|² (the bias is free) by L-BFGS
+ * from zero, until the gradient is below 1e-5 or `maxIterations`. Features are standardised by the training rows. Convex: the
+ * result does not depend on the way there. features: [N, F].
+ */
+export async function fitLinearProbe(features: tf.Tensor2D, labels: Int32Array, classCount: number, { l2, maxIterations }: Evaluate['probe']): Promise<LinearProbe> {
+  const [count, width] = features.shape;
+  const { mean, scale } = tf.tidy(() => {
+    const moments = tf.moments(features, 0, true);
+    return { mean: tf.keep(moments.mean), scale: tf.keep(tf.add(tf.sqrt(moments.variance), 1e-6)) };
+  });
+  // x: [N, F + 1], a last column of ones carries the bias.
+  const withBias = (rows: tf.Tensor2D) => tf.concat2d([tf.div(tf.sub(rows, mean), scale), tf.ones([rows.shape[0], 1])], 1);
+  const x = tf.tidy(() => withBias(features));
+  const target = tf.tidy(() => tf.cast(tf.oneHot(tf.tensor1d(labels, 'int32'), classCount), 'float32') as tf.Tensor2D);
+  const shape: [number, number] = [width + 1, classCount];
+  const isWeight = (place: number) => place < width * classCount;
+
+  const objective = (w: Float64Array): { loss: number; gradient: Float64Array } => {
+    const [loss, gradient] = tf.tidy(() => {
+      const logits = tf.matMul(x, tf.tensor2d(Float32Array.from(w), shape));
+      const normaliser = tf.logSumExp(logits, 1, true);
+      const residual = tf.sub(tf.exp(tf.sub(logits, normaliser)), target);
+      return [tf.mean(tf.sub(normaliser, tf.sum(tf.mul(logits, target), 1, true))).dataSync()[0]!, tf.div(tf.matMul(x, residual, true), count).dataSync()] as const;
+    });
+    let penalty = 0;
+    const total = Float64Array.from(gradient, (value, place) => {
+      if (!isWeight(place)) return value;
+      penalty += w[place]! ** 2;
+      return value + l2 * w[place]!;
+    });
+    return { loss: loss + 0.5 * l2 * penalty, gradient: total };
+  };
+
+  const { point, loss, iterations } = await minimise(new Float64Array(shape[0] * shape[1]), objective, maxIterations);
+  tf.dispose([x, target]);
+  const weights = point;
+  return {
+    weights, loss, iterations,
+    predict: (rows) => tf.tidy(() => tf.argMax(tf.matMul(withBias(rows), tf.tensor2d(Float32Array.from(weights), shape)), 1).dataSync() as Int32Array),
+    dispose: () => { tf.dispose([mean, scale]); },
+  };
+}
+
+/** L-BFGS (Nocedal and Wright, algorithm 7.5) with a backtracking line search (Armijo). */
+async function minimise(start: Float64Array, objective: (point: Float64Array) => { loss: number; gradient: Float64Array }, maxIterations: number) {
+  const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+  let point = start;
+  let { loss, gradient } = objective(point);
+  const history: { s: Float64Array; y: Float64Array; rho: number }[] = [];
+  let iterations = 0;
+  for (; iterations < maxIterations && Math.sqrt(dot(gradient, gradient)) > 1e-5; iterations++) {
+    const direction = gradient.map((value) => -value);
+    const alphas: number[] = [];
+    for (const { s, y, rho } of history.toReversed()) {
+      const alpha = rho * dot(s, direction);
+      alphas.push(alpha);
+      direction.forEach((value, i) => { direction[i] = value - alpha * y[i]!; });
+    }
+    const last = history.at(-1);
+    if (last) {
+      const gamma = 1 / (last.rho * dot(last.y, last.y));
+      direction.forEach((value, i) => { direction[i] = value * gamma; });
+    }
+    history.forEach(({ s, y, rho }, i) => {
+      const beta = rho * dot(y, direction);
+      const alpha = alphas[history.length - 1 - i]!;
+      direction.forEach((value, j) => { direction[j] = value + (alpha - beta) * s[j]!; });
+    });
+    const slope = dot(gradient, direction);
+    if (slope >= 0) break;
+    let rate = last ? 1 : Math.min(1, 1 / Math.sqrt(dot(gradient, gradient)));
+    let next: { point: Float64Array; loss: number; gradient: Float64Array } | undefined;
+    for (let halving = 0; halving < 30; halving++, rate /= 2) {
+      const candidate = point.map((value, i) => value + rate * direction[i]!);
+      const evaluated = objective(candidate);
+      if (evaluated.loss <= loss + 1e-4 * rate * slope) {
+        next = { point: candidate, ...evaluated };
+        break;
+      }
+    }
+    // Float32 kernels can't tell the losses apart any more: this is the minimum.
+    if (!next) break;
+    const s = next.point.map((value, i) => value - point[i]!);
+    const y = next.gradient.map((value, i) => value - gradient[i]!);
+    const curvature = dot(s, y);
+    if (curvature > 1e-12) {
+      history.push({ s, y, rho: 1 / curvature });
+      if (history.length > LBFGS_MEMORY) history.shift();
+    }
+    ({ point, loss, gradient } = next);
+    await turn();
+  }
+  return { point, loss, iterations };
+}

@@ -1,0 +1,162 @@
+/** Encoders, heads and decoders as tfjs-layers models. */
+import type { Encoder, Pretrain } from '#libs/contracts';
+import type { Random } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import * as layers from '@tensorflow/tfjs-layers';
+import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, relu } from './operations.js';
+
+/** Weight of the old value in the running averages, for each batch: short runs need quick averages. */
+const MOMENTUM = 0.9;
+
+/**
+ * Batch normalisation on the fused kernels. Config, weights and name are those of tfjs's own layer, so that a saved model
+ * loads wherever tfjs does.
+ */
+class BatchNorm extends layers.layers.Layer {
+  static className = 'BatchNormalization';
+  private gamma!: layers.LayerVariable;
+  private beta!: layers.LayerVariable;
+  private movingMean!: layers.LayerVariable;
+  private movingVariance!: layers.LayerVariable;
+
+  override build(inputShape: layers.Shape): void {
+    const channels = [inputShape.at(-1)!];
+    const { ones, zeros } = layers.initializers;
+    this.gamma = this.addWeight('gamma', channels, 'float32', ones());
+    this.beta = this.addWeight('beta', channels, 'float32', zeros());
+    this.movingMean = this.addWeight('moving_mean', channels, 'float32', zeros(), undefined, false);
+    this.movingVariance = this.addWeight('moving_variance', channels, 'float32', ones(), undefined, false);
+    this.built = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], { training = false }: { training?: boolean }): tf.Tensor {
+    return tf.tidy(() => {
+      const x = Array.isArray(inputs) ? inputs[0]! : inputs;
+      const [gamma, beta, mean, variance] = [this.gamma, this.beta, this.movingMean, this.movingVariance].map((weight) => weight.read()) as [tf.Tensor1D, tf.Tensor1D, tf.Tensor1D, tf.Tensor1D];
+      if (!training) return batchNormInference(x, gamma, beta, { mean, variance });
+      return batchNormTraining(x, gamma, beta, (batch) => {
+        const blend = (old: tf.Tensor, now: tf.Tensor) => tf.tidy(() => tf.add(tf.mul(old, MOMENTUM), tf.mul(now, 1 - MOMENTUM)));
+        this.movingMean.write(blend(mean, batch.mean));
+        this.movingVariance.write(blend(variance, batch.variance));
+      });
+    });
+  }
+
+  override getConfig() {
+    return { ...super.getConfig(), axis: -1, momentum: MOMENTUM, epsilon: BATCH_NORM_EPSILON, center: true, scale: true };
+  }
+}
+
+class Rectifier extends layers.layers.Layer {
+  static className = 'ReLU';
+  override call(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
+    return relu(Array.isArray(inputs) ? inputs[0]! : inputs);
+  }
+}
+
+type Symbolic = layers.SymbolicTensor;
+const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic => layer.apply(x) as Symbolic;
+const batchNorm = (x: Symbolic, name: string) => apply(new BatchNorm({ name }), x);
+const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
+const convolution = (x: Symbolic, name: string, filters: number, kernelSize: number, strides = 1, useBias = false) =>
+  apply(layers.layers.conv2d({ name, filters, kernelSize, strides, padding: 'same', useBias, kernelInitializer: 'zeros' }), x);
+const dense = (x: Symbolic, name: string, units: number, useBias = true) => apply(layers.layers.dense({ name, units, useBias, kernelInitializer: 'zeros' }), x);
+
+/** Two 3x3 convolutions and a shortcut (He et al. 2015), the latter a 1x1 convolution where the shape changes. */
+function residualBlock(x: Symbolic, name: string, filters: number, strides: number): Symbolic {
+  const first = rectify(batchNorm(convolution(x, `${name}_conv1`, filters, 3, strides), `${name}_bn1`), `${name}_relu1`);
+  const second = batchNorm(convolution(first, `${name}_conv2`, filters, 3), `${name}_bn2`);
+  const changes = strides !== 1 || x.shape.at(-1) !== filters;
+  const shortcut = changes ? batchNorm(convolution(x, `${name}_shortcut`, filters, 1, strides), `${name}_shortcut_bn`) : x;
+  return rectify(apply(layers.layers.add({ name: `${name}_add` }), [second, shortcut]), `${name}_relu2`);
+}
+
+/** What differs between the encoders: stride of the stem, and (width factor, stride) of each residual block. */
+const ARCHITECTURES: Record<Encoder['name'], { stemStride: number; blocks: [factor: number, stride: number][] }> = {
+  'small-resnet': { stemStride: 2, blocks: [[1, 1], [2, 2], [4, 2]] },
+  resnet18: { stemStride: 1, blocks: [[1, 1], [1, 1], [2, 2], [2, 1], [4, 2], [4, 1], [8, 2], [8, 1]] },
+};
+
+/** Images [N, S, S, C] in [0, 1] → feature map [N, s, s, F] and its mean over places [N, F], the representation h. */
+export function buildEncoder({ name, width }: Encoder, imageSize: number, channels: number): layers.LayersModel {
+  const { stemStride, blocks } = ARCHITECTURES[name];
+  const images = layers.input({ shape: [imageSize, imageSize, channels], name: 'images' });
+  let x = rectify(batchNorm(convolution(images, 'stem_conv', width, 3, stemStride), 'stem_bn'), 'stem_relu');
+  blocks.forEach(([factor, stride], i) => { x = residualBlock(x, `block${i + 1}`, factor * width, stride); });
+  const features = apply(layers.layers.globalAveragePooling2d({ name: 'features' }), x);
+  return layers.model({ inputs: images, outputs: [x, features], name: 'encoder' });
+}
+
+export const featureWidth = (encoder: layers.LayersModel): number => encoder.outputs[1]!.shape.at(-1)!;
+
+/** h [N, F] → z [N, output]: dense layers with batch normalisation, ReLU on all but the last (SimCLRv2, section 2). */
+export function buildProjectionHead(inputWidth: number, { layers: depth, hidden, output }: Pretrain['projection']): layers.LayersModel {
+  const features = layers.input({ shape: [inputWidth], name: 'features' });
+  let x: Symbolic = features;
+  for (let layer = 1; layer <= depth; layer++) {
+    x = batchNorm(dense(x, `dense${layer}`, layer === depth ? output : hidden, false), `bn${layer}`);
+    if (layer < depth) x = rectify(x, `relu${layer}`);
+  }
+  return layers.model({ inputs: features, outputs: x, name: 'projection' });
+}
+
+/** h [N, F] → logits [N, classes] */
+export function buildClassifier(inputWidth: number, classes: number): layers.LayersModel {
+  const features = layers.input({ shape: [inputWidth], name: 'features' });
+  return layers.model({ inputs: features, outputs: dense(features, 'logits', classes), name: 'classifier' });
+}
+
+/** Feature map [N, s, s, F] → latent [N, L] */
+export function buildBottleneck(encoder: layers.LayersModel, latent: number): layers.LayersModel {
+  const map = layers.input({ shape: encoder.outputs[0]!.shape.slice(1), name: 'map' });
+  return layers.model({ inputs: map, outputs: dense(apply(layers.layers.flatten({ name: 'flatten' }), map), 'latent', latent), name: 'bottleneck' });
+}
+
+/** Latent [N, L] → image [N, S, S, C] in [0, 1]: the encoder's way back by nearest-neighbour upsampling and convolutions. */
+export function buildDecoder(encoder: layers.LayersModel, latent: number, width: number, imageSize: number, channels: number): layers.LayersModel {
+  const [, side, , depth] = encoder.outputs[0]!.shape as [null, number, number, number];
+  const code = layers.input({ shape: [latent], name: 'latent' });
+  let x = rectify(dense(code, 'unfold', side * side * depth), 'unfold_relu');
+  x = apply(layers.layers.reshape({ targetShape: [side, side, depth], name: 'unfold_map' }), x);
+  let size = side;
+  for (let stage = 1; size < imageSize; stage++, size *= 2) {
+    x = apply(layers.layers.upSampling2d({ size: [2, 2], name: `up${stage}` }), x);
+    x = rectify(batchNorm(convolution(x, `up${stage}_conv`, Math.max(width, depth / 2 ** stage), 3), `up${stage}_bn`), `up${stage}_relu`);
+  }
+  if (size > imageSize) {
+    const before = Math.floor((size - imageSize) / 2);
+    x = apply(layers.layers.cropping2D({ cropping: [[before, size - imageSize - before], [before, size - imageSize - before]], name: 'crop' }), x);
+  }
+  const pixels = apply(layers.layers.activation({ activation: 'sigmoid', name: 'pixels' }), convolution(x, 'pixels_conv', channels, 3, 1, true));
+  return layers.model({ inputs: code, outputs: pixels, name: 'decoder' });
+}
+
+/** A model's weights by `model/layer/weight`. Trainable ones are variables that gradients are taken for. */
+export interface NamedWeight { key: string; variable: tf.Variable; trainable: boolean }
+
+export function weightsOf(...models: layers.LayersModel[]): NamedWeight[] {
+  return models.flatMap((model) => model.layers.flatMap((layer) => layer.weights.map((weight) => ({
+    key: `${model.name}/${layer.name}/${weight.originalName.split('/').at(-1)!}`,
+    variable: weight.read() as tf.Variable, trainable: weight.trainable,
+  }))));
+}
+
+/** He et al. 2015: kernels normal with variance 2 / fan-in, from a seed; all else keeps its constant. `zero`: layers that start at 0. */
+export function initialise(models: layers.LayersModel[], random: Random, zero: readonly string[] = []): void {
+  for (const { key, variable } of weightsOf(...models)) {
+    if (!key.endsWith('/kernel') || zero.some((layer) => key.includes(`/${layer}/`))) continue;
+    const { shape } = variable;
+    const fanIn = shape.slice(0, -1).reduce((product, side) => product * side, 1);
+    const values = Float32Array.from({ length: variable.size }, () => random.normal(0, Math.sqrt(2 / fanIn)));
+    tf.tidy(() => { variable.assign(tf.tensor(values, shape)); });
+  }
+}
+
+export interface Encoded { map: tf.Tensor4D; features: tf.Tensor2D }
+
+export function encode(encoder: layers.LayersModel, images: tf.Tensor4D, training: boolean): Encoded {
+  const [map, features] = encoder.apply(images, { training }) as [tf.Tensor4D, tf.Tensor2D];
+  return { map, features };
+}
+
+export const forward = <T extends tf.Tensor>(model: layers.LayersModel, x: tf.Tensor, training: boolean): T => model.apply(x, { training }) as T;

@@ -1,0 +1,39 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+/** Far below any logit: a view is never its own negative. */
+const SELF = -1e9;
+
+/**
+ * NT-Xent, the loss of SimCLR (Chen et al. 2020, eq. 1), as the mean over all 2N views (lightly, solo-learn; the reference
+ * code of SimCLR gives the sum of both halves' means, twice this).
+ * z: [2N, D], views of the same image at rows i and i + N; rows are normalised here. `accuracy` is how often the other view of
+ * an image is the most similar of all 2N − 1.
+ */
+export function ntXent(z: tf.Tensor2D, temperature: number): { loss: tf.Scalar; accuracy: tf.Scalar } {
+  const views = z.shape[0];
+  const half = views / 2;
+  if (!Number.isInteger(half)) throw new RangeError(`expected two views of each image, got ${views} rows`);
+  const unit = unitRows(z);
+  // logits: [2N, 2N]
+  const logits = tf.add(tf.div(tf.matMul(unit, unit, false, true), temperature), tf.mul(tf.eye(views), SELF)) as tf.Tensor2D;
+  const partner = Int32Array.from({ length: views }, (_, i) => (i + half) % views);
+  return { loss: crossEntropy(logits, partner), accuracy: accuracyOf(logits, partner) };
+}
+
+/** Rows scaled to length 1; a row of zeros stays one. */
+export function unitRows(z: tf.Tensor2D): tf.Tensor2D {
+  return tf.div(z, tf.maximum(tf.sqrt(tf.sum(tf.square(z), 1, true)), 1e-12));
+}
+
+/** Mean over rows of −log softmax at the label. logits: [N, C] */
+export function crossEntropy(logits: tf.Tensor2D, labels: Int32Array): tf.Scalar {
+  const target = tf.cast(tf.oneHot(tf.tensor1d(labels, 'int32'), logits.shape[1]), 'float32');
+  return tf.mean(tf.sub(tf.logSumExp(logits, 1), tf.sum(tf.mul(logits, target), 1))) as tf.Scalar;
+}
+
+/** Fraction of rows whose largest logit is the label's. */
+export const accuracyOf = (logits: tf.Tensor2D, labels: Int32Array): tf.Scalar =>
+  tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), tf.tensor1d(labels, 'int32')), 'float32')) as tf.Scalar;
+
+/** Mean over all numbers of the squared difference. */
+export const meanSquaredError = (a: tf.Tensor, b: tf.Tensor): tf.Scalar => tf.mean(tf.squaredDifference(a, b)) as tf.Scalar;

@@ -1,0 +1,116 @@
+import type { Optimizer as OptimizerSpec, Schedule } from '#libs/contracts';
+import * as tf from '@tensorflow/tfjs-core';
+import type { NamedWeight } from './networks.js';
+
+/**
+ * Learning rate of a step, counted from 0 (SimCLR `WarmUpAndCosineDecay`): linear from 0 over the warm-up, then a half cosine
+ * that is 0 at `totalSteps`; `constant` stays after the warm-up.
+ */
+export function learningRateAt(step: number, totalSteps: number, base: number, { name, warmupSteps }: Schedule): number {
+  if (step < warmupSteps) return (base * step) / warmupSteps;
+  if (name === 'constant') return base;
+  const progress = (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
+  return 0.5 * base * (1 + Math.cos(Math.PI * Math.min(1, progress)));
+}
+
+/** Biases and normalisation are neither decayed nor adapted: everything of one dimension. */
+const isExcluded = (variable: tf.Tensor) => variable.rank <= 1;
+
+/** Turns gradients into new weights. Its slots are part of a checkpoint. */
+export interface Optimizer {
+  /** One update. The caller keeps the gradients, in the order of the variables that the optimiser was made for. */
+  apply(gradients: readonly tf.Tensor[], learningRate: number): void;
+  /** Everything it remembers, by name. */
+  slots(): { key: string; variable: tf.Variable }[];
+  dispose(): void;
+}
+
+export function createOptimizer(spec: OptimizerSpec, weights: readonly NamedWeight[]): Optimizer {
+  return spec.name === 'adam' ? new Adam(spec, weights) : new Lars(spec, weights);
+}
+
+/**
+ * Adam (Kingma and Ba 2015, algorithm 1, with bias correction); weight decay is decoupled (Loshchilov and Hutter 2019). All
+ * weights are one vector here, because the cost of small operations would otherwise be that of the step.
+ */
+class Adam implements Optimizer {
+  private readonly sizes: number[];
+  private readonly m: tf.Variable<tf.Rank.R1>;
+  private readonly v: tf.Variable<tf.Rank.R1>;
+  private readonly steps: tf.Variable;
+  private readonly decayed: tf.Tensor1D | undefined;
+
+  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>, private readonly weights: readonly NamedWeight[]) {
+    this.sizes = weights.map(({ variable }) => variable.size);
+    const total = this.sizes.reduce((sum, size) => sum + size, 0);
+    this.m = tf.tidy(() => tf.variable(tf.zeros([total]) as tf.Tensor1D, false));
+    this.v = tf.tidy(() => tf.variable(tf.zeros([total]) as tf.Tensor1D, false));
+    this.steps = tf.tidy(() => tf.variable(tf.scalar(0), false));
+    this.decayed = spec.weightDecay > 0 ? tf.tidy(() => tf.concat1d(weights.map(({ variable }) => tf.fill([variable.size], isExcluded(variable) ? 0 : 1) as tf.Tensor1D))) : undefined;
+  }
+
+  apply(gradients: readonly tf.Tensor[], learningRate: number): void {
+    const { beta1, beta2, epsilon, weightDecay } = this.spec;
+    tf.tidy(() => {
+      const g = tf.concat1d(gradients.map((gradient) => tf.reshape(gradient, [-1]) as tf.Tensor1D));
+      const t = this.steps.dataSync()[0]! + 1;
+      this.steps.assign(tf.scalar(t));
+      this.m.assign(tf.add(tf.mul(this.m, beta1), tf.mul(g, 1 - beta1)));
+      this.v.assign(tf.add(tf.mul(this.v, beta2), tf.mul(tf.square(g), 1 - beta2)));
+      // p ← p − lr · m̂ / (√v̂ + ε), the two corrections folded into scalars.
+      const denominator = tf.add(tf.div(tf.sqrt(this.v), Math.sqrt(1 - beta2 ** t)), epsilon);
+      let update: tf.Tensor1D = tf.div(tf.mul(this.m, learningRate / (1 - beta1 ** t)), denominator);
+      if (this.decayed) {
+        const p = tf.concat1d(this.weights.map(({ variable }) => tf.reshape(variable, [-1]) as tf.Tensor1D));
+        update = tf.add(update, tf.mul(tf.mul(p, this.decayed), learningRate * weightDecay));
+      }
+      const parts = tf.split(update, this.sizes);
+      this.weights.forEach(({ variable }, i) => { variable.assign(tf.sub(variable, tf.reshape(parts[i]!, variable.shape))); });
+    });
+  }
+
+  slots() {
+    return [{ key: 'optimizer/m', variable: this.m }, { key: 'optimizer/v', variable: this.v }, { key: 'optimizer/steps', variable: this.steps }];
+  }
+
+  dispose(): void {
+    tf.dispose([this.m, this.v, this.steps]);
+    this.decayed?.dispose();
+  }
+}
+
+/**
+ * LARS (You et al. 2017) as in SimCLR's `lars_optimizer.py`, with classic momentum: g ← g + wd·p; trust = η |p| / |g| (1 where
+ * either norm is 0); v ← m·v + lr·trust·g; p ← p − v. Biases and normalisation get neither decay nor trust.
+ */
+class Lars implements Optimizer {
+  private readonly velocities: tf.Variable[];
+
+  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'lars' }>, private readonly weights: readonly NamedWeight[]) {
+    this.velocities = weights.map(({ variable }) => tf.tidy(() => tf.variable(tf.zerosLike(variable), false)));
+  }
+
+  apply(gradients: readonly tf.Tensor[], learningRate: number): void {
+    const { momentum, weightDecay, trustCoefficient } = this.spec;
+    tf.tidy(() => this.weights.forEach(({ variable }, i) => {
+      const velocity = this.velocities[i]!;
+      let scaled: tf.Tensor = tf.mul(gradients[i]!, learningRate);
+      if (!isExcluded(variable)) {
+        const g = tf.add(gradients[i]!, tf.mul(variable, weightDecay));
+        const [pNorm, gNorm] = [tf.norm(variable), tf.norm(g)];
+        const trust = tf.where(tf.logicalAnd(tf.greater(pNorm, 0), tf.greater(gNorm, 0)), tf.div(tf.mul(pNorm, trustCoefficient), gNorm), tf.scalar(1));
+        scaled = tf.mul(g, tf.mul(trust, learningRate));
+      }
+      velocity.assign(tf.add(tf.mul(velocity, momentum), scaled));
+      variable.assign(tf.sub(variable, velocity));
+    }));
+  }
+
+  slots() {
+    return this.weights.map(({ key }, i) => ({ key: `optimizer/velocity/${key}`, variable: this.velocities[i]! }));
+  }
+
+  dispose(): void {
+    tf.dispose(this.velocities);
+  }
+}

@@ -1,0 +1,184 @@
+/** The loop that all training runs share: steps, curves, evaluation, checkpoints, and stopping in between. */
+import type { ArtifactKind, LogLevel, MetricPoint, Optimizer as OptimizerSpec, RunResult, Schedule, StatusReason, StopReason } from '#libs/contracts';
+import { BatchCursor, Random, type BatchCursorState, type RandomState } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import path from 'node:path';
+import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
+import { turn } from './evaluation.js';
+import { weightsOf, type NamedWeight } from './networks.js';
+import { createOptimizer, learningRateAt, type Optimizer } from './optimizers.js';
+
+/** What training needs of the world around it. */
+export interface TrainContext {
+  /** Aborted with a `StopReason`. */
+  signal: AbortSignal;
+  workDir: string;
+  checkpointEverySeconds: number;
+  progress(step: number, totalSteps: number): void;
+  metrics(points: MetricPoint[]): void;
+  log(level: LogLevel, message: string): void;
+  /** Hands a finished file over; resolves when it is durable. */
+  store(file: { name: string; kind: ArtifactKind; mime: string; path: string; step: number | null }): Promise<void>;
+}
+
+/** Training ended because it was asked to. Unless the reason is `cancel`, a checkpoint of this step was stored. */
+export class Stopped extends Error {
+  constructor(readonly reason: StopReason, readonly step: number) {
+    super(`stopped at step ${step}: ${reason}`);
+    this.name = 'Stopped';
+  }
+}
+
+/** Training can't go on, and why. */
+export class TrainingError extends Error {
+  constructor(readonly reason: StatusReason, message: string) {
+    super(message);
+    this.name = 'TrainingError';
+  }
+}
+
+const MIME = 'application/octet-stream';
+/** A curve has at least this many points, where the run has the steps. */
+const CURVE_POINTS = 500;
+const WIDEST_LOG_INTERVAL = 10;
+
+interface SessionState { step: number; cursor: BatchCursorState; views: RandomState }
+
+export interface Recipe {
+  models: LayersModel[];
+  /** Rows that batches are drawn from. */
+  rows: Int32Array;
+  batchSize: number;
+  totalSteps: number;
+  optimizer: OptimizerSpec;
+  schedule: Schedule;
+  seed: number;
+  /** Scalars of a step by metric name; `loss` is minimised. Runs inside a tidy. */
+  step(rows: Int32Array, views: Random): { loss: tf.Scalar } & Record<string, tf.Scalar>;
+  /** Before the first step, and whenever `evaluateEvery` steps are done, and at the end. */
+  evaluate(step: number): Promise<Record<string, number>>;
+  evaluateEvery: number;
+  /** Before the first step too. */
+  evaluateAtStart: boolean;
+}
+
+/** One run's training state: weights, optimiser, order of the data, randomness of the views. */
+export class Session {
+  private readonly weights: NamedWeight[];
+  private readonly trainable: NamedWeight[];
+  private readonly optimizer: Optimizer;
+  private readonly cursor: BatchCursor;
+  private views: Random;
+  private step = 0;
+
+  constructor(private readonly recipe: Recipe, private readonly context: TrainContext) {
+    this.weights = weightsOf(...recipe.models);
+    this.trainable = this.weights.filter(({ trainable }) => trainable);
+    this.optimizer = createOptimizer(recipe.optimizer, this.trainable);
+    this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
+    this.views = Random.seeded(recipe.seed, 'views');
+  }
+
+  /** Trains to the end, from a checkpoint where one is given. Returns the last value of each metric. */
+  async run(checkpoint: string | undefined): Promise<RunResult['metrics']> {
+    const { recipe, context } = this;
+    const { totalSteps, evaluateEvery } = recipe;
+    const last: Record<string, number> = {};
+    const report = (values: Record<string, number>) => {
+      Object.assign(last, values);
+      context.metrics(Object.entries(values).map(([key, value]) => ({ key, step: this.step, value })));
+    };
+    if (checkpoint) {
+      await this.restore(checkpoint);
+      context.log('info', `going on from the checkpoint of step ${this.step}`);
+    }
+    context.progress(this.step, totalSteps);
+    if (this.step === 0 && recipe.evaluateAtStart) report(await recipe.evaluate(0));
+
+    const logEvery = Math.max(1, Math.min(WIDEST_LOG_INTERVAL, Math.floor(totalSteps / CURVE_POINTS)));
+    let checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;
+    let timed = { since: performance.now(), steps: 0 };
+    while (this.step < totalSteps) {
+      await turn();
+      if (context.signal.aborted) await this.stop();
+      const learningRate = learningRateAt(this.step, totalSteps, recipe.optimizer.learningRate, recipe.schedule);
+      const values = this.trainStep(learningRate);
+      this.step++;
+      timed.steps++;
+      for (const [name, value] of Object.entries(values)) {
+        if (!Number.isFinite(value)) throw new TrainingError('nan_loss', `expected a finite ${name} at step ${this.step}, got ${value}: lower the learning rate or lengthen the warm-up`);
+      }
+      if (this.step % logEvery === 0 || this.step === totalSteps) {
+        const imagesPerSecond = (timed.steps * recipe.batchSize * 1000) / (performance.now() - timed.since);
+        report({ ...Object.fromEntries(Object.entries(values).map(([name, value]) => [`train/${name}`, value])), 'train/learning_rate': learningRate, 'train/images_per_second': imagesPerSecond });
+        timed = { since: performance.now(), steps: 0 };
+      }
+      context.progress(this.step, totalSteps);
+      if (this.step % evaluateEvery === 0 || this.step === totalSteps) {
+        report(await recipe.evaluate(this.step));
+        timed = { since: performance.now(), steps: 0 };
+      }
+      if (performance.now() > checkpointAt && this.step < totalSteps) {
+        await this.checkpoint();
+        checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;
+        timed = { since: performance.now(), steps: 0 };
+      }
+    }
+    return last;
+  }
+
+  /** Forward, back, update. Leaves no tensor behind. */
+  private trainStep(learningRate: number): Record<string, number> {
+    const rows = this.cursor.next();
+    return tf.tidy(() => {
+      let scalars: Record<string, tf.Scalar> = {};
+      const variables = this.trainable.map(({ variable }) => variable);
+      const { value, grads } = tf.variableGrads(() => {
+        const { loss, ...others } = this.recipe.step(rows, this.views);
+        // What is not differentiated is read now: the tape keeps only what the loss needs.
+        scalars = Object.fromEntries(Object.entries(others).map(([name, scalar]) => [name, tf.keep(scalar)]));
+        return loss;
+      }, variables);
+      this.optimizer.apply(variables.map((variable) => grads[variable.name]!), learningRate);
+      const values = { loss: value.dataSync()[0]!, ...Object.fromEntries(Object.entries(scalars).map(([name, scalar]) => [name, scalar.dataSync()[0]!])) };
+      tf.dispose(scalars);
+      return values;
+    });
+  }
+
+  private async stop(): Promise<never> {
+    const reason = this.context.signal.reason as StopReason;
+    if (reason !== 'cancel') await this.checkpoint();
+    throw new Stopped(reason, this.step);
+  }
+
+  private variables() {
+    return [...this.weights, ...this.optimizer.slots()];
+  }
+
+  private async checkpoint(): Promise<void> {
+    const file = path.join(this.context.workDir, `checkpoint-${this.step}.safetensors`);
+    const state: SessionState = { step: this.step, cursor: this.cursor.state(), views: this.views.state() };
+    await writeTensors(file, state, this.variables());
+    await this.context.store({ name: path.basename(file), kind: 'checkpoint', mime: MIME, path: file, step: this.step });
+  }
+
+  private async restore(file: string): Promise<void> {
+    try {
+      const { state, tensors } = await readTensors<SessionState>(file);
+      assignTensors(tensors, this.variables());
+      this.cursor.restore(state.cursor);
+      this.views = Random.fromState(state.views);
+      this.step = state.step;
+    } catch (error) {
+      if (error instanceof CheckpointError) throw new TrainingError('internal_error', error.message);
+      throw error;
+    }
+  }
+
+  dispose(): void {
+    this.optimizer.dispose();
+    for (const model of this.recipe.models) model.dispose();
+  }
+}
