@@ -60,7 +60,7 @@ process.on('message', (command: TrainerCommand) => {
   else if (command.type === 'stored') {
     stored.get(command.id)?.();
     stored.delete(command.id);
-  } else void run(command).then(say).finally(() => process.disconnect());
+  } else void run(command).then(say).then(() => process.exit(0), () => process.exit(1));
 });
 
 const threads = Number(process.env['LOOM_TRAINER_THREADS']);

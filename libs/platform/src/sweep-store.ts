@@ -52,7 +52,7 @@ export class SweepStore {
   }
 
   /**
-   * Cancels what this sweep started and no other sweep uses.
+   * Cancels those of its runs that a sweep started and no other sweep needs.
    * @throws RequestError `not_found`
    */
   async cancel(sweepId: string): Promise<void> {
@@ -62,7 +62,7 @@ export class SweepStore {
       const own = await tx.$queryRaw<{ id: string }[]>`
         SELECT DISTINCT r.id FROM trial_run t JOIN run r ON r.id = t.run_id
         WHERE t.sweep_id = ${sweepId}::uuid AND r.status IN ('pending', 'queued', 'running', 'retrying', 'pausing', 'paused')
-          AND EXISTS (SELECT 1 FROM trial_run mine WHERE mine.sweep_id = t.sweep_id AND mine.run_id = r.id AND NOT mine.reused)
+          AND EXISTS (SELECT 1 FROM trial_run origin WHERE origin.run_id = r.id AND NOT origin.reused)
           AND NOT EXISTS (SELECT 1 FROM trial_run other JOIN sweep s ON s.id = other.sweep_id WHERE other.run_id = r.id AND other.sweep_id <> t.sweep_id AND s.cancelled_at IS NULL)
         ORDER BY r.id`;
       // A child that a cancelled parent has just failed has ended already.

@@ -1,0 +1,241 @@
+import { DatasetManifest, SubmitRun, SubmitSweep, type RunSpec, type RunStatus } from '#libs/contracts';
+import { createLogger, Database, Leader, LeaseLostError, RequestError, RunQueries, RunQueue, RunStore, SweepStore, type Token } from '#libs/platform';
+import { randomUUID } from 'node:crypto';
+import type { z } from 'zod';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { freshDatabase } from '../support/database.js';
+import { eventually } from '../support/eventually.js';
+
+const LEASE_MS = 600;
+let home: Awaited<ReturnType<typeof freshDatabase>>;
+let database: Database;
+let store: RunStore;
+let sweeps: SweepStore;
+let queries: RunQueries;
+
+const split = (perClass: number) => ({ count: perClass * 4, countPerClass: [perClass, perClass, perClass, perClass], images: 'a'.repeat(64), labels: 'b'.repeat(64) });
+const manifest: DatasetManifest = DatasetManifest.parse({
+  name: 'shapes', digest: 'd'.repeat(64), imageSize: 16, channels: 3, classes: ['a', 'b', 'c', 'd'], splits: { train: split(100), val: split(10), test: split(10) },
+});
+const request = (spec: z.input<typeof SubmitRun>['spec'], rest: Partial<z.input<typeof SubmitRun>> = {}) => SubmitRun.parse({ spec, ...rest });
+const pretrain = (more: object = {}) => request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, ...more });
+const statusOf = async (id: string): Promise<RunStatus> => (await queries.run(id))!.status;
+
+async function claimed(runId: string, attempt = 1) {
+  const run = await store.claim({ runId, attempt }, 'worker-1');
+  if (!run) throw new Error('expected the run to be claimed');
+  return run;
+}
+
+beforeAll(async () => {
+  home = await freshDatabase();
+  database = new Database(home.url);
+  store = new RunStore(database, { dataRoot: '/data', leaseMs: LEASE_MS });
+  sweeps = new SweepStore(database, store);
+  queries = new RunQueries(database, { leaseMs: LEASE_MS });
+});
+
+beforeEach(async () => {
+  await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
+  const { runId } = await store.submitRun(request({ kind: 'prepare-dataset', name: 'shapes', path: 'shapes' }));
+  await store.succeed(await claimed(runId), { metrics: {}, dataset: manifest });
+});
+
+afterAll(async () => {
+  await database.close();
+  await home.drop();
+});
+
+describe('submitting', () => {
+  test('a repeat with the same key returns the same run, and another request with it is refused', async () => {
+    const key = randomUUID();
+    const first = await store.submitRun(pretrain(), key);
+    await expect(store.submitRun(pretrain(), key)).resolves.toEqual({ runId: first.runId, outcome: 'replayed' });
+    await expect(store.submitRun(pretrain({ epochs: 2 }), key)).rejects.toMatchObject({ code: 'idempotency_mismatch' });
+  });
+
+  test('equal submits at one moment make one run, and a replicate makes another', async () => {
+    const answers = await Promise.all(Array.from({ length: 8 }, () => store.submitRun(pretrain())));
+    expect(new Set(answers.map(({ runId }) => runId)).size).toBe(1);
+    expect(answers.filter(({ outcome }) => outcome === 'created')).toHaveLength(1);
+    const again = await store.submitRun({ ...pretrain(), onDuplicate: 'replicate' });
+    expect(again.outcome).toBe('created');
+  });
+
+  test.each<[string, object, string]>([
+    ['a batch larger than the dataset', { kind: 'pretrain', dataset: 'shapes', batchSize: 401 }, 'spec.batchSize'],
+    ['a label fraction that leaves a class without an example', { kind: 'finetune', dataset: 'shapes', from: null, labelFraction: 0.004, batchSize: 2 }, 'spec.labelFraction'],
+    ['a batch larger than the labelled images', { kind: 'finetune', dataset: 'shapes', from: null, labelFraction: 0.1, batchSize: 64 }, 'spec.batchSize'],
+    ['an unknown dataset', { kind: 'pretrain', dataset: 'nowhere', batchSize: 32 }, 'spec.dataset'],
+    ['an unknown parent', { kind: 'finetune', dataset: 'shapes', from: randomUUID() }, 'spec.from'],
+    ['a path that leaves the data root', { kind: 'prepare-dataset', name: 'x', path: '../secrets' }, 'spec.path'],
+    ['an absolute path elsewhere', { kind: 'prepare-dataset', name: 'x', path: '/etc' }, 'spec.path'],
+  ])('%s is refused with the field, and nothing is queued', async (_, spec, field) => {
+    const before = await queries.runCounts();
+    const error = await store.submitRun(request(spec as RunSpec)).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(RequestError);
+    expect((error as RequestError).faults.map(({ path }) => path.join('.'))).toContain(field);
+    expect(await queries.runCounts()).toEqual(before);
+  });
+});
+
+describe('a run and its attempts', () => {
+  test('one claim wins, and its token is the only one that writes', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    const claims = await Promise.all(['w1', 'w2', 'w3'].map((worker) => store.claim({ runId, attempt: 1 }, worker)));
+    expect(claims.filter(Boolean)).toHaveLength(1);
+    const stale: Token = { runId, attempt: 0 };
+    await expect(store.record(stale, { points: [{ key: 'loss', step: 1, value: 1 }] })).rejects.toBeInstanceOf(LeaseLostError);
+    await expect(store.succeed(stale, { metrics: {} })).rejects.toBeInstanceOf(LeaseLostError);
+  });
+
+  test('a value for a key and step is there once, and what a dead attempt wrote beyond the checkpoint is superseded', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    const first = await claimed(runId);
+    await store.begin(first, null, 1);
+    await store.record(first, { points: [1, 2, 3, 4].map((step) => ({ key: 'loss', step, value: step })) });
+    await expect.poll(() => store.recoverLost(), { timeout: 5000 }).toBe(1);
+    const second = await claimed(runId, 2);
+    await store.begin(second, 2, 1);
+    await store.record(second, { points: [{ key: 'loss', step: 3, value: 30.5 }] });
+    await store.record(second, { points: [{ key: 'loss', step: 3, value: 31 }] });
+    await expect(store.record(first, { points: [{ key: 'loss', step: 3, value: -1 }] })).rejects.toBeInstanceOf(LeaseLostError);
+    expect(await queries.metrics(runId, { points: 100, key: undefined })).toEqual([{ key: 'loss', points: [{ step: 1, value: 1 }, { step: 2, value: 2 }, { step: 3, value: 31 }] }]);
+  });
+
+  test('a curve is downsampled to the mean of neighbours', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    const token = await claimed(runId);
+    await store.record(token, { points: Array.from({ length: 100 }, (_, step) => ({ key: 'loss', step, value: step })) });
+    const [series] = await queries.metrics(runId, { points: 10, key: undefined });
+    expect(series!.points).toHaveLength(10);
+    expect(series!.points[0]).toEqual({ step: 9, value: 4.5 });
+  });
+
+  test('a cancelled run never becomes succeeded', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    const token = await claimed(runId);
+    await store.cancel(runId);
+    expect(await statusOf(runId)).toBe('cancelling');
+    expect((await store.heartbeat('worker-1', [token])).get(runId)).toEqual({ cancel: true });
+    expect(await store.succeed(token, { metrics: {} })).toBe('cancelled');
+    expect(await statusOf(runId)).toBe('cancelled');
+    await expect(store.cancel((await store.submitRun(request({ kind: 'prepare-dataset', name: 'y', path: 'y' }))).runId)).resolves.toBeUndefined();
+  });
+
+  test('a crash is repeated after a pause, bad data is not', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    expect(await store.fail(await claimed(runId), 'worker_crash', 'signal')).toBe('retrying');
+    expect(await store.fail(await claimed(runId, 2), 'invalid_data', 'no images')).toBe('failed');
+    expect(await queries.runDetail(runId)).toMatchObject({
+      status: 'failed', statusReason: 'invalid_data', statusDetail: 'no images', attempts: [{ attempt: 1, outcome: 'failed' }, { attempt: 2, outcome: 'failed' }],
+    });
+  });
+
+  test('children wait for their parent, fail with it, and wait again when it is retried', async () => {
+    const parent = await store.submitRun(pretrain());
+    const child = await store.submitRun(request({ kind: 'finetune', dataset: 'shapes', from: parent.runId, batchSize: 8 }));
+    const grandchild = await store.submitRun(request({ kind: 'evaluate', dataset: 'shapes', from: child.runId }));
+    expect(await statusOf(child.runId)).toBe('pending');
+    await store.fail(await claimed(parent.runId), 'nan_loss', 'diverged');
+    expect([await statusOf(child.runId), await statusOf(grandchild.runId)]).toEqual(['upstream_failed', 'upstream_failed']);
+    await expect(store.retry(child.runId)).rejects.toMatchObject({ code: 'invalid_state' });
+    await store.retry(parent.runId);
+    expect([await statusOf(child.runId), await statusOf(grandchild.runId)]).toEqual(['pending', 'pending']);
+    await store.succeed(await claimed(parent.runId, 2), { metrics: {} });
+    expect([await statusOf(child.runId), await statusOf(grandchild.runId)]).toEqual(['queued', 'pending']);
+  });
+
+  test('events tell the story in order', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    const token = await claimed(runId);
+    await store.addArtifact(token, { name: 'm', kind: 'model', mime: 'application/octet-stream', sha256: 'e'.repeat(64), sizeBytes: 3, step: null });
+    await store.succeed(token, { metrics: { 'eval/knn': 0.5 } });
+    const events = await queries.events(runId, { limit: 100 });
+    expect(events.map(({ type, data }) => [type, data['status']])).toEqual([['submitted', 'queued'], ['status', 'running'], ['artifact', undefined], ['status', 'succeeded']]);
+  });
+});
+
+describe('sweeps', () => {
+  const sweep = (name: string, more: object = {}) => SubmitSweep.parse({
+    spec: {
+      name, stages: { pretrain: { kind: 'pretrain', dataset: 'shapes', batchSize: 32 }, finetune: { kind: 'finetune', dataset: 'shapes', from: 'pretrain', batchSize: 4 } },
+      parameters: { 'pretrain.augmentation': { values: [{ crop: {} }, { crop: {}, flip: {} }, { crop: {}, blur: {} }] }, 'finetune.labelFraction': { values: [0.01, 0.1] } },
+      controls: ['scratch'], ...more,
+    },
+  });
+
+  test('trials share pretrainings and controls, within a sweep and between two at one moment', async () => {
+    const plan = await sweeps.plan(sweep('one'));
+    expect(plan).toMatchObject({ trials: 6, newRuns: { pretrain: 3, finetune: 8 }, reused: { pretrain: 3, finetune: 4 } });
+    await Promise.all([sweeps.submit(sweep('one')), sweeps.submit(sweep('two'))]);
+    const { items } = await queries.runs({ limit: 100, kind: ['pretrain', 'finetune'], status: undefined });
+    expect(items).toHaveLength(11);
+  });
+
+  test('the table compares each trial with the control on the same labels', async () => {
+    const { sweepId } = await sweeps.submit(sweep('one', { parameters: { 'finetune.labelSeed': { values: [1, 2, 3] } } }));
+    const detail = (await queries.sweep(sweepId))!;
+    const finish = async (runId: string, metrics: Record<string, number>) => { await store.succeed(await claimed(runId), { metrics }); };
+    await finish(detail.trials[0]!.runs.find(({ stage }) => stage === 'pretrain')!.runId, { 'eval/knn': 0.4 });
+    for (const [index, trial] of detail.trials.entries()) {
+      await finish(trial.runs.find(({ stage, control }) => stage === 'finetune' && !control)!.runId, { 'eval/accuracy': 0.5 + index / 10 });
+      await finish(trial.runs.find(({ control }) => control)!.runId, { 'eval/accuracy': 0.3 + index / 10 });
+    }
+    const table = (await queries.sweepTable(sweepId))!;
+    expect(table.complete).toBe(true);
+    expect(table.rows).toHaveLength(1);
+    const [row] = table.rows;
+    expect(row!.knn).toEqual({ mean: 0.4, ci95: null, n: 1 });
+    expect(row!.accuracy['1']).toMatchObject({ n: 3 });
+    expect(row!.accuracy['1']!.mean).toBeCloseTo(0.6, 10);
+    // t(2) · s / √3 with s = 0.1
+    expect(row!.accuracy['1']!.ci95).toBeCloseTo(4.303 * 0.1 / Math.sqrt(3), 6);
+    expect(row!.gain['1']!.mean).toBeCloseTo(0.2, 10);
+    expect(row!.gain['1']!.ci95).toBeCloseTo(0, 6);
+  });
+
+  test('a cancel spares what another sweep uses', async () => {
+    const one = await sweeps.submit(sweep('one'));
+    const two = await sweeps.submit(sweep('two', { parameters: { 'pretrain.augmentation': { values: [{ crop: {} }] }, 'finetune.labelFraction': { values: [0.1] } } }));
+    await sweeps.cancel(one.sweepId);
+    expect((await queries.sweep(two.sweepId))!.status).toBe('running');
+    expect(Object.keys((await queries.sweep(two.sweepId))!.runCounts).sort()).toEqual(['pending', 'queued']);
+    await sweeps.cancel(two.sweepId);
+    expect((await queries.sweep(one.sweepId))!.status).toBe('cancelled');
+  });
+});
+
+describe('the leader', () => {
+  test('puts into Redis what is queued, and again what Redis has lost', async () => {
+    const queue = new RunQueue({ redisUrl: inject('redisUrl'), queueName: `test-${randomUUID()}` });
+    const leader = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 200 });
+    leader.start();
+    try {
+      const { runId } = await store.submitRun(pretrain());
+      await eventually(async () => { expect((await queue.counts())['prioritized']).toBe(1); });
+      expect(await queue.missing([{ runId, attempt: 1 }])).toEqual([]);
+      await queue.clear();
+      expect(await queue.missing([{ runId, attempt: 1 }])).toHaveLength(1);
+      await eventually(async () => { expect(await queue.missing([{ runId, attempt: 1 }])).toEqual([]); }, { timeoutMs: 20_000 });
+      expect(leader.repairs.redispatched).toBe(1);
+    } finally {
+      await leader.stop();
+      await queue.clear();
+      await queue.close();
+    }
+  });
+
+  test('is one at a time, and another takes over', async () => {
+    const queue = new RunQueue({ redisUrl: inject('redisUrl'), queueName: `test-${randomUUID()}` });
+    const [first, second] = [0, 1].map(() => new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 1000 })) as [Leader, Leader];
+    first.start();
+    await eventually(() => { expect(first.isLeader).toBe(true); });
+    second.start();
+    await first.stop();
+    await eventually(() => { expect(second.isLeader).toBe(true); });
+    expect(first.isLeader).toBe(false);
+    await second.stop();
+    await queue.close();
+  });
+});
