@@ -1,5 +1,5 @@
 export * from './artifact-store.js';
-export { Database, Prisma } from './database.js';
+export { Database, isUnavailable } from './database.js';
 export * from './env.js';
 export * from './leader.js';
 export * from './local-services.js';

@@ -1,0 +1,53 @@
+import { ArtifactStore, createLogger, Database, Leader, RunQueries, RunQueue, RunStore, SweepStore, type Env, type Logger } from '#libs/platform';
+import { Module, type DynamicModule, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
+import { StandardSchemaSerializerInterceptor } from '@nestjs/common';
+import { DatasetsController } from './datasets.controller.js';
+import { OperationsController } from './operations.controller.js';
+import { ProblemFilter } from './problems.js';
+import { RunStreams } from './run-stream.js';
+import { RunsController } from './runs.controller.js';
+import { SweepsController } from './sweeps.controller.js';
+import { ZodPipe } from './validation.js';
+import { WorkersController } from './workers.controller.js';
+
+export const LOGGER = Symbol('logger');
+
+@Module({})
+export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown {
+  constructor(private readonly database: Database, private readonly queue: RunQueue, private readonly leader: Leader) {}
+
+  static for(env: Env): DynamicModule {
+    return {
+      module: AppModule,
+      controllers: [RunsController, SweepsController, DatasetsController, WorkersController, OperationsController],
+      providers: [
+        { provide: LOGGER, useFactory: () => createLogger('api', env.logLevel) },
+        { provide: Database, useFactory: () => new Database(env.databaseUrl) },
+        { provide: RunQueue, useFactory: () => new RunQueue(env) },
+        { provide: ArtifactStore, useFactory: () => new ArtifactStore(env.artifactsDir) },
+        { provide: RunStore, inject: [Database], useFactory: (database: Database) => new RunStore(database, env) },
+        { provide: SweepStore, inject: [Database, RunStore], useFactory: (database: Database, store: RunStore) => new SweepStore(database, store) },
+        { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
+        {
+          provide: Leader, inject: [Database, RunStore, RunQueue, LOGGER],
+          useFactory: (database: Database, store: RunStore, queue: RunQueue, log: Logger) => new Leader({ database, store, queue, log, reconcileMs: env.reconcileMs }),
+        },
+        { provide: RunStreams, inject: [Database, RunQueries, LOGGER], useFactory: (database: Database, queries: RunQueries, log: Logger) => new RunStreams(database, queries, log) },
+        { provide: APP_PIPE, useClass: ZodPipe },
+        { provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ProblemFilter(log) },
+        { provide: APP_INTERCEPTOR, inject: [Reflector], useFactory: (reflector: Reflector) => new StandardSchemaSerializerInterceptor(reflector) },
+      ],
+    };
+  }
+
+  onApplicationBootstrap(): void {
+    this.leader.start();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.leader.stop();
+    await this.queue.close();
+    await this.database.close();
+  }
+}

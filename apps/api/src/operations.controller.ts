@@ -1,0 +1,52 @@
+import { Database, Leader, RunQueries, RunQueue } from '#libs/platform';
+import { Controller, Get, Header, Res } from '@nestjs/common';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
+import { Gauge, Registry } from 'prom-client';
+import { z } from 'zod';
+import { Returns } from './validation.js';
+
+const Readiness = z.object({ postgres: z.boolean(), redis: z.boolean() });
+
+@ApiTags('operations')
+@Controller()
+export class OperationsController {
+  private readonly registry = new Registry();
+  private readonly runs = new Gauge({ name: 'loom_runs', help: 'Runs by status', labelNames: ['status'], registers: [this.registry] });
+  private readonly jobs = new Gauge({ name: 'loom_queue_jobs', help: 'Jobs in Redis by state', labelNames: ['state'], registers: [this.registry] });
+  private readonly repairs = new Gauge({ name: 'loom_reconciler_repairs', help: 'What the reconciler of this process has put right; zero in a healthy system', labelNames: ['kind'], registers: [this.registry] });
+  private readonly leading = new Gauge({ name: 'loom_leader', help: '1 in the process that dispatches and reconciles', registers: [this.registry] });
+  private readonly workers = new Gauge({ name: 'loom_workers', help: 'Workers by whether they answer', labelNames: ['alive'], registers: [this.registry] });
+
+  constructor(private readonly database: Database, private readonly queue: RunQueue, private readonly queries: RunQueries, private readonly leader: Leader) {}
+
+  @Get('healthz')
+  @ApiOperation({ summary: 'The process answers' })
+  health() {
+    return { status: 'ok' };
+  }
+
+  @Get('readyz')
+  @ApiOperation({ summary: 'Postgres and Redis answer; 503 where one does not' })
+  @Returns(Readiness)
+  async ready(@Res({ passthrough: true }) reply: FastifyReply) {
+    const [postgres, redis] = await Promise.all([this.database.ping(), this.queue.ping()].map((ping) => ping.then(() => true, () => false)));
+    if (!postgres || !redis) void reply.status(503);
+    return { postgres: postgres!, redis: redis! };
+  }
+
+  @Get('metrics')
+  @Header('content-type', 'text/plain; version=0.0.4')
+  @ApiOperation({ summary: 'Metrics for Prometheus' })
+  async metrics(): Promise<string> {
+    const [runs, jobs, workers] = await Promise.all([this.queries.runCounts(), this.queue.counts().catch(() => ({})), this.queries.workers()]);
+    this.runs.reset();
+    this.jobs.reset();
+    for (const [status, count] of Object.entries(runs)) this.runs.set({ status }, count);
+    for (const [state, count] of Object.entries(jobs)) this.jobs.set({ state }, count);
+    for (const [kind, count] of Object.entries(this.leader.repairs)) this.repairs.set({ kind }, count as number);
+    for (const alive of [true, false]) this.workers.set({ alive: String(alive) }, workers.filter((worker) => worker.alive === alive).length);
+    this.leading.set(this.leader.isLeader ? 1 : 0);
+    return this.registry.metrics();
+  }
+}

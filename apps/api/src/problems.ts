@@ -1,0 +1,51 @@
+import type { Problem } from '#libs/contracts';
+import { isUnavailable, RequestError, type Logger, type RequestErrorCode } from '#libs/platform';
+import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
+const STATUS: Record<RequestErrorCode, number> = { invalid_request: 422, not_found: 404, conflict: 409, idempotency_mismatch: 409, invalid_state: 409 };
+const TITLES: Record<number, [code: string, title: string]> = {
+  400: ['invalid_request', 'The request can\'t be read'], 403: ['forbidden', 'The request is not allowed'], 404: ['not_found', 'There is no such thing'],
+  405: ['method_not_allowed', 'This method is not allowed here'], 409: ['conflict', 'The state of the resource does not allow this'], 413: ['payload_too_large', 'The request is too large'],
+  415: ['unsupported_media_type', 'The body has to be JSON'], 422: ['invalid_request', 'The request is not valid'], 503: ['unavailable', 'A service that is needed does not answer'], 500: ['internal', 'Something went wrong here'],
+};
+const RETRY_AFTER_SECONDS = 2;
+
+type Described = Pick<Problem, 'status' | 'code' | 'title' | 'detail' | 'errors'>;
+
+function describe(error: unknown): Described {
+  const by = (status: number, detail: string, more: Partial<Described> = {}): Described => {
+    const [code, title] = TITLES[status] ?? TITLES[status < 500 ? 400 : 500]!;
+    return { status, code, title, detail, ...more };
+  };
+  if (error instanceof RequestError) {
+    const errors = error.faults.map(({ path, message }) => ({ path: path.join('.'), message }));
+    return by(STATUS[error.code], error.message, { code: error.code, ...(errors.length && { errors }) });
+  }
+  if (error instanceof HttpException) return by(error.getStatus(), error.message);
+  // Fastify's own, for bodies that it can't read.
+  const { statusCode } = error as { statusCode?: number };
+  if (error instanceof Error && statusCode !== undefined && statusCode >= 400 && statusCode < 500) return by(statusCode, error.message);
+  if (isUnavailable(error)) return by(503, 'Postgres or Redis does not answer: nothing was changed, try again');
+  return by(500, 'the fault is on this side and was logged under the request id');
+}
+
+/** Whatever goes wrong becomes a problem document (RFC 9457). What is not the caller's fault is logged, and not told. */
+@Catch()
+export class ProblemFilter implements ExceptionFilter {
+  constructor(private readonly log: Logger) {}
+
+  catch(error: unknown, host: ArgumentsHost): void {
+    const request = host.switchToHttp().getRequest<FastifyRequest>();
+    const reply = host.switchToHttp().getResponse<FastifyReply>();
+    const described = describe(error);
+    if (described.status >= 500) this.log.error({ err: error, requestId: request.id, method: request.method, url: request.url }, 'request failed');
+    if (reply.sent || reply.raw.headersSent) {
+      reply.raw.destroy();
+      return;
+    }
+    const problem: Problem = { type: 'about:blank', ...described, instance: request.url.split('?')[0]!, requestId: request.id };
+    if (described.status === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
+    void reply.status(described.status).type('application/problem+json').send(JSON.stringify(problem));
+  }
+}

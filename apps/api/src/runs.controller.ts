@@ -1,0 +1,160 @@
+import { Artifact, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunDetail, RunEvent, SubmitOptions, SubmitRun } from '#libs/contracts';
+import { ArtifactStore, RequestError, RunQueries, RunStore } from '#libs/platform';
+import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
+import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { parsePosition, RunStreams } from './run-stream.js';
+import { Returns } from './validation.js';
+
+const Id = z.uuid('expected the id of a run');
+const IdempotencyKey = z.string().min(1).max(255).regex(/^[\x21-\x7e]+$/, 'expected printable ASCII without spaces').optional();
+const after = (cursor: string | undefined): number => {
+  if (cursor === undefined) return 0;
+  if (!/^\d{1,15}$/.test(cursor)) throw RequestError.invalid([{ path: ['cursor'], message: 'expected the nextCursor of an earlier page' }]);
+  return Number(cursor);
+};
+
+@ApiTags('runs')
+@Controller('v1/runs')
+export class RunsController {
+  constructor(private readonly store: RunStore, private readonly queries: RunQueries, private readonly artifacts: ArtifactStore, private readonly streams: RunStreams) {}
+
+  @Post()
+  @ApiOperation({ summary: 'Submit a run, or (validate_only) see what submitting it would do', description: '201 for a new run; 200 for one that exists with the same digest or Idempotency-Key, and for a plan.' })
+  @ApiHeader({ name: 'Idempotency-Key', required: false, description: 'A repeat with the same key returns the same run.' })
+  @ApiResponse({ status: 201, description: 'The new run', standardSchema: Run })
+  @Returns(z.union([Run, Plan]), { description: 'The run that exists, or the plan' })
+  async submit(
+    @Body({ schema: SubmitRun }) body: SubmitRun, @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>,
+    @Headers('idempotency-key') key: string | undefined, @Res({ passthrough: true }) reply: FastifyReply,
+  ) {
+    const idempotencyKey = checkKey(key);
+    if (options.validate_only) {
+      void reply.status(200);
+      return this.store.planRun(body);
+    }
+    const { runId, outcome } = await this.store.submitRun(body, idempotencyKey);
+    void reply.status(outcome === 'created' ? 201 : 200).header('location', `/v1/runs/${runId}`);
+    return this.found(runId);
+  }
+
+  @Get()
+  @ApiOperation({ summary: 'List runs, the newest first' })
+  @Returns(page(Run))
+  list(@Query({ schema: ListRuns }) query: ListRuns) {
+    return this.queries.runs(query);
+  }
+
+  @Get(':id')
+  @ApiOperation({ summary: 'A run with its attempts', description: 'Has an ETag: If-None-Match answers 304 while nothing has changed.' })
+  @Returns(RunDetail)
+  async get(@Param('id', { schema: Id }) id: string, @Headers('if-none-match') known: string | undefined, @Res({ passthrough: true }) reply: FastifyReply) {
+    const run = await this.queries.runDetail(id) ?? missing(id);
+    const etag = `"${createHash('sha256').update(JSON.stringify(run)).digest('base64url').slice(0, 22)}"`;
+    void reply.header('etag', etag).header('cache-control', 'no-cache');
+    if (known?.split(',').some((each) => each.trim().replace(/^W\//, '') === etag)) {
+      void reply.status(304).send();
+      return undefined;
+    }
+    return run;
+  }
+
+  @Get(':id/events')
+  @ApiOperation({ summary: 'What happened to a run, in order' })
+  @Returns(page(RunEvent))
+  async events(@Param('id', { schema: Id }) id: string, @Query({ schema: ListPage }) { limit, cursor }: ListPage) {
+    await this.found(id);
+    const items = await this.queries.events(id, { after: after(cursor), limit });
+    return { items, nextCursor: items.length === limit ? String(items.at(-1)!.id) : null };
+  }
+
+  @Get(':id/metrics')
+  @ApiOperation({ summary: 'Curves of a run: by key, since a step, at most `points` points each' })
+  @Returns(z.object({ items: z.array(MetricSeries) }))
+  async metrics(@Param('id', { schema: Id }) id: string, @Query({ schema: ListMetrics }) query: ListMetrics) {
+    await this.found(id);
+    return { items: await this.queries.metrics(id, query) };
+  }
+
+  @Get(':id/logs')
+  @ApiOperation({ summary: 'Log lines of a run, in order' })
+  @Returns(page(LogLine))
+  async logs(@Param('id', { schema: Id }) id: string, @Query({ schema: ListPage }) { limit, cursor }: ListPage) {
+    await this.found(id);
+    const items = await this.queries.logs(id, { after: after(cursor), limit });
+    return { items, nextCursor: items.length === limit ? String(items.at(-1)!.id) : null };
+  }
+
+  @Get(':id/artifacts')
+  @ApiOperation({ summary: 'Files of a run, with their sha256' })
+  @Returns(page(Artifact))
+  async listArtifacts(@Param('id', { schema: Id }) id: string, @Query({ schema: ListPage }) query: ListPage) {
+    await this.found(id);
+    return this.queries.artifacts(id, query);
+  }
+
+  @Get(':id/artifacts/:artifactId/content')
+  @ApiOperation({ summary: 'Download a file', description: 'The ETag is its sha256. A single byte range can be asked for.' })
+  @ApiResponse({ status: 200, description: 'The bytes' })
+  async content(@Param('id', { schema: Id }) id: string, @Param('artifactId', { schema: z.uuid() }) artifactId: string, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+    const artifact = await this.queries.artifact(id, artifactId);
+    if (!artifact) throw new RequestError('not_found', `expected the id of a file of run ${id}, got ${artifactId}`);
+    const size = await this.artifacts.size(artifact.sha256);
+    if (size !== artifact.sizeBytes) throw new Error(`artifact ${artifactId} has ${size ?? 'no'} bytes in the store, expected ${artifact.sizeBytes}`);
+    const etag = `"${artifact.sha256}"`;
+    void reply.headers({
+      etag, 'content-type': artifact.mime, 'accept-ranges': 'bytes', 'cache-control': 'private, max-age=31536000, immutable',
+      'content-digest': `sha-256=:${Buffer.from(artifact.sha256, 'hex').toString('base64')}:`,
+      'content-disposition': `${artifact.mime === 'image/png' ? 'inline' : 'attachment'}; filename="${artifact.name.replace(/[^A-Za-z0-9._-]/g, '_')}"`,
+    });
+    if (request.headers['if-none-match'] === etag) return void reply.status(304).send();
+    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
+    if (!range) return void reply.header('content-length', size).send(this.artifacts.open(artifact.sha256));
+    const start = Number(range[1]);
+    const end = Math.min(size - 1, range[2] ? Number(range[2]) : size - 1);
+    if (start > end) return void reply.status(416).header('content-range', `bytes */${size}`).send();
+    void reply.status(206).headers({ 'content-range': `bytes ${start}-${end}/${size}`, 'content-length': end - start + 1 }).send(this.artifacts.open(artifact.sha256, { start, end }));
+  }
+
+  @Get(':id/stream')
+  @ApiOperation({ summary: 'Follow a run by server-sent events', description: 'Events `run`, `event`, `metrics` and `log`. Last-Event-ID takes the stream up again without holes or repeats. Ends with the run.' })
+  @ApiResponse({ status: 200, description: 'text/event-stream' })
+  async stream(@Param('id', { schema: Id }) id: string, @Headers('last-event-id') lastEventId: string | undefined, @Res() reply: FastifyReply): Promise<void> {
+    await this.found(id);
+    const position = parsePosition(lastEventId);
+    reply.hijack();
+    await this.streams.follow(id, position, reply.raw);
+  }
+
+  @Post(':id/cancel')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Cancel a run', description: 'At once where it waits; where it runs it is `cancelling` until its worker has stopped it.' })
+  @Returns(Run)
+  async cancel(@Param('id', { schema: Id }) id: string) {
+    await this.store.cancel(id);
+    return this.found(id);
+  }
+
+  @Post(':id/retry')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Queue a run again that failed or was cancelled', description: 'It goes on from its last checkpoint; runs that waited for it wait again.' })
+  @Returns(Run)
+  async retry(@Param('id', { schema: Id }) id: string) {
+    await this.store.retry(id);
+    return this.found(id);
+  }
+
+  private async found(id: string) {
+    return await this.queries.run(id) ?? missing(id);
+  }
+}
+
+const missing = (id: string): never => { throw new RequestError('not_found', `expected the id of a run, got ${id}: there is no such run`); };
+
+export function checkKey(key: string | undefined): string | undefined {
+  const parsed = IdempotencyKey.safeParse(key);
+  if (parsed.success) return parsed.data;
+  throw RequestError.invalid([{ path: ['Idempotency-Key'], message: 'expected 1 to 255 printable ASCII characters without spaces' }]);
+}
