@@ -25,7 +25,7 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
     // A page elsewhere must not reach a server on this machine by a name that it has pointed here, nor change things through a browser.
     const local = env.host === '127.0.0.1' || env.host === 'localhost' || env.host === '::1';
     if (local && !LOOPBACK.test(host)) throw new HttpException(`expected a request to this machine by its own name, got one for ${JSON.stringify(host.slice(0, 80))}`, 403);
-    const hasBody = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
+    const hasBody = Number(request.headers['content-length'] ?? 0) > 0 || request.headers['transfer-encoding'] !== undefined;
     if (hasBody && !/^application\/(json|.*\+json)\b/i.test(request.headers['content-type'] ?? '')) throw new HttpException(`expected a body of type application/json, got ${request.headers['content-type'] ?? 'none'}`, 415);
     if (origin && request.method !== 'GET' && request.method !== 'HEAD' && origin !== `http://${host}` && origin !== `https://${host}` && !env.allowedOrigins.includes(origin)) {
       throw new HttpException(`expected a request from this server's own pages, got one from ${origin.slice(0, 80)}: LOOM_ALLOWED_ORIGINS allows others`, 403);

@@ -78,7 +78,7 @@ export class LoomClient {
   eachRun(query: Partial<ListRuns> = {}): AsyncGenerator<Run> { return each((cursor) => this.runs({ limit: 200, ...query, ...cursor })); }
   run(id: string): Promise<RunDetail> { return this.json(`/v1/runs/${encodeURIComponent(id)}`); }
   events(id: string, query: Partial<ListPage> = {}): Promise<PageOf<RunEvent>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/events`, { query }); }
-  metrics(id: string, query: Partial<ListMetrics> = {}): Promise<MetricSeries[]> { return this.json(`/v1/runs/${encodeURIComponent(id)}/metrics`, { query }); }
+  async metrics(id: string, query: Partial<ListMetrics> = {}): Promise<MetricSeries[]> { return (await this.json<{ items: MetricSeries[] }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, { query })).items; }
   logs(id: string, query: Partial<ListPage> = {}): Promise<PageOf<LogLine>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/logs`, { query }); }
   artifacts(id: string, query: Partial<ListPage> = {}): Promise<PageOf<Artifact>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/artifacts`, { query }); }
   eachArtifact(id: string): AsyncGenerator<Artifact> { return each((cursor) => this.artifacts(id, { limit: 200, ...cursor })); }
@@ -114,8 +114,7 @@ export class LoomClient {
   datasets(query: Partial<ListPage> = {}): Promise<PageOf<Dataset>> { return this.json('/v1/datasets', { query }); }
   dataset(reference: string): Promise<Dataset> { return this.json(`/v1/datasets/${encodeURIComponent(reference)}`); }
   async workers(): Promise<Worker[]> {
-    const workers = await this.json<Worker[] | PageOf<Worker>>('/v1/workers');
-    return Array.isArray(workers) ? workers : workers.items;
+    return (await this.json<{ items: Worker[] }>('/v1/workers')).items;
   }
 
   /** False while nobody answers, or the API can't reach Postgres or Redis. Never throws. */

@@ -150,13 +150,15 @@ interface Row { index: number; label: number; split: Split | null }
 function assignSplits(usable: readonly Row[], classCount: number, spec: PrepareDataset): Record<Split, Row[]> {
   const rows: Record<Split, Row[]> = { train: [], val: [], test: [] };
   for (const row of usable) rows[row.split ?? 'train'].push(row);
+  // Both fractions are of what the source gives to train.
+  const counts = Array.from({ length: classCount }, (_, label) => rows.train.filter((row) => row.label === label).length);
   for (const [split, fraction] of [['test', spec.testFraction], ['val', spec.valFraction]] as const) {
     if (rows[split].length > 0 || fraction === 0) continue;
     const taken = new Set<Row>();
     for (let label = 0; label < classCount; label++) {
       const members = rows.train.filter((row) => row.label === label);
       const order = Random.seeded(spec.seed, `${split} ${label}`).permutation(members.length);
-      for (const place of order.subarray(0, Math.round(fraction * members.length))) taken.add(members[place]!);
+      for (const place of order.subarray(0, Math.round(fraction * counts[label]!))) taken.add(members[place]!);
     }
     rows[split] = rows.train.filter((row) => taken.has(row));
     rows.train = rows.train.filter((row) => !taken.has(row));

