@@ -26,7 +26,7 @@ export class TrainerProcess {
 
   constructor(environment: NodeJS.ProcessEnv) {
     const [command, ...args] = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, TRAINER] : [process.execPath, TRAINER];
-    this.child = spawn(command!, args, { env: environment, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
+    this.child = spawn(command, args, { env: environment, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => { this.stderr = (this.stderr + text).slice(-STDERR_TAIL); });
     this.exited = new Promise((resolve) => {
       this.child.once('exit', (code, signal) => resolve({ code, signal }));

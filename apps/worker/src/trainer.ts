@@ -2,7 +2,7 @@
  * The child side: a thin shell around `train` and `prepareDataset`. It knows files and numbers, speaks over its IPC
  * channel only, trains one run and leaves.
  */
-import type { TrainerCommand, TrainerMessage } from '#libs/contracts';
+import type { StopReason, TrainerCommand, TrainerMessage } from '#libs/contracts';
 import { InvalidDataError, prepareDataset } from '#libs/data';
 import { loadTensorFlow, Stopped, train, TrainingError, type TrainContext } from '#libs/training';
 import path from 'node:path';
@@ -42,7 +42,7 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
     return { type: 'succeeded', result: { metrics: {}, dataset: manifest } };
   } catch (error) {
     if (error instanceof Stopped) return { type: 'stopped', reason: error.reason, step: error.step };
-    if (stop.signal.aborted) return { type: 'stopped', reason: stop.signal.reason, step: 0 };
+    if (stop.signal.aborted) return { type: 'stopped', reason: stop.signal.reason as StopReason, step: 0 };
     if (error instanceof TrainingError) return { type: 'failed', reason: error.reason, message: error.message };
     if (error instanceof InvalidDataError) return { type: 'failed', reason: 'invalid_data', message: error.message };
     const { code } = error as NodeJS.ErrnoException;

@@ -41,13 +41,13 @@ interface Server { url: string; stop(): Promise<void> }
  * @throws LocalServiceError
  */
 export async function startLocalServices({ dir, log, durable = true, databaseUrl, redisUrl }: LocalServicesOptions): Promise<LocalServices> {
-  const given = (url: string): Server => ({ url, stop: () => Promise.resolve() });
+  const given = async (url: string): Promise<Server> => ({ url, stop: () => Promise.resolve() });
   await mkdir(dir, { recursive: true });
   const started = await Promise.allSettled([
     databaseUrl ? given(databaseUrl) : startPostgres(path.join(dir, 'postgres'), durable, log),
     redisUrl ? given(redisUrl) : startRedis(path.join(dir, 'redis'), durable),
   ]);
-  const stop = async () => { await Promise.all(started.map((server) => (server.status === 'fulfilled' ? server.value.stop() : undefined))); };
+  const stop = async () => { await Promise.all(started.flatMap((server) => (server.status === 'fulfilled' ? [server.value.stop()] : []))); };
   const failed = started.find((server) => server.status === 'rejected');
   if (failed) {
     await stop();
@@ -86,10 +86,10 @@ function spawnServer(command: string, args: string[], signal: 'INT' | 'TERM', id
   const identity = !ids ? [] : [`--reuid=${ids.uid}`, `--regid=${ids.gid}`, '--clear-groups'];
   const [program, ...rest] = SETPRIV ? [SETPRIV, ...identity, '--pdeathsig', signal, command, ...args] : [command, ...args];
   let output = '';
-  const child = spawn(program!, rest, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, cwd: '/', ...(SETPRIV ? {} : ids) });
+  const child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, cwd: '/', ...(SETPRIV ? {} : ids) });
   const keep = (chunk: Buffer) => { output = (output + chunk.toString()).slice(-4000); };
-  child.stdout!.on('data', keep);
-  child.stderr!.on('data', keep);
+  child.stdout.on('data', keep);
+  child.stderr.on('data', keep);
   child.on('error', (error) => { output += error.message; });
   return { child, output: () => output.trim() };
 }

@@ -5,7 +5,7 @@ import {
   type Plan, type RunDetail, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
-import { Prisma, type Database } from './database.js';
+import { type Prisma, type Database } from './database.js';
 import { RequestError } from './request-error.js';
 
 export interface Page<Item> { items: Item[]; nextCursor: string | null }
@@ -276,7 +276,7 @@ function comboName(parameters: Record<string, unknown>, specs: ReadonlyMap<strin
     const [stage = '', ...field] = path.split('.');
     const spec = specs.get(stage);
     if (field.length === 1 && field[0] === 'augmentation' && spec && 'augmentation' in spec) return augmentationName(spec.augmentation);
-    return `${field.join('.')}=${typeof value === 'object' ? JSON.stringify(value) : String(value)}`;
+    return `${field.join('.')}=${JSON.stringify(value)?.replaceAll('"', '')}`;
   });
   if (names.length) return names.join(' ');
   const pretrain = [...specs.values()].find((spec) => spec?.kind === 'pretrain');

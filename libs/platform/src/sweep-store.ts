@@ -1,7 +1,7 @@
 import { expandSweep, InvalidSweepError, type Plan, type SubmitSweep, type Trial } from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
 import { planOf, type Draft } from './admission.js';
-import { Prisma, type Database } from './database.js';
+import { type Prisma, type Database } from './database.js';
 import { RequestError } from './request-error.js';
 import type { RunStore } from './run-store.js';
 
@@ -28,7 +28,7 @@ export class SweepStore {
       await tx.sweep.create({
         data: {
           id: sweepId, name: request.spec.name, spec: request.spec as unknown as Prisma.InputJsonObject, tags: request.tags, priority: request.priority,
-          plan: planOf(placements, trials.length) as unknown as Prisma.InputJsonObject,
+          plan: planOf(placements, trials.length),
         },
       });
       const trialRows = JSON.stringify(trials.map(({ index, parameters }) => ({ index, parameters })));

@@ -15,7 +15,7 @@ export function ntXent(z: tf.Tensor2D, temperature: number): { loss: tf.Scalar; 
   if (!Number.isInteger(half)) throw new RangeError(`expected two views of each image, got ${views} rows`);
   const unit = unitRows(z);
   // logits: [2N, 2N]
-  const logits = tf.add(tf.div(tf.matMul(unit, unit, false, true), temperature), tf.mul(tf.eye(views), SELF)) as tf.Tensor2D;
+  const logits = tf.add<tf.Tensor2D>(tf.div(tf.matMul(unit, unit, false, true), temperature), tf.mul(tf.eye(views), SELF));
   const partner = Int32Array.from({ length: views }, (_, i) => (i + half) % views);
   return { loss: crossEntropy(logits, partner), accuracy: accuracyOf(logits, partner) };
 }
@@ -28,12 +28,12 @@ export function unitRows(z: tf.Tensor2D): tf.Tensor2D {
 /** Mean over rows of −log softmax at the label. logits: [N, C] */
 export function crossEntropy(logits: tf.Tensor2D, labels: Int32Array): tf.Scalar {
   const target = tf.cast(tf.oneHot(tf.tensor1d(labels, 'int32'), logits.shape[1]), 'float32');
-  return tf.mean(tf.sub(tf.logSumExp(logits, 1), tf.sum(tf.mul(logits, target), 1))) as tf.Scalar;
+  return tf.mean<tf.Scalar>(tf.sub(tf.logSumExp(logits, 1), tf.sum(tf.mul(logits, target), 1)));
 }
 
 /** Fraction of rows whose largest logit is the label's. */
 export const accuracyOf = (logits: tf.Tensor2D, labels: Int32Array): tf.Scalar =>
-  tf.mean(tf.cast(tf.equal(tf.argMax(logits, 1), tf.tensor1d(labels, 'int32')), 'float32')) as tf.Scalar;
+  tf.mean<tf.Scalar>(tf.cast(tf.equal(tf.argMax(logits, 1), tf.tensor1d(labels, 'int32')), 'float32'));
 
 /** Mean over all numbers of the squared difference. */
-export const meanSquaredError = (a: tf.Tensor, b: tf.Tensor): tf.Scalar => tf.mean(tf.squaredDifference(a, b)) as tf.Scalar;
+export const meanSquaredError = (a: tf.Tensor, b: tf.Tensor): tf.Scalar => tf.mean<tf.Scalar>(tf.squaredDifference(a, b));

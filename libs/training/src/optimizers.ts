@@ -43,16 +43,16 @@ class Adam implements Optimizer {
   constructor(private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>, private readonly weights: readonly NamedWeight[]) {
     this.sizes = weights.map(({ variable }) => variable.size);
     const total = this.sizes.reduce((sum, size) => sum + size, 0);
-    this.m = tf.tidy(() => tf.variable(tf.zeros([total]) as tf.Tensor1D, false));
-    this.v = tf.tidy(() => tf.variable(tf.zeros([total]) as tf.Tensor1D, false));
+    this.m = tf.tidy(() => tf.variable(tf.zeros<tf.Rank.R1>([total]), false));
+    this.v = tf.tidy(() => tf.variable(tf.zeros<tf.Rank.R1>([total]), false));
     this.steps = tf.tidy(() => tf.variable(tf.scalar(0), false));
-    this.decayed = spec.weightDecay > 0 ? tf.tidy(() => tf.concat1d(weights.map(({ variable }) => tf.fill([variable.size], isExcluded(variable) ? 0 : 1) as tf.Tensor1D))) : undefined;
+    this.decayed = spec.weightDecay > 0 ? tf.tidy(() => tf.concat1d(weights.map(({ variable }) => tf.fill<tf.Rank.R1>([variable.size], isExcluded(variable) ? 0 : 1)))) : undefined;
   }
 
   apply(gradients: readonly tf.Tensor[], learningRate: number): void {
     const { beta1, beta2, epsilon, weightDecay } = this.spec;
     tf.tidy(() => {
-      const g = tf.concat1d(gradients.map((gradient) => tf.reshape(gradient, [-1]) as tf.Tensor1D));
+      const g = tf.concat1d(gradients.map((gradient) => tf.reshape<tf.Rank.R1>(gradient, [-1])));
       const t = this.steps.dataSync()[0]! + 1;
       this.steps.assign(tf.scalar(t));
       this.m.assign(tf.add(tf.mul(this.m, beta1), tf.mul(g, 1 - beta1)));
@@ -61,7 +61,7 @@ class Adam implements Optimizer {
       const denominator = tf.add(tf.div(tf.sqrt(this.v), Math.sqrt(1 - beta2 ** t)), epsilon);
       let update: tf.Tensor1D = tf.div(tf.mul(this.m, learningRate / (1 - beta1 ** t)), denominator);
       if (this.decayed) {
-        const p = tf.concat1d(this.weights.map(({ variable }) => tf.reshape(variable, [-1]) as tf.Tensor1D));
+        const p = tf.concat1d(this.weights.map(({ variable }) => tf.reshape<tf.Rank.R1>(variable, [-1])));
         update = tf.add(update, tf.mul(tf.mul(p, this.decayed), learningRate * weightDecay));
       }
       const parts = tf.split(update, this.sizes);

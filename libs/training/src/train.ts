@@ -111,7 +111,7 @@ async function finetune(spec: Finetune, inputs: TrainerInputs, context: TrainCon
       const logits = await collect(data.evaluation, rows, (images) => forward(classifier, encode(encoder, images, false).features, false));
       const [loss, right] = tf.tidy(() => [crossEntropy(logits, data.evaluation.labels).dataSync()[0]!, accuracyOf(logits, data.evaluation.labels).dataSync()[0]!]);
       logits.dispose();
-      return { 'eval/loss': loss!, 'eval/accuracy': right! };
+      return { 'eval/loss': loss, 'eval/accuracy': right };
     },
     evaluateEvery: Math.ceil(spec.steps / FINETUNE_EVALUATIONS), evaluateAtStart: false,
   }, context);
@@ -144,7 +144,7 @@ async function autoencode(spec: Autoencode, inputs: TrainerInputs, context: Trai
     },
     evaluate: async () => {
       const errors = await collect(data.evaluation, allRows(data.evaluation), (images) =>
-        tf.mean(tf.squaredDifference(forward<tf.Tensor4D>(decoder, code(images, false), false), images), [1, 2, 3]).expandDims(1) as tf.Tensor2D);
+        tf.expandDims(tf.mean<tf.Tensor1D>(tf.squaredDifference(forward<tf.Tensor4D>(decoder, code(images, false), false), images), [1, 2, 3]), 1));
       const mse = tf.tidy(() => tf.mean(errors).dataSync()[0]!);
       errors.dispose();
       const bankRows = balancedRows(data.train, spec.knn.bankSize);
