@@ -289,10 +289,10 @@ async function problemOf(response: Response): Promise<ApiError> {
 
 function queryString(query: object): string {
   const parameters = new URLSearchParams();
-  for (const [key, value] of Object.entries(query) as [string, unknown][]) {
+  for (const [key, value] of Object.entries(query) as [string, string | number | boolean | string[] | undefined][]) {
     if (value !== undefined) parameters.set(key, Array.isArray(value) ? value.join(',') : String(value));
   }
-  return parameters.size ? `?${parameters}` : '';
+  return parameters.size ? `?${parameters.toString()}` : '';
 }
 
 /** `crypto.randomUUID` exists in browsers only on https and localhost. */

@@ -113,7 +113,9 @@ function rotateEach(images: tf.Tensor4D, degrees: Float32Array): tf.Tensor4D {
     // Output (x, y) samples input (a x + b y + c, d x + e y + f).
     transforms.set([cos, -sin, cx - cos * cx + sin * cy, sin, cos, cy - sin * cx - cos * cy, 0, 0], i * 8);
   });
-  return tf.image.transform(images, tf.tensor2d(transforms, [count, 8]), 'bilinear', 'constant', 0);
+  return kernel('ImageProjectiveTransformV3', {
+    dtype: typeAttribute('TF_FLOAT'), interpolation: { type: 'string', value: 'BILINEAR' }, fill_mode: { type: 'string', value: 'CONSTANT' },
+  }, [images, tf.tensor2d(transforms, [count, 8]), tf.tensor1d([height, width], 'int32'), tf.scalar(0)])[0] as tf.Tensor4D;
 }
 
 const clip = (images: tf.Tensor): tf.Tensor4D => tf.clipByValue(images, 0, 1) as tf.Tensor4D;

@@ -29,9 +29,9 @@ async function load(threads: number): Promise<Runtime> {
   process.env['TF_NUM_INTRAOP_THREADS'] = String(threads);
   process.env['TF_NUM_INTEROP_THREADS'] = String(threads);
   process.env['OMP_NUM_THREADS'] = String(threads);
-  // tfjs-node calls two functions that Node 24 removed.
-  const missing = { isNullOrUndefined: (value: unknown) => value === null || value === undefined, isArray: Array.isArray };
-  for (const [name, value] of Object.entries(missing)) if (!(name in util)) Object.defineProperty(util, name, { value });
+  // tfjs-node calls two functions that Node has removed, or complains about.
+  const replaced = { isNullOrUndefined: (value: unknown) => value === null || value === undefined, isArray: Array.isArray };
+  for (const [name, value] of Object.entries(replaced)) Object.defineProperty(util, name, { value, configurable: true });
   const tf = require('@tensorflow/tfjs-node-gpu') as typeof import('@tensorflow/tfjs-node-gpu');
   await tf.ready();
   const { binding, isUsingGpuDevice } = tf.backend() as unknown as { binding: { TF_Version: string }; isUsingGpuDevice: boolean };

@@ -1,0 +1,55 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { Random } from '#libs/data';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { accuracy, fitLinearProbe, weightedKnn } from './evaluation.js';
+import { loadTensorFlow } from './tensorflow.js';
+
+beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
+
+describe('weighted kNN', () => {
+  const queries = Array.from({ length: 4 }, (_, i) => Array.from({ length: 6 }, (_, j) => Math.sin(0.7 * i + 1.3 * j + 0.1)));
+  const bank = Array.from({ length: 8 }, (_, i) => Array.from({ length: 6 }, (_, j) => Math.sin(0.31 * i * i + 0.77 * j)));
+  const labels = new Int32Array([0, 1, 2, 0, 1, 2, 0, 1]);
+
+  test('predicts what lightly and solo-learn predict', async () => {
+    expect([...await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 3, temperature: 0.1 })]).toEqual([2, 1, 0, 0]);
+  });
+
+  test('agrees with a naive vote, with more neighbours than there are', async () => {
+    const unit = (row: number[]) => row.map((x) => x / Math.hypot(...row));
+    const naive = queries.map((query) => {
+      const votes = [0, 0, 0];
+      bank.forEach((row, n) => { votes[labels[n]!]! += Math.exp(unit(query).reduce((sum, x, d) => sum + x * unit(row)[d]!, 0) / 0.07); });
+      return votes.indexOf(Math.max(...votes));
+    });
+    expect([...await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 100, temperature: 0.07 })]).toEqual(naive);
+  });
+});
+
+describe('linear probe', () => {
+  const random = Random.seeded(3, 'probe');
+  const centres = Array.from({ length: 3 }, () => Array.from({ length: 5 }, () => random.normal(0, 2)));
+  const labels = Int32Array.from({ length: 150 }, (_, i) => i % 3);
+  const features = [...labels].map((label) => centres[label]!.map((x) => x + random.normal()));
+
+  test('reaches the minimum of a convex problem: the gradient of a naive loop is zero there', async () => {
+    const l2 = 0.1;
+    const probe = await fitLinearProbe(tf.tensor2d(features), labels, 3, { l2, maxIterations: 500 });
+    const mean = centres[0]!.map((_, d) => features.reduce((sum, row) => sum + row[d]!, 0) / features.length);
+    const scale = mean.map((m, d) => Math.sqrt(features.reduce((sum, row) => sum + (row[d]! - m) ** 2, 0) / features.length) + 1e-6);
+    const gradient = new Float64Array(probe.weights.length);
+    let loss = 0;
+    features.forEach((row, i) => {
+      const x = [...row.map((value, d) => (value - mean[d]!) / scale[d]!), 1];
+      const logits = [0, 1, 2].map((c) => x.reduce((sum, value, d) => sum + value * probe.weights[d * 3 + c]!, 0));
+      const normaliser = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
+      loss += (Math.log(normaliser) - logits[labels[i]!]!) / features.length;
+      logits.forEach((logit, c) => x.forEach((value, d) => { gradient[d * 3 + c]! += value * (Math.exp(logit) / normaliser - (c === labels[i] ? 1 : 0)) / features.length; }));
+    });
+    probe.weights.slice(0, 15).forEach((w, i) => { gradient[i]! += l2 * w; loss += 0.5 * l2 * w * w; });
+    expect(Math.hypot(...gradient)).toBeLessThan(1e-3);
+    expect(probe.loss).toBeCloseTo(loss, 5);
+    expect(accuracy(probe.predict(tf.tensor2d(features)), labels)).toBeGreaterThan(0.9);
+    probe.dispose();
+  });
+});

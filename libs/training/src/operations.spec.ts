@@ -1,0 +1,56 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { Random } from '#libs/data';
+import { describe, expect, test } from 'vitest';
+import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, relu } from './operations.js';
+import { loadTensorFlow } from './tensorflow.js';
+
+await loadTensorFlow({ threads: 1 });
+
+const random = Random.seeded(7, 'test');
+const tensor = <T extends tf.Tensor>(...shape: number[]): T => tf.tensor(Float32Array.from({ length: shape.reduce((x, y) => x * y, 1) }, () => random.normal(0.5, 2)), shape) as unknown as T;
+const close = (a: tf.Tensor, b: tf.Tensor, tolerance = 1e-4) => expect(tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]).toBeLessThan(tolerance);
+
+/** By tfjs's own operations, which it also differentiates. */
+function plainBatchNorm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor): tf.Tensor {
+  const axes = x.shape.slice(0, -1).map((_, axis) => axis);
+  const { mean, variance } = tf.moments(x, axes);
+  return tf.add(tf.mul(tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, BATCH_NORM_EPSILON))), scale), offset);
+}
+
+describe.each([['images', [4, 5, 5, 3]], ['vectors', [16, 3]]])('batch normalisation of %s', (_, shape) => {
+  const [x, scale, offset, weight] = [tensor(...shape), tensor<tf.Tensor1D>(3), tensor<tf.Tensor1D>(3), tensor(...shape)];
+
+  test('values, statistics and gradients are those of the definition', () => {
+    let statistics: number[][] = [];
+    const fused = tf.grads((input: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) =>
+      tf.sum(tf.mul(batchNormTraining(input, gamma as tf.Tensor1D, beta as tf.Tensor1D, ({ mean, variance }) => { statistics = [[...mean.dataSync()], [...variance.dataSync()]]; }), weight)));
+    const plain = tf.grads((input: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) => tf.sum(tf.mul(plainBatchNorm(input, gamma, beta), weight)));
+    close(batchNormTraining(x, scale, offset, () => {}), plainBatchNorm(x, scale, offset));
+    const [expected, found] = [plain([x, scale, offset]), fused([x, scale, offset])];
+    found.forEach((gradient, i) => close(gradient, expected[i]!, 1e-3));
+    const { mean, variance } = tf.moments(x, shape.slice(0, -1).map((_, axis) => axis));
+    const count = x.size / 3;
+    close(tf.tensor1d(statistics[0]!), mean);
+    close(tf.tensor1d(statistics[1]!), tf.mul(variance, count / (count - 1)));
+  });
+
+  test('in evaluation by the given statistics', () => {
+    const [mean, variance] = [tensor<tf.Tensor1D>(3), tf.abs(tensor<tf.Tensor1D>(3))];
+    const expected = tf.add(tf.mul(tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, BATCH_NORM_EPSILON))), scale), offset);
+    close(batchNormInference(x, scale, offset, { mean, variance }), expected);
+  });
+
+  test('leaves no tensor behind', () => {
+    const step = () => tf.tidy(() => { tf.grads((input: tf.Tensor) => tf.sum(relu(batchNormTraining(input, scale, offset, () => {}))))([x]); });
+    step();
+    const before = tf.memory().numTensors;
+    step();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+test('ReLU and its gradient', () => {
+  const x = tf.tensor1d([-2, -0.5, 0, 0.5, 2]);
+  expect([...relu(x).dataSync()]).toEqual([0, 0, 0, 0.5, 2]);
+  expect([...tf.grad((input: tf.Tensor) => tf.sum(tf.mul(relu(input), [1, 2, 3, 4, 5])))(x).dataSync()]).toEqual([0, 0, 0, 4, 5]);
+});

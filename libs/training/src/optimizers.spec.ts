@@ -1,0 +1,75 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { Optimizer as OptimizerSpec } from '#libs/contracts';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { createOptimizer, learningRateAt } from './optimizers.js';
+import { loadTensorFlow } from './tensorflow.js';
+
+const p0 = [[0.5, -1, 2], [1.5, 0.25, -0.75]];
+const g1 = [[0.1, 0.2, -0.3], [0.4, -0.5, 0.6]];
+const g2 = g1.map((row) => row.map((g) => -0.5 * g + 0.05));
+
+beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
+
+function twoSteps(spec: OptimizerSpec, start: number[] | number[][], gradients: (number[] | number[][])[], learningRate: number): number[] {
+  const variable = tf.variable(tf.tensor(start));
+  const optimizer = createOptimizer(spec, [{ key: 'p', variable, trainable: true }]);
+  for (const gradient of gradients) tf.tidy(() => { optimizer.apply([tf.tensor(gradient)], learningRate); });
+  const result = [...variable.dataSync()];
+  optimizer.dispose();
+  variable.dispose();
+  return result;
+}
+
+describe('LARS', () => {
+  const lars = OptimizerSpec.parse({ name: 'lars', learningRate: 0.1, momentum: 0.9, weightDecay: 0.01, trustCoefficient: 0.001 });
+
+  test('two steps give the values of SimCLR\'s lars_optimizer.py', () => {
+    const expected = [0.4999369503, -1.0000728763, 2.0000288588, 1.4998431790, 0.2501040365, -0.7501852412];
+    twoSteps(lars, p0, [g1, g2], 0.1).forEach((value, i) => expect(Math.abs(value - expected[i]!)).toBeLessThan(2e-5));
+  });
+
+  test('leaves biases without decay and trust: there it is SGD with momentum', () => {
+    const [value] = twoSteps(lars, [1], [[0.5], [0.5]], 0.1);
+    expect(value).toBeCloseTo(1 - 0.05 - (0.9 * 0.05 + 0.05), 6);
+  });
+});
+
+describe('Adam', () => {
+  test('follows the algorithm of the paper', () => {
+    const spec = OptimizerSpec.parse({ name: 'adam', learningRate: 0.1, weightDecay: 0.02 });
+    const expected = p0.flat().map((start, i) => {
+      let [p, m, v] = [start, 0, 0];
+      [g1, g2].forEach((gradients, step) => {
+        const g = gradients.flat()[i]!;
+        m = 0.9 * m + 0.1 * g;
+        v = 0.999 * v + 0.001 * g * g;
+        p -= 0.1 * (m / (1 - 0.9 ** (step + 1))) / (Math.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-8) + 0.1 * 0.02 * p;
+      });
+      return p;
+    });
+    twoSteps(spec, p0, [g1, g2], 0.1).forEach((value, i) => expect(Math.abs(value - expected[i]!)).toBeLessThan(2e-5));
+  });
+
+  test('an update leaves no tensor behind', () => {
+    const variable = tf.variable(tf.tensor(p0));
+    const optimizer = createOptimizer(OptimizerSpec.parse({ name: 'adam' }), [{ key: 'p', variable, trainable: true }]);
+    const gradient = tf.tensor(g1);
+    optimizer.apply([gradient], 0.1);
+    const before = tf.memory().numTensors;
+    for (let i = 0; i < 3; i++) optimizer.apply([gradient], 0.1);
+    expect(tf.memory().numTensors).toBe(before);
+    tf.dispose([variable, gradient]);
+    optimizer.dispose();
+  });
+});
+
+describe('learning rate', () => {
+  // SimCLR: n 50,000, batch 512, 100 epochs, 10 of warm-up: 976 and 9,766 steps.
+  test.each([[0, 0], [488, 0.5], [976, 1], [9766, 0]])('step %i of SimCLR\'s schedule', (step, expected) => {
+    expect(learningRateAt(step, 9766, 1, { name: 'cosine', warmupSteps: 976 })).toBeCloseTo(expected, 9);
+  });
+  test('is the published value in between, and constant where it is asked to be', () => {
+    expect(learningRateAt(4000, 9766, 2, { name: 'cosine', warmupSteps: 976 })).toBeCloseTo(1.4706282499, 9);
+    expect(learningRateAt(4000, 9766, 2, { name: 'constant', warmupSteps: 976 })).toBe(2);
+  });
+});
