@@ -1,0 +1,51 @@
+/** Views a second of the SimCLR pipeline, from bytes to float images, against the best of torchvision's ways. */
+import { Augmentation } from '#libs/contracts';
+import { augment, gatherImages, Random, type ImageSplit } from '#libs/data';
+import { availableParallelism } from 'node:os';
+import { loadTensorFlow } from '../libs/training/src/tensorflow.js';
+import { median, Peer, type BenchResult } from './peer.js';
+
+const PLAIN = Augmentation.parse({ crop: {}, flip: {}, colorJitter: {}, grayscale: {} });
+const CASES = [
+  { size: 32, count: 2048, batch: 256, augmentation: PLAIN },
+  { size: 224, count: 256, batch: 32, augmentation: { ...PLAIN, ...Augmentation.parse({ blur: {} }) } },
+] as const;
+
+export async function benchAugment({ quick }: { quick: boolean }): Promise<BenchResult> {
+  const threads = availableParallelism();
+  const runtime = await loadTensorFlow({ threads });
+  const cases: Record<string, { ours: number; peer: number; ratio: number; way: string }> = {};
+  let torchvision = '';
+  for (const { size, count, batch, augmentation } of CASES) {
+    const random = Random.seeded(0, `bench ${size}`);
+    const images = Uint8Array.from({ length: count * size * size * 3 }, () => random.uint32() & 255);
+    const split: ImageSplit = { count, imageSize: size, channels: 3, classes: [], images, labels: new Int32Array(count) };
+    const ours = (): number => {
+      const started = performance.now();
+      for (let start = 0; start < count; start += batch) {
+        const originals = gatherImages(split, Int32Array.from({ length: batch }, (_, i) => start + i));
+        const views = augment(originals, augmentation, random);
+        originals.dispose();
+        views.dispose();
+      }
+      return (count * 1000) / (performance.now() - started);
+    };
+    const peer = Peer.start('augment_peer.py', 1);
+    try {
+      ({ torchvision } = await peer.request<{ torchvision: string }>({ command: 'start', size, count, blur: 'blur' in augmentation }));
+      ours();
+      const rounds: { ours: number[]; pil: number[]; tensor: number[] } = { ours: [], pil: [], tensor: [] };
+      for (let round = 0; round < (quick ? 2 : 7); round++) {
+        rounds.ours.push(ours());
+        for (const way of ['pil', 'tensor'] as const) rounds[way].push((await peer.request<{ viewsPerSecond: number }>({ command: 'pass', way })).viewsPerSecond);
+        console.log(`${size} x ${size}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, PIL ${rounds.pil.at(-1)!.toFixed(0)}, tensors ${rounds.tensor.at(-1)!.toFixed(0)} views a second`);
+      }
+      const best = median(rounds.pil) > median(rounds.tensor) ? 'pil' : 'tensor';
+      cases[size] = { ours: median(rounds.ours), peer: median(rounds[best]), ratio: median(rounds.ours) / median(rounds[best]), way: best };
+    } finally {
+      peer.stop();
+    }
+  }
+  const { ours, peer, ratio } = cases['32']!;
+  return { name: 'augment', ours, peer, unit: 'views per second at 32 x 32', ratio, cases, threads, versions: { tensorflow: runtime.version, torchvision } };
+}

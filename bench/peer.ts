@@ -1,0 +1,76 @@
+/** What a bench compares with: a Python program in a virtual environment of its own, driven line by line, so that ours and theirs alternate. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { availableParallelism, cpus, homedir, totalmem } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+
+/** Sources lie in bench/, also when this runs from dist/bench/. */
+const BENCH = [import.meta.dirname, path.resolve(import.meta.dirname, '..', '..', 'bench')].find((dir) => existsSync(path.join(dir, 'requirements.txt')))!;
+
+export interface BenchResult {
+  name: string;
+  ours: number;
+  peer: number;
+  unit: string;
+  /** Ours over the peer's; above 1 is better, whatever the unit. */
+  ratio: number;
+  [detail: string]: unknown;
+}
+
+export const machine = () => ({ cpu: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), memoryGiB: Math.round(totalmem() / 2 ** 30), node: process.versions.node });
+
+export const median = (values: readonly number[]): number => {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+};
+
+/** Makes the virtual environment, once for each set of requirements. Returns its Python. */
+function environment(): string {
+  const requirements = path.join(BENCH, 'requirements.txt');
+  const key = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
+  const folder = path.join(process.env['XDG_CACHE_HOME'] || path.join(homedir(), '.cache'), 'latent-loom', `bench-${key}`);
+  const python = path.join(folder, 'bin', 'python');
+  // A virtual environment can't be moved: a mark says that it is whole.
+  const mark = path.join(folder, 'complete');
+  if (existsSync(mark)) return python;
+  console.log('bench: installing PyTorch in a virtual environment (about 3 GB, once) …');
+  rmSync(folder, { recursive: true, force: true });
+  const run = (command: string, ...args: string[]) => {
+    const { status, stderr } = spawnSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
+    if (status !== 0) throw new Error(`${path.basename(command)} ${args.slice(0, 3).join(' ')} failed: ${stderr.trim().split('\n').at(-1)}. The bench needs Python 3.10 or newer with venv and pip, and a package index.`);
+  };
+  run('python3', '-m', 'venv', folder);
+  run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', requirements);
+  run('python3', '-c', 'import sys; open(sys.argv[1], "w").close()', `${mark}.new`);
+  renameSync(`${mark}.new`, mark);
+  return python;
+}
+
+/** A Python program that answers each JSON line with one. */
+export class Peer {
+  private readonly waiting: ((line: string) => void)[] = [];
+  private constructor(private readonly child: ChildProcess) {
+    createInterface({ input: child.stdout! }).on('line', (line) => { if (line.startsWith('{')) this.waiting.shift()?.(line); });
+  }
+
+  static start(script: string, threads: number): Peer {
+    const env = { ...process.env, OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) };
+    return new Peer(spawn(environment(), ['-u', path.join(BENCH, script)], { stdio: ['pipe', 'pipe', 'inherit'], env }));
+  }
+
+  request<Answer>(message: object): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      this.child.once('exit', () => reject(new Error('the peer has ended: see its message above')));
+      this.waiting.push((line) => resolve(JSON.parse(line) as Answer));
+      this.child.stdin!.write(`${JSON.stringify(message)}\n`);
+    });
+  }
+
+  stop(): void {
+    this.child.removeAllListeners('exit');
+    this.child.stdin!.end();
+  }
+}
