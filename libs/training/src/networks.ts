@@ -34,10 +34,9 @@ class BatchNorm extends layers.layers.Layer {
       const x = Array.isArray(inputs) ? inputs[0]! : inputs;
       const [gamma, beta, mean, variance] = [this.gamma, this.beta, this.movingMean, this.movingVariance].map((weight) => weight.read()) as [tf.Tensor1D, tf.Tensor1D, tf.Tensor1D, tf.Tensor1D];
       if (!training) return batchNormInference(x, gamma, beta, { mean, variance });
-      return batchNormTraining(x, gamma, beta, (batch) => {
-        const blend = (old: tf.Tensor, now: tf.Tensor) => tf.tidy(() => tf.add(tf.mul(old, MOMENTUM), tf.mul(now, 1 - MOMENTUM)));
-        this.movingMean.write(blend(mean, batch.mean));
-        this.movingVariance.write(blend(variance, batch.variance));
+      return batchNormTraining(x, gamma, beta, { mean, variance }, 1 - MOMENTUM, (averages) => {
+        this.movingMean.write(averages.mean);
+        this.movingVariance.write(averages.variance);
       });
     });
   }
@@ -58,8 +57,12 @@ type Symbolic = layers.SymbolicTensor;
 const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic => layer.apply(x) as Symbolic;
 const batchNorm = (x: Symbolic, name: string) => apply(new BatchNorm({ name }), x);
 const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
-const convolution = (x: Symbolic, name: string, filters: number, kernelSize: number, strides = 1, useBias = false) =>
-  apply(layers.layers.conv2d({ name, filters, kernelSize, strides, padding: 'same', useBias, kernelInitializer: 'zeros' }), x);
+function convolution(x: Symbolic, name: string, filters: number, kernelSize: number, strides = 1, useBias = false): Symbolic {
+  const layer = layers.layers.conv2d({ name, filters, kernelSize, strides, padding: 'same', useBias, kernelInitializer: 'zeros' });
+  // The layer's own call computes the gradient for its input also where that is an image, which nobody asks for.
+  if (!useBias) layer.call = (inputs) => tf.conv2d((Array.isArray(inputs) ? inputs[0]! : inputs) as tf.Tensor4D, layer.weights[0]!.read() as tf.Tensor4D, strides, 'same');
+  return apply(layer, x);
+}
 const dense = (x: Symbolic, name: string, units: number, useBias = true) => apply(layers.layers.dense({ name, units, useBias, kernelInitializer: 'zeros' }), x);
 
 /** Two 3x3 convolutions and a shortcut (He et al. 2015), the latter a 1x1 convolution where the shape changes. */

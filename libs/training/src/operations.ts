@@ -16,16 +16,18 @@ const asImages = (x: tf.Tensor): tf.Tensor4D => (x.rank === 4 ? x as tf.Tensor4D
 
 /**
  * Normalises each channel of a batch by its own mean and biased variance (Ioffe and Szegedy 2015), then scales and shifts.
- * x: [N, …, C]. `onStatistics` gets the batch's mean and unbiased variance, both [C], while it runs; they are disposed after.
+ * x: [N, …, C]. `onAverages` gets the running averages moved on by this batch (its variance is the unbiased one there):
+ * (1 − rate) · running + rate · batch, both [C]; they are disposed after.
  */
-export function batchNormTraining<T extends tf.Tensor>(x: T, scale: tf.Tensor1D, offset: tf.Tensor1D, onStatistics: (statistics: BatchStatistics) => void): T {
+export function batchNormTraining<T extends tf.Tensor>(
+  x: T, scale: tf.Tensor1D, offset: tf.Tensor1D, running: BatchStatistics, rate: number, onAverages: (averages: BatchStatistics) => void,
+): T {
   const normalise = tf.customGrad((...inputs) => {
     const [input, gamma, beta, save] = inputs as unknown as [tf.Tensor, tf.Tensor1D, tf.Tensor1D, (tensors: tf.Tensor[]) => void];
     const images = asImages(input);
-    const none = tf.tensor1d([]);
     const [y, mean, variance, savedMean, savedVariance, reserve] = kernel('FusedBatchNormV3',
-      { ...attributes(true), exponential_avg_factor: { type: 'float', value: 1 } }, [images, gamma, beta, none, none], 6) as [tf.Tensor, tf.Tensor1D, tf.Tensor1D, tf.Tensor, tf.Tensor, tf.Tensor];
-    onStatistics({ mean, variance });
+      { ...attributes(true), exponential_avg_factor: { type: 'float', value: rate } }, [images, gamma, beta, running.mean, running.variance], 6) as [tf.Tensor, tf.Tensor1D, tf.Tensor1D, tf.Tensor, tf.Tensor, tf.Tensor];
+    onAverages({ mean, variance });
     save([images, gamma, savedMean, savedVariance, reserve]);
     return {
       value: tf.reshape(y, input.shape),
