@@ -1,4 +1,4 @@
-import { RunSpec, SubmitRun, SubmitSweep, SweepSpec, expandSweep, InvalidSweepError, type Fault, type Problem } from '#libs/contracts';
+import { RunSpec, SubmitRun, SubmitSweep, type SweepSpec, expandSweep, InvalidSweepError, type Fault, type Problem } from '#libs/contracts';
 import { readFile } from 'node:fs/promises';
 import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';

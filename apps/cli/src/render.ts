@@ -18,6 +18,8 @@ export const bold = (text: string, output: Output): string => paint('bold', text
 
 // eslint-disable-next-line no-control-regex -- the escape character is what is looked for
 const ESCAPES = /\u001b\[[0-9;]*m/g;
+/** The same, kept as parts by `split`. */
+const STYLED = new RegExp(`(${ESCAPES.source})`);
 const width = (text: string): number => text.replace(ESCAPES, '').length;
 
 /** Columns as wide as their widest cell; numbers on the right. */
@@ -149,7 +151,7 @@ export class ProgressBoard {
 function clip(text: string, columns: number): string {
   if (width(text) < columns) return text;
   let shown = 0;
-  return text.split(/(\u001b\[[0-9;]*m)/).map((part, i) => {
+  return text.split(STYLED).map((part, i) => {
     if (i % 2) return part;
     const kept = part.slice(0, Math.max(0, columns - 2 - shown));
     shown += kept.length;

@@ -1,0 +1,263 @@
+#!/usr/bin/env node
+import { ApiError, LoomClient, UnreachableError, type Artifact, type Run } from '#libs/contracts';
+import { LocalServiceError } from '#libs/platform';
+import { Command, CommanderError } from 'commander';
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { demo } from './demo.js';
+import { SubmissionFile, UsageError } from './document.js';
+import { age, bytes, ProgressBoard, runsText, setColour, statusText, sweepTableText, table } from './render.js';
+import { readState, runningPid, Stack, StackError, stopStack } from './stack.js';
+
+/** What scripts can tell apart. */
+const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3 } as const;
+const DEFAULT_DIR = '.loom';
+
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    // The second does not wait for checkpoints: processes end with this one.
+    if (interrupted.signal.aborted) process.exit(130);
+    interrupted.abort(new Error('interrupted'));
+  });
+}
+
+if (process.env['NO_COLOR']) setColour(false);
+const out = process.stdout;
+const say = (text: string): void => { out.write(`${text}\n`); };
+
+const program = new Command('loom')
+  .description('Trains representations: queues contrastive pretraining, label-fraction finetuning and autoencoders, and says which views need the fewest labels.')
+  .option('--url <url>', 'address of the API (default: LOOM_URL, else what `loom up` started here)')
+  .option('--dir <dir>', 'folder of a local stack', DEFAULT_DIR)
+  .option('--json', 'print JSON')
+  .showSuggestionAfterError()
+  .exitOverride();
+
+interface Global { url?: string; dir: string; json?: boolean }
+const settings = (): Global => program.opts<Global>();
+
+async function client(): Promise<LoomClient> {
+  const { url, dir } = settings();
+  const address = url ?? process.env['LOOM_URL'] ?? (await readState(dir))?.url;
+  if (!address) throw new UsageError('expected an address: start a stack here with `loom up`, or give --url or LOOM_URL');
+  return new LoomClient({ url: address });
+}
+
+/** Prints a value as JSON where that was asked for, else as text. */
+function show(value: unknown, text: () => string): void {
+  if (settings().json) say(JSON.stringify(value, null, 2));
+  else out.write(text());
+}
+
+const positive = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0) throw new UsageError(`expected a whole number, got ${text}`);
+  return value;
+};
+
+program.command('up')
+  .description('bring up Postgres, Redis, the API and workers on this machine, and keep them until Ctrl-C')
+  .option('--port <port>', 'port of the API (default: the one of last time, 3000 or a free one)', positive)
+  .option('--host <host>', 'address to listen on', '127.0.0.1')
+  .option('--workers <n>', 'worker processes', positive, 1)
+  .option('--data-root <folder>', 'the only folder that datasets are prepared from')
+  .action(async ({ port, host, workers, dataRoot }: { port?: number; host: string; workers: number; dataRoot?: string }) => {
+    const stack = await Stack.start({
+      dir: settings().dir, port, host, workers, dataRoot, environment: process.env, signal: interrupted.signal, log: say,
+      databaseUrl: process.env['DATABASE_URL'], redisUrl: process.env['REDIS_URL'],
+    });
+    try {
+      say(`Latent Loom is up at ${stack.url} (data root ${stack.state.dataRoot}); Ctrl-C ends it`);
+      await Promise.race([stack.failure, new Promise<void>((resolve) => interrupted.signal.addEventListener('abort', () => resolve(), { once: true }))]);
+      say('stopping');
+    } finally {
+      await stack.stop();
+    }
+  });
+
+program.command('down').description('end the stack of this folder').action(async () => {
+  say(await stopStack(settings().dir) ? 'stopped' : 'nothing was running');
+});
+
+program.command('status').description('what runs, waits and works').action(async () => {
+  const { dir } = settings();
+  const state = await readState(dir);
+  const api = await client();
+  const [ready, workers, recent] = [await api.ready(), await api.workers(), await api.runs({ limit: 10 })];
+  show({ url: api.url, pid: runningPid(dir) ?? null, ready, workers, runs: recent.items, startedAt: state?.startedAt }, () =>
+    `${api.url} ${ready ? 'is ready' : 'is not ready'}; ${workers.filter(({ alive }) => alive).length} workers\n${runsText(recent.items, out)}`);
+});
+
+program.command('submit <file>').description('submit a run or a sweep from a YAML or JSON file').option('--watch', 'follow it to its end')
+  .action(async (file: string, { watch }: { watch?: boolean }) => {
+    const document = await SubmissionFile.read(file);
+    const api = await client();
+    const { submission } = document;
+    try {
+      if (submission.type === 'run') {
+        const { run, created } = await api.submitRun(submission.request);
+        show(run, () => `${created ? 'submitted' : 'reused'} run ${run.id} (${run.status})\n`);
+        if (watch) process.exitCode = await follow(api, [run]);
+      } else {
+        const { sweep } = await api.submitSweep(submission.request);
+        show(sweep, () => `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n`);
+        if (watch) {
+          const runs: Run[] = [];
+          for await (const run of api.eachRun({ sweep: sweep.id })) runs.push(run);
+          process.exitCode = await follow(api, runs.reverse());
+          out.write(sweepTableText(await api.sweepResults(sweep.id), out));
+        }
+      }
+    } catch (error) {
+      throw error instanceof ApiError ? new UsageError(document.explain(error.problem)) : error;
+    }
+  });
+
+program.command('plan <file>').description('what submitting this file would start, and what it would reuse').action(async (file: string) => {
+  const document = await SubmissionFile.read(file);
+  const api = await client();
+  const { submission } = document;
+  try {
+    const plan = submission.type === 'run' ? await api.planRun(submission.request) : await api.planSweep(submission.request);
+    show(plan, () => `${plan.summary}\n`);
+  } catch (error) {
+    throw error instanceof ApiError ? new UsageError(document.explain(error.problem)) : error;
+  }
+});
+
+program.command('runs').description('list runs, the newest first')
+  .option('--status <status>', 'only these, separated by commas').option('--kind <kind>', 'only these, separated by commas').option('--tag <tag>').option('--sweep <id>').option('--limit <n>', 'at most so many', positive, 30)
+  .action(async ({ status, kind, tag, sweep, limit }: { status?: string; kind?: string; tag?: string; sweep?: string; limit: number }) => {
+    const query = { limit, ...(status && { status: status.split(',') }), ...(kind && { kind: kind.split(',') }), ...(tag && { tag }), ...(sweep && { sweep }) };
+    const page = await (await client()).runs(query as never);
+    show(page, () => runsText(page.items, out));
+  });
+
+program.command('run <id>').description('a run, its attempts and results').action(async (id: string) => {
+  const run = await (await client()).run(id);
+  show(run, () => [
+    `${run.kind} ${run.id}`, `status    ${statusText(run.status, out)}${run.statusDetail ? `: ${run.statusDetail}` : ''}`, `steps     ${run.step}${run.totalSteps ? ` of ${run.totalSteps}` : ''}`,
+    `digest    ${run.digest}`, ...Object.entries(run.result?.metrics ?? {}).map(([key, value]) => `${key.padEnd(28)} ${value}`), '',
+    table(['attempt', 'worker', 'started', 'from step', 'outcome'], run.attempts.map((each) => [String(each.attempt), each.workerId, age(each.startedAt), String(each.resumedFromStep), each.outcome ?? '–']), out),
+  ].join('\n'));
+});
+
+program.command('watch <id...>').description('follow runs to their end').action(async (ids: string[]) => {
+  const api = await client();
+  process.exitCode = await follow(api, await Promise.all(ids.map((id) => api.run(id))));
+});
+
+program.command('logs <id>').description('log lines of a run').action(async (id: string) => {
+  const api = await client();
+  for (let cursor: string | undefined; ;) {
+    const page = await api.logs(id, { limit: 500, ...(cursor && { cursor }) });
+    for (const line of page.items) say(settings().json ? JSON.stringify(line) : `${line.at} ${line.level} ${line.message}`);
+    if (!page.nextCursor) return;
+    cursor = page.nextCursor;
+  }
+});
+
+program.command('sweep <id>').description('which combination needs the fewest labels').action(async (id: string) => {
+  const api = await client();
+  const [sweep, results] = [await api.sweep(id), await api.sweepResults(id)];
+  show({ ...sweep, results }, () => `${sweep.name} is ${sweep.status} (${Object.entries(sweep.runCounts).map(([status, count]) => `${count} ${status}`).join(', ')})\n${sweepTableText(results, out)}`);
+});
+
+program.command('sweeps').description('list sweeps, the newest first').action(async () => {
+  const page = await (await client()).sweeps();
+  show(page, () => table(['id', 'name', 'status', 'age'], page.items.map((sweep) => [sweep.id, sweep.name, sweep.status, age(sweep.createdAt)]), out));
+});
+
+program.command('cancel <id...>').description('cancel runs').action(async (ids: string[]) => {
+  const api = await client();
+  for (const id of ids) say(`${id} ${(await api.cancelRun(id)).status}`);
+});
+
+program.command('retry <id...>').description('queue runs again that failed or were cancelled').action(async (ids: string[]) => {
+  const api = await client();
+  for (const id of ids) say(`${id} ${(await api.retryRun(id)).status}`);
+});
+
+program.command('artifacts <id>').description('files of a run').option('--download <folder>', 'fetch them all, each checked by its sha256')
+  .action(async (id: string, { download }: { download?: string }) => {
+    const api = await client();
+    const files: Artifact[] = [];
+    for await (const file of api.eachArtifact(id)) files.push(file);
+    if (download === undefined) return show(files, () => table(['name', 'kind', 'size', 'sha256'], files.map((file) => [file.name, file.kind, bytes(file.sizeBytes), file.sha256]), out));
+    await mkdir(download, { recursive: true });
+    for (const file of files) {
+      const target = path.join(download, path.basename(file.name));
+      const hash = createHash('sha256');
+      await pipeline(await api.download(id, file.id), async function* (chunks: AsyncIterable<Uint8Array>) {
+        for await (const chunk of chunks) {
+          hash.update(chunk);
+          yield chunk;
+        }
+      }, createWriteStream(`${target}.part`));
+      if (hash.digest('hex') !== file.sha256) {
+        await rm(`${target}.part`, { force: true });
+        throw new Error(`${file.name} arrived damaged: its sha256 is not ${file.sha256}`);
+      }
+      await rename(`${target}.part`, target);
+      say(target);
+    }
+  });
+
+const datasets = program.command('datasets').description('dataset versions');
+datasets.command('ls').description('list them').action(async () => {
+  const page = await (await client()).datasets({ limit: 500 });
+  show(page, () => table(['name', 'digest', 'images', 'classes', 'size', 'age'], page.items.map(({ name, digest, manifest, createdAt }) =>
+    [name, digest.slice(0, 12), String(Object.values(manifest.splits).reduce((sum, split) => sum + (split?.count ?? 0), 0)), String(manifest.classes.length), `${manifest.imageSize} x ${manifest.imageSize} x ${manifest.channels}`, age(createdAt)]), out));
+});
+datasets.command('add <name> <path>').description('prepare the images of a folder or archive below the data root').option('--image-size <pixels>', 'side of the square they are resized to', positive, 32)
+  .action(async (name: string, source: string, { imageSize }: { imageSize: number }) => {
+    const api = await client();
+    const { dataRoot } = await readState(settings().dir) ?? {};
+    // A path as it is typed here, where it lies in the stack's data root; else as the API shall read it.
+    const absolute = path.resolve(source);
+    const given = dataRoot && absolute.startsWith(dataRoot + path.sep) && await stat(absolute).then(() => true, () => false) ? path.relative(dataRoot, absolute) : source;
+    const { run } = await api.submitRun({ spec: { kind: 'prepare-dataset', name, path: given, imageSize } });
+    process.exitCode = await follow(api, [run]);
+  });
+
+program.command('workers').description('workers and their heartbeats').action(async () => {
+  const workers = await (await client()).workers();
+  show(workers, () => table(['id', 'state', 'slots', 'alive', 'heartbeat'], workers.map((worker) => [worker.id, worker.state, String(worker.slots), worker.alive ? 'yes' : 'no', age(worker.heartbeatAt)]), out));
+});
+
+program.command('demo').description('the main job on real images, from an empty machine to a result table')
+  .option('--dataset <path>', 'a folder of class folders, or a tar or tar.gz of one (default: MNIST digits)').option('--quick', 'a smaller one, in under 90 seconds').option('--out <file>', 'write the results as JSON').option('--stay', 'keep everything up afterwards')
+  .action(async ({ dataset, quick = false, out: file, stay = false }: { dataset?: string; quick?: boolean; out?: string; stay?: boolean }) => {
+    const succeeded = await demo({ dataset, quick, stay, out: file, dir: settings().dir, environment: process.env, output: out, signal: interrupted.signal });
+    process.exitCode = succeeded ? EXIT.ok : EXIT.failed;
+  });
+
+/** Follows runs to their end. The exit code says whether all succeeded. */
+async function follow(api: LoomClient, runs: readonly Run[]): Promise<number> {
+  const board = new ProgressBoard(settings().json ? { write: () => true } : out);
+  const ended = await Promise.all(runs.map(async (run) => {
+    board.add(run, run.name ?? run.kind);
+    return api.follow(run.id, { onRun: (news) => board.update(news), onMetrics: (points) => board.metrics(run.id, points) }, { signal: interrupted.signal });
+  }));
+  board.end();
+  if (settings().json) say(JSON.stringify(ended, null, 2));
+  return ended.every(({ status }) => status === 'succeeded') ? EXIT.ok : EXIT.failed;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  else if (interrupted.signal.aborted) process.exitCode = 130;
+  else {
+    process.stderr.write(`loom: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = error instanceof UsageError ? EXIT.usage
+      : error instanceof ApiError ? (error.problem.status < 500 ? EXIT.usage : EXIT.failed)
+        : error instanceof UnreachableError || error instanceof StackError || error instanceof LocalServiceError ? EXIT.unreachable : EXIT.failed;
+  }
+}
+process.exit();
