@@ -4,7 +4,7 @@
  *
  * The last epoch counts, never the best. Test images are looked at by the evaluations only; nothing is chosen by them.
  */
-import { estimateMean, LoomClient, type Estimate, type Run, type RunSpec } from '#libs/contracts';
+import { estimateMean, type Estimate, type LoomClient, type Run, type RunSpec } from '#libs/contracts';
 import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
@@ -26,20 +26,21 @@ if (!options.dataset) {
 }
 const dataset = path.resolve(options.dataset);
 const seed = Number(options.seed);
+const git = (...args: string[]) => { try { return execFileSync('git', args, { encoding: 'utf8', cwd: import.meta.dirname }).trim(); } catch { return 'unknown'; } };
+const commit = git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain', '-uno') ? ' with changes' : '');
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupted.abort(new Error('interrupted')));
 
 const dir = await mkdtemp(path.join(tmpdir(), 'loom-learn-'));
 execFileSync('chmod', ['711', dir]);
 const stack = await Stack.start({ dir, port: 0, dataRoot: path.dirname(dataset), environment: process.env, signal: interrupted.signal, log: console.log });
-let met = false;
 try {
-  met = await learn(stack.client);
+  process.exitCode = await learn(stack.client) ? 0 : 1;
 } finally {
   await stack.stop();
   await rm(dir, { recursive: true, force: true });
 }
-process.exit(met ? 0 : 1);
+process.exit();
 
 async function learn(client: LoomClient): Promise<boolean> {
   const started = performance.now();
@@ -86,7 +87,6 @@ interface Report {
 }
 
 function report({ rows, curve, seconds, pretrained, scratch, twice, gain, control, bar, minutes }: Report): string {
-  const git = (...args: string[]) => { try { return execFileSync('git', args, { encoding: 'utf8', cwd: import.meta.dirname }).trim(); } catch { return 'unknown'; } };
   const estimate = ({ mean, ci95 }: Estimate) => `${(100 * mean).toFixed(1)}${ci95 === null ? '' : ` ± ${(100 * ci95).toFixed(1)}`}`;
   const percent = (value: number) => (100 * value).toFixed(1);
   return `# Results
@@ -96,7 +96,7 @@ intervals are 95 % by Student's t over the label seeds.
 
 ## CIFAR-10, SimCLR, small-resnet of width 32
 
-\`npm run learn -- --dataset PATH\` with CIFAR-10 as JPEGs (50,000 training and 5,000 test images), seed ${seed}, commit ${git('rev-parse', '--short=12', 'HEAD')}${git('status', '--porcelain', '-uno') ? ' with changes' : ''},
+\`npm run learn -- --dataset PATH\` with CIFAR-10 as JPEGs (50,000 training and 5,000 test images), seed ${seed}, commit ${commit},
 ${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores (${cpus()[0]?.model.trim() ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, no GPU; ${minutes.toFixed(0)} minutes in all.
 
 Pretraining: 8 epochs of 50,000 unlabelled images (the labelled ones are among them), 256 images a step, NT-Xent at temperature 0.1,

@@ -118,12 +118,14 @@ export const page = <Item extends z.ZodType>(item: Item) => z.object({ items: z.
 
 const limit = z.coerce.number().int().min(1).max(500).default(50);
 const cursor = z.string().max(256).optional();
-const list = <T extends z.ZodType>(item: T) => z.preprocess((value) => (value === undefined ? undefined : [value].flat().flatMap((each) => (typeof each === 'string' ? each.split(',') : each))), z.array(item).optional());
+/** `a,b` or the parameter repeated. */
+const list = <T extends z.ZodType<string, string>>(item: T) =>
+  z.union([z.string(), z.array(z.string())]).transform((given) => [given].flat().flatMap((text) => text.split(','))).pipe(z.array(item)).optional();
 
 export const ListRuns = z.strictObject({
   status: list(RunStatus), kind: list(z.enum(RUN_KINDS)), tag: Name.optional(), sweep: z.uuid().optional(), name: z.string().max(128).optional(),
   limit, cursor,
-}).meta({ id: 'ListRuns' });
+});
 export type ListRuns = z.output<typeof ListRuns>;
 export const ListPage = z.strictObject({ limit, cursor });
 export type ListPage = z.output<typeof ListPage>;

@@ -1,0 +1,205 @@
+/** The HTTP contract, against a real Postgres and Redis: what bad input gets, pages, streams, reuse. */
+import { DatasetManifest, SubmitRun, type Problem } from '#libs/contracts';
+import { Database, loadEnv, RunStore } from '#libs/platform';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { createApplication, describeApi } from '../../apps/api/src/application.js';
+import { freshDatabase } from '../support/database.js';
+
+let dir: string;
+let home: Awaited<ReturnType<typeof freshDatabase>>;
+let app: NestFastifyApplication;
+let url: string;
+let store: RunStore;
+let database: Database;
+
+const split = (perClass: number) => ({ count: perClass * 4, countPerClass: [perClass, perClass, perClass, perClass], images: 'a'.repeat(64), labels: 'b'.repeat(64) });
+const manifest: DatasetManifest = DatasetManifest.parse({
+  name: 'shapes', digest: 'd'.repeat(64), imageSize: 16, channels: 3, classes: ['a', 'b', 'c', 'd'], splits: { train: split(100), val: split(10) },
+});
+
+beforeAll(async () => {
+  dir = await mkdtemp(path.join(tmpdir(), 'loom-api-'));
+  home = await freshDatabase();
+  const env = loadEnv({ DATABASE_URL: home.url, REDIS_URL: inject('redisUrl'), LOOM_PORT: '0', LOOM_LOG_LEVEL: 'silent', LOOM_QUEUE: `test-${randomUUID()}`, LOOM_ARTIFACTS_DIR: dir, LOOM_DATA_ROOT: dir });
+  app = await createApplication(env);
+  await app.listen(0, '127.0.0.1');
+  url = await app.getUrl();
+  database = new Database(home.url);
+  store = new RunStore(database, env);
+  const { runId } = await store.submitRun(SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: 'shapes', path: 'shapes' } }));
+  await store.succeed((await store.claim({ runId, attempt: 1 }, 'w'))!, { metrics: {}, dataset: manifest });
+}, 30_000);
+
+afterAll(async () => {
+  await app.close();
+  await database.close();
+  await home.drop();
+  await rm(dir, { recursive: true, force: true });
+});
+
+const post = (to: string, body: unknown, headers: Record<string, string> = {}) =>
+  fetch(url + to, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: typeof body === 'string' ? body : JSON.stringify(body) });
+const json = async <T>(response: Response | Promise<Response>): Promise<T> => (await (await response).json()) as T;
+interface RunView { id: string; status: string; name: string | null }
+const submit = async (spec: object, more: object = {}) => json<RunView>(post('/v1/runs', { spec, ...more }));
+const pretrain = { kind: 'pretrain', dataset: 'shapes', batchSize: 32 };
+const countRuns = async () => (await json<{ items: unknown[] }>(fetch(`${url}/v1/runs?limit=500`))).items.length;
+
+describe('bad input gets its field, what was expected and what came, and nothing is queued', () => {
+  test.each<[string, object, string, RegExp]>([
+    ['an unknown key', { ...pretrain, epoch: 3 }, 'spec.epoch', /unknown/],
+    ['a wrong type', { ...pretrain, epochs: 'many' }, 'spec.epochs', /expected number, got "many"/],
+    ['a number out of range', { ...pretrain, temperature: -1 }, 'spec.temperature', />=0\.01, got -1/],
+    ['a number that is no integer', { ...pretrain, epochs: 1.5 }, 'spec.epochs', /got 1\.5/],
+    ['an unknown kind', { kind: 'dance' }, 'spec.kind', /expected one of prepare-dataset, .*got "dance"/],
+    ['an unknown augmentation', { ...pretrain, augmentation: { sparkle: {} } }, 'spec.augmentation.sparkle', /unknown/],
+    ['bounds the wrong way round', { ...pretrain, augmentation: { crop: { minArea: 0.9, maxArea: 0.2 } } }, 'spec.augmentation.crop.minArea', /at most maxArea/],
+    ['a batch larger than the dataset', { ...pretrain, batchSize: 500 }, 'spec.batchSize', /at most the 400 training images of shapes@dddddddddddd, got 500/],
+    ['a split that the dataset lacks', { ...pretrain, evalSplit: 'test' }, 'spec.evalSplit', /\(val\), got test/],
+    ['a label fraction that leaves a class without an example', { kind: 'finetune', dataset: 'shapes', from: null, labelFraction: 0.001, batchSize: 2 }, 'spec.labelFraction', /at least 0\.005/],
+    ['an unknown dataset', { ...pretrain, dataset: 'nowhere' }, 'spec.dataset', /prepared dataset \(shapes\), got nowhere/],
+    ['an unknown parent', { kind: 'finetune', dataset: 'shapes', from: '00000000-0000-4000-8000-000000000000' }, 'spec.from', /no such run/],
+    ['a path that leaves the data root', { kind: 'prepare-dataset', name: 'x', path: 'a/../../etc' }, 'spec.path', /inside the data root/],
+    ['a path with NUL', { kind: 'prepare-dataset', name: 'x', path: 'a\0b' }, 'spec.path', /NUL/],
+    ['a name that is a path', { kind: 'prepare-dataset', name: '../x', path: 'a' }, 'spec.name', /letter or digit/],
+  ])('%s', async (_, spec, field, expected) => {
+    const before = await countRuns();
+    const response = await post('/v1/runs', { spec });
+    const problem = await json<Problem>(response);
+    expect(response.status).toBe(422);
+    expect(response.headers.get('content-type')).toContain('application/problem+json');
+    expect(problem).toMatchObject({ status: 422, code: 'invalid_request', instance: '/v1/runs' });
+    expect(problem.errors!.find(({ path: each }) => each === field)?.message, JSON.stringify(problem.errors)).toMatch(expected);
+    expect(await countRuns()).toBe(before);
+  });
+
+  test.each<[string, () => Promise<Response>, number, string]>([
+    ['text that is no JSON', () => post('/v1/runs', '{"spec":'), 400, 'invalid_request'],
+    ['no body', () => fetch(`${url}/v1/runs`, { method: 'POST' }), 422, 'invalid_request'],
+    ['a list', () => post('/v1/runs', []), 422, 'invalid_request'],
+    ['another content type', () => post('/v1/runs', 'spec=1', { 'content-type': 'application/x-www-form-urlencoded' }), 415, 'unsupported_media_type'],
+    ['three megabytes', () => post('/v1/runs', { spec: 'x'.repeat(3e6) }), 413, 'payload_too_large'],
+    ['an id that is none', () => fetch(`${url}/v1/runs/17`), 422, 'invalid_request'],
+    ['an unknown run', () => fetch(`${url}/v1/runs/${randomUUID()}`), 404, 'not_found'],
+    ['an unknown sweep', () => fetch(`${url}/v1/sweeps/${randomUUID()}/cancel`, { method: 'POST' }), 404, 'not_found'],
+    ['an unknown route', () => fetch(`${url}/v2/runs`), 404, 'not_found'],
+    ['an unknown filter', () => fetch(`${url}/v1/runs?colour=red`), 422, 'invalid_request'],
+    ['an unknown status', () => fetch(`${url}/v1/runs?status=happy`), 422, 'invalid_request'],
+    ['a cursor that is none', () => fetch(`${url}/v1/runs?cursor=abc`), 422, 'invalid_request'],
+    ['a stream from a place that is none', async () => fetch(`${url}/v1/runs/${(await submit(pretrain)).id}/stream`, { headers: { 'last-event-id': 'x' } }), 422, 'invalid_request'],
+    ['a key with spaces', () => post('/v1/runs', { spec: pretrain }, { 'idempotency-key': 'a b' }), 422, 'invalid_request'],
+    ['a page of another origin', () => post('/v1/runs', { spec: pretrain }, { origin: 'http://elsewhere.example' }), 403, 'forbidden'],
+  ])('%s', async (_, request, status, code) => {
+    const response = await request();
+    expect(response.status).toBe(status);
+    expect(await json<Problem>(response)).toMatchObject({ status, code });
+  });
+
+  test('a sweep names the parameter and the value', async () => {
+    const response = await post('/v1/sweeps', { spec: { name: 's', stages: { p: pretrain }, parameters: { 'p.temperature': { values: [0.1, 99] }, 'q.x': { value: 1 } } } });
+    expect((await json<Problem>(response)).errors).toEqual([{ path: 'spec.parameters.q.x', message: 'expected <stage>.<field> with a stage of p' }]);
+    const second = await post('/v1/sweeps', { spec: { name: 's', stages: { p: pretrain }, parameters: { 'p.temperature': { values: [0.1, 99] } } } });
+    expect((await json<Problem>(second)).errors![0]).toMatchObject({ path: 'spec.parameters.p.temperature', message: expect.stringContaining('(trial 1: 99)') as string });
+  });
+});
+
+test('submit, plan, reuse, repeat by key, cancel, retry', async () => {
+  const spec = { ...pretrain, seed: 77 };
+  expect(await json(post('/v1/runs?validate_only=true', { spec }))).toMatchObject({ newRuns: { pretrain: 1 }, reused: {} });
+  const key = randomUUID();
+  const first = await post('/v1/runs', { spec }, { 'idempotency-key': key });
+  expect(first.status).toBe(201);
+  const run = await json<RunView & { spec: { dataset: string; epochs: number } }>(first);
+  expect(first.headers.get('location')).toBe(`/v1/runs/${run.id}`);
+  expect(run).toMatchObject({ status: 'queued', spec: { dataset: 'shapes@dddddddddddd', epochs: 8 } });
+  const repeated = await post('/v1/runs', { spec }, { 'idempotency-key': key });
+  expect([repeated.status, (await json<RunView>(repeated)).id]).toEqual([200, run.id]);
+  expect((await post('/v1/runs', { spec: { ...spec, seed: 78 } }, { 'idempotency-key': key })).status).toBe(409);
+  expect((await submit(spec)).id).toBe(run.id);
+  expect((await submit(spec, { onDuplicate: 'replicate' })).id).not.toBe(run.id);
+  expect(await json(fetch(`${url}/v1/runs/${run.id}/cancel`, { method: 'POST' }))).toMatchObject({ status: 'cancelled', statusReason: 'user_cancel' });
+  expect(await json(fetch(`${url}/v1/runs/${run.id}/retry`, { method: 'POST' }))).toMatchObject({ status: 'queued' });
+  const again = await fetch(`${url}/v1/runs/${run.id}/retry`, { method: 'POST' });
+  expect([again.status, (await json<Problem>(again)).code]).toEqual([409, 'invalid_state']);
+});
+
+test('pages hold every run once, in order, whatever comes in between', async () => {
+  for (let n = 0; n < 7; n++) await submit({ ...pretrain, seed: 1000 + n }, { tags: ['paged'], name: `n${n}` });
+  const names: (string | null)[] = [];
+  let cursor: string | null = null;
+  do {
+    const page: { items: RunView[]; nextCursor: string | null } = await json(fetch(`${url}/v1/runs?tag=paged&limit=3${cursor ? `&cursor=${cursor}` : ''}`));
+    names.push(...page.items.map(({ name }) => name));
+    cursor = page.nextCursor;
+    await submit({ ...pretrain, seed: 2000 + names.length }, { tags: ['paged'] });
+  } while (cursor);
+  expect(names).toEqual(['n6', 'n5', 'n4', 'n3', 'n2', 'n1', 'n0']);
+  expect((await json<{ items: RunView[] }>(fetch(`${url}/v1/runs?name=N3&status=queued,running&kind=pretrain`))).items).toHaveLength(1);
+});
+
+test('a run that has not changed answers 304', async () => {
+  const { id } = await submit({ ...pretrain, seed: 3 });
+  const etag = (await fetch(`${url}/v1/runs/${id}`)).headers.get('etag')!;
+  expect((await fetch(`${url}/v1/runs/${id}`, { headers: { 'if-none-match': etag } })).status).toBe(304);
+  await store.cancel(id);
+  expect((await fetch(`${url}/v1/runs/${id}`, { headers: { 'if-none-match': etag } })).status).toBe(200);
+});
+
+test('a stream tells everything once, goes on after the last message, and ends with the run', async () => {
+  const { id } = await submit({ ...pretrain, seed: 4 });
+  const token = (await store.claim({ runId: id, attempt: 1 }, 'w'))!;
+  await store.record(token, { points: [{ key: 'loss', step: 1, value: 2 }], lines: [{ level: 'info', message: 'one' }] });
+  const read = async (response: Response, until: string) => {
+    let text = '';
+    const decoder = new TextDecoder();
+    for await (const chunk of response.body!) {
+      text += decoder.decode(chunk as Uint8Array, { stream: true });
+      if (text.includes(until)) break;
+    }
+    return text;
+  };
+  const first = await read(await fetch(`${url}/v1/runs/${id}/stream`), '"message":"one"');
+  expect(first).toContain('"key":"loss"');
+  const position = [...first.matchAll(/^id: (.*)$/gm)].at(-1)![1]!;
+  const second = fetch(`${url}/v1/runs/${id}/stream`, { headers: { 'last-event-id': position } });
+  await store.record(token, { points: [{ key: 'loss', step: 2, value: 1 }], lines: [{ level: 'info', message: 'two' }] });
+  await store.succeed(token, { metrics: { loss: 1 } });
+  const rest = await (await second).text();
+  expect(rest).not.toContain('"message":"one"');
+  expect(rest).not.toContain('"step":1,');
+  expect(rest).toContain('"message":"two"');
+  expect(rest).toContain('"status":"succeeded"');
+});
+
+test('a file comes with its sha256, whole or in part', async () => {
+  const { id } = await submit({ ...pretrain, seed: 5 });
+  const token = (await store.claim({ runId: id, attempt: 1 }, 'w'))!;
+  const sha256 = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824';
+  await mkdir(path.join(dir, 'sha256', '2c'), { recursive: true });
+  await writeFile(path.join(dir, 'sha256', '2c', sha256), 'hello');
+  await store.addArtifact(token, { name: 'a "b".txt', kind: 'report', mime: 'text/plain', sha256, sizeBytes: 5, step: null });
+  const { items: [artifact] } = await json<{ items: { id: string }[] }>(fetch(`${url}/v1/runs/${id}/artifacts`));
+  const content = `${url}/v1/runs/${id}/artifacts/${artifact!.id}/content`;
+  const whole = await fetch(content);
+  expect([await whole.text(), whole.headers.get('etag'), whole.headers.get('content-disposition'), whole.headers.get('x-content-type-options')]).toEqual(['hello', `"${sha256}"`, 'attachment; filename="a__b_.txt"', 'nosniff']);
+  const part = await fetch(content, { headers: { range: 'bytes=1-3' } });
+  expect([part.status, await part.text(), part.headers.get('content-range')]).toEqual([206, 'ell', 'bytes 1-3/5']);
+  expect((await fetch(content, { headers: { range: 'bytes=9-' } })).status).toBe(416);
+});
+
+test('operations: health, readiness, Prometheus', async () => {
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  expect(await json(fetch(`${url}/readyz`))).toEqual({ postgres: true, redis: true });
+  expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/loom_runs\{status="succeeded"\} \d/);
+});
+
+test('openapi.json says what is so', async () => {
+  const committed = await readFile(path.resolve(import.meta.dirname, '..', '..', 'openapi.json'), 'utf8');
+  expect(JSON.parse(JSON.stringify(describeApi(app))), 'run `npm run openapi` and commit openapi.json').toEqual(JSON.parse(committed));
+  expect((await fetch(`${url}/openapi.json`)).status).toBe(200);
+});
