@@ -1,6 +1,6 @@
 /** Which part may know which: the arrows of the architecture. */
 const only = (name, from, allowed, comment) => ({
-  name, comment, severity: 'error', from: { path: from }, to: { path: '^(apps|libs|bench|tests|scripts)/', pathNot: [from, ...allowed] },
+  name, comment, severity: 'error', from: { path: from, pathNot: '\\.spec\\.ts$' }, to: { path: '^(apps|libs|bench|tests|scripts)/', pathNot: [from, ...allowed] },
 });
 const never = (name, from, to, comment) => ({ name, comment, severity: 'error', from, to });
 
