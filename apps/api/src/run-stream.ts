@@ -61,6 +61,7 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
     };
     let wake = () => {};
     const waker = () => wake();
+    gone.signal.addEventListener('abort', waker);
     const wakers = this.waiting.get(runId) ?? new Set();
     this.waiting.set(runId, wakers.add(waker));
     const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
@@ -77,7 +78,6 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
         if (isTerminal(run.status) && !full) break;
         if (!full) {
           const poll = setTimeout(() => wake(), POLL_MS);
-          gone.signal.addEventListener('abort', () => wake(), { once: true });
           await changed;
           clearTimeout(poll);
         }

@@ -127,9 +127,11 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
       for (const { path, keys } of paths) if (keys[0] === stage) assign(draft, keys.slice(1), structuredClone(parameters[path]));
       const parsed = RunSpec.safeParse(draft);
       if (!parsed.success) {
-        for (const issue of parsed.error.issues) {
+        const fields = parsed.error.issues.flatMap((issue) => (issue.code === 'unrecognized_keys'
+          ? issue.keys.map((key) => ({ path: [...issue.path, key], message: 'expected no such field: it is unknown' })) : [issue]));
+        for (const issue of fields) {
           const field = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
-          const source = paths.find(({ keys }) => keys[0] === stage && keys.slice(1).every((key, i) => field[i] === undefined || String(field[i]) === key));
+          const source = field.length === 0 ? undefined : paths.find(({ keys }) => keys[0] === stage && keys.slice(1).every((key, i) => field[i] === undefined || String(field[i]) === key));
           const path = source ? ['parameters', source.path] : ['stages', stage, ...field];
           const fault = { path, message: source ? `${[stage, ...field].join('.')}: ${issue.message} (trial ${trials.length}: ${JSON.stringify(parameters[source.path])})` : issue.message };
           if (!faults.some((known) => canonicalJson(known.path) === canonicalJson(fault.path))) faults.push(fault);

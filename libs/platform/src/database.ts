@@ -17,13 +17,16 @@ const codeOf = (error: unknown): string | undefined => {
   return driver ?? error.code;
 };
 
-/** True where Postgres did not answer: whoever asked may ask again. */
+/** Codes of the network, of Postgres (connection exceptions, shutdown) and of Prisma (unreachable, timed out, closed). */
+const UNAVAILABLE = /^(ECONN|EPIPE|ETIMEDOUT|08|57P0|P1001|P1002|P1008|P1017|P2024|P2028)/;
+/** What node-postgres and ioredis say without a code. */
+const UNAVAILABLE_MESSAGE = /connection terminated|connection is closed|timeout exceeded when trying to connect|command timed out|max retries per request/i;
+
+/** True where Postgres or Redis did not answer: whoever asked may ask again. */
 export function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = codeOf(error) ?? (error as NodeJS.ErrnoException).code ?? '';
-  return /^(ECONN|EPIPE|ETIMEDOUT|08|57P0|P1001|P1002|P1008|P1017|P2024|P2028)/.test(code)
-    || /connect|connection|server closed|timeout exceeded|commandTimeout/i.test(error.message) && (error.name.startsWith('Prisma') || error.name === 'Error' || error.name === 'DriverAdapterError')
-    || (error.cause !== undefined && isUnavailable(error.cause));
+  return UNAVAILABLE.test(code) || UNAVAILABLE_MESSAGE.test(error.message) || isUnavailable(error.cause);
 }
 
 /** Postgres: one pool under Prisma, and single connections for those who listen. */

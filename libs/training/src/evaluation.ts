@@ -13,46 +13,55 @@ const LBFGS_MEMORY = 10;
 /** Lets messages in between two native calls. */
 export const turn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
 
+/** Awaited between two batches of an evaluation, which may take minutes. What it throws ends the evaluation. */
+export type Pause = () => Promise<void>;
+
 /** What `map` gives for the images of these rows, batch by batch, in one tensor [rows, D] that the caller owns. */
-export async function collect(split: ImageSplit, rows: Int32Array, map: (images: tf.Tensor4D) => tf.Tensor2D): Promise<tf.Tensor2D> {
+export async function collect(split: ImageSplit, rows: Int32Array, map: (images: tf.Tensor4D) => tf.Tensor2D, pause: Pause = turn): Promise<tf.Tensor2D> {
   const parts: tf.Tensor2D[] = [];
-  for (let start = 0; start < rows.length; start += EVALUATION_BATCH) {
-    parts.push(tf.tidy(() => map(gatherImages(split, rows.subarray(start, start + EVALUATION_BATCH)))));
-    await turn();
-  }
-  return tf.tidy(() => {
-    const all = tf.concat2d(parts, 0);
+  try {
+    for (let start = 0; start < rows.length; start += EVALUATION_BATCH) {
+      await pause();
+      parts.push(tf.tidy(() => map(gatherImages(split, rows.subarray(start, start + EVALUATION_BATCH)))));
+    }
+    return tf.concat2d(parts, 0);
+  } finally {
     tf.dispose(parts);
-    return all;
-  });
+  }
 }
 
 /** The representation h of the rows' images: [rows, F], by the encoder as it is for evaluation. */
-export const representations = (encoder: LayersModel, split: ImageSplit, rows: Int32Array): Promise<tf.Tensor2D> =>
-  collect(split, rows, (images) => encode(encoder, images, false).features);
+export const representations = (encoder: LayersModel, split: ImageSplit, rows: Int32Array, pause: Pause = turn): Promise<tf.Tensor2D> =>
+  collect(split, rows, (images) => encode(encoder, images, false).features, pause);
 
 /**
  * Weighted k-nearest-neighbour classification (Wu et al. 2018): the k most similar vectors of the bank by cosine vote with
- * exp(similarity / temperature). bank: [B, F], queries: [Q, F]. Returns the class of each query; k is at most B.
+ * exp(similarity / temperature). bank: [B, F], queries: [Q, F]. Returns the class of each query; where k is above B, all vote.
  */
-export async function weightedKnn(bank: tf.Tensor2D, bankLabels: Int32Array, queries: tf.Tensor2D, classCount: number, { k, temperature }: Pick<Knn, 'k' | 'temperature'>): Promise<Int32Array> {
+export async function weightedKnn(
+  bank: tf.Tensor2D, bankLabels: Int32Array, queries: tf.Tensor2D, classCount: number, { k, temperature }: Pick<Knn, 'k' | 'temperature'>, pause: Pause = turn,
+): Promise<Int32Array> {
   const neighbours = Math.min(k, bank.shape[0]);
   const predictions = new Int32Array(queries.shape[0]);
-  const units = tf.tidy(() => unitRows(bank));
-  for (let start = 0; start < queries.shape[0]; start += QUERY_BATCH) {
-    const size = Math.min(QUERY_BATCH, queries.shape[0] - start);
-    const { values, indices } = tf.tidy(() => tf.topk(tf.matMul(unitRows(tf.slice2d(queries, [start, 0], [size, -1])), units, false, true), neighbours));
-    const [similarities, places] = [await values.data(), await indices.data()];
-    tf.dispose([values, indices]);
-    for (let query = 0; query < size; query++) {
-      const votes = new Float64Array(classCount);
-      for (let n = query * neighbours; n < (query + 1) * neighbours; n++) votes[bankLabels[places[n]!]!]! += Math.exp(similarities[n]! / temperature);
-      predictions[start + query] = votes.indexOf(Math.max(...votes));
+  const units = unitRows(bank);
+  try {
+    for (let start = 0; start < queries.shape[0]; start += QUERY_BATCH) {
+      await pause();
+      const size = Math.min(QUERY_BATCH, queries.shape[0] - start);
+      const { values, indices } = tf.tidy(() => tf.topk(tf.matMul(unitRows(tf.slice2d(queries, [start, 0], [size, -1])), units, false, true), neighbours));
+      const [similarities, places] = [values.dataSync(), indices.dataSync()];
+      tf.dispose([values, indices]);
+      for (let first = 0; first < size * neighbours; first += neighbours) {
+        const votes = new Float64Array(classCount);
+        // In proportion to the nearest one's vote: a low temperature would go beyond the largest number.
+        for (let n = first; n < first + neighbours; n++) votes[bankLabels[places[n]!]!]! += Math.exp((similarities[n]! - similarities[first]!) / temperature);
+        predictions[start + first / neighbours] = votes.indexOf(Math.max(...votes));
+      }
     }
-    await turn();
+    return predictions;
+  } finally {
+    units.dispose();
   }
-  units.dispose();
-  return predictions;
 }
 
 export function accuracy(predictions: ArrayLike<number>, labels: ArrayLike<number>): number {
@@ -68,7 +77,7 @@ export interface LinearProbe { weights: Float64Array; loss: number; iterations: 
  * from zero, until the gradient is below 1e-5 or `maxIterations`. Features are standardised by the training rows. Convex: the
  * result does not depend on the way there. features: [N, F].
  */
-export async function fitLinearProbe(features: tf.Tensor2D, labels: Int32Array, classCount: number, { l2, maxIterations }: Evaluate['probe']): Promise<LinearProbe> {
+export async function fitLinearProbe(features: tf.Tensor2D, labels: Int32Array, classCount: number, { l2, maxIterations }: Evaluate['probe'], pause: Pause = turn): Promise<LinearProbe> {
   const [count, width] = features.shape;
   const { mean, scale } = tf.tidy(() => {
     const moments = tf.moments(features, 0, true);
@@ -97,18 +106,21 @@ export async function fitLinearProbe(features: tf.Tensor2D, labels: Int32Array, 
     return { loss: loss + 0.5 * l2 * penalty, gradient: total };
   };
 
-  const { point, loss, iterations } = await minimise(new Float64Array(shape[0] * shape[1]), objective, maxIterations);
-  tf.dispose([x, target]);
-  const weights = point;
-  return {
-    weights, loss, iterations,
-    predict: (rows) => tf.tidy(() => tf.argMax(tf.matMul(withBias(rows), tf.tensor2d(Float32Array.from(weights), shape)), 1).dataSync() as Int32Array),
-    dispose: () => { tf.dispose([mean, scale]); },
-  };
+  const dispose = () => { tf.dispose([mean, scale]); };
+  try {
+    const { point, loss, iterations } = await minimise(new Float64Array(shape[0] * shape[1]), objective, maxIterations, pause);
+    const predict = (rows: tf.Tensor2D) => tf.tidy(() => tf.argMax(tf.matMul(withBias(rows), tf.tensor2d(Float32Array.from(point), shape)), 1).dataSync() as Int32Array);
+    return { weights: point, loss, iterations, predict, dispose };
+  } catch (error) {
+    dispose();
+    throw error;
+  } finally {
+    tf.dispose([x, target]);
+  }
 }
 
 /** L-BFGS (Nocedal and Wright, algorithm 7.5) with a backtracking line search (Armijo). */
-async function minimise(start: Float64Array, objective: (point: Float64Array) => { loss: number; gradient: Float64Array }, maxIterations: number) {
+async function minimise(start: Float64Array, objective: (point: Float64Array) => { loss: number; gradient: Float64Array }, maxIterations: number, pause: Pause) {
   const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
   let point = start;
   let { loss, gradient } = objective(point);
@@ -154,7 +166,7 @@ async function minimise(start: Float64Array, objective: (point: Float64Array) =>
       if (history.length > LBFGS_MEMORY) history.shift();
     }
     ({ point, loss, gradient } = next);
-    await turn();
+    await pause();
   }
   return { point, loss, iterations };
 }
