@@ -1,8 +1,6 @@
 import type { Evaluate, Knn } from '#libs/contracts';
 import { gatherImages, type ImageSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
-import { encode } from './networks.js';
-import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { unitRows } from './objectives.js';
 
 const EVALUATION_BATCH = 512;
@@ -30,10 +28,6 @@ export async function collect(split: ImageSplit, rows: Int32Array, map: (images:
   }
 }
 
-/** The representation h of the rows' images: [rows, F], by the encoder as it is for evaluation. */
-export const representations = (encoder: LayersModel, split: ImageSplit, rows: Int32Array, pause: Pause = turn): Promise<tf.Tensor2D> =>
-  collect(split, rows, (images) => encode(encoder, images, false).features, pause);
-
 /**
  * Weighted k-nearest-neighbour classification (Wu et al. 2018): the k most similar vectors of the bank by cosine vote with
  * exp(similarity / temperature). bank: [B, F], queries: [Q, F]. Returns the class of each query; where k is above B, all vote.
@@ -43,7 +37,7 @@ export async function weightedKnn(
 ): Promise<Int32Array> {
   const neighbours = Math.min(k, bank.shape[0]);
   const predictions = new Int32Array(queries.shape[0]);
-  const units = unitRows(bank);
+  const units = tf.tidy(() => unitRows(bank));
   try {
     for (let start = 0; start < queries.shape[0]; start += QUERY_BATCH) {
       await pause();

@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
-import { turn } from './evaluation.js';
+import { turn, type Pause } from './evaluation.js';
 import { weightsOf, type NamedWeight } from './networks.js';
 import { createOptimizer, learningRateAt, type Optimizer } from './optimizers.js';
 
@@ -43,7 +43,28 @@ const MIME = 'application/octet-stream';
 const CURVE_POINTS = 500;
 const WIDEST_LOG_INTERVAL = 10;
 
-interface SessionState { step: number; cursor: BatchCursorState; views: RandomState }
+/** What a checkpoint holds beside its tensors. */
+interface SessionState {
+  step: number;
+  cursor: BatchCursorState;
+  views: RandomState;
+  /** The evaluation after this step was broken off by a stop. */
+  evaluationDue: boolean;
+  last: Record<string, number>;
+}
+
+/** Shows that the run lives, and lets messages in. @throws Stopped when the run is to stop; nothing is stored here. */
+export async function breathe({ signal, progress }: TrainContext, step: number, totalSteps: number): Promise<void> {
+  progress(step, totalSteps);
+  await turn();
+  if (signal.aborted) throw new Stopped(signal.reason as StopReason, step);
+}
+
+function requireFinite(values: Record<string, number>, step: number): void {
+  for (const [name, value] of Object.entries(values)) {
+    if (!Number.isFinite(value)) throw new TrainingError('nan_loss', `expected a finite ${name} at step ${step}, got ${value}: lower the learning rate or lengthen the warm-up`);
+  }
+}
 
 export interface Recipe {
   models: LayersModel[];
@@ -56,8 +77,8 @@ export interface Recipe {
   seed: number;
   /** Scalars of a step by metric name; `loss` is minimised. Runs inside a tidy. */
   step(rows: Int32Array, views: Random): { loss: tf.Scalar } & Record<string, tf.Scalar>;
-  /** Before the first step, and whenever `evaluateEvery` steps are done, and at the end. */
-  evaluate(step: number): Promise<Record<string, number>>;
+  /** Whenever `evaluateEvery` steps are done, and at the end. Draws nothing from the views' randomness; what `pause` throws goes through. */
+  evaluate(pause: Pause): Promise<Record<string, number>>;
   evaluateEvery: number;
   /** Before the first step too. */
   evaluateAtStart: boolean;
@@ -71,6 +92,8 @@ export class Session {
   private readonly cursor: BatchCursor;
   private views: Random;
   private step = 0;
+  private evaluationDue: boolean;
+  private last: Record<string, number> = {};
 
   constructor(private readonly recipe: Recipe, private readonly context: TrainContext) {
     this.weights = weightsOf(...recipe.models);
@@ -78,54 +101,58 @@ export class Session {
     this.optimizer = createOptimizer(recipe.optimizer, this.trainable);
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
     this.views = Random.seeded(recipe.seed, 'views');
+    this.evaluationDue = recipe.evaluateAtStart;
   }
 
   /** Trains to the end, from a checkpoint where one is given. Returns the last value of each metric. */
   async run(checkpoint: string | undefined): Promise<RunResult['metrics']> {
     const { recipe, context } = this;
     const { totalSteps, evaluateEvery } = recipe;
-    const last: Record<string, number> = {};
-    const report = (values: Record<string, number>) => {
-      Object.assign(last, values);
-      context.metrics(Object.entries(values).map(([key, value]) => ({ key, step: this.step, value })));
-    };
     if (checkpoint) {
       await this.restore(checkpoint);
       context.log('info', `going on from the checkpoint of step ${this.step}`);
     }
-    context.progress(this.step, totalSteps);
-    if (this.step === 0 && recipe.evaluateAtStart) report(await recipe.evaluate(0));
-
     const logEvery = Math.max(1, Math.min(WIDEST_LOG_INTERVAL, Math.floor(totalSteps / CURVE_POINTS)));
     let checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;
     let timed = { since: performance.now(), steps: 0 };
-    while (this.step < totalSteps) {
-      await turn();
-      if (context.signal.aborted) await this.stop();
-      const learningRate = learningRateAt(this.step, totalSteps, recipe.optimizer.learningRate, recipe.schedule);
-      const values = this.trainStep(learningRate);
-      this.step++;
-      timed.steps++;
-      for (const [name, value] of Object.entries(values)) {
-        if (!Number.isFinite(value)) throw new TrainingError('nan_loss', `expected a finite ${name} at step ${this.step}, got ${value}: lower the learning rate or lengthen the warm-up`);
+    try {
+      for (;;) {
+        await breathe(context, this.step, totalSteps);
+        if (this.evaluationDue) {
+          const values = await recipe.evaluate(() => breathe(context, this.step, totalSteps));
+          requireFinite(values, this.step);
+          this.report(values);
+          this.evaluationDue = false;
+          timed = { since: performance.now(), steps: 0 };
+        }
+        if (this.step === totalSteps) return this.last;
+        if (performance.now() > checkpointAt) {
+          await this.checkpoint();
+          checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;
+          timed = { since: performance.now(), steps: 0 };
+        }
+
+        const learningRate = learningRateAt(this.step, totalSteps, recipe.optimizer.learningRate, recipe.schedule);
+        const values = this.trainStep(learningRate);
+        this.step++;
+        timed.steps++;
+        requireFinite(values, this.step);
+        if (this.step % logEvery === 0 || this.step === totalSteps) {
+          const imagesPerSecond = (timed.steps * recipe.batchSize * 1000) / (performance.now() - timed.since);
+          this.report({ ...Object.fromEntries(Object.entries(values).map(([name, value]) => [`train/${name}`, value])), 'train/learning_rate': learningRate, 'train/images_per_second': imagesPerSecond });
+          timed = { since: performance.now(), steps: 0 };
+        }
+        this.evaluationDue = this.step % evaluateEvery === 0 || this.step === totalSteps;
       }
-      if (this.step % logEvery === 0 || this.step === totalSteps) {
-        const imagesPerSecond = (timed.steps * recipe.batchSize * 1000) / (performance.now() - timed.since);
-        report({ ...Object.fromEntries(Object.entries(values).map(([name, value]) => [`train/${name}`, value])), 'train/learning_rate': learningRate, 'train/images_per_second': imagesPerSecond });
-        timed = { since: performance.now(), steps: 0 };
-      }
-      context.progress(this.step, totalSteps);
-      if (this.step % evaluateEvery === 0 || this.step === totalSteps) {
-        report(await recipe.evaluate(this.step));
-        timed = { since: performance.now(), steps: 0 };
-      }
-      if (performance.now() > checkpointAt && this.step < totalSteps) {
-        await this.checkpoint();
-        checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;
-        timed = { since: performance.now(), steps: 0 };
-      }
+    } catch (error) {
+      if (error instanceof Stopped && error.reason !== 'cancel') await this.checkpoint();
+      throw error;
     }
-    return last;
+  }
+
+  private report(values: Record<string, number>): void {
+    Object.assign(this.last, values);
+    this.context.metrics(Object.entries(values).map(([key, value]) => ({ key, step: this.step, value })));
   }
 
   /** Forward, back, update. Leaves no tensor behind. */
@@ -147,19 +174,13 @@ export class Session {
     });
   }
 
-  private async stop(): Promise<never> {
-    const reason = this.context.signal.reason as StopReason;
-    if (reason !== 'cancel') await this.checkpoint();
-    throw new Stopped(reason, this.step);
-  }
-
   private variables() {
     return [...this.weights, ...this.optimizer.slots()];
   }
 
   private async checkpoint(): Promise<void> {
     const file = path.join(this.context.workDir, `checkpoint-${this.step}.safetensors`);
-    const state: SessionState = { step: this.step, cursor: this.cursor.state(), views: this.views.state() };
+    const state: SessionState = { step: this.step, cursor: this.cursor.state(), views: this.views.state(), evaluationDue: this.evaluationDue, last: this.last };
     await writeTensors(file, state, this.variables());
     await this.context.store({ name: path.basename(file), kind: 'checkpoint', mime: MIME, path: file, step: this.step });
   }
@@ -171,6 +192,8 @@ export class Session {
       this.cursor.restore(state.cursor);
       this.views = Random.fromState(state.views);
       this.step = state.step;
+      this.evaluationDue = state.evaluationDue;
+      this.last = state.last;
     } catch (error) {
       if (error instanceof CheckpointError) throw new TrainingError('internal_error', error.message);
       throw error;

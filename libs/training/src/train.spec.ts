@@ -75,6 +75,8 @@ async function run(spec: z.input<typeof RunSpec>, options: { stopAt?: number; re
   }
 }
 
+const without = (metrics: Record<string, number>, name: string) => Object.fromEntries(Object.entries(metrics).filter(([key]) => key !== name));
+
 const small = { encoder: { width: 4 }, knn: { k: 3 } };
 const specs: Record<string, z.input<typeof RunSpec>> = {
   pretrain: { kind: 'pretrain', dataset: 'tiny', batchSize: 19, epochs: 4, schedule: { warmupSteps: 3 }, projection: { hidden: 8, output: 8 }, ...small },
@@ -94,9 +96,18 @@ describe.each(Object.keys(specs))('%s', (kind) => {
     const [expected, found] = [await readTensors(whole.files.get('model')!), await readTensors(second.files.get('model')!)];
     expect([...found.tensors.keys()]).toEqual([...expected.tensors.keys()]);
     for (const [key, { values }] of expected.tensors) expect(found.tensors.get(key)!.values, key).toEqual(values);
-    const losses = (outcomes: Outcome[]) => outcomes.flatMap(({ points }) => points.filter(({ key }) => key === 'train/loss'));
-    expect(losses([first, second])).toEqual(losses([whole]));
-    expect(losses([whole]).map(({ step }) => step)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
+    const curves = (outcomes: Outcome[]) => outcomes.flatMap(({ points }) => points.filter(({ key }) => key !== 'train/images_per_second'));
+    expect(curves([first, second])).toEqual(curves([whole]));
+    expect(curves([whole]).filter(({ key }) => key === 'train/loss').map(({ step }) => step)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
+  }, 60_000);
+
+  test('an evaluation that a stop breaks off is made up for after the resume', async () => {
+    const whole = await run(spec);
+    const first = await run(spec, { stopAt: 20 });
+    expect(first.stopped).toMatchObject({ reason: 'drain', step: 20 });
+    const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
+    expect(without(second.metrics, 'train/images_per_second')).toEqual(without(whole.metrics, 'train/images_per_second'));
+    expect(Object.keys(whole.metrics)).toEqual(expect.arrayContaining(['train/loss', 'train/learning_rate', 'train/images_per_second']));
   }, 60_000);
 
   test('a cancel stops within two steps and writes no checkpoint', async () => {

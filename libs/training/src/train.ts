@@ -6,10 +6,10 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
 import sharp from 'sharp';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
-import { accuracy, collect, fitLinearProbe, representations, turn, weightedKnn } from './evaluation.js';
+import { accuracy, collect, fitLinearProbe, weightedKnn, type Pause } from './evaluation.js';
 import { buildBottleneck, buildClassifier, buildDecoder, buildEncoder, buildProjectionHead, encode, featureWidth, forward, initialise, weightsOf } from './networks.js';
 import { accuracyOf, crossEntropy, meanSquaredError, ntXent } from './objectives.js';
-import { Session, Stopped, TrainingError, type TrainContext } from './session.js';
+import { breathe, Session, TrainingError, type TrainContext } from './session.js';
 
 export type TrainSpec = Exclude<RunSpec, { kind: 'prepare-dataset' }>;
 
@@ -18,6 +18,8 @@ interface ModelState { kind: TrainSpec['kind']; encoder: Encoder; imageSize: num
 
 /** Evaluations of a finetuning, evenly spread. */
 const FINETUNE_EVALUATIONS = 4;
+/** Neighbours, features for the probe, the probe: the steps of an evaluation. */
+const EVALUATION_PARTS = 3;
 
 /**
  * Trains or evaluates to the end.
@@ -49,7 +51,9 @@ async function openData(inputs: TrainerInputs, evalSplit: Split): Promise<Data> 
     if (!files) throw new InvalidDataError(`expected dataset ${dataset.manifest.name} to have a ${split} split`);
     return openSplit(dataset.manifest, split, files);
   };
-  return { manifest: dataset.manifest, train: await open('train'), evaluation: await open(evalSplit) };
+  const data = { manifest: dataset.manifest, train: await open('train'), evaluation: await open(evalSplit) };
+  if (data.evaluation.count === 0) throw new InvalidDataError(`expected images in the ${evalSplit} split of dataset ${dataset.manifest.name}, found none`);
+  return data;
 }
 
 const allRows = ({ count }: ImageSplit): Int32Array => Int32Array.from({ length: count }, (_, row) => row);
@@ -62,6 +66,7 @@ function requireBatch(batchSize: number, available: number): void {
 async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   const data = await openData(inputs, spec.evalSplit);
   requireBatch(spec.batchSize, data.train.count);
+  reportNeighbours(spec.knn, data, context);
   const encoder = newEncoder(spec.encoder, data.manifest, spec.seed);
   const head = buildProjectionHead(featureWidth(encoder), spec.projection);
   initialise([head], Random.seeded(spec.seed, 'head'));
@@ -77,7 +82,7 @@ async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: TrainCon
       const { loss, accuracy: found } = ntXent(forward(head, features, true), spec.temperature);
       return { loss, contrastive_accuracy: found };
     },
-    evaluate: async () => ({ 'eval/knn': await knnAccuracy(encoder, data, spec.knn) }),
+    evaluate: async (pause) => ({ 'eval/knn': await knnAccuracy(representation(encoder), data, spec.knn, pause) }),
     evaluateEvery: stepsPerEpoch, evaluateAtStart: true,
   }, context);
   try {
@@ -106,9 +111,8 @@ async function finetune(spec: Finetune, inputs: TrainerInputs, context: TrainCon
       const logits = forward<tf.Tensor2D>(classifier, features, true);
       return { loss: crossEntropy(logits, labels), accuracy: accuracyOf(logits, labels) };
     },
-    evaluate: async () => {
-      const rows = allRows(data.evaluation);
-      const logits = await collect(data.evaluation, rows, (images) => forward(classifier, encode(encoder, images, false).features, false));
+    evaluate: async (pause) => {
+      const logits = await collect(data.evaluation, allRows(data.evaluation), (images) => forward(classifier, encode(encoder, images, false).features, false), pause);
       const [loss, right] = tf.tidy(() => [crossEntropy(logits, data.evaluation.labels).dataSync()[0]!, accuracyOf(logits, data.evaluation.labels).dataSync()[0]!]);
       logits.dispose();
       return { 'eval/loss': loss, 'eval/accuracy': right };
@@ -128,6 +132,7 @@ async function finetune(spec: Finetune, inputs: TrainerInputs, context: TrainCon
 async function autoencode(spec: Autoencode, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   const data = await openData(inputs, spec.evalSplit);
   requireBatch(spec.batchSize, data.train.count);
+  reportNeighbours(spec.knn, data, context);
   const { imageSize, channels } = data.manifest;
   const encoder = newEncoder(spec.encoder, data.manifest, spec.seed);
   const bottleneck = buildBottleneck(encoder, spec.latent);
@@ -142,17 +147,12 @@ async function autoencode(spec: Autoencode, inputs: TrainerInputs, context: Trai
       const images = gatherImages(data.train, rows);
       return { loss: meanSquaredError(forward(decoder, code(images, true), true), images) };
     },
-    evaluate: async () => {
+    evaluate: async (pause) => {
       const errors = await collect(data.evaluation, allRows(data.evaluation), (images) =>
-        tf.expandDims(tf.mean<tf.Tensor1D>(tf.squaredDifference(forward<tf.Tensor4D>(decoder, code(images, false), false), images), [1, 2, 3]), 1));
+        tf.expandDims(tf.mean<tf.Tensor1D>(tf.squaredDifference(forward<tf.Tensor4D>(decoder, code(images, false), false), images), [1, 2, 3]), 1), pause);
       const mse = tf.tidy(() => tf.mean(errors).dataSync()[0]!);
       errors.dispose();
-      const bankRows = balancedRows(data.train, spec.knn.bankSize);
-      const bank = await collect(data.train, bankRows, (images) => code(images, false));
-      const queries = await collect(data.evaluation, allRows(data.evaluation), (images) => code(images, false));
-      const predictions = await weightedKnn(bank, gatherLabels(data.train, bankRows), queries, data.manifest.classes.length, spec.knn);
-      tf.dispose([bank, queries]);
-      return { 'eval/reconstruction_mse': mse, 'eval/psnr': -10 * Math.log10(mse), 'eval/knn': accuracy(predictions, data.evaluation.labels) };
+      return { 'eval/reconstruction_mse': mse, 'eval/psnr': peakSignalToNoise(mse), 'eval/knn': await knnAccuracy((images) => code(images, false), data, spec.knn, pause) };
     },
     evaluateEvery: stepsPerEpoch, evaluateAtStart: false,
   }, context);
@@ -177,32 +177,43 @@ async function autoencode(spec: Autoencode, inputs: TrainerInputs, context: Trai
 /** A frozen encoder, judged by its neighbours and by a linear probe. */
 async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   const data = await openData(inputs, spec.evalSplit);
+  const { classes } = data.manifest;
   const { encoder } = await startingEncoder(spec, inputs, data.manifest);
-  const stopIfAsked = async (step: number) => {
-    context.progress(step, 3);
-    await turn();
-    if (context.signal.aborted) throw new Stopped(context.signal.reason as Stopped['reason'], 0);
-  };
+  reportNeighbours(spec.knn, data, context);
+  const subset = labelSubset(data.train.labels, classes.length, spec.labelFraction, spec.labelSeed);
+  let done = 0;
+  const pause = () => breathe(context, done, EVALUATION_PARTS);
+  const owned: { dispose(): void }[] = [encoder];
   try {
-    await stopIfAsked(0);
-    const knn = await knnAccuracy(encoder, data, spec.knn);
-    await stopIfAsked(1);
-    const subset = labelSubset(data.train.labels, data.manifest.classes.length, spec.labelFraction, spec.labelSeed);
-    const features = await representations(encoder, data.train, subset.rows);
-    await stopIfAsked(2);
-    const probe = await fitLinearProbe(features, gatherLabels(data.train, subset.rows), data.manifest.classes.length, spec.probe);
-    const queries = await representations(encoder, data.evaluation, allRows(data.evaluation));
+    const knn = await knnAccuracy(representation(encoder), data, spec.knn, pause);
+    done = 1;
+    const features = await collect(data.train, subset.rows, representation(encoder), pause);
+    owned.push(features);
+    done = 2;
+    const probe = await fitLinearProbe(features, gatherLabels(data.train, subset.rows), classes.length, spec.probe, pause);
+    owned.push(probe);
+    const queries = await collect(data.evaluation, allRows(data.evaluation), representation(encoder), pause);
+    owned.push(queries);
     const metrics = {
       'eval/knn': knn, 'eval/probe_accuracy': accuracy(probe.predict(queries), data.evaluation.labels), 'train/probe_loss': probe.loss, 'data/labels': subset.rows.length,
     };
-    probe.dispose();
-    tf.dispose([features, queries]);
     context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
-    context.progress(3, 3);
+    context.progress(EVALUATION_PARTS, EVALUATION_PARTS);
     return { metrics };
   } finally {
-    encoder.dispose();
+    for (const each of owned) each.dispose();
   }
+}
+
+/** Images → h [N, F], by the encoder as it is for evaluation. */
+const representation = (encoder: LayersModel) => (images: tf.Tensor4D): tf.Tensor2D => encode(encoder, images, false).features;
+
+/** In decibels, of values in [0, 1]; at most 100, where the images are equal. */
+const peakSignalToNoise = (mse: number): number => -10 * Math.log10(Math.max(mse, 1e-10));
+
+function reportNeighbours({ k, bankSize }: Knn, { train: { count } }: Data, { log }: TrainContext): void {
+  const bank = Math.min(bankSize, count);
+  if (k > bank) log('warn', `the kNN evaluation asks for ${k} neighbours, but only ${bank} images vote: all of them do`);
 }
 
 function newEncoder(architecture: Encoder, { imageSize, channels }: DatasetManifest, seed: number): LayersModel {
@@ -225,13 +236,19 @@ async function startingEncoder(spec: Finetune | Evaluate, inputs: TrainerInputs,
   return { encoder, architecture: state.encoder };
 }
 
-async function knnAccuracy(encoder: LayersModel, { manifest, train: bankSplit, evaluation }: Data, knn: Knn): Promise<number> {
+/** Of the evaluation split, with neighbours from the training split. `represent`: images → [N, F] */
+async function knnAccuracy(represent: (images: tf.Tensor4D) => tf.Tensor2D, { manifest, train: bankSplit, evaluation }: Data, knn: Knn, pause: Pause): Promise<number> {
   const rows = balancedRows(bankSplit, knn.bankSize);
-  const bank = await representations(encoder, bankSplit, rows);
-  const queries = await representations(encoder, evaluation, allRows(evaluation));
-  const predictions = await weightedKnn(bank, gatherLabels(bankSplit, rows), queries, manifest.classes.length, knn);
-  tf.dispose([bank, queries]);
-  return accuracy(predictions, evaluation.labels);
+  const owned: tf.Tensor[] = [];
+  try {
+    const bank = await collect(bankSplit, rows, represent, pause);
+    owned.push(bank);
+    const queries = await collect(evaluation, allRows(evaluation), represent, pause);
+    owned.push(queries);
+    return accuracy(await weightedKnn(bank, gatherLabels(bankSplit, rows), queries, manifest.classes.length, knn, pause), evaluation.labels);
+  } finally {
+    tf.dispose(owned);
+  }
 }
 
 async function storeModel(spec: TrainSpec, { imageSize, channels, classes }: DatasetManifest, encoder: Encoder, models: LayersModel[], context: TrainContext): Promise<void> {
