@@ -7,6 +7,7 @@ import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { fetchCifar10 } from './cifar10.js';
 import { demo } from './demo.js';
 import { SubmissionFile, UsageError } from './document.js';
 import { age, bytes, ProgressBoard, runsText, setColour, statusText, sweepTableText, table } from './render.js';
@@ -213,14 +214,19 @@ datasets.command('ls').description('list them').action(async () => {
   show(page, () => table(['name', 'digest', 'images', 'classes', 'size', 'age'], page.items.map(({ name, digest, manifest, createdAt }) =>
     [name, digest.slice(0, 12), String(Object.values(manifest.splits).reduce((sum, split) => sum + (split?.count ?? 0), 0)), String(manifest.classes.length), `${manifest.imageSize} x ${manifest.imageSize} x ${manifest.channels}`, age(createdAt)]), out));
 });
-datasets.command('add <name> <path>').description('prepare the images of a folder or archive below the data root').option('--image-size <pixels>', 'side of the square they are resized to', positive, 32)
-  .action(async (name: string, source: string, { imageSize }: { imageSize: number }) => {
+datasets.command('add <name> [path]').description('prepare the images of a folder or archive below the data root; `add cifar10` alone fetches them').option('--image-size <pixels>', 'side of the square they are resized to', positive, 32)
+  .action(async (name: string, given: string | undefined, { imageSize }: { imageSize: number }) => {
     const api = await client();
     const { dataRoot } = await readState(settings().dir) ?? {};
+    if (given === undefined) {
+      if (name !== 'cifar10' || !dataRoot) throw new UsageError('expected a path; only cifar10 is fetched without one, into the data root of a stack of `loom up`');
+      await fetchCifar10(path.join(dataRoot, 'cifar10'), undefined, say);
+    }
+    const source = given ?? path.join(dataRoot!, 'cifar10');
     // A path as it is typed here, where it lies in the stack's data root; else as the API shall read it.
     const absolute = path.resolve(source);
-    const given = dataRoot && absolute.startsWith(dataRoot + path.sep) && await stat(absolute).then(() => true, () => false) ? path.relative(dataRoot, absolute) : source;
-    const { run } = await api.submitRun({ spec: { kind: 'prepare-dataset', name, path: given, imageSize } });
+    const below = dataRoot && absolute.startsWith(dataRoot + path.sep) && await stat(absolute).then(() => true, () => false) ? path.relative(dataRoot, absolute) : source;
+    const { run } = await api.submitRun({ spec: { kind: 'prepare-dataset', name, path: below, imageSize } });
     process.exitCode = await follow(api, [run]);
   });
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { Augmentation, augmentationName, canonicalJson, labelsPerClass, Pretrain, RunSpec } from './run-spec.js';
+import { Augmentation, augmentationName, canonicalJson, labelsPerClass, type Pretrain, RunSpec } from './run-spec.js';
 import { canMove, RunStatus, TERMINAL_STATUSES } from './run-status.js';
 import { estimateMean } from './statistics.js';
-import { expandSweep, InvalidSweepError, SweepSpec } from './sweep.js';
+import { expandSweep, type InvalidSweepError, SweepSpec } from './sweep.js';
 
 describe('specs', () => {
   test('are equal in canonical form whatever was written of their defaults, in whatever order', () => {

@@ -1,9 +1,10 @@
 import { RunSpec, type DatasetManifest, type MetricPoint, type StopReason, type TrainerInputs } from '#libs/contracts';
 import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
@@ -48,19 +49,24 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-interface Outcome { metrics: Record<string, number>; points: MetricPoint[]; files: Map<string, string>; stopped?: Stopped }
+interface Outcome { metrics: Record<string, number>; points: MetricPoint[]; files: Map<string, string>; stored: string[]; lines: string[]; stopped?: Stopped }
+interface Options { stopAt?: number; sign?: number; reason?: StopReason; checkpoint?: string; parentModel?: string; checkpointEverySeconds?: number }
 
-/** Trains, is told to stop before `stopAt` + 1, and keeps every file that was stored. */
-async function run(spec: z.input<typeof RunSpec>, options: { stopAt?: number; reason?: StopReason; checkpoint?: string; parentModel?: string } = {}): Promise<Outcome> {
+/** Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the last file of each kind that was stored. */
+async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promise<Outcome> {
   const workDir = await mkdtemp(path.join(dir, 'run-'));
   const stop = new AbortController();
   const points: MetricPoint[] = [];
   const files = new Map<string, string>();
+  const stored: string[] = [];
+  const lines: string[] = [];
+  let signs = 0;
   const context: TrainContext = {
-    signal: stop.signal, workDir, checkpointEverySeconds: 1000,
-    progress: (step) => { if (step === options.stopAt) stop.abort(options.reason ?? 'drain'); },
-    metrics: (more) => points.push(...more), log: () => {},
+    signal: stop.signal, workDir, checkpointEverySeconds: options.checkpointEverySeconds ?? 1000,
+    progress: (step) => { if (step === options.stopAt && ++signs === (options.sign ?? 1)) stop.abort(options.reason ?? 'drain'); },
+    metrics: (more) => points.push(...more), log: (level, message) => lines.push(`${level}: ${message}`),
     store: async ({ name, kind, path: file }) => {
+      stored.push(name);
       const kept = path.join(dir, `${path.basename(workDir)}-${name}`);
       await copyFile(file, kept);
       files.set(kind, kept);
@@ -68,9 +74,9 @@ async function run(spec: z.input<typeof RunSpec>, options: { stopAt?: number; re
   };
   try {
     const { metrics } = await train(RunSpec.parse(spec) as TrainSpec, { ...inputs, ...(options.checkpoint && { checkpoint: options.checkpoint }), ...(options.parentModel && { parentModel: options.parentModel }) }, context);
-    return { metrics, points, files };
+    return { metrics, points, files, stored, lines };
   } catch (error) {
-    if (error instanceof Stopped) return { metrics: {}, points, files, stopped: error };
+    if (error instanceof Stopped) return { metrics: {}, points, files, stored, lines, stopped: error };
     throw error;
   }
 }
@@ -101,9 +107,11 @@ describe.each(Object.keys(specs))('%s', (kind) => {
     expect(curves([whole]).filter(({ key }) => key === 'train/loss').map(({ step }) => step)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
   }, 60_000);
 
-  test('an evaluation that a stop breaks off is made up for after the resume', async () => {
+  test('an evaluation that a stop breaks off leaves no tensor, and is made up for after the resume', async () => {
     const whole = await run(spec);
-    const first = await run(spec, { stopAt: 20 });
+    const before = tf.memory().numTensors;
+    const first = await run(spec, { stopAt: 20, sign: 2 });
+    expect(tf.memory().numTensors).toBe(before);
     expect(first.stopped).toMatchObject({ reason: 'drain', step: 20 });
     const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
     expect(without(second.metrics, 'train/images_per_second')).toEqual(without(whole.metrics, 'train/images_per_second'));
@@ -124,6 +132,45 @@ describe.each(Object.keys(specs))('%s', (kind) => {
   });
 });
 
+test('evaluating and storing checkpoints in between does not change what is learnt; another seed does', async () => {
+  const weights = async ({ files }: Outcome) => (await readTensors(files.get('model')!)).tensors;
+  const plain = await run(specs['pretrain']!);
+  const watched = await run({ ...specs['pretrain'], knn: { k: 200, bankSize: 90 } } as z.input<typeof RunSpec>, { checkpointEverySeconds: 0 });
+  expect(watched.stored).toEqual([...Array.from({ length: 20 }, (_, step) => `checkpoint-${step}.safetensors`), 'model.safetensors']);
+  expect(await weights(watched)).toEqual(await weights(plain));
+  expect(watched.lines).toContain('warn: the kNN evaluation asks for 200 neighbours, but only 90 images vote: all of them do');
+  const other = await run({ ...specs['pretrain'], seed: 1 } as z.input<typeof RunSpec>);
+  expect(await weights(other)).not.toEqual(await weights(plain));
+}, 60_000);
+
+test('a pretraining learns to tell images apart: its loss falls and stays above that of perfect views', async () => {
+  const { points } = await run({ ...specs['pretrain'], epochs: 12, augmentation: { flip: {} } } as z.input<typeof RunSpec>);
+  const losses = points.filter(({ key }) => key === 'train/loss').map(({ value }) => value);
+  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  expect(mean(losses.slice(-5))).toBeLessThan(0.7 * mean(losses.slice(0, 5)));
+  // 19 images: all other views as far away as can be.
+  expect(Math.min(...losses)).toBeGreaterThan(Math.log(1 + 36 * Math.exp(-2 / 0.1)));
+}, 60_000);
+
+test('an autoencoding shows images over their reconstructions', async () => {
+  const { files, metrics } = await run({ ...specs['autoencode'], gridImages: 10 } as z.input<typeof RunSpec>);
+  // Eight in a row: two rows of pairs.
+  expect(await sharp(files.get('image')!).metadata()).toMatchObject({ format: 'png', width: 8 * SIZE, height: 4 * SIZE, channels: 3 });
+  expect(metrics['eval/psnr']).toBeCloseTo(-10 * Math.log10(metrics['eval/reconstruction_mse']!), 6);
+}, 60_000);
+
+test.each(Object.keys(specs))('%s refuses a batch larger than what there is to train on', async (kind) => {
+  await expect(run({ ...specs[kind], batchSize: 97 } as z.input<typeof RunSpec>)).rejects.toMatchObject({ reason: 'invalid_spec', message: 'expected a batch of at most the 96 images there are to train on, got 97' });
+});
+
+test('a damaged checkpoint is refused', async () => {
+  const { files } = await run(specs['finetune']!, { stopAt: 3 });
+  const checkpoint = files.get('checkpoint')!;
+  const bytes = await readFile(checkpoint);
+  await writeFile(checkpoint, bytes.subarray(0, bytes.length - 1));
+  await expect(run(specs['finetune']!, { checkpoint })).rejects.toMatchObject({ reason: 'internal_error' });
+});
+
 test('a loss that is no number ends the run and says where', async () => {
   const failure = await run({ ...specs['finetune'], optimizer: { name: 'lars', learningRate: 100, trustCoefficient: 1, momentum: 0.99 }, steps: 400 } as z.input<typeof RunSpec>).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(TrainingError);
@@ -139,6 +186,7 @@ test('a finetuning starts from its parent\'s encoder, and an evaluation leaves i
   expect(tuned.metrics['data/labels']).toBe(48);
   const evaluated = await run({ kind: 'evaluate', dataset: 'tiny', from, knn: { k: 3 } }, { parentModel });
   expect(evaluated.metrics['eval/knn']).toBe(parent.metrics['eval/knn']);
+  await expect(run({ kind: 'evaluate', dataset: 'tiny', from }, { parentModel, stopAt: 2, reason: 'pause' })).resolves.toMatchObject({ stopped: { reason: 'pause' }, stored: [] });
   // Chance is a third.
   expect(evaluated.metrics['eval/probe_accuracy']).toBeGreaterThan(0.6);
 }, 60_000);
