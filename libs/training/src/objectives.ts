@@ -15,7 +15,8 @@ export function ntXent(z: tf.Tensor2D, temperature: number): { loss: tf.Scalar; 
   if (!Number.isInteger(half)) throw new RangeError(`expected two views of each image, got ${views} rows`);
   const unit = unitRows(z);
   // logits: [2N, 2N]
-  const logits = tf.add<tf.Tensor2D>(tf.div(tf.matMul(unit, unit, false, true), temperature), tf.mul(tf.eye(views), SELF));
+  const itself = tf.oneHot(tf.range(0, views, 1, 'int32'), views, SELF, 0, 'float32');
+  const logits = tf.add<tf.Tensor2D>(tf.div(tf.matMul(unit, unit, false, true), temperature), itself);
   const partner = Int32Array.from({ length: views }, (_, i) => (i + half) % views);
   return { loss: crossEntropy(logits, partner), accuracy: accuracyOf(logits, partner) };
 }
@@ -27,7 +28,7 @@ export function unitRows(z: tf.Tensor2D): tf.Tensor2D {
 
 /** Mean over rows of −log softmax at the label. logits: [N, C] */
 export function crossEntropy(logits: tf.Tensor2D, labels: Int32Array): tf.Scalar {
-  const target = tf.cast(tf.oneHot(tf.tensor1d(labels, 'int32'), logits.shape[1]), 'float32');
+  const target = tf.oneHot(tf.tensor1d(labels, 'int32'), logits.shape[1], 1, 0, 'float32');
   return tf.mean<tf.Scalar>(tf.sub(tf.logSumExp(logits, 1), tf.sum(tf.mul(logits, target), 1)));
 }
 

@@ -11,8 +11,9 @@ const attributes = (training: boolean) => ({
   data_format: { type: 'string' as const, value: 'NHWC' }, is_training: { type: 'bool' as const, value: training },
 });
 
-/** The kernels want [N, H, W, C]. */
+/** The kernels want [N, H, W, C]. A reshape is an operation too: none where the shape is right. */
 const asImages = (x: tf.Tensor): tf.Tensor4D => (x.rank === 4 ? x as tf.Tensor4D : tf.reshape(x, [-1, 1, 1, x.shape.at(-1)!]));
+const shapedLike = (y: tf.Tensor, { rank, shape }: tf.Tensor): tf.Tensor => (rank === 4 ? y : tf.reshape(y, shape));
 
 /**
  * Normalises each channel of a batch by its own mean and biased variance (Ioffe and Szegedy 2015), then scales and shifts.
@@ -30,10 +31,10 @@ export function batchNormTraining<T extends tf.Tensor>(
     onAverages({ mean, variance });
     save([images, gamma, savedMean, savedVariance, reserve]);
     return {
-      value: tf.reshape(y, input.shape),
+      value: shapedLike(y, input),
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
         const [dx, dGamma, dBeta] = kernel('FusedBatchNormGradV3', attributes(true), [asImages(dy), ...saved], 5) as [tf.Tensor, tf.Tensor, tf.Tensor];
-        return [tf.reshape(dx, dy.shape), dGamma, dBeta];
+        return [shapedLike(dx, dy), dGamma, dBeta];
       },
     };
   });
@@ -45,7 +46,7 @@ export function batchNormInference<T extends tf.Tensor>(x: T, scale: tf.Tensor1D
   const normalise = tf.customGrad((...inputs) => {
     const [input] = inputs as unknown as [tf.Tensor];
     const [y] = kernel('FusedBatchNormV3', { ...attributes(false), exponential_avg_factor: { type: 'float', value: 1 } }, [asImages(input), scale, offset, mean, variance], 6) as [tf.Tensor];
-    return { value: tf.reshape(y, input.shape), gradFunc: () => { throw new Error('expected no gradient through batch normalisation in evaluation'); } };
+    return { value: shapedLike(y, input), gradFunc: () => { throw new Error('expected no gradient through batch normalisation in evaluation'); } };
   });
   return normalise(x) as T;
 }

@@ -16,6 +16,9 @@ export function learningRateAt(step: number, totalSteps: number, base: number, {
 /** Biases and normalisation are neither decayed nor adapted: everything of one dimension. */
 const isExcluded = (variable: tf.Tensor) => variable.rank <= 1;
 
+/** As one row of numbers. */
+const flat = (x: tf.Tensor): tf.Tensor1D => (x.rank === 1 ? x as tf.Tensor1D : tf.reshape(x, [-1]));
+
 /** Turns gradients into new weights. Its slots are part of a checkpoint. */
 export interface Optimizer {
   /** One update. The caller keeps the gradients, in the order of the variables that the optimiser was made for. */
@@ -52,7 +55,7 @@ class Adam implements Optimizer {
   apply(gradients: readonly tf.Tensor[], learningRate: number): void {
     const { beta1, beta2, epsilon, weightDecay } = this.spec;
     tf.tidy(() => {
-      const g = tf.concat1d(gradients.map((gradient) => tf.reshape<tf.Rank.R1>(gradient, [-1])));
+      const g = tf.concat1d(gradients.map(flat));
       const t = this.steps.dataSync()[0]! + 1;
       this.steps.assign(tf.scalar(t));
       this.m.assign(tf.add(tf.mul(this.m, beta1), tf.mul(g, 1 - beta1)));
@@ -61,11 +64,14 @@ class Adam implements Optimizer {
       const denominator = tf.add(tf.div(tf.sqrt(this.v), Math.sqrt(1 - beta2 ** t)), epsilon);
       let update: tf.Tensor1D = tf.div(tf.mul(this.m, learningRate / (1 - beta1 ** t)), denominator);
       if (this.decayed) {
-        const p = tf.concat1d(this.weights.map(({ variable }) => tf.reshape<tf.Rank.R1>(variable, [-1])));
+        const p = tf.concat1d(this.weights.map(({ variable }) => flat(variable)));
         update = tf.add(update, tf.mul(tf.mul(p, this.decayed), learningRate * weightDecay));
       }
       const parts = tf.split(update, this.sizes);
-      this.weights.forEach(({ variable }, i) => { variable.assign(tf.sub(variable, tf.reshape(parts[i]!, variable.shape))); });
+      this.weights.forEach(({ variable }, i) => {
+        const part = variable.rank === 1 ? parts[i]! : tf.reshape(parts[i]!, variable.shape);
+        variable.assign(tf.sub(variable, part));
+      });
     });
   }
 
