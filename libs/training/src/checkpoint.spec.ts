@@ -33,13 +33,25 @@ test('comes back as it was written, in the safetensors layout, with nothing left
   expect(await readdir(dir)).toEqual(['x.safetensors']);
 });
 
+function replaced(bytes: Buffer, text: string, other: string): Buffer {
+  const place = bytes.indexOf(text);
+  expect(place, text).toBeGreaterThan(0);
+  bytes.write(other, place);
+  return bytes;
+}
+
 test.each<[string, (bytes: Buffer) => Buffer]>([
   ['a flipped bit', (bytes) => { bytes[bytes.length - 3]! ^= 1; return bytes; }],
+  ['another step in the header', (bytes) => replaced(bytes, '\\"step\\":3', '\\"step\\":4')],
+  ['another shape', (bytes) => replaced(bytes, '[2,2]', '[4,1]')],
+  ['another name', (bytes) => replaced(bytes, 'a/kernel', 'b/kernel')],
+  ['an end too many', (bytes) => Buffer.concat([bytes, Buffer.alloc(4)])],
+  ['another format', () => Buffer.from('\x04\0\0\0\0\0\0\0null', 'latin1')],
   ['a missing end', (bytes) => bytes.subarray(0, bytes.length - 4)],
   ['a cut header', (bytes) => bytes.subarray(0, 20)],
   ['no content', () => Buffer.alloc(0)],
 ])('%s is found', async (_, damage) => {
-  await writeTensors(file, {}, variables());
+  await writeTensors(file, { step: 3 }, variables());
   const damaged = path.join(dir, 'damaged.safetensors');
   await writeFile(damaged, damage(await readFile(file)));
   await expect(readTensors(damaged)).rejects.toBeInstanceOf(CheckpointError);

@@ -1,6 +1,6 @@
 /**
  * Checkpoints and models in one format: safetensors (8 bytes of little-endian length, a JSON header, the data), with what is
- * no tensor as JSON under `__metadata__`. The payload's sha256 is in there too.
+ * no tensor as JSON under `__metadata__`, next to a sha256 over all the rest of the file.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { createHash } from 'node:crypto';
@@ -19,6 +19,13 @@ export interface Stored<State> { state: State; tensors: Map<string, StoredTensor
 
 interface HeaderEntry { dtype: 'F32'; shape: number[]; data_offsets: [number, number] }
 
+/** Of what the file says: its state, the description of its tensors, and their data. */
+function checksum(state: string, entries: Record<string, HeaderEntry>, data: readonly Uint8Array[]): string {
+  const sum = createHash('sha256').update(state).update(JSON.stringify(entries));
+  for (const part of data) sum.update(part);
+  return sum.digest('hex');
+}
+
 /** Writes all or nothing: under a temporary name, flushed to disk, renamed. */
 export async function writeTensors(file: string, state: unknown, tensors: readonly { key: string; variable: tf.Tensor }[]): Promise<void> {
   const header: Record<string, HeaderEntry> = {};
@@ -31,11 +38,10 @@ export async function writeTensors(file: string, state: unknown, tensors: readon
     parts.push(bytes);
     offset += bytes.length;
   }
-  const payload = createHash('sha256');
-  for (const part of parts) payload.update(part);
-  const text = JSON.stringify({ __metadata__: { state: JSON.stringify(state), sha256: payload.digest('hex') }, ...header });
+  const stateText = JSON.stringify(state);
+  const text = JSON.stringify({ __metadata__: { state: stateText, sha256: checksum(stateText, header, parts) }, ...header });
   // The data starts at a multiple of eight.
-  const json = Buffer.from(text.padEnd(Math.ceil(Buffer.byteLength(text) / 8) * 8 - Buffer.byteLength(text) + text.length, ' '));
+  const json = Buffer.from(text + ' '.repeat((8 - (Buffer.byteLength(text) % 8)) % 8));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(json.length));
 
@@ -62,12 +68,12 @@ export async function readTensors<State>(file: string): Promise<Stored<State>> {
   if (length > bytes.length - 8) fail('its header is cut off');
   let header: Record<string, HeaderEntry> & { __metadata__?: { state?: string; sha256?: string } };
   try { header = JSON.parse(bytes.subarray(8, 8 + length).toString('utf8')) as typeof header; } catch { return fail('its header is no JSON'); }
-  const { __metadata__: metadata, ...entries } = header;
-  const payload = bytes.subarray(8 + length);
-  if (!metadata?.state || createHash('sha256').update(payload).digest('hex') !== metadata.sha256) fail('its data does not match its checksum');
+  const { __metadata__: metadata, ...entries } = header ?? {};
+  const data = bytes.subarray(8 + length);
+  if (!metadata?.state || checksum(metadata.state, entries, [data]) !== metadata.sha256) return fail('its content does not match its checksum');
   const tensors = new Map(Object.entries(entries as Record<string, HeaderEntry>).map(([key, { shape, data_offsets: [start, end] }]) =>
-    [key, { shape, values: new Float32Array(new Uint8Array(payload.subarray(start, end)).buffer) }]));
-  return { state: JSON.parse(metadata!.state!) as State, tensors };
+    [key, { shape, values: new Float32Array(new Uint8Array(data.subarray(start, end)).buffer) }]));
+  return { state: JSON.parse(metadata.state) as State, tensors };
 }
 
 /** Sets each variable from the tensor of its key. @throws CheckpointError when one is missing or of another shape. */
