@@ -77,16 +77,13 @@ const perImage = (values: Float32Array): tf.Tensor4D => tf.tensor4d(values, [val
 
 /** Applies `transform` to images drawn with probability p and leaves the others as they are. */
 function onDrawn(images: tf.Tensor4D, p: number, random: Random, transform: (drawn: tf.Tensor4D) => tf.Tensor4D): tf.Tensor4D {
-  const count = images.shape[0];
   const drawn: number[] = [];
-  const others: number[] = [];
-  for (let i = 0; i < count; i++) (random.bernoulli(p) ? drawn : others).push(i);
+  for (let i = 0; i < images.shape[0]; i++) if (random.bernoulli(p)) drawn.push(i);
   if (drawn.length === 0) return images;
-  if (others.length === 0) return transform(images);
-  const position = new Int32Array(count);
-  [...drawn, ...others].forEach((image, place) => { position[image] = place; });
+  if (drawn.length === images.shape[0]) return transform(images);
   const transformed = transform(tf.gather(images, tf.tensor1d(drawn, 'int32')));
-  return tf.gather(tf.concat([transformed, tf.gather(images, tf.tensor1d(others, 'int32'))]), tf.tensor1d(position, 'int32'));
+  const attributes = { T: typeAttribute('TF_FLOAT'), Tindices: typeAttribute('TF_INT32') };
+  return kernel('TensorScatterUpdate', attributes, [images, tf.tensor2d(drawn, [drawn.length, 1], 'int32'), transformed])[0] as tf.Tensor4D;
 }
 
 /** Crop, resize and flip in one pass: swapped x coordinates mirror. */
@@ -133,7 +130,8 @@ export const adjustBrightness = (images: tf.Tensor4D, factors: Float32Array): tf
 /** f · x + (1 − f) · mean gray of the image. */
 export const adjustContrast = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D => tf.tidy(() => {
   const factor = perImage(factors);
-  const mean = tf.mean(grayOf(images), [1, 2, 3], true);
+  // The gray of the mean colour is the mean of the grays.
+  const mean = grayOf(tf.mean(images, [1, 2], true));
   return clip(tf.add(tf.mul(images, factor), tf.mul(mean, tf.sub(1, factor))));
 });
 
@@ -147,11 +145,11 @@ export const adjustSaturation = (images: tf.Tensor4D, factors: Float32Array): tf
 export const adjustHue = (images: tf.Tensor4D, turns: Float32Array): tf.Tensor4D => tf.tidy(() => {
   const attributes = { T: typeAttribute('TF_FLOAT') };
   const [hsv] = kernel('RGBToHSV', attributes, [images]) as [tf.Tensor4D];
-  // Hue is periodic: what leaves [0, 1) comes back at the other end.
-  const shift = tf.concat([perImage(turns), tf.zeros([turns.length, 1, 1, 2])], 3);
+  // Hue is periodic: what reaches 1 begins at 0 again. The other two stay below 2.
+  const shift = tf.tensor4d([...turns].flatMap((turn) => [turn - Math.floor(turn), 0, 0]), [turns.length, 1, 1, 3]);
   const shifted = tf.add(hsv, shift);
-  const [hue, rest] = tf.split(shifted, [1, 2], 3) as [tf.Tensor4D, tf.Tensor4D];
-  return kernel('HSVToRGB', attributes, [tf.concat([tf.sub(hue, tf.floor(hue)), rest], 3)])[0] as tf.Tensor4D;
+  const wrapped = tf.sub(shifted, tf.cast(tf.greaterEqual(shifted, tf.tensor4d([1, 2, 2], [1, 1, 1, 3])), 'float32'));
+  return kernel('HSVToRGB', attributes, [wrapped])[0] as tf.Tensor4D;
 });
 
 /**
