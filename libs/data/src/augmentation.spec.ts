@@ -29,6 +29,11 @@ describe('colour operations meet torchvision', () => {
   test('contrast blends with the mean gray', () => expectChannels(adjustContrast(image, one(0.5)), [[0.29179, 0.69179, 0.49179, 0.39179]]));
   test('saturation', () => expectChannels(adjustSaturation(image, one(1.5)), [[0.036455, 1, 0.484925, 0.113365], [0.186455, 0.348095, 0.634925, 0.863365], [0.936455, 0, 0.109925, 1]]));
   test('hue', () => expectChannels(adjustHue(image, one(0.1)), [[0.36, 0.86, 0.29, 0.3], [0.1, 0.9, 0.6, 0.38], [0.7, 0, 0.25, 1]]));
+  test('hue is the same for large images', () => {
+    const large = tf.tile(image, [2, 50, 50, 1]);
+    const turned = adjustHue(large, Float32Array.of(0.1, -0.25));
+    expect(largestDifference(turned, tf.concat([0.1, -0.25].map((turn) => tf.tile(adjustHue(image, one(turn)), [1, 50, 50, 1]))))).toBeLessThan(1e-5);
+  });
   test('gray', () => {
     const gray = [0.22709, 0.50381, 0.53015, 0.67327];
     expectChannels(augment(image, Augmentation.parse({ grayscale: { p: 1 } }), Random.seeded(0)), [gray, gray, gray]);
@@ -62,14 +67,15 @@ describe('blur', () => {
   });
 
   test('is a convolution with it, with zeros outside', () => {
-    const images = noise(2, 20);
+    const images = noise(2, 70);
     const blurred = gaussianBlur(images, Float32Array.of(1, 0.4)).arraySync();
     const pixels = images.arraySync();
     for (const [n, sigma] of [1, 0.4].entries()) {
-      const kernel = gaussianKernel(sigma, 1);
-      for (const [y, x] of [[0, 0], [7, 19], [10, 3]] as const) {
+      const kernel = gaussianKernel(sigma, 3);
+      // 64 begins another block of rows.
+      for (const [y, x] of [[0, 0], [7, 69], [63, 3], [64, 64]] as const) {
         let expected = 0;
-        for (let dy = -1; dy <= 1; dy++) for (let dx = -1; dx <= 1; dx++) expected += kernel[dy + 1]! * kernel[dx + 1]! * (pixels[n]![y + dy]?.[x + dx]?.[1] ?? 0);
+        for (let dy = -3; dy <= 3; dy++) for (let dx = -3; dx <= 3; dx++) expected += kernel[dy + 3]! * kernel[dx + 3]! * (pixels[n]![y + dy]?.[x + dx]?.[1] ?? 0);
         expect(blurred[n]![y]![x]![1]).toBeCloseTo(expected, 5);
       }
     }
