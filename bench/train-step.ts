@@ -17,7 +17,7 @@ export async function benchTrainStep({ quick }: { quick: boolean }): Promise<Ben
   const threads = availableParallelism();
   const runtime = await loadTensorFlow({ threads });
   const random = Random.seeded(0, 'bench');
-  const encoder = buildEncoder({ name: 'small-resnet', width: WIDTH }, 32, 3);
+  const encoder = buildEncoder({ name: 'small-resnet', width: WIDTH }, [32, 32, 3]);
   const head = buildProjectionHead(featureWidth(encoder), { layers: 2, hidden: 256, output: 64 });
   initialise([encoder, head], random);
   const weights = weightsOf(encoder, head).filter(({ trainable }) => trainable);

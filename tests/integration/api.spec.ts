@@ -17,9 +17,9 @@ let url: string;
 let store: RunStore;
 let database: Database;
 
-const split = (perClass: number) => ({ count: perClass * 4, countPerClass: [perClass, perClass, perClass, perClass], images: 'a'.repeat(64), labels: 'b'.repeat(64) });
+const split = (perClass: number) => ({ count: perClass * 4, countPerClass: [perClass, perClass, perClass, perClass], samples: 'a'.repeat(64), labels: 'b'.repeat(64) });
 const manifest: DatasetManifest = DatasetManifest.parse({
-  name: 'shapes', digest: 'd'.repeat(64), imageSize: 16, channels: 3, classes: ['a', 'b', 'c', 'd'], splits: { train: split(100), val: split(10) },
+  name: 'shapes', digest: 'd'.repeat(64), sample: { modality: 'image', height: 16, width: 16, channels: 3 }, classes: ['a', 'b', 'c', 'd'], splits: { train: split(100), val: split(10) },
 });
 
 beforeAll(async () => {

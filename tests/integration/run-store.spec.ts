@@ -13,9 +13,9 @@ let store: RunStore;
 let sweeps: SweepStore;
 let queries: RunQueries;
 
-const split = (perClass: number) => ({ count: perClass * 4, countPerClass: [perClass, perClass, perClass, perClass], images: 'a'.repeat(64), labels: 'b'.repeat(64) });
+const split = (perClass: number) => ({ count: perClass * 4, countPerClass: [perClass, perClass, perClass, perClass], samples: 'a'.repeat(64), labels: 'b'.repeat(64) });
 const manifest: DatasetManifest = DatasetManifest.parse({
-  name: 'shapes', digest: 'd'.repeat(64), imageSize: 16, channels: 3, classes: ['a', 'b', 'c', 'd'], splits: { train: split(100), val: split(10), test: split(10) },
+  name: 'shapes', digest: 'd'.repeat(64), sample: { modality: 'image', height: 16, width: 16, channels: 3 }, classes: ['a', 'b', 'c', 'd'], splits: { train: split(100), val: split(10), test: split(10) },
 });
 const request = (spec: z.input<typeof SubmitRun>['spec'], rest: Partial<z.input<typeof SubmitRun>> = {}) => SubmitRun.parse({ spec, ...rest });
 const pretrain = (more: object = {}) => request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, ...more });

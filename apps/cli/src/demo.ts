@@ -1,5 +1,5 @@
 /** The main job from one end to the other: real images → a sweep over views → which one needs the fewest labels. */
-import { labelsPerClass, type Augmentation, type DatasetManifest, type Run, type SubmitSweep, type SweepTable } from '#libs/contracts';
+import { labelsPerClass, strataOf, type Augmentation, type DatasetManifest, type Run, type SubmitSweep, type SweepTable } from '#libs/contracts';
 import { stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { z } from 'zod';
@@ -35,13 +35,14 @@ const COMBINATIONS: Record<1 | 3, z.input<typeof Augmentation>[]> = {
 };
 
 /** The sweep and the autoencoder that fit this dataset and budget. */
-function plan({ name, channels, splits: { train } }: DatasetManifest, quick: boolean): { sweep: z.input<typeof SubmitSweep>; autoencode: object } {
+function plan({ name, sample, splits: { train } }: DatasetManifest, quick: boolean): { sweep: z.input<typeof SubmitSweep>; autoencode: object } {
   const budget = BUDGETS[quick ? 'quick' : 'full'];
   const encoder = { name: 'small-resnet' as const, width: budget.width };
   const batchSize = Math.min(256, Math.max(2, Math.floor(train.count / 4)));
   const epochs = (steps: number, batch: number) => Math.max(1, Math.round(steps / Math.max(1, Math.floor(train.count / batch))));
-  const fewest = labelsPerClass(train.countPerClass, LABEL_FRACTIONS[0]!).reduce((sum, count) => sum + count, 0);
+  const fewest = labelsPerClass(strataOf(train), LABEL_FRACTIONS[0]!).reduce((sum, count) => sum + count, 0);
   const knn = { bankSize: budget.bankSize };
+  const channels = sample.modality === 'image' ? sample.channels : 1;
   return {
     sweep: {
       tags: ['demo'],

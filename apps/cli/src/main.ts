@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { ApiError, LoomClient, UnreachableError, type Artifact, type Run } from '#libs/contracts';
+import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Run } from '#libs/contracts';
 import { LocalServiceError } from '#libs/platform';
 import { Command, CommanderError } from 'commander';
 import { createHash } from 'node:crypto';
@@ -212,7 +212,7 @@ const datasets = program.command('datasets').description('dataset versions');
 datasets.command('ls').description('list them').action(async () => {
   const page = await (await client()).datasets({ limit: 500 });
   show(page, () => table(['name', 'digest', 'images', 'classes', 'size', 'age'], page.items.map(({ name, digest, manifest, createdAt }) =>
-    [name, digest.slice(0, 12), String(Object.values(manifest.splits).reduce((sum, split) => sum + (split?.count ?? 0), 0)), String(manifest.classes.length), `${manifest.imageSize} x ${manifest.imageSize} x ${manifest.channels}`, age(createdAt)]), out));
+    [name, digest.slice(0, 12), String(Object.values(manifest.splits).reduce((sum, split) => sum + (split?.count ?? 0), 0)), String(manifest.classes.length), sampleText(manifest.sample), age(createdAt)]), out));
 });
 datasets.command('add <name> [path]').description('prepare the images of a folder or archive below the data root; `add cifar10` alone fetches them').option('--image-size <pixels>', 'side of the square they are resized to', positive, 32)
   .action(async (name: string, given: string | undefined, { imageSize }: { imageSize: number }) => {

@@ -1,4 +1,4 @@
-import { isTerminal, LoomClient, type Artifact, type Estimate, type MetricPoint, type Run, type RunDetail, type RunEvent, type Sweep, type SweepTable, type Worker } from '#libs/contracts';
+import { isTerminal, LoomClient, sampleText, type Artifact, type Estimate, type MetricPoint, type Run, type RunDetail, type RunEvent, type Sweep, type SweepTable, type Worker } from '#libs/contracts';
 import { StrictMode, useEffect, useState, type ReactNode } from 'react';
 import { createRoot } from 'react-dom/client';
 import './style.css';
@@ -177,7 +177,7 @@ function MachinesPage() {
         <Table empty="No worker has registered." head={['worker', 'state', 'slots', 'heartbeat']} rows={workers.map((worker: Worker) => [worker.id, worker.alive ? worker.state : worker.state === 'stopped' ? 'stopped' : 'silent', worker.slots, time(worker.heartbeatAt)])} />
         <h1>Datasets</h1>
         <Table empty="None yet: `loom datasets add NAME PATH`." head={['name', 'digest', 'images', 'classes', 'size', 'prepared']} rows={datasets.map(({ name, digest, manifest, createdAt }) =>
-          [name, <code>{digest.slice(0, 12)}</code>, Object.values(manifest.splits).reduce((sum, split) => sum + (split?.count ?? 0), 0), manifest.classes.length, `${manifest.imageSize} × ${manifest.imageSize} × ${manifest.channels}`, time(createdAt)])} />
+          [name, <code>{digest.slice(0, 12)}</code>, Object.values(manifest.splits).reduce((sum, split) => sum + (split?.count ?? 0), 0), manifest.classes.length, sampleText(manifest.sample), time(createdAt)])} />
       </>
     )}</Loaded>
   );

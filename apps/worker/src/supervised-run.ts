@@ -1,4 +1,4 @@
-import type { MetricPoint, LogLevel, RunStatus, Split, StatusReason, StopReason, TrainerInputs, TrainerMessage } from '#libs/contracts';
+import type { MetricPoint, LogLevel, RunStatus, Split, SplitFiles, StatusReason, StopReason, TrainerInputs, TrainerMessage } from '#libs/contracts';
 import { CorruptArtifactError, LeaseLostError, type ArtifactStore, type ClaimedRun, type Env, type Logger, type RunStore } from '#libs/platform';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -204,17 +204,22 @@ export class SupervisedRun {
   /** The files a run needs, each compared with its sha256, and the newest checkpoint that is whole. */
   private async inputs(): Promise<{ inputs: TrainerInputs; step: number | null }> {
     const { artifacts, env, log } = this.services;
-    const { dataset, parentModel, checkpoints } = this.run;
+    const { dataset, parentModel, alignTo, checkpoints } = this.run;
     const inputs: TrainerInputs = { dataRoot: env.dataRoot };
     if (dataset) {
-      const files: Partial<Record<Split, { images: string; labels: string }>> = {};
+      const files: Partial<Record<Split, SplitFiles>> = {};
       for (const split of ['train', 'val', 'test'] as const) {
         const arrays = dataset.splits[split];
-        if (arrays) files[split] = { images: await artifacts.verified(arrays.images), labels: await artifacts.verified(arrays.labels) };
+        if (!arrays) continue;
+        files[split] = {
+          samples: await artifacts.verified(arrays.samples),
+          ...(arrays.labels && { labels: await artifacts.verified(arrays.labels) }), ...(arrays.masks && { masks: await artifacts.verified(arrays.masks) }),
+        };
       }
       inputs.dataset = { manifest: dataset, files };
     }
     if (parentModel) inputs.parentModel = await artifacts.verified(parentModel);
+    if (alignTo) inputs.alignTo = await artifacts.verified(alignTo);
     for (const checkpoint of checkpoints) {
       try {
         inputs.checkpoint = await artifacts.verified(checkpoint.sha256);

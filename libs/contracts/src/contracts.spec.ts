@@ -66,7 +66,7 @@ describe('sweeps', () => {
     ['a grid over the cap', { run_cap: 3, parameters: { 'pretrain.seed': { values: [1, 2, 3, 4] } } }, 'run_cap: expected a grid of at most 3 trials, got 4'],
     ['the same trial twice', { parameters: { 'pretrain.seed': { values: [1, 1] } } }, 'parameters: expected trials that differ'],
     ['a cycle', { stages: { a: { kind: 'finetune', dataset: 'x', from: 'b' }, b: { kind: 'finetune', dataset: 'x', from: 'a' } } }, 'stages|a|from: expected stages without a cycle, got a → b → a'],
-    ['a parent that trains nothing', { stages: { a: { kind: 'prepare-dataset', name: 'x', path: 'x' }, b: { kind: 'finetune', dataset: 'x', from: 'a' } } }, 'stages|b|from: expected a stage that trains an encoder'],
+    ['a parent that trains nothing', { stages: { a: { kind: 'prepare-dataset', name: 'x', path: 'x' }, b: { kind: 'finetune', dataset: 'x', from: 'a' } } }, 'stages|b|from: expected a stage of kind pretrain, finetune, distill, autoencode'],
   ])('refuse %s', (_, more, expected) => {
     const found = faults(more);
     expect(found.some((fault) => fault.startsWith(expected)), found.join('\n')).toBe(true);

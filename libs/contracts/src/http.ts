@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { DatasetManifest } from './dataset.js';
-import { Name, RUN_KINDS, RunSpec } from './run-spec.js';
+import { DatasetManifest, Name } from './dataset.js';
+import { RUN_KINDS, RunSpec } from './run-spec.js';
 import { RunStatus, StatusReason } from './run-status.js';
 import { SweepSpec } from './sweep.js';
 

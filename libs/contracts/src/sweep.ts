@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { canonicalJson, Name, RunSpec } from './run-spec.js';
+import { Name } from './dataset.js';
+import { canonicalJson, PARENT_KINDS, RunSpec } from './run-spec.js';
 
 const stageName = z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'expected a lower-case stage name such as `pretrain`');
 const Parameter = z.union([z.strictObject({ value: z.unknown() }), z.strictObject({ values: z.array(z.unknown()).min(1).max(1000) })]);
@@ -140,13 +141,13 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
       }
       const spec = parsed.data;
       const parent = parentStage ? specs.get(parentStage) : undefined;
-      if (parentStage && parent && !('encoder' in parent)) {
-        faults.push({ path: ['stages', stage, 'from'], message: `expected a stage that trains an encoder, got ${parentStage} of kind ${parent.kind}` });
+      if (parentStage && parent && !PARENT_KINDS[spec.kind].includes(parent.kind)) {
+        faults.push({ path: ['stages', stage, 'from'], message: `expected a stage of kind ${PARENT_KINDS[spec.kind].join(', ')}, got ${parentStage} of kind ${parent.kind}` });
       }
       specs.set(stage, spec);
       runs.push({ stage, control: null, spec, parentStage });
       if (sweep.controls.includes('scratch') && spec.kind === 'finetune' && parent && 'encoder' in parent) {
-        runs.push({ stage, control: 'scratch', spec: { ...spec, from: null, encoder: parent.encoder }, parentStage: null });
+        runs.push({ stage, control: 'scratch', spec: { ...spec, from: null, encoder: parent.encoder, ...(spec.fromHeadLayer > 0 && parent.kind === 'pretrain' && { projection: parent.projection }) }, parentStage: null });
       }
     }
     if (faults.length) throw new InvalidSweepError(faults);

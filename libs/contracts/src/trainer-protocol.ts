@@ -6,15 +6,21 @@ import type { DatasetManifest, Split } from './dataset.js';
 import type { RunSpec } from './run-spec.js';
 import type { StatusReason } from './run-status.js';
 
-export type ArtifactKind = 'checkpoint' | 'model' | 'dataset' | 'image' | 'report';
+/** `embedding`: the maps that another embed run can be aligned to; `export`: a model for other programs. */
+export type ArtifactKind = 'checkpoint' | 'model' | 'dataset' | 'image' | 'audio' | 'report' | 'embedding' | 'export';
+
+/** The arrays of one split. */
+export interface SplitFiles { samples: string; labels?: string; masks?: string }
 
 /** Where the trainer finds what its run needs: absolute paths of files that the parent has verified. */
 export interface TrainerInputs {
   /** Root that `prepare-dataset` paths are relative to and must not leave. */
   dataRoot: string;
-  dataset?: { manifest: DatasetManifest; files: Partial<Record<Split, { images: string; labels: string }>> };
+  dataset?: { manifest: DatasetManifest; files: Partial<Record<Split, SplitFiles>> };
   /** The parent run's `model` artifact. */
   parentModel?: string;
+  /** The `embedding` artifact of the run that an embed run is aligned to. */
+  alignTo?: string;
   /** Checkpoint to go on from: written by an earlier attempt of this very run. */
   checkpoint?: string;
 }

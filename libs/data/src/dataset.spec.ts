@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { balancedRows, BatchCursor, type ImageSplit } from './dataset.js';
+import { balancedRows, BatchCursor, type SampleSplit } from './dataset.js';
 import { labelSubset } from './label-subset.js';
 import { InvalidDataError, NpyWriter, readNpy } from './npy.js';
 import { Random } from './random.js';
@@ -35,16 +35,22 @@ describe('random numbers', () => {
 
 describe('label subsets', () => {
   const labels = Int32Array.from({ length: 1000 }, (_, i) => (i * 7) % 10);
+  const split = { labels, count: 1000, classes: Array.from({ length: 10 }, (_, label) => `class ${label}`) };
 
   test('are stratified, nested, seeded, and told apart by their sha256', () => {
-    const [one, ten] = [0.01, 0.1].map((fraction) => labelSubset(labels, 10, fraction, 5)) as [ReturnType<typeof labelSubset>, ReturnType<typeof labelSubset>];
+    const [one, ten] = [0.01, 0.1].map((fraction) => labelSubset(split, fraction, 5)) as [ReturnType<typeof labelSubset>, ReturnType<typeof labelSubset>];
     expect(one.rows).toHaveLength(10);
     expect(new Set([...one.rows].map((row) => labels[row])).size).toBe(10);
     expect([...one.rows].every((row) => ten.rows.includes(row))).toBe(true);
     for (let label = 0; label < 10; label++) expect([...ten.rows].filter((row) => labels[row] === label)).toHaveLength(10);
-    expect(labelSubset(labels, 10, 0.1, 5).sha256).toBe(ten.sha256);
-    expect(labelSubset(labels, 10, 0.1, 6).sha256).not.toBe(ten.sha256);
-    expect(labelSubset(labels, 10, 1, 5).rows).toHaveLength(1000);
+    expect(labelSubset(split, 0.1, 5).sha256).toBe(ten.sha256);
+    expect(labelSubset(split, 0.1, 6).sha256).not.toBe(ten.sha256);
+    expect(labelSubset(split, 1, 5).rows).toHaveLength(1000);
+  });
+
+  test('take their part of all samples where pixels have the labels', () => {
+    const [five, all] = [0.05, 1].map((fraction) => labelSubset({ labels: undefined, count: 367, classes: ['sky', 'road'] }, fraction, 1)) as [ReturnType<typeof labelSubset>, ReturnType<typeof labelSubset>];
+    expect([five.rows.length, all.rows.length]).toEqual([18, 367]);
   });
 });
 
@@ -69,7 +75,7 @@ describe('batches', () => {
 });
 
 test('a bank is spread evenly over the classes', () => {
-  const split = { count: 10, labels: Int32Array.from([0, 0, 0, 0, 0, 0, 0, 1, 1, 2]), classes: ['a', 'b', 'c'] } as unknown as ImageSplit;
+  const split = { count: 10, labels: Int32Array.from([0, 0, 0, 0, 0, 0, 0, 1, 1, 2]), classes: ['a', 'b', 'c'] } as unknown as SampleSplit;
   expect([...balancedRows(split, 5)]).toEqual([0, 1, 7, 8, 9]);
   expect(balancedRows(split, 50)).toHaveLength(10);
 });

@@ -1,51 +1,90 @@
-import type { DatasetManifest, Split } from '#libs/contracts';
+import { UNLABELLED, type DatasetManifest, type SampleShape, type Split, type SplitFiles } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { InvalidDataError, readNpy } from './npy.js';
 import { Random, type RandomState } from './random.js';
 
-/** One split of a dataset version, in memory as bytes. */
-export interface ImageSplit {
+/** One split of a dataset version, in memory. */
+export interface SampleSplit {
   count: number;
-  imageSize: number;
-  channels: 1 | 3;
+  sample: SampleShape;
   classes: readonly string[];
-  /** [count, imageSize, imageSize, channels] */
-  images: Uint8Array;
-  /** [count], each an index of `classes` */
-  labels: Int32Array;
+  /** Images: bytes [count, height, width, channels]. Sounds: int16 [count, length]. */
+  samples: Uint8Array | Int16Array;
+  /** [count], each an index of `classes`, where samples have a class. */
+  labels: Int32Array | undefined;
+  /** [count, height, width], each `UNLABELLED` or an index of `classes`, where pixels have a class. */
+  masks: Uint8Array | undefined;
 }
 
+const numbersOf = (sample: SampleShape): number[] => (sample.modality === 'image' ? [sample.height, sample.width, sample.channels] : [sample.length]);
+
 /** @throws InvalidDataError when the arrays are not what the manifest says. */
-export async function openSplit(manifest: DatasetManifest, split: Split, files: { images: string; labels: string }): Promise<ImageSplit> {
+export async function openSplit(manifest: DatasetManifest, split: Split, files: SplitFiles): Promise<SampleSplit> {
   const described = manifest.splits[split];
   if (!described) throw new InvalidDataError(`expected dataset ${manifest.name} to have a ${split} split`);
-  const { imageSize, channels, classes } = manifest;
-  const [images, labels] = await Promise.all([readNpy(files.images, '|u1'), readNpy(files.labels, '<i4')]);
-  const expected = [described.count, imageSize, imageSize, channels];
-  if (images.shape.join() !== expected.join()) throw new InvalidDataError(`expected ${split} images of shape [${expected.join(', ')}], got [${images.shape.join(', ')}]`);
-  if (labels.shape.join() !== `${described.count}`) throw new InvalidDataError(`expected ${split} labels of shape [${described.count}], got [${labels.shape.join(', ')}]`);
-  const wrong = labels.data.findIndex((label) => label < 0 || label >= classes.length);
-  if (wrong >= 0) throw new InvalidDataError(`expected ${split} labels from 0 to ${classes.length - 1}, got ${labels.data[wrong]} at row ${wrong}`);
-  return { count: described.count, imageSize, channels, classes, images: images.data, labels: labels.data };
+  const { sample, classes } = manifest;
+  const { count } = described;
+  const require = (what: string, shape: readonly number[], expected: readonly number[]) => {
+    if (shape.join() !== expected.join()) throw new InvalidDataError(`expected ${split} ${what} of shape [${expected.join(', ')}], got [${shape.join(', ')}]`);
+  };
+  const samples = await readNpy(files.samples, sample.modality === 'image' ? '|u1' : '<i2');
+  require('samples', samples.shape, [count, ...numbersOf(sample)]);
+  const labels = files.labels === undefined ? undefined : await readNpy(files.labels, '<i4');
+  if (labels) {
+    require('labels', labels.shape, [count]);
+    const wrong = labels.data.findIndex((label) => label < 0 || label >= classes.length);
+    if (wrong >= 0) throw new InvalidDataError(`expected ${split} labels from 0 to ${classes.length - 1}, got ${labels.data[wrong]} at row ${wrong}`);
+  }
+  const masks = files.masks === undefined ? undefined : await readNpy(files.masks, '|u1');
+  if (masks && sample.modality === 'image') {
+    require('masks', masks.shape, [count, sample.height, sample.width]);
+    const wrong = masks.data.find((label) => label >= classes.length && label !== UNLABELLED);
+    if (wrong !== undefined) throw new InvalidDataError(`expected ${split} masks of 0 to ${classes.length - 1} and ${UNLABELLED}, got ${wrong}`);
+  }
+  return { count, sample, classes, samples: samples.data, labels: labels?.data, masks: masks?.data };
 }
 
 /** What a byte is as a number in [0, 1]. */
 const UNIT = Float32Array.from({ length: 256 }, (_, byte) => byte / 255);
+const FULL_SCALE = 32768;
 
-/** The images of these rows, in their order: float32 [rows, S, S, C] in [0, 1]. The caller owns the tensor. */
-export function gatherImages({ images, imageSize, channels }: ImageSplit, rows: ArrayLike<number>): tf.Tensor4D {
-  const size = imageSize * imageSize * channels;
-  const pixels = new Float32Array(rows.length * size);
+/**
+ * The samples of these rows, in their order: images float32 [rows, H, W, C] in [0, 1], sounds float32 [rows, length] in
+ * [-1, 1). The caller owns the tensor.
+ */
+export function gatherSamples({ samples, sample }: SampleSplit, rows: ArrayLike<number>): tf.Tensor {
+  const shape = numbersOf(sample);
+  const size = shape.reduce((product, side) => product * side, 1);
+  const numbers = new Float32Array(rows.length * size);
+  const isImage = sample.modality === 'image';
   for (let i = 0; i < rows.length; i++) {
-    for (let from = rows[i]! * size, to = i * size, end = to + size; to < end; from++, to++) pixels[to] = UNIT[images[from]!]!;
+    let from = rows[i]! * size;
+    if (isImage) for (let to = i * size, end = to + size; to < end; from++, to++) numbers[to] = UNIT[samples[from]!]!;
+    else for (let to = i * size, end = to + size; to < end; from++, to++) numbers[to] = samples[from]! / FULL_SCALE;
   }
-  return tf.tensor4d(pixels, [rows.length, imageSize, imageSize, channels]);
+  return tf.tensor(numbers, [rows.length, ...shape]);
 }
 
-export const gatherLabels = ({ labels }: ImageSplit, rows: ArrayLike<number>): Int32Array => Int32Array.from(rows, (row) => labels[row]!);
+/** @throws InvalidDataError where samples have no class. */
+export function gatherLabels({ labels }: SampleSplit, rows: ArrayLike<number>): Int32Array {
+  if (!labels) throw new InvalidDataError('expected a dataset with a class for each sample, this one has none');
+  return Int32Array.from(rows, (row) => labels[row]!);
+}
+
+/** Class of each pixel, `UNLABELLED` where there is none: int32 [rows, H, W]. @throws InvalidDataError where there are no masks. */
+export function gatherMasks({ masks, sample }: SampleSplit, rows: ArrayLike<number>): tf.Tensor3D {
+  if (!masks || sample.modality !== 'image') throw new InvalidDataError('expected a dataset with masks, this one has none');
+  const size = sample.height * sample.width;
+  const values = new Int32Array(rows.length * size);
+  for (let i = 0; i < rows.length; i++) values.set(masks.subarray(rows[i]! * size, (rows[i]! + 1) * size), i * size);
+  return tf.tensor3d(values, [rows.length, sample.height, sample.width], 'int32');
+}
+
+export const allRows = ({ count }: SampleSplit): Int32Array => Int32Array.from({ length: count }, (_, row) => row);
 
 /** Rows spread evenly over the classes, the first of each; every row where `count` is as large as the split. */
-export function balancedRows({ count: available, labels, classes }: ImageSplit, count: number): Int32Array {
+export function balancedRows({ count: available, labels, classes }: SampleSplit, count: number): Int32Array {
+  if (!labels) return Int32Array.from({ length: Math.min(count, available) }, (_, i) => Math.floor((i * available) / Math.min(count, available)));
   const byClass: number[][] = classes.map(() => []);
   labels.forEach((label, row) => byClass[label]!.push(row));
   const rows: number[] = [];

@@ -1,5 +1,5 @@
 /**
- * The .npy format (NumPy Enhancement Proposal 1), for the two types that datasets are made of. Strict, and writing as it
+ * The .npy format (NumPy Enhancement Proposal 1), for the types that datasets and embeddings are made of. Strict, and writing as it
  * goes, so that a file can be larger than memory.
  */
 import { open, readFile, type FileHandle } from 'node:fs/promises';
@@ -12,8 +12,10 @@ export class InvalidDataError extends Error {
   }
 }
 
-export type NpyType = '|u1' | '<i4';
-export interface NpyArray<Data extends Uint8Array | Int32Array> { shape: number[]; data: Data }
+const TYPES = { '|u1': Uint8Array, '<i2': Int16Array, '<i4': Int32Array, '<f4': Float32Array } as const;
+export type NpyType = keyof typeof TYPES;
+export type NpyData<Type extends NpyType> = InstanceType<(typeof TYPES)[Type]>;
+export interface NpyArray<Type extends NpyType> { shape: number[]; data: NpyData<Type> }
 
 const MAGIC = Buffer.from('\x93NUMPY\x01\x00', 'latin1');
 /** Room for any shape, so that the count can be written at the end. */
@@ -39,7 +41,7 @@ export class NpyWriter {
   }
 
   /** `items` holds a whole number of items, one after the other. */
-  async append(items: Uint8Array | Int32Array): Promise<void> {
+  async append(items: NpyData<NpyType>): Promise<void> {
     const size = this.itemShape.reduce((product, side) => product * side, 1);
     if (items.length % size !== 0) throw new RangeError(`expected whole items of ${size} numbers, got ${items.length}`);
     this.count += items.length / size;
@@ -55,7 +57,7 @@ export class NpyWriter {
 }
 
 /** Reads a whole array. @throws InvalidDataError for another format, type, order or length. */
-export async function readNpy<Type extends NpyType>(path: string, type: Type): Promise<NpyArray<Type extends '|u1' ? Uint8Array : Int32Array>> {
+export async function readNpy<Type extends NpyType>(path: string, type: Type): Promise<NpyArray<Type>> {
   const bytes = await readFile(path);
   if (bytes.length < 10 || !bytes.subarray(0, 6).equals(MAGIC.subarray(0, 6)) || bytes[6] !== 1) throw new InvalidDataError(`expected ${path} to be a .npy file of version 1`);
   const start = 10 + bytes.readUInt16LE(8);
@@ -65,10 +67,10 @@ export async function readNpy<Type extends NpyType>(path: string, type: Type): P
   if (found[1] !== type || found[2] !== 'False') throw new InvalidDataError(`expected ${path} to hold ${type} in C order, got ${found[1]}${found[2] === 'True' ? ' in Fortran order' : ''}`);
   const shape = found[3]!.split(',').map((side) => side.trim()).filter(Boolean).map(Number);
   const length = shape.reduce((product, side) => product * side, 1);
-  const width = type === '|u1' ? 1 : 4;
+  const { BYTES_PER_ELEMENT: width } = TYPES[type];
   if (bytes.length - start !== length * width) throw new InvalidDataError(`expected ${path} to hold ${length} numbers of shape [${shape.join(', ')}], its data has ${bytes.length - start} bytes`);
-  // Int32Array needs an aligned start; the header has a length that gives one, but only in files of ours.
+  // Typed arrays need an aligned start; the header has a length that gives one, but only in files of ours.
   const data = bytes.byteOffset % width === 0 && start % width === 0 ? bytes.buffer : new Uint8Array(bytes).buffer;
   const offset = data === bytes.buffer ? bytes.byteOffset + start : start;
-  return { shape, data: (type === '|u1' ? new Uint8Array(data, offset, length) : new Int32Array(data, offset, length)) as never };
+  return { shape, data: new TYPES[type](data, offset, length) as NpyData<Type> };
 }

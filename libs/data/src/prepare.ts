@@ -1,4 +1,4 @@
-import { canonicalJson, SPLITS, type DatasetManifest, type DatasetSplit, type LogLevel, type PrepareDataset, type Split } from '#libs/contracts';
+import { canonicalJson, SPLITS, type DatasetManifest, type DatasetSplit, type ImageShape, type LogLevel, type PrepareDataset, type Split } from '#libs/contracts';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
@@ -41,11 +41,13 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
   const classes = requireClasses(source, spec.path);
   if (source.ignored.length) log('warn', `${source.ignored.length} files are no images or lie in no class folder and were left out: ${named(source.ignored)}`);
 
-  const size = spec.imageSize * spec.imageSize * spec.channels;
+  const { height, width } = typeof spec.imageSize === 'number' ? { height: spec.imageSize, width: spec.imageSize } : spec.imageSize;
+  const sample: ImageShape = { modality: 'image', height, width, channels: spec.channels };
+  const size = height * width * spec.channels;
   const scratchPath = path.join(workDir, 'decoded');
   const scratch = await open(scratchPath, 'w+');
   try {
-    const decoded = await decodeAll(source, spec, context, (index, pixels) => scratch.write(pixels, 0, size, index * size));
+    const decoded = await decodeAll(source, spec, sample, context, (index, pixels) => scratch.write(pixels, 0, size, index * size));
     const usable = source.files.map((file, index) => ({ index, label: classes.indexOf(file.className), split: file.split })).filter(({ index }) => decoded[index]);
     const rows = assignSplits(usable, classes.length, spec);
     const trained = new Set(rows.train.map(({ label }) => label));
@@ -56,9 +58,9 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
     const splits: Partial<Record<Split, DatasetSplit>> = {};
     for (const split of SPLITS) {
       if (rows[split].length === 0) continue;
-      const images = { name: `${split}-images.npy`, path: path.join(workDir, `${split}-images.npy`) };
+      const images = { name: `${split}-samples.npy`, path: path.join(workDir, `${split}-samples.npy`) };
       const labels = { name: `${split}-labels.npy`, path: path.join(workDir, `${split}-labels.npy`) };
-      const writer = await NpyWriter.create(images.path, '|u1', [spec.imageSize, spec.imageSize, spec.channels]);
+      const writer = await NpyWriter.create(images.path, '|u1', [height, width, spec.channels]);
       const pixels = new Uint8Array(size);
       for (const { index } of rows[split]) {
         signal.throwIfAborted();
@@ -71,11 +73,11 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
       await labelWriter.close();
       const countPerClass = classes.map((_, label) => rows[split].filter((row) => row.label === label).length);
       const [imagesSha, labelsSha] = [await sha256Of(images.path), await sha256Of(labels.path)];
-      splits[split] = { count: rows[split].length, countPerClass, images: imagesSha, labels: labelsSha };
+      splits[split] = { count: rows[split].length, countPerClass, samples: imagesSha, labels: labelsSha };
       files.push({ ...images, sha256: imagesSha }, { ...labels, sha256: labelsSha });
       log('info', `${split}: ${rows[split].length} images`);
     }
-    const content = { imageSize: spec.imageSize, channels: spec.channels, classes, splits: splits as DatasetManifest['splits'] };
+    const content = { sample, classes, splits: splits as DatasetManifest['splits'] };
     const digest = createHash('sha256').update(canonicalJson(content)).digest('hex');
     return { manifest: { name: spec.name, digest, ...content }, files };
   } finally {
@@ -100,7 +102,7 @@ function requireClasses(source: Source, shown: string): string[] {
 }
 
 /** Decodes as the source reads, a bounded number at a time. Tells for each file whether it could be decoded. */
-async function decodeAll(source: Source, spec: PrepareDataset, { signal, progress, log }: PrepareContext, keep: (index: number, pixels: Buffer) => Promise<unknown>): Promise<boolean[]> {
+async function decodeAll(source: Source, spec: PrepareDataset, sample: ImageShape, { signal, progress, log }: PrepareContext, keep: (index: number, pixels: Buffer) => Promise<unknown>): Promise<boolean[]> {
   const total = source.files.length;
   const decoded: boolean[] = new Array<boolean>(total).fill(false);
   const corrupt: string[] = [];
@@ -109,7 +111,7 @@ async function decodeAll(source: Source, spec: PrepareDataset, { signal, progres
   let done = 0;
   await source.read(async (index, bytes) => {
     if (fault) throw fault;
-    const work = decode(bytes, spec).then(async (pixels) => {
+    const work = decode(bytes, sample).then(async (pixels) => {
       await keep(index, pixels);
       decoded[index] = true;
     }, (error: Error) => {
@@ -133,11 +135,11 @@ async function decodeAll(source: Source, spec: PrepareDataset, { signal, progres
   return decoded;
 }
 
-async function decode(bytes: Buffer, { imageSize, channels }: PrepareDataset): Promise<Buffer> {
+async function decode(bytes: Buffer, { height, width, channels }: ImageShape): Promise<Buffer> {
   if (bytes.length === 0) throw new Error('the file is empty or can\'t be read');
   const image = sharp(bytes, { failOn: 'error', limitInputPixels: MAX_PIXELS, autoOrient: true }).flatten({ background: 'black' });
   const { data, info } = await image
-    .resize(imageSize, imageSize, { fit: 'cover' })
+    .resize(width, height, { fit: 'cover' })
     .toColourspace(channels === 1 ? 'b-w' : 'srgb')
     .raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
   if (info.channels !== channels) throw new Error(`expected ${channels} channels after decoding, got ${info.channels}`);

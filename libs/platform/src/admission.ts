@@ -3,8 +3,9 @@
  * together are checked, and each spec gets its digest, by which an equal run that exists already is found.
  */
 import {
-  ACTIVE_STATUSES, canonicalJson, Encoder, labelsPerClass, parentsOf, REUSABLE_STATUSES, TRAINING_CODE_VERSION,
-  type Augmentation, type DatasetManifest, type Fault, type Plan, type RunKind, type RunSpec, type RunStatus,
+  ACTIVE_STATUSES, AUGMENTATIONS, canonicalJson, defaultAugmentation, Encoder, labelsPerClass, PARENT_KINDS, parentsOf, REUSABLE_STATUSES, sampleText,
+  SOUND_AUGMENTATIONS, strataOf, TRAINING_CODE_VERSION, withoutUnread,
+  type Augmentation, type DatasetManifest, type Fault, type Plan, type RunKind, type RunSpec, type RunStatus, type SampleShape,
 } from '#libs/contracts';
 import { createHash, randomUUIDv7 } from 'node:crypto';
 import path from 'node:path';
@@ -40,9 +41,11 @@ interface ExistingRun { id: string; digest: string; kind: RunKind; status: RunSt
 
 export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-/** The digest of a run: its spec with dataset and parent by what they are, not by what they are called. */
-export const runDigest = (spec: RunSpec, datasetDigest: string | null, parentDigest: string | null): string =>
-  sha256(canonicalJson({ ...spec, ...('dataset' in spec && { dataset: datasetDigest }), ...('from' in spec && { from: parentDigest }), code: TRAINING_CODE_VERSION }));
+/** The digest of a run: what it reads of its spec, with dataset and parents by what they are, not by what they are called. */
+export const runDigest = (spec: RunSpec, datasetDigest: string | null, parentDigest: string | null, alignDigest: string | null = null): string =>
+  sha256(canonicalJson({
+    ...withoutUnread(spec), ...('dataset' in spec && { dataset: datasetDigest }), ...('from' in spec && { from: parentDigest }), ...('alignTo' in spec && { alignTo: alignDigest }), code: TRAINING_CODE_VERSION,
+  }));
 
 /** Locks are taken by hash so that a sweep of any size takes few of them, always in ascending order. */
 const DIGEST_LOCKS = 256;
@@ -65,10 +68,11 @@ async function existingRuns(tx: Transaction, condition: Prisma.Sql): Promise<Exi
     SELECT id, digest, kind, status::text AS status, spec, dataset_digest AS "datasetDigest" FROM run WHERE ${condition} ORDER BY created_at FOR SHARE`;
 }
 
-/** Colour operations need colours. */
-function colourFaults(augmentation: Augmentation, channels: number, at: (...field: string[]) => (string | number)[]): Fault[] {
-  if (channels === 3) return [];
-  const faults: Fault[] = [];
+/** Views have to suit what a sample is, and colour operations need colours. */
+function augmentationFaults(augmentation: Augmentation, sample: SampleShape, at: (...field: string[]) => (string | number)[]): Fault[] {
+  const faults: Fault[] = AUGMENTATIONS.filter((name) => augmentation[name] !== undefined && SOUND_AUGMENTATIONS.includes(name) !== (sample.modality === 'audio'))
+    .map((name) => ({ path: at(name), message: `expected no ${name}: the dataset is of ${sample.modality === 'audio' ? 'sounds' : 'images'}` }));
+  if (sample.modality === 'audio' || sample.channels === 3) return faults;
   if (augmentation.grayscale) faults.push({ path: at('grayscale'), message: 'expected no grayscale: the dataset has one channel' });
   for (const key of ['saturation', 'hue'] as const) {
     const strength = augmentation.colorJitter?.[key] ?? 0;
@@ -77,34 +81,69 @@ function colourFaults(augmentation: Augmentation, channels: number, at: (...fiel
   return faults;
 }
 
+/** What the run learns from, beside the samples. */
+function supervisionOf(spec: RunSpec): 'labels' | 'masks' | null {
+  if (spec.kind === 'finetune') return spec.task === 'segmentation' ? 'masks' : 'labels';
+  return spec.kind === 'evaluate' || (spec.kind === 'distill' && spec.labelWeight > 0) ? 'labels' : null;
+}
+
 /** Faults that only the dataset can show. */
-function datasetFaults(spec: Exclude<RunSpec, { kind: 'prepare-dataset' }>, { manifest, reference }: Known, at: (...field: string[]) => (string | number)[]): Fault[] {
+function datasetFaults(spec: Extract<RunSpec, { dataset: string }>, { manifest, reference }: Known, at: (...field: string[]) => (string | number)[]): Fault[] {
   const faults: Fault[] = [];
   const { train } = manifest.splits;
-  const evaluated = manifest.splits[spec.evalSplit];
-  if (!evaluated || evaluated.count === 0) {
-    const present = Object.keys(manifest.splits).filter((split) => split !== 'train');
-    faults.push({ path: at('evalSplit'), message: `expected a split of ${reference} other than train (${present.join(', ') || 'it has none'}), got ${spec.evalSplit}` });
+  const needed = 'evalSplit' in spec ? spec.evalSplit : spec.split;
+  if (!manifest.splits[needed]?.count) {
+    const present = Object.keys(manifest.splits).filter((split) => split !== 'train' || !('evalSplit' in spec));
+    faults.push({ path: at('evalSplit' in spec ? 'evalSplit' : 'split'), message: `expected a split of ${reference}${'evalSplit' in spec ? ' other than train' : ''} (${present.join(', ') || 'it has none'}), got ${needed}` });
   }
-  if ('labelFraction' in spec) {
-    const kept = labelsPerClass(train.countPerClass, spec.labelFraction);
+  const supervision = supervisionOf(spec);
+  if (supervision && !train[supervision]) {
+    const field = spec.kind === 'finetune' ? 'task' : 'dataset';
+    faults.push({ path: at(field), message: supervision === 'masks' ? `expected a dataset with masks for segmentation, ${reference} has a class for each sample: expected classification` : `expected a dataset with a class for each sample, ${reference} has masks` });
+  } else if (supervision && 'labelFraction' in spec) {
+    const strata = strataOf(train);
+    const kept = labelsPerClass(strata, spec.labelFraction);
     const without = kept.findIndex((count) => count === 0);
     if (without >= 0) {
-      const count = train.countPerClass[without]!;
-      faults.push({ path: at('labelFraction'), message: `expected a fraction that leaves each class an example (at least ${(0.5 / Math.min(...train.countPerClass)).toPrecision(3)} for ${reference}), got ${spec.labelFraction}: class ${manifest.classes[without]} has ${count} images` });
+      const whose = train.labels ? `class ${manifest.classes[without]} has ${strata[without]} samples` : `there are ${train.count} masks`;
+      faults.push({ path: at('labelFraction'), message: `expected a fraction that leaves each class an example (at least ${(0.5 / Math.min(...strata)).toPrecision(3)} for ${reference}), got ${spec.labelFraction}: ${whose}` });
     }
     const labelled = kept.reduce((sum, count) => sum + count, 0);
     if ('batchSize' in spec && without < 0 && spec.batchSize > labelled) {
-      faults.push({ path: at('batchSize'), message: `expected at most the ${labelled} labelled images of ${reference} at label fraction ${spec.labelFraction}, got ${spec.batchSize}` });
+      faults.push({ path: at('batchSize'), message: `expected at most the ${labelled} labelled samples of ${reference} at label fraction ${spec.labelFraction}, got ${spec.batchSize}` });
     }
   } else if ('batchSize' in spec && spec.batchSize > train.count) {
-    faults.push({ path: at('batchSize'), message: `expected at most the ${train.count} training images of ${reference}, got ${spec.batchSize}` });
+    faults.push({ path: at('batchSize'), message: `expected at most the ${train.count} training samples of ${reference}, got ${spec.batchSize}` });
   }
-  if ('augmentation' in spec) faults.push(...colourFaults(spec.augmentation, manifest.channels, (...field) => at('augmentation', ...field)));
-  if ('knn' in spec && spec.knn.k > Math.min(spec.knn.bankSize, train.count)) {
-    faults.push({ path: at('knn', 'k'), message: `expected at most the ${Math.min(spec.knn.bankSize, train.count)} images that vote, got ${spec.knn.k}` });
+  if ('augmentation' in spec && spec.augmentation) faults.push(...augmentationFaults(spec.augmentation, manifest.sample, (...field) => at('augmentation', ...field)));
+  if ('knn' in spec && train.labels && spec.knn.k > Math.min(spec.knn.bankSize, train.count)) {
+    faults.push({ path: at('knn', 'k'), message: `expected at most the ${Math.min(spec.knn.bankSize, train.count)} samples that vote, got ${spec.knn.k}` });
   }
   return faults;
+}
+
+/** Faults that only the parent in `from` can show. */
+function parentFaults(spec: RunSpec, sample: SampleShape | undefined, parent: { spec: RunSpec; sample: SampleShape | undefined }, at: (...field: string[]) => (string | number)[]): Fault[] {
+  const faults: Fault[] = [];
+  const kinds = PARENT_KINDS[spec.kind];
+  if (!kinds.includes(parent.spec.kind)) return [{ path: at('from'), message: `expected a run of kind ${kinds.join(', ')}, got one of kind ${parent.spec.kind}` }];
+  if (spec.kind === 'finetune') {
+    const layers = parent.spec.kind === 'pretrain' ? parent.spec.projection.layers : 0;
+    if (spec.fromHeadLayer > layers) faults.push({ path: at('fromHeadLayer'), message: `expected at most ${layers}, the layers of the parent's projection head, got ${spec.fromHeadLayer}` });
+  }
+  if (spec.kind === 'distill' && parent.spec.kind === 'finetune' && parent.spec.task !== 'classification') faults.push({ path: at('from'), message: 'expected a teacher that classifies, got one that segments' });
+  if (sample && parent.sample) {
+    const essence = (shape: SampleShape) => (spec.kind === 'interpolate' ? sampleText(shape) : shape.modality === 'image' ? `images of ${shape.channels} channels` : `sounds at ${shape.sampleRate} Hz`);
+    if (essence(sample) !== essence(parent.sample)) faults.push({ path: at('dataset'), message: `expected ${essence(parent.sample)} like those the parent was trained on, got ${essence(sample)}` });
+  }
+  return faults;
+}
+
+/** What only the dataset can fill in. */
+function withDefaults<Spec extends RunSpec>(spec: Spec, manifest: DatasetManifest): Spec {
+  const { kind } = spec;
+  if ((kind !== 'pretrain' && kind !== 'finetune' && kind !== 'distill') || spec.augmentation) return spec;
+  return { ...spec, augmentation: defaultAugmentation(kind === 'pretrain' ? 'pretrain' : 'labels', manifest.sample) };
 }
 
 /** The path stays below the data root as far as its text says; the worker looks at links. */
@@ -142,37 +181,41 @@ export async function admit(tx: Transaction, drafts: readonly Draft[], options: 
     let parentChannels: number | undefined;
     if (spec.kind === 'prepare-dataset') {
       faults.push(...pathFaults(spec, options.dataRoot, at));
-    } else if (!dataset) {
-      const names = await tx.dataset.findMany({ distinct: ['name'], select: { name: true }, orderBy: { name: 'asc' }, take: 20 });
-      faults.push({ path: at('dataset'), message: `expected a prepared dataset (${names.map(({ name }) => name).join(', ') || 'there is none yet: submit a prepare-dataset run'}), got ${spec.dataset}` });
-    } else {
-      faults.push(...datasetFaults(spec, dataset, at));
-      spec = { ...spec, dataset: dataset.reference };
+    } else if ('dataset' in spec) {
+      if (dataset) {
+        faults.push(...datasetFaults(spec, dataset, at));
+        spec = withDefaults({ ...spec, dataset: dataset.reference }, dataset.manifest);
+      } else {
+        const names = await tx.dataset.findMany({ distinct: ['name'], select: { name: true }, orderBy: { name: 'asc' }, take: 20 });
+        faults.push({ path: at('dataset'), message: `expected a prepared dataset (${names.map(({ name }) => name).join(', ') || 'there is none yet: submit a prepare-dataset run'}), got ${spec.dataset}` });
+      }
     }
+    const sample = dataset?.manifest.sample;
     if ('from' in spec) {
       if (draft.parent !== undefined) {
         const parent = complete[draft.parent];
         if (!parent || draft.parent >= index) throw new TypeError(`expected a parent before draft ${index}, got ${draft.parent}`);
         parentDigest = parent.digest;
-        parentChannels = parent.dataset?.manifest.channels;
+        faults.push(...parentFaults(spec, sample, { spec: parent.spec, sample: parent.dataset?.manifest.sample }, at));
       } else if (spec.from !== null) {
         const parent = parents.get(spec.from);
         if (!parent) faults.push({ path: at('from'), message: `expected the id of a run, got ${spec.from}: there is no such run` });
-        else if (!('encoder' in parent.spec) && !('from' in parent.spec)) faults.push({ path: at('from'), message: `expected a run that trains an encoder, got one of kind ${parent.kind}` });
-        else if (parent.kind === 'evaluate') faults.push({ path: at('from'), message: 'expected a run that trains an encoder, got one of kind evaluate' });
         else if (!(REUSABLE_STATUSES as readonly RunStatus[]).includes(parent.status)) faults.push({ path: at('from'), message: `expected a run that has succeeded or still can, got one that is ${parent.status}: retry it first` });
         else {
           parentDigest = parent.digest;
-          parentChannels = parent.datasetDigest ? parentDatasets.get(parent.datasetDigest)?.channels : undefined;
+          faults.push(...parentFaults(spec, sample, { spec: parent.spec, sample: parent.datasetDigest ? parentDatasets.get(parent.datasetDigest)?.sample : undefined }, at));
         }
-      } else {
+      } else if (spec.kind === 'finetune' || (spec.kind === 'evaluate' && spec.features === 'encoder')) {
         spec = { ...spec, encoder: spec.encoder ?? Encoder.parse({}) };
       }
-      if (dataset && parentChannels !== undefined && parentChannels !== dataset.manifest.channels) {
-        faults.push({ path: at('dataset'), message: `expected images of ${parentChannels} channels like those the encoder was trained on, got ${dataset.manifest.channels}` });
-      }
     }
-    complete.push({ spec, digest: runDigest(spec, dataset?.manifest.digest ?? null, parentDigest), dataset });
+    let alignDigest: string | null = null;
+    if (spec.kind === 'embed' && spec.alignTo !== null) {
+      const other = parents.get(spec.alignTo);
+      if (other?.kind === 'embed' && (REUSABLE_STATUSES as readonly RunStatus[]).includes(other.status)) alignDigest = other.digest;
+      else faults.push({ path: at('alignTo'), message: `expected an embed run that has succeeded or still can, got ${spec.alignTo}: ${other ? `it is of kind ${other.kind} and ${other.status}` : 'there is no such run'}` });
+    }
+    complete.push({ spec, digest: runDigest(spec, dataset?.manifest.digest ?? null, parentDigest, alignDigest), dataset });
   }
   if (faults.length) throw RequestError.invalid(distinct(faults));
 
@@ -190,13 +233,14 @@ export async function admit(tx: Transaction, drafts: readonly Draft[], options: 
     }
     const existing = mayShare ? reusable.get(digest) : undefined;
     const parent = draft.parent !== undefined ? placements[draft.parent]! : undefined;
-    const parentId = parent?.runId ?? parentsOf(spec)[0];
-    const parentStatus = parent?.status ?? (parentId ? parents.get(parentId)?.status : undefined);
+    const given = parentsOf(spec);
+    const parentIds = parent ? [parent.runId, ...given.slice(1)] : given;
+    const waits = (parent !== undefined && parent.status !== 'succeeded') || given.slice(parent ? 1 : 0).some((id) => parents.get(id)?.status !== 'succeeded');
     const placement: Placement = {
       runId: existing?.id ?? randomUUIDv7(), outcome: existing ? 'existing' : 'new', digest, name: draft.name ?? null,
-      spec: parentId && 'from' in spec ? { ...spec, from: parentId } : spec,
-      datasetDigest: dataset?.manifest.digest ?? null, parentIds: parentId ? [parentId] : [],
-      status: existing?.status ?? (parentId && parentStatus !== 'succeeded' ? 'pending' : 'queued'),
+      spec: parent && 'from' in spec ? { ...spec, from: parent.runId } as RunSpec : spec,
+      datasetDigest: dataset?.manifest.digest ?? null, parentIds,
+      status: existing?.status ?? (waits ? 'pending' : 'queued'),
     };
     byDigest.set(digest, placement);
     placements.push(placement);

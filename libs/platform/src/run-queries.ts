@@ -275,10 +275,10 @@ function comboName(parameters: Record<string, unknown>, specs: ReadonlyMap<strin
   const names = Object.entries(parameters).map(([path, value]) => {
     const [stage = '', ...field] = path.split('.');
     const spec = specs.get(stage);
-    if (field.length === 1 && field[0] === 'augmentation' && spec && 'augmentation' in spec) return augmentationName(spec.augmentation);
+    if (field.length === 1 && field[0] === 'augmentation' && spec && 'augmentation' in spec && spec.augmentation) return augmentationName(spec.augmentation);
     return `${field.join('.')}=${JSON.stringify(value)?.replaceAll('"', '')}`;
   });
   if (names.length) return names.join(' ');
   const pretrain = [...specs.values()].find((spec) => spec?.kind === 'pretrain');
-  return pretrain && 'augmentation' in pretrain ? augmentationName(pretrain.augmentation) : 'all';
+  return pretrain?.augmentation ? augmentationName(pretrain.augmentation) : 'all';
 }

@@ -5,7 +5,7 @@
  */
 import {
   ACTIVE_STATUSES, canMove, canonicalJson, RETRYABLE_STATUSES,
-  type DatasetManifest, type LogLevel, type MetricPoint, type Plan, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
+  type ArtifactKind, type DatasetManifest, type LogLevel, type MetricPoint, type Plan, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
 } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
@@ -29,6 +29,8 @@ export interface ClaimedRun extends Token {
   dataset: DatasetManifest | null;
   /** sha256 of the parent run's model. */
   parentModel: string | null;
+  /** sha256 of the maps of the embed run that this one is aligned to. */
+  alignTo: string | null;
   /** Checkpoints of earlier attempts, the newest first. */
   checkpoints: { sha256: string; step: number }[];
 }
@@ -211,13 +213,16 @@ export class RunStore {
       });
       if (!moved) return undefined;
       await tx.$executeRaw`INSERT INTO attempt (run_id, attempt, worker_id) VALUES (${runId}::uuid, ${attempt}, ${workerId})`;
-      const run = await tx.run.findUniqueOrThrow({ where: { id: runId }, select: { spec: true, datasetDigest: true, parents: { select: { parentId: true } } } });
+      const run = await tx.run.findUniqueOrThrow({ where: { id: runId }, select: { spec: true, datasetDigest: true } });
       const dataset = run.datasetDigest ? await tx.dataset.findFirst({ where: { digest: run.datasetDigest } }) : null;
-      const parent = run.parents[0] && await tx.artifact.findFirst({ where: { runId: run.parents[0].parentId, kind: 'model' }, orderBy: { createdAt: 'desc' } });
+      const spec = run.spec as unknown as RunSpec;
+      const newest = (id: string | null | undefined, kind: ArtifactKind) => (id ? tx.artifact.findFirst({ where: { runId: id, kind }, orderBy: { createdAt: 'desc' } }) : null);
+      const parent = await newest('from' in spec ? spec.from : null, 'model');
+      const aligned = await newest('alignTo' in spec ? spec.alignTo : null, 'embedding');
       const checkpoints = await tx.artifact.findMany({ where: { runId, kind: 'checkpoint' }, orderBy: [{ step: 'desc' }, { createdAt: 'desc' }] });
       return {
-        runId, attempt, spec: run.spec as unknown as RunSpec, dataset: dataset ? dataset.manifest as unknown as DatasetManifest : null,
-        parentModel: parent?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
+        runId, attempt, spec, dataset: dataset ? dataset.manifest as unknown as DatasetManifest : null,
+        parentModel: parent?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
       };
     });
   }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { Random } from '#libs/data';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { accuracy, fitLinearProbe, weightedKnn } from './evaluation.js';
+import { accuracy, alignment, fitLinearProbe, rankMe, spreadOf, uniformity, weightedKnn } from './evaluation.js';
 import { loadTensorFlow } from './tensorflow.js';
 
 beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
@@ -65,5 +65,28 @@ describe('linear probe', () => {
     expect(probe.loss).toBeCloseTo(loss, 5);
     expect(accuracy(probe.predict(tf.tensor2d(features)), labels)).toBeGreaterThan(0.9);
     probe.dispose();
+  });
+});
+
+describe('how features spread', () => {
+  const a = Array.from({ length: 4 }, (_, i) => Array.from({ length: 6 }, (_, j) => Math.sin(0.7 * i + 1.3 * j + 0.1)));
+  const b = Array.from({ length: 4 }, (_, i) => Array.from({ length: 6 }, (_, j) => Math.cos(0.5 * i + 0.9 * j + 0.2)));
+
+  test('meets the reference values', () => {
+    expect(spreadOf(tf.tensor2d([...a, ...b]))).toBeCloseTo(0.6882487, 4);
+    expect(rankMe(tf.tensor2d([...a, ...b]))).toBeCloseTo(3.457423, 3);
+    expect(alignment(tf.tensor2d(a), tf.tensor2d(b))).toBeCloseTo(0.4977345, 5);
+    expect(uniformity(tf.tensor2d([...a, ...b]))).toBeCloseTo(-1.3863164, 4);
+  });
+
+  test('is nothing when all are one point, and leaves no tensor behind', () => {
+    const before = tf.memory().numTensors;
+    const point = tf.ones<tf.Rank.R2>([5, 3]);
+    expect(spreadOf(point)).toBeCloseTo(0, 5);
+    expect(rankMe(point)).toBeCloseTo(1, 2);
+    expect(alignment(point, point)).toBeCloseTo(0, 6);
+    expect(uniformity(point)).toBeCloseTo(0, 5);
+    point.dispose();
+    expect(tf.memory().numTensors).toBe(before);
   });
 });

@@ -1,6 +1,9 @@
-import type { Evaluate, Knn } from '#libs/contracts';
-import { gatherImages, type ImageSplit } from '#libs/data';
+import type { Knn, Probe } from '#libs/contracts';
+import { gatherSamples, inputOf, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
+import { encode } from './networks.js';
 import { unitRows } from './objectives.js';
 
 const EVALUATION_BATCH = 512;
@@ -14,19 +17,22 @@ export const turn = (): Promise<void> => new Promise((resolve) => { setImmediate
 /** Awaited between two batches of an evaluation, which may take minutes. What it throws ends the evaluation. */
 export type Pause = () => Promise<void>;
 
-/** What `map` gives for the images of these rows, batch by batch, in one tensor [rows, D] that the caller owns. */
-export async function collect(split: ImageSplit, rows: Int32Array, map: (images: tf.Tensor4D) => tf.Tensor2D, pause: Pause = turn): Promise<tf.Tensor2D> {
+/** What `map` gives for the encoder's inputs of these rows, batch by batch, in one tensor [rows, D] that the caller owns. */
+export async function collect(split: SampleSplit, rows: Int32Array, map: (inputs: tf.Tensor4D) => tf.Tensor2D, pause: Pause = turn): Promise<tf.Tensor2D> {
   const parts: tf.Tensor2D[] = [];
   try {
     for (let start = 0; start < rows.length; start += EVALUATION_BATCH) {
       await pause();
-      parts.push(tf.tidy(() => map(gatherImages(split, rows.subarray(start, start + EVALUATION_BATCH)))));
+      parts.push(tf.tidy(() => map(inputOf(split.sample, gatherSamples(split, rows.subarray(start, start + EVALUATION_BATCH))))));
     }
     return tf.concat2d(parts, 0);
   } finally {
     tf.dispose(parts);
   }
 }
+
+/** Inputs → h [N, F], by the encoder as it is for evaluation. */
+export const representation = (encoder: LayersModel) => (inputs: tf.Tensor4D): tf.Tensor2D => encode(encoder, inputs, false).features;
 
 /**
  * Weighted k-nearest-neighbour classification (Wu et al. 2018): the k most similar vectors of the bank by cosine vote with
@@ -64,6 +70,45 @@ export function accuracy(predictions: ArrayLike<number>, labels: ArrayLike<numbe
   return right / labels.length;
 }
 
+/** Standard deviation (the unbiased one) of the unit features' dimensions, times √D: 1 where they are spread evenly over the sphere, 0 where all are one point. [N, D] */
+export const spreadOf = (features: tf.Tensor2D): number => tf.tidy(() => {
+  const [count, width] = features.shape;
+  return tf.mul(tf.mean(tf.sqrt(tf.moments(unitRows(features), 0).variance)), Math.sqrt((width * count) / (count - 1))).dataSync()[0]!;
+});
+
+const RANK_EPSILON = 1e-7;
+
+/** RankMe (Garrido et al. 2023, eq. 1): e to the entropy of the singular values, an effective number of dimensions. Features are not centred. [N, D] */
+export function rankMe(features: tf.Tensor2D): number {
+  // The product of features with themselves squares small singular values away, but for 64-bit numbers.
+  const [count, width] = features.shape;
+  const values = features.dataSync();
+  const gram = Matrix.zeros(width, width);
+  for (let row = 0; row < count; row++) {
+    for (let i = 0; i < width; i++) {
+      const x = values[row * width + i]!;
+      if (x !== 0) for (let j = 0; j <= i; j++) gram.set(i, j, gram.get(i, j) + x * values[row * width + j]!);
+    }
+  }
+  for (let i = 0; i < width; i++) for (let j = 0; j < i; j++) gram.set(j, i, gram.get(i, j));
+  const singular = new EigenvalueDecomposition(gram, { assumeSymmetric: true }).realEigenvalues.map((value) => Math.sqrt(Math.max(0, value)));
+  const total = singular.reduce((sum, value) => sum + value, 0);
+  if (total === 0) return 0;
+  return Math.exp(-singular.reduce((sum, value) => { const p = value / total + RANK_EPSILON; return sum + p * Math.log(p); }, 0));
+}
+
+/** Mean squared distance of unit features of two views (Wang and Isola 2020): 0 where views agree. a, b: [N, D], paired rows. */
+export const alignment = (a: tf.Tensor2D, b: tf.Tensor2D): number => tf.tidy(() => tf.mean(tf.sum(tf.squaredDifference(unitRows(a), unitRows(b)), 1)).dataSync()[0]!);
+
+/** Logarithm of the mean of e^(−2 · squared distance) over all pairs of unit features (Wang and Isola 2020): lower is more even. [N, D] */
+export const uniformity = (features: tf.Tensor2D): number => tf.tidy(() => {
+  const unit = unitRows(features);
+  const count = unit.shape[0];
+  const potentials = tf.exp(tf.mul(tf.sub(tf.matMul(unit, unit, false, true), 1), 4));
+  // Each pair stands there twice, and each row with itself once.
+  return Math.log((tf.sum(potentials).dataSync()[0]! - count) / (count * (count - 1)));
+});
+
 export interface LinearProbe { weights: Float64Array; loss: number; iterations: number; predict(features: tf.Tensor2D): Int32Array; dispose(): void }
 
 /**
@@ -71,7 +116,7 @@ export interface LinearProbe { weights: Float64Array; loss: number; iterations: 
  * from zero, until the gradient is below 1e-5 or `maxIterations`. Features are standardised by the training rows. Convex: the
  * result does not depend on the way there. features: [N, F].
  */
-export async function fitLinearProbe(features: tf.Tensor2D, labels: Int32Array, classCount: number, { l2, maxIterations }: Evaluate['probe'], pause: Pause = turn): Promise<LinearProbe> {
+export async function fitLinearProbe(features: tf.Tensor2D, labels: Int32Array, classCount: number, { l2, maxIterations }: Probe, pause: Pause = turn): Promise<LinearProbe> {
   const [count, width] = features.shape;
   const { mean, scale } = tf.tidy(() => {
     const moments = tf.moments(features, 0, true);

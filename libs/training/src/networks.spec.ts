@@ -17,7 +17,7 @@ const images = (count: number, size: number, channels = 3) => {
 describe('encoders', () => {
   // Counted by hand: 3·3·in·out a convolution, in·out a shortcut, 2·out a normalisation.
   test('small-resnet', () => {
-    const encoder = buildEncoder({ name: 'small-resnet', width: 32 }, 32, 3);
+    const encoder = buildEncoder({ name: 'small-resnet', width: 32 }, [32, 32, 3]);
     const stem = 9 * 3 * 32 + 64;
     const block = (from: number, to: number) => 9 * from * to + 9 * to * to + 4 * to + (from === to ? 0 : from * to + 2 * to);
     expect(parameters(encoder)).toBe(stem + block(32, 32) + block(32, 64) + block(64, 128));
@@ -26,7 +26,7 @@ describe('encoders', () => {
   });
 
   test('resnet18 has the parameters of the published one without its classifier, but for the smaller stem', () => {
-    const encoder = buildEncoder({ name: 'resnet18', width: 64 }, 32, 3);
+    const encoder = buildEncoder({ name: 'resnet18', width: 64 }, [32, 32, 3]);
     // torchvision: 11,689,512 with a 7x7 stem and 512 · 1000 + 1000 for the classes.
     expect(parameters(encoder)).toBe(11_689_512 - 513_000 - (49 - 9) * 3 * 64);
     expect(encoder.outputs.map(({ shape }) => shape)).toEqual([[null, 4, 4, 512], [null, 512]]);
@@ -34,14 +34,14 @@ describe('encoders', () => {
   });
 
   test('features are the mean of the map over places', () => {
-    const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, 16, 1);
+    const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, [16, 16, 1]);
     initialise([encoder], Random.seeded(0));
     const { map, features } = encode(encoder, images(3, 16, 1), false);
     expect(tf.max(tf.abs(tf.sub(tf.mean(map, [1, 2]), features))).dataSync()[0]).toBeLessThan(1e-6);
   });
 
   test.each(['small-resnet', 'resnet18'] as const)('%s saved as a layers model gives the same features by tfjs\'s own layers', async (name) => {
-    const encoder = buildEncoder({ name, width: 4 }, 16, 3);
+    const encoder = buildEncoder({ name, width: 4 }, [16, 16, 3]);
     initialise([encoder], Random.seeded(0));
     const x = images(6, 16);
     // Running averages other than those at the start.
@@ -60,7 +60,7 @@ describe('encoders', () => {
 });
 
 test('He initialisation: variance 2 / fan-in from the seed, the rest constant, named layers at zero', () => {
-  const encoder = buildEncoder({ name: 'small-resnet', width: 16 }, 16, 3);
+  const encoder = buildEncoder({ name: 'small-resnet', width: 16 }, [16, 16, 3]);
   const classifier = buildClassifier(featureWidth(encoder), 5);
   initialise([encoder, classifier], Random.seeded(3), ['logits']);
   const weights = new Map(weightsOf(encoder, classifier).map(({ key, variable }) => [key, variable]));
@@ -70,7 +70,7 @@ test('He initialisation: variance 2 / fan-in from the seed, the rest constant, n
   expect(variance.dataSync()[0]! * 9 * 64 / 2).toBeCloseTo(1, 1);
   expect([...weights.get('classifier/logits/kernel')!.dataSync()].every((value) => value === 0)).toBe(true);
   expect([...weights.get('encoder/stem_bn/gamma')!.dataSync()].every((value) => value === 1)).toBe(true);
-  const again = buildEncoder({ name: 'small-resnet', width: 16 }, 16, 3);
+  const again = buildEncoder({ name: 'small-resnet', width: 16 }, [16, 16, 3]);
   initialise([again], Random.seeded(3));
   expect(weightsOf(again).find(({ key }) => key === 'encoder/block3_conv2/kernel')!.variable.dataSync()).toEqual(kernel.dataSync());
 });
@@ -87,8 +87,8 @@ test('a projection head has a normalisation after each dense layer and no ReLU a
 });
 
 test.each([[32, 3], [28, 1], [9, 3]])('a decoder gives images of %i pixels and %i channels, in [0, 1]', (size, channels) => {
-  const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, size, channels);
-  const [bottleneck, decoder] = [buildBottleneck(encoder, 5), buildDecoder(encoder, 5, 4, size, channels)];
+  const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, [size, size, channels]);
+  const [bottleneck, decoder] = [buildBottleneck(encoder, 5), buildDecoder(encoder, 5, 4)];
   initialise([encoder, bottleneck, decoder], Random.seeded(2));
   const x = images(3, size, channels);
   const code = forward(bottleneck, encode(encoder, x, false).map, false);
@@ -100,7 +100,7 @@ test.each([[32, 3], [28, 1], [9, 3]])('a decoder gives images of %i pixels and %
 });
 
 test('gradients reach every weight that is trained, and evaluation changes none', () => {
-  const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, 8, 3);
+  const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, [8, 8, 3]);
   const head = buildProjectionHead(featureWidth(encoder), { layers: 2, hidden: 8, output: 8 });
   initialise([encoder, head], Random.seeded(4));
   const weights = weightsOf(encoder, head);

@@ -1,5 +1,5 @@
 /** Encoders, heads and decoders as tfjs-layers models. */
-import type { Encoder, Pretrain } from '#libs/contracts';
+import type { Encoder, Projection } from '#libs/contracts';
 import type { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
@@ -14,16 +14,25 @@ const MOMENTUM = 0.9;
  */
 class BatchNorm extends layers.layers.Layer {
   static className = 'BatchNormalization';
-  private gamma!: layers.LayerVariable;
-  private beta!: layers.LayerVariable;
+  private readonly center: boolean;
+  private readonly scale: boolean;
+  private gamma: layers.LayerVariable | undefined;
+  private beta: layers.LayerVariable | undefined;
   private movingMean!: layers.LayerVariable;
   private movingVariance!: layers.LayerVariable;
+
+  /** `scale` learns a factor and `center` an offset for each channel. */
+  constructor({ center = true, scale = true, ...config }: { name: string; center?: boolean; scale?: boolean }) {
+    super(config);
+    this.center = center;
+    this.scale = scale;
+  }
 
   override build(inputShape: layers.Shape): void {
     const channels = [inputShape.at(-1)!];
     const { ones, zeros } = layers.initializers;
-    this.gamma = this.addWeight('gamma', channels, 'float32', ones());
-    this.beta = this.addWeight('beta', channels, 'float32', zeros());
+    if (this.scale) this.gamma = this.addWeight('gamma', channels, 'float32', ones());
+    if (this.center) this.beta = this.addWeight('beta', channels, 'float32', zeros());
     this.movingMean = this.addWeight('moving_mean', channels, 'float32', zeros(), undefined, false);
     this.movingVariance = this.addWeight('moving_variance', channels, 'float32', ones(), undefined, false);
     this.built = true;
@@ -32,7 +41,9 @@ class BatchNorm extends layers.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], { training = false }: { training?: boolean }): tf.Tensor {
     return tf.tidy(() => {
       const x = Array.isArray(inputs) ? inputs[0]! : inputs;
-      const [gamma, beta, mean, variance] = [this.gamma, this.beta, this.movingMean, this.movingVariance].map((weight) => weight.read()) as [tf.Tensor1D, tf.Tensor1D, tf.Tensor1D, tf.Tensor1D];
+      const [mean, variance] = [this.movingMean.read() as tf.Tensor1D, this.movingVariance.read() as tf.Tensor1D];
+      const gamma = (this.gamma?.read() ?? tf.onesLike(mean)) as tf.Tensor1D;
+      const beta = (this.beta?.read() ?? tf.zerosLike(mean)) as tf.Tensor1D;
       if (!training) return batchNormInference(x, gamma, beta, { mean, variance });
       return batchNormTraining(x, gamma, beta, { mean, variance }, 1 - MOMENTUM, (averages) => {
         this.movingMean.write(averages.mean);
@@ -42,7 +53,7 @@ class BatchNorm extends layers.layers.Layer {
   }
 
   override getConfig() {
-    return { ...super.getConfig(), axis: -1, momentum: MOMENTUM, epsilon: BATCH_NORM_EPSILON, center: true, scale: true };
+    return { ...super.getConfig(), axis: -1, momentum: MOMENTUM, epsilon: BATCH_NORM_EPSILON, center: this.center, scale: this.scale };
   }
 }
 
@@ -55,7 +66,7 @@ class Rectifier extends layers.layers.Layer {
 
 type Symbolic = layers.SymbolicTensor;
 const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic => layer.apply(x) as Symbolic;
-const batchNorm = (x: Symbolic, name: string) => apply(new BatchNorm({ name }), x);
+const batchNorm = (x: Symbolic, name: string, learns: { center?: boolean; scale?: boolean } = {}) => apply(new BatchNorm({ name, ...learns }), x);
 const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
 function convolution(x: Symbolic, name: string, filters: number, kernelSize: number, strides = 1, useBias = false): Symbolic {
   const layer = layers.layers.conv2d({ name, filters, kernelSize, strides, padding: 'same', useBias, kernelInitializer: 'zeros' });
@@ -80,10 +91,10 @@ const ARCHITECTURES: Record<Encoder['name'], { stemStride: number; blocks: [fact
   resnet18: { stemStride: 1, blocks: [[1, 1], [1, 1], [2, 2], [2, 1], [4, 2], [4, 1], [8, 2], [8, 1]] },
 };
 
-/** Images [N, S, S, C] in [0, 1] → feature map [N, s, s, F] and its mean over places [N, F], the representation h. */
-export function buildEncoder({ name, width }: Encoder, imageSize: number, channels: number): layers.LayersModel {
+/** Inputs [N, H, W, C] about [0, 1] → feature map [N, s, s, F] and its mean over places [N, F], the representation h. */
+export function buildEncoder({ name, width }: Encoder, inputShape: readonly [number, number, number]): layers.LayersModel {
   const { stemStride, blocks } = ARCHITECTURES[name];
-  const images = layers.input({ shape: [imageSize, imageSize, channels], name: 'images' });
+  const images = layers.input({ shape: [...inputShape], name: 'images' });
   let x = rectify(batchNorm(convolution(images, 'stem_conv', width, 3, stemStride), 'stem_bn'), 'stem_relu');
   blocks.forEach(([factor, stride], i) => { x = residualBlock(x, `block${i + 1}`, factor * width, stride); });
   const features = apply(layers.layers.globalAveragePooling2d({ name: 'features' }), x);
@@ -92,15 +103,27 @@ export function buildEncoder({ name, width }: Encoder, imageSize: number, channe
 
 export const featureWidth = (encoder: layers.LayersModel): number => encoder.outputs[1]!.shape.at(-1)!;
 
-/** h [N, F] → z [N, output]: dense layers with batch normalisation, ReLU on all but the last (SimCLRv2, section 2). */
-export function buildProjectionHead(inputWidth: number, { layers: depth, hidden, output }: Pretrain['projection']): layers.LayersModel {
+/**
+ * h [N, F] → z [N, output]: dense layers with batch normalisation, ReLU on all but the last, whose normalisation has no offset
+ * (SimCLRv2, `projection_head` in tf2/model.py). `through`: only the first so many layers, for finetuning from the middle.
+ * `affineEnd: false` leaves out the last factor too (SimSiam, builder.py).
+ */
+export function buildProjectionHead(inputWidth: number, { layers: depth, hidden, output }: Projection, { through = depth, affineEnd = true, name = 'projection' } = {}): layers.LayersModel {
   const features = layers.input({ shape: [inputWidth], name: 'features' });
   let x: Symbolic = features;
-  for (let layer = 1; layer <= depth; layer++) {
-    x = batchNorm(dense(x, `dense${layer}`, layer === depth ? output : hidden, false), `bn${layer}`);
-    if (layer < depth) x = rectify(x, `relu${layer}`);
+  for (let layer = 1; layer <= through; layer++) {
+    const isLast = layer === depth;
+    x = batchNorm(dense(x, `dense${layer}`, isLast ? output : hidden, false), `bn${layer}`, isLast ? { center: false, scale: affineEnd } : {});
+    if (!isLast) x = rectify(x, `relu${layer}`);
   }
-  return layers.model({ inputs: features, outputs: x, name: 'projection' });
+  return layers.model({ inputs: features, outputs: x, name });
+}
+
+/** z [N, D] → p [N, D]: the predictor of BYOL and SimSiam. */
+export function buildPredictor(width: number, hidden: number): layers.LayersModel {
+  const z = layers.input({ shape: [width], name: 'projected' });
+  const inner = rectify(batchNorm(dense(z, 'dense1', hidden, false), 'bn1'), 'relu1');
+  return layers.model({ inputs: z, outputs: dense(inner, 'dense2', width), name: 'predictor' });
 }
 
 /** h [N, F] → logits [N, classes] */
@@ -115,21 +138,24 @@ export function buildBottleneck(encoder: layers.LayersModel, latent: number): la
   return layers.model({ inputs: map, outputs: dense(apply(layers.layers.flatten({ name: 'flatten' }), map), 'latent', latent), name: 'bottleneck' });
 }
 
-/** Latent [N, L] → image [N, S, S, C] in [0, 1]: the encoder's way back by nearest-neighbour upsampling and convolutions. */
-export function buildDecoder(encoder: layers.LayersModel, latent: number, width: number, imageSize: number, channels: number): layers.LayersModel {
-  const [, side, , depth] = encoder.outputs[0]!.shape as [null, number, number, number];
+/**
+ * Latent [N, L] → sample [N, H, W, C] in [0, 1]: the encoder's way back by nearest-neighbour upsampling and convolutions, cut to
+ * the size of the input.
+ */
+export function buildDecoder(encoder: layers.LayersModel, latent: number, width: number): layers.LayersModel {
+  const [, height, columns, channels] = encoder.inputs[0]!.shape as [null, number, number, number];
+  const [, mapHeight, mapWidth, depth] = encoder.outputs[0]!.shape as [null, number, number, number];
   const code = layers.input({ shape: [latent], name: 'latent' });
-  let x = rectify(dense(code, 'unfold', side * side * depth), 'unfold_relu');
-  x = apply(layers.layers.reshape({ targetShape: [side, side, depth], name: 'unfold_map' }), x);
-  let size = side;
-  for (let stage = 1; size < imageSize; stage++, size *= 2) {
+  let x = rectify(dense(code, 'unfold', mapHeight * mapWidth * depth), 'unfold_relu');
+  x = apply(layers.layers.reshape({ targetShape: [mapHeight, mapWidth, depth], name: 'unfold_map' }), x);
+  let scale = 1;
+  for (let stage = 1; mapHeight * scale < height || mapWidth * scale < columns; stage++) {
+    scale *= 2;
     x = apply(layers.layers.upSampling2d({ size: [2, 2], name: `up${stage}` }), x);
     x = rectify(batchNorm(convolution(x, `up${stage}_conv`, Math.max(width, depth / 2 ** stage), 3), `up${stage}_bn`), `up${stage}_relu`);
   }
-  if (size > imageSize) {
-    const before = Math.floor((size - imageSize) / 2);
-    x = apply(layers.layers.cropping2D({ cropping: [[before, size - imageSize - before], [before, size - imageSize - before]], name: 'crop' }), x);
-  }
+  const cut = [[mapHeight * scale, height], [mapWidth * scale, columns]].map(([have, want]) => [Math.floor((have! - want!) / 2), Math.ceil((have! - want!) / 2)]) as [[number, number], [number, number]];
+  if (cut.flat().some((side) => side > 0)) x = apply(layers.layers.cropping2D({ cropping: cut, name: 'crop' }), x);
   const pixels = apply(layers.layers.activation({ activation: 'sigmoid', name: 'pixels' }), convolution(x, 'pixels_conv', channels, 3, 1, true));
   return layers.model({ inputs: code, outputs: pixels, name: 'decoder' });
 }

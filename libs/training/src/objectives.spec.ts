@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { accuracyOf, crossEntropy, ntXent } from './objectives.js';
+import { accuracyOf, barlowTwins, crossEntropy, distillation, klDivergence, negativeCosine, ntXent, vicreg } from './objectives.js';
+import { withoutGradient } from './operations.js';
+import { targetMomentumAt } from './pretrain.js';
 import { loadTensorFlow } from './tensorflow.js';
 
 const N = 4;
@@ -66,4 +68,72 @@ test('cross-entropy is ln(C) for equal logits, and the naive sum otherwise', () 
   const expected = logits.reduce((sum, row, i) => sum + Math.log(row.reduce((s, x) => s + Math.exp(x), 0)) - row[[1, 0][i]!]!, 0) / 2;
   expect(value(crossEntropy(tf.tensor2d(logits), new Int32Array([1, 0])))).toBeCloseTo(expected, 6);
   expect(value(accuracyOf(tf.tensor2d(logits), new Int32Array([1, 0])))).toBe(0.5);
+});
+
+describe('without negatives', () => {
+  const [A, B] = [() => tf.tensor2d(a), () => tf.tensor2d(b)];
+
+  // solo-learn and lightly.
+  test('negative cosine, and BYOL\'s 2 − 2 cos', () => {
+    expect(value(negativeCosine(A(), B()))).toBeCloseTo(-0.7511327389541272, 5);
+    expect(2 + 2 * value(negativeCosine(A(), B()))).toBeCloseTo(0.4977345220917455, 5);
+  });
+
+  test('nothing behind a stop gets a gradient, and what is before it does', () => {
+    const [toP, toZ] = tf.grads((p: tf.Tensor, z: tf.Tensor) => negativeCosine(p as tf.Tensor2D, withoutGradient(z, (x) => tf.clone(x as tf.Tensor2D))))([A(), B()]);
+    expect(value(tf.max(tf.abs(toZ!)))).toBe(0);
+    expect(value(tf.max(tf.abs(toP!)))).toBeGreaterThan(0.01);
+  });
+
+  // barlowtwins/main.py
+  test.each([[5e-3, 3.0687879461996], [0.0051, 3.0708031884337]])('Barlow Twins with λ = %f', (lambda, expected) => {
+    const { loss, on_diagonal, off_diagonal } = barlowTwins(A(), B(), { lambda, scale: 1 });
+    expect(value(loss)).toBeCloseTo(expected, 4);
+    expect(value(on_diagonal) + lambda * value(off_diagonal)).toBeCloseTo(expected, 4);
+    expect(value(barlowTwins(A(), B(), { lambda, scale: 0.025 }).loss)).toBeCloseTo(0.025 * expected, 5);
+  });
+
+  test('Barlow Twins is the naive sum over the cross-correlation', () => {
+    const standard = (z: number[][]) => z[0]!.map((_, d) => {
+      const column = z.map((row) => row[d]!);
+      const mean = column.reduce((sum, x) => sum + x, 0) / N;
+      const variance = column.reduce((sum, x) => sum + (x - mean) ** 2, 0) / N;
+      return column.map((x) => (x - mean) / Math.sqrt(variance + 1e-5));
+    });
+    const [ours, theirs] = [standard(a), standard(b)];
+    let expected = 0;
+    for (let i = 0; i < D; i++) {
+      for (let j = 0; j < D; j++) {
+        const c = ours[i]!.reduce((sum, x, n) => sum + x * theirs[j]![n]!, 0) / N;
+        expected += i === j ? (c - 1) ** 2 : 5e-3 * c ** 2;
+      }
+    }
+    expect(value(barlowTwins(A(), B(), { lambda: 5e-3, scale: 1 }).loss)).toBeCloseTo(expected, 4);
+  });
+
+  // vicreg/main_vicreg.py and lightly
+  test('VICReg and its three terms', () => {
+    const { loss, invariance, variance, covariance } = vicreg(A(), B(), { invariance: 25, variance: 25, covariance: 1 });
+    expect(value(invariance)).toBeCloseTo(0.2428577879, 5);
+    expect(value(variance)).toBeCloseTo(0.5245975194, 5);
+    expect(value(covariance)).toBeCloseTo(0.4624814340, 5);
+    expect(value(loss)).toBeCloseTo(19.6488641172642, 4);
+  });
+
+  // solo-learn: k of K = 100
+  test.each([[0, 0.996], [50, 0.998], [99, 0.9999990131]])('BYOL\'s momentum after step %i', (step, expected) => {
+    expect(targetMomentumAt(step, 100, 0.996)).toBeCloseTo(expected, 9);
+  });
+});
+
+// Over the first three columns; the official notebook's value divided by its temperature².
+test.each([[1, 1.0491923869501727], [0.1, 2.9392726997526646]])('distillation at temperature %f', (temperature, expected) => {
+  const [teacher, student] = [a, b].map((rows) => tf.tensor2d(rows.map((row) => row.slice(0, 3)))) as [tf.Tensor2D, tf.Tensor2D];
+  expect(value(distillation(teacher, student, temperature))).toBeCloseTo(expected, 5);
+  expect(value(distillation(teacher, teacher, temperature))).toBeLessThan(expected);
+});
+
+test('KL divergence from the standard normal', () => {
+  expect(value(klDivergence(tf.tensor2d(a), tf.tensor2d(b)))).toBeCloseTo(2.2076546092801292, 5);
+  expect(value(klDivergence(tf.zeros([2, 3]), tf.zeros([2, 3])))).toBe(0);
 });

@@ -61,3 +61,13 @@ export function relu<T extends tf.Tensor>(x: T): T {
   });
   return rectify(x) as T;
 }
+
+/** What `compute` gives, as a constant: nothing in it gets a gradient (the stop-gradient of BYOL and SimSiam). `x` anchors it on the tape. */
+export function withoutGradient<T extends tf.Tensor>(x: tf.Tensor, compute: (x: tf.Tensor) => T): T {
+  const constant = tf.customGrad((input) => {
+    const anchor = input as tf.Tensor;
+    const { shape } = anchor;
+    return { value: compute(anchor), gradFunc: () => tf.zeros(shape) };
+  });
+  return constant(x) as T;
+}

@@ -66,8 +66,14 @@ function requireFinite(values: Record<string, number>, step: number): void {
   }
 }
 
+/** Scalars of a step by metric name; `loss` is minimised. */
+export type Terms = { loss: tf.Scalar } & Record<string, tf.Scalar>;
+
 export interface Recipe {
+  /** Trained and stored in checkpoints. */
   models: LayersModel[];
+  /** Stored in checkpoints and not trained, such as a target network. */
+  followers?: LayersModel[];
   /** Rows that batches are drawn from. */
   rows: Int32Array;
   batchSize: number;
@@ -75,8 +81,10 @@ export interface Recipe {
   optimizer: OptimizerSpec;
   schedule: Schedule;
   seed: number;
-  /** Scalars of a step by metric name; `loss` is minimised. Runs inside a tidy. */
-  step(rows: Int32Array, views: Random): { loss: tf.Scalar } & Record<string, tf.Scalar>;
+  /** Steps are counted from 0. Runs inside a tidy. */
+  step(rows: Int32Array, views: Random, step: number): Terms;
+  /** After the update of a step, inside a tidy: moves what follows the trained weights. */
+  afterStep?(step: number): void;
   /** Whenever `evaluateEvery` steps are done, and at the end. Draws nothing from the views' randomness; what `pause` throws goes through. */
   evaluate(pause: Pause): Promise<Record<string, number>>;
   evaluateEvery: number;
@@ -96,8 +104,9 @@ export class Session {
   private last: Record<string, number> = {};
 
   constructor(private readonly recipe: Recipe, private readonly context: TrainContext) {
-    this.weights = weightsOf(...recipe.models);
-    this.trainable = this.weights.filter(({ trainable }) => trainable);
+    const trained = weightsOf(...recipe.models);
+    this.weights = [...trained, ...weightsOf(...recipe.followers ?? [])];
+    this.trainable = trained.filter(({ trainable }) => trainable);
     this.optimizer = createOptimizer(recipe.optimizer, this.trainable);
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
     this.views = Random.seeded(recipe.seed, 'views');
@@ -150,6 +159,11 @@ export class Session {
     }
   }
 
+  get stepsDone(): number { return this.step; }
+
+  /** For what comes after the last step: shows that the run lives, and lets messages in. @throws Stopped */
+  breathe(): Promise<void> { return breathe(this.context, this.step, this.recipe.totalSteps); }
+
   private report(values: Record<string, number>): void {
     Object.assign(this.last, values);
     this.context.metrics(Object.entries(values).map(([key, value]) => ({ key, step: this.step, value })));
@@ -162,12 +176,13 @@ export class Session {
       let scalars: Record<string, tf.Scalar> = {};
       const variables = this.trainable.map(({ variable }) => variable);
       const { value, grads } = tf.variableGrads(() => {
-        const { loss, ...others } = this.recipe.step(rows, this.views);
+        const { loss, ...others } = this.recipe.step(rows, this.views, this.step);
         // What is not differentiated is read now: the tape keeps only what the loss needs.
         scalars = Object.fromEntries(Object.entries(others).map(([name, scalar]) => [name, tf.keep(scalar)]));
         return loss;
       }, variables);
       this.optimizer.apply(variables.map((variable) => grads[variable.name]!), learningRate);
+      this.recipe.afterStep?.(this.step);
       const values = { loss: value.dataSync()[0]!, ...Object.fromEntries(Object.entries(scalars).map(([name, scalar]) => [name, scalar.dataSync()[0]!])) };
       tf.dispose(scalars);
       return values;
@@ -202,6 +217,6 @@ export class Session {
 
   dispose(): void {
     this.optimizer.dispose();
-    for (const model of this.recipe.models) model.dispose();
+    for (const model of [...this.recipe.models, ...this.recipe.followers ?? []]) model.dispose();
   }
 }

@@ -40,11 +40,11 @@ beforeAll(async () => {
       return Math.min(255, Math.max(0, (i % 3 === label ? 180 : 60) + random.normal(0, 30)));
     });
     files.files[split] = {
-      images: await npy(path.join(dir, `${split}-images.npy`), '|u1', [count, SIZE, SIZE, 3], images), labels: await npy(path.join(dir, `${split}-labels.npy`), '<i4', [count], labels),
+      samples: await npy(path.join(dir, `${split}-images.npy`), '|u1', [count, SIZE, SIZE, 3], images), labels: await npy(path.join(dir, `${split}-labels.npy`), '<i4', [count], labels),
     };
-    splits[split] = { count, countPerClass: Array<number>(CLASSES).fill(count / CLASSES), images: '0'.repeat(64), labels: '0'.repeat(64) };
+    splits[split] = { count, countPerClass: Array<number>(CLASSES).fill(count / CLASSES), samples: '0'.repeat(64), labels: '0'.repeat(64) };
   }
-  files.manifest = { name: 'tiny', digest: '0'.repeat(64), imageSize: SIZE, channels: 3, classes: ['r', 'g', 'b'], splits } as DatasetManifest;
+  files.manifest = { name: 'tiny', digest: '0'.repeat(64), sample: { modality: 'image', height: SIZE, width: SIZE, channels: 3 }, classes: ['r', 'g', 'b'], splits } as DatasetManifest;
   inputs = { dataRoot: dir, dataset: files };
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
@@ -88,6 +88,12 @@ const specs: Record<string, z.input<typeof RunSpec>> = {
   pretrain: { kind: 'pretrain', dataset: 'tiny', batchSize: 19, epochs: 4, schedule: { warmupSteps: 3 }, projection: { hidden: 8, output: 8 }, ...small },
   finetune: { kind: 'finetune', dataset: 'tiny', from: null, encoder: { width: 4 }, batchSize: 9, steps: 20 },
   autoencode: { kind: 'autoencode', dataset: 'tiny', latent: 4, batchSize: 19, epochs: 4, ...small },
+  ...Object.fromEntries((['byol', 'simsiam', 'barlow-twins', 'vicreg'] as const).map((method) => [method, {
+    kind: 'pretrain', method, dataset: 'tiny', batchSize: 19, epochs: 4, predictorHidden: 8, projection: { hidden: 8, output: 8 }, schedule: { warmupSteps: 3 }, ...small,
+  }])),
+  'finetune from the middle of a head': { kind: 'finetune', dataset: 'tiny', from: null, encoder: { width: 4 }, projection: { layers: 3, hidden: 8, output: 8 }, fromHeadLayer: 1, batchSize: 9, steps: 20 },
+  'denoising autoencoder': { kind: 'autoencode', variant: 'denoising', dataset: 'tiny', latent: 4, batchSize: 19, epochs: 4, ...small },
+  'variational autoencoder': { kind: 'autoencode', variant: 'variational', klWarmupSteps: 10, dataset: 'tiny', latent: 4, batchSize: 19, epochs: 4, ...small },
 };
 
 describe.each(Object.keys(specs))('%s', (kind) => {
@@ -138,7 +144,7 @@ test('evaluating and storing checkpoints in between does not change what is lear
   const watched = await run({ ...specs['pretrain'], knn: { k: 200, bankSize: 90 } } as z.input<typeof RunSpec>, { checkpointEverySeconds: 0 });
   expect(watched.stored).toEqual([...Array.from({ length: 20 }, (_, step) => `checkpoint-${step}.safetensors`), 'model.safetensors']);
   expect(await weights(watched)).toEqual(await weights(plain));
-  expect(watched.lines).toContain('warn: the kNN evaluation asks for 200 neighbours, but only 90 images vote: all of them do');
+  expect(watched.lines).toContain('warn: the kNN evaluation asks for 200 neighbours, but only 90 samples vote: all of them do');
   const other = await run({ ...specs['pretrain'], seed: 1 } as z.input<typeof RunSpec>);
   expect(await weights(other)).not.toEqual(await weights(plain));
 }, 60_000);
@@ -158,7 +164,7 @@ test('an autoencoding shows images over their reconstructions', async () => {
 }, 60_000);
 
 test.each(Object.keys(specs))('%s refuses a batch larger than what there is to train on', async (kind) => {
-  await expect(run({ ...specs[kind], batchSize: 97 } as z.input<typeof RunSpec>)).rejects.toMatchObject({ reason: 'invalid_spec', message: 'expected a batch of at most the 96 images there are to train on, got 97' });
+  await expect(run({ ...specs[kind], batchSize: 97 } as z.input<typeof RunSpec>)).rejects.toMatchObject({ reason: 'invalid_spec', message: 'expected a batch of at most the 96 samples there are to train on, got 97' });
 });
 
 test('a damaged checkpoint is refused', async () => {
@@ -188,3 +194,43 @@ test('a finetuning starts from its parent\'s encoder, and an evaluation leaves i
   // Chance is a third.
   expect(evaluated.metrics['eval/probe_accuracy']).toBeGreaterThan(0.6);
 }, 60_000);
+
+test('a student learns what its teacher knows, from samples without labels and with them', async () => {
+  const teacher = await run({ ...specs['finetune'], steps: 100 } as z.input<typeof RunSpec>);
+  const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+  const parentModel = teacher.files.get('model')!;
+  const spec = { kind: 'distill', dataset: 'tiny', from, encoder: { width: 4 }, batchSize: 19, epochs: 20, optimizer: { name: 'adam', learningRate: 5e-3 } } as const;
+  const student = await run(spec, { parentModel });
+  expect(student.metrics['eval/teacher_accuracy']).toBeCloseTo(teacher.metrics['eval/accuracy']!, 5);
+  expect(student.metrics['eval/agreement']).toBeGreaterThan(0.8);
+  const mixed = await run({ ...spec, labelWeight: 0.5, labelFraction: 0.5, epochs: 4 }, { parentModel });
+  expect(Object.keys(mixed.metrics)).toEqual(expect.arrayContaining(['train/distillation', 'train/cross_entropy']));
+  const first = await run({ ...spec, labelWeight: 0.5, epochs: 4 }, { parentModel, stopAt: 11 });
+  const [whole, resumed] = [await run({ ...spec, labelWeight: 0.5, epochs: 4 }, { parentModel }), await run({ ...spec, labelWeight: 0.5, epochs: 4 }, { parentModel, checkpoint: first.files.get('checkpoint')! })];
+  expect((await readTensors(resumed.files.get('model')!)).tensors).toEqual((await readTensors(whole.files.get('model')!)).tensors);
+}, 60_000);
+
+describe('finetuning from the middle of the projection head', () => {
+  const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+  const widths = { hidden: 8, output: 12 };
+
+  // SimCLRv2, `ft_proj_selector`: h, the output of the first layer, the head's own output.
+  test.each([[0, 16], [1, 8], [3, 12]])('layer %i: a classifier on %i numbers, which knows nothing at first', async (fromHeadLayer, width) => {
+    const parent = await run({ ...specs['pretrain'], projection: { layers: 3, ...widths }, epochs: 1 } as z.input<typeof RunSpec>);
+    const tuned = await run({ kind: 'finetune', dataset: 'tiny', from, fromHeadLayer, batchSize: 9, steps: 1 }, { parentModel: parent.files.get('model')! });
+    expect(tuned.metrics['train/loss']).toBeCloseTo(Math.log(CLASSES), 5);
+    const { tensors } = await readTensors(tuned.files.get('model')!);
+    expect(tensors.get('classifier/logits/kernel')!.shape).toEqual([width, CLASSES]);
+    expect([...tensors.keys()].filter((key) => /^projection\/dense\d\/kernel$/.test(key))).toHaveLength(fromHeadLayer);
+    expect(tuned.lines.join('\n')).toMatch(/all layers of the encoder/);
+  }, 60_000);
+});
+
+test('a pretraining that collapses ends where it is told to', async () => {
+  await expect(run({ ...specs['simsiam'], collapseBelow: 1 } as z.input<typeof RunSpec>)).rejects.toMatchObject({ reason: 'collapsed' });
+}, 60_000);
+
+test('the raw samples can be evaluated without a network', async () => {
+  const { metrics } = await run({ kind: 'evaluate', dataset: 'tiny', from: null, features: 'pixels', knn: { k: 3 } });
+  expect(metrics['eval/probe_accuracy']).toBeGreaterThan(0.6);
+});

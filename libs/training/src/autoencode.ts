@@ -1,0 +1,170 @@
+/** Reproducing samples through a narrow latent vector: plain, from noise, or variational. */
+import type { Autoencode, RunResult, SampleShape, TrainerInputs } from '#libs/contracts';
+import { allRows, balancedRows, gatherLabels, gatherSamples, inputOf, inputShape, Random } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { accuracy, collect, weightedKnn, type Pause } from './evaluation.js';
+import { buildBottleneck, buildDecoder, buildEncoder, encode, forward, initialise } from './networks.js';
+import { klDivergence, meanSquaredError } from './objectives.js';
+import { writeGrid } from './pictures.js';
+import { openData, reportNeighbours, requireBatch, restored, storeModel, type Data, type ModelState, type ParentModel } from './run-inputs.js';
+import { Session, type Terms, type TrainContext } from './session.js';
+
+type Architecture = Required<Pick<ModelState, 'encoder' | 'latent' | 'variant' | 'domain'>>;
+
+/** Sample ⇄ latent vector. */
+export interface Autoencoder {
+  models: LayersModel[];
+  /** x: encoder's inputs → the latent code [N, L]; variational: its mean, and the logarithm of its variance. */
+  code(x: tf.Tensor4D, training: boolean): { mean: tf.Tensor2D; logVariance?: tf.Tensor2D };
+  /** [N, L] → samples as the encoder sees them. */
+  decode(code: tf.Tensor2D, training: boolean): tf.Tensor4D;
+}
+
+export function buildAutoencoder({ encoder: architecture, latent, variant }: Architecture, sample: SampleShape): Autoencoder {
+  const encoder = buildEncoder(architecture, inputShape(sample));
+  const bottleneck = buildBottleneck(encoder, variant === 'variational' ? 2 * latent : latent);
+  const decoder = buildDecoder(encoder, latent, architecture.width);
+  return {
+    models: [encoder, bottleneck, decoder],
+    code: (x, training) => {
+      const code = forward<tf.Tensor2D>(bottleneck, encode(encoder, x, training).map, training);
+      if (variant !== 'variational') return { mean: code };
+      const [mean, logVariance] = tf.split(code, 2, 1) as [tf.Tensor2D, tf.Tensor2D];
+      return { mean, logVariance };
+    },
+    decode: (code, training) => forward<tf.Tensor4D>(decoder, code, training),
+  };
+}
+
+/** The parent's, with its weights. */
+export function storedAutoencoder(parent: ParentModel, sample: SampleShape): Autoencoder {
+  const { encoder, latent = 64, variant = 'plain', domain = 'spectrogram' } = parent.state;
+  const autoencoder = buildAutoencoder({ encoder, latent, variant, domain }, sample);
+  for (const model of autoencoder.models) restored(model, parent);
+  return autoencoder;
+}
+
+export async function autoencode(spec: Autoencode, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
+  const data = await openData(inputs, spec.evalSplit);
+  const { sample, classes } = data.manifest;
+  requireBatch(spec.batchSize, data.train.count);
+  reportNeighbours(spec.knn, data, context);
+  const architecture: Architecture = { encoder: spec.encoder, latent: spec.latent, variant: spec.variant, domain: spec.domain };
+  const autoencoder = buildAutoencoder(architecture, sample);
+  const [encoder, ...others] = autoencoder.models as [LayersModel, ...LayersModel[]];
+  initialise([encoder], Random.seeded(spec.seed, 'encoder'));
+  initialise(others, Random.seeded(spec.seed, 'decoder'));
+  const numbers = inputShape(sample).reduce((product, side) => product * side, 1);
+  const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
+  const totalSteps = spec.epochs * stepsPerEpoch;
+  const normal = (random: Random, shape: number[], std: number) => tf.tensor(Float32Array.from({ length: shape.reduce((product, side) => product * side, 1) }, () => random.normal(0, std)), shape);
+  const session = new Session({
+    models: autoencoder.models, rows: allRows(data.train), batchSize: spec.batchSize, totalSteps,
+    optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
+    step: (rows, random, step): Terms => {
+      const x = inputOf(sample, gatherSamples(data.train, rows));
+      const seen = spec.variant === 'denoising' ? tf.add<tf.Tensor4D>(x, normal(random, x.shape, spec.noise)) : x;
+      const { mean, logVariance } = autoencoder.code(seen, true);
+      if (!logVariance) return { loss: meanSquaredError(autoencoder.decode(mean, true), x) };
+      // z = μ + σ·ε (Kingma and Welling 2014, section 2.4)
+      const z = tf.add<tf.Tensor2D>(mean, tf.mul(tf.exp(tf.div(logVariance, 2)), normal(random, mean.shape, 1)));
+      const mse = meanSquaredError(autoencoder.decode(z, true), x);
+      const kl = klDivergence(mean, logVariance);
+      const beta = spec.beta * (spec.klWarmupSteps > 0 ? Math.min(1, step / spec.klWarmupSteps) : 1);
+      return { loss: tf.add<tf.Scalar>(tf.mul(mse, numbers), tf.mul(kl, beta)), reconstruction_mse: mse, kl };
+    },
+    evaluate: async (pause) => {
+      const mse = await reconstructionError(autoencoder, data, (code) => code, pause);
+      return { 'eval/reconstruction_mse': mse, 'eval/psnr': peakSignalToNoise(mse), ...await neighbours(spec, autoencoder, data, pause) };
+    },
+    evaluateEvery: stepsPerEpoch, evaluateAtStart: false,
+  }, context);
+  try {
+    const metrics = await session.run(inputs.checkpoint);
+    const curve = await compressionCurve(spec, autoencoder, data, () => session.breathe());
+    await storeReconstructions(spec, autoencoder, data, totalSteps, context);
+    const file = path.join(context.workDir, 'compression.json');
+    await writeFile(file, `${JSON.stringify(curve, null, 2)}\n`);
+    await context.store({ name: 'compression.json', kind: 'report', mime: 'application/json', path: file, step: null });
+    await storeModel({ kind: 'autoencode', sample, classes, ...architecture }, autoencoder.models, context);
+    return { metrics };
+  } finally {
+    session.dispose();
+  }
+}
+
+/** In decibels, of values in [0, 1]; at most 100, where the samples are equal. */
+const peakSignalToNoise = (mse: number): number => -10 * Math.log10(Math.max(mse, 1e-10));
+
+/** Mean squared error over the evaluation split, with the codes changed by `through`. */
+async function reconstructionError(autoencoder: Autoencoder, { evaluation }: Data, through: (code: tf.Tensor2D) => tf.Tensor2D, pause: Pause): Promise<number> {
+  const errors = await collect(evaluation, allRows(evaluation), (x) =>
+    tf.expandDims(tf.mean<tf.Tensor1D>(tf.squaredDifference(autoencoder.decode(through(autoencoder.code(x, false).mean), false), x), [1, 2, 3]), 1), pause);
+  const mse = tf.tidy(() => tf.mean(errors).dataSync()[0]!);
+  errors.dispose();
+  return mse;
+}
+
+/** kNN on the latent codes, where samples have a class. */
+async function neighbours(spec: Autoencode, autoencoder: Autoencoder, { manifest, train, evaluation }: Data, pause: Pause): Promise<Record<string, number>> {
+  if (!train.labels || !evaluation.labels) return {};
+  const rows = balancedRows(train, spec.knn.bankSize);
+  const code = (x: tf.Tensor4D) => autoencoder.code(x, false).mean;
+  const bank = await collect(train, rows, code, pause);
+  try {
+    const queries = await collect(evaluation, allRows(evaluation), code, pause);
+    try {
+      return { 'eval/knn': accuracy(await weightedKnn(bank, gatherLabels(train, rows), queries, manifest.classes.length, spec.knn, pause), evaluation.labels) };
+    } finally {
+      queries.dispose();
+    }
+  } finally {
+    bank.dispose();
+  }
+}
+
+const BITS = [1, 2, 3, 4, 5, 6, 8] as const;
+
+/**
+ * How much is lost with fewer bits: each number of the code is rounded to one of 2^bits values between the least and the greatest
+ * that training samples have there. Without rounding it has 32 bits.
+ */
+async function compressionCurve(spec: Autoencode, autoencoder: Autoencoder, data: Data, pause: Pause): Promise<{ bitsPerNumber: number; bitsPerSample: number; mse: number; psnr: number }[]> {
+  const codes = await collect(data.train, balancedRows(data.train, spec.knn.bankSize), (x) => autoencoder.code(x, false).mean, pause);
+  const [low, width] = tf.tidy(() => {
+    const least = tf.min(codes, 0, true);
+    return [tf.keep(least), tf.keep(tf.maximum(tf.sub(tf.max(codes, 0, true), least), 1e-6))];
+  });
+  codes.dispose();
+  try {
+    const curve = [];
+    for (const bits of [...BITS, 32]) {
+      const levels = 2 ** bits - 1;
+      const rounded = (code: tf.Tensor2D): tf.Tensor2D => tf.add(low, tf.mul(tf.div(tf.round(tf.mul(tf.clipByValue(tf.div(tf.sub(code, low), width), 0, 1), levels)), levels), width));
+      const mse = await reconstructionError(autoencoder, data, bits === 32 ? (code) => code : rounded, pause);
+      curve.push({ bitsPerNumber: bits, bitsPerSample: bits * spec.latent, mse, psnr: peakSignalToNoise(mse) });
+    }
+    return curve;
+  } finally {
+    tf.dispose([low, width]);
+  }
+}
+
+/** What goes in over what comes out. */
+async function storeReconstructions(spec: Autoencode, autoencoder: Autoencoder, { evaluation }: Data, step: number, context: TrainContext): Promise<void> {
+  const rows = balancedRows(evaluation, spec.gridImages);
+  const pair = tf.tidy(() => {
+    const x = inputOf(evaluation.sample, gatherSamples(evaluation, rows));
+    return [x, autoencoder.decode(autoencoder.code(x, false).mean, false)].map((each) => tf.keep(each));
+  });
+  try {
+    const file = path.join(context.workDir, 'reconstructions.png');
+    await writeGrid(file, pair);
+    await context.store({ name: 'reconstructions.png', kind: 'image', mime: 'image/png', path: file, step });
+  } finally {
+    tf.dispose(pair);
+  }
+}

@@ -1,0 +1,76 @@
+/** A finetuned teacher → a student, mostly by unlabelled samples (SimCLRv2, section 2). */
+import { defaultAugmentation, type Distill, type RunResult, type SampleShape, type TrainerInputs } from '#libs/contracts';
+import { allRows, gatherLabels, gatherSamples, inputShape, labelSubset, Random, viewsOf } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { accuracy, collect } from './evaluation.js';
+import { buildClassifier, buildEncoder, buildProjectionHead, encode, featureWidth, forward, initialise } from './networks.js';
+import { crossEntropy, distillation } from './objectives.js';
+import { withoutGradient } from './operations.js';
+import { newEncoder, openData, readParent, requireBatch, restored, storeModel, type ParentModel } from './run-inputs.js';
+import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
+
+/** A network that was finetuned, as it was stored. */
+interface Classifier { models: LayersModel[]; logits(x: tf.Tensor4D): tf.Tensor2D }
+
+export async function distill(spec: Distill, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
+  const data = await openData(inputs, spec.evalSplit);
+  const { sample, classes } = data.manifest;
+  requireBatch(spec.batchSize, data.train.count);
+  const parent = await readParent(inputs);
+  if (parent.state.classes.join('\n') !== classes.join('\n')) throw new TrainingError('invalid_spec', `expected the classes that the teacher knows (${parent.state.classes.join(', ')}), got ${classes.join(', ')}`);
+  const teacher = storedClassifier(parent, sample);
+  const encoder = newEncoder(spec.encoder, sample, spec.seed);
+  const classifier = buildClassifier(featureWidth(encoder), classes.length);
+  const student = (x: tf.Tensor4D, training: boolean) => forward<tf.Tensor2D>(classifier, encode(encoder, x, training).features, training);
+  const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
+  const labelled = spec.labelWeight > 0 ? labelSubset(data.train, spec.labelFraction, spec.labelSeed) : undefined;
+  if (labelled) context.log('info', `${labelled.rows.length} labels (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${labelled.sha256}`);
+  const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
+  const session = new Session({
+    models: [encoder, classifier], rows: allRows(data.train), batchSize: spec.batchSize, totalSteps: spec.epochs * stepsPerEpoch,
+    optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
+    step: (rows, random): Terms => {
+      const x = viewsOf(sample, gatherSamples(data.train, rows), augmentation, random);
+      const agreement = distillation(withoutGradient(x, (views) => teacher.logits(views as tf.Tensor4D)), student(x, true), spec.temperature);
+      if (!labelled) return { loss: agreement, distillation: agreement };
+      const some = Int32Array.from({ length: Math.min(spec.batchSize, labelled.rows.length) }, () => labelled.rows[random.integer(0, labelled.rows.length)]!);
+      const supervised = crossEntropy(student(viewsOf(sample, gatherSamples(data.train, some), augmentation, random), true), gatherLabels(data.train, some));
+      return { loss: tf.add<tf.Scalar>(tf.mul(supervised, spec.labelWeight), tf.mul(agreement, 1 - spec.labelWeight)), distillation: agreement, cross_entropy: supervised };
+    },
+    evaluate: async (pause) => {
+      const rows = allRows(data.evaluation);
+      const [ours, theirs] = [await collect(data.evaluation, rows, (x) => student(x, false), pause), await collect(data.evaluation, rows, (x) => teacher.logits(x), pause)];
+      const [predicted, taught] = tf.tidy(() => [tf.argMax(ours, 1).dataSync(), tf.argMax(theirs, 1).dataSync()] as const);
+      tf.dispose([ours, theirs]);
+      const { labels } = data.evaluation;
+      return {
+        'eval/agreement': accuracy(predicted, taught),
+        ...(labels && { 'eval/accuracy': accuracy(predicted, labels), 'eval/teacher_accuracy': accuracy(taught, labels) }),
+      };
+    },
+    evaluateEvery: stepsPerEpoch, evaluateAtStart: false,
+  }, context);
+  try {
+    const metrics = await session.run(inputs.checkpoint);
+    await storeModel({ kind: 'distill', task: 'classification', sample, classes, encoder: spec.encoder }, [encoder, classifier], context);
+    return { metrics };
+  } finally {
+    session.dispose();
+    for (const model of teacher.models) model.dispose();
+  }
+}
+
+function storedClassifier(parent: ParentModel, sample: SampleShape): Classifier {
+  const { encoder: architecture, projection, headLayers, classes } = parent.state;
+  const encoder = restored(buildEncoder(architecture, inputShape(sample)), parent);
+  const head = projection && headLayers ? restored(buildProjectionHead(featureWidth(encoder), projection, { through: headLayers }), parent) : undefined;
+  const classifier = restored(buildClassifier(head ? head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length), parent);
+  return {
+    models: [encoder, ...(head ? [head] : []), classifier],
+    logits: (x) => {
+      const { features } = encode(encoder, x, false);
+      return forward(classifier, head ? forward(head, features, false) : features, false);
+    },
+  };
+}

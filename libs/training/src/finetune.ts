@@ -1,0 +1,73 @@
+/** Training with a fraction of the labels, from a pretrained encoder or from scratch. */
+import { defaultAugmentation, type Finetune, type RunResult, type TrainerInputs } from '#libs/contracts';
+import { allRows, gatherLabels, gatherSamples, labelSubset, Random, viewsOf, type LabelSubset } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { accuracy, collect } from './evaluation.js';
+import { buildClassifier, buildProjectionHead, encode, featureWidth, forward, initialise } from './networks.js';
+import { accuracyOf, crossEntropy } from './objectives.js';
+import { openData, requireBatch, restored, startingEncoder, storeModel, type Data, type ParentModel } from './run-inputs.js';
+import { Session, TrainingError, type TrainContext } from './session.js';
+
+/** Evaluations of a finetuning, evenly spread. */
+const EVALUATIONS = 4;
+
+export async function finetune(spec: Finetune, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
+  const data = await openData(inputs, spec.evalSplit);
+  const subset = labelSubset(data.train, spec.labelFraction, spec.labelSeed);
+  requireBatch(spec.batchSize, subset.rows.length);
+  context.log('info', `${subset.rows.length} labels (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${subset.sha256}`);
+  const metrics = await classify(spec, data, subset, inputs, context);
+  return { metrics: { ...metrics, 'data/labels': subset.rows.length } };
+}
+
+/** The whole network is tuned: encoder, the first layers of the projection head where asked for, and a linear classifier that starts at zero. */
+async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs: TrainerInputs, context: TrainContext): Promise<RunResult['metrics']> {
+  const { sample, classes } = data.manifest;
+  const { encoder, architecture, parent } = await startingEncoder(spec, inputs, sample);
+  const middle = middleOfHead(spec, encoder, parent);
+  const trunk = middle ? [encoder, middle.head] : [encoder];
+  const classifier = buildClassifier(middle ? middle.head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length);
+  const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
+  const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor2D => {
+    const { features } = encode(encoder, x, training);
+    return forward(classifier, middle ? forward(middle.head, features, training) : features, training);
+  };
+  context.log('info', `all ${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} are tuned, with a linear classifier on top`);
+  const session = new Session({
+    models: [...trunk, classifier], rows: subset.rows, batchSize: spec.batchSize, totalSteps: spec.steps,
+    optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
+    step: (rows, random) => {
+      const labels = gatherLabels(data.train, rows);
+      const logits = logitsOf(viewsOf(sample, gatherSamples(data.train, rows), augmentation, random), true);
+      return { loss: crossEntropy(logits, labels), accuracy: accuracyOf(logits, labels) };
+    },
+    evaluate: async (pause) => {
+      const labels = gatherLabels(data.evaluation, allRows(data.evaluation));
+      const logits = await collect(data.evaluation, allRows(data.evaluation), (x) => logitsOf(x, false), pause);
+      const [loss, predictions] = tf.tidy(() => [crossEntropy(logits, labels).dataSync()[0]!, tf.argMax(logits, 1).dataSync()] as const);
+      logits.dispose();
+      return { 'eval/loss': loss, 'eval/accuracy': accuracy(predictions, labels) };
+    },
+    evaluateEvery: Math.ceil(spec.steps / EVALUATIONS), evaluateAtStart: false,
+  }, context);
+  try {
+    const metrics = await session.run(inputs.checkpoint);
+    await storeModel({ kind: 'finetune', task: 'classification', sample, classes, encoder: architecture, ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }) }, [...trunk, classifier], context);
+    return metrics;
+  } finally {
+    session.dispose();
+  }
+}
+
+/** The first layers of the parent's head, or of a new one; undefined where the classifier sits on the encoder. */
+function middleOfHead(spec: Finetune, encoder: LayersModel, parent: ParentModel | undefined) {
+  const through = spec.fromHeadLayer;
+  if (through === 0) return undefined;
+  const projection = parent ? parent.state.projection : spec.projection;
+  if (!projection || through > projection.layers) throw new TrainingError('invalid_spec', `expected a projection head of at least ${through} layers, ${projection ? `it has ${projection.layers}` : 'there is none'}`);
+  const head = buildProjectionHead(featureWidth(encoder), projection, { through });
+  if (parent) restored(head, parent);
+  else initialise([head], Random.seeded(spec.seed, 'head'));
+  return { head, projection };
+}

@@ -1,0 +1,48 @@
+/** Tensors of images → PNG files that people look at. */
+import * as tf from '@tensorflow/tfjs-core';
+import sharp from 'sharp';
+
+const COLUMNS = 8;
+
+/** Images of one size side by side, `columns` in a row: bytes [height, width, C]. */
+export interface Picture { pixels: Buffer; width: number; height: number; channels: 1 | 3 }
+
+/** [N, H, W, C] in [0, 1] → one picture with `columns` images in a row. */
+export function tile(images: tf.Tensor4D, columns: number): Picture {
+  const [count, height, width, channels] = images.shape;
+  const rows = Math.ceil(count / columns);
+  const bytes = tf.tidy(() => tf.cast(tf.round(tf.mul(tf.clipByValue(images, 0, 1), 255)), 'int32').dataSync());
+  const pixels = Buffer.alloc(rows * height * columns * width * channels);
+  for (let i = 0; i < count; i++) {
+    const [top, left] = [Math.floor(i / columns) * height, (i % columns) * width];
+    for (let y = 0; y < height; y++) {
+      const from = (i * height + y) * width * channels;
+      pixels.set(bytes.subarray(from, from + width * channels), ((top + y) * columns * width + left) * channels);
+    }
+  }
+  return { pixels, width: columns * width, height: rows * height, channels: channels as 1 | 3 };
+}
+
+export const writePng = async ({ pixels, ...raw }: Picture, file: string): Promise<void> => { await sharp(pixels, { raw }).png().toFile(file); };
+
+/**
+ * Writes bands of images, eight in a row: for each band those of the first tensor over those of the second, and so on. Each
+ * tensor: [N, H, W, C] in [0, 1].
+ */
+export async function writeGrid(file: string, layers: readonly tf.Tensor4D[]): Promise<void> {
+  const count = layers[0]!.shape[0];
+  const columns = Math.min(COLUMNS, count);
+  const grid = tf.tidy(() => {
+    const bands: tf.Tensor4D[] = [];
+    for (let first = 0; first < count; first += columns) {
+      const size = Math.min(columns, count - first);
+      for (const layer of layers) bands.push(tf.pad4d(tf.slice4d(layer, [first, 0, 0, 0], [size, -1, -1, -1]), [[0, columns - size], [0, 0], [0, 0], [0, 0]]));
+    }
+    return tf.keep(tf.concat4d(bands, 0));
+  });
+  try {
+    await writePng(tile(grid, columns), file);
+  } finally {
+    grid.dispose();
+  }
+}

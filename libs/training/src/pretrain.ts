@@ -1,0 +1,158 @@
+/** Learning from two views of each sample, with negatives (SimCLR) and without (BYOL, SimSiam, Barlow Twins, VICReg). */
+import { defaultAugmentation, type Augmentation, type Pretrain, type RunResult, type SampleShape, type TrainerInputs } from '#libs/contracts';
+import { allRows, balancedRows, gatherLabels, gatherSamples, Random, viewsOf } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { accuracy, alignment, collect, fitLinearProbe, rankMe, representation, spreadOf, uniformity, weightedKnn, type Pause } from './evaluation.js';
+import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
+import { buildPredictor, buildProjectionHead, encode, featureWidth, forward, initialise, weightsOf } from './networks.js';
+import { withoutGradient } from './operations.js';
+import { newEncoder, openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
+import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
+
+/** Of the evaluation split, for alignment and uniformity. */
+const JUDGED_SAMPLES = 512;
+
+/** What a method adds to the encoder and its projection head. Everything else is the same for all. */
+interface Method {
+  /** Trained beside encoder and head. */
+  models: LayersModel[];
+  followers?: LayersModel[];
+  /** Named terms, `loss` the one that is minimised. views: [2N, H, W, C], those of sample i at rows i and i + N. */
+  objective(views: tf.Tensor4D): Terms;
+  afterStep?(step: number): void;
+}
+
+export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
+  const data = await openData(inputs, spec.evalSplit);
+  const { sample, classes } = data.manifest;
+  requireBatch(spec.batchSize, data.train.count);
+  reportNeighbours(spec.knn, data, context);
+  const augmentation = spec.augmentation ?? defaultAugmentation('pretrain', sample);
+  const encoder = newEncoder(spec.encoder, sample, spec.seed);
+  const head = newHead(spec, encoder);
+  const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
+  const totalSteps = spec.epochs * stepsPerEpoch;
+  const method = methodOf(spec, sample, encoder, head, totalSteps);
+  const session = new Session({
+    models: [encoder, head, ...method.models], ...(method.followers && { followers: method.followers }), ...(method.afterStep && { afterStep: method.afterStep }),
+    rows: allRows(data.train), batchSize: spec.batchSize, totalSteps, optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
+    step: (rows, random) => {
+      const samples = gatherSamples(data.train, rows);
+      return method.objective(tf.concat4d([viewsOf(sample, samples, augmentation, random), viewsOf(sample, samples, augmentation, random)], 0));
+    },
+    evaluate: async (pause) => {
+      const metrics = await judge(spec, augmentation, encoder, data, pause);
+      const spread = metrics['eval/feature_spread']!;
+      // Before the first step an encoder is what it is.
+      if (spec.collapseBelow !== null && spread < spec.collapseBelow && session.stepsDone > 0) {
+        throw new TrainingError('collapsed', `expected features with a spread of at least ${spec.collapseBelow}, got ${spread.toFixed(4)} at step ${session.stepsDone}: all samples look alike to the encoder`);
+      }
+      return metrics;
+    },
+    evaluateEvery: stepsPerEpoch, evaluateAtStart: true,
+  }, context);
+  try {
+    const metrics = await session.run(inputs.checkpoint);
+    await storeModel({ kind: 'pretrain', sample, classes, encoder: spec.encoder, projection: spec.projection }, [encoder, head], context);
+    return { metrics };
+  } finally {
+    session.dispose();
+  }
+}
+
+function methodOf(spec: Pretrain, sample: SampleShape, encoder: LayersModel, head: LayersModel, totalSteps: number): Method {
+  const project = (views: tf.Tensor4D): tf.Tensor2D => forward(head, encode(encoder, views, true).features, true);
+  switch (spec.method) {
+    case 'simclr': return {
+      models: [],
+      objective: (views) => {
+        const { loss, accuracy: found } = ntXent(project(views), spec.temperature);
+        return { loss, contrastive_accuracy: found };
+      },
+    };
+    case 'barlow-twins': return { models: [], objective: (views) => barlowTwins(...halves(project(views)), spec.barlowTwins) };
+    case 'vicreg': return { models: [], objective: (views) => vicreg(...halves(project(views)), spec.vicreg) };
+    case 'simsiam': {
+      const predictor = newPredictor(spec);
+      return {
+        models: [predictor],
+        objective: (views) => {
+          const z = project(views);
+          const [p1, p2] = halves(forward<tf.Tensor2D>(predictor, z, true));
+          const [z1, z2] = halves(withoutGradient(z, (constant) => tf.clone(constant as tf.Tensor2D)));
+          // Chen and He 2021, eq. 2
+          return { loss: tf.mul<tf.Scalar>(tf.add(negativeCosine(p1, z2), negativeCosine(p2, z1)), 0.5) };
+        },
+      };
+    }
+    case 'byol': {
+      const predictor = newPredictor(spec);
+      // The same seeds: the target begins as a copy.
+      const targets = [newEncoder(spec.encoder, sample, spec.seed), newHead(spec, encoder)] as const;
+      for (const target of targets) target.name = `target_${target.name}`;
+      const [targetEncoder, targetHead] = targets;
+      const online = trainableOf(encoder, head);
+      const followers = trainableOf(...targets);
+      return {
+        models: [predictor], followers: [...targets],
+        objective: (views) => {
+          const [p1, p2] = halves(forward<tf.Tensor2D>(predictor, project(views), true));
+          const [z1, z2] = halves(withoutGradient(views, (x) => forward<tf.Tensor2D>(targetHead, encode(targetEncoder, x as tf.Tensor4D, true).features, true)));
+          // Grill et al. 2020, eq. 2, both directions: 2 − 2 cos each.
+          return { loss: tf.add<tf.Scalar>(tf.mul(tf.add(negativeCosine(p1, z2), negativeCosine(p2, z1)), 2), 4) };
+        },
+        afterStep: (step) => {
+          const momentum = targetMomentumAt(step, totalSteps, spec.targetMomentum);
+          // Parameters only: the target's running averages are its own.
+          followers.forEach(({ variable }, i) => { variable.assign(tf.add(tf.mul(variable, momentum), tf.mul(online[i]!.variable, 1 - momentum))); });
+        },
+      };
+    }
+  }
+}
+
+/** Weight of the old value in BYOL's target after step k of K: 1 − (1 − base)(cos(πk/K) + 1)/2 (Grill et al. 2020, appendix J). */
+export const targetMomentumAt = (step: number, totalSteps: number, base: number): number => 1 - ((1 - base) * (Math.cos((Math.PI * step) / totalSteps) + 1)) / 2;
+
+function newHead(spec: Pretrain, encoder: LayersModel): LayersModel {
+  const head = buildProjectionHead(featureWidth(encoder), spec.projection, { affineEnd: spec.method !== 'simsiam' });
+  initialise([head], Random.seeded(spec.seed, 'head'));
+  return head;
+}
+
+function newPredictor(spec: Pretrain): LayersModel {
+  const predictor = buildPredictor(spec.projection.output, spec.predictorHidden);
+  initialise([predictor], Random.seeded(spec.seed, 'predictor'));
+  return predictor;
+}
+
+const trainableOf = (...models: LayersModel[]) => weightsOf(...models).filter(({ trainable }) => trainable);
+/** [2N, D] → the first views and the second ones, [N, D] each. */
+const halves = (z: tf.Tensor2D): [tf.Tensor2D, tf.Tensor2D] => tf.split(z, 2) as [tf.Tensor2D, tf.Tensor2D];
+
+/** What the frozen features are worth: neighbours and a probe where samples have a class, and how they spread over the sphere. */
+async function judge(spec: Pretrain, augmentation: Augmentation, encoder: LayersModel, { manifest, train, evaluation }: Data, pause: Pause): Promise<Record<string, number>> {
+  const represent = representation(encoder);
+  const rows = balancedRows(train, spec.knn.bankSize);
+  const owned: { dispose(): void }[] = [];
+  const own = <T extends { dispose(): void }>(thing: T): T => { owned.push(thing); return thing; };
+  try {
+    const bank = own(await collect(train, rows, represent, pause));
+    const metrics: Record<string, number> = {};
+    if (train.labels && evaluation.labels) {
+      const labels = gatherLabels(train, rows);
+      const queries = own(await collect(evaluation, allRows(evaluation), represent, pause));
+      metrics['eval/knn'] = accuracy(await weightedKnn(bank, labels, queries, manifest.classes.length, spec.knn, pause), evaluation.labels);
+      const probe = own(await fitLinearProbe(bank, labels, manifest.classes.length, spec.probe, pause));
+      metrics['eval/probe_accuracy'] = accuracy(probe.predict(queries), evaluation.labels);
+    }
+    // The same samples and views after every epoch: the run's own randomness is not touched.
+    const some = balancedRows(evaluation, JUDGED_SAMPLES);
+    const random = Random.seeded(spec.seed, 'judged views');
+    const views = [0, 1].map(() => own(tf.tidy(() => represent(viewsOf(evaluation.sample, gatherSamples(evaluation, some), augmentation, random))))) as [tf.Tensor2D, tf.Tensor2D];
+    return { ...metrics, 'eval/feature_spread': spreadOf(bank), 'eval/rank': rankMe(bank), 'eval/alignment': alignment(...views), 'eval/uniformity': uniformity(views[0]) };
+  } finally {
+    for (const each of owned) each.dispose();
+  }
+}

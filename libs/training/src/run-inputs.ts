@@ -1,0 +1,92 @@
+/** What a run starts from: its dataset, and the networks of its parent. */
+import type { Autoencode, DatasetManifest, Encoder, Finetune, Knn, Projection, RunKind, SampleShape, Split, TrainerInputs } from '#libs/contracts';
+import { inputShape, InvalidDataError, openSplit, Random, type SampleSplit } from '#libs/data';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import path from 'node:path';
+import { assignTensors, readTensors, writeTensors, type StoredTensor } from './checkpoint.js';
+import { buildEncoder, initialise, weightsOf } from './networks.js';
+import { TrainingError, type TrainContext } from './session.js';
+
+export interface Data { manifest: DatasetManifest; train: SampleSplit; evaluation: SampleSplit }
+
+/** @throws InvalidDataError where the dataset has no such split, or nothing is in it. */
+export async function openOne(inputs: TrainerInputs, split: Split): Promise<SampleSplit> {
+  const { dataset } = inputs;
+  if (!dataset) throw new TrainingError('internal_error', 'expected a dataset among the inputs, got none');
+  const files = dataset.files[split];
+  if (!files) throw new InvalidDataError(`expected dataset ${dataset.manifest.name} to have a ${split} split`);
+  const opened = await openSplit(dataset.manifest, split, files);
+  if (opened.count === 0) throw new InvalidDataError(`expected samples in the ${split} split of dataset ${dataset.manifest.name}, found none`);
+  return opened;
+}
+
+/** What is trained on, and what is evaluated on. */
+export async function openData(inputs: TrainerInputs, evalSplit: Split): Promise<Data> {
+  const [train, evaluation] = [await openOne(inputs, 'train'), await openOne(inputs, evalSplit)];
+  return { manifest: inputs.dataset!.manifest, train, evaluation };
+}
+
+export function requireBatch(batchSize: number, available: number): void {
+  if (batchSize > available) throw new TrainingError('invalid_spec', `expected a batch of at most the ${available} samples there are to train on, got ${batchSize}`);
+}
+
+export function reportNeighbours({ k, bankSize }: Knn, { train: { count } }: Data, { log }: TrainContext): void {
+  const bank = Math.min(bankSize, count);
+  if (k > bank) log('warn', `the kNN evaluation asks for ${k} neighbours, but only ${bank} samples vote: all of them do`);
+}
+
+/** What a model file says of itself: enough to build the networks, and to feed them. */
+export interface ModelState {
+  kind: RunKind;
+  sample: SampleShape;
+  classes: readonly string[];
+  /** Of the encoder's input. */
+  range: [0, 1];
+  encoder: Encoder;
+  /** Of pretraining: the head. Of finetuning from its middle: the same, of which `headLayers` are in the file. */
+  projection?: Projection;
+  headLayers?: number;
+  task?: Finetune['task'];
+  latent?: number;
+  variant?: Autoencode['variant'];
+  domain?: Autoencode['domain'];
+}
+
+export interface ParentModel { state: ModelState; tensors: ReadonlyMap<string, StoredTensor> }
+
+/** The parent run's networks. @throws TrainingError, CheckpointError */
+export async function readParent(inputs: TrainerInputs): Promise<ParentModel> {
+  if (!inputs.parentModel) throw new TrainingError('internal_error', 'expected the parent\'s model among the inputs, got none');
+  return readTensors<ModelState>(inputs.parentModel);
+}
+
+/** A network of the parent, for samples that may be of another size. */
+export function restored<Model extends LayersModel>(model: Model, { tensors }: ParentModel): Model {
+  assignTensors(tensors, weightsOf(model));
+  return model;
+}
+
+export function newEncoder(architecture: Encoder, sample: SampleShape, seed: number): LayersModel {
+  const encoder = buildEncoder(architecture, inputShape(sample));
+  initialise([encoder], Random.seeded(seed, 'encoder'));
+  return encoder;
+}
+
+/** The parent's encoder, or a new one where there is no parent. */
+export async function startingEncoder(spec: { from: string | null; encoder?: Encoder | undefined; seed: number }, inputs: TrainerInputs, sample: SampleShape): Promise<{ encoder: LayersModel; architecture: Encoder; parent: ParentModel | undefined }> {
+  if (spec.from === null) {
+    if (!spec.encoder) throw new TrainingError('invalid_spec', 'expected an encoder in a spec without a parent');
+    return { encoder: newEncoder(spec.encoder, sample, spec.seed), architecture: spec.encoder, parent: undefined };
+  }
+  const parent = await readParent(inputs);
+  const [own, theirs] = [inputShape(sample), inputShape(parent.state.sample)];
+  if (own[2] !== theirs[2]) throw new TrainingError('invalid_spec', `expected samples of ${theirs[2]} channels, on which the parent was trained, got ${own[2]}`);
+  return { encoder: restored(buildEncoder(parent.state.encoder, own), parent), architecture: parent.state.encoder, parent };
+}
+
+/** Stores networks as the run's `model` artifact. */
+export async function storeModel(state: Omit<ModelState, 'range'>, models: LayersModel[], context: TrainContext): Promise<void> {
+  const file = path.join(context.workDir, 'model.safetensors');
+  await writeTensors(file, { ...state, range: [0, 1] }, weightsOf(...models));
+  await context.store({ name: 'model.safetensors', kind: 'model', mime: 'application/octet-stream', path: file, step: null });
+}
