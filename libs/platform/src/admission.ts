@@ -178,7 +178,6 @@ export async function admit(tx: Transaction, drafts: readonly Draft[], options: 
     let { spec } = draft;
     const dataset = 'dataset' in spec ? datasets.get(spec.dataset) : undefined;
     let parentDigest: string | null = null;
-    let parentChannels: number | undefined;
     if (spec.kind === 'prepare-dataset') {
       faults.push(...pathFaults(spec, options.dataRoot, at));
     } else if ('dataset' in spec) {
@@ -238,7 +237,7 @@ export async function admit(tx: Transaction, drafts: readonly Draft[], options: 
     const waits = (parent !== undefined && parent.status !== 'succeeded') || given.slice(parent ? 1 : 0).some((id) => parents.get(id)?.status !== 'succeeded');
     const placement: Placement = {
       runId: existing?.id ?? randomUUIDv7(), outcome: existing ? 'existing' : 'new', digest, name: draft.name ?? null,
-      spec: parent && 'from' in spec ? { ...spec, from: parent.runId } as RunSpec : spec,
+      spec: parent && 'from' in spec ? { ...spec, from: parent.runId } : spec,
       datasetDigest: dataset?.manifest.digest ?? null, parentIds,
       status: existing?.status ?? (waits ? 'pending' : 'queued'),
     };

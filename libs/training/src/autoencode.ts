@@ -137,7 +137,7 @@ async function compressionCurve(spec: Autoencode, autoencoder: Autoencoder, data
   const [low, width] = tf.tidy(() => {
     const least = tf.min(codes, 0, true);
     return [tf.keep(least), tf.keep(tf.maximum(tf.sub(tf.max(codes, 0, true), least), 1e-6))];
-  });
+  }) as [tf.Tensor, tf.Tensor];
   codes.dispose();
   try {
     const curve = [];

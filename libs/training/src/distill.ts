@@ -1,10 +1,10 @@
 /** A finetuned teacher → a student, mostly by unlabelled samples (SimCLRv2, section 2). */
 import { defaultAugmentation, type Distill, type RunResult, type SampleShape, type TrainerInputs } from '#libs/contracts';
-import { allRows, gatherLabels, gatherSamples, inputShape, labelSubset, Random, viewsOf } from '#libs/data';
+import { allRows, gatherLabels, gatherSamples, inputShape, labelSubset, viewsOf } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { accuracy, collect } from './evaluation.js';
-import { buildClassifier, buildEncoder, buildProjectionHead, encode, featureWidth, forward, initialise } from './networks.js';
+import { buildClassifier, buildEncoder, buildProjectionHead, encode, featureWidth, forward } from './networks.js';
 import { crossEntropy, distillation } from './objectives.js';
 import { withoutGradient } from './operations.js';
 import { newEncoder, openData, readParent, requireBatch, restored, storeModel, type ParentModel } from './run-inputs.js';

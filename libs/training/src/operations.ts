@@ -69,5 +69,5 @@ export function withoutGradient<T extends tf.Tensor>(x: tf.Tensor, compute: (x: 
     const { shape } = anchor;
     return { value: compute(anchor), gradFunc: () => tf.zeros(shape) };
   });
-  return constant(x) as T;
+  return constant(x);
 }
