@@ -134,10 +134,10 @@ const BITS = [1, 2, 3, 4, 5, 6, 8] as const;
  */
 async function compressionCurve(spec: Autoencode, autoencoder: Autoencoder, data: Data, pause: Pause): Promise<{ bitsPerNumber: number; bitsPerSample: number; mse: number; psnr: number }[]> {
   const codes = await collect(data.train, balancedRows(data.train, spec.knn.bankSize), (x) => autoencoder.code(x, false).mean, pause);
-  const [low, width] = tf.tidy(() => {
+  const [low, width] = tf.tidy((): [tf.Tensor, tf.Tensor] => {
     const least = tf.min(codes, 0, true);
     return [tf.keep(least), tf.keep(tf.maximum(tf.sub(tf.max(codes, 0, true), least), 1e-6))];
-  }) as [tf.Tensor, tf.Tensor];
+  });
   codes.dispose();
   try {
     const curve = [];
