@@ -59,7 +59,7 @@ describe('bad input gets its field, what was expected and what came, and nothing
     ['an unknown kind', { kind: 'dance' }, 'spec.kind', /expected one of prepare-dataset, .*got "dance"/],
     ['an unknown augmentation', { ...pretrain, augmentation: { sparkle: {} } }, 'spec.augmentation.sparkle', /unknown/],
     ['bounds the wrong way round', { ...pretrain, augmentation: { crop: { minArea: 0.9, maxArea: 0.2 } } }, 'spec.augmentation.crop.minArea', /at most maxArea/],
-    ['a batch larger than the dataset', { ...pretrain, batchSize: 500 }, 'spec.batchSize', /at most the 400 training images of shapes@dddddddddddd, got 500/],
+    ['a batch larger than the dataset', { ...pretrain, batchSize: 500 }, 'spec.batchSize', /at most the 400 training samples of shapes@dddddddddddd, got 500/],
     ['a split that the dataset lacks', { ...pretrain, evalSplit: 'test' }, 'spec.evalSplit', /\(val\), got test/],
     ['a label fraction that leaves a class without an example', { kind: 'finetune', dataset: 'shapes', from: null, labelFraction: 0.001, batchSize: 2 }, 'spec.labelFraction', /at least 0\.005/],
     ['an unknown dataset', { ...pretrain, dataset: 'nowhere' }, 'spec.dataset', /prepared dataset \(shapes\), got nowhere/],

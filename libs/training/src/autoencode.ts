@@ -19,6 +19,8 @@ export interface Autoencoder {
   models: LayersModel[];
   /** x: encoder's inputs → the latent code [N, L]; variational: its mean, and the logarithm of its variance. */
   code(x: tf.Tensor4D, training: boolean): { mean: tf.Tensor2D; logVariance?: tf.Tensor2D };
+  /** Codes are drawn towards N(0, 1) in training: one can sample from it. */
+  hasPrior: boolean;
   /** [N, L] → samples as the encoder sees them. */
   decode(code: tf.Tensor2D, training: boolean): tf.Tensor4D;
 }
@@ -35,6 +37,7 @@ export function buildAutoencoder({ encoder: architecture, latent, variant }: Arc
       const [mean, logVariance] = tf.split(code, 2, 1) as [tf.Tensor2D, tf.Tensor2D];
       return { mean, logVariance };
     },
+    hasPrior: variant === 'variational',
     decode: (code, training) => forward<tf.Tensor4D>(decoder, code, training),
   };
 }

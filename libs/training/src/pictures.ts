@@ -25,6 +25,24 @@ export function tile(images: tf.Tensor4D, columns: number): Picture {
 
 export const writePng = async ({ pixels, ...raw }: Picture, file: string): Promise<void> => { await sharp(pixels, { raw }).png().toFile(file); };
 
+const FRAME_MS = 120;
+
+/** The images one after the other, there and back, without end. images: [N, H, W, C] in [0, 1]; `file` ends in .webp or .gif. */
+export async function writeAnimation(images: tf.Tensor4D, file: string): Promise<void> {
+  const there = images.shape[0];
+  const order = Int32Array.from({ length: Math.max(1, 2 * there - 2) }, (_, i) => (i < there ? i : 2 * there - 2 - i));
+  const frames = tf.tidy(() => {
+    const ordered = tf.gather(images, tf.tensor1d(order, 'int32'));
+    return tf.keep(images.shape[3] === 1 ? tf.tile(ordered, [1, 1, 1, 3]) : ordered);
+  });
+  try {
+    const { pixels, ...raw } = tile(frames, 1);
+    await sharp(pixels, { raw: { ...raw, pageHeight: images.shape[1] } }).webp({ lossless: true, loop: 0, delay: Array<number>(order.length).fill(FRAME_MS) }).toFile(file);
+  } finally {
+    frames.dispose();
+  }
+}
+
 /**
  * Writes bands of images, eight in a row: for each band those of the first tensor over those of the second, and so on. Each
  * tensor: [N, H, W, C] in [0, 1].

@@ -8,6 +8,7 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
+import { slerp } from './interpolate.js';
 import { Stopped, TrainingError, type TrainContext } from './session.js';
 import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
@@ -49,15 +50,16 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-interface Outcome { metrics: Record<string, number>; points: MetricPoint[]; files: Map<string, string>; stored: string[]; lines: string[]; stopped?: Stopped }
+interface Outcome { metrics: Record<string, number>; points: MetricPoint[]; files: Map<string, string>; all: Map<string, string>; stored: string[]; lines: string[]; stopped?: Stopped }
 interface Options { stopAt?: number; sign?: number; reason?: StopReason; checkpoint?: string; parentModel?: string; checkpointEverySeconds?: number }
 
-/** Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the last file of each kind that was stored. */
+/** Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the files that were stored, the last of each kind and each by its name. */
 async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promise<Outcome> {
   const workDir = await mkdtemp(path.join(dir, 'run-'));
   const stop = new AbortController();
   const points: MetricPoint[] = [];
   const files = new Map<string, string>();
+  const all = new Map<string, string>();
   const stored: string[] = [];
   const lines: string[] = [];
   let signs = 0;
@@ -70,13 +72,14 @@ async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promis
       const kept = path.join(dir, `${path.basename(workDir)}-${name}`);
       await copyFile(file, kept);
       files.set(kind, kept);
+      all.set(name, kept);
     },
   };
   try {
     const { metrics } = await train(RunSpec.parse(spec) as TrainSpec, { ...inputs, ...(options.checkpoint && { checkpoint: options.checkpoint }), ...(options.parentModel && { parentModel: options.parentModel }) }, context);
-    return { metrics, points, files, stored, lines };
+    return { metrics, points, files, all, stored, lines };
   } catch (error) {
-    if (error instanceof Stopped) return { metrics: {}, points, files, stored, lines, stopped: error };
+    if (error instanceof Stopped) return { metrics: {}, points, files, all, stored, lines, stopped: error };
     throw error;
   }
 }
@@ -226,6 +229,20 @@ describe('finetuning from the middle of the projection head', () => {
   }, 60_000);
 });
 
+// Grill et al. 2020: the target is moved by the average alone, and only its parameters are.
+test.each([[0, 'is the online network after a step without memory'], [1, 'stays where it began with nothing but memory']])('BYOL\'s target with momentum %i %s', async (targetMomentum) => {
+  const { files } = await run({ ...specs['byol'], targetMomentum, schedule: {} } as z.input<typeof RunSpec>, { stopAt: 1 });
+  const { tensors } = await readTensors(files.get('checkpoint')!);
+  const kernels = [...tensors.keys()].filter((key) => key.startsWith('target_') && key.endsWith('/kernel'));
+  expect(kernels.length).toBeGreaterThan(5);
+  for (const key of kernels) {
+    const online = tensors.get(key.replace('target_', ''))!.values;
+    if (targetMomentum === 0) expect(tensors.get(key)!.values, key).toEqual(online);
+    else expect(tensors.get(key)!.values, key).not.toEqual(online);
+  }
+  expect(tensors.get('target_encoder/stem_bn/moving_mean')!.values).not.toEqual(new Float32Array(4));
+});
+
 test('a pretraining that collapses ends where it is told to', async () => {
   await expect(run({ ...specs['simsiam'], collapseBelow: 1 } as z.input<typeof RunSpec>)).rejects.toMatchObject({ reason: 'collapsed' });
 }, 60_000);
@@ -233,4 +250,52 @@ test('a pretraining that collapses ends where it is told to', async () => {
 test('the raw samples can be evaluated without a network', async () => {
   const { metrics } = await run({ kind: 'evaluate', dataset: 'tiny', from: null, features: 'pixels', knn: { k: 3 } });
   expect(metrics['eval/probe_accuracy']).toBeGreaterThan(0.6);
+});
+
+describe('a walk through the latent space', () => {
+  const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+  // slerp(a0, a1, 1/4) of the reference input.
+  test('turns on the sphere', () => {
+    const [a0, a1] = [0, 1].map((i) => Float64Array.from({ length: 6 }, (_, j) => Math.sin(0.7 * i + 1.3 * j + 0.1))) as [Float64Array, Float64Array];
+    [0.273950, 1.006206, 0.264368, -0.864769, -0.727017, 0.475817].forEach((expected, j) => expect(slerp(a0, a1, 0.25)[j]).toBeCloseTo(expected, 6));
+    slerp(a0, a0, 0.3).forEach((each, j) => expect(each).toBeCloseTo(a0[j]!, 12));
+  });
+
+  test.each([['plain', 'linear'], ['variational', 'slerp']] as const)('of a %s autoencoder, %s: its ends are the reconstructions', async (variant, path) => {
+    const parent = await run({ ...specs['autoencode'], variant, gridImages: 2 } as z.input<typeof RunSpec>);
+    const before = tf.memory().numTensors;
+    const walked = await run({ kind: 'interpolate', dataset: 'tiny', from, between: { rows: [0, 1] }, path, points: 5, samples: 3 }, { parentModel: parent.files.get('model')! });
+    expect(tf.memory().numTensors).toBe(before);
+    expect(walked.stored).toEqual(['interpolation.png', 'interpolation.webp', 'samples.png']);
+    const image = (name: string) => [...walked.all.entries()].find(([stored]) => stored === name)![1];
+    const strip = await sharp(image('interpolation.png')).raw().toBuffer({ resolveWithObject: true });
+    expect(strip.info).toMatchObject({ width: 5 * SIZE, height: SIZE });
+    expect((await sharp(image('interpolation.webp'), { animated: true }).metadata()).pages).toBe(8);
+    const grid = await sharp(parent.files.get('image')).raw().toBuffer({ resolveWithObject: true });
+    // The lower half of the grid shows the reconstructions of the same two samples.
+    for (let y = 0; y < SIZE; y++) {
+      const row = (pixels: Buffer, width: number, top: number, left: number) => [...pixels.subarray(((top + y) * width + left) * 3, ((top + y) * width + left + SIZE) * 3)];
+      expect(row(strip.data, 5 * SIZE, 0, 0)).toEqual(row(grid.data, 2 * SIZE, SIZE, 0));
+      expect(row(strip.data, 5 * SIZE, 0, 4 * SIZE)).toEqual(row(grid.data, 2 * SIZE, SIZE, SIZE));
+    }
+    expect(walked.metrics['interpolate/middle_mse_to_nearest']).toBeGreaterThan(0);
+  }, 60_000);
+
+  test('between the means of classes; one that is not there is named', async () => {
+    const parent = await run(specs['autoencode']!);
+    const parentModel = parent.files.get('model')!;
+    const walked = await run({ kind: 'interpolate', dataset: 'tiny', from, between: { classes: ['r', 'b'] }, samples: 0 }, { parentModel });
+    expect(walked.stored).toEqual(['interpolation.png', 'interpolation.webp']);
+    await expect(run({ kind: 'interpolate', dataset: 'tiny', from, between: { classes: ['r', 'x'] } }, { parentModel })).rejects.toThrow('expected a class with samples in the val split (r, g, b), got x');
+    await expect(run({ kind: 'interpolate', dataset: 'tiny', from, between: { rows: [0, 30] } }, { parentModel })).rejects.toThrow('expected rows below 30');
+  }, 60_000);
+});
+
+test('the compression curve: fewer bits, more is lost', async () => {
+  const { all } = await run(specs['autoencode']!);
+  const curve = JSON.parse(await readFile(all.get('compression.json')!, 'utf8')) as { bitsPerNumber: number; bitsPerSample: number; mse: number }[];
+  expect(curve.map(({ bitsPerNumber }) => bitsPerNumber)).toEqual([1, 2, 3, 4, 5, 6, 8, 32]);
+  expect(curve.at(-1)!.bitsPerSample).toBe(32 * 4);
+  expect(curve[0]!.mse).toBeGreaterThan(curve.at(-1)!.mse);
+  expect(curve[6]!.mse).toBeCloseTo(curve[7]!.mse, 3);
 });

@@ -5,6 +5,7 @@ import { CheckpointError } from './checkpoint.js';
 import { distill } from './distill.js';
 import { evaluate } from './evaluate.js';
 import { finetune } from './finetune.js';
+import { interpolate } from './interpolate.js';
 import { pretrain } from './pretrain.js';
 import { TrainingError, type TrainContext } from './session.js';
 
@@ -22,7 +23,7 @@ export async function train(spec: TrainSpec, inputs: TrainerInputs, context: Tra
       case 'distill': return await distill(spec, inputs, context);
       case 'autoencode': return await autoencode(spec, inputs, context);
       case 'evaluate': return await evaluate(spec, inputs, context);
-      case 'interpolate':
+      case 'interpolate': return await interpolate(spec, inputs, context);
       case 'embed':
       case 'export': throw new TrainingError('internal_error', `expected a known kind of run, got ${spec.kind}`);
     }
