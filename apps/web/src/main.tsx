@@ -114,7 +114,8 @@ function RunPage({ id }: { id: string }) {
       </p>
       <div className="curves">{sorted.map(({ name, points }) => <Curve key={name} name={name} points={points} />)}</div>
       <h2>Files</h2>
-      {files.filter(({ mime }) => mime === 'image/png').map((file) => <p key={file.id}><img src={client.artifactUrl(id, file.id)} alt={`${file.name}: inputs over their reconstructions`} /></p>)}
+      {files.filter(({ mime }) => mime.startsWith('image/')).map((file) => <figure key={file.id}><img src={client.artifactUrl(id, file.id)} alt={file.name} loading="lazy" /><figcaption>{file.name}</figcaption></figure>)}
+      {files.filter(({ mime }) => mime.startsWith('audio/')).map((file) => <figure key={file.id}><audio controls preload="none" src={client.artifactUrl(id, file.id)} /><figcaption>{file.name}</figcaption></figure>)}
       <Table empty="None yet." head={['name', 'kind', 'bytes', 'sha256']} rows={files.map((file) => [<a href={client.artifactUrl(id, file.id)}>{file.name}</a>, file.kind, file.sizeBytes, <code>{file.sha256.slice(0, 16)}</code>])} />
       <h2>Attempts</h2>
       <Table empty="None yet." head={['attempt', 'worker', 'started', 'from step', 'outcome']} rows={run.attempts.map((each) => [each.attempt, each.workerId, time(each.startedAt), each.resumedFromStep, each.outcome ?? '–'])} />
