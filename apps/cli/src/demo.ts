@@ -5,13 +5,15 @@ import path from 'node:path';
 import type { z } from 'zod';
 import { writeDigits } from './digits.js';
 import { UsageError } from './document.js';
-import { ProgressBoard, sweepTableText, type Output } from './render.js';
+import { ProgressBoard, resultsText, type Output } from './render.js';
 import { Stack } from './stack.js';
 
 export interface DemoOptions {
   /** A folder of class folders, or a tar or tar.gz of one. Without it: handwritten digits. */
   dataset?: string | undefined;
   quick: boolean;
+  /** Six augmentations in all pairs instead of three combinations. */
+  pairs: boolean;
   /** Leaves the stack running until Ctrl-C. */
   stay: boolean;
   /** Where the results are written as JSON. */
@@ -34,8 +36,14 @@ const COMBINATIONS: Record<1 | 3, z.input<typeof Augmentation>[]> = {
   1: [{ crop: { minArea: 0.4 } }, { crop: { minArea: 0.4 }, rotate: {} }, { rotate: {}, cutout: {} }],
 };
 
+/** In all pairs: SimCLR's figure without what needs filters of its own, and what can be done to a digit. */
+const PAIRED: Record<1 | 3, z.input<typeof Augmentation>> = {
+  3: { crop: { minArea: 0.2 }, cutout: {}, colorJitter: {}, grayscale: { p: 0.5 }, blur: {}, rotate: { maxDegrees: 45 } },
+  1: { crop: { minArea: 0.4 }, flip: {}, cutout: {}, blur: {}, solarize: {}, rotate: {} },
+};
+
 /** The sweep and the autoencoder that fit this dataset and budget. */
-function plan({ name, sample, splits: { train } }: DatasetManifest, quick: boolean): { sweep: z.input<typeof SubmitSweep>; autoencode: object } {
+function plan({ name, sample, splits: { train } }: DatasetManifest, quick: boolean, pairs: boolean): { sweep: z.input<typeof SubmitSweep>; autoencode: object } {
   const budget = BUDGETS[quick ? 'quick' : 'full'];
   const encoder = { name: 'small-resnet' as const, width: budget.width };
   const batchSize = Math.min(256, Math.max(2, Math.floor(train.count / 4)));
@@ -58,7 +66,8 @@ function plan({ name, sample, splits: { train } }: DatasetManifest, quick: boole
             augmentation: channels === 3 ? { crop: { minArea: 0.5 }, flip: {} } : { crop: { minArea: 0.6 } },
           },
         },
-        parameters: { 'pretrain.augmentation': { values: COMBINATIONS[channels] }, 'finetune.labelFraction': { values: LABEL_FRACTIONS } },
+        ...(pairs ? { augmentations: { pairs: { of: PAIRED[channels] } } } : { parameters: { 'pretrain.augmentation': { values: COMBINATIONS[channels] } } }),
+        label_fractions: LABEL_FRACTIONS,
         controls: ['scratch'],
       },
     },
@@ -96,7 +105,7 @@ export async function demo(options: DemoOptions): Promise<boolean> {
       board.end();
       if (!prepared.result?.dataset) throw new UsageError(`the images could not be prepared: ${prepared.statusDetail ?? prepared.status}`);
 
-      const { sweep, autoencode } = plan(prepared.result.dataset, quick);
+      const { sweep, autoencode } = plan(prepared.result.dataset, quick, options.pairs);
       say((await client.planSweep(sweep)).summary);
       const submitted = (await client.submitSweep(sweep)).sweep;
       const reconstructing = (await client.submitRun({ spec: autoencode as never, tags: ['demo'] })).run;
@@ -109,7 +118,7 @@ export async function demo(options: DemoOptions): Promise<boolean> {
 
       const results = await client.sweepResults(submitted.id);
       say('');
-      output.write(sweepTableText(results, output));
+      output.write(resultsText(results, output));
       say('');
       const grid = (await client.artifacts(reconstructing.id)).items.find(({ kind }) => kind === 'image');
       say(`artifacts:  ${path.join(path.resolve(dir), 'artifacts')}`);

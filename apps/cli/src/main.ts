@@ -10,7 +10,7 @@ import { pipeline } from 'node:stream/promises';
 import { fetchCifar10 } from './cifar10.js';
 import { demo } from './demo.js';
 import { SubmissionFile, UsageError } from './document.js';
-import { age, bytes, ProgressBoard, runsText, setColour, statusText, sweepTableText, table } from './render.js';
+import { age, bytes, ProgressBoard, resultsText, runsText, setColour, statusText, table } from './render.js';
 import { readState, runningPid, Stack, StackError, stopStack } from './stack.js';
 
 /** What scripts can tell apart. */
@@ -110,7 +110,7 @@ program.command('submit <file>').description('submit a run or a sweep from a YAM
           const runs: Run[] = [];
           for await (const run of api.eachRun({ sweep: sweep.id })) runs.push(run);
           process.exitCode = await follow(api, runs.reverse());
-          out.write(sweepTableText(await api.sweepResults(sweep.id), out));
+          out.write(resultsText(await api.sweepResults(sweep.id), out));
         }
       }
     } catch (error) {
@@ -165,7 +165,7 @@ program.command('logs <id>').description('log lines of a run').action(async (id:
 program.command('sweep <id>').description('which combination needs the fewest labels').action(async (id: string) => {
   const api = await client();
   const [sweep, results] = [await api.sweep(id), await api.sweepResults(id)];
-  show({ ...sweep, results }, () => `${sweep.name} is ${sweep.status} (${Object.entries(sweep.runCounts).map(([status, count]) => `${count} ${status}`).join(', ')})\n${sweepTableText(results, out)}`);
+  show({ ...sweep, results }, () => `${sweep.name} is ${sweep.status} (${Object.entries(sweep.runCounts).map(([status, count]) => `${count} ${status}`).join(', ')})\n${resultsText(results, out)}`);
 });
 
 program.command('sweeps').description('list sweeps, the newest first').action(async () => {
@@ -236,9 +236,9 @@ program.command('workers').description('workers and their heartbeats').action(as
 });
 
 program.command('demo').description('the main job on real images, from an empty machine to a result table')
-  .option('--dataset <path>', 'a folder of class folders, or a tar or tar.gz of one (default: MNIST digits)').option('--quick', 'a smaller one, in under 90 seconds').option('--out <file>', 'write the results as JSON').option('--stay', 'keep everything up afterwards')
-  .action(async ({ dataset, quick = false, out: file, stay = false }: { dataset?: string; quick?: boolean; out?: string; stay?: boolean }) => {
-    const succeeded = await demo({ dataset, quick, stay, out: file, dir: settings().dir, environment: process.env, output: out, signal: interrupted.signal });
+  .option('--dataset <path>', 'a folder of class folders, or a tar or tar.gz of one (default: MNIST digits)').option('--quick', 'a smaller one, in under 90 seconds').option('--out <file>', 'write the results as JSON').option('--stay', 'keep everything up afterwards').option('--sweep', 'six augmentations in all pairs: the composition matrix as a heat map')
+  .action(async ({ dataset, quick = false, out: file, stay = false, sweep: pairs = false }: { dataset?: string; quick?: boolean; out?: string; stay?: boolean; sweep?: boolean }) => {
+    const succeeded = await demo({ dataset, quick, pairs, stay, out: file, dir: settings().dir, environment: process.env, output: out, signal: interrupted.signal });
     process.exitCode = succeeded ? EXIT.ok : EXIT.failed;
   });
 

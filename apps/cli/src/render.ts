@@ -43,11 +43,34 @@ function accuracy(estimate: Estimate | null | undefined, sign = false): string {
 }
 
 /** A sweep's result: accuracies in %, gains in percentage points over the from-scratch control on the same labels. */
-export function sweepTableText({ rows }: SweepTable, output: Output): string {
+function sweepTableText({ rows }: SweepTable, output: Output): string {
   const fractionsOf = (field: 'accuracy' | 'scratch' | 'gain') => [...new Set(rows.flatMap((row) => Object.keys(row[field])))].sort((a, b) => Number(a) - Number(b));
   const columns = (['accuracy', 'scratch', 'gain'] as const).flatMap((field) => fractionsOf(field).map((fraction) => ({ field, fraction })));
   const header = ['combination', 'kNN', ...columns.map(({ field, fraction }) => `${field} ${percent(Number(fraction))}`)];
   return table(header, rows.map((row) => [row.combo, accuracy(row.knn), ...columns.map(({ field, fraction }) => accuracy(row[field][fraction], field === 'gain'))]), output);
+}
+
+/** What a sweep found: the table, and the composition matrix where augmentations were tried in pairs. */
+export const resultsText = (results: SweepTable, output: Output): string =>
+  sweepTableText(results, output) + (results.composition ? `\n${compositionText(results.composition, output)}` : '');
+
+/** Steps of the 256 terminal colours from dark blue over green to yellow. */
+const HEAT = [17, 18, 24, 30, 36, 71, 107, 143, 179, 221] as const;
+
+/** The composition matrix as a heat map: colours where the output is a terminal that wants them, numbers in % everywhere. */
+function compositionText({ names, measure, cells }: NonNullable<SweepTable['composition']>, output: Output): string {
+  const values = cells.flat().flatMap((cell) => (cell ? [cell.mean] : []));
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const widest = Math.max(...names.map((name) => name.length), 5);
+  const cell = (estimate: Estimate | null) => {
+    const text = ` ${(estimate ? (100 * estimate.mean).toFixed(1) : MISSING).padStart(widest)} `;
+    if (!estimate || !output.isTTY || !colourWanted) return text;
+    const place = Math.round(((estimate.mean - low) / (high - low || 1)) * (HEAT.length - 1));
+    return `\u001b[48;5;${HEAT[place]}m\u001b[38;5;${place < 5 ? 255 : 16}m${text}\u001b[0m`;
+  };
+  const title = measure === 'kNN' ? 'kNN accuracy' : `accuracy on ${percent(Number(measure.split(' ')[1]))} of the labels`;
+  return `${bold(`${title}, in %: each augmentation with each, alone on the diagonal`, output)}\n${' '.repeat(widest)} ${names.map((name) => ` ${name.padStart(widest)} `).join('')}\n`
+    + cells.map((row, i) => `${names[i]!.padEnd(widest)} ${row.map(cell).join('')}\n`).join('');
 }
 
 export function age(iso: string | null, now: number = Date.now()): string {

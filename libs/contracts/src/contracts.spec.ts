@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { compositionOf } from './composition.js';
 import { Augmentation, augmentationName, canonicalJson, labelsPerClass, type Pretrain, RunSpec } from './run-spec.js';
 import { canMove, RunStatus, TERMINAL_STATUSES } from './run-status.js';
 import { estimateMean } from './statistics.js';
@@ -55,7 +56,67 @@ describe('sweeps', () => {
 
   test('are one trial without parameters', () => expect(expandSweep(parse({}))).toHaveLength(1));
 
+  const combos = (more: object) => expandSweep(parse(more)).map(({ runs }) => augmentationName((runs[0]!.spec as Pretrain).augmentation!));
+
+  test('combine augmentations: subsets, pairs with each alone, all but one, strengths, and what is always there', () => {
+    expect(combos({ augmentations: { subsets: { of: ['flip', 'crop', 'blur'], size: 2 } } })).toEqual(['crop+flip', 'crop+blur', 'flip+blur']);
+    expect(combos({ augmentations: { subsets: { of: ['flip', 'crop'], size: [0, 2] } } })).toEqual(['none', 'crop', 'flip', 'crop+flip']);
+    expect(combos({ augmentations: { pairs: { of: { crop: { minArea: 0.2 }, flip: {}, grayscale: {} } } } })).toEqual(['crop', 'flip', 'grayscale', 'crop+flip', 'crop+grayscale', 'flip+grayscale']);
+    expect(combos({ augmentations: { leave_one_out: { of: ['crop', 'flip', 'blur'] }, always: ['cutout'] } })).toEqual(['crop+flip+blur+cutout', 'flip+blur+cutout', 'crop+blur+cutout', 'crop+flip+cutout']);
+    const strengths = expandSweep(parse({ augmentations: { pairs: { of: ['crop', 'flip'] }, strengths: { crop: [{ minArea: 0.1 }, { minArea: 0.5 }] } } }));
+    expect(strengths.map(({ runs }) => (runs[0]!.spec as Pretrain).augmentation!.crop?.minArea)).toEqual([0.1, 0.5, undefined, 0.1, 0.5]);
+    expect(faults({ augmentations: { pairs: { of: ['crop'] }, strengths: { crop: [{ minArea: 7 }] } } })[0]).toMatch(/^augmentations: pretrain\.augmentation\.crop\.minArea: Too big/);
+    expect(faults({ stages: { a: { kind: 'autoencode', dataset: 'x' } }, augmentations: { pairs: { of: ['crop'] } } })).toEqual(['augmentations: expected a stage of kind pretrain for it to set, there is none']);
+  });
+
+  test('six augmentations in pairs, two fractions and four seeds: 21 pretrainings, each shared by 8 finetunes', () => {
+    const trials = expandSweep(parse({ augmentations: { pairs: { of: ['crop', 'flip', 'colorJitter', 'grayscale', 'blur', 'rotate'] } }, label_fractions: [0.01, 0.1], seeds: 4, controls: ['scratch'] }));
+    expect(trials).toHaveLength(21 * 8);
+    const distinct = (kind: string, control: string | null) => new Set(trials.flatMap(({ runs }) => runs.filter((run) => run.spec.kind === kind && run.control === control).map(({ spec }) => canonicalJson(spec)))).size;
+    // From scratch, views of pretraining make no difference.
+    expect([distinct('pretrain', null), distinct('finetune', 'scratch')]).toEqual([21, 8]);
+    expect(trials[1]!.parameters).toMatchObject({ 'finetune.labelFraction': 0.01, 'finetune.labelSeed': 2, 'finetune.seed': 2 });
+  });
+
+  test('evaluate a random encoder beside a trained one', () => {
+    const [trial] = expandSweep(parse({ stages: { ...stages, probe: { kind: 'evaluate', dataset: 'x', from: 'pretrain' } }, controls: ['random_init_probe', 'scratch'] }));
+    expect(trial!.runs.map(({ stage, control }) => `${stage} ${control}`)).toEqual(['pretrain null', 'finetune null', 'finetune scratch', 'probe null', 'probe random_init_probe']);
+    expect(trial!.runs.at(-1)!.spec).toMatchObject({ kind: 'evaluate', from: null, encoder: { width: 32 } });
+  });
+
+  describe('by random search', () => {
+    const random = (parameters: object, more: object = {}) => expandSweep(parse({ method: 'random', run_cap: 400, stages: { ...stages, pretrain: { ...stages.pretrain, optimizer: { name: 'adam' } } }, parameters, ...more })).map((trial) => trial.parameters);
+    const values = (parameter: object, path = 'pretrain.optimizer.learningRate') => random({ [path]: parameter }).map((each) => each[path] as number);
+    const mean = (numbers: number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
+
+    test('repeat for a seed and differ for another', () => {
+      const draw = (seed: number) => random({ 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform' } }, { seed, run_cap: 5 });
+      expect(draw(1)).toEqual(draw(1));
+      expect(draw(1)).not.toEqual(draw(2));
+    });
+
+    test('follow their distributions', () => {
+      const uniform = values({ min: 0.1, max: 0.3 });
+      expect(Math.min(...uniform)).toBeGreaterThanOrEqual(0.1);
+      expect(mean(uniform)).toBeCloseTo(0.2, 1);
+      const log = values({ min: 1e-4, max: 1, distribution: 'log_uniform_values' });
+      expect(mean(log.map(Math.log10))).toBeCloseTo(-2, 0);
+      expect(values({ min: -9, max: 0, distribution: 'log_uniform' }).every((x) => x >= Math.exp(-9) && x <= 1)).toBe(true);
+      expect(values({ min: 0.1, max: 0.5, q: 0.1, distribution: 'q_uniform' }).toSorted()).toEqual([0.1, 0.2, 0.3, 0.4, 0.5]);
+      expect(values({ min: 4, max: 9 }, 'pretrain.encoder.width').toSorted((a, b) => a - b)).toEqual([4, 5, 6, 7, 8, 9]);
+      const often = random({ 'pretrain.temperature': { values: [0.1, 0.2], probabilities: [9, 1] }, 'pretrain.optimizer.learningRate': { min: 1e-4, max: 1e-2 } }).map((each) => each['pretrain.temperature']);
+      expect(often.filter((each) => each === 0.1).length / often.length).toBeCloseTo(0.9, 1);
+    });
+
+    test('end where a finite space has no more, and try shared axes in full for each draw', () => {
+      expect(random({ 'pretrain.temperature': { values: [0.1, 0.2, 0.5] } })).toHaveLength(3);
+      expect(random({ 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform' } }, { run_cap: 9, label_fractions: [0.01, 0.1] })).toHaveLength(8);
+    });
+  });
+
   test.each<[string, object, string]>([
+    ['a random search without an end', { method: 'random', parameters: { 'pretrain.seed': { values: [1] } } }, 'run_cap: expected a number of trials for method random'],
+    ['a range in a grid', { parameters: { 'pretrain.temperature': { min: 0.1, max: 1 } } }, 'parameters|pretrain.temperature: expected value or values for method grid'],
     ['an unknown stage', { parameters: { 'train.epochs': { value: 1 } } }, 'parameters|train.epochs: expected <stage>.<field> with a stage of pretrain, finetune'],
     ['a stage alone', { parameters: { pretrain: { value: 1 } } }, 'parameters|pretrain: expected <stage>.<field>'],
     ['a parent as a parameter', { parameters: { 'finetune.from': { value: null } } }, 'parameters|finetune.from: expected the path of a field other than'],
@@ -80,4 +141,16 @@ test('a mean has Student\'s interval', () => {
   expect(ci95).toBeCloseTo(3.182 * Math.sqrt(5 / 3) / 2, 9);
   expect(estimateMean(Array.from({ length: 61 }, (_, i) => i % 2)).ci95! / (Math.sqrt(60 / 4 / 60 * 61 / 60 * (60 / 61)) / Math.sqrt(61))).toBeCloseTo(2.0003, 1);
   expect(() => estimateMean([])).toThrow(RangeError);
+});
+
+test('a composition matrix has each augmentation alone on its diagonal and pairs beside it', () => {
+  const estimate = (mean: number) => ({ mean, ci95: null, n: 1 });
+  const row = (augmentation: object, one: number, more: object = {}) => ({ parameters: { 'pretrain.augmentation': { flip: {}, ...augmentation }, ...more }, knn: estimate(one / 2), accuracy: { '0.1': estimate(0.9), '0.01': estimate(one) }, scratch: {}, gain: {} });
+  const rows = [row({ crop: {} }, 0.4), row({ blur: {} }, 0.2), row({ crop: {}, blur: {} }, 0.5), row({ crop: {}, cutout: {}, blur: {} }, 0.6)];
+  const composition = compositionOf(rows)!;
+  expect(composition).toMatchObject({ names: ['crop', 'blur'], measure: 'accuracy 0.01' });
+  expect(composition.cells.map((line) => line.map((cell) => cell?.mean))).toEqual([[0.4, 0.5], [0.5, 0.2]]);
+  expect(compositionOf(rows.map((each) => ({ ...each, accuracy: {} })))!.cells[0]![1]!.mean).toBe(0.25);
+  expect(compositionOf([row({ crop: {} }, 1), row({ blur: {} }, 1)])).toBeNull();
+  expect(compositionOf(rows.map((each) => ({ ...each, parameters: { ...each.parameters, 'pretrain.temperature': 0.1 } })))).toBeNull();
 });

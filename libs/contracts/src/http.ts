@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { DatasetManifest, Name } from './dataset.js';
 import { RUN_KINDS, RunSpec } from './run-spec.js';
 import { RunStatus, StatusReason } from './run-status.js';
-import { SweepSpec } from './sweep.js';
+import { CONTROLS, SweepSpec } from './sweep.js';
 
 /** Dates leave the API as ISO 8601 text in UTC. */
 const dateTime = z.date().transform((date) => date.toISOString()).pipe(z.iso.datetime());
@@ -86,7 +86,7 @@ export type Plan = z.output<typeof Plan>;
 export const SweepStatus = z.enum(['running', 'succeeded', 'failed', 'cancelled']).meta({ id: 'SweepStatus' });
 export const TrialView = z.object({
   index: z.int(), parameters: z.record(z.string(), z.unknown()),
-  runs: z.array(z.object({ stage: z.string(), control: z.enum(['scratch']).nullable(), runId: z.uuid(), reused: z.boolean(), status: RunStatus })),
+  runs: z.array(z.object({ stage: z.string(), control: z.enum(CONTROLS).nullable(), runId: z.uuid(), reused: z.boolean(), status: RunStatus })),
 }).meta({ id: 'Trial' });
 export const Sweep = z.object({
   id: z.uuid(), name: z.string(), status: SweepStatus, spec: SweepSpec, tags: z.array(z.string()), createdAt: dateTime,
@@ -109,6 +109,8 @@ export const SweepTable = z.object({
     combo: z.string(), parameters: z.record(z.string(), z.unknown()),
     knn: estimate.nullable(), accuracy: z.record(z.string(), estimate), scratch: z.record(z.string(), estimate), gain: z.record(z.string(), estimate),
   })),
+  /** Where augmentations were tried alone and in pairs: how good each is with each, itself alone on the diagonal. */
+  composition: z.object({ names: z.array(z.string()), measure: z.string(), cells: z.array(z.array(estimate.nullable())) }).nullable(),
 }).meta({ id: 'SweepTable' });
 export type SweepTable = z.output<typeof SweepTable>;
 export type Estimate = z.output<typeof estimate>;

@@ -1,4 +1,5 @@
 export * from './client.js';
+export * from './composition.js';
 export * from './dataset.js';
 export * from './http.js';
 export * from './run-spec.js';

@@ -65,7 +65,7 @@ export const Augmentation = z.strictObject({
   timeMask: z.strictObject({ maxFraction: z.number().gt(0).max(1).default(0.2), p: probability.default(0.5) }).optional(),
   /** Spectrograms: a block of up to this fraction of the frequency bands is silenced. */
   frequencyMask: z.strictObject({ maxFraction: z.number().gt(0).max(1).default(0.2), p: probability.default(0.5) }).optional(),
-});
+}).meta({ id: 'Augmentation' });
 export type Augmentation = z.infer<typeof Augmentation>;
 
 /** The order in which augmentations are applied, and in which a combination is named. */

@@ -1,9 +1,71 @@
 import { z } from 'zod';
 import { Name } from './dataset.js';
-import { canonicalJson, PARENT_KINDS, RunSpec } from './run-spec.js';
+import { Augmentation, AUGMENTATIONS, canonicalJson, PARENT_KINDS, RunSpec } from './run-spec.js';
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 
 const stageName = z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'expected a lower-case stage name such as `pretrain`');
-const Parameter = z.union([z.strictObject({ value: z.unknown() }), z.strictObject({ values: z.array(z.unknown()).min(1).max(1000) })]);
+/** In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; `q` rounds to its multiples. */
+const Distribution = z.enum([
+  'constant', 'categorical', 'int_uniform', 'uniform', 'q_uniform', 'log_uniform', 'log_uniform_values', 'q_log_uniform', 'q_log_uniform_values', 'normal', 'q_normal', 'log_normal', 'q_log_normal',
+]);
+
+/** One of `value`, `values`, or a range to draw from. */
+const Parameter = z.strictObject({
+  value: z.unknown().optional(),
+  values: z.array(z.unknown()).min(1).max(1000).optional(),
+  /** Of `values`, in their order; they need not add up to 1. */
+  probabilities: z.array(z.number().min(0)).max(1000).optional(),
+  distribution: Distribution.optional(),
+  min: z.number().optional(), max: z.number().optional(), mu: z.number().optional(), sigma: z.number().gt(0).optional(), q: z.number().gt(0).optional(),
+}).superRefine((parameter, context) => {
+  const given = [parameter.value !== undefined, parameter.values !== undefined, parameter.min !== undefined || parameter.max !== undefined || parameter.mu !== undefined || parameter.sigma !== undefined];
+  const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+  if (given.filter(Boolean).length !== 1) return fault([], 'expected one of value, values, or a range (min and max, or mu and sigma)');
+  if (parameter.probabilities && parameter.probabilities.length !== parameter.values?.length) fault(['probabilities'], 'expected one probability for each of values');
+  if (parameter.probabilities?.every((each) => each === 0)) fault(['probabilities'], 'expected a probability above 0');
+  if (!given[2]) return;
+  const distribution = distributionOf(parameter);
+  const [low, high] = distribution.endsWith('normal') ? (['mu', 'sigma'] as const) : (['min', 'max'] as const);
+  for (const key of [low, high]) if (parameter[key] === undefined) fault([key], `expected a number for ${distribution}`);
+  if (low === 'min' && parameter.min! > parameter.max!) fault(['min'], `expected at most max (${parameter.max}), got ${parameter.min}`);
+  if (distribution.endsWith('log_uniform_values') && parameter.min! <= 0) fault(['min'], `expected a number above 0 for ${distribution}, got ${parameter.min}`);
+});
+type Parameter = z.infer<typeof Parameter>;
+
+/** What is meant where `distribution` is left out, as Weights & Biases has it. */
+function distributionOf({ distribution, value, values, min, max, mu }: { distribution?: z.infer<typeof Distribution> | undefined; value?: unknown; values?: unknown[] | undefined; min?: number | undefined; max?: number | undefined; mu?: number | undefined }): z.infer<typeof Distribution> {
+  if (distribution) return distribution;
+  if (values) return 'categorical';
+  if (value !== undefined) return 'constant';
+  if (mu !== undefined) return 'normal';
+  return Number.isInteger(min) && Number.isInteger(max) ? 'int_uniform' : 'uniform';
+}
+
+/** Names of augmentations in their usual strength, or each with its settings. */
+const Pool = z.union([
+  z.array(z.enum(AUGMENTATIONS as [keyof Augmentation, ...(keyof Augmentation)[]])).min(1),
+  Augmentation,
+]);
+/** With all settings. */
+const resolved = (pool: z.infer<typeof Pool>): Augmentation => Augmentation.parse(Array.isArray(pool) ? Object.fromEntries(pool.map((name) => [name, {}])) : pool);
+
+/** Combinations of augmentations as an axis of the sweep. */
+const AugmentationAlgebra = z.strictObject({
+  /** Every combination of so many: one number, or from and to. */
+  subsets: z.strictObject({ of: Pool, size: z.union([z.int().min(0).max(16), z.tuple([z.int().min(0).max(16), z.int().min(0).max(16)])]) }).optional(),
+  /** Each alone and each two together: the composition matrix of SimCLR (Chen et al. 2020, figure 5). */
+  pairs: z.strictObject({ of: Pool }).optional(),
+  /** All together, and all but one: what each is worth. */
+  leave_one_out: z.strictObject({ of: Pool }).optional(),
+  /** In every combination. */
+  always: Pool.optional(),
+  /** Settings that a combination with this augmentation is tried with, instead of the one in `of`. */
+  strengths: z.partialRecord(z.enum(AUGMENTATIONS as [keyof Augmentation, ...(keyof Augmentation)[]]), z.array(z.record(z.string(), z.unknown())).min(1).max(100)).default({}),
+}).refine(({ subsets, pairs, leave_one_out }) => [subsets, pairs, leave_one_out].filter(Boolean).length === 1, 'expected one of subsets, pairs, leave_one_out');
+
+/** Controls that a trial is compared with. */
+export const CONTROLS = ['scratch', 'random_init_probe'] as const;
+export type Control = (typeof CONTROLS)[number];
 
 /**
  * A sweep in the dialect of Weights & Biases (`method`, `metric`, `parameters`, `run_cap`) plus `stages`: run specs of which
@@ -12,20 +74,33 @@ const Parameter = z.union([z.strictObject({ value: z.unknown() }), z.strictObjec
  */
 export const SweepSpec = z.strictObject({
   name: Name,
-  method: z.enum(['grid']).default('grid'),
+  /** `random` draws `run_cap` trials; what `augmentations`, `label_fractions` and `seeds` ask for is tried in full for each draw. */
+  method: z.enum(['grid', 'random']).default('grid'),
   metric: z.strictObject({ name: z.string().min(1).max(128).default('eval/accuracy'), goal: z.enum(['maximize', 'minimize']).default('maximize') }).prefault({}),
   stages: z.record(stageName, z.record(z.string(), z.unknown())).refine((stages) => Object.keys(stages).length > 0, 'expected at least one stage'),
   parameters: z.record(z.string().min(1).max(256), Parameter).default({}),
-  /** `scratch`: for each finetune, the same network on the same labels and steps without pretraining. */
-  controls: z.array(z.enum(['scratch'])).max(1).default([]),
-  /** At most so many trials; a larger grid is refused, never cut. */
-  run_cap: z.int().min(1).max(100_000).default(10_000),
+  /** Sets `augmentation` of every stage that pretrains. */
+  augmentations: AugmentationAlgebra.optional(),
+  /** Sets `labelFraction` of every stage that finetunes. Subsets are nested, and shared by all trials. */
+  label_fractions: z.array(z.number().gt(0).max(1)).min(1).max(100).optional(),
+  /** How many, or which: sets `labelSeed` and `seed` of every stage that finetunes, so that pretrainings are shared. */
+  seeds: z.union([z.int().min(1).max(1000), z.array(z.int().min(0).max(2 ** 32 - 1)).min(1).max(1000)]).optional(),
+  /**
+   * `scratch`: for each finetune, the same network on the same labels and steps without pretraining. `random_init_probe`: for each
+   * evaluate, the same evaluation of an encoder as it was initialised.
+   */
+  controls: z.array(z.enum(CONTROLS)).max(2).refine((controls) => new Set(controls).size === controls.length, 'expected each control once').default([]),
+  /** At most so many trials; a larger grid is refused, never cut. `random` needs it. */
+  run_cap: z.int().min(1).max(100_000).optional(),
+  /** Of what `random` draws: the same seed gives the same trials. */
+  seed: z.int().min(0).max(2 ** 32 - 1).default(0),
 }).meta({ id: 'SweepSpec' });
 export type SweepSpec = z.infer<typeof SweepSpec>;
+const DEFAULT_RUN_CAP = 10_000;
 
 export interface StageRun {
   stage: string;
-  control: 'scratch' | null;
+  control: Control | null;
   /** Complete and valid. Where `parentStage` is set, `from` is a placeholder for the run of that stage in the same trial. */
   spec: RunSpec;
   parentStage: string | null;
@@ -69,20 +144,122 @@ function stageOrder(stages: SweepSpec['stages']): string[] {
   return order;
 }
 
-/** Every assignment of the parameters; the last one varies fastest. */
-function* grid(parameters: SweepSpec['parameters']): Generator<Record<string, unknown>> {
-  const axes = Object.entries(parameters).map(([path, parameter]) => ({ path, values: 'values' in parameter ? parameter.values : [parameter.value] }));
-  const total = axes.reduce((product, axis) => product * axis.values.length, 1);
+/** One dimension of a sweep: each option sets one or several fields. */
+type Axis = Record<string, unknown>[];
+
+/** Every combination of one option of each axis; the last axis varies fastest. */
+function* product(axes: readonly Axis[]): Generator<Record<string, unknown>> {
+  const total = axes.reduce((size, axis) => size * axis.length, 1);
   for (let index = 0; index < total; index++) {
-    const assignment: Record<string, unknown> = {};
     let rest = index;
+    const chosen: Record<string, unknown>[] = [];
     for (const axis of axes.toReversed()) {
-      assignment[axis.path] = axis.values[rest % axis.values.length];
-      rest = Math.floor(rest / axis.values.length);
+      chosen.unshift(axis[rest % axis.length]!);
+      rest = Math.floor(rest / axis.length);
     }
-    yield Object.fromEntries(axes.map((axis) => [axis.path, assignment[axis.path]]));
+    yield Object.assign({}, ...chosen) as Record<string, unknown>;
   }
 }
+
+/** The dimensions that stand at the top of a spec and are tried in full, whatever the method. */
+function sharedAxes({ stages, augmentations, label_fractions: fractions, seeds }: SweepSpec): Axis[] {
+  const ofKind = (kind: RunSpec['kind']) => Object.keys(stages).filter((stage) => stages[stage]!['kind'] === kind);
+  const need = (key: string, kind: RunSpec['kind']) => {
+    if (ofKind(kind).length === 0) throw new InvalidSweepError([{ path: [key], message: `expected a stage of kind ${kind} for it to set, there is none` }]);
+    return ofKind(kind);
+  };
+  const axes: Axis[] = [];
+  if (augmentations) {
+    const targets = need('augmentations', 'pretrain');
+    axes.push(combinations(augmentations).map((augmentation) => Object.fromEntries(targets.map((stage) => [`${stage}.augmentation`, augmentation]))));
+  }
+  const finetunes = fractions || seeds ? need(fractions ? 'label_fractions' : 'seeds', 'finetune') : [];
+  if (fractions) axes.push(fractions.map((fraction) => Object.fromEntries(finetunes.map((stage) => [`${stage}.labelFraction`, fraction]))));
+  if (seeds) axes.push((typeof seeds === 'number' ? Array.from({ length: seeds }, (_, i) => i + 1) : seeds).map((seed) => Object.fromEntries(finetunes.flatMap((stage) => [[`${stage}.labelSeed`, seed], [`${stage}.seed`, seed]]))));
+  return axes;
+}
+
+/** The augmentations that an algebra means, in canonical order. */
+function combinations({ subsets, pairs, leave_one_out: leaveOneOut, always, strengths }: z.infer<typeof AugmentationAlgebra>): Record<string, unknown>[] {
+  const pool = resolved((subsets ?? pairs ?? leaveOneOut)!.of);
+  const names = AUGMENTATIONS.filter((name) => pool[name] !== undefined);
+  const [least, most] = subsets ? (typeof subsets.size === 'number' ? [subsets.size, subsets.size] : subsets.size) : pairs ? [1, 2] : [names.length - 1, names.length];
+  // Two of three is 011, 101, 110: the first names first.
+  const chosen = Array.from({ length: 2 ** names.length }, (_, bits) => names.filter((_, place) => bits & (1 << place))).filter((some) => some.length >= least && some.length <= most)
+    .sort((a, b) => a.length - b.length || a.map((name) => names.indexOf(name) + 10).join().localeCompare(b.map((name) => names.indexOf(name) + 10).join()));
+  return (leaveOneOut ? chosen.reverse() : chosen).flatMap((some) => [...product(some.map((name) => (strengths[name] ?? [pool[name]]).map((settings) => ({ [name]: settings }))))].map((combination) => ({ ...(always && resolved(always)), ...combination })));
+}
+
+/** One draw of a parameter. */
+function drawn(parameter: Parameter, uniform: () => number): unknown {
+  const { value, values, probabilities, min = 0, max = 0, mu = 0, sigma = 1, q = 1 } = parameter;
+  const between = (low: number, high: number) => low + (high - low) * uniform();
+  const normal = () => mu + sigma * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  const rounded = (x: number) => Number((Math.round(x / q) * q).toPrecision(12));
+  const distribution = distributionOf(parameter);
+  switch (distribution) {
+    case 'constant': return value;
+    case 'categorical': {
+      const weights = probabilities ?? values!.map(() => 1);
+      let rest = uniform() * weights.reduce((sum, weight) => sum + weight, 0);
+      const place = weights.findIndex((weight) => (rest -= weight) < 0);
+      return values!.at(place);
+    }
+    case 'int_uniform': return Math.min(max, Math.floor(between(min, max + 1)));
+    case 'uniform': return between(min, max);
+    case 'q_uniform': return rounded(between(min, max));
+    case 'log_uniform': return Math.exp(between(min, max));
+    case 'q_log_uniform': return rounded(Math.exp(between(min, max)));
+    case 'log_uniform_values': return Math.exp(between(Math.log(min), Math.log(max)));
+    case 'q_log_uniform_values': return rounded(Math.exp(between(Math.log(min), Math.log(max))));
+    case 'normal': return normal();
+    case 'q_normal': return rounded(normal());
+    case 'log_normal': return Math.exp(normal());
+    case 'q_log_normal': return rounded(Math.exp(normal()));
+  }
+}
+
+/** Draws that may fail to be new before a space counts as exhausted. */
+const STALE_DRAWS = 200;
+
+/** Distinct draws of all parameters, at most `count`; fewer where the space has no more. */
+function draws(parameters: SweepSpec['parameters'], count: number, seed: number): Axis {
+  const generator = xoroshiro128plus(seed);
+  const uniform = () => ((generator.next() >>> 5) * 2 ** 26 + (generator.next() >>> 6)) / 2 ** 53;
+  const found = new Map<string, Record<string, unknown>>();
+  for (let stale = 0; found.size < count && stale < STALE_DRAWS;) {
+    const draw = Object.fromEntries(Object.entries(parameters).map(([path, parameter]) => [path, drawn(parameter, uniform)]));
+    const key = canonicalJson(draw);
+    if (found.has(key)) stale++;
+    else {
+      found.set(key, draw);
+      stale = 0;
+    }
+  }
+  return [...found.values()];
+}
+
+/** Every trial's assignment of fields. */
+function assignments(sweep: SweepSpec): Record<string, unknown>[] {
+  const shared = sharedAxes(sweep);
+  const sharedSize = shared.reduce((size, axis) => size * axis.length, 1);
+  const cap = sweep.run_cap ?? DEFAULT_RUN_CAP;
+  const refuse = (size: number) => { throw new InvalidSweepError([{ path: ['run_cap'], message: `expected a grid of at most ${cap} trials, got ${size}: raise run_cap or drop values` }]); };
+  if (sweep.method === 'random') {
+    if (sweep.run_cap === undefined) throw new InvalidSweepError([{ path: ['run_cap'], message: 'expected a number of trials for method random, got none' }]);
+    if (sharedSize > cap) refuse(sharedSize);
+    return [...product([draws(sweep.parameters, Math.floor(cap / sharedSize), sweep.seed), ...shared])];
+  }
+  const ranges = Object.entries(sweep.parameters).filter(([, { value, values }]) => value === undefined && values === undefined);
+  if (ranges.length) throw new InvalidSweepError(ranges.map(([path]) => ({ path: ['parameters', path], message: 'expected value or values for method grid, got a range: use method random' })));
+  const axes = Object.entries(sweep.parameters).map(([path, { value, values }]) => (values ?? [value]).map((each) => ({ [path]: each })));
+  const size = [...axes, ...shared].reduce((total, axis) => total * axis.length, 1);
+  if (size > cap) refuse(size);
+  return [...product([...axes, ...shared])];
+}
+
+/** The key at the top of the spec that set a field. */
+const sharedKeyOf = (path: string): string => (path.endsWith('.augmentation') ? 'augmentations' : path.endsWith('.labelFraction') ? 'label_fractions' : 'seeds');
 
 const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype']);
 
@@ -102,22 +279,20 @@ function assign(target: Record<string, unknown>, keys: string[], value: unknown)
  */
 export function expandSweep(sweep: SweepSpec): Trial[] {
   const faults: Fault[] = [];
-  const paths = Object.keys(sweep.parameters).map((path) => ({ path, keys: path.split('.') }));
-  for (const { path, keys } of paths) {
+  for (const { path, keys } of Object.keys(sweep.parameters).map((path) => ({ path, keys: path.split('.') }))) {
     if (keys.length < 2 || !Object.hasOwn(sweep.stages, keys[0]!)) {
       faults.push({ path: ['parameters', path], message: `expected <stage>.<field> with a stage of ${Object.keys(sweep.stages).join(', ')}` });
     } else if (keys.some((key) => key === '' || FORBIDDEN_KEYS.has(key)) || keys[1] === 'from' || keys[1] === 'kind') {
       faults.push({ path: ['parameters', path], message: 'expected the path of a field other than `from` and `kind`' });
     }
   }
-  const size = Object.values(sweep.parameters).reduce((product, parameter) => product * ('values' in parameter ? parameter.values.length : 1), 1);
-  if (size > sweep.run_cap) faults.push({ path: ['run_cap'], message: `expected a grid of at most ${sweep.run_cap} trials, got ${size}: raise run_cap or drop values` });
   if (faults.length) throw new InvalidSweepError(faults);
 
   const order = stageOrder(sweep.stages);
   const seen = new Set<string>();
   const trials: Trial[] = [];
-  for (const parameters of grid(sweep.parameters)) {
+  for (const parameters of assignments(sweep)) {
+    const paths = Object.keys(parameters).map((path) => ({ path, keys: path.split('.') }));
     const specs = new Map<string, RunSpec>();
     const runs: StageRun[] = [];
     for (const stage of order) {
@@ -133,7 +308,7 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
         for (const issue of fields) {
           const field = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
           const source = field.length === 0 ? undefined : paths.find(({ keys }) => keys[0] === stage && keys.slice(1).every((key, i) => field[i] === undefined || String(field[i]) === key));
-          const path = source ? ['parameters', source.path] : ['stages', stage, ...field];
+          const path = source ? (Object.hasOwn(sweep.parameters, source.path) ? ['parameters', source.path] : [sharedKeyOf(source.path)]) : ['stages', stage, ...field];
           const fault = { path, message: source ? `${[stage, ...field].join('.')}: ${issue.message} (trial ${trials.length}: ${JSON.stringify(parameters[source.path])})` : issue.message };
           if (!faults.some((known) => canonicalJson(known.path) === canonicalJson(fault.path))) faults.push(fault);
         }
@@ -146,6 +321,9 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
       }
       specs.set(stage, spec);
       runs.push({ stage, control: null, spec, parentStage });
+      if (sweep.controls.includes('random_init_probe') && spec.kind === 'evaluate' && parent && 'encoder' in parent) {
+        runs.push({ stage, control: 'random_init_probe', spec: { ...spec, from: null, encoder: parent.encoder }, parentStage: null });
+      }
       if (sweep.controls.includes('scratch') && spec.kind === 'finetune' && parent && 'encoder' in parent) {
         runs.push({ stage, control: 'scratch', spec: { ...spec, from: null, encoder: parent.encoder, ...(spec.fromHeadLayer > 0 && parent.kind === 'pretrain' && { projection: parent.projection }) }, parentStage: null });
       }

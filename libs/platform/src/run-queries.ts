@@ -1,6 +1,6 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
 import {
-  augmentationName, estimateMean, isTerminal,
+  augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal,
   type Artifact, type Dataset, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
   type Plan, type RunDetail, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
 } from '#libs/contracts';
@@ -171,7 +171,7 @@ export class RunQueries {
       ...this.sweepRecord(row, counts),
       trials: row.trials.map(({ index, parameters, runs }) => ({
         index, parameters: parameters as Record<string, unknown>,
-        runs: runs.map(({ stage, control, runId, reused, run }) => ({ stage, control: control === 'scratch' ? 'scratch' : null, runId, reused, status: run.status })),
+        runs: runs.map(({ stage, control, runId, reused, run }) => ({ stage, control: CONTROLS.find((each) => each === control) ?? null, runId, reused, status: run.status })),
       })),
     };
   }
@@ -236,7 +236,7 @@ export class RunQueries {
         accuracy: mapValues(accuracy, estimateMean), scratch: mapValues(scratch, (values) => estimateMean([...values.values()])), gain: mapValues(gain, estimateMean),
       };
     });
-    return { sweepId: id, complete: sweep.status === 'succeeded', rows };
+    return { sweepId: id, complete: sweep.status === 'succeeded', rows, composition: compositionOf(rows) };
   }
 
   // Datasets and workers
