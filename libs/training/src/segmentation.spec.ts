@@ -178,6 +178,7 @@ test('starts from its parent\'s encoder, and its own can be the start of another
   for (const key of kernels) own.get(key)!.values.forEach((value, i) => { expect(Math.abs(value - parent.get(key)!.values[i]!), key).toBeLessThan(1e-6); });
   expect((await readTensors(tuned.files.get('model')!)).state).toMatchObject({ kind: 'finetune', task: 'segmentation', classes: CLASSES, encoder: { name: 'small-resnet', width: 4 } });
   expect((await run({ ...spec, encoder: undefined, from, steps: 2 }, { parentModel: tuned.files.get('model')! })).metrics['eval/miou']).toBeGreaterThanOrEqual(0);
+  await expect(run({ kind: 'distill', dataset: 'shapes', from, batchSize: 8 }, { parentModel: tuned.files.get('model')! })).rejects.toMatchObject({ reason: 'invalid_spec', message: expect.stringContaining('a teacher that classifies') as string });
 }, 60_000);
 
 test('pixels without a class teach nothing: what is there is found by what was learnt elsewhere', async () => {
