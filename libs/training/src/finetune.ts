@@ -61,6 +61,7 @@ async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: 
   const { encoder, architecture } = await startingEncoder(spec, inputs, sample);
   const pyramid = pyramidOf(encoder, architecture);
   const segmenter = buildSegmenter(pyramid, classes.length);
+  // The logits' layer too: from zero, a decoder of as many steps told classes apart far later.
   initialise([segmenter], Random.seeded(spec.seed, 'segmenter'));
   const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
   const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor4D => forward(segmenter, forward<tf.Tensor[]>(pyramid, x, training), training);

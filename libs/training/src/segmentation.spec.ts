@@ -94,7 +94,7 @@ const enough = { steps: 80, encoder: { width: 8 }, optimizer: { name: 'adam', le
 const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
 
 describe('scores of a confusion matrix', () => {
-  // scikit-learn 1.x: jaccard_score and f1_score, average None and 'macro', of 16 pixels. Class 3 is only predicted, 4 does not occur.
+  // scikit-learn 1.9.1: jaccard_score and f1_score, average None and 'macro', of 16 pixels. Class 3 is only predicted, 4 does not occur.
   const confusion = [[4, 1, 1, 0, 0], [1, 3, 0, 0, 0], [0, 1, 4, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]];
   test('meet scikit-learn, which leaves out classes that are absent from labels and predictions', () => {
     const { miou, dice, pixelAccuracy, iou, dicePerClass } = segmentationScores(confusion);
