@@ -1,8 +1,8 @@
-import { Augmentation } from '#libs/contracts';
+import { Augmentation, UNLABELLED } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { loadTensorFlow } from '../../training/src/tensorflow.js';
 import { describe, expect, test } from 'vitest';
-import { adjustBrightness, adjustContrast, adjustHue, adjustSaturation, augment, drawCrop, gaussianBlur, gaussianKernel } from './augmentation.js';
+import { adjustBrightness, adjustContrast, adjustHue, adjustSaturation, augment, augmentWithMask, drawCrop, gaussianBlur, gaussianKernel } from './augmentation.js';
 import { Random } from './random.js';
 
 await loadTensorFlow({ threads: 1 });
@@ -138,5 +138,60 @@ describe('a view', () => {
     const before = tf.memory().numTensors;
     augment(images, everything, Random.seeded(2)).dispose();
     expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('a view with its mask', () => {
+  const random = Random.seeded(6, 'masks');
+  const [count, height, width] = [12, 20, 26];
+  const masks = tf.tensor3d(Int32Array.from({ length: count * height * width }, (_, i) => (Math.floor(i / 4) % 7 === 6 ? UNLABELLED : Math.floor(i / 4) % 7)), [count, height, width], 'int32');
+  const images = tf.tensor4d(Float32Array.from({ length: count * height * width * 3 }, () => random.uniform()), [count, height, width, 3]);
+  const everything = Augmentation.parse({ crop: {}, flip: {}, rotate: { p: 0.5 }, colorJitter: {}, grayscale: {}, blur: {}, solarize: {}, cutout: { p: 0.5 } });
+
+  test('is the very view that there is without one, from the same draws', () => {
+    const [alone, together] = [Random.seeded(3), Random.seeded(3)];
+    const { views, masks: moved } = augmentWithMask(images, masks, everything, together);
+    expect(views.dataSync()).toEqual(augment(images, everything, alone).dataSync());
+    expect(together.state()).toEqual(alone.state());
+    expect([moved.shape, moved.dtype]).toEqual([masks.shape, 'int32']);
+  });
+
+  // What is drawn in the image by the mask has to lie where the mask says, wherever the geometry takes both.
+  test.each([
+    [{ flip: { p: 1 } }, 0.01], [{ crop: {}, flip: {} }, 0.01], [{ rotate: { maxDegrees: 40, p: 0.6 } }, 0.01],
+    // Rounding twice, the mask may go the other way where the image still mixes both parts.
+    [{ crop: { minArea: 0.3 }, flip: {}, rotate: {}, cutout: { size: 0.4, p: 0.7 } }, 0.45],
+  ])('%j: the mask goes where the image goes', (augmentation, mixed) => {
+    // Left and right part of an image. Its first channel says what is image at all, the second one which part.
+    const parts = tf.tensor3d(Int32Array.from({ length: count * height * width }, (_, i) => ((i % width) < 10 ? 1 : 0)), [count, height, width], 'int32');
+    const channel = tf.expandDims(tf.cast(parts, 'float32'), 3);
+    const { views, masks: moved } = augmentWithMask(tf.concat([tf.onesLike(channel), channel, channel], 3) as tf.Tensor4D, parts, Augmentation.parse(augmentation), Random.seeded(5));
+    const [seen, labels] = [views.dataSync(), moved.dataSync()];
+    const counts: Record<number, number> = { 0: 0, 1: 0, [UNLABELLED]: 0 };
+    labels.forEach((label, i) => {
+      counts[label]!++;
+      const [inside, part] = [seen[i * 3]!, seen[i * 3 + 1]!];
+      // Neither at the border, where an image mixes with what lies outside, nor just between the parts.
+      if ((inside > 0 && inside < 0.999) || Math.abs(part - 0.5) < mixed) return;
+      expect(label, `${i}: ${inside}, ${part}`).toBe(inside === 0 ? UNLABELLED : part > 0.5 ? 1 : 0);
+    });
+    expect(counts[0]).toBeGreaterThan(500);
+    expect(counts[1]).toBeGreaterThan(500);
+    if ('rotate' in augmentation) expect(counts[UNLABELLED]).toBeGreaterThan(50);
+  });
+
+  test('has the colours changed and the mask left alone', () => {
+    const { views, masks: moved } = augmentWithMask(images, masks, Augmentation.parse({ colorJitter: { p: 1 }, grayscale: {}, blur: { p: 1 }, solarize: {} }), Random.seeded(3));
+    expect(moved.dataSync()).toEqual(masks.dataSync());
+    expect(largestDifference(views, images)).toBeGreaterThan(0.1);
+  });
+
+  test('leaves no tensor behind, and its arguments with their owner', () => {
+    tf.dispose({ ...augmentWithMask(images, masks, everything, Random.seeded(1)) });
+    const before = tf.memory().numTensors;
+    tf.dispose({ ...augmentWithMask(images, masks, everything, Random.seeded(2)) });
+    tf.dispose({ ...augmentWithMask(images, masks, {}, Random.seeded(2)) });
+    expect(tf.memory().numTensors).toBe(before);
+    expect([images.isDisposed, masks.isDisposed]).toEqual([false, false]);
   });
 });

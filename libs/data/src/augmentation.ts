@@ -4,7 +4,7 @@
  * contrast and saturation blend with black, with the image's mean gray and with each pixel's gray; hue turns the colour
  * circle of HSV; the result is clipped to [0, 1] after each. Within colour jitter the order is fixed.
  */
-import type { Augmentation } from '#libs/contracts';
+import { UNLABELLED, type Augmentation } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { kernel, typeAttribute } from './native.js';
 import type { Random } from './random.js';
@@ -44,6 +44,24 @@ export function drawCrop(imageHeight: number, imageWidth: number, { minArea, max
  * @throws RangeError for operations on colour when C = 1.
  */
 export function augment(images: tf.Tensor4D, augmentation: Augmentation, random: Random): tf.Tensor4D {
+  return augmentBoth(images, undefined, augmentation, random).views;
+}
+
+/**
+ * The views that `augment` gives for the same `random` state, with each pixel's class where the pixel went: masks int32
+ * [N, H, W] → the same. Crop, flip and rotation take the class of the nearest pixel; what lies outside the image, or under a
+ * cutout, is `UNLABELLED`, for nothing there can be recognised. The caller owns all four.
+ * @throws RangeError for operations on colour when C = 1.
+ */
+export function augmentWithMask(images: tf.Tensor4D, masks: tf.Tensor3D, augmentation: Augmentation, random: Random): { views: tf.Tensor4D; masks: tf.Tensor3D } {
+  return tf.tidy(() => {
+    const { views, moved } = augmentBoth(images, tf.expandDims(tf.cast(masks, 'float32'), 3), augmentation, random);
+    return { views, masks: tf.cast(tf.squeeze(moved!, [3]), 'int32') };
+  });
+}
+
+/** masks: float32 [N, H, W, 1] */
+function augmentBoth(images: tf.Tensor4D, masks: tf.Tensor4D | undefined, augmentation: Augmentation, random: Random): { views: tf.Tensor4D; moved?: tf.Tensor4D } {
   const [, height, width, channels] = images.shape;
   const { crop, flip, rotate, colorJitter, grayscale, blur, solarize, cutout } = augmentation;
   if (channels === 1 && (grayscale || (colorJitter && (colorJitter.saturation > 0 || colorJitter.hue > 0)))) {
@@ -51,8 +69,21 @@ export function augment(images: tf.Tensor4D, augmentation: Augmentation, random:
   }
   return tf.tidy(() => {
     let views: tf.Tensor4D = images;
-    if (crop || flip) views = cropAndFlip(views, crop, flip, random);
-    if (rotate) views = onDrawn(views, rotate.p, random, (drawn) => rotateEach(drawn, draw(drawn, random, -rotate.maxDegrees, rotate.maxDegrees)));
+    let moved = masks;
+    if (crop || flip) {
+      const boxes = drawBoxes(views, crop, flip, random);
+      views = cropAndFlip(views, boxes);
+      moved &&= cropAndFlip(moved, boxes, 'nearest', UNLABELLED);
+    }
+    if (rotate) {
+      const turned = new Float32Array(views.shape[0]);
+      views = onDrawn(views, rotate.p, random, (drawn, places) => {
+        const degrees = draw(drawn, random, -rotate.maxDegrees, rotate.maxDegrees);
+        places.forEach((place, i) => { turned[place] = degrees[i]!; });
+        return rotateEach(drawn, degrees);
+      });
+      moved &&= rotateEach(moved, turned, 'NEAREST', UNLABELLED);
+    }
     if (colorJitter) {
       const { brightness, contrast, saturation, hue } = colorJitter;
       views = onDrawn(views, colorJitter.p, random, (drawn) => {
@@ -67,8 +98,12 @@ export function augment(images: tf.Tensor4D, augmentation: Augmentation, random:
     if (grayscale) views = onDrawn(views, grayscale.p, random, (drawn) => tf.broadcastTo(grayOf(drawn), drawn.shape));
     if (blur) views = onDrawn(views, blur.p, random, (drawn) => gaussianBlur(drawn, draw(drawn, random, blur.minSigma, blur.maxSigma)));
     if (solarize) views = onDrawn(views, solarize.p, random, (drawn) => tf.where(tf.less(drawn, solarize.threshold), drawn, tf.sub(1, drawn)));
-    if (cutout) views = tf.mul(views, cutoutMask(views.shape[0], height, width, cutout, random));
-    return views === images ? tf.clone(images) : views;
+    if (cutout) {
+      const kept = cutoutMask(views.shape[0], height, width, cutout, random);
+      views = tf.mul(views, kept);
+      moved &&= tf.where(tf.cast(kept, 'bool'), moved, UNLABELLED);
+    }
+    return { views: views === images ? tf.clone(images) : views, ...(moved && { moved }) };
   });
 }
 
@@ -80,18 +115,18 @@ const draw = (images: tf.Tensor4D, random: Random, low: number, high: number): F
 const perImage = (values: Float32Array): tf.Tensor4D => tf.tensor4d(values, [values.length, 1, 1, 1]);
 
 /** Applies `transform` to images drawn with probability p and leaves the others as they are. */
-function onDrawn(images: tf.Tensor4D, p: number, random: Random, transform: (drawn: tf.Tensor4D) => tf.Tensor4D): tf.Tensor4D {
+function onDrawn(images: tf.Tensor4D, p: number, random: Random, transform: (drawn: tf.Tensor4D, places: number[]) => tf.Tensor4D): tf.Tensor4D {
   const drawn: number[] = [];
   for (let i = 0; i < images.shape[0]; i++) if (random.bernoulli(p)) drawn.push(i);
   if (drawn.length === 0) return images;
-  if (drawn.length === images.shape[0]) return transform(images);
-  const transformed = transform(tf.gather(images, tf.tensor1d(drawn, 'int32')));
+  if (drawn.length === images.shape[0]) return transform(images, drawn);
+  const transformed = transform(tf.gather(images, tf.tensor1d(drawn, 'int32')), drawn);
   const attributes = { T: typeAttribute('TF_FLOAT'), Tindices: typeAttribute('TF_INT32') };
   return kernel('TensorScatterUpdate', attributes, [images, tf.tensor2d(drawn, [drawn.length, 1], 'int32'), transformed])[0] as tf.Tensor4D;
 }
 
-/** Crop, resize and flip in one pass: swapped x coordinates mirror. */
-function cropAndFlip(images: tf.Tensor4D, crop: Augmentation['crop'], flip: Augmentation['flip'], random: Random): tf.Tensor4D {
+/** Corners [N, 4] as `cropAndResize` takes them: swapped x coordinates mirror. */
+function drawBoxes(images: tf.Tensor4D, crop: Augmentation['crop'], flip: Augmentation['flip'], random: Random): Float32Array {
   const [count, height, width] = images.shape;
   const boxes = new Float32Array(count * 4);
   for (let i = 0; i < count; i++) {
@@ -101,11 +136,17 @@ function cropAndFlip(images: tf.Tensor4D, crop: Augmentation['crop'], flip: Augm
     const x2 = (left + w - 1) / (width - 1);
     boxes.set([top / (height - 1), mirrored ? x2 : x1, (top + h - 1) / (height - 1), mirrored ? x1 : x2], i * 4);
   }
-  return tf.image.cropAndResize(images, tf.tensor2d(boxes, [count, 4]), tf.range(0, count, 1, 'int32'), [height, width], 'bilinear');
+  return boxes;
 }
 
-/** Rotation about the centre, bilinear, black outside. */
-function rotateEach(images: tf.Tensor4D, degrees: Float32Array): tf.Tensor4D {
+/** Crop, resize and flip in one pass. */
+function cropAndFlip(images: tf.Tensor4D, boxes: Float32Array, method: 'bilinear' | 'nearest' = 'bilinear', outside = 0): tf.Tensor4D {
+  const [count, height, width] = images.shape;
+  return tf.image.cropAndResize(images, tf.tensor2d(boxes, [count, 4]), tf.range(0, count, 1, 'int32'), [height, width], method, outside);
+}
+
+/** Rotation about the centre, with one value `outside`. */
+function rotateEach(images: tf.Tensor4D, degrees: Float32Array, interpolation: 'BILINEAR' | 'NEAREST' = 'BILINEAR', outside = 0): tf.Tensor4D {
   const [count, height, width] = images.shape;
   const transforms = new Float32Array(count * 8);
   degrees.forEach((angle, i) => {
@@ -115,8 +156,8 @@ function rotateEach(images: tf.Tensor4D, degrees: Float32Array): tf.Tensor4D {
     transforms.set([cos, -sin, cx - cos * cx + sin * cy, sin, cos, cy - sin * cx - cos * cy, 0, 0], i * 8);
   });
   return kernel('ImageProjectiveTransformV3', {
-    dtype: typeAttribute('TF_FLOAT'), interpolation: { type: 'string', value: 'BILINEAR' }, fill_mode: { type: 'string', value: 'CONSTANT' },
-  }, [images, tf.tensor2d(transforms, [count, 8]), tf.tensor1d([height, width], 'int32'), tf.scalar(0)])[0] as tf.Tensor4D;
+    dtype: typeAttribute('TF_FLOAT'), interpolation: { type: 'string', value: interpolation }, fill_mode: { type: 'string', value: 'CONSTANT' },
+  }, [images, tf.tensor2d(transforms, [count, 8]), tf.tensor1d([height, width], 'int32'), tf.scalar(outside)])[0] as tf.Tensor4D;
 }
 
 /** In one pass; tfjs's own takes two. */

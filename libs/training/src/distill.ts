@@ -18,6 +18,7 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
   const { sample, classes } = data.manifest;
   requireBatch(spec.batchSize, data.train.count);
   const parent = await readParent(inputs);
+  if (parent.state.task === 'segmentation') throw new TrainingError('invalid_spec', 'expected a teacher that classifies samples, got one that segments them: name a run of the task classification');
   if (parent.state.classes.join('\n') !== classes.join('\n')) throw new TrainingError('invalid_spec', `expected the classes that the teacher knows (${parent.state.classes.join(', ')}), got ${classes.join(', ')}`);
   const teacher = storedClassifier(parent, sample);
   const encoder = newEncoder(spec.encoder, sample, spec.seed);

@@ -1,13 +1,14 @@
 /** Training with a fraction of the labels, from a pretrained encoder or from scratch. */
 import { defaultAugmentation, type Finetune, type RunResult, type TrainerInputs } from '#libs/contracts';
-import { allRows, gatherLabels, gatherSamples, labelSubset, Random, viewsOf, type LabelSubset } from '#libs/data';
+import { allRows, augmentWithMask, gatherLabels, gatherMasks, gatherSamples, labelSubset, Random, viewsOf, type LabelSubset } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { accuracy, collect } from './evaluation.js';
-import { buildClassifier, buildProjectionHead, encode, featureWidth, forward, initialise } from './networks.js';
-import { accuracyOf, crossEntropy } from './objectives.js';
-import { openData, requireBatch, restored, startingEncoder, storeModel, type Data, type ParentModel } from './run-inputs.js';
-import { Session, TrainingError, type TrainContext } from './session.js';
+import { buildClassifier, buildProjectionHead, buildSegmenter, encode, featureWidth, forward, initialise, pyramidOf } from './networks.js';
+import { accuracyOf, crossEntropy, pixelCrossEntropy } from './objectives.js';
+import { openData, requireBatch, restored, startingEncoder, storeModel, type Data, type ModelState, type ParentModel } from './run-inputs.js';
+import { judgeSegmentation, requireLabelledPixels, storeSegmentation, type Judgement } from './segmentation.js';
+import { Session, TrainingError, type Recipe, type TrainContext } from './session.js';
 
 /** Evaluations of a finetuning, evenly spread. */
 const EVALUATIONS = 4;
@@ -16,8 +17,8 @@ export async function finetune(spec: Finetune, inputs: TrainerInputs, context: T
   const data = await openData(inputs, spec.evalSplit);
   const subset = labelSubset(data.train, spec.labelFraction, spec.labelSeed);
   requireBatch(spec.batchSize, subset.rows.length);
-  context.log('info', `${subset.rows.length} labels (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${subset.sha256}`);
-  const metrics = await classify(spec, data, subset, inputs, context);
+  context.log('info', `${subset.rows.length} ${spec.task === 'segmentation' ? 'masks' : 'labels'} (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${subset.sha256}`);
+  const metrics = await (spec.task === 'segmentation' ? segment : classify)(spec, data, subset, inputs, context);
   return { metrics: { ...metrics, 'data/labels': subset.rows.length } };
 }
 
@@ -34,9 +35,9 @@ async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs:
     return forward(classifier, middle ? forward(middle.head, features, training) : features, training);
   };
   context.log('info', `all ${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} are tuned, with a linear classifier on top`);
-  const session = new Session({
-    models: [...trunk, classifier], rows: subset.rows, batchSize: spec.batchSize, totalSteps: spec.steps,
-    optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
+  return tune(spec, subset, inputs, context, {
+    models: [...trunk, classifier],
+    state: { kind: 'finetune', task: 'classification', sample, classes, encoder: architecture, ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }) },
     step: (rows, random) => {
       const labels = gatherLabels(data.train, rows);
       const logits = logitsOf(viewsOf(sample, gatherSamples(data.train, rows), augmentation, random), true);
@@ -49,11 +50,52 @@ async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs:
       logits.dispose();
       return { 'eval/loss': loss, 'eval/accuracy': accuracy(predictions, labels) };
     },
+  });
+}
+
+/** The whole network is tuned: encoder, and a decoder that reads its maps at each resolution. */
+async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: TrainerInputs, context: TrainContext): Promise<RunResult['metrics']> {
+  const { sample, classes } = data.manifest;
+  requireLabelledPixels(data.train, subset.rows, 'the masks to train on');
+  requireLabelledPixels(data.evaluation, allRows(data.evaluation), `the masks of the ${spec.evalSplit} split`);
+  const { encoder, architecture } = await startingEncoder(spec, inputs, sample);
+  const pyramid = pyramidOf(encoder, architecture);
+  const segmenter = buildSegmenter(pyramid, classes.length);
+  // The logits' layer too: from zero, a decoder of as many steps told classes apart far later.
+  initialise([segmenter], Random.seeded(spec.seed, 'segmenter'));
+  const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
+  const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor4D => forward(segmenter, forward<tf.Tensor[]>(pyramid, x, training), training);
+  context.log('info', 'all layers of the encoder are tuned, with a decoder of pixels on top');
+  let judgement!: Judgement;
+  return tune(spec, subset, inputs, context, {
+    models: [encoder, segmenter],
+    state: { kind: 'finetune', task: 'segmentation', sample, classes, encoder: architecture },
+    step: (rows, random) => {
+      const { views, masks } = augmentWithMask(gatherSamples(data.train, rows) as tf.Tensor4D, gatherMasks(data.train, rows), augmentation, random);
+      return { loss: pixelCrossEntropy(logitsOf(views, true), masks) };
+    },
+    evaluate: async (pause) => {
+      judgement = await judgeSegmentation(data.evaluation, (x) => logitsOf(x, false), pause);
+      const { loss, scores: { miou, dice, pixelAccuracy } } = judgement;
+      return { 'eval/loss': loss, 'eval/miou': miou, 'eval/dice': dice, 'eval/pixel_accuracy': pixelAccuracy };
+    },
+    report: () => storeSegmentation(data.evaluation, spec.evalSplit, judgement, (x) => logitsOf(x, false), spec.steps, context),
+  });
+}
+
+/** What a task trains, and how its model file describes it. `report`: once, after the last evaluation. */
+type Task = Pick<Recipe, 'models' | 'step' | 'evaluate'> & { state: Omit<ModelState, 'range'>; report?(): Promise<void> };
+
+/** Trains on the labelled rows, stores what came of it and frees the networks. Returns the last value of each metric. */
+async function tune(spec: Finetune, { rows }: LabelSubset, inputs: TrainerInputs, context: TrainContext, { state, report, ...task }: Task): Promise<RunResult['metrics']> {
+  const session = new Session({
+    ...task, rows, batchSize: spec.batchSize, totalSteps: spec.steps, optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
     evaluateEvery: Math.ceil(spec.steps / EVALUATIONS), evaluateAtStart: false,
   }, context);
   try {
     const metrics = await session.run(inputs.checkpoint);
-    await storeModel({ kind: 'finetune', task: 'classification', sample, classes, encoder: architecture, ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }) }, [...trunk, classifier], context);
+    await report?.();
+    await storeModel(state, task.models, context);
     return metrics;
   } finally {
     session.dispose();

@@ -2,7 +2,7 @@ import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { buildBottleneck, buildClassifier, buildDecoder, buildEncoder, buildProjectionHead, encode, featureWidth, forward, initialise, weightsOf } from './networks.js';
+import { buildBottleneck, buildClassifier, buildDecoder, buildEncoder, buildProjectionHead, buildSegmenter, encode, featureWidth, forward, initialise, pyramidOf, weightsOf } from './networks.js';
 import { loadTensorFlow } from './tensorflow.js';
 
 beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
@@ -97,6 +97,45 @@ test.each([[32, 3], [28, 1], [9, 3]])('a decoder gives images of %i pixels and %
   expect(pixels.shape).toEqual(x.shape);
   expect(tf.min(pixels).dataSync()[0]).toBeGreaterThanOrEqual(0);
   expect(tf.max(pixels).dataSync()[0]).toBeLessThanOrEqual(1);
+});
+
+describe('a segmenter', () => {
+  test.each([
+    ['small-resnet', 120, 160, [[60, 80, 4], [30, 40, 8], [15, 20, 16]]], ['small-resnet', 33, 20, [[17, 10, 4], [9, 5, 8], [5, 3, 16]]],
+    ['resnet18', 33, 20, [[33, 20, 4], [17, 10, 8], [9, 5, 16], [5, 3, 32]]], ['small-resnet', 1, 3, [[1, 2, 4], [1, 1, 8], [1, 1, 16]]],
+  ] as const)('on %s gives logits for each of %i x %i pixels', (name, height, width, maps) => {
+    const encoder = buildEncoder({ name, width: 4 }, [height, width, 3]);
+    const pyramid = pyramidOf(encoder, { name, width: 4 });
+    const segmenter = buildSegmenter(pyramid, 5);
+    initialise([encoder, segmenter], Random.seeded(6));
+    expect(pyramid.outputs.map(({ shape }) => shape.slice(1))).toEqual(maps);
+    const x = tf.randomUniform<tf.Rank.R4>([2, height, width, 3], 0, 1, 'float32', 4);
+    const found = forward<tf.Tensor[]>(pyramid, x, false);
+    expect(forward<tf.Tensor>(segmenter, found, false).shape).toEqual([2, height, width, 5]);
+    // The last map is the one that the features are the mean of.
+    expect(found.at(-1)!.dataSync()).toEqual(encode(encoder, x, false).map.dataSync());
+  });
+
+  test('trains the encoder\'s weights under their names, each of its maps and its own', () => {
+    const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, [9, 12, 3]);
+    const pyramid = pyramidOf(encoder, { name: 'small-resnet', width: 4 });
+    expect(weightsOf(pyramid).map(({ variable }) => variable.id).toSorted()).toEqual(weightsOf(encoder).map(({ variable }) => variable.id).toSorted());
+    const segmenter = buildSegmenter(pyramid, 3);
+    initialise([encoder, segmenter], Random.seeded(6));
+    const weights = trainable(encoder, segmenter);
+    const [x, target] = [tf.randomUniform([3, 9, 12, 3], 0, 1, 'float32', 4), tf.randomUniform([3, 9, 12, 3], 0, 1, 'float32', 5)];
+    const { grads } = tf.variableGrads(() => tf.sum(tf.mul(target, forward<tf.Tensor>(segmenter, forward<tf.Tensor[]>(pyramid, x, true), true))), weights.map(({ variable }) => variable));
+    for (const { key, variable } of weights) expect(tf.max(tf.abs(grads[variable.name]!)).dataSync()[0], key).toBeGreaterThan(0);
+    expect(weights.map(({ key }) => key)).toEqual(expect.arrayContaining(['encoder/stem_conv/kernel', 'encoder/block3_bn2/gamma', 'segmenter/up1_conv/kernel', 'segmenter/logits/bias']));
+  });
+
+  test('is disposed of with its encoder', () => {
+    const before = tf.memory().numTensors;
+    const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, [8, 8, 1]);
+    const segmenter = buildSegmenter(pyramidOf(encoder, { name: 'small-resnet', width: 4 }), 3);
+    for (const model of [encoder, segmenter]) model.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
 });
 
 test('gradients reach every weight that is trained, and evaluation changes none', () => {

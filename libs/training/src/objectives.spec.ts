@@ -1,6 +1,8 @@
+import { UNLABELLED } from '#libs/contracts';
+import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { accuracyOf, barlowTwins, crossEntropy, distillation, klDivergence, negativeCosine, ntXent, vicreg } from './objectives.js';
+import { accuracyOf, barlowTwins, crossEntropy, distillation, klDivergence, negativeCosine, ntXent, pixelCrossEntropy, vicreg } from './objectives.js';
 import { withoutGradient } from './operations.js';
 import { targetMomentumAt } from './pretrain.js';
 import { loadTensorFlow } from './tensorflow.js';
@@ -136,4 +138,47 @@ test.each([[1, 1.0491923869501727], [0.1, 2.9392726997526646]])('distillation at
 test('KL divergence from the standard normal', () => {
   expect(value(klDivergence(tf.tensor2d(a), tf.tensor2d(b)))).toBeCloseTo(2.2076546092801292, 5);
   expect(value(klDivergence(tf.zeros([2, 3]), tf.zeros([2, 3])))).toBe(0);
+});
+
+describe('cross-entropy of pixels', () => {
+  const [shape, classes] = [[2, 3, 5] as [number, number, number], 4];
+  const random = Random.seeded(2, 'pixels');
+  const numbers = Float32Array.from({ length: 2 * 3 * 5 * classes }, () => random.normal(0, 2));
+  const classOf = Int32Array.from({ length: 2 * 3 * 5 }, (_, i) => (i % 4 === 1 ? UNLABELLED : random.integer(0, classes)));
+  const logits = () => tf.tensor4d(numbers, [...shape, classes]);
+  const masks = () => tf.tensor3d(classOf, shape, 'int32');
+  const labelled = classOf.filter((label) => label !== UNLABELLED).length;
+  const softmax = (pixel: number) => {
+    const powers = [...numbers.subarray(pixel * classes, (pixel + 1) * classes)].map(Math.exp);
+    return powers.map((power) => power / powers.reduce((sum, each) => sum + each, 0));
+  };
+
+  test('is the mean over the pixels that have a class', () => {
+    let total = 0;
+    classOf.forEach((label, pixel) => { if (label !== UNLABELLED) total -= Math.log(softmax(pixel)[label]!); });
+    expect(value(pixelCrossEntropy(logits(), masks()))).toBeCloseTo(total / labelled, 5);
+  });
+
+  test('its gradient is softmax less the class, and zero where there is none', () => {
+    const twice = tf.grad((x: tf.Tensor) => tf.mul(pixelCrossEntropy(x as tf.Tensor4D, masks()), 2))(logits()).dataSync();
+    classOf.forEach((label, pixel) => softmax(pixel).forEach((p, c) => {
+      const expected = label === UNLABELLED ? 0 : (2 * (p - (c === label ? 1 : 0))) / labelled;
+      expect(Math.abs(twice[pixel * classes + c]! - expected)).toBeLessThan(label === UNLABELLED ? 1e-30 : 1e-6);
+    }));
+  });
+
+  test('is 0 with no gradient where no pixel has a class', () => {
+    const none = tf.fill<tf.Rank.R3>(shape, UNLABELLED, 'int32');
+    expect(value(pixelCrossEntropy(logits(), none))).toBe(0);
+    expect([...tf.grad((x: tf.Tensor) => pixelCrossEntropy(x as tf.Tensor4D, none))(logits()).dataSync()].every((slope) => slope === 0)).toBe(true);
+  });
+
+  test('leaves no tensor behind', () => {
+    const [x, m] = [logits(), masks()];
+    const gradient = () => tf.dispose(tf.tidy(() => tf.grad((each: tf.Tensor) => pixelCrossEntropy(each as tf.Tensor4D, m))(x)));
+    gradient();
+    const before = tf.memory().numTensors;
+    gradient();
+    expect(tf.memory().numTensors).toBe(before);
+  });
 });

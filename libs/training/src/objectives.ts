@@ -1,4 +1,5 @@
-import type { Pretrain } from '#libs/contracts';
+import { UNLABELLED, type Pretrain } from '#libs/contracts';
+import { float, kernel, typeAttribute } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Far below any logit: a view is never its own negative. */
@@ -99,6 +100,31 @@ export function crossEntropy(logits: tf.Tensor2D, labels: Int32Array): tf.Scalar
 /** Fraction of rows whose largest logit is the label's. */
 export const accuracyOf = (logits: tf.Tensor2D, labels: Int32Array): tf.Scalar =>
   tf.mean<tf.Scalar>(tf.cast(tf.equal(tf.argMax(logits, 1), tf.tensor1d(labels, 'int32')), 'float32'));
+
+/**
+ * Mean of −log softmax at each pixel's class over the pixels of the batch that have one; 0, without a gradient, where none has.
+ * logits: [N, H, W, C], masks: int32 [N, H, W], each `UNLABELLED` or below C. One kernel gives losses and slopes: at this size
+ * every pass over the logits counts.
+ */
+export function pixelCrossEntropy(logits: tf.Tensor4D, masks: tf.Tensor3D): tf.Scalar {
+  const classes = logits.shape[3];
+  const mean = tf.customGrad((...inputs) => {
+    const [x, save] = inputs as unknown as [tf.Tensor4D, (tensors: tf.Tensor[]) => void];
+    const pixels = tf.reshape(masks, [-1]);
+    const isLabelled = tf.notEqual(pixels, UNLABELLED);
+    const counted = tf.cast(isLabelled, 'float32');
+    // share: [N·H·W], 1 / labelled pixels, or 0.
+    const share = tf.div(counted, tf.maximum(tf.sum(counted), 1));
+    const [losses, slopes] = kernel('SparseSoftmaxCrossEntropyWithLogits', { ...float(), Tlabels: typeAttribute('TF_INT32') },
+      [tf.reshape(x, [-1, classes]), tf.where(isLabelled, pixels, tf.zerosLike(pixels))], 2) as [tf.Tensor1D, tf.Tensor2D];
+    save([slopes, share]);
+    return {
+      value: tf.sum(tf.mul(losses, share)),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.reshape(tf.mul(saved[0]!, tf.expandDims(tf.mul(saved[1]!, dy), 1)), [...masks.shape, classes]),
+    };
+  });
+  return mean(logits) as tf.Scalar;
+}
 
 /** Mean over all numbers of the squared difference. */
 export const meanSquaredError = (a: tf.Tensor, b: tf.Tensor): tf.Scalar => tf.mean<tf.Scalar>(tf.squaredDifference(a, b));
