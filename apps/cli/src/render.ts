@@ -94,7 +94,7 @@ export function runsText(runs: readonly Run[], output: Output): string {
 }
 
 /** What is worth a word while a run goes on. */
-const SHOWN_METRICS = [['train/loss', 'loss', 3], ['eval/knn', 'kNN', 3], ['eval/accuracy', 'accuracy', 3], ['eval/probe_accuracy', 'probe', 3], ['eval/reconstruction_mse', 'error', 4]] as const;
+const SHOWN_METRICS = [['train/loss', 'loss', 3], ['eval/knn', 'kNN', 3], ['eval/accuracy', 'accuracy', 3], ['eval/probe_accuracy', 'probe', 3], ['eval/miou', 'mIoU', 3], ['eval/reconstruction_mse', 'error', 4]] as const;
 
 export function runLine(run: Run, label: string, metrics: ReadonlyMap<string, number>, output: Output): string {
   const numbers = SHOWN_METRICS.flatMap(([key, name, digits]) => (metrics.has(key) ? [`${name} ${metrics.get(key)!.toFixed(digits)}`] : []));

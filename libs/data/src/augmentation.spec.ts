@@ -195,3 +195,9 @@ describe('a view with its mask', () => {
     expect([images.isDisposed, masks.isDisposed]).toEqual([false, false]);
   });
 });
+
+test('a crop never reaches beyond the image: white stays white', () => {
+  const white = tf.ones<tf.Rank.R4>([512, 32, 32, 1]);
+  const views = augment(white, Augmentation.parse({ crop: {}, flip: {} }), Random.seeded(3));
+  expect(tf.min(views).dataSync()[0]).toBeGreaterThan(1 - 1e-5);
+});

@@ -12,6 +12,8 @@ import type { Random } from './random.js';
 /** ITU-R BT.601 luma, as torchvision has it. */
 const LUMA = [0.2989, 0.587, 0.114] as const;
 const CROP_TRIES = 10;
+/** Corners of boxes keep so far from the edge, in fractions of the image: rounding would push some beyond it, where all is black. */
+const EDGE = 1e-6;
 /** In pixels. */
 const LARGE_IMAGE = 96 * 96;
 /** Rows of a blurred image that are computed together: a band around the diagonal of a large matrix is mostly zeros. */
@@ -134,7 +136,7 @@ function drawBoxes(images: tf.Tensor4D, crop: Augmentation['crop'], flip: Augmen
     const mirrored = flip !== undefined && random.bernoulli(flip.p);
     const x1 = left / (width - 1);
     const x2 = (left + w - 1) / (width - 1);
-    boxes.set([top / (height - 1), mirrored ? x2 : x1, (top + h - 1) / (height - 1), mirrored ? x1 : x2], i * 4);
+    boxes.set([top / (height - 1), mirrored ? x2 : x1, (top + h - 1) / (height - 1), mirrored ? x1 : x2].map((corner) => Math.min(1 - EDGE, Math.max(EDGE, corner))), i * 4);
   }
   return boxes;
 }
