@@ -12,7 +12,7 @@ import type { Random } from './random.js';
 /** ITU-R BT.601 luma, as torchvision has it. */
 const LUMA = [0.2989, 0.587, 0.114] as const;
 const CROP_TRIES = 10;
-/** Corners of boxes keep so far from the edge, in fractions of the image: rounding would push some beyond it, where all is black. */
+/** Sides of a crop keep so far from the image's edge, in fractions of the image: rounding would push some beyond it, where all is black. */
 const EDGE = 1e-6;
 /** In pixels. */
 const LARGE_IMAGE = 96 * 96;
@@ -127,6 +127,10 @@ function onDrawn(images: tf.Tensor4D, p: number, random: Random, transform: (dra
   return kernel('TensorScatterUpdate', attributes, [images, tf.tensor2d(drawn, [drawn.length, 1], 'int32'), transformed])[0] as tf.Tensor4D;
 }
 
+/** Where a crop begins and ends, in fractions of the image. */
+const sidesOf = (from: number, length: number, whole: number): [number, number] => (length === whole ? [0, 1]
+  : [Math.max(EDGE, from / (whole - 1)), Math.min(1 - EDGE, (from + length - 1) / (whole - 1))]);
+
 /** Corners [N, 4] as `cropAndResize` takes them: swapped x coordinates mirror. */
 function drawBoxes(images: tf.Tensor4D, crop: Augmentation['crop'], flip: Augmentation['flip'], random: Random): Float32Array {
   const [count, height, width] = images.shape;
@@ -134,9 +138,9 @@ function drawBoxes(images: tf.Tensor4D, crop: Augmentation['crop'], flip: Augmen
   for (let i = 0; i < count; i++) {
     const { top, left, height: h, width: w } = crop && random.bernoulli(crop.p) ? drawCrop(height, width, crop, random) : { top: 0, left: 0, height, width };
     const mirrored = flip !== undefined && random.bernoulli(flip.p);
-    const x1 = left / (width - 1);
-    const x2 = (left + w - 1) / (width - 1);
-    boxes.set([top / (height - 1), mirrored ? x2 : x1, (top + h - 1) / (height - 1), mirrored ? x1 : x2].map((corner) => Math.min(1 - EDGE, Math.max(EDGE, corner))), i * 4);
+    const [y1, y2] = sidesOf(top, h, height);
+    const [x1, x2] = sidesOf(left, w, width);
+    boxes.set([y1, mirrored ? x2 : x1, y2, mirrored ? x1 : x2], i * 4);
   }
   return boxes;
 }
