@@ -4,6 +4,7 @@ import { autoencode } from './autoencode.js';
 import { CheckpointError } from './checkpoint.js';
 import { distill } from './distill.js';
 import { evaluate } from './evaluate.js';
+import { exportModel } from './export.js';
 import { finetune } from './finetune.js';
 import { interpolate } from './interpolate.js';
 import { pretrain } from './pretrain.js';
