@@ -7,7 +7,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { storedAutoencoder } from './autoencode.js';
 import { writeSafetensors } from './checkpoint.js';
-import { buildClassifier, buildEncoder, buildProjectionHead, featureWidth, forward, weightsOf } from './networks.js';
+import { buildClassifier, buildEncoder, buildProjectionHead, featureWidth, weightsOf } from './networks.js';
 import { onnxOf } from './onnx.js';
 import { BATCH_NORM_EPSILON } from './operations.js';
 import { readParent, restored, type ModelState, type ParentModel } from './run-inputs.js';
@@ -192,11 +192,11 @@ async function compareLoaded({ name, model }: Network, folder: string, tolerance
   });
   const random = Random.seeded(0, 'export');
   const difference = tf.tidy(() => {
-    const x = model.inputs.map(({ shape }) => {
+    const batch = model.inputs.map(({ shape }) => {
       const whole = [SAMPLES, ...shape.slice(1)] as number[];
       return tf.tensor(Float32Array.from({ length: whole.reduce((product, side) => product * side, 1) }, () => random.uniform()), whole);
     });
-    const [ours, theirs] = [forward(model, x as never, false), loaded.predict(x.length === 1 ? x[0]! : x)].map((result) => (Array.isArray(result) ? result : [result]) as tf.Tensor[]);
+    const [ours, theirs] = [model, loaded].map((each) => [each.apply(batch, { training: false }) as tf.Tensor | tf.Tensor[]].flat());
     return Math.max(...ours!.map((own, i) => tf.div(tf.max(tf.abs(tf.sub(own, theirs![i]!))), tf.maximum(1, tf.max(tf.abs(own)))).dataSync()[0]!));
   });
   loaded.dispose();
