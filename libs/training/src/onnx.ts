@@ -71,7 +71,7 @@ const refuse = ({ layer }: Pick<Use, 'layer'>, expected: string, got: string): n
 /** A layer is written only with settings that are accounted for. */
 function requireSetting(use: Use, key: string, known: readonly unknown[]): void {
   const value = use.settings[key];
-  if (value !== undefined && value !== null && !known.includes(value)) refuse(use, `${key} ${known.join(' or ')}`, String(value));
+  if (value !== undefined && value !== null && !known.includes(value)) refuse(use, `${key} ${known.join(' or ')}`, JSON.stringify(value));
 }
 
 const weightOf = (layer: Layer, name: string): tf.Tensor | undefined => layer.weights.find(({ originalName }) => originalName.split('/').at(-1) === name)?.read();
