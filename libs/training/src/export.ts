@@ -141,12 +141,13 @@ function halves(output: Symbolic): Symbolic[] {
 /** What goes in, what comes out, and what the network was made for: in every file of it. */
 function aboutOf({ name, does, model, outputs }: Network, state: ModelState) {
   const { kind, sample, classes, range, encoder, projection, headLayers, task, latent, variant, domain } = state;
-  const ports = (tensors: Symbolic[], names: string[]) => tensors.map(({ shape }, i) => ({ name: names[i]!, shape, type: 'float32', ...(shape.length === 4 && { layout: 'NHWC', range }) }));
+  const isWaveform = sample.modality === 'audio' && domain === 'waveform';
+  const ports = (tensors: Symbolic[], names: string[]) => tensors.map(({ shape }, i) => ({ name: names[i]!, shape, type: 'float32', ...(shape.length === 4 && { layout: 'NHWC', range: isWaveform ? [-1, 1] : range }) }));
   return {
     network: name, does, inputs: ports(model.inputs, model.inputNames), outputs: ports(model.outputs, outputs),
     preprocessing: sample.modality === 'image'
       ? { sample, fit: `scaled to cover ${sample.height} x ${sample.width} and cut around the centre`, divideBy: 255 }
-      : { sample, input: domain === 'waveform' ? 'waveform' : 'log-mel spectrogram' },
+      : { sample, input: isWaveform ? 'waveform' : 'log-mel spectrogram' },
     classes, architecture: { kind, encoder, task, projection, headLayers, latent, variant, domain },
   };
 }

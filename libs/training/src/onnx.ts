@@ -9,6 +9,9 @@ import { TrainingError } from './session.js';
 
 type Layer = layers.Layer;
 
+/** Of a protobuf message. */
+const LARGEST = 2 ** 31 - 1;
+
 /** Nodes and constants as they are added, each under a name of its own. */
 class Graph {
   readonly nodes: OnnxNode[] = [];
@@ -176,6 +179,7 @@ function joined(use: Use): string {
 
 const WRITERS: Readonly<Record<string, (use: Use) => string>> = {
   Conv1D: convolution, Conv2D: convolution, Dense: dense, BatchNormalization: normalization, ReLU: rectifier,
+  LeakyReLU: ({ name, settings, inputs, graph }) => graph.add('LeakyRelu', name, inputs, { alpha: { float: settings['alpha'] as number } }),
   Activation: (use) => activated(use, use.inputs[0]!),
   Add: ({ name, inputs, graph }) => graph.add('Sum', name, inputs),
   Concatenate: joined, Flatten: reshaped, Reshape: reshaped, UpSampling2D: upsampled, Cropping2D: cropped, GlobalAveragePooling1D: pooled, GlobalAveragePooling2D: pooled,
@@ -214,5 +218,8 @@ export function onnxOf(model: LayersModel, outputs: readonly string[], metadata:
     graph.nodes.push({ operator: 'Identity', inputs: [value], output: name, attributes: {} });
     return { name, shape: tensor.shape };
   });
-  return encodeOnnx({ name: model.name, nodes: graph.nodes, constants: graph.constants, inputs, outputs: ends, metadata });
+  const content = encodeOnnx({ name: model.name, nodes: graph.nodes, constants: graph.constants, inputs, outputs: ends, metadata });
+  const bytes = content.reduce((sum, { length }) => sum + length, 0);
+  if (bytes > LARGEST) throw new TrainingError('invalid_spec', `expected a network of less than 2 GiB for an ONNX file, got ${bytes} bytes in ${model.name}: export to tfjs or safetensors`);
+  return content;
 }
