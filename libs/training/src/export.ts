@@ -7,7 +7,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { storedAutoencoder } from './autoencode.js';
 import { writeSafetensors } from './checkpoint.js';
-import { buildClassifier, buildEncoder, buildProjectionHead, featureWidth, weightsOf } from './networks.js';
+import { buildClassifier, buildEncoder, buildProjectionHead, buildSegmenter, featureWidth, pyramidOf, weightsOf } from './networks.js';
 import { onnxOf } from './onnx.js';
 import { BATCH_NORM_EPSILON } from './operations.js';
 import { readParent, restored, type ModelState, type ParentModel } from './run-inputs.js';
@@ -32,7 +32,7 @@ const TOLERANCE = { cpu: 1e-5, gpu: 5e-3 };
 export async function exportModel(spec: ExportModel, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   const { gpu } = await loadTensorFlow();
   const parent = await readParent(inputs);
-  const networks = networksOf(parent, context);
+  const networks = networksOf(parent);
   const files: { name: string; format: ExportModel['formats'][number]; network: string; bytes: number }[] = [];
   let difference = 0;
   try {
@@ -67,7 +67,7 @@ async function handOver(name: string, { workDir, store }: TrainContext): Promise
 }
 
 /** The parent's networks. The caller owns their weights. */
-function networksOf(parent: ParentModel, { log }: TrainContext): Network[] {
+function networksOf(parent: ParentModel): Network[] {
   const { state } = parent;
   if (state.kind === 'autoencode') return autoencoderNetworks(parent);
   const trunk = restored(buildEncoder(state.encoder, inputShape(state.sample)), parent);
@@ -75,8 +75,9 @@ function networksOf(parent: ParentModel, { log }: TrainContext): Network[] {
   const head = storedHead(trunk, parent);
   if (state.kind === 'pretrain') return [encoder, ...(head ? [{ name: 'projection', does: 'representation → projection', model: head, outputs: ['projection'] }] : [])];
   if (state.task === 'segmentation') {
-    log('warn', 'only the encoder is written: the part that gives pixels their classes has no exported form');
-    return [encoder];
+    const pyramid = pyramidOf(trunk, state.encoder);
+    const segmenter = restored(buildSegmenter(pyramid, state.classes.length), parent);
+    return [encoder, { name: 'segmenter', does: 'sample → logits of the classes for each pixel', model: layers.model({ inputs: trunk.inputs, outputs: onto(segmenter, ...pyramid.outputs), name: 'segmenter' }), outputs: ['logits'] }];
   }
   const classifier = restored(buildClassifier(head ? head.outputs[0]!.shape.at(-1)! : featureWidth(trunk), state.classes.length), parent);
   const features = head ? onto(head, trunk.outputs[1]!) : [trunk.outputs[1]!];
@@ -142,7 +143,7 @@ function halves(output: Symbolic): Symbolic[] {
 function aboutOf({ name, does, model, outputs }: Network, state: ModelState) {
   const { kind, sample, classes, range, encoder, projection, headLayers, task, latent, variant, domain } = state;
   const isWaveform = sample.modality === 'audio' && domain === 'waveform';
-  const ports = (tensors: Symbolic[], names: string[]) => tensors.map(({ shape }, i) => ({ name: names[i]!, shape, type: 'float32', ...(shape.length === 4 && { layout: 'NHWC', range: isWaveform ? [-1, 1] : range }) }));
+  const ports = (tensors: Symbolic[], names: string[]) => tensors.map(({ shape }, i) => ({ name: names[i]!, shape, type: 'float32', ...(shape.length === 4 && { layout: 'NHWC', ...(names[i] !== 'logits' && { range: isWaveform ? [-1, 1] : range }) }) }));
   return {
     network: name, does, inputs: ports(model.inputs, model.inputNames), outputs: ports(model.outputs, outputs),
     preprocessing: sample.modality === 'image'
