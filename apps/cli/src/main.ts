@@ -2,20 +2,19 @@
 import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Run } from '#libs/contracts';
 import { LocalServiceError } from '#libs/platform';
 import { Command, CommanderError } from 'commander';
-import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { fetchCifar10 } from './cifar10.js';
 import { demo } from './demo.js';
 import { SubmissionFile, UsageError } from './document.js';
+import { download } from './download.js';
 import { age, bytes, ProgressBoard, resultsText, runsText, setColour, statusText, table } from './render.js';
 import { readState, runningPid, Stack, StackError, stopStack } from './stack.js';
 
 /** What scripts can tell apart. */
 const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3 } as const;
 const DEFAULT_DIR = '.loom';
+const EXPORT_FORMATS = ['tfjs', 'safetensors', 'onnx'] as const;
 
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -184,28 +183,31 @@ program.command('retry <id...>').description('queue runs again that failed or we
 });
 
 program.command('artifacts <id>').description('files of a run').option('--download <folder>', 'fetch them all, each checked by its sha256')
-  .action(async (id: string, { download }: { download?: string }) => {
+  .action(async (id: string, { download: folder }: { download?: string }) => {
     const api = await client();
     const files: Artifact[] = [];
     for await (const file of api.eachArtifact(id)) files.push(file);
-    if (download === undefined) return show(files, () => table(['name', 'kind', 'size', 'sha256'], files.map((file) => [file.name, file.kind, bytes(file.sizeBytes), file.sha256]), out));
-    await mkdir(download, { recursive: true });
-    for (const file of files) {
-      const target = path.join(download, path.basename(file.name));
-      const hash = createHash('sha256');
-      await pipeline(await api.download(id, file.id), async function* (chunks: AsyncIterable<Uint8Array>) {
-        for await (const chunk of chunks) {
-          hash.update(chunk);
-          yield chunk;
-        }
-      }, createWriteStream(`${target}.part`));
-      if (hash.digest('hex') !== file.sha256) {
-        await rm(`${target}.part`, { force: true });
-        throw new Error(`${file.name} arrived damaged: its sha256 is not ${file.sha256}`);
-      }
-      await rename(`${target}.part`, target);
-      say(target);
+    if (folder === undefined) return show(files, () => table(['name', 'kind', 'size', 'sha256'], files.map((file) => [file.name, file.kind, bytes(file.sizeBytes), file.sha256]), out));
+    for (const file of files) say(await download(api, file, folder));
+  });
+
+program.command('export <run>').description('write the networks of a run as files for other programs')
+  .option('--format <formats>', 'which, separated by commas', EXPORT_FORMATS.join(',')).option('--out <folder>', 'where to (default: <run>-export)')
+  .action(async (from: string, { format, out: folder = `${from}-export` }: { format: string; out?: string }) => {
+    const asked = format.split(',').map((each) => each.trim());
+    const unknown = asked.find((each) => !EXPORT_FORMATS.includes(each as never));
+    if (unknown !== undefined) throw new UsageError(`expected formats among ${EXPORT_FORMATS.join(', ')}, got ${unknown || 'none'}`);
+    const api = await client();
+    // In one order always: an export that was asked for before is found again.
+    const { run } = await api.submitRun({ spec: { kind: 'export', from, formats: EXPORT_FORMATS.filter((each) => asked.includes(each)) } });
+    const [ended] = await followed(api, [run]);
+    if (ended!.status !== 'succeeded') {
+      process.exitCode = EXIT.failed;
+      return show(ended, () => `the export ended as ${ended!.status}${ended!.statusDetail ? `: ${ended!.statusDetail}` : ''}\n`);
     }
+    const files: { path: string; sizeBytes: number; sha256: string }[] = [];
+    for await (const file of api.eachArtifact(run.id)) if (file.kind === 'export') files.push({ path: await download(api, file, folder), sizeBytes: file.sizeBytes, sha256: file.sha256 });
+    show({ run: ended, files }, () => table(['file', 'size', 'sha256'], files.map((file) => [file.path, bytes(file.sizeBytes), file.sha256]), out));
   });
 
 const datasets = program.command('datasets').description('dataset versions');
@@ -242,14 +244,20 @@ program.command('demo').description('the main job on real images, from an empty 
     process.exitCode = succeeded ? EXIT.ok : EXIT.failed;
   });
 
-/** Follows runs to their end. The exit code says whether all succeeded. */
-async function follow(api: LoomClient, runs: readonly Run[]): Promise<number> {
+/** Follows runs to their end. */
+async function followed(api: LoomClient, runs: readonly Run[]): Promise<Run[]> {
   const board = new ProgressBoard(settings().json ? { write: () => true } : out);
   const ended = await Promise.all(runs.map(async (run) => {
     board.add(run, run.name ?? run.kind);
     return api.follow(run.id, { onRun: (news) => board.update(news), onMetrics: (points) => board.metrics(run.id, points) }, { signal: interrupted.signal });
   }));
   board.end();
+  return ended;
+}
+
+/** The same, and says how they ended. The exit code says whether all succeeded. */
+async function follow(api: LoomClient, runs: readonly Run[]): Promise<number> {
+  const ended = await followed(api, runs);
   if (settings().json) say(JSON.stringify(ended, null, 2));
   return ended.every(({ status }) => status === 'succeeded') ? EXIT.ok : EXIT.failed;
 }

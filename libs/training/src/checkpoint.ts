@@ -26,8 +26,11 @@ function checksum(state: string, entries: Record<string, HeaderEntry>, data: rea
   return sum.digest('hex');
 }
 
-/** Writes all or nothing: under a temporary name, flushed to disk, renamed. */
-export async function writeTensors(file: string, state: unknown, tensors: readonly { key: string; variable: tf.Tensor }[]): Promise<void> {
+/**
+ * A safetensors file that any reader of the format takes. `metadata` gives what stands under `__metadata__`, from the description
+ * of the tensors and their data. Writes all or nothing: under a temporary name, flushed to disk, renamed.
+ */
+export async function writeSafetensors(file: string, tensors: readonly { key: string; variable: tf.Tensor }[], metadata: (entries: Record<string, HeaderEntry>, data: readonly Uint8Array[]) => Record<string, string>): Promise<void> {
   const header: Record<string, HeaderEntry> = {};
   const parts: Uint8Array[] = [];
   let offset = 0;
@@ -38,8 +41,7 @@ export async function writeTensors(file: string, state: unknown, tensors: readon
     parts.push(bytes);
     offset += bytes.length;
   }
-  const stateText = JSON.stringify(state);
-  const text = JSON.stringify({ __metadata__: { state: stateText, sha256: checksum(stateText, header, parts) }, ...header });
+  const text = JSON.stringify({ __metadata__: metadata(header, parts), ...header });
   // The data starts at a multiple of eight.
   const json = Buffer.from(text + ' '.repeat((8 - (Buffer.byteLength(text) % 8)) % 8));
   const length = Buffer.alloc(8);
@@ -57,6 +59,12 @@ export async function writeTensors(file: string, state: unknown, tensors: readon
     await handle.close();
   }
   await rename(temporary, file);
+}
+
+/** With a state, and the checksum by which `readTensors` knows that the file is whole. */
+export async function writeTensors(file: string, state: unknown, tensors: readonly { key: string; variable: tf.Tensor }[]): Promise<void> {
+  const text = JSON.stringify(state);
+  await writeSafetensors(file, tensors, (entries, data) => ({ state: text, sha256: checksum(text, entries, data) }));
 }
 
 /** @throws CheckpointError when the file is cut short, changed, or of another format. */

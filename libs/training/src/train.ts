@@ -4,6 +4,7 @@ import { autoencode } from './autoencode.js';
 import { CheckpointError } from './checkpoint.js';
 import { distill } from './distill.js';
 import { evaluate } from './evaluate.js';
+import { exportModel } from './export.js';
 import { finetune } from './finetune.js';
 import { interpolate } from './interpolate.js';
 import { pretrain } from './pretrain.js';
@@ -24,8 +25,8 @@ export async function train(spec: TrainSpec, inputs: TrainerInputs, context: Tra
       case 'autoencode': return await autoencode(spec, inputs, context);
       case 'evaluate': return await evaluate(spec, inputs, context);
       case 'interpolate': return await interpolate(spec, inputs, context);
-      case 'embed':
-      case 'export': throw new TrainingError('internal_error', `expected a known kind of run, got ${spec.kind}`);
+      case 'export': return await exportModel(spec, inputs, context);
+      case 'embed': throw new TrainingError('internal_error', `expected a known kind of run, got ${spec.kind}`);
     }
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);

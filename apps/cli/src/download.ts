@@ -1,0 +1,27 @@
+/** Files of a run, from the API to a folder. */
+import type { Artifact, LoomClient } from '#libs/contracts';
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+
+/** Fetches a file into a folder, and gives its path there. It gets its name once it has proved whole by its sha256; else nothing stays. */
+export async function download(api: Pick<LoomClient, 'download'>, { runId, id, name, sha256 }: Pick<Artifact, 'runId' | 'id' | 'name' | 'sha256'>, folder: string): Promise<string> {
+  await mkdir(folder, { recursive: true });
+  const target = path.join(folder, path.basename(name));
+  const hash = createHash('sha256');
+  try {
+    await pipeline(await api.download(runId, id), async function* (chunks: AsyncIterable<Uint8Array>) {
+      for await (const chunk of chunks) {
+        hash.update(chunk);
+        yield chunk;
+      }
+    }, createWriteStream(`${target}.part`));
+    if (hash.digest('hex') !== sha256) throw new Error(`${name} arrived damaged: its sha256 is not ${sha256}`);
+    await rename(`${target}.part`, target);
+  } finally {
+    await rm(`${target}.part`, { force: true });
+  }
+  return target;
+}
