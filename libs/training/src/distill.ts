@@ -4,10 +4,10 @@ import { allRows, gatherLabels, gatherSamples, inputShape, labelSubset, viewsOf 
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { accuracy, collect } from './evaluation.js';
-import { buildClassifier, buildEncoder, buildProjectionHead, encode, featureWidth, forward } from './networks.js';
+import { buildClassifier, buildEncoder, encode, featureWidth, forward } from './networks.js';
 import { crossEntropy, distillation } from './objectives.js';
 import { withoutGradient } from './operations.js';
-import { newEncoder, openData, readParent, requireBatch, restored, storeModel, type ParentModel } from './run-inputs.js';
+import { newEncoder, openData, readParent, requireBatch, restored, restoredHead, storeModel, type ParentModel } from './run-inputs.js';
 import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
 
 /** A network that was finetuned, as it was stored. */
@@ -65,7 +65,7 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
 function storedClassifier(parent: ParentModel, sample: SampleShape): Classifier {
   const { encoder: architecture, projection, headLayers, classes } = parent.state;
   const encoder = restored(buildEncoder(architecture, inputShape(sample)), parent);
-  const head = projection && headLayers ? restored(buildProjectionHead(featureWidth(encoder), projection, { through: headLayers }), parent) : undefined;
+  const head = projection && headLayers ? restoredHead(encoder, projection, headLayers, parent) : undefined;
   const classifier = restored(buildClassifier(head ? head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length), parent);
   return {
     models: [encoder, ...(head ? [head] : []), classifier],

@@ -10,7 +10,7 @@ import { writeSafetensors } from './checkpoint.js';
 import { buildClassifier, buildEncoder, buildProjectionHead, buildSegmenter, featureWidth, pyramidOf, weightsOf } from './networks.js';
 import { onnxOf } from './onnx.js';
 import { BATCH_NORM_EPSILON } from './operations.js';
-import { readParent, restored, type ModelState, type ParentModel } from './run-inputs.js';
+import { readParent, restored, restoredHead, type ModelState, type ParentModel } from './run-inputs.js';
 import { breathe, TrainingError, type TrainContext } from './session.js';
 import { loadTensorFlow } from './tensorflow.js';
 
@@ -90,8 +90,7 @@ function storedHead(encoder: layers.LayersModel, parent: ParentModel): layers.La
   const { projection, headLayers } = parent.state;
   const through = headLayers ?? projection?.layers ?? 0;
   if (!projection || through === 0) return undefined;
-  const affineEnd = through < projection.layers || parent.tensors.has(`projection/bn${through}/gamma`);
-  return restored(buildProjectionHead(featureWidth(encoder), projection, { through, affineEnd }), parent);
+  return restoredHead(encoder, projection, through, parent);
 }
 
 function autoencoderNetworks(parent: ParentModel): Network[] {

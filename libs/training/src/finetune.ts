@@ -6,7 +6,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { accuracy, collect } from './evaluation.js';
 import { buildClassifier, buildProjectionHead, buildSegmenter, encode, featureWidth, forward, initialise, pyramidOf } from './networks.js';
 import { accuracyOf, crossEntropy, pixelCrossEntropy } from './objectives.js';
-import { openData, requireBatch, restored, startingEncoder, storeModel, type Data, type ModelState, type ParentModel } from './run-inputs.js';
+import { openData, requireBatch, restoredHead, startingEncoder, storeModel, type Data, type ModelState, type ParentModel } from './run-inputs.js';
 import { judgeSegmentation, requireLabelledPixels, storeSegmentation, type Judgement } from './segmentation.js';
 import { Session, TrainingError, type Recipe, type TrainContext } from './session.js';
 
@@ -108,8 +108,8 @@ function middleOfHead(spec: Finetune, encoder: LayersModel, parent: ParentModel 
   if (through === 0) return undefined;
   const projection = parent ? parent.state.projection : spec.projection;
   if (!projection || through > projection.layers) throw new TrainingError('invalid_spec', `expected a projection head of at least ${through} layers, ${projection ? `it has ${projection.layers}` : 'there is none'}`);
+  if (parent) return { head: restoredHead(encoder, projection, through, parent), projection };
   const head = buildProjectionHead(featureWidth(encoder), projection, { through });
-  if (parent) restored(head, parent);
-  else initialise([head], Random.seeded(spec.seed, 'head'));
+  initialise([head], Random.seeded(spec.seed, 'head'));
   return { head, projection };
 }

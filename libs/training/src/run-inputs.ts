@@ -4,7 +4,7 @@ import { inputShape, InvalidDataError, openSplit, Random, type SampleSplit } fro
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
 import { assignTensors, readTensors, writeTensors, type StoredTensor } from './checkpoint.js';
-import { buildEncoder, initialise, weightsOf } from './networks.js';
+import { buildEncoder, buildProjectionHead, featureWidth, initialise, weightsOf } from './networks.js';
 import { TrainingError, type TrainContext } from './session.js';
 
 export interface Data { manifest: DatasetManifest; train: SampleSplit; evaluation: SampleSplit }
@@ -64,6 +64,13 @@ export async function readParent(inputs: TrainerInputs): Promise<ParentModel> {
 export function restored<Model extends LayersModel>(model: Model, { tensors }: ParentModel): Model {
   assignTensors(tensors, weightsOf(model));
   return model;
+}
+
+/** The first layers of the parent's projection head, on its encoder. */
+export function restoredHead(encoder: LayersModel, projection: Projection, through: number, parent: ParentModel): LayersModel {
+  // SimSiam's ends without a factor.
+  const affineEnd = through < projection.layers || parent.tensors.has(`projection/bn${through}/gamma`);
+  return restored(buildProjectionHead(featureWidth(encoder), projection, { through, affineEnd }), parent);
 }
 
 export function newEncoder(architecture: Encoder, sample: SampleShape, seed: number): LayersModel {

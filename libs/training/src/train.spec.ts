@@ -227,6 +227,12 @@ describe('finetuning from the middle of the projection head', () => {
     expect([...tensors.keys()].filter((key) => /^projection\/dense\d\/kernel$/.test(key))).toHaveLength(fromHeadLayer);
     expect(tuned.lines.join('\n')).toMatch(/all layers of the encoder/);
   }, 60_000);
+
+  test('the end of SimSiam\'s head, which has no factor, can be tuned and taught from too', async () => {
+    const parent = await run({ ...specs['simsiam'], epochs: 1 } as z.input<typeof RunSpec>);
+    const tuned = await run({ kind: 'finetune', dataset: 'tiny', from, fromHeadLayer: 2, batchSize: 9, steps: 2 }, { parentModel: parent.files.get('model')! });
+    await run({ kind: 'distill', dataset: 'tiny', from, encoder: { width: 4 }, batchSize: 19, epochs: 1 }, { parentModel: tuned.files.get('model')! });
+  }, 60_000);
 });
 
 // Grill et al. 2020: the target is moved by the average alone, and only its parameters are.
