@@ -7,7 +7,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { storedAutoencoder } from './autoencode.js';
 import { writeSafetensors } from './checkpoint.js';
-import { buildClassifier, buildEncoder, buildProjectionHead, buildSegmenter, featureWidth, pyramidOf, weightsOf } from './networks.js';
+import { buildClassifier, buildEncoder, buildSegmenter, featureWidth, pyramidOf, weightsOf } from './networks.js';
 import { onnxOf } from './onnx.js';
 import { BATCH_NORM_EPSILON } from './operations.js';
 import { readParent, restored, restoredHead, type ModelState, type ParentModel } from './run-inputs.js';
