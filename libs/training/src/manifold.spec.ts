@@ -2,7 +2,7 @@ import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
-  curveOf, geometryOf, knnPurity, nearest, neighboursKept, pca, procrustes, silhouette, trustworthiness, tsne, umap, type Neighbours, type Points,
+  curveOf, geometryOf, knnPurity, nearest, neighboursKept, pca, procrustes, Quadtree, silhouette, trustworthiness, tsne, umap, type Neighbours, type Points,
 } from './manifold.js';
 import { loadTensorFlow } from './tensorflow.js';
 
@@ -136,6 +136,44 @@ describe.each([['clouds', clouds], ['roll', roll]] as const)('maps of the %s', (
       expect(await map(1)).toEqual(first);
       expect(await map(2)).not.toEqual(first);
     }
+  });
+});
+
+describe('forces of a tree', () => {
+  const exact = (y: Float64Array) => {
+    const forces = new Float64Array(y.length);
+    let normaliser = 0;
+    for (let i = 0; i < y.length; i += 2) {
+      for (let j = 0; j < y.length; j += 2) {
+        if (i === j) continue;
+        const [dx, dy] = [y[i]! - y[j]!, y[i + 1]! - y[j + 1]!];
+        const q = 1 / (1 + dx * dx + dy * dy);
+        normaliser += q;
+        forces[i]! += q * q * dx;
+        forces[i + 1]! += q * q * dy;
+      }
+    }
+    return { forces, normaliser };
+  };
+  const length = (values: Float64Array) => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+
+  // Spread out as in a finished map, all in one heap as at its start, and copies.
+  test.each([['spread out', 30], ['in a heap', 1e-4]])('are those of a naive loop over all pairs, points %s', (_, width) => {
+    const random = Random.seeded(5);
+    const y = Float64Array.from({ length: 1000 }, (__, place) => (place < 900 ? random.normal(0, width) : width));
+    const { forces, normaliser } = exact(y);
+    const found = new Float64Array(y.length);
+    const tree = new Quadtree(500);
+    for (let again = 0; again < 2; again++) expect(tree.repulsion(y, found) / normaliser).toBeCloseTo(1, 2);
+    expect(length(found.map((value, place) => value - forces[place]!)) / length(forces)).toBeLessThan(0.03);
+  });
+
+  test('two points push each other apart exactly, two copies do not', () => {
+    const forces = new Float64Array(4);
+    expect(new Quadtree(2).repulsion(Float64Array.of(0, 0, 3, 1), forces)).toBeCloseTo(2 / 11, 12);
+    [-3, -1, 3, 1].forEach((value, place) => expect(forces[place]).toBeCloseTo(value / 121, 12));
+    expect(new Quadtree(2).repulsion(Float64Array.of(3, 1, 3, 1), forces)).toBe(2);
+    expect([...forces].map(Math.abs)).toEqual([0, 0, 0, 0]);
   });
 });
 

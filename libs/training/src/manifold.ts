@@ -44,7 +44,7 @@ export async function pca(points: Points, count: number, pause: Pause = turn): P
   }
   for (let i = 0; i < width; i++) for (let j = 0; j < i; j++) covariance[j]![i] = covariance[i]![j]!;
   await pause();
-  const { realEigenvalues: variances, eigenvectorMatrix: vectors } = new EigenvalueDecomposition(new Matrix(covariance as unknown as number[][]), { assumeSymmetric: true });
+  const { realEigenvalues: variances, eigenvectorMatrix: vectors } = new EigenvalueDecomposition(new Matrix(covariance), { assumeSymmetric: true });
   const total = variances.reduce((sum, value) => sum + Math.max(0, value), 0);
   const order = variances.map((_, place) => place).sort((a, b) => variances[b]! - variances[a]!);
   const axes = order.slice(0, count).map((place) => {
@@ -67,23 +67,26 @@ export async function pca(points: Points, count: number, pause: Pause = turn): P
 /** The k nearest other points of each, nearest first: [N, k], with Euclidean distances. */
 export interface Neighbours { k: number; places: Int32Array; distances: Float64Array }
 
+/** Places and distances of neighbours that are held: 480 MB, and t-SNE's forces take four times that. */
+export const MOST_NEIGHBOURS = 4e7;
 /** Similarities that are held at once: 64 MiB. */
 const SIMILARITIES = 2 ** 24;
 /** Single precision picks so many candidates more than are asked for; double precision decides. */
 const SPARE_CANDIDATES = 8;
 
-/** Exact neighbours by TensorFlow's matrix products: N²·D steps, bounded memory. At most N − 1 for each. */
+/** Exact neighbours by TensorFlow's matrix products: N²·D steps. At most N − 1 for each. @throws RangeError beyond `MOST_NEIGHBOURS` in all */
 export async function nearest(points: Points, k: number, pause: Pause = turn): Promise<Neighbours> {
   const { values, width } = points;
   const count = countOf(points);
   const kept = Math.min(k, count - 1);
+  if (count * kept > MOST_NEIGHBOURS) throw new RangeError(`expected at most ${MOST_NEIGHBOURS} neighbours in all, got ${count} points with ${kept} each`);
   const candidates = Math.min(count, kept + 1 + SPARE_CANDIDATES);
   const batch = Math.max(1, Math.min(1024, Math.floor(SIMILARITIES / count)));
   const [places, distances] = [new Int32Array(count * kept), new Float64Array(count * kept)];
-  const [x, squares] = tf.tidy(() => {
+  const [x, squares] = tf.tidy((): [tf.Tensor2D, tf.Tensor1D] => {
     const raw = tf.tensor2d(Float32Array.from(values), [count, width]);
     const centred = tf.sub<tf.Tensor2D>(raw, tf.mean(raw, 0, true));
-    return [centred, tf.sum(tf.square(centred), 1)];
+    return [centred, tf.sum<tf.Tensor1D>(tf.square(centred), 1)];
   });
   try {
     for (let start = 0; start < count; start += batch) {
@@ -244,53 +247,55 @@ function affinities(neighbours: Neighbours, perplexity: number): Graph {
   return symmetric(neighbours, k, conditional, (a, b) => (a + b) / (2 * count));
 }
 
-/** Below this many halvings of the square, points share a leaf. */
-const DEEPEST = 40;
+/** Halvings of the square on each axis: points in one of the smallest squares share a leaf. */
+const LEVELS = 16;
+/** A point's place in the order of the squares is held in one number with its index. */
+const MOST_POINTS = 2 ** 20;
 
-/** Points in the plane by nested squares: what is far away counts as one. */
-class Quadtree {
-  private nodes = 0;
-  /** Four children of each node, 0 where there is none. */
-  private children: Int32Array;
-  /** Sums of coordinates of the points in it, and their number. */
-  private sums: Float64Array;
-  private weights: Float64Array;
-  private readonly stack = new Int32Array(4 * DEEPEST + 4);
-  private readonly sides = new Float64Array(4 * DEEPEST + 4);
+/**
+ * Points in the plane by nested squares, where what is far away counts as one. Squares lie in the order in which they are
+ * visited, so that a visit goes forward through memory; one with all its points in one quarter is that quarter.
+ */
+export class Quadtree {
+  private size = 0;
+  /** Of each square: the middle of its points (x, y), their number, and the squared distance from which they count as one, 0 for a leaf. */
+  private readonly squares: Float64Array;
+  /** The next one that is not inside. */
+  private readonly after: Int32Array;
+  /** Of points in the order of the squares: quarters taken from the outermost square on, two bits each. */
+  private readonly paths: Uint32Array;
+  private readonly order: Int32Array;
+  private readonly keys: Float64Array;
+  private side = 0;
 
   constructor(private readonly count: number) {
-    const room = 4 * count + 64;
-    [this.children, this.sums, this.weights] = [new Int32Array(4 * room), new Float64Array(2 * room), new Float64Array(room)];
+    if (count > MOST_POINTS) throw new RangeError(`expected at most ${MOST_POINTS} points, got ${count}`);
+    // All but leaves have at least two in them.
+    [this.squares, this.after] = [new Float64Array(4 * 2 * count), new Int32Array(2 * count)];
+    [this.paths, this.order, this.keys] = [new Uint32Array(count), new Int32Array(count), new Float64Array(count)];
   }
 
   /** Σ_j (y_i − y_j) · q_ij² into `forces` for each i, with q_ij = 1 / (1 + |y_i − y_j|²). Returns Σ q_ij over all pairs i ≠ j. */
   repulsion(y: Float64Array, forces: Float64Array): number {
-    const side = this.build(y);
-    const { children, sums, weights, stack, sides } = this;
+    this.sort(y);
+    this.size = 0;
+    this.build(y, 0, this.count, 0);
+    const { size, squares, after } = this;
     let normaliser = 0;
-    for (let i = 0; i < this.count; i++) {
+    for (const i of this.order) {
+      const [x, height] = [y[2 * i]!, y[2 * i + 1]!];
       let [forceX, forceY] = [0, 0];
-      let top = 0;
-      stack[top] = 0;
-      sides[top++] = side;
-      while (top > 0) {
-        const node = stack[--top]!;
-        const half = sides[top]!;
-        const weight = weights[node]!;
-        const [dx, dy] = [y[2 * i]! - sums[2 * node]! / weight, y[2 * i + 1]! - sums[2 * node + 1]! / weight];
+      for (let node = 0; node < size;) {
+        const at = 4 * node;
+        const [dx, dy] = [x - squares[at]!, height - squares[at + 1]!];
         const squared = dx * dx + dy * dy;
-        const first = 4 * node;
-        const isLeaf = children[first]! + children[first + 1]! + children[first + 2]! + children[first + 3]! === 0;
-        if (isLeaf || half * half < ANGLE * ANGLE * squared) {
-          const q = 1 / (1 + squared);
-          normaliser += weight * q;
-          forceX += weight * q * q * dx;
-          forceY += weight * q * q * dy;
-        } else {
-          for (let child = first; child < first + 4; child++) {
-            if (children[child]! > 0) { stack[top] = children[child]!; sides[top++] = half / 2; }
-          }
-        }
+        if (squared < squares[at + 3]!) { node++; continue; }
+        const q = 1 / (1 + squared);
+        const weighted = squares[at + 2]! * q;
+        normaliser += weighted;
+        forceX += weighted * q * dx;
+        forceY += weighted * q * dy;
+        node = after[node]!;
       }
       forces[2 * i] = forceX;
       forces[2 * i + 1] = forceY;
@@ -299,67 +304,66 @@ class Quadtree {
     return Math.max(normaliser - this.count, Number.MIN_VALUE);
   }
 
-  /** Returns the side of the outermost square. */
-  private build(y: Float64Array): number {
+  private sort(y: Float64Array): void {
     let [lowX, highX, lowY, highY] = [Infinity, -Infinity, Infinity, -Infinity];
-    for (let i = 0; i < y.length; i += 2) {
-      [lowX, highX] = [Math.min(lowX, y[i]!), Math.max(highX, y[i]!)];
-      [lowY, highY] = [Math.min(lowY, y[i + 1]!), Math.max(highY, y[i + 1]!)];
+    for (let at = 0; at < y.length; at += 2) {
+      const [x, height] = [y[at]!, y[at + 1]!];
+      if (x < lowX) lowX = x;
+      if (x > highX) highX = x;
+      if (height < lowY) lowY = height;
+      if (height > highY) highY = height;
     }
-    const side = Math.max(highX - lowX, highY - lowY, Number.MIN_VALUE) * (1 + 1e-9);
-    this.nodes = 0;
-    this.add();
-    for (let i = 0; i < y.length; i += 2) this.insert(y[i]!, y[i + 1]!, lowX, lowY, side);
-    return side;
+    this.side = Math.max(highX - lowX, highY - lowY, Number.MIN_VALUE);
+    const cells = 2 ** LEVELS;
+    const cellOf = (distance: number) => Math.min(cells - 1, Math.floor((distance / this.side) * cells));
+    for (let i = 0; i < this.count; i++) this.keys[i] = interleaved(cellOf(y[2 * i]! - lowX), cellOf(y[2 * i + 1]! - lowY)) * MOST_POINTS + i;
+    this.keys.sort();
+    this.keys.forEach((key, place) => {
+      this.paths[place] = Math.floor(key / MOST_POINTS);
+      this.order[place] = key % MOST_POINTS;
+    });
   }
 
-  private insert(x: number, y: number, left: number, top: number, side: number): void {
-    let node = 0;
-    for (let depth = 0; ; depth++) {
-      const weight = this.weights[node]!;
-      const first = 4 * node;
-      const isLeaf = this.children[first]! + this.children[first + 1]! + this.children[first + 2]! + this.children[first + 3]! === 0;
-      const half = side / 2;
-      if (weight > 0 && isLeaf && depth < DEEPEST) {
-        // A leaf with a point in it: the point moves down.
-        const [oldX, oldY] = [this.sums[2 * node]! / weight, this.sums[2 * node + 1]! / weight];
-        const child = this.add();
-        this.children[first + (oldX >= left + half ? 1 : 0) + (oldY >= top + half ? 2 : 0)] = child;
-        this.weights[child] = weight;
-        this.sums[2 * child] = this.sums[2 * node]!;
-        this.sums[2 * child + 1] = this.sums[2 * node + 1]!;
+  /** The square of the points from place `from` up to `to`, which share their first `level` quarters. */
+  private build(y: Float64Array, from: number, to: number, level: number): number {
+    const { paths, squares, order } = this;
+    const quarter = (place: number) => (paths[place]! >>> (2 * (LEVELS - 1 - level))) & 3;
+    while (level < LEVELS && quarter(from) === quarter(to - 1)) level++;
+    const node = this.size++;
+    let [sumX, sumY] = [0, 0];
+    if (level === LEVELS) {
+      for (let place = from; place < to; place++) { sumX += y[2 * order[place]!]!; sumY += y[2 * order[place]! + 1]!; }
+    } else {
+      for (let start = from; start < to;) {
+        let [end, high] = [start + 1, to];
+        while (end < high) {
+          const middle = (end + high) >>> 1;
+          if (quarter(middle) === quarter(start)) end = middle + 1; else high = middle;
+        }
+        const child = 4 * this.build(y, start, end, level + 1);
+        sumX += squares[child]! * squares[child + 2]!;
+        sumY += squares[child + 1]! * squares[child + 2]!;
+        start = end;
       }
-      this.weights[node]! += 1;
-      this.sums[2 * node]! += x;
-      this.sums[2 * node + 1]! += y;
-      if (weight === 0 || depth === DEEPEST) return;
-      const [right, below] = [x >= left + half, y >= top + half];
-      const slot = first + (right ? 1 : 0) + (below ? 2 : 0);
-      if (right) left += half;
-      if (below) top += half;
-      side = half;
-      if (this.children[slot] === 0) {
-        // On its own: adding a node may move the array.
-        const child = this.add();
-        this.children[slot] = child;
-      }
-      node = this.children[slot]!;
     }
-  }
-
-  private add(): number {
-    const node = this.nodes++;
-    if (node >= this.weights.length) {
-      const grown = <T extends Int32Array | Float64Array>(old: T, empty: T): T => { empty.set(old); return empty; };
-      this.children = grown(this.children, new Int32Array(2 * this.children.length));
-      this.sums = grown(this.sums, new Float64Array(2 * this.sums.length));
-      this.weights = grown(this.weights, new Float64Array(2 * this.weights.length));
-    }
-    this.children.fill(0, 4 * node, 4 * node + 4);
-    this.sums.fill(0, 2 * node, 2 * node + 2);
-    this.weights[node] = 0;
+    squares[4 * node] = sumX / (to - from);
+    squares[4 * node + 1] = sumY / (to - from);
+    squares[4 * node + 2] = to - from;
+    squares[4 * node + 3] = level === LEVELS ? 0 : (this.side / 2 ** level / ANGLE) ** 2;
+    this.after[node] = this.size;
     return node;
   }
+}
+
+/** Bits of two 16-bit numbers in turn (Morton 1966). */
+function interleaved(x: number, y: number): number {
+  const spread = (value: number) => {
+    value = (value | (value << 8)) & 0x00ff00ff;
+    value = (value | (value << 4)) & 0x0f0f0f0f;
+    value = (value | (value << 2)) & 0x33333333;
+    return (value | (value << 1)) & 0x55555555;
+  };
+  return (spread(x) | (spread(y) << 1)) >>> 0;
 }
 
 export interface UmapOptions { neighbors: number; minDistance: number; epochs: number }
