@@ -3,6 +3,7 @@ import type { RunResult, RunSpec, TrainerInputs } from '#libs/contracts';
 import { autoencode } from './autoencode.js';
 import { CheckpointError } from './checkpoint.js';
 import { distill } from './distill.js';
+import { embed } from './embed.js';
 import { evaluate } from './evaluate.js';
 import { exportModel } from './export.js';
 import { finetune } from './finetune.js';
@@ -25,8 +26,8 @@ export async function train(spec: TrainSpec, inputs: TrainerInputs, context: Tra
       case 'autoencode': return await autoencode(spec, inputs, context);
       case 'evaluate': return await evaluate(spec, inputs, context);
       case 'interpolate': return await interpolate(spec, inputs, context);
+      case 'embed': return await embed(spec, inputs, context);
       case 'export': return await exportModel(spec, inputs, context);
-      case 'embed': throw new TrainingError('internal_error', `expected a known kind of run, got ${spec.kind}`);
     }
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);

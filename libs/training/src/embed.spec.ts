@@ -1,0 +1,231 @@
+import { RunSpec, type DatasetManifest, type Embed, type SampleShape, type StopReason, type TrainerInputs } from '#libs/contracts';
+import { NpyWriter, Random } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import sharp from 'sharp';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { buildAutoencoder } from './autoencode.js';
+import { initialise } from './networks.js';
+import { newEncoder, storeModel } from './run-inputs.js';
+import { Stopped, type TrainContext } from './session.js';
+import { loadTensorFlow } from './tensorflow.js';
+import { train } from './train.js';
+
+const [HEIGHT, WIDTH, CHANNELS, COUNT] = [12, 48, 3, 60] as const;
+const classes = ['dark', 'middle', 'bright'];
+const sample: SampleShape = { modality: 'image', height: HEIGHT, width: WIDTH, channels: CHANNELS };
+const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+const alignTo = '0c2b8d0e-6c0e-4b7e-9d3f-6a4c2e1f7a55';
+let dir: string;
+let inputs: TrainerInputs;
+
+beforeAll(async () => {
+  // One thread: with more, sums may be taken in another order.
+  await loadTensorFlow({ threads: 1 });
+  dir = await mkdtemp(path.join(tmpdir(), 'loom-embed-'));
+  const random = Random.seeded(1, 'data');
+  const labels = Int32Array.from({ length: COUNT }, (_, i) => i % 3);
+  const images = Uint8Array.from({ length: COUNT * HEIGHT * WIDTH * CHANNELS }, (_, i) => Math.max(0, Math.min(255, 50 + 70 * labels[Math.floor(i / (HEIGHT * WIDTH * CHANNELS))]! + random.normal(0, 20))));
+  const files = { samples: path.join(dir, 'samples.npy'), labels: path.join(dir, 'labels.npy') };
+  for (const [file, type, shape, data] of [[files.samples, '|u1', [HEIGHT, WIDTH, CHANNELS], images], [files.labels, '<i4', [], labels]] as const) {
+    const writer = await NpyWriter.create(file, type, shape);
+    await writer.append(data);
+    await writer.close();
+  }
+  const described = { count: COUNT, countPerClass: [20, 20, 20], samples: '0'.repeat(64), labels: '0'.repeat(64) };
+  const manifest: DatasetManifest = { name: 'tiny', digest: 'ab'.repeat(32), sample, classes, splits: { train: described, val: described } };
+  inputs = { dataRoot: dir, dataset: { manifest, files: { train: files, val: files } }, parentModel: await parentModel('encoder') };
+});
+afterAll(() => rm(dir, { recursive: true, force: true }));
+
+const contextIn = (workDir: string, rest: Partial<TrainContext> = {}): TrainContext =>
+  ({ signal: new AbortController().signal, workDir, checkpointEverySeconds: 1000, progress: () => {}, metrics: () => {}, log: () => {}, store: async () => {}, ...rest });
+
+/** A model file as pretraining or autoencoding stores it, of networks as they begin. */
+async function parentModel(kind: 'encoder' | 'autoencoder'): Promise<string> {
+  const workDir = await mkdtemp(path.join(dir, 'parent-'));
+  const encoder = { name: 'small-resnet', width: 4 } as const;
+  if (kind === 'encoder') {
+    const model = newEncoder(encoder, sample, 3);
+    await storeModel({ kind: 'pretrain', sample, classes, encoder }, [model], contextIn(workDir));
+    model.dispose();
+  } else {
+    const architecture = { encoder, latent: 5, variant: 'variational', domain: 'spectrogram' } as const;
+    const { models } = buildAutoencoder(architecture, sample);
+    initialise(models, Random.seeded(3));
+    await storeModel({ kind: 'autoencode', sample, classes, ...architecture }, models, contextIn(workDir));
+    for (const model of models) model.dispose();
+  }
+  return path.join(workDir, 'model.safetensors');
+}
+
+interface Outcome { metrics: Record<string, number>; workDir: string; stored: Record<string, string>; lines: string[]; steps: number[]; stopped?: Stopped }
+type Spec = Partial<Omit<Embed, 'tsne' | 'umap'>> & { tsne?: Partial<Embed['tsne']>; umap?: Partial<Embed['umap']> };
+const spec: Spec = { split: 'val', maps: ['pca', 'tsne', 'umap'], tsne: { iterations: 100, perplexity: 5 }, umap: { epochs: 30, neighbors: 8 } };
+
+/** Is told to stop at its `stopAt`-th sign of life. */
+async function run(changes: Spec = {}, more: Partial<TrainerInputs> = {}, { stopAt, reason = 'cancel' }: { stopAt?: number; reason?: StopReason } = {}): Promise<Outcome> {
+  const workDir = await mkdtemp(path.join(dir, 'run-'));
+  const stop = new AbortController();
+  const outcome: Outcome = { metrics: {}, workDir, stored: {}, lines: [], steps: [] };
+  const context = contextIn(workDir, {
+    signal: stop.signal, log: (level, message) => outcome.lines.push(`${level}: ${message}`),
+    progress: (step) => { if (outcome.steps.push(step) === stopAt) stop.abort(reason); },
+    store: async ({ name, kind }) => { outcome.stored[name] = kind; },
+  });
+  try {
+    const parsed = RunSpec.parse({ kind: 'embed', dataset: 'tiny', from, ...spec, ...changes }) as Embed;
+    outcome.metrics = (await train(parsed, { ...inputs, ...more }, context)).metrics;
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+    outcome.stopped = error;
+  }
+  return outcome;
+}
+
+interface StoredMap { x: number[]; y: number[]; parameters: Record<string, unknown>; alignment?: { to: string; disparity: number; scale: number } }
+interface StoredMaps { dataset: string; rows: number[]; labels: number[] | null; classes: string[]; dimensions: number; atlas: { columns: number; tile: { width: number; height: number }; points: number[] }; maps: Record<string, StoredMap> }
+const fileOf = ({ workDir }: Outcome, name: string) => path.join(workDir, name);
+const mapsOf = async (outcome: Outcome) => JSON.parse(await readFile(fileOf(outcome, 'maps.json'), 'utf8')) as StoredMaps;
+
+test('everything that is stored can be read and says the same', async () => {
+  const outcome = await run();
+  expect(outcome.stored).toEqual({ 'embeddings.npy': 'report', 'embeddings.parquet': 'report', 'atlas.webp': 'image', 'maps.json': 'embedding', 'quality.json': 'report' });
+  const maps = await mapsOf(outcome);
+  expect(maps).toMatchObject({ dataset: 'tiny@abababababab', classes, dimensions: 16, rows: Array.from({ length: COUNT }, (_, i) => i), labels: Array.from({ length: COUNT }, (_, i) => i % 3) });
+  expect(Object.keys(maps.maps)).toEqual(['pca', 'tsne', 'umap']);
+  expect(maps.maps['tsne']!.parameters).toEqual({ perplexity: 5, iterations: 100 });
+
+  const bytes = await readFile(fileOf(outcome, 'embeddings.npy'));
+  expect(bytes.subarray(0, 128).toString('latin1')).toContain(`'descr': '<f4', 'fortran_order': False, 'shape': (${COUNT}, 16)`);
+  const features = new Float32Array(new Uint8Array(bytes.subarray(128)).buffer);
+  expect(features).toHaveLength(COUNT * 16);
+
+  const table = await parquetReadObjects({ file: await asyncBufferFromFile(fileOf(outcome, 'embeddings.parquet')) });
+  expect(table).toHaveLength(COUNT);
+  expect(Object.keys(table[0]!)).toEqual(['row', 'label', 'pca_x', 'pca_y', 'tsne_x', 'tsne_y', 'umap_x', 'umap_y', 'embedding']);
+  table.forEach((line, i) => {
+    expect(line).toMatchObject({ row: i, label: classes[i % 3] });
+    for (const [name, { x, y }] of Object.entries(maps.maps)) {
+      expect([line[`${name}_x`], line[`${name}_y`]]).toEqual([Math.fround(x[i]!), Math.fround(y[i]!)]);
+    }
+    expect(line['embedding']).toEqual([...features.subarray(16 * i, 16 * i + 16)]);
+  });
+
+  const quality = JSON.parse(await readFile(fileOf(outcome, 'quality.json'), 'utf8')) as { samples: number; neighbours: number; maps: Record<string, { silhouette: number; silhouettePerClass: Record<string, number> }> };
+  expect(quality).toMatchObject({ samples: COUNT, neighbours: 15 });
+  for (const name of ['pca', 'tsne', 'umap']) {
+    const { silhouette, silhouettePerClass } = quality.maps[name]!;
+    expect(Object.keys(silhouettePerClass)).toEqual(classes);
+    expect(outcome.metrics[`map/${name}/silhouette`]).toBe(silhouette);
+    expect(Object.values(silhouettePerClass).reduce((sum, value) => sum + value / 3, 0)).toBeCloseTo(silhouette, 10);
+    for (const metric of ['trustworthiness', 'knn_purity', 'neighbours_kept']) expect(outcome.metrics[`map/${name}/${metric}`]).toBeGreaterThan(0.4);
+  }
+  expect(outcome.metrics['data/samples']).toBe(COUNT);
+  expect(outcome.metrics['embedding/knn_purity']).toBeGreaterThan(0.8);
+  const explained = Object.entries(outcome.metrics).filter(([key]) => key.startsWith('pca/explained_')).map(([, value]) => value);
+  expect(explained).toHaveLength(10);
+  expect(explained.toSorted((a, b) => b - a)).toEqual(explained);
+  expect(outcome.steps.at(-1)).toBe(7);
+}, 60_000);
+
+test('the atlas shows the samples, small and in their order', async () => {
+  const outcome = await run({ maps: ['pca'], maxSamples: 10 });
+  const { atlas, rows } = await mapsOf(outcome);
+  expect(rows).toHaveLength(10);
+  expect(atlas).toEqual({ columns: 4, tile: { width: 32, height: 8 }, points: Array.from({ length: 10 }, (_, i) => i) });
+  const { data, info } = await sharp(fileOf(outcome, 'atlas.webp')).raw().toBuffer({ resolveWithObject: true });
+  expect(info).toMatchObject({ width: 4 * 32, height: 3 * 8, channels: 3 });
+  rows.forEach((row, i) => {
+    const [top, left] = [8 * Math.floor(i / 4) + 4, 32 * (i % 4)];
+    const line = data.subarray((top * info.width + left) * 3, (top * info.width + left + 32) * 3);
+    const mean = line.reduce((sum, value) => sum + value / line.length, 0);
+    // What the class is painted with, give or take noise and compression.
+    expect(Math.abs(mean - (50 + 70 * (row % 3)))).toBeLessThan(15);
+  });
+});
+
+test('the same run gives the same files, another seed other maps of the same features', async () => {
+  const [first, second, other] = [await run(), await run(), await run({ seed: 1 })];
+  for (const name of Object.keys(first.stored)) expect(await readFile(fileOf(second, name)), name).toEqual(await readFile(fileOf(first, name)));
+  expect(second.metrics).toEqual(first.metrics);
+  const [maps, others] = [await mapsOf(first), await mapsOf(other)];
+  expect(others.maps['pca']).toEqual(maps.maps['pca']);
+  expect(others.maps['umap']).not.toEqual(maps.maps['umap']);
+  expect(others.maps['tsne']).not.toEqual(maps.maps['tsne']);
+  expect(await readFile(fileOf(other, 'embeddings.npy'))).toEqual(await readFile(fileOf(first, 'embeddings.npy')));
+}, 60_000);
+
+test('maps are turned, mirrored, scaled and moved onto those of another run', async () => {
+  const first = await run({ maps: ['pca', 'umap'] });
+  const original = await mapsOf(first);
+  const moved = structuredClone(original);
+  for (const map of Object.values(moved.maps)) {
+    const { x, y } = map;
+    [map.x, map.y] = [x.map((value, i) => 0.5 * (0.6 * value + 0.8 * y[i]!) + 4), x.map((value, i) => 0.5 * (0.8 * value - 0.6 * y[i]!) - 9)];
+  }
+  const file = path.join(dir, 'moved.json');
+  await writeFile(file, JSON.stringify(moved));
+  const second = await run({ alignTo }, { alignTo: file });
+  const aligned = await mapsOf(second);
+  for (const name of ['pca', 'umap']) {
+    const [found, expected] = [aligned.maps[name]!, moved.maps[name]!];
+    found.x.forEach((value, i) => expect(value).toBeCloseTo(expected.x[i]!, 4));
+    found.y.forEach((value, i) => expect(value).toBeCloseTo(expected.y[i]!, 4));
+    expect(found.alignment).toMatchObject({ to: alignTo });
+    expect(found.alignment!.scale).toBeCloseTo(0.5, 5);
+    expect(second.metrics[`map/${name}/disparity`]).toBeCloseTo(0, 6);
+    expect(second.metrics[`map/${name}/trustworthiness`]).toBeCloseTo(first.metrics[`map/${name}/trustworthiness`]!, 2);
+  }
+  expect(aligned.maps['tsne']!.alignment).toBeUndefined();
+  expect(second.lines).toContain('warn: the run in alignTo has no tsne map: this one stays as it is');
+}, 60_000);
+
+test('aligning to other samples, or to other maps only, is refused', async () => {
+  const other = fileOf(await run({ maps: ['pca'], maxSamples: 20 }), 'maps.json');
+  await expect(run({ alignTo }, { alignTo: other })).rejects.toMatchObject({
+    reason: 'invalid_spec', message: 'expected the run in alignTo to have mapped these 60 samples of the val split of tiny@abababababab, it mapped 20 of the val split of tiny@abababababab: give both runs the same dataset, split and maxSamples',
+  });
+  // The same rows of another split are other samples too.
+  await expect(run({ alignTo, maxSamples: 20, split: 'train' }, { alignTo: other })).rejects.toMatchObject({ reason: 'invalid_spec' });
+  await expect(run({ alignTo, maxSamples: 20, maps: ['umap'] }, { alignTo: other })).rejects.toMatchObject({ reason: 'invalid_spec', message: 'expected a map that the run in alignTo has too (pca), got umap' });
+});
+
+test('of an autoencoder, the latent code is mapped; samples of another size have none', async () => {
+  const parent = await parentModel('autoencoder');
+  const outcome = await run({ maps: ['pca'] }, { parentModel: parent });
+  expect((await mapsOf(outcome)).dimensions).toBe(5);
+  const manifest = { ...inputs.dataset!.manifest, sample: { ...sample, height: WIDTH, width: HEIGHT } };
+  const files = { val: { samples: path.join(dir, 'turned.npy') } };
+  const writer = await NpyWriter.create(files.val.samples, '|u1', [WIDTH, HEIGHT, CHANNELS]);
+  await writer.append(new Uint8Array(COUNT * HEIGHT * WIDTH * CHANNELS));
+  await writer.close();
+  await expect(run({}, { parentModel: parent, dataset: { manifest, files } })).rejects.toMatchObject({ reason: 'invalid_spec', message: 'expected samples of 12 x 48 x 3, of which the autoencoder knows the latent code, got 48 x 12 x 3' });
+});
+
+test('samples without classes are mapped without what needs classes; what there are too few samples for is said', async () => {
+  const { val } = inputs.dataset!.files;
+  const outcome = await run({ maps: ['tsne', 'umap'], tsne: { perplexity: 30, iterations: 100 }, umap: { neighbors: 100, epochs: 10 } }, { dataset: { ...inputs.dataset!, files: { val: { samples: val!.samples } } } });
+  expect((await mapsOf(outcome)).labels).toBeNull();
+  expect(Object.keys(outcome.metrics).filter((key) => /silhouette|purity/.test(key))).toEqual([]);
+  expect(outcome.metrics['map/umap/trustworthiness']).toBeGreaterThan(0);
+  const [line] = await parquetReadObjects({ file: await asyncBufferFromFile(fileOf(outcome, 'embeddings.parquet')) });
+  expect(Object.keys(line!)).not.toContain('label');
+  expect(outcome.lines).toEqual(['warn: t-SNE asks for a perplexity of 30, 60 samples allow 19.7: that is taken', 'warn: UMAP asks for 100 neighbours, there are 60 samples: all are taken']);
+}, 60_000);
+
+test('a stop ends the run wherever it is and leaves no tensor', async () => {
+  const signs = (await run()).steps.length;
+  const before = tf.memory().numTensors;
+  for (const stopAt of [1, 3, 4, 50, 120, signs - 3]) {
+    const { stopped, steps } = await run({}, {}, { stopAt });
+    expect(stopped, `sign ${stopAt}`).toMatchObject({ reason: 'cancel' });
+    expect(steps.length).toBe(stopAt);
+    expect(tf.memory().numTensors, `sign ${stopAt}`).toBe(before);
+  }
+  await run({ maps: ['pca'] });
+  expect(tf.memory().numTensors).toBe(before);
+}, 60_000);
