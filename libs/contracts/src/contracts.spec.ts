@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { compositionOf } from './composition.js';
-import { Augmentation, augmentationName, canonicalJson, labelsPerClass, type Pretrain, RunSpec } from './run-spec.js';
+import { Augmentation, augmentationName, canonicalJson, labelsPerClass, type Pretrain, RunSpec, withoutUnread } from './run-spec.js';
 import { canMove, RunStatus, TERMINAL_STATUSES } from './run-status.js';
 import { estimateMean } from './statistics.js';
 import { expandSweep, type InvalidSweepError, SweepSpec } from './sweep.js';
@@ -12,6 +12,16 @@ describe('specs', () => {
     expect(canonicalJson(long)).toBe(canonicalJson(short));
     expect(canonicalJson({ b: [1, { d: 0.1, c: 'é' }], a: undefined, e: null })).toBe('{"b":[1,{"c":"é","d":0.1}],"e":null}');
     expect(() => canonicalJson({ a: Number.NaN })).toThrow('expected a finite number');
+  });
+
+  test('are equal where only settings differ that their method does not read', () => {
+    const read = (spec: object) => canonicalJson(withoutUnread(RunSpec.parse({ dataset: 'x', ...spec })));
+    expect(read({ kind: 'pretrain', method: 'byol', temperature: 0.5 })).toBe(read({ kind: 'pretrain', method: 'byol' }));
+    expect(read({ kind: 'pretrain', method: 'simclr', temperature: 0.5 })).not.toBe(read({ kind: 'pretrain', method: 'simclr' }));
+    expect(read({ kind: 'autoencode', beta: 4 })).toBe(read({ kind: 'autoencode' }));
+    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+    expect(read({ kind: 'embed', from, maps: ['pca'], umap: { neighbors: 5 } })).toBe(read({ kind: 'embed', from, maps: ['pca'] }));
+    expect(read({ kind: 'embed', from, maps: ['umap'], umap: { neighbors: 5 } })).not.toBe(read({ kind: 'embed', from, maps: ['umap'] }));
   });
 
   test('name a combination of views in their order', () => {

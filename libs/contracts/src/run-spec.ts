@@ -387,16 +387,16 @@ export const parentsOf = (spec: RunSpec): string[] => [
   ...('from' in spec && spec.from !== null ? [spec.from] : []), ...('alignTo' in spec && spec.alignTo !== null ? [spec.alignTo] : []),
 ];
 
-/** Settings that only some methods of pretraining, or variants of autoencoders, read. */
+/** Settings that only some methods of pretraining, variants of autoencoders or kinds of maps read. */
 const READ_BY: Record<string, readonly string[]> = {
   temperature: ['simclr'], predictorHidden: ['byol', 'simsiam'], targetMomentum: ['byol'], barlowTwins: ['barlow-twins'], vicreg: ['vicreg'],
-  noise: ['denoising'], beta: ['variational'], klWarmupSteps: ['variational'],
+  noise: ['denoising'], beta: ['variational'], klWarmupSteps: ['variational'], tsne: ['tsne'], umap: ['umap'],
 };
 
-/** Without the settings that the run's method or variant does not read: specs that differ in those only train to the same result. */
+/** Without the settings that the run's method, variant or maps do not read: specs that differ in those only train to the same result. */
 export function withoutUnread(spec: RunSpec): Record<string, unknown> {
-  const choice = spec.kind === 'pretrain' ? spec.method : spec.kind === 'autoencode' ? spec.variant : undefined;
-  return choice === undefined ? spec : Object.fromEntries(Object.entries(spec).filter(([key]) => READ_BY[key]?.includes(choice) ?? true));
+  const chosen = spec.kind === 'pretrain' ? [spec.method] : spec.kind === 'autoencode' ? [spec.variant] : spec.kind === 'embed' ? spec.maps : undefined;
+  return chosen ? Object.fromEntries(Object.entries(spec).filter(([key]) => READ_BY[key]?.some((reader) => (chosen as string[]).includes(reader)) ?? true)) : spec;
 }
 
 /**
