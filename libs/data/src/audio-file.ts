@@ -28,19 +28,19 @@ export async function decodeSound(bytes: Buffer, sampleRate: number, length: num
   return result;
 }
 
-async function decoderFor(bytes: Buffer): Promise<{ decoder: Decoder; isWav: boolean }> {
+async function decoderFor(bytes: Buffer): Promise<{ decoder: Decoder; format: 'wav' | 'flac' | 'lossy' }> {
   const magic = bytes.subarray(0, 4).toString('latin1');
-  if (magic === 'RIFF') return { decoder: wav(), isWav: true };
-  if (magic === 'fLaC') return { decoder: await flac(), isWav: false };
-  if (magic === 'OggS') return { decoder: await vorbis(), isWav: false };
+  if (magic === 'RIFF') return { decoder: wav(), format: 'wav' };
+  if (magic === 'fLaC') return { decoder: await flac(), format: 'flac' };
+  if (magic === 'OggS') return { decoder: await vorbis(), format: 'lossy' };
   // A tag, or the eleven set bits that a frame begins with.
-  if (magic.startsWith('ID3') || (bytes[0] === 0xff && (bytes[1]! & 0xe0) === 0xe0)) return { decoder: await mp3(), isWav: false };
+  if (magic.startsWith('ID3') || (bytes[0] === 0xff && (bytes[1]! & 0xe0) === 0xe0)) return { decoder: await mp3(), format: 'lossy' };
   throw new Error(bytes.length === 0 ? 'the file is empty or can\'t be read' : 'expected WAV, FLAC, MP3 or Ogg Vorbis, the file begins like none of them');
 }
 
 async function decodeMono(bytes: Buffer, needed: (rate: number) => number): Promise<{ samples: Float32Array; rate: number }> {
-  const { decoder, isWav } = await decoderFor(bytes);
-  const pieceBytes = isWav ? WAV_PIECE_BYTES : PIECE_BYTES;
+  const { decoder, format } = await decoderFor(bytes);
+  const pieceBytes = format === 'wav' ? WAV_PIECE_BYTES : PIECE_BYTES;
   const parts: Float32Array[] = [];
   let rate = 0;
   let have = 0;
@@ -51,8 +51,8 @@ async function decodeMono(bytes: Buffer, needed: (rate: number) => number): Prom
     rate = sampleRate;
     const mono = new Float32Array(Math.min(frames, needed(rate) - have));
     for (const channel of channelData) for (let i = 0; i < mono.length; i++) mono[i]! += channel[i]! / channelData.length;
-    // The decoder gives the largest code of a WAV as 1, where 32767 / 32768 is meant.
-    if (isWav) for (let i = 0; i < mono.length; i++) if (mono[i]! > 0) mono[i]! *= 32767 / 32768;
+    // The decoders give the code 32767 as 1, that of WAV -32768 as -1 and that of FLAC -32767: here it is 32768 that is ±1.
+    if (format !== 'lossy') for (let i = 0; i < mono.length; i++) if (format === 'flac' || mono[i]! > 0) mono[i]! *= 32767 / 32768;
     if (!mono.every(Number.isFinite)) throw new Error('expected finite samples');
     parts.push(mono);
     have += mono.length;
@@ -79,7 +79,7 @@ async function decodeMono(bytes: Buffer, needed: (rate: number) => number): Prom
 /** Zero crossings of the sinc on each side; the window's shape (90 dB down); the end of the passband, so that it is all gone at the lower Nyquist frequency. */
 const CROSSINGS = 32;
 const KAISER_BETA = 9;
-const ROLLOFF = 0.92;
+const ROLLOFF = 0.91;
 /** Kernel values kept per crossing; between them it is linear. */
 const STEPS = 512;
 

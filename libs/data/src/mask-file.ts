@@ -45,14 +45,18 @@ export async function decodeMask(bytes: Buffer, { height, width }: { height: num
   const { png, scale } = withoutPalette(bytes);
   const { data, info } = await sharp(png, { failOn: 'error', limitInputPixels }).toColourspace('b-w').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
   if (info.channels !== 1) throw new Error(`expected one value per pixel, got ${info.channels}`);
-  // What `fit: cover` does to images: the smaller of both ratios, and half of what is too much taken off at the left and the top.
+  // What `fit: cover` does to images: scaled by the smaller of both ratios to whole pixels, around the same centre where they become
+  // fewer, and half of what is too much taken off at the left and the top.
   const ratio = Math.min(info.width / width, info.height / height);
-  const [left, top] = [info.width / ratio - width, info.height / ratio - height].map((excess) => Math.floor((Math.round(excess) + 1) / 2)) as [number, number];
-  const nearest = (place: number, offset: number, side: number) => Math.min(side - 1, Math.floor((place + offset + 0.5) * ratio));
-  const columns = Int32Array.from({ length: width }, (_, x) => nearest(x, left, info.width));
+  const nearest = (side: number, target: number): Int32Array => {
+    const scaled = Math.round(side / ratio);
+    const offset = Math.floor((scaled - target + 1) / 2) + (ratio > 1 ? (side / ratio - scaled) / 2 : 0);
+    return Int32Array.from({ length: target }, (_, place) => Math.max(0, Math.min(side - 1, Math.floor((place + offset + 0.5) * ratio))));
+  };
+  const [rows, columns] = [nearest(info.height, height), nearest(info.width, width)];
   const ids = new Uint8Array(height * width);
   for (let y = 0, to = 0; y < height; y++) {
-    const row = nearest(y, top, info.height) * info.width;
+    const row = rows[y]! * info.width;
     for (let x = 0; x < width; x++, to++) {
       const id = data[row + columns[x]!]! / scale;
       ids[to] = id === unlabelled ? UNLABELLED : id;

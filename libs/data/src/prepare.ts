@@ -153,7 +153,7 @@ function requireClasses({ files, ignored, classNames }: Source, { path: shown, m
   const sorted = [...trained].sort();
   const classes = classNames?.filter((name) => trained.has(name)) ?? (sorted.every((name) => /^\d{1,15}$/.test(name)) ? sorted.sort((a, b) => Number(a) - Number(b)) : sorted);
   if (classes.length === 0) throw new InvalidDataError(`expected a train folder in ${shown}, found only ${[...new Set(files.map(({ split }) => split))].join(', ')}`);
-  if (classes.length === 1) throw new InvalidDataError(`expected at least two ${fileName === undefined ? 'class folders' : 'classes'} in ${shown}, found one: ${classes[0]}`);
+  if (classes.length === 1) throw new InvalidDataError(`expected at least two ${fileName === undefined ? 'class folders' : 'classes'} in ${shown}, found one: ${classes[0]}${fileName === undefined ? '; where the names of files tell the class, fileName says how' : ''}`);
   const strangers = [...classesOf((split) => split === 'val' || split === 'test')].filter((name) => !trained.has(name)).sort();
   if (strangers.length) throw new InvalidDataError(`expected the classes of train in val and test, found others: ${named(strangers)}`);
   return classes;
