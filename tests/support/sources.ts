@@ -12,7 +12,7 @@ import type { z } from 'zod';
 import { readNpy } from '../../libs/data/src/npy.js';
 import { prepareDataset } from '../../libs/data/src/prepare.js';
 
-type Files = Record<string, Buffer | Promise<Buffer>>;
+export type Files = Record<string, Buffer | Promise<Buffer>>;
 
 export const colour = (r: number, g: number, b: number, size = 8) => sharp({ create: { width: size, height: size, channels: 3, background: { r, g, b } } });
 

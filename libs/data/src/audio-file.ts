@@ -100,24 +100,36 @@ const KERNEL = Float64Array.from({ length: CROSSINGS * STEPS + 2 }, (_, i) => {
   return x >= CROSSINGS ? 0 : (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x)) * (bessel(KAISER_BETA * Math.sqrt(1 - (x / CROSSINGS) ** 2)) / bessel(KAISER_BETA));
 });
 
+/** Places between two samples whose weights are kept: two usual rates have no more between them. */
+const KEPT_PLACES = 1024;
+
 /**
  * Band-limited resampling (Smith, "Digital audio resampling"): the sum of the samples around each place, weighted by a windowed
  * sinc whose band ends below the lower of both Nyquist frequencies. Silence before and after. At most `length` samples.
  */
 export function resample(samples: Float32Array, from: number, to: number, length: number): Float32Array {
   const cutoff = cutoffOf(from, to);
-  const reach = CROSSINGS / cutoff;
+  const reach = reachOf(from, to);
+  const weightsAt = (fraction: number): Float64Array => Float64Array.from({ length: 2 * reach }, (_, i) => {
+    const place = Math.min(Math.abs(i - reach + 1 - fraction) * cutoff, CROSSINGS) * STEPS;
+    const step = Math.floor(place);
+    return cutoff * (KERNEL[step]! + (place - step) * (KERNEL[step + 1]! - KERNEL[step]!));
+  });
+  const kept = new Map<number, Float64Array>();
   const result = new Float32Array(Math.min(length, Math.ceil((samples.length * to) / from)));
   for (let n = 0; n < result.length; n++) {
-    const centre = (n * from) / to;
-    const last = Math.min(samples.length - 1, Math.floor(centre + reach));
-    let sum = 0;
-    for (let k = Math.max(0, Math.ceil(centre - reach)); k <= last; k++) {
-      const place = Math.abs(centre - k) * cutoff * STEPS;
-      const step = Math.floor(place);
-      sum += samples[k]! * (KERNEL[step]! + (place - step) * (KERNEL[step + 1]! - KERNEL[step]!));
+    // Exact as long as n · from is, and the same for every place with the same weights.
+    const remainder = (n * from) % to;
+    const first = (n * from - remainder) / to - reach + 1;
+    let weights = kept.get(remainder);
+    if (!weights) {
+      weights = weightsAt(remainder / to);
+      if (kept.size < KEPT_PLACES) kept.set(remainder, weights);
     }
-    result[n] = sum * cutoff;
+    const end = Math.min(2 * reach, samples.length - first);
+    let sum = 0;
+    for (let i = Math.max(0, -first); i < end; i++) sum += samples[first + i]! * weights[i]!;
+    result[n] = sum;
   }
   return result;
 }

@@ -224,10 +224,10 @@ async function scanZip(file: string, shown: string, visit: (name: string, entry:
   try {
     const entries = zip.eachEntry();
     for (;;) {
-      const { done, value: entry } = await entries.next().catch(broken);
-      if (done) return;
-      const name = innerName(entry.fileName, shown);
-      if (name !== undefined) await visit(name, entry, zip);
+      const next = await entries.next().catch(broken);
+      if (next.done) return;
+      const name = innerName(next.value.fileName, shown);
+      if (name !== undefined) await visit(name, next.value, zip);
     }
   } finally {
     zip.close();

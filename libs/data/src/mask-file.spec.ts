@@ -1,7 +1,7 @@
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { crc32, deflateSync } from 'node:zlib';
-import { colour, DataRoot } from '../../../tests/support/sources.js';
+import { colour, DataRoot, type Files } from '../../../tests/support/sources.js';
 import { InvalidDataError } from './npy.js';
 
 let data: DataRoot;
@@ -31,6 +31,8 @@ function pngOf(values: readonly (readonly number[])[], { depth = 8, palette }: {
 }
 
 const grid = (height: number, width: number, value: (y: number, x: number) => number) => Array.from({ length: height }, (_, y) => Array.from({ length: width }, (__, x) => value(y, x)));
+/** Pairs of an image and this mask. */
+const pairs = (given: Record<string, Buffer>): Files => Object.fromEntries(Object.entries(given).flatMap(([name, bytes]): [string, Files[string]][] => [[`images/${name}.png`, colour(1, 2, 3).png().toBuffer()], [`masks/${name}.png`, bytes]]));
 const masks = { classes: ['sky', 'road', 'car'], unlabelled: 9 };
 
 describe('masks', () => {
@@ -38,7 +40,7 @@ describe('masks', () => {
     const ids = grid(8, 8, (y, x) => (y + x) % 3);
     const [binary, palette] = [grid(8, 8, (y, x) => (y + x) % 2), [9, 9, 9, 200, 0, 0, 9, 9, 9, 0, 0, 255]];
     const files = { gray8: pngOf(ids), gray2: pngOf(ids, { depth: 2 }), gray1: pngOf(binary, { depth: 1 }), palette8: pngOf(ids, { palette }), palette4: pngOf(ids, { depth: 4, palette }), palette2: pngOf(ids, { depth: 2, palette }) };
-    const source = await data.folder('depths', Object.fromEntries(Object.entries(files).flatMap(([name, bytes]) => [[`images/${name}.png`, colour(1, 2, 3).png().toBuffer()], [`masks/${name}.png`, bytes]])));
+    const source = await data.folder('depths', pairs(files));
     const { manifest, arrays, warnings } = await data.prepare(source, { masks });
     expect(warnings).toEqual([]);
     expect(manifest.classes).toEqual(['sky', 'road', 'car']);
@@ -78,7 +80,7 @@ describe('masks', () => {
   });
 
   test('take their splits from all images where the source has none', async () => {
-    const source = await data.folder('many', Object.fromEntries(Array.from({ length: 10 }, (_, n) => [[`images/${n}.png`, colour(n, 0, 0).png().toBuffer()], [`masks/${n}.png`, pngOf(grid(8, 8, () => n % 3))]] as const).flat()));
+    const source = await data.folder('many', Object.fromEntries(Array.from({ length: 10 }, (_, n): [string, Files[string]][] => [[`images/${n}.png`, colour(n, 0, 0).png().toBuffer()], [`masks/${n}.png`, pngOf(grid(8, 8, () => n % 3))]]).flat()));
     const { manifest, arrays } = await data.prepare(source, { masks, valFraction: 0.2, testFraction: 0.1 });
     expect([manifest.splits.train.count, manifest.splits.val!.count, manifest.splits.test!.count]).toEqual([7, 2, 1]);
     for (const split of ['train', 'val', 'test']) arrays[`${split}-masks`]!.data.forEach((id, i) => { if (i % 64 === 0) expect(id).toBe(arrays[`${split}-samples`]!.data[3 * i]! % 3); });
@@ -92,8 +94,7 @@ describe('masks', () => {
       colourful: [await colour(1, 2, 3).png().toBuffer(), /gray or with a palette, got 8 bits of colour/], jpeg: [await colour(0, 0, 0).jpeg().toBuffer(), /expected a PNG/],
       deep: [await colour(0, 0, 0).toColourspace('grey16').png().toBuffer(), /up to 8 bits/], cut: [cut.subarray(0, cut.length - 30), /ends early/], empty: [Buffer.alloc(0), /empty/],
     };
-    const files = Object.fromEntries([...Object.entries(bad).map(([name, [bytes]]) => [name, bytes] as const), ['fine', pngOf(whole)] as const].flatMap(([name, bytes]) => [[`images/${name}.png`, colour(1, 2, 3).png().toBuffer()], [`masks/${name}.png`, bytes]]));
-    const source = await data.folder('bad', files);
+    const source = await data.folder('bad', pairs({ ...Object.fromEntries(Object.entries(bad).map(([name, [bytes]]) => [name, bytes])), fine: pngOf(whole) }));
     const { manifest, warnings } = await data.prepare(source, { masks, maxCorruptFraction: 0.9 });
     expect(manifest.splits.train.count).toBe(1);
     expect(warnings.join()).toMatch(/7 of 8 files could not be decoded/);

@@ -102,7 +102,7 @@ describe('Parquet', () => {
     { name: 'path', type: 'BYTE_ARRAY' as const, converted_type: 'UTF8' as const, repetition_type: 'OPTIONAL' as const },
     { name: 'label', type: label, repetition_type: 'OPTIONAL' as const, ...(label === 'BYTE_ARRAY' && { converted_type: 'UTF8' as const }) },
   ];
-  const table = (images: (Buffer | null)[], labels: (bigint | string | null)[], { codec = 'SNAPPY' as Codec, names = undefined as string[] | undefined, media = 'image' } = {}): Buffer => Buffer.from(parquetWriteBuffer({
+  const table = (images: (Buffer | null)[], labels: (bigint | string | null)[], { codec = 'SNAPPY', names, media = 'image' }: { codec?: Codec; names?: string[]; media?: string } = {}): Buffer => Buffer.from(parquetWriteBuffer({
     schema: schemaOf(typeof labels[0] === 'string' ? 'BYTE_ARRAY' : 'INT64', media), codec, rowGroupSize: 2, compressors: { GZIP: (bytes: Uint8Array) => gzipSync(bytes), ZSTD: (bytes: Uint8Array) => zstdCompressSync(bytes) },
     columnData: [{ name: media, data: images.map((bytes, i) => ({ bytes: bytes && new Uint8Array(bytes), path: `${i}.png` })) }, { name: 'label', data: labels }],
     ...(names && { kvMetadata: [{ key: 'huggingface', value: JSON.stringify({ info: { features: { image: { _type: 'Image' }, label: { names, _type: 'ClassLabel' } } } }) }] }),
