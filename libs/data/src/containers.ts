@@ -102,7 +102,7 @@ async function readWhole(file: string): Promise<Buffer> {
 /** Names that leave the archive are refused; folders, links and hidden files are passed over. */
 function innerName(name: string, shown: string): string | undefined {
   const inner = name.replace(/^(\.\/)+/, '');
-  if (inner.includes('\0') || inner.startsWith('/') || /^[a-z]:/i.test(inner) || inner.split(/[/\\]/).includes('..')) throw new InvalidDataError(`expected names inside the archive ${shown}, got ${JSON.stringify(inner)}`);
+  if (inner.includes('\0') || inner.startsWith('/') || inner.split(/[/\\]/).includes('..')) throw new InvalidDataError(`expected names inside the archive ${shown}, got ${JSON.stringify(inner)}`);
   return inner.endsWith('/') || inner.startsWith('__MACOSX/') || path.posix.basename(inner).startsWith('.') ? undefined : inner;
 }
 

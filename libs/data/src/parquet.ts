@@ -18,6 +18,7 @@ interface Table { name: string; file: AsyncBuffer; metadata: FileMetaData; colum
 
 /**
  * Splits by the files' names (`train-*`, `validation-*`, `test-*`). A negative label is none: such rows are passed over.
+ * Changed bytes inside a page can make hyparquet 1.31 read levels for ever: then it is the clock on the run's progress that ends it.
  * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds) or none of labels.
  */
 export async function openParquet(paths: readonly { name: string; path: string }[], modality: 'image' | 'audio'): Promise<Source> {
