@@ -1,6 +1,6 @@
 /** Views a second of the SimCLR pipeline, from bytes to float images, against the best of torchvision's ways. */
 import { Augmentation } from '#libs/contracts';
-import { augment, gatherSamples, Random, type SampleSplit } from '#libs/data';
+import { augment, gatherSamples, Random, Rows, type SampleSplit } from '#libs/data';
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { availableParallelism } from 'node:os';
 import { loadTensorFlow } from '../libs/training/src/tensorflow.js';
@@ -20,7 +20,7 @@ export async function benchAugment({ quick }: { quick: boolean }): Promise<Bench
   for (const { size, count, batch, augmentation } of CASES) {
     const random = Random.seeded(0, `bench ${size}`);
     const images = Uint8Array.from({ length: count * size * size * 3 }, () => random.uint32() & 255);
-    const split: SampleSplit = { count, sample: { modality: 'image', height: size, width: size, channels: 3 }, classes: [], samples: images, labels: undefined, masks: undefined };
+    const split: SampleSplit = { count, sample: { modality: 'image', height: size, width: size, channels: 3 }, classes: [], samples: Rows.of<'|u1'>([count, size, size, 3], images), labels: undefined, masks: undefined };
     const ours = (): number => {
       const started = performance.now();
       for (let start = 0; start < count; start += batch) {

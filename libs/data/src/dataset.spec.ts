@@ -1,11 +1,15 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import type { DatasetManifest } from '#libs/contracts';
+import { mkdtemp, open, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { balancedRows, BatchCursor, type SampleSplit } from './dataset.js';
+import { loadTensorFlow } from '../../training/src/tensorflow.js';
+import { balancedRows, BatchCursor, closeSplit, gatherLabels, gatherMasks, gatherSamples, openSplit, type SampleSplit } from './dataset.js';
 import { labelSubset } from './label-subset.js';
-import { InvalidDataError, NpyWriter, readNpy } from './npy.js';
+import { InvalidDataError, NpyWriter, readNpy, Rows, type NpyData, type NpyType } from './npy.js';
 import { Random } from './random.js';
+
+await loadTensorFlow({ threads: 1 });
 
 let dir: string;
 beforeAll(async () => { dir = await mkdtemp(path.join(tmpdir(), 'loom-dataset-')); });
@@ -90,5 +94,88 @@ describe('arrays', () => {
     expect(await readNpy(file, '|u1')).toEqual({ shape: [3, 2, 2, 1], data: Uint8Array.from({ length: 12 }, (_, i) => i + 1) });
     await expect(readNpy(file, '<i4')).rejects.toThrow(InvalidDataError);
     await expect(writer.append(Uint8Array.of(1))).rejects.toThrow('whole items of 4');
+  });
+});
+
+describe('a split', () => {
+  const arrays = async (name: string, type: NpyType, shape: number[], data: NpyData<NpyType>) => {
+    const file = path.join(dir, name);
+    await rm(file, { force: true });
+    const writer = await NpyWriter.create(file, type, shape);
+    await writer.append(data);
+    await writer.close();
+    return file;
+  };
+  const split = { count: 5, samples: '0'.repeat(64) };
+  const manifestOf = (sample: DatasetManifest['sample'], count = 5): DatasetManifest => ({ name: 'x', digest: '0'.repeat(64), sample, classes: ['a', 'b'], splits: { train: { ...split, count } } });
+
+  test('gives the same batches from memory and from its files', async () => {
+    const random = Random.seeded(7);
+    const files = {
+      samples: await arrays('images.npy', '|u1', [2, 3, 3], Uint8Array.from({ length: 90 }, () => random.uint32() & 255)),
+      labels: await arrays('labels.npy', '<i4', [], Int32Array.of(0, 1, 1, 0, 1)),
+      masks: await arrays('masks.npy', '|u1', [2, 3], Uint8Array.from({ length: 30 }, (_, i) => [0, 1, 255][i % 3]!)),
+    };
+    const manifest = manifestOf({ modality: 'image', height: 2, width: 3, channels: 3 });
+    const [kept, read] = [await openSplit(manifest, 'train', files), await openSplit(manifest, 'train', files, 0)];
+    for (const rows of [[0], [4, 0, 4, 2], [1, 2, 3]]) {
+      const values = [kept, read].map((each) => [gatherSamples(each, rows), gatherMasks(each, rows)].map((tensor) => { const data = [...tensor.dataSync()]; tensor.dispose(); return data; }));
+      expect(values[0]).toEqual(values[1]);
+      expect(gatherLabels(kept, rows)).toEqual(gatherLabels(read, rows));
+    }
+    expect(() => gatherSamples(read, [5])).toThrow('expected a row from 0 to 4, got 5');
+    closeSplit(read);
+    expect(() => gatherSamples(read, [0])).toThrow(/EBADF|closed/);
+  });
+
+  test('gives sounds in [-1, 1)', async () => {
+    const files = { samples: await arrays('sounds.npy', '<i2', [3], Int16Array.from({ length: 15 }, (_, i) => [-32768, 0, 16384][i % 3]!)) };
+    for (const limit of [0, 1000]) {
+      const opened = await openSplit(manifestOf({ modality: 'audio', sampleRate: 3, length: 3 }), 'train', files, limit);
+      const tensor = gatherSamples(opened, [1, 4]);
+      expect([tensor.shape, [...tensor.dataSync()]]).toEqual([[2, 3], [-1, 0, 0.5, -1, 0, 0.5]]);
+      tensor.dispose();
+      closeSplit(opened);
+    }
+  });
+
+  test('refuses arrays that are not what the manifest says', async () => {
+    const manifest = manifestOf({ modality: 'image', height: 2, width: 3, channels: 1 });
+    const samples = await arrays('gray.npy', '|u1', [2, 3, 1], new Uint8Array(30));
+    for (const limit of [0, 1000]) {
+      await expect(openSplit(manifest, 'train', { samples, masks: await arrays('wrong.npy', '|u1', [2, 3], new Uint8Array(30).fill(2, 12, 13)) }, limit)).rejects.toThrow('expected train masks of 0 to 1 and 255, got 2 at row 2');
+      await expect(openSplit(manifest, 'train', { samples, masks: await arrays('narrow.npy', '|u1', [2, 2], new Uint8Array(20)) }, limit)).rejects.toThrow('masks of shape [5, 2, 3], got [5, 2, 2]');
+      await expect(openSplit(manifestOf({ modality: 'audio', sampleRate: 3, length: 6 }), 'train', { samples }, limit)).rejects.toThrow(InvalidDataError);
+      const cut = await arrays('cut.npy', '|u1', [2, 3, 1], new Uint8Array(30));
+      await truncate(cut, 150);
+      await expect(openSplit(manifest, 'train', { samples: cut }, limit)).rejects.toThrow(/hold 30 numbers .* its data has 22 bytes/);
+    }
+  });
+
+  test('of 300 MB in its file takes no memory to speak of', async () => {
+    const count = 25_000;
+    const side = 64;
+    const file = await arrays('large.npy', '|u1', [side, side, 3], new Uint8Array(side * side * 3));
+    const handle = await open(file, 'r+');
+    const header = Buffer.alloc(128);
+    await handle.read(header, 0, 128, 0);
+    await handle.write(Buffer.from(header.toString('latin1').replace(/\(1, (.*)\), }\s+\n/, `(${count}, $1), }`).padEnd(127) + '\n', 'latin1'), 0, 128, 0);
+    await handle.truncate(128 + count * side * side * 3);
+    for (let row = 0; row < count; row += 100) await handle.write(Uint8Array.of(row / 100), 0, 1, 128 + row * side * side * 3);
+    await handle.close();
+    const before = process.memoryUsage().rss;
+    const opened = await openSplit(manifestOf({ modality: 'image', height: side, width: side, channels: 3 }, count), 'train', { samples: file }, 2 ** 20);
+    const random = Random.seeded(1);
+    for (let batch = 0; batch < 20; batch++) {
+      const rows = Array.from({ length: 16 }, () => random.uint32() % 250);
+      const tensor = gatherSamples(opened, rows.map((row) => row * 100));
+      const data = tensor.dataSync();
+      tensor.dispose();
+      expect(rows.map((_, i) => Math.round(data[i * side * side * 3]! * 255))).toEqual(rows);
+    }
+    for (let row = 0; row < count; row++) opened.samples.read(row);
+    expect(process.memoryUsage().rss - before).toBeLessThan(60 * 2 ** 20);
+    closeSplit(opened);
+    expect((await Rows.open(file, '|u1', 0)).shape).toEqual([count, side, side, 3]);
   });
 });

@@ -1,25 +1,29 @@
 import { UNLABELLED, type DatasetManifest, type SampleShape, type Split, type SplitFiles } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
-import { InvalidDataError, readNpy } from './npy.js';
+import { InvalidDataError, MEMORY_LIMIT, readNpy, Rows } from './npy.js';
 import { Random, type RandomState } from './random.js';
 
-/** One split of a dataset version, in memory. */
+/** One split of a dataset version: in memory where it is small, otherwise read from its files row by row. */
 export interface SampleSplit {
   count: number;
   sample: SampleShape;
   classes: readonly string[];
   /** Images: bytes [count, height, width, channels]. Sounds: int16 [count, length]. */
-  samples: Uint8Array | Int16Array;
+  samples: Rows<'|u1' | '<i2'>;
   /** [count], each an index of `classes`, where samples have a class. */
   labels: Int32Array | undefined;
   /** [count, height, width], each `UNLABELLED` or an index of `classes`, where pixels have a class. */
-  masks: Uint8Array | undefined;
+  masks: Rows<'|u1'> | undefined;
 }
 
 const numbersOf = (sample: SampleShape): number[] => (sample.modality === 'image' ? [sample.height, sample.width, sample.channels] : [sample.length]);
 
-/** @throws InvalidDataError when the arrays are not what the manifest says. */
-export async function openSplit(manifest: DatasetManifest, split: Split, files: SplitFiles): Promise<SampleSplit> {
+/**
+ * Arrays of more than `memoryLimit` bytes stay in their files, which are open until `closeSplit`; a trainer, which lives for one
+ * run, leaves that to the end of its process.
+ * @throws InvalidDataError when the arrays are not what the manifest says.
+ */
+export async function openSplit(manifest: DatasetManifest, split: Split, files: SplitFiles, memoryLimit = MEMORY_LIMIT): Promise<SampleSplit> {
   const described = manifest.splits[split];
   if (!described) throw new InvalidDataError(`expected dataset ${manifest.name} to have a ${split} split`);
   const { sample, classes } = manifest;
@@ -27,21 +31,35 @@ export async function openSplit(manifest: DatasetManifest, split: Split, files: 
   const require = (what: string, shape: readonly number[], expected: readonly number[]) => {
     if (shape.join() !== expected.join()) throw new InvalidDataError(`expected ${split} ${what} of shape [${expected.join(', ')}], got [${shape.join(', ')}]`);
   };
-  const samples = await readNpy(files.samples, sample.modality === 'image' ? '|u1' : '<i2');
-  require('samples', samples.shape, [count, ...numbersOf(sample)]);
-  const labels = files.labels === undefined ? undefined : await readNpy(files.labels, '<i4');
-  if (labels) {
-    require('labels', labels.shape, [count]);
-    const wrong = labels.data.findIndex((label) => label < 0 || label >= classes.length);
-    if (wrong >= 0) throw new InvalidDataError(`expected ${split} labels from 0 to ${classes.length - 1}, got ${labels.data[wrong]} at row ${wrong}`);
+  const samples: Rows<'|u1' | '<i2'> = await Rows.open(files.samples, sample.modality === 'image' ? '|u1' : '<i2', memoryLimit);
+  let masks: Rows<'|u1'> | undefined;
+  try {
+    require('samples', samples.shape, [count, ...numbersOf(sample)]);
+    const labels = files.labels === undefined ? undefined : await readNpy(files.labels, '<i4');
+    if (labels) {
+      require('labels', labels.shape, [count]);
+      const wrong = labels.data.findIndex((label) => label < 0 || label >= classes.length);
+      if (wrong >= 0) throw new InvalidDataError(`expected ${split} labels from 0 to ${classes.length - 1}, got ${labels.data[wrong]} at row ${wrong}`);
+    }
+    masks = files.masks === undefined ? undefined : await Rows.open(files.masks, '|u1', memoryLimit);
+    if (masks && sample.modality === 'image') {
+      require('masks', masks.shape, [count, sample.height, sample.width]);
+      for (let row = 0; row < count; row++) {
+        const wrong = masks.read(row).find((label) => label >= classes.length && label !== UNLABELLED);
+        if (wrong !== undefined) throw new InvalidDataError(`expected ${split} masks of 0 to ${classes.length - 1} and ${UNLABELLED}, got ${wrong} at row ${row}`);
+      }
+    }
+    return { count, sample, classes, samples, labels: labels?.data, masks };
+  } catch (error) {
+    closeSplit({ samples, masks });
+    throw error;
   }
-  const masks = files.masks === undefined ? undefined : await readNpy(files.masks, '|u1');
-  if (masks && sample.modality === 'image') {
-    require('masks', masks.shape, [count, sample.height, sample.width]);
-    const wrong = masks.data.find((label) => label >= classes.length && label !== UNLABELLED);
-    if (wrong !== undefined) throw new InvalidDataError(`expected ${split} masks of 0 to ${classes.length - 1} and ${UNLABELLED}, got ${wrong}`);
-  }
-  return { count, sample, classes, samples: samples.data, labels: labels?.data, masks: masks?.data };
+}
+
+/** Closes the files of a split. Its samples can't be read any more. */
+export function closeSplit({ samples, masks }: Pick<SampleSplit, 'samples' | 'masks'>): void {
+  samples.close();
+  masks?.close();
 }
 
 /** What a byte is as a number in [0, 1]. */
@@ -57,10 +75,10 @@ export function gatherSamples({ samples, sample }: SampleSplit, rows: ArrayLike<
   const size = shape.reduce((product, side) => product * side, 1);
   const numbers = new Float32Array(rows.length * size);
   const isImage = sample.modality === 'image';
-  for (let i = 0; i < rows.length; i++) {
-    let from = rows[i]! * size;
-    if (isImage) for (let to = i * size, end = to + size; to < end; from++, to++) numbers[to] = UNIT[samples[from]!]!;
-    else for (let to = i * size, end = to + size; to < end; from++, to++) numbers[to] = samples[from]! / FULL_SCALE;
+  for (let i = 0, to = 0; i < rows.length; i++) {
+    const item = samples.read(rows[i]!);
+    if (isImage) for (let from = 0; from < size; from++, to++) numbers[to] = UNIT[item[from]!]!;
+    else for (let from = 0; from < size; from++, to++) numbers[to] = item[from]! / FULL_SCALE;
   }
   return tf.tensor(numbers, [rows.length, ...shape]);
 }
@@ -76,7 +94,7 @@ export function gatherMasks({ masks, sample }: SampleSplit, rows: ArrayLike<numb
   if (!masks || sample.modality !== 'image') throw new InvalidDataError('expected a dataset with masks, this one has none');
   const size = sample.height * sample.width;
   const values = new Int32Array(rows.length * size);
-  for (let i = 0; i < rows.length; i++) values.set(masks.subarray(rows[i]! * size, (rows[i]! + 1) * size), i * size);
+  for (let i = 0; i < rows.length; i++) values.set(masks.read(rows[i]!), i * size);
   return tf.tensor3d(values, [rows.length, sample.height, sample.width], 'int32');
 }
 

@@ -2,6 +2,7 @@
  * The .npy format (NumPy Enhancement Proposal 1), for the types that datasets and embeddings are made of. Strict, and writing as it
  * goes, so that a file can be larger than memory.
  */
+import { closeSync, openSync, readSync } from 'node:fs';
 import { open, readFile, type FileHandle } from 'node:fs/promises';
 
 /** The data that a user gave is at fault. The run fails with this message and the worker goes on. */
@@ -56,21 +57,84 @@ export class NpyWriter {
   }
 }
 
-/** Reads a whole array. @throws InvalidDataError for another format, type, order or length. */
-export async function readNpy<Type extends NpyType>(path: string, type: Type): Promise<NpyArray<Type>> {
-  const bytes = await readFile(path);
-  if (bytes.length < 10 || !bytes.subarray(0, 6).equals(MAGIC.subarray(0, 6)) || bytes[6] !== 1) throw new InvalidDataError(`expected ${path} to be a .npy file of version 1`);
-  const start = 10 + bytes.readUInt16LE(8);
-  const text = bytes.subarray(10, start).toString('latin1');
+/** What the beginning of a file says of the rest. @throws InvalidDataError for another format, type, order or length. */
+function describe(path: string, type: NpyType, beginning: Buffer, fileBytes: number): { shape: number[]; start: number; length: number } {
+  if (beginning.length < 10 || !beginning.subarray(0, 6).equals(MAGIC.subarray(0, 6)) || beginning[6] !== 1) throw new InvalidDataError(`expected ${path} to be a .npy file of version 1`);
+  const start = 10 + beginning.readUInt16LE(8);
+  const text = beginning.subarray(10, start).toString('latin1');
   const found = /'descr': '([^']*)', 'fortran_order': (True|False), 'shape': \(([0-9, ]*)\)/.exec(text);
   if (!found) throw new InvalidDataError(`expected ${path} to have a .npy header, got ${JSON.stringify(text.slice(0, 80))}`);
   if (found[1] !== type || found[2] !== 'False') throw new InvalidDataError(`expected ${path} to hold ${type} in C order, got ${found[1]}${found[2] === 'True' ? ' in Fortran order' : ''}`);
   const shape = found[3]!.split(',').map((side) => side.trim()).filter(Boolean).map(Number);
   const length = shape.reduce((product, side) => product * side, 1);
+  if (fileBytes - start !== length * TYPES[type].BYTES_PER_ELEMENT) throw new InvalidDataError(`expected ${path} to hold ${length} numbers of shape [${shape.join(', ')}], its data has ${fileBytes - start} bytes`);
+  return { shape, start, length };
+}
+
+/** Reads a whole array. @throws InvalidDataError for another format, type, order or length. */
+export async function readNpy<Type extends NpyType>(path: string, type: Type): Promise<NpyArray<Type>> {
+  const bytes = await readFile(path);
+  const { shape, start, length } = describe(path, type, bytes, bytes.length);
   const { BYTES_PER_ELEMENT: width } = TYPES[type];
-  if (bytes.length - start !== length * width) throw new InvalidDataError(`expected ${path} to hold ${length} numbers of shape [${shape.join(', ')}], its data has ${bytes.length - start} bytes`);
   // Typed arrays need an aligned start; the header has a length that gives one, but only in files of ours.
   const data = bytes.byteOffset % width === 0 && start % width === 0 ? bytes.buffer : new Uint8Array(bytes).buffer;
   const offset = data === bytes.buffer ? bytes.byteOffset + start : start;
   return { shape, data: new TYPES[type](data, offset, length) as NpyData<Type> };
+}
+
+/** Arrays of at most so many bytes are read at once and kept; of larger ones each row is read when it is asked for. */
+export const MEMORY_LIMIT = 512 * 2 ** 20;
+
+/**
+ * An array whose rows (along its first dimension) are read one by one: from memory, or by position from an open file, where the
+ * system's page cache keeps what is read often. Whoever opened it closes it.
+ */
+export class Rows<Type extends NpyType = NpyType> {
+  /** How many numbers a row has. */
+  readonly size: number;
+
+  private constructor(readonly shape: readonly number[], private readonly kept: NpyData<Type> | undefined, private readonly file?: { path: string; descriptor: number; start: number; row: NpyData<Type>; bytes: Uint8Array }) {
+    this.size = shape.slice(1).reduce((product, side) => product * side, 1);
+  }
+
+  static of<Type extends NpyType>(shape: readonly number[], data: NpyData<Type>): Rows<Type> {
+    return new Rows<Type>(shape, data);
+  }
+
+  /** @throws InvalidDataError for another format, type, order or length. */
+  static async open<Type extends NpyType>(path: string, type: Type, memoryLimit = MEMORY_LIMIT): Promise<Rows<Type>> {
+    const handle = await open(path);
+    try {
+      const { size: fileBytes } = await handle.stat();
+      if (fileBytes <= memoryLimit) {
+        const { shape, data } = await readNpy(path, type);
+        return new Rows<Type>(shape, data);
+      }
+      const beginning = Buffer.alloc(Math.min(fileBytes, 10 + 0xffff));
+      await handle.read(beginning, 0, beginning.length, 0);
+      const { shape, start, length } = describe(path, type, beginning, fileBytes);
+      const row = new TYPES[type](shape[0] === 0 ? 0 : length / shape[0]!) as NpyData<Type>;
+      return new Rows<Type>(shape, undefined, { path, descriptor: openSync(path, 'r'), start, row, bytes: new Uint8Array(row.buffer) });
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** One row. What it returns is valid until the next call. @throws RangeError where there is no such row. */
+  read(row: number): NpyData<Type> {
+    if (!(row >= 0 && row < this.shape[0]!)) throw new RangeError(`expected a row from 0 to ${this.shape[0]! - 1}, got ${row}`);
+    const { kept, file, size } = this;
+    if (!file) return kept!.subarray(row * size, (row + 1) * size) as NpyData<Type>;
+    const { bytes, start, descriptor } = file;
+    for (let done = 0; done < bytes.length;) {
+      const read = readSync(descriptor, bytes, done, bytes.length - done, start + row * bytes.length + done);
+      if (read === 0) throw new InvalidDataError(`expected ${file.path} to stay as it was when it was opened, row ${row} is gone`);
+      done += read;
+    }
+    return file.row;
+  }
+
+  close(): void {
+    if (this.file) closeSync(this.file.descriptor);
+  }
 }

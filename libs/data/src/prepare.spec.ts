@@ -1,62 +1,33 @@
-import { PrepareDataset, type LogLevel } from '#libs/contracts';
-import { createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { PrepareDataset } from '#libs/contracts';
+import { mkdir, mkdtemp, rm, symlink, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { crc32, createGzip } from 'node:zlib';
+import { crc32 } from 'node:zlib';
 import sharp from 'sharp';
-import { pack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { z } from 'zod';
-import { readNpy, InvalidDataError } from './npy.js';
+import { colour, DataRoot, twoClasses, wavOf } from '../../../tests/support/sources.js';
+import { InvalidDataError } from './npy.js';
 import { prepareDataset } from './prepare.js';
 
-let root: string;
-beforeAll(async () => { root = await mkdtemp(path.join(tmpdir(), 'loom-prepare-')); });
-afterAll(() => rm(root, { recursive: true, force: true }));
+let data: DataRoot;
+beforeAll(async () => { data = await DataRoot.create(); });
+afterAll(() => data.remove());
 
-const colour = (r: number, g: number, b: number, size = 8) => sharp({ create: { width: size, height: size, channels: 3, background: { r, g, b } } });
+const folder: DataRoot['folder'] = (...given) => data.folder(...given);
+const archive: DataRoot['archive'] = (...given) => data.archive(...given);
 
-async function folder(name: string, files: Record<string, Buffer | Promise<Buffer>>): Promise<string> {
-  for (const [file, bytes] of Object.entries(files)) {
-    await mkdir(path.join(root, name, path.dirname(file)), { recursive: true });
-    await writeFile(path.join(root, name, file), await bytes);
-  }
-  return name;
+async function prepare(...given: Parameters<DataRoot['prepare']>) {
+  const { arrays, ...rest } = await data.prepare(...given);
+  return { ...rest, images: arrays['train-samples']!, labels: arrays['train-labels']!.data };
 }
-
-async function archive(name: string, files: Record<string, Buffer | Promise<Buffer>>): Promise<string> {
-  const tar = pack();
-  for (const [file, bytes] of Object.entries(files)) tar.entry({ name: file }, await bytes);
-  tar.finalize();
-  await (name.endsWith('gz') ? pipeline(tar, createGzip(), createWriteStream(path.join(root, name))) : pipeline(tar, createWriteStream(path.join(root, name))));
-  return name;
-}
-
-async function prepare(source: string, more: Partial<z.input<typeof PrepareDataset>> = {}) {
-  const lines: { level: LogLevel; message: string }[] = [];
-  const workDir = await mkdtemp(path.join(tmpdir(), 'loom-work-'));
-  try {
-    const spec = PrepareDataset.parse({ kind: 'prepare-dataset', name: 'x', path: source, imageSize: 8, valFraction: 0, testFraction: 0, ...more });
-    const { manifest, files } = await prepareDataset(spec, { dataRoot: root, workDir, signal: new AbortController().signal, progress: () => {}, log: (level, message) => lines.push({ level, message }) });
-    const images = await readNpy(files[0]!.path, '|u1');
-    return { manifest, images, labels: (await readNpy(files[1]!.path, '<i4')).data, warnings: lines.filter(({ level }) => level === 'warn').map(({ message }) => message) };
-  } finally {
-    await rm(workDir, { recursive: true, force: true });
-  }
-}
-
-const twoClasses = () => Object.fromEntries(['cats', 'dogs'].flatMap((name, label) =>
-  Array.from({ length: 10 }, (_, n) => [`${name}/${n}.png`, colour(label * 200, n * 20, 50).png().toBuffer()] as const)));
 
 describe('a dataset version', () => {
   test('holds the pixels of images that have its size, with classes and labels by folder', async () => {
     const { manifest, images, labels } = await prepare(await folder('plain', twoClasses()));
     expect(manifest.classes).toEqual(['cats', 'dogs']);
     expect(images.shape).toEqual([20, 8, 8, 3]);
-    expect([...images.data.subarray(0, 3)]).toEqual([0, 0, 50]);
-    expect([...labels]).toEqual([...Array<number>(10).fill(0), ...Array<number>(10).fill(1)]);
+    expect(images.data.slice(0, 3)).toEqual([0, 0, 50]);
+    expect(labels).toEqual([...Array<number>(10).fill(0), ...Array<number>(10).fill(1)]);
   });
 
   test('has one digest, from a folder, a tar or a tar.gz, wrapped or not, in any order', async () => {
@@ -91,7 +62,7 @@ describe('a dataset version', () => {
     expect(images.shape[0]).toBe(7);
     const gray = await prepare(source, { channels: 1 });
     expect(gray.images.shape).toEqual([7, 8, 8, 1]);
-    const first = (n: number) => [...images.data.subarray(n * 192, n * 192 + 3)];
+    const first = (n: number) => images.data.slice(n * 192, n * 192 + 3);
     // By name: z/clear, z/gif, z/turned, z/web, then ä b.
     expect(first(0)).toEqual([0, 0, 0]);
     expect(first(2).every((value) => value > 240)).toBe(true);
@@ -129,18 +100,18 @@ describe('damage', () => {
   });
 
   test.each<[string, () => Promise<string>, RegExp]>([
-    ['an empty folder', async () => { await mkdir(path.join(root, 'empty')); return 'empty'; }, /found none: it is empty/],
+    ['an empty folder', async () => { await mkdir(path.join(data.root, 'empty')); return 'empty'; }, /found none: it is empty/],
     ['no images', () => folder('texts', { 'a/x.txt': Buffer.from('x') }), /found none \(only a\/x\.txt\)/],
     ['one class', () => folder('one-class', { 'cats/1.png': colour(1, 2, 3).png().toBuffer() }), /at least two class folders in one-class, found one: cats/],
     ['nothing there', async () => 'absent', /found nothing/],
-    ['a file that is no archive', async () => { await folder('.', { 'x.zip': Buffer.from('PK') }); return 'x.zip'; }, /ends in \.tar, \.tar\.gz or \.tgz/],
+    ['a file that is no archive', async () => { await folder('.', { 'x.rar': Buffer.from('Rar') }); return 'x.rar'; }, /ends in \.tar, \.tar\.gz, \.tgz, \.zip or \.parquet, got x\.rar/],
     ['a class whose images are all damaged', () => folder('all-damaged', { ...twoClasses(), 'birds/1.png': Buffer.from('x') }), /every class, found none that could be decoded of birds/],
     ['a class of test that train lacks', () => folder('strangers', { ...Object.fromEntries(Object.entries(twoClasses()).map(([name, bytes]) => [`train/${name}`, bytes])), 'test/birds/1.png': colour(1, 2, 3).png().toBuffer() }), /found others: birds/],
     ['an archive with a path out of it', () => archive('evil.tar', { ...twoClasses(), '../evil.png': colour(1, 2, 3).png().toBuffer() }), /names inside the archive evil\.tar, got "\.\.\/evil\.png"/],
-    ['an archive cut short', async () => { const name = await archive('cut.tar.gz', twoClasses()); await truncate(path.join(root, name), 200); return name; }, /cut\.tar\.gz to be a whole tar\.gz archive/],
+    ['an archive cut short', async () => { const name = await archive('cut.tar.gz', twoClasses()); await truncate(path.join(data.root, name), 200); return name; }, /cut\.tar\.gz to be a whole tar\.gz archive/],
     ['a tar that is none', async () => { await folder('.', { 'fake.tar.gz': Buffer.from('no gzip at all') }); return 'fake.tar.gz'; }, /fake\.tar\.gz to be a whole tar\.gz archive/],
     ['a path out of the root', async () => '../..', /inside the data root/],
-    ['a link out of the root', async () => { const outside = await mkdtemp(path.join(tmpdir(), 'loom-outside-')); await symlink(outside, path.join(root, 'link')); return 'link'; }, /inside the data root/],
+    ['a link out of the root', async () => { const outside = await mkdtemp(path.join(tmpdir(), 'loom-outside-')); await symlink(outside, path.join(data.root, 'link')); return 'link'; }, /inside the data root/],
   ])('%s is told in one sentence', async (_, make, expected) => {
     const error = await prepare(await make(), { maxCorruptFraction: 0.5 }).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(InvalidDataError);
@@ -152,7 +123,91 @@ describe('damage', () => {
     const workDir = await mkdtemp(path.join(tmpdir(), 'loom-work-'));
     const spec = PrepareDataset.parse({ kind: 'prepare-dataset', name: 'x', path: 'plain', imageSize: 8 });
     stop.abort('cancel');
-    await expect(prepareDataset(spec, { dataRoot: root, workDir, signal: stop.signal, progress: () => {}, log: () => {} })).rejects.toBe('cancel');
+    await expect(prepareDataset(spec, { dataRoot: data.root, workDir, signal: stop.signal, progress: () => {}, log: () => {} })).rejects.toBe('cancel');
     await rm(workDir, { recursive: true });
   });
+});
+
+describe('sounds', () => {
+  const speakers = ['ann', 'ben', 'cem', 'dee', 'eva'];
+  /** Two words by five speakers, four times; the first sample tells the speaker, the second the word. */
+  const spoken = () => Object.fromEntries(speakers.flatMap((speaker, s) => ['no', 'yes'].flatMap((word, w) => Array.from({ length: 4 }, (_, n) => [`words/${word}_${speaker}_${n}.wav`, wavOf([s, w, 7], 1000)] as const))));
+  const audio = { sampleRate: 1000, seconds: 0.0042 };
+  const fileName = '{label}_{group}_{}';
+  const speakersOf = (samples: { data: number[]; shape: number[] }) => [...new Set(Array.from({ length: samples.shape[0]! }, (_, i) => speakers[samples.data[i * samples.shape[1]!]!]))].sort();
+
+  test('are rows of int16, of the classes in their names; what does not fit the template is named', async () => {
+    const { manifest, arrays, warnings } = await data.prepare(await archive('words.tar.gz', { ...spoken(), 'words/notes.wav': wavOf([1], 1000), 'words/readme.txt': Buffer.from('x') }), { audio, fileName });
+    expect(manifest.sample).toEqual({ modality: 'audio', sampleRate: 1000, length: 4 });
+    expect([manifest.classes, manifest.splits.train.countPerClass]).toEqual([['no', 'yes'], [20, 20]]);
+    const { data: values, shape } = arrays['train-samples']!;
+    expect(shape).toEqual([40, 4]);
+    expect(values.slice(0, 4)).toEqual([0, 0, 7, 0]);
+    expect(arrays['train-labels']!.data).toEqual(Array.from({ length: 40 }, (_, i) => values[4 * i + 1]));
+    expect(warnings.join()).toMatch(/2 files are no sounds or don't fit the template \{label\}_\{group\}_\{\} and were left out: words\/readme\.txt, words\/notes\.wav/);
+  });
+
+  test('of the groups held out are in those splits, and nowhere else', async () => {
+    const { arrays } = await data.prepare('words.tar.gz', { audio, fileName, holdOut: { val: ['ben'], test: ['cem', 'eva'] }, valFraction: 0.1, testFraction: 0.1 });
+    expect(['train', 'val', 'test'].map((split) => speakersOf(arrays[`${split}-samples`]!))).toEqual([['ann', 'dee'], ['ben'], ['cem', 'eva']]);
+  });
+
+  test('are drawn by whole groups until the fraction is reached, by seed', async () => {
+    const drawn = async (seed: number) => {
+      const { arrays, infos } = await data.prepare('words.tar.gz', { audio, fileName, seed, valFraction: 0.1, testFraction: 0.3, holdOut: seed === 9 ? { test: ['ann'] } : undefined });
+      const groups = ['train', 'val', 'test'].map((split) => speakersOf(arrays[`${split}-samples`]!));
+      expect(groups.flat().sort()).toEqual(speakers);
+      expect(infos.join()).toContain(`val is made of the groups ${groups[1]!.join(', ')}`);
+      return groups;
+    };
+    const first = await drawn(1);
+    expect(first.map((groups) => groups.length)).toEqual([2, 1, 2]);
+    expect(await drawn(1)).toEqual(first);
+    expect(new Set(await Promise.all([1, 2, 3, 4].map(async (seed) => JSON.stringify(await drawn(seed))))).size).toBeGreaterThan(1);
+    expect((await drawn(9))[2]).toEqual(['ann']);
+  });
+
+  test('of one group leave nothing to evaluate on, which is told', async () => {
+    const { manifest, warnings } = await data.prepare(await folder('alone', { 'a_x.wav': wavOf([1], 1000), 'b_x.wav': wavOf([2], 1000) }), { audio, fileName: '{label}_{group}', valFraction: 0.5 });
+    expect(Object.keys(manifest.splits)).toEqual(['train']);
+    expect(warnings.join()).toMatch(/no val split: only one group/);
+  });
+
+  test('in class folders and splits need no template', async () => {
+    const { manifest, arrays } = await data.prepare(await folder('folders', { 'train/a/1.wav': wavOf([5], 1000), 'train/b/1.WAV': wavOf([6], 1000), 'test/a/1.wav': wavOf([7], 1000) }), { audio });
+    expect([manifest.classes, arrays['train-samples']!.data, arrays['test-samples']!.data]).toEqual([['a', 'b'], [5, 0, 0, 0, 6, 0, 0, 0], [7, 0, 0, 0]]);
+  });
+
+  test.each<[string, Parameters<DataRoot['prepare']>[1], RegExp]>([
+    ['a group that is not there', { fileName, holdOut: { test: ['zoe'] } }, /holdOut to name groups that there are \(ann, ben, cem, dee, eva\), got zoe/],
+    ['a group in two splits', { fileName, holdOut: { val: ['ann'], test: ['ann'] } }, /each group of holdOut in one split, got ann in both/],
+    ['every group held out', { fileName, holdOut: { test: speakers } }, /expected training sounds, found none/],
+    ['a template that nothing fits', { fileName: '{label}+{}' }, /sounds named like \{label\}\+\{\} in words\.tar\.gz, found none \(only/],
+    ['a template of one class', { fileName: 'y{label}_{}' }, /at least two classes in words\.tar\.gz, found one: es/],
+    ['an impossible template', { fileName: '{label}{group}' }, /text between the fields/],
+    ['no template where there are no class folders', {}, /two class folders in words\.tar\.gz, found one: words; where the names of files tell the class, fileName says how/],
+  ])('%s is told in one sentence', async (_, more, expected) => {
+    const error = await data.prepare('words.tar.gz', { audio, ...more }).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(InvalidDataError);
+    expect((error as Error).message).toMatch(expected);
+  });
+
+  test('that are damaged are counted and named', async () => {
+    const source = await folder('noise', { ...spoken(), 'words/no_ann_9.wav': Buffer.from('garbage'), 'words/yes_ann_9.mp3': Buffer.from('ID3 garbage'), 'words/no_ben_9.flac': Buffer.from('fLaC'), 'words/no_ben_8.ogg': Buffer.from('OggS') });
+    const { manifest, warnings } = await data.prepare(source, { audio, fileName, maxCorruptFraction: 0.1 });
+    expect(manifest.splits.train.count).toBe(40);
+    for (const name of ['no_ann_9.wav', 'yes_ann_9.mp3', 'no_ben_9.flac', 'no_ben_8.ogg']) expect(warnings.join()).toContain(name);
+    await expect(data.prepare(source, { audio, fileName })).rejects.toThrow(/at most 5 % of the files .*4 of 44 files could not be decoded/);
+  });
+});
+
+test('images, too, may have their class and group in their names', async () => {
+  const source = await folder('named', Object.fromEntries(['cat', 'dog'].flatMap((label, l) => ['x', 'y'].map((group) => [`${label}-${group}.png`, colour(l * 100, 0, 0).png().toBuffer()]))));
+  const { manifest, arrays } = await data.prepare(source, { fileName: '{label}-{group}', holdOut: { test: ['y'] } });
+  expect([manifest.classes, manifest.splits.train.countPerClass, manifest.splits.test!.countPerClass, arrays['train-samples']!.data[192]]).toEqual([['cat', 'dog'], [1, 1], [1, 1], 100]);
+});
+
+test('classes that are numbers are in the order of their value', async () => {
+  const source = await folder('numbered', Object.fromEntries(['10', '9', '100'].map((label) => [`${label}/1.png`, colour(1, 0, 0).png().toBuffer()])));
+  expect((await data.prepare(source)).manifest.classes).toEqual(['9', '10', '100']);
 });

@@ -1,181 +1,142 @@
-/** Where images come from: a folder, or a tar or tar.gz of one, with a folder for each class. */
-import type { Split } from '#libs/contracts';
-import { createReadStream } from 'node:fs';
-import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+/** Where samples come from, whatever form they lie in there. */
+import type { PrepareDataset, Split } from '#libs/contracts';
+import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
-import { extract, type Header } from 'tar-stream';
+import { openFolder, openTar, openZip, requireInside, splitOfFolder, type Container, type Part, type Source, type SourceFile } from './containers.js';
+import { fileNameMatcher, type FileName } from './file-name.js';
+import { IDX, openIdx } from './idx.js';
 import { InvalidDataError } from './npy.js';
-
-/** A file that may be an image. Its bytes are read when its turn comes. */
-export interface SourceFile {
-  /** Relative to the source, with `/`. */
-  name: string;
-  className: string;
-  /** Null where the source does not say. */
-  split: Split | null;
-}
-
-export interface Source {
-  /** In the order of their names, whatever the order on disk or in the archive. */
-  files: SourceFile[];
-  /** Files that are no images, or lie in no class folder. */
-  ignored: string[];
-  /** Reads every file once, in an order of the source's own. `visit` may return a promise to slow the reading down. */
-  read(visit: (index: number, bytes: Buffer) => Promise<void> | void, signal: AbortSignal): Promise<void>;
-}
+import { openParquet } from './parquet.js';
+import { openShards } from './web-dataset.js';
 
 const IMAGE = /\.(jpe?g|png|webp|gif|tiff?|avif)$/i;
-const SPLIT_FOLDERS: Record<string, Split> = { train: 'train', training: 'train', val: 'val', valid: 'val', validation: 'val', test: 'test', testing: 'test' };
-const MAX_FILES = 20_000_000;
-/** One photograph fits many times over; a file that unpacks to more is not one. */
-const MAX_FILE_BYTES = 256 * 2 ** 20;
-const MAX_ARCHIVE_BYTES = 2 ** 40;
+const SOUND = /\.(wave?|flac|mp3|ogg|oga)$/i;
+const TAR = /\.(tar|tar\.gz|tgz)$/i;
 
 /**
- * Opens the source at `target`, a path in `dataRoot`. Links that lead out of the root are refused.
+ * Opens the source at `spec.path`, a path in `dataRoot`: a folder or an archive of images or sounds, WebDataset shards, Parquet or
+ * IDX files. Links that lead out of the root are refused.
  * @throws InvalidDataError naming what was expected and what was found.
  */
-export async function openSource(target: string, dataRoot: string): Promise<Source> {
+export async function openSource(spec: Pick<PrepareDataset, 'path' | 'audio' | 'masks' | 'fileName'>, dataRoot: string): Promise<Source> {
+  const { path: target, masks } = spec;
   const root = await realpath(dataRoot).catch(() => { throw new InvalidDataError(`expected the data root ${dataRoot} to exist on the worker`); });
   const found = await realpath(path.resolve(root, target)).catch(() => { throw new InvalidDataError(`expected a folder or an archive at ${target} in the data root, found nothing`); });
   requireInside(found, root, target);
   const info = await stat(found);
-  if (info.isDirectory()) return openFolder(found, root);
-  if (info.isFile() && /\.(tar|tar\.gz|tgz)$/i.test(found)) return openArchive(found, target);
-  throw new InvalidDataError(`expected a folder, or a file that ends in .tar, .tar.gz or .tgz, got ${target}`);
-}
-
-function requireInside(file: string, root: string, shown: string): void {
-  const relative = path.relative(root, file);
-  if (relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative)) throw new InvalidDataError(`expected ${shown} to stay inside the data root, it leads out of it`);
-}
-
-async function openFolder(folder: string, root: string): Promise<Source> {
-  const names: string[] = [];
-  const visited = new Set<string>();
-  const walk = async (relative: string): Promise<void> => {
-    const absolute = await realpath(path.join(folder, relative));
-    requireInside(absolute, root, relative || '.');
-    // A link to a folder above would go round for ever.
-    if (visited.has(absolute)) return;
-    visited.add(absolute);
-    for (const entry of await readdir(absolute, { withFileTypes: true })) {
-      if (entry.name.startsWith('.')) continue;
-      const name = relative ? `${relative}/${entry.name}` : entry.name;
-      const isLink = entry.isSymbolicLink();
-      if (isLink) requireInside(await realpath(path.join(folder, name)).catch(() => folder), root, name);
-      const isFolder = entry.isDirectory() || (isLink && await stat(path.join(folder, name)).then((info) => info.isDirectory(), () => false));
-      if (isFolder) await walk(name);
-      else names.push(name);
-      if (names.length > MAX_FILES) throw new InvalidDataError(`expected at most ${MAX_FILES} files in a source`);
-    }
+  const media = spec.audio ? SOUND : IMAGE;
+  const modality = spec.audio ? 'audio' : 'image';
+  const fileName = spec.fileName === undefined ? undefined : fileNameMatcher(spec.fileName);
+  const alone = [{ name: path.basename(found), path: found }];
+  const plain = (what: string) => {
+    if (masks) throw new InvalidDataError(`expected folders images and masks, which masks need, got ${what} at ${target}`);
+    if (fileName && what !== 'WebDataset shards') throw new InvalidDataError(`expected files with names, which fileName needs, got ${what} at ${target}`);
   };
-  await walk('');
-  const { files, ignored } = arrange(names);
+  if (info.isFile() && /\.parquet$/i.test(found)) {
+    plain('Parquet');
+    return openParquet(alone, modality);
+  }
+  const container = info.isDirectory() ? await openFolder(found, root) : info.isFile() && TAR.test(found) ? await openTar(found, target) : info.isFile() && /\.zip$/i.test(found) ? await openZip(found, target) : undefined;
+  if (!container) throw new InvalidDataError(`expected a folder, or a file that ends in .tar, .tar.gz, .tgz, .zip or .parquet, got ${target}`);
+  const { names } = container;
+  if (info.isFile() && TAR.test(found) && names.some((name) => /\.cls$/i.test(name))) {
+    plain('WebDataset shards');
+    return openShards(alone, media, fileName);
+  }
+  const arranged = masks ? arrangePairs(names) : arrange(names, media, fileName);
+  if (arranged.files.length === 0 && info.isDirectory()) {
+    const those = (pattern: RegExp) => names.filter((name) => pattern.test(name)).sort().map((name) => ({ name, path: path.join(found, name) }));
+    const [tables, arrays, shards] = [those(/\.parquet$/i), those(IDX), those(TAR)];
+    if (tables.length) {
+      plain('Parquet');
+      return openParquet(tables, modality);
+    }
+    if (arrays.length) {
+      plain('IDX');
+      if (spec.audio) throw new InvalidDataError(`expected sounds at ${target}, got IDX files, which hold images`);
+      return openIdx(arrays);
+    }
+    if (shards.length) {
+      plain('WebDataset shards');
+      return openShards(shards, media, fileName);
+    }
+  }
+  return sourceOf(container, arranged);
+}
+
+interface Arranged { files: { file: SourceFile; sample: string; mask?: string }[]; ignored: string[] }
+
+function sourceOf(container: Container, { files, ignored }: Arranged): Source {
+  files.sort((a, b) => (a.file.name < b.file.name ? -1 : a.file.name > b.file.name ? 1 : 0));
+  const places = new Map<string, [number, Part]>();
+  for (const [index, { sample, mask }] of files.entries()) {
+    places.set(sample, [index, 'sample']);
+    if (mask !== undefined) places.set(mask, [index, 'mask']);
+  }
   return {
     files: files.map(({ file }) => file), ignored,
-    read: async (visit, signal) => {
-      for (const [index, { path: name }] of files.entries()) {
-        signal.throwIfAborted();
-        // A file that has gone, or can't be read, is like one that can't be decoded.
-        await visit(index, await readFile(path.join(folder, name)).catch(() => Buffer.alloc(0)));
-      }
-    },
+    read: (visit, signal) => container.read((name) => places.has(name), (name, bytes) => visit(places.get(name)![0], bytes, places.get(name)![1]), signal),
   };
 }
 
-async function openArchive(file: string, shown: string): Promise<Source> {
-  const names: string[] = [];
-  await readArchive(file, shown, (header) => {
-    names.push(header.name);
-    return false;
-  });
-  const { files, ignored } = arrange(names);
-  const indexOf = new Map(files.map(({ path: name }, index) => [name, index]));
-  return {
-    files: files.map(({ file: each }) => each), ignored,
-    read: async (visit, signal) => {
-      const seen = new Set<number>();
-      await readArchive(file, shown, (header, bytes) => {
-        signal.throwIfAborted();
-        const index = indexOf.get(header.name);
-        // Of a name that comes twice the first counts.
-        if (index === undefined || seen.has(index)) return false;
-        if (!bytes) return true;
-        seen.add(index);
-        return visit(index, bytes);
-      });
-    },
-  };
-}
-
-type Visit = (header: Header, bytes?: Buffer) => boolean | Promise<void> | void;
-
-/** Streams through an archive. `visit` is asked for each file whether its bytes are wanted, and then given them. */
-async function readArchive(file: string, shown: string, visit: Visit): Promise<void> {
-  const archive = extract();
-  const gzipped = /gz$/i.test(file);
-  let total = 0;
-  let fault: unknown;
-  const reading = (async () => {
-    for await (const entry of archive) {
-      const { header } = entry;
-      const skip = header.type !== 'file' || path.posix.basename(header.name).startsWith('.');
-      if (skip) {
-        entry.resume();
-        continue;
-      }
-      header.name = header.name.replace(/^(\.\/)+/, '');
-      if (header.name.includes('\0') || header.name.startsWith('/') || header.name.split('/').includes('..')) throw new InvalidDataError(`expected names inside the archive ${shown}, got ${JSON.stringify(header.name)}`);
-      total += header.size ?? 0;
-      if ((header.size ?? 0) > MAX_FILE_BYTES) throw new InvalidDataError(`expected files of at most ${MAX_FILE_BYTES} bytes in ${shown}, ${header.name} has ${header.size}`);
-      if (total > MAX_ARCHIVE_BYTES) throw new InvalidDataError(`expected ${shown} to unpack to at most ${MAX_ARCHIVE_BYTES} bytes`);
-      if (visit(header) !== true) {
-        entry.resume();
-        continue;
-      }
-      const chunks: Buffer[] = [];
-      for await (const chunk of entry) chunks.push(chunk as Buffer);
-      await visit(header, Buffer.concat(chunks));
-    }
-  })().catch((error: unknown) => {
-    fault = error;
-    archive.destroy(error as Error);
-  });
-  try {
-    await (gzipped ? pipeline(createReadStream(file), createGunzip(), archive) : pipeline(createReadStream(file), archive));
-    await reading;
-  } catch (error) {
-    await reading;
-    fault ??= error;
-  }
-  if (!fault) return;
-  const { code, message } = fault as NodeJS.ErrnoException;
-  if (fault instanceof InvalidDataError || !(fault instanceof Error)) throw fault;
-  if (code?.startsWith('Z_') || /unexpected end of (file|data)|invalid tar|unknown format/i.test(message)) {
-    throw new InvalidDataError(`expected ${shown} to be a whole ${gzipped ? 'tar.gz' : 'tar'} archive: ${message}`);
-  }
-  throw fault;
-}
-
-/** What is an image of which class: folders around everything are taken off, `train`, `val` and `test` are splits. */
-function arrange(names: readonly string[]): { files: { path: string; file: SourceFile }[]; ignored: string[] } {
-  const images = names.filter((name) => IMAGE.test(name));
-  const ignored = names.filter((name) => !IMAGE.test(name));
+/** How many folders around everything there are: each with all that follows in it, and neither a split nor one of `kept`. */
+function wrapping(names: readonly string[], depth: number, kept: readonly string[] = []): number {
   let prefix = 0;
-  const part = (name: string, place: number) => name.split('/')[place]!;
-  const depth = (name: string) => name.split('/').length;
-  while (images.length > 0 && images.every((name) => depth(name) - prefix >= 3 && part(name, prefix) === part(images[0]!, prefix)) && !(part(images[0]!, prefix).toLowerCase() in SPLIT_FOLDERS)) prefix++;
-  const inSplits = images.length > 0 && images.every((name) => depth(name) - prefix >= 3 && part(name, prefix).toLowerCase() in SPLIT_FOLDERS);
-  const files: { path: string; file: SourceFile }[] = [];
-  for (const name of images) {
+  const first = names[0]?.split('/') ?? [];
+  while (names.length && !splitOfFolder(first[prefix]) && !kept.includes(first[prefix]!.toLowerCase())
+    && names.every((name) => name.split('/').length - prefix >= depth && name.split('/')[prefix] === first[prefix])) prefix++;
+  return prefix;
+}
+
+/** What is a sample of which class: folders around everything are taken off, `train`, `val` and `test` are splits. */
+function arrange(names: readonly string[], media: RegExp, fileName: FileName | undefined): Arranged {
+  const samples = names.filter((name) => media.test(name));
+  const ignored = names.filter((name) => !media.test(name));
+  // A split or a wrapping folder is one around class folders, or around files whose names tell the class.
+  const depth = fileName ? 2 : 3;
+  const prefix = wrapping(samples, depth);
+  const inSplits = samples.length > 0 && samples.every((name) => name.split('/').length - prefix >= depth && splitOfFolder(name.split('/')[prefix]));
+  const files: Arranged['files'] = [];
+  for (const name of samples) {
     const parts = name.split('/').slice(prefix);
-    const split = inSplits ? SPLIT_FOLDERS[parts.shift()!.toLowerCase()]! : null;
-    if (parts.length < 2) ignored.push(name);
-    else files.push({ path: name, file: { name: [...(split ? [split] : []), ...parts].join('/'), className: parts[0]!, split } });
+    const split = inSplits ? splitOfFolder(parts.shift())! : null;
+    const told = fileName ? fileName(withoutEnding(parts.at(-1)!)) : parts.length < 2 ? undefined : { label: parts[0]!, group: null };
+    if (!told) ignored.push(name);
+    else files.push({ sample: name, file: { name: [...(split ? [split] : []), ...parts].join('/'), className: told.label, group: told.group, split } });
   }
-  files.sort((a, b) => (a.file.name < b.file.name ? -1 : a.file.name > b.file.name ? 1 : 0));
   return { files, ignored };
 }
+
+/** Images and masks of one name in `images/` and `masks/`; a split is the folder around both, or the one in each of them. */
+function arrangePairs(names: readonly string[]): Arranged {
+  const samples = names.filter((name) => IMAGE.test(name));
+  const ignored = names.filter((name) => !IMAGE.test(name));
+  const prefix = wrapping(samples, 2, ['images', 'masks']);
+  const pairs = new Map<string, { split: Split | null; name: string; images?: string; masks?: string }>();
+  for (const name of samples) {
+    const parts = name.split('/').slice(prefix);
+    const [outer, inner] = [parts[0], parts[1]];
+    const folder = [outer, inner].map((part) => part?.toLowerCase()).find((part) => part === 'images' || part === 'masks');
+    const isOuter = outer?.toLowerCase() === folder;
+    const split = splitOfFolder(isOuter ? inner : outer);
+    const rest = parts.slice(split || !isOuter ? 2 : 1);
+    if (!folder || rest.length === 0 || (!isOuter && !split)) {
+      ignored.push(name);
+      continue;
+    }
+    const key = `${split ?? ''}/${withoutEnding(rest.join('/'))}`;
+    let pair = pairs.get(key);
+    if (!pair) pairs.set(key, pair = { split: split ?? null, name: [...(split ? [split] : []), ...rest].join('/') });
+    if (pair[folder] === undefined) pair[folder] = name;
+    else ignored.push(name);
+    if (folder === 'images') pair.name = [...(split ? [split] : []), ...rest].join('/');
+  }
+  const files: Arranged['files'] = [];
+  for (const { split, name, images, masks } of pairs.values()) {
+    if (images !== undefined && masks !== undefined) files.push({ sample: images, mask: masks, file: { name, className: '', group: null, split } });
+    else ignored.push(images ?? masks!);
+  }
+  return { files, ignored };
+}
+
+const withoutEnding = (name: string): string => name.replace(/\.[^./]*$/, '');

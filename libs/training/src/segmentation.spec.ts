@@ -1,5 +1,5 @@
 import { RunSpec, UNLABELLED, type DatasetManifest, type SplitFiles, type StopReason, type TrainerInputs } from '#libs/contracts';
-import { NpyWriter, Random } from '#libs/data';
+import { NpyWriter, Random, Rows } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -115,7 +115,7 @@ test('a judgement counts each labelled pixel once, whatever the batches', async 
   // Two samples of this size are judged at once.
   const [count, height, width, classes] = [5, 256, 512, ['a', 'b', 'c']];
   const masks = Uint8Array.from({ length: count * height * width }, () => (random.bernoulli(0.3) ? UNLABELLED : random.integer(0, 3)));
-  const split = { count, sample: { modality: 'image', height, width, channels: 1 }, classes, samples: masks.map((label) => label % 3), labels: undefined, masks } as const;
+  const split = { count, sample: { modality: 'image', height, width, channels: 1 }, classes, samples: Rows.of<'|u1'>([count, height, width, 1], masks.map((label) => label % 3)), labels: undefined, masks: Rows.of<'|u1'>([count, height, width], masks) } as const;
   const before = tf.memory().numTensors;
   // Right but for class 2, which is taken for 0 half of the time (at even places of a row).
   const judged = await judgeSegmentation(split, (x) => {

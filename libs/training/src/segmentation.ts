@@ -41,10 +41,9 @@ export function segmentationScores(confusion: readonly (readonly number[])[]): S
 }
 
 /** @throws InvalidDataError where samples have no masks, or none of these rows has a pixel with a class. */
-export function requireLabelledPixels({ masks, sample }: SampleSplit, rows: Int32Array, what: string): void {
-  if (!masks || sample.modality !== 'image') throw new InvalidDataError('expected a dataset with masks, this one has none');
-  const size = sample.height * sample.width;
-  if (rows.every((row) => masks.subarray(row * size, (row + 1) * size).every((label) => label === UNLABELLED))) throw new InvalidDataError(`expected a pixel with a class in ${what}, all are ${UNLABELLED} (unlabelled)`);
+export function requireLabelledPixels({ masks }: SampleSplit, rows: Int32Array, what: string): void {
+  if (!masks) throw new InvalidDataError('expected a dataset with masks, this one has none');
+  if (rows.every((row) => masks.read(row).every((label) => label === UNLABELLED))) throw new InvalidDataError(`expected a pixel with a class in ${what}, all are ${UNLABELLED} (unlabelled)`);
 }
 
 type PixelLogits = (inputs: tf.Tensor4D) => tf.Tensor4D;

@@ -1,0 +1,117 @@
+import { describe, expect, test } from 'vitest';
+import { wavOf } from '../../../tests/support/sources.js';
+import { decodeSound, resample } from './audio-file.js';
+import { Random } from './random.js';
+
+/** 0.2 s of a sine of 500 Hz and amplitude 0.5, mono at 8 kHz and 8 kbit/s, by LAME. */
+const MP3 = Buffer.from('/+MYxAANMAMGWUEAApJIRf//wAfB8H3ygIBjB8H3xBlwQduWD78QAhKcoH+DhzEAP6wcOYgB/WBDmQB/gQ5w/0e9MiaIETP+/+MYxAYOaPa4AZSgAEVGVJoc7/EJhjQyKA5Pwif4RPgFtQbwigSaIMRYGVvgyt8xLpdSLxeRO/yoiCoKiI9/4Kr//fv38IwS/+MYxAcJAMYgAZe4ADwjBI8IwSIM/LPgz8s+DPyz7Ozs///R9H0af0/pBAbJHrdlEVKRNkW9k03HSOQOaKS4RugTBGgV2MeL/+MYxB4UmZK8yZOgAJgvSF7QZI+C4Uihmm6BAQ+EYwnSBFP/QZNOyE2IqUGLx1y7/7vtvnGCpVgV//KsHoYP//0VxpcutLJy/+MYxAYOqOpwAcwYAWL2rVruNGRk7i5cuuciSDU+uciSJJ7AIQEj1MZHz1mjoy46Mj79ZWu6gKsBRwUdiC9Ffl+STEFNRaqq', 'base64');
+
+const sine = (hertz: number, rate: number, count: number, amplitude = 0.5) => Float32Array.from({ length: count }, (_, i) => amplitude * Math.sin((2 * Math.PI * hertz * i) / rate));
+const pcm = (samples: Float32Array) => Int16Array.from(samples, (value) => Math.round(value * 32767));
+const rms = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, value) => sum + value * value, 0) / values.length);
+
+function crc(bytes: Iterable<number>, polynomial: number, bits: number): number {
+  let sum = 0;
+  for (const byte of bytes) {
+    sum ^= byte << (bits - 8);
+    for (let i = 0; i < 8; i++) sum = ((sum << 1) ^ (sum >> (bits - 1) ? polynomial : 0)) & (2 ** bits - 1);
+  }
+  return sum;
+}
+
+/** A FLAC file at 8 kHz, of one frame that holds its samples as they are (RFC 9639). */
+function flacOf(samples: ArrayLike<number>): Buffer {
+  const info = Buffer.alloc(34);
+  info.writeUInt16BE(samples.length, 0);
+  info.writeUInt16BE(samples.length, 2);
+  // 20 bits of rate, 3 of channels less one, 5 of bits less one, 36 of samples.
+  info.writeUInt32BE(8000 * 2 ** 12 + 15 * 2 ** 4, 10);
+  info.writeUInt32BE(samples.length, 14);
+  const body = Buffer.alloc(2 * samples.length);
+  Array.from(samples).forEach((value, i) => body.writeInt16BE(value, 2 * i));
+  const header = Buffer.from([0xff, 0xf8, 0x74, 0x08, 0, (samples.length - 1) >> 8, (samples.length - 1) & 255]);
+  const frame = Buffer.concat([header, Buffer.of(crc(header, 0x07, 8)), Buffer.of(2), body]);
+  const end = Buffer.alloc(2);
+  end.writeUInt16BE(crc(frame, 0x8005, 16));
+  return Buffer.concat([Buffer.from('fLaC\x80\0\0\x22', 'latin1'), info, frame, end]);
+}
+
+describe('resampling', () => {
+  test.each([[44_100, 16_000], [8000, 16_000], [16_000, 44_100], [48_000, 8000], [22_050, 22_051]])('from %i to %i Hz keeps a sine\'s frequency, phase and amplitude', (from, to) => {
+    for (const hertz of [440, 0.4 * Math.min(from, to)]) {
+      const result = resample(sine(hertz, from, from / 4), from, to, to);
+      expect(result).toHaveLength(Math.ceil(Math.floor(from / 4) * to / from));
+      // Away from the ends, where silence begins.
+      const margin = Math.ceil((80 * to) / Math.min(from, to));
+      const expected = sine(hertz, to, result.length);
+      for (let i = margin; i < result.length - margin; i++) expect(Math.abs(result[i]! - expected[i]!)).toBeLessThan(2e-4);
+    }
+  });
+
+  test('lets nothing through that the lower rate can\'t hold', () => {
+    for (const hertz of [8001, 9000, 12_000, 20_000]) {
+      const result = resample(sine(hertz, 44_100, 22_050), 44_100, 16_000, 16_000);
+      expect(20 * Math.log10(rms(result.subarray(200, -200)) / rms(sine(hertz, 44_100, 22_050)))).toBeLessThan(-80);
+    }
+  });
+
+  test('keeps a constant', () => {
+    const result = resample(new Float32Array(4000).fill(0.25), 11_025, 16_000, 4000);
+    for (const value of result.subarray(200, -200)) expect(value).toBeCloseTo(0.25, 4);
+  });
+});
+
+describe('a sound file', () => {
+  const loud = [32767, -32768, 1, -1, 0, 12_345, -20_001];
+
+  test('of 16 bits at its own rate keeps its samples, cut or followed by silence', async () => {
+    for (const file of [wavOf(loud, 8000), flacOf(Array.from({ length: 16 }, (_, i) => loud[i] ?? 0))]) {
+      expect([...await decodeSound(file, 8000, 9)]).toEqual([...loud, 0, 0]);
+      expect([...await decodeSound(file, 8000, 3)]).toEqual(loud.slice(0, 3));
+    }
+  });
+
+  test('of two channels becomes their mean', async () => {
+    expect([...await decodeSound(wavOf([100, 300, -100, 100, 32767, 32767], 8000, 2), 8000, 4)]).toEqual([200, 0, 32767, 0]);
+  });
+
+  test('of another rate is resampled, and no more of it is read than is needed', async () => {
+    const whole = await decodeSound(wavOf(pcm(sine(440, 44_100, 441_000)), 44_100), 16_000, 1600);
+    const expected = pcm(sine(440, 16_000, 1600));
+    for (let i = 100; i < 1600; i++) expect(Math.abs(whole[i]! - expected[i]!)).toBeLessThan(12);
+    // All that is behind the first tenth of a second and what the filter reaches is of no concern.
+    const damaged = wavOf(pcm(sine(440, 44_100, 441_000)), 44_100);
+    damaged.fill(0x7f, 44 + 2 * 4410 + 400);
+    expect(await decodeSound(damaged, 16_000, 1600)).toEqual(whole);
+  });
+
+  test('in MP3 has the sine that it was made from', async () => {
+    // Behind what an encoder puts before.
+    const middle = (await decodeSound(MP3, 8000, 2400)).subarray(1400, 1800);
+    expect(rms(middle) / 32768).toBeCloseTo(0.5 / Math.SQRT2, 1);
+    const rises = [...middle].filter((value, i) => i > 0 && value >= 0 && middle[i - 1]! < 0).length;
+    expect(rises).toBe(400 / (8000 / 500));
+  });
+
+  test.each<[string, Buffer, RegExp]>([
+    ['nothing', Buffer.alloc(0), /empty or can't be read/], ['text', Buffer.from('no sound at all'), /begins like none of them/],
+    ['a WAV without samples', wavOf([], 8000), /found no samples/], ['a WAV of no rate', wavOf([1, 2], 0), /one sample rate/],
+    ['a beginning only', Buffer.from('RIFF'), /found no samples/], ['a tag only', Buffer.from('ID3\x04\0\0\0\0\0\0', 'latin1'), /found no samples/],
+  ])('with %s in it is told', async (_, bytes, expected) => {
+    await expect(decodeSound(bytes, 8000, 10)).rejects.toThrow(expected);
+  });
+
+  test('that is damaged gives a sound or an error, soon', async () => {
+    const random = Random.seeded(1);
+    const wholes = [wavOf(pcm(sine(440, 8000, 4000)), 8000), flacOf(pcm(sine(440, 8000, 4000))), MP3];
+    let [sounds, errors] = [0, 0];
+    for (let round = 0; round < 150; round++) {
+      const bytes = Buffer.from(wholes[round % 3]!);
+      for (let i = 0; i < 1 + (round % 20); i++) bytes[random.uint32() % (i % 2 ? 64 : bytes.length)] = random.uint32() & 255;
+      const file = round % 5 === 0 ? bytes.subarray(0, random.uint32() % bytes.length) : bytes;
+      await decodeSound(file, 16_000, 16_000).then((sound) => { sounds++; expect(sound).toHaveLength(16_000); }, (error: unknown) => { errors++; expect(error).toBeInstanceOf(Error); });
+    }
+    expect(sounds).toBeGreaterThan(10);
+    expect(errors).toBeGreaterThan(10);
+  });
+});
