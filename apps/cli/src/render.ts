@@ -46,8 +46,9 @@ function accuracy(estimate: Estimate | null | undefined, sign = false): string {
 function sweepTableText({ rows }: SweepTable, output: Output): string {
   const fractionsOf = (field: 'accuracy' | 'scratch' | 'gain') => [...new Set(rows.flatMap((row) => Object.keys(row[field])))].sort((a, b) => Number(a) - Number(b));
   const columns = (['accuracy', 'scratch', 'gain'] as const).flatMap((field) => fractionsOf(field).map((fraction) => ({ field, fraction })));
-  const header = ['combination', 'kNN', ...columns.map(({ field, fraction }) => `${field} ${percent(Number(fraction))}`)];
-  return table(header, rows.map((row) => [row.combo, accuracy(row.knn), ...columns.map(({ field, fraction }) => accuracy(row[field][fraction], field === 'gain'))]), output);
+  const probes = ([['probe', 'probe'], ['randomProbe', 'random encoder\'s']] as const).filter(([field]) => rows.some((row) => row[field]));
+  const header = ['combination', 'kNN', ...probes.map(([, title]) => title), ...columns.map(({ field, fraction }) => `${field} ${percent(Number(fraction))}`)];
+  return table(header, rows.map((row) => [row.combo, accuracy(row.knn), ...probes.map(([field]) => accuracy(row[field])), ...columns.map(({ field, fraction }) => accuracy(row[field][fraction], field === 'gain'))]), output);
 }
 
 /** What a sweep found: the table, and the composition matrix where augmentations were tried in pairs. */

@@ -1,7 +1,7 @@
 import type { Estimate, SweepTable } from './http.js';
 import { Augmentation, AUGMENTATIONS } from './run-spec.js';
 
-type Row = Omit<SweepTable['rows'][number], 'combo'>;
+type Row = Pick<SweepTable['rows'][number], 'parameters' | 'knn' | 'accuracy'>;
 type Name = (typeof AUGMENTATIONS)[number];
 
 /** How good augmentation i is together with j; i alone on the diagonal. */

@@ -107,7 +107,10 @@ export const SweepTable = z.object({
   sweepId: z.uuid(), complete: z.boolean(),
   rows: z.array(z.object({
     combo: z.string(), parameters: z.record(z.string(), z.unknown()),
-    knn: estimate.nullable(), accuracy: z.record(z.string(), estimate), scratch: z.record(z.string(), estimate), gain: z.record(z.string(), estimate),
+    knn: estimate.nullable(),
+    /** Linear probe of the frozen encoder, and of one as it was initialised, where the sweep evaluates. */
+    probe: estimate.nullable(), randomProbe: estimate.nullable(),
+    accuracy: z.record(z.string(), estimate), scratch: z.record(z.string(), estimate), gain: z.record(z.string(), estimate),
   })),
   /** Where augmentations were tried alone and in pairs: how good each is with each, itself alone on the diagonal. */
   composition: z.object({ names: z.array(z.string()), measure: z.string(), cells: z.array(z.array(estimate.nullable())) }).nullable(),

@@ -1,7 +1,7 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
 import {
   augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal,
-  type Artifact, type Dataset, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
+  type Artifact, type Dataset, type Estimate, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
   type Plan, type RunDetail, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
@@ -206,6 +206,7 @@ export class RunQueries {
       JSON.stringify(Object.entries(trial.parameters).filter(([parameter]) => !isSeed(parameter) && !isLabelFraction(parameter))));
     const rows = [...combos].map(([key, trials]) => {
       const knn = new Map<string, number>();
+      const probes = { trained: new Map<string, number>(), random: new Map<string, number>() };
       const accuracy: Record<string, number[]> = {};
       const scratch: Record<string, Map<string, number>> = {};
       const gain: Record<string, number[]> = {};
@@ -214,6 +215,8 @@ export class RunQueries {
           const run = runs.get(runId);
           const neighbours = run?.kind === 'pretrain' && !control ? metric(runId, 'eval/knn') : undefined;
           if (neighbours !== undefined) knn.set(runId, neighbours);
+          const probe = run?.kind === 'evaluate' ? metric(runId, 'eval/probe_accuracy') : undefined;
+          if (probe !== undefined) probes[control === 'random_init_probe' ? 'random' : 'trained'].set(runId, probe);
         }
         for (const { runId, stage, control } of trial.runs) {
           const spec = runs.get(runId)?.spec;
@@ -232,7 +235,7 @@ export class RunQueries {
       const specs = trials[0]!.runs.flatMap(({ runId, stage, control }) => (control ? [] : [[stage, runs.get(runId)?.spec] as const]));
       return {
         combo: comboName(parameters, new Map(specs)), parameters,
-        knn: knn.size ? estimateMean([...knn.values()]) : null,
+        knn: meanOf(knn), probe: meanOf(probes.trained), randomProbe: meanOf(probes.random),
         accuracy: mapValues(accuracy, estimateMean), scratch: mapValues(scratch, (values) => estimateMean([...values.values()])), gain: mapValues(gain, estimateMean),
       };
     });
@@ -266,6 +269,9 @@ export class RunQueries {
       FROM worker ORDER BY started_at DESC LIMIT 500`;
   }
 }
+
+/** Over distinct runs; null without any. */
+const meanOf = (values: ReadonlyMap<string, number>): Estimate | null => (values.size ? estimateMean([...values.values()]) : null);
 
 const mapValues = <From, To>(record: Record<string, From>, to: (value: From) => To): Record<string, To> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, to(value)]));
