@@ -4,7 +4,7 @@ import { augment, gatherSamples, Random, Rows, type SampleSplit } from '#libs/da
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { availableParallelism } from 'node:os';
 import { loadTensorFlow } from '../libs/training/src/tensorflow.js';
-import { median, Peer, type BenchResult } from './peer.js';
+import { median, Peer, type BenchOptions, type BenchResult } from './peer.js';
 
 const PLAIN = Augmentation.parse({ crop: {}, flip: {}, colorJitter: {}, grayscale: {} });
 const CASES = [
@@ -12,7 +12,7 @@ const CASES = [
   { size: 224, count: 256, batch: 32, augmentation: { ...PLAIN, ...Augmentation.parse({ blur: {} }) } },
 ] as const;
 
-export async function benchAugment({ quick }: { quick: boolean }): Promise<BenchResult> {
+export async function benchAugment({ quick }: BenchOptions): Promise<BenchResult> {
   const threads = availableParallelism();
   const runtime = await loadTensorFlow({ threads });
   const cases: Record<string, { ours: number; peer: number; ratio: number; way: string }> = {};

@@ -9,6 +9,8 @@ import { createInterface } from 'node:readline';
 /** Sources lie in bench/, also when this runs from dist/bench/. */
 const BENCH = [import.meta.dirname, path.resolve(import.meta.dirname, '..', '..', 'bench')].find((dir) => existsSync(path.join(dir, 'requirements.txt')))!;
 
+export interface BenchOptions { quick: boolean; profile: boolean }
+
 export interface BenchResult {
   name: string;
   ours: number;
@@ -57,7 +59,8 @@ export class Peer {
   }
 
   static start(script: string, threads: number): Peer {
-    const env = { ...process.env, OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) };
+    const { GLIBC_TUNABLES: _ours, ...inherited } = process.env;
+    const env = { ...inherited, OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) };
     return new Peer(spawn(environment(), ['-u', path.join(BENCH, script)], { stdio: ['pipe', 'pipe', 'inherit'], env }));
   }
 

@@ -1,58 +1,97 @@
-/** One training step of SimCLR: encoder, projection head, NT-Xent, gradients, Adam, on the same views in both. */
-import { Optimizer } from '#libs/contracts';
+/** One training step of SimCLR and of the image autoencoder: networks, loss, gradients, Adam, on the same inputs in both. */
+import { Optimizer, type Encoder } from '#libs/contracts';
 import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { availableParallelism } from 'node:os';
+import { buildAutoencoder } from '../libs/training/src/autoencode.js';
 import { buildEncoder, buildProjectionHead, encode, featureWidth, forward, initialise, weightsOf } from '../libs/training/src/networks.js';
-import { ntXent } from '../libs/training/src/objectives.js';
+import { meanSquaredError, ntXent } from '../libs/training/src/objectives.js';
 import { createOptimizer } from '../libs/training/src/optimizers.js';
 import { loadTensorFlow } from '../libs/training/src/tensorflow.js';
-import { median, Peer, type BenchResult } from './peer.js';
+import { median, Peer, type BenchOptions, type BenchResult } from './peer.js';
+import { printProfile } from './profile.js';
 
-const WIDTH = 32;
-const BATCH = 256;
-const STEPS = 5;
+interface Case { kind: 'simclr' | 'autoencoder'; encoder: Encoder; batch: number; steps: number }
+const SIDE = 32;
+const LATENT = 64;
+const CASES: Record<string, Case> = {
+  'SimCLR, small network': { kind: 'simclr', encoder: { name: 'small-resnet', width: 32 }, batch: 256, steps: 5 },
+  'SimCLR, ResNet-18': { kind: 'simclr', encoder: { name: 'resnet18', width: 64 }, batch: 32, steps: 1 },
+  'autoencoder': { kind: 'autoencoder', encoder: { name: 'small-resnet', width: 32 }, batch: 256, steps: 4 },
+};
+const MAIN = 'SimCLR, small network';
 
-export async function benchTrainStep({ quick }: { quick: boolean }): Promise<BenchResult> {
+/** One step, and how many parameters it moves. */
+function stepOf({ kind, encoder: architecture, batch }: Case): { step: () => void; parameters: number; dispose: () => void } {
+  const random = Random.seeded(0, 'bench');
+  const samples = kind === 'simclr' ? 2 * batch : batch;
+  const x = tf.tensor4d(Float32Array.from({ length: samples * SIDE * SIDE * 3 }, () => random.uniform()), [samples, SIDE, SIDE, 3]);
+  const { models, loss } = kind === 'simclr' ? contrast(architecture, x) : reconstruction(architecture, x);
+  initialise(models, random);
+  const weights = weightsOf(...models).filter(({ trainable }) => trainable);
+  const variables = weights.map(({ variable }) => variable);
+  const optimizer = createOptimizer(Optimizer.parse({ name: 'adam', learningRate: 1e-3 }), weights);
+  return {
+    parameters: variables.reduce((sum, { size }) => sum + size, 0),
+    step: () => tf.tidy(() => {
+      const { value, grads } = tf.variableGrads(loss, variables);
+      optimizer.apply(variables.map((variable) => grads[variable.name]!), 1e-3);
+      value.dataSync();
+    }),
+    dispose: () => {
+      optimizer.dispose();
+      for (const model of models) model.dispose();
+      x.dispose();
+    },
+  };
+}
+
+function contrast(architecture: Encoder, x: tf.Tensor4D) {
+  const encoder = buildEncoder(architecture, [SIDE, SIDE, 3]);
+  const head = buildProjectionHead(featureWidth(encoder), { layers: 2, hidden: 256, output: 64 });
+  return { models: [encoder, head], loss: () => ntXent(forward(head, encode(encoder, x, true).features, true), 0.1).loss };
+}
+
+function reconstruction(encoder: Encoder, x: tf.Tensor4D) {
+  const { models, code, decode } = buildAutoencoder({ encoder, latent: LATENT, variant: 'plain', domain: 'spectrogram' }, { modality: 'image', height: SIDE, width: SIDE, channels: 3 });
+  return { models, loss: () => meanSquaredError(decode(code(x, true).mean, true), x) };
+}
+
+export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<BenchResult> {
   const threads = availableParallelism();
   const runtime = await loadTensorFlow({ threads });
-  const random = Random.seeded(0, 'bench');
-  const encoder = buildEncoder({ name: 'small-resnet', width: WIDTH }, [32, 32, 3]);
-  const head = buildProjectionHead(featureWidth(encoder), { layers: 2, hidden: 256, output: 64 });
-  initialise([encoder, head], random);
-  const weights = weightsOf(encoder, head).filter(({ trainable }) => trainable);
-  const optimizer = createOptimizer(Optimizer.parse({ name: 'adam', learningRate: 1e-3 }), weights);
-  const variables = weights.map(({ variable }) => variable);
-  const views = tf.tensor4d(Float32Array.from({ length: 2 * BATCH * 32 * 32 * 3 }, () => random.uniform()), [2 * BATCH, 32, 32, 3]);
-  const ours = (): number => {
-    const started = performance.now();
-    for (let i = 0; i < STEPS; i++) {
-      tf.tidy(() => {
-        const { value, grads } = tf.variableGrads(() => ntXent(forward(head, encode(encoder, views, true).features, true), 0.1).loss, variables);
-        optimizer.apply(variables.map((variable) => grads[variable.name]!), 1e-3);
-        value.dataSync();
-      });
+  const cases: Record<string, { ours: number; peer: number; ratio: number; parameters: number; batch: number }> = {};
+  let torch = '';
+  for (const [name, each] of Object.entries(CASES)) {
+    const { kind, encoder, batch, steps } = each;
+    const { step, parameters, dispose } = stepOf(each);
+    const ours = (): number => {
+      const started = performance.now();
+      for (let i = 0; i < steps; i++) step();
+      return (performance.now() - started) / steps;
+    };
+    const peer = Peer.start('train_step_peer.py', threads);
+    try {
+      const start = await peer.request<{ parameters: number; torch: string }>({ command: 'start', threads, kind, encoder: encoder.name, width: encoder.width, latent: LATENT, batch });
+      ({ torch } = start);
+      if (parameters !== start.parameters) throw new Error(`expected equal networks, got ${parameters} parameters here and ${start.parameters} there`);
+      const theirs = async () => (await peer.request<{ ms: number }>({ command: 'steps', steps })).ms;
+      ours();
+      await theirs();
+      const rounds: { ours: number[]; peer: number[] } = { ours: [], peer: [] };
+      for (let round = 0; round < (quick ? 3 : 10); round++) {
+        rounds.ours.push(ours());
+        rounds.peer.push(await theirs());
+        console.log(`${name}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)} ms, PyTorch ${rounds.peer.at(-1)!.toFixed(0)} ms a step`);
+      }
+      const [a, b] = [median(rounds.ours), median(rounds.peer)];
+      cases[name] = { ours: a, peer: b, ratio: b / a, parameters, batch };
+    } finally {
+      peer.stop();
     }
-    return (performance.now() - started) / STEPS;
-  };
-
-  const peer = Peer.start('train_step_peer.py', threads);
-  try {
-    const { parameters, torch } = await peer.request<{ parameters: number; torch: string }>({ command: 'start', threads, width: WIDTH, batch: BATCH });
-    const own = variables.reduce((sum, { size }) => sum + size, 0);
-    if (own !== parameters) throw new Error(`expected equal networks, got ${own} parameters here and ${parameters} there`);
-    const theirs = async () => (await peer.request<{ ms: number }>({ command: 'steps', steps: STEPS })).ms;
-    ours();
-    await theirs();
-    const rounds: { ours: number[]; peer: number[] } = { ours: [], peer: [] };
-    for (let round = 0; round < (quick ? 3 : 10); round++) {
-      rounds.ours.push(ours());
-      rounds.peer.push(await theirs());
-      console.log(`round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)} ms, PyTorch ${rounds.peer.at(-1)!.toFixed(0)} ms a step`);
-    }
-    const [a, b] = [median(rounds.ours), median(rounds.peer)];
-    return { name: 'train-step', ours: a, peer: b, unit: 'ms per step', ratio: b / a, parameters, batch: BATCH, threads, versions: { tensorflow: runtime.version, torch } };
-  } finally {
-    peer.stop();
+    if (profile) printProfile(name, step, quick ? 5 : 20);
+    dispose();
   }
+  const { ours, peer, ratio } = cases[MAIN]!;
+  return { name: 'train-step', ours, peer, unit: `ms per step, ${MAIN}`, ratio, cases, threads, versions: { tensorflow: runtime.version, torch } };
 }

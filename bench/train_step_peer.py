@@ -1,4 +1,4 @@
-"""SimCLR's training step in PyTorch eager, channels_last: the network, batch and loss of the bench's other side."""
+"""Training steps in PyTorch eager, channels_last: the networks, batches and losses of the bench's other side."""
 import json
 import sys
 import time
@@ -24,11 +24,40 @@ class Block(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
-def build(width):
-    encoder = nn.Sequential(conv(3, width, 3, 2), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
-                            Block(width, width, 1), Block(width, 2 * width, 2), Block(2 * width, 4 * width, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    head = nn.Sequential(nn.Linear(4 * width, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(inplace=True), nn.Linear(256, 64, bias=False), nn.BatchNorm1d(64))
-    return nn.Sequential(encoder, head).to(memory_format=torch.channels_last)
+# Stride of the stem, and (width factor, stride) of each residual block.
+ENCODERS = {
+    "small-resnet": (2, [(1, 1), (2, 2), (4, 2)]),
+    "resnet18": (1, [(1, 1), (1, 1), (2, 2), (2, 1), (4, 2), (4, 1), (8, 2), (8, 1)]),
+}
+
+
+def build_encoder(name, width):
+    stem_stride, blocks = ENCODERS[name]
+    layers, inputs = [conv(3, width, 3, stem_stride), nn.BatchNorm2d(width), nn.ReLU(inplace=True)], width
+    for factor, stride in blocks:
+        layers.append(Block(inputs, factor * width, stride))
+        inputs = factor * width
+    return nn.Sequential(*layers), inputs
+
+
+def build_simclr(name, width):
+    encoder, features = build_encoder(name, width)
+    last = nn.BatchNorm1d(64)
+    # It has no offset.
+    last.register_parameter("bias", None)
+    head = nn.Sequential(nn.Linear(features, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(inplace=True), nn.Linear(256, 64, bias=False), last)
+    return nn.Sequential(encoder, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+
+
+def build_autoencoder(name, width, latent):
+    encoder, features = build_encoder(name, width)
+    side = 4
+    layers, inputs = [nn.Flatten(), nn.Linear(side * side * features, latent), nn.Linear(latent, side * side * features), nn.ReLU(inplace=True), nn.Unflatten(1, (features, side, side))], features
+    while side < 32:
+        side, outputs = 2 * side, max(width, inputs // 2)
+        layers += [nn.Upsample(scale_factor=2, mode="nearest"), conv(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        inputs = outputs
+    return nn.Sequential(encoder, *layers, nn.Conv2d(inputs, 3, 3, padding=1), nn.Sigmoid())
 
 
 def nt_xent(z, temperature):
@@ -41,22 +70,25 @@ def nt_xent(z, temperature):
 
 
 def main():
-    model = optimizer = views = None
+    model = optimizer = x = loss_of = None
     for line in sys.stdin:
         message = json.loads(line)
         if message["command"] == "start":
             torch.manual_seed(0)
             torch.set_num_threads(message["threads"])
-            model = build(message["width"]).train()
+            name, width, contrasts = message["encoder"], message["width"], message["kind"] == "simclr"
+            model = build_simclr(name, width) if contrasts else build_autoencoder(name, width, message["latent"])
+            model = model.to(memory_format=torch.channels_last).train()
             optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-            views = torch.rand(2 * message["batch"], 3, 32, 32).to(memory_format=torch.channels_last)
+            x = torch.rand(message["batch"] * (2 if contrasts else 1), 3, 32, 32).to(memory_format=torch.channels_last)
+            loss_of = (lambda: nt_xent(model(x), 0.1)) if contrasts else (lambda: F.mse_loss(model(x), x))
             parameters = sum(p.numel() for p in model.parameters())
             print(json.dumps({"parameters": parameters, "torch": torch.__version__}), flush=True)
         else:
             started = time.perf_counter()
             for _ in range(message["steps"]):
                 optimizer.zero_grad(set_to_none=True)
-                loss = nt_xent(model(views), 0.1)
+                loss = loss_of()
                 loss.backward()
                 optimizer.step()
                 loss.item()

@@ -8,6 +8,12 @@ const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => process.plat
 /** Loading TensorFlow takes a second; a machine under load may need longer. */
 const READY_TIMEOUT_MS = 120_000;
 const STDERR_TAIL = 4000;
+/**
+ * glibc hands large blocks back to the kernel when they are freed and asks for them anew, so that each step would pay for its
+ * tensors' pages again. Here the process keeps what it once had, in large pages: a step allocates what the step before freed.
+ * Other C libraries ignore it.
+ */
+export const KEEP_MEMORY = { GLIBC_TUNABLES: `glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=${2 ** 40}:glibc.malloc.top_pad=${2 ** 26}:glibc.malloc.hugetlb=1` };
 
 export interface Exit { code: number | null; signal: NodeJS.Signals | null }
 
@@ -26,7 +32,7 @@ export class TrainerProcess {
 
   constructor(environment: NodeJS.ProcessEnv) {
     const [command, ...args] = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, TRAINER] : [process.execPath, TRAINER];
-    this.child = spawn(command, args, { env: environment, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
+    this.child = spawn(command, args, { env: { ...KEEP_MEMORY, ...environment }, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => { this.stderr = (this.stderr + text).slice(-STDERR_TAIL); });
     this.exited = new Promise((resolve) => {
       this.child.once('exit', (code, signal) => resolve({ code, signal }));

@@ -216,10 +216,10 @@ export function gaussianBlur(images: tf.Tensor4D, sigmas: Float32Array): tf.Tens
   return tf.tidy(() => {
     const [count, height, width, channels] = images.shape;
     const radius = Math.max(1, Math.floor(Math.floor(height / 10) / 2));
-    const vertical = blurRows(tf.reshape(images, [count, height, width * channels]), sigmas, radius);
-    const turned = tf.reshape<tf.Rank.R3>(tf.transpose(tf.reshape(vertical, [count, height, width, channels]), [0, 2, 1, 3]), [count, width, height * channels]);
-    const horizontal = blurRows(turned, sigmas, radius);
-    return tf.transpose(tf.reshape(horizontal, [count, width, height, channels]), [0, 2, 1, 3]);
+    // Each pass puts the axis that it blurs last: [N, H, WC] → [N, WC, H] = [N, W, CH] → [N, CH, W].
+    const vertical = blurAndMoveLast(tf.reshape(images, [count, height, width * channels]), sigmas, radius);
+    const both = blurAndMoveLast(tf.reshape(vertical, [count, width, channels * height]), sigmas, radius);
+    return tf.transpose(tf.reshape(both, [count, channels, height, width]), [0, 2, 3, 1]);
   });
 }
 
@@ -230,8 +230,8 @@ export function gaussianKernel(sigma: number, radius: number): Float64Array {
   return weights.map((weight) => weight / sum);
 }
 
-/** Each row of an image becomes the weighted sum of the rows around it. x: [N, H, M] */
-function blurRows(x: tf.Tensor3D, sigmas: Float32Array, radius: number): tf.Tensor3D {
+/** Each row of an image becomes a column, the weighted sum of the rows around it. x: [N, H, M] → [N, M, H] */
+function blurAndMoveLast(x: tf.Tensor3D, sigmas: Float32Array, radius: number): tf.Tensor3D {
   const height = x.shape[1];
   const kernels = [...sigmas].map((sigma) => gaussianKernel(sigma, radius));
   const blocks: tf.Tensor3D[] = [];
@@ -247,9 +247,9 @@ function blurRows(x: tf.Tensor3D, sigmas: Float32Array, radius: number): tf.Tens
         for (let input = Math.max(0, centre - radius); input <= Math.min(inputs - 1, centre + radius); input++) bands[(n * rows + row) * inputs + input] = weights[input - centre + radius]!;
       }
     });
-    blocks.push(tf.matMul(tf.tensor3d(bands, [sigmas.length, rows, inputs]), tf.slice3d(x, [0, from, 0], [-1, inputs, -1])));
+    blocks.push(tf.matMul(tf.slice3d(x, [0, from, 0], [-1, inputs, -1]), tf.tensor3d(bands, [sigmas.length, rows, inputs]), true, true));
   }
-  return tf.concat3d(blocks, 1);
+  return tf.concat3d(blocks, 2);
 }
 
 /** 0 inside a square at a random place that lies wholly in the image, 1 elsewhere. [N, H, W, 1] */

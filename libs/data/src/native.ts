@@ -5,6 +5,7 @@ type AttributeType = 'int' | 'float' | 'bool' | 'type' | 'string';
 export type Attributes = Record<string, { type: AttributeType; value: number | boolean | string }>;
 
 interface NativeBackend {
+  isUsingGpuDevice: boolean;
   binding: Record<'TF_ATTR_INT' | 'TF_ATTR_FLOAT' | 'TF_ATTR_BOOL' | 'TF_ATTR_TYPE' | 'TF_ATTR_STRING' | 'TF_FLOAT' | 'TF_INT32', number>;
   executeMultipleOutputs(name: string, attributes: { name: string; type: number; value: unknown }[], inputs: tf.Tensor[], outputs: number): tf.Tensor[];
 }
@@ -15,6 +16,7 @@ const backend = (): NativeBackend => {
   return current;
 };
 
+export const usesGpu = (): boolean => backend().isUsingGpuDevice;
 /** The type attribute that most kernels have: float32. */
 export const float = (): Attributes => ({ T: { type: 'type', value: backend().binding.TF_FLOAT } });
 export const typeAttribute = (name: 'TF_FLOAT' | 'TF_INT32'): Attributes[string] => ({ type: 'type', value: backend().binding[name] });

@@ -16,14 +16,16 @@ class BatchNorm extends layers.layers.Layer {
   static className = 'BatchNormalization';
   private readonly center: boolean;
   private readonly scale: boolean;
+  private readonly rectifies: boolean;
   private gamma: layers.LayerVariable | undefined;
   private beta: layers.LayerVariable | undefined;
   private movingMean!: layers.LayerVariable;
   private movingVariance!: layers.LayerVariable;
 
-  /** `scale` learns a factor and `center` an offset for each channel. */
-  constructor({ center = true, scale = true, ...config }: { name: string; center?: boolean; scale?: boolean }) {
+  /** `scale` learns a factor and `center` an offset for each channel. `rectifies`: in training, it does the work of the `Rectifier` after it. */
+  constructor({ center = true, scale = true, rectifies = false, ...config }: { name: string; center?: boolean; scale?: boolean; rectifies?: boolean }) {
     super(config);
+    this.rectifies = rectifies;
     this.center = center;
     this.scale = scale;
   }
@@ -48,7 +50,7 @@ class BatchNorm extends layers.layers.Layer {
       return batchNormTraining(x, gamma, beta, { mean, variance }, 1 - MOMENTUM, (averages) => {
         this.movingMean.write(averages.mean);
         this.movingVariance.write(averages.variance);
-      });
+      }, this.rectifies);
     });
   }
 
@@ -59,8 +61,17 @@ class BatchNorm extends layers.layers.Layer {
 
 class Rectifier extends layers.layers.Layer {
   static className = 'ReLU';
-  override call(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
-    return relu(Array.isArray(inputs) ? inputs[0]! : inputs);
+  private readonly rectified: boolean;
+
+  /** `rectified`: in training, the layer before has done it. */
+  constructor({ rectified = false, ...config }: { name: string; rectified?: boolean }) {
+    super(config);
+    this.rectified = rectified;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], { training = false }: { training?: boolean }): tf.Tensor {
+    const x = Array.isArray(inputs) ? inputs[0]! : inputs;
+    return training && this.rectified ? x : relu(x);
   }
 }
 
@@ -68,6 +79,8 @@ type Symbolic = layers.SymbolicTensor;
 const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic => layer.apply(x) as Symbolic;
 const batchNorm = (x: Symbolic, name: string, learns: { center?: boolean; scale?: boolean } = {}) => apply(new BatchNorm({ name, ...learns }), x);
 const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
+/** Both, at the cost of the first: what is saved has two layers. */
+const normaliseAndRectify = (x: Symbolic, norm: string, name: string) => apply(new Rectifier({ name, rectified: true }), apply(new BatchNorm({ name: norm, rectifies: true }), x));
 function convolution(x: Symbolic, name: string, filters: number, kernelSize: number, strides = 1, useBias = false): Symbolic {
   const layer = layers.layers.conv2d({ name, filters, kernelSize, strides, padding: 'same', useBias, kernelInitializer: 'zeros' });
   // The layer's own call computes the gradient for its input also where that is an image, which nobody asks for.
@@ -78,7 +91,7 @@ const dense = (x: Symbolic, name: string, units: number, useBias = true) => appl
 
 /** Two 3x3 convolutions and a shortcut (He et al. 2015), the latter a 1x1 convolution where the shape changes. */
 function residualBlock(x: Symbolic, name: string, filters: number, strides: number): Symbolic {
-  const first = rectify(batchNorm(convolution(x, `${name}_conv1`, filters, 3, strides), `${name}_bn1`), `${name}_relu1`);
+  const first = normaliseAndRectify(convolution(x, `${name}_conv1`, filters, 3, strides), `${name}_bn1`, `${name}_relu1`);
   const second = batchNorm(convolution(first, `${name}_conv2`, filters, 3), `${name}_bn2`);
   const changes = strides !== 1 || x.shape.at(-1) !== filters;
   const shortcut = changes ? batchNorm(convolution(x, `${name}_shortcut`, filters, 1, strides), `${name}_shortcut_bn`) : x;
@@ -95,7 +108,7 @@ const ARCHITECTURES: Record<Encoder['name'], { stemStride: number; blocks: [fact
 export function buildEncoder({ name, width }: Encoder, inputShape: readonly [number, number, number]): layers.LayersModel {
   const { stemStride, blocks } = ARCHITECTURES[name];
   const images = layers.input({ shape: [...inputShape], name: 'images' });
-  let x = rectify(batchNorm(convolution(images, 'stem_conv', width, 3, stemStride), 'stem_bn'), 'stem_relu');
+  let x = normaliseAndRectify(convolution(images, 'stem_conv', width, 3, stemStride), 'stem_bn', 'stem_relu');
   blocks.forEach(([factor, stride], i) => { x = residualBlock(x, `block${i + 1}`, factor * width, stride); });
   const features = apply(layers.layers.globalAveragePooling2d({ name: 'features' }), x);
   return layers.model({ inputs: images, outputs: [x, features], name: 'encoder' });
@@ -113,8 +126,8 @@ export function buildProjectionHead(inputWidth: number, { layers: depth, hidden,
   let x: Symbolic = features;
   for (let layer = 1; layer <= through; layer++) {
     const isLast = layer === depth;
-    x = batchNorm(dense(x, `dense${layer}`, isLast ? output : hidden, false), `bn${layer}`, isLast ? { center: false, scale: affineEnd } : {});
-    if (!isLast) x = rectify(x, `relu${layer}`);
+    x = dense(x, `dense${layer}`, isLast ? output : hidden, false);
+    x = isLast ? batchNorm(x, `bn${layer}`, { center: false, scale: affineEnd }) : normaliseAndRectify(x, `bn${layer}`, `relu${layer}`);
   }
   return layers.model({ inputs: features, outputs: x, name });
 }
@@ -122,7 +135,7 @@ export function buildProjectionHead(inputWidth: number, { layers: depth, hidden,
 /** z [N, D] → p [N, D]: the predictor of BYOL and SimSiam. */
 export function buildPredictor(width: number, hidden: number): layers.LayersModel {
   const z = layers.input({ shape: [width], name: 'projected' });
-  const inner = rectify(batchNorm(dense(z, 'dense1', hidden, false), 'bn1'), 'relu1');
+  const inner = normaliseAndRectify(dense(z, 'dense1', hidden, false), 'bn1', 'relu1');
   return layers.model({ inputs: z, outputs: dense(inner, 'dense2', width), name: 'predictor' });
 }
 
@@ -152,7 +165,7 @@ export function buildDecoder(encoder: layers.LayersModel, latent: number, width:
   for (let stage = 1; mapHeight * scale < height || mapWidth * scale < columns; stage++) {
     scale *= 2;
     x = apply(layers.layers.upSampling2d({ size: [2, 2], name: `up${stage}` }), x);
-    x = rectify(batchNorm(convolution(x, `up${stage}_conv`, Math.max(width, depth / 2 ** stage), 3), `up${stage}_bn`), `up${stage}_relu`);
+    x = normaliseAndRectify(convolution(x, `up${stage}_conv`, Math.max(width, depth / 2 ** stage), 3), `up${stage}_bn`, `up${stage}_relu`);
   }
   const cut = [[mapHeight * scale, height], [mapWidth * scale, columns]].map(([have, want]) => [Math.floor((have! - want!) / 2), Math.ceil((have! - want!) / 2)]) as [[number, number], [number, number]];
   if (cut.flat().some((side) => side > 0)) x = apply(layers.layers.cropping2D({ cropping: cut, name: 'crop' }), x);
@@ -189,7 +202,7 @@ export function buildSegmenter(pyramid: layers.LayersModel, classes: number): la
     if (surplus.some(([, end]) => end > 0)) x = apply(layers.layers.cropping2D({ cropping: surplus, name: `${name}_cut` }), x);
     const channels = Math.max(SEGMENTER_WIDTH, (skip ?? x).shape.at(-1)! / 2);
     if (skip) x = apply(layers.layers.concatenate({ name: `${name}_join` }), [x, skip]);
-    x = rectify(batchNorm(convolution(x, `${name}_conv`, channels, 3), `${name}_bn`), `${name}_relu`);
+    x = normaliseAndRectify(convolution(x, `${name}_conv`, channels, 3), `${name}_bn`, `${name}_relu`);
   });
   return layers.model({ inputs: maps, outputs: convolution(x, 'logits', classes, 1, 1, true), name: 'segmenter' });
 }

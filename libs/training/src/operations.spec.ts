@@ -35,6 +35,20 @@ describe.each([['images', [4, 5, 5, 3]], ['vectors', [16, 3]]])('batch normalisa
     close(tf.tensor1d(averages[1]!), tf.add(tf.mul(variance, (0.25 * count) / (count - 1)), 15));
   });
 
+  test('rectified at once is rectified after: values, running averages and gradients', () => {
+    const running = { mean: tf.fill<tf.Rank.R1>([3], 10), variance: tf.fill<tf.Rank.R1>([3], 20) };
+    const both = [(...operands: [tf.Tensor, tf.Tensor1D, tf.Tensor1D]) => relu(batchNormTraining(...operands, running, 0.25, keep)), (...operands: [tf.Tensor, tf.Tensor1D, tf.Tensor1D]) => batchNormTraining(...operands, running, 0.25, keep, true)];
+    const averages: tf.Tensor[] = [];
+    const keep = ({ mean, variance }: { mean: tf.Tensor1D; variance: tf.Tensor1D }) => { averages.push(tf.keep(tf.clone(mean)), tf.keep(tf.clone(variance))); };
+    const [after, at] = both.map((apply) => {
+      const value = apply(x, scale, offset);
+      return [value, ...tf.grads((...operands: tf.Tensor[]) => tf.sum(tf.mul(apply(...operands as [tf.Tensor, tf.Tensor1D, tf.Tensor1D]), weight)))([x, scale, offset]), ...averages.splice(0)];
+    }) as [tf.Tensor[], tf.Tensor[]];
+    expect(tf.min(after[0]!).dataSync()[0]).toBe(0);
+    expect(at).toHaveLength(after.length);
+    at.forEach((found, i) => close(found, after[i]!, 1e-5));
+  });
+
   test('in evaluation by the given statistics', () => {
     const [mean, variance] = [tensor<tf.Tensor1D>(3), tf.abs(tensor<tf.Tensor1D>(3))];
     const expected = tf.add(tf.mul(tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, BATCH_NORM_EPSILON))), scale), offset);

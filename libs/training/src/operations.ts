@@ -1,5 +1,5 @@
 /** Batch normalisation and ReLU on TensorFlow's fused kernels: one operation forward and one back, instead of tfjs's dozen. */
-import { float, kernel, typeAttribute } from '#libs/data';
+import { float, kernel, typeAttribute, usesGpu } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 
 export const BATCH_NORM_EPSILON = 1e-5;
@@ -15,25 +15,50 @@ const attributes = (training: boolean) => ({
 const asImages = (x: tf.Tensor): tf.Tensor4D => (x.rank === 4 ? x as tf.Tensor4D : tf.reshape(x, [-1, 1, 1, x.shape.at(-1)!]));
 const shapedLike = (y: tf.Tensor, { rank, shape }: tf.Tensor): tf.Tensor => (rank === 4 ? y : tf.reshape(y, shape));
 
+/** Images, scale, offset, running mean, running variance → the same outputs as FusedBatchNormV3, the first rectified. */
+const rectifiedNorm = (inputs: tf.Tensor[], rate: number): tf.Tensor[] => kernel('_MklNativeFusedBatchNormEx', {
+  ...attributes(true), exponential_avg_factor: { type: 'float', value: rate }, activation_mode: { type: 'string', value: 'Relu' }, num_side_inputs: { type: 'int', value: 0 },
+  // How TensorFlow marks operations that it has put oneDNN's kernels in place of.
+  _kernel: { type: 'string', value: 'MklNameChangeOp' },
+}, inputs, 6);
+
+let rectifies: boolean | undefined;
+/** Whether this TensorFlow has oneDNN's kernel that rectifies while it normalises, which costs nothing more. Asked once. */
+function canRectify(): boolean {
+  if (rectifies !== undefined) return rectifies;
+  try {
+    tf.tidy(() => rectifiedNorm([tf.zeros([2, 1, 1, 1]), ...Array.from({ length: 4 }, () => tf.ones([1]))], 1));
+    rectifies = !usesGpu();
+  } catch {
+    rectifies = false;
+  }
+  return rectifies;
+}
+
 /**
- * Normalises each channel of a batch by its own mean and biased variance (Ioffe and Szegedy 2015), then scales and shifts.
- * x: [N, …, C]. `onAverages` gets the running averages moved on by this batch (its variance is the unbiased one there):
- * (1 − rate) · running + rate · batch, both [C]; they are disposed after.
+ * Normalises each channel of a batch by its own mean and biased variance (Ioffe and Szegedy 2015), then scales and shifts;
+ * `rectified`: max(·, 0) of that. x: [N, …, C]. `onAverages` gets the running averages moved on by this batch (its variance is
+ * the unbiased one there): (1 − rate) · running + rate · batch, both [C]; they are disposed after.
  */
 export function batchNormTraining<T extends tf.Tensor>(
-  x: T, scale: tf.Tensor1D, offset: tf.Tensor1D, running: BatchStatistics, rate: number, onAverages: (averages: BatchStatistics) => void,
+  x: T, scale: tf.Tensor1D, offset: tf.Tensor1D, running: BatchStatistics, rate: number, onAverages: (averages: BatchStatistics) => void, rectified = false,
 ): T {
   const normalise = tf.customGrad((...inputs) => {
     const [input, gamma, beta, save] = inputs as unknown as [tf.Tensor, tf.Tensor1D, tf.Tensor1D, (tensors: tf.Tensor[]) => void];
     const images = asImages(input);
-    const [y, mean, variance, savedMean, savedVariance, reserve] = kernel('FusedBatchNormV3',
-      { ...attributes(true), exponential_avg_factor: { type: 'float', value: rate } }, [images, gamma, beta, running.mean, running.variance], 6) as [tf.Tensor, tf.Tensor1D, tf.Tensor1D, tf.Tensor, tf.Tensor, tf.Tensor];
+    const operands = [images, gamma, beta, running.mean, running.variance];
+    const fused = rectified && canRectify();
+    const [normalised, mean, variance, savedMean, savedVariance, reserve] = (fused ? rectifiedNorm(operands, rate) : kernel('FusedBatchNormV3',
+      { ...attributes(true), exponential_avg_factor: { type: 'float', value: rate } }, operands, 6)) as [tf.Tensor, tf.Tensor1D, tf.Tensor1D, tf.Tensor, tf.Tensor, tf.Tensor];
+    const y = rectified && !fused ? kernel('Relu', float(), [normalised])[0]! : normalised;
     onAverages({ mean, variance });
-    save([images, gamma, savedMean, savedVariance, reserve]);
+    save([images, gamma, savedMean, savedVariance, reserve, ...(rectified ? [y] : [])]);
     return {
       value: shapedLike(y, input),
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
-        const [dx, dGamma, dBeta] = kernel('FusedBatchNormGradV3', attributes(true), [asImages(dy), ...saved], 5) as [tf.Tensor, tf.Tensor, tf.Tensor];
+        const positive = saved[5];
+        const above = positive ? kernel('ReluGrad', float(), [asImages(dy), positive])[0]! : asImages(dy);
+        const [dx, dGamma, dBeta] = kernel('FusedBatchNormGradV3', attributes(true), [above, ...saved.slice(0, 5)], 5) as [tf.Tensor, tf.Tensor, tf.Tensor];
         return [shapedLike(dx, dy), dGamma, dBeta];
       },
     };
