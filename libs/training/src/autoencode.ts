@@ -90,9 +90,9 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
     },
     evaluate: async (pause) => {
       const { mse, power } = await reconstructionError(autoencoder, data, (code) => code, pause);
+      // Of the waveform, or of the log-mel spectrogram: of what is reproduced.
       const snr = 10 * Math.log10(Math.max(power, LEAST_POWER) / Math.max(mse, LEAST_POWER));
-      const ofSounds = sample.modality === 'audio' ? { [spec.domain === 'waveform' ? 'eval/snr_db' : 'eval/log_mel_snr_db']: snr } : {};
-      return { 'eval/reconstruction_mse': mse, 'eval/psnr': peakSignalToNoise(mse), ...ofSounds, ...await neighbours(spec, autoencoder, data, pause) };
+      return { 'eval/reconstruction_mse': mse, 'eval/psnr': peakSignalToNoise(mse), ...(sample.modality === 'audio' && { 'eval/snr_db': snr }), ...await neighbours(spec, autoencoder, data, pause) };
     },
     evaluateEvery: stepsPerEpoch, evaluateAtStart: false,
   }, context);
