@@ -1,6 +1,6 @@
 /**
  * Sounds as log-mel spectrograms and back. Magnitudes are scaled so that a sine of amplitude 1 on a bin's frequency has magnitude
- * 1 there, whatever the sampling rate. A value is (10 · log10(power + 1e-8) + 80) / 80: silence is 0, full scale about 1.
+ * 1 there, whatever the sampling rate. A value is (10 · log10(power + 1e-10) + 100) / 100: silence is 0, full scale about 1.
  */
 import type { AudioShape } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
@@ -10,9 +10,9 @@ const WINDOW_SECONDS = 0.032;
 /** Windows that lie over each other at any time. */
 const OVERLAP = 2;
 const BANDS = 64;
-/** Power that is added before the logarithm: −80 dB of full scale. */
-const FLOOR = 1e-8;
-const DECIBELS = 80;
+/** Power that is added before the logarithm: −100 dB of full scale, above what rounding to 16 bits adds. */
+const FLOOR = 1e-10;
+const DECIBELS = 100;
 const LN10 = Math.log(10);
 
 interface Scale { window: number; hop: number; bins: number; bands: number }

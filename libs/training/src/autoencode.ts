@@ -6,7 +6,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { accuracy, collect, weightedKnn, type Pause } from './evaluation.js';
-import { buildBottleneck, buildDecoder, buildEncoder, buildWaveformDecoder, buildWaveformEncoder, encode, forward, initialise } from './networks.js';
+import { buildBottleneck, buildDecoder, buildEncoder, buildWaveformBottleneck, buildWaveformDecoder, buildWaveformEncoder, encode, forward, initialise } from './networks.js';
 import { klDivergence, meanSquaredError } from './objectives.js';
 import { writeGrid } from './pictures.js';
 import { openData, reportNeighbours, requireBatch, restored, storeModel, type Data, type ModelState, type ParentModel } from './run-inputs.js';
@@ -27,16 +27,13 @@ export interface Autoencoder {
   decode(code: tf.Tensor2D, training: boolean): tf.Tensor4D;
 }
 
-/** The bottleneck of a waveform has weights for each of its samples. */
-const LONGEST_WAVEFORM = 2 ** 18;
-
-/** @throws TrainingError for waveforms of what is no sound, or is a long one. */
+/** @throws TrainingError for waveforms of what is no sound. */
 export function buildAutoencoder({ encoder: architecture, latent, variant, domain }: Architecture, sample: SampleShape): Autoencoder {
   const isWaveform = domain === 'waveform';
   if (isWaveform && sample.modality === 'image') throw new TrainingError('invalid_spec', 'expected a dataset of sounds for an autoencoder of waveforms, got one of images');
-  if (isWaveform && sample.modality === 'audio' && sample.length > LONGEST_WAVEFORM) throw new TrainingError('invalid_spec', `expected sounds of at most ${LONGEST_WAVEFORM} samples for an autoencoder of waveforms, got ${sample.length}: use \`domain: spectrogram\``);
   const encoder = isWaveform ? buildWaveformEncoder(architecture.width, inputShape(sample, domain)[1]) : buildEncoder(architecture, inputShape(sample));
-  const bottleneck = buildBottleneck(encoder, variant === 'variational' ? 2 * latent : latent);
+  const codes = variant === 'variational' ? 2 : 1;
+  const bottleneck = isWaveform ? buildWaveformBottleneck(encoder, latent, codes) : buildBottleneck(encoder, codes * latent);
   const decoder = isWaveform ? buildWaveformDecoder(encoder, latent, architecture.width) : buildDecoder(encoder, latent, architecture.width);
   return {
     models: [encoder, bottleneck, decoder], domain,
