@@ -1,5 +1,5 @@
 import type { Autoencode, Knn, Probe } from '#libs/contracts';
-import { gatherSamples, inputOf, type SampleSplit } from '#libs/data';
+import { gatherSamples, inputOf, inputShape, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
@@ -22,7 +22,7 @@ export type Pause = () => Promise<void>;
 /** What `map` gives for the encoder's inputs of these rows, batch by batch, in one tensor [rows, D] that the caller owns. */
 export async function collect(split: SampleSplit, rows: Int32Array, map: (inputs: tf.Tensor4D) => tf.Tensor2D, pause: Pause = turn, domain?: Autoencode['domain']): Promise<tf.Tensor2D> {
   const parts: tf.Tensor2D[] = [];
-  const size = split.samples.length / split.count;
+  const size = inputShape(split.sample, 'waveform').reduce((product, side) => product * side, 1);
   const batch = Math.max(1, Math.min(EVALUATION_BATCH, Math.floor(EVALUATION_NUMBERS / size)));
   try {
     for (let start = 0; start < rows.length; start += batch) {

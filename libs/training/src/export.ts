@@ -125,6 +125,8 @@ function onto(model: layers.LayersModel, ...inputs: Symbolic[]): Symbolic[] {
 /** A dense layer's output as that of two layers, of its first and of its second half. The layer is let go. */
 function halves(output: Symbolic): Symbolic[] {
   const { sourceLayer: whole } = output;
+  // Of waveforms: two codes that were put side by side.
+  if (whole.getClassName() === 'Concatenate') return whole.inboundNodes[output.nodeIndex]!.inputTensors;
   if (whole.getClassName() !== 'Dense') throw new TrainingError('internal_error', `expected a dense layer to give the latent code, got ${whole.getClassName()} ${whole.name}`);
   const input = whole.inboundNodes[output.nodeIndex]!.inputTensors[0]!;
   const units = output.shape.at(-1)! / 2;

@@ -204,6 +204,12 @@ test.each(['spectrogram', 'waveform'] as const)('a walk between two sounds as %s
   expect(await sharp(walked.files.get('interpolation.png')!.file).metadata()).toMatchObject({ width: 3 * frames, height: bands });
 }, 60_000);
 
+test('a variational autoencoder of waveforms can be exported', async () => {
+  const parent = await run({ ...autoencoder, domain: 'waveform', variant: 'variational', epochs: 1 });
+  const { metrics } = await run({ kind: 'export', from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11', formats: ['tfjs', 'safetensors'] }, { parentModel: modelOf(parent) });
+  expect(metrics['export/tfjs_difference']).toBeLessThan(1e-4);
+}, 60_000);
+
 describe('networks of waveforms', () => {
   test.each([1, 7, 64, 65, 8000])('cope with %i samples', (length) => {
     const encoder = buildWaveformEncoder(4, length);
