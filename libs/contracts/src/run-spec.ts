@@ -287,7 +287,7 @@ export const Autoencode = z.strictObject({
   /** Variational: weight of the KL term against the squared error summed over a sample, and how many steps it takes to get there. */
   beta: z.number().min(0).max(1000).default(1),
   klWarmupSteps: z.int().min(0).max(1_000_000).default(0),
-  /** Of sounds: what is encoded and reproduced. A spectrogram is turned into sound by Griffin-Lim. */
+  /** Of sounds: what is encoded and reproduced. A spectrogram is turned into sound by Griffin-Lim. Networks of waveforms have a shape of their own: of `encoder` only the width counts. */
   domain: z.enum(['spectrogram', 'waveform']).default('spectrogram'),
   /** Width of the bottleneck, in numbers per sample. */
   latent: z.int().min(2).max(4096).default(64),

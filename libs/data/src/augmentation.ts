@@ -116,15 +116,15 @@ const draw = (images: tf.Tensor4D, random: Random, low: number, high: number): F
 /** One value for each image, to be broadcast over its pixels. [N, 1, 1, 1] */
 const perImage = (values: Float32Array): tf.Tensor4D => tf.tensor4d(values, [values.length, 1, 1, 1]);
 
-/** Applies `transform` to images drawn with probability p and leaves the others as they are. */
-function onDrawn(images: tf.Tensor4D, p: number, random: Random, transform: (drawn: tf.Tensor4D, places: number[]) => tf.Tensor4D): tf.Tensor4D {
+/** Applies `transform` to samples drawn with probability p and leaves the others as they are. */
+export function onDrawn<Samples extends tf.Tensor>(images: Samples, p: number, random: Random, transform: (drawn: Samples, places: number[]) => Samples): Samples {
   const drawn: number[] = [];
   for (let i = 0; i < images.shape[0]; i++) if (random.bernoulli(p)) drawn.push(i);
   if (drawn.length === 0) return images;
   if (drawn.length === images.shape[0]) return transform(images, drawn);
   const transformed = transform(tf.gather(images, tf.tensor1d(drawn, 'int32')), drawn);
   const attributes = { T: typeAttribute('TF_FLOAT'), Tindices: typeAttribute('TF_INT32') };
-  return kernel('TensorScatterUpdate', attributes, [images, tf.tensor2d(drawn, [drawn.length, 1], 'int32'), transformed])[0] as tf.Tensor4D;
+  return kernel('TensorScatterUpdate', attributes, [images, tf.tensor2d(drawn, [drawn.length, 1], 'int32'), transformed])[0] as Samples;
 }
 
 /** Where a crop begins and ends, in fractions of the image. */

@@ -5,4 +5,6 @@ export * from './native.js';
 export { InvalidDataError, NpyWriter, Rows } from './npy.js';
 export * from './prepare.js';
 export * from './random.js';
+export { logMel, logMelSettings, soundsOfLogMel } from './sound.js';
 export * from './views.js';
+export * from './wav.js';

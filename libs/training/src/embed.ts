@@ -1,5 +1,5 @@
 /** Looking at a latent space: features of samples, maps of them in two dimensions, and what those maps are worth. */
-import { sampleText, type Embed, type RunResult, type TrainerInputs } from '#libs/contracts';
+import { sampleText, type Autoencode, type Embed, type RunResult, type TrainerInputs } from '#libs/contracts';
 import { balancedRows, gatherLabels, gatherSamples, inputOf, inputShape, InvalidDataError, NpyWriter, Random, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { fileWriter, ParquetWriter, type SchemaElement } from 'hyparquet-writer';
@@ -117,18 +117,20 @@ async function featuresOf(spec: Embed, inputs: TrainerInputs, split: SampleSplit
   const models: { dispose(): void }[] = [];
   try {
     let represent: (x: tf.Tensor4D) => tf.Tensor2D;
+    let domain: Autoencode['domain'] | undefined;
     if (parent.state.kind === 'autoencode') {
       const [own, theirs] = [sampleText(split.sample), sampleText(parent.state.sample)];
       if (own !== theirs) throw new TrainingError('invalid_spec', `expected samples of ${theirs}, of which the autoencoder knows the latent code, got ${own}`);
       const autoencoder = storedAutoencoder(parent, split.sample);
       models.push(...autoencoder.models);
       represent = (x) => autoencoder.code(x, false).mean;
+      domain = autoencoder.domain;
     } else {
       const { encoder } = await startingEncoder(spec, inputs, split.sample);
       models.push(encoder);
       represent = representation(encoder);
     }
-    const features = await collect(split, rows, represent, pause);
+    const features = await collect(split, rows, represent, pause, domain);
     const values = features.dataSync<'float32'>();
     const width = features.shape[1];
     features.dispose();

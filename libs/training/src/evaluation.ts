@@ -1,5 +1,5 @@
-import type { Knn, Probe } from '#libs/contracts';
-import { gatherSamples, inputOf, type SampleSplit } from '#libs/data';
+import type { Autoencode, Knn, Probe } from '#libs/contracts';
+import { gatherSamples, inputOf, inputShape, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
@@ -7,6 +7,8 @@ import { encode } from './networks.js';
 import { unitRows } from './objectives.js';
 
 const EVALUATION_BATCH = 512;
+/** Of a batch's samples, in numbers: long sounds come in smaller batches. */
+const EVALUATION_NUMBERS = 2 ** 23;
 /** Similarities of so many queries are held at once. */
 const QUERY_BATCH = 1024;
 const LBFGS_MEMORY = 10;
@@ -18,12 +20,14 @@ export const turn = (): Promise<void> => new Promise((resolve) => { setImmediate
 export type Pause = () => Promise<void>;
 
 /** What `map` gives for the encoder's inputs of these rows, batch by batch, in one tensor [rows, D] that the caller owns. */
-export async function collect(split: SampleSplit, rows: Int32Array, map: (inputs: tf.Tensor4D) => tf.Tensor2D, pause: Pause = turn): Promise<tf.Tensor2D> {
+export async function collect(split: SampleSplit, rows: Int32Array, map: (inputs: tf.Tensor4D) => tf.Tensor2D, pause: Pause = turn, domain?: Autoencode['domain']): Promise<tf.Tensor2D> {
   const parts: tf.Tensor2D[] = [];
+  const size = inputShape(split.sample, 'waveform').reduce((product, side) => product * side, 1);
+  const batch = Math.max(1, Math.min(EVALUATION_BATCH, Math.floor(EVALUATION_NUMBERS / size)));
   try {
-    for (let start = 0; start < rows.length; start += EVALUATION_BATCH) {
+    for (let start = 0; start < rows.length; start += batch) {
       await pause();
-      parts.push(tf.tidy(() => map(inputOf(split.sample, gatherSamples(split, rows.subarray(start, start + EVALUATION_BATCH))))));
+      parts.push(tf.tidy(() => map(inputOf(split.sample, gatherSamples(split, rows.subarray(start, start + batch)), domain))));
     }
     return tf.concat2d(parts, 0);
   } finally {

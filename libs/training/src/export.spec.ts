@@ -155,6 +155,18 @@ describe('what other runtimes compute is what the networks here compute', () => 
     await expectSame(run, 'segmenter', x, { logits: forward(segmenter, forward<tf.Tensor[]>(pyramid, x, false), false) });
   });
 
+  test.each([['plain', 'waveform'], ['variational', 'waveform'], ['plain', 'spectrogram']] as const)('a %s autoencoder of sounds: %s', async (variant, domain) => {
+    const sample: SampleShape = { modality: 'audio', sampleRate: 1000, length: 333 };
+    const architecture = { encoder: { name: 'small-resnet', width: 4 }, latent: 5, variant, domain } as const;
+    const autoencoder = buildAutoencoder(architecture, sample);
+    randomised(...autoencoder.models);
+    const run = await exported({ kind: 'autoencode', sample, ...architecture }, autoencoder.models);
+    const x = uniform([3, ...inputShape(sample, domain)]) as tf.Tensor4D;
+    const { mean, logVariance } = autoencoder.code(x, false);
+    await expectSame(run, 'encoder', x, logVariance ? { mean, log_variance: logVariance } : { latent: mean });
+    await expectSame(run, 'decoder', mean, { reconstruction: autoencoder.decode(mean, false) });
+  });
+
   test('layers and settings that no network here has yet', async () => {
     const [sound, other] = [layers.input({ shape: [21, 2], name: 'sound' }), layers.input({ shape: [9, 3], name: 'other' })];
     const places = layers.layers.conv1d({ filters: 3, kernelSize: 5, strides: 2, activation: 'tanh', padding: 'valid', name: 'places' }).apply(sound) as layers.SymbolicTensor;

@@ -1,6 +1,6 @@
 /** A run's networks as files that other programs load: tfjs layers models, safetensors, ONNX. */
 import type { ExportModel, RunResult, TrainerInputs } from '#libs/contracts';
-import { inputShape, Random } from '#libs/data';
+import { inputShape, logMelSettings, Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { readFile, stat, writeFile } from 'node:fs/promises';
@@ -125,6 +125,8 @@ function onto(model: layers.LayersModel, ...inputs: Symbolic[]): Symbolic[] {
 /** A dense layer's output as that of two layers, of its first and of its second half. The layer is let go. */
 function halves(output: Symbolic): Symbolic[] {
   const { sourceLayer: whole } = output;
+  // Of waveforms: two codes that were put side by side.
+  if (whole.getClassName() === 'Concatenate') return whole.inboundNodes[output.nodeIndex]!.inputTensors;
   if (whole.getClassName() !== 'Dense') throw new TrainingError('internal_error', `expected a dense layer to give the latent code, got ${whole.getClassName()} ${whole.name}`);
   const input = whole.inboundNodes[output.nodeIndex]!.inputTensors[0]!;
   const units = output.shape.at(-1)! / 2;
@@ -147,7 +149,7 @@ function aboutOf({ name, does, model, outputs }: Network, state: ModelState) {
     network: name, does, inputs: ports(model.inputs, model.inputNames), outputs: ports(model.outputs, outputs),
     preprocessing: sample.modality === 'image'
       ? { sample, fit: `scaled to cover ${sample.height} x ${sample.width} and cut around the centre`, divideBy: 255 }
-      : { sample, input: isWaveform ? 'waveform' : 'log-mel spectrogram' },
+      : { sample, ...(isWaveform ? { input: 'waveform' } : { input: 'log-mel spectrogram', logMel: logMelSettings(sample.sampleRate) }) },
     classes, architecture: { kind, encoder, task, projection, headLayers, latent, variant, domain },
   };
 }

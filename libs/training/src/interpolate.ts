@@ -3,7 +3,7 @@ import type { Interpolate, RunResult, TrainerInputs } from '#libs/contracts';
 import { allRows, balancedRows, gatherSamples, inputOf, InvalidDataError, Random, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import path from 'node:path';
-import { storedAutoencoder, type Autoencoder } from './autoencode.js';
+import { MOST_SOUNDS, pictureOf, soundsOf, storedAutoencoder, storeSound, type Autoencoder } from './autoencode.js';
 import { collect, type Pause } from './evaluation.js';
 import { tile, writeAnimation, writeGrid, writePng } from './pictures.js';
 import { openOne, readParent } from './run-inputs.js';
@@ -28,27 +28,42 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
     await write(file);
     await context.store({ name, kind: 'image', mime, path: file, step: null });
   };
+  const { sample } = split;
+  const seen = (rows: ArrayLike<number>) => inputOf(train.sample, gatherSamples(train, rows), autoencoder.domain);
+  const pictures = (decoded: tf.Tensor4D) => own(pictureOf(decoded, autoencoder, sample));
+  const sound = async (name: string, decoded: tf.Tensor4D) => {
+    if (sample.modality !== 'audio') return;
+    for (let i = 0; i < Math.min(decoded.shape[0], MOST_SOUNDS); i++) {
+      await pause();
+      const samples = tf.tidy(() => soundsOf(tf.slice4d(decoded, [i, 0, 0, 0], [1, -1, -1, -1]), autoencoder, sample, Random.seeded(spec.seed, 'phases')).dataSync());
+      await storeSound(`${name}-${i}.wav`, samples, sample, null, context);
+    }
+  };
   try {
     const [from, to] = await ends(spec, split, autoencoder, pause);
     const codes = own(tf.tensor2d(walk(from, to, spec.points, spec.path)));
     const steps = own(tf.tidy(() => autoencoder.decode(codes, false)));
     done = 1;
-    await show('interpolation.png', (file) => writePng(tile(steps, spec.points), file));
-    await show('interpolation.webp', (file) => writeAnimation(steps, file), 'image/webp');
+    const strip = pictures(steps);
+    await show('interpolation.png', (file) => writePng(tile(strip, spec.points), file));
+    await show('interpolation.webp', (file) => writeAnimation(strip, file), 'image/webp');
+    await sound('interpolation', steps);
 
     const rows = balancedRows(train, NEIGHBOUR_BANK);
-    const bank = own(await collect(train, rows, meanCode, pause));
+    const bank = own(await collect(train, rows, meanCode, pause, autoencoder.domain));
     done = 2;
     const nearestTo = (some: tf.Tensor2D) => nearestRows(some, bank).map((place) => rows[place]!);
     const middle = spec.points >> 1;
     const nearest = nearestTo(own(tf.slice2d(codes, [middle, 0], [1, -1])));
-    const distance = tf.tidy(() => tf.mean(tf.squaredDifference(tf.slice4d(steps, [middle, 0, 0, 0], [1, -1, -1, -1]), inputOf(train.sample, gatherSamples(train, nearest)))).dataSync()[0]!);
+    const distance = tf.tidy(() => tf.mean(tf.squaredDifference(tf.slice4d(steps, [middle, 0, 0, 0], [1, -1, -1, -1]), seen(nearest))).dataSync()[0]!);
     const metrics = { 'interpolate/middle_mse_to_nearest': distance };
     if (spec.samples > 0) {
       const drawn = own(draw(spec, autoencoder, bank));
-      const pair = tf.tidy(() => [autoencoder.decode(drawn, false), inputOf(train.sample, gatherSamples(train, nearestTo(drawn)))].map((each) => tf.keep(each)));
+      const pair = tf.tidy(() => [autoencoder.decode(drawn, false), seen(nearestTo(drawn))].map((each) => tf.keep(each)) as [tf.Tensor4D, tf.Tensor4D]);
       owned.push(...pair);
-      await show('samples.png', (file) => writeGrid(file, pair));
+      const grid = pair.map(pictures);
+      await show('samples.png', (file) => writeGrid(file, grid));
+      await sound('sample', pair[0]);
       context.log('info', 'samples.png: drawn from the latent space, each over the nearest training sample');
     }
     context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
@@ -62,7 +77,7 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
 /** The codes of two samples, or the mean codes of two classes. */
 async function ends(spec: Interpolate, split: SampleSplit, autoencoder: Autoencoder, pause: Pause): Promise<[Float32Array, Float32Array]> {
   const code = async (rows: Int32Array): Promise<Float32Array> => {
-    const codes = await collect(split, rows, (x) => autoencoder.code(x, false).mean, pause);
+    const codes = await collect(split, rows, (x) => autoencoder.code(x, false).mean, pause, autoencoder.domain);
     const mean = tf.tidy(() => tf.mean(codes, 0).dataSync() as Float32Array);
     codes.dispose();
     return mean;

@@ -40,7 +40,7 @@ export interface ModelState {
   kind: RunKind;
   sample: SampleShape;
   classes: readonly string[];
-  /** Of the encoder's input. */
+  /** Of the encoder's input; waveforms are in [-1, 1]. */
   range: [0, 1];
   encoder: Encoder;
   /** Of pretraining: the head. Of finetuning from its middle: the same, of which `headLayers` are in the file. */
@@ -86,6 +86,7 @@ export async function startingEncoder(spec: { from: string | null; encoder?: Enc
     return { encoder: newEncoder(spec.encoder, sample, spec.seed), architecture: spec.encoder, parent: undefined };
   }
   const parent = await readParent(inputs);
+  if (parent.state.domain === 'waveform' && parent.state.sample.modality === 'audio') throw new TrainingError('invalid_spec', 'expected a parent whose encoder sees spectrograms, got an autoencoder of waveforms: train one with `domain: spectrogram`');
   const [own, theirs] = [inputShape(sample), inputShape(parent.state.sample)];
   if (own[2] !== theirs[2]) throw new TrainingError('invalid_spec', `expected samples of ${theirs[2]} channels, on which the parent was trained, got ${own[2]}`);
   return { encoder: restored(buildEncoder(parent.state.encoder, own), parent), architecture: parent.state.encoder, parent };
