@@ -72,6 +72,8 @@ export class Database {
     const session = async () => {
       const connection = await this.connect();
       client = connection;
+      // Closed while it was connecting: nobody ends it any more but the loop.
+      if (closed.signal.aborted) return;
       const ended = new Promise<void>((resolve) => connection.once('end', () => resolve()));
       connection.on('notification', (message) => notify(message.channel as Channel, message.payload ?? ''));
       for (const channel of channels) await connection.query(`LISTEN ${channel}`);
