@@ -117,10 +117,63 @@ describe('a run and its attempts', () => {
     const token = await claimed(runId);
     await store.cancel(runId);
     expect(await statusOf(runId)).toBe('cancelling');
-    expect((await store.heartbeat('worker-1', [token])).get(runId)).toEqual({ cancel: true });
+    expect((await store.heartbeat('worker-1', [token])).get(runId)).toBe('cancel');
     expect(await store.succeed(token, { metrics: {} })).toBe('cancelled');
     expect(await statusOf(runId)).toBe('cancelled');
     await expect(store.cancel((await store.submitRun(request({ kind: 'prepare-dataset', name: 'y', path: 'y' }))).runId)).resolves.toBeUndefined();
+  });
+
+  test('a run that waits is paused at once, nothing takes it, and its children wait on', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    const child = await store.submitRun(request({ kind: 'finetune', dataset: 'shapes', from: runId, batchSize: 8 }));
+    await store.pause(runId);
+    await store.pause(runId);
+    expect(await queries.run(runId)).toMatchObject({ status: 'paused', statusReason: 'user_pause' });
+    expect(await store.claim({ runId, attempt: 1 }, 'worker-1')).toBeUndefined();
+    expect((await store.takeDispatchable(10)).map((each) => each.runId)).not.toContain(runId);
+    expect(await statusOf(child.runId)).toBe('pending');
+    await expect(store.pause(child.runId)).rejects.toThrow(/is pending: it waits for a parent, pause that one/);
+    await store.resume(runId);
+    expect(await queries.run(runId)).toMatchObject({ status: 'queued', statusReason: null });
+    await expect(store.resume(runId)).rejects.toMatchObject({ code: 'invalid_state' });
+    expect((await store.takeDispatchable(10)).filter((each) => each.runId === runId)).toMatchObject([{ attempt: 1 }]);
+    // A pause outlasts the wait for a repeat.
+    expect(await store.fail(await claimed(runId), 'worker_crash', 'signal')).toBe('retrying');
+    await store.pause(runId);
+    expect(await queries.run(runId)).toMatchObject({ status: 'paused', nextStartAt: null });
+    await store.cancel(runId);
+    expect([await statusOf(runId), await statusOf(child.runId)]).toEqual(['cancelled', 'upstream_failed']);
+    await expect(store.pause(runId)).rejects.toMatchObject({ code: 'invalid_state' });
+  });
+
+  test('a run that is worked on pauses when its worker hands it back, and goes on as the next attempt, uncharged', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    const token = await claimed(runId);
+    await store.pause(runId);
+    expect(await statusOf(runId)).toBe('pausing');
+    expect((await store.heartbeat('worker-1', [token])).get(runId)).toBe('pause');
+    expect(await store.release(token)).toBe('paused');
+    await store.resume(runId);
+    await claimed(runId, 2);
+    expect(await queries.runDetail(runId)).toMatchObject({ status: 'running', attempts: [{ outcome: 'paused' }, { outcome: null }] });
+    expect(await database.prisma.run.findUnique({ where: { id: runId } })).toMatchObject({ failures: 0, losses: 0 });
+  });
+
+  test.each<[string, (token: Token) => Promise<unknown>, RunStatus]>([
+    ['succeeds', (token) => store.succeed(token, { metrics: {} }), 'succeeded'],
+    ['crashes', (token) => store.fail(token, 'worker_crash', 'signal'), 'paused'],
+    ['has bad data', (token) => store.fail(token, 'invalid_data', 'no images'), 'failed'],
+    ['is cancelled', async (token) => { await store.cancel(token.runId); await store.release(token); }, 'cancelled'],
+    ['loses its worker', () => expect.poll(() => store.recoverLost(), { timeout: 5000 }).toBe(1), 'paused'],
+    ['is resumed', async (token) => { await store.resume(token.runId); await store.record(token, {}); }, 'running'],
+    ['is resumed when its trainer has stopped', async (token) => { await store.resume(token.runId); await store.release(token); }, 'queued'],
+  ])('a run that is to pause and %s', async (_, happens, status) => {
+    const { runId } = await store.submitRun(pretrain());
+    const token = await claimed(runId);
+    await store.pause(runId);
+    await happens(token);
+    expect(await statusOf(runId)).toBe(status);
+    if (status !== 'running') await expect(store.release(token)).rejects.toBeInstanceOf(LeaseLostError);
   });
 
   test('a crash is repeated after a pause, bad data is not', async () => {

@@ -137,6 +137,24 @@ export class RunsController {
     return this.found(id);
   }
 
+  @Post(':id/pause')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Pause a run', description: 'At once where it waits; where it runs it is `pausing` until its worker has stopped it at a checkpoint. Runs that wait for it go on waiting.' })
+  @Returns(Run)
+  async pause(@Param('id', { schema: Id }) id: string) {
+    await this.store.pause(id);
+    return this.found(id);
+  }
+
+  @Post(':id/resume')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Queue a paused run', description: 'It goes on from its checkpoint as the next attempt.' })
+  @Returns(Run)
+  async resume(@Param('id', { schema: Id }) id: string) {
+    await this.store.resume(id);
+    return this.found(id);
+  }
+
   @Post(':id/retry')
   @HttpCode(200)
   @ApiOperation({ summary: 'Queue a run again that failed or was cancelled', description: 'It goes on from its last checkpoint; runs that waited for it wait again.' })

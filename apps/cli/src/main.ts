@@ -177,6 +177,16 @@ program.command('cancel <id...>').description('cancel runs').action(async (ids: 
   for (const id of ids) say(`${id} ${(await api.cancelRun(id)).status}`);
 });
 
+program.command('pause <id...>').description('stop runs at a checkpoint until they are resumed').action(async (ids: string[]) => {
+  const api = await client();
+  for (const id of ids) say(`${id} ${(await api.pauseRun(id)).status}`);
+});
+
+program.command('resume <id...>').description('queue paused runs, which go on from their checkpoints').action(async (ids: string[]) => {
+  const api = await client();
+  for (const id of ids) say(`${id} ${(await api.resumeRun(id)).status}`);
+});
+
 program.command('retry <id...>').description('queue runs again that failed or were cancelled').action(async (ids: string[]) => {
   const api = await client();
   for (const id of ids) say(`${id} ${(await api.retryRun(id)).status}`);

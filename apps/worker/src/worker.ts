@@ -42,7 +42,7 @@ export class LoomWorker {
 
     this.timers.push(setInterval(() => { this.beat(); }, env.heartbeatMs));
     this.timers.push(setInterval(() => { for (const run of this.runs.values()) run.watch(); }, WATCH_MS));
-    // A cancel is told at once; should the notification be lost, the next heartbeat brings it.
+    // A cancel or a pause is told at once; should the notification be lost, the next heartbeat brings it.
     this.control = database.listen(['run_control'], (_, runId) => { if (runId === '' || this.holds(runId)) this.beat(); });
     this.consumer = queue.consume(env.slots, (job) => this.process(job), (error) => log.warn({ err: error }, 'the queue does not answer'));
     this.consumer.run().catch((error: unknown) => log.error({ err: error }, 'the queue consumer has ended'));
@@ -112,7 +112,7 @@ export class LoomWorker {
     }
   }
 
-  /** Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled are stopped. */
+  /** Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled or paused are stopped. */
   private beat(): void {
     if (this.beating) {
       this.beatAgain = true;
@@ -128,7 +128,7 @@ export class LoomWorker {
           continue;
         }
         run.leaseExtended(sentAt);
-        if (answer.cancel) run.stop('cancel');
+        if (answer !== 'go on') run.stop(answer);
       }
     }).catch((error: unknown) => this.services.log.warn({ err: error }, 'a heartbeat failed')).finally(() => {
       this.beating = undefined;

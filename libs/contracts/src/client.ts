@@ -84,6 +84,8 @@ export class LoomClient {
   eachArtifact(id: string): AsyncGenerator<Artifact> { return each((cursor) => this.artifacts(id, { limit: 200, ...cursor })); }
   artifactUrl(runId: string, artifactId: string): string { return `${this.url}/v1/runs/${encodeURIComponent(runId)}/artifacts/${encodeURIComponent(artifactId)}/content`; }
   cancelRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/cancel`, { method: 'POST' }); }
+  pauseRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/pause`, { method: 'POST' }); }
+  resumeRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/resume`, { method: 'POST' }); }
   retryRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' }); }
 
   /** The bytes of an artifact; the caller compares them with its sha256. */

@@ -8,20 +8,21 @@ export type RunStatus = z.infer<typeof RunStatus>;
 
 /** Why a run has its status: a second column, so that `failed` stays one status. */
 export const StatusReason = z.enum([
-  'user_cancel', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed',
+  'user_cancel', 'user_pause', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed',
 ]).meta({ id: 'StatusReason' });
 export type StatusReason = z.infer<typeof StatusReason>;
 
 /**
  * The state machine. `RunStore` is the only code that moves a run, and only along these arrows.
  * `upstream_failed` is left again when the failed parent is retried; `failed` and `cancelled` when the run itself is.
+ * `pausing` goes back to `running` when the run is resumed before its worker has stopped it.
  */
 const TRANSITIONS: Record<RunStatus, readonly RunStatus[]> = {
   pending: ['queued', 'cancelled', 'upstream_failed'],
   queued: ['running', 'cancelled', 'paused'],
   running: ['succeeded', 'failed', 'retrying', 'queued', 'cancelling', 'cancelled', 'pausing', 'paused', 'early_stopped', 'timed_out'],
-  retrying: ['queued', 'running', 'cancelled'],
-  pausing: ['paused', 'cancelling', 'cancelled', 'failed', 'succeeded', 'retrying'],
+  retrying: ['queued', 'running', 'cancelled', 'paused'],
+  pausing: ['paused', 'running', 'cancelling', 'cancelled', 'failed', 'succeeded'],
   paused: ['queued', 'cancelled'],
   cancelling: ['cancelled'],
   succeeded: [],

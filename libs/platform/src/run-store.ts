@@ -166,6 +166,44 @@ export class RunStore {
   }
 
   /**
+   * A run that waits is paused at once, and nothing takes it until it is resumed. One that runs is told to write a
+   * checkpoint and stop, and is paused when its worker has stopped it.
+   * @throws RequestError `not_found`; `invalid_state` for a run that has ended, is being cancelled or waits for a parent.
+   */
+  async pause(runId: string): Promise<void> {
+    await this.database.transaction((tx) => this.pauseWithin(tx, runId));
+  }
+
+  private async pauseWithin(tx: Transaction, runId: string): Promise<void> {
+    const status = await this.lock(tx, runId);
+    if (status === 'paused' || status === 'pausing') return;
+    if (status === 'running') {
+      await this.move(tx, { runId, from: [status], to: 'pausing', reason: 'user_pause' });
+      await tx.$executeRaw`SELECT pg_notify('run_control', ${runId})`;
+    } else if (canMove(status, 'paused')) {
+      await this.move(tx, { runId, from: [status], to: 'paused', reason: 'user_pause', set: [Prisma.sql`next_start_at = NULL`] });
+    } else {
+      const todo = status === 'pending' ? ': it waits for a parent, pause that one' : '';
+      throw new RequestError('invalid_state', `expected a run that is queued, retrying or running, got one that is ${status}${todo}`);
+    }
+  }
+
+  /**
+   * Queues a paused run; it goes on from its checkpoint as the next attempt, uncharged. One that is still `pausing` is
+   * running again: where its trainer has been told to stop already, it is handed back and queued.
+   * @throws RequestError `not_found`; `invalid_state` for a run that is not paused.
+   */
+  async resume(runId: string): Promise<void> {
+    await this.database.transaction((tx) => this.resumeWithin(tx, runId));
+  }
+
+  private async resumeWithin(tx: Transaction, runId: string): Promise<void> {
+    const status = await this.lock(tx, runId);
+    if (status !== 'paused' && status !== 'pausing') throw new RequestError('invalid_state', `expected a run that is paused, got one that is ${status}`);
+    await this.move(tx, { runId, from: [status], to: status === 'paused' ? 'queued' : 'running', reason: null, detail: null, data: { by: 'resume' } });
+  }
+
+  /**
    * Queues a run again that failed, timed out or was cancelled. It goes on from its last checkpoint with a fresh budget of
    * failures, and the runs that wait for it wait again.
    * @throws RequestError `not_found`; `invalid_state` for a run that did not end this way, or whose parent has to be retried first.
@@ -227,15 +265,15 @@ export class RunStore {
     });
   }
 
-  /** Extends the leases of a worker's runs and says what became of each: a run that is absent is lost. */
-  async heartbeat(workerId: string, tokens: readonly Token[]): Promise<Map<string, { cancel: boolean }>> {
+  /** Extends the leases of a worker's runs and says what is asked of each: a run that is absent is lost. */
+  async heartbeat(workerId: string, tokens: readonly Token[]): Promise<Map<string, 'go on' | 'cancel' | 'pause'>> {
     const rows = await this.database.prisma.$queryRaw<{ id: string; status: RunStatus }[]>`
       WITH alive AS (UPDATE worker SET heartbeat_at = now() WHERE id = ${workerId})
       UPDATE run SET lease_until = now() + ${this.lease()}
       FROM unnest(${tokens.map(({ runId }) => runId)}::uuid[], ${tokens.map(({ attempt }) => attempt)}::int[]) AS token(run_id, attempt)
       WHERE run.id = token.run_id AND run.attempt = token.attempt AND run.status = ANY(${statuses(ACTIVE_STATUSES)})
       RETURNING run.id, run.status::text AS status`;
-    return new Map(rows.map(({ id, status }) => [id, { cancel: status === 'cancelling' }]));
+    return new Map(rows.map(({ id, status }) => [id, status === 'cancelling' ? 'cancel' : status === 'pausing' ? 'pause' : 'go on']));
   }
 
   /**
@@ -302,13 +340,13 @@ export class RunStore {
 
   /**
    * The run is done. A prepared dataset becomes visible in the same transaction, and runs that waited for this one are queued.
-   * A run that was cancelled meanwhile ends as cancelled. Returns the status it ended in.
+   * A run that was cancelled meanwhile ends as cancelled; one that was to pause is done. Returns the status it ended in.
    * @throws LeaseLostError
    */
   async succeed(token: Token, result: RunResult): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
-      const moved = await this.end(tx, token, { to: 'succeeded', set: [Prisma.sql`result = ${JSON.stringify(result)}::jsonb, step = coalesce(total_steps, step)`] });
-      if (!moved) return this.cancelledMeanwhile(tx, token);
+      const moved = await this.end(tx, token, { from: ['running', 'pausing'], to: 'succeeded', set: [Prisma.sql`result = ${JSON.stringify(result)}::jsonb, step = coalesce(total_steps, step)`] });
+      if (!moved) return this.stoppedMeanwhile(tx, token);
       if (result.dataset) {
         const { dataset } = result;
         await tx.$executeRaw`
@@ -320,33 +358,34 @@ export class RunStore {
   }
 
   /**
-   * The run failed. It is repeated after a pause where its failure class and budget allow, from its last checkpoint.
+   * The run failed. It is repeated after a while where its failure class and budget allow, from its last checkpoint; one
+   * that was to pause is paused instead.
    * Returns the status that it has now.
    * @throws LeaseLostError
    */
   async fail(token: Token, reason: StatusReason, detail: string): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
-      const run = await tx.$queryRaw<{ failures: number }[]>`SELECT failures FROM run WHERE ${held(token)} FOR UPDATE`;
+      const run = await tx.$queryRaw<{ status: RunStatus; failures: number }[]>`SELECT status::text AS status, failures FROM run WHERE ${held(token)} FOR UPDATE`;
       if (!run[0]) throw new LeaseLostError(token);
       const failures = run[0].failures + 1;
       const again = failures <= (RETRY_BUDGET[reason] ?? 0);
+      const to = !again ? 'failed' : run[0].status === 'pausing' ? 'paused' : 'retrying';
       const moved = await this.end(tx, token, {
-        to: again ? 'retrying' : 'failed', reason, detail: detail.replaceAll('\0', ''),
-        set: [Prisma.sql`failures = ${failures}`, ...(again ? [Prisma.sql`next_start_at = now() + ${interval(backoffMs(failures))}`] : [])],
+        from: to === 'retrying' ? ['running'] : to === 'paused' ? ['pausing'] : ['running', 'pausing'], to, reason, detail: detail.replaceAll('\0', ''), outcome: 'failed',
+        set: [Prisma.sql`failures = ${failures}`, ...(to === 'retrying' ? [Prisma.sql`next_start_at = now() + ${interval(backoffMs(failures))}`] : [])],
       });
-      return moved ? (again ? 'retrying' : 'failed') : this.cancelledMeanwhile(tx, token);
+      return moved ? to : this.stoppedMeanwhile(tx, token);
     });
   }
 
-  /** The worker has stopped a run that was cancelled. @throws LeaseLostError */
-  async cancelled(token: Token): Promise<void> {
-    await this.database.transaction((tx) => this.cancelledMeanwhile(tx, token));
-  }
-
-  /** Hands a run back, uncharged: its worker goes away. It goes on elsewhere from its last checkpoint. @throws LeaseLostError */
+  /**
+   * Hands a run back that its worker has stopped, uncharged. One that was to be cancelled or to pause is; any other goes on
+   * elsewhere from its last checkpoint. Returns the status that it has now.
+   * @throws LeaseLostError
+   */
   async release(token: Token): Promise<RunStatus> {
     return this.database.transaction(async (tx) =>
-      (await this.end(tx, token, { to: 'queued', reason: 'preempted' })) ? 'queued' : this.cancelledMeanwhile(tx, token));
+      (await this.end(tx, token, { from: ['running'], to: 'queued', reason: 'preempted', outcome: 'preempted' })) ? 'queued' : this.stoppedMeanwhile(tx, token));
   }
 
   // What the leader does
@@ -412,32 +451,33 @@ export class RunStore {
     if (!run) return false;
     const token = { runId, attempt: run.attempt };
     if (run.status === 'cancelling') {
-      await this.cancelledMeanwhile(tx, token);
+      await this.stoppedMeanwhile(tx, token);
       return true;
     }
     const losses = run.losses + 1;
     const detail = `worker ${run.workerId} was silent for longer than its lease`;
+    const to = losses > MAX_LOSSES ? 'failed' : run.status === 'pausing' ? 'paused' : 'queued';
     await this.end(tx, token, {
-      to: losses > MAX_LOSSES ? 'failed' : 'queued', reason: 'worker_lost',
-      detail: losses > MAX_LOSSES ? `${detail}, and so were ${MAX_LOSSES} before it` : detail, set: [Prisma.sql`losses = ${losses}`],
+      from: [run.status], to, reason: 'worker_lost', outcome: to === 'failed' ? 'failed' : 'worker_lost',
+      detail: to === 'failed' ? `${detail}, and so were ${MAX_LOSSES} before it` : detail, set: [Prisma.sql`losses = ${losses}`],
     });
     return true;
   }
 
   /** Ends an attempt: whatever the run becomes, its worker no longer holds it. */
-  private async end(tx: Transaction, token: Token, move: Pick<Move, 'to' | 'reason' | 'detail' | 'set'> & { from?: RunStatus }): Promise<boolean> {
-    const { from = 'running', ...change } = move;
-    const moved = await this.move(tx, { ...change, runId: token.runId, attempt: token.attempt, from: [from], set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])] });
+  private async end(tx: Transaction, token: Token, ending: Pick<Move, 'from' | 'to' | 'reason' | 'detail' | 'set'> & { outcome?: string }): Promise<boolean> {
+    const { outcome = ending.to, ...change } = ending;
+    const moved = await this.move(tx, { ...change, runId: token.runId, attempt: token.attempt, set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])] });
     if (!moved) return false;
-    const outcome = move.to === 'queued' ? (move.reason ?? 'queued') : move.to === 'retrying' ? 'failed' : move.to;
     await tx.$executeRaw`
-      UPDATE attempt SET ended_at = now(), outcome = ${outcome}, detail = ${move.detail ?? null} WHERE run_id = ${token.runId}::uuid AND attempt = ${token.attempt}`;
+      UPDATE attempt SET ended_at = now(), outcome = ${outcome}, detail = ${ending.detail ?? null} WHERE run_id = ${token.runId}::uuid AND attempt = ${token.attempt}`;
     return true;
   }
 
-  /** What else can be the matter when a run is no longer `running`: it was cancelled, or the lease is lost. */
-  private async cancelledMeanwhile(tx: Transaction, token: Token): Promise<'cancelled'> {
-    if (await this.end(tx, token, { from: 'cancelling', to: 'cancelled', reason: 'user_cancel' })) return 'cancelled';
+  /** What else can be the matter when a run is no longer `running`: it was cancelled, it was to pause, or the lease is lost. */
+  private async stoppedMeanwhile(tx: Transaction, token: Token): Promise<'cancelled' | 'paused'> {
+    if (await this.end(tx, token, { from: ['cancelling'], to: 'cancelled', reason: 'user_cancel' })) return 'cancelled';
+    if (await this.end(tx, token, { from: ['pausing'], to: 'paused', reason: 'user_pause' })) return 'paused';
     throw new LeaseLostError(token);
   }
 

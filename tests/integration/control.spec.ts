@@ -1,0 +1,92 @@
+/** What people ask of runs and workers while they work, on real processes: pause, resume, drain, placement. */
+import { LoomClient, type Run, type RunSpec } from '#libs/contracts';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
+import type { z } from 'zod';
+import { freshDatabase } from '../support/database.js';
+import { eventually } from '../support/eventually.js';
+import { writeImageFolder } from '../support/images.js';
+import { freePort, startApp, type Started } from '../support/processes.js';
+
+let dir: string;
+let home: Awaited<ReturnType<typeof freshDatabase>>;
+let api: Started;
+let client: LoomClient;
+let environment: Record<string, string>;
+const workers: Started[] = [];
+
+beforeAll(async () => {
+  dir = await mkdtemp(path.join(tmpdir(), 'loom-control-'));
+  home = await freshDatabase();
+  const port = await freePort();
+  environment = {
+    DATABASE_URL: home.url, REDIS_URL: inject('redisUrl'), LOOM_QUEUE: `test-${randomUUID()}`, LOOM_PORT: String(port), LOOM_LOG_LEVEL: 'info',
+    LOOM_ARTIFACTS_DIR: path.join(dir, 'artifacts'), LOOM_DATA_ROOT: path.join(dir, 'data'),
+    LOOM_HEARTBEAT_MS: '200', LOOM_LEASE_MS: '1500', LOOM_RECONCILE_MS: '300', LOOM_CHECKPOINT_SECONDS: '60', LOOM_CANCEL_GRACE_MS: '10000', LOOM_TRAINER_THREADS: '1',
+  };
+  await writeImageFolder(path.join(dir, 'data', 'stripes'), { classes: 4, perClass: 40 });
+  api = startApp('api', environment);
+  client = new LoomClient({ url: `http://127.0.0.1:${port}` });
+  await eventually(async () => { if (!await client.ready()) throw new Error(`the API is not ready: ${api.output()}`); }, { timeoutMs: 30_000 });
+  const worker = startWorker();
+  const preparing = await submit({ kind: 'prepare-dataset', name: 'stripes', path: 'stripes', imageSize: 16 });
+  await reaches(preparing, 'succeeded');
+  await worker.kill('SIGKILL');
+}, 90_000);
+
+afterEach(async () => {
+  await Promise.all(workers.splice(0).map((worker) => worker.kill('SIGKILL')));
+});
+
+afterAll(async () => {
+  await api?.kill('SIGTERM');
+  await home?.drop();
+  await rm(dir, { recursive: true, force: true });
+});
+
+function startWorker(more: Record<string, string> = {}): Started {
+  const worker = startApp('worker', { ...environment, ...more });
+  workers.push(worker);
+  return worker;
+}
+
+const submit = async (spec: z.input<typeof RunSpec>, more: object = {}): Promise<string> => (await client.submitRun({ spec, onDuplicate: 'replicate', ...more })).run.id;
+const explain = (run: Run) => `run ${run.kind} is ${run.status} (${run.statusReason}) at step ${run.step}: ${run.statusDetail}\n${workers.map((worker) => worker.output()).join('\n')}`;
+const reaches = (id: string, status: Run['status'], step = 0) => eventually(async () => {
+  const run = await client.run(id);
+  if (run.status !== status || run.step < step) throw new Error(`expected ${status} at step ${step} or later: ${explain(run)}`);
+  return run;
+}, { timeoutMs: 40_000 });
+
+/** Long enough to be interrupted: some 30 s on one thread. */
+const long = { kind: 'pretrain', dataset: 'stripes', batchSize: 64, epochs: 4000, encoder: { width: 4 }, evalSplit: 'test', knn: { k: 5 } } as const;
+
+test('a pause writes a checkpoint and frees the slot, and a resume goes on at that very step', async () => {
+  startWorker();
+  const id = await submit(long);
+  await reaches(id, 'running', 25);
+  expect((await client.pauseRun(id)).status).toBe('pausing');
+  const paused = await reaches(id, 'paused');
+  expect(paused).toMatchObject({ statusReason: 'user_pause', attempts: [{ outcome: 'paused' }] });
+  expect((await client.artifacts(id)).items.filter(({ kind }) => kind === 'checkpoint')).toMatchObject([{ step: paused.step }]);
+
+  // The only slot is free.
+  const other = await submit({ ...long, seed: 1 });
+  await reaches(other, 'running', 1);
+  await client.pauseRun(other);
+  await reaches(other, 'paused');
+  expect((await client.cancelRun(other)).status).toBe('cancelled');
+
+  expect((await client.resumeRun(id)).status).toBe('queued');
+  const resumed = await reaches(id, 'running', paused.step + 25);
+  expect(resumed.attempts).toMatchObject([{ outcome: 'paused' }, { attempt: 2, resumedFromStep: paused.step }]);
+  const [loss] = await client.metrics(id, { key: ['train/loss'], points: 10_000 });
+  const steps = loss!.points.map(({ step }) => step);
+  expect(steps.at(-1)).toBeGreaterThan(paused.step);
+  expect(new Set(steps.slice(1).map((step, i) => step - steps[i]!)), `a curve without holes or repeats, got ${steps.join()}`).toEqual(new Set([10]));
+  await client.cancelRun(id);
+  await reaches(id, 'cancelled');
+}, 120_000);
