@@ -1,9 +1,11 @@
 /** What people ask of runs and workers while they work, on real processes: pause, resume, drain, placement. */
 import { LoomClient, type Run, type RunSpec } from '#libs/contracts';
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from '../support/database.js';
@@ -90,3 +92,22 @@ test('a pause writes a checkpoint and frees the slot, and a resume goes on at th
   await client.cancelRun(id);
   await reaches(id, 'cancelled');
 }, 120_000);
+
+/** What `loom` prints; rejects with its exit code and what it wrote to stderr. */
+async function loom(...words: string[]): Promise<string> {
+  const cli = path.resolve(import.meta.dirname, '..', '..', 'dist', 'apps', 'cli', 'src', 'main.js');
+  return (await promisify(execFile)(process.execPath, [cli, '--url', client.url, ...words])).stdout;
+}
+
+test('the command line acts on runs by filter, and never on all of them by mistake', async () => {
+  const ids = [await submit(long, { tags: ['bulk'] }), await submit(long, { tags: ['bulk'], name: 'second' }), await submit(long, { tags: ['other'] })];
+  expect(await loom('pause', '--tag', 'bulk', '--dry-run')).toBe('pause would change 2 runs\n');
+  expect(await loom('pause', '--tag', 'bulk', '--name', 'SECOND')).toBe('pause changed 1 run\n');
+  expect(await loom('cancel', '--status', 'queued,paused', '--tag', 'bulk')).toBe('cancel changed 2 runs\n');
+  expect(await Promise.all(ids.map(async (id) => (await client.run(id)).status))).toEqual(['cancelled', 'cancelled', 'queued']);
+  expect(await loom('cancel', '--tag', 'bulk')).toBe('cancel changed 0 runs; left as they are: 2 cancelled\n');
+  await expect(loom('cancel')).rejects.toMatchObject({ code: 2, stderr: expect.stringMatching(/expected ids, or a filter/) as string });
+  await expect(loom('cancel', ids[2]!, '--all')).rejects.toMatchObject({ code: 2 });
+  await expect(loom('cancel', '--status', 'happy')).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining('filter.status') as string });
+  expect(await loom('cancel', ids[2]!)).toBe(`${ids[2]!} cancelled\n`);
+}, 60_000);

@@ -1,4 +1,4 @@
-import { DatasetManifest, SubmitRun, SubmitSweep, type RunSpec, type RunStatus } from '#libs/contracts';
+import { DatasetManifest, RunFilter, SubmitRun, SubmitSweep, type RunSpec, type RunStatus } from '#libs/contracts';
 import { createLogger, Database, Leader, LeaseLostError, RequestError, RunQueries, RunQueue, RunStore, SweepStore, type Token } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
@@ -206,6 +206,63 @@ describe('a run and its attempts', () => {
     await store.succeed(token, { metrics: { 'eval/knn': 0.5 } });
     const events = await queries.events(runId, { limit: 100 });
     expect(events.map(({ type, data }) => [type, data['status']])).toEqual([['submitted', 'queued'], ['status', 'running'], ['artifact', undefined], ['status', 'succeeded']]);
+  });
+});
+
+describe('bulk actions', () => {
+  const filter = (more: object) => RunFilter.parse(more);
+  const tagged = async (count: number, tags: string[]) => {
+    const ids: string[] = [];
+    for (let seed = 0; seed < count; seed++) ids.push((await store.submitRun(request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed }, { tags, onDuplicate: 'replicate' }))).runId);
+    return ids;
+  };
+
+  test('act on what the filter names, say what they left alone and why, and touch nothing else', async () => {
+    const ids = await tagged(5, ['x']);
+    const [other] = await tagged(1, ['y']);
+    await store.cancel(ids[0]!);
+    await store.succeed(await claimed(ids[1]!), { metrics: {} });
+    await claimed(ids[2]!);
+    const pause = { action: 'pause', filter: filter({ tag: 'x' }), cursor: undefined } as const;
+    expect(await store.planBulk(pause)).toEqual({ done: 3, skipped: { cancelled: 1, succeeded: 1 }, nextCursor: null });
+    expect(await statusOf(ids[3]!)).toBe('queued');
+    expect(await store.bulk(pause)).toEqual({ done: 3, skipped: { cancelled: 1, succeeded: 1 }, nextCursor: null });
+    expect(await Promise.all(ids.map(statusOf))).toEqual(['cancelled', 'succeeded', 'pausing', 'paused', 'paused']);
+    expect(await store.bulk(pause)).toMatchObject({ done: 0, skipped: { pausing: 1, paused: 2 } });
+    expect(await store.bulk({ action: 'resume', filter: filter({ tag: 'x', status: 'paused' }), cursor: undefined })).toEqual({ done: 2, skipped: {}, nextCursor: null });
+    expect(await store.bulk({ action: 'cancel', filter: filter({ status: 'queued,pausing', tag: 'x' }), cursor: undefined })).toMatchObject({ done: 3 });
+    expect(await Promise.all([...ids, other!].map(statusOf))).toEqual(['cancelled', 'succeeded', 'cancelling', 'cancelled', 'cancelled', 'queued']);
+  });
+
+  test('cancel a family as asked, and retry it parents first', async () => {
+    const parent = await store.submitRun(pretrain({ seed: 8 }));
+    const child = await store.submitRun(request({ kind: 'finetune', dataset: 'shapes', from: parent.runId, batchSize: 8 }));
+    const all = { filter: filter({ kind: 'pretrain,finetune' }), cursor: undefined };
+    expect(await store.bulk({ action: 'cancel', ...all })).toEqual({ done: 2, skipped: {}, nextCursor: null });
+    expect(await statusOf(child.runId)).toBe('cancelled');
+    expect(await store.bulk({ action: 'retry', filter: filter({ kind: 'finetune' }), cursor: undefined })).toEqual({ done: 0, skipped: { parent_failed: 1 }, nextCursor: null });
+    expect(await store.bulk({ action: 'retry', ...all })).toEqual({ done: 2, skipped: {}, nextCursor: null });
+    expect([await statusOf(parent.runId), await statusOf(child.runId)]).toEqual(['queued', 'pending']);
+  });
+
+  test('go through many batches while workers take runs, and each run ends in one state', async () => {
+    const count = 130;
+    await tagged(count, ['many']);
+    const waiting = (await store.takeDispatchable(1000)).slice(0, 40);
+    const claims = Promise.all(waiting.map((job) => store.claim(job, 'worker-1')));
+    let done = 0;
+    // On a busy machine an answer comes before the end.
+    for (let cursor: string | undefined | null; cursor !== null;) {
+      const result = await store.bulk({ action: 'cancel', filter: filter({ tag: 'many' }), cursor: cursor ?? undefined });
+      expect(result.skipped).toEqual({});
+      done += result.done;
+      cursor = result.nextCursor;
+    }
+    expect(done).toBe(count);
+    const taken = (await claims).filter((run) => run !== undefined);
+    await Promise.all(taken.map((token) => store.release(token)));
+    expect((await queries.runCounts()).cancelled).toBe(count);
+    await expect(store.bulk({ action: 'cancel', filter: filter({}), cursor: 'abc' })).rejects.toMatchObject({ code: 'invalid_request' });
   });
 });
 

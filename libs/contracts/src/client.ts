@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type {
-  Artifact, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
+  Artifact, BulkResult, BulkRuns, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { MetricPoint } from './trainer-protocol.js';
@@ -87,6 +87,18 @@ export class LoomClient {
   pauseRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/pause`, { method: 'POST' }); }
   resumeRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/resume`, { method: 'POST' }); }
   retryRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' }); }
+
+  /** Does the same to all runs that a filter names, request by request until the end. */
+  async bulkRuns(request: Pick<z.input<typeof BulkRuns>, 'action' | 'filter'>, { validateOnly = false } = {}): Promise<Omit<BulkResult, 'nextCursor'>> {
+    const total: Omit<BulkResult, 'nextCursor'> = { done: 0, skipped: {} };
+    for (let cursor: string | null | undefined; cursor !== null;) {
+      const part: BulkResult = await this.json('/v1/runs/bulk', { query: validateOnly ? { validate_only: true } : {}, body: { ...request, ...(cursor !== undefined && { cursor }) } });
+      total.done += part.done;
+      for (const [reason, count] of Object.entries(part.skipped)) total.skipped[reason] = (total.skipped[reason] ?? 0) + count;
+      cursor = part.nextCursor;
+    }
+    return total;
+  }
 
   /** The bytes of an artifact; the caller compares them with its sha256. */
   async download(runId: string, artifactId: string): Promise<ReadableStream<Uint8Array>> {

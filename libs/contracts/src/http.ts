@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { DatasetManifest, Name } from './dataset.js';
 import { RUN_KINDS, RunSpec } from './run-spec.js';
-import { RunStatus, StatusReason } from './run-status.js';
+import { RunStatus, StatusReason, type RunAction } from './run-status.js';
 import { CONTROLS, SweepSpec } from './sweep.js';
 
 /** Dates leave the API as ISO 8601 text in UTC. */
@@ -132,6 +132,26 @@ export const ListRuns = z.strictObject({
   limit, cursor,
 });
 export type ListRuns = z.output<typeof ListRuns>;
+export const RunFilter = ListRuns.omit({ limit: true, cursor: true }).meta({ id: 'RunFilter' });
+export type RunFilter = z.output<typeof RunFilter>;
+
+export const BulkRuns = z.strictObject({
+  action: z.enum(['cancel', 'pause', 'resume', 'retry'] satisfies RunAction[]),
+  /** As in the list; `{}` means all runs. */
+  filter: RunFilter,
+  /** `nextCursor` of an answer that did not come to the end. */
+  cursor,
+}).meta({ id: 'BulkRuns' });
+export type BulkRuns = z.infer<typeof BulkRuns>;
+export const BulkResult = z.object({
+  done: z.int(),
+  /** Runs that the filter names and that were left as they are, by the status which does not allow the action, or `parent_failed` where the parent has to be retried. */
+  skipped: z.record(z.string(), z.int()),
+  /** Not null where the request took its share of time before the end: ask again with it as `cursor`. */
+  nextCursor: z.string().nullable(),
+}).meta({ id: 'BulkResult' });
+export type BulkResult = z.output<typeof BulkResult>;
+
 export const ListPage = z.strictObject({ limit, cursor });
 export type ListPage = z.output<typeof ListPage>;
 export const ListMetrics = z.strictObject({

@@ -42,4 +42,10 @@ export const TERMINAL_STATUSES = ['succeeded', 'failed', 'cancelled', 'early_sto
 export const REUSABLE_STATUSES = ['pending', 'queued', 'running', 'retrying', 'pausing', 'paused', 'succeeded'] as const satisfies readonly RunStatus[];
 export const RETRYABLE_STATUSES = ['failed', 'cancelled', 'timed_out', 'upstream_failed'] as const satisfies readonly RunStatus[];
 
+/** What people ask of runs, and the statuses in which a run can do it. */
+export const RUN_ACTIONS = {
+  cancel: ['pending', 'queued', 'running', 'retrying', 'pausing', 'paused'], pause: ['queued', 'retrying', 'running'], resume: ['pausing', 'paused'], retry: RETRYABLE_STATUSES,
+} as const satisfies Record<string, readonly RunStatus[]>;
+export type RunAction = keyof typeof RUN_ACTIONS;
+
 export const isTerminal = (status: RunStatus): boolean => (TERMINAL_STATUSES as readonly RunStatus[]).includes(status);

@@ -2,7 +2,7 @@
 import {
   augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal,
   type Artifact, type Dataset, type Estimate, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
-  type Plan, type RunDetail, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
+  type Plan, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
 import { type Prisma, type Database } from './database.js';
@@ -21,10 +21,10 @@ export type DatasetRecord = z.input<typeof Dataset>;
 export type WorkerRecord = z.input<typeof Worker>;
 
 /** Where a page ended, as opaque text. */
-const encodeCursor = (...key: (string | number)[]): string => Buffer.from(JSON.stringify(key)).toString('base64url');
+export const encodeCursor = (...key: (string | number)[]): string => Buffer.from(JSON.stringify(key)).toString('base64url');
 const invalidCursor = () => RequestError.invalid([{ path: ['cursor'], message: 'expected the nextCursor of an earlier page' }]);
 
-function decodeCursor(cursor: string | undefined, ...types: ('date' | 'text' | 'id' | 'number')[]): (string | number)[] | undefined {
+export function decodeCursor(cursor: string | undefined, ...types: ('date' | 'text' | 'id' | 'number')[]): (string | number)[] | undefined {
   if (cursor === undefined) return undefined;
   let key: unknown;
   try { key = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')); } catch { throw invalidCursor(); }
@@ -40,6 +40,12 @@ function pageOf<Row, Item>(rows: Row[], limit: number, cursorOf: (row: Row) => s
   const shown = rows.slice(0, limit);
   return { items: shown.map(itemOf), nextCursor: rows.length > limit ? cursorOf(shown.at(-1)!) : null };
 }
+
+/** The runs that a filter names. */
+export const runsLike = ({ status, kind, tag, sweep, name }: RunFilter): Prisma.RunWhereInput => ({
+  ...(status && { status: { in: status } }), ...(kind && { kind: { in: kind } }), ...(tag && { tags: { has: tag } }),
+  ...(sweep && { trialRuns: { some: { sweepId: sweep } } }), ...(name && { name: { contains: name, mode: 'insensitive' as const } }),
+});
 
 const withParents = { parents: { select: { parentId: true } } } satisfies Prisma.RunInclude;
 type RunRow = Prisma.RunGetPayload<{ include: typeof withParents }>;
@@ -91,12 +97,11 @@ export class RunQueries {
   }
 
   /** Newest first. @throws RequestError for a cursor that is none. */
-  async runs({ status, kind, tag, sweep, name, limit, cursor }: ListRuns): Promise<Page<RunRecord>> {
+  async runs({ limit, cursor, ...filter }: ListRuns): Promise<Page<RunRecord>> {
     const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
     const rows = await this.prisma.run.findMany({
       where: {
-        ...(status && { status: { in: status } }), ...(kind && { kind: { in: kind } }), ...(tag && { tags: { has: tag } }),
-        ...(sweep && { trialRuns: { some: { sweepId: sweep } } }), ...(name && { name: { contains: name, mode: 'insensitive' as const } }),
+        ...runsLike(filter),
         ...(after && { OR: [{ createdAt: { lt: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { lt: after[1] } }] }),
       },
       orderBy: [{ createdAt: 'desc' }, { id: 'desc' }], take: limit + 1, include: withParents,

@@ -4,14 +4,15 @@
  * attempt, and every write carries it: when another attempt has begun, or the run has ended, the write finds no row.
  */
 import {
-  ACTIVE_STATUSES, canMove, canonicalJson, RETRYABLE_STATUSES,
-  type ArtifactKind, type DatasetManifest, type LogLevel, type MetricPoint, type Plan, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
+  ACTIVE_STATUSES, canMove, canonicalJson, RETRYABLE_STATUSES, RUN_ACTIONS,
+  type ArtifactKind, type BulkResult, type BulkRuns, type DatasetManifest, type LogLevel, type MetricPoint, type Plan, type RunAction, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
 } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
 import { Prisma, type Database, type Transaction } from './database.js';
 import { RequestError } from './request-error.js';
 import type { Dispatch, RunJob } from './queue.js';
+import { decodeCursor, encodeCursor, runsLike } from './run-queries.js';
 
 /** The right to write for a run. `attempt` is the fencing token. */
 export interface Token { runId: string; attempt: number }
@@ -50,6 +51,9 @@ const RETRY_BUDGET: Partial<Record<StatusReason, number>> = { worker_crash: 2, o
 /** Losing its worker costs a run nothing; one that has lost so many is set aside, because it may be what kills them. */
 const MAX_LOSSES = 10;
 const KEPT_CHECKPOINTS = 2;
+/** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
+const BULK_BATCH = 100;
+const BULK_MS = 8000;
 /** Exponential backoff with full jitter, in milliseconds. */
 const backoffMs = (failures: number) => Math.round(Math.random() * Math.min(60_000, 1000 * 2 ** failures));
 
@@ -209,21 +213,88 @@ export class RunStore {
    * @throws RequestError `not_found`; `invalid_state` for a run that did not end this way, or whose parent has to be retried first.
    */
   async retry(runId: string): Promise<void> {
-    await this.database.transaction(async (tx) => {
-      const status = await this.lock(tx, runId);
-      if (!(RETRYABLE_STATUSES as readonly RunStatus[]).includes(status)) {
-        throw new RequestError('invalid_state', `expected a run that is ${RETRYABLE_STATUSES.join(', ')}, got one that is ${status}`);
-      }
-      const parents = await tx.$queryRaw<{ id: string; status: RunStatus }[]>`
-        SELECT p.id, p.status::text AS status FROM run_dependency d JOIN run p ON p.id = d.parent_id WHERE d.run_id = ${runId}::uuid FOR SHARE OF p`;
-      const dead = parents.find((parent) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(parent.status));
-      if (dead) throw new RequestError('invalid_state', `expected a run whose parent can succeed, but its parent ${dead.id} is ${dead.status}: retry that one`);
-      const to = parents.every((parent) => parent.status === 'succeeded') ? 'queued' : 'pending';
-      await this.move(tx, {
-        runId, from: [status], to, reason: null, detail: null, data: { by: 'retry' },
-        set: [Prisma.sql`failures = 0, losses = 0, finished_at = NULL, cancel_requested_at = NULL`],
-      });
+    await this.database.transaction((tx) => this.retryWithin(tx, runId));
+  }
+
+  private async retryWithin(tx: Transaction, runId: string): Promise<void> {
+    const status = await this.lock(tx, runId);
+    if (!(RETRYABLE_STATUSES as readonly RunStatus[]).includes(status)) {
+      throw new RequestError('invalid_state', `expected a run that is ${RETRYABLE_STATUSES.join(', ')}, got one that is ${status}`);
+    }
+    const parents = await tx.$queryRaw<{ id: string; status: RunStatus }[]>`
+      SELECT p.id, p.status::text AS status FROM run_dependency d JOIN run p ON p.id = d.parent_id WHERE d.run_id = ${runId}::uuid FOR SHARE OF p`;
+    const dead = parents.find((parent) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(parent.status));
+    if (dead) throw new RequestError('invalid_state', `expected a run whose parent can succeed, but its parent ${dead.id} is ${dead.status}: retry that one`);
+    const to = parents.every((parent) => parent.status === 'succeeded') ? 'queued' : 'pending';
+    await this.move(tx, {
+      runId, from: [status], to, reason: null, detail: null, data: { by: 'retry' },
+      set: [Prisma.sql`failures = 0, losses = 0, finished_at = NULL, cancel_requested_at = NULL`],
     });
+  }
+
+  /**
+   * Does the same to all runs that a filter names and that were there when it began, in batches, each a transaction of its
+   * own. Children are cancelled before their parents, so that they end as asked; all else begins with the parents.
+   * After some seconds it returns with a cursor to go on from. A repeat does no harm.
+   * @throws RequestError `invalid_request` for a cursor that is none.
+   */
+  async bulk({ action, filter, cursor }: BulkRuns): Promise<BulkResult> {
+    const until = performance.now() + BULK_MS;
+    const given = decodeCursor(cursor, 'date', 'date', 'id') as [string, string, string] | undefined;
+    const begun = given ? new Date(given[0]) : (await this.database.prisma.$queryRaw<{ now: Date }[]>`SELECT now()`)[0]!.now;
+    let after = given && { createdAt: new Date(given[1]), id: given[2] };
+    const order = action === 'cancel' ? 'desc' as const : 'asc' as const;
+    const result: BulkResult = { done: 0, skipped: {}, nextCursor: null };
+    for (;;) {
+      const side = after && (action === 'cancel' ? { at: { lt: after.createdAt }, id: { lt: after.id } } : { at: { gt: after.createdAt }, id: { gt: after.id } });
+      const batch = await this.database.prisma.run.findMany({
+        where: { AND: [runsLike(filter), { createdAt: { lte: begun } }, after ? { OR: [{ createdAt: side!.at }, { createdAt: after.createdAt, id: side!.id }] } : {}] },
+        orderBy: [{ createdAt: order }, { id: order }], take: BULK_BATCH, select: { id: true, createdAt: true },
+      });
+      const outcomes = batch.length ? await this.database.transaction((tx) => this.bulkWithin(tx, action, filter.status, batch.map(({ id }) => id))) : [];
+      for (const outcome of outcomes) {
+        if (outcome === 'done') result.done++;
+        else result.skipped[outcome] = (result.skipped[outcome] ?? 0) + 1;
+      }
+      after = batch.at(-1);
+      if (!after || batch.length < BULK_BATCH) return result;
+      if (performance.now() > until) return { ...result, nextCursor: encodeCursor(begun.toISOString(), after.createdAt.toISOString(), after.id) };
+    }
+  }
+
+  /** What `bulk` would do as things stand; of runs to be retried, those count whose parent has to be retried with them. */
+  async planBulk({ action, filter }: BulkRuns): Promise<BulkResult> {
+    const groups = await this.database.prisma.run.groupBy({ by: ['status'], where: runsLike(filter), _count: true });
+    const able: readonly RunStatus[] = RUN_ACTIONS[action];
+    const [done, skipped] = [groups.filter(({ status }) => able.includes(status)), groups.filter(({ status }) => !able.includes(status))];
+    return { done: done.reduce((sum, { _count }) => sum + _count, 0), skipped: Object.fromEntries(skipped.map(({ status, _count }) => [status, _count])), nextCursor: null };
+  }
+
+  /** For each run `done`, or why it was left as it is. One that no longer has a status that was asked for is left too. */
+  private async bulkWithin(tx: Transaction, action: RunAction, wanted: readonly RunStatus[] | undefined, ids: readonly string[]): Promise<string[]> {
+    const within = { cancel: this.cancelWithin, pause: this.pauseWithin, resume: this.resumeWithin, retry: this.retryWithin }[action];
+    const outcomes: string[] = [];
+    for (let rest = ids; rest.length > 0;) {
+      const refused: string[] = [];
+      for (const id of rest) {
+        const status = await this.lock(tx, id);
+        if (!(RUN_ACTIONS[action] as readonly RunStatus[]).includes(status) || (wanted && !wanted.includes(status))) {
+          outcomes.push(status);
+          continue;
+        }
+        try {
+          await within.call(this, tx, id);
+          outcomes.push('done');
+        } catch (error) {
+          if (!(error instanceof RequestError && error.code === 'invalid_state')) throw error;
+          refused.push(id);
+        }
+      }
+      // A run whose parent came after it in the list can be retried now.
+      if (refused.length === rest.length) return [...outcomes, ...refused.map(() => 'parent_failed')];
+      rest = refused;
+    }
+    return outcomes;
   }
 
   // What a worker does
