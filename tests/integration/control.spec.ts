@@ -111,3 +111,41 @@ test('the command line acts on runs by filter, and never on all of them by mista
   await expect(loom('cancel', '--status', 'happy')).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining('filter.status') as string });
   expect(await loom('cancel', ids[2]!)).toBe(`${ids[2]!} cancelled\n`);
 }, 60_000);
+
+test('a drain by the command line: its run goes on elsewhere at its checkpoint, uncharged, and the process ends', async () => {
+  const first = startWorker();
+  const id = await submit(long);
+  await reaches(id, 'running', 5);
+  const { workerId } = await client.run(id);
+  const second = startWorker();
+  await eventually(() => { expect(second.output()).toContain('worker ready'); }, { timeoutMs: 30_000 });
+  expect(await loom('drain', workerId!)).toBe(`${workerId!} draining\n`);
+  await eventually(() => { expect(first.child.exitCode, first.output()).toBe(0); }, { timeoutMs: 20_000 });
+  const resumed = await eventually(async () => {
+    const run = await client.run(id);
+    expect(run.attempts[1]?.resumedFromStep, explain(run)).toBeGreaterThanOrEqual(5);
+    return run;
+  }, { timeoutMs: 30_000 });
+  expect(resumed.attempts).toMatchObject([{ outcome: 'preempted', workerId }, { attempt: 2 }]);
+  expect(resumed.attempts[1]!.workerId).not.toBe(workerId);
+  const states = new Map((await client.workers()).map((worker) => [worker.id, worker.state]));
+  expect([states.get(workerId!), states.get(resumed.attempts[1]!.workerId)]).toEqual(['stopped', 'running']);
+  await expect(loom('drain', workerId!)).rejects.toMatchObject({ code: 2 });
+  await client.cancelRun(id);
+  await reaches(id, 'cancelled');
+}, 120_000);
+
+test('a drain overtakes a run that is on its way to the worker, and a signal after it does not hurry it', async () => {
+  const worker = startWorker();
+  const id = await submit(long);
+  const run = await reaches(id, 'running', 5);
+  const waiting = await submit({ ...long, seed: 2 });
+  await client.drainWorker(run.workerId!);
+  worker.child.kill('SIGTERM');
+  await eventually(() => { expect(worker.child.exitCode, worker.output()).toBe(0); }, { timeoutMs: 20_000 });
+  const handedBack = await client.run(id);
+  expect(handedBack).toMatchObject({ status: 'queued', attempts: [{ outcome: 'preempted' }] });
+  expect((await client.artifacts(id)).items.filter(({ kind }) => kind === 'checkpoint')).toMatchObject([{ step: handedBack.step }]);
+  expect(await client.run(waiting)).toMatchObject({ status: 'queued', attempts: [] });
+  for (const each of [id, waiting]) await client.cancelRun(each);
+}, 120_000);

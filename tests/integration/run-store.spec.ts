@@ -1,5 +1,5 @@
 import { DatasetManifest, RunFilter, SubmitRun, SubmitSweep, type RunSpec, type RunStatus } from '#libs/contracts';
-import { createLogger, Database, Leader, LeaseLostError, RequestError, RunQueries, RunQueue, RunStore, SweepStore, type Token } from '#libs/platform';
+import { ClaimRefusedError, createLogger, Database, Leader, LeaseLostError, RequestError, RunQueries, RunQueue, RunStore, SweepStore, type Token } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
@@ -117,7 +117,7 @@ describe('a run and its attempts', () => {
     const token = await claimed(runId);
     await store.cancel(runId);
     expect(await statusOf(runId)).toBe('cancelling');
-    expect((await store.heartbeat('worker-1', [token])).get(runId)).toBe('cancel');
+    expect((await store.heartbeat('worker-1', [token])).asked.get(runId)).toBe('cancel');
     expect(await store.succeed(token, { metrics: {} })).toBe('cancelled');
     expect(await statusOf(runId)).toBe('cancelled');
     await expect(store.cancel((await store.submitRun(request({ kind: 'prepare-dataset', name: 'y', path: 'y' }))).runId)).resolves.toBeUndefined();
@@ -151,7 +151,7 @@ describe('a run and its attempts', () => {
     const token = await claimed(runId);
     await store.pause(runId);
     expect(await statusOf(runId)).toBe('pausing');
-    expect((await store.heartbeat('worker-1', [token])).get(runId)).toBe('pause');
+    expect((await store.heartbeat('worker-1', [token])).asked.get(runId)).toBe('pause');
     expect(await store.release(token)).toBe('paused');
     await store.resume(runId);
     await claimed(runId, 2);
@@ -197,6 +197,31 @@ describe('a run and its attempts', () => {
     expect([await statusOf(child.runId), await statusOf(grandchild.runId)]).toEqual(['pending', 'pending']);
     await store.succeed(await claimed(parent.runId, 2), { metrics: {} });
     expect([await statusOf(child.runId), await statusOf(grandchild.runId)]).toEqual(['queued', 'pending']);
+  });
+
+  test('a worker that was told to drain claims nothing, also before it has heard, and the run goes to another', async () => {
+    const register = async (id: string) => {
+      await store.registerWorker({ id, host: 'h', pid: 1, slots: 1, versions: {} });
+      await store.setWorkerState(id, 'running');
+    };
+    await register('leaving');
+    await register('staying');
+    const { runId } = await store.submitRun(pretrain());
+    const [offer] = (await store.takeDispatchable(10)).filter((each) => each.runId === runId);
+    expect((await store.heartbeat('leaving', [])).drain).toBe(false);
+    await store.drainWorker('leaving');
+    await expect(store.claim({ runId, attempt: 1 }, 'leaving')).rejects.toBeInstanceOf(ClaimRefusedError);
+    // The dispatcher marks what it has added after the worker has refused it.
+    await store.markDispatched([offer!.outboxId]);
+    expect(await statusOf(runId)).toBe('queued');
+    await eventually(async () => { expect((await store.takeDispatchable(10)).map((each) => each.runId)).toContain(runId); });
+    expect((await store.heartbeat('leaving', [])).drain).toBe(true);
+    await store.setWorkerState('leaving', 'running');
+    expect((await queries.workers('leaving'))[0]).toMatchObject({ state: 'draining' });
+    expect(await store.claim({ runId, attempt: 1 }, 'staying')).toMatchObject({ attempt: 1 });
+    await store.setWorkerState('leaving', 'stopped');
+    await expect(store.drainWorker('leaving')).rejects.toMatchObject({ code: 'invalid_state' });
+    await expect(store.drainWorker('nobody')).rejects.toMatchObject({ code: 'not_found' });
   });
 
   test('events tell the story in order', async () => {

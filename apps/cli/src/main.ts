@@ -255,6 +255,11 @@ program.command('workers').description('workers and their heartbeats').action(as
   show(workers, () => table(['id', 'state', 'slots', 'alive', 'heartbeat'], workers.map((worker) => [worker.id, worker.state, String(worker.slots), worker.alive ? 'yes' : 'no', age(worker.heartbeatAt)]), out));
 });
 
+program.command('drain <worker...>').description('have workers hand back their runs at a checkpoint, and end').action(async (ids: string[]) => {
+  const api = await client();
+  for (const id of ids) say(`${id} ${(await api.drainWorker(id)).state}`);
+});
+
 program.command('demo').description('the main job on real images, from an empty machine to a result table')
   .option('--dataset <path>', 'a folder of class folders, or a tar or tar.gz of one (default: MNIST digits)').option('--quick', 'a smaller one, in under 90 seconds').option('--out <file>', 'write the results as JSON').option('--stay', 'keep everything up afterwards').option('--sweep', 'six augmentations in all pairs: the composition matrix as a heat map')
   .action(async ({ dataset, quick = false, out: file, stay = false, sweep: pairs = false }: { dataset?: string; quick?: boolean; out?: string; stay?: boolean; sweep?: boolean }) => {

@@ -1,4 +1,4 @@
-import { ArtifactStore, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
+import { ArtifactStore, ClaimRefusedError, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { availableParallelism, hostname } from 'node:os';
@@ -25,6 +25,9 @@ export class LoomWorker {
   private beating: Promise<void> | undefined;
   private beatAgain = false;
   private draining = false;
+  private readonly told = Promise.withResolvers<void>();
+  /** Resolves when this worker is asked from elsewhere to drain. */
+  readonly drainAsked = this.told.promise;
 
   constructor(private readonly services: Services) {
     this.id = `${services.env.workerName ?? hostname()}-${randomUUID().slice(0, 8)}`;
@@ -37,13 +40,13 @@ export class LoomWorker {
     await this.removeLeftovers();
     await mkdir(this.workRoot, { recursive: true });
     for (let slot = 0; slot < env.slots; slot++) this.warm.push(this.newTrainer());
-    await Promise.all(this.warm.map((trainer) => trainer.ready));
     await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: env.slots, versions: { node: process.versions.node } });
-
     this.timers.push(setInterval(() => { this.beat(); }, env.heartbeatMs));
+    await Promise.all(this.warm.map((trainer) => trainer.ready));
+    await store.setWorkerState(this.id, 'running');
     this.timers.push(setInterval(() => { for (const run of this.runs.values()) run.watch(); }, WATCH_MS));
-    // A cancel or a pause is told at once; should the notification be lost, the next heartbeat brings it.
-    this.control = database.listen(['run_control'], (_, runId) => { if (runId === '' || this.holds(runId)) this.beat(); });
+    // A cancel, a pause or a drain is told at once; should the notification be lost, the next heartbeat brings it.
+    this.control = database.listen(['run_control', 'worker_control'], (_, id) => { if (id === '' || id === this.id || this.holds(id)) this.beat(); });
     this.consumer = queue.consume(env.slots, (job) => this.process(job), (error) => log.warn({ err: error }, 'the queue does not answer'));
     this.consumer.run().catch((error: unknown) => log.error({ err: error }, 'the queue consumer has ended'));
     log.info({ worker: this.id, slots: env.slots }, 'worker ready');
@@ -77,8 +80,13 @@ export class LoomWorker {
   /** The processor: its first act is the claim, and it ends when the attempt has ended in Postgres. */
   private async process(job: RunJob): Promise<void> {
     const { store, log } = this.services;
-    if (this.draining) throw new Error('this worker is draining: the reconciler gives the run to another');
-    const claimed = await store.claim(job, this.id);
+    if (this.draining) return store.offerAgain(job);
+    const claimed = await store.claim(job, this.id).catch((error: unknown) => {
+      if (!(error instanceof ClaimRefusedError)) throw error;
+      log.info({ ...job, why: error.message }, 'claim refused: the run is offered again');
+      return null;
+    });
+    if (claimed === null) return;
     if (!claimed) {
       log.info(job, 'nothing to do: the run is done, cancelled, or another\'s');
       return;
@@ -112,7 +120,7 @@ export class LoomWorker {
     }
   }
 
-  /** Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled or paused are stopped. */
+  /** Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled or paused are stopped, and so are all when it wants a drain. */
   private beat(): void {
     if (this.beating) {
       this.beatAgain = true;
@@ -120,9 +128,9 @@ export class LoomWorker {
     }
     const sentAt = performance.now();
     const held = [...this.runs.values()];
-    this.beating = this.services.store.heartbeat(this.id, held.map(({ token }) => token)).then((answers) => {
+    this.beating = this.services.store.heartbeat(this.id, held.map(({ token }) => token)).then(({ drain, asked }) => {
       for (const run of held) {
-        const answer = answers.get(run.token.runId);
+        const answer = asked.get(run.token.runId);
         if (!answer) {
           run.leaseLost('another attempt has begun, or the run has ended');
           continue;
@@ -130,6 +138,7 @@ export class LoomWorker {
         run.leaseExtended(sentAt);
         if (answer !== 'go on') run.stop(answer);
       }
+      if (drain) this.told.resolve();
     }).catch((error: unknown) => this.services.log.warn({ err: error }, 'a heartbeat failed')).finally(() => {
       this.beating = undefined;
       if (this.beatAgain) {

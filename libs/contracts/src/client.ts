@@ -131,6 +131,8 @@ export class LoomClient {
     return (await this.json<{ items: Worker[] }>('/v1/workers')).items;
   }
 
+  drainWorker(id: string): Promise<Worker> { return this.json(`/v1/workers/${encodeURIComponent(id)}/drain`, { method: 'POST', repeatable: true }); }
+
   /** False while nobody answers, or the API can't reach Postgres or Redis. Never throws. */
   async ready(): Promise<boolean> {
     try {

@@ -25,6 +25,17 @@ export class LeaseLostError extends Error {
   }
 }
 
+/** This worker may not take a run that another could: it was offered again. */
+export class ClaimRefusedError extends Error {
+  constructor(job: RunJob, why: string) {
+    super(`attempt ${job.attempt} of run ${job.runId} is not for this worker: ${why}`);
+    this.name = 'ClaimRefusedError';
+  }
+}
+
+/** What a heartbeat is told: whether the worker is to drain, and what is asked of each run that it still holds. */
+export interface HeartbeatAnswer { drain: boolean; asked: Map<string, 'go on' | 'cancel' | 'pause'> }
+
 export interface ClaimedRun extends Token {
   spec: RunSpec;
   dataset: DatasetManifest | null;
@@ -51,6 +62,8 @@ const RETRY_BUDGET: Partial<Record<StatusReason, number>> = { worker_crash: 2, o
 /** Losing its worker costs a run nothing; one that has lost so many is set aside, because it may be what kills them. */
 const MAX_LOSSES = 10;
 const KEPT_CHECKPOINTS = 2;
+/** After this a run that a worker refused is offered again: by then Redis has forgotten the job of that name. */
+const OFFER_AGAIN_MS = 1000;
 /** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
 const BULK_BATCH = 100;
 const BULK_MS = 8000;
@@ -299,22 +312,48 @@ export class RunStore {
 
   // What a worker does
 
+  /** The worker is known, and takes nothing yet. */
   async registerWorker(worker: WorkerRegistration): Promise<void> {
     await this.database.prisma.$executeRaw`
-      INSERT INTO worker (id, host, pid, state, slots, versions) VALUES (${worker.id}, ${worker.host}, ${worker.pid}, 'running', ${worker.slots}, ${JSON.stringify(worker.versions)}::jsonb)
+      INSERT INTO worker (id, host, pid, state, slots, versions) VALUES (${worker.id}, ${worker.host}, ${worker.pid}, 'starting', ${worker.slots}, ${JSON.stringify(worker.versions)}::jsonb)
       ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, state = excluded.state, slots = excluded.slots, versions = excluded.versions, started_at = now(), heartbeat_at = now()`;
   }
 
+  /** A worker that was told to drain never runs again. */
   async setWorkerState(id: string, state: 'running' | 'draining' | 'stopped'): Promise<void> {
-    await this.database.prisma.$executeRaw`UPDATE worker SET state = ${state}, heartbeat_at = now() WHERE id = ${id}`;
+    await this.database.prisma.$executeRaw`UPDATE worker SET state = ${state}, heartbeat_at = now() WHERE id = ${id} AND (${state} <> 'running' OR state = 'starting')`;
+  }
+
+  /**
+   * Tells a worker to take nothing more, to hand back what it holds and to end. From here on it can't claim, whether it
+   * has heard or not.
+   * @throws RequestError `not_found`; `invalid_state` for a worker that has stopped.
+   */
+  async drainWorker(id: string): Promise<void> {
+    await this.database.transaction(async (tx) => {
+      const rows = await tx.$queryRaw<{ state: string }[]>`SELECT state FROM worker WHERE id = ${id} FOR UPDATE`;
+      if (!rows[0]) throw new RequestError('not_found', `expected the id of a worker, got ${JSON.stringify(id.slice(0, 80))}: there is no such worker`);
+      if (rows[0].state === 'stopped') throw new RequestError('invalid_state', 'expected a worker that is running, got one that is stopped');
+      await tx.$executeRaw`UPDATE worker SET state = 'draining' WHERE id = ${id}`;
+      await tx.$executeRaw`SELECT pg_notify('worker_control', ${id})`;
+    });
   }
 
   /**
    * Takes a run that waits, as the attempt that the job names. Undefined when there is nothing to take: the job is a
    * duplicate, or the run was cancelled, or is another worker's.
+   * @throws ClaimRefusedError when this worker may not take it: it is draining. The run is offered again.
    */
   async claim({ runId, attempt }: RunJob, workerId: string): Promise<ClaimedRun | undefined> {
-    return this.database.transaction(async (tx) => {
+    let refused: string | undefined;
+    const claimed = await this.database.transaction(async (tx) => {
+      // Locked, so that a claim comes either before a drain or not at all.
+      const worker = await tx.$queryRaw<{ state: string }[]>`SELECT state FROM worker WHERE id = ${workerId} FOR SHARE`;
+      refused = worker[0] && worker[0].state !== 'running' ? `it is ${worker[0].state}` : undefined;
+      if (refused !== undefined) {
+        await this.offerAgain({ runId, attempt }, tx);
+        return undefined;
+      }
       await this.recoverWithin(tx, runId);
       const moved = await this.move(tx, {
         runId, attempt: attempt - 1, from: ['queued', 'retrying'], to: 'running', reason: null, detail: null, data: { workerId },
@@ -334,17 +373,27 @@ export class RunStore {
         parentModel: parent?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
       };
     });
+    if (refused !== undefined) throw new ClaimRefusedError({ runId, attempt }, refused);
+    return claimed;
   }
 
-  /** Extends the leases of a worker's runs and says what is asked of each: a run that is absent is lost. */
-  async heartbeat(workerId: string, tokens: readonly Token[]): Promise<Map<string, 'go on' | 'cancel' | 'pause'>> {
-    const rows = await this.database.prisma.$queryRaw<{ id: string; status: RunStatus }[]>`
-      WITH alive AS (UPDATE worker SET heartbeat_at = now() WHERE id = ${workerId})
-      UPDATE run SET lease_until = now() + ${this.lease()}
-      FROM unnest(${tokens.map(({ runId }) => runId)}::uuid[], ${tokens.map(({ attempt }) => attempt)}::int[]) AS token(run_id, attempt)
-      WHERE run.id = token.run_id AND run.attempt = token.attempt AND run.status = ANY(${statuses(ACTIVE_STATUSES)})
-      RETURNING run.id, run.status::text AS status`;
-    return new Map(rows.map(({ id, status }) => [id, status === 'cancelling' ? 'cancel' : status === 'pausing' ? 'pause' : 'go on']));
+  /** A run that waits and that its worker does not take goes to another, a moment later. */
+  async offerAgain({ runId, attempt }: RunJob, tx: Transaction = this.database.prisma): Promise<void> {
+    await tx.$executeRaw`UPDATE outbox SET dispatched_at = NULL, not_before = greatest(not_before, now() + ${interval(OFFER_AGAIN_MS)}) WHERE run_id = ${runId}::uuid AND attempt = ${attempt}`;
+  }
+
+  /** Extends the leases of a worker's runs. A run that is absent from the answer is lost. */
+  async heartbeat(workerId: string, tokens: readonly Token[]): Promise<HeartbeatAnswer> {
+    const rows = await this.database.prisma.$queryRaw<{ id: string | null; status: RunStatus; state: string | null }[]>`
+      WITH alive AS (UPDATE worker SET heartbeat_at = now() WHERE id = ${workerId} RETURNING state),
+        extended AS (
+          UPDATE run SET lease_until = now() + ${this.lease()}
+          FROM unnest(${tokens.map(({ runId }) => runId)}::uuid[], ${tokens.map(({ attempt }) => attempt)}::int[]) AS token(run_id, attempt)
+          WHERE run.id = token.run_id AND run.attempt = token.attempt AND run.status = ANY(${statuses(ACTIVE_STATUSES)})
+          RETURNING run.id, run.status)
+      SELECT extended.id, extended.status::text AS status, alive.state FROM (SELECT 1) AS one LEFT JOIN alive ON true LEFT JOIN extended ON true`;
+    const ask = (status: RunStatus) => (status === 'cancelling' ? 'cancel' : status === 'pausing' ? 'pause' : 'go on');
+    return { drain: rows[0]?.state === 'draining', asked: new Map(rows.flatMap(({ id, status }) => (id === null ? [] : [[id, ask(status)] as const]))) };
   }
 
   /**
@@ -469,8 +518,9 @@ export class RunStore {
       ORDER BY o.id LIMIT ${limit}`;
   }
 
+  /** One that a worker was quick enough to refuse stays undone: it is due again in a moment. */
   async markDispatched(outboxIds: readonly bigint[]): Promise<void> {
-    await this.database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = now() WHERE id = ANY(${outboxIds.map(String)}::text[]::bigint[])`;
+    await this.database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = now() WHERE id = ANY(${outboxIds.map(String)}::text[]::bigint[]) AND not_before <= now()`;
   }
 
   /** Runs that were put into Redis more than `ageMs` ago and still wait, by pages of `limit` after `afterOutboxId`. */
