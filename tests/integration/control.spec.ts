@@ -2,7 +2,7 @@
 import { LoomClient, type Run, type RunSpec } from '#libs/contracts';
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -149,3 +149,37 @@ test('a drain overtakes a run that is on its way to the worker, and a signal aft
   expect(await client.run(waiting)).toMatchObject({ status: 'queued', attempts: [] });
   for (const each of [id, waiting]) await client.cancelRun(each);
 }, 120_000);
+
+test('runs go to workers with the labels they ask for, none is lost to others, and each trainer sees the GPU of its slot', async () => {
+  // What nvidia-smi prints on a machine of two GPUs.
+  const bin = path.join(dir, 'bin');
+  await mkdir(bin, { recursive: true });
+  await writeFile(path.join(bin, 'nvidia-smi'), '#!/bin/sh\necho "0, GPU-aaaa, NVIDIA A100-SXM4-80GB, 81920, 550.54"\necho "1, GPU-bbbb, NVIDIA A100-SXM4-80GB, 81920, 550.54"\n', { mode: 0o755 });
+  const redispatched = async () => /loom_reconciler_repairs\{kind="redispatched"\} (\d+)/.exec(await (await fetch(`${client.url}/metrics`)).text())![1];
+  const repairs = await redispatched();
+
+  const plain = startWorker();
+  const ids = await Promise.all([1, 2].map((seed) => submit({ ...long, seed }, { requires: { labels: { gpu: 'a100' } } })));
+  const elsewhere = await submit({ ...long, seed: 3 }, { requires: { labels: { gpu: 'h100' } } });
+  const anywhere = await submit({ ...long, seed: 4 });
+  const [plainId] = [(await reaches(anywhere, 'running', 1)).workerId];
+  expect(await Promise.all(ids.map(async (id) => (await client.run(id)).status))).toEqual(['queued', 'queued']);
+  await client.cancelRun(anywhere);
+  await reaches(anywhere, 'cancelled');
+
+  // The plain worker is idle and takes part in the race for every job.
+  const fits = startWorker({ PATH: `${bin}:${process.env['PATH']!}`, LOOM_WORKER_LABELS: 'gpu=a100,zone=b', LOOM_WORKER_NAME: 'a100' });
+  const runs = await Promise.all(ids.map((id) => reaches(id, 'running', 1)));
+  const worker = (await client.workers()).find(({ id }) => id === runs[0]!.workerId)!;
+  expect(worker).toMatchObject({ slots: 2, labels: { gpu: 'a100', zone: 'b' }, gpus: [{ index: 0, uuid: 'GPU-aaaa', name: 'NVIDIA A100-SXM4-80GB', memoryMiB: 81920, driver: '550.54' }, { uuid: 'GPU-bbbb' }] });
+  expect(runs.map(({ workerId }) => workerId)).toEqual([worker.id, worker.id]);
+  const seen = await Promise.all(runs.map(async ({ attempts }) => /CUDA_VISIBLE_DEVICES=([^\0]*)/.exec(await readFile(`/proc/${attempts[0]!.trainerPid}/environ`, 'utf8'))?.[1]));
+  expect(seen.sort()).toEqual(['GPU-aaaa', 'GPU-bbbb']);
+  expect(await loom('workers')).toContain('gpu=a100,zone=b');
+  expect(await client.run(elsewhere)).toMatchObject({ status: 'queued', attempts: [] });
+  expect(plain.child.exitCode).toBe(null);
+  expect(plainId).not.toBe(worker.id);
+  expect(await redispatched(), fits.output()).toBe(repairs);
+  await loom('cancel', '--status', 'queued,running');
+  for (const id of [...ids, elsewhere]) await reaches(id, 'cancelled');
+}, 180_000);

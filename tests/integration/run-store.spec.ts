@@ -224,6 +224,40 @@ describe('a run and its attempts', () => {
     await expect(store.drainWorker('nobody')).rejects.toMatchObject({ code: 'not_found' });
   });
 
+  test('a run that asks for labels is offered as often as a worker that has them is free, and no other can take it', async () => {
+    const register = async (id: string, labels: Record<string, string>) => {
+      await store.registerWorker({ id, host: 'h', pid: 1, slots: 1, versions: {}, labels });
+      await store.setWorkerState(id, 'running');
+    };
+    const labelled = (seed: number) => request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed }, { requires: { labels: { gpu: 'a100' } } });
+    const offered = async () => (await store.takeDispatchable(10)).map((each) => each.runId);
+    const held: Token[] = [];
+    const whileAlive = async () => {
+      await store.heartbeat('fits', held);
+      return offered();
+    };
+    await register('plain', { zone: 'b' });
+    const first = (await store.submitRun(labelled(1))).runId;
+    const second = (await store.submitRun(labelled(2))).runId;
+    expect((await queries.run(first))?.requires).toEqual({ labels: { gpu: 'a100' } });
+    expect(await offered()).toEqual([]);
+    await expect(store.claim({ runId: first, attempt: 1 }, 'plain')).rejects.toThrow(/lacks gpu=a100/);
+    await expect(store.claim({ runId: first, attempt: 1 }, 'unknown')).rejects.toBeInstanceOf(ClaimRefusedError);
+    expect(await queries.runDetail(first)).toMatchObject({ status: 'queued', attempts: [] });
+
+    await register('fits', { gpu: 'a100', zone: 'b' });
+    // The one that was refused comes again a moment later; of two, one fits.
+    await eventually(async () => { expect(await whileAlive()).toEqual([first]); });
+    const token = (await store.claim({ runId: first, attempt: 1 }, 'fits'))!;
+    held.push(token);
+    expect(await whileAlive()).toEqual([]);
+    await store.succeed(token, { metrics: {} });
+    expect(await whileAlive()).toEqual([second]);
+    // Where a run runs does not change what it is.
+    expect(await store.submitRun(pretrain({ seed: 2 }))).toEqual({ runId: second, outcome: 'reused' });
+    await eventually(async () => { expect(await offered(), 'a worker that is silent is none').toEqual([]); });
+  });
+
   test('events tell the story in order', async () => {
     const { runId } = await store.submitRun(pretrain());
     const token = await claimed(runId);

@@ -252,7 +252,10 @@ datasets.command('add <name> [path]').description('prepare the images of a folde
 
 program.command('workers').description('workers and their heartbeats').action(async () => {
   const workers = await (await client()).workers();
-  show(workers, () => table(['id', 'state', 'slots', 'alive', 'heartbeat'], workers.map((worker) => [worker.id, worker.state, String(worker.slots), worker.alive ? 'yes' : 'no', age(worker.heartbeatAt)]), out));
+  show(workers, () => table(['id', 'state', 'slots', 'alive', 'heartbeat', 'labels', 'GPUs'], workers.map((worker) => [
+    worker.id, worker.state, String(worker.slots), worker.alive ? 'yes' : 'no', age(worker.heartbeatAt),
+    Object.entries(worker.labels).map((label) => label.join('=')).join(',') || '–', worker.gpus.map(({ name }) => name).join(', ') || '–',
+  ]), out));
 });
 
 program.command('drain <worker...>').description('have workers hand back their runs at a checkpoint, and end').action(async (ids: string[]) => {

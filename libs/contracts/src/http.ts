@@ -9,6 +9,14 @@ const dateTime = z.date().transform((date) => date.toISOString()).pipe(z.iso.dat
 const optionalDateTime = dateTime.nullable();
 const tags = z.array(Name).max(32);
 
+/** What a worker is or has, such as `gpu=a100`, and what a run asks for. */
+export const Labels = z.record(
+  z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/, 'expected a key of 1 to 63 letters, digits, ., _, / or -'),
+  z.string().regex(/^[A-Za-z0-9._-]{1,63}$/, 'expected a value of 1 to 63 letters, digits, ., _ or -'),
+).refine((labels) => Object.keys(labels).length <= 16, 'expected at most 16 labels');
+/** Where a run may run: only on a worker that has all of the labels. Of an equal run that exists already it changes nothing. */
+const requires = z.strictObject({ labels: Labels });
+
 export const SubmitRun = z.strictObject({
   spec: RunSpec,
   name: Name.optional(),
@@ -17,17 +25,18 @@ export const SubmitRun = z.strictObject({
   priority: z.int().min(0).max(100).default(50),
   /** `reuse`: attach to a run of the same digest that is waiting, running or done. `replicate`: always a new run. */
   onDuplicate: z.enum(['reuse', 'replicate']).default('reuse'),
+  requires: requires.optional(),
 }).meta({ id: 'SubmitRun' });
 export type SubmitRun = z.infer<typeof SubmitRun>;
 
-export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), priority: z.int().min(0).max(100).default(50) }).meta({ id: 'SubmitSweep' });
+export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), priority: z.int().min(0).max(100).default(50), requires: requires.optional() }).meta({ id: 'SubmitSweep' });
 export type SubmitSweep = z.infer<typeof SubmitSweep>;
 
 export const Run = z.object({
   id: z.uuid(), name: z.string().nullable(), kind: z.enum(RUN_KINDS), status: RunStatus, statusReason: StatusReason.nullable(),
   /** For people: why the run has its status. */
   statusDetail: z.string().nullable(),
-  digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(),
+  digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(), requires: z.object({ labels: Labels }),
   attempt: z.int(), step: z.int(), totalSteps: z.int().nullable(),
   /** Last values of the run's metrics, once it has succeeded. */
   result: z.object({ metrics: z.record(z.string(), z.number()), dataset: DatasetManifest.optional() }).nullable(),
@@ -63,9 +72,12 @@ export type MetricSeries = z.output<typeof MetricSeries>;
 export const LogLine = z.object({ id: z.int(), attempt: z.int(), level: z.enum(['info', 'warn', 'error']), message: z.string(), at: dateTime }).meta({ id: 'LogLine' });
 export type LogLine = z.output<typeof LogLine>;
 
+export const Gpu = z.object({ index: z.int(), uuid: z.string(), name: z.string(), memoryMiB: z.int(), driver: z.string() }).meta({ id: 'Gpu' });
+export type Gpu = z.infer<typeof Gpu>;
+
 export const Worker = z.object({
   id: z.string(), host: z.string(), state: z.enum(['starting', 'running', 'draining', 'stopped']), slots: z.int(), pid: z.int(),
-  versions: z.record(z.string(), z.string()), startedAt: dateTime, heartbeatAt: dateTime,
+  versions: z.record(z.string(), z.string()), labels: Labels, gpus: z.array(Gpu), startedAt: dateTime, heartbeatAt: dateTime,
   /** False when the last heartbeat is older than the lease. */
   alive: z.boolean(),
 }).meta({ id: 'Worker' });

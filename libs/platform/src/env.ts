@@ -1,3 +1,4 @@
+import { Labels } from '#libs/contracts';
 import path from 'node:path';
 import { z } from 'zod';
 
@@ -28,7 +29,13 @@ const Environment = z.object({
   /** A run that makes no progress for so long is killed as hung. */
   LOOM_HUNG_MS: milliseconds.default(15 * 60_000),
   LOOM_WORKER_NAME: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).optional(),
-  LOOM_SLOTS: z.coerce.number().int().min(1).max(64).default(1),
+  /** `gpu=a100,zone=b`: what runs may ask for. */
+  LOOM_WORKER_LABELS: z.string().default('').transform((text) => Object.fromEntries(text.split(',').map((label) => label.trim()).filter(Boolean).map((label) => {
+    const [key = '', ...value] = label.split('=');
+    return [key, value.join('=')];
+  }))).pipe(Labels),
+  /** One for each GPU, or one, unless set. */
+  LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
   /** Threads of a trainer's native operations; all cores unless set. */
   LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
 }).refine((env) => env.LOOM_LEASE_MS >= 3 * env.LOOM_HEARTBEAT_MS, {
@@ -40,7 +47,7 @@ const Environment = z.object({
   logLevel: env.LOOM_LOG_LEVEL, queueName: env.LOOM_QUEUE,
   heartbeatMs: env.LOOM_HEARTBEAT_MS, leaseMs: env.LOOM_LEASE_MS, reconcileMs: env.LOOM_RECONCILE_MS,
   checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
-  workerName: env.LOOM_WORKER_NAME, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS,
+  workerName: env.LOOM_WORKER_NAME, workerLabels: env.LOOM_WORKER_LABELS, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS,
 }));
 
 export type Env = z.output<typeof Environment> & {
@@ -59,7 +66,7 @@ export function loadEnv(source: NodeJS.ProcessEnv = process.env): Env {
     return { ...parsed.data, trainerEnvironment };
   }
   const faults = parsed.error.issues.map((issue) => {
-    const name = issue.path.join('.');
+    const name = String(issue.path[0]);
     return `  ${name}: ${source[name] === undefined ? 'not set; ' : ''}${issue.message}`;
   });
   throw new Error(`The environment is not valid:\n${faults.join('\n')}`);

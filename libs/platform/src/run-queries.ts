@@ -52,7 +52,7 @@ type RunRow = Prisma.RunGetPayload<{ include: typeof withParents }>;
 
 const runRecord = (row: RunRow): RunRecord => ({
   id: row.id, name: row.name, kind: row.kind as RunRecord['kind'], status: row.status, statusReason: row.statusReason as RunRecord['statusReason'],
-  statusDetail: row.statusDetail, digest: row.digest, spec: row.spec as unknown as RunRecord['spec'], tags: row.tags, priority: row.priority,
+  statusDetail: row.statusDetail, digest: row.digest, spec: row.spec as unknown as RunRecord['spec'], tags: row.tags, priority: row.priority, requires: { labels: row.requiredLabels as Record<string, string> },
   attempt: row.attempt, step: row.step, totalSteps: row.totalSteps, result: row.result as unknown as RunRecord['result'],
   parents: row.parents.map(({ parentId }) => parentId), workerId: row.workerId,
   createdAt: row.createdAt, startedAt: row.startedAt, finishedAt: row.finishedAt, nextStartAt: row.nextStartAt,
@@ -270,7 +270,7 @@ export class RunQueries {
   /** The newest first; of one id, or all. */
   async workers(id: string | null = null): Promise<WorkerRecord[]> {
     return this.prisma.$queryRaw`
-      SELECT id, host, pid, state, slots, versions, started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
+      SELECT id, host, pid, state, slots, versions, labels, gpus, started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
         (state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.leaseMs / 1000}::float8)) AS alive
       FROM worker WHERE ${id}::text IS NULL OR id = ${id} ORDER BY started_at DESC LIMIT 500`;
   }

@@ -5,7 +5,7 @@
  */
 import {
   ACTIVE_STATUSES, canMove, canonicalJson, RETRYABLE_STATUSES, RUN_ACTIONS,
-  type ArtifactKind, type BulkResult, type BulkRuns, type DatasetManifest, type LogLevel, type MetricPoint, type Plan, type RunAction, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
+  type ArtifactKind, type BulkResult, type BulkRuns, type DatasetManifest, type Gpu, type LogLevel, type MetricPoint, type Plan, type RunAction, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
 } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
@@ -47,7 +47,7 @@ export interface ClaimedRun extends Token {
   checkpoints: { sha256: string; step: number }[];
 }
 
-export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string> }
+export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string>; labels?: Record<string, string>; gpus?: Gpu[] }
 
 export interface NewArtifact { name: string; kind: string; mime: string; sha256: string; sizeBytes: number; step: number | null }
 
@@ -141,17 +141,17 @@ export class RunStore {
   }
 
   /** Writes the runs of those placements that are new, with their dependencies, events and outbox rows. */
-  async insert(tx: Transaction, placements: readonly Placement[], { tags, priority }: { tags: string[]; priority: number }): Promise<void> {
+  async insert(tx: Transaction, placements: readonly Placement[], { tags, priority, requires }: { tags: string[]; priority: number; requires?: SubmitRun['requires'] }): Promise<void> {
     const rows = placements.filter(({ outcome }) => outcome === 'new').map((placement) => ({
       id: placement.runId, name: placement.name, kind: placement.spec.kind, status: placement.status, digest: placement.digest, spec: placement.spec,
-      tags, priority, dataset_digest: placement.datasetDigest, parents: placement.parentIds,
+      tags, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, parents: placement.parentIds,
     }));
     if (rows.length === 0) return;
     const json = JSON.stringify(rows);
-    const source = Prisma.sql`jsonb_to_recordset(${json}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, parents uuid[])`;
+    const source = Prisma.sql`jsonb_to_recordset(${json}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, parents uuid[])`;
     await tx.$executeRaw`
-      INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest)
-      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest FROM ${source}`;
+      INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels)
+      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels FROM ${source}`;
     await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT r.id, p FROM ${source}, unnest(r.parents) AS p`;
     await tx.$executeRaw`INSERT INTO run_event (run_id, attempt, type, data) SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM ${source}`;
     await tx.$executeRaw`INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM ${source} WHERE status = 'queued'`;
@@ -315,8 +315,10 @@ export class RunStore {
   /** The worker is known, and takes nothing yet. */
   async registerWorker(worker: WorkerRegistration): Promise<void> {
     await this.database.prisma.$executeRaw`
-      INSERT INTO worker (id, host, pid, state, slots, versions) VALUES (${worker.id}, ${worker.host}, ${worker.pid}, 'starting', ${worker.slots}, ${JSON.stringify(worker.versions)}::jsonb)
-      ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, state = excluded.state, slots = excluded.slots, versions = excluded.versions, started_at = now(), heartbeat_at = now()`;
+      INSERT INTO worker (id, host, pid, state, slots, versions, labels, gpus)
+      VALUES (${worker.id}, ${worker.host}, ${worker.pid}, 'starting', ${worker.slots}, ${JSON.stringify(worker.versions)}::jsonb, ${JSON.stringify(worker.labels ?? {})}::jsonb, ${JSON.stringify(worker.gpus ?? [])}::jsonb)
+      ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, state = excluded.state, slots = excluded.slots, versions = excluded.versions,
+        labels = excluded.labels, gpus = excluded.gpus, started_at = now(), heartbeat_at = now()`;
   }
 
   /** A worker that was told to drain never runs again. */
@@ -342,14 +344,16 @@ export class RunStore {
   /**
    * Takes a run that waits, as the attempt that the job names. Undefined when there is nothing to take: the job is a
    * duplicate, or the run was cancelled, or is another worker's.
-   * @throws ClaimRefusedError when this worker may not take it: it is draining. The run is offered again.
+   * @throws ClaimRefusedError when this worker may not take it: it is draining, or lacks a label. The run is offered again.
    */
   async claim({ runId, attempt }: RunJob, workerId: string): Promise<ClaimedRun | undefined> {
     let refused: string | undefined;
     const claimed = await this.database.transaction(async (tx) => {
       // Locked, so that a claim comes either before a drain or not at all.
-      const worker = await tx.$queryRaw<{ state: string }[]>`SELECT state FROM worker WHERE id = ${workerId} FOR SHARE`;
-      refused = worker[0] && worker[0].state !== 'running' ? `it is ${worker[0].state}` : undefined;
+      const [worker] = await tx.$queryRaw<{ state: string; labels: Record<string, string> }[]>`SELECT state, labels FROM worker WHERE id = ${workerId} FOR SHARE`;
+      const wanted = await tx.run.findUnique({ where: { id: runId }, select: { requiredLabels: true } });
+      const lacking = Object.entries(wanted?.requiredLabels as Record<string, string> ?? {}).filter(([key, value]) => worker?.labels[key] !== value);
+      refused = worker && worker.state !== 'running' ? `it is ${worker.state}` : lacking.length ? `it lacks ${lacking.map((label) => label.join('=')).join(', ')}` : undefined;
       if (refused !== undefined) {
         await this.offerAgain({ runId, attempt }, tx);
         return undefined;
@@ -510,12 +514,24 @@ export class RunStore {
 
   // What the leader does
 
-  /** Runs that should be in Redis and have not been put there, in the order in which they were queued. */
+  /**
+   * Runs that should be in Redis and have not been put there, in the order in which they were queued. Of those that ask for
+   * labels only as many as workers that have them could take now: any worker may get the job, and refuses it.
+   */
   async takeDispatchable(limit: number): Promise<(Dispatch & { outboxId: bigint })[]> {
     return this.database.prisma.$queryRaw`
-      SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority FROM outbox o JOIN run r ON r.id = o.run_id
-      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1
-      ORDER BY o.id LIMIT ${limit}`;
+      WITH due AS (
+          SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority, r.required_labels,
+            CASE WHEN r.required_labels <> '{}' THEN row_number() OVER (PARTITION BY r.required_labels ORDER BY r.priority DESC, o.id) END AS place
+          FROM outbox o JOIN run r ON r.id = o.run_id
+          WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1),
+        busy AS (SELECT worker_id, count(*) AS runs FROM run WHERE status = ANY(${statuses(ACTIVE_STATUSES)}) GROUP BY worker_id),
+        free AS (
+          SELECT w.labels, greatest(0, w.slots - coalesce(busy.runs, 0)) AS slots FROM worker w LEFT JOIN busy ON busy.worker_id = w.id
+          WHERE w.state = 'running' AND w.heartbeat_at > now() - ${this.lease()})
+      SELECT "outboxId", "runId", attempt, priority FROM due
+      WHERE place IS NULL OR place <= (SELECT coalesce(sum(free.slots), 0) FROM free WHERE free.labels @> due.required_labels)
+      ORDER BY "outboxId" LIMIT ${limit}`;
   }
 
   /** One that a worker was quick enough to refuse stays undone: it is due again in a moment. */
