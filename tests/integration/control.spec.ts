@@ -183,3 +183,9 @@ test('runs go to workers with the labels they ask for, none is lost to others, a
   await loom('cancel', '--status', 'queued,running');
   for (const id of [...ids, elsewhere]) await reaches(id, 'cancelled');
 }, 180_000);
+
+test('a collection by the command line keeps what is named and what is young', async () => {
+  const kept = /^would remove orphans: 0 \(0 B\), leftovers: 0 \(0 B\); kept: (\d+) \(.+ [kM]?B\)\n$/.exec(await loom('gc', '--dry-run'))?.[1];
+  expect(Number(kept)).toBeGreaterThan(3);
+  expect(await loom('gc')).toContain(`removed orphans: 0 (0 B), leftovers: 0 (0 B); kept: ${kept!} `);
+}, 30_000);

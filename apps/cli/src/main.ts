@@ -263,6 +263,12 @@ program.command('drain <worker...>').description('have workers hand back their r
   for (const id of ids) say(`${id} ${(await api.drainWorker(id)).state}`);
 });
 
+program.command('gc').description('remove stored files that no artifact and no dataset names any more').option('--dry-run', 'only count them').action(async ({ dryRun = false }: { dryRun?: boolean }) => {
+  const result = await (await client()).collectArtifacts({ dryRun });
+  const amount = ({ files, bytes: size }: { files: number; bytes: number }) => `${files} (${bytes(size)})`;
+  show(result, () => `${dryRun ? 'would remove' : 'removed'} orphans: ${amount(result.orphans)}, leftovers: ${amount(result.leftovers)}; kept: ${amount(result.kept)}\n`);
+});
+
 program.command('demo').description('the main job on real images, from an empty machine to a result table')
   .option('--dataset <path>', 'a folder of class folders, or a tar or tar.gz of one (default: MNIST digits)').option('--quick', 'a smaller one, in under 90 seconds').option('--out <file>', 'write the results as JSON').option('--stay', 'keep everything up afterwards').option('--sweep', 'six augmentations in all pairs: the composition matrix as a heat map')
   .action(async ({ dataset, quick = false, out: file, stay = false, sweep: pairs = false }: { dataset?: string; quick?: boolean; out?: string; stay?: boolean; sweep?: boolean }) => {

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { MetricPoint } from './trainer-protocol.js';
@@ -45,7 +45,9 @@ export interface RunHandlers {
   onLog?(line: LogLine): void;
 }
 
-interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST'; repeatable?: boolean; signal?: AbortSignal | undefined }
+const COLLECT_TIMEOUT_MS = 300_000;
+
+interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST'; repeatable?: boolean; timeoutMs?: number }
 
 /** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
 export class LoomClient {
@@ -133,6 +135,9 @@ export class LoomClient {
 
   drainWorker(id: string): Promise<Worker> { return this.json(`/v1/workers/${encodeURIComponent(id)}/drain`, { method: 'POST', repeatable: true }); }
 
+  /** Removes the files that nothing names any more, or only counts them. Takes as long as it takes to look at all files. */
+  collectArtifacts({ dryRun = false } = {}): Promise<CollectResult> { return this.json('/v1/artifacts/collect', { method: 'POST', query: { validate_only: dryRun }, repeatable: true, timeoutMs: COLLECT_TIMEOUT_MS }); }
+
   /** False while nobody answers, or the API can't reach Postgres or Redis. Never throws. */
   async ready(): Promise<boolean> {
     try {
@@ -210,7 +215,7 @@ export class LoomClient {
     return await (await this.send(path, options)).json() as Result;
   }
 
-  private async send(path: string, { query = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST', repeatable = method === 'GET' }: CallOptions): Promise<Response> {
+  private async send(path: string, { query = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST', repeatable = method === 'GET', timeoutMs = this.timeoutMs }: CallOptions): Promise<Response> {
     const url = this.url + path + queryString(query);
     for (let attempt = 0; ; attempt++) {
       try {
@@ -218,7 +223,7 @@ export class LoomClient {
           method,
           headers: { accept: 'application/json', ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
           ...(body !== undefined && { body: JSON.stringify(body) }),
-          signal: AbortSignal.timeout(this.timeoutMs),
+          signal: AbortSignal.timeout(timeoutMs),
         });
         if (response.ok) return response;
         throw await problemOf(response);

@@ -65,6 +65,11 @@ export const Artifact = z.object({
 }).meta({ id: 'Artifact' });
 export type Artifact = z.output<typeof Artifact>;
 
+const amount = z.object({ files: z.int(), bytes: z.int() });
+/** Files that nothing names any more and that are gone (or, validate_only, would go), what was left half-written, and what stays. */
+export const CollectResult = z.object({ orphans: amount, leftovers: amount, kept: amount }).meta({ id: 'CollectResult' });
+export type CollectResult = z.output<typeof CollectResult>;
+
 /** Points of one key in ascending order of step. */
 export const MetricSeries = z.object({ key: z.string(), points: z.array(z.object({ step: z.int(), value: z.number() })) }).meta({ id: 'MetricSeries' });
 export type MetricSeries = z.output<typeof MetricSeries>;

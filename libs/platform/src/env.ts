@@ -23,6 +23,8 @@ const Environment = z.object({
   /** How long a run stays with a worker that is silent. */
   LOOM_LEASE_MS: milliseconds.default(45_000),
   LOOM_RECONCILE_MS: milliseconds.default(15_000),
+  /** How long a file of the artifact store may be there without a row that names it. */
+  LOOM_COLLECT_GRACE_SECONDS: z.coerce.number().min(1).max(365 * 24 * 3600).default(24 * 3600),
   LOOM_CHECKPOINT_SECONDS: z.coerce.number().min(0.1).max(24 * 3600).default(60),
   /** A run that is cancelled and goes on for so long is killed. */
   LOOM_CANCEL_GRACE_MS: milliseconds.default(20_000),
@@ -40,13 +42,15 @@ const Environment = z.object({
   LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
 }).refine((env) => env.LOOM_LEASE_MS >= 3 * env.LOOM_HEARTBEAT_MS, {
   path: ['LOOM_LEASE_MS'], message: 'expected at least three times LOOM_HEARTBEAT_MS, so that one lost heartbeat does not cost the run',
+}).refine((env) => env.LOOM_COLLECT_GRACE_SECONDS * 1000 >= env.LOOM_LEASE_MS, {
+  path: ['LOOM_COLLECT_GRACE_SECONDS'], message: 'expected at least LOOM_LEASE_MS, for which a worker may take to write the row of a file',
 }).transform((env) => ({
   databaseUrl: env.DATABASE_URL, redisUrl: env.REDIS_URL,
   host: env.LOOM_HOST, port: env.LOOM_PORT, allowedOrigins: env.LOOM_ALLOWED_ORIGINS,
   artifactsDir: env.LOOM_ARTIFACTS_DIR, dataRoot: env.LOOM_DATA_ROOT, webDir: env.LOOM_WEB_DIR,
   logLevel: env.LOOM_LOG_LEVEL, queueName: env.LOOM_QUEUE,
   heartbeatMs: env.LOOM_HEARTBEAT_MS, leaseMs: env.LOOM_LEASE_MS, reconcileMs: env.LOOM_RECONCILE_MS,
-  checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
+  collectGraceSeconds: env.LOOM_COLLECT_GRACE_SECONDS, checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
   workerName: env.LOOM_WORKER_NAME, workerLabels: env.LOOM_WORKER_LABELS, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS,
 }));
 
