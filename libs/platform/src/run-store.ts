@@ -519,18 +519,22 @@ export class RunStore {
    * labels only as many as workers that have them could take now: any worker may get the job, and refuses it.
    */
   async takeDispatchable(limit: number): Promise<(Dispatch & { outboxId: bigint })[]> {
+    const due = Prisma.sql`
+      FROM outbox o JOIN run r ON r.id = o.run_id
+      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1`;
     return this.database.prisma.$queryRaw`
-      WITH due AS (
+      WITH anywhere AS (SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority ${due} AND r.required_labels = '{}' ORDER BY o.id LIMIT ${limit}),
+        labelled AS (
           SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority, r.required_labels,
-            CASE WHEN r.required_labels <> '{}' THEN row_number() OVER (PARTITION BY r.required_labels ORDER BY r.priority DESC, o.id) END AS place
-          FROM outbox o JOIN run r ON r.id = o.run_id
-          WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1),
+            row_number() OVER (PARTITION BY r.required_labels ORDER BY r.priority DESC, o.id) AS place
+          ${due} AND r.required_labels <> '{}'),
         busy AS (SELECT worker_id, count(*) AS runs FROM run WHERE status = ANY(${statuses(ACTIVE_STATUSES)}) GROUP BY worker_id),
         free AS (
           SELECT w.labels, greatest(0, w.slots - coalesce(busy.runs, 0)) AS slots FROM worker w LEFT JOIN busy ON busy.worker_id = w.id
           WHERE w.state = 'running' AND w.heartbeat_at > now() - ${this.lease()})
-      SELECT "outboxId", "runId", attempt, priority FROM due
-      WHERE place IS NULL OR place <= (SELECT coalesce(sum(free.slots), 0) FROM free WHERE free.labels @> due.required_labels)
+      SELECT * FROM anywhere
+      UNION ALL SELECT "outboxId", "runId", attempt, priority FROM labelled
+        WHERE place <= (SELECT coalesce(sum(free.slots), 0) FROM free WHERE free.labels @> labelled.required_labels)
       ORDER BY "outboxId" LIMIT ${limit}`;
   }
 
