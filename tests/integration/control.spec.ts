@@ -150,6 +150,19 @@ test('a drain overtakes a run that is on its way to the worker, and a signal aft
   for (const each of [id, waiting]) await client.cancelRun(each);
 }, 120_000);
 
+test('a worker that is told to drain while its trainers load ends well', async () => {
+  const known = new Set((await client.workers()).map(({ id }) => id));
+  const worker = startWorker();
+  const { id } = await eventually(async () => {
+    const registered = (await client.workers()).find((each) => !known.has(each.id));
+    if (!registered) throw new Error(`expected a worker that starts: ${worker.output()}`);
+    return registered;
+  }, { timeoutMs: 30_000, intervalMs: 10 });
+  await client.drainWorker(id);
+  await eventually(() => { expect(worker.child.exitCode, worker.output()).toBe(0); }, { timeoutMs: 30_000 });
+  expect((await client.workers()).find((each) => each.id === id)).toMatchObject({ state: 'stopped', alive: false });
+}, 90_000);
+
 test('runs go to workers with the labels they ask for, none is lost to others, and each trainer sees the GPU of its slot', async () => {
   // What nvidia-smi prints on a machine of two GPUs.
   const bin = path.join(dir, 'bin');

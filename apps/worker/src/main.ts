@@ -34,6 +34,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 try {
   await worker.start();
 } catch (error) {
+  // A drain while trainers load ends those.
+  if (leaving) await leaving;
   log.fatal({ err: error }, 'the worker could not start');
   process.exit(1);
 }

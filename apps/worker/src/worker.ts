@@ -50,6 +50,7 @@ export class LoomWorker {
     await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: this.slots, versions: { node: process.versions.node }, labels: env.workerLabels, gpus: this.gpus });
     this.timers.push(setInterval(() => { this.beat(); }, env.heartbeatMs));
     await Promise.all(this.free.map(({ trainer }) => trainer.ready));
+    if (this.draining) return;
     await store.setWorkerState(this.id, 'running');
     this.timers.push(setInterval(() => { for (const run of this.runs.values()) run.watch(); }, WATCH_MS));
     // A cancel, a pause or a drain is told at once; should the notification be lost, the next heartbeat brings it.

@@ -10,10 +10,11 @@ const optionalDateTime = dateTime.nullable();
 const tags = z.array(Name).max(32);
 
 /** What a worker is or has, such as `gpu=a100`, and what a run asks for. */
-export const Labels = z.record(
-  z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/, 'expected a key of 1 to 63 letters, digits, ., _, / or -'),
-  z.string().regex(/^[A-Za-z0-9._-]{1,63}$/, 'expected a value of 1 to 63 letters, digits, ., _ or -'),
-).refine((labels) => Object.keys(labels).length <= 16, 'expected at most 16 labels');
+export const Labels = z.record(z.string(), z.string().regex(/^[A-Za-z0-9._-]{1,63}$/, 'expected a value of 1 to 63 letters, digits, ., _ or -')).superRefine((labels, context) => {
+  if (Object.keys(labels).length > 16) context.addIssue({ code: 'custom', message: `expected at most 16 labels, got ${Object.keys(labels).length}` });
+  const wrong = Object.keys(labels).find((key) => !/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/.test(key));
+  if (wrong !== undefined) context.addIssue({ code: 'custom', message: `expected labels such as gpu=a100, whose keys are 1 to 63 letters, digits, ., _, / or -, got ${JSON.stringify(wrong.slice(0, 80))}` });
+});
 /** Where a run may run: only on a worker that has all of the labels. Of an equal run that exists already it changes nothing. */
 const requires = z.strictObject({ labels: Labels });
 
