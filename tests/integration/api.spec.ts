@@ -93,11 +93,22 @@ describe('bad input gets its field, what was expected and what came, and nothing
     ['a cursor that is none', () => fetch(`${url}/v1/runs?cursor=abc`), 422, 'invalid_request'],
     ['a stream from a place that is none', async () => fetch(`${url}/v1/runs/${(await submit(pretrain)).id}/stream`, { headers: { 'last-event-id': 'x' } }), 422, 'invalid_request'],
     ['a key with spaces', () => post('/v1/runs', { spec: pretrain }, { 'idempotency-key': 'a b' }), 422, 'invalid_request'],
+    ['an unknown bulk action', () => post('/v1/runs/bulk', { action: 'dance', filter: {} }), 422, 'invalid_request'],
+    ['a bulk action that says not on what', () => post('/v1/runs/bulk', { action: 'cancel' }), 422, 'invalid_request'],
+    ['a bulk action by an unknown status', () => post('/v1/runs/bulk', { action: 'cancel', filter: { status: 'happy' } }), 422, 'invalid_request'],
+    ['a drain of an unknown worker', () => fetch(`${url}/v1/workers/nobody/drain`, { method: 'POST' }), 404, 'not_found'],
+    ['a pause of an unknown run', () => fetch(`${url}/v1/runs/${randomUUID()}/pause`, { method: 'POST' }), 404, 'not_found'],
     ['a page of another origin', () => post('/v1/runs', { spec: pretrain }, { origin: 'http://elsewhere.example' }), 403, 'forbidden'],
   ])('%s', async (_, request, status, code) => {
     const response = await request();
     expect(response.status).toBe(status);
     expect(await json<Problem>(response)).toMatchObject({ status, code });
+  });
+
+  test('a label that is none', async () => {
+    const problem = await json<Problem>(post('/v1/runs', { spec: pretrain, requires: { labels: { 'a b': 'c' } } }));
+    expect(problem).toMatchObject({ status: 422, errors: [{ path: 'requires.labels', message: expect.stringMatching(/keys are .*, got "a b"$/) as string }] });
+    expect(await json<Problem>(post('/v1/runs', { spec: pretrain, requires: { labels: { gpu: 'a b' } } }))).toMatchObject({ status: 422, errors: [{ path: 'requires.labels.gpu' }] });
   });
 
   test('a sweep names the parameter and the value', async () => {

@@ -1,5 +1,5 @@
-import { DatasetManifest, SubmitRun, SubmitSweep, type RunSpec, type RunStatus } from '#libs/contracts';
-import { createLogger, Database, Leader, LeaseLostError, RequestError, RunQueries, RunQueue, RunStore, SweepStore, type Token } from '#libs/platform';
+import { DatasetManifest, RunFilter, SubmitRun, SubmitSweep, type RunSpec, type RunStatus } from '#libs/contracts';
+import { ClaimRefusedError, createLogger, Database, Leader, LeaseLostError, RequestError, RunQueries, RunQueue, RunStore, SweepStore, type Token } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
@@ -117,10 +117,63 @@ describe('a run and its attempts', () => {
     const token = await claimed(runId);
     await store.cancel(runId);
     expect(await statusOf(runId)).toBe('cancelling');
-    expect((await store.heartbeat('worker-1', [token])).get(runId)).toEqual({ cancel: true });
+    expect((await store.heartbeat('worker-1', [token])).asked.get(runId)).toBe('cancel');
     expect(await store.succeed(token, { metrics: {} })).toBe('cancelled');
     expect(await statusOf(runId)).toBe('cancelled');
     await expect(store.cancel((await store.submitRun(request({ kind: 'prepare-dataset', name: 'y', path: 'y' }))).runId)).resolves.toBeUndefined();
+  });
+
+  test('a run that waits is paused at once, nothing takes it, and its children wait on', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    const child = await store.submitRun(request({ kind: 'finetune', dataset: 'shapes', from: runId, batchSize: 8 }));
+    await store.pause(runId);
+    await store.pause(runId);
+    expect(await queries.run(runId)).toMatchObject({ status: 'paused', statusReason: 'user_pause' });
+    expect(await store.claim({ runId, attempt: 1 }, 'worker-1')).toBeUndefined();
+    expect((await store.takeDispatchable(10)).map((each) => each.runId)).not.toContain(runId);
+    expect(await statusOf(child.runId)).toBe('pending');
+    await expect(store.pause(child.runId)).rejects.toThrow(/is pending: it waits for a parent, pause that one/);
+    await store.resume(runId);
+    expect(await queries.run(runId)).toMatchObject({ status: 'queued', statusReason: null });
+    await expect(store.resume(runId)).rejects.toMatchObject({ code: 'invalid_state' });
+    expect((await store.takeDispatchable(10)).filter((each) => each.runId === runId)).toMatchObject([{ attempt: 1 }]);
+    // A pause outlasts the wait for a repeat.
+    expect(await store.fail(await claimed(runId), 'worker_crash', 'signal')).toBe('retrying');
+    await store.pause(runId);
+    expect(await queries.run(runId)).toMatchObject({ status: 'paused', nextStartAt: null });
+    await store.cancel(runId);
+    expect([await statusOf(runId), await statusOf(child.runId)]).toEqual(['cancelled', 'upstream_failed']);
+    await expect(store.pause(runId)).rejects.toMatchObject({ code: 'invalid_state' });
+  });
+
+  test('a run that is worked on pauses when its worker hands it back, and goes on as the next attempt, uncharged', async () => {
+    const { runId } = await store.submitRun(pretrain());
+    const token = await claimed(runId);
+    await store.pause(runId);
+    expect(await statusOf(runId)).toBe('pausing');
+    expect((await store.heartbeat('worker-1', [token])).asked.get(runId)).toBe('pause');
+    expect(await store.release(token)).toBe('paused');
+    await store.resume(runId);
+    await claimed(runId, 2);
+    expect(await queries.runDetail(runId)).toMatchObject({ status: 'running', attempts: [{ outcome: 'paused' }, { outcome: null }] });
+    expect(await database.prisma.run.findUnique({ where: { id: runId } })).toMatchObject({ failures: 0, losses: 0 });
+  });
+
+  test.each<[string, (token: Token) => Promise<unknown>, RunStatus]>([
+    ['succeeds', (token) => store.succeed(token, { metrics: {} }), 'succeeded'],
+    ['crashes', (token) => store.fail(token, 'worker_crash', 'signal'), 'paused'],
+    ['has bad data', (token) => store.fail(token, 'invalid_data', 'no images'), 'failed'],
+    ['is cancelled', async (token) => { await store.cancel(token.runId); await store.release(token); }, 'cancelled'],
+    ['loses its worker', () => expect.poll(() => store.recoverLost(), { timeout: 5000 }).toBe(1), 'paused'],
+    ['is resumed', async (token) => { await store.resume(token.runId); await store.record(token, {}); }, 'running'],
+    ['is resumed when its trainer has stopped', async (token) => { await store.resume(token.runId); await store.release(token); }, 'queued'],
+  ])('a run that is to pause and %s', async (_, happens, status) => {
+    const { runId } = await store.submitRun(pretrain());
+    const token = await claimed(runId);
+    await store.pause(runId);
+    await happens(token);
+    expect(await statusOf(runId)).toBe(status);
+    if (status !== 'running') await expect(store.release(token)).rejects.toBeInstanceOf(LeaseLostError);
   });
 
   test('a crash is repeated after a pause, bad data is not', async () => {
@@ -146,6 +199,65 @@ describe('a run and its attempts', () => {
     expect([await statusOf(child.runId), await statusOf(grandchild.runId)]).toEqual(['queued', 'pending']);
   });
 
+  test('a worker that was told to drain claims nothing, also before it has heard, and the run goes to another', async () => {
+    const register = async (id: string) => {
+      await store.registerWorker({ id, host: 'h', pid: 1, slots: 1, versions: {} });
+      await store.setWorkerState(id, 'running');
+    };
+    await register('leaving');
+    await register('staying');
+    const { runId } = await store.submitRun(pretrain());
+    const [offer] = (await store.takeDispatchable(10)).filter((each) => each.runId === runId);
+    expect((await store.heartbeat('leaving', [])).drain).toBe(false);
+    await store.drainWorker('leaving');
+    await expect(store.claim({ runId, attempt: 1 }, 'leaving')).rejects.toBeInstanceOf(ClaimRefusedError);
+    // The dispatcher marks what it has added after the worker has refused it.
+    await store.markDispatched([offer!.outboxId]);
+    expect(await statusOf(runId)).toBe('queued');
+    await eventually(async () => { expect((await store.takeDispatchable(10)).map((each) => each.runId)).toContain(runId); });
+    expect((await store.heartbeat('leaving', [])).drain).toBe(true);
+    await store.setWorkerState('leaving', 'running');
+    expect((await queries.workers('leaving'))[0]).toMatchObject({ state: 'draining' });
+    expect(await store.claim({ runId, attempt: 1 }, 'staying')).toMatchObject({ attempt: 1 });
+    await store.setWorkerState('leaving', 'stopped');
+    await expect(store.drainWorker('leaving')).rejects.toMatchObject({ code: 'invalid_state' });
+    await expect(store.drainWorker('nobody')).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  test('a run that asks for labels is offered as often as a worker that has them is free, and no other can take it', async () => {
+    const register = async (id: string, labels: Record<string, string>) => {
+      await store.registerWorker({ id, host: 'h', pid: 1, slots: 1, versions: {}, labels });
+      await store.setWorkerState(id, 'running');
+    };
+    const labelled = (seed: number) => request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed }, { requires: { labels: { gpu: 'a100' } } });
+    const offered = async () => (await store.takeDispatchable(10)).map((each) => each.runId);
+    const held: Token[] = [];
+    const whileAlive = async () => {
+      await store.heartbeat('fits', held);
+      return offered();
+    };
+    await register('plain', { zone: 'b' });
+    const first = (await store.submitRun(labelled(1))).runId;
+    const second = (await store.submitRun(labelled(2))).runId;
+    expect((await queries.run(first))?.requires).toEqual({ labels: { gpu: 'a100' } });
+    expect(await offered()).toEqual([]);
+    await expect(store.claim({ runId: first, attempt: 1 }, 'plain')).rejects.toThrow(/lacks gpu=a100/);
+    await expect(store.claim({ runId: first, attempt: 1 }, 'unknown')).rejects.toBeInstanceOf(ClaimRefusedError);
+    expect(await queries.runDetail(first)).toMatchObject({ status: 'queued', attempts: [] });
+
+    await register('fits', { gpu: 'a100', zone: 'b' });
+    // The one that was refused comes again a moment later; of two, one fits.
+    await eventually(async () => { expect(await whileAlive()).toEqual([first]); });
+    const token = (await store.claim({ runId: first, attempt: 1 }, 'fits'))!;
+    held.push(token);
+    expect(await whileAlive()).toEqual([]);
+    await store.succeed(token, { metrics: {} });
+    expect(await whileAlive()).toEqual([second]);
+    // Where a run runs does not change what it is.
+    expect(await store.submitRun(pretrain({ seed: 2 }))).toEqual({ runId: second, outcome: 'reused' });
+    await eventually(async () => { expect(await offered(), 'a worker that is silent is none').toEqual([]); });
+  });
+
   test('events tell the story in order', async () => {
     const { runId } = await store.submitRun(pretrain());
     const token = await claimed(runId);
@@ -153,6 +265,63 @@ describe('a run and its attempts', () => {
     await store.succeed(token, { metrics: { 'eval/knn': 0.5 } });
     const events = await queries.events(runId, { limit: 100 });
     expect(events.map(({ type, data }) => [type, data['status']])).toEqual([['submitted', 'queued'], ['status', 'running'], ['artifact', undefined], ['status', 'succeeded']]);
+  });
+});
+
+describe('bulk actions', () => {
+  const filter = (more: object) => RunFilter.parse(more);
+  const tagged = async (count: number, tags: string[]) => {
+    const ids: string[] = [];
+    for (let seed = 0; seed < count; seed++) ids.push((await store.submitRun(request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed }, { tags, onDuplicate: 'replicate' }))).runId);
+    return ids;
+  };
+
+  test('act on what the filter names, say what they left alone and why, and touch nothing else', async () => {
+    const ids = await tagged(5, ['x']);
+    const [other] = await tagged(1, ['y']);
+    await store.cancel(ids[0]!);
+    await store.succeed(await claimed(ids[1]!), { metrics: {} });
+    await claimed(ids[2]!);
+    const pause = { action: 'pause', filter: filter({ tag: 'x' }), cursor: undefined } as const;
+    expect(await store.planBulk(pause)).toEqual({ done: 3, skipped: { cancelled: 1, succeeded: 1 }, nextCursor: null });
+    expect(await statusOf(ids[3]!)).toBe('queued');
+    expect(await store.bulk(pause)).toEqual({ done: 3, skipped: { cancelled: 1, succeeded: 1 }, nextCursor: null });
+    expect(await Promise.all(ids.map(statusOf))).toEqual(['cancelled', 'succeeded', 'pausing', 'paused', 'paused']);
+    expect(await store.bulk(pause)).toMatchObject({ done: 0, skipped: { pausing: 1, paused: 2 } });
+    expect(await store.bulk({ action: 'resume', filter: filter({ tag: 'x', status: 'paused' }), cursor: undefined })).toEqual({ done: 2, skipped: {}, nextCursor: null });
+    expect(await store.bulk({ action: 'cancel', filter: filter({ status: 'queued,pausing', tag: 'x' }), cursor: undefined })).toMatchObject({ done: 3 });
+    expect(await Promise.all([...ids, other!].map(statusOf))).toEqual(['cancelled', 'succeeded', 'cancelling', 'cancelled', 'cancelled', 'queued']);
+  });
+
+  test('cancel a family as asked, and retry it parents first', async () => {
+    const parent = await store.submitRun(pretrain({ seed: 8 }));
+    const child = await store.submitRun(request({ kind: 'finetune', dataset: 'shapes', from: parent.runId, batchSize: 8 }));
+    const all = { filter: filter({ kind: 'pretrain,finetune' }), cursor: undefined };
+    expect(await store.bulk({ action: 'cancel', ...all })).toEqual({ done: 2, skipped: {}, nextCursor: null });
+    expect(await statusOf(child.runId)).toBe('cancelled');
+    expect(await store.bulk({ action: 'retry', filter: filter({ kind: 'finetune' }), cursor: undefined })).toEqual({ done: 0, skipped: { parent_failed: 1 }, nextCursor: null });
+    expect(await store.bulk({ action: 'retry', ...all })).toEqual({ done: 2, skipped: {}, nextCursor: null });
+    expect([await statusOf(parent.runId), await statusOf(child.runId)]).toEqual(['queued', 'pending']);
+  });
+
+  test('go through many batches while workers take runs, and each run ends in one state', async () => {
+    const count = 130;
+    await tagged(count, ['many']);
+    const waiting = (await store.takeDispatchable(1000)).slice(0, 40);
+    const claims = Promise.all(waiting.map((job) => store.claim(job, 'worker-1')));
+    let done = 0;
+    // On a busy machine an answer comes before the end.
+    for (let cursor: string | undefined | null; cursor !== null;) {
+      const result = await store.bulk({ action: 'cancel', filter: filter({ tag: 'many' }), cursor: cursor ?? undefined });
+      expect(result.skipped).toEqual({});
+      done += result.done;
+      cursor = result.nextCursor;
+    }
+    expect(done).toBe(count);
+    const taken = (await claims).filter((run) => run !== undefined);
+    await Promise.all(taken.map((token) => store.release(token)));
+    expect((await queries.runCounts()).cancelled).toBe(count);
+    await expect(store.bulk({ action: 'cancel', filter: filter({}), cursor: 'abc' })).rejects.toMatchObject({ code: 'invalid_request' });
   });
 });
 

@@ -1,7 +1,8 @@
-import { ArtifactStore, createLogger, Database, Leader, RunQueries, RunQueue, RunStore, SweepStore, type Env, type Logger } from '#libs/platform';
+import { ArtifactCollector, ArtifactStore, createLogger, Database, Leader, RunQueries, RunQueue, RunStore, SweepStore, type Env, type Logger } from '#libs/platform';
 import { Module, type DynamicModule, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { StandardSchemaSerializerInterceptor } from '@nestjs/common';
+import { ArtifactsController } from './artifacts.controller.js';
 import { DatasetsController } from './datasets.controller.js';
 import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
@@ -20,12 +21,13 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
   static for(env: Env): DynamicModule {
     return {
       module: AppModule,
-      controllers: [RunsController, SweepsController, DatasetsController, WorkersController, OperationsController],
+      controllers: [RunsController, SweepsController, DatasetsController, WorkersController, ArtifactsController, OperationsController],
       providers: [
         { provide: LOGGER, useFactory: () => createLogger('api', env.logLevel) },
         { provide: Database, useFactory: () => new Database(env.databaseUrl) },
         { provide: RunQueue, useFactory: () => new RunQueue(env) },
         { provide: ArtifactStore, useFactory: () => new ArtifactStore(env.artifactsDir) },
+        { provide: ArtifactCollector, inject: [Database, ArtifactStore], useFactory: (database: Database, artifacts: ArtifactStore) => new ArtifactCollector(database, artifacts, env) },
         { provide: RunStore, inject: [Database], useFactory: (database: Database) => new RunStore(database, env) },
         { provide: SweepStore, inject: [Database, RunStore], useFactory: (database: Database, store: RunStore) => new SweepStore(database, store) },
         { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },

@@ -1,4 +1,4 @@
-import { Artifact, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunDetail, RunEvent, SubmitOptions, SubmitRun } from '#libs/contracts';
+import { Artifact, BulkResult, BulkRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunDetail, RunEvent, SubmitOptions, SubmitRun } from '#libs/contracts';
 import { ArtifactStore, RequestError, RunQueries, RunStore } from '#libs/platform';
 import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -38,6 +38,14 @@ export class RunsController {
     const { runId, outcome } = await this.store.submitRun(body, idempotencyKey);
     void reply.status(outcome === 'created' ? 201 : 200).header('location', `/v1/runs/${runId}`);
     return this.found(runId);
+  }
+
+  @Post('bulk')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Cancel, pause, resume or retry all runs that a filter names, or (validate_only) count them', description: 'Done in batches, each whole or not at all. An answer with a `nextCursor` did not come to the end: ask again with it.' })
+  @Returns(BulkResult)
+  async bulk(@Body({ schema: BulkRuns }) body: BulkRuns, @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>) {
+    return options.validate_only ? this.store.planBulk(body) : this.store.bulk(body);
   }
 
   @Get()
@@ -134,6 +142,24 @@ export class RunsController {
   @Returns(Run)
   async cancel(@Param('id', { schema: Id }) id: string) {
     await this.store.cancel(id);
+    return this.found(id);
+  }
+
+  @Post(':id/pause')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Pause a run', description: 'At once where it waits; where it runs it is `pausing` until its worker has stopped it at a checkpoint. Runs that wait for it go on waiting.' })
+  @Returns(Run)
+  async pause(@Param('id', { schema: Id }) id: string) {
+    await this.store.pause(id);
+    return this.found(id);
+  }
+
+  @Post(':id/resume')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Queue a paused run', description: 'It goes on from its checkpoint as the next attempt.' })
+  @Returns(Run)
+  async resume(@Param('id', { schema: Id }) id: string) {
+    await this.store.resume(id);
     return this.found(id);
   }
 

@@ -1,6 +1,6 @@
 import { Worker } from '#libs/contracts';
-import { RunQueries } from '#libs/platform';
-import { Controller, Get } from '@nestjs/common';
+import { RunQueries, RunStore } from '#libs/platform';
+import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { z } from 'zod';
 import { Returns } from './validation.js';
@@ -8,12 +8,21 @@ import { Returns } from './validation.js';
 @ApiTags('workers')
 @Controller('v1/workers')
 export class WorkersController {
-  constructor(private readonly queries: RunQueries) {}
+  constructor(private readonly queries: RunQueries, private readonly store: RunStore) {}
 
   @Get()
   @ApiOperation({ summary: 'Workers, with their state and last heartbeat' })
   @Returns(z.object({ items: z.array(Worker) }))
   async list() {
     return { items: await this.queries.workers() };
+  }
+
+  @Post(':id/drain')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Drain a worker', description: 'It takes nothing more, its runs write a checkpoint and are handed back uncharged, and its process ends with exit code 0.' })
+  @Returns(Worker)
+  async drain(@Param('id', { schema: z.string().max(128) }) id: string) {
+    await this.store.drainWorker(id);
+    return (await this.queries.workers(id))[0]!;
   }
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Run } from '#libs/contracts';
+import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Run, type RunAction, type RunFilter } from '#libs/contracts';
 import { LocalServiceError } from '#libs/platform';
 import { Command, CommanderError } from 'commander';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import type { z } from 'zod';
 import { fetchCifar10 } from './cifar10.js';
 import { demo } from './demo.js';
 import { SubmissionFile, UsageError } from './document.js';
@@ -129,11 +130,15 @@ program.command('plan <file>').description('what submitting this file would star
   }
 });
 
-program.command('runs').description('list runs, the newest first')
-  .option('--status <status>', 'only these, separated by commas').option('--kind <kind>', 'only these, separated by commas').option('--tag <tag>').option('--sweep <id>').option('--limit <n>', 'at most so many', positive, 30)
-  .action(async ({ status, kind, tag, sweep, limit }: { status?: string; kind?: string; tag?: string; sweep?: string; limit: number }) => {
-    const query = { limit, ...(status && { status: status.split(',') }), ...(kind && { kind: kind.split(',') }), ...(tag && { tag }), ...(sweep && { sweep }) };
-    const page = await (await client()).runs(query as never);
+interface Filter { status?: string; kind?: string; tag?: string; sweep?: string; name?: string }
+const filtered = (command: Command): Command => command
+  .option('--status <status>', 'only these, separated by commas').option('--kind <kind>', 'only these, separated by commas').option('--tag <tag>').option('--sweep <id>').option('--name <text>', 'only runs whose name holds it');
+const filterOf = ({ status, kind, tag, sweep, name }: Filter): z.input<typeof RunFilter> =>
+  ({ ...(status && { status }), ...(kind && { kind }), ...(tag && { tag }), ...(sweep && { sweep }), ...(name && { name }) });
+
+filtered(program.command('runs').description('list runs, the newest first')).option('--limit <n>', 'at most so many', positive, 30)
+  .action(async ({ limit, ...options }: Filter & { limit: number }) => {
+    const page = await (await client()).runs({ limit, ...filterOf(options) } as never);
     show(page, () => runsText(page.items, out));
   });
 
@@ -172,15 +177,28 @@ program.command('sweeps').description('list sweeps, the newest first').action(as
   show(page, () => table(['id', 'name', 'status', 'age'], page.items.map((sweep) => [sweep.id, sweep.name, sweep.status, age(sweep.createdAt)]), out));
 });
 
-program.command('cancel <id...>').description('cancel runs').action(async (ids: string[]) => {
-  const api = await client();
-  for (const id of ids) say(`${id} ${(await api.cancelRun(id)).status}`);
-});
-
-program.command('retry <id...>').description('queue runs again that failed or were cancelled').action(async (ids: string[]) => {
-  const api = await client();
-  for (const id of ids) say(`${id} ${(await api.retryRun(id)).status}`);
-});
+const ACTIONS = {
+  cancel: ['cancel runs', (api: LoomClient, id: string) => api.cancelRun(id)],
+  pause: ['stop runs at a checkpoint until they are resumed', (api: LoomClient, id: string) => api.pauseRun(id)],
+  resume: ['queue paused runs, which go on from their checkpoints', (api: LoomClient, id: string) => api.resumeRun(id)],
+  retry: ['queue runs again that failed or were cancelled', (api: LoomClient, id: string) => api.retryRun(id)],
+} as const satisfies Record<RunAction, [string, (api: LoomClient, id: string) => Promise<Run>]>;
+for (const [action, [description, act]] of Object.entries(ACTIONS) as [RunAction, (typeof ACTIONS)[RunAction]][]) {
+  filtered(program.command(`${action} [id...]`).description(`${description}: those named, or those that a filter names`))
+    .option('--all', 'all runs').option('--dry-run', 'only count what a filter names')
+    .action(async (ids: string[], { all = false, dryRun = false, ...options }: Filter & { all?: boolean; dryRun?: boolean }) => {
+      const filter = filterOf(options);
+      const chosen = Number(ids.length > 0) + Number(Object.keys(filter).length > 0) + Number(all);
+      if (chosen !== 1 || (dryRun && ids.length > 0)) throw new UsageError(`expected ids, or a filter such as --status or --tag, or --all: one of the three${dryRun ? ', and no ids with --dry-run' : ''}`);
+      const api = await client();
+      if (ids.length > 0) for (const id of ids) say(`${id} ${(await act(api, id)).status}`);
+      else {
+        const result = await api.bulkRuns({ action, filter }, { validateOnly: dryRun });
+        const skipped = Object.entries(result.skipped).map(([reason, count]) => `${count} ${reason}`).join(', ');
+        show(result, () => `${action} ${dryRun ? 'would change' : 'changed'} ${result.done} ${result.done === 1 ? 'run' : 'runs'}${skipped ? `; left as they are: ${skipped}` : ''}\n`);
+      }
+    });
+}
 
 program.command('artifacts <id>').description('files of a run').option('--download <folder>', 'fetch them all, each checked by its sha256')
   .action(async (id: string, { download: folder }: { download?: string }) => {
@@ -234,7 +252,21 @@ datasets.command('add <name> [path]').description('prepare the images of a folde
 
 program.command('workers').description('workers and their heartbeats').action(async () => {
   const workers = await (await client()).workers();
-  show(workers, () => table(['id', 'state', 'slots', 'alive', 'heartbeat'], workers.map((worker) => [worker.id, worker.state, String(worker.slots), worker.alive ? 'yes' : 'no', age(worker.heartbeatAt)]), out));
+  show(workers, () => table(['id', 'state', 'slots', 'alive', 'heartbeat', 'labels', 'GPUs'], workers.map((worker) => [
+    worker.id, worker.state, String(worker.slots), worker.alive ? 'yes' : 'no', age(worker.heartbeatAt),
+    Object.entries(worker.labels).map((label) => label.join('=')).join(',') || '–', worker.gpus.map(({ name }) => name).join(', ') || '–',
+  ]), out));
+});
+
+program.command('drain <worker...>').description('have workers hand back their runs at a checkpoint, and end').action(async (ids: string[]) => {
+  const api = await client();
+  for (const id of ids) say(`${id} ${(await api.drainWorker(id)).state}`);
+});
+
+program.command('gc').description('remove stored files that no artifact and no dataset names any more').option('--dry-run', 'only count them').action(async ({ dryRun = false }: { dryRun?: boolean }) => {
+  const result = await (await client()).collectArtifacts({ dryRun });
+  const amount = ({ files, bytes: size }: { files: number; bytes: number }) => `${files} (${bytes(size)})`;
+  show(result, () => `${dryRun ? 'would remove' : 'removed'} orphans: ${amount(result.orphans)}, leftovers: ${amount(result.leftovers)}; kept: ${amount(result.kept)}\n`);
 });
 
 program.command('demo').description('the main job on real images, from an empty machine to a result table')

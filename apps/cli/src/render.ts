@@ -11,7 +11,7 @@ let colourWanted = true;
 export const setColour = (wanted: boolean): void => { colourWanted = wanted; };
 
 const STATUS_STYLE: Partial<Record<Run['status'], Style>> = {
-  succeeded: 'green', running: 'cyan', failed: 'red', timed_out: 'red', upstream_failed: 'red', cancelled: 'yellow', cancelling: 'yellow', retrying: 'yellow', pending: 'dim', queued: 'dim',
+  succeeded: 'green', running: 'cyan', failed: 'red', timed_out: 'red', upstream_failed: 'red', cancelled: 'yellow', cancelling: 'yellow', pausing: 'yellow', paused: 'yellow', retrying: 'yellow', pending: 'dim', queued: 'dim',
 };
 export const statusText = (status: Run['status'], output: Output): string => paint(STATUS_STYLE[status] ?? 'bold', status, output);
 export const bold = (text: string, output: Output): string => paint('bold', text, output);

@@ -188,7 +188,18 @@ export class Stack {
     const service: Service = { name, child, startedAt: performance.now(), restarts, restart: () => { this.launch(name, main, env, service.restarts + 1); return this.services.get(name)!; } };
     this.services.set(name, service);
     child.once('error', (error) => this.failed(new StackError(`${name} can't be started: ${error.message}`)));
-    child.once('exit', (code, signal) => { if (!this.stopping && this.state.processes.length) void this.revive(service, signal ?? `exit code ${code}`); });
+    child.once('exit', (code, signal) => {
+      if (this.stopping || !this.state.processes.length) return;
+      // A worker that ends well was told to drain.
+      if (code === 0 && name !== 'api') void this.drained(name);
+      else void this.revive(service, signal ?? `exit code ${code}`);
+    });
+  }
+
+  private async drained(name: string): Promise<void> {
+    this.options.log(`${name} has drained`);
+    this.services.delete(name);
+    await this.writeState().catch((error: unknown) => this.failed(error as Error));
   }
 
   /** A process that ends by itself is started again, unless it keeps ending. */

@@ -110,6 +110,8 @@ function RunPage({ id }: { id: string }) {
       <p><Status run={run} /> <Progress run={run} /> {run.statusDetail}</p>
       <p>
         {isTerminal(run.status) ? run.status !== 'succeeded' && <button onClick={() => act(client.retryRun(id))}>Retry</button> : <button onClick={() => act(client.cancelRun(id))}>Cancel</button>}
+        {['queued', 'retrying', 'running'].includes(run.status) && <button onClick={() => act(client.pauseRun(id))}>Pause</button>}
+        {['pausing', 'paused'].includes(run.status) && <button onClick={() => act(client.resumeRun(id))}>Resume</button>}
         {run.parents.map((parent) => <span key={parent}> from <a href={`#/runs/${parent}`}>{parent.slice(0, 13)}</a></span>)}
       </p>
       <div className="curves">{sorted.map(({ name, points }) => <Curve key={name} name={name} points={points} />)}</div>

@@ -64,9 +64,9 @@ export class SupervisedRun {
     this.trainer.kill();
   }
 
-  /** Asks the trainer to stop; one that does not is killed after the grace period. A cancel overrides a drain. */
+  /** Asks the trainer to stop; one that does not is killed after the grace period. A cancel overrides a drain and a pause. */
   stop(reason: StopReason): void {
-    if (this.stopping === reason || this.stopping === 'cancel') return;
+    if (this.stopping === 'cancel' || (this.stopping && reason !== 'cancel')) return;
     this.stopping = reason;
     this.trainer.send({ type: 'stop', reason });
     this.killTimer ??= setTimeout(() => this.trainer.kill(), this.services.env.cancelGraceMs);
@@ -105,7 +105,8 @@ export class SupervisedRun {
       await this.flush();
       this.ending = true;
       if (final.type === 'succeeded') return await this.persist(() => store.succeed(this.token, final.result));
-      if (final.type === 'stopped') return await this.stopped(final.reason);
+      // Postgres knows whether it was to be cancelled, to pause, or to go on elsewhere.
+      if (final.type === 'stopped') return await this.persist(() => store.release(this.token));
       throw new RunFailure(final.reason, final.message);
     } catch (error) {
       if (error instanceof LeaseLostError || this.lost) throw error;
@@ -113,13 +114,6 @@ export class SupervisedRun {
       this.ending = true;
       return await this.persist(() => store.fail(this.token, reason, message));
     }
-  }
-
-  private async stopped(reason: StopReason): Promise<RunStatus> {
-    const { store } = this.services;
-    if (reason !== 'cancel') return this.persist(() => store.release(this.token));
-    await this.persist(() => store.cancelled(this.token));
-    return 'cancelled';
   }
 
   /** Starts the trainer and follows it to its last word. */

@@ -1,8 +1,10 @@
-import { ArtifactStore, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
+import type { Gpu } from '#libs/contracts';
+import { ArtifactStore, ClaimRefusedError, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { availableParallelism, hostname } from 'node:os';
 import path from 'node:path';
+import { listGpus } from './gpus.js';
 import { SupervisedRun } from './supervised-run.js';
 import { TrainerProcess } from './trainer-process.js';
 
@@ -18,13 +20,19 @@ export class LoomWorker {
   readonly id: string;
   private readonly runs = new Map<string, SupervisedRun>();
   private readonly workRoot: string;
-  private readonly warm: TrainerProcess[] = [];
+  /** Slots that are free, each with a trainer that is loaded already. */
+  private readonly free: { slot: number; trainer: TrainerProcess }[] = [];
+  private slots = 1;
+  private gpus: Gpu[] = [];
   private consumer: ReturnType<RunQueue['consume']> | undefined;
   private timers: NodeJS.Timeout[] = [];
   private control: { close(): Promise<void> } | undefined;
   private beating: Promise<void> | undefined;
   private beatAgain = false;
   private draining = false;
+  private readonly told = Promise.withResolvers<void>();
+  /** Resolves when this worker is asked from elsewhere to drain. */
+  readonly drainAsked = this.told.promise;
 
   constructor(private readonly services: Services) {
     this.id = `${services.env.workerName ?? hostname()}-${randomUUID().slice(0, 8)}`;
@@ -36,17 +44,20 @@ export class LoomWorker {
     const { store, queue, log, env, database } = this.services;
     await this.removeLeftovers();
     await mkdir(this.workRoot, { recursive: true });
-    for (let slot = 0; slot < env.slots; slot++) this.warm.push(this.newTrainer());
-    await Promise.all(this.warm.map((trainer) => trainer.ready));
-    await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: env.slots, versions: { node: process.versions.node } });
-
+    this.gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
+    this.slots = env.slots ?? Math.max(1, this.gpus.length);
+    for (let slot = 0; slot < this.slots; slot++) this.free.push({ slot, trainer: this.newTrainer(slot) });
+    await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: this.slots, versions: { node: process.versions.node }, labels: env.workerLabels, gpus: this.gpus });
     this.timers.push(setInterval(() => { this.beat(); }, env.heartbeatMs));
+    await Promise.all(this.free.map(({ trainer }) => trainer.ready));
+    if (this.draining) return;
+    await store.setWorkerState(this.id, 'running');
     this.timers.push(setInterval(() => { for (const run of this.runs.values()) run.watch(); }, WATCH_MS));
-    // A cancel is told at once; should the notification be lost, the next heartbeat brings it.
-    this.control = database.listen(['run_control'], (_, runId) => { if (runId === '' || this.holds(runId)) this.beat(); });
-    this.consumer = queue.consume(env.slots, (job) => this.process(job), (error) => log.warn({ err: error }, 'the queue does not answer'));
+    // A cancel, a pause or a drain is told at once; should the notification be lost, the next heartbeat brings it.
+    this.control = database.listen(['run_control', 'worker_control'], (_, id) => { if (id === '' || id === this.id || this.holds(id)) this.beat(); });
+    this.consumer = queue.consume(this.slots, (job) => this.process(job), (error) => log.warn({ err: error }, 'the queue does not answer'));
     this.consumer.run().catch((error: unknown) => log.error({ err: error }, 'the queue consumer has ended'));
-    log.info({ worker: this.id, slots: env.slots }, 'worker ready');
+    log.info({ worker: this.id, slots: this.slots, labels: env.workerLabels, gpus: this.gpus.map(({ name }) => name) }, 'worker ready');
   }
 
   /** Stops taking runs, has those it holds write a checkpoint, hands them back and ends. */
@@ -57,7 +68,7 @@ export class LoomWorker {
     await store.setWorkerState(this.id, 'draining').catch((error: unknown) => log.warn({ err: error }, 'the state draining could not be recorded'));
     for (const run of this.runs.values()) run.stop('drain');
     await this.consumer?.close();
-    for (const trainer of this.warm) trainer.kill();
+    for (const { trainer } of this.free) trainer.kill();
     for (const timer of this.timers) clearInterval(timer);
     await this.control?.close();
     await this.beating;
@@ -77,13 +88,18 @@ export class LoomWorker {
   /** The processor: its first act is the claim, and it ends when the attempt has ended in Postgres. */
   private async process(job: RunJob): Promise<void> {
     const { store, log } = this.services;
-    if (this.draining) throw new Error('this worker is draining: the reconciler gives the run to another');
-    const claimed = await store.claim(job, this.id);
+    if (this.draining) return store.offerAgain(job);
+    const claimed = await store.claim(job, this.id).catch((error: unknown) => {
+      if (!(error instanceof ClaimRefusedError)) throw error;
+      log.info({ ...job, why: error.message }, 'claim refused: the run is offered again');
+      return null;
+    });
+    if (claimed === null) return;
     if (!claimed) {
       log.info(job, 'nothing to do: the run is done, cancelled, or another\'s');
       return;
     }
-    const trainer = this.takeTrainer();
+    const { slot, trainer } = this.takeSlot();
     const run = new SupervisedRun(claimed, trainer, this.services, this.workRoot);
     this.runs.set(`${claimed.runId}:${claimed.attempt}`, run);
     log.info({ ...run.token, kind: claimed.spec.kind, pid: trainer.pid }, 'attempt begins');
@@ -93,26 +109,26 @@ export class LoomWorker {
       await run.complete();
     } finally {
       this.runs.delete(`${claimed.runId}:${claimed.attempt}`);
-      if (!this.draining) this.warm.push(this.newTrainer());
+      if (!this.draining) this.free.push({ slot, trainer: this.newTrainer(slot) });
     }
   }
 
-  private newTrainer(): TrainerProcess {
+  /** A trainer that sees the GPU of its slot only. */
+  private newTrainer(slot: number): TrainerProcess {
     const { env } = this.services;
-    const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / env.slots));
-    return new TrainerProcess({ ...env.trainerEnvironment, LOOM_TRAINER_THREADS: String(threads) });
+    const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / this.slots));
+    const gpu = this.gpus[slot % this.gpus.length];
+    return new TrainerProcess({ ...env.trainerEnvironment, LOOM_TRAINER_THREADS: String(threads), ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }) });
   }
 
-  /** One that is loaded already, or a new one where those have died. */
-  private takeTrainer(): TrainerProcess {
-    for (;;) {
-      const trainer = this.warm.shift();
-      if (!trainer) return this.newTrainer();
-      if (trainer.alive) return trainer;
-    }
+  /** A slot with a trainer that is loaded already, or with a new one where that has died. The queue hands out no more jobs than there are slots. */
+  private takeSlot(): { slot: number; trainer: TrainerProcess } {
+    const free = this.free.shift();
+    if (!free) throw new Error(`expected a free slot among ${this.slots}, got another run`);
+    return free.trainer.alive ? free : { slot: free.slot, trainer: this.newTrainer(free.slot) };
   }
 
-  /** Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled are stopped. */
+  /** Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled or paused are stopped, and so are all when it wants a drain. */
   private beat(): void {
     if (this.beating) {
       this.beatAgain = true;
@@ -120,16 +136,17 @@ export class LoomWorker {
     }
     const sentAt = performance.now();
     const held = [...this.runs.values()];
-    this.beating = this.services.store.heartbeat(this.id, held.map(({ token }) => token)).then((answers) => {
+    this.beating = this.services.store.heartbeat(this.id, held.map(({ token }) => token)).then(({ drain, asked }) => {
       for (const run of held) {
-        const answer = answers.get(run.token.runId);
+        const answer = asked.get(run.token.runId);
         if (!answer) {
           run.leaseLost('another attempt has begun, or the run has ended');
           continue;
         }
         run.leaseExtended(sentAt);
-        if (answer.cancel) run.stop('cancel');
+        if (answer !== 'go on') run.stop(answer);
       }
+      if (drain) this.told.resolve();
     }).catch((error: unknown) => this.services.log.warn({ err: error }, 'a heartbeat failed')).finally(() => {
       this.beating = undefined;
       if (this.beatAgain) {

@@ -43,6 +43,16 @@ describe('calls', () => {
     expect(ids).toEqual(['1', '2', '3']);
   });
 
+  it('goes on with a bulk action until the end, and adds up', async () => {
+    const bodies: unknown[] = [];
+    const client = await serve((request, response, call) => {
+      bodies.push(JSON.parse(request.body));
+      json(response, 200, call === 0 ? { done: 2, skipped: { failed: 1 }, nextCursor: 'c' } : { done: 1, skipped: { failed: 2, paused: 1 }, nextCursor: null });
+    });
+    expect(await client.bulkRuns({ action: 'cancel', filter: { tag: 'x' } })).toEqual({ done: 3, skipped: { failed: 3, paused: 1 } });
+    expect(bodies).toEqual([{ action: 'cancel', filter: { tag: 'x' } }, { action: 'cancel', filter: { tag: 'x' }, cursor: 'c' }]);
+  });
+
   it('throws the problem of the API with the field', async () => {
     const client = await serve((_request, response) => json(response, 422, problem(422, 'invalid_request', [{ path: 'spec.epochs', message: 'expected a number' }])));
     const error = await client.submitRun(submit).catch((caught: unknown) => caught);

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type {
-  Artifact, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { MetricPoint } from './trainer-protocol.js';
@@ -45,7 +45,9 @@ export interface RunHandlers {
   onLog?(line: LogLine): void;
 }
 
-interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST'; repeatable?: boolean; signal?: AbortSignal | undefined }
+const COLLECT_TIMEOUT_MS = 300_000;
+
+interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST'; repeatable?: boolean; timeoutMs?: number }
 
 /** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
 export class LoomClient {
@@ -84,7 +86,21 @@ export class LoomClient {
   eachArtifact(id: string): AsyncGenerator<Artifact> { return each((cursor) => this.artifacts(id, { limit: 200, ...cursor })); }
   artifactUrl(runId: string, artifactId: string): string { return `${this.url}/v1/runs/${encodeURIComponent(runId)}/artifacts/${encodeURIComponent(artifactId)}/content`; }
   cancelRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/cancel`, { method: 'POST' }); }
+  pauseRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/pause`, { method: 'POST' }); }
+  resumeRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/resume`, { method: 'POST' }); }
   retryRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' }); }
+
+  /** Does the same to all runs that a filter names, request by request until the end. */
+  async bulkRuns(request: Pick<z.input<typeof BulkRuns>, 'action' | 'filter'>, { validateOnly = false } = {}): Promise<Omit<BulkResult, 'nextCursor'>> {
+    const total: Omit<BulkResult, 'nextCursor'> = { done: 0, skipped: {} };
+    for (let cursor: string | null | undefined; cursor !== null;) {
+      const part: BulkResult = await this.json('/v1/runs/bulk', { query: validateOnly ? { validate_only: true } : {}, body: { ...request, ...(cursor !== undefined && { cursor }) } });
+      total.done += part.done;
+      for (const [reason, count] of Object.entries(part.skipped)) total.skipped[reason] = (total.skipped[reason] ?? 0) + count;
+      cursor = part.nextCursor;
+    }
+    return total;
+  }
 
   /** The bytes of an artifact; the caller compares them with its sha256. */
   async download(runId: string, artifactId: string): Promise<ReadableStream<Uint8Array>> {
@@ -116,6 +132,11 @@ export class LoomClient {
   async workers(): Promise<Worker[]> {
     return (await this.json<{ items: Worker[] }>('/v1/workers')).items;
   }
+
+  drainWorker(id: string): Promise<Worker> { return this.json(`/v1/workers/${encodeURIComponent(id)}/drain`, { method: 'POST', repeatable: true }); }
+
+  /** Removes the files that nothing names any more, or only counts them. Takes as long as it takes to look at all files. */
+  collectArtifacts({ dryRun = false } = {}): Promise<CollectResult> { return this.json('/v1/artifacts/collect', { method: 'POST', query: { validate_only: dryRun }, repeatable: true, timeoutMs: COLLECT_TIMEOUT_MS }); }
 
   /** False while nobody answers, or the API can't reach Postgres or Redis. Never throws. */
   async ready(): Promise<boolean> {
@@ -194,7 +215,7 @@ export class LoomClient {
     return await (await this.send(path, options)).json() as Result;
   }
 
-  private async send(path: string, { query = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST', repeatable = method === 'GET' }: CallOptions): Promise<Response> {
+  private async send(path: string, { query = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST', repeatable = method === 'GET', timeoutMs = this.timeoutMs }: CallOptions): Promise<Response> {
     const url = this.url + path + queryString(query);
     for (let attempt = 0; ; attempt++) {
       try {
@@ -202,7 +223,7 @@ export class LoomClient {
           method,
           headers: { accept: 'application/json', ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
           ...(body !== undefined && { body: JSON.stringify(body) }),
-          signal: AbortSignal.timeout(this.timeoutMs),
+          signal: AbortSignal.timeout(timeoutMs),
         });
         if (response.ok) return response;
         throw await problemOf(response);

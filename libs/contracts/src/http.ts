@@ -1,13 +1,22 @@
 import { z } from 'zod';
 import { DatasetManifest, Name } from './dataset.js';
 import { RUN_KINDS, RunSpec } from './run-spec.js';
-import { RunStatus, StatusReason } from './run-status.js';
+import { RunStatus, StatusReason, type RunAction } from './run-status.js';
 import { CONTROLS, SweepSpec } from './sweep.js';
 
 /** Dates leave the API as ISO 8601 text in UTC. */
 const dateTime = z.date().transform((date) => date.toISOString()).pipe(z.iso.datetime());
 const optionalDateTime = dateTime.nullable();
 const tags = z.array(Name).max(32);
+
+/** What a worker is or has, such as `gpu=a100`, and what a run asks for. */
+export const Labels = z.record(z.string(), z.string().regex(/^[A-Za-z0-9._-]{1,63}$/, 'expected a value of 1 to 63 letters, digits, ., _ or -')).superRefine((labels, context) => {
+  if (Object.keys(labels).length > 16) context.addIssue({ code: 'custom', message: `expected at most 16 labels, got ${Object.keys(labels).length}` });
+  const wrong = Object.keys(labels).find((key) => !/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/.test(key));
+  if (wrong !== undefined) context.addIssue({ code: 'custom', message: `expected labels such as gpu=a100, whose keys are 1 to 63 letters, digits, ., _, / or -, got ${JSON.stringify(wrong.slice(0, 80))}` });
+});
+/** Where a run may run: only on a worker that has all of the labels. Of an equal run that exists already it changes nothing. */
+const requires = z.strictObject({ labels: Labels });
 
 export const SubmitRun = z.strictObject({
   spec: RunSpec,
@@ -17,17 +26,18 @@ export const SubmitRun = z.strictObject({
   priority: z.int().min(0).max(100).default(50),
   /** `reuse`: attach to a run of the same digest that is waiting, running or done. `replicate`: always a new run. */
   onDuplicate: z.enum(['reuse', 'replicate']).default('reuse'),
+  requires: requires.optional(),
 }).meta({ id: 'SubmitRun' });
 export type SubmitRun = z.infer<typeof SubmitRun>;
 
-export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), priority: z.int().min(0).max(100).default(50) }).meta({ id: 'SubmitSweep' });
+export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), priority: z.int().min(0).max(100).default(50), requires: requires.optional() }).meta({ id: 'SubmitSweep' });
 export type SubmitSweep = z.infer<typeof SubmitSweep>;
 
 export const Run = z.object({
   id: z.uuid(), name: z.string().nullable(), kind: z.enum(RUN_KINDS), status: RunStatus, statusReason: StatusReason.nullable(),
   /** For people: why the run has its status. */
   statusDetail: z.string().nullable(),
-  digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(),
+  digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(), requires: z.object({ labels: Labels }),
   attempt: z.int(), step: z.int(), totalSteps: z.int().nullable(),
   /** Last values of the run's metrics, once it has succeeded. */
   result: z.object({ metrics: z.record(z.string(), z.number()), dataset: DatasetManifest.optional() }).nullable(),
@@ -56,6 +66,11 @@ export const Artifact = z.object({
 }).meta({ id: 'Artifact' });
 export type Artifact = z.output<typeof Artifact>;
 
+const amount = z.object({ files: z.int(), bytes: z.int() });
+/** Files that nothing names any more and that are gone (or, validate_only, would go), what was left half-written, and what stays. */
+export const CollectResult = z.object({ orphans: amount, leftovers: amount, kept: amount }).meta({ id: 'CollectResult' });
+export type CollectResult = z.output<typeof CollectResult>;
+
 /** Points of one key in ascending order of step. */
 export const MetricSeries = z.object({ key: z.string(), points: z.array(z.object({ step: z.int(), value: z.number() })) }).meta({ id: 'MetricSeries' });
 export type MetricSeries = z.output<typeof MetricSeries>;
@@ -63,9 +78,12 @@ export type MetricSeries = z.output<typeof MetricSeries>;
 export const LogLine = z.object({ id: z.int(), attempt: z.int(), level: z.enum(['info', 'warn', 'error']), message: z.string(), at: dateTime }).meta({ id: 'LogLine' });
 export type LogLine = z.output<typeof LogLine>;
 
+export const Gpu = z.object({ index: z.int(), uuid: z.string(), name: z.string(), memoryMiB: z.int(), driver: z.string() }).meta({ id: 'Gpu' });
+export type Gpu = z.infer<typeof Gpu>;
+
 export const Worker = z.object({
   id: z.string(), host: z.string(), state: z.enum(['starting', 'running', 'draining', 'stopped']), slots: z.int(), pid: z.int(),
-  versions: z.record(z.string(), z.string()), startedAt: dateTime, heartbeatAt: dateTime,
+  versions: z.record(z.string(), z.string()), labels: Labels, gpus: z.array(Gpu), startedAt: dateTime, heartbeatAt: dateTime,
   /** False when the last heartbeat is older than the lease. */
   alive: z.boolean(),
 }).meta({ id: 'Worker' });
@@ -132,6 +150,26 @@ export const ListRuns = z.strictObject({
   limit, cursor,
 });
 export type ListRuns = z.output<typeof ListRuns>;
+export const RunFilter = ListRuns.omit({ limit: true, cursor: true }).meta({ id: 'RunFilter' });
+export type RunFilter = z.output<typeof RunFilter>;
+
+export const BulkRuns = z.strictObject({
+  action: z.enum(['cancel', 'pause', 'resume', 'retry'] satisfies RunAction[]),
+  /** As in the list; `{}` means all runs. */
+  filter: RunFilter,
+  /** `nextCursor` of an answer that did not come to the end. */
+  cursor,
+}).meta({ id: 'BulkRuns' });
+export type BulkRuns = z.infer<typeof BulkRuns>;
+export const BulkResult = z.object({
+  done: z.int(),
+  /** Runs that the filter names and that were left as they are, by the status which does not allow the action, or `parent_failed` where the parent has to be retried. */
+  skipped: z.record(z.string(), z.int()),
+  /** Not null where the request took its share of time before the end: ask again with it as `cursor`. */
+  nextCursor: z.string().nullable(),
+}).meta({ id: 'BulkResult' });
+export type BulkResult = z.output<typeof BulkResult>;
+
 export const ListPage = z.strictObject({ limit, cursor });
 export type ListPage = z.output<typeof ListPage>;
 export const ListMetrics = z.strictObject({

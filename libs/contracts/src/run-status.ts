@@ -8,20 +8,21 @@ export type RunStatus = z.infer<typeof RunStatus>;
 
 /** Why a run has its status: a second column, so that `failed` stays one status. */
 export const StatusReason = z.enum([
-  'user_cancel', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed',
+  'user_cancel', 'user_pause', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed',
 ]).meta({ id: 'StatusReason' });
 export type StatusReason = z.infer<typeof StatusReason>;
 
 /**
  * The state machine. `RunStore` is the only code that moves a run, and only along these arrows.
  * `upstream_failed` is left again when the failed parent is retried; `failed` and `cancelled` when the run itself is.
+ * `pausing` goes back to `running` when the run is resumed before its worker has stopped it.
  */
 const TRANSITIONS: Record<RunStatus, readonly RunStatus[]> = {
   pending: ['queued', 'cancelled', 'upstream_failed'],
   queued: ['running', 'cancelled', 'paused'],
   running: ['succeeded', 'failed', 'retrying', 'queued', 'cancelling', 'cancelled', 'pausing', 'paused', 'early_stopped', 'timed_out'],
-  retrying: ['queued', 'running', 'cancelled'],
-  pausing: ['paused', 'cancelling', 'cancelled', 'failed', 'succeeded', 'retrying'],
+  retrying: ['queued', 'running', 'cancelled', 'paused'],
+  pausing: ['paused', 'running', 'cancelling', 'cancelled', 'failed', 'succeeded'],
   paused: ['queued', 'cancelled'],
   cancelling: ['cancelled'],
   succeeded: [],
@@ -40,5 +41,11 @@ export const TERMINAL_STATUSES = ['succeeded', 'failed', 'cancelled', 'early_sto
 /** A run in one of these can still give, or has given, a result: another submit of the same digest attaches to it. */
 export const REUSABLE_STATUSES = ['pending', 'queued', 'running', 'retrying', 'pausing', 'paused', 'succeeded'] as const satisfies readonly RunStatus[];
 export const RETRYABLE_STATUSES = ['failed', 'cancelled', 'timed_out', 'upstream_failed'] as const satisfies readonly RunStatus[];
+
+/** What people ask of runs, and the statuses in which a run can do it. */
+export const RUN_ACTIONS = {
+  cancel: ['pending', 'queued', 'running', 'retrying', 'pausing', 'paused'], pause: ['queued', 'retrying', 'running'], resume: ['pausing', 'paused'], retry: RETRYABLE_STATUSES,
+} as const satisfies Record<string, readonly RunStatus[]>;
+export type RunAction = keyof typeof RUN_ACTIONS;
 
 export const isTerminal = (status: RunStatus): boolean => (TERMINAL_STATUSES as readonly RunStatus[]).includes(status);

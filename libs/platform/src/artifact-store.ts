@@ -1,10 +1,13 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream, type ReadStream } from 'node:fs';
-import { mkdir, open, rename, rm, stat, utimes } from 'node:fs/promises';
+import { link, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 export interface StoredFile { sha256: string; sizeBytes: number }
+
+/** A file or folder in a place for what is under way. `sha256`: a collection had put it aside; `process`: whose work folder it is. */
+interface Leftover { path: string; sizeBytes: number; sha256?: string | undefined; process?: string | undefined }
 
 /** The bytes in the store are not those that were put there. */
 export class CorruptArtifactError extends Error {}
@@ -57,9 +60,9 @@ export class ArtifactStore {
       const sha256 = hash.digest('hex');
       const target = this.path(sha256);
       await mkdir(path.dirname(target), { recursive: true });
-      await rename(temporary, target);
       // A file that was there already counts as new, so that a collection of orphans leaves it alone until its row is in.
-      await utimes(target, new Date(), new Date());
+      await utimes(temporary, new Date(), new Date());
+      await rename(temporary, target);
       await syncFolder(path.dirname(target));
       return { sha256, sizeBytes };
     } finally {
@@ -82,4 +85,68 @@ export class ArtifactStore {
     if (found !== sha256) throw new CorruptArtifactError(`expected artifact ${sha256}, its file has sha256 ${found}: it was changed on disk`);
     return file;
   }
+
+  // For the collection of what nobody names any more; times in milliseconds since 1970
+
+  /** All files, a folder's at a time. */
+  async *stored(): AsyncGenerator<(StoredFile & { modifiedAt: number })[]> {
+    const root = path.join(this.dir, 'sha256');
+    for (const folder of (await namesIn(root)).sort()) {
+      const files = await Promise.all((await namesIn(path.join(root, folder))).filter((name) => SHA256.test(name)).map(async (sha256) => {
+        const found = await lookAt(path.join(root, folder, sha256));
+        return found ? [{ sha256, sizeBytes: found.size, modifiedAt: found.mtimeMs }] : [];
+      }));
+      yield files.flat();
+    }
+  }
+
+  /** Removes a file unless it was stored (again) after `before`. True when it is gone by this. */
+  async removeOld(sha256: string, before: number): Promise<boolean> {
+    const target = this.path(sha256);
+    const aside = path.join(this.dir, 'tmp', `${sha256}.${randomUUID()}`);
+    await mkdir(path.dirname(aside), { recursive: true });
+    if (!await moved(target, aside)) return false;
+    // Only now nobody can store it anew under our hands: had somebody just done so, it goes back.
+    const found = await lookAt(aside);
+    if (found && found.mtimeMs >= before) {
+      await this.putBack(aside, sha256);
+      return false;
+    }
+    await rm(aside, { force: true });
+    return true;
+  }
+
+  /** Gives a file its name again that had been put aside, unless it is stored anew already. Always true. */
+  async putBack(aside: string, sha256: string): Promise<true> {
+    await link(aside, this.path(sha256)).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'EEXIST') absent(error); });
+    await rm(aside, { force: true });
+    return true;
+  }
+
+  /** What lies about in the places for what is under way and was not touched after `before`. */
+  async *leftovers(before: number): AsyncGenerator<Leftover> {
+    for (const name of await namesIn(path.join(this.dir, 'tmp'))) {
+      const file = path.join(this.dir, 'tmp', name);
+      const found = await lookAt(file);
+      const sha256 = name.split('.')[0]!;
+      if (found && found.mtimeMs < before) yield { path: file, sizeBytes: found.size, ...(SHA256.test(sha256) && { sha256 }) };
+    }
+    for (const name of await namesIn(path.join(this.dir, 'work'))) {
+      const folder = path.join(this.dir, 'work', name);
+      const inside = await Promise.all((await readdir(folder, { recursive: true }).catch(() => [])).map((each) => lookAt(path.join(folder, each))));
+      const all = [await lookAt(folder), ...inside].filter((found) => found !== undefined);
+      if (all.length && all.every(({ mtimeMs }) => mtimeMs < before)) yield { path: folder, process: name, sizeBytes: all.reduce((sum, found) => sum + (found.isFile() ? found.size : 0), 0) };
+    }
+  }
+
+  async removeLeftover(file: string): Promise<void> {
+    await rm(file, { recursive: true, force: true });
+  }
 }
+
+const absent = (error: NodeJS.ErrnoException): undefined => {
+  if (error.code !== 'ENOENT') throw error;
+};
+const namesIn = async (folder: string): Promise<string[]> => await readdir(folder).catch(absent) ?? [];
+const lookAt = (file: string) => stat(file).catch(absent);
+const moved = (from: string, to: string): Promise<boolean> => rename(from, to).then(() => true, (error: NodeJS.ErrnoException) => absent(error) ?? false);

@@ -6,8 +6,8 @@ import { Prisma, PrismaClient } from './generated/client.js';
 export { Prisma };
 export type Transaction = Prisma.TransactionClient;
 
-/** Which notifications exist. The payload of the first two is a run's id; all are hints, and whoever listens also polls. */
-export type Channel = 'run_changed' | 'run_control' | 'outbox';
+/** Which notifications exist. The payload of the first two is a run's id, of the third a worker's; all are hints, and whoever listens also polls. */
+export type Channel = 'run_changed' | 'run_control' | 'worker_control' | 'outbox';
 
 /** Serialisation failure and deadlock: the transaction did nothing and may be repeated. */
 const REPEATABLE = new Set(['P2034', '40001', '40P01']);
@@ -72,6 +72,8 @@ export class Database {
     const session = async () => {
       const connection = await this.connect();
       client = connection;
+      // Closed while it was connecting: nobody ends it any more but the loop.
+      if (closed.signal.aborted) return;
       const ended = new Promise<void>((resolve) => connection.once('end', () => resolve()));
       connection.on('notification', (message) => notify(message.channel as Channel, message.payload ?? ''));
       for (const channel of channels) await connection.query(`LISTEN ${channel}`);

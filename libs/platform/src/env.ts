@@ -1,3 +1,4 @@
+import { Labels } from '#libs/contracts';
 import path from 'node:path';
 import { z } from 'zod';
 
@@ -22,25 +23,35 @@ const Environment = z.object({
   /** How long a run stays with a worker that is silent. */
   LOOM_LEASE_MS: milliseconds.default(45_000),
   LOOM_RECONCILE_MS: milliseconds.default(15_000),
+  /** How long a file of the artifact store may be there without a row that names it. */
+  LOOM_COLLECT_GRACE_SECONDS: z.coerce.number().min(1).max(365 * 24 * 3600).default(24 * 3600),
   LOOM_CHECKPOINT_SECONDS: z.coerce.number().min(0.1).max(24 * 3600).default(60),
   /** A run that is cancelled and goes on for so long is killed. */
   LOOM_CANCEL_GRACE_MS: milliseconds.default(20_000),
   /** A run that makes no progress for so long is killed as hung. */
   LOOM_HUNG_MS: milliseconds.default(15 * 60_000),
   LOOM_WORKER_NAME: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).optional(),
-  LOOM_SLOTS: z.coerce.number().int().min(1).max(64).default(1),
+  /** `gpu=a100,zone=b`: what runs may ask for. */
+  LOOM_WORKER_LABELS: z.string().default('').transform((text) => Object.fromEntries(text.split(',').map((label) => label.trim()).filter(Boolean).map((label) => {
+    const [key = '', ...value] = label.split('=');
+    return [key, value.join('=')];
+  }))).pipe(Labels),
+  /** One for each GPU, or one, unless set. */
+  LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
   /** Threads of a trainer's native operations; all cores unless set. */
   LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
 }).refine((env) => env.LOOM_LEASE_MS >= 3 * env.LOOM_HEARTBEAT_MS, {
   path: ['LOOM_LEASE_MS'], message: 'expected at least three times LOOM_HEARTBEAT_MS, so that one lost heartbeat does not cost the run',
+}).refine((env) => env.LOOM_COLLECT_GRACE_SECONDS * 1000 >= env.LOOM_LEASE_MS, {
+  path: ['LOOM_COLLECT_GRACE_SECONDS'], message: 'expected at least LOOM_LEASE_MS, for which a worker may take to write the row of a file',
 }).transform((env) => ({
   databaseUrl: env.DATABASE_URL, redisUrl: env.REDIS_URL,
   host: env.LOOM_HOST, port: env.LOOM_PORT, allowedOrigins: env.LOOM_ALLOWED_ORIGINS,
   artifactsDir: env.LOOM_ARTIFACTS_DIR, dataRoot: env.LOOM_DATA_ROOT, webDir: env.LOOM_WEB_DIR,
   logLevel: env.LOOM_LOG_LEVEL, queueName: env.LOOM_QUEUE,
   heartbeatMs: env.LOOM_HEARTBEAT_MS, leaseMs: env.LOOM_LEASE_MS, reconcileMs: env.LOOM_RECONCILE_MS,
-  checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
-  workerName: env.LOOM_WORKER_NAME, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS,
+  collectGraceSeconds: env.LOOM_COLLECT_GRACE_SECONDS, checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
+  workerName: env.LOOM_WORKER_NAME, workerLabels: env.LOOM_WORKER_LABELS, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS,
 }));
 
 export type Env = z.output<typeof Environment> & {
@@ -59,7 +70,7 @@ export function loadEnv(source: NodeJS.ProcessEnv = process.env): Env {
     return { ...parsed.data, trainerEnvironment };
   }
   const faults = parsed.error.issues.map((issue) => {
-    const name = issue.path.join('.');
+    const name = String(issue.path[0]);
     return `  ${name}: ${source[name] === undefined ? 'not set; ' : ''}${issue.message}`;
   });
   throw new Error(`The environment is not valid:\n${faults.join('\n')}`);

@@ -1,3 +1,4 @@
+export * from './artifact-collector.js';
 export * from './artifact-store.js';
 export { Database, isUnavailable } from './database.js';
 export * from './env.js';

@@ -2,7 +2,7 @@
 import {
   augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal,
   type Artifact, type Dataset, type Estimate, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
-  type Plan, type RunDetail, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
+  type Plan, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
 import { type Prisma, type Database } from './database.js';
@@ -21,10 +21,10 @@ export type DatasetRecord = z.input<typeof Dataset>;
 export type WorkerRecord = z.input<typeof Worker>;
 
 /** Where a page ended, as opaque text. */
-const encodeCursor = (...key: (string | number)[]): string => Buffer.from(JSON.stringify(key)).toString('base64url');
+export const encodeCursor = (...key: (string | number)[]): string => Buffer.from(JSON.stringify(key)).toString('base64url');
 const invalidCursor = () => RequestError.invalid([{ path: ['cursor'], message: 'expected the nextCursor of an earlier page' }]);
 
-function decodeCursor(cursor: string | undefined, ...types: ('date' | 'text' | 'id' | 'number')[]): (string | number)[] | undefined {
+export function decodeCursor(cursor: string | undefined, ...types: ('date' | 'text' | 'id' | 'number')[]): (string | number)[] | undefined {
   if (cursor === undefined) return undefined;
   let key: unknown;
   try { key = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')); } catch { throw invalidCursor(); }
@@ -41,12 +41,18 @@ function pageOf<Row, Item>(rows: Row[], limit: number, cursorOf: (row: Row) => s
   return { items: shown.map(itemOf), nextCursor: rows.length > limit ? cursorOf(shown.at(-1)!) : null };
 }
 
+/** The runs that a filter names. */
+export const runsLike = ({ status, kind, tag, sweep, name }: RunFilter): Prisma.RunWhereInput => ({
+  ...(status && { status: { in: status } }), ...(kind && { kind: { in: kind } }), ...(tag && { tags: { has: tag } }),
+  ...(sweep && { trialRuns: { some: { sweepId: sweep } } }), ...(name && { name: { contains: name, mode: 'insensitive' as const } }),
+});
+
 const withParents = { parents: { select: { parentId: true } } } satisfies Prisma.RunInclude;
 type RunRow = Prisma.RunGetPayload<{ include: typeof withParents }>;
 
 const runRecord = (row: RunRow): RunRecord => ({
   id: row.id, name: row.name, kind: row.kind as RunRecord['kind'], status: row.status, statusReason: row.statusReason as RunRecord['statusReason'],
-  statusDetail: row.statusDetail, digest: row.digest, spec: row.spec as unknown as RunRecord['spec'], tags: row.tags, priority: row.priority,
+  statusDetail: row.statusDetail, digest: row.digest, spec: row.spec as unknown as RunRecord['spec'], tags: row.tags, priority: row.priority, requires: { labels: row.requiredLabels as Record<string, string> },
   attempt: row.attempt, step: row.step, totalSteps: row.totalSteps, result: row.result as unknown as RunRecord['result'],
   parents: row.parents.map(({ parentId }) => parentId), workerId: row.workerId,
   createdAt: row.createdAt, startedAt: row.startedAt, finishedAt: row.finishedAt, nextStartAt: row.nextStartAt,
@@ -91,12 +97,11 @@ export class RunQueries {
   }
 
   /** Newest first. @throws RequestError for a cursor that is none. */
-  async runs({ status, kind, tag, sweep, name, limit, cursor }: ListRuns): Promise<Page<RunRecord>> {
+  async runs({ limit, cursor, ...filter }: ListRuns): Promise<Page<RunRecord>> {
     const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
     const rows = await this.prisma.run.findMany({
       where: {
-        ...(status && { status: { in: status } }), ...(kind && { kind: { in: kind } }), ...(tag && { tags: { has: tag } }),
-        ...(sweep && { trialRuns: { some: { sweepId: sweep } } }), ...(name && { name: { contains: name, mode: 'insensitive' as const } }),
+        ...runsLike(filter),
         ...(after && { OR: [{ createdAt: { lt: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { lt: after[1] } }] }),
       },
       orderBy: [{ createdAt: 'desc' }, { id: 'desc' }], take: limit + 1, include: withParents,
@@ -262,11 +267,12 @@ export class RunQueries {
     return row ? datasetRecord(row) : undefined;
   }
 
-  async workers(): Promise<WorkerRecord[]> {
+  /** The newest first; of one id, or all. */
+  async workers(id: string | null = null): Promise<WorkerRecord[]> {
     return this.prisma.$queryRaw`
-      SELECT id, host, pid, state, slots, versions, started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
+      SELECT id, host, pid, state, slots, versions, labels, gpus, started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
         (state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.leaseMs / 1000}::float8)) AS alive
-      FROM worker ORDER BY started_at DESC LIMIT 500`;
+      FROM worker WHERE ${id}::text IS NULL OR id = ${id} ORDER BY started_at DESC LIMIT 500`;
   }
 }
 

@@ -4,14 +4,15 @@
  * attempt, and every write carries it: when another attempt has begun, or the run has ended, the write finds no row.
  */
 import {
-  ACTIVE_STATUSES, canMove, canonicalJson, RETRYABLE_STATUSES,
-  type ArtifactKind, type DatasetManifest, type LogLevel, type MetricPoint, type Plan, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
+  ACTIVE_STATUSES, canMove, canonicalJson, RETRYABLE_STATUSES, RUN_ACTIONS,
+  type ArtifactKind, type BulkResult, type BulkRuns, type DatasetManifest, type Gpu, type LogLevel, type MetricPoint, type Plan, type RunAction, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
 } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
 import { Prisma, type Database, type Transaction } from './database.js';
 import { RequestError } from './request-error.js';
 import type { Dispatch, RunJob } from './queue.js';
+import { decodeCursor, encodeCursor, runsLike } from './run-queries.js';
 
 /** The right to write for a run. `attempt` is the fencing token. */
 export interface Token { runId: string; attempt: number }
@@ -24,6 +25,17 @@ export class LeaseLostError extends Error {
   }
 }
 
+/** This worker may not take a run that another could: it was offered again. */
+export class ClaimRefusedError extends Error {
+  constructor(job: RunJob, why: string) {
+    super(`attempt ${job.attempt} of run ${job.runId} is not for this worker: ${why}`);
+    this.name = 'ClaimRefusedError';
+  }
+}
+
+/** What a heartbeat is told: whether the worker is to drain, and what is asked of each run that it still holds. */
+export interface HeartbeatAnswer { drain: boolean; asked: Map<string, 'go on' | 'cancel' | 'pause'> }
+
 export interface ClaimedRun extends Token {
   spec: RunSpec;
   dataset: DatasetManifest | null;
@@ -35,7 +47,7 @@ export interface ClaimedRun extends Token {
   checkpoints: { sha256: string; step: number }[];
 }
 
-export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string> }
+export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string>; labels?: Record<string, string>; gpus?: Gpu[] }
 
 export interface NewArtifact { name: string; kind: string; mime: string; sha256: string; sizeBytes: number; step: number | null }
 
@@ -50,6 +62,11 @@ const RETRY_BUDGET: Partial<Record<StatusReason, number>> = { worker_crash: 2, o
 /** Losing its worker costs a run nothing; one that has lost so many is set aside, because it may be what kills them. */
 const MAX_LOSSES = 10;
 const KEPT_CHECKPOINTS = 2;
+/** After this a run that a worker refused is offered again: by then Redis has forgotten the job of that name. */
+const OFFER_AGAIN_MS = 1000;
+/** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
+const BULK_BATCH = 100;
+const BULK_MS = 8000;
 /** Exponential backoff with full jitter, in milliseconds. */
 const backoffMs = (failures: number) => Math.round(Math.random() * Math.min(60_000, 1000 * 2 ** failures));
 
@@ -124,17 +141,17 @@ export class RunStore {
   }
 
   /** Writes the runs of those placements that are new, with their dependencies, events and outbox rows. */
-  async insert(tx: Transaction, placements: readonly Placement[], { tags, priority }: { tags: string[]; priority: number }): Promise<void> {
+  async insert(tx: Transaction, placements: readonly Placement[], { tags, priority, requires }: { tags: string[]; priority: number; requires?: SubmitRun['requires'] }): Promise<void> {
     const rows = placements.filter(({ outcome }) => outcome === 'new').map((placement) => ({
       id: placement.runId, name: placement.name, kind: placement.spec.kind, status: placement.status, digest: placement.digest, spec: placement.spec,
-      tags, priority, dataset_digest: placement.datasetDigest, parents: placement.parentIds,
+      tags, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, parents: placement.parentIds,
     }));
     if (rows.length === 0) return;
     const json = JSON.stringify(rows);
-    const source = Prisma.sql`jsonb_to_recordset(${json}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, parents uuid[])`;
+    const source = Prisma.sql`jsonb_to_recordset(${json}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, parents uuid[])`;
     await tx.$executeRaw`
-      INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest)
-      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest FROM ${source}`;
+      INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels)
+      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels FROM ${source}`;
     await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT r.id, p FROM ${source}, unnest(r.parents) AS p`;
     await tx.$executeRaw`INSERT INTO run_event (run_id, attempt, type, data) SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM ${source}`;
     await tx.$executeRaw`INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM ${source} WHERE status = 'queued'`;
@@ -166,46 +183,181 @@ export class RunStore {
   }
 
   /**
+   * A run that waits is paused at once, and nothing takes it until it is resumed. One that runs is told to write a
+   * checkpoint and stop, and is paused when its worker has stopped it.
+   * @throws RequestError `not_found`; `invalid_state` for a run that has ended, is being cancelled or waits for a parent.
+   */
+  async pause(runId: string): Promise<void> {
+    await this.database.transaction((tx) => this.pauseWithin(tx, runId));
+  }
+
+  private async pauseWithin(tx: Transaction, runId: string): Promise<void> {
+    const status = await this.lock(tx, runId);
+    if (status === 'paused' || status === 'pausing') return;
+    if (status === 'running') {
+      await this.move(tx, { runId, from: [status], to: 'pausing', reason: 'user_pause' });
+      await tx.$executeRaw`SELECT pg_notify('run_control', ${runId})`;
+    } else if (canMove(status, 'paused')) {
+      await this.move(tx, { runId, from: [status], to: 'paused', reason: 'user_pause', set: [Prisma.sql`next_start_at = NULL`] });
+    } else {
+      const todo = status === 'pending' ? ': it waits for a parent, pause that one' : '';
+      throw new RequestError('invalid_state', `expected a run that is queued, retrying or running, got one that is ${status}${todo}`);
+    }
+  }
+
+  /**
+   * Queues a paused run; it goes on from its checkpoint as the next attempt, uncharged. One that is still `pausing` is
+   * running again: where its trainer has been told to stop already, it is handed back and queued.
+   * @throws RequestError `not_found`; `invalid_state` for a run that is not paused.
+   */
+  async resume(runId: string): Promise<void> {
+    await this.database.transaction((tx) => this.resumeWithin(tx, runId));
+  }
+
+  private async resumeWithin(tx: Transaction, runId: string): Promise<void> {
+    const status = await this.lock(tx, runId);
+    if (status !== 'paused' && status !== 'pausing') throw new RequestError('invalid_state', `expected a run that is paused, got one that is ${status}`);
+    await this.move(tx, { runId, from: [status], to: status === 'paused' ? 'queued' : 'running', reason: null, detail: null, data: { by: 'resume' } });
+  }
+
+  /**
    * Queues a run again that failed, timed out or was cancelled. It goes on from its last checkpoint with a fresh budget of
    * failures, and the runs that wait for it wait again.
    * @throws RequestError `not_found`; `invalid_state` for a run that did not end this way, or whose parent has to be retried first.
    */
   async retry(runId: string): Promise<void> {
-    await this.database.transaction(async (tx) => {
-      const status = await this.lock(tx, runId);
-      if (!(RETRYABLE_STATUSES as readonly RunStatus[]).includes(status)) {
-        throw new RequestError('invalid_state', `expected a run that is ${RETRYABLE_STATUSES.join(', ')}, got one that is ${status}`);
-      }
-      const parents = await tx.$queryRaw<{ id: string; status: RunStatus }[]>`
-        SELECT p.id, p.status::text AS status FROM run_dependency d JOIN run p ON p.id = d.parent_id WHERE d.run_id = ${runId}::uuid FOR SHARE OF p`;
-      const dead = parents.find((parent) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(parent.status));
-      if (dead) throw new RequestError('invalid_state', `expected a run whose parent can succeed, but its parent ${dead.id} is ${dead.status}: retry that one`);
-      const to = parents.every((parent) => parent.status === 'succeeded') ? 'queued' : 'pending';
-      await this.move(tx, {
-        runId, from: [status], to, reason: null, detail: null, data: { by: 'retry' },
-        set: [Prisma.sql`failures = 0, losses = 0, finished_at = NULL, cancel_requested_at = NULL`],
-      });
+    await this.database.transaction((tx) => this.retryWithin(tx, runId));
+  }
+
+  private async retryWithin(tx: Transaction, runId: string): Promise<void> {
+    const status = await this.lock(tx, runId);
+    if (!(RETRYABLE_STATUSES as readonly RunStatus[]).includes(status)) {
+      throw new RequestError('invalid_state', `expected a run that is ${RETRYABLE_STATUSES.join(', ')}, got one that is ${status}`);
+    }
+    const parents = await tx.$queryRaw<{ id: string; status: RunStatus }[]>`
+      SELECT p.id, p.status::text AS status FROM run_dependency d JOIN run p ON p.id = d.parent_id WHERE d.run_id = ${runId}::uuid FOR SHARE OF p`;
+    const dead = parents.find((parent) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(parent.status));
+    if (dead) throw new RequestError('invalid_state', `expected a run whose parent can succeed, but its parent ${dead.id} is ${dead.status}: retry that one`);
+    const to = parents.every((parent) => parent.status === 'succeeded') ? 'queued' : 'pending';
+    await this.move(tx, {
+      runId, from: [status], to, reason: null, detail: null, data: { by: 'retry' },
+      set: [Prisma.sql`failures = 0, losses = 0, finished_at = NULL, cancel_requested_at = NULL`],
     });
+  }
+
+  /**
+   * Does the same to all runs that a filter names and that were there when it began, in batches, each a transaction of its
+   * own. Children are cancelled before their parents, so that they end as asked; all else begins with the parents.
+   * After some seconds it returns with a cursor to go on from. A repeat does no harm.
+   * @throws RequestError `invalid_request` for a cursor that is none.
+   */
+  async bulk({ action, filter, cursor }: BulkRuns): Promise<BulkResult> {
+    const until = performance.now() + BULK_MS;
+    const given = decodeCursor(cursor, 'date', 'date', 'id') as [string, string, string] | undefined;
+    const begun = given ? new Date(given[0]) : (await this.database.prisma.$queryRaw<{ now: Date }[]>`SELECT now()`)[0]!.now;
+    let after = given && { createdAt: new Date(given[1]), id: given[2] };
+    const order = action === 'cancel' ? 'desc' as const : 'asc' as const;
+    const result: BulkResult = { done: 0, skipped: {}, nextCursor: null };
+    for (;;) {
+      const side = after && (action === 'cancel' ? { at: { lt: after.createdAt }, id: { lt: after.id } } : { at: { gt: after.createdAt }, id: { gt: after.id } });
+      const batch = await this.database.prisma.run.findMany({
+        where: { AND: [runsLike(filter), { createdAt: { lte: begun } }, after ? { OR: [{ createdAt: side!.at }, { createdAt: after.createdAt, id: side!.id }] } : {}] },
+        orderBy: [{ createdAt: order }, { id: order }], take: BULK_BATCH, select: { id: true, createdAt: true },
+      });
+      const outcomes = batch.length ? await this.database.transaction((tx) => this.bulkWithin(tx, action, filter.status, batch.map(({ id }) => id))) : [];
+      for (const outcome of outcomes) {
+        if (outcome === 'done') result.done++;
+        else result.skipped[outcome] = (result.skipped[outcome] ?? 0) + 1;
+      }
+      after = batch.at(-1);
+      if (!after || batch.length < BULK_BATCH) return result;
+      if (performance.now() > until) return { ...result, nextCursor: encodeCursor(begun.toISOString(), after.createdAt.toISOString(), after.id) };
+    }
+  }
+
+  /** What `bulk` would do as things stand; of runs to be retried, those count whose parent has to be retried with them. */
+  async planBulk({ action, filter }: BulkRuns): Promise<BulkResult> {
+    const groups = await this.database.prisma.run.groupBy({ by: ['status'], where: runsLike(filter), _count: true });
+    const able: readonly RunStatus[] = RUN_ACTIONS[action];
+    const [done, skipped] = [groups.filter(({ status }) => able.includes(status)), groups.filter(({ status }) => !able.includes(status))];
+    return { done: done.reduce((sum, { _count }) => sum + _count, 0), skipped: Object.fromEntries(skipped.map(({ status, _count }) => [status, _count])), nextCursor: null };
+  }
+
+  /** For each run `done`, or why it was left as it is. One that no longer has a status that was asked for is left too. */
+  private async bulkWithin(tx: Transaction, action: RunAction, wanted: readonly RunStatus[] | undefined, ids: readonly string[]): Promise<string[]> {
+    const within = { cancel: this.cancelWithin, pause: this.pauseWithin, resume: this.resumeWithin, retry: this.retryWithin }[action];
+    const outcomes: string[] = [];
+    for (let rest = ids; rest.length > 0;) {
+      const refused: string[] = [];
+      for (const id of rest) {
+        const status = await this.lock(tx, id);
+        if (!(RUN_ACTIONS[action] as readonly RunStatus[]).includes(status) || (wanted && !wanted.includes(status))) {
+          outcomes.push(status);
+          continue;
+        }
+        try {
+          await within.call(this, tx, id);
+          outcomes.push('done');
+        } catch (error) {
+          if (!(error instanceof RequestError && error.code === 'invalid_state')) throw error;
+          refused.push(id);
+        }
+      }
+      // A run whose parent came after it in the list can be retried now.
+      if (refused.length === rest.length) return [...outcomes, ...refused.map(() => 'parent_failed')];
+      rest = refused;
+    }
+    return outcomes;
   }
 
   // What a worker does
 
+  /** The worker is known, and takes nothing yet. */
   async registerWorker(worker: WorkerRegistration): Promise<void> {
     await this.database.prisma.$executeRaw`
-      INSERT INTO worker (id, host, pid, state, slots, versions) VALUES (${worker.id}, ${worker.host}, ${worker.pid}, 'running', ${worker.slots}, ${JSON.stringify(worker.versions)}::jsonb)
-      ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, state = excluded.state, slots = excluded.slots, versions = excluded.versions, started_at = now(), heartbeat_at = now()`;
+      INSERT INTO worker (id, host, pid, state, slots, versions, labels, gpus)
+      VALUES (${worker.id}, ${worker.host}, ${worker.pid}, 'starting', ${worker.slots}, ${JSON.stringify(worker.versions)}::jsonb, ${JSON.stringify(worker.labels ?? {})}::jsonb, ${JSON.stringify(worker.gpus ?? [])}::jsonb)
+      ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, state = excluded.state, slots = excluded.slots, versions = excluded.versions,
+        labels = excluded.labels, gpus = excluded.gpus, started_at = now(), heartbeat_at = now()`;
   }
 
+  /** A worker that was told to drain never runs again. */
   async setWorkerState(id: string, state: 'running' | 'draining' | 'stopped'): Promise<void> {
-    await this.database.prisma.$executeRaw`UPDATE worker SET state = ${state}, heartbeat_at = now() WHERE id = ${id}`;
+    await this.database.prisma.$executeRaw`UPDATE worker SET state = ${state}, heartbeat_at = now() WHERE id = ${id} AND (${state} <> 'running' OR state = 'starting')`;
+  }
+
+  /**
+   * Tells a worker to take nothing more, to hand back what it holds and to end. From here on it can't claim, whether it
+   * has heard or not.
+   * @throws RequestError `not_found`; `invalid_state` for a worker that has stopped.
+   */
+  async drainWorker(id: string): Promise<void> {
+    await this.database.transaction(async (tx) => {
+      const rows = await tx.$queryRaw<{ state: string }[]>`SELECT state FROM worker WHERE id = ${id} FOR UPDATE`;
+      if (!rows[0]) throw new RequestError('not_found', `expected the id of a worker, got ${JSON.stringify(id.slice(0, 80))}: there is no such worker`);
+      if (rows[0].state === 'stopped') throw new RequestError('invalid_state', 'expected a worker that is running, got one that is stopped');
+      await tx.$executeRaw`UPDATE worker SET state = 'draining' WHERE id = ${id}`;
+      await tx.$executeRaw`SELECT pg_notify('worker_control', ${id})`;
+    });
   }
 
   /**
    * Takes a run that waits, as the attempt that the job names. Undefined when there is nothing to take: the job is a
    * duplicate, or the run was cancelled, or is another worker's.
+   * @throws ClaimRefusedError when this worker may not take it: it is draining, or lacks a label. The run is offered again.
    */
   async claim({ runId, attempt }: RunJob, workerId: string): Promise<ClaimedRun | undefined> {
-    return this.database.transaction(async (tx) => {
+    let refused: string | undefined;
+    const claimed = await this.database.transaction(async (tx) => {
+      // Locked, so that a claim comes either before a drain or not at all.
+      const [worker] = await tx.$queryRaw<{ state: string; labels: Record<string, string> }[]>`SELECT state, labels FROM worker WHERE id = ${workerId} FOR SHARE`;
+      const wanted = await tx.run.findUnique({ where: { id: runId }, select: { requiredLabels: true } });
+      const lacking = Object.entries(wanted?.requiredLabels as Record<string, string> ?? {}).filter(([key, value]) => worker?.labels[key] !== value);
+      refused = worker && worker.state !== 'running' ? `it is ${worker.state}` : lacking.length ? `it lacks ${lacking.map((label) => label.join('=')).join(', ')}` : undefined;
+      if (refused !== undefined) {
+        await this.offerAgain({ runId, attempt }, tx);
+        return undefined;
+      }
       await this.recoverWithin(tx, runId);
       const moved = await this.move(tx, {
         runId, attempt: attempt - 1, from: ['queued', 'retrying'], to: 'running', reason: null, detail: null, data: { workerId },
@@ -225,17 +377,27 @@ export class RunStore {
         parentModel: parent?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
       };
     });
+    if (refused !== undefined) throw new ClaimRefusedError({ runId, attempt }, refused);
+    return claimed;
   }
 
-  /** Extends the leases of a worker's runs and says what became of each: a run that is absent is lost. */
-  async heartbeat(workerId: string, tokens: readonly Token[]): Promise<Map<string, { cancel: boolean }>> {
-    const rows = await this.database.prisma.$queryRaw<{ id: string; status: RunStatus }[]>`
-      WITH alive AS (UPDATE worker SET heartbeat_at = now() WHERE id = ${workerId})
-      UPDATE run SET lease_until = now() + ${this.lease()}
-      FROM unnest(${tokens.map(({ runId }) => runId)}::uuid[], ${tokens.map(({ attempt }) => attempt)}::int[]) AS token(run_id, attempt)
-      WHERE run.id = token.run_id AND run.attempt = token.attempt AND run.status = ANY(${statuses(ACTIVE_STATUSES)})
-      RETURNING run.id, run.status::text AS status`;
-    return new Map(rows.map(({ id, status }) => [id, { cancel: status === 'cancelling' }]));
+  /** A run that waits and that its worker does not take goes to another, a moment later. */
+  async offerAgain({ runId, attempt }: RunJob, tx: Transaction = this.database.prisma): Promise<void> {
+    await tx.$executeRaw`UPDATE outbox SET dispatched_at = NULL, not_before = greatest(not_before, now() + ${interval(OFFER_AGAIN_MS)}) WHERE run_id = ${runId}::uuid AND attempt = ${attempt}`;
+  }
+
+  /** Extends the leases of a worker's runs. A run that is absent from the answer is lost. */
+  async heartbeat(workerId: string, tokens: readonly Token[]): Promise<HeartbeatAnswer> {
+    const rows = await this.database.prisma.$queryRaw<{ id: string | null; status: RunStatus; state: string | null }[]>`
+      WITH alive AS (UPDATE worker SET heartbeat_at = now() WHERE id = ${workerId} RETURNING state),
+        extended AS (
+          UPDATE run SET lease_until = now() + ${this.lease()}
+          FROM unnest(${tokens.map(({ runId }) => runId)}::uuid[], ${tokens.map(({ attempt }) => attempt)}::int[]) AS token(run_id, attempt)
+          WHERE run.id = token.run_id AND run.attempt = token.attempt AND run.status = ANY(${statuses(ACTIVE_STATUSES)})
+          RETURNING run.id, run.status)
+      SELECT extended.id, extended.status::text AS status, alive.state FROM (SELECT 1) AS one LEFT JOIN alive ON true LEFT JOIN extended ON true`;
+    const ask = (status: RunStatus) => (status === 'cancelling' ? 'cancel' : status === 'pausing' ? 'pause' : 'go on');
+    return { drain: rows[0]?.state === 'draining', asked: new Map(rows.flatMap(({ id, status }) => (id === null ? [] : [[id, ask(status)] as const]))) };
   }
 
   /**
@@ -302,13 +464,13 @@ export class RunStore {
 
   /**
    * The run is done. A prepared dataset becomes visible in the same transaction, and runs that waited for this one are queued.
-   * A run that was cancelled meanwhile ends as cancelled. Returns the status it ended in.
+   * A run that was cancelled meanwhile ends as cancelled; one that was to pause is done. Returns the status it ended in.
    * @throws LeaseLostError
    */
   async succeed(token: Token, result: RunResult): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
-      const moved = await this.end(tx, token, { to: 'succeeded', set: [Prisma.sql`result = ${JSON.stringify(result)}::jsonb, step = coalesce(total_steps, step)`] });
-      if (!moved) return this.cancelledMeanwhile(tx, token);
+      const moved = await this.end(tx, token, { from: ['running', 'pausing'], to: 'succeeded', set: [Prisma.sql`result = ${JSON.stringify(result)}::jsonb, step = coalesce(total_steps, step)`] });
+      if (!moved) return this.stoppedMeanwhile(tx, token);
       if (result.dataset) {
         const { dataset } = result;
         await tx.$executeRaw`
@@ -320,47 +482,65 @@ export class RunStore {
   }
 
   /**
-   * The run failed. It is repeated after a pause where its failure class and budget allow, from its last checkpoint.
+   * The run failed. It is repeated after a while where its failure class and budget allow, from its last checkpoint; one
+   * that was to pause is paused instead.
    * Returns the status that it has now.
    * @throws LeaseLostError
    */
   async fail(token: Token, reason: StatusReason, detail: string): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
-      const run = await tx.$queryRaw<{ failures: number }[]>`SELECT failures FROM run WHERE ${held(token)} FOR UPDATE`;
+      const run = await tx.$queryRaw<{ status: RunStatus; failures: number }[]>`SELECT status::text AS status, failures FROM run WHERE ${held(token)} FOR UPDATE`;
       if (!run[0]) throw new LeaseLostError(token);
       const failures = run[0].failures + 1;
       const again = failures <= (RETRY_BUDGET[reason] ?? 0);
+      const to = !again ? 'failed' : run[0].status === 'pausing' ? 'paused' : 'retrying';
       const moved = await this.end(tx, token, {
-        to: again ? 'retrying' : 'failed', reason, detail: detail.replaceAll('\0', ''),
-        set: [Prisma.sql`failures = ${failures}`, ...(again ? [Prisma.sql`next_start_at = now() + ${interval(backoffMs(failures))}`] : [])],
+        from: to === 'retrying' ? ['running'] : to === 'paused' ? ['pausing'] : ['running', 'pausing'], to, reason, detail: detail.replaceAll('\0', ''), outcome: 'failed',
+        set: [Prisma.sql`failures = ${failures}`, ...(to === 'retrying' ? [Prisma.sql`next_start_at = now() + ${interval(backoffMs(failures))}`] : [])],
       });
-      return moved ? (again ? 'retrying' : 'failed') : this.cancelledMeanwhile(tx, token);
+      return moved ? to : this.stoppedMeanwhile(tx, token);
     });
   }
 
-  /** The worker has stopped a run that was cancelled. @throws LeaseLostError */
-  async cancelled(token: Token): Promise<void> {
-    await this.database.transaction((tx) => this.cancelledMeanwhile(tx, token));
-  }
-
-  /** Hands a run back, uncharged: its worker goes away. It goes on elsewhere from its last checkpoint. @throws LeaseLostError */
+  /**
+   * Hands a run back that its worker has stopped, uncharged. One that was to be cancelled or to pause is; any other goes on
+   * elsewhere from its last checkpoint. Returns the status that it has now.
+   * @throws LeaseLostError
+   */
   async release(token: Token): Promise<RunStatus> {
     return this.database.transaction(async (tx) =>
-      (await this.end(tx, token, { to: 'queued', reason: 'preempted' })) ? 'queued' : this.cancelledMeanwhile(tx, token));
+      (await this.end(tx, token, { from: ['running'], to: 'queued', reason: 'preempted', outcome: 'preempted' })) ? 'queued' : this.stoppedMeanwhile(tx, token));
   }
 
   // What the leader does
 
-  /** Runs that should be in Redis and have not been put there, in the order in which they were queued. */
+  /**
+   * Runs that should be in Redis and have not been put there, in the order in which they were queued. Of those that ask for
+   * labels only as many as workers that have them could take now: any worker may get the job, and refuses it.
+   */
   async takeDispatchable(limit: number): Promise<(Dispatch & { outboxId: bigint })[]> {
+    const due = Prisma.sql`
+      FROM outbox o JOIN run r ON r.id = o.run_id
+      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1`;
     return this.database.prisma.$queryRaw`
-      SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority FROM outbox o JOIN run r ON r.id = o.run_id
-      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1
-      ORDER BY o.id LIMIT ${limit}`;
+      WITH anywhere AS (SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority ${due} AND r.required_labels = '{}' ORDER BY o.id LIMIT ${limit}),
+        labelled AS (
+          SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority, r.required_labels,
+            row_number() OVER (PARTITION BY r.required_labels ORDER BY r.priority DESC, o.id) AS place
+          ${due} AND r.required_labels <> '{}'),
+        busy AS (SELECT worker_id, count(*) AS runs FROM run WHERE status = ANY(${statuses(ACTIVE_STATUSES)}) GROUP BY worker_id),
+        free AS (
+          SELECT w.labels, greatest(0, w.slots - coalesce(busy.runs, 0)) AS slots FROM worker w LEFT JOIN busy ON busy.worker_id = w.id
+          WHERE w.state = 'running' AND w.heartbeat_at > now() - ${this.lease()})
+      SELECT * FROM anywhere
+      UNION ALL SELECT "outboxId", "runId", attempt, priority FROM labelled
+        WHERE place <= (SELECT coalesce(sum(free.slots), 0) FROM free WHERE free.labels @> labelled.required_labels)
+      ORDER BY "outboxId" LIMIT ${limit}`;
   }
 
+  /** One that a worker was quick enough to refuse stays undone: it is due again in a moment. */
   async markDispatched(outboxIds: readonly bigint[]): Promise<void> {
-    await this.database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = now() WHERE id = ANY(${outboxIds.map(String)}::text[]::bigint[])`;
+    await this.database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = now() WHERE id = ANY(${outboxIds.map(String)}::text[]::bigint[]) AND not_before <= now()`;
   }
 
   /** Runs that were put into Redis more than `ageMs` ago and still wait, by pages of `limit` after `afterOutboxId`. */
@@ -412,32 +592,33 @@ export class RunStore {
     if (!run) return false;
     const token = { runId, attempt: run.attempt };
     if (run.status === 'cancelling') {
-      await this.cancelledMeanwhile(tx, token);
+      await this.stoppedMeanwhile(tx, token);
       return true;
     }
     const losses = run.losses + 1;
     const detail = `worker ${run.workerId} was silent for longer than its lease`;
+    const to = losses > MAX_LOSSES ? 'failed' : run.status === 'pausing' ? 'paused' : 'queued';
     await this.end(tx, token, {
-      to: losses > MAX_LOSSES ? 'failed' : 'queued', reason: 'worker_lost',
-      detail: losses > MAX_LOSSES ? `${detail}, and so were ${MAX_LOSSES} before it` : detail, set: [Prisma.sql`losses = ${losses}`],
+      from: [run.status], to, reason: 'worker_lost', outcome: to === 'failed' ? 'failed' : 'worker_lost',
+      detail: to === 'failed' ? `${detail}, and so were ${MAX_LOSSES} before it` : detail, set: [Prisma.sql`losses = ${losses}`],
     });
     return true;
   }
 
   /** Ends an attempt: whatever the run becomes, its worker no longer holds it. */
-  private async end(tx: Transaction, token: Token, move: Pick<Move, 'to' | 'reason' | 'detail' | 'set'> & { from?: RunStatus }): Promise<boolean> {
-    const { from = 'running', ...change } = move;
-    const moved = await this.move(tx, { ...change, runId: token.runId, attempt: token.attempt, from: [from], set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])] });
+  private async end(tx: Transaction, token: Token, ending: Pick<Move, 'from' | 'to' | 'reason' | 'detail' | 'set'> & { outcome?: string }): Promise<boolean> {
+    const { outcome = ending.to, ...change } = ending;
+    const moved = await this.move(tx, { ...change, runId: token.runId, attempt: token.attempt, set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])] });
     if (!moved) return false;
-    const outcome = move.to === 'queued' ? (move.reason ?? 'queued') : move.to === 'retrying' ? 'failed' : move.to;
     await tx.$executeRaw`
-      UPDATE attempt SET ended_at = now(), outcome = ${outcome}, detail = ${move.detail ?? null} WHERE run_id = ${token.runId}::uuid AND attempt = ${token.attempt}`;
+      UPDATE attempt SET ended_at = now(), outcome = ${outcome}, detail = ${ending.detail ?? null} WHERE run_id = ${token.runId}::uuid AND attempt = ${token.attempt}`;
     return true;
   }
 
-  /** What else can be the matter when a run is no longer `running`: it was cancelled, or the lease is lost. */
-  private async cancelledMeanwhile(tx: Transaction, token: Token): Promise<'cancelled'> {
-    if (await this.end(tx, token, { from: 'cancelling', to: 'cancelled', reason: 'user_cancel' })) return 'cancelled';
+  /** What else can be the matter when a run is no longer `running`: it was cancelled, it was to pause, or the lease is lost. */
+  private async stoppedMeanwhile(tx: Transaction, token: Token): Promise<'cancelled' | 'paused'> {
+    if (await this.end(tx, token, { from: ['cancelling'], to: 'cancelled', reason: 'user_cancel' })) return 'cancelled';
+    if (await this.end(tx, token, { from: ['pausing'], to: 'paused', reason: 'user_pause' })) return 'paused';
     throw new LeaseLostError(token);
   }
 
