@@ -3,7 +3,7 @@ import type { Encoder, Projection } from '#libs/contracts';
 import type { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
-import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, relu } from './operations.js';
+import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, meanOverPlaces, relu } from './operations.js';
 
 /** Weight of the old value in the running averages, for each batch: short runs need quick averages. */
 const MOMENTUM = 0.9;
@@ -86,7 +86,27 @@ type Size = number | [height: number, width: number];
 function convolution(x: Symbolic, name: string, filters: number, kernelSize: Size, strides: Size = 1, useBias = false): Symbolic {
   const layer = layers.layers.conv2d({ name, filters, kernelSize, strides, padding: 'same', useBias, kernelInitializer: 'zeros' });
   // The layer's own call computes the gradient for its input also where that is an image, which nobody asks for.
-  if (!useBias) layer.call = (inputs) => tf.conv2d((Array.isArray(inputs) ? inputs[0]! : inputs) as tf.Tensor4D, layer.weights[0]!.read() as tf.Tensor4D, strides, 'same');
+  if (!useBias) {
+    const [skips, ...sides] = [kernelSize === 1 && strides === 2, ...x.shape.slice(1, 3)] as [boolean, number, number];
+    layer.call = (inputs) => {
+      const input = (Array.isArray(inputs) ? inputs[0]! : inputs) as tf.Tensor4D;
+      const kernel = layer.weights[0]!.read() as tf.Tensor4D;
+      // A window of one place at every second place sees a quarter of its input: its kernel's gradient passes over all of it.
+      return skips && sides.every((side) => side % 2 === 0) ? tf.conv2d(everySecond(input), kernel, 1, 'same') : tf.conv2d(input, kernel, strides, 'same');
+    };
+  }
+  return apply(layer, x);
+}
+/** The first of each two places, along height and width. [N, 2h, 2w, C] → [N, h, w, C] */
+function everySecond(x: tf.Tensor4D): tf.Tensor4D {
+  const [count, height, width, channels] = x.shape;
+  const pairs = tf.reshape<tf.Rank.R4>(x, [count * height / 2, 2, width / 2, 2 * channels]);
+  return tf.reshape(tf.slice4d(pairs, [0, 0, 0, 0], [-1, 1, -1, channels]), [count, height / 2, width / 2, channels]);
+}
+/** Mean over places, the representation of a map. */
+function averagePool(x: Symbolic, name: string): Symbolic {
+  const layer = layers.layers.globalAveragePooling2d({ name });
+  layer.call = (inputs) => meanOverPlaces((Array.isArray(inputs) ? inputs[0]! : inputs) as tf.Tensor4D);
   return apply(layer, x);
 }
 const dense = (x: Symbolic, name: string, units: number, useBias = true) => apply(layers.layers.dense({ name, units, useBias, kernelInitializer: 'zeros' }), x);
@@ -112,7 +132,7 @@ export function buildEncoder({ name, width }: Encoder, inputShape: readonly [num
   const images = layers.input({ shape: [...inputShape], name: 'images' });
   let x = normaliseAndRectify(convolution(images, 'stem_conv', width, 3, stemStride), 'stem_bn', 'stem_relu');
   blocks.forEach(([factor, stride], i) => { x = residualBlock(x, `block${i + 1}`, factor * width, stride); });
-  const features = apply(layers.layers.globalAveragePooling2d({ name: 'features' }), x);
+  const features = averagePool(x, 'features');
   return layers.model({ inputs: images, outputs: [x, features], name: 'encoder' });
 }
 
@@ -222,7 +242,7 @@ export function buildWaveformEncoder(width: number, length: number): layers.Laye
   const sounds = layers.input({ shape: [1, length, 1], name: 'sounds' });
   const stem = leak(convolution(sounds, 'stem_conv', width, WAVE_STEM, [1, WAVE_STRIDE], true), 'stem_leak');
   const map = leak(convolution(stem, 'stage_conv', WAVE_DEPTH * width, WAVE_KERNEL, [1, WAVE_STRIDE], true), 'stage_leak');
-  const features = apply(layers.layers.globalAveragePooling2d({ name: 'features' }), map);
+  const features = averagePool(map, 'features');
   return layers.model({ inputs: sounds, outputs: [map, features], name: 'encoder' });
 }
 

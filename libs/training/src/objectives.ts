@@ -91,10 +91,15 @@ export function unitRows(z: tf.Tensor2D): tf.Tensor2D {
   return tf.div(z, tf.maximum(tf.sqrt(tf.sum(tf.square(z), 1, true)), 1e-12));
 }
 
-/** Mean over rows of −log softmax at the label. logits: [N, C] */
+/** Mean over rows of −log softmax at the label, by the kernel that gives losses and slopes in one pass. logits: [N, C] */
 export function crossEntropy(logits: tf.Tensor2D, labels: Int32Array): tf.Scalar {
-  const target = tf.oneHot(tf.tensor1d(labels, 'int32'), logits.shape[1], 1, 0, 'float32');
-  return tf.mean<tf.Scalar>(tf.sub(tf.logSumExp(logits, 1), tf.sum(tf.mul(logits, target), 1)));
+  const mean = tf.customGrad((...inputs) => {
+    const [x, save] = inputs as unknown as [tf.Tensor2D, (tensors: tf.Tensor[]) => void];
+    const [losses, slopes] = kernel('SparseSoftmaxCrossEntropyWithLogits', { ...float(), Tlabels: typeAttribute('TF_INT32') }, [x, tf.tensor1d(labels, 'int32')], 2) as [tf.Tensor1D, tf.Tensor2D];
+    save([slopes]);
+    return { value: tf.mean(losses), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(saved[0]!, tf.div(dy, labels.length)) };
+  });
+  return mean(logits) as tf.Scalar;
 }
 
 /** Fraction of rows whose largest logit is the label's. */
@@ -127,4 +132,19 @@ export function pixelCrossEntropy(logits: tf.Tensor4D, masks: tf.Tensor3D): tf.S
 }
 
 /** Mean over all numbers of the squared difference. */
-export const meanSquaredError = (a: tf.Tensor, b: tf.Tensor): tf.Scalar => tf.mean<tf.Scalar>(tf.squaredDifference(a, b));
+export function meanSquaredError(a: tf.Tensor, b: tf.Tensor): tf.Scalar {
+  // tfjs's gradient of a mean multiplies by an array of ones that it makes in JavaScript.
+  const mean = tf.customGrad((...inputs) => {
+    const [x, y, save] = inputs as unknown as [tf.Tensor, tf.Tensor, (tensors: tf.Tensor[]) => void];
+    const difference = tf.sub(x, y);
+    save([difference]);
+    return {
+      value: tf.mean(tf.square(difference)),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+        const slope = tf.mul(saved[0]!, tf.mul(dy, 2 / a.size));
+        return [slope, tf.neg(slope)];
+      },
+    };
+  });
+  return mean(a, b) as tf.Scalar;
+}

@@ -87,6 +87,18 @@ export function relu<T extends tf.Tensor>(x: T): T {
   return rectify(x) as T;
 }
 
+/** Mean over places [N, H, W, C] → [N, C]. Its gradient is spread by one kernel; tfjs's multiplies by an array of ones made in JavaScript. */
+export function meanOverPlaces(x: tf.Tensor4D): tf.Tensor2D {
+  const mean = tf.customGrad((input) => {
+    const [count, height, width, channels] = x.shape;
+    return {
+      value: tf.mean(input as tf.Tensor, [1, 2]),
+      gradFunc: (dy: tf.Tensor) => tf.tile(tf.reshape(tf.div(dy, height * width), [count, 1, 1, channels]), [1, height, width, 1]),
+    };
+  });
+  return mean(x) as tf.Tensor2D;
+}
+
 /** What `compute` gives, as a constant: nothing in it gets a gradient (the stop-gradient of BYOL and SimSiam). `x` anchors it on the tape. */
 export function withoutGradient<T extends tf.Tensor>(x: tf.Tensor, compute: (x: tf.Tensor) => T): T {
   const constant = tf.customGrad((input) => {
