@@ -189,8 +189,10 @@ export const adjustContrast = (images: tf.Tensor4D, factors: Float32Array): tf.T
 
 /** f · x + (1 − f) · gray of the pixel. */
 export const adjustSaturation = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D => tf.tidy(() => {
-  const factor = perImage(factors);
-  return clip(tf.add(tf.mul(images, factor), tf.mul(grayOf(images), tf.sub(1, factor))));
+  const [count, height, width] = images.shape;
+  // One product of each pixel with its image's f · I + (1 − f) · luma, in each column.
+  const matrices = tf.tensor3d([...factors].flatMap((factor) => LUMA.map((weight, from) => LUMA.map((_, to) => (from === to ? factor : 0) + (1 - factor) * weight))).flat(), [count, 3, 3]);
+  return clip(tf.reshape(tf.matMul(tf.reshape(images, [count, height * width, 3]), matrices), images.shape));
 });
 
 /** Turns the hue of HSV by `turns` [N], each in [-0.5, 0.5] of the colour circle. */

@@ -1,6 +1,7 @@
 import { UNLABELLED, type DatasetManifest, type SampleShape, type Split, type SplitFiles } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { InvalidDataError, MEMORY_LIMIT, readNpy, Rows } from './npy.js';
+import { floatsOfBytes } from './native.js';
 import { Random, type RandomState } from './random.js';
 
 /** One split of a dataset version: in memory where it is small, otherwise read from its files row by row. */
@@ -62,8 +63,6 @@ export function closeSplit({ samples, masks }: Pick<SampleSplit, 'samples' | 'ma
   masks?.close();
 }
 
-/** What a byte is as a number in [0, 1]. */
-const UNIT = Float32Array.from({ length: 256 }, (_, byte) => byte / 255);
 const FULL_SCALE = 32768;
 
 /**
@@ -73,12 +72,15 @@ const FULL_SCALE = 32768;
 export function gatherSamples({ samples, sample }: SampleSplit, rows: ArrayLike<number>): tf.Tensor {
   const shape = numbersOf(sample);
   const size = shape.reduce((product, side) => product * side, 1);
+  if (sample.modality === 'image') {
+    const bytes = new Uint8Array(rows.length * size);
+    for (let i = 0; i < rows.length; i++) bytes.set(samples.read(rows[i]!), i * size);
+    return tf.tidy(() => tf.div(floatsOfBytes(bytes, [rows.length, ...shape]), 255));
+  }
   const numbers = new Float32Array(rows.length * size);
-  const isImage = sample.modality === 'image';
   for (let i = 0, to = 0; i < rows.length; i++) {
     const item = samples.read(rows[i]!);
-    if (isImage) for (let from = 0; from < size; from++, to++) numbers[to] = UNIT[item[from]!]!;
-    else for (let from = 0; from < size; from++, to++) numbers[to] = item[from]! / FULL_SCALE;
+    for (let from = 0; from < size; from++, to++) numbers[to] = item[from]! / FULL_SCALE;
   }
   return tf.tensor(numbers, [rows.length, ...shape]);
 }

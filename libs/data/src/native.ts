@@ -6,7 +6,8 @@ export type Attributes = Record<string, { type: AttributeType; value: number | b
 
 interface NativeBackend {
   isUsingGpuDevice: boolean;
-  binding: Record<'TF_ATTR_INT' | 'TF_ATTR_FLOAT' | 'TF_ATTR_BOOL' | 'TF_ATTR_TYPE' | 'TF_ATTR_STRING' | 'TF_FLOAT' | 'TF_INT32', number>;
+  binding: Record<'TF_ATTR_INT' | 'TF_ATTR_FLOAT' | 'TF_ATTR_BOOL' | 'TF_ATTR_TYPE' | 'TF_ATTR_STRING' | 'TF_FLOAT' | 'TF_INT32' | 'TF_UINT8', number> & { createTensor(shape: number[], type: number, values: Uint8Array): number };
+  createOutputTensor(handle: { id: number; shape: number[]; dtype: number }): tf.Tensor;
   executeMultipleOutputs(name: string, attributes: { name: string; type: number; value: unknown }[], inputs: tf.Tensor[], outputs: number): tf.Tensor[];
 }
 
@@ -20,6 +21,15 @@ export const usesGpu = (): boolean => backend().isUsingGpuDevice;
 /** The type attribute that most kernels have: float32. */
 export const float = (): Attributes => ({ T: { type: 'type', value: backend().binding.TF_FLOAT } });
 export const typeAttribute = (name: 'TF_FLOAT' | 'TF_INT32'): Attributes[string] => ({ type: 'type', value: backend().binding[name] });
+
+/** Bytes as float32 tensors, 0 to 255: tfjs has no type for bytes, and converting them in JavaScript takes twice as long. The values are copied. */
+export function floatsOfBytes(bytes: Uint8Array, shape: number[]): tf.Tensor {
+  const { binding } = backend();
+  return tf.tidy(() => {
+    const raw = backend().createOutputTensor({ id: binding.createTensor(shape, binding.TF_UINT8, bytes), shape, dtype: binding.TF_UINT8 });
+    return kernel('Cast', { SrcT: { type: 'type', value: binding.TF_UINT8 }, DstT: typeAttribute('TF_FLOAT'), Truncate: { type: 'bool', value: false } }, [raw])[0]!;
+  });
+}
 
 /**
  * Runs a kernel and gives its `outputs` results. No gradient is recorded: inside `tf.customGrad` the caller says what it is.
