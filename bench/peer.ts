@@ -66,8 +66,12 @@ export class Peer {
 
   request<Answer>(message: object): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      this.child.once('exit', () => reject(new Error('the peer has ended: see its message above')));
-      this.waiting.push((line) => resolve(JSON.parse(line) as Answer));
+      const ended = () => reject(new Error('the peer has ended: see its message above'));
+      this.child.once('exit', ended);
+      this.waiting.push((line) => {
+        this.child.off('exit', ended);
+        resolve(JSON.parse(line) as Answer);
+      });
       this.child.stdin!.write(`${JSON.stringify(message)}\n`);
     });
   }
