@@ -12,6 +12,7 @@ import { freshDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { writeImageFolder } from '../support/images.js';
 import { freePort, startApp, type Started } from '../support/processes.js';
+import { wavOf } from '../support/sources.js';
 
 let dir: string;
 let home: Awaited<ReturnType<typeof freshDatabase>>;
@@ -49,18 +50,7 @@ async function writeTones(folder: string): Promise<void> {
     for (let speaker = 0; speaker < 4; speaker++) {
       for (let n = 0; n < 8; n++) {
         const samples = Int16Array.from({ length: rate / 2 }, (_, i) => 6000 * (1 + speaker) * Math.sin((2 * Math.PI * hertz * i) / rate + n) + random.normal(0, 300));
-        const header = Buffer.alloc(44);
-        header.write('RIFF');
-        header.writeUInt32LE(36 + samples.byteLength, 4);
-        header.write('WAVEfmt ', 8);
-        header.writeUInt32LE(16, 16);
-        [1, 1].forEach((value, i) => header.writeUInt16LE(value, 20 + 2 * i));
-        header.writeUInt32LE(rate, 24);
-        header.writeUInt32LE(2 * rate, 28);
-        [2, 16].forEach((value, i) => header.writeUInt16LE(value, 32 + 2 * i));
-        header.write('data', 36);
-        header.writeUInt32LE(samples.byteLength, 40);
-        await writeFile(path.join(folder, `${label}_s${speaker}_${n}.wav`), Buffer.concat([header, Buffer.from(samples.buffer)]));
+        await writeFile(path.join(folder, `${label}_s${speaker}_${n}.wav`), wavOf(samples, rate));
       }
     }
   }
