@@ -1,96 +1,57 @@
 /** What people ask of runs and workers while they work, on real processes: pause, resume, drain, placement. */
-import { LoomClient, type Run, type RunSpec } from '#libs/contracts';
+import type { LoomClient } from '#libs/contracts';
 import { execFile } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest';
-import type { z } from 'zod';
-import { freshDatabase } from '../support/database.js';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { writeImageFolder } from '../support/images.js';
-import { freePort, startApp, type Started } from '../support/processes.js';
+import { startStack, type Stack } from '../support/stack.js';
 
-let dir: string;
-let home: Awaited<ReturnType<typeof freshDatabase>>;
-let api: Started;
+let stack: Stack;
 let client: LoomClient;
-let environment: Record<string, string>;
-const workers: Started[] = [];
 
 beforeAll(async () => {
-  dir = await mkdtemp(path.join(tmpdir(), 'loom-control-'));
-  home = await freshDatabase();
-  const port = await freePort();
-  environment = {
-    DATABASE_URL: home.url, REDIS_URL: inject('redisUrl'), LOOM_QUEUE: `test-${randomUUID()}`, LOOM_PORT: String(port), LOOM_LOG_LEVEL: 'info',
-    LOOM_ARTIFACTS_DIR: path.join(dir, 'artifacts'), LOOM_DATA_ROOT: path.join(dir, 'data'),
-    LOOM_HEARTBEAT_MS: '200', LOOM_LEASE_MS: '1500', LOOM_RECONCILE_MS: '300', LOOM_CHECKPOINT_SECONDS: '60', LOOM_CANCEL_GRACE_MS: '10000', LOOM_TRAINER_THREADS: '1',
-  };
-  await writeImageFolder(path.join(dir, 'data', 'stripes'), { classes: 4, perClass: 40 });
-  api = startApp('api', environment);
-  client = new LoomClient({ url: `http://127.0.0.1:${port}` });
-  await eventually(async () => { if (!await client.ready()) throw new Error(`the API is not ready: ${api.output()}`); }, { timeoutMs: 30_000 });
-  const worker = startWorker();
-  const preparing = await submit({ kind: 'prepare-dataset', name: 'stripes', path: 'stripes', imageSize: 16 });
-  await reaches(preparing, 'succeeded');
-  await worker.kill('SIGKILL');
+  stack = await startStack({ environment: { LOOM_CHECKPOINT_SECONDS: '60' } });
+  ({ client } = stack);
+  await writeImageFolder(path.join(stack.dataRoot, 'stripes'), { classes: 4, perClass: 40 });
+  stack.startWorker();
+  await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'stripes', path: 'stripes', imageSize: 16 }));
+  await stack.killWorkers();
 }, 90_000);
 
-afterEach(async () => {
-  await Promise.all(workers.splice(0).map((worker) => worker.kill('SIGKILL')));
-});
-
-afterAll(async () => {
-  await api?.kill('SIGTERM');
-  await home?.drop();
-  await rm(dir, { recursive: true, force: true });
-});
-
-function startWorker(more: Record<string, string> = {}): Started {
-  const worker = startApp('worker', { ...environment, ...more });
-  workers.push(worker);
-  return worker;
-}
-
-const submit = async (spec: z.input<typeof RunSpec>, more: object = {}): Promise<string> => (await client.submitRun({ spec, onDuplicate: 'replicate', ...more })).run.id;
-const explain = (run: Run) => `run ${run.kind} is ${run.status} (${run.statusReason}) at step ${run.step}: ${run.statusDetail}\n${workers.map((worker) => worker.output()).join('\n')}`;
-const reaches = (id: string, status: Run['status'], step = 0) => eventually(async () => {
-  const run = await client.run(id);
-  if (run.status !== status || run.step < step) throw new Error(`expected ${status} at step ${step} or later: ${explain(run)}`);
-  return run;
-}, { timeoutMs: 40_000 });
+afterEach(() => stack.killWorkers());
+afterAll(() => stack?.stop());
 
 /** Long enough to be interrupted: some 30 s on one thread. */
 const long = { kind: 'pretrain', dataset: 'stripes', batchSize: 64, epochs: 4000, encoder: { width: 4 }, evalSplit: 'test', knn: { k: 5 } } as const;
 
 test('a pause writes a checkpoint and frees the slot, and a resume goes on at that very step', async () => {
-  startWorker();
-  const id = await submit(long);
-  await reaches(id, 'running', 25);
+  stack.startWorker();
+  const id = await stack.submit(long);
+  await stack.reaches(id, 'running', 25);
   expect((await client.pauseRun(id)).status).toBe('pausing');
-  const paused = await reaches(id, 'paused');
+  const paused = await stack.reaches(id, 'paused');
   expect(paused).toMatchObject({ statusReason: 'user_pause', attempts: [{ outcome: 'paused' }] });
   expect((await client.artifacts(id)).items.filter(({ kind }) => kind === 'checkpoint')).toMatchObject([{ step: paused.step }]);
 
   // The only slot is free.
-  const other = await submit({ ...long, seed: 1 });
-  await reaches(other, 'running', 1);
+  const other = await stack.submit({ ...long, seed: 1 });
+  await stack.reaches(other, 'running', 1);
   await client.pauseRun(other);
-  await reaches(other, 'paused');
+  await stack.reaches(other, 'paused');
   expect((await client.cancelRun(other)).status).toBe('cancelled');
 
   expect((await client.resumeRun(id)).status).toBe('queued');
-  const resumed = await reaches(id, 'running', paused.step + 25);
+  const resumed = await stack.reaches(id, 'running', paused.step + 25);
   expect(resumed.attempts).toMatchObject([{ outcome: 'paused' }, { attempt: 2, resumedFromStep: paused.step }]);
   const [loss] = await client.metrics(id, { key: ['train/loss'], points: 10_000 });
   const steps = loss!.points.map(({ step }) => step);
   expect(steps.at(-1)).toBeGreaterThan(paused.step);
   expect(new Set(steps.slice(1).map((step, i) => step - steps[i]!)), `a curve without holes or repeats, got ${steps.join()}`).toEqual(new Set([10]));
   await client.cancelRun(id);
-  await reaches(id, 'cancelled');
+  await stack.reaches(id, 'cancelled');
 }, 120_000);
 
 /** What `loom` prints; rejects with its exit code and what it wrote to stderr. */
@@ -100,7 +61,7 @@ async function loom(...words: string[]): Promise<string> {
 }
 
 test('the command line acts on runs by filter, and never on all of them by mistake', async () => {
-  const ids = [await submit(long, { tags: ['bulk'] }), await submit(long, { tags: ['bulk'], name: 'second' }), await submit(long, { tags: ['other'] })];
+  const ids = [await stack.submit(long, { tags: ['bulk'] }), await stack.submit(long, { tags: ['bulk'], name: 'second' }), await stack.submit(long, { tags: ['other'] })];
   expect(await loom('pause', '--tag', 'bulk', '--dry-run')).toBe('pause would change 2 runs\n');
   expect(await loom('pause', '--tag', 'bulk', '--name', 'SECOND')).toBe('pause changed 1 run\n');
   expect(await loom('cancel', '--status', 'queued,paused', '--tag', 'bulk')).toBe('cancel changed 2 runs\n');
@@ -113,17 +74,17 @@ test('the command line acts on runs by filter, and never on all of them by mista
 }, 60_000);
 
 test('a drain by the command line: its run goes on elsewhere at its checkpoint, uncharged, and the process ends', async () => {
-  const first = startWorker();
-  const id = await submit(long);
-  await reaches(id, 'running', 5);
+  const first = stack.startWorker();
+  const id = await stack.submit(long);
+  await stack.reaches(id, 'running', 5);
   const { workerId } = await client.run(id);
-  const second = startWorker();
+  const second = stack.startWorker();
   await eventually(() => { expect(second.output()).toContain('worker ready'); }, { timeoutMs: 30_000 });
   expect(await loom('drain', workerId!)).toBe(`${workerId!} draining\n`);
   await eventually(() => { expect(first.child.exitCode, first.output()).toBe(0); }, { timeoutMs: 20_000 });
   const resumed = await eventually(async () => {
     const run = await client.run(id);
-    expect(run.attempts[1]?.resumedFromStep, explain(run)).toBeGreaterThanOrEqual(5);
+    expect(run.attempts[1]?.resumedFromStep, stack.explain(run)).toBeGreaterThanOrEqual(5);
     return run;
   }, { timeoutMs: 30_000 });
   expect(resumed.attempts).toMatchObject([{ outcome: 'preempted', workerId }, { attempt: 2 }]);
@@ -132,14 +93,14 @@ test('a drain by the command line: its run goes on elsewhere at its checkpoint, 
   expect([states.get(workerId!), states.get(resumed.attempts[1]!.workerId)]).toEqual(['stopped', 'running']);
   await expect(loom('drain', workerId!)).rejects.toMatchObject({ code: 2 });
   await client.cancelRun(id);
-  await reaches(id, 'cancelled');
+  await stack.reaches(id, 'cancelled');
 }, 120_000);
 
 test('a drain overtakes a run that is on its way to the worker, and a signal after it does not hurry it', async () => {
-  const worker = startWorker();
-  const id = await submit(long);
-  const run = await reaches(id, 'running', 5);
-  const waiting = await submit({ ...long, seed: 2 });
+  const worker = stack.startWorker();
+  const id = await stack.submit(long);
+  const run = await stack.reaches(id, 'running', 5);
+  const waiting = await stack.submit({ ...long, seed: 2 });
   await client.drainWorker(run.workerId!);
   worker.child.kill('SIGTERM');
   await eventually(() => { expect(worker.child.exitCode, worker.output()).toBe(0); }, { timeoutMs: 20_000 });
@@ -152,7 +113,7 @@ test('a drain overtakes a run that is on its way to the worker, and a signal aft
 
 test('a worker that is told to drain while its trainers load ends well', async () => {
   const known = new Set((await client.workers()).map(({ id }) => id));
-  const worker = startWorker();
+  const worker = stack.startWorker();
   const { id } = await eventually(async () => {
     const registered = (await client.workers()).find((each) => !known.has(each.id));
     if (!registered) throw new Error(`expected a worker that starts: ${worker.output()}`);
@@ -165,24 +126,24 @@ test('a worker that is told to drain while its trainers load ends well', async (
 
 test('runs go to workers with the labels they ask for, none is lost to others, and each trainer sees the GPU of its slot', async () => {
   // What nvidia-smi prints on a machine of two GPUs.
-  const bin = path.join(dir, 'bin');
+  const bin = path.join(stack.dir, 'bin');
   await mkdir(bin, { recursive: true });
   await writeFile(path.join(bin, 'nvidia-smi'), '#!/bin/sh\necho "0, GPU-aaaa, NVIDIA A100-SXM4-80GB, 81920, 550.54"\necho "1, GPU-bbbb, NVIDIA A100-SXM4-80GB, 81920, 550.54"\n', { mode: 0o755 });
   const redispatched = async () => /loom_reconciler_repairs\{kind="redispatched"\} (\d+)/.exec(await (await fetch(`${client.url}/metrics`)).text())![1];
   const repairs = await redispatched();
 
-  const plain = startWorker();
-  const ids = await Promise.all([1, 2].map((seed) => submit({ ...long, seed }, { requires: { labels: { gpu: 'a100' } } })));
-  const elsewhere = await submit({ ...long, seed: 3 }, { requires: { labels: { gpu: 'h100' } } });
-  const anywhere = await submit({ ...long, seed: 4 });
-  const [plainId] = [(await reaches(anywhere, 'running', 1)).workerId];
+  const plain = stack.startWorker();
+  const ids = await Promise.all([1, 2].map((seed) => stack.submit({ ...long, seed }, { requires: { labels: { gpu: 'a100' } } })));
+  const elsewhere = await stack.submit({ ...long, seed: 3 }, { requires: { labels: { gpu: 'h100' } } });
+  const anywhere = await stack.submit({ ...long, seed: 4 });
+  const [plainId] = [(await stack.reaches(anywhere, 'running', 1)).workerId];
   expect(await Promise.all(ids.map(async (id) => (await client.run(id)).status))).toEqual(['queued', 'queued']);
   await client.cancelRun(anywhere);
-  await reaches(anywhere, 'cancelled');
+  await stack.reaches(anywhere, 'cancelled');
 
   // The plain worker is idle and takes part in the race for every job.
-  const fits = startWorker({ PATH: `${bin}:${process.env['PATH']!}`, LOOM_WORKER_LABELS: 'gpu=a100,zone=b', LOOM_WORKER_NAME: 'a100' });
-  const runs = await Promise.all(ids.map((id) => reaches(id, 'running', 1)));
+  const fits = stack.startWorker({ PATH: `${bin}:${process.env['PATH']!}`, LOOM_WORKER_LABELS: 'gpu=a100,zone=b', LOOM_WORKER_NAME: 'a100' });
+  const runs = await Promise.all(ids.map((id) => stack.reaches(id, 'running', 1)));
   const worker = (await client.workers()).find(({ id }) => id === runs[0]!.workerId)!;
   expect(worker).toMatchObject({ slots: 2, labels: { gpu: 'a100', zone: 'b' }, gpus: [{ index: 0, uuid: 'GPU-aaaa', name: 'NVIDIA A100-SXM4-80GB', memoryMiB: 81920, driver: '550.54' }, { uuid: 'GPU-bbbb' }] });
   expect(runs.map(({ workerId }) => workerId)).toEqual([worker.id, worker.id]);
@@ -194,7 +155,7 @@ test('runs go to workers with the labels they ask for, none is lost to others, a
   expect(plainId).not.toBe(worker.id);
   expect(await redispatched(), fits.output()).toBe(repairs);
   await loom('cancel', '--status', 'queued,running');
-  for (const id of [...ids, elsewhere]) await reaches(id, 'cancelled');
+  for (const id of [...ids, elsewhere]) await stack.reaches(id, 'cancelled');
 }, 180_000);
 
 test('a collection by the command line keeps what is named and what is young', async () => {

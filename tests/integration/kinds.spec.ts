@@ -1,45 +1,27 @@
 /** Every kind of run on real processes, each from its parents: images, sounds and masks, from files to what people look at. */
-import { LoomClient, type Artifact, type Run, type RunSpec } from '#libs/contracts';
-import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import type { Artifact, LoomClient, Run } from '#libs/contracts';
+import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import type { z } from 'zod';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Random } from '#libs/data';
-import { freshDatabase } from '../support/database.js';
-import { eventually } from '../support/eventually.js';
 import { writeImageFolder } from '../support/images.js';
-import { freePort, startApp, type Started } from '../support/processes.js';
 import { wavOf } from '../support/sources.js';
+import { startStack, type Stack } from '../support/stack.js';
 
-let dir: string;
-let home: Awaited<ReturnType<typeof freshDatabase>>;
+let stack: Stack;
 let client: LoomClient;
-const processes: Started[] = [];
 
 beforeAll(async () => {
-  dir = await mkdtemp(path.join(tmpdir(), 'loom-kinds-'));
-  home = await freshDatabase();
-  const port = await freePort();
-  const environment = {
-    DATABASE_URL: home.url, REDIS_URL: inject('redisUrl'), LOOM_QUEUE: `test-${randomUUID()}`, LOOM_PORT: String(port), LOOM_LOG_LEVEL: 'info',
-    LOOM_ARTIFACTS_DIR: path.join(dir, 'artifacts'), LOOM_DATA_ROOT: path.join(dir, 'data'), LOOM_TRAINER_THREADS: '2',
-  };
-  await writeImageFolder(path.join(dir, 'data', 'stripes'), { classes: 3, perClass: 40 });
-  await writeTones(path.join(dir, 'data', 'tones'));
-  await writeScenes(path.join(dir, 'data', 'scenes'));
-  processes.push(startApp('api', environment), startApp('worker', environment));
-  client = new LoomClient({ url: `http://127.0.0.1:${port}` });
-  await eventually(async () => { if (!await client.ready()) throw new Error(`the API is not ready: ${processes[0]!.output()}`); });
+  stack = await startStack({ environment: { LOOM_TRAINER_THREADS: '2', LOOM_LEASE_MS: '45000' } });
+  ({ client } = stack);
+  await writeImageFolder(path.join(stack.dataRoot, 'stripes'), { classes: 3, perClass: 40 });
+  await writeTones(path.join(stack.dataRoot, 'tones'));
+  await writeScenes(path.join(stack.dataRoot, 'scenes'));
+  stack.startWorker();
 }, 60_000);
 
-afterAll(async () => {
-  await Promise.all(processes.map((each) => each.kill('SIGTERM')));
-  await home?.drop();
-  await rm(dir, { recursive: true, force: true });
-});
+afterAll(() => stack?.stop());
 
 /** Half-second tones of three pitches by four "speakers" of their own loudness, as WAV files `<pitch>_<speaker>_<n>.wav`. */
 async function writeTones(folder: string): Promise<void> {
@@ -72,61 +54,54 @@ async function writeScenes(folder: string): Promise<void> {
   }
 }
 
-const submit = async (spec: z.input<typeof RunSpec>): Promise<string> => (await client.submitRun({ spec })).run.id;
-
-async function ended(id: string): Promise<Run> {
-  const run = await client.follow(id, {}, { signal: AbortSignal.timeout(80_000) });
-  if (run.status !== 'succeeded') throw new Error(`expected run ${run.kind} to have succeeded, it is ${run.status} (${run.statusReason}): ${run.statusDetail}\n${processes[1]!.output()}`);
-  return run;
-}
 const metrics = (run: Run): Record<string, number> => run.result!.metrics;
 const names = async (id: string, kind: Artifact['kind']): Promise<string[]> => (await client.artifacts(id, { limit: 200 })).items.filter((file) => file.kind === kind).map(({ name }) => name).sort();
 
 const encoder = { width: 4 };
 
 test('images: pretraining without negatives, a student, walks, maps and exports', async () => {
-  await ended(await submit({ kind: 'prepare-dataset', name: 'stripes', path: 'stripes', imageSize: 16 }));
-  const pretraining = await submit({ kind: 'pretrain', method: 'vicreg', dataset: 'stripes', encoder, projection: { layers: 3, hidden: 16, output: 32 }, batchSize: 32, epochs: 6, schedule: { warmupSteps: 3 }, knn: { k: 5 } });
-  const tuning = await submit({ kind: 'finetune', dataset: 'stripes', from: pretraining, fromHeadLayer: 1, batchSize: 16, steps: 60 });
-  const distilling = await submit({ kind: 'distill', dataset: 'stripes', from: tuning, encoder, batchSize: 32, epochs: 15, optimizer: { name: 'adam', learningRate: 5e-3 } });
-  const autoencoding = await submit({ kind: 'autoencode', variant: 'variational', dataset: 'stripes', latent: 4, encoder, batchSize: 32, epochs: 3, gridImages: 4, knn: { k: 5 } });
-  const walking = await submit({ kind: 'interpolate', dataset: 'stripes', from: autoencoding, between: { classes: ['class0', 'class1'] }, path: 'slerp', points: 5, samples: 4 });
-  const mapping = await submit({ kind: 'embed', dataset: 'stripes', from: pretraining, split: 'train', maps: ['pca', 'umap'], umap: { epochs: 50 } });
-  const again = await submit({ kind: 'embed', dataset: 'stripes', from: tuning, split: 'train', maps: ['pca', 'umap'], umap: { epochs: 50 }, alignTo: mapping });
-  const exporting = await submit({ kind: 'export', from: distilling });
+  await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'stripes', path: 'stripes', imageSize: 16 }));
+  const pretraining = await stack.submit({ kind: 'pretrain', method: 'vicreg', dataset: 'stripes', encoder, projection: { layers: 3, hidden: 16, output: 32 }, batchSize: 32, epochs: 6, schedule: { warmupSteps: 3 }, knn: { k: 5 } });
+  const tuning = await stack.submit({ kind: 'finetune', dataset: 'stripes', from: pretraining, fromHeadLayer: 1, batchSize: 16, steps: 60 });
+  const distilling = await stack.submit({ kind: 'distill', dataset: 'stripes', from: tuning, encoder, batchSize: 32, epochs: 15, optimizer: { name: 'adam', learningRate: 5e-3 } });
+  const autoencoding = await stack.submit({ kind: 'autoencode', variant: 'variational', dataset: 'stripes', latent: 4, encoder, batchSize: 32, epochs: 3, gridImages: 4, knn: { k: 5 } });
+  const walking = await stack.submit({ kind: 'interpolate', dataset: 'stripes', from: autoencoding, between: { classes: ['class0', 'class1'] }, path: 'slerp', points: 5, samples: 4 });
+  const mapping = await stack.submit({ kind: 'embed', dataset: 'stripes', from: pretraining, split: 'train', maps: ['pca', 'umap'], umap: { epochs: 50 } });
+  const again = await stack.submit({ kind: 'embed', dataset: 'stripes', from: tuning, split: 'train', maps: ['pca', 'umap'], umap: { epochs: 50 }, alignTo: mapping });
+  const exporting = await stack.submit({ kind: 'export', from: distilling });
 
-  expect(Object.keys(metrics(await ended(pretraining)))).toEqual(expect.arrayContaining(['train/invariance', 'train/variance', 'train/covariance', 'eval/knn', 'eval/probe_accuracy', 'eval/feature_spread', 'eval/rank', 'eval/alignment', 'eval/uniformity']));
-  expect(metrics(await ended(tuning))['eval/accuracy']).toBeGreaterThan(0.6);
-  expect(metrics(await ended(distilling))['eval/agreement']).toBeGreaterThan(0.6);
-  await ended(walking);
+  expect(Object.keys(metrics(await stack.ended(pretraining)))).toEqual(expect.arrayContaining(['train/invariance', 'train/variance', 'train/covariance', 'eval/knn', 'eval/probe_accuracy', 'eval/feature_spread', 'eval/rank', 'eval/alignment', 'eval/uniformity']));
+  expect(metrics(await stack.ended(tuning))['eval/accuracy']).toBeGreaterThan(0.6);
+  expect(metrics(await stack.ended(distilling))['eval/agreement']).toBeGreaterThan(0.6);
+  await stack.ended(walking);
   expect(await names(walking, 'image')).toEqual(['interpolation.png', 'interpolation.webp', 'samples.png']);
   expect(await names(autoencoding, 'report')).toEqual(['compression.json']);
-  await ended(again);
+  await stack.ended(again);
   for (const id of [mapping, again]) expect(await names(id, 'embedding')).toEqual(['maps.json']);
-  await ended(exporting);
+  await stack.ended(exporting);
   expect(await names(exporting, 'export')).toEqual(expect.arrayContaining(['encoder.onnx', 'encoder.safetensors', 'encoder.model.json', 'encoder.weights.bin']));
 }, 180_000);
 
 test('sounds: speakers held out, autoencoders of both kinds, pretraining and finetuning', async () => {
-  const preparing = await ended(await submit({ kind: 'prepare-dataset', name: 'tones', path: 'tones', audio: { sampleRate: 4000, seconds: 0.5 }, fileName: '{label}_{group}_{}', holdOut: { val: ['s3'] }, testFraction: 0 }));
+  const preparing = await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'tones', path: 'tones', audio: { sampleRate: 4000, seconds: 0.5 }, fileName: '{label}_{group}_{}', holdOut: { val: ['s3'] }, testFraction: 0 }));
   expect(preparing.result!.dataset).toMatchObject({ sample: { modality: 'audio', sampleRate: 4000, length: 2000 }, classes: ['high', 'low', 'middle'], splits: { train: { count: 72 }, val: { count: 24 } } });
-  const pretraining = await submit({ kind: 'pretrain', dataset: 'tones', encoder, batchSize: 24, epochs: 4, schedule: {}, knn: { k: 5 } });
-  const tuning = await submit({ kind: 'finetune', dataset: 'tones', from: pretraining, batchSize: 24, steps: 40 });
-  const [spectrogram, waveform] = [await submit({ kind: 'autoencode', dataset: 'tones', encoder, latent: 8, batchSize: 24, epochs: 2, gridImages: 2, knn: { k: 5 } }), await submit({ kind: 'autoencode', domain: 'waveform', dataset: 'tones', encoder, latent: 8, batchSize: 24, epochs: 2, gridImages: 2, knn: { k: 5 } })];
-  expect(metrics(await ended(tuning))['eval/accuracy']).toBeGreaterThan(0.6);
+  const pretraining = await stack.submit({ kind: 'pretrain', dataset: 'tones', encoder, batchSize: 24, epochs: 4, schedule: {}, knn: { k: 5 } });
+  const tuning = await stack.submit({ kind: 'finetune', dataset: 'tones', from: pretraining, batchSize: 24, steps: 40 });
+  const [spectrogram, waveform] = [await stack.submit({ kind: 'autoencode', dataset: 'tones', encoder, latent: 8, batchSize: 24, epochs: 2, gridImages: 2, knn: { k: 5 } }), await stack.submit({ kind: 'autoencode', domain: 'waveform', dataset: 'tones', encoder, latent: 8, batchSize: 24, epochs: 2, gridImages: 2, knn: { k: 5 } })];
+  expect(metrics(await stack.ended(tuning))['eval/accuracy']).toBeGreaterThan(0.6);
   for (const id of [spectrogram, waveform]) {
-    expect(metrics(await ended(id))['eval/snr_db']).toEqual(expect.any(Number));
+    expect(metrics(await stack.ended(id))['eval/snr_db']).toEqual(expect.any(Number));
     expect(await names(id, 'audio')).toHaveLength(4);
   }
 }, 180_000);
 
 test('masks: an encoder that was pretrained without them gives each pixel its class', async () => {
-  const preparing = await ended(await submit({ kind: 'prepare-dataset', name: 'scenes', path: 'scenes', imageSize: { height: 24, width: 32 }, masks: { classes: ['ground', 'square'], unlabelled: 9 } }));
+  const preparing = await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'scenes', path: 'scenes', imageSize: { height: 24, width: 32 }, masks: { classes: ['ground', 'square'], unlabelled: 9 } }));
   expect(preparing.result!.dataset!.splits.train).toMatchObject({ count: 48 });
   expect(preparing.result!.dataset!.splits.train.labels).toBeUndefined();
-  const pretraining = await submit({ kind: 'pretrain', dataset: 'scenes', encoder, batchSize: 16, epochs: 2, schedule: {} });
-  const segmenting = await submit({ kind: 'finetune', task: 'segmentation', dataset: 'scenes', from: pretraining, batchSize: 8, steps: 60, optimizer: { name: 'adam', learningRate: 5e-3 } });
-  expect(metrics(await ended(segmenting))['eval/miou']).toBeGreaterThan(0.7);
+  const pretraining = await stack.submit({ kind: 'pretrain', dataset: 'scenes', encoder, batchSize: 16, epochs: 2, schedule: {} });
+  const segmenting = await stack.submit({ kind: 'finetune', task: 'segmentation', dataset: 'scenes', from: pretraining, batchSize: 8, steps: 60, optimizer: { name: 'adam', learningRate: 5e-3 } });
+  expect(metrics(await stack.ended(segmenting))['eval/miou']).toBeGreaterThan(0.7);
   expect(await names(segmenting, 'image')).toEqual(['segmentation.png']);
   await expect(client.submitRun({ spec: { kind: 'finetune', dataset: 'scenes', from: pretraining, batchSize: 8 } })).rejects.toThrow('spec.task: expected a dataset with a class for each sample');
 }, 180_000);

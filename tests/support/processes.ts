@@ -7,9 +7,10 @@ const ROOT = path.resolve(import.meta.dirname, '..', '..');
 
 export interface Started { pid: number; child: ChildProcess; output(): string; kill(signal: NodeJS.Signals): Promise<void> }
 
-/** Starts a built program of this repository; `kill` waits until it is gone. Its last output is kept for failures. */
-export function startApp(app: 'api' | 'worker', environment: Record<string, string>): Started {
-  const child = spawn(process.execPath, [path.join(ROOT, 'dist', 'apps', app, 'src', 'main.js')], {
+/** Starts a built program of this repository, as an argument of `through` if any; `kill` waits until it is gone. Its last output is kept for failures. */
+export function startApp(app: 'api' | 'worker', environment: Record<string, string>, through: readonly string[] = []): Started {
+  const [command, ...words] = [...through, process.execPath, path.join(ROOT, 'dist', 'apps', app, 'src', 'main.js')];
+  const child = spawn(command, words, {
     cwd: ROOT, env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
