@@ -377,7 +377,7 @@ describe('sweeps', () => {
 
 describe('the leader', () => {
   test('puts into Redis what is queued, and again what Redis has lost', async () => {
-    const queue = new RunQueue({ redisUrl: inject('redisUrl'), queueName: `test-${randomUUID()}` });
+    const queue = new RunQueue({ redisUrl: inject('redisUrl'), queueName: `test-${randomUUID()}`, networkTimeoutMs: 20_000 });
     const leader = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 200 });
     leader.start();
     try {
@@ -396,7 +396,7 @@ describe('the leader', () => {
   });
 
   test('is one at a time, and another takes over', async () => {
-    const queue = new RunQueue({ redisUrl: inject('redisUrl'), queueName: `test-${randomUUID()}` });
+    const queue = new RunQueue({ redisUrl: inject('redisUrl'), queueName: `test-${randomUUID()}`, networkTimeoutMs: 20_000 });
     const [first, second] = [0, 1].map(() => new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 1000 })) as [Leader, Leader];
     first.start();
     await eventually(() => { expect(first.isLeader).toBe(true); });

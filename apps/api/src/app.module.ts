@@ -24,7 +24,7 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
       controllers: [RunsController, SweepsController, DatasetsController, WorkersController, ArtifactsController, OperationsController],
       providers: [
         { provide: LOGGER, useFactory: () => createLogger('api', env.logLevel) },
-        { provide: Database, useFactory: () => new Database(env.databaseUrl) },
+        { provide: Database, useFactory: () => new Database(env.databaseUrl, env) },
         { provide: RunQueue, useFactory: () => new RunQueue(env) },
         { provide: ArtifactStore, useFactory: () => new ArtifactStore(env.artifactsDir) },
         { provide: ArtifactCollector, inject: [Database, ArtifactStore], useFactory: (database: Database, artifacts: ArtifactStore) => new ArtifactCollector(database, artifacts, env) },

@@ -9,7 +9,7 @@ export const LOGGER = Symbol('logger');
   providers: [
     { provide: ENV, useFactory: () => loadEnv() },
     { provide: LOGGER, inject: [ENV], useFactory: (env: Env) => createLogger('worker', env.logLevel) },
-    { provide: Database, inject: [ENV], useFactory: (env: Env) => new Database(env.databaseUrl) },
+    { provide: Database, inject: [ENV], useFactory: (env: Env) => new Database(env.databaseUrl, env) },
     { provide: RunStore, inject: [Database, ENV], useFactory: (database: Database, env: Env) => new RunStore(database, env) },
     { provide: RunQueue, inject: [ENV], useFactory: (env: Env) => new RunQueue(env) },
     {

@@ -1,4 +1,5 @@
 import { PrismaPg } from '@prisma/adapter-pg';
+import { Socket } from 'node:net';
 import pg from 'pg';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Prisma, PrismaClient } from './generated/client.js';
@@ -17,8 +18,8 @@ const codeOf = (error: unknown): string | undefined => {
   return driver ?? error.code;
 };
 
-/** Codes of the network, of Postgres (connection exceptions, shutdown) and of Prisma (unreachable, timed out, closed). */
-const UNAVAILABLE = /^(ECONN|EPIPE|ETIMEDOUT|08|57P0|P1001|P1002|P1008|P1017|P2024|P2028)/;
+/** Codes of the network, of Postgres (connection exceptions, session timeouts, shutdown, statement timeout) and of Prisma (unreachable, timed out, closed). */
+const UNAVAILABLE = /^(ECONN|EPIPE|ETIMEDOUT|08|25P0|57P0|57014|P1001|P1002|P1008|P1017|P2024|P2028)/;
 /** What node-postgres and ioredis say without a code. */
 const UNAVAILABLE_MESSAGE = /connection terminated|connection is closed|timeout exceeded when trying to connect|command timed out|max retries per request/i;
 
@@ -29,13 +30,33 @@ export function isUnavailable(error: unknown): boolean {
   return UNAVAILABLE.test(code) || UNAVAILABLE_MESSAGE.test(error.message) || isUnavailable(error.cause);
 }
 
+/** A listener asks so often whether its connection lives: nothing else is sent on it. */
+const LISTENER_PULSE_MS = 5000;
+
+export interface DatabaseOptions {
+  poolSize?: number;
+  /**
+   * A connection on which nothing comes or goes for so long is given up, by both ends: a peer that has vanished without a word
+   * (half-open TCP) costs no more than this, and the locks of a transaction that it left open are let go.
+   */
+  networkTimeoutMs?: number;
+}
+
 /** Postgres: one pool under Prisma, and single connections for those who listen. */
 export class Database {
   readonly prisma: PrismaClient;
   private readonly pool: pg.Pool;
+  private readonly connection: pg.ClientConfig;
 
-  constructor(readonly url: string, { poolSize = 10 } = {}) {
-    this.pool = new pg.Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: 5000, application_name: 'latent-loom' });
+  constructor(readonly url: string, { poolSize = 10, networkTimeoutMs = 20_000 }: DatabaseOptions = {}) {
+    this.connection = {
+      connectionString: url, application_name: 'latent-loom', connectionTimeoutMillis: 5000, keepAlive: true,
+      stream: () => {
+        const socket = new Socket();
+        return socket.setTimeout(networkTimeoutMs, () => socket.destroy(Object.assign(new Error(`nothing came from Postgres for ${networkTimeoutMs / 1000} s`), { code: 'ETIMEDOUT' })));
+      },
+    };
+    this.pool = new pg.Pool({ ...this.connection, max: poolSize, statement_timeout: networkTimeoutMs, idle_in_transaction_session_timeout: networkTimeoutMs });
     // A connection that dies while idle is replaced by the pool; without a listener it would end the process.
     this.pool.on('error', () => undefined);
     this.prisma = new PrismaClient({ adapter: new PrismaPg(this.pool), transactionOptions: { maxWait: 10_000, timeout: 60_000 } });
@@ -54,9 +75,12 @@ export class Database {
     }
   }
 
-  /** A connection of its own, for session state such as an advisory lock. Ends with an `end` event when it breaks. */
+  /**
+   * A connection of its own, for session state such as an advisory lock. Ends with an `end` event when it breaks; whoever
+   * holds one has to say something on it more often than the network timeout.
+   */
   async connect(): Promise<pg.Client> {
-    const client = new pg.Client({ connectionString: this.url, application_name: 'latent-loom', keepAlive: true, connectionTimeoutMillis: 5000 });
+    const client = new pg.Client(this.connection);
     client.on('error', () => undefined);
     await client.connect();
     return client;
@@ -78,7 +102,8 @@ export class Database {
       connection.on('notification', (message) => notify(message.channel as Channel, message.payload ?? ''));
       for (const channel of channels) await connection.query(`LISTEN ${channel}`);
       for (const channel of channels) notify(channel, '');
-      await ended;
+      const pulse = setInterval(() => { connection.query('SELECT 1').catch(() => undefined); }, LISTENER_PULSE_MS);
+      await ended.finally(() => clearInterval(pulse));
     };
     const loop = (async () => {
       while (!closed.signal.aborted) {

@@ -23,6 +23,10 @@ const Environment = z.object({
   /** How long a run stays with a worker that is silent. */
   LOOM_LEASE_MS: milliseconds.default(45_000),
   LOOM_RECONCILE_MS: milliseconds.default(15_000),
+  /** A connection to Postgres or Redis that is silent for so long in the middle of something is given up. */
+  LOOM_NETWORK_TIMEOUT_MS: milliseconds.default(20_000),
+  /** A worker whose artifact folder has less free space takes no runs. */
+  LOOM_MIN_FREE_MIB: z.coerce.number().int().min(0).max(2 ** 30).default(256),
   /** How long a file of the artifact store may be there without a row that names it. */
   LOOM_COLLECT_GRACE_SECONDS: z.coerce.number().min(1).max(365 * 24 * 3600).default(24 * 3600),
   LOOM_CHECKPOINT_SECONDS: z.coerce.number().min(0.1).max(24 * 3600).default(60),
@@ -49,7 +53,7 @@ const Environment = z.object({
   host: env.LOOM_HOST, port: env.LOOM_PORT, allowedOrigins: env.LOOM_ALLOWED_ORIGINS,
   artifactsDir: env.LOOM_ARTIFACTS_DIR, dataRoot: env.LOOM_DATA_ROOT, webDir: env.LOOM_WEB_DIR,
   logLevel: env.LOOM_LOG_LEVEL, queueName: env.LOOM_QUEUE,
-  heartbeatMs: env.LOOM_HEARTBEAT_MS, leaseMs: env.LOOM_LEASE_MS, reconcileMs: env.LOOM_RECONCILE_MS,
+  heartbeatMs: env.LOOM_HEARTBEAT_MS, leaseMs: env.LOOM_LEASE_MS, reconcileMs: env.LOOM_RECONCILE_MS, networkTimeoutMs: env.LOOM_NETWORK_TIMEOUT_MS, minFreeBytes: env.LOOM_MIN_FREE_MIB * 2 ** 20,
   collectGraceSeconds: env.LOOM_COLLECT_GRACE_SECONDS, checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
   workerName: env.LOOM_WORKER_NAME, workerLabels: env.LOOM_WORKER_LABELS, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS,
 }));

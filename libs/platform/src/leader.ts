@@ -11,6 +11,8 @@ const DISPATCH_BATCH = 1000;
 const TAKEOVER_MS = 1000;
 /** The dispatcher is woken by notifications; this is for those that were lost, and for runs that wait for their time. */
 const POLL_MS = 1000;
+/** The leader says something this often on the connection that holds its lock. Postgres takes the lock from one that is silent for longer than four times this. */
+const PULSE_MS = 2000;
 /** A message this young may still be on its way. */
 const IN_FLIGHT_MS = 5000;
 
@@ -72,6 +74,9 @@ export class Leader {
       await delay(TAKEOVER_MS, undefined, { signal }).catch(() => undefined);
     }
     if (signal.aborted) return;
+    await client.query(`SET idle_session_timeout = ${4 * PULSE_MS}`);
+    const pulse = setInterval(() => { client.query('SELECT 1').catch(() => lost.abort()); }, PULSE_MS);
+    signal.addEventListener('abort', () => clearInterval(pulse), { once: true });
     this.leading = true;
     this.options.log.info('leading: dispatching and reconciling');
     let wake = () => {};

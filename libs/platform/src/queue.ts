@@ -7,11 +7,13 @@ export interface RunJob { runId: string; attempt: number }
 
 export interface Dispatch extends RunJob { priority: number }
 
-type Connection = Pick<Env, 'redisUrl' | 'queueName'>;
+type Connection = Pick<Env, 'redisUrl' | 'queueName' | 'networkTimeoutMs'>;
 
 const jobId = ({ runId, attempt }: RunJob) => `run_${runId}_a${attempt}`;
 /** BullMQ serves the lowest number first, and 0 before all: priority 100 becomes 1, priority 0 becomes 101. */
 const bullPriority = (priority: number) => 101 - priority;
+
+const LONGEST_READ_MS = 12_000;
 
 /** The transport. It may lose everything at any time: Postgres knows what has to be in it. */
 export class RunQueue {
@@ -68,7 +70,8 @@ export class RunQueue {
    */
   consume(concurrency: number, process: (job: RunJob) => Promise<void>, onError: (error: Error) => void): Worker<RunJob> {
     const worker = new Worker<RunJob>(this.env.queueName, (job: Job<RunJob>) => process(job.data), {
-      connection: { url: this.env.redisUrl, maxRetriesPerRequest: null },
+      // Its longest read blocks for ten seconds: one that is not answered for longer has nobody at the other end.
+      connection: { url: this.env.redisUrl, maxRetriesPerRequest: null, socketTimeout: Math.max(this.env.networkTimeoutMs, LONGEST_READ_MS) },
       concurrency, autorun: false, removeOnComplete: { count: 0 }, removeOnFail: { count: 0 },
       // A job whose worker fell silent goes back as often as it takes: the claim in Postgres decides what is done with it.
       maxStalledCount: 1_000_000,
