@@ -34,12 +34,12 @@ export async function startStack({ environment: given = {} }: { environment?: En
   const workers: Started[] = [];
   const outputs = () => workers.map((worker) => worker.output()).join('\n');
 
-  /** One more API, ready, on a port of its own. */
-  async function startApi(more: Environment = {}, through: readonly string[] = []): Promise<ApiProcess> {
+  /** One more API on a port of its own, ready unless it is not to be waited for. */
+  async function startApi(more: Environment = {}, through: readonly string[] = [], { waits = true } = {}): Promise<ApiProcess> {
     const port = more['LOOM_PORT'] ?? String(await freePort());
     const api = { ...startApp('api', { ...environment, ...more, LOOM_PORT: port }, through), client: new LoomClient({ url: `http://127.0.0.1:${port}` }) };
     apis.push(api);
-    await eventually(async () => { if (!await api.client.ready()) throw new Error(`the API is not ready: ${api.output()}`); }, { timeoutMs: 30_000 });
+    if (waits) await eventually(async () => { if (!await api.client.ready()) throw new Error(`the API is not ready: ${api.output()}`); }, { timeoutMs: 30_000 });
     return api;
   }
 
@@ -50,6 +50,12 @@ export async function startStack({ environment: given = {} }: { environment?: En
   }
 
   const killWorkers = async (): Promise<void> => { await Promise.all(workers.splice(0).map((worker) => worker.kill('SIGKILL'))); };
+
+  /** Ends the workers, and cancels what a test has left, so that the next one has the slots to itself. */
+  async function clear(): Promise<void> {
+    await killWorkers();
+    await api.client.bulkRuns({ action: 'cancel', filter: {} });
+  }
 
   async function stop(): Promise<void> {
     await killWorkers();
@@ -82,5 +88,5 @@ export async function startStack({ environment: given = {} }: { environment?: En
   }, { timeoutMs: 40_000 });
   const runsAt = (id: string, step: number) => reaches(id, 'running', step);
 
-  return { dir, dataRoot, database, environment, api, client, workers, startApi, startWorker, killWorkers, submit, ended, reaches, runsAt, explain, stop };
+  return { dir, dataRoot, database, environment, api, client, workers, startApi, startWorker, clear, killWorkers, submit, ended, reaches, runsAt, explain, stop };
 }

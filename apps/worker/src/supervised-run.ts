@@ -1,18 +1,24 @@
-import type { MetricPoint, LogLevel, RunStatus, Split, SplitFiles, StatusReason, StopReason, TrainerInputs, TrainerMessage } from '#libs/contracts';
-import { CorruptArtifactError, LeaseLostError, type ArtifactStore, type ClaimedRun, type Env, type Logger, type RunStore } from '#libs/platform';
-import { mkdir, rm } from 'node:fs/promises';
+import type { LogLevel, RunStatus, Split, SplitFiles, StatusReason, StopReason, TrainerInputs, TrainerMessage } from '#libs/contracts';
+import { CorruptArtifactError, LeaseLostError, type ArtifactStore, type ClaimedRun, type Env, type Logger, type Progress, type RunStore } from '#libs/platform';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { MetricBuffer } from './metric-buffer.js';
 import type { TrainerProcess } from './trainer-process.js';
 
 /** Metrics, log lines and progress are written together, this often. */
 const FLUSH_MS = 250;
 const LONGEST_LINE = 8192;
 const LINES_PER_FLUSH = 1000;
+/** Points that may wait to be written. A run that says more than 20,000 in a second is thinned, and so is one while Postgres is away. */
+const WAITING_POINTS = 5000;
 /** How long a process that was killed may take to be gone. */
 const KILL_WAIT_MS = 10_000;
 
 interface Services { store: RunStore; artifacts: ArtifactStore; log: Logger; env: Env }
+
+/** What is to be written with the next metrics. */
+interface Waiting { lines: { level: LogLevel; message: string }[]; events: { type: string; data: Record<string, unknown> }[]; step: Progress['step'] }
 
 class RunFailure extends Error {
   constructor(readonly reason: StatusReason, message: string) { super(message); }
@@ -29,7 +35,12 @@ export class SupervisedRun {
   private ending = false;
   private hung = false;
   private killTimer: NodeJS.Timeout | undefined;
-  private buffer: { points: MetricPoint[]; lines: { level: LogLevel; message: string }[]; step: { step: number; totalSteps: number } | undefined } = { points: [], lines: [], step: undefined };
+  private readonly points = new MetricBuffer(WAITING_POINTS);
+  private buffer: Waiting = { lines: [], events: [], step: undefined };
+  private droppedLines = 0;
+  private thinned = false;
+  /** How many processes the kernel had killed for memory when this one began. */
+  private killedForMemory = 0;
   /** Writes follow each other in the order in which the trainer spoke. */
   private writes: Promise<void> = Promise.resolve();
   private fault: unknown;
@@ -122,6 +133,7 @@ export class SupervisedRun {
     await this.trainer.ready.catch((error: Error) => { throw new RunFailure('internal_error', error.message); });
     const { inputs, step } = await this.inputs();
     await this.persist(() => store.begin(this.token, step, this.trainer.pid));
+    this.killedForMemory = await kernelKills();
     this.progressAt = performance.now();
 
     const flusher = setInterval(() => { this.enqueue(() => this.flush()); }, FLUSH_MS);
@@ -150,7 +162,9 @@ export class SupervisedRun {
     if (this.stopping) return { type: 'stopped', reason: this.stopping, step: 0 };
     if (this.hung) throw new RunFailure('hung', `the trainer made no progress for ${this.services.env.hungMs / 1000} s and was killed`);
     const words = this.trainer.lastWords;
-    throw new RunFailure('worker_crash', `the trainer process ended with ${signal ?? `exit code ${code}`}${words ? `; its last words: ${words}` : ''}`);
+    const how = `the trainer process ended with ${signal ?? `exit code ${code}`}${words ? `; its last words: ${words}` : ''}`;
+    if (OUT_OF_MEMORY.test(words) || (signal === 'SIGKILL' && await kernelKills() > this.killedForMemory)) throw new RunFailure('oom', `not enough memory: lower the batch size or the width, or take a machine with more; ${how}`);
+    throw new RunFailure(GPU_FAULT.test(words) ? 'gpu_error' : 'worker_crash', how);
   }
 
   private hear(message: TrainerMessage): void {
@@ -158,9 +172,10 @@ export class SupervisedRun {
       this.progressAt = performance.now();
       this.buffer.step = { step: message.step, totalSteps: message.totalSteps };
     } else if (message.type === 'metrics') {
-      this.buffer.points.push(...message.points);
+      this.points.add(message.points);
     } else if (message.type === 'log') {
       if (this.buffer.lines.length < LINES_PER_FLUSH) this.buffer.lines.push({ level: message.level, message: message.message.slice(0, LONGEST_LINE) });
+      else this.droppedLines++;
     } else if (message.type === 'artifact') {
       this.enqueue(() => this.keep(message));
     }
@@ -179,10 +194,15 @@ export class SupervisedRun {
   }
 
   private async flush(): Promise<void> {
-    const { points, lines, step } = this.buffer;
-    if (points.length === 0 && lines.length === 0 && !step) return;
-    this.buffer = { points: [], lines: [], step: undefined };
-    await this.persist(() => this.services.store.record(this.token, { step, points, lines }));
+    const { lines, events, step } = this.buffer;
+    const { points, stride } = this.points.take();
+    if (points.length === 0 && lines.length === 0 && events.length === 0 && !step) return;
+    if (this.droppedLines) lines.push({ level: 'warn', message: `${this.droppedLines} more lines came than can be written, and were dropped` });
+    if (stride > 1 && !this.thinned) lines.push({ level: 'warn', message: `metrics came faster than they can be written: every ${stride}th step of some stretches is kept` });
+    this.thinned ||= stride > 1;
+    this.droppedLines = 0;
+    this.buffer = { lines: [], events: [], step: undefined };
+    await this.persist(() => this.services.store.record(this.token, { step, points, lines, events }));
   }
 
   /** File → store → fenced row → the trainer may go on. */
@@ -222,6 +242,7 @@ export class SupervisedRun {
         if (!(error instanceof CorruptArtifactError)) throw error;
         log.warn({ ...this.token, err: error }, 'a checkpoint is not whole, the one before is taken');
         this.buffer.lines.push({ level: 'warn', message: `checkpoint of step ${checkpoint.step} is not whole and was passed over: ${error.message}` });
+        this.buffer.events.push({ type: 'checkpoint_corrupt', data: checkpoint });
       }
     }
     return { inputs, step: null };
@@ -239,6 +260,16 @@ export class SupervisedRun {
       }
     }
   }
+}
+
+/** What V8, the C++ library and TensorFlow say when memory is out, on a GPU or not. */
+const OUT_OF_MEMORY = /heap out of memory|Array buffer allocation failed|std::bad_alloc|OOM when allocating|RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|Cannot allocate memory/i;
+/** What CUDA says of a card that is broken, or was lost. */
+const GPU_FAULT = /CUDA_ERROR_(ECC|HARDWARE|ILLEGAL|LAUNCH|MISALIGNED|INVALID_DEVICE|NO_DEVICE|DEVICE_UNAVAILABLE|UNKNOWN)|CUDNN_STATUS_(INTERNAL|EXECUTION)|uncorrectable ECC|Xid/i;
+
+/** How many processes the kernel of this machine has killed for want of memory; 0 where it does not say. */
+async function kernelKills(): Promise<number> {
+  return Number(/^oom_kill (\d+)$/m.exec(await readFile('/proc/vmstat', 'utf8').catch(() => ''))?.[1] ?? 0);
 }
 
 function failureOf(error: unknown): { reason: StatusReason; message: string } {

@@ -1,7 +1,7 @@
 import type { Gpu } from '#libs/contracts';
-import { ArtifactStore, ClaimRefusedError, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
+import { ArtifactStore, ClaimRefusedError, SchemaMismatchError, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm, statfs } from 'node:fs/promises';
 import { availableParallelism, hostname } from 'node:os';
 import path from 'node:path';
 import { listGpus } from './gpus.js';
@@ -30,6 +30,10 @@ export class LoomWorker {
   private beating: Promise<void> | undefined;
   private beatAgain = false;
   private draining = false;
+  private outdated = false;
+  private full = false;
+  /** Ends when the claim that is under way has. */
+  private claims: Promise<void> = Promise.resolve();
   private readonly told = Promise.withResolvers<void>();
   /** Resolves when this worker is asked from elsewhere to drain. */
   readonly drainAsked = this.told.promise;
@@ -42,6 +46,7 @@ export class LoomWorker {
   /** Resolves when runs are being taken. Rejects when a trainer can't start, Postgres does not answer or a folder can't be written. */
   async start(): Promise<void> {
     const { store, queue, log, env, database } = this.services;
+    await store.checkSchema();
     await this.removeLeftovers();
     await mkdir(this.workRoot, { recursive: true });
     this.gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
@@ -88,18 +93,25 @@ export class LoomWorker {
   /** The processor: its first act is the claim, and it ends when the attempt has ended in Postgres. */
   private async process(job: RunJob): Promise<void> {
     const { store, log } = this.services;
-    if (this.draining) return store.offerAgain(job);
-    const claimed = await store.claim(job, this.id).catch((error: unknown) => {
+    if (this.draining || !await this.hasSpace()) return store.offerAgain(job);
+    // One after the other: each is given one of the GPUs that are free then.
+    const claiming = this.claims.then(async () => {
+      const claimed = await store.claim(job, this.id, this.free.flatMap(({ slot }) => this.gpuOf(slot)?.uuid ?? []));
+      return claimed && { claimed, ...this.takeSlot(claimed.gpu) };
+    });
+    this.claims = claiming.then(() => undefined, () => undefined);
+    const taken = await claiming.catch((error: unknown) => {
       if (!(error instanceof ClaimRefusedError)) throw error;
+      if (error instanceof SchemaMismatchError) this.leaveToOthers(error);
       log.info({ ...job, why: error.message }, 'claim refused: the run is offered again');
       return null;
     });
-    if (claimed === null) return;
-    if (!claimed) {
+    if (taken === null) return;
+    if (!taken) {
       log.info(job, 'nothing to do: the run is done, cancelled, or another\'s');
       return;
     }
-    const { slot, trainer } = this.takeSlot();
+    const { claimed, slot, trainer } = taken;
     const run = new SupervisedRun(claimed, trainer, this.services, this.workRoot);
     this.runs.set(`${claimed.runId}:${claimed.attempt}`, run);
     log.info({ ...run.token, kind: claimed.spec.kind, pid: trainer.pid }, 'attempt begins');
@@ -110,20 +122,44 @@ export class LoomWorker {
     } finally {
       this.runs.delete(`${claimed.runId}:${claimed.attempt}`);
       if (!this.draining) this.free.push({ slot, trainer: this.newTrainer(slot) });
+      if (this.outdated && this.runs.size === 0) this.told.resolve();
     }
+  }
+
+  /** The database was migrated under a worker of another version: it takes no more runs, and leaves when those it has are done. */
+  private leaveToOthers(error: SchemaMismatchError): void {
+    if (this.outdated) return;
+    this.outdated = true;
+    this.services.log.error({ err: error }, 'this worker is of another version than the database: it takes no more runs and ends when it has none');
+    void this.consumer?.pause(true);
+    if (this.runs.size === 0) this.told.resolve();
+  }
+
+  /** False where a run could not store what it makes; said once each time it comes to that. */
+  private async hasSpace(): Promise<boolean> {
+    const { log, env } = this.services;
+    const { bavail, bsize } = await statfs(env.artifactsDir);
+    const enough = bavail * bsize >= env.minFreeBytes;
+    if (!enough && !this.full) log.error({ freeMiB: Math.floor(bavail * bsize / 2 ** 20), neededMiB: env.minFreeBytes / 2 ** 20 }, 'too little space is left where artifacts are stored: no runs are taken until there is room');
+    this.full = !enough;
+    return enough;
+  }
+
+  private gpuOf(slot: number): Gpu | undefined {
+    return this.gpus[slot % this.gpus.length];
   }
 
   /** A trainer that sees the GPU of its slot only. */
   private newTrainer(slot: number): TrainerProcess {
     const { env } = this.services;
     const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / this.slots));
-    const gpu = this.gpus[slot % this.gpus.length];
+    const gpu = this.gpuOf(slot);
     return new TrainerProcess({ ...env.trainerEnvironment, LOOM_TRAINER_THREADS: String(threads), ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }) });
   }
 
-  /** A slot with a trainer that is loaded already, or with a new one where that has died. The queue hands out no more jobs than there are slots. */
-  private takeSlot(): { slot: number; trainer: TrainerProcess } {
-    const free = this.free.shift();
+  /** A slot, of this GPU where there is one, with a trainer that is loaded already, or with a new one where that has died. The queue hands out no more jobs than there are slots. */
+  private takeSlot(gpu: string | null): { slot: number; trainer: TrainerProcess } {
+    const [free] = this.free.splice(Math.max(0, this.free.findIndex(({ slot }) => this.gpuOf(slot)?.uuid === gpu)), 1);
     if (!free) throw new Error(`expected a free slot among ${this.slots}, got another run`);
     return free.trainer.alive ? free : { slot: free.slot, trainer: this.newTrainer(free.slot) };
   }

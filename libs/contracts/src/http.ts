@@ -52,7 +52,9 @@ export const Attempt = z.object({
   attempt: z.int(), workerId: z.string(), startedAt: dateTime, endedAt: optionalDateTime,
   /** Step of the checkpoint that the attempt went on from; 0 from the start. */
   resumedFromStep: z.int(),
-  outcome: z.string().nullable(), detail: z.string().nullable(), trainerPid: z.int().nullable(),
+  outcome: z.string().nullable(), reason: z.string().nullable(), detail: z.string().nullable(), trainerPid: z.int().nullable(),
+  /** UUID of the GPU that it trained on; null on a worker without. */
+  gpu: z.string().nullable(),
 }).meta({ id: 'Attempt' });
 export const RunDetail = Run.extend({ attempts: z.array(Attempt) }).meta({ id: 'RunDetail' });
 export type RunDetail = z.output<typeof RunDetail>;

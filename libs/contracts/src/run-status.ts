@@ -8,7 +8,7 @@ export type RunStatus = z.infer<typeof RunStatus>;
 
 /** Why a run has its status: a second column, so that `failed` stays one status. */
 export const StatusReason = z.enum([
-  'user_cancel', 'user_pause', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed',
+  'user_cancel', 'user_pause', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'gpu_error', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed',
 ]).meta({ id: 'StatusReason' });
 export type StatusReason = z.infer<typeof StatusReason>;
 

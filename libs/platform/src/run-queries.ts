@@ -156,6 +156,14 @@ export class RunQueries {
     return Object.fromEntries(groups.map(({ status, _count }) => [status, _count]));
   }
 
+  /** For how many seconds the oldest message that is due has waited to be put into Redis; 0 where none has. Those for workers that are not there are not due. */
+  async dispatchWaitSeconds(): Promise<number> {
+    const [row] = await this.prisma.$queryRaw<{ seconds: number | null }[]>`
+      SELECT extract(epoch FROM now() - min(o.not_before))::float8 AS seconds FROM outbox o JOIN run r ON r.id = o.run_id
+      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.required_labels = '{}'`;
+    return row?.seconds ?? 0;
+  }
+
   // Sweeps
 
   async sweeps({ limit, cursor }: ListPage): Promise<Page<SweepRecord>> {

@@ -29,9 +29,12 @@ export class LeaseLostError extends Error {
 export class ClaimRefusedError extends Error {
   constructor(job: RunJob, why: string) {
     super(`attempt ${job.attempt} of run ${job.runId} is not for this worker: ${why}`);
-    this.name = 'ClaimRefusedError';
+    this.name = new.target.name;
   }
 }
+
+/** The database has a schema that this build does not know, or lacks one that it needs. */
+export class SchemaMismatchError extends ClaimRefusedError {}
 
 /** What a heartbeat is told: whether the worker is to drain, and what is asked of each run that it still holds. */
 export interface HeartbeatAnswer { drain: boolean; asked: Map<string, 'go on' | 'cancel' | 'pause'> }
@@ -45,6 +48,8 @@ export interface ClaimedRun extends Token {
   alignTo: string | null;
   /** Checkpoints of earlier attempts, the newest first. */
   checkpoints: { sha256: string; step: number }[];
+  /** UUID of the GPU to train on; null where the worker has none. */
+  gpu: string | null;
 }
 
 export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string>; labels?: Record<string, string>; gpus?: Gpu[] }
@@ -55,15 +60,24 @@ export interface Progress {
   step?: { step: number; totalSteps: number } | undefined;
   points?: readonly MetricPoint[];
   lines?: readonly { level: LogLevel; message: string }[];
+  events?: readonly { type: string; data: Record<string, unknown> }[];
 }
 
+/** The newest migration that this build was made for: a worker of another version than the database takes no runs. */
+export const SCHEMA = '20261124180000_attempt_reason';
+const mismatch = (found: string) => `expected a database of schema ${SCHEMA}, got ${found}: ${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
+
 /** How many failures of a class a run survives. A class that is not listed fails it at once: repeating would not help. */
-const RETRY_BUDGET: Partial<Record<StatusReason, number>> = { worker_crash: 2, oom: 1, hung: 1, disk_full: 2, internal_error: 1 };
+const RETRY_BUDGET: Partial<Record<StatusReason, number>> = { worker_crash: 2, gpu_error: 2, hung: 1, disk_full: 2, internal_error: 1 };
+/** What a broken GPU does to a run. The attempts that follow go to another one while there is one. */
+const GPU_SUSPECT: readonly StatusReason[] = ['gpu_error', 'worker_crash', 'hung'];
 /** Losing its worker costs a run nothing; one that has lost so many is set aside, because it may be what kills them. */
 const MAX_LOSSES = 10;
 const KEPT_CHECKPOINTS = 2;
 /** After this a run that a worker refused is offered again: by then Redis has forgotten the job of that name. */
 const OFFER_AGAIN_MS = 1000;
+/** The same, where it waits for another GPU or another version. */
+const OFFER_MUCH_LATER_MS = 5000;
 /** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
 const BULK_BATCH = 100;
 const BULK_MS = 8000;
@@ -344,27 +358,36 @@ export class RunStore {
   /**
    * Takes a run that waits, as the attempt that the job names. Undefined when there is nothing to take: the job is a
    * duplicate, or the run was cancelled, or is another worker's.
-   * @throws ClaimRefusedError when this worker may not take it: it is draining, or lacks a label. The run is offered again.
+   * @param gpus UUIDs of the GPUs that the worker has free, one of which it is given.
+   * @throws ClaimRefusedError when this worker may not take it: it is draining, lacks a label, or has free only GPUs on which a trainer of
+   * this run has died; SchemaMismatchError when the database is of another version. The run is offered again.
    */
-  async claim({ runId, attempt }: RunJob, workerId: string): Promise<ClaimedRun | undefined> {
-    let refused: string | undefined;
+  async claim({ runId, attempt }: RunJob, workerId: string, gpus: readonly string[] = []): Promise<ClaimedRun | undefined> {
+    let refused: ClaimRefusedError | undefined;
     const claimed = await this.database.transaction(async (tx) => {
       // Locked, so that a claim comes either before a drain or not at all.
-      const [worker] = await tx.$queryRaw<{ state: string; labels: Record<string, string> }[]>`SELECT state, labels FROM worker WHERE id = ${workerId} FOR SHARE`;
+      const [worker] = await tx.$queryRaw<{ state: string; labels: Record<string, string>; schema: string }[]>`
+        SELECT state, labels, (SELECT max(migration_name) FROM _prisma_migrations WHERE finished_at IS NOT NULL) AS schema FROM worker WHERE id = ${workerId} FOR SHARE OF worker`;
       const wanted = await tx.run.findUnique({ where: { id: runId }, select: { requiredLabels: true } });
-      const lacking = Object.entries(wanted?.requiredLabels as Record<string, string> ?? {}).filter(([key, value]) => worker?.labels[key] !== value);
-      refused = worker && worker.state !== 'running' ? `it is ${worker.state}` : lacking.length ? `it lacks ${lacking.map((label) => label.join('=')).join(', ')}` : undefined;
-      if (refused !== undefined) {
-        await this.offerAgain({ runId, attempt }, tx);
+      const required = (wanted?.requiredLabels ?? {}) as Record<string, string>;
+      const lacking = Object.entries(required).filter(([key, value]) => worker?.labels[key] !== value);
+      const { good, elsewhere } = await this.goodGpus(tx, runId, gpus, required);
+      const why = worker && worker.state !== 'running' ? `it is ${worker.state}`
+        : lacking.length ? `it lacks ${lacking.map((label) => label.join('=')).join(', ')}`
+        : gpus.length && good.length === 0 && elsewhere ? 'a trainer of this run has died on each GPU that it has free, and there are others' : undefined;
+      refused = worker && worker.schema !== SCHEMA ? new SchemaMismatchError({ runId, attempt }, mismatch(worker.schema)) : why === undefined ? undefined : new ClaimRefusedError({ runId, attempt }, why);
+      if (refused) {
+        await this.offerAgain({ runId, attempt }, tx, lacking.length || worker?.state !== 'running' ? OFFER_AGAIN_MS : OFFER_MUCH_LATER_MS);
         return undefined;
       }
+      const gpu = good[0] ?? gpus[0] ?? null;
       await this.recoverWithin(tx, runId);
       const moved = await this.move(tx, {
         runId, attempt: attempt - 1, from: ['queued', 'retrying'], to: 'running', reason: null, detail: null, data: { workerId },
         set: [Prisma.sql`attempt = run.attempt + 1, worker_id = ${workerId}, lease_until = now() + ${this.lease()}, started_at = coalesce(started_at, now()), progress_at = now(), next_start_at = NULL`],
       });
       if (!moved) return undefined;
-      await tx.$executeRaw`INSERT INTO attempt (run_id, attempt, worker_id) VALUES (${runId}::uuid, ${attempt}, ${workerId})`;
+      await tx.$executeRaw`INSERT INTO attempt (run_id, attempt, worker_id, gpu) VALUES (${runId}::uuid, ${attempt}, ${workerId}, ${gpu})`;
       const run = await tx.run.findUniqueOrThrow({ where: { id: runId }, select: { spec: true, datasetDigest: true } });
       const dataset = run.datasetDigest ? await tx.dataset.findFirst({ where: { digest: run.datasetDigest } }) : null;
       const spec = run.spec as unknown as RunSpec;
@@ -373,17 +396,39 @@ export class RunStore {
       const aligned = await newest('alignTo' in spec ? spec.alignTo : null, 'embedding');
       const checkpoints = await tx.artifact.findMany({ where: { runId, kind: 'checkpoint' }, orderBy: [{ step: 'desc' }, { createdAt: 'desc' }] });
       return {
-        runId, attempt, spec, dataset: dataset ? dataset.manifest as unknown as DatasetManifest : null,
+        runId, attempt, spec, gpu, dataset: dataset ? dataset.manifest as unknown as DatasetManifest : null,
         parentModel: parent?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
       };
     });
-    if (refused !== undefined) throw new ClaimRefusedError({ runId, attempt }, refused);
+    if (refused) throw refused;
     return claimed;
   }
 
+  /** Of the given GPUs those on which no trainer of this run has died, and whether a worker that could take it has such a one at all. */
+  private async goodGpus(tx: Transaction, runId: string, gpus: readonly string[], labels: Record<string, string>): Promise<{ good: string[]; elsewhere: boolean }> {
+    if (gpus.length === 0) return { good: [], elsewhere: false };
+    const bad = await tx.attempt.findMany({ where: { runId, reason: { in: [...GPU_SUSPECT] }, gpu: { not: null } }, select: { gpu: true } });
+    const suspects = bad.map(({ gpu }) => gpu!);
+    const good = gpus.filter((gpu) => !suspects.includes(gpu));
+    if (good.length || suspects.length === 0) return { good, elsewhere: false };
+    const others = await tx.$queryRaw<unknown[]>`
+      SELECT 1 FROM worker w, jsonb_array_elements(w.gpus) AS g
+      WHERE w.state = 'running' AND w.heartbeat_at > now() - ${this.lease()} AND w.labels @> ${JSON.stringify(labels)}::jsonb AND NOT g->>'uuid' = ANY(${suspects}) LIMIT 1`;
+    return { good, elsewhere: others.length > 0 };
+  }
+
+  /**
+   * Resolves when the database has the schema that this build is for.
+   * @throws Error when it has another, with what to do.
+   */
+  async checkSchema(): Promise<void> {
+    const [row] = await this.database.prisma.$queryRaw<{ schema: string | null }[]>`SELECT max(migration_name) AS schema FROM _prisma_migrations WHERE finished_at IS NOT NULL`;
+    if (row?.schema !== SCHEMA) throw new Error(mismatch(row?.schema ?? 'none'));
+  }
+
   /** A run that waits and that its worker does not take goes to another, a moment later. */
-  async offerAgain({ runId, attempt }: RunJob, tx: Transaction = this.database.prisma): Promise<void> {
-    await tx.$executeRaw`UPDATE outbox SET dispatched_at = NULL, not_before = greatest(not_before, now() + ${interval(OFFER_AGAIN_MS)}) WHERE run_id = ${runId}::uuid AND attempt = ${attempt}`;
+  async offerAgain({ runId, attempt }: RunJob, tx: Transaction = this.database.prisma, afterMs = OFFER_AGAIN_MS): Promise<void> {
+    await tx.$executeRaw`UPDATE outbox SET dispatched_at = NULL, not_before = greatest(not_before, now() + ${interval(afterMs)}) WHERE run_id = ${runId}::uuid AND attempt = ${attempt}`;
   }
 
   /** Extends the leases of a worker's runs. A run that is absent from the answer is lost. */
@@ -415,10 +460,10 @@ export class RunStore {
   }
 
   /**
-   * Progress, metrics and log lines in one fenced statement. A value for a key and step that is there already replaces it.
+   * Progress, metrics, log lines and events in one fenced statement. A value for a key and step that is there already replaces it.
    * @throws LeaseLostError
    */
-  async record(token: Token, { step, points = [], lines = [] }: Progress): Promise<void> {
+  async record(token: Token, { step, points = [], lines = [], events = [] }: Progress): Promise<void> {
     // One statement can't touch a row twice: the last value of a key and step wins.
     const unique = [...new Map(points.filter(({ value }) => Number.isFinite(value)).map((point) => [`${point.step} ${point.key}`, point])).values()];
     const moved = step ? Prisma.sql`, step = ${step.step}, total_steps = ${step.totalSteps}, progress_at = now()` : Prisma.empty;
@@ -433,7 +478,10 @@ export class RunStore {
         lines AS (
           INSERT INTO log_line (run_id, attempt, level, message)
           SELECT fence.id, ${token.attempt}, l.level, l.message
-          FROM fence, unnest(${lines.map(({ level }) => level)}::text[], ${lines.map(({ message }) => message.replaceAll('\0', ''))}::text[]) AS l(level, message))
+          FROM fence, unnest(${lines.map(({ level }) => level)}::text[], ${lines.map(({ message }) => message.replaceAll('\0', ''))}::text[]) AS l(level, message)),
+        events AS (
+          INSERT INTO run_event (run_id, attempt, type, data)
+          SELECT fence.id, ${token.attempt}, e.type, e.data FROM fence, jsonb_to_recordset(${JSON.stringify(events)}::jsonb) AS e(type text, data jsonb))
       SELECT pg_notify('run_changed', id::text)::text FROM fence`;
     if (rows.length === 0) throw new LeaseLostError(token);
   }
@@ -611,7 +659,7 @@ export class RunStore {
     const moved = await this.move(tx, { ...change, runId: token.runId, attempt: token.attempt, set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])] });
     if (!moved) return false;
     await tx.$executeRaw`
-      UPDATE attempt SET ended_at = now(), outcome = ${outcome}, detail = ${ending.detail ?? null} WHERE run_id = ${token.runId}::uuid AND attempt = ${token.attempt}`;
+      UPDATE attempt SET ended_at = now(), outcome = ${outcome}, reason = ${ending.reason ?? null}, detail = ${ending.detail ?? null} WHERE run_id = ${token.runId}::uuid AND attempt = ${token.attempt}`;
     return true;
   }
 

@@ -32,6 +32,7 @@ export async function train(spec: TrainSpec, inputs: TrainerInputs, context: Tra
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     if (/OOM when allocating|RESOURCE_EXHAUSTED|std::bad_alloc|Array buffer allocation failed/i.test(message)) throw new TrainingError('oom', `not enough memory: lower the batch size or the width (${message.split('\n')[0]})`);
+    if (/CUDA_ERROR_(?!OUT_OF_MEMORY)|CUDNN_STATUS|uncorrectable ECC/.test(message)) throw new TrainingError('gpu_error', `the GPU failed: ${message.split('\n')[0]}`);
     if (error instanceof CheckpointError) throw new TrainingError('internal_error', message);
     throw error;
   }

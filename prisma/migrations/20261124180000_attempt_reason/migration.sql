@@ -1,0 +1,4 @@
+-- AlterTable
+ALTER TABLE "attempt" ADD COLUMN     "gpu" TEXT,
+ADD COLUMN     "reason" TEXT;
+
