@@ -54,7 +54,7 @@ export async function startStack({ environment: given = {} }: { environment?: En
   /** Ends the workers, and cancels what a test has left, so that the next one has the slots to itself. */
   async function clear(): Promise<void> {
     await killWorkers();
-    await api.client.bulkRuns({ action: 'cancel', filter: {} });
+    await apis.findLast(({ child }) => child.exitCode === null && child.signalCode === null)?.client.bulkRuns({ action: 'cancel', filter: {} });
   }
 
   async function stop(): Promise<void> {

@@ -21,8 +21,8 @@ export class RunQueue {
   private readonly queue: Queue<RunJob>;
 
   constructor(private readonly env: Connection) {
-    // A Redis that is away or frozen costs a caller five seconds at most.
-    this.redis = new Redis(env.redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5000 });
+    // A Redis that is away or frozen costs a caller five seconds at most; a connection with nobody at its other end is made anew.
+    this.redis = new Redis(env.redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5000, socketTimeout: env.networkTimeoutMs });
     this.queue = new Queue<RunJob>(env.queueName, {
       connection: this.redis, defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: true },
     });
