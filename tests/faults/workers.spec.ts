@@ -2,11 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { Queue } from 'bullmq';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
-import { isRunning } from '../support/processes.js';
+import { isRunning, preload } from '../support/processes.js';
 import { checkpointAt, expectKeptPromises, LONG, MEDIUM, prepareStripes, SHORT } from '../support/small-runs.js';
 import { startStack, type Stack } from '../support/stack.js';
 
@@ -19,8 +18,6 @@ beforeAll(async () => {
 afterEach(() => stack?.clear());
 afterAll(() => stack?.stop());
 
-/** Has every Node process of a worker load this module first. */
-const preload = (name: string) => `--import ${pathToFileURL(path.join(import.meta.dirname, '..', 'support', name)).href}`;
 const trainerOf = async (id: string): Promise<number> => (await stack.client.run(id)).attempts.at(-1)!.trainerPid!;
 const gone = (pid: number, withinMs: number) => eventually(async () => { if (await isRunning(pid)) throw new Error(`process ${pid} lives on`); }, { timeoutMs: withinMs });
 /** Waits for an attempt of this number that has trained a step beyond the checkpoint it went on from. */

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 const ROOT = path.resolve(import.meta.dirname, '..', '..');
 
@@ -24,6 +25,9 @@ export function startApp(app: 'api' | 'worker', environment: Record<string, stri
     },
   };
 }
+
+/** NODE_OPTIONS that have a program, and every Node process that it starts, load this module of tests/support first. */
+export const preload = (name: string): string => `--import ${pathToFileURL(path.join(import.meta.dirname, name)).href}`;
 
 /** A port of 127.0.0.1 that nobody listens on. */
 export async function freePort(): Promise<number> {

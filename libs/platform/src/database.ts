@@ -23,11 +23,11 @@ const UNAVAILABLE = /^(ECONN|EPIPE|ETIMEDOUT|08|25P0|57P0|57014|P1001|P1002|P100
 /** What node-postgres and ioredis say without a code. */
 const UNAVAILABLE_MESSAGE = /connection terminated|connection is closed|timeout exceeded when trying to connect|command timed out|max retries per request/i;
 
-/** True where Postgres or Redis did not answer: whoever asked may ask again. */
+/** True where Postgres or Redis did not answer, or Postgres undid it for the sake of others time and again: whoever asked may ask again. */
 export function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = codeOf(error) ?? (error as NodeJS.ErrnoException).code ?? '';
-  return UNAVAILABLE.test(code) || UNAVAILABLE_MESSAGE.test(error.message) || isUnavailable(error.cause);
+  return UNAVAILABLE.test(code) || REPEATABLE.has(code) || UNAVAILABLE_MESSAGE.test(error.message) || isUnavailable(error.cause);
 }
 
 /** A listener asks so often whether its connection lives: nothing else is sent on it. */
