@@ -7,6 +7,9 @@ const shared = {
   ssr: { resolve: { conditions: ['source'] } },
 };
 
+/** Tests that start processes of their own, one file at a time. */
+const processes = { pool: 'forks' as const, globalSetup: ['tests/support/services.ts'], testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false };
+
 export default defineConfig({
   test: {
     reporters: ['default', './tests/support/summary-reporter.ts'],
@@ -16,10 +19,11 @@ export default defineConfig({
       {
         ...shared,
         test: {
-          name: 'integration', include: ['tests/{integration,e2e,faults}/**/*.spec.ts'], pool: 'forks',
-          globalSetup: ['tests/support/services.ts'], testTimeout: 60_000, hookTimeout: 60_000, fileParallelism: false,
+          name: 'integration', include: ['tests/{integration,e2e,faults}/**/*.spec.ts'], exclude: ['**/*.slow.spec.ts'], ...processes,
         },
       },
+      // What takes minutes: `npm run faults`.
+      { ...shared, test: { name: 'slow', include: ['tests/faults/**/*.slow.spec.ts'], ...processes } },
     ],
   },
 });

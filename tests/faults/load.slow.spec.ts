@@ -1,0 +1,141 @@
+/**
+ * What only shows at size or at production's pace, so that these take minutes: `npm run faults` runs them, `npm test` does not. The
+ * numbers are rows of the table in docs/reliability.md.
+ */
+import { Redis } from 'ioredis';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { eventually } from '../support/eventually.js';
+import { writeImageFolder } from '../support/images.js';
+import { ownRedis, type OwnServer } from '../support/own-services.js';
+import { preload } from '../support/processes.js';
+import { checkpointAt, expectKeptPromises, LONG, MEDIUM, prepareStripes, SHORT } from '../support/small-runs.js';
+import { startStack, type Stack } from '../support/stack.js';
+
+/** What operators get who set nothing. */
+const PRODUCTION = { LOOM_HEARTBEAT_MS: '10000', LOOM_LEASE_MS: '45000', LOOM_RECONCILE_MS: '15000', LOOM_CHECKPOINT_SECONDS: '1' };
+
+let redis: OwnServer;
+let stack: Stack;
+let sql: pg.Client;
+let direct: Redis;
+
+beforeAll(async () => {
+  redis = await ownRedis({ durable: true });
+  stack = await startStack({ environment: { REDIS_URL: redis.url, ...PRODUCTION } });
+  await prepareStripes(stack);
+  sql = new pg.Client({ connectionString: stack.database.url });
+  await sql.connect();
+  direct = new Redis(redis.url);
+}, 120_000);
+afterEach(() => stack?.killWorkers());
+afterAll(async () => {
+  direct?.disconnect();
+  await sql?.end();
+  await stack?.stop();
+  await redis?.stop();
+});
+
+const quantile = (values: readonly number[], q: number): number => values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))]!;
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const begun = performance.now();
+  await work();
+  return performance.now() - begun;
+}
+
+test('#1 at production\'s pace: from the death of a worker to its run going on, under 90 seconds', async () => {
+  const first = stack.startWorker();
+  const id = await stack.submit({ ...LONG, seed: 1 });
+  await stack.runsAt(id, 10);
+  await checkpointAt(stack.client, id);
+  stack.startWorker();
+  await eventually(async () => expect((await stack.client.workers()).filter(({ state }) => state === 'running')).toHaveLength(2), { timeoutMs: 60_000 });
+  const seconds = await timed(async () => {
+    await first.kill('SIGKILL');
+    await eventually(async () => {
+      const run = await stack.client.run(id);
+      if (run.attempt < 2 || run.status !== 'running' || run.step <= run.attempts[1]!.resumedFromStep) throw new Error(`expected attempt 2 to train, ${stack.explain(run)}`);
+    }, { timeoutMs: 120_000 });
+  }) / 1000;
+  console.log(`#1: ${seconds.toFixed(1)} s from kill -9 to the first step of the next attempt`);
+  expect(seconds).toBeLessThan(90);
+  await stack.client.cancelRun(id);
+  await stack.ended(id, 'cancelled');
+  await expectKeptPromises(stack, [id]);
+}, 240_000);
+
+// A step of the largest network on one thread is a native call of many seconds, in which the trainer answers nobody.
+test('#5 a native call of more than ten seconds: heartbeats go on, nothing is started twice', async () => {
+  await writeImageFolder(path.join(stack.dataRoot, 'large'), { classes: 2, perClass: 200, size: 32 });
+  const worker = stack.startWorker({ LOOM_HEARTBEAT_MS: '1000', LOOM_LEASE_MS: '3000' });
+  await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'large', path: 'large', imageSize: 32 }));
+  const id = await stack.submit({ kind: 'pretrain', dataset: 'large', batchSize: 256, epochs: 1, encoder: { name: 'resnet18' }, evalSplit: 'test', knn: { k: 5 }, probe: { maxIterations: 1 } });
+  await stack.reaches(id, 'running');
+  let longest = 0;
+  const began = performance.now();
+  await eventually(async () => {
+    const { rows } = await sql.query<{ gap: number }>('SELECT extract(epoch FROM now() - heartbeat_at)::float8 AS gap FROM worker WHERE pid = $1', [worker.pid]);
+    longest = Math.max(longest, rows[0]!.gap);
+    if ((await stack.client.run(id)).status !== 'succeeded') throw new Error(`expected the step to end: ${stack.explain(await stack.client.run(id))}`);
+  }, { timeoutMs: 240_000, intervalMs: 100 });
+  console.log(`#5: one step in ${((performance.now() - began) / 1000).toFixed(1)} s, longest time without a heartbeat ${longest.toFixed(2)} s`);
+  expect(performance.now() - began).toBeGreaterThan(10_000);
+  expect(longest).toBeLessThan(2);
+  expect((await stack.client.run(id)).attempts).toHaveLength(1);
+  await expectKeptPromises(stack, [id]);
+}, 300_000);
+
+test('#30 a run that says 10,000 metrics a second: others are read as before, its own are bounded, none is there twice', async () => {
+  stack.startWorker({ NODE_OPTIONS: preload('flood.mjs'), TEST_FLOOD: '600', LOOM_SLOTS: '2' });
+  const quiet = await stack.submit({ ...MEDIUM, seed: 300 });
+  const loud = await stack.submit({ ...LONG, seed: 301 });
+  await stack.runsAt(loud, 50);
+  const count = async () => Number((await sql.query<{ n: string }>('SELECT count(*) AS n FROM metric WHERE run_id = $1', [loud])).rows[0]!.n);
+  const [from, at] = [await count(), performance.now()];
+  const reads: number[] = [];
+  for (let i = 0; i < 100; i++) reads.push(await timed(() => stack.client.metrics(quiet, { key: ['train/loss'] })));
+  const rate = (await count() - from) / ((performance.now() - at) / 1000);
+  console.log(`#30: ${rate.toFixed(0)} metrics a second written, reads of another run p99 ${quantile(reads, 0.99).toFixed(0)} ms`);
+  expect(quantile(reads, 0.99)).toBeLessThan(200);
+  await stack.ended(quiet);
+  await stack.client.cancelRun(loud);
+  await stack.ended(loud, 'cancelled');
+  await expectKeptPromises(stack, [quiet, loud]);
+}, 180_000);
+
+/** Queues so many runs by hand, copies of one that waits. */
+async function queueMany(template: string, count: number, priority: number): Promise<void> {
+  await sql.query(`
+    WITH copies AS (
+      INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest)
+      SELECT gen_random_uuid(), 'many', kind, 'queued', digest, spec, '{many}', $3, dataset_digest FROM run, generate_series(1, $2) WHERE id = $1 RETURNING id)
+    INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM copies`, [template, count, priority]);
+  await sql.query(`NOTIFY outbox`);
+}
+const inRedis = () => direct.zcard(`bull:${stack.environment['LOOM_QUEUE']!}:prioritized`);
+
+test('#7 FLUSHALL with 10,000 queued runs: all are dispatched again within 30 seconds; #31 with 50,000: a submit takes under 100 ms at p99, the API stays small', async () => {
+  const template = await stack.submit({ ...SHORT, seed: 70 }, { priority: 0 });
+  const resident = async () => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${stack.api.pid}/status`, 'utf8'))![1]) / 1024;
+  const before = await resident();
+  await queueMany(template, 9999, 0);
+  await eventually(async () => expect(await inRedis()).toBe(10_000), { timeoutMs: 60_000 });
+  // A message counts as lost when it is five seconds old.
+  const oldest = async () => Number((await sql.query<{ s: string }>('SELECT extract(epoch FROM now() - max(dispatched_at)) AS s FROM outbox')).rows[0]!.s);
+  await eventually(async () => expect(await oldest()).toBeGreaterThan(5));
+  await direct.flushall();
+  const seconds = await timed(() => eventually(async () => expect(await inRedis()).toBe(10_000), { timeoutMs: 90_000 })) / 1000;
+  console.log(`#7: 10,000 runs were back in Redis ${seconds.toFixed(1)} s after FLUSHALL`);
+  expect(seconds).toBeLessThan(30);
+
+  await queueMany(template, 40_000, 0);
+  const submits: number[] = [];
+  for (let seed = 0; seed < 200; seed++) submits.push(await timed(() => stack.submit({ ...SHORT, seed: 3100 + seed }, { priority: 50 })));
+  await eventually(async () => expect(await inRedis()).toBe(50_200), { timeoutMs: 60_000 });
+  const grown = await resident() - before;
+  console.log(`#31: a submit beside 50,000 queued runs p50 ${quantile(submits, 0.5).toFixed(0)} ms, p99 ${quantile(submits, 0.99).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB`);
+  expect(quantile(submits, 0.99)).toBeLessThan(100);
+  expect(grown).toBeLessThan(250);
+}, 300_000);
