@@ -45,7 +45,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - begun;
 }
 
-test('#1 at production\'s pace: from the death of a worker to its run going on, under 90 seconds', async () => {
+test('#1 at production\'s pace: from the death of a worker to its run going on, under 90 seconds', async ({ annotate }) => {
   const first = stack.startWorker();
   const id = await stack.submit({ ...LONG, seed: 1 });
   await stack.runsAt(id, 10);
@@ -59,7 +59,7 @@ test('#1 at production\'s pace: from the death of a worker to its run going on, 
       if (run.attempt < 2 || run.status !== 'running' || run.step <= run.attempts[1]!.resumedFromStep) throw new Error(`expected attempt 2 to train, ${stack.explain(run)}`);
     }, { timeoutMs: 120_000 });
   }) / 1000;
-  console.log(`#1: ${seconds.toFixed(1)} s from kill -9 to the first step of the next attempt`);
+  await annotate(`${seconds.toFixed(1)} s from kill -9 to the first step of the next attempt`);
   expect(seconds).toBeLessThan(90);
   await stack.client.cancelRun(id);
   await stack.ended(id, 'cancelled');
@@ -67,7 +67,7 @@ test('#1 at production\'s pace: from the death of a worker to its run going on, 
 }, 240_000);
 
 // A step of the largest network on one thread is a native call of many seconds, in which the trainer answers nobody.
-test('#5 a native call of more than ten seconds: heartbeats go on, nothing is started twice', async () => {
+test('#5 a native call of more than ten seconds: heartbeats go on, nothing is started twice', async ({ annotate }) => {
   await writeImageFolder(path.join(stack.dataRoot, 'large'), { classes: 2, perClass: 200, size: 32 });
   const worker = stack.startWorker({ LOOM_HEARTBEAT_MS: '1000', LOOM_LEASE_MS: '3000' });
   await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'large', path: 'large', imageSize: 32 }));
@@ -80,14 +80,14 @@ test('#5 a native call of more than ten seconds: heartbeats go on, nothing is st
     longest = Math.max(longest, rows[0]!.gap);
     if ((await stack.client.run(id)).status !== 'succeeded') throw new Error(`expected the step to end: ${stack.explain(await stack.client.run(id))}`);
   }, { timeoutMs: 240_000, intervalMs: 100 });
-  console.log(`#5: one step in ${((performance.now() - began) / 1000).toFixed(1)} s, longest time without a heartbeat ${longest.toFixed(2)} s`);
+  await annotate(`one step in ${((performance.now() - began) / 1000).toFixed(1)} s, longest time without a heartbeat ${longest.toFixed(2)} s`);
   expect(performance.now() - began).toBeGreaterThan(10_000);
   expect(longest).toBeLessThan(2);
   expect((await stack.client.run(id)).attempts).toHaveLength(1);
   await expectKeptPromises(stack, [id]);
 }, 300_000);
 
-test('#30 a run that says 10,000 metrics a second: others are read as before, its own are bounded, none is there twice', async () => {
+test('#30 a run that says 10,000 metrics a second: others are read as before, its own are bounded, none is there twice', async ({ annotate }) => {
   stack.startWorker({ NODE_OPTIONS: preload('flood.mjs'), TEST_FLOOD: '600', LOOM_SLOTS: '2' });
   const quiet = await stack.submit({ ...MEDIUM, seed: 300 });
   const loud = await stack.submit({ ...LONG, seed: 301 });
@@ -97,7 +97,7 @@ test('#30 a run that says 10,000 metrics a second: others are read as before, it
   const reads: number[] = [];
   for (let i = 0; i < 100; i++) reads.push(await timed(() => stack.client.metrics(quiet, { key: ['train/loss'] })));
   const rate = (await count() - from) / ((performance.now() - at) / 1000);
-  console.log(`#30: ${rate.toFixed(0)} metrics a second written, reads of another run p99 ${quantile(reads, 0.99).toFixed(0)} ms`);
+  await annotate(`${rate.toFixed(0)} metrics a second written, reads of another run p99 ${quantile(reads, 0.99).toFixed(0)} ms`);
   expect(quantile(reads, 0.99)).toBeLessThan(200);
   await stack.ended(quiet);
   await stack.client.cancelRun(loud);
@@ -116,7 +116,7 @@ async function queueMany(template: string, count: number, priority: number): Pro
 }
 const inRedis = () => direct.zcard(`bull:${stack.environment['LOOM_QUEUE']!}:prioritized`);
 
-test('#7 FLUSHALL with 10,000 queued runs: all are dispatched again within 30 seconds; #31 with 50,000: a submit takes under 100 ms at p99, the API stays small', async () => {
+test('#7 FLUSHALL with 10,000 queued runs: all are dispatched again within 30 seconds; #31 with 50,000: a submit takes under 100 ms at p99, the API stays small', async ({ annotate }) => {
   const template = await stack.submit({ ...SHORT, seed: 70 }, { priority: 0 });
   const resident = async () => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${stack.api.pid}/status`, 'utf8'))![1]) / 1024;
   const before = await resident();
@@ -127,7 +127,7 @@ test('#7 FLUSHALL with 10,000 queued runs: all are dispatched again within 30 se
   await eventually(async () => expect(await oldest()).toBeGreaterThan(5));
   await direct.flushall();
   const seconds = await timed(() => eventually(async () => expect(await inRedis()).toBe(10_000), { timeoutMs: 90_000 })) / 1000;
-  console.log(`#7: 10,000 runs were back in Redis ${seconds.toFixed(1)} s after FLUSHALL`);
+  await annotate(`10,000 runs were back in Redis ${seconds.toFixed(1)} s after FLUSHALL`);
   expect(seconds).toBeLessThan(30);
 
   await queueMany(template, 40_000, 0);
@@ -135,7 +135,7 @@ test('#7 FLUSHALL with 10,000 queued runs: all are dispatched again within 30 se
   for (let seed = 0; seed < 200; seed++) submits.push(await timed(() => stack.submit({ ...SHORT, seed: 3100 + seed }, { priority: 50 })));
   await eventually(async () => expect(await inRedis()).toBe(50_200), { timeoutMs: 60_000 });
   const grown = await resident() - before;
-  console.log(`#31: a submit beside 50,000 queued runs p50 ${quantile(submits, 0.5).toFixed(0)} ms, p99 ${quantile(submits, 0.99).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB`);
+  await annotate(`a submit beside 50,000 queued runs p50 ${quantile(submits, 0.5).toFixed(0)} ms, p99 ${quantile(submits, 0.99).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB`);
   expect(quantile(submits, 0.99)).toBeLessThan(100);
   expect(grown).toBeLessThan(250);
 }, 300_000);

@@ -2,7 +2,7 @@
  * Row 35: random faults over a fleet while runs come in, and a checker over what was recorded. `npm run soak -- --minutes 10 --seed N`
  * is the long form; the seed says which faults come when and on whom.
  */
-import { LoomClient, type RunSpec } from '#libs/contracts';
+import type { LoomClient, RunSpec } from '#libs/contracts';
 import { Random } from '#libs/data';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
@@ -45,7 +45,7 @@ afterAll(async () => {
 
 const alive = ({ child }: Started) => child.exitCode === null && child.signalCode === null;
 
-test(`#35 random faults for ${MINUTES} minutes over ${WORKERS} workers and ${APIS} APIs, seed ${SEED}: every promise is kept`, async () => {
+test(`#35 random faults for ${MINUTES} minutes over ${WORKERS} workers and ${APIS} APIs, seed ${SEED}: every promise is kept`, async ({ annotate }) => {
   const chance = Random.seeded(SEED, 'faults');
   const below = (count: number) => Math.floor(chance.uniform(0, count));
   const pick = <T>(items: readonly T[]): T => items[below(items.length)]!;
@@ -144,7 +144,7 @@ test(`#35 random faults for ${MINUTES} minutes over ${WORKERS} workers and ${API
     expect(left).toEqual([]);
   });
   const statuses = Map.groupBy(histories, ({ status }) => status);
-  console.log(`#35: ${accepted.length} runs accepted, ${[...statuses].map(([status, all]) => `${all.length} ${status}`).join(', ')}, ${trainers.rows.length} attempts; faults: ${Object.entries(counts).map(([name, count]) => `${count} × ${name}`).join(', ')}`);
+  await annotate(`${accepted.length} runs accepted, ${[...statuses].map(([status, all]) => `${all.length} ${status}`).join(', ')}, ${trainers.rows.length} attempts; faults: ${Object.entries(counts).map(([name, count]) => `${count} × ${name}`).join(', ')}`);
   expect(violations(histories, accepted)).toEqual([]);
   // A soak in which nothing gets done, or nothing goes wrong, shows nothing.
   expect(statuses.get('succeeded')?.length ?? 0).toBeGreaterThan(accepted.length / 2);

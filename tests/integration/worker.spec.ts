@@ -5,9 +5,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { eventually } from '../support/eventually.js';
 import { writeImageFolder } from '../support/images.js';
-import { isRunning } from '../support/processes.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 let stack: Stack;
@@ -29,9 +27,6 @@ async function prepared(name: string): Promise<void> {
   if (await client.dataset(name).catch(() => undefined)) return;
   await stack.ended(await stack.submit({ kind: 'prepare-dataset', name, path: 'stripes', imageSize: 16, maxCorruptFraction: 0.1 }));
 }
-
-/** Long enough to be interrupted: some 30 s on one thread. */
-const longPretraining = { kind: 'pretrain', dataset: 'stripes', batchSize: 64, epochs: 2000, ...small } as const;
 
 describe('the main job', () => {
   test('from JPEGs to accuracies, read back through the API', async () => {
@@ -80,60 +75,4 @@ describe('the main job', () => {
     }
     await prepared('stripes');
   }, 90_000);
-});
-
-describe('a worker that goes', () => {
-  // Protects the promise that a run survives its machine: the child dies with its worker, another worker goes on.
-  test('kill -9 in mid-training: the child is gone within a second, the run goes on from its checkpoint as attempt 2 and ends once', async () => {
-    const first = stack.startWorker();
-    await prepared('stripes');
-    const id = await stack.submit({ ...longPretraining, epochs: 120 });
-    await stack.runsAt(id, 20);
-    await eventually(async () => { if (!(await client.artifacts(id)).items.some(({ kind }) => kind === 'checkpoint')) throw new Error('expected a checkpoint'); }, { timeoutMs: 20_000 });
-    const trainer = (await client.run(id)).attempts[0]!.trainerPid!;
-    expect(await isRunning(trainer)).toBe(true);
-    await first.kill('SIGKILL');
-    await eventually(async () => { if (await isRunning(trainer)) throw new Error('the trainer lives on'); }, { timeoutMs: 1000 });
-
-    stack.startWorker();
-    await stack.ended(id);
-    const run = await client.run(id);
-    expect(run.attempt).toBe(2);
-    expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['worker_lost', 'succeeded']);
-    expect(run.attempts[1]!.resumedFromStep).toBeGreaterThan(0);
-    const { items: events } = await client.events(id, { limit: 500 });
-    expect(events.filter(({ data }) => data['status'] === 'succeeded')).toHaveLength(1);
-    const [loss] = await client.metrics(id, { key: ['train/loss'], points: 10_000 });
-    expect(loss!.points.map(({ step }) => step)).toEqual(Array.from({ length: run.totalSteps! }, (_, step) => step + 1));
-  }, 120_000);
-
-  test('SIGTERM: the run is handed back with a checkpoint, uncharged', async () => {
-    const first = stack.startWorker();
-    await prepared('stripes');
-    const id = await stack.submit(longPretraining);
-    await stack.runsAt(id, 10);
-    await first.kill('SIGTERM');
-    const released = await client.run(id);
-    expect(released).toMatchObject({ attempts: [{ outcome: 'preempted' }] });
-    expect(['queued']).toContain(released.status);
-    stack.startWorker();
-    const resumed = await stack.runsAt(id, released.step + 1);
-    expect(resumed.attempt).toBe(2);
-    expect((await client.run(id)).attempts[1]!.resumedFromStep).toBe(released.step);
-    await client.cancelRun(id);
-    await stack.ended(id, 'cancelled');
-  }, 120_000);
-
-  test('a cancel stops a running run within moments, and its worker takes the next', async () => {
-    stack.startWorker();
-    await prepared('stripes');
-    const id = await stack.submit(longPretraining);
-    await stack.runsAt(id, 5);
-    const asked = (await client.cancelRun(id)).step;
-    const run = await stack.ended(id, 'cancelled');
-    expect(run.statusReason).toBe('user_cancel');
-    // Steps take some 10 ms here: what passes between the request and the step it reads is more than the two steps allowed.
-    expect(run.step - asked).toBeLessThan(60);
-    await stack.ended(await stack.submit({ kind: 'evaluate', dataset: 'stripes', from: null, knn: small.knn, encoder: small.encoder, evalSplit: 'test' }));
-  }, 120_000);
 });

@@ -30,11 +30,16 @@ export class MetricBuffer {
 
   private thin(): void {
     const newest = new Map(this.points.map((point) => [point.key, point]));
-    while (this.points.length > this.capacity / 2) {
-      this.stride *= 2;
-      const kept = this.points.filter((point) => point.step % this.stride === 0 || newest.get(point.key) === point);
-      // Only the newest of each key are left: there are more keys than places, and the oldest go.
-      this.points = kept.length <= newest.size && kept.length > this.capacity / 2 ? kept.slice(-Math.floor(this.capacity / 2)) : kept;
+    const room = Math.floor(this.capacity / 2);
+    // What came since the last thinning is thinned as far as what was there before; further only where that is not enough.
+    for (this.stride = Math.max(2, this.stride); ; this.stride *= 2) {
+      this.points = this.points.filter((point) => point.step % this.stride === 0 || newest.get(point.key) === point);
+      if (this.points.length <= room) return;
+      // Of each key only the newest is left: there are more keys than places, and those said longest ago go.
+      if (this.points.length <= newest.size) {
+        this.points = this.points.slice(-room);
+        return;
+      }
     }
   }
 }
