@@ -3,9 +3,9 @@ import type { Interpolate, RunResult, TrainerInputs } from '#libs/contracts';
 import { allRows, balancedRows, gatherSamples, inputOf, InvalidDataError, Random, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import path from 'node:path';
-import { MOST_SOUNDS, pictureOf, soundsOf, storedAutoencoder, storeSound, type Autoencoder } from './autoencode.js';
+import { MOST_SOUNDS, soundsOf, storedAutoencoder, storeSound, type Autoencoder } from './autoencode.js';
 import { collect, type Pause } from './evaluation.js';
-import { tile, writeAnimation, writeGrid, writePng } from './pictures.js';
+import { pictureOf, tile, writeAnimation, writeGrid, writePng } from './pictures.js';
 import { openOne, readParent } from './run-inputs.js';
 import { breathe, type TrainContext } from './session.js';
 
@@ -30,7 +30,7 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
   };
   const { sample } = split;
   const seen = (rows: ArrayLike<number>) => inputOf(train.sample, gatherSamples(train, rows), autoencoder.domain);
-  const pictures = (decoded: tf.Tensor4D) => own(pictureOf(decoded, autoencoder, sample));
+  const pictures = (decoded: tf.Tensor4D) => own(pictureOf(decoded, sample, autoencoder.domain));
   const sound = async (name: string, decoded: tf.Tensor4D) => {
     if (sample.modality !== 'audio') return;
     for (let i = 0; i < Math.min(decoded.shape[0], MOST_SOUNDS); i++) {
