@@ -4,7 +4,7 @@ import { inputShape, InvalidDataError, openSplit, Random, type SampleSplit } fro
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
 import { assignTensors, readTensors, writeTensors, type StoredTensor } from './checkpoint.js';
-import { buildEncoder, buildProjectionHead, featureWidth, initialise, weightsOf } from './networks.js';
+import { buildClassifier, buildEncoder, buildProjectionHead, featureWidth, initialise, weightsOf } from './networks.js';
 import { TrainingError, type TrainContext } from './session.js';
 
 export interface Data { manifest: DatasetManifest; train: SampleSplit; evaluation: SampleSplit }
@@ -71,6 +71,15 @@ export function restoredHead(encoder: LayersModel, projection: Projection, throu
   // SimSiam's ends without a factor.
   const affineEnd = through < projection.layers || parent.tensors.has(`projection/bn${through}/gamma`);
   return restored(buildProjectionHead(featureWidth(encoder), projection, { through, affineEnd }), parent);
+}
+
+/** The parent's encoder, the layers of its projection head that are in its file, and its classifier where it classifies samples. */
+export function storedNetworks(parent: ParentModel, sample = parent.state.sample): { encoder: LayersModel; head: LayersModel | undefined; classifier: LayersModel | undefined } {
+  const { encoder: architecture, projection, headLayers = projection?.layers ?? 0, classes, task } = parent.state;
+  const encoder = restored(buildEncoder(architecture, inputShape(sample)), parent);
+  const head = projection && headLayers > 0 ? restoredHead(encoder, projection, headLayers, parent) : undefined;
+  const classifier = task === 'classification' ? restored(buildClassifier(head ? head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length), parent) : undefined;
+  return { encoder, head, classifier };
 }
 
 export function newEncoder(architecture: Encoder, sample: SampleShape, seed: number): LayersModel {
