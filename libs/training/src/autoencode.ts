@@ -91,7 +91,7 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
       const snr = 10 * Math.log10(Math.max(power, LEAST_POWER) / Math.max(mse, LEAST_POWER));
       return { 'eval/reconstruction_mse': mse, 'eval/psnr': peakSignalToNoise(mse), ...(sample.modality === 'audio' && { 'eval/snr_db': snr }), ...await neighbours(spec, autoencoder, data, pause) };
     },
-    evaluateEvery: stepsPerEpoch, evaluateAtStart: false,
+    evaluateEvery: stepsPerEpoch, evaluateAtStart: false, quality: 'eval/psnr', checkpoints: spec.checkpoints,
   }, context);
   try {
     const metrics = await session.run(inputs.checkpoint);

@@ -49,7 +49,7 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
         ...(labels && { 'eval/accuracy': accuracy(predicted, labels), 'eval/teacher_accuracy': accuracy(taught, labels) }),
       };
     },
-    evaluateEvery: stepsPerEpoch, evaluateAtStart: false,
+    evaluateEvery: stepsPerEpoch, evaluateAtStart: false, quality: 'eval/agreement', checkpoints: spec.checkpoints,
   }, context);
   try {
     const metrics = await session.run(inputs.checkpoint);

@@ -114,7 +114,7 @@ async function readTarget(spec: Embed, inputs: TrainerInputs, dataset: string, s
 
 /** The parent's latent codes where it is an autoencoder, else its encoder's features. Leaves no tensor. */
 async function featuresOf(spec: Embed, inputs: TrainerInputs, split: SampleSplit, rows: Int32Array, pause: Pause): Promise<Points> {
-  const parent = await readParent(inputs);
+  const parent = await readParent(inputs, spec);
   const models: { dispose(): void }[] = [];
   try {
     let represent: (x: tf.Tensor4D) => tf.Tensor2D;

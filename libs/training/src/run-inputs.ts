@@ -54,10 +54,13 @@ export interface ModelState {
 
 export interface ParentModel { state: ModelState; tensors: ReadonlyMap<string, StoredTensor> }
 
-/** The parent run's networks. @throws TrainingError, CheckpointError */
-export async function readParent(inputs: TrainerInputs): Promise<ParentModel> {
+/** The parent run's networks, with the weights of a checkpoint where the spec names one. @throws TrainingError, CheckpointError */
+export async function readParent(inputs: TrainerInputs, { checkpoint }: { checkpoint?: number | undefined } = {}): Promise<ParentModel> {
   if (!inputs.parentModel) throw new TrainingError('internal_error', 'expected the parent\'s model among the inputs, got none');
-  return readTensors<ModelState>(inputs.parentModel);
+  const model = await readTensors<ModelState>(inputs.parentModel);
+  if (checkpoint === undefined) return model;
+  if (!inputs.parentCheckpoint) throw new TrainingError('internal_error', `expected the parent's checkpoint of step ${checkpoint} among the inputs, got none`);
+  return { ...model, tensors: (await readTensors(inputs.parentCheckpoint)).tensors };
 }
 
 /** A network of the parent, for samples that may be of another size. */
@@ -89,12 +92,12 @@ export function newEncoder(architecture: Encoder, sample: SampleShape, seed: num
 }
 
 /** The parent's encoder, or a new one where there is no parent. */
-export async function startingEncoder(spec: { from: string | null; encoder?: Encoder | undefined; seed: number }, inputs: TrainerInputs, sample: SampleShape): Promise<{ encoder: LayersModel; architecture: Encoder; parent: ParentModel | undefined }> {
+export async function startingEncoder(spec: { from: string | null; encoder?: Encoder | undefined; seed: number; checkpoint?: number | undefined }, inputs: TrainerInputs, sample: SampleShape): Promise<{ encoder: LayersModel; architecture: Encoder; parent: ParentModel | undefined }> {
   if (spec.from === null) {
     if (!spec.encoder) throw new TrainingError('invalid_spec', 'expected an encoder in a spec without a parent');
     return { encoder: newEncoder(spec.encoder, sample, spec.seed), architecture: spec.encoder, parent: undefined };
   }
-  const parent = await readParent(inputs);
+  const parent = await readParent(inputs, spec);
   if (parent.state.domain === 'waveform' && parent.state.sample.modality === 'audio') throw new TrainingError('invalid_spec', 'expected a parent whose encoder sees spectrograms, got an autoencoder of waveforms: train one with `domain: spectrogram`');
   const [own, theirs] = [inputShape(sample), inputShape(parent.state.sample)];
   if (own[2] !== theirs[2]) throw new TrainingError('invalid_spec', `expected samples of ${theirs[2]} channels, on which the parent was trained, got ${own[2]}`);
