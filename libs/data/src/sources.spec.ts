@@ -152,16 +152,13 @@ describe('Parquet', () => {
   // A level's run that never ends: hyparquet reads on and on.
   test('that is changed inside a page ends the reading, and the name of the file is told', async () => {
     const whole = table([Buffer.alloc(20, 1), Buffer.alloc(20, 2)], [0n, 1n], { codec: 'UNCOMPRESSED' });
-    const open = async (name: string, bytes: Buffer) => {
-      await writeFile(path.join(data.root, name), bytes);
-      return openParquet([{ name, path: path.join(data.root, name) }], 'image', 2000);
-    };
+    const file = path.join(data.root, 'changed.parquet');
     for (const [place, byte] of [[21, 0], [12, 128]] as const) {
       const changed = Buffer.from(whole);
       changed[place] = byte;
-      const source = await open('changed.parquet', changed);
-      const told = await refusal(source.read(() => {}, new AbortController().signal));
-      expect(told).toBe('expected changed.parquet to be a whole Parquet file: it could not be read any further in 2 s');
+      await writeFile(file, changed);
+      const reading = openParquet([{ name: 'changed.parquet', path: file }], 'image', 2000).then((source) => source.read(() => {}, new AbortController().signal));
+      expect(await refusal(reading)).toBe('expected changed.parquet to be a whole Parquet file: it could not be read any further in 2 s');
     }
   });
 
