@@ -61,7 +61,7 @@ const encoder = { width: 4 };
 
 test('images: pretraining without negatives, a student, walks, maps and exports', async () => {
   await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'stripes', path: 'stripes', imageSize: 16 }));
-  const pretraining = await stack.submit({ kind: 'pretrain', method: 'vicreg', dataset: 'stripes', encoder, projection: { layers: 3, hidden: 16, output: 32 }, batchSize: 32, epochs: 6, schedule: { warmupSteps: 3 }, knn: { k: 5 } });
+  const pretraining = await stack.submit({ kind: 'pretrain', method: 'vicreg', dataset: 'stripes', encoder, projection: { layers: 3, hidden: 16, output: 32 }, batchSize: 32, epochs: 6, schedule: { warmupSteps: 3 }, knn: { k: 5 }, checkpoints: { everySteps: 6, keepLast: 5 } });
   const tuning = await stack.submit({ kind: 'finetune', dataset: 'stripes', from: pretraining, fromHeadLayer: 1, batchSize: 16, steps: 60 });
   const distilling = await stack.submit({ kind: 'distill', dataset: 'stripes', from: tuning, encoder, batchSize: 32, epochs: 15, optimizer: { name: 'adam', learningRate: 5e-3 } });
   const autoencoding = await stack.submit({ kind: 'autoencode', variant: 'variational', dataset: 'stripes', latent: 4, encoder, batchSize: 32, epochs: 3, gridImages: 4, knn: { k: 5 } });
@@ -77,7 +77,9 @@ test('images: pretraining without negatives, a student, walks, maps and exports'
   expect(await names(walking, 'image')).toEqual(['interpolation.png', 'interpolation.webp', 'samples.png']);
   expect(await names(autoencoding, 'report')).toEqual(['compression.json']);
   await stack.ended(again);
-  for (const id of [mapping, again]) expect(await names(id, 'embedding')).toEqual(['maps.json']);
+  const early = await stack.submit({ kind: 'embed', dataset: 'stripes', from: pretraining, checkpoint: 6, split: 'train', maps: ['pca'], alignTo: mapping });
+  expect(metrics(await stack.ended(early))['map/pca/disparity']).toBeGreaterThan(1e-6);
+  for (const id of [mapping, again, early]) expect(await names(id, 'embedding')).toEqual(['maps.json']);
   await stack.ended(exporting);
   expect(await names(exporting, 'export')).toEqual(expect.arrayContaining(['encoder.onnx', 'encoder.safetensors', 'encoder.model.json', 'encoder.weights.bin']));
 }, 180_000);

@@ -89,6 +89,28 @@ describe('a run and its attempts', () => {
     await expect(store.succeed(stale, { metrics: {} })).rejects.toBeInstanceOf(LeaseLostError);
   });
 
+  test('of checkpoints the newest few stay, the newest best, and those that another run names', async () => {
+    const { runId } = await store.submitRun(pretrain({ checkpoints: { keepLast: 3, keepBest: true } }));
+    const token = await claimed(runId);
+    const sha256 = (step: number) => String(step).padStart(64, '0');
+    const add = (name: string, step: number) => store.addArtifact(token, { name: `${name}-${step}.safetensors`, kind: 'checkpoint', mime: 'x', sha256: sha256(step), sizeBytes: 1, step });
+    const kept = async () => (await queries.artifacts(runId, { limit: 100 })).items.map(({ name }) => name.replace('.safetensors', '')).sort();
+    for (const step of [1, 2, 3, 4]) await add('checkpoint', step);
+    await add('best', 1);
+    expect(await kept()).toEqual(['best-1', 'checkpoint-2', 'checkpoint-3', 'checkpoint-4']);
+
+    const embed = { kind: 'embed', dataset: 'shapes', from: runId } as const;
+    await expect(store.submitRun(request({ ...embed, checkpoint: 9 }))).rejects.toMatchObject({ code: 'invalid_request', faults: [{ path: ['spec', 'checkpoint'], message: expect.stringMatching(/\(1, 2, 3, 4; its .*got 9/) as string }] });
+    const [child, last] = [await store.submitRun(request({ ...embed, checkpoint: 2 })), await store.submitRun(request(embed))];
+    expect(last.runId).not.toBe(child.runId);
+    for (const step of [5, 6, 7]) await add('checkpoint', step);
+    await add('best', 6);
+    expect(await kept()).toEqual(['best-6', 'checkpoint-2', 'checkpoint-5', 'checkpoint-6', 'checkpoint-7']);
+
+    await store.succeed(token, { metrics: {} });
+    expect([(await claimed(child.runId)).parentCheckpoint, (await claimed(last.runId)).parentCheckpoint]).toEqual([sha256(2), null]);
+  });
+
   test('a value for a key and step is there once, and what a dead attempt wrote beyond the checkpoint is superseded', async () => {
     const { runId } = await store.submitRun(pretrain());
     const first = await claimed(runId);

@@ -218,7 +218,7 @@ export class SupervisedRun {
   /** The files a run needs, each compared with its sha256, and the newest checkpoint that is whole. */
   private async inputs(): Promise<{ inputs: TrainerInputs; step: number | null }> {
     const { artifacts, env, log } = this.services;
-    const { dataset, parentModel, alignTo, checkpoints } = this.run;
+    const { dataset, parentModel, parentCheckpoint, alignTo, checkpoints } = this.run;
     const inputs: TrainerInputs = { dataRoot: env.dataRoot };
     if (dataset) {
       const files: Partial<Record<Split, SplitFiles>> = {};
@@ -233,6 +233,7 @@ export class SupervisedRun {
       inputs.dataset = { manifest: dataset, files };
     }
     if (parentModel) inputs.parentModel = await artifacts.verified(parentModel);
+    if (parentCheckpoint) inputs.parentCheckpoint = await artifacts.verified(parentCheckpoint);
     if (alignTo) inputs.alignTo = await artifacts.verified(alignTo);
     for (const checkpoint of checkpoints) {
       try {

@@ -36,6 +36,12 @@ describe('specs', () => {
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x' }).success).toBe(false);
   });
 
+  test('of an evaluation name a checkpoint only of a run', () => {
+    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+    expect(RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from, checkpoint: 5 }).success).toBe(true);
+    expect(RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from: null, checkpoint: 5 }).error?.issues).toMatchObject([{ path: ['checkpoint'] }]);
+  });
+
   test('round label counts class by class', () => expect(labelsPerClass([100, 149, 49], 0.01)).toEqual([1, 1, 0]));
 });
 

@@ -180,6 +180,18 @@ export type Projection = z.infer<typeof Projection>;
 const Probe = z.strictObject({ l2: z.number().min(0).max(1000).default(1e-4), maxIterations: z.int().min(1).max(10_000).default(200) });
 export type Probe = z.infer<typeof Probe>;
 
+/** Beside those that a worker writes from time to time to go on from: one checkpoint each `everySteps`. The newest `keepLast` stay, and with `keepBest` the one after the best evaluation. */
+const Checkpoints = z.strictObject({
+  everySteps: z.int().min(1).max(10_000_000).nullable().default(null),
+  keepLast: z.int().min(1).max(1000).default(2),
+  /** Best: highest kNN, accuracy, mIoU, agreement with the teacher, or PSNR, of what the kind of run reports. */
+  keepBest: z.boolean().default(false),
+});
+export type Checkpoints = z.infer<typeof Checkpoints>;
+
+/** Instead of its last weights, those of the checkpoint that the run in `from` has at this step. */
+const fromCheckpoint = z.int().min(0).max(10_000_000).optional();
+
 const weight = z.number().min(0).max(1e6);
 export const METHODS = ['simclr', 'byol', 'simsiam', 'barlow-twins', 'vicreg'] as const;
 
@@ -210,6 +222,7 @@ export const Pretrain = z.strictObject({
   probe: Probe.prefault({ maxIterations: 50 }),
   /** The run ends as `collapsed` when the features' spread (1: even over the sphere, 0: one point) is below this after an epoch. */
   collapseBelow: z.number().min(0).max(1).nullable().default(null),
+  checkpoints: Checkpoints.optional(),
   evalSplit,
   seed: seed.default(0),
 });
@@ -243,6 +256,7 @@ export const Finetune = z.strictObject({
   batchSize: batchSize.default(64),
   optimizer: Optimizer.prefault({ name: 'adam', learningRate: 1e-3 }),
   schedule: Schedule.prefault({}),
+  checkpoints: Checkpoints.optional(),
   evalSplit,
   seed: seed.default(0),
 }).superRefine(noEncoderWithParent).superRefine((spec, context) => {
@@ -272,6 +286,7 @@ export const Distill = z.strictObject({
   batchSize: batchSize.default(128),
   optimizer: Optimizer.prefault({ name: 'adam', learningRate: 2e-3 }),
   schedule: Schedule.prefault({}),
+  checkpoints: Checkpoints.optional(),
   evalSplit,
   seed: seed.default(0),
 });
@@ -299,6 +314,7 @@ export const Autoencode = z.strictObject({
   /** How many samples of the evaluation split are shown next to their reconstructions. */
   gridImages: z.int().min(1).max(64).default(16),
   knn: Knn.prefault({}),
+  checkpoints: Checkpoints.optional(),
   evalSplit,
   seed: seed.default(0),
 });
@@ -309,6 +325,7 @@ export const Evaluate = z.strictObject({
   dataset: DatasetReference,
   /** The run whose encoder is evaluated, frozen; null evaluates a randomly initialised one. */
   from: RunId.nullable(),
+  checkpoint: fromCheckpoint,
   encoder: Encoder.optional(),
   /** `pixels` leaves the network out: the control that says what the raw samples are worth. */
   features: z.enum(['encoder', 'pixels']).default('encoder'),
@@ -320,6 +337,7 @@ export const Evaluate = z.strictObject({
   seed: seed.default(0),
 }).superRefine(noEncoderWithParent).superRefine((spec, context) => {
   if (spec.features === 'pixels' && (spec.from !== null || spec.encoder)) context.addIssue({ code: 'custom', path: ['features'], message: 'expected `from: null` and no encoder where the features are the raw samples' });
+  if (spec.from === null && spec.checkpoint !== undefined) context.addIssue({ code: 'custom', path: ['checkpoint'], message: 'expected no checkpoint without a run in `from`' });
 });
 export type Evaluate = z.infer<typeof Evaluate>;
 
@@ -349,6 +367,7 @@ export const Embed = z.strictObject({
   dataset: DatasetReference,
   /** The run whose encoder gives the features. */
   from: RunId,
+  checkpoint: fromCheckpoint,
   split: z.enum(SPLITS).default('val'),
   /** At most so many samples, spread evenly over the classes. */
   maxSamples: z.int().min(10).max(200_000).default(5000),

@@ -19,6 +19,8 @@ export interface TrainerInputs {
   dataset?: { manifest: DatasetManifest; files: Partial<Record<Split, SplitFiles>> };
   /** The parent run's `model` artifact. */
   parentModel?: string;
+  /** The parent run's checkpoint that the spec names. */
+  parentCheckpoint?: string;
   /** The `embedding` artifact of the run that an embed run is aligned to. */
   alignTo?: string;
   /** Checkpoint to go on from: written by an earlier attempt of this very run. */

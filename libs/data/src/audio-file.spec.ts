@@ -6,6 +6,9 @@ import { Random } from './random.js';
 /** 0.2 s of a sine of 500 Hz and amplitude 0.5, mono at 8 kHz and 8 kbit/s, by LAME. */
 const MP3 = Buffer.from('/+MYxAANMAMGWUEAApJIRf//wAfB8H3ygIBjB8H3xBlwQduWD78QAhKcoH+DhzEAP6wcOYgB/WBDmQB/gQ5w/0e9MiaIETP+/+MYxAYOaPa4AZSgAEVGVJoc7/EJhjQyKA5Pwif4RPgFtQbwigSaIMRYGVvgyt8xLpdSLxeRO/yoiCoKiI9/4Kr//fv38IwS/+MYxAcJAMYgAZe4ADwjBI8IwSIM/LPgz8s+DPyz7Ozs///R9H0af0/pBAbJHrdlEVKRNkW9k03HSOQOaKS4RugTBGgV2MeL/+MYxB4UmZK8yZOgAJgvSF7QZI+C4Uihmm6BAQ+EYwnSBFP/QZNOyE2IqUGLx1y7/7vtvnGCpVgV//KsHoYP//0VxpcutLJy/+MYxAYOqOpwAcwYAWL2rVruNGRk7i5cuuciSDU+uciSJJ7AIQEj1MZHz1mjoy46Mj79ZWu6gKsBRwUdiC9Ffl+STEFNRaqq', 'base64');
 
+/** The same, by an encoder that puts a header before it: 576 samples of its own delay, and how many fill the last frame. */
+const MP3_WITH_HEADER = Buffer.from('/+M4wAAAAAAAAAAAAEluZm8AAAAPAAAABQAAAkAAgICAgICAgICAgICAgICAgICAgKCgoKCgoKCgoKCgoKCgoKCgoKCgwMDAwMDAwMDAwMDAwMDAwMDAwMDg4ODg4ODg4ODg4ODg4ODg4ODg4P//////////////////////////AAAAAExhdmM2My4xLgAAAAAAAAAAAAAAACQCwAAAAAAAAAJA9mE8oQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/+MYxAAL6K60UU8AAA/wC973ve970pSlKUpS973ve990pR48eTIsW8BYAgCYGQyRKBiJw/wQdd0+7p93SiaIsQImf8ioypDh/+MYxAsPiUK0AZSgAJb/EBhXQwCAhjwin4RTgB2QbGRBUhw5w5wMzfBmb5iTpMmReLyKP//mKgaEoSBr/xKdClX//fv38IwR/+MYxAcN2uYgAZe4APwjBH8IwR4M/KPgz8o+DPyj/1f1f1f/Of85/zhLfb5Lfb5Lfb7/+WT9//LJ+//lk+r1vUXSkXy97Om5/+MYxAoOMSrEAZKgAESYJ0h3CNoFwogh0dY5weyHugxh8HWS4mm7EyK1IYXSaM/9D+kXTjBUr/7Aqhg+xpcue1kxMXtWrXaL/+MYxAwPyO5sAcwYAYlCU7AdGR9c5EEGplckiCIpZQgSAkWUwlGS6zRkZcdGR89VatdNQESUIKyCvBTYpvBvBtVMQU1FVVVV', 'base64');
+
 const sine = (hertz: number, rate: number, count: number, amplitude = 0.5) => Float32Array.from({ length: count }, (_, i) => amplitude * Math.sin((2 * Math.PI * hertz * i) / rate));
 const pcm = (samples: Float32Array) => Int16Array.from(samples, (value) => Math.round(value * 32767));
 const rms = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, value) => sum + value * value, 0) / values.length);
@@ -19,8 +22,8 @@ function crc(bytes: Iterable<number>, polynomial: number, bits: number): number 
   return sum;
 }
 
-/** A FLAC file at 8 kHz, of one frame that holds its samples as they are (RFC 9639). */
-function flacOf(samples: ArrayLike<number>): Buffer {
+/** A FLAC file at 8 kHz, of one frame that holds its samples as they are (RFC 9639), and says its rate and bits itself or not. */
+function flacOf(samples: ArrayLike<number>, { rate = true, bits = true } = {}): Buffer {
   const info = Buffer.alloc(34);
   info.writeUInt16BE(samples.length, 0);
   info.writeUInt16BE(samples.length, 2);
@@ -29,7 +32,7 @@ function flacOf(samples: ArrayLike<number>): Buffer {
   info.writeUInt32BE(samples.length, 14);
   const body = Buffer.alloc(2 * samples.length);
   Array.from(samples).forEach((value, i) => body.writeInt16BE(value, 2 * i));
-  const header = Buffer.from([0xff, 0xf8, 0x74, 0x08, 0, (samples.length - 1) >> 8, (samples.length - 1) & 255]);
+  const header = Buffer.from([0xff, 0xf8, 0x70 | (rate ? 4 : 0), bits ? 8 : 0, 0, (samples.length - 1) >> 8, (samples.length - 1) & 255]);
   const frame = Buffer.concat([header, Buffer.of(crc(header, 0x07, 8)), Buffer.of(2), body]);
   const end = Buffer.alloc(2);
   end.writeUInt16BE(crc(frame, 0x8005, 16));
@@ -71,6 +74,11 @@ describe('a sound file', () => {
     }
   });
 
+  test('in FLAC whose frames leave rate or bits to the beginning of the file is read all the same', async () => {
+    const samples = Array.from({ length: 4000 }, (_, i) => (i * 7919) % 65_536 - 32_768);
+    for (const told of [{ rate: false }, { bits: false }, { rate: false, bits: false }]) expect([...await decodeSound(flacOf(samples, told), 8000, 4000)]).toEqual(samples);
+  });
+
   test('of two channels becomes their mean', async () => {
     expect([...await decodeSound(wavOf([100, 300, -100, 100, 32767, 32767], 8000, 2), 8000, 4)]).toEqual([200, 0, 32767, 0]);
   });
@@ -91,6 +99,15 @@ describe('a sound file', () => {
     expect(rms(middle) / 32768).toBeCloseTo(0.5 / Math.SQRT2, 1);
     const rises = [...middle].filter((value, i) => i > 0 && value >= 0 && middle[i - 1]! < 0).length;
     expect(rises).toBe(400 / (8000 / 500));
+  });
+
+  test('in MP3 whose header tells what the encoder added begins and ends with the sound itself', async () => {
+    const decoded = await decodeSound(MP3_WITH_HEADER, 8000, 2400);
+    expect([...decoded.subarray(1600)]).toEqual(new Array(800).fill(0));
+    const expected = pcm(sine(500, 8000, 1600));
+    const error = Float64Array.from(expected.subarray(100, 1500), (value, i) => decoded[i + 100]! - value);
+    expect(rms(error) / rms(expected)).toBeLessThan(0.1);
+    expect(rms(decoded.subarray(0, 100))).toBeGreaterThan(0.8 * rms(expected));
   });
 
   test.each<[string, Buffer, RegExp]>([

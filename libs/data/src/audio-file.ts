@@ -11,6 +11,8 @@ const WAV_PIECE_BYTES = 2 ** 16;
 /** Pictures and other notes before the sound are smaller. */
 const MAX_SILENT_BYTES = 32 * 2 ** 20;
 const MAX_RATE = 768_000;
+/** The magic and the block STREAMINFO. */
+const FLAC_INFO_BYTES = 42;
 
 interface Decoded { channelData: readonly Float32Array[]; sampleRate: number }
 interface Decoder { decode(piece: Uint8Array): Decoded; flush?(): Decoded | Promise<Decoded>; free(): void }
@@ -31,11 +33,25 @@ export async function decodeSound(bytes: Buffer, sampleRate: number, length: num
 async function decoderFor(bytes: Buffer): Promise<{ decoder: Decoder; format: 'wav' | 'flac' | 'lossy' }> {
   const magic = bytes.subarray(0, 4).toString('latin1');
   if (magic === 'RIFF') return { decoder: wav(), format: 'wav' };
-  if (magic === 'fLaC') return { decoder: await flac(), format: 'flac' };
+  if (magic === 'fLaC') return { decoder: await flacDecoder(bytes), format: 'flac' };
   if (magic === 'OggS') return { decoder: await vorbis(), format: 'lossy' };
   // A tag, or the eleven set bits that a frame begins with.
   if (magic.startsWith('ID3') || (bytes[0] === 0xff && (bytes[1]! & 0xe0) === 0xe0)) return { decoder: await mp3(), format: 'lossy' };
   throw new Error(bytes.length === 0 ? 'the file is empty or can\'t be read' : 'expected WAV, FLAC, MP3 or Ogg Vorbis, the file begins like none of them');
+}
+
+/**
+ * The decoder hands its frames to libFLAC without what stands before them. A frame may leave its rate and its bits to the file's
+ * first block (RFC 9639, 9.1), so libFLAC is given that block first.
+ */
+async function flacDecoder(bytes: Buffer): Promise<Decoder> {
+  const decoder: Decoder & { decodeFrames?(frames: Uint8Array[]): Promise<Decoded> } = await flac();
+  const first = Uint8Array.from(bytes.subarray(0, FLAC_INFO_BYTES));
+  if (first.length === FLAC_INFO_BYTES && (bytes.readUInt32BE(4) & 0x7fffffff) === 34) {
+    first[4] = 0x80; // The last block before the frames.
+    await decoder.decodeFrames!([first]);
+  }
+  return decoder;
 }
 
 async function decodeMono(bytes: Buffer, needed: (rate: number) => number): Promise<{ samples: Float32Array; rate: number }> {

@@ -1,72 +1,115 @@
 /** Parquet as Hugging Face writes it: a column of structs `{bytes, path}`, a column of labels, the classes' names in the schema. */
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema, type AsyncBuffer, type Compressors, type FileMetaData } from 'hyparquet';
-import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from 'node:zlib';
+import { parquetSchema, type FileMetaData } from 'hyparquet';
+import path from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { splitNamed, type Source, type SourceFile } from './containers.js';
 import { InvalidDataError } from './npy.js';
+import type { Answer, Question, Value } from './parquet-thread.js';
 
 /** A row group's column is unpacked at once. */
 const MAX_GROUP_BYTES = 2 ** 30;
 const LABEL_COLUMNS = ['label', 'labels', 'fine_label', 'class'];
-
-type Unpack = (bytes: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
-const bounded = (unpack: Unpack) => (bytes: Uint8Array, length: number) => unpack(bytes, { maxOutputLength: Math.max(length, 1) });
-/** Snappy is in hyparquet itself. */
-const compressors: Compressors = { GZIP: bounded(gunzipSync), ZSTD: bounded(zstdDecompressSync), BROTLI: bounded(brotliDecompressSync) };
+/** A page is unpacked in moments. */
+const PATIENCE_MS = 30_000;
 
 interface Feature { _type?: unknown; names?: unknown }
-interface Table { name: string; file: AsyncBuffer; metadata: FileMetaData; column: string; groups: { start: number; end: number }[]; indexOf: Int32Array }
+interface Table { name: string; path: string; column: string; groups: { start: number; end: number }[]; indexOf: Int32Array }
 
 /**
  * Splits by the files' names (`train-*`, `validation-*`, `test-*`). A negative label is none: such rows are passed over.
- * Changed bytes inside a page can make hyparquet 1.31 read levels for ever: then it is the clock on the run's progress that ends it.
- * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds) or none of labels.
+ * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds) or none of labels, and for a file whose
+ * reading makes no progress for `patienceMs`.
  */
-export async function openParquet(paths: readonly { name: string; path: string }[], modality: 'image' | 'audio'): Promise<Source> {
+export async function openParquet(paths: readonly { name: string; path: string }[], modality: 'image' | 'audio', patienceMs = PATIENCE_MS): Promise<Source> {
   const files: SourceFile[] = [];
   const ignored: string[] = [];
   const tables: Table[] = [];
   let classNames: readonly string[] | undefined;
-  for (const { name, path } of paths) {
-    const split = splitNamed(name);
-    const { label, names, ...table } = await open(name, path, modality);
-    if (names && classNames && names.join('\0') !== classNames.join('\0')) throw new InvalidDataError(`expected the same classes in every Parquet file, ${name} has others`);
-    classNames ??= names;
-    const indexOf = new Int32Array(table.groups.at(-1)?.end ?? 0).fill(-1);
-    for (const { start, end } of table.groups) {
-      const rows = await told(name, () => parquetReadObjects({ file: table.file, metadata: table.metadata, compressors, columns: [label], rowStart: start, rowEnd: end }));
-      for (const [i, row] of rows.entries()) {
-        const className = classOf((row as Record<string, unknown>)[label], names);
-        if (className === undefined) ignored.push(`${name}, row ${start + i}`);
+  await withReader(patienceMs, async (reader) => {
+    for (const { name, path } of paths) {
+      const split = splitNamed(name);
+      const { label, names, ...table } = await open(reader, name, path, modality);
+      if (names && classNames && names.join('\0') !== classNames.join('\0')) throw new InvalidDataError(`expected the same classes in every Parquet file, ${name} has others`);
+      classNames ??= names;
+      const indexOf = new Int32Array(table.groups.at(-1)?.end ?? 0).fill(-1);
+      for await (const [row, value] of reader.rows({ ...table, column: label })) {
+        const className = classOf(value, names);
+        if (className === undefined) ignored.push(`${name}, row ${row}`);
         else {
-          indexOf[start + i] = files.length;
-          files.push({ name: `${name}, row ${start + i}`, className, group: null, split });
+          indexOf[row] = files.length;
+          files.push({ name: `${name}, row ${row}`, className, group: null, split });
         }
       }
+      tables.push({ ...table, indexOf });
     }
-    tables.push({ ...table, indexOf });
-  }
+  });
   return {
     files, ignored, ...(classNames && { classNames }),
-    read: async (visit, signal) => {
-      for (const { name, file, metadata, column, groups, indexOf } of tables) {
-        for (const { start, end } of groups) {
+    read: (visit, signal) => withReader(patienceMs, async (reader) => {
+      for (const table of tables) {
+        for await (const [row, value] of reader.rows(table)) {
           signal.throwIfAborted();
-          const rows = await told(name, () => parquetReadObjects({ file, metadata, compressors, columns: [column], rowStart: start, rowEnd: end, utf8: false }));
-          for (const [i, row] of rows.entries()) {
-            signal.throwIfAborted();
-            const value = (row as Record<string, unknown>)[column] as Uint8Array | { bytes?: Uint8Array | null } | null;
-            const bytes = value instanceof Uint8Array ? value : value?.bytes;
-            if (indexOf[start + i]! >= 0) await visit(indexOf[start + i]!, bytes instanceof Uint8Array ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength) : Buffer.alloc(0), 'sample');
-          }
+          const index = table.indexOf[row]!;
+          if (index >= 0) await visit(index, value instanceof Uint8Array ? Buffer.from(value.buffer) : Buffer.alloc(0), 'sample');
         }
       }
-    },
+    }),
   };
 }
 
-async function open(name: string, path: string, modality: 'image' | 'audio') {
-  const file = await asyncBufferFromFile(path);
-  const metadata = await told(name, () => parquetMetadataAsync(file));
+async function withReader(patienceMs: number, work: (reader: Reader) => Promise<void>): Promise<void> {
+  const reader = new Reader(patienceMs);
+  try { await work(reader); } finally { await reader.close(); }
+}
+
+/** Reads in a thread: bytes changed inside a page can make hyparquet 1.31 read levels for ever, or as many as no memory holds. */
+class Reader {
+  private readonly thread = new Worker(new URL(`./parquet-thread${path.extname(import.meta.url)}`, import.meta.url));
+
+  constructor(private readonly patienceMs: number) {}
+
+  async metadata({ name, path }: { name: string; path: string }): Promise<FileMetaData> {
+    return (await this.ask<{ metadata: FileMetaData }>(name, { path })).metadata;
+  }
+
+  /** The values of a column, with the numbers of their rows. */
+  async *rows({ name, path, column, groups }: Pick<Table, 'name' | 'path' | 'column' | 'groups'>): AsyncGenerator<[row: number, value: Value]> {
+    for (const { start, end } of groups) {
+      for (let row = start; row < end;) {
+        for (const value of (await this.ask<{ values: Value[] }>(name, { path, column, start: row, end })).values) yield [row++, value];
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.thread.terminate();
+  }
+
+  /** Whatever goes wrong while a file is unpacked is the file's fault, other than that it can't be read. */
+  private async ask<Wanted>(name: string, question: Question): Promise<Wanted> {
+    const { thread, patienceMs } = this;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      const answer = await new Promise<Exclude<Answer, 'alive'>>((resolve, reject) => {
+        timer = setTimeout(() => reject(new Error(`it could not be read any further in ${patienceMs / 1000} s`)), patienceMs);
+        thread.on('message', (message: Answer) => { if (message === 'alive') timer!.refresh(); else resolve(message); }).on('error', reject);
+        thread.postMessage(question);
+      });
+      if ('message' in answer) throw Object.assign(new Error(answer.message), { code: answer.code });
+      return answer as Wanted;
+    } catch (error) {
+      const { message, code } = error as NodeJS.ErrnoException;
+      if (/^E[A-Z]+$/.test(code ?? '')) throw error;
+      throw new InvalidDataError(`expected ${name} to be a whole Parquet file: ${message}`);
+    } finally {
+      clearTimeout(timer);
+      thread.removeAllListeners('message').removeAllListeners('error');
+    }
+  }
+}
+
+async function open(reader: Reader, name: string, path: string, modality: 'image' | 'audio') {
+  const metadata = await reader.metadata({ name, path });
   const features = featuresOf(metadata);
   const columns = parquetSchema(metadata).children;
   const named = (type: string) => Object.entries(features).find(([, feature]) => feature._type === type)?.[0];
@@ -87,7 +130,7 @@ async function open(name: string, path: string, modality: 'image' | 'audio') {
     return { start: end, end: end += Number(rows) };
   });
   if (end > Number(metadata.num_rows) || end > 2 ** 31 - 1) throw new InvalidDataError(`expected ${metadata.num_rows} rows in ${name}, its row groups have ${end}`);
-  return { name, file, metadata, column: media.element.name, groups, label, names: Array.isArray(names) && names.every((each) => typeof each === 'string') ? names : undefined };
+  return { name, path, column: media.element.name, groups, label, names: Array.isArray(names) && names.every((each) => typeof each === 'string') ? names : undefined };
 }
 
 function featuresOf({ key_value_metadata: pairs }: FileMetaData): Record<string, Feature> {
@@ -99,19 +142,9 @@ function featuresOf({ key_value_metadata: pairs }: FileMetaData): Record<string,
   }
 }
 
-function classOf(value: unknown, names: readonly string[] | undefined): string | undefined {
-  if (typeof value === 'string') return value || undefined;
-  if (typeof value !== 'number' && typeof value !== 'bigint') return undefined;
+function classOf(value: Value, names: readonly string[] | undefined): string | undefined {
+  // Text that the schema does not call so comes as bytes.
+  if (typeof value === 'string' || value instanceof Uint8Array) return Buffer.from(value).toString() || undefined;
+  if (value === null) return undefined;
   return value < 0 ? undefined : names ? names[Number(value)] : String(value);
-}
-
-/** Whatever goes wrong while a file is unpacked is the file's fault, other than that it can't be read. */
-async function told<T>(name: string, read: () => Promise<T> | T): Promise<T> {
-  try {
-    return await read();
-  } catch (error) {
-    const { message, code } = error as NodeJS.ErrnoException;
-    if (error instanceof InvalidDataError || /^E[A-Z]+$/.test(code ?? '')) throw error;
-    throw new InvalidDataError(`expected ${name} to be a whole Parquet file: ${message}`);
-  }
 }

@@ -5,6 +5,7 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { colour, DataRoot, twoClasses, wavOf, zipOf } from '../../../tests/support/sources.js';
 import { InvalidDataError } from './npy.js';
+import { openParquet } from './parquet.js';
 
 let data: DataRoot;
 beforeAll(async () => { data = await DataRoot.create(); });
@@ -102,8 +103,8 @@ describe('Parquet', () => {
     { name: 'path', type: 'BYTE_ARRAY' as const, converted_type: 'UTF8' as const, repetition_type: 'OPTIONAL' as const },
     { name: 'label', type: label, repetition_type: 'OPTIONAL' as const, ...(label === 'BYTE_ARRAY' && { converted_type: 'UTF8' as const }) },
   ];
-  const table = (images: (Buffer | null)[], labels: (bigint | string | null)[], { codec = 'SNAPPY', names, media = 'image' }: { codec?: Codec; names?: string[]; media?: string } = {}): Buffer => Buffer.from(parquetWriteBuffer({
-    schema: schemaOf(typeof labels[0] === 'string' ? 'BYTE_ARRAY' : 'INT64', media), codec, rowGroupSize: 2, compressors: { GZIP: (bytes: Uint8Array) => gzipSync(bytes), ZSTD: (bytes: Uint8Array) => zstdCompressSync(bytes) },
+  const table = (images: (Buffer | null)[], labels: (bigint | string | null)[], { codec = 'SNAPPY', names, media = 'image', rowGroupSize = 2 }: { codec?: Codec; names?: string[]; media?: string; rowGroupSize?: number } = {}): Buffer => Buffer.from(parquetWriteBuffer({
+    schema: schemaOf(typeof labels[0] === 'string' ? 'BYTE_ARRAY' : 'INT64', media), codec, rowGroupSize, compressors: { GZIP: (bytes: Uint8Array) => gzipSync(bytes), ZSTD: (bytes: Uint8Array) => zstdCompressSync(bytes) },
     columnData: [{ name: media, data: images.map((bytes, i) => ({ bytes: bytes && new Uint8Array(bytes), path: `${i}.png` })) }, { name: 'label', data: labels }],
     ...(names && { kvMetadata: [{ key: 'huggingface', value: JSON.stringify({ info: { features: { image: { _type: 'Image' }, label: { names, _type: 'ClassLabel' } } } }) }] }),
   }));
@@ -132,6 +133,33 @@ describe('Parquet', () => {
   test('that holds sounds', async () => {
     await data.folder('.', { 'sounds.parquet': table([wavOf([1, 2], 1000), wavOf([3, 4], 1000)], ['a', 'b'], { media: 'audio' }) });
     expect((await data.prepare('sounds.parquet', { audio: { sampleRate: 1000, seconds: 0.002 } })).arrays['train-samples']!.data).toEqual([1, 2, 3, 4]);
+  });
+
+  test('of row groups that come in several answers gives each row once, with its own bytes', async () => {
+    const count = 60;
+    await data.folder('.', { 'large.parquet': table(Array.from({ length: count }, (_, i) => Buffer.alloc(2 ** 20, i)), Array.from({ length: count }, (_, i) => BigInt(i % 2)), { codec: 'UNCOMPRESSED', rowGroupSize: 20 }) });
+    const source = await openParquet([{ name: 'large.parquet', path: path.join(data.root, 'large.parquet') }], 'image');
+    const seen: number[] = [];
+    await source.read((index, payload) => {
+      expect((payload as Buffer).equals(Buffer.alloc(2 ** 20, index))).toBe(true);
+      // Not a part of what the whole row group was unpacked to.
+      expect((payload as Buffer).buffer.byteLength).toBe(2 ** 20);
+      seen.push(index);
+    }, new AbortController().signal);
+    expect(seen).toEqual(Array.from({ length: count }, (_, i) => i));
+  });
+
+  // A level's run that never ends: hyparquet reads on and on.
+  test('that is changed inside a page ends the reading, and the name of the file is told', async () => {
+    const whole = table([Buffer.alloc(20, 1), Buffer.alloc(20, 2)], [0n, 1n], { codec: 'UNCOMPRESSED' });
+    const file = path.join(data.root, 'changed.parquet');
+    for (const [place, byte] of [[21, 0], [12, 128]] as const) {
+      const changed = Buffer.from(whole);
+      changed[place] = byte;
+      await writeFile(file, changed);
+      const reading = openParquet([{ name: 'changed.parquet', path: file }], 'image', 2000).then((source) => source.read(() => {}, new AbortController().signal));
+      expect(await refusal(reading)).toBe('expected changed.parquet to be a whole Parquet file: it could not be read any further in 2 s');
+    }
   });
 
   test('that is none, or lacks what is needed, is told in one sentence', async () => {

@@ -139,6 +139,13 @@ function parentFaults(spec: RunSpec, sample: SampleShape | undefined, parent: { 
   return faults;
 }
 
+/** A checkpoint is named by its step. What stays of the run `from` at submission stays as long as the run that names it (`RunStore.addArtifact`). */
+async function checkpointFaults(tx: Transaction, from: string | undefined, checkpoint: number, at: (...field: string[]) => (string | number)[]): Promise<Fault[]> {
+  const kept = from === undefined ? [] : await tx.artifact.findMany({ where: { runId: from, kind: 'checkpoint' }, distinct: ['step'], orderBy: { step: 'asc' }, select: { step: true } });
+  if (kept.some(({ step }) => step === checkpoint)) return [];
+  return [{ path: at('checkpoint'), message: `expected a step at which the run in \`from\` has a checkpoint (${kept.map(({ step }) => step).join(', ') || 'it has none'}; its \`checkpoints\` say which are written and kept), got ${checkpoint}` }];
+}
+
 /** What only the dataset can fill in. */
 function withDefaults<Spec extends RunSpec>(spec: Spec, manifest: DatasetManifest): Spec {
   const { kind } = spec;
@@ -208,6 +215,7 @@ export async function admit(tx: Transaction, drafts: readonly Draft[], options: 
         spec = { ...spec, encoder: spec.encoder ?? Encoder.parse({}) };
       }
     }
+    if ('checkpoint' in spec && spec.checkpoint !== undefined && spec.from !== null) faults.push(...await checkpointFaults(tx, draft.parent === undefined ? spec.from : undefined, spec.checkpoint, at));
     let alignDigest: string | null = null;
     if (spec.kind === 'embed' && spec.alignTo !== null) {
       const other = parents.get(spec.alignTo);

@@ -44,6 +44,8 @@ export interface ClaimedRun extends Token {
   dataset: DatasetManifest | null;
   /** sha256 of the parent run's model. */
   parentModel: string | null;
+  /** sha256 of the parent run's checkpoint that the spec names. */
+  parentCheckpoint: string | null;
   /** sha256 of the maps of the embed run that this one is aligned to. */
   alignTo: string | null;
   /** Checkpoints of earlier attempts, the newest first. */
@@ -73,6 +75,7 @@ const RETRY_BUDGET: Partial<Record<StatusReason, number>> = { worker_crash: 2, g
 const GPU_SUSPECT: readonly StatusReason[] = ['gpu_error', 'worker_crash', 'hung'];
 /** Losing its worker costs a run nothing; one that has lost so many is set aside, because it may be what kills them. */
 const MAX_LOSSES = 10;
+/** Where the spec does not say. */
 const KEPT_CHECKPOINTS = 2;
 /** After this a run that a worker refused is offered again: by then Redis has forgotten the job of that name. */
 const OFFER_AGAIN_MS = 1000;
@@ -391,13 +394,14 @@ export class RunStore {
       const run = await tx.run.findUniqueOrThrow({ where: { id: runId }, select: { spec: true, datasetDigest: true } });
       const dataset = run.datasetDigest ? await tx.dataset.findFirst({ where: { digest: run.datasetDigest } }) : null;
       const spec = run.spec as unknown as RunSpec;
-      const newest = (id: string | null | undefined, kind: ArtifactKind) => (id ? tx.artifact.findFirst({ where: { runId: id, kind }, orderBy: { createdAt: 'desc' } }) : null);
+      const newest = (id: string | null | undefined, kind: ArtifactKind, step?: number) => (id ? tx.artifact.findFirst({ where: { runId: id, kind, ...(step !== undefined && { step }) }, orderBy: { createdAt: 'desc' } }) : null);
       const parent = await newest('from' in spec ? spec.from : null, 'model');
+      const parentCheckpoint = 'checkpoint' in spec && spec.checkpoint !== undefined ? await newest(spec.from, 'checkpoint', spec.checkpoint) : null;
       const aligned = await newest('alignTo' in spec ? spec.alignTo : null, 'embedding');
       const checkpoints = await tx.artifact.findMany({ where: { runId, kind: 'checkpoint' }, orderBy: [{ step: 'desc' }, { createdAt: 'desc' }] });
       return {
         runId, attempt, spec, gpu, dataset: dataset ? dataset.manifest as unknown as DatasetManifest : null,
-        parentModel: parent?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
+        parentModel: parent?.sha256 ?? null, parentCheckpoint: parentCheckpoint?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
       };
     });
     if (refused) throw refused;
@@ -487,7 +491,8 @@ export class RunStore {
   }
 
   /**
-   * Makes a file visible that is in the artifact store already. Of checkpoints the newest few stay visible.
+   * Makes a file visible that is in the artifact store already. Of checkpoints the newest few stay visible, the newest of those
+   * that were the best, and those that another run names.
    * @throws LeaseLostError
    */
   async addArtifact(token: Token, artifact: NewArtifact): Promise<string> {
@@ -503,8 +508,12 @@ export class RunStore {
       if (rows.length === 0) throw new LeaseLostError(token);
       if (artifact.kind === 'checkpoint') {
         await tx.$executeRaw`
-          DELETE FROM artifact WHERE run_id = ${token.runId}::uuid AND kind = 'checkpoint' AND id NOT IN
-            (SELECT id FROM artifact WHERE run_id = ${token.runId}::uuid AND kind = 'checkpoint' ORDER BY step DESC, created_at DESC LIMIT ${KEPT_CHECKPOINTS})`;
+          WITH kept AS (SELECT coalesce((spec->'checkpoints'->>'keepLast')::int, ${KEPT_CHECKPOINTS}) AS last FROM run WHERE id = ${token.runId}::uuid),
+            ranked AS (
+              SELECT id, step, name LIKE 'best-%' AS best, row_number() OVER (PARTITION BY name LIKE 'best-%' ORDER BY step DESC, created_at DESC) AS place
+              FROM artifact WHERE run_id = ${token.runId}::uuid AND kind = 'checkpoint')
+          DELETE FROM artifact USING ranked, kept WHERE artifact.id = ranked.id AND place > CASE WHEN best THEN 1 ELSE kept.last END
+            AND NOT EXISTS (SELECT 1 FROM run_dependency d JOIN run child ON child.id = d.run_id WHERE d.parent_id = ${token.runId}::uuid AND (child.spec->>'checkpoint')::int = ranked.step)`;
       }
     });
     return id;

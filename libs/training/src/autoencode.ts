@@ -1,6 +1,6 @@
 /** Reproducing samples through a narrow latent vector: plain, from noise, or variational. */
 import type { AudioShape, Autoencode, RunResult, SampleShape, TrainerInputs } from '#libs/contracts';
-import { allRows, balancedRows, encodeWav, gatherLabels, gatherSamples, inputOf, inputShape, logMel, Random, soundsOfLogMel } from '#libs/data';
+import { allRows, balancedRows, encodeWav, gatherLabels, gatherSamples, inputOf, inputShape, Random, soundsOfLogMel } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { writeFile } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import path from 'node:path';
 import { accuracy, collect, weightedKnn, type Pause } from './evaluation.js';
 import { buildBottleneck, buildDecoder, buildEncoder, buildWaveformBottleneck, buildWaveformDecoder, buildWaveformEncoder, encode, forward, initialise } from './networks.js';
 import { klDivergence, meanSquaredError } from './objectives.js';
-import { writeGrid } from './pictures.js';
+import { pictureOf, writeGrid } from './pictures.js';
 import { openData, reportNeighbours, requireBatch, restored, storeModel, type Data, type ModelState, type ParentModel } from './run-inputs.js';
 import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
 
@@ -91,7 +91,7 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
       const snr = 10 * Math.log10(Math.max(power, LEAST_POWER) / Math.max(mse, LEAST_POWER));
       return { 'eval/reconstruction_mse': mse, 'eval/psnr': peakSignalToNoise(mse), ...(sample.modality === 'audio' && { 'eval/snr_db': snr }), ...await neighbours(spec, autoencoder, data, pause) };
     },
-    evaluateEvery: stepsPerEpoch, evaluateAtStart: false,
+    evaluateEvery: stepsPerEpoch, evaluateAtStart: false, quality: 'eval/psnr', checkpoints: spec.checkpoints,
   }, context);
   try {
     const metrics = await session.run(inputs.checkpoint);
@@ -177,7 +177,7 @@ async function storeReconstructions(spec: Autoencode, autoencoder: Autoencoder, 
   });
   try {
     const file = path.join(context.workDir, 'reconstructions.png');
-    const pictures = pair.map((inputs) => pictureOf(inputs, autoencoder, sample));
+    const pictures = pair.map((inputs) => pictureOf(inputs, sample, autoencoder.domain));
     try {
       await writeGrid(file, pictures);
     } finally {
@@ -199,13 +199,6 @@ async function storeReconstructions(spec: Autoencode, autoencoder: Autoencoder, 
 
 /** That a run stores of a kind. */
 export const MOST_SOUNDS = 8;
-
-/** Encoder's inputs, or what the decoder made of them → images [N, H, W, C] for people. Spectrograms: time goes to the right, low frequencies are at the bottom. */
-export const pictureOf = (inputs: tf.Tensor4D, { domain }: Autoencoder, sample: SampleShape): tf.Tensor4D => tf.tidy(() => {
-  if (sample.modality === 'image') return tf.clone(inputs);
-  const spectrograms = domain === 'waveform' ? logMel(tf.reshape(inputs, [-1, sample.length]), sample.sampleRate) : inputs;
-  return tf.reverse4d(tf.transpose(spectrograms, [0, 2, 1, 3]), 1);
-});
 
 /** What a decoder of sounds made → waveforms [N, length] in [-1, 1]. `random` is for the phases, which spectrograms lack. */
 export const soundsOf = (decoded: tf.Tensor4D, { domain }: Autoencoder, sample: AudioShape, random: Random): tf.Tensor2D =>

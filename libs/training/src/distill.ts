@@ -1,13 +1,13 @@
 /** A finetuned teacher → a student, mostly by unlabelled samples (SimCLRv2, section 2). */
 import { defaultAugmentation, type Distill, type RunResult, type SampleShape, type TrainerInputs } from '#libs/contracts';
-import { allRows, gatherLabels, gatherSamples, inputShape, labelSubset, viewsOf } from '#libs/data';
+import { allRows, gatherLabels, gatherSamples, labelSubset, viewsOf } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { accuracy, collect } from './evaluation.js';
-import { buildClassifier, buildEncoder, encode, featureWidth, forward } from './networks.js';
+import { buildClassifier, encode, featureWidth, forward } from './networks.js';
 import { crossEntropy, distillation } from './objectives.js';
 import { withoutGradient } from './operations.js';
-import { newEncoder, openData, readParent, requireBatch, restored, restoredHead, storeModel, type ParentModel } from './run-inputs.js';
+import { newEncoder, openData, readParent, requireBatch, storedNetworks, storeModel, type ParentModel } from './run-inputs.js';
 import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
 
 /** A network that was finetuned, as it was stored. */
@@ -18,9 +18,8 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
   const { sample, classes } = data.manifest;
   requireBatch(spec.batchSize, data.train.count);
   const parent = await readParent(inputs);
-  if (parent.state.task === 'segmentation') throw new TrainingError('invalid_spec', 'expected a teacher that classifies samples, got one that segments them: name a run of the task classification');
   if (parent.state.classes.join('\n') !== classes.join('\n')) throw new TrainingError('invalid_spec', `expected the classes that the teacher knows (${parent.state.classes.join(', ')}), got ${classes.join(', ')}`);
-  const teacher = storedClassifier(parent, sample);
+  const teacher = classifierOf(parent, sample);
   const encoder = newEncoder(spec.encoder, sample, spec.seed);
   const classifier = buildClassifier(featureWidth(encoder), classes.length);
   const student = (x: tf.Tensor4D, training: boolean) => forward<tf.Tensor2D>(classifier, encode(encoder, x, training).features, training);
@@ -50,7 +49,7 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
         ...(labels && { 'eval/accuracy': accuracy(predicted, labels), 'eval/teacher_accuracy': accuracy(taught, labels) }),
       };
     },
-    evaluateEvery: stepsPerEpoch, evaluateAtStart: false,
+    evaluateEvery: stepsPerEpoch, evaluateAtStart: false, quality: 'eval/agreement', checkpoints: spec.checkpoints,
   }, context);
   try {
     const metrics = await session.run(inputs.checkpoint);
@@ -62,11 +61,9 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
   }
 }
 
-function storedClassifier(parent: ParentModel, sample: SampleShape): Classifier {
-  const { encoder: architecture, projection, headLayers, classes } = parent.state;
-  const encoder = restored(buildEncoder(architecture, inputShape(sample)), parent);
-  const head = projection && headLayers ? restoredHead(encoder, projection, headLayers, parent) : undefined;
-  const classifier = restored(buildClassifier(head ? head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length), parent);
+function classifierOf(parent: ParentModel, sample: SampleShape): Classifier {
+  const { encoder, head, classifier } = storedNetworks(parent, sample);
+  if (!classifier) throw new TrainingError('invalid_spec', 'expected a teacher that classifies samples, got one that segments them: name a run of the task classification');
   return {
     models: [encoder, ...(head ? [head] : []), classifier],
     logits: (x) => {

@@ -148,6 +148,29 @@ test('the atlas shows the samples, small and in their order', async () => {
   });
 });
 
+test('the atlas shows sounds as people read spectrograms: time to the right, low frequencies at the bottom', async () => {
+  const [sampleRate, length] = [8000, 8000];
+  const tones: SampleShape = { modality: 'audio', sampleRate, length };
+  const encoder = { name: 'small-resnet', width: 4 } as const;
+  const workDir = await mkdtemp(path.join(dir, 'sounds-'));
+  const model = newEncoder(encoder, tones, 3);
+  await storeModel({ kind: 'pretrain', sample: tones, classes, encoder }, [model], contextIn(workDir));
+  model.dispose();
+  const samples = path.join(workDir, 'samples.npy');
+  const writer = await NpyWriter.create(samples, '<i2', [length]);
+  // A low tone, and then nothing.
+  for (let n = 0; n < 10; n++) await writer.append(Int16Array.from({ length }, (_, i) => (i < length / 2 ? 8000 * Math.sin((2 * Math.PI * 150 * i) / sampleRate + n) : 0)));
+  await writer.close();
+  const described = { count: 10, samples: '0'.repeat(64) };
+  const manifest: DatasetManifest = { ...inputs.dataset!.manifest, sample: tones, splits: { train: described, val: described } };
+  const outcome = await run({ maps: ['pca'] }, { parentModel: path.join(workDir, 'model.safetensors'), dataset: { manifest, files: { val: { samples } } } });
+  const { atlas: { tile } } = await mapsOf(outcome);
+  const { data, info } = await sharp(fileOf(outcome, 'atlas.webp')).greyscale().raw().toBuffer({ resolveWithObject: true });
+  const at = (right: number, down: number) => data[Math.floor(down * tile.height) * info.width + Math.floor(right * tile.width)]!;
+  expect(at(0.25, 0.95)).toBeGreaterThan(at(0.25, 0.1) + 50);
+  expect(at(0.25, 0.95)).toBeGreaterThan(at(0.75, 0.95) + 50);
+});
+
 test('the same run gives the same files, another seed other maps of the same features', async () => {
   const [first, second, other] = [await run(), await run(), await run({ seed: 1 })];
   for (const name of Object.keys(first.stored)) expect(await readFile(fileOf(second, name)), name).toEqual(await readFile(fileOf(first, name)));

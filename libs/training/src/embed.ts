@@ -12,6 +12,7 @@ import { collect, representation, type Pause } from './evaluation.js';
 import {
   geometryOf, knnPurity, largestPerplexity, MOST_NEIGHBOURS, nearest, neighboursKept, pca, procrustes, silhouette, trustworthiness, tsne, umap, type Geometry, type Neighbours, type Points,
 } from './manifold.js';
+import { pictureOf } from './pictures.js';
 import { openOne, readParent, startingEncoder } from './run-inputs.js';
 import { breathe, TrainingError, type TrainContext } from './session.js';
 
@@ -113,7 +114,7 @@ async function readTarget(spec: Embed, inputs: TrainerInputs, dataset: string, s
 
 /** The parent's latent codes where it is an autoencoder, else its encoder's features. Leaves no tensor. */
 async function featuresOf(spec: Embed, inputs: TrainerInputs, split: SampleSplit, rows: Int32Array, pause: Pause): Promise<Points> {
-  const parent = await readParent(inputs);
+  const parent = await readParent(inputs, spec);
   const models: { dispose(): void }[] = [];
   try {
     let represent: (x: tf.Tensor4D) => tf.Tensor2D;
@@ -269,11 +270,14 @@ async function writeParquet(file: string, { values, width }: Points, rows: Int32
   await writer.finish();
 }
 
-/** Thumbnails of the samples as an encoder sees them, of at most `ATLAS_TILES` spread evenly, with the longer side at most `TILE_SIDE`. */
+/** Thumbnails of the samples, sounds as spectrograms, of at most `ATLAS_TILES` spread evenly, with the longer side at most `TILE_SIDE`. */
 async function writeAtlas(file: string, split: SampleSplit, rows: Int32Array, pause: Pause): Promise<MapsFile['atlas']> {
   const count = Math.min(ATLAS_TILES, rows.length);
   const points = Array.from({ length: count }, (_, tile) => Math.floor((tile * rows.length) / count));
-  const [height, width, channels] = inputShape(split.sample) as [number, number, 1 | 3];
+  const { sample } = split;
+  const [high, wide, channels] = inputShape(sample) as [number, number, 1 | 3];
+  // Of a spectrogram, time is the first axis.
+  const [height, width] = sample.modality === 'image' ? [high, wide] : [wide, high];
   const factor = Math.min(1, TILE_SIDE / Math.max(height, width));
   const tile = { width: Math.max(1, Math.round(width * factor)), height: Math.max(1, Math.round(height * factor)) };
   const columns = Math.ceil(Math.sqrt(count));
@@ -283,8 +287,10 @@ async function writeAtlas(file: string, split: SampleSplit, rows: Int32Array, pa
   for (let start = 0; start < count; start += batch) {
     await pause();
     const size = Math.min(batch, count - start);
-    const bytes = Uint8Array.from(tf.tidy(() =>
-      tf.round(tf.mul(tf.clipByValue(inputOf(split.sample, gatherSamples(split, points.slice(start, start + size).map((point) => rows[point]!))), 0, 1), 255)).dataSync()));
+    const bytes = Uint8Array.from(tf.tidy(() => {
+      const pictures = pictureOf(inputOf(sample, gatherSamples(split, points.slice(start, start + size).map((point) => rows[point]!))), sample, 'spectrogram');
+      return tf.round(tf.mul(tf.clipByValue(pictures, 0, 1), 255)).dataSync();
+    }));
     for (let i = 0; i < size; i++) {
       const image = bytes.subarray(i * height * width * channels, (i + 1) * height * width * channels);
       const small = factor === 1 ? image

@@ -24,6 +24,7 @@ beforeAll(async () => {
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
 const image = (height: number, width: number, channels: 1 | 3): SampleShape => ({ modality: 'image', height, width, channels });
+const sound: SampleShape = { modality: 'audio', sampleRate: 1000, length: 333 };
 const uniform = (shape: number[], seed = 1): tf.Tensor => {
   const random = Random.seeded(seed, 'x');
   return tf.tensor(Float32Array.from({ length: shape.reduce((product, side) => product * side, 1) }, () => random.uniform()), shape);
@@ -104,6 +105,7 @@ async function expectSame(run: Exported, name: string, input: tf.Tensor, expecte
 describe('what other runtimes compute is what the networks here compute', () => {
   test.each([
     ['small-resnet', 4, image(32, 32, 3), true], ['small-resnet', 4, image(28, 28, 1), false], ['small-resnet', 4, image(33, 20, 3), true], ['resnet18', 8, image(33, 20, 3), true],
+    ['small-resnet', 4, sound, true], ['resnet18', 8, sound, true],
   ] as const)('%s of width %i on %o, with its projection head (factor at the end: %s)', async (name, width, sample, affineEnd) => {
     const encoder = buildEncoder({ name, width }, inputShape(sample));
     const projection = { layers: 3, hidden: 12, output: 9 };
@@ -117,23 +119,26 @@ describe('what other runtimes compute is what the networks here compute', () => 
     await expectSame(run, 'projection', features, { projection: forward(head, features, false) });
   });
 
-  test.each([0, 2, 3])('a classifier on layer %i of the projection head', async (headLayers) => {
-    const sample = image(28, 28, 1);
-    const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, inputShape(sample));
+  test.each([
+    ['small-resnet', image(28, 28, 1), 0], ['small-resnet', image(28, 28, 1), 2], ['small-resnet', image(28, 28, 1), 3], ['resnet18', image(33, 20, 3), 1], ['small-resnet', sound, 1],
+  ] as const)('a classifier of %s on %o, on layer %i of the projection head', async (name, sample, headLayers) => {
+    const encoder = buildEncoder({ name, width: 4 }, inputShape(sample));
     const projection = { layers: 3, hidden: 12, output: 9 };
     const head = headLayers ? buildProjectionHead(featureWidth(encoder), projection, { through: headLayers }) : undefined;
     const classifier = buildClassifier(head?.outputs[0]!.shape.at(-1) ?? featureWidth(encoder), 3);
     const models = [encoder, ...(head ? [head] : []), classifier];
     randomised(...models);
-    const run = await exported({ kind: 'finetune', task: 'classification', sample, ...(head && { projection, headLayers }) }, models);
-    const x = uniform([3, 28, 28, 1]) as tf.Tensor4D;
+    const run = await exported({ kind: 'finetune', task: 'classification', sample, encoder: { name, width: 4 }, ...(head && { projection, headLayers }) }, models);
+    const x = uniform([3, ...inputShape(sample)]) as tf.Tensor4D;
     const { features } = encode(encoder, x, false);
     await expectSame(run, 'encoder', x, { features });
     await expectSame(run, 'classifier', x, { logits: forward(classifier, head ? forward(head, features, false) : features, false) });
   });
 
-  test.each([['plain', image(33, 20, 3)], ['denoising', image(16, 16, 3)], ['variational', image(28, 28, 1)]] as const)('a %s autoencoder of %o', async (variant, sample) => {
-    const architecture = { encoder: { name: 'small-resnet', width: 4 }, latent: 5, variant, domain: 'spectrogram' } as const;
+  test.each([
+    ['plain', 'small-resnet', image(33, 20, 3)], ['denoising', 'small-resnet', image(16, 16, 3)], ['variational', 'small-resnet', image(28, 28, 1)], ['plain', 'resnet18', image(33, 20, 3)],
+  ] as const)('a %s autoencoder with a %s of %o', async (variant, name, sample) => {
+    const architecture = { encoder: { name, width: 4 }, latent: 5, variant, domain: 'spectrogram' } as const;
     const autoencoder = buildAutoencoder(architecture, sample);
     randomised(...autoencoder.models);
     const run = await exported({ kind: 'autoencode', sample, ...architecture }, autoencoder.models);
@@ -143,25 +148,24 @@ describe('what other runtimes compute is what the networks here compute', () => 
     await expectSame(run, 'decoder', mean, { reconstruction: autoencoder.decode(mean, false) });
   });
 
-  test.each([image(33, 20, 3), image(28, 28, 1)])('a segmenter of %o', async (sample) => {
-    const architecture = { name: 'small-resnet', width: 4 } as const;
+  test.each([['small-resnet', image(33, 20, 3)], ['small-resnet', image(28, 28, 1)], ['resnet18', image(33, 20, 3)]] as const)('a segmenter with a %s of %o', async (name, sample) => {
+    const architecture = { name, width: 4 } as const;
     const encoder = buildEncoder(architecture, inputShape(sample));
     const pyramid = pyramidOf(encoder, architecture);
     const segmenter = buildSegmenter(pyramid, 3);
     randomised(encoder, segmenter);
-    const run = await exported({ kind: 'finetune', task: 'segmentation', sample }, [encoder, segmenter]);
+    const run = await exported({ kind: 'finetune', task: 'segmentation', sample, encoder: architecture }, [encoder, segmenter]);
     const x = uniform([3, ...inputShape(sample)]) as tf.Tensor4D;
     await expectSame(run, 'encoder', x, { features: encode(encoder, x, false).features });
     await expectSame(run, 'segmenter', x, { logits: forward(segmenter, forward<tf.Tensor[]>(pyramid, x, false), false) });
   });
 
   test.each([['plain', 'waveform'], ['variational', 'waveform'], ['plain', 'spectrogram']] as const)('a %s autoencoder of sounds: %s', async (variant, domain) => {
-    const sample: SampleShape = { modality: 'audio', sampleRate: 1000, length: 333 };
     const architecture = { encoder: { name: 'small-resnet', width: 4 }, latent: 5, variant, domain } as const;
-    const autoencoder = buildAutoencoder(architecture, sample);
+    const autoencoder = buildAutoencoder(architecture, sound);
     randomised(...autoencoder.models);
-    const run = await exported({ kind: 'autoencode', sample, ...architecture }, autoencoder.models);
-    const x = uniform([3, ...inputShape(sample, domain)]) as tf.Tensor4D;
+    const run = await exported({ kind: 'autoencode', sample: sound, ...architecture }, autoencoder.models);
+    const x = uniform([3, ...inputShape(sound, domain)]) as tf.Tensor4D;
     const { mean, logVariance } = autoencoder.code(x, false);
     await expectSame(run, 'encoder', x, logVariance ? { mean, log_variance: logVariance } : { latent: mean });
     await expectSame(run, 'decoder', mean, { reconstruction: autoencoder.decode(mean, false) });

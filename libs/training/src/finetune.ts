@@ -36,7 +36,7 @@ async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs:
   };
   context.log('info', `all ${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} are tuned, with a linear classifier on top`);
   return tune(spec, subset, inputs, context, {
-    models: [...trunk, classifier],
+    models: [...trunk, classifier], quality: 'eval/accuracy',
     state: { kind: 'finetune', task: 'classification', sample, classes, encoder: architecture, ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }) },
     step: (rows, random) => {
       const labels = gatherLabels(data.train, rows);
@@ -68,7 +68,7 @@ async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: 
   context.log('info', 'all layers of the encoder are tuned, with a decoder of pixels on top');
   let judgement!: Judgement;
   return tune(spec, subset, inputs, context, {
-    models: [encoder, segmenter],
+    models: [encoder, segmenter], quality: 'eval/miou',
     state: { kind: 'finetune', task: 'segmentation', sample, classes, encoder: architecture },
     step: (rows, random) => {
       const { views, masks } = augmentWithMask(gatherSamples(data.train, rows) as tf.Tensor4D, gatherMasks(data.train, rows), augmentation, random);
@@ -84,13 +84,13 @@ async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: 
 }
 
 /** What a task trains, and how its model file describes it. `report`: once, after the last evaluation. */
-type Task = Pick<Recipe, 'models' | 'step' | 'evaluate'> & { state: Omit<ModelState, 'range'>; report?(): Promise<void> };
+type Task = Pick<Recipe, 'models' | 'step' | 'evaluate' | 'quality'> & { state: Omit<ModelState, 'range'>; report?(): Promise<void> };
 
 /** Trains on the labelled rows, stores what came of it and frees the networks. Returns the last value of each metric. */
 async function tune(spec: Finetune, { rows }: LabelSubset, inputs: TrainerInputs, context: TrainContext, { state, report, ...task }: Task): Promise<RunResult['metrics']> {
   const session = new Session({
     ...task, rows, batchSize: spec.batchSize, totalSteps: spec.steps, optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
-    evaluateEvery: Math.ceil(spec.steps / EVALUATIONS), evaluateAtStart: false,
+    evaluateEvery: Math.ceil(spec.steps / EVALUATIONS), evaluateAtStart: false, checkpoints: spec.checkpoints,
   }, context);
   try {
     const metrics = await session.run(inputs.checkpoint);

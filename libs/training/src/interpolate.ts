@@ -3,9 +3,9 @@ import type { Interpolate, RunResult, TrainerInputs } from '#libs/contracts';
 import { allRows, balancedRows, gatherSamples, inputOf, InvalidDataError, Random, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import path from 'node:path';
-import { MOST_SOUNDS, pictureOf, soundsOf, storedAutoencoder, storeSound, type Autoencoder } from './autoencode.js';
+import { MOST_SOUNDS, soundsOf, storedAutoencoder, storeSound, type Autoencoder } from './autoencode.js';
 import { collect, type Pause } from './evaluation.js';
-import { tile, writeAnimation, writeGrid, writePng } from './pictures.js';
+import { pictureOf, tile, writeAnimation, writeGrid, writePng } from './pictures.js';
 import { openOne, readParent } from './run-inputs.js';
 import { breathe, type TrainContext } from './session.js';
 
@@ -30,7 +30,7 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
   };
   const { sample } = split;
   const seen = (rows: ArrayLike<number>) => inputOf(train.sample, gatherSamples(train, rows), autoencoder.domain);
-  const pictures = (decoded: tf.Tensor4D) => own(pictureOf(decoded, autoencoder, sample));
+  const pictures = (decoded: tf.Tensor4D) => own(pictureOf(decoded, sample, autoencoder.domain));
   const sound = async (name: string, decoded: tf.Tensor4D) => {
     if (sample.modality !== 'audio') return;
     for (let i = 0; i < Math.min(decoded.shape[0], MOST_SOUNDS); i++) {
@@ -53,10 +53,10 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
     const bank = own(await collect(train, rows, meanCode, pause, autoencoder.domain));
     done = 2;
     const nearestTo = (some: tf.Tensor2D) => nearestRows(some, bank).map((place) => rows[place]!);
-    const middle = spec.points >> 1;
-    const nearest = nearestTo(own(tf.slice2d(codes, [middle, 0], [1, -1])));
-    const distance = tf.tidy(() => tf.mean(tf.squaredDifference(tf.slice4d(steps, [middle, 0, 0, 0], [1, -1, -1, -1]), seen(nearest))).dataSync()[0]!);
-    const metrics = { 'interpolate/middle_mse_to_nearest': distance };
+    const middle = own(tf.slice4d(steps, [spec.points >> 1, 0, 0, 0], [1, -1, -1, -1]));
+    // Of all training samples: what is far from each is none of them.
+    const apart = own(await collect(train, allRows(train), (x) => tf.reshape<tf.Rank.R2>(tf.mean(tf.squaredDifference(x, middle), [1, 2, 3]), [-1, 1]), pause, autoencoder.domain));
+    const metrics = { 'interpolate/middle_mse_to_training': tf.tidy(() => tf.min(apart).dataSync()[0]!) };
     if (spec.samples > 0) {
       const drawn = own(draw(spec, autoencoder, bank));
       const pair = tf.tidy(() => [autoencoder.decode(drawn, false), seen(nearestTo(drawn))].map((each) => tf.keep(each)) as [tf.Tensor4D, tf.Tensor4D]);

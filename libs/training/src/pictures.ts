@@ -1,9 +1,17 @@
 /** Tensors of images → PNG files that people look at. */
-import { UNLABELLED } from '#libs/contracts';
+import { UNLABELLED, type Autoencode, type SampleShape } from '#libs/contracts';
+import { logMel } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import sharp from 'sharp';
 
 const COLUMNS = 8;
+
+/** Encoder's inputs, or what a decoder made of them → images [N, H, W, C] for people. Spectrograms: time goes to the right, low frequencies are at the bottom. */
+export const pictureOf = (inputs: tf.Tensor4D, sample: SampleShape, domain: Autoencode['domain']): tf.Tensor4D => tf.tidy(() => {
+  if (sample.modality === 'image') return tf.clone(inputs);
+  const spectrograms = domain === 'waveform' ? logMel(tf.reshape(inputs, [-1, sample.length]), sample.sampleRate) : inputs;
+  return tf.reverse4d(tf.transpose(spectrograms, [0, 2, 1, 3]), 1);
+});
 
 /** Images of one size side by side, `columns` in a row: bytes [height, width, C]. */
 export interface Picture { pixels: Buffer; width: number; height: number; channels: 1 | 3 }

@@ -50,7 +50,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       }
       return metrics;
     },
-    evaluateEvery: stepsPerEpoch, evaluateAtStart: true,
+    evaluateEvery: stepsPerEpoch, evaluateAtStart: true, quality: 'eval/knn', checkpoints: spec.checkpoints,
   }, context);
   try {
     const metrics = await session.run(inputs.checkpoint);

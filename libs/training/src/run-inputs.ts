@@ -4,7 +4,7 @@ import { inputShape, InvalidDataError, openSplit, Random, type SampleSplit } fro
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
 import { assignTensors, readTensors, writeTensors, type StoredTensor } from './checkpoint.js';
-import { buildEncoder, buildProjectionHead, featureWidth, initialise, weightsOf } from './networks.js';
+import { buildClassifier, buildEncoder, buildProjectionHead, featureWidth, initialise, weightsOf } from './networks.js';
 import { TrainingError, type TrainContext } from './session.js';
 
 export interface Data { manifest: DatasetManifest; train: SampleSplit; evaluation: SampleSplit }
@@ -54,10 +54,13 @@ export interface ModelState {
 
 export interface ParentModel { state: ModelState; tensors: ReadonlyMap<string, StoredTensor> }
 
-/** The parent run's networks. @throws TrainingError, CheckpointError */
-export async function readParent(inputs: TrainerInputs): Promise<ParentModel> {
+/** The parent run's networks, with the weights of a checkpoint where the spec names one. @throws TrainingError, CheckpointError */
+export async function readParent(inputs: TrainerInputs, { checkpoint }: { checkpoint?: number | undefined } = {}): Promise<ParentModel> {
   if (!inputs.parentModel) throw new TrainingError('internal_error', 'expected the parent\'s model among the inputs, got none');
-  return readTensors<ModelState>(inputs.parentModel);
+  const model = await readTensors<ModelState>(inputs.parentModel);
+  if (checkpoint === undefined) return model;
+  if (!inputs.parentCheckpoint) throw new TrainingError('internal_error', `expected the parent's checkpoint of step ${checkpoint} among the inputs, got none`);
+  return { ...model, tensors: (await readTensors(inputs.parentCheckpoint)).tensors };
 }
 
 /** A network of the parent, for samples that may be of another size. */
@@ -73,6 +76,15 @@ export function restoredHead(encoder: LayersModel, projection: Projection, throu
   return restored(buildProjectionHead(featureWidth(encoder), projection, { through, affineEnd }), parent);
 }
 
+/** The parent's encoder, the layers of its projection head that are in its file, and its classifier where it classifies samples. */
+export function storedNetworks(parent: ParentModel, sample = parent.state.sample): { encoder: LayersModel; head: LayersModel | undefined; classifier: LayersModel | undefined } {
+  const { encoder: architecture, projection, headLayers = projection?.layers ?? 0, classes, task } = parent.state;
+  const encoder = restored(buildEncoder(architecture, inputShape(sample)), parent);
+  const head = projection && headLayers > 0 ? restoredHead(encoder, projection, headLayers, parent) : undefined;
+  const classifier = task === 'classification' ? restored(buildClassifier(head ? head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length), parent) : undefined;
+  return { encoder, head, classifier };
+}
+
 export function newEncoder(architecture: Encoder, sample: SampleShape, seed: number): LayersModel {
   const encoder = buildEncoder(architecture, inputShape(sample));
   initialise([encoder], Random.seeded(seed, 'encoder'));
@@ -80,12 +92,12 @@ export function newEncoder(architecture: Encoder, sample: SampleShape, seed: num
 }
 
 /** The parent's encoder, or a new one where there is no parent. */
-export async function startingEncoder(spec: { from: string | null; encoder?: Encoder | undefined; seed: number }, inputs: TrainerInputs, sample: SampleShape): Promise<{ encoder: LayersModel; architecture: Encoder; parent: ParentModel | undefined }> {
+export async function startingEncoder(spec: { from: string | null; encoder?: Encoder | undefined; seed: number; checkpoint?: number | undefined }, inputs: TrainerInputs, sample: SampleShape): Promise<{ encoder: LayersModel; architecture: Encoder; parent: ParentModel | undefined }> {
   if (spec.from === null) {
     if (!spec.encoder) throw new TrainingError('invalid_spec', 'expected an encoder in a spec without a parent');
     return { encoder: newEncoder(spec.encoder, sample, spec.seed), architecture: spec.encoder, parent: undefined };
   }
-  const parent = await readParent(inputs);
+  const parent = await readParent(inputs, spec);
   if (parent.state.domain === 'waveform' && parent.state.sample.modality === 'audio') throw new TrainingError('invalid_spec', 'expected a parent whose encoder sees spectrograms, got an autoencoder of waveforms: train one with `domain: spectrogram`');
   const [own, theirs] = [inputShape(sample), inputShape(parent.state.sample)];
   if (own[2] !== theirs[2]) throw new TrainingError('invalid_spec', `expected samples of ${theirs[2]} channels, on which the parent was trained, got ${own[2]}`);

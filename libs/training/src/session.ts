@@ -1,5 +1,5 @@
 /** The loop that all training runs share: steps, curves, evaluation, checkpoints, and stopping in between. */
-import type { ArtifactKind, LogLevel, MetricPoint, Optimizer as OptimizerSpec, RunResult, Schedule, StatusReason, StopReason } from '#libs/contracts';
+import type { ArtifactKind, Checkpoints, LogLevel, MetricPoint, Optimizer as OptimizerSpec, RunResult, Schedule, StatusReason, StopReason } from '#libs/contracts';
 import { BatchCursor, Random, type BatchCursorState, type RandomState } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
@@ -51,6 +51,10 @@ interface SessionState {
   /** The evaluation after this step was broken off by a stop. */
   evaluationDue: boolean;
   last: Record<string, number>;
+  /** Of the best evaluation so far. */
+  best?: number;
+  /** The step of the newest checkpoint that is not only the best. */
+  stored?: number;
 }
 
 /** Shows that the run lives, and lets messages in. @throws Stopped when the run is to stop; nothing is stored here. */
@@ -90,6 +94,9 @@ export interface Recipe {
   evaluateEvery: number;
   /** Before the first step too. */
   evaluateAtStart: boolean;
+  checkpoints?: Checkpoints | undefined;
+  /** The metric by which an evaluation is the best, higher is better. */
+  quality: string;
 }
 
 /** One run's training state: weights, optimiser, order of the data, randomness of the views. */
@@ -102,6 +109,8 @@ export class Session {
   private step = 0;
   private evaluationDue: boolean;
   private last: Record<string, number> = {};
+  private best = -Infinity;
+  private stored = 0;
 
   constructor(private readonly recipe: Recipe, private readonly context: TrainContext) {
     const trained = weightsOf(...recipe.models);
@@ -117,6 +126,7 @@ export class Session {
   async run(checkpoint: string | undefined): Promise<RunResult['metrics']> {
     const { recipe, context } = this;
     const { totalSteps, evaluateEvery } = recipe;
+    const { everySteps = null, keepBest = false } = recipe.checkpoints ?? {};
     if (checkpoint) {
       await this.restore(checkpoint);
       context.log('info', `going on from the checkpoint of step ${this.step}`);
@@ -132,10 +142,15 @@ export class Session {
           requireFinite(values, this.step);
           this.report(values);
           this.evaluationDue = false;
+          const quality = values[recipe.quality];
+          if (keepBest && quality !== undefined && quality > this.best) {
+            this.best = quality;
+            await this.checkpoint('best');
+          }
           timed = { since: performance.now(), steps: 0 };
         }
         if (this.step === totalSteps) return this.last;
-        if (performance.now() > checkpointAt) {
+        if (performance.now() > checkpointAt || (everySteps !== null && this.step % everySteps === 0 && this.step > this.stored)) {
           await this.checkpoint();
           checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;
           timed = { since: performance.now(), steps: 0 };
@@ -193,9 +208,12 @@ export class Session {
     return [...this.weights, ...this.optimizer.slots()];
   }
 
-  private async checkpoint(): Promise<void> {
-    const file = path.join(this.context.workDir, `checkpoint-${this.step}.safetensors`);
-    const state: SessionState = { step: this.step, cursor: this.cursor.state(), views: this.views.state(), evaluationDue: this.evaluationDue, last: this.last };
+  private async checkpoint(name: 'checkpoint' | 'best' = 'checkpoint'): Promise<void> {
+    const file = path.join(this.context.workDir, `${name}-${this.step}.safetensors`);
+    if (name === 'checkpoint') this.stored = this.step;
+    const state: SessionState = {
+      step: this.step, cursor: this.cursor.state(), views: this.views.state(), evaluationDue: this.evaluationDue, last: this.last, stored: this.stored, ...(Number.isFinite(this.best) && { best: this.best }),
+    };
     await writeTensors(file, state, this.variables());
     await this.context.store({ name: path.basename(file), kind: 'checkpoint', mime: MIME, path: file, step: this.step });
   }
@@ -207,6 +225,8 @@ export class Session {
       this.cursor.restore(state.cursor);
       this.views = Random.fromState(state.views);
       this.step = state.step;
+      this.stored = state.stored ?? state.step;
+      this.best = state.best ?? -Infinity;
       this.evaluationDue = state.evaluationDue;
       this.last = state.last;
     } catch (error) {

@@ -197,7 +197,7 @@ test.each(['spectrogram', 'waveform'] as const)('a walk between two sounds as %s
   expect(tf.memory().numTensors).toBe(before);
   const mapped = await run({ kind: 'embed', dataset: 'tones', from: spec.from, maps: ['pca'] }, { parentModel: modelOf(parent) });
   expect([...mapped.files.keys()]).toContain('maps.json');
-  expect(walked.metrics['interpolate/middle_mse_to_nearest']).toBeGreaterThan(0);
+  expect(walked.metrics['interpolate/middle_mse_to_training']).toBeGreaterThan(0);
   expect([...walked.files.keys()]).toEqual(['interpolation.png', 'interpolation.webp', 'interpolation-0.wav', 'interpolation-1.wav', 'interpolation-2.wav', 'samples.png', 'sample-0.wav', 'sample-1.wav']);
   expect(decodeWav(await readFile(walked.files.get('interpolation-2.wav')!.file)).samples).toHaveLength(LENGTH);
   const [frames, bands] = inputShape(inputs.dataset!.manifest.sample);
