@@ -15,7 +15,7 @@ export default defineConfig({
     reporters: ['default', './tests/support/summary-reporter.ts'],
     projects: [
       // Native TensorFlow does not survive worker threads: one child process per test file.
-      { ...shared, test: { name: 'unit', include: ['apps/**/*.spec.ts', 'libs/**/*.spec.ts', 'scripts/**/*.spec.ts'], pool: 'forks', testTimeout: 30_000 } },
+      { ...shared, test: { name: 'unit', include: ['apps/**/*.spec.ts', 'libs/**/*.spec.ts', 'scripts/**/*.spec.ts'], pool: 'forks', testTimeout: 30_000, hookTimeout: 60_000 } },
       {
         ...shared,
         test: {

@@ -15,8 +15,11 @@ export const Labels = z.record(z.string(), z.string().regex(/^[A-Za-z0-9._-]{1,6
   const wrong = Object.keys(labels).find((key) => !/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/.test(key));
   if (wrong !== undefined) context.addIssue({ code: 'custom', message: `expected labels such as gpu=a100, whose keys are 1 to 63 letters, digits, ., _, / or -, got ${JSON.stringify(wrong.slice(0, 80))}` });
 });
-/** Where a run may run: only on a worker that has all of the labels. Of an equal run that exists already it changes nothing. */
-const requires = z.strictObject({ labels: Labels });
+/** A GPU as a run asks for it: by a part of its name, whatever the case (`A100`), and by its memory. */
+const RequiredGpu = z.strictObject({ name: z.string().min(1).max(100).optional(), memoryMiB: z.int().min(1).max(2 ** 30).optional() });
+/** Where a run may run: only on a worker that has all of the labels, on one of its GPUs that is as asked. Of an equal run that exists already it changes nothing. */
+const Requires = z.strictObject({ labels: Labels.default({}), gpu: RequiredGpu.optional() });
+export type Requires = z.output<typeof Requires>;
 
 export const SubmitRun = z.strictObject({
   spec: RunSpec,
@@ -26,18 +29,18 @@ export const SubmitRun = z.strictObject({
   priority: z.int().min(0).max(100).default(50),
   /** `reuse`: attach to a run of the same digest that is waiting, running or done. `replicate`: always a new run. */
   onDuplicate: z.enum(['reuse', 'replicate']).default('reuse'),
-  requires: requires.optional(),
+  requires: Requires.optional(),
 }).meta({ id: 'SubmitRun' });
 export type SubmitRun = z.infer<typeof SubmitRun>;
 
-export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), priority: z.int().min(0).max(100).default(50), requires: requires.optional() }).meta({ id: 'SubmitSweep' });
+export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), priority: z.int().min(0).max(100).default(50), requires: Requires.optional() }).meta({ id: 'SubmitSweep' });
 export type SubmitSweep = z.infer<typeof SubmitSweep>;
 
 export const Run = z.object({
   id: z.uuid(), name: z.string().nullable(), kind: z.enum(RUN_KINDS), status: RunStatus, statusReason: StatusReason.nullable(),
   /** For people: why the run has its status. */
   statusDetail: z.string().nullable(),
-  digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(), requires: z.object({ labels: Labels }),
+  digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(), requires: z.object({ labels: Labels, gpu: RequiredGpu.optional() }),
   attempt: z.int(), step: z.int(), totalSteps: z.int().nullable(),
   /** Last values of the run's metrics, once it has succeeded. */
   result: z.object({ metrics: z.record(z.string(), z.number()), dataset: DatasetManifest.optional() }).nullable(),

@@ -2,7 +2,7 @@
 import {
   augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal,
   type Artifact, type Dataset, type Estimate, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
-  type Plan, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
+  type Plan, type Requires, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
 import { type Prisma, type Database } from './database.js';
@@ -52,7 +52,7 @@ type RunRow = Prisma.RunGetPayload<{ include: typeof withParents }>;
 
 const runRecord = (row: RunRow): RunRecord => ({
   id: row.id, name: row.name, kind: row.kind as RunRecord['kind'], status: row.status, statusReason: row.statusReason as RunRecord['statusReason'],
-  statusDetail: row.statusDetail, digest: row.digest, spec: row.spec as unknown as RunRecord['spec'], tags: row.tags, priority: row.priority, requires: { labels: row.requiredLabels as Record<string, string> },
+  statusDetail: row.statusDetail, digest: row.digest, spec: row.spec as unknown as RunRecord['spec'], tags: row.tags, priority: row.priority, requires: { labels: row.requiredLabels as Record<string, string>, ...(row.requiredGpu !== null && { gpu: row.requiredGpu as NonNullable<Requires['gpu']> }) },
   attempt: row.attempt, step: row.step, totalSteps: row.totalSteps, result: row.result as unknown as RunRecord['result'],
   parents: row.parents.map(({ parentId }) => parentId), workerId: row.workerId,
   createdAt: row.createdAt, startedAt: row.startedAt, finishedAt: row.finishedAt, nextStartAt: row.nextStartAt,
@@ -160,7 +160,7 @@ export class RunQueries {
   async dispatchWaitSeconds(): Promise<number> {
     const [row] = await this.prisma.$queryRaw<{ seconds: number | null }[]>`
       SELECT extract(epoch FROM now() - min(o.not_before))::float8 AS seconds FROM outbox o JOIN run r ON r.id = o.run_id
-      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.required_labels = '{}'`;
+      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.required_labels = '{}' AND r.required_gpu IS NULL`;
     return row?.seconds ?? 0;
   }
 

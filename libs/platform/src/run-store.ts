@@ -5,7 +5,7 @@
  */
 import {
   ACTIVE_STATUSES, canMove, canonicalJson, RETRYABLE_STATUSES, RUN_ACTIONS,
-  type ArtifactKind, type BulkResult, type BulkRuns, type DatasetManifest, type Gpu, type LogLevel, type MetricPoint, type Plan, type RunAction, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
+  type ArtifactKind, type BulkResult, type BulkRuns, type DatasetManifest, type Gpu, type LogLevel, type MetricPoint, type Plan, type Requires, type RunAction, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
 } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
@@ -66,7 +66,7 @@ export interface Progress {
 }
 
 /** The newest migration that this build was made for: a worker of another version than the database takes no runs. */
-export const SCHEMA = '20261124180000_attempt_reason';
+export const SCHEMA = '20261124180000_gpus';
 const mismatch = (found: string) => `expected a database of schema ${SCHEMA}, got ${found}: ${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
 
 /** How many failures of a class a run survives. A class that is not listed fails it at once: repeating would not help. */
@@ -88,6 +88,8 @@ const BULK_MS = 8000;
 const backoffMs = (failures: number) => Math.round(Math.random() * Math.min(60_000, 1000 * 2 ** failures));
 
 const statuses = (list: readonly RunStatus[]) => Prisma.sql`${[...list]}::text[]::run_status[]`;
+/** Whether `g`, a GPU of a worker, is as a run asks. */
+const gpuFits = (asked: Prisma.Sql) => Prisma.sql`(${asked}->>'name' IS NULL OR position(lower(${asked}->>'name') IN lower(g->>'name')) > 0) AND coalesce((${asked}->>'memoryMiB')::int, 0) <= (g->>'memoryMiB')::int`;
 const held = (token: Token) => Prisma.sql`run.id = ${token.runId}::uuid AND run.attempt = ${token.attempt} AND run.status = ANY(${statuses(ACTIVE_STATUSES)})`;
 
 interface Move {
@@ -161,14 +163,14 @@ export class RunStore {
   async insert(tx: Transaction, placements: readonly Placement[], { tags, priority, requires }: { tags: string[]; priority: number; requires?: SubmitRun['requires'] }): Promise<void> {
     const rows = placements.filter(({ outcome }) => outcome === 'new').map((placement) => ({
       id: placement.runId, name: placement.name, kind: placement.spec.kind, status: placement.status, digest: placement.digest, spec: placement.spec,
-      tags, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, parents: placement.parentIds,
+      tags, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, required_gpu: requires?.gpu ?? null, parents: placement.parentIds,
     }));
     if (rows.length === 0) return;
     const json = JSON.stringify(rows);
-    const source = Prisma.sql`jsonb_to_recordset(${json}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, parents uuid[])`;
+    const source = Prisma.sql`jsonb_to_recordset(${json}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb, parents uuid[])`;
     await tx.$executeRaw`
-      INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels)
-      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels FROM ${source}`;
+      INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, required_gpu)
+      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, nullif(required_gpu, 'null') FROM ${source}`;
     await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT r.id, p FROM ${source}, unnest(r.parents) AS p`;
     await tx.$executeRaw`INSERT INTO run_event (run_id, attempt, type, data) SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM ${source}`;
     await tx.$executeRaw`INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM ${source} WHERE status = 'queued'`;
@@ -371,19 +373,20 @@ export class RunStore {
       // Locked, so that a claim comes either before a drain or not at all.
       const [worker] = await tx.$queryRaw<{ state: string; labels: Record<string, string>; schema: string }[]>`
         SELECT state, labels, (SELECT max(migration_name) FROM _prisma_migrations WHERE finished_at IS NOT NULL) AS schema FROM worker WHERE id = ${workerId} FOR SHARE OF worker`;
-      const wanted = await tx.run.findUnique({ where: { id: runId }, select: { requiredLabels: true } });
-      const required = (wanted?.requiredLabels ?? {}) as Record<string, string>;
-      const lacking = Object.entries(required).filter(([key, value]) => worker?.labels[key] !== value);
-      const { good, elsewhere } = await this.goodGpus(tx, runId, gpus, required);
+      const wanted = await tx.run.findUnique({ where: { id: runId }, select: { requiredLabels: true, requiredGpu: true } });
+      const required = { labels: wanted?.requiredLabels ?? {}, gpu: wanted?.requiredGpu } as Requires;
+      const lacking = Object.entries(required.labels).filter(([key, value]) => worker?.labels[key] !== value);
+      const { fit, good, elsewhere } = await this.fittingGpus(tx, runId, gpus, required);
       const why = worker && worker.state !== 'running' ? `it is ${worker.state}`
         : lacking.length ? `it lacks ${lacking.map((label) => label.join('=')).join(', ')}`
+        : required.gpu && fit.length === 0 ? 'it has no free GPU that is as asked'
         : gpus.length && good.length === 0 && elsewhere ? 'a trainer of this run has died on each GPU that it has free, and there are others' : undefined;
       refused = worker && worker.schema !== SCHEMA ? new SchemaMismatchError({ runId, attempt }, mismatch(worker.schema)) : why === undefined ? undefined : new ClaimRefusedError({ runId, attempt }, why);
       if (refused) {
         await this.offerAgain({ runId, attempt }, tx, lacking.length || worker?.state !== 'running' ? OFFER_AGAIN_MS : OFFER_MUCH_LATER_MS);
         return undefined;
       }
-      const gpu = good[0] ?? gpus[0] ?? null;
+      const gpu = good[0] ?? fit[0] ?? null;
       await this.recoverWithin(tx, runId);
       const moved = await this.move(tx, {
         runId, attempt: attempt - 1, from: ['queued', 'retrying'], to: 'running', reason: null, detail: null, data: { workerId },
@@ -408,17 +411,16 @@ export class RunStore {
     return claimed;
   }
 
-  /** Of the given GPUs those on which no trainer of this run has died, and whether a worker that could take it has such a one at all. */
-  private async goodGpus(tx: Transaction, runId: string, gpus: readonly string[], labels: Record<string, string>): Promise<{ good: string[]; elsewhere: boolean }> {
-    if (gpus.length === 0) return { good: [], elsewhere: false };
+  /** Of the given GPUs those that are as asked; of these `good`, those on which no trainer of this run has died; and whether a worker that could take it has a good one at all. */
+  private async fittingGpus(tx: Transaction, runId: string, gpus: readonly string[], { labels, gpu }: Requires): Promise<{ fit: string[]; good: string[]; elsewhere: boolean }> {
+    if (gpus.length === 0) return { fit: [], good: [], elsewhere: false };
     const bad = await tx.attempt.findMany({ where: { runId, reason: { in: [...GPU_SUSPECT] }, gpu: { not: null } }, select: { gpu: true } });
-    const suspects = bad.map(({ gpu }) => gpu!);
-    const good = gpus.filter((gpu) => !suspects.includes(gpu));
-    if (good.length || suspects.length === 0) return { good, elsewhere: false };
-    const others = await tx.$queryRaw<unknown[]>`
-      SELECT 1 FROM worker w, jsonb_array_elements(w.gpus) AS g
-      WHERE w.state = 'running' AND w.heartbeat_at > now() - ${this.lease()} AND w.labels @> ${JSON.stringify(labels)}::jsonb AND NOT g->>'uuid' = ANY(${suspects}) LIMIT 1`;
-    return { good, elsewhere: others.length > 0 };
+    const suspects = bad.map((attempt) => attempt.gpu!);
+    const able = await tx.$queryRaw<{ uuid: string }[]>`
+      SELECT g->>'uuid' AS uuid FROM worker w, jsonb_array_elements(w.gpus) AS g
+      WHERE w.state = 'running' AND w.heartbeat_at > now() - ${this.lease()} AND w.labels @> ${JSON.stringify(labels)}::jsonb AND ${gpuFits(Prisma.sql`${JSON.stringify(gpu ?? {})}::jsonb`)}`;
+    const fit = gpus.filter((uuid) => able.some((each) => each.uuid === uuid));
+    return { fit, good: fit.filter((uuid) => !suspects.includes(uuid)), elsewhere: able.some(({ uuid }) => !suspects.includes(uuid)) };
   }
 
   /**
@@ -573,25 +575,27 @@ export class RunStore {
 
   /**
    * Runs that should be in Redis and have not been put there, in the order in which they were queued. Of those that ask for
-   * labels only as many as workers that have them could take now: any worker may get the job, and refuses it.
+   * labels or a GPU only as many as workers that have them could take now: any worker may get the job, and refuses it.
    */
   async takeDispatchable(limit: number): Promise<(Dispatch & { outboxId: bigint })[]> {
     const due = Prisma.sql`
       FROM outbox o JOIN run r ON r.id = o.run_id
       WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1`;
     return this.database.prisma.$queryRaw`
-      WITH anywhere AS (SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority ${due} AND r.required_labels = '{}' ORDER BY o.id LIMIT ${limit}),
-        labelled AS (
-          SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority, r.required_labels,
-            row_number() OVER (PARTITION BY r.required_labels ORDER BY r.priority DESC, o.id) AS place
-          ${due} AND r.required_labels <> '{}'),
+      WITH anywhere AS (SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority ${due} AND r.required_labels = '{}' AND r.required_gpu IS NULL ORDER BY o.id LIMIT ${limit}),
+        particular AS (
+          SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority, r.required_labels, r.required_gpu,
+            row_number() OVER (PARTITION BY r.required_labels, r.required_gpu ORDER BY r.priority DESC, o.id) AS place
+          ${due} AND (r.required_labels <> '{}' OR r.required_gpu IS NOT NULL)),
         busy AS (SELECT worker_id, count(*) AS runs FROM run WHERE status = ANY(${statuses(ACTIVE_STATUSES)}) GROUP BY worker_id),
         free AS (
-          SELECT w.labels, greatest(0, w.slots - coalesce(busy.runs, 0)) AS slots FROM worker w LEFT JOIN busy ON busy.worker_id = w.id
+          SELECT w.labels, w.gpus, greatest(0, w.slots - coalesce(busy.runs, 0)) AS slots FROM worker w LEFT JOIN busy ON busy.worker_id = w.id
           WHERE w.state = 'running' AND w.heartbeat_at > now() - ${this.lease()})
       SELECT * FROM anywhere
-      UNION ALL SELECT "outboxId", "runId", attempt, priority FROM labelled
-        WHERE place <= (SELECT coalesce(sum(free.slots), 0) FROM free WHERE free.labels @> labelled.required_labels)
+      UNION ALL SELECT "outboxId", "runId", attempt, priority FROM particular
+        WHERE place <= (
+          SELECT coalesce(sum(least(free.slots, CASE WHEN required_gpu IS NULL THEN free.slots ELSE (SELECT count(*) FROM jsonb_array_elements(free.gpus) AS g WHERE ${gpuFits(Prisma.sql`required_gpu`)}) END)), 0)
+          FROM free WHERE free.labels @> particular.required_labels)
       ORDER BY "outboxId" LIMIT ${limit}`;
   }
 
