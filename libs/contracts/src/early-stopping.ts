@@ -31,7 +31,7 @@ export const EarlyTerminate = z.discriminatedUnion('type', [
     reduction_factor: z.number().min(1.5).max(100).default(3),
     /** Rungs lie below this, by default below the run's own length. What is promoted from the last one trains to its end. */
     max_t: time.optional(),
-    /** Runs are dealt in turn to so many brackets; in each the first rung lies one rung further. */
+    /** Runs are dealt to so many brackets by their digest; in each the first rung lies one rung further. */
     brackets: z.int().min(1).max(10).default(1),
     ...judged,
   }),

@@ -106,20 +106,37 @@ export const Plan = z.object({
 }).meta({ id: 'Plan' });
 export type Plan = z.output<typeof Plan>;
 
-export const SweepStatus = z.enum(['running', 'succeeded', 'failed', 'cancelled']).meta({ id: 'SweepStatus' });
+export const SweepStatus = z.enum(['running', 'paused', 'succeeded', 'failed', 'cancelled']).meta({ id: 'SweepStatus' });
+/** `held`: not started yet; `waiting`: it has reached a rung and waits for the results of others. */
+export const TrialStatus = z.enum(['held', 'running', 'waiting', 'paused', 'succeeded', 'failed', 'cancelled', 'early_stopped']).meta({ id: 'TrialStatus' });
+export type TrialStatus = z.output<typeof TrialStatus>;
 export const TrialView = z.object({
-  index: z.int(), parameters: z.record(z.string(), z.unknown()),
+  index: z.int(), parameters: z.record(z.string(), z.unknown()), status: TrialStatus,
+  /** Why it was not started and will not be. */
+  fault: z.string().nullable(),
   runs: z.array(z.object({ stage: z.string(), control: z.enum(CONTROLS).nullable(), runId: z.uuid(), reused: z.boolean(), status: RunStatus })),
 }).meta({ id: 'Trial' });
 export const Sweep = z.object({
   id: z.uuid(), name: z.string(), status: SweepStatus, spec: SweepSpec, tags: z.array(z.string()), createdAt: dateTime,
   /** How many runs (each counted once) are in each status. */
   runCounts: z.record(z.string(), z.int()),
+  /** Which limit was reached, so that no further trial is started: `max_failed_trials`, `budget_gpu_seconds`, `budget_wall_seconds`. */
+  haltReason: z.string().nullable(),
   plan: Plan,
 }).meta({ id: 'Sweep' });
 export type Sweep = z.output<typeof Sweep>;
-export const SweepDetail = Sweep.extend({ trials: z.array(TrialView) }).meta({ id: 'SweepDetail' });
+export const SweepDetail = Sweep.extend({
+  trials: z.array(TrialView), trialCounts: z.partialRecord(TrialStatus, z.int()),
+  /** How long workers have worked on the runs that it started, finished or not. */
+  gpuSeconds: z.number(),
+}).meta({ id: 'SweepDetail' });
 export type SweepDetail = z.output<typeof SweepDetail>;
+
+export const CloneSweep = z.strictObject({
+  /** Keys at the top of the spec, such as `name`, that the clone has otherwise. */
+  changes: z.record(z.string(), z.unknown()).default({}),
+}).meta({ id: 'CloneSweep' });
+export type CloneSweep = z.infer<typeof CloneSweep>;
 
 const estimate = z.object({ mean: z.number(), /** Half width of the 95 % confidence interval over seeds; null with one seed. */ ci95: z.number().nullable(), n: z.int() });
 /**
@@ -166,10 +183,15 @@ export const BulkRuns = z.strictObject({
   cursor,
 }).meta({ id: 'BulkRuns' });
 export type BulkRuns = z.infer<typeof BulkRuns>;
-export const BulkResult = z.object({
+const bulkCounts = z.object({
   done: z.int(),
   /** Runs that the filter names and that were left as they are, by the status which does not allow the action, or `parent_failed` where the parent has to be retried. */
   skipped: z.record(z.string(), z.int()),
+});
+/** Of exactly the runs that failed. */
+export const RetryResult = bulkCounts.meta({ id: 'RetryResult' });
+export type RetryResult = z.output<typeof RetryResult>;
+export const BulkResult = bulkCounts.extend({
   /** Not null where the request took its share of time before the end: ask again with it as `cursor`. */
   nextCursor: z.string().nullable(),
 }).meta({ id: 'BulkResult' });

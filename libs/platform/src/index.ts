@@ -9,4 +9,5 @@ export * from './queue.js';
 export * from './request-error.js';
 export * from './run-queries.js';
 export * from './run-store.js';
+export * from './sweep-controller.js';
 export * from './sweep-store.js';

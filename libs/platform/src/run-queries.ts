@@ -2,7 +2,7 @@
 import {
   augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal,
   type Artifact, type Dataset, type Estimate, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
-  type Plan, type Requires, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
+  type Plan, type Requires, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type TrialStatus, type Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
 import { type Prisma, type Database } from './database.js';
@@ -177,24 +177,30 @@ export class RunQueries {
   }
 
   async sweep(id: string): Promise<SweepDetailRecord | undefined> {
-    const row = await this.prisma.sweep.findUnique({ where: { id }, include: { trials: { orderBy: { index: 'asc' }, include: { runs: { include: { run: { select: { status: true } } } } } } } });
+    const row = await this.prisma.sweep.findUnique({ where: { id }, omit: { requiredLabels: true }, include: { trials: { orderBy: { index: 'asc' }, omit: { root: true }, include: { runs: { include: { run: { select: { status: true, statusReason: true } } } } } } } });
     if (!row) return undefined;
     const counts = (await this.sweepRunCounts([id])).get(id) ?? {};
+    const statuses = row.trials.map(trialStatus);
+    const [spent] = await this.prisma.$queryRaw<{ seconds: number }[]>`
+      SELECT coalesce(sum(extract(epoch FROM coalesce(ended_at, now()) - started_at)), 0)::float8 AS seconds FROM attempt WHERE run_id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${id}::uuid AND NOT reused)`;
     return {
-      ...this.sweepRecord(row, counts),
-      trials: row.trials.map(({ index, parameters, runs }) => ({
-        index, parameters: parameters as Record<string, unknown>,
+      ...this.sweepRecord(row, counts), gpuSeconds: spent!.seconds,
+      trialCounts: Object.fromEntries([...Map.groupBy(statuses, (status) => status)].map(([status, { length }]) => [status, length])),
+      trials: row.trials.map(({ index, parameters, fault, runs }, i) => ({
+        index, parameters: parameters as Record<string, unknown>, status: statuses[i]!, fault,
         runs: runs.map(({ stage, control, runId, reused, run }) => ({ stage, control: CONTROLS.find((each) => each === control) ?? null, runId, reused, status: run.status })),
       })),
     };
   }
 
-  private sweepRecord(row: Prisma.SweepGetPayload<object>, runCounts: Record<string, number>): SweepRecord {
+  private sweepRecord(row: Omit<Prisma.SweepGetPayload<object>, 'requiredLabels'>, runCounts: Record<string, number>): SweepRecord {
     const statuses = Object.keys(runCounts) as RunStatus[];
-    const status = statuses.some((each) => !isTerminal(each)) ? 'running'
-      : row.cancelledAt ? 'cancelled'
-        : statuses.every((each) => each === 'succeeded') ? 'succeeded' : 'failed';
-    return { id: row.id, name: row.name, status, spec: row.spec as unknown as SweepSpec, tags: row.tags, createdAt: row.createdAt, runCounts, plan: row.plan as unknown as Plan };
+    const open = statuses.some((each) => !isTerminal(each)) || row.steered;
+    const status = open && row.pausedAt && !row.cancelledAt ? 'paused'
+      : open ? 'running'
+        : row.cancelledAt ? 'cancelled'
+          : row.haltReason === null && statuses.every((each) => each === 'succeeded' || each === 'early_stopped') ? 'succeeded' : 'failed';
+    return { id: row.id, name: row.name, status, haltReason: row.haltReason, spec: row.spec as unknown as SweepSpec, tags: row.tags, createdAt: row.createdAt, runCounts, plan: row.plan as unknown as Plan };
   }
 
   private async sweepRunCounts(ids: readonly string[]): Promise<Map<string, Record<string, number>>> {
@@ -282,6 +288,16 @@ export class RunQueries {
         (state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.leaseMs / 1000}::float8)) AS alive
       FROM worker WHERE ${id}::text IS NULL OR id = ${id} ORDER BY started_at DESC LIMIT 500`;
   }
+}
+
+/** What its runs, or that it has none yet, make of a trial. */
+function trialStatus({ draft, outcome, runs }: { draft: unknown; outcome: string | null; runs: readonly { run: { status: RunStatus; statusReason: string | null } }[] }): TrialStatus {
+  if (runs.length === 0) return outcome === 'early_stopped' ? 'early_stopped' : outcome || draft === null ? 'failed' : 'held';
+  const some = (...statuses: RunStatus[]) => runs.some(({ run }) => statuses.includes(run.status));
+  if (some('failed', 'timed_out', 'upstream_failed')) return 'failed';
+  if (some('queued', 'running', 'retrying', 'pausing', 'cancelling')) return 'running';
+  if (some('paused')) return runs.some(({ run }) => run.status === 'paused' && run.statusReason !== 'rung') ? 'paused' : 'waiting';
+  return some('pending') ? 'running' : some('cancelled') ? 'cancelled' : some('early_stopped') ? 'early_stopped' : 'succeeded';
 }
 
 /** Over distinct runs; null without any. */
