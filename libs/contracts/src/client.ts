@@ -1,8 +1,9 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
+import type { SweepChanges } from './sweep.js';
 import type { MetricPoint } from './trainer-protocol.js';
 
 export interface ClientOptions {
@@ -47,7 +48,7 @@ export interface RunHandlers {
 
 const COLLECT_TIMEOUT_MS = 300_000;
 
-interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST'; repeatable?: boolean; timeoutMs?: number }
+interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH'; repeatable?: boolean; timeoutMs?: number }
 
 /** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
 export class LoomClient {
@@ -124,6 +125,18 @@ export class LoomClient {
   sweep(id: string): Promise<SweepDetail> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}`); }
   sweepResults(id: string): Promise<SweepTable> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/results`); }
   cancelSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/cancel`, { method: 'POST' }); }
+  pauseSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/pause`, { method: 'POST' }); }
+  resumeSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/resume`, { method: 'POST' }); }
+  /** Changes limits while it runs; null lifts one. */
+  changeSweep(id: string, changes: z.input<typeof SweepChanges>): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}`, { method: 'PATCH', body: changes, repeatable: true }); }
+  /** Queues again exactly the runs that failed. */
+  retrySweep(id: string): Promise<RetryResult> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/retry`, { method: 'POST' }); }
+
+  /** The same spec with changes at its top, such as `name`: what has run already is reused. */
+  async cloneSweep(id: string, changes: Record<string, unknown> = {}, idempotencyKey: string = newKey()): Promise<{ sweep: Sweep; created: boolean }> {
+    const response = await this.send(`/v1/sweeps/${encodeURIComponent(id)}/clone`, { body: { changes }, headers: { 'idempotency-key': idempotencyKey }, repeatable: true });
+    return { sweep: await response.json() as Sweep, created: response.status === 201 };
+  }
 
   // Datasets, workers, health
 

@@ -70,7 +70,12 @@ export function drawn(parameter: Parameter, uniform: () => number): unknown {
 
 /** Numbers in [0, 1) with 53 random bits; `stream` tells sequences of one seed apart. */
 export function uniformNumbers(seed: number, stream = 0): () => number {
-  const generator = xoroshiro128plus(seed ^ Math.imul(stream, 0x9e37_79b1));
+  // The first numbers after a small seed would all be near 1: its bits are mixed first (MurmurHash3, fmix32).
+  let mixed = seed ^ Math.imul(stream, 0x9e37_79b1);
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85eb_ca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2_ae35);
+  const generator = xoroshiro128plus(mixed ^ (mixed >>> 16));
+  for (let i = 0; i < 4; i++) generator.next();
   return () => ((generator.next() >>> 5) * 2 ** 26 + (generator.next() >>> 6)) / 2 ** 53;
 }
 
