@@ -1,6 +1,6 @@
 /** Sweeps on real Postgres: workers are played by this test, the leader by controllers that live for one look each. */
 import { DatasetManifest, SubmitRun, SubmitSweep, type Pretrain, type RunSpec } from '#libs/contracts';
-import { Database, RequestError, RunQueries, RunStore, SweepController, SweepStore } from '#libs/platform';
+import { Database, type RequestError, RunQueries, RunStore, SweepController, SweepStore } from '#libs/platform';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from '../support/database.js';
@@ -54,7 +54,7 @@ const knnOf = (spec: Pretrain, epoch: number): number => (0.9 - Math.abs(spec.te
 interface Work { epochs: number; started: Record<string, number>; mostAtOnce: number }
 
 /** Takes what is dispatched and works it off, `slots` runs at a time, until nothing is left. `between` is called after each round. */
-async function work(slots: number, { between = async () => {}, fails = () => false, leader = tick as () => Promise<unknown> }: { between?: (round: number) => Promise<void>; fails?: (spec: RunSpec) => boolean; leader?: () => Promise<unknown> } = {}): Promise<Work> {
+async function work(slots: number, { between = async () => {}, fails = () => false, leader = tick }: { between?: (round: number) => Promise<void>; fails?: (spec: RunSpec) => boolean; leader?: () => Promise<unknown> } = {}): Promise<Work> {
   const done: Work = { epochs: 0, started: {}, mostAtOnce: 0 };
   for (let round = 0; ; round++) {
     await leader();

@@ -585,7 +585,7 @@ export class RunStore {
   async reachRung(token: Token, step: number): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
       const [run] = await tx.$queryRaw<{ stopAtStep: number | null }[]>`SELECT stop_at_step AS "stopAtStep" FROM run WHERE ${held(token)} FOR UPDATE`;
-      const waits = run?.stopAtStep != null && run.stopAtStep <= step;
+      const waits = run !== undefined && run.stopAtStep !== null && run.stopAtStep <= step;
       const to = waits ? 'paused' as const : 'queued' as const;
       const detail = waits ? `it has reached step ${step} and waits for the results of others` : null;
       return (await this.end(tx, token, { from: ['running'], to, reason: waits ? 'rung' : null, detail, outcome: 'rung' })) ? to : this.stoppedMeanwhile(tx, token);

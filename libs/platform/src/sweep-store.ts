@@ -1,7 +1,7 @@
 import { expandSweep, InvalidSweepError, isModelled, isSteered, parallelTrialsOf, RETRYABLE_STATUSES, RUN_ACTIONS, SweepSpec, type Plan, type RetryResult, type SubmitSweep, type SweepChanges, type Trial } from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
 import { planOf, type Placement } from './admission.js';
-import { Prisma, type Database, type Transaction } from './database.js';
+import type { Prisma, Database, Transaction } from './database.js';
 import { RequestError } from './request-error.js';
 import type { RunStore } from './run-store.js';
 import { draftsOf, SweepController, type SweepRow } from './sweep-controller.js';
@@ -111,7 +111,7 @@ export class SweepStore {
       const sweep = await this.controller.lock(tx, sweepId);
       if (sweep.cancelledAt) throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
       const before = sweep.spec;
-      const spec = { ...before } as SweepSpec;
+      const spec = { ...before };
       for (const key of ['parallel_trials', 'run_cap', 'max_failed_trials', 'budget'] as const) {
         const value = changes[key];
         if (value === null) delete spec[key];
