@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Run, type RunAction, type RunFilter } from '#libs/contracts';
+import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Estimation, type Run, type RunAction, type RunFilter } from '#libs/contracts';
 import { LocalServiceError } from '#libs/platform';
 import { Command, CommanderError } from 'commander';
 import { stat } from 'node:fs/promises';
@@ -123,10 +123,23 @@ program.command('plan <file>').description('what submitting this file would star
   const { submission } = document;
   try {
     const plan = submission.type === 'run' ? await api.planRun(submission.request) : await api.planSweep(submission.request);
-    show(plan, () => `${plan.summary}\n`);
+    show(plan, () => `${plan.summary}\n${estimateText(plan.estimate)}`);
   } catch (error) {
     throw error instanceof ApiError ? new UsageError(document.explain(error.problem)) : error;
   }
+});
+
+function estimateText(estimate: Estimation | undefined): string {
+  if (!estimate) return '';
+  const time = (seconds: number) => (seconds < 120 ? `${seconds.toFixed(0)} s` : seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`);
+  const unknown = Object.entries(estimate.unknown).map(([kind, count]) => `${count} ${kind}`).join(', ');
+  const known = Object.entries(estimate.basis).map(([kind, { runs, seconds }]) => `${kind} ${time(seconds)}, as ${runs} before`).join('; ');
+  return `${known ? `about ${time(estimate.gpuSeconds)} of workers (${known})${estimate.wallSeconds === null ? '' : `, ${time(estimate.wallSeconds)} on ${estimate.slots} ${estimate.slots === 1 ? 'slot' : 'slots'}`}\n` : ''}${unknown ? `not known yet, none has succeeded: ${unknown}\n` : ''}`;
+}
+
+program.command('why <id> [against]').description('why a run is, or is not, another\'s result: field by field').action(async (id: string, against?: string) => {
+  const why = await (await client()).why(id, against);
+  show(why, () => `${why.against ?? 'nothing'}: ${why.reason}\n${why.differences.length ? table(['field', 'here', 'there'], why.differences.map(({ field, here, there }) => [field, JSON.stringify(here), JSON.stringify(there)]), out) : ''}`);
 });
 
 interface Filter { status?: string; kind?: string; tag?: string; sweep?: string; name?: string }

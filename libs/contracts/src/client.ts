@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Why, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { SweepChanges } from './sweep.js';
@@ -75,6 +75,10 @@ export class LoomClient {
   planRun(request: z.input<typeof SubmitRun>): Promise<Plan> {
     return this.json('/v1/runs', { query: { validate_only: true }, body: request, repeatable: true });
   }
+
+  /** A run against another, or the nearest of its kind; or what a submit would attach to. */
+  why(id: string, against?: string): Promise<Why> { return this.json(`/v1/runs/${encodeURIComponent(id)}/why`, { query: { against } }); }
+  whySubmission(request: z.input<typeof SubmitRun>): Promise<Why> { return this.json('/v1/runs/why', { body: request, repeatable: true }); }
 
   runs(query: Partial<ListRuns> = {}): Promise<PageOf<Run>> { return this.json('/v1/runs', { query }); }
   /** All runs that match, fetched page by page as they are read. */

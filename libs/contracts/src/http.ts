@@ -97,12 +97,40 @@ export type Worker = z.output<typeof Worker>;
 export const Dataset = z.object({ name: z.string(), digest: z.string(), manifest: DatasetManifest, runId: z.uuid(), createdAt: dateTime }).meta({ id: 'Dataset' });
 export type Dataset = z.output<typeof Dataset>;
 
+/** What new runs will take, from what such runs have taken. */
+export const Estimation = z.object({
+  /** Seconds of workers, all runs together. */
+  gpuSeconds: z.number(),
+  /** On the slots that are there; null while there are none. */
+  wallSeconds: z.number().nullable(), slots: z.int(),
+  /** By kind: how many seconds, and from how many runs at least each was estimated. */
+  basis: z.record(z.string(), z.object({ runs: z.int(), seconds: z.number() })),
+  /** Runs of kinds of which none has succeeded yet: they are not counted. */
+  unknown: z.record(z.string(), z.int()),
+}).meta({ id: 'Estimation' });
+export type Estimation = z.output<typeof Estimation>;
+
+/** Why a run is another's result, or what keeps it from being so. */
+export const Why = z.object({
+  /** Null for a submission. */
+  runId: z.uuid().nullable(),
+  /** What it was compared with; null where there is nothing of its kind. */
+  against: z.uuid().nullable(), digest: z.string(), againstDigest: z.string().nullable(), reused: z.boolean(), reason: z.string(),
+  /** Fields of the spec, the dataset and parents by digest, and `code` where an older version of the training code made one of them. */
+  differences: z.array(z.object({ field: z.string(), here: z.unknown(), there: z.unknown() })),
+}).meta({ id: 'Why' });
+export type Why = z.output<typeof Why>;
+export const AskWhy = z.strictObject({ against: z.uuid('expected the id of a run').optional() });
+export type AskWhy = z.output<typeof AskWhy>;
+
 /** What a submit would do, before anything is spent. */
 export const Plan = z.object({
   trials: z.int(),
   /** New runs by kind, and how many places in the trials a shared or finished run fills. */
   newRuns: z.record(z.string(), z.int()), reused: z.record(z.string(), z.int()),
   summary: z.string(),
+  /** Absent in what a sweep keeps of its plan. */
+  estimate: Estimation.optional(),
 }).meta({ id: 'Plan' });
 export type Plan = z.output<typeof Plan>;
 

@@ -2,6 +2,7 @@ export * from './artifact-collector.js';
 export * from './artifact-store.js';
 export { Database, isUnavailable } from './database.js';
 export * from './env.js';
+export { Explanations } from './explain.js';
 export * from './leader.js';
 export * from './local-services.js';
 export * from './logger.js';

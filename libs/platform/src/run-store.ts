@@ -10,6 +10,7 @@ import {
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
 import { Prisma, type Database, type Transaction } from './database.js';
+import { estimate } from './estimate.js';
 import { RequestError } from './request-error.js';
 import type { Dispatch, RunJob } from './queue.js';
 import { decodeCursor, encodeCursor, runsLike } from './run-queries.js';
@@ -115,7 +116,7 @@ export interface RunStoreOptions {
 }
 
 export class RunStore {
-  constructor(private readonly database: Database, private readonly options: RunStoreOptions) {}
+  constructor(private readonly database: Database, readonly options: RunStoreOptions) {}
 
   // Submitting
 
@@ -137,8 +138,10 @@ export class RunStore {
 
   /** What `submitRun` would do. */
   async planRun(request: SubmitRun): Promise<Plan> {
-    return this.database.transaction(async (tx) =>
-      planOf(await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse'), 1));
+    return this.database.transaction(async (tx) => {
+      const placements = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
+      return { ...planOf(placements, 1), estimate: await estimate(tx, placements, this.options) };
+    });
   }
 
   /** Places drafts without writing anything; see `admit`. */

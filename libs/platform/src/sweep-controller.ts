@@ -9,6 +9,7 @@ import {
 } from '#libs/contracts';
 import type { Draft, Placement } from './admission.js';
 import { Prisma, type Database, type Transaction } from './database.js';
+import { trainCount } from './estimate.js';
 import { RequestError } from './request-error.js';
 import type { RunStore } from './run-store.js';
 
@@ -272,8 +273,7 @@ export class SweepController {
   private async trainCount(tx: Transaction, datasetDigest: string | null): Promise<number> {
     const known = this.trainCounts.get(datasetDigest!);
     if (known !== undefined) return known;
-    const dataset = await tx.dataset.findFirstOrThrow({ where: { digest: datasetDigest! }, select: { manifest: true } });
-    const { count } = (dataset.manifest as unknown as { splits: { train: { count: number } } }).splits.train;
+    const count = await trainCount(tx, datasetDigest!);
     this.trainCounts.set(datasetDigest!, count);
     return count;
   }

@@ -2,6 +2,7 @@ import { expandSweep, InvalidSweepError, isModelled, isSteered, parallelTrialsOf
 import { randomUUIDv7 } from 'node:crypto';
 import { planOf, type Placement } from './admission.js';
 import type { Prisma, Database, Transaction } from './database.js';
+import { estimate } from './estimate.js';
 import { RequestError } from './request-error.js';
 import type { RunStore } from './run-store.js';
 import { draftsOf, SweepController, type SweepRow } from './sweep-controller.js';
@@ -41,7 +42,10 @@ export class SweepStore {
   /** What `submit` would start and what it would reuse. */
   async plan({ spec }: SubmitSweep): Promise<Plan> {
     const trials = expand(spec);
-    return this.database.transaction(async (tx) => planFor(spec, (await this.admit(tx, spec, trials)).placements, trials.length));
+    return this.database.transaction(async (tx) => {
+      const { placements } = await this.admit(tx, spec, trials);
+      return { ...planFor(spec, placements, trials.length), estimate: await estimate(tx, placements, { leaseMs: this.runs.options.leaseMs, sweep: spec, trials: trials.length }) };
+    });
   }
 
   private async admit(tx: Transaction, spec: SweepSpec, trials: readonly Trial[]) {
