@@ -172,14 +172,16 @@ export class RunStore {
       tags, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, required_gpu: requires?.gpu ?? null, parents: placement.parentIds,
     }));
     if (rows.length === 0) return;
-    const json = JSON.stringify(rows);
-    const source = Prisma.sql`jsonb_to_recordset(${json}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb, parents uuid[])`;
     await tx.$executeRaw`
       INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, required_gpu)
-      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, nullif(required_gpu, 'null') FROM ${source}`;
-    await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT r.id, p FROM ${source}, unnest(r.parents) AS p`;
-    await tx.$executeRaw`INSERT INTO run_event (run_id, attempt, type, data) SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM ${source}`;
-    await tx.$executeRaw`INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM ${source} WHERE status = 'queued'`;
+      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, nullif(required_gpu, 'null')
+      FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb)`;
+    const dependencies = rows.flatMap(({ id, parents }) => parents.map((parent) => [id, parent] as const));
+    await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT * FROM unnest(${dependencies.map(([id]) => id)}::uuid[], ${dependencies.map(([, parent]) => parent)}::uuid[])`;
+    await tx.$executeRaw`
+      INSERT INTO run_event (run_id, attempt, type, data)
+      SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM unnest(${rows.map(({ id }) => id)}::uuid[], ${rows.map(({ status }) => status)}::text[]) AS r(id, status)`;
+    await tx.$executeRaw`INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM unnest(${rows.filter(({ status }) => status === 'queued').map(({ id }) => id)}::uuid[]) AS id`;
     await tx.$executeRaw`SELECT pg_notify('outbox', '')`;
   }
 
