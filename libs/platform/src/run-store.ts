@@ -69,7 +69,7 @@ export interface Progress {
 }
 
 /** The newest migration that this build was made for: a worker of another version than the database takes no runs. */
-export const SCHEMA = '20261124180000_gpus';
+export const SCHEMA = '20261125000000_sweep_control';
 const mismatch = (found: string) => `expected a database of schema ${SCHEMA}, got ${found}: ${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
 
 /** How many failures of a class a run survives. A class that is not listed fails it at once: repeating would not help. */
@@ -415,7 +415,7 @@ export class RunStore {
       const checkpoints = await tx.artifact.findMany({ where: { runId, kind: 'checkpoint' }, orderBy: [{ step: 'desc' }, { createdAt: 'desc' }] });
       return {
         runId, attempt, spec, gpu, dataset: dataset ? dataset.manifest as unknown as DatasetManifest : null,
-        parentModel: parent?.sha256 ?? null, parentCheckpoint: parentCheckpoint?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
+        parentModel: parent?.sha256 ?? null, parentCheckpoint: parentCheckpoint?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })), stopAtStep: run.stopAtStep,
       };
     });
     if (refused) throw refused;
@@ -623,7 +623,7 @@ export class RunStore {
     if (!canMove(status, 'early_stopped')) return;
     const moved = await this.move(tx, { runId, from: [status], to: 'early_stopped', reason, detail, set: [Prisma.sql`lease_until = NULL`] });
     if (!moved || !(ACTIVE_STATUSES as readonly RunStatus[]).includes(status)) return;
-    await tx.$executeRaw`UPDATE attempt SET ended_at = now(), outcome = 'early_stopped', detail = ${detail} WHERE run_id = ${runId}::uuid AND attempt = ${moved.attempt}`;
+    await tx.$executeRaw`UPDATE attempt SET ended_at = now(), outcome = 'early_stopped', reason = ${reason}, detail = ${detail} WHERE run_id = ${runId}::uuid AND attempt = ${moved.attempt}`;
     await tx.$executeRaw`SELECT pg_notify('run_control', ${runId})`;
   }
 
