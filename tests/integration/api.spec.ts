@@ -206,6 +206,8 @@ test('a sweep is planned, changed, paused, resumed, cloned and cancelled; a run 
   const [one, two] = (await client.sweep(sweep.id)).trials.flatMap(({ runs }) => runs.map(({ runId }) => runId));
   expect(await client.why(one!, two)).toMatchObject({ reused: false, differences: [{ field: 'temperature', here: 0.1, there: 0.2 }] });
   expect(await client.whySubmission({ spec: { ...stage, temperature: 0.2 } })).toMatchObject({ against: two, reused: true });
+  expect((await client.sweepCsv(sweep.id)).split('\r\n')[0]).toBe('trial,status,p.temperature,p:run,p:reused,p:status');
+  expect((await fetch(`${url}/v1/sweeps/${sweep.id}/trials.csv`)).headers.get('content-type')).toBe('text/csv; charset=utf-8');
   for (const id of [sweep.id, clone.sweep.id]) await client.cancelSweep(id);
   expect((await client.sweep(sweep.id)).status).toBe('cancelled');
 });

@@ -349,6 +349,31 @@ describe('live control', () => {
   });
 });
 
+test('what a sweep found: differences on the same labels, what each augmentation adds, what matters, and a table for other programs', async () => {
+  const { sweepId } = await sweeps.submit(sweep({ parameters: {}, augmentations: { leave_one_out: { of: ['crop', 'flip', 'blur'] } }, label_fractions: [0.1, 1], seeds: 3 }));
+  const worth = { crop: 0.3, flip: 0.1, blur: 0.02 };
+  for (let left = true; left;) {
+    left = false;
+    for (const { id, attempt, spec } of (await queries.runs({ limit: 500, kind: ['pretrain', 'finetune'], status: ['queued'] })).items) {
+      left = true;
+      const run = (await store.claim({ runId: id, attempt: attempt + 1 }, 'w'))!;
+      const parent = 'from' in spec && spec.from ? (await queries.run(spec.from))!.spec as Pretrain : undefined;
+      const names = Object.keys(parent?.augmentation ?? {}) as (keyof typeof worth)[];
+      // Labels make a difference of their own, the same for all combinations.
+      await store.succeed(run, { metrics: spec.kind === 'finetune' ? { 'eval/accuracy': 0.3 + names.reduce((sum, name) => sum + worth[name], 0) + spec.labelSeed / 50 + spec.labelFraction / 10 } : { 'eval/knn': 0.4 } });
+    }
+  }
+  const found = (await queries.sweepTable(sweepId))!;
+  expect(found.measure).toBe('eval/accuracy at label fraction 0.1');
+  expect(found.effects.map(({ name, effect }) => [name, Number(effect.mean.toFixed(6)), effect.n, Number(effect.ci95!.toFixed(6))])).toEqual([['crop', 0.3, 3, 0], ['flip', 0.1, 3, 0], ['blur', 0.02, 3, 0]]);
+  expect(found.importance[0]!.parameter).toBe('pretrain.augmentation.crop');
+  expect(found.rows.map(({ combo, behind }) => [combo, behind['0.1'] ? Number(behind['0.1'].mean.toFixed(6)) : null])).toEqual([['crop+flip+blur', null], ['flip+blur', -0.3], ['crop+blur', -0.1], ['crop+flip', -0.02]]);
+  const csv = (await queries.sweepCsv(sweepId))!.split('\r\n');
+  expect(csv).toHaveLength(1 + 24 + 1);
+  expect(csv[0]).toBe('trial,status,finetune.labelFraction,finetune.labelSeed,finetune.seed,pretrain.augmentation,pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy');
+  expect(csv[1]).toMatch(/^0,succeeded,0\.1,1,1,"\{""blur"":.*\}",[0-9a-f-]{36},false,succeeded,0\.4,[0-9a-f-]{36},false,succeeded,0\.75$/);
+});
+
 describe('before anything is spent', () => {
   test('a plan says how long it will take, from what such runs took, and what is not known', async () => {
     const wanted = sweep({ ...alone, parallel_trials: 2 });

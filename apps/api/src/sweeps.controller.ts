@@ -1,6 +1,6 @@
 import { CloneSweep, ListPage, page, Plan, RetryResult, SubmitOptions, SubmitSweep, Sweep, SweepChanges, SweepDetail, SweepTable } from '#libs/contracts';
 import { RequestError, RunQueries, SweepStore } from '#libs/platform';
-import { Body, Controller, Get, Headers, HttpCode, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Get, Header, Headers, HttpCode, Param, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -53,6 +53,14 @@ export class SweepsController {
   @Returns(SweepTable)
   async results(@Param('id', { schema: Id }) id: string) {
     return await this.queries.sweepTable(id) ?? missing(id);
+  }
+
+  @Get(':id/trials.csv')
+  @Header('content-type', 'text/csv; charset=utf-8')
+  @ApiOperation({ summary: 'The trials as a table: parameters, and for each stage the run, its status and last metrics' })
+  @ApiResponse({ status: 200, description: 'A line for each trial (RFC 4180)', content: { 'text/csv': { schema: { type: 'string' } } } })
+  async trials(@Param('id', { schema: Id }) id: string) {
+    return await this.queries.sweepCsv(id) ?? missing(id);
   }
 
   @Post(':id/cancel')

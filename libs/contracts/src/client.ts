@@ -128,6 +128,8 @@ export class LoomClient {
   sweeps(query: Partial<ListPage> = {}): Promise<PageOf<Sweep>> { return this.json('/v1/sweeps', { query }); }
   sweep(id: string): Promise<SweepDetail> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}`); }
   sweepResults(id: string): Promise<SweepTable> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/results`); }
+  /** A line for each trial, as CSV. */
+  async sweepCsv(id: string): Promise<string> { return (await this.send(`/v1/sweeps/${encodeURIComponent(id)}/trials.csv`, {})).text(); }
   cancelSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/cancel`, { method: 'POST' }); }
   pauseSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/pause`, { method: 'POST' }); }
   resumeSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/resume`, { method: 'POST' }); }

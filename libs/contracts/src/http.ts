@@ -179,9 +179,17 @@ export const SweepTable = z.object({
     /** Linear probe of the frozen encoder, and of one as it was initialised, where the sweep evaluates. */
     probe: estimate.nullable(), randomProbe: estimate.nullable(),
     accuracy: z.record(z.string(), estimate), scratch: z.record(z.string(), estimate), gain: z.record(z.string(), estimate),
+    /** By label fraction: difference to the best combination at that fraction, paired by the labels and seeds that both have. */
+    behind: z.record(z.string(), estimate),
   })),
   /** Where augmentations were tried alone and in pairs: how good each is with each, itself alone on the diagonal. */
   composition: z.object({ names: z.array(z.string()), measure: z.string(), cells: z.array(z.array(estimate.nullable())) }).nullable(),
+  /** What `effects` and `importance` are of: the sweep's metric at the fewest labels, where something was finetuned. */
+  measure: z.string(),
+  /** Where all augmentations were tried together and all but one: what each adds to the others, paired by labels and seeds. */
+  effects: z.array(z.object({ name: z.string(), effect: estimate })),
+  /** Permutation importance of each parameter that varies in a random forest over the trials, in parts of the metric's variance, the highest first. */
+  importance: z.array(z.object({ parameter: z.string(), importance: z.number() })),
 }).meta({ id: 'SweepTable' });
 export type SweepTable = z.output<typeof SweepTable>;
 export type Estimate = z.output<typeof estimate>;

@@ -1,3 +1,4 @@
+export * from './analysis.js';
 export * from './client.js';
 export * from './composition.js';
 export * from './dataset.js';
