@@ -143,10 +143,13 @@ describe('nothing is spent twice', () => {
     expect(new Set([...await runs(sweepId), ...await runs(again.sweepId)]).size).toBe(24);
   });
 
-  test('trials start in the order asked for', async () => {
-    await sweeps.submit(sweep({ ...alone, order_by: ['-pretrain.temperature'], parallel_trials: 1 }));
-    const { items: [run] } = await queries.runs({ limit: 10, kind: ['pretrain'], status: undefined });
-    expect((run!.spec as Pretrain).temperature).toBe(0.21);
+  test('trials start in the order asked for, where the sweep may run', async () => {
+    const requires = { labels: { zone: 'b' }, gpu: { memoryMiB: 4096 } };
+    const { sweepId } = await sweeps.submit({ ...sweep({ ...alone, order_by: ['-pretrain.temperature'], parallel_trials: 1 }), requires });
+    const started = async () => (await queries.runs({ limit: 10, kind: ['pretrain'], status: undefined })).items.map((run) => [(run.spec as Pretrain).temperature, run.requires]);
+    expect(await started()).toEqual([[0.21, requires]]);
+    await sweeps.change(sweepId, { parallel_trials: 2 });
+    expect(await started()).toEqual([[0.2, requires], [0.21, requires]]);
     await expect(sweeps.submit(sweep({ ...alone, order_by: ['pretrain.epochs'] }))).rejects.toThrow(/order_by: expected parameters of pretrain.temperature, got pretrain.epochs/);
   });
 });

@@ -177,7 +177,7 @@ export class RunQueries {
   }
 
   async sweep(id: string): Promise<SweepDetailRecord | undefined> {
-    const row = await this.prisma.sweep.findUnique({ where: { id }, omit: { requiredLabels: true }, include: { trials: { orderBy: { index: 'asc' }, omit: { root: true }, include: { runs: { include: { run: { select: { status: true, statusReason: true } } } } } } } });
+    const row = await this.prisma.sweep.findUnique({ where: { id }, include: { trials: { orderBy: { index: 'asc' }, omit: { root: true }, include: { runs: { include: { run: { select: { status: true, statusReason: true } } } } } } } });
     if (!row) return undefined;
     const counts = (await this.sweepRunCounts([id])).get(id) ?? {};
     const statuses = row.trials.map(trialStatus);
@@ -193,7 +193,7 @@ export class RunQueries {
     };
   }
 
-  private sweepRecord(row: Omit<Prisma.SweepGetPayload<object>, 'requiredLabels'>, runCounts: Record<string, number>): SweepRecord {
+  private sweepRecord(row: Prisma.SweepGetPayload<object>, runCounts: Record<string, number>): SweepRecord {
     const statuses = Object.keys(runCounts) as RunStatus[];
     const open = statuses.some((each) => !isTerminal(each)) || row.steered;
     const status = open && row.pausedAt && !row.cancelledAt ? 'paused'

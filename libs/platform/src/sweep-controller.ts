@@ -5,7 +5,7 @@
  */
 import {
   belowMedian, canonicalJson, champion, expandDraw, halvingOf, InvalidSweepError, isModelled, isTerminal, JUDGES, judgeOf, nextDraw, parallelTrialsOf, promotable, rungsOf, stepsPerEpoch, trialsPerDraw,
-  type Control, type Goal, type Halving, type Observation, type Pretrain, type RunStatus, type Standing, type StatusReason, type SweepSpec, type Trial,
+  type Control, type Goal, type Halving, type Observation, type Pretrain, type Requires, type RunStatus, type Standing, type StatusReason, type SweepSpec, type Trial,
 } from '#libs/contracts';
 import type { Draft, Placement } from './admission.js';
 import { Prisma, type Database, type Transaction } from './database.js';
@@ -19,7 +19,7 @@ export interface SweepRow {
   spec: SweepSpec;
   tags: string[];
   priority: number;
-  requiredLabels: Record<string, string>;
+  requires: Requires;
   createdAt: Date;
   steered: boolean;
   pausedAt: Date | null;
@@ -73,7 +73,7 @@ export class SweepController {
 
   async lock(tx: Transaction, id: string): Promise<SweepRow> {
     const [sweep] = await tx.$queryRaw<SweepRow[]>`
-      SELECT id, spec, tags, priority, required_labels AS "requiredLabels", created_at AS "createdAt", steered, paused_at AS "pausedAt", cancelled_at AS "cancelledAt", halt_reason AS "haltReason"
+      SELECT id, spec, tags, priority, requires, created_at AS "createdAt", steered, paused_at AS "pausedAt", cancelled_at AS "cancelledAt", halt_reason AS "haltReason"
       FROM sweep WHERE id = ${id}::uuid FOR UPDATE`;
     if (!sweep) throw new RequestError('not_found', `expected the id of a sweep, got ${id}: there is no such sweep`);
     return sweep;
@@ -132,9 +132,9 @@ export class SweepController {
   }
 
   /** Writes the runs of trials, and which run fills which place. Returns how many trials have something left to run. */
-  async place(tx: Transaction, sweep: Pick<SweepRow, 'id' | 'spec' | 'tags' | 'priority' | 'requiredLabels'>, { places }: Places, placements: readonly Placement[]): Promise<number> {
-    const { id, spec, requiredLabels } = sweep;
-    await this.runs.insert(tx, placements, { ...sweep, requires: { labels: requiredLabels } });
+  async place(tx: Transaction, sweep: Pick<SweepRow, 'id' | 'spec' | 'tags' | 'priority' | 'requires'>, { places }: Places, placements: readonly Placement[]): Promise<number> {
+    const { id, spec } = sweep;
+    await this.runs.insert(tx, placements, sweep);
     const json = JSON.stringify(places.map(({ trial, stage, control }, i) => ({ index: trial.index, stage, control: control ?? '', run_id: placements[i]!.runId, reused: placements[i]!.outcome !== 'new' })));
     await tx.$executeRaw`
       INSERT INTO trial_run (sweep_id, index, stage, control, run_id, reused)

@@ -1,4 +1,4 @@
-import { expandSweep, InvalidSweepError, isModelled, isSteered, parallelTrialsOf, RETRYABLE_STATUSES, RUN_ACTIONS, SweepSpec, type Plan, type RetryResult, type SubmitSweep, type SweepChanges, type Trial } from '#libs/contracts';
+import { expandSweep, InvalidSweepError, isModelled, isSteered, parallelTrialsOf, RETRYABLE_STATUSES, RUN_ACTIONS, SweepSpec, type Plan, type Requires, type RetryResult, type SubmitSweep, type SweepChanges, type Trial } from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
 import { planOf, type Placement } from './admission.js';
 import type { Prisma, Database, Transaction } from './database.js';
@@ -28,12 +28,12 @@ export class SweepStore {
       const { spec, tags, priority } = request;
       const { places, placements } = await this.admit(tx, spec, trials);
       const sweepId = randomUUIDv7();
-      const requiredLabels = request.requires?.labels ?? {};
-      await tx.sweep.create({ data: { id: sweepId, name: spec.name, spec: spec as unknown as Prisma.InputJsonObject, tags, priority, requiredLabels, steered: isSteered(spec), plan: planFor(spec, placements, trials.length) } });
+      const requires = request.requires ?? { labels: {} };
+      await tx.sweep.create({ data: { id: sweepId, name: spec.name, spec: spec as unknown as Prisma.InputJsonObject, tags, priority, requires, steered: isSteered(spec), plan: planFor(spec, placements, trials.length) } });
       const held = parallelTrialsOf(spec) < Number.POSITIVE_INFINITY;
       await this.controller.write(tx, sweepId, spec, trials, placements, { held });
       if (held) await this.controller.steer(tx, sweepId);
-      else await this.controller.place(tx, { id: sweepId, spec, tags, priority, requiredLabels }, places, placements);
+      else await this.controller.place(tx, { id: sweepId, spec, tags, priority, requires }, places, placements);
       await this.runs.remember(tx, idempotencyKey, request, sweepId);
       return { sweepId, outcome: 'created' as const };
     });
@@ -169,8 +169,7 @@ export class SweepStore {
     if (!sweep) throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
     const spec = SweepSpec.safeParse({ ...sweep.spec as object, ...changes });
     if (!spec.success) throw RequestError.invalid(spec.error.issues.map((issue) => ({ path: ['changes', ...issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key))], message: issue.message })));
-    const labels = sweep.requiredLabels as Record<string, string>;
-    return this.submit({ spec: spec.data, tags: sweep.tags, priority: sweep.priority, ...(Object.keys(labels).length > 0 && { requires: { labels } }) }, idempotencyKey);
+    return this.submit({ spec: spec.data, tags: sweep.tags, priority: sweep.priority, requires: sweep.requires as Requires }, idempotencyKey);
   }
 }
 

@@ -4,7 +4,7 @@ ALTER TABLE "run" ADD COLUMN     "stop_at_step" INTEGER;
 -- AlterTable
 ALTER TABLE "sweep" ADD COLUMN     "halt_reason" TEXT,
 ADD COLUMN     "paused_at" TIMESTAMPTZ(3),
-ADD COLUMN     "required_labels" JSONB NOT NULL DEFAULT '{}',
+ADD COLUMN     "requires" JSONB NOT NULL DEFAULT '{"labels": {}}',
 ADD COLUMN     "steered" BOOLEAN NOT NULL DEFAULT false;
 
 -- AlterTable
