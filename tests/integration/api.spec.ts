@@ -1,5 +1,5 @@
 /** The HTTP contract, against a real Postgres and Redis: what bad input gets, pages, streams, reuse. */
-import { DatasetManifest, SubmitRun, type Problem } from '#libs/contracts';
+import { DatasetManifest, LoomClient, SubmitRun, type Problem } from '#libs/contracts';
 import { Database, loadEnv, RunStore } from '#libs/platform';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { randomUUID } from 'node:crypto';
@@ -185,6 +185,31 @@ test('a stream tells everything once, goes on after the last message, and ends w
   expect(rest).not.toContain('"step":1,');
   expect(rest).toContain('"message":"two"');
   expect(rest).toContain('"status":"succeeded"');
+});
+
+test('a sweep is planned, changed, paused, resumed, cloned and cancelled; a run says why it is no other', async () => {
+  const client = new LoomClient({ url });
+  const stage = { ...pretrain, kind: 'pretrain' as const, seed: 7777 };
+  const spec = { name: 'live', parallel_trials: 1, stages: { p: stage }, parameters: { 'p.temperature': { values: [0.1, 0.2, 0.3] } } };
+  expect(await client.planSweep({ spec })).toMatchObject({ trials: 3, newRuns: { pretrain: 3 }, estimate: { slots: 0, wallSeconds: null } });
+  const { sweep } = await client.submitSweep({ spec });
+  expect(await client.sweep(sweep.id)).toMatchObject({ status: 'running', trialCounts: { running: 1, held: 2 }, gpuSeconds: 0, haltReason: null });
+  expect((await client.pauseSweep(sweep.id)).status).toBe('paused');
+  expect((await client.changeSweep(sweep.id, { parallel_trials: 2 })).spec.parallel_trials).toBe(2);
+  await expect(client.changeSweep(sweep.id, { parallel_trials: 0 })).rejects.toThrow(/parallel_trials: expected number to be >=1, got 0/);
+  expect((await client.resumeSweep(sweep.id)).status).toBe('running');
+  await expect.poll(async () => (await client.sweep(sweep.id)).trialCounts, { timeout: 10_000 }).toEqual({ running: 2, held: 1 });
+  expect(await client.retrySweep(sweep.id)).toEqual({ done: 0, skipped: {} });
+  const clone = await client.cloneSweep(sweep.id, { name: 'twin', parameters: { 'p.temperature': { values: [0.1, 0.4] } } });
+  expect(clone).toMatchObject({ created: true, sweep: { name: 'twin', plan: { newRuns: { pretrain: 1 }, reused: { pretrain: 1 } } } });
+  await expect(client.cloneSweep(sweep.id, { method: 'dance' })).rejects.toThrow(/changes\.method/);
+  const [one, two] = (await client.sweep(sweep.id)).trials.flatMap(({ runs }) => runs.map(({ runId }) => runId));
+  expect(await client.why(one!, two)).toMatchObject({ reused: false, differences: [{ field: 'temperature', here: 0.1, there: 0.2 }] });
+  expect(await client.whySubmission({ spec: { ...stage, temperature: 0.2 } })).toMatchObject({ against: two, reused: true });
+  expect((await client.sweepCsv(sweep.id)).split('\r\n')[0]).toBe('trial,status,p.temperature,p:run,p:reused,p:status');
+  expect((await fetch(`${url}/v1/sweeps/${sweep.id}/trials.csv`)).headers.get('content-type')).toBe('text/csv; charset=utf-8');
+  for (const id of [sweep.id, clone.sweep.id]) await client.cancelSweep(id);
+  expect((await client.sweep(sweep.id)).status).toBe('cancelled');
 });
 
 test('a file comes with its sha256, whole or in part', async () => {

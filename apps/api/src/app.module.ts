@@ -1,4 +1,4 @@
-import { ArtifactCollector, ArtifactStore, createLogger, Database, Leader, RunQueries, RunQueue, RunStore, SweepStore, type Env, type Logger } from '#libs/platform';
+import { ArtifactCollector, ArtifactStore, createLogger, Database, Explanations, Leader, RunQueries, RunQueue, RunStore, SweepStore, type Env, type Logger } from '#libs/platform';
 import { Module, type DynamicModule, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { StandardSchemaSerializerInterceptor } from '@nestjs/common';
@@ -29,6 +29,7 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
         { provide: ArtifactStore, useFactory: () => new ArtifactStore(env.artifactsDir) },
         { provide: ArtifactCollector, inject: [Database, ArtifactStore], useFactory: (database: Database, artifacts: ArtifactStore) => new ArtifactCollector(database, artifacts, env) },
         { provide: RunStore, inject: [Database], useFactory: (database: Database) => new RunStore(database, env) },
+        { provide: Explanations, inject: [Database, RunStore], useFactory: (database: Database, store: RunStore) => new Explanations(database, store) },
         { provide: SweepStore, inject: [Database, RunStore], useFactory: (database: Database, store: RunStore) => new SweepStore(database, store) },
         { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
         {

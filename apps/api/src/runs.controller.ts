@@ -1,5 +1,5 @@
-import { Artifact, BulkResult, BulkRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunDetail, RunEvent, SubmitOptions, SubmitRun } from '#libs/contracts';
-import { ArtifactStore, RequestError, RunQueries, RunStore } from '#libs/platform';
+import { Artifact, AskWhy, BulkResult, BulkRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunDetail, RunEvent, SubmitOptions, SubmitRun, Why } from '#libs/contracts';
+import { ArtifactStore, Explanations, RequestError, RunQueries, RunStore } from '#libs/platform';
 import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -19,7 +19,7 @@ const after = (cursor: string | undefined): number => {
 @ApiTags('runs')
 @Controller('v1/runs')
 export class RunsController {
-  constructor(private readonly store: RunStore, private readonly queries: RunQueries, private readonly artifacts: ArtifactStore, private readonly streams: RunStreams) {}
+  constructor(private readonly store: RunStore, private readonly queries: RunQueries, private readonly artifacts: ArtifactStore, private readonly streams: RunStreams, private readonly explanations: Explanations) {}
 
   @Post()
   @ApiOperation({ summary: 'Submit a run, or (validate_only) see what submitting it would do', description: '201 for a new run; 200 for one that exists with the same digest or Idempotency-Key, and for a plan.' })
@@ -46,6 +46,21 @@ export class RunsController {
   @Returns(BulkResult)
   async bulk(@Body({ schema: BulkRuns }) body: BulkRuns, @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>) {
     return options.validate_only ? this.store.planBulk(body) : this.store.bulk(body);
+  }
+
+  @Post('why')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Which run a submit would take the result of, or what keeps it from the nearest of its kind, field by field' })
+  @Returns(Why)
+  whySubmission(@Body({ schema: SubmitRun }) body: SubmitRun) {
+    return this.explanations.ofSubmission(body);
+  }
+
+  @Get(':id/why')
+  @ApiOperation({ summary: 'What a run and another (or the nearest of its kind) have that is not equal, field by field' })
+  @Returns(Why)
+  why(@Param('id', { schema: Id }) id: string, @Query({ schema: AskWhy }) { against }: AskWhy) {
+    return this.explanations.ofRun(id, against);
   }
 
   @Get()

@@ -1,6 +1,6 @@
-import { ListPage, page, Plan, SubmitOptions, SubmitSweep, Sweep, SweepDetail, SweepTable } from '#libs/contracts';
+import { CloneSweep, ListPage, page, Plan, RetryResult, SubmitOptions, SubmitSweep, Sweep, SweepChanges, SweepDetail, SweepTable } from '#libs/contracts';
 import { RequestError, RunQueries, SweepStore } from '#libs/platform';
-import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Get, Header, Headers, HttpCode, Param, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -55,6 +55,14 @@ export class SweepsController {
     return await this.queries.sweepTable(id) ?? missing(id);
   }
 
+  @Get(':id/trials.csv')
+  @Header('content-type', 'text/csv; charset=utf-8')
+  @ApiOperation({ summary: 'The trials as a table: parameters, and for each stage the run, its status and last metrics' })
+  @ApiResponse({ status: 200, description: 'A line for each trial (RFC 4180)', content: { 'text/csv': { schema: { type: 'string' } } } })
+  async trials(@Param('id', { schema: Id }) id: string) {
+    return await this.queries.sweepCsv(id) ?? missing(id);
+  }
+
   @Post(':id/cancel')
   @HttpCode(200)
   @ApiOperation({ summary: 'Cancel the runs of a sweep that no other sweep needs' })
@@ -62,5 +70,50 @@ export class SweepsController {
   async cancel(@Param('id', { schema: Id }) id: string) {
     await this.sweeps.cancel(id);
     return await this.queries.sweep(id) ?? missing(id);
+  }
+
+  @Post(':id/pause')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Start no other trial, and pause the runs that no other sweep needs' })
+  @Returns(Sweep)
+  async pause(@Param('id', { schema: Id }) id: string) {
+    await this.sweeps.pause(id);
+    return await this.queries.sweep(id) ?? missing(id);
+  }
+
+  @Post(':id/resume')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Go on with a paused sweep, its runs from their checkpoints' })
+  @Returns(Sweep)
+  async resume(@Param('id', { schema: Id }) id: string) {
+    await this.sweeps.resume(id);
+    return await this.queries.sweep(id) ?? missing(id);
+  }
+
+  @Patch(':id')
+  @ApiOperation({ summary: 'Change limits of a sweep while it runs', description: 'null lifts a limit. A sweep that had paused for its budget goes on where the new one allows it.' })
+  @Returns(Sweep)
+  async change(@Param('id', { schema: Id }) id: string, @Body({ schema: SweepChanges }) body: SweepChanges) {
+    await this.sweeps.change(id, body);
+    return await this.queries.sweep(id) ?? missing(id);
+  }
+
+  @Post(':id/retry')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Queue again exactly the runs of a sweep that failed, from their last checkpoints' })
+  @Returns(RetryResult)
+  retry(@Param('id', { schema: Id }) id: string) {
+    return this.sweeps.retry(id);
+  }
+
+  @Post(':id/clone')
+  @ApiOperation({ summary: 'Submit the spec of a sweep again with changes: what it has run already is reused' })
+  @ApiHeader({ name: 'Idempotency-Key', required: false, description: 'A repeat with the same key returns the same sweep.' })
+  @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })
+  @Returns(Sweep, { description: 'The sweep that exists' })
+  async clone(@Param('id', { schema: Id }) id: string, @Body({ schema: CloneSweep }) body: CloneSweep, @Headers('idempotency-key') key: string | undefined, @Res({ passthrough: true }) reply: FastifyReply) {
+    const { sweepId, outcome } = await this.sweeps.clone(id, body.changes, checkKey(key));
+    void reply.status(outcome === 'created' ? 201 : 200).header('location', `/v1/sweeps/${sweepId}`);
+    return await this.queries.sweep(sweepId) ?? missing(sweepId);
   }
 }

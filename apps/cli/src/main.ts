@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Run, type RunAction, type RunFilter } from '#libs/contracts';
+import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Estimation, type Run, type RunAction, type RunFilter } from '#libs/contracts';
 import { LocalServiceError } from '#libs/platform';
 import { Command, CommanderError } from 'commander';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
 import { fetchCifar10 } from './cifar10.js';
 import { demo } from './demo.js';
@@ -107,9 +108,7 @@ program.command('submit <file>').description('submit a run or a sweep from a YAM
         const { sweep } = await api.submitSweep(submission.request);
         show(sweep, () => `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n`);
         if (watch) {
-          const runs: Run[] = [];
-          for await (const run of api.eachRun({ sweep: sweep.id })) runs.push(run);
-          process.exitCode = await follow(api, runs.reverse());
+          process.exitCode = await followSweep(api, sweep.id);
           out.write(resultsText(await api.sweepResults(sweep.id), out));
         }
       }
@@ -124,10 +123,23 @@ program.command('plan <file>').description('what submitting this file would star
   const { submission } = document;
   try {
     const plan = submission.type === 'run' ? await api.planRun(submission.request) : await api.planSweep(submission.request);
-    show(plan, () => `${plan.summary}\n`);
+    show(plan, () => `${plan.summary}\n${estimateText(plan.estimate)}`);
   } catch (error) {
     throw error instanceof ApiError ? new UsageError(document.explain(error.problem)) : error;
   }
+});
+
+function estimateText(estimate: Estimation | undefined): string {
+  if (!estimate) return '';
+  const time = (seconds: number) => (seconds < 120 ? `${seconds.toFixed(0)} s` : seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`);
+  const unknown = Object.entries(estimate.unknown).map(([kind, count]) => `${count} ${kind}`).join(', ');
+  const known = Object.entries(estimate.basis).map(([kind, { runs, seconds }]) => `${kind} ${time(seconds)}, as ${runs} before`).join('; ');
+  return `${known ? `about ${time(estimate.gpuSeconds)} of workers (${known})${estimate.wallSeconds === null ? '' : `, ${time(estimate.wallSeconds)} on ${estimate.slots} ${estimate.slots === 1 ? 'slot' : 'slots'}`}\n` : ''}${unknown ? `not known yet, none has succeeded: ${unknown}\n` : ''}`;
+}
+
+program.command('why <id> [against]').description('why a run is, or is not, another\'s result: field by field').action(async (id: string, against?: string) => {
+  const why = await (await client()).why(id, against);
+  show(why, () => `${why.against ?? 'nothing'}: ${why.reason}\n${why.differences.length ? table(['field', 'here', 'there'], why.differences.map(({ field, here, there }) => [field, JSON.stringify(here), JSON.stringify(there)]), out) : ''}`);
 });
 
 interface Filter { status?: string; kind?: string; tag?: string; sweep?: string; name?: string }
@@ -166,10 +178,27 @@ program.command('logs <id>').description('log lines of a run').action(async (id:
   }
 });
 
-program.command('sweep <id>').description('which combination needs the fewest labels').action(async (id: string) => {
+interface SweepOptions { pause?: boolean; resume?: boolean; cancel?: boolean; retry?: boolean; clone?: string; parallelTrials?: number; runCap?: number; gpuSeconds?: number; wallSeconds?: number }
+program.command('sweep <id>').description('which combination needs the fewest labels; or pause, resume, cancel, retry, clone or change a sweep')
+  .option('--pause', 'start no other trial, pause its runs').option('--resume', 'go on where it was paused').option('--cancel', 'cancel its runs').option('--retry', 'queue again exactly what failed').option('--clone <name>', 'submit it again under another name')
+  .option('--parallel-trials <n>', 'how many trials may be under way', positive).option('--run-cap <n>', 'how many trials there may be', positive).option('--gpu-seconds <n>', 'of its budget', positive).option('--wall-seconds <n>', 'of its budget', positive)
+  .action(async (id: string, { pause, resume, cancel, retry, clone, parallelTrials, runCap, gpuSeconds, wallSeconds }: SweepOptions) => {
   const api = await client();
+  const budget = (gpuSeconds ?? wallSeconds) !== undefined && { ...gpuSeconds !== undefined && { gpu_seconds: gpuSeconds }, ...wallSeconds !== undefined && { wall_seconds: wallSeconds } };
+  const changes = { ...parallelTrials !== undefined && { parallel_trials: parallelTrials }, ...runCap !== undefined && { run_cap: runCap }, ...budget && { budget } };
+  if (Object.keys(changes).length) await api.changeSweep(id, changes);
+  if (pause) await api.pauseSweep(id);
+  if (resume) await api.resumeSweep(id);
+  if (cancel) await api.cancelSweep(id);
+  if (retry) await api.retrySweep(id);
+  if (clone !== undefined) {
+    const { sweep } = await api.cloneSweep(id, { name: clone });
+    show(sweep, () => `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n`);
+    return;
+  }
   const [sweep, results] = [await api.sweep(id), await api.sweepResults(id)];
-  show({ ...sweep, results }, () => `${sweep.name} is ${sweep.status} (${Object.entries(sweep.runCounts).map(([status, count]) => `${count} ${status}`).join(', ')})\n${resultsText(results, out)}`);
+  const counted = (counts: Record<string, number>) => Object.entries(counts).map(([status, count]) => `${count} ${status}`).join(', ');
+  show({ ...sweep, results }, () => `${sweep.name} is ${sweep.status}${sweep.haltReason ? ` (${sweep.haltReason})` : ''}: trials ${counted(sweep.trialCounts)}; runs ${counted(sweep.runCounts)}; ${sweep.gpuSeconds.toFixed(0)} s of workers\n${resultsText(results, out)}`);
 });
 
 program.command('sweeps').description('list sweeps, the newest first').action(async () => {
@@ -287,11 +316,25 @@ async function followed(api: LoomClient, runs: readonly Run[]): Promise<Run[]> {
   return ended;
 }
 
-/** The same, and says how they ended. The exit code says whether all succeeded. */
+/** Follows the runs of a sweep, also those that it starts later. */
+async function followSweep(api: LoomClient, id: string): Promise<number> {
+  const seen = new Set<string>();
+  for (let code: number = EXIT.ok; ;) {
+    const runs: Run[] = [];
+    for await (const run of api.eachRun({ sweep: id })) if (!seen.has(run.id)) runs.push(run);
+    for (const run of runs) seen.add(run.id);
+    if (runs.length > 0) code = Math.max(code, await follow(api, runs.reverse()));
+    const { status } = await api.sweep(id);
+    if (status !== 'running') return status === 'succeeded' ? code : EXIT.failed;
+    if (runs.length === 0) await delay(1000, undefined, { signal: interrupted.signal });
+  }
+}
+
+/** The same, and says how they ended. The exit code says whether all succeeded, or were stopped early. */
 async function follow(api: LoomClient, runs: readonly Run[]): Promise<number> {
   const ended = await followed(api, runs);
   if (settings().json) say(JSON.stringify(ended, null, 2));
-  return ended.every(({ status }) => status === 'succeeded') ? EXIT.ok : EXIT.failed;
+  return ended.every(({ status }) => status === 'succeeded' || status === 'early_stopped') ? EXIT.ok : EXIT.failed;
 }
 
 try {

@@ -51,9 +51,16 @@ function sweepTableText({ rows }: SweepTable, output: Output): string {
   return table(header, rows.map((row) => [row.combo, accuracy(row.knn), ...probes.map(([field]) => accuracy(row[field])), ...columns.map(({ field, fraction }) => accuracy(row[field][fraction], field === 'gain'))]), output);
 }
 
+/** What each augmentation adds to the others, in percentage points, and which parameters matter. */
+function insightsText({ effects, importance, measure }: SweepTable, output: Output): string {
+  const effect = effects.length ? `\nwhat each adds to all others (${measure})\n${table(['augmentation', 'effect'], effects.map(({ name, effect: each }) => [name, accuracy(each, true)]), output)}` : '';
+  const important = importance.filter(({ importance: share }) => share >= 0.01);
+  return effect + (important.length ? `\nwhat matters (share of the variance of ${measure})\n${table(['parameter', 'importance'], important.map(({ parameter, importance: share }) => [parameter, share.toFixed(2)]), output)}` : '');
+}
+
 /** What a sweep found: the table, and the composition matrix where augmentations were tried in pairs. */
 export const resultsText = (results: SweepTable, output: Output): string =>
-  sweepTableText(results, output) + (results.composition ? `\n${compositionText(results.composition, output)}` : '');
+  sweepTableText(results, output) + insightsText(results, output) + (results.composition ? `\n${compositionText(results.composition, output)}` : '');
 
 /** Steps of the 256 terminal colours from dark blue over green to yellow. */
 const HEAT = [17, 18, 24, 30, 36, 71, 107, 143, 179, 221] as const;

@@ -116,6 +116,7 @@ export class SupervisedRun {
       await this.flush();
       this.ending = true;
       if (final.type === 'succeeded') return await this.persist(() => store.succeed(this.token, final.result));
+      if (final.type === 'stopped' && final.reason === 'rung') return await this.persist(() => store.reachRung(this.token, final.step));
       // Postgres knows whether it was to be cancelled, to pause, or to go on elsewhere.
       if (final.type === 'stopped') return await this.persist(() => store.release(this.token));
       throw new RunFailure(final.reason, final.message);
@@ -144,7 +145,7 @@ export class SupervisedRun {
           else this.hear(message);
         });
         void this.trainer.exited.then(() => resolve(undefined));
-        this.trainer.send({ type: 'start', spec: this.run.spec, inputs, workDir: this.workDir, checkpointEverySeconds: env.checkpointSeconds });
+        this.trainer.send({ type: 'start', spec: this.run.spec, inputs, workDir: this.workDir, checkpointEverySeconds: env.checkpointSeconds, stopAtStep: this.run.stopAtStep });
         if (this.stopping) this.trainer.send({ type: 'stop', reason: this.stopping });
       });
       await this.writes;

@@ -22,6 +22,7 @@ const context = (command: Extract<TrainerCommand, { type: 'start' }>): TrainCont
   signal: stop.signal,
   workDir: command.workDir,
   checkpointEverySeconds: command.checkpointEverySeconds,
+  stopAtStep: command.stopAtStep,
   progress: (step, totalSteps) => tell({ type: 'progress', step, totalSteps }),
   metrics: (points) => tell({ type: 'metrics', points }),
   log: (level, message) => tell({ type: 'log', level, message }),

@@ -1,8 +1,9 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Why, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
+import type { SweepChanges } from './sweep.js';
 import type { MetricPoint } from './trainer-protocol.js';
 
 export interface ClientOptions {
@@ -47,7 +48,7 @@ export interface RunHandlers {
 
 const COLLECT_TIMEOUT_MS = 300_000;
 
-interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST'; repeatable?: boolean; timeoutMs?: number }
+interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH'; repeatable?: boolean; timeoutMs?: number }
 
 /** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
 export class LoomClient {
@@ -74,6 +75,10 @@ export class LoomClient {
   planRun(request: z.input<typeof SubmitRun>): Promise<Plan> {
     return this.json('/v1/runs', { query: { validate_only: true }, body: request, repeatable: true });
   }
+
+  /** A run against another, or the nearest of its kind; or what a submit would attach to. */
+  why(id: string, against?: string): Promise<Why> { return this.json(`/v1/runs/${encodeURIComponent(id)}/why`, { query: { against } }); }
+  whySubmission(request: z.input<typeof SubmitRun>): Promise<Why> { return this.json('/v1/runs/why', { body: request, repeatable: true }); }
 
   runs(query: Partial<ListRuns> = {}): Promise<PageOf<Run>> { return this.json('/v1/runs', { query }); }
   /** All runs that match, fetched page by page as they are read. */
@@ -123,7 +128,21 @@ export class LoomClient {
   sweeps(query: Partial<ListPage> = {}): Promise<PageOf<Sweep>> { return this.json('/v1/sweeps', { query }); }
   sweep(id: string): Promise<SweepDetail> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}`); }
   sweepResults(id: string): Promise<SweepTable> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/results`); }
+  /** A line for each trial, as CSV. */
+  async sweepCsv(id: string): Promise<string> { return (await this.send(`/v1/sweeps/${encodeURIComponent(id)}/trials.csv`, {})).text(); }
   cancelSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/cancel`, { method: 'POST' }); }
+  pauseSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/pause`, { method: 'POST' }); }
+  resumeSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/resume`, { method: 'POST' }); }
+  /** Changes limits while it runs; null lifts one. */
+  changeSweep(id: string, changes: z.input<typeof SweepChanges>): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}`, { method: 'PATCH', body: changes, repeatable: true }); }
+  /** Queues again exactly the runs that failed. */
+  retrySweep(id: string): Promise<RetryResult> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/retry`, { method: 'POST' }); }
+
+  /** The same spec with changes at its top, such as `name`: what has run already is reused. */
+  async cloneSweep(id: string, changes: Record<string, unknown> = {}, idempotencyKey: string = newKey()): Promise<{ sweep: Sweep; created: boolean }> {
+    const response = await this.send(`/v1/sweeps/${encodeURIComponent(id)}/clone`, { body: { changes }, headers: { 'idempotency-key': idempotencyKey }, repeatable: true });
+    return { sweep: await response.json() as Sweep, created: response.status === 201 };
+  }
 
   // Datasets, workers, health
 

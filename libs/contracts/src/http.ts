@@ -97,29 +97,74 @@ export type Worker = z.output<typeof Worker>;
 export const Dataset = z.object({ name: z.string(), digest: z.string(), manifest: DatasetManifest, runId: z.uuid(), createdAt: dateTime }).meta({ id: 'Dataset' });
 export type Dataset = z.output<typeof Dataset>;
 
+/** What new runs will take, from what such runs have taken. */
+export const Estimation = z.object({
+  /** Seconds of workers, all runs together. */
+  gpuSeconds: z.number(),
+  /** On the slots that are there; null while there are none. */
+  wallSeconds: z.number().nullable(), slots: z.int(),
+  /** By kind: how many seconds, and from how many runs at least each was estimated. */
+  basis: z.record(z.string(), z.object({ runs: z.int(), seconds: z.number() })),
+  /** Runs of kinds of which none has succeeded yet: they are not counted. */
+  unknown: z.record(z.string(), z.int()),
+}).meta({ id: 'Estimation' });
+export type Estimation = z.output<typeof Estimation>;
+
+/** Why a run is another's result, or what keeps it from being so. */
+export const Why = z.object({
+  /** Null for a submission. */
+  runId: z.uuid().nullable(),
+  /** What it was compared with; null where there is nothing of its kind. */
+  against: z.uuid().nullable(), digest: z.string(), againstDigest: z.string().nullable(), reused: z.boolean(), reason: z.string(),
+  /** Fields of the spec, the dataset and parents by digest, and `code` where an older version of the training code made one of them. */
+  differences: z.array(z.object({ field: z.string(), here: z.unknown(), there: z.unknown() })),
+}).meta({ id: 'Why' });
+export type Why = z.output<typeof Why>;
+export const AskWhy = z.strictObject({ against: z.uuid('expected the id of a run').optional() });
+export type AskWhy = z.output<typeof AskWhy>;
+
 /** What a submit would do, before anything is spent. */
 export const Plan = z.object({
   trials: z.int(),
   /** New runs by kind, and how many places in the trials a shared or finished run fills. */
   newRuns: z.record(z.string(), z.int()), reused: z.record(z.string(), z.int()),
   summary: z.string(),
+  /** Absent in what a sweep keeps of its plan. */
+  estimate: Estimation.optional(),
 }).meta({ id: 'Plan' });
 export type Plan = z.output<typeof Plan>;
 
-export const SweepStatus = z.enum(['running', 'succeeded', 'failed', 'cancelled']).meta({ id: 'SweepStatus' });
+export const SweepStatus = z.enum(['running', 'paused', 'succeeded', 'failed', 'cancelled']).meta({ id: 'SweepStatus' });
+/** `held`: not started yet; `waiting`: it has reached a rung and waits for the results of others. */
+export const TrialStatus = z.enum(['held', 'running', 'waiting', 'paused', 'succeeded', 'failed', 'cancelled', 'early_stopped']).meta({ id: 'TrialStatus' });
+export type TrialStatus = z.output<typeof TrialStatus>;
 export const TrialView = z.object({
-  index: z.int(), parameters: z.record(z.string(), z.unknown()),
+  index: z.int(), parameters: z.record(z.string(), z.unknown()), status: TrialStatus,
+  /** Why it was not started and will not be. */
+  fault: z.string().nullable(),
   runs: z.array(z.object({ stage: z.string(), control: z.enum(CONTROLS).nullable(), runId: z.uuid(), reused: z.boolean(), status: RunStatus })),
 }).meta({ id: 'Trial' });
 export const Sweep = z.object({
   id: z.uuid(), name: z.string(), status: SweepStatus, spec: SweepSpec, tags: z.array(z.string()), createdAt: dateTime,
   /** How many runs (each counted once) are in each status. */
   runCounts: z.record(z.string(), z.int()),
+  /** Which limit was reached, so that no further trial is started: `max_failed_trials`, `budget_gpu_seconds`, `budget_wall_seconds`. */
+  haltReason: z.string().nullable(),
   plan: Plan,
 }).meta({ id: 'Sweep' });
 export type Sweep = z.output<typeof Sweep>;
-export const SweepDetail = Sweep.extend({ trials: z.array(TrialView) }).meta({ id: 'SweepDetail' });
+export const SweepDetail = Sweep.extend({
+  trials: z.array(TrialView), trialCounts: z.partialRecord(TrialStatus, z.int()),
+  /** How long workers have worked on the runs that it started, finished or not. */
+  gpuSeconds: z.number(),
+}).meta({ id: 'SweepDetail' });
 export type SweepDetail = z.output<typeof SweepDetail>;
+
+export const CloneSweep = z.strictObject({
+  /** Keys at the top of the spec, such as `name`, that the clone has otherwise. */
+  changes: z.record(z.string(), z.unknown()).default({}),
+}).meta({ id: 'CloneSweep' });
+export type CloneSweep = z.infer<typeof CloneSweep>;
 
 const estimate = z.object({ mean: z.number(), /** Half width of the 95 % confidence interval over seeds; null with one seed. */ ci95: z.number().nullable(), n: z.int() });
 /**
@@ -134,9 +179,17 @@ export const SweepTable = z.object({
     /** Linear probe of the frozen encoder, and of one as it was initialised, where the sweep evaluates. */
     probe: estimate.nullable(), randomProbe: estimate.nullable(),
     accuracy: z.record(z.string(), estimate), scratch: z.record(z.string(), estimate), gain: z.record(z.string(), estimate),
+    /** By label fraction: difference to the best combination at that fraction, paired by the labels and seeds that both have. */
+    behind: z.record(z.string(), estimate),
   })),
   /** Where augmentations were tried alone and in pairs: how good each is with each, itself alone on the diagonal. */
   composition: z.object({ names: z.array(z.string()), measure: z.string(), cells: z.array(z.array(estimate.nullable())) }).nullable(),
+  /** What `effects` and `importance` are of: the sweep's metric at the fewest labels, where something was finetuned. */
+  measure: z.string(),
+  /** Where all augmentations were tried together and all but one: what each adds to the others, paired by labels and seeds. */
+  effects: z.array(z.object({ name: z.string(), effect: estimate })),
+  /** Permutation importance of each parameter that varies in a random forest over the trials, in parts of the metric's variance, the highest first. */
+  importance: z.array(z.object({ parameter: z.string(), importance: z.number() })),
 }).meta({ id: 'SweepTable' });
 export type SweepTable = z.output<typeof SweepTable>;
 export type Estimate = z.output<typeof estimate>;
@@ -166,10 +219,15 @@ export const BulkRuns = z.strictObject({
   cursor,
 }).meta({ id: 'BulkRuns' });
 export type BulkRuns = z.infer<typeof BulkRuns>;
-export const BulkResult = z.object({
+const bulkCounts = z.object({
   done: z.int(),
   /** Runs that the filter names and that were left as they are, by the status which does not allow the action, or `parent_failed` where the parent has to be retried. */
   skipped: z.record(z.string(), z.int()),
+});
+/** Of exactly the runs that failed. */
+export const RetryResult = bulkCounts.meta({ id: 'RetryResult' });
+export type RetryResult = z.output<typeof RetryResult>;
+export const BulkResult = bulkCounts.extend({
   /** Not null where the request took its share of time before the end: ask again with it as `cursor`. */
   nextCursor: z.string().nullable(),
 }).meta({ id: 'BulkResult' });

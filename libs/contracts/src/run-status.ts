@@ -8,7 +8,7 @@ export type RunStatus = z.infer<typeof RunStatus>;
 
 /** Why a run has its status: a second column, so that `failed` stays one status. */
 export const StatusReason = z.enum([
-  'user_cancel', 'user_pause', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'gpu_error', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed',
+  'user_cancel', 'user_pause', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'gpu_error', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed', 'rung', 'not_promoted', 'below_median', 'parent_early_stopped',
 ]).meta({ id: 'StatusReason' });
 export type StatusReason = z.infer<typeof StatusReason>;
 
@@ -18,12 +18,12 @@ export type StatusReason = z.infer<typeof StatusReason>;
  * `pausing` goes back to `running` when the run is resumed before its worker has stopped it.
  */
 const TRANSITIONS: Record<RunStatus, readonly RunStatus[]> = {
-  pending: ['queued', 'cancelled', 'upstream_failed'],
-  queued: ['running', 'cancelled', 'paused'],
+  pending: ['queued', 'cancelled', 'upstream_failed', 'early_stopped'],
+  queued: ['running', 'cancelled', 'paused', 'early_stopped'],
   running: ['succeeded', 'failed', 'retrying', 'queued', 'cancelling', 'cancelled', 'pausing', 'paused', 'early_stopped', 'timed_out'],
-  retrying: ['queued', 'running', 'cancelled', 'paused'],
-  pausing: ['paused', 'running', 'cancelling', 'cancelled', 'failed', 'succeeded'],
-  paused: ['queued', 'cancelled'],
+  retrying: ['queued', 'running', 'cancelled', 'paused', 'early_stopped'],
+  pausing: ['paused', 'running', 'cancelling', 'cancelled', 'failed', 'succeeded', 'early_stopped'],
+  paused: ['queued', 'cancelled', 'early_stopped'],
   cancelling: ['cancelled'],
   succeeded: [],
   failed: ['queued', 'pending'],

@@ -1,46 +1,11 @@
 import { z } from 'zod';
 import { Name } from './dataset.js';
 import { Augmentation, AUGMENTATIONS, canonicalJson, PARENT_KINDS, RunSpec } from './run-spec.js';
-import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import { CONTRASTIVE_METRICS, EarlyTerminate, judgeOf } from './early-stopping.js';
+import { draws, Parameter } from './search-space.js';
+import { TPE_STARTUP } from './tpe.js';
 
 const stageName = z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'expected a lower-case stage name such as `pretrain`');
-/** In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; `q` rounds to its multiples. */
-const Distribution = z.enum([
-  'constant', 'categorical', 'int_uniform', 'uniform', 'q_uniform', 'log_uniform', 'log_uniform_values', 'q_log_uniform', 'q_log_uniform_values', 'normal', 'q_normal', 'log_normal', 'q_log_normal',
-]);
-
-/** One of `value`, `values`, or a range to draw from. */
-const Parameter = z.strictObject({
-  value: z.unknown().optional(),
-  values: z.array(z.unknown()).min(1).max(1000).optional(),
-  /** Of `values`, in their order; they need not add up to 1. */
-  probabilities: z.array(z.number().min(0)).max(1000).optional(),
-  distribution: Distribution.optional(),
-  min: z.number().optional(), max: z.number().optional(), mu: z.number().optional(), sigma: z.number().gt(0).optional(), q: z.number().gt(0).optional(),
-}).superRefine((parameter, context) => {
-  const given = [parameter.value !== undefined, parameter.values !== undefined, parameter.min !== undefined || parameter.max !== undefined || parameter.mu !== undefined || parameter.sigma !== undefined];
-  const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
-  if (given.filter(Boolean).length !== 1) return fault([], 'expected one of value, values, or a range (min and max, or mu and sigma)');
-  if (parameter.probabilities && parameter.probabilities.length !== parameter.values?.length) fault(['probabilities'], 'expected one probability for each of values');
-  if (parameter.probabilities?.every((each) => each === 0)) fault(['probabilities'], 'expected a probability above 0');
-  if (!given[2]) return;
-  const distribution = distributionOf(parameter);
-  const [low, high] = distribution.endsWith('normal') ? (['mu', 'sigma'] as const) : (['min', 'max'] as const);
-  for (const key of [low, high]) if (parameter[key] === undefined) fault([key], `expected a number for ${distribution}`);
-  if (low === 'min' && parameter.min! > parameter.max!) fault(['min'], `expected at most max (${parameter.max}), got ${parameter.min}`);
-  if (distribution.endsWith('log_uniform_values') && parameter.min! <= 0) fault(['min'], `expected a number above 0 for ${distribution}, got ${parameter.min}`);
-});
-type Parameter = z.infer<typeof Parameter>;
-
-/** What is meant where `distribution` is left out, as Weights & Biases has it. */
-function distributionOf({ distribution, value, values, min, max, mu }: { distribution?: z.infer<typeof Distribution> | undefined; value?: unknown; values?: unknown[] | undefined; min?: number | undefined; max?: number | undefined; mu?: number | undefined }): z.infer<typeof Distribution> {
-  if (distribution) return distribution;
-  if (values) return 'categorical';
-  if (value !== undefined) return 'constant';
-  if (mu !== undefined) return 'normal';
-  return Number.isInteger(min) && Number.isInteger(max) ? 'int_uniform' : 'uniform';
-}
-
 /** Names of augmentations in their usual strength, or each with its settings. */
 const Pool = z.union([
   z.array(z.enum(AUGMENTATIONS as [keyof Augmentation, ...(keyof Augmentation)[]])).min(1),
@@ -67,6 +32,12 @@ const AugmentationAlgebra = z.strictObject({
 export const CONTROLS = ['scratch', 'random_init_probe'] as const;
 export type Control = (typeof CONTROLS)[number];
 
+const runCap = z.int().min(1).max(100_000);
+const parallelTrials = z.int().min(1).max(10_000);
+const maxFailedTrials = z.int().min(0).max(100_000);
+const Budget = z.strictObject({ gpu_seconds: z.number().gt(0).optional(), wall_seconds: z.number().gt(0).optional() })
+  .refine((budget) => budget.gpu_seconds !== undefined || budget.wall_seconds !== undefined, 'expected gpu_seconds, wall_seconds or both');
+
 /**
  * A sweep in the dialect of Weights & Biases (`method`, `metric`, `parameters`, `run_cap`) plus `stages`: run specs of which
  * one takes the result of another by naming it in `from`. A parameter's name is the path of the field it sets,
@@ -74,8 +45,11 @@ export type Control = (typeof CONTROLS)[number];
  */
 export const SweepSpec = z.strictObject({
   name: Name,
-  /** `random` draws `run_cap` trials; what `augmentations`, `label_fractions` and `seeds` ask for is tried in full for each draw. */
-  method: z.enum(['grid', 'random']).default('grid'),
+  /**
+   * `random` draws `run_cap` trials; `tpe` (or `bayes`) draws each from what the trials before it showed. What `augmentations`,
+   * `label_fractions` and `seeds` ask for is tried in full for each draw.
+   */
+  method: z.enum(['grid', 'random', 'tpe', 'bayes']).default('grid'),
   metric: z.strictObject({ name: z.string().min(1).max(128).default('eval/accuracy'), goal: z.enum(['maximize', 'minimize']).default('maximize') }).prefault({}),
   stages: z.record(stageName, z.record(z.string(), z.unknown())).refine((stages) => Object.keys(stages).length > 0, 'expected at least one stage'),
   parameters: z.record(z.string().min(1).max(256), Parameter).default({}),
@@ -90,13 +64,45 @@ export const SweepSpec = z.strictObject({
    * evaluate, the same evaluation of an encoder as it was initialised.
    */
   controls: z.array(z.enum(CONTROLS)).max(2).refine((controls) => new Set(controls).size === controls.length, 'expected each control once').default([]),
-  /** At most so many trials; a larger grid is refused, never cut. `random` needs it. */
-  run_cap: z.int().min(1).max(100_000).optional(),
-  /** Of what `random` draws: the same seed gives the same trials. */
+  /** At most so many trials; a larger grid is refused, never cut. `random` and `tpe` need it. */
+  run_cap: runCap.optional(),
+  /** Of what `random` and `tpe` draw: the same seed gives the same trials. */
   seed: z.int().min(0).max(2 ** 32 - 1).default(0),
+  /** At most so many trials under way at once; those that wait at a rung are not. `tpe` takes 4 unless told otherwise. */
+  parallel_trials: parallelTrials.optional(),
+  /** Stops pretrainings that show too little, by online kNN or probe. */
+  early_terminate: EarlyTerminate.optional(),
+  /** When more trials than this have failed, no other is started. */
+  max_failed_trials: maxFailedTrials.optional(),
+  /** When it is spent, the sweep pauses. GPU-seconds are those of the runs that it started; wall time counts from its submit. */
+  budget: Budget.optional(),
+  /** Parameters that trials are started in the order of, `-` before one for the highest first. Default: pretrainings that are new first, then as laid out. */
+  order_by: z.array(z.string().min(1).max(257)).min(1).max(16).optional(),
+  /**
+   * A trial whose runs all exist already, or are another trial's: `reuse` takes them, `reject` refuses the sweep, `replicate`
+   * trains them anew (trials of one sweep share their parents all the same).
+   */
+  on_duplicate: z.enum(['reuse', 'reject', 'replicate']).default('reuse'),
 }).meta({ id: 'SweepSpec' });
 export type SweepSpec = z.infer<typeof SweepSpec>;
 const DEFAULT_RUN_CAP = 10_000;
+const TPE_PARALLEL = 4;
+
+/** What may be changed of a sweep while it runs; null lifts a limit. */
+export const SweepChanges = z.strictObject({
+  parallel_trials: parallelTrials.nullable().optional(), run_cap: runCap.optional(), max_failed_trials: maxFailedTrials.nullable().optional(), budget: Budget.nullable().optional(),
+}).meta({ id: 'SweepChanges' });
+export type SweepChanges = z.infer<typeof SweepChanges>;
+
+/** True where each trial is drawn from the results of those before it. */
+export const isModelled = ({ method }: Pick<SweepSpec, 'method'>): boolean => method === 'tpe' || method === 'bayes';
+/** How many trials may be under way at once. */
+export const parallelTrialsOf = (sweep: SweepSpec): number => sweep.parallel_trials ?? (isModelled(sweep) ? TPE_PARALLEL : Number.POSITIVE_INFINITY);
+/** How many trials each draw of the searcher makes. */
+export const trialsPerDraw = (sweep: SweepSpec): number => sharedAxes(sweep).reduce((size, axis) => size * axis.length, 1);
+/** True where the sweep is more than runs that are laid out at once: the leader then looks after it. */
+export const isSteered = (sweep: SweepSpec): boolean =>
+  isModelled(sweep) || sweep.parallel_trials !== undefined || sweep.early_terminate !== undefined || sweep.max_failed_trials !== undefined || sweep.budget !== undefined;
 
 export interface StageRun {
   stage: string;
@@ -190,65 +196,17 @@ function combinations({ subsets, pairs, leave_one_out: leaveOneOut, always, stre
   return (leaveOneOut ? chosen.reverse() : chosen).flatMap((some) => [...product(some.map((name) => (strengths[name] ?? [pool[name]]).map((settings) => ({ [name]: settings }))))].map((combination) => ({ ...(always && resolved(always)), ...combination })));
 }
 
-/** One draw of a parameter. */
-function drawn(parameter: Parameter, uniform: () => number): unknown {
-  const { value, values, probabilities, min = 0, max = 0, mu = 0, sigma = 1, q = 1 } = parameter;
-  const between = (low: number, high: number) => low + (high - low) * uniform();
-  const normal = () => mu + sigma * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-  const rounded = (x: number) => Number((Math.round(x / q) * q).toPrecision(12));
-  const distribution = distributionOf(parameter);
-  switch (distribution) {
-    case 'constant': return value;
-    case 'categorical': {
-      const weights = probabilities ?? values!.map(() => 1);
-      let rest = uniform() * weights.reduce((sum, weight) => sum + weight, 0);
-      const place = weights.findIndex((weight) => (rest -= weight) < 0);
-      return values!.at(place);
-    }
-    case 'int_uniform': return Math.min(max, Math.floor(between(min, max + 1)));
-    case 'uniform': return between(min, max);
-    case 'q_uniform': return rounded(between(min, max));
-    case 'log_uniform': return Math.exp(between(min, max));
-    case 'q_log_uniform': return rounded(Math.exp(between(min, max)));
-    case 'log_uniform_values': return Math.exp(between(Math.log(min), Math.log(max)));
-    case 'q_log_uniform_values': return rounded(Math.exp(between(Math.log(min), Math.log(max))));
-    case 'normal': return normal();
-    case 'q_normal': return rounded(normal());
-    case 'log_normal': return Math.exp(normal());
-    case 'q_log_normal': return rounded(Math.exp(normal()));
-  }
-}
-
-/** Draws that may fail to be new before a space counts as exhausted. */
-const STALE_DRAWS = 200;
-
-/** Distinct draws of all parameters, at most `count`; fewer where the space has no more. */
-function draws(parameters: SweepSpec['parameters'], count: number, seed: number): Axis {
-  const generator = xoroshiro128plus(seed);
-  const uniform = () => ((generator.next() >>> 5) * 2 ** 26 + (generator.next() >>> 6)) / 2 ** 53;
-  const found = new Map<string, Record<string, unknown>>();
-  for (let stale = 0; found.size < count && stale < STALE_DRAWS;) {
-    const draw = Object.fromEntries(Object.entries(parameters).map(([path, parameter]) => [path, drawn(parameter, uniform)]));
-    const key = canonicalJson(draw);
-    if (found.has(key)) stale++;
-    else {
-      found.set(key, draw);
-      stale = 0;
-    }
-  }
-  return [...found.values()];
-}
-
 /** Every trial's assignment of fields. */
 function assignments(sweep: SweepSpec): Record<string, unknown>[] {
   const shared = sharedAxes(sweep);
   const sharedSize = shared.reduce((size, axis) => size * axis.length, 1);
   const cap = sweep.run_cap ?? DEFAULT_RUN_CAP;
   const refuse = (size: number) => { throw new InvalidSweepError([{ path: ['run_cap'], message: `expected a grid of at most ${cap} trials, got ${size}: raise run_cap or drop values` }]); };
-  if (sweep.method === 'random') {
-    if (sweep.run_cap === undefined) throw new InvalidSweepError([{ path: ['run_cap'], message: 'expected a number of trials for method random, got none' }]);
+  if (sweep.method !== 'grid') {
+    if (sweep.run_cap === undefined) throw new InvalidSweepError([{ path: ['run_cap'], message: `expected a number of trials for method ${sweep.method}, got none` }]);
     if (sharedSize > cap) refuse(sharedSize);
-    return [...product([draws(sweep.parameters, Math.floor(cap / sharedSize), sweep.seed), ...shared])];
+    const count = Math.floor(cap / sharedSize);
+    return [...product([draws(sweep.parameters, isModelled(sweep) ? Math.min(TPE_STARTUP, count) : count, sweep.seed), ...shared])];
   }
   const ranges = Object.entries(sweep.parameters).filter(([, { value, values }]) => value === undefined && values === undefined);
   if (ranges.length) throw new InvalidSweepError(ranges.map(([path]) => ({ path: ['parameters', path], message: 'expected value or values for method grid, got a range: use method random' })));
@@ -272,13 +230,30 @@ function assign(target: Record<string, unknown>, keys: string[], value: unknown)
   assign(next, rest, value);
 }
 
+/** A loss of the contrastive task means something else at another temperature or batch size: no sweep is ranked by it that varies them. */
+function rankingFaults(sweep: SweepSpec): Fault[] {
+  const faults: Fault[] = [];
+  const varied = Object.entries(sweep.parameters).find(([path, { value, values, min, max }]) =>
+    /\.(temperature|batchSize|method)$/.test(path) && value === undefined && values?.length !== 1 && (min === undefined || min !== max));
+  const contrastive = (metric: string, path: string[]) => {
+    if (!varied || !CONTRASTIVE_METRICS.includes(metric)) return;
+    faults.push({ path, message: `expected a metric that can be compared between trials, such as eval/knn, got ${metric}: it means something else for each value of ${varied[0]}` });
+  };
+  contrastive(sweep.metric.name, ['metric', 'name']);
+  if (!sweep.early_terminate) return faults;
+  contrastive(judgeOf(sweep.early_terminate, sweep.metric.name), sweep.early_terminate.metric ? ['early_terminate', 'metric'] : ['metric', 'name']);
+  const pretrainings = Object.values(sweep.stages).filter((stage) => stage['kind'] === 'pretrain').length;
+  if (pretrainings !== 1) faults.push({ path: ['early_terminate'], message: `expected one stage of kind pretrain to stop early, there ${pretrainings === 0 ? 'is none' : `are ${pretrainings}`}` });
+  return faults;
+}
+
 /**
- * The trials of a sweep, each stage's spec parsed with all its defaults. Pure: the API expands with it, and so can a
- * page that shows the plan while one types.
+ * The trials of a sweep that can be laid out at once (of `tpe`, those before the model is asked), each stage's spec parsed with
+ * all its defaults. Pure: the API expands with it, and so can a page that shows the plan while one types.
  * @throws InvalidSweepError naming the fields at fault: an unknown stage, a value that makes a spec invalid, a grid over `run_cap`.
  */
 export function expandSweep(sweep: SweepSpec): Trial[] {
-  const faults: Fault[] = [];
+  const faults = rankingFaults(sweep);
   for (const { path, keys } of Object.keys(sweep.parameters).map((path) => ({ path, keys: path.split('.') }))) {
     if (keys.length < 2 || !Object.hasOwn(sweep.stages, keys[0]!)) {
       faults.push({ path: ['parameters', path], message: `expected <stage>.<field> with a stage of ${Object.keys(sweep.stages).join(', ')}` });
@@ -287,11 +262,21 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
     }
   }
   if (faults.length) throw new InvalidSweepError(faults);
+  const trials = trialsOf(sweep, assignments(sweep), 0);
+  const unknown = sweep.order_by?.find((path) => !Object.hasOwn(trials[0]!.parameters, path.replace(/^-/, '')));
+  if (unknown !== undefined) throw new InvalidSweepError([{ path: ['order_by'], message: `expected parameters of ${Object.keys(trials[0]!.parameters).join(', ') || 'which there are none'}, got ${unknown}` }]);
+  return trials;
+}
 
+/** The trials of one more draw. @throws InvalidSweepError where a value makes a spec invalid. */
+export const expandDraw = (sweep: SweepSpec, draw: Record<string, unknown>, firstIndex: number): Trial[] => trialsOf(sweep, [...product([[draw], ...sharedAxes(sweep)])], firstIndex);
+
+function trialsOf(sweep: SweepSpec, assigned: readonly Record<string, unknown>[], firstIndex: number): Trial[] {
+  const faults: Fault[] = [];
   const order = stageOrder(sweep.stages);
   const seen = new Set<string>();
   const trials: Trial[] = [];
-  for (const parameters of assignments(sweep)) {
+  for (const parameters of assigned) {
     const paths = Object.keys(parameters).map((path) => ({ path, keys: path.split('.') }));
     const specs = new Map<string, RunSpec>();
     const runs: StageRun[] = [];
@@ -309,7 +294,7 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
           const field = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
           const source = field.length === 0 ? undefined : paths.find(({ keys }) => keys[0] === stage && keys.slice(1).every((key, i) => field[i] === undefined || String(field[i]) === key));
           const path = source ? (Object.hasOwn(sweep.parameters, source.path) ? ['parameters', source.path] : [sharedKeyOf(source.path)]) : ['stages', stage, ...field];
-          const fault = { path, message: source ? `${[stage, ...field].join('.')}: ${issue.message} (trial ${trials.length}: ${JSON.stringify(parameters[source.path])})` : issue.message };
+          const fault = { path, message: source ? `${[stage, ...field].join('.')}: ${issue.message} (trial ${firstIndex + trials.length}: ${JSON.stringify(parameters[source.path])})` : issue.message };
           if (!faults.some((known) => canonicalJson(known.path) === canonicalJson(fault.path))) faults.push(fault);
         }
         continue;
@@ -334,7 +319,7 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
       throw new InvalidSweepError([{ path: ['parameters'], message: `expected trials that differ, got the same twice: ${JSON.stringify(parameters)}` }]);
     }
     seen.add(identity);
-    trials.push({ index: trials.length, parameters, runs });
+    trials.push({ index: firstIndex + trials.length, parameters, runs });
   }
   return trials;
 }

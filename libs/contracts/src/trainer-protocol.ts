@@ -27,11 +27,14 @@ export interface TrainerInputs {
   checkpoint?: string;
 }
 
-/** `drain`: the worker goes away; `pause`: the user will resume. Both write a checkpoint first; `cancel` does not. */
-export type StopReason = 'cancel' | 'pause' | 'drain';
+/**
+ * `drain`: the worker goes away; `pause`: the user will resume; `rung`: it has come as far as it was to. All write a checkpoint
+ * first; `cancel` does not.
+ */
+export type StopReason = 'cancel' | 'pause' | 'drain' | 'rung';
 
 export type TrainerCommand =
-  | { type: 'start'; spec: RunSpec; inputs: TrainerInputs; workDir: string; checkpointEverySeconds: number }
+  | { type: 'start'; spec: RunSpec; inputs: TrainerInputs; workDir: string; checkpointEverySeconds: number; /** It stops after the first evaluation there or beyond. */ stopAtStep: number | null }
   | { type: 'stop'; reason: StopReason }
   | { type: 'stored'; id: number };
 

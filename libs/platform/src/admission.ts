@@ -162,11 +162,11 @@ function pathFaults(spec: Extract<RunSpec, { kind: 'prepare-dataset' }>, dataRoo
 
 /**
  * Finds or makes a place for each draft. Equal drafts share a run; where `reuse` is set, a run that exists with the same
- * digest and can still give a result is taken. Equal submits at the same moment wait for each other on the digest.
+ * digest and can still give a result is taken, or (the id of a sweep) one of that sweep's. Equal submits at the same moment wait for each other on the digest.
  * Nothing is written: `RunStore` inserts the placements that are `new`.
  * @throws RequestError `invalid_request` with every fault that was found.
  */
-export async function admit(tx: Transaction, drafts: readonly Draft[], options: { dataRoot: string; reuse: boolean }): Promise<Placement[]> {
+export async function admit(tx: Transaction, drafts: readonly Draft[], options: { dataRoot: string; reuse: boolean | string }): Promise<Placement[]> {
   const references = new Set(drafts.flatMap(({ spec }) => ('dataset' in spec ? [spec.dataset] : [])));
   const datasets = await resolveDatasets(tx, references);
   const parentIds = drafts.filter((draft) => draft.parent === undefined).flatMap((draft) => parentsOf(draft.spec));
@@ -226,7 +226,7 @@ export async function admit(tx: Transaction, drafts: readonly Draft[], options: 
   }
   if (faults.length) throw RequestError.invalid(distinct(faults));
 
-  const reusable = options.reuse ? await reusableRuns(tx, complete.map(({ digest }) => digest)) : new Map<string, ExistingRun>();
+  const reusable = options.reuse ? await reusableRuns(tx, complete.map(({ digest }) => digest), typeof options.reuse === 'string' ? options.reuse : null) : new Map<string, ExistingRun>();
   const placements: Placement[] = [];
   const byDigest = new Map<string, Placement>();
   for (const [index, { spec, digest, dataset }] of complete.entries()) {
@@ -258,11 +258,12 @@ export async function admit(tx: Transaction, drafts: readonly Draft[], options: 
 const distinct = (faults: Fault[]): Fault[] => [...new Map(faults.map((fault) => [canonicalJson([fault.path, fault.message]), fault])).values()];
 
 /** For each digest the run to attach to: one that has succeeded before one that runs, one that runs before one that waits. */
-async function reusableRuns(tx: Transaction, digests: string[]): Promise<Map<string, ExistingRun>> {
+async function reusableRuns(tx: Transaction, digests: string[], sweepId: string | null): Promise<Map<string, ExistingRun>> {
   const buckets = [...new Set(digests.map((digest) => Number.parseInt(digest.slice(0, 8), 16) % DIGEST_LOCKS))].sort((a, b) => a - b);
   await tx.$queryRaw`SELECT pg_advisory_xact_lock(${DIGEST_LOCK_SPACE}::int, bucket)::text FROM unnest(${buckets}::int[]) AS bucket`;
   const rank = (status: RunStatus) => (status === 'succeeded' ? 0 : (ACTIVE_STATUSES as readonly RunStatus[]).includes(status) ? 1 : 2);
-  const found = await existingRuns(tx, Prisma.sql`digest = ANY(${[...new Set(digests)]}::text[]) AND status::text = ANY(${[...REUSABLE_STATUSES]}::text[])`);
+  const found = await existingRuns(tx, Prisma.sql`digest = ANY(${[...new Set(digests)]}::text[]) AND status::text = ANY(${[...REUSABLE_STATUSES]}::text[])
+    AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))`);
   const best = new Map<string, ExistingRun>();
   for (const run of found) {
     const known = best.get(run.digest);

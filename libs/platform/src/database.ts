@@ -8,7 +8,7 @@ export { Prisma };
 export type Transaction = Prisma.TransactionClient;
 
 /** Which notifications exist. The payload of the first two is a run's id, of the third a worker's; all are hints, and whoever listens also polls. */
-export type Channel = 'run_changed' | 'run_control' | 'worker_control' | 'outbox';
+export type Channel = 'run_changed' | 'run_control' | 'worker_control' | 'outbox' | 'run_ended';
 
 /** Serialisation failure and deadlock: the transaction did nothing and may be repeated. */
 const REPEATABLE = new Set(['P2034', '40001', '40P01']);

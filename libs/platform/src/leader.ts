@@ -4,6 +4,7 @@ import type { Database } from './database.js';
 import type { Logger } from './logger.js';
 import type { RunQueue } from './queue.js';
 import type { RunStore } from './run-store.js';
+import { SweepController } from './sweep-controller.js';
 
 /** Key of the advisory lock that makes one process the leader: 'loom' in ASCII. */
 const LEADER_LOCK = 0x6c_6f_6f_6d;
@@ -80,11 +81,14 @@ export class Leader {
     this.leading = true;
     this.options.log.info('leading: dispatching and reconciling');
     let wake = () => {};
-    const listener = this.options.database.listen(['outbox'], () => wake());
+    let steer = () => {};
+    const sweeps = new SweepController(this.options.database, this.options.store);
+    const listener = this.options.database.listen(['outbox', 'run_ended'], (channel) => (channel === 'outbox' ? wake() : steer()));
     try {
       await Promise.all([
         this.repeat(signal, POLL_MS, 'dispatch', () => this.dispatch(), (waker) => { wake = waker; }),
         this.repeat(signal, this.options.reconcileMs, 'reconcile', () => this.reconcile()),
+        this.repeat(signal, POLL_MS, 'steer sweeps', () => sweeps.tick(), (waker) => { steer = waker; }),
       ]);
     } finally {
       await listener.close();
@@ -92,7 +96,7 @@ export class Leader {
   }
 
   /** Does a task, waits until it is due or woken, and again. A failure is logged and repeated: Redis or Postgres may be away. */
-  private async repeat(signal: AbortSignal, everyMs: number, name: string, task: () => Promise<void>, onWaker?: (wake: () => void) => void): Promise<void> {
+  private async repeat(signal: AbortSignal, everyMs: number, name: string, task: () => Promise<unknown>, onWaker?: (wake: () => void) => void): Promise<void> {
     while (!signal.aborted) {
       let woken = new AbortController();
       onWaker?.(() => woken.abort());

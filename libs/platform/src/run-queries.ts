@@ -1,8 +1,8 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
 import {
-  augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal,
+  augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal, leaveOneOutEffects, pairedDifference, parameterImportance,
   type Artifact, type Dataset, type Estimate, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
-  type Plan, type Requires, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type Worker,
+  type Outcome, type Plan, type Requires, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type TrialStatus, type Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
 import { type Prisma, type Database } from './database.js';
@@ -177,13 +177,17 @@ export class RunQueries {
   }
 
   async sweep(id: string): Promise<SweepDetailRecord | undefined> {
-    const row = await this.prisma.sweep.findUnique({ where: { id }, include: { trials: { orderBy: { index: 'asc' }, include: { runs: { include: { run: { select: { status: true } } } } } } } });
+    const row = await this.prisma.sweep.findUnique({ where: { id }, include: { trials: { orderBy: { index: 'asc' }, omit: { root: true }, include: { runs: { include: { run: { select: { status: true, statusReason: true } } } } } } } });
     if (!row) return undefined;
     const counts = (await this.sweepRunCounts([id])).get(id) ?? {};
+    const statuses = row.trials.map(trialStatus);
+    const [spent] = await this.prisma.$queryRaw<{ seconds: number }[]>`
+      SELECT coalesce(sum(extract(epoch FROM coalesce(ended_at, now()) - started_at)), 0)::float8 AS seconds FROM attempt WHERE run_id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${id}::uuid AND NOT reused)`;
     return {
-      ...this.sweepRecord(row, counts),
-      trials: row.trials.map(({ index, parameters, runs }) => ({
-        index, parameters: parameters as Record<string, unknown>,
+      ...this.sweepRecord(row, counts), gpuSeconds: spent!.seconds,
+      trialCounts: Object.fromEntries([...Map.groupBy(statuses, (status) => status)].map(([status, { length }]) => [status, length])),
+      trials: row.trials.map(({ index, parameters, fault, runs }, i) => ({
+        index, parameters: parameters as Record<string, unknown>, status: statuses[i]!, fault,
         runs: runs.map(({ stage, control, runId, reused, run }) => ({ stage, control: CONTROLS.find((each) => each === control) ?? null, runId, reused, status: run.status })),
       })),
     };
@@ -191,10 +195,12 @@ export class RunQueries {
 
   private sweepRecord(row: Prisma.SweepGetPayload<object>, runCounts: Record<string, number>): SweepRecord {
     const statuses = Object.keys(runCounts) as RunStatus[];
-    const status = statuses.some((each) => !isTerminal(each)) ? 'running'
-      : row.cancelledAt ? 'cancelled'
-        : statuses.every((each) => each === 'succeeded') ? 'succeeded' : 'failed';
-    return { id: row.id, name: row.name, status, spec: row.spec as unknown as SweepSpec, tags: row.tags, createdAt: row.createdAt, runCounts, plan: row.plan as unknown as Plan };
+    const open = statuses.some((each) => !isTerminal(each)) || row.steered;
+    const status = open && row.pausedAt && !row.cancelledAt ? 'paused'
+      : open ? 'running'
+        : row.cancelledAt ? 'cancelled'
+          : row.haltReason === null && statuses.every((each) => each === 'succeeded' || each === 'early_stopped') ? 'succeeded' : 'failed';
+    return { id: row.id, name: row.name, status, haltReason: row.haltReason, spec: row.spec as unknown as SweepSpec, tags: row.tags, createdAt: row.createdAt, runCounts, plan: row.plan as unknown as Plan };
   }
 
   private async sweepRunCounts(ids: readonly string[]): Promise<Map<string, Record<string, number>>> {
@@ -217,7 +223,10 @@ export class RunQueries {
 
     const combos = Map.groupBy(sweep.trials, (trial) =>
       JSON.stringify(Object.entries(trial.parameters).filter(([parameter]) => !isSeed(parameter) && !isLabelFraction(parameter))));
+    const outcomes = new Map<string, Outcome[]>();
+    const outcome = (fraction: string, found: Outcome) => { (outcomes.get(fraction) ?? outcomes.set(fraction, []).get(fraction)!).push(found); };
     const rows = [...combos].map(([key, trials]) => {
+      const parameters = Object.fromEntries(JSON.parse(key) as [string, unknown][]);
       const knn = new Map<string, number>();
       const probes = { trained: new Map<string, number>(), random: new Map<string, number>() };
       const accuracy: Record<string, number[]> = {};
@@ -237,6 +246,7 @@ export class RunQueries {
           if (control || spec?.kind !== 'finetune' || value === undefined) continue;
           const fraction = String(spec.labelFraction);
           (accuracy[fraction] ??= []).push(value);
+          outcome(fraction, { combo: key, parameters, pair: `${spec.labelSeed} ${spec.seed}`, value });
           const controlId = trial.runs.find((other) => other.stage === stage && other.control === 'scratch')?.runId;
           const baseline = metric(controlId, sweep.spec.metric.name);
           if (controlId === undefined || baseline === undefined) continue;
@@ -244,15 +254,51 @@ export class RunQueries {
           (gain[fraction] ??= []).push(value - baseline);
         }
       }
-      const parameters = Object.fromEntries(JSON.parse(key) as [string, unknown][]);
       const specs = trials[0]!.runs.flatMap(({ runId, stage, control }) => (control ? [] : [[stage, runs.get(runId)?.spec] as const]));
       return {
-        combo: comboName(parameters, new Map(specs)), parameters,
+        key, combo: comboName(parameters, new Map(specs)), parameters,
         knn: meanOf(knn), probe: meanOf(probes.trained), randomProbe: meanOf(probes.random),
         accuracy: mapValues(accuracy, estimateMean), scratch: mapValues(scratch, (values) => estimateMean([...values.values()])), gain: mapValues(gain, estimateMean),
       };
     });
-    return { sweepId: id, complete: sweep.status === 'succeeded', rows, composition: compositionOf(rows) };
+    // Where nothing was finetuned, runs of the metric themselves are compared.
+    for (const row of outcomes.size ? [] : rows) {
+      for (const trial of combos.get(row.key)!) {
+        const run = trial.runs.find(({ runId, control }) => !control && metric(runId, sweep.spec.metric.name) !== undefined);
+        if (run) outcome('', { combo: row.key, parameters: row.parameters, pair: JSON.stringify(Object.entries(trial.parameters).filter(([parameter]) => isSeed(parameter))), value: metric(run.runId, sweep.spec.metric.name)! });
+      }
+    }
+    const fewest = [...outcomes.keys()].sort((a, b) => Number(a) - Number(b))[0];
+    const judged = outcomes.get(fewest ?? '') ?? [];
+    const sign = sweep.spec.metric.goal === 'maximize' ? 1 : -1;
+    const behind = (row: typeof rows[number]) => Object.fromEntries(Object.keys(row.accuracy).flatMap((fraction) => {
+      const best = rows.filter(({ accuracy }) => accuracy[fraction]).reduce((a, b) => (sign * b.accuracy[fraction]!.mean > sign * a.accuracy[fraction]!.mean ? b : a));
+      const difference = best === row ? null : pairedDifference(outcomes.get(fraction)!, row.key, best.key);
+      return difference ? [[fraction, difference]] : [];
+    }));
+    return {
+      sweepId: id, complete: sweep.status === 'succeeded', composition: compositionOf(rows),
+      rows: rows.map(({ key: _, ...row }, i) => ({ ...row, behind: behind(rows[i]!) })),
+      measure: fewest ? `${sweep.spec.metric.name} at label fraction ${fewest}` : sweep.spec.metric.name,
+      effects: leaveOneOutEffects(judged), importance: parameterImportance(judged.map(({ parameters, value }) => ({ parameters: apart(parameters), value }))),
+    };
+  }
+
+  /** A line for each trial: its parameters, and for each stage and control the run, its status and its last metrics. RFC 4180. */
+  async sweepCsv(id: string): Promise<string | undefined> {
+    const sweep = await this.sweep(id);
+    if (!sweep) return undefined;
+    const runIds = [...new Set(sweep.trials.flatMap((trial) => trial.runs.map(({ runId }) => runId)))];
+    const results = new Map((await this.prisma.run.findMany({ where: { id: { in: runIds } }, select: { id: true, result: true } })).map((row) => [row.id, (row.result as unknown as RunRecord['result'])?.metrics ?? {}]));
+    const lines = sweep.trials.map(({ index, status, parameters, runs }) => new Map<string, unknown>([
+      ['trial', index], ['status', status], ...Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1)),
+      ...runs.flatMap(({ stage, control, runId, reused, status: runStatus }) => {
+        const name = control ? `${stage}/${control}` : stage;
+        return [[`${name}:run`, runId], [`${name}:reused`, reused], [`${name}:status`, runStatus], ...Object.entries(results.get(runId)!).map(([key, value]) => [`${name}:${key}`, value] as const)] as [string, unknown][];
+      }),
+    ]));
+    const columns = [...new Set(lines.flatMap((line) => [...line.keys()]))];
+    return [columns.map(csvCell), ...lines.map((line) => columns.map((column) => csvCell(line.get(column))))].map((cells) => `${cells.join(',')}\r\n`).join('');
   }
 
   // Datasets and workers
@@ -282,6 +328,28 @@ export class RunQueries {
         (state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.leaseMs / 1000}::float8)) AS alive
       FROM worker WHERE ${id}::text IS NULL OR id = ${id} ORDER BY started_at DESC LIMIT 500`;
   }
+}
+
+/** With each augmentation as a parameter of its own: its settings, or null where it is off. */
+function apart(parameters: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(parameters).flatMap(([path, value]) =>
+    (path.endsWith('.augmentation') && typeof value === 'object' && value !== null ? Object.entries(value).map(([name, settings]) => [`${path}.${name}`, settings]) : [[path, value]])));
+}
+
+/** A value as RFC 4180 has it. */
+const csvCell = (value: unknown): string => {
+  const text = value === null || value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
+
+/** What its runs, or that it has none yet, make of a trial. */
+function trialStatus({ draft, outcome, runs }: { draft: unknown; outcome: string | null; runs: readonly { run: { status: RunStatus; statusReason: string | null } }[] }): TrialStatus {
+  if (runs.length === 0) return outcome === 'early_stopped' ? 'early_stopped' : outcome || draft === null ? 'failed' : 'held';
+  const some = (...statuses: RunStatus[]) => runs.some(({ run }) => statuses.includes(run.status));
+  if (some('failed', 'timed_out', 'upstream_failed')) return 'failed';
+  if (some('queued', 'running', 'retrying', 'pausing', 'cancelling')) return 'running';
+  if (some('paused')) return runs.some(({ run }) => run.status === 'paused' && run.statusReason !== 'rung') ? 'paused' : 'waiting';
+  return some('pending') ? 'running' : some('cancelled') ? 'cancelled' : some('early_stopped') ? 'early_stopped' : 'succeeded';
 }
 
 /** Over distinct runs; null without any. */

@@ -10,6 +10,7 @@ import {
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
 import { Prisma, type Database, type Transaction } from './database.js';
+import { estimate } from './estimate.js';
 import { RequestError } from './request-error.js';
 import type { Dispatch, RunJob } from './queue.js';
 import { decodeCursor, encodeCursor, runsLike } from './run-queries.js';
@@ -52,6 +53,8 @@ export interface ClaimedRun extends Token {
   checkpoints: { sha256: string; step: number }[];
   /** UUID of the GPU to train on; null where the worker has none. */
   gpu: string | null;
+  /** Where it is to stop and wait to be let on; null: it runs in full. */
+  stopAtStep: number | null;
 }
 
 export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string>; labels?: Record<string, string>; gpus?: Gpu[] }
@@ -66,7 +69,7 @@ export interface Progress {
 }
 
 /** The newest migration that this build was made for: a worker of another version than the database takes no runs. */
-export const SCHEMA = '20261124180000_gpus';
+export const SCHEMA = '20261125000000_sweep_control';
 const mismatch = (found: string) => `expected a database of schema ${SCHEMA}, got ${found}: ${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
 
 /** How many failures of a class a run survives. A class that is not listed fails it at once: repeating would not help. */
@@ -113,7 +116,7 @@ export interface RunStoreOptions {
 }
 
 export class RunStore {
-  constructor(private readonly database: Database, private readonly options: RunStoreOptions) {}
+  constructor(private readonly database: Database, readonly options: RunStoreOptions) {}
 
   // Submitting
 
@@ -127,6 +130,7 @@ export class RunStore {
       if (replayed) return { runId: replayed, outcome: 'replayed' as const };
       const [placement] = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
       await this.insert(tx, [placement!], request);
+      await this.needInFull(tx, [placement!.runId, ...placement!.parentIds]);
       await this.remember(tx, idempotencyKey, request, placement!.runId);
       return { runId: placement!.runId, outcome: placement!.outcome === 'new' ? 'created' as const : 'reused' as const };
     });
@@ -134,12 +138,14 @@ export class RunStore {
 
   /** What `submitRun` would do. */
   async planRun(request: SubmitRun): Promise<Plan> {
-    return this.database.transaction(async (tx) =>
-      planOf(await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse'), 1));
+    return this.database.transaction(async (tx) => {
+      const placements = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
+      return { ...planOf(placements, 1), estimate: await estimate(tx, placements, this.options) };
+    });
   }
 
   /** Places drafts without writing anything; see `admit`. */
-  admit(tx: Transaction, drafts: readonly Draft[], reuse: boolean): Promise<Placement[]> {
+  admit(tx: Transaction, drafts: readonly Draft[], reuse: boolean | string): Promise<Placement[]> {
     return admit(tx, drafts, { dataRoot: this.options.dataRoot, reuse });
   }
 
@@ -166,14 +172,16 @@ export class RunStore {
       tags, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, required_gpu: requires?.gpu ?? null, parents: placement.parentIds,
     }));
     if (rows.length === 0) return;
-    const json = JSON.stringify(rows);
-    const source = Prisma.sql`jsonb_to_recordset(${json}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb, parents uuid[])`;
     await tx.$executeRaw`
       INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, required_gpu)
-      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, nullif(required_gpu, 'null') FROM ${source}`;
-    await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT r.id, p FROM ${source}, unnest(r.parents) AS p`;
-    await tx.$executeRaw`INSERT INTO run_event (run_id, attempt, type, data) SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM ${source}`;
-    await tx.$executeRaw`INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM ${source} WHERE status = 'queued'`;
+      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, nullif(required_gpu, 'null')
+      FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb)`;
+    const dependencies = rows.flatMap(({ id, parents }) => parents.map((parent) => [id, parent] as const));
+    await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT * FROM unnest(${dependencies.map(([id]) => id)}::uuid[], ${dependencies.map(([, parent]) => parent)}::uuid[])`;
+    await tx.$executeRaw`
+      INSERT INTO run_event (run_id, attempt, type, data)
+      SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM unnest(${rows.map(({ id }) => id)}::uuid[], ${rows.map(({ status }) => status)}::text[]) AS r(id, status)`;
+    await tx.$executeRaw`INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM unnest(${rows.filter(({ status }) => status === 'queued').map(({ id }) => id)}::uuid[]) AS id`;
     await tx.$executeRaw`SELECT pg_notify('outbox', '')`;
   }
 
@@ -210,7 +218,8 @@ export class RunStore {
     await this.database.transaction((tx) => this.pauseWithin(tx, runId));
   }
 
-  private async pauseWithin(tx: Transaction, runId: string): Promise<void> {
+  /** `pause` as a part of something larger. */
+  async pauseWithin(tx: Transaction, runId: string): Promise<void> {
     const status = await this.lock(tx, runId);
     if (status === 'paused' || status === 'pausing') return;
     if (status === 'running') {
@@ -226,17 +235,19 @@ export class RunStore {
 
   /**
    * Queues a paused run; it goes on from its checkpoint as the next attempt, uncharged. One that is still `pausing` is
-   * running again: where its trainer has been told to stop already, it is handed back and queued.
+   * running again: where its trainer has been told to stop already, it is handed back and queued. One that waits at a rung of
+   * a sweep is trained in full.
    * @throws RequestError `not_found`; `invalid_state` for a run that is not paused.
    */
   async resume(runId: string): Promise<void> {
     await this.database.transaction((tx) => this.resumeWithin(tx, runId));
   }
 
-  private async resumeWithin(tx: Transaction, runId: string): Promise<void> {
+  /** `resume` as a part of something larger. */
+  async resumeWithin(tx: Transaction, runId: string): Promise<void> {
     const status = await this.lock(tx, runId);
     if (status !== 'paused' && status !== 'pausing') throw new RequestError('invalid_state', `expected a run that is paused, got one that is ${status}`);
-    await this.move(tx, { runId, from: [status], to: status === 'paused' ? 'queued' : 'running', reason: null, detail: null, data: { by: 'resume' } });
+    await this.move(tx, { runId, from: [status], to: status === 'paused' ? 'queued' : 'running', reason: null, detail: null, data: { by: 'resume' }, set: [Prisma.sql`stop_at_step = CASE WHEN status_reason = 'rung' THEN NULL ELSE stop_at_step END`] });
   }
 
   /**
@@ -394,7 +405,7 @@ export class RunStore {
       });
       if (!moved) return undefined;
       await tx.$executeRaw`INSERT INTO attempt (run_id, attempt, worker_id, gpu) VALUES (${runId}::uuid, ${attempt}, ${workerId}, ${gpu})`;
-      const run = await tx.run.findUniqueOrThrow({ where: { id: runId }, select: { spec: true, datasetDigest: true } });
+      const run = await tx.run.findUniqueOrThrow({ where: { id: runId }, select: { spec: true, datasetDigest: true, stopAtStep: true } });
       const dataset = run.datasetDigest ? await tx.dataset.findFirst({ where: { digest: run.datasetDigest } }) : null;
       const spec = run.spec as unknown as RunSpec;
       const newest = (id: string | null | undefined, kind: ArtifactKind, step?: number) => (id ? tx.artifact.findFirst({ where: { runId: id, kind, ...(step !== undefined && { step }) }, orderBy: { createdAt: 'desc' } }) : null);
@@ -404,7 +415,7 @@ export class RunStore {
       const checkpoints = await tx.artifact.findMany({ where: { runId, kind: 'checkpoint' }, orderBy: [{ step: 'desc' }, { createdAt: 'desc' }] });
       return {
         runId, attempt, spec, gpu, dataset: dataset ? dataset.manifest as unknown as DatasetManifest : null,
-        parentModel: parent?.sha256 ?? null, parentCheckpoint: parentCheckpoint?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })),
+        parentModel: parent?.sha256 ?? null, parentCheckpoint: parentCheckpoint?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })), stopAtStep: run.stopAtStep,
       };
     });
     if (refused) throw refused;
@@ -571,6 +582,56 @@ export class RunStore {
       (await this.end(tx, token, { from: ['running'], to: 'queued', reason: 'preempted', outcome: 'preempted' })) ? 'queued' : this.stoppedMeanwhile(tx, token));
   }
 
+  /**
+   * Hands back a run that has come as far as it was to: it waits with its checkpoint until it is let on. Where it has been
+   * let on meanwhile, it goes on at once.
+   * @throws LeaseLostError
+   */
+  async reachRung(token: Token, step: number): Promise<RunStatus> {
+    return this.database.transaction(async (tx) => {
+      const [run] = await tx.$queryRaw<{ stopAtStep: number | null }[]>`SELECT stop_at_step AS "stopAtStep" FROM run WHERE ${held(token)} FOR UPDATE`;
+      const waits = run !== undefined && run.stopAtStep !== null && run.stopAtStep <= step;
+      const to = waits ? 'paused' as const : 'queued' as const;
+      const detail = waits ? `it has reached step ${step} and waits for the results of others` : null;
+      return (await this.end(tx, token, { from: ['running'], to, reason: waits ? 'rung' : null, detail, outcome: 'rung' })) ? to : this.stoppedMeanwhile(tx, token);
+    });
+  }
+
+  // What sweeps ask of a run
+
+  /** Nobody stops these early any more: somebody needs their result. Those that wait at a rung go on. */
+  async needInFull(tx: Transaction, runIds: readonly string[]): Promise<void> {
+    const freed = await tx.$queryRaw<{ id: string }[]>`UPDATE run SET stop_at_step = NULL WHERE id = ANY(${[...runIds]}::uuid[]) AND stop_at_step IS NOT NULL RETURNING id`;
+    for (const { id } of freed) await this.leaveRung(tx, id);
+  }
+
+  /** Lets runs go as far as this step before they are looked at; null: to their end. Nobody is held back who may go further. */
+  async letOn(tx: Transaction, runId: string, toStep: number | null): Promise<void> {
+    if (toStep === null) return this.needInFull(tx, [runId]);
+    const moved = await tx.$queryRaw<unknown[]>`UPDATE run SET stop_at_step = ${toStep} WHERE id = ${runId}::uuid AND stop_at_step < ${toStep} RETURNING id`;
+    if (moved.length) await this.leaveRung(tx, runId);
+  }
+
+  /** A new run is looked at there first. */
+  async stopAt(tx: Transaction, runId: string, step: number): Promise<void> {
+    await tx.$executeRaw`UPDATE run SET stop_at_step = ${step} WHERE id = ${runId}::uuid AND attempt = 0`;
+  }
+
+  /** It has shown enough: wherever it is, it ends, and so do the runs that wait for it. A worker that holds it hears that its lease is over. */
+  async stopEarly(tx: Transaction, runId: string, reason: StatusReason, detail: string): Promise<void> {
+    const status = await this.lock(tx, runId);
+    if (!canMove(status, 'early_stopped')) return;
+    const moved = await this.move(tx, { runId, from: [status], to: 'early_stopped', reason, detail, set: [Prisma.sql`lease_until = NULL`] });
+    if (!moved || !(ACTIVE_STATUSES as readonly RunStatus[]).includes(status)) return;
+    await tx.$executeRaw`UPDATE attempt SET ended_at = now(), outcome = 'early_stopped', reason = ${reason}, detail = ${detail} WHERE run_id = ${runId}::uuid AND attempt = ${moved.attempt}`;
+    await tx.$executeRaw`SELECT pg_notify('run_control', ${runId})`;
+  }
+
+  private async leaveRung(tx: Transaction, runId: string): Promise<void> {
+    const waiting = await tx.$queryRaw<unknown[]>`SELECT id FROM run WHERE id = ${runId}::uuid AND status = 'paused' AND status_reason = 'rung' FOR UPDATE`;
+    if (waiting.length) await this.move(tx, { runId, from: ['paused'], to: 'queued', reason: null, detail: null, data: { by: 'sweep' } });
+  }
+
   // What the leader does
 
   /**
@@ -711,6 +772,7 @@ export class RunStore {
     // A message for an attempt that has begun, or that will not begin, is nothing to dispatch any more.
     await tx.$executeRaw`DELETE FROM outbox WHERE run_id = ${runId}::uuid`;
     if (to === 'queued' || to === 'retrying') await this.enqueue(tx, [runId]);
+    if (ended || to === 'paused') await tx.$executeRaw`SELECT pg_notify('run_ended', ${runId})`;
     if (to === 'succeeded') await this.queueChildren(tx, runId);
     else if (ended) await this.failChildren(tx, runId, to);
     else if (from.some((status) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(status))) await this.rearmChildren(tx, runId);
@@ -738,14 +800,16 @@ export class RunStore {
     return ids.length;
   }
 
-  /** `pending` → `upstream_failed` for everything that waits for this run. */
+  /** `pending` → `upstream_failed` for everything that waits for this run, or `early_stopped` like it: that is no failure. */
   private async failChildren(tx: Transaction, parentId: string, became: RunStatus): Promise<void> {
-    const detail = `its parent run ${parentId} is ${became}: retry that one and this run waits for it again`;
+    const early = became === 'early_stopped';
+    const [status, reason] = early ? ['early_stopped', 'parent_early_stopped'] as const : ['upstream_failed', 'parent_failed'] as const;
+    const detail = early ? `its parent run ${parentId} was stopped early` : `its parent run ${parentId} is ${became}: retry that one and this run waits for it again`;
     const failed = await tx.$queryRaw<{ id: string }[]>`
       ${this.descendants(parentId)}
-      UPDATE run SET status = 'upstream_failed', status_reason = 'parent_failed', status_detail = ${detail}, finished_at = now()
+      UPDATE run SET status = ${status}::text::run_status, status_reason = ${reason}, status_detail = ${detail}, finished_at = now()
       WHERE status = 'pending' AND id IN (SELECT run_id FROM descendant) RETURNING id`;
-    await this.statusEvents(tx, failed.map(({ id }) => id), { status: 'upstream_failed', reason: 'parent_failed' });
+    await this.statusEvents(tx, failed.map(({ id }) => id), { status, reason });
   }
 
   /** `upstream_failed` → `pending` for everything that waited for this run. */

@@ -1,99 +1,204 @@
-import { expandSweep, InvalidSweepError, type Plan, type SubmitSweep, type Trial } from '#libs/contracts';
+import { expandSweep, InvalidSweepError, isModelled, isSteered, parallelTrialsOf, RETRYABLE_STATUSES, RUN_ACTIONS, SweepSpec, type Plan, type Requires, type RetryResult, type SubmitSweep, type SweepChanges, type Trial } from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
-import { planOf, type Draft } from './admission.js';
-import { type Prisma, type Database } from './database.js';
+import { planOf, type Placement } from './admission.js';
+import type { Prisma, Database, Transaction } from './database.js';
+import { estimate } from './estimate.js';
 import { RequestError } from './request-error.js';
 import type { RunStore } from './run-store.js';
+import { draftsOf, SweepController, type SweepRow } from './sweep-controller.js';
 
-/** A place in a sweep that a run fills. */
-interface Place { trial: Trial; stage: string; control: string | null }
-
-/** Sweeps: all their runs are placed in one transaction, so that a sweep is there whole or not at all. */
+/** What people ask of sweeps. A sweep is there whole or not at all: its trials are placed in one transaction. */
 export class SweepStore {
-  constructor(private readonly database: Database, private readonly runs: RunStore) {}
+  private readonly controller: SweepController;
+
+  constructor(private readonly database: Database, private readonly runs: RunStore) {
+    this.controller = new SweepController(database, runs);
+  }
 
   /**
    * Expands a sweep and queues what has to be run: trials that ask for the same run share it, and runs that exist are reused.
+   * Where only so many trials may be under way at once, the others wait in Postgres.
    * @throws RequestError `invalid_request` naming the fields, `idempotency_mismatch`
    */
   async submit(request: SubmitSweep, idempotencyKey?: string): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
-    const trials = expand(request);
+    const trials = expand(request.spec);
     return this.database.transaction(async (tx) => {
       const replayed = await this.runs.replay(tx, idempotencyKey, request);
       if (replayed) return { sweepId: replayed, outcome: 'replayed' as const };
-      const { drafts, places } = draftsOf(request, trials);
-      const placements = await this.runs.admit(tx, drafts, true);
-      await this.runs.insert(tx, placements, request);
+      const { spec, tags, priority } = request;
+      const { places, placements } = await this.admit(tx, spec, trials);
       const sweepId = randomUUIDv7();
-      await tx.sweep.create({
-        data: {
-          id: sweepId, name: request.spec.name, spec: request.spec as unknown as Prisma.InputJsonObject, tags: request.tags, priority: request.priority,
-          plan: planOf(placements, trials.length),
-        },
-      });
-      const trialRows = JSON.stringify(trials.map(({ index, parameters }) => ({ index, parameters })));
-      await tx.$executeRaw`
-        INSERT INTO trial (sweep_id, index, parameters) SELECT ${sweepId}::uuid, index, parameters FROM jsonb_to_recordset(${trialRows}::jsonb) AS t(index int, parameters jsonb)`;
-      const runRows = JSON.stringify(places.map(({ trial, stage, control }, i) => ({
-        index: trial.index, stage, control: control ?? '', run_id: placements[i]!.runId, reused: placements[i]!.outcome !== 'new',
-      })));
-      await tx.$executeRaw`
-        INSERT INTO trial_run (sweep_id, index, stage, control, run_id, reused)
-        SELECT ${sweepId}::uuid, index, stage, control, run_id, reused FROM jsonb_to_recordset(${runRows}::jsonb) AS t(index int, stage text, control text, run_id uuid, reused boolean)`;
+      const requires = request.requires ?? { labels: {} };
+      await tx.sweep.create({ data: { id: sweepId, name: spec.name, spec: spec as unknown as Prisma.InputJsonObject, tags, priority, requires, steered: isSteered(spec), plan: planFor(spec, placements, trials.length) } });
+      const held = parallelTrialsOf(spec) < Number.POSITIVE_INFINITY;
+      await this.controller.write(tx, sweepId, spec, trials, placements, { held });
+      if (held) await this.controller.steer(tx, sweepId);
+      else await this.controller.place(tx, { id: sweepId, spec, tags, priority, requires }, places, placements);
       await this.runs.remember(tx, idempotencyKey, request, sweepId);
       return { sweepId, outcome: 'created' as const };
     });
   }
 
   /** What `submit` would start and what it would reuse. */
-  async plan(request: SubmitSweep): Promise<Plan> {
-    const trials = expand(request);
-    return this.database.transaction(async (tx) => planOf(await this.runs.admit(tx, draftsOf(request, trials).drafts, true), trials.length));
+  async plan({ spec }: SubmitSweep): Promise<Plan> {
+    const trials = expand(spec);
+    return this.database.transaction(async (tx) => {
+      const { placements } = await this.admit(tx, spec, trials);
+      return { ...planFor(spec, placements, trials.length), estimate: await estimate(tx, placements, { leaseMs: this.runs.options.leaseMs, sweep: spec, trials: trials.length }) };
+    });
+  }
+
+  private async admit(tx: Transaction, spec: SweepSpec, trials: readonly Trial[]) {
+    const places = draftsOf(spec, trials);
+    const placements = await this.runs.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
+    if (spec.on_duplicate === 'reject') {
+      const ofTrial = Map.groupBy(places.places.map(({ trial }, i) => ({ index: trial.index, placement: placements[i]! })), ({ index }) => index);
+      const known = [...ofTrial].find(([, runs]) => runs.every(({ placement }) => placement.outcome !== 'new'));
+      if (known) throw RequestError.invalid([{ path: ['spec', 'on_duplicate'], message: `expected trials that are new, but all runs of trial ${known[0]} are there already (${known[1].map(({ placement }) => placement.runId).join(', ')}): reuse them, or replicate` }]);
+    }
+    return { places, placements };
   }
 
   /**
-   * Cancels those of its runs that a sweep started and no other sweep needs.
+   * Cancels those of its runs that a sweep started and no other sweep needs, and starts no other.
    * @throws RequestError `not_found`
    */
   async cancel(sweepId: string): Promise<void> {
     await this.database.transaction(async (tx) => {
-      const sweeps = await tx.$queryRaw<unknown[]>`UPDATE sweep SET cancelled_at = coalesce(cancelled_at, now()) WHERE id = ${sweepId}::uuid RETURNING id`;
-      if (sweeps.length === 0) throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
-      const own = await tx.$queryRaw<{ id: string }[]>`
-        SELECT DISTINCT r.id FROM trial_run t JOIN run r ON r.id = t.run_id
-        WHERE t.sweep_id = ${sweepId}::uuid AND r.status IN ('pending', 'queued', 'running', 'retrying', 'pausing', 'paused')
-          AND EXISTS (SELECT 1 FROM trial_run origin WHERE origin.run_id = r.id AND NOT origin.reused)
-          AND NOT EXISTS (SELECT 1 FROM trial_run other JOIN sweep s ON s.id = other.sweep_id WHERE other.run_id = r.id AND other.sweep_id <> t.sweep_id AND s.cancelled_at IS NULL)
-        ORDER BY r.id`;
+      await this.controller.lock(tx, sweepId);
+      await tx.$executeRaw`UPDATE sweep SET cancelled_at = coalesce(cancelled_at, now()), steered = false WHERE id = ${sweepId}::uuid`;
       // A child that a cancelled parent has just failed has ended already.
-      for (const { id } of own) {
-        try { await this.runs.cancelWithin(tx, id); } catch (error) {
-          if (!(error instanceof RequestError && error.code === 'invalid_state')) throw error;
-        }
-      }
+      for (const id of await this.controller.ownRuns(tx, sweepId, RUN_ACTIONS.cancel)) await unlessEnded(this.runs.cancelWithin(tx, id));
     });
+  }
+
+  /**
+   * Starts no other trial, and pauses the runs that the sweep started and no other sweep needs.
+   * @throws RequestError `not_found`; `invalid_state` for a sweep that was cancelled.
+   */
+  async pause(sweepId: string): Promise<void> {
+    await this.database.transaction(async (tx) => {
+      const sweep = await this.controller.lock(tx, sweepId);
+      if (sweep.cancelledAt) throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
+      if (sweep.pausedAt) return;
+      await tx.$executeRaw`UPDATE sweep SET paused_at = now() WHERE id = ${sweepId}::uuid`;
+      await this.controller.pauseRuns(tx, sweepId);
+    });
+  }
+
+  /**
+   * Goes on with a paused sweep: its runs from their checkpoints, its other trials as they come.
+   * @throws RequestError `not_found`; `invalid_state` for a sweep that is not paused.
+   */
+  async resume(sweepId: string): Promise<void> {
+    await this.database.transaction(async (tx) => {
+      const sweep = await this.controller.lock(tx, sweepId);
+      if (!sweep.pausedAt || sweep.cancelledAt) throw new RequestError('invalid_state', `expected a sweep that is paused, got one that is ${sweep.cancelledAt ? 'cancelled' : 'not'}`);
+      await this.goOn(tx, sweep);
+    });
+  }
+
+  private async goOn(tx: Transaction, { id }: SweepRow): Promise<void> {
+    await tx.$executeRaw`UPDATE sweep SET paused_at = NULL, halt_reason = NULL WHERE id = ${id}::uuid`;
+    const paused = await tx.$queryRaw<{ id: string }[]>`
+      SELECT DISTINCT r.id FROM trial_run t JOIN run r ON r.id = t.run_id WHERE t.sweep_id = ${id}::uuid AND r.status IN ('pausing', 'paused') AND r.status_reason = 'user_pause' ORDER BY r.id`;
+    for (const run of paused) await this.runs.resumeWithin(tx, run.id);
+  }
+
+  /**
+   * Changes limits of a sweep while it runs. A sweep that had paused for its budget goes on where the new one allows it, and one
+   * that had come to its end takes up trials that a higher `run_cap` brings.
+   * @throws RequestError `not_found`; `invalid_request` naming the fields; `invalid_state` for a sweep that was cancelled.
+   */
+  async change(sweepId: string, changes: SweepChanges): Promise<void> {
+    await this.database.transaction(async (tx) => {
+      const sweep = await this.controller.lock(tx, sweepId);
+      if (sweep.cancelledAt) throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
+      const before = sweep.spec;
+      const spec = { ...before };
+      for (const key of ['parallel_trials', 'run_cap', 'max_failed_trials', 'budget'] as const) {
+        const value = changes[key];
+        if (value === null) delete spec[key];
+        else if (value !== undefined) Object.assign(spec, { [key]: value });
+      }
+      // Of random draws a higher cap has more, which begin with the same.
+      if (before.method === 'random' && spec.run_cap! > before.run_cap!) await this.addTrials(tx, sweepId, spec);
+      const halted = sweep.haltReason === 'max_failed_trials' && changes.max_failed_trials !== undefined;
+      await tx.$executeRaw`
+        UPDATE sweep SET spec = ${JSON.stringify(spec)}::jsonb, steered = true, halt_reason = CASE WHEN ${halted} THEN NULL ELSE halt_reason END WHERE id = ${sweepId}::uuid`;
+      if (changes.budget !== undefined && sweep.haltReason?.startsWith('budget')) await this.goOn(tx, sweep);
+      await this.controller.steer(tx, sweepId);
+    });
+  }
+
+  private async addTrials(tx: Transaction, sweepId: string, spec: SweepSpec): Promise<void> {
+    const count = await tx.trial.count({ where: { sweepId } });
+    const added = expand(spec).filter(({ index }) => index >= count);
+    if (added.length === 0) return;
+    await this.controller.write(tx, sweepId, spec, added, (await this.admit(tx, spec, added)).placements, { firstPosition: count });
+  }
+
+  /**
+   * Queues again exactly the runs of a sweep that failed, parents first, and the trials that were not started for it.
+   * @throws RequestError `not_found`; `invalid_state` for a sweep that was cancelled.
+   */
+  async retry(sweepId: string): Promise<RetryResult> {
+    await this.database.transaction(async (tx) => {
+      const sweep = await this.controller.lock(tx, sweepId);
+      if (sweep.cancelledAt) throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
+      await tx.$executeRaw`UPDATE sweep SET halt_reason = CASE WHEN halt_reason = 'max_failed_trials' THEN NULL ELSE halt_reason END WHERE id = ${sweepId}::uuid`;
+      await tx.$executeRaw`UPDATE trial SET outcome = NULL, fault = NULL WHERE sweep_id = ${sweepId}::uuid AND outcome = 'refused' AND draft IS NOT NULL`;
+    });
+    const total: RetryResult = { done: 0, skipped: {} };
+    const failed = RETRYABLE_STATUSES.filter((status) => status !== 'cancelled');
+    for (let cursor: string | undefined; ;) {
+      const part = await this.runs.bulk({ action: 'retry', filter: { sweep: sweepId, status: failed, kind: undefined }, cursor });
+      total.done += part.done;
+      for (const [reason, count] of Object.entries(part.skipped)) total.skipped[reason] = (total.skipped[reason] ?? 0) + count;
+      if (part.nextCursor === null) break;
+      cursor = part.nextCursor;
+    }
+    // From here on the controller counts what failed anew.
+    await this.database.prisma.$executeRaw`UPDATE sweep SET steered = true WHERE id = ${sweepId}::uuid AND EXISTS (SELECT 1 FROM trial WHERE sweep_id = ${sweepId}::uuid AND root IS NOT NULL)`;
+    return total;
+  }
+
+  /** Submits the spec of a sweep again, changed at the top as asked: what it has run already is reused. @throws RequestError as `submit`, `not_found` */
+  async clone(sweepId: string, changes: Record<string, unknown>, idempotencyKey?: string): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
+    const sweep = await this.database.prisma.sweep.findUnique({ where: { id: sweepId } });
+    if (!sweep) throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
+    const spec = SweepSpec.safeParse({ ...sweep.spec as object, ...changes });
+    if (!spec.success) throw RequestError.invalid(spec.error.issues.map((issue) => ({ path: ['changes', ...issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key))], message: issue.message })));
+    return this.submit({ spec: spec.data, tags: sweep.tags, priority: sweep.priority, requires: sweep.requires as Requires }, idempotencyKey);
   }
 }
 
-function expand({ spec }: SubmitSweep): Trial[] {
-  try { return expandSweep(spec); } catch (error) {
+async function unlessEnded(change: Promise<void>): Promise<void> {
+  try { await change; } catch (error) {
+    if (!(error instanceof RequestError && error.code === 'invalid_state')) throw error;
+  }
+}
+
+/** What can be laid out at once, in the order in which it is to start. */
+function expand(spec: SweepSpec): Trial[] {
+  let trials: Trial[];
+  try { trials = expandSweep(spec); } catch (error) {
     if (error instanceof InvalidSweepError) throw RequestError.invalid(error.faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] })));
     throw error;
   }
+  if (!spec.order_by) return trials;
+  const keys = spec.order_by.map((path) => ({ path: path.replace(/^-/, ''), sign: path.startsWith('-') ? -1 : 1 }));
+  const compare = (a: unknown, b: unknown): number => {
+    if (typeof a === 'number' && typeof b === 'number') return a - b;
+    const [left, right] = [JSON.stringify(a) ?? '', JSON.stringify(b) ?? ''];
+    return left < right ? -1 : left > right ? 1 : 0;
+  };
+  return trials.sort((a, b) => keys.reduce((found, { path, sign }) => found || sign * compare(a.parameters[path], b.parameters[path]), 0) || a.index - b.index);
 }
 
-/** The drafts of all trials in one list; faults point at the stage, whatever parameter set the value. */
-function draftsOf({ spec }: SubmitSweep, trials: readonly Trial[]): { drafts: Draft[]; places: Place[] } {
-  const drafts: Draft[] = [];
-  const places: Place[] = [];
-  for (const trial of trials) {
-    const ofStage = new Map<string, number>();
-    for (const { stage, control, spec: runSpec, parentStage } of trial.runs) {
-      const name = `${spec.name}-${stage}-${trial.index}${control ? `-${control}` : ''}`.slice(0, 128);
-      if (!control) ofStage.set(stage, drafts.length);
-      drafts.push({ spec: runSpec, name, path: ['spec', 'stages', stage], parent: parentStage ? ofStage.get(parentStage) : undefined });
-      places.push({ trial, stage, control });
-    }
-  }
-  return { drafts, places };
+/** Of a search by a model only the first draws are known: the others follow from their results. */
+function planFor(spec: SweepSpec, placements: readonly Placement[], trials: number): Plan {
+  const plan = planOf(placements, trials);
+  if (!isModelled(spec) || spec.run_cap! <= trials) return plan;
+  return { ...plan, trials: spec.run_cap!, summary: `${spec.run_cap} trials, of which ${plan.summary}; the others follow from results` };
 }

@@ -15,6 +15,8 @@ export interface TrainContext {
   signal: AbortSignal;
   workDir: string;
   checkpointEverySeconds: number;
+  /** Stops (`rung`) when the evaluation of this step, or the first after it, is done; not at the last step. */
+  stopAtStep?: number | null;
   progress(step: number, totalSteps: number): void;
   metrics(points: MetricPoint[]): void;
   log(level: LogLevel, message: string): void;
@@ -150,6 +152,7 @@ export class Session {
           timed = { since: performance.now(), steps: 0 };
         }
         if (this.step === totalSteps) return this.last;
+        if (context.stopAtStep && this.step >= context.stopAtStep && this.step % evaluateEvery === 0) throw new Stopped('rung', this.step);
         if (performance.now() > checkpointAt || (everySteps !== null && this.step % everySteps === 0 && this.step > this.stored)) {
           await this.checkpoint();
           checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;

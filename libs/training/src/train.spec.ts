@@ -51,7 +51,7 @@ beforeAll(async () => {
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
 interface Outcome { metrics: Record<string, number>; points: MetricPoint[]; files: Map<string, string>; all: Map<string, string>; stored: string[]; lines: string[]; stopped?: Stopped }
-interface Options { stopAt?: number; sign?: number; reason?: StopReason; checkpoint?: string; parentModel?: string; parentCheckpoint?: string; checkpointEverySeconds?: number }
+interface Options { stopAt?: number; sign?: number; reason?: StopReason; checkpoint?: string; parentModel?: string; parentCheckpoint?: string; checkpointEverySeconds?: number; rung?: number }
 
 /** Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the files that were stored, the last of each kind and each by its name. */
 async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promise<Outcome> {
@@ -64,7 +64,7 @@ async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promis
   const lines: string[] = [];
   let signs = 0;
   const context: TrainContext = {
-    signal: stop.signal, workDir, checkpointEverySeconds: options.checkpointEverySeconds ?? 1000,
+    signal: stop.signal, workDir, checkpointEverySeconds: options.checkpointEverySeconds ?? 1000, stopAtStep: options.rung ?? null,
     progress: (step) => { if (step === options.stopAt && ++signs === (options.sign ?? 1)) stop.abort(options.reason ?? 'drain'); },
     metrics: (more) => points.push(...more), log: (level, message) => lines.push(`${level}: ${message}`),
     store: async ({ name, kind, path: file }) => {
@@ -98,6 +98,22 @@ const specs: Record<string, z.input<typeof RunSpec>> = {
   'denoising autoencoder': { kind: 'autoencode', variant: 'denoising', dataset: 'tiny', latent: 4, batchSize: 19, epochs: 4, ...small },
   'variational autoencoder': { kind: 'autoencode', variant: 'variational', klWarmupSteps: 10, dataset: 'tiny', latent: 4, batchSize: 19, epochs: 4, ...small },
 };
+
+test('a run that is to come as far as a rung stops after the evaluation there, and goes on as if it had never stopped', async () => {
+  const spec = specs['pretrain']!;
+  const whole = await run(spec);
+  const first = await run(spec, { rung: 6 });
+  expect(first.stopped).toMatchObject({ reason: 'rung', step: 10 });
+  expect(first.points.filter(({ key }) => key === 'eval/knn').map(({ step }) => step)).toEqual([0, 5, 10]);
+  const second = await run(spec, { rung: 15, checkpoint: first.files.get('checkpoint')! });
+  expect(second.stopped).toMatchObject({ reason: 'rung', step: 15 });
+  // Told to stop where it is already: nothing is trained. At the last step there is nothing to wait for.
+  expect((await run(spec, { rung: 15, checkpoint: second.files.get('checkpoint')! })).points).toEqual([]);
+  const third = await run(spec, { rung: 20, checkpoint: second.files.get('checkpoint')! });
+  expect(third.stopped).toBeUndefined();
+  const curve = ({ points }: Outcome) => points.filter(({ key }) => key !== 'train/images_per_second');
+  expect([first, second, third].flatMap(curve)).toEqual(curve(whole));
+}, 60_000);
 
 describe.each(Object.keys(specs))('%s', (kind) => {
   const spec = specs[kind]!;

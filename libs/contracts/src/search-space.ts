@@ -1,0 +1,102 @@
+import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import { z } from 'zod';
+import { canonicalJson } from './run-spec.js';
+
+/** In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; `q` rounds to its multiples. */
+const Distribution = z.enum([
+  'constant', 'categorical', 'int_uniform', 'uniform', 'q_uniform', 'log_uniform', 'log_uniform_values', 'q_log_uniform', 'q_log_uniform_values', 'normal', 'q_normal', 'log_normal', 'q_log_normal',
+]);
+
+/** One of `value`, `values`, or a range to draw from. */
+export const Parameter = z.strictObject({
+  value: z.unknown().optional(),
+  values: z.array(z.unknown()).min(1).max(1000).optional(),
+  /** Of `values`, in their order; they need not add up to 1. */
+  probabilities: z.array(z.number().min(0)).max(1000).optional(),
+  distribution: Distribution.optional(),
+  min: z.number().optional(), max: z.number().optional(), mu: z.number().optional(), sigma: z.number().gt(0).optional(), q: z.number().gt(0).optional(),
+}).superRefine((parameter, context) => {
+  const given = [parameter.value !== undefined, parameter.values !== undefined, parameter.min !== undefined || parameter.max !== undefined || parameter.mu !== undefined || parameter.sigma !== undefined];
+  const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+  if (given.filter(Boolean).length !== 1) return fault([], 'expected one of value, values, or a range (min and max, or mu and sigma)');
+  if (parameter.probabilities && parameter.probabilities.length !== parameter.values?.length) fault(['probabilities'], 'expected one probability for each of values');
+  if (parameter.probabilities?.every((each) => each === 0)) fault(['probabilities'], 'expected a probability above 0');
+  if (!given[2]) return;
+  const distribution = distributionOf(parameter);
+  const [low, high] = distribution.endsWith('normal') ? (['mu', 'sigma'] as const) : (['min', 'max'] as const);
+  for (const key of [low, high]) if (parameter[key] === undefined) fault([key], `expected a number for ${distribution}`);
+  if (low === 'min' && parameter.min! > parameter.max!) fault(['min'], `expected at most max (${parameter.max}), got ${parameter.min}`);
+  if (distribution.endsWith('log_uniform_values') && parameter.min! <= 0) fault(['min'], `expected a number above 0 for ${distribution}, got ${parameter.min}`);
+});
+export type Parameter = z.infer<typeof Parameter>;
+
+/** What is meant where `distribution` is left out, as Weights & Biases has it. */
+export function distributionOf({ distribution, value, values, min, max, mu }: { distribution?: z.infer<typeof Distribution> | undefined; value?: unknown; values?: unknown[] | undefined; min?: number | undefined; max?: number | undefined; mu?: number | undefined }): z.infer<typeof Distribution> {
+  if (distribution) return distribution;
+  if (values) return 'categorical';
+  if (value !== undefined) return 'constant';
+  if (mu !== undefined) return 'normal';
+  return Number.isInteger(min) && Number.isInteger(max) ? 'int_uniform' : 'uniform';
+}
+
+/** One draw of a parameter. */
+export function drawn(parameter: Parameter, uniform: () => number): unknown {
+  const { value, values, probabilities, min = 0, max = 0, mu = 0, sigma = 1, q = 1 } = parameter;
+  const between = (low: number, high: number) => low + (high - low) * uniform();
+  const normal = () => mu + sigma * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  const rounded = (x: number) => Number((Math.round(x / q) * q).toPrecision(12));
+  const distribution = distributionOf(parameter);
+  switch (distribution) {
+    case 'constant': return value;
+    case 'categorical': {
+      const weights = probabilities ?? values!.map(() => 1);
+      let rest = uniform() * weights.reduce((sum, weight) => sum + weight, 0);
+      const place = weights.findIndex((weight) => (rest -= weight) < 0);
+      return values!.at(place);
+    }
+    case 'int_uniform': return Math.min(max, Math.floor(between(min, max + 1)));
+    case 'uniform': return between(min, max);
+    case 'q_uniform': return rounded(between(min, max));
+    case 'log_uniform': return Math.exp(between(min, max));
+    case 'q_log_uniform': return rounded(Math.exp(between(min, max)));
+    case 'log_uniform_values': return Math.exp(between(Math.log(min), Math.log(max)));
+    case 'q_log_uniform_values': return rounded(Math.exp(between(Math.log(min), Math.log(max))));
+    case 'normal': return normal();
+    case 'q_normal': return rounded(normal());
+    case 'log_normal': return Math.exp(normal());
+    case 'q_log_normal': return rounded(Math.exp(normal()));
+  }
+}
+
+/** Numbers in [0, 1) with 53 random bits; `stream` tells sequences of one seed apart. */
+export function uniformNumbers(seed: number, stream = 0): () => number {
+  // The first numbers after a small seed would all be near 1: its bits are mixed first (MurmurHash3, fmix32).
+  let mixed = seed ^ Math.imul(stream, 0x9e37_79b1);
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85eb_ca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2_ae35);
+  const generator = xoroshiro128plus(mixed ^ (mixed >>> 16));
+  for (let i = 0; i < 4; i++) generator.next();
+  return () => ((generator.next() >>> 5) * 2 ** 26 + (generator.next() >>> 6)) / 2 ** 53;
+}
+
+export const drawAll = (parameters: Record<string, Parameter>, uniform: () => number): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(parameters).map(([path, parameter]) => [path, drawn(parameter, uniform)]));
+
+/** Draws that may fail to be new before a space counts as exhausted. */
+export const STALE_DRAWS = 200;
+
+/** Distinct draws of all parameters, at most `count`; fewer where the space has no more. A larger count begins with the same draws. */
+export function draws(parameters: Record<string, Parameter>, count: number, seed: number): Record<string, unknown>[] {
+  const uniform = uniformNumbers(seed);
+  const found = new Map<string, Record<string, unknown>>();
+  for (let stale = 0; found.size < count && stale < STALE_DRAWS;) {
+    const draw = drawAll(parameters, uniform);
+    const key = canonicalJson(draw);
+    if (found.has(key)) stale++;
+    else {
+      found.set(key, draw);
+      stale = 0;
+    }
+  }
+  return [...found.values()];
+}

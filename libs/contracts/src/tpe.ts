@@ -1,0 +1,197 @@
+/**
+ * The tree-structured Parzen estimator (Bergstra et al. 2011), with the defaults of Optuna's TPESampler: each parameter on its
+ * own, two densities from the better and the worse trials, and of the candidates drawn from the first the one where their ratio
+ * is highest. Pure and seeded: the same results give the same suggestion.
+ */
+import { canonicalJson } from './run-spec.js';
+import { distributionOf, drawAll, STALE_DRAWS, uniformNumbers, type Parameter } from './search-space.js';
+
+/** Results before the model is asked; until then draws are random. */
+export const TPE_STARTUP = 10;
+const CANDIDATES = 24;
+const PRIOR_WEIGHT = 1;
+/** A finite space of up to so many cells is known cell by cell. */
+const MOST_CELLS = 10_000;
+
+export interface Observation {
+  parameters: Record<string, unknown>;
+  /** Its place in time: of more than 25 trials of a side the older ones weigh less. */
+  order: number;
+}
+
+/** How many of n trials count as the better ones. */
+export const betterCount = (n: number): number => Math.min(Math.ceil(0.1 * n), 25);
+
+/** The newest 25 in full, older ones less and less. */
+export function weightsOf(n: number): number[] {
+  const ramp = Math.max(0, n - 25);
+  return Array.from({ length: n }, (_, i) => (i >= ramp ? 1 : ramp === 1 ? 1 / n : 1 / n + (1 - 1 / n) * (i / (ramp - 1))));
+}
+
+/** Values drawn from a density, and its logarithm at a value. */
+interface Density { draw(uniform: () => number): unknown; log(value: unknown): number }
+
+/** A new assignment of all parameters. `ranked`: what is known, the best first. */
+export function suggest(parameters: Record<string, Parameter>, ranked: readonly Observation[], uniform: () => number): Record<string, unknown> {
+  if (ranked.length < TPE_STARTUP) return drawAll(parameters, uniform);
+  const cut = betterCount(ranked.length);
+  const inTime = (some: readonly Observation[]) => some.toSorted((a, b) => a.order - b.order);
+  const [better, worse] = [inTime(ranked.slice(0, cut)), inTime(ranked.slice(cut))];
+  return Object.fromEntries(Object.entries(parameters).map(([path, parameter]) => {
+    if (distributionOf(parameter) === 'constant') return [path, parameter.value];
+    const density = (some: readonly Observation[]) => densityOf(parameter, some.map((each) => each.parameters[path]));
+    const [good, bad] = [density(better), density(worse)];
+    let best: { value: unknown; score: number } | undefined;
+    for (let i = 0; i < CANDIDATES; i++) {
+      const value = good.draw(uniform);
+      const score = good.log(value) - bad.log(value);
+      if (!best || score > best.score) best = { value, score };
+    }
+    return [path, best!.value];
+  }));
+}
+
+/**
+ * The draw with number `place` of a search that never tries an assignment twice: the model's, or where that has been tried
+ * another at random. Null where nothing is left to try.
+ */
+export function nextDraw(parameters: Record<string, Parameter>, { seed, place, ranked, tried }: { seed: number; place: number; ranked: readonly Observation[]; tried: ReadonlySet<string> }): Record<string, unknown> | null {
+  const uniform = uniformNumbers(seed, place + 1);
+  const isNew = (draw: Record<string, unknown>) => !tried.has(canonicalJson(draw));
+  for (let i = 0; i < CANDIDATES; i++) {
+    const draw = suggest(parameters, ranked, uniform);
+    if (isNew(draw)) return draw;
+  }
+  const cells = cellsOf(parameters);
+  if (cells) {
+    const left = cells.filter(isNew);
+    return left.length ? left[Math.floor(uniform() * left.length)]! : null;
+  }
+  for (let i = 0; i < STALE_DRAWS; i++) {
+    const draw = drawAll(parameters, uniform);
+    if (isNew(draw)) return draw;
+  }
+  return null;
+}
+
+/** Every assignment of a space that is finite and small enough to count. */
+function cellsOf(parameters: Record<string, Parameter>): Record<string, unknown>[] | undefined {
+  let cells: Record<string, unknown>[] = [{}];
+  for (const [path, parameter] of Object.entries(parameters)) {
+    const values = valuesOf(parameter);
+    if (!values || values.length * cells.length > MOST_CELLS) return undefined;
+    cells = cells.flatMap((cell) => values.map((value) => ({ ...cell, [path]: value })));
+  }
+  return cells;
+}
+
+function valuesOf(parameter: Parameter): unknown[] | undefined {
+  const distribution = distributionOf(parameter);
+  if (distribution === 'constant') return [parameter.value];
+  if (distribution === 'categorical') return parameter.values!.filter((_, i) => parameter.probabilities?.[i] !== 0);
+  if (distribution !== 'int_uniform' && distribution !== 'q_uniform') return undefined;
+  const { low, high, q } = scaleOf(parameter) as Scale & { q: number };
+  const count = Math.round((high - low) / q);
+  return count > MOST_CELLS ? undefined : Array.from({ length: count }, (_, i) => exact((low / q + 0.5 + i) * q));
+}
+
+const densityOf = (parameter: Parameter, observed: readonly unknown[]): Density =>
+  (distributionOf(parameter) === 'categorical' ? categories(parameter, observed) : kernels(scaleOf(parameter), observed as number[]));
+
+function categories({ values = [], probabilities }: Parameter, observed: readonly unknown[]): Density {
+  const keys = values.map((value) => canonicalJson(value));
+  const total = probabilities?.reduce((sum, each) => sum + each, 0) ?? values.length;
+  const prior = keys.map((_, i) => (probabilities?.[i] ?? 1) / total);
+  const weights = [...weightsOf(observed.length), PRIOR_WEIGHT];
+  const all = weights.reduce((sum, weight) => sum + weight, 0);
+  // Each trial is a kernel of its own: its choice, and a little of the prior.
+  const share = PRIOR_WEIGHT * keys.length / weights.length;
+  const mass = prior.map((each) => (PRIOR_WEIGHT * each) / all);
+  for (const [i, value] of observed.entries()) {
+    const chosen = keys.indexOf(canonicalJson(value));
+    for (const place of keys.keys()) mass[place]! += (weights[i]! / all) * ((share * prior[place]! + (place === chosen ? 1 : 0)) / (share + 1));
+  }
+  return {
+    draw: (uniform) => {
+      let rest = uniform() * mass.reduce((sum, each) => sum + each, 0);
+      return values.at(mass.findIndex((each) => (rest -= each) < 0));
+    },
+    log: (value) => Math.log(mass[keys.indexOf(canonicalJson(value))]!),
+  };
+}
+
+/** How numbers of a range are looked at: as they are or by their logarithm, continuous or in multiples of q. */
+interface Scale { low: number; high: number; log: boolean; q: number | null; prior: { mu: number; sigma: number } }
+
+function scaleOf(parameter: Parameter): Scale {
+  const { min = 0, max = 0, mu = 0, sigma = 1 } = parameter;
+  const distribution = distributionOf(parameter);
+  const q = distribution === 'int_uniform' ? 1 : distribution.startsWith('q_') ? parameter.q ?? 1 : null;
+  const log = distribution.includes('log');
+  if (distribution.endsWith('normal')) return { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY, log, q, prior: { mu, sigma } };
+  const edge = (x: number, side: number) => (distribution.endsWith('log_uniform_values') ? Math.log(x) : q === null || log ? x : Math.round(x / q) * q + (side * q) / 2);
+  const [low, high] = [edge(min, -1), edge(max, 1)];
+  return { low, high, log, q, prior: { mu: (low + high) / 2, sigma: high - low } };
+}
+
+/** Normal kernels at the observed values and a wide one for the prior, cut off at the ends of the range. */
+function kernels({ low, high, log, q, prior }: Scale, observed: readonly number[]): Density {
+  const inward = (x: number) => (log ? Math.log(Math.max(x, Number.MIN_VALUE)) : x);
+  const outward = (x: number) => (log ? Math.exp(x) : x);
+  const width = prior.sigma;
+  if (width === 0) return { draw: () => outward(low), log: () => 0 };
+  const mus = [...observed.map((x) => Math.min(high, Math.max(low, inward(x)))), prior.mu];
+  const order = mus.map((_, i) => i).sort((a, b) => mus[a]! - mus[b]!);
+  const sorted = order.map((i) => mus[i]!);
+  const sigmas = mus.map(() => width);
+  for (const [place, i] of order.entries()) {
+    if (i === mus.length - 1) continue;
+    // As far as the farther neighbour; the ends of the range are none.
+    const gaps = [sorted[place]! - (sorted[place - 1] ?? Number.NaN), (sorted[place + 1] ?? Number.NaN) - sorted[place]!].filter((gap) => !Number.isNaN(gap));
+    sigmas[i] = Math.min(width, Math.max(width / Math.min(100, 1 + mus.length), ...gaps));
+  }
+  const raw = [...weightsOf(observed.length), PRIOR_WEIGHT];
+  const total = raw.reduce((sum, weight) => sum + weight, 0);
+  const weights = raw.map((weight) => weight / total);
+  const inside = mus.map((mu, i) => normalMass((low - mu) / sigmas[i]!, (high - mu) / sigmas[i]!));
+  return {
+    draw: (uniform) => {
+      let rest = uniform();
+      const kernel = Math.max(0, weights.findIndex((weight) => (rest -= weight) < 0));
+      let x = mus[kernel]!;
+      for (let tries = 0; tries < 100; tries++) {
+        x = mus[kernel]! + sigmas[kernel]! * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+        if (x >= low && x <= high) break;
+      }
+      const value = outward(Math.min(high, Math.max(low, x)));
+      return q === null ? value : log ? exact(Math.round(value / q) * q) : exact(Math.min(Math.round((high - q / 2) / q), Math.max(Math.round((low + q / 2) / q), Math.round(value / q))) * q);
+    },
+    log: (value) => {
+      const x = value as number;
+      const [from, to] = q === null ? [0, 0] : [Math.max(low, inward(x - q / 2)), Math.min(high, inward(x + q / 2))];
+      const at = q === null ? inward(x) : 0;
+      const density = weights.reduce((sum, weight, i) => sum + (weight / inside[i]!) * (q === null
+        ? Math.exp(-0.5 * ((at - mus[i]!) / sigmas[i]!) ** 2) / (sigmas[i]! * Math.sqrt(2 * Math.PI))
+        : normalMass((from - mus[i]!) / sigmas[i]!, (to - mus[i]!) / sigmas[i]!)), 0);
+      return Math.log(Math.max(density, 1e-300));
+    },
+  };
+}
+
+/** Multiples of a decimal q without binary dust. */
+const exact = (x: number): number => Number(x.toPrecision(12));
+
+/** Of the standard normal distribution between a and b. */
+function normalMass(a: number, b: number): number {
+  const upper = (x: number) => 0.5 * erfc(x / Math.SQRT2);
+  return Math.max(a > 0 ? upper(a) - upper(b) : upper(-b) - upper(-a), 1e-300);
+}
+
+/** Complementary error function by Chebyshev fitting (Press et al., Numerical Recipes, section 6.2): relative error below 1.2e-7. */
+function erfc(x: number): number {
+  if (x === Number.POSITIVE_INFINITY) return 0;
+  if (x === Number.NEGATIVE_INFINITY) return 2;
+  const t = 1 / (1 + 0.5 * Math.abs(x));
+  const y = t * Math.exp(-x * x - 1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277)))))))));
+  return x >= 0 ? y : 2 - y;
+}
