@@ -86,7 +86,7 @@ export function parameterImportance(all: readonly Pick<Outcome, 'parameters' | '
         const j = below(i + 1);
         [shuffled[i], shuffled[j]] = [shuffled[j]!, shuffled[i]!];
       }
-      const increase = unseen.reduce((sum, row, i) => sum + (predict(tree, row, column, shuffled[i]!) - y[row]!) ** 2 - (predict(tree, row) - y[row]!) ** 2, 0);
+      const increase = unseen.reduce((sum, row, i) => sum + (predict(tree, row, column, shuffled[i]) - y[row]!) ** 2 - (predict(tree, row) - y[row]!) ** 2, 0);
       grown.set(column.path, grown.get(column.path)! + increase);
     }
   }
