@@ -7,7 +7,7 @@ const EXAMPLES = path.resolve(import.meta.dirname, '..', '..', '..', 'examples')
 
 describe('a submitted file', () => {
   test.each(readdirSync(EXAMPLES))('examples/%s is valid', async (name) => {
-    expect((await SubmissionFile.read(path.join(EXAMPLES, name))).submission.type).toBe(['sweep.yaml', 'pairs.yaml', 'methods.yaml'].includes(name) ? 'sweep' : 'run');
+    expect((await SubmissionFile.read(path.join(EXAMPLES, name))).submission.type).toBe(['sweep.yaml', 'pairs.yaml', 'methods.yaml', 'search.yaml'].includes(name) ? 'sweep' : 'run');
   });
 
   test.each<[string, string, RegExp]>([
