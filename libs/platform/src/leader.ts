@@ -12,6 +12,8 @@ const DISPATCH_BATCH = 1000;
 const TAKEOVER_MS = 1000;
 /** The dispatcher is woken by notifications; this is for those that were lost, and for runs that wait for their time. */
 const POLL_MS = 1000;
+/** One that failed is not left for a whole round. */
+const RETRY_MS = 1000;
 /** The leader says something this often on the connection that holds its lock. Postgres takes the lock from one that is silent for longer than four times this. */
 const PULSE_MS = 2000;
 /** A message this young may still be on its way. */
@@ -100,11 +102,13 @@ export class Leader {
     while (!signal.aborted) {
       let woken = new AbortController();
       onWaker?.(() => woken.abort());
+      let pauseMs = everyMs;
       try { await task(); } catch (error) {
         this.options.log.warn({ err: error, task: name }, 'a leader task failed, it will be repeated');
         woken = new AbortController();
+        pauseMs = Math.min(everyMs, RETRY_MS);
       }
-      await delay(everyMs, undefined, { signal: AbortSignal.any([signal, woken.signal]) }).catch(() => undefined);
+      await delay(pauseMs, undefined, { signal: AbortSignal.any([signal, woken.signal]) }).catch(() => undefined);
     }
   }
 
