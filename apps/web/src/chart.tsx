@@ -22,6 +22,9 @@ interface Props {
   group?: string;
 }
 
+/** So few points are shown as they are, each with a dot. */
+const FEW = 30;
+
 /** Seconds from the first point of any line; the axis of time is what has passed. */
 const startOf = (lines: readonly Line[]): number => Math.min(...lines.flatMap(({ series }) => series.times.slice(0, 1)));
 
@@ -31,7 +34,7 @@ function columns(lines: readonly Line[], { smoothing, axis, log }: CurveSettings
   const tables = lines.map(({ series }): UPlot.AlignedData => {
     const shown = log ? series.values.map((value) => (value > 0 ? value : Number.NaN)) : series.values;
     const x = axis === 'step' ? series.steps : ascending(series.times.map((time) => time - start));
-    return [x, shown, ...(smoothing > 0 ? [smoothed(shown, smoothing)] : [])] as UPlot.AlignedData;
+    return [x, shown, ...(smoothing > 0 ? [shown.length < FEW ? shown : smoothed(shown, smoothing)] : [])] as UPlot.AlignedData;
   });
   return tables.length === 1 ? tables[0]! : UPlot.join(tables);
 }
@@ -48,6 +51,9 @@ export function CurveChart({ title, lines, settings, marks = [], version = 0, he
   const marked = useRef(marks);
   marked.current = marks;
   const theme = useTheme();
+  const caption = useRef<HTMLElement>(null);
+  const last = lines.length === 1 ? lines[0]!.series.values.at(-1) : undefined;
+  const atRest = last === undefined ? '' : shortNumber(last);
   const shape = `${lines.map(({ label, colour }) => label + colour).join('|')} ${settings.log} ${settings.axis} ${settings.smoothing > 0} ${theme} ${height}`;
 
   useEffect(() => {
@@ -56,16 +62,25 @@ export function CurveChart({ title, lines, settings, marks = [], version = 0, he
     const axes = { stroke: ink.dim, grid: { stroke: ink.line, width: 1 }, ticks: { stroke: ink.line, width: 1 }, font: '12px system-ui, sans-serif' };
     const x = (value: number) => (settings.axis === 'time' ? duration(value) : shortNumber(value));
     const series = lines.flatMap(({ label, colour }): UPlot.Series[] => {
-      const line = { label, stroke: colour, width: 1.75, spanGaps: true, points: { size: 4, show: (self: UPlot, index: number) => Array.from(self.data[index]!).filter((value) => value != null).length < 30 }, value: (_: UPlot, value: number | null) => (value === null ? '–' : shortNumber(value)) };
-      return settings.smoothing > 0 ? [{ ...line, label: `${label} raw`, stroke: `${colour}50`, width: 1, points: { show: false } }, line] : [line];
+      const line = { label, stroke: colour, width: 1.75, spanGaps: true, points: { size: 4, show: (self: UPlot, index: number) => Array.from(self.data[index]!).filter((value) => value != null).length < FEW } };
+      return settings.smoothing > 0 ? [{ ...line, stroke: `${colour}50`, width: 1, points: { show: false } }, line] : [line];
     });
+    // What the cursor is at stands in the caption; with several lines, of the nearest one.
+    let focused: number | null = null;
+    const each = settings.smoothing > 0 ? 2 : 1;
+    const read = (self: UPlot) => {
+      const index = lines.length === 1 ? each : focused;
+      const [at, value] = [self.cursor.idx, index === null || self.cursor.idx == null ? null : self.data[index]?.[self.cursor.idx]];
+      if (!caption.current) return;
+      caption.current.textContent = at == null || value == null || index === null ? atRest : `${lines.length > 1 ? `${lines[Math.ceil(index / each) - 1]?.label}: ` : ''}${shortNumber(value)} ${settings.axis === 'time' ? `after ${x(self.data[0][at]!)}` : `at ${x(self.data[0][at]!)}`}`;
+    };
     const created = plot.current = new UPlot({
       width: element.clientWidth || 300, height,
       scales: { x: { time: false }, y: settings.log ? { distr: 3 } : {} },
       axes: [{ ...axes, values: (_, values) => values.map(x), space: 60 }, { ...axes, size: 58, values: (_, values) => values.map((value) => (value === null ? '' : shortNumber(value))) }],
-      series: [{ label: settings.axis === 'time' ? 'after' : 'step', value: (_, value: number | null) => (value === null ? '–' : x(value)) }, ...series],
-      legend: { live: true }, cursor: { drag: { x: true, y: false }, focus: { prox: 24 }, ...(group && { sync: { key: group, setSeries: false } }) },
-      hooks: { draw: [(self) => drawMarks(self, marked.current, lines, settings, ink.wait)] },
+      series: [{}, ...series],
+      legend: { show: false }, focus: { alpha: 0.35 }, cursor: { drag: { x: true, y: false }, ...(lines.length > 1 && { focus: { prox: 24 } }), ...(group && { sync: { key: group, setSeries: false } }) },
+      hooks: { draw: [(self) => drawMarks(self, marked.current, lines, settings, ink.wait)], setCursor: [read], setSeries: [(self, index) => { focused = index; read(self); }] },
     }, columns(lines, settings), element);
     const resize = new ResizeObserver(() => created.setSize({ width: element.clientWidth, height }));
     resize.observe(element);
@@ -74,10 +89,10 @@ export function CurveChart({ title, lines, settings, marks = [], version = 0, he
 
   useEffect(() => { plot.current?.setData(columns(lines, settings)); }, [version, settings.smoothing, shape]);
 
-  const summary = lines.map(({ label, series }) => { const last = series.values.at(-1); return `${label} ${last === undefined ? 'has no points' : `ends at ${shortNumber(last)} after ${series.steps.at(-1)} steps`}`; }).join('; ');
+  const summary = lines.map(({ label, series }) => { const end = series.values.at(-1); return `${label} ${end === undefined ? 'has no points' : `ends at ${shortNumber(end)} after ${series.steps.at(-1)} steps`}`; }).join('; ');
   return (
     <figure className="chart">
-      <figcaption>{title}{lines.length === 1 && <b>{lines[0]!.series.values.length ? shortNumber(lines[0]!.series.values.at(-1)!) : ''}</b>}</figcaption>
+      <figcaption>{title}<b ref={caption}>{atRest}</b></figcaption>
       <div ref={box} role="img" aria-label={`${title}: ${summary}`} />
     </figure>
   );
@@ -96,7 +111,9 @@ function drawMarks(plot: UPlot, marks: NonNullable<Props['marks']>, lines: reado
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.fillText(`attempt ${attempt}`, x + 4 * devicePixelRatio, bbox.top + 12 * devicePixelRatio);
+    const [text, near] = [`attempt ${attempt}`, x > bbox.left + 0.7 * bbox.width];
+    ctx.textAlign = near ? 'right' : 'left';
+    ctx.fillText(text, x + (near ? -5 : 5) * devicePixelRatio, bbox.top + bbox.height - 6 * devicePixelRatio);
   }
   ctx.restore();
 }

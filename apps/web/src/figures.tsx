@@ -150,7 +150,7 @@ export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; na
     const augmentation = typeof value === 'object' && value !== null ? Augmentation.safeParse(value) : undefined;
     return augmentation?.success ? augmentationName(augmentation.data) : typeof value === 'string' ? value : JSON.stringify(value) ?? '–';
   };
-  const metrics = ['eval/knn', 'eval/accuracy', 'eval/miou', 'eval/probe_accuracy'].filter((key) => trials.some((trial) => trial.metrics[key] !== undefined));
+  const metrics = ['eval/knn', 'eval/probe_accuracy', 'eval/miou', 'eval/accuracy'].filter((key) => trials.some((trial) => trial.metrics[key] !== undefined));
   const varied = [...new Set(trials.flatMap(({ parameters }) => Object.keys(parameters)))].filter((path) => !/\.(seed|labelSeed)$/.test(path) && new Set(trials.map(({ parameters }) => JSON.stringify(parameters[path]))).size > 1);
   const target = metrics.at(-1);
   if (varied.length === 0 || target === undefined || trials.length < 2) return null;
@@ -161,8 +161,8 @@ export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; na
       const levels = numeric ? [] : [...new Set(values.map(text))].sort();
       const [low, high] = numeric ? [Math.min(...values), Math.max(...values)] : [0, levels.length - 1];
       const place = (value: unknown) => (value === undefined ? undefined : ((numeric ? value as number : levels.indexOf(text(value))) - low) / (high - low || 1));
-      const every = Math.ceil(levels.length / 12);
-      return { ...axis, place, ticks: numeric ? [low, high].map((value) => ({ axis: axis.id, at: place(value), text: shortNumber(value) })) : levels.filter((_, i) => i % every === 0).map((level) => ({ axis: axis.id, at: levels.indexOf(level) / (high || 1), text: level })) };
+      const every = Math.ceil(levels.length / 21);
+      return { ...axis, place, levels, ticks: numeric ? [low, high].map((value) => ({ axis: axis.id, at: place(value), text: shortNumber(value) })) : levels.filter((_, i) => i % every === 0).map((level) => ({ axis: axis.id, at: levels.indexOf(level) / (high || 1), text: level })) };
     });
   const points = trials.filter((trial) => trial.metrics[target] !== undefined).flatMap((trial) => axes.map((axis) => ({ trial: trial.index, axis: axis.id, at: axis.place(axis.of(trial)), value: trial.metrics[target]! })));
   const title = new Map(axes.map((axis) => [axis.id, axis.title]));
@@ -171,11 +171,12 @@ export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; na
       description={`Parallel coordinates of ${trials.length} trials over ${axes.map((axis) => axis.title).join(', ')}`}
       rows={() => [['trial', ...axes.map(({ id }) => id)], ...trials.map((trial) => [trial.index, ...axes.map((axis) => { const value = axis.of(trial); return value === undefined ? null : text(value); })])]}
       draw={(width, { paper }) => ({
-        height: 320, marginTop: 34, marginBottom: 16, marginLeft: width < 520 ? 20 : 40, marginRight: width < 520 ? 20 : 60, x: { type: 'point', domain: axes.map(({ id }) => id), axis: 'top', label: null, tickSize: 0, tickFormat: (id: string) => title.get(id) ?? id }, y: { axis: null, domain: [-0.03, 1.03] }, color: { scheme: 'viridis' },
+        height: 320, marginTop: 34, marginBottom: 16, marginLeft: axes[0]!.levels.length > 0 ? (width < 520 ? 92 : 150) : 56, marginRight: width < 520 ? 34 : 60, x: { type: 'point', padding: 0.12, domain: axes.map(({ id }) => id), axis: 'top', label: null, tickSize: 0, tickFormat: (id: string) => title.get(id) ?? id }, y: { axis: null, domain: [-0.03, 1.03] }, color: { scheme: 'viridis' },
         marks: [
           Plot.ruleX(axes, { x: 'id', stroke: 'currentColor', strokeOpacity: 0.4 }),
           Plot.line(points, { x: 'axis', y: 'at', z: 'trial', stroke: 'value', strokeOpacity: 0.7, strokeWidth: 1.5, curve: 'bump-x' }),
-          Plot.text(axes.flatMap(({ ticks }) => ticks), { x: 'axis', y: 'at', text: 'text', dx: 6, textAnchor: 'start', stroke: paper, strokeWidth: 4, fill: 'currentColor', fontSize: 11 }),
+          Plot.text(axes[0]!.ticks, { x: 'axis', y: 'at', text: 'text', dx: -7, textAnchor: 'end', fill: 'currentColor', fontSize: 11 }),
+          Plot.text(axes.slice(1).flatMap(({ ticks }) => ticks), { x: 'axis', y: 'at', text: 'text', dx: 6, textAnchor: 'start', stroke: paper, strokeWidth: 4, fill: 'currentColor', fontSize: 11 }),
         ],
       })} />
   );

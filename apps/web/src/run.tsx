@@ -56,9 +56,9 @@ function Curves({ state: { curves, version, loaded }, run }: { state: RunState; 
   const settings = settingsFrom(query);
   const marks = takeovers(run.attempts);
   const drawn = [...curves].filter(([, { steps }]) => steps.length > 1).map(([key]) => key);
-  const single = [...curves].filter(([, { steps }]) => steps.length === 1);
+  const single = [...curves].filter(([key, { steps }]) => steps.length === 1 && run.result?.metrics[key] === undefined);
   if (!loaded) return <Skeleton />;
-  if (drawn.length === 0 && single.length === 0) return <Panel><Empty title={isTerminal(run.status) ? 'This run has left no curves.' : 'No curves yet.'}><p>They appear as soon as it trains.</p></Empty></Panel>;
+  if (drawn.length === 0 && single.length === 0) return run.result ? null : <Panel><Empty title={isTerminal(run.status) ? 'This run has left no curves.' : 'No curves yet.'}><p>They appear as soon as it trains.</p></Empty></Panel>;
   return (
     <Panel>
       {drawn.length > 0 && <CurveControls settings={settings} onChange={(next) => change(settingsTo(next))} />}
@@ -118,7 +118,7 @@ function Picture({ versions, run }: { versions: Artifact[]; run: RunDetail }) {
   const file = versions[place]!;
   const words: Record<string, string> = { 'reconstructions.png': 'Originals over their reconstructions', 'interpolation.png': 'Decoded points on the way', 'interpolation.webp': 'The way as an animation', 'samples.png': 'Drawn samples over the nearest of the training set', 'segmentation.png': 'Images, masks, predictions' };
   return (
-    <figure>
+    <figure className={file.name === 'interpolation.png' ? 'strip' : ''}>
       <a href={client.artifactUrl(run.id, file.id)}><img src={client.artifactUrl(run.id, file.id)} alt={words[file.name] ?? file.name} loading="lazy" className={file.mime === 'image/webp' ? 'moving' : ''} /></a>
       <figcaption>{words[file.name] ?? file.name}{file.step !== null && <span className="dim"> · step {file.step}</span>}</figcaption>
       {versions.length > 1 && <input type="range" min={0} max={versions.length - 1} value={place} onChange={({ target }) => setAt(Number(target.value))} aria-label={`${file.name} over the steps`} />}
@@ -169,12 +169,12 @@ function Spec({ run }: { run: RunDetail }) {
 }
 
 function Facts({ run }: { run: RunDetail }) {
-  const command = `loom reproduce ${run.id}`;
+  const command = `loom --url ${location.origin} submit /dev/stdin <<'END'\n${JSON.stringify({ spec: run.spec, ...(run.name && { name: run.name }), tags: run.tags, onDuplicate: 'replicate', ...(Object.keys(run.requires.labels).length > 0 && { requires: run.requires }) })}\nEND`;
   return (
     <Panel title="About">
       <dl className="facts">
         <dt>Kind</dt><dd>{run.kind}</dd>
-        {'dataset' in run.spec && <><dt>Dataset</dt><dd>{run.spec.dataset}</dd></>}
+        {'dataset' in run.spec && <><dt>Dataset</dt><dd>{run.spec.dataset.split('@')[0]} <code className="dim">{run.spec.dataset.split('@')[1]}</code></dd></>}
         <dt>Submitted</dt><dd><Ago at={run.createdAt} /></dd>
         {run.startedAt && <><dt>Took</dt><dd>{run.finishedAt ? duration((Date.parse(run.finishedAt) - Date.parse(run.startedAt)) / 1000) : <>started <Ago at={run.startedAt} /></>}</dd></>}
         <dt>Steps</dt><dd>{run.step.toLocaleString('en')}{run.totalSteps !== null && ` of ${run.totalSteps.toLocaleString('en')}`}</dd>
@@ -184,8 +184,7 @@ function Facts({ run }: { run: RunDetail }) {
         {run.tags.length > 0 && <><dt>Tags</dt><dd>{run.tags.map((tag) => <a key={tag} className="tag" href={link('runs', { tag })}>{tag}</a>)}</dd></>}
         <dt>Digest</dt><dd><code title={run.digest}>{run.digest.slice(0, 12)}…</code> <Copy text={run.digest} /></dd>
       </dl>
-      <p className="dim">The same again, bit for bit where one thread trains:</p>
-      <div className="command"><code>{command}</code><Copy text={command} /></div>
+      <details className="reproduce"><summary>Reproduce</summary><p className="dim">Trains the same again as a new run:</p><pre tabIndex={0} aria-label="Command">{command}</pre><Copy text={command} label="Copy the command" /></details>
     </Panel>
   );
 }

@@ -54,7 +54,7 @@ export function SubmitPage() {
   const start = useLive(['start', query['from'], query['sweep'], query['example']], async () => {
     if (query['from']) { const run = await client.run(query['from']); return stringify({ spec: run.spec, name: run.name ?? undefined, tags: run.tags, priority: run.priority }); }
     if (query['sweep']) { const sweep = await client.sweep(query['sweep']); return stringify(sweep.spec); }
-    return undefined;
+    return null;
   }, { live: false });
   const names = useLive(['names'], async () => {
     const [datasets, encoders, autoencoders] = await Promise.all([client.datasets({ limit: 1 }), client.runs({ kind: ['pretrain'], status: ['succeeded'], limit: 1 }), client.runs({ kind: ['autoencode'], status: ['succeeded'], limit: 1 })]);
