@@ -77,7 +77,7 @@ export function CurveChart({ title, lines, settings, marks = [], version = 0, he
     const created = plot.current = new UPlot({
       width: element.clientWidth || 300, height,
       scales: { x: { time: false }, y: settings.log ? { distr: 3 } : {} },
-      axes: [{ ...axes, values: (_, values) => values.map(x), space: 60 }, { ...axes, size: 58, values: (_, values) => values.map((value) => (value === null ? '' : shortNumber(value))) }],
+      axes: [{ ...axes, values: (_, values) => values.map(x), space: 60, size: 32 }, { ...axes, size: 58, values: (_, values) => values.map((value) => (value === null ? '' : shortNumber(value))) }],
       series: [{}, ...series],
       legend: { show: false }, focus: { alpha: 0.35 }, cursor: { drag: { x: true, y: false }, ...(lines.length > 1 && { focus: { prox: 24 } }), ...(group && { sync: { key: group, setSeries: false } }) },
       hooks: { draw: [(self) => drawMarks(self, marked.current, lines, settings, ink.wait)], setCursor: [read], setSeries: [(self, index) => { focused = index; read(self); }] },

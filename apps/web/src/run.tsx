@@ -19,7 +19,9 @@ export function RunPage({ id }: { id: string }) {
   const { run, curves, events, log, artifacts } = state;
   if (!run) return state.error ? <Fault error={state.error} again={state.again} /> : <Skeleton lines={8} />;
   const results = artifacts.filter(({ mime, kind }) => mime.startsWith('image/') || mime.startsWith('audio/') || kind === 'embedding');
-  const tab = (query['tab'] ?? 'curves') as Tab;
+  const drawn = [...curves.values()].some(({ steps }) => steps.length > 1);
+  const usual = !state.loaded || drawn || !isTerminal(run.status) ? 'curves' : 'files';
+  const tab = (query['tab'] ?? usual) as Tab;
   const attempt = run.attempts.at(-1);
   return (
     <>
@@ -36,7 +38,7 @@ export function RunPage({ id }: { id: string }) {
           {!isTerminal(run.status) && <Panel><Progress run={run} attempt={attempt} /></Panel>}
           <Results run={run} />
           <Shown run={run} artifacts={results} />
-          <Tabs label="About this run" value={tab} onChange={(next) => change({ tab: next === 'curves' ? '' : next })} tabs={[
+          <Tabs label="About this run" value={tab} onChange={(next) => change({ tab: next === usual ? '' : next })} tabs={[
             ['curves', 'Curves'], ['files', `Files ${artifacts.length || ''}`], ['events', `Events ${events.length || ''}`], ['log', `Log ${log.length || ''}`], ['spec', 'Spec'],
           ]} />
           {tab === 'curves' ? <Curves state={state} run={run} /> : tab === 'files' ? <Files run={run} artifacts={artifacts} /> : tab === 'events' ? <Events events={events} /> : tab === 'log' ? <Log log={log} name={nameOf(run)} /> : <Spec run={run} />}
@@ -210,7 +212,7 @@ function Attempts({ run }: { run: RunDetail }) {
   return (
     <Panel title={run.attempts.length === 1 ? 'Attempt' : 'Attempts'}>
       <ol className="attempts">{run.attempts.map((each) => (
-        <li key={each.attempt}><b>{each.attempt}</b><div>{each.outcome?.replaceAll('_', ' ') ?? 'goes on'} <span className="dim">on {each.workerId}{each.resumedFromStep > 0 && `, from step ${each.resumedFromStep}`}, {each.endedAt ? duration((Date.parse(each.endedAt) - Date.parse(each.startedAt)) / 1000) : <Ago at={each.startedAt} />}</span>{each.detail && <div className="dim">{each.detail}</div>}</div></li>
+        <li key={each.attempt}><b>{each.attempt}</b><div>{each.outcome?.replaceAll('_', ' ') ?? 'goes on'}{each.reason && ` (${each.reason.replaceAll('_', ' ')})`} <span className="dim">on {each.workerId}{each.gpu && `, GPU ${each.gpu.slice(0, 12)}`}{each.resumedFromStep > 0 && `, from step ${each.resumedFromStep}`}, {each.endedAt ? duration((Date.parse(each.endedAt) - Date.parse(each.startedAt)) / 1000) : <Ago at={each.startedAt} />}</span>{each.detail && <div className="dim">{each.detail}</div>}</div></li>
       ))}</ol>
     </Panel>
   );

@@ -14,8 +14,8 @@ const DIVIDER = '~';
 
 type Column = { name: string; cell: (run: Run) => React.ReactNode };
 const COLUMNS: Record<string, Column> = {
-  kind: { name: 'kind', cell: ({ kind }) => kind },
   status: { name: 'status', cell: (run) => <Status status={run.status} reason={run.statusReason} /> },
+  kind: { name: 'kind', cell: ({ kind }) => kind },
   progress: { name: 'progress', cell: (run) => <Progress run={run} /> },
   result: { name: 'result', cell: bestOf },
   dataset: { name: 'dataset', cell: ({ spec }) => ('dataset' in spec ? spec.dataset.split('@')[0] : '') },
@@ -27,7 +27,7 @@ const COLUMNS: Record<string, Column> = {
   created: { name: 'submitted', cell: ({ createdAt }) => <Ago at={createdAt} /> },
   finished: { name: 'ended', cell: ({ finishedAt }) => <Ago at={finishedAt} /> },
 };
-const USUAL = ['kind', 'status', 'progress', 'result', 'created'];
+const USUAL = ['status', 'kind', 'progress', 'result', 'created'];
 
 /** The filter that the address names; what it doesn't know is left out. */
 export function filterFrom(query: Record<string, string>): RunFilter {
