@@ -184,13 +184,13 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     const waiting = await stack.submit({ ...pretraining(2), seed: 7 }, { name: 'never-run', requires: { labels: { gpu: 'none-such' } } });
     await open('#/runs');
     await page.getByRole('button', { name: /^succeeded/ }).click();
-    await page.getByLabel('Kind').selectOption('embed');
+    await page.getByRole('combobox', { name: 'Kind' }).selectOption('embed');
     await expect.poll(() => page.locator('tbody tr').count()).toBe(2);
     expect(page.url()).toMatch(/kind=embed&status=succeeded/);
     await page.reload();
     await expect.poll(() => page.locator('tbody tr').count()).toBe(2);
     await page.goto(`${stack.client.url}/#/runs`);
-    await page.getByLabel('Name').fill('never');
+    await page.getByRole('searchbox', { name: 'Name' }).fill('never');
     await expect.poll(() => page.locator('tbody tr').count()).toBe(1);
     await page.getByRole('button', { name: 'all 1 that match' }).click();
     await page.getByRole('button', { name: 'Cancel …' }).click();
@@ -214,7 +214,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await page.keyboard.press('Tab');
     expect(await nameOfFocus()).toBe('Runs');
     await page.keyboard.press('Enter');
-    await page.getByRole('heading', { name: 'Runs' }).waitFor();
+    await page.getByRole('heading', { name: 'Runs', exact: true }).waitFor();
     // The new page has the focus.
     expect(await page.evaluate<string>('document.activeElement?.id')).toBe('main');
     await page.goto(`${stack.client.url}/#/runs/${made.pretrain}`);
@@ -223,7 +223,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await page.keyboard.press('ArrowRight');
     expect(await page.getByRole('tab', { selected: true }).textContent()).toContain('Files');
     await page.goto(`${stack.client.url}/#/machines`);
-    await page.getByRole('heading', { name: 'Datasets' }).waitFor();
+    await page.getByRole('heading', { name: 'Datasets', exact: true }).waitFor();
     await context.setOffline(true);
     await page.getByText('Offline.').waitFor({ timeout: 30_000 });
     // What was there stays.

@@ -31,7 +31,7 @@ export class Editor {
         doc: text,
         extensions: [
           lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), highlightActiveLine(), yaml(), syntaxHighlighting(colours), lintGutter(), theme, EditorView.lineWrapping,
-          EditorState.tabSize.of(2), EditorView.contentAttributes.of({ 'aria-label': 'YAML of the run or sweep' }),
+          EditorState.tabSize.of(2), EditorView.contentAttributes.of({ 'aria-label': 'YAML of the run or sweep', tabindex: '0' }),
           keymap.of([{ key: 'Mod-Enter', run: () => { onSubmit(); return true; } }, ...defaultKeymap, ...historyKeymap, ...lintKeymap, indentWithTab]),
           EditorView.updateListener.of((update) => { if (update.docChanged) onChange(update.state.doc.toString()); }),
         ],

@@ -51,7 +51,7 @@ function ThemeSwitch() {
     localStorage.setItem('theme', next);
     dispatchEvent(new Event('themechange'));
   };
-  return <button className="quiet theme" onClick={change} aria-label={`Theme: ${theme}. Change to ${next}`} title={`Theme: ${theme}`}><Icon name={theme} /><span>{theme === 'auto' ? 'System theme' : `${theme === 'dark' ? 'Dark' : 'Light'} theme`}</span></button>;
+  return <button className="quiet theme" onClick={change} title={`Change to ${next}`}><Icon name={theme} /><span>{theme === 'auto' ? 'System theme' : `${theme === 'dark' ? 'Dark' : 'Light'} theme`}</span></button>;
 }
 function showTheme(theme: string | null): void {
   if (theme === 'light' || theme === 'dark') document.documentElement.dataset['theme'] = theme;
