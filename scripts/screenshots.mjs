@@ -43,7 +43,7 @@ try {
         await page.waitForTimeout(name.startsWith('map') && name !== 'maps' ? 2500 : 900);
         const file = path.join(out, `dashboard-${name}-${width}-${theme}.webp`);
         await sharp(await page.screenshot({ fullPage: full })).webp({ quality: 86 }).toFile(file);
-        const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        const wide = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
         process.stdout.write(`${file}${wide > 0 ? ` (${wide} px too wide)` : ''}\n`);
       }
       await context.close();

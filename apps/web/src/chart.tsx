@@ -62,7 +62,7 @@ export function CurveChart({ title, lines, settings, marks = [], version = 0, he
     const axes = { stroke: ink.dim, grid: { stroke: ink.line, width: 1 }, ticks: { stroke: ink.line, width: 1 }, font: '12px system-ui, sans-serif' };
     const x = (value: number) => (settings.axis === 'time' ? duration(value) : shortNumber(value));
     const series = lines.flatMap(({ label, colour }): UPlot.Series[] => {
-      const line = { label, stroke: colour, width: 1.75, spanGaps: true, points: { size: 4, show: (self: UPlot, index: number) => Array.from(self.data[index]!).filter((value) => value != null).length < FEW } };
+      const line = { label, stroke: colour, width: 1.75, spanGaps: true, points: { size: 4, show: (self: UPlot, index: number) => Array.from(self.data[index]!).filter((value) => typeof value === 'number').length < FEW } };
       return settings.smoothing > 0 ? [{ ...line, stroke: `${colour}50`, width: 1, points: { show: false } }, line] : [line];
     });
     // What the cursor is at stands in the caption; with several lines, of the nearest one.
@@ -70,9 +70,10 @@ export function CurveChart({ title, lines, settings, marks = [], version = 0, he
     const each = settings.smoothing > 0 ? 2 : 1;
     const read = (self: UPlot) => {
       const index = lines.length === 1 ? each : focused;
-      const [at, value] = [self.cursor.idx, index === null || self.cursor.idx == null ? null : self.data[index]?.[self.cursor.idx]];
+      const at = self.cursor.idx ?? undefined;
+      const value = index === null || at === undefined ? undefined : self.data[index]?.[at] ?? undefined;
       if (!caption.current) return;
-      caption.current.textContent = at == null || value == null || index === null ? atRest : `${lines.length > 1 ? `${lines[Math.ceil(index / each) - 1]?.label}: ` : ''}${shortNumber(value)} ${settings.axis === 'time' ? `after ${x(self.data[0][at]!)}` : `at ${x(self.data[0][at]!)}`}`;
+      caption.current.textContent = at === undefined || value === undefined || index === null ? atRest : `${lines.length > 1 ? `${lines[Math.ceil(index / each) - 1]?.label}: ` : ''}${shortNumber(value)} ${settings.axis === 'time' ? `after ${x(self.data[0][at]!)}` : `at ${x(self.data[0][at]!)}`}`;
     };
     const created = plot.current = new UPlot({
       width: element.clientWidth || 300, height,

@@ -33,7 +33,7 @@ export const queries = new QueryClient({
 export function useLive<T>(key: readonly unknown[], load: () => Promise<T>, { live = true, keep = false, enabled = true }: { live?: boolean | ((value: T) => boolean); keep?: boolean; enabled?: boolean } = {}): UseQueryResult<T> {
   return useQuery<T>({
     queryKey: key, queryFn: load, enabled,
-    refetchInterval: ({ state: { data } }) => ((typeof live === 'function' ? data === undefined || live(data as T) : live) ? REFRESH_MS : false),
+    refetchInterval: ({ state: { data } }) => ((typeof live === 'function' ? data === undefined || live(data) : live) ? REFRESH_MS : false),
     ...(keep && { placeholderData: keepPreviousData }),
   });
 }

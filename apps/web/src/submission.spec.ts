@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseSubmission } from './submission.js';
+import { edited, parseSubmission } from './submission.js';
 
 const SWEEP = `name: views   # a comment
 stages:
@@ -38,4 +38,17 @@ test('what is no YAML, no run and no sweep is told with its place', () => {
   expect(parseSubmission('')).toMatchObject({ troubles: [{ from: 0, message: expect.stringContaining('expected a run') as string }] });
   expect(parseSubmission('- 1')).toMatchObject({ troubles: [{ message: expect.stringContaining('expected a run') as string }] });
   expect(parseSubmission('name: x')).toMatchObject({ troubles: [{ from: 0, to: 7, message: expect.stringContaining('expected `kind` (one of prepare-dataset') as string }] });
+});
+
+test('a field is set from outside, and comments stay', () => {
+  const text = '# why\nkind: pretrain # what\nencoder: {width: 8}\n';
+  expect(edited(text, ['epochs'], 3)).toBe('# why\nkind: pretrain # what\nencoder: {width: 8}\nepochs: 3\n');
+  expect(edited(text, ['encoder', 'width'], 16)).toContain('encoder: {width: 16}');
+  expect(edited(text, ['encoder', 'width'], undefined)).toContain('encoder: {}');
+  expect(edited(text, ['augmentation', 'crop', 'minArea'], 0.2)).toBe(`${text}augmentation: {crop: {minArea: 0.2}}\n`);
+  expect(edited(SWEEP, ['stages', 'pretrain', 'epochs'], 2)).toContain('  pretrain: {kind: pretrain, dataset: digits, epochs: 2}\n');
+  // What can't be read is left alone.
+  expect(edited('kind: [', ['epochs'], 3)).toBe('kind: [');
+  const parsed = parseSubmission(SWEEP);
+  expect('draft' in parsed && parsed.draft.stages).toEqual([{ name: 'pretrain', spec: { kind: 'pretrain', dataset: 'digits' }, path: ['stages', 'pretrain'] }]);
 });

@@ -7,7 +7,9 @@ import type { z } from 'zod';
 export interface Place { from: number; to: number }
 export interface Trouble extends Place { message: string }
 export type Request = { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
-export type Parsed = { submission: Request; locate(path: string): Place } | { troubles: Trouble[] };
+/** The specs in the text, each with the path of keys that leads to it. */
+export interface Draft { stages: { name: string; spec: Record<string, unknown>; path: string[] }[] }
+export type Parsed = { submission: Request; draft: Draft; locate(path: string): Place } | { troubles: Trouble[] };
 
 /** Takes a bare spec (`kind: …` or `stages: …`) or a whole request (`spec: …` with tags, priority, name), as `loom submit` does. */
 export function parseSubmission(text: string): Parsed {
@@ -20,7 +22,36 @@ export function parseSubmission(text: string): Parsed {
   const spec = isWhole ? content.spec : content;
   if (typeof spec !== 'object' || spec === null || !('stages' in spec || 'kind' in spec)) return whole(`expected \`kind\` (one of ${RUN_KINDS.join(', ')}) for a run, or \`stages\` for a sweep`);
   const request = isWhole ? content : { spec };
-  return { submission: { type: 'stages' in spec ? 'sweep' : 'run', request } as Request, locate: (path) => locate(document, isWhole ? path : path.replace(/^spec(\.|$)/, '')) };
+  return { submission: { type: 'stages' in spec ? 'sweep' : 'run', request } as Request, draft: draftOf(spec as Record<string, unknown>, isWhole ? ['spec'] : []), locate: (path) => locate(document, isWhole ? path : path.replace(/^spec(\.|$)/, '')) };
+}
+
+function draftOf(spec: Record<string, unknown>, path: string[]): Draft {
+  const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+  const { stages } = spec;
+  if (stages === undefined) return { stages: [{ name: '', spec, path }] };
+  return { stages: isObject(stages) ? Object.entries(stages).flatMap(([name, each]) => (isObject(each) ? [{ name, spec: each, path: [...path, 'stages', name] }] : [])) : [] };
+}
+
+/** The text with one field set, or without it (undefined); comments and the way it is written stay. */
+export function edited(text: string, path: readonly string[], value: unknown): string {
+  const document = parseDocument(text);
+  if (document.errors.length) return text;
+  if (value === undefined) document.deleteIn(path);
+  else {
+    // A new object is written in one line, as the examples do.
+    for (let depth = 1; depth < path.length; depth++) {
+      const around = path.slice(0, depth);
+      if (!document.hasIn(around)) document.setIn(around, flow(document, {}));
+    }
+    document.setIn(path, typeof value === 'object' ? flow(document, value) : value);
+  }
+  return document.toString({ lineWidth: 0, flowCollectionPadding: false });
+}
+
+function flow(document: Document, value: unknown): Node {
+  const node = document.createNode(value);
+  if (isCollection(node)) node.flow = true;
+  return node;
 }
 
 /** Where the field of a path such as `spec.parameters.pretrain.augmentation` stands, or the nearest around it that is there. Keys may have dots of their own. */

@@ -1,10 +1,11 @@
 import { ApiError, type Plan } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { stringify } from 'yaml';
 import { client, refresh, useLive } from './data.js';
 import { Editor } from './editor.js';
 import { link, useRoute } from './route.js';
+import { SpecForm } from './spec-form.js';
 import { parseSubmission, type Parsed, type Trouble } from './submission.js';
 import { Choice, Fault, Panel, Skeleton } from './ui.js';
 
@@ -102,6 +103,9 @@ function Composer({ start, names }: { start: string; names: Parameters<(typeof E
     }, TYPED_MS);
     return () => { current = false; clearTimeout(timer); };
   }, [text]);
+  const parsed = useMemo(() => parseSubmission(text), [text]);
+  // While the text is broken the form waits.
+  const draft = 'draft' in parsed ? parsed.draft : undefined;
   const example = Object.entries(EXAMPLES).find(([, each]) => each.text(names) === text)?.[0] ?? '';
   return (
     <>
@@ -116,6 +120,7 @@ function Composer({ start, names }: { start: string; names: Parameters<(typeof E
             <p className="actions"><button className="primary" disabled={!state.plan || state.checking || submit.isPending} onClick={() => submit.mutate()}>{submit.isPending ? 'Submitting …' : 'Submit'}</button><span className="dim">or Ctrl+Enter</span></p>
             {submit.error && <p className="bad" role="alert">{submit.error.message}</p>}
           </Panel>
+          {draft && <SpecForm text={text} draft={draft} onChange={(next) => { if (editor.current) editor.current.text = next; }} />}
           <Panel title="Help"><p className="dim">A run has a <code>kind</code>; a sweep has <code>stages</code> and what is varied. Nothing is spent until you submit: what another run has done already is reused. Tab indents; Escape, then Tab leaves the editor.</p></Panel>
         </div>
       </div>
