@@ -58,6 +58,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
 
   async function open(hash: string, { width = 1280, height = 900, theme = 'light' }: { width?: number; height?: number; theme?: 'light' | 'dark' } = {}): Promise<Page> {
     context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, acceptDownloads: true, reducedMotion: 'reduce' });
+    context.setDefaultTimeout(60_000);
     page = await context.newPage();
     page.on('pageerror', (error) => wrong.push(`fault: ${error.stack ?? error.message}`));
     page.on('console', (message) => { if (message.type() === 'error' && !/ERR_INTERNET_DISCONNECTED|status of (404|422)/.test(message.text())) wrong.push(`console: ${message.text()}`); });
@@ -104,9 +105,9 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await page.getByText('24 trials, 34 new runs').waitFor();
     await page.getByRole('button', { name: 'Submit', exact: true }).click();
     await page.getByRole('heading', { name: 'pairs-of-views' }).waitFor();
-    await page.getByRole('img', { name: /Heat map of accuracy on 10 % of the labels for crop, flip, blur; the best is/ }).waitFor({ timeout: 90_000 });
+    await page.getByRole('img', { name: /Heat map of accuracy on 10 % of the labels for crop, flip, blur; the best is/ }).waitFor({ timeout: 250_000 });
     await page.getByRole('heading', { name: 'Which views need the fewest labels' }).waitFor();
-    await page.locator('.title .status.succeeded').waitFor({ timeout: 110_000 });
+    await page.locator('.title .status.succeeded').waitFor({ timeout: 250_000 });
     expect(await page.locator('.figure svg').count()).toBe(3);
     expect(await page.locator('.figure').first().locator('rect').count()).toBeGreaterThanOrEqual(18);
     for (const [kind, start] of [['SVG', '<svg'], ['PNG', '\x89PNG'], ['CSV', ',crop,flip,blur']] as const) {
