@@ -90,7 +90,7 @@ export function CompositionMap({ composition: { names, measure, cells }, name }:
       description={`Heat map of ${what} for ${names.join(', ')}${best ? `; the best is ${pair} with ${percent(best.estimate.mean)}` : ''}`}
       rows={() => [['', ...names], ...names.map((each, i) => [each, ...cells[i]!.map((cell) => cell?.mean)])]}
       draw={(width) => {
-        const small = width < 520;
+        const small = (width - 96) / names.length < 64;
         return {
           height: Math.min(560, Math.max(small ? 250 : 300, width * 0.62)), marginLeft: small ? 74 : 96, marginTop: small ? 74 : 32, marginBottom: 8, marginRight: 8, padding: 0.04,
           x: { domain: names, axis: 'top', label: null, tickSize: 0, tickRotate: small ? -50 : 0 }, y: { domain: names, label: null, tickSize: 0 }, color: { scheme: 'viridis', domain: [low, high === low ? low + 1e-9 : high] },

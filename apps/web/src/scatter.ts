@@ -16,6 +16,7 @@ export class Scatter {
   private props: ScatterProps;
   private view: OrthographicViewState = { target: [0, 0, 0], zoom: 0 };
   private moved = false;
+  private data: { points: Float32Array; colours: Uint8Array; length: number; attributes: Record<string, { value: Float32Array | Uint8Array; size: number; normalized?: boolean }> } | undefined;
 
   constructor(private readonly box: HTMLElement, props: ScatterProps) {
     this.props = props;
@@ -68,11 +69,12 @@ export class Scatter {
   private layers() {
     const { points, colours } = this.props;
     const count = points.length / 2;
+    // The same object as long as nothing in it has changed: deck.gl uploads a new one.
+    if (this.data?.points !== points || this.data.colours !== colours) this.data = { points, colours, length: count, attributes: { getPosition: { value: points, size: 2 }, getFillColor: { value: colours, size: 4, normalized: true } } };
     const home = Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100);
     const radius = Math.max(1.1, Math.min(3.2, 180 / Math.sqrt(count))) * 2 ** (0.35 * ((this.view.zoom as number) - home));
     return [new ScatterplotLayer({
-      id: 'points', data: { length: count, attributes: { getPosition: { value: points, size: 2 }, getFillColor: { value: colours, size: 4, normalized: true } } },
-      getRadius: radius, radiusUnits: 'pixels', radiusMaxPixels: 12, pickable: true, stroked: false, antialiasing: true, updateTriggers: { getRadius: radius },
+      id: 'points', data: this.data, getRadius: 1, radiusScale: radius, radiusUnits: 'pixels', radiusMaxPixels: 12, pickable: true, stroked: false, antialiasing: true,
     })];
   }
 }
