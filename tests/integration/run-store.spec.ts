@@ -389,7 +389,7 @@ describe('sweeps', () => {
     const plan = await sweeps.plan(sweep('one'));
     expect(plan).toMatchObject({ trials: 6, newRuns: { pretrain: 3, finetune: 8 }, reused: { pretrain: 3, finetune: 4 } });
     await Promise.all([sweeps.submit(sweep('one')), sweeps.submit(sweep('two'))]);
-    const { items } = await queries.runs({ limit: 100, kind: ['pretrain', 'finetune'], status: undefined, order: 'newest' });
+    const { items } = await queries.runs({ limit: 100, kind: ['pretrain', 'finetune'], status: undefined });
     expect(items).toHaveLength(11);
   });
 

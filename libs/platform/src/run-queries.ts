@@ -99,7 +99,7 @@ export class RunQueries {
   }
 
   /** @throws RequestError for a cursor that is none. */
-  async runs({ order, limit, cursor, ...filter }: ListRuns): Promise<Page<RunRecord>> {
+  async runs({ order = 'newest', limit, cursor, ...filter }: Omit<ListRuns, 'order'> & Partial<Pick<ListRuns, 'order'>>): Promise<Page<RunRecord>> {
     const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
     const [beyond, sort] = order === 'newest' ? (['lt', 'desc'] as const) : (['gt', 'asc'] as const);
     const rows = await this.prisma.run.findMany({
