@@ -108,7 +108,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await page.getByRole('img', { name: /Heat map of accuracy on 10 % of the labels for crop, flip, blur; the best is/ }).waitFor({ timeout: 250_000 });
     await page.getByRole('heading', { name: 'Which views need the fewest labels' }).waitFor();
     await page.locator('.title .status.succeeded').waitFor({ timeout: 250_000 });
-    expect(await page.locator('.figure svg').count()).toBe(3);
+    expect(await page.locator('.figure svg').count()).toBeGreaterThanOrEqual(3);
     expect(await page.locator('.figure').first().locator('rect').count()).toBeGreaterThanOrEqual(18);
     for (const [kind, start] of [['SVG', '<svg'], ['PNG', '\x89PNG'], ['CSV', ',crop,flip,blur']] as const) {
       const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: `Which views go together as ${kind}` }).click()]);

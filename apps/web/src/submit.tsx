@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 import { stringify } from 'yaml';
 import { client, refresh, useLive } from './data.js';
 import { Editor } from './editor.js';
+import { duration } from './progress.js';
 import { link, useRoute } from './route.js';
 import { SpecForm } from './spec-form.js';
 import { parseSubmission, type Parsed, type Trouble } from './submission.js';
@@ -141,12 +142,13 @@ async function planOf(parsed: Parsed): Promise<{ plan?: Plan; troubles: Trouble[
   }
 }
 
-function PlanView({ plan: { trials, newRuns, reused, summary } }: { plan: Plan }) {
+function PlanView({ plan: { trials, newRuns, reused, summary, estimate } }: { plan: Plan }) {
   const kinds = [...new Set([...Object.keys(newRuns), ...Object.keys(reused)])];
   return (
     <>
       <p className="plan"><b>{trials.toLocaleString('en')}</b> {trials === 1 ? 'trial' : 'trials'}, <b>{Object.values(newRuns).reduce((sum, count) => sum + count, 0).toLocaleString('en')}</b> new runs</p>
       <table className="small"><thead><tr><th scope="col">kind</th><th scope="col">new</th><th scope="col">reused</th></tr></thead><tbody>{kinds.map((kind) => <tr key={kind}><td>{kind}</td><td>{newRuns[kind] ?? 0}</td><td>{reused[kind] ?? 0}</td></tr>)}</tbody></table>
+      {estimate && estimate.gpuSeconds > 0 && <p>About <b>{duration(estimate.wallSeconds ?? estimate.gpuSeconds)}</b>{estimate.wallSeconds === null ? ' of a worker; none is there now' : ` on ${estimate.slots} ${estimate.slots === 1 ? 'slot' : 'slots'}`}, from what such runs have taken{Object.keys(estimate.unknown).length > 0 && `; without ${Object.entries(estimate.unknown).map(([kind, count]) => `${count} ${kind}`).join(', ')}, of which none has ended yet`}.</p>}
       <p className="dim">{summary}</p>
     </>
   );

@@ -1,8 +1,8 @@
-import type { Estimate, Run, SweepDetail, SweepTable } from '#libs/contracts';
+import { RETRYABLE_STATUSES, type Estimate, type Run, type SweepDetail, type SweepTable } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { stringify } from 'yaml';
 import { client, refresh, useLive } from './data.js';
-import { CompositionMap, LabelEfficiency, ParallelCoordinates, share, type TrialPoint } from './figures.js';
+import { CompositionMap, Effects, Importance, LabelEfficiency, ParallelCoordinates, share, type TrialPoint } from './figures.js';
 import { link, useRoute } from './route.js';
 import { csv } from './spec-diff.js';
 import { Ago, Copy, Empty, isLive, Loaded, Panel, Progress, RunLink, save, Status, StatusBar, Table, Tabs } from './ui.js';
@@ -19,8 +19,8 @@ export function SweepPage({ id }: { id: string }) {
     const runs: Run[] = [];
     for await (const run of client.eachRun({ sweep: id, limit: 500 })) { runs.push(run); if (runs.length >= MOST_RUNS) break; }
     return { sweep, table, runs };
-  }, { live: ({ sweep }) => sweep.status === 'running' });
-  const cancel = useMutation({ mutationFn: () => client.cancelSweep(id), onSettled: () => void refresh() });
+  }, { live: ({ sweep }) => sweep.status === 'running' || sweep.status === 'paused' });
+  const act = useMutation({ mutationFn: async (action: 'pause' | 'resume' | 'retry' | 'cancel'): Promise<void> => { await { pause: () => client.pauseSweep(id), resume: () => client.resumeSweep(id), retry: () => client.retrySweep(id), cancel: () => client.cancelSweep(id) }[action](); }, onSettled: () => void refresh() });
   return (
     <Loaded query={state} lines={10}>{({ sweep, table, runs }) => {
       const ended = runs.filter((run) => !isLive(run)).length;
@@ -29,11 +29,17 @@ export function SweepPage({ id }: { id: string }) {
           <p className="crumbs"><a href={link('sweeps')}>Sweeps</a></p>
           <div className="title">
             <h1>{sweep.name}</h1><Status status={sweep.status} />{sweep.status === 'running' && <span className="live" title="What you see comes as it happens.">live</span>}
-            <span className="actions">{sweep.status === 'running' && <button className="danger" disabled={cancel.isPending} onClick={() => cancel.mutate()}>Cancel what still waits or runs</button>}{cancel.error && <span role="alert" className="bad">{cancel.error.message}</span>}</span>
+            <span className="actions">
+              {sweep.status === 'running' && <button disabled={act.isPending} onClick={() => act.mutate('pause')}>Pause</button>}
+              {sweep.status === 'paused' && <button disabled={act.isPending} onClick={() => act.mutate('resume')}>Resume</button>}
+              {runs.some(({ status }) => (RETRYABLE_STATUSES as readonly string[]).includes(status)) && <button disabled={act.isPending} onClick={() => act.mutate('retry')}>Retry what failed</button>}
+              {(sweep.status === 'running' || sweep.status === 'paused') && <button className="danger" disabled={act.isPending} onClick={() => act.mutate('cancel')}>Cancel</button>}
+              {act.error && <span role="alert" className="bad">{act.error.message}</span>}
+            </span>
           </div>
           <Panel className="summary">
             <StatusBar counts={sweep.runCounts} />
-            <p>{sweep.plan.summary} <span className="dim">{runs.length > 0 && `${ended} of ${runs.length} runs have ended. `}Submitted <Ago at={sweep.createdAt} />.</span></p>
+            <p>{sweep.plan.summary} <span className="dim">{runs.length > 0 && `${ended} of ${runs.length} runs have ended. `}Submitted <Ago at={sweep.createdAt} />.</span>{sweep.haltReason && <span className="bad"> No further trials: {sweep.haltReason.replaceAll('_', ' ')}.</span>}</p>
           </Panel>
           <Tabs label="About this sweep" value={tab} onChange={(next) => change({ tab: next === 'figures' ? '' : next })} tabs={[['figures', 'Results'], ['runs', `Runs ${runs.length}`], ['trials', `Trials ${sweep.trials.length}`], ['spec', 'Spec']]} />
           {tab === 'figures' ? <Figures sweep={sweep} table={table} runs={runs} /> : tab === 'runs' ? <Runs runs={runs} id={id} /> : tab === 'trials' ? <Trials sweep={sweep} /> : <Spec sweep={sweep} />}
@@ -53,6 +59,8 @@ function Figures({ sweep, table, runs }: { sweep: SweepDetail; table: SweepTable
       <div className="pair">
         {table.composition?.cells.some((row) => row.some((cell) => cell !== null)) && <CompositionMap composition={table.composition} name={sweep.name} />}
         <LabelEfficiency rows={table.rows} name={sweep.name} />
+        <Effects effects={table.effects} measure={table.measure} name={sweep.name} />
+        <Importance importance={table.importance} measure={table.measure} name={sweep.name} />
       </div>
       <ResultTable table={table} name={sweep.name} />
       <ParallelCoordinates trials={trials} name={sweep.name} />
@@ -99,8 +107,8 @@ function Trials({ sweep }: { sweep: SweepDetail }) {
   return (
     <Panel title="What each trial is made of">
       <p className="dim">{uses.size} runs fill {[...uses.values()].reduce((sum, count) => sum + count, 0)} places: {shared} are shared between trials{reused > 0 && `, ${reused} were there before or shared`}.</p>
-      <Table caption="Trials" empty="No trials." keys={sweep.trials.map(({ index }) => String(index))} head={['trial', ...paths.map((path) => path.split('.').slice(1).join('.')), ...stages]} rows={sweep.trials.slice(0, 300).map((trial) => [
-        trial.index, ...paths.map((path) => { const value = trial.parameters[path]; return <code key={path}>{typeof value === 'object' && value !== null ? Object.keys(value).join('+') : JSON.stringify(value)}</code>; }),
+      <Table caption="Trials" empty="No trials." keys={sweep.trials.map(({ index }) => String(index))} head={['trial', 'status', ...paths.map((path) => path.split('.').slice(1).join('.')), ...stages]} rows={sweep.trials.slice(0, 300).map((trial) => [
+        trial.index, <span title={trial.fault ?? ''}><Status status={trial.status} /></span>, ...paths.map((path) => { const value = trial.parameters[path]; return <code key={path}>{typeof value === 'object' && value !== null ? Object.keys(value).join('+') : JSON.stringify(value)}</code>; }),
         ...stages.map((stage) => {
           const run = trial.runs.find((each) => (each.control ? `${each.stage} (${each.control.replaceAll('_', ' ')})` : each.stage) === stage);
           return run ? <span key={stage}><a href={link(`runs/${run.runId}`)}><Status status={run.status} /></a>{run.reused && <small className="tag">reused</small>}</span> : '–';
