@@ -74,6 +74,8 @@ async function pngOf(svg: SVGSVGElement): Promise<Blob> {
 const percent = (value: number, digits = 1) => `${(100 * value).toFixed(digits)} %`;
 export const share = (fraction: string) => `${Number((Number(fraction) * 100).toPrecision(3))} %`;
 const within = ({ mean, ci95 }: Estimate): [number, number] => [mean - (ci95 ?? 0), mean + (ci95 ?? 0)];
+/** Two seeds give bands as wide as a house: the axis follows the means, and bands are cut where it ends. */
+const around = (means: number[]): [number, number] => { const [low, high] = [Math.min(...means), Math.max(...means)]; const margin = Math.max(0.02, 0.25 * (high - low)); return [Math.max(0, low - margin), Math.min(1, high + margin)]; };
 
 /** SimCLR's figure 5: how good each augmentation is with each, alone on the diagonal. */
 export function CompositionMap({ composition: { names, measure, cells }, name }: { composition: NonNullable<SweepTable['composition']>; name: string }) {
@@ -128,10 +130,10 @@ export function LabelEfficiency({ rows, name }: { rows: SweepTable['rows']; name
       rows={() => [['combination', 'label fraction', 'accuracy', 'low', 'high', 'n'], ...[...best, ...others, ...controls].map((d) => [d.combo, d.fraction, d.mean, d.low, d.high, d.n])]}
       draw={(width) => ({
         height: Math.min(420, Math.max(260, width * 0.5)), marginLeft: 48, marginRight: 20, marginBottom: 40,
-        x: { type: 'log', label: 'labels used →', ticks: fractions.map(Number), tickFormat: (d: number) => share(String(d)), inset: 16 }, y: { label: '↑ accuracy', percent: true, grid: true, nice: true, zero: false },
+        x: { type: 'log', label: 'labels used →', ticks: fractions.map(Number), tickFormat: (d: number) => share(String(d)), inset: 16 }, y: { label: '↑ accuracy', percent: true, grid: true, domain: around([...best, ...others, ...controls].map(({ mean }) => mean)).map((value) => 100 * value) },
         marks: [
           Plot.line(others, { x: 'fraction', y: 'mean', z: 'combo', stroke: 'currentColor', strokeOpacity: 0.18 }),
-          ...(best.some(({ low, high }) => high > low) ? [Plot.areaY(best, { x: 'fraction', y1: 'low', y2: 'high', z: 'combo', fill: stroke, fillOpacity: 0.15 }), Plot.areaY(controls, { x: 'fraction', y1: 'low', y2: 'high', z: 'combo', fill: 'currentColor', fillOpacity: 0.08 })] : []),
+          ...(best.some(({ low, high }) => high > low) ? [Plot.areaY(best, { x: 'fraction', y1: 'low', y2: 'high', z: 'combo', fill: stroke, fillOpacity: 0.12, clip: true }), Plot.areaY(controls, { x: 'fraction', y1: 'low', y2: 'high', z: 'combo', fill: 'currentColor', fillOpacity: 0.08, clip: true })] : []),
           Plot.line(controls, { x: 'fraction', y: 'mean', z: 'combo', stroke: 'currentColor', strokeDasharray: '5 4', strokeWidth: 1.75 }),
           Plot.dot(controls, { x: 'fraction', y: 'mean', stroke: 'currentColor', fill: 'currentColor', r: 3 }),
           Plot.line(best, { x: 'fraction', y: 'mean', z: 'combo', stroke, strokeWidth: 2 }),
