@@ -1,4 +1,4 @@
-import { Artifact, AskWhy, BulkResult, BulkRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitOptions, SubmitRun, Why } from '#libs/contracts';
+import { Artifact, AskWhy, BulkResult, BulkRuns, CountRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunCounts, RunDetail, RunEvent, SubmitOptions, SubmitRun, Why } from '#libs/contracts';
 import { ArtifactStore, Explanations, RequestError, RunQueries, RunStore } from '#libs/platform';
 import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -73,7 +73,7 @@ export class RunsController {
   @Get('counts')
   @ApiOperation({ summary: 'How many runs a filter names, by status' })
   @Returns(RunCounts)
-  async counts(@Query({ schema: RunFilter }) filter: RunFilter) {
+  async counts(@Query({ schema: CountRuns }) filter: CountRuns) {
     return { counts: await this.queries.runCounts(filter) };
   }
 

@@ -212,7 +212,10 @@ export const ListRuns = z.strictObject({
   limit, cursor,
 });
 export type ListRuns = z.output<typeof ListRuns>;
-export const RunFilter = ListRuns.omit({ order: true, limit: true, cursor: true }).meta({ id: 'RunFilter' });
+/** As a query: a schema with an id would not be spread over its parameters. */
+export const CountRuns = ListRuns.omit({ order: true, limit: true, cursor: true });
+export type CountRuns = z.output<typeof CountRuns>;
+export const RunFilter = CountRuns.meta({ id: 'RunFilter' });
 export type RunFilter = z.output<typeof RunFilter>;
 
 /** How many runs a filter names, by status. */
