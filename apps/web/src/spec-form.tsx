@@ -31,7 +31,7 @@ function FieldInput({ field: { name, input, required, usual }, value, path, onCh
   switch (input.type) {
     case 'choice': case 'boolean': {
       const options = input.type === 'boolean' ? ['true', 'false'] : input.options;
-      return <div>{label}<select id={id} value={value === undefined ? '' : String(value)} onChange={({ target }) => set(target.value === '' ? undefined : input.type === 'boolean' ? target.value === 'true' : target.value)}><option value="">{placeholder && `${placeholder} (usual)`}</option>{options.map((each) => <option key={each}>{each}</option>)}</select></div>;
+      return <div>{label}<select id={id} value={typeof value === 'string' ? value : typeof value === 'boolean' ? String(value) : ''} onChange={({ target }) => set(target.value === '' ? undefined : input.type === 'boolean' ? target.value === 'true' : target.value)}><option value="">{placeholder && `${placeholder} (usual)`}</option>{options.map((each) => <option key={each}>{each}</option>)}</select></div>;
     }
     case 'several': {
       const list = Array.isArray(value) ? value.map(String) : [];
