@@ -29,5 +29,5 @@ export default tseslint.config(
   // Nest reads parameter types at run time: they have to be imported as values.
   { files: ['apps/api/**/*.ts', 'apps/worker/**/*.ts'], rules: { '@typescript-eslint/consistent-type-imports': 'off' } },
   { files: ['apps/cli/**/*.ts', 'bench/**/*.ts', 'tests/learning/**/*.ts', 'tests/support/**/*.ts'], rules: { 'no-console': 'off' } },
-  { files: ['**/*.mjs', '**/*.cjs', 'eslint.config.js'], languageOptions: { globals: { process: 'readonly', console: 'readonly', performance: 'readonly', Buffer: 'readonly', URL: 'readonly', WebAssembly: 'readonly', setInterval: 'readonly', clearInterval: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', module: 'writable' } } },
+  { files: ['**/*.mjs', '**/*.cjs', 'eslint.config.js'], languageOptions: { globals: { process: 'readonly', console: 'readonly', fetch: 'readonly', performance: 'readonly', Buffer: 'readonly', URL: 'readonly', WebAssembly: 'readonly', setInterval: 'readonly', clearInterval: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', module: 'writable' } } },
 );

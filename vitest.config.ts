@@ -24,6 +24,8 @@ export default defineConfig({
       },
       // What takes minutes: `npm run faults`.
       { ...shared, test: { name: 'slow', include: ['tests/faults/**/*.slow.spec.ts'], ...processes } },
+      // The dashboard in the system's Chromium: `npm run e2e`.
+      { ...shared, test: { name: 'e2e-browser', include: ['tests/browser/**/*.spec.ts'], ...processes, testTimeout: 300_000, hookTimeout: 180_000 } },
     ],
   },
 });

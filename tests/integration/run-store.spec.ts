@@ -122,7 +122,7 @@ describe('a run and its attempts', () => {
     await store.record(second, { points: [{ key: 'loss', step: 3, value: 30.5 }] });
     await store.record(second, { points: [{ key: 'loss', step: 3, value: 31 }] });
     await expect(store.record(first, { points: [{ key: 'loss', step: 3, value: -1 }] })).rejects.toBeInstanceOf(LeaseLostError);
-    expect(await queries.metrics(runId, { points: 100, key: undefined })).toEqual([{ key: 'loss', points: [{ step: 1, value: 1 }, { step: 2, value: 2 }, { step: 3, value: 31 }] }]);
+    expect(await queries.metrics(runId, { points: 100, key: undefined })).toEqual([{ key: 'loss', points: [{ step: 1, value: 1, at: expect.any(Date) as Date }, { step: 2, value: 2, at: expect.any(Date) as Date }, { step: 3, value: 31, at: expect.any(Date) as Date }] }]);
   });
 
   test('a curve is downsampled to the mean of neighbours', async () => {
@@ -131,7 +131,7 @@ describe('a run and its attempts', () => {
     await store.record(token, { points: Array.from({ length: 100 }, (_, step) => ({ key: 'loss', step, value: step })) });
     const [series] = await queries.metrics(runId, { points: 10, key: undefined });
     expect(series!.points).toHaveLength(10);
-    expect(series!.points[0]).toEqual({ step: 9, value: 4.5 });
+    expect(series!.points[0]).toMatchObject({ step: 9, value: 4.5 });
   });
 
   test('a cancelled run never becomes succeeded', async () => {

@@ -104,7 +104,7 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
     const last = points.at(-1);
     if (last) {
       position.metric = last.seq;
-      send('metrics', { points: points.map(({ key, step, value }) => ({ key, step, value })) });
+      send('metrics', { points: points.map(({ key, step, value, at }) => ({ key, step, value, at })) });
     }
     const lines = await this.queries.logs(runId, { after: position.log, limit: PAGE });
     for (const line of lines) {

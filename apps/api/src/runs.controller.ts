@@ -1,4 +1,4 @@
-import { Artifact, AskWhy, BulkResult, BulkRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunDetail, RunEvent, SubmitOptions, SubmitRun, Why } from '#libs/contracts';
+import { Artifact, AskWhy, BulkResult, BulkRuns, CountRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunCounts, RunDetail, RunEvent, SubmitOptions, SubmitRun, Why } from '#libs/contracts';
 import { ArtifactStore, Explanations, RequestError, RunQueries, RunStore } from '#libs/platform';
 import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -64,10 +64,17 @@ export class RunsController {
   }
 
   @Get()
-  @ApiOperation({ summary: 'List runs, the newest first' })
+  @ApiOperation({ summary: 'List runs, in the order in which they were submitted' })
   @Returns(page(Run))
   list(@Query({ schema: ListRuns }) query: ListRuns) {
     return this.queries.runs(query);
+  }
+
+  @Get('counts')
+  @ApiOperation({ summary: 'How many runs a filter names, by status' })
+  @Returns(RunCounts)
+  async counts(@Query({ schema: CountRuns }) filter: CountRuns) {
+    return { counts: await this.queries.runCounts(filter) };
   }
 
   @Get(':id')

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunDetail, RunEvent, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Why, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Why, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { SweepChanges } from './sweep.js';
@@ -16,6 +16,9 @@ export interface ClientOptions {
   /** How long a call, or a silent stream, may take before it counts as lost. */
   timeoutMs?: number;
 }
+
+/** A point and when it was recorded. */
+export interface TimedPoint extends MetricPoint { at: string }
 
 export interface PageOf<Item> { items: Item[]; nextCursor: string | null }
 
@@ -42,7 +45,7 @@ export class UnreachableError extends Error {
 export interface RunHandlers {
   onRun?(run: Run): void;
   onEvent?(event: RunEvent): void;
-  onMetrics?(points: MetricPoint[]): void;
+  onMetrics?(points: TimedPoint[]): void;
   onLog?(line: LogLine): void;
 }
 
@@ -83,6 +86,7 @@ export class LoomClient {
   runs(query: Partial<ListRuns> = {}): Promise<PageOf<Run>> { return this.json('/v1/runs', { query }); }
   /** All runs that match, fetched page by page as they are read. */
   eachRun(query: Partial<ListRuns> = {}): AsyncGenerator<Run> { return each((cursor) => this.runs({ limit: 200, ...query, ...cursor })); }
+  async runCounts(filter: Partial<RunFilter> = {}): Promise<RunCounts['counts']> { return (await this.json<RunCounts>('/v1/runs/counts', { query: filter })).counts; }
   run(id: string): Promise<RunDetail> { return this.json(`/v1/runs/${encodeURIComponent(id)}`); }
   events(id: string, query: Partial<ListPage> = {}): Promise<PageOf<RunEvent>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/events`, { query }); }
   async metrics(id: string, query: Partial<ListMetrics> = {}): Promise<MetricSeries[]> { return (await this.json<{ items: MetricSeries[] }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, { query })).items; }
@@ -179,7 +183,7 @@ export class LoomClient {
       const data: unknown = JSON.parse(message.data);
       if (message.event === 'run') { run = data as Run; handlers.onRun?.(run); }
       else if (message.event === 'event') handlers.onEvent?.(data as RunEvent);
-      else if (message.event === 'metrics') handlers.onMetrics?.((data as { points: MetricPoint[] }).points);
+      else if (message.event === 'metrics') handlers.onMetrics?.((data as { points: TimedPoint[] }).points);
       else if (message.event === 'log') handlers.onLog?.(data as LogLine);
     };
     for (let failures = 0; ;) {

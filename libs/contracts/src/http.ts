@@ -77,7 +77,7 @@ export const CollectResult = z.object({ orphans: amount, leftovers: amount, kept
 export type CollectResult = z.output<typeof CollectResult>;
 
 /** Points of one key in ascending order of step. */
-export const MetricSeries = z.object({ key: z.string(), points: z.array(z.object({ step: z.int(), value: z.number() })) }).meta({ id: 'MetricSeries' });
+export const MetricSeries = z.object({ key: z.string(), points: z.array(z.object({ step: z.int(), value: z.number(), /** When it was recorded. */ at: dateTime })) }).meta({ id: 'MetricSeries' });
 export type MetricSeries = z.output<typeof MetricSeries>;
 
 export const LogLine = z.object({ id: z.int(), attempt: z.int(), level: z.enum(['info', 'warn', 'error']), message: z.string(), at: dateTime }).meta({ id: 'LogLine' });
@@ -205,11 +205,22 @@ const list = <T extends z.ZodType<string, string>>(item: T) =>
 
 export const ListRuns = z.strictObject({
   status: list(RunStatus), kind: list(z.enum(RUN_KINDS)), tag: Name.optional(), sweep: z.uuid().optional(), name: z.string().max(128).optional(),
+  /** Runs that take the result of this one. */
+  parent: z.uuid().optional(),
+  /** By the time they were submitted. */
+  order: z.enum(['newest', 'oldest']).default('newest'),
   limit, cursor,
 });
 export type ListRuns = z.output<typeof ListRuns>;
-export const RunFilter = ListRuns.omit({ limit: true, cursor: true }).meta({ id: 'RunFilter' });
+/** As a query: a schema with an id would not be spread over its parameters. */
+export const CountRuns = ListRuns.omit({ order: true, limit: true, cursor: true });
+export type CountRuns = z.output<typeof CountRuns>;
+export const RunFilter = CountRuns.meta({ id: 'RunFilter' });
 export type RunFilter = z.output<typeof RunFilter>;
+
+/** How many runs a filter names, by status. */
+export const RunCounts = z.object({ counts: z.partialRecord(RunStatus, z.int()) }).meta({ id: 'RunCounts' });
+export type RunCounts = z.output<typeof RunCounts>;
 
 export const BulkRuns = z.strictObject({
   action: z.enum(['cancel', 'pause', 'resume', 'retry'] satisfies RunAction[]),

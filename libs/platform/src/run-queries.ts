@@ -19,6 +19,7 @@ export type SweepRecord = Complete<z.input<typeof Sweep>, SweepSpec>;
 export type SweepDetailRecord = Complete<z.input<typeof SweepDetail>, SweepSpec>;
 export type DatasetRecord = z.input<typeof Dataset>;
 export type WorkerRecord = z.input<typeof Worker>;
+export type MetricSeriesRecord = z.input<typeof MetricSeries>;
 
 /** Where a page ended, as opaque text. */
 export const encodeCursor = (...key: (string | number)[]): string => Buffer.from(JSON.stringify(key)).toString('base64url');
@@ -42,9 +43,10 @@ function pageOf<Row, Item>(rows: Row[], limit: number, cursorOf: (row: Row) => s
 }
 
 /** The runs that a filter names. */
-export const runsLike = ({ status, kind, tag, sweep, name }: RunFilter): Prisma.RunWhereInput => ({
+export const runsLike = ({ status, kind, tag, sweep, name, parent }: RunFilter): Prisma.RunWhereInput => ({
   ...(status && { status: { in: status } }), ...(kind && { kind: { in: kind } }), ...(tag && { tags: { has: tag } }),
   ...(sweep && { trialRuns: { some: { sweepId: sweep } } }), ...(name && { name: { contains: name, mode: 'insensitive' as const } }),
+  ...(parent && { parents: { some: { parentId: parent } } }),
 });
 
 const withParents = { parents: { select: { parentId: true } } } satisfies Prisma.RunInclude;
@@ -96,15 +98,16 @@ export class RunQueries {
     return row ? { ...runRecord(row), attempts: row.attempts.map(({ runId: _, ...attempt }) => attempt) } : undefined;
   }
 
-  /** Newest first. @throws RequestError for a cursor that is none. */
-  async runs({ limit, cursor, ...filter }: ListRuns): Promise<Page<RunRecord>> {
+  /** @throws RequestError for a cursor that is none. */
+  async runs({ order = 'newest', limit, cursor, ...filter }: Omit<ListRuns, 'order'> & Partial<Pick<ListRuns, 'order'>>): Promise<Page<RunRecord>> {
     const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
+    const [beyond, sort] = order === 'newest' ? (['lt', 'desc'] as const) : (['gt', 'asc'] as const);
     const rows = await this.prisma.run.findMany({
       where: {
         ...runsLike(filter),
-        ...(after && { OR: [{ createdAt: { lt: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { lt: after[1] } }] }),
+        ...(after && { OR: [{ createdAt: { [beyond]: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { [beyond]: after[1] } }] }),
       },
-      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }], take: limit + 1, include: withParents,
+      orderBy: [{ createdAt: sort }, { id: sort }], take: limit + 1, include: withParents,
     });
     return pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.id), runRecord);
   }
@@ -121,19 +124,19 @@ export class RunQueries {
   }
 
   /** Curves, each of at most `points` points: the mean of equal numbers of neighbours, at the last one's step. */
-  async metrics(runId: string, { key, since, points }: ListMetrics): Promise<MetricSeries[]> {
-    const rows = await this.prisma.$queryRaw<MetricPoint[]>`
-      SELECT key, max(step) AS step, avg(value) AS value
-      FROM (SELECT key, step, value, ntile(${points}::int) OVER (PARTITION BY key ORDER BY step) AS bucket FROM metric
+  async metrics(runId: string, { key, since, points }: ListMetrics): Promise<MetricSeriesRecord[]> {
+    const rows = await this.prisma.$queryRaw<(MetricPoint & { at: Date })[]>`
+      SELECT key, max(step) AS step, avg(value) AS value, max(at) AS at
+      FROM (SELECT key, step, value, at, ntile(${points}::int) OVER (PARTITION BY key ORDER BY step) AS bucket FROM metric
             WHERE run_id = ${runId}::uuid AND step >= ${since ?? 0} AND (${key ?? null}::text[] IS NULL OR key = ANY(${key ?? null}::text[]))) AS bucketed
       GROUP BY key, bucket ORDER BY key, step`;
-    return [...Map.groupBy(rows, (row) => row.key)].map(([name, series]) => ({ key: name, points: series.map(({ step, value }) => ({ step, value })) }));
+    return [...Map.groupBy(rows, (row) => row.key)].map(([name, series]) => ({ key: name, points: series.map(({ step, value, at }) => ({ step, value, at })) }));
   }
 
   /** Points in order of arrival, for a reader that follows the run. */
-  async metricsAfter(runId: string, seq: number, limit: number): Promise<(MetricPoint & { seq: number })[]> {
+  async metricsAfter(runId: string, seq: number, limit: number): Promise<(MetricPoint & { at: Date; seq: number })[]> {
     const rows = await this.prisma.metric.findMany({ where: { runId, seq: { gt: seq } }, orderBy: { seq: 'asc' }, take: limit });
-    return rows.map((row) => ({ key: row.key, step: row.step, value: row.value, seq: Number(row.seq) }));
+    return rows.map((row) => ({ key: row.key, step: row.step, value: row.value, at: row.at, seq: Number(row.seq) }));
   }
 
   async artifacts(runId: string, { limit, cursor }: ListPage): Promise<Page<ArtifactRecord>> {
@@ -150,9 +153,9 @@ export class RunQueries {
     return row ? artifactRecord(row) : undefined;
   }
 
-  /** How many runs are in each status. */
-  async runCounts(): Promise<Partial<Record<RunStatus, number>>> {
-    const groups = await this.prisma.run.groupBy({ by: ['status'], _count: true });
+  /** How many runs that a filter names are in each status. */
+  async runCounts(filter: RunFilter = {}): Promise<Partial<Record<RunStatus, number>>> {
+    const groups = await this.prisma.run.groupBy({ by: ['status'], where: runsLike(filter), _count: true });
     return Object.fromEntries(groups.map(({ status, _count }) => [status, _count]));
   }
 

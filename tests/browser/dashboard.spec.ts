@@ -1,0 +1,259 @@
+/** The dashboard in a real Chromium on the real stack, with real (tiny) training. */
+import type { Run } from '#libs/contracts';
+import axe from 'axe-core';
+import { readFile } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import sharp from 'sharp';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { findChromium, launchChromium } from '../support/browser.js';
+import { LONG, prepareStripes, pretraining, SHORT, small } from '../support/small-runs.js';
+import { startStack, type Stack } from '../support/stack.js';
+
+const found = findChromium();
+const missing = 'missing' in found ? found.missing : undefined;
+const FIRST_VIEW_BYTES = 300_000;
+
+const SWEEP = `name: pairs-of-views
+stages:
+  pretrain: {kind: pretrain, dataset: stripes, batchSize: 16, epochs: 1, encoder: {width: 4}, evalSplit: test, knn: {k: 5}, probe: {maxIterations: 1}}
+  finetune: {kind: finetune, dataset: stripes, from: pretrain, steps: 5, evalSplit: test, batchSize: 8}
+augmentations:
+  pairs: {of: [crop, flip, blur]}
+label_fractions: [0.1, 0.5]
+seeds: 2
+controls: [scratch]
+`;
+
+if (missing) test.skip(`the dashboard in a browser: ${missing}`, () => undefined);
+
+describe.skipIf(missing !== undefined)('the dashboard', () => {
+  let stack: Stack;
+  let browser: Browser;
+  let context: BrowserContext;
+  let page: Page;
+  /** What must never happen: a fault in the page, something that the policy forbids, a request to another origin. */
+  let wrong: string[] = [];
+  let made: { pretrain: string; autoencode: string; embed: string; second: string; walk: string };
+
+  beforeAll(async () => {
+    stack = await startStack();
+    await prepareStripes(stack);
+    stack.startWorker({ LOOM_SLOTS: '2' });
+    const pretrain = await stack.submit(SHORT, { name: 'first-pretraining' });
+    const autoencode = await stack.submit({ kind: 'autoencode', dataset: 'stripes', batchSize: 16, epochs: 2, latent: 4, ...small }, { name: 'autoencoder' });
+    const embedding = { kind: 'embed', dataset: 'stripes', split: 'train', maxSamples: 120, maps: ['pca', 'umap'], umap: { epochs: 20 } } as const;
+    const embed = await stack.submit({ ...embedding, from: pretrain, maps: ['pca', 'umap'] }, { name: 'map-of-features' });
+    const second = await stack.submit({ ...embedding, from: autoencode, maps: ['pca', 'umap'] }, { name: 'map-of-codes' });
+    const walk = await stack.submit({ kind: 'interpolate', dataset: 'stripes', from: autoencode, between: { rows: [0, 1] }, points: 5, samples: 2, split: 'test' }, { name: 'walk' });
+    made = { pretrain, autoencode, embed, second, walk };
+    browser = await launchChromium();
+    for (const id of Object.values(made)) await stack.ended(id);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await stack?.stop();
+  });
+
+  async function open(hash: string, { width = 1280, height = 900, theme = 'light' }: { width?: number; height?: number; theme?: 'light' | 'dark' } = {}): Promise<Page> {
+    context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, acceptDownloads: true, reducedMotion: 'reduce' });
+    context.setDefaultTimeout(60_000);
+    page = await context.newPage();
+    page.on('pageerror', (error) => wrong.push(`fault: ${error.stack ?? error.message}`));
+    page.on('console', (message) => { if (message.type() === 'error' && !/ERR_INTERNET_DISCONNECTED|status of (404|422)/.test(message.text())) wrong.push(`console: ${message.text()}`); });
+    page.on('request', (request) => { if (!request.url().startsWith(stack.client.url) && !/^(data|blob):/.test(request.url())) wrong.push(`request to ${request.url()}`); });
+    await page.goto(`${stack.client.url}/${hash}`);
+    return page;
+  }
+
+  beforeEach(() => { wrong = []; });
+  afterEach(async () => {
+    await context?.close();
+    expect(wrong).toEqual([]);
+  });
+
+  const nameOfFocus = () => page.evaluate<string>('document.activeElement?.textContent ?? ""');
+
+  test('the first view is small and comes quickly', async () => {
+    let bytes = 0;
+    const started = performance.now();
+    await open('#/');
+    await page.getByRole('heading', { name: 'Workers' }).waitFor();
+    const usable = performance.now() - started;
+    for (const url of await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name).filter((name) => name.endsWith('.js')))) bytes += gzipSync(await (await fetch(url)).bytes()).length;
+    expect(bytes).toBeGreaterThan(50_000);
+    expect(bytes).toBeLessThan(FIRST_VIEW_BYTES);
+    // Of a shared machine without a graphics card; on an idle one it is well below 1.5 s.
+    expect(usable).toBeLessThan(10_000);
+  });
+
+  test('a sweep is written, checked while one types, submitted, and its figures come in', async () => {
+    await open('#/new');
+    const editor = page.getByRole('textbox', { name: 'YAML of the run or sweep' });
+    const write = async (text: string) => {
+      await editor.click();
+      await page.keyboard.press('ControlOrMeta+a');
+      await page.keyboard.insertText(text);
+    };
+    await write(SWEEP.replace('epochs: 1', 'epochs: none'));
+    await page.getByRole('list', { name: 'Faults' }).getByText('line 3').waitFor();
+    expect(await page.getByRole('button', { name: 'Submit', exact: true }).isDisabled()).toBe(true);
+    await page.locator('.cm-lint-marker-error').first().waitFor();
+    await write(SWEEP);
+    // 6 combinations of 2 fractions and 2 seeds; 6 pretrainings, 24 finetunings, 4 controls.
+    await page.getByText('24 trials, 34 new runs').waitFor();
+    await page.getByRole('button', { name: 'Submit', exact: true }).click();
+    await page.getByRole('heading', { name: 'pairs-of-views' }).waitFor();
+    await page.getByRole('img', { name: /Heat map of accuracy on 10 % of the labels for crop, flip, blur; the best is/ }).waitFor({ timeout: 250_000 });
+    await page.getByRole('heading', { name: 'Which views need the fewest labels' }).waitFor();
+    await page.locator('.title .status.succeeded').waitFor({ timeout: 250_000 });
+    expect(await page.locator('.figure svg').count()).toBeGreaterThanOrEqual(3);
+    expect(await page.locator('.figure').first().locator('rect').count()).toBeGreaterThanOrEqual(18);
+    for (const [kind, start] of [['SVG', '<svg'], ['PNG', '\x89PNG'], ['CSV', ',crop,flip,blur']] as const) {
+      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: `Which views go together as ${kind}` }).click()]);
+      expect((await readFile(await download.path())).toString('latin1').slice(0, 40)).toContain(start);
+    }
+    await page.getByRole('tab', { name: /Trials/ }).click();
+    await page.getByText('34 runs fill').waitFor();
+  });
+
+  test('curves move while a run trains; it is paused, resumed and cancelled', async () => {
+    const id = await stack.submit(LONG, { name: 'long-one' });
+    await stack.runsAt(id, 50);
+    await open(`#/runs/${id}`);
+    const chart = page.getByRole('img', { name: /^train\/loss: / });
+    await chart.locator('canvas').waitFor();
+    const steps = async () => Number(/after (\d+) steps/.exec(await chart.getAttribute('aria-label') ?? '')?.[1] ?? 0);
+    const first = await steps();
+    await expect.poll(steps, { timeout: 30_000 }).toBeGreaterThan(first + 20);
+    await page.getByText(/left/).first().waitFor();
+    await page.getByRole('button', { name: 'Pause long-one' }).click();
+    await page.locator('.title .status.paused').waitFor({ timeout: 30_000 });
+    await page.getByRole('button', { name: 'Resume long-one' }).click();
+    await page.locator('.title .status.running').waitFor({ timeout: 30_000 });
+    const before = await steps();
+    await expect.poll(steps, { timeout: 30_000 }).toBeGreaterThan(before);
+    await page.getByRole('button', { name: 'Cancel long-one' }).click();
+    await page.locator('.title .status.cancelled').waitFor({ timeout: 30_000 });
+    await expect.poll(async (): Promise<Run['status']> => (await stack.client.run(id)).status).toBe('cancelled');
+    await page.getByRole('tab', { name: /Events/ }).click();
+    await page.locator('.events').getByText(/cancel/).first().waitFor();
+  });
+
+  test('the map: classes, lasso, neighbours, two side by side', async () => {
+    await open(`#/maps/${made.embed}`);
+    const canvas = page.locator('.plot canvas').first();
+    await canvas.waitFor();
+    // A hundred and twenty coloured points make more colours than paper does.
+    await expect.poll(async () => {
+      const { data } = await sharp(await canvas.screenshot()).resize(200, 200, { kernel: 'nearest' }).raw().toBuffer({ resolveWithObject: true });
+      return new Set(Array.from({ length: data.length / 3 }, (_, i) => data.subarray(3 * i, 3 * i + 3).join())).size;
+    }, { timeout: 20_000 }).toBeGreaterThan(4);
+    await page.getByRole('button', { name: 'Lasso' }).click();
+    const { x, y, width, height } = (await page.locator('.canvas').first().boundingBox())!;
+    await page.mouse.move(x + 4, y + 4);
+    await page.mouse.down();
+    for (const [px, py] of [[width - 4, 4], [width - 4, height - 4], [4, height - 4]] as const) await page.mouse.move(x + px, y + py, { steps: 4 });
+    await page.mouse.up();
+    await page.getByRole('heading', { name: '120 chosen' }).waitFor();
+    await page.locator('.thumbnails button').first().click();
+    await page.getByRole('heading', { name: /^Nearest to class/ }).waitFor();
+    expect(await page.locator('.thumbnails').first().locator('.thumbnail').count()).toBe(13);
+    await page.getByLabel('Beside it').selectOption({ label: 'map-of-codes' });
+    await page.getByRole('heading', { name: 'UMAP: map-of-codes' }).waitFor();
+    expect(await page.locator('.plot canvas').count()).toBe(2);
+    // The choice lives in the address.
+    expect(page.url()).toContain(`with=${made.second}`);
+  });
+
+  test('a walk through the latent space is shown as strip and animation', async () => {
+    await open(`#/runs/${made.walk}`);
+    for (const name of ['Decoded points on the way', 'The way as an animation', 'Drawn samples over the nearest of the training set']) {
+      const picture = page.getByRole('img', { name });
+      await picture.waitFor();
+      await expect.poll(() => picture.evaluate((element) => (element as unknown as { naturalWidth: number }).naturalWidth)).toBeGreaterThan(8);
+    }
+    await page.getByRole('tab', { name: /Files/ }).click();
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'interpolation.png' }).click()]);
+    expect((await readFile(await download.path())).subarray(1, 4).toString()).toBe('PNG');
+  });
+
+  test('runs are filtered in the address, compared, and cancelled in bulk', async () => {
+    const waiting = await stack.submit({ ...pretraining(2), seed: 7 }, { name: 'never-run', requires: { labels: { gpu: 'none-such' } } });
+    await open('#/runs');
+    await page.getByRole('button', { name: /^succeeded/ }).click();
+    await page.getByRole('combobox', { name: 'Kind' }).selectOption('embed');
+    await expect.poll(() => page.locator('tbody tr').count()).toBe(2);
+    expect(page.url()).toMatch(/kind=embed&status=succeeded/);
+    await page.reload();
+    await expect.poll(() => page.locator('tbody tr').count()).toBe(2);
+    await page.goto(`${stack.client.url}/#/runs`);
+    await page.getByRole('searchbox', { name: 'Name' }).fill('never');
+    await expect.poll(() => page.locator('tbody tr').count()).toBe(1);
+    await page.getByRole('button', { name: 'all 1 that match' }).click();
+    await page.getByRole('button', { name: 'Cancel …' }).click();
+    await page.getByRole('dialog').getByText('Cancel 1 runs?').waitFor();
+    await page.getByRole('button', { name: 'Yes, all of them' }).click();
+    await page.getByText('1 done').waitFor();
+    expect((await stack.client.run(waiting)).status).toBe('cancelled');
+    await page.goto(`${stack.client.url}/#/compare?runs=${made.pretrain},${made.autoencode}`);
+    await page.getByRole('heading', { name: 'Compare 2 runs' }).waitFor();
+    await page.getByText('temperature', { exact: true }).waitFor();
+    await page.getByRole('img', { name: /^train\/loss: first-pretraining ends at .*autoencoder ends at/ }).waitFor();
+  });
+
+  test('by keyboard alone, and while the API is away', async () => {
+    await open('#/');
+    await page.getByRole('heading', { name: 'Overview' }).waitFor();
+    await page.keyboard.press('Tab');
+    expect(await nameOfFocus()).toBe('To the content');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Tab');
+    expect(await nameOfFocus()).toBe('Runs');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Runs', exact: true }).waitFor();
+    // The new page has the focus.
+    expect(await page.evaluate<string>('document.activeElement?.id')).toBe('main');
+    await page.goto(`${stack.client.url}/#/runs/${made.pretrain}`);
+    const curves = page.getByRole('tab', { name: 'Curves' });
+    await curves.focus();
+    await page.keyboard.press('ArrowRight');
+    expect(await page.getByRole('tab', { selected: true }).textContent()).toContain('Files');
+    await page.goto(`${stack.client.url}/#/machines`);
+    await page.getByRole('heading', { name: 'Datasets', exact: true }).waitFor();
+    await context.setOffline(true);
+    await page.getByText('Offline.').waitFor({ timeout: 30_000 });
+    // What was there stays.
+    expect(await page.getByText('stripes').count()).toBeGreaterThan(0);
+    await context.setOffline(false);
+    await page.getByText('Offline.').waitFor({ state: 'detached', timeout: 30_000 });
+    await page.goto(`${stack.client.url}/#/runs/00000000-0000-4000-8000-000000000000`);
+    await page.getByText('There is no such thing').waitFor();
+  });
+
+  test.each([[1280, 'light'], [390, 'dark'], [1280, 'dark'], [390, 'light']] as const)('every page at %i pixels in the %s theme is accessible and not too wide', async (width, theme) => {
+    const sweep = (await stack.client.sweeps({ limit: 1 })).items[0]?.id;
+    const pages: [string, string][] = [
+      ['#/', 'Overview'], ['#/runs', 'Runs'], ['#/runs?name=nothing-like-this', 'Runs'], [`#/runs/${made.pretrain}`, 'first-pretraining'], [`#/runs/${made.pretrain}?tab=files`, 'first-pretraining'], [`#/runs/${made.pretrain}?tab=events`, 'first-pretraining'],
+      [`#/runs/${made.pretrain}?tab=spec`, 'first-pretraining'], [`#/runs/${made.walk}`, 'walk'], [`#/compare?runs=${made.pretrain},${made.autoencode}`, 'Compare 2 runs'], ['#/sweeps', 'Sweeps'], ['#/maps', 'Latent maps'], [`#/maps/${made.embed}`, 'map-of-features'], ['#/machines', 'Workers and datasets'], ['#/new', 'New sweep or run'],
+      ...(sweep ? [[`#/sweeps/${sweep}`, 'pairs-of-views'], [`#/sweeps/${sweep}?tab=trials`, 'pairs-of-views']] as [string, string][] : []),
+    ];
+    const faults: string[] = [];
+    await open('#/', { width, height: width > 500 ? 900 : 844, theme });
+    for (const [hash, heading] of pages) {
+      await page.goto(`${stack.client.url}/${hash}`);
+      await page.getByRole('heading', { name: heading, level: 1 }).waitFor();
+      await page.locator('.skeleton').first().waitFor({ state: 'detached' });
+      await page.evaluate(axe.source);
+      faults.push(...await page.evaluate(async (where) => {
+        const { violations } = await (globalThis as unknown as { axe: { run(options: object): Promise<{ violations: { id: string; help: string; nodes: { target: unknown; failureSummary: string }[] }[] }> } }).axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] });
+        return violations.map(({ id, help, nodes }) => `${where}: ${id}: ${help}: ${nodes.slice(0, 3).map(({ target, failureSummary }) => `${String(target)} ${failureSummary}`).join(' | ')}`);
+      }, hash));
+      const tooWide = await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth');
+      if (tooWide > 0) faults.push(`${hash} is ${tooWide} pixels wider than the window`);
+    }
+    expect(faults).toEqual([]);
+  });
+});
