@@ -64,6 +64,6 @@ labels, each arm at the learning rate (of ${LEARNING_RATES.join(', ')}) that did
 ${SEEDS.map((labelSeed, i) => `| ${labelSeed} | ${(['pretrained', 'scratch', 'twice'] as const).map((arm) => percent(of(arm)[i]!)).join(' | ')} |`).join('\n')}
 | mean | **${percentEstimate(of('pretrained'))}** | ${percentEstimate(of('scratch'))} | ${percentEstimate(of('twice'))} |
 
-Gain over the better control, paired by label seed: **${percentEstimate(gains)} points**.`,
+Gain over the better control, paired by label seed: **${percentEstimate(gains)} points**.${met ? '' : ' The interval holds 0: at this budget a gain is not shown.'}`,
   };
 }

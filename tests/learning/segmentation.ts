@@ -27,6 +27,7 @@ export async function segmentation({ lab, source, quick, seed }: SuiteOptions): 
     }
     rows.push({ fraction, pretrained, scratch, gains: pretrained.map((value, i) => value - scratch[i]!) });
   }
+  const shown = rows.every(({ gains }) => { const { mean, ci95 } = estimateMean(gains); return mean > (ci95 ?? 0); });
   return {
     heading: 'Road scenes: segmentation', met: rows.every(({ gains }) => estimateMean(gains).mean > 0),
     body: `
@@ -38,6 +39,8 @@ maps. Mean intersection over union on the validation frames, in %:
 
 | masks | pretrained | from scratch | gain, paired by seed |
 |---|---|---|---|
-${rows.map(({ fraction, pretrained, scratch, gains }) => `| ${percent(fraction)} % | ${percentEstimate(pretrained)} | ${percentEstimate(scratch)} | **${percentEstimate(gains)}** |`).join('\n')}`,
+${rows.map(({ fraction, pretrained, scratch, gains }) => `| ${percent(fraction)} % | ${percentEstimate(pretrained)} | ${percentEstimate(scratch)} | **${percentEstimate(gains)}** |`).join('\n')}
+
+${shown ? 'No interval holds 0.' : 'An interval that holds 0 shows no gain: it takes more seeds or a larger budget.'}`,
   };
 }
