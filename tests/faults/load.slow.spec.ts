@@ -54,10 +54,7 @@ test('#1 at production\'s pace: from the death of a worker to its run going on, 
   await eventually(async () => expect((await stack.client.workers()).filter(({ state }) => state === 'running')).toHaveLength(2), { timeoutMs: 60_000 });
   const seconds = await timed(async () => {
     await first.kill('SIGKILL');
-    await eventually(async () => {
-      const run = await stack.client.run(id);
-      if (run.attempt < 2 || run.status !== 'running' || run.step <= run.attempts[1]!.resumedFromStep) throw new Error(`expected attempt 2 to train, ${stack.explain(run)}`);
-    }, { timeoutMs: 120_000 });
+    await stack.goesOnAs(id, 2, 120_000);
   }) / 1000;
   await annotate(`${seconds.toFixed(1)} s from kill -9 to the first step of the next attempt`);
   expect(seconds).toBeLessThan(90);

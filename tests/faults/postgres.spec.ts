@@ -28,11 +28,6 @@ afterAll(async () => {
 
 const proves = (...ids: string[]) => expectKeptPromises(stack, ids);
 const trainerOf = async (id: string): Promise<number> => (await stack.client.run(id)).attempts.at(-1)!.trainerPid!;
-const goesOnAs = (id: string, attempt: number) => eventually(async () => {
-  const run = await stack.client.run(id);
-  if (run.attempt < attempt || run.status !== 'running' || run.step <= run.attempts.at(-1)!.resumedFromStep) throw new Error(`expected attempt ${attempt} to train, ${stack.explain(run)}`);
-  return run;
-}, { timeoutMs: 40_000 });
 /** A worker with a way to Postgres that only it takes. */
 async function workerByItself(more: Record<string, string> = {}) {
   way = await startProxy(postgres.url);
@@ -69,7 +64,7 @@ test('#12 Postgres away for longer than the lease: the worker stops its trainer 
   await postgres.kill('SIGQUIT');
   await eventually(async () => { if (await isRunning(trainer)) throw new Error('the trainer outlives its lease'); }, { timeoutMs: 5000 });
   await postgres.start();
-  const run = await goesOnAs(id, 2);
+  const run = await stack.goesOnAs(id, 2);
   expect(run.attempts[1]!.resumedFromStep).toBeGreaterThanOrEqual(checkpoint);
   await stack.client.cancelRun(id);
   await stack.ended(id, 'cancelled');
@@ -103,7 +98,7 @@ test('#27 a worker that is cut off from Postgres fences itself when its lease ha
   way!.freeze();
   stack.startWorker();
   await eventually(async () => { if (await isRunning(trainer)) throw new Error('the trainer outlives its lease'); }, { timeoutMs: 5000 });
-  const run = await goesOnAs(id, 2);
+  const run = await stack.goesOnAs(id, 2);
   // What the first worker had sent arrives now, and finds no row.
   way!.heal();
   await stack.runsAt(id, run.step + 20);

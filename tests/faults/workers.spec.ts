@@ -20,12 +20,6 @@ afterAll(() => stack?.stop());
 
 const trainerOf = async (id: string): Promise<number> => (await stack.client.run(id)).attempts.at(-1)!.trainerPid!;
 const gone = (pid: number, withinMs: number) => eventually(async () => { if (await isRunning(pid)) throw new Error(`process ${pid} lives on`); }, { timeoutMs: withinMs });
-/** Waits for an attempt of this number that has trained a step beyond the checkpoint it went on from. */
-const goesOnAs = async (id: string, attempt: number) => eventually(async () => {
-  const run = await stack.client.run(id);
-  if (run.attempt < attempt || run.status !== 'running' || run.step <= run.attempts.at(-1)!.resumedFromStep) throw new Error(`expected attempt ${attempt} to train, ${stack.explain(run)}`);
-  return run;
-}, { timeoutMs: 40_000 });
 const proves = async (...ids: string[]) => expectKeptPromises(stack, ids);
 
 test('#1 kill -9 of a worker in mid-training: its trainer is gone within a second, the run goes on from its checkpoint and ends once', async () => {
@@ -52,7 +46,7 @@ test('#2 kill -9 of a trainer: the signal is in the reason, the run is repeated 
   process.kill(await trainerOf(id), 'SIGKILL');
   const other = await stack.submit(SHORT);
   await stack.ended(other);
-  const run = await goesOnAs(id, 2);
+  const run = await stack.goesOnAs(id, 2);
   expect(run.attempts[0]).toMatchObject({ outcome: 'failed', reason: 'worker_crash' });
   expect(run.attempts[0]!.detail).toContain('SIGKILL');
   await stack.client.cancelRun(id);
@@ -68,7 +62,7 @@ test('#3 a worker that is stopped beyond its lease and goes on: another has take
   const trainer = await trainerOf(id);
   process.kill(zombie.pid, 'SIGSTOP');
   stack.startWorker();
-  await goesOnAs(id, 2);
+  await stack.goesOnAs(id, 2);
   process.kill(zombie.pid, 'SIGCONT');
   await gone(trainer, 2000);
   const before = (await stack.client.run(id)).step;
@@ -84,7 +78,7 @@ test('#4 a trainer that hangs: its worker lives, the run is killed as hung and r
   const id = await stack.submit(LONG);
   await stack.runsAt(id, 10);
   process.kill(await trainerOf(id), 'SIGSTOP');
-  const run = await goesOnAs(id, 2);
+  const run = await stack.goesOnAs(id, 2);
   expect(run.attempts[0]).toMatchObject({ outcome: 'failed', reason: 'hung' });
   await stack.client.cancelRun(id);
   await stack.ended(id, 'cancelled');
@@ -106,7 +100,7 @@ test.each(['a flipped byte', 'a truncated file'] as const)('#16 %s in the newest
   }
   await file.close();
   stack.startWorker();
-  const run = await goesOnAs(id, 2);
+  const run = await stack.goesOnAs(id, 2);
   expect(run.attempts[1]!.resumedFromStep).toBe(older!.step);
   const { items: events } = await stack.client.events(id, { limit: 500 });
   expect(events.find(({ type }) => type === 'checkpoint_corrupt')?.data).toMatchObject({ step: newest!.step, sha256: newest!.sha256 });
@@ -185,7 +179,7 @@ test('#22 SIGTERM: nothing more is taken, the run is handed back with a checkpoi
   expect(released).toMatchObject({ status: 'queued', attempts: [{ outcome: 'preempted' }] });
   expect((await stack.client.run(waiting)).attempt).toBe(0);
   stack.startWorker({ LOOM_SLOTS: '2' });
-  const run = await goesOnAs(id, 2);
+  const run = await stack.goesOnAs(id, 2);
   expect(run.attempts[1]!.resumedFromStep).toBe(released.step);
   await stack.ended(waiting);
   await stack.client.cancelRun(id);
@@ -240,7 +234,7 @@ test('a GPU on which a trainer died is avoided by the attempts that follow', asy
   const id = await stack.submit(LONG);
   await stack.runsAt(id, 5);
   process.kill(await trainerOf(id), 'SIGKILL');
-  const run = await goesOnAs(id, 2);
+  const run = await stack.goesOnAs(id, 2);
   expect(new Set(run.attempts.map(({ gpu }) => gpu))).toEqual(new Set(['GPU-aaaa', 'GPU-bbbb']));
   await stack.client.cancelRun(id);
   await stack.ended(id, 'cancelled');

@@ -88,5 +88,15 @@ export async function startStack({ environment: given = {} }: { environment?: En
   }, { timeoutMs: 40_000 });
   const runsAt = (id: string, step: number) => reaches(id, 'running', step);
 
-  return { dir, dataRoot, database, environment, api, client, workers, startApi, startWorker, clear, killWorkers, submit, ended, reaches, runsAt, explain, stop };
+  /** Waits for an attempt of this number or later that has trained beyond the checkpoint it went on from. */
+  const goesOnAs = (id: string, attempt: number, timeoutMs = 40_000) => eventually(async () => {
+    const run = await client.run(id);
+    const newest = run.attempts.at(-1);
+    // Until its trainer has begun, the step is still that of the attempt before.
+    const trains = run.attempt >= attempt && run.status === 'running' && newest !== undefined && newest.trainerPid !== null && run.step > newest.resumedFromStep;
+    if (!trains) throw new Error(`expected attempt ${attempt} of run ${run.kind} to train, ${explain(run)}`);
+    return run;
+  }, { timeoutMs });
+
+  return { dir, dataRoot, database, environment, api, client, workers, startApi, startWorker, clear, killWorkers, submit, ended, reaches, runsAt, goesOnAs, explain, stop };
 }
