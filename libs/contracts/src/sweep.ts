@@ -134,7 +134,7 @@ export class InvalidSweepError extends Error {
 const PLACEHOLDER_RUN = '00000000-0000-0000-0000-000000000000';
 
 /** Stages with parents before children. Throws InvalidSweepError on a cycle. */
-function stageOrder(stages: SweepSpec['stages']): string[] {
+export function stageOrder(stages: SweepSpec['stages']): string[] {
   const order: string[] = [];
   const visiting = new Set<string>();
   const visit = (name: string) => {

@@ -1,6 +1,6 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
 import {
-  augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal, leaveOneOutEffects, pairedDifference, parameterImportance,
+  augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal, leaveOneOutEffects, pairedDifference, parameterImportance, stageOrder,
   type Artifact, type Dataset, type Estimate, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
   type Outcome, type Plan, type Requires, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type TrialStatus, type Worker,
 } from '#libs/contracts';
@@ -186,12 +186,14 @@ export class RunQueries {
     const statuses = row.trials.map(trialStatus);
     const [spent] = await this.prisma.$queryRaw<{ seconds: number }[]>`
       SELECT coalesce(sum(extract(epoch FROM coalesce(ended_at, now()) - started_at)), 0)::float8 AS seconds FROM attempt WHERE run_id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${id}::uuid AND NOT reused)`;
+    // As they are trained: rows come in any order.
+    const order = stageOrder((row.spec as unknown as SweepSpec).stages);
     return {
       ...this.sweepRecord(row, counts), gpuSeconds: spent!.seconds,
       trialCounts: Object.fromEntries([...Map.groupBy(statuses, (status) => status)].map(([status, { length }]) => [status, length])),
       trials: row.trials.map(({ index, parameters, fault, runs }, i) => ({
         index, parameters: parameters as Record<string, unknown>, status: statuses[i]!, fault,
-        runs: runs.map(({ stage, control, runId, reused, run }) => ({ stage, control: CONTROLS.find((each) => each === control) ?? null, runId, reused, status: run.status })),
+        runs: runs.toSorted((a, b) => order.indexOf(a.stage) - order.indexOf(b.stage) || (a.control < b.control ? -1 : 1)).map(({ stage, control, runId, reused, run }) => ({ stage, control: CONTROLS.find((each) => each === control) ?? null, runId, reused, status: run.status })),
       })),
     };
   }
