@@ -1,8 +1,7 @@
 /** Files of a run, from the API to a folder. */
 import type { Artifact, LoomClient } from '#libs/contracts';
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
@@ -11,16 +10,19 @@ export async function download(api: Pick<LoomClient, 'download'>, { runId, id, n
   await mkdir(folder, { recursive: true });
   const target = path.join(folder, path.basename(name));
   const hash = createHash('sha256');
+  // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
+  const part = await open(`${target}.part`, 'w');
   try {
     await pipeline(await api.download(runId, id), async function* (chunks: AsyncIterable<Uint8Array>) {
       for await (const chunk of chunks) {
         hash.update(chunk);
         yield chunk;
       }
-    }, createWriteStream(`${target}.part`));
+    }, part.createWriteStream());
     if (hash.digest('hex') !== sha256) throw new Error(`${name} arrived damaged: its sha256 is not ${sha256}`);
     await rename(`${target}.part`, target);
   } finally {
+    await part.close();
     await rm(`${target}.part`, { force: true });
   }
   return target;

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream, createWriteStream, type ReadStream } from 'node:fs';
+import { createReadStream, type ReadStream } from 'node:fs';
 import { link, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -47,6 +47,8 @@ export class ArtifactStore {
   async put(file: string): Promise<StoredFile> {
     const temporary = path.join(this.dir, 'tmp', randomUUID());
     await mkdir(path.dirname(temporary), { recursive: true });
+    // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
+    const handle = await open(temporary, 'wx');
     try {
       const hash = createHash('sha256');
       let sizeBytes = 0;
@@ -56,7 +58,7 @@ export class ArtifactStore {
           sizeBytes += chunk.length;
           yield chunk;
         }
-      }, createWriteStream(temporary, { flags: 'wx', flush: true }));
+      }, handle.createWriteStream({ flush: true }));
       const sha256 = hash.digest('hex');
       const target = this.path(sha256);
       await mkdir(path.dirname(target), { recursive: true });
@@ -66,6 +68,7 @@ export class ArtifactStore {
       await syncFolder(path.dirname(target));
       return { sha256, sizeBytes };
     } finally {
+      await handle.close();
       await rm(temporary, { force: true });
     }
   }
