@@ -1,5 +1,5 @@
 /** The HTTP contract, against a real Postgres and Redis: what bad input gets, pages, streams, reuse. */
-import { DatasetManifest, LoomClient, SubmitRun, type Problem } from '#libs/contracts';
+import { LoomClient, type Problem } from '#libs/contracts';
 import { Database, loadEnv, RunStore } from '#libs/platform';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { randomUUID } from 'node:crypto';
@@ -9,6 +9,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createApplication, describeApi } from '../../apps/api/src/application.js';
 import { freshDatabase } from '../support/database.js';
+import { knowShapes, shapes } from '../support/shapes.js';
 
 let dir: string;
 let home: Awaited<ReturnType<typeof freshDatabase>>;
@@ -17,10 +18,8 @@ let url: string;
 let store: RunStore;
 let database: Database;
 
-const split = (perClass: number) => ({ count: perClass * 4, countPerClass: [perClass, perClass, perClass, perClass], samples: 'a'.repeat(64), labels: 'b'.repeat(64) });
-const manifest: DatasetManifest = DatasetManifest.parse({
-  name: 'shapes', digest: 'd'.repeat(64), sample: { modality: 'image', height: 16, width: 16, channels: 3 }, classes: ['a', 'b', 'c', 'd'], splits: { train: split(100), val: split(10) },
-});
+const { test: _, ...splits } = shapes.splits;
+const manifest = { ...shapes, splits };
 
 beforeAll(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'loom-api-'));
@@ -31,8 +30,7 @@ beforeAll(async () => {
   url = await app.getUrl();
   database = new Database(home.url);
   store = new RunStore(database, env);
-  const { runId } = await store.submitRun(SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: 'shapes', path: 'shapes' } }));
-  await store.succeed((await store.claim({ runId, attempt: 1 }, 'w'))!, { metrics: {}, dataset: manifest });
+  await knowShapes(store, manifest);
 }, 30_000);
 
 afterAll(async () => {

@@ -1,9 +1,10 @@
-import { DatasetManifest, RunFilter, SubmitRun, SubmitSweep, type RunSpec, type RunStatus } from '#libs/contracts';
+import { RunFilter, SubmitRun, SubmitSweep, type RunSpec, type RunStatus } from '#libs/contracts';
 import { ClaimRefusedError, createLogger, Database, Leader, LeaseLostError, RequestError, RunQueries, RunQueue, RunStore, SweepStore, type Token } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { freshDatabase } from '../support/database.js';
+import { knowShapes } from '../support/shapes.js';
 import { eventually } from '../support/eventually.js';
 
 const LEASE_MS = 600;
@@ -13,10 +14,6 @@ let store: RunStore;
 let sweeps: SweepStore;
 let queries: RunQueries;
 
-const split = (perClass: number) => ({ count: perClass * 4, countPerClass: [perClass, perClass, perClass, perClass], samples: 'a'.repeat(64), labels: 'b'.repeat(64) });
-const manifest: DatasetManifest = DatasetManifest.parse({
-  name: 'shapes', digest: 'd'.repeat(64), sample: { modality: 'image', height: 16, width: 16, channels: 3 }, classes: ['a', 'b', 'c', 'd'], splits: { train: split(100), val: split(10), test: split(10) },
-});
 const request = (spec: z.input<typeof SubmitRun>['spec'], rest: Partial<z.input<typeof SubmitRun>> = {}) => SubmitRun.parse({ spec, ...rest });
 const pretrain = (more: object = {}) => request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, ...more });
 const statusOf = async (id: string): Promise<RunStatus> => (await queries.run(id))!.status;
@@ -37,8 +34,7 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
-  const { runId } = await store.submitRun(request({ kind: 'prepare-dataset', name: 'shapes', path: 'shapes' }));
-  await store.succeed(await claimed(runId), { metrics: {}, dataset: manifest });
+  await knowShapes(store);
 });
 
 afterAll(async () => {

@@ -1,9 +1,10 @@
 /** Sweeps on real Postgres: workers are played by this test, the leader by controllers that live for one look each. */
-import { DatasetManifest, SubmitRun, SubmitSweep, type Pretrain, type RunSpec } from '#libs/contracts';
+import { SubmitRun, SubmitSweep, type Pretrain, type RunSpec } from '#libs/contracts';
 import { Database, Explanations, type RequestError, RunQueries, RunStore, SweepController, SweepStore } from '#libs/platform';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from '../support/database.js';
+import { knowShapes } from '../support/shapes.js';
 
 const LEASE_MS = 60_000;
 const PER_EPOCH = 12;
@@ -13,10 +14,6 @@ let store: RunStore;
 let sweeps: SweepStore;
 let queries: RunQueries;
 
-const split = (perClass: number) => ({ count: perClass * 4, countPerClass: [perClass, perClass, perClass, perClass], samples: 'a'.repeat(64), labels: 'b'.repeat(64) });
-const manifest: DatasetManifest = DatasetManifest.parse({
-  name: 'shapes', digest: 'd'.repeat(64), sample: { modality: 'image', height: 16, width: 16, channels: 3 }, classes: ['a', 'b', 'c', 'd'], splits: { train: split(100), val: split(10), test: split(10) },
-});
 const temperatures = (count: number, from = 0) => Array.from({ length: count }, (_, i) => Number((0.1 + (from + i) / 100).toFixed(2)));
 const sweep = (more: object = {}) => SubmitSweep.parse({
   spec: {
@@ -36,8 +33,7 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
-  const { runId } = await store.submitRun(SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: 'shapes', path: 'shapes' } }));
-  await store.succeed((await store.claim({ runId, attempt: 1 }, 'w'))!, { metrics: {}, dataset: manifest });
+  await knowShapes(store);
 });
 
 afterAll(async () => {
