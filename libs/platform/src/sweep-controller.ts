@@ -4,7 +4,7 @@
  * nothing in the outcome.
  */
 import {
-  belowMedian, canonicalJson, champion, expandDraw, halvingOf, InvalidSweepError, isModelled, isTerminal, JUDGES, judgeOf, nextDraw, parallelTrialsOf, promotable, rungsOf, stepsPerEpoch, trialsPerDraw,
+  belowMedian, canonicalJson, champion, expandDraw, halvingOf, InvalidSweepError, isModelled, isTerminal, JUDGES, judgeOf, nextDraw, parallelTrialsOf, promotable, rungsOf, stageOrder, stepsPerEpoch, trialsPerDraw,
   type Control, type Goal, type Halving, type Observation, type Pretrain, type Requires, type RunStatus, type Standing, type StatusReason, type SweepSpec, type Trial,
 } from '#libs/contracts';
 import type { Draft, Placement } from './admission.js';
@@ -405,7 +405,8 @@ export class SweepController {
     const pretrainings = spec.early_terminate ? new Map((await this.pretrainings(tx, sweep)).map((each) => [each.id, each])) : undefined;
     const runOf = pretrainings && new Map((await tx.trialRun.findMany({ where: { sweepId: id, runId: { in: [...pretrainings.keys()] } }, select: { index: true, runId: true } })).map(({ index, runId }) => [index, runId]));
     const sign = spec.metric.goal === 'maximize' ? 1 : -1;
-    const order = Object.keys(spec.stages);
+    // By what takes whose result: Postgres keeps no order of keys.
+    const order = stageOrder(spec.stages);
     const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
     return [...Map.groupBy(rows, ({ index }) => Math.floor(index / perDraw)).entries()].map(([draw, trials]) => {
       const values = trials.flatMap(({ stages, values: some }) => stages.map((stage, i) => ({ stage, value: some[i] })).filter(({ value }) => value !== null && value !== undefined)
