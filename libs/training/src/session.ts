@@ -78,6 +78,8 @@ export type Terms = { loss: tf.Scalar } & Record<string, tf.Scalar>;
 export interface Recipe {
   /** Trained and stored in checkpoints. */
   models: LayersModel[];
+  /** Some of them learn at this fraction of the learning rate. */
+  slower?: { models: readonly LayersModel[]; factor: number };
   /** Stored in checkpoints and not trained, such as a target network. */
   followers?: LayersModel[];
   /** Rows that batches are drawn from. */
@@ -118,7 +120,8 @@ export class Session {
     const trained = weightsOf(...recipe.models);
     this.weights = [...trained, ...weightsOf(...recipe.followers ?? [])];
     this.trainable = trained.filter(({ trainable }) => trainable);
-    this.optimizer = createOptimizer(recipe.optimizer, this.trainable);
+    const slow = new Set(weightsOf(...recipe.slower?.models ?? []).map(({ variable }) => variable));
+    this.optimizer = createOptimizer(recipe.optimizer, this.trainable, recipe.slower && this.trainable.map(({ variable }) => (slow.has(variable) ? recipe.slower!.factor : 1)));
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
     this.views = Random.seeded(recipe.seed, 'views');
     this.evaluationDue = recipe.evaluateAtStart;
