@@ -34,6 +34,8 @@ describe('specs', () => {
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from, encoder: {} }).success).toBe(false);
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {} }).success).toBe(true);
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x' }).success).toBe(false);
+    expect(RunSpec.parse({ kind: 'finetune', dataset: 'x', from, backbone: {} })).toMatchObject({ backbone: { rate: 0.1, statistics: 'parent' } });
+    expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {}, backbone: {} }).error?.issues).toMatchObject([{ path: ['backbone'] }]);
   });
 
   test('of an evaluation name a checkpoint only of a run', () => {

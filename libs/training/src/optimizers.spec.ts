@@ -63,6 +63,19 @@ describe('Adam', () => {
   });
 });
 
+test.each(['adam', 'lars'] as const)('%s moves a weight at its own fraction of the learning rate', (name) => {
+  const spec = OptimizerSpec.parse({ name, weightDecay: 0.02 });
+  const weights = [0, 1].map((i) => ({ key: `p${i}`, variable: tf.variable(tf.tensor(p0)), trainable: true }));
+  const optimizer = createOptimizer(spec, weights, [1, 0.25]);
+  for (const gradient of [g1, g2]) tf.tidy(() => { optimizer.apply([tf.tensor(gradient), tf.tensor(gradient)], 0.1); });
+  // Decay is proportional to the rate too.
+  const [all, part] = [twoSteps(spec, p0, [g1, g2], 0.1), twoSteps(spec, p0, [g1, g2], 0.025)];
+  weights[0]!.variable.dataSync().forEach((value, i) => expect(value).toBeCloseTo(all[i]!, 6));
+  weights[1]!.variable.dataSync().forEach((value, i) => expect(value).toBeCloseTo(part[i]!, 6));
+  optimizer.dispose();
+  tf.dispose(weights.map(({ variable }) => variable));
+});
+
 describe('learning rate', () => {
   // SimCLR: n 50,000, batch 512, 100 epochs, 10 of warm-up: 976 and 9,766 steps.
   test.each([[0, 0], [488, 0.5], [976, 1], [9766, 0]])('step %i of SimCLR\'s schedule', (step, expected) => {
