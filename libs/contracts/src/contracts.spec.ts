@@ -87,6 +87,12 @@ describe('sweeps', () => {
     expect(faults({ stages: { a: { kind: 'autoencode', dataset: 'x' } }, augmentations: { pairs: { of: ['crop'] } } })).toEqual(['augmentations: expected a stage of kind pretrain for it to set, there is none']);
   });
 
+  test('the control from scratch has no layers of a parent to tune slowly', () => {
+    const trials = expandSweep(parse({ parameters: { 'finetune.backbone.rate': { values: [0, 0.1] } }, controls: ['scratch'] }));
+    expect(trials.map(({ runs }) => runs.map(({ spec }) => (spec.kind === 'finetune' ? spec.backbone?.rate : null)))).toEqual([[null, 0, undefined], [null, 0.1, undefined]]);
+    expect(trials.every(({ runs }) => RunSpec.safeParse(runs[2]!.spec).success)).toBe(true);
+  });
+
   test('six augmentations in pairs, two fractions and four seeds: 21 pretrainings, each shared by 8 finetunes', () => {
     const trials = expandSweep(parse({ augmentations: { pairs: { of: ['crop', 'flip', 'colorJitter', 'grayscale', 'blur', 'rotate'] } }, label_fractions: [0.01, 0.1], seeds: 4, controls: ['scratch'] }));
     expect(trials).toHaveLength(21 * 8);
