@@ -7,7 +7,7 @@ const STEPS = 300;
 const LONGER = [1, 2] as const;
 /** Of which each column takes the one that does best on the validation speaker, by labels that the table does not use. */
 const FINETUNING_RATES = [1e-2, 3e-2];
-const SCRATCH_RATES = [1e-4, 3e-4, 1e-3, 3e-3];
+const SCRATCH_RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
 const PROBE_L2 = [1e-4, 1e-2];
 const CHOOSING_SEED = 0;
 /** Fifty labels spoil features that took a thousand sounds to learn, where the encoder learns as fast as the classifier on it. */
