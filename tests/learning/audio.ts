@@ -43,6 +43,7 @@ export async function audio({ lab, source, quick, seed }: SuiteOptions): Promise
   /** Each with its settings, from which the validation speaker takes one. */
   const arms = [
     { name: 'pretrained, finetuned', settings: FINETUNING_RATES, run: (rate: number, labelSeed: number, split: 'val' | 'test') => finetune(pretraining.id, STEPS, rate, labelSeed, split) },
+    { name: 'pretrained, a quarter of the steps', settings: FINETUNING_RATES, run: (rate: number, labelSeed: number, split: 'val' | 'test') => finetune(pretraining.id, STEPS / 4, rate, labelSeed, split) },
     { name: 'pretrained, frozen: linear probe', settings: PROBE_L2, run: probe },
     ...LONGER.map((times) => ({ name: times === 1 ? 'from scratch' : `from scratch, ${times} times the steps`, settings: SCRATCH_RATES, run: (rate: number, labelSeed: number, split: 'val' | 'test') => finetune(null, times * STEPS, rate, labelSeed, split) })),
   ];
@@ -55,7 +56,7 @@ export async function audio({ lab, source, quick, seed }: SuiteOptions): Promise
     for (const labelSeed of SEEDS) accuracies.push(await run(chosen.setting, labelSeed, 'test'));
     columns.push({ name, chosen, accuracies });
   }
-  const [finetuned, probed, ...scratch] = columns.map(({ accuracies }) => accuracies) as [number[], number[], number[], number[]];
+  const [finetuned, , probed, ...scratch] = columns.map(({ accuracies }) => accuracies) as [number[], number[], number[], number[], number[]];
   const control = scratch.reduce((best, each) => (estimateMean(each).mean > estimateMean(best).mean ? each : best));
   const gainsOf = (accuracies: number[]) => accuracies.map((accuracy, i) => accuracy - control[i]!);
   const isShown = (gains: number[]) => { const { mean, ci95 } = estimateMean(gains); return mean - (ci95 ?? 0) > 0; };
