@@ -2,8 +2,9 @@
 import { Optimizer, type Encoder } from '#libs/contracts';
 import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { buildAutoencoder } from '../libs/training/src/autoencode.js';
+import { CompiledStep } from '../libs/training/src/compiled-step.js';
 import { buildEncoder, buildProjectionHead, encode, featureWidth, forward, initialise, weightsOf } from '../libs/training/src/networks.js';
 import { meanSquaredError, ntXent } from '../libs/training/src/objectives.js';
 import { createOptimizer } from '../libs/training/src/optimizers.js';
@@ -26,19 +27,22 @@ function stepOf({ kind, encoder: architecture, batch }: Case): { step: () => voi
   const random = Random.seeded(0, 'bench');
   const samples = kind === 'simclr' ? 2 * batch : batch;
   const x = tf.tensor4d(Float32Array.from({ length: samples * SIDE * SIDE * 3 }, () => random.uniform()), [samples, SIDE, SIDE, 3]);
-  const { models, loss } = kind === 'simclr' ? contrast(architecture, x) : reconstruction(architecture, x);
+  const { models, loss } = kind === 'simclr' ? contrast(architecture) : reconstruction(architecture);
   initialise(models, random);
   const weights = weightsOf(...models).filter(({ trainable }) => trainable);
   const variables = weights.map(({ variable }) => variable);
   const optimizer = createOptimizer(Optimizer.parse({ name: 'adam', learningRate: 1e-3 }), weights);
+  // As `Session` does it.
+  const compiled = new CompiledStep(([images, ...rates]) => {
+    const { value, grads } = tf.variableGrads(() => loss(images as tf.Tensor4D), variables);
+    optimizer.apply(variables.map((variable) => grads[variable.name]!), rates as tf.Scalar[]);
+    return { loss: value };
+  }, [...[...weightsOf(...models), ...optimizer.slots()].map(({ variable }) => variable), ...optimizer.constants], tmpdir());
   return {
     parameters: variables.reduce((sum, { size }) => sum + size, 0),
-    step: () => tf.tidy(() => {
-      const { value, grads } = tf.variableGrads(loss, variables);
-      optimizer.apply(variables.map((variable) => grads[variable.name]!), 1e-3);
-      value.dataSync();
-    }),
+    step: () => tf.tidy(() => { compiled.run([x, ...optimizer.rates(1e-3).map((rate) => tf.scalar(rate))]); }),
     dispose: () => {
+      compiled.dispose();
       optimizer.dispose();
       for (const model of models) model.dispose();
       x.dispose();
@@ -46,15 +50,15 @@ function stepOf({ kind, encoder: architecture, batch }: Case): { step: () => voi
   };
 }
 
-function contrast(architecture: Encoder, x: tf.Tensor4D) {
+function contrast(architecture: Encoder) {
   const encoder = buildEncoder(architecture, [SIDE, SIDE, 3]);
   const head = buildProjectionHead(featureWidth(encoder), { layers: 2, hidden: 256, output: 64 });
-  return { models: [encoder, head], loss: () => ntXent(forward(head, encode(encoder, x, true).features, true), 0.1).loss };
+  return { models: [encoder, head], loss: (x: tf.Tensor4D) => ntXent(forward(head, encode(encoder, x, true).features, true), 0.1).loss };
 }
 
-function reconstruction(encoder: Encoder, x: tf.Tensor4D) {
+function reconstruction(encoder: Encoder) {
   const { models, code, decode } = buildAutoencoder({ encoder, latent: LATENT, variant: 'plain', domain: 'spectrogram' }, { modality: 'image', height: SIDE, width: SIDE, channels: 3 });
-  return { models, loss: () => meanSquaredError(decode(code(x, true).mean, true), x) };
+  return { models, loss: (x: tf.Tensor4D) => meanSquaredError(decode(code(x, true).mean, true), x) };
 }
 
 export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<BenchResult> {

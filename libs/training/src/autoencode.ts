@@ -73,17 +73,20 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
   const session = new Session({
     models: autoencoder.models, rows: allRows(data.train), batchSize: spec.batchSize, totalSteps,
     optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
-    step: (rows, random, step): Terms => {
+    batch: (rows, random): [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor] => {
       const x = inputOf(sample, gatherSamples(data.train, rows), spec.domain);
-      const seen = spec.variant === 'denoising' ? tf.add<tf.Tensor4D>(x, normal(random, x.shape, spec.noise)) : x;
-      const { mean, logVariance } = autoencoder.code(seen, true);
+      if (spec.variant === 'plain') return [x];
+      return [x, spec.variant === 'denoising' ? normal(random, x.shape, spec.noise) : normal(random, [spec.batchSize, spec.latent], 1)];
+    },
+    rates: (step) => [spec.beta * (spec.klWarmupSteps > 0 ? Math.min(1, step / spec.klWarmupSteps) : 1)],
+    objective: ([x, noise], [beta]): Terms => {
+      const { mean, logVariance } = autoencoder.code(spec.variant === 'denoising' ? tf.add(x, noise!) : x, true);
       if (!logVariance) return { loss: meanSquaredError(autoencoder.decode(mean, true), x) };
       // z = μ + σ·ε (Kingma and Welling 2014, section 2.4)
-      const z = tf.add<tf.Tensor2D>(mean, tf.mul(tf.exp(tf.div(logVariance, 2)), normal(random, mean.shape, 1)));
+      const z = tf.add<tf.Tensor2D>(mean, tf.mul(tf.exp(tf.div(logVariance, 2)), noise!));
       const mse = meanSquaredError(autoencoder.decode(z, true), x);
       const kl = klDivergence(mean, logVariance);
-      const beta = spec.beta * (spec.klWarmupSteps > 0 ? Math.min(1, step / spec.klWarmupSteps) : 1);
-      return { loss: tf.add<tf.Scalar>(tf.mul(mse, numbers), tf.mul(kl, beta)), reconstruction_mse: mse, kl };
+      return { loss: tf.add<tf.Scalar>(tf.mul(mse, numbers), tf.mul(kl, beta!)), reconstruction_mse: mse, kl };
     },
     evaluate: async (pause) => {
       const { mse, power } = await reconstructionError(autoencoder, data, (code) => code, pause);

@@ -28,14 +28,18 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
   if (labelled) context.log('info', `${labelled.rows.length} labels (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${labelled.sha256}`);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const session = new Session({
-    models: [encoder, classifier], rows: allRows(data.train), batchSize: spec.batchSize, totalSteps: spec.epochs * stepsPerEpoch,
+    models: [encoder, classifier], frozen: teacher.models, rows: allRows(data.train), batchSize: spec.batchSize, totalSteps: spec.epochs * stepsPerEpoch,
     optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
-    step: (rows, random): Terms => {
+    batch: (rows, random): [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor4D, tf.Tensor1D] => {
       const x = viewsOf(sample, gatherSamples(data.train, rows), augmentation, random);
-      const agreement = distillation(withoutGradient(x, (views) => teacher.logits(views as tf.Tensor4D)), student(x, true), spec.temperature);
-      if (!labelled) return { loss: agreement, distillation: agreement };
+      if (!labelled) return [x];
       const some = Int32Array.from({ length: Math.min(spec.batchSize, labelled.rows.length) }, () => labelled.rows[random.integer(0, labelled.rows.length)]!);
-      const supervised = crossEntropy(student(viewsOf(sample, gatherSamples(data.train, some), augmentation, random), true), gatherLabels(data.train, some));
+      return [x, viewsOf(sample, gatherSamples(data.train, some), augmentation, random), tf.tensor1d(gatherLabels(data.train, some), 'int32')];
+    },
+    objective: ([x, labelledX, labels]): Terms => {
+      const agreement = distillation(withoutGradient(x, (views) => teacher.logits(views as tf.Tensor4D)), student(x, true), spec.temperature);
+      if (!labelledX || !labels) return { loss: agreement, distillation: agreement };
+      const supervised = crossEntropy(student(labelledX, true), labels);
       return { loss: tf.add<tf.Scalar>(tf.mul(supervised, spec.labelWeight), tf.mul(agreement, 1 - spec.labelWeight)), distillation: agreement, cross_entropy: supervised };
     },
     evaluate: async (pause) => {

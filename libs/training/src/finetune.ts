@@ -39,9 +39,9 @@ async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs:
   return tune(spec, subset, inputs, context, {
     trunk, head: classifier, quality: 'eval/accuracy',
     state: { kind: 'finetune', task: 'classification', sample, classes, encoder: architecture, ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }) },
-    step: (rows, random) => {
-      const labels = gatherLabels(data.train, rows);
-      const logits = logitsOf(viewsOf(sample, gatherSamples(data.train, rows), augmentation, random), true);
+    batch: (rows, random): [tf.Tensor4D, tf.Tensor1D] => [viewsOf(sample, gatherSamples(data.train, rows), augmentation, random), tf.tensor1d(gatherLabels(data.train, rows), 'int32')],
+    objective: ([views, labels]) => {
+      const logits = logitsOf(views, true);
       return { loss: crossEntropy(logits, labels), accuracy: accuracyOf(logits, labels) };
     },
     evaluate: async (pause) => {
@@ -71,10 +71,11 @@ async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: 
   return tune(spec, subset, inputs, context, {
     trunk: [encoder], head: segmenter, quality: 'eval/miou',
     state: { kind: 'finetune', task: 'segmentation', sample, classes, encoder: architecture },
-    step: (rows, random) => {
+    batch: (rows, random): [tf.Tensor4D, tf.Tensor3D] => {
       const { views, masks } = augmentWithMask(gatherSamples(data.train, rows) as tf.Tensor4D, gatherMasks(data.train, rows), augmentation, random);
-      return { loss: pixelCrossEntropy(logitsOf(views, true), masks) };
+      return [views, masks];
     },
+    objective: ([views, masks]) => ({ loss: pixelCrossEntropy(logitsOf(views, true), masks) }),
     evaluate: async (pause) => {
       judgement = await judgeSegmentation(data.evaluation, (x) => logitsOf(x, false), pause);
       const { loss, scores: { miou, dice, pixelAccuracy } } = judgement;
@@ -95,10 +96,10 @@ function treatment({ backbone }: Finetune): string {
 }
 
 /** What a task trains, the trunk from the parent where there is one, and how its model file describes it. `report`: once, after the last evaluation. */
-type Task = Pick<Recipe, 'step' | 'evaluate' | 'quality'> & { trunk: LayersModel[]; head: LayersModel; state: Omit<ModelState, 'range'>; report?(): Promise<void> };
+type Task<Batch extends tf.Tensor[]> = Pick<Recipe<Batch>, 'batch' | 'objective' | 'evaluate' | 'quality'> & { trunk: LayersModel[]; head: LayersModel; state: Omit<ModelState, 'range'>; report?(): Promise<void> };
 
 /** Trains on the labelled rows, stores what came of it and frees the networks. Returns the last value of each metric. */
-async function tune(spec: Finetune, { rows }: LabelSubset, inputs: TrainerInputs, context: TrainContext, { trunk, head, state, report, ...task }: Task): Promise<RunResult['metrics']> {
+async function tune<Batch extends tf.Tensor[]>(spec: Finetune, { rows }: LabelSubset, inputs: TrainerInputs, context: TrainContext, { trunk, head, state, report, ...task }: Task<Batch>): Promise<RunResult['metrics']> {
   const { backbone } = spec;
   const session = new Session({
     ...task, ...(backbone?.rate === 0 ? { models: [head], followers: trunk } : { models: [...trunk, head], ...(backbone && { slower: { models: trunk, factor: backbone.rate } }) }), rows, batchSize: spec.batchSize, totalSteps: spec.steps, optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,

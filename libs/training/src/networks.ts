@@ -3,7 +3,7 @@ import type { Encoder, Projection } from '#libs/contracts';
 import type { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
-import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, meanOverPlaces, relu } from './operations.js';
+import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, findRectifiedNorm, meanOverPlaces, relu } from './operations.js';
 
 /** Weight of the old value in the running averages, for each batch: short runs need quick averages. */
 const MOMENTUM = 0.9;
@@ -26,6 +26,8 @@ class BatchNorm extends layers.layers.Layer {
   constructor({ center = true, scale = true, rectifies = false, ...config }: { name: string; center?: boolean; scale?: boolean; rectifies?: boolean }) {
     super(config);
     this.rectifies = rectifies;
+    // Now, because trying a kernel is no part of a step.
+    if (rectifies) findRectifiedNorm();
     this.center = center;
     this.scale = scale;
   }

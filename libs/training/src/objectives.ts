@@ -91,20 +91,24 @@ export function unitRows(z: tf.Tensor2D): tf.Tensor2D {
   return tf.div(z, tf.maximum(tf.sqrt(tf.sum(tf.square(z), 1, true)), 1e-12));
 }
 
+/** A class for each row [N]: as int32 where it is a tensor. */
+type Labels = tf.Tensor1D | Int32Array;
+const asTensor = (labels: Labels): tf.Tensor1D => (labels instanceof tf.Tensor ? labels : tf.tensor1d(labels, 'int32'));
+
 /** Mean over rows of −log softmax at the label, by the kernel that gives losses and slopes in one pass. logits: [N, C] */
-export function crossEntropy(logits: tf.Tensor2D, labels: Int32Array): tf.Scalar {
+export function crossEntropy(logits: tf.Tensor2D, labels: Labels): tf.Scalar {
   const mean = tf.customGrad((...inputs) => {
     const [x, save] = inputs as unknown as [tf.Tensor2D, (tensors: tf.Tensor[]) => void];
-    const [losses, slopes] = kernel('SparseSoftmaxCrossEntropyWithLogits', { ...float(), Tlabels: typeAttribute('TF_INT32') }, [x, tf.tensor1d(labels, 'int32')], 2) as [tf.Tensor1D, tf.Tensor2D];
+    const [losses, slopes] = kernel('SparseSoftmaxCrossEntropyWithLogits', { ...float(), Tlabels: typeAttribute('TF_INT32') }, [x, asTensor(labels)], 2) as [tf.Tensor1D, tf.Tensor2D];
     save([slopes]);
-    return { value: tf.mean(losses), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(saved[0]!, tf.div(dy, labels.length)) };
+    return { value: tf.mean(losses), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(saved[0]!, tf.div(dy, x.shape[0])) };
   });
   return mean(logits) as tf.Scalar;
 }
 
 /** Fraction of rows whose largest logit is the label's. */
-export const accuracyOf = (logits: tf.Tensor2D, labels: Int32Array): tf.Scalar =>
-  tf.mean<tf.Scalar>(tf.cast(tf.equal(tf.argMax(logits, 1), tf.tensor1d(labels, 'int32')), 'float32'));
+export const accuracyOf = (logits: tf.Tensor2D, labels: Labels): tf.Scalar =>
+  tf.mean<tf.Scalar>(tf.cast(tf.equal(tf.argMax(logits, 1), asTensor(labels)), 'float32'));
 
 /**
  * Mean of −log softmax at each pixel's class over the pixels of the batch that have one; 0, without a gradient, where none has.

@@ -1,4 +1,5 @@
-/** ONNX files: the messages of onnx.proto3 that networks need, in protobuf's wire format. */
+/** ONNX files: the messages of onnx.proto3 that networks need. */
+import { bytes, float, message, text, whole, type Pieces } from './protobuf.js';
 
 /** Operators are those of this version of ONNX, which every runtime since 2022 knows, and the oldest file format that has it. */
 const OPSET = 17;
@@ -11,28 +12,6 @@ export interface OnnxConstant { name: string; shape: readonly number[]; values: 
 /** A tensor of float32 that goes in or comes out; null is the batch, of any size. */
 export interface OnnxPort { name: string; shape: readonly (number | null)[] }
 export interface OnnxModel { name: string; nodes: readonly OnnxNode[]; constants: readonly OnnxConstant[]; inputs: readonly OnnxPort[]; outputs: readonly OnnxPort[]; metadata: Readonly<Record<string, string>> }
-
-/** Pieces of a message: weights are not copied into it. */
-type Pieces = Uint8Array[];
-
-/** Seven bits a byte, low ones first. Of whole numbers from 0 on. */
-function varint(value: number): Uint8Array {
-  const bytes: number[] = [];
-  for (; value >= 128; value = Math.floor(value / 128)) bytes.push((value % 128) + 128);
-  return Uint8Array.from([...bytes, value]);
-}
-
-const VARINT = 0;
-const DELIMITED = 2;
-const FIXED32 = 5;
-const whole = (field: number, value: number): Pieces => [varint(field * 8 + VARINT), varint(value)];
-const message = (field: number, pieces: Pieces): Pieces => [varint(field * 8 + DELIMITED), varint(pieces.reduce((sum, { length }) => sum + length, 0)), ...pieces];
-const text = (field: number, value: string): Pieces => message(field, [Buffer.from(value)]);
-function float(field: number, value: number): Pieces {
-  const bytes = Buffer.alloc(4);
-  bytes.writeFloatLE(value);
-  return [varint(field * 8 + FIXED32), bytes];
-}
 
 /** AttributeProto: name 1, f 2, i 3, s 4, ints 8, type 20. */
 const attribute = (name: string, value: Attribute): Pieces => message(5, [...text(1, name), ...(
@@ -49,7 +28,7 @@ const node = ({ operator, inputs, output, attributes }: OnnxNode): Pieces => mes
 /** TensorProto: dims 1, data_type 2, name 8, raw_data 9 (little-endian). */
 const constant = ({ name, shape, values }: OnnxConstant): Pieces => message(5, [
   ...shape.flatMap((side) => whole(1, side)), ...whole(2, values instanceof Float32Array ? ELEMENT.float32 : ELEMENT.int64), ...text(8, name),
-  ...message(9, [new Uint8Array(values.buffer, values.byteOffset, values.byteLength)]),
+  ...bytes(9, new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
 ]);
 
 /** ValueInfoProto: name 1, type 2 → TypeProto: tensor_type 1 → elem_type 1, shape 2 → dim 1 → dim_value 1 or dim_param 2. */

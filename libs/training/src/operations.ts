@@ -22,17 +22,17 @@ const rectifiedNorm = (inputs: tf.Tensor[], rate: number): tf.Tensor[] => kernel
   _kernel: { type: 'string', value: 'MklNameChangeOp' },
 }, inputs, 6);
 
-let rectifies: boolean | undefined;
-/** Whether this TensorFlow has oneDNN's kernel that rectifies while it normalises, which costs nothing more. Asked once. */
-function canRectify(): boolean {
-  if (rectifies !== undefined) return rectifies;
+let canRectify: boolean | undefined;
+/** Whether this TensorFlow has oneDNN's kernel that rectifies while it normalises, which costs nothing more. Found by trying it, once. */
+export function findRectifiedNorm(): boolean {
+  if (canRectify !== undefined) return canRectify;
   try {
     tf.tidy(() => rectifiedNorm([tf.zeros([2, 1, 1, 1]), ...Array.from({ length: 4 }, () => tf.ones([1]))], 1));
-    rectifies = !usesGpu();
+    canRectify = !usesGpu();
   } catch {
-    rectifies = false;
+    canRectify = false;
   }
-  return rectifies;
+  return canRectify;
 }
 
 /**
@@ -47,7 +47,7 @@ export function batchNormTraining<T extends tf.Tensor>(
     const [input, gamma, beta, save] = inputs as unknown as [tf.Tensor, tf.Tensor1D, tf.Tensor1D, (tensors: tf.Tensor[]) => void];
     const images = asImages(input);
     const operands = [images, gamma, beta, running.mean, running.variance];
-    const fused = rectified && canRectify();
+    const fused = rectified && findRectifiedNorm();
     const [normalised, mean, variance, savedMean, savedVariance, reserve] = (fused ? rectifiedNorm(operands, rate) : kernel('FusedBatchNormV3',
       { ...attributes(true), exponential_avg_factor: { type: 'float', value: rate } }, operands, 6)) as [tf.Tensor, tf.Tensor1D, tf.Tensor1D, tf.Tensor, tf.Tensor, tf.Tensor];
     const y = rectified && !fused ? kernel('Relu', float(), [normalised])[0]! : normalised;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { Optimizer as OptimizerSpec } from '#libs/contracts';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { createOptimizer, learningRateAt } from './optimizers.js';
+import { createOptimizer, learningRateAt, type Optimizer } from './optimizers.js';
 import { loadTensorFlow } from './tensorflow.js';
 
 const p0 = [[0.5, -1, 2], [1.5, 0.25, -0.75]];
@@ -10,10 +10,12 @@ const g2 = g1.map((row) => row.map((g) => -0.5 * g + 0.05));
 
 beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
 
+const update = (optimizer: Optimizer, gradient: tf.Tensor | tf.Tensor[], learningRate: number) => tf.tidy(() => { optimizer.apply([gradient].flat(), optimizer.rates(learningRate).map((rate) => tf.scalar(rate))); });
+
 function twoSteps(spec: OptimizerSpec, start: number[] | number[][], gradients: (number[] | number[][])[], learningRate: number): number[] {
   const variable = tf.variable(tf.tensor(start));
   const optimizer = createOptimizer(spec, [{ key: 'p', variable, trainable: true }]);
-  for (const gradient of gradients) tf.tidy(() => { optimizer.apply([tf.tensor(gradient)], learningRate); });
+  for (const gradient of gradients) update(optimizer, tf.tensor(gradient), learningRate);
   const result = [...variable.dataSync()];
   optimizer.dispose();
   variable.dispose();
@@ -54,9 +56,9 @@ describe('Adam', () => {
     const variable = tf.variable(tf.tensor(p0));
     const optimizer = createOptimizer(OptimizerSpec.parse({ name: 'adam' }), [{ key: 'p', variable, trainable: true }]);
     const gradient = tf.tensor(g1);
-    optimizer.apply([gradient], 0.1);
+    update(optimizer, gradient, 0.1);
     const before = tf.memory().numTensors;
-    for (let i = 0; i < 3; i++) optimizer.apply([gradient], 0.1);
+    for (let i = 0; i < 3; i++) update(optimizer, gradient, 0.1);
     expect(tf.memory().numTensors).toBe(before);
     tf.dispose([variable, gradient]);
     optimizer.dispose();
@@ -67,7 +69,7 @@ test.each(['adam', 'lars'] as const)('%s moves a weight at its own fraction of t
   const spec = OptimizerSpec.parse({ name, weightDecay: 0.02 });
   const weights = [0, 1].map((i) => ({ key: `p${i}`, variable: tf.variable(tf.tensor(p0)), trainable: true }));
   const optimizer = createOptimizer(spec, weights, [1, 0.25]);
-  for (const gradient of [g1, g2]) tf.tidy(() => { optimizer.apply([tf.tensor(gradient), tf.tensor(gradient)], 0.1); });
+  for (const gradient of [g1, g2]) tf.tidy(() => { update(optimizer, [tf.tensor(gradient), tf.tensor(gradient)], 0.1); });
   // Decay is proportional to the rate too.
   const [all, part] = [twoSteps(spec, p0, [g1, g2], 0.1), twoSteps(spec, p0, [g1, g2], 0.025)];
   weights[0]!.variable.dataSync().forEach((value, i) => expect(value).toBeCloseTo(all[i]!, 6));

@@ -21,10 +21,17 @@ const flat = (x: tf.Tensor): tf.Tensor1D => (x.rank === 1 ? x as tf.Tensor1D : t
 
 /** Turns gradients into new weights. Its slots are part of a checkpoint. */
 export interface Optimizer {
-  /** One update. The caller keeps the gradients, in the order of the variables that the optimiser was made for. */
-  apply(gradients: readonly tf.Tensor[], learningRate: number): void;
+  /** Numbers that differ from step to step, for the next one. */
+  rates(learningRate: number): number[];
+  /**
+   * One update, of tensor operations only. `rates`: as scalars. The caller keeps the gradients, in the order of the variables that
+   * the optimiser was made for.
+   */
+  apply(gradients: readonly tf.Tensor[], rates: readonly tf.Scalar[]): void;
   /** Everything it remembers, by name. */
   slots(): { key: string; variable: tf.Variable }[];
+  /** What it reads beside, which never changes. */
+  readonly constants: readonly tf.Variable[];
   dispose(): void;
 }
 
@@ -38,12 +45,13 @@ export function createOptimizer(spec: OptimizerSpec, weights: readonly NamedWeig
  * weights are one vector here, because the cost of small operations would otherwise be that of the step.
  */
 class Adam implements Optimizer {
+  readonly constants: readonly tf.Variable[];
   private readonly sizes: number[];
   private readonly m: tf.Variable<tf.Rank.R1>;
   private readonly v: tf.Variable<tf.Rank.R1>;
   private readonly steps: tf.Variable;
-  private readonly decayed: tf.Tensor1D | undefined;
-  private readonly factors: tf.Tensor1D | undefined;
+  private readonly decayed: tf.Variable<tf.Rank.R1> | undefined;
+  private readonly factors: tf.Variable<tf.Rank.R1> | undefined;
 
   constructor(private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>, private readonly weights: readonly NamedWeight[], factors?: readonly number[]) {
     this.sizes = weights.map(({ variable }) => variable.size);
@@ -51,25 +59,33 @@ class Adam implements Optimizer {
     this.m = tf.tidy(() => tf.variable(tf.zeros<tf.Rank.R1>([total]), false));
     this.v = tf.tidy(() => tf.variable(tf.zeros<tf.Rank.R1>([total]), false));
     this.steps = tf.tidy(() => tf.variable(tf.scalar(0), false));
-    const spread = (valueOf: (variable: tf.Variable, i: number) => number) => tf.tidy(() => tf.concat1d(weights.map(({ variable }, i) => tf.fill<tf.Rank.R1>([variable.size], valueOf(variable, i)))));
+    const spread = (valueOf: (variable: tf.Variable, i: number) => number) => tf.tidy(() => tf.variable(tf.concat1d(weights.map(({ variable }, i) => tf.fill<tf.Rank.R1>([variable.size], valueOf(variable, i)))), false));
     this.decayed = spec.weightDecay > 0 ? spread((variable) => (isExcluded(variable) ? 0 : 1)) : undefined;
     this.factors = factors && spread((_, i) => factors[i]!);
+    this.constants = [this.decayed, this.factors].filter((constant) => constant !== undefined);
   }
 
-  apply(gradients: readonly tf.Tensor[], learningRate: number): void {
-    const { beta1, beta2, epsilon, weightDecay } = this.spec;
+  /** lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), lr · weight decay */
+  rates(learningRate: number): number[] {
+    const { beta1, beta2, weightDecay } = this.spec;
+    const t = this.steps.dataSync()[0]! + 1;
+    return [learningRate / (1 - beta1 ** t), Math.sqrt(1 - beta2 ** t), learningRate * weightDecay];
+  }
+
+  apply(gradients: readonly tf.Tensor[], rates: readonly tf.Scalar[]): void {
+    const { beta1, beta2, epsilon } = this.spec;
+    const [rate, correction, decay] = rates as [tf.Scalar, tf.Scalar, tf.Scalar];
     tf.tidy(() => {
       const g = tf.concat1d(gradients.map(flat));
-      const t = this.steps.dataSync()[0]! + 1;
-      this.steps.assign(tf.scalar(t));
+      this.steps.assign(tf.add(this.steps, 1));
       this.m.assign(tf.add(tf.mul(this.m, beta1), tf.mul(g, 1 - beta1)));
       this.v.assign(tf.add(tf.mul(this.v, beta2), tf.mul(tf.square(g), 1 - beta2)));
       // p ← p − lr · m̂ / (√v̂ + ε), the two corrections folded into scalars.
-      const denominator = tf.add(tf.div(tf.sqrt(this.v), Math.sqrt(1 - beta2 ** t)), epsilon);
-      let update: tf.Tensor1D = tf.div(tf.mul(this.m, learningRate / (1 - beta1 ** t)), denominator);
+      const denominator = tf.add(tf.div(tf.sqrt(this.v), correction), epsilon);
+      let update: tf.Tensor1D = tf.div(tf.mul(this.m, rate), denominator);
       if (this.decayed) {
         const p = tf.concat1d(this.weights.map(({ variable }) => flat(variable)));
-        update = tf.add(update, tf.mul(tf.mul(p, this.decayed), learningRate * weightDecay));
+        update = tf.add(update, tf.mul(tf.mul(p, this.decayed), decay));
       }
       if (this.factors) update = tf.mul(update, this.factors);
       const parts = tf.split(update, this.sizes);
@@ -96,17 +112,21 @@ class Adam implements Optimizer {
  * either norm is 0); v ← m·v + lr·trust·g; p ← p − v. Biases and normalisation get neither decay nor trust.
  */
 class Lars implements Optimizer {
+  readonly constants = [];
   private readonly velocities: tf.Variable[];
 
   constructor(private readonly spec: Extract<OptimizerSpec, { name: 'lars' }>, private readonly weights: readonly NamedWeight[], private readonly factors?: readonly number[]) {
     this.velocities = weights.map(({ variable }) => tf.tidy(() => tf.variable(tf.zerosLike(variable), false)));
   }
 
-  apply(gradients: readonly tf.Tensor[], learningRate: number): void {
+  rates(learningRate: number): number[] { return [learningRate]; }
+
+  apply(gradients: readonly tf.Tensor[], [learningRate]: readonly tf.Scalar[]): void {
     const { momentum, weightDecay, trustCoefficient } = this.spec;
     tf.tidy(() => this.weights.forEach(({ variable }, i) => {
       const velocity = this.velocities[i]!;
-      const rate = learningRate * (this.factors?.[i] ?? 1);
+      const factor = this.factors?.[i] ?? 1;
+      const rate = factor === 1 ? learningRate! : tf.mul<tf.Scalar>(learningRate!, factor);
       let scaled: tf.Tensor = tf.mul(gradients[i]!, rate);
       if (!isExcluded(variable)) {
         const g = tf.add(gradients[i]!, tf.mul(variable, weightDecay));

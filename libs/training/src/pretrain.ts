@@ -20,7 +20,8 @@ interface Method {
   followers?: LayersModel[];
   /** Named terms, `loss` the one that is minimised. views: [2N, H, W, C], those of sample i at rows i and i + N. */
   objective(views: tf.Tensor4D): Terms;
-  afterStep?(step: number): void;
+  rates?(step: number): number[];
+  afterUpdate?(rates: readonly tf.Scalar[]): void;
 }
 
 export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
@@ -35,12 +36,13 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const totalSteps = spec.epochs * stepsPerEpoch;
   const method = methodOf(spec, sample, encoder, head, totalSteps);
   const session = new Session({
-    models: [encoder, head, ...method.models], ...(method.followers && { followers: method.followers }), ...(method.afterStep && { afterStep: method.afterStep }),
+    models: [encoder, head, ...method.models], ...(method.followers && { followers: method.followers }), ...(method.rates && { rates: method.rates }), ...(method.afterUpdate && { afterUpdate: method.afterUpdate }),
     rows: allRows(data.train), batchSize: spec.batchSize, totalSteps, optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
-    step: (rows, random) => {
+    batch: (rows, random): [tf.Tensor4D] => {
       const samples = gatherSamples(data.train, rows);
-      return method.objective(tf.concat4d([viewsOf(sample, samples, augmentation, random), viewsOf(sample, samples, augmentation, random)], 0));
+      return [tf.concat4d([viewsOf(sample, samples, augmentation, random), viewsOf(sample, samples, augmentation, random)], 0)];
     },
+    objective: ([views]) => method.objective(views),
     evaluate: async (pause) => {
       const metrics = await judge(spec, augmentation, encoder, data, pause);
       const spread = metrics['eval/feature_spread']!;
@@ -102,10 +104,11 @@ function methodOf(spec: Pretrain, sample: SampleShape, encoder: LayersModel, hea
           // Grill et al. 2020, eq. 2, both directions: 2 − 2 cos each.
           return { loss: tf.add<tf.Scalar>(tf.mul(tf.add(negativeCosine(p1, z2), negativeCosine(p2, z1)), 2), 4) };
         },
-        afterStep: (step) => {
-          const momentum = targetMomentumAt(step, totalSteps, spec.targetMomentum);
+        rates: (step) => [targetMomentumAt(step, totalSteps, spec.targetMomentum)],
+        afterUpdate: ([momentum]) => {
+          const share = tf.sub(1, momentum!);
           // Parameters only: the target's running averages are its own.
-          followers.forEach(({ variable }, i) => { variable.assign(tf.add(tf.mul(variable, momentum), tf.mul(online[i]!.variable, 1 - momentum))); });
+          followers.forEach(({ variable }, i) => { variable.assign(tf.add(tf.mul(variable, momentum!), tf.mul(online[i]!.variable, share))); });
         },
       };
     }

@@ -4,6 +4,7 @@ import { BatchCursor, Random, type BatchCursorState, type RandomState } from '#l
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
+import { CompiledStep } from './compiled-step.js';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
 import { turn, type Pause } from './evaluation.js';
 import { weightsOf, type NamedWeight } from './networks.js';
@@ -75,13 +76,16 @@ function requireFinite(values: Record<string, number>, step: number): void {
 /** Scalars of a step by metric name; `loss` is minimised. */
 export type Terms = { loss: tf.Scalar } & Record<string, tf.Scalar>;
 
-export interface Recipe {
+/** `Batch`: what a step sees, as a tuple of tensors. */
+export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   /** Trained and stored in checkpoints. */
   models: LayersModel[];
   /** Some of them learn at this fraction of the learning rate. */
   slower?: { models: readonly LayersModel[]; factor: number };
   /** Stored in checkpoints and not trained, such as a target network. */
   followers?: LayersModel[];
+  /** Read by the objective and never changed, such as a teacher. Not the session's to dispose of. */
+  frozen?: LayersModel[];
   /** Rows that batches are drawn from. */
   rows: Int32Array;
   batchSize: number;
@@ -89,10 +93,14 @@ export interface Recipe {
   optimizer: OptimizerSpec;
   schedule: Schedule;
   seed: number;
-  /** Steps are counted from 0. Runs inside a tidy. */
-  step(rows: Int32Array, views: Random, step: number): Terms;
-  /** After the update of a step, inside a tidy: moves what follows the trained weights. */
-  afterStep?(step: number): void;
+  /** What a step sees, of the same shapes each time: views, labels, noise. Runs inside a tidy. */
+  batch(rows: Int32Array, views: Random): Batch;
+  /** Other numbers that differ from step to step. Steps are counted from 0. */
+  rates?(step: number): number[];
+  /** Tensor operations only (`CompiledStep`), inside a tidy. `rates`: as scalars. */
+  objective(batch: Batch, rates: readonly tf.Scalar[]): Terms;
+  /** After the update, as the objective: moves what follows the trained weights. */
+  afterUpdate?(rates: readonly tf.Scalar[]): void;
   /** Whenever `evaluateEvery` steps are done, and at the end. Draws nothing from the views' randomness; what `pause` throws goes through. */
   evaluate(pause: Pause): Promise<Record<string, number>>;
   evaluateEvery: number;
@@ -104,10 +112,11 @@ export interface Recipe {
 }
 
 /** One run's training state: weights, optimiser, order of the data, randomness of the views. */
-export class Session {
+export class Session<Batch extends tf.Tensor[]> {
   private readonly weights: NamedWeight[];
   private readonly trainable: NamedWeight[];
   private readonly optimizer: Optimizer;
+  private readonly compiled: CompiledStep;
   private readonly cursor: BatchCursor;
   private views: Random;
   private step = 0;
@@ -116,12 +125,15 @@ export class Session {
   private best = -Infinity;
   private stored = 0;
 
-  constructor(private readonly recipe: Recipe, private readonly context: TrainContext) {
+  constructor(private readonly recipe: Recipe<Batch>, private readonly context: TrainContext) {
     const trained = weightsOf(...recipe.models);
     this.weights = [...trained, ...weightsOf(...recipe.followers ?? [])];
     this.trainable = trained.filter(({ trainable }) => trainable);
     const slow = new Set(weightsOf(...recipe.slower?.models ?? []).map(({ variable }) => variable));
     this.optimizer = createOptimizer(recipe.optimizer, this.trainable, recipe.slower && this.trainable.map(({ variable }) => (slow.has(variable) ? recipe.slower!.factor : 1)));
+    const state = [...[...this.variables(), ...weightsOf(...recipe.frozen ?? [])].map(({ variable }) => variable), ...this.optimizer.constants];
+    const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0).length, recipe.rates?.(0).length ?? 0];
+    this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state, context.workDir);
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
     this.views = Random.seeded(recipe.seed, 'views');
     this.evaluationDue = recipe.evaluateAtStart;
@@ -190,24 +202,34 @@ export class Session {
     this.context.metrics(Object.entries(values).map(([key, value]) => ({ key, step: this.step, value })));
   }
 
-  /** Forward, back, update. Leaves no tensor behind. */
+  /** One step. Leaves no tensor behind. */
   private trainStep(learningRate: number): Record<string, number> {
     const rows = this.cursor.next();
     return tf.tidy(() => {
-      let scalars: Record<string, tf.Scalar> = {};
-      const variables = this.trainable.map(({ variable }) => variable);
-      const { value, grads } = tf.variableGrads(() => {
-        const { loss, ...others } = this.recipe.step(rows, this.views, this.step);
-        // What is not differentiated is read now: the tape keeps only what the loss needs.
-        scalars = Object.fromEntries(Object.entries(others).map(([name, scalar]) => [name, tf.keep(scalar)]));
-        return loss;
-      }, variables);
-      this.optimizer.apply(variables.map((variable) => grads[variable.name]!), learningRate);
-      this.recipe.afterStep?.(this.step);
-      const values = { loss: value.dataSync()[0]!, ...Object.fromEntries(Object.entries(scalars).map(([name, scalar]) => [name, scalar.dataSync()[0]!])) };
-      tf.dispose(scalars);
-      return values;
+      const rates = [...this.optimizer.rates(learningRate), ...this.recipe.rates?.(this.step) ?? []];
+      return this.compiled.run([...rates.map((rate) => tf.scalar(rate)), ...this.recipe.batch(rows, this.views)]);
     });
+  }
+
+  /** Forward, back, update: what is compiled. */
+  private update(inputs: tf.Tensor[], ofOptimizer: number, ofRecipe: number): Terms {
+    const { optimizer, recipe } = this;
+    const optimizerRates = inputs.slice(0, ofOptimizer) as tf.Scalar[];
+    const rates = inputs.slice(ofOptimizer, ofOptimizer + ofRecipe) as tf.Scalar[];
+    const batch = inputs.slice(ofOptimizer + ofRecipe) as Batch;
+    let kept: [string, tf.Scalar][] = [];
+    const variables = this.trainable.map(({ variable }) => variable);
+    const { value: loss, grads } = tf.variableGrads(() => {
+      const { loss: minimised, ...others } = recipe.objective(batch, rates);
+      // What is not differentiated outlives the tape.
+      kept = Object.entries(others).map(([name, scalar]) => [name, tf.keep(scalar)]);
+      return minimised;
+    }, variables);
+    optimizer.apply(variables.map((variable) => grads[variable.name]!), optimizerRates);
+    recipe.afterUpdate?.(rates);
+    const others = Object.fromEntries(kept.map(([name, scalar]) => [name, tf.clone(scalar)]));
+    tf.dispose(kept.map(([, scalar]) => scalar));
+    return { loss, ...others };
   }
 
   private variables() {
@@ -242,6 +264,7 @@ export class Session {
   }
 
   dispose(): void {
+    this.compiled.dispose();
     this.optimizer.dispose();
     for (const model of [...this.recipe.models, ...this.recipe.followers ?? []]) model.dispose();
   }

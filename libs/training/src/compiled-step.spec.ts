@@ -1,0 +1,108 @@
+import { Optimizer as OptimizerSpec } from '#libs/contracts';
+import { Random } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import { mkdtempSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { CompiledStep, type Scalars } from './compiled-step.js';
+import { buildClassifier, buildEncoder, encode, forward, initialise, weightsOf } from './networks.js';
+import { accuracyOf, crossEntropy } from './objectives.js';
+import { createOptimizer } from './optimizers.js';
+import { loadTensorFlow } from './tensorflow.js';
+
+const folder = mkdtempSync(path.join(tmpdir(), 'compiled-step-'));
+
+beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
+
+/** A network that classifies, its step, and what a step takes. */
+function classification(seed: number) {
+  const random = Random.seeded(seed, 'compiled step');
+  const encoder = buildEncoder({ name: 'small-resnet', width: 8 }, [16, 16, 3]);
+  const classifier = buildClassifier(32, 3);
+  const models = [encoder, classifier];
+  initialise(models, Random.seeded(0, 'weights'));
+  const weights = weightsOf(...models);
+  const trainable = weights.filter((weight) => weight.trainable);
+  const optimizer = createOptimizer(OptimizerSpec.parse({ name: 'adam', weightDecay: 0.01 }), trainable);
+  const state = [...optimizer.constants, ...[...weights, ...optimizer.slots()].map(({ variable }) => variable)];
+  const step = ([views, labels, ...rates]: tf.Tensor[]): Scalars => {
+    const logits = (training: boolean) => forward<tf.Tensor2D>(classifier, encode(encoder, views as tf.Tensor4D, training).features, training);
+    const variables = trainable.map(({ variable }) => variable);
+    const { value, grads } = tf.variableGrads(() => crossEntropy(logits(true), labels as tf.Tensor1D), variables);
+    optimizer.apply(variables.map((variable) => grads[variable.name]!), rates as tf.Scalar[]);
+    return { loss: value, accuracy: accuracyOf(logits(false), labels as tf.Tensor1D) };
+  };
+  const inputs = () => [
+    tf.tensor4d(Float32Array.from({ length: 12 * 16 * 16 * 3 }, () => random.uniform()), [12, 16, 16, 3]),
+    tf.tensor1d(Int32Array.from({ length: 12 }, () => random.integer(0, 3)), 'int32'),
+    ...optimizer.rates(0.01).map((rate) => tf.scalar(rate)),
+  ];
+  return { state, step, inputs, dispose: () => { optimizer.dispose(); for (const model of models) model.dispose(); } };
+}
+
+test('steps run as a graph do what their operations do one by one', () => {
+  const [plain, compiled] = [classification(1), classification(1)];
+  const graph = new CompiledStep(compiled.step, compiled.state, folder);
+  for (let i = 0; i < 5; i++) {
+    const expected = tf.tidy(() => { const { loss, accuracy } = plain.step(plain.inputs()); return [loss!.dataSync()[0]!, accuracy!.dataSync()[0]!]; });
+    const { loss, accuracy } = tf.tidy(() => graph.run(compiled.inputs()));
+    expect(Math.abs(loss! - expected[0]!)).toBeLessThan(2e-5);
+    expect(accuracy).toBe(expected[1]);
+  }
+  compiled.state.forEach((variable, i) => {
+    const [found, expected] = [variable.dataSync(), plain.state[i]!.dataSync()];
+    expect(Math.max(...found.map((value, j) => Math.abs(value - expected[j]!)))).toBeLessThan(2e-4);
+  });
+  // Five steps were counted, those that recorded the graph were not.
+  expect(compiled.state.at(-1)!.dataSync()[0]).toBe(5);
+  for (const each of [graph, plain, compiled]) each.dispose();
+});
+
+test('a step leaves no tensor behind, and no file', () => {
+  const { state, step, inputs, dispose } = classification(2);
+  const graph = new CompiledStep(step, state, folder);
+  const before = tf.memory().numTensors;
+  for (let i = 0; i < 3; i++) {
+    tf.tidy(() => { graph.run(inputs()); });
+    expect(tf.memory().numTensors).toBe(before);
+  }
+  expect(readdirSync(folder)).toEqual([]);
+  graph.dispose();
+  dispose();
+});
+
+describe('what is no graph is refused, and nothing is changed', () => {
+  const elsewhere = () => tf.tensor1d([1, 2]);
+  const cases: [string, (x: tf.Tensor1D, weight: tf.Variable, other: tf.Tensor1D) => tf.Tensor, RegExp][] = [
+    ['a step that reads a value', (x, weight) => tf.mul(weight, tf.sum(x).dataSync()[0]!), /reads a value/],
+    ['a step that makes something else each time', (() => { let calls = 0; return (x, weight) => tf.add(tf.mul(weight, x), ++calls); })(), /other constants/],
+    ['a step that takes a tensor from elsewhere', (x, weight, other) => tf.add(tf.mul(weight, x), other), /from elsewhere/],
+  ];
+  test.each(cases)('%s', (_, compute, message) => {
+    const weight = tf.variable(tf.tensor1d([3, 4]));
+    const other = elsewhere();
+    // Made known to TensorFlow before the step.
+    tf.tidy(() => { tf.add(other, 1).dataSync(); });
+    const graph = new CompiledStep(([x]) => {
+      weight.assign(compute(x as tf.Tensor1D, weight, other) as tf.Tensor1D);
+      return { sum: tf.sum<tf.Scalar>(weight) };
+    }, [weight], folder);
+    const before = tf.memory().numTensors;
+    expect(() => { tf.tidy(() => { graph.run([tf.tensor1d([1, 1])]); }); }).toThrow(message);
+    expect([...weight.dataSync()]).toEqual([3, 4]);
+    expect(tf.memory().numTensors).toBe(before);
+    tf.dispose([weight, other]);
+  });
+
+  test('inputs of another shape', () => {
+    const weight = tf.variable(tf.tensor1d([3, 4]));
+    const graph = new CompiledStep(([x]) => { weight.assign(tf.add(weight, x!)); return { sum: tf.sum<tf.Scalar>(weight) }; }, [weight], folder);
+    expect(tf.tidy(() => graph.run([tf.tensor1d([1, 1])]))).toEqual({ sum: 9 });
+    expect(tf.tidy(() => graph.run([tf.tensor1d([2, 1])]))).toEqual({ sum: 12 });
+    expect(() => { tf.tidy(() => { graph.run([tf.scalar(1)]); }); }).toThrow(/inputs as in the first step/);
+    expect([...weight.dataSync()]).toEqual([6, 6]);
+    graph.dispose();
+    weight.dispose();
+  });
+});
