@@ -34,6 +34,8 @@ describe('specs', () => {
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from, encoder: {} }).success).toBe(false);
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {} }).success).toBe(true);
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x' }).success).toBe(false);
+    expect(RunSpec.parse({ kind: 'finetune', dataset: 'x', from, backbone: {} })).toMatchObject({ backbone: { rate: 0.1, statistics: 'parent' } });
+    expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {}, backbone: {} }).error?.issues).toMatchObject([{ path: ['backbone'] }]);
   });
 
   test('of an evaluation name a checkpoint only of a run', () => {
@@ -83,6 +85,12 @@ describe('sweeps', () => {
     expect(strengths.map(({ runs }) => (runs[0]!.spec as Pretrain).augmentation!.crop?.minArea)).toEqual([0.1, 0.5, undefined, 0.1, 0.5]);
     expect(faults({ augmentations: { pairs: { of: ['crop'] }, strengths: { crop: [{ minArea: 7 }] } } })[0]).toMatch(/^augmentations: pretrain\.augmentation\.crop\.minArea: Too big/);
     expect(faults({ stages: { a: { kind: 'autoencode', dataset: 'x' } }, augmentations: { pairs: { of: ['crop'] } } })).toEqual(['augmentations: expected a stage of kind pretrain for it to set, there is none']);
+  });
+
+  test('the control from scratch has no layers of a parent to tune slowly', () => {
+    const trials = expandSweep(parse({ parameters: { 'finetune.backbone.rate': { values: [0, 0.1] } }, controls: ['scratch'] }));
+    expect(trials.map(({ runs }) => runs.map(({ spec }) => (spec.kind === 'finetune' ? spec.backbone?.rate : null)))).toEqual([[null, 0, undefined], [null, 0.1, undefined]]);
+    expect(trials.every(({ runs }) => RunSpec.safeParse(runs[2]!.spec).success)).toBe(true);
   });
 
   test('six augmentations in pairs, two fractions and four seeds: 21 pretrainings, each shared by 8 finetunes', () => {

@@ -248,6 +248,16 @@ export const Finetune = z.strictObject({
   fromHeadLayer: z.int().min(0).max(4).default(0),
   /** From scratch with `fromHeadLayer` only: the head whose first layers are part of the network. */
   projection: Projection.optional(),
+  /**
+   * With `from` only: how the parent's layers are tuned. Without it they learn like those that are new. Few labels spoil features
+   * that took all samples to learn.
+   */
+  backbone: z.strictObject({
+    /** Of the learning rate; 0 leaves the parent's layers as they are. */
+    rate: z.number().min(0).max(1).default(0.1),
+    /** What their batch normalisation goes by: the running averages of the parent's training, which then stay, or each batch. */
+    statistics: z.enum(['parent', 'batch']).default('parent'),
+  }).optional(),
   /** Labels used: a stratified, nested, seeded subset of the training split. */
   labelFraction: z.number().gt(0).max(1).default(1),
   labelSeed: seed.default(0),
@@ -260,6 +270,7 @@ export const Finetune = z.strictObject({
   evalSplit,
   seed: seed.default(0),
 }).superRefine(noEncoderWithParent).superRefine((spec, context) => {
+  if (spec.from === null && spec.backbone) context.addIssue({ code: 'custom', path: ['backbone'], message: 'expected no `backbone` without a parent run in `from`: from scratch all layers are new' });
   if (spec.from !== null && spec.projection) context.addIssue({ code: 'custom', path: ['projection'], message: 'expected no projection together with `from`: the head is the parent run\'s' });
   if (spec.from === null && spec.fromHeadLayer > (spec.projection?.layers ?? 0)) {
     context.addIssue({ code: 'custom', path: ['fromHeadLayer'], message: `expected a layer of the projection head, which has ${spec.projection?.layers ?? 0}, got ${spec.fromHeadLayer}` });

@@ -310,7 +310,7 @@ function trialsOf(sweep: SweepSpec, assigned: readonly Record<string, unknown>[]
         runs.push({ stage, control: 'random_init_probe', spec: { ...spec, from: null, encoder: parent.encoder }, parentStage: null });
       }
       if (sweep.controls.includes('scratch') && spec.kind === 'finetune' && parent && 'encoder' in parent) {
-        runs.push({ stage, control: 'scratch', spec: { ...spec, from: null, encoder: parent.encoder, ...(spec.fromHeadLayer > 0 && parent.kind === 'pretrain' && { projection: parent.projection }) }, parentStage: null });
+        runs.push({ stage, control: 'scratch', spec: { ...spec, from: null, encoder: parent.encoder, backbone: undefined, ...(spec.fromHeadLayer > 0 && parent.kind === 'pretrain' && { projection: parent.projection }) }, parentStage: null });
       }
     }
     if (faults.length) throw new InvalidSweepError(faults);

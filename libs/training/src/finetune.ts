@@ -22,7 +22,7 @@ export async function finetune(spec: Finetune, inputs: TrainerInputs, context: T
   return { metrics: { ...metrics, 'data/labels': subset.rows.length } };
 }
 
-/** The whole network is tuned: encoder, the first layers of the projection head where asked for, and a linear classifier that starts at zero. */
+/** Encoder, the first layers of the projection head where asked for, and a linear classifier that starts at zero. Without `backbone` the whole network is tuned alike. */
 async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs: TrainerInputs, context: TrainContext): Promise<RunResult['metrics']> {
   const { sample, classes } = data.manifest;
   const { encoder, architecture, parent } = await startingEncoder(spec, inputs, sample);
@@ -31,12 +31,13 @@ async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs:
   const classifier = buildClassifier(middle ? middle.head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length);
   const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
   const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor2D => {
-    const { features } = encode(encoder, x, training);
-    return forward(classifier, middle ? forward(middle.head, features, training) : features, training);
+    const byBatch = training && normalisesByBatch(spec);
+    const { features } = encode(encoder, x, byBatch);
+    return forward(classifier, middle ? forward(middle.head, features, byBatch) : features, training);
   };
-  context.log('info', `all ${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} are tuned, with a linear classifier on top`);
+  context.log('info', `all ${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} ${treatment(spec)}, with a linear classifier on top`);
   return tune(spec, subset, inputs, context, {
-    models: [...trunk, classifier], quality: 'eval/accuracy',
+    trunk, head: classifier, quality: 'eval/accuracy',
     state: { kind: 'finetune', task: 'classification', sample, classes, encoder: architecture, ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }) },
     batch: (rows, random): [tf.Tensor4D, tf.Tensor1D] => [viewsOf(sample, gatherSamples(data.train, rows), augmentation, random), tf.tensor1d(gatherLabels(data.train, rows), 'int32')],
     objective: ([views, labels]) => {
@@ -53,7 +54,7 @@ async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs:
   });
 }
 
-/** The whole network is tuned: encoder, and a decoder that reads its maps at each resolution. */
+/** Encoder, and a decoder that reads its maps at each resolution. Without `backbone` the whole network is tuned alike. */
 async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: TrainerInputs, context: TrainContext): Promise<RunResult['metrics']> {
   const { sample, classes } = data.manifest;
   requireLabelledPixels(data.train, subset.rows, 'the masks to train on');
@@ -64,11 +65,11 @@ async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: 
   // The logits' layer too: from zero, a decoder of as many steps told classes apart far later.
   initialise([segmenter], Random.seeded(spec.seed, 'segmenter'));
   const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
-  const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor4D => forward(segmenter, forward<tf.Tensor[]>(pyramid, x, training), training);
-  context.log('info', 'all layers of the encoder are tuned, with a decoder of pixels on top');
+  const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor4D => forward(segmenter, forward<tf.Tensor[]>(pyramid, x, training && normalisesByBatch(spec)), training);
+  context.log('info', `all layers of the encoder ${treatment(spec)}, with a decoder of pixels on top`);
   let judgement!: Judgement;
   return tune(spec, subset, inputs, context, {
-    models: [encoder, segmenter], quality: 'eval/miou',
+    trunk: [encoder], head: segmenter, quality: 'eval/miou',
     state: { kind: 'finetune', task: 'segmentation', sample, classes, encoder: architecture },
     batch: (rows, random): [tf.Tensor4D, tf.Tensor3D] => {
       const { views, masks } = augmentWithMask(gatherSamples(data.train, rows) as tf.Tensor4D, gatherMasks(data.train, rows), augmentation, random);
@@ -84,19 +85,30 @@ async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: 
   });
 }
 
-/** What a task trains, and how its model file describes it. `report`: once, after the last evaluation. */
-type Task<Batch extends tf.Tensor[]> = Pick<Recipe<Batch>, 'models' | 'batch' | 'objective' | 'evaluate' | 'quality'> & { state: Omit<ModelState, 'range'>; report?(): Promise<void> };
+/** Whether the trunk's batch normalisation goes by each batch while it is tuned, and moves its running averages. */
+const normalisesByBatch = ({ backbone }: Finetune): boolean => !backbone || (backbone.rate > 0 && backbone.statistics === 'batch');
+
+/** What happens to the trunk, in words. */
+function treatment({ backbone }: Finetune): string {
+  if (!backbone) return 'are tuned';
+  if (backbone.rate === 0) return 'stay as the parent left them';
+  return `are tuned at ${backbone.rate} of the learning rate, normalised by ${backbone.statistics === 'parent' ? 'the parent\'s running averages' : 'each batch'}`;
+}
+
+/** What a task trains, the trunk from the parent where there is one, and how its model file describes it. `report`: once, after the last evaluation. */
+type Task<Batch extends tf.Tensor[]> = Pick<Recipe<Batch>, 'batch' | 'objective' | 'evaluate' | 'quality'> & { trunk: LayersModel[]; head: LayersModel; state: Omit<ModelState, 'range'>; report?(): Promise<void> };
 
 /** Trains on the labelled rows, stores what came of it and frees the networks. Returns the last value of each metric. */
-async function tune<Batch extends tf.Tensor[]>(spec: Finetune, { rows }: LabelSubset, inputs: TrainerInputs, context: TrainContext, { state, report, ...task }: Task<Batch>): Promise<RunResult['metrics']> {
+async function tune<Batch extends tf.Tensor[]>(spec: Finetune, { rows }: LabelSubset, inputs: TrainerInputs, context: TrainContext, { trunk, head, state, report, ...task }: Task<Batch>): Promise<RunResult['metrics']> {
+  const { backbone } = spec;
   const session = new Session({
-    ...task, rows, batchSize: spec.batchSize, totalSteps: spec.steps, optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
+    ...task, ...(backbone?.rate === 0 ? { models: [head], followers: trunk } : { models: [...trunk, head], ...(backbone && { slower: { models: trunk, factor: backbone.rate } }) }), rows, batchSize: spec.batchSize, totalSteps: spec.steps, optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
     evaluateEvery: Math.ceil(spec.steps / EVALUATIONS), evaluateAtStart: false, checkpoints: spec.checkpoints,
   }, context);
   try {
     const metrics = await session.run(inputs.checkpoint);
     await report?.();
-    await storeModel(state, task.models, context);
+    await storeModel(state, [...trunk, head], context);
     return metrics;
   } finally {
     session.dispose();

@@ -55,6 +55,14 @@ describe.each([['images', [4, 5, 5, 3]], ['vectors', [16, 3]]])('batch normalisa
     close(batchNormInference(x, scale, offset, { mean, variance }), expected);
   });
 
+  test('by given statistics it has gradients for input, scale and offset', () => {
+    const [mean, variance] = [tensor<tf.Tensor1D>(3), tf.abs(tensor<tf.Tensor1D>(3))];
+    const gradients = (apply: (...operands: [tf.Tensor, tf.Tensor1D, tf.Tensor1D]) => tf.Tensor) => tf.grads((...operands: tf.Tensor[]) => tf.sum(tf.mul(apply(...operands as [tf.Tensor, tf.Tensor1D, tf.Tensor1D]), weight)))([x, scale, offset]);
+    const expected = gradients((input, gamma, beta) => tf.add(tf.mul(tf.div(tf.sub(input, mean), tf.sqrt(tf.add(variance, BATCH_NORM_EPSILON))), gamma), beta));
+    const found = gradients((input, gamma, beta) => batchNormInference(input, gamma, beta, { mean, variance }));
+    found.forEach((gradient, i) => close(gradient, expected[i]!, 1e-3));
+  });
+
   test('leaves no tensor behind', () => {
     const step = () => tf.tidy(() => { tf.grads((input: tf.Tensor) => tf.sum(relu(batchNormTraining(input, scale, offset, { mean: offset, variance: offset }, 0.1, () => {}))))([x]); });
     step();

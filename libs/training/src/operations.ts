@@ -66,14 +66,22 @@ export function batchNormTraining<T extends tf.Tensor>(
   return normalise(x, scale, offset) as T;
 }
 
-/** Normalises by given statistics, each [C]. No gradient: for evaluation. */
+/** Normalises by given statistics, each [C], which get no gradient; input, scale and offset do. */
 export function batchNormInference<T extends tf.Tensor>(x: T, scale: tf.Tensor1D, offset: tf.Tensor1D, { mean, variance }: BatchStatistics): T {
   const normalise = tf.customGrad((...inputs) => {
-    const [input] = inputs as unknown as [tf.Tensor];
-    const [y] = kernel('FusedBatchNormV3', { ...attributes(false), exponential_avg_factor: { type: 'float', value: 1 } }, [asImages(input), scale, offset, mean, variance], 6) as [tf.Tensor];
-    return { value: shapedLike(y, input), gradFunc: () => { throw new Error('expected no gradient through batch normalisation in evaluation'); } };
+    const [input, gamma, beta, save] = inputs as unknown as [tf.Tensor, tf.Tensor1D, tf.Tensor1D, (tensors: tf.Tensor[]) => void];
+    const images = asImages(input);
+    const [y, , , , , reserve] = kernel('FusedBatchNormV3', { ...attributes(false), exponential_avg_factor: { type: 'float', value: 1 } }, [images, gamma, beta, mean, variance], 6) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+    save([images, gamma, reserve]);
+    return {
+      value: shapedLike(y, input),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
+        const [dx, dGamma, dBeta] = kernel('FusedBatchNormGradV3', attributes(false), [asImages(dy), saved[0]!, saved[1]!, mean, variance, saved[2]!], 5) as [tf.Tensor, tf.Tensor, tf.Tensor];
+        return [shapedLike(dx, dy), dGamma, dBeta];
+      },
+    };
   });
-  return normalise(x) as T;
+  return normalise(x, scale, offset) as T;
 }
 
 /** max(x, 0) */

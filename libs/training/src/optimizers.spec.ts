@@ -10,7 +10,7 @@ const g2 = g1.map((row) => row.map((g) => -0.5 * g + 0.05));
 
 beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
 
-const update = (optimizer: Optimizer, gradient: tf.Tensor, learningRate: number) => tf.tidy(() => { optimizer.apply([gradient], optimizer.rates(learningRate).map((rate) => tf.scalar(rate))); });
+const update = (optimizer: Optimizer, gradient: tf.Tensor | tf.Tensor[], learningRate: number) => tf.tidy(() => { optimizer.apply([gradient].flat(), optimizer.rates(learningRate).map((rate) => tf.scalar(rate))); });
 
 function twoSteps(spec: OptimizerSpec, start: number[] | number[][], gradients: (number[] | number[][])[], learningRate: number): number[] {
   const variable = tf.variable(tf.tensor(start));
@@ -63,6 +63,19 @@ describe('Adam', () => {
     tf.dispose([variable, gradient]);
     optimizer.dispose();
   });
+});
+
+test.each(['adam', 'lars'] as const)('%s moves a weight at its own fraction of the learning rate', (name) => {
+  const spec = OptimizerSpec.parse({ name, weightDecay: 0.02 });
+  const weights = [0, 1].map((i) => ({ key: `p${i}`, variable: tf.variable(tf.tensor(p0)), trainable: true }));
+  const optimizer = createOptimizer(spec, weights, [1, 0.25]);
+  for (const gradient of [g1, g2]) tf.tidy(() => { update(optimizer, [tf.tensor(gradient), tf.tensor(gradient)], 0.1); });
+  // Decay is proportional to the rate too.
+  const [all, part] = [twoSteps(spec, p0, [g1, g2], 0.1), twoSteps(spec, p0, [g1, g2], 0.025)];
+  weights[0]!.variable.dataSync().forEach((value, i) => expect(value).toBeCloseTo(all[i]!, 6));
+  weights[1]!.variable.dataSync().forEach((value, i) => expect(value).toBeCloseTo(part[i]!, 6));
+  optimizer.dispose();
+  tf.dispose(weights.map(({ variable }) => variable));
 });
 
 describe('learning rate', () => {

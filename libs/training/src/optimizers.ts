@@ -35,8 +35,9 @@ export interface Optimizer {
   dispose(): void;
 }
 
-export function createOptimizer(spec: OptimizerSpec, weights: readonly NamedWeight[]): Optimizer {
-  return spec.name === 'adam' ? new Adam(spec, weights) : new Lars(spec, weights);
+/** `factors`: of the learning rate, one for each weight; without them 1. */
+export function createOptimizer(spec: OptimizerSpec, weights: readonly NamedWeight[], factors?: readonly number[]): Optimizer {
+  return spec.name === 'adam' ? new Adam(spec, weights, factors) : new Lars(spec, weights, factors);
 }
 
 /**
@@ -50,15 +51,18 @@ class Adam implements Optimizer {
   private readonly v: tf.Variable<tf.Rank.R1>;
   private readonly steps: tf.Variable;
   private readonly decayed: tf.Variable<tf.Rank.R1> | undefined;
+  private readonly factors: tf.Variable<tf.Rank.R1> | undefined;
 
-  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>, private readonly weights: readonly NamedWeight[]) {
+  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>, private readonly weights: readonly NamedWeight[], factors?: readonly number[]) {
     this.sizes = weights.map(({ variable }) => variable.size);
     const total = this.sizes.reduce((sum, size) => sum + size, 0);
     this.m = tf.tidy(() => tf.variable(tf.zeros<tf.Rank.R1>([total]), false));
     this.v = tf.tidy(() => tf.variable(tf.zeros<tf.Rank.R1>([total]), false));
     this.steps = tf.tidy(() => tf.variable(tf.scalar(0), false));
-    this.decayed = spec.weightDecay > 0 ? tf.tidy(() => tf.variable(tf.concat1d(weights.map(({ variable }) => tf.fill<tf.Rank.R1>([variable.size], isExcluded(variable) ? 0 : 1))), false)) : undefined;
-    this.constants = this.decayed ? [this.decayed] : [];
+    const spread = (valueOf: (variable: tf.Variable, i: number) => number) => tf.tidy(() => tf.variable(tf.concat1d(weights.map(({ variable }, i) => tf.fill<tf.Rank.R1>([variable.size], valueOf(variable, i)))), false));
+    this.decayed = spec.weightDecay > 0 ? spread((variable) => (isExcluded(variable) ? 0 : 1)) : undefined;
+    this.factors = factors && spread((_, i) => factors[i]!);
+    this.constants = [this.decayed, this.factors].filter((constant) => constant !== undefined);
   }
 
   /** lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), lr · weight decay */
@@ -83,6 +87,7 @@ class Adam implements Optimizer {
         const p = tf.concat1d(this.weights.map(({ variable }) => flat(variable)));
         update = tf.add(update, tf.mul(tf.mul(p, this.decayed), decay));
       }
+      if (this.factors) update = tf.mul(update, this.factors);
       const parts = tf.split(update, this.sizes);
       this.weights.forEach(({ variable }, i) => {
         const part = variable.rank === 1 ? parts[i]! : tf.reshape(parts[i]!, variable.shape);
@@ -98,6 +103,7 @@ class Adam implements Optimizer {
   dispose(): void {
     tf.dispose([this.m, this.v, this.steps]);
     this.decayed?.dispose();
+    this.factors?.dispose();
   }
 }
 
@@ -109,7 +115,7 @@ class Lars implements Optimizer {
   readonly constants = [];
   private readonly velocities: tf.Variable[];
 
-  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'lars' }>, private readonly weights: readonly NamedWeight[]) {
+  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'lars' }>, private readonly weights: readonly NamedWeight[], private readonly factors?: readonly number[]) {
     this.velocities = weights.map(({ variable }) => tf.tidy(() => tf.variable(tf.zerosLike(variable), false)));
   }
 
@@ -119,12 +125,14 @@ class Lars implements Optimizer {
     const { momentum, weightDecay, trustCoefficient } = this.spec;
     tf.tidy(() => this.weights.forEach(({ variable }, i) => {
       const velocity = this.velocities[i]!;
-      let scaled: tf.Tensor = tf.mul(gradients[i]!, learningRate!);
+      const factor = this.factors?.[i] ?? 1;
+      const rate = factor === 1 ? learningRate! : tf.mul<tf.Scalar>(learningRate!, factor);
+      let scaled: tf.Tensor = tf.mul(gradients[i]!, rate);
       if (!isExcluded(variable)) {
         const g = tf.add(gradients[i]!, tf.mul(variable, weightDecay));
         const [pNorm, gNorm] = [tf.norm(variable), tf.norm(g)];
         const trust = tf.where(tf.logicalAnd(tf.greater(pNorm, 0), tf.greater(gNorm, 0)), tf.div(tf.mul(pNorm, trustCoefficient), gNorm), tf.scalar(1));
-        scaled = tf.mul(g, tf.mul(trust, learningRate!));
+        scaled = tf.mul(g, tf.mul(trust, rate));
       }
       velocity.assign(tf.add(tf.mul(velocity, momentum), scaled));
       variable.assign(tf.sub(variable, velocity));

@@ -178,6 +178,12 @@ test('starts from its parent\'s encoder, and its own can be the start of another
   for (const key of kernels) own.get(key)!.values.forEach((value, i) => { expect(Math.abs(value - parent.get(key)!.values[i]!), key).toBeLessThan(1e-6); });
   expect((await readTensors(tuned.files.get('model')!)).state).toMatchObject({ kind: 'finetune', task: 'segmentation', classes: CLASSES, encoder: { name: 'small-resnet', width: 4 } });
   expect((await run({ ...spec, encoder: undefined, from, steps: 2 }, { parentModel: tuned.files.get('model')! })).metrics['eval/miou']).toBeGreaterThanOrEqual(0);
+  // What the parent gave can also be left as it is, statistics too, under a decoder that learns.
+  const frozen = await tensorsOf(await run({ ...spec, encoder: undefined, from, steps: 2, backbone: { rate: 0 } }, { parentModel: tuned.files.get('model')! }));
+  for (const [key, { values }] of frozen) {
+    if (key.startsWith('encoder/')) expect(values, key).toEqual(own.get(key)!.values);
+    else if (key.endsWith('/kernel')) expect(values, key).not.toEqual(own.get(key)!.values);
+  }
   await expect(run({ kind: 'distill', dataset: 'shapes', from, batchSize: 8 }, { parentModel: tuned.files.get('model')! })).rejects.toMatchObject({ reason: 'invalid_spec', message: expect.stringContaining('a teacher that classifies') as string });
 }, 60_000);
 

@@ -80,6 +80,8 @@ export type Terms = { loss: tf.Scalar } & Record<string, tf.Scalar>;
 export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   /** Trained and stored in checkpoints. */
   models: LayersModel[];
+  /** Some of them learn at this fraction of the learning rate. */
+  slower?: { models: readonly LayersModel[]; factor: number };
   /** Stored in checkpoints and not trained, such as a target network. */
   followers?: LayersModel[];
   /** Read by the objective and never changed, such as a teacher. Not the session's to dispose of. */
@@ -127,7 +129,8 @@ export class Session<Batch extends tf.Tensor[]> {
     const trained = weightsOf(...recipe.models);
     this.weights = [...trained, ...weightsOf(...recipe.followers ?? [])];
     this.trainable = trained.filter(({ trainable }) => trainable);
-    this.optimizer = createOptimizer(recipe.optimizer, this.trainable);
+    const slow = new Set(weightsOf(...recipe.slower?.models ?? []).map(({ variable }) => variable));
+    this.optimizer = createOptimizer(recipe.optimizer, this.trainable, recipe.slower && this.trainable.map(({ variable }) => (slow.has(variable) ? recipe.slower!.factor : 1)));
     const state = [...[...this.variables(), ...weightsOf(...recipe.frozen ?? [])].map(({ variable }) => variable), ...this.optimizer.constants];
     const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0).length, recipe.rates?.(0).length ?? 0];
     this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state, context.workDir);

@@ -214,6 +214,57 @@ test('a finetuning starts from its parent\'s encoder, and an evaluation leaves i
   expect(evaluated.metrics['eval/probe_accuracy']).toBeGreaterThan(0.6);
 }, 60_000);
 
+describe('the parent\'s layers in a finetuning', () => {
+  const tuning = { kind: 'finetune', dataset: 'tiny', from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11', fromHeadLayer: 1, batchSize: 9, steps: 20 } as const;
+  let parentModel: string;
+  let before: Awaited<ReturnType<typeof readTensors>>['tensors'];
+  beforeAll(async () => {
+    parentModel = (await run({ ...specs['pretrain'], epochs: 1 } as z.input<typeof RunSpec>)).files.get('model')!;
+    before = (await readTensors(parentModel)).tensors;
+  }, 60_000);
+  const tune = async (backbone: object | undefined, { learningRate = 0.02, ...options }: Options & { learningRate?: number } = {}) => {
+    const outcome = await run({ ...tuning, optimizer: { name: 'adam', learningRate }, ...(backbone && { backbone }) }, { parentModel, ...options });
+    const model = outcome.files.get('model');
+    return { ...outcome, tensors: model ? (await readTensors(model)).tensors : undefined };
+  };
+  /** How far the weights that the parent has too went from there, by the greatest step of each. */
+  const moved = (tensors: typeof before, ending: RegExp) => [...tensors].filter(([key]) => before.has(key) && ending.test(key)).map(([key, { values }]) => Math.max(...values.map((value, i) => Math.abs(value - before.get(key)!.values[i]!))));
+  const statistics = /\/moving_\w+$/;
+  const parameters = /\/(kernel|gamma|beta)$/;
+
+  test('stay bit for bit where they do not learn, statistics too, and the classifier learns on them', async () => {
+    const { tensors, points, lines } = await tune({ rate: 0, statistics: 'batch' }, { learningRate: 0.5 });
+    const shared = [...tensors!.keys()].filter((key) => before.has(key));
+    expect(shared.filter((key) => key.startsWith('projection/'))).toHaveLength(5);
+    for (const key of shared) expect(tensors!.get(key)!.values, key).toEqual(before.get(key)!.values);
+    const losses = points.filter(({ key }) => key === 'train/loss').map(({ value }) => value);
+    expect(Math.min(...losses.slice(-5))).toBeLessThan(0.8 * losses[0]!);
+    expect(lines.join('\n')).toContain('stay as the parent left them');
+  }, 60_000);
+
+  test('move less where they learn slower; their running averages stay, or follow the batches', async () => {
+    const [quick, slow] = [await tune({ rate: 1 }), await tune({ rate: 0.01 })];
+    // Adam's steps are of the size of the rate.
+    expect(Math.max(...moved(slow.tensors!, parameters))).toBeLessThan(0.01 * 0.02 * 20 * 1.5);
+    expect(Math.min(...moved(slow.tensors!, parameters))).toBeGreaterThan(0);
+    expect(Math.max(...moved(quick.tensors!, parameters))).toBeGreaterThan(0.05);
+    expect(Math.max(...moved(slow.tensors!, statistics))).toBe(0);
+    expect(Math.min(...moved((await tune({ rate: 0.01, statistics: 'batch' })).tensors!, statistics))).toBeGreaterThan(0);
+    // All alike by each batch is what it is without the setting.
+    expect((await tune({ rate: 1, statistics: 'batch' })).tensors).toEqual((await tune(undefined)).tensors);
+  }, 60_000);
+
+  test.each([0, 0.1])('at rate %d: stopped at 11 and resumed, the weights are those of a run that was never stopped, and no tensor stays', async (rate) => {
+    const whole = await tune({ rate });
+    const tensors = tf.memory().numTensors;
+    const first = await tune({ rate }, { stopAt: 11 });
+    expect(first.stopped).toMatchObject({ step: 11 });
+    const second = await tune({ rate }, { checkpoint: first.files.get('checkpoint')! });
+    expect(second.tensors).toEqual(whole.tensors);
+    expect(tf.memory().numTensors).toBe(tensors);
+  }, 60_000);
+});
+
 test('a checkpoint each few steps and of the best evaluation are written, also across a stop, and the weights of then can be evaluated', async () => {
   const spec = { ...specs['pretrain'], checkpoints: { everySteps: 5, keepBest: true } } as z.input<typeof RunSpec>;
   const whole = await run(spec);
