@@ -1,4 +1,4 @@
-"""Optuna on Postgres: `ask` makes a trial and writes its parameter, as a worker's first act. One JSON line a request."""
+"""Optuna on Postgres. `enqueue` lays trials out before anything runs, as a submit of ours does; `ask` has the sampler draw each. One JSON line a request."""
 import json
 import sys
 import time
@@ -18,8 +18,11 @@ for line in sys.stdin:
     else:
         study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
         started = time.perf_counter()
-        for _ in range(request["count"]):
-            study.ask(space)
+        for i in range(request["count"]):
+            if request["command"] == "enqueue":
+                study.enqueue_trial({"temperature": 0.05 + 0.9 * i / request["count"]})
+            else:
+                study.ask(space)
         seconds = time.perf_counter() - started
         assert len(study.get_trials(deepcopy=False)) == request["count"]
         print(json.dumps({"seconds": seconds}), flush=True)
