@@ -13,6 +13,7 @@ export type Measure = (bench: Services, options: { quick: boolean }) => Promise<
 
 export class Services {
   private readonly stacks: Stack[] = [];
+  private readonly databases = new Map<string, string>();
   private constructor(private readonly dir: string, private readonly local: LocalServices) {}
 
   static async start(): Promise<Services> {
@@ -41,10 +42,12 @@ export class Services {
     return url.href;
   }
 
-  /** The API and workers, as `loom up` starts them, on a database and a queue of this name, and on `data` in their own folder. */
+  /** The API and workers, as `loom up` starts them, on a database, a queue and a folder of this name: what is there already is brought up again. */
   async stack(name: string, { workers, environment = {} }: Pick<StackOptions, 'workers'> & { environment?: NodeJS.ProcessEnv }): Promise<Stack> {
+    const databaseUrl = this.databases.get(name) ?? await this.database(name, { schema: true });
+    this.databases.set(name, databaseUrl);
     const stack = await Stack.start({
-      dir: path.join(this.dir, name), port: 0, workers, databaseUrl: await this.database(name, { schema: true }), redisUrl: this.redisUrl,
+      dir: path.join(this.dir, name), port: 0, workers, databaseUrl, redisUrl: this.redisUrl,
       environment: { ...process.env, LOOM_QUEUE: `bench-${name}`, LOOM_LOG_LEVEL: 'warn', ...environment }, log: console.log,
     });
     this.stacks.push(stack);

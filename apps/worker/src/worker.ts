@@ -154,7 +154,7 @@ export class LoomWorker {
     const { env } = this.services;
     const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / this.slots));
     const gpu = this.gpuOf(slot);
-    return new TrainerProcess({ ...env.trainerEnvironment, LOOM_TRAINER_THREADS: String(threads), ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }) });
+    return new TrainerProcess({ ...env.trainerEnvironment, LOOM_TRAINER_THREADS: String(threads), ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }) }, env.trainerProgram);
   }
 
   /** A slot, of this GPU where there is one, with a trainer that is loaded already, or with a new one where that has died. The queue hands out no more jobs than there are slots. */
