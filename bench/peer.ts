@@ -38,7 +38,7 @@ function environment(file: string): string {
   // A virtual environment can't be moved: a mark says that it is whole.
   const mark = path.join(folder, 'complete');
   if (existsSync(mark)) return python;
-  console.log(`bench: installing ${file} in a virtual environment (PyTorch takes about 3 GB; once) …`);
+  console.log(`bench: installing what bench/${file} names in a virtual environment, once …`);
   rmSync(folder, { recursive: true, force: true });
   const run = (command: string, ...args: string[]) => {
     const { status, stderr } = spawnSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });

@@ -3,14 +3,16 @@
  * Postgres, Redis, worker and a process for each run, against Ray Tune on the same trial, which reports one metric and ends.
  * The same runs with the real trainer, each a step, say what loading TensorFlow for each adds.
  */
-import type { LoomClient } from '#libs/contracts';
+import { RunSpec, type LoomClient } from '#libs/contracts';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import sharp from 'sharp';
+import { TrainerProcess } from '../apps/worker/src/trainer-process.js';
 import { median, Peer } from './peer.js';
 import type { Measure } from './services.js';
 
+const NO_OP = path.join(import.meta.dirname, 'no-op-trainer.js');
 const SLOTS = 8;
 const TRIALS = 100;
 const SIDE = 16;
@@ -41,6 +43,22 @@ async function trials(client: LoomClient, count: number, firstSeed: number): Pro
   }
 }
 
+/** Milliseconds a trial of the processes alone, as many at a time as there are slots: nothing that gives each run one can be quicker. */
+async function processes(count: number): Promise<number> {
+  const spec = RunSpec.parse({ kind: 'pretrain', dataset: DATASET });
+  const started = performance.now();
+  let left = count;
+  await Promise.all(Array.from({ length: SLOTS }, async () => {
+    while (left-- > 0) {
+      const trainer = new TrainerProcess(process.env, NO_OP);
+      await trainer.ready;
+      trainer.send({ type: 'start', spec, inputs: { dataRoot: '' }, workDir: '', checkpointEverySeconds: 60, stopAtStep: null });
+      await trainer.exited;
+    }
+  }));
+  return (performance.now() - started) / count;
+}
+
 export const measureOverhead: Measure = async (bench, { quick }) => {
   const environment = { LOOM_SLOTS: String(SLOTS), LOOM_TRAINER_THREADS: '1' };
   const real = await bench.stack('overhead', { workers: 1, environment });
@@ -56,7 +74,7 @@ export const measureOverhead: Measure = async (bench, { quick }) => {
     await real.stop();
   }
 
-  const stack = await bench.stack('overhead', { workers: 1, environment: { ...environment, LOOM_TRAINER: path.join(import.meta.dirname, 'no-op-trainer.js') } });
+  const stack = await bench.stack('overhead', { workers: 1, environment: { ...environment, LOOM_TRAINER: NO_OP } });
   const peer = Peer.start('ray_peer.py', 1, 'requirements-ray.txt');
   try {
     const { ray } = await peer.request<{ ray: string }>({ command: 'start', slots: SLOTS });
@@ -64,17 +82,18 @@ export const measureOverhead: Measure = async (bench, { quick }) => {
     const count = quick ? TRIALS / 5 : TRIALS;
     await trials(stack.client, SLOTS, 2_000_000);
     await theirs(SLOTS, false);
-    const rounds: Record<'ours' | 'peer' | 'peerReusing', number[]> = { ours: [], peer: [], peerReusing: [] };
+    const rounds: Record<'ours' | 'processes' | 'peer' | 'peerReusing', number[]> = { ours: [], processes: [], peer: [], peerReusing: [] };
     for (let round = 0; round < (quick ? 2 : 5); round++) {
       rounds.ours.push(await trials(stack.client, count, round * count));
+      rounds.processes.push(await processes(count));
       rounds.peer.push(await theirs(count, false));
       rounds.peerReusing.push(await theirs(count, true));
-      console.log(`overhead, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, Ray Tune ${rounds.peer.at(-1)!.toFixed(0)}, and with one process for many trials ${rounds.peerReusing.at(-1)!.toFixed(0)} ms a trial`);
+      console.log(`overhead, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, of which processes ${rounds.processes.at(-1)!.toFixed(0)}, Ray Tune ${rounds.peer.at(-1)!.toFixed(0)}, and with one process for many trials ${rounds.peerReusing.at(-1)!.toFixed(0)} ms a trial`);
     }
     const [ours, peerMs] = [median(rounds.ours), median(rounds.peer)];
     return {
       ours, peer: peerMs, unit: 'ms per trial', ratio: peerMs / ours, trialsPerSecond: 1000 / ours, trials: count * rounds.ours.length, slots: SLOTS,
-      oursWithRealTrainer: withTrainer, peerReusingActors: median(rounds.peerReusing), rounds, versions: { ray },
+      processesAlone: median(rounds.processes), oursWithRealTrainer: withTrainer, peerReusingActors: median(rounds.peerReusing), rounds, versions: { ray },
     };
   } finally {
     peer.stop();
