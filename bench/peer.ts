@@ -62,7 +62,10 @@ export class Peer {
   static start(script: string, threads: number, requirements = 'requirements.txt'): Peer {
     const { GLIBC_TUNABLES: _ours, ...inherited } = process.env;
     const env = { ...inherited, OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) };
-    return new Peer(spawn(environment(requirements), ['-u', path.join(BENCH, script)], { stdio: ['pipe', 'pipe', 'inherit'], env }));
+    const child = spawn(environment(requirements), ['-u', path.join(BENCH, script)], { stdio: ['pipe', 'pipe', 'inherit'], env });
+    // One that is busy does not see that its input has ended.
+    process.once('exit', () => child.kill());
+    return new Peer(child);
   }
 
   request<Answer>(message: object): Promise<Answer> {
