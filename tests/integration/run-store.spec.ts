@@ -389,6 +389,19 @@ describe('sweeps', () => {
     expect(items).toHaveLength(11);
   });
 
+  test('one of more runs than a statement takes is there whole, each run with its own spec', async () => {
+    const seeds = Array.from({ length: 50 }, (_, i) => i);
+    const { sweepId } = await sweeps.submit(sweep('many', {
+      stages: { pretrain: { kind: 'pretrain', dataset: 'shapes', batchSize: 32 } }, controls: [], metric: { name: 'eval/knn' },
+      parameters: { 'pretrain.seed': { values: seeds }, 'pretrain.temperature': { values: seeds.map((i) => (i + 1) / 100) } },
+    }));
+    const found = await database.prisma.$queryRaw<object[]>`
+      SELECT count(*)::int AS trials, count(DISTINCT p.run_id)::int AS runs, count(DISTINCT r.spec)::int AS specs, count(o.id)::int AS messages,
+        bool_and((t.parameters->>'pretrain.seed')::int = (r.spec->>'seed')::int AND (t.parameters->>'pretrain.temperature')::float8 = (r.spec->>'temperature')::float8) AS fit
+      FROM trial t JOIN trial_run p ON p.sweep_id = t.sweep_id AND p.index = t.index JOIN run r ON r.id = p.run_id LEFT JOIN outbox o ON o.run_id = r.id WHERE t.sweep_id = ${sweepId}::uuid`;
+    expect(found).toEqual([{ trials: 2500, runs: 2500, specs: 2500, messages: 2500, fit: true }]);
+  });
+
   test('the table compares each trial with the control on the same labels', async () => {
     const { sweepId } = await sweeps.submit(sweep('one', { parameters: { 'finetune.labelSeed': { values: [1, 2, 3] } } }));
     const detail = (await queries.sweep(sweepId))!;

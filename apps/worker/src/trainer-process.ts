@@ -30,8 +30,9 @@ export class TrainerProcess {
   /** Resolves when TensorFlow is loaded. */
   readonly ready: Promise<void>;
 
-  constructor(environment: NodeJS.ProcessEnv) {
-    const [command, ...args] = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, TRAINER] : [process.execPath, TRAINER];
+  /** `program`: another trainer that speaks the same protocol. */
+  constructor(environment: NodeJS.ProcessEnv, program = TRAINER) {
+    const [command, ...args] = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, program] : [process.execPath, program];
     this.child = spawn(command, args, { env: { ...KEEP_MEMORY, ...environment }, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => { this.stderr = (this.stderr + text).slice(-STDERR_TAIL); });
     this.exited = new Promise((resolve) => {

@@ -441,8 +441,11 @@ export function canonicalJson(value: unknown): string {
   }
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
   if (typeof value === 'object') {
-    const entries = Object.entries(value).filter(([, v]) => v !== undefined).sort(([a], [b]) => (a < b ? -1 : 1));
-    return `{${entries.map(([key, v]) => `${JSON.stringify(key)}:${canonicalJson(v)}`).join(',')}}`;
+    // A sweep of 10,000 trials comes here a million times.
+    const fields = value as Record<string, unknown>;
+    let text = '';
+    for (const key of Object.keys(fields).sort()) if (fields[key] !== undefined) text += `${text && ','}${JSON.stringify(key)}:${canonicalJson(fields[key])}`;
+    return `{${text}}`;
   }
   throw new TypeError(`expected a JSON value, got ${typeof value}`);
 }

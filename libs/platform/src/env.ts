@@ -44,6 +44,8 @@ const Environment = z.object({
   LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
   /** Threads of a trainer's native operations; all cores unless set. */
   LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
+  /** A Node program that workers start in the place of their trainer and that speaks its protocol (`trainer-protocol.ts`): for tests and benches. */
+  LOOM_TRAINER: folder.optional(),
 }).refine((env) => env.LOOM_LEASE_MS >= 3 * env.LOOM_HEARTBEAT_MS, {
   path: ['LOOM_LEASE_MS'], message: 'expected at least three times LOOM_HEARTBEAT_MS, so that one lost heartbeat does not cost the run',
 }).refine((env) => env.LOOM_COLLECT_GRACE_SECONDS * 1000 >= env.LOOM_LEASE_MS, {
@@ -55,7 +57,7 @@ const Environment = z.object({
   logLevel: env.LOOM_LOG_LEVEL, queueName: env.LOOM_QUEUE,
   heartbeatMs: env.LOOM_HEARTBEAT_MS, leaseMs: env.LOOM_LEASE_MS, reconcileMs: env.LOOM_RECONCILE_MS, networkTimeoutMs: env.LOOM_NETWORK_TIMEOUT_MS, minFreeBytes: env.LOOM_MIN_FREE_MIB * 2 ** 20,
   collectGraceSeconds: env.LOOM_COLLECT_GRACE_SECONDS, checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
-  workerName: env.LOOM_WORKER_NAME, workerLabels: env.LOOM_WORKER_LABELS, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS,
+  workerName: env.LOOM_WORKER_NAME, workerLabels: env.LOOM_WORKER_LABELS, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS, trainerProgram: env.LOOM_TRAINER,
 }));
 
 export type Env = z.output<typeof Environment> & {

@@ -84,6 +84,8 @@ const KEPT_CHECKPOINTS = 2;
 const OFFER_AGAIN_MS = 1000;
 /** The same, where it waits for another GPU or another version. */
 const OFFER_MUCH_LATER_MS = 5000;
+/** Runs that one statement inserts: as many as Postgres takes apart in its working memory. All at once took half as long again. */
+const INSERT_BATCH = 1000;
 /** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
 const BULK_BATCH = 100;
 const BULK_MS = 8000;
@@ -105,6 +107,8 @@ interface Move {
   detail?: string | null;
   set?: Prisma.Sql[];
   data?: Record<string, unknown>;
+  /** How the attempt came out that ends with this. */
+  outcome?: string;
 }
 
 interface Moved { attempt: number; failures: number; losses: number }
@@ -172,10 +176,10 @@ export class RunStore {
       tags, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, required_gpu: requires?.gpu ?? null, parents: placement.parentIds,
     }));
     if (rows.length === 0) return;
-    await tx.$executeRaw`
+    for (let start = 0; start < rows.length; start += INSERT_BATCH) await tx.$executeRaw`
       INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, required_gpu)
       SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, nullif(required_gpu, 'null')
-      FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb)`;
+      FROM jsonb_to_recordset(${JSON.stringify(rows.slice(start, start + INSERT_BATCH))}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb)`;
     const dependencies = rows.flatMap(({ id, parents }) => parents.map((parent) => [id, parent] as const));
     await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT * FROM unnest(${dependencies.map(([id]) => id)}::uuid[], ${dependencies.map(([, parent]) => parent)}::uuid[])`;
     await tx.$executeRaw`
@@ -398,24 +402,24 @@ export class RunStore {
         return undefined;
       }
       const gpu = good[0] ?? fit[0] ?? null;
-      await this.recoverWithin(tx, runId);
-      const moved = await this.move(tx, {
+      const take = () => this.move(tx, {
         runId, attempt: attempt - 1, from: ['queued', 'retrying'], to: 'running', reason: null, detail: null, data: { workerId },
         set: [Prisma.sql`attempt = run.attempt + 1, worker_id = ${workerId}, lease_until = now() + ${this.lease()}, started_at = coalesce(started_at, now()), progress_at = now(), next_start_at = NULL`],
       });
+      const moved = await take() ?? (await this.recoverWithin(tx, runId) ? await take() : undefined);
       if (!moved) return undefined;
-      await tx.$executeRaw`INSERT INTO attempt (run_id, attempt, worker_id, gpu) VALUES (${runId}::uuid, ${attempt}, ${workerId}, ${gpu})`;
-      const run = await tx.run.findUniqueOrThrow({ where: { id: runId }, select: { spec: true, datasetDigest: true, stopAtStep: true } });
-      const dataset = run.datasetDigest ? await tx.dataset.findFirst({ where: { digest: run.datasetDigest } }) : null;
-      const spec = run.spec as unknown as RunSpec;
+      const [run] = await tx.$queryRaw<{ spec: RunSpec; stopAtStep: number | null; dataset: DatasetManifest | null; checkpoints: { sha256: string; step: number }[] }[]>`
+        WITH begun AS (INSERT INTO attempt (run_id, attempt, worker_id, gpu) VALUES (${runId}::uuid, ${attempt}, ${workerId}, ${gpu}))
+        SELECT spec, stop_at_step AS "stopAtStep", (SELECT manifest FROM dataset WHERE dataset.digest = run.dataset_digest LIMIT 1) AS dataset,
+          (SELECT coalesce(jsonb_agg(jsonb_build_object('sha256', sha256, 'step', coalesce(step, 0)) ORDER BY step DESC, created_at DESC), '[]') FROM artifact WHERE run_id = run.id AND kind = 'checkpoint') AS checkpoints
+        FROM run WHERE id = ${runId}::uuid`;
+      const { spec, stopAtStep, dataset, checkpoints } = run!;
       const newest = (id: string | null | undefined, kind: ArtifactKind, step?: number) => (id ? tx.artifact.findFirst({ where: { runId: id, kind, ...(step !== undefined && { step }) }, orderBy: { createdAt: 'desc' } }) : null);
       const parent = await newest('from' in spec ? spec.from : null, 'model');
       const parentCheckpoint = 'checkpoint' in spec && spec.checkpoint !== undefined ? await newest(spec.from, 'checkpoint', spec.checkpoint) : null;
       const aligned = await newest('alignTo' in spec ? spec.alignTo : null, 'embedding');
-      const checkpoints = await tx.artifact.findMany({ where: { runId, kind: 'checkpoint' }, orderBy: [{ step: 'desc' }, { createdAt: 'desc' }] });
       return {
-        runId, attempt, spec, gpu, dataset: dataset ? dataset.manifest as unknown as DatasetManifest : null,
-        parentModel: parent?.sha256 ?? null, parentCheckpoint: parentCheckpoint?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints: checkpoints.map(({ sha256, step }) => ({ sha256, step: step ?? 0 })), stopAtStep: run.stopAtStep,
+        runId, attempt, spec, gpu, dataset, parentModel: parent?.sha256 ?? null, parentCheckpoint: parentCheckpoint?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints, stopAtStep,
       };
     });
     if (refused) throw refused;
@@ -730,11 +734,7 @@ export class RunStore {
   /** Ends an attempt: whatever the run becomes, its worker no longer holds it. */
   private async end(tx: Transaction, token: Token, ending: Pick<Move, 'from' | 'to' | 'reason' | 'detail' | 'set'> & { outcome?: string }): Promise<boolean> {
     const { outcome = ending.to, ...change } = ending;
-    const moved = await this.move(tx, { ...change, runId: token.runId, attempt: token.attempt, set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])] });
-    if (!moved) return false;
-    await tx.$executeRaw`
-      UPDATE attempt SET ended_at = now(), outcome = ${outcome}, reason = ${ending.reason ?? null}, detail = ${ending.detail ?? null} WHERE run_id = ${token.runId}::uuid AND attempt = ${token.attempt}`;
-    return true;
+    return await this.move(tx, { ...change, outcome, runId: token.runId, attempt: token.attempt, set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])] }) !== undefined;
   }
 
   /** What else can be the matter when a run is no longer `running`: it was cancelled, it was to pause, or the lease is lost. */
@@ -745,10 +745,10 @@ export class RunStore {
   }
 
   /**
-   * The one statement that changes a status. Writes the event, queues a message where the run has to be dispatched, and
+   * The one statement that changes a status. Writes the event with it, queues a message where the run has to be dispatched, and
    * carries the change to the runs that depend on this one. Undefined when the run was not where it was expected.
    */
-  private async move(tx: Transaction, { runId, from, to, attempt, reason, detail, set = [], data = {} }: Move): Promise<Moved | undefined> {
+  private async move(tx: Transaction, { runId, from, to, attempt, reason, detail, set = [], data = {}, outcome }: Move): Promise<Moved | undefined> {
     for (const status of from) if (!canMove(status, to)) throw new TypeError(`expected an allowed transition, got ${status} → ${to}`);
     const ended = to === 'succeeded' || to === 'failed' || to === 'cancelled' || to === 'timed_out' || to === 'early_stopped';
     const changes = [
@@ -758,21 +758,21 @@ export class RunStore {
       ...(ended ? [Prisma.sql`finished_at = now()`] : []),
       ...set,
     ];
-    const rows = await tx.$queryRaw<(Moved & { notBefore: Date | null })[]>`
-      UPDATE run SET ${Prisma.join(changes, ', ')}
-      WHERE id = ${runId}::uuid AND status = ANY(${statuses(from)}) AND ${attempt === undefined ? Prisma.sql`true` : Prisma.sql`run.attempt = ${attempt}`}
-      RETURNING attempt, failures, losses`;
-    const run = rows[0];
-    if (!run) return undefined;
-    await tx.$executeRaw`
-      WITH event AS (
-        INSERT INTO run_event (run_id, attempt, type, data) VALUES (${runId}::uuid, ${run.attempt}, 'status',
-          ${JSON.stringify({ status: to, ...(reason && { reason }), ...(detail && { detail }), ...data })}::jsonb))
-      SELECT pg_notify('run_changed', ${runId})`;
     // A message for an attempt that has begun, or that will not begin, is nothing to dispatch any more.
-    await tx.$executeRaw`DELETE FROM outbox WHERE run_id = ${runId}::uuid`;
+    const [run] = await tx.$queryRaw<Moved[]>`
+      WITH moved AS (
+          UPDATE run SET ${Prisma.join(changes, ', ')}
+          WHERE id = ${runId}::uuid AND status = ANY(${statuses(from)}) AND ${attempt === undefined ? Prisma.sql`true` : Prisma.sql`run.attempt = ${attempt}`}
+          RETURNING id, attempt, failures, losses),
+        event AS (
+          INSERT INTO run_event (run_id, attempt, type, data) SELECT id, attempt, 'status', ${JSON.stringify({ status: to, ...(reason && { reason }), ...(detail && { detail }), ...data })}::jsonb FROM moved),
+        forgotten AS (DELETE FROM outbox USING moved WHERE outbox.run_id = moved.id),
+        ended AS (
+          UPDATE attempt SET ended_at = now(), outcome = ${outcome ?? null}::text, reason = ${reason ?? null}::text, detail = ${detail ?? null}::text
+          FROM moved WHERE ${outcome !== undefined} AND attempt.run_id = moved.id AND attempt.attempt = moved.attempt)
+      SELECT attempt, failures, losses, pg_notify('run_changed', id::text)::text AS told, CASE WHEN ${ended || to === 'paused'} THEN pg_notify('run_ended', id::text)::text END AS told_end FROM moved`;
+    if (!run) return undefined;
     if (to === 'queued' || to === 'retrying') await this.enqueue(tx, [runId]);
-    if (ended || to === 'paused') await tx.$executeRaw`SELECT pg_notify('run_ended', ${runId})`;
     if (to === 'succeeded') await this.queueChildren(tx, runId);
     else if (ended) await this.failChildren(tx, runId, to);
     else if (from.some((status) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(status))) await this.rearmChildren(tx, runId);
