@@ -7,7 +7,7 @@ import { bytes, duration, shortNumber } from './progress.js';
 import { SoundList } from './sound-player.js';
 import { link, useRoute } from './route.js';
 import { grouped, stepsOfEpoch, takeovers } from './series.js';
-import { Ago, Choice, colourOf, Copy, Empty, Fault, Loaded, nameOf, Panel, Progress, RunActions, RunLink, save, Skeleton, Status, Table, Tabs } from './ui.js';
+import { Ago, Bands, Choice, colourOf, Copy, Empty, Fault, Loaded, nameOf, Panel, Progress, RunActions, RunLink, save, Skeleton, Status, Table, Tabs } from './ui.js';
 
 const LatentMap = lazy(() => import('./map.js').then(({ LatentMap: map }) => ({ default: map })));
 
@@ -122,11 +122,6 @@ function Shown({ run, artifacts, segmentation }: { run: RunDetail; artifacts: Ar
       {sounds.length > 0 && <Panel title="Sounds"><SoundList run={run} sounds={sounds} /></Panel>}
     </>
   );
-}
-
-/** A picture of bands one over the other, with a word for each at its side. */
-export function Bands({ url, words, alt }: { url: string; words: readonly string[]; alt: string }) {
-  return <div className="bands"><span aria-hidden="true">{words.map((word) => <small key={word}>{word}</small>)}</span><a href={url}><img src={url} alt={alt} loading="lazy" /></a></div>;
 }
 
 interface PixelReport { split: string; classes: { name: string; colour?: string; pixels: number; iou: number | null; dice: number | null }[] }
