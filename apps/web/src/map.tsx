@@ -315,9 +315,9 @@ function tileOf(file: MapsFile, point: number): number | undefined {
 function Thumbnail({ latent: { file, atlas: urls }, point, size }: { latent: Latent; point: number; size: number }) {
   const { atlas, classes, labels } = file;
   const place = tileOf(file, point);
-  if (place === undefined) return null;
   const perFile = atlas.perFile ?? atlas.points.length;
-  const [part, tile] = [Math.floor(place / perFile), place % perFile];
+  const [part, tile] = place === undefined ? [-1, 0] : [Math.floor(place / perFile), place % perFile];
+  if (!urls[part]) return null;
   const scale = size / Math.max(atlas.tile.width, atlas.tile.height);
   const rows = Math.ceil(Math.min(perFile, atlas.points.length - part * perFile) / atlas.columns);
   return (
