@@ -115,7 +115,7 @@ function Checkpoints({ latent: { run, file }, at, onChange }: { latent: Latent; 
     return momentsOf(spec!, (await client.runs({ kind: ['embed'], parent: spec!.from, limit: 500 })).items, [...steps]);
   }, { enabled: spec !== undefined, live: (moments) => moments.some(({ map }) => map && !isTerminal(map.status)) });
   const start = useMutation({
-    mutationFn: (steps: number[]) => Promise.all(steps.map((step) => client.submitRun({ spec: { ...spec!, checkpoint: step, alignTo: run.id }, name: `${nameOf(run)} at ${step}`.slice(0, 128), tags: run.tags, priority: run.priority }))),
+    mutationFn: (steps: number[]) => Promise.all(steps.map((step) => client.submitRun({ spec: { ...spec!, checkpoint: step, alignTo: run.id }, name: `${run.name ?? 'map'}-at-${step}`.slice(-128).replace(/^[^A-Za-z0-9]+/, ''), tags: run.tags, priority: run.priority }))),
     onSettled: () => void refresh(),
   });
   const moments = state.data;
@@ -144,7 +144,7 @@ function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonly numbe
   const own = autoencoders.data?.find(({ id }) => run.spec.kind === 'embed' && id === run.spec.from);
   const from = chosen ?? own?.id ?? autoencoders.data?.[0]?.id;
   const start = useMutation({
-    mutationFn: () => client.submitRun({ spec: { kind: 'interpolate', dataset: file.dataset, from: from!, between: { rows: [file.rows[ends[0]!]!, file.rows[ends[1]!]!] }, points: MORPH_POINTS, samples: 0, split: file.split as 'train' }, name: `from row ${file.rows[ends[0]!]} to row ${file.rows[ends[1]!]}` }),
+    mutationFn: () => client.submitRun({ spec: { kind: 'interpolate', dataset: file.dataset, from: from!, between: { rows: [file.rows[ends[0]!]!, file.rows[ends[1]!]!] }, points: MORPH_POINTS, samples: 0, split: file.split as 'train' }, name: `morph-${file.rows[ends[0]!]}-to-${file.rows[ends[1]!]}` }),
     onSuccess: ({ run: { id } }) => { setWalk(id); void refresh(); },
   });
   const end = (place: number, word: string) => (
