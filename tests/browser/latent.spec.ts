@@ -227,7 +227,8 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
   });
 
   test('fifty thousand points are moved within a frame', async () => {
-    ({ context, page } = await openPage(browser, stack.client.url, '#/', wrong));
+    // A processor that plays the graphics card has fewer pixels to fill in a smaller window.
+    await open('#/', { width: 800, height: 700 });
     const file = (await stack.client.artifacts(made.embed)).items.find(({ name }) => name === 'maps.json')!;
     const line = <T>(of: (i: number) => T) => Array.from({ length: MANY }, (_, i) => of(i));
     const noise = (i: number) => Math.sin(i * 12.9898) * Math.cos(i * 78.233);
@@ -245,7 +246,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     const counters = async () => new Map((await session.send('Performance.getMetrics')).metrics.map(({ name, value }) => [name, value]));
     await page.evaluate('globalThis.frames60 = 0; (function count() { globalThis.frames60++; requestAnimationFrame(count); })()');
     const { x, y, width, height } = (await page.locator('.canvas').first().boundingBox())!;
-    const moves = 24;
+    const moves = 12;
     /** CPU time of scripts and of all work of the page's thread, and wall time, for each move. */
     const measured = async (what: (i: number) => Promise<void>) => {
       const [before, frames, started] = [await counters(), await page.evaluate<number>('globalThis.frames60'), performance.now()];
@@ -265,7 +266,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     process.stdout.write(`${MANY} points, for each move of the pointer:\n  ${told.join('\n  ')}\n`);
     // The rasteriser's time is that of a processor here; of a graphics card it is well below a millisecond.
     for (const { scriptMs } of [hover, pan, zoom]) expect(scriptMs).toBeLessThan(MOVE_CPU_MS);
-  });
+  }, 900_000);
 
   test.each([[1280, 'dark'], [390, 'light']] as const)('at %i pixels in the %s theme it is accessible and not too wide', async (width, theme) => {
     const faults: string[] = [];
