@@ -215,7 +215,7 @@ export function Rungs({ rungs: { runs, metric, goal, policy }, labelOf, name }: 
       description={`Early stopping by ${metric}: ${count('promoted')} let on, ${count('waiting')} waiting, ${count('stopped')} stopped, at steps ${steps.join(', ')}`}
       rows={() => [['run', 'trials', 'step', metric, 'decision'], ...points.map((d) => [d.run, d.trials, d.step, d.value, d.decision])]}
       draw={() => ({
-        height: 320, marginLeft: 52, marginRight: 20, x: { label: 'step →', ...(policy !== 'median' && { ticks: steps }), inset: 16, tickFormat: (d: number) => shortNumber(d) }, y: { label: `↑ ${metric}`, grid: true },
+        height: 320, marginLeft: 52, marginRight: 20, x: { label: 'step →', ...(policy !== 'median' && { ticks: steps }), inset: 16, tickFormat: (d: number) => shortNumber(d) }, y: { label: `↑ ${metric}`, grid: true, tickFormat: (d: number) => shortNumber(d) },
         marks: [
           Plot.line(points, { x: 'step', y: 'value', z: 'run', stroke: 'currentColor', strokeOpacity: 0.25 }),
           Plot.dot(points, { x: 'step', y: 'value', fill: colour, stroke: colour, symbol: (d: Point) => (d.decision === 'stopped' ? 'times' : 'circle'), r: 4, strokeWidth: 1.5 }),
