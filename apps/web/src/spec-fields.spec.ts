@@ -55,7 +55,7 @@ test.each(subjects)('every key of %s has a field that sets it in the text, and r
       case 'string': return ['some text: with # signs'];
       case 'yaml': return [[1, 2], { a: { b: 'c' } }, 3];
       case 'variant': return input.options.map(({ value }) => ({ [input.key]: value }));
-      default: return [{}];
+      case 'group': case 'switch': return [{}];
     }
   };
   const keys: string[] = [];

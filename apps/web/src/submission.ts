@@ -23,7 +23,7 @@ export function parseSubmission(text: string): Parsed {
   const spec = isWhole ? content.spec : content;
   if (typeof spec !== 'object' || spec === null || !('stages' in spec || 'kind' in spec)) return whole(`expected \`kind\` (one of ${RUN_KINDS.join(', ')}) for a run, or \`stages\` for a sweep`);
   const request = isWhole ? content : { spec };
-  return { submission: { type: 'stages' in spec ? 'sweep' : 'run', request } as Request, draft: draftOf(spec as Record<string, unknown>, isWhole ? content as Record<string, unknown> : undefined), locate: (path) => locate(document, isWhole ? path : path.replace(/^spec(\.|$)/, '')) };
+  return { submission: { type: 'stages' in spec ? 'sweep' : 'run', request } as Request, draft: draftOf(spec, isWhole ? content : undefined), locate: (path) => locate(document, isWhole ? path : path.replace(/^spec(\.|$)/, '')) };
 }
 
 function draftOf(spec: Record<string, unknown>, request: Record<string, unknown> | undefined): Draft {
