@@ -13,6 +13,8 @@ const missing = 'missing' in found ? found.missing : undefined;
 const MANY = 50_000;
 /** CPU time of the page's own work for each move of the pointer that drags the map: well within a frame of a sixtieth of a second. */
 const MOVE_CPU_MS = 8;
+/** Pages take their time on a busy machine. */
+const LATER = { timeout: 30_000 };
 
 if (missing) test.skip(`the latent space in a browser: ${missing}`, () => undefined);
 
@@ -75,7 +77,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
   test('a pretraining shows its views, its curves over epochs, and how to reproduce it', async () => {
     await open(`#/runs/${made.pretrain}`);
     // Eight samples of 16 pixels over two views of each.
-    await expect.poll(() => sizeOf(/Samples over two random views/)).toEqual([128, 48]);
+    await expect.poll(() => sizeOf(/Samples over two random views/), LATER).toEqual([128, 48]);
     await page.getByText('crop+flip+colorJitter+grayscale').waitFor();
     await page.getByRole('combobox', { name: 'Over' }).selectOption('epochs');
     expect(page.url()).toContain('x=epoch');
@@ -88,7 +90,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
 
   test('masks and predictions lie over the images, with the scores of each class', async () => {
     await open(`#/runs/${made.scenes}`);
-    await expect.poll(async () => (await sizeOf('Images, masks, predictions'))[1]).toBe(3 * 24);
+    await expect.poll(async () => (await sizeOf('Images, masks, predictions'))[1], LATER).toBe(3 * 24);
     const table = page.getByRole('region', { name: 'Classes of pixels in the val split' });
     await table.getByText('ground').waitFor();
     expect(await table.locator('tbody tr').count()).toBe(2);
@@ -107,7 +109,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     const name = await play.getAttribute('aria-label');
     await play.click();
     // Half a second, and it is over; where there is no sound device it does not begin.
-    await expect.poll(() => page.locator('audio').first().evaluate((element) => { const audio = element as unknown as { readyState: number; error: unknown }; return audio.error === null && audio.readyState > 0; })).toBe(true);
+    await expect.poll(() => page.locator('audio').first().evaluate((element) => { const audio = element as unknown as { readyState: number; error: unknown }; return audio.error === null && audio.readyState > 0; }), LATER).toBe(true);
     await page.getByRole('button', { name: name!, exact: true }).waitFor();
   });
 
@@ -122,7 +124,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     expect(mistakes).toBe(Math.round((1 - metrics['embedding/accuracy']!) * 120));
     if (mistakes > 0) {
       await page.getByRole('button', { name: 'List what is wrong' }).click();
-      await page.getByRole('heading', { name: `${mistakes} chosen` }).waitFor();
+      await page.getByRole('heading', { name: `${mistakes} chosen`, exact: true }).waitFor();
     }
     expect(page.url()).toContain('colour=error');
     await page.goto(`${stack.client.url}/#/maps/${made.embed}?colour=error`);
@@ -191,7 +193,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     await page.locator('.title .status.succeeded').waitFor({ timeout: 150_000 });
     await page.getByRole('heading', { name: 'What the networks see' }).waitFor();
     // crop, flip, and both.
-    await expect.poll(() => page.getByRole('img', { name: /^Samples over two views of each by / }).count()).toBe(3);
+    await expect.poll(() => page.getByRole('img', { name: /^Samples over two views of each by / }).count(), LATER).toBe(3);
     await page.getByRole('tab', { name: 'Rungs' }).click();
     await page.getByRole('img', { name: /^Early stopping by eval\/knn: 1 let on, 0 waiting, 2 stopped, at steps 12/ }).waitFor();
     const rows = page.getByRole('region', { name: 'Rungs' }).locator('tbody tr');
@@ -222,7 +224,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     await text.click();
     await page.keyboard.press('ControlOrMeta+a');
     await page.keyboard.insertText('kind: pretrain\ndataset: stripes\nbatchSize: 16\noptimizer: {name: lars, momentum: 0.5}\n');
-    await expect.poll(() => page.getByRole('spinbutton', { name: 'momentum', exact: true }).inputValue().catch(() => '')).toBe('0.5');
+    await expect.poll(() => page.getByRole('spinbutton', { name: 'momentum', exact: true }).inputValue().catch(() => ''), LATER).toBe('0.5');
     await page.getByText('1 trial, 1 new runs').waitFor();
   });
 
