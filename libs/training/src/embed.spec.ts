@@ -188,6 +188,36 @@ test('the atlas shows the samples, small and in their order', async () => {
   });
 });
 
+test('of more samples than a file of the atlas holds, the next file goes on', async () => {
+  const [count, side] = [5002, 8];
+  const workDir = await mkdtemp(path.join(dir, 'many-'));
+  const small: SampleShape = { modality: 'image', height: side, width: side, channels: 1 };
+  const encoder = { name: 'small-resnet', width: 4 } as const;
+  const model = newEncoder(encoder, small, 3);
+  await storeModel({ kind: 'pretrain', sample: small, classes, encoder }, [model], contextIn(workDir));
+  model.dispose();
+  const samples = path.join(workDir, 'samples.npy');
+  const writer = await NpyWriter.create(samples, '|u1', [side, side, 1]);
+  // The last two are white, all others grey.
+  await writer.append(Uint8Array.from({ length: count * side * side }, (_, i) => (i >= (count - 2) * side * side ? 255 : 40 + (i % 97))));
+  await writer.close();
+  const described = { count, samples: '0'.repeat(64) };
+  const manifest: DatasetManifest = { ...inputs.dataset!.manifest, sample: small, splits: { train: described, val: described } };
+  const outcome = await run({ maps: ['pca'], maxSamples: 6000 }, { parentModel: path.join(workDir, 'model.safetensors'), dataset: { manifest, files: { val: { samples } } } });
+  expect(Object.keys(outcome.stored)).toEqual(expect.arrayContaining(['atlas.webp', 'atlas-1.webp']));
+  expect(outcome.stored).not.toHaveProperty('atlas-2.webp');
+  const { atlas, predictions, predictedBy } = await mapsOf(outcome);
+  expect(atlas).toMatchObject({ columns: 71, perFile: 5000 });
+  expect(atlas.points).toHaveLength(count);
+  // Nobody has a class.
+  expect([predictions, predictedBy]).toEqual([null, null]);
+  const { data, info } = await sharp(fileOf(outcome, 'atlas-1.webp')).greyscale().raw().toBuffer({ resolveWithObject: true });
+  expect(info).toMatchObject({ width: 71 * side, height: side });
+  expect(data[4 * info.width + 4]).toBeGreaterThan(240);
+  expect(data[4 * info.width + side + 4]).toBeGreaterThan(240);
+  expect(data[4 * info.width + 2 * side + 4]).toBeLessThan(20);
+}, 60_000);
+
 test('the atlas shows sounds as people read spectrograms: time to the right, low frequencies at the bottom', async () => {
   const [sampleRate, length] = [8000, 8000];
   const tones: SampleShape = { modality: 'audio', sampleRate, length };
