@@ -15,14 +15,21 @@ const { values: { url, out, only, full } } = parseArgs({ options: { url: { type:
 
 const get = async (address) => (await fetch(new URL(address, url))).json();
 const latest = async (query) => (await get(`/v1/runs?limit=1&${query}`)).items[0]?.id;
-const [running, pretrain, embeds, walk, sweep, finetunes] = await Promise.all([
+const [running, pretrain, embeds, walk, sweep, finetunes, sweeps, autoencodes] = await Promise.all([
   latest('status=running'), latest('kind=pretrain&status=succeeded'), get('/v1/runs?kind=embed&status=succeeded&limit=2&order=oldest'), latest('kind=interpolate&status=succeeded'), get('/v1/sweeps?limit=1'), get('/v1/runs?kind=pretrain&limit=5&status=succeeded'),
+  get('/v1/sweeps?limit=50'), get('/v1/runs?kind=autoencode&limit=50&status=succeeded'),
 ]);
+const halving = sweeps.items.find(({ spec }) => spec.early_terminate)?.id;
+const datasets = await get('/v1/datasets?limit=200');
+const soundSets = datasets.items.filter(({ manifest }) => manifest.sample.modality === 'audio').map(({ name }) => name);
+const sounds = autoencodes.items.find(({ spec }) => soundSets.includes(spec.dataset.split('@')[0]))?.id;
+const segmented = (await get('/v1/runs?kind=finetune&limit=500&status=succeeded')).items.find(({ spec }) => spec.task === 'segmentation')?.id;
 const run = running ?? pretrain;
 const [map, other] = embeds.items.map(({ id }) => id);
 const pages = Object.entries({
   overview: '#/', runs: '#/runs', run: run && `#/runs/${run}`, compare: finetunes.items.length > 1 && `#/compare?runs=${finetunes.items.map(({ id }) => id).join()}`,
   sweeps: '#/sweeps', sweep: sweep.items[0] && `#/sweeps/${sweep.items[0].id}`, maps: '#/maps', map: map && `#/maps/${map}`, 'map-pair': other && `#/maps/${map}?with=${other}&map=umap`,
+  'map-error': map && `#/maps/${map}?colour=error`, pretrain: pretrain && `#/runs/${pretrain}`, rungs: halving && `#/sweeps/${halving}?tab=rungs`, sounds: sounds && `#/runs/${sounds}`, masks: segmented && `#/runs/${segmented}`,
   walk: walk && `#/runs/${walk}`, machines: '#/machines', new: '#/new',
 }).filter(([name, hash]) => hash && (!only || only.split(',').includes(name)));
 

@@ -1,12 +1,11 @@
 /** The dashboard in a real Chromium on the real stack, with real (tiny) training. */
 import type { Run } from '#libs/contracts';
-import axe from 'axe-core';
 import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { findChromium, launchChromium } from '../support/browser.js';
+import { accessibilityFaults, findChromium, launchChromium, openPage } from '../support/browser.js';
 import { LONG, prepareStripes, pretraining, SHORT, small } from '../support/small-runs.js';
 import { startStack, type Stack } from '../support/stack.js';
 
@@ -56,14 +55,8 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await stack?.stop();
   });
 
-  async function open(hash: string, { width = 1280, height = 900, theme = 'light' }: { width?: number; height?: number; theme?: 'light' | 'dark' } = {}): Promise<Page> {
-    context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, acceptDownloads: true, reducedMotion: 'reduce' });
-    context.setDefaultTimeout(60_000);
-    page = await context.newPage();
-    page.on('pageerror', (error) => wrong.push(`fault: ${error.stack ?? error.message}`));
-    page.on('console', (message) => { if (message.type() === 'error' && !/ERR_INTERNET_DISCONNECTED|status of (404|422)/.test(message.text())) wrong.push(`console: ${message.text()}`); });
-    page.on('request', (request) => { if (!request.url().startsWith(stack.client.url) && !/^(data|blob):/.test(request.url())) wrong.push(`request to ${request.url()}`); });
-    await page.goto(`${stack.client.url}/${hash}`);
+  async function open(hash: string, window: Parameters<typeof openPage>[4] = {}): Promise<Page> {
+    ({ context, page } = await openPage(browser, stack.client.url, hash, wrong, window));
     return page;
   }
 
@@ -246,13 +239,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
       await page.goto(`${stack.client.url}/${hash}`);
       await page.getByRole('heading', { name: heading, level: 1 }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
-      await page.evaluate(axe.source);
-      faults.push(...await page.evaluate(async (where) => {
-        const { violations } = await (globalThis as unknown as { axe: { run(options: object): Promise<{ violations: { id: string; help: string; nodes: { target: unknown; failureSummary: string }[] }[] }> } }).axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] });
-        return violations.map(({ id, help, nodes }) => `${where}: ${id}: ${help}: ${nodes.slice(0, 3).map(({ target, failureSummary }) => `${String(target)} ${failureSummary}`).join(' | ')}`);
-      }, hash));
-      const tooWide = await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth');
-      if (tooWide > 0) faults.push(`${hash} is ${tooWide} pixels wider than the window`);
+      faults.push(...await accessibilityFaults(page, hash));
     }
     expect(faults).toEqual([]);
   });

@@ -1,12 +1,8 @@
 /** Every kind of run on real processes, each from its parents: images, sounds and masks, from files to what people look at. */
 import type { Artifact, LoomClient, Run } from '#libs/contracts';
-import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import sharp from 'sharp';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Random } from '#libs/data';
-import { writeImageFolder } from '../support/images.js';
-import { wavOf } from '../support/sources.js';
+import { writeImageFolder, writeScenes, writeTones } from '../support/images.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 let stack: Stack;
@@ -22,37 +18,6 @@ beforeAll(async () => {
 }, 60_000);
 
 afterAll(() => stack?.stop());
-
-/** Half-second tones of three pitches by four "speakers" of their own loudness, as WAV files `<pitch>_<speaker>_<n>.wav`. */
-async function writeTones(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  const random = Random.seeded(1, 'tones');
-  const rate = 4000;
-  for (const [label, hertz] of [['low', 300], ['middle', 700], ['high', 1400]] as const) {
-    for (let speaker = 0; speaker < 4; speaker++) {
-      for (let n = 0; n < 8; n++) {
-        const samples = Int16Array.from({ length: rate / 2 }, (_, i) => 6000 * (1 + speaker) * Math.sin((2 * Math.PI * hertz * i) / rate + n) + random.normal(0, 300));
-        await writeFile(path.join(folder, `${label}_s${speaker}_${n}.wav`), wavOf(samples, rate));
-      }
-    }
-  }
-}
-
-/** A bright square on a dark ground: images/ as JPEG, masks/ as grey PNG of 0 (ground), 1 (square) and 9 (its edge: no class). */
-async function writeScenes(folder: string): Promise<void> {
-  const random = Random.seeded(2, 'scenes');
-  const [height, width] = [24, 32];
-  for (const sub of ['images', 'masks']) await mkdir(path.join(folder, sub), { recursive: true });
-  for (let n = 0; n < 60; n++) {
-    const [top, left, side] = [random.integer(1, 10), random.integer(1, 18), random.integer(6, 12)];
-    const inside = (y: number, x: number, border: number) => y >= top - border && y < top + side + border && x >= left - border && x < left + side + border;
-    const mask = Buffer.from(Uint8Array.from({ length: height * width }, (_, i) => { const [y, x] = [Math.floor(i / width), i % width]; return inside(y, x, -1) ? 1 : inside(y, x, 1) ? 9 : 0; }));
-    const pixels = Buffer.from(Uint8Array.from({ length: height * width * 3 }, (_, i) => { const place = Math.floor(i / 3); return Math.min(255, Math.max(0, (inside(Math.floor(place / width), place % width, 0) ? 190 : 70) + random.normal(0, 20))); }));
-    const name = String(n).padStart(3, '0');
-    await writeFile(path.join(folder, 'images', `${name}.jpg`), await sharp(pixels, { raw: { width, height, channels: 3 } }).jpeg({ quality: 95 }).toBuffer());
-    await writeFile(path.join(folder, 'masks', `${name}.png`), await sharp(mask, { raw: { width, height, channels: 1 } }).png().toColourspace('b-w').toBuffer());
-  }
-}
 
 const metrics = (run: Run): Record<string, number> => run.result!.metrics;
 const names = async (id: string, kind: Artifact['kind']): Promise<string[]> => (await client.artifacts(id, { limit: 200 })).items.filter((file) => file.kind === kind).map(({ name }) => name).sort();

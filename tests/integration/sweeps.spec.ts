@@ -167,6 +167,21 @@ describe('early stopping', () => {
     const stopped = found.trials.find(({ status, runs }) => status === 'early_stopped' && runs.length)!;
     expect(await queries.run(stopped.runs.find(({ stage }) => stage === 'finetune')!.runId)).toMatchObject({ status: 'early_stopped', statusReason: 'parent_early_stopped' });
     expect(await queries.run(stopped.runs.find(({ stage }) => stage === 'pretrain')!.runId)).toMatchObject({ status: 'early_stopped', statusReason: 'not_promoted', statusDetail: expect.stringMatching(/not among the best at step \d+ by eval\/knn/) as string });
+    const rungs = (await sweeps.rungs(sweepId))!;
+    expect(rungs).toMatchObject({ policy: 'asha', metric: 'eval/knn', goal: 'maximize' });
+    expect(rungs.runs).toHaveLength(12);
+    expect(rungs.runs.flatMap(({ trials }) => trials).sort((a, b) => a - b)).toEqual(Array.from({ length: 24 }, (_, i) => i));
+    for (const { runId, status, rungs: steps, reached } of rungs.runs) {
+      expect(steps).toHaveLength(2);
+      const decisions = reached.map(({ decision }) => decision);
+      if (status === 'succeeded') expect(decisions).toEqual(['promoted', 'promoted']);
+      else expect(decisions).toEqual([...Array<string>(reached.length - 1).fill('promoted'), 'stopped']);
+      const values = new Map((await queries.metrics(runId, { key: ['eval/knn'], points: 100, since: undefined }))[0]!.points.map(({ step, value }) => [step, value]));
+      for (const { step, value } of reached) expect(value).toBe(values.get(step));
+    }
+    const firsts = rungs.runs.map(({ reached }) => reached[0]!).sort((a, b) => b.value - a.value);
+    expect(firsts.slice(0, 3).every(({ decision }) => decision === 'promoted')).toBe(true);
+    expect(firsts.at(-1)!.decision).toBe('stopped');
     // No epoch was trained twice.
     expect(await database.prisma.metric.count({ where: { key: 'eval/knn' } })).toBe(done.epochs);
   });
@@ -224,8 +239,10 @@ describe('early stopping', () => {
     expect(await statuses(sweepId)).toEqual({ '0.16': 'succeeded', '0.17': 'succeeded', '0.18': 'succeeded', '0.9': 'early_stopped' });
     const run = (await queries.sweep(sweepId))!.trials[3]!.runs[0]!.runId;
     expect(await queries.runDetail(run)).toMatchObject({ statusReason: 'below_median', attempts: [{ outcome: 'early_stopped' }] });
+    expect((await sweeps.rungs(sweepId))!.runs.find(({ runId }) => runId === run)).toMatchObject({ status: 'early_stopped', rungs: [], trials: [3], reached: [{ decision: 'stopped' }] });
     await tick();
     expect((await queries.sweep(sweepId))!.status).toBe('succeeded');
+    expect(await sweeps.rungs((await sweeps.submit(sweep({ ...alone, name: 'plain' }))).sweepId)).toBeNull();
   });
 });
 

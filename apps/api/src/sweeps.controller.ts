@@ -1,4 +1,4 @@
-import { CloneSweep, ListPage, page, Plan, RetryResult, SubmitOptions, SubmitSweep, Sweep, SweepChanges, SweepDetail, SweepTable } from '#libs/contracts';
+import { CloneSweep, ListPage, page, Plan, RetryResult, SubmitOptions, SubmitSweep, Sweep, SweepChanges, SweepDetail, SweepRungs, SweepTable } from '#libs/contracts';
 import { RequestError, RunQueries, SweepStore } from '#libs/platform';
 import { Body, Controller, Get, Header, Headers, HttpCode, Param, Patch, Post, Query, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -53,6 +53,13 @@ export class SweepsController {
   @Returns(SweepTable)
   async results(@Param('id', { schema: Id }) id: string) {
     return await this.queries.sweepTable(id) ?? missing(id);
+  }
+
+  @Get(':id/rungs')
+  @ApiOperation({ summary: 'Early stopping: who came to which rung, with what, and what was made of it', description: '`rungs` is null in a sweep that stops nothing early.' })
+  @Returns(z.object({ rungs: SweepRungs.nullable() }))
+  async rungs(@Param('id', { schema: Id }) id: string) {
+    return { rungs: await this.sweeps.rungs(id) };
   }
 
   @Get(':id/trials.csv')

@@ -11,7 +11,9 @@ import { colourOf, Empty, isLive, Loaded, nameOf, Panel, RunLink, save, Status, 
 export function ComparePage() {
   const { query, change } = useRoute();
   const ids = listOf(query['runs']).slice(0, 20);
-  const settings = settingsFrom(query);
+  const asked = settingsFrom(query);
+  // Epochs of several runs have different lengths.
+  const settings = asked.axis === 'epoch' ? { ...asked, axis: 'step' as const } : asked;
   const [all, setAll] = useState(false);
   const data = useLive(['compare', ids.join()], () => Promise.all(ids.map(async (id) => {
     const [run, metrics] = await Promise.all([client.run(id), client.metrics(id, { points: 500 })]);

@@ -1,12 +1,13 @@
-import { isTerminal, type Artifact, type RunDetail, type RunEvent } from '#libs/contracts';
+import { augmentationName, isTerminal, type Artifact, type Finetune, type RunDetail, type RunEvent } from '#libs/contracts';
 import { lazy, Suspense, useState } from 'react';
 import { stringify } from 'yaml';
 import { CurveChart, CurveControls, settingsFrom, settingsTo } from './chart.js';
-import { client, useLineage, useRun, type RunState } from './data.js';
+import { client, useLineage, useLive, useRun, type RunState } from './data.js';
 import { bytes, duration, shortNumber } from './progress.js';
+import { SoundList } from './sound-player.js';
 import { link, useRoute } from './route.js';
-import { grouped, takeovers } from './series.js';
-import { Ago, Choice, colourOf, Copy, Empty, Fault, nameOf, Panel, Progress, RunActions, RunLink, save, Skeleton, Status, Table, Tabs } from './ui.js';
+import { grouped, stepsOfEpoch, takeovers } from './series.js';
+import { Ago, Bands, Choice, colourOf, Copy, Empty, Fault, Loaded, nameOf, Panel, Progress, RunActions, RunLink, save, Skeleton, Status, Table, Tabs } from './ui.js';
 
 const LatentMap = lazy(() => import('./map.js').then(({ LatentMap: map }) => ({ default: map })));
 
@@ -37,7 +38,7 @@ export function RunPage({ id }: { id: string }) {
         <div>
           {!isTerminal(run.status) && <Panel><Progress run={run} attempt={attempt} /></Panel>}
           <Results run={run} />
-          <Shown run={run} artifacts={results} />
+          <Shown run={run} artifacts={results} segmentation={artifacts.findLast(({ name }) => name === 'segmentation.json')} />
           <Tabs label="About this run" value={tab} onChange={(next) => change({ tab: next === usual ? '' : next })} tabs={[
             ['curves', 'Curves'], ['files', `Files ${artifacts.length || ''}`], ['events', `Events ${events.length || ''}`], ['log', `Log ${log.length || ''}`], ['spec', 'Spec'],
           ]} />
@@ -55,7 +56,9 @@ export function RunPage({ id }: { id: string }) {
 
 function Curves({ state: { curves, version, loaded }, run }: { state: RunState; run: RunDetail }) {
   const { query, change } = useRoute();
-  const settings = settingsFrom(query);
+  const perEpoch = stepsOfEpoch(run);
+  const asked = settingsFrom(query);
+  const settings = asked.axis === 'epoch' && perEpoch === undefined ? { ...asked, axis: 'step' as const } : asked;
   const marks = takeovers(run.attempts);
   const drawn = [...curves].filter(([, { steps }]) => steps.length > 1).map(([key]) => key);
   const single = [...curves].filter(([key, { steps }]) => steps.length === 1 && run.result?.metrics[key] === undefined);
@@ -63,12 +66,12 @@ function Curves({ state: { curves, version, loaded }, run }: { state: RunState; 
   if (drawn.length === 0 && single.length === 0) return run.result ? null : <Panel><Empty title={isTerminal(run.status) ? 'This run has left no curves.' : 'No curves yet.'}><p>They appear as soon as it trains.</p></Empty></Panel>;
   return (
     <Panel>
-      {drawn.length > 0 && <CurveControls settings={settings} onChange={(next) => change(settingsTo(next))} />}
+      {drawn.length > 0 && <CurveControls settings={settings} epochs={perEpoch !== undefined} onChange={(next) => change(settingsTo(next))} />}
       {grouped(drawn).map(([group, keys], g) => (
         <section key={group} className="group">
           <h2>{group === 'Training' && keys.length > 2 ? 'Loss and its terms' : group}</h2>
           {group === 'Collapse' && <CollapseMeter spread={curves.get('eval/feature_spread')?.values.at(-1)} limit={run.spec.kind === 'pretrain' ? run.spec.collapseBelow : null} rank={curves.get('eval/rank')?.values.at(-1)} />}
-          <div className="charts">{keys.map((key, i) => <CurveChart key={key} title={key} lines={[{ label: key, colour: colourOf(g + i), series: curves.get(key)! }]} settings={key === 'train/learning_rate' ? { ...settings, smoothing: 0 } : settings} marks={marks} version={version} group={run.id} />)}</div>
+          <div className="charts">{keys.map((key, i) => <CurveChart key={key} title={key} lines={[{ label: key, colour: colourOf(g + i), series: curves.get(key)! }]} settings={key === 'train/learning_rate' ? { ...settings, smoothing: 0 } : settings} marks={marks} perEpoch={perEpoch} version={version} group={run.id} />)}</div>
         </section>
       ))}
       {single.length > 0 && <Table caption="Single values" empty="" head={['metric', 'value']} keys={single.map(([key]) => key)} rows={single.map(([key, { values }]) => [key, shortNumber(values[0]!)])} />}
@@ -95,22 +98,46 @@ function Results({ run }: { run: RunDetail }) {
 }
 
 /** What can be looked at or listened to. */
-function Shown({ run, artifacts }: { run: RunDetail; artifacts: Artifact[] }) {
+function Shown({ run, artifacts, segmentation }: { run: RunDetail; artifacts: Artifact[]; segmentation: Artifact | undefined }) {
   const maps = artifacts.find(({ name }) => name === 'maps.json');
-  const images = artifacts.filter(({ mime, name }) => mime.startsWith('image/') && name !== 'atlas.webp');
+  const images = artifacts.filter(({ mime, name }) => mime.startsWith('image/') && !/^atlas(-\d+)?\.webp$/.test(name) && name !== 'views.png');
+  const views = artifacts.findLast(({ name }) => name === 'views.png');
   const sounds = artifacts.filter(({ mime }) => mime.startsWith('audio/'));
   const last = [...new Map(images.map((each) => [each.name, each])).values()];
   return (
     <>
+      {views && (
+        <Panel title="What the network sees">
+          <div className="pictures"><figure className="views"><Bands url={client.artifactUrl(run.id, views.id)} words={['Samples', 'One view', 'Another view']} alt="Samples over two random views of each, as the network gets them" /></figure></div>
+          <p className="dim">{run.spec.kind === 'pretrain' && run.spec.augmentation && <>Each sample, and two random views of it: <b>{augmentationName(run.spec.augmentation)}</b>. </>}The network learns that the two below each other are the same thing.</p>
+        </Panel>
+      )}
       {maps && <Panel title="Latent map" aside={<a href={link(`maps/${run.id}`)}>Open large</a>}><Suspense fallback={<Skeleton />}><LatentMap id={run.id} height={420} /></Suspense></Panel>}
       {last.length > 0 && (
         <Panel title={run.kind === 'interpolate' ? 'Through the latent space' : 'Pictures'}>
           <div className="pictures">{last.map((file) => <Picture key={file.name} versions={images.filter(({ name }) => name === file.name)} run={run} />)}</div>
+          {segmentation && <PixelClasses url={client.artifactUrl(run.id, segmentation.id)} />}
         </Panel>
       )}
-      {sounds.length > 0 && <Panel title="Sounds"><ul className="sounds">{sounds.map((file) => <li key={file.id}><span>{file.name}{file.step !== null && <span className="dim"> step {file.step}</span>}</span><audio controls preload="none" src={client.artifactUrl(run.id, file.id)} aria-label={file.name} /></li>)}</ul></Panel>}
+      {sounds.length > 0 && <Panel title="Sounds"><SoundList run={run} sounds={sounds} /></Panel>}
     </>
   );
+}
+
+interface PixelReport { split: string; classes: { name: string; colour?: string; pixels: number; iou: number | null; dice: number | null }[] }
+
+/** What the colours of the overlays mean, and how well each class is found. */
+function PixelClasses({ url }: { url: string }) {
+  const report = useLive(['segmentation', url], async () => {
+    const answer = await fetch(url);
+    if (!answer.ok) throw new Error(`expected the scores by class, got HTTP ${answer.status}`);
+    return await answer.json() as PixelReport;
+  }, { live: false });
+  const percent = (value: number | null) => (value === null ? '–' : `${(100 * value).toFixed(1)} %`);
+  return <Loaded query={report} lines={2}>{({ split, classes }) => (
+    <Table caption={`Classes of pixels in the ${split} split`} empty="No classes." keys={classes.map(({ name }) => name)} head={['class', 'pixels', 'IoU', 'Dice']}
+      rows={classes.map(({ name, colour, pixels, iou, dice }) => [<span className="legend">{colour && <i style={{ background: colour }} />}{name}</span>, pixels.toLocaleString('en'), percent(iou), percent(dice)])} />
+  )}</Loaded>;
 }
 
 /** A picture with a slider over the steps at which it was made. */
@@ -121,7 +148,8 @@ function Picture({ versions, run }: { versions: Artifact[]; run: RunDetail }) {
   const words: Record<string, string> = { 'reconstructions.png': 'Originals over their reconstructions', 'interpolation.png': 'Decoded points on the way', 'interpolation.webp': 'The way as an animation', 'samples.png': 'Drawn samples over the nearest of the training set', 'segmentation.png': 'Images, masks, predictions' };
   return (
     <figure className={file.name === 'interpolation.png' ? 'strip' : ''}>
-      <a href={client.artifactUrl(run.id, file.id)}><img src={client.artifactUrl(run.id, file.id)} alt={words[file.name] ?? file.name} loading="lazy" className={file.mime === 'image/webp' ? 'moving' : ''} /></a>
+      {file.name === 'segmentation.png' ? <Bands url={client.artifactUrl(run.id, file.id)} words={['Image', 'Mask', 'Predicted']} alt={words[file.name]!} />
+        : <a href={client.artifactUrl(run.id, file.id)}><img src={client.artifactUrl(run.id, file.id)} alt={words[file.name] ?? file.name} loading="lazy" className={file.mime === 'image/webp' ? 'moving' : ''} /></a>}
       <figcaption>{words[file.name] ?? file.name}{file.step !== null && <span className="dim"> · step {file.step}</span>}</figcaption>
       {versions.length > 1 && <input type="range" min={0} max={versions.length - 1} value={place} onChange={({ target }) => setAt(Number(target.value))} aria-label={`${file.name} over the steps`} />}
     </figure>
@@ -170,13 +198,19 @@ function Spec({ run }: { run: RunDetail }) {
   );
 }
 
+/** What of the network a finetuning trains, in words. */
+const tunedText = ({ from, fromHeadLayer, task }: Pick<Finetune, 'from' | 'fromHeadLayer' | 'task'>): string =>
+  `the whole network${task === 'segmentation' ? ', with a decoder of pixels on top' : fromHeadLayer > 0 ? ` is tuned from head layer ${fromHeadLayer}: the classifier sits on it, and the encoder below is tuned too` : ', with a classifier on the encoder'}${from === null ? ', from scratch' : ''}`;
+
 function Facts({ run }: { run: RunDetail }) {
+  const reproduce = `loom --url ${location.origin} reproduce ${run.id}`;
   const command = `loom --url ${location.origin} submit /dev/stdin <<'END'\n${JSON.stringify({ spec: run.spec, ...(run.name && { name: run.name }), tags: run.tags, onDuplicate: 'replicate', ...(Object.keys(run.requires.labels).length > 0 && { requires: run.requires }) })}\nEND`;
   return (
     <Panel title="About">
       <dl className="facts">
         <dt>Kind</dt><dd>{run.kind}</dd>
         {'dataset' in run.spec && <><dt>Dataset</dt><dd>{run.spec.dataset.split('@')[0]} <code className="dim">{run.spec.dataset.split('@')[1]}</code></dd></>}
+        {run.spec.kind === 'finetune' && <><dt>Tuned</dt><dd>{tunedText(run.spec)}</dd></>}
         <dt>Submitted</dt><dd><Ago at={run.createdAt} /></dd>
         {run.startedAt && <><dt>Took</dt><dd>{run.finishedAt ? duration((Date.parse(run.finishedAt) - Date.parse(run.startedAt)) / 1000) : <>started <Ago at={run.startedAt} /></>}</dd></>}
         <dt>Steps</dt><dd>{run.step.toLocaleString('en')}{run.totalSteps !== null && ` of ${run.totalSteps.toLocaleString('en')}`}</dd>
@@ -186,7 +220,10 @@ function Facts({ run }: { run: RunDetail }) {
         {run.tags.length > 0 && <><dt>Tags</dt><dd>{run.tags.map((tag) => <a key={tag} className="tag" href={link('runs', { tag })}>{tag}</a>)}</dd></>}
         <dt>Digest</dt><dd><code title={run.digest}>{run.digest.slice(0, 12)}…</code> <Copy text={run.digest} /></dd>
       </dl>
-      <details className="reproduce"><summary>Reproduce</summary><p className="dim">Trains the same again as a new run:</p><pre tabIndex={0} aria-label="Command">{command}</pre><Copy text={command} label="Copy the command" /></details>
+      <details className="reproduce"><summary>Reproduce</summary>
+        <p className="dim">Trains it and all that it was made from once more, and compares every last value:</p><pre tabIndex={0} aria-label="Command that reproduces">{reproduce}</pre><Copy text={reproduce} label="Copy the command" />
+        <p className="dim">Or only trains the same again as a new run:</p><pre tabIndex={0} aria-label="Command that submits">{command}</pre><Copy text={command} label="Copy the command" />
+      </details>
     </Panel>
   );
 }

@@ -1,6 +1,7 @@
 /** Fifty thousand points at the speed of the graphics card, by deck.gl, which compiles shaders and no JavaScript: the content security policy allows no eval. */
 import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
 import { ScatterplotLayer } from '@deck.gl/layers';
+import { PointGrid } from './latent.js';
 
 export interface ScatterProps {
   /** [2N], about -1 to 1. */
@@ -11,25 +12,61 @@ export interface ScatterProps {
   onPick(point: number): void;
 }
 
+/** In pixels: how far from a point the pointer still means it, and how far it may move while it clicks. */
+const REACH = 8;
+const CLICK = 4;
+
 export class Scatter {
   private readonly deck: Deck<OrthographicView>;
   private props: ScatterProps;
   private view: OrthographicViewState = { target: [0, 0, 0], zoom: 0 };
   private moved = false;
+  /** Of the points that are drawn, made when the pointer first asks: which one is meant is found here, and nothing is read back from the graphics card. */
+  private grid: { of: Float32Array; grid: PointGrid } | undefined;
+  private hovering = false;
+  private readonly listening = new AbortController();
   private data: { points: Float32Array; colours: Uint8Array; length: number; attributes: Record<string, { value: Float32Array | Uint8Array; size: number; normalized?: boolean }> } | undefined;
 
   constructor(private readonly box: HTMLElement, props: ScatterProps) {
     this.props = props;
     this.deck = new Deck({
-      parent: box as HTMLDivElement, views: new OrthographicView({ flipY: false }), controller: { dragRotate: false, inertia: 200 }, pickingRadius: 6, useDevicePixels: true,
+      parent: box as HTMLDivElement, views: new OrthographicView({ flipY: false }), controller: { dragRotate: false, inertia: 200 }, useDevicePixels: true,
       initialViewState: this.home(), layers: this.layers(),
       onViewStateChange: ({ viewState }) => { this.view = viewState; this.moved = true; this.draw(); },
-      onHover: ({ index, x, y }) => this.props.onHover(index < 0 ? undefined : index, x, y),
-      onClick: ({ index }) => { if (index >= 0) this.props.onPick(index); },
-      getCursor: ({ isDragging, isHovering }) => (isDragging ? 'grabbing' : isHovering ? 'pointer' : 'grab'),
+      getCursor: ({ isDragging }) => (isDragging ? 'grabbing' : this.hovering ? 'pointer' : 'grab'),
       onResize: () => { if (!this.moved) this.fit(); },
       onError: () => true,
     });
+    this.listen();
+  }
+
+  private listen(): void {
+    const { box, listening: { signal } } = this;
+    const at = ({ clientX, clientY }: PointerEvent): [number, number] => { const { left, top } = box.getBoundingClientRect(); return [clientX - left, clientY - top]; };
+    let pressed: [number, number] | undefined;
+    box.addEventListener('pointermove', (event) => {
+      const [x, y] = at(event);
+      const point = event.buttons === 0 ? this.pointAt(x, y) : undefined;
+      this.hovering = point !== undefined;
+      this.props.onHover(point, x, y);
+    }, { signal });
+    box.addEventListener('pointerleave', () => { this.hovering = false; this.props.onHover(undefined, 0, 0); }, { signal });
+    // Before deck.gl's own, which may keep the event to itself.
+    box.addEventListener('pointerdown', (event) => { pressed = event.button === 0 ? at(event) : undefined; }, { signal, capture: true });
+    box.addEventListener('pointerup', (event) => {
+      const [x, y] = at(event);
+      if (pressed && Math.hypot(x - pressed[0], y - pressed[1]) <= CLICK) {
+        const point = this.pointAt(x, y);
+        if (point !== undefined) this.props.onPick(point);
+      }
+      pressed = undefined;
+    }, { signal, capture: true });
+  }
+
+  private pointAt(x: number, y: number): number | undefined {
+    const { points } = this.props;
+    if (this.grid?.of !== points) this.grid = { of: points, grid: new PointGrid(points) };
+    return this.grid.grid.nearest(...this.unproject(x, y), REACH / 2 ** (this.view.zoom as number));
   }
 
   /** The whole map with a margin. */
@@ -58,7 +95,14 @@ export class Scatter {
     return [cx + (x - this.box.clientWidth / 2) / scale, cy - (y - this.box.clientHeight / 2) / scale];
   }
 
-  destroy(): void { this.deck.finalize(); }
+  /** Where a point is drawn, in pixels of the box. */
+  project(point: number): [number, number] {
+    const scale = 2 ** (this.view.zoom as number);
+    const [cx = 0, cy = 0] = this.view.target ?? [];
+    return [this.box.clientWidth / 2 + (this.props.points[2 * point]! - cx) * scale, this.box.clientHeight / 2 - (this.props.points[2 * point + 1]! - cy) * scale];
+  }
+
+  destroy(): void { this.listening.abort(); this.deck.finalize(); }
 
   private home(): OrthographicViewState {
     return this.view = { target: [0, 0, 0], zoom: Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100), minZoom: 4, maxZoom: 20 };
@@ -74,7 +118,7 @@ export class Scatter {
     const home = Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100);
     const radius = Math.max(1.1, Math.min(3.2, 180 / Math.sqrt(count))) * 2 ** (0.35 * ((this.view.zoom as number) - home));
     return [new ScatterplotLayer({
-      id: 'points', data: this.data, getRadius: 1, radiusScale: radius, radiusUnits: 'pixels', radiusMaxPixels: 12, pickable: true, stroked: false, antialiasing: true,
+      id: 'points', data: this.data, getRadius: 1, radiusScale: radius, radiusUnits: 'pixels', radiusMaxPixels: 12, pickable: false, stroked: false, antialiasing: true,
     })];
   }
 }

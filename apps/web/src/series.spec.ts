@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { addPoint, addPoints, emptySeries, grouped, smoothed, takeovers, type Series } from './series.js';
+import { addPoint, addPoints, emptySeries, grouped, smoothed, stepsOfEpoch, takeovers, type Series } from './series.js';
 
 test('points find their place whatever the order, and a later attempt replaces what it repeats', () => {
   const series = emptySeries();
@@ -7,6 +7,13 @@ test('points find their place whatever the order, and a later attempt replaces w
   expect(series.steps).toEqual([0, 1, 2, 3, 4, 5]);
   expect(series.values).toEqual([0, 10, 20, 33, 40, 55]);
   expect(series.times).toEqual([0, 110, 220, 333, 440, 555]);
+});
+
+test('an epoch has steps where a run is told in epochs and has begun', () => {
+  const spec = (spec: object) => spec as Parameters<typeof stepsOfEpoch>[0]['spec'];
+  expect(stepsOfEpoch({ spec: spec({ kind: 'pretrain', epochs: 8 }), totalSteps: 104 })).toBe(13);
+  expect(stepsOfEpoch({ spec: spec({ kind: 'pretrain', epochs: 8 }), totalSteps: null })).toBeUndefined();
+  expect(stepsOfEpoch({ spec: spec({ kind: 'finetune', steps: 50 }), totalSteps: 50 })).toBeUndefined();
 });
 
 test('points come to the curve of their key', () => {

@@ -1,5 +1,5 @@
 /** Curves of a run as they arrive, and what is made of them before they are drawn. Pure. */
-import type { MetricSeries, TimedPoint } from '#libs/contracts';
+import type { MetricSeries, Run, TimedPoint } from '#libs/contracts';
 
 /** Three columns in ascending order of step; times in seconds since 1970. */
 export interface Series { steps: number[]; values: number[]; times: number[] }
@@ -54,6 +54,11 @@ export function smoothed(values: readonly number[], weight: number): number[] {
 /** Where the runs of attempts begin on the axis of steps: the steps from which a later attempt went on. */
 export const takeovers = (attempts: readonly { attempt: number; resumedFromStep: number; startedAt: string }[]): { step: number; time: number; attempt: number }[] =>
   attempts.filter(({ attempt }) => attempt > 1).map(({ attempt, resumedFromStep, startedAt }) => ({ step: resumedFromStep, time: Date.parse(startedAt) / 1000, attempt }));
+
+/** Steps in an epoch of a run that is told in epochs; undefined for others, and before it has begun. */
+export function stepsOfEpoch({ spec, totalSteps }: Pick<Run, 'spec' | 'totalSteps'>): number | undefined {
+  return 'epochs' in spec && totalSteps !== null && totalSteps > 0 ? totalSteps / spec.epochs : undefined;
+}
 
 const GROUPS: [RegExp, string][] = [[/^eval\/(feature_spread|rank|alignment|uniformity)$/, 'Collapse'], [/^train\/(learning_rate|images_per_second|step_ms|samples_per_second)/, 'Speed and schedule'], [/^eval\//, 'Evaluation'], [/^train\//, 'Training']];
 const ORDER = ['Training', 'Evaluation', 'Collapse', 'Speed and schedule'];

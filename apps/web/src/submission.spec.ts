@@ -50,5 +50,9 @@ test('a field is set from outside, and comments stay', () => {
   // What can't be read is left alone.
   expect(edited('kind: [', ['epochs'], 3)).toBe('kind: [');
   const parsed = parseSubmission(SWEEP);
-  expect('draft' in parsed && parsed.draft.stages).toEqual([{ name: 'pretrain', spec: { kind: 'pretrain', dataset: 'digits' }, path: ['stages', 'pretrain'] }]);
+  expect('draft' in parsed && parsed.draft.parts).toMatchObject([
+    { name: 'sweep', subject: { type: 'sweep' }, value: { name: 'views' }, path: [] }, { name: 'pretrain', subject: { type: 'spec', kind: 'pretrain' }, value: { kind: 'pretrain', dataset: 'digits' }, path: ['stages', 'pretrain'] },
+  ]);
+  const whole = parseSubmission('spec: {kind: embed}\ntags: [a]');
+  expect('draft' in whole && whole.draft.parts).toMatchObject([{ name: 'embed', path: ['spec'] }, { name: 'request', subject: { type: 'run-request' }, value: { tags: ['a'] }, path: [] }]);
 });

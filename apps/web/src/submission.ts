@@ -2,13 +2,14 @@
 import { RUN_KINDS, type SubmitRun, type SubmitSweep } from '#libs/contracts';
 import { isCollection, isMap, isNode, isScalar, isSeq, parseDocument, type Document, type Node } from 'yaml';
 import type { z } from 'zod';
+import type { Subject } from './spec-fields.js';
 
 /** Offsets in the text. */
 export interface Place { from: number; to: number }
 export interface Trouble extends Place { message: string }
 export type Request = { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
-/** The specs in the text, each with the path of keys that leads to it. */
-export interface Draft { stages: { name: string; spec: Record<string, unknown>; path: string[] }[] }
+/** What of the text can be filled in: a run, or a sweep and its stages, and the request around them where it is there; each with the path of keys that leads to it. */
+export interface Draft { parts: { name: string; subject: Subject; value: Record<string, unknown>; path: string[] }[] }
 export type Parsed = { submission: Request; draft: Draft; locate(path: string): Place } | { troubles: Trouble[] };
 
 /** Takes a bare spec (`kind: …` or `stages: …`) or a whole request (`spec: …` with tags, priority, name), as `loom submit` does. */
@@ -22,14 +23,18 @@ export function parseSubmission(text: string): Parsed {
   const spec = isWhole ? content.spec : content;
   if (typeof spec !== 'object' || spec === null || !('stages' in spec || 'kind' in spec)) return whole(`expected \`kind\` (one of ${RUN_KINDS.join(', ')}) for a run, or \`stages\` for a sweep`);
   const request = isWhole ? content : { spec };
-  return { submission: { type: 'stages' in spec ? 'sweep' : 'run', request } as Request, draft: draftOf(spec, isWhole ? ['spec'] : []), locate: (path) => locate(document, isWhole ? path : path.replace(/^spec(\.|$)/, '')) };
+  return { submission: { type: 'stages' in spec ? 'sweep' : 'run', request } as Request, draft: draftOf(spec, isWhole ? content : undefined), locate: (path) => locate(document, isWhole ? path : path.replace(/^spec(\.|$)/, '')) };
 }
 
-function draftOf(spec: Record<string, unknown>, path: string[]): Draft {
+function draftOf(spec: Record<string, unknown>, request: Record<string, unknown> | undefined): Draft {
   const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
-  const { stages } = spec;
-  if (stages === undefined) return { stages: [{ name: '', spec, path }] };
-  return { stages: isObject(stages) ? Object.entries(stages).flatMap(([name, each]) => (isObject(each) ? [{ name, spec: each, path: [...path, 'stages', name] }] : [])) : [] };
+  const { stages, kind } = spec;
+  const path = request ? ['spec'] : [];
+  const isSweep = 'stages' in spec;
+  const inner: Draft['parts'] = isSweep
+    ? [{ name: 'sweep', subject: { type: 'sweep' }, value: spec, path }, ...(isObject(stages) ? Object.entries(stages) : []).flatMap(([name, each]): Draft['parts'] => (isObject(each) ? [{ name, subject: { type: 'spec', kind: each['kind'] }, value: each, path: [...path, 'stages', name] }] : []))]
+    : [{ name: typeof kind === 'string' ? kind : 'run', subject: { type: 'spec', kind }, value: spec, path }];
+  return { parts: [...inner, ...(request ? [{ name: 'request', subject: { type: isSweep ? 'sweep-request' : 'run-request' }, value: request, path: [] } as const].map((part) => ({ ...part, path: [] as string[] })) : [])] };
 }
 
 /** The text with one field set, or without it (undefined); comments and the way it is written stay. */

@@ -34,6 +34,13 @@ batchSize: 256
 encoder: {name: small-resnet, width: 16}
 augmentation: {crop: {minArea: 0.2}, rotate: {}}
 ` },
+  autoencode: { title: 'Autoencoder', text: ({ dataset }) => `kind: autoencode
+dataset: ${dataset}
+variant: plain      # or denoising, variational: one to draw samples from
+latent: 64
+epochs: 20
+encoder: {width: 32}
+` },
   embed: { title: 'Latent map', text: ({ dataset, encoder }) => `kind: embed
 dataset: ${dataset}
 from: ${encoder}   # the run whose encoder gives the features

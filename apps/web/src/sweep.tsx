@@ -1,14 +1,18 @@
-import { RETRYABLE_STATUSES, type Estimate, type Run, type SweepDetail, type SweepTable } from '#libs/contracts';
+import { Augmentation, augmentationName, canonicalJson, RETRYABLE_STATUSES, type Estimate, type Run, type SweepDetail, type SweepRungs, type SweepTable } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
+import { useState } from 'react';
 import { stringify } from 'yaml';
 import { client, refresh, useLive } from './data.js';
-import { CompositionMap, Effects, Importance, LabelEfficiency, ParallelCoordinates, share, type TrialPoint } from './figures.js';
+import { CompositionMap, Effects, Importance, LabelEfficiency, ParallelCoordinates, Rungs, share, type TrialPoint } from './figures.js';
+import { shortNumber } from './progress.js';
 import { link, useRoute } from './route.js';
 import { csv } from './spec-diff.js';
-import { Ago, Copy, Empty, isLive, Loaded, Panel, Progress, RunLink, save, Status, StatusBar, Table, Tabs } from './ui.js';
+import { Ago, Bands, Copy, Empty, isLive, Loaded, Panel, Progress, RunLink, save, Status, StatusBar, Table, Tabs } from './ui.js';
 
 const MOST_RUNS = 2000;
-type Tab = 'figures' | 'runs' | 'trials' | 'spec';
+/** Combinations whose views are shown before one asks for all. */
+const FIRST_VIEWS = 12;
+type Tab = 'figures' | 'rungs' | 'runs' | 'trials' | 'spec';
 
 /** The answer of a sweep while it comes in. */
 export function SweepPage({ id }: { id: string }) {
@@ -18,11 +22,11 @@ export function SweepPage({ id }: { id: string }) {
     const [sweep, table] = await Promise.all([client.sweep(id), client.sweepResults(id)]);
     const runs: Run[] = [];
     for await (const run of client.eachRun({ sweep: id, limit: 500 })) { runs.push(run); if (runs.length >= MOST_RUNS) break; }
-    return { sweep, table, runs };
+    return { sweep, table, runs, rungs: sweep.spec.early_terminate ? await client.sweepRungs(id) : null };
   }, { live: ({ sweep }) => sweep.status === 'running' || sweep.status === 'paused' });
   const act = useMutation({ mutationFn: async (action: 'pause' | 'resume' | 'retry' | 'cancel'): Promise<void> => { await { pause: () => client.pauseSweep(id), resume: () => client.resumeSweep(id), retry: () => client.retrySweep(id), cancel: () => client.cancelSweep(id) }[action](); }, onSettled: () => void refresh() });
   return (
-    <Loaded query={state} lines={10}>{({ sweep, table, runs }) => {
+    <Loaded query={state} lines={10}>{({ sweep, table, runs, rungs }) => {
       const ended = runs.filter((run) => !isLive(run)).length;
       return (
         <>
@@ -41,8 +45,8 @@ export function SweepPage({ id }: { id: string }) {
             <StatusBar counts={sweep.runCounts} />
             <p>{sweep.plan.summary} <span className="dim">{runs.length > 0 && `${ended} of ${runs.length} runs have ended. `}Submitted <Ago at={sweep.createdAt} />.</span>{sweep.haltReason && <span className="bad"> No further trials: {sweep.haltReason.replaceAll('_', ' ')}.</span>}</p>
           </Panel>
-          <Tabs label="About this sweep" value={tab} onChange={(next) => change({ tab: next === 'figures' ? '' : next })} tabs={[['figures', 'Results'], ['runs', `Runs ${runs.length}`], ['trials', `Trials ${sweep.trials.length}`], ['spec', 'Spec']]} />
-          {tab === 'figures' ? <Figures sweep={sweep} table={table} runs={runs} /> : tab === 'runs' ? <Runs runs={runs} id={id} /> : tab === 'trials' ? <Trials sweep={sweep} /> : <Spec sweep={sweep} />}
+          <Tabs label="About this sweep" value={tab} onChange={(next) => change({ tab: next === 'figures' ? '' : next })} tabs={[['figures', 'Results'], ...(rungs ? [['rungs', 'Rungs']] as [Tab, string][] : []), ['runs', `Runs ${runs.length}`], ['trials', `Trials ${sweep.trials.length}`], ['spec', 'Spec']]} />
+          {tab === 'figures' ? <Figures sweep={sweep} table={table} runs={runs} /> : tab === 'rungs' && rungs ? <Stopping rungs={rungs} sweep={sweep} /> : tab === 'runs' ? <Runs runs={runs} id={id} /> : tab === 'trials' ? <Trials sweep={sweep} /> : <Spec sweep={sweep} />}
         </>
       );
     }}</Loaded>
@@ -53,7 +57,7 @@ function Figures({ sweep, table, runs }: { sweep: SweepDetail; table: SweepTable
   const results = new Map(runs.map((run) => [run.id, run.result?.metrics ?? {}]));
   const trials = sweep.trials.map(({ index, parameters, runs: own }): TrialPoint => ({ index, parameters, metrics: Object.assign({}, ...own.filter(({ control }) => !control).map(({ runId }) => Object.fromEntries(Object.entries(results.get(runId) ?? {}).filter(([key]) => key.startsWith('eval/'))))) as Record<string, number> }));
   const nothing = table.rows.every((row) => row.knn === null && row.probe === null && Object.keys(row.accuracy).length === 0);
-  if (nothing) return <Panel><Empty title={sweep.status === 'running' ? 'Nothing has finished yet.' : 'No run of this sweep has left a result.'}><p>{sweep.status === 'running' ? 'Figures appear with the first result and follow the rest.' : <a href={link('runs', { sweep: sweep.id })}>See what happened to its runs</a>}</p></Empty></Panel>;
+  if (nothing) return <><Panel><Empty title={sweep.status === 'running' ? 'Nothing has finished yet.' : 'No run of this sweep has left a result.'}><p>{sweep.status === 'running' ? 'Figures appear with the first result and follow the rest.' : <a href={link('runs', { sweep: sweep.id })}>See what happened to its runs</a>}</p></Empty></Panel><Views runs={runs} /></>;
   return (
     <>
       <div className="pair">
@@ -64,6 +68,59 @@ function Figures({ sweep, table, runs }: { sweep: SweepDetail; table: SweepTable
       </div>
       <ResultTable table={table} name={sweep.name} />
       <ParallelCoordinates trials={trials} name={sweep.name} />
+      <Views runs={runs} />
+    </>
+  );
+}
+
+/** What the networks of each combination saw: the views of the first pretraining with it. */
+function Views({ runs }: { runs: Run[] }) {
+  const [all, setAll] = useState(false);
+  const seen = new Map<string, { run: Run; combo: string }>();
+  for (const run of runs.toReversed()) if (run.spec.kind === 'pretrain' && run.spec.augmentation) seen.set(canonicalJson(run.spec.augmentation), { run, combo: augmentationName(run.spec.augmentation) });
+  const combinations = [...seen.values()];
+  if (combinations.length === 0) return null;
+  return (
+    <Panel title="What the networks see" aside={combinations.length > FIRST_VIEWS && !all && <button className="quiet" onClick={() => setAll(true)}>Show all {combinations.length}</button>}>
+      <p className="dim">Samples over two random views of each: what a network is told to see as the same.</p>
+      <div className="combinations">{combinations.slice(0, all ? undefined : FIRST_VIEWS).map(({ run, combo }) => <CombinationViews key={run.id} run={run} combo={combo} />)}</div>
+    </Panel>
+  );
+}
+
+function CombinationViews({ run, combo }: { run: Run; combo: string }) {
+  // The first file that a pretraining writes.
+  const views = useLive(['views', run.id], async () => (await client.artifacts(run.id, { limit: 20 })).items.findLast(({ name }) => name === 'views.png') ?? null, { live: (file) => file === null && isLive(run) });
+  return (
+    <figure>
+      {views.data ? <Bands url={client.artifactUrl(run.id, views.data.id)} words={['', '', '']} alt={`Samples over two views of each by ${combo}`} /> : <p className="dim">{views.isPending ? 'Loading …' : isLive(run) ? 'It has not begun yet.' : 'It has left no picture of its views.'}</p>}
+      <figcaption><b>{combo}</b><RunLink run={run} /></figcaption>
+    </figure>
+  );
+}
+
+const MARKS = { promoted: '↑ let on', waiting: '… waits', stopped: '× stopped' } as const;
+
+/** Successive halving as a figure and as a table: who came to which rung, with what, and what was made of it. */
+function Stopping({ rungs, sweep }: { rungs: SweepRungs; sweep: SweepDetail }) {
+  const parameters = new Map(sweep.trials.map((trial) => [trial.index, trial.parameters]));
+  const labelOf = (trials: readonly number[]) => [...new Set(trials.slice(0, 50).map((trial) => Object.entries(parameters.get(trial) ?? {}).filter(([path]) => !/\.(seed|labelSeed|labelFraction)$/.test(path)).map(([path, value]) => {
+    const augmentation = path.endsWith('.augmentation') ? Augmentation.safeParse(value) : undefined;
+    return augmentation?.success ? augmentationName(augmentation.data) : `${path.split('.').slice(1).join('.')} ${typeof value === 'number' ? shortNumber(value) : JSON.stringify(value)}`;
+  }).join(', ')))].join(' / ') || `trial ${trials[0] ?? ''}`;
+  const steps = [...new Set(rungs.runs.flatMap(({ rungs: own, reached }) => [...own, ...reached.map(({ step }) => step)]))].sort((a, b) => a - b);
+  const sign = rungs.goal === 'maximize' ? -1 : 1;
+  const rows = rungs.runs.toSorted((a, b) => b.reached.length - a.reached.length || sign * ((a.reached.at(-1)?.value ?? 0) - (b.reached.at(-1)?.value ?? 0)));
+  return (
+    <>
+      <Rungs rungs={rungs} labelOf={labelOf} name={sweep.name} />
+      <Panel title="Each pretraining" className="flush">
+        <Table caption="Rungs" empty={<Empty title="No pretraining has begun yet." />} keys={rows.map(({ runId }) => runId)} head={['pretraining', 'trials', 'status', ...(rungs.runs.some(({ bracket }) => bracket > 0) ? ['bracket'] : []), ...steps.map((step) => `step ${step.toLocaleString('en')}`)]}
+          rows={rows.map(({ runId, trials, status, bracket, reached, rungs: own }) => [
+            <a href={link(`runs/${runId}`)}>{labelOf(trials)}</a>, trials.length > 6 ? `${trials.slice(0, 5).join(', ')} … ${trials.length} in all` : trials.join(', '), <Status status={status} />, ...(rungs.runs.some((run) => run.bracket > 0) ? [bracket + 1] : []),
+            ...steps.map((step) => { const at = reached.find((each) => each.step === step); return at ? <span key={step} className={at.decision}>{shortNumber(at.value)} <small>{MARKS[at.decision]}</small></span> : own.includes(step) ? '' : <span key={step} className="dim">–</span>; }),
+          ])} />
+      </Panel>
     </>
   );
 }

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Why, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepRungs, SweepTable, Why, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { SweepChanges } from './sweep.js';
@@ -132,6 +132,8 @@ export class LoomClient {
   sweeps(query: Partial<ListPage> = {}): Promise<PageOf<Sweep>> { return this.json('/v1/sweeps', { query }); }
   sweep(id: string): Promise<SweepDetail> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}`); }
   sweepResults(id: string): Promise<SweepTable> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/results`); }
+  /** Who came to which rung of early stopping, with what, and what was made of it; null in a sweep that stops nothing early. */
+  async sweepRungs(id: string): Promise<SweepRungs | null> { return (await this.json<{ rungs: SweepRungs | null }>(`/v1/sweeps/${encodeURIComponent(id)}/rungs`)).rungs; }
   /** A line for each trial, as CSV. */
   async sweepCsv(id: string): Promise<string> { return (await this.send(`/v1/sweeps/${encodeURIComponent(id)}/trials.csv`, {})).text(); }
   cancelSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/cancel`, { method: 'POST' }); }

@@ -194,6 +194,21 @@ export const SweepTable = z.object({
 export type SweepTable = z.output<typeof SweepTable>;
 export type Estimate = z.output<typeof estimate>;
 
+/** `promoted`: it was let on from there; `waiting`: it may still be; `stopped`: it ended there. */
+export const RungDecision = z.enum(['promoted', 'waiting', 'stopped']).meta({ id: 'RungDecision' });
+/** What early stopping has seen of a sweep's pretrainings, and what it made of it. */
+export const SweepRungs = z.object({
+  sweepId: z.uuid(), policy: z.enum(['asha', 'hyperband', 'median']), metric: z.string(), goal: z.enum(['maximize', 'minimize']),
+  runs: z.array(z.object({
+    runId: z.uuid(), /** By their index; those of one pretraining share its fate. */ trials: z.array(z.int()), status: RunStatus, bracket: z.int(),
+    /** Steps at which it is judged, the ends of epochs; none by the median, which judges everywhere. */
+    rungs: z.array(z.int()),
+    /** What it was worth at those that it has come to, from the first; by the median at the last point that was judged. */
+    reached: z.array(z.object({ step: z.int(), value: z.number(), decision: RungDecision })),
+  })),
+}).meta({ id: 'SweepRungs' });
+export type SweepRungs = z.output<typeof SweepRungs>;
+
 /** Keyset page: pass `nextCursor` as `cursor` for what follows; null at the end. */
 export const page = <Item extends z.ZodType>(item: Item) => z.object({ items: z.array(item), nextCursor: z.string().nullable() });
 

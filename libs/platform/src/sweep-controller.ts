@@ -5,7 +5,7 @@
  */
 import {
   belowMedian, canonicalJson, champion, expandDraw, halvingOf, InvalidSweepError, isModelled, isTerminal, JUDGES, judgeOf, nextDraw, parallelTrialsOf, promotable, rungsOf, stageOrder, stepsPerEpoch, trialsPerDraw,
-  type Control, type Goal, type Halving, type Observation, type Pretrain, type Requires, type RunStatus, type Standing, type StatusReason, type SweepSpec, type Trial,
+  type Control, type Goal, type Halving, type Observation, type Pretrain, type Requires, type RunStatus, type Standing, type StatusReason, type SweepRungs, type SweepSpec, type Trial,
 } from '#libs/contracts';
 import type { Draft, Placement } from './admission.js';
 import { Prisma, type Database, type Transaction } from './database.js';
@@ -279,11 +279,11 @@ export class SweepController {
   }
 
   /** The pretrainings of a sweep with what they are worth so far. */
-  private async pretrainings(tx: Transaction, { id, spec }: SweepRow): Promise<Pretraining[]> {
+  private async pretrainings(tx: Transaction, { id, spec }: Pick<SweepRow, 'id' | 'spec'>): Promise<Pretraining[]> {
     const policy = spec.early_terminate!;
     const stage = Object.keys(spec.stages).find((name) => spec.stages[name]!['kind'] === 'pretrain')!;
-    const runs = await tx.$queryRaw<{ id: string; status: RunStatus; reason: string | null; stopAtStep: number | null; spec: Pretrain; digest: string; datasetDigest: string }[]>`
-      SELECT id, status::text AS status, status_reason AS reason, stop_at_step AS "stopAtStep", spec, digest, dataset_digest AS "datasetDigest"
+    const runs = await tx.$queryRaw<{ id: string; status: RunStatus; reason: string | null; step: number; stopAtStep: number | null; spec: Pretrain; digest: string; datasetDigest: string }[]>`
+      SELECT id, status::text AS status, status_reason AS reason, step, stop_at_step AS "stopAtStep", spec, digest, dataset_digest AS "datasetDigest"
       FROM run WHERE id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${id}::uuid AND stage = ${stage} AND control = '') ORDER BY id`;
     const points = await tx.$queryRaw<{ runId: string; step: number; value: number }[]>`
       SELECT run_id AS "runId", step, value FROM metric WHERE run_id = ANY(${runs.map((run) => run.id)}::uuid[]) AND key = ${judgeOf(policy, spec.metric.name)} AND step > 0 ORDER BY run_id, step`;
@@ -296,12 +296,30 @@ export class SweepController {
       const at = new Map(curve.map(({ step, value }) => [step, value]));
       const missing = rungs.findIndex((step) => !at.has(step));
       return {
-        id: run.id, status: run.status, stopAtStep: run.stopAtStep, waits: run.status === 'paused' && run.reason === 'rung', rungs, bracket: halving ? bracketOf(halving, run.digest) : 0,
+        id: run.id, digest: run.digest, status: run.status, step: run.step, stopAtStep: run.stopAtStep, last: curve.at(-1), waits: run.status === 'paused' && run.reason === 'rung', rungs, bracket: halving ? bracketOf(halving, run.digest) : 0,
         values: rungs.slice(0, missing < 0 ? rungs.length : missing).map((step) => at.get(step)!),
         promoted: isTerminal(run.status) || run.stopAtStep === null ? Number.POSITIVE_INFINITY : rungs.filter((step) => step < run.stopAtStep!).length,
         points: curve.map(({ step, value }) => ({ time: policy.time_attr === 'epochs' ? step / stepsPerEpoch(run.spec, trainCount) : step, value })),
       };
     }));
+  }
+
+  /** Who has come to which rung, with what, and what was made of it; null where nothing is stopped early. */
+  async rungs(sweep: Pick<SweepRow, 'id' | 'spec'>): Promise<SweepRungs | null> {
+    const { early_terminate: policy, metric } = sweep.spec;
+    if (!policy) return null;
+    const [pretrainings, places] = await this.database.transaction(async (tx) => [await this.pretrainings(tx, sweep), await tx.trial.findMany({ where: { sweepId: sweep.id }, select: { index: true, root: true }, orderBy: { index: 'asc' } })] as const);
+    // Those that are not started yet too.
+    const trials = Map.groupBy(places, ({ root }) => root);
+    return {
+      sweepId: sweep.id, policy: policy.type, metric: judgeOf(policy, metric.name), goal: goalOf(sweep.spec),
+      runs: pretrainings.map(({ id, digest, status, step, stopAtStep, bracket, rungs, values, last }) => {
+        const points = policy.type === 'median' ? (last ? [last] : []) : values.map((value, rung) => ({ step: rungs[rung]!, value }));
+        const decision = (at: number, newest: boolean): 'promoted' | 'waiting' | 'stopped' =>
+          (!newest || step > at || status === 'succeeded' ? 'promoted' : status === 'early_stopped' ? 'stopped' : policy.type !== 'median' && (stopAtStep === null || stopAtStep > at) ? 'promoted' : 'waiting');
+        return { runId: id, trials: (trials.get(digest) ?? []).map(({ index }) => index), status, bracket, rungs, reached: points.map((point, i) => ({ ...point, decision: decision(point.step, i === points.length - 1) })) };
+      }),
+    };
   }
 
   /** Lets those on that have earned it, or stops those below the median. Returns how many places promotions took. */
@@ -421,8 +439,11 @@ export class SweepController {
 }
 
 interface Pretraining extends Standing {
+  digest: string;
   status: RunStatus;
+  step: number;
   stopAtStep: number | null;
+  last: { step: number; value: number } | undefined;
   /** It has reached its rung and handed its place back. */
   waits: boolean;
   /** Steps. */

@@ -1,4 +1,4 @@
-import { expandSweep, InvalidSweepError, isModelled, isSteered, parallelTrialsOf, RETRYABLE_STATUSES, RUN_ACTIONS, SweepSpec, type Plan, type Requires, type RetryResult, type SubmitSweep, type SweepChanges, type Trial } from '#libs/contracts';
+import { expandSweep, InvalidSweepError, isModelled, isSteered, parallelTrialsOf, RETRYABLE_STATUSES, RUN_ACTIONS, SweepSpec, type Plan, type Requires, type RetryResult, type SubmitSweep, type SweepChanges, type SweepRungs, type Trial } from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
 import { planOf, type Placement } from './admission.js';
 import type { Prisma, Database, Transaction } from './database.js';
@@ -57,6 +57,13 @@ export class SweepStore {
       if (known) throw RequestError.invalid([{ path: ['spec', 'on_duplicate'], message: `expected trials that are new, but all runs of trial ${known[0]} are there already (${known[1].map(({ placement }) => placement.runId).join(', ')}): reuse them, or replicate` }]);
     }
     return { places, placements };
+  }
+
+  /** What early stopping has seen so far; null where nothing is stopped early. @throws RequestError `not_found` */
+  async rungs(sweepId: string): Promise<SweepRungs | null> {
+    const sweep = await this.database.prisma.sweep.findUnique({ where: { id: sweepId }, select: { id: true, spec: true } });
+    if (!sweep) throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
+    return this.controller.rungs({ id: sweep.id, spec: sweep.spec as unknown as SweepSpec });
   }
 
   /**

@@ -8,7 +8,8 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildAutoencoder } from './autoencode.js';
-import { initialise } from './networks.js';
+import { votes } from './embed.js';
+import { buildClassifier, initialise } from './networks.js';
 import { newEncoder, storeModel } from './run-inputs.js';
 import { Stopped, type TrainContext } from './session.js';
 import { loadTensorFlow } from './tensorflow.js';
@@ -87,7 +88,7 @@ async function run(changes: Spec = {}, more: Partial<TrainerInputs> = {}, { stop
 }
 
 interface StoredMap { x: number[]; y: number[]; parameters: Record<string, unknown>; alignment?: { to: string; disparity: number; scale: number } }
-interface StoredMaps { dataset: string; rows: number[]; labels: number[] | null; classes: string[]; dimensions: number; atlas: { columns: number; tile: { width: number; height: number }; points: number[] }; maps: Record<string, StoredMap> }
+interface StoredMaps { dataset: string; rows: number[]; labels: number[] | null; predictions: number[] | null; predictedBy: string | null; classes: string[]; dimensions: number; atlas: { columns: number; tile: { width: number; height: number }; points: number[] }; maps: Record<string, StoredMap> }
 const fileOf = ({ workDir }: Outcome, name: string) => path.join(workDir, name);
 const mapsOf = async (outcome: Outcome) => JSON.parse(await readFile(fileOf(outcome, 'maps.json'), 'utf8')) as StoredMaps;
 
@@ -106,9 +107,9 @@ test('everything that is stored can be read and says the same', async () => {
 
   const table = await parquetReadObjects({ file: await asyncBufferFromFile(fileOf(outcome, 'embeddings.parquet')) });
   expect(table).toHaveLength(COUNT);
-  expect(Object.keys(table[0]!)).toEqual(['row', 'label', 'pca_x', 'pca_y', 'tsne_x', 'tsne_y', 'umap_x', 'umap_y', 'embedding']);
+  expect(Object.keys(table[0]!)).toEqual(['row', 'label', 'prediction', 'pca_x', 'pca_y', 'tsne_x', 'tsne_y', 'umap_x', 'umap_y', 'embedding']);
   table.forEach((line, i) => {
-    expect(line).toMatchObject({ row: i, label: classes[i % 3] });
+    expect(line).toMatchObject({ row: i, label: classes[i % 3], prediction: classes[maps.predictions![i]!] });
     for (const [name, { x, y }] of Object.entries(maps.maps)) {
       expect([line[`${name}_x`], line[`${name}_y`]]).toEqual([Math.fround(x[i]!), Math.fround(y[i]!)]);
     }
@@ -132,11 +133,50 @@ test('everything that is stored can be read and says the same', async () => {
   expect(outcome.steps.at(-1)).toBe(7);
 }, 60_000);
 
+test('votes of the nearest others, of as many votes the nearest', () => {
+  const neighbours = { k: 3, places: Int32Array.of(1, 2, 3, 0, 2, 3, 3, 0, 1, 2, 1, 0), distances: new Float64Array(12) };
+  // Point 0 is told 1, 2, 2; point 1 is told 0, 2, 2; point 2 has three opinions, the nearest says 2; so has point 3, whose nearest says 2.
+  expect([...votes(neighbours, Int32Array.of(0, 1, 2, 2), 3)]).toEqual([2, 2, 2, 2]);
+  expect([...votes({ ...neighbours, k: 1, places: Int32Array.of(1, 0, 3, 0) }, Int32Array.of(0, 1, 2, 2), 3)]).toEqual([1, 0, 2, 0]);
+});
+
+test('samples are taken for what their nearest others are, or for what a finetuned parent says', async () => {
+  const outcome = await run({ maps: ['pca'] });
+  const { predictions, predictedBy, labels } = await mapsOf(outcome);
+  expect(predictedBy).toBe('neighbours');
+  const bytes = await readFile(fileOf(outcome, 'embeddings.npy'));
+  const features = new Float32Array(new Uint8Array(bytes.subarray(128)).buffer);
+  const naive = Array.from({ length: COUNT }, (_, i) => {
+    const near = Array.from({ length: COUNT }, (_unused, j) => j).filter((j) => j !== i).map((j) => ({ j, distance: Math.hypot(...Array.from({ length: 16 }, (_value, d) => features[16 * i + d]! - features[16 * j + d]!)) })).sort((a, b) => a.distance - b.distance).slice(0, 15).map(({ j }) => labels![j]!);
+    return near.reduce((best, label) => (near.filter((each) => each === label).length > near.filter((each) => each === best).length ? label : best));
+  });
+  expect(predictions).toEqual(naive);
+  expect(outcome.metrics['embedding/accuracy']).toBeCloseTo(naive.filter((label, i) => label === labels![i]).length / COUNT, 12);
+
+  // A finetuned network whose classifier says class 2 whatever it sees.
+  const workDir = await mkdtemp(path.join(dir, 'finetuned-'));
+  const encoder = { name: 'small-resnet', width: 4 } as const;
+  const network = newEncoder(encoder, sample, 3);
+  const classifier = buildClassifier(16, classes.length);
+  classifier.setWeights([tf.zeros([16, 3]), tf.tensor1d([0, 1, 5])]);
+  await storeModel({ kind: 'finetune', task: 'classification', sample, classes, encoder }, [network, classifier], contextIn(workDir));
+  for (const model of [network, classifier]) model.dispose();
+  const parent = { parentModel: path.join(workDir, 'model.safetensors') };
+  const before = tf.memory().numTensors;
+  const told = await run({ maps: ['pca'] }, parent);
+  expect(tf.memory().numTensors).toBe(before);
+  expect(await mapsOf(told)).toMatchObject({ predictedBy: 'classifier', predictions: labels!.map(() => 2), dimensions: 16 });
+  expect(await readFile(fileOf(told, 'embeddings.npy'))).toEqual(bytes);
+  // One of other classes has no say.
+  const others = { ...inputs.dataset!.manifest, classes: ['a', 'b', 'c'] };
+  expect((await mapsOf(await run({ maps: ['pca'] }, { ...parent, dataset: { ...inputs.dataset!, manifest: others } }))).predictedBy).toBe('neighbours');
+}, 60_000);
+
 test('the atlas shows the samples, small and in their order', async () => {
   const outcome = await run({ maps: ['pca'], maxSamples: 10 });
   const { atlas, rows } = await mapsOf(outcome);
   expect(rows).toHaveLength(10);
-  expect(atlas).toEqual({ columns: 4, tile: { width: 32, height: 8 }, points: Array.from({ length: 10 }, (_, i) => i) });
+  expect(atlas).toEqual({ columns: 4, tile: { width: 32, height: 8 }, points: Array.from({ length: 10 }, (_, i) => i), perFile: 5000 });
   const { data, info } = await sharp(fileOf(outcome, 'atlas.webp')).raw().toBuffer({ resolveWithObject: true });
   expect(info).toMatchObject({ width: 4 * 32, height: 3 * 8, channels: 3 });
   rows.forEach((row, i) => {
@@ -147,6 +187,36 @@ test('the atlas shows the samples, small and in their order', async () => {
     expect(Math.abs(mean - (50 + 70 * (row % 3)))).toBeLessThan(15);
   });
 });
+
+test('of more samples than a file of the atlas holds, the next file goes on', async () => {
+  const [count, side] = [5002, 8];
+  const workDir = await mkdtemp(path.join(dir, 'many-'));
+  const small: SampleShape = { modality: 'image', height: side, width: side, channels: 1 };
+  const encoder = { name: 'small-resnet', width: 4 } as const;
+  const model = newEncoder(encoder, small, 3);
+  await storeModel({ kind: 'pretrain', sample: small, classes, encoder }, [model], contextIn(workDir));
+  model.dispose();
+  const samples = path.join(workDir, 'samples.npy');
+  const writer = await NpyWriter.create(samples, '|u1', [side, side, 1]);
+  // The last two are white, all others grey.
+  await writer.append(Uint8Array.from({ length: count * side * side }, (_, i) => (i >= (count - 2) * side * side ? 255 : 40 + (i % 97))));
+  await writer.close();
+  const described = { count, samples: '0'.repeat(64) };
+  const manifest: DatasetManifest = { ...inputs.dataset!.manifest, sample: small, splits: { train: described, val: described } };
+  const outcome = await run({ maps: ['pca'], maxSamples: 6000 }, { parentModel: path.join(workDir, 'model.safetensors'), dataset: { manifest, files: { val: { samples } } } });
+  expect(Object.keys(outcome.stored)).toEqual(expect.arrayContaining(['atlas.webp', 'atlas-1.webp']));
+  expect(outcome.stored).not.toHaveProperty('atlas-2.webp');
+  const { atlas, predictions, predictedBy } = await mapsOf(outcome);
+  expect(atlas).toMatchObject({ columns: 71, perFile: 5000 });
+  expect(atlas.points).toHaveLength(count);
+  // Nobody has a class.
+  expect([predictions, predictedBy]).toEqual([null, null]);
+  const { data, info } = await sharp(fileOf(outcome, 'atlas-1.webp')).greyscale().raw().toBuffer({ resolveWithObject: true });
+  expect(info).toMatchObject({ width: 71 * side, height: side });
+  expect(data[4 * info.width + 4]).toBeGreaterThan(240);
+  expect(data[4 * info.width + side + 4]).toBeGreaterThan(240);
+  expect(data[4 * info.width + 2 * side + 4]).toBeLessThan(20);
+}, 60_000);
 
 test('the atlas shows sounds as people read spectrograms: time to the right, low frequencies at the bottom', async () => {
   const [sampleRate, length] = [8000, 8000];

@@ -8,12 +8,13 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
 import { storedAutoencoder } from './autoencode.js';
-import { collect, representation, type Pause } from './evaluation.js';
+import { accuracy, collect, representation, type Pause } from './evaluation.js';
 import {
   geometryOf, knnPurity, largestPerplexity, MOST_NEIGHBOURS, nearest, neighboursKept, pca, procrustes, silhouette, trustworthiness, tsne, umap, type Geometry, type Neighbours, type Points,
 } from './manifold.js';
+import { encode, forward } from './networks.js';
 import { pictureOf } from './pictures.js';
-import { openOne, readParent, startingEncoder } from './run-inputs.js';
+import { openOne, readParent, startingEncoder, storedTop } from './run-inputs.js';
 import { breathe, TrainingError, type TrainContext } from './session.js';
 
 type MapName = Embed['maps'][number];
@@ -23,9 +24,14 @@ const COMPONENTS = 10;
 /** What compares all pairs of points looks at so many of them, drawn by the run's seed. */
 const QUALITY_SAMPLES = 2000;
 const QUALITY_NEIGHBOURS = 15;
+/** Of one file, and of all of them: a page loads the files of what it shows. */
 const ATLAS_TILES = 5000;
+const MOST_TILES = 50_000;
 const TILE_SIDE = 32;
 const ROWS_AT_ONCE = 2048;
+/** Neighbours that vote for a sample's class where no classifier was trained; looked for on purpose up to so many samples. */
+const VOTERS = 15;
+const MOST_JUDGED = 20_000;
 
 /** `maps.json`, of kind `embedding`. Lists are in the order of `rows`. */
 interface MapsFile {
@@ -38,11 +44,14 @@ interface MapsFile {
   classes: readonly string[];
   /** Indices of `classes`; null where samples have no class. */
   labels: number[] | null;
+  /** What each sample is taken for, as an index of `classes`: by the parent's classifier, or by its nearest neighbours among the others; null where neither can say. */
+  predictions: number[] | null;
+  predictedBy: 'classifier' | 'neighbours' | null;
   /** Width of the features that were mapped. */
   dimensions: number;
   seed: number;
-  /** `atlas.webp`: tiles from left to right and top to bottom; `points` says which point each one shows. */
-  atlas: { columns: number; tile: { width: number; height: number }; points: number[] };
+  /** Tiles from left to right and top to bottom, `perFile` of them in `atlas.webp`, the next in `atlas-1.webp` and so on; `points` says which point each one shows. */
+  atlas: { columns: number; tile: { width: number; height: number }; points: number[]; perFile: number };
   maps: Partial<Record<MapName, { x: number[]; y: number[]; parameters: Record<string, unknown>; alignment?: { to: string; scale: number; rotation: number[][]; translation: number[]; disparity: number } }>>;
 }
 
@@ -67,12 +76,15 @@ export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainCo
   const parts = spec.maps.length + 4;
   let done = 0;
   const pause: Pause = () => breathe(context, done, parts);
-  const points = await featuresOf(spec, inputs, split, rows, pause);
+  const { points, classified } = await featuresOf(spec, inputs, split, rows, pause);
   done++;
-  const { maps, explained } = await mapsOf(spec, points, target, context, pause, () => { done++; });
+  const asked = labels && !classified && (wanted > 0 || rows.length <= MOST_JUDGED) ? VOTERS : 0;
+  const { maps, explained, neighbours } = await mapsOf(spec, points, asked, target, context, pause, () => { done++; });
+  const predictions = classified ?? (labels && asked > 0 ? votes(neighbours, labels, split.classes.length) : null);
   const { metrics, report } = await qualityOf(spec, points, maps, labels, split.classes, pause);
   explained.slice(0, COMPONENTS).forEach((ratio, i) => { metrics[`pca/explained_${i + 1}`] = ratio; });
   metrics['data/samples'] = rows.length;
+  if (labels && predictions) metrics['embedding/accuracy'] = accuracy(predictions, labels);
   context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
   done++;
 
@@ -80,12 +92,12 @@ export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainCo
   const store = (file: string, kind: 'report' | 'image' | 'embedding', mime: string) => context.store({ name: file, kind, mime, path: fileOf(file), step: null });
   await writeNpy(fileOf('embeddings.npy'), points, pause);
   await store('embeddings.npy', 'report', 'application/octet-stream');
-  await writeParquet(fileOf('embeddings.parquet'), points, rows, labels, split.classes, maps, pause);
+  await writeParquet(fileOf('embeddings.parquet'), points, rows, labels, predictions, split.classes, maps, pause);
   await store('embeddings.parquet', 'report', 'application/vnd.apache.parquet');
-  const atlas = await writeAtlas(fileOf('atlas.webp'), split, rows, pause);
-  await store('atlas.webp', 'image', 'image/webp');
+  const { files: atlasFiles, ...atlas } = await writeAtlas(fileOf, split, rows, pause);
+  for (const file of atlasFiles) await store(file, 'image', 'image/webp');
   const description: MapsFile = {
-    dataset, split: spec.split, samplesDigest, rows: [...rows], classes: split.classes, labels: labels ? [...labels] : null, dimensions: points.width, seed: spec.seed, atlas,
+    dataset, split: spec.split, samplesDigest, rows: [...rows], classes: split.classes, labels: labels ? [...labels] : null, predictions: predictions && [...predictions], predictedBy: classified ? 'classifier' : predictions && 'neighbours', dimensions: points.width, seed: spec.seed, atlas,
     maps: Object.fromEntries([...maps].map(([map, { coordinates, ...rest }]) => [map, { x: axisOf(coordinates, 0), y: axisOf(coordinates, 1), ...rest }])),
   };
   await writeFile(fileOf('maps.json'), `${JSON.stringify(description)}\n`);
@@ -112,13 +124,29 @@ async function readTarget(spec: Embed, inputs: TrainerInputs, dataset: string, s
   return other.maps;
 }
 
-/** The parent's latent codes where it is an autoencoder, else its encoder's features. Leaves no tensor. */
-async function featuresOf(spec: Embed, inputs: TrainerInputs, split: SampleSplit, rows: Int32Array, pause: Pause): Promise<Points> {
+/**
+ * The class that most of a point's nearest others have, of classes with as many votes the one whose first voter is nearest.
+ * `VOTERS` of them vote, or as many as there are. labels: [N] → [N]
+ */
+export function votes({ k, places }: Neighbours, labels: Int32Array, classCount: number): Int32Array {
+  const voters = Math.min(k, VOTERS);
+  const counts = new Int32Array(classCount);
+  return Int32Array.from(labels, (_, point) => {
+    counts.fill(0);
+    const cast = Array.from({ length: voters }, (_unused, n) => labels[places[point * k + n]!]!);
+    for (const label of cast) counts[label]!++;
+    return cast.reduce((best, label) => (counts[label]! > counts[best]! ? label : best));
+  });
+}
+
+/** The parent's latent codes where it is an autoencoder, else its encoder's features; and what its classifier says, where it has one of these classes. Leaves no tensor. */
+async function featuresOf(spec: Embed, inputs: TrainerInputs, split: SampleSplit, rows: Int32Array, pause: Pause): Promise<{ points: Points; classified: Int32Array | undefined }> {
   const parent = await readParent(inputs, spec);
   const models: { dispose(): void }[] = [];
   try {
     let represent: (x: tf.Tensor4D) => tf.Tensor2D;
     let domain: Autoencode['domain'] | undefined;
+    let classes = 0;
     if (parent.state.kind === 'autoencode') {
       const [own, theirs] = [sampleText(split.sample), sampleText(parent.state.sample)];
       if (own !== theirs) throw new TrainingError('invalid_spec', `expected samples of ${theirs}, of which the autoencoder knows the latent code, got ${own}`);
@@ -130,24 +158,34 @@ async function featuresOf(spec: Embed, inputs: TrainerInputs, split: SampleSplit
       const { encoder } = await startingEncoder(spec, inputs, split.sample);
       models.push(encoder);
       represent = representation(encoder);
+      const { head, classifier } = parent.state.classes.join('\n') === split.classes.join('\n') ? storedTop(encoder, parent) : {};
+      models.push(...[head, classifier].filter((model) => model !== undefined));
+      if (classifier) {
+        classes = split.classes.length;
+        represent = (x) => {
+          const { features } = encode(encoder, x, false);
+          return tf.concat2d([features, forward<tf.Tensor2D>(classifier, head ? forward(head, features, false) : features, false)], 1);
+        };
+      }
     }
-    const features = await collect(split, rows, represent, pause, domain);
-    const values = features.dataSync<'float32'>();
-    const width = features.shape[1];
-    features.dispose();
+    // [N, width], and beside it the logits.
+    const collected = await collect(split, rows, represent, pause, domain);
+    const width = collected.shape[1] - classes;
+    const [values, classified] = tf.tidy(() => [tf.slice2d(collected, [0, 0], [-1, width]).dataSync<'float32'>(), classes > 0 ? Int32Array.from(tf.argMax(tf.slice2d(collected, [0, width], [-1, classes]), 1).dataSync()) : undefined] as const);
+    collected.dispose();
     const wrong = values.findIndex((value) => !Number.isFinite(value));
     if (wrong >= 0) throw new TrainingError('nan_loss', `expected finite features, got ${values[wrong]} for row ${rows[Math.floor(wrong / width)]}: the run in from has no usable weights`);
-    return { values, width };
+    return { points: { values, width }, classified };
   } finally {
     for (const model of models) model.dispose();
   }
 }
 
-/** `onDone` is called after each part. */
-async function mapsOf(spec: Embed, points: Points, target: MapsFile['maps'] | undefined, { log }: TrainContext, pause: Pause, onDone: () => void): Promise<{ maps: Maps; explained: number[] }> {
+/** `asked`: how many neighbours others want beside the maps. `onDone` is called after each part. */
+async function mapsOf(spec: Embed, points: Points, asked: number, target: MapsFile['maps'] | undefined, { log }: TrainContext, pause: Pause, onDone: () => void): Promise<{ maps: Maps; explained: number[]; neighbours: Neighbours }> {
   const count = points.values.length / points.width;
   const { scores: start, explained } = await pca(points, 2, pause);
-  const wanted = neighboursWanted(spec);
+  const wanted = Math.max(neighboursWanted(spec), asked);
   const neighbours: Neighbours = wanted > 0 ? await nearest(points, wanted, pause) : { k: 0, places: new Int32Array(), distances: new Float64Array() };
   onDone();
   const maps: Maps = new Map();
@@ -181,7 +219,7 @@ async function mapsOf(spec: Embed, points: Points, target: MapsFile['maps'] | un
     } else maps.set(name, { coordinates: Float32Array.from(map), parameters });
     onDone();
   }
-  return { maps, explained };
+  return { maps, explained, neighbours };
 }
 
 interface Separation { silhouette?: number; knnPurity?: number; silhouettePerClass?: Record<string, number> }
@@ -239,12 +277,13 @@ async function writeNpy(file: string, { values, width }: Points, pause: Pause): 
   }
 }
 
-/** Columns row, label (where there are classes), x and y of each map, and the features as a list. */
-async function writeParquet(file: string, { values, width }: Points, rows: Int32Array, labels: Int32Array | undefined, classes: readonly string[], maps: Maps, pause: Pause): Promise<void> {
+/** Columns row, label (where there are classes), prediction (where there is one), x and y of each map, and the features as a list. */
+async function writeParquet(file: string, { values, width }: Points, rows: Int32Array, labels: Int32Array | undefined, predictions: Int32Array | null, classes: readonly string[], maps: Maps, pause: Pause): Promise<void> {
   const axes = [...maps].flatMap(([name, { coordinates }]) => (['x', 'y'] as const).map((axis, offset) => ({ name: `${name}_${axis}`, coordinates, offset })));
   const required = { repetition_type: 'REQUIRED' } as const;
+  const named = Object.entries({ label: labels, prediction: predictions }).flatMap(([name, places]) => (places ? [{ name, places }] : []));
   const columns: SchemaElement[] = [
-    { name: 'row', type: 'INT32', ...required }, ...(labels ? [{ name: 'label', type: 'BYTE_ARRAY', converted_type: 'UTF8', ...required } as const] : []),
+    { name: 'row', type: 'INT32', ...required }, ...named.map(({ name }) => ({ name, type: 'BYTE_ARRAY', converted_type: 'UTF8', ...required }) as const),
     ...axes.map(({ name }) => ({ name, type: 'FLOAT', ...required }) as const),
   ];
   const writer = new ParquetWriter({
@@ -259,7 +298,7 @@ async function writeParquet(file: string, { values, width }: Points, rows: Int32
     const places = Array.from({ length: Math.min(ROWS_AT_ONCE, rows.length - start) }, (_, i) => start + i);
     await writer.write({
       columnData: [
-        { name: 'row', data: places.map((place) => rows[place]!) }, ...(labels ? [{ name: 'label', data: places.map((place) => classes[labels[place]!]!) }] : []),
+        { name: 'row', data: places.map((place) => rows[place]!) }, ...named.map(({ name, places: some }) => ({ name, data: places.map((place) => classes[some[place]!]!) })),
         ...axes.map(({ name, coordinates, offset }) => ({ name, data: places.map((place) => coordinates[2 * place + offset]!) })),
         // Floats neither repeat nor compress.
         { name: 'embedding', data: places.map((place) => Array.from(values.subarray(place * width, (place + 1) * width))), encoding: 'PLAIN', codec: 'UNCOMPRESSED' },
@@ -270,9 +309,9 @@ async function writeParquet(file: string, { values, width }: Points, rows: Int32
   await writer.finish();
 }
 
-/** Thumbnails of the samples, sounds as spectrograms, of at most `ATLAS_TILES` spread evenly, with the longer side at most `TILE_SIDE`. */
-async function writeAtlas(file: string, split: SampleSplit, rows: Int32Array, pause: Pause): Promise<MapsFile['atlas']> {
-  const count = Math.min(ATLAS_TILES, rows.length);
+/** Thumbnails of the samples, sounds as spectrograms, of at most `MOST_TILES` spread evenly, with the longer side at most `TILE_SIDE`; files of the run by their names. */
+async function writeAtlas(fileOf: (name: string) => string, split: SampleSplit, rows: Int32Array, pause: Pause): Promise<MapsFile['atlas'] & { files: string[] }> {
+  const count = Math.min(MOST_TILES, rows.length);
   const points = Array.from({ length: count }, (_, tile) => Math.floor((tile * rows.length) / count));
   const { sample } = split;
   const [high, wide, channels] = inputShape(sample) as [number, number, 1 | 3];
@@ -280,25 +319,30 @@ async function writeAtlas(file: string, split: SampleSplit, rows: Int32Array, pa
   const [height, width] = sample.modality === 'image' ? [high, wide] : [wide, high];
   const factor = Math.min(1, TILE_SIDE / Math.max(height, width));
   const tile = { width: Math.max(1, Math.round(width * factor)), height: Math.max(1, Math.round(height * factor)) };
-  const columns = Math.ceil(Math.sqrt(count));
-  const atlas = { width: columns * tile.width, height: Math.ceil(count / columns) * tile.height, channels };
-  const pixels = Buffer.alloc(atlas.width * atlas.height * channels);
+  const columns = Math.ceil(Math.sqrt(Math.min(ATLAS_TILES, count)));
   const batch = Math.max(1, Math.min(256, Math.floor(2 ** 24 / (height * width * channels))));
-  for (let start = 0; start < count; start += batch) {
-    await pause();
-    const size = Math.min(batch, count - start);
-    const bytes = Uint8Array.from(tf.tidy(() => {
-      const pictures = pictureOf(inputOf(sample, gatherSamples(split, points.slice(start, start + size).map((point) => rows[point]!))), sample, 'spectrogram');
-      return tf.round(tf.mul(tf.clipByValue(pictures, 0, 1), 255)).dataSync();
-    }));
-    for (let i = 0; i < size; i++) {
-      const image = bytes.subarray(i * height * width * channels, (i + 1) * height * width * channels);
-      const small = factor === 1 ? image
-        : await sharp(image, { raw: { width, height, channels } }).resize(tile.width, tile.height, { fit: 'fill' }).toColourspace(channels === 1 ? 'b-w' : 'srgb').raw().toBuffer();
-      const [top, left] = [Math.floor((start + i) / columns) * tile.height, ((start + i) % columns) * tile.width];
-      for (let y = 0; y < tile.height; y++) pixels.set(small.subarray(y * tile.width * channels, (y + 1) * tile.width * channels), ((top + y) * atlas.width + left) * channels);
+  const files: string[] = [];
+  for (let first = 0; first < count; first += ATLAS_TILES) {
+    const own = points.slice(first, first + ATLAS_TILES);
+    const atlas = { width: columns * tile.width, height: Math.ceil(own.length / columns) * tile.height, channels };
+    const pixels = Buffer.alloc(atlas.width * atlas.height * channels);
+    for (let start = 0; start < own.length; start += batch) {
+      await pause();
+      const some = own.slice(start, start + batch);
+      const bytes = Uint8Array.from(tf.tidy(() => {
+        const pictures = pictureOf(inputOf(sample, gatherSamples(split, some.map((point) => rows[point]!))), sample, 'spectrogram');
+        return tf.round(tf.mul(tf.clipByValue(pictures, 0, 1), 255)).dataSync();
+      }));
+      for (let i = 0; i < some.length; i++) {
+        const image = bytes.subarray(i * height * width * channels, (i + 1) * height * width * channels);
+        const small = factor === 1 ? image
+          : await sharp(image, { raw: { width, height, channels } }).resize(tile.width, tile.height, { fit: 'fill' }).toColourspace(channels === 1 ? 'b-w' : 'srgb').raw().toBuffer();
+        const [top, left] = [Math.floor((start + i) / columns) * tile.height, ((start + i) % columns) * tile.width];
+        for (let y = 0; y < tile.height; y++) pixels.set(small.subarray(y * tile.width * channels, (y + 1) * tile.width * channels), ((top + y) * atlas.width + left) * channels);
+      }
     }
+    files.push(files.length === 0 ? 'atlas.webp' : `atlas-${files.length}.webp`);
+    await sharp(pixels, { raw: atlas }).webp({ quality: 85 }).toFile(fileOf(files.at(-1)!));
   }
-  await sharp(pixels, { raw: atlas }).webp({ quality: 85 }).toFile(file);
-  return { columns, tile, points };
+  return { columns, tile, points, perFile: ATLAS_TILES, files };
 }

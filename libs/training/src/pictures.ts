@@ -75,11 +75,15 @@ export async function writeGrid(file: string, layers: readonly tf.Tensor4D[]): P
 }
 
 /** One colour a class, over and over; neighbours in the list are far apart in hue or lightness. */
-const PALETTE = [
+const COLOURS = [
   0xe6194b, 0x3cb44b, 0xffe119, 0x4363d8, 0xf58231, 0x911eb4, 0x42d4f4, 0xf032e6, 0xbfef45, 0xfabed4,
   0x469990, 0xdcbeff, 0x9a6324, 0xfffac8, 0x800000, 0xaaffc3, 0x808000, 0xffd8b1, 0x000075, 0xa9a9a9,
-].map((colour) => [colour >> 16, (colour >> 8) & 255, colour & 255].map((part) => part / 255));
+];
+const PALETTE = COLOURS.map((colour) => [colour >> 16, (colour >> 8) & 255, colour & 255].map((part) => part / 255));
 const OVERLAY_OPACITY = 0.6;
+
+/** Of a class in an overlay, as `#e6194b`. */
+export const overlayColour = (label: number): string => `#${COLOURS[label % COLOURS.length]!.toString(16).padStart(6, '0')}`;
 
 /** Images [N, H, W, 1 or 3] in [0, 1] under the colours of their classes; pixels that are `UNLABELLED` show the image. masks: int32 [N, H, W] → [N, H, W, 3] */
 export function overlay(images: tf.Tensor4D, masks: tf.Tensor3D): tf.Tensor4D {

@@ -1,17 +1,21 @@
 /** Learning from two views of each sample, with negatives (SimCLR) and without (BYOL, SimSiam, Barlow Twins, VICReg). */
 import { defaultAugmentation, type Augmentation, type Pretrain, type RunResult, type SampleShape, type TrainerInputs } from '#libs/contracts';
-import { allRows, balancedRows, gatherLabels, gatherSamples, Random, viewsOf } from '#libs/data';
+import { allRows, balancedRows, gatherLabels, gatherSamples, inputOf, Random, viewsOf } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
+import path from 'node:path';
 import { accuracy, alignment, collect, fitLinearProbe, rankMe, representation, spreadOf, uniformity, weightedKnn, type Pause } from './evaluation.js';
 import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
 import { buildPredictor, buildProjectionHead, encode, featureWidth, forward, initialise, weightsOf } from './networks.js';
 import { withoutGradient } from './operations.js';
+import { pictureOf, writeGrid } from './pictures.js';
 import { newEncoder, openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
 import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
 
 /** Of the evaluation split, for alignment and uniformity. */
 const JUDGED_SAMPLES = 512;
+/** Training samples whose views are shown. */
+const SHOWN = 8;
 
 /** What a method adds to the encoder and its projection head. Everything else is the same for all. */
 interface Method {
@@ -30,6 +34,8 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   requireBatch(spec.batchSize, data.train.count);
   reportNeighbours(spec.knn, data, context);
   const augmentation = spec.augmentation ?? defaultAugmentation('pretrain', sample);
+  // An earlier attempt that came to a checkpoint has shown them.
+  if (inputs.checkpoint === undefined) await storeViews(spec, augmentation, data, context);
   const encoder = newEncoder(spec.encoder, sample, spec.seed);
   const head = newHead(spec, encoder);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
@@ -60,6 +66,23 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
     return { metrics };
   } finally {
     session.dispose();
+  }
+}
+
+/** Stores `views.png`: training samples over two views of each as the network gets them, sounds as spectrograms. The run's own randomness is not touched. */
+async function storeViews(spec: Pretrain, augmentation: Augmentation, { train }: Data, context: TrainContext): Promise<void> {
+  const layers = tf.tidy(() => {
+    const random = Random.seeded(spec.seed, 'shown views');
+    const samples = gatherSamples(train, balancedRows(train, SHOWN));
+    const views = [0, 1].map(() => viewsOf(train.sample, samples, augmentation, random));
+    return [inputOf(train.sample, samples), ...views].map((each) => pictureOf(each, train.sample, 'spectrogram'));
+  });
+  try {
+    const file = path.join(context.workDir, 'views.png');
+    await writeGrid(file, layers);
+    await context.store({ name: 'views.png', kind: 'image', mime: 'image/png', path: file, step: 0 });
+  } finally {
+    tf.dispose(layers);
   }
 }
 

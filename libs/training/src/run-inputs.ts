@@ -77,12 +77,17 @@ export function restoredHead(encoder: LayersModel, projection: Projection, throu
 }
 
 /** The parent's encoder, the layers of its projection head that are in its file, and its classifier where it classifies samples. */
-export function storedNetworks(parent: ParentModel, sample = parent.state.sample): { encoder: LayersModel; head: LayersModel | undefined; classifier: LayersModel | undefined } {
-  const { encoder: architecture, projection, headLayers = projection?.layers ?? 0, classes, task } = parent.state;
-  const encoder = restored(buildEncoder(architecture, inputShape(sample)), parent);
+export function storedNetworks(parent: ParentModel, sample = parent.state.sample): { encoder: LayersModel } & ReturnType<typeof storedTop> {
+  const encoder = restored(buildEncoder(parent.state.encoder, inputShape(sample)), parent);
+  return { encoder, ...storedTop(encoder, parent) };
+}
+
+/** What the parent has on top of its encoder. */
+export function storedTop(encoder: LayersModel, parent: ParentModel): { head: LayersModel | undefined; classifier: LayersModel | undefined } {
+  const { projection, headLayers = projection?.layers ?? 0, classes, task } = parent.state;
   const head = projection && headLayers > 0 ? restoredHead(encoder, projection, headLayers, parent) : undefined;
   const classifier = task === 'classification' ? restored(buildClassifier(head ? head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length), parent) : undefined;
-  return { encoder, head, classifier };
+  return { head, classifier };
 }
 
 export function newEncoder(architecture: Encoder, sample: SampleShape, seed: number): LayersModel {

@@ -135,7 +135,9 @@ test('learns where things are, says how well for each class, and shows it', asyn
   expect(metrics['eval/miou']).toBeGreaterThan(0.7);
   expect(metrics['data/labels']).toBe(40);
   expect(lines.join('\n')).toContain('40 masks (fraction 1');
-  const report = JSON.parse(await readFile(files.get('report')!, 'utf8')) as SegmentationScores & { classes: { name: string; pixels: number; iou: number }[]; confusion: number[][] };
+  const report = JSON.parse(await readFile(files.get('report')!, 'utf8')) as SegmentationScores & { classes: { name: string; colour: string; pixels: number; iou: number }[]; confusion: number[][] };
+  // The first colours of the overlays, red and green.
+  expect(report.classes.slice(0, 2).map(({ colour }) => colour)).toEqual(['#e6194b', '#3cb44b']);
   expect(report.classes.map(({ name }) => name)).toEqual(CLASSES);
   expect(report.classes.reduce((sum, { pixels }) => sum + pixels, 0)).toBe(10 * HEIGHT * (WIDTH - 2 * MARGIN));
   expect(report.miou).toBe(metrics['eval/miou']);

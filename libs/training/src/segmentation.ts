@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { turn, type Pause } from './evaluation.js';
 import { pixelCrossEntropy } from './objectives.js';
-import { overlay, writeGrid } from './pictures.js';
+import { overlay, overlayColour, writeGrid } from './pictures.js';
 import type { TrainContext } from './session.js';
 
 /** Pixels that are judged at once: the decoder's maps have their size. */
@@ -82,7 +82,7 @@ export async function storeSegmentation(split: SampleSplit, name: Split, { confu
   const { miou, dice, pixelAccuracy, iou, dicePerClass } = scores;
   const report = {
     split: name, loss, miou, dice, pixelAccuracy,
-    classes: split.classes.map((label, c) => ({ name: label, pixels: confusion[c]!.reduce((sum, count) => sum + count, 0), iou: iou[c]!, dice: dicePerClass[c]! })),
+    classes: split.classes.map((label, c) => ({ name: label, colour: overlayColour(c), pixels: confusion[c]!.reduce((sum, count) => sum + count, 0), iou: iou[c]!, dice: dicePerClass[c]! })),
     confusion,
   };
   const json = path.join(context.workDir, 'segmentation.json');

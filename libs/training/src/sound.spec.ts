@@ -132,6 +132,18 @@ test('a finetuning tells the tones apart, and one from a pretrained encoder does
   expect(tuned.metrics['eval/accuracy']).toBeGreaterThan(0.8);
 }, 60_000);
 
+test('a pretraining shows spectrograms of sounds over those of two views of each', async () => {
+  const { files } = await run({ ...specs['pretrain'], augmentation: { timeMask: { p: 1, maxFraction: 0.5 } } } as z.input<typeof RunSpec>, { stopAt: 0, reason: 'cancel' });
+  const { data, info } = await sharp(files.get('views.png')!.file).greyscale().raw().toBuffer({ resolveWithObject: true });
+  const [frames, bands] = inputShape(inputs.dataset!.manifest.sample);
+  expect(info).toMatchObject({ width: 8 * frames, height: 3 * bands });
+  // Time goes to the right: what is masked is a black column in the view and none in the sound itself.
+  const black = (band: number) => Array.from({ length: info.width }, (_, x) => Array.from({ length: bands }, (_unused, y) => data[(band * bands + y) * info.width + x]!)).filter((column) => column.every((value) => value === 0)).length;
+  expect(black(0)).toBe(0);
+  expect(black(1)).toBeGreaterThanOrEqual(8);
+  expect(black(2)).toBeGreaterThanOrEqual(8);
+});
+
 describe.each(['spectrogram', 'waveform'] as const)('an autoencoder\'s %s', (domain) => {
   const learnt = { ...autoencoder, domain, latent: 80, encoder: { width: 8 }, batchSize: 8, epochs: 30, optimizer: { name: 'adam', learningRate: 3e-3 }, gridImages: 40 } as const;
   let outcome: Outcome;
