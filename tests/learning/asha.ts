@@ -1,0 +1,88 @@
+import { estimateMean, type Run, type SweepSpec } from '#libs/contracts';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { z } from 'zod';
+import { Lab, percent, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';
+
+const EPOCHS = 9;
+const FACTOR = 3;
+const KNN = 'eval/knn';
+const round = (value: number) => Number(value.toFixed(4));
+
+/**
+ * Is halving worth it? Twenty-seven pretrainings in full, with three seeds each, and the same 27 of the first seed by asynchronous
+ * successive halving, trained anew. The curves of the first are kept: `early-stopping.spec.ts` plays halving over them.
+ */
+export async function asha({ lab, source, quick, seed }: SuiteOptions): Promise<Section> {
+  const seeds = (quick ? [0] : [0, 1, 2]).map((each) => seed + each);
+  await lab.complete({ kind: 'prepare-dataset', name: 'small-images', path: source, imageSize: 16, channels: 1, valFraction: 0.3, testFraction: 0 }, 'prepare');
+  const axes = {
+    'pretrain.optimizer.learningRate': { values: quick ? [1e-3, 1e-2] : [3e-4, 2e-3, 1e-2] },
+    'pretrain.temperature': { values: [0.05, 0.2, 1] },
+    'pretrain.augmentation.crop.minArea': { values: quick ? [0.3] : [0.08, 0.3, 0.8] },
+  };
+  const spec = (more: Partial<z.input<typeof SweepSpec>>): z.input<typeof SweepSpec> => ({
+    name: 'in-full', metric: { name: KNN }, parameters: { 'pretrain.seed': { values: seeds }, ...axes },
+    stages: {
+      pretrain: {
+        kind: 'pretrain', dataset: 'small-images', encoder: { width: 8 }, projection: { hidden: 64, output: 32 }, batchSize: 128, epochs: EPOCHS,
+        optimizer: { name: 'adam' }, schedule: { warmupSteps: 40 }, knn: { bankSize: 2000 }, probe: { maxIterations: 1 },
+      },
+    },
+    ...more,
+  });
+  const trained = async (wanted: z.input<typeof SweepSpec>) => {
+    const { sweep } = await lab.client.submitSweep({ spec: wanted });
+    for (let counts = ''; ; await delay(2000)) {
+      lab.signal.throwIfAborted();
+      const now = await lab.client.sweep(sweep.id);
+      const news = Object.entries(now.trialCounts).map(([status, count]) => `${count} ${status}`).join(', ');
+      if (news !== counts) console.log(`${wanted.name}: ${counts = news}`);
+      if (now.status === 'running') continue;
+      if (now.status !== 'succeeded') throw new Error(`sweep ${sweep.id} is ${now.status}: ${now.haltReason}`);
+      const runs = new Map<string, Run>();
+      for await (const run of lab.client.eachRun({ sweep: sweep.id })) runs.set(run.id, run);
+      return { seconds: now.gpuSeconds, steps: [...runs.values()].reduce((sum, { step }) => sum + step, 0), trials: now.trials.map(({ parameters, runs: [place] }) => ({ parameters, run: runs.get(place!.runId)! })) };
+    }
+  };
+  type Trained = Awaited<ReturnType<typeof trained>>['trials'][number];
+  const full = await trained(spec({}));
+  // The same trials again would be taken from the first sweep.
+  const halved = await trained(spec({
+    name: 'halved', parameters: { 'pretrain.seed': { values: [seed] }, ...axes }, on_duplicate: 'replicate', parallel_trials: 4, early_terminate: { type: 'asha', metric: KNN, grace_period: 1, reduction_factor: FACTOR },
+  }));
+
+  const ofSeed = (each: number) => full.trials.filter(({ parameters }) => parameters['pretrain.seed'] === each);
+  const first = ofSeed(seed);
+  const best = (some: readonly Trained[]) => some.filter(({ run }) => run.status === 'succeeded').reduce((a, b) => (Lab.metric(b.run, KNN) > Lab.metric(a.run, KNN) ? b : a));
+  const nameOf = ({ parameters }: Trained) => Object.keys(axes).map((path) => `${path.split('.').at(-1)} ${String(parameters[path])}`).join(', ');
+  const finals = (name: string) => seeds.map((each) => Lab.metric(ofSeed(each).find((trial) => nameOf(trial) === name)!.run, KNN));
+  const [bestInFull, bestOfHalved] = [nameOf(best(first)), nameOf(best(halved.trials))];
+  const behind = finals(bestInFull).map((value, i) => value - finals(bestOfHalved)[i]!);
+  const steps = first.reduce((sum, { run }) => sum + run.step, 0);
+  const seconds = first.reduce((sum, { run }) => sum + Lab.seconds(run), 0);
+  const { mean, ci95 } = estimateMean(behind);
+  const same = bestInFull === bestOfHalved || mean <= (ci95 ?? 0);
+  const met = same && halved.steps < steps / 2;
+  const curves = await Promise.all(full.trials.map(async ({ parameters, run }) => {
+    const [series] = await lab.client.metrics(run.id, { key: [KNN] });
+    return { parameters: Object.fromEntries(Object.entries(parameters).map(([path, value]) => [path.slice('pretrain.'.length), value])), knn: series!.points.filter(({ step }) => step > 0).map(({ value }) => round(value)) };
+  }));
+  const command = '`npm run learn -- --suite asha`';
+  return {
+    heading: 'Halving against running everything', met,
+    recording: { file: 'tests/learning/curves.json', text: `${JSON.stringify({ command: command.replaceAll('`', ''), seeds, provenance: provenance(), epochs: EPOCHS, metric: `${KNN} after each epoch` }).slice(0, -1)},"curves":[\n${curves.map((curve) => JSON.stringify(curve)).join(',\n')}\n]}\n` },
+    body: `
+${command} with the 10,000 digits of the demo at 16 x 16 (7,000 to train on, 3,000 to judge by), seeds ${seeds.join(', ')}, ${provenance()}.
+
+${first.length} pretrainings (SimCLR, small-resnet of width 8, ${EPOCHS} epochs): learning rate ${axes['pretrain.optimizer.learningRate'].values.join(', ')}; temperature ${axes['pretrain.temperature'].values.join(', ')}; smallest crop ${axes['pretrain.augmentation.crop.minArea'].values.join(', ')} of
+the image. In full with each seed, and those of seed ${seed} once more, trained anew, by \`asha\` (grace period 1, factor ${FACTOR}, 4 at once), judged by kNN.
+
+| | steps | seconds of the worker | trained to the end | best | its kNN over the seeds, % |
+|---|---|---|---|---|---|
+| in full, seed ${seed} | ${steps} | ${seconds.toFixed(0)} | ${first.length} | ${bestInFull} | ${percentEstimate(finals(bestInFull))} |
+| \`asha\`, seed ${seed} | ${halved.steps} | ${halved.seconds.toFixed(0)} | ${halved.trials.filter(({ run }) => run.status === 'succeeded').length} | ${bestOfHalved} | ${percentEstimate(finals(bestOfHalved))} |
+
+Halving took ${percent(halved.steps / steps)} % of the steps${bestInFull === bestOfHalved ? ' and found the same trial.' : `. What it found is ${percentEstimate(behind)} points behind over the seeds.`} The bar (the same trial, or none that is better
+beyond the interval over the seeds, for less than half of the steps) is ${met ? 'met' : 'missed'}. All curves are in \`tests/learning/curves.json\`.`,
+  };
+}
