@@ -79,3 +79,31 @@ describe('a suggestion', () => {
     expect(nextDraw(small, { seed: 1, place: 12, ranked: [], tried })).toBeNull();
   });
 });
+
+describe('a parameter that does not always apply', () => {
+  const space: Record<string, Parameter> = {
+    rate: { min: 0, max: 1, distribution: 'uniform', when: { method: 'b' } }, method: { values: ['a', 'b'] }, depth: { values: [1, 2], when: { method: 'a' } },
+  };
+
+  test('is drawn where it does, by the trials that had it', () => {
+    // By far the best are at 0.8; those of the other method have no rate.
+    const known: Observation[] = Array.from({ length: 60 }, (_, order) => ({ order, parameters: order < 6 ? { method: 'b', rate: 0.8 + order / 1000 } : order % 2 ? { method: 'a', depth: 1 + (order % 4 > 1 ? 1 : 0) } : { method: 'b', rate: (order % 15) / 20 } }));
+    const drawn = Array.from({ length: 200 }, (_, i) => suggest(space, known, uniformNumbers(i)));
+    for (const each of drawn) expect(Object.keys(each).sort()).toEqual(each['method'] === 'a' ? ['depth', 'method'] : ['method', 'rate']);
+    const rates = drawn.flatMap((each) => (each['method'] === 'b' ? [each['rate'] as number] : []));
+    expect(rates.length).toBeGreaterThan(150);
+    expect(rates.filter((rate) => Math.abs(rate - 0.8) < 0.1).length).toBeGreaterThan(0.8 * rates.length);
+    // None of the better ones had a depth: it is drawn evenly there.
+    const depths = drawn.flatMap((each) => (each['method'] === 'a' ? [each['depth']] : []));
+    if (depths.length > 10) expect(new Set(depths).size).toBe(2);
+  });
+
+  test('ends a finite space when each combination of what applies was tried', () => {
+    const small: Record<string, Parameter> = { method: { values: ['a', 'b', 'c'] }, depth: { min: 1, max: 3, when: { method: ['a', 'b'] } }, norm: { values: ['x', 'y'], when: { depth: 3 } } };
+    const tried = new Set<string>();
+    const next = () => nextDraw(small, { seed: 2, place: tried.size, ranked: [], tried });
+    for (let draw = next(); draw; draw = next()) tried.add(canonicalJson(draw));
+    // c alone, and a and b with depth 1, 2, 3x, 3y.
+    expect(tried.size).toBe(9);
+  });
+});

@@ -413,7 +413,7 @@ export class SweepController {
         .sort((a, b) => order.indexOf(b.stage) - order.indexOf(a.stage)).slice(0, 1).map(({ value }) => sign * value!));
       const stopped = trials.flatMap(({ index }) => pretrainings?.get(runOf?.get(index) ?? '') ?? []).map(({ points }) => points.at(-1)).filter((point) => point !== undefined);
       return {
-        parameters: Object.fromEntries(Object.keys(spec.parameters).map((path) => [path, trials[0]!.parameters[path]])), order: draw, settled: trials.every(({ settled }) => settled),
+        parameters: Object.fromEntries(Object.entries(trials[0]!.parameters).filter(([path]) => Object.hasOwn(spec.parameters, path))), order: draw, settled: trials.every(({ settled }) => settled),
         value: values.length ? { complete: Number.POSITIVE_INFINITY, score: mean(values) } : stopped.length ? { complete: Math.max(...stopped.map(({ time }) => time)), score: mean(stopped.map(({ value }) => (goalOf(spec) === 'maximize' ? value : -value))) } : null,
       };
     });
