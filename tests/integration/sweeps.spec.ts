@@ -50,7 +50,7 @@ const knnOf = (spec: Pretrain, epoch: number): number => (0.9 - Math.abs(spec.te
 interface Work { epochs: number; started: Record<string, number>; mostAtOnce: number }
 
 /** Takes what is dispatched and works it off, `slots` runs at a time, until nothing is left. `between` is called after each round. */
-async function work(slots: number, { between = async () => {}, fails = () => false, leader = tick }: { between?: (round: number) => Promise<void>; fails?: (spec: RunSpec) => boolean; leader?: () => Promise<unknown> } = {}): Promise<Work> {
+async function work(slots: number, { between = async () => {}, fails = () => false, leader = tick, lastly = () => ({ metrics: { 'eval/accuracy': 0.5 } }) }: { between?: (round: number) => Promise<void>; fails?: (spec: RunSpec) => boolean; leader?: () => Promise<unknown>; lastly?: (pretraining: Pretrain) => { metrics: Record<string, number> } } = {}): Promise<Work> {
   const done: Work = { epochs: 0, started: {}, mostAtOnce: 0 };
   for (let round = 0; ; round++) {
     await leader();
@@ -72,7 +72,8 @@ async function work(slots: number, { between = async () => {}, fails = () => fal
         continue;
       }
       if (run.spec.kind !== 'pretrain') {
-        await store.succeed(run, { metrics: { 'eval/accuracy': 0.5 } });
+        const parent = 'from' in run.spec && run.spec.from ? (await queries.run(run.spec.from))!.spec as Pretrain : undefined;
+        await store.succeed(run, parent ? lastly(parent) : { metrics: { 'eval/accuracy': 0.5 } });
         continue;
       }
       const { epochs } = run.spec;
@@ -249,6 +250,20 @@ describe('a search by a model', () => {
     expect(await drawn(two.sweepId)).toEqual(trials);
   });
 
+  test('goes by the stage that comes last where two have the metric, and draws what applies alone', async () => {
+    // Worse pretrainings finetune better here: going by the pretraining's own value would lead to 0.17.
+    const stages = { a: { kind: 'evaluate', dataset: 'shapes', from: 'pretrain' }, pretrain: { ...alone.stages.pretrain, epochs: 1 } };
+    const parameters = { 'pretrain.method': { values: ['simclr', 'byol'] }, 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform', when: { 'pretrain.method': 'simclr' } } };
+    const { sweepId } = await sweeps.submit(tpe({ stages, parameters, run_cap: 30, parallel_trials: 1 }));
+    await work(1, { lastly: (spec) => ({ metrics: { 'eval/knn': spec.method === 'byol' ? 0 : spec.temperature } }) });
+    const { trials, status } = (await queries.sweep(sweepId))!;
+    expect([status, trials.length]).toEqual(['succeeded', 30]);
+    for (const { parameters: set } of trials) expect(Object.keys(set).sort()).toEqual(set['pretrain.method'] === 'byol' ? ['pretrain.method'] : ['pretrain.method', 'pretrain.temperature']);
+    expect(trials.filter(({ parameters: set }) => set['pretrain.method'] === 'byol')).toHaveLength(1);
+    const later = trials.slice(15).map(({ parameters: set }) => set['pretrain.temperature'] as number);
+    expect(later.reduce((sum, each) => sum + each, 0) / later.length).toBeGreaterThan(0.7);
+  });
+
   test('ends where a finite space is exhausted, each trial once', async () => {
     const values = temperatures(14);
     const { sweepId } = await sweeps.submit(tpe({ run_cap: 100, method: 'bayes', parameters: { 'pretrain.temperature': { values } } }));
@@ -286,6 +301,24 @@ describe('live control', () => {
     await tick();
     expect((await counts()).held).toBe(6);
     await expect(sweeps.change(sweepId, { run_cap: 12 })).rejects.toMatchObject({ code: 'invalid_state' });
+  });
+
+  test('what somebody has asked for by name, or a child of, stays when the sweep that started it pauses or is cancelled', async () => {
+    const { sweepId } = await sweeps.submit(sweep({ ...alone, parameters: { 'pretrain.temperature': { values: [0.1, 0.2, 0.3] } } }));
+    const [asked, parent, own] = (await queries.sweep(sweepId))!.trials.map(({ runs }) => runs[0]!.runId) as [string, string, string];
+    const request = SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.1 } });
+    for (let again = 0; again < 2; again++) expect(await store.submitRun(request)).toEqual({ runId: asked, outcome: 'reused' });
+    await store.submitRun(SubmitRun.parse({ spec: { kind: 'finetune', dataset: 'shapes', from: parent, batchSize: 4 } }));
+    const now = async () => Promise.all([asked, parent, own].map(async (id) => (await queries.run(id))!.status));
+    await sweeps.pause(sweepId);
+    expect(await now()).toEqual(['queued', 'queued', 'paused']);
+    await sweeps.resume(sweepId);
+    await sweeps.cancel(sweepId);
+    expect(await now()).toEqual(['queued', 'queued', 'cancelled']);
+    expect((await queries.events(asked, { limit: 10 })).map(({ type }) => type)).toEqual(['submitted', 'asked']);
+    // By name it can be cancelled, of course.
+    await store.cancel(asked);
+    expect((await now())[0]).toBe('cancelled');
   });
 
   test('a higher cap of a random search draws on from where it was', async () => {

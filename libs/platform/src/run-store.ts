@@ -131,6 +131,7 @@ export class RunStore {
       const [placement] = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
       await this.insert(tx, [placement!], request);
       await this.needInFull(tx, [placement!.runId, ...placement!.parentIds]);
+      await this.askFor(tx, [...(placement!.outcome === 'new' ? [] : [placement!.runId]), ...placement!.parentIds]);
       await this.remember(tx, idempotencyKey, request, placement!.runId);
       return { runId: placement!.runId, outcome: placement!.outcome === 'new' ? 'created' as const : 'reused' as const };
     });
@@ -595,6 +596,13 @@ export class RunStore {
       const detail = waits ? `it has reached step ${step} and waits for the results of others` : null;
       return (await this.end(tx, token, { from: ['running'], to, reason: waits ? 'rung' : null, detail, outcome: 'rung' })) ? to : this.stoppedMeanwhile(tx, token);
     });
+  }
+
+  /** Leaves a record that somebody asked for these by name, or for a child of theirs: no sweep that started them takes them away. */
+  private async askFor(tx: Transaction, runIds: readonly string[]): Promise<void> {
+    await tx.$executeRaw`
+      WITH wanted AS (SELECT id, attempt FROM run WHERE id = ANY(${[...runIds]}::uuid[]) AND status <> 'succeeded' ORDER BY id FOR UPDATE)
+      INSERT INTO run_event (run_id, attempt, type) SELECT id, attempt, 'asked' FROM wanted WHERE NOT EXISTS (SELECT 1 FROM run_event e WHERE e.run_id = wanted.id AND e.type = 'asked')`;
   }
 
   // What sweeps ask of a run

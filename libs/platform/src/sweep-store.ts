@@ -60,7 +60,7 @@ export class SweepStore {
   }
 
   /**
-   * Cancels those of its runs that a sweep started and no other sweep needs, and starts no other.
+   * Cancels those of its runs that a sweep started and no other sweep needs and nobody has asked for by name, and starts no other.
    * @throws RequestError `not_found`
    */
   async cancel(sweepId: string): Promise<void> {
@@ -73,7 +73,7 @@ export class SweepStore {
   }
 
   /**
-   * Starts no other trial, and pauses the runs that the sweep started and no other sweep needs.
+   * Starts no other trial, and pauses the runs that the sweep started and that neither another sweep needs nor anybody has asked for by name.
    * @throws RequestError `not_found`; `invalid_state` for a sweep that was cancelled.
    */
   async pause(sweepId: string): Promise<void> {
