@@ -1,6 +1,6 @@
 /** Sweeps on real Postgres: workers are played by this test, the leader by controllers that live for one look each. */
 import { SubmitRun, SubmitSweep, type Pretrain, type RunSpec } from '#libs/contracts';
-import { Database, Explanations, type RequestError, RunQueries, RunStore, SweepController, SweepStore } from '#libs/platform';
+import { Database, Explanations, type RequestError, RunQueries, RunStore, SweepController, SweepExports, SweepStore } from '#libs/platform';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from '../support/database.js';
@@ -400,7 +400,7 @@ test('what a sweep found: differences on the same labels, what each augmentation
   expect(found.effects.map(({ name, effect }) => [name, Number(effect.mean.toFixed(6)), effect.n, Number(effect.ci95!.toFixed(6))])).toEqual([['crop', 0.3, 3, 0], ['flip', 0.1, 3, 0], ['blur', 0.02, 3, 0]]);
   expect(found.importance[0]!.parameter).toBe('pretrain.augmentation.crop');
   expect(found.rows.map(({ combo, behind }) => [combo, behind['0.1'] ? Number(behind['0.1'].mean.toFixed(6)) : null])).toEqual([['crop+flip+blur', null], ['flip+blur', -0.3], ['crop+blur', -0.1], ['crop+flip', -0.02]]);
-  const csv = (await queries.sweepCsv(sweepId))!.split('\r\n');
+  const csv = (await new SweepExports(queries).trials(sweepId, 'csv') as string).split('\r\n');
   expect(csv).toHaveLength(1 + 24 + 1);
   expect(csv[0]).toBe('trial,status,finetune.labelFraction,finetune.labelSeed,finetune.seed,pretrain.augmentation,pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy');
   expect(csv[1]).toMatch(/^0,succeeded,0\.1,1,1,"\{""blur"":.*\}",[0-9a-f-]{36},false,succeeded,0\.4,[0-9a-f-]{36},false,succeeded,0\.75$/);
