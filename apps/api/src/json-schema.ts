@@ -26,8 +26,11 @@ export function notesIn(sources: readonly string[]): Notes {
   for (const source of sources) {
     const file = ts.createSourceFile('source.ts', source, ts.ScriptTarget.Latest, true);
     const constants = new Map<string, ts.ObjectLiteralExpression>();
-    const commentOf = (node: ts.Node): string | undefined =>
-      ts.getJSDocCommentsAndTags(node).findLast((each) => ts.isJSDoc(each))?.getText(file).slice(3, -2).replaceAll(/\n\s*\* ?/g, ' ').replaceAll(/\s+/g, ' ').trim();
+    const commentOf = (node: ts.Node): string | undefined => {
+      const ranges = [ts.getTrailingCommentRanges(source, node.pos), ts.getLeadingCommentRanges(source, node.pos)].flatMap((some) => some ?? []);
+      const last = ranges.findLast(({ pos }) => source.startsWith('/**', pos));
+      return last && source.slice(last.pos + 3, last.end - 2).replaceAll(/\n\s*\* ?/g, ' ').replaceAll(/\s+/g, ' ').trim();
+    };
     const fieldsOf = (object: ts.ObjectLiteralExpression): [string, ts.Node][] => object.properties.flatMap((property): [string, ts.Node][] => {
       if (ts.isSpreadAssignment(property)) return ts.isIdentifier(property.expression) && constants.has(property.expression.text) ? fieldsOf(constants.get(property.expression.text)!) : [];
       return property.name && (ts.isIdentifier(property.name) || ts.isStringLiteral(property.name)) ? [[property.name.text, property]] : [];

@@ -98,6 +98,22 @@ describe('a parameter that does not always apply', () => {
     if (depths.length > 10) expect(new Set(depths).size).toBe(2);
   });
 
+  test('does not lead to what was tried again and again: the other branch is searched on', () => {
+    const branches: Record<string, Parameter> = { method: { values: ['a', 'b'] }, rate: { min: 0, max: 1, distribution: 'uniform', when: { method: 'a' } } };
+    const rates = [1, 2, 3, 4].flatMap((seed) => {
+      const [found, tried]: [Observation[], Set<string>] = [[], new Set()];
+      const value = ({ parameters }: Observation) => (parameters['rate'] as number | undefined) ?? 0;
+      for (let place = 0; place < 40; place++) {
+        const draw = nextDraw(branches, { seed, place, ranked: found.toSorted((x, y) => value(y) - value(x)), tried })!;
+        tried.add(canonicalJson(draw));
+        found.push({ parameters: draw, order: place });
+      }
+      expect(found.filter(({ parameters }) => parameters['method'] === 'b')).toHaveLength(1);
+      return found.slice(20).flatMap(({ parameters: { rate } }) => (rate === undefined ? [] : [rate as number]));
+    });
+    expect(mean(rates)).toBeGreaterThan(0.75);
+  });
+
   test('ends a finite space when each combination of what applies was tried', () => {
     const small: Record<string, Parameter> = { method: { values: ['a', 'b', 'c'] }, depth: { min: 1, max: 3, when: { method: ['a', 'b'] } }, norm: { values: ['x', 'y'], when: { depth: 3 } } };
     const tried = new Set<string>();

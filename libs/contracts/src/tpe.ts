@@ -33,9 +33,9 @@ interface Density { draw(uniform: () => number): unknown; log(value: unknown): n
 
 /**
  * A new assignment of all parameters that apply. `ranked`: what is known, the best first. The densities of one that does not always
- * apply are made of the trials that had it (Bergstra et al. 2011, section 4: a tree).
+ * apply are made of the trials that had it (Bergstra et al. 2011, section 4: a tree). `choices`: candidates for what is chosen among values.
  */
-export function suggest(parameters: Record<string, Parameter>, ranked: readonly Observation[], uniform: () => number): Record<string, unknown> {
+export function suggest(parameters: Record<string, Parameter>, ranked: readonly Observation[], uniform: () => number, choices = CANDIDATES): Record<string, unknown> {
   if (ranked.length < TPE_STARTUP) return drawAll(parameters, uniform);
   const cut = betterCount(ranked.length);
   const inTime = (some: readonly Observation[]) => some.toSorted((a, b) => a.order - b.order);
@@ -50,7 +50,7 @@ export function suggest(parameters: Record<string, Parameter>, ranked: readonly 
     const density = (some: readonly Observation[]) => densityOf(parameter, some.flatMap((each) => (each.parameters[path] === undefined ? [] : [each.parameters[path]])));
     const [good, bad] = [density(better), density(worse)];
     let best: { value: unknown; score: number } | undefined;
-    for (let i = 0; i < CANDIDATES; i++) {
+    for (let i = 0; i < (distributionOf(parameter) === 'categorical' ? choices : CANDIDATES); i++) {
       const value = good.draw(uniform);
       const score = good.log(value) - bad.log(value);
       if (!best || score > best.score) best = { value, score };
@@ -68,7 +68,8 @@ export function nextDraw(parameters: Record<string, Parameter>, { seed, place, r
   const uniform = uniformNumbers(seed, place + 1);
   const isNew = (draw: Record<string, unknown>) => !tried.has(canonicalJson(draw));
   for (let i = 0; i < CANDIDATES; i++) {
-    const draw = suggest(parameters, ranked, uniform);
+    // A choice that leads to what was tried would be made again and again: of fewer candidates the second best has its turn.
+    const draw = suggest(parameters, ranked, uniform, Math.max(1, CANDIDATES >> i));
     if (isNew(draw)) return draw;
   }
   const cells = cellsOf(parameters);
