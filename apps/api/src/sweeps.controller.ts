@@ -3,7 +3,6 @@ import { RequestError, RunQueries, SweepExports, SweepStore } from '#libs/platfo
 import { Body, Controller, Get, Header, Headers, HttpCode, Param, Patch, Post, Query, Res, StreamableFile } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
-import type { Readable } from 'node:stream';
 import { z } from 'zod';
 import { checkKey } from './runs.controller.js';
 import { Returns } from './validation.js';
@@ -76,14 +75,14 @@ export class SweepsController {
   @ApiOperation({ summary: 'The same table as Parquet: numbers are doubles, what is neither number nor text is JSON text' })
   @ApiResponse({ status: 200, description: 'A row for each trial', content: { 'application/vnd.apache.parquet': { schema: { type: 'string', format: 'binary' } } } })
   async trialsAsParquet(@Param('id', { schema: Id }) id: string) {
-    return new StreamableFile(await this.exports.trials(id, 'parquet') as Uint8Array | undefined ?? missing(id), { type: 'application/vnd.apache.parquet' });
+    return new StreamableFile((await this.exports.trials(id, 'parquet') ?? missing(id)) as Uint8Array, { type: 'application/vnd.apache.parquet' });
   }
 
   @Get(':id/mlflow.tar')
   @ApiOperation({ summary: 'The sweep for MLflow', description: 'A tar of a folder `mlruns` as MLflow\'s file store keeps it: a run for each trial, and below it those that were trained, with parameters, tags and curves (up to 10,000 points each).' })
   @ApiResponse({ status: 200, description: 'A tar', content: { 'application/x-tar': { schema: { type: 'string', format: 'binary' } } } })
   async mlflow(@Param('id', { schema: Id }) id: string) {
-    return new StreamableFile(await this.exports.mlflow(id) as Readable | undefined ?? missing(id), { type: 'application/x-tar' });
+    return new StreamableFile(await this.exports.mlflow(id) ?? missing(id), { type: 'application/x-tar' });
   }
 
   @Post(':id/cancel')

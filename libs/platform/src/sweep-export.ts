@@ -1,17 +1,12 @@
 /** A sweep's trials and runs as other programs read them: tables, and the folder that MLflow keeps its runs in. */
 import { isTerminal, type RunRecord, type RunStatus } from '#libs/contracts';
 import { parquetWriteBuffer } from 'hyparquet-writer';
+import type { Readable } from 'node:stream';
 import { pack } from 'tar-stream';
 import type { RunQueries, SweepDetailRecord } from './run-queries.js';
 
 /** A line for each trial: its parameters, and for each stage and control the run, its status and its last metrics. Absent cells are absent. */
-export interface TrialTable { columns: string[]; lines: Map<string, unknown>[] }
-
-export const EXPORTS = {
-  csv: { mime: 'text/csv; charset=utf-8', file: 'trials.csv' },
-  json: { mime: 'application/json; charset=utf-8', file: 'trials.json' },
-  parquet: { mime: 'application/vnd.apache.parquet', file: 'trials.parquet' },
-} as const;
+interface TrialTable { columns: string[]; lines: Map<string, unknown>[] }
 
 export function trialTable(sweep: SweepDetailRecord, metricsOf: (runId: string) => Record<string, number>): TrialTable {
   const lines = sweep.trials.map(({ index, status, parameters, runs }) => new Map<string, unknown>([
@@ -53,6 +48,7 @@ export function parquetOf({ columns, lines }: TrialTable): Uint8Array {
 
 /** Points of one metric, oldest first. */
 interface Curve { key: string; points: readonly { step: number; value: number; at: Date }[] }
+/** A file, or a folder where the path ends with a slash. */
 interface Entry { path: string; text: string }
 
 /** Of `mlflow.entities.RunStatus`. */
@@ -82,6 +78,8 @@ export async function* mlruns(sweep: SweepDetailRecord, runs: ReadonlyMap<string
   yield { path: `${root}/tags/loom.sweep`, text: sweep.id };
   const files = function* (id: string, { name, status, start, end, params, tags }: { name: string; status: number; start: Date | null; end: Date | null; params: [string, unknown][]; tags: Record<string, string> }): Generator<Entry> {
     const at = `${root}/${id}`;
+    // Without all four it is no run to MLflow.
+    for (const folder of ['artifacts', 'metrics', 'params', 'tags']) yield { path: `${at}/${folder}/`, text: '' };
     yield {
       path: `${at}/meta.yaml`,
       text: yaml({
@@ -93,7 +91,8 @@ export async function* mlruns(sweep: SweepDetailRecord, runs: ReadonlyMap<string
     for (const [key, value] of Object.entries({ 'mlflow.runName': name, 'mlflow.user': 'latent-loom', 'mlflow.source.name': 'latent-loom', 'loom.sweep': sweep.id, ...tags })) yield { path: `${at}/tags/${key}`, text: value };
   };
   const trialsOf = Map.groupBy(sweep.trials.flatMap((trial) => trial.runs.map((place) => ({ trial, ...place }))), ({ runId }) => runId);
-  const trialId = (index: number) => mlflowId(sweep.id).slice(0, 24) + index.toString(16).padStart(8, '0');
+  // No run's id begins with so many zeros: there its time is.
+  const trialId = (index: number) => index.toString(16).padStart(8, '0') + mlflowId(sweep.id).slice(-24);
   for (const trial of sweep.trials) {
     const own = trial.runs.map(({ runId }) => runs.get(runId)!);
     const times = (some: (Date | null)[]) => some.flatMap((date) => (date ? [date.getTime()] : []));
@@ -131,7 +130,7 @@ export class SweepExports {
   constructor(private readonly queries: RunQueries) {}
 
   /** Undefined for a sweep that is not there. */
-  async trials(id: string, format: keyof typeof EXPORTS): Promise<string | Uint8Array | undefined> {
+  async trials(id: string, format: 'csv' | 'json' | 'parquet'): Promise<string | Uint8Array | undefined> {
     const sweep = await this.queries.sweep(id);
     if (!sweep) return undefined;
     const runs = await this.queries.runsOfSweep(sweep);
@@ -140,7 +139,7 @@ export class SweepExports {
   }
 
   /** A tar of `mlruns/`, made while it is read: one run's curves are in memory at a time. Up to 10,000 points of each metric. */
-  async mlflow(id: string): Promise<NodeJS.ReadableStream | undefined> {
+  async mlflow(id: string): Promise<Readable | undefined> {
     const sweep = await this.queries.sweep(id);
     if (!sweep) return undefined;
     const runs = await this.queries.runsOfSweep(sweep);
@@ -148,11 +147,11 @@ export class SweepExports {
     const write = async () => {
       for await (const { path, text } of mlruns(sweep, runs, (runId) => this.queries.metrics(runId, { key: undefined, since: undefined, points: 10_000 }))) {
         if (tar.destroyed) return;
-        await new Promise<void>((resolve, reject) => { tar.entry({ name: path, mtime: sweep.createdAt }, text, (error) => (error ? reject(error) : resolve())); });
+        await new Promise<void>((resolve, reject) => { tar.entry({ name: path, mtime: sweep.createdAt, type: path.endsWith('/') ? 'directory' : 'file' }, text, (error) => (error ? reject(error) : resolve())); });
       }
       tar.finalize();
     };
     write().catch((error: unknown) => { tar.destroy(error instanceof Error ? error : new Error(String(error))); });
-    return tar as unknown as NodeJS.ReadableStream;
+    return tar as unknown as Readable;
   }
 }
