@@ -403,6 +403,7 @@ test('what a sweep found: differences on the same labels, what each augmentation
   const csv = (await new SweepExports(queries).trials(sweepId, 'csv') as string).split('\r\n');
   expect(csv).toHaveLength(1 + 24 + 1);
   expect(csv[0]).toBe('trial,status,finetune.labelFraction,finetune.labelSeed,finetune.seed,pretrain.augmentation,pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy');
+  expect(JSON.parse(await new SweepExports(queries).trials(sweepId, 'json') as string)).toHaveLength(csv.length - 2);
   expect(csv[1]).toMatch(/^0,succeeded,0\.1,1,1,"\{""blur"":.*\}",[0-9a-f-]{36},false,succeeded,0\.4,[0-9a-f-]{36},false,succeeded,0\.75$/);
 });
 
@@ -428,6 +429,28 @@ describe('before anything is spent', () => {
     const one = await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.9 } }));
     expect(one.estimate!.gpuSeconds).toBeCloseTo(180, 6);
     expect((await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.5 } }))).estimate!.gpuSeconds).toBe(0);
+  });
+
+  test('a plan says how much memory runs need, what fits, and which trials do not', async () => {
+    const wide = sweep({ parameters: { 'pretrain.encoder.width': { values: [8, 256] }, 'finetune.labelSeed': { values: [1, 2] } } });
+    const { memory } = await sweeps.plan(wide);
+    expect(memory).toMatchObject({ fits: null, on: null, trials: [] });
+    const [small, large] = await Promise.all([8, 256].map(async (width) => (await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, encoder: { width } } }))).memory!.neededMiB!));
+    expect(large!).toBeGreaterThan(small! + 100);
+    expect(memory!.neededMiB).toBe(large);
+    expect(Object.keys(memory!.kinds).sort()).toEqual(['finetune', 'pretrain']);
+    expect(memory!.kinds['finetune']!).toBeLessThan(memory!.kinds['pretrain']!);
+    await store.registerWorker({ id: 'w-host', host: 'h', pid: 1, slots: 2, versions: {}, memoryMiB: 2 * (large! - 10) });
+    await store.setWorkerState('w-host', 'running');
+    expect((await sweeps.plan(wide)).memory).toMatchObject({ fits: false, on: `one of 2 slots of w-host, ${large! - 10} MiB`, trials: [2, 3] });
+    await store.registerWorker({ id: 'w-gpu', host: 'g', pid: 1, slots: 1, versions: {}, labels: { zone: 'b' }, gpus: [{ index: 0, uuid: 'u', name: 'NVIDIA H100', memoryMiB: 81_559, driver: '1' }] });
+    await store.setWorkerState('w-gpu', 'running');
+    expect((await sweeps.plan(wide)).memory).toMatchObject({ fits: true, on: 'NVIDIA H100 of w-gpu, 81559 MiB', trials: [] });
+    // Where it may not run it does not fit.
+    expect((await sweeps.plan({ ...wide, requires: { labels: {}, gpu: { name: 'a100' } } })).memory).toMatchObject({ fits: null, on: null });
+    // What is there already needs nothing.
+    await sweeps.submit(wide);
+    expect((await sweeps.plan(wide)).memory).toMatchObject({ neededMiB: null, kinds: {}, fits: null });
   });
 
   test('a reuse or a miss is explained field by field', async () => {

@@ -52,7 +52,7 @@ export class LoomWorker {
     this.gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
     this.slots = env.slots ?? Math.max(1, this.gpus.length);
     for (let slot = 0; slot < this.slots; slot++) this.free.push({ slot, trainer: this.newTrainer(slot) });
-    await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: this.slots, versions: { node: process.versions.node }, labels: env.workerLabels, gpus: this.gpus });
+    await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: this.slots, versions: { node: process.versions.node }, labels: env.workerLabels, gpus: this.gpus, memoryMiB: Math.floor(totalmem() / 2 ** 20) });
     this.timers.push(setInterval(() => { this.beat(); }, env.heartbeatMs));
     await Promise.all(this.free.map(({ trainer }) => trainer.ready));
     if (this.draining) return;

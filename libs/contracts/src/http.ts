@@ -91,7 +91,7 @@ export type Gpu = z.infer<typeof Gpu>;
 
 export const Worker = z.object({
   id: z.string(), host: z.string(), state: z.enum(['starting', 'running', 'draining', 'stopped']), slots: z.int(), pid: z.int(),
-  versions: z.record(z.string(), z.string()), labels: Labels, gpus: z.array(Gpu), startedAt: dateTime, heartbeatAt: dateTime,
+  versions: z.record(z.string(), z.string()), labels: Labels, gpus: z.array(Gpu), /** Of its machine; null of a worker that does not tell. */ memoryMiB: z.int().nullable(), startedAt: dateTime, heartbeatAt: dateTime,
   /** False when the last heartbeat is older than the lease. */
   alive: z.boolean(),
 }).meta({ id: 'Worker' });
@@ -126,6 +126,21 @@ export type Why = z.output<typeof Why>;
 export const AskWhy = z.strictObject({ against: z.uuid('expected the id of a run').optional() });
 export type AskWhy = z.output<typeof AskWhy>;
 
+/** What the new runs need, against the memory of the workers that are there. */
+export const MemoryFit = z.object({
+  /** Of the largest; null where nothing is known of any. An upper estimate: at least what was measured, at most twice the tensors of that. */
+  neededMiB: z.int().nullable(),
+  /** Of the largest of each kind. */
+  kinds: z.record(z.string(), z.int()),
+  /** Null where no worker that could take it is there. */
+  fits: z.boolean().nullable(),
+  /** The roomiest place: a GPU, or a slot's part of a machine's memory. */
+  on: z.string().nullable(),
+  /** Which trials have a run that does not fit. */
+  trials: z.array(z.int()),
+}).meta({ id: 'MemoryFit' });
+export type MemoryFit = z.output<typeof MemoryFit>;
+
 /** What a submit would do, before anything is spent. */
 export const Plan = z.object({
   trials: z.int(),
@@ -133,7 +148,7 @@ export const Plan = z.object({
   newRuns: z.record(z.string(), z.int()), reused: z.record(z.string(), z.int()),
   summary: z.string(),
   /** Absent in what a sweep keeps of its plan. */
-  estimate: Estimation.optional(),
+  estimate: Estimation.optional(), memory: MemoryFit.optional(),
 }).meta({ id: 'Plan' });
 export type Plan = z.output<typeof Plan>;
 

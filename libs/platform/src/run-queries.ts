@@ -332,7 +332,7 @@ export class RunQueries {
   /** The newest first; of one id, or all. */
   async workers(id: string | null = null): Promise<WorkerRecord[]> {
     return this.prisma.$queryRaw`
-      SELECT id, host, pid, state, slots, versions, labels, gpus, started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
+      SELECT id, host, pid, state, slots, versions, labels, gpus, memory_mib AS "memoryMiB", started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
         (state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.leaseMs / 1000}::float8)) AS alive
       FROM worker WHERE ${id}::text IS NULL OR id = ${id} ORDER BY started_at DESC LIMIT 500`;
   }
