@@ -392,7 +392,7 @@ test('what a sweep found: differences on the same labels, what each augmentation
       const parent = 'from' in spec && spec.from ? (await queries.run(spec.from))!.spec as Pretrain : undefined;
       const names = Object.keys(parent?.augmentation ?? {}) as (keyof typeof worth)[];
       // Labels make a difference of their own, the same for all combinations.
-      await store.succeed(run, { metrics: spec.kind === 'finetune' ? { 'eval/accuracy': 0.3 + names.reduce((sum, name) => sum + worth[name], 0) + spec.labelSeed / 50 + spec.labelFraction / 10 } : { 'eval/knn': 0.4 } });
+      await store.succeed(run, { metrics: spec.kind === 'finetune' ? { 'eval/accuracy': 0.3 + names.reduce((sum, name) => sum + worth[name], 0) + spec.labelSeed / 50 + spec.labelFraction / 10 } : { 'eval/knn': 0.4 }, ...(spec.kind === 'finetune' && { labels: { count: 400 * spec.labelFraction, sha256: `${spec.labelSeed}`.repeat(64) } }) });
     }
   }
   const found = (await queries.sweepTable(sweepId))!;
@@ -400,6 +400,13 @@ test('what a sweep found: differences on the same labels, what each augmentation
   expect(found.effects.map(({ name, effect }) => [name, Number(effect.mean.toFixed(6)), effect.n, Number(effect.ci95!.toFixed(6))])).toEqual([['crop', 0.3, 3, 0], ['flip', 0.1, 3, 0], ['blur', 0.02, 3, 0]]);
   expect(found.importance[0]!.parameter).toBe('pretrain.augmentation.crop');
   expect(found.rows.map(({ combo, behind }) => [combo, behind['0.1'] ? Number(behind['0.1'].mean.toFixed(6)) : null])).toEqual([['crop+flip+blur', null], ['flip+blur', -0.3], ['crop+blur', -0.1], ['crop+flip', -0.02]]);
+  // Of all augmentations, at the fewest labels, the third seed.
+  expect(found.best).toMatchObject({ trial: 2, value: expect.closeTo(0.3 + 0.42 + 0.06 + 0.01, 9) as number, parameters: { 'finetune.labelFraction': 0.1, 'finetune.labelSeed': 3 }, reproduce: `loom reproduce ${found.best!.runId}` });
+  expect(await queries.run(found.best!.runId)).toMatchObject({ kind: 'finetune', spec: { labelSeed: 3, labelFraction: 0.1 } });
+  expect(found.coordinates.axes).toEqual(['finetune.labelFraction', 'finetune.labelSeed', 'finetune.seed', 'pretrain.augmentation']);
+  expect(found.coordinates.lines).toHaveLength(24);
+  expect(found.coordinates.lines[2]).toEqual({ trial: 2, status: 'succeeded', values: [0.1, 3, 3, 'crop+flip+blur'], value: found.best!.value });
+  expect(found.labels.map(({ dataset: _, ...each }) => each)).toEqual([0.1, 1].flatMap((fraction) => [1, 2, 3].map((seed) => ({ fraction, seed, count: 400 * fraction, sha256: `${seed}`.repeat(64) }))));
   const csv = (await new SweepExports(queries).trials(sweepId, 'csv') as string).split('\r\n');
   expect(csv).toHaveLength(1 + 24 + 1);
   expect(csv[0]).toBe('trial,status,finetune.labelFraction,finetune.labelSeed,finetune.seed,pretrain.augmentation,pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy');

@@ -2,7 +2,7 @@ import type { Gpu } from '#libs/contracts';
 import { ArtifactStore, ClaimRefusedError, SchemaMismatchError, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm, statfs } from 'node:fs/promises';
-import { availableParallelism, hostname } from 'node:os';
+import { availableParallelism, hostname, totalmem } from 'node:os';
 import path from 'node:path';
 import { listGpus } from './gpus.js';
 import { SupervisedRun } from './supervised-run.js';
