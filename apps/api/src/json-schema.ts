@@ -46,7 +46,7 @@ export function notesIn(sources: readonly string[]): Notes {
           if (text) note(key, name, text);
         }
         const statement = ts.findAncestor(node, ts.isVariableStatement);
-        const text = statement?.declarationList.declarations[0]?.initializer?.getStart(file) === node.getStart(file) ? commentOf(statement!) : undefined;
+        const text = statement?.declarationList.declarations[0]?.initializer?.getStart(file) === node.getStart(file) ? commentOf(statement) : undefined;
         if (text) note(key, '', text);
       }
       ts.forEachChild(node, visit);

@@ -11,8 +11,8 @@ const place = (stage: string, runId: string, status = 'succeeded') => ({ stage, 
 const sweep = {
   id: '019aa000-0000-7000-8000-00000000abcd', name: 'views', createdAt: at(0), spec: {}, tags: [], status: 'succeeded', haltReason: null,
   trials: [
-    { index: 0, parameters: { 'pretrain.augmentation': { crop: {}, flip: {} }, 'finetune.labelSeed': 1 }, status: 'succeeded', fault: null, runs: [place('pretrain', PRETRAIN), place('finetune', ONE!)] },
-    { index: 1, parameters: { 'pretrain.temperature': 0.5, 'finetune.labelSeed': 2 }, status: 'failed', fault: null, runs: [place('pretrain', PRETRAIN), place('finetune', TWO!, 'failed')] },
+    { index: 0, parameters: { 'pretrain.augmentation': { crop: {}, flip: {} }, 'finetune.labelSeed': 1 }, status: 'succeeded', fault: null, runs: [place('pretrain', PRETRAIN), place('finetune', ONE)] },
+    { index: 1, parameters: { 'pretrain.temperature': 0.5, 'finetune.labelSeed': 2 }, status: 'failed', fault: null, runs: [place('pretrain', PRETRAIN), place('finetune', TWO, 'failed')] },
     { index: 2, parameters: { 'finetune.labelSeed': 3 }, status: 'held', fault: null, runs: [] },
   ],
 } as unknown as SweepDetailRecord;
@@ -20,7 +20,7 @@ const run = (id: string, kind: RunSpec['kind'], more: Partial<RunRecord>): RunRe
   id, name: `views-${kind}`, kind, status: 'succeeded', digest: 'd'.repeat(64), spec: { kind, encoder: { width: 8 }, "it's": 'a, "quoted"\nvalue' } as unknown as RunSpec, tags: ['demo'], step: 20, startedAt: at(10), finishedAt: at(30), result: null, ...more,
 } as unknown as RunRecord);
 const runs = new Map([
-  [PRETRAIN, run(PRETRAIN, 'pretrain', { result: { metrics: { 'eval/knn': 0.5 } } })], [ONE!, run(ONE!, 'finetune', { result: { metrics: { 'eval/accuracy': 0.75 } } })], [TWO!, run(TWO!, 'finetune', { status: 'failed', finishedAt: at(50) })],
+  [PRETRAIN, run(PRETRAIN, 'pretrain', { result: { metrics: { 'eval/knn': 0.5 } } })], [ONE, run(ONE, 'finetune', { result: { metrics: { 'eval/accuracy': 0.75 } } })], [TWO, run(TWO, 'finetune', { status: 'failed', finishedAt: at(50) })],
 ]);
 const table = trialTable(sweep, (id) => runs.get(id)?.result?.metrics ?? {});
 
@@ -35,7 +35,7 @@ describe('the table of trials', () => {
   });
 
   test('as Parquet keeps numbers, truth values and what is absent', async () => {
-    const rows = await parquetReadObjects({ file: parquetOf(table).buffer as ArrayBuffer });
+    const rows: Record<string, unknown>[] = await parquetReadObjects({ file: parquetOf(table).buffer as ArrayBuffer });
     expect(rows.map((row) => [row['trial'], row['pretrain.temperature'] ?? null, row['finetune:reused'] ?? null, row['finetune:eval/accuracy'] ?? null])).toEqual([[0, null, false, 0.75], [1, 0.5, false, null], [2, null, null, null]]);
     expect(rows[0]).toMatchObject({ status: 'succeeded', 'pretrain.augmentation': '{"crop":{},"flip":{}}', 'pretrain:run': PRETRAIN });
   });
@@ -62,5 +62,5 @@ test('MLflow\'s layout has an experiment, a run for each trial, and each of ours
   expect([of(`${pretrain}/params/encoder.width`), of(`${pretrain}/params/it_s`)]).toEqual(['8', 'a, "quoted"\nvalue']);
   expect([of(`${pretrain}/tags/mlflow.parentRunId`), of(`${pretrain}/tags/loom.trials`), of(`${pretrain}/tags/loom.tag.demo`)]).toEqual([trial, '0,1', 'demo']);
   expect(of(`${pretrain}/meta.yaml`)).toMatch(/end_time: 1764000030000\n(.*\n)*.*start_time: 1764000010000\nstatus: 3\n/);
-  expect(of(`${TWO!.replaceAll('-', '')}/meta.yaml`)).toContain('status: 4\n');
+  expect(of(`${TWO.replaceAll('-', '')}/meta.yaml`)).toContain('status: 4\n');
 });
