@@ -42,7 +42,7 @@ export async function asha({ lab, source, quick, seed }: SuiteOptions): Promise<
       if (now.status !== 'succeeded') throw new Error(`sweep ${sweep.id} is ${now.status}: ${now.haltReason}`);
       const runs = new Map<string, Run>();
       for await (const run of lab.client.eachRun({ sweep: sweep.id })) runs.set(run.id, run);
-      return { seconds: now.gpuSeconds, steps: [...runs.values()].reduce((sum, { step }) => sum + step, 0), trials: now.trials.map(({ parameters, runs: [place] }) => ({ parameters, run: runs.get(place!.runId)! })) };
+      return { steps: [...runs.values()].reduce((sum, { step }) => sum + step, 0), trials: now.trials.map(({ parameters, runs: [place] }) => ({ parameters, run: runs.get(place!.runId)! })) };
     }
   };
   type Trained = Awaited<ReturnType<typeof trained>>['trials'][number];
@@ -66,7 +66,6 @@ export async function asha({ lab, source, quick, seed }: SuiteOptions): Promise<
   const finals = (name: string) => finalists.get(name)!;
   const behind = finals(bestInFull).map((value, i) => value - finals(bestOfHalved)[i]!);
   const steps = first.reduce((sum, { run }) => sum + run.step, 0);
-  const seconds = first.reduce((sum, { run }) => sum + Lab.seconds(run), 0);
   const { mean, ci95 } = estimateMean(behind);
   const same = bestInFull === bestOfHalved || mean <= (ci95 ?? 0);
   const met = same && halved.steps < steps / 2;
@@ -85,10 +84,10 @@ ${first.length} pretrainings (SimCLR, small-resnet of width 4, ${EPOCHS} epochs)
 the image. In full, and once more, trained anew, by \`asha\` (grace period 1, factor ${FACTOR}, 4 at once), judged by kNN. The
 best three and what \`asha\` found were trained with the other seeds as well.
 
-| | steps | seconds of the worker | trained to the end | best | its kNN over the seeds, % |
-|---|---|---|---|---|---|
-| in full | ${steps} | ${seconds.toFixed(0)} | ${first.length} | ${bestInFull} | ${percentEstimate(finals(bestInFull))} |
-| \`asha\` | ${halved.steps} | ${halved.seconds.toFixed(0)} | ${halved.trials.filter(({ run }) => run.status === 'succeeded').length} | ${bestOfHalved} | ${percentEstimate(finals(bestOfHalved))} |
+| | steps | trained to the end | best | its kNN over the seeds, % |
+|---|---|---|---|---|
+| in full | ${steps} | ${first.length} | ${bestInFull} | ${percentEstimate(finals(bestInFull))} |
+| \`asha\` | ${halved.steps} | ${halved.trials.filter(({ run }) => run.status === 'succeeded').length} | ${bestOfHalved} | ${percentEstimate(finals(bestOfHalved))} |
 
 Halving took ${percent(halved.steps / steps)} % of the steps${bestInFull === bestOfHalved ? ' and found the same trial.' : `. What it found is ${percentEstimate(behind)} points behind over the seeds.`} The bar (the same trial, or none that is better
 beyond the interval over the seeds, for less than half of the steps) is ${met ? 'met' : 'missed'}. All curves are in \`tests/learning/curves.json\`.`,
