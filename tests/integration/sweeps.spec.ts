@@ -216,6 +216,11 @@ describe('early stopping', () => {
     for (const { sweepId } of [one, two]) {
       expect((await queries.sweep(sweepId))!.status).toBe('succeeded');
       expect(await statuses(sweepId)).toEqual({ '0.15': 'early_stopped', '0.17': 'succeeded' });
+      const { best, coordinates } = (await queries.sweepTable(sweepId))!;
+      expect(best).toMatchObject({ trial: 1, value: coordinates.lines[1]!.value });
+      expect(coordinates.lines.map(({ status, values }) => [status, ...values])).toEqual([['early_stopped', 0.15], ['succeeded', 0.17]]);
+      // After one epoch and after nine.
+      expect(coordinates.lines[0]!.value!).toBeLessThan(coordinates.lines[1]!.value! / 2);
     }
   });
 

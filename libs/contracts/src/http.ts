@@ -210,7 +210,7 @@ export const SweepTable = z.object({
   importance: z.array(z.object({ parameter: z.string(), importance: z.number() })),
   /** The trial with the best value of the metric, at the fewest labels where something was finetuned; `reproduce` is the command that trains its run anew. */
   best: z.object({ trial: z.int(), runId: z.uuid(), value: z.number(), parameters: z.record(z.string(), z.unknown()), reproduce: z.string() }).nullable(),
-  /** For parallel coordinates: each trial's value on each parameter's axis (null where it does not apply; augmentations by name), and what it came to. */
+  /** For parallel coordinates: each trial's value on each parameter's axis (null where it does not apply; augmentations by name), and what it came to; of one that was stopped early, the last value. */
   coordinates: z.object({ axes: z.array(z.string()), lines: z.array(z.object({ trial: z.int(), status: TrialStatus, values: z.array(z.unknown()), value: z.number().nullable() })) }),
   /** Which labels were used: the rows that a fraction and a seed give, by their sha256. All trials share them. */
   labels: z.array(z.object({ dataset: z.string(), fraction: z.number(), seed: z.int(), count: z.int(), sha256: z.string() })),

@@ -287,6 +287,11 @@ export class RunQueries {
       return { trial, judgedBy, value: metric(judgedBy, sweep.spec.metric.name) ?? null, fraction: spec?.kind === 'finetune' ? String(spec.labelFraction) : '' };
     });
     const best = lines.filter(({ value, fraction }) => value !== null && fraction === (fewest ?? '')).sort((a, b) => sign * (b.value! - a.value!) || a.trial.index - b.trial.index)[0];
+    // One that was stopped early has no result, but a last value.
+    const stopped = [...runs.values()].filter(({ status }) => status === 'early_stopped').map((run) => run.id);
+    const last = new Map((stopped.length ? await this.prisma.$queryRaw<{ runId: string; value: number }[]>`
+      SELECT DISTINCT ON (run_id) run_id AS "runId", value FROM metric WHERE run_id = ANY(${stopped}::uuid[]) AND key = ${sweep.spec.metric.name} ORDER BY run_id, step DESC` : []).map(({ runId, value }) => [runId, value]));
+    const cameTo = ({ trial, value }: typeof lines[number]) => value ?? trial.runs.flatMap(({ runId, control }) => (control ? [] : last.get(runId) ?? [])).at(-1) ?? null;
     const axes = [...new Set(sweep.trials.flatMap(({ parameters }) => Object.keys(parameters)))].sort();
     const subsets = new Map<string, SweepTable['labels'][number]>();
     for (const { spec, result } of runs.values()) {
@@ -294,7 +299,7 @@ export class RunQueries {
     }
     return {
       best: best ? { trial: best.trial.index, runId: best.judgedBy!, value: best.value!, parameters: best.trial.parameters, reproduce: `loom reproduce ${best.judgedBy!}` } : null,
-      coordinates: { axes, lines: lines.map(({ trial, value }) => ({ trial: trial.index, status: trial.status, value, values: axes.map((path) => coordinate(path, trial.parameters[path])) })) },
+      coordinates: { axes, lines: lines.map((line) => ({ trial: line.trial.index, status: line.trial.status, value: cameTo(line), values: axes.map((path) => coordinate(path, line.trial.parameters[path])) })) },
       labels: [...subsets.values()].sort((a, b) => a.fraction - b.fraction || a.seed - b.seed),
       sweepId: id, complete: sweep.status === 'succeeded', composition: compositionOf(rows),
       rows: rows.map(({ key: _, ...row }, i) => ({ ...row, behind: behind(rows[i]!) })),
