@@ -2,10 +2,14 @@
 import { LoomClient, type Problem } from '#libs/contracts';
 import { Database, loadEnv, RunStore } from '#libs/platform';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { parquetReadObjects } from 'hyparquet';
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { extract } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createApplication, describeApi } from '../../apps/api/src/application.js';
 import { freshDatabase } from '../support/database.js';
@@ -206,8 +210,26 @@ test('a sweep is planned, changed, paused, resumed, cloned and cancelled; a run 
   expect(await client.whySubmission({ spec: { ...stage, temperature: 0.2 } })).toMatchObject({ against: two, reused: true });
   expect((await client.sweepCsv(sweep.id)).split('\r\n')[0]).toBe('trial,status,p.temperature,p:run,p:reused,p:status');
   expect((await fetch(`${url}/v1/sweeps/${sweep.id}/trials.csv`)).headers.get('content-type')).toBe('text/csv; charset=utf-8');
+  const exported = async (file: Parameters<LoomClient['exportSweep']>[1]) => Buffer.from(await new Response(await client.exportSweep(sweep.id, file)).arrayBuffer());
+  expect(JSON.parse((await exported('trials.json')).toString())).toMatchObject([{ trial: 0, 'p.temperature': 0.1, 'p:run': one }, { trial: 1, 'p:run': two }, { trial: 2, status: 'held' }]);
+  const rows: Record<string, unknown>[] = await parquetReadObjects({ file: new Uint8Array(await exported('trials.parquet')).buffer });
+  expect(rows.map((row) => row['p.temperature'])).toEqual([0.1, 0.2, 0.3]);
+  const files = new Map<string, string>();
+  for await (const entry of Readable.from([await exported('mlflow.tar')]).pipe(extract())) files.set(entry.header.name, await text(entry));
+  expect([...files.keys()].filter((name) => name.endsWith('/meta.yaml'))).toHaveLength(1 + 3 + 2);
+  expect([...files].find(([name]) => name.endsWith(`${one!.replaceAll('-', '')}/params/temperature`))?.[1]).toBe('0.1');
+  for (const file of ['trials.csv', 'trials.json', 'trials.parquet', 'mlflow.tar'] as const) await expect(client.exportSweep(one!, file)).rejects.toMatchObject({ code: 'not_found' });
   for (const id of [sweep.id, clone.sweep.id]) await client.cancelSweep(id);
   expect((await client.sweep(sweep.id)).status).toBe('cancelled');
+});
+
+test('an editor finds the schemas of files', async () => {
+  for (const name of ['sweep', 'run', 'run.json']) {
+    const response = await fetch(`${url}/schemas/${name}`);
+    expect([response.status, response.headers.get('content-type')]).toEqual([200, 'application/schema+json; charset=utf-8']);
+    expect(await response.json()).toMatchObject({ $schema: 'http://json-schema.org/draft-07/schema#', title: expect.stringMatching(name === 'sweep' ? /sweep/ : /run/) as string });
+  }
+  expect((await fetch(`${url}/schemas/..%2fpackage.json`)).status).toBe(404);
 });
 
 test('a file comes with its sha256, whole or in part', async () => {

@@ -1,6 +1,6 @@
 /** Sweeps on real Postgres: workers are played by this test, the leader by controllers that live for one look each. */
 import { SubmitRun, SubmitSweep, type Pretrain, type RunSpec } from '#libs/contracts';
-import { Database, Explanations, type RequestError, RunQueries, RunStore, SweepController, SweepStore } from '#libs/platform';
+import { Database, Explanations, type RequestError, RunQueries, RunStore, SweepController, SweepExports, SweepStore } from '#libs/platform';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from '../support/database.js';
@@ -50,7 +50,7 @@ const knnOf = (spec: Pretrain, epoch: number): number => (0.9 - Math.abs(spec.te
 interface Work { epochs: number; started: Record<string, number>; mostAtOnce: number }
 
 /** Takes what is dispatched and works it off, `slots` runs at a time, until nothing is left. `between` is called after each round. */
-async function work(slots: number, { between = async () => {}, fails = () => false, leader = tick }: { between?: (round: number) => Promise<void>; fails?: (spec: RunSpec) => boolean; leader?: () => Promise<unknown> } = {}): Promise<Work> {
+async function work(slots: number, { between = async () => {}, fails = () => false, leader = tick, lastly = () => ({ metrics: { 'eval/accuracy': 0.5 } }) }: { between?: (round: number) => Promise<void>; fails?: (spec: RunSpec) => boolean; leader?: () => Promise<unknown>; lastly?: (pretraining: Pretrain) => { metrics: Record<string, number> } } = {}): Promise<Work> {
   const done: Work = { epochs: 0, started: {}, mostAtOnce: 0 };
   for (let round = 0; ; round++) {
     await leader();
@@ -72,7 +72,8 @@ async function work(slots: number, { between = async () => {}, fails = () => fal
         continue;
       }
       if (run.spec.kind !== 'pretrain') {
-        await store.succeed(run, { metrics: { 'eval/accuracy': 0.5 } });
+        const parent = 'from' in run.spec && run.spec.from ? (await queries.run(run.spec.from))!.spec as Pretrain : undefined;
+        await store.succeed(run, parent ? lastly(parent) : { metrics: { 'eval/accuracy': 0.5 } });
         continue;
       }
       const { epochs } = run.spec;
@@ -230,6 +231,11 @@ describe('early stopping', () => {
     for (const { sweepId } of [one, two]) {
       expect((await queries.sweep(sweepId))!.status).toBe('succeeded');
       expect(await statuses(sweepId)).toEqual({ '0.15': 'early_stopped', '0.17': 'succeeded' });
+      const { best, coordinates } = (await queries.sweepTable(sweepId))!;
+      expect(best).toMatchObject({ trial: 1, value: coordinates.lines[1]!.value });
+      expect(coordinates.lines.map(({ status, values }) => [status, ...values])).toEqual([['early_stopped', 0.15], ['succeeded', 0.17]]);
+      // After one epoch and after nine.
+      expect(coordinates.lines[0]!.value!).toBeLessThan(coordinates.lines[1]!.value! / 2);
     }
   });
 
@@ -264,6 +270,20 @@ describe('a search by a model', () => {
     const two = await sweeps.submit(tpe());
     await work(4);
     expect(await drawn(two.sweepId)).toEqual(trials);
+  });
+
+  test('goes by the stage that comes last where two have the metric, and draws what applies alone', async () => {
+    // Worse pretrainings finetune better here: going by the pretraining's own value would lead to 0.17.
+    const stages = { a: { kind: 'evaluate', dataset: 'shapes', from: 'pretrain' }, pretrain: { ...alone.stages.pretrain, epochs: 1 } };
+    const parameters = { 'pretrain.method': { values: ['simclr', 'byol'] }, 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform', when: { 'pretrain.method': 'simclr' } } };
+    const { sweepId } = await sweeps.submit(tpe({ stages, parameters, run_cap: 30, parallel_trials: 1 }));
+    await work(1, { lastly: (spec) => ({ metrics: { 'eval/knn': spec.method === 'byol' ? 0 : spec.temperature } }) });
+    const { trials, status } = (await queries.sweep(sweepId))!;
+    expect([status, trials.length]).toEqual(['succeeded', 30]);
+    for (const { parameters: set } of trials) expect(Object.keys(set).sort()).toEqual(set['pretrain.method'] === 'byol' ? ['pretrain.method'] : ['pretrain.method', 'pretrain.temperature']);
+    expect(trials.filter(({ parameters: set }) => set['pretrain.method'] === 'byol')).toHaveLength(1);
+    const later = trials.slice(15).map(({ parameters: set }) => set['pretrain.temperature'] as number);
+    expect(later.reduce((sum, each) => sum + each, 0) / later.length).toBeGreaterThan(0.7);
   });
 
   test('ends where a finite space is exhausted, each trial once', async () => {
@@ -303,6 +323,24 @@ describe('live control', () => {
     await tick();
     expect((await counts()).held).toBe(6);
     await expect(sweeps.change(sweepId, { run_cap: 12 })).rejects.toMatchObject({ code: 'invalid_state' });
+  });
+
+  test('what somebody has asked for by name, or a child of, stays when the sweep that started it pauses or is cancelled', async () => {
+    const { sweepId } = await sweeps.submit(sweep({ ...alone, parameters: { 'pretrain.temperature': { values: [0.1, 0.2, 0.3] } } }));
+    const [asked, parent, own] = (await queries.sweep(sweepId))!.trials.map(({ runs }) => runs[0]!.runId) as [string, string, string];
+    const request = SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.1 } });
+    for (let again = 0; again < 2; again++) expect(await store.submitRun(request)).toEqual({ runId: asked, outcome: 'reused' });
+    await store.submitRun(SubmitRun.parse({ spec: { kind: 'finetune', dataset: 'shapes', from: parent, batchSize: 4 } }));
+    const now = async () => Promise.all([asked, parent, own].map(async (id) => (await queries.run(id))!.status));
+    await sweeps.pause(sweepId);
+    expect(await now()).toEqual(['queued', 'queued', 'paused']);
+    await sweeps.resume(sweepId);
+    await sweeps.cancel(sweepId);
+    expect(await now()).toEqual(['queued', 'queued', 'cancelled']);
+    expect((await queries.events(asked, { limit: 10 })).map(({ type }) => type)).toEqual(['submitted', 'asked']);
+    // By name it can be cancelled, of course.
+    await store.cancel(asked);
+    expect((await now())[0]).toBe('cancelled');
   });
 
   test('a higher cap of a random search draws on from where it was', async () => {
@@ -376,7 +414,7 @@ test('what a sweep found: differences on the same labels, what each augmentation
       const parent = 'from' in spec && spec.from ? (await queries.run(spec.from))!.spec as Pretrain : undefined;
       const names = Object.keys(parent?.augmentation ?? {}) as (keyof typeof worth)[];
       // Labels make a difference of their own, the same for all combinations.
-      await store.succeed(run, { metrics: spec.kind === 'finetune' ? { 'eval/accuracy': 0.3 + names.reduce((sum, name) => sum + worth[name], 0) + spec.labelSeed / 50 + spec.labelFraction / 10 } : { 'eval/knn': 0.4 } });
+      await store.succeed(run, { metrics: spec.kind === 'finetune' ? { 'eval/accuracy': 0.3 + names.reduce((sum, name) => sum + worth[name], 0) + spec.labelSeed / 50 + spec.labelFraction / 10 } : { 'eval/knn': 0.4 }, ...(spec.kind === 'finetune' && { labels: { count: 400 * spec.labelFraction, sha256: `${spec.labelSeed}`.repeat(64) } }) });
     }
   }
   const found = (await queries.sweepTable(sweepId))!;
@@ -384,9 +422,17 @@ test('what a sweep found: differences on the same labels, what each augmentation
   expect(found.effects.map(({ name, effect }) => [name, Number(effect.mean.toFixed(6)), effect.n, Number(effect.ci95!.toFixed(6))])).toEqual([['crop', 0.3, 3, 0], ['flip', 0.1, 3, 0], ['blur', 0.02, 3, 0]]);
   expect(found.importance[0]!.parameter).toBe('pretrain.augmentation.crop');
   expect(found.rows.map(({ combo, behind }) => [combo, behind['0.1'] ? Number(behind['0.1'].mean.toFixed(6)) : null])).toEqual([['crop+flip+blur', null], ['flip+blur', -0.3], ['crop+blur', -0.1], ['crop+flip', -0.02]]);
-  const csv = (await queries.sweepCsv(sweepId))!.split('\r\n');
+  // Of all augmentations, at the fewest labels, the third seed.
+  expect(found.best).toMatchObject({ trial: 2, value: expect.closeTo(0.3 + 0.42 + 0.06 + 0.01, 9) as number, parameters: { 'finetune.labelFraction': 0.1, 'finetune.labelSeed': 3 }, reproduce: `loom reproduce ${found.best!.runId}` });
+  expect(await queries.run(found.best!.runId)).toMatchObject({ kind: 'finetune', spec: { labelSeed: 3, labelFraction: 0.1 } });
+  expect(found.coordinates.axes).toEqual(['finetune.labelFraction', 'finetune.labelSeed', 'finetune.seed', 'pretrain.augmentation']);
+  expect(found.coordinates.lines).toHaveLength(24);
+  expect(found.coordinates.lines[2]).toEqual({ trial: 2, status: 'succeeded', values: [0.1, 3, 3, 'crop+flip+blur'], value: found.best!.value });
+  expect(found.labels.map(({ dataset: _, ...each }) => each)).toEqual([0.1, 1].flatMap((fraction) => [1, 2, 3].map((seed) => ({ fraction, seed, count: 400 * fraction, sha256: `${seed}`.repeat(64) }))));
+  const csv = (await new SweepExports(queries).trials(sweepId, 'csv') as string).split('\r\n');
   expect(csv).toHaveLength(1 + 24 + 1);
   expect(csv[0]).toBe('trial,status,finetune.labelFraction,finetune.labelSeed,finetune.seed,pretrain.augmentation,pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy');
+  expect(JSON.parse(await new SweepExports(queries).trials(sweepId, 'json') as string)).toHaveLength(csv.length - 2);
   expect(csv[1]).toMatch(/^0,succeeded,0\.1,1,1,"\{""blur"":.*\}",[0-9a-f-]{36},false,succeeded,0\.4,[0-9a-f-]{36},false,succeeded,0\.75$/);
 });
 
@@ -412,6 +458,28 @@ describe('before anything is spent', () => {
     const one = await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.9 } }));
     expect(one.estimate!.gpuSeconds).toBeCloseTo(180, 6);
     expect((await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.5 } }))).estimate!.gpuSeconds).toBe(0);
+  });
+
+  test('a plan says how much memory runs need, what fits, and which trials do not', async () => {
+    const wide = sweep({ parameters: { 'pretrain.encoder.width': { values: [8, 256] }, 'finetune.labelSeed': { values: [1, 2] } } });
+    const { memory } = await sweeps.plan(wide);
+    expect(memory).toMatchObject({ fits: null, on: null, trials: [] });
+    const [small, large] = await Promise.all([8, 256].map(async (width) => (await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, encoder: { width } } }))).memory!.neededMiB!));
+    expect(large!).toBeGreaterThan(small! + 100);
+    expect(memory!.neededMiB).toBe(large);
+    expect(Object.keys(memory!.kinds).sort()).toEqual(['finetune', 'pretrain']);
+    expect(memory!.kinds['finetune']!).toBeLessThan(memory!.kinds['pretrain']!);
+    await store.registerWorker({ id: 'w-host', host: 'h', pid: 1, slots: 2, versions: {}, memoryMiB: 2 * (large! - 10) });
+    await store.setWorkerState('w-host', 'running');
+    expect((await sweeps.plan(wide)).memory).toMatchObject({ fits: false, on: `one of 2 slots of w-host, ${large! - 10} MiB`, trials: [2, 3] });
+    await store.registerWorker({ id: 'w-gpu', host: 'g', pid: 1, slots: 1, versions: {}, labels: { zone: 'b' }, gpus: [{ index: 0, uuid: 'u', name: 'NVIDIA H100', memoryMiB: 81_559, driver: '1' }] });
+    await store.setWorkerState('w-gpu', 'running');
+    expect((await sweeps.plan(wide)).memory).toMatchObject({ fits: true, on: 'NVIDIA H100 of w-gpu, 81559 MiB', trials: [] });
+    // Where it may not run it does not fit.
+    expect((await sweeps.plan({ ...wide, requires: { labels: {}, gpu: { name: 'a100' } } })).memory).toMatchObject({ fits: null, on: null });
+    // What is there already needs nothing.
+    await sweeps.submit(wide);
+    expect((await sweeps.plan(wide)).memory).toMatchObject({ neededMiB: null, kinds: {}, fits: null });
   });
 
   test('a reuse or a miss is explained field by field', async () => {

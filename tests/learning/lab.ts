@@ -7,12 +7,19 @@ import path from 'node:path';
 import type { z } from 'zod';
 
 /** A section of docs/results.md. */
-export interface Section { heading: string; body: string; /** Whether what the suite has to show has been shown. */ met: boolean }
+export interface Section {
+  heading: string;
+  body: string;
+  /** Whether what the suite has to show has been shown. */
+  met: boolean;
+  /** Measured data that is kept beside the section; the file below the repository's root. */
+  recording?: { file: string; text: string };
+}
 
 export interface SuiteOptions { lab: Lab; /** Name of the file or folder in the data root. */ source: string; quick: boolean; seed: number }
 
 export class Lab {
-  constructor(readonly client: LoomClient, private readonly signal: AbortSignal) {}
+  constructor(readonly client: LoomClient, readonly signal: AbortSignal) {}
 
   /** Submits a run, or attaches to an equal one, and waits for its success. @throws Error when it ends otherwise. */
   async complete(spec: z.input<typeof RunSpec>, label: string): Promise<Run> {
@@ -41,6 +48,7 @@ export function percentEstimate(values: readonly number[]): string {
   return `${percent(mean)}${ci95 === null ? '' : ` ± ${percent(ci95)}`}`;
 }
 
+const ROOT = path.resolve(import.meta.dirname, '..', '..', '..');
 const git = (...args: string[]): string => { try { return execFileSync('git', args, { encoding: 'utf8', cwd: import.meta.dirname }).trim(); } catch { return 'unknown'; } };
 
 /** Commit, day and machine, as every published number carries them. */
@@ -56,7 +64,8 @@ over the seeds. Nothing is chosen by the samples that a table is about.
 `;
 
 /** Puts a section in the place of the one with its heading, or at the end; the others stay. */
-export async function publish({ heading, body }: Section, file = path.resolve(import.meta.dirname, '..', '..', '..', 'docs', 'results.md')): Promise<void> {
+export async function publish({ heading, body, recording }: Section, file = path.join(ROOT, 'docs', 'results.md')): Promise<void> {
+  if (recording) await writeFile(path.join(ROOT, recording.file), recording.text);
   const text = await readFile(file, 'utf8').catch(() => PREFACE);
   const [, ...sections] = text.split(/^## /m);
   const own = `${heading}\n\n${body.trim()}\n`;

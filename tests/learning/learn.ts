@@ -7,14 +7,16 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { writeDigits } from '../../apps/cli/src/digits.js';
 import { Stack } from '../../apps/cli/src/stack.js';
+import { asha } from './asha.js';
 import { audio } from './audio.js';
 import { Lab, publish, type Section, type SuiteOptions } from './lab.js';
 import { methods } from './methods.js';
 import { segmentation } from './segmentation.js';
 import { simclr } from './simclr.js';
 
-const suites: Record<string, (options: SuiteOptions & { epochs?: number | undefined }) => Promise<Section>> = { simclr, methods, audio, segmentation };
+const suites: Record<string, (options: SuiteOptions & { epochs?: number | undefined }) => Promise<Section>> = { simclr, methods, audio, segmentation, asha };
 
 const { values: options } = parseArgs({
   options: {
@@ -26,17 +28,18 @@ const { values: options } = parseArgs({
   },
 });
 const suite = suites[options.suite];
-if (!options.dataset || !suite) {
-  console.error(`expected --dataset PATH and, where it is not simclr, --suite ${Object.keys(suites).join('|')}, got --suite ${options.suite}${options.dataset ? '' : ' and no dataset'}`);
+if (!suite || (!options.dataset && suite !== asha)) {
+  console.error(`expected --dataset PATH (asha has the digits of the demo) and, where it is not simclr, --suite ${Object.keys(suites).join('|')}, got --suite ${options.suite}${options.dataset ? '' : ' and no dataset'}`);
   process.exit(2);
 }
-const dataset = path.resolve(options.dataset);
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => interrupted.abort(new Error('interrupted')));
 
 const dir = options.dir === undefined ? await mkdtemp(path.join(tmpdir(), 'loom-learn-')) : path.resolve(options.dir);
 await mkdir(dir, { recursive: true });
 execFileSync('chmod', ['711', dir]);
+const dataset = path.resolve(options.dataset ?? path.join(dir, 'data', 'mnist-digits'));
+if (options.dataset === undefined) await writeDigits(dataset, interrupted.signal);
 const stack = await Stack.start({ dir, port: 0, dataRoot: path.dirname(dataset), environment: process.env, signal: interrupted.signal, log: console.log });
 try {
   const section = await suite({

@@ -1,4 +1,4 @@
-import { ArtifactCollector, ArtifactStore, createLogger, Database, Explanations, Leader, RunQueries, RunQueue, RunStore, SweepStore, type Env, type Logger } from '#libs/platform';
+import { ArtifactCollector, ArtifactStore, createLogger, Database, Explanations, Leader, RunQueries, RunQueue, RunStore, SweepExports, SweepStore, type Env, type Logger } from '#libs/platform';
 import { Module, type DynamicModule, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { StandardSchemaSerializerInterceptor } from '@nestjs/common';
@@ -36,6 +36,7 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
           provide: Leader, inject: [Database, RunStore, RunQueue, LOGGER],
           useFactory: (database: Database, store: RunStore, queue: RunQueue, log: Logger) => new Leader({ database, store, queue, log, reconcileMs: env.reconcileMs }),
         },
+        { provide: SweepExports, inject: [RunQueries], useFactory: (queries: RunQueries) => new SweepExports(queries) },
         { provide: RunStreams, inject: [Database, RunQueries, LOGGER], useFactory: (database: Database, queries: RunQueries, log: Logger) => new RunStreams(database, queries, log) },
         { provide: APP_PIPE, useClass: ZodPipe },
         { provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ProblemFilter(log) },

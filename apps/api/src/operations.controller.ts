@@ -1,11 +1,16 @@
-import { Database, Leader, RunQueries, RunQueue } from '#libs/platform';
-import { Controller, Get, Header, Res } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Database, Leader, RequestError, RunQueries, RunQueue } from '#libs/platform';
+import { Controller, Get, Header, Param, Res } from '@nestjs/common';
+import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { Gauge, Registry } from 'prom-client';
 import { z } from 'zod';
 import { Returns } from './validation.js';
 
+/** Beside `dist`, or beside the sources. */
+const SCHEMAS = ['../../../../schemas', '../../../schemas'].map((folder) => path.resolve(import.meta.dirname, folder)).find((folder) => existsSync(folder)) ?? '';
 const Readiness = z.object({ postgres: z.boolean(), redis: z.boolean() });
 
 @ApiTags('operations')
@@ -34,6 +39,16 @@ export class OperationsController {
     const [postgres, redis] = await Promise.all([this.database.ping(), this.queue.ping()].map((ping) => ping.then(() => true, () => false)));
     if (!postgres || !redis) void reply.status(503);
     return { postgres: postgres!, redis: redis! };
+  }
+
+  @Get('schemas/:name')
+  @Header('content-type', 'application/schema+json; charset=utf-8')
+  @ApiOperation({ summary: 'JSON Schema of a file to submit, for editors: `sweep` or `run`' })
+  @ApiResponse({ status: 200, description: 'JSON Schema, draft 7', content: { 'application/schema+json': { schema: { type: 'object', additionalProperties: true } } } })
+  async schema(@Param('name', { schema: z.string() }) given: string): Promise<string> {
+    const name = ['sweep', 'run'].find((each) => given === each || given === `${each}.json`);
+    if (name === undefined) throw new RequestError('not_found', `expected the name of a schema, sweep or run, got ${JSON.stringify(given.slice(0, 80))}`);
+    return readFile(path.join(SCHEMAS, `${name}.json`), 'utf8');
   }
 
   @Get('metrics')

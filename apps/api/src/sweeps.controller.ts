@@ -1,6 +1,6 @@
 import { CloneSweep, ListPage, page, Plan, RetryResult, SubmitOptions, SubmitSweep, Sweep, SweepChanges, SweepDetail, SweepRungs, SweepTable } from '#libs/contracts';
-import { RequestError, RunQueries, SweepStore } from '#libs/platform';
-import { Body, Controller, Get, Header, Headers, HttpCode, Param, Patch, Post, Query, Res } from '@nestjs/common';
+import { RequestError, RunQueries, SweepExports, SweepStore } from '#libs/platform';
+import { Body, Controller, Get, Header, Headers, HttpCode, Param, Patch, Post, Query, Res, StreamableFile } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -13,7 +13,7 @@ const missing = (id: string): never => { throw new RequestError('not_found', `ex
 @ApiTags('sweeps')
 @Controller('v1/sweeps')
 export class SweepsController {
-  constructor(private readonly sweeps: SweepStore, private readonly queries: RunQueries) {}
+  constructor(private readonly sweeps: SweepStore, private readonly queries: RunQueries, private readonly exports: SweepExports) {}
 
   @Post()
   @ApiOperation({ summary: 'Submit a sweep, or (validate_only) see what it would start and what it would reuse' })
@@ -67,7 +67,29 @@ export class SweepsController {
   @ApiOperation({ summary: 'The trials as a table: parameters, and for each stage the run, its status and last metrics' })
   @ApiResponse({ status: 200, description: 'A line for each trial (RFC 4180)', content: { 'text/csv': { schema: { type: 'string' } } } })
   async trials(@Param('id', { schema: Id }) id: string) {
-    return await this.queries.sweepCsv(id) ?? missing(id);
+    return await this.exports.trials(id, 'csv') ?? missing(id);
+  }
+
+  @Get(':id/trials.json')
+  @Header('content-type', 'application/json; charset=utf-8')
+  @ApiOperation({ summary: 'The same table as JSON: an object for each trial' })
+  @ApiResponse({ status: 200, description: 'An object for each trial; what does not apply is absent', content: { 'application/json': { schema: { type: 'array', items: { type: 'object', additionalProperties: true } } } } })
+  async trialsAsJson(@Param('id', { schema: Id }) id: string) {
+    return await this.exports.trials(id, 'json') ?? missing(id);
+  }
+
+  @Get(':id/trials.parquet')
+  @ApiOperation({ summary: 'The same table as Parquet: numbers are doubles, what is neither number nor text is JSON text' })
+  @ApiResponse({ status: 200, description: 'A row for each trial', content: { 'application/vnd.apache.parquet': { schema: { type: 'string', format: 'binary' } } } })
+  async trialsAsParquet(@Param('id', { schema: Id }) id: string) {
+    return new StreamableFile((await this.exports.trials(id, 'parquet') ?? missing(id)) as Uint8Array, { type: 'application/vnd.apache.parquet' });
+  }
+
+  @Get(':id/mlflow.tar')
+  @ApiOperation({ summary: 'The sweep for MLflow', description: 'A tar of a folder `mlruns` as MLflow\'s file store keeps it: a run for each trial, and below it those that were trained, with parameters, tags and curves (up to 10,000 points each).' })
+  @ApiResponse({ status: 200, description: 'A tar', content: { 'application/x-tar': { schema: { type: 'string', format: 'binary' } } } })
+  async mlflow(@Param('id', { schema: Id }) id: string) {
+    return new StreamableFile(await this.exports.mlflow(id) ?? missing(id), { type: 'application/x-tar' });
   }
 
   @Post(':id/cancel')

@@ -17,6 +17,7 @@ describe('a submitted file', () => {
     ['something else', 'a: 1', /^f\.yaml:1:1: expected `kind`/],
     ['an empty file', '', /an empty file/],
     ['a sweep\'s value that makes a spec invalid', 'name: s\nstages:\n  p: {kind: pretrain, dataset: x}\nparameters:\n  p.temperature: {values: [0.1, -1]}\n', /^f\.yaml:5:18: parameters\.p\.temperature: p\.temperature: /],
+    ['a condition on what is no parameter, at its line', 'stages:\n  p: {kind: pretrain, dataset: x}\nname: s\nparameters:\n  p.temperature:\n    values: [0.1]\n    when:\n      p.methd: simclr\n', /^f\.yaml:8:16: parameters\.p\.temperature\.when\.p\.methd: expected another parameter/],
   ])('%s is told', (_, text, expected) => {
     expect(() => SubmissionFile.parse(text, 'f.yaml')).toThrow(expected);
   });

@@ -1,9 +1,13 @@
 #!/usr/bin/env node
-import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Estimation, type Run, type RunAction, type RunFilter } from '#libs/contracts';
+import { ApiError, LoomClient, sampleText, UnreachableError, type Artifact, type Estimation, type MemoryFit, type Run, type RunAction, type RunFilter } from '#libs/contracts';
 import { LocalServiceError } from '#libs/platform';
 import { Command, CommanderError } from 'commander';
-import { stat } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { ReadableStream as WebReadableStream } from 'node:stream/web';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
 import { fetchCifar10 } from './cifar10.js';
@@ -123,11 +127,17 @@ program.command('plan <file>').description('what submitting this file would star
   const { submission } = document;
   try {
     const plan = submission.type === 'run' ? await api.planRun(submission.request) : await api.planSweep(submission.request);
-    show(plan, () => `${plan.summary}\n${estimateText(plan.estimate)}`);
+    show(plan, () => `${plan.summary}\n${estimateText(plan.estimate)}${memoryText(plan.memory)}`);
   } catch (error) {
     throw error instanceof ApiError ? new UsageError(document.explain(error.problem)) : error;
   }
 });
+
+function memoryText(memory: MemoryFit | undefined): string {
+  if (!memory || memory.neededMiB === null) return '';
+  const which = memory.trials.length ? ` (trials ${memory.trials.slice(0, 10).join(', ')}${memory.trials.length > 10 ? ', …' : ''})` : '';
+  return `memory: up to ${memory.neededMiB} MiB${memory.on === null ? ', and no worker is there that could take it' : memory.fits ? `, fits ${memory.on}` : `${which}, which does not fit ${memory.on}`}\n`;
+}
 
 function estimateText(estimate: Estimation | undefined): string {
   if (!estimate) return '';
@@ -178,11 +188,12 @@ program.command('logs <id>').description('log lines of a run').action(async (id:
   }
 });
 
-interface SweepOptions { pause?: boolean; resume?: boolean; cancel?: boolean; retry?: boolean; clone?: string; parallelTrials?: number; runCap?: number; gpuSeconds?: number; wallSeconds?: number }
+interface SweepOptions { pause?: boolean; resume?: boolean; cancel?: boolean; retry?: boolean; clone?: string; export?: string; parallelTrials?: number; runCap?: number; gpuSeconds?: number; wallSeconds?: number }
 program.command('sweep <id>').description('which combination needs the fewest labels; or pause, resume, cancel, retry, clone or change a sweep')
   .option('--pause', 'start no other trial, pause its runs').option('--resume', 'go on where it was paused').option('--cancel', 'cancel its runs').option('--retry', 'queue again exactly what failed').option('--clone <name>', 'submit it again under another name')
+  .option('--export <file>', 'its trials as .csv, .json or .parquet, or all its runs with their curves for MLflow as .tar')
   .option('--parallel-trials <n>', 'how many trials may be under way', positive).option('--run-cap <n>', 'how many trials there may be', positive).option('--gpu-seconds <n>', 'of its budget', positive).option('--wall-seconds <n>', 'of its budget', positive)
-  .action(async (id: string, { pause, resume, cancel, retry, clone, parallelTrials, runCap, gpuSeconds, wallSeconds }: SweepOptions) => {
+  .action(async (id: string, { pause, resume, cancel, retry, clone, export: file, parallelTrials, runCap, gpuSeconds, wallSeconds }: SweepOptions) => {
   const api = await client();
   const budget = (gpuSeconds ?? wallSeconds) !== undefined && { ...gpuSeconds !== undefined && { gpu_seconds: gpuSeconds }, ...wallSeconds !== undefined && { wall_seconds: wallSeconds } };
   const changes = { ...parallelTrials !== undefined && { parallel_trials: parallelTrials }, ...runCap !== undefined && { run_cap: runCap }, ...budget && { budget } };
@@ -194,6 +205,15 @@ program.command('sweep <id>').description('which combination needs the fewest la
   if (clone !== undefined) {
     const { sweep } = await api.cloneSweep(id, { name: clone });
     show(sweep, () => `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n`);
+    return;
+  }
+  if (file !== undefined) {
+    const what = ({ '.csv': 'trials.csv', '.json': 'trials.json', '.parquet': 'trials.parquet', '.tar': 'mlflow.tar' } as const)[path.extname(file)];
+    if (!what) throw new UsageError(`expected a file that ends with .csv, .json, .parquet or .tar, got ${file}`);
+    const draft = `${file}.${process.pid}.part`;
+    await pipeline(Readable.fromWeb(await api.exportSweep(id, what) as WebReadableStream), createWriteStream(draft)).catch(async (error: unknown) => { await rm(draft, { force: true }); throw error; });
+    await rename(draft, file);
+    say(file);
     return;
   }
   const [sweep, results] = [await api.sweep(id), await api.sweepResults(id)];

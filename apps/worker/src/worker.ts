@@ -2,7 +2,7 @@ import type { Gpu } from '#libs/contracts';
 import { ArtifactStore, ClaimRefusedError, SchemaMismatchError, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm, statfs } from 'node:fs/promises';
-import { availableParallelism, hostname } from 'node:os';
+import { availableParallelism, hostname, totalmem } from 'node:os';
 import path from 'node:path';
 import { listGpus } from './gpus.js';
 import { SupervisedRun } from './supervised-run.js';
@@ -52,7 +52,7 @@ export class LoomWorker {
     this.gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
     this.slots = env.slots ?? Math.max(1, this.gpus.length);
     for (let slot = 0; slot < this.slots; slot++) this.free.push({ slot, trainer: this.newTrainer(slot) });
-    await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: this.slots, versions: { node: process.versions.node }, labels: env.workerLabels, gpus: this.gpus });
+    await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: this.slots, versions: { node: process.versions.node }, labels: env.workerLabels, gpus: this.gpus, memoryMiB: Math.floor(totalmem() / 2 ** 20) });
     this.timers.push(setInterval(() => { this.beat(); }, env.heartbeatMs));
     await Promise.all(this.free.map(({ trainer }) => trainer.ready));
     if (this.draining) return;

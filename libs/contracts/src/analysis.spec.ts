@@ -54,6 +54,16 @@ describe('importance', () => {
     expect(parameterImportance(trials)).toEqual(found);
   });
 
+  test('takes a number that does not always apply as one, apart from where it does not', () => {
+    const some = Array.from({ length: 100 }, (_, i) => {
+      const rate = uniform();
+      return i % 2 ? { parameters: { method: 'a', rate, idle: uniform() }, value: 1 + 4 * rate } : { parameters: { method: 'b', idle: rate }, value: 1 };
+    });
+    const found = new Map(parameterImportance(some).map(({ parameter, importance }) => [parameter, importance]));
+    expect(found.get('rate')!).toBeGreaterThan(0.5);
+    expect(found.get('idle')!).toBeLessThan(0.1);
+  });
+
   test('needs trials and a metric that varies', () => {
     expect(parameterImportance(trials.slice(0, 7))).toEqual([]);
     expect(parameterImportance(trials.map((each) => ({ ...each, value: 1 })))).toEqual([]);

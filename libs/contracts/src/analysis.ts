@@ -65,7 +65,8 @@ export function parameterImportance(all: readonly Pick<Outcome, 'parameters' | '
   if (y.length < LEAST_TRIALS || !(variance > 0)) return [];
   const columns = [...new Set(outcomes.flatMap(({ parameters }) => Object.keys(parameters)))].map((path): Column => {
     const given = outcomes.map(({ parameters }) => parameters[path] ?? null);
-    if (given.every((value) => typeof value === 'number')) return { path, numeric: true, values: given };
+    // A number that does not apply lies apart from all that do.
+    if (given.some((value) => value !== null) && given.every((value) => value === null || typeof value === 'number')) return { path, numeric: true, values: given.map((value) => value ?? Number.NEGATIVE_INFINITY) };
     const keys = [...new Set(given.map((value) => canonicalJson(value)))].sort();
     return { path, numeric: false, values: given.map((value) => keys.indexOf(canonicalJson(value))) };
   }).filter(({ values }) => new Set(values).size > 1);

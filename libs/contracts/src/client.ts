@@ -50,6 +50,7 @@ export interface RunHandlers {
 }
 
 const COLLECT_TIMEOUT_MS = 300_000;
+const EXPORT_TIMEOUT_MS = 600_000;
 
 interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH'; repeatable?: boolean; timeoutMs?: number }
 
@@ -136,6 +137,12 @@ export class LoomClient {
   async sweepRungs(id: string): Promise<SweepRungs | null> { return (await this.json<{ rungs: SweepRungs | null }>(`/v1/sweeps/${encodeURIComponent(id)}/rungs`)).rungs; }
   /** A line for each trial, as CSV. */
   async sweepCsv(id: string): Promise<string> { return (await this.send(`/v1/sweeps/${encodeURIComponent(id)}/trials.csv`, {})).text(); }
+  /** `trials.json`, `trials.parquet` (a row for each trial), or `mlflow.tar`: a folder `mlruns` as MLflow keeps its runs in. */
+  async exportSweep(id: string, file: 'trials.csv' | 'trials.json' | 'trials.parquet' | 'mlflow.tar'): Promise<ReadableStream<Uint8Array>> {
+    const response = await this.send(`/v1/sweeps/${encodeURIComponent(id)}/${file}`, { timeoutMs: EXPORT_TIMEOUT_MS });
+    if (!response.body) throw new UnreachableError(this.url, new Error('an export without a body'));
+    return response.body as ReadableStream<Uint8Array>;
+  }
   cancelSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/cancel`, { method: 'POST' }); }
   pauseSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/pause`, { method: 'POST' }); }
   resumeSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/resume`, { method: 'POST' }); }

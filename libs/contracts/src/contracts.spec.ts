@@ -108,6 +108,42 @@ describe('sweeps', () => {
     expect(trial!.runs.at(-1)!.spec).toMatchObject({ kind: 'evaluate', from: null, encoder: { width: 32 } });
   });
 
+  describe('with parameters that depend on others', () => {
+    const conditional = {
+      'pretrain.targetMomentum': { values: [0.9, 0.99], when: { 'pretrain.method': 'byol' } },
+      'pretrain.method': { values: ['simclr', 'byol', 'simsiam'] },
+      'pretrain.predictorHidden': { values: [64, 128], when: { 'pretrain.method': ['byol', 'simsiam'] } },
+      'pretrain.seed': { values: [7, 8], when: { 'pretrain.targetMomentum': 0.9, 'pretrain.predictorHidden': 64 } },
+    };
+    const reduced = (parameters: Record<string, unknown>) => Object.entries(parameters).map(([path, value]) => `${path.split('.')[1]}=${String(value)}`).join(' ');
+
+    test('a grid has each combination of what applies once, and sets nothing else', () => {
+      const trials = expandSweep(parse({ parameters: conditional }));
+      expect(trials.map(({ parameters }) => reduced(parameters))).toEqual([
+        'method=simclr', 'method=byol predictorHidden=64 targetMomentum=0.9 seed=7', 'method=byol predictorHidden=64 targetMomentum=0.9 seed=8', 'method=byol predictorHidden=64 targetMomentum=0.99',
+        'method=byol predictorHidden=128 targetMomentum=0.9', 'method=byol predictorHidden=128 targetMomentum=0.99', 'method=simsiam predictorHidden=64', 'method=simsiam predictorHidden=128',
+      ]);
+      // Those that do not apply have the value of the stage.
+      expect(trials[0]!.runs[0]!.spec).toMatchObject({ method: 'simclr', predictorHidden: 128, targetMomentum: 0.99, seed: 0 });
+      expect(expandSweep(parse({ parameters: conditional, seeds: 2, run_cap: 16, order_by: ['pretrain.seed'] }))).toHaveLength(16);
+      expect(faults({ parameters: conditional, run_cap: 7 })[0]).toMatch(/^run_cap: expected a grid of at most 7 trials, got up to 24/);
+      expect(faults({ parameters: conditional, seeds: 2, run_cap: 15 })[0]).toMatch(/^run_cap: expected a grid of at most 15 trials, got 16/);
+    });
+
+    test('a random search draws each of them once, and the same whatever the order of the keys', () => {
+      const all = (parameters: object) => expandSweep(parse({ method: 'random', run_cap: 100, parameters })).map((trial) => canonicalJson(trial.parameters));
+      const drawn = all(conditional);
+      expect(drawn.toSorted()).toEqual(expandSweep(parse({ parameters: conditional })).map(({ parameters }) => canonicalJson(parameters)).toSorted());
+      expect(all(Object.fromEntries(Object.entries(conditional).reverse()))).toEqual(drawn);
+    });
+
+    test.each<[string, object, string]>([
+      ['another parameter that is not there', { 'pretrain.seed': { value: 1, when: { 'pretrain.epochs': 1 } } }, 'parameters|pretrain.seed|when|pretrain.epochs: expected another parameter of this sweep (there is none), got pretrain.epochs'],
+      ['a value that the other never has', { 'pretrain.method': { values: ['byol'] }, 'pretrain.seed': { value: 1, when: { 'pretrain.method': ['byol', 'moco'] } } }, 'parameters|pretrain.seed|when|pretrain.method: expected "byol", what pretrain.method may be, got "moco"'],
+      ['a circle', { 'pretrain.seed': { value: 1, when: { 'pretrain.epochs': 1 } }, 'pretrain.epochs': { value: 1, when: { 'pretrain.seed': 1 } } }, 'parameters|pretrain.seed|when|pretrain.epochs: expected parameters that do not depend on themselves'],
+    ])('refuse %s', (_, parameters, expected) => expect(faults({ parameters })[0]!.startsWith(expected), faults({ parameters })[0]).toBe(true));
+  });
+
   describe('by random search', () => {
     const random = (parameters: object, more: object = {}) => expandSweep(parse({ method: 'random', run_cap: 400, stages: { ...stages, pretrain: { ...stages.pretrain, optimizer: { name: 'adam' } } }, parameters, ...more })).map((trial) => trial.parameters);
     const values = (parameter: object, path = 'pretrain.optimizer.learningRate') => random({ [path]: parameter }).map((each) => each[path] as number);

@@ -36,6 +36,9 @@ export type SubmitRun = z.infer<typeof SubmitRun>;
 export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), priority: z.int().min(0).max(100).default(50), requires: Requires.optional() }).meta({ id: 'SubmitSweep' });
 export type SubmitSweep = z.infer<typeof SubmitSweep>;
 
+/** Which labels a run has learnt from: how many, and the sha256 of their rows (uint32 little-endian, in the order drawn). */
+const LabelsUsed = z.object({ count: z.int(), sha256: z.string() });
+
 export const Run = z.object({
   id: z.uuid(), name: z.string().nullable(), kind: z.enum(RUN_KINDS), status: RunStatus, statusReason: StatusReason.nullable(),
   /** For people: why the run has its status. */
@@ -43,7 +46,7 @@ export const Run = z.object({
   digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(), requires: z.object({ labels: Labels, gpu: RequiredGpu.optional() }),
   attempt: z.int(), step: z.int(), totalSteps: z.int().nullable(),
   /** Last values of the run's metrics, once it has succeeded. */
-  result: z.object({ metrics: z.record(z.string(), z.number()), dataset: DatasetManifest.optional() }).nullable(),
+  result: z.object({ metrics: z.record(z.string(), z.number()), dataset: DatasetManifest.optional(), labels: LabelsUsed.optional() }).nullable(),
   parents: z.array(z.uuid()), workerId: z.string().nullable(),
   createdAt: dateTime, startedAt: optionalDateTime, finishedAt: optionalDateTime, nextStartAt: optionalDateTime,
 }).meta({ id: 'Run' });
@@ -88,7 +91,7 @@ export type Gpu = z.infer<typeof Gpu>;
 
 export const Worker = z.object({
   id: z.string(), host: z.string(), state: z.enum(['starting', 'running', 'draining', 'stopped']), slots: z.int(), pid: z.int(),
-  versions: z.record(z.string(), z.string()), labels: Labels, gpus: z.array(Gpu), startedAt: dateTime, heartbeatAt: dateTime,
+  versions: z.record(z.string(), z.string()), labels: Labels, gpus: z.array(Gpu), /** Of its machine; null of a worker that does not tell. */ memoryMiB: z.int().nullable(), startedAt: dateTime, heartbeatAt: dateTime,
   /** False when the last heartbeat is older than the lease. */
   alive: z.boolean(),
 }).meta({ id: 'Worker' });
@@ -123,6 +126,21 @@ export type Why = z.output<typeof Why>;
 export const AskWhy = z.strictObject({ against: z.uuid('expected the id of a run').optional() });
 export type AskWhy = z.output<typeof AskWhy>;
 
+/** What the new runs need, against the memory of the workers that are there. */
+export const MemoryFit = z.object({
+  /** Of the largest; null where nothing is known of any. An upper estimate: at least what was measured, at most twice the tensors of that. */
+  neededMiB: z.int().nullable(),
+  /** Of the largest of each kind. */
+  kinds: z.record(z.string(), z.int()),
+  /** Null where no worker that could take it is there. */
+  fits: z.boolean().nullable(),
+  /** The roomiest place: a GPU, or a slot's part of a machine's memory. */
+  on: z.string().nullable(),
+  /** Which trials have a run that does not fit. */
+  trials: z.array(z.int()),
+}).meta({ id: 'MemoryFit' });
+export type MemoryFit = z.output<typeof MemoryFit>;
+
 /** What a submit would do, before anything is spent. */
 export const Plan = z.object({
   trials: z.int(),
@@ -130,7 +148,7 @@ export const Plan = z.object({
   newRuns: z.record(z.string(), z.int()), reused: z.record(z.string(), z.int()),
   summary: z.string(),
   /** Absent in what a sweep keeps of its plan. */
-  estimate: Estimation.optional(),
+  estimate: Estimation.optional(), memory: MemoryFit.optional(),
 }).meta({ id: 'Plan' });
 export type Plan = z.output<typeof Plan>;
 
@@ -190,6 +208,12 @@ export const SweepTable = z.object({
   effects: z.array(z.object({ name: z.string(), effect: estimate })),
   /** Permutation importance of each parameter that varies in a random forest over the trials, in parts of the metric's variance, the highest first. */
   importance: z.array(z.object({ parameter: z.string(), importance: z.number() })),
+  /** The trial with the best value of the metric, at the fewest labels where something was finetuned; `reproduce` is the command that trains its run anew. */
+  best: z.object({ trial: z.int(), runId: z.uuid(), value: z.number(), parameters: z.record(z.string(), z.unknown()), reproduce: z.string() }).nullable(),
+  /** For parallel coordinates: each trial's value on each parameter's axis (null where it does not apply; augmentations by name), and what it came to; of one that was stopped early, the last value. */
+  coordinates: z.object({ axes: z.array(z.string()), lines: z.array(z.object({ trial: z.int(), status: TrialStatus, values: z.array(z.unknown()), value: z.number().nullable() })) }),
+  /** Which labels were used: the rows that a fraction and a seed give, by their sha256. All trials share them. */
+  labels: z.array(z.object({ dataset: z.string(), fraction: z.number(), seed: z.int(), count: z.int(), sha256: z.string() })),
 }).meta({ id: 'SweepTable' });
 export type SweepTable = z.output<typeof SweepTable>;
 export type Estimate = z.output<typeof estimate>;

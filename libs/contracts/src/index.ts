@@ -4,6 +4,7 @@ export * from './composition.js';
 export * from './dataset.js';
 export * from './early-stopping.js';
 export * from './http.js';
+export * from './memory.js';
 export * from './run-spec.js';
 export * from './run-status.js';
 export * from './statistics.js';

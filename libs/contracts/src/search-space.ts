@@ -15,6 +15,8 @@ export const Parameter = z.strictObject({
   probabilities: z.array(z.number().min(0)).max(1000).optional(),
   distribution: Distribution.optional(),
   min: z.number().optional(), max: z.number().optional(), mu: z.number().optional(), sigma: z.number().gt(0).optional(), q: z.number().gt(0).optional(),
+  /** Only where other parameters have this value, or one of these. Elsewhere the trial does not set it. */
+  when: z.record(z.string(), z.unknown()).optional(),
 }).superRefine((parameter, context) => {
   const given = [parameter.value !== undefined, parameter.values !== undefined, parameter.min !== undefined || parameter.max !== undefined || parameter.mu !== undefined || parameter.sigma !== undefined];
   const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
@@ -79,8 +81,70 @@ export function uniformNumbers(seed: number, stream = 0): () => number {
   return () => ((generator.next() >>> 5) * 2 ** 26 + (generator.next() >>> 6)) / 2 ** 53;
 }
 
-export const drawAll = (parameters: Record<string, Parameter>, uniform: () => number): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(parameters).map(([path, parameter]) => [path, drawn(parameter, uniform)]));
+const oneOf = (wanted: unknown): unknown[] => (Array.isArray(wanted) ? wanted : [wanted]);
+const equal = (a: unknown, b: unknown): boolean => canonicalJson(a) === canonicalJson(b);
+
+/** Whether a parameter applies beside what is assigned already; never where one that it depends on does not apply. */
+export const isActive = ({ when = {} }: Parameter, assigned: Record<string, unknown>): boolean =>
+  Object.entries(when).every(([path, wanted]) => assigned[path] !== undefined && oneOf(wanted).some((value) => equal(value, assigned[path])));
+
+/**
+ * Parameters in the order in which they are assigned: as they are given, but after those that they depend on. One that depends on
+ * itself or on something unknown is left out: `conditionFaults` tells it.
+ */
+export function inOrder(parameters: Record<string, Parameter>): [string, Parameter][] {
+  const order: [string, Parameter][] = [];
+  let rest = Object.entries(parameters);
+  for (let before = -1; rest.length > 0 && rest.length !== before;) {
+    before = rest.length;
+    rest = rest.filter((entry) => {
+      const waits = Object.keys(entry[1].when ?? {}).some((path) => !order.some(([known]) => known === path));
+      if (!waits) order.push(entry);
+      return waits;
+    });
+  }
+  return order;
+}
+
+/** What is wrong with `when`, with the path from the parameters on. */
+export function conditionFaults(parameters: Record<string, Parameter>): { path: string[]; message: string }[] {
+  const reached = new Set(inOrder(parameters).map(([path]) => path));
+  return Object.entries(parameters).flatMap(([path, { when = {} }]) => Object.entries(when).flatMap(([other, wanted]) => {
+    const at = [path, 'when', other];
+    const names = Object.keys(parameters).filter((name) => name !== path);
+    if (!Object.hasOwn(parameters, other)) return [{ path: at, message: `expected another parameter of this sweep (${names.join(', ') || 'there is none'}), got ${other}` }];
+    if (!reached.has(path) && !reached.has(other)) return [{ path: at, message: `expected parameters that do not depend on themselves, but ${path} depends on ${other} and that, in the end, on itself` }];
+    const { value, values = value === undefined ? undefined : [value] } = parameters[other]!;
+    const never = values && oneOf(wanted).find((each) => !values.some((known) => equal(known, each)));
+    return never === undefined ? [] : [{ path: at, message: `expected ${values!.map((known) => JSON.stringify(known)).join(', ')}, what ${other} may be, got ${JSON.stringify(never)}` }];
+  }));
+}
+
+/** By name: Postgres keeps no order of keys, and the same seed is to give the same draws. */
+export const drawingOrder = (parameters: Record<string, Parameter>): [string, Parameter][] => inOrder(Object.fromEntries(Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1))));
+
+/** One draw of each parameter that applies. */
+export function drawAll(parameters: Record<string, Parameter>, uniform: () => number): Record<string, unknown> {
+  const draw: Record<string, unknown> = {};
+  for (const [path, parameter] of drawingOrder(parameters)) if (isActive(parameter, draw)) draw[path] = drawn(parameter, uniform);
+  return draw;
+}
+
+/** Every assignment of parameters that have values to choose among, the last one varying fastest; null above `most` of them. */
+export function everyAssignment(parameters: readonly [string, Parameter][], valuesOf: (parameter: Parameter) => readonly unknown[], most: number): Record<string, unknown>[] | null {
+  let found: Record<string, unknown>[] = [{}];
+  for (const [path, parameter] of parameters) {
+    const values = valuesOf(parameter);
+    const next: typeof found = [];
+    for (const each of found) {
+      if (!isActive(parameter, each)) next.push(each);
+      else for (const value of values) next.push({ ...each, [path]: value });
+      if (next.length > most) return null;
+    }
+    found = next;
+  }
+  return found;
+}
 
 /** Draws that may fail to be new before a space counts as exhausted. */
 export const STALE_DRAWS = 200;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { Name } from './dataset.js';
 import { Augmentation, AUGMENTATIONS, canonicalJson, PARENT_KINDS, RunSpec } from './run-spec.js';
 import { CONTRASTIVE_METRICS, EarlyTerminate, judgeOf } from './early-stopping.js';
-import { draws, Parameter } from './search-space.js';
+import { conditionFaults, draws, everyAssignment, inOrder, Parameter } from './search-space.js';
 import { TPE_STARTUP } from './tpe.js';
 
 const stageName = z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'expected a lower-case stage name such as `pretrain`');
@@ -201,7 +201,7 @@ function assignments(sweep: SweepSpec): Record<string, unknown>[] {
   const shared = sharedAxes(sweep);
   const sharedSize = shared.reduce((size, axis) => size * axis.length, 1);
   const cap = sweep.run_cap ?? DEFAULT_RUN_CAP;
-  const refuse = (size: number) => { throw new InvalidSweepError([{ path: ['run_cap'], message: `expected a grid of at most ${cap} trials, got ${size}: raise run_cap or drop values` }]); };
+  const refuse = (size: number, about = ''): never => { throw new InvalidSweepError([{ path: ['run_cap'], message: `expected a grid of at most ${cap} trials, got ${about}${size}: raise run_cap or drop values` }]); };
   if (sweep.method !== 'grid') {
     if (sweep.run_cap === undefined) throw new InvalidSweepError([{ path: ['run_cap'], message: `expected a number of trials for method ${sweep.method}, got none` }]);
     if (sharedSize > cap) refuse(sharedSize);
@@ -210,10 +210,12 @@ function assignments(sweep: SweepSpec): Record<string, unknown>[] {
   }
   const ranges = Object.entries(sweep.parameters).filter(([, { value, values }]) => value === undefined && values === undefined);
   if (ranges.length) throw new InvalidSweepError(ranges.map(([path]) => ({ path: ['parameters', path], message: 'expected value or values for method grid, got a range: use method random' })));
-  const axes = Object.entries(sweep.parameters).map(([path, { value, values }]) => (values ?? [value]).map((each) => ({ [path]: each })));
-  const size = [...axes, ...shared].reduce((total, axis) => total * axis.length, 1);
-  if (size > cap) refuse(size);
-  return [...product([...axes, ...shared])];
+  const valuesOf = ({ value, values }: Parameter) => values ?? [value];
+  const all = Object.values(sweep.parameters).reduce((total, parameter) => total * valuesOf(parameter).length, sharedSize);
+  const cells = everyAssignment(inOrder(sweep.parameters), valuesOf, cap);
+  if (!cells) return refuse(all, Object.values(sweep.parameters).some(({ when }) => when) ? 'up to ' : '');
+  if (cells.length * sharedSize > cap) refuse(cells.length * sharedSize);
+  return [...product([cells, ...shared])];
 }
 
 /** The key at the top of the spec that set a field. */
@@ -261,10 +263,12 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
       faults.push({ path: ['parameters', path], message: 'expected the path of a field other than `from` and `kind`' });
     }
   }
+  for (const { path, message } of conditionFaults(sweep.parameters)) faults.push({ path: ['parameters', ...path], message });
   if (faults.length) throw new InvalidSweepError(faults);
   const trials = trialsOf(sweep, assignments(sweep), 0);
-  const unknown = sweep.order_by?.find((path) => !Object.hasOwn(trials[0]!.parameters, path.replace(/^-/, '')));
-  if (unknown !== undefined) throw new InvalidSweepError([{ path: ['order_by'], message: `expected parameters of ${Object.keys(trials[0]!.parameters).join(', ') || 'which there are none'}, got ${unknown}` }]);
+  const names = new Set(sweep.order_by && trials.flatMap(({ parameters }) => Object.keys(parameters)));
+  const unknown = sweep.order_by?.find((path) => !names.has(path.replace(/^-/, '')));
+  if (unknown !== undefined) throw new InvalidSweepError([{ path: ['order_by'], message: `expected parameters of ${[...names].join(', ') || 'which there are none'}, got ${unknown}` }]);
   return trials;
 }
 

@@ -79,3 +79,47 @@ describe('a suggestion', () => {
     expect(nextDraw(small, { seed: 1, place: 12, ranked: [], tried })).toBeNull();
   });
 });
+
+describe('a parameter that does not always apply', () => {
+  const space: Record<string, Parameter> = {
+    rate: { min: 0, max: 1, distribution: 'uniform', when: { method: 'b' } }, method: { values: ['a', 'b'] }, depth: { values: [1, 2], when: { method: 'a' } },
+  };
+
+  test('is drawn where it does, by the trials that had it', () => {
+    // By far the best are at 0.8; those of the other method have no rate.
+    const known: Observation[] = Array.from({ length: 60 }, (_, order) => ({ order, parameters: order < 6 ? { method: 'b', rate: 0.8 + order / 1000 } : order % 2 ? { method: 'a', depth: 1 + (order % 4 > 1 ? 1 : 0) } : { method: 'b', rate: (order % 15) / 20 } }));
+    const drawn = Array.from({ length: 200 }, (_, i) => suggest(space, known, uniformNumbers(i)));
+    for (const each of drawn) expect(Object.keys(each).sort()).toEqual(each['method'] === 'a' ? ['depth', 'method'] : ['method', 'rate']);
+    const rates = drawn.flatMap((each) => (each['method'] === 'b' ? [each['rate'] as number] : []));
+    expect(rates.length).toBeGreaterThan(150);
+    expect(rates.filter((rate) => Math.abs(rate - 0.8) < 0.1).length).toBeGreaterThan(0.8 * rates.length);
+    // None of the better ones had a depth: it is drawn evenly there.
+    const depths = drawn.flatMap((each) => (each['method'] === 'a' ? [each['depth']] : []));
+    if (depths.length > 10) expect(new Set(depths).size).toBe(2);
+  });
+
+  test('does not lead to what was tried again and again: the other branch is searched on', () => {
+    const branches: Record<string, Parameter> = { method: { values: ['a', 'b'] }, rate: { min: 0, max: 1, distribution: 'uniform', when: { method: 'a' } } };
+    const rates = [1, 2, 3, 4].flatMap((seed) => {
+      const [found, tried]: [Observation[], Set<string>] = [[], new Set()];
+      const value = ({ parameters }: Observation) => (parameters['rate'] as number | undefined) ?? 0;
+      for (let place = 0; place < 40; place++) {
+        const draw = nextDraw(branches, { seed, place, ranked: found.toSorted((x, y) => value(y) - value(x)), tried })!;
+        tried.add(canonicalJson(draw));
+        found.push({ parameters: draw, order: place });
+      }
+      expect(found.filter(({ parameters }) => parameters['method'] === 'b')).toHaveLength(1);
+      return found.slice(20).flatMap(({ parameters: { rate } }) => (rate === undefined ? [] : [rate as number]));
+    });
+    expect(mean(rates)).toBeGreaterThan(0.75);
+  });
+
+  test('ends a finite space when each combination of what applies was tried', () => {
+    const small: Record<string, Parameter> = { method: { values: ['a', 'b', 'c'] }, depth: { min: 1, max: 3, when: { method: ['a', 'b'] } }, norm: { values: ['x', 'y'], when: { depth: 3 } } };
+    const tried = new Set<string>();
+    const next = () => nextDraw(small, { seed: 2, place: tried.size, ranked: [], tried });
+    for (let draw = next(); draw; draw = next()) tried.add(canonicalJson(draw));
+    // c alone, and a and b with depth 1, 2, 3x, 3y.
+    expect(tried.size).toBe(9);
+  });
+});

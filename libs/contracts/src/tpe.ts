@@ -4,7 +4,7 @@
  * is highest. Pure and seeded: the same results give the same suggestion.
  */
 import { canonicalJson } from './run-spec.js';
-import { distributionOf, drawAll, STALE_DRAWS, uniformNumbers, type Parameter } from './search-space.js';
+import { distributionOf, drawAll, drawingOrder, everyAssignment, isActive, STALE_DRAWS, uniformNumbers, type Parameter } from './search-space.js';
 
 /** Results before the model is asked; until then draws are random. */
 export const TPE_STARTUP = 10;
@@ -31,24 +31,33 @@ export function weightsOf(n: number): number[] {
 /** Values drawn from a density, and its logarithm at a value. */
 interface Density { draw(uniform: () => number): unknown; log(value: unknown): number }
 
-/** A new assignment of all parameters. `ranked`: what is known, the best first. */
-export function suggest(parameters: Record<string, Parameter>, ranked: readonly Observation[], uniform: () => number): Record<string, unknown> {
+/**
+ * A new assignment of all parameters that apply. `ranked`: what is known, the best first. The densities of one that does not always
+ * apply are made of the trials that had it (Bergstra et al. 2011, section 4: a tree). `choices`: candidates for what is chosen among values.
+ */
+export function suggest(parameters: Record<string, Parameter>, ranked: readonly Observation[], uniform: () => number, choices = CANDIDATES): Record<string, unknown> {
   if (ranked.length < TPE_STARTUP) return drawAll(parameters, uniform);
   const cut = betterCount(ranked.length);
   const inTime = (some: readonly Observation[]) => some.toSorted((a, b) => a.order - b.order);
   const [better, worse] = [inTime(ranked.slice(0, cut)), inTime(ranked.slice(cut))];
-  return Object.fromEntries(Object.entries(parameters).map(([path, parameter]) => {
-    if (distributionOf(parameter) === 'constant') return [path, parameter.value];
-    const density = (some: readonly Observation[]) => densityOf(parameter, some.map((each) => each.parameters[path]));
+  const suggestion: Record<string, unknown> = {};
+  for (const [path, parameter] of drawingOrder(parameters)) {
+    if (!isActive(parameter, suggestion)) continue;
+    if (distributionOf(parameter) === 'constant') {
+      suggestion[path] = parameter.value;
+      continue;
+    }
+    const density = (some: readonly Observation[]) => densityOf(parameter, some.flatMap((each) => (each.parameters[path] === undefined ? [] : [each.parameters[path]])));
     const [good, bad] = [density(better), density(worse)];
     let best: { value: unknown; score: number } | undefined;
-    for (let i = 0; i < CANDIDATES; i++) {
+    for (let i = 0; i < (distributionOf(parameter) === 'categorical' ? choices : CANDIDATES); i++) {
       const value = good.draw(uniform);
       const score = good.log(value) - bad.log(value);
       if (!best || score > best.score) best = { value, score };
     }
-    return [path, best!.value];
-  }));
+    suggestion[path] = best!.value;
+  }
+  return suggestion;
 }
 
 /**
@@ -59,7 +68,8 @@ export function nextDraw(parameters: Record<string, Parameter>, { seed, place, r
   const uniform = uniformNumbers(seed, place + 1);
   const isNew = (draw: Record<string, unknown>) => !tried.has(canonicalJson(draw));
   for (let i = 0; i < CANDIDATES; i++) {
-    const draw = suggest(parameters, ranked, uniform);
+    // A choice that leads to what was tried would be made again and again: of fewer candidates the second best has its turn.
+    const draw = suggest(parameters, ranked, uniform, Math.max(1, CANDIDATES >> i));
     if (isNew(draw)) return draw;
   }
   const cells = cellsOf(parameters);
@@ -75,14 +85,9 @@ export function nextDraw(parameters: Record<string, Parameter>, { seed, place, r
 }
 
 /** Every assignment of a space that is finite and small enough to count. */
-function cellsOf(parameters: Record<string, Parameter>): Record<string, unknown>[] | undefined {
-  let cells: Record<string, unknown>[] = [{}];
-  for (const [path, parameter] of Object.entries(parameters)) {
-    const values = valuesOf(parameter);
-    if (!values || values.length * cells.length > MOST_CELLS) return undefined;
-    cells = cells.flatMap((cell) => values.map((value) => ({ ...cell, [path]: value })));
-  }
-  return cells;
+function cellsOf(parameters: Record<string, Parameter>): Record<string, unknown>[] | null {
+  const known = new Map(drawingOrder(parameters).map(([, parameter]) => [parameter, valuesOf(parameter)]));
+  return [...known.values()].includes(undefined) ? null : everyAssignment(drawingOrder(parameters), (parameter) => known.get(parameter)!, MOST_CELLS);
 }
 
 function valuesOf(parameter: Parameter): unknown[] | undefined {

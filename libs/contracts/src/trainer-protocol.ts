@@ -57,4 +57,6 @@ export type TrainerMessage =
 export interface RunResult {
   metrics: Record<string, number>;
   dataset?: DatasetManifest;
+  /** Where it used labels: how many, and the sha256 of their rows. */
+  labels?: { count: number; sha256: string };
 }

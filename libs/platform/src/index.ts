@@ -11,4 +11,5 @@ export * from './request-error.js';
 export * from './run-queries.js';
 export * from './run-store.js';
 export * from './sweep-controller.js';
+export { SweepExports } from './sweep-export.js';
 export * from './sweep-store.js';

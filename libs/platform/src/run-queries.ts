@@ -1,6 +1,6 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
 import {
-  augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal, leaveOneOutEffects, pairedDifference, parameterImportance, stageOrder,
+  Augmentation, augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal, leaveOneOutEffects, pairedDifference, parameterImportance, stageOrder,
   type Artifact, type Dataset, type Estimate, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
   type Outcome, type Plan, type Requires, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type TrialStatus, type Worker,
 } from '#libs/contracts';
@@ -222,8 +222,7 @@ export class RunQueries {
   async sweepTable(id: string): Promise<SweepTable | undefined> {
     const sweep = await this.sweep(id);
     if (!sweep) return undefined;
-    const runIds = [...new Set(sweep.trials.flatMap((trial) => trial.runs.map(({ runId }) => runId)))];
-    const runs = new Map((await this.prisma.run.findMany({ where: { id: { in: runIds } }, include: withParents })).map((row) => [row.id, runRecord(row)]));
+    const runs = await this.runsOfSweep(sweep);
     const metric = (runId: string | undefined, key: string) => (runId === undefined ? undefined : runs.get(runId)?.result?.metrics[key]);
 
     const combos = Map.groupBy(sweep.trials, (trial) =>
@@ -281,7 +280,27 @@ export class RunQueries {
       const difference = best === row ? null : pairedDifference(outcomes.get(fraction)!, row.key, best.key);
       return difference ? [[fraction, difference]] : [];
     }));
+    // The run that a trial is judged by: of the stages that have the metric, the last.
+    const lines = sweep.trials.map((trial) => {
+      const judgedBy = trial.runs.filter(({ runId, control }) => !control && metric(runId, sweep.spec.metric.name) !== undefined).at(-1)?.runId;
+      const spec = judgedBy === undefined ? undefined : runs.get(judgedBy)?.spec;
+      return { trial, judgedBy, value: metric(judgedBy, sweep.spec.metric.name) ?? null, fraction: spec?.kind === 'finetune' ? String(spec.labelFraction) : '' };
+    });
+    const best = lines.filter(({ value, fraction }) => value !== null && fraction === (fewest ?? '')).sort((a, b) => sign * (b.value! - a.value!) || a.trial.index - b.trial.index)[0];
+    // One that was stopped early has no result, but a last value.
+    const stopped = [...runs.values()].filter(({ status }) => status === 'early_stopped').map((run) => run.id);
+    const last = new Map((stopped.length ? await this.prisma.$queryRaw<{ runId: string; value: number }[]>`
+      SELECT DISTINCT ON (run_id) run_id AS "runId", value FROM metric WHERE run_id = ANY(${stopped}::uuid[]) AND key = ${sweep.spec.metric.name} ORDER BY run_id, step DESC` : []).map(({ runId, value }) => [runId, value]));
+    const cameTo = ({ trial, value }: typeof lines[number]) => value ?? trial.runs.flatMap(({ runId, control }) => (control ? [] : last.get(runId) ?? [])).at(-1) ?? null;
+    const axes = [...new Set(sweep.trials.flatMap(({ parameters }) => Object.keys(parameters)))].sort();
+    const subsets = new Map<string, SweepTable['labels'][number]>();
+    for (const { spec, result } of runs.values()) {
+      if ('labelFraction' in spec && result?.labels) subsets.set(`${spec.dataset} ${spec.labelFraction} ${spec.labelSeed}`, { dataset: spec.dataset, fraction: spec.labelFraction, seed: spec.labelSeed, count: result.labels.count, sha256: result.labels.sha256 });
+    }
     return {
+      best: best ? { trial: best.trial.index, runId: best.judgedBy!, value: best.value!, parameters: best.trial.parameters, reproduce: `loom reproduce ${best.judgedBy!}` } : null,
+      coordinates: { axes, lines: lines.map((line) => ({ trial: line.trial.index, status: line.trial.status, value: cameTo(line), values: axes.map((path) => coordinate(path, line.trial.parameters[path])) })) },
+      labels: [...subsets.values()].sort((a, b) => a.fraction - b.fraction || a.seed - b.seed),
       sweepId: id, complete: sweep.status === 'succeeded', composition: compositionOf(rows),
       rows: rows.map(({ key: _, ...row }, i) => ({ ...row, behind: behind(rows[i]!) })),
       measure: fewest ? `${sweep.spec.metric.name} at label fraction ${fewest}` : sweep.spec.metric.name,
@@ -289,21 +308,10 @@ export class RunQueries {
     };
   }
 
-  /** A line for each trial: its parameters, and for each stage and control the run, its status and its last metrics. RFC 4180. */
-  async sweepCsv(id: string): Promise<string | undefined> {
-    const sweep = await this.sweep(id);
-    if (!sweep) return undefined;
-    const runIds = [...new Set(sweep.trials.flatMap((trial) => trial.runs.map(({ runId }) => runId)))];
-    const results = new Map((await this.prisma.run.findMany({ where: { id: { in: runIds } }, select: { id: true, result: true } })).map((row) => [row.id, (row.result as unknown as RunRecord['result'])?.metrics ?? {}]));
-    const lines = sweep.trials.map(({ index, status, parameters, runs }) => new Map<string, unknown>([
-      ['trial', index], ['status', status], ...Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1)),
-      ...runs.flatMap(({ stage, control, runId, reused, status: runStatus }) => {
-        const name = control ? `${stage}/${control}` : stage;
-        return [[`${name}:run`, runId], [`${name}:reused`, reused], [`${name}:status`, runStatus], ...Object.entries(results.get(runId)!).map(([key, value]) => [`${name}:${key}`, value] as const)] as [string, unknown][];
-      }),
-    ]));
-    const columns = [...new Set(lines.flatMap((line) => [...line.keys()]))];
-    return [columns.map(csvCell), ...lines.map((line) => columns.map((column) => csvCell(line.get(column))))].map((cells) => `${cells.join(',')}\r\n`).join('');
+  /** Every run of a sweep once, by id. */
+  async runsOfSweep({ trials }: SweepDetailRecord): Promise<Map<string, RunRecord>> {
+    const runIds = [...new Set(trials.flatMap((trial) => trial.runs.map(({ runId }) => runId)))];
+    return new Map((await this.prisma.run.findMany({ where: { id: { in: runIds } }, include: withParents })).map((row) => [row.id, runRecord(row)]));
   }
 
   // Datasets and workers
@@ -329,7 +337,7 @@ export class RunQueries {
   /** The newest first; of one id, or all. */
   async workers(id: string | null = null): Promise<WorkerRecord[]> {
     return this.prisma.$queryRaw`
-      SELECT id, host, pid, state, slots, versions, labels, gpus, started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
+      SELECT id, host, pid, state, slots, versions, labels, gpus, memory_mib AS "memoryMiB", started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
         (state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.leaseMs / 1000}::float8)) AS alive
       FROM worker WHERE ${id}::text IS NULL OR id = ${id} ORDER BY started_at DESC LIMIT 500`;
   }
@@ -341,10 +349,10 @@ function apart(parameters: Record<string, unknown>): Record<string, unknown> {
     (path.endsWith('.augmentation') && typeof value === 'object' && value !== null ? Object.entries(value).map(([name, settings]) => [`${path}.${name}`, settings]) : [[path, value]])));
 }
 
-/** A value as RFC 4180 has it. */
-const csvCell = (value: unknown): string => {
-  const text = value === null || value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+/** A parameter's value on an axis: a combination of augmentations by its name, null where it does not apply. */
+const coordinate = (path: string, value: unknown): unknown => {
+  const combination = path.endsWith('.augmentation') ? Augmentation.safeParse(value) : undefined;
+  return combination?.success ? augmentationName(combination.data) : value ?? null;
 };
 
 /** What its runs, or that it has none yet, make of a trial. */

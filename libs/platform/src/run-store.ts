@@ -11,6 +11,7 @@ import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
 import { Prisma, type Database, type Transaction } from './database.js';
 import { estimate } from './estimate.js';
+import { memoryFit } from './memory-fit.js';
 import { RequestError } from './request-error.js';
 import type { Dispatch, RunJob } from './queue.js';
 import { decodeCursor, encodeCursor, runsLike } from './run-queries.js';
@@ -57,7 +58,7 @@ export interface ClaimedRun extends Token {
   stopAtStep: number | null;
 }
 
-export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string>; labels?: Record<string, string>; gpus?: Gpu[] }
+export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string>; labels?: Record<string, string>; gpus?: Gpu[]; memoryMiB?: number }
 
 export interface NewArtifact { name: string; kind: string; mime: string; sha256: string; sizeBytes: number; step: number | null }
 
@@ -69,7 +70,7 @@ export interface Progress {
 }
 
 /** The newest migration that this build was made for: a worker of another version than the database takes no runs. */
-export const SCHEMA = '20261125000000_sweep_control';
+export const SCHEMA = '20261125040000_worker_memory';
 const mismatch = (found: string) => `expected a database of schema ${SCHEMA}, got ${found}: ${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
 
 /** How many failures of a class a run survives. A class that is not listed fails it at once: repeating would not help. */
@@ -135,6 +136,7 @@ export class RunStore {
       const [placement] = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
       await this.insert(tx, [placement!], request);
       await this.needInFull(tx, [placement!.runId, ...placement!.parentIds]);
+      await this.askFor(tx, [...(placement!.outcome === 'new' ? [] : [placement!.runId]), ...placement!.parentIds]);
       await this.remember(tx, idempotencyKey, request, placement!.runId);
       return { runId: placement!.runId, outcome: placement!.outcome === 'new' ? 'created' as const : 'reused' as const };
     });
@@ -144,7 +146,7 @@ export class RunStore {
   async planRun(request: SubmitRun): Promise<Plan> {
     return this.database.transaction(async (tx) => {
       const placements = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
-      return { ...planOf(placements, 1), estimate: await estimate(tx, placements, this.options) };
+      return { ...planOf(placements, 1), estimate: await estimate(tx, placements, this.options), memory: await memoryFit(tx, placements, { leaseMs: this.options.leaseMs, requires: request.requires, trialOf: () => 0 }) };
     });
   }
 
@@ -349,10 +351,10 @@ export class RunStore {
   /** The worker is known, and takes nothing yet. */
   async registerWorker(worker: WorkerRegistration): Promise<void> {
     await this.database.prisma.$executeRaw`
-      INSERT INTO worker (id, host, pid, state, slots, versions, labels, gpus)
-      VALUES (${worker.id}, ${worker.host}, ${worker.pid}, 'starting', ${worker.slots}, ${JSON.stringify(worker.versions)}::jsonb, ${JSON.stringify(worker.labels ?? {})}::jsonb, ${JSON.stringify(worker.gpus ?? [])}::jsonb)
+      INSERT INTO worker (id, host, pid, state, slots, versions, labels, gpus, memory_mib)
+      VALUES (${worker.id}, ${worker.host}, ${worker.pid}, 'starting', ${worker.slots}, ${JSON.stringify(worker.versions)}::jsonb, ${JSON.stringify(worker.labels ?? {})}::jsonb, ${JSON.stringify(worker.gpus ?? [])}::jsonb, ${worker.memoryMiB ?? null}::int)
       ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, state = excluded.state, slots = excluded.slots, versions = excluded.versions,
-        labels = excluded.labels, gpus = excluded.gpus, started_at = now(), heartbeat_at = now()`;
+        labels = excluded.labels, gpus = excluded.gpus, memory_mib = excluded.memory_mib, started_at = now(), heartbeat_at = now()`;
   }
 
   /** A worker that was told to drain never runs again. */
@@ -599,6 +601,13 @@ export class RunStore {
       const detail = waits ? `it has reached step ${step} and waits for the results of others` : null;
       return (await this.end(tx, token, { from: ['running'], to, reason: waits ? 'rung' : null, detail, outcome: 'rung' })) ? to : this.stoppedMeanwhile(tx, token);
     });
+  }
+
+  /** Leaves a record that somebody asked for these by name, or for a child of theirs: no sweep that started them takes them away. */
+  private async askFor(tx: Transaction, runIds: readonly string[]): Promise<void> {
+    await tx.$executeRaw`
+      WITH wanted AS (SELECT id, attempt FROM run WHERE id = ANY(${[...runIds]}::uuid[]) AND status <> 'succeeded' ORDER BY id FOR UPDATE)
+      INSERT INTO run_event (run_id, attempt, type) SELECT id, attempt, 'asked' FROM wanted WHERE NOT EXISTS (SELECT 1 FROM run_event e WHERE e.run_id = wanted.id AND e.type = 'asked')`;
   }
 
   // What sweeps ask of a run

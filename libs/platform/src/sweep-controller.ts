@@ -247,12 +247,13 @@ export class SweepController {
     return sum!.seconds;
   }
 
-  /** Runs of these statuses that sweeps started and no other sweep needs. */
+  /** Runs of these statuses that sweeps started, and that no other sweep needs and nobody has asked for by name. */
   async ownRuns(tx: Transaction, sweepId: string, statuses: readonly RunStatus[]): Promise<string[]> {
     const own = await tx.$queryRaw<{ id: string }[]>`
       SELECT DISTINCT r.id FROM trial_run t JOIN run r ON r.id = t.run_id
       WHERE t.sweep_id = ${sweepId}::uuid AND r.status::text = ANY(${[...statuses]}::text[])
         AND EXISTS (SELECT 1 FROM trial_run origin WHERE origin.run_id = r.id AND NOT origin.reused)
+        AND NOT EXISTS (SELECT 1 FROM run_event asked WHERE asked.run_id = r.id AND asked.type = 'asked')
         AND NOT EXISTS (SELECT 1 FROM trial_run other JOIN sweep s ON s.id = other.sweep_id WHERE other.run_id = r.id AND other.sweep_id <> t.sweep_id AND s.cancelled_at IS NULL AND s.paused_at IS NULL)
       ORDER BY r.id`;
     return own.map(({ id }) => id);
@@ -431,7 +432,7 @@ export class SweepController {
         .sort((a, b) => order.indexOf(b.stage) - order.indexOf(a.stage)).slice(0, 1).map(({ value }) => sign * value!));
       const stopped = trials.flatMap(({ index }) => pretrainings?.get(runOf?.get(index) ?? '') ?? []).map(({ points }) => points.at(-1)).filter((point) => point !== undefined);
       return {
-        parameters: Object.fromEntries(Object.keys(spec.parameters).map((path) => [path, trials[0]!.parameters[path]])), order: draw, settled: trials.every(({ settled }) => settled),
+        parameters: Object.fromEntries(Object.entries(trials[0]!.parameters).filter(([path]) => Object.hasOwn(spec.parameters, path))), order: draw, settled: trials.every(({ settled }) => settled),
         value: values.length ? { complete: Number.POSITIVE_INFINITY, score: mean(values) } : stopped.length ? { complete: Math.max(...stopped.map(({ time }) => time)), score: mean(stopped.map(({ value }) => (goalOf(spec) === 'maximize' ? value : -value))) } : null,
       };
     });

@@ -3,6 +3,7 @@ import { randomUUIDv7 } from 'node:crypto';
 import { planOf, type Placement } from './admission.js';
 import type { Prisma, Database, Transaction } from './database.js';
 import { estimate } from './estimate.js';
+import { memoryFit } from './memory-fit.js';
 import { RequestError } from './request-error.js';
 import type { RunStore } from './run-store.js';
 import { draftsOf, SweepController, type SweepRow } from './sweep-controller.js';
@@ -40,11 +41,11 @@ export class SweepStore {
   }
 
   /** What `submit` would start and what it would reuse. */
-  async plan({ spec }: SubmitSweep): Promise<Plan> {
+  async plan({ spec, requires }: SubmitSweep): Promise<Plan> {
     const trials = expand(spec);
     return this.database.transaction(async (tx) => {
-      const { placements } = await this.admit(tx, spec, trials);
-      return { ...planFor(spec, placements, trials.length), estimate: await estimate(tx, placements, { leaseMs: this.runs.options.leaseMs, sweep: spec, trials: trials.length }) };
+      const { places, placements } = await this.admit(tx, spec, trials);
+      return { ...planFor(spec, placements, trials.length), estimate: await estimate(tx, placements, { leaseMs: this.runs.options.leaseMs, sweep: spec, trials: trials.length }), memory: await memoryFit(tx, placements, { leaseMs: this.runs.options.leaseMs, requires, trialOf: (i) => places.places[i]!.trial.index }) };
     });
   }
 
@@ -67,7 +68,7 @@ export class SweepStore {
   }
 
   /**
-   * Cancels those of its runs that a sweep started and no other sweep needs, and starts no other.
+   * Cancels those of its runs that a sweep started and no other sweep needs and nobody has asked for by name, and starts no other.
    * @throws RequestError `not_found`
    */
   async cancel(sweepId: string): Promise<void> {
@@ -80,7 +81,7 @@ export class SweepStore {
   }
 
   /**
-   * Starts no other trial, and pauses the runs that the sweep started and no other sweep needs.
+   * Starts no other trial, and pauses the runs that the sweep started and that neither another sweep needs nor anybody has asked for by name.
    * @throws RequestError `not_found`; `invalid_state` for a sweep that was cancelled.
    */
   async pause(sweepId: string): Promise<void> {

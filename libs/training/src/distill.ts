@@ -58,7 +58,7 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
   try {
     const metrics = await session.run(inputs.checkpoint);
     await storeModel({ kind: 'distill', task: 'classification', sample, classes, encoder: spec.encoder }, [encoder, classifier], context);
-    return { metrics };
+    return { metrics, ...(labelled && { labels: { count: labelled.rows.length, sha256: labelled.sha256 } }) };
   } finally {
     session.dispose();
     for (const model of teacher.models) model.dispose();

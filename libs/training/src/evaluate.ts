@@ -39,7 +39,7 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     if (before !== undefined) context.log('info', `the encoder stayed frozen: sha256 of its weights before and after ${before}`);
     context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
     context.progress(PARTS, PARTS);
-    return { metrics };
+    return { metrics, labels: { count: subset.rows.length, sha256: subset.sha256 } };
   } finally {
     for (const each of owned) each.dispose();
   }

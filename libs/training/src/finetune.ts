@@ -19,7 +19,7 @@ export async function finetune(spec: Finetune, inputs: TrainerInputs, context: T
   requireBatch(spec.batchSize, subset.rows.length);
   context.log('info', `${subset.rows.length} ${spec.task === 'segmentation' ? 'masks' : 'labels'} (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${subset.sha256}`);
   const metrics = await (spec.task === 'segmentation' ? segment : classify)(spec, data, subset, inputs, context);
-  return { metrics: { ...metrics, 'data/labels': subset.rows.length } };
+  return { metrics: { ...metrics, 'data/labels': subset.rows.length }, labels: { count: subset.rows.length, sha256: subset.sha256 } };
 }
 
 /** Encoder, the first layers of the projection head where asked for, and a linear classifier that starts at zero. Without `backbone` the whole network is tuned alike. */

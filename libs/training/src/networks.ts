@@ -1,5 +1,5 @@
 /** Encoders, heads and decoders as tfjs-layers models. */
-import type { Encoder, Projection } from '#libs/contracts';
+import { ARCHITECTURES, type Encoder, type Projection } from '#libs/contracts';
 import type { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
@@ -121,12 +121,6 @@ function residualBlock(x: Symbolic, name: string, filters: number, strides: numb
   const shortcut = changes ? batchNorm(convolution(x, `${name}_shortcut`, filters, 1, strides), `${name}_shortcut_bn`) : x;
   return rectify(apply(layers.layers.add({ name: `${name}_add` }), [second, shortcut]), `${name}_relu2`);
 }
-
-/** What differs between the encoders: stride of the stem, and (width factor, stride) of each residual block. */
-const ARCHITECTURES: Record<Encoder['name'], { stemStride: number; blocks: [factor: number, stride: number][] }> = {
-  'small-resnet': { stemStride: 2, blocks: [[1, 1], [2, 2], [4, 2]] },
-  resnet18: { stemStride: 1, blocks: [[1, 1], [1, 1], [2, 2], [2, 1], [4, 2], [4, 1], [8, 2], [8, 1]] },
-};
 
 /** Inputs [N, H, W, C] about [0, 1] → feature map [N, s, s, F] and its mean over places [N, F], the representation h. */
 export function buildEncoder({ name, width }: Encoder, inputShape: readonly [number, number, number]): layers.LayersModel {

@@ -1,0 +1,68 @@
+/** The estimate of a run's memory against what its tensors take at their peak. */
+import { RunSpec, tensorBytes, type TrainerInputs } from '#libs/contracts';
+import { Random } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { z } from 'zod';
+import { loadTensorFlow } from './tensorflow.js';
+import { train, type TrainSpec } from './train.js';
+
+const COUNTS = { train: 64, val: 20 } as const;
+let dir: string;
+
+/** A .npy file of version 1. */
+async function npy(file: string, type: '|u1' | '<i4', shape: number[], data: Uint8Array | Int32Array): Promise<string> {
+  const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`.padEnd(117) + '\n';
+  const length = Buffer.alloc(2);
+  length.writeUInt16LE(text.length);
+  await writeFile(file, Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), length, Buffer.from(text, 'latin1'), new Uint8Array(data.buffer)]));
+  return file;
+}
+
+async function images(size: number): Promise<TrainerInputs> {
+  const random = Random.seeded(1, 'data');
+  const [files, splits]: [Record<string, object>, Record<string, object>] = [{}, {}];
+  for (const [split, count] of Object.entries(COUNTS)) {
+    files[split] = {
+      samples: await npy(path.join(dir, `${split}-${size}.npy`), '|u1', [count, size, size, 3], Uint8Array.from({ length: count * size * size * 3 }, () => random.integer(0, 256))),
+      labels: await npy(path.join(dir, `${split}-labels.npy`), '<i4', [count], Int32Array.from({ length: count }, (_, i) => i % 4)),
+    };
+    splits[split] = { count, countPerClass: [count / 4, count / 4, count / 4, count / 4], samples: '0'.repeat(64), labels: '0'.repeat(64) };
+  }
+  return { dataRoot: dir, dataset: { manifest: { name: 'x', digest: '0'.repeat(64), sample: { modality: 'image', height: size, width: size, channels: 3 }, classes: ['a', 'b', 'c', 'd'], splits }, files } } as unknown as TrainerInputs;
+}
+
+beforeAll(async () => {
+  await loadTensorFlow({ threads: 1 });
+  dir = await mkdtemp(path.join(tmpdir(), 'loom-memory-'));
+});
+afterAll(() => rm(dir, { recursive: true, force: true }));
+
+const pretrain = { kind: 'pretrain' as const, dataset: 'x', epochs: 1, batchSize: 32, evalSplit: 'val' as const, knn: { k: 5, bankSize: 64 }, probe: { maxIterations: 1 } };
+test.each<[string, number, z.input<typeof RunSpec>]>([
+  ['SimCLR', 32, { ...pretrain, encoder: { width: 16 } }],
+  ['SimCLR on larger images', 64, { ...pretrain, encoder: { width: 8 } }],
+  ['SimCLR without colours', 32, { ...pretrain, encoder: { width: 32 }, augmentation: { crop: {} } }],
+  ['BYOL with LARS', 32, { ...pretrain, method: 'byol', encoder: { width: 16 }, optimizer: { name: 'lars' } }],
+  ['VICReg with a wide head', 16, { ...pretrain, method: 'vicreg', encoder: { width: 8 }, projection: { layers: 3, hidden: 1024, output: 1024 } }],
+  ['a ResNet-18', 16, { ...pretrain, batchSize: 16, encoder: { name: 'resnet18', width: 16 } }],
+  ['a finetuning', 32, { kind: 'finetune', dataset: 'x', from: null, encoder: { width: 16 }, batchSize: 32, steps: 2 }],
+  ['an autoencoder', 32, { kind: 'autoencode', dataset: 'x', encoder: { width: 16 }, batchSize: 32, epochs: 1, knn: { k: 5, bankSize: 64 } }],
+])('%s takes at most what is estimated, and at least half of it', async (name, size, given) => {
+  const spec = RunSpec.parse(given) as TrainSpec;
+  const inputs = await images(size);
+  const before = tf.memory().numBytes;
+  const { peakBytes } = await tf.profile(async () => {
+    await train(spec, inputs, {
+      signal: new AbortController().signal, workDir: dir, progress: () => undefined, metrics: () => undefined, log: () => undefined, store: async () => undefined, checkpointEverySeconds: 1e6, stopAtStep: null,
+    });
+    return tf.scalar(0);
+  });
+  const estimated = tensorBytes(spec, (inputs.dataset!.manifest).sample, undefined, 64)!;
+  const ratio = estimated / (peakBytes - before);
+  expect(ratio, `${name}: ${estimated} estimated, ${peakBytes - before} at the peak`).toBeGreaterThan(1);
+  expect(ratio, `${name}: ${estimated} estimated, ${peakBytes - before} at the peak`).toBeLessThan(2);
+});

@@ -1,0 +1,3 @@
+-- AlterTable
+ALTER TABLE "worker" ADD COLUMN     "memory_mib" INTEGER;
+
