@@ -1,9 +1,8 @@
 /** Figures of a sweep, drawn by Observable Plot, each to be had as SVG, PNG and CSV. */
-import { augmentationName, Augmentation, type Estimate, type SweepTable } from '#libs/contracts';
+import { Augmentation, augmentationName, type Estimate, shortNumber, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { useEffect, useRef, useState } from 'react';
-import { shortNumber } from './progress.js';
-import { csv } from './spec-diff.js';
+import { csv } from './csv.js';
 import { colourOf, Panel, save, themeColour, useTheme } from './ui.js';
 
 type Cells = (string | number | null | undefined)[][];

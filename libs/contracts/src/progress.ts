@@ -1,5 +1,6 @@
 /** How fast runs go and when they will be done, and how such numbers are written. Pure. */
-import { isTerminal, type Run } from '#libs/contracts';
+import type { Run } from './http.js';
+import { isTerminal } from './run-status.js';
 
 /** Looked at this far back: long enough to even out evaluations between epochs, short enough to follow a change. */
 const WINDOW_MS = 60_000;
