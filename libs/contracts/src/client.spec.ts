@@ -35,6 +35,16 @@ describe('calls', () => {
     expect(seen).toEqual(['/v1/runs?status=queued%2Crunning&limit=7', '/v1/datasets/digits%400123456789ab']);
   });
 
+  it('shows its key with every request', async () => {
+    const seen: unknown[] = [];
+    const { url } = await serve((request, response) => { seen.push(request.headers.authorization); json(response, 200, { items: [], nextCursor: null }); });
+    const client = new LoomClient({ url, key: 'secret' });
+    await client.runs();
+    await client.ready();
+    await new LoomClient({ url }).runs();
+    expect(seen).toEqual(['Bearer secret', 'Bearer secret', undefined]);
+  });
+
   it('reads page after page', async () => {
     const client = await serve((request, response) => json(response, 200, request.url!.includes('cursor=b')
       ? { items: [{ id: '3' }], nextCursor: null } : { items: [{ id: '1' }, { id: '2' }], nextCursor: 'b' }));
@@ -128,8 +138,17 @@ describe('follow', () => {
       } else if (call === 1) response.end();
       else { write(response, '2.5.0', 'run', runOf('failed')); response.end(); }
     });
-    expect((await client.follow('r1')).status).toBe('failed');
+    const told: string[] = [];
+    expect((await client.follow('r1', { onLost: () => told.push('lost'), onBack: () => told.push('back') })).status).toBe('failed');
     expect(asked).toEqual([undefined, '1.4.0', '1.4.0']);
+    expect(told).toEqual(['lost', 'back']);
+  });
+
+  it('gives up a server that stays away after as many tries as it is given', async () => {
+    const client = await serve((request) => request.socket.destroy());
+    let lost = 0;
+    await expect(client.follow('r1', { onLost: () => lost++ }, { retries: 2 })).rejects.toBeInstanceOf(UnreachableError);
+    expect(lost).toBe(2);
   });
 
   it('ends with the reason of its signal, and with an unknown run', async () => {
