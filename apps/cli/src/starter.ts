@@ -29,7 +29,7 @@ stages:
     dataset: ${dataset}
     from: pretrain
     steps: 300
-    batchSize: 32
+    batchSize: 16             # at most as many as there are labels at the smallest fraction
 
 # What is varied. A parameter is the path of the field that it sets; every combination is a trial.
 parameters:
