@@ -10,7 +10,7 @@ import { freePort } from '../support/processes.js';
 import { startProxy, type Proxy } from '../support/proxy.js';
 import { LONG, prepareStripes, SHORT, small } from '../support/small-runs.js';
 import { startStack, type Stack } from '../support/stack.js';
-import { LOOM, loom as run, terminal as open } from '../support/terminal.js';
+import { LOOM, piped, terminal as open } from '../support/terminal.js';
 
 let stack: Stack;
 let client: LoomClient;
@@ -30,7 +30,7 @@ afterEach(async () => {
 });
 afterAll(() => stack?.stop());
 
-const loom = (args: readonly string[], { env = {}, ...more }: { input?: string; env?: Record<string, string> } = {}) => run(args, { cwd, env: { LOOM_URL: client.url, ...env }, ...more });
+const loom = (args: readonly string[], { env = {}, ...more }: { input?: string; env?: Record<string, string> } = {}) => piped(args, { cwd, env: { LOOM_URL: client.url, ...env }, ...more }).ended;
 function terminal(args: readonly string[], { env = {}, ...more }: { columns?: number; rows?: number; env?: Record<string, string> } = {}) {
   const screen = open(args, { cwd, env: { LOOM_URL: client.url, ...env }, ...more });
   opened.push(screen);
@@ -96,6 +96,23 @@ describe('in a terminal', () => {
     await stack.ended(id!, 'cancelled');
   }, 90_000);
 
+  test('Ctrl-C on a sweep says how to go on, or cancels it', async () => {
+    stack.startWorker();
+    await writeFile(path.join(cwd, 'sweep.json'), JSON.stringify({ name: 'long', stages: { pretrain: LONG }, parameters: { 'pretrain.seed': { values: [7, 8] } }, metric: { name: 'eval/knn' } }));
+    const screen = terminal(['submit', 'sweep.json', '--watch'], { columns: 200 });
+    const running = (of: typeof screen) => eventually(async () => expect((await of.lines()).join('\n')).toMatch(/running █*░+ \d/), { timeoutMs: 40_000 });
+    await running(screen);
+    screen.type(CTRL_C);
+    expect(await screen.exit).toBe(130);
+    const id = /loom sweep (\S+) --cancel/.exec((await screen.lines()).join(''))![1]!;
+    expect((await client.sweep(id)).status).toBe('running');
+    const again = terminal(['watch', id, '--cancel-on-interrupt']);
+    await running(again);
+    again.type(CTRL_C);
+    expect(await again.exit).toBe(130);
+    await eventually(async () => expect((await client.sweep(id)).status).toBe('cancelled'), { timeoutMs: 30_000 });
+  }, 120_000);
+
   test('there are colours, unless NO_COLOR says otherwise', async () => {
     const coloured = terminal(['runs']);
     const plain = terminal(['runs'], { env: { NO_COLOR: '1' } });
@@ -139,10 +156,14 @@ describe('without a terminal', () => {
   }, 90_000);
 
   test('a signal ends it as Ctrl-C does', async () => {
+    stack.startWorker();
     const id = await stack.submit(LONG);
-    const { status, stderr } = spawnSync('bash', ['-c', `"$0" "$1" watch ${id} & sleep 0.1; until grep -q watch /proc/$!/cmdline; do :; done; sleep 2; kill -INT $!; wait $!`, process.execPath, LOOM], { env: { ...process.env, LOOM_URL: client.url }, encoding: 'utf8' });
-    expect([status, stderr]).toEqual([130, expect.stringContaining(`loom watch ${id}`)]);
-  }, 30_000);
+    const { child, soFar, ended } = piped(['watch', id], { cwd, env: { LOOM_URL: client.url } });
+    await eventually(() => expect(soFar.stdout).toContain('running'), { timeoutMs: 40_000 });
+    child.kill('SIGINT');
+    expect(await ended).toMatchObject({ code: 130, stderr: expect.stringContaining(`loom watch ${id}`) as string });
+    expect((await client.run(id)).status).toBe('running');
+  }, 60_000);
 
   test('an API that is not there is exit code 3, and said', async () => {
     const url = `http://127.0.0.1:${await freePort()}`;
@@ -161,12 +182,15 @@ describe('without a terminal', () => {
     ['a missing run', ['run', '00000000-0000-4000-8000-000000000000'], /there is no such run/],
     ['a missing file', ['submit', 'nothing.yaml'], /it does not exist/],
     ['runs to compare', ['compare', 'one'], /expected 2 to 20 different runs, got one/],
-  ])('%s that is wrong is exit code 2, and what it was meant to be is said', async (_, args, expected) => {
-    const [plain, json] = await Promise.all([loom(args), loom([...args, '--json'])]);
-    expect([plain.code, plain.stdout]).toEqual([2, '']);
-    expect(plain.stderr).toMatch(expected);
-    expect(json.code).toBe(2);
-    expect(parsed<{ error: { exitCode: number } }>(json.stderr).error.exitCode).toBe(2);
+  ])('%s: what is wrong is exit code 2, and said', async (_, args, expected) => {
+    const { code, stdout, stderr } = await loom(args);
+    expect([code, stdout, stderr]).toEqual([2, '', expect.stringMatching(expected)]);
+  });
+
+  test('what is wrong is JSON where that was asked for', async () => {
+    const [word, refused] = await Promise.all([loom(['runs', '--kind', 'pretrian', '--json']), loom(['run', '00000000-0000-4000-8000-000000000000', '--json'])]);
+    expect([word.code, word.stdout, parsed(word.stderr)]).toEqual([2, '', { error: { exitCode: 2, message: expect.stringContaining('did you mean pretrain?') as string } }]);
+    expect([refused.code, refused.stdout, parsed(refused.stderr)]).toEqual([2, '', { error: { exitCode: 2, message: expect.stringContaining('there is no such run') as string, problem: expect.objectContaining({ status: 404, code: 'not_found' }) as object } }]);
   });
 
   test('a reader that has enough is no error', () => {

@@ -48,11 +48,12 @@ export function terminal(args: readonly string[], { columns = 100, rows = 24, ..
 export interface Ended { code: number | null; stdout: string; stderr: string }
 
 /** `loom` without a terminal. */
-export function loom(args: readonly string[], { input = '', ...options }: Options & { input?: string }): Promise<Ended> {
+export function piped(args: readonly string[], { input = '', ...options }: Options & { input?: string }) {
   const child = spawn(process.execPath, [LOOM, ...args], { cwd: options.cwd, env: environment(options), stdio: 'pipe' });
-  const ended: Ended = { code: null, stdout: '', stderr: '' };
-  child.stdout.on('data', (chunk: Buffer) => { ended.stdout += chunk.toString(); });
-  child.stderr.on('data', (chunk: Buffer) => { ended.stderr += chunk.toString(); });
+  const soFar: Ended = { code: null, stdout: '', stderr: '' };
+  child.stdout.on('data', (chunk: Buffer) => { soFar.stdout += chunk.toString(); });
+  child.stderr.on('data', (chunk: Buffer) => { soFar.stderr += chunk.toString(); });
   child.stdin.end(input);
-  return new Promise((resolve, reject) => child.once('error', reject).once('close', (code) => resolve({ ...ended, code })));
+  const ended = new Promise<Ended>((resolve, reject) => child.once('error', reject).once('close', (code) => resolve({ ...soFar, code })));
+  return { child, soFar, ended };
 }

@@ -1,18 +1,15 @@
 #!/usr/bin/env node
-import { ApiError, bytes, diffSpecs, LoomClient, Name, RUN_KINDS, RunStatus, sampleText, UnreachableError, type Artifact, type Estimation, type LogLine, type Run, type RunAction, type RunFilter, type RunHandlers, type Worker } from '#libs/contracts';
-import { LocalServiceError } from '#libs/platform';
+import { ApiError, bytes, diffSpecs, LoomClient, Name, RUN_KINDS, RunStatus, sampleText, UnreachableError, type Artifact, type Estimation, type LogLine, type Run, type RunAction, type RunFilter, type Worker } from '#libs/contracts';
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
-import { ProgressBoard } from './board.js';
-import { fetchCifar10 } from './cifar10.js';
 import { completionScript, SHELLS, type Shell } from './completion.js';
-import { demo } from './demo.js';
 import { SubmissionFile, UsageError } from './document.js';
 import { download } from './download.js';
 import { addExamples } from './examples.js';
+import { followed, following, FOLLOW_RETRIES, type FollowOptions } from './follow.js';
 import { age, comparisonText, curvesText, reproductionText, resultsText, runsText, setColour, statusText, table, type Comparison } from './render.js';
 import { judge, lineage, resubmit, shellScript } from './reproduce.js';
 import { readSettings } from './settings.js';
@@ -24,8 +21,6 @@ import { starterSweep } from './starter.js';
 const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3, interrupted: 130 } as const;
 const DEFAULT_DIR = '.loom';
 const EXPORT_FORMATS = ['tfjs', 'safetensors', 'onnx'] as const;
-/** How often a stream that breaks is taken up again: longer than an API takes to start anew. */
-const FOLLOW_RETRIES = 10;
 const MOST_COMPARED = 20;
 const CURVE_POINTS = 200;
 /** A Ctrl-C reaches the whole group, and programs that started this one pass it on: that is one and the same. */
@@ -254,7 +249,7 @@ program.command('reproduce <run>').description('train a run and all that it was 
     const api = await client();
     const runs = await lineage(api, id);
     if (print) return show(runs.map(({ id: original, kind, digest, spec }) => ({ original, kind, digest, spec })), () => shellScript(runs));
-    const ended = await following(api, [], { cancelOnInterrupt }, async (add) => {
+    const ended = await following(api, [], followOptions({ cancelOnInterrupt }), async (add) => {
       const ends = new Map<string, Promise<Run>>();
       await resubmit(api, runs, (run) => { ends.set(run.id, add(run)); }, (each) => ends.get(each)!);
       return Promise.all(ends.values());
@@ -344,7 +339,7 @@ program.command('export <run>').description('write the networks of a run as file
     const api = await client();
     // In one order always: an export that was asked for before is found again.
     const { run } = await api.submitRun({ spec: { kind: 'export', from, formats: EXPORT_FORMATS.filter((each) => asked.includes(each)) } });
-    const [ended] = await followed(api, [run]);
+    const [ended] = await followed(api, [run], followOptions());
     if (ended!.status !== 'succeeded') {
       process.exitCode = EXIT.failed;
       return show(ended, () => `the export ended as ${ended!.status}${ended!.statusDetail ? `: ${ended!.statusDetail}` : ''}\n`);
@@ -366,6 +361,7 @@ datasets.command('add <name> [path]').description('prepare the images of a folde
     const { dataRoot } = await readState(settings().dir) ?? {};
     if (given === undefined) {
       if (name !== 'cifar10' || !dataRoot) throw new UsageError('expected a path; only cifar10 is fetched without one, into the data root of a stack of `loom up`');
+      const { fetchCifar10 } = await import('./cifar10.js');
       await fetchCifar10(path.join(dataRoot, 'cifar10'), undefined, say);
     }
     const source = given ?? path.join(dataRoot!, 'cifar10');
@@ -400,6 +396,7 @@ program.command('gc').description('remove stored files that no artifact and no d
 program.command('demo').description('the main job on real images, from an empty machine to a result table')
   .option('--dataset <path>', 'a folder of class folders, or a tar or tar.gz of one (default: MNIST digits)').option('--quick', 'a smaller one, in under 90 seconds').option('--out <file>', 'write the results as JSON').option('--stay', 'keep everything up afterwards').option('--sweep', 'six augmentations in all pairs: the composition matrix as a heat map')
   .action(async ({ dataset, quick = false, out: file, stay = false, sweep: pairs = false }: { dataset?: string; quick?: boolean; out?: string; stay?: boolean; sweep?: boolean }) => {
+    const { demo } = await import('./demo.js');
     const succeeded = await demo({ dataset, quick, pairs, stay, out: file, dir: settings().dir, environment: process.env, output: out, signal: interrupted.signal });
     process.exitCode = succeeded ? EXIT.ok : EXIT.failed;
   });
@@ -419,57 +416,21 @@ program.command('init [file]').description('write a commented sweep to start fro
 program.command('completion').addArgument(new Argument('<shell>', 'which shell').choices(SHELLS)).description('print a script with which a shell completes commands, options and their values')
   .action((shell: Shell) => { out.write(completionScript(program, shell)); });
 
-interface FollowOptions { cancelOnInterrupt?: boolean | undefined }
-
-/**
- * Follows runs on a board, those given and those that `more` adds, and says what becomes of them where that ends before they do.
- * @throws the signal's reason, UnreachableError
- */
-async function following<Result>(api: LoomClient, runs: readonly Run[], { cancelOnInterrupt }: FollowOptions, more: (add: (run: Run) => Promise<Run>, given: Promise<Run[]>) => Promise<Result>): Promise<Result> {
-  const board = new ProgressBoard(settings().json ? { write: () => true } : out);
-  const open = new Set<string>();
-  const lost = new Set<string>();
-  const back = (id: string) => { if (lost.delete(id) && lost.size === 0) board.note(''); };
-  const add = async (run: Run): Promise<Run> => {
-    open.add(run.id);
-    board.add(run, run.name ?? run.kind);
-    const handlers: RunHandlers = {
-      onRun: (news) => board.update(news), onMetrics: (points) => board.metrics(run.id, points), onBack: () => back(run.id),
-      onLost: (error) => { lost.add(run.id); board.note(`${error.message}: trying again`); },
-    };
-    const ended = await api.follow(run.id, handlers, { signal: interrupted.signal, retries: FOLLOW_RETRIES });
-    open.delete(run.id);
-    return ended;
-  };
-  try {
-    const given = Promise.all(runs.map(add));
-    return await more(add, given);
-  } catch (error) {
-    board.end();
-    const ids = [...open].join(' ');
-    if (interrupted.signal.aborted && cancelOnInterrupt) {
-      for (const id of open) await api.cancelRun(id).catch((fault: unknown) => { if (!(fault instanceof ApiError)) throw fault; });
-      process.stderr.write(`loom: cancelled ${ids}\n`);
-    } else if (interrupted.signal.aborted && open.size) process.stderr.write(`loom: no longer followed, and going on: \`loom watch ${ids}\` follows, \`loom cancel ${ids}\` ends\n`);
-    throw error;
-  } finally {
-    board.end();
-  }
-}
-
-const followed = (api: LoomClient, runs: readonly Run[], options: FollowOptions = {}): Promise<Run[]> => following(api, runs, options, (_, given) => given);
+interface Watching { cancelOnInterrupt?: boolean | undefined }
+const followOptions = ({ cancelOnInterrupt }: Watching = {}, sweep?: string): FollowOptions =>
+  ({ output: settings().json ? { write: () => true } : out, signal: interrupted.signal, sweep, cancelOnInterrupt, say: (line) => { process.stderr.write(`loom: ${line}\n`); } });
 
 const succeeded = ({ status }: Run): boolean => status === 'succeeded' || status === 'early_stopped';
 
 /** Follows the runs of a sweep, also those that it starts later, and prints what it found. */
-async function followSweep(api: LoomClient, id: string, options: FollowOptions = {}): Promise<number> {
+async function followSweep(api: LoomClient, id: string, watching: Watching = {}): Promise<number> {
   const seen = new Set<string>();
   let code: number = EXIT.ok;
   for (let status = 'running'; status === 'running';) {
     const runs: Run[] = [];
     for await (const run of api.eachRun({ sweep: id })) if (!seen.has(run.id)) runs.push(run);
     for (const run of runs) seen.add(run.id);
-    if (runs.length > 0 && !(await followed(api, runs.reverse(), options)).every(succeeded)) code = EXIT.failed;
+    if (runs.length > 0 && !(await followed(api, runs.reverse(), followOptions(watching, id))).every(succeeded)) code = EXIT.failed;
     ({ status } = await api.sweep(id));
     if (status !== 'running') code = status === 'succeeded' ? code : EXIT.failed;
     else if (runs.length === 0) await delay(1000, undefined, { signal: interrupted.signal });
@@ -480,8 +441,8 @@ async function followSweep(api: LoomClient, id: string, options: FollowOptions =
 }
 
 /** Follows runs and says how they ended. The exit code says whether all succeeded, or were stopped early. */
-async function follow(api: LoomClient, runs: readonly Run[], options: FollowOptions = {}): Promise<number> {
-  const ended = await followed(api, runs, options);
+async function follow(api: LoomClient, runs: readonly Run[], watching: Watching = {}): Promise<number> {
+  const ended = await followed(api, runs, followOptions(watching));
   if (settings().json) say(JSON.stringify(ended, null, 2));
   return ended.every(succeeded) ? EXIT.ok : EXIT.failed;
 }
@@ -490,7 +451,7 @@ addExamples(program);
 
 const exitCodeOf = (error: unknown): number => (error instanceof UsageError ? EXIT.usage
   : error instanceof ApiError ? (error.status < 500 ? EXIT.usage : EXIT.failed)
-    : error instanceof UnreachableError || error instanceof StackError || error instanceof LocalServiceError ? EXIT.unreachable : EXIT.failed);
+    : error instanceof UnreachableError || error instanceof StackError ? EXIT.unreachable : EXIT.failed);
 
 if (import.meta.main) {
   try {

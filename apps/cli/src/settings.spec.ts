@@ -13,7 +13,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-const nothing = () => ({ XDG_CONFIG_HOME: path.join(dir, 'none') });
+/** A variable that is empty says nothing. */
+const nothing = () => ({ LOOM_URL: '', LOOM_KEY: '', LOOM_TIMEOUT: '', LOOM_CONFIG: '', XDG_CONFIG_HOME: path.join(dir, 'none') });
 const file = () => ({ XDG_CONFIG_HOME: path.join(dir, 'config') });
 
 test('flags win over variables, these over the file, and it over the stack that was started here', async () => {
