@@ -21,6 +21,7 @@ import { starterSweep } from './starter.js';
 const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3, interrupted: 130 } as const;
 const DEFAULT_DIR = '.loom';
 const EXPORT_FORMATS = ['tfjs', 'safetensors', 'onnx'] as const;
+const LARGEST_PAGE = 500;
 const MOST_COMPARED = 20;
 const CURVE_POINTS = 200;
 /** A Ctrl-C reaches the whole group, and programs that started this one pass it on: that is one and the same. */
@@ -88,6 +89,7 @@ function words(flags: string, description: string, known: readonly string[]): Op
   return option;
 }
 
+program.commandsGroup('This machine:');
 program.command('up')
   .description('bring up Postgres, Redis, the API and workers on this machine, and keep them until Ctrl-C')
   .option('--port <port>', 'port of the API (default: the one of last time, 3000 or a free one)', positive)
@@ -113,6 +115,7 @@ program.command('down').description('end the stack of this folder').action(async
   show({ stopped }, () => (stopped ? 'stopped\n' : 'nothing was running\n'));
 });
 
+program.commandsGroup('Runs and sweeps:');
 program.command('status').description('what runs, waits and works').action(async () => {
   const { dir } = settings();
   const state = await readState(dir);
@@ -179,8 +182,9 @@ const filterOf = ({ status, kind, tag, sweep, name }: Filter): z.input<typeof Ru
 
 filtered(program.command('runs').description('list runs, the newest first')).option('--limit <n>', 'at most so many', positive, 30)
   .action(async ({ limit, ...options }: Filter & { limit: number }) => {
-    const page = await (await client()).runs({ limit, ...filterOf(options) } as never);
-    show(page, () => runsText(page.items, out));
+    const items: Run[] = [];
+    if (limit > 0) for await (const run of (await client()).eachRun({ ...filterOf(options), limit: Math.min(limit, LARGEST_PAGE) } as never)) if (items.push(run) === limit) break;
+    show({ items }, () => runsText(items, out));
   });
 
 program.command('run <id>').description('a run, its curves, attempts and results').action(async (id: string) => {
@@ -349,6 +353,7 @@ program.command('export <run>').description('write the networks of a run as file
     show({ run: ended, files }, () => table(['file', 'size', 'sha256'], files.map((file) => [file.path, bytes(file.sizeBytes), file.sha256]), out));
   });
 
+program.commandsGroup('Datasets and workers:');
 const datasets = program.command('datasets').description('dataset versions');
 datasets.command('ls').description('list them').action(async () => {
   const page = await (await client()).datasets({ limit: 500 });
@@ -393,6 +398,7 @@ program.command('gc').description('remove stored files that no artifact and no d
   show(result, () => `${dryRun ? 'would remove' : 'removed'} orphans: ${amount(result.orphans)}, leftovers: ${amount(result.leftovers)}; kept: ${amount(result.kept)}\n`);
 });
 
+program.commandsGroup('To begin with:');
 program.command('demo').description('the main job on real images, from an empty machine to a result table')
   .option('--dataset <path>', 'a folder of class folders, or a tar or tar.gz of one (default: MNIST digits)').option('--quick', 'a smaller one, in under 90 seconds').option('--out <file>', 'write the results as JSON').option('--stay', 'keep everything up afterwards').option('--sweep', 'six augmentations in all pairs: the composition matrix as a heat map')
   .action(async ({ dataset, quick = false, out: file, stay = false, sweep: pairs = false }: { dataset?: string; quick?: boolean; out?: string; stay?: boolean; sweep?: boolean }) => {
