@@ -411,7 +411,7 @@ program.command('init [file]').description('write a commented sweep to start fro
   if (!Name.safeParse(text.split('@')[0]).success) throw new InvalidArgumentError('expected the name of a dataset, such as cifar10');
   return text;
 })).option('--force', 'also over a file that is there')
-  .action(async (file = 'sweep.yaml', { dataset, force }: { dataset: string; force?: boolean }) => {
+  .action(async (file: string = 'sweep.yaml', { dataset, force }: { dataset: string; force?: boolean }) => {
     if (file === '-') return void out.write(starterSweep(dataset));
     await writeFile(file, starterSweep(dataset), { flag: force ? 'w' : 'wx' }).catch((error: NodeJS.ErrnoException) => {
       throw new UsageError(error.code === 'EEXIST' ? `expected no file at ${file}, there is one: choose another name, or --force` : `expected to be able to write ${file}: ${error.message}`);

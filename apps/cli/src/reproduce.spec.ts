@@ -62,7 +62,7 @@ test('the printed commands are a script that does the same', () => {
 });
 
 describe('a verdict', () => {
-  const with_ = (metrics: Record<string, number>, more: Partial<Run> = {}) => ({ ...finetuning, result: { metrics }, ...more }) as Run;
+  const with_ = (metrics: Record<string, number>, more: Partial<Run> = {}) => ({ ...finetuning, result: { metrics }, ...more });
 
   test('a metric may be off by the tolerance, or by that part of a value beyond 1', () => {
     const verdict = (a: number, b: number, tolerance: number) => judge(with_({ x: a }), with_({ x: b }), tolerance).within;

@@ -105,6 +105,21 @@ describe('calls', () => {
   });
 });
 
+describe('a download', () => {
+  it('may take longer than a call, but is not waited for when it is silent', async () => {
+    const { url } = await serve((request, response) => {
+      response.writeHead(200);
+      response.write('a');
+      if (request.url!.includes('stuck')) return;
+      let sent = 0;
+      const pace = setInterval(() => { if (++sent < 8) response.write('a'); else { clearInterval(pace); response.end(); } }, 200);
+    });
+    const client = new LoomClient({ url, timeoutMs: 1000 });
+    expect(await new Response(await client.download('r1', 'slow')).text()).toBe('a'.repeat(8));
+    await expect(new Response(await client.download('r1', 'stuck')).text()).rejects.toThrow('nothing came for 1000 ms');
+  });
+});
+
 describe('follow', () => {
   const write = (response: ServerResponse, id: string, event: string, data: unknown) => response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 

@@ -57,7 +57,7 @@ export interface RunHandlers {
 
 const COLLECT_TIMEOUT_MS = 300_000;
 
-interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH'; repeatable?: boolean; timeoutMs?: number }
+interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH'; repeatable?: boolean; timeoutMs?: number; /** Takes the place of the time. */ signal?: AbortSignal }
 
 /** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
 export class LoomClient {
@@ -119,11 +119,26 @@ export class LoomClient {
     return total;
   }
 
-  /** The bytes of an artifact; the caller compares them with its sha256. */
+  /** The bytes of an artifact; the caller compares them with its sha256. It may take long, and be silent as long as a call. */
   async download(runId: string, artifactId: string): Promise<ReadableStream<Uint8Array>> {
-    const response = await this.send(this.artifactUrl(runId, artifactId).slice(this.url.length), {});
-    if (!response.body) throw new UnreachableError(this.url, new Error('a download without a body'));
-    return response.body as ReadableStream<Uint8Array>;
+    const silent = new AbortController();
+    const watch = () => setTimeout(() => silent.abort(new UnreachableError(this.url, new Error(`nothing came for ${this.timeoutMs} ms`))), this.timeoutMs);
+    let timer = watch();
+    try {
+      const response = await this.send(this.artifactUrl(runId, artifactId).slice(this.url.length), { signal: silent.signal });
+      if (!response.body) throw new UnreachableError(this.url, new Error('a download without a body'));
+      return (response.body as ReadableStream<Uint8Array>).pipeThrough(new TransformStream<Uint8Array, Uint8Array>({
+        transform: (chunk, controller) => {
+          clearTimeout(timer);
+          timer = watch();
+          controller.enqueue(chunk);
+        },
+        flush: () => clearTimeout(timer),
+      }));
+    } catch (error) {
+      clearTimeout(timer);
+      throw error;
+    }
   }
 
   // Sweeps
@@ -256,7 +271,7 @@ export class LoomClient {
     return await (await this.send(path, options)).json() as Result;
   }
 
-  private async send(path: string, { query = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST', repeatable = method === 'GET', timeoutMs = this.timeoutMs }: CallOptions): Promise<Response> {
+  private async send(path: string, { query = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST', repeatable = method === 'GET', timeoutMs = this.timeoutMs, signal }: CallOptions): Promise<Response> {
     const url = this.url + path + queryString(query);
     for (let attempt = 0; ; attempt++) {
       try {
@@ -264,7 +279,7 @@ export class LoomClient {
           method,
           headers: { accept: 'application/json', ...this.authorization, ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
           ...(body !== undefined && { body: JSON.stringify(body) }),
-          signal: AbortSignal.timeout(timeoutMs),
+          signal: signal ?? AbortSignal.timeout(timeoutMs),
         });
         if (response.ok) return response;
         throw await problemOf(response);
