@@ -1,8 +1,8 @@
 /** Curves over steps or time, drawn by uPlot: quick enough to be drawn again with every point that comes. */
-import { duration, shortNumber } from '#libs/contracts';
 import { useEffect, useRef } from 'react';
 import UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
+import { duration, shortNumber } from './progress.js';
 import { smoothed, type Series } from './series.js';
 import { themeColour, useTheme } from './ui.js';
 

@@ -1,10 +1,10 @@
-import { diffSpecs, shortNumber } from '#libs/contracts';
 import { useState } from 'react';
 import { CurveChart, CurveControls, settingsFrom, settingsTo } from './chart.js';
 import { client, useLive } from './data.js';
+import { shortNumber } from './progress.js';
 import { link, listOf, useRoute } from './route.js';
 import { grouped, seriesOf } from './series.js';
-import { csv } from './csv.js';
+import { csv, diffSpecs } from './spec-diff.js';
 import { colourOf, Empty, isLive, Loaded, nameOf, Panel, RunLink, save, Status, Table } from './ui.js';
 
 /** Up to 20 runs on the same charts, with what tells their specs apart. */

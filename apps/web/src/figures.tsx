@@ -1,8 +1,9 @@
 /** Figures of a sweep, drawn by Observable Plot, each to be had as SVG, PNG and CSV. */
-import { Augmentation, augmentationName, type Estimate, shortNumber, type SweepTable } from '#libs/contracts';
+import { augmentationName, Augmentation, type Estimate, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { useEffect, useRef, useState } from 'react';
-import { csv } from './csv.js';
+import { shortNumber } from './progress.js';
+import { csv } from './spec-diff.js';
 import { colourOf, Panel, save, themeColour, useTheme } from './ui.js';
 
 type Cells = (string | number | null | undefined)[][];

@@ -1,11 +1,11 @@
-import { shortNumber } from '#libs/contracts';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { client, useLive } from './data.js';
 import { inside, nearestTo, normalised, readFeatures, type MapsFile } from './latent.js';
+import { shortNumber } from './progress.js';
 import { link, useRoute } from './route.js';
 import { Scatter } from './scatter.js';
 import { Choice, colourOf, Empty, Loaded, nameOf, Panel, save } from './ui.js';
-import { csv } from './csv.js';
+import { csv } from './spec-diff.js';
 
 const NEIGHBOURS = 12;
 const MOST_LISTED = 300;

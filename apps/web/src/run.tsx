@@ -1,8 +1,9 @@
-import { type Artifact, bytes, duration, isTerminal, type RunDetail, type RunEvent, shortNumber } from '#libs/contracts';
+import { isTerminal, type Artifact, type RunDetail, type RunEvent } from '#libs/contracts';
 import { lazy, Suspense, useState } from 'react';
 import { stringify } from 'yaml';
 import { CurveChart, CurveControls, settingsFrom, settingsTo } from './chart.js';
 import { client, useLineage, useRun, type RunState } from './data.js';
+import { bytes, duration, shortNumber } from './progress.js';
 import { link, useRoute } from './route.js';
 import { grouped, takeovers } from './series.js';
 import { Ago, Choice, colourOf, Copy, Empty, Fault, nameOf, Panel, Progress, RunActions, RunLink, save, Skeleton, Status, Table, Tabs } from './ui.js';

@@ -1,8 +1,9 @@
-import { type BulkResult, type Run, RUN_KINDS, type RunAction, type RunFilter, RunStatus, shortNumber } from '#libs/contracts';
+import { RUN_KINDS, RunStatus, type BulkResult, type Run, type RunAction, type RunFilter } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
 import { client, meter, refresh, useLive } from './data.js';
 import { bestOf } from './overview.js';
+import { shortNumber } from './progress.js';
 import { link, listOf, toggled, useRoute } from './route.js';
 import { Ago, Choice, Empty, Loaded, Panel, Progress, RunLink, Status } from './ui.js';
 

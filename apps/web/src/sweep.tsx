@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 import { client, refresh, useLive } from './data.js';
 import { CompositionMap, Effects, Importance, LabelEfficiency, ParallelCoordinates, share, type TrialPoint } from './figures.js';
 import { link, useRoute } from './route.js';
-import { csv } from './csv.js';
+import { csv } from './spec-diff.js';
 import { Ago, Copy, Empty, isLive, Loaded, Panel, Progress, RunLink, save, Status, StatusBar, Table, Tabs } from './ui.js';
 
 const MOST_RUNS = 2000;
