@@ -128,6 +128,15 @@ describe('in a terminal', () => {
     beforeAll(async () => { proxy = await startProxy(client.url); });
     afterAll(() => proxy.close());
 
+    test('does not keep Ctrl-C from ending a command', async () => {
+      const asked = new Promise<void>((resolve) => proxy.when('GET /v1/runs', () => { proxy.freeze(); resolve(); }));
+      const screen = terminal(['runs'], { env: { LOOM_URL: proxy.url } });
+      await asked;
+      screen.type(CTRL_C);
+      expect(await screen.exit).toBe(130);
+      proxy.heal();
+    }, 25_000);
+
     test.each(['freeze', 'cut'] as const)('is told and waited for (%s)', async (fault) => {
       stack.startWorker();
       const id = await stack.submit(LONG);

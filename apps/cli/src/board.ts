@@ -8,7 +8,7 @@ const CURVE = 'train/loss';
 const CURVE_WIDTH = 12;
 /** More points of a curve are halved: nobody sees them in a dozen characters. */
 const MOST_POINTS = 1024;
-const [WIDEST_LABEL, WIDEST_BAR, NARROWEST_BAR] = [34, 24, 6];
+const [WIDEST_LABEL, NARROWEST_LABEL, WIDEST_BAR, NARROWEST_BAR] = [34, 12, 24, 6];
 const REDRAW_MS = 100;
 const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
@@ -63,6 +63,7 @@ export class ProgressBoard {
   private readonly meter = new RateMeter();
   /** What stands on the screen below the line where the cursor was when the board began. */
   private drawn: string[] = [];
+  private longest = NARROWEST_LABEL;
   private notice = '';
   private timer: NodeJS.Timeout | undefined;
   private hidden = false;
@@ -73,6 +74,7 @@ export class ProgressBoard {
 
   add(run: Run, label: string): void {
     const known = this.rows.get(run.id);
+    this.longest = Math.max(this.longest, label.length);
     if (known) known.run = run;
     else this.rows.set(run.id, { label, run, metrics: new Map(), curve: [], said: '' });
     this.show(run.id);
@@ -116,10 +118,9 @@ export class ProgressBoard {
   }
 
   private line({ run, label, metrics, curve }: Row): string {
-    const longest = Math.max(12, ...[...this.rows.values()].map((row) => row.label.length));
-    const share = this.output.isTTY ? Math.max(12, Math.floor((this.output.columns ?? 100) * 0.35)) : WIDEST_LABEL;
+    const share = this.output.isTTY ? Math.max(NARROWEST_LABEL, Math.floor((this.output.columns ?? 100) * 0.35)) : WIDEST_LABEL;
     const [rate, remaining] = run.status === 'running' ? [this.meter.rate(run, this.now()), this.meter.remaining(run, this.now())] : [];
-    return runLine(run, label, { metrics, curve, rate, remaining }, this.output, Math.min(WIDEST_LABEL, longest, share));
+    return runLine(run, label, { metrics, curve, rate, remaining }, this.output, Math.min(WIDEST_LABEL, this.longest, share));
   }
 
   private soon(): void {

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 /** Fetches a file into a folder, and gives its path there. It gets its name once it has proved whole by its sha256; else nothing stays. */
-export async function download(api: Pick<LoomClient, 'download'>, { runId, id, name, sha256 }: Pick<Artifact, 'runId' | 'id' | 'name' | 'sha256'>, folder: string): Promise<string> {
+export async function download(api: Pick<LoomClient, 'download'>, { runId, id, name, sha256 }: Pick<Artifact, 'runId' | 'id' | 'name' | 'sha256'>, folder: string, signal?: AbortSignal): Promise<string> {
   await mkdir(folder, { recursive: true });
   const target = path.join(folder, path.basename(name));
   const hash = createHash('sha256');
@@ -18,7 +18,7 @@ export async function download(api: Pick<LoomClient, 'download'>, { runId, id, n
         hash.update(chunk);
         yield chunk;
       }
-    }, part.createWriteStream());
+    }, part.createWriteStream(), { ...signal && { signal } });
     if (hash.digest('hex') !== sha256) throw new Error(`${name} arrived damaged: its sha256 is not ${sha256}`);
     await rename(`${target}.part`, target);
   } finally {

@@ -26,6 +26,9 @@ const MOST_COMPARED = 20;
 const CURVE_POINTS = 200;
 /** A Ctrl-C reaches the whole group, and programs that started this one pass it on: that is one and the same. */
 const ONE_SIGNAL_MS = 500;
+/** How long a command may take to end after Ctrl-C: to say what goes on, or to cancel it. What holds a stack takes as long as it takes. */
+const FAREWELL_MS = 300;
+const CANCELLING_MS = 10_000;
 
 const interrupted = new AbortController();
 let interruptedAt = 0;
@@ -37,6 +40,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     interrupted.abort(new Error('interrupted'));
   });
 }
+
+/** Rejects where a command goes on for too long after Ctrl-C, such as one that waits for an answer. */
+const tooLong = (command: Command): Promise<never> => new Promise((_, reject) => {
+  if (command.name() === 'up' || command.name() === 'demo') return;
+  interrupted.signal.addEventListener('abort', () => setTimeout(() => reject(interrupted.signal.reason as Error), command.opts()['cancelOnInterrupt'] ? CANCELLING_MS : FAREWELL_MS), { once: true });
+});
 
 if (process.env['NO_COLOR']) setColour(false);
 const out = process.stdout;
@@ -330,7 +339,7 @@ program.command('artifacts <id>').description('files of a run').option('--downlo
     if (folder === undefined) return show(files, () => table(['name', 'kind', 'size', 'sha256'], files.map((file) => [file.name, file.kind, bytes(file.sizeBytes), file.sha256]), out));
     const fetched: { path: string; sizeBytes: number; sha256: string }[] = [];
     for (const file of files) {
-      fetched.push({ path: await download(api, file, folder), sizeBytes: file.sizeBytes, sha256: file.sha256 });
+      fetched.push({ path: await download(api, file, folder, interrupted.signal), sizeBytes: file.sizeBytes, sha256: file.sha256 });
       if (!settings().json) say(fetched.at(-1)!.path);
     }
     if (settings().json) show(fetched, () => '');
@@ -349,7 +358,7 @@ program.command('export <run>').description('write the networks of a run as file
       return show(ended, () => `the export ended as ${ended!.status}${ended!.statusDetail ? `: ${ended!.statusDetail}` : ''}\n`);
     }
     const files: { path: string; sizeBytes: number; sha256: string }[] = [];
-    for await (const file of api.eachArtifact(run.id)) if (file.kind === 'export') files.push({ path: await download(api, file, folder), sizeBytes: file.sizeBytes, sha256: file.sha256 });
+    for await (const file of api.eachArtifact(run.id)) if (file.kind === 'export') files.push({ path: await download(api, file, folder, interrupted.signal), sizeBytes: file.sizeBytes, sha256: file.sha256 });
     show({ run: ended, files }, () => table(['file', 'size', 'sha256'], files.map((file) => [file.path, bytes(file.sizeBytes), file.sha256]), out));
   });
 
@@ -461,7 +470,10 @@ const exitCodeOf = (error: unknown): number => (error instanceof UsageError ? EX
 
 if (import.meta.main) {
   try {
-    await program.parseAsync();
+    let begun = (_: Command): void => undefined;
+    const running = new Promise<Command>((resolve) => { begun = resolve; });
+    program.hook('preAction', (_, action) => begun(action));
+    await Promise.race([program.parseAsync(), running.then(tooLong)]);
   } catch (error) {
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     else if (interrupted.signal.aborted) process.exitCode = EXIT.interrupted;
