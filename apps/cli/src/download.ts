@@ -13,12 +13,13 @@ export async function download(api: Pick<LoomClient, 'download'>, { runId, id, n
   // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
   const part = await open(`${target}.part`, 'w');
   try {
-    await pipeline(await api.download(runId, id), async function* (chunks: AsyncIterable<Uint8Array>) {
+    // The signal is given to the stream: a pipeline that is aborted waits for a chunk that may never come.
+    await pipeline((await api.download(runId, id)).pipeThrough(new TransformStream<Uint8Array, Uint8Array>(), { ...signal && { signal } }), async function* (chunks: AsyncIterable<Uint8Array>) {
       for await (const chunk of chunks) {
         hash.update(chunk);
         yield chunk;
       }
-    }, part.createWriteStream(), { ...signal && { signal } });
+    }, part.createWriteStream());
     if (hash.digest('hex') !== sha256) throw new Error(`${name} arrived damaged: its sha256 is not ${sha256}`);
     await rename(`${target}.part`, target);
   } finally {
