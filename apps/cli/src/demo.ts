@@ -3,9 +3,10 @@ import { labelsPerClass, strataOf, type Augmentation, type DatasetManifest, type
 import { stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { z } from 'zod';
+import { ProgressBoard } from './board.js';
 import { writeDigits } from './digits.js';
 import { UsageError } from './document.js';
-import { ProgressBoard, resultsText, type Output } from './render.js';
+import { resultsText, type Output } from './render.js';
 import { Stack } from './stack.js';
 
 export interface DemoOptions {

@@ -1,7 +1,9 @@
 import { RunSpec, SubmitRun, SubmitSweep, type SweepSpec, expandSweep, InvalidSweepError, type Fault, type Problem } from '#libs/contracts';
 import { readFile } from 'node:fs/promises';
 import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
+import { text as textOf } from 'node:stream/consumers';
 import type { z } from 'zod';
+import { advice } from './fields.js';
 
 export type Submission = { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
 
@@ -12,8 +14,9 @@ export class UsageError extends Error {}
 export class SubmissionFile {
   private constructor(readonly file: string, private readonly document: Document, private readonly lines: LineCounter, readonly submission: Submission, private readonly prefix: readonly string[]) {}
 
-  /** @throws UsageError with `file:line:column` and the field, what was expected and what came. */
+  /** @param file `-` for standard input. @throws UsageError with `file:line:column` and the field, what was expected and what came. */
   static async read(file: string): Promise<SubmissionFile> {
+    if (file === '-') return SubmissionFile.parse(await textOf(process.stdin), 'stdin');
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
       throw new UsageError(`expected a file that can be read, got ${file}: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}`);
     });
@@ -79,7 +82,8 @@ export class SubmissionFile {
   private located({ path, message }: Fault): string {
     const within = this.prefix.length && path[0] === 'spec' ? path.slice(1) : path;
     const { line, col } = this.position(within);
-    return `${this.file}:${line}:${col}: ${within.join('.') || 'document'}: ${message}`;
+    const { type, request } = this.submission;
+    return `${this.file}:${line}:${col}: ${within.join('.') || 'document'}: ${message}${advice(type, request, path)}`;
   }
 
   /** Of the field, or of the nearest thing around it that is in the file. */
@@ -96,6 +100,6 @@ export class SubmissionFile {
 function faultsOf(error: z.ZodError): Fault[] {
   return error.issues.flatMap((issue): Fault[] => {
     const path = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
-    return issue.code === 'unrecognized_keys' ? issue.keys.map((key) => ({ path: [...path, key], message: 'unknown field: check its spelling' })) : [{ path, message: issue.message }];
+    return issue.code === 'unrecognized_keys' ? issue.keys.map((key) => ({ path: [...path, key], message: 'unknown field' })) : [{ path, message: issue.message }];
   });
 }

@@ -31,3 +31,10 @@ test.each<[string, Error | undefined, RegExp]>([['another content', undefined, /
   await expect(download(serving('weight5', fault), named('a.onnx'), dir)).rejects.toThrow(message);
   expect(await readdir(dir)).toEqual([]);
 });
+
+test('one that is broken off leaves nothing behind', async () => {
+  const broken = new AbortController();
+  const endless = { download: () => Promise.resolve(new ReadableStream<Uint8Array>({ start: (stream) => { stream.enqueue(Buffer.from('weigh')); setImmediate(() => broken.abort(new Error('interrupted'))); } })) };
+  await expect(download(endless, named('a.onnx'), dir, broken.signal)).rejects.toThrow();
+  expect(await readdir(dir)).toEqual([]);
+});

@@ -1,11 +1,12 @@
-import type { Estimate, Run, SweepTable } from '#libs/contracts';
+import { shortNumber, type DiffRow, type Estimate, type MetricSeries, type Run, type RunDetail, type SweepTable } from '#libs/contracts';
 import { styleText } from 'node:util';
+import type { MetricVerdict, Verdict } from './reproduce.js';
 
 type Style = Parameters<typeof styleText>[0];
-export interface Output { isTTY?: boolean; columns?: number; write(text: string): unknown }
+export interface Output { isTTY?: boolean; columns?: number; rows?: number; write(text: string): unknown; on?(event: 'resize', listener: () => void): unknown; off?(event: 'resize', listener: () => void): unknown }
 
 /** Text in a style where the output is a terminal that wants colours, else as it is. */
-const paint = (style: Style, text: string, output: Output): string => (output.isTTY && colourWanted ? styleText(style, text, { validateStream: false }) : text);
+export const paint = (style: Style, text: string, output: Output): string => (output.isTTY && colourWanted ? styleText(style, text, { validateStream: false }) : text);
 let colourWanted = true;
 /** Follows https://no-color.org. */
 export const setColour = (wanted: boolean): void => { colourWanted = wanted; };
@@ -14,13 +15,13 @@ const STATUS_STYLE: Partial<Record<Run['status'], Style>> = {
   succeeded: 'green', running: 'cyan', failed: 'red', timed_out: 'red', upstream_failed: 'red', cancelled: 'yellow', cancelling: 'yellow', pausing: 'yellow', paused: 'yellow', retrying: 'yellow', pending: 'dim', queued: 'dim',
 };
 export const statusText = (status: Run['status'], output: Output): string => paint(STATUS_STYLE[status] ?? 'bold', status, output);
-export const bold = (text: string, output: Output): string => paint('bold', text, output);
+const bold = (text: string, output: Output): string => paint('bold', text, output);
 
 // eslint-disable-next-line no-control-regex -- the escape character is what is looked for
 const ESCAPES = /\u001b\[[0-9;]*m/g;
 /** The same, kept as parts by `split`. */
 const STYLED = new RegExp(`(${ESCAPES.source})`);
-const width = (text: string): number => text.replace(ESCAPES, '').length;
+export const width = (text: string): number => text.replace(ESCAPES, '').length;
 
 /** Columns as wide as their widest cell; numbers on the right. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[], output: Output): string {
@@ -87,12 +88,6 @@ export function age(iso: string | null, now: number = Date.now()): string {
   return seconds < 60 ? `${Math.floor(seconds)} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : seconds < 86_400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`;
 }
 
-export function bytes(count: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-  const power = count < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(count) / 3));
-  return `${power ? (count / 1000 ** power).toFixed(1) : count} ${units[power]}`;
-}
-
 export const progressText = ({ step, totalSteps }: Pick<Run, 'step' | 'totalSteps'>): string => (totalSteps ? `${step}/${totalSteps}` : step ? String(step) : MISSING);
 
 export function runsText(runs: readonly Run[], output: Output): string {
@@ -101,85 +96,80 @@ export function runsText(runs: readonly Run[], output: Output): string {
   ]), output);
 }
 
-/** What is worth a word while a run goes on. */
-const SHOWN_METRICS = [['train/loss', 'loss', 3], ['eval/knn', 'kNN', 3], ['eval/accuracy', 'accuracy', 3], ['eval/probe_accuracy', 'probe', 3], ['eval/miou', 'mIoU', 3], ['eval/reconstruction_mse', 'error', 4]] as const;
-
-export function runLine(run: Run, label: string, metrics: ReadonlyMap<string, number>, output: Output): string {
-  const numbers = SHOWN_METRICS.flatMap(([key, name, digits]) => (metrics.has(key) ? [`${name} ${metrics.get(key)!.toFixed(digits)}`] : []));
-  const total = run.totalSteps ?? 0;
-  const bar = run.status === 'running' && total > 0 ? ` ${progressBar(run.step / total, output)} ${progressText(run)}` : '';
-  return `${label.padEnd(34)} ${statusText(run.status, output)}${bar}${numbers.length && run.status !== 'pending' && run.status !== 'queued' ? `  ${numbers.join('  ')}` : ''}${run.statusDetail && run.status !== 'succeeded' ? `  ${run.statusDetail}` : ''}`;
-}
-
-function progressBar(fraction: number, output: Output): string {
-  const full = Math.round(Math.min(1, fraction) * 16);
-  return output.isTTY ? `${'█'.repeat(full)}${'░'.repeat(16 - full)}` : `${Math.round(fraction * 100)} %`;
-}
+const LEVELS = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'] as const;
 
 /**
- * One line per run. On a terminal the lines are drawn anew in place; elsewhere a line is written when its run changes status
- * or has done another fifth, so that a log stays readable.
+ * A curve in at most `size` characters: means of equal numbers of neighbours, from the lowest to the highest value or between the bounds
+ * that are given, so that curves can be compared. What is not finite is left out.
  */
-export class ProgressBoard {
-  private readonly rows = new Map<string, { label: string; run: Run; metrics: Map<string, number>; said: string }>();
-  private drawn = 0;
-  private timer: NodeJS.Timeout | undefined;
+export function sparkline(values: readonly number[], size: number, bounds?: readonly [number, number]): string {
+  const finite = values.filter((value) => Number.isFinite(value));
+  const count = Math.min(size, finite.length);
+  const means = Array.from({ length: count }, (_, i) => {
+    const part = finite.slice(Math.floor((i * finite.length) / count), Math.floor(((i + 1) * finite.length) / count));
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
+  });
+  const [low, high] = bounds ?? [Math.min(...means), Math.max(...means)];
+  return means.map((mean) => LEVELS[high > low ? Math.min(7, Math.max(0, Math.floor(((mean - low) / (high - low)) * 8))) : 3]).join('');
+}
 
-  constructor(private readonly output: Output) {}
+/** The curves of a run, each with where it begins, where it ends and how far it goes. */
+export function curvesText(series: readonly MetricSeries[], output: Output): string {
+  const rows = series.filter(({ points }) => points.length > 1).map(({ key, points }) => {
+    const values = points.map(({ value }) => value);
+    return [key, sparkline(values, 32), shortNumber(values[0]!), shortNumber(values.at(-1)!), shortNumber(Math.min(...values)), shortNumber(Math.max(...values))];
+  });
+  return rows.length ? table(['curve', '', 'first', 'last', 'lowest', 'highest'], rows, output) : '';
+}
 
-  add(run: Run, label: string): void {
-    const known = this.rows.get(run.id);
-    if (known) known.run = run;
-    else this.rows.set(run.id, { label, run, metrics: new Map(), said: '' });
-    this.show(run.id);
-  }
+/** Runs side by side: their last metrics, their curves on one scale, and what tells their specs apart. */
+export interface Comparison {
+  runs: RunDetail[];
+  /** By key: the last value of each run; null where it has none. */
+  metrics: Record<string, (number | null)[]>;
+  /** By key: the points of each run; null where it has none. */
+  curves: Record<string, (MetricSeries['points'] | null)[]>;
+  spec: DiffRow[];
+}
 
-  update(run: Run): void {
-    const row = this.rows.get(run.id);
-    if (!row) return;
-    row.run = run;
-    this.show(run.id);
-  }
+/** @param every also fields of the specs that are equal */
+export function comparisonText({ runs, metrics, curves, spec }: Comparison, output: Output, every: boolean): string {
+  const titles = runs.map(({ name, kind }, i) => `${i + 1} ${name ?? kind}`);
+  const two = runs.length === 2;
+  const numbers = Object.entries(metrics).map(([key, values]) => {
+    const [a, b] = values;
+    return [key, ...values.map((value) => (value === null ? MISSING : shortNumber(value))), ...two ? [typeof a === 'number' && typeof b === 'number' ? `${b >= a ? '+' : ''}${shortNumber(b - a)}` : MISSING] : []];
+  });
+  const drawn = Object.entries(curves).map(([key, each]) => {
+    const values = each.map((points) => points?.map(({ value }) => value) ?? []);
+    const all = values.flat();
+    const bounds = [Math.min(...all), Math.max(...all)] as const;
+    return [key, ...values.map((some) => (some.length ? sparkline(some, 24, bounds) : MISSING))];
+  });
+  const fields = spec.filter(({ differs }) => every || differs).map(({ path, values }) => [path, ...values.map((value) => value ?? MISSING)]);
+  return [
+    table(['', 'id', 'kind', 'name', 'status', 'steps'], runs.map((run, i) => [String(i + 1), run.id, run.kind, run.name ?? MISSING, statusText(run.status, output), progressText(run)]), output),
+    numbers.length ? table(['metric', ...titles, ...two ? ['difference'] : []], numbers, output) : 'no metrics yet\n',
+    ...drawn.length ? [table(['curve', ...titles], drawn, output)] : [],
+    fields.length ? table(['spec', ...titles], fields, output) : 'their specs are equal\n',
+  ].join('\n');
+}
 
-  metrics(runId: string, points: readonly { key: string; value: number }[]): void {
-    const row = this.rows.get(runId);
-    if (!row) return;
-    for (const { key, value } of points) row.metrics.set(key, value);
-    if (this.output.isTTY) this.show(runId);
-  }
-
-  private show(runId: string): void {
-    if (this.output.isTTY) {
-      this.timer ??= setTimeout(() => { this.timer = undefined; this.draw(); }, 100);
-      return;
-    }
-    const row = this.rows.get(runId)!;
-    const fifth = row.run.status === 'running' && row.run.totalSteps ? Math.floor((row.run.step / row.run.totalSteps) * 5) : 0;
-    const said = `${row.run.status} ${fifth}`;
-    if (said === row.said) return;
-    row.said = said;
-    if (row.run.status !== 'pending' && row.run.status !== 'queued') this.output.write(`${runLine(row.run, row.label, row.metrics, this.output)}\n`);
-  }
-
-  private draw(): void {
-    const columns = this.output.columns ?? 100;
-    const lines = [...this.rows.values()].map(({ run, label, metrics }) => clip(runLine(run, label, metrics, this.output), columns));
-    this.output.write(`${this.drawn ? `\u001b[${this.drawn}A` : ''}${lines.map((line) => `\u001b[2K${line}\n`).join('')}`);
-    this.drawn = lines.length;
-  }
-
-  /** Leaves the last state on the screen. */
-  end(): void {
-    clearTimeout(this.timer);
-    this.timer = undefined;
-    if (this.output.isTTY && this.rows.size) this.draw();
-    this.drawn = 0;
-    this.rows.clear();
-  }
+/** What a reproduction came to, run by run, parents first. */
+export function reproductionText(verdicts: readonly Verdict[], tolerance: number, output: Output): string {
+  const said = ({ difference, within }: MetricVerdict) => (difference === 0 ? paint('green', 'equal', output) : difference === null ? paint('red', 'only one has it', output) : paint(within ? 'green' : 'red', `differs by ${shortNumber(Math.abs(difference))}${within ? '' : ', too much'}`, output));
+  const number = (value: number | null) => (value === null ? MISSING : shortNumber(value));
+  const parts = verdicts.map(({ kind, original, again, status, metrics, dataset, within }) => [
+    `${bold(kind, output)} ${original} → ${again}: ${status === 'succeeded' ? paint(within ? 'green' : 'red', within ? 'reproduced' : 'not reproduced', output) : statusText(status, output)}\n`,
+    metrics.length ? table(['metric', 'original', 'again', ''], metrics.map((metric) => [metric.key, number(metric.original), number(metric.again), said(metric)]), output) : '',
+    dataset ? `dataset ${dataset.original ?? MISSING} → ${dataset.again ?? MISSING}\n` : '',
+  ].join(''));
+  const missed = verdicts.filter(({ within }) => !within).length;
+  return `${parts.join('\n')}\n${missed ? `${missed} of ${verdicts.length} ${verdicts.length === 1 ? 'run' : 'runs'} not reproduced` : 'reproduced'} within ${tolerance}\n`;
 }
 
 /** A line that wraps would break drawing in place. */
-function clip(text: string, columns: number): string {
+export function clip(text: string, columns: number): string {
   if (width(text) < columns) return text;
   let shown = 0;
   return text.split(STYLED).map((part, i) => {

@@ -1,21 +1,5 @@
-/** What tells runs apart. Pure. */
-
-/** `{encoder: {width: 8}}` → `encoder.width` = 8. Lists and empty objects stay whole. */
-export function flattened(value: unknown, prefix = ''): Map<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value) || Object.keys(value).length === 0) return new Map(prefix ? [[prefix, value]] : []);
-  return new Map(Object.entries(value).flatMap(([key, inner]) => [...flattened(inner, prefix ? `${prefix}.${key}` : key)]));
-}
-
-export interface DiffRow { path: string; values: (string | undefined)[]; differs: boolean }
-
-/** Every field of the specs, in the order in which it first comes, with each spec's value as JSON; undefined where it has none. */
-export function diffSpecs(specs: readonly unknown[]): DiffRow[] {
-  const flat = specs.map((spec) => flattened(spec));
-  return [...new Set(flat.flatMap((fields) => [...fields.keys()]))].map((path) => {
-    const values = flat.map((fields) => (fields.has(path) ? JSON.stringify(fields.get(path)) : undefined));
-    return { path, values, differs: new Set(values).size > 1 };
-  });
-}
+/** What tells runs apart: on pages as in the command line; and rows as files. */
+export { diffSpecs } from '#libs/contracts';
 
 /** Rows as CSV (RFC 4180). */
 export const csv = (rows: readonly (readonly (string | number | null | undefined)[])[]): string =>

@@ -35,6 +35,16 @@ describe('calls', () => {
     expect(seen).toEqual(['/v1/runs?status=queued%2Crunning&limit=7', '/v1/datasets/digits%400123456789ab']);
   });
 
+  it('shows its key with every request', async () => {
+    const seen: unknown[] = [];
+    const { url } = await serve((request, response) => { seen.push(request.headers.authorization); json(response, 200, { items: [], nextCursor: null }); });
+    const client = new LoomClient({ url, key: 'secret' });
+    await client.runs();
+    await client.ready();
+    await new LoomClient({ url }).runs();
+    expect(seen).toEqual(['Bearer secret', 'Bearer secret', undefined]);
+  });
+
   it('reads page after page', async () => {
     const client = await serve((request, response) => json(response, 200, request.url!.includes('cursor=b')
       ? { items: [{ id: '3' }], nextCursor: null } : { items: [{ id: '1' }, { id: '2' }], nextCursor: 'b' }));
@@ -95,6 +105,21 @@ describe('calls', () => {
   });
 });
 
+describe('a download', () => {
+  it('may take longer than a call, but is not waited for when it is silent', async () => {
+    const { url } = await serve((request, response) => {
+      response.writeHead(200);
+      response.write('a');
+      if (request.url!.includes('stuck')) return;
+      let sent = 0;
+      const pace = setInterval(() => { if (++sent < 8) response.write('a'); else { clearInterval(pace); response.end(); } }, 200);
+    });
+    const client = new LoomClient({ url, timeoutMs: 1000 });
+    expect(await new Response(await client.download('r1', 'slow')).text()).toBe('a'.repeat(8));
+    await expect(new Response(await client.download('r1', 'stuck')).text()).rejects.toThrow('nothing came for 1000 ms');
+  });
+});
+
 describe('follow', () => {
   const write = (response: ServerResponse, id: string, event: string, data: unknown) => response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 
@@ -128,8 +153,17 @@ describe('follow', () => {
       } else if (call === 1) response.end();
       else { write(response, '2.5.0', 'run', runOf('failed')); response.end(); }
     });
-    expect((await client.follow('r1')).status).toBe('failed');
+    const told: string[] = [];
+    expect((await client.follow('r1', { onLost: () => told.push('lost'), onBack: () => told.push('back') })).status).toBe('failed');
     expect(asked).toEqual([undefined, '1.4.0', '1.4.0']);
+    expect(told).toEqual(['lost', 'back']);
+  });
+
+  it('gives up a server that stays away after as many tries as it is given', async () => {
+    const client = await serve((request) => request.socket.destroy());
+    let lost = 0;
+    await expect(client.follow('r1', { onLost: () => lost++ }, { retries: 2 })).rejects.toBeInstanceOf(UnreachableError);
+    expect(lost).toBe(2);
   });
 
   it('ends with the reason of its signal, and with an unknown run', async () => {

@@ -9,6 +9,8 @@ import type { MetricPoint } from './trainer-protocol.js';
 export interface ClientOptions {
   /** Where the API listens, such as `http://127.0.0.1:3000`; empty for the page's own origin. */
   url: string;
+  /** Sent with every request as a bearer token, for a proxy in front that asks for one. */
+  key?: string | undefined;
   /** How often a call that may be repeated is tried again when the API can't be reached or is unavailable. */
   retries?: number;
   /** First pause before a repeat; it doubles up to 5 s. */
@@ -47,22 +49,28 @@ export interface RunHandlers {
   onEvent?(event: RunEvent): void;
   onMetrics?(points: TimedPoint[]): void;
   onLog?(line: LogLine): void;
+  /** The connection broke, or was silent for too long, and is made anew. */
+  onLost?(error: Error): void;
+  /** It is there again. */
+  onBack?(): void;
 }
 
 const COLLECT_TIMEOUT_MS = 300_000;
 const EXPORT_TIMEOUT_MS = 600_000;
 
-interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH'; repeatable?: boolean; timeoutMs?: number }
+interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH'; repeatable?: boolean; timeoutMs?: number; /** Takes the place of the time. */ signal?: AbortSignal }
 
 /** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
 export class LoomClient {
   readonly url: string;
+  private readonly authorization: Record<string, string>;
   private readonly retries: number;
   private readonly retryDelayMs: number;
   private readonly timeoutMs: number;
 
-  constructor({ url, retries = 4, retryDelayMs = 250, timeoutMs = 30_000 }: ClientOptions) {
+  constructor({ url, key, retries = 4, retryDelayMs = 250, timeoutMs = 30_000 }: ClientOptions) {
     this.url = url.replace(/\/+$/, '');
+    this.authorization = key === undefined ? {} : { authorization: `Bearer ${key}` };
     this.retries = retries;
     this.retryDelayMs = retryDelayMs;
     this.timeoutMs = timeoutMs;
@@ -112,11 +120,26 @@ export class LoomClient {
     return total;
   }
 
-  /** The bytes of an artifact; the caller compares them with its sha256. */
+  /** The bytes of an artifact; the caller compares them with its sha256. It may take long, and be silent as long as a call. */
   async download(runId: string, artifactId: string): Promise<ReadableStream<Uint8Array>> {
-    const response = await this.send(this.artifactUrl(runId, artifactId).slice(this.url.length), {});
-    if (!response.body) throw new UnreachableError(this.url, new Error('a download without a body'));
-    return response.body as ReadableStream<Uint8Array>;
+    const silent = new AbortController();
+    const watch = () => setTimeout(() => silent.abort(new UnreachableError(this.url, new Error(`nothing came for ${this.timeoutMs} ms`))), this.timeoutMs);
+    let timer = watch();
+    try {
+      const response = await this.send(this.artifactUrl(runId, artifactId).slice(this.url.length), { signal: silent.signal });
+      if (!response.body) throw new UnreachableError(this.url, new Error('a download without a body'));
+      return (response.body as ReadableStream<Uint8Array>).pipeThrough(new TransformStream<Uint8Array, Uint8Array>({
+        transform: (chunk, controller) => {
+          clearTimeout(timer);
+          timer = watch();
+          controller.enqueue(chunk);
+        },
+        flush: () => clearTimeout(timer),
+      }));
+    } catch (error) {
+      clearTimeout(timer);
+      throw error;
+    }
   }
 
   // Sweeps
@@ -173,7 +196,7 @@ export class LoomClient {
   /** False while nobody answers, or the API can't reach Postgres or Redis. Never throws. */
   async ready(): Promise<boolean> {
     try {
-      const response = await fetch(`${this.url}/readyz`, { signal: AbortSignal.timeout(2000) });
+      const response = await fetch(`${this.url}/readyz`, { headers: this.authorization, signal: AbortSignal.timeout(2000) });
       await response.body?.cancel();
       return response.ok;
     } catch { return false; }
@@ -181,10 +204,15 @@ export class LoomClient {
 
   /**
    * Streams a run until it has ended, and returns how it ended. A lost connection is taken up again after the last
-   * message that came (`Last-Event-ID`), so that nothing is lost and nothing comes twice.
+   * message that came (`Last-Event-ID`), so that nothing is lost and nothing comes twice; at most `retries` times in a row.
    * @throws ApiError when the run does not exist, UnreachableError when the API stays away, the signal's reason
    */
-  async follow(runId: string, handlers: RunHandlers = {}, { signal }: { signal?: AbortSignal } = {}): Promise<Run> {
+  async follow(runId: string, handlers: RunHandlers = {}, { signal, retries = this.retries }: { signal?: AbortSignal; retries?: number } = {}): Promise<Run> {
+    let lost = false;
+    const opened = () => {
+      if (lost) handlers.onBack?.();
+      lost = false;
+    };
     let lastEventId = '';
     let run: Run | undefined;
     const dispatch = (message: ServerSentEvent) => {
@@ -199,30 +227,35 @@ export class LoomClient {
       signal?.throwIfAborted();
       const before = lastEventId;
       try {
-        await this.stream(`/v1/runs/${encodeURIComponent(runId)}/stream`, lastEventId, dispatch, signal);
+        await this.stream(`/v1/runs/${encodeURIComponent(runId)}/stream`, lastEventId, { opened, dispatch }, signal);
         if (run && isTerminal(run.status)) return run;
       } catch (error) {
         signal?.throwIfAborted();
         if (!(error instanceof UnreachableError) && !(error instanceof ApiError && error.status === 503)) throw error;
         failures = lastEventId === before ? failures + 1 : 1;
-        if (failures > this.retries) throw error;
+        if (failures > retries) throw error;
+        lost = true;
+        handlers.onLost?.(error);
       }
       // A stream that ended cleanly without news is asked again no faster than one that broke.
       await pause(this.backoffMs(failures), signal);
     }
   }
 
-  private async stream(path: string, lastEventId: string, dispatch: (message: ServerSentEvent) => void, signal?: AbortSignal): Promise<void> {
+  private async stream(path: string, lastEventId: string, { opened, dispatch }: { opened(): void; dispatch(message: ServerSentEvent): void }, signal?: AbortSignal): Promise<void> {
     const silent = new AbortController();
     const watch = () => setTimeout(() => silent.abort(new Error(`nothing came for ${this.timeoutMs} ms`)), this.timeoutMs);
     let timer = watch();
     let callerFailed = false;
     try {
       const response = await fetch(this.url + path, {
-        headers: { accept: 'text/event-stream', ...(lastEventId && { 'last-event-id': lastEventId }) },
+        headers: { accept: 'text/event-stream', ...this.authorization, ...(lastEventId && { 'last-event-id': lastEventId }) },
         signal: signal ? AbortSignal.any([signal, silent.signal]) : silent.signal,
       });
       if (!response.ok || !response.body) throw await problemOf(response);
+      callerFailed = true;
+      opened();
+      callerFailed = false;
       const parser = new ServerSentEventParser();
       const decoder = new TextDecoder();
       for await (const chunk of readChunks(response.body as ReadableStream<Uint8Array>)) {
@@ -247,15 +280,15 @@ export class LoomClient {
     return await (await this.send(path, options)).json() as Result;
   }
 
-  private async send(path: string, { query = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST', repeatable = method === 'GET', timeoutMs = this.timeoutMs }: CallOptions): Promise<Response> {
+  private async send(path: string, { query = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST', repeatable = method === 'GET', timeoutMs = this.timeoutMs, signal }: CallOptions): Promise<Response> {
     const url = this.url + path + queryString(query);
     for (let attempt = 0; ; attempt++) {
       try {
         const response = await fetch(url, {
           method,
-          headers: { accept: 'application/json', ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+          headers: { accept: 'application/json', ...this.authorization, ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
           ...(body !== undefined && { body: JSON.stringify(body) }),
-          signal: AbortSignal.timeout(timeoutMs),
+          signal: signal ?? AbortSignal.timeout(timeoutMs),
         });
         if (response.ok) return response;
         throw await problemOf(response);

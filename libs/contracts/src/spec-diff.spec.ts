@@ -1,0 +1,14 @@
+import { expect, test } from 'vitest';
+import { diffSpecs, flattened } from './spec-diff.js';
+
+test('nested specs become paths; lists and empty objects stay whole', () => {
+  expect([...flattened({ kind: 'pretrain', encoder: { width: 8, deep: { a: null } }, maps: ['pca'], flip: {} })]).toEqual([['kind', 'pretrain'], ['encoder.width', 8], ['encoder.deep.a', null], ['maps', ['pca']], ['flip', {}]]);
+});
+
+test('what differs between specs, also where one has no such field', () => {
+  expect(diffSpecs([{ a: 1, b: { c: 2 } }, { a: 1, b: { c: 3, d: 4 } }, { a: 1, b: { c: 2 } }])).toEqual([
+    { path: 'a', values: ['1', '1', '1'], differs: false }, { path: 'b.c', values: ['2', '3', '2'], differs: true }, { path: 'b.d', values: [undefined, '4', undefined], differs: true },
+  ]);
+  expect(diffSpecs([{ a: [1, 2] }, { a: [1, 2] }])[0]!.differs).toBe(false);
+  expect(diffSpecs([])).toEqual([]);
+});
