@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Why, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Project, ProjectSettings, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepTable, Why, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { SweepChanges } from './sweep.js';
@@ -148,13 +148,17 @@ export class LoomClient {
     return { sweep: await response.json() as Sweep, created: response.status === 201 };
   }
 
-  // Datasets, workers, health
+  // Datasets, workers, projects, health
 
   datasets(query: Partial<ListPage> = {}): Promise<PageOf<Dataset>> { return this.json('/v1/datasets', { query }); }
   dataset(reference: string): Promise<Dataset> { return this.json(`/v1/datasets/${encodeURIComponent(reference)}`); }
   async workers(): Promise<Worker[]> {
     return (await this.json<{ items: Worker[] }>('/v1/workers')).items;
   }
+
+  async projects(): Promise<Project[]> { return (await this.json<{ items: Project[] }>('/v1/projects')).items; }
+  /** Makes a project, or changes what is said of one. */
+  putProject(name: string, settings: ProjectSettings): Promise<Project> { return this.json(`/v1/projects/${encodeURIComponent(name)}`, { method: 'PUT', body: settings, repeatable: true }); }
 
   drainWorker(id: string): Promise<Worker> { return this.json(`/v1/workers/${encodeURIComponent(id)}/drain`, { method: 'POST', repeatable: true }); }
 
