@@ -10,7 +10,7 @@ import { fetchCifar10 } from './cifar10.js';
 import { demo } from './demo.js';
 import { SubmissionFile, UsageError } from './document.js';
 import { download } from './download.js';
-import { age, bytes, ProgressBoard, resultsText, runsText, setColour, statusText, table } from './render.js';
+import { age, bytes, ProgressBoard, resultsText, runsText, setColour, statusText, table, waitText } from './render.js';
 import { readState, runningPid, Stack, StackError, stopStack } from './stack.js';
 
 /** What scripts can tell apart. */
@@ -94,11 +94,12 @@ program.command('status').description('what runs, waits and works').action(async
     `${api.url} ${ready ? 'is ready' : 'is not ready'}; ${workers.filter(({ alive }) => alive).length} workers\n${runsText(recent.items, out)}`);
 });
 
-program.command('submit <file>').description('submit a run or a sweep from a YAML or JSON file').option('--watch', 'follow it to its end')
-  .action(async (file: string, { watch }: { watch?: boolean }) => {
+program.command('submit <file>').description('submit a run or a sweep from a YAML or JSON file').option('--watch', 'follow it to its end').option('--project <name>', 'whose share of the workers it takes')
+  .action(async (file: string, { watch, project }: { watch?: boolean; project?: string }) => {
     const document = await SubmissionFile.read(file);
     const api = await client();
     const { submission } = document;
+    if (project !== undefined) submission.request.project = project;
     try {
       if (submission.type === 'run') {
         const { run, created } = await api.submitRun(submission.request);
@@ -142,11 +143,11 @@ program.command('why <id> [against]').description('why a run is, or is not, anot
   show(why, () => `${why.against ?? 'nothing'}: ${why.reason}\n${why.differences.length ? table(['field', 'here', 'there'], why.differences.map(({ field, here, there }) => [field, JSON.stringify(here), JSON.stringify(there)]), out) : ''}`);
 });
 
-interface Filter { status?: string; kind?: string; tag?: string; sweep?: string; name?: string }
+interface Filter { status?: string; kind?: string; tag?: string; sweep?: string; name?: string; project?: string }
 const filtered = (command: Command): Command => command
-  .option('--status <status>', 'only these, separated by commas').option('--kind <kind>', 'only these, separated by commas').option('--tag <tag>').option('--sweep <id>').option('--name <text>', 'only runs whose name holds it');
-const filterOf = ({ status, kind, tag, sweep, name }: Filter): z.input<typeof RunFilter> =>
-  ({ ...(status && { status }), ...(kind && { kind }), ...(tag && { tag }), ...(sweep && { sweep }), ...(name && { name }) });
+  .option('--status <status>', 'only these, separated by commas').option('--kind <kind>', 'only these, separated by commas').option('--tag <tag>').option('--sweep <id>').option('--name <text>', 'only runs whose name holds it').option('--project <name>');
+const filterOf = ({ status, kind, tag, sweep, name, project }: Filter): z.input<typeof RunFilter> =>
+  ({ ...(status && { status }), ...(kind && { kind }), ...(tag && { tag }), ...(sweep && { sweep }), ...(name && { name }), ...(project && { project }) });
 
 filtered(program.command('runs').description('list runs, the newest first')).option('--limit <n>', 'at most so many', positive, 30)
   .action(async ({ limit, ...options }: Filter & { limit: number }) => {
@@ -157,7 +158,7 @@ filtered(program.command('runs').description('list runs, the newest first')).opt
 program.command('run <id>').description('a run, its attempts and results').action(async (id: string) => {
   const run = await (await client()).run(id);
   show(run, () => [
-    `${run.kind} ${run.id}`, `status    ${statusText(run.status, out)}${run.statusDetail ? `: ${run.statusDetail}` : ''}`, `steps     ${run.step}${run.totalSteps ? ` of ${run.totalSteps}` : ''}`,
+    `${run.kind} ${run.id}`, `status    ${statusText(run.status, out)}${run.statusDetail ? `: ${run.statusDetail}` : ''}`, ...(run.waitsFor ? [`waits for ${waitText(run)}`] : []), `project   ${run.project}`, `steps     ${run.step}${run.totalSteps ? ` of ${run.totalSteps}` : ''}`,
     `digest    ${run.digest}`, ...Object.entries(run.result?.metrics ?? {}).map(([key, value]) => `${key.padEnd(28)} ${value}`), '',
     table(['attempt', 'worker', 'started', 'from step', 'outcome'], run.attempts.map((each) => [String(each.attempt), each.workerId, age(each.startedAt), String(each.resumedFromStep), each.outcome ?? '–']), out),
   ].join('\n'));
@@ -286,6 +287,19 @@ program.command('workers').description('workers and their heartbeats').action(as
     Object.entries(worker.labels).map((label) => label.join('=')).join(',') || '–', worker.gpus.map(({ name }) => name).join(', ') || '–',
   ]), out));
 });
+
+const projects = program.command('projects').description('who shares the workers: weights, quotas, and what they use').action(async () => {
+  const list = await (await client()).projects();
+  show(list, () => table(['name', 'weight', 'running', 'of at most', 'waiting', 'GPU-seconds', 'of at most'], list.map((project) => [
+    project.name, String(project.weight), String(project.running), project.maxRunning === null ? '–' : String(project.maxRunning), String(project.waiting), project.gpuSecondsUsed.toFixed(0), project.gpuSeconds === null ? '–' : String(project.gpuSeconds),
+  ]), out));
+});
+const quota = (text: string): number | null => (text === 'none' ? null : positive(text));
+projects.command('set <name>').description('make a project, or change its weight and quotas').option('--weight <n>', 'its share of starts and slots, beside that of others', Number).option('--max-running <n>', 'how many of its runs may be under way (none: any number)', quota).option('--gpu-seconds <n>', 'what its runs may use altogether (none: any amount)', quota)
+  .action(async (name: string, { weight, maxRunning, gpuSeconds }: { weight?: number; maxRunning?: number | null; gpuSeconds?: number | null }) => {
+    const project = await (await client()).putProject(name, { ...weight !== undefined && { weight }, ...maxRunning !== undefined && { maxRunning }, ...gpuSeconds !== undefined && { gpuSeconds } });
+    show(project, () => `project ${project.name}: weight ${project.weight}, at most ${project.maxRunning ?? 'any number of'} runs and ${project.gpuSeconds ?? 'any amount of'} GPU-seconds\n`);
+  });
 
 program.command('drain <worker...>').description('have workers hand back their runs at a checkpoint, and end').action(async (ids: string[]) => {
   const api = await client();

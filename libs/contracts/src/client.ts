@@ -51,7 +51,7 @@ export interface RunHandlers {
 
 const COLLECT_TIMEOUT_MS = 300_000;
 
-interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH'; repeatable?: boolean; timeoutMs?: number }
+interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH' | 'PUT'; repeatable?: boolean; timeoutMs?: number }
 
 /** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
 export class LoomClient {

@@ -89,7 +89,7 @@ export function othersAhead(shares: readonly Share[], project: string, ahead: nu
 export function startsIn(ahead: number, each: number, slots: readonly number[]): number {
   const sorted = slots.filter((seconds) => seconds < Number.POSITIVE_INFINITY).sort((a, b) => a - b);
   if (ahead < sorted.length && sorted[ahead]! <= sorted[0]! + each) return sorted[ahead]!;
-  if (sorted.length === 0) return Number.POSITIVE_INFINITY;
+  if (sorted.length === 0 || each === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
   // The first moment by which enough runs have started: a slot that is free at r starts one at r, r + each, r + 2 each, …
   const startedBy = (moment: number) => sorted.reduce((sum, free) => sum + (moment >= free ? Math.floor((moment - free) / each + 1e-9) + 1 : 0), 0);
   let [early, late] = [sorted[0]!, sorted[0]! + ahead * each];
