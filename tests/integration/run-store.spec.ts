@@ -429,7 +429,7 @@ describe('the leader', () => {
     leader.start();
     try {
       const { runId } = await store.submitRun(pretrain());
-      await eventually(async () => { expect((await queue.counts())['waiting']).toBe(1); });
+      await eventually(async () => { expect((await queue.counts())['wait']).toBe(1); });
       expect(await queue.missing([{ runId, attempt: 1 }])).toEqual([]);
       await queue.clear();
       expect(await queue.missing([{ runId, attempt: 1 }])).toHaveLength(1);

@@ -5,6 +5,7 @@ import type { Logger } from './logger.js';
 import type { RunQueue } from './queue.js';
 import type { RunStore } from './run-store.js';
 import { SweepController } from './sweep-controller.js';
+import type { Window } from './waiting-line.js';
 
 /** Key of the advisory lock that makes one process the leader: 'loom' in ASCII. */
 const LEADER_LOCK = 0x6c_6f_6f_6d;
@@ -27,8 +28,7 @@ export interface Repairs { redispatched: number; recovered: number; released: nu
 
 interface LeaderOptions {
   database: Database; store: RunStore; queue: RunQueue; log: Logger; reconcileMs: number;
-  /** How many runs may be in Redis that no worker has taken; undefined: what workers can use. */
-  window?: number | undefined;
+  window?: Window;
 }
 
 /**
@@ -133,7 +133,7 @@ export class Leader {
 
   /** Those who are next → Redis, while there is room. A crash between the two repeats an add that does nothing. */
   async dispatch(): Promise<void> {
-    const { store, queue, window } = this.options;
+    const { store, queue, window = 'auto' } = this.options;
     for (;;) {
       const batch = await store.takeDispatchable(DISPATCH_BATCH, window);
       if (batch.length === 0) return;

@@ -7,7 +7,7 @@ import {
 import type { z } from 'zod';
 import { type Prisma, type Database } from './database.js';
 import { RequestError } from './request-error.js';
-import { undispatchedSeconds, WaitingLine } from './waiting-line.js';
+import { undispatchedSeconds, WaitingLine, type Window } from './waiting-line.js';
 
 export interface Page<Item> { items: Item[]; nextCursor: string | null }
 /** What is read, with dates as dates; the API's schemas turn it into what is sent. */
@@ -87,7 +87,7 @@ const isLabelFraction = (parameter: string) => parameter.endsWith('.labelFractio
 export class RunQueries {
   private readonly line: WaitingLine;
 
-  constructor(private readonly database: Database, private readonly options: { leaseMs: number; window?: number | undefined }) {
+  constructor(private readonly database: Database, private readonly options: { leaseMs: number; window?: Window }) {
     this.line = new WaitingLine(database, options);
   }
 
@@ -175,7 +175,7 @@ export class RunQueries {
 
   /** For how many seconds a run has waited that could be in Redis; 0 where none has. */
   dispatchWaitSeconds(): Promise<number> {
-    return undispatchedSeconds(this.prisma, { leaseMs: this.options.leaseMs, window: this.options.window });
+    return undispatchedSeconds(this.prisma, { leaseMs: this.options.leaseMs, window: this.options.window ?? 'auto' });
   }
 
   // Sweeps

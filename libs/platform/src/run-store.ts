@@ -14,7 +14,7 @@ import { estimate } from './estimate.js';
 import { RequestError } from './request-error.js';
 import type { RunJob } from './queue.js';
 import { decodeCursor, encodeCursor, runsLike } from './run-queries.js';
-import { nextInLine, type Admission } from './waiting-line.js';
+import { nextInLine, type Admission, type Window } from './waiting-line.js';
 
 /** The right to write for a run. `attempt` is the fencing token. */
 export interface Token { runId: string; attempt: number }
@@ -661,9 +661,9 @@ export class RunStore {
 
   /**
    * Runs that are to be put into Redis now, in the order in which they are to start (see `waiting-line.ts`): as many as the window has room
-   * for (`window` runs that no worker has taken; undefined: what workers can use), and at most `limit`.
+   * for (`window` runs that no worker has taken; `auto`: what workers can use), and at most `limit`.
    */
-  async takeDispatchable(limit: number, window: number | undefined = limit): Promise<Admission[]> {
+  async takeDispatchable(limit: number, window: Window = limit): Promise<Admission[]> {
     return nextInLine(this.database.prisma, { leaseMs: this.options.leaseMs, window, limit });
   }
 

@@ -14,6 +14,9 @@ export interface Machine { id: string; slots: number; free: number; labels: Reco
 /** A run that may be put into Redis now, and the tag that its project has with it. */
 export interface Admission extends RunJob { outboxId: bigint; project: string; tag: number }
 
+/** How many runs may be in Redis that no worker has taken. */
+export type Window = number | 'auto';
+
 /** Who shares, who is in Redis, and who works, at one moment. */
 interface Line {
   /** By the database's clock. */
@@ -96,12 +99,12 @@ function windowOf({ machines, startedLately }: Line): number {
 
 /**
  * Runs that should be in Redis and have not been put there, in the order in which they are to start: as many as the window has room for
- * (`window`, or what workers can use), and at most `limit`. Of those that ask for labels or a GPU only as many as workers that have them
+ * (`auto`: what workers can use), and at most `limit`. Of those that ask for labels or a GPU only as many as workers that have them
  * could take now (any worker may get the job, and refuses it), or one where no worker is free at all and one of them may be the next.
  */
-export async function nextInLine(tx: Transaction, { leaseMs, window, limit }: { leaseMs: number; window: number | undefined; limit: number }): Promise<Admission[]> {
+export async function nextInLine(tx: Transaction, { leaseMs, window, limit }: { leaseMs: number; window: Window; limit: number }): Promise<Admission[]> {
   const line = await readLine(tx, leaseMs, 'admitted');
-  const places = Math.min(limit, (window ?? windowOf(line)) - total(line.shares.map(({ admitted }) => admitted)));
+  const places = Math.min(limit, (window === 'auto' ? windowOf(line) : window) - total(line.shares.map(({ admitted }) => admitted)));
   if (places <= 0) return [];
   const due = await readDue(tx, places);
   const saturated = line.machines.every(({ free }) => free === 0);
@@ -119,7 +122,7 @@ export async function nextInLine(tx: Transaction, { leaseMs, window, limit }: { 
  * For how many seconds a run has waited that could be in Redis; 0 where none has. It counts from when it was due, and from when there last was
  * something that may have made room for it.
  */
-export async function undispatchedSeconds(tx: Transaction, options: { leaseMs: number; window: number | undefined }): Promise<number> {
+export async function undispatchedSeconds(tx: Transaction, options: { leaseMs: number; window: Window }): Promise<number> {
   const [first] = await nextInLine(tx, { ...options, limit: 1 });
   if (!first) return 0;
   const [row] = await tx.$queryRaw<{ seconds: number }[]>`
@@ -179,19 +182,20 @@ export class WaitingLine {
       const share = line.shares.find(({ name }) => name === project)!;
       const jobsAhead = admitted ? ahead : inRedis + ahead + othersAhead(line.shares, project, ahead, waitingIn);
       const able = line.machines.filter((machine) => capacity(machine, machine.slots, requires) > 0);
-      const quota = admitted ? null : quotaReached(share);
+      // One that is in Redis is asked once more when it is claimed, for its place only.
+      const quota = quotaReached(admitted ? { ...share, admitted: 0, gpuSeconds: null } : share);
       const waitsFor: WaitsFor = nextStartAt !== null && nextStartAt.getTime() > line.now ? 'backoff' : quota ?? (able.length === 0 && line.machines.length > 0 ? 'placement' : 'slot');
       const slots = able.flatMap((machine) => {
         const held = busy.filter(({ workerId }) => workerId === machine.id).map(({ seconds }) => Math.max(0, seconds - passed));
         return [...held, ...Array.from({ length: Math.max(0, machine.slots - held.length) }, () => 0)].slice(0, capacity(machine, machine.slots, requires));
       });
       let seconds = startsIn(jobsAhead, each ?? Number.POSITIVE_INFINITY, slots);
-      if (!admitted && share.maxRunning !== null) {
+      if (share.maxRunning !== null) {
         // Its project's own places come free no sooner than its own runs end.
         const most = Math.min(share.maxRunning, total(line.machines.map((machine) => machine.slots)));
         const own = busy.filter((run) => run.project === project).map((run) => Math.max(0, run.seconds - passed)).sort((a, b) => a - b).slice(-most);
         const free = Array.from({ length: Math.max(0, most - own.length) }, () => 0);
-        seconds = Math.max(seconds, startsIn(ahead + share.admitted, each ?? Number.POSITIVE_INFINITY, most === 0 ? [] : [...own, ...free]));
+        seconds = Math.max(seconds, startsIn(admitted ? Math.min(ahead, share.admitted - 1) : ahead + share.admitted, each ?? Number.POSITIVE_INFINITY, most === 0 ? [] : [...own, ...free]));
       }
       const at = Math.max(line.now + seconds * 1000, nextStartAt?.getTime() ?? 0);
       told.set(runId, { jobsAhead, waitsFor, predictedStartAt: waitsFor === 'gpu_seconds' || waitsFor === 'placement' || !Number.isFinite(at) ? null : new Date(at) });
