@@ -251,7 +251,7 @@ describe('a run and its attempts', () => {
     const offered = async () => (await store.takeDispatchable(10)).map((each) => each.runId);
     const held: Token[] = [];
     const whileAlive = async () => {
-      await store.heartbeat('fits', held);
+      await Promise.all([store.heartbeat('fits', held), store.heartbeat('plain', [])]);
       return offered();
     };
     await register('plain', { zone: 'b' });
