@@ -67,10 +67,14 @@ test('a project is made, changed and read; one that is not there is refused with
     await expect(refused).rejects.toMatchObject({ code: 'invalid_request', faults: [{ path: ['project'], message: expect.stringMatching(/\(default, vision\), got speech/) as string }] });
   }
   const run = await submit('vision');
+  // Also where the line was read just before the project was there.
+  await queries.run(await submit('default'));
+  await projects.put('newest', {});
+  expect(await queries.run(await submit('newest'))).toMatchObject({ project: 'newest', waitsFor: 'slot' });
   expect(await queries.run(run)).toMatchObject({ project: 'vision', status: 'queued' });
   expect((await queries.runs({ project: 'vision', limit: 9, status: undefined, kind: undefined })).items.map(({ id }) => id)).toEqual([run]);
   expect(await store.planBulk({ action: 'cancel', filter: RunFilter.parse({ project: 'vision' }), cursor: undefined })).toMatchObject({ done: 1 });
-  expect((await projects.list()).map(({ name, waiting }) => [name, waiting])).toEqual([['default', 0], ['vision', 1]]);
+  expect((await projects.list()).map(({ name, waiting }) => [name, waiting])).toEqual([['default', 1], ['newest', 1], ['vision', 1]]);
 });
 
 test('an equal run of another project is shared, and stays with the one that submitted it first; a sweep takes its project to its runs', async () => {

@@ -18,7 +18,7 @@ const RETRY_MS = 1000;
 /** The leader says something this often on the connection that holds its lock. Postgres takes the lock from one that is silent for longer than four times this. */
 const PULSE_MS = 2000;
 /** Where runs start and end in quick succession, looks at the line are so far apart at least: what is ready in Redis lasts longer. */
-const DISPATCH_GAP_MS = 20;
+const DISPATCH_GAP_MS = 40;
 const CHARGE_MS = 2000;
 /** A message this young may still be on its way. */
 const IN_FLIGHT_MS = 5000;

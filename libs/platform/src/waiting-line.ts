@@ -9,7 +9,7 @@ import { chooseNext, othersAhead, quotaReached, startsIn, type Share } from './f
 import type { RunJob } from './queue.js';
 
 /** A worker that answers. `free`: slots in which it has no run. */
-export interface Machine { id: string; slots: number; free: number; labels: Record<string, string>; gpus: Gpu[] }
+interface Machine { id: string; slots: number; free: number; labels: Record<string, string>; gpus: Gpu[] }
 
 /** A run that may be put into Redis now, and the tag that its project has with it. */
 export interface Admission extends RunJob { outboxId: bigint; project: string; tag: number }
@@ -172,8 +172,14 @@ export class WaitingLine {
   async told(runIds: readonly string[]): Promise<Map<string, Told>> {
     const told = new Map<string, Told>();
     if (runIds.length === 0) return told;
-    const [line, { busy, each, readAt }] = await Promise.all([this.readNow(), this.foresee()]);
+    const { busy, each, readAt } = await this.foresee();
+    let line = await this.readNow();
     const places = await this.places(runIds, line);
+    // A project may be younger than what was read last.
+    if (places.some(({ project }) => !line.shares.some(({ name }) => name === project))) {
+      this.lineUntil = 0;
+      line = await this.readNow();
+    }
     const inRedis = total(line.shares.map(({ admitted }) => admitted));
     const waitingIn = (project: string) => total(line.lanes.filter((lane) => lane.project === project).map(({ waiting }) => waiting));
     const passed = (line.now - readAt) / 1000;
