@@ -140,8 +140,9 @@ test('#7 and #31 with 50,000 queued runs, most of them in Postgres: FLUSHALL cos
   const { client } = narrow;
   const resident = async () => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
   const before = await resident();
-  const template = (await sql.query<{ id: string }>(`SELECT id FROM run WHERE status = 'queued' LIMIT 1`)).rows[0]!.id;
-  await queueMany(template, 40_000, 0);
+  const template = (await client.submitRun({ spec: { ...SHORT, seed: 71 }, priority: 0 })).run.id;
+  const there = Number((await sql.query<{ n: string }>(`SELECT count(*) AS n FROM run WHERE status = 'queued'`)).rows[0]!.n);
+  await queueMany(template, 50_000 - there, 0);
   stack.startWorker({ LOOM_SLOTS: '2' });
   await eventually(async () => expect((await client.workers()).filter(({ state, alive }) => state === 'running' && alive)).toHaveLength(1), { timeoutMs: 60_000 });
   await eventually(async () => expect((await client.runs({ status: ['running'] })).items.length).toBe(2), { timeoutMs: 60_000 });

@@ -248,9 +248,8 @@ async function readForecast(tx: Transaction): Promise<Forecast> {
   const canonical = (runs: readonly Known[]) => runs.map((run) => ({ ...run, encoder: run.encoder === null ? null : canonicalJson(JSON.parse(run.encoder)) }));
   const seconds = (await secondsOfEach(tx, canonical([...working, ...next]))).map((known) => known?.seconds ?? null);
   const busy = working.map(({ project, workerId, elapsed, done, left }, i) => {
-    const expected = seconds[i];
     // Its own pace says more than that of others.
-    const rest = done > 0 && left !== null ? (elapsed / done) * left : expected == null ? Number.POSITIVE_INFINITY : Math.max(0, expected - elapsed);
+    const rest = done > 0 && left !== null ? (elapsed / done) * left : Math.max(0, (seconds[i] ?? Number.POSITIVE_INFINITY) - elapsed);
     return { project, workerId, seconds: rest };
   });
   const known = seconds.slice(working.length).filter((each) => each !== null);
