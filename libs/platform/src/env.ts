@@ -20,7 +20,7 @@ const Environment = z.object({
   LOOM_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
   LOOM_QUEUE: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected 1 to 64 letters, digits, _ or -').default('loom-runs'),
   /** How many runs may be in Redis that no worker has taken; `auto`: one for each free slot, and as many as workers took in the last second. */
-  LOOM_WINDOW: z.literal('auto').or(z.coerce.number('expected a number or auto').int().min(1).max(1_000_000)).default('auto'),
+  LOOM_WINDOW: z.union([z.literal('auto'), z.coerce.number().int().min(1).max(1_000_000)], 'expected auto, or a number from 1 to 1000000').default('auto'),
   LOOM_HEARTBEAT_MS: milliseconds.default(10_000),
   /** How long a run stays with a worker that is silent. */
   LOOM_LEASE_MS: milliseconds.default(45_000),

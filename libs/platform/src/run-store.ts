@@ -86,6 +86,7 @@ const OFFER_AGAIN_MS = 1000;
 /** The same, where it waits for another GPU or another version. */
 const OFFER_MUCH_LATER_MS = 5000;
 const CHARGE_AFTER_MS = 2000;
+const CHARGE_BATCH = 5000;
 /** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
 const BULK_BATCH = 100;
 const BULK_MS = 8000;
@@ -677,13 +678,17 @@ export class RunStore {
 
   /** Adds the seconds of attempts that have ended to what their projects have used. Those of the last moments stay apart: they tell how fast runs follow each other. */
   async chargeProjects(): Promise<void> {
-    await this.database.prisma.$executeRaw`
-      WITH ended AS (
-          UPDATE attempt SET charged = true FROM run
-          WHERE NOT attempt.charged AND attempt.ended_at < now() - ${interval(CHARGE_AFTER_MS)} AND run.id = attempt.run_id
-          RETURNING run.project, extract(epoch FROM attempt.ended_at - attempt.started_at) AS seconds),
-        sums AS (SELECT project, sum(seconds)::float8 AS seconds FROM ended GROUP BY project)
-      UPDATE project SET spent = spent + sums.seconds FROM sums WHERE project.name = sums.project`;
+    for (let charged = CHARGE_BATCH; charged === CHARGE_BATCH;) {
+      const [row] = await this.database.prisma.$queryRaw<{ charged: number }[]>`
+        WITH batch AS (SELECT run_id, attempt FROM attempt WHERE NOT charged AND ended_at < now() - ${interval(CHARGE_AFTER_MS)} LIMIT ${CHARGE_BATCH} FOR UPDATE SKIP LOCKED),
+          ended AS (
+            UPDATE attempt SET charged = true FROM batch JOIN run ON run.id = batch.run_id WHERE attempt.run_id = batch.run_id AND attempt.attempt = batch.attempt
+            RETURNING run.project, extract(epoch FROM attempt.ended_at - attempt.started_at) AS seconds),
+          sums AS (SELECT project, sum(seconds)::float8 AS seconds FROM ended GROUP BY project),
+          spent AS (UPDATE project SET spent = spent + sums.seconds FROM sums WHERE project.name = sums.project)
+        SELECT count(*)::int AS charged FROM ended`;
+      charged = row!.charged;
+    }
   }
 
   /** Runs that were put into Redis more than `ageMs` ago and still wait, by pages of `limit` after `afterOutboxId`. */
