@@ -57,9 +57,11 @@ test('#7 FLUSHALL with runs that wait and two that train: the queue is rebuilt w
   stack.startWorker({ LOOM_SLOTS: '2' });
   const active = await Promise.all([11, 12].map((seed) => stack.submit({ ...MEDIUM, seed })));
   await Promise.all(active.map((id) => stack.runsAt(id, 2)));
-  const waiting = await Promise.all(Array.from({ length: 20 }, (_, seed) => stack.submit({ ...SHORT, epochs: 1, seed: 100 + seed }, { priority: seed === 19 ? 90 : 10 })));
-  const queued = () => direct.zcard(`bull:${stack.environment['LOOM_QUEUE']!}:prioritized`);
-  await eventually(async () => expect(await queued()).toBe(20));
+  const waiting = await Promise.all(Array.from({ length: 8 }, (_, seed) => stack.submit({ ...SHORT, epochs: 1, seed: 100 + seed }, { priority: seed === 7 ? 90 : 10 })));
+  const queued = () => direct.llen(`bull:${stack.environment['LOOM_QUEUE']!}:wait`);
+  // The others wait in Postgres: for two slots Redis holds a short window.
+  await eventually(async () => expect(await queued()).toBeGreaterThan(0));
+  expect(await queued()).toBeLessThan(5);
   await direct.flushall();
   const begun = performance.now();
   // Messages count as lost when they are five seconds old.
@@ -69,7 +71,7 @@ test('#7 FLUSHALL with runs that wait and two that train: the queue is rebuilt w
   for (const id of active) expect((await stack.client.run(id)).attempts).toHaveLength(1);
   const starts = await Promise.all(waiting.map(async (id) => Date.parse((await stack.client.run(id)).startedAt!)));
   // Two slots take two at a time: the one of priority 90 is among the first.
-  expect(starts.filter((start) => start < starts[19]!).length).toBeLessThanOrEqual(2);
+  expect(starts.filter((start) => start < starts[7]!).length).toBeLessThanOrEqual(2);
   await proves(...active, ...waiting);
 }, 120_000);
 
@@ -150,23 +152,26 @@ test('#28 a way to Redis that swallows everything: it is given up within the lim
 
 // The last of this file: the stack's own API may be the one that is killed.
 test('#33 two APIs: each attempt is put into Redis once, and when the leader is killed the other takes over in seconds', async () => {
-  const second = await stack.startApi();
+  // As many as there are may be in Redis, though nobody takes them.
+  const wide = { LOOM_WINDOW: '1000' };
+  const [first, second] = [await stack.startApi(wide), await stack.startApi(wide)];
+  await stack.api.kill('SIGTERM');
   const added = async () => (await direct.xrange(`bull:${stack.environment['LOOM_QUEUE']!}:events`, '-', '+')).filter(([, fields]) => fields.includes('added')).map(([, fields]) => fields[fields.indexOf('jobId') + 1]);
   await direct.del(`bull:${stack.environment['LOOM_QUEUE']!}:events`);
-  const clients = [stack.client, second.client];
-  const ids = await Promise.all(Array.from({ length: 30 }, async (_, seed) => (await clients[seed % 2]!.submitRun({ spec: { ...SHORT, epochs: 1, seed: 200 + seed } })).run.id));
-  await eventually(async () => expect(new Set(await added()).size).toBe(30));
-  expect(await added()).toHaveLength(30);
+  const clients = [first.client, second.client];
+  const ids = await Promise.all(Array.from({ length: 8 }, async (_, seed) => (await clients[seed % 2]!.submitRun({ spec: { ...SHORT, epochs: 1, seed: 200 + seed } })).run.id));
+  await eventually(async () => expect(new Set(await added()).size).toBe(8));
+  expect(await added()).toHaveLength(8);
 
   const leads = async (url: string) => /^loom_leader 1$/m.test(await (await fetch(`${url}/metrics`)).text());
-  const [leader, other] = await leads(stack.client.url) ? [stack.api, second] : [second, stack.api];
+  const [leader, other] = await leads(first.client.url) ? [first, second] : [second, first];
   await leader.kill('SIGKILL');
   const begun = performance.now();
   await eventually(async () => expect(await leads(other.client.url)).toBe(true));
   expect(performance.now() - begun).toBeLessThan(10_000);
   const last = (await other.client.submitRun({ spec: { ...LONG, seed: 300 } })).run.id;
   stack.startWorker({ LOOM_SLOTS: '2' });
-  await eventually(async () => expect((await other.client.run(last)).status).toBe('running'), { timeoutMs: 50_000 });
+  await eventually(async () => expect((await other.client.run(last)).status).toBe('running'), { timeoutMs: 80_000 });
   await other.client.cancelRun(last);
   await Promise.all(ids.map((id) => other.client.follow(id, {}, { signal: AbortSignal.timeout(60_000) })));
   await proves(...ids);

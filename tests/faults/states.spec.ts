@@ -1,5 +1,5 @@
 /** Races and refusals: requests, states and streams. The numbers are rows of the table in docs/reliability.md. */
-import { Database, RunStore } from '#libs/platform';
+import { ClaimRefusedError, Database, RunQueue, RunStore } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -143,3 +143,68 @@ test('#34 a database of another version: a worker that starts says what to do an
     await database.prisma.$executeRaw`DELETE FROM _prisma_migrations WHERE id = 'future'`;
   }
 }, 120_000);
+
+// The last of this file: the stack's own API may be the one that is killed.
+test('#31 two projects share a fleet: a flood of one leaves half of the starts to the other, weights are kept, and a quota is never exceeded, across two APIs and a change of the leader', async ({ annotate }) => {
+  const second = await stack.startApi();
+  const leads = async (url: string) => /^loom_leader 1$/m.test(await (await fetch(`${url}/metrics`)).text());
+  await stack.client.putProject('flood', {});
+  await stack.client.putProject('team', {});
+  await stack.client.putProject('small', { maxRunning: 1 });
+  // The workers are played: what is asked is who starts when, not what they learn.
+  const queue = new RunQueue({ redisUrl: stack.environment['REDIS_URL']!, queueName: stack.environment['LOOM_QUEUE']!, networkTimeoutMs: 20_000 });
+  const SLOTS = 4;
+  await store.registerWorker({ id: 'played', host: 'h', pid: 1, slots: SLOTS, versions: {} });
+  await store.setWorkerState('played', 'running');
+  const alive = setInterval(() => { void store.heartbeat('played', []).catch(() => undefined); }, 200);
+  let most = 0;
+  const consumer = queue.consume(SLOTS, async (job) => {
+    const claim = await store.claim(job, 'played').catch((error: unknown) => { if (error instanceof ClaimRefusedError) return undefined; throw error; });
+    if (!claim) return;
+    const [{ small: count } = { small: 0 }] = await database.prisma.$queryRaw<{ small: number }[]>`SELECT count(*)::int AS small FROM run WHERE project = 'small' AND status = 'running'`;
+    most = Math.max(most, count);
+    await delay(20 + Math.random() * 20);
+    await store.succeed(claim, { metrics: {} });
+  }, () => undefined);
+  const submitMany = (project: string, from: number, count: number) => Promise.all(Array.from({ length: count }, (_, i) => (i % 2 ? stack.client : second.client).submitRun({ project, spec: { ...SHORT, seed: from + i } })));
+  const startsSince = async (since: Date) => (await database.prisma.run.findMany({ where: { startedAt: { gte: since }, project: { in: ['flood', 'team', 'small'] } }, orderBy: { startedAt: 'asc' }, select: { project: true, startedAt: true } }));
+  const waiting = async (project: string) => (await stack.client.projects()).find(({ name }) => name === project)!.waiting;
+  try {
+    await submitMany('flood', 31_000, 300);
+    await submitMany('small', 32_000, 12);
+    void consumer.run();
+    await eventually(async () => expect(await waiting('flood')).toBeLessThan(280), { timeoutMs: 30_000 });
+    const came = new Date();
+    await submitMany('team', 33_000, 30);
+    // The leader dies in the middle of it.
+    const [leader, other] = await leads(stack.client.url) ? [stack.api, second] : [second, stack.api];
+    await leader.kill('SIGKILL');
+    const { client } = other;
+    await eventually(async () => expect((await client.projects()).find(({ name }) => name === 'team')!.waiting).toBe(0), { timeoutMs: 60_000 });
+    const starts = (await startsSince(came)).filter(({ project }) => project !== 'small').map(({ project }) => project);
+    const from = starts.indexOf('team');
+    const span = starts.slice(from, starts.lastIndexOf('team') + 1);
+    await annotate(`a run of the second project started after ${from} of the first; then ${span.filter((each) => each === 'team').length} of ${span.length} starts were its own`);
+    expect(from).toBeLessThan(40);
+    expect(span.filter((each) => each === 'team').length / span.length).toBeGreaterThan(0.4);
+
+    await client.putProject('team', { weight: 3 });
+    const again = new Date();
+    await Promise.all(Array.from({ length: 60 }, (_, i) => client.submitRun({ project: 'team', spec: { ...SHORT, seed: 34_000 + i } })));
+    await eventually(async () => expect((await client.projects()).find(({ name }) => name === 'team')!.waiting).toBe(0), { timeoutMs: 60_000 });
+    const weighted = (await startsSince(again)).filter(({ project }) => project !== 'small').map(({ project }) => project);
+    const share = weighted.slice(weighted.indexOf('team') + 10, weighted.lastIndexOf('team') - 10);
+    const part = share.filter((each) => each === 'team').length / share.length;
+    await annotate(`with weights 3 : 1 its part was ${part.toFixed(2)}`);
+    expect(part).toBeGreaterThan(0.62);
+    expect(part).toBeLessThan(0.88);
+    expect(most).toBe(1);
+    await eventually(async () => expect((await client.projects()).find(({ name }) => name === 'small')!.waiting).toBe(0), { timeoutMs: 60_000 });
+    expect(most).toBe(1);
+  } finally {
+    clearInterval(alive);
+    await consumer.close();
+    await queue.close();
+    await store.setWorkerState('played', 'stopped');
+  }
+}, 240_000);

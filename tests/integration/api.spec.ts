@@ -261,6 +261,24 @@ test('runs are listed in either order and by parent, and counted by status', asy
   await fetch(`${url}/v1/runs/${parent.id}/cancel`, { method: 'POST' });
 });
 
+test('projects are made, changed and listed; runs and sweeps are submitted to them, and to no other', async () => {
+  const api = new LoomClient({ url, retries: 0 });
+  expect(await api.putProject('vision', { weight: 2.5, maxRunning: 4 })).toMatchObject({ name: 'vision', weight: 2.5, maxRunning: 4, gpuSeconds: null, running: 0, waiting: 0, gpuSecondsUsed: 0 });
+  await expect(api.putProject('vision', { weight: 0 })).rejects.toMatchObject({ status: 422, problem: { errors: [{ path: 'weight' }] } });
+  await expect(api.putProject('no/name', {})).rejects.toMatchObject({ status: 422 });
+  const { run } = await api.submitRun({ project: 'vision', spec: { ...pretrain, seed: 71 } as never });
+  expect(run).toMatchObject({ project: 'vision', status: 'queued', waitsFor: 'slot' });
+  expect(run.jobsAhead).toBeGreaterThanOrEqual(0);
+  expect((await api.runs({ project: 'vision' })).items.map(({ id }) => id)).toEqual([run.id]);
+  expect((await api.projects()).map(({ name, waiting }) => [name, waiting])).toContainEqual(['vision', 1]);
+  const refused = await post('/v1/runs', { spec: { ...pretrain, seed: 72 }, project: 'nobody' });
+  expect([refused.status, (await json<Problem>(refused)).errors]).toEqual([422, [{ path: 'project', message: expect.stringMatching(/\(default, vision\), got nobody/) as string }]]);
+  const etag = async () => (await fetch(`${url}/v1/runs/${run.id}`)).headers.get('etag');
+  expect(await etag()).toBe(await etag());
+  expect((await api.cancelRun(run.id)).waitsFor).toBeNull();
+  expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/loom_project_runs\{project="vision",state="waiting"\} 0/);
+});
+
 test('operations: health, readiness, Prometheus', async () => {
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   expect(await json(fetch(`${url}/readyz`))).toEqual({ postgres: true, redis: true });

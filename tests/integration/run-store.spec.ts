@@ -230,7 +230,7 @@ describe('a run and its attempts', () => {
     await store.drainWorker('leaving');
     await expect(store.claim({ runId, attempt: 1 }, 'leaving')).rejects.toBeInstanceOf(ClaimRefusedError);
     // The dispatcher marks what it has added after the worker has refused it.
-    await store.markDispatched([offer!.outboxId]);
+    await store.markDispatched([offer!]);
     expect(await statusOf(runId)).toBe('queued');
     await eventually(async () => { expect((await store.takeDispatchable(10)).map((each) => each.runId)).toContain(runId); });
     expect((await store.heartbeat('leaving', [])).drain).toBe(true);
@@ -251,7 +251,7 @@ describe('a run and its attempts', () => {
     const offered = async () => (await store.takeDispatchable(10)).map((each) => each.runId);
     const held: Token[] = [];
     const whileAlive = async () => {
-      await store.heartbeat('fits', held);
+      await Promise.all([store.heartbeat('fits', held), store.heartbeat('plain', [])]);
       return offered();
     };
     await register('plain', { zone: 'b' });
@@ -442,7 +442,7 @@ describe('the leader', () => {
     leader.start();
     try {
       const { runId } = await store.submitRun(pretrain());
-      await eventually(async () => { expect((await queue.counts())['prioritized']).toBe(1); });
+      await eventually(async () => { expect((await queue.counts())['wait']).toBe(1); });
       expect(await queue.missing([{ runId, attempt: 1 }])).toEqual([]);
       await queue.clear();
       expect(await queue.missing([{ runId, attempt: 1 }])).toHaveLength(1);

@@ -55,7 +55,7 @@ async function work(slots: number, { between = async () => {}, fails = () => fal
   for (let round = 0; ; round++) {
     await leader();
     const offered = await store.takeDispatchable(1000);
-    await store.markDispatched(offered.map(({ outboxId }) => outboxId));
+    await store.markDispatched(offered);
     done.mostAtOnce = Math.max(done.mostAtOnce, await database.prisma.run.count({ where: { status: { in: ['queued', 'running'] } } }));
     const jobs = await database.prisma.outbox.findMany({ where: { run: { status: 'queued' } }, orderBy: { id: 'asc' }, take: slots });
     if (jobs.length === 0) {

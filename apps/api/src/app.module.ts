@@ -1,4 +1,4 @@
-import { ArtifactCollector, ArtifactStore, createLogger, Database, Explanations, Leader, RunQueries, RunQueue, RunStore, SweepExports, SweepStore, type Env, type Logger } from '#libs/platform';
+import { ArtifactCollector, ArtifactStore, createLogger, Database, Explanations, Leader, ProjectStore, RunQueries, RunQueue, RunStore, SweepExports, SweepStore, type Env, type Logger } from '#libs/platform';
 import { Module, type DynamicModule, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { StandardSchemaSerializerInterceptor } from '@nestjs/common';
@@ -6,6 +6,7 @@ import { ArtifactsController } from './artifacts.controller.js';
 import { DatasetsController } from './datasets.controller.js';
 import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
+import { ProjectsController } from './projects.controller.js';
 import { RunStreams } from './run-stream.js';
 import { RunsController } from './runs.controller.js';
 import { SweepsController } from './sweeps.controller.js';
@@ -21,7 +22,7 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
   static for(env: Env): DynamicModule {
     return {
       module: AppModule,
-      controllers: [RunsController, SweepsController, DatasetsController, WorkersController, ArtifactsController, OperationsController],
+      controllers: [RunsController, SweepsController, DatasetsController, WorkersController, ArtifactsController, ProjectsController, OperationsController],
       providers: [
         { provide: LOGGER, useFactory: () => createLogger('api', env.logLevel) },
         { provide: Database, useFactory: () => new Database(env.databaseUrl, env) },
@@ -31,10 +32,11 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
         { provide: RunStore, inject: [Database], useFactory: (database: Database) => new RunStore(database, env) },
         { provide: Explanations, inject: [Database, RunStore], useFactory: (database: Database, store: RunStore) => new Explanations(database, store) },
         { provide: SweepStore, inject: [Database, RunStore], useFactory: (database: Database, store: RunStore) => new SweepStore(database, store) },
+        { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
         { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
         {
           provide: Leader, inject: [Database, RunStore, RunQueue, LOGGER],
-          useFactory: (database: Database, store: RunStore, queue: RunQueue, log: Logger) => new Leader({ database, store, queue, log, reconcileMs: env.reconcileMs }),
+          useFactory: (database: Database, store: RunStore, queue: RunQueue, log: Logger) => new Leader({ database, store, queue, log, reconcileMs: env.reconcileMs, window: env.window }),
         },
         { provide: SweepExports, inject: [RunQueries], useFactory: (queries: RunQueries) => new SweepExports(queries) },
         { provide: RunStreams, inject: [Database, RunQueries, LOGGER], useFactory: (database: Database, queries: RunQueries, log: Logger) => new RunStreams(database, queries, log) },

@@ -1,4 +1,4 @@
-import { Database, Leader, RequestError, RunQueries, RunQueue } from '#libs/platform';
+import { Database, Leader, ProjectStore, RequestError, RunQueries, RunQueue } from '#libs/platform';
 import { Controller, Get, Header, Param, Res } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
@@ -20,11 +20,14 @@ export class OperationsController {
   private readonly runs = new Gauge({ name: 'loom_runs', help: 'Runs by status', labelNames: ['status'], registers: [this.registry] });
   private readonly jobs = new Gauge({ name: 'loom_queue_jobs', help: 'Jobs in Redis by state', labelNames: ['state'], registers: [this.registry] });
   private readonly repairs = new Gauge({ name: 'loom_reconciler_repairs', help: 'What the reconciler of this process has put right; zero in a healthy system', labelNames: ['kind'], registers: [this.registry] });
-  private readonly dispatchWait = new Gauge({ name: 'loom_dispatch_wait_seconds', help: 'How long the oldest due message has waited to be put into Redis; above a few seconds Redis is away or full', registers: [this.registry] });
+  private readonly dispatchWait = new Gauge({ name: 'loom_dispatch_wait_seconds', help: 'How long a run has waited that there is room for in Redis; above a few seconds Redis is away or full, or nobody leads', registers: [this.registry] });
   private readonly leading = new Gauge({ name: 'loom_leader', help: '1 in the process that dispatches and reconciles', registers: [this.registry] });
   private readonly workers = new Gauge({ name: 'loom_workers', help: 'Workers by whether they answer', labelNames: ['alive'], registers: [this.registry] });
 
-  constructor(private readonly database: Database, private readonly queue: RunQueue, private readonly queries: RunQueries, private readonly leader: Leader) {}
+  private readonly projects = new Gauge({ name: 'loom_project_runs', help: 'Runs of a project by whether workers hold them or they wait', labelNames: ['project', 'state'], registers: [this.registry] });
+  private readonly used = new Gauge({ name: 'loom_project_gpu_seconds', help: 'How long workers have worked on the runs of a project', labelNames: ['project'], registers: [this.registry] });
+
+  constructor(private readonly database: Database, private readonly queue: RunQueue, private readonly queries: RunQueries, private readonly leader: Leader, private readonly projectStore: ProjectStore) {}
 
   @Get('healthz')
   @ApiOperation({ summary: 'The process answers' })
@@ -55,13 +58,18 @@ export class OperationsController {
   @Header('content-type', 'text/plain; version=0.0.4')
   @ApiOperation({ summary: 'Metrics for Prometheus' })
   async metrics(): Promise<string> {
-    const [runs, jobs, workers, dispatchWait] = await Promise.all([this.queries.runCounts(), this.queue.counts().catch(() => ({})), this.queries.workers(), this.queries.dispatchWaitSeconds()]);
+    const [runs, jobs, workers, dispatchWait, projects] = await Promise.all([this.queries.runCounts(), this.queue.counts().catch(() => ({})), this.queries.workers(), this.queries.dispatchWaitSeconds(), this.projectStore.list()]);
     this.runs.reset();
     this.jobs.reset();
     for (const [status, count] of Object.entries(runs)) this.runs.set({ status }, count);
     for (const [state, count] of Object.entries(jobs)) this.jobs.set({ state }, count);
     for (const [kind, count] of Object.entries(this.leader.repairs)) this.repairs.set({ kind }, count as number);
     for (const alive of [true, false]) this.workers.set({ alive: String(alive) }, workers.filter((worker) => worker.alive === alive).length);
+    for (const { name, running, waiting, gpuSecondsUsed } of projects) {
+      this.projects.set({ project: name, state: 'running' }, running);
+      this.projects.set({ project: name, state: 'waiting' }, waiting);
+      this.used.set({ project: name }, gpuSecondsUsed);
+    }
     this.dispatchWait.set(dispatchWait);
     this.leading.set(this.leader.isLeader ? 1 : 0);
     return this.registry.metrics();

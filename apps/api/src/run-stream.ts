@@ -72,8 +72,11 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
         const changed = new Promise<void>((resolve) => { wake = resolve; });
         const run = await this.queries.run(runId);
         if (!run) break;
-        const text = JSON.stringify(Run.parse(run));
-        if (text !== shown) send('run', JSON.parse(shown = text));
+        const view = Run.parse(run);
+        // A forecast moves with the clock: alone it is no news.
+        const text = JSON.stringify({ ...view, predictedStartAt: null });
+        if (text !== shown) send('run', view);
+        shown = text;
         const full = await this.sendNews(runId, position, send);
         if (isTerminal(run.status) && !full) break;
         if (!full) {

@@ -82,7 +82,8 @@ export class RunsController {
   @Returns(RunDetail)
   async get(@Param('id', { schema: Id }) id: string, @Headers('if-none-match') known: string | undefined, @Res({ passthrough: true }) reply: FastifyReply) {
     const run = await this.queries.runDetail(id) ?? missing(id);
-    const etag = `"${createHash('sha256').update(JSON.stringify(run)).digest('base64url').slice(0, 22)}"`;
+    // A forecast moves with the clock.
+    const etag = `"${createHash('sha256').update(JSON.stringify({ ...run, predictedStartAt: null })).digest('base64url').slice(0, 22)}"`;
     void reply.header('etag', etag).header('cache-control', 'no-cache');
     if (known?.split(',').some((each) => each.trim().replace(/^W\//, '') === etag)) {
       void reply.status(304).send();

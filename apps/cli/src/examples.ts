@@ -27,6 +27,8 @@ const EXAMPLES: Record<string, string[]> = {
   'datasets ls': ['loom datasets ls', 'loom datasets ls --json | jq -r .items[].name'],
   'datasets add': ['loom datasets add cifar10', 'loom datasets add digits digits.tar.gz --image-size 28'],
   workers: ['loom workers', 'loom workers --json | jq -r .[].id'],
+  projects: ['loom projects', 'loom projects --json | jq -r .[].name'],
+  'projects set': ['loom projects set vision --weight 3', 'loom projects set vision --max-running 4 --gpu-seconds none'],
   drain: ['loom drain WORKER'],
   gc: ['loom gc --dry-run', 'loom gc'],
   demo: ['loom demo --quick', 'loom demo --dataset ~/images/pets.tar.gz --out results.json'],

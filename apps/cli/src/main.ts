@@ -14,7 +14,7 @@ import { SubmissionFile, UsageError } from './document.js';
 import { download } from './download.js';
 import { addExamples } from './examples.js';
 import { followed, following, FOLLOW_RETRIES, type FollowOptions } from './follow.js';
-import { age, comparisonText, curvesText, reproductionText, resultsText, runsText, setColour, statusText, table, type Comparison } from './render.js';
+import { age, comparisonText, curvesText, reproductionText, resultsText, runsText, setColour, statusText, table, waitText, type Comparison } from './render.js';
 import { judge, lineage, resubmit, shellScript } from './reproduce.js';
 import { readSettings } from './settings.js';
 import { didYouMean } from './spelling.js';
@@ -141,11 +141,12 @@ program.command('status').description('what runs, waits and works').action(async
 });
 
 const FOLLOWING = 'cancel what is followed on Ctrl-C, which otherwise goes on';
-program.command('submit <file>').description('submit a run or a sweep from a YAML or JSON file; - is standard input').option('--watch', 'follow it to its end').option('--cancel-on-interrupt', FOLLOWING).option('-q, --quiet', 'print only its id')
-  .action(async (file: string, { watch, quiet, cancelOnInterrupt }: { watch?: boolean; quiet?: boolean; cancelOnInterrupt?: boolean }) => {
+program.command('submit <file>').description('submit a run or a sweep from a YAML or JSON file; - is standard input').option('--watch', 'follow it to its end').option('--cancel-on-interrupt', FOLLOWING).option('-q, --quiet', 'print only its id').option('--project <name>', 'whose share of the workers it takes')
+  .action(async (file: string, { watch, quiet, cancelOnInterrupt, project }: { watch?: boolean; quiet?: boolean; cancelOnInterrupt?: boolean; project?: string }) => {
     const document = await SubmissionFile.read(file);
     const api = await client();
     const { submission } = document;
+    if (project !== undefined) submission.request.project = project;
     const told = (value: { id: string }, text: string) => {
       if (quiet) say(value.id);
       else if (!watch || !settings().json) show(value, () => `${text}\n`);
@@ -193,11 +194,11 @@ program.command('why <id> [against]').description('why a run is, or is not, anot
   show(why, () => `${why.against ?? 'nothing'}: ${why.reason}\n${why.differences.length ? table(['field', 'here', 'there'], why.differences.map(({ field, here, there }) => [field, JSON.stringify(here), JSON.stringify(there)]), out) : ''}`);
 });
 
-interface Filter { status?: string; kind?: string; tag?: string; sweep?: string; name?: string }
+interface Filter { status?: string; kind?: string; tag?: string; sweep?: string; name?: string; project?: string }
 const filtered = (command: Command): Command => command
-  .addOption(words('--status <status>', 'only these', RunStatus.options)).addOption(words('--kind <kind>', 'only these', RUN_KINDS)).option('--tag <tag>', 'only runs with this tag').option('--sweep <id>', 'only runs of this sweep').option('--name <text>', 'only runs whose name holds it');
-const filterOf = ({ status, kind, tag, sweep, name }: Filter): z.input<typeof RunFilter> =>
-  ({ ...(status && { status }), ...(kind && { kind }), ...(tag && { tag }), ...(sweep && { sweep }), ...(name && { name }) });
+  .addOption(words('--status <status>', 'only these', RunStatus.options)).addOption(words('--kind <kind>', 'only these', RUN_KINDS)).option('--tag <tag>', 'only runs with this tag').option('--sweep <id>', 'only runs of this sweep').option('--name <text>', 'only runs whose name holds it').option('--project <name>', 'only runs of this project');
+const filterOf = ({ status, kind, tag, sweep, name, project }: Filter): z.input<typeof RunFilter> =>
+  ({ ...(status && { status }), ...(kind && { kind }), ...(tag && { tag }), ...(sweep && { sweep }), ...(name && { name }), ...(project && { project }) });
 
 filtered(program.command('runs').description('list runs, the newest first')).option('--limit <n>', 'at most so many', positive, 30)
   .action(async ({ limit, ...options }: Filter & { limit: number }) => {
@@ -210,7 +211,7 @@ program.command('run <id>').description('a run, its curves, attempts and results
   const api = await client();
   const [run, curves] = [await api.run(id), await api.metrics(id, { points: CURVE_POINTS })];
   show({ ...run, curves }, () => [
-    `${run.kind} ${run.id}${run.name === null ? '' : ` (${run.name})`}`, `status    ${statusText(run.status, out)}${run.statusDetail ? `: ${run.statusDetail}` : ''}`, `steps     ${run.step}${run.totalSteps ? ` of ${run.totalSteps}` : ''}`,
+    `${run.kind} ${run.id}${run.name === null ? '' : ` (${run.name})`}`, `status    ${statusText(run.status, out)}${run.statusDetail ? `: ${run.statusDetail}` : ''}`, ...(run.waitsFor ? [`waits for ${waitText(run)}`] : []), `project   ${run.project}`, `steps     ${run.step}${run.totalSteps ? ` of ${run.totalSteps}` : ''}`,
     `digest    ${run.digest}`, ...run.parents.length ? [`made from ${run.parents.join(', ')}`] : [], ...Object.entries(run.result?.metrics ?? {}).map(([key, value]) => `${key.padEnd(28)} ${value}`), '',
     ...curves.some(({ points }) => points.length > 1) ? [curvesText(curves, out)] : [],
     table(['attempt', 'worker', 'started', 'from step', 'outcome'], run.attempts.map((each) => [String(each.attempt), each.workerId, age(each.startedAt), String(each.resumedFromStep), each.outcome ?? '–']), out),
@@ -413,6 +414,19 @@ program.command('workers').description('workers and their heartbeats').action(as
     Object.entries(worker.labels).map((label) => label.join('=')).join(',') || '–', worker.gpus.map(({ name }) => name).join(', ') || '–',
   ]), out));
 });
+
+const projects = program.command('projects').description('who shares the workers: weights, quotas, and what they use').action(async () => {
+  const list = await (await client()).projects();
+  show(list, () => table(['name', 'weight', 'running', 'of at most', 'waiting', 'GPU-seconds', 'of at most'], list.map((project) => [
+    project.name, String(project.weight), String(project.running), project.maxRunning === null ? '–' : String(project.maxRunning), String(project.waiting), project.gpuSecondsUsed.toFixed(0), project.gpuSeconds === null ? '–' : String(project.gpuSeconds),
+  ]), out));
+});
+const quota = (text: string): number | null => (text === 'none' ? null : positive(text));
+projects.command('set <name>').description('make a project, or change its weight and quotas').option('--weight <n>', 'its share of starts and slots, beside that of others', Number).option('--max-running <n>', 'how many of its runs may be under way (none: any number)', quota).option('--gpu-seconds <n>', 'what its runs may use altogether (none: any amount)', quota)
+  .action(async (name: string, { weight, maxRunning, gpuSeconds }: { weight?: number; maxRunning?: number | null; gpuSeconds?: number | null }) => {
+    const project = await (await client()).putProject(name, { ...weight !== undefined && { weight }, ...maxRunning !== undefined && { maxRunning }, ...gpuSeconds !== undefined && { gpuSeconds } });
+    show(project, () => `project ${project.name}: weight ${project.weight}, at most ${project.maxRunning ?? 'any number of'} runs and ${project.gpuSeconds ?? 'any amount of'} GPU-seconds\n`);
+  });
 
 program.command('drain <worker...>').description('have workers hand back their runs at a checkpoint, and end').action(async (ids: string[]) => {
   const api = await client();

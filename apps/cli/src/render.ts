@@ -90,9 +90,19 @@ export function age(iso: string | null, now: number = Date.now()): string {
 
 export const progressText = ({ step, totalSteps }: Pick<Run, 'step' | 'totalSteps'>): string => (totalSteps ? `${step}/${totalSteps}` : step ? String(step) : MISSING);
 
+const WAITS = { slot: 'a slot', max_running: 'its project\'s max_running', gpu_seconds: 'its project has used its gpu_seconds', placement: 'a worker that fits', backoff: 'its repeat' } as const;
+
+/** What a run waits for, behind how many, and until when. */
+export function waitText({ waitsFor, jobsAhead, predictedStartAt }: Pick<Run, 'waitsFor' | 'jobsAhead' | 'predictedStartAt'>, now: number = Date.now()): string {
+  if (waitsFor === null) return '';
+  const seconds = predictedStartAt === null ? null : Math.max(0, Date.parse(predictedStartAt) - now) / 1000;
+  const when = seconds === null ? '' : `, in about ${seconds < 90 ? `${Math.ceil(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`}`;
+  return `${WAITS[waitsFor]}${jobsAhead ? `, ${jobsAhead} ahead` : ''}${when}`;
+}
+
 export function runsText(runs: readonly Run[], output: Output): string {
   return table(['id', 'kind', 'name', 'status', 'steps', 'age'], runs.map((run) => [
-    run.id, run.kind, run.name ?? MISSING, statusText(run.status, output) + (run.statusReason ? ` (${run.statusReason})` : ''), progressText(run), age(run.createdAt),
+    run.id, run.kind, run.name ?? MISSING, statusText(run.status, output) + (run.statusReason ? ` (${run.statusReason})` : '') + (run.waitsFor ? `, ${waitText(run)}` : ''), progressText(run), age(run.createdAt),
   ]), output);
 }
 

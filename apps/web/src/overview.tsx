@@ -40,8 +40,8 @@ export function OverviewPage() {
           </Panel>
           <Panel title="Queue" aside={<span className="dim">{count('pending') > 0 && `${count('pending')} more wait for a parent`}</span>}>
             <Loaded query={waiting}>{({ items }) => (
-              <Table caption="Queue" empty="Nothing waits." keys={inOrder(items).slice(0, 8).map(({ id }) => id)} head={['#', 'run', 'kind', 'priority', 'waits since']} rows={[...inOrder(items).slice(0, 8).map((run, i) => [
-                i + 1, <RunLink run={run} />, run.kind, run.priority, run.nextStartAt && Date.parse(run.nextStartAt) > Date.now() ? <>starts again at {new Date(run.nextStartAt).toLocaleTimeString()}</> : <Ago at={run.createdAt} />,
+              <Table caption="Queue" empty="Nothing waits." keys={inOrder(items).slice(0, 8).map(({ id }) => id)} head={['ahead', 'run', 'project', 'priority', 'starts', 'waits since']} rows={[...inOrder(items).slice(0, 8).map((run) => [
+                run.jobsAhead ?? '–', <RunLink run={run} />, run.project, run.priority, startOf(run), <Ago at={run.createdAt} />,
               ])]} />
             )}</Loaded>
             {count('queued', 'retrying') > 8 && <p className="more"><a href={link('runs', { status: WAITING.join(','), order: 'oldest' })}>{count('queued', 'retrying') - 8} more</a></p>}
@@ -80,7 +80,14 @@ export function OverviewPage() {
 }
 
 /** The order in which they start. */
-const inOrder = (runs: Run[]): Run[] => [...runs].sort((a, b) => b.priority - a.priority || a.createdAt.localeCompare(b.createdAt));
+const inOrder = (runs: Run[]): Run[] => [...runs].sort((a, b) => (a.jobsAhead ?? 0) - (b.jobsAhead ?? 0) || a.createdAt.localeCompare(b.createdAt));
+
+const WAITS = { slot: 'when a slot is free', max_running: 'project has all its runs', gpu_seconds: 'project has used its time', placement: 'no worker fits', backoff: 'again' } as const;
+function startOf({ waitsFor, predictedStartAt }: Run): string {
+  if (predictedStartAt === null || waitsFor === 'gpu_seconds' || waitsFor === 'placement') return waitsFor ? WAITS[waitsFor] : '';
+  const at = new Date(predictedStartAt);
+  return `${waitsFor === 'backoff' ? 'again at' : 'about'} ${at.getTime() - Date.now() < 86_400_000 ? at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }) : at.toLocaleString([], { dateStyle: 'short', timeStyle: 'short' })}`;
+}
 
 const HEADLINES = [['eval/accuracy', 'accuracy'], ['eval/miou', 'mIoU'], ['eval/knn', 'kNN'], ['eval/probe_accuracy', 'probe'], ['eval/psnr', 'PSNR']] as const;
 /** The one number that a run is known by. */

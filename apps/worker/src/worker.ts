@@ -1,5 +1,5 @@
 import type { Gpu } from '#libs/contracts';
-import { ArtifactStore, ClaimRefusedError, SchemaMismatchError, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
+import { ArtifactStore, ClaimRefusedError, isUnavailable, SchemaMismatchError, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm, statfs } from 'node:fs/promises';
 import { availableParallelism, hostname, totalmem } from 'node:os';
@@ -32,6 +32,10 @@ export class LoomWorker {
   private draining = false;
   private outdated = false;
   private full = false;
+  /** When the heartbeat was sent that Postgres answered last. */
+  private answeredAt = performance.now();
+  /** Postgres does not answer: what this worker would take another can have. */
+  private cutOff = false;
   /** Ends when the claim that is under way has. */
   private claims: Promise<void> = Promise.resolve();
   private readonly told = Promise.withResolvers<void>();
@@ -57,7 +61,10 @@ export class LoomWorker {
     await Promise.all(this.free.map(({ trainer }) => trainer.ready));
     if (this.draining) return;
     await store.setWorkerState(this.id, 'running');
-    this.timers.push(setInterval(() => { for (const run of this.runs.values()) run.watch(); }, WATCH_MS));
+    this.timers.push(setInterval(() => {
+      for (const run of this.runs.values()) run.watch();
+      if (performance.now() - this.answeredAt > env.leaseMs / 2) this.leaveQueue();
+    }, WATCH_MS));
     // A cancel, a pause or a drain is told at once; should the notification be lost, the next heartbeat brings it.
     this.control = database.listen(['run_control', 'worker_control'], (_, id) => { if (id === '' || id === this.id || this.holds(id)) this.beat(); });
     this.consumer = queue.consume(this.slots, (job) => this.process(job), (error) => log.warn({ err: error }, 'the queue does not answer'));
@@ -93,6 +100,7 @@ export class LoomWorker {
   /** The processor: its first act is the claim, and it ends when the attempt has ended in Postgres. */
   private async process(job: RunJob): Promise<void> {
     const { store, log } = this.services;
+    if (this.cutOff) throw Object.assign(new Error('a job came before Postgres has answered a heartbeat again'), { code: 'ETIMEDOUT' });
     if (this.draining || !await this.hasSpace()) return store.offerAgain(job);
     // One after the other: each is given one of the GPUs that are free then.
     const claiming = this.claims.then(async () => {
@@ -101,6 +109,7 @@ export class LoomWorker {
     });
     this.claims = claiming.then(() => undefined, () => undefined);
     const taken = await claiming.catch((error: unknown) => {
+      if (isUnavailable(error)) this.leaveQueue();
       if (!(error instanceof ClaimRefusedError)) throw error;
       if (error instanceof SchemaMismatchError) this.leaveToOthers(error);
       log.info({ ...job, why: error.message }, 'claim refused: the run is offered again');
@@ -124,6 +133,21 @@ export class LoomWorker {
       if (!this.draining) this.free.push({ slot, trainer: this.newTrainer(slot) });
       if (this.outdated && this.runs.size === 0) this.told.resolve();
     }
+  }
+
+  /** Takes nothing while Postgres does not answer: a job goes back into the queue at once, for a worker that can claim its run. */
+  private leaveQueue(): void {
+    if (this.cutOff) return;
+    this.cutOff = true;
+    this.services.log.warn({ worker: this.id }, 'Postgres does not answer: no runs are taken until it does');
+    void this.consumer?.pause(true);
+  }
+
+  private returnToQueue(): void {
+    if (!this.cutOff) return;
+    this.cutOff = false;
+    this.services.log.info({ worker: this.id }, 'Postgres answers again');
+    if (!this.outdated && !this.draining) void this.consumer?.resume();
   }
 
   /** The database was migrated under a worker of another version: it takes no more runs, and leaves when those it has are done. */
@@ -174,6 +198,8 @@ export class LoomWorker {
     const sentAt = performance.now();
     const held = [...this.runs.values()];
     this.beating = this.services.store.heartbeat(this.id, held.map(({ token }) => token)).then(({ drain, asked }) => {
+      this.answeredAt = sentAt;
+      this.returnToQueue();
       for (const run of held) {
         const answer = asked.get(run.token.runId);
         if (!answer) {

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepRungs, SweepTable, Why, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Project, ProjectSettings, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepRungs, SweepTable, Why, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { SweepChanges } from './sweep.js';
@@ -58,7 +58,7 @@ export interface RunHandlers {
 const COLLECT_TIMEOUT_MS = 300_000;
 const EXPORT_TIMEOUT_MS = 600_000;
 
-interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH'; repeatable?: boolean; timeoutMs?: number; /** Takes the place of the time. */ signal?: AbortSignal }
+interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH' | 'PUT'; repeatable?: boolean; timeoutMs?: number; /** Takes the place of the time. */ signal?: AbortSignal }
 
 /** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
 export class LoomClient {
@@ -180,13 +180,17 @@ export class LoomClient {
     return { sweep: await response.json() as Sweep, created: response.status === 201 };
   }
 
-  // Datasets, workers, health
+  // Datasets, workers, projects, health
 
   datasets(query: Partial<ListPage> = {}): Promise<PageOf<Dataset>> { return this.json('/v1/datasets', { query }); }
   dataset(reference: string): Promise<Dataset> { return this.json(`/v1/datasets/${encodeURIComponent(reference)}`); }
   async workers(): Promise<Worker[]> {
     return (await this.json<{ items: Worker[] }>('/v1/workers')).items;
   }
+
+  async projects(): Promise<Project[]> { return (await this.json<{ items: Project[] }>('/v1/projects')).items; }
+  /** Makes a project, or changes what is said of one. */
+  putProject(name: string, settings: ProjectSettings): Promise<Project> { return this.json(`/v1/projects/${encodeURIComponent(name)}`, { method: 'PUT', body: settings, repeatable: true }); }
 
   drainWorker(id: string): Promise<Worker> { return this.json(`/v1/workers/${encodeURIComponent(id)}/drain`, { method: 'POST', repeatable: true }); }
 

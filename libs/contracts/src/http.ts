@@ -21,11 +21,17 @@ const RequiredGpu = z.strictObject({ name: z.string().min(1).max(100).optional()
 const Requires = z.strictObject({ labels: Labels.default({}), gpu: RequiredGpu.optional() });
 export type Requires = z.output<typeof Requires>;
 
+/** Everybody's, where nothing is said. It is always there. */
+export const DEFAULT_PROJECT = 'default';
+/** Whose share of the workers it takes. No part of the digest: an equal run is shared across projects, and charged to the one that submitted it first. */
+const project = Name.default(DEFAULT_PROJECT);
+
 export const SubmitRun = z.strictObject({
   spec: RunSpec,
   name: Name.optional(),
   tags: tags.default([]),
-  /** Runs of a higher priority start first; within one, in the order submitted. */
+  project,
+  /** Of the runs of a project those of a higher priority start first; within one, in the order submitted. */
   priority: z.int().min(0).max(100).default(50),
   /** `reuse`: attach to a run of the same digest that is waiting, running or done. `replicate`: always a new run. */
   onDuplicate: z.enum(['reuse', 'replicate']).default('reuse'),
@@ -33,14 +39,20 @@ export const SubmitRun = z.strictObject({
 }).meta({ id: 'SubmitRun' });
 export type SubmitRun = z.infer<typeof SubmitRun>;
 
-export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), priority: z.int().min(0).max(100).default(50), requires: Requires.optional() }).meta({ id: 'SubmitSweep' });
+export const SubmitSweep = z.strictObject({ spec: SweepSpec, tags: tags.default([]), project, priority: z.int().min(0).max(100).default(50), requires: Requires.optional() }).meta({ id: 'SubmitSweep' });
 export type SubmitSweep = z.infer<typeof SubmitSweep>;
 
 /** Which labels a run has learnt from: how many, and the sha256 of their rows (uint32 little-endian, in the order drawn). */
 const LabelsUsed = z.object({ count: z.int(), sha256: z.string() });
+/**
+ * What a run that is queued waits for: a free `slot`; its project has as many runs under way as it may (`max_running`) or has used up its
+ * `gpu_seconds`; no worker that answers has the labels or the GPU it asks for (`placement`); the time of its repeat has not come (`backoff`).
+ */
+export const WaitsFor = z.enum(['slot', 'max_running', 'gpu_seconds', 'placement', 'backoff']).meta({ id: 'WaitsFor' });
+export type WaitsFor = z.infer<typeof WaitsFor>;
 
 export const Run = z.object({
-  id: z.uuid(), name: z.string().nullable(), kind: z.enum(RUN_KINDS), status: RunStatus, statusReason: StatusReason.nullable(),
+  id: z.uuid(), name: z.string().nullable(), project: z.string(), kind: z.enum(RUN_KINDS), status: RunStatus, statusReason: StatusReason.nullable(),
   /** For people: why the run has its status. */
   statusDetail: z.string().nullable(),
   digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(), requires: z.object({ labels: Labels, gpu: RequiredGpu.optional() }),
@@ -49,6 +61,11 @@ export const Run = z.object({
   result: z.object({ metrics: z.record(z.string(), z.number()), dataset: DatasetManifest.optional(), labels: LabelsUsed.optional() }).nullable(),
   parents: z.array(z.uuid()), workerId: z.string().nullable(),
   createdAt: dateTime, startedAt: optionalDateTime, finishedAt: optionalDateTime, nextStartAt: optionalDateTime,
+  /** Of a run that is queued or waits to be repeated, else null: how many runs are to start before it as things stand, of all projects. */
+  jobsAhead: z.int().nullable(),
+  /** When that may be, by how long such runs have taken; null where that can't be said. */
+  predictedStartAt: optionalDateTime,
+  waitsFor: WaitsFor.nullable(),
 }).meta({ id: 'Run' });
 export type Run = z.output<typeof Run>;
 /** A run as it is read from the database: dates are dates, and the spec is complete. */
@@ -96,6 +113,26 @@ export const Worker = z.object({
   alive: z.boolean(),
 }).meta({ id: 'Worker' });
 export type Worker = z.output<typeof Worker>;
+
+export const Project = z.object({
+  name: z.string(), weight: z.number(), maxRunning: z.int().nullable(), gpuSeconds: z.number().nullable(),
+  /** Runs that workers hold, and runs that are queued or wait to be repeated. */
+  running: z.int(), waiting: z.int(),
+  /** How long workers have worked on its runs, finished or not. */
+  gpuSecondsUsed: z.number(),
+  createdAt: dateTime,
+}).meta({ id: 'Project' });
+export type Project = z.output<typeof Project>;
+/** What is left out stays as it is, in a new project as said here; null lifts a quota. */
+export const ProjectSettings = z.strictObject({
+  /** Where several projects have runs that wait, each gets starts and slots in proportion to its weight (1). */
+  weight: z.number().min(0.001).max(1e6).optional(),
+  /** How many of its runs may be under way at once (null: any number). 0 starts none. */
+  maxRunning: z.int().min(0).max(1e6).nullable().optional(),
+  /** What its runs may have used altogether (null: any amount): then no other starts, and those under way go on. */
+  gpuSeconds: z.number().min(0).max(1e12).nullable().optional(),
+}).meta({ id: 'ProjectSettings' });
+export type ProjectSettings = z.infer<typeof ProjectSettings>;
 
 export const Dataset = z.object({ name: z.string(), digest: z.string(), manifest: DatasetManifest, runId: z.uuid(), createdAt: dateTime }).meta({ id: 'Dataset' });
 export type Dataset = z.output<typeof Dataset>;
@@ -163,7 +200,7 @@ export const TrialView = z.object({
   runs: z.array(z.object({ stage: z.string(), control: z.enum(CONTROLS).nullable(), runId: z.uuid(), reused: z.boolean(), status: RunStatus })),
 }).meta({ id: 'Trial' });
 export const Sweep = z.object({
-  id: z.uuid(), name: z.string(), status: SweepStatus, spec: SweepSpec, tags: z.array(z.string()), createdAt: dateTime,
+  id: z.uuid(), name: z.string(), project: z.string(), status: SweepStatus, spec: SweepSpec, tags: z.array(z.string()), createdAt: dateTime,
   /** How many runs (each counted once) are in each status. */
   runCounts: z.record(z.string(), z.int()),
   /** Which limit was reached, so that no further trial is started: `max_failed_trials`, `budget_gpu_seconds`, `budget_wall_seconds`. */
@@ -243,7 +280,7 @@ const list = <T extends z.ZodType<string, string>>(item: T) =>
   z.union([z.string(), z.array(z.string())]).transform((given) => [given].flat().flatMap((text) => text.split(','))).pipe(z.array(item)).optional();
 
 export const ListRuns = z.strictObject({
-  status: list(RunStatus), kind: list(z.enum(RUN_KINDS)), tag: Name.optional(), sweep: z.uuid().optional(), name: z.string().max(128).optional(),
+  status: list(RunStatus), kind: list(z.enum(RUN_KINDS)), tag: Name.optional(), sweep: z.uuid().optional(), name: z.string().max(128).optional(), project: Name.optional(),
   /** Runs that take the result of this one. */
   parent: z.uuid().optional(),
   /** By the time they were submitted. */

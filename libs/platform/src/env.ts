@@ -19,6 +19,8 @@ const Environment = z.object({
   LOOM_WEB_DIR: folder.prefault('web-dist'),
   LOOM_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
   LOOM_QUEUE: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected 1 to 64 letters, digits, _ or -').default('loom-runs'),
+  /** How many runs may be in Redis that no worker has taken; `auto`: one for each free slot, and as many as workers took in the last second. */
+  LOOM_WINDOW: z.union([z.literal('auto'), z.coerce.number().int().min(1).max(1_000_000)], 'expected auto, or a number from 1 to 1000000').default('auto'),
   LOOM_HEARTBEAT_MS: milliseconds.default(10_000),
   /** How long a run stays with a worker that is silent. */
   LOOM_LEASE_MS: milliseconds.default(45_000),
@@ -54,7 +56,7 @@ const Environment = z.object({
   databaseUrl: env.DATABASE_URL, redisUrl: env.REDIS_URL,
   host: env.LOOM_HOST, port: env.LOOM_PORT, allowedOrigins: env.LOOM_ALLOWED_ORIGINS,
   artifactsDir: env.LOOM_ARTIFACTS_DIR, dataRoot: env.LOOM_DATA_ROOT, webDir: env.LOOM_WEB_DIR,
-  logLevel: env.LOOM_LOG_LEVEL, queueName: env.LOOM_QUEUE,
+  logLevel: env.LOOM_LOG_LEVEL, queueName: env.LOOM_QUEUE, window: env.LOOM_WINDOW,
   heartbeatMs: env.LOOM_HEARTBEAT_MS, leaseMs: env.LOOM_LEASE_MS, reconcileMs: env.LOOM_RECONCILE_MS, networkTimeoutMs: env.LOOM_NETWORK_TIMEOUT_MS, minFreeBytes: env.LOOM_MIN_FREE_MIB * 2 ** 20,
   collectGraceSeconds: env.LOOM_COLLECT_GRACE_SECONDS, checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
   workerName: env.LOOM_WORKER_NAME, workerLabels: env.LOOM_WORKER_LABELS, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS, trainerProgram: env.LOOM_TRAINER,

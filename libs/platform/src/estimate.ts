@@ -16,13 +16,14 @@ function samplesOf(spec: RunSpec, trainCount: number): number | null {
 interface Past { kind: RunKind; spec: RunSpec; datasetDigest: string | null; seconds: number; encoder: string | null }
 const median = (values: number[]): number => values.sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)]!;
 
+/** What a run is like, to those that have to say how long it takes. */
+interface Likeness { spec: RunSpec; datasetDigest: string | null; /** In canonical form; a finetuning's is that of its parent. */ encoder: string | null }
+
 /**
- * Seconds of workers that new runs will take: each like the median of the most similar that have succeeded (same kind, dataset and
- * encoder; else same kind and encoder; else same kind), by samples where it trains. Where nothing of a kind has run, it is
- * left out and named. Wall time: shared by the slots of the workers that are alive, and no shorter than the longest chain of runs.
+ * How many seconds of a worker each run will take, and by how many that have succeeded: the median of the most similar (same kind, dataset and
+ * encoder; else same kind and encoder; else same kind), by samples where it trains. Null where nothing of its kind has run.
  */
-export async function estimate(tx: Transaction, placements: readonly Placement[], { leaseMs, sweep, trials = 1 }: { leaseMs: number; sweep?: SweepSpec; trials?: number }): Promise<Estimation> {
-  const wanted = placements.filter(({ outcome }) => outcome === 'new');
+export async function secondsOfEach(tx: Transaction, wanted: readonly Likeness[]): Promise<({ seconds: number; runs: number } | null)[]> {
   const kinds = [...new Set(wanted.map(({ spec }) => spec.kind))];
   const past = kinds.length ? await tx.$queryRaw<Past[]>`
     SELECT r.kind, r.spec, r.dataset_digest AS "datasetDigest", (coalesce(r.spec->'encoder', p.spec->'encoder'))::text AS encoder,
@@ -30,9 +31,33 @@ export async function estimate(tx: Transaction, placements: readonly Placement[]
     FROM unnest(${kinds}::text[]) AS wanted(kind)
       JOIN LATERAL (SELECT * FROM run WHERE run.kind = wanted.kind AND run.status = 'succeeded' ORDER BY created_at DESC LIMIT ${HISTORY}) AS r ON true
       LEFT JOIN run p ON p.id = (r.spec->>'from')::uuid` : [];
+  const counts = await trainCounts(tx, [...wanted, ...past]);
+  const cost = past.filter(({ seconds }) => seconds !== null && seconds > 0).map((run) => {
+    const samples = samplesOf(run.spec, counts.get(run.datasetDigest)!);
+    return { ...run, encoder: run.encoder === null ? null : canonicalJson(JSON.parse(run.encoder)), unit: run.seconds / (samples ?? 1) };
+  });
+  return wanted.map(({ spec, datasetDigest, encoder }) => {
+    const alike = [
+      cost.filter((run) => run.kind === spec.kind && run.datasetDigest === datasetDigest && run.encoder === encoder),
+      cost.filter((run) => run.kind === spec.kind && run.encoder === encoder),
+      cost.filter((run) => run.kind === spec.kind),
+    ].find((some) => some.length > 0);
+    return alike ? { seconds: median(alike.map(({ unit }) => unit)) * (samplesOf(spec, counts.get(datasetDigest)!) ?? 1), runs: alike.length } : null;
+  });
+}
+
+async function trainCounts(tx: Transaction, runs: readonly { datasetDigest: string | null }[]): Promise<Map<string | null, number>> {
   const counts = new Map<string | null, number>();
-  for (const digest of new Set([...wanted, ...past].map(({ datasetDigest }) => datasetDigest))) counts.set(digest, digest === null ? 0 : await trainCount(tx, digest));
-  const usable = past.filter(({ seconds }) => seconds !== null && seconds > 0);
+  for (const digest of new Set(runs.map(({ datasetDigest }) => datasetDigest))) counts.set(digest, digest === null ? 0 : await trainCount(tx, digest));
+  return counts;
+}
+
+/**
+ * Seconds of workers that new runs will take. Where nothing of a kind has run, it is left out and named. Wall time: shared by the slots of
+ * the workers that are alive, and no shorter than the longest chain of runs.
+ */
+export async function estimate(tx: Transaction, placements: readonly Placement[], { leaseMs, sweep, trials = 1 }: { leaseMs: number; sweep?: SweepSpec; trials?: number }): Promise<Estimation> {
+  const wanted = placements.filter(({ outcome }) => outcome === 'new');
   const byId = new Map(placements.map((placement) => [placement.runId, placement]));
   const encoderOf = (placement: Placement): string | null => {
     const { spec } = placement;
@@ -40,32 +65,22 @@ export async function estimate(tx: Transaction, placements: readonly Placement[]
     const parent = byId.get(placement.parentIds[0] ?? '');
     return parent ? encoderOf(parent) : null;
   };
-  const cost = usable.map((run) => {
-    const samples = samplesOf(run.spec, counts.get(run.datasetDigest)!);
-    return { ...run, encoder: run.encoder === null ? null : canonicalJson(JSON.parse(run.encoder)), unit: run.seconds / (samples ?? 1) };
-  });
+  const each = await secondsOfEach(tx, wanted.map((placement) => ({ ...placement, encoder: encoderOf(placement) })));
+  const counts = await trainCounts(tx, wanted);
 
   const basis: Estimation['basis'] = {};
   const unknown: Record<string, number> = {};
   const secondsOf = new Map<string, number>();
-  for (const placement of wanted) {
-    const { spec } = placement;
-    const encoder = encoderOf(placement);
-    const alike = [
-      cost.filter((run) => run.kind === spec.kind && run.datasetDigest === placement.datasetDigest && run.encoder === encoder),
-      cost.filter((run) => run.kind === spec.kind && run.encoder === encoder),
-      cost.filter((run) => run.kind === spec.kind),
-    ].find((some) => some.length > 0);
-    if (!alike) {
+  for (const [i, { spec, runId }] of wanted.entries()) {
+    const found = each[i];
+    if (!found) {
       unknown[spec.kind] = (unknown[spec.kind] ?? 0) + 1;
       continue;
     }
-    const samples = samplesOf(spec, counts.get(placement.datasetDigest)!);
-    const seconds = median(alike.map(({ unit }) => unit)) * (samples ?? 1);
-    secondsOf.set(placement.runId, seconds);
-    const known = basis[spec.kind] ??= { runs: alike.length, seconds: 0 };
-    known.runs = Math.min(known.runs, alike.length);
-    known.seconds += seconds;
+    secondsOf.set(runId, found.seconds);
+    const known = basis[spec.kind] ??= { runs: found.runs, seconds: 0 };
+    known.runs = Math.min(known.runs, found.runs);
+    known.seconds += found.seconds;
   }
   if (sweep) shorten(sweep, trials, wanted, basis, counts);
   const gpuSeconds = Object.values(basis).reduce((sum, { seconds }) => sum + seconds, 0);

@@ -6,6 +6,7 @@ export { Explanations } from './explain.js';
 export * from './leader.js';
 export * from './local-services.js';
 export * from './logger.js';
+export * from './project-store.js';
 export * from './queue.js';
 export * from './request-error.js';
 export * from './run-queries.js';

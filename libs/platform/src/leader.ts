@@ -5,6 +5,7 @@ import type { Logger } from './logger.js';
 import type { RunQueue } from './queue.js';
 import type { RunStore } from './run-store.js';
 import { SweepController } from './sweep-controller.js';
+import type { Window } from './waiting-line.js';
 
 /** Key of the advisory lock that makes one process the leader: 'loom' in ASCII. */
 const LEADER_LOCK = 0x6c_6f_6f_6d;
@@ -16,13 +17,19 @@ const POLL_MS = 1000;
 const RETRY_MS = 1000;
 /** The leader says something this often on the connection that holds its lock. Postgres takes the lock from one that is silent for longer than four times this. */
 const PULSE_MS = 2000;
+/** Where runs start and end in quick succession, looks at the line are so far apart at least: what is ready in Redis lasts longer. */
+const DISPATCH_GAP_MS = 40;
+const CHARGE_MS = 2000;
 /** A message this young may still be on its way. */
 const IN_FLIGHT_MS = 5000;
 
 /** What the reconciler repaired, counted since the process became leader. In a healthy system it stays at zero. */
 export interface Repairs { redispatched: number; recovered: number; released: number }
 
-interface LeaderOptions { database: Database; store: RunStore; queue: RunQueue; log: Logger; reconcileMs: number }
+interface LeaderOptions {
+  database: Database; store: RunStore; queue: RunQueue; log: Logger; reconcileMs: number;
+  window?: Window;
+}
 
 /**
  * The tasks that one process at a time does for all: dispatching what Postgres has queued into Redis, and reconciling
@@ -85,10 +92,15 @@ export class Leader {
     let wake = () => {};
     let steer = () => {};
     const sweeps = new SweepController(this.options.database, this.options.store);
-    const listener = this.options.database.listen(['outbox', 'run_ended'], (channel) => (channel === 'outbox' ? wake() : steer()));
+    // Who has ended leaves a slot.
+    const listener = this.options.database.listen(['outbox', 'run_ended'], (channel) => {
+      wake();
+      if (channel === 'run_ended') steer();
+    });
     try {
       await Promise.all([
-        this.repeat(signal, POLL_MS, 'dispatch', () => this.dispatch(), (waker) => { wake = waker; }),
+        this.repeat(signal, POLL_MS, 'dispatch', () => this.dispatch(), (waker) => { wake = waker; }, DISPATCH_GAP_MS),
+        this.repeat(signal, CHARGE_MS, 'charge projects', () => this.options.store.chargeProjects()),
         this.repeat(signal, this.options.reconcileMs, 'reconcile', () => this.reconcile()),
         this.repeat(signal, POLL_MS, 'steer sweeps', () => sweeps.tick(), (waker) => { steer = waker; }),
       ]);
@@ -97,9 +109,12 @@ export class Leader {
     }
   }
 
-  /** Does a task, waits until it is due or woken, and again. A failure is logged and repeated: Redis or Postgres may be away. */
-  private async repeat(signal: AbortSignal, everyMs: number, name: string, task: () => Promise<unknown>, onWaker?: (wake: () => void) => void): Promise<void> {
-    while (!signal.aborted) {
+  /** Does a task, waits until it is due or woken (and `gapMs` have passed since it began), and again. A failure is logged and repeated: Redis or Postgres may be away. */
+  private async repeat(signal: AbortSignal, everyMs: number, name: string, task: () => Promise<unknown>, onWaker?: (wake: () => void) => void, gapMs = 0): Promise<void> {
+    for (let begun = Number.NEGATIVE_INFINITY; !signal.aborted;) {
+      const gap = begun + gapMs - performance.now();
+      if (gap > 0) await delay(gap, undefined, { signal }).catch(() => undefined);
+      begun = performance.now();
       let woken = new AbortController();
       onWaker?.(() => woken.abort());
       let pauseMs = everyMs;
@@ -116,14 +131,14 @@ export class Leader {
     return delay(milliseconds, undefined, { signal: this.stopped.signal }).catch(() => undefined);
   }
 
-  /** Outbox → Redis. A crash between the two repeats an add that does nothing. */
+  /** Those who are next → Redis, while there is room. A crash between the two repeats an add that does nothing. */
   async dispatch(): Promise<void> {
-    const { store, queue } = this.options;
+    const { store, queue, window = 'auto' } = this.options;
     for (;;) {
-      const batch = await store.takeDispatchable(DISPATCH_BATCH);
+      const batch = await store.takeDispatchable(DISPATCH_BATCH, window);
       if (batch.length === 0) return;
       await queue.add(batch);
-      await store.markDispatched(batch.map(({ outboxId }) => outboxId));
+      await store.markDispatched(batch);
       if (batch.length < DISPATCH_BATCH) return;
     }
   }

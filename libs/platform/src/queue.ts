@@ -1,17 +1,14 @@
-import { Queue, Worker, type Job } from 'bullmq';
+import { Queue, WaitingError, Worker, type Job } from 'bullmq';
 import { Redis } from 'ioredis';
+import { isUnavailable } from './database.js';
 import type { Env } from './env.js';
 
 /** Redis carries ids, nothing else. */
 export interface RunJob { runId: string; attempt: number }
 
-export interface Dispatch extends RunJob { priority: number }
-
 type Connection = Pick<Env, 'redisUrl' | 'queueName' | 'networkTimeoutMs'>;
 
 const jobId = ({ runId, attempt }: RunJob) => `run_${runId}_a${attempt}`;
-/** BullMQ serves the lowest number first, and 0 before all: priority 100 becomes 1, priority 0 becomes 101. */
-const bullPriority = (priority: number) => 101 - priority;
 
 const LONGEST_READ_MS = 12_000;
 
@@ -31,11 +28,9 @@ export class RunQueue {
     this.queue.on('error', () => undefined);
   }
 
-  /** Adds a job for each; one that is there already is left as it is. Rejects when Redis does not answer. */
-  async add(dispatches: readonly Dispatch[]): Promise<void> {
-    await this.queue.addBulk(dispatches.map(({ runId, attempt, priority }) => ({
-      name: 'run', data: { runId, attempt }, opts: { jobId: jobId({ runId, attempt }), priority: bullPriority(priority) },
-    })));
+  /** Adds a job for each, to be handed out in this order; one that is there already is left as it is. Rejects when Redis does not answer. */
+  async add(jobs: readonly RunJob[]): Promise<void> {
+    await this.queue.addBulk(jobs.map(({ runId, attempt }) => ({ name: 'run', data: { runId, attempt }, opts: { jobId: jobId({ runId, attempt }) } })));
   }
 
   /** Those of the given jobs that Redis does not know. */
@@ -52,7 +47,7 @@ export class RunQueue {
   }
 
   async counts(): Promise<Record<string, number>> {
-    return this.queue.getJobCounts('wait', 'prioritized', 'active', 'delayed');
+    return this.queue.getJobCounts('wait', 'active', 'delayed');
   }
 
   /** Forgets every job. The reconciler brings back those of runs that wait. */
@@ -66,10 +61,17 @@ export class RunQueue {
 
   /**
    * Calls `process` for each job, at most `concurrency` at a time. A job ends when `process` does, whatever came of the
-   * run: success, failure and repetition are matters of Postgres.
+   * run: success, failure and repetition are matters of Postgres. Where that did not answer, the job is another worker's at once.
    */
   consume(concurrency: number, process: (job: RunJob) => Promise<void>, onError: (error: Error) => void): Worker<RunJob> {
-    const worker = new Worker<RunJob>(this.env.queueName, (job: Job<RunJob>) => process(job.data), {
+    const attend = async (job: Job<RunJob>, token?: string): Promise<void> => {
+      try { await process(job.data); } catch (error) {
+        if (!isUnavailable(error)) throw error;
+        await job.moveToWait(token);
+        throw new WaitingError();
+      }
+    };
+    const worker = new Worker<RunJob>(this.env.queueName, attend, {
       // Its longest read blocks for ten seconds: one that is not answered for longer has nobody at the other end.
       connection: { url: this.env.redisUrl, maxRetriesPerRequest: null, socketTimeout: Math.max(this.env.networkTimeoutMs, LONGEST_READ_MS) },
       concurrency, autorun: false, removeOnComplete: { count: 0 }, removeOnFail: { count: 0 },

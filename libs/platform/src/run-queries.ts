@@ -7,6 +7,7 @@ import {
 import type { z } from 'zod';
 import { type Prisma, type Database } from './database.js';
 import { RequestError } from './request-error.js';
+import { undispatchedSeconds, WaitingLine, type Window } from './waiting-line.js';
 
 export interface Page<Item> { items: Item[]; nextCursor: string | null }
 /** What is read, with dates as dates; the API's schemas turn it into what is sent. */
@@ -43,8 +44,8 @@ function pageOf<Row, Item>(rows: Row[], limit: number, cursorOf: (row: Row) => s
 }
 
 /** The runs that a filter names. */
-export const runsLike = ({ status, kind, tag, sweep, name, parent }: RunFilter): Prisma.RunWhereInput => ({
-  ...(status && { status: { in: status } }), ...(kind && { kind: { in: kind } }), ...(tag && { tags: { has: tag } }),
+export const runsLike = ({ status, kind, tag, sweep, name, parent, project }: RunFilter): Prisma.RunWhereInput => ({
+  ...(status && { status: { in: status } }), ...(kind && { kind: { in: kind } }), ...(tag && { tags: { has: tag } }), ...(project && { project }),
   ...(sweep && { trialRuns: { some: { sweepId: sweep } } }), ...(name && { name: { contains: name, mode: 'insensitive' as const } }),
   ...(parent && { parents: { some: { parentId: parent } } }),
 });
@@ -52,12 +53,14 @@ export const runsLike = ({ status, kind, tag, sweep, name, parent }: RunFilter):
 const withParents = { parents: { select: { parentId: true } } } satisfies Prisma.RunInclude;
 type RunRow = Prisma.RunGetPayload<{ include: typeof withParents }>;
 
+/** What waits is told by `RunQueries.inLine`. */
 const runRecord = (row: RunRow): RunRecord => ({
-  id: row.id, name: row.name, kind: row.kind as RunRecord['kind'], status: row.status, statusReason: row.statusReason as RunRecord['statusReason'],
+  id: row.id, name: row.name, project: row.project, kind: row.kind as RunRecord['kind'], status: row.status, statusReason: row.statusReason as RunRecord['statusReason'],
   statusDetail: row.statusDetail, digest: row.digest, spec: row.spec as unknown as RunRecord['spec'], tags: row.tags, priority: row.priority, requires: { labels: row.requiredLabels as Record<string, string>, ...(row.requiredGpu !== null && { gpu: row.requiredGpu as NonNullable<Requires['gpu']> }) },
   attempt: row.attempt, step: row.step, totalSteps: row.totalSteps, result: row.result as unknown as RunRecord['result'],
   parents: row.parents.map(({ parentId }) => parentId), workerId: row.workerId,
   createdAt: row.createdAt, startedAt: row.startedAt, finishedAt: row.finishedAt, nextStartAt: row.nextStartAt,
+  jobsAhead: null, predictedStartAt: null, waitsFor: null,
 });
 
 const artifactRecord = (row: Prisma.ArtifactGetPayload<object>): ArtifactRecord => ({
@@ -82,7 +85,11 @@ const isSeed = (parameter: string) => /\.(seed|labelSeed)$/.test(parameter);
 const isLabelFraction = (parameter: string) => parameter.endsWith('.labelFraction');
 
 export class RunQueries {
-  constructor(private readonly database: Database, private readonly options: { leaseMs: number }) {}
+  private readonly line: WaitingLine;
+
+  constructor(private readonly database: Database, private readonly options: { leaseMs: number; window?: Window }) {
+    this.line = new WaitingLine(database, options);
+  }
 
   private get prisma() { return this.database.prisma; }
 
@@ -90,12 +97,18 @@ export class RunQueries {
 
   async run(id: string): Promise<RunRecord | undefined> {
     const row = await this.prisma.run.findUnique({ where: { id }, include: withParents });
-    return row ? runRecord(row) : undefined;
+    return row ? (await this.inLine([runRecord(row)]))[0] : undefined;
+  }
+
+  /** With where they stand, those that wait for a worker. */
+  private async inLine(runs: RunRecord[]): Promise<RunRecord[]> {
+    const told = await this.line.told(runs.filter(({ status }) => status === 'queued' || status === 'retrying').map(({ id }) => id));
+    return runs.map((run) => ({ ...run, ...told.get(run.id) }));
   }
 
   async runDetail(id: string): Promise<RunDetailRecord | undefined> {
     const row = await this.prisma.run.findUnique({ where: { id }, include: { ...withParents, attempts: { orderBy: { attempt: 'asc' } } } });
-    return row ? { ...runRecord(row), attempts: row.attempts.map(({ runId: _, ...attempt }) => attempt) } : undefined;
+    return row ? { ...(await this.inLine([runRecord(row)]))[0]!, attempts: row.attempts.map(({ runId: _, ...attempt }) => attempt) } : undefined;
   }
 
   /** @throws RequestError for a cursor that is none. */
@@ -109,7 +122,8 @@ export class RunQueries {
       },
       orderBy: [{ createdAt: sort }, { id: sort }], take: limit + 1, include: withParents,
     });
-    return pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.id), runRecord);
+    const page = pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.id), runRecord);
+    return { ...page, items: await this.inLine(page.items) };
   }
 
   /** In the order in which they happened, from the one after `after`. */
@@ -159,12 +173,9 @@ export class RunQueries {
     return Object.fromEntries(groups.map(({ status, _count }) => [status, _count]));
   }
 
-  /** For how many seconds the oldest message that is due has waited to be put into Redis; 0 where none has. Those for workers that are not there are not due. */
-  async dispatchWaitSeconds(): Promise<number> {
-    const [row] = await this.prisma.$queryRaw<{ seconds: number | null }[]>`
-      SELECT extract(epoch FROM now() - min(o.not_before))::float8 AS seconds FROM outbox o JOIN run r ON r.id = o.run_id
-      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.required_labels = '{}' AND r.required_gpu IS NULL`;
-    return row?.seconds ?? 0;
+  /** For how many seconds a run has waited that could be in Redis; 0 where none has. */
+  dispatchWaitSeconds(): Promise<number> {
+    return undispatchedSeconds(this.prisma, { leaseMs: this.options.leaseMs, window: this.options.window ?? 'auto' });
   }
 
   // Sweeps
@@ -205,7 +216,7 @@ export class RunQueries {
       : open ? 'running'
         : row.cancelledAt ? 'cancelled'
           : row.haltReason === null && statuses.every((each) => each === 'succeeded' || each === 'early_stopped') ? 'succeeded' : 'failed';
-    return { id: row.id, name: row.name, status, haltReason: row.haltReason, spec: row.spec as unknown as SweepSpec, tags: row.tags, createdAt: row.createdAt, runCounts, plan: row.plan as unknown as Plan };
+    return { id: row.id, name: row.name, project: row.project, status, haltReason: row.haltReason, spec: row.spec as unknown as SweepSpec, tags: row.tags, createdAt: row.createdAt, runCounts, plan: row.plan as unknown as Plan };
   }
 
   private async sweepRunCounts(ids: readonly string[]): Promise<Map<string, Record<string, number>>> {

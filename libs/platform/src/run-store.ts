@@ -13,8 +13,9 @@ import { Prisma, type Database, type Transaction } from './database.js';
 import { estimate } from './estimate.js';
 import { memoryFit } from './memory-fit.js';
 import { RequestError } from './request-error.js';
-import type { Dispatch, RunJob } from './queue.js';
+import type { RunJob } from './queue.js';
 import { decodeCursor, encodeCursor, runsLike } from './run-queries.js';
+import { nextInLine, type Admission, type Window } from './waiting-line.js';
 
 /** The right to write for a run. `attempt` is the fencing token. */
 export interface Token { runId: string; attempt: number }
@@ -87,6 +88,8 @@ const OFFER_AGAIN_MS = 1000;
 const OFFER_MUCH_LATER_MS = 5000;
 /** Runs that one statement inserts: as many as Postgres takes apart in its working memory. All at once took half as long again. */
 const INSERT_BATCH = 1000;
+const CHARGE_AFTER_MS = 2000;
+const CHARGE_BATCH = 5000;
 /** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
 const BULK_BATCH = 100;
 const BULK_MS = 8000;
@@ -133,6 +136,7 @@ export class RunStore {
     return this.database.transaction(async (tx) => {
       const replayed = await this.replay(tx, idempotencyKey, request);
       if (replayed) return { runId: replayed, outcome: 'replayed' as const };
+      await this.checkProject(tx, request.project);
       const [placement] = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
       await this.insert(tx, [placement!], request);
       await this.needInFull(tx, [placement!.runId, ...placement!.parentIds]);
@@ -145,6 +149,7 @@ export class RunStore {
   /** What `submitRun` would do. */
   async planRun(request: SubmitRun): Promise<Plan> {
     return this.database.transaction(async (tx) => {
+      await this.checkProject(tx, request.project);
       const placements = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
       return { ...planOf(placements, 1), estimate: await estimate(tx, placements, this.options), memory: await memoryFit(tx, placements, { leaseMs: this.options.leaseMs, requires: request.requires, trialOf: () => 0 }) };
     });
@@ -153,6 +158,14 @@ export class RunStore {
   /** Places drafts without writing anything; see `admit`. */
   admit(tx: Transaction, drafts: readonly Draft[], reuse: boolean | string): Promise<Placement[]> {
     return admit(tx, drafts, { dataRoot: this.options.dataRoot, reuse });
+  }
+
+  /** @throws RequestError `invalid_request` for a project that is not there. */
+  async checkProject(tx: Transaction, name: string): Promise<void> {
+    const projects = await tx.project.findMany({ select: { name: true }, orderBy: { name: 'asc' } });
+    if (projects.some((project) => project.name === name)) return;
+    const known = projects.slice(0, 20).map((project) => project.name).join(', ');
+    throw RequestError.invalid([{ path: ['project'], message: `expected a project that is there (${known}${projects.length > 20 ? ', …' : ''}), got ${name}: make it first (\`loom projects set ${name}\`)` }]);
   }
 
   /** The resource that this key was used for, if it was. Two requests with one key wait for each other here. */
@@ -172,23 +185,22 @@ export class RunStore {
   }
 
   /** Writes the runs of those placements that are new, with their dependencies, events and outbox rows. */
-  async insert(tx: Transaction, placements: readonly Placement[], { tags, priority, requires }: { tags: string[]; priority: number; requires?: SubmitRun['requires'] }): Promise<void> {
+  async insert(tx: Transaction, placements: readonly Placement[], { tags, project, priority, requires }: { tags: string[]; project: string; priority: number; requires?: SubmitRun['requires'] }): Promise<void> {
     const rows = placements.filter(({ outcome }) => outcome === 'new').map((placement) => ({
       id: placement.runId, name: placement.name, kind: placement.spec.kind, status: placement.status, digest: placement.digest, spec: placement.spec,
-      tags, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, required_gpu: requires?.gpu ?? null, parents: placement.parentIds,
+      tags, project, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, required_gpu: requires?.gpu ?? null, parents: placement.parentIds,
     }));
     if (rows.length === 0) return;
     for (let start = 0; start < rows.length; start += INSERT_BATCH) await tx.$executeRaw`
-      INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, required_gpu)
-      SELECT id, name, kind, status, digest, spec, tags, priority, dataset_digest, required_labels, nullif(required_gpu, 'null')
-      FROM jsonb_to_recordset(${JSON.stringify(rows.slice(start, start + INSERT_BATCH))}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb)`;
+      INSERT INTO run (id, name, kind, status, digest, spec, tags, project, priority, dataset_digest, required_labels, required_gpu)
+      SELECT id, name, kind, status, digest, spec, tags, project, priority, dataset_digest, required_labels, nullif(required_gpu, 'null')
+      FROM jsonb_to_recordset(${JSON.stringify(rows.slice(start, start + INSERT_BATCH))}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], project text, priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb)`;
     const dependencies = rows.flatMap(({ id, parents }) => parents.map((parent) => [id, parent] as const));
     await tx.$executeRaw`INSERT INTO run_dependency (run_id, parent_id) SELECT * FROM unnest(${dependencies.map(([id]) => id)}::uuid[], ${dependencies.map(([, parent]) => parent)}::uuid[])`;
     await tx.$executeRaw`
       INSERT INTO run_event (run_id, attempt, type, data)
       SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM unnest(${rows.map(({ id }) => id)}::uuid[], ${rows.map(({ status }) => status)}::text[]) AS r(id, status)`;
-    await tx.$executeRaw`INSERT INTO outbox (run_id, attempt) SELECT id, 1 FROM unnest(${rows.filter(({ status }) => status === 'queued').map(({ id }) => id)}::uuid[]) AS id`;
-    await tx.$executeRaw`SELECT pg_notify('outbox', '')`;
+    await this.enqueue(tx, rows.filter(({ status }) => status === 'queued').map(({ id }) => id));
   }
 
   // What users ask of a run
@@ -360,6 +372,8 @@ export class RunStore {
   /** A worker that was told to drain never runs again. */
   async setWorkerState(id: string, state: 'running' | 'draining' | 'stopped'): Promise<void> {
     await this.database.prisma.$executeRaw`UPDATE worker SET state = ${state}, heartbeat_at = now() WHERE id = ${id} AND (${state} <> 'running' OR state = 'starting')`;
+    // Its slots are free now: somebody may be let to them.
+    if (state === 'running') await this.database.prisma.$executeRaw`SELECT pg_notify('outbox', '')`;
   }
 
   /**
@@ -382,7 +396,7 @@ export class RunStore {
    * duplicate, or the run was cancelled, or is another worker's.
    * @param gpus UUIDs of the GPUs that the worker has free, one of which it is given.
    * @throws ClaimRefusedError when this worker may not take it: it is draining, lacks a label, or has free only GPUs on which a trainer of
-   * this run has died; SchemaMismatchError when the database is of another version. The run is offered again.
+   * this run has died; or when no worker may, because its project has as many runs under way as it may; SchemaMismatchError when the database is of another version. The run is offered again.
    */
   async claim({ runId, attempt }: RunJob, workerId: string, gpus: readonly string[] = []): Promise<ClaimedRun | undefined> {
     let refused: ClaimRefusedError | undefined;
@@ -390,14 +404,15 @@ export class RunStore {
       // Locked, so that a claim comes either before a drain or not at all.
       const [worker] = await tx.$queryRaw<{ state: string; labels: Record<string, string>; schema: string }[]>`
         SELECT state, labels, (SELECT max(migration_name) FROM _prisma_migrations WHERE finished_at IS NOT NULL) AS schema FROM worker WHERE id = ${workerId} FOR SHARE OF worker`;
-      const wanted = await tx.run.findUnique({ where: { id: runId }, select: { requiredLabels: true, requiredGpu: true } });
+      const wanted = await tx.run.findUnique({ where: { id: runId }, select: { requiredLabels: true, requiredGpu: true, project: true } });
       const required = { labels: wanted?.requiredLabels ?? {}, gpu: wanted?.requiredGpu } as Requires;
       const lacking = Object.entries(required.labels).filter(([key, value]) => worker?.labels[key] !== value);
       const { fit, good, elsewhere } = await this.fittingGpus(tx, runId, gpus, required);
       const why = worker && worker.state !== 'running' ? `it is ${worker.state}`
         : lacking.length ? `it lacks ${lacking.map((label) => label.join('=')).join(', ')}`
         : required.gpu && fit.length === 0 ? 'it has no free GPU that is as asked'
-        : gpus.length && good.length === 0 && elsewhere ? 'a trainer of this run has died on each GPU that it has free, and there are others' : undefined;
+        : gpus.length && good.length === 0 && elsewhere ? 'a trainer of this run has died on each GPU that it has free, and there are others'
+        : wanted && !await this.hasPlace(tx, wanted.project, runId) ? `project ${wanted.project} has as many runs under way as it may` : undefined;
       refused = worker && worker.schema !== SCHEMA ? new SchemaMismatchError({ runId, attempt }, mismatch(worker.schema)) : why === undefined ? undefined : new ClaimRefusedError({ runId, attempt }, why);
       if (refused) {
         await this.offerAgain({ runId, attempt }, tx, lacking.length || worker?.state !== 'running' ? OFFER_AGAIN_MS : OFFER_MUCH_LATER_MS);
@@ -426,6 +441,17 @@ export class RunStore {
     });
     if (refused) throw refused;
     return claimed;
+  }
+
+  /**
+   * Whether a project may have one more run under way. Claims of a project with such a quota wait here for each other, so that it is not
+   * exceeded whoever has admitted them.
+   */
+  private async hasPlace(tx: Transaction, project: string, runId: string): Promise<boolean> {
+    const [limited] = await tx.$queryRaw<{ most: number }[]>`SELECT max_running AS most FROM project WHERE name = ${project} AND max_running IS NOT NULL FOR NO KEY UPDATE`;
+    if (!limited) return true;
+    const [{ held } = { held: 0 }] = await tx.$queryRaw<{ held: number }[]>`SELECT count(*)::int AS held FROM run WHERE project = ${project} AND status = ANY(${statuses(ACTIVE_STATUSES)}) AND id <> ${runId}::uuid`;
+    return held < limited.most;
   }
 
   /** Of the given GPUs those that are as asked; of these `good`, those on which no trainer of this run has died; and whether a worker that could take it has a good one at all. */
@@ -648,34 +674,34 @@ export class RunStore {
   // What the leader does
 
   /**
-   * Runs that should be in Redis and have not been put there, in the order in which they were queued. Of those that ask for
-   * labels or a GPU only as many as workers that have them could take now: any worker may get the job, and refuses it.
+   * Runs that are to be put into Redis now, in the order in which they are to start (see `waiting-line.ts`): as many as the window has room
+   * for (`window` runs that no worker has taken; `auto`: what workers can use), and at most `limit`.
    */
-  async takeDispatchable(limit: number): Promise<(Dispatch & { outboxId: bigint })[]> {
-    const due = Prisma.sql`
-      FROM outbox o JOIN run r ON r.id = o.run_id
-      WHERE o.dispatched_at IS NULL AND o.not_before <= now() AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1`;
-    return this.database.prisma.$queryRaw`
-      WITH anywhere AS (SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority ${due} AND r.required_labels = '{}' AND r.required_gpu IS NULL ORDER BY o.id LIMIT ${limit}),
-        particular AS (
-          SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, r.priority, r.required_labels, r.required_gpu,
-            row_number() OVER (PARTITION BY r.required_labels, r.required_gpu ORDER BY r.priority DESC, o.id) AS place
-          ${due} AND (r.required_labels <> '{}' OR r.required_gpu IS NOT NULL)),
-        busy AS (SELECT worker_id, count(*) AS runs FROM run WHERE status = ANY(${statuses(ACTIVE_STATUSES)}) GROUP BY worker_id),
-        free AS (
-          SELECT w.labels, w.gpus, greatest(0, w.slots - coalesce(busy.runs, 0)) AS slots FROM worker w LEFT JOIN busy ON busy.worker_id = w.id
-          WHERE w.state = 'running' AND w.heartbeat_at > now() - ${this.lease()})
-      SELECT * FROM anywhere
-      UNION ALL SELECT "outboxId", "runId", attempt, priority FROM particular
-        WHERE place <= (
-          SELECT coalesce(sum(least(free.slots, CASE WHEN required_gpu IS NULL THEN free.slots ELSE (SELECT count(*) FROM jsonb_array_elements(free.gpus) AS g WHERE ${gpuFits(Prisma.sql`required_gpu`)}) END)), 0)
-          FROM free WHERE free.labels @> particular.required_labels)
-      ORDER BY "outboxId" LIMIT ${limit}`;
+  async takeDispatchable(limit: number, window: Window = limit): Promise<Admission[]> {
+    return nextInLine(this.database.prisma, { leaseMs: this.options.leaseMs, window, limit });
   }
 
-  /** One that a worker was quick enough to refuse stays undone: it is due again in a moment. */
-  async markDispatched(outboxIds: readonly bigint[]): Promise<void> {
-    await this.database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = now() WHERE id = ANY(${outboxIds.map(String)}::text[]::bigint[]) AND not_before <= now()`;
+  /** From here on they count as admitted. One that a worker was quick enough to refuse stays undone: it is due again in a moment. */
+  async markDispatched(admitted: readonly Admission[]): Promise<void> {
+    await this.database.prisma.$executeRaw`
+      WITH reached AS (SELECT project, max(tag) AS tag FROM unnest(${admitted.map(({ project }) => project)}::text[], ${admitted.map(({ tag }) => String(tag))}::text[]::float8[]) AS a(project, tag) GROUP BY project),
+        moved AS (UPDATE project SET tag = greatest(project.tag, reached.tag) FROM reached WHERE project.name = reached.project)
+      UPDATE outbox SET dispatched_at = now() WHERE id = ANY(${admitted.map(({ outboxId }) => String(outboxId))}::text[]::bigint[]) AND not_before <= now()`;
+  }
+
+  /** Adds the seconds of attempts that have ended to what their projects have used. Those of the last moments stay apart: they tell how fast runs follow each other. */
+  async chargeProjects(): Promise<void> {
+    for (let charged = CHARGE_BATCH; charged === CHARGE_BATCH;) {
+      const [row] = await this.database.prisma.$queryRaw<{ charged: number }[]>`
+        WITH batch AS (SELECT run_id, attempt FROM attempt WHERE NOT charged AND ended_at < now() - ${interval(CHARGE_AFTER_MS)} LIMIT ${CHARGE_BATCH} FOR UPDATE SKIP LOCKED),
+          ended AS (
+            UPDATE attempt SET charged = true FROM batch JOIN run ON run.id = batch.run_id WHERE attempt.run_id = batch.run_id AND attempt.attempt = batch.attempt
+            RETURNING run.project, extract(epoch FROM attempt.ended_at - attempt.started_at) AS seconds),
+          sums AS (SELECT project, sum(seconds)::float8 AS seconds FROM ended GROUP BY project),
+          spent AS (UPDATE project SET spent = spent + sums.seconds FROM sums WHERE project.name = sums.project)
+        SELECT count(*)::int AS charged FROM ended`;
+      charged = row!.charged;
+    }
   }
 
   /** Runs that were put into Redis more than `ageMs` ago and still wait, by pages of `limit` after `afterOutboxId`. */
@@ -790,7 +816,8 @@ export class RunStore {
 
   private async enqueue(tx: Transaction, runIds: readonly string[]): Promise<void> {
     await tx.$executeRaw`
-      INSERT INTO outbox (run_id, attempt, not_before) SELECT id, attempt + 1, coalesce(next_start_at, now()) FROM run WHERE id = ANY(${[...runIds]}::uuid[])
+      INSERT INTO outbox (run_id, attempt, not_before, project, urgency, placement)
+      SELECT id, attempt + 1, coalesce(next_start_at, now()), project, 100 - priority, CASE WHEN required_labels = '{}' AND required_gpu IS NULL THEN '' ELSE md5(jsonb_build_array(required_labels, required_gpu)::text) END FROM run WHERE id = ANY(${[...runIds]}::uuid[])
       ON CONFLICT (run_id, attempt) DO UPDATE SET dispatched_at = NULL, not_before = excluded.not_before`;
     await tx.$executeRaw`SELECT pg_notify('outbox', '')`;
   }

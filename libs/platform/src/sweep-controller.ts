@@ -18,6 +18,7 @@ export interface SweepRow {
   id: string;
   spec: SweepSpec;
   tags: string[];
+  project: string;
   priority: number;
   requires: Requires;
   createdAt: Date;
@@ -73,7 +74,7 @@ export class SweepController {
 
   async lock(tx: Transaction, id: string): Promise<SweepRow> {
     const [sweep] = await tx.$queryRaw<SweepRow[]>`
-      SELECT id, spec, tags, priority, requires, created_at AS "createdAt", steered, paused_at AS "pausedAt", cancelled_at AS "cancelledAt", halt_reason AS "haltReason"
+      SELECT id, spec, tags, project, priority, requires, created_at AS "createdAt", steered, paused_at AS "pausedAt", cancelled_at AS "cancelledAt", halt_reason AS "haltReason"
       FROM sweep WHERE id = ${id}::uuid FOR UPDATE`;
     if (!sweep) throw new RequestError('not_found', `expected the id of a sweep, got ${id}: there is no such sweep`);
     return sweep;
@@ -132,7 +133,7 @@ export class SweepController {
   }
 
   /** Writes the runs of trials, and which run fills which place. Returns how many trials have something left to run. */
-  async place(tx: Transaction, sweep: Pick<SweepRow, 'id' | 'spec' | 'tags' | 'priority' | 'requires'>, { places }: Places, placements: readonly Placement[]): Promise<number> {
+  async place(tx: Transaction, sweep: Pick<SweepRow, 'id' | 'spec' | 'tags' | 'project' | 'priority' | 'requires'>, { places }: Places, placements: readonly Placement[]): Promise<number> {
     const { id, spec } = sweep;
     await this.runs.insert(tx, placements, sweep);
     const json = JSON.stringify(places.map(({ trial, stage, control }, i) => ({ index: trial.index, stage, control: control ?? '', run_id: placements[i]!.runId, reused: placements[i]!.outcome !== 'new' })));

@@ -26,24 +26,26 @@ export class SweepStore {
     return this.database.transaction(async (tx) => {
       const replayed = await this.runs.replay(tx, idempotencyKey, request);
       if (replayed) return { sweepId: replayed, outcome: 'replayed' as const };
-      const { spec, tags, priority } = request;
+      const { spec, tags, project, priority } = request;
+      await this.runs.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       const sweepId = randomUUIDv7();
       const requires = request.requires ?? { labels: {} };
-      await tx.sweep.create({ data: { id: sweepId, name: spec.name, spec: spec as unknown as Prisma.InputJsonObject, tags, priority, requires, steered: isSteered(spec), plan: planFor(spec, placements, trials.length) } });
+      await tx.sweep.create({ data: { id: sweepId, name: spec.name, spec: spec as unknown as Prisma.InputJsonObject, tags, project, priority, requires, steered: isSteered(spec), plan: planFor(spec, placements, trials.length) } });
       const held = parallelTrialsOf(spec) < Number.POSITIVE_INFINITY;
       await this.controller.write(tx, sweepId, spec, trials, placements, { held });
       if (held) await this.controller.steer(tx, sweepId);
-      else await this.controller.place(tx, { id: sweepId, spec, tags, priority, requires }, places, placements);
+      else await this.controller.place(tx, { id: sweepId, spec, tags, project, priority, requires }, places, placements);
       await this.runs.remember(tx, idempotencyKey, request, sweepId);
       return { sweepId, outcome: 'created' as const };
     });
   }
 
   /** What `submit` would start and what it would reuse. */
-  async plan({ spec, requires }: SubmitSweep): Promise<Plan> {
+  async plan({ spec, project, requires }: SubmitSweep): Promise<Plan> {
     const trials = expand(spec);
     return this.database.transaction(async (tx) => {
+      await this.runs.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       return { ...planFor(spec, placements, trials.length), estimate: await estimate(tx, placements, { leaseMs: this.runs.options.leaseMs, sweep: spec, trials: trials.length }), memory: await memoryFit(tx, placements, { leaseMs: this.runs.options.leaseMs, requires, trialOf: (i) => places.places[i]!.trial.index }) };
     });
@@ -177,7 +179,7 @@ export class SweepStore {
     if (!sweep) throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
     const spec = SweepSpec.safeParse({ ...sweep.spec as object, ...changes });
     if (!spec.success) throw RequestError.invalid(spec.error.issues.map((issue) => ({ path: ['changes', ...issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key))], message: issue.message })));
-    return this.submit({ spec: spec.data, tags: sweep.tags, priority: sweep.priority, requires: sweep.requires as Requires }, idempotencyKey);
+    return this.submit({ spec: spec.data, tags: sweep.tags, project: sweep.project, priority: sweep.priority, requires: sweep.requires as Requires }, idempotencyKey);
   }
 }
 

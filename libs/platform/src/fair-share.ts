@@ -1,0 +1,102 @@
+/**
+ * Who starts next, and who will when: the shares of projects in the workers. Pure; `waiting-line.ts` reads from Postgres what it goes by.
+ *
+ * Between projects with runs that wait, slots are shared max-min fairly by weight: one that would not be ahead of another even with one run
+ * more comes first. Among those that are within one run of each other, starts are in proportion to the weights by start-time fair queueing
+ * (Goyal, Vin and Cheng, 1996): each start moves a project's tag on by 1 / weight, the lowest is next, and a project that has not wanted
+ * anything for a while begins at the virtual time that the others have reached. So nobody starves, and nobody saves up starts.
+ */
+
+export interface Share {
+  name: string;
+  weight: number;
+  maxRunning: number | null;
+  /** What its runs may use altogether; null: any amount. */
+  gpuSeconds: number | null;
+  /** Runs that workers hold, and runs that are in Redis for them to take. */
+  running: number;
+  admitted: number;
+  usedSeconds: number;
+  /** Start tag of its last run, in virtual time. */
+  tag: number;
+}
+
+/** A run that waits. `urgency` is 100 less its priority; `placement` is '' where any worker will do. */
+export interface Waiting { project: string; placement: string; urgency: number; runId: string }
+
+/** Which quota keeps a project from starting another run. */
+export function quotaReached({ maxRunning, gpuSeconds, running, admitted, usedSeconds }: Share): 'max_running' | 'gpu_seconds' | null {
+  if (gpuSeconds !== null && usedSeconds >= gpuSeconds) return 'gpu_seconds';
+  return maxRunning !== null && running + admitted >= maxRunning ? 'max_running' : null;
+}
+
+const virtualTime = (shares: readonly Share[]): number => shares.reduce((latest, { tag }) => Math.max(latest, tag), 0);
+const nextTag = ({ tag, weight }: Share, now: number): number => Math.max(now, tag + 1 / weight);
+const before = (a: Waiting, b: Waiting): boolean => a.urgency < b.urgency || (a.urgency === b.urgency && a.runId < b.runId);
+
+/**
+ * Takes at most `places` runs, in the order in which they are to start: of the project whose turn it is the most urgent, of those the one
+ * that was submitted first. `placesOf` says of a placement how many runs that ask for it can be taken; '' is not limited.
+ * @param waiting of each project and placement at least the first `places`, in any order.
+ * @returns with the tag that its project has from then on.
+ */
+export function chooseNext<Run extends Waiting>(shares: readonly Share[], waiting: readonly Run[], { places, placesOf }: { places: number; placesOf: (placement: string) => number }): (Run & { tag: number })[] {
+  const state = shares.map((share) => ({ ...share }));
+  const left = new Map<string, number>();
+  const leftOf = (placement: string): number => (placement === '' ? Number.POSITIVE_INFINITY : left.get(placement) ?? placesOf(placement));
+  const lanes = Map.groupBy(waiting, ({ project }) => project);
+  for (const [project, runs] of lanes) lanes.set(project, runs.toSorted((a, b) => (before(a, b) ? -1 : 1)));
+  const chosen: (Run & { tag: number })[] = [];
+  while (chosen.length < places) {
+    const contenders = state.flatMap((share) => {
+      const run = quotaReached(share) ? undefined : lanes.get(share.name)?.find(({ placement }) => leftOf(placement) > 0);
+      return run ? [{ share, run }] : [];
+    });
+    if (contenders.length === 0) break;
+    const level = Math.min(...contenders.map(({ share }) => (share.running + share.admitted + 1) / share.weight));
+    const now = virtualTime(state);
+    const [next] = contenders.filter(({ share }) => (share.running + share.admitted) / share.weight < level)
+      .sort((a, b) => nextTag(a.share, now) - nextTag(b.share, now) || a.share.usedSeconds / a.share.weight - b.share.usedSeconds / b.share.weight || (a.share.name < b.share.name ? -1 : 1));
+    const { share, run } = next!;
+    share.tag = nextTag(share, now);
+    share.admitted++;
+    if (run.placement !== '') left.set(run.placement, leftOf(run.placement) - 1);
+    const lane = lanes.get(share.name)!;
+    lane.splice(lane.indexOf(run), 1);
+    chosen.push({ ...run, tag: share.tag });
+  }
+  return chosen;
+}
+
+/** How many runs of other projects are to start before the one that has `ahead` of its own before it, by their tags as they stand. */
+export function othersAhead(shares: readonly Share[], project: string, ahead: number, waitingIn: (project: string) => number): number {
+  const now = virtualTime(shares);
+  const own = shares.find(({ name }) => name === project)!;
+  const tag = nextTag(own, now) + ahead / own.weight;
+  return shares.reduce((sum, share) => {
+    if (share.name === project || quotaReached(share) === 'gpu_seconds') return sum;
+    // Tags are sums of fractions: what is equal but for rounding is equal.
+    const starts = Math.ceil((tag - nextTag(share, now)) * share.weight - 1e-6);
+    return sum + Math.min(waitingIn(share.name), Math.max(0, starts));
+  }, 0);
+}
+
+/**
+ * Seconds until a run starts that has `ahead` others before it, each of which takes `each` seconds of a slot.
+ * @param slots of each slot in how many seconds it is free; 0 for one that is.
+ * @returns Infinity where there is no slot.
+ */
+export function startsIn(ahead: number, each: number, slots: readonly number[]): number {
+  const sorted = slots.filter((seconds) => seconds < Number.POSITIVE_INFINITY).sort((a, b) => a - b);
+  if (ahead < sorted.length && sorted[ahead]! <= sorted[0]! + each) return sorted[ahead]!;
+  if (sorted.length === 0 || each === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+  // The first moment by which enough runs have started: a slot that is free at r starts one at r, r + each, r + 2 each, …
+  const startedBy = (moment: number) => sorted.reduce((sum, free) => sum + (moment >= free ? Math.floor((moment - free) / each + 1e-9) + 1 : 0), 0);
+  let [early, late] = [sorted[0]!, sorted[0]! + ahead * each];
+  for (let i = 0; i < 60 && late - early > 1e-6; i++) {
+    const middle = (early + late) / 2;
+    if (startedBy(middle) > ahead) late = middle;
+    else early = middle;
+  }
+  return late;
+}

@@ -1,0 +1,48 @@
+-- CreateTable
+CREATE TABLE "project" (
+    "name" TEXT NOT NULL,
+    "weight" DOUBLE PRECISION NOT NULL DEFAULT 1,
+    "max_running" INTEGER,
+    "gpu_seconds" DOUBLE PRECISION,
+    "spent" DOUBLE PRECISION NOT NULL DEFAULT 0,
+    "tag" DOUBLE PRECISION NOT NULL DEFAULT 0,
+    "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+
+    CONSTRAINT "project_pkey" PRIMARY KEY ("name")
+);
+
+INSERT INTO "project" ("name") VALUES ('default');
+
+-- AlterTable
+ALTER TABLE "run" ADD COLUMN     "project" TEXT NOT NULL DEFAULT 'default';
+
+-- AlterTable
+ALTER TABLE "sweep" ADD COLUMN     "project" TEXT NOT NULL DEFAULT 'default';
+
+-- AlterTable
+ALTER TABLE "attempt" ADD COLUMN     "charged" BOOLEAN NOT NULL DEFAULT false;
+
+-- AlterTable
+ALTER TABLE "outbox" ADD COLUMN     "placement" TEXT NOT NULL DEFAULT '',
+ADD COLUMN     "project" TEXT NOT NULL DEFAULT 'default',
+ADD COLUMN     "urgency" INTEGER NOT NULL DEFAULT 50;
+
+-- What waits already, as `RunStore.enqueue` would write it.
+UPDATE "outbox" SET "urgency" = 100 - "run"."priority",
+  "placement" = CASE WHEN "run"."required_labels" = '{}' AND "run"."required_gpu" IS NULL THEN '' ELSE md5(jsonb_build_array("run"."required_labels", "run"."required_gpu")::text) END
+FROM "run" WHERE "run"."id" = "outbox"."run_id";
+
+-- DropIndex
+DROP INDEX "outbox_dispatched_at_not_before_idx";
+
+-- CreateIndex
+CREATE INDEX "attempt_charged_idx" ON "attempt"("charged");
+
+-- CreateIndex
+CREATE INDEX "outbox_dispatched_at_project_placement_urgency_run_id_idx" ON "outbox"("dispatched_at", "project", "placement", "urgency", "run_id");
+
+-- AddForeignKey
+ALTER TABLE "run" ADD CONSTRAINT "run_project_fkey" FOREIGN KEY ("project") REFERENCES "project"("name") ON DELETE RESTRICT ON UPDATE CASCADE;
+
+-- AddForeignKey
+ALTER TABLE "sweep" ADD CONSTRAINT "sweep_project_fkey" FOREIGN KEY ("project") REFERENCES "project"("name") ON DELETE RESTRICT ON UPDATE CASCADE;
