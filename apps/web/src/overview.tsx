@@ -11,7 +11,7 @@ const FAILED = RETRYABLE_STATUSES.filter((status) => status !== 'cancelled');
 export function OverviewPage() {
   const counts = useLive(['counts'], () => client.runCounts());
   const running = useLive(['runs', 'active'], () => client.runs({ status: [...ACTIVE_STATUSES], limit: 100 }));
-  const waiting = useLive(['runs', 'waiting'], () => client.runs({ status: [...WAITING], order: 'oldest', limit: 200 }));
+  const waiting = useLive(['runs', 'waiting'], () => client.runs({ status: [...WAITING], sort: 'createdAt', limit: 200 }));
   const failed = useLive(['runs', 'failed'], () => client.runs({ status: FAILED, limit: 6 }));
   const ended = useLive(['runs', 'succeeded'], () => client.runs({ status: ['succeeded', 'early_stopped'], limit: 6 }));
   const workers = useLive(['workers'], () => client.workers());
@@ -44,7 +44,7 @@ export function OverviewPage() {
                 i + 1, <RunLink run={run} />, run.kind, run.priority, run.nextStartAt && Date.parse(run.nextStartAt) > Date.now() ? <>starts again at {new Date(run.nextStartAt).toLocaleTimeString()}</> : <Ago at={run.createdAt} />,
               ])]} />
             )}</Loaded>
-            {count('queued', 'retrying') > 8 && <p className="more"><a href={link('runs', { status: WAITING.join(','), order: 'oldest' })}>{count('queued', 'retrying') - 8} more</a></p>}
+            {count('queued', 'retrying') > 8 && <p className="more"><a href={link('runs', { status: WAITING.join(','), sort: 'createdAt' })}>{count('queued', 'retrying') - 8} more</a></p>}
           </Panel>
           <Panel title="Failed lately" aside={<a href={link('runs', { status: FAILED.join(',') })}>All</a>}>
             <Loaded query={failed}>{({ items }) => (items.length === 0 ? <Empty title="Nothing has failed." /> : (
