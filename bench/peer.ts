@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 /** Sources lie in bench/, also when this runs from dist/bench/. */
 const BENCH = [import.meta.dirname, path.resolve(import.meta.dirname, '..', '..', 'bench')].find((dir) => existsSync(path.join(dir, 'requirements.txt')))!;
 
-export interface BenchOptions { quick: boolean; profile: boolean }
+export interface BenchOptions { quick: boolean; profile: boolean; /** The one part to measure, of a bench that has several. */ only?: string | undefined }
 
 export interface BenchResult {
   name: string;
@@ -29,16 +29,16 @@ export const median = (values: readonly number[]): number => {
   return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 };
 
-/** Makes the virtual environment, once for each set of requirements. Returns its Python. */
-function environment(): string {
-  const requirements = path.join(BENCH, 'requirements.txt');
+/** Makes the virtual environment for a file of requirements in bench/, once for each content. Returns its Python. */
+function environment(file: string): string {
+  const requirements = path.join(BENCH, file);
   const key = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
   const folder = path.join(process.env['XDG_CACHE_HOME'] || path.join(homedir(), '.cache'), 'latent-loom', `bench-${key}`);
   const python = path.join(folder, 'bin', 'python');
   // A virtual environment can't be moved: a mark says that it is whole.
   const mark = path.join(folder, 'complete');
   if (existsSync(mark)) return python;
-  console.log('bench: installing PyTorch in a virtual environment (about 3 GB, once) …');
+  console.log(`bench: installing ${file} in a virtual environment (PyTorch takes about 3 GB; once) …`);
   rmSync(folder, { recursive: true, force: true });
   const run = (command: string, ...args: string[]) => {
     const { status, stderr } = spawnSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
@@ -58,10 +58,11 @@ export class Peer {
     createInterface({ input: child.stdout! }).on('line', (line) => { if (line.startsWith('{')) this.waiting.shift()?.(line); });
   }
 
-  static start(script: string, threads: number): Peer {
+  /** `requirements`: the file in bench/ that names what the script imports. */
+  static start(script: string, threads: number, requirements = 'requirements.txt'): Peer {
     const { GLIBC_TUNABLES: _ours, ...inherited } = process.env;
     const env = { ...inherited, OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) };
-    return new Peer(spawn(environment(), ['-u', path.join(BENCH, script)], { stdio: ['pipe', 'pipe', 'inherit'], env }));
+    return new Peer(spawn(environment(requirements), ['-u', path.join(BENCH, script)], { stdio: ['pipe', 'pipe', 'inherit'], env }));
   }
 
   request<Answer>(message: object): Promise<Answer> {

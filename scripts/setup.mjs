@@ -250,7 +250,7 @@ try {
   const started = performance.now();
   await installPackages();
   if (!existsSync(node())) throw new Missing(`The packages bring no Node for ${platform}: use Linux or macOS on x64 or arm64.`);
-  if (mode === 'demo' || mode === 'test') {
+  if (mode !== 'check') {
     await linkPostgres();
     await provideRedis();
   }
