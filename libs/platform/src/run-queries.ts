@@ -173,6 +173,14 @@ export class RunQueries {
     return rows.map((row) => ({ key: row.key, step: row.step, value: row.value, at: row.at, seq: Number(row.seq) }));
   }
 
+  /** How far the three sequences of a run have come. */
+  async newest(runId: string): Promise<{ event: number; metric: number; log: number }> {
+    const [row] = await this.prisma.$queryRaw<[{ event: number; metric: number; log: number }]>`
+      SELECT coalesce((SELECT max(id) FROM run_event WHERE run_id = ${runId}::uuid), 0)::float8 AS event, coalesce((SELECT max(seq) FROM metric WHERE run_id = ${runId}::uuid), 0)::float8 AS metric,
+        coalesce((SELECT max(id) FROM log_line WHERE run_id = ${runId}::uuid), 0)::float8 AS log`;
+    return row;
+  }
+
   async artifacts(runId: string, { limit, cursor }: ListPage): Promise<Page<ArtifactRecord>> {
     const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
     const rows = await this.prisma.artifact.findMany({
