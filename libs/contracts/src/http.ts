@@ -229,6 +229,8 @@ export function parseSort(text: string): RunSort {
 
 export const ListRuns = z.strictObject({
   status: list(RunStatus), kind: list(z.enum(RUN_KINDS)), tag: Name.optional(), sweep: z.uuid().optional(), name: z.string().max(128).regex(/^[^\0]*$/, 'expected text without NUL').optional(),
+  /** Exactly these. */
+  id: list(z.uuid(), 500),
   /** Runs that take the result of this one. */
   parent: z.uuid().optional(),
   /** Conditions on last values of metrics, such as `eval/knn>0.5`: all have to hold. */

@@ -43,13 +43,14 @@ function pageOf<Row, Item>(rows: Row[], limit: number, cursorOf: (row: Row) => s
 }
 
 /** A condition on `run`: that a filter names it. */
-export const runsLike = ({ status, kind, tag, sweep, name, parent, where = [] }: RunFilter): Prisma.Sql => Prisma.join([
+export const runsLike = ({ status, kind, tag, sweep, name, id, parent, where = [] }: RunFilter): Prisma.Sql => Prisma.join([
   Prisma.sql`true`,
   // One by one, so that a single one goes by the index in its order.
   ...(status ? [Prisma.sql`run.status IN (${Prisma.join(status.map((each) => Prisma.sql`${each}::text::run_status`))})`] : []),
   ...(kind ? [Prisma.sql`run.kind = ANY(${kind}::text[])`] : []), ...(tag ? [Prisma.sql`run.tags @> ARRAY[${tag}]::text[]`] : []),
   ...(sweep ? [Prisma.sql`run.id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweep}::uuid)`] : []),
   ...(name ? [Prisma.sql`position(lower(${name}) IN lower(run.name)) > 0`] : []),
+  ...(id ? [Prisma.sql`run.id = ANY(${id}::uuid[])`] : []),
   ...(parent ? [Prisma.sql`run.id IN (SELECT run_id FROM run_dependency WHERE parent_id = ${parent}::uuid)`] : []),
   ...where.map((text) => {
     const { key, operator, value } = parseCondition(text)!;
