@@ -64,7 +64,7 @@ for line in sys.stdin:
     command = request.pop("command")
     if command == "start":
         url = request["url"]
-        client = mlflow.MlflowClient(tracking_uri=url)
+        client = mlflow.MlflowClient(tracking_uri=url.replace("postgresql://", "postgresql+psycopg2://"))
         experiment = client.create_experiment("bench", artifact_location="file:///nowhere")
         answer = {"mlflow": mlflow.__version__}
     elif command == "copy":

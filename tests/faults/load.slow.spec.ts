@@ -136,3 +136,51 @@ test('#7 FLUSHALL with 10,000 queued runs: all are dispatched again within 30 se
   expect(quantile(submits, 0.99)).toBeLessThan(100);
   expect(grown).toBeLessThan(250);
 }, 300_000);
+
+test('200 clients follow one busy run: each hears every value once, Postgres is asked as often as for one, the API stays as large as it was and takes submits in under 50 ms at p95', async ({ annotate }) => {
+  stack.startWorker();
+  const id = await stack.submit({ ...LONG, seed: 3200 });
+  await stack.runsAt(id, 20);
+  const resident = async () => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${stack.api.pid}/status`, 'utf8'))![1]) / 1024;
+  const transactions = async () => Number((await sql.query<{ n: string }>('SELECT xact_commit + xact_rollback AS n FROM pg_stat_database WHERE datname = current_database()')).rows[0]!.n);
+  const heard: number[][] = [];
+  const endings: Promise<unknown>[] = [];
+  const join = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const steps: number[] = [];
+      heard.push(steps);
+      endings.push(stack.client.follow(id, { onMetrics: (points) => { for (const { key, step } of points) if (key === 'train/loss') steps.push(step); } }));
+    }
+  };
+  const stepOf = async () => (await sql.query<{ step: number }>('SELECT step FROM run WHERE id = $1', [id])).rows[0]!.step;
+  /** Until all have heard of so many more steps. */
+  const goOn = async (steps: number) => {
+    const goal = await stepOf() + steps;
+    await eventually(() => { if (heard.some((each) => (each.at(-1) ?? 0) < goal)) throw new Error(`expected all to have heard of step ${goal}, the slowest has of ${Math.min(...heard.map((each) => each.at(-1) ?? 0))}`); }, { timeoutMs: 120_000 });
+  };
+  const perSecond = async (steps: number) => {
+    const [from, at] = [await transactions(), performance.now()];
+    await goOn(steps);
+    return (await transactions() - from) / ((performance.now() - at) / 1000);
+  };
+  join(1);
+  await goOn(100);
+  const alone = await perSecond(400);
+  join(199);
+  await goOn(200);
+  const [before, together] = [await resident(), await perSecond(400)];
+  const submits: number[] = [];
+  for (let seed = 0; seed < 100; seed++) submits.push(await timed(() => stack.submit({ ...SHORT, seed: 3300 + seed }, { priority: 0 })));
+  await goOn(2000);
+  const grown = await resident() - before;
+  await annotate(`transactions a second with 1 client ${alone.toFixed(0)}, with 200 ${together.toFixed(0)}; submits beside them p50 ${quantile(submits, 0.5).toFixed(0)} ms, p95 ${quantile(submits, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB from ${before.toFixed(0)}`);
+  await stack.client.cancelRun(id);
+  await Promise.all(endings);
+  const { rows } = await sql.query<{ step: number }>(`SELECT step FROM metric WHERE run_id = $1 AND key = 'train/loss' ORDER BY step`, [id]);
+  const all = rows.map(({ step }) => step);
+  expect(heard).toHaveLength(200);
+  for (const steps of heard) expect(steps).toEqual(all);
+  expect(together).toBeLessThan(1.5 * alone + 10);
+  expect(grown).toBeLessThan(60);
+  expect(quantile(submits, 0.95)).toBeLessThan(50);
+}, 400_000);

@@ -87,6 +87,14 @@ describe('last values', () => {
   });
 });
 
+test('a run with very many keys shows the last value of a thousand, and records all', async () => {
+  const token = await begin(await submit('a'));
+  const batch = (from: number, step: number) => ({ points: Array.from({ length: 1500 }, (_, i) => ({ key: `k${from + i}`, step, value: step })) });
+  for (const [from, step] of [[0, 0], [1000, 0], [0, 1], [0, 1]] as const) await store.record(token, batch(from, step));
+  expect(Object.keys(await metricsOf(token.runId))).toHaveLength(1000);
+  expect(await database.prisma.metric.count({ where: { runId: token.runId } })).toBe(2500 + 1500);
+});
+
 describe('the list', () => {
   beforeEach(async () => {
     for (const [name, knn] of [['bright', 0.5], ['Crop', 0.7], ['dull', undefined], ['early', 0.7], ['flip', 0.1], ['gray', undefined], ['hue', -2e-7]] as const) {

@@ -87,6 +87,8 @@ const OFFER_MUCH_LATER_MS = 5000;
 /** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
 const BULK_BATCH = 100;
 const BULK_MS = 8000;
+/** Of so many keys a run shows the last value: what lists return stays bounded. */
+const MOST_LAST_VALUES = 1000;
 /** What Postgres says where a row is there already. */
 const UNIQUE_VIOLATION = '23505';
 /** Exponential backoff with full jitter, in milliseconds. */
@@ -497,7 +499,7 @@ export class RunStore {
           UNION ALL SELECT (SELECT min(metric.key) FROM metric WHERE run_id = ${token.runId}::uuid AND metric.key > keys.key) FROM keys WHERE keys.key IS NOT NULL),
         kept AS (
           SELECT fence.id, keys.key, last.step, last.value FROM fence, keys
-          CROSS JOIN LATERAL (SELECT step, value FROM metric WHERE run_id = ${token.runId}::uuid AND metric.key = keys.key AND step <= ${beyond} ORDER BY step DESC LIMIT 1) AS last),
+          CROSS JOIN LATERAL (SELECT step, value FROM metric WHERE run_id = ${token.runId}::uuid AND metric.key = keys.key AND step <= ${beyond} ORDER BY step DESC LIMIT 1) AS last LIMIT ${MOST_LAST_VALUES}),
         last AS (INSERT INTO run_metric (run_id, key, step, value) SELECT * FROM kept ON CONFLICT (run_id, key) DO UPDATE SET step = excluded.step, value = excluded.value),
         gone AS (DELETE FROM run_metric USING fence WHERE run_metric.run_id = fence.id AND run_metric.key NOT IN (SELECT key FROM kept)),
         started AS (UPDATE attempt SET resumed_from_step = ${step}, trainer_pid = ${trainerPid} FROM fence WHERE attempt.run_id = fence.id AND attempt.attempt = ${token.attempt})
@@ -541,6 +543,7 @@ export class RunStore {
         last AS (
           INSERT INTO run_metric (run_id, key, step, value)
           SELECT fence.id, known.key, p.step, p.value FROM fence, unnest(${last.steps}::text::int[], ${last.values}::text::float8[]) WITH ORDINALITY AS p(step, value, place) JOIN known ON known.place = p.place
+          WHERE known.step IS NOT NULL OR known.place <= ${MOST_LAST_VALUES} - (SELECT count(*) FROM run_metric WHERE run_id = ${token.runId}::uuid)
           ON CONFLICT (run_id, key) DO UPDATE SET step = excluded.step, value = excluded.value WHERE run_metric.step <= excluded.step),
         lines AS (
           INSERT INTO log_line (run_id, attempt, level, message)
