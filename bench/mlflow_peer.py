@@ -56,7 +56,7 @@ def log(rows, batch, keys):
 def search(filter, order, page):
     started = time.perf_counter()
     found = client.search_runs([experiment], filter_string=filter, max_results=50, order_by=order, page_token=page)
-    return {"ms": 1000 * (time.perf_counter() - started), "names": [run.info.run_name for run in found], "next": found.token}
+    return {"ms": 1000 * (time.perf_counter() - started), "names": [run.info.run_name for run in found], "next": found.token.decode() if isinstance(found.token, bytes) else found.token}
 
 
 for line in sys.stdin:

@@ -137,7 +137,7 @@ test('#7 FLUSHALL with 10,000 queued runs: all are dispatched again within 30 se
   expect(grown).toBeLessThan(250);
 }, 300_000);
 
-test('200 clients follow one busy run: each hears every value once, Postgres is asked as often as for one, the API stays as large as it was and takes submits in under 50 ms at p95', async ({ annotate }) => {
+test('#36 200 clients follow one busy run: each hears every value once, Postgres is asked as often as for one, the API stays as large as it was and takes submits in under 50 ms at p95', async ({ annotate }) => {
   stack.startWorker();
   const id = await stack.submit({ ...LONG, seed: 3200 });
   await stack.runsAt(id, 20);
