@@ -44,7 +44,6 @@ async function requestsOf(client: LoomClient): Promise<Record<string, (i: number
     'run: log': (i) => client.logs(run(i), { limit: 500 }),
     'run: files': (i) => client.artifacts(run(i), { limit: 200 }),
     'run: children': (i) => client.runs({ parent: pretrains[i % pretrains.length]!.id, limit: 100 }),
-    'run: why': (i) => client.why(run(i)),
     'compare: one of 20 curves': (i) => client.metrics(run(i), { points: 1000 }),
     'sweeps: first page': () => client.sweeps({ limit: 50 }),
     'sweep: itself': (i) => client.sweep(sweep(i)),

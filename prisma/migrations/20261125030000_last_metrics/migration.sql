@@ -17,6 +17,12 @@ CREATE INDEX "run_metric_key_value_run_id_idx" ON "run_metric"("key", "value", "
 -- CreateIndex
 CREATE INDEX "run_status_created_at_id_idx" ON "run"("status", "created_at" DESC, "id" DESC);
 
+-- DropIndex
+DROP INDEX "run_created_at_id_idx";
+
+-- CreateIndex
+CREATE INDEX "run_created_at_id_name_status_idx" ON "run"("created_at" DESC, "id" DESC, "name", "status");
+
 -- CreateIndex
 CREATE INDEX "run_tags_idx" ON "run" USING GIN ("tags");
 
