@@ -1,10 +1,12 @@
 /** What a sweep costs beside its training: to submit it, to run its trials, to list its runs, to take in their metrics. */
 import type { BenchOptions } from './peer.js';
 import { Services, type Measure, type Measured } from './services.js';
+import { measureIngest } from './sweep-ingest.js';
+import { measureList } from './sweep-list.js';
 import { measureOverhead } from './sweep-overhead.js';
 import { measureSubmit } from './sweep-submit.js';
 
-const FIELDS: Record<string, Measure> = { submit: measureSubmit, overhead: measureOverhead };
+const FIELDS: Record<string, Measure> = { submit: measureSubmit, overhead: measureOverhead, list: measureList, ingest: measureIngest };
 
 export async function benchSweep({ quick, only }: BenchOptions): Promise<{ name: string } & Record<string, unknown>> {
   if (only !== undefined && !(only in FIELDS)) throw new Error(`expected --only with one of ${Object.keys(FIELDS).join(', ')}, got ${only}`);

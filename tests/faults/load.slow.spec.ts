@@ -2,11 +2,13 @@
  * What only shows at size or at production's pace, so that these take minutes: `npm run faults` runs them, `npm test` does not. The
  * numbers are rows of the table in docs/reliability.md.
  */
+import { Database, RunStore } from '#libs/platform';
 import { Redis } from 'ioredis';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { writeImageFolder } from '../support/images.js';
 import { ownRedis, type OwnServer } from '../support/own-services.js';
@@ -164,3 +166,72 @@ test('#7 and #31 with 50,000 queued runs, most of them in Postgres: FLUSHALL cos
   expect(quantile(lists, 0.95)).toBeLessThan(100);
   expect(grown).toBeLessThan(250);
 }, 300_000);
+
+/** What the busy run says in one write, ten a second. */
+const STEPS_AT_ONCE = 5;
+
+test('#36 200 clients follow one busy run: each hears every value once, Postgres is asked as often as for one, the API stays as large as it was and takes submits in under 50 ms at p95', async ({ annotate }) => {
+  // Its worker is played: a run that says much at a steady pace, whatever the machine is doing.
+  const database = new Database(stack.database.url);
+  const store = new RunStore(database, { dataRoot: stack.dataRoot, leaseMs: 600_000 });
+  const id = await stack.submit({ ...LONG, seed: 3200 });
+  const token = await store.claim({ runId: id, attempt: 1 }, 'played');
+  await store.begin(token!, null, process.pid);
+  let said = 0;
+  const stop = new AbortController();
+  const work = (async () => {
+    while (!stop.signal.aborted) {
+      await store.record(token!, { step: { step: said + STEPS_AT_ONCE, totalSteps: 1_000_000 }, points: Array.from({ length: 10 * STEPS_AT_ONCE }, (_, i) => ({ key: i % 10 ? `played/${i % 10}` : 'train/loss', step: said + 1 + Math.floor(i / 10), value: i })), lines: [{ level: 'info', message: `step ${said}` }] });
+      said += STEPS_AT_ONCE;
+      await delay(100);
+    }
+  })();
+  onTestFinished(async () => {
+    stop.abort();
+    await work.catch(() => undefined);
+    await database.close();
+  });
+  const resident = async () => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${stack.api.pid}/status`, 'utf8'))![1]) / 1024;
+  const transactions = async () => Number((await sql.query<{ n: string }>('SELECT xact_commit + xact_rollback AS n FROM pg_stat_database WHERE datname = current_database()')).rows[0]!.n);
+  const heard: number[][] = [];
+  const endings: Promise<unknown>[] = [];
+  const join = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const steps: number[] = [];
+      heard.push(steps);
+      endings.push(stack.client.follow(id, { onMetrics: (points) => { for (const { key, step } of points) if (key === 'train/loss') steps.push(step); } }));
+    }
+  };
+  /** Until all have heard of so many more steps. */
+  const goOn = async (steps: number) => {
+    const goal = said + steps;
+    await eventually(() => { if (heard.some((each) => (each.at(-1) ?? 0) < goal)) throw new Error(`expected all to have heard of step ${goal}, the slowest has of ${Math.min(...heard.map((each) => each.at(-1) ?? 0))}`); }, { timeoutMs: 120_000 });
+  };
+  const perSecond = async (steps: number) => {
+    const [from, at] = [await transactions(), performance.now()];
+    await goOn(steps);
+    return (await transactions() - from) / ((performance.now() - at) / 1000);
+  };
+  join(1);
+  await goOn(100);
+  const alone = await perSecond(400);
+  join(199);
+  await goOn(200);
+  const [before, together] = [await resident(), await perSecond(400)];
+  const submits: number[] = [];
+  for (let seed = 0; seed < 100; seed++) submits.push(await timed(() => stack.submit({ ...SHORT, seed: 3300 + seed }, { priority: 0 })));
+  await goOn(2000);
+  const grown = await resident() - before;
+  await annotate(`transactions a second with 1 client ${alone.toFixed(0)}, with 200 ${together.toFixed(0)}; submits beside them p50 ${quantile(submits, 0.5).toFixed(0)} ms, p95 ${quantile(submits, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB from ${before.toFixed(0)}`);
+  stop.abort();
+  await work;
+  await store.succeed(token!, { metrics: {} });
+  await Promise.all(endings);
+  const { rows } = await sql.query<{ step: number }>(`SELECT step FROM metric WHERE run_id = $1 AND key = 'train/loss' ORDER BY step`, [id]);
+  const all = rows.map(({ step }) => step);
+  expect(heard).toHaveLength(200);
+  for (const steps of heard) expect(steps).toEqual(all);
+  expect(together).toBeLessThan(1.5 * alone + 10);
+  expect(grown).toBeLessThan(60);
+  expect(quantile(submits, 0.95)).toBeLessThan(50);
+}, 400_000);

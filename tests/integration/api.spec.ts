@@ -252,11 +252,11 @@ test('runs are listed in either order and by parent, and counted by status', asy
   const parent = await submit({ ...pretrain, seed: 31 });
   const children = [await submit({ kind: 'finetune', dataset: pretrain.dataset, from: parent.id, seed: 1 }), await submit({ kind: 'finetune', dataset: pretrain.dataset, from: parent.id, seed: 2 })].map(({ id }) => id);
   const ids = async (query: string) => (await json<{ items: { id: string }[] }>(fetch(`${url}/v1/runs?${query}`))).items.map(({ id }) => id);
-  expect(await ids(`parent=${parent.id}&order=oldest`)).toEqual(children);
+  expect(await ids(`parent=${parent.id}&sort=createdAt`)).toEqual(children);
   expect(await ids(`parent=${parent.id}`)).toEqual(children.toReversed());
   // A cursor goes on in its order.
-  const { nextCursor } = await json<{ nextCursor: string }>(fetch(`${url}/v1/runs?parent=${parent.id}&order=oldest&limit=1`));
-  expect(await ids(`parent=${parent.id}&order=oldest&limit=1&cursor=${nextCursor}`)).toEqual([children[1]]);
+  const { nextCursor } = await json<{ nextCursor: string }>(fetch(`${url}/v1/runs?parent=${parent.id}&sort=createdAt&limit=1`));
+  expect(await ids(`parent=${parent.id}&sort=createdAt&limit=1&cursor=${nextCursor}`)).toEqual([children[1]]);
   expect(await json(fetch(`${url}/v1/runs/counts?parent=${parent.id}`))).toEqual({ counts: { pending: 2 } });
   await fetch(`${url}/v1/runs/${parent.id}/cancel`, { method: 'POST' });
 });

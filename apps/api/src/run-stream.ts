@@ -1,7 +1,9 @@
 import { isTerminal, LogLine, Run, RunEvent } from '#libs/contracts';
 import { RequestError, type Database, type Logger, type RunQueries } from '#libs/platform';
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** How far a reader has come in the three sequences of a run. */
 interface Position { event: number; metric: number; log: number }
@@ -9,6 +11,8 @@ interface Position { event: number; metric: number; log: number }
 const PAGE = 1000;
 /** Notifications can be lost: every stream also looks by itself. */
 const POLL_MS = 2000;
+/** However often a run says something, those who follow it hear of it no more often. */
+const AT_MOST_EVERY_MS = 100;
 const KEEP_ALIVE_MS = 15_000;
 /** A client that lets so much pile up does not read. */
 const LARGEST_BACKLOG = 4 * 2 ** 20;
@@ -21,10 +25,174 @@ export function parsePosition(id: string | undefined): Position {
   return { event: Number(found[1]), metric: Number(found[2]), log: Number(found[3]) };
 }
 
-/** Server-sent events of runs. One connection listens for all of them. */
+/** A message, and how far a reader has come who has it. `run` messages are of no sequence: they say how things stand. */
+interface Message { of: keyof Position | 'run'; at: number; event: string; data: unknown; /** Of each point, where it is of points. */ seqs?: readonly number[] }
+/** What one page of each sequence after a position holds, in order; `full` when there may be more. */
+interface News { messages: Message[]; full: boolean }
+
+const frame = ({ event, metric, log }: Position, message: Message): string => `id: ${event}.${metric}.${log}\nevent: ${message.event}\ndata: ${JSON.stringify(message.data)}\n\n`;
+/** Of a `run` message, what is news when it changes: a forecast moves with the clock. */
+const told = ({ data }: Message): string => JSON.stringify({ ...data as object, predictedStartAt: null });
+const same = (a: Position, b: Position) => a.event === b.event && a.metric === b.metric && a.log === b.log;
+
+/** Somebody who follows a run. */
+class Reader {
+  readonly gone = new AbortController();
+  /** What it was told of the run. */
+  shown = '';
+  /** Resolves to true when it is gone: nobody has to serve it further. */
+  readonly left = new Promise<true>((resolve) => this.gone.signal.addEventListener('abort', () => resolve(true), { once: true }));
+
+  constructor(private readonly response: ServerResponse, readonly position: Position, private readonly log: Logger) {
+    response.once('close', () => this.gone.abort());
+  }
+
+  write(text: string): void {
+    if (this.gone.signal.aborted) return;
+    this.response.write(text);
+    if (this.response.writableLength <= LARGEST_BACKLOG) return;
+    this.log.warn('a stream was closed: its client does not read');
+    this.response.destroy();
+    this.gone.abort();
+  }
+
+  /** Tells what it does not know yet. Points of a message that it has in part are told without that part. */
+  tell(message: Message): void {
+    if (message.of === 'run') {
+      const text = told(message);
+      if (text === this.shown) return;
+      this.shown = text;
+    } else {
+      if (message.at <= this.position[message.of]) return;
+      const known = this.position[message.of];
+      this.position[message.of] = message.at;
+      if (message.seqs && message.seqs[0]! <= known) return this.write(frame(this.position, { ...message, data: { points: (message.data as { points: unknown[] }).points.filter((_, i) => message.seqs![i]! > known) } }));
+    }
+    this.write(frame(this.position, message));
+  }
+
+  /** Resolves when the client has taken enough of what was written. */
+  async drained(): Promise<void> {
+    if (this.response.writableNeedDrain && !this.gone.signal.aborted) await once(this.response, 'drain', { signal: this.gone.signal }).catch(() => undefined);
+  }
+}
+
+/**
+ * One run, read once for all who follow it. A reader catches up by itself to where the feed is, and from then on gets what all
+ * get, as the same text.
+ */
+class Feed {
+  private readonly readers = new Set<Reader>();
+  private run: Message | undefined;
+  private wake = () => {};
+  /** Those who follow, also while they catch up. */
+  private served = 0;
+  private stopped = false;
+  /** True when the run has ended and all is told, false when nobody followed any more. */
+  readonly over: Promise<boolean>;
+
+  /** @param position where the run stands: what was before is not read for everybody */
+  constructor(private readonly runId: string, private readonly position: Position, private readonly queries: RunQueries) {
+    this.over = this.follow();
+  }
+
+  readonly changed = (): void => this.wake();
+  readonly stop = (): void => { this.stopped = true; this.wake(); };
+
+  /** False when this feed was over before the run has ended: another has to serve it further. @throws what made reading fail */
+  async serve(reader: Reader): Promise<boolean> {
+    this.served++;
+    try {
+      for (let caughtUp = false; !caughtUp;) {
+        if (this.run) reader.tell(this.run);
+        const goal = { ...this.position };
+        for (let full = true; full;) {
+          const news = await read(this.queries, this.runId, reader.position, goal);
+          for (const message of news.messages) {
+            reader.tell(message);
+            await reader.drained();
+            if (reader.gone.signal.aborted) return true;
+          }
+          ({ full } = news);
+        }
+        // What was superseded is not there to be read.
+        for (const of of ['event', 'metric', 'log'] as const) reader.position[of] = Math.max(reader.position[of], goal[of]);
+        // Nothing was read for all meanwhile: from here on it gets what they get.
+        caughtUp = same(goal, this.position);
+      }
+      if (this.run) reader.tell(this.run);
+      this.readers.add(reader);
+      return await Promise.race([this.over, reader.left]);
+    } finally {
+      this.readers.delete(reader);
+      this.served--;
+    }
+  }
+
+  private async follow(): Promise<boolean> {
+    // Who has gone may come back in a moment.
+    for (let idle = 0; idle < 2 && !this.stopped; idle = this.served ? 0 : idle + 1) {
+      // Woken from here on: what changes while we read is read in the next round.
+      const changed = new Promise<void>((resolve) => { this.wake = resolve; });
+      const run = await this.queries.run(this.runId);
+      if (!run) return true;
+      const news = await read(this.queries, this.runId, this.position);
+      this.tellAll({ of: 'run', at: 0, event: 'run', data: Run.parse(run) });
+      for (const message of news.messages) this.tellAll(message);
+      if (isTerminal(run.status) && !news.full) return true;
+      if (news.full) continue;
+      const poll = setTimeout(() => this.wake(), POLL_MS);
+      await changed;
+      clearTimeout(poll);
+      await delay(AT_MOST_EVERY_MS);
+    }
+    return false;
+  }
+
+  private tellAll(message: Message): void {
+    const before = { ...this.position };
+    if (message.of === 'run') this.run = message;
+    else this.position[message.of] = message.at;
+    // Most have had all that came before: their text is made once.
+    let text: string | undefined;
+    const shown = message.of === 'run' ? told(message) : '';
+    for (const reader of this.readers) {
+      if (!same(reader.position, before) || (message.of === 'run' && reader.shown === shown)) {
+        reader.tell(message);
+        continue;
+      }
+      if (message.of === 'run') reader.shown = shown;
+      else reader.position[message.of] = message.at;
+      reader.write(text ??= frame(this.position, message));
+    }
+  }
+}
+
+/** The next page of each sequence, up to a goal where there is one. */
+async function read(queries: RunQueries, runId: string, from: Position, goal?: Position): Promise<News> {
+  const within = (of: keyof Position) => (goal ? goal[of] > from[of] : true);
+  const [events, points, lines] = [
+    within('event') ? await queries.events(runId, { after: from.event, limit: PAGE }) : [],
+    within('metric') ? await queries.metricsAfter(runId, from.metric, PAGE) : [],
+    within('log') ? await queries.logs(runId, { after: from.log, limit: PAGE }) : [],
+  ];
+  const wanted = <Row>(rows: readonly Row[], at: (row: Row) => number, of: keyof Position) => (goal ? rows.filter((row) => at(row) <= goal[of]) : rows);
+  const more = (at: readonly number[], of: keyof Position) => at.length === PAGE && (!goal || at.at(-1)! < goal[of]);
+  const shown = wanted(points, ({ seq }) => seq, 'metric');
+  return {
+    messages: [
+      ...wanted(events, ({ id }) => id, 'event').map((event): Message => ({ of: 'event', at: event.id, event: 'event', data: RunEvent.parse(event) })),
+      ...(shown.length ? [{ of: 'metric' as const, at: shown.at(-1)!.seq, event: 'metrics', data: { points: shown.map(({ key, step, value, at }) => ({ key, step, value, at })) }, seqs: shown.map(({ seq }) => seq) }] : []),
+      ...wanted(lines, ({ id }) => id, 'log').map((line): Message => ({ of: 'log', at: line.id, event: 'log', data: LogLine.parse(line) })),
+    ],
+    full: more(events.map(({ id }) => id), 'event') || more(points.map(({ seq }) => seq), 'metric') || more(lines.map(({ id }) => id), 'log'),
+  };
+}
+
+/** Server-sent events of runs. One connection listens for all of them, and each run is read once for all who follow it. */
 @Injectable()
 export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown {
-  private readonly waiting = new Map<string, Set<() => void>>();
+  private readonly feeds = new Map<string, Promise<Feed>>();
   private readonly open = new Set<ServerResponse>();
   private listener: { close(): Promise<void> } | undefined;
 
@@ -32,13 +200,13 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
 
   onApplicationBootstrap(): void {
     this.listener = this.database.listen(['run_changed'], (_, runId) => {
-      if (runId) this.waiting.get(runId)?.forEach((wake) => wake());
-      else for (const wakers of this.waiting.values()) wakers.forEach((wake) => wake());
+      for (const feed of runId ? [this.feeds.get(runId)] : this.feeds.values()) void feed?.then(({ changed }) => changed(), () => undefined);
     });
   }
 
   async onApplicationShutdown(): Promise<void> {
     for (const response of this.open) response.end();
+    for (const feed of this.feeds.values()) void feed.then(({ stop }) => stop(), () => undefined);
     await this.listener?.close();
   }
 
@@ -49,71 +217,27 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
   async follow(runId: string, position: Position, response: ServerResponse): Promise<void> {
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no', 'x-content-type-options': 'nosniff' });
     this.open.add(response);
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
-    const send = (event: string, data: unknown): void => {
-      response.write(`id: ${position.event}.${position.metric}.${position.log}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-      if (response.writableLength > LARGEST_BACKLOG) {
-        this.log.warn({ runId }, 'a stream was closed: its client does not read');
-        response.destroy();
-        gone.abort();
-      }
-    };
-    let wake = () => {};
-    const waker = () => wake();
-    gone.signal.addEventListener('abort', waker);
-    const wakers = this.waiting.get(runId) ?? new Set();
-    this.waiting.set(runId, wakers.add(waker));
+    const reader = new Reader(response, position, this.log);
     const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
     try {
-      let shown = '';
-      while (!gone.signal.aborted) {
-        // Woken from here on: what changes while we read is read in the next round.
-        const changed = new Promise<void>((resolve) => { wake = resolve; });
-        const run = await this.queries.run(runId);
-        if (!run) break;
-        const view = Run.parse(run);
-        // A forecast moves with the clock: alone it is no news.
-        const text = JSON.stringify({ ...view, predictedStartAt: null });
-        if (text !== shown) send('run', view);
-        shown = text;
-        const full = await this.sendNews(runId, position, send);
-        if (isTerminal(run.status) && !full) break;
-        if (!full) {
-          const poll = setTimeout(() => wake(), POLL_MS);
-          await changed;
-          clearTimeout(poll);
-        }
-      }
+      while (!reader.gone.signal.aborted && !await (await this.feedOf(runId)).serve(reader));
     } catch (error) {
       this.log.warn({ err: error, runId }, 'a stream was broken off; its client can take it up again');
     } finally {
       clearInterval(keepAlive);
-      wakers.delete(waker);
-      if (wakers.size === 0) this.waiting.delete(runId);
       this.open.delete(response);
       response.end();
     }
   }
 
-  /** One page of each sequence. True when there may be more. */
-  private async sendNews(runId: string, position: Position, send: (event: string, data: unknown) => void): Promise<boolean> {
-    const events = await this.queries.events(runId, { after: position.event, limit: PAGE });
-    for (const event of events) {
-      position.event = event.id;
-      send('event', RunEvent.parse(event));
-    }
-    const points = await this.queries.metricsAfter(runId, position.metric, PAGE);
-    const last = points.at(-1);
-    if (last) {
-      position.metric = last.seq;
-      send('metrics', { points: points.map(({ key, step, value, at }) => ({ key, step, value, at })) });
-    }
-    const lines = await this.queries.logs(runId, { after: position.log, limit: PAGE });
-    for (const line of lines) {
-      position.log = line.id;
-      send('log', LogLine.parse(line));
-    }
-    return events.length === PAGE || points.length === PAGE || lines.length === PAGE;
+  /** The one that reads this run for all, for as long as somebody follows it. */
+  private feedOf(runId: string): Promise<Feed> {
+    const known = this.feeds.get(runId);
+    if (known) return known;
+    const made = this.queries.newest(runId).then((position) => new Feed(runId, position, this.queries));
+    this.feeds.set(runId, made);
+    // Whoever is served by it hears of a failure.
+    void made.then(({ over }) => over).catch(() => undefined).then(() => { if (this.feeds.get(runId) === made) this.feeds.delete(runId); });
+    return made;
   }
 }

@@ -1,5 +1,5 @@
-import { Artifact, AskWhy, BulkResult, BulkRuns, CountRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, Run, RunCounts, RunDetail, RunEvent, SubmitOptions, SubmitRun, Why } from '#libs/contracts';
-import { ArtifactStore, Explanations, RequestError, RunQueries, RunStore } from '#libs/platform';
+import { Artifact, AskWhy, BulkResult, BulkRuns, CountRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, RecordedMetrics, RecordMetrics, Run, RunCounts, RunDetail, RunEvent, SubmitOptions, SubmitRun, Why } from '#libs/contracts';
+import { ArtifactStore, Explanations, LeaseLostError, RequestError, RunQueries, RunStore } from '#libs/platform';
 import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -42,7 +42,7 @@ export class RunsController {
 
   @Post('bulk')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Cancel, pause, resume or retry all runs that a filter names, or (validate_only) count them', description: 'Done in batches, each whole or not at all. An answer with a `nextCursor` did not come to the end: ask again with it.' })
+  @ApiOperation({ summary: 'Cancel, pause, resume, retry or tag all runs that a filter names, or (validate_only) count them', description: 'Done in batches, each whole or not at all. An answer with a `nextCursor` did not come to the end: ask again with it.' })
   @Returns(BulkResult)
   async bulk(@Body({ schema: BulkRuns }) body: BulkRuns, @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>) {
     return options.validate_only ? this.store.planBulk(body) : this.store.bulk(body);
@@ -64,7 +64,7 @@ export class RunsController {
   }
 
   @Get()
-  @ApiOperation({ summary: 'List runs, in the order in which they were submitted' })
+  @ApiOperation({ summary: 'List runs with the last values of their metrics', description: 'Filtered by `where=eval/knn>0.5` (repeatable) and the other parameters, sorted by `sort=-metric:eval/knn`, `name`, `-finishedAt` …; runs that lack what they are sorted by come last.' })
   @Returns(page(Run))
   list(@Query({ schema: ListRuns }) query: ListRuns) {
     return this.queries.runs(query);
@@ -107,6 +107,21 @@ export class RunsController {
   async metrics(@Param('id', { schema: Id }) id: string, @Query({ schema: ListMetrics }) query: ListMetrics) {
     await this.found(id);
     return { items: await this.queries.metrics(id, query) };
+  }
+
+  @Post(':id/metrics')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Record metrics of a running run', description: 'For programs that measure beside its worker. Fenced by the attempt, in the statement that writes: 409 when another has begun or the run has ended, and then nothing is recorded. A repeat does no harm.' })
+  @Returns(RecordedMetrics)
+  async recordMetrics(@Param('id', { schema: Id }) id: string, @Body({ schema: RecordMetrics }) { attempt, points }: RecordMetrics) {
+    try {
+      await this.store.record({ runId: id, attempt }, { points });
+    } catch (error) {
+      if (!(error instanceof LeaseLostError)) throw error;
+      await this.found(id);
+      throw new RequestError('invalid_state', `expected the attempt of a run that is running, got attempt ${attempt}: ${error.message}`);
+    }
+    return { points: points.length };
   }
 
   @Get(':id/logs')

@@ -194,16 +194,16 @@ program.command('why <id> [against]').description('why a run is, or is not, anot
   show(why, () => `${why.against ?? 'nothing'}: ${why.reason}\n${why.differences.length ? table(['field', 'here', 'there'], why.differences.map(({ field, here, there }) => [field, JSON.stringify(here), JSON.stringify(there)]), out) : ''}`);
 });
 
-interface Filter { status?: string; kind?: string; tag?: string; sweep?: string; name?: string; project?: string }
+interface Filter { status?: string; kind?: string; tag?: string; sweep?: string; name?: string; project?: string; where?: string }
 const filtered = (command: Command): Command => command
-  .addOption(words('--status <status>', 'only these', RunStatus.options)).addOption(words('--kind <kind>', 'only these', RUN_KINDS)).option('--tag <tag>', 'only runs with this tag').option('--sweep <id>', 'only runs of this sweep').option('--name <text>', 'only runs whose name holds it').option('--project <name>', 'only runs of this project');
-const filterOf = ({ status, kind, tag, sweep, name, project }: Filter): z.input<typeof RunFilter> =>
-  ({ ...(status && { status }), ...(kind && { kind }), ...(tag && { tag }), ...(sweep && { sweep }), ...(name && { name }), ...(project && { project }) });
+  .addOption(words('--status <status>', 'only these', RunStatus.options)).addOption(words('--kind <kind>', 'only these', RUN_KINDS)).option('--tag <tag>', 'only runs with this tag').option('--sweep <id>', 'only runs of this sweep').option('--name <text>', 'only runs whose name holds it').option('--project <name>', 'only runs of this project').option('--where <conditions>', 'by last values of metrics, such as eval/knn>0.5, separated by commas');
+const filterOf = ({ status, kind, tag, sweep, name, project, where }: Filter): z.input<typeof RunFilter> =>
+  ({ ...(status && { status }), ...(kind && { kind }), ...(tag && { tag }), ...(sweep && { sweep }), ...(name && { name }), ...(project && { project }), ...(where && { where }) });
 
-filtered(program.command('runs').description('list runs, the newest first')).option('--limit <n>', 'at most so many', positive, 30)
-  .action(async ({ limit, ...options }: Filter & { limit: number }) => {
+filtered(program.command('runs').description('list runs, the newest first')).option('--limit <n>', 'at most so many', positive, 30).option('--sort <field>', 'createdAt, finishedAt, name, duration, metric:KEY …, with a leading - for the largest first', '-createdAt')
+  .action(async ({ limit, sort, ...options }: Filter & { limit: number; sort: string }) => {
     const items: Run[] = [];
-    if (limit > 0) for await (const run of (await client()).eachRun({ ...filterOf(options), limit: Math.min(limit, LARGEST_PAGE) } as never)) if (items.push(run) === limit) break;
+    if (limit > 0) for await (const run of (await client()).eachRun({ sort, ...filterOf(options), limit: Math.min(limit, LARGEST_PAGE) } as never)) if (items.push(run) === limit) break;
     show({ items }, () => runsText(items, out));
   });
 
@@ -351,6 +351,18 @@ for (const [action, [description, act]] of Object.entries(ACTIONS) as [RunAction
       }
     });
 }
+
+filtered(program.command('tag [id...]').description('give tags to runs, or take them away: those named, or those that a filter names'))
+  .option('--add <tags>', 'those to give, separated by commas').option('--remove <tags>', 'those to take away, separated by commas').option('--all', 'all runs').option('--dry-run', 'only count them')
+  .action(async (ids: string[], { add, remove, all = false, dryRun = false, ...options }: Filter & { add?: string; remove?: string; all?: boolean; dryRun?: boolean }) => {
+    const filter = filterOf(options);
+    if (Number(ids.length > 0) + Number(Object.keys(filter).length > 0) + Number(all) !== 1) throw new UsageError('expected ids, or a filter such as --status or --where, or --all: one of the three');
+    if (add === undefined && remove === undefined) throw new UsageError('expected --add or --remove with tags');
+    const names = (text = '') => text.split(',').map((each) => each.trim()).filter(Boolean);
+    const result = await (await client()).bulkRuns({ action: 'tag', filter: ids.length > 0 ? { id: ids } : filter, tags: { add: names(add), remove: names(remove) } }, { validateOnly: dryRun });
+    const skipped = Object.entries(result.skipped).map(([reason, count]) => `${count} ${reason.replaceAll('_', ' ')}`).join(', ');
+    show(result, () => `${dryRun ? 'would tag' : 'tagged'} ${result.done} ${result.done === 1 ? 'run' : 'runs'}${skipped ? `; left as they are: ${skipped}` : ''}\n`);
+  });
 
 program.command('artifacts <id>').description('files of a run').option('--download <folder>', 'fetch them all, each checked by its sha256')
   .action(async (id: string, { download: folder }: { download?: string }) => {

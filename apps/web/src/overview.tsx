@@ -11,7 +11,7 @@ const FAILED = RETRYABLE_STATUSES.filter((status) => status !== 'cancelled');
 export function OverviewPage() {
   const counts = useLive(['counts'], () => client.runCounts());
   const running = useLive(['runs', 'active'], () => client.runs({ status: [...ACTIVE_STATUSES], limit: 100 }));
-  const waiting = useLive(['runs', 'waiting'], () => client.runs({ status: [...WAITING], order: 'oldest', limit: 200 }));
+  const waiting = useLive(['runs', 'waiting'], () => client.runs({ status: [...WAITING], sort: 'createdAt', limit: 200 }));
   const failed = useLive(['runs', 'failed'], () => client.runs({ status: FAILED, limit: 6 }));
   const ended = useLive(['runs', 'succeeded'], () => client.runs({ status: ['succeeded', 'early_stopped'], limit: 6 }));
   const workers = useLive(['workers'], () => client.workers());
@@ -44,7 +44,7 @@ export function OverviewPage() {
                 run.jobsAhead ?? '–', <RunLink run={run} />, run.project, run.priority, startOf(run), <Ago at={run.createdAt} />,
               ])]} />
             )}</Loaded>
-            {count('queued', 'retrying') > 8 && <p className="more"><a href={link('runs', { status: WAITING.join(','), order: 'oldest' })}>{count('queued', 'retrying') - 8} more</a></p>}
+            {count('queued', 'retrying') > 8 && <p className="more"><a href={link('runs', { status: WAITING.join(','), sort: 'createdAt' })}>{count('queued', 'retrying') - 8} more</a></p>}
           </Panel>
           <Panel title="Failed lately" aside={<a href={link('runs', { status: FAILED.join(',') })}>All</a>}>
             <Loaded query={failed}>{({ items }) => (items.length === 0 ? <Empty title="Nothing has failed." /> : (
@@ -91,10 +91,10 @@ function startOf({ waitsFor, predictedStartAt }: Run): string {
 
 const HEADLINES = [['eval/accuracy', 'accuracy'], ['eval/miou', 'mIoU'], ['eval/knn', 'kNN'], ['eval/probe_accuracy', 'probe'], ['eval/psnr', 'PSNR']] as const;
 /** The one number that a run is known by. */
-export function bestOf(run: Pick<Run, 'result'>): string {
-  const found = HEADLINES.find(([key]) => run.result?.metrics[key] !== undefined);
+export function bestOf({ metrics }: Pick<Run, 'metrics'>): string {
+  const found = HEADLINES.find(([key]) => metrics[key] !== undefined);
   if (!found) return '';
-  const value = run.result!.metrics[found[0]]!;
+  const value = metrics[found[0]]!;
   return `${found[1]} ${found[0] === 'eval/psnr' ? `${value.toFixed(1)} dB` : `${(100 * value).toFixed(1)} %`}`;
 }
 

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Project, ProjectSettings, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepRungs, SweepTable, Why, Worker,
+  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Project, ProjectSettings, RecordMetrics, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepRungs, SweepTable, Why, Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { SweepChanges } from './sweep.js';
@@ -99,6 +99,8 @@ export class LoomClient {
   run(id: string): Promise<RunDetail> { return this.json(`/v1/runs/${encodeURIComponent(id)}`); }
   events(id: string, query: Partial<ListPage> = {}): Promise<PageOf<RunEvent>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/events`, { query }); }
   async metrics(id: string, query: Partial<ListMetrics> = {}): Promise<MetricSeries[]> { return (await this.json<{ items: MetricSeries[] }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, { query })).items; }
+  /** Values beside those of its worker, by whoever knows the run's attempt; true repeats do no harm. At most 10,000 points. */
+  async recordMetrics(id: string, request: RecordMetrics): Promise<number> { return (await this.json<{ points: number }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, { body: request, repeatable: true })).points; }
   logs(id: string, query: Partial<ListPage> = {}): Promise<PageOf<LogLine>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/logs`, { query }); }
   artifacts(id: string, query: Partial<ListPage> = {}): Promise<PageOf<Artifact>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/artifacts`, { query }); }
   eachArtifact(id: string): AsyncGenerator<Artifact> { return each((cursor) => this.artifacts(id, { limit: 200, ...cursor })); }
@@ -109,7 +111,7 @@ export class LoomClient {
   retryRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' }); }
 
   /** Does the same to all runs that a filter names, request by request until the end. */
-  async bulkRuns(request: Pick<z.input<typeof BulkRuns>, 'action' | 'filter'>, { validateOnly = false } = {}): Promise<Omit<BulkResult, 'nextCursor'>> {
+  async bulkRuns(request: Omit<z.input<typeof BulkRuns>, 'cursor'>, { validateOnly = false } = {}): Promise<Omit<BulkResult, 'nextCursor'>> {
     const total: Omit<BulkResult, 'nextCursor'> = { done: 0, skipped: {} };
     for (let cursor: string | null | undefined; cursor !== null;) {
       const part: BulkResult = await this.json('/v1/runs/bulk', { query: validateOnly ? { validate_only: true } : {}, body: { ...request, ...(cursor !== undefined && { cursor }) } });

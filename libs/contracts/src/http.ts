@@ -7,7 +7,9 @@ import { CONTROLS, SweepSpec } from './sweep.js';
 /** Dates leave the API as ISO 8601 text in UTC. */
 const dateTime = z.date().transform((date) => date.toISOString()).pipe(z.iso.datetime());
 const optionalDateTime = dateTime.nullable();
-const tags = z.array(Name).max(32);
+/** Of a run. */
+export const MOST_TAGS = 32;
+const tags = z.array(Name).max(MOST_TAGS);
 
 /** What a worker is or has, such as `gpu=a100`, and what a run asks for. */
 export const Labels = z.record(z.string(), z.string().regex(/^[A-Za-z0-9._-]{1,63}$/, 'expected a value of 1 to 63 letters, digits, ., _ or -')).superRefine((labels, context) => {
@@ -57,7 +59,9 @@ export const Run = z.object({
   statusDetail: z.string().nullable(),
   digest: z.string(), spec: RunSpec, tags: z.array(z.string()), priority: z.int(), requires: z.object({ labels: Labels, gpu: RequiredGpu.optional() }),
   attempt: z.int(), step: z.int(), totalSteps: z.int().nullable(),
-  /** Last values of the run's metrics, once it has succeeded. */
+  /** Last value of each metric, also while it runs. */
+  metrics: z.record(z.string(), z.number()),
+  /** What it ended with, once it has succeeded. */
   result: z.object({ metrics: z.record(z.string(), z.number()), dataset: DatasetManifest.optional(), labels: LabelsUsed.optional() }).nullable(),
   parents: z.array(z.uuid()), workerId: z.string().nullable(),
   createdAt: dateTime, startedAt: optionalDateTime, finishedAt: optionalDateTime, nextStartAt: optionalDateTime,
@@ -274,22 +278,47 @@ export type SweepRungs = z.output<typeof SweepRungs>;
 export const page = <Item extends z.ZodType>(item: Item) => z.object({ items: z.array(item), nextCursor: z.string().nullable() });
 
 const limit = z.coerce.number().int().min(1).max(500).default(50);
-const cursor = z.string().max(256).optional();
+const cursor = z.string().max(1024).optional();
 /** `a,b` or the parameter repeated. */
-const list = <T extends z.ZodType<string, string>>(item: T) =>
-  z.union([z.string(), z.array(z.string())]).transform((given) => [given].flat().flatMap((text) => text.split(','))).pipe(z.array(item)).optional();
+const list = <T extends z.ZodType<string, string>>(item: T, most = 100) =>
+  z.union([z.string(), z.array(z.string())]).transform((given) => [given].flat().flatMap((text) => text.split(','))).pipe(z.array(item).max(most)).optional();
+
+/** A metric's key where it stands in a condition or a sort. */
+const CONDITION = /^([^<>=,\0]{1,128}?)(<=|>=|<|>|=)(-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i;
+/** What runs can be sorted by, beside `metric:KEY`. `duration` is that of runs that have ended. */
+export const RUN_SORTS = ['createdAt', 'startedAt', 'finishedAt', 'name', 'duration', 'priority'] as const;
+const SORT = new RegExp(`^-?(${RUN_SORTS.join('|')}|metric:[^<>=,\\0]{1,128})$`);
+
+export interface MetricCondition { key: string; operator: '<' | '<=' | '>' | '>=' | '='; value: number }
+/** `eval/knn>0.5`: the last value of a metric, an operator, a number. Undefined for what is none. */
+export function parseCondition(text: string): MetricCondition | undefined {
+  const [, key, operator, value] = CONDITION.exec(text) ?? [];
+  return key === undefined ? undefined : { key, operator: operator as MetricCondition['operator'], value: Number(value) };
+}
+
+export interface RunSort { by: typeof RUN_SORTS[number] | 'metric'; /** Where it is by a metric. */ key: string; descending: boolean }
+/** `-metric:eval/knn`: what by, with a leading - the largest first. */
+export function parseSort(text: string): RunSort {
+  const [by = '', key = ''] = text.replace(/^-/, '').split(/:(.*)/s);
+  return { by: by as RunSort['by'], key, descending: text.startsWith('-') };
+}
 
 export const ListRuns = z.strictObject({
-  status: list(RunStatus), kind: list(z.enum(RUN_KINDS)), tag: Name.optional(), sweep: z.uuid().optional(), name: z.string().max(128).optional(), project: Name.optional(),
+  status: list(RunStatus), kind: list(z.enum(RUN_KINDS)), tag: Name.optional(), sweep: z.uuid().optional(), name: z.string().max(128).regex(/^[^\0]*$/, 'expected text without NUL').optional(),
+  project: Name.optional(),
+  /** Exactly these. */
+  id: list(z.uuid(), 500),
   /** Runs that take the result of this one. */
   parent: z.uuid().optional(),
-  /** By the time they were submitted. */
-  order: z.enum(['newest', 'oldest']).default('newest'),
+  /** Conditions on last values of metrics, such as `eval/knn>0.5`: all have to hold. */
+  where: list(z.string().refine((text) => parseCondition(text) !== undefined, 'expected a metric, one of < <= > >= = and a number, such as eval/knn>0.5'), 8),
+  /** By the time they were submitted, the newest first, unless it says otherwise; a leading - turns the order. Runs that lack it come last. */
+  sort: z.string().regex(SORT, `expected one of ${RUN_SORTS.join(', ')} or metric:KEY, with a leading - for the largest first`).default('-createdAt'),
   limit, cursor,
 });
 export type ListRuns = z.output<typeof ListRuns>;
 /** As a query: a schema with an id would not be spread over its parameters. */
-export const CountRuns = ListRuns.omit({ order: true, limit: true, cursor: true });
+export const CountRuns = ListRuns.omit({ sort: true, limit: true, cursor: true });
 export type CountRuns = z.output<typeof CountRuns>;
 export const RunFilter = CountRuns.meta({ id: 'RunFilter' });
 export type RunFilter = z.output<typeof RunFilter>;
@@ -299,16 +328,20 @@ export const RunCounts = z.object({ counts: z.partialRecord(RunStatus, z.int()) 
 export type RunCounts = z.output<typeof RunCounts>;
 
 export const BulkRuns = z.strictObject({
-  action: z.enum(['cancel', 'pause', 'resume', 'retry'] satisfies RunAction[]),
+  action: z.enum(['cancel', 'pause', 'resume', 'retry', 'tag'] satisfies (RunAction | 'tag')[]),
   /** As in the list; `{}` means all runs. */
   filter: RunFilter,
+  /** Of `tag`, and needed there: what each run is given and what it loses. */
+  tags: z.strictObject({ add: tags.default([]), remove: tags.default([]) }).refine(({ add, remove }) => add.length + remove.length > 0, 'expected at least one tag to add or to remove').optional(),
   /** `nextCursor` of an answer that did not come to the end. */
   cursor,
+}).superRefine(({ action, tags: given }, context) => {
+  if ((action === 'tag') !== (given !== undefined)) context.addIssue({ code: 'custom', path: ['tags'], message: action === 'tag' ? 'expected tags to add or to remove' : `expected no tags for ${action}` });
 }).meta({ id: 'BulkRuns' });
 export type BulkRuns = z.infer<typeof BulkRuns>;
 const bulkCounts = z.object({
   done: z.int(),
-  /** Runs that the filter names and that were left as they are, by the status which does not allow the action, or `parent_failed` where the parent has to be retried. */
+  /** Runs that the filter names and that were left as they are, by the status which does not allow the action, `parent_failed` where the parent has to be retried, or of tags `unchanged` and `too_many_tags`. */
   skipped: z.record(z.string(), z.int()),
 });
 /** Of exactly the runs that failed. */
@@ -319,6 +352,17 @@ export const BulkResult = bulkCounts.extend({
   nextCursor: z.string().nullable(),
 }).meta({ id: 'BulkResult' });
 export type BulkResult = z.output<typeof BulkResult>;
+
+/** What one request can record. */
+const MOST_POINTS = 10_000;
+export const RecordMetrics = z.strictObject({
+  /** Of the run: the fencing token. When another attempt has begun, or the run has ended, nothing is recorded. */
+  attempt: z.int().min(1),
+  /** A value for a key and step that is there already replaces it. */
+  points: z.array(z.strictObject({ key: z.string().min(1).max(128).regex(/^[^<>=,\0]+$/, 'expected a key without < > = , and NUL'), step: z.int().min(0).max(2 ** 31 - 1), value: z.number() })).min(1).max(MOST_POINTS),
+}).meta({ id: 'RecordMetrics' });
+export type RecordMetrics = z.infer<typeof RecordMetrics>;
+export const RecordedMetrics = z.object({ points: z.int() }).meta({ id: 'RecordedMetrics' });
 
 export const ListPage = z.strictObject({ limit, cursor });
 export type ListPage = z.output<typeof ListPage>;

@@ -12,7 +12,8 @@ export type Channel = 'run_changed' | 'run_control' | 'worker_control' | 'outbox
 
 /** Serialisation failure and deadlock: the transaction did nothing and may be repeated. */
 const REPEATABLE = new Set(['P2034', '40001', '40P01']);
-const codeOf = (error: unknown): string | undefined => {
+/** What Postgres, or else Prisma, calls an error. */
+export const codeOf = (error: unknown): string | undefined => {
   if (!(error instanceof Prisma.PrismaClientKnownRequestError)) return undefined;
   const driver = (error.meta?.['driverAdapterError'] as { cause?: { originalCode?: string } } | undefined)?.cause?.originalCode;
   return driver ?? error.code;

@@ -1,11 +1,11 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
 import {
-  Augmentation, augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal, leaveOneOutEffects, pairedDifference, parameterImportance, stageOrder,
+  Augmentation, augmentationName, compositionOf, CONTROLS, estimateMean, isTerminal, leaveOneOutEffects, pairedDifference, parameterImportance, parseCondition, parseSort, stageOrder,
   type Artifact, type Dataset, type Estimate, type ListMetrics, type ListPage, type ListRuns, type LogLine, type MetricPoint, type MetricSeries,
-  type Outcome, type Plan, type Requires, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type TrialStatus, type Worker,
+  type Outcome, type Plan, type Requires, type RunDetail, type RunFilter, type RunEvent, type RunRecord, type RunSort, type RunSpec, type RunStatus, type Sweep, type SweepDetail, type SweepSpec, type SweepTable, type TrialStatus, type Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
-import { type Prisma, type Database } from './database.js';
+import { Prisma, type Database } from './database.js';
 import { RequestError } from './request-error.js';
 import { undispatchedSeconds, WaitingLine, type Window } from './waiting-line.js';
 
@@ -32,7 +32,7 @@ export function decodeCursor(cursor: string | undefined, ...types: ('date' | 'te
   try { key = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')); } catch { throw invalidCursor(); }
   const fits = (value: unknown, type: typeof types[number]) =>
     type === 'number' ? Number.isSafeInteger(value)
-      : typeof value === 'string' && (type === 'text' || (type === 'date' ? !Number.isNaN(Date.parse(value)) : /^[0-9a-f-]{36}$/.test(value)));
+      : typeof value === 'string' && ((type === 'text' && !value.includes('\0')) || (type === 'date' ? !Number.isNaN(Date.parse(value)) : /^[0-9a-f-]{36}$/.test(value)));
   if (!Array.isArray(key) || key.length !== types.length || !types.every((type, i) => fits((key as unknown[])[i], type))) throw invalidCursor();
   return key as (string | number)[];
 }
@@ -43,21 +43,42 @@ function pageOf<Row, Item>(rows: Row[], limit: number, cursorOf: (row: Row) => s
   return { items: shown.map(itemOf), nextCursor: rows.length > limit ? cursorOf(shown.at(-1)!) : null };
 }
 
-/** The runs that a filter names. */
-export const runsLike = ({ status, kind, tag, sweep, name, parent, project }: RunFilter): Prisma.RunWhereInput => ({
-  ...(status && { status: { in: status } }), ...(kind && { kind: { in: kind } }), ...(tag && { tags: { has: tag } }), ...(project && { project }),
-  ...(sweep && { trialRuns: { some: { sweepId: sweep } } }), ...(name && { name: { contains: name, mode: 'insensitive' as const } }),
-  ...(parent && { parents: { some: { parentId: parent } } }),
-});
+/** A condition on `run`: that a filter names it. */
+export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, where = [] }: RunFilter): Prisma.Sql => Prisma.join([
+  Prisma.sql`true`,
+  // One by one, so that a single one goes by the index in its order.
+  ...(status ? [Prisma.sql`run.status IN (${Prisma.join(status.map((each) => Prisma.sql`${each}::text::run_status`))})`] : []),
+  ...(kind ? [Prisma.sql`run.kind = ANY(${kind}::text[])`] : []), ...(tag ? [Prisma.sql`run.tags @> ARRAY[${tag}]::text[]`] : []),
+  ...(sweep ? [Prisma.sql`run.id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweep}::uuid)`] : []),
+  ...(name ? [Prisma.sql`position(lower(${name}) IN lower(run.name)) > 0`] : []),
+  ...(project ? [Prisma.sql`run.project = ${project}`] : []),
+  ...(id ? [Prisma.sql`run.id = ANY(${id}::uuid[])`] : []),
+  ...(parent ? [Prisma.sql`run.id IN (SELECT run_id FROM run_dependency WHERE parent_id = ${parent}::uuid)`] : []),
+  ...where.map((text) => {
+    const { key, operator, value } = parseCondition(text)!;
+    return Prisma.sql`run.id IN (SELECT run_id FROM run_metric WHERE key = ${key} AND value ${Prisma.raw(operator)} ${String(value)}::text::float8)`;
+  }),
+], ' AND ');
 
-const withParents = { parents: { select: { parentId: true } } } satisfies Prisma.RunInclude;
+/** By what runs are sorted: the expression, its type, and whether a run can lack it. */
+const SORTS: Record<RunSort['by'], { by: Prisma.Sql; type: 'timestamptz' | 'text' | 'float8'; optional: boolean }> = {
+  createdAt: { by: Prisma.sql`run.created_at`, type: 'timestamptz', optional: false },
+  startedAt: { by: Prisma.sql`run.started_at`, type: 'timestamptz', optional: true },
+  finishedAt: { by: Prisma.sql`run.finished_at`, type: 'timestamptz', optional: true },
+  name: { by: Prisma.sql`run.name`, type: 'text', optional: true },
+  duration: { by: Prisma.sql`(extract(epoch FROM run.finished_at - run.started_at))::float8`, type: 'float8', optional: true },
+  priority: { by: Prisma.sql`run.priority::float8`, type: 'float8', optional: false },
+  metric: { by: Prisma.sql`sorted.value`, type: 'float8', optional: true },
+};
+
+const withParents = { parents: { select: { parentId: true } }, lastMetrics: { select: { key: true, value: true } } } satisfies Prisma.RunInclude;
 type RunRow = Prisma.RunGetPayload<{ include: typeof withParents }>;
 
 /** What waits is told by `RunQueries.inLine`. */
 const runRecord = (row: RunRow): RunRecord => ({
   id: row.id, name: row.name, project: row.project, kind: row.kind as RunRecord['kind'], status: row.status, statusReason: row.statusReason as RunRecord['statusReason'],
   statusDetail: row.statusDetail, digest: row.digest, spec: row.spec as unknown as RunRecord['spec'], tags: row.tags, priority: row.priority, requires: { labels: row.requiredLabels as Record<string, string>, ...(row.requiredGpu !== null && { gpu: row.requiredGpu as NonNullable<Requires['gpu']> }) },
-  attempt: row.attempt, step: row.step, totalSteps: row.totalSteps, result: row.result as unknown as RunRecord['result'],
+  attempt: row.attempt, step: row.step, totalSteps: row.totalSteps, result: row.result as unknown as RunRecord['result'], metrics: Object.fromEntries(row.lastMetrics.map(({ key, value }) => [key, value])),
   parents: row.parents.map(({ parentId }) => parentId), workerId: row.workerId,
   createdAt: row.createdAt, startedAt: row.startedAt, finishedAt: row.finishedAt, nextStartAt: row.nextStartAt,
   jobsAhead: null, predictedStartAt: null, waitsFor: null,
@@ -111,18 +132,33 @@ export class RunQueries {
     return row ? { ...(await this.inLine([runRecord(row)]))[0]!, attempts: row.attempts.map(({ runId: _, ...attempt }) => attempt) } : undefined;
   }
 
-  /** @throws RequestError for a cursor that is none. */
-  async runs({ order = 'newest', limit, cursor, ...filter }: Omit<ListRuns, 'order'> & Partial<Pick<ListRuns, 'order'>>): Promise<Page<RunRecord>> {
-    const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
-    const [beyond, sort] = order === 'newest' ? (['lt', 'desc'] as const) : (['gt', 'asc'] as const);
-    const rows = await this.prisma.run.findMany({
-      where: {
-        ...runsLike(filter),
-        ...(after && { OR: [{ createdAt: { [beyond]: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { [beyond]: after[1] } }] }),
-      },
-      orderBy: [{ createdAt: sort }, { id: sort }], take: limit + 1, include: withParents,
-    });
-    const page = pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.id), runRecord);
+  /**
+   * Those that a filter names, by what `sort` says and the id; runs that lack it come last, in either direction.
+   * @throws RequestError for a cursor that is none, or of another order.
+   */
+  async runs({ sort = '-createdAt', limit, cursor, ...filter }: Omit<ListRuns, 'sort'> & Partial<Pick<ListRuns, 'sort'>>): Promise<Page<RunRecord>> {
+    const { key, descending, by: field } = parseSort(sort);
+    const { by, type, optional } = SORTS[field];
+    const [direction, beyond] = descending ? [Prisma.raw('DESC'), Prisma.raw('<')] : [Prisma.raw('ASC'), Prisma.raw('>')];
+    const after = decodeCursor(cursor, 'text', 'text', 'id', 'number') as [string, string, string, number] | undefined;
+    const fits = !after || (after[0] === sort && (after[3] === 0 ? optional : type === 'text' || (type === 'float8' ? after[1] !== '' && Number.isFinite(Number(after[1])) : !Number.isNaN(Date.parse(after[1])))));
+    if (!fits) throw invalidCursor();
+    const at = after && { value: Prisma.sql`${after[1]}::text::${Prisma.raw(type)}`, id: Prisma.sql`${after[2]}::uuid`, lacks: after[3] === 0 };
+    const like = runsLike(filter);
+    const source = field === 'metric' ? Prisma.sql`run_metric AS sorted JOIN run ON run.id = sorted.run_id AND sorted.key = ${key}` : Prisma.sql`run`;
+    // The id as the index has it.
+    const id = field === 'metric' ? Prisma.sql`sorted.run_id` : Prisma.sql`run.id`;
+    const having = Prisma.sql`
+      SELECT run.id, ${by} AS value FROM ${source} WHERE ${like} AND ${field === 'metric' || !optional ? Prisma.sql`true` : Prisma.sql`${by} IS NOT NULL`}
+        AND ${at ? Prisma.sql`(${by}, ${id}) ${beyond} (${at.value}, ${at.id})` : Prisma.sql`true`} ORDER BY ${by} ${direction}, ${id} ${direction} LIMIT ${limit + 1}`;
+    const lacking = Prisma.sql`
+      SELECT run.id, NULL AS value FROM run WHERE ${like} AND ${field === 'metric' ? Prisma.sql`NOT EXISTS (SELECT 1 FROM run_metric AS sorted WHERE sorted.run_id = run.id AND sorted.key = ${key})` : Prisma.sql`${by} IS NULL`}
+        AND ${at?.lacks ? Prisma.sql`run.id ${beyond} ${at.id}` : Prisma.sql`true`} ORDER BY run.id ${direction} LIMIT ${limit + 1}`;
+    const found = at?.lacks ? [] : await this.prisma.$queryRaw<{ id: string; value: Date | number | string | null }[]>(having);
+    if (optional && found.length <= limit) found.push(...(await this.prisma.$queryRaw<typeof found>(lacking)).slice(0, limit + 1 - found.length));
+    const rows = new Map((await this.prisma.run.findMany({ where: { id: { in: found.map((each) => each.id) } }, include: withParents })).map((row) => [row.id, row]));
+    const cursorOf = ({ id: last, value }: typeof found[number]) => encodeCursor(sort, value instanceof Date ? value.toISOString() : String(value ?? ''), last, value === null ? 0 : 1);
+    const page = pageOf(found, limit, cursorOf, (each) => runRecord(rows.get(each.id)!));
     return { ...page, items: await this.inLine(page.items) };
   }
 
@@ -153,6 +189,14 @@ export class RunQueries {
     return rows.map((row) => ({ key: row.key, step: row.step, value: row.value, at: row.at, seq: Number(row.seq) }));
   }
 
+  /** How far the three sequences of a run have come. */
+  async newest(runId: string): Promise<{ event: number; metric: number; log: number }> {
+    const [row] = await this.prisma.$queryRaw<[{ event: number; metric: number; log: number }]>`
+      SELECT coalesce((SELECT max(id) FROM run_event WHERE run_id = ${runId}::uuid), 0)::float8 AS event, coalesce((SELECT max(seq) FROM metric WHERE run_id = ${runId}::uuid), 0)::float8 AS metric,
+        coalesce((SELECT max(id) FROM log_line WHERE run_id = ${runId}::uuid), 0)::float8 AS log`;
+    return row;
+  }
+
   async artifacts(runId: string, { limit, cursor }: ListPage): Promise<Page<ArtifactRecord>> {
     const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
     const rows = await this.prisma.artifact.findMany({
@@ -169,8 +213,8 @@ export class RunQueries {
 
   /** How many runs that a filter names are in each status. */
   async runCounts(filter: RunFilter = {}): Promise<Partial<Record<RunStatus, number>>> {
-    const groups = await this.prisma.run.groupBy({ by: ['status'], where: runsLike(filter), _count: true });
-    return Object.fromEntries(groups.map(({ status, _count }) => [status, _count]));
+    const groups = await this.prisma.$queryRaw<{ status: RunStatus; count: number }[]>`SELECT status::text AS status, count(*)::int AS count FROM run WHERE ${runsLike(filter)} GROUP BY run.status`;
+    return Object.fromEntries(groups.map(({ status, count }) => [status, count]));
   }
 
   /** For how many seconds a run has waited that could be in Redis; 0 where none has. */

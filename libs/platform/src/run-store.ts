@@ -4,12 +4,12 @@
  * attempt, and every write carries it: when another attempt has begun, or the run has ended, the write finds no row.
  */
 import {
-  ACTIVE_STATUSES, canMove, canonicalJson, RETRYABLE_STATUSES, RUN_ACTIONS,
+  ACTIVE_STATUSES, canMove, canonicalJson, MOST_TAGS, RETRYABLE_STATUSES, RUN_ACTIONS,
   type ArtifactKind, type BulkResult, type BulkRuns, type DatasetManifest, type Gpu, type LogLevel, type MetricPoint, type Plan, type Requires, type RunAction, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
 } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
-import { Prisma, type Database, type Transaction } from './database.js';
+import { codeOf, Prisma, type Database, type Transaction } from './database.js';
 import { estimate } from './estimate.js';
 import { memoryFit } from './memory-fit.js';
 import { RequestError } from './request-error.js';
@@ -93,12 +93,20 @@ const CHARGE_BATCH = 5000;
 /** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
 const BULK_BATCH = 100;
 const BULK_MS = 8000;
+/** Of so many keys a run shows the last value: what lists return stays bounded. */
+const MOST_LAST_VALUES = 1000;
+/** What Postgres says where a row is there already. */
+const UNIQUE_VIOLATION = '23505';
 /** Exponential backoff with full jitter, in milliseconds. */
 const backoffMs = (failures: number) => Math.round(Math.random() * Math.min(60_000, 1000 * 2 ** failures));
 
 const statuses = (list: readonly RunStatus[]) => Prisma.sql`${[...list]}::text[]::run_status[]`;
 /** Whether `g`, a GPU of a worker, is as a run asks. */
 const gpuFits = (asked: Prisma.Sql) => Prisma.sql`(${asked}->>'name' IS NULL OR position(lower(${asked}->>'name') IN lower(g->>'name')) > 0) AND coalesce((${asked}->>'memoryMiB')::int, 0) <= (g->>'memoryMiB')::int`;
+/** The tags of a run after a change, in the order in which they came. */
+const tagged = ({ add, remove }: NonNullable<BulkRuns['tags']>) => Prisma.sql`
+  ARRAY(SELECT t FROM unnest(tags || ${add}::text[]) WITH ORDINALITY AS u(t, place) WHERE t <> ALL(${remove}::text[]) GROUP BY t ORDER BY min(place))`;
+const tagOutcome = (change: NonNullable<BulkRuns['tags']>) => Prisma.sql`CASE WHEN ${tagged(change)} = tags THEN 'unchanged' WHEN cardinality(${tagged(change)}) > ${MOST_TAGS} THEN 'too_many_tags' ELSE 'done' END`;
 const held = (token: Token) => Prisma.sql`run.id = ${token.runId}::uuid AND run.attempt = ${token.attempt} AND run.status = ANY(${statuses(ACTIVE_STATUSES)})`;
 
 interface Move {
@@ -299,20 +307,19 @@ export class RunStore {
    * After some seconds it returns with a cursor to go on from. A repeat does no harm.
    * @throws RequestError `invalid_request` for a cursor that is none.
    */
-  async bulk({ action, filter, cursor }: BulkRuns): Promise<BulkResult> {
+  async bulk({ action, filter, tags, cursor }: BulkRuns): Promise<BulkResult> {
     const until = performance.now() + BULK_MS;
     const given = decodeCursor(cursor, 'date', 'date', 'id') as [string, string, string] | undefined;
     const begun = given ? new Date(given[0]) : (await this.database.prisma.$queryRaw<{ now: Date }[]>`SELECT now()`)[0]!.now;
     let after = given && { createdAt: new Date(given[1]), id: given[2] };
-    const order = action === 'cancel' ? 'desc' as const : 'asc' as const;
+    const order = action === 'cancel' ? Prisma.raw('DESC') : Prisma.raw('ASC');
     const result: BulkResult = { done: 0, skipped: {}, nextCursor: null };
     for (;;) {
-      const side = after && (action === 'cancel' ? { at: { lt: after.createdAt }, id: { lt: after.id } } : { at: { gt: after.createdAt }, id: { gt: after.id } });
-      const batch = await this.database.prisma.run.findMany({
-        where: { AND: [runsLike(filter), { createdAt: { lte: begun } }, after ? { OR: [{ createdAt: side!.at }, { createdAt: after.createdAt, id: side!.id }] } : {}] },
-        orderBy: [{ createdAt: order }, { id: order }], take: BULK_BATCH, select: { id: true, createdAt: true },
-      });
-      const outcomes = batch.length ? await this.database.transaction((tx) => this.bulkWithin(tx, action, filter.status, batch.map(({ id }) => id))) : [];
+      const batch = await this.database.prisma.$queryRaw<{ id: string; createdAt: Date }[]>`
+        SELECT id, created_at AS "createdAt" FROM run WHERE ${runsLike(filter)} AND created_at <= ${begun}
+          AND ${after ? Prisma.sql`(created_at, id) ${action === 'cancel' ? Prisma.raw('<') : Prisma.raw('>')} (${after.createdAt}, ${after.id}::uuid)` : Prisma.sql`true`}
+        ORDER BY created_at ${order}, id ${order} LIMIT ${BULK_BATCH}`;
+      const outcomes = batch.length ? await this.database.transaction((tx) => (action === 'tag' ? this.tagWithin(tx, tags!, batch.map(({ id }) => id)) : this.bulkWithin(tx, action, filter.status, batch.map(({ id }) => id)))) : [];
       for (const outcome of outcomes) {
         if (outcome === 'done') result.done++;
         else result.skipped[outcome] = (result.skipped[outcome] ?? 0) + 1;
@@ -324,11 +331,25 @@ export class RunStore {
   }
 
   /** What `bulk` would do as things stand; of runs to be retried, those count whose parent has to be retried with them. */
-  async planBulk({ action, filter }: BulkRuns): Promise<BulkResult> {
-    const groups = await this.database.prisma.run.groupBy({ by: ['status'], where: runsLike(filter), _count: true });
-    const able: readonly RunStatus[] = RUN_ACTIONS[action];
-    const [done, skipped] = [groups.filter(({ status }) => able.includes(status)), groups.filter(({ status }) => !able.includes(status))];
-    return { done: done.reduce((sum, { _count }) => sum + _count, 0), skipped: Object.fromEntries(skipped.map(({ status, _count }) => [status, _count])), nextCursor: null };
+  async planBulk({ action, filter, tags }: BulkRuns): Promise<BulkResult> {
+    const outcome = action === 'tag' ? tagOutcome(tags!) : Prisma.sql`CASE WHEN status = ANY(${statuses(RUN_ACTIONS[action])}) THEN 'done' ELSE status::text END`;
+    const groups = await this.database.prisma.$queryRaw<{ outcome: string; count: number }[]>`SELECT ${outcome} AS outcome, count(*)::int AS count FROM run WHERE ${runsLike(filter)} GROUP BY 1`;
+    return {
+      done: groups.find((group) => group.outcome === 'done')?.count ?? 0,
+      skipped: Object.fromEntries(groups.flatMap((group) => (group.outcome === 'done' ? [] : [[group.outcome, group.count]]))), nextCursor: null,
+    };
+  }
+
+  /** For each run `done`, or why its tags stay as they are. */
+  private async tagWithin(tx: Transaction, tags: NonNullable<BulkRuns['tags']>, ids: readonly string[]): Promise<string[]> {
+    // In one order, so that two such changes wait for each other instead of in a circle.
+    const rows = await tx.$queryRaw<{ id: string; outcome: string }[]>`
+      WITH locked AS (SELECT id, tags FROM run WHERE id = ANY(${[...ids]}::uuid[]) ORDER BY id FOR UPDATE)
+      SELECT id, ${tagOutcome(tags)} AS outcome FROM locked`;
+    const changed = rows.filter(({ outcome }) => outcome === 'done').map(({ id }) => id);
+    await tx.$executeRaw`UPDATE run SET tags = ${tagged(tags)} WHERE id = ANY(${changed}::uuid[])`;
+    await tx.$executeRaw`SELECT pg_notify('run_changed', id::text) FROM unnest(${changed}::uuid[]) AS id`;
+    return rows.map(({ outcome }) => outcome);
   }
 
   /** For each run `done`, or why it was left as it is. One that no longer has a status that was asked for is left too. */
@@ -495,35 +516,67 @@ export class RunStore {
   }
 
   /**
-   * Begins training at the checkpoint's step (null: from the start). What a dead attempt recorded beyond it is superseded.
+   * Begins training at the checkpoint's step (null: from the start). What a dead attempt recorded beyond it is superseded, and
+   * last values are those of what stays.
    * @throws LeaseLostError
    */
   async begin(token: Token, checkpointStep: number | null, trainerPid: number): Promise<void> {
     const step = checkpointStep ?? 0;
+    const beyond = checkpointStep ?? -1;
     const rows = await this.database.prisma.$queryRaw<unknown[]>`
-      WITH fence AS (UPDATE run SET step = ${step}, progress_at = now() WHERE ${held(token)} RETURNING id),
-        superseded AS (DELETE FROM metric USING fence WHERE metric.run_id = fence.id AND metric.step > ${checkpointStep ?? -1}),
+      WITH RECURSIVE fence AS (UPDATE run SET step = ${step}, progress_at = now() WHERE ${held(token)} RETURNING id),
+        superseded AS (DELETE FROM metric USING fence WHERE metric.run_id = fence.id AND metric.step > ${beyond}),
+        keys AS (
+          SELECT (SELECT min(key) FROM metric WHERE run_id = ${token.runId}::uuid) AS key
+          UNION ALL SELECT (SELECT min(metric.key) FROM metric WHERE run_id = ${token.runId}::uuid AND metric.key > keys.key) FROM keys WHERE keys.key IS NOT NULL),
+        kept AS (
+          SELECT fence.id, keys.key, last.step, last.value FROM fence, keys
+          CROSS JOIN LATERAL (SELECT step, value FROM metric WHERE run_id = ${token.runId}::uuid AND metric.key = keys.key AND step <= ${beyond} ORDER BY step DESC LIMIT 1) AS last LIMIT ${MOST_LAST_VALUES}),
+        last AS (INSERT INTO run_metric (run_id, key, step, value) SELECT * FROM kept ON CONFLICT (run_id, key) DO UPDATE SET step = excluded.step, value = excluded.value),
+        gone AS (DELETE FROM run_metric USING fence WHERE run_metric.run_id = fence.id AND run_metric.key NOT IN (SELECT key FROM kept)),
         started AS (UPDATE attempt SET resumed_from_step = ${step}, trainer_pid = ${trainerPid} FROM fence WHERE attempt.run_id = fence.id AND attempt.attempt = ${token.attempt})
       SELECT pg_notify('run_changed', id::text)::text FROM fence`;
     if (rows.length === 0) throw new LeaseLostError(token);
   }
 
   /**
-   * Progress, metrics, log lines and events in one fenced statement. A value for a key and step that is there already replaces it.
+   * Progress, metrics with their last values, log lines and events in one fenced statement. A value for a key and step that is
+   * there already replaces it.
    * @throws LeaseLostError
    */
-  async record(token: Token, { step, points = [], lines = [], events = [] }: Progress): Promise<void> {
-    // One statement can't touch a row twice: the last value of a key and step wins.
-    const unique = [...new Map(points.filter(({ value }) => Number.isFinite(value)).map((point) => [`${point.step} ${point.key}`, point])).values()];
+  async record(token: Token, progress: Progress): Promise<void> {
+    try {
+      await this.recordWithin(token, progress, true);
+    } catch (error) {
+      // The same points came twice at one moment: this time they are looked for.
+      if (codeOf(error) !== UNIQUE_VIOLATION) throw error;
+      await this.recordWithin(token, progress, false);
+    }
+  }
+
+  /**
+   * `hopeful`: points beyond their key's last are inserted without looking whether they are there, which is half as long. They
+   * can only be when another write of the run was under way at the same time, and then nothing is written.
+   */
+  private async recordWithin(token: Token, { step, points = [], lines = [], events = [] }: Progress, hopeful: boolean): Promise<void> {
+    const { keys, keyOf, steps, values, last } = columnsOf(points);
     const moved = step ? Prisma.sql`, step = ${step.step}, total_steps = ${step.totalSteps}, progress_at = now()` : Prisma.empty;
     const rows = await this.database.prisma.$queryRaw<unknown[]>`
       WITH fence AS (UPDATE run SET worker_id = worker_id ${moved} WHERE ${held(token)} RETURNING id),
+        known AS (SELECT k.place, k.key, m.step FROM unnest(${keys}::text[]) WITH ORDINALITY AS k(key, place) LEFT JOIN run_metric AS m ON m.run_id = ${token.runId}::uuid AND m.key = k.key),
         points AS (
-          INSERT INTO metric (run_id, key, step, attempt, value)
-          SELECT fence.id, p.key, p.step, ${token.attempt}, p.value
-          FROM fence, unnest(${unique.map(({ key }) => key)}::text[], ${unique.map((point) => point.step)}::int[], ${unique.map(({ value }) => String(value))}::text[]::float8[]) AS p(key, step, value)
+          SELECT fence.id, known.key, p.step, p.value, ${hopeful} AND (known.step IS NULL OR p.step > known.step) AS fresh
+          FROM fence, unnest(${keyOf}::text::int[], ${steps}::text::int[], ${values}::text::float8[]) AS p(place, step, value) JOIN known ON known.place = p.place),
+        fresh AS (INSERT INTO metric (run_id, key, step, attempt, value) SELECT id, key, step, ${token.attempt}, value FROM points WHERE fresh),
+        others AS (
+          INSERT INTO metric (run_id, key, step, attempt, value) SELECT id, key, step, ${token.attempt}, value FROM points WHERE NOT fresh
           ON CONFLICT (run_id, key, step) DO UPDATE SET value = excluded.value, attempt = excluded.attempt, seq = excluded.seq, at = excluded.at
           WHERE metric.attempt <= excluded.attempt),
+        last AS (
+          INSERT INTO run_metric (run_id, key, step, value)
+          SELECT fence.id, known.key, p.step, p.value FROM fence, unnest(${last.steps}::text::int[], ${last.values}::text::float8[]) WITH ORDINALITY AS p(step, value, place) JOIN known ON known.place = p.place
+          WHERE known.step IS NOT NULL OR known.place <= ${MOST_LAST_VALUES} - (SELECT count(*) FROM run_metric WHERE run_id = ${token.runId}::uuid)
+          ON CONFLICT (run_id, key) DO UPDATE SET step = excluded.step, value = excluded.value WHERE run_metric.step <= excluded.step),
         lines AS (
           INSERT INTO log_line (run_id, attempt, level, message)
           SELECT fence.id, ${token.attempt}, l.level, l.message
@@ -873,3 +926,20 @@ export class RunStore {
 }
 
 const interval = (milliseconds: number): Prisma.Sql => Prisma.sql`make_interval(secs => ${milliseconds / 1000}::float8)`;
+
+/**
+ * Points as Postgres takes them fastest: the keys, and for each point the place of its key (from 1), its step and its value, as
+ * array literals in the order of the primary key; and the last of each key. One statement can't touch a row twice: the last
+ * value of a key and step wins. What is not finite is left out.
+ */
+function columnsOf(points: readonly MetricPoint[]) {
+  const byKey = new Map<string, Map<number, number>>();
+  for (const { key, step, value } of points) if (Number.isFinite(value)) (byKey.get(key) ?? byKey.set(key, new Map()).get(key)!).set(step, value);
+  const keys = [...byKey.keys()].sort();
+  const series = keys.map((key) => [...byKey.get(key)!].sort(([a], [b]) => a - b));
+  const literal = (numbers: readonly number[]) => `{${numbers.join()}}`;
+  return {
+    keys, keyOf: literal(series.flatMap((each, i) => each.map(() => i + 1))), steps: literal(series.flatMap((each) => each.map(([step]) => step))), values: literal(series.flatMap((each) => each.map(([, value]) => value))),
+    last: { steps: literal(series.map((each) => each.at(-1)![0])), values: literal(series.map((each) => each.at(-1)![1])) },
+  };
+}
