@@ -32,8 +32,11 @@ describe.each(commands)('loom $words', ({ words, command }) => {
     for (const parts of used) {
       const named = commands.toSorted((a, b) => b.words.length - a.words.length).find((other) => other.words.every((word, i) => parts[i] === word));
       expect(named, parts.join(' ')).toBeDefined();
-      const known = [...named!.command.options, ...program.options].flatMap(({ long, short }) => [long, short]);
-      for (const part of parts.filter((each) => /^-[-a-z]/.test(each))) expect(known, parts.join(' ')).toContain(part);
+      const options = [...named!.command.options, ...program.options];
+      const known = options.flatMap(({ long, short }) => [long, short]);
+      // A value may begin with a - too, as in --sort -createdAt.
+      const isValue = (i: number) => options.some(({ long, short, required }) => required && [long, short].includes(parts[i - 1]));
+      for (const part of parts.filter((each, i) => /^-[-a-z]/.test(each) && !isValue(i))) expect(known, parts.join(' ')).toContain(part);
     }
   });
 });
