@@ -1,3 +1,5 @@
+-- One table at a time: a transaction that locks several of them waits for writers which wait for it.
+BEGIN;
 -- CreateTable
 CREATE TABLE "project" (
     "name" TEXT NOT NULL,
@@ -12,16 +14,27 @@ CREATE TABLE "project" (
 );
 
 INSERT INTO "project" ("name") VALUES ('default');
+COMMIT;
 
+BEGIN;
 -- AlterTable
 ALTER TABLE "run" ADD COLUMN     "project" TEXT NOT NULL DEFAULT 'default';
+COMMIT;
 
+BEGIN;
 -- AlterTable
 ALTER TABLE "sweep" ADD COLUMN     "project" TEXT NOT NULL DEFAULT 'default';
+COMMIT;
 
+BEGIN;
 -- AlterTable
 ALTER TABLE "attempt" ADD COLUMN     "charged" BOOLEAN NOT NULL DEFAULT false;
 
+-- CreateIndex
+CREATE INDEX "attempt_charged_idx" ON "attempt"("charged");
+COMMIT;
+
+BEGIN;
 -- AlterTable
 ALTER TABLE "outbox" ADD COLUMN     "placement" TEXT NOT NULL DEFAULT '',
 ADD COLUMN     "project" TEXT NOT NULL DEFAULT 'default',
@@ -36,13 +49,15 @@ FROM "run" WHERE "run"."id" = "outbox"."run_id";
 DROP INDEX "outbox_dispatched_at_not_before_idx";
 
 -- CreateIndex
-CREATE INDEX "attempt_charged_idx" ON "attempt"("charged");
-
--- CreateIndex
 CREATE INDEX "outbox_dispatched_at_project_placement_urgency_run_id_idx" ON "outbox"("dispatched_at", "project", "placement", "urgency", "run_id");
+COMMIT;
 
+BEGIN;
 -- AddForeignKey
 ALTER TABLE "run" ADD CONSTRAINT "run_project_fkey" FOREIGN KEY ("project") REFERENCES "project"("name") ON DELETE RESTRICT ON UPDATE CASCADE;
+COMMIT;
 
+BEGIN;
 -- AddForeignKey
 ALTER TABLE "sweep" ADD CONSTRAINT "sweep_project_fkey" FOREIGN KEY ("project") REFERENCES "project"("name") ON DELETE RESTRICT ON UPDATE CASCADE;
+COMMIT;
