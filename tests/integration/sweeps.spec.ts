@@ -184,7 +184,7 @@ describe('early stopping', () => {
     expect(firsts.slice(0, 3).every(({ decision }) => decision === 'promoted')).toBe(true);
     expect(firsts.at(-1)!.decision).toBe('stopped');
     // No epoch was trained twice.
-    expect(await database.prisma.metric.count({ where: { key: 'eval/knn' } })).toBe(done.epochs);
+    expect(await database.prisma.metric.count({ where: { key: 'eval/knn', runId: { in: rungs.runs.map(({ runId }) => runId) } } })).toBe(done.epochs);
   });
 
   test('comes out the same where the leader dies again and again in the middle of a look, or two look at once', async () => {
