@@ -101,7 +101,8 @@ export async function demo(options: DemoOptions): Promise<boolean> {
         board.add(run, label);
         return client.follow(run.id, { onRun: (news) => board.update(news), onMetrics: (points) => board.metrics(run.id, points) }, { signal });
       };
-      const preparing = await client.submitRun({ spec: { kind: 'prepare-dataset', name, path: path.basename(dataset), ...(options.dataset === undefined && { imageSize: 28, channels: 1 }) }, tags: ['demo'] });
+      // Ahead of what a demo that was broken off has left in the queue.
+      const preparing = await client.submitRun({ spec: { kind: 'prepare-dataset', name, path: path.basename(dataset), ...(options.dataset === undefined && { imageSize: 28, channels: 1 }) }, tags: ['demo'], priority: 100 });
       const prepared = await watch(preparing.run, `prepare ${name}`);
       board.end();
       if (!prepared.result?.dataset) throw new UsageError(`the images could not be prepared: ${prepared.statusDetail ?? prepared.status}`);
