@@ -132,7 +132,8 @@ test('#7 FLUSHALL with 10,000 queued runs in Redis: all are dispatched again wit
   const seconds = await timed(() => eventually(async () => expect(await inRedis()).toBe(10_000), { timeoutMs: 90_000 })) / 1000;
   await annotate(`10,000 runs were back in Redis ${seconds.toFixed(1)} s after FLUSHALL`);
   expect(seconds).toBeLessThan(30);
-  narrow = await stack.startApi();
+  // At the address that the stack's client knows.
+  narrow = await stack.startApi({ LOOM_PORT: new URL(stack.client.url).port });
   await wide.kill('SIGTERM');
   await direct.flushall();
   await sql.query('UPDATE outbox SET dispatched_at = NULL');
@@ -191,7 +192,7 @@ test('#36 200 clients follow one busy run: each hears every value once, Postgres
     await work.catch(() => undefined);
     await database.close();
   });
-  const resident = async () => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${stack.api.pid}/status`, 'utf8'))![1]) / 1024;
+  const resident = async () => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
   const transactions = async () => Number((await sql.query<{ n: string }>('SELECT xact_commit + xact_rollback AS n FROM pg_stat_database WHERE datname = current_database()')).rows[0]!.n);
   const heard: number[][] = [];
   const endings: Promise<unknown>[] = [];
