@@ -2,7 +2,7 @@
 import { useEffect, useRef } from 'react';
 import UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { duration, shortNumber } from './progress.js';
+import { duration, shortNumber } from '#libs/contracts';
 import { smoothed, type Series } from './series.js';
 import { themeColour, useTheme } from './ui.js';
 

@@ -1,7 +1,7 @@
 import { useState } from 'react';
 import { CurveChart, CurveControls, settingsFrom, settingsTo } from './chart.js';
 import { client, useLive } from './data.js';
-import { shortNumber } from './progress.js';
+import { shortNumber } from '#libs/contracts';
 import { link, listOf, useRoute } from './route.js';
 import { grouped, seriesOf } from './series.js';
 import { csv, diffSpecs } from './spec-diff.js';

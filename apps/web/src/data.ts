@@ -1,8 +1,7 @@
 /** What the pages show, on the typed client: asked again while one looks, streamed for a run that goes on. */
-import { isTerminal, LoomClient, UnreachableError, type Artifact, type LogLine, type Run, type RunDetail, type RunEvent } from '#libs/contracts';
+import { isTerminal, LoomClient, RateMeter, UnreachableError, type Artifact, type LogLine, type Run, type RunDetail, type RunEvent } from '#libs/contracts';
 import { keepPreviousData, MutationCache, QueryCache, QueryClient, useQuery, type UseQueryResult } from '@tanstack/react-query';
 import { useEffect, useMemo, useSyncExternalStore } from 'react';
-import { RateMeter } from './progress.js';
 import { addPoints, seriesOf, type Series } from './series.js';
 
 export const client = new LoomClient({ url: location.origin, retries: 1 });

@@ -1,8 +1,7 @@
 /** Figures of a sweep, drawn by Observable Plot, each to be had as SVG, PNG and CSV. */
-import { augmentationName, Augmentation, type Estimate, type SweepRungs, type SweepTable } from '#libs/contracts';
+import { Augmentation, augmentationName, shortNumber, type Estimate, type SweepRungs, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { useEffect, useRef, useState } from 'react';
-import { shortNumber } from './progress.js';
 import { csv } from './spec-diff.js';
 import { colourOf, Panel, save, themeColour, useTheme } from './ui.js';
 

@@ -1,9 +1,8 @@
-import { isTerminal, type Artifact, type Run } from '#libs/contracts';
+import { isTerminal, shortNumber, type Artifact, type Run } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { client, refresh, useLive, useRun } from './data.js';
 import { inside, momentsOf, nearestTo, normalised, onTheWay, readFeatures, type MapsFile } from './latent.js';
-import { shortNumber } from './progress.js';
 import { link, useRoute } from './route.js';
 import { Scatter } from './scatter.js';
 import { SoundList } from './sound-player.js';

@@ -1,9 +1,8 @@
-import { augmentationName, isTerminal, type Artifact, type Finetune, type RunDetail, type RunEvent } from '#libs/contracts';
+import { augmentationName, bytes, duration, isTerminal, shortNumber, type Artifact, type Finetune, type RunDetail, type RunEvent } from '#libs/contracts';
 import { lazy, Suspense, useState } from 'react';
 import { stringify } from 'yaml';
 import { CurveChart, CurveControls, settingsFrom, settingsTo } from './chart.js';
 import { client, useLineage, useLive, useRun, type RunState } from './data.js';
-import { bytes, duration, shortNumber } from './progress.js';
 import { SoundList } from './sound-player.js';
 import { link, useRoute } from './route.js';
 import { grouped, stepsOfEpoch, takeovers } from './series.js';

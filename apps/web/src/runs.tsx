@@ -1,9 +1,8 @@
-import { ListRuns, parseCondition, RUN_KINDS, RunStatus, type BulkResult, type BulkRuns, type Run, type RunAction, type RunFilter } from '#libs/contracts';
+import { duration, ListRuns, parseCondition, RUN_KINDS, RunStatus, shortNumber, type BulkResult, type BulkRuns, type Run, type RunAction, type RunFilter } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
 import { client, meter, refresh, useLive } from './data.js';
 import { bestOf } from './overview.js';
-import { duration, shortNumber } from './progress.js';
 import { link, listOf, toggled, useRoute } from './route.js';
 import { Ago, Choice, Empty, Loaded, Panel, Progress, RunLink, Status } from './ui.js';
 

@@ -1,10 +1,9 @@
-import { ApiError, type Plan } from '#libs/contracts';
+import { ApiError, duration, type Plan } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { stringify } from 'yaml';
 import { client, refresh, useLive } from './data.js';
 import { Editor } from './editor.js';
-import { duration } from './progress.js';
 import { link, useRoute } from './route.js';
 import { SpecForm } from './spec-form.js';
 import { parseSubmission, type Parsed, type Trouble } from './submission.js';

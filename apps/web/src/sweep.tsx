@@ -1,10 +1,9 @@
-import { Augmentation, augmentationName, canonicalJson, RETRYABLE_STATUSES, type Estimate, type Run, type SweepDetail, type SweepRungs, type SweepTable } from '#libs/contracts';
+import { Augmentation, augmentationName, canonicalJson, RETRYABLE_STATUSES, shortNumber, type Estimate, type Run, type SweepDetail, type SweepRungs, type SweepTable } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { stringify } from 'yaml';
 import { client, refresh, useLive } from './data.js';
 import { CompositionMap, Effects, Importance, LabelEfficiency, ParallelCoordinates, Rungs, share, type TrialPoint } from './figures.js';
-import { shortNumber } from './progress.js';
 import { link, useRoute } from './route.js';
 import { csv } from './spec-diff.js';
 import { Ago, Bands, Copy, Empty, isLive, Loaded, Panel, Progress, RunLink, save, Status, StatusBar, Table, Tabs } from './ui.js';

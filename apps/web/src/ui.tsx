@@ -1,9 +1,8 @@
 /** What all pages are built of. */
-import { ApiError, isTerminal, RUN_ACTIONS, UnreachableError, type Run, type RunAction } from '#libs/contracts';
+import { ago, ApiError, duration, isTerminal, RUN_ACTIONS, UnreachableError, type Run, type RunAction } from '#libs/contracts';
 import { useMutation, type UseQueryResult } from '@tanstack/react-query';
 import { useEffect, useId, useRef, useState, type ReactNode } from 'react';
 import { client, meter, refresh } from './data.js';
-import { ago, duration } from './progress.js';
 import { link } from './route.js';
 
 // Time
