@@ -2,33 +2,25 @@
 import { RunSpec, tensorBytes, type TrainerInputs } from '#libs/contracts';
 import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { z } from 'zod';
+import { npy } from '../../../tests/support/npy.js';
 import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
 
 const COUNTS = { train: 64, val: 20 } as const;
 let dir: string;
 
-/** A .npy file of version 1. */
-async function npy(file: string, type: '|u1' | '<i4', shape: number[], data: Uint8Array | Int32Array): Promise<string> {
-  const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`.padEnd(117) + '\n';
-  const length = Buffer.alloc(2);
-  length.writeUInt16LE(text.length);
-  await writeFile(file, Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), length, Buffer.from(text, 'latin1'), new Uint8Array(data.buffer)]));
-  return file;
-}
-
 async function images(size: number): Promise<TrainerInputs> {
   const random = Random.seeded(1, 'data');
   const [files, splits]: [Record<string, object>, Record<string, object>] = [{}, {}];
   for (const [split, count] of Object.entries(COUNTS)) {
     files[split] = {
-      samples: await npy(path.join(dir, `${split}-${size}.npy`), '|u1', [count, size, size, 3], Uint8Array.from({ length: count * size * size * 3 }, () => random.integer(0, 256))),
-      labels: await npy(path.join(dir, `${split}-labels.npy`), '<i4', [count], Int32Array.from({ length: count }, (_, i) => i % 4)),
+      samples: await npy(path.join(dir, `${split}-${size}.npy`), [count, size, size, 3], Uint8Array.from({ length: count * size * size * 3 }, () => random.integer(0, 256))),
+      labels: await npy(path.join(dir, `${split}-labels.npy`), [count], Int32Array.from({ length: count }, (_, i) => i % 4)),
     };
     splits[split] = { count, countPerClass: [count / 4, count / 4, count / 4, count / 4], samples: '0'.repeat(64), labels: '0'.repeat(64) };
   }

@@ -1,7 +1,7 @@
 import { RunSpec, type DatasetManifest, type MetricPoint, type StopReason, type TrainerInputs } from '#libs/contracts';
 import { decodeWav, gatherSamples, inputOf, inputShape, openSplit, Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
-import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -12,6 +12,7 @@ import { readTensors } from './checkpoint.js';
 import { buildWaveformBottleneck, buildWaveformDecoder, buildWaveformEncoder, encode, forward, initialise } from './networks.js';
 import type { ModelState } from './run-inputs.js';
 import { Stopped, type TrainContext } from './session.js';
+import { npy } from '../../../tests/support/npy.js';
 import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
 
@@ -20,15 +21,6 @@ const LENGTH = 600;
 const CLASSES = ['low', 'high', 'rising'];
 let dir: string;
 let inputs: TrainerInputs;
-
-/** A .npy file of version 1, written here by the format's description. */
-async function npy(file: string, type: '<i2' | '<i4', shape: number[], data: Int16Array | Int32Array): Promise<string> {
-  const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`.padEnd(117) + '\n';
-  const length = Buffer.alloc(2);
-  length.writeUInt16LE(text.length);
-  await writeFile(file, Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), length, Buffer.from(text, 'latin1'), new Uint8Array(data.buffer)]));
-  return file;
-}
 
 /** A low tone, a high one, or one that rises from the one to the other, with noise. */
 function tone(label: number, random: Random): number[] {
@@ -50,7 +42,7 @@ beforeAll(async () => {
   for (const [split, count] of [['train', 96], ['val', 30]] as const) {
     const labels = Int32Array.from({ length: count }, (_, i) => i % CLASSES.length);
     const samples = Int16Array.from([...labels].flatMap((label) => tone(label, random).map((x) => Math.round(x * 32767))));
-    files.files[split] = { samples: await npy(path.join(dir, `${split}.npy`), '<i2', [count, LENGTH], samples), labels: await npy(path.join(dir, `${split}-labels.npy`), '<i4', [count], labels) };
+    files.files[split] = { samples: await npy(path.join(dir, `${split}.npy`), [count, LENGTH], samples), labels: await npy(path.join(dir, `${split}-labels.npy`), [count], labels) };
     splits[split] = { count, countPerClass: CLASSES.map(() => count / CLASSES.length), samples: '0'.repeat(64), labels: '0'.repeat(64) };
   }
   files.manifest = { name: 'tones', digest: '0'.repeat(64), sample: { modality: 'audio', sampleRate: RATE, length: LENGTH }, classes: CLASSES, splits } as DatasetManifest;

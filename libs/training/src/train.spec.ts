@@ -10,6 +10,7 @@ import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
 import { slerp } from './interpolate.js';
 import { Stopped, TrainingError, type TrainContext } from './session.js';
+import { npy } from '../../../tests/support/npy.js';
 import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
 
@@ -17,15 +18,6 @@ const SIZE = 8;
 const CLASSES = 3;
 let dir: string;
 let inputs: TrainerInputs;
-
-/** A .npy file of version 1, written here by the format's description. */
-async function npy(file: string, type: '|u1' | '<i4', shape: number[], data: Uint8Array | Int32Array): Promise<string> {
-  const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`.padEnd(117) + '\n';
-  const length = Buffer.alloc(2);
-  length.writeUInt16LE(text.length);
-  await writeFile(file, Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), length, Buffer.from(text, 'latin1'), new Uint8Array(data.buffer)]));
-  return file;
-}
 
 beforeAll(async () => {
   // One thread: with more, sums may be taken in another order.
@@ -41,7 +33,7 @@ beforeAll(async () => {
       return Math.min(255, Math.max(0, (i % 3 === label ? 180 : 60) + random.normal(0, 30)));
     });
     files.files[split] = {
-      samples: await npy(path.join(dir, `${split}-images.npy`), '|u1', [count, SIZE, SIZE, 3], images), labels: await npy(path.join(dir, `${split}-labels.npy`), '<i4', [count], labels),
+      samples: await npy(path.join(dir, `${split}-images.npy`), [count, SIZE, SIZE, 3], images), labels: await npy(path.join(dir, `${split}-labels.npy`), [count], labels),
     };
     splits[split] = { count, countPerClass: Array<number>(CLASSES).fill(count / CLASSES), samples: '0'.repeat(64), labels: '0'.repeat(64) };
   }
