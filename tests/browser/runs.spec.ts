@@ -1,8 +1,8 @@
 /** The list of runs in a real Chromium, at size: made-up runs, nothing is trained. */
-import type { Browser, BrowserContext, Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { seed } from '../../bench/seed.js';
-import { findChromium, launchChromium } from '../support/browser.js';
+import { accessibilityFaults, findChromium, launchChromium, openPage } from '../support/browser.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 const found = findChromium();
@@ -10,7 +10,6 @@ const found = findChromium();
 describe.skipIf('missing' in found)('the list of runs', () => {
   let stack: Stack;
   let browser: Browser;
-  let context: BrowserContext;
   let page: Page;
   const wrong: string[] = [];
 
@@ -18,10 +17,7 @@ describe.skipIf('missing' in found)('the list of runs', () => {
     stack = await startStack();
     await seed(stack.database.url, { runs: 300, points: 2000, log: () => undefined });
     browser = await launchChromium();
-    context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
-    context.setDefaultTimeout(60_000);
-    page = await context.newPage();
-    page.on('pageerror', (error) => wrong.push(error.stack ?? error.message));
+    ({ page } = await openPage(browser, stack.client.url, '#/runs', wrong));
   });
   afterAll(async () => {
     await browser?.close();
@@ -31,14 +27,20 @@ describe.skipIf('missing' in found)('the list of runs', () => {
   const column = async (nth: number) => (await page.locator(`table.runs tbody tr td:nth-child(${nth})`).allTextContents()).map(Number);
 
   test('metrics are columns, sort the list and filter it; all of it is in the address; what matches is tagged', async () => {
-    await page.goto(`${stack.client.url}/#/runs`);
     await page.locator('table.runs tbody tr').first().waitFor();
     await page.getByText('Columns', { exact: true }).first().click();
     for (const name of ['status', 'progress', 'result', 'submitted']) await page.getByRole('checkbox', { name, exact: true }).uncheck();
     await page.getByRole('checkbox', { name: 'eval/knn' }).check();
-    await page.getByText('Columns', { exact: true }).first().click();
+    await page.keyboard.press('Escape');
+    await page.getByRole('checkbox', { name: 'eval/knn' }).waitFor({ state: 'hidden' });
+    expect(await page.evaluate<string>('document.activeElement.textContent')).toBe('Columns');
+    await page.keyboard.press('Enter');
+    await page.getByRole('checkbox', { name: 'eval/knn' }).waitFor();
+    await page.getByRole('heading', { name: 'Runs' }).first().click();
+    await page.getByRole('checkbox', { name: 'eval/knn' }).waitFor({ state: 'hidden' });
     await page.getByRole('button', { name: 'eval/knn', exact: true }).click();
     await page.locator('th[aria-sort=descending]', { hasText: 'eval/knn' }).waitFor();
+    expect(await accessibilityFaults(page, 'runs')).toEqual([]);
     const best = await stack.client.runs({ sort: '-metric:eval/knn', limit: 50 });
     await expect.poll(() => column(4)).toEqual(best.items.map(({ metrics }) => Number(metrics['eval/knn']!.toPrecision(4))));
     expect(page.url()).toMatch(/sort=-metric%3Aeval%2Fknn/);

@@ -5,7 +5,7 @@ import { judge, lineage, resubmit, shellScript } from './reproduce.js';
 
 const id = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 const runOf = (n: number, spec: object, more: Partial<Run> = {}): Run => ({
-  id: id(n), name: null, status: 'succeeded', digest: `digest${n}`, tags: [], requires: { labels: {} }, result: { metrics: {} }, ...more, spec: RunSpec.parse(spec), kind: (spec as { kind: Run['kind'] }).kind,
+  id: id(n), name: null, project: 'vision', status: 'succeeded', digest: `digest${n}`, tags: [], requires: { labels: {} }, result: { metrics: {} }, ...more, spec: RunSpec.parse(spec), kind: (spec as { kind: Run['kind'] }).kind,
 }) as Run;
 const pretraining = runOf(1, { kind: 'pretrain', dataset: 'digits@0123456789ab' }, { name: 'costs-$5' });
 const finetuning = runOf(2, { kind: 'finetune', dataset: 'digits@0123456789ab', from: id(1) }, { requires: { labels: { gpu: 'a100' } } });
@@ -42,10 +42,10 @@ test('each run is submitted anew, from the new ones, and after a parent whose ch
     },
   }, [pretraining, finetuning, evaluating], () => undefined, async (parent) => { happened.push(`ended ${parent}`); });
   expect(happened).toEqual([
-    { spec: pretraining.spec, name: 'costs-$5', tags: ['reproduction'], onDuplicate: 'replicate' },
-    { spec: { ...finetuning.spec, from: id(11) }, tags: ['reproduction'], onDuplicate: 'replicate', requires: { labels: { gpu: 'a100' } } },
+    { spec: pretraining.spec, name: 'costs-$5', tags: ['reproduction'], project: 'vision', onDuplicate: 'replicate' },
+    { spec: { ...finetuning.spec, from: id(11) }, tags: ['reproduction'], project: 'vision', onDuplicate: 'replicate', requires: { labels: { gpu: 'a100' } } },
     `ended ${id(11)}`,
-    { spec: { ...evaluating.spec, from: id(11) }, tags: ['reproduction'], onDuplicate: 'replicate' },
+    { spec: { ...evaluating.spec, from: id(11) }, tags: ['reproduction'], project: 'vision', onDuplicate: 'replicate' },
   ]);
 });
 
@@ -55,7 +55,7 @@ test('the printed commands are a script that does the same', () => {
   const { stderr, status } = spawnSync('bash', ['--norc', '-c', loom + shellScript([pretraining, evaluating])], { encoding: 'utf8' });
   expect(status).toBe(0);
   const lines = stderr.trim().split('\n');
-  expect(JSON.parse(lines[0]!)).toEqual({ spec: pretraining.spec, name: 'costs-$5', tags: ['reproduction'], onDuplicate: 'replicate' });
+  expect(JSON.parse(lines[0]!)).toEqual({ spec: pretraining.spec, name: 'costs-$5', tags: ['reproduction'], project: 'vision', onDuplicate: 'replicate' });
   expect(lines[1]).toBe('watch new-pretrain');
   expect(JSON.parse(lines[2]!)).toMatchObject({ spec: { kind: 'evaluate', from: 'new-pretrain', checkpoint: 20 } });
   expect(lines[3]).toBe('watch new-pretrain new-evaluate');

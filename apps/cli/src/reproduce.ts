@@ -47,11 +47,11 @@ async function expectSameToday(api: Api, run: Run): Promise<void> {
 const needsEnded = ({ spec }: Run): boolean => 'checkpoint' in spec && spec.checkpoint !== undefined;
 
 /** What is submitted for a run, with other ids in place of its parents'. */
-function again({ spec, name, requires }: Run, replacements: ReadonlyMap<string, string>): Submission {
+function again({ spec, name, project, requires }: Run, replacements: ReadonlyMap<string, string>): Submission {
   const replaced = (id: string) => replacements.get(id) ?? id;
   return {
     spec: { ...spec, ...('from' in spec && spec.from !== null && { from: replaced(spec.from) }), ...('alignTo' in spec && spec.alignTo !== null && { alignTo: replaced(spec.alignTo) }) },
-    ...name !== null && { name }, tags: [TAG], onDuplicate: 'replicate', ...((Object.keys(requires.labels).length > 0 || requires.gpu) && { requires }),
+    ...name !== null && { name }, tags: [TAG], project, onDuplicate: 'replicate', ...((Object.keys(requires.labels).length > 0 || requires.gpu) && { requires }),
   };
 }
 

@@ -1,11 +1,11 @@
 import { useState } from 'react';
 import { CurveChart, CurveControls, settingsFrom, settingsTo } from './chart.js';
 import { client, useLive } from './data.js';
-import { shortNumber } from '#libs/contracts';
-import { link, listOf, useRoute } from './route.js';
+import { diffSpecs, shortNumber } from '#libs/contracts';
+import { link, listOf, toggled, useRoute } from './route.js';
 import { grouped, seriesOf } from './series.js';
-import { csv, diffSpecs } from './spec-diff.js';
-import { colourOf, Empty, isLive, Loaded, nameOf, Panel, RunLink, save, Status, Table } from './ui.js';
+import { csv } from './csv.js';
+import { colourOf, Empty, isLive, Loaded, Menu, nameOf, Panel, RunLink, save, Status, Table } from './ui.js';
 
 /** Up to 20 runs on the same charts, with what tells their specs apart. */
 export function ComparePage() {
@@ -36,9 +36,7 @@ export function ComparePage() {
           <>
             <Panel title="Curves" aside={<CurveControls settings={settings} onChange={(next) => change(settingsTo(next))} />}>
               <p className="legends">{heads.map((head, i) => <span key={i}>{head} <Status status={runs[i]!.run.status} /></span>)}</p>
-              <details className="menu"><summary>Metrics ({shown.length} of {keys.length})</summary><fieldset><legend className="hidden">Metrics</legend>{grouped(keys).flatMap(([, group]) => group).map((key) => (
-                <label key={key}><input type="checkbox" checked={shown.includes(key)} onChange={() => change({ metrics: (shown.includes(key) ? shown.filter((each) => each !== key) : [...shown, key]).join() })} /> {key}</label>
-              ))}</fieldset></details>
+              <Menu title={<>Metrics ({shown.length} of {keys.length})</>} name="Metrics" options={grouped(keys).flatMap(([, group]) => group).map((key) => ({ id: key, label: key }))} chosen={shown} onToggle={(key) => change({ metrics: toggled(shown, key).join() })} />
               {shown.length === 0 ? <Empty title="These runs have no curves yet." /> : (
                 <div className="charts">{shown.map((key) => (
                   <CurveChart key={key} title={key} settings={settings} group="compare" height={260} version={data.dataUpdatedAt}

@@ -2,7 +2,7 @@
 import { Augmentation, augmentationName, shortNumber, type Estimate, type SweepRungs, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { useEffect, useRef, useState } from 'react';
-import { csv } from './spec-diff.js';
+import { csv } from './csv.js';
 import { colourOf, Panel, save, themeColour, useTheme } from './ui.js';
 
 type Cells = (string | number | null | undefined)[][];

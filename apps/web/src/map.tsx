@@ -7,7 +7,7 @@ import { link, useRoute } from './route.js';
 import { Scatter } from './scatter.js';
 import { SoundList } from './sound-player.js';
 import { Choice, colourOf, Empty, Fault, Loaded, nameOf, Panel, Progress, save, Status } from './ui.js';
-import { csv } from './spec-diff.js';
+import { csv } from './csv.js';
 
 const NEIGHBOURS = 12;
 const MOST_LISTED = 300;

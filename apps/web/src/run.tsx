@@ -6,6 +6,7 @@ import { client, useLineage, useLive, useRun, type RunState } from './data.js';
 import { SoundList } from './sound-player.js';
 import { link, useRoute } from './route.js';
 import { grouped, stepsOfEpoch, takeovers } from './series.js';
+import { requestOf } from './submission.js';
 import { Ago, Bands, Choice, colourOf, Copy, Empty, Fault, Loaded, nameOf, Panel, Progress, RunActions, RunLink, save, Skeleton, Status, Table, Tabs } from './ui.js';
 
 const LatentMap = lazy(() => import('./map.js').then(({ LatentMap: map }) => ({ default: map })));
@@ -188,7 +189,7 @@ function Log({ log, name }: { log: RunState['log']; name: string }) {
 }
 
 function Spec({ run }: { run: RunDetail }) {
-  const text = stringify({ spec: run.spec, ...(run.name && { name: run.name }), tags: run.tags, priority: run.priority });
+  const text = stringify(requestOf(run));
   return (
     <Panel aside={null}>
       <div className="controls"><Copy text={text} label="Copy YAML" /><button className="quiet" onClick={() => save(`${nameOf(run).replaceAll(' ', '-')}.yaml`, text, 'application/yaml')}>Download</button><a href={link('new', { from: run.id })}>Edit as a new run</a></div>
@@ -203,7 +204,7 @@ const tunedText = ({ from, fromHeadLayer, task }: Pick<Finetune, 'from' | 'fromH
 
 function Facts({ run }: { run: RunDetail }) {
   const reproduce = `loom --url ${location.origin} reproduce ${run.id}`;
-  const command = `loom --url ${location.origin} submit /dev/stdin <<'END'\n${JSON.stringify({ spec: run.spec, ...(run.name && { name: run.name }), tags: run.tags, onDuplicate: 'replicate', ...(Object.keys(run.requires.labels).length > 0 && { requires: run.requires }) })}\nEND`;
+  const command = `loom --url ${location.origin} submit /dev/stdin <<'END'\n${JSON.stringify({ ...requestOf(run), onDuplicate: 'replicate' })}\nEND`;
   return (
     <Panel title="About">
       <dl className="facts">

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'react';
 import { client, meter, refresh, useLive } from './data.js';
 import { bestOf } from './overview.js';
 import { link, listOf, toggled, useRoute } from './route.js';
-import { Ago, Choice, Empty, Loaded, Panel, Progress, RunLink, Status } from './ui.js';
+import { Ago, Choice, Empty, Loaded, Menu, Panel, Progress, RunLink, Status } from './ui.js';
 
 const MOST_COMPARED = 20;
 const PAGE = 50;
@@ -82,9 +82,7 @@ export function RunsPage() {
           <Search value={query['name'] ?? ''} onChange={(name) => refine({ name })} />
           <label>Kind <select value={query['kind'] ?? ''} onChange={({ target }) => refine({ kind: target.value })}><option value="">all</option>{RUN_KINDS.map((kind) => <option key={kind}>{kind}</option>)}</select></label>
           <Conditions value={query['where'] ?? ''} metrics={metrics} onChange={(where) => refine({ where })} />
-          <details className="menu"><summary>Columns</summary><fieldset><legend className="hidden">Columns</legend>{[...Object.keys(COLUMNS), ...metrics.map((each) => METRIC + each)].map((id) => (
-            <label key={id}><input type="checkbox" checked={shown.includes(id)} onChange={() => choose(id)} /> {columnOf(id)!.name}</label>
-          ))}</fieldset></details>
+          <Menu title="Columns" name="Columns" options={[...Object.keys(COLUMNS), ...metrics.map((each) => METRIC + each)].map((id) => ({ id, label: columnOf(id)!.name }))} chosen={shown} onToggle={choose} />
         </div>
         <div className="chips" role="group" aria-label="Status">
           {STATUS_GROUPS.map(([name, statuses]) => {

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
-import { edited, parseSubmission } from './submission.js';
+import { Run, SubmitRun, type Sweep } from '#libs/contracts';
+import { stringify } from 'yaml';
+import { edited, parseSubmission, requestOf, sweepRequestOf } from './submission.js';
 
 const SWEEP = `name: views   # a comment
 stages:
@@ -21,6 +23,15 @@ test('a bare spec and a whole request', () => {
   expect(parseSubmission(SWEEP)).toMatchObject({ submission: { type: 'sweep', request: { spec: { name: 'views' } } } });
   expect(parseSubmission('kind: embed\nfrom: x')).toMatchObject({ submission: { type: 'run', request: { spec: { kind: 'embed' } } } });
   expect(parseSubmission('spec: {kind: embed}\ntags: [a]')).toMatchObject({ submission: { type: 'run', request: { spec: { kind: 'embed' }, tags: ['a'] } } });
+});
+
+test('what was submitted once is written as what submits it again: whose it is and what it asks for too', () => {
+  const run = { spec: SubmitRun.shape.spec.parse({ kind: 'embed', dataset: 'digits', from: '00000000-0000-4000-8000-000000000001' }), name: 'map', tags: ['a'], project: 'vision', priority: 60, requires: { labels: {}, gpu: { memoryMiB: 40_000 } } } as unknown as Run;
+  const again = parseSubmission(stringify(requestOf(run)));
+  if ('troubles' in again) throw new Error(again.troubles[0]!.message);
+  expect(SubmitRun.parse(again.submission.request)).toMatchObject({ spec: run.spec, name: 'map', tags: ['a'], project: 'vision', priority: 60, requires: { gpu: { memoryMiB: 40_000 } } });
+  expect(requestOf({ ...run, name: null, requires: { labels: {} } })).not.toHaveProperty('requires');
+  expect(parseSubmission(stringify(sweepRequestOf({ spec: { stages: {} }, tags: [], project: 'vision' } as unknown as Sweep)))).toMatchObject({ submission: { type: 'sweep', request: { project: 'vision' } } });
 });
 
 test('fields are found by the paths that the API names, with dots in keys, in lists, and around what is missing', () => {

@@ -1,5 +1,5 @@
 /** The text of a run or a sweep, as one types it: what it asks for, and where in it each field stands. Pure. */
-import { RUN_KINDS, type SubmitRun, type SubmitSweep } from '#libs/contracts';
+import { RUN_KINDS, type Run, type SubmitRun, type SubmitSweep, type Sweep } from '#libs/contracts';
 import { isCollection, isMap, isNode, isScalar, isSeq, parseDocument, type Document, type Node } from 'yaml';
 import type { z } from 'zod';
 import type { Subject } from './spec-fields.js';
@@ -11,6 +11,12 @@ export type Request = { type: 'run'; request: z.input<typeof SubmitRun> } | { ty
 /** What of the text can be filled in: a run, or a sweep and its stages, and the request around them where it is there; each with the path of keys that leads to it. */
 export interface Draft { parts: { name: string; subject: Subject; value: Record<string, unknown>; path: string[] }[] }
 export type Parsed = { submission: Request; draft: Draft; locate(path: string): Place } | { troubles: Trouble[] };
+
+/** What would submit a run once more as it was. */
+export const requestOf = ({ spec, name, tags, project, priority, requires }: Run): z.input<typeof SubmitRun> =>
+  ({ spec, ...(name !== null && { name }), tags, project, priority, ...((Object.keys(requires.labels).length > 0 || requires.gpu) && { requires }) });
+/** What would submit a sweep once more as it was. */
+export const sweepRequestOf = ({ spec, tags, project }: Pick<Sweep, 'spec' | 'tags' | 'project'>): z.input<typeof SubmitSweep> => ({ spec, tags, project });
 
 /** Takes a bare spec (`kind: …` or `stages: …`) or a whole request (`spec: …` with tags, priority, name), as `loom submit` does. */
 export function parseSubmission(text: string): Parsed {

@@ -6,7 +6,7 @@ import { client, refresh, useLive } from './data.js';
 import { Editor } from './editor.js';
 import { link, useRoute } from './route.js';
 import { SpecForm } from './spec-form.js';
-import { parseSubmission, type Parsed, type Trouble } from './submission.js';
+import { parseSubmission, requestOf, sweepRequestOf, type Parsed, type Trouble } from './submission.js';
 import { Choice, Fault, Panel, Skeleton } from './ui.js';
 
 const TYPED_MS = 350;
@@ -60,8 +60,8 @@ samples: 8
 export function SubmitPage() {
   const { query } = useRoute();
   const start = useLive(['start', query['from'], query['sweep'], query['example']], async () => {
-    if (query['from']) { const run = await client.run(query['from']); return stringify({ spec: run.spec, name: run.name ?? undefined, tags: run.tags, priority: run.priority }); }
-    if (query['sweep']) { const sweep = await client.sweep(query['sweep']); return stringify(sweep.spec); }
+    if (query['from']) return stringify(requestOf(await client.run(query['from'])));
+    if (query['sweep']) return stringify(sweepRequestOf(await client.sweep(query['sweep'])));
     return null;
   }, { live: false });
   const names = useLive(['names'], async () => {

@@ -5,7 +5,8 @@ import { stringify } from 'yaml';
 import { client, refresh, useLive } from './data.js';
 import { CompositionMap, Effects, Importance, LabelEfficiency, ParallelCoordinates, Rungs, share, type TrialPoint } from './figures.js';
 import { link, useRoute } from './route.js';
-import { csv } from './spec-diff.js';
+import { csv } from './csv.js';
+import { sweepRequestOf } from './submission.js';
 import { Ago, Bands, Copy, Empty, isLive, Loaded, Panel, Progress, RunLink, save, Status, StatusBar, Table, Tabs } from './ui.js';
 
 const MOST_RUNS = 2000;
@@ -175,6 +176,6 @@ function Trials({ sweep }: { sweep: SweepDetail }) {
 }
 
 function Spec({ sweep }: { sweep: SweepDetail }) {
-  const text = stringify(sweep.spec);
+  const text = stringify(sweepRequestOf(sweep));
   return <Panel><div className="controls"><Copy text={text} label="Copy YAML" /><button className="quiet" onClick={() => save(`${sweep.name}.yaml`, text, 'application/yaml')}>Download</button><a href={link('new', { sweep: sweep.id })}>Edit as a new sweep</a></div><pre tabIndex={0} aria-label="Spec">{text}</pre></Panel>;
 }

@@ -157,6 +157,26 @@ async function copyText(text: string): Promise<void> {
   area.remove();
 }
 
+/** Boxes to tick, under a button. Escape and a click elsewhere close it. */
+export function Menu({ title, name, options, chosen, onToggle }: { title: ReactNode; name: string; options: readonly { id: string; label: string }[]; chosen: readonly string[]; onToggle: (id: string) => void }) {
+  const box = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const close = ({ target }: Event) => { if (!box.current!.contains(target as Node)) box.current!.open = false; };
+    document.addEventListener('pointerdown', close);
+    return () => document.removeEventListener('pointerdown', close);
+  }, []);
+  const onKeyDown = ({ key }: { key: string }) => {
+    if (key !== 'Escape') return;
+    box.current!.open = false;
+    box.current!.querySelector('summary')!.focus();
+  };
+  return (
+    <details className="menu" ref={box} onKeyDown={onKeyDown}><summary>{title}</summary><fieldset><legend className="hidden">{name}</legend>{options.map(({ id, label }) => (
+      <label key={id}><input type="checkbox" checked={chosen.includes(id)} onChange={() => onToggle(id)} /> {label}</label>
+    ))}</fieldset></details>
+  );
+}
+
 /** A choice of few, as one control. */
 export function Choice<T extends string>({ label, value, options, onChange }: { label: string; value: T; options: readonly (readonly [T, string])[]; onChange: (value: T) => void }) {
   return (
