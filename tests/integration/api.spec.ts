@@ -189,6 +189,27 @@ test('a stream tells everything once, goes on after the last message, and ends w
   expect(rest).toContain('"status":"succeeded"');
 });
 
+test('a program beside the worker records metrics of the attempt that runs, and of no other', async () => {
+  const { id } = await submit({ ...pretrain, seed: 4242 });
+  const record = (attempt: number, ...points: object[]) => post(`/v1/runs/${id}/metrics`, { attempt, points });
+  const lossOf = async () => (await json<{ items: { key: string; points: { step: number; value: number }[] }[] }>(fetch(`${url}/v1/runs/${id}/metrics?key=power`))).items[0]?.points.map(({ step, value }) => [step, value]);
+  const watts = [{ key: 'power', step: 0, value: 210 }, { key: 'power', step: 5, value: 250.5 }];
+  // Nobody has begun.
+  expect((await record(1, ...watts)).status).toBe(409);
+  const token = (await store.claim({ runId: id, attempt: 1 }, 'w'))!;
+  await store.begin(token, null, 4711);
+  for (let i = 0; i < 2; i++) expect(await json(record(1, ...watts))).toEqual({ points: 2 });
+  expect(await lossOf()).toEqual([[0, 210], [5, 250.5]]);
+  expect((await json<{ metrics: object }>(fetch(`${url}/v1/runs/${id}`))).metrics).toEqual({ power: 250.5 });
+  const another = await record(2, { key: 'power', step: 9, value: 1 });
+  expect([another.status, (await json<Problem>(another)).detail]).toEqual([409, expect.stringContaining('got attempt 2')]);
+  for (const point of [{ key: 'a>b', step: 1, value: 1 }, { key: 'power', step: -1, value: 1 }, { key: 'power', step: 1, value: 'NaN' }]) expect((await record(1, ...watts, point)).status).toBe(422);
+  await store.succeed(token, { metrics: { loss: 1 } });
+  expect((await record(1, { key: 'power', step: 9, value: 1 })).status).toBe(409);
+  expect(await lossOf()).toEqual([[0, 210], [5, 250.5]]);
+  expect((await post(`/v1/runs/${randomUUID()}/metrics`, { attempt: 1, points: watts })).status).toBe(404);
+});
+
 test('a sweep is planned, changed, paused, resumed, cloned and cancelled; a run says why it is no other', async () => {
   const client = new LoomClient({ url });
   const stage = { ...pretrain, kind: 'pretrain' as const, seed: 7777 };

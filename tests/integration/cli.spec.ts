@@ -256,6 +256,19 @@ describe('commands', () => {
     expect(parsed<Run[]>((await loom(['cancel', await stack.submit({ ...SHORT, epochs: 4000 }), '--json'])).stdout).map(({ status }) => status)).toEqual([expect.stringMatching(/^cancell/)]);
   }, 120_000);
 
+  test('runs are tagged by name or by a filter, after it was said how many', async () => {
+    const ids = [await stack.submit({ ...SHORT, seed: 31 }), await stack.submit({ ...SHORT, seed: 32 })];
+    const tagged = async (tag: string) => (await client.runs({ tag })).items.map(({ id }) => id).sort();
+    expect(await loom(['tag', ids[0]!, '--add', 'good,keep'])).toEqual({ code: 0, stdout: 'tagged 1 run\n', stderr: '' });
+    expect(await tagged('keep')).toEqual([ids[0]]);
+    expect((await loom(['tag', '--status', 'queued', '--add', 'waits', '--dry-run'])).stdout).toBe('would tag 2 runs\n');
+    expect(await tagged('waits')).toEqual([]);
+    expect((await loom(['tag', '--status', 'queued', '--add', 'waits', '--remove', 'good'])).stdout).toBe('tagged 2 runs\n');
+    expect([await tagged('waits'), await tagged('good'), await tagged('keep')]).toEqual([[...ids].sort(), [], [ids[0]]]);
+    expect(await loom(['tag', ids[0]!])).toMatchObject({ code: 2, stderr: expect.stringContaining('expected --add or --remove') as string });
+    expect(await loom(['tag', '--add', 'x'])).toMatchObject({ code: 2, stderr: expect.stringContaining('expected ids, or a filter') as string });
+  }, 60_000);
+
   test('a sweep is followed to its end, and prints what it found', async () => {
     stack.startWorker();
     const sweep = { name: 'two', stages: { pretrain: { ...SHORT, optimizer: { name: 'adam' } } }, parameters: { 'pretrain.seed': { values: [1, 2] } }, metric: { name: 'eval/knn' } };
