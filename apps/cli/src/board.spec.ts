@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ProgressBoard, runLine } from './board.js';
 import { setColour, width, type Output } from './render.js';
 
-const run = (more: Partial<Run> = {}): Run => ({ id: 'a', kind: 'pretrain', status: 'running', statusDetail: null, step: 30, totalSteps: 120, attempt: 1, startedAt: null, ...more }) as Run;
+const run = (more: Partial<Run> = {}): Run => ({ id: 'a', kind: 'pretrain', status: 'running', statusDetail: null, step: 30, totalSteps: 120, attempt: 1, startedAt: null, metrics: {}, ...more }) as Run;
 const terminal = (columns: number, rows = 24): Output => ({ isTTY: true, columns, rows, write: () => true });
 const progress = { metrics: new Map([['train/loss', 1.25], ['eval/knn', 0.5]]), curve: [4, 3, 2, 1], rate: 12, remaining: 7.5 };
 
@@ -48,6 +48,17 @@ describe('the board', () => {
     board.end();
     expect(text.split('\n').filter((line) => /run-\d/.test(line))).toHaveLength(10);
     expect(text.endsWith('\u001b[?25h')).toBe(true);
+  });
+
+  test('says what a run ended with, though its points come after the news that it has ended', () => {
+    let text = '';
+    const board = new ProgressBoard({ write: (part) => { text += part; return true; } });
+    board.add(run({ step: 119 }), 'views');
+    board.metrics('a', [{ key: 'eval/knn', value: 0.25 }]);
+    board.update(run({ status: 'succeeded', step: 120, metrics: { 'train/loss': 1.25, 'eval/knn': 0.5 } }));
+    board.metrics('a', [{ key: 'train/loss', value: 1.25 }]);
+    board.end();
+    expect(text.trimEnd().split('\n').at(-1)).toMatch(/^views +succeeded loss 1\.250 {2}kNN 0\.500$/);
   });
 
   test('says once what concerns all, where nothing can be drawn anew', () => {

@@ -75,15 +75,16 @@ export class ProgressBoard {
   add(run: Run, label: string): void {
     const known = this.rows.get(run.id);
     this.longest = Math.max(this.longest, label.length);
-    if (known) known.run = run;
-    else this.rows.set(run.id, { label, run, metrics: new Map(), curve: [], said: '' });
-    this.show(run.id);
+    if (!known) this.rows.set(run.id, { label, run, metrics: new Map(), curve: [], said: '' });
+    this.update(run);
   }
 
   update(run: Run): void {
     const row = this.rows.get(run.id);
     if (!row) return;
     row.run = run;
+    // Of a run that has ended the last line has what it ended with, also where its points are still on their way.
+    for (const [key, value] of Object.entries(run.metrics)) row.metrics.set(key, value);
     this.meter.note([run], this.now());
     this.show(run.id);
   }
