@@ -39,7 +39,7 @@ function stepOf({ kind, encoder: architecture, batch }: Case): { step: () => voi
     return { loss: value };
   };
   const inputs = () => [x, ...optimizer.rates(1e-3).map((rate) => tf.scalar(rate))];
-  const compiled = new CompiledStep(update, [...[...weightsOf(...models), ...optimizer.slots()].map(({ variable }) => variable), ...optimizer.constants], tmpdir());
+  const compiled = new CompiledStep(update, [...weightsOf(...models), ...optimizer.slots()].map(({ variable }) => variable), tmpdir());
   return {
     parameters: variables.reduce((sum, { size }) => sum + size, 0),
     step: () => tf.tidy(() => { compiled.run(inputs()); }),

@@ -5,7 +5,7 @@ import { Name, SPLITS, type SampleShape } from './dataset.js';
  * Part of every run's digest. Raise it when the same spec would train to a different result, so that an
  * older result is never reused for newer code.
  */
-export const TRAINING_CODE_VERSION = 3;
+export const TRAINING_CODE_VERSION = 4;
 
 const probability = z.number().min(0).max(1);
 const seed = z.int().min(0).max(2 ** 32 - 1);

@@ -25,7 +25,7 @@ function classification(seed: number) {
   const weights = weightsOf(...models);
   const trainable = weights.filter((weight) => weight.trainable);
   const optimizer = createOptimizer(OptimizerSpec.parse({ name: 'adam', weightDecay: 0.01 }), trainable);
-  const state = [...optimizer.constants, ...[...weights, ...optimizer.slots()].map(({ variable }) => variable)];
+  const state = [...weights, ...optimizer.slots()].map(({ variable }) => variable);
   const step = ([views, labels, ...rates]: tf.Tensor[]): Scalars => {
     const logits = (training: boolean) => forward<tf.Tensor2D>(classifier, encode(encoder, views as tf.Tensor4D, training).features, training);
     const variables = trainable.map(({ variable }) => variable);

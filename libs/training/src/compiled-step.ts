@@ -12,7 +12,7 @@ interface Attribute { name: string; type: number; value: AttributeValue | Attrib
 type AttributeValue = string | number | boolean;
 interface Handle { id: number; shape: number[]; dtype: number }
 /** tfjs-node's native part; tensors are ids there. */
-interface Binding extends Record<`TF_ATTR_${'STRING' | 'INT' | 'FLOAT' | 'BOOL' | 'TYPE'}`, number> {
+interface Binding extends Record<`TF_ATTR_${'STRING' | 'INT' | 'FLOAT' | 'BOOL' | 'TYPE' | 'SHAPE'}`, number> {
   executeOp(name: string, attributes: Attribute[], inputs: number[], outputs: number): Handle[];
   createTensor(shape: number[], dtype: number, values: tf.TypedArray): number;
   tensorDataSync(id: number): tf.TypedArray;
@@ -30,6 +30,7 @@ const idOf = (tensor: tf.Tensor): number => backend().getInputTensorIds([tensor]
 
 /** types.proto */
 const DATA_TYPES: Record<string, number> = { float32: 1, int32: 3, bool: 10 };
+const RESOURCE = 20;
 /** Which TensorFlow a graph is for, as TF_GRAPH_DEF_VERSION in its version.h; newer ones read it too. */
 const GRAPH_VERSION = 1882;
 const TAG = 'train';
@@ -43,11 +44,12 @@ const node = (name: string, operation: string, inputs: readonly string[], attrib
 const shapeOf = (shape: readonly number[]): Pieces => shape.flatMap((side) => message(2, whole(1, side)));
 
 /** AttrValue: list 1, s 2, i 3, f 4, b 5, type 6, shape 7, tensor 8. */
-function attributeValue({ TF_ATTR_STRING, TF_ATTR_INT, TF_ATTR_FLOAT, TF_ATTR_BOOL, TF_ATTR_TYPE }: Binding, { name, type, value }: Attribute): Pieces {
+function attributeValue({ TF_ATTR_STRING, TF_ATTR_INT, TF_ATTR_FLOAT, TF_ATTR_BOOL, TF_ATTR_TYPE, TF_ATTR_SHAPE }: Binding, { name, type, value }: Attribute): Pieces {
   const single: Partial<Record<number, (value: never) => Pieces>> = {
     [TF_ATTR_STRING]: (each: string) => text(2, each), [TF_ATTR_INT]: (each: number) => whole(3, each), [TF_ATTR_FLOAT]: (each: number) => float(4, each),
     [TF_ATTR_BOOL]: (each: boolean) => whole(5, Number(each)), [TF_ATTR_TYPE]: (each: number) => whole(6, each),
   };
+  if (Array.isArray(value) && type === TF_ATTR_SHAPE) return message(7, shapeOf(value as number[]));
   if (Array.isArray(value) && type === TF_ATTR_INT) return message(1, packed(3, value as number[]));
   const encode = single[type];
   if (!encode || Array.isArray(value)) throw new TypeError(`expected an attribute of a type that a graph can hold, got ${name} of type ${type}`);
@@ -63,6 +65,8 @@ class Recorder {
   /** By id, the output of a node that gives the tensor, and its type. */
   private readonly sources = new Map<number, { source: string; dtype: number }>();
   private readonly constants = new Map<number, { shape: number[]; dtype: number; values: tf.TypedArray }>();
+  /** By handle of a native variable, the node that used it last: in a graph only the order in which they are named holds. */
+  private readonly users = new Map<string, string>();
 
   constructor(private readonly native: Binding, inputs: readonly { id: number; name: string; dtype: number }[]) {
     for (const { id, name, dtype } of inputs) this.sources.set(id, { source: `${name}:0`, dtype });
@@ -103,7 +107,10 @@ class Recorder {
     const self = `node${this.nodes.length}`;
     // What TensorFlow calls a kernel of oneDNN when it puts it into a graph itself.
     const operation = name.replace(/^_MklNative/, '_');
-    this.nodes.push(node(self, operation, inputs.map(({ source }) => source), {
+    const handles = inputs.filter(({ dtype }) => dtype === RESOURCE).map(({ source }) => source);
+    const before = handles.flatMap((handle) => { const user = this.users.get(handle); return user === undefined ? [] : [`^${user}`]; });
+    for (const handle of handles) this.users.set(handle, self);
+    this.nodes.push(node(self, operation, [...inputs.map(({ source }) => source), ...new Set(before)], {
       ...Object.fromEntries((INFERRED[name] ?? []).map((key, i) => [key, whole(6, inputs[i]!.dtype)])),
       ...Object.fromEntries(attributes.filter((each) => each.name !== '_kernel').map((each) => [each.name, attributeValue(this.native, each)])),
     }));

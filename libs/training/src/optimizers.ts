@@ -1,4 +1,5 @@
 import type { Optimizer as OptimizerSpec, Schedule } from '#libs/contracts';
+import { float, kernel, typeAttribute } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { NamedWeight } from './networks.js';
 
@@ -16,9 +17,6 @@ export function learningRateAt(step: number, totalSteps: number, base: number, {
 /** Biases and normalisation are neither decayed nor adapted: everything of one dimension. */
 const isExcluded = (variable: tf.Tensor) => variable.rank <= 1;
 
-/** As one row of numbers. */
-const flat = (x: tf.Tensor): tf.Tensor1D => (x.rank === 1 ? x as tf.Tensor1D : tf.reshape(x, [-1]));
-
 /** Turns gradients into new weights. Its slots are part of a checkpoint. */
 export interface Optimizer {
   /** Numbers that differ from step to step, for the next one. */
@@ -30,8 +28,6 @@ export interface Optimizer {
   apply(gradients: readonly tf.Tensor[], rates: readonly tf.Scalar[]): void;
   /** Everything it remembers, by name. */
   slots(): { key: string; variable: tf.Variable }[];
-  /** What it reads beside, which never changes. */
-  readonly constants: readonly tf.Variable[];
   dispose(): void;
 }
 
@@ -40,71 +36,67 @@ export function createOptimizer(spec: OptimizerSpec, weights: readonly NamedWeig
   return spec.name === 'adam' ? new Adam(spec, weights, factors) : new Lars(spec, weights, factors);
 }
 
-/**
- * Adam (Kingma and Ba 2015, algorithm 1, with bias correction); weight decay is decoupled (Loshchilov and Hutter 2019). All
- * weights are one vector here, because the cost of small operations would otherwise be that of the step.
- */
+/** Adam (Kingma and Ba 2015, algorithm 1, with bias correction); weight decay is decoupled (Loshchilov and Hutter 2019). */
 class Adam implements Optimizer {
-  readonly constants: readonly tf.Variable[];
-  private readonly sizes: number[];
-  private readonly m: tf.Variable<tf.Rank.R1>;
-  private readonly v: tf.Variable<tf.Rank.R1>;
+  private readonly m: tf.Variable[];
+  private readonly v: tf.Variable[];
   private readonly steps: tf.Variable;
-  private readonly decayed: tf.Variable<tf.Rank.R1> | undefined;
-  private readonly factors: tf.Variable<tf.Rank.R1> | undefined;
 
-  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>, private readonly weights: readonly NamedWeight[], factors?: readonly number[]) {
-    this.sizes = weights.map(({ variable }) => variable.size);
-    const total = this.sizes.reduce((sum, size) => sum + size, 0);
-    this.m = tf.tidy(() => tf.variable(tf.zeros<tf.Rank.R1>([total]), false));
-    this.v = tf.tidy(() => tf.variable(tf.zeros<tf.Rank.R1>([total]), false));
+  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>, private readonly weights: readonly NamedWeight[], private readonly factors?: readonly number[]) {
+    const zeros = () => weights.map(({ variable }) => tf.tidy(() => tf.variable(tf.zerosLike(variable), false)));
+    [this.m, this.v] = [zeros(), zeros()];
     this.steps = tf.tidy(() => tf.variable(tf.scalar(0), false));
-    const spread = (valueOf: (variable: tf.Variable, i: number) => number) => tf.tidy(() => tf.variable(tf.concat1d(weights.map(({ variable }, i) => tf.fill<tf.Rank.R1>([variable.size], valueOf(variable, i)))), false));
-    this.decayed = spec.weightDecay > 0 ? spread((variable) => (isExcluded(variable) ? 0 : 1)) : undefined;
-    this.factors = factors && spread((_, i) => factors[i]!);
-    this.constants = [this.decayed, this.factors].filter((constant) => constant !== undefined);
   }
 
-  /** lr / (1 − β₁ᵗ), √(1 − β₂ᵗ), lr · weight decay */
+  /** p ← p − lr · m̂ / (√v̂ + ε) is p − r · m / (√v + e) with r = lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) and e = ε · √(1 − β₂ᵗ); gives r, e, lr · weight decay. */
   rates(learningRate: number): number[] {
-    const { beta1, beta2, weightDecay } = this.spec;
+    const { beta1, beta2, epsilon, weightDecay } = this.spec;
     const t = this.steps.dataSync()[0]! + 1;
-    return [learningRate / (1 - beta1 ** t), Math.sqrt(1 - beta2 ** t), learningRate * weightDecay];
+    const correction = Math.sqrt(1 - beta2 ** t);
+    return [(learningRate * correction) / (1 - beta1 ** t), epsilon * correction, learningRate * weightDecay];
   }
 
   apply(gradients: readonly tf.Tensor[], rates: readonly tf.Scalar[]): void {
-    const { beta1, beta2, epsilon } = this.spec;
-    const [rate, correction, decay] = rates as [tf.Scalar, tf.Scalar, tf.Scalar];
+    const { beta1, beta2, weightDecay } = this.spec;
+    const [rate, epsilon, decay] = rates as [tf.Scalar, tf.Scalar, tf.Scalar];
     tf.tidy(() => {
-      const g = tf.concat1d(gradients.map(flat));
       this.steps.assign(tf.add(this.steps, 1));
-      this.m.assign(tf.add(tf.mul(this.m, beta1), tf.mul(g, 1 - beta1)));
-      this.v.assign(tf.add(tf.mul(this.v, beta2), tf.mul(tf.square(g), 1 - beta2)));
-      // p ← p − lr · m̂ / (√v̂ + ε), the two corrections folded into scalars.
-      const denominator = tf.add(tf.div(tf.sqrt(this.v), correction), epsilon);
-      let update: tf.Tensor1D = tf.div(tf.mul(this.m, rate), denominator);
-      if (this.decayed) {
-        const p = tf.concat1d(this.weights.map(({ variable }) => flat(variable)));
-        update = tf.add(update, tf.mul(tf.mul(p, this.decayed), decay));
-      }
-      if (this.factors) update = tf.mul(update, this.factors);
-      const parts = tf.split(update, this.sizes);
-      this.weights.forEach(({ variable }, i) => {
-        const part = variable.rank === 1 ? parts[i]! : tf.reshape(parts[i]!, variable.shape);
-        variable.assign(tf.sub(variable, part));
+      const betas = [tf.scalar(beta1), tf.scalar(beta2)] as const;
+      this.weights.forEach(({ key, variable }, i) => {
+        const [m, v, factor] = [this.m[i]!, this.v[i]!, this.factors?.[i] ?? 1];
+        const scaled = (scalar: tf.Scalar) => (factor === 1 ? scalar : tf.mul<tf.Scalar>(scalar, factor));
+        const start = weightDecay > 0 && !isExcluded(variable) ? tf.mul(variable, tf.sub(1, scaled(decay))) : variable;
+        const updated = adamKernel(key, { p: start, m, v }, gradients[i]!, scaled(rate), betas, epsilon);
+        [variable, m, v].forEach((each, j) => { each.assign(updated[j]!); });
       });
     });
   }
 
   slots() {
-    return [{ key: 'optimizer/m', variable: this.m }, { key: 'optimizer/v', variable: this.v }, { key: 'optimizer/steps', variable: this.steps }];
+    const named = (name: string, variables: tf.Variable[]) => variables.map((variable, i) => ({ key: `optimizer/${name}/${this.weights[i]!.key}`, variable }));
+    return [...named('m', this.m), ...named('v', this.v), { key: 'optimizer/steps', variable: this.steps }];
   }
 
-  dispose(): void {
-    tf.dispose([this.m, this.v, this.steps]);
-    this.decayed?.dispose();
-    this.factors?.dispose();
-  }
+  dispose(): void { tf.dispose([...this.m, ...this.v, this.steps]); }
+}
+
+/**
+ * m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; p ← p − rate · m / (√v + ε), of any one shape, in one pass over memory: TensorFlow's
+ * kernel works on native variables, which live for this call. `key`: its own for each weight. Returns p, m, v.
+ */
+function adamKernel(key: string, { p, m, v }: Record<'p' | 'm' | 'v', tf.Tensor>, g: tf.Tensor, rate: tf.Scalar, betas: readonly tf.Scalar[], epsilon: tf.Scalar): tf.Tensor[] {
+  const dtype = typeAttribute('TF_FLOAT');
+  const handles = Object.entries({ p, m, v }).map(([name, value]) => {
+    const [handle] = kernel('VarHandleOp', { container: { type: 'string', value: '' }, shared_name: { type: 'string', value: `adam/${name}/${key}` }, dtype, shape: { type: 'shape', value: value.shape } }, []) as [tf.Tensor];
+    kernel('AssignVariableOp', { dtype }, [handle, value], 0);
+    return handle;
+  });
+  // The kernel would correct the bias by powers of β in float32, 1 − 0.999 among them: `rate` has it in it, and they are 0.
+  const corrected = tf.scalar(0);
+  kernel('ResourceApplyAdam', { ...float(), use_locking: { type: 'bool', value: false }, use_nesterov: { type: 'bool', value: false } }, [...handles, corrected, corrected, rate, ...betas, epsilon, g], 0);
+  const updated = handles.map((handle) => kernel('ReadVariableOp', { dtype }, [handle])[0]!);
+  for (const handle of handles) kernel('DestroyResourceOp', { ignore_lookup_error: { type: 'bool', value: false } }, [handle], 0);
+  return updated;
 }
 
 /**
@@ -112,7 +104,6 @@ class Adam implements Optimizer {
  * either norm is 0); v ← m·v + lr·trust·g; p ← p − v. Biases and normalisation get neither decay nor trust.
  */
 class Lars implements Optimizer {
-  readonly constants = [];
   private readonly velocities: tf.Variable[];
 
   constructor(private readonly spec: Extract<OptimizerSpec, { name: 'lars' }>, private readonly weights: readonly NamedWeight[], private readonly factors?: readonly number[]) {

@@ -131,7 +131,7 @@ export class Session<Batch extends tf.Tensor[]> {
     this.trainable = trained.filter(({ trainable }) => trainable);
     const slow = new Set(weightsOf(...recipe.slower?.models ?? []).map(({ variable }) => variable));
     this.optimizer = createOptimizer(recipe.optimizer, this.trainable, recipe.slower && this.trainable.map(({ variable }) => (slow.has(variable) ? recipe.slower!.factor : 1)));
-    const state = [...[...this.variables(), ...weightsOf(...recipe.frozen ?? [])].map(({ variable }) => variable), ...this.optimizer.constants];
+    const state = [...this.variables(), ...weightsOf(...recipe.frozen ?? [])].map(({ variable }) => variable);
     const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0).length, recipe.rates?.(0).length ?? 0];
     this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state, context.workDir);
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
