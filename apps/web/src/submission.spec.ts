@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Run, SubmitRun, type Sweep } from '#libs/contracts';
+import { SubmitRun, type Run, type Sweep } from '#libs/contracts';
 import { stringify } from 'yaml';
 import { edited, parseSubmission, requestOf, sweepRequestOf } from './submission.js';
 
