@@ -27,6 +27,14 @@ describe('remaining time', () => {
     expect(meter.remaining(run(500), NOW + 180_000)).toBeCloseTo(100);
   });
 
+  test('neither the time in the queue nor the time until the first step counts', () => {
+    const meter = new RateMeter();
+    meter.note([{ ...run(0), status: 'queued' as const }], NOW - 100_000);
+    for (const second of [0, 5, 10]) meter.note([run(0)], NOW + second * 1000);
+    meter.note([run(20)], NOW + 15_000);
+    expect(meter.rate(run(20), NOW + 15_000)).toBeCloseTo(4);
+  });
+
   test('a run that went back to a checkpoint begins anew, one that ended is forgotten', () => {
     const meter = new RateMeter();
     meter.note([run(0)], NOW);

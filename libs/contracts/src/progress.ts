@@ -1,6 +1,5 @@
 /** How fast runs go and when they will be done, and how such numbers are written. Pure. */
 import type { Run } from './http.js';
-import { isTerminal } from './run-status.js';
 
 /** Looked at this far back: long enough to even out evaluations between epochs, short enough to follow a change. */
 const WINDOW_MS = 60_000;
@@ -10,13 +9,13 @@ const SHORTEST_MS = 2000;
 export class RateMeter {
   private readonly seen = new Map<string, { at: number; step: number }[]>();
 
-  /** Notes where runs are. A run that went back (to a checkpoint, as another attempt) begins anew. */
+  /** Notes where runs are. The clock of a run starts with its steps; one that waits or went back (to a checkpoint, as another attempt) begins anew. */
   note(runs: readonly Pick<Run, 'id' | 'step' | 'status'>[], now: number): void {
     for (const { id, step, status } of runs) {
-      if (isTerminal(status)) { this.seen.delete(id); continue; }
+      if (status !== 'running') { this.seen.delete(id); continue; }
       const marks = this.seen.get(id) ?? [];
       const last = marks.at(-1);
-      if (last && step < last.step) marks.length = 0;
+      if (last && (step < last.step || (marks.length === 1 && step === last.step))) marks.length = 0;
       marks.push({ at: now, step });
       while (marks.length > 2 && now - marks[1]!.at > WINDOW_MS) marks.shift();
       this.seen.set(id, marks);
