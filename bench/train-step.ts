@@ -40,7 +40,7 @@ function stepOf({ kind, encoder: architecture, batch }: Case): { step: () => voi
     optimizer.apply(variables.map((variable) => grads[variable.name]!), rates as tf.Scalar[]);
     return { loss: value };
   };
-  const inputs = () => [x, ...optimizer.rates(1e-3).map((rate) => tf.scalar(rate))];
+  const inputs = () => [x, ...optimizer.rates(1e-3, 0).map((rate) => tf.scalar(rate))];
   const compiled = new CompiledStep(update, [...weightsOf(...models), ...optimizer.slots()].map(({ variable }) => variable), tmpdir());
   return {
     parameters: variables.reduce((sum, { size }) => sum + size, 0),

@@ -34,6 +34,9 @@ const RESOURCE = 20;
 /** Which TensorFlow a graph is for, as TF_GRAPH_DEF_VERSION in its version.h; newer ones read it too. */
 const GRAPH_VERSION = 1882;
 const TAG = 'train';
+/** What a graph gives when it has taken its state's values, and when a step has changed all that it changes. */
+const [TAKEN, CHANGED] = ['taken', 'changed'];
+const UNUSED = 'unused';
 
 /** NodeDef: name 1, op 2, input 3, attr 5 (a map: key 1, value 2). */
 const node = (name: string, operation: string, inputs: readonly string[], attributes: Readonly<Record<string, Pieces>>): Pieces => message(1, [
@@ -67,9 +70,29 @@ class Recorder {
   private readonly constants = new Map<number, { shape: number[]; dtype: number; values: tf.TypedArray }>();
   /** By handle of a native variable, the node that used it last: in a graph only the order in which they are named holds. */
   private readonly users = new Map<string, string>();
+  /** Handles of variables that a kernel works on in place of the state's own, by the output of their node. */
+  private readonly lent = new Map<string, string>();
 
-  constructor(private readonly native: Binding, inputs: readonly { id: number; name: string; dtype: number }[]) {
+  /** `state`: how many of the inputs, from the first one, are the state. */
+  constructor(private readonly native: Binding, private readonly inputs: readonly { id: number; name: string; dtype: number }[], private readonly state: number) {
     for (const { id, name, dtype } of inputs) this.sources.set(id, { source: `${name}:0`, dtype });
+    for (let i = 0; i < state; i++) this.users.set(handleOf(i), inputs[i]!.name);
+  }
+
+  /** Ends the recording: what the state is after the step, by its place and the tensor's id, goes into its variables. */
+  change(assigned: readonly (readonly [variable: number, id: number])[]): void {
+    const ends = assigned.map(([variable, id]) => {
+      const { source, dtype } = this.sourceOf(id);
+      const last = this.users.get(handleOf(variable))!;
+      // A kernel has changed it in place already.
+      if (source === `${last}:0`) return `^${last}`;
+      const name = `change${variable}`;
+      this.nodes.push(node(name, 'AssignVariableOp', [handleOf(variable), source, `^${last}`], { dtype: whole(6, dtype) }));
+      return `^${name}`;
+    });
+    const changed = new Set(assigned.map(([variable]) => handleOf(variable)));
+    for (const own of this.lent.values()) if (!changed.has(own)) throw new Error('expected a step that assigns what a kernel has changed, got one that changes state and leaves it as it was');
+    this.nodes.push(constantNode(CHANGED, ends));
   }
 
   /** Stands in for the binding while a step is executed. */
@@ -103,7 +126,9 @@ class Recorder {
   }
 
   private record(name: string, attributes: Attribute[], ids: number[], outputs: Handle[]): Handle[] {
-    const inputs = ids.map((id) => this.sourceOf(id));
+    const inputs = ids.map((id) => this.sourceOf(id)).map(({ source, dtype }) => ({ source: this.lent.get(source) ?? source, dtype }));
+    if (name === 'AssignVariableOp' && this.lends(inputs[0]!.source, ids[1]!)) return outputs;
+    if (name === 'DestroyResourceOp' && [...this.lent.values()].includes(inputs[0]!.source)) return outputs;
     const self = `node${this.nodes.length}`;
     // What TensorFlow calls a kernel of oneDNN when it puts it into a graph itself.
     const operation = name.replace(/^_MklNative/, '_');
@@ -117,20 +142,32 @@ class Recorder {
     outputs.forEach(({ id, dtype }, i) => this.sources.set(id, { source: `${self}:${i}`, dtype }));
     return outputs;
   }
+
+  /** A variable made for a kernel that begins with what the state's own holds is that one: nothing is copied. */
+  private lends(handle: string, value: number): boolean {
+    const i = this.inputs.findIndex(({ id }, at) => at < this.state && id === value);
+    if (i < 0 || this.users.has(handle) || [...this.lent.values()].includes(handleOf(i))) return false;
+    this.lent.set(handle, handleOf(i));
+    return true;
+  }
 }
 
-/** A recorded graph, as the text of its file, and what goes in and out by name. */
-interface Trace { graph: Buffer; scalars: [name: string, source: string][]; assigned: [variable: number, source: string][] }
+/** A recorded graph, as the text of its file, and what comes out by name. */
+interface Trace { graph: Buffer; scalars: [name: string, source: string][]; assigned: number[] }
 interface Graph extends Trace { session: number; inputNames: string; outputNames: string; shapes: string }
 
 /**
  * What `step` does to `state` and the scalars it gives, by one native call. The first call executes it twice to record it and takes
  * its changes back; it must consist of tensor operations of the same shapes each time, and take what changes from step to step as
  * `inputs`: values made in JavaScript become constants, which is checked by comparing both recordings.
+ * From step to step the state stays in TensorFlow, where kernels change it in place: whoever reads it calls `settle` first.
  * On a GPU the operations are executed one by one: a graph's inputs and outputs would go over the bus.
  */
 export class CompiledStep {
   private graph: Graph | undefined;
+  /** The tensors that the state had when the graph and its variables last were the same. */
+  private known: readonly number[] = [];
+  private settled = true;
 
   /** `folder` is for the graph's file, while it is loaded. `state`: every variable that the step reads or assigns. */
   constructor(private readonly step: (inputs: tf.Tensor[]) => Scalars, private readonly state: readonly tf.Variable[], private readonly folder: string) {}
@@ -142,12 +179,39 @@ export class CompiledStep {
       const shapes = JSON.stringify(inputs.map(({ dtype, shape }) => [dtype, ...shape]));
       this.graph ??= this.compile(inputs, shapes);
       if (shapes !== this.graph.shapes) throw new Error(`expected inputs as in the first step, ${this.graph.shapes}, got ${shapes}`);
-      const { session, inputNames, outputNames, scalars, assigned } = this.graph;
-      const ids = backend().getInputTensorIds([...this.state, ...inputs]);
-      const outputs = backend().binding.runSavedModel(session, ids, inputNames, outputNames).map((handle) => backend().createOutputTensor(handle));
-      assigned.forEach(([variable], i) => this.state[variable]!.assign(outputs[scalars.length + i]!));
+      this.take();
+      const { inputNames, outputNames, scalars } = this.graph;
+      const outputs = this.execute(inputs, inputNames, outputNames);
+      this.settled = false;
       return Object.fromEntries(scalars.map(([name], i) => [name, outputs[i]!.dataSync()[0]!]));
     });
+  }
+
+  /** Brings the state up to date, after steps. Until then its variables hold what they did before these. */
+  settle(): void {
+    if (this.settled) return;
+    const { assigned } = this.graph!;
+    tf.tidy(() => {
+      // TensorFlow's binding runs no graph without an input.
+      const values = this.execute([tf.scalar(0)], `${UNUSED}:0`, assigned.map((i) => `state${i}:0`).join(','));
+      assigned.forEach((i, at) => this.state[i]!.assign(values[at]!));
+    });
+    this.known = this.state.map(idOf);
+    this.settled = true;
+  }
+
+  /** Hands the state to the graph, where it is another than the graph's own. */
+  private take(): void {
+    const ids = this.state.map(idOf);
+    if (ids.every((id, i) => id === this.known[i])) return;
+    if (!this.settled) throw new Error('expected state that is read and assigned after settle() only, got one that was assigned between two steps');
+    this.execute(this.state, this.state.map((_, i) => `value${i}:0`).join(','), `${TAKEN}:0`);
+    this.known = ids;
+  }
+
+  private execute(fed: readonly tf.Tensor[], inputNames: string, outputNames: string): tf.Tensor[] {
+    const { binding } = backend();
+    return binding.runSavedModel(this.graph!.session, backend().getInputTensorIds([...fed]), inputNames, outputNames).map((handle) => backend().createOutputTensor(handle));
   }
 
   private compile(inputs: tf.Tensor[], shapes: string): Graph {
@@ -158,21 +222,16 @@ export class CompiledStep {
     try {
       writeFileSync(path.join(folder, 'saved_model.pb'), trace.graph);
       const session = backend().binding.loadSavedModel(folder, TAG);
-      const inputNames = this.inputNames(inputs).map((name) => `${name}:0`).join(',');
-      return { ...trace, session, shapes, inputNames, outputNames: [...trace.scalars, ...trace.assigned].map(([, source]) => source).join(',') };
+      const inputNames = inputs.map((_, i) => `input${i}:0`).join(',');
+      return { ...trace, session, shapes, inputNames, outputNames: [...trace.scalars.map(([, source]) => source), `${CHANGED}:0`].join(',') };
     } finally {
       rmSync(folder, { recursive: true });
     }
   }
 
-  private inputNames(inputs: tf.Tensor[]): string[] {
-    return [...this.state.map((_, i) => `state${i}`), ...inputs.map((_, i) => `input${i}`)];
-  }
-
   /** Executes the step and takes its changes back. */
   private trace(inputs: tf.Tensor[]): Trace {
     const { state } = this;
-    const names = this.inputNames(inputs);
     return tf.tidy(() => {
       const before = state.map((variable) => tf.clone(variable));
       const fed = [...state, ...inputs];
@@ -180,14 +239,16 @@ export class CompiledStep {
       if (new Set(ids).size < ids.length) throw new Error('expected inputs and state of different tensors, got one twice');
       const current = backend();
       const native = current.binding;
-      const recorder = new Recorder(native, ids.map((id, i) => ({ id, name: names[i]!, dtype: DATA_TYPES[fed[i]!.dtype]! })));
+      const named = [...state.map((_, i) => `state${i}`), ...inputs.map((_, i) => `input${i}`)].map((name, i) => ({ id: ids[i]!, name, dtype: DATA_TYPES[fed[i]!.dtype]! }));
+      const recorder = new Recorder(native, named, state.length);
       try {
         current.binding = recorder.binding();
         const results = this.step(inputs);
         const scalars = Object.entries(results).map(([name, scalar]): [string, string] => [name, recorder.sourceOf(idOf(scalar)).source]);
-        const assigned = state.flatMap((variable, i): [number, string][] => { const id = idOf(variable); return id === ids[i] ? [] : [[i, recorder.sourceOf(id).source]]; });
-        const placeholders = fed.map(({ dtype, shape }, i) => node(names[i]!, 'Placeholder', [], { dtype: whole(6, DATA_TYPES[dtype]!), shape: message(7, shapeOf(shape)) }));
-        return { graph: Buffer.concat(savedModel([...placeholders, ...recorder.nodes])), scalars, assigned };
+        const changes = state.flatMap((variable, i): [number, number][] => { const id = idOf(variable); return id === ids[i] ? [] : [[i, id]]; });
+        recorder.change(changes);
+        const placeholders = inputs.map(({ dtype, shape }, i) => placeholder(`input${i}`, DATA_TYPES[dtype]!, shape));
+        return { graph: Buffer.concat(savedModel([stateNodes(state), ...placeholders, ...recorder.nodes])), scalars, assigned: changes.map(([variable]) => variable) };
       } finally {
         current.binding = native;
         before.forEach((value, i) => state[i]!.assign(value));
@@ -198,7 +259,28 @@ export class CompiledStep {
   dispose(): void {
     if (this.graph) backend().binding.deleteSavedModel(this.graph.session);
     this.graph = undefined;
+    this.settled = true;
   }
+}
+
+const handleOf = (variable: number): string => `handle${variable}:0`;
+const placeholder = (name: string, dtype: number, shape: readonly number[]): Pieces => node(name, 'Placeholder', [], { dtype: whole(6, dtype), shape: message(7, shapeOf(shape)) });
+/** A scalar that is there when the nodes that it waits for are done. */
+const constantNode = (name: string, after: readonly string[]): Pieces => node(name, 'Const', after, {
+  dtype: whole(6, DATA_TYPES['int32']!), value: message(8, [...whole(1, DATA_TYPES['int32']!), ...bytes(4, new Uint8Array(4))]),
+});
+/** Of each variable: its handle, its value as a step begins, and how it is given one from outside. */
+function stateNodes(state: readonly tf.Variable[]): Pieces {
+  const nodes = state.flatMap(({ dtype, shape }, i): Pieces => {
+    const type = DATA_TYPES[dtype]!;
+    return [
+      ...node(`handle${i}`, 'VarHandleOp', [], { shared_name: text(2, `state${i}`), dtype: whole(6, type), shape: message(7, shapeOf(shape)) }),
+      ...node(`state${i}`, 'ReadVariableOp', [handleOf(i)], { dtype: whole(6, type) }),
+      ...placeholder(`value${i}`, type, shape),
+      ...node(`take${i}`, 'AssignVariableOp', [handleOf(i), `value${i}:0`], { dtype: whole(6, type) }),
+    ];
+  });
+  return [...nodes, ...constantNode(TAKEN, state.map((_, i) => `^take${i}`)), ...placeholder(UNUSED, DATA_TYPES['float32']!, [])];
 }
 
 /** SavedModel: saved_model_schema_version 1, meta_graphs 2; MetaGraphDef: meta_info_def 1 → tags 4, graph_def 2; GraphDef: node 1, versions 4 → producer 1. */

@@ -3,7 +3,7 @@ import { ARCHITECTURES, type Encoder, type Projection } from '#libs/contracts';
 import type { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
-import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, findRectifiedNorm, meanOverPlaces, relu } from './operations.js';
+import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, findRectifiedNorm, leakyRelu, meanOverPlaces, relu } from './operations.js';
 
 /** Weight of the old value in the running averages, for each batch: short runs need quick averages. */
 const MOMENTUM = 0.9;
@@ -231,7 +231,12 @@ const WAVE_DEPTH = 4;
 const WAVE_STEM: Size = [1, 25];
 const WAVE_KERNEL: Size = [1, 9];
 // Batch normalisation and ReLU, as above, leave a decoder of waveforms at silence: measured on tones, 0 dB against 4.
-const leak = (x: Symbolic, name: string) => apply(layers.layers.leakyReLU({ alpha: 0.2, name }), x);
+const WAVE_LEAK = 0.2;
+function leak(x: Symbolic, name: string): Symbolic {
+  const layer = layers.layers.leakyReLU({ alpha: WAVE_LEAK, name });
+  layer.call = (inputs) => leakyRelu((Array.isArray(inputs) ? inputs[0]! : inputs), WAVE_LEAK);
+  return apply(layer, x);
+}
 
 /** Waveforms [N, 1, length, 1] in [-1, 1] → feature map [N, 1, ⌈length / 64⌉, 4 · width] and its mean over time [N, 4 · width]. */
 export function buildWaveformEncoder(width: number, length: number): layers.LayersModel {

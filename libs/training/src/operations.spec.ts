@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { Random } from '#libs/data';
 import { describe, expect, test } from 'vitest';
-import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, relu } from './operations.js';
+import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, leakyRelu, relu } from './operations.js';
 import { loadTensorFlow } from './tensorflow.js';
 
 await loadTensorFlow({ threads: 1 });
@@ -76,4 +76,10 @@ test('ReLU and its gradient', () => {
   const x = tf.tensor1d([-2, -0.5, 0, 0.5, 2]);
   expect([...relu(x).dataSync()]).toEqual([0, 0, 0, 0.5, 2]);
   expect([...tf.grad((input: tf.Tensor) => tf.sum(tf.mul(relu(input), [1, 2, 3, 4, 5])))(x).dataSync()]).toEqual([0, 0, 0, 4, 5]);
+});
+
+test('leaky ReLU and its gradient', () => {
+  const x = tf.tensor1d([-2, -0.5, 0, 0.5, 2]);
+  expect([...leakyRelu(x, 0.25).dataSync()]).toEqual([-0.5, -0.125, 0, 0.5, 2]);
+  expect([...tf.grad((input: tf.Tensor) => tf.sum(tf.mul(leakyRelu(input, 0.25), [1, 2, 3, 4, 5])))(x).dataSync()]).toEqual([0.25, 0.5, 0.75, 4, 5]);
 });

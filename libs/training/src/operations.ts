@@ -95,6 +95,18 @@ export function relu<T extends tf.Tensor>(x: T): T {
   return rectify(x) as T;
 }
 
+/** x where it is above 0, else slope · x (Maas et al. 2013), for a slope above 0. The gradient is taken by the result, which has the sign of x. */
+export function leakyRelu<T extends tf.Tensor>(x: T, slope: number): T {
+  const attributes = { ...float(), alpha: { type: 'float' as const, value: slope } };
+  const leak = tf.customGrad((...inputs) => {
+    const [input, save] = inputs as unknown as [tf.Tensor, (tensors: tf.Tensor[]) => void];
+    const [y] = kernel('LeakyRelu', attributes, [input]) as [tf.Tensor];
+    save([y]);
+    return { value: y, gradFunc: (dy: tf.Tensor, [result]: tf.Tensor[]) => kernel('LeakyReluGrad', attributes, [dy, result!])[0]! };
+  });
+  return leak(x) as T;
+}
+
 /** Mean over places [N, H, W, C] → [N, C]. Its gradient is spread by one kernel; tfjs's multiplies by an array of ones made in JavaScript. */
 export function meanOverPlaces(x: tf.Tensor4D): tf.Tensor2D {
   const mean = tf.customGrad((input) => {

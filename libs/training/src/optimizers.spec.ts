@@ -10,12 +10,12 @@ const g2 = g1.map((row) => row.map((g) => -0.5 * g + 0.05));
 
 beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
 
-const update = (optimizer: Optimizer, gradient: tf.Tensor | tf.Tensor[], learningRate: number) => tf.tidy(() => { optimizer.apply([gradient].flat(), optimizer.rates(learningRate).map((rate) => tf.scalar(rate))); });
+const update = (optimizer: Optimizer, gradient: tf.Tensor | tf.Tensor[], learningRate: number, step: number) => tf.tidy(() => { optimizer.apply([gradient].flat(), optimizer.rates(learningRate, step).map((rate) => tf.scalar(rate))); });
 
 function twoSteps(spec: OptimizerSpec, start: number[] | number[][], gradients: (number[] | number[][])[], learningRate: number): number[] {
   const variable = tf.variable(tf.tensor(start));
   const optimizer = createOptimizer(spec, [{ key: 'p', variable, trainable: true }]);
-  for (const gradient of gradients) update(optimizer, tf.tensor(gradient), learningRate);
+  gradients.forEach((gradient, step) => update(optimizer, tf.tensor(gradient), learningRate, step));
   const result = [...variable.dataSync()];
   optimizer.dispose();
   variable.dispose();
@@ -56,9 +56,9 @@ describe('Adam', () => {
     const variable = tf.variable(tf.tensor(p0));
     const optimizer = createOptimizer(OptimizerSpec.parse({ name: 'adam' }), [{ key: 'p', variable, trainable: true }]);
     const gradient = tf.tensor(g1);
-    update(optimizer, gradient, 0.1);
+    update(optimizer, gradient, 0.1, 0);
     const before = tf.memory().numTensors;
-    for (let i = 0; i < 3; i++) update(optimizer, gradient, 0.1);
+    for (let step = 1; step < 4; step++) update(optimizer, gradient, 0.1, step);
     expect(tf.memory().numTensors).toBe(before);
     tf.dispose([variable, gradient]);
     optimizer.dispose();
@@ -69,7 +69,7 @@ test.each(['adam', 'lars'] as const)('%s moves a weight at its own fraction of t
   const spec = OptimizerSpec.parse({ name, weightDecay: 0.02 });
   const weights = [0, 1].map((i) => ({ key: `p${i}`, variable: tf.variable(tf.tensor(p0)), trainable: true }));
   const optimizer = createOptimizer(spec, weights, [1, 0.25]);
-  for (const gradient of [g1, g2]) tf.tidy(() => { update(optimizer, [tf.tensor(gradient), tf.tensor(gradient)], 0.1); });
+  [g1, g2].forEach((gradient, step) => tf.tidy(() => { update(optimizer, [tf.tensor(gradient), tf.tensor(gradient)], 0.1, step); }));
   // Decay is proportional to the rate too.
   const [all, part] = [twoSteps(spec, p0, [g1, g2], 0.1), twoSteps(spec, p0, [g1, g2], 0.025)];
   weights[0]!.variable.dataSync().forEach((value, i) => expect(value).toBeCloseTo(all[i]!, 6));

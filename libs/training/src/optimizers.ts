@@ -19,8 +19,8 @@ const isExcluded = (variable: tf.Tensor) => variable.rank <= 1;
 
 /** Turns gradients into new weights. Its slots are part of a checkpoint. */
 export interface Optimizer {
-  /** Numbers that differ from step to step, for the next one. */
-  rates(learningRate: number): number[];
+  /** Numbers that differ from step to step. Steps are counted from 0. */
+  rates(learningRate: number, step: number): number[];
   /**
    * One update, of tensor operations only. `rates`: as scalars. The caller keeps the gradients, in the order of the variables that
    * the optimiser was made for.
@@ -40,18 +40,16 @@ export function createOptimizer(spec: OptimizerSpec, weights: readonly NamedWeig
 class Adam implements Optimizer {
   private readonly m: tf.Variable[];
   private readonly v: tf.Variable[];
-  private readonly steps: tf.Variable;
 
   constructor(private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>, private readonly weights: readonly NamedWeight[], private readonly factors?: readonly number[]) {
     const zeros = () => weights.map(({ variable }) => tf.tidy(() => tf.variable(tf.zerosLike(variable), false)));
     [this.m, this.v] = [zeros(), zeros()];
-    this.steps = tf.tidy(() => tf.variable(tf.scalar(0), false));
   }
 
   /** p ← p − lr · m̂ / (√v̂ + ε) is p − r · m / (√v + e) with r = lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) and e = ε · √(1 − β₂ᵗ); gives r, e, lr · weight decay. */
-  rates(learningRate: number): number[] {
+  rates(learningRate: number, step: number): number[] {
     const { beta1, beta2, epsilon, weightDecay } = this.spec;
-    const t = this.steps.dataSync()[0]! + 1;
+    const t = step + 1;
     const correction = Math.sqrt(1 - beta2 ** t);
     return [(learningRate * correction) / (1 - beta1 ** t), epsilon * correction, learningRate * weightDecay];
   }
@@ -60,7 +58,6 @@ class Adam implements Optimizer {
     const { beta1, beta2, weightDecay } = this.spec;
     const [rate, epsilon, decay] = rates as [tf.Scalar, tf.Scalar, tf.Scalar];
     tf.tidy(() => {
-      this.steps.assign(tf.add(this.steps, 1));
       const betas = [tf.scalar(beta1), tf.scalar(beta2)] as const;
       this.weights.forEach(({ key, variable }, i) => {
         const [m, v, factor] = [this.m[i]!, this.v[i]!, this.factors?.[i] ?? 1];
@@ -74,10 +71,10 @@ class Adam implements Optimizer {
 
   slots() {
     const named = (name: string, variables: tf.Variable[]) => variables.map((variable, i) => ({ key: `optimizer/${name}/${this.weights[i]!.key}`, variable }));
-    return [...named('m', this.m), ...named('v', this.v), { key: 'optimizer/steps', variable: this.steps }];
+    return [...named('m', this.m), ...named('v', this.v)];
   }
 
-  dispose(): void { tf.dispose([...this.m, ...this.v, this.steps]); }
+  dispose(): void { tf.dispose([...this.m, ...this.v]); }
 }
 
 /**

@@ -132,7 +132,7 @@ export class Session<Batch extends tf.Tensor[]> {
     const slow = new Set(weightsOf(...recipe.slower?.models ?? []).map(({ variable }) => variable));
     this.optimizer = createOptimizer(recipe.optimizer, this.trainable, recipe.slower && this.trainable.map(({ variable }) => (slow.has(variable) ? recipe.slower!.factor : 1)));
     const state = [...this.variables(), ...weightsOf(...recipe.frozen ?? [])].map(({ variable }) => variable);
-    const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0).length, recipe.rates?.(0).length ?? 0];
+    const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0, 0).length, recipe.rates?.(0).length ?? 0];
     this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state, context.workDir);
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
     this.views = Random.seeded(recipe.seed, 'views');
@@ -155,6 +155,7 @@ export class Session<Batch extends tf.Tensor[]> {
       for (;;) {
         await breathe(context, this.step, totalSteps);
         if (this.evaluationDue) {
+          this.compiled.settle();
           const values = await recipe.evaluate(() => breathe(context, this.step, totalSteps));
           requireFinite(values, this.step);
           this.report(values);
@@ -206,7 +207,7 @@ export class Session<Batch extends tf.Tensor[]> {
   private trainStep(learningRate: number): Record<string, number> {
     const rows = this.cursor.next();
     return tf.tidy(() => {
-      const rates = [...this.optimizer.rates(learningRate), ...this.recipe.rates?.(this.step) ?? []];
+      const rates = [...this.optimizer.rates(learningRate, this.step), ...this.recipe.rates?.(this.step) ?? []];
       return this.compiled.run([...rates.map((rate) => tf.scalar(rate)), ...this.recipe.batch(rows, this.views)]);
     });
   }
@@ -242,6 +243,7 @@ export class Session<Batch extends tf.Tensor[]> {
     const state: SessionState = {
       step: this.step, cursor: this.cursor.state(), views: this.views.state(), evaluationDue: this.evaluationDue, last: this.last, stored: this.stored, ...(Number.isFinite(this.best) && { best: this.best }),
     };
+    this.compiled.settle();
     await writeTensors(file, state, this.variables());
     await this.context.store({ name: path.basename(file), kind: 'checkpoint', mime: MIME, path: file, step: this.step });
   }
