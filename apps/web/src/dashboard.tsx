@@ -1,4 +1,3 @@
-import './without-eval.js';
 import { QueryClientProvider } from '@tanstack/react-query';
 import { Component, lazy, StrictMode, Suspense, useEffect, useRef, useState, type ReactNode } from 'react';
 import { createRoot } from 'react-dom/client';
