@@ -55,6 +55,7 @@ export function RunsPage() {
   const { query, change } = useRoute();
   const filter = filterFrom(query);
   const sort = query['sort'] && ListRuns.shape.sort.safeParse(query['sort']).success ? query['sort'] : USUAL_SORT;
+  const order = `by ${sort.replace(/^-?(metric:)?/, '')}, ${sort.startsWith('-') ? 'largest' : 'smallest'} first`;
   const trail = query['at'] ? query['at'].split(DIVIDER) : [];
   const cursor = trail.at(-1);
   const columns = listOf(query['columns']).filter((each) => columnOf(each));
@@ -92,7 +93,7 @@ export function RunsPage() {
           })}
           {(['tag', 'sweep', 'parent'] as const).map((each) => query[each] && <button key={each} className="chip" onClick={() => refine({ [each]: '' })} aria-label={`Remove the filter by ${each} ${query[each]}`}>{each} {query[each].slice(0, 16)} ✕</button>)}
           {filter.where?.map((each) => <button key={each} className="chip" onClick={() => refine({ where: toggled(filter.where!, each).join() })} aria-label={`Remove the condition ${each}`}>{each} ✕</button>)}
-          {sort !== USUAL_SORT && <button className="chip" onClick={() => refine({ sort: '' })} aria-label="Sort as usual">by {sort.replace(/^-?(metric:)?/, '')}, {sort.startsWith('-') ? 'largest' : 'smallest'} first ✕</button>}
+          {sort !== USUAL_SORT && <button className="chip" onClick={() => refine({ sort: '' })} aria-label={`Remove the order ${order}`}>{order} ✕</button>}
           <span className="dim">{total.toLocaleString('en')} in all</span>
         </div>
       </Panel>
