@@ -13,10 +13,14 @@ import { launchChromium } from '../tests/support/browser.ts';
 
 const { values: { url, out, only, full } } = parseArgs({ options: { url: { type: 'string', default: process.env.LOOM_URL ?? 'http://127.0.0.1:3000' }, out: { type: 'string', default: 'docs/images' }, only: { type: 'string' }, full: { type: 'boolean', default: false } } });
 
-const get = async (address) => (await fetch(new URL(address, url))).json();
+async function get(address) {
+  const answer = await fetch(new URL(address, url));
+  if (!answer.ok) throw new Error(`expected ${address} of the API to be answered, got ${answer.status}: ${await answer.text()}`);
+  return answer.json();
+}
 const latest = async (query) => (await get(`/v1/runs?limit=1&${query}`)).items[0]?.id;
 const [running, pretrain, embeds, walk, sweep, finetunes, sweeps, autoencodes] = await Promise.all([
-  latest('status=running'), latest('kind=pretrain&status=succeeded'), get('/v1/runs?kind=embed&status=succeeded&limit=2&order=oldest'), latest('kind=interpolate&status=succeeded'), get('/v1/sweeps?limit=1'), get('/v1/runs?kind=pretrain&limit=5&status=succeeded'),
+  latest('status=running'), latest('kind=pretrain&status=succeeded'), get('/v1/runs?kind=embed&status=succeeded&limit=2&sort=createdAt'), latest('kind=interpolate&status=succeeded'), get('/v1/sweeps?limit=1'), get('/v1/runs?kind=pretrain&limit=5&status=succeeded'),
   get('/v1/sweeps?limit=50'), get('/v1/runs?kind=autoencode&limit=50&status=succeeded'),
 ]);
 const halving = sweeps.items.find(({ spec }) => spec.early_terminate)?.id;

@@ -1,5 +1,5 @@
 /** Figures of a sweep, drawn by Observable Plot, each to be had as SVG, PNG and CSV. */
-import { Augmentation, augmentationName, shortNumber, type Estimate, type SweepRungs, type SweepTable } from '#libs/contracts';
+import { Augmentation, augmentationName, shortestPaths, shortNumber, type Estimate, type SweepRungs, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { useEffect, useRef, useState } from 'react';
 import { csv } from './csv.js';
@@ -224,14 +224,20 @@ export function Rungs({ rungs: { runs, metric, goal, policy }, labelOf, name }: 
   );
 }
 
+/** Room for one of an axis, in pixels. */
+const LETTER = 7;
+
 /** Which of what was varied the result depends on. */
 export function Importance({ importance, measure, name }: { importance: SweepTable['importance']; measure: string; name: string }) {
   if (importance.length === 0) return null;
+  const paths = importance.map(({ parameter }) => parameter);
+  const short = new Map(shortestPaths(paths).map((label, i) => [paths[i]!, label]));
+  const longest = Math.max(...[...short.values()].map(({ length }) => length));
   return (
     <Figure title="What matters" name={`${name}-importance`} data={importance} caption={<>Permutation importance of what was varied in a random forest over the trials, in parts of the variance of {measure}.</>}
       description={`Importance for ${measure}: ${importance.map(({ parameter, importance: part }) => `${parameter} ${percent(part, 0)}`).join(', ')}`} rows={() => [['parameter', 'importance'], ...importance.map(({ parameter, importance: part }) => [parameter, part])]}
       draw={(width) => ({
-        height: 60 + 34 * importance.length, marginLeft: width < 520 ? 120 : 190, x: { percent: true, grid: true, label: 'of the variance →' }, y: { label: null, tickSize: 0 },
+        height: 60 + 34 * importance.length, marginLeft: Math.min(width / 2, 16 + LETTER * longest), x: { percent: true, grid: true, label: 'of the variance →' }, y: { label: null, tickSize: 0, tickFormat: (parameter: string) => short.get(parameter)! },
         marks: [Plot.barX(importance, { x: 'importance', y: 'parameter', fill: colourOf(0), sort: { y: '-x' }, insetTop: 5, insetBottom: 5, rx: 3 }), Plot.ruleX([0], { stroke: 'currentColor' })],
       })} />
   );

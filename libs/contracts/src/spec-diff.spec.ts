@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { diffSpecs, flattened } from './spec-diff.js';
+import { diffSpecs, flattened, shortestPaths } from './spec-diff.js';
 
 test('nested specs become paths; lists and empty objects stay whole', () => {
   expect([...flattened({ kind: 'pretrain', encoder: { width: 8, deep: { a: null } }, maps: ['pca'], flip: {} })]).toEqual([['kind', 'pretrain'], ['encoder.width', 8], ['encoder.deep.a', null], ['maps', ['pca']], ['flip', {}]]);
@@ -12,3 +12,11 @@ test('what differs between specs, also where one has no such field', () => {
   expect(diffSpecs([{ a: [1, 2] }, { a: [1, 2] }])[0]!.differs).toBe(false);
   expect(diffSpecs([])).toEqual([]);
 });
+
+test.each([
+  [['pretrain.augmentation.crop', 'pretrain.augmentation.blur'], ['crop', 'blur']],
+  [['pretrain.augmentation.crop', 'pretrain.temperature'], ['augmentation.crop', 'temperature']],
+  [['pretrain.seed', 'finetune.seed'], ['pretrain.seed', 'finetune.seed']],
+  [['pretrain.augmentation', 'pretrain.augmentation.crop'], ['augmentation', 'augmentation.crop']],
+  [['pretrain.temperature'], ['temperature']],
+])('%j are told apart as %j', (paths, short) => expect(shortestPaths(paths)).toEqual(short));

@@ -16,3 +16,12 @@ export function diffSpecs(specs: readonly unknown[]): DiffRow[] {
     return { path, values, differs: new Set(values).size > 1 };
   });
 }
+
+/** Paths without what all of them begin with: `pretrain.augmentation.blur` and `pretrain.augmentation.crop` are `blur` and `crop`. */
+export function shortestPaths(paths: readonly string[]): string[] {
+  const parts = paths.map((path) => path.split('.'));
+  const most = Math.min(...parts.map(({ length }) => length)) - 1;
+  let common = 0;
+  while (common < most && parts.every((each) => each[common] === parts[0]![common])) common++;
+  return parts.map((each) => each.slice(common).join('.'));
+}
