@@ -49,6 +49,8 @@ const lineAt = (screen: ReturnType<typeof terminal>, step: number) => eventually
 }, { timeoutMs: 40_000 });
 const stepOf = (line: string) => Number(/ (\d+)\/\d+/.exec(line)![1]);
 
+const WITH_ALL = /^pretrain +running [█░]+ \d+\/96000 {2}\S+ steps\/s {2}.* left {2}[▁-█]+ {2}loss \d/;
+
 describe('in a terminal', () => {
   test('a run has one line that is drawn anew in place and follows the width; Ctrl-C leaves the run alone', async () => {
     stack.startWorker();
@@ -57,7 +59,7 @@ describe('in a terminal', () => {
     const first = await lineAt(screen, 1);
     const line = await eventually(async () => {
       const now = await lineAt(screen, stepOf(first) + 1);
-      expect(now).toMatch(/^pretrain +running [█░]+ \d+\/96000 {2}\S+ steps\/s {2}.* left {2}[▁-█]+ {2}loss \d/);
+      expect(now).toMatch(WITH_ALL);
       return now;
     });
     expect(screen.raw().split(`${ESCAPE}[1A`).length).toBeGreaterThan(2);
@@ -68,11 +70,13 @@ describe('in a terminal', () => {
     const narrow = await eventually(async () => {
       const now = await lineAt(screen, stepOf(line) + 1);
       expect(now.length).toBeLessThan(50);
+      expect(now).toMatch(/^pretrain +running [█░]+ \d+\/96000/);
+      expect(now).not.toMatch(WITH_ALL);
       expect(await screen.lines()).toHaveLength(1);
       return now;
     });
     screen.resize(120);
-    await eventually(async () => expect((await lineAt(screen, stepOf(narrow) + 1)).length).toBeGreaterThan(50));
+    await eventually(async () => expect(await lineAt(screen, stepOf(narrow) + 1)).toMatch(WITH_ALL));
 
     screen.type(CTRL_C);
     expect(await screen.exit).toBe(130);
