@@ -224,7 +224,7 @@ export function Rungs({ rungs: { runs, metric, goal, policy }, labelOf, name }: 
   );
 }
 
-/** Room for one of an axis, in pixels. */
+/** Room for a letter of an axis, in pixels. */
 const LETTER = 7;
 
 /** Which of what was varied the result depends on. */

@@ -41,7 +41,7 @@ export function SweepPage({ id }: { id: string }) {
               {act.error && <span role="alert" className="bad">{act.error.message}</span>}
             </span>
           </div>
-          <Panel className="summary">
+          <Panel>
             <StatusBar counts={sweep.runCounts} />
             <p>{sweep.plan.summary} <span className="dim">{runs.length > 0 && `${ended} of ${runs.length} runs have ended. `}Submitted <Ago at={sweep.createdAt} />.</span>{sweep.haltReason && <span className="bad"> No further trials: {sweep.haltReason.replaceAll('_', ' ')}.</span>}</p>
           </Panel>
