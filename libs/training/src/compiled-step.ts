@@ -26,7 +26,8 @@ interface NativeBackend {
   createOutputTensor(handle: Handle): tf.Tensor;
 }
 const backend = () => tf.backend() as unknown as NativeBackend;
-const idOf = (tensor: tf.Tensor): number => backend().getInputTensorIds([tensor])[0]!;
+const idsOf = (tensors: readonly tf.Tensor[]): number[] => backend().getInputTensorIds([...tensors]);
+const idOf = (tensor: tf.Tensor): number => idsOf([tensor])[0]!;
 
 /** types.proto */
 const DATA_TYPES: Record<string, number> = { float32: 1, int32: 3, bool: 10 };
@@ -36,6 +37,7 @@ const GRAPH_VERSION = 1882;
 const TAG = 'train';
 /** What a graph gives when it has taken its state's values, and when a step has changed all that it changes. */
 const [TAKEN, CHANGED] = ['taken', 'changed'];
+/** What is fed where only values are fetched: TensorFlow's binding runs no graph without an input. */
 const UNUSED = 'unused';
 
 /** NodeDef: name 1, op 2, input 3, attr 5 (a map: key 1, value 2). */
@@ -92,7 +94,7 @@ class Recorder {
     });
     const changed = new Set(assigned.map(([variable]) => handleOf(variable)));
     for (const own of this.lent.values()) if (!changed.has(own)) throw new Error('expected a step that assigns what a kernel has changed, got one that changes state and leaves it as it was');
-    this.nodes.push(constantNode(CHANGED, ends));
+    this.nodes.push(mark(CHANGED, ends));
   }
 
   /** Stands in for the binding while a step is executed. */
@@ -117,18 +119,17 @@ class Recorder {
     if (!constant) throw new Error('expected a step of its inputs, its state and what it makes itself, got a tensor from elsewhere: name it as state');
     const { shape, dtype, values } = constant;
     const name = `constant${this.nodes.length}`;
-    // TensorProto: dtype 1, tensor_shape 2, tensor_content 4.
-    const tensor = [...whole(1, dtype), ...message(2, shapeOf(shape)), ...bytes(4, new Uint8Array(values.buffer, values.byteOffset, values.byteLength))];
-    this.nodes.push(node(name, 'Const', [], { dtype: whole(6, dtype), value: message(8, tensor) }));
+    this.nodes.push(constantNode(name, dtype, shape, values));
     const made = { source: `${name}:0`, dtype };
     this.sources.set(id, made);
     return made;
   }
 
   private record(name: string, attributes: Attribute[], ids: number[], outputs: Handle[]): Handle[] {
-    const inputs = ids.map((id) => this.sourceOf(id)).map(({ source, dtype }) => ({ source: this.lent.get(source) ?? source, dtype }));
-    if (name === 'AssignVariableOp' && this.lends(inputs[0]!.source, ids[1]!)) return outputs;
-    if (name === 'DestroyResourceOp' && [...this.lent.values()].includes(inputs[0]!.source)) return outputs;
+    const sources = ids.map((id) => this.sourceOf(id));
+    if (name === 'AssignVariableOp' && this.lends(sources[0]!.source, ids[1]!)) return outputs;
+    if (name === 'DestroyResourceOp' && this.lent.has(sources[0]!.source)) return outputs;
+    const inputs = sources.map(({ source, dtype }) => ({ source: this.lent.get(source) ?? source, dtype }));
     const self = `node${this.nodes.length}`;
     // What TensorFlow calls a kernel of oneDNN when it puts it into a graph itself.
     const operation = name.replace(/^_MklNative/, '_');
@@ -146,7 +147,7 @@ class Recorder {
   /** A variable made for a kernel that begins with what the state's own holds is that one: nothing is copied. */
   private lends(handle: string, value: number): boolean {
     const i = this.inputs.findIndex(({ id }, at) => at < this.state && id === value);
-    if (i < 0 || this.users.has(handle) || [...this.lent.values()].includes(handleOf(i))) return false;
+    if (i < 0 || this.lent.has(handle) || this.users.has(handle) || [...this.lent.values()].includes(handleOf(i))) return false;
     this.lent.set(handle, handleOf(i));
     return true;
   }
@@ -154,7 +155,13 @@ class Recorder {
 
 /** A recorded graph, as the text of its file, and what comes out by name. */
 interface Trace { graph: Buffer; scalars: [name: string, source: string][]; assigned: number[] }
-interface Graph extends Trace { session: number; inputNames: string; outputNames: string; shapes: string }
+interface Graph extends Trace {
+  session: number; inputNames: string; outputNames: string; shapes: string;
+  /** The tensors that the state had when it last was the same as the graph's; none before it has been handed over. */
+  known: readonly number[];
+  /** Whether it still is the same. */
+  settled: boolean;
+}
 
 /**
  * What `step` does to `state` and the scalars it gives, by one native call. The first call executes it twice to record it and takes
@@ -165,9 +172,6 @@ interface Graph extends Trace { session: number; inputNames: string; outputNames
  */
 export class CompiledStep {
   private graph: Graph | undefined;
-  /** The tensors that the state had when the graph and its variables last were the same. */
-  private known: readonly number[] = [];
-  private settled = true;
 
   /** `folder` is for the graph's file, while it is loaded. `state`: every variable that the step reads or assigns. */
   constructor(private readonly step: (inputs: tf.Tensor[]) => Scalars, private readonly state: readonly tf.Variable[], private readonly folder: string) {}
@@ -179,39 +183,37 @@ export class CompiledStep {
       const shapes = JSON.stringify(inputs.map(({ dtype, shape }) => [dtype, ...shape]));
       this.graph ??= this.compile(inputs, shapes);
       if (shapes !== this.graph.shapes) throw new Error(`expected inputs as in the first step, ${this.graph.shapes}, got ${shapes}`);
-      this.take();
+      this.take(this.graph);
       const { inputNames, outputNames, scalars } = this.graph;
-      const outputs = this.execute(inputs, inputNames, outputNames);
-      this.settled = false;
+      const outputs = this.execute(this.graph, inputs, inputNames, outputNames);
+      this.graph.settled = false;
       return Object.fromEntries(scalars.map(([name], i) => [name, outputs[i]!.dataSync()[0]!]));
     });
   }
 
   /** Brings the state up to date, after steps. Until then its variables hold what they did before these. */
   settle(): void {
-    if (this.settled) return;
-    const { assigned } = this.graph!;
+    const { graph, state } = this;
+    if (!graph || graph.settled) return;
     tf.tidy(() => {
-      // TensorFlow's binding runs no graph without an input.
-      const values = this.execute([tf.scalar(0)], `${UNUSED}:0`, assigned.map((i) => `state${i}:0`).join(','));
-      assigned.forEach((i, at) => this.state[i]!.assign(values[at]!));
+      const values = this.execute(graph, [tf.scalar(0)], `${UNUSED}:0`, graph.assigned.map((i) => `state${i}:0`).join(','));
+      graph.assigned.forEach((i, at) => state[i]!.assign(values[at]!));
     });
-    this.known = this.state.map(idOf);
-    this.settled = true;
+    graph.known = idsOf(state);
+    graph.settled = true;
   }
 
   /** Hands the state to the graph, where it is another than the graph's own. */
-  private take(): void {
-    const ids = this.state.map(idOf);
-    if (ids.every((id, i) => id === this.known[i])) return;
-    if (!this.settled) throw new Error('expected state that is read and assigned after settle() only, got one that was assigned between two steps');
-    this.execute(this.state, this.state.map((_, i) => `value${i}:0`).join(','), `${TAKEN}:0`);
-    this.known = ids;
+  private take(graph: Graph): void {
+    const ids = idsOf(this.state);
+    if (ids.every((id, i) => id === graph.known[i])) return;
+    if (!graph.settled) throw new Error('expected state that is read and assigned after settle() only, got one that was assigned between two steps');
+    this.execute(graph, this.state, this.state.map((_, i) => `value${i}:0`).join(','), `${TAKEN}:0`);
+    graph.known = ids;
   }
 
-  private execute(fed: readonly tf.Tensor[], inputNames: string, outputNames: string): tf.Tensor[] {
-    const { binding } = backend();
-    return binding.runSavedModel(this.graph!.session, backend().getInputTensorIds([...fed]), inputNames, outputNames).map((handle) => backend().createOutputTensor(handle));
+  private execute({ session }: Graph, fed: readonly tf.Tensor[], inputNames: string, outputNames: string): tf.Tensor[] {
+    return backend().binding.runSavedModel(session, idsOf(fed), inputNames, outputNames).map((handle) => backend().createOutputTensor(handle));
   }
 
   private compile(inputs: tf.Tensor[], shapes: string): Graph {
@@ -223,7 +225,7 @@ export class CompiledStep {
       writeFileSync(path.join(folder, 'saved_model.pb'), trace.graph);
       const session = backend().binding.loadSavedModel(folder, TAG);
       const inputNames = inputs.map((_, i) => `input${i}:0`).join(',');
-      return { ...trace, session, shapes, inputNames, outputNames: [...trace.scalars.map(([, source]) => source), `${CHANGED}:0`].join(',') };
+      return { ...trace, session, shapes, known: [], settled: true, inputNames, outputNames: [...trace.scalars.map(([, source]) => source), `${CHANGED}:0`].join(',') };
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -235,7 +237,7 @@ export class CompiledStep {
     return tf.tidy(() => {
       const before = state.map((variable) => tf.clone(variable));
       const fed = [...state, ...inputs];
-      const ids = fed.map(idOf);
+      const ids = idsOf(fed);
       if (new Set(ids).size < ids.length) throw new Error('expected inputs and state of different tensors, got one twice');
       const current = backend();
       const native = current.binding;
@@ -259,16 +261,17 @@ export class CompiledStep {
   dispose(): void {
     if (this.graph) backend().binding.deleteSavedModel(this.graph.session);
     this.graph = undefined;
-    this.settled = true;
   }
 }
 
 const handleOf = (variable: number): string => `handle${variable}:0`;
 const placeholder = (name: string, dtype: number, shape: readonly number[]): Pieces => node(name, 'Placeholder', [], { dtype: whole(6, dtype), shape: message(7, shapeOf(shape)) });
-/** A scalar that is there when the nodes that it waits for are done. */
-const constantNode = (name: string, after: readonly string[]): Pieces => node(name, 'Const', after, {
-  dtype: whole(6, DATA_TYPES['int32']!), value: message(8, [...whole(1, DATA_TYPES['int32']!), ...bytes(4, new Uint8Array(4))]),
+/** TensorProto: dtype 1, tensor_shape 2, tensor_content 4. */
+const constantNode = (name: string, dtype: number, shape: readonly number[], values: tf.TypedArray, after: readonly string[] = []): Pieces => node(name, 'Const', after, {
+  dtype: whole(6, dtype), value: message(8, [...whole(1, dtype), ...message(2, shapeOf(shape)), ...bytes(4, new Uint8Array(values.buffer, values.byteOffset, values.byteLength))]),
 });
+/** A scalar that is there when the nodes that it waits for are done. */
+const mark = (name: string, after: readonly string[]): Pieces => constantNode(name, DATA_TYPES['int32']!, [], new Int32Array(1), after);
 /** Of each variable: its handle, its value as a step begins, and how it is given one from outside. */
 function stateNodes(state: readonly tf.Variable[]): Pieces {
   const nodes = state.flatMap(({ dtype, shape }, i): Pieces => {
@@ -280,7 +283,7 @@ function stateNodes(state: readonly tf.Variable[]): Pieces {
       ...node(`take${i}`, 'AssignVariableOp', [handleOf(i), `value${i}:0`], { dtype: whole(6, type) }),
     ];
   });
-  return [...nodes, ...constantNode(TAKEN, state.map((_, i) => `^take${i}`)), ...placeholder(UNUSED, DATA_TYPES['float32']!, [])];
+  return [...nodes, ...mark(TAKEN, state.map((_, i) => `^take${i}`)), ...placeholder(UNUSED, DATA_TYPES['float32']!, [])];
 }
 
 /** SavedModel: saved_model_schema_version 1, meta_graphs 2; MetaGraphDef: meta_info_def 1 → tags 4, graph_def 2; GraphDef: node 1, versions 4 → producer 1. */

@@ -8,6 +8,9 @@ import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, findRectifie
 /** Weight of the old value in the running averages, for each batch: short runs need quick averages. */
 const MOMENTUM = 0.9;
 
+/** A layer of one input may be called with a list of it. */
+const only = (inputs: tf.Tensor | tf.Tensor[]): tf.Tensor => (Array.isArray(inputs) ? inputs[0]! : inputs);
+
 /**
  * Batch normalisation on the fused kernels. Config, weights and name are those of tfjs's own layer, so that a saved model
  * loads wherever tfjs does.
@@ -44,7 +47,7 @@ class BatchNorm extends layers.layers.Layer {
 
   override call(inputs: tf.Tensor | tf.Tensor[], { training = false }: { training?: boolean }): tf.Tensor {
     return tf.tidy(() => {
-      const x = Array.isArray(inputs) ? inputs[0]! : inputs;
+      const x = only(inputs);
       const [mean, variance] = [this.movingMean.read() as tf.Tensor1D, this.movingVariance.read() as tf.Tensor1D];
       const gamma = (this.gamma?.read() ?? tf.onesLike(mean)) as tf.Tensor1D;
       const beta = (this.beta?.read() ?? tf.zerosLike(mean)) as tf.Tensor1D;
@@ -72,7 +75,7 @@ class Rectifier extends layers.layers.Layer {
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], { training = false }: { training?: boolean }): tf.Tensor {
-    const x = Array.isArray(inputs) ? inputs[0]! : inputs;
+    const x = only(inputs);
     return training && this.rectified ? x : relu(x);
   }
 }
@@ -91,7 +94,7 @@ function convolution(x: Symbolic, name: string, filters: number, kernelSize: Siz
   if (!useBias) {
     const [skips, ...sides] = [kernelSize === 1 && strides === 2, ...x.shape.slice(1, 3)] as [boolean, number, number];
     layer.call = (inputs) => {
-      const input = (Array.isArray(inputs) ? inputs[0]! : inputs) as tf.Tensor4D;
+      const input = only(inputs) as tf.Tensor4D;
       const kernel = layer.weights[0]!.read() as tf.Tensor4D;
       // A window of one place at every second place sees a quarter of its input: its kernel's gradient passes over all of it.
       return skips && sides.every((side) => side % 2 === 0) ? tf.conv2d(everySecond(input), kernel, 1, 'same') : tf.conv2d(input, kernel, strides, 'same');
@@ -108,7 +111,7 @@ function everySecond(x: tf.Tensor4D): tf.Tensor4D {
 /** Mean over places, the representation of a map. */
 function averagePool(x: Symbolic, name: string): Symbolic {
   const layer = layers.layers.globalAveragePooling2d({ name });
-  layer.call = (inputs) => meanOverPlaces((Array.isArray(inputs) ? inputs[0]! : inputs) as tf.Tensor4D);
+  layer.call = (inputs) => meanOverPlaces(only(inputs) as tf.Tensor4D);
   return apply(layer, x);
 }
 const dense = (x: Symbolic, name: string, units: number, useBias = true) => apply(layers.layers.dense({ name, units, useBias, kernelInitializer: 'zeros' }), x);
@@ -234,7 +237,7 @@ const WAVE_KERNEL: Size = [1, 9];
 const WAVE_LEAK = 0.2;
 function leak(x: Symbolic, name: string): Symbolic {
   const layer = layers.layers.leakyReLU({ alpha: WAVE_LEAK, name });
-  layer.call = (inputs) => leakyRelu((Array.isArray(inputs) ? inputs[0]! : inputs), WAVE_LEAK);
+  layer.call = (inputs) => leakyRelu(only(inputs), WAVE_LEAK);
   return apply(layer, x);
 }
 

@@ -1,5 +1,5 @@
 /** Batch normalisation and ReLU on TensorFlow's fused kernels: one operation forward and one back, instead of tfjs's dozen. */
-import { float, kernel, typeAttribute, usesGpu } from '#libs/data';
+import { float, kernel, typeAttribute, usesGpu, type Attributes } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 
 export const BATCH_NORM_EPSILON = 1e-5;
@@ -84,28 +84,22 @@ export function batchNormInference<T extends tf.Tensor>(x: T, scale: tf.Tensor1D
   return normalise(x, scale, offset) as T;
 }
 
-/** max(x, 0) */
-export function relu<T extends tf.Tensor>(x: T): T {
-  const rectify = tf.customGrad((...inputs) => {
+/** A kernel of one input whose gradient is taken by its result. */
+function differentiatedByResult<T extends tf.Tensor>(x: T, operation: string, gradient: string, attributes: Attributes): T {
+  const apply = tf.customGrad((...inputs) => {
     const [input, save] = inputs as unknown as [tf.Tensor, (tensors: tf.Tensor[]) => void];
-    const [y] = kernel('Relu', float(), [input]) as [tf.Tensor];
+    const [y] = kernel(operation, attributes, [input]) as [tf.Tensor];
     save([y]);
-    return { value: y, gradFunc: (dy: tf.Tensor, [positive]: tf.Tensor[]) => kernel('ReluGrad', float(), [dy, positive!])[0]! };
+    return { value: y, gradFunc: (dy: tf.Tensor, [result]: tf.Tensor[]) => kernel(gradient, attributes, [dy, result!])[0]! };
   });
-  return rectify(x) as T;
+  return apply(x) as T;
 }
 
-/** x where it is above 0, else slope · x (Maas et al. 2013), for a slope above 0. The gradient is taken by the result, which has the sign of x. */
-export function leakyRelu<T extends tf.Tensor>(x: T, slope: number): T {
-  const attributes = { ...float(), alpha: { type: 'float' as const, value: slope } };
-  const leak = tf.customGrad((...inputs) => {
-    const [input, save] = inputs as unknown as [tf.Tensor, (tensors: tf.Tensor[]) => void];
-    const [y] = kernel('LeakyRelu', attributes, [input]) as [tf.Tensor];
-    save([y]);
-    return { value: y, gradFunc: (dy: tf.Tensor, [result]: tf.Tensor[]) => kernel('LeakyReluGrad', attributes, [dy, result!])[0]! };
-  });
-  return leak(x) as T;
-}
+/** max(x, 0) */
+export const relu = <T extends tf.Tensor>(x: T): T => differentiatedByResult(x, 'Relu', 'ReluGrad', float());
+
+/** x where it is above 0, else slope · x (Maas et al. 2013), for a slope above 0: the result has the sign of x. */
+export const leakyRelu = <T extends tf.Tensor>(x: T, slope: number): T => differentiatedByResult(x, 'LeakyRelu', 'LeakyReluGrad', { ...float(), alpha: { type: 'float', value: slope } });
 
 /** Mean over places [N, H, W, C] → [N, C]. Its gradient is spread by one kernel; tfjs's multiplies by an array of ones made in JavaScript. */
 export function meanOverPlaces(x: tf.Tensor4D): tf.Tensor2D {
