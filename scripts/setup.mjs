@@ -21,14 +21,30 @@ const mode = process.argv.slice(2).find((argument) => !argument.startsWith('-'))
 const quiet = process.argv.includes('--quiet');
 const platform = `${process.platform}-${process.arch}`;
 
-const TENSORFLOW = {
-  version: '2.21.0',
-  package: 'tensorflow-cpu',
-  /** Of the wheel for CPython 3.11; the library in it knows nothing of Python. */
-  wheels: {
-    'linux-x64': { tag: 'manylinux_2_27_x86_64', sha256: '2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c' },
+const TENSORFLOW = '2.21.0';
+/**
+ * Where the TensorFlow library comes from: wheels, each as package, version, platform and sha256. TensorFlow's is for CPython 3.11;
+ * the library in it knows nothing of Python, and finds CUDA's in the folders beside it.
+ */
+const RUNTIMES = {
+  'cpu-linux-x64': {
+    download: '274 MB', bytesNeeded: 2.2e9,
+    wheels: [['tensorflow-cpu', TENSORFLOW, 'manylinux_2_27_x86_64', '2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c']],
   },
-  bytesNeeded: 2.2e9,
+  'cuda-linux-x64': {
+    download: '2.9 GB', bytesNeeded: 7e9,
+    wheels: [
+      ['tensorflow', TENSORFLOW, 'manylinux_2_27_x86_64', '9056fbc9ba04235810b71ae6cbd958a196e8804fb53bbcffbf3e23b56155f124'],
+      ['nvidia-cuda-runtime-cu12', '12.9.79', 'manylinux2014_x86_64', '25bba2dfb01d48a9b59ca474a1ac43c6ebf7011f1b0b8cc44f54eb6ac48a96c3'],
+      ['nvidia-cublas-cu12', '12.9.3.13', 'manylinux_2_27_x86_64', 'd7d51055f161b317c7105ddaae90e71eda059026074ffef93cf7cde2886bfe72'],
+      ['nvidia-cudnn-cu12', '9.28.0.42', 'manylinux_2_27_x86_64', '9ff58b7f36dacd0a93e89f8f2957b52466889217963701daa15e577317cfa375'],
+      ['nvidia-cuda-nvrtc-cu12', '12.9.86', 'manylinux2010_x86_64', '210cf05005a447e29214e9ce50851e83fc5f4358df8b453155d5e1918094dcb4'],
+      ['nvidia-cufft-cu12', '11.4.1.4', 'manylinux2014_x86_64', 'c67884f2a7d276b4b80eb56a79322a95df592ae5e765cf1243693365ccab4e28'],
+      ['nvidia-cusolver-cu12', '11.7.5.82', 'manylinux_2_27_x86_64', '15da72d1340d29b5b3cf3fd100e3cd53421dde36002eda6ed93811af63c40d88'],
+      ['nvidia-cusparse-cu12', '12.5.10.65', 'manylinux2014_x86_64', '73060ce019ac064a057267c585bf1fd5a353734151f87472ff02b2c5c9984e78'],
+      ['nvidia-nvjitlink-cu12', '12.9.86', 'manylinux2010_x86_64', 'e3f1171dbdc83c5932a45f0f4c99180a70de9bd2718c1ab77d14104f6d7147f9'],
+    ],
+  },
 };
 
 /** What is missing and how to get it, in one sentence: shown without a stack. */
@@ -113,6 +129,13 @@ async function sha256Of(file) {
   return h.digest('hex');
 }
 
+/** Which of the runtimes: CUDA's where a driver answers, unless LOOM_TENSORFLOW says. */
+function wantedRuntime() {
+  const kind = process.env.LOOM_TENSORFLOW || (answers('nvidia-smi', '-L') ? 'cuda' : 'cpu');
+  if (kind !== 'cpu' && kind !== 'cuda') throw new Missing(`LOOM_TENSORFLOW is ${kind}: set it to cpu or cuda, or unset it.`);
+  return `${kind}-${platform}`;
+}
+
 /** The folder with libtensorflow and its headers. */
 async function installTensorFlow() {
   if (process.env.LIBTENSORFLOW_DIR) {
@@ -122,51 +145,59 @@ async function installTensorFlow() {
     }
     return own;
   }
-  const wheel = TENSORFLOW.wheels[platform];
-  if (!wheel) throw new Missing(`There is no TensorFlow wheel pinned for ${platform}: set LIBTENSORFLOW_DIR to the \`tensorflow\` folder of an installed TensorFlow ${TENSORFLOW.version}.`);
-  const target = path.join(cache, `tensorflow-${TENSORFLOW.version}-${platform}`);
-  if (existsSync(path.join(target, 'libtensorflow_cc.so.2'))) return target;
+  const kind = wantedRuntime();
+  const runtime = RUNTIMES[kind];
+  if (!runtime) throw new Missing(`There is no TensorFlow wheel pinned for ${kind}: set LIBTENSORFLOW_DIR to the \`tensorflow\` folder of an installed TensorFlow ${TENSORFLOW}.`);
+  const target = path.join(cache, `tensorflow-${TENSORFLOW}-${kind}`);
+  const library = path.join(target, 'tensorflow');
+  if (existsSync(library)) return library;
 
   const python = ['python3', 'python'].find((name) => answers(name, '-m', 'pip', '--version'));
   if (!python) throw new Missing('Python 3 with pip is missing, which fetches the TensorFlow runtime: install them (Debian and Ubuntu: `sudo apt-get install python3-pip`) and run the command again.');
   await mkdir(cache, { recursive: true });
   const disk = await statfs(cache);
-  if (disk.bavail * disk.bsize < TENSORFLOW.bytesNeeded) {
-    throw new Missing(`The TensorFlow runtime needs ${(TENSORFLOW.bytesNeeded / 1e9).toFixed(1)} GB in ${cache}, and ${(disk.bavail * disk.bsize / 1e9).toFixed(1)} GB are free: make room, or set XDG_CACHE_HOME to a folder with more.`);
+  if (disk.bavail * disk.bsize < runtime.bytesNeeded) {
+    throw new Missing(`The TensorFlow runtime needs ${(runtime.bytesNeeded / 1e9).toFixed(1)} GB in ${cache}, and ${(disk.bavail * disk.bsize / 1e9).toFixed(1)} GB are free: make room, or set XDG_CACHE_HOME to a folder with more.`);
   }
   const started = performance.now();
   const work = path.join(cache, `.unpacking-${process.pid}`);
   await rm(work, { recursive: true, force: true });
-  await mkdir(work, { recursive: true });
   try {
-    say(`fetching the TensorFlow ${TENSORFLOW.version} runtime (274 MB, once for all checkouts) …`);
-    try {
-      await run(python, ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--python-version', '3.11', '--implementation', 'cp', '--abi', 'cp311',
-        '--platform', wheel.tag, '-d', work, `${TENSORFLOW.package}==${TENSORFLOW.version}`], { label: 'downloading' });
-    } catch (error) {
-      throw new Missing(`pip could not fetch ${TENSORFLOW.package} ${TENSORFLOW.version}: connect this machine to a Python package index and run the command again. pip said: ${error.message.split('\n').at(-1)}`);
-    }
-    const file = path.join(work, (await readdir(work)).find((name) => name.endsWith('.whl')));
-    const found = await sha256Of(file);
-    if (found !== wheel.sha256) throw new Missing(`The TensorFlow wheel has sha256 ${found}, expected ${wheel.sha256}: the download was damaged or changed, so it was not used; run the command again.`);
-    say('unpacking the runtime …');
-    await run(python, ['-c', UNPACK, file, path.join(work, 'out')]);
-    await rename(path.join(work, 'out', 'tensorflow'), target).catch(async (error) => {
+    say(`fetching the TensorFlow ${TENSORFLOW} runtime (${runtime.download}, once for all checkouts) …`);
+    for (const wheel of runtime.wheels) await unpackWheel(python, wheel, work);
+    await rename(path.join(work, 'out'), target).catch(async (error) => {
       // Another set-up was quicker.
-      if (!existsSync(path.join(target, 'libtensorflow_cc.so.2'))) throw error;
+      if (!existsSync(library)) throw error;
     });
   } finally {
     await rm(work, { recursive: true, force: true });
   }
   say(`TensorFlow runtime ready in ${seconds(started)}`);
-  return target;
+  return library;
+}
+
+/** Fetches a wheel, checks it, adds its libraries to `work`/out and removes it. */
+async function unpackWheel(python, [name, version, tag, sha256], work) {
+  const folder = path.join(work, 'wheel');
+  await mkdir(folder, { recursive: true });
+  try {
+    await run(python, ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--python-version', '3.11', '--implementation', 'cp', '--abi', 'cp311',
+      '--platform', tag, '-d', folder, `${name}==${version}`], { label: `downloading ${name}` });
+  } catch (error) {
+    throw new Missing(`pip could not fetch ${name} ${version}: connect this machine to a Python package index and run the command again. pip said: ${error.message.split('\n').at(-1)}`);
+  }
+  const file = path.join(folder, (await readdir(folder)).find((each) => each.endsWith('.whl')));
+  const found = await sha256Of(file);
+  if (found !== sha256) throw new Missing(`The wheel of ${name} has sha256 ${found}, expected ${sha256}: the download was damaged or changed, so it was not used; run the command again.`);
+  await run(python, ['-c', UNPACK, file, path.join(work, 'out')], { label: `unpacking ${name}` });
+  await rm(folder, { recursive: true });
 }
 
 const UNPACK = `
 import sys, zipfile
 keep = ('tensorflow/libtensorflow_cc.so.2', 'tensorflow/libtensorflow_framework.so.2', 'tensorflow/include/tensorflow/c/', 'tensorflow/include/tensorflow/core/platform/', 'tensorflow/include/xla/tsl/', 'tensorflow/include/tsl/')
 with zipfile.ZipFile(sys.argv[1]) as wheel:
-    wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if name.startswith(keep)])
+    wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if name.startswith(keep) or name.startswith('nvidia/') and '.so' in name])
 `;
 
 /** tfjs-node-gpu's Node-API binding, compiled against that library and kept beside it. */
