@@ -29,8 +29,10 @@ export const median = (values: readonly number[]): number => {
   return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 };
 
-/** Makes the virtual environment for a file of requirements in bench/, once for each content. Returns its Python. */
+/** The Python that BENCH_PYTHON names, or that of the virtual environment for a file of requirements in bench/, made once for each content. */
 function environment(file: string): string {
+  const own = process.env['BENCH_PYTHON'];
+  if (own) return own;
   const requirements = path.join(BENCH, file);
   const key = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
   const folder = path.join(process.env['XDG_CACHE_HOME'] || path.join(homedir(), '.cache'), 'latent-loom', `bench-${key}`);

@@ -50,7 +50,7 @@ async function processes(count: number): Promise<number> {
   let left = count;
   await Promise.all(Array.from({ length: SLOTS }, async () => {
     while (left-- > 0) {
-      const trainer = new TrainerProcess(process.env, NO_OP);
+      const trainer = new TrainerProcess(process.env, { program: NO_OP });
       await trainer.ready;
       trainer.send({ type: 'start', spec, inputs: { dataRoot: '' }, workDir: '', checkpointEverySeconds: 60, stopAtStep: null });
       await trainer.exited;

@@ -65,7 +65,8 @@ def nt_xent(z, temperature):
     n = z.shape[0] // 2
     logits = z @ z.T / temperature
     logits.fill_diagonal_(-1e9)
-    labels = torch.cat([torch.arange(n) + n, torch.arange(n)])
+    index = torch.arange(n, device=z.device)
+    labels = torch.cat([index + n, index])
     return F.cross_entropy(logits, labels)
 
 
@@ -76,11 +77,16 @@ def main():
         if message["command"] == "start":
             torch.manual_seed(0)
             torch.set_num_threads(message["threads"])
+            device = torch.device(message["device"])
+            if device.type == "cuda":
+                # As TensorFlow does: TF32 products, and each convolution by the kernel that was fastest when tried.
+                torch.set_float32_matmul_precision("high")
+                torch.backends.cudnn.benchmark = True
             name, width, contrasts = message["encoder"], message["width"], message["kind"] == "simclr"
             model = build_simclr(name, width) if contrasts else build_autoencoder(name, width, message["latent"])
-            model = model.to(memory_format=torch.channels_last).train()
+            model = model.to(device, memory_format=torch.channels_last).train()
             optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-            x = torch.rand(message["batch"] * (2 if contrasts else 1), 3, 32, 32).to(memory_format=torch.channels_last)
+            x = torch.rand(message["batch"] * (2 if contrasts else 1), 3, 32, 32).to(device, memory_format=torch.channels_last)
             loss_of = (lambda: nt_xent(model(x), 0.1)) if contrasts else (lambda: F.mse_loss(model(x), x))
             parameters = sum(p.numel() for p in model.parameters())
             print(json.dumps({"parameters": parameters, "torch": torch.__version__}), flush=True)

@@ -1,5 +1,5 @@
 /** A step of training as one TensorFlow graph: its operations are recorded once, and then run with no JavaScript between them. */
-import { usesGpu } from '#libs/data';
+import { float as floatAttribute, kernel, usesGpu } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -168,7 +168,7 @@ interface Graph extends Trace {
  * its changes back; it must consist of tensor operations of the same shapes each time, and take what changes from step to step as
  * `inputs`: values made in JavaScript become constants, which is checked by comparing both recordings.
  * From step to step the state stays in TensorFlow, where kernels change it in place: whoever reads it calls `settle` first.
- * On a GPU the operations are executed one by one: a graph's inputs and outputs would go over the bus.
+ * Of a step on a GPU only its inputs and the scalars that it gives go over the bus.
  */
 export class CompiledStep {
   private graph: Graph | undefined;
@@ -179,7 +179,6 @@ export class CompiledStep {
   /** @throws Error when the step isn't one graph, or for inputs of other shapes than the first time. */
   run(inputs: tf.Tensor[]): Record<string, number> {
     return tf.tidy(() => {
-      if (usesGpu()) return Object.fromEntries(Object.entries(this.step(inputs)).map(([name, scalar]) => [name, scalar.dataSync()[0]!]));
       const shapes = JSON.stringify(inputs.map(({ dtype, shape }) => [dtype, ...shape]));
       this.graph ??= this.compile(inputs, shapes);
       if (shapes !== this.graph.shapes) throw new Error(`expected inputs as in the first step, ${this.graph.shapes}, got ${shapes}`);
@@ -197,7 +196,9 @@ export class CompiledStep {
     if (!graph || graph.settled) return;
     tf.tidy(() => {
       const values = this.execute(graph, [tf.scalar(0)], `${UNUSED}:0`, graph.assigned.map((i) => `state${i}:0`).join(','));
-      graph.assigned.forEach((i, at) => state[i]!.assign(values[at]!));
+      // A graph hands its outputs over in the machine's memory; where weights are read, they belong on the GPU.
+      const placed = usesGpu() ? values.map((value) => kernel('Identity', floatAttribute(), [value])[0]!) : values;
+      graph.assigned.forEach((i, at) => state[i]!.assign(placed[at]!));
     });
     graph.known = idsOf(state);
     graph.settled = true;
