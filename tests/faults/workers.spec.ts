@@ -1,10 +1,10 @@
 /** Faults of workers and trainers. The numbers are rows of the table in docs/reliability.md. */
-import { randomUUID } from 'node:crypto';
-import { mkdir, open, writeFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { Queue } from 'bullmq';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
+import { twoGpus } from '../support/gpus.js';
 import { isRunning, preload } from '../support/processes.js';
 import { checkpointAt, expectKeptPromises, LONG, MEDIUM, prepareStripes, SHORT } from '../support/small-runs.js';
 import { startStack, type Stack } from '../support/stack.js';
@@ -227,10 +227,7 @@ test('#24 cancel: a run that waits at once, one that trains within moments, one 
 });
 
 test('a GPU on which a trainer died is avoided by the attempts that follow', async () => {
-  const bin = path.join(stack.dir, `bin-${randomUUID()}`);
-  await mkdir(bin);
-  await writeFile(path.join(bin, 'nvidia-smi'), '#!/bin/sh\necho "0, GPU-aaaa, Test GPU, 1000, 1.0"\necho "1, GPU-bbbb, Test GPU, 1000, 1.0"\n', { mode: 0o755 });
-  stack.startWorker({ PATH: `${bin}:${process.env['PATH']}` });
+  stack.startWorker(await twoGpus(stack.dir, { seen: true }));
   const id = await stack.submit(LONG);
   await stack.runsAt(id, 5);
   process.kill(await trainerOf(id), 'SIGKILL');

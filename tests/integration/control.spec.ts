@@ -1,11 +1,12 @@
 /** What people ask of runs and workers while they work, on real processes: pause, resume, drain, placement. */
 import type { LoomClient } from '#libs/contracts';
 import { execFile } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
+import { twoGpus } from '../support/gpus.js';
 import { writeImageFolder } from '../support/images.js';
 import { startStack, type Stack } from '../support/stack.js';
 
@@ -124,11 +125,7 @@ test('a worker that is told to drain while its trainers load ends well', async (
   expect((await client.workers()).find((each) => each.id === id)).toMatchObject({ state: 'stopped', alive: false });
 }, 90_000);
 
-test('runs go to workers with the labels they ask for, none is lost to others, and each trainer sees the GPU of its slot', async () => {
-  // What nvidia-smi prints on a machine of two GPUs.
-  const bin = path.join(stack.dir, 'bin');
-  await mkdir(bin, { recursive: true });
-  await writeFile(path.join(bin, 'nvidia-smi'), '#!/bin/sh\necho "0, GPU-aaaa, NVIDIA A100-SXM4-80GB, 81920, 550.54"\necho "1, GPU-bbbb, NVIDIA A100-SXM4-80GB, 81920, 550.54"\n', { mode: 0o755 });
+test('runs go to workers with the labels they ask for, none is lost to others, and each trainer sees the GPU of its slot or does not start', async () => {
   const redispatched = async () => /loom_reconciler_repairs\{kind="redispatched"\} (\d+)/.exec(await (await fetch(`${client.url}/metrics`)).text())![1];
   const repairs = await redispatched();
 
@@ -141,8 +138,13 @@ test('runs go to workers with the labels they ask for, none is lost to others, a
   await client.cancelRun(anywhere);
   await stack.reaches(anywhere, 'cancelled');
 
+  // Its TensorFlow is the one for CPUs.
+  const blind = stack.startWorker(await twoGpus(stack.dir, { seen: false }));
+  await eventually(() => { expect(blind.child.exitCode, blind.output()).toBe(1); }, { timeoutMs: 30_000 });
+  expect(blind.output()).toContain('expected TensorFlow to see GPU NVIDIA A100-SXM4-80GB (GPU-aaaa), but it sees none: run `npm run setup`');
+
   // The plain worker is idle and takes part in the race for every job.
-  const fits = stack.startWorker({ PATH: `${bin}:${process.env['PATH']!}`, LOOM_WORKER_LABELS: 'gpu=a100,zone=b', LOOM_WORKER_NAME: 'a100' });
+  const fits = stack.startWorker({ ...await twoGpus(stack.dir, { seen: true }), LOOM_WORKER_LABELS: 'gpu=a100,zone=b', LOOM_WORKER_NAME: 'a100' });
   const runs = await Promise.all(ids.map((id) => stack.reaches(id, 'running', 1)));
   const worker = (await client.workers()).find(({ id }) => id === runs[0]!.workerId)!;
   expect(worker).toMatchObject({ slots: 2, labels: { gpu: 'a100', zone: 'b' }, gpus: [{ index: 0, uuid: 'GPU-aaaa', name: 'NVIDIA A100-SXM4-80GB', memoryMiB: 81920, driver: '550.54' }, { uuid: 'GPU-bbbb' }] });

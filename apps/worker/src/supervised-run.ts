@@ -4,7 +4,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MetricBuffer } from './metric-buffer.js';
-import type { TrainerProcess } from './trainer-process.js';
+import { NoGpuError, type TrainerProcess } from './trainer-process.js';
 
 /** Metrics, log lines and progress are written together, this often. */
 const FLUSH_MS = 250;
@@ -131,7 +131,7 @@ export class SupervisedRun {
   /** Starts the trainer and follows it to its last word. */
   private async train(): Promise<Extract<TrainerMessage, { type: 'succeeded' | 'stopped' | 'failed' }>> {
     const { store, env } = this.services;
-    await this.trainer.ready.catch((error: Error) => { throw new RunFailure('internal_error', error.message); });
+    await this.trainer.ready.catch((error: Error) => { throw new RunFailure(error instanceof NoGpuError ? 'gpu_error' : 'internal_error', error.message); });
     const { inputs, step } = await this.inputs();
     await this.persist(() => store.begin(this.token, step, this.trainer.pid));
     this.killedForMemory = await kernelKills();

@@ -1,4 +1,4 @@
-import type { TrainerCommand, TrainerMessage } from '#libs/contracts';
+import type { Gpu, TrainerCommand, TrainerMessage } from '#libs/contracts';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +15,13 @@ const STDERR_TAIL = 4000;
  */
 export const KEEP_MEMORY = { GLIBC_TUNABLES: `glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=${2 ** 40}:glibc.malloc.top_pad=${2 ** 26}:glibc.malloc.hugetlb=1` };
 
+/** A trainer was given a GPU that its TensorFlow does not see. On a CPU it would take a hundred times as long, and say nothing of it. */
+export class NoGpuError extends Error {
+  constructor({ name, uuid }: Gpu) {
+    super(`expected TensorFlow to see GPU ${name} (${uuid}), but it sees none: run \`npm run setup\` on this machine, which brings CUDA's libraries where nvidia-smi answers, or start the worker with CUDA_VISIBLE_DEVICES= (empty) to train on the CPU`);
+  }
+}
+
 export interface Exit { code: number | null; signal: NodeJS.Signals | null }
 
 /**
@@ -27,13 +34,13 @@ export class TrainerProcess {
   /** The end of what the process wrote to stderr: native crashes explain themselves there. */
   get lastWords(): string { return this.stderr.trim(); }
   readonly exited: Promise<Exit>;
-  /** Resolves when TensorFlow is loaded. */
+  /** Resolves when TensorFlow is loaded. Rejects with a NoGpuError where it does not see `gpu`. */
   readonly ready: Promise<void>;
 
-  /** `program`: another trainer that speaks the same protocol. */
-  constructor(environment: NodeJS.ProcessEnv, program = TRAINER) {
+  /** `gpu`: the only one that it is to see; `program`: another trainer that speaks the same protocol. */
+  constructor(environment: NodeJS.ProcessEnv, { gpu, program = TRAINER }: { gpu?: Gpu | undefined; program?: string | undefined } = {}) {
     const [command, ...args] = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, program] : [process.execPath, program];
-    this.child = spawn(command, args, { env: { ...KEEP_MEMORY, ...environment }, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
+    this.child = spawn(command, args, { env: { ...KEEP_MEMORY, ...environment, ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }) }, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => { this.stderr = (this.stderr + text).slice(-STDERR_TAIL); });
     this.exited = new Promise((resolve) => {
       this.child.once('exit', (code, signal) => resolve({ code, signal }));
@@ -44,7 +51,11 @@ export class TrainerProcess {
     });
     this.ready = new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`expected the trainer to load TensorFlow within ${READY_TIMEOUT_MS / 1000} s`)), READY_TIMEOUT_MS);
-      this.child.once('message', () => { clearTimeout(timer); resolve(); });
+      this.child.once('message', (message: TrainerMessage) => {
+        clearTimeout(timer);
+        if (gpu && message.type === 'ready' && message.device === 'cpu') reject(new NoGpuError(gpu));
+        else resolve();
+      });
       void this.exited.then(({ code, signal }) => {
         clearTimeout(timer);
         reject(new Error(`the trainer ended before it was ready (${signal ?? `exit code ${code}`}): ${this.lastWords || 'no output'}`));

@@ -65,5 +65,5 @@ process.on('message', (command: TrainerCommand) => {
 });
 
 const threads = Number(process.env['LOOM_TRAINER_THREADS']);
-await loadTensorFlow(threads > 0 ? { threads } : {});
-await say({ type: 'ready' });
+const { gpu } = await loadTensorFlow(threads > 0 ? { threads } : {});
+await say({ type: 'ready', device: gpu ? 'gpu' : 'cpu' });

@@ -177,9 +177,8 @@ export class LoomWorker {
   private newTrainer(slot: number): TrainerProcess {
     const { env } = this.services;
     const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / this.slots));
-    const gpu = this.gpuOf(slot);
     // What one trainer has compiled the next ones load: a seventh less of the time until it is ready.
-    return new TrainerProcess({ NODE_COMPILE_CACHE: path.join(this.workRoot, 'compiled'), ...env.trainerEnvironment, LOOM_TRAINER_THREADS: String(threads), ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }) }, env.trainerProgram);
+    return new TrainerProcess({ NODE_COMPILE_CACHE: path.join(this.workRoot, 'compiled'), ...env.trainerEnvironment, LOOM_TRAINER_THREADS: String(threads) }, { gpu: this.gpuOf(slot), program: env.trainerProgram });
   }
 
   /** A slot, of this GPU where there is one, with a trainer that is loaded already, or with a new one where that has died. The queue hands out no more jobs than there are slots. */

@@ -43,7 +43,8 @@ export interface MetricPoint { key: string; step: number; value: number }
 export type LogLevel = 'info' | 'warn' | 'error';
 
 export type TrainerMessage =
-  | { type: 'ready' }
+  /** `device`: where its tensors are; absent for a trainer that has none. */
+  | { type: 'ready'; device?: 'cpu' | 'gpu' }
   | { type: 'progress'; step: number; totalSteps: number }
   | { type: 'metrics'; points: MetricPoint[] }
   | { type: 'log'; level: LogLevel; message: string }

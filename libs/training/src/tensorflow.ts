@@ -29,6 +29,8 @@ async function load(threads: number): Promise<Runtime> {
   process.env['TF_NUM_INTRAOP_THREADS'] = String(threads);
   process.env['TF_NUM_INTEROP_THREADS'] = String(threads);
   process.env['OMP_NUM_THREADS'] = String(threads);
+  // Unset, the first process on a GPU takes all of its memory.
+  process.env['TF_FORCE_GPU_ALLOW_GROWTH'] ??= 'true';
   // tfjs-node calls two functions that Node has removed, or complains about.
   const replaced = { isNullOrUndefined: (value: unknown) => value === null || value === undefined, isArray: Array.isArray };
   for (const [name, value] of Object.entries(replaced)) Object.defineProperty(util, name, { value, configurable: true });
