@@ -32,12 +32,12 @@ const RUNTIMES = {
     wheels: [['tensorflow-cpu', TENSORFLOW, 'manylinux_2_27_x86_64', '2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c']],
   },
   'cuda-linux-x64': {
-    download: '2.9 GB', bytesNeeded: 7e9,
+    download: '2.8 GB', bytesNeeded: 6e9,
     wheels: [
       ['tensorflow', TENSORFLOW, 'manylinux_2_27_x86_64', '9056fbc9ba04235810b71ae6cbd958a196e8804fb53bbcffbf3e23b56155f124'],
       ['nvidia-cuda-runtime-cu12', '12.9.79', 'manylinux2014_x86_64', '25bba2dfb01d48a9b59ca474a1ac43c6ebf7011f1b0b8cc44f54eb6ac48a96c3'],
-      ['nvidia-cublas-cu12', '12.9.3.13', 'manylinux_2_27_x86_64', 'd7d51055f161b317c7105ddaae90e71eda059026074ffef93cf7cde2886bfe72'],
-      ['nvidia-cudnn-cu12', '9.28.0.42', 'manylinux_2_27_x86_64', '9ff58b7f36dacd0a93e89f8f2957b52466889217963701daa15e577317cfa375'],
+      ['nvidia-cublas-cu12', '12.9.1.4', 'manylinux_2_27_x86_64', '453611eb21a7c1f2c2156ed9f3a45b691deda0440ec550860290dc901af5b4c2'],
+      ['nvidia-cudnn-cu12', '9.19.0.56', 'manylinux_2_27_x86_64', 'ac6ad90a075bb33a94f2b4cf4622eac13dd4dc65cf6dd9c7572a318516a36625'],
       ['nvidia-cuda-nvrtc-cu12', '12.9.86', 'manylinux2010_x86_64', '210cf05005a447e29214e9ce50851e83fc5f4358df8b453155d5e1918094dcb4'],
       ['nvidia-cufft-cu12', '11.4.1.4', 'manylinux2014_x86_64', 'c67884f2a7d276b4b80eb56a79322a95df592ae5e765cf1243693365ccab4e28'],
       ['nvidia-cusolver-cu12', '11.7.5.82', 'manylinux_2_27_x86_64', '15da72d1340d29b5b3cf3fd100e3cd53421dde36002eda6ed93811af63c40d88'],
