@@ -8,6 +8,8 @@ const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => process.plat
 /** Loading TensorFlow takes a second; a machine under load may need longer. */
 const READY_TIMEOUT_MS = 120_000;
 const STDERR_TAIL = 4000;
+/** Why it can't use a GPU, TensorFlow says in warnings. */
+const WARNINGS = { TF_CPP_MIN_LOG_LEVEL: '1' };
 /**
  * glibc hands large blocks back to the kernel when they are freed and asks for them anew, so that each step would pay for its
  * tensors' pages again. Here the process keeps what it once had, in large pages: a step allocates what the step before freed.
@@ -17,8 +19,9 @@ export const KEEP_MEMORY = { GLIBC_TUNABLES: `glibc.malloc.mmap_max=0:glibc.mall
 
 /** A trainer was given a GPU that its TensorFlow does not see. On a CPU it would take a hundred times as long, and say nothing of it. */
 export class NoGpuError extends Error {
-  constructor({ name, uuid }: Gpu) {
-    super(`expected TensorFlow to see GPU ${name} (${uuid}), but it sees none: run \`npm run setup\` on this machine, which brings CUDA's libraries where nvidia-smi answers, or start the worker with CUDA_VISIBLE_DEVICES= (empty) to train on the CPU`);
+  constructor({ name, uuid }: Gpu, lastWords: string) {
+    const why = lastWords.split('\n').filter((line) => /^[WEF]\d{4} /.test(line)).join('; ');
+    super(`expected TensorFlow to see GPU ${name} (${uuid}), but it sees none: run \`npm run setup\` on this machine, which brings CUDA's libraries where nvidia-smi answers, or start the worker with CUDA_VISIBLE_DEVICES= (empty) to train on the CPU${why && `; TensorFlow said: ${why}`}`);
   }
 }
 
@@ -40,7 +43,7 @@ export class TrainerProcess {
   /** `gpu`: the only one that it is to see; `program`: another trainer that speaks the same protocol. */
   constructor(environment: NodeJS.ProcessEnv, { gpu, program = TRAINER }: { gpu?: Gpu | undefined; program?: string | undefined } = {}) {
     const [command, ...args] = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, program] : [process.execPath, program];
-    this.child = spawn(command, args, { env: { ...KEEP_MEMORY, ...environment, ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }) }, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
+    this.child = spawn(command, args, { env: { ...KEEP_MEMORY, ...(gpu && WARNINGS), ...environment, ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }) }, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'advanced' });
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => { this.stderr = (this.stderr + text).slice(-STDERR_TAIL); });
     this.exited = new Promise((resolve) => {
       this.child.once('exit', (code, signal) => resolve({ code, signal }));
@@ -49,16 +52,19 @@ export class TrainerProcess {
         resolve({ code: null, signal: null });
       });
     });
+    let blind = false;
     this.ready = new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`expected the trainer to load TensorFlow within ${READY_TIMEOUT_MS / 1000} s`)), READY_TIMEOUT_MS);
       this.child.once('message', (message: TrainerMessage) => {
         clearTimeout(timer);
-        if (gpu && message.type === 'ready' && message.device === 'cpu') reject(new NoGpuError(gpu));
+        blind = gpu !== undefined && message.type === 'ready' && message.device === 'cpu';
+        if (blind) this.kill();
         else resolve();
       });
-      void this.exited.then(({ code, signal }) => {
+      // Then all that it wrote has arrived.
+      this.child.once('close', (code, signal) => {
         clearTimeout(timer);
-        reject(new Error(`the trainer ended before it was ready (${signal ?? `exit code ${code}`}): ${this.lastWords || 'no output'}`));
+        reject(gpu && blind ? new NoGpuError(gpu, this.lastWords) : new Error(`the trainer ended before it was ready (${signal ?? `exit code ${code}`}): ${this.lastWords || 'no output'}`));
       });
     });
     // Whoever takes the process looks at `ready`; one that is never taken must not end the worker.
