@@ -49,13 +49,15 @@ const lineAt = (screen: ReturnType<typeof terminal>, step: number) => eventually
 }, { timeoutMs: 40_000 });
 const stepOf = (line: string) => Number(/ (\d+)\/\d+/.exec(line)![1]);
 
+/** Room for all that a line has, however long its times and numbers are. */
+const WIDE = 160;
 const WITH_ALL = /^pretrain +running [█░]+ \d+\/96000 {2}\S+ steps\/s {2}.* left {2}[▁-█]+ {2}loss \d/;
 
 describe('in a terminal', () => {
   test('a run has one line that is drawn anew in place and follows the width; Ctrl-C leaves the run alone', async () => {
     stack.startWorker();
     const id = await stack.submit(LONG);
-    const screen = terminal(['watch', id], { columns: 120 });
+    const screen = terminal(['watch', id], { columns: WIDE });
     const first = await lineAt(screen, 1);
     const line = await eventually(async () => {
       const now = await lineAt(screen, stepOf(first) + 1);
@@ -75,7 +77,7 @@ describe('in a terminal', () => {
       expect(await screen.lines()).toHaveLength(1);
       return now;
     });
-    screen.resize(120);
+    screen.resize(WIDE);
     await eventually(async () => expect(await lineAt(screen, stepOf(narrow) + 1)).toMatch(WITH_ALL));
 
     screen.type(CTRL_C);
