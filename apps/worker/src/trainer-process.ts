@@ -52,19 +52,19 @@ export class TrainerProcess {
         resolve({ code: null, signal: null });
       });
     });
-    let blind = false;
     this.ready = new Promise((resolve, reject) => {
+      let unseen: Gpu | undefined;
       const timer = setTimeout(() => reject(new Error(`expected the trainer to load TensorFlow within ${READY_TIMEOUT_MS / 1000} s`)), READY_TIMEOUT_MS);
       this.child.once('message', (message: TrainerMessage) => {
         clearTimeout(timer);
-        blind = gpu !== undefined && message.type === 'ready' && message.device === 'cpu';
-        if (blind) this.kill();
+        if (message.type === 'ready' && message.device === 'cpu') unseen = gpu;
+        if (unseen) this.kill();
         else resolve();
       });
       // Then all that it wrote has arrived.
       this.child.once('close', (code, signal) => {
         clearTimeout(timer);
-        reject(gpu && blind ? new NoGpuError(gpu, this.lastWords) : new Error(`the trainer ended before it was ready (${signal ?? `exit code ${code}`}): ${this.lastWords || 'no output'}`));
+        reject(unseen ? new NoGpuError(unseen, this.lastWords) : new Error(`the trainer ended before it was ready (${signal ?? `exit code ${code}`}): ${this.lastWords || 'no output'}`));
       });
     });
     // Whoever takes the process looks at `ready`; one that is never taken must not end the worker.
