@@ -1,6 +1,10 @@
 /** Which part may know which: the arrows of the architecture. */
 const only = (name, from, allowed, comment) => ({
-  name, comment, severity: 'error', from: { path: from, pathNot: '\\.spec\\.ts$' }, to: { path: '^(apps|libs|bench|tests|scripts)/', pathNot: [from, ...allowed] },
+  name,
+  comment,
+  severity: 'error',
+  from: { path: from, pathNot: '\\.spec\\.ts$' },
+  to: { path: '^(apps|libs|bench|tests|scripts)/', pathNot: [from, ...allowed] },
 });
 const never = (name, from, to, comment) => ({ name, comment, severity: 'error', from, to });
 
@@ -13,13 +17,37 @@ module.exports = {
     only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/']),
     only('platform-knows-contracts', '^libs/platform/', ['^libs/contracts/']),
     only('api-knows-platform', '^apps/api/', ['^libs/platform/', '^libs/contracts/']),
-    only('cli-knows-contracts', '^apps/cli/', ['^libs/contracts/', '^libs/platform/src/(index|local-services)'], 'of platform only what brings up services on one machine'),
+    only(
+      'cli-knows-contracts',
+      '^apps/cli/',
+      ['^libs/contracts/', '^libs/platform/src/(index|local-services)'],
+      'of platform only what brings up services on one machine',
+    ),
     only('web-knows-contracts', '^apps/web/', ['^libs/contracts/']),
     only('worker-knows-all-libs', '^apps/worker/', ['^libs/']),
-    never('api-never-trains', { path: '^apps/api/' }, { path: 'node_modules/@tensorflow/', reachable: true }, 'a native step would block every request'),
-    never('worker-never-trains', { path: '^apps/worker/src/main' }, { path: 'node_modules/@tensorflow/', reachable: true }, 'a native step would block the heartbeats'),
-    never('trainer-only-computes', { path: '^apps/worker/src/trainer\\.ts$' }, { path: `(${CLIENTS}|node_modules/@nestjs/|^libs/platform/)`, reachable: true }, 'the trainer knows files and numbers'),
-    never('only-platform-does-io', { path: '^(apps|libs)/', pathNot: ['^libs/platform/', '\\.spec\\.ts$'] }, { path: CLIENTS }),
+    never(
+      'api-never-trains',
+      { path: '^apps/api/' },
+      { path: 'node_modules/@tensorflow/', reachable: true },
+      'a native step would block every request',
+    ),
+    never(
+      'worker-never-trains',
+      { path: '^apps/worker/src/main' },
+      { path: 'node_modules/@tensorflow/', reachable: true },
+      'a native step would block the heartbeats',
+    ),
+    never(
+      'trainer-only-computes',
+      { path: '^apps/worker/src/trainer\\.ts$' },
+      { path: `(${CLIENTS}|node_modules/@nestjs/|^libs/platform/)`, reachable: true },
+      'the trainer knows files and numbers',
+    ),
+    never(
+      'only-platform-does-io',
+      { path: '^(apps|libs)/', pathNot: ['^libs/platform/', '\\.spec\\.ts$'] },
+      { path: CLIENTS },
+    ),
     never('contracts-in-a-browser', { path: '^libs/contracts/src/(?!.*\\.spec\\.ts$)' }, { dependencyTypes: ['core'] }),
     never('no-cycles', {}, { circular: true }),
     never('no-orphans', { orphan: true, pathNot: ['\\.spec\\.ts$', '\\.d\\.ts$', 'vite\\.config\\.ts$'] }, {}),
@@ -29,6 +57,9 @@ module.exports = {
     exclude: { path: '^libs/platform/src/generated/' },
     tsConfig: { fileName: 'tsconfig.json' },
     tsPreCompilationDeps: true,
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['source', 'import', 'require', 'node', 'default', 'types'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['source', 'import', 'require', 'node', 'default', 'types'],
+    },
   },
 };

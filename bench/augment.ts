@@ -20,11 +20,21 @@ export async function benchAugment({ quick }: BenchOptions): Promise<BenchResult
   for (const { size, count, batch, augmentation } of CASES) {
     const random = Random.seeded(0, `bench ${size}`);
     const images = Uint8Array.from({ length: count * size * size * 3 }, () => random.uint32() & 255);
-    const split: SampleSplit = { count, sample: { modality: 'image', height: size, width: size, channels: 3 }, classes: [], samples: Rows.of<'|u1'>([count, size, size, 3], images), labels: undefined, masks: undefined };
+    const split: SampleSplit = {
+      count,
+      sample: { modality: 'image', height: size, width: size, channels: 3 },
+      classes: [],
+      samples: Rows.of<'|u1'>([count, size, size, 3], images),
+      labels: undefined,
+      masks: undefined,
+    };
     const ours = (): number => {
       const started = performance.now();
       for (let start = 0; start < count; start += batch) {
-        const originals = gatherSamples(split, Int32Array.from({ length: batch }, (_, i) => start + i));
+        const originals = gatherSamples(
+          split,
+          Int32Array.from({ length: batch }, (_, i) => start + i),
+        );
         const views = augment(originals as Tensor4D, augmentation, random);
         originals.dispose();
         views.dispose();
@@ -33,20 +43,42 @@ export async function benchAugment({ quick }: BenchOptions): Promise<BenchResult
     };
     const peer = Peer.start('augment_peer.py', 1);
     try {
-      ({ torchvision } = await peer.request<{ torchvision: string }>({ command: 'start', size, count, blur: 'blur' in augmentation }));
+      ({ torchvision } = await peer.request<{ torchvision: string }>({
+        command: 'start',
+        size,
+        count,
+        blur: 'blur' in augmentation,
+      }));
       ours();
       const rounds: { ours: number[]; pil: number[]; tensor: number[] } = { ours: [], pil: [], tensor: [] };
       for (let round = 0; round < (quick ? 2 : 7); round++) {
         rounds.ours.push(ours());
-        for (const way of ['pil', 'tensor'] as const) rounds[way].push((await peer.request<{ viewsPerSecond: number }>({ command: 'pass', way })).viewsPerSecond);
-        console.log(`${size} x ${size}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, PIL ${rounds.pil.at(-1)!.toFixed(0)}, tensors ${rounds.tensor.at(-1)!.toFixed(0)} views a second`);
+        for (const way of ['pil', 'tensor'] as const)
+          rounds[way].push((await peer.request<{ viewsPerSecond: number }>({ command: 'pass', way })).viewsPerSecond);
+        console.log(
+          `${size} x ${size}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, PIL ${rounds.pil.at(-1)!.toFixed(0)}, tensors ${rounds.tensor.at(-1)!.toFixed(0)} views a second`,
+        );
       }
       const best = median(rounds.pil) > median(rounds.tensor) ? 'pil' : 'tensor';
-      cases[size] = { ours: median(rounds.ours), peer: median(rounds[best]), ratio: median(rounds.ours) / median(rounds[best]), way: best };
+      cases[size] = {
+        ours: median(rounds.ours),
+        peer: median(rounds[best]),
+        ratio: median(rounds.ours) / median(rounds[best]),
+        way: best,
+      };
     } finally {
       peer.stop();
     }
   }
   const { ours, peer, ratio } = cases['32']!;
-  return { name: 'augment', ours, peer, unit: 'views per second at 32 x 32', ratio, cases, threads, versions: { tensorflow: runtime.version, torchvision } };
+  return {
+    name: 'augment',
+    ours,
+    peer,
+    unit: 'views per second at 32 x 32',
+    ratio,
+    cases,
+    threads,
+    versions: { tensorflow: runtime.version, torchvision },
+  };
 }

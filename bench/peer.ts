@@ -7,9 +7,15 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 
 /** Sources lie in bench/, also when this runs from dist/bench/. */
-const BENCH = [import.meta.dirname, path.resolve(import.meta.dirname, '..', '..', 'bench')].find((dir) => existsSync(path.join(dir, 'requirements.txt')))!;
+const BENCH = [import.meta.dirname, path.resolve(import.meta.dirname, '..', '..', 'bench')].find((dir) =>
+  existsSync(path.join(dir, 'requirements.txt')),
+)!;
 
-export interface BenchOptions { quick: boolean; profile: boolean; /** The one part to measure, of a bench that has several. */ only?: string | undefined }
+export interface BenchOptions {
+  quick: boolean;
+  profile: boolean;
+  /** The one part to measure, of a bench that has several. */ only?: string | undefined;
+}
 
 export interface BenchResult {
   name: string;
@@ -21,7 +27,12 @@ export interface BenchResult {
   [detail: string]: unknown;
 }
 
-export const machine = () => ({ cpu: cpus()[0]?.model ?? 'unknown', cores: availableParallelism(), memoryGiB: Math.round(totalmem() / 2 ** 30), node: process.versions.node });
+export const machine = () => ({
+  cpu: cpus()[0]?.model ?? 'unknown',
+  cores: availableParallelism(),
+  memoryGiB: Math.round(totalmem() / 2 ** 30),
+  node: process.versions.node,
+});
 
 export const median = (values: readonly number[]): number => {
   const sorted = values.toSorted((a, b) => a - b);
@@ -35,7 +46,11 @@ function environment(file: string): string {
   if (own) return own;
   const requirements = path.join(BENCH, file);
   const key = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
-  const folder = path.join(process.env['XDG_CACHE_HOME'] || path.join(homedir(), '.cache'), 'latent-loom', `bench-${key}`);
+  const folder = path.join(
+    process.env['XDG_CACHE_HOME'] || path.join(homedir(), '.cache'),
+    'latent-loom',
+    `bench-${key}`,
+  );
   const python = path.join(folder, 'bin', 'python');
   // A virtual environment can't be moved: a mark says that it is whole.
   const mark = path.join(folder, 'complete');
@@ -44,7 +59,10 @@ function environment(file: string): string {
   rmSync(folder, { recursive: true, force: true });
   const run = (command: string, ...args: string[]) => {
     const { status, stderr } = spawnSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
-    if (status !== 0) throw new Error(`${path.basename(command)} ${args.slice(0, 3).join(' ')} failed: ${stderr.trim().split('\n').at(-1)}. The bench needs Python 3.10 or newer with venv and pip, and a package index.`);
+    if (status !== 0)
+      throw new Error(
+        `${path.basename(command)} ${args.slice(0, 3).join(' ')} failed: ${stderr.trim().split('\n').at(-1)}. The bench needs Python 3.10 or newer with venv and pip, and a package index.`,
+      );
   };
   run('python3', '-m', 'venv', folder);
   run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', requirements);
@@ -57,14 +75,19 @@ function environment(file: string): string {
 export class Peer {
   private readonly waiting: ((line: string) => void)[] = [];
   private constructor(private readonly child: ChildProcess) {
-    createInterface({ input: child.stdout! }).on('line', (line) => { if (line.startsWith('{')) this.waiting.shift()?.(line); });
+    createInterface({ input: child.stdout! }).on('line', (line) => {
+      if (line.startsWith('{')) this.waiting.shift()?.(line);
+    });
   }
 
   /** `requirements`: the file in bench/ that names what the script imports. */
   static start(script: string, threads: number, requirements = 'requirements.txt'): Peer {
     const { GLIBC_TUNABLES: _ours, ...inherited } = process.env;
     const env = { ...inherited, OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) };
-    const child = spawn(environment(requirements), ['-u', path.join(BENCH, script)], { stdio: ['pipe', 'pipe', 'inherit'], env });
+    const child = spawn(environment(requirements), ['-u', path.join(BENCH, script)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env,
+    });
     // One that is busy does not see that its input has ended.
     process.once('exit', () => child.kill());
     return new Peer(child);

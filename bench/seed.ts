@@ -12,7 +12,11 @@ import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { readState } from '../apps/cli/src/stack.js';
 
-interface SeedOptions { runs: number; points: number; log: (line: string) => void }
+interface SeedOptions {
+  runs: number;
+  points: number;
+  log: (line: string) => void;
+}
 
 /** Runs whose points go into one statement. */
 const BATCH = 500;
@@ -23,51 +27,157 @@ const SWEEP_RUNS = PRETRAININGS * (1 + FINETUNES);
 const DAYS = 60;
 const LONGEST_CURVE = 100_000;
 
-const arrays = (perClass: number) => ({ count: 10 * perClass, countPerClass: Array.from({ length: 10 }, () => perClass), samples: 'a'.repeat(64), labels: 'b'.repeat(64) });
+const arrays = (perClass: number) => ({
+  count: 10 * perClass,
+  countPerClass: Array.from({ length: 10 }, () => perClass),
+  samples: 'a'.repeat(64),
+  labels: 'b'.repeat(64),
+});
 const DATASET = DatasetManifest.parse({
-  name: 'made-up', digest: '5eed'.repeat(16), sample: { modality: 'image', height: 32, width: 32, channels: 3 }, classes: Array.from({ length: 10 }, (_, i) => `class ${i}`),
+  name: 'made-up',
+  digest: '5eed'.repeat(16),
+  sample: { modality: 'image', height: 32, width: 32, channels: 3 },
+  classes: Array.from({ length: 10 }, (_, i) => `class ${i}`),
   splits: { train: arrays(5000), val: arrays(500), test: arrays(500) },
 });
 
 /** Where each curve starts and, in the middle, ends; better runs end higher where more is better. */
-const CURVES: Record<'pretrain' | 'finetune' | 'autoencode', [key: string, start: number, end: number, better: number][]> = {
-  pretrain: [['train/loss', 6.2, 4.9, -0.6], ['eval/knn', 0.1, 0.45, 0.25], ['eval/probe_accuracy', 0.1, 0.5, 0.25], ['train/alignment', 0.1, 0.8, 0.1], ['train/uniformity', -0.2, -2.4, -0.4], ['collapse/std', 0.02, 0.09, 0.01], ['train/learning_rate', 0.004, 0, 0], ['time/step_ms', 310, 290, -5]],
-  finetune: [['train/loss', 2.3, 0.9, -0.5], ['eval/accuracy', 0.1, 0.5, 0.25], ['eval/loss', 2.3, 1.4, -0.4], ['train/accuracy', 0.1, 0.7, 0.2], ['train/learning_rate', 0.001, 0, 0], ['time/step_ms', 120, 110, -5]],
-  autoencode: [['train/loss', 0.09, 0.012, -0.006], ['eval/psnr', 9, 21, 3], ['eval/mse', 0.1, 0.011, -0.005], ['train/kl', 0.4, 0.05, 0], ['train/learning_rate', 0.001, 0, 0], ['time/step_ms', 210, 200, -5]],
+const CURVES: Record<
+  'pretrain' | 'finetune' | 'autoencode',
+  [key: string, start: number, end: number, better: number][]
+> = {
+  pretrain: [
+    ['train/loss', 6.2, 4.9, -0.6],
+    ['eval/knn', 0.1, 0.45, 0.25],
+    ['eval/probe_accuracy', 0.1, 0.5, 0.25],
+    ['train/alignment', 0.1, 0.8, 0.1],
+    ['train/uniformity', -0.2, -2.4, -0.4],
+    ['collapse/std', 0.02, 0.09, 0.01],
+    ['train/learning_rate', 0.004, 0, 0],
+    ['time/step_ms', 310, 290, -5],
+  ],
+  finetune: [
+    ['train/loss', 2.3, 0.9, -0.5],
+    ['eval/accuracy', 0.1, 0.5, 0.25],
+    ['eval/loss', 2.3, 1.4, -0.4],
+    ['train/accuracy', 0.1, 0.7, 0.2],
+    ['train/learning_rate', 0.001, 0, 0],
+    ['time/step_ms', 120, 110, -5],
+  ],
+  autoencode: [
+    ['train/loss', 0.09, 0.012, -0.006],
+    ['eval/psnr', 9, 21, 3],
+    ['eval/mse', 0.1, 0.011, -0.005],
+    ['train/kl', 0.4, 0.05, 0],
+    ['train/learning_rate', 0.001, 0, 0],
+    ['time/step_ms', 210, 200, -5],
+  ],
 };
 const AUGMENTATIONS = ['crop', 'flip', 'colorJitter', 'grayscale', 'blur', 'rotate'];
-const FAULTS = [['worker_crash', 'the trainer process ended with SIGSEGV'], ['nan_loss', 'the loss is not a number at step 412: lower the learning rate'], ['oom', 'not enough memory: lower the batch size or the width']] as const;
+const FAULTS = [
+  ['worker_crash', 'the trainer process ended with SIGSEGV'],
+  ['nan_loss', 'the loss is not a number at step 412: lower the learning rate'],
+  ['oom', 'not enough memory: lower the batch size or the width'],
+] as const;
 
 interface MadeUp {
-  id: string; name: string; kind: RunKind; status: string; status_reason: string | null; status_detail: string | null; digest: string; spec: RunSpec; tags: string[];
-  step: number; total_steps: number; created_at: string; started_at: string; finished_at: string; result: { metrics: Record<string, number> } | null;
-  parent: string | null; quality: number; curves: { key: string; start: number; end: number }[];
+  id: string;
+  name: string;
+  kind: RunKind;
+  status: string;
+  status_reason: string | null;
+  status_detail: string | null;
+  digest: string;
+  spec: RunSpec;
+  tags: string[];
+  step: number;
+  total_steps: number;
+  created_at: string;
+  started_at: string;
+  finished_at: string;
+  result: { metrics: Record<string, number> } | null;
+  parent: string | null;
+  quality: number;
+  curves: { key: string; start: number; end: number }[];
 }
 
 /** Makes one run; `age` from 0 (now) to 1 (the longest ago). */
-function makeUp(random: Random, kind: keyof typeof CURVES, spec: RunSpec, name: string, tags: string[], age: number, parent: MadeUp | null): MadeUp {
+function makeUp(
+  random: Random,
+  kind: keyof typeof CURVES,
+  spec: RunSpec,
+  name: string,
+  tags: string[],
+  age: number,
+  parent: MadeUp | null,
+): MadeUp {
   const quality = Math.min(1, Math.max(0, (parent?.quality ?? random.uniform()) + 0.2 * (random.uniform() - 0.5)));
   const dice = random.uniform();
-  const [status, fault] = dice < 0.88 ? ['succeeded', null] as const : dice < 0.94 ? ['failed', FAULTS[random.integer(0, FAULTS.length)]!] as const : dice < 0.97 ? ['cancelled', ['user_cancel', null] as const] as const : ['early_stopped', ['below_median', null] as const] as const;
+  const [status, fault] =
+    dice < 0.88
+      ? (['succeeded', null] as const)
+      : dice < 0.94
+        ? (['failed', FAULTS[random.integer(0, FAULTS.length)]!] as const)
+        : dice < 0.97
+          ? (['cancelled', ['user_cancel', null] as const] as const)
+          : (['early_stopped', ['below_median', null] as const] as const);
   const total = kind === 'pretrain' ? 1950 : 780;
-  const curves = CURVES[kind].map(([key, start, middle, better]) => ({ key, start, end: middle + better * (2 * quality - 1) + 0.02 * Math.abs(middle) * (random.uniform() - 0.5) }));
+  const curves = CURVES[kind].map(([key, start, middle, better]) => ({
+    key,
+    start,
+    end: middle + better * (2 * quality - 1) + 0.02 * Math.abs(middle) * (random.uniform() - 0.5),
+  }));
   const created = Date.now() - age * DAYS * 86_400_000;
   const started = created + 1000 + 60_000 * random.uniform();
   return {
-    id: randomUUIDv7(), name, kind, status, status_reason: fault?.[0] ?? null, status_detail: fault?.[1] ?? null, digest: Array.from({ length: 8 }, () => random.integer(0, 2 ** 31).toString(16).padStart(8, '0')).join(''), spec, tags,
-    step: status === 'succeeded' ? total : Math.ceil(total * random.uniform()), total_steps: total,
-    created_at: new Date(created).toISOString(), started_at: new Date(started).toISOString(), finished_at: new Date(started + total * (kind === 'pretrain' ? 300 : 115) * (0.8 + 0.4 * random.uniform())).toISOString(),
-    result: status === 'succeeded' ? { metrics: Object.fromEntries(curves.map(({ key, end }) => [key, end])) } : null, parent: parent?.id ?? null, quality, curves,
+    id: randomUUIDv7(),
+    name,
+    kind,
+    status,
+    status_reason: fault?.[0] ?? null,
+    status_detail: fault?.[1] ?? null,
+    digest: Array.from({ length: 8 }, () =>
+      random
+        .integer(0, 2 ** 31)
+        .toString(16)
+        .padStart(8, '0'),
+    ).join(''),
+    spec,
+    tags,
+    step: status === 'succeeded' ? total : Math.ceil(total * random.uniform()),
+    total_steps: total,
+    created_at: new Date(created).toISOString(),
+    started_at: new Date(started).toISOString(),
+    finished_at: new Date(
+      started + total * (kind === 'pretrain' ? 300 : 115) * (0.8 + 0.4 * random.uniform()),
+    ).toISOString(),
+    result: status === 'succeeded' ? { metrics: Object.fromEntries(curves.map(({ key, end }) => [key, end])) } : null,
+    parent: parent?.id ?? null,
+    quality,
+    curves,
   };
 }
 
-interface MadeUpSweep { id: string; spec: SweepSpec; createdAt: string; trials: { parameters: Record<string, unknown>; pretrain: MadeUp; finetune: MadeUp }[] }
+interface MadeUpSweep {
+  id: string;
+  spec: SweepSpec;
+  createdAt: string;
+  trials: { parameters: Record<string, unknown>; pretrain: MadeUp; finetune: MadeUp }[];
+}
 
 /** Sweeps of 12 pretrainings with 4 finetunes each, and two fifths of the runs on their own. */
 function makeUpAll(count: number): { runs: MadeUp[]; sweeps: MadeUpSweep[] } {
   const random = Random.seeded(30_000, 'seed');
-  const [pretrain, autoencode] = [RunSpec.parse({ kind: 'pretrain', dataset: DATASET.name, batchSize: 256, epochs: 10 }), RunSpec.parse({ kind: 'autoencode', dataset: DATASET.name, batchSize: 64, epochs: 4 })];
-  const finetune = RunSpec.parse({ kind: 'finetune', dataset: DATASET.name, from: '00000000-0000-4000-8000-000000000000', labelFraction: 0.01 });
+  const [pretrain, autoencode] = [
+    RunSpec.parse({ kind: 'pretrain', dataset: DATASET.name, batchSize: 256, epochs: 10 }),
+    RunSpec.parse({ kind: 'autoencode', dataset: DATASET.name, batchSize: 64, epochs: 4 }),
+  ];
+  const finetune = RunSpec.parse({
+    kind: 'finetune',
+    dataset: DATASET.name,
+    from: '00000000-0000-4000-8000-000000000000',
+    labelFraction: 0.01,
+  });
   const pool = (pretrain as Extract<RunSpec, { kind: 'pretrain' }>).augmentation;
   const runs: MadeUp[] = [];
   const sweeps: MadeUpSweep[] = [];
@@ -79,20 +189,72 @@ function makeUpAll(count: number): { runs: MadeUp[]; sweeps: MadeUpSweep[] } {
       for (let i = 0; i < PRETRAININGS; i++) {
         const combination = AUGMENTATIONS.filter((_, place) => place === i % 6 || place === Math.floor(i / 2));
         const temperature = [0.07, 0.1, 0.2, 0.5][i % 4]!;
-        const parent = makeUp(random, 'pretrain', { ...pretrain, temperature, seed: i, augmentation: pool } as RunSpec, `${name} ${combination.join('+')}`, ['sweep', name], age(), null);
+        const parent = makeUp(
+          random,
+          'pretrain',
+          { ...pretrain, temperature, seed: i, augmentation: pool } as RunSpec,
+          `${name} ${combination.join('+')}`,
+          ['sweep', name],
+          age(),
+          null,
+        );
         runs.push(parent);
         for (let j = 0; j < FINETUNES; j++) {
           const [labelFraction, seed] = [j < 2 ? 0.01 : 0.1, j % 2];
-          const run = makeUp(random, 'finetune', { ...finetune, from: parent.id, labelFraction, seed, labelSeed: seed } as RunSpec, `${parent.name} ${labelFraction * 100} %`, ['sweep', name], age(), parent);
+          const run = makeUp(
+            random,
+            'finetune',
+            { ...finetune, from: parent.id, labelFraction, seed, labelSeed: seed } as RunSpec,
+            `${parent.name} ${labelFraction * 100} %`,
+            ['sweep', name],
+            age(),
+            parent,
+          );
           runs.push(run);
-          trials.push({ parameters: { 'pretrain.temperature': temperature, 'pretrain.seed': i, 'finetune.labelFraction': labelFraction, 'finetune.seed': seed }, pretrain: parent, finetune: run });
+          trials.push({
+            parameters: {
+              'pretrain.temperature': temperature,
+              'pretrain.seed': i,
+              'finetune.labelFraction': labelFraction,
+              'finetune.seed': seed,
+            },
+            pretrain: parent,
+            finetune: run,
+          });
         }
       }
-      const stages = { pretrain: { kind: 'pretrain', dataset: DATASET.name, batchSize: 256, epochs: 10 }, finetune: { kind: 'finetune', dataset: DATASET.name, from: 'pretrain' } };
-      sweeps.push({ id: randomUUIDv7(), spec: SweepSpec.parse({ name, stages, label_fractions: [0.01, 0.1], seeds: 2, parameters: { 'pretrain.temperature': { values: [0.07, 0.1, 0.2, 0.5] }, 'pretrain.seed': { values: [0, 1, 2] } } }), createdAt: runs.at(-1)!.created_at, trials });
+      const stages = {
+        pretrain: { kind: 'pretrain', dataset: DATASET.name, batchSize: 256, epochs: 10 },
+        finetune: { kind: 'finetune', dataset: DATASET.name, from: 'pretrain' },
+      };
+      sweeps.push({
+        id: randomUUIDv7(),
+        spec: SweepSpec.parse({
+          name,
+          stages,
+          label_fractions: [0.01, 0.1],
+          seeds: 2,
+          parameters: {
+            'pretrain.temperature': { values: [0.07, 0.1, 0.2, 0.5] },
+            'pretrain.seed': { values: [0, 1, 2] },
+          },
+        }),
+        createdAt: runs.at(-1)!.created_at,
+        trials,
+      });
     } else {
       const kind = runs.length % 2 ? 'pretrain' : 'autoencode';
-      runs.push(makeUp(random, kind, { ...(kind === 'pretrain' ? pretrain : autoencode), seed: runs.length } as RunSpec, `${kind} ${runs.length}`, [kind, `team-${runs.length % 7}`], age(), null));
+      runs.push(
+        makeUp(
+          random,
+          kind,
+          { ...(kind === 'pretrain' ? pretrain : autoencode), seed: runs.length } as RunSpec,
+          `${kind} ${runs.length}`,
+          [kind, `team-${runs.length % 7}`],
+          age(),
+          null,
+        ),
+      );
     }
   }
   return { runs, sweeps };
@@ -106,11 +268,24 @@ async function knowDataset(databaseUrl: string): Promise<void> {
     await store.checkSchema();
     if (await database.prisma.dataset.findFirst({ where: { name: DATASET.name } })) return;
     // Prepared in one transaction after its claim, so that no worker of a running stack is quicker than a moment.
-    const { runId } = await store.submitRun(SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: DATASET.name, path: DATASET.name }, requires: { labels: { seed: 'yes' } } }));
-    await store.registerWorker({ id: 'seed', host: 'nowhere', pid: process.pid, slots: 1, versions: {}, labels: { seed: 'yes' } });
+    const { runId } = await store.submitRun(
+      SubmitRun.parse({
+        spec: { kind: 'prepare-dataset', name: DATASET.name, path: DATASET.name },
+        requires: { labels: { seed: 'yes' } },
+      }),
+    );
+    await store.registerWorker({
+      id: 'seed',
+      host: 'nowhere',
+      pid: process.pid,
+      slots: 1,
+      versions: {},
+      labels: { seed: 'yes' },
+    });
     await store.setWorkerState('seed', 'running');
     const claimed = await store.claim({ runId, attempt: 1 }, 'seed');
-    if (!claimed) throw new Error(`expected to be given the run that prepares ${DATASET.name}, but it was cancelled or taken`);
+    if (!claimed)
+      throw new Error(`expected to be given the run that prepares ${DATASET.name}, but it was cancelled or taken`);
     await store.succeed(claimed, { metrics: {}, dataset: DATASET });
     await store.setWorkerState('seed', 'stopped');
   } finally {
@@ -123,11 +298,17 @@ async function knowDataset(databaseUrl: string): Promise<void> {
  * on two cores.
  * @throws Error where the schema is another
  */
-export async function seed(databaseUrl: string, { runs: count, points, log }: SeedOptions): Promise<{ runs: number; points: number; sweeps: number; seconds: number }> {
+export async function seed(
+  databaseUrl: string,
+  { runs: count, points, log }: SeedOptions,
+): Promise<{ runs: number; points: number; sweeps: number; seconds: number }> {
   const begun = performance.now();
   await knowDataset(databaseUrl);
   const { runs, sweeps } = makeUpAll(count);
-  const perCurve = Math.min(LONGEST_CURVE, Math.max(1, Math.round(points / runs.reduce((sum, { curves }) => sum + curves.length, 0))));
+  const perCurve = Math.min(
+    LONGEST_CURVE,
+    Math.max(1, Math.round(points / runs.reduce((sum, { curves }) => sum + curves.length, 0))),
+  );
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
   let written = 0;
@@ -140,7 +321,8 @@ export async function seed(databaseUrl: string, { runs: count, points, log }: Se
       await writeRuns(client, batch);
       written += await writePoints(client, batch, perCurve);
       await client.query('COMMIT');
-      if (from % (10 * BATCH) === 0) log(`${Math.min(from + BATCH, runs.length).toLocaleString('en')} runs, ${written.toLocaleString('en')} points`);
+      if (from % (10 * BATCH) === 0)
+        log(`${Math.min(from + BATCH, runs.length).toLocaleString('en')} runs, ${written.toLocaleString('en')} points`);
     }
     await client.query('BEGIN');
     for (const sweep of sweeps) await writeSweep(client, sweep);
@@ -154,7 +336,8 @@ export async function seed(databaseUrl: string, { runs: count, points, log }: Se
 }
 
 async function writeRuns(client: pg.Client, batch: readonly MadeUp[]): Promise<void> {
-  await client.query(`
+  await client.query(
+    `
     WITH given AS (
       SELECT * FROM jsonb_to_recordset($1::jsonb) AS r(id uuid, name text, kind text, status run_status, status_reason text, status_detail text, digest text, spec jsonb, tags text[], step int, total_steps int,
         created_at timestamptz, started_at timestamptz, finished_at timestamptz, result jsonb, parent uuid)),
@@ -166,51 +349,98 @@ async function writeRuns(client: pg.Client, batch: readonly MadeUp[]): Promise<v
     INSERT INTO run_event (run_id, attempt, type, data, at)
     SELECT id, e.attempt, e.type, e.data, e.at FROM given CROSS JOIN LATERAL (VALUES
       (0, 'submitted', '{"status": "queued"}'::jsonb, created_at), (1, 'status', '{"status": "running"}'::jsonb, started_at), (1, 'status', jsonb_build_object('status', status), finished_at)) AS e(attempt, type, data, at)`,
-  [JSON.stringify(batch), DATASET.digest]);
+    [JSON.stringify(batch), DATASET.digest],
+  );
 }
 
 /** Curves fall or rise towards their end with noise that becomes less; the last point is the end itself. */
 async function writePoints(client: pg.Client, batch: readonly MadeUp[], perCurve: number): Promise<number> {
-  const curves = batch.flatMap(({ id, step, started_at, finished_at, curves: each }) => each.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map((curve) => ({ id, step, started_at, finished_at, ...curve })));
-  const column = <T>(of: (curve: typeof curves[number]) => T) => curves.map(of);
-  const { rowCount } = await client.query(`
+  const curves = batch.flatMap(({ id, step, started_at, finished_at, curves: each }) =>
+    each.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map((curve) => ({ id, step, started_at, finished_at, ...curve })),
+  );
+  const column = <T>(of: (curve: (typeof curves)[number]) => T) => curves.map(of);
+  const { rowCount } = await client.query(
+    `
     WITH curve AS (SELECT *, least($7::int, step) AS points FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::float8[], $6::float8[], $8::timestamptz[]) AS c(run_id, key, step, started_at, first, last, finished_at)),
       lasts AS (INSERT INTO run_metric (run_id, key, step, value) SELECT run_id, key, step, last FROM curve)
     INSERT INTO metric (run_id, key, step, attempt, value, at)
     SELECT run_id, key, (step::bigint * i / points)::int, 1, CASE WHEN i = points THEN last ELSE last + (first - last) * exp(-5.0 * i / points) * (1 + 0.3 * (random() - 0.5)) END, started_at + (finished_at - started_at) * i / points
     FROM curve CROSS JOIN LATERAL generate_series(1, points) AS i`,
-  [column(({ id }) => id), column(({ key }) => key), column(({ step }) => step), column(({ started_at }) => started_at), column(({ start }) => start), column(({ end }) => end), perCurve, column(({ finished_at }) => finished_at)]);
+    [
+      column(({ id }) => id),
+      column(({ key }) => key),
+      column(({ step }) => step),
+      column(({ started_at }) => started_at),
+      column(({ start }) => start),
+      column(({ end }) => end),
+      perCurve,
+      column(({ finished_at }) => finished_at),
+    ],
+  );
   return rowCount ?? 0;
 }
 
 async function writeSweep(client: pg.Client, { id, spec, createdAt, trials }: MadeUpSweep): Promise<void> {
-  const plan = { trials: trials.length, newRuns: { pretrain: PRETRAININGS, finetune: trials.length }, reused: { pretrain: trials.length - PRETRAININGS }, summary: `${trials.length} trials: ${PRETRAININGS} new pretrain and ${trials.length} new finetune runs` };
-  await client.query('INSERT INTO sweep (id, name, spec, plan, tags, priority, created_at) VALUES ($1, $2, $3, $4, $5, 50, $6)', [id, spec.name, JSON.stringify(spec), JSON.stringify(plan), ['seed'], createdAt]);
-  await client.query('INSERT INTO trial (sweep_id, index, position, parameters) SELECT $1, i - 1, i - 1, p FROM unnest($2::jsonb[]) WITH ORDINALITY AS t(p, i)', [id, trials.map(({ parameters }) => JSON.stringify(parameters))]);
-  await client.query(`
+  const plan = {
+    trials: trials.length,
+    newRuns: { pretrain: PRETRAININGS, finetune: trials.length },
+    reused: { pretrain: trials.length - PRETRAININGS },
+    summary: `${trials.length} trials: ${PRETRAININGS} new pretrain and ${trials.length} new finetune runs`,
+  };
+  await client.query(
+    'INSERT INTO sweep (id, name, spec, plan, tags, priority, created_at) VALUES ($1, $2, $3, $4, $5, 50, $6)',
+    [id, spec.name, JSON.stringify(spec), JSON.stringify(plan), ['seed'], createdAt],
+  );
+  await client.query(
+    'INSERT INTO trial (sweep_id, index, position, parameters) SELECT $1, i - 1, i - 1, p FROM unnest($2::jsonb[]) WITH ORDINALITY AS t(p, i)',
+    [id, trials.map(({ parameters }) => JSON.stringify(parameters))],
+  );
+  await client.query(
+    `
     INSERT INTO trial_run (sweep_id, index, stage, control, run_id, reused)
     SELECT $1, i - 1, stage, '', run_id, stage = 'pretrain' AND (i - 1) % ${FINETUNES} > 0 FROM unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS t(pretrain, finetune, i)
-    CROSS JOIN LATERAL (VALUES ('pretrain', pretrain), ('finetune', finetune)) AS s(stage, run_id)`, [id, trials.map(({ pretrain }) => pretrain.id), trials.map(({ finetune }) => finetune.id)]);
+    CROSS JOIN LATERAL (VALUES ('pretrain', pretrain), ('finetune', finetune)) AS s(stage, run_id)`,
+    [id, trials.map(({ pretrain }) => pretrain.id), trials.map(({ finetune }) => finetune.id)],
+  );
 }
 
 /** As a command. */
 async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({ args: [...args], options: { runs: { type: 'string', default: '30000' }, points: { type: 'string' }, dir: { type: 'string', default: '.loom' } } });
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      runs: { type: 'string', default: '30000' },
+      points: { type: 'string' },
+      dir: { type: 'string', default: '.loom' },
+    },
+  });
   const number = (name: 'runs' | 'points', text: string) => {
     const value = Number(text.replaceAll('_', ''));
-    if (!Number.isSafeInteger(value) || value < 1) throw new Error(`expected --${name} with a whole number, got ${JSON.stringify(text)}`);
+    if (!Number.isSafeInteger(value) || value < 1)
+      throw new Error(`expected --${name} with a whole number, got ${JSON.stringify(text)}`);
     return value;
   };
   const runs = number('runs', values.runs);
-  const options = { runs, points: values.points === undefined ? Math.round(runs * 1000 / 3) : number('points', values.points), log: console.log };
+  const options = {
+    runs,
+    points: values.points === undefined ? Math.round((runs * 1000) / 3) : number('points', values.points),
+    log: console.log,
+  };
   const dir = path.resolve(values.dir);
   const state = await readState(dir);
   const running = process.env['DATABASE_URL'] ?? (state?.pid ? state.databaseUrl : undefined);
-  const services = await startLocalServices({ dir, log: console.log, databaseUrl: running, redisUrl: 'redis://not-needed' });
+  const services = await startLocalServices({
+    dir,
+    log: console.log,
+    databaseUrl: running,
+    redisUrl: 'redis://not-needed',
+  });
   try {
     await migrate(services.databaseUrl);
     const { seconds, ...written } = await seed(services.databaseUrl, options);
-    console.log(`${written.runs.toLocaleString('en')} runs, ${written.points.toLocaleString('en')} points of metrics and ${written.sweeps.toLocaleString('en')} sweeps in ${seconds.toFixed(0)} s${running ? '' : `: \`loom up${values.dir === '.loom' ? '' : ` --dir ${values.dir}`}\` shows them`}`);
+    console.log(
+      `${written.runs.toLocaleString('en')} runs, ${written.points.toLocaleString('en')} points of metrics and ${written.sweeps.toLocaleString('en')} sweeps in ${seconds.toFixed(0)} s${running ? '' : `: \`loom up${values.dir === '.loom' ? '' : ` --dir ${values.dir}`}\` shows them`}`,
+    );
   } finally {
     await services.stop();
   }

@@ -7,14 +7,23 @@ import pg from 'pg';
 import { Stack, type StackOptions } from '../apps/cli/src/stack.js';
 
 /** One field of the result: `ratio` is above 1 where ours is better, whatever the unit. */
-export interface Measured { ours: number; peer: number; unit: string; ratio: number; [detail: string]: unknown }
+export interface Measured {
+  ours: number;
+  peer: number;
+  unit: string;
+  ratio: number;
+  [detail: string]: unknown;
+}
 
 export type Measure = (bench: Services, options: { quick: boolean }) => Promise<Measured>;
 
 export class Services {
   private readonly stacks: Stack[] = [];
   private readonly databases = new Map<string, string>();
-  private constructor(private readonly dir: string, private readonly local: LocalServices) {}
+  private constructor(
+    private readonly dir: string,
+    private readonly local: LocalServices,
+  ) {}
 
   static async start(): Promise<Services> {
     const dir = await mkdtemp(path.join(tmpdir(), 'loom-bench-'));
@@ -24,7 +33,9 @@ export class Services {
     return new Services(dir, await startLocalServices({ dir, log: console.log, databaseUrl, redisUrl }));
   }
 
-  get redisUrl(): string { return this.local.redisUrl; }
+  get redisUrl(): string {
+    return this.local.redisUrl;
+  }
 
   /** An empty database on the same server; `schema: true`: with ours. */
   async database(name: string, { schema = false } = {}): Promise<string> {
@@ -43,12 +54,20 @@ export class Services {
   }
 
   /** The API and workers, as `loom up` starts them, on a database, a queue and a folder of this name: what is there already is brought up again. */
-  async stack(name: string, { workers, environment = {} }: Pick<StackOptions, 'workers'> & { environment?: NodeJS.ProcessEnv }): Promise<Stack> {
-    const databaseUrl = this.databases.get(name) ?? await this.database(name, { schema: true });
+  async stack(
+    name: string,
+    { workers, environment = {} }: Pick<StackOptions, 'workers'> & { environment?: NodeJS.ProcessEnv },
+  ): Promise<Stack> {
+    const databaseUrl = this.databases.get(name) ?? (await this.database(name, { schema: true }));
     this.databases.set(name, databaseUrl);
     const stack = await Stack.start({
-      dir: path.join(this.dir, name), port: 0, workers, databaseUrl, redisUrl: this.redisUrl,
-      environment: { ...process.env, LOOM_QUEUE: `bench-${name}`, LOOM_LOG_LEVEL: 'warn', ...environment }, log: console.log,
+      dir: path.join(this.dir, name),
+      port: 0,
+      workers,
+      databaseUrl,
+      redisUrl: this.redisUrl,
+      environment: { ...process.env, LOOM_QUEUE: `bench-${name}`, LOOM_LOG_LEVEL: 'warn', ...environment },
+      log: console.log,
     });
     this.stacks.push(stack);
     return stack;

@@ -5,12 +5,28 @@ import { MetricBuffer } from '../apps/worker/src/metric-buffer.js';
 import { median, Peer } from './peer.js';
 import type { Measure } from './services.js';
 
-const KEYS = ['train/loss', 'train/accuracy', 'train/learning_rate', 'train/alignment', 'train/uniformity', 'collapse/std', 'collapse/rank', 'train/gradient_norm', 'time/step_ms', 'time/data_ms'];
+const KEYS = [
+  'train/loss',
+  'train/accuracy',
+  'train/learning_rate',
+  'train/alignment',
+  'train/uniformity',
+  'collapse/std',
+  'collapse/rank',
+  'train/gradient_norm',
+  'time/step_ms',
+  'time/data_ms',
+];
 /** What a flush of a worker holds at most, what one request may, and what MLflow's `log_batch` may. */
 const BATCH = { worker: 5000, api: 10_000, peer: 1000 };
 
 function* batches(rows: number, size: number): Generator<MetricPoint[]> {
-  for (let step = 0; step < rows / KEYS.length; step += size / KEYS.length) yield Array.from({ length: size }, (_, i) => ({ key: KEYS[i % KEYS.length]!, step: step + Math.floor(i / KEYS.length), value: 1 / (1 + step + i) }));
+  for (let step = 0; step < rows / KEYS.length; step += size / KEYS.length)
+    yield Array.from({ length: size }, (_, i) => ({
+      key: KEYS[i % KEYS.length]!,
+      step: step + Math.floor(i / KEYS.length),
+      value: 1 / (1 + step + i),
+    }));
 }
 
 export const measureIngest: Measure = async (bench, { quick }) => {
@@ -21,7 +37,12 @@ export const measureIngest: Measure = async (bench, { quick }) => {
   let made = 0;
   /** A new run that is being worked on. */
   const begun = async (): Promise<Token> => {
-    const { runId } = await store.submitRun(SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: `ingest-${++made}`, path: 'nowhere' }, onDuplicate: 'replicate' }));
+    const { runId } = await store.submitRun(
+      SubmitRun.parse({
+        spec: { kind: 'prepare-dataset', name: `ingest-${++made}`, path: 'nowhere' },
+        onDuplicate: 'replicate',
+      }),
+    );
     const token = await store.claim({ runId, attempt: 1 }, 'bench');
     if (!token) throw new Error('expected to be given the run');
     await store.begin(token, null, process.pid);
@@ -35,30 +56,58 @@ export const measureIngest: Measure = async (bench, { quick }) => {
   };
   const rows = quick ? 100_000 : 300_000;
   try {
-    const { mlflow } = await peer.request<{ mlflow: string }>({ command: 'start', url: await bench.database('mlflow_ingest') });
+    const { mlflow } = await peer.request<{ mlflow: string }>({
+      command: 'start',
+      url: await bench.database('mlflow_ingest'),
+    });
     await peer.request({ command: 'log', rows: BATCH.peer, batch: BATCH.peer, keys: KEYS });
     for (let round = 0; round < (quick ? 2 : 5); round++) {
       const [first, second] = [await begun(), await begun()];
       const buffer = new MetricBuffer(BATCH.worker);
-      rates.worker.push(await timed(rows, async () => {
-        for (const batch of batches(rows, BATCH.worker)) {
-          buffer.add(batch);
-          await store.record(first, { points: buffer.take().points, step: { step: batch.at(-1)!.step, totalSteps: rows } });
-        }
-      }));
-      rates.api.push(await timed(rows, async () => { for (const points of batches(rows, BATCH.api)) await stack.client.recordMetrics(second.runId, { attempt: second.attempt, points }); }));
+      rates.worker.push(
+        await timed(rows, async () => {
+          for (const batch of batches(rows, BATCH.worker)) {
+            buffer.add(batch);
+            await store.record(first, {
+              points: buffer.take().points,
+              step: { step: batch.at(-1)!.step, totalSteps: rows },
+            });
+          }
+        }),
+      );
+      rates.api.push(
+        await timed(rows, async () => {
+          for (const points of batches(rows, BATCH.api))
+            await stack.client.recordMetrics(second.runId, { attempt: second.attempt, points });
+        }),
+      );
       const theirs = rows / 10;
-      rates.peer.push(theirs / (await peer.request<{ seconds: number }>({ command: 'log', rows: theirs, batch: BATCH.peer, keys: KEYS })).seconds);
+      rates.peer.push(
+        theirs /
+          (await peer.request<{ seconds: number }>({ command: 'log', rows: theirs, batch: BATCH.peer, keys: KEYS }))
+            .seconds,
+      );
       for (const { runId } of [first, second]) {
         const written = await database.prisma.metric.count({ where: { runId } });
         if (written !== rows) throw new Error(`expected ${rows} rows of run ${runId}, got ${written}`);
       }
-      console.log(`ingest, round ${round + 1}: worker ${rates.worker.at(-1)!.toFixed(0)}, API ${rates.api.at(-1)!.toFixed(0)}, MLflow ${rates.peer.at(-1)!.toFixed(0)} rows a second`);
+      console.log(
+        `ingest, round ${round + 1}: worker ${rates.worker.at(-1)!.toFixed(0)}, API ${rates.api.at(-1)!.toFixed(0)}, MLflow ${rates.peer.at(-1)!.toFixed(0)} rows a second`,
+      );
     }
     const [worker, api, theirs] = [median(rates.worker), median(rates.api), median(rates.peer)];
     // The slower of our two ways counts.
     const ours = Math.min(worker, api);
-    return { ours, peer: theirs, unit: 'rows of metrics a second', ratio: ours / theirs, worker: { ours: worker, ratio: worker / theirs }, api: { ours: api, ratio: api / theirs }, rounds: rates, versions: { mlflow } };
+    return {
+      ours,
+      peer: theirs,
+      unit: 'rows of metrics a second',
+      ratio: ours / theirs,
+      worker: { ours: worker, ratio: worker / theirs },
+      api: { ours: api, ratio: api / theirs },
+      rounds: rates,
+      versions: { mlflow },
+    };
   } finally {
     peer.stop();
     await database.close();

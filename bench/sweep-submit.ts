@@ -15,9 +15,17 @@ const ENQUEUED = 2000;
 const ASKED = 200;
 const ROWS = ['run', 'run_event', 'outbox', 'trial', 'trial_run'] as const;
 
-const arrays = (perClass: number) => ({ count: 10 * perClass, countPerClass: Array.from({ length: 10 }, () => perClass), samples: 'a'.repeat(64), labels: 'b'.repeat(64) });
+const arrays = (perClass: number) => ({
+  count: 10 * perClass,
+  countPerClass: Array.from({ length: 10 }, () => perClass),
+  samples: 'a'.repeat(64),
+  labels: 'b'.repeat(64),
+});
 const DATASET = DatasetManifest.parse({
-  name: 'known', digest: 'd'.repeat(64), sample: { modality: 'image', height: 32, width: 32, channels: 3 }, classes: Array.from({ length: 10 }, (_, i) => `class ${i}`),
+  name: 'known',
+  digest: 'd'.repeat(64),
+  sample: { modality: 'image', height: 32, width: 32, channels: 3 },
+  classes: Array.from({ length: 10 }, (_, i) => `class ${i}`),
   splits: { train: arrays(5000), val: arrays(500), test: arrays(500) },
 });
 
@@ -26,7 +34,9 @@ async function knowDataset(url: string): Promise<void> {
   const database = new Database(url);
   try {
     const store = new RunStore(database, { dataRoot: '/', leaseMs: 60_000 });
-    const { runId } = await store.submitRun(SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: DATASET.name, path: DATASET.name } }));
+    const { runId } = await store.submitRun(
+      SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: DATASET.name, path: DATASET.name } }),
+    );
     const claimed = await store.claim({ runId, attempt: 1 }, 'bench');
     if (!claimed) throw new Error('expected to be given the run that prepares the dataset');
     await store.succeed(claimed, { metrics: {}, dataset: DATASET });
@@ -40,20 +50,35 @@ async function submit(client: LoomClient, url: string, round: number): Promise<n
   const side = Math.sqrt(TRIALS);
   const values = (of: (i: number) => number) => ({ values: Array.from({ length: side }, (_, i) => of(i)) });
   const started = performance.now();
-  const { sweep } = await client.submitSweep({ spec: {
-    name: `round-${round}`, metric: { name: 'eval/knn' }, parameters: { 'pretrain.temperature': values((i) => (i + 1) / side), 'pretrain.seed': values((i) => round * side + i) },
-    stages: { pretrain: { kind: 'pretrain', dataset: DATASET.name, batchSize: 256, epochs: 10 } },
-  } });
+  const { sweep } = await client.submitSweep({
+    spec: {
+      name: `round-${round}`,
+      metric: { name: 'eval/knn' },
+      parameters: {
+        'pretrain.temperature': values((i) => (i + 1) / side),
+        'pretrain.seed': values((i) => round * side + i),
+      },
+      stages: { pretrain: { kind: 'pretrain', dataset: DATASET.name, batchSize: 256, epochs: 10 } },
+    },
+  });
   const seconds = (performance.now() - started) / 1000;
-  const [counts] = await query<{ runs: number; trials: number }>(url, `SELECT count(*)::int AS trials, count(DISTINCT run_id)::int AS runs FROM trial_run JOIN run ON run.id = run_id WHERE sweep_id = '${sweep.id}'`);
-  if (counts?.runs !== TRIALS || counts.trials !== TRIALS) throw new Error(`expected ${TRIALS} trials and as many runs in Postgres, got ${JSON.stringify(counts)}`);
+  const [counts] = await query<{ runs: number; trials: number }>(
+    url,
+    `SELECT count(*)::int AS trials, count(DISTINCT run_id)::int AS runs FROM trial_run JOIN run ON run.id = run_id WHERE sweep_id = '${sweep.id}'`,
+  );
+  if (counts?.runs !== TRIALS || counts.trials !== TRIALS)
+    throw new Error(`expected ${TRIALS} trials and as many runs in Postgres, got ${JSON.stringify(counts)}`);
   return seconds;
 }
 
 async function query<Row extends pg.QueryResultRow>(url: string, sql: string): Promise<Row[]> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
-  try { return (await client.query<Row>(sql)).rows; } finally { await client.end(); }
+  try {
+    return (await client.query<Row>(sql)).rows;
+  } finally {
+    await client.end();
+  }
 }
 
 /** Seconds that Postgres takes to write the rows of one sweep into tables that are like ours, indexes and foreign keys included, in one transaction. */
@@ -63,15 +88,23 @@ async function floor(url: string): Promise<number> {
   try {
     await client.query('DROP SCHEMA IF EXISTS floor CASCADE');
     await client.query('CREATE SCHEMA floor');
-    const { rows: [sweep] } = await client.query<{ id: string }>('SELECT id FROM sweep ORDER BY created_at DESC LIMIT 1');
+    const {
+      rows: [sweep],
+    } = await client.query<{ id: string }>('SELECT id FROM sweep ORDER BY created_at DESC LIMIT 1');
     const of = { run: 'id', run_event: 'run_id', outbox: 'run_id', trial: 'sweep_id', trial_run: 'sweep_id' } as const;
     for (const table of ROWS) {
       await client.query(`CREATE TABLE floor.${table} (LIKE public.${table} INCLUDING ALL)`);
-      const ids = of[table] === 'sweep_id' ? `= '${sweep!.id}'` : `IN (SELECT run_id FROM public.trial_run WHERE sweep_id = '${sweep!.id}')`;
+      const ids =
+        of[table] === 'sweep_id'
+          ? `= '${sweep!.id}'`
+          : `IN (SELECT run_id FROM public.trial_run WHERE sweep_id = '${sweep!.id}')`;
       await client.query(`CREATE TEMP TABLE some_${table} AS SELECT * FROM public.${table} WHERE ${of[table]} ${ids}`);
     }
-    for (const table of ['run_event', 'outbox', 'trial_run']) await client.query(`ALTER TABLE floor.${table} ADD FOREIGN KEY (run_id) REFERENCES floor.run (id)`);
-    await client.query('ALTER TABLE floor.trial_run ADD FOREIGN KEY (sweep_id, index) REFERENCES floor.trial (sweep_id, index)');
+    for (const table of ['run_event', 'outbox', 'trial_run'])
+      await client.query(`ALTER TABLE floor.${table} ADD FOREIGN KEY (run_id) REFERENCES floor.run (id)`);
+    await client.query(
+      'ALTER TABLE floor.trial_run ADD FOREIGN KEY (sweep_id, index) REFERENCES floor.trial (sweep_id, index)',
+    );
     const started = performance.now();
     await client.query('BEGIN');
     for (const table of ROWS) await client.query(`INSERT INTO floor.${table} SELECT * FROM some_${table}`);
@@ -88,19 +121,36 @@ export const measureSubmit: Measure = async (bench, { quick }) => {
   await knowDataset(databaseUrl);
   const peer = Peer.start('optuna_peer.py', 1, 'requirements-optuna.txt');
   try {
-    const { optuna } = await peer.request<{ optuna: string }>({ command: 'start', url: await bench.database('optuna') });
+    const { optuna } = await peer.request<{ optuna: string }>({
+      command: 'start',
+      url: await bench.database('optuna'),
+    });
     const rounds: Record<'ours' | 'peer' | 'floor', number[]> = { ours: [], peer: [], floor: [] };
     const asked: number[] = [];
     for (let round = 0; round < (quick ? 1 : 5); round++) {
       rounds.ours.push(await submit(stack.client, databaseUrl, round));
       rounds.floor.push(await floor(databaseUrl));
       const count = quick ? ENQUEUED / 10 : ENQUEUED;
-      rounds.peer.push((await peer.request<{ seconds: number }>({ command: 'enqueue', count })).seconds * TRIALS / count);
-      asked.push((await peer.request<{ seconds: number }>({ command: 'ask', count: ASKED })).seconds * 1000 / ASKED);
-      console.log(`submit, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(2)} s, the same rows in Postgres alone ${rounds.floor.at(-1)!.toFixed(2)} s, Optuna ${rounds.peer.at(-1)!.toFixed(1)} s by ${count} of ${TRIALS}`);
+      rounds.peer.push(
+        ((await peer.request<{ seconds: number }>({ command: 'enqueue', count })).seconds * TRIALS) / count,
+      );
+      asked.push(((await peer.request<{ seconds: number }>({ command: 'ask', count: ASKED })).seconds * 1000) / ASKED);
+      console.log(
+        `submit, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(2)} s, the same rows in Postgres alone ${rounds.floor.at(-1)!.toFixed(2)} s, Optuna ${rounds.peer.at(-1)!.toFixed(1)} s by ${count} of ${TRIALS}`,
+      );
     }
     const [ours, theirs, alone] = [median(rounds.ours), median(rounds.peer), median(rounds.floor)];
-    return { ours, peer: theirs, unit: `seconds for ${TRIALS} trials`, ratio: theirs / ours, postgresAlone: alone, timesPostgresAlone: ours / alone, peerAskMs: median(asked), rounds, versions: { optuna } };
+    return {
+      ours,
+      peer: theirs,
+      unit: `seconds for ${TRIALS} trials`,
+      ratio: theirs / ours,
+      postgresAlone: alone,
+      timesPostgresAlone: ours / alone,
+      peerAskMs: median(asked),
+      rounds,
+      versions: { optuna },
+    };
   } finally {
     peer.stop();
     await stack.stop();

@@ -6,10 +6,16 @@ import { measureList } from './sweep-list.js';
 import { measureOverhead } from './sweep-overhead.js';
 import { measureSubmit } from './sweep-submit.js';
 
-const FIELDS: Record<string, Measure> = { submit: measureSubmit, overhead: measureOverhead, list: measureList, ingest: measureIngest };
+const FIELDS: Record<string, Measure> = {
+  submit: measureSubmit,
+  overhead: measureOverhead,
+  list: measureList,
+  ingest: measureIngest,
+};
 
 export async function benchSweep({ quick, only }: BenchOptions): Promise<{ name: string } & Record<string, unknown>> {
-  if (only !== undefined && !(only in FIELDS)) throw new Error(`expected --only with one of ${Object.keys(FIELDS).join(', ')}, got ${only}`);
+  if (only !== undefined && !(only in FIELDS))
+    throw new Error(`expected --only with one of ${Object.keys(FIELDS).join(', ')}, got ${only}`);
   const services = await Services.start();
   const result: Record<string, Measured> = {};
   try {
@@ -17,7 +23,9 @@ export async function benchSweep({ quick, only }: BenchOptions): Promise<{ name:
       if (only !== undefined && field !== only) continue;
       result[field] = await measure(services, { quick });
       const { ours, peer, unit, ratio } = result[field];
-      console.log(`${field}: ours ${ours.toPrecision(4)}, peer ${peer.toPrecision(4)} ${unit}, ratio ${ratio.toPrecision(3)}`);
+      console.log(
+        `${field}: ours ${ours.toPrecision(4)}, peer ${peer.toPrecision(4)} ${unit}, ratio ${ratio.toPrecision(3)}`,
+      );
     }
   } finally {
     await services.stop();

@@ -5,21 +5,40 @@ import * as tf from '@tensorflow/tfjs-core';
 import { availableParallelism, tmpdir } from 'node:os';
 import { buildAutoencoder } from '../libs/training/src/autoencode.js';
 import { CompiledStep } from '../libs/training/src/compiled-step.js';
-import { buildEncoder, buildProjectionHead, encode, featureWidth, forward, initialise, weightsOf } from '../libs/training/src/networks.js';
+import {
+  buildEncoder,
+  buildProjectionHead,
+  encode,
+  featureWidth,
+  forward,
+  initialise,
+  weightsOf,
+} from '../libs/training/src/networks.js';
 import { meanSquaredError, ntXent } from '../libs/training/src/objectives.js';
 import { createOptimizer } from '../libs/training/src/optimizers.js';
 import { loadTensorFlow } from '../libs/training/src/tensorflow.js';
 import { median, Peer, type BenchOptions, type BenchResult } from './peer.js';
 import { printProfile } from './profile.js';
 
-interface Case { kind: 'simclr' | 'autoencoder'; encoder: Encoder; batch: number; steps: number }
-interface Measured { ours: number; peer: number; ratio: number; parameters: number; batch: number }
+interface Case {
+  kind: 'simclr' | 'autoencoder';
+  encoder: Encoder;
+  batch: number;
+  steps: number;
+}
+interface Measured {
+  ours: number;
+  peer: number;
+  ratio: number;
+  parameters: number;
+  batch: number;
+}
 const SIDE = 32;
 const LATENT = 64;
 const CASES: Record<string, Case> = {
   'SimCLR, small network': { kind: 'simclr', encoder: { name: 'small-resnet', width: 32 }, batch: 256, steps: 5 },
   'SimCLR, ResNet-18': { kind: 'simclr', encoder: { name: 'resnet18', width: 64 }, batch: 32, steps: 2 },
-  'autoencoder': { kind: 'autoencoder', encoder: { name: 'small-resnet', width: 32 }, batch: 256, steps: 4 },
+  autoencoder: { kind: 'autoencoder', encoder: { name: 'small-resnet', width: 32 }, batch: 256, steps: 4 },
 };
 const MAIN = 'SimCLR, small network';
 /** A GPU takes as many images of ResNet-18 as a user would give it, and many steps in the time of one. */
@@ -28,10 +47,18 @@ const onGpu = (each: Case): Case => ({ ...each, batch: 256, steps: 20 });
 const UNCOUNTED_ROUNDS = 3;
 
 /** One step as a graph, the same operation by operation, and how many parameters it moves. */
-function stepOf({ kind, encoder: architecture, batch }: Case): { step: () => void; operations: () => void; parameters: number; dispose: () => void } {
+function stepOf({ kind, encoder: architecture, batch }: Case): {
+  step: () => void;
+  operations: () => void;
+  parameters: number;
+  dispose: () => void;
+} {
   const random = Random.seeded(0, 'bench');
   const samples = kind === 'simclr' ? 2 * batch : batch;
-  const x = tf.tensor4d(Float32Array.from({ length: samples * SIDE * SIDE * 3 }, () => random.uniform()), [samples, SIDE, SIDE, 3]);
+  const x = tf.tensor4d(
+    Float32Array.from({ length: samples * SIDE * SIDE * 3 }, () => random.uniform()),
+    [samples, SIDE, SIDE, 3],
+  );
   const { models, loss } = kind === 'simclr' ? contrast(architecture) : reconstruction(architecture);
   initialise(models, random);
   const weights = weightsOf(...models).filter(({ trainable }) => trainable);
@@ -40,15 +67,28 @@ function stepOf({ kind, encoder: architecture, batch }: Case): { step: () => voi
   // As `Session` does it.
   const update = ([images, ...rates]: tf.Tensor[]) => {
     const { value, grads } = tf.variableGrads(() => loss(images as tf.Tensor4D), variables);
-    optimizer.apply(variables.map((variable) => grads[variable.name]!), rates as tf.Scalar[]);
+    optimizer.apply(
+      variables.map((variable) => grads[variable.name]!),
+      rates as tf.Scalar[],
+    );
     return { loss: value };
   };
   const inputs = () => [x, ...optimizer.rates(1e-3, 0).map((rate) => tf.scalar(rate))];
-  const compiled = new CompiledStep(update, [...weightsOf(...models), ...optimizer.slots()].map(({ variable }) => variable), tmpdir());
+  const compiled = new CompiledStep(
+    update,
+    [...weightsOf(...models), ...optimizer.slots()].map(({ variable }) => variable),
+    tmpdir(),
+  );
   return {
     parameters: variables.reduce((sum, { size }) => sum + size, 0),
-    step: () => tf.tidy(() => { compiled.run(inputs()); }),
-    operations: () => tf.tidy(() => { update(inputs()).loss.dataSync(); }),
+    step: () =>
+      tf.tidy(() => {
+        compiled.run(inputs());
+      }),
+    operations: () =>
+      tf.tidy(() => {
+        update(inputs()).loss.dataSync();
+      }),
     dispose: () => {
       compiled.dispose();
       optimizer.dispose();
@@ -61,11 +101,17 @@ function stepOf({ kind, encoder: architecture, batch }: Case): { step: () => voi
 function contrast(architecture: Encoder) {
   const encoder = buildEncoder(architecture, [SIDE, SIDE, 3]);
   const head = buildProjectionHead(featureWidth(encoder), { layers: 2, hidden: 256, output: 64 });
-  return { models: [encoder, head], loss: (x: tf.Tensor4D) => ntXent(forward(head, encode(encoder, x, true).features, true), 0.1).loss };
+  return {
+    models: [encoder, head],
+    loss: (x: tf.Tensor4D) => ntXent(forward(head, encode(encoder, x, true).features, true), 0.1).loss,
+  };
 }
 
 function reconstruction(encoder: Encoder) {
-  const { models, code, decode } = buildAutoencoder({ encoder, latent: LATENT, variant: 'plain', domain: 'spectrogram' }, { modality: 'image', height: SIDE, width: SIDE, channels: 3 });
+  const { models, code, decode } = buildAutoencoder(
+    { encoder, latent: LATENT, variant: 'plain', domain: 'spectrogram' },
+    { modality: 'image', height: SIDE, width: SIDE, channels: 3 },
+  );
   return { models, loss: (x: tf.Tensor4D) => meanSquaredError(decode(code(x, true).mean, true), x) };
 }
 
@@ -85,9 +131,19 @@ export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<
     };
     const peer = Peer.start('train_step_peer.py', threads);
     try {
-      const start = await peer.request<{ parameters: number; torch: string }>({ command: 'start', threads, device: runtime.gpu ? 'cuda' : 'cpu', kind, encoder: encoder.name, width: encoder.width, latent: LATENT, batch });
+      const start = await peer.request<{ parameters: number; torch: string }>({
+        command: 'start',
+        threads,
+        device: runtime.gpu ? 'cuda' : 'cpu',
+        kind,
+        encoder: encoder.name,
+        width: encoder.width,
+        latent: LATENT,
+        batch,
+      });
       ({ torch } = start);
-      if (parameters !== start.parameters) throw new Error(`expected equal networks, got ${parameters} parameters here and ${start.parameters} there`);
+      if (parameters !== start.parameters)
+        throw new Error(`expected equal networks, got ${parameters} parameters here and ${start.parameters} there`);
       const theirs = async () => (await peer.request<{ ms: number }>({ command: 'steps', steps })).ms;
       for (let round = 0; round < UNCOUNTED_ROUNDS; round++) {
         ours();
@@ -97,7 +153,9 @@ export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<
       for (let round = 0; round < (quick ? 3 : 10); round++) {
         rounds.ours.push(ours());
         rounds.peer.push(await theirs());
-        console.log(`${name}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toPrecision(3)} ms, PyTorch ${rounds.peer.at(-1)!.toPrecision(3)} ms a step`);
+        console.log(
+          `${name}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toPrecision(3)} ms, PyTorch ${rounds.peer.at(-1)!.toPrecision(3)} ms a step`,
+        );
       }
       const [a, b] = [median(rounds.ours), median(rounds.peer)];
       cases[name] = { ours: a, peer: b, ratio: b / a, parameters, batch };
@@ -108,5 +166,15 @@ export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<
     dispose();
   }
   const { ours, peer, ratio } = cases[MAIN]!;
-  return { name: 'train-step', ours, peer, unit: `ms per step, ${MAIN}`, ratio, cases, threads, gpu: runtime.gpu, versions: { tensorflow: runtime.version, torch } };
+  return {
+    name: 'train-step',
+    ours,
+    peer,
+    unit: `ms per step, ${MAIN}`,
+    ratio,
+    cases,
+    threads,
+    gpu: runtime.gpu,
+    versions: { tensorflow: runtime.version, torch },
+  };
 }

@@ -18,7 +18,8 @@ const CHAR_OID = 18;
 const TEXT_OID = 25;
 
 const { values: options } = parseArgs({
-  strict: false, allowPositionals: true,
+  strict: false,
+  allowPositionals: true,
   options: { datamodels: { type: 'string', multiple: true }, datasource: { type: 'string' } },
 });
 const url = options.datasource ? JSON.parse(options.datasource).url : undefined;
@@ -28,7 +29,10 @@ function connection(database) {
   if (!url) return { host: '127.0.0.1', port: 1 };
   const { hostname, port, username, password, pathname } = new URL(url);
   return {
-    host: hostname, port: Number(port || 5432), user: decodeURIComponent(username), password: decodeURIComponent(password),
+    host: hostname,
+    port: Number(port || 5432),
+    user: decodeURIComponent(username),
+    password: decodeURIComponent(password),
     database: database ?? decodeURIComponent(pathname.slice(1)),
   };
 }
@@ -36,12 +40,17 @@ function connection(database) {
 async function execute(config, sql) {
   const client = new pg.Client(config);
   await client.connect();
-  try { if (sql) await client.query(sql); } finally { await client.end(); }
+  try {
+    if (sql) await client.query(sql);
+  } finally {
+    await client.end();
+  }
 }
 
 const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
 const createDatabase = () => execute(connection('postgres'), `CREATE DATABASE ${quoted(connection().database)}`);
-const dropDatabase = () => execute(connection('postgres'), `DROP DATABASE IF EXISTS ${quoted(connection().database)} WITH (FORCE)`);
+const dropDatabase = () =>
+  execute(connection('postgres'), `DROP DATABASE IF EXISTS ${quoted(connection().database)} WITH (FORCE)`);
 
 /** PrismaPg, put right where migrations need it to be. */
 class MigrationAdapterFactory extends PrismaPg {
@@ -54,7 +63,11 @@ class MigrationAdapterFactory extends PrismaPg {
     const adapter = await super.connect();
     // A script goes to the server whole: PrismaPg splits it at every semicolon, also inside a function's body.
     adapter.executeScript = async (script) => {
-      try { await adapter.client.query(script); } catch (error) { adapter.onError(error); }
+      try {
+        await adapter.client.query(script);
+      } catch (error) {
+        adapter.onError(error);
+      }
     };
     // The catalogue has columns of the internal one-byte type "char", which PrismaPg can't read: they are read as text.
     const { performIO, queryRaw } = adapter;
@@ -92,37 +105,63 @@ class MigrationAdapterFactory extends PrismaPg {
 function describe(error) {
   const { host, port, database } = connection();
   switch (error?.code) {
-    case '3D000': return { error_code: 'P1003', message: `Database \`${database}\` does not exist` };
-    case '42P04': return { error_code: 'P1009', message: `Database \`${database}\` already exists` };
-    case '28P01': return { error_code: 'P1000', message: 'Authentication failed against database server' };
-    case 'ECONNREFUSED': case 'ENOTFOUND': return { error_code: 'P1001', message: `Can't reach database server at \`${host}:${port}\`` };
-    default: return { error_code: error?.code ?? null, message: error?.message ?? String(error), meta: error?.meta ?? null };
+    case '3D000':
+      return { error_code: 'P1003', message: `Database \`${database}\` does not exist` };
+    case '42P04':
+      return { error_code: 'P1009', message: `Database \`${database}\` already exists` };
+    case '28P01':
+      return { error_code: 'P1000', message: 'Authentication failed against database server' };
+    case 'ECONNREFUSED':
+    case 'ENOTFOUND':
+      return { error_code: 'P1001', message: `Can't reach database server at \`${host}:${port}\`` };
+    default:
+      return { error_code: error?.code ?? null, message: error?.message ?? String(error), meta: error?.meta ?? null };
   }
 }
 
 /** `schema-engine cli <command>`: the answer is the exit code; the first line on stderr is skipped by the CLI. */
 async function command(name) {
-  const commands = { 'can-connect-to-database': () => execute(connection()), 'create-database': createDatabase, 'drop-database': dropDatabase };
+  const commands = {
+    'can-connect-to-database': () => execute(connection()),
+    'create-database': createDatabase,
+    'drop-database': dropDatabase,
+  };
   try {
     if (!commands[name]) throw new Error(`expected ${Object.keys(commands).join(', ')}, got ${name}`);
     await commands[name]();
     process.exit(0);
   } catch (error) {
     const { error_code, message } = describe(error);
-    process.stderr.write(`${JSON.stringify({ level: 'INFO', target: 'schema_engine', fields: { message: 'Starting schema engine CLI' } })}\n`);
-    process.stderr.write(JSON.stringify({ level: 'ERROR', target: 'schema_engine::logger', fields: { error_code: error_code ?? 'P1010', message } }));
+    process.stderr.write(
+      `${JSON.stringify({ level: 'INFO', target: 'schema_engine', fields: { message: 'Starting schema engine CLI' } })}\n`,
+    );
+    process.stderr.write(
+      JSON.stringify({
+        level: 'ERROR',
+        target: 'schema_engine::logger',
+        fields: { error_code: error_code ?? 'P1010', message },
+      }),
+    );
     process.exit(1);
   }
 }
 
 async function loadEngine() {
-  const wasm = createRequire(import.meta.url).resolve('@prisma/schema-engine-wasm/schema_engine_bg').replace(/\.js$/, '.wasm');
+  const wasm = createRequire(import.meta.url)
+    .resolve('@prisma/schema-engine-wasm/schema_engine_bg')
+    .replace(/\.js$/, '.wasm');
   const { instance } = await WebAssembly.instantiate(await readFile(wasm), { './schema_engine_bg.js': glue });
   glue.__wbg_set_wasm(instance.exports);
   instance.exports.__wbindgen_start();
-  const datamodels = await Promise.all((options.datamodels ?? []).map(async (file) => [file, await readFile(file, 'utf8')]));
+  const datamodels = await Promise.all(
+    (options.datamodels ?? []).map(async (file) => [file, await readFile(file, 'utf8')]),
+  );
   const log = (line) => process.stderr.write(line.endsWith('\n') ? line : `${line}\n`);
-  return glue.SchemaEngine.new({ datamodels: datamodels.length ? datamodels : undefined }, log, bindMigrationAwareSqlAdapterFactory(new MigrationAdapterFactory()));
+  return glue.SchemaEngine.new(
+    { datamodels: datamodels.length ? datamodels : undefined },
+    log,
+    bindMigrationAwareSqlAdapterFactory(new MigrationAdapterFactory()),
+  );
 }
 
 async function serve() {
@@ -141,11 +180,19 @@ async function serve() {
     try {
       const result = methods[method] ? await methods[method](params) : await (await engine())[method](params);
       // The CLI prints what a diff has to say when it is asked to, by a message of its own.
-      if (method === 'diff' && result?.stdout != null) send({ id: 1e6 + id, method: 'print', params: { content: result.stdout } });
+      if (method === 'diff' && result?.stdout != null)
+        send({ id: 1e6 + id, method: 'print', params: { content: result.stdout } });
       send({ id, result: result ?? {} });
     } catch (error) {
       const { error_code, message, meta = null } = describe(error);
-      send({ id, error: { code: 4466, message: 'An error happened. Check the data field for details.', data: { is_panic: false, message, meta, error_code } } });
+      send({
+        id,
+        error: {
+          code: 4466,
+          message: 'An error happened. Check the data field for details.',
+          data: { is_panic: false, message, meta, error_code },
+        },
+      });
     }
   };
   // One at a time, in the order in which they came.

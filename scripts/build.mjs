@@ -12,4 +12,5 @@ const run = (...args) => {
 };
 
 run(module('ts-native', 'bin', 'tsc'), '-p', 'tsconfig.build.json');
-if (existsSync(path.join(root, 'apps', 'web', 'vite.config.ts'))) run(module('vite', 'bin', 'vite.js'), 'build', '--config', 'apps/web/vite.config.ts', '--logLevel', 'warn');
+if (existsSync(path.join(root, 'apps', 'web', 'vite.config.ts')))
+  run(module('vite', 'bin', 'vite.js'), 'build', '--config', 'apps/web/vite.config.ts', '--logLevel', 'warn');

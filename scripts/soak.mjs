@@ -3,12 +3,17 @@
 import { spawn } from 'node:child_process';
 import { parseArgs } from 'node:util';
 
-const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string', default: '1' } } });
+const { values } = parseArgs({
+  options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string', default: '1' } },
+});
 for (const [name, value] of Object.entries(values)) {
   if (!(Number(value) > 0)) {
     process.stderr.write(`expected --${name} to be a number above 0, got ${value}\n`);
     process.exit(2);
   }
 }
-const child = spawn('vitest', ['run', '--project', 'slow', 'tests/faults/soak.slow.spec.ts'], { stdio: 'inherit', env: { ...process.env, SOAK_MINUTES: values.minutes, SOAK_SEED: values.seed } });
+const child = spawn('vitest', ['run', '--project', 'slow', 'tests/faults/soak.slow.spec.ts'], {
+  stdio: 'inherit',
+  env: { ...process.env, SOAK_MINUTES: values.minutes, SOAK_SEED: values.seed },
+});
 child.once('exit', (code) => process.exit(code ?? 1));

@@ -40,11 +40,38 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await prepareStripes(stack);
     stack.startWorker({ LOOM_SLOTS: '2' });
     const pretrain = await stack.submit(SHORT, { name: 'first-pretraining' });
-    const autoencode = await stack.submit({ kind: 'autoencode', dataset: 'stripes', batchSize: 16, epochs: 2, latent: 4, ...small }, { name: 'autoencoder' });
-    const embedding = { kind: 'embed', dataset: 'stripes', split: 'train', maxSamples: 120, maps: ['pca', 'umap'], umap: { epochs: 20 } } as const;
-    const embed = await stack.submit({ ...embedding, from: pretrain, maps: ['pca', 'umap'] }, { name: 'map-of-features' });
-    const second = await stack.submit({ ...embedding, from: autoencode, maps: ['pca', 'umap'] }, { name: 'map-of-codes' });
-    const walk = await stack.submit({ kind: 'interpolate', dataset: 'stripes', from: autoencode, between: { rows: [0, 1] }, points: 5, samples: 2, split: 'test' }, { name: 'walk' });
+    const autoencode = await stack.submit(
+      { kind: 'autoencode', dataset: 'stripes', batchSize: 16, epochs: 2, latent: 4, ...small },
+      { name: 'autoencoder' },
+    );
+    const embedding = {
+      kind: 'embed',
+      dataset: 'stripes',
+      split: 'train',
+      maxSamples: 120,
+      maps: ['pca', 'umap'],
+      umap: { epochs: 20 },
+    } as const;
+    const embed = await stack.submit(
+      { ...embedding, from: pretrain, maps: ['pca', 'umap'] },
+      { name: 'map-of-features' },
+    );
+    const second = await stack.submit(
+      { ...embedding, from: autoencode, maps: ['pca', 'umap'] },
+      { name: 'map-of-codes' },
+    );
+    const walk = await stack.submit(
+      {
+        kind: 'interpolate',
+        dataset: 'stripes',
+        from: autoencode,
+        between: { rows: [0, 1] },
+        points: 5,
+        samples: 2,
+        split: 'test',
+      },
+      { name: 'walk' },
+    );
     made = { pretrain, autoencode, embed, second, walk };
     browser = await launchChromium();
     for (const id of Object.values(made)) await stack.ended(id);
@@ -60,7 +87,9 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     return page;
   }
 
-  beforeEach(() => { wrong = []; });
+  beforeEach(() => {
+    wrong = [];
+  });
   afterEach(async () => {
     await context?.close();
     expect(wrong).toEqual([]);
@@ -74,7 +103,13 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await open('#/');
     await page.getByRole('heading', { name: 'Workers' }).waitFor();
     const usable = performance.now() - started;
-    for (const url of await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name).filter((name) => name.endsWith('.js')))) bytes += gzipSync(await (await fetch(url)).bytes()).length;
+    for (const url of await page.evaluate(() =>
+      performance
+        .getEntriesByType('resource')
+        .map(({ name }) => name)
+        .filter((name) => name.endsWith('.js')),
+    ))
+      bytes += gzipSync(await (await fetch(url)).bytes()).length;
     expect(bytes).toBeGreaterThan(50_000);
     expect(bytes).toBeLessThan(FIRST_VIEW_BYTES);
     // Of a shared machine without a graphics card; on an idle one it is well below 1.5 s.
@@ -98,13 +133,22 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await page.getByText('24 trials, 34 new runs').waitFor();
     await page.getByRole('button', { name: 'Submit', exact: true }).click();
     await page.getByRole('heading', { name: 'pairs-of-views' }).waitFor();
-    await page.getByRole('img', { name: /Heat map of accuracy on 10 % of the labels for crop, flip, blur; the best is/ }).waitFor({ timeout: 250_000 });
+    await page
+      .getByRole('img', { name: /Heat map of accuracy on 10 % of the labels for crop, flip, blur; the best is/ })
+      .waitFor({ timeout: 250_000 });
     await page.getByRole('heading', { name: 'Which views need the fewest labels' }).waitFor();
     await page.locator('.title .status.succeeded').waitFor({ timeout: 250_000 });
     expect(await page.locator('.figure svg').count()).toBeGreaterThanOrEqual(3);
     expect(await page.locator('.figure').first().locator('rect').count()).toBeGreaterThanOrEqual(18);
-    for (const [kind, start] of [['SVG', '<svg'], ['PNG', '\x89PNG'], ['CSV', ',crop,flip,blur']] as const) {
-      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: `Which views go together as ${kind}` }).click()]);
+    for (const [kind, start] of [
+      ['SVG', '<svg'],
+      ['PNG', '\x89PNG'],
+      ['CSV', ',crop,flip,blur'],
+    ] as const) {
+      const [download] = await Promise.all([
+        page.waitForEvent('download'),
+        page.getByRole('button', { name: `Which views go together as ${kind}` }).click(),
+      ]);
       expect((await readFile(await download.path())).toString('latin1').slice(0, 40)).toContain(start);
     }
     await page.getByRole('tab', { name: /Trials/ }).click();
@@ -117,7 +161,8 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await open(`#/runs/${id}`);
     const chart = page.getByRole('img', { name: /^train\/loss: / });
     await chart.locator('canvas').waitFor();
-    const steps = async () => Number(/after (\d+) steps/.exec(await chart.getAttribute('aria-label') ?? '')?.[1] ?? 0);
+    const steps = async () =>
+      Number(/after (\d+) steps/.exec((await chart.getAttribute('aria-label')) ?? '')?.[1] ?? 0);
     const first = await steps();
     await expect.poll(steps, { timeout: 30_000 }).toBeGreaterThan(first + 20);
     await page.getByText(/left/).first().waitFor();
@@ -131,7 +176,11 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await page.locator('.title .status.cancelled').waitFor({ timeout: 30_000 });
     await expect.poll(async (): Promise<Run['status']> => (await stack.client.run(id)).status).toBe('cancelled');
     await page.getByRole('tab', { name: /Events/ }).click();
-    await page.locator('.events').getByText(/cancel/).first().waitFor();
+    await page
+      .locator('.events')
+      .getByText(/cancel/)
+      .first()
+      .waitFor();
   });
 
   test('the map: classes, lasso, neighbours, two side by side', async () => {
@@ -139,15 +188,29 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     const canvas = page.locator('.plot canvas').first();
     await canvas.waitFor();
     // A hundred and twenty coloured points make more colours than paper does.
-    await expect.poll(async () => {
-      const { data } = await sharp(await canvas.screenshot()).resize(200, 200, { kernel: 'nearest' }).raw().toBuffer({ resolveWithObject: true });
-      return new Set(Array.from({ length: data.length / 3 }, (_, i) => data.subarray(3 * i, 3 * i + 3).join())).size;
-    }, { timeout: 20_000 }).toBeGreaterThan(4);
+    await expect
+      .poll(
+        async () => {
+          const { data } = await sharp(await canvas.screenshot())
+            .resize(200, 200, { kernel: 'nearest' })
+            .raw()
+            .toBuffer({ resolveWithObject: true });
+          return new Set(Array.from({ length: data.length / 3 }, (_, i) => data.subarray(3 * i, 3 * i + 3).join()))
+            .size;
+        },
+        { timeout: 20_000 },
+      )
+      .toBeGreaterThan(4);
     await page.getByRole('button', { name: 'Lasso' }).click();
     const { x, y, width, height } = (await page.locator('.canvas').first().boundingBox())!;
     await page.mouse.move(x + 4, y + 4);
     await page.mouse.down();
-    for (const [px, py] of [[width - 4, 4], [width - 4, height - 4], [4, height - 4]] as const) await page.mouse.move(x + px, y + py, { steps: 4 });
+    for (const [px, py] of [
+      [width - 4, 4],
+      [width - 4, height - 4],
+      [4, height - 4],
+    ] as const)
+      await page.mouse.move(x + px, y + py, { steps: 4 });
     await page.mouse.up();
     await page.getByRole('heading', { name: '120 chosen' }).waitFor();
     await page.locator('.thumbnails button').first().click();
@@ -162,18 +225,30 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
 
   test('a walk through the latent space is shown as strip and animation', async () => {
     await open(`#/runs/${made.walk}`);
-    for (const name of ['Decoded points on the way', 'The way as an animation', 'Drawn samples over the nearest of the training set']) {
+    for (const name of [
+      'Decoded points on the way',
+      'The way as an animation',
+      'Drawn samples over the nearest of the training set',
+    ]) {
       const picture = page.getByRole('img', { name });
       await picture.waitFor();
-      await expect.poll(() => picture.evaluate((element) => (element as unknown as { naturalWidth: number }).naturalWidth)).toBeGreaterThan(8);
+      await expect
+        .poll(() => picture.evaluate((element) => (element as unknown as { naturalWidth: number }).naturalWidth))
+        .toBeGreaterThan(8);
     }
     await page.getByRole('tab', { name: /Files/ }).click();
-    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'interpolation.png' }).click()]);
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('link', { name: 'interpolation.png' }).click(),
+    ]);
     expect((await readFile(await download.path())).subarray(1, 4).toString()).toBe('PNG');
   });
 
   test('runs are filtered in the address, compared, and cancelled in bulk', async () => {
-    const waiting = await stack.submit({ ...pretraining(2), seed: 7 }, { name: 'never-run', requires: { labels: { gpu: 'none-such' } } });
+    const waiting = await stack.submit(
+      { ...pretraining(2), seed: 7 },
+      { name: 'never-run', requires: { labels: { gpu: 'none-such' } } },
+    );
     await open('#/runs');
     await page.getByRole('button', { name: /^succeeded/ }).click();
     await page.getByRole('combobox', { name: 'Kind' }).selectOption('embed');
@@ -226,12 +301,34 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await page.getByText('There is no such thing').waitFor();
   });
 
-  test.each([[1280, 'light'], [390, 'dark'], [1280, 'dark'], [390, 'light']] as const)('every page at %i pixels in the %s theme is accessible and not too wide', async (width, theme) => {
+  test.each([
+    [1280, 'light'],
+    [390, 'dark'],
+    [1280, 'dark'],
+    [390, 'light'],
+  ] as const)('every page at %i pixels in the %s theme is accessible and not too wide', async (width, theme) => {
     const sweep = (await stack.client.sweeps({ limit: 1 })).items[0]?.id;
     const pages: [string, string][] = [
-      ['#/', 'Overview'], ['#/runs', 'Runs'], ['#/runs?name=nothing-like-this', 'Runs'], [`#/runs/${made.pretrain}`, 'first-pretraining'], [`#/runs/${made.pretrain}?tab=files`, 'first-pretraining'], [`#/runs/${made.pretrain}?tab=events`, 'first-pretraining'],
-      [`#/runs/${made.pretrain}?tab=spec`, 'first-pretraining'], [`#/runs/${made.walk}`, 'walk'], [`#/compare?runs=${made.pretrain},${made.autoencode}`, 'Compare 2 runs'], ['#/sweeps', 'Sweeps'], ['#/maps', 'Latent maps'], [`#/maps/${made.embed}`, 'map-of-features'], ['#/machines', 'Workers and datasets'], ['#/new', 'New sweep or run'],
-      ...(sweep ? [[`#/sweeps/${sweep}`, 'pairs-of-views'], [`#/sweeps/${sweep}?tab=trials`, 'pairs-of-views']] as [string, string][] : []),
+      ['#/', 'Overview'],
+      ['#/runs', 'Runs'],
+      ['#/runs?name=nothing-like-this', 'Runs'],
+      [`#/runs/${made.pretrain}`, 'first-pretraining'],
+      [`#/runs/${made.pretrain}?tab=files`, 'first-pretraining'],
+      [`#/runs/${made.pretrain}?tab=events`, 'first-pretraining'],
+      [`#/runs/${made.pretrain}?tab=spec`, 'first-pretraining'],
+      [`#/runs/${made.walk}`, 'walk'],
+      [`#/compare?runs=${made.pretrain},${made.autoencode}`, 'Compare 2 runs'],
+      ['#/sweeps', 'Sweeps'],
+      ['#/maps', 'Latent maps'],
+      [`#/maps/${made.embed}`, 'map-of-features'],
+      ['#/machines', 'Workers and datasets'],
+      ['#/new', 'New sweep or run'],
+      ...(sweep
+        ? ([
+            [`#/sweeps/${sweep}`, 'pairs-of-views'],
+            [`#/sweeps/${sweep}?tab=trials`, 'pairs-of-views'],
+          ] as [string, string][])
+        : []),
     ];
     const faults: string[] = [];
     await open('#/', { width, height: width > 500 ? 900 : 844, theme });
@@ -239,7 +336,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
       await page.goto(`${stack.client.url}/${hash}`);
       await page.getByRole('heading', { name: heading, level: 1 }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
-      faults.push(...await accessibilityFaults(page, hash));
+      faults.push(...(await accessibilityFaults(page, hash)));
     }
     expect(faults).toEqual([]);
   });

@@ -34,22 +34,89 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     await writeScenes(path.join(stack.dataRoot, 'scenes'));
     stack.startWorker({ LOOM_SLOTS: '2' });
     const preparing = [
-      await stack.submit({ kind: 'prepare-dataset', name: 'tones', path: 'tones', audio: { sampleRate: 4000, seconds: 0.5 }, fileName: '{label}_{group}_{}', holdOut: { val: ['s3'] }, testFraction: 0 }),
-      await stack.submit({ kind: 'prepare-dataset', name: 'scenes', path: 'scenes', imageSize: { height: 24, width: 32 }, masks: { classes: ['ground', 'square'], unlabelled: 9 } }),
+      await stack.submit({
+        kind: 'prepare-dataset',
+        name: 'tones',
+        path: 'tones',
+        audio: { sampleRate: 4000, seconds: 0.5 },
+        fileName: '{label}_{group}_{}',
+        holdOut: { val: ['s3'] },
+        testFraction: 0,
+      }),
+      await stack.submit({
+        kind: 'prepare-dataset',
+        name: 'scenes',
+        path: 'scenes',
+        imageSize: { height: 24, width: 32 },
+        masks: { classes: ['ground', 'square'], unlabelled: 9 },
+      }),
     ];
     const pretrain = await stack.submit({ ...SHORT, checkpoints: { everySteps: 8, keepLast: 8 } }, { name: 'seen' });
-    const autoencode = await stack.submit({ kind: 'autoencode', dataset: 'stripes', batchSize: 16, epochs: 2, latent: 4, ...small }, { name: 'decoder' });
+    const autoencode = await stack.submit(
+      { kind: 'autoencode', dataset: 'stripes', batchSize: 16, epochs: 2, latent: 4, ...small },
+      { name: 'decoder' },
+    );
     const map = { kind: 'embed', dataset: 'stripes', split: 'train', maxSamples: 120, maps: ['pca'] } as const;
     const embed = await stack.submit({ ...map, maps: ['pca'], from: pretrain }, { name: 'map-of-seen' });
-    const finetune = await stack.submit({ kind: 'finetune', dataset: 'stripes', from: pretrain, fromHeadLayer: 1, steps: 5, batchSize: 8, evalSplit: 'test', labelFraction: 0.5 }, { name: 'tuned' });
+    const finetune = await stack.submit(
+      {
+        kind: 'finetune',
+        dataset: 'stripes',
+        from: pretrain,
+        fromHeadLayer: 1,
+        steps: 5,
+        batchSize: 8,
+        evalSplit: 'test',
+        labelFraction: 0.5,
+      },
+      { name: 'tuned' },
+    );
     const judged = await stack.submit({ ...map, maps: ['pca'], from: finetune }, { name: 'map-of-tuned' });
     for (const id of preparing) await stack.ended(id);
-    const tones = await stack.submit({ kind: 'autoencode', dataset: 'tones', encoder: { width: 4 }, latent: 8, batchSize: 24, epochs: 1, gridImages: 2, knn: { k: 5 } }, { name: 'voices' });
-    const scenes = await stack.submit({ kind: 'finetune', task: 'segmentation', dataset: 'scenes', from: null, encoder: { width: 4 }, batchSize: 8, steps: 5 }, { name: 'squares' });
-    const { sweep } = await stack.client.submitSweep({ spec: {
-      name: 'halving', stages: { pretrain: { kind: 'pretrain', dataset: 'stripes', batchSize: 16, epochs: 2, probe: { maxIterations: 1 }, ...small } }, metric: { name: 'eval/knn' },
-      augmentations: { pairs: { of: ['crop', 'flip'] } }, early_terminate: { type: 'asha', grace_period: 1, reduction_factor: 3 }, parallel_trials: 3,
-    } });
+    const tones = await stack.submit(
+      {
+        kind: 'autoencode',
+        dataset: 'tones',
+        encoder: { width: 4 },
+        latent: 8,
+        batchSize: 24,
+        epochs: 1,
+        gridImages: 2,
+        knn: { k: 5 },
+      },
+      { name: 'voices' },
+    );
+    const scenes = await stack.submit(
+      {
+        kind: 'finetune',
+        task: 'segmentation',
+        dataset: 'scenes',
+        from: null,
+        encoder: { width: 4 },
+        batchSize: 8,
+        steps: 5,
+      },
+      { name: 'squares' },
+    );
+    const { sweep } = await stack.client.submitSweep({
+      spec: {
+        name: 'halving',
+        stages: {
+          pretrain: {
+            kind: 'pretrain',
+            dataset: 'stripes',
+            batchSize: 16,
+            epochs: 2,
+            probe: { maxIterations: 1 },
+            ...small,
+          },
+        },
+        metric: { name: 'eval/knn' },
+        augmentations: { pairs: { of: ['crop', 'flip'] } },
+        early_terminate: { type: 'asha', grace_period: 1, reduction_factor: 3 },
+        parallel_trials: 3,
+      },
+    });
     halving = sweep.id;
     made = { pretrain, autoencode, embed, finetune, judged, tones, scenes };
     browser = await launchChromium();
@@ -66,13 +133,19 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     return page;
   }
 
-  beforeEach(() => { wrong = []; });
+  beforeEach(() => {
+    wrong = [];
+  });
   afterEach(async () => {
     await context?.close();
     expect(wrong).toEqual([]);
   });
 
-  const sizeOf = (name: RegExp | string) => page.getByRole('img', { name }).evaluate((element) => { const { naturalWidth, naturalHeight } = element as unknown as { naturalWidth: number; naturalHeight: number }; return [naturalWidth, naturalHeight]; });
+  const sizeOf = (name: RegExp | string) =>
+    page.getByRole('img', { name }).evaluate((element) => {
+      const { naturalWidth, naturalHeight } = element as unknown as { naturalWidth: number; naturalHeight: number };
+      return [naturalWidth, naturalHeight];
+    });
 
   test('a pretraining shows its views, its curves over epochs, and how to reproduce it', async () => {
     await open(`#/runs/${made.pretrain}`);
@@ -81,7 +154,10 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     await page.getByText('crop+flip+colorJitter+grayscale').waitFor();
     await page.getByRole('combobox', { name: 'Over' }).selectOption('epochs');
     expect(page.url()).toContain('x=epoch');
-    await page.getByRole('img', { name: /^train\/loss: / }).locator('canvas').waitFor();
+    await page
+      .getByRole('img', { name: /^train\/loss: / })
+      .locator('canvas')
+      .waitFor();
     await page.getByText('Reproduce', { exact: true }).click();
     await page.getByLabel('Command that reproduces').getByText(`reproduce ${made.pretrain}`).waitFor();
     await page.goto(`${stack.client.url}/#/runs/${made.finetune}`);
@@ -94,7 +170,12 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     const table = page.getByRole('region', { name: 'Classes of pixels in the val split' });
     await table.getByText('ground').waitFor();
     expect(await table.locator('tbody tr').count()).toBe(2);
-    expect(await table.locator('.legend i').first().evaluate((element) => (element as unknown as { style: { background: string } }).style.background)).toContain('rgb(230, 25, 75)');
+    expect(
+      await table
+        .locator('.legend i')
+        .first()
+        .evaluate((element) => (element as unknown as { style: { background: string } }).style.background),
+    ).toContain('rgb(230, 25, 75)');
   });
 
   test('sounds are seen over time and by frequency, and played', async () => {
@@ -102,14 +183,32 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     const spectrogram = page.getByRole('img', { name: /^Spectrogram of .*from 0 to 2.0 kHz/ }).first();
     await spectrogram.waitFor();
     // A tone is a bright line on dark ground.
-    const { data } = await sharp(await spectrogram.screenshot()).greyscale().raw().toBuffer({ resolveWithObject: true });
+    const { data } = await sharp(await spectrogram.screenshot())
+      .greyscale()
+      .raw()
+      .toBuffer({ resolveWithObject: true });
     expect(Math.max(...data) - Math.min(...data)).toBeGreaterThan(60);
-    await page.getByRole('img', { name: /^Course of .* 0.5 s/ }).first().waitFor();
+    await page
+      .getByRole('img', { name: /^Course of .* 0.5 s/ })
+      .first()
+      .waitFor();
     const play = page.getByRole('button', { name: /^Play / }).first();
     const name = await play.getAttribute('aria-label');
     await play.click();
     // Half a second, and it is over; where there is no sound device it does not begin.
-    await expect.poll(() => page.locator('audio').first().evaluate((element) => { const audio = element as unknown as { readyState: number; error: unknown }; return audio.error === null && audio.readyState > 0; }), LATER).toBe(true);
+    await expect
+      .poll(
+        () =>
+          page
+            .locator('audio')
+            .first()
+            .evaluate((element) => {
+              const audio = element as unknown as { readyState: number; error: unknown };
+              return audio.error === null && audio.readyState > 0;
+            }),
+        LATER,
+      )
+      .toBe(true);
     await page.getByRole('button', { name: name!, exact: true }).waitFor();
   });
 
@@ -119,7 +218,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     await page.getByText('What the run’s own classifier says').waitFor();
     await page.getByRole('button', { name: 'Error', exact: true }).click();
     const map = page.getByRole('img', { name: /coloured by what was taken for another class: \d+/ });
-    const mistakes = Number(/: (\d+)/.exec(await map.getAttribute('aria-label') ?? '')![1]);
+    const mistakes = Number(/: (\d+)/.exec((await map.getAttribute('aria-label')) ?? '')![1]);
     const metrics = (await stack.client.run(made.judged)).result!.metrics;
     expect(mistakes).toBe(Math.round((1 - metrics['embedding/accuracy']!) * 120));
     if (mistakes > 0) {
@@ -146,8 +245,14 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     await slider.press('End');
     await heading('').waitFor();
     // The runs are there for everybody: aligned to this map, of the same samples.
-    const runs = (await stack.client.runs({ kind: ['embed'], parent: made.pretrain })).items.filter(({ spec }) => spec.kind === 'embed' && spec.checkpoint !== undefined);
-    expect(runs.map(({ spec }) => spec.kind === 'embed' && [spec.checkpoint, spec.alignTo]).sort((a, b) => Number((a as unknown[])[0]) - Number((b as unknown[])[0]))).toEqual([8, 16].map((step) => [step, made.embed]));
+    const runs = (await stack.client.runs({ kind: ['embed'], parent: made.pretrain })).items.filter(
+      ({ spec }) => spec.kind === 'embed' && spec.checkpoint !== undefined,
+    );
+    expect(
+      runs
+        .map(({ spec }) => spec.kind === 'embed' && [spec.checkpoint, spec.alignTo])
+        .sort((a, b) => Number((a as unknown[])[0]) - Number((b as unknown[])[0])),
+    ).toEqual([8, 16].map((step) => [step, made.embed]));
   });
 
   test('two points are picked, the nearest of many are found, and the way between them is decoded', async () => {
@@ -159,17 +264,25 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     const { x, y, width, height } = (await page.locator('.canvas').first().boundingBox())!;
     await page.mouse.move(x + 4, y + 4);
     await page.mouse.down();
-    for (const [px, py] of [[width / 2, 4], [width / 2, height - 4], [4, height - 4]] as const) await page.mouse.move(x + px, y + py, { steps: 4 });
+    for (const [px, py] of [
+      [width / 2, 4],
+      [width / 2, height - 4],
+      [4, height - 4],
+    ] as const)
+      await page.mouse.move(x + px, y + py, { steps: 4 });
     await page.mouse.up();
     await page.getByRole('heading', { name: /^\d+ chosen/ }).waitFor();
     await page.getByRole('heading', { name: /^Nearest to the middle of the \d+ chosen/ }).waitFor();
     const chosen = page.getByRole('region', { name: /^\d+ chosen/ }).locator('.thumbnails button');
-    const rowOf = async (place: number) => Number(/Row (\d+)/.exec(await chosen.nth(place).getAttribute('aria-label') ?? '')![1]);
+    const rowOf = async (place: number) =>
+      Number(/Row (\d+)/.exec((await chosen.nth(place).getAttribute('aria-label')) ?? '')![1]);
     const rows = [await rowOf(0), await rowOf(1)];
     await chosen.nth(0).press('Enter');
     await chosen.nth(1).press('Enter');
     await page.getByRole('button', { name: 'Show the way' }).click();
-    await expect.poll(async () => (await sizeOf('Decoded points on the way').catch(() => [0]))[0], { timeout: 90_000 }).toBe(9 * 16);
+    await expect
+      .poll(async () => (await sizeOf('Decoded points on the way').catch(() => [0]))[0], { timeout: 90_000 })
+      .toBe(9 * 16);
     const [walk] = (await stack.client.runs({ kind: ['interpolate'], limit: 1 })).items;
     expect(walk!.spec).toMatchObject({ from: made.autoencode, split: 'train', between: { rows } });
   });
@@ -181,8 +294,9 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     const { x, y, width, height } = (await page.locator('.canvas').first().boundingBox())!;
     const tooltip = page.locator('.tooltip');
     // Some point of a hundred and twenty lies on one of these lines.
-    for (let at = 0; at < 400 && !(await tooltip.isVisible()); at++) await page.mouse.move(x + width * (0.2 + 0.6 * ((at * 0.618) % 1)), y + height * (0.1 + 0.8 * (at / 400)));
-    const row = /row (\d+)/.exec(await tooltip.textContent() ?? '')![1]!;
+    for (let at = 0; at < 400 && !(await tooltip.isVisible()); at++)
+      await page.mouse.move(x + width * (0.2 + 0.6 * ((at * 0.618) % 1)), y + height * (0.1 + 0.8 * (at / 400)));
+    const row = /row (\d+)/.exec((await tooltip.textContent()) ?? '')![1]!;
     await page.mouse.down();
     await page.mouse.up();
     await page.getByRole('heading', { name: new RegExp(`\\(row ${row}\\) in the space itself`) }).waitFor();
@@ -193,9 +307,13 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     await page.locator('.title .status.succeeded').waitFor({ timeout: 150_000 });
     await page.getByRole('heading', { name: 'What the networks see' }).waitFor();
     // crop, flip, and both.
-    await expect.poll(() => page.getByRole('img', { name: /^Samples over two views of each by / }).count(), LATER).toBe(3);
+    await expect
+      .poll(() => page.getByRole('img', { name: /^Samples over two views of each by / }).count(), LATER)
+      .toBe(3);
     await page.getByRole('tab', { name: 'Rungs' }).click();
-    await page.getByRole('img', { name: /^Early stopping by eval\/knn: 1 let on, 0 waiting, 2 stopped, at steps 12/ }).waitFor();
+    await page
+      .getByRole('img', { name: /^Early stopping by eval\/knn: 1 let on, 0 waiting, 2 stopped, at steps 12/ })
+      .waitFor();
     const rows = page.getByRole('region', { name: 'Rungs' }).locator('tbody tr');
     expect(await rows.count()).toBe(3);
     expect(await rows.filter({ hasText: '↑ let on' }).count()).toBe(1);
@@ -223,8 +341,19 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     // And back: what is typed is in the form.
     await text.click();
     await page.keyboard.press('ControlOrMeta+a');
-    await page.keyboard.insertText('kind: pretrain\ndataset: stripes\nbatchSize: 16\noptimizer: {name: lars, momentum: 0.5}\n');
-    await expect.poll(() => page.getByRole('spinbutton', { name: 'momentum', exact: true }).inputValue().catch(() => ''), LATER).toBe('0.5');
+    await page.keyboard.insertText(
+      'kind: pretrain\ndataset: stripes\nbatchSize: 16\noptimizer: {name: lars, momentum: 0.5}\n',
+    );
+    await expect
+      .poll(
+        () =>
+          page
+            .getByRole('spinbutton', { name: 'momentum', exact: true })
+            .inputValue()
+            .catch(() => ''),
+        LATER,
+      )
+      .toBe('0.5');
     await page.getByText('1 trial, 1 new runs').waitFor();
   });
 
@@ -235,54 +364,106 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     const line = <T>(of: (i: number) => T) => Array.from({ length: MANY }, (_, i) => of(i));
     const noise = (i: number) => Math.sin(i * 12.9898) * Math.cos(i * 78.233);
     const labels = line((i) => i % 10);
-    await page.route(`**/artifacts/${file.id}/content`, (route) => route.fulfill({ json: {
-      dataset: 'many@000000000000', split: 'train', samplesDigest: '0', rows: line((i) => i), classes: Array.from({ length: 10 }, (_, i) => `class ${i}`), labels, predictions: labels.toReversed(), predictedBy: 'neighbours', dimensions: 64,
-      atlas: { columns: 71, tile: { width: 32, height: 32 }, points: line((i) => i), perFile: 5000 },
-      maps: { umap: { x: line((i) => 3 * Math.cos((i % 10) * 0.63) + noise(i)), y: line((i) => 3 * Math.sin((i % 10) * 0.63) + noise(i + 0.5)), parameters: {} } },
-    } }));
+    await page.route(`**/artifacts/${file.id}/content`, (route) =>
+      route.fulfill({
+        json: {
+          dataset: 'many@000000000000',
+          split: 'train',
+          samplesDigest: '0',
+          rows: line((i) => i),
+          classes: Array.from({ length: 10 }, (_, i) => `class ${i}`),
+          labels,
+          predictions: labels.toReversed(),
+          predictedBy: 'neighbours',
+          dimensions: 64,
+          atlas: { columns: 71, tile: { width: 32, height: 32 }, points: line((i) => i), perFile: 5000 },
+          maps: {
+            umap: {
+              x: line((i) => 3 * Math.cos((i % 10) * 0.63) + noise(i)),
+              y: line((i) => 3 * Math.sin((i % 10) * 0.63) + noise(i + 0.5)),
+              parameters: {},
+            },
+          },
+        },
+      }),
+    );
     await page.goto(`${stack.client.url}/#/maps/${made.embed}`);
     await page.getByText('50,000 samples').waitFor();
     await page.locator('.plot canvas').first().waitFor();
     const session = await context.newCDPSession(page);
     await session.send('Performance.enable', { timeDomain: 'threadTicks' });
-    const counters = async () => new Map((await session.send('Performance.getMetrics')).metrics.map(({ name, value }) => [name, value]));
-    await page.evaluate('globalThis.frames60 = 0; (function count() { globalThis.frames60++; requestAnimationFrame(count); })()');
+    const counters = async () =>
+      new Map((await session.send('Performance.getMetrics')).metrics.map(({ name, value }) => [name, value]));
+    await page.evaluate(
+      'globalThis.frames60 = 0; (function count() { globalThis.frames60++; requestAnimationFrame(count); })()',
+    );
     const { x, y, width, height } = (await page.locator('.canvas').first().boundingBox())!;
     const moves = 12;
     /** CPU time of scripts and of all work of the page's thread, and wall time, for each move. */
     const measured = async (what: (i: number) => Promise<void>) => {
-      const [before, frames, started] = [await counters(), await page.evaluate<number>('globalThis.frames60'), performance.now()];
+      const [before, frames, started] = [
+        await counters(),
+        await page.evaluate<number>('globalThis.frames60'),
+        performance.now(),
+      ];
       for (let i = 0; i < moves; i++) await what(i);
-      const [after, drawn] = [await counters(), await page.evaluate<number>('globalThis.frames60') - frames];
+      const [after, drawn] = [await counters(), (await page.evaluate<number>('globalThis.frames60')) - frames];
       const spent = (name: string) => (1000 * (after.get(name)! - before.get(name)!)) / moves;
-      return { scriptMs: spent('ScriptDuration'), threadMs: spent('TaskDuration'), wallMs: (performance.now() - started) / moves, frameMs: (performance.now() - started) / drawn };
+      return {
+        scriptMs: spent('ScriptDuration'),
+        threadMs: spent('TaskDuration'),
+        wallMs: (performance.now() - started) / moves,
+        frameMs: (performance.now() - started) / drawn,
+      };
     };
     await page.mouse.move(x + width / 2, y + height / 2);
-    const hover = await measured((i) => page.mouse.move(x + width * (0.3 + 0.4 * Math.abs(Math.sin(i))), y + height * (0.3 + 0.4 * Math.abs(Math.cos(i)))));
+    const hover = await measured((i) =>
+      page.mouse.move(
+        x + width * (0.3 + 0.4 * Math.abs(Math.sin(i))),
+        y + height * (0.3 + 0.4 * Math.abs(Math.cos(i))),
+      ),
+    );
     await page.mouse.move(x + width / 2, y + height / 2);
     await page.mouse.down();
-    const pan = await measured((i) => page.mouse.move(x + width / 2 + 120 * Math.sin(i / 3), y + height / 2 + 80 * Math.cos(i / 3)));
+    const pan = await measured((i) =>
+      page.mouse.move(x + width / 2 + 120 * Math.sin(i / 3), y + height / 2 + 80 * Math.cos(i / 3)),
+    );
     await page.mouse.up();
     const zoom = await measured((i) => page.mouse.wheel(0, i % 20 < 10 ? -40 : 40));
-    const told = Object.entries({ hover, pan, zoom }).map(([name, times]) => `${name}: ${Object.entries(times).map(([key, value]) => `${key} ${value.toFixed(2)}`).join(', ')}`);
+    const told = Object.entries({ hover, pan, zoom }).map(
+      ([name, times]) =>
+        `${name}: ${Object.entries(times)
+          .map(([key, value]) => `${key} ${value.toFixed(2)}`)
+          .join(', ')}`,
+    );
     process.stdout.write(`${MANY} points, for each move of the pointer:\n  ${told.join('\n  ')}\n`);
     // The rasteriser's time is that of a processor here; of a graphics card it is well below a millisecond.
     for (const { scriptMs } of [hover, pan, zoom]) expect(scriptMs).toBeLessThan(MOVE_CPU_MS);
   }, 900_000);
 
-  test.each([[1280, 'dark'], [390, 'light']] as const)('at %i pixels in the %s theme it is accessible and not too wide', async (width, theme) => {
+  test.each([
+    [1280, 'dark'],
+    [390, 'light'],
+  ] as const)('at %i pixels in the %s theme it is accessible and not too wide', async (width, theme) => {
     const faults: string[] = [];
     await open('#/', { width, height: width > 500 ? 900 : 844, theme });
     for (const [hash, heading] of [
-      [`#/runs/${made.pretrain}`, 'seen'], [`#/runs/${made.finetune}`, 'tuned'], [`#/runs/${made.tones}`, 'voices'], [`#/runs/${made.scenes}`, 'squares'], [`#/maps/${made.judged}?colour=error`, 'map-of-tuned'], [`#/maps/${made.embed}`, 'map-of-seen'],
-      [`#/sweeps/${halving}`, 'halving'], [`#/sweeps/${halving}?tab=rungs`, 'halving'], ['#/new', 'New sweep or run'],
+      [`#/runs/${made.pretrain}`, 'seen'],
+      [`#/runs/${made.finetune}`, 'tuned'],
+      [`#/runs/${made.tones}`, 'voices'],
+      [`#/runs/${made.scenes}`, 'squares'],
+      [`#/maps/${made.judged}?colour=error`, 'map-of-tuned'],
+      [`#/maps/${made.embed}`, 'map-of-seen'],
+      [`#/sweeps/${halving}`, 'halving'],
+      [`#/sweeps/${halving}?tab=rungs`, 'halving'],
+      ['#/new', 'New sweep or run'],
     ] as const) {
       await page.goto(`${stack.client.url}/${hash}`);
       await page.getByRole('heading', { name: heading, level: 1, exact: true }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
       if (hash.startsWith('#/maps')) await page.getByRole('button', { name: 'Morph' }).click();
       if (hash === '#/new') await page.getByRole('button', { name: 'sweep', exact: true }).click();
-      faults.push(...await accessibilityFaults(page, hash));
+      faults.push(...(await accessibilityFaults(page, hash)));
     }
     expect(faults).toEqual([]);
   });

@@ -24,12 +24,14 @@ describe.skipIf('missing' in found)('the list of runs', () => {
     await stack?.stop();
   });
 
-  const column = async (nth: number) => (await page.locator(`table.runs tbody tr td:nth-child(${nth})`).allTextContents()).map(Number);
+  const column = async (nth: number) =>
+    (await page.locator(`table.runs tbody tr td:nth-child(${nth})`).allTextContents()).map(Number);
 
   test('metrics are columns, sort the list and filter it; all of it is in the address; what matches is tagged', async () => {
     await page.locator('table.runs tbody tr').first().waitFor();
     await page.getByText('Columns', { exact: true }).first().click();
-    for (const name of ['status', 'progress', 'result', 'submitted']) await page.getByRole('checkbox', { name, exact: true }).uncheck();
+    for (const name of ['status', 'progress', 'result', 'submitted'])
+      await page.getByRole('checkbox', { name, exact: true }).uncheck();
     await page.getByRole('checkbox', { name: 'eval/knn' }).check();
     await page.keyboard.press('Escape');
     await page.getByRole('checkbox', { name: 'eval/knn' }).waitFor({ state: 'hidden' });
@@ -42,7 +44,9 @@ describe.skipIf('missing' in found)('the list of runs', () => {
     await page.locator('th[aria-sort=descending]', { hasText: 'eval/knn' }).waitFor();
     expect(await accessibilityFaults(page, 'runs')).toEqual([]);
     const best = await stack.client.runs({ sort: '-metric:eval/knn', limit: 50 });
-    await expect.poll(() => column(4)).toEqual(best.items.map(({ metrics }) => Number(metrics['eval/knn']!.toPrecision(4))));
+    await expect
+      .poll(() => column(4))
+      .toEqual(best.items.map(({ metrics }) => Number(metrics['eval/knn']!.toPrecision(4))));
     expect(page.url()).toMatch(/sort=-metric%3Aeval%2Fknn/);
 
     await page.getByRole('textbox', { name: 'Metrics' }).fill('eval/knn>0.5, train/loss<4.6');
@@ -55,7 +59,9 @@ describe.skipIf('missing' in found)('the list of runs', () => {
     await page.reload();
     await expect.poll(shown).toEqual(matching.items.map(({ name }) => name));
     await page.getByRole('button', { name: 'eval/knn', exact: true }).click();
-    await expect.poll(shown).toEqual((await stack.client.runs({ where, sort: 'metric:eval/knn', limit: 50 })).items.map(({ name }) => name));
+    await expect
+      .poll(shown)
+      .toEqual((await stack.client.runs({ where, sort: 'metric:eval/knn', limit: 50 })).items.map(({ name }) => name));
 
     await page.getByRole('button', { name: /^all .* that match/ }).click();
     await page.getByRole('button', { name: 'Tag …' }).click();

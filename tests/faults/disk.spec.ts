@@ -16,9 +16,18 @@ let stack: Stack;
 
 beforeAll(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'loom-disk-'));
-  mounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', dir]).then(() => true, () => false);
+  mounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', dir]).then(
+    () => true,
+    () => false,
+  );
   if (!mounted) return;
-  stack = await startStack({ environment: { LOOM_ARTIFACTS_DIR: path.join(dir, 'artifacts'), LOOM_CHECKPOINT_SECONDS: '0.4', LOOM_MIN_FREE_MIB: '2' } });
+  stack = await startStack({
+    environment: {
+      LOOM_ARTIFACTS_DIR: path.join(dir, 'artifacts'),
+      LOOM_CHECKPOINT_SECONDS: '0.4',
+      LOOM_MIN_FREE_MIB: '2',
+    },
+  });
   await prepareStripes(stack);
 }, 90_000);
 afterAll(async () => {
@@ -35,14 +44,22 @@ test('#14 the disk is full at a checkpoint: the run fails as disk_full, the chec
   const filler = path.join(dir, 'filler');
   const { bavail, bsize } = await statfs(dir);
   await writeFile(filler, Buffer.alloc(Math.max(0, bavail * bsize - 400 * 1024)));
-  await eventually(async () => expect((await stack.client.run(id)).attempts[0]).toMatchObject({ outcome: 'failed', reason: 'disk_full' }), { timeoutMs: 30_000 });
+  await eventually(
+    async () =>
+      expect((await stack.client.run(id)).attempts[0]).toMatchObject({ outcome: 'failed', reason: 'disk_full' }),
+    { timeoutMs: 30_000 },
+  );
   expect((await stack.client.run(id)).attempts[0]!.detail).toContain('make room');
   // Its next start has been offered to the worker, and was not taken.
   await eventually(() => expect(worker.output()).toContain('too little space'), { timeoutMs: 20_000 });
   const waiting = await stack.client.run(id);
   expect(waiting.attempt).toBe(1);
   expect(await readdir(path.join(dir, 'artifacts', 'tmp'))).toEqual([]);
-  expect((await readdir(path.join(dir, 'artifacts', 'work'), { recursive: true })).filter((name) => name.endsWith('.safetensors'))).toEqual([]);
+  expect(
+    (await readdir(path.join(dir, 'artifacts', 'work'), { recursive: true })).filter((name) =>
+      name.endsWith('.safetensors'),
+    ),
+  ).toEqual([]);
 
   await rm(filler);
   const resumed = await stack.goesOnAs(id, 2);

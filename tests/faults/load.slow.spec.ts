@@ -17,7 +17,12 @@ import { checkpointAt, expectKeptPromises, LONG, MEDIUM, prepareStripes, SHORT }
 import { startStack, type ApiProcess, type Stack } from '../support/stack.js';
 
 /** What operators get who set nothing. */
-const PRODUCTION = { LOOM_HEARTBEAT_MS: '10000', LOOM_LEASE_MS: '45000', LOOM_RECONCILE_MS: '15000', LOOM_CHECKPOINT_SECONDS: '1' };
+const PRODUCTION = {
+  LOOM_HEARTBEAT_MS: '10000',
+  LOOM_LEASE_MS: '45000',
+  LOOM_RECONCILE_MS: '15000',
+  LOOM_CHECKPOINT_SECONDS: '1',
+};
 
 let redis: OwnServer;
 let stack: Stack;
@@ -43,24 +48,31 @@ afterAll(async () => {
   await redis?.stop();
 });
 
-const quantile = (values: readonly number[], q: number): number => values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))]!;
+const quantile = (values: readonly number[], q: number): number =>
+  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))]!;
 async function timed(work: () => Promise<unknown>): Promise<number> {
   const begun = performance.now();
   await work();
   return performance.now() - begun;
 }
 
-test('#1 at production\'s pace: from the death of a worker to its run going on, under 90 seconds', async ({ annotate }) => {
+test("#1 at production's pace: from the death of a worker to its run going on, under 90 seconds", async ({
+  annotate,
+}) => {
   const first = stack.startWorker();
   const id = await stack.submit({ ...LONG, seed: 1 });
   await stack.runsAt(id, 10);
   await checkpointAt(stack.client, id);
   stack.startWorker();
-  await eventually(async () => expect((await stack.client.workers()).filter(({ state }) => state === 'running')).toHaveLength(2), { timeoutMs: 60_000 });
-  const seconds = await timed(async () => {
-    await first.kill('SIGKILL');
-    await stack.goesOnAs(id, 2, 120_000);
-  }) / 1000;
+  await eventually(
+    async () => expect((await stack.client.workers()).filter(({ state }) => state === 'running')).toHaveLength(2),
+    { timeoutMs: 60_000 },
+  );
+  const seconds =
+    (await timed(async () => {
+      await first.kill('SIGKILL');
+      await stack.goesOnAs(id, 2, 120_000);
+    })) / 1000;
   await annotate(`${seconds.toFixed(1)} s from kill -9 to the first step of the next attempt`);
   expect(seconds).toBeLessThan(90);
   await stack.client.cancelRun(id);
@@ -73,33 +85,56 @@ test('#5 a native call of more than ten seconds: heartbeats go on, nothing is st
   await writeImageFolder(path.join(stack.dataRoot, 'large'), { classes: 2, perClass: 200, size: 32 });
   const worker = stack.startWorker({ LOOM_HEARTBEAT_MS: '1000', LOOM_LEASE_MS: '3000' });
   await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'large', path: 'large', imageSize: 32 }));
-  const id = await stack.submit({ kind: 'pretrain', dataset: 'large', batchSize: 256, epochs: 1, encoder: { name: 'resnet18' }, evalSplit: 'test', knn: { k: 5 }, probe: { maxIterations: 1 } });
+  const id = await stack.submit({
+    kind: 'pretrain',
+    dataset: 'large',
+    batchSize: 256,
+    epochs: 1,
+    encoder: { name: 'resnet18' },
+    evalSplit: 'test',
+    knn: { k: 5 },
+    probe: { maxIterations: 1 },
+  });
   await stack.reaches(id, 'running');
   let longest = 0;
   const began = performance.now();
-  await eventually(async () => {
-    const { rows } = await sql.query<{ gap: number }>('SELECT extract(epoch FROM now() - heartbeat_at)::float8 AS gap FROM worker WHERE pid = $1', [worker.pid]);
-    longest = Math.max(longest, rows[0]!.gap);
-    if ((await stack.client.run(id)).status !== 'succeeded') throw new Error(`expected the step to end: ${stack.explain(await stack.client.run(id))}`);
-  }, { timeoutMs: 240_000, intervalMs: 100 });
-  await annotate(`one step in ${((performance.now() - began) / 1000).toFixed(1)} s, longest time without a heartbeat ${longest.toFixed(2)} s`);
+  await eventually(
+    async () => {
+      const { rows } = await sql.query<{ gap: number }>(
+        'SELECT extract(epoch FROM now() - heartbeat_at)::float8 AS gap FROM worker WHERE pid = $1',
+        [worker.pid],
+      );
+      longest = Math.max(longest, rows[0]!.gap);
+      if ((await stack.client.run(id)).status !== 'succeeded')
+        throw new Error(`expected the step to end: ${stack.explain(await stack.client.run(id))}`);
+    },
+    { timeoutMs: 240_000, intervalMs: 100 },
+  );
+  await annotate(
+    `one step in ${((performance.now() - began) / 1000).toFixed(1)} s, longest time without a heartbeat ${longest.toFixed(2)} s`,
+  );
   expect(performance.now() - began).toBeGreaterThan(10_000);
   expect(longest).toBeLessThan(2);
   expect((await stack.client.run(id)).attempts).toHaveLength(1);
   await expectKeptPromises(stack, [id]);
 }, 300_000);
 
-test('#30 a run that says 10,000 metrics a second: others are read as before, its own are bounded, none is there twice', async ({ annotate }) => {
+test('#30 a run that says 10,000 metrics a second: others are read as before, its own are bounded, none is there twice', async ({
+  annotate,
+}) => {
   stack.startWorker({ NODE_OPTIONS: preload('flood.mjs'), TEST_FLOOD: '600', TEST_FLOOD_SEED: '301', LOOM_SLOTS: '2' });
   const quiet = await stack.submit({ ...MEDIUM, seed: 300 });
   const loud = await stack.submit({ ...LONG, seed: 301 });
   await stack.runsAt(loud, 50);
-  const count = async () => Number((await sql.query<{ n: string }>('SELECT count(*) AS n FROM metric WHERE run_id = $1', [loud])).rows[0]!.n);
+  const count = async () =>
+    Number((await sql.query<{ n: string }>('SELECT count(*) AS n FROM metric WHERE run_id = $1', [loud])).rows[0]!.n);
   const [from, at] = [await count(), performance.now()];
   const reads: number[] = [];
   for (let i = 0; i < 100; i++) reads.push(await timed(() => stack.client.metrics(quiet, { key: ['train/loss'] })));
-  const rate = (await count() - from) / ((performance.now() - at) / 1000);
-  await annotate(`${rate.toFixed(0)} metrics a second written, reads of another run p99 ${quantile(reads, 0.99).toFixed(0)} ms`);
+  const rate = ((await count()) - from) / ((performance.now() - at) / 1000);
+  await annotate(
+    `${rate.toFixed(0)} metrics a second written, reads of another run p99 ${quantile(reads, 0.99).toFixed(0)} ms`,
+  );
   expect(quantile(reads, 0.99)).toBeLessThan(200);
   await stack.ended(quiet);
   await stack.client.cancelRun(loud);
@@ -109,16 +144,21 @@ test('#30 a run that says 10,000 metrics a second: others are read as before, it
 
 /** Queues so many runs by hand, copies of one that waits. */
 async function queueMany(template: string, count: number, priority: number): Promise<void> {
-  await sql.query(`
+  await sql.query(
+    `
     WITH copies AS (
       INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest)
       SELECT gen_random_uuid(), 'many', kind, 'queued', digest, spec, '{many}', $3, dataset_digest FROM run, generate_series(1, $2) WHERE id = $1 RETURNING id)
-    INSERT INTO outbox (run_id, attempt, urgency) SELECT id, 1, 100 - $3 FROM copies`, [template, count, priority]);
+    INSERT INTO outbox (run_id, attempt, urgency) SELECT id, 1, 100 - $3 FROM copies`,
+    [template, count, priority],
+  );
   await sql.query(`NOTIFY outbox`);
 }
 const inRedis = () => direct.llen(`bull:${stack.environment['LOOM_QUEUE']!}:wait`);
 
-test('#7 FLUSHALL with 10,000 queued runs in Redis: all are dispatched again within 30 seconds', async ({ annotate }) => {
+test('#7 FLUSHALL with 10,000 queued runs in Redis: all are dispatched again within 30 seconds', async ({
+  annotate,
+}) => {
   // A window as wide as this is nobody's default.
   const wide = await stack.startApi({ LOOM_WINDOW: '100000' });
   await stack.api.kill('SIGTERM');
@@ -126,10 +166,15 @@ test('#7 FLUSHALL with 10,000 queued runs in Redis: all are dispatched again wit
   await queueMany(template, 9999, 0);
   await eventually(async () => expect(await inRedis()).toBe(10_000), { timeoutMs: 60_000 });
   // A message counts as lost when it is five seconds old.
-  const oldest = async () => Number((await sql.query<{ s: string }>('SELECT extract(epoch FROM now() - max(dispatched_at)) AS s FROM outbox')).rows[0]!.s);
+  const oldest = async () =>
+    Number(
+      (await sql.query<{ s: string }>('SELECT extract(epoch FROM now() - max(dispatched_at)) AS s FROM outbox'))
+        .rows[0]!.s,
+    );
   await eventually(async () => expect(await oldest()).toBeGreaterThan(5));
   await direct.flushall();
-  const seconds = await timed(() => eventually(async () => expect(await inRedis()).toBe(10_000), { timeoutMs: 90_000 })) / 1000;
+  const seconds =
+    (await timed(() => eventually(async () => expect(await inRedis()).toBe(10_000), { timeoutMs: 90_000 }))) / 1000;
   await annotate(`10,000 runs were back in Redis ${seconds.toFixed(1)} s after FLUSHALL`);
   expect(seconds).toBeLessThan(30);
   // At the address that the stack's client knows.
@@ -139,30 +184,51 @@ test('#7 FLUSHALL with 10,000 queued runs in Redis: all are dispatched again wit
   await sql.query('UPDATE outbox SET dispatched_at = NULL');
 }, 240_000);
 
-test('#7 and #31 with 50,000 queued runs, most of them in Postgres: FLUSHALL costs those that were in Redis a moment; a submit takes under 100 ms at p99, a list that says where each stands as little at p95, the API stays small', async ({ annotate }) => {
+test('#7 and #31 with 50,000 queued runs, most of them in Postgres: FLUSHALL costs those that were in Redis a moment; a submit takes under 100 ms at p99, a list that says where each stands as little at p95, the API stays small', async ({
+  annotate,
+}) => {
   const { client } = narrow;
-  const resident = async () => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
+  const resident = async () =>
+    Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
   const before = await resident();
   const template = (await client.submitRun({ spec: { ...SHORT, seed: 71 }, priority: 0 })).run.id;
-  const there = Number((await sql.query<{ n: string }>(`SELECT count(*) AS n FROM run WHERE status = 'queued'`)).rows[0]!.n);
+  const there = Number(
+    (await sql.query<{ n: string }>(`SELECT count(*) AS n FROM run WHERE status = 'queued'`)).rows[0]!.n,
+  );
   await queueMany(template, 50_000 - there, 0);
   stack.startWorker({ LOOM_SLOTS: '2' });
-  await eventually(async () => expect((await client.workers()).filter(({ state, alive }) => state === 'running' && alive)).toHaveLength(1), { timeoutMs: 60_000 });
-  await eventually(async () => expect((await client.runs({ status: ['running'] })).items.length).toBe(2), { timeoutMs: 60_000 });
+  await eventually(
+    async () =>
+      expect((await client.workers()).filter(({ state, alive }) => state === 'running' && alive)).toHaveLength(1),
+    { timeoutMs: 60_000 },
+  );
+  await eventually(async () => expect((await client.runs({ status: ['running'] })).items.length).toBe(2), {
+    timeoutMs: 60_000,
+  });
   expect(await inRedis()).toBeLessThan(20);
   await direct.flushall();
   const succeeded = async () => (await client.runCounts({ status: ['succeeded'] })).succeeded ?? 0;
   const had = await succeeded();
-  const seconds = await timed(() => eventually(async () => expect(await succeeded()).toBeGreaterThan(had + 4), { timeoutMs: 90_000 })) / 1000;
+  const seconds =
+    (await timed(() =>
+      eventually(async () => expect(await succeeded()).toBeGreaterThan(had + 4), { timeoutMs: 90_000 }),
+    )) / 1000;
   await annotate(`five more had succeeded ${seconds.toFixed(1)} s after FLUSHALL`);
   await stack.killWorkers();
 
   const submits: number[] = [];
-  for (let seed = 0; seed < 200; seed++) submits.push(await timed(() => client.submitRun({ spec: { ...SHORT, seed: 3100 + seed }, onDuplicate: 'replicate', priority: 50 })));
+  for (let seed = 0; seed < 200; seed++)
+    submits.push(
+      await timed(() =>
+        client.submitRun({ spec: { ...SHORT, seed: 3100 + seed }, onDuplicate: 'replicate', priority: 50 }),
+      ),
+    );
   const lists: number[] = [];
   for (let i = 0; i < 100; i++) lists.push(await timed(() => client.runs({ status: ['queued'], limit: 50 })));
-  const grown = await resident() - before;
-  await annotate(`beside 50,000 queued runs a submit p50 ${quantile(submits, 0.5).toFixed(0)} ms, p99 ${quantile(submits, 0.99).toFixed(0)} ms; a list of 50 p50 ${quantile(lists, 0.5).toFixed(0)} ms, p95 ${quantile(lists, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB`);
+  const grown = (await resident()) - before;
+  await annotate(
+    `beside 50,000 queued runs a submit p50 ${quantile(submits, 0.5).toFixed(0)} ms, p99 ${quantile(submits, 0.99).toFixed(0)} ms; a list of 50 p50 ${quantile(lists, 0.5).toFixed(0)} ms, p95 ${quantile(lists, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB`,
+  );
   expect(quantile(submits, 0.99)).toBeLessThan(100);
   expect(quantile(lists, 0.95)).toBeLessThan(100);
   expect(grown).toBeLessThan(250);
@@ -171,7 +237,9 @@ test('#7 and #31 with 50,000 queued runs, most of them in Postgres: FLUSHALL cos
 /** What the busy run says in one write, ten a second. */
 const STEPS_AT_ONCE = 5;
 
-test('#36 200 clients follow one busy run: each hears every value once, Postgres is asked as often as for one, the API stays as large as it was and takes submits in under 50 ms at p95', async ({ annotate }) => {
+test('#36 200 clients follow one busy run: each hears every value once, Postgres is asked as often as for one, the API stays as large as it was and takes submits in under 50 ms at p95', async ({
+  annotate,
+}) => {
   // Its worker is played: a run that says much at a steady pace, whatever the machine is doing.
   const database = new Database(stack.database.url);
   const store = new RunStore(database, { dataRoot: stack.dataRoot, leaseMs: 600_000 });
@@ -182,7 +250,15 @@ test('#36 200 clients follow one busy run: each hears every value once, Postgres
   const stop = new AbortController();
   const work = (async () => {
     while (!stop.signal.aborted) {
-      await store.record(token!, { step: { step: said + STEPS_AT_ONCE, totalSteps: 1_000_000 }, points: Array.from({ length: 10 * STEPS_AT_ONCE }, (_, i) => ({ key: i % 10 ? `played/${i % 10}` : 'train/loss', step: said + 1 + Math.floor(i / 10), value: i })), lines: [{ level: 'info', message: `step ${said}` }] });
+      await store.record(token!, {
+        step: { step: said + STEPS_AT_ONCE, totalSteps: 1_000_000 },
+        points: Array.from({ length: 10 * STEPS_AT_ONCE }, (_, i) => ({
+          key: i % 10 ? `played/${i % 10}` : 'train/loss',
+          step: said + 1 + Math.floor(i / 10),
+          value: i,
+        })),
+        lines: [{ level: 'info', message: `step ${said}` }],
+      });
       said += STEPS_AT_ONCE;
       await delay(100);
     }
@@ -192,26 +268,48 @@ test('#36 200 clients follow one busy run: each hears every value once, Postgres
     await work.catch(() => undefined);
     await database.close();
   });
-  const resident = async () => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
-  const transactions = async () => Number((await sql.query<{ n: string }>('SELECT xact_commit + xact_rollback AS n FROM pg_stat_database WHERE datname = current_database()')).rows[0]!.n);
+  const resident = async () =>
+    Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
+  const transactions = async () =>
+    Number(
+      (
+        await sql.query<{ n: string }>(
+          'SELECT xact_commit + xact_rollback AS n FROM pg_stat_database WHERE datname = current_database()',
+        )
+      ).rows[0]!.n,
+    );
   const heard: number[][] = [];
   const endings: Promise<unknown>[] = [];
   const join = (count: number) => {
     for (let i = 0; i < count; i++) {
       const steps: number[] = [];
       heard.push(steps);
-      endings.push(stack.client.follow(id, { onMetrics: (points) => { for (const { key, step } of points) if (key === 'train/loss') steps.push(step); } }));
+      endings.push(
+        stack.client.follow(id, {
+          onMetrics: (points) => {
+            for (const { key, step } of points) if (key === 'train/loss') steps.push(step);
+          },
+        }),
+      );
     }
   };
   /** Until all have heard of so many more steps. */
   const goOn = async (steps: number) => {
     const goal = said + steps;
-    await eventually(() => { if (heard.some((each) => (each.at(-1) ?? 0) < goal)) throw new Error(`expected all to have heard of step ${goal}, the slowest has of ${Math.min(...heard.map((each) => each.at(-1) ?? 0))}`); }, { timeoutMs: 120_000 });
+    await eventually(
+      () => {
+        if (heard.some((each) => (each.at(-1) ?? 0) < goal))
+          throw new Error(
+            `expected all to have heard of step ${goal}, the slowest has of ${Math.min(...heard.map((each) => each.at(-1) ?? 0))}`,
+          );
+      },
+      { timeoutMs: 120_000 },
+    );
   };
   const perSecond = async (steps: number) => {
     const [from, at] = [await transactions(), performance.now()];
     await goOn(steps);
-    return (await transactions() - from) / ((performance.now() - at) / 1000);
+    return ((await transactions()) - from) / ((performance.now() - at) / 1000);
   };
   join(1);
   await goOn(100);
@@ -220,15 +318,21 @@ test('#36 200 clients follow one busy run: each hears every value once, Postgres
   await goOn(200);
   const [before, together] = [await resident(), await perSecond(400)];
   const submits: number[] = [];
-  for (let seed = 0; seed < 100; seed++) submits.push(await timed(() => stack.submit({ ...SHORT, seed: 3300 + seed }, { priority: 0 })));
+  for (let seed = 0; seed < 100; seed++)
+    submits.push(await timed(() => stack.submit({ ...SHORT, seed: 3300 + seed }, { priority: 0 })));
   await goOn(2000);
-  const grown = await resident() - before;
-  await annotate(`transactions a second with 1 client ${alone.toFixed(0)}, with 200 ${together.toFixed(0)}; submits beside them p50 ${quantile(submits, 0.5).toFixed(0)} ms, p95 ${quantile(submits, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB from ${before.toFixed(0)}`);
+  const grown = (await resident()) - before;
+  await annotate(
+    `transactions a second with 1 client ${alone.toFixed(0)}, with 200 ${together.toFixed(0)}; submits beside them p50 ${quantile(submits, 0.5).toFixed(0)} ms, p95 ${quantile(submits, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB from ${before.toFixed(0)}`,
+  );
   stop.abort();
   await work;
   await store.succeed(token!, { metrics: {} });
   await Promise.all(endings);
-  const { rows } = await sql.query<{ step: number }>(`SELECT step FROM metric WHERE run_id = $1 AND key = 'train/loss' ORDER BY step`, [id]);
+  const { rows } = await sql.query<{ step: number }>(
+    `SELECT step FROM metric WHERE run_id = $1 AND key = 'train/loss' ORDER BY step`,
+    [id],
+  );
   const all = rows.map(({ step }) => step);
   expect(heard).toHaveLength(200);
   for (const steps of heard) expect(steps).toEqual(all);

@@ -13,7 +13,9 @@ let way: (Proxy & { url: string }) | undefined;
 
 beforeAll(async () => {
   postgres = await ownPostgres();
-  stack = await startStack({ environment: { DATABASE_URL: postgres.url, LOOM_CHECKPOINT_SECONDS: '0.4', LOOM_NETWORK_TIMEOUT_MS: '2000' } });
+  stack = await startStack({
+    environment: { DATABASE_URL: postgres.url, LOOM_CHECKPOINT_SECONDS: '0.4', LOOM_NETWORK_TIMEOUT_MS: '2000' },
+  });
   await prepareStripes(stack);
 }, 120_000);
 afterEach(async () => {
@@ -33,7 +35,11 @@ async function workerByItself(more: Record<string, string> = {}) {
   way = await startProxy(postgres.url);
   return stack.startWorker({ DATABASE_URL: way.url, ...more });
 }
-const status = async (path: string, body?: object): Promise<Response> => fetch(`${stack.client.url}${path}`, body ? { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) } : {});
+const status = async (path: string, body?: object): Promise<Response> =>
+  fetch(
+    `${stack.client.url}${path}`,
+    body ? { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) } : {},
+  );
 
 test('#11 an immediate restart of Postgres: requests get 503 with Retry-After, the trainer goes on, no metric is lost', async () => {
   stack.startWorker({ LOOM_LEASE_MS: '20000' });
@@ -62,7 +68,12 @@ test('#12 Postgres away for longer than the lease: the worker stops its trainer 
   const checkpoint = await checkpointAt(stack.client, id);
   const trainer = await trainerOf(id);
   await postgres.kill('SIGQUIT');
-  await eventually(async () => { if (await isRunning(trainer)) throw new Error('the trainer outlives its lease'); }, { timeoutMs: 5000 });
+  await eventually(
+    async () => {
+      if (await isRunning(trainer)) throw new Error('the trainer outlives its lease');
+    },
+    { timeoutMs: 5000 },
+  );
   await postgres.start();
   const run = await stack.goesOnAs(id, 2);
   expect(run.attempts[1]!.resumedFromStep).toBeGreaterThanOrEqual(checkpoint);
@@ -97,7 +108,12 @@ test('#27 a worker that is cut off from Postgres fences itself when its lease ha
   const trainer = await trainerOf(id);
   way!.freeze();
   stack.startWorker();
-  await eventually(async () => { if (await isRunning(trainer)) throw new Error('the trainer outlives its lease'); }, { timeoutMs: 5000 });
+  await eventually(
+    async () => {
+      if (await isRunning(trainer)) throw new Error('the trainer outlives its lease');
+    },
+    { timeoutMs: 5000 },
+  );
   // The worker that is cut off still hears Redis, and leaves the run's job to the other.
   const run = await stack.goesOnAs(id, 2);
   // What the first worker had sent arrives now, and finds no row.
@@ -143,7 +159,9 @@ test('#28 a way to Postgres that swallows everything: the API answers 503 within
     const { run } = await standby.client.submitRun({ spec: { ...SHORT, seed: 28 } });
     await standby.client.follow(run.id, {}, { signal: AbortSignal.timeout(40_000) });
     way.heal();
-    await eventually(async () => expect((await fetch(`${api.client.url}/v1/runs`)).status).toBe(200), { timeoutMs: 20_000 });
+    await eventually(async () => expect((await fetch(`${api.client.url}/v1/runs`)).status).toBe(200), {
+      timeoutMs: 20_000,
+    });
     await proves(run.id);
   } finally {
     await api.kill('SIGKILL');

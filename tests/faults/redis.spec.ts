@@ -13,7 +13,9 @@ let direct: Redis;
 beforeAll(async () => {
   redis = await ownRedis({ durable: true });
   // A connection that hangs costs a second and a half here, and twenty in production.
-  stack = await startStack({ environment: { REDIS_URL: redis.url, LOOM_CHECKPOINT_SECONDS: '0.4', LOOM_NETWORK_TIMEOUT_MS: '1500' } });
+  stack = await startStack({
+    environment: { REDIS_URL: redis.url, LOOM_CHECKPOINT_SECONDS: '0.4', LOOM_NETWORK_TIMEOUT_MS: '1500' },
+  });
   await prepareStripes(stack);
 }, 90_000);
 beforeEach(() => {
@@ -30,7 +32,13 @@ afterAll(async () => {
 });
 
 const proves = (...ids: string[]) => expectKeptPromises(stack, ids);
-const isReady = () => eventually(async () => { if (!await stack.client.ready()) throw new Error('expected the API to be ready'); }, { timeoutMs: 30_000 });
+const isReady = () =>
+  eventually(
+    async () => {
+      if (!(await stack.client.ready())) throw new Error('expected the API to be ready');
+    },
+    { timeoutMs: 30_000 },
+  );
 /** Submits a run and expects an answer soon. */
 async function submitsQuickly(seed: number, withinMs = 500): Promise<string> {
   const begun = performance.now();
@@ -57,7 +65,9 @@ test('#7 FLUSHALL with runs that wait and two that train: the queue is rebuilt w
   stack.startWorker({ LOOM_SLOTS: '2' });
   const active = await Promise.all([11, 12].map((seed) => stack.submit({ ...MEDIUM, seed })));
   await Promise.all(active.map((id) => stack.runsAt(id, 2)));
-  const waiting = await Promise.all(Array.from({ length: 7 }, (_, seed) => stack.submit({ ...SHORT, epochs: 1, seed: 100 + seed }, { priority: 10 })));
+  const waiting = await Promise.all(
+    Array.from({ length: 7 }, (_, seed) => stack.submit({ ...SHORT, epochs: 1, seed: 100 + seed }, { priority: 10 })),
+  );
   const urgent = await stack.submit({ ...SHORT, epochs: 1, seed: 107 }, { priority: 90 });
   const queued = () => direct.llen(`bull:${stack.environment['LOOM_QUEUE']!}:wait`);
   // The others wait in Postgres: for two slots Redis holds a short window.
@@ -101,7 +111,9 @@ test('#9 an API that starts without Redis: it is up and not ready, says what is 
   redis.proxy.cut();
   const api = await stack.startApi({}, [], { waits: false });
   try {
-    await eventually(async () => expect((await fetch(`${api.client.url}/healthz`)).status).toBe(200), { timeoutMs: 30_000 });
+    await eventually(async () => expect((await fetch(`${api.client.url}/healthz`)).status).toBe(200), {
+      timeoutMs: 30_000,
+    });
     const readiness = await fetch(`${api.client.url}/readyz`);
     expect([readiness.status, await readiness.json()]).toEqual([503, { postgres: true, redis: false }]);
     const { run } = await api.client.submitRun({ spec: { ...SHORT, seed: 41 } });
@@ -118,7 +130,8 @@ test('#9 an API that starts without Redis: it is up and not ready, says what is 
 test('#10 a Redis that is full: submits are accepted, a gauge shows how long dispatch has waited, and with room again they go', async () => {
   await direct.config('SET', 'maxmemory', '1');
   const id = await submitsQuickly(51);
-  const waited = async () => Number(/^loom_dispatch_wait_seconds (\S+)$/m.exec(await (await fetch(`${stack.client.url}/metrics`)).text())?.[1]);
+  const waited = async () =>
+    Number(/^loom_dispatch_wait_seconds (\S+)$/m.exec(await (await fetch(`${stack.client.url}/metrics`)).text())?.[1]);
   await eventually(async () => expect(await waited()).toBeGreaterThan(2));
   await direct.config('SET', 'maxmemory', '0');
   stack.startWorker();
@@ -158,15 +171,24 @@ test('#33 two APIs: each attempt is put into Redis once, and when the leader is 
   const wide = { LOOM_WINDOW: '1000' };
   const [first, second] = [await stack.startApi(wide), await stack.startApi(wide)];
   await stack.api.kill('SIGTERM');
-  const added = async () => (await direct.xrange(`bull:${stack.environment['LOOM_QUEUE']!}:events`, '-', '+')).filter(([, fields]) => fields.includes('added')).map(([, fields]) => fields[fields.indexOf('jobId') + 1]);
+  const added = async () =>
+    (await direct.xrange(`bull:${stack.environment['LOOM_QUEUE']!}:events`, '-', '+'))
+      .filter(([, fields]) => fields.includes('added'))
+      .map(([, fields]) => fields[fields.indexOf('jobId') + 1]);
   await direct.del(`bull:${stack.environment['LOOM_QUEUE']!}:events`);
   const clients = [first.client, second.client];
-  const ids = await Promise.all(Array.from({ length: 8 }, async (_, seed) => (await clients[seed % 2]!.submitRun({ spec: { ...SHORT, epochs: 1, seed: 200 + seed } })).run.id));
+  const ids = await Promise.all(
+    Array.from(
+      { length: 8 },
+      async (_, seed) =>
+        (await clients[seed % 2]!.submitRun({ spec: { ...SHORT, epochs: 1, seed: 200 + seed } })).run.id,
+    ),
+  );
   await eventually(async () => expect(new Set(await added()).size).toBe(8));
   expect(await added()).toHaveLength(8);
 
   const leads = async (url: string) => /^loom_leader 1$/m.test(await (await fetch(`${url}/metrics`)).text());
-  const [leader, other] = await leads(first.client.url) ? [first, second] : [second, first];
+  const [leader, other] = (await leads(first.client.url)) ? [first, second] : [second, first];
   await leader.kill('SIGKILL');
   const begun = performance.now();
   await eventually(async () => expect(await leads(other.client.url)).toBe(true));

@@ -33,9 +33,21 @@ const ways: { postgres: Way; redis: Way }[] = [];
 
 beforeAll(async () => {
   [postgres, redis] = await Promise.all([ownPostgres(), ownRedis({ durable: true })]);
-  stack = await startStack({ environment: { DATABASE_URL: postgres.url, REDIS_URL: redis.url, LOOM_CHECKPOINT_SECONDS: '0.3', LOOM_NETWORK_TIMEOUT_MS: '2000', LOOM_HUNG_MS: '5000', LOOM_CANCEL_GRACE_MS: '3000', LOOM_LEASE_MS: '2500', LOOM_HEARTBEAT_MS: '300' } });
+  stack = await startStack({
+    environment: {
+      DATABASE_URL: postgres.url,
+      REDIS_URL: redis.url,
+      LOOM_CHECKPOINT_SECONDS: '0.3',
+      LOOM_NETWORK_TIMEOUT_MS: '2000',
+      LOOM_HUNG_MS: '5000',
+      LOOM_CANCEL_GRACE_MS: '3000',
+      LOOM_LEASE_MS: '2500',
+      LOOM_HEARTBEAT_MS: '300',
+    },
+  });
   await prepareStripes(stack);
-  for (let i = 0; i < WORKERS; i++) ways.push({ postgres: await startProxy(postgres.url), redis: await startProxy(redis.url) });
+  for (let i = 0; i < WORKERS; i++)
+    ways.push({ postgres: await startProxy(postgres.url), redis: await startProxy(redis.url) });
 }, 120_000);
 afterAll(async () => {
   await stack?.stop();
@@ -45,108 +57,225 @@ afterAll(async () => {
 
 const alive = ({ child }: Started) => child.exitCode === null && child.signalCode === null;
 
-test(`#35 random faults for ${MINUTES} minutes over ${WORKERS} workers and ${APIS} APIs, seed ${SEED}: every promise is kept`, async ({ annotate }) => {
-  const chance = Random.seeded(SEED, 'faults');
-  const below = (count: number) => Math.floor(chance.uniform(0, count));
-  const pick = <T>(items: readonly T[]): T => items[below(items.length)]!;
-  const fleet: Started[] = [];
-  const apis: ApiProcess[] = [stack.api];
-  const workerAt = (place: number) => stack.startWorker({ DATABASE_URL: ways[place]!.postgres.url, REDIS_URL: ways[place]!.redis.url, LOOM_WORKER_NAME: `soak-${place}` });
-  for (let place = 0; place < WORKERS; place++) fleet.push(workerAt(place));
-  while (apis.length < APIS) apis.push(await stack.startApi());
-  const anyApi = (): LoomClient => pick(apis).client;
+test(
+  `#35 random faults for ${MINUTES} minutes over ${WORKERS} workers and ${APIS} APIs, seed ${SEED}: every promise is kept`,
+  async ({ annotate }) => {
+    const chance = Random.seeded(SEED, 'faults');
+    const below = (count: number) => Math.floor(chance.uniform(0, count));
+    const pick = <T>(items: readonly T[]): T => items[below(items.length)]!;
+    const fleet: Started[] = [];
+    const apis: ApiProcess[] = [stack.api];
+    const workerAt = (place: number) =>
+      stack.startWorker({
+        DATABASE_URL: ways[place]!.postgres.url,
+        REDIS_URL: ways[place]!.redis.url,
+        LOOM_WORKER_NAME: `soak-${place}`,
+      });
+    for (let place = 0; place < WORKERS; place++) fleet.push(workerAt(place));
+    while (apis.length < APIS) apis.push(await stack.startApi());
+    const anyApi = (): LoomClient => pick(apis).client;
 
-  const accepted: string[] = [];
-  const pids = new Set<number>();
-  /** Asks until an API has accepted it, with one key: what happened to an answer that was lost is known afterwards. */
-  async function submit(spec: z.input<typeof RunSpec>): Promise<string> {
-    const key = randomUUID();
-    return eventually(async () => {
-      const { run } = await anyApi().submitRun({ spec, onDuplicate: 'replicate' }, key);
-      accepted.push(run.id);
-      return run.id;
-    }, { timeoutMs: 60_000, intervalMs: 200 });
-  }
-  let submitted = 0;
-  async function submitAll(): Promise<void> {
-    for (; submitted < RUNS; submitted++) {
-      const parent = await submit({ ...pretraining(1 + below(6)), seed: 10_000 + submitted });
-      if (submitted % 4 === 0) await submit({ kind: 'finetune', dataset: 'stripes', from: parent, labelFraction: 0.25, batchSize: 16, steps: 20, evalSplit: 'test' });
-      if (submitted % 5 === 0) await submit({ kind: 'evaluate', dataset: 'stripes', from: parent, knn: small.knn, evalSplit: 'test' });
-      await delay(chance.uniform(0.5, 1.5) * MINUTES * 60_000 / RUNS);
+    const accepted: string[] = [];
+    const pids = new Set<number>();
+    /** Asks until an API has accepted it, with one key: what happened to an answer that was lost is known afterwards. */
+    async function submit(spec: z.input<typeof RunSpec>): Promise<string> {
+      const key = randomUUID();
+      return eventually(
+        async () => {
+          const { run } = await anyApi().submitRun({ spec, onDuplicate: 'replicate' }, key);
+          accepted.push(run.id);
+          return run.id;
+        },
+        { timeoutMs: 60_000, intervalMs: 200 },
+      );
     }
-  }
-
-  const direct = new Redis(redis.url, { retryStrategy: () => 100, maxRetriesPerRequest: 1 });
-  direct.on('error', () => undefined);
-  const queue = new Queue(stack.environment['LOOM_QUEUE']!, { connection: direct });
-  queue.on('error', () => undefined);
-  const trainer = async (): Promise<number | undefined> => {
-    const { items } = await stack.client.runs({ status: ['running'], limit: 20 } as never);
-    const run = items.length ? await stack.client.run(pick(items).id) : undefined;
-    return run?.attempts.at(-1)?.trainerPid ?? undefined;
-  };
-  const signal = (pid: number | undefined, name: NodeJS.Signals) => { try { if (pid) process.kill(pid, name); } catch { /* It has gone by itself. */ } };
-  const span = () => chance.uniform(500, 4000);
-  const faults: Record<string, () => Promise<void>> = {
-    'kill -9 of a worker': async () => { await pick(fleet).kill('SIGKILL'); },
-    'drain of a worker': async () => { signal(pick(fleet).pid, 'SIGTERM'); },
-    'a worker stopped for a while': async () => { const { pid } = pick(fleet); signal(pid, 'SIGSTOP'); await delay(span()); signal(pid, 'SIGCONT'); },
-    'kill -9 of a trainer': async () => { signal(await trainer(), 'SIGKILL'); },
-    'a trainer that hangs': async () => { signal(await trainer(), 'SIGSTOP'); },
-    'kill -9 of an API': async () => { await pick(apis).kill('SIGKILL'); },
-    FLUSHALL: async () => { await direct.flushall(); },
-    'kill -9 of Redis': async () => { await redis.kill('SIGKILL'); await delay(span()); await redis.start(); },
-    'a frozen Redis': async () => { await redis.signal('SIGSTOP'); await delay(span()); await redis.signal('SIGCONT'); },
-    'an immediate restart of Postgres': async () => { await postgres.kill('SIGQUIT'); await postgres.start(); },
-    'a worker cut off from Postgres': async () => { const way = pick(ways).postgres; way.freeze(); await delay(span()); way.heal(); },
-    'a worker whose words to Postgres are lost': async () => { const way = pick(ways).postgres; way.blackhole(); await delay(span()); way.heal(); },
-    'a worker cut off from Redis': async () => { const way = pick(ways).redis; way.blackhole(); await delay(span()); way.heal(); },
-    'connections reset': async () => { const way = pick(ways); way.postgres.cut(); way.redis.cut(); await delay(200); way.postgres.heal(); way.redis.heal(); },
-    'a cancel': async () => { if (accepted.length) await anyApi().cancelRun(pick(accepted)); },
-    'a pause and a resume': async () => { if (accepted.length) { const id = pick(accepted); await anyApi().pauseRun(id); await delay(span() / 4); await anyApi().resumeRun(id); } },
-    'a duplicate delivery': async () => { if (accepted.length) await queue.add('run', { runId: pick(accepted), attempt: 1 + below(2) }, { jobId: `copy-${randomUUID()}`, removeOnComplete: true, removeOnFail: true }); },
-  };
-  const counts: Record<string, number> = {};
-  const until = performance.now() + MINUTES * 60_000;
-  async function breakThings(): Promise<void> {
-    while (performance.now() < until) {
-      const name = pick(Object.keys(faults));
-      counts[name] = (counts[name] ?? 0) + 1;
-      // A request of a fault may fail by the fault before it.
-      await faults[name]!().catch(() => undefined);
-      for (const { pid } of fleet) pids.add(pid);
-      for (const [place, worker] of fleet.entries()) if (!alive(worker)) fleet[place] = workerAt(place);
-      for (const [place, api] of apis.entries()) if (!alive(api)) apis[place] = await stack.startApi({}, [], { waits: false });
-      await delay(chance.uniform(500, 3000));
+    let submitted = 0;
+    async function submitAll(): Promise<void> {
+      for (; submitted < RUNS; submitted++) {
+        const parent = await submit({ ...pretraining(1 + below(6)), seed: 10_000 + submitted });
+        if (submitted % 4 === 0)
+          await submit({
+            kind: 'finetune',
+            dataset: 'stripes',
+            from: parent,
+            labelFraction: 0.25,
+            batchSize: 16,
+            steps: 20,
+            evalSplit: 'test',
+          });
+        if (submitted % 5 === 0)
+          await submit({ kind: 'evaluate', dataset: 'stripes', from: parent, knn: small.knn, evalSplit: 'test' });
+        await delay((chance.uniform(0.5, 1.5) * MINUTES * 60_000) / RUNS);
+      }
     }
-  }
-  await Promise.all([submitAll(), breakThings()]);
 
-  const sql = new pg.Client({ connectionString: postgres.url });
-  await eventually(() => sql.connect(), { timeoutMs: 20_000 });
-  await eventually(async () => {
-    const { rows } = await sql.query<{ id: string; status: string }>(`SELECT id, status FROM run WHERE status NOT IN ('succeeded', 'failed', 'cancelled', 'upstream_failed')`);
-    // A resume that was lost with its API has left a run as it was.
-    for (const { id, status } of rows) if (status === 'paused') await anyApi().resumeRun(id).catch(() => undefined);
-    if (rows.length) throw new Error(`expected all runs to end, ${rows.length} have not: ${JSON.stringify(rows.slice(0, 5))}\n${fleet.map((worker) => worker.output().slice(-2000)).join('\n')}`);
-  }, { timeoutMs: 300_000, intervalMs: 500 });
-  const histories = await readHistory(postgres.url, stack.environment['LOOM_ARTIFACTS_DIR']!);
-  const trainers = await sql.query<{ pid: number }>('SELECT trainer_pid AS pid FROM attempt WHERE trainer_pid IS NOT NULL');
-  await sql.end();
-  await queue.close();
-  direct.disconnect();
-  for (const { pid } of fleet) pids.add(pid);
-  for (const worker of fleet) await worker.kill('SIGTERM');
-  for (const { pid } of trainers.rows) pids.add(pid);
-  await eventually(async () => {
-    const left = (await Promise.all([...pids].map(async (pid) => (await isRunning(pid) ? pid : undefined)))).filter((pid) => pid !== undefined);
-    expect(left).toEqual([]);
-  });
-  const statuses = Map.groupBy(histories, ({ status }) => status);
-  await annotate(`${accepted.length} runs accepted, ${[...statuses].map(([status, all]) => `${all.length} ${status}`).join(', ')}, ${trainers.rows.length} attempts; faults: ${Object.entries(counts).map(([name, count]) => `${count} × ${name}`).join(', ')}`);
-  expect(violations(histories, accepted)).toEqual([]);
-  // A soak in which nothing gets done, or nothing goes wrong, shows nothing.
-  expect(statuses.get('succeeded')?.length ?? 0).toBeGreaterThan(accepted.length / 2);
-  expect(trainers.rows.length).toBeGreaterThan(accepted.length);
-}, MINUTES * 60_000 + 420_000);
+    const direct = new Redis(redis.url, { retryStrategy: () => 100, maxRetriesPerRequest: 1 });
+    direct.on('error', () => undefined);
+    const queue = new Queue(stack.environment['LOOM_QUEUE']!, { connection: direct });
+    queue.on('error', () => undefined);
+    const trainer = async (): Promise<number | undefined> => {
+      const { items } = await stack.client.runs({ status: ['running'], limit: 20 } as never);
+      const run = items.length ? await stack.client.run(pick(items).id) : undefined;
+      return run?.attempts.at(-1)?.trainerPid ?? undefined;
+    };
+    const signal = (pid: number | undefined, name: NodeJS.Signals) => {
+      try {
+        if (pid) process.kill(pid, name);
+      } catch {
+        /* It has gone by itself. */
+      }
+    };
+    const span = () => chance.uniform(500, 4000);
+    const faults: Record<string, () => Promise<void>> = {
+      'kill -9 of a worker': async () => {
+        await pick(fleet).kill('SIGKILL');
+      },
+      'drain of a worker': async () => {
+        signal(pick(fleet).pid, 'SIGTERM');
+      },
+      'a worker stopped for a while': async () => {
+        const { pid } = pick(fleet);
+        signal(pid, 'SIGSTOP');
+        await delay(span());
+        signal(pid, 'SIGCONT');
+      },
+      'kill -9 of a trainer': async () => {
+        signal(await trainer(), 'SIGKILL');
+      },
+      'a trainer that hangs': async () => {
+        signal(await trainer(), 'SIGSTOP');
+      },
+      'kill -9 of an API': async () => {
+        await pick(apis).kill('SIGKILL');
+      },
+      FLUSHALL: async () => {
+        await direct.flushall();
+      },
+      'kill -9 of Redis': async () => {
+        await redis.kill('SIGKILL');
+        await delay(span());
+        await redis.start();
+      },
+      'a frozen Redis': async () => {
+        await redis.signal('SIGSTOP');
+        await delay(span());
+        await redis.signal('SIGCONT');
+      },
+      'an immediate restart of Postgres': async () => {
+        await postgres.kill('SIGQUIT');
+        await postgres.start();
+      },
+      'a worker cut off from Postgres': async () => {
+        const way = pick(ways).postgres;
+        way.freeze();
+        await delay(span());
+        way.heal();
+      },
+      'a worker whose words to Postgres are lost': async () => {
+        const way = pick(ways).postgres;
+        way.blackhole();
+        await delay(span());
+        way.heal();
+      },
+      'a worker cut off from Redis': async () => {
+        const way = pick(ways).redis;
+        way.blackhole();
+        await delay(span());
+        way.heal();
+      },
+      'connections reset': async () => {
+        const way = pick(ways);
+        way.postgres.cut();
+        way.redis.cut();
+        await delay(200);
+        way.postgres.heal();
+        way.redis.heal();
+      },
+      'a cancel': async () => {
+        if (accepted.length) await anyApi().cancelRun(pick(accepted));
+      },
+      'a pause and a resume': async () => {
+        if (accepted.length) {
+          const id = pick(accepted);
+          await anyApi().pauseRun(id);
+          await delay(span() / 4);
+          await anyApi().resumeRun(id);
+        }
+      },
+      'a duplicate delivery': async () => {
+        if (accepted.length)
+          await queue.add(
+            'run',
+            { runId: pick(accepted), attempt: 1 + below(2) },
+            { jobId: `copy-${randomUUID()}`, removeOnComplete: true, removeOnFail: true },
+          );
+      },
+    };
+    const counts: Record<string, number> = {};
+    const until = performance.now() + MINUTES * 60_000;
+    async function breakThings(): Promise<void> {
+      while (performance.now() < until) {
+        const name = pick(Object.keys(faults));
+        counts[name] = (counts[name] ?? 0) + 1;
+        // A request of a fault may fail by the fault before it.
+        await faults[name]!().catch(() => undefined);
+        for (const { pid } of fleet) pids.add(pid);
+        for (const [place, worker] of fleet.entries()) if (!alive(worker)) fleet[place] = workerAt(place);
+        for (const [place, api] of apis.entries())
+          if (!alive(api)) apis[place] = await stack.startApi({}, [], { waits: false });
+        await delay(chance.uniform(500, 3000));
+      }
+    }
+    await Promise.all([submitAll(), breakThings()]);
+
+    const sql = new pg.Client({ connectionString: postgres.url });
+    await eventually(() => sql.connect(), { timeoutMs: 20_000 });
+    await eventually(
+      async () => {
+        const { rows } = await sql.query<{ id: string; status: string }>(
+          `SELECT id, status FROM run WHERE status NOT IN ('succeeded', 'failed', 'cancelled', 'upstream_failed')`,
+        );
+        // A resume that was lost with its API has left a run as it was.
+        for (const { id, status } of rows)
+          if (status === 'paused')
+            await anyApi()
+              .resumeRun(id)
+              .catch(() => undefined);
+        if (rows.length)
+          throw new Error(
+            `expected all runs to end, ${rows.length} have not: ${JSON.stringify(rows.slice(0, 5))}\n${fleet.map((worker) => worker.output().slice(-2000)).join('\n')}`,
+          );
+      },
+      { timeoutMs: 300_000, intervalMs: 500 },
+    );
+    const histories = await readHistory(postgres.url, stack.environment['LOOM_ARTIFACTS_DIR']!);
+    const trainers = await sql.query<{ pid: number }>(
+      'SELECT trainer_pid AS pid FROM attempt WHERE trainer_pid IS NOT NULL',
+    );
+    await sql.end();
+    await queue.close();
+    direct.disconnect();
+    for (const { pid } of fleet) pids.add(pid);
+    for (const worker of fleet) await worker.kill('SIGTERM');
+    for (const { pid } of trainers.rows) pids.add(pid);
+    await eventually(async () => {
+      const left = (await Promise.all([...pids].map(async (pid) => ((await isRunning(pid)) ? pid : undefined)))).filter(
+        (pid) => pid !== undefined,
+      );
+      expect(left).toEqual([]);
+    });
+    const statuses = Map.groupBy(histories, ({ status }) => status);
+    await annotate(
+      `${accepted.length} runs accepted, ${[...statuses].map(([status, all]) => `${all.length} ${status}`).join(', ')}, ${trainers.rows.length} attempts; faults: ${Object.entries(
+        counts,
+      )
+        .map(([name, count]) => `${count} × ${name}`)
+        .join(', ')}`,
+    );
+    expect(violations(histories, accepted)).toEqual([]);
+    // A soak in which nothing gets done, or nothing goes wrong, shows nothing.
+    expect(statuses.get('succeeded')?.length ?? 0).toBeGreaterThan(accepted.length / 2);
+    expect(trainers.rows.length).toBeGreaterThan(accepted.length);
+  },
+  MINUTES * 60_000 + 420_000,
+);

@@ -19,7 +19,13 @@ afterEach(() => stack?.clear());
 afterAll(() => stack?.stop());
 
 const trainerOf = async (id: string): Promise<number> => (await stack.client.run(id)).attempts.at(-1)!.trainerPid!;
-const gone = (pid: number, withinMs: number) => eventually(async () => { if (await isRunning(pid)) throw new Error(`process ${pid} lives on`); }, { timeoutMs: withinMs });
+const gone = (pid: number, withinMs: number) =>
+  eventually(
+    async () => {
+      if (await isRunning(pid)) throw new Error(`process ${pid} lives on`);
+    },
+    { timeoutMs: withinMs },
+  );
 const proves = async (...ids: string[]) => expectKeptPromises(stack, ids);
 
 test('#1 kill -9 of a worker in mid-training: its trainer is gone within a second, the run goes on from its checkpoint and ends once', async () => {
@@ -85,40 +91,55 @@ test('#4 a trainer that hangs: its worker lives, the run is killed as hung and r
   await proves(id);
 });
 
-test.each(['a flipped byte', 'a truncated file'] as const)('#16 %s in the newest checkpoint: it is found, the one before is taken, and an event says so', async (damage) => {
-  const first = stack.startWorker();
-  const id = await stack.submit(LONG);
-  await checkpointAt(stack.client, id, await checkpointAt(stack.client, id) + 1);
-  await first.kill('SIGKILL');
-  const [newest, older] = (await stack.client.artifacts(id)).items.filter(({ kind }) => kind === 'checkpoint').sort((a, b) => b.step! - a.step!);
-  const file = await open(path.join(stack.environment['LOOM_ARTIFACTS_DIR']!, 'sha256', newest!.sha256.slice(0, 2), newest!.sha256), 'r+');
-  if (damage === 'a truncated file') await file.truncate(newest!.sizeBytes - 1);
-  else {
-    const byte = Buffer.alloc(1);
-    await file.read(byte, 0, 1, newest!.sizeBytes - 100);
-    await file.write(Buffer.from([byte[0]! ^ 1]), 0, 1, newest!.sizeBytes - 100);
-  }
-  await file.close();
-  stack.startWorker();
-  const run = await stack.goesOnAs(id, 2);
-  expect(run.attempts[1]!.resumedFromStep).toBe(older!.step);
-  const { items: events } = await stack.client.events(id, { limit: 500 });
-  expect(events.find(({ type }) => type === 'checkpoint_corrupt')?.data).toMatchObject({ step: newest!.step, sha256: newest!.sha256 });
-  await stack.client.cancelRun(id);
-  await stack.ended(id, 'cancelled');
-});
+test.each(['a flipped byte', 'a truncated file'] as const)(
+  '#16 %s in the newest checkpoint: it is found, the one before is taken, and an event says so',
+  async (damage) => {
+    const first = stack.startWorker();
+    const id = await stack.submit(LONG);
+    await checkpointAt(stack.client, id, (await checkpointAt(stack.client, id)) + 1);
+    await first.kill('SIGKILL');
+    const [newest, older] = (await stack.client.artifacts(id)).items
+      .filter(({ kind }) => kind === 'checkpoint')
+      .sort((a, b) => b.step! - a.step!);
+    const file = await open(
+      path.join(stack.environment['LOOM_ARTIFACTS_DIR']!, 'sha256', newest!.sha256.slice(0, 2), newest!.sha256),
+      'r+',
+    );
+    if (damage === 'a truncated file') await file.truncate(newest!.sizeBytes - 1);
+    else {
+      const byte = Buffer.alloc(1);
+      await file.read(byte, 0, 1, newest!.sizeBytes - 100);
+      await file.write(Buffer.from([byte[0]! ^ 1]), 0, 1, newest!.sizeBytes - 100);
+    }
+    await file.close();
+    stack.startWorker();
+    const run = await stack.goesOnAs(id, 2);
+    expect(run.attempts[1]!.resumedFromStep).toBe(older!.step);
+    const { items: events } = await stack.client.events(id, { limit: 500 });
+    expect(events.find(({ type }) => type === 'checkpoint_corrupt')?.data).toMatchObject({
+      step: newest!.step,
+      sha256: newest!.sha256,
+    });
+    await stack.client.cancelRun(id);
+    await stack.ended(id, 'cancelled');
+  },
+);
 
-test.each([3_600_000, -3_600_000])('#17 a worker whose clock is off by %i ms keeps its run, and its times are those of the database', async (shift) => {
-  stack.startWorker({ TEST_CLOCK_SHIFT_MS: String(shift), NODE_OPTIONS: preload('skewed-clock.mjs') });
-  // One more, so that a run that is believed lost has somewhere to go.
-  const id = await stack.submit(MEDIUM);
-  await stack.runsAt(id, 5);
-  stack.startWorker();
-  const run = await stack.ended(id);
-  expect(run.attempt).toBe(1);
-  for (const time of [run.startedAt, run.finishedAt]) expect(Math.abs(Date.parse(time!) - Date.now())).toBeLessThan(120_000);
-  await proves(id);
-});
+test.each([3_600_000, -3_600_000])(
+  '#17 a worker whose clock is off by %i ms keeps its run, and its times are those of the database',
+  async (shift) => {
+    stack.startWorker({ TEST_CLOCK_SHIFT_MS: String(shift), NODE_OPTIONS: preload('skewed-clock.mjs') });
+    // One more, so that a run that is believed lost has somewhere to go.
+    const id = await stack.submit(MEDIUM);
+    await stack.runsAt(id, 5);
+    stack.startWorker();
+    const run = await stack.ended(id);
+    expect(run.attempt).toBe(1);
+    for (const time of [run.startedAt, run.finishedAt])
+      expect(Math.abs(Date.parse(time!) - Date.now())).toBeLessThan(120_000);
+    await proves(id);
+  },
+);
 
 test('#19 a job that is delivered twice is run once', async () => {
   const queue = new Queue(stack.environment['LOOM_QUEUE']!, { connection: { url: stack.environment['REDIS_URL']! } });
@@ -128,7 +149,9 @@ test('#19 a job that is delivered twice is run once', async () => {
   stack.startWorker();
   await stack.ended(id);
   await queue.add('run', { runId: id, attempt: 1 }, { jobId: `late-${id}` });
-  await eventually(async () => { if (await queue.getJob(`late-${id}`)) throw new Error('the late copy is still there'); });
+  await eventually(async () => {
+    if (await queue.getJob(`late-${id}`)) throw new Error('the late copy is still there');
+  });
   await queue.close();
   expect((await stack.client.run(id)).attempts).toHaveLength(1);
   await proves(id);
@@ -141,14 +164,21 @@ test('#20 a run that kills its trainer each time is set aside with its last word
   for (const other of others) await stack.ended(other);
   await stack.ended(poison, 'failed');
   const run = await stack.client.run(poison);
-  expect(run.attempts.map(({ outcome, reason }) => [outcome, reason])).toEqual([['failed', 'worker_crash'], ['failed', 'worker_crash'], ['failed', 'worker_crash']]);
+  expect(run.attempts.map(({ outcome, reason }) => [outcome, reason])).toEqual([
+    ['failed', 'worker_crash'],
+    ['failed', 'worker_crash'],
+    ['failed', 'worker_crash'],
+  ]);
   expect(run.statusDetail).toContain('poisoned');
   await stack.ended(await stack.submit({ ...SHORT, seed: 2 }));
   await proves(poison, ...others);
 });
 
 test('#21 a trainer that runs out of memory: the run fails as oom without a repeat, its worker goes on', async () => {
-  const starved = stack.startWorker({ NODE_OPTIONS: `${preload('poison.mjs')} --max-old-space-size=200`, TEST_HUNGRY: '777' });
+  const starved = stack.startWorker({
+    NODE_OPTIONS: `${preload('poison.mjs')} --max-old-space-size=200`,
+    TEST_HUNGRY: '777',
+  });
   const id = await stack.submit({ ...LONG, seed: 777 });
   const run = await stack.ended(id, 'failed');
   expect(run).toMatchObject({ statusReason: 'oom', attempt: 1 });
@@ -160,7 +190,15 @@ test('#21 a trainer that runs out of memory: the run fails as oom without a repe
 test('#21 a tensor larger than the memory that the machine gives: the same, in words that help', async () => {
   // 1.5 GB are enough for TensorFlow, and not for a batch of this width.
   stack.startWorker({}, ['prlimit', `--data=${1.5 * 2 ** 30}`]);
-  const id = await stack.submit({ kind: 'pretrain', dataset: 'stripes', batchSize: 192, epochs: 1, encoder: { width: 256 }, evalSplit: 'test', knn: { k: 5 } });
+  const id = await stack.submit({
+    kind: 'pretrain',
+    dataset: 'stripes',
+    batchSize: 192,
+    epochs: 1,
+    encoder: { width: 256 },
+    evalSplit: 'test',
+    knn: { k: 5 },
+  });
   const run = await stack.ended(id, 'failed');
   expect(run).toMatchObject({ statusReason: 'oom', attempt: 1 });
   expect(run.statusDetail).toContain('lower the batch size');
@@ -195,7 +233,10 @@ test('#23 a second SIGTERM does not wait for a trainer that does not stop, and n
     const trainer = await trainerOf(id);
     process.kill(trainer, 'SIGSTOP');
     process.kill(worker.pid, 'SIGTERM');
-    await eventually(async () => { if ((await stack.client.workers()).find(({ pid }) => pid === worker.pid)?.state !== 'draining') throw new Error('expected the worker to drain'); });
+    await eventually(async () => {
+      if ((await stack.client.workers()).find(({ pid }) => pid === worker.pid)?.state !== 'draining')
+        throw new Error('expected the worker to drain');
+    });
     if (signals === 2) process.kill(worker.pid, 'SIGTERM');
     await gone(trainer, 5000);
     await worker.kill('SIGCONT');

@@ -29,7 +29,9 @@ beforeEach(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'loom-collect-'));
   store = new ArtifactStore(path.join(dir, 'artifacts'));
   collector = new ArtifactCollector(database, store, { collectGraceSeconds: GRACE_SECONDS });
-  const { runId } = await runs.submitRun(SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: 'shapes', path: 'shapes' } }));
+  const { runId } = await runs.submitRun(
+    SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: 'shapes', path: 'shapes' } }),
+  );
   token = (await runs.claim({ runId, attempt: 1 }, 'w'))!;
 });
 
@@ -54,7 +56,8 @@ const old = async (text: string): Promise<string> => {
   await age(store.path(sha256));
   return sha256;
 };
-const name = (sha256: string, kind = 'model') => runs.addArtifact(token, { name: kind, kind, mime: 'application/octet-stream', sha256, sizeBytes: 1, step: null });
+const name = (sha256: string, kind = 'model') =>
+  runs.addArtifact(token, { name: kind, kind, mime: 'application/octet-stream', sha256, sizeBytes: 1, step: null });
 const none = { files: 0, bytes: 0 };
 
 test('takes old files that nothing names and leavings of the dead; a dry run takes nothing', async () => {
@@ -76,9 +79,22 @@ test('takes old files that nothing names and leavings of the dead; a dry run tak
   }
   await runs.registerWorker({ id: 'w9', host: 'alive', pid: 9, slots: 1, versions: {} });
   const split = { count: 8, countPerClass: [4, 4], samples, labels };
-  await runs.succeed(token, { metrics: {}, dataset: DatasetManifest.parse({ name: 'shapes', digest: 'd'.repeat(64), sample: { modality: 'image', height: 16, width: 16, channels: 3 }, classes: ['a', 'b'], splits: { train: split } }) });
+  await runs.succeed(token, {
+    metrics: {},
+    dataset: DatasetManifest.parse({
+      name: 'shapes',
+      digest: 'd'.repeat(64),
+      sample: { modality: 'image', height: 16, width: 16, channels: 3 },
+      classes: ['a', 'b'],
+      splits: { train: split },
+    }),
+  });
 
-  const expected = { orphans: { files: 1, bytes: 6 }, leftovers: { files: 2, bytes: 12 }, kept: { files: 4, bytes: 5 + 7 + 6 + 5 } };
+  const expected = {
+    orphans: { files: 1, bytes: 6 },
+    leftovers: { files: 2, bytes: 12 },
+    kept: { files: 4, bytes: 5 + 7 + 6 + 5 },
+  };
   expect(await collector.collect({ dryRun: true })).toEqual(expected);
   await store.verified(orphan);
   expect((await readdir(tmp)).sort()).toEqual(['half-old', 'half-young']);
@@ -93,7 +109,8 @@ test('takes old files that nothing names and leavings of the dead; a dry run tak
 
 test('a checkpoint that newer ones replaced is an orphan, the two that count are not', async () => {
   const sha256s = await Promise.all([1, 2, 3].map((step) => old(`checkpoint ${step}`)));
-  for (const [step, sha256] of sha256s.entries()) await runs.addArtifact(token, { name: 'c', kind: 'checkpoint', mime: 'x', sha256, sizeBytes: 1, step });
+  for (const [step, sha256] of sha256s.entries())
+    await runs.addArtifact(token, { name: 'c', kind: 'checkpoint', mime: 'x', sha256, sizeBytes: 1, step });
   expect((await collector.collect({ dryRun: false })).orphans.files).toBe(1);
   expect(await Promise.all(sha256s.map((sha256) => store.size(sha256)))).toEqual([undefined, 12, 12]);
 });
@@ -104,7 +121,11 @@ test('a file that is stored again while it is being collected is there afterward
   let collected = 0;
   for (let round = 0; round < 60; round++) {
     const sha256 = await old(text);
-    const [result] = await Promise.all([collector.collect({ dryRun: false }), collector.collect({ dryRun: false }), store.put(file)]);
+    const [result] = await Promise.all([
+      collector.collect({ dryRun: false }),
+      collector.collect({ dryRun: false }),
+      store.put(file),
+    ]);
     collected += result.orphans.files;
     await store.verified(sha256);
     await name(sha256);

@@ -26,7 +26,15 @@ afterEach(() => stack.killWorkers());
 afterAll(() => stack?.stop());
 
 /** Long enough to be interrupted: some 30 s on one thread. */
-const long = { kind: 'pretrain', dataset: 'stripes', batchSize: 64, epochs: 4000, encoder: { width: 4 }, evalSplit: 'test', knn: { k: 5 } } as const;
+const long = {
+  kind: 'pretrain',
+  dataset: 'stripes',
+  batchSize: 64,
+  epochs: 4000,
+  encoder: { width: 4 },
+  evalSplit: 'test',
+  knn: { k: 5 },
+} as const;
 
 test('a pause writes a checkpoint and frees the slot, and a resume goes on at that very step', async () => {
   stack.startWorker();
@@ -35,7 +43,9 @@ test('a pause writes a checkpoint and frees the slot, and a resume goes on at th
   expect((await client.pauseRun(id)).status).toBe('pausing');
   const paused = await stack.reaches(id, 'paused');
   expect(paused).toMatchObject({ statusReason: 'user_pause', attempts: [{ outcome: 'paused' }] });
-  expect((await client.artifacts(id)).items.filter(({ kind }) => kind === 'checkpoint')).toMatchObject([{ step: paused.step }]);
+  expect((await client.artifacts(id)).items.filter(({ kind }) => kind === 'checkpoint')).toMatchObject([
+    { step: paused.step },
+  ]);
 
   // The only slot is free.
   const other = await stack.submit({ ...long, seed: 1 });
@@ -50,7 +60,10 @@ test('a pause writes a checkpoint and frees the slot, and a resume goes on at th
   const [loss] = await client.metrics(id, { key: ['train/loss'], points: 10_000 });
   const steps = loss!.points.map(({ step }) => step);
   expect(steps.at(-1)).toBeGreaterThan(paused.step);
-  expect(new Set(steps.slice(1).map((step, i) => step - steps[i]!)), `a curve without holes or repeats, got ${steps.join()}`).toEqual(new Set([10]));
+  expect(
+    new Set(steps.slice(1).map((step, i) => step - steps[i]!)),
+    `a curve without holes or repeats, got ${steps.join()}`,
+  ).toEqual(new Set([10]));
   await client.cancelRun(id);
   await stack.reaches(id, 'cancelled');
 }, 120_000);
@@ -62,15 +75,29 @@ async function loom(...words: string[]): Promise<string> {
 }
 
 test('the command line acts on runs by filter, and never on all of them by mistake', async () => {
-  const ids = [await stack.submit(long, { tags: ['bulk'] }), await stack.submit(long, { tags: ['bulk'], name: 'second' }), await stack.submit(long, { tags: ['other'] })];
+  const ids = [
+    await stack.submit(long, { tags: ['bulk'] }),
+    await stack.submit(long, { tags: ['bulk'], name: 'second' }),
+    await stack.submit(long, { tags: ['other'] }),
+  ];
   expect(await loom('pause', '--tag', 'bulk', '--dry-run')).toBe('pause would change 2 runs\n');
   expect(await loom('pause', '--tag', 'bulk', '--name', 'SECOND')).toBe('pause changed 1 run\n');
   expect(await loom('cancel', '--status', 'queued,paused', '--tag', 'bulk')).toBe('cancel changed 2 runs\n');
-  expect(await Promise.all(ids.map(async (id) => (await client.run(id)).status))).toEqual(['cancelled', 'cancelled', 'queued']);
+  expect(await Promise.all(ids.map(async (id) => (await client.run(id)).status))).toEqual([
+    'cancelled',
+    'cancelled',
+    'queued',
+  ]);
   expect(await loom('cancel', '--tag', 'bulk')).toBe('cancel changed 0 runs; left as they are: 2 cancelled\n');
-  await expect(loom('cancel')).rejects.toMatchObject({ code: 2, stderr: expect.stringMatching(/expected ids, or a filter/) as string });
+  await expect(loom('cancel')).rejects.toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/expected ids, or a filter/) as string,
+  });
   await expect(loom('cancel', ids[2]!, '--all')).rejects.toMatchObject({ code: 2 });
-  await expect(loom('cancel', '--status', 'happy')).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining('happy is none of them') as string });
+  await expect(loom('cancel', '--status', 'happy')).rejects.toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('happy is none of them') as string,
+  });
   expect(await loom('cancel', ids[2]!)).toBe(`${ids[2]!} cancelled\n`);
 }, 60_000);
 
@@ -80,14 +107,27 @@ test('a drain by the command line: its run goes on elsewhere at its checkpoint, 
   await stack.reaches(id, 'running', 5);
   const { workerId } = await client.run(id);
   const second = stack.startWorker();
-  await eventually(() => { expect(second.output()).toContain('worker ready'); }, { timeoutMs: 30_000 });
+  await eventually(
+    () => {
+      expect(second.output()).toContain('worker ready');
+    },
+    { timeoutMs: 30_000 },
+  );
   expect(await loom('drain', workerId!)).toBe(`${workerId!} draining\n`);
-  await eventually(() => { expect(first.child.exitCode, first.output()).toBe(0); }, { timeoutMs: 20_000 });
-  const resumed = await eventually(async () => {
-    const run = await client.run(id);
-    expect(run.attempts[1]?.resumedFromStep, stack.explain(run)).toBeGreaterThanOrEqual(5);
-    return run;
-  }, { timeoutMs: 30_000 });
+  await eventually(
+    () => {
+      expect(first.child.exitCode, first.output()).toBe(0);
+    },
+    { timeoutMs: 20_000 },
+  );
+  const resumed = await eventually(
+    async () => {
+      const run = await client.run(id);
+      expect(run.attempts[1]?.resumedFromStep, stack.explain(run)).toBeGreaterThanOrEqual(5);
+      return run;
+    },
+    { timeoutMs: 30_000 },
+  );
   expect(resumed.attempts).toMatchObject([{ outcome: 'preempted', workerId }, { attempt: 2 }]);
   expect(resumed.attempts[1]!.workerId).not.toBe(workerId);
   const states = new Map((await client.workers()).map((worker) => [worker.id, worker.state]));
@@ -104,10 +144,17 @@ test('a drain overtakes a run that is on its way to the worker, and a signal aft
   const waiting = await stack.submit({ ...long, seed: 2 });
   await client.drainWorker(run.workerId!);
   worker.child.kill('SIGTERM');
-  await eventually(() => { expect(worker.child.exitCode, worker.output()).toBe(0); }, { timeoutMs: 20_000 });
+  await eventually(
+    () => {
+      expect(worker.child.exitCode, worker.output()).toBe(0);
+    },
+    { timeoutMs: 20_000 },
+  );
   const handedBack = await client.run(id);
   expect(handedBack).toMatchObject({ status: 'queued', attempts: [{ outcome: 'preempted' }] });
-  expect((await client.artifacts(id)).items.filter(({ kind }) => kind === 'checkpoint')).toMatchObject([{ step: handedBack.step }]);
+  expect((await client.artifacts(id)).items.filter(({ kind }) => kind === 'checkpoint')).toMatchObject([
+    { step: handedBack.step },
+  ]);
   expect(await client.run(waiting)).toMatchObject({ status: 'queued', attempts: [] });
   for (const each of [id, waiting]) await client.cancelRun(each);
 }, 120_000);
@@ -115,22 +162,35 @@ test('a drain overtakes a run that is on its way to the worker, and a signal aft
 test('a worker that is told to drain while its trainers load ends well', async () => {
   const known = new Set((await client.workers()).map(({ id }) => id));
   const worker = stack.startWorker();
-  const { id } = await eventually(async () => {
-    const registered = (await client.workers()).find((each) => !known.has(each.id));
-    if (!registered) throw new Error(`expected a worker that starts: ${worker.output()}`);
-    return registered;
-  }, { timeoutMs: 30_000, intervalMs: 10 });
+  const { id } = await eventually(
+    async () => {
+      const registered = (await client.workers()).find((each) => !known.has(each.id));
+      if (!registered) throw new Error(`expected a worker that starts: ${worker.output()}`);
+      return registered;
+    },
+    { timeoutMs: 30_000, intervalMs: 10 },
+  );
   await client.drainWorker(id);
-  await eventually(() => { expect(worker.child.exitCode, worker.output()).toBe(0); }, { timeoutMs: 30_000 });
+  await eventually(
+    () => {
+      expect(worker.child.exitCode, worker.output()).toBe(0);
+    },
+    { timeoutMs: 30_000 },
+  );
   expect((await client.workers()).find((each) => each.id === id)).toMatchObject({ state: 'stopped', alive: false });
 }, 90_000);
 
 test('runs go to workers with the labels they ask for, none is lost to others, and each trainer sees the GPU of its slot or does not start', async () => {
-  const redispatched = async () => /loom_reconciler_repairs\{kind="redispatched"\} (\d+)/.exec(await (await fetch(`${client.url}/metrics`)).text())![1];
+  const redispatched = async () =>
+    /loom_reconciler_repairs\{kind="redispatched"\} (\d+)/.exec(
+      await (await fetch(`${client.url}/metrics`)).text(),
+    )![1];
   const repairs = await redispatched();
 
   const plain = stack.startWorker();
-  const ids = await Promise.all([1, 2].map((seed) => stack.submit({ ...long, seed }, { requires: { labels: { gpu: 'a100' } } })));
+  const ids = await Promise.all(
+    [1, 2].map((seed) => stack.submit({ ...long, seed }, { requires: { labels: { gpu: 'a100' } } })),
+  );
   const elsewhere = await stack.submit({ ...long, seed: 3 }, { requires: { labels: { gpu: 'h100' } } });
   const anywhere = await stack.submit({ ...long, seed: 4 });
   const [plainId] = [(await stack.reaches(anywhere, 'running', 1)).workerId];
@@ -140,16 +200,39 @@ test('runs go to workers with the labels they ask for, none is lost to others, a
 
   // Its TensorFlow is the one for CPUs.
   const blind = stack.startWorker(await twoGpus(stack.dir, { seen: false }));
-  await eventually(() => { expect(blind.child.exitCode, blind.output()).toBe(1); }, { timeoutMs: 30_000 });
-  expect(blind.output()).toMatch(/expected TensorFlow to see GPU NVIDIA A100-SXM4-80GB \(GPU-[ab]{4}\), but it sees none: run `npm run setup`/);
+  await eventually(
+    () => {
+      expect(blind.child.exitCode, blind.output()).toBe(1);
+    },
+    { timeoutMs: 30_000 },
+  );
+  expect(blind.output()).toMatch(
+    /expected TensorFlow to see GPU NVIDIA A100-SXM4-80GB \(GPU-[ab]{4}\), but it sees none: run `npm run setup`/,
+  );
 
   // The plain worker is idle and takes part in the race for every job.
-  const fits = stack.startWorker({ ...await twoGpus(stack.dir, { seen: true }), LOOM_WORKER_LABELS: 'gpu=a100,zone=b', LOOM_WORKER_NAME: 'a100' });
+  const fits = stack.startWorker({
+    ...(await twoGpus(stack.dir, { seen: true })),
+    LOOM_WORKER_LABELS: 'gpu=a100,zone=b',
+    LOOM_WORKER_NAME: 'a100',
+  });
   const runs = await Promise.all(ids.map((id) => stack.reaches(id, 'running', 1)));
   const worker = (await client.workers()).find(({ id }) => id === runs[0]!.workerId)!;
-  expect(worker).toMatchObject({ slots: 2, labels: { gpu: 'a100', zone: 'b' }, gpus: [{ index: 0, uuid: 'GPU-aaaa', name: 'NVIDIA A100-SXM4-80GB', memoryMiB: 81920, driver: '550.54' }, { uuid: 'GPU-bbbb' }] });
+  expect(worker).toMatchObject({
+    slots: 2,
+    labels: { gpu: 'a100', zone: 'b' },
+    gpus: [
+      { index: 0, uuid: 'GPU-aaaa', name: 'NVIDIA A100-SXM4-80GB', memoryMiB: 81920, driver: '550.54' },
+      { uuid: 'GPU-bbbb' },
+    ],
+  });
   expect(runs.map(({ workerId }) => workerId)).toEqual([worker.id, worker.id]);
-  const seen = await Promise.all(runs.map(async ({ attempts }) => /CUDA_VISIBLE_DEVICES=([^\0]*)/.exec(await readFile(`/proc/${attempts[0]!.trainerPid}/environ`, 'utf8'))?.[1]));
+  const seen = await Promise.all(
+    runs.map(
+      async ({ attempts }) =>
+        /CUDA_VISIBLE_DEVICES=([^\0]*)/.exec(await readFile(`/proc/${attempts[0]!.trainerPid}/environ`, 'utf8'))?.[1],
+    ),
+  );
   expect(seen.sort()).toEqual(['GPU-aaaa', 'GPU-bbbb']);
   expect(await loom('workers')).toContain('gpu=a100,zone=b');
   expect(await client.run(elsewhere)).toMatchObject({ status: 'queued', attempts: [] });
@@ -161,7 +244,9 @@ test('runs go to workers with the labels they ask for, none is lost to others, a
 }, 180_000);
 
 test('a collection by the command line keeps what is named and what is young', async () => {
-  const kept = /^would remove orphans: 0 \(0 B\), leftovers: 0 \(0 B\); kept: (\d+) \(.+ [kM]?B\)\n$/.exec(await loom('gc', '--dry-run'))?.[1];
+  const kept = /^would remove orphans: 0 \(0 B\), leftovers: 0 \(0 B\); kept: (\d+) \(.+ [kM]?B\)\n$/.exec(
+    await loom('gc', '--dry-run'),
+  )?.[1];
   expect(Number(kept)).toBeGreaterThan(3);
   expect(await loom('gc')).toContain(`removed orphans: 0 (0 B), leftovers: 0 (0 B); kept: ${kept!} `);
 }, 30_000);

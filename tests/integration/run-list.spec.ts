@@ -27,7 +27,12 @@ afterAll(async () => {
 });
 
 let seed = 0;
-const submit = async (name: string, tags: string[] = ['listed']) => (await store.submitRun(SubmitRun.parse({ spec: { kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: ++seed }, name, tags }))).runId;
+const submit = async (name: string, tags: string[] = ['listed']) =>
+  (
+    await store.submitRun(
+      SubmitRun.parse({ spec: { kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: ++seed }, name, tags }),
+    )
+  ).runId;
 const begin = async (runId: string, attempt = 1, from: number | null = null): Promise<Token> => {
   const token = (await store.claim({ runId, attempt }, 'worker-1'))!;
   await store.begin(token, from, 4711);
@@ -53,21 +58,50 @@ describe('last values', () => {
     const token = await begin(await submit('a'));
     await store.record(token, { points: [...points('loss', 3, 2, 1), { key: 'eval/knn', step: 1, value: 0.5 }] });
     expect(await metricsOf(token.runId)).toEqual({ loss: 1, 'eval/knn': 0.5 });
-    await store.record(token, { points: [{ key: 'loss', step: 1, value: 20 }, { key: 'loss', step: 7, value: Number.NaN }] });
+    await store.record(token, {
+      points: [
+        { key: 'loss', step: 1, value: 20 },
+        { key: 'loss', step: 7, value: Number.NaN },
+      ],
+    });
     expect(await metricsOf(token.runId)).toEqual({ loss: 1, 'eval/knn': 0.5 });
-    await store.record(token, { points: [{ key: 'loss', step: 5, value: 0.25 }, { key: 'loss', step: 4, value: 9 }] });
+    await store.record(token, {
+      points: [
+        { key: 'loss', step: 5, value: 0.25 },
+        { key: 'loss', step: 4, value: 9 },
+      ],
+    });
     await store.record(token, { points: [{ key: 'loss', step: 5, value: 0.125 }] });
     expect(await metricsOf(token.runId)).toEqual({ loss: 0.125, 'eval/knn': 0.5 });
-    expect(await queries.metrics(token.runId, { key: ['loss'], points: 100 })).toMatchObject([{ points: [{ step: 0, value: 3 }, { step: 1, value: 20 }, { step: 2, value: 1 }, { step: 4, value: 9 }, { step: 5, value: 0.125 }] }]);
+    expect(await queries.metrics(token.runId, { key: ['loss'], points: 100 })).toMatchObject([
+      {
+        points: [
+          { step: 0, value: 3 },
+          { step: 1, value: 20 },
+          { step: 2, value: 1 },
+          { step: 4, value: 9 },
+          { step: 5, value: 0.125 },
+        ],
+      },
+    ]);
   });
 
   test('a dead attempt leaves none: they are those at the checkpoint that the next one goes on from', async () => {
     const first = await begin(await submit('a'));
-    await store.record(first, { points: [...points('loss', 5, 4, 3, 2), { key: 'eval/knn', step: 1, value: 0.4 }, { key: 'eval/knn', step: 3, value: 0.6 }, { key: 'late', step: 3, value: 1 }] });
+    await store.record(first, {
+      points: [
+        ...points('loss', 5, 4, 3, 2),
+        { key: 'eval/knn', step: 1, value: 0.4 },
+        { key: 'eval/knn', step: 3, value: 0.6 },
+        { key: 'late', step: 3, value: 1 },
+      ],
+    });
     await store.release(first);
     const second = await begin(first.runId, 2, 2);
     expect(await metricsOf(first.runId)).toEqual({ loss: 3, 'eval/knn': 0.4 });
-    await expect(store.record(first, { points: [{ key: 'loss', step: 9, value: -1 }] })).rejects.toBeInstanceOf(LeaseLostError);
+    await expect(store.record(first, { points: [{ key: 'loss', step: 9, value: -1 }] })).rejects.toBeInstanceOf(
+      LeaseLostError,
+    );
     await store.record(second, { points: [{ key: 'loss', step: 3, value: 2.5 }] });
     expect(await metricsOf(first.runId)).toEqual({ loss: 2.5, 'eval/knn': 0.4 });
     await store.release(second);
@@ -89,19 +123,42 @@ describe('last values', () => {
 
 test('a run with very many keys shows the last value of a thousand, and records all', async () => {
   const token = await begin(await submit('a'));
-  const batch = (from: number, step: number) => ({ points: Array.from({ length: 1500 }, (_, i) => ({ key: `k${from + i}`, step, value: step })) });
-  for (const [from, step] of [[0, 0], [1000, 0], [0, 1], [0, 1]] as const) await store.record(token, batch(from, step));
+  const batch = (from: number, step: number) => ({
+    points: Array.from({ length: 1500 }, (_, i) => ({ key: `k${from + i}`, step, value: step })),
+  });
+  for (const [from, step] of [
+    [0, 0],
+    [1000, 0],
+    [0, 1],
+    [0, 1],
+  ] as const)
+    await store.record(token, batch(from, step));
   expect(Object.keys(await metricsOf(token.runId))).toHaveLength(1000);
   expect(await database.prisma.metric.count({ where: { runId: token.runId } })).toBe(2500 + 1500);
 });
 
 describe('the list', () => {
   beforeEach(async () => {
-    for (const [name, knn] of [['bright', 0.5], ['Crop', 0.7], ['dull', undefined], ['early', 0.7], ['flip', 0.1], ['gray', undefined], ['hue', -2e-7]] as const) {
+    for (const [name, knn] of [
+      ['bright', 0.5],
+      ['Crop', 0.7],
+      ['dull', undefined],
+      ['early', 0.7],
+      ['flip', 0.1],
+      ['gray', undefined],
+      ['hue', -2e-7],
+    ] as const) {
       const id = await submit(name);
       if (knn === undefined) continue;
       const token = await begin(id);
-      await store.record(token, { step: { step: 1, totalSteps: 2 }, points: [{ key: 'eval/knn', step: 0, value: 0.99 }, { key: 'eval/knn', step: 1, value: knn }, { key: 'loss', step: 1, value: 1 / (1 + knn) }] });
+      await store.record(token, {
+        step: { step: 1, totalSteps: 2 },
+        points: [
+          { key: 'eval/knn', step: 0, value: 0.99 },
+          { key: 'eval/knn', step: 1, value: knn },
+          { key: 'loss', step: 1, value: 1 / (1 + knn) },
+        ],
+      });
       if (name !== 'early') await store.succeed(token, { metrics: {} });
     }
   });
@@ -113,7 +170,15 @@ describe('the list', () => {
     expect(names.slice(2, 5)).toEqual(['bright', 'flip', 'hue']);
     expect(names.slice(5).sort()).toEqual(['dull', 'gray']);
     expect((await allNames({ ...listed, sort: 'metric:eval/knn' })).slice(0, 3)).toEqual(['hue', 'flip', 'bright']);
-    expect((await allNames({ ...listed, sort: 'metric:unknown' })).toSorted()).toEqual(['Crop', 'bright', 'dull', 'early', 'flip', 'gray', 'hue']);
+    expect((await allNames({ ...listed, sort: 'metric:unknown' })).toSorted()).toEqual([
+      'Crop',
+      'bright',
+      'dull',
+      'early',
+      'flip',
+      'gray',
+      'hue',
+    ]);
   });
 
   test('is sorted by times, names and duration', async () => {
@@ -123,20 +188,31 @@ describe('the list', () => {
     expect(await allNames({ ...listed, sort: 'name' })).toEqual(order.toSorted());
     expect((await allNames({ ...listed, sort: '-finishedAt' })).slice(0, 4)).toEqual(['hue', 'flip', 'Crop', 'bright']);
     const slow = (await list({ name: 'flip' })).items[0]!.id;
-    await database.prisma.$executeRaw`UPDATE run SET started_at = started_at - interval '1 hour' WHERE id = ${slow}::uuid`;
+    await database.prisma
+      .$executeRaw`UPDATE run SET started_at = started_at - interval '1 hour' WHERE id = ${slow}::uuid`;
     const byDuration = await allNames({ ...listed, sort: '-duration' });
-    expect([byDuration[0], byDuration.length, byDuration.slice(4).sort()]).toEqual(['flip', 7, ['dull', 'early', 'gray']]);
+    expect([byDuration[0], byDuration.length, byDuration.slice(4).sort()]).toEqual([
+      'flip',
+      7,
+      ['dull', 'early', 'gray'],
+    ]);
   });
 
   test('is filtered by last values, together with the rest; counts and bulk actions name the same runs', async () => {
     expect(namesOf(await list({ where: 'eval/knn>0.5', sort: 'name' }))).toEqual(['Crop', 'early']);
     expect(namesOf(await list({ where: ['eval/knn>=.1', 'loss>0.6'], sort: 'name' }))).toEqual(['bright', 'flip']);
     expect(namesOf(await list({ where: 'eval/knn=-2e-7' }))).toEqual(['hue']);
-    expect(namesOf(await list({ where: 'eval/knn<=0.7', status: 'running', kind: 'pretrain', name: 'EAR' }))).toEqual(['early']);
+    expect(namesOf(await list({ where: 'eval/knn<=0.7', status: 'running', kind: 'pretrain', name: 'EAR' }))).toEqual([
+      'early',
+    ]);
     expect(namesOf(await list({ where: 'eval/knn>0.5', sort: '-metric:loss' })).sort()).toEqual(['Crop', 'early']);
     const filter = BulkRuns.shape.filter.parse({ where: 'eval/knn>0.5' });
     expect(await queries.runCounts(filter)).toEqual({ succeeded: 1, running: 1 });
-    expect(await store.planBulk({ action: 'cancel', filter, tags: undefined, cursor: undefined })).toEqual({ done: 1, skipped: { succeeded: 1 }, nextCursor: null });
+    expect(await store.planBulk({ action: 'cancel', filter, tags: undefined, cursor: undefined })).toEqual({
+      done: 1,
+      skipped: { succeeded: 1 },
+      nextCursor: null,
+    });
   });
 
   test('shows last values of each run', async () => {
@@ -146,26 +222,48 @@ describe('the list', () => {
   });
 
   test.each([
-    ['sort', { sort: 'speed' }], ['sort', { sort: 'metric:' }], ['where.0', { where: 'eval/knn~0.5' }], ['where.1', { where: ['eval/knn>0.5', 'loss>high'] }], ['where', { where: Array.from({ length: 9 }, () => 'a>1') }],
+    ['sort', { sort: 'speed' }],
+    ['sort', { sort: 'metric:' }],
+    ['where.0', { where: 'eval/knn~0.5' }],
+    ['where.1', { where: ['eval/knn>0.5', 'loss>high'] }],
+    ['where', { where: Array.from({ length: 9 }, () => 'a>1') }],
   ])('an error names %s', (field, query) => {
     expect(ListRuns.safeParse(query).error!.issues.map(({ path }) => path.join('.'))).toEqual([field]);
   });
 
   test('a cursor belongs to its order', async () => {
     const { nextCursor } = await list({ ...listed, sort: 'metric:eval/knn', limit: 2 });
-    await expect(list({ ...listed, sort: 'name', limit: 2, cursor: nextCursor! })).rejects.toMatchObject({ code: 'invalid_request', faults: [{ path: ['cursor'] }] });
+    await expect(list({ ...listed, sort: 'name', limit: 2, cursor: nextCursor! })).rejects.toMatchObject({
+      code: 'invalid_request',
+      faults: [{ path: ['cursor'] }],
+    });
   });
 });
 
 test('tags are added and removed by a filter, once, and no run gets too many', async () => {
-  for (const name of ['a', 'b', 'c']) await submit(name, name === 'c' ? Array.from({ length: 32 }, (_, i) => `t${i}`) : ['listed', 'old']);
-  const request = BulkRuns.parse({ action: 'tag', filter: { kind: 'pretrain' }, tags: { add: ['new'], remove: ['old'] } });
+  for (const name of ['a', 'b', 'c'])
+    await submit(name, name === 'c' ? Array.from({ length: 32 }, (_, i) => `t${i}`) : ['listed', 'old']);
+  const request = BulkRuns.parse({
+    action: 'tag',
+    filter: { kind: 'pretrain' },
+    tags: { add: ['new'], remove: ['old'] },
+  });
   expect(await store.planBulk(request)).toEqual({ done: 2, skipped: { too_many_tags: 1 }, nextCursor: null });
   expect(await store.bulk(request)).toEqual({ done: 2, skipped: { too_many_tags: 1 }, nextCursor: null });
   expect(await store.bulk(request)).toEqual({ done: 0, skipped: { unchanged: 2, too_many_tags: 1 }, nextCursor: null });
-  expect((await list({ tag: 'new' })).items.map(({ tags }) => tags)).toEqual([['listed', 'new'], ['listed', 'new']]);
+  expect((await list({ tag: 'new' })).items.map(({ tags }) => tags)).toEqual([
+    ['listed', 'new'],
+    ['listed', 'new'],
+  ]);
   // What is removed names the runs, which it no longer does afterwards.
-  expect(await store.bulk(BulkRuns.parse({ action: 'tag', filter: { tag: 'new' }, tags: { remove: ['new'] } }))).toMatchObject({ done: 2 });
+  expect(
+    await store.bulk(BulkRuns.parse({ action: 'tag', filter: { tag: 'new' }, tags: { remove: ['new'] } })),
+  ).toMatchObject({ done: 2 });
   expect((await list({ tag: 'new' })).items).toEqual([]);
-  for (const wrong of [{ action: 'tag', filter: {} }, { action: 'tag', filter: {}, tags: {} }, { action: 'cancel', filter: {}, tags: { add: ['x'] } }]) expect(BulkRuns.safeParse(wrong).error!.issues[0]!.path).toEqual(['tags']);
+  for (const wrong of [
+    { action: 'tag', filter: {} },
+    { action: 'tag', filter: {}, tags: {} },
+    { action: 'cancel', filter: {}, tags: { add: ['x'] } },
+  ])
+    expect(BulkRuns.safeParse(wrong).error!.issues[0]!.path).toEqual(['tags']);
 });

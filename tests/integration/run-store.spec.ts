@@ -1,5 +1,17 @@
 import { RunFilter, SubmitRun, SubmitSweep, type RunSpec, type RunStatus } from '#libs/contracts';
-import { ClaimRefusedError, createLogger, Database, Leader, LeaseLostError, RequestError, RunQueries, RunQueue, RunStore, SweepStore, type Token } from '#libs/platform';
+import {
+  ClaimRefusedError,
+  createLogger,
+  Database,
+  Leader,
+  LeaseLostError,
+  RequestError,
+  RunQueries,
+  RunQueue,
+  RunStore,
+  SweepStore,
+  type Token,
+} from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
@@ -14,7 +26,8 @@ let store: RunStore;
 let sweeps: SweepStore;
 let queries: RunQueries;
 
-const request = (spec: z.input<typeof SubmitRun>['spec'], rest: Partial<z.input<typeof SubmitRun>> = {}) => SubmitRun.parse({ spec, ...rest });
+const request = (spec: z.input<typeof SubmitRun>['spec'], rest: Partial<z.input<typeof SubmitRun>> = {}) =>
+  SubmitRun.parse({ spec, ...rest });
 const pretrain = (more: object = {}) => request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, ...more });
 const statusOf = async (id: string): Promise<RunStatus> => (await queries.run(id))!.status;
 
@@ -60,8 +73,16 @@ describe('submitting', () => {
 
   test.each<[string, object, string]>([
     ['a batch larger than the dataset', { kind: 'pretrain', dataset: 'shapes', batchSize: 401 }, 'spec.batchSize'],
-    ['a label fraction that leaves a class without an example', { kind: 'finetune', dataset: 'shapes', from: null, labelFraction: 0.004, batchSize: 2 }, 'spec.labelFraction'],
-    ['a batch larger than the labelled images', { kind: 'finetune', dataset: 'shapes', from: null, labelFraction: 0.1, batchSize: 64 }, 'spec.batchSize'],
+    [
+      'a label fraction that leaves a class without an example',
+      { kind: 'finetune', dataset: 'shapes', from: null, labelFraction: 0.004, batchSize: 2 },
+      'spec.labelFraction',
+    ],
+    [
+      'a batch larger than the labelled images',
+      { kind: 'finetune', dataset: 'shapes', from: null, labelFraction: 0.1, batchSize: 64 },
+      'spec.batchSize',
+    ],
     ['an unknown dataset', { kind: 'pretrain', dataset: 'nowhere', batchSize: 32 }, 'spec.dataset'],
     ['an unknown parent', { kind: 'finetune', dataset: 'shapes', from: randomUUID() }, 'spec.from'],
     ['a path that leaves the data root', { kind: 'prepare-dataset', name: 'x', path: '../secrets' }, 'spec.path'],
@@ -81,7 +102,9 @@ describe('a run and its attempts', () => {
     const claims = await Promise.all(['w1', 'w2', 'w3'].map((worker) => store.claim({ runId, attempt: 1 }, worker)));
     expect(claims.filter(Boolean)).toHaveLength(1);
     const stale: Token = { runId, attempt: 0 };
-    await expect(store.record(stale, { points: [{ key: 'loss', step: 1, value: 1 }] })).rejects.toBeInstanceOf(LeaseLostError);
+    await expect(store.record(stale, { points: [{ key: 'loss', step: 1, value: 1 }] })).rejects.toBeInstanceOf(
+      LeaseLostError,
+    );
     await expect(store.succeed(stale, { metrics: {} })).rejects.toBeInstanceOf(LeaseLostError);
   });
 
@@ -89,22 +112,40 @@ describe('a run and its attempts', () => {
     const { runId } = await store.submitRun(pretrain({ checkpoints: { keepLast: 3, keepBest: true } }));
     const token = await claimed(runId);
     const sha256 = (step: number) => String(step).padStart(64, '0');
-    const add = (name: string, step: number) => store.addArtifact(token, { name: `${name}-${step}.safetensors`, kind: 'checkpoint', mime: 'x', sha256: sha256(step), sizeBytes: 1, step });
-    const kept = async () => (await queries.artifacts(runId, { limit: 100 })).items.map(({ name }) => name.replace('.safetensors', '')).sort();
+    const add = (name: string, step: number) =>
+      store.addArtifact(token, {
+        name: `${name}-${step}.safetensors`,
+        kind: 'checkpoint',
+        mime: 'x',
+        sha256: sha256(step),
+        sizeBytes: 1,
+        step,
+      });
+    const kept = async () =>
+      (await queries.artifacts(runId, { limit: 100 })).items.map(({ name }) => name.replace('.safetensors', '')).sort();
     for (const step of [1, 2, 3, 4]) await add('checkpoint', step);
     await add('best', 1);
     expect(await kept()).toEqual(['best-1', 'checkpoint-2', 'checkpoint-3', 'checkpoint-4']);
 
     const embed = { kind: 'embed', dataset: 'shapes', from: runId } as const;
-    await expect(store.submitRun(request({ ...embed, checkpoint: 9 }))).rejects.toMatchObject({ code: 'invalid_request', faults: [{ path: ['spec', 'checkpoint'], message: expect.stringMatching(/\(1, 2, 3, 4; its .*got 9/) as string }] });
-    const [child, last] = [await store.submitRun(request({ ...embed, checkpoint: 2 })), await store.submitRun(request(embed))];
+    await expect(store.submitRun(request({ ...embed, checkpoint: 9 }))).rejects.toMatchObject({
+      code: 'invalid_request',
+      faults: [{ path: ['spec', 'checkpoint'], message: expect.stringMatching(/\(1, 2, 3, 4; its .*got 9/) as string }],
+    });
+    const [child, last] = [
+      await store.submitRun(request({ ...embed, checkpoint: 2 })),
+      await store.submitRun(request(embed)),
+    ];
     expect(last.runId).not.toBe(child.runId);
     for (const step of [5, 6, 7]) await add('checkpoint', step);
     await add('best', 6);
     expect(await kept()).toEqual(['best-6', 'checkpoint-2', 'checkpoint-5', 'checkpoint-6', 'checkpoint-7']);
 
     await store.succeed(token, { metrics: {} });
-    expect([(await claimed(child.runId)).parentCheckpoint, (await claimed(last.runId)).parentCheckpoint]).toEqual([sha256(2), null]);
+    expect([(await claimed(child.runId)).parentCheckpoint, (await claimed(last.runId)).parentCheckpoint]).toEqual([
+      sha256(2),
+      null,
+    ]);
   });
 
   test('a value for a key and step is there once, and what a dead attempt wrote beyond the checkpoint is superseded', async () => {
@@ -117,14 +158,27 @@ describe('a run and its attempts', () => {
     await store.begin(second, 2, 1);
     await store.record(second, { points: [{ key: 'loss', step: 3, value: 30.5 }] });
     await store.record(second, { points: [{ key: 'loss', step: 3, value: 31 }] });
-    await expect(store.record(first, { points: [{ key: 'loss', step: 3, value: -1 }] })).rejects.toBeInstanceOf(LeaseLostError);
-    expect(await queries.metrics(runId, { points: 100, key: undefined })).toEqual([{ key: 'loss', points: [{ step: 1, value: 1, at: expect.any(Date) as Date }, { step: 2, value: 2, at: expect.any(Date) as Date }, { step: 3, value: 31, at: expect.any(Date) as Date }] }]);
+    await expect(store.record(first, { points: [{ key: 'loss', step: 3, value: -1 }] })).rejects.toBeInstanceOf(
+      LeaseLostError,
+    );
+    expect(await queries.metrics(runId, { points: 100, key: undefined })).toEqual([
+      {
+        key: 'loss',
+        points: [
+          { step: 1, value: 1, at: expect.any(Date) as Date },
+          { step: 2, value: 2, at: expect.any(Date) as Date },
+          { step: 3, value: 31, at: expect.any(Date) as Date },
+        ],
+      },
+    ]);
   });
 
   test('a curve is downsampled to the mean of neighbours', async () => {
     const { runId } = await store.submitRun(pretrain());
     const token = await claimed(runId);
-    await store.record(token, { points: Array.from({ length: 100 }, (_, step) => ({ key: 'loss', step, value: step })) });
+    await store.record(token, {
+      points: Array.from({ length: 100 }, (_, step) => ({ key: 'loss', step, value: step })),
+    });
     const [series] = await queries.metrics(runId, { points: 10, key: undefined });
     expect(series!.points).toHaveLength(10);
     expect(series!.points[0]).toMatchObject({ step: 9, value: 4.5 });
@@ -138,7 +192,9 @@ describe('a run and its attempts', () => {
     expect((await store.heartbeat('worker-1', [token])).asked.get(runId)).toBe('cancel');
     expect(await store.succeed(token, { metrics: {} })).toBe('cancelled');
     expect(await statusOf(runId)).toBe('cancelled');
-    await expect(store.cancel((await store.submitRun(request({ kind: 'prepare-dataset', name: 'y', path: 'y' }))).runId)).resolves.toBeUndefined();
+    await expect(
+      store.cancel((await store.submitRun(request({ kind: 'prepare-dataset', name: 'y', path: 'y' }))).runId),
+    ).resolves.toBeUndefined();
   });
 
   test('a run that waits is paused at once, nothing takes it, and its children wait on', async () => {
@@ -173,7 +229,10 @@ describe('a run and its attempts', () => {
     expect(await store.release(token)).toBe('paused');
     await store.resume(runId);
     await claimed(runId, 2);
-    expect(await queries.runDetail(runId)).toMatchObject({ status: 'running', attempts: [{ outcome: 'paused' }, { outcome: null }] });
+    expect(await queries.runDetail(runId)).toMatchObject({
+      status: 'running',
+      attempts: [{ outcome: 'paused' }, { outcome: null }],
+    });
     expect(await database.prisma.run.findUnique({ where: { id: runId } })).toMatchObject({ failures: 0, losses: 0 });
   });
 
@@ -181,10 +240,31 @@ describe('a run and its attempts', () => {
     ['succeeds', (token) => store.succeed(token, { metrics: {} }), 'succeeded'],
     ['crashes', (token) => store.fail(token, 'worker_crash', 'signal'), 'paused'],
     ['has bad data', (token) => store.fail(token, 'invalid_data', 'no images'), 'failed'],
-    ['is cancelled', async (token) => { await store.cancel(token.runId); await store.release(token); }, 'cancelled'],
+    [
+      'is cancelled',
+      async (token) => {
+        await store.cancel(token.runId);
+        await store.release(token);
+      },
+      'cancelled',
+    ],
     ['loses its worker', () => expect.poll(() => store.recoverLost(), { timeout: 5000 }).toBe(1), 'paused'],
-    ['is resumed', async (token) => { await store.resume(token.runId); await store.record(token, {}); }, 'running'],
-    ['is resumed when its trainer has stopped', async (token) => { await store.resume(token.runId); await store.release(token); }, 'queued'],
+    [
+      'is resumed',
+      async (token) => {
+        await store.resume(token.runId);
+        await store.record(token, {});
+      },
+      'running',
+    ],
+    [
+      'is resumed when its trainer has stopped',
+      async (token) => {
+        await store.resume(token.runId);
+        await store.release(token);
+      },
+      'queued',
+    ],
   ])('a run that is to pause and %s', async (_, happens, status) => {
     const { runId } = await store.submitRun(pretrain());
     const token = await claimed(runId);
@@ -199,17 +279,28 @@ describe('a run and its attempts', () => {
     expect(await store.fail(await claimed(runId), 'worker_crash', 'signal')).toBe('retrying');
     expect(await store.fail(await claimed(runId, 2), 'invalid_data', 'no images')).toBe('failed');
     expect(await queries.runDetail(runId)).toMatchObject({
-      status: 'failed', statusReason: 'invalid_data', statusDetail: 'no images', attempts: [{ attempt: 1, outcome: 'failed' }, { attempt: 2, outcome: 'failed' }],
+      status: 'failed',
+      statusReason: 'invalid_data',
+      statusDetail: 'no images',
+      attempts: [
+        { attempt: 1, outcome: 'failed' },
+        { attempt: 2, outcome: 'failed' },
+      ],
     });
   });
 
   test('children wait for their parent, fail with it, and wait again when it is retried', async () => {
     const parent = await store.submitRun(pretrain());
-    const child = await store.submitRun(request({ kind: 'finetune', dataset: 'shapes', from: parent.runId, batchSize: 8 }));
+    const child = await store.submitRun(
+      request({ kind: 'finetune', dataset: 'shapes', from: parent.runId, batchSize: 8 }),
+    );
     const grandchild = await store.submitRun(request({ kind: 'evaluate', dataset: 'shapes', from: child.runId }));
     expect(await statusOf(child.runId)).toBe('pending');
     await store.fail(await claimed(parent.runId), 'nan_loss', 'diverged');
-    expect([await statusOf(child.runId), await statusOf(grandchild.runId)]).toEqual(['upstream_failed', 'upstream_failed']);
+    expect([await statusOf(child.runId), await statusOf(grandchild.runId)]).toEqual([
+      'upstream_failed',
+      'upstream_failed',
+    ]);
     await expect(store.retry(child.runId)).rejects.toMatchObject({ code: 'invalid_state' });
     await store.retry(parent.runId);
     expect([await statusOf(child.runId), await statusOf(grandchild.runId)]).toEqual(['pending', 'pending']);
@@ -232,7 +323,9 @@ describe('a run and its attempts', () => {
     // The dispatcher marks what it has added after the worker has refused it.
     await store.markDispatched([offer!]);
     expect(await statusOf(runId)).toBe('queued');
-    await eventually(async () => { expect((await store.takeDispatchable(10)).map((each) => each.runId)).toContain(runId); });
+    await eventually(async () => {
+      expect((await store.takeDispatchable(10)).map((each) => each.runId)).toContain(runId);
+    });
     expect((await store.heartbeat('leaving', [])).drain).toBe(true);
     await store.setWorkerState('leaving', 'running');
     expect((await queries.workers('leaving'))[0]).toMatchObject({ state: 'draining' });
@@ -247,7 +340,8 @@ describe('a run and its attempts', () => {
       await store.registerWorker({ id, host: 'h', pid: 1, slots: 1, versions: {}, labels });
       await store.setWorkerState(id, 'running');
     };
-    const labelled = (seed: number) => request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed }, { requires: { labels: { gpu: 'a100' } } });
+    const labelled = (seed: number) =>
+      request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed }, { requires: { labels: { gpu: 'a100' } } });
     const offered = async () => (await store.takeDispatchable(10)).map((each) => each.runId);
     const held: Token[] = [];
     const whileAlive = async () => {
@@ -265,7 +359,9 @@ describe('a run and its attempts', () => {
 
     await register('fits', { gpu: 'a100', zone: 'b' });
     // The one that was refused comes again a moment later; of two, one fits.
-    await eventually(async () => { expect(await whileAlive()).toEqual([first]); });
+    await eventually(async () => {
+      expect(await whileAlive()).toEqual([first]);
+    });
     const token = (await store.claim({ runId: first, attempt: 1 }, 'fits'))!;
     held.push(token);
     expect(await whileAlive()).toEqual([]);
@@ -273,7 +369,9 @@ describe('a run and its attempts', () => {
     expect(await whileAlive()).toEqual([second]);
     // Where a run runs does not change what it is.
     expect(await store.submitRun(pretrain({ seed: 2 }))).toEqual({ runId: second, outcome: 'reused' });
-    await eventually(async () => { expect(await offered(), 'a worker that is silent is none').toEqual([]); });
+    await eventually(async () => {
+      expect(await offered(), 'a worker that is silent is none').toEqual([]);
+    });
   });
 
   test('a run that asks for a GPU by name and memory goes to one that is so, and a GPU on which its trainer died is left while there is another', async () => {
@@ -284,34 +382,68 @@ describe('a run and its attempts', () => {
     };
     const asks = { requires: { gpu: { name: 'a100', memoryMiB: 40_000 } } };
     const offered = async () => (await store.takeDispatchable(10)).map((each) => each.runId);
-    const silent = async () => eventually(async () => { expect(await offered()).toEqual([]); });
+    const silent = async () =>
+      eventually(async () => {
+        expect(await offered()).toEqual([]);
+      });
     await register('small', [gpu('GPU-1', 'NVIDIA A100-SXM4-40GB', 30_000), gpu('GPU-2', 'NVIDIA L4', 90_000)]);
-    const { runId } = await store.submitRun(request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: 71 }, asks));
+    const { runId } = await store.submitRun(
+      request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: 71 }, asks),
+    );
     expect((await queries.run(runId))?.requires).toEqual({ labels: {}, ...asks.requires });
     await silent();
-    await expect(store.claim({ runId, attempt: 1 }, 'small', ['GPU-1', 'GPU-2'])).rejects.toThrow(/no free GPU that is as asked/);
+    await expect(store.claim({ runId, attempt: 1 }, 'small', ['GPU-1', 'GPU-2'])).rejects.toThrow(
+      /no free GPU that is as asked/,
+    );
 
-    await register('large', [gpu('GPU-3', 'NVIDIA L4', 90_000), gpu('GPU-4', 'NVIDIA A100-SXM4-80GB', 80_000), gpu('GPU-5', 'NVIDIA A100-SXM4-80GB', 80_000)]);
+    await register('large', [
+      gpu('GPU-3', 'NVIDIA L4', 90_000),
+      gpu('GPU-4', 'NVIDIA A100-SXM4-80GB', 80_000),
+      gpu('GPU-5', 'NVIDIA A100-SXM4-80GB', 80_000),
+    ]);
     const keeps = async () => store.heartbeat('large', []);
-    await eventually(async () => { await keeps(); expect(await offered()).toEqual([runId]); });
+    await eventually(async () => {
+      await keeps();
+      expect(await offered()).toEqual([runId]);
+    });
     const first = (await store.claim({ runId, attempt: 1 }, 'large', ['GPU-3', 'GPU-4', 'GPU-5']))!;
     expect(first.gpu).toBe('GPU-4');
     await store.begin(first, null, 1);
     await store.fail(first, 'gpu_error', 'CUDA_ERROR_ECC_UNCORRECTABLE');
-    await eventually(async () => { await keeps(); expect(await offered()).toEqual([runId]); });
-    await expect(store.claim({ runId, attempt: 2 }, 'large', ['GPU-3', 'GPU-4'])).rejects.toThrow(/has died on each GPU/);
+    await eventually(async () => {
+      await keeps();
+      expect(await offered()).toEqual([runId]);
+    });
+    await expect(store.claim({ runId, attempt: 2 }, 'large', ['GPU-3', 'GPU-4'])).rejects.toThrow(
+      /has died on each GPU/,
+    );
     await keeps();
     expect((await store.claim({ runId, attempt: 2 }, 'large', ['GPU-4', 'GPU-5']))?.gpu).toBe('GPU-5');
-    expect((await queries.runDetail(runId))?.attempts).toMatchObject([{ gpu: 'GPU-4', outcome: 'failed', reason: 'gpu_error' }, { gpu: 'GPU-5' }]);
+    expect((await queries.runDetail(runId))?.attempts).toMatchObject([
+      { gpu: 'GPU-4', outcome: 'failed', reason: 'gpu_error' },
+      { gpu: 'GPU-5' },
+    ]);
   });
 
   test('events tell the story in order', async () => {
     const { runId } = await store.submitRun(pretrain());
     const token = await claimed(runId);
-    await store.addArtifact(token, { name: 'm', kind: 'model', mime: 'application/octet-stream', sha256: 'e'.repeat(64), sizeBytes: 3, step: null });
+    await store.addArtifact(token, {
+      name: 'm',
+      kind: 'model',
+      mime: 'application/octet-stream',
+      sha256: 'e'.repeat(64),
+      sizeBytes: 3,
+      step: null,
+    });
     await store.succeed(token, { metrics: { 'eval/knn': 0.5 } });
     const events = await queries.events(runId, { limit: 100 });
-    expect(events.map(({ type, data }) => [type, data['status']])).toEqual([['submitted', 'queued'], ['status', 'running'], ['artifact', undefined], ['status', 'succeeded']]);
+    expect(events.map(({ type, data }) => [type, data['status']])).toEqual([
+      ['submitted', 'queued'],
+      ['status', 'running'],
+      ['artifact', undefined],
+      ['status', 'succeeded'],
+    ]);
   });
 });
 
@@ -319,7 +451,14 @@ describe('bulk actions', () => {
   const filter = (more: object) => RunFilter.parse(more);
   const tagged = async (count: number, tags: string[]) => {
     const ids: string[] = [];
-    for (let seed = 0; seed < count; seed++) ids.push((await store.submitRun(request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed }, { tags, onDuplicate: 'replicate' }))).runId);
+    for (let seed = 0; seed < count; seed++)
+      ids.push(
+        (
+          await store.submitRun(
+            request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed }, { tags, onDuplicate: 'replicate' }),
+          )
+        ).runId,
+      );
     return ids;
   };
 
@@ -335,18 +474,35 @@ describe('bulk actions', () => {
     expect(await store.bulk(pause)).toEqual({ done: 3, skipped: { cancelled: 1, succeeded: 1 }, nextCursor: null });
     expect(await Promise.all(ids.map(statusOf))).toEqual(['cancelled', 'succeeded', 'pausing', 'paused', 'paused']);
     expect(await store.bulk(pause)).toMatchObject({ done: 0, skipped: { pausing: 1, paused: 2 } });
-    expect(await store.bulk({ action: 'resume', filter: filter({ tag: 'x', status: 'paused' }), cursor: undefined })).toEqual({ done: 2, skipped: {}, nextCursor: null });
-    expect(await store.bulk({ action: 'cancel', filter: filter({ status: 'queued,pausing', tag: 'x' }), cursor: undefined })).toMatchObject({ done: 3 });
-    expect(await Promise.all([...ids, other!].map(statusOf))).toEqual(['cancelled', 'succeeded', 'cancelling', 'cancelled', 'cancelled', 'queued']);
+    expect(
+      await store.bulk({ action: 'resume', filter: filter({ tag: 'x', status: 'paused' }), cursor: undefined }),
+    ).toEqual({ done: 2, skipped: {}, nextCursor: null });
+    expect(
+      await store.bulk({ action: 'cancel', filter: filter({ status: 'queued,pausing', tag: 'x' }), cursor: undefined }),
+    ).toMatchObject({ done: 3 });
+    expect(await Promise.all([...ids, other!].map(statusOf))).toEqual([
+      'cancelled',
+      'succeeded',
+      'cancelling',
+      'cancelled',
+      'cancelled',
+      'queued',
+    ]);
   });
 
   test('cancel a family as asked, and retry it parents first', async () => {
     const parent = await store.submitRun(pretrain({ seed: 8 }));
-    const child = await store.submitRun(request({ kind: 'finetune', dataset: 'shapes', from: parent.runId, batchSize: 8 }));
+    const child = await store.submitRun(
+      request({ kind: 'finetune', dataset: 'shapes', from: parent.runId, batchSize: 8 }),
+    );
     const all = { filter: filter({ kind: 'pretrain,finetune' }), cursor: undefined };
     expect(await store.bulk({ action: 'cancel', ...all })).toEqual({ done: 2, skipped: {}, nextCursor: null });
     expect(await statusOf(child.runId)).toBe('cancelled');
-    expect(await store.bulk({ action: 'retry', filter: filter({ kind: 'finetune' }), cursor: undefined })).toEqual({ done: 0, skipped: { parent_failed: 1 }, nextCursor: null });
+    expect(await store.bulk({ action: 'retry', filter: filter({ kind: 'finetune' }), cursor: undefined })).toEqual({
+      done: 0,
+      skipped: { parent_failed: 1 },
+      nextCursor: null,
+    });
     expect(await store.bulk({ action: 'retry', ...all })).toEqual({ done: 2, skipped: {}, nextCursor: null });
     expect([await statusOf(parent.runId), await statusOf(child.runId)]).toEqual(['queued', 'pending']);
   });
@@ -359,7 +515,11 @@ describe('bulk actions', () => {
     let done = 0;
     // On a busy machine an answer comes before the end.
     for (let cursor: string | undefined | null; cursor !== null;) {
-      const result = await store.bulk({ action: 'cancel', filter: filter({ tag: 'many' }), cursor: cursor ?? undefined });
+      const result = await store.bulk({
+        action: 'cancel',
+        filter: filter({ tag: 'many' }),
+        cursor: cursor ?? undefined,
+      });
       expect(result.skipped).toEqual({});
       done += result.done;
       cursor = result.nextCursor;
@@ -368,22 +528,37 @@ describe('bulk actions', () => {
     const taken = (await claims).filter((run) => run !== undefined);
     await Promise.all(taken.map((token) => store.release(token)));
     expect((await queries.runCounts()).cancelled).toBe(count);
-    await expect(store.bulk({ action: 'cancel', filter: filter({}), cursor: 'abc' })).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(store.bulk({ action: 'cancel', filter: filter({}), cursor: 'abc' })).rejects.toMatchObject({
+      code: 'invalid_request',
+    });
   });
 });
 
 describe('sweeps', () => {
-  const sweep = (name: string, more: object = {}) => SubmitSweep.parse({
-    spec: {
-      name, stages: { pretrain: { kind: 'pretrain', dataset: 'shapes', batchSize: 32 }, finetune: { kind: 'finetune', dataset: 'shapes', from: 'pretrain', batchSize: 4 } },
-      parameters: { 'pretrain.augmentation': { values: [{ crop: {} }, { crop: {}, flip: {} }, { crop: {}, blur: {} }] }, 'finetune.labelFraction': { values: [0.01, 0.1] } },
-      controls: ['scratch'], ...more,
-    },
-  });
+  const sweep = (name: string, more: object = {}) =>
+    SubmitSweep.parse({
+      spec: {
+        name,
+        stages: {
+          pretrain: { kind: 'pretrain', dataset: 'shapes', batchSize: 32 },
+          finetune: { kind: 'finetune', dataset: 'shapes', from: 'pretrain', batchSize: 4 },
+        },
+        parameters: {
+          'pretrain.augmentation': { values: [{ crop: {} }, { crop: {}, flip: {} }, { crop: {}, blur: {} }] },
+          'finetune.labelFraction': { values: [0.01, 0.1] },
+        },
+        controls: ['scratch'],
+        ...more,
+      },
+    });
 
   test('trials share pretrainings and controls, within a sweep and between two at one moment', async () => {
     const plan = await sweeps.plan(sweep('one'));
-    expect(plan).toMatchObject({ trials: 6, newRuns: { pretrain: 3, finetune: 8 }, reused: { pretrain: 3, finetune: 4 } });
+    expect(plan).toMatchObject({
+      trials: 6,
+      newRuns: { pretrain: 3, finetune: 8 },
+      reused: { pretrain: 3, finetune: 4 },
+    });
     await Promise.all([sweeps.submit(sweep('one')), sweeps.submit(sweep('two'))]);
     const { items } = await queries.runs({ limit: 100, kind: ['pretrain', 'finetune'], status: undefined });
     expect(items).toHaveLength(11);
@@ -391,10 +566,17 @@ describe('sweeps', () => {
 
   test('one of more runs than a statement takes is there whole, each run with its own spec', async () => {
     const seeds = Array.from({ length: 50 }, (_, i) => i);
-    const { sweepId } = await sweeps.submit(sweep('many', {
-      stages: { pretrain: { kind: 'pretrain', dataset: 'shapes', batchSize: 32 } }, controls: [], metric: { name: 'eval/knn' },
-      parameters: { 'pretrain.seed': { values: seeds }, 'pretrain.temperature': { values: seeds.map((i) => (i + 1) / 100) } },
-    }));
+    const { sweepId } = await sweeps.submit(
+      sweep('many', {
+        stages: { pretrain: { kind: 'pretrain', dataset: 'shapes', batchSize: 32 } },
+        controls: [],
+        metric: { name: 'eval/knn' },
+        parameters: {
+          'pretrain.seed': { values: seeds },
+          'pretrain.temperature': { values: seeds.map((i) => (i + 1) / 100) },
+        },
+      }),
+    );
     const found = await database.prisma.$queryRaw<object[]>`
       SELECT count(*)::int AS trials, count(DISTINCT p.run_id)::int AS runs, count(DISTINCT r.spec)::int AS specs, count(o.id)::int AS messages,
         bool_and((t.parameters->>'pretrain.seed')::int = (r.spec->>'seed')::int AND (t.parameters->>'pretrain.temperature')::float8 = (r.spec->>'temperature')::float8) AS fit
@@ -403,12 +585,18 @@ describe('sweeps', () => {
   });
 
   test('the table compares each trial with the control on the same labels', async () => {
-    const { sweepId } = await sweeps.submit(sweep('one', { parameters: { 'finetune.labelSeed': { values: [1, 2, 3] } } }));
+    const { sweepId } = await sweeps.submit(
+      sweep('one', { parameters: { 'finetune.labelSeed': { values: [1, 2, 3] } } }),
+    );
     const detail = (await queries.sweep(sweepId))!;
-    const finish = async (runId: string, metrics: Record<string, number>) => { await store.succeed(await claimed(runId), { metrics }); };
+    const finish = async (runId: string, metrics: Record<string, number>) => {
+      await store.succeed(await claimed(runId), { metrics });
+    };
     await finish(detail.trials[0]!.runs.find(({ stage }) => stage === 'pretrain')!.runId, { 'eval/knn': 0.4 });
     for (const [index, trial] of detail.trials.entries()) {
-      await finish(trial.runs.find(({ stage, control }) => stage === 'finetune' && !control)!.runId, { 'eval/accuracy': 0.5 + index / 10 });
+      await finish(trial.runs.find(({ stage, control }) => stage === 'finetune' && !control)!.runId, {
+        'eval/accuracy': 0.5 + index / 10,
+      });
       await finish(trial.runs.find(({ control }) => control)!.runId, { 'eval/accuracy': 0.3 + index / 10 });
     }
     const table = (await queries.sweepTable(sweepId))!;
@@ -419,14 +607,21 @@ describe('sweeps', () => {
     expect(row!.accuracy['1']).toMatchObject({ n: 3 });
     expect(row!.accuracy['1']!.mean).toBeCloseTo(0.6, 10);
     // t(2) · s / √3 with s = 0.1
-    expect(row!.accuracy['1']!.ci95).toBeCloseTo(4.303 * 0.1 / Math.sqrt(3), 6);
+    expect(row!.accuracy['1']!.ci95).toBeCloseTo((4.303 * 0.1) / Math.sqrt(3), 6);
     expect(row!.gain['1']!.mean).toBeCloseTo(0.2, 10);
     expect(row!.gain['1']!.ci95).toBeCloseTo(0, 6);
   });
 
   test('a cancel spares what another sweep uses', async () => {
     const one = await sweeps.submit(sweep('one'));
-    const two = await sweeps.submit(sweep('two', { parameters: { 'pretrain.augmentation': { values: [{ crop: {} }] }, 'finetune.labelFraction': { values: [0.1] } } }));
+    const two = await sweeps.submit(
+      sweep('two', {
+        parameters: {
+          'pretrain.augmentation': { values: [{ crop: {} }] },
+          'finetune.labelFraction': { values: [0.1] },
+        },
+      }),
+    );
     await sweeps.cancel(one.sweepId);
     expect((await queries.sweep(two.sweepId))!.status).toBe('running');
     expect(Object.keys((await queries.sweep(two.sweepId))!.runCounts).sort()).toEqual(['pending', 'queued']);
@@ -437,16 +632,27 @@ describe('sweeps', () => {
 
 describe('the leader', () => {
   test('puts into Redis what is queued, and again what Redis has lost', async () => {
-    const queue = new RunQueue({ redisUrl: inject('redisUrl'), queueName: `test-${randomUUID()}`, networkTimeoutMs: 20_000 });
+    const queue = new RunQueue({
+      redisUrl: inject('redisUrl'),
+      queueName: `test-${randomUUID()}`,
+      networkTimeoutMs: 20_000,
+    });
     const leader = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 200 });
     leader.start();
     try {
       const { runId } = await store.submitRun(pretrain());
-      await eventually(async () => { expect((await queue.counts())['wait']).toBe(1); });
+      await eventually(async () => {
+        expect((await queue.counts())['wait']).toBe(1);
+      });
       expect(await queue.missing([{ runId, attempt: 1 }])).toEqual([]);
       await queue.clear();
       expect(await queue.missing([{ runId, attempt: 1 }])).toHaveLength(1);
-      await eventually(async () => { expect(await queue.missing([{ runId, attempt: 1 }])).toEqual([]); }, { timeoutMs: 20_000 });
+      await eventually(
+        async () => {
+          expect(await queue.missing([{ runId, attempt: 1 }])).toEqual([]);
+        },
+        { timeoutMs: 20_000 },
+      );
       expect(leader.repairs.redispatched).toBe(1);
     } finally {
       await leader.stop();
@@ -456,13 +662,23 @@ describe('the leader', () => {
   });
 
   test('is one at a time, and another takes over', async () => {
-    const queue = new RunQueue({ redisUrl: inject('redisUrl'), queueName: `test-${randomUUID()}`, networkTimeoutMs: 20_000 });
-    const [first, second] = [0, 1].map(() => new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 1000 })) as [Leader, Leader];
+    const queue = new RunQueue({
+      redisUrl: inject('redisUrl'),
+      queueName: `test-${randomUUID()}`,
+      networkTimeoutMs: 20_000,
+    });
+    const [first, second] = [0, 1].map(
+      () => new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 1000 }),
+    ) as [Leader, Leader];
     first.start();
-    await eventually(() => { expect(first.isLeader).toBe(true); });
+    await eventually(() => {
+      expect(first.isLeader).toBe(true);
+    });
     second.start();
     await first.stop();
-    await eventually(() => { expect(second.isLeader).toBe(true); });
+    await eventually(() => {
+      expect(second.isLeader).toBe(true);
+    });
     expect(first.isLeader).toBe(false);
     await second.stop();
     await queue.close();

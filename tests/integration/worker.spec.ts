@@ -25,24 +25,74 @@ const small = { encoder: { width: 4 }, evalSplit: 'test' as const, knn: { k: 5 }
 
 async function prepared(name: string): Promise<void> {
   if (await client.dataset(name).catch(() => undefined)) return;
-  await stack.ended(await stack.submit({ kind: 'prepare-dataset', name, path: 'stripes', imageSize: 16, maxCorruptFraction: 0.1 }));
+  await stack.ended(
+    await stack.submit({ kind: 'prepare-dataset', name, path: 'stripes', imageSize: 16, maxCorruptFraction: 0.1 }),
+  );
 }
 
 describe('the main job', () => {
   test('from JPEGs to accuracies, read back through the API', async () => {
     stack.startWorker();
-    const preparing = await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'stripes', path: 'stripes', imageSize: 16, maxCorruptFraction: 0.1 }));
+    const preparing = await stack.ended(
+      await stack.submit({
+        kind: 'prepare-dataset',
+        name: 'stripes',
+        path: 'stripes',
+        imageSize: 16,
+        maxCorruptFraction: 0.1,
+      }),
+    );
     expect(preparing.result?.dataset?.splits.train.count).toBe(192);
     const { items: lines } = await client.logs(preparing.id);
     expect(lines.find(({ level }) => level === 'warn')?.message).toContain('class0/damaged.jpg');
 
-    const pretraining = await stack.submit({ kind: 'pretrain', dataset: 'stripes', batchSize: 32, epochs: 8, schedule: { warmupSteps: 5 }, ...small });
-    const finetuning = await stack.submit({ kind: 'finetune', dataset: 'stripes', from: pretraining, labelFraction: 0.25, batchSize: 16, steps: 40, evalSplit: 'test' });
-    const scratch = await stack.submit({ kind: 'finetune', dataset: 'stripes', from: null, encoder: small.encoder, labelFraction: 0.25, batchSize: 16, steps: 40, evalSplit: 'test' });
-    const evaluating = await stack.submit({ kind: 'evaluate', dataset: 'stripes', from: pretraining, knn: small.knn, evalSplit: 'test' });
-    const autoencoding = await stack.submit({ kind: 'autoencode', dataset: 'stripes', latent: 8, batchSize: 32, epochs: 3, gridImages: 8, ...small });
+    const pretraining = await stack.submit({
+      kind: 'pretrain',
+      dataset: 'stripes',
+      batchSize: 32,
+      epochs: 8,
+      schedule: { warmupSteps: 5 },
+      ...small,
+    });
+    const finetuning = await stack.submit({
+      kind: 'finetune',
+      dataset: 'stripes',
+      from: pretraining,
+      labelFraction: 0.25,
+      batchSize: 16,
+      steps: 40,
+      evalSplit: 'test',
+    });
+    const scratch = await stack.submit({
+      kind: 'finetune',
+      dataset: 'stripes',
+      from: null,
+      encoder: small.encoder,
+      labelFraction: 0.25,
+      batchSize: 16,
+      steps: 40,
+      evalSplit: 'test',
+    });
+    const evaluating = await stack.submit({
+      kind: 'evaluate',
+      dataset: 'stripes',
+      from: pretraining,
+      knn: small.knn,
+      evalSplit: 'test',
+    });
+    const autoencoding = await stack.submit({
+      kind: 'autoencode',
+      dataset: 'stripes',
+      latent: 8,
+      batchSize: 32,
+      epochs: 3,
+      gridImages: 8,
+      ...small,
+    });
 
-    const results = await Promise.all([pretraining, finetuning, scratch, evaluating, autoencoding].map((id) => stack.ended(id)));
+    const results = await Promise.all(
+      [pretraining, finetuning, scratch, evaluating, autoencoding].map((id) => stack.ended(id)),
+    );
     const [contrastive, tuned, , evaluated, reconstructed] = results.map((run) => run.result!.metrics);
     expect(contrastive!['eval/knn']).toBeGreaterThan(0.4);
     expect(tuned!['eval/accuracy']).toBeGreaterThan(0.4);
@@ -65,10 +115,20 @@ describe('the main job', () => {
     await mkdir(data('empty'), { recursive: true });
     await writeImageFolder(data('single'), { classes: 1, perClass: 3 });
     await writeImageFolder(data('damaged'), { classes: 2, perClass: 4 });
-    const whole = await sharp({ create: { width: 64, height: 64, channels: 3, background: 'red' } }).jpeg().toBuffer();
+    const whole = await sharp({ create: { width: 64, height: 64, channels: 3, background: 'red' } })
+      .jpeg()
+      .toBuffer();
     await writeFile(path.join(data('damaged'), 'class0', 'truncated.jpg'), whole.subarray(0, whole.length / 2));
-    for (const [source, expected] of [['empty', 'it is empty'], ['single', 'found one: class0'], ['damaged', 'class0/truncated.jpg'], ['absent', 'found nothing']] as const) {
-      const run = await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'broken', path: source, maxCorruptFraction: 0 }), 'failed');
+    for (const [source, expected] of [
+      ['empty', 'it is empty'],
+      ['single', 'found one: class0'],
+      ['damaged', 'class0/truncated.jpg'],
+      ['absent', 'found nothing'],
+    ] as const) {
+      const run = await stack.ended(
+        await stack.submit({ kind: 'prepare-dataset', name: 'broken', path: source, maxCorruptFraction: 0 }),
+        'failed',
+      );
       expect(run.statusReason).toBe('invalid_data');
       expect(run.statusDetail).toContain(expected);
       expect(run.attempt).toBe(1);

@@ -21,31 +21,127 @@ const encoder = { name: 'small-resnet', width: 16 } as const;
  * contrastive pretraining against scratch on 5 % of the labels.
  */
 export async function audio({ lab, source, quick, seed }: SuiteOptions): Promise<Section> {
-  const prepared = await lab.complete({ kind: 'prepare-dataset', name: 'digits', path: source, audio: { sampleRate: 8000, seconds: 1 }, fileName: '{label}_{group}_{}', holdOut: HELD_OUT }, 'prepare');
+  const prepared = await lab.complete(
+    {
+      kind: 'prepare-dataset',
+      name: 'digits',
+      path: source,
+      audio: { sampleRate: 8000, seconds: 1 },
+      fileName: '{label}_{group}_{}',
+      holdOut: HELD_OUT,
+    },
+    'prepare',
+  );
   const splits = prepared.result!.dataset!.splits;
   const autoencoders = [];
   // A waveform has far more to say than a spectrogram of few frames: it gets more numbers, and smaller steps of the data.
-  for (const { domain, latent, batchSize, learningRate } of [{ domain: 'spectrogram', latent: 64, batchSize: 32, learningRate: 2e-3 }, { domain: 'waveform', latent: 512, batchSize: 16, learningRate: 4e-3 }] as const) {
-    const run = await lab.complete({ kind: 'autoencode', dataset: 'digits', domain, latent, encoder, epochs: quick ? 1 : 30, batchSize, optimizer: { name: 'adam', learningRate }, evalSplit: 'test', seed }, `autoencoder of the ${domain}`);
-    autoencoders.push({ domain, latent, snr: Lab.metric(run, 'eval/snr_db'), wavs: (await lab.client.artifacts(run.id)).items.filter(({ kind }) => kind === 'audio').length, seconds: Lab.seconds(run) });
+  for (const { domain, latent, batchSize, learningRate } of [
+    { domain: 'spectrogram', latent: 64, batchSize: 32, learningRate: 2e-3 },
+    { domain: 'waveform', latent: 512, batchSize: 16, learningRate: 4e-3 },
+  ] as const) {
+    const run = await lab.complete(
+      {
+        kind: 'autoencode',
+        dataset: 'digits',
+        domain,
+        latent,
+        encoder,
+        epochs: quick ? 1 : 30,
+        batchSize,
+        optimizer: { name: 'adam', learningRate },
+        evalSplit: 'test',
+        seed,
+      },
+      `autoencoder of the ${domain}`,
+    );
+    autoencoders.push({
+      domain,
+      latent,
+      snr: Lab.metric(run, 'eval/snr_db'),
+      wavs: (await lab.client.artifacts(run.id)).items.filter(({ kind }) => kind === 'audio').length,
+      seconds: Lab.seconds(run),
+    });
   }
-  const pretraining = await lab.complete({
-    kind: 'pretrain', dataset: 'digits', encoder, projection: { layers: 2, hidden: 128, output: 64 }, batchSize: 128, epochs: quick ? 1 : 80, temperature: 0.1,
-    optimizer: { name: 'adam', learningRate: 2e-3 }, schedule: { warmupSteps: 40 }, knn: { bankSize: 1000 }, seed,
-  }, 'pretrain');
+  const pretraining = await lab.complete(
+    {
+      kind: 'pretrain',
+      dataset: 'digits',
+      encoder,
+      projection: { layers: 2, hidden: 128, output: 64 },
+      batchSize: 128,
+      epochs: quick ? 1 : 80,
+      temperature: 0.1,
+      optimizer: { name: 'adam', learningRate: 2e-3 },
+      schedule: { warmupSteps: 40 },
+      knn: { bankSize: 1000 },
+      seed,
+    },
+    'pretrain',
+  );
   const labelled = { dataset: 'digits', labelFraction: FRACTION } as const;
-  const finetune = async (from: string | null, steps: number, learningRate: number, labelSeed: number, evalSplit: 'val' | 'test') => Lab.metric(await lab.complete({
-    kind: 'finetune', ...labelled, from, ...(from === null ? { encoder } : { backbone: BACKBONE }), labelSeed, seed: labelSeed, steps: quick ? 5 : steps, batchSize: 32, evalSplit, optimizer: { name: 'adam', learningRate },
-  }, `${from ? 'finetune' : 'scratch'}, ${steps} steps at ${learningRate}, label seed ${labelSeed}`), 'eval/accuracy');
-  const probe = async (l2: number, labelSeed: number, evalSplit: 'val' | 'test') => Lab.metric(await lab.complete({
-    kind: 'evaluate', ...labelled, from: pretraining.id, knn: { bankSize: 1000 }, probe: { l2 }, labelSeed, seed, evalSplit,
-  }, `probe at ${l2}, label seed ${labelSeed}`), 'eval/probe_accuracy');
+  const finetune = async (
+    from: string | null,
+    steps: number,
+    learningRate: number,
+    labelSeed: number,
+    evalSplit: 'val' | 'test',
+  ) =>
+    Lab.metric(
+      await lab.complete(
+        {
+          kind: 'finetune',
+          ...labelled,
+          from,
+          ...(from === null ? { encoder } : { backbone: BACKBONE }),
+          labelSeed,
+          seed: labelSeed,
+          steps: quick ? 5 : steps,
+          batchSize: 32,
+          evalSplit,
+          optimizer: { name: 'adam', learningRate },
+        },
+        `${from ? 'finetune' : 'scratch'}, ${steps} steps at ${learningRate}, label seed ${labelSeed}`,
+      ),
+      'eval/accuracy',
+    );
+  const probe = async (l2: number, labelSeed: number, evalSplit: 'val' | 'test') =>
+    Lab.metric(
+      await lab.complete(
+        {
+          kind: 'evaluate',
+          ...labelled,
+          from: pretraining.id,
+          knn: { bankSize: 1000 },
+          probe: { l2 },
+          labelSeed,
+          seed,
+          evalSplit,
+        },
+        `probe at ${l2}, label seed ${labelSeed}`,
+      ),
+      'eval/probe_accuracy',
+    );
   /** Each with its settings, from which the validation speaker takes one. */
   const arms = [
-    { name: 'pretrained, finetuned', settings: FINETUNING_RATES, run: (rate: number, labelSeed: number, split: 'val' | 'test') => finetune(pretraining.id, STEPS, rate, labelSeed, split) },
-    { name: 'pretrained, a quarter of the steps', settings: FINETUNING_RATES, run: (rate: number, labelSeed: number, split: 'val' | 'test') => finetune(pretraining.id, STEPS / 4, rate, labelSeed, split) },
+    {
+      name: 'pretrained, finetuned',
+      settings: FINETUNING_RATES,
+      run: (rate: number, labelSeed: number, split: 'val' | 'test') =>
+        finetune(pretraining.id, STEPS, rate, labelSeed, split),
+    },
+    {
+      name: 'pretrained, a quarter of the steps',
+      settings: FINETUNING_RATES,
+      run: (rate: number, labelSeed: number, split: 'val' | 'test') =>
+        finetune(pretraining.id, STEPS / 4, rate, labelSeed, split),
+    },
     { name: 'pretrained, frozen: linear probe', settings: PROBE_L2, run: probe },
-    ...LONGER.map((times) => ({ name: times === 1 ? 'from scratch' : `from scratch, ${times} times the steps`, settings: SCRATCH_RATES, run: (rate: number, labelSeed: number, split: 'val' | 'test') => finetune(null, times * STEPS, rate, labelSeed, split) })),
+    ...LONGER.map((times) => ({
+      name: times === 1 ? 'from scratch' : `from scratch, ${times} times the steps`,
+      settings: SCRATCH_RATES,
+      run: (rate: number, labelSeed: number, split: 'val' | 'test') =>
+        finetune(null, times * STEPS, rate, labelSeed, split),
+    })),
   ];
   const columns: { name: string; chosen: { setting: number; accuracy: number }; accuracies: number[] }[] = [];
   for (const { name, settings, run } of arms) {
@@ -56,14 +152,24 @@ export async function audio({ lab, source, quick, seed }: SuiteOptions): Promise
     for (const labelSeed of SEEDS) accuracies.push(await run(chosen.setting, labelSeed, 'test'));
     columns.push({ name, chosen, accuracies });
   }
-  const [finetuned, , probed, ...scratch] = columns.map(({ accuracies }) => accuracies) as [number[], number[], number[], number[], number[]];
+  const [finetuned, , probed, ...scratch] = columns.map(({ accuracies }) => accuracies) as [
+    number[],
+    number[],
+    number[],
+    number[],
+    number[],
+  ];
   const control = scratch.reduce((best, each) => (estimateMean(each).mean > estimateMean(best).mean ? each : best));
   const gainsOf = (accuracies: number[]) => accuracies.map((accuracy, i) => accuracy - control[i]!);
-  const isShown = (gains: number[]) => { const { mean, ci95 } = estimateMean(gains); return mean - (ci95 ?? 0) > 0; };
+  const isShown = (gains: number[]) => {
+    const { mean, ci95 } = estimateMean(gains);
+    return mean - (ci95 ?? 0) > 0;
+  };
   const [gains, probeGains] = [gainsOf(finetuned), gainsOf(probed)];
   const met = isShown(gains);
   return {
-    heading: 'Spoken digits: sound', met,
+    heading: 'Spoken digits: sound',
+    met,
     body: `
 \`npm run learn -- --suite audio --dataset PATH\` with 1,500 recordings of six speakers, one second at 8 kHz: ${splits.train.count} of four speakers to train on, ${splits.test!.count} of one
 (${HELD_OUT.test.join()}) to test on, one (${HELD_OUT.val.join()}) for validation; seed ${seed}, ${provenance()}.

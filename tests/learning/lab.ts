@@ -16,16 +16,33 @@ export interface Section {
   recording?: { file: string; text: string };
 }
 
-export interface SuiteOptions { lab: Lab; /** Name of the file or folder in the data root. */ source: string; quick: boolean; seed: number }
+export interface SuiteOptions {
+  lab: Lab;
+  /** Name of the file or folder in the data root. */ source: string;
+  quick: boolean;
+  seed: number;
+}
 
 export class Lab {
-  constructor(readonly client: LoomClient, readonly signal: AbortSignal) {}
+  constructor(
+    readonly client: LoomClient,
+    readonly signal: AbortSignal,
+  ) {}
 
   /** Submits a run, or attaches to an equal one, and waits for its success. @throws Error when it ends otherwise. */
   async complete(spec: z.input<typeof RunSpec>, label: string): Promise<Run> {
     const { run } = await this.client.submitRun({ spec });
     const started = performance.now();
-    const ended = await this.client.follow(run.id, { onMetrics: (points) => { for (const { key, step, value } of points) if (key.startsWith('eval/')) console.log(`${label}: ${key} ${value.toFixed(4)} at step ${step}`); } }, { signal: this.signal });
+    const ended = await this.client.follow(
+      run.id,
+      {
+        onMetrics: (points) => {
+          for (const { key, step, value } of points)
+            if (key.startsWith('eval/')) console.log(`${label}: ${key} ${value.toFixed(4)} at step ${step}`);
+        },
+      },
+      { signal: this.signal },
+    );
     if (ended.status !== 'succeeded') throw new Error(`${label} is ${ended.status}: ${ended.statusDetail}`);
     console.log(`${label}: done in ${((performance.now() - started) / 1000).toFixed(0)} s`);
     return ended;
@@ -34,7 +51,10 @@ export class Lab {
   /** The last value of a metric. */
   static metric(run: Run, key: string): number {
     const value = run.result?.metrics[key];
-    if (value === undefined) throw new Error(`expected run ${run.id} to have ${key}, it has ${Object.keys(run.result?.metrics ?? {}).join(', ')}`);
+    if (value === undefined)
+      throw new Error(
+        `expected run ${run.id} to have ${key}, it has ${Object.keys(run.result?.metrics ?? {}).join(', ')}`,
+      );
     return value;
   }
 
@@ -49,7 +69,13 @@ export function percentEstimate(values: readonly number[]): string {
 }
 
 const ROOT = path.resolve(import.meta.dirname, '..', '..', '..');
-const git = (...args: string[]): string => { try { return execFileSync('git', args, { encoding: 'utf8', cwd: import.meta.dirname }).trim(); } catch { return 'unknown'; } };
+const git = (...args: string[]): string => {
+  try {
+    return execFileSync('git', args, { encoding: 'utf8', cwd: import.meta.dirname }).trim();
+  } catch {
+    return 'unknown';
+  }
+};
 
 /** Commit, day and machine, as every published number carries them. */
 export const provenance = (): string => {
@@ -64,12 +90,18 @@ over the seeds. Nothing is chosen by the samples that a table is about.
 `;
 
 /** Puts a section in the place of the one with its heading, or at the end; the others stay. */
-export async function publish({ heading, body, recording }: Section, file = path.join(ROOT, 'docs', 'results.md')): Promise<void> {
+export async function publish(
+  { heading, body, recording }: Section,
+  file = path.join(ROOT, 'docs', 'results.md'),
+): Promise<void> {
   if (recording) await writeFile(path.join(ROOT, recording.file), recording.text);
   const text = await readFile(file, 'utf8').catch(() => PREFACE);
   const [, ...sections] = text.split(/^## /m);
   const own = `${heading}\n\n${body.trim()}\n`;
   const place = sections.findIndex((section) => section.startsWith(`${heading}\n`));
-  const all = place < 0 ? [...sections.map((section) => `${section.trim()}\n`), own] : sections.map((section, i) => (i === place ? own : `${section.trim()}\n`));
+  const all =
+    place < 0
+      ? [...sections.map((section) => `${section.trim()}\n`), own]
+      : sections.map((section, i) => (i === place ? own : `${section.trim()}\n`));
   await writeFile(file, `${PREFACE}\n${all.map((section) => `## ${section}`).join('\n')}`);
 }

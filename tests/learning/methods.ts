@@ -5,7 +5,10 @@ const PROBE_BAR = 0.08;
 /** Methods that have to be above the random encoder by the bar. */
 const BARRED = ['simclr', 'barlow-twins', 'vicreg'] as const;
 const LEARNING_RATES = [1e-3, 4e-3];
-const FRACTIONS = [[0.01, 420], [0.1, 1000]] as const;
+const FRACTIONS = [
+  [0.01, 420],
+  [0.1, 1000],
+] as const;
 const encoder = { name: 'small-resnet', width: 32 } as const;
 
 /**
@@ -13,44 +16,114 @@ const encoder = { name: 'small-resnet', width: 32 } as const;
  * tenth of the training images, by the probe after one epoch; the table is of the test images. Hours on two cores: with `--dir` a
  * second start goes on where the first ended, because equal runs are reused.
  */
-export async function methods({ lab, source, quick, seed, epochs = quick ? 1 : 4 }: SuiteOptions & { epochs?: number | undefined }): Promise<Section> {
+export async function methods({
+  lab,
+  source,
+  quick,
+  seed,
+  epochs = quick ? 1 : 4,
+}: SuiteOptions & { epochs?: number | undefined }): Promise<Section> {
   const seeds = (quick ? [0] : [0, 1, 2]).map((each) => seed + each);
-  await lab.complete({ kind: 'prepare-dataset', name: 'cifar10', path: source, valFraction: 0.1, testFraction: 0 }, 'prepare');
+  await lab.complete(
+    { kind: 'prepare-dataset', name: 'cifar10', path: source, valFraction: 0.1, testFraction: 0 },
+    'prepare',
+  );
   const batchSize = 256;
   const schedule = { warmupSteps: 50 };
   const pretrain = (method: (typeof METHODS)[number], learningRate: number, epochs: number, seed: number) => ({
-    kind: 'pretrain' as const, method, dataset: 'cifar10', encoder, projection: { layers: 2, hidden: 256, output: 256 }, batchSize, epochs, seed,
-    optimizer: { name: 'adam' as const, learningRate }, schedule,
+    kind: 'pretrain' as const,
+    method,
+    dataset: 'cifar10',
+    encoder,
+    projection: { layers: 2, hidden: 256, output: 256 },
+    batchSize,
+    epochs,
+    seed,
+    optimizer: { name: 'adam' as const, learningRate },
+    schedule,
   });
   const autoencode = (learningRate: number, epochs: number, seed: number) => ({
-    kind: 'autoencode' as const, dataset: 'cifar10', encoder, latent: 128, batchSize, epochs, seed, optimizer: { name: 'adam' as const, learningRate }, schedule,
+    kind: 'autoencode' as const,
+    dataset: 'cifar10',
+    encoder,
+    latent: 128,
+    batchSize,
+    epochs,
+    seed,
+    optimizer: { name: 'adam' as const, learningRate },
+    schedule,
   });
-  const evaluate = async (from: string | null, evalSplit: 'val' | 'test', seed: number, label: string, features: 'encoder' | 'pixels' = 'encoder') => {
-    const run = await lab.complete({ kind: 'evaluate', dataset: 'cifar10', from, features, ...(from === null && features === 'encoder' && { encoder }), evalSplit, seed }, `${label}: evaluate`);
+  const evaluate = async (
+    from: string | null,
+    evalSplit: 'val' | 'test',
+    seed: number,
+    label: string,
+    features: 'encoder' | 'pixels' = 'encoder',
+  ) => {
+    const run = await lab.complete(
+      {
+        kind: 'evaluate',
+        dataset: 'cifar10',
+        from,
+        features,
+        ...(from === null && features === 'encoder' && { encoder }),
+        evalSplit,
+        seed,
+      },
+      `${label}: evaluate`,
+    );
     return { knn: Lab.metric(run, 'eval/knn'), probe: Lab.metric(run, 'eval/probe_accuracy') };
   };
-  const finetune = async (from: string | null, fraction: number, steps: number, labelSeed: number, label: string) => Lab.metric(await lab.complete({
-    kind: 'finetune', dataset: 'cifar10', from, ...(from === null && { encoder }), labelFraction: fraction, labelSeed, seed: labelSeed, steps, evalSplit: 'test',
-    optimizer: { name: 'adam', learningRate: 1e-3 }, augmentation: { crop: { minArea: 0.5 }, flip: {} },
-  }, `${label}: ${100 * fraction} % of the labels, seed ${labelSeed}`), 'eval/accuracy');
+  const finetune = async (from: string | null, fraction: number, steps: number, labelSeed: number, label: string) =>
+    Lab.metric(
+      await lab.complete(
+        {
+          kind: 'finetune',
+          dataset: 'cifar10',
+          from,
+          ...(from === null && { encoder }),
+          labelFraction: fraction,
+          labelSeed,
+          seed: labelSeed,
+          steps,
+          evalSplit: 'test',
+          optimizer: { name: 'adam', learningRate: 1e-3 },
+          augmentation: { crop: { minArea: 0.5 }, flip: {} },
+        },
+        `${label}: ${100 * fraction} % of the labels, seed ${labelSeed}`,
+      ),
+      'eval/accuracy',
+    );
 
-  interface Row { knn: number[]; probe: number[]; accuracy: Map<number, number[]>; learningRate?: number }
+  interface Row {
+    knn: number[];
+    probe: number[];
+    accuracy: Map<number, number[]>;
+    learningRate?: number;
+  }
   const table = new Map<string, Row>();
   for (const name of [...METHODS, 'autoencoder'] as const) {
-    const spec = (learningRate: number, epochs: number, seed: number) => (name === 'autoencoder' ? autoencode(learningRate, epochs, seed) : pretrain(name, learningRate, epochs, seed));
+    const spec = (learningRate: number, epochs: number, seed: number) =>
+      name === 'autoencoder' ? autoencode(learningRate, epochs, seed) : pretrain(name, learningRate, epochs, seed);
     const tried = [];
     for (const learningRate of LEARNING_RATES) {
       const run = await lab.complete(spec(learningRate, 1, seed), `${name}, learning rate ${learningRate}`);
       tried.push({ learningRate, probe: (await evaluate(run.id, 'val', seed, name)).probe });
     }
     const { learningRate } = tried.reduce((best, each) => (each.probe > best.probe ? each : best));
-    const row: Row = { knn: [], probe: [], accuracy: new Map(FRACTIONS.map(([fraction]) => [fraction, []])), learningRate };
+    const row: Row = {
+      knn: [],
+      probe: [],
+      accuracy: new Map(FRACTIONS.map(([fraction]) => [fraction, []])),
+      learningRate,
+    };
     for (const each of seeds) {
       const run = await lab.complete(spec(learningRate, epochs, each), `${name}, seed ${each}`);
       const { knn, probe } = await evaluate(run.id, 'test', each, name);
       row.knn.push(knn);
       row.probe.push(probe);
-      for (const [fraction, steps] of FRACTIONS) row.accuracy.get(fraction)!.push(await finetune(run.id, fraction, steps, each, name));
+      for (const [fraction, steps] of FRACTIONS)
+        row.accuracy.get(fraction)!.push(await finetune(run.id, fraction, steps, each, name));
     }
     table.set(name, row);
   }
@@ -71,7 +144,8 @@ export async function methods({ lab, source, quick, seed, epochs = quick ? 1 : 4
   const line = (name: string, { knn, probe, accuracy, learningRate }: Row) =>
     `| ${name} | ${learningRate ?? ''} | ${percentEstimate(knn)} | ${percentEstimate(probe)} | ${FRACTIONS.map(([fraction]) => percentEstimate(accuracy.get(fraction)!)).join(' | ')} |`;
   return {
-    heading: 'CIFAR-10: methods compared', met,
+    heading: 'CIFAR-10: methods compared',
+    met,
     body: `
 \`npm run learn -- --suite methods --dataset PATH --epochs ${epochs}\` with CIFAR-10 as JPEGs, seeds ${seeds.join(', ')}, ${provenance()}.
 

@@ -9,21 +9,56 @@ const FINETUNE_STEPS = 420;
 
 /** The published recipe on CIFAR-10: does pretraining beat the better of two controls on 1 % of the labels? Some twenty-five minutes on two cores. */
 export async function simclr({ lab, source, quick, seed }: SuiteOptions): Promise<Section> {
-  await lab.complete({ kind: 'prepare-dataset', name: 'cifar10', path: source, valFraction: 0, testFraction: 0 }, 'prepare');
-  const pretraining = await lab.complete({
-    kind: 'pretrain', dataset: 'cifar10', evalSplit: 'test', seed, encoder: { name: 'small-resnet', width: 32 }, projection: { layers: 2, hidden: 256, output: 64 },
-    temperature: 0.1, batchSize: 256, epochs: quick ? 1 : 8, optimizer: { name: 'adam', learningRate: 4e-3 }, schedule: { name: 'cosine', warmupSteps: 100 },
-    augmentation: { crop: { minArea: 0.2 }, flip: {}, colorJitter: {}, grayscale: {} }, knn: { k: 20, temperature: 0.07, bankSize: 5000 },
-  }, 'pretrain');
-  const finetune = async (from: string | null, steps: number, labelSeed: number, label: string) => Lab.metric(await lab.complete({
-    kind: 'finetune', dataset: 'cifar10', evalSplit: 'test', from, ...(from === null && { encoder: { name: 'small-resnet', width: 32 } }), labelFraction: 0.01, labelSeed, seed: seed + labelSeed,
-    steps, batchSize: 64, optimizer: { name: 'adam', learningRate: 1e-3 }, augmentation: { crop: { minArea: 0.5 }, flip: {} },
-  }, `${label}, label seed ${labelSeed}`), 'eval/accuracy');
+  await lab.complete(
+    { kind: 'prepare-dataset', name: 'cifar10', path: source, valFraction: 0, testFraction: 0 },
+    'prepare',
+  );
+  const pretraining = await lab.complete(
+    {
+      kind: 'pretrain',
+      dataset: 'cifar10',
+      evalSplit: 'test',
+      seed,
+      encoder: { name: 'small-resnet', width: 32 },
+      projection: { layers: 2, hidden: 256, output: 64 },
+      temperature: 0.1,
+      batchSize: 256,
+      epochs: quick ? 1 : 8,
+      optimizer: { name: 'adam', learningRate: 4e-3 },
+      schedule: { name: 'cosine', warmupSteps: 100 },
+      augmentation: { crop: { minArea: 0.2 }, flip: {}, colorJitter: {}, grayscale: {} },
+      knn: { k: 20, temperature: 0.07, bankSize: 5000 },
+    },
+    'pretrain',
+  );
+  const finetune = async (from: string | null, steps: number, labelSeed: number, label: string) =>
+    Lab.metric(
+      await lab.complete(
+        {
+          kind: 'finetune',
+          dataset: 'cifar10',
+          evalSplit: 'test',
+          from,
+          ...(from === null && { encoder: { name: 'small-resnet', width: 32 } }),
+          labelFraction: 0.01,
+          labelSeed,
+          seed: seed + labelSeed,
+          steps,
+          batchSize: 64,
+          optimizer: { name: 'adam', learningRate: 1e-3 },
+          augmentation: { crop: { minArea: 0.5 }, flip: {} },
+        },
+        `${label}, label seed ${labelSeed}`,
+      ),
+      'eval/accuracy',
+    );
   const rows: { labelSeed: number; pretrained: number; scratch: number; twice: number }[] = [];
   for (const labelSeed of LABEL_SEEDS) {
     rows.push({
-      labelSeed, pretrained: await finetune(pretraining.id, FINETUNE_STEPS, labelSeed, 'finetune'),
-      scratch: await finetune(null, FINETUNE_STEPS, labelSeed, 'scratch'), twice: await finetune(null, 2 * FINETUNE_STEPS, labelSeed, 'scratch, twice the steps'),
+      labelSeed,
+      pretrained: await finetune(pretraining.id, FINETUNE_STEPS, labelSeed, 'finetune'),
+      scratch: await finetune(null, FINETUNE_STEPS, labelSeed, 'scratch'),
+      twice: await finetune(null, 2 * FINETUNE_STEPS, labelSeed, 'scratch, twice the steps'),
     });
   }
   const [series] = await lab.client.metrics(pretraining.id, { key: ['eval/knn'] });
@@ -33,7 +68,8 @@ export async function simclr({ lab, source, quick, seed }: SuiteOptions): Promis
   const gains = rows.map((row) => row.pretrained - row[control]);
   const met = curve.at(-1)! >= KNN_BAR && estimateMean(gains).mean >= GAIN_BAR;
   return {
-    heading: 'CIFAR-10, SimCLR, small-resnet of width 32', met,
+    heading: 'CIFAR-10, SimCLR, small-resnet of width 32',
+    met,
     body: `
 \`npm run learn -- --dataset PATH\` with CIFAR-10 as JPEGs (50,000 training and 5,000 test images), seed ${seed}, ${provenance()}.
 

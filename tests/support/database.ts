@@ -8,7 +8,11 @@ async function administer(sql: (template: string) => string): Promise<void> {
   url.pathname = '/postgres';
   const client = new pg.Client({ connectionString: url.href });
   await client.connect();
-  try { await client.query(sql(template)); } finally { await client.end(); }
+  try {
+    await client.query(sql(template));
+  } finally {
+    await client.end();
+  }
 }
 
 /** An empty database with the newest schema, for one test file. */

@@ -9,5 +9,8 @@ export async function twoGpus(dir: string, { seen }: { seen: boolean }): Promise
   await mkdir(bin, { recursive: true });
   const lines = ['0, GPU-aaaa', '1, GPU-bbbb'].map((gpu) => `echo "${gpu}, NVIDIA A100-SXM4-80GB, 81920, 550.54"\n`);
   await writeFile(path.join(bin, 'nvidia-smi'), `#!/bin/sh\n${lines.join('')}`, { mode: 0o755 });
-  return { PATH: `${bin}:${process.env['PATH']!}`, ...(seen && { LOOM_TRAINER: fileURLToPath(new URL('./gpu-trainer.mjs', import.meta.url)) }) };
+  return {
+    PATH: `${bin}:${process.env['PATH']!}`,
+    ...(seen && { LOOM_TRAINER: fileURLToPath(new URL('./gpu-trainer.mjs', import.meta.url)) }),
+  };
 }

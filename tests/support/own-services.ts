@@ -21,7 +21,11 @@ export interface OwnServer {
   stop(): Promise<void>;
 }
 
-async function ownServer(start: (dir: string) => Promise<{ url: string; stop(): Promise<void> }>, pidOf: (url: string, dir: string) => Promise<number>, prepare: (url: string) => Promise<void> = async () => {}): Promise<OwnServer> {
+async function ownServer(
+  start: (dir: string) => Promise<{ url: string; stop(): Promise<void> }>,
+  pidOf: (url: string, dir: string) => Promise<number>,
+  prepare: (url: string) => Promise<void> = async () => {},
+): Promise<OwnServer> {
   const dir = await mkdtemp(path.join(tmpdir(), 'loom-server-'));
   await chmod(dir, 0o711);
   let server = await start(dir);
@@ -29,11 +33,16 @@ async function ownServer(start: (dir: string) => Promise<{ url: string; stop(): 
   let pid = await pidOf(server.url, dir);
   const proxy = await startProxy(server.url);
   return {
-    url: proxy.url, proxy,
-    signal: async (name) => { process.kill(pid, name); },
+    url: proxy.url,
+    proxy,
+    signal: async (name) => {
+      process.kill(pid, name);
+    },
     kill: async (name) => {
       process.kill(pid, name);
-      await eventually(async () => { if (await isRunning(pid)) throw new Error(`process ${pid} lives on after ${name}`); });
+      await eventually(async () => {
+        if (await isRunning(pid)) throw new Error(`process ${pid} lives on after ${name}`);
+      });
     },
     start: async () => {
       server = await start(dir);
@@ -49,23 +58,39 @@ async function ownServer(start: (dir: string) => Promise<{ url: string; stop(): 
 }
 
 /** `durable`: with an append-only file, as `loom up` has it. */
-export const ownRedis = ({ durable }: { durable: boolean }): Promise<OwnServer> => ownServer(
-  async (dir) => {
-    const { redisUrl, stop } = await startLocalServices({ dir, durable, log: () => {}, databaseUrl: inject('databaseUrl') });
-    return { url: redisUrl, stop };
-  },
-  async (url) => {
-    const client = new Redis(url);
-    try { return Number(/process_id:(\d+)/.exec(await client.info('server'))![1]); } finally { client.disconnect(); }
-  },
-);
+export const ownRedis = ({ durable }: { durable: boolean }): Promise<OwnServer> =>
+  ownServer(
+    async (dir) => {
+      const { redisUrl, stop } = await startLocalServices({
+        dir,
+        durable,
+        log: () => {},
+        databaseUrl: inject('databaseUrl'),
+      });
+      return { url: redisUrl, stop };
+    },
+    async (url) => {
+      const client = new Redis(url);
+      try {
+        return Number(/process_id:(\d+)/.exec(await client.info('server'))![1]);
+      } finally {
+        client.disconnect();
+      }
+    },
+  );
 
 /** Durable, with the newest schema. */
-export const ownPostgres = (): Promise<OwnServer> => ownServer(
-  async (dir) => {
-    const { databaseUrl, stop } = await startLocalServices({ dir, durable: true, log: () => {}, redisUrl: inject('redisUrl') });
-    return { url: databaseUrl, stop };
-  },
-  async (_, dir) => Number((await readFile(path.join(dir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n')[0]),
-  migrate,
-);
+export const ownPostgres = (): Promise<OwnServer> =>
+  ownServer(
+    async (dir) => {
+      const { databaseUrl, stop } = await startLocalServices({
+        dir,
+        durable: true,
+        log: () => {},
+        redisUrl: inject('redisUrl'),
+      });
+      return { url: databaseUrl, stop };
+    },
+    async (_, dir) => Number((await readFile(path.join(dir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n')[0]),
+    migrate,
+  );

@@ -6,19 +6,35 @@ import { pathToFileURL } from 'node:url';
 
 const ROOT = path.resolve(import.meta.dirname, '..', '..');
 
-export interface Started { pid: number; child: ChildProcess; output(): string; kill(signal: NodeJS.Signals): Promise<void> }
+export interface Started {
+  pid: number;
+  child: ChildProcess;
+  output(): string;
+  kill(signal: NodeJS.Signals): Promise<void>;
+}
 
 /** Starts a built program of this repository, as an argument of `through` if any; `kill` waits until it is gone. Its last output is kept for failures. */
-export function startApp(app: 'api' | 'worker', environment: Record<string, string>, through: readonly string[] = []): Started {
+export function startApp(
+  app: 'api' | 'worker',
+  environment: Record<string, string>,
+  through: readonly string[] = [],
+): Started {
   const [command, ...words] = [...through, process.execPath, path.join(ROOT, 'dist', 'apps', app, 'src', 'main.js')];
   const child = spawn(command, words, {
-    cwd: ROOT, env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'pipe'],
+    cwd: ROOT,
+    env: { ...process.env, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => { output = (output + chunk.toString()).slice(-20_000); });
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk: Buffer) => {
+      output = (output + chunk.toString()).slice(-20_000);
+    });
   const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   return {
-    pid: child.pid!, child, output: () => output,
+    pid: child.pid!,
+    child,
+    output: () => output,
     kill: async (signal) => {
       if (child.exitCode === null && child.signalCode === null) child.kill(signal);
       await gone;
@@ -40,7 +56,11 @@ export async function freePort(): Promise<number> {
 
 /** True while a process does anything at all: one that is dead and not yet reaped does not. */
 export async function isRunning(pid: number): Promise<boolean> {
-  try { process.kill(pid, 0); } catch { return false; }
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
   const state = /^State:\s+(\S)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8').catch(() => ''))?.[1];
   return state !== undefined ? state !== 'Z' && state !== 'X' : process.platform !== 'linux';
 }

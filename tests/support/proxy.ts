@@ -45,7 +45,9 @@ export async function startProxy(url: string): Promise<Proxy & { url: string }> 
         if (mode === 'frozen') pair.queue.push(() => into.write(chunk));
         else into.write(chunk);
       });
-      from.on('end', () => { if (mode === 'well' && !pair.dead) into.end(); });
+      from.on('end', () => {
+        if (mode === 'well' && !pair.dead) into.end();
+      });
       from.on('close', () => {
         // A vanished network does not pass on that one end has gone.
         if (mode === 'well' && !pair.dead) into.destroy();
@@ -58,23 +60,38 @@ export async function startProxy(url: string): Promise<Proxy & { url: string }> 
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
-  const reset = () => { for (const { sockets } of pairs) for (const socket of sockets) socket.resetAndDestroy(); };
+  const reset = () => {
+    for (const { sockets } of pairs) for (const socket of sockets) socket.resetAndDestroy();
+  };
   target.port = String(port);
   return {
-    url: target.href, port,
-    to: (next) => { targetPort = next; },
-    freeze: () => { mode = 'frozen'; },
-    blackhole: () => { mode = 'blackhole'; },
-    cut: () => { mode = 'cut'; reset(); },
+    url: target.href,
+    port,
+    to: (next) => {
+      targetPort = next;
+    },
+    freeze: () => {
+      mode = 'frozen';
+    },
+    blackhole: () => {
+      mode = 'blackhole';
+    },
+    cut: () => {
+      mode = 'cut';
+      reset();
+    },
     heal: () => {
       mode = 'well';
       for (const pair of pairs) {
         for (const send of pair.queue.splice(0)) send();
         // What one end closed in the meantime, the other learns now; what was swallowed stays lost.
-        if (!pair.dead && pair.sockets.some((socket) => socket.destroyed)) for (const socket of pair.sockets) socket.destroy();
+        if (!pair.dead && pair.sockets.some((socket) => socket.destroyed))
+          for (const socket of pair.sockets) socket.destroy();
       }
     },
-    when: (bytes, action) => { watch = { bytes, action }; },
+    when: (bytes, action) => {
+      watch = { bytes, action };
+    },
     close: async () => {
       reset();
       await new Promise((resolve) => server.close(resolve));

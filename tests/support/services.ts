@@ -7,20 +7,31 @@ import path from 'node:path';
 import type { TestProject } from 'vitest/node';
 
 declare module 'vitest' {
-  export interface ProvidedContext { databaseUrl: string; redisUrl: string }
+  export interface ProvidedContext {
+    databaseUrl: string;
+    redisUrl: string;
+  }
 }
 
 /** Undefined where no container runtime answers. */
 async function containers(): Promise<LocalServices | undefined> {
   const { getContainerRuntimeClient, GenericContainer } = await import('testcontainers');
-  try { await getContainerRuntimeClient(); } catch { return undefined; }
+  try {
+    await getContainerRuntimeClient();
+  } catch {
+    return undefined;
+  }
   const { PostgreSqlContainer } = await import('@testcontainers/postgresql');
   const [postgres, redis] = await Promise.all([
-    new PostgreSqlContainer('postgres:18-alpine').start(), new GenericContainer('redis:8-alpine').withExposedPorts(6379).start(),
+    new PostgreSqlContainer('postgres:18-alpine').start(),
+    new GenericContainer('redis:8-alpine').withExposedPorts(6379).start(),
   ]);
   return {
-    databaseUrl: postgres.getConnectionUri(), redisUrl: `redis://${redis.getHost()}:${redis.getMappedPort(6379)}`,
-    stop: async () => { await Promise.all([postgres.stop(), redis.stop()]); },
+    databaseUrl: postgres.getConnectionUri(),
+    redisUrl: `redis://${redis.getHost()}:${redis.getMappedPort(6379)}`,
+    stop: async () => {
+      await Promise.all([postgres.stop(), redis.stop()]);
+    },
   };
 }
 
@@ -30,8 +41,20 @@ async function embedded(): Promise<LocalServices> {
   await chmod(dir, 0o711);
   const remove = () => rm(dir, { recursive: true, force: true });
   try {
-    const services = await startLocalServices({ dir, durable: false, log: () => {}, databaseUrl: process.env['DATABASE_URL'], redisUrl: process.env['REDIS_URL'] });
-    return { ...services, stop: async () => { await services.stop(); await remove(); } };
+    const services = await startLocalServices({
+      dir,
+      durable: false,
+      log: () => {},
+      databaseUrl: process.env['DATABASE_URL'],
+      redisUrl: process.env['REDIS_URL'],
+    });
+    return {
+      ...services,
+      stop: async () => {
+        await services.stop();
+        await remove();
+      },
+    };
   } catch (error) {
     await remove();
     throw error;
@@ -39,7 +62,7 @@ async function embedded(): Promise<LocalServices> {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const services = await containers() ?? await embedded();
+  const services = (await containers()) ?? (await embedded());
   await migrate(services.databaseUrl);
   project.provide('databaseUrl', services.databaseUrl);
   project.provide('redisUrl', services.redisUrl);

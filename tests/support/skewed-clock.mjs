@@ -2,6 +2,10 @@
 const shiftMs = Number(process.env.TEST_CLOCK_SHIFT_MS);
 const RealDate = Date;
 globalThis.Date = class extends RealDate {
-  constructor(...given) { super(...(given.length ? given : [RealDate.now() + shiftMs])); }
-  static now() { return RealDate.now() + shiftMs; }
+  constructor(...given) {
+    super(...(given.length ? given : [RealDate.now() + shiftMs]));
+  }
+  static now() {
+    return RealDate.now() + shiftMs;
+  }
 };

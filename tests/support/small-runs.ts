@@ -10,7 +10,8 @@ import type { Stack } from './stack.js';
 export const small = { encoder: { width: 4 }, evalSplit: 'test' as const, knn: { k: 5 } };
 
 /** 24 steps an epoch, each of a few milliseconds on one thread, and an evaluation that does not take longer. */
-export const pretraining = (epochs: number) => ({ kind: 'pretrain', dataset: 'stripes', batchSize: 8, epochs, probe: { maxIterations: 1 }, ...small }) as const;
+export const pretraining = (epochs: number) =>
+  ({ kind: 'pretrain', dataset: 'stripes', batchSize: 8, epochs, probe: { maxIterations: 1 }, ...small }) as const;
 /** Long enough to be interrupted whatever the machine is doing. */
 export const LONG = pretraining(4000);
 /** Some seconds, and several checkpoints where one is written every half second. */
@@ -27,14 +28,24 @@ export async function prepareStripes(stack: Stack): Promise<void> {
 }
 
 /** Waits for a checkpoint of at least this step; its step. */
-export const checkpointAt = (client: LoomClient, id: string, step = 1): Promise<number> => eventually(async () => {
-  const steps = (await client.artifacts(id)).items.filter(({ kind }) => kind === 'checkpoint').map((file) => file.step ?? 0);
-  const newest = Math.max(0, ...steps);
-  if (newest < step) throw new Error(`expected a checkpoint of step ${step} or later, got ${newest}`);
-  return newest;
-}, { timeoutMs: 40_000 });
+export const checkpointAt = (client: LoomClient, id: string, step = 1): Promise<number> =>
+  eventually(
+    async () => {
+      const steps = (await client.artifacts(id)).items
+        .filter(({ kind }) => kind === 'checkpoint')
+        .map((file) => file.step ?? 0);
+      const newest = Math.max(0, ...steps);
+      if (newest < step) throw new Error(`expected a checkpoint of step ${step} or later, got ${newest}`);
+      return newest;
+    },
+    { timeoutMs: 40_000 },
+  );
 
 /** Each of these runs ended once, wrote each value once, without a gap, and no attempt wrote after the next had begun. */
-export async function expectKeptPromises(stack: Pick<Stack, 'environment'>, ids: readonly string[], databaseUrl = stack.environment['DATABASE_URL']!): Promise<void> {
+export async function expectKeptPromises(
+  stack: Pick<Stack, 'environment'>,
+  ids: readonly string[],
+  databaseUrl = stack.environment['DATABASE_URL']!,
+): Promise<void> {
   expect(violations(await readHistory(databaseUrl, stack.environment['LOOM_ARTIFACTS_DIR']!, ids), ids)).toEqual([]);
 }

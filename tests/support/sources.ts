@@ -14,13 +14,31 @@ import { prepareDataset } from '../../libs/data/src/prepare.js';
 
 export type Files = Record<string, Buffer | Promise<Buffer>>;
 
-export const colour = (r: number, g: number, b: number, size = 8) => sharp({ create: { width: size, height: size, channels: 3, background: { r, g, b } } });
+export const colour = (r: number, g: number, b: number, size = 8) =>
+  sharp({ create: { width: size, height: size, channels: 3, background: { r, g, b } } });
 
 /** Ten images of each of two classes. The red of the first is 0, of the second 200; the green tells them apart. */
-export const twoClasses = (): Files => Object.fromEntries(['cats', 'dogs'].flatMap((name, label) =>
-  Array.from({ length: 10 }, (_, n) => [`${name}/${n}.png`, colour(label * 200, n * 20, 50).png().toBuffer()] as const)));
+export const twoClasses = (): Files =>
+  Object.fromEntries(
+    ['cats', 'dogs'].flatMap((name, label) =>
+      Array.from(
+        { length: 10 },
+        (_, n) =>
+          [
+            `${name}/${n}.png`,
+            colour(label * 200, n * 20, 50)
+              .png()
+              .toBuffer(),
+          ] as const,
+      ),
+    ),
+  );
 
-export interface ZipOptions { flags?: number; method?: number; claimedSize?: number }
+export interface ZipOptions {
+  flags?: number;
+  method?: number;
+  claimedSize?: number;
+}
 
 /** A zip, deflated; the options go into each entry as they are, true or not. */
 export async function zipOf(files: Files, { flags = 0, method = 8, claimedSize }: ZipOptions = {}): Promise<Buffer> {
@@ -102,7 +120,9 @@ export class DataRoot {
     const tar = pack();
     for (const [file, bytes] of Object.entries(files)) tar.entry({ name: file }, await bytes);
     tar.finalize();
-    await (name.endsWith('gz') ? pipeline(tar, createGzip(), createWriteStream(target)) : pipeline(tar, createWriteStream(target)));
+    await (name.endsWith('gz')
+      ? pipeline(tar, createGzip(), createWriteStream(target))
+      : pipeline(tar, createWriteStream(target)));
     return name;
   }
 
@@ -111,11 +131,29 @@ export class DataRoot {
     const lines: { level: LogLevel; message: string }[] = [];
     const workDir = await mkdtemp(path.join(tmpdir(), 'loom-work-'));
     try {
-      const spec = PrepareDataset.parse({ kind: 'prepare-dataset', name: 'x', path: source, imageSize: 8, valFraction: 0, testFraction: 0, ...more });
-      const { manifest, files } = await prepareDataset(spec, { dataRoot: this.root, workDir, signal: new AbortController().signal, progress: () => {}, log: (level, message) => lines.push({ level, message }) });
+      const spec = PrepareDataset.parse({
+        kind: 'prepare-dataset',
+        name: 'x',
+        path: source,
+        imageSize: 8,
+        valFraction: 0,
+        testFraction: 0,
+        ...more,
+      });
+      const { manifest, files } = await prepareDataset(spec, {
+        dataRoot: this.root,
+        workDir,
+        signal: new AbortController().signal,
+        progress: () => {},
+        log: (level, message) => lines.push({ level, message }),
+      });
       const arrays: Record<string, { shape: number[]; data: number[] }> = {};
       for (const { name, path: file } of files) {
-        const type = name.endsWith('-labels.npy') ? '<i4' : name.endsWith('-samples.npy') && manifest.sample.modality === 'audio' ? '<i2' : '|u1';
+        const type = name.endsWith('-labels.npy')
+          ? '<i4'
+          : name.endsWith('-samples.npy') && manifest.sample.modality === 'audio'
+            ? '<i2'
+            : '|u1';
         const { shape, data } = await readNpy(file, type);
         arrays[name.replace('.npy', '')] = { shape, data: [...data] };
       }

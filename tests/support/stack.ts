@@ -10,11 +10,19 @@ import { eventually } from './eventually.js';
 import { freePort, startApp, type Started } from './processes.js';
 
 type Environment = Record<string, string>;
-export interface ApiProcess extends Started { client: LoomClient }
+export interface ApiProcess extends Started {
+  client: LoomClient;
+}
 export type Stack = Awaited<ReturnType<typeof startStack>>;
 
 /** Production's rules at a test's pace. */
-const PACE = { LOOM_HEARTBEAT_MS: '200', LOOM_LEASE_MS: '1500', LOOM_RECONCILE_MS: '300', LOOM_CANCEL_GRACE_MS: '10000', LOOM_TRAINER_THREADS: '1' };
+const PACE = {
+  LOOM_HEARTBEAT_MS: '200',
+  LOOM_LEASE_MS: '1500',
+  LOOM_RECONCILE_MS: '300',
+  LOOM_CANCEL_GRACE_MS: '10000',
+  LOOM_TRAINER_THREADS: '1',
+};
 
 /**
  * An empty database, a folder of its own (`dir`, with `dir/data` as the data root) and an API that is ready; workers are started
@@ -27,19 +35,38 @@ export async function startStack({ environment: given = {} }: { environment?: En
   await mkdir(dataRoot);
   const database = await freshDatabase();
   const environment: Environment = {
-    DATABASE_URL: database.url, REDIS_URL: inject('redisUrl'), LOOM_QUEUE: `test-${randomUUID()}`, LOOM_LOG_LEVEL: 'info',
-    LOOM_ARTIFACTS_DIR: path.join(dir, 'artifacts'), LOOM_DATA_ROOT: dataRoot, ...PACE, ...given,
+    DATABASE_URL: database.url,
+    REDIS_URL: inject('redisUrl'),
+    LOOM_QUEUE: `test-${randomUUID()}`,
+    LOOM_LOG_LEVEL: 'info',
+    LOOM_ARTIFACTS_DIR: path.join(dir, 'artifacts'),
+    LOOM_DATA_ROOT: dataRoot,
+    ...PACE,
+    ...given,
   };
   const apis: ApiProcess[] = [];
   const workers: Started[] = [];
   const outputs = () => workers.map((worker) => worker.output()).join('\n');
 
   /** One more API on a port of its own, ready unless it is not to be waited for. */
-  async function startApi(more: Environment = {}, through: readonly string[] = [], { waits = true } = {}): Promise<ApiProcess> {
+  async function startApi(
+    more: Environment = {},
+    through: readonly string[] = [],
+    { waits = true } = {},
+  ): Promise<ApiProcess> {
     const port = more['LOOM_PORT'] ?? String(await freePort());
-    const api = { ...startApp('api', { ...environment, ...more, LOOM_PORT: port }, through), client: new LoomClient({ url: `http://127.0.0.1:${port}` }) };
+    const api = {
+      ...startApp('api', { ...environment, ...more, LOOM_PORT: port }, through),
+      client: new LoomClient({ url: `http://127.0.0.1:${port}` }),
+    };
     apis.push(api);
-    if (waits) await eventually(async () => { if (!await api.client.ready()) throw new Error(`the API is not ready: ${api.output()}`); }, { timeoutMs: 30_000 });
+    if (waits)
+      await eventually(
+        async () => {
+          if (!(await api.client.ready())) throw new Error(`the API is not ready: ${api.output()}`);
+        },
+        { timeoutMs: 30_000 },
+      );
     return api;
   }
 
@@ -49,12 +76,16 @@ export async function startStack({ environment: given = {} }: { environment?: En
     return worker;
   }
 
-  const killWorkers = async (): Promise<void> => { await Promise.all(workers.splice(0).map((worker) => worker.kill('SIGKILL'))); };
+  const killWorkers = async (): Promise<void> => {
+    await Promise.all(workers.splice(0).map((worker) => worker.kill('SIGKILL')));
+  };
 
   /** Ends the workers, and cancels what a test has left, so that the next one has the slots to itself. */
   async function clear(): Promise<void> {
     await killWorkers();
-    await apis.findLast(({ child }) => child.exitCode === null && child.signalCode === null)?.client.bulkRuns({ action: 'cancel', filter: {} });
+    await apis
+      .findLast(({ child }) => child.exitCode === null && child.signalCode === null)
+      ?.client.bulkRuns({ action: 'cancel', filter: {} });
   }
 
   async function stop(): Promise<void> {
@@ -69,10 +100,14 @@ export async function startStack({ environment: given = {} }: { environment?: En
     throw error;
   });
   const { client } = api;
-  const explain = (run: Run) => `it is ${run.status} (${run.statusReason}) at step ${run.step}: ${run.statusDetail}\n${outputs()}`;
+  const explain = (run: Run) =>
+    `it is ${run.status} (${run.statusReason}) at step ${run.step}: ${run.statusDetail}\n${outputs()}`;
 
   /** The id of a run of its own, also where there is an equal one. */
-  const submit = async (spec: z.input<typeof RunSpec>, more: Partial<z.input<typeof SubmitRun>> = {}): Promise<string> => (await client.submitRun({ spec, onDuplicate: 'replicate', ...more })).run.id;
+  const submit = async (
+    spec: z.input<typeof RunSpec>,
+    more: Partial<z.input<typeof SubmitRun>> = {},
+  ): Promise<string> => (await client.submitRun({ spec, onDuplicate: 'replicate', ...more })).run.id;
 
   /** Waits for the end of a run; the workers' output explains one that ended otherwise than expected. */
   async function ended(id: string, status: Run['status'] = 'succeeded'): Promise<Run> {
@@ -81,22 +116,55 @@ export async function startStack({ environment: given = {} }: { environment?: En
     return run;
   }
 
-  const reaches = (id: string, status: Run['status'], step = 0) => eventually(async () => {
-    const run = await client.run(id);
-    if (run.status !== status || run.step < step) throw new Error(`expected run ${run.kind} to be ${status} at step ${step} or later, ${explain(run)}`);
-    return run;
-  }, { timeoutMs: 40_000 });
+  const reaches = (id: string, status: Run['status'], step = 0) =>
+    eventually(
+      async () => {
+        const run = await client.run(id);
+        if (run.status !== status || run.step < step)
+          throw new Error(`expected run ${run.kind} to be ${status} at step ${step} or later, ${explain(run)}`);
+        return run;
+      },
+      { timeoutMs: 40_000 },
+    );
   const runsAt = (id: string, step: number) => reaches(id, 'running', step);
 
   /** Waits for an attempt of this number or later that has trained beyond the checkpoint it went on from. */
-  const goesOnAs = (id: string, attempt: number, timeoutMs = 40_000) => eventually(async () => {
-    const run = await client.run(id);
-    const newest = run.attempts.at(-1);
-    // Until its trainer has begun, the step is still that of the attempt before.
-    const trains = run.attempt >= attempt && run.status === 'running' && newest !== undefined && newest.trainerPid !== null && run.step > newest.resumedFromStep;
-    if (!trains) throw new Error(`expected attempt ${attempt} of run ${run.kind} to train, ${explain(run)}`);
-    return run;
-  }, { timeoutMs });
+  const goesOnAs = (id: string, attempt: number, timeoutMs = 40_000) =>
+    eventually(
+      async () => {
+        const run = await client.run(id);
+        const newest = run.attempts.at(-1);
+        // Until its trainer has begun, the step is still that of the attempt before.
+        const trains =
+          run.attempt >= attempt &&
+          run.status === 'running' &&
+          newest !== undefined &&
+          newest.trainerPid !== null &&
+          run.step > newest.resumedFromStep;
+        if (!trains) throw new Error(`expected attempt ${attempt} of run ${run.kind} to train, ${explain(run)}`);
+        return run;
+      },
+      { timeoutMs },
+    );
 
-  return { dir, dataRoot, database, environment, api, client, workers, startApi, startWorker, clear, killWorkers, submit, ended, reaches, runsAt, goesOnAs, explain, stop };
+  return {
+    dir,
+    dataRoot,
+    database,
+    environment,
+    api,
+    client,
+    workers,
+    startApi,
+    startWorker,
+    clear,
+    killWorkers,
+    submit,
+    ended,
+    reaches,
+    runsAt,
+    goesOnAs,
+    explain,
+    stop,
+  };
 }

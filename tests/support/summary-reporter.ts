@@ -24,6 +24,10 @@ export default class SummaryReporter implements Reporter {
       }
     }
     // After what the default reporter still has to say.
-    process.once('exit', () => process.stdout.write(`${[...lines, `${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`].join('\n')}\n`));
+    process.once('exit', () =>
+      process.stdout.write(
+        `${[...lines, `${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`].join('\n')}\n`,
+      ),
+    );
   }
 }

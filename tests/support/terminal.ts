@@ -5,18 +5,32 @@ import { spawn } from 'node:child_process';
 import path from 'node:path';
 
 export const LOOM = path.resolve(import.meta.dirname, '..', '..', 'bin', 'loom.mjs');
-interface Options { cwd: string; env?: Record<string, string> }
+interface Options {
+  cwd: string;
+  env?: Record<string, string>;
+}
 
 /** Without what would say where an API is, or how to draw. */
 function environment({ cwd, env = {} }: Options): Record<string, string> {
-  const kept = Object.entries(process.env).filter(([key, value]) => value !== undefined && !/^(LOOM_|NO_COLOR|FORCE_COLOR|CI$|DATABASE_URL|REDIS_URL)/.test(key)) as [string, string][];
+  const kept = Object.entries(process.env).filter(
+    ([key, value]) => value !== undefined && !/^(LOOM_|NO_COLOR|FORCE_COLOR|CI$|DATABASE_URL|REDIS_URL)/.test(key),
+  ) as [string, string][];
   return { ...Object.fromEntries(kept), XDG_CONFIG_HOME: path.join(cwd, 'config'), TERM: 'xterm-256color', ...env };
 }
 
 /** `loom` in a terminal of so many columns and rows. */
-export function terminal(args: readonly string[], { columns = 100, rows = 24, ...options }: Options & { columns?: number; rows?: number }) {
+export function terminal(
+  args: readonly string[],
+  { columns = 100, rows = 24, ...options }: Options & { columns?: number; rows?: number },
+) {
   const emulator = new xterm.Terminal({ cols: columns, rows, scrollback: 1000, allowProposedApi: true });
-  const child = pty.spawn(process.execPath, [LOOM, ...args], { name: 'xterm-256color', cols: columns, rows, cwd: options.cwd, env: environment(options) });
+  const child = pty.spawn(process.execPath, [LOOM, ...args], {
+    name: 'xterm-256color',
+    cols: columns,
+    rows,
+    cwd: options.cwd,
+    env: environment(options),
+  });
   let raw = '';
   child.onData((data) => {
     raw += data;
@@ -41,19 +55,36 @@ export function terminal(args: readonly string[], { columns = 100, rows = 24, ..
     },
     type: (text: string) => child.write(text),
     /** Of a test that failed before the program had ended. */
-    close: () => { child.kill('SIGKILL'); emulator.dispose(); },
+    close: () => {
+      child.kill('SIGKILL');
+      emulator.dispose();
+    },
   };
 }
 
-export interface Ended { code: number | null; stdout: string; stderr: string }
+export interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
 
 /** `loom` without a terminal. */
 export function piped(args: readonly string[], { input = '', ...options }: Options & { input?: string }) {
-  const child = spawn(process.execPath, [LOOM, ...args], { cwd: options.cwd, env: environment(options), stdio: 'pipe' });
+  const child = spawn(process.execPath, [LOOM, ...args], {
+    cwd: options.cwd,
+    env: environment(options),
+    stdio: 'pipe',
+  });
   const soFar: Ended = { code: null, stdout: '', stderr: '' };
-  child.stdout.on('data', (chunk: Buffer) => { soFar.stdout += chunk.toString(); });
-  child.stderr.on('data', (chunk: Buffer) => { soFar.stderr += chunk.toString(); });
+  child.stdout.on('data', (chunk: Buffer) => {
+    soFar.stdout += chunk.toString();
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    soFar.stderr += chunk.toString();
+  });
   child.stdin.end(input);
-  const ended = new Promise<Ended>((resolve, reject) => child.once('error', reject).once('close', (code) => resolve({ ...soFar, code })));
+  const ended = new Promise<Ended>((resolve, reject) =>
+    child.once('error', reject).once('close', (code) => resolve({ ...soFar, code })),
+  );
   return { child, soFar, ended };
 }

@@ -1,4 +1,19 @@
-import { ArtifactCollector, ArtifactStore, createLogger, Database, Explanations, Leader, ProjectStore, RunQueries, RunQueue, RunStore, SweepExports, SweepStore, type Env, type Logger } from '#libs/platform';
+import {
+  ArtifactCollector,
+  ArtifactStore,
+  createLogger,
+  Database,
+  Explanations,
+  Leader,
+  ProjectStore,
+  RunQueries,
+  RunQueue,
+  RunStore,
+  SweepExports,
+  SweepStore,
+  type Env,
+  type Logger,
+} from '#libs/platform';
 import { Module, type DynamicModule, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { StandardSchemaSerializerInterceptor } from '@nestjs/common';
@@ -17,32 +32,66 @@ export const LOGGER = Symbol('logger');
 
 @Module({})
 export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown {
-  constructor(private readonly database: Database, private readonly queue: RunQueue, private readonly leader: Leader) {}
+  constructor(
+    private readonly database: Database,
+    private readonly queue: RunQueue,
+    private readonly leader: Leader,
+  ) {}
 
   static for(env: Env): DynamicModule {
     return {
       module: AppModule,
-      controllers: [RunsController, SweepsController, DatasetsController, WorkersController, ArtifactsController, ProjectsController, OperationsController],
+      controllers: [
+        RunsController,
+        SweepsController,
+        DatasetsController,
+        WorkersController,
+        ArtifactsController,
+        ProjectsController,
+        OperationsController,
+      ],
       providers: [
         { provide: LOGGER, useFactory: () => createLogger('api', env.logLevel) },
         { provide: Database, useFactory: () => new Database(env.databaseUrl, env) },
         { provide: RunQueue, useFactory: () => new RunQueue(env) },
         { provide: ArtifactStore, useFactory: () => new ArtifactStore(env.artifactsDir) },
-        { provide: ArtifactCollector, inject: [Database, ArtifactStore], useFactory: (database: Database, artifacts: ArtifactStore) => new ArtifactCollector(database, artifacts, env) },
+        {
+          provide: ArtifactCollector,
+          inject: [Database, ArtifactStore],
+          useFactory: (database: Database, artifacts: ArtifactStore) => new ArtifactCollector(database, artifacts, env),
+        },
         { provide: RunStore, inject: [Database], useFactory: (database: Database) => new RunStore(database, env) },
-        { provide: Explanations, inject: [Database, RunStore], useFactory: (database: Database, store: RunStore) => new Explanations(database, store) },
-        { provide: SweepStore, inject: [Database, RunStore], useFactory: (database: Database, store: RunStore) => new SweepStore(database, store) },
+        {
+          provide: Explanations,
+          inject: [Database, RunStore],
+          useFactory: (database: Database, store: RunStore) => new Explanations(database, store),
+        },
+        {
+          provide: SweepStore,
+          inject: [Database, RunStore],
+          useFactory: (database: Database, store: RunStore) => new SweepStore(database, store),
+        },
         { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
         { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
         {
-          provide: Leader, inject: [Database, RunStore, RunQueue, LOGGER],
-          useFactory: (database: Database, store: RunStore, queue: RunQueue, log: Logger) => new Leader({ database, store, queue, log, reconcileMs: env.reconcileMs, window: env.window }),
+          provide: Leader,
+          inject: [Database, RunStore, RunQueue, LOGGER],
+          useFactory: (database: Database, store: RunStore, queue: RunQueue, log: Logger) =>
+            new Leader({ database, store, queue, log, reconcileMs: env.reconcileMs, window: env.window }),
         },
         { provide: SweepExports, inject: [RunQueries], useFactory: (queries: RunQueries) => new SweepExports(queries) },
-        { provide: RunStreams, inject: [Database, RunQueries, LOGGER], useFactory: (database: Database, queries: RunQueries, log: Logger) => new RunStreams(database, queries, log) },
+        {
+          provide: RunStreams,
+          inject: [Database, RunQueries, LOGGER],
+          useFactory: (database: Database, queries: RunQueries, log: Logger) => new RunStreams(database, queries, log),
+        },
         { provide: APP_PIPE, useClass: ZodPipe },
         { provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ProblemFilter(log) },
-        { provide: APP_INTERCEPTOR, inject: [Reflector], useFactory: (reflector: Reflector) => new StandardSchemaSerializerInterceptor(reflector) },
+        {
+          provide: APP_INTERCEPTOR,
+          inject: [Reflector],
+          useFactory: (reflector: Reflector) => new StandardSchemaSerializerInterceptor(reflector),
+        },
       ],
     };
   }

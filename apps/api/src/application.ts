@@ -9,41 +9,89 @@ import { existsSync } from 'node:fs';
 import { AppModule, LOGGER } from './app.module.js';
 
 const BODY_LIMIT = 2 * 2 ** 20;
-const POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+const POLICY =
+  "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
 const LOOPBACK = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/;
 
 /** The API, ready to listen. Nothing is connected yet. */
 export async function createApplication(env: Env): Promise<NestFastifyApplication> {
-  const adapter = new FastifyAdapter({ bodyLimit: BODY_LIMIT, genReqId: () => randomUUID(), forceCloseConnections: true });
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.for(env), adapter, { logger: ['error', 'warn'], abortOnError: false });
+  const adapter = new FastifyAdapter({
+    bodyLimit: BODY_LIMIT,
+    genReqId: () => randomUUID(),
+    forceCloseConnections: true,
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.for(env), adapter, {
+    logger: ['error', 'warn'],
+    abortOnError: false,
+  });
   const log = app.get<Logger>(LOGGER);
   const fastify = adapter.getInstance();
 
   fastify.addHook('onRequest', async (request, reply) => {
-    void reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer', 'content-security-policy': POLICY });
+    void reply.headers({
+      'x-request-id': request.id,
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+      'content-security-policy': POLICY,
+    });
     const { host = '', origin } = request.headers;
     // A page elsewhere must not reach a server on this machine by a name that it has pointed here, nor change things through a browser.
     const local = env.host === '127.0.0.1' || env.host === 'localhost' || env.host === '::1';
-    if (local && !LOOPBACK.test(host)) throw new HttpException(`expected a request to this machine by its own name, got one for ${JSON.stringify(host.slice(0, 80))}`, 403);
-    const hasBody = Number(request.headers['content-length'] ?? 0) > 0 || request.headers['transfer-encoding'] !== undefined;
-    if (hasBody && !/^application\/(json|.*\+json)\b/i.test(request.headers['content-type'] ?? '')) throw new HttpException(`expected a body of type application/json, got ${request.headers['content-type'] ?? 'none'}`, 415);
-    if (origin && request.method !== 'GET' && request.method !== 'HEAD' && origin !== `http://${host}` && origin !== `https://${host}` && !env.allowedOrigins.includes(origin)) {
-      throw new HttpException(`expected a request from this server's own pages, got one from ${origin.slice(0, 80)}: LOOM_ALLOWED_ORIGINS allows others`, 403);
+    if (local && !LOOPBACK.test(host))
+      throw new HttpException(
+        `expected a request to this machine by its own name, got one for ${JSON.stringify(host.slice(0, 80))}`,
+        403,
+      );
+    const hasBody =
+      Number(request.headers['content-length'] ?? 0) > 0 || request.headers['transfer-encoding'] !== undefined;
+    if (hasBody && !/^application\/(json|.*\+json)\b/i.test(request.headers['content-type'] ?? ''))
+      throw new HttpException(
+        `expected a body of type application/json, got ${request.headers['content-type'] ?? 'none'}`,
+        415,
+      );
+    if (
+      origin &&
+      request.method !== 'GET' &&
+      request.method !== 'HEAD' &&
+      origin !== `http://${host}` &&
+      origin !== `https://${host}` &&
+      !env.allowedOrigins.includes(origin)
+    ) {
+      throw new HttpException(
+        `expected a request from this server's own pages, got one from ${origin.slice(0, 80)}: LOOM_ALLOWED_ORIGINS allows others`,
+        403,
+      );
     }
   });
   fastify.addHook('onResponse', async (request, reply) => {
-    const line = { requestId: request.id, method: request.method, url: request.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) };
+    const line = {
+      requestId: request.id,
+      method: request.method,
+      url: request.url,
+      status: reply.statusCode,
+      ms: Math.round(reply.elapsedTime),
+    };
     if (request.method === 'GET') log.debug(line, 'request');
     else log.info(line, 'request');
   });
-  if (existsSync(env.webDir)) await app.register(fastifyStatic, { root: env.webDir, wildcard: false, decorateReply: false });
-  SwaggerModule.setup('docs', app, () => describeApi(app), { jsonDocumentUrl: 'openapi.json', yamlDocumentUrl: 'openapi.yaml' });
+  if (existsSync(env.webDir))
+    await app.register(fastifyStatic, { root: env.webDir, wildcard: false, decorateReply: false });
+  SwaggerModule.setup('docs', app, () => describeApi(app), {
+    jsonDocumentUrl: 'openapi.json',
+    yamlDocumentUrl: 'openapi.yaml',
+  });
   return app;
 }
 
 /** The OpenAPI document, made from the routes and the schemas that they validate with. */
 export function describeApi(app: NestFastifyApplication): OpenAPIObject {
-  const config = new DocumentBuilder().setOpenAPIVersion('3.1.0').setTitle('Latent Loom').setVersion('1')
-    .setDescription('Queues contrastive pretraining, label-fraction finetuning and autoencoder runs, and tells what came of them. Errors are problem details (RFC 9457) with a stable `code` and the fields at fault.').build();
+  const config = new DocumentBuilder()
+    .setOpenAPIVersion('3.1.0')
+    .setTitle('Latent Loom')
+    .setVersion('1')
+    .setDescription(
+      'Queues contrastive pretraining, label-fraction finetuning and autoencoder runs, and tells what came of them. Errors are problem details (RFC 9457) with a stable `code` and the fields at fault.',
+    )
+    .build();
   return SwaggerModule.createDocument(app, config);
 }

@@ -12,7 +12,11 @@ export class ArtifactsController {
 
   @Post('collect')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Remove the files that no artifact and no dataset names any more, or (validate_only) count them', description: 'Files younger than LOOM_COLLECT_GRACE_SECONDS stay. Looks at every file of the store before it answers.' })
+  @ApiOperation({
+    summary: 'Remove the files that no artifact and no dataset names any more, or (validate_only) count them',
+    description:
+      'Files younger than LOOM_COLLECT_GRACE_SECONDS stay. Looks at every file of the store before it answers.',
+  })
   @Returns(CollectResult)
   collect(@Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>) {
     return this.collector.collect({ dryRun: options.validate_only });

@@ -21,7 +21,8 @@ export class DatasetsController {
   @Returns(Dataset)
   async get(@Param('reference', { schema: DatasetReference }) reference: string) {
     const dataset = await this.queries.dataset(reference);
-    if (!dataset) throw new RequestError('not_found', `expected a prepared dataset, got ${reference}: there is none of that name`);
+    if (!dataset)
+      throw new RequestError('not_found', `expected a prepared dataset, got ${reference}: there is none of that name`);
     return dataset;
   }
 }

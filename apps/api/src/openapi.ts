@@ -5,6 +5,8 @@ import { writeFile } from 'node:fs/promises';
 import { createApplication, describeApi } from './application.js';
 
 const [file = 'openapi.json'] = process.argv.slice(2);
-const app = await createApplication(loadEnv({ DATABASE_URL: 'postgresql://localhost/none', REDIS_URL: 'redis://localhost:1', LOOM_LOG_LEVEL: 'silent' }));
+const app = await createApplication(
+  loadEnv({ DATABASE_URL: 'postgresql://localhost/none', REDIS_URL: 'redis://localhost:1', LOOM_LOG_LEVEL: 'silent' }),
+);
 await writeFile(file, `${JSON.stringify(describeApi(app), null, 2)}\n`);
 process.exit(0);

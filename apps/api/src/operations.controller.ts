@@ -10,24 +10,71 @@ import { z } from 'zod';
 import { Returns } from './validation.js';
 
 /** Beside `dist`, or beside the sources. */
-const SCHEMAS = ['../../../../schemas', '../../../schemas'].map((folder) => path.resolve(import.meta.dirname, folder)).find((folder) => existsSync(folder)) ?? '';
+const SCHEMAS =
+  ['../../../../schemas', '../../../schemas']
+    .map((folder) => path.resolve(import.meta.dirname, folder))
+    .find((folder) => existsSync(folder)) ?? '';
 const Readiness = z.object({ postgres: z.boolean(), redis: z.boolean() });
 
 @ApiTags('operations')
 @Controller()
 export class OperationsController {
   private readonly registry = new Registry();
-  private readonly runs = new Gauge({ name: 'loom_runs', help: 'Runs by status', labelNames: ['status'], registers: [this.registry] });
-  private readonly jobs = new Gauge({ name: 'loom_queue_jobs', help: 'Jobs in Redis by state', labelNames: ['state'], registers: [this.registry] });
-  private readonly repairs = new Gauge({ name: 'loom_reconciler_repairs', help: 'What the reconciler of this process has put right; zero in a healthy system', labelNames: ['kind'], registers: [this.registry] });
-  private readonly dispatchWait = new Gauge({ name: 'loom_dispatch_wait_seconds', help: 'How long a run has waited that there is room for in Redis; above a few seconds Redis is away or full, or nobody leads', registers: [this.registry] });
-  private readonly leading = new Gauge({ name: 'loom_leader', help: '1 in the process that dispatches and reconciles', registers: [this.registry] });
-  private readonly workers = new Gauge({ name: 'loom_workers', help: 'Workers by whether they answer', labelNames: ['alive'], registers: [this.registry] });
+  private readonly runs = new Gauge({
+    name: 'loom_runs',
+    help: 'Runs by status',
+    labelNames: ['status'],
+    registers: [this.registry],
+  });
+  private readonly jobs = new Gauge({
+    name: 'loom_queue_jobs',
+    help: 'Jobs in Redis by state',
+    labelNames: ['state'],
+    registers: [this.registry],
+  });
+  private readonly repairs = new Gauge({
+    name: 'loom_reconciler_repairs',
+    help: 'What the reconciler of this process has put right; zero in a healthy system',
+    labelNames: ['kind'],
+    registers: [this.registry],
+  });
+  private readonly dispatchWait = new Gauge({
+    name: 'loom_dispatch_wait_seconds',
+    help: 'How long a run has waited that there is room for in Redis; above a few seconds Redis is away or full, or nobody leads',
+    registers: [this.registry],
+  });
+  private readonly leading = new Gauge({
+    name: 'loom_leader',
+    help: '1 in the process that dispatches and reconciles',
+    registers: [this.registry],
+  });
+  private readonly workers = new Gauge({
+    name: 'loom_workers',
+    help: 'Workers by whether they answer',
+    labelNames: ['alive'],
+    registers: [this.registry],
+  });
 
-  private readonly projects = new Gauge({ name: 'loom_project_runs', help: 'Runs of a project by whether workers hold them or they wait', labelNames: ['project', 'state'], registers: [this.registry] });
-  private readonly used = new Gauge({ name: 'loom_project_gpu_seconds', help: 'How long workers have worked on the runs of a project', labelNames: ['project'], registers: [this.registry] });
+  private readonly projects = new Gauge({
+    name: 'loom_project_runs',
+    help: 'Runs of a project by whether workers hold them or they wait',
+    labelNames: ['project', 'state'],
+    registers: [this.registry],
+  });
+  private readonly used = new Gauge({
+    name: 'loom_project_gpu_seconds',
+    help: 'How long workers have worked on the runs of a project',
+    labelNames: ['project'],
+    registers: [this.registry],
+  });
 
-  constructor(private readonly database: Database, private readonly queue: RunQueue, private readonly queries: RunQueries, private readonly leader: Leader, private readonly projectStore: ProjectStore) {}
+  constructor(
+    private readonly database: Database,
+    private readonly queue: RunQueue,
+    private readonly queries: RunQueries,
+    private readonly leader: Leader,
+    private readonly projectStore: ProjectStore,
+  ) {}
 
   @Get('healthz')
   @ApiOperation({ summary: 'The process answers' })
@@ -39,7 +86,14 @@ export class OperationsController {
   @ApiOperation({ summary: 'Postgres and Redis answer; 503 where one does not' })
   @Returns(Readiness)
   async ready(@Res({ passthrough: true }) reply: FastifyReply) {
-    const [postgres, redis] = await Promise.all([this.database.ping(), this.queue.ping()].map((ping) => ping.then(() => true, () => false)));
+    const [postgres, redis] = await Promise.all(
+      [this.database.ping(), this.queue.ping()].map((ping) =>
+        ping.then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
     if (!postgres || !redis) void reply.status(503);
     return { postgres: postgres!, redis: redis! };
   }
@@ -47,10 +101,18 @@ export class OperationsController {
   @Get('schemas/:name')
   @Header('content-type', 'application/schema+json; charset=utf-8')
   @ApiOperation({ summary: 'JSON Schema of a file to submit, for editors: `sweep` or `run`' })
-  @ApiResponse({ status: 200, description: 'JSON Schema, draft 7', content: { 'application/schema+json': { schema: { type: 'object', additionalProperties: true } } } })
+  @ApiResponse({
+    status: 200,
+    description: 'JSON Schema, draft 7',
+    content: { 'application/schema+json': { schema: { type: 'object', additionalProperties: true } } },
+  })
   async schema(@Param('name', { schema: z.string() }) given: string): Promise<string> {
     const name = ['sweep', 'run'].find((each) => given === each || given === `${each}.json`);
-    if (name === undefined) throw new RequestError('not_found', `expected the name of a schema, sweep or run, got ${JSON.stringify(given.slice(0, 80))}`);
+    if (name === undefined)
+      throw new RequestError(
+        'not_found',
+        `expected the name of a schema, sweep or run, got ${JSON.stringify(given.slice(0, 80))}`,
+      );
     return readFile(path.join(SCHEMAS, `${name}.json`), 'utf8');
   }
 
@@ -58,13 +120,20 @@ export class OperationsController {
   @Header('content-type', 'text/plain; version=0.0.4')
   @ApiOperation({ summary: 'Metrics for Prometheus' })
   async metrics(): Promise<string> {
-    const [runs, jobs, workers, dispatchWait, projects] = await Promise.all([this.queries.runCounts(), this.queue.counts().catch(() => ({})), this.queries.workers(), this.queries.dispatchWaitSeconds(), this.projectStore.list()]);
+    const [runs, jobs, workers, dispatchWait, projects] = await Promise.all([
+      this.queries.runCounts(),
+      this.queue.counts().catch(() => ({})),
+      this.queries.workers(),
+      this.queries.dispatchWaitSeconds(),
+      this.projectStore.list(),
+    ]);
     this.runs.reset();
     this.jobs.reset();
     for (const [status, count] of Object.entries(runs)) this.runs.set({ status }, count);
     for (const [state, count] of Object.entries(jobs)) this.jobs.set({ state }, count);
     for (const [kind, count] of Object.entries(this.leader.repairs)) this.repairs.set({ kind }, count as number);
-    for (const alive of [true, false]) this.workers.set({ alive: String(alive) }, workers.filter((worker) => worker.alive === alive).length);
+    for (const alive of [true, false])
+      this.workers.set({ alive: String(alive) }, workers.filter((worker) => worker.alive === alive).length);
     for (const { name, running, waiting, gpuSecondsUsed } of projects) {
       this.projects.set({ project: name, state: 'running' }, running);
       this.projects.set({ project: name, state: 'waiting' }, waiting);

@@ -3,11 +3,24 @@ import { isUnavailable, RequestError, type Logger, type RequestErrorCode } from 
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
-const STATUS: Record<RequestErrorCode, number> = { invalid_request: 422, not_found: 404, conflict: 409, idempotency_mismatch: 409, invalid_state: 409 };
+const STATUS: Record<RequestErrorCode, number> = {
+  invalid_request: 422,
+  not_found: 404,
+  conflict: 409,
+  idempotency_mismatch: 409,
+  invalid_state: 409,
+};
 const TITLES: Record<number, [code: string, title: string]> = {
-  400: ['invalid_request', 'The request can\'t be read'], 403: ['forbidden', 'The request is not allowed'], 404: ['not_found', 'There is no such thing'],
-  405: ['method_not_allowed', 'This method is not allowed here'], 409: ['conflict', 'The state of the resource does not allow this'], 413: ['payload_too_large', 'The request is too large'],
-  415: ['unsupported_media_type', 'The body has to be JSON'], 422: ['invalid_request', 'The request is not valid'], 503: ['unavailable', 'A service that is needed does not answer'], 500: ['internal', 'Something went wrong here'],
+  400: ['invalid_request', "The request can't be read"],
+  403: ['forbidden', 'The request is not allowed'],
+  404: ['not_found', 'There is no such thing'],
+  405: ['method_not_allowed', 'This method is not allowed here'],
+  409: ['conflict', 'The state of the resource does not allow this'],
+  413: ['payload_too_large', 'The request is too large'],
+  415: ['unsupported_media_type', 'The body has to be JSON'],
+  422: ['invalid_request', 'The request is not valid'],
+  503: ['unavailable', 'A service that is needed does not answer'],
+  500: ['internal', 'Something went wrong here'],
 };
 const RETRY_AFTER_SECONDS = 2;
 
@@ -25,7 +38,8 @@ function describe(error: unknown): Described {
   if (error instanceof HttpException) return by(error.getStatus(), error.message);
   // Fastify's own, for bodies that it can't read.
   const { statusCode } = error as { statusCode?: number };
-  if (error instanceof Error && statusCode !== undefined && statusCode >= 400 && statusCode < 500) return by(statusCode, error.message);
+  if (error instanceof Error && statusCode !== undefined && statusCode >= 400 && statusCode < 500)
+    return by(statusCode, error.message);
   if (isUnavailable(error)) return by(503, 'Postgres or Redis does not answer: nothing was changed, try again');
   return by(500, 'the fault is on this side and was logged under the request id');
 }
@@ -39,12 +53,18 @@ export class ProblemFilter implements ExceptionFilter {
     const request = host.switchToHttp().getRequest<FastifyRequest>();
     const reply = host.switchToHttp().getResponse<FastifyReply>();
     const described = describe(error);
-    if (described.status >= 500) this.log.error({ err: error, requestId: request.id, method: request.method, url: request.url }, 'request failed');
+    if (described.status >= 500)
+      this.log.error({ err: error, requestId: request.id, method: request.method, url: request.url }, 'request failed');
     if (reply.sent || reply.raw.headersSent) {
       reply.raw.destroy();
       return;
     }
-    const problem: Problem = { type: 'about:blank', ...described, instance: request.url.split('?')[0]!, requestId: request.id };
+    const problem: Problem = {
+      type: 'about:blank',
+      ...described,
+      instance: request.url.split('?')[0]!,
+      requestId: request.id,
+    };
     if (described.status === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
     void reply.status(described.status).type('application/problem+json').send(JSON.stringify(problem));
   }

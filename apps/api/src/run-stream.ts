@@ -6,7 +6,11 @@ import type { ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** How far a reader has come in the three sequences of a run. */
-interface Position { event: number; metric: number; log: number }
+interface Position {
+  event: number;
+  metric: number;
+  log: number;
+}
 
 const PAGE = 1000;
 /** Notifications can be lost: every stream also looks by itself. */
@@ -21,18 +25,34 @@ const LARGEST_BACKLOG = 4 * 2 ** 20;
 export function parsePosition(id: string | undefined): Position {
   if (id === undefined || id === '') return { event: 0, metric: 0, log: 0 };
   const found = /^(\d{1,15})\.(\d{1,15})\.(\d{1,15})$/.exec(id);
-  if (!found) throw RequestError.invalid([{ path: ['Last-Event-ID'], message: `expected the id of a message of this stream, got ${JSON.stringify(id.slice(0, 60))}` }]);
+  if (!found)
+    throw RequestError.invalid([
+      {
+        path: ['Last-Event-ID'],
+        message: `expected the id of a message of this stream, got ${JSON.stringify(id.slice(0, 60))}`,
+      },
+    ]);
   return { event: Number(found[1]), metric: Number(found[2]), log: Number(found[3]) };
 }
 
 /** A message, and how far a reader has come who has it. `run` messages are of no sequence: they say how things stand. */
-interface Message { of: keyof Position | 'run'; at: number; event: string; data: unknown; /** Of each point, where it is of points. */ seqs?: readonly number[] }
+interface Message {
+  of: keyof Position | 'run';
+  at: number;
+  event: string;
+  data: unknown;
+  /** Of each point, where it is of points. */ seqs?: readonly number[];
+}
 /** What one page of each sequence after a position holds, in order; `full` when there may be more. */
-interface News { messages: Message[]; full: boolean }
+interface News {
+  messages: Message[];
+  full: boolean;
+}
 
-const frame = ({ event, metric, log }: Position, message: Message): string => `id: ${event}.${metric}.${log}\nevent: ${message.event}\ndata: ${JSON.stringify(message.data)}\n\n`;
+const frame = ({ event, metric, log }: Position, message: Message): string =>
+  `id: ${event}.${metric}.${log}\nevent: ${message.event}\ndata: ${JSON.stringify(message.data)}\n\n`;
 /** Of a `run` message, what is news when it changes: a forecast moves with the clock. */
-const told = ({ data }: Message): string => JSON.stringify({ ...data as object, predictedStartAt: null });
+const told = ({ data }: Message): string => JSON.stringify({ ...(data as object), predictedStartAt: null });
 const same = (a: Position, b: Position) => a.event === b.event && a.metric === b.metric && a.log === b.log;
 
 /** Somebody who follows a run. */
@@ -41,9 +61,15 @@ class Reader {
   /** What it was told of the run. */
   shown = '';
   /** Resolves to true when it is gone: nobody has to serve it further. */
-  readonly left = new Promise<true>((resolve) => this.gone.signal.addEventListener('abort', () => resolve(true), { once: true }));
+  readonly left = new Promise<true>((resolve) =>
+    this.gone.signal.addEventListener('abort', () => resolve(true), { once: true }),
+  );
 
-  constructor(private readonly response: ServerResponse, readonly position: Position, private readonly log: Logger) {
+  constructor(
+    private readonly response: ServerResponse,
+    readonly position: Position,
+    private readonly log: Logger,
+  ) {
     response.once('close', () => this.gone.abort());
   }
 
@@ -66,14 +92,23 @@ class Reader {
       if (message.at <= this.position[message.of]) return;
       const known = this.position[message.of];
       this.position[message.of] = message.at;
-      if (message.seqs && message.seqs[0]! <= known) return this.write(frame(this.position, { ...message, data: { points: (message.data as { points: unknown[] }).points.filter((_, i) => message.seqs![i]! > known) } }));
+      if (message.seqs && message.seqs[0]! <= known)
+        return this.write(
+          frame(this.position, {
+            ...message,
+            data: {
+              points: (message.data as { points: unknown[] }).points.filter((_, i) => message.seqs![i]! > known),
+            },
+          }),
+        );
     }
     this.write(frame(this.position, message));
   }
 
   /** Resolves when the client has taken enough of what was written. */
   async drained(): Promise<void> {
-    if (this.response.writableNeedDrain && !this.gone.signal.aborted) await once(this.response, 'drain', { signal: this.gone.signal }).catch(() => undefined);
+    if (this.response.writableNeedDrain && !this.gone.signal.aborted)
+      await once(this.response, 'drain', { signal: this.gone.signal }).catch(() => undefined);
   }
 }
 
@@ -92,12 +127,19 @@ class Feed {
   readonly over: Promise<boolean>;
 
   /** @param position where the run stands: what was before is not read for everybody */
-  constructor(private readonly runId: string, private readonly position: Position, private readonly queries: RunQueries) {
+  constructor(
+    private readonly runId: string,
+    private readonly position: Position,
+    private readonly queries: RunQueries,
+  ) {
     this.over = this.follow();
   }
 
   readonly changed = (): void => this.wake();
-  readonly stop = (): void => { this.stopped = true; this.wake(); };
+  readonly stop = (): void => {
+    this.stopped = true;
+    this.wake();
+  };
 
   /** False when this feed was over before the run has ended: another has to serve it further. @throws what made reading fail */
   async serve(reader: Reader): Promise<boolean> {
@@ -116,7 +158,8 @@ class Feed {
           ({ full } = news);
         }
         // What was superseded is not there to be read.
-        for (const of of ['event', 'metric', 'log'] as const) reader.position[of] = Math.max(reader.position[of], goal[of]);
+        for (const of of ['event', 'metric', 'log'] as const)
+          reader.position[of] = Math.max(reader.position[of], goal[of]);
         // Nothing was read for all meanwhile: from here on it gets what they get.
         caughtUp = same(goal, this.position);
       }
@@ -133,7 +176,9 @@ class Feed {
     // Who has gone may come back in a moment.
     for (let idle = 0; idle < 2 && !this.stopped; idle = this.served ? 0 : idle + 1) {
       // Woken from here on: what changes while we read is read in the next round.
-      const changed = new Promise<void>((resolve) => { this.wake = resolve; });
+      const changed = new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
       const run = await this.queries.run(this.runId);
       if (!run) return true;
       const news = await read(this.queries, this.runId, this.position);
@@ -163,7 +208,7 @@ class Feed {
       }
       if (message.of === 'run') reader.shown = shown;
       else reader.position[message.of] = message.at;
-      reader.write(text ??= frame(this.position, message));
+      reader.write((text ??= frame(this.position, message)));
     }
   }
 }
@@ -176,16 +221,49 @@ async function read(queries: RunQueries, runId: string, from: Position, goal?: P
     within('metric') ? await queries.metricsAfter(runId, from.metric, PAGE) : [],
     within('log') ? await queries.logs(runId, { after: from.log, limit: PAGE }) : [],
   ];
-  const wanted = <Row>(rows: readonly Row[], at: (row: Row) => number, of: keyof Position) => (goal ? rows.filter((row) => at(row) <= goal[of]) : rows);
+  const wanted = <Row>(rows: readonly Row[], at: (row: Row) => number, of: keyof Position) =>
+    goal ? rows.filter((row) => at(row) <= goal[of]) : rows;
   const more = (at: readonly number[], of: keyof Position) => at.length === PAGE && (!goal || at.at(-1)! < goal[of]);
   const shown = wanted(points, ({ seq }) => seq, 'metric');
   return {
     messages: [
-      ...wanted(events, ({ id }) => id, 'event').map((event): Message => ({ of: 'event', at: event.id, event: 'event', data: RunEvent.parse(event) })),
-      ...(shown.length ? [{ of: 'metric' as const, at: shown.at(-1)!.seq, event: 'metrics', data: { points: shown.map(({ key, step, value, at }) => ({ key, step, value, at })) }, seqs: shown.map(({ seq }) => seq) }] : []),
-      ...wanted(lines, ({ id }) => id, 'log').map((line): Message => ({ of: 'log', at: line.id, event: 'log', data: LogLine.parse(line) })),
+      ...wanted(events, ({ id }) => id, 'event').map((event): Message => ({
+        of: 'event',
+        at: event.id,
+        event: 'event',
+        data: RunEvent.parse(event),
+      })),
+      ...(shown.length
+        ? [
+            {
+              of: 'metric' as const,
+              at: shown.at(-1)!.seq,
+              event: 'metrics',
+              data: { points: shown.map(({ key, step, value, at }) => ({ key, step, value, at })) },
+              seqs: shown.map(({ seq }) => seq),
+            },
+          ]
+        : []),
+      ...wanted(lines, ({ id }) => id, 'log').map((line): Message => ({
+        of: 'log',
+        at: line.id,
+        event: 'log',
+        data: LogLine.parse(line),
+      })),
     ],
-    full: more(events.map(({ id }) => id), 'event') || more(points.map(({ seq }) => seq), 'metric') || more(lines.map(({ id }) => id), 'log'),
+    full:
+      more(
+        events.map(({ id }) => id),
+        'event',
+      ) ||
+      more(
+        points.map(({ seq }) => seq),
+        'metric',
+      ) ||
+      more(
+        lines.map(({ id }) => id),
+        'log',
+      ),
   };
 }
 
@@ -196,17 +274,29 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
   private readonly open = new Set<ServerResponse>();
   private listener: { close(): Promise<void> } | undefined;
 
-  constructor(private readonly database: Database, private readonly queries: RunQueries, private readonly log: Logger) {}
+  constructor(
+    private readonly database: Database,
+    private readonly queries: RunQueries,
+    private readonly log: Logger,
+  ) {}
 
   onApplicationBootstrap(): void {
     this.listener = this.database.listen(['run_changed'], (_, runId) => {
-      for (const feed of runId ? [this.feeds.get(runId)] : this.feeds.values()) void feed?.then(({ changed }) => changed(), () => undefined);
+      for (const feed of runId ? [this.feeds.get(runId)] : this.feeds.values())
+        void feed?.then(
+          ({ changed }) => changed(),
+          () => undefined,
+        );
     });
   }
 
   async onApplicationShutdown(): Promise<void> {
     for (const response of this.open) response.end();
-    for (const feed of this.feeds.values()) void feed.then(({ stop }) => stop(), () => undefined);
+    for (const feed of this.feeds.values())
+      void feed.then(
+        ({ stop }) => stop(),
+        () => undefined,
+      );
     await this.listener?.close();
   }
 
@@ -215,12 +305,17 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
    * everything is sent, or the client goes.
    */
   async follow(runId: string, position: Position, response: ServerResponse): Promise<void> {
-    response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no', 'x-content-type-options': 'nosniff' });
+    response.writeHead(200, {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-store',
+      'x-accel-buffering': 'no',
+      'x-content-type-options': 'nosniff',
+    });
     this.open.add(response);
     const reader = new Reader(response, position, this.log);
     const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
     try {
-      while (!reader.gone.signal.aborted && !await (await this.feedOf(runId)).serve(reader));
+      while (!reader.gone.signal.aborted && !(await (await this.feedOf(runId)).serve(reader)));
     } catch (error) {
       this.log.warn({ err: error, runId }, 'a stream was broken off; its client can take it up again');
     } finally {
@@ -237,7 +332,12 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
     const made = this.queries.newest(runId).then((position) => new Feed(runId, position, this.queries));
     this.feeds.set(runId, made);
     // Whoever is served by it hears of a failure.
-    void made.then(({ over }) => over).catch(() => undefined).then(() => { if (this.feeds.get(runId) === made) this.feeds.delete(runId); });
+    void made
+      .then(({ over }) => over)
+      .catch(() => undefined)
+      .then(() => {
+        if (this.feeds.get(runId) === made) this.feeds.delete(runId);
+      });
     return made;
   }
 }

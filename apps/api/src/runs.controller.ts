@@ -1,4 +1,26 @@
-import { Artifact, AskWhy, BulkResult, BulkRuns, CountRuns, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, page, Plan, RecordedMetrics, RecordMetrics, Run, RunCounts, RunDetail, RunEvent, SubmitOptions, SubmitRun, Why } from '#libs/contracts';
+import {
+  Artifact,
+  AskWhy,
+  BulkResult,
+  BulkRuns,
+  CountRuns,
+  ListMetrics,
+  ListPage,
+  ListRuns,
+  LogLine,
+  MetricSeries,
+  page,
+  Plan,
+  RecordedMetrics,
+  RecordMetrics,
+  Run,
+  RunCounts,
+  RunDetail,
+  RunEvent,
+  SubmitOptions,
+  SubmitRun,
+  Why,
+} from '#libs/contracts';
 import { ArtifactStore, Explanations, LeaseLostError, RequestError, RunQueries, RunStore } from '#libs/platform';
 import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -9,26 +31,47 @@ import { parsePosition, RunStreams } from './run-stream.js';
 import { Returns } from './validation.js';
 
 const Id = z.uuid('expected the id of a run');
-const IdempotencyKey = z.string().min(1).max(255).regex(/^[\x21-\x7e]+$/, 'expected printable ASCII without spaces').optional();
+const IdempotencyKey = z
+  .string()
+  .min(1)
+  .max(255)
+  .regex(/^[\x21-\x7e]+$/, 'expected printable ASCII without spaces')
+  .optional();
 const after = (cursor: string | undefined): number => {
   if (cursor === undefined) return 0;
-  if (!/^\d{1,15}$/.test(cursor)) throw RequestError.invalid([{ path: ['cursor'], message: 'expected the nextCursor of an earlier page' }]);
+  if (!/^\d{1,15}$/.test(cursor))
+    throw RequestError.invalid([{ path: ['cursor'], message: 'expected the nextCursor of an earlier page' }]);
   return Number(cursor);
 };
 
 @ApiTags('runs')
 @Controller('v1/runs')
 export class RunsController {
-  constructor(private readonly store: RunStore, private readonly queries: RunQueries, private readonly artifacts: ArtifactStore, private readonly streams: RunStreams, private readonly explanations: Explanations) {}
+  constructor(
+    private readonly store: RunStore,
+    private readonly queries: RunQueries,
+    private readonly artifacts: ArtifactStore,
+    private readonly streams: RunStreams,
+    private readonly explanations: Explanations,
+  ) {}
 
   @Post()
-  @ApiOperation({ summary: 'Submit a run, or (validate_only) see what submitting it would do', description: '201 for a new run; 200 for one that exists with the same digest or Idempotency-Key, and for a plan.' })
-  @ApiHeader({ name: 'Idempotency-Key', required: false, description: 'A repeat with the same key returns the same run.' })
+  @ApiOperation({
+    summary: 'Submit a run, or (validate_only) see what submitting it would do',
+    description: '201 for a new run; 200 for one that exists with the same digest or Idempotency-Key, and for a plan.',
+  })
+  @ApiHeader({
+    name: 'Idempotency-Key',
+    required: false,
+    description: 'A repeat with the same key returns the same run.',
+  })
   @ApiResponse({ status: 201, description: 'The new run', standardSchema: Run })
   @Returns(z.union([Run, Plan]), { description: 'The run that exists, or the plan' })
   async submit(
-    @Body({ schema: SubmitRun }) body: SubmitRun, @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>,
-    @Headers('idempotency-key') key: string | undefined, @Res({ passthrough: true }) reply: FastifyReply,
+    @Body({ schema: SubmitRun }) body: SubmitRun,
+    @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>,
+    @Headers('idempotency-key') key: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const idempotencyKey = checkKey(key);
     if (options.validate_only) {
@@ -42,29 +85,45 @@ export class RunsController {
 
   @Post('bulk')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Cancel, pause, resume, retry or tag all runs that a filter names, or (validate_only) count them', description: 'Done in batches, each whole or not at all. An answer with a `nextCursor` did not come to the end: ask again with it.' })
+  @ApiOperation({
+    summary: 'Cancel, pause, resume, retry or tag all runs that a filter names, or (validate_only) count them',
+    description:
+      'Done in batches, each whole or not at all. An answer with a `nextCursor` did not come to the end: ask again with it.',
+  })
   @Returns(BulkResult)
-  async bulk(@Body({ schema: BulkRuns }) body: BulkRuns, @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>) {
+  async bulk(
+    @Body({ schema: BulkRuns }) body: BulkRuns,
+    @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>,
+  ) {
     return options.validate_only ? this.store.planBulk(body) : this.store.bulk(body);
   }
 
   @Post('why')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Which run a submit would take the result of, or what keeps it from the nearest of its kind, field by field' })
+  @ApiOperation({
+    summary:
+      'Which run a submit would take the result of, or what keeps it from the nearest of its kind, field by field',
+  })
   @Returns(Why)
   whySubmission(@Body({ schema: SubmitRun }) body: SubmitRun) {
     return this.explanations.ofSubmission(body);
   }
 
   @Get(':id/why')
-  @ApiOperation({ summary: 'What a run and another (or the nearest of its kind) have that is not equal, field by field' })
+  @ApiOperation({
+    summary: 'What a run and another (or the nearest of its kind) have that is not equal, field by field',
+  })
   @Returns(Why)
   why(@Param('id', { schema: Id }) id: string, @Query({ schema: AskWhy }) { against }: AskWhy) {
     return this.explanations.ofRun(id, against);
   }
 
   @Get()
-  @ApiOperation({ summary: 'List runs with the last values of their metrics', description: 'Filtered by `where=eval/knn>0.5` (repeatable) and the other parameters, sorted by `sort=-metric:eval/knn`, `name`, `-finishedAt` …; runs that lack what they are sorted by come last.' })
+  @ApiOperation({
+    summary: 'List runs with the last values of their metrics',
+    description:
+      'Filtered by `where=eval/knn>0.5` (repeatable) and the other parameters, sorted by `sort=-metric:eval/knn`, `name`, `-finishedAt` …; runs that lack what they are sorted by come last.',
+  })
   @Returns(page(Run))
   list(@Query({ schema: ListRuns }) query: ListRuns) {
     return this.queries.runs(query);
@@ -78,12 +137,22 @@ export class RunsController {
   }
 
   @Get(':id')
-  @ApiOperation({ summary: 'A run with its attempts', description: 'Has an ETag: If-None-Match answers 304 while nothing has changed.' })
+  @ApiOperation({
+    summary: 'A run with its attempts',
+    description: 'Has an ETag: If-None-Match answers 304 while nothing has changed.',
+  })
   @Returns(RunDetail)
-  async get(@Param('id', { schema: Id }) id: string, @Headers('if-none-match') known: string | undefined, @Res({ passthrough: true }) reply: FastifyReply) {
-    const run = await this.queries.runDetail(id) ?? missing(id);
+  async get(
+    @Param('id', { schema: Id }) id: string,
+    @Headers('if-none-match') known: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ) {
+    const run = (await this.queries.runDetail(id)) ?? missing(id);
     // A forecast moves with the clock.
-    const etag = `"${createHash('sha256').update(JSON.stringify({ ...run, predictedStartAt: null })).digest('base64url').slice(0, 22)}"`;
+    const etag = `"${createHash('sha256')
+      .update(JSON.stringify({ ...run, predictedStartAt: null }))
+      .digest('base64url')
+      .slice(0, 22)}"`;
     void reply.header('etag', etag).header('cache-control', 'no-cache');
     if (known?.split(',').some((each) => each.trim().replace(/^W\//, '') === etag)) {
       void reply.status(304).send();
@@ -111,15 +180,25 @@ export class RunsController {
 
   @Post(':id/metrics')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Record metrics of a running run', description: 'For programs that measure beside its worker. Fenced by the attempt, in the statement that writes: 409 when another has begun or the run has ended, and then nothing is recorded. A repeat does no harm.' })
+  @ApiOperation({
+    summary: 'Record metrics of a running run',
+    description:
+      'For programs that measure beside its worker. Fenced by the attempt, in the statement that writes: 409 when another has begun or the run has ended, and then nothing is recorded. A repeat does no harm.',
+  })
   @Returns(RecordedMetrics)
-  async recordMetrics(@Param('id', { schema: Id }) id: string, @Body({ schema: RecordMetrics }) { attempt, points }: RecordMetrics) {
+  async recordMetrics(
+    @Param('id', { schema: Id }) id: string,
+    @Body({ schema: RecordMetrics }) { attempt, points }: RecordMetrics,
+  ) {
     try {
       await this.store.record({ runId: id, attempt }, { points });
     } catch (error) {
       if (!(error instanceof LeaseLostError)) throw error;
       await this.found(id);
-      throw new RequestError('invalid_state', `expected the attempt of a run that is running, got attempt ${attempt}: ${error.message}`);
+      throw new RequestError(
+        'invalid_state',
+        `expected the attempt of a run that is running, got attempt ${attempt}: ${error.message}`,
+      );
     }
     return { points: points.length };
   }
@@ -142,16 +221,28 @@ export class RunsController {
   }
 
   @Get(':id/artifacts/:artifactId/content')
-  @ApiOperation({ summary: 'Download a file', description: 'The ETag is its sha256. A single byte range can be asked for.' })
+  @ApiOperation({
+    summary: 'Download a file',
+    description: 'The ETag is its sha256. A single byte range can be asked for.',
+  })
   @ApiResponse({ status: 200, description: 'The bytes' })
-  async content(@Param('id', { schema: Id }) id: string, @Param('artifactId', { schema: z.uuid() }) artifactId: string, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+  async content(
+    @Param('id', { schema: Id }) id: string,
+    @Param('artifactId', { schema: z.uuid() }) artifactId: string,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
     const artifact = await this.queries.artifact(id, artifactId);
     if (!artifact) throw new RequestError('not_found', `expected the id of a file of run ${id}, got ${artifactId}`);
     const size = await this.artifacts.size(artifact.sha256);
-    if (size !== artifact.sizeBytes) throw new Error(`artifact ${artifactId} has ${size ?? 'no'} bytes in the store, expected ${artifact.sizeBytes}`);
+    if (size !== artifact.sizeBytes)
+      throw new Error(`artifact ${artifactId} has ${size ?? 'no'} bytes in the store, expected ${artifact.sizeBytes}`);
     const etag = `"${artifact.sha256}"`;
     void reply.headers({
-      etag, 'content-type': artifact.mime, 'accept-ranges': 'bytes', 'cache-control': 'private, max-age=31536000, immutable',
+      etag,
+      'content-type': artifact.mime,
+      'accept-ranges': 'bytes',
+      'cache-control': 'private, max-age=31536000, immutable',
       'content-digest': `sha-256=:${Buffer.from(artifact.sha256, 'hex').toString('base64')}:`,
       'content-disposition': `${artifact.mime === 'image/png' ? 'inline' : 'attachment'}; filename="${artifact.name.replace(/[^A-Za-z0-9._-]/g, '_')}"`,
     });
@@ -161,13 +252,24 @@ export class RunsController {
     const start = Number(range[1]);
     const end = Math.min(size - 1, range[2] ? Number(range[2]) : size - 1);
     if (start > end) return void reply.status(416).header('content-range', `bytes */${size}`).send();
-    void reply.status(206).headers({ 'content-range': `bytes ${start}-${end}/${size}`, 'content-length': end - start + 1 }).send(this.artifacts.open(artifact.sha256, { start, end }));
+    void reply
+      .status(206)
+      .headers({ 'content-range': `bytes ${start}-${end}/${size}`, 'content-length': end - start + 1 })
+      .send(this.artifacts.open(artifact.sha256, { start, end }));
   }
 
   @Get(':id/stream')
-  @ApiOperation({ summary: 'Follow a run by server-sent events', description: 'Events `run`, `event`, `metrics` and `log`. Last-Event-ID takes the stream up again without holes or repeats. Ends with the run.' })
+  @ApiOperation({
+    summary: 'Follow a run by server-sent events',
+    description:
+      'Events `run`, `event`, `metrics` and `log`. Last-Event-ID takes the stream up again without holes or repeats. Ends with the run.',
+  })
   @ApiResponse({ status: 200, description: 'text/event-stream' })
-  async stream(@Param('id', { schema: Id }) id: string, @Headers('last-event-id') lastEventId: string | undefined, @Res() reply: FastifyReply): Promise<void> {
+  async stream(
+    @Param('id', { schema: Id }) id: string,
+    @Headers('last-event-id') lastEventId: string | undefined,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
     await this.found(id);
     const position = parsePosition(lastEventId);
     reply.hijack();
@@ -176,7 +278,10 @@ export class RunsController {
 
   @Post(':id/cancel')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Cancel a run', description: 'At once where it waits; where it runs it is `cancelling` until its worker has stopped it.' })
+  @ApiOperation({
+    summary: 'Cancel a run',
+    description: 'At once where it waits; where it runs it is `cancelling` until its worker has stopped it.',
+  })
   @Returns(Run)
   async cancel(@Param('id', { schema: Id }) id: string) {
     await this.store.cancel(id);
@@ -185,7 +290,11 @@ export class RunsController {
 
   @Post(':id/pause')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Pause a run', description: 'At once where it waits; where it runs it is `pausing` until its worker has stopped it at a checkpoint. Runs that wait for it go on waiting.' })
+  @ApiOperation({
+    summary: 'Pause a run',
+    description:
+      'At once where it waits; where it runs it is `pausing` until its worker has stopped it at a checkpoint. Runs that wait for it go on waiting.',
+  })
   @Returns(Run)
   async pause(@Param('id', { schema: Id }) id: string) {
     await this.store.pause(id);
@@ -203,7 +312,10 @@ export class RunsController {
 
   @Post(':id/retry')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Queue a run again that failed or was cancelled', description: 'It goes on from its last checkpoint; runs that waited for it wait again.' })
+  @ApiOperation({
+    summary: 'Queue a run again that failed or was cancelled',
+    description: 'It goes on from its last checkpoint; runs that waited for it wait again.',
+  })
   @Returns(Run)
   async retry(@Param('id', { schema: Id }) id: string) {
     await this.store.retry(id);
@@ -211,14 +323,18 @@ export class RunsController {
   }
 
   private async found(id: string) {
-    return await this.queries.run(id) ?? missing(id);
+    return (await this.queries.run(id)) ?? missing(id);
   }
 }
 
-const missing = (id: string): never => { throw new RequestError('not_found', `expected the id of a run, got ${id}: there is no such run`); };
+const missing = (id: string): never => {
+  throw new RequestError('not_found', `expected the id of a run, got ${id}: there is no such run`);
+};
 
 export function checkKey(key: string | undefined): string | undefined {
   const parsed = IdempotencyKey.safeParse(key);
   if (parsed.success) return parsed.data;
-  throw RequestError.invalid([{ path: ['Idempotency-Key'], message: 'expected 1 to 255 printable ASCII characters without spaces' }]);
+  throw RequestError.invalid([
+    { path: ['Idempotency-Key'], message: 'expected 1 to 255 printable ASCII characters without spaces' },
+  ]);
 }

@@ -1,6 +1,32 @@
-import { CloneSweep, ListPage, page, Plan, RetryResult, SubmitOptions, SubmitSweep, Sweep, SweepChanges, SweepDetail, SweepRungs, SweepTable } from '#libs/contracts';
+import {
+  CloneSweep,
+  ListPage,
+  page,
+  Plan,
+  RetryResult,
+  SubmitOptions,
+  SubmitSweep,
+  Sweep,
+  SweepChanges,
+  SweepDetail,
+  SweepRungs,
+  SweepTable,
+} from '#libs/contracts';
 import { RequestError, RunQueries, SweepExports, SweepStore } from '#libs/platform';
-import { Body, Controller, Get, Header, Headers, HttpCode, Param, Patch, Post, Query, Res, StreamableFile } from '@nestjs/common';
+import {
+  Body,
+  Controller,
+  Get,
+  Header,
+  Headers,
+  HttpCode,
+  Param,
+  Patch,
+  Post,
+  Query,
+  Res,
+  StreamableFile,
+} from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -8,21 +34,33 @@ import { checkKey } from './runs.controller.js';
 import { Returns } from './validation.js';
 
 const Id = z.uuid('expected the id of a sweep');
-const missing = (id: string): never => { throw new RequestError('not_found', `expected the id of a sweep, got ${id}: there is no such sweep`); };
+const missing = (id: string): never => {
+  throw new RequestError('not_found', `expected the id of a sweep, got ${id}: there is no such sweep`);
+};
 
 @ApiTags('sweeps')
 @Controller('v1/sweeps')
 export class SweepsController {
-  constructor(private readonly sweeps: SweepStore, private readonly queries: RunQueries, private readonly exports: SweepExports) {}
+  constructor(
+    private readonly sweeps: SweepStore,
+    private readonly queries: RunQueries,
+    private readonly exports: SweepExports,
+  ) {}
 
   @Post()
   @ApiOperation({ summary: 'Submit a sweep, or (validate_only) see what it would start and what it would reuse' })
-  @ApiHeader({ name: 'Idempotency-Key', required: false, description: 'A repeat with the same key returns the same sweep.' })
+  @ApiHeader({
+    name: 'Idempotency-Key',
+    required: false,
+    description: 'A repeat with the same key returns the same sweep.',
+  })
   @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })
   @Returns(z.union([Sweep, Plan]), { description: 'The sweep that exists, or the plan' })
   async submit(
-    @Body({ schema: SubmitSweep }) body: SubmitSweep, @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>,
-    @Headers('idempotency-key') key: string | undefined, @Res({ passthrough: true }) reply: FastifyReply,
+    @Body({ schema: SubmitSweep }) body: SubmitSweep,
+    @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>,
+    @Headers('idempotency-key') key: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const idempotencyKey = checkKey(key);
     if (options.validate_only) {
@@ -31,7 +69,7 @@ export class SweepsController {
     }
     const { sweepId, outcome } = await this.sweeps.submit(body, idempotencyKey);
     void reply.status(outcome === 'created' ? 201 : 200).header('location', `/v1/sweeps/${sweepId}`);
-    return await this.queries.sweep(sweepId) ?? missing(sweepId);
+    return (await this.queries.sweep(sweepId)) ?? missing(sweepId);
   }
 
   @Get()
@@ -45,18 +83,24 @@ export class SweepsController {
   @ApiOperation({ summary: 'A sweep with its trials and their runs' })
   @Returns(SweepDetail)
   async get(@Param('id', { schema: Id }) id: string) {
-    return await this.queries.sweep(id) ?? missing(id);
+    return (await this.queries.sweep(id)) ?? missing(id);
   }
 
   @Get(':id/results')
-  @ApiOperation({ summary: 'Which views need the fewest labels: kNN, accuracy per label fraction, and the gain over training from scratch' })
+  @ApiOperation({
+    summary:
+      'Which views need the fewest labels: kNN, accuracy per label fraction, and the gain over training from scratch',
+  })
   @Returns(SweepTable)
   async results(@Param('id', { schema: Id }) id: string) {
-    return await this.queries.sweepTable(id) ?? missing(id);
+    return (await this.queries.sweepTable(id)) ?? missing(id);
   }
 
   @Get(':id/rungs')
-  @ApiOperation({ summary: 'Early stopping: who came to which rung, with what, and what was made of it', description: '`rungs` is null in a sweep that stops nothing early.' })
+  @ApiOperation({
+    summary: 'Early stopping: who came to which rung, with what, and what was made of it',
+    description: '`rungs` is null in a sweep that stops nothing early.',
+  })
   @Returns(z.object({ rungs: SweepRungs.nullable() }))
   async rungs(@Param('id', { schema: Id }) id: string) {
     return { rungs: await this.sweeps.rungs(id) };
@@ -64,32 +108,60 @@ export class SweepsController {
 
   @Get(':id/trials.csv')
   @Header('content-type', 'text/csv; charset=utf-8')
-  @ApiOperation({ summary: 'The trials as a table: parameters, and for each stage the run, its status and last metrics' })
-  @ApiResponse({ status: 200, description: 'A line for each trial (RFC 4180)', content: { 'text/csv': { schema: { type: 'string' } } } })
+  @ApiOperation({
+    summary: 'The trials as a table: parameters, and for each stage the run, its status and last metrics',
+  })
+  @ApiResponse({
+    status: 200,
+    description: 'A line for each trial (RFC 4180)',
+    content: { 'text/csv': { schema: { type: 'string' } } },
+  })
   async trials(@Param('id', { schema: Id }) id: string) {
-    return await this.exports.trials(id, 'csv') ?? missing(id);
+    return (await this.exports.trials(id, 'csv')) ?? missing(id);
   }
 
   @Get(':id/trials.json')
   @Header('content-type', 'application/json; charset=utf-8')
   @ApiOperation({ summary: 'The same table as JSON: an object for each trial' })
-  @ApiResponse({ status: 200, description: 'An object for each trial; what does not apply is absent', content: { 'application/json': { schema: { type: 'array', items: { type: 'object', additionalProperties: true } } } } })
+  @ApiResponse({
+    status: 200,
+    description: 'An object for each trial; what does not apply is absent',
+    content: {
+      'application/json': { schema: { type: 'array', items: { type: 'object', additionalProperties: true } } },
+    },
+  })
   async trialsAsJson(@Param('id', { schema: Id }) id: string) {
-    return await this.exports.trials(id, 'json') ?? missing(id);
+    return (await this.exports.trials(id, 'json')) ?? missing(id);
   }
 
   @Get(':id/trials.parquet')
-  @ApiOperation({ summary: 'The same table as Parquet: numbers are doubles, what is neither number nor text is JSON text' })
-  @ApiResponse({ status: 200, description: 'A row for each trial', content: { 'application/vnd.apache.parquet': { schema: { type: 'string', format: 'binary' } } } })
+  @ApiOperation({
+    summary: 'The same table as Parquet: numbers are doubles, what is neither number nor text is JSON text',
+  })
+  @ApiResponse({
+    status: 200,
+    description: 'A row for each trial',
+    content: { 'application/vnd.apache.parquet': { schema: { type: 'string', format: 'binary' } } },
+  })
   async trialsAsParquet(@Param('id', { schema: Id }) id: string) {
-    return new StreamableFile((await this.exports.trials(id, 'parquet') ?? missing(id)) as Uint8Array, { type: 'application/vnd.apache.parquet' });
+    return new StreamableFile(((await this.exports.trials(id, 'parquet')) ?? missing(id)) as Uint8Array, {
+      type: 'application/vnd.apache.parquet',
+    });
   }
 
   @Get(':id/mlflow.tar')
-  @ApiOperation({ summary: 'The sweep for MLflow', description: 'A tar of a folder `mlruns` as MLflow\'s file store keeps it: a run for each trial, and below it those that were trained, with parameters, tags and curves (up to 10,000 points each).' })
-  @ApiResponse({ status: 200, description: 'A tar', content: { 'application/x-tar': { schema: { type: 'string', format: 'binary' } } } })
+  @ApiOperation({
+    summary: 'The sweep for MLflow',
+    description:
+      "A tar of a folder `mlruns` as MLflow's file store keeps it: a run for each trial, and below it those that were trained, with parameters, tags and curves (up to 10,000 points each).",
+  })
+  @ApiResponse({
+    status: 200,
+    description: 'A tar',
+    content: { 'application/x-tar': { schema: { type: 'string', format: 'binary' } } },
+  })
   async mlflow(@Param('id', { schema: Id }) id: string) {
-    return new StreamableFile(await this.exports.mlflow(id) ?? missing(id), { type: 'application/x-tar' });
+    return new StreamableFile((await this.exports.mlflow(id)) ?? missing(id), { type: 'application/x-tar' });
   }
 
   @Post(':id/cancel')
@@ -98,7 +170,7 @@ export class SweepsController {
   @Returns(Sweep)
   async cancel(@Param('id', { schema: Id }) id: string) {
     await this.sweeps.cancel(id);
-    return await this.queries.sweep(id) ?? missing(id);
+    return (await this.queries.sweep(id)) ?? missing(id);
   }
 
   @Post(':id/pause')
@@ -107,7 +179,7 @@ export class SweepsController {
   @Returns(Sweep)
   async pause(@Param('id', { schema: Id }) id: string) {
     await this.sweeps.pause(id);
-    return await this.queries.sweep(id) ?? missing(id);
+    return (await this.queries.sweep(id)) ?? missing(id);
   }
 
   @Post(':id/resume')
@@ -116,15 +188,18 @@ export class SweepsController {
   @Returns(Sweep)
   async resume(@Param('id', { schema: Id }) id: string) {
     await this.sweeps.resume(id);
-    return await this.queries.sweep(id) ?? missing(id);
+    return (await this.queries.sweep(id)) ?? missing(id);
   }
 
   @Patch(':id')
-  @ApiOperation({ summary: 'Change limits of a sweep while it runs', description: 'null lifts a limit. A sweep that had paused for its budget goes on where the new one allows it.' })
+  @ApiOperation({
+    summary: 'Change limits of a sweep while it runs',
+    description: 'null lifts a limit. A sweep that had paused for its budget goes on where the new one allows it.',
+  })
   @Returns(Sweep)
   async change(@Param('id', { schema: Id }) id: string, @Body({ schema: SweepChanges }) body: SweepChanges) {
     await this.sweeps.change(id, body);
-    return await this.queries.sweep(id) ?? missing(id);
+    return (await this.queries.sweep(id)) ?? missing(id);
   }
 
   @Post(':id/retry')
@@ -137,12 +212,21 @@ export class SweepsController {
 
   @Post(':id/clone')
   @ApiOperation({ summary: 'Submit the spec of a sweep again with changes: what it has run already is reused' })
-  @ApiHeader({ name: 'Idempotency-Key', required: false, description: 'A repeat with the same key returns the same sweep.' })
+  @ApiHeader({
+    name: 'Idempotency-Key',
+    required: false,
+    description: 'A repeat with the same key returns the same sweep.',
+  })
   @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })
   @Returns(Sweep, { description: 'The sweep that exists' })
-  async clone(@Param('id', { schema: Id }) id: string, @Body({ schema: CloneSweep }) body: CloneSweep, @Headers('idempotency-key') key: string | undefined, @Res({ passthrough: true }) reply: FastifyReply) {
+  async clone(
+    @Param('id', { schema: Id }) id: string,
+    @Body({ schema: CloneSweep }) body: CloneSweep,
+    @Headers('idempotency-key') key: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ) {
     const { sweepId, outcome } = await this.sweeps.clone(id, body.changes, checkKey(key));
     void reply.status(outcome === 'created' ? 201 : 200).header('location', `/v1/sweeps/${sweepId}`);
-    return await this.queries.sweep(sweepId) ?? missing(sweepId);
+    return (await this.queries.sweep(sweepId)) ?? missing(sweepId);
   }
 }

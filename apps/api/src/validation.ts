@@ -1,6 +1,12 @@
 import { RUN_KINDS, type Fault } from '#libs/contracts';
 import { RequestError } from '#libs/platform';
-import { Injectable, SerializeOptions, applyDecorators, type ArgumentMetadata, type PipeTransform } from '@nestjs/common';
+import {
+  Injectable,
+  SerializeOptions,
+  applyDecorators,
+  type ArgumentMetadata,
+  type PipeTransform,
+} from '@nestjs/common';
 import { ApiResponse } from '@nestjs/swagger';
 import type { z } from 'zod';
 
@@ -12,10 +18,28 @@ const shown = (value: unknown): string => {
 /** A field, what was expected there and what came. An unknown key is told at its own place. */
 function faultsOf(issue: z.core.$ZodIssue): Fault[] {
   const path = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
-  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => ({ path: [...path, key], message: 'expected no such field: it is unknown' }));
-  if (issue.code === 'invalid_union' && path.at(-1) === 'kind') return [{ path, message: `expected one of ${RUN_KINDS.join(', ')}, got ${shown((issue.input as Record<string, unknown> | undefined)?.['kind'])}` }];
-  const message = issue.message.replace(/^Invalid (input|option): /, '').replace(/^Too (big|small): /, '').replace(/, received .*$/, '');
-  return [{ path, message: message.startsWith('expected') && !message.includes(', got ') ? `${message}, got ${shown(issue.input)}` : message }];
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => ({ path: [...path, key], message: 'expected no such field: it is unknown' }));
+  if (issue.code === 'invalid_union' && path.at(-1) === 'kind')
+    return [
+      {
+        path,
+        message: `expected one of ${RUN_KINDS.join(', ')}, got ${shown((issue.input as Record<string, unknown> | undefined)?.['kind'])}`,
+      },
+    ];
+  const message = issue.message
+    .replace(/^Invalid (input|option): /, '')
+    .replace(/^Too (big|small): /, '')
+    .replace(/, received .*$/, '');
+  return [
+    {
+      path,
+      message:
+        message.startsWith('expected') && !message.includes(', got ')
+          ? `${message}, got ${shown(issue.input)}`
+          : message,
+    },
+  ];
 }
 
 /** Checks and completes what comes in by the zod schema that the parameter names. @throws RequestError with every fault */
@@ -23,9 +47,15 @@ function faultsOf(issue: z.core.$ZodIssue): Fault[] {
 export class ZodPipe implements PipeTransform {
   transform(value: unknown, { schema, data, type }: ArgumentMetadata): unknown {
     if (!schema) return value;
-    const parsed = (schema as z.ZodType).safeParse(value ?? (type === 'body' ? null : undefined), { reportInput: true });
+    const parsed = (schema as z.ZodType).safeParse(value ?? (type === 'body' ? null : undefined), {
+      reportInput: true,
+    });
     if (parsed.success) return parsed.data;
-    throw RequestError.invalid(parsed.error.issues.flatMap(faultsOf).map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })));
+    throw RequestError.invalid(
+      parsed.error.issues
+        .flatMap(faultsOf)
+        .map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
+    );
   }
 }
 

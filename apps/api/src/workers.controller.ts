@@ -8,7 +8,10 @@ import { Returns } from './validation.js';
 @ApiTags('workers')
 @Controller('v1/workers')
 export class WorkersController {
-  constructor(private readonly queries: RunQueries, private readonly store: RunStore) {}
+  constructor(
+    private readonly queries: RunQueries,
+    private readonly store: RunStore,
+  ) {}
 
   @Get()
   @ApiOperation({ summary: 'Workers, with their state and last heartbeat' })
@@ -19,7 +22,11 @@ export class WorkersController {
 
   @Post(':id/drain')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Drain a worker', description: 'It takes nothing more, its runs write a checkpoint and are handed back uncharged, and its process ends with exit code 0.' })
+  @ApiOperation({
+    summary: 'Drain a worker',
+    description:
+      'It takes nothing more, its runs write a checkpoint and are handed back uncharged, and its process ends with exit code 0.',
+  })
   @Returns(Worker)
   async drain(@Param('id', { schema: z.string().max(128) }) id: string) {
     await this.store.drainWorker(id);

@@ -3,7 +3,14 @@ import { duration, isTerminal, RateMeter, shortNumber, type Run } from '#libs/co
 import { clip, paint, progressText, sparkline, statusText, width, type Output } from './render.js';
 
 /** What is worth a word while a run goes on. */
-const SHOWN_METRICS = [['train/loss', 'loss', 3], ['eval/knn', 'kNN', 3], ['eval/accuracy', 'accuracy', 3], ['eval/probe_accuracy', 'probe', 3], ['eval/miou', 'mIoU', 3], ['eval/reconstruction_mse', 'error', 4]] as const;
+const SHOWN_METRICS = [
+  ['train/loss', 'loss', 3],
+  ['eval/knn', 'kNN', 3],
+  ['eval/accuracy', 'accuracy', 3],
+  ['eval/probe_accuracy', 'probe', 3],
+  ['eval/miou', 'mIoU', 3],
+  ['eval/reconstruction_mse', 'error', 4],
+] as const;
 const CURVE = 'train/loss';
 const CURVE_WIDTH = 12;
 /** More points of a curve are halved: nobody sees them in a dozen characters. */
@@ -14,20 +21,34 @@ const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
 
 /** What a line says about a run beside the run itself. */
-export interface Progress { metrics: ReadonlyMap<string, number>; curve?: readonly number[]; /** Steps a second. */ rate?: number | undefined; /** Seconds. */ remaining?: number | undefined }
+export interface Progress {
+  metrics: ReadonlyMap<string, number>;
+  curve?: readonly number[];
+  /** Steps a second. */ rate?: number | undefined;
+  /** Seconds. */ remaining?: number | undefined;
+}
 
 /**
  * A run in one line of at most `columns` characters: what matters less is left out where there is no room, and the bar takes what is left.
  * Elsewhere than on a terminal there is no bar, and room for all.
  */
-export function runLine(run: Run, label: string, { metrics, curve = [], rate, remaining }: Progress, output: Output, labelWidth = WIDEST_LABEL): string {
+export function runLine(
+  run: Run,
+  label: string,
+  { metrics, curve = [], rate, remaining }: Progress,
+  output: Output,
+  labelWidth = WIDEST_LABEL,
+): string {
   const trains = run.status === 'running';
-  const total = trains ? run.totalSteps ?? 0 : 0;
+  const total = trains ? (run.totalSteps ?? 0) : 0;
   const waits = run.status === 'pending' || run.status === 'queued';
-  const columns = output.isTTY ? output.columns ?? 100 : Number.POSITIVE_INFINITY;
+  const columns = output.isTTY ? (output.columns ?? 100) : Number.POSITIVE_INFINITY;
   // In the order in which they are given up, from the last one.
   const parts: { place: number; text: string }[] = [];
-  const fixed = [label.length > labelWidth ? `${label.slice(0, labelWidth - 1)}…` : label.padEnd(labelWidth), statusText(run.status, output)];
+  const fixed = [
+    label.length > labelWidth ? `${label.slice(0, labelWidth - 1)}…` : label.padEnd(labelWidth),
+    statusText(run.status, output),
+  ];
   if (total > 0) {
     if (!output.isTTY) parts.push({ place: 0, text: `${Math.round((run.step / total) * 100)} %` });
     parts.push({ place: 1, text: progressText(run) });
@@ -36,15 +57,28 @@ export function runLine(run: Run, label: string, { metrics, curve = [], rate, re
   if (run.statusDetail && run.status !== 'succeeded') parts.push({ place: 9, text: run.statusDetail });
   if (trains && rate !== undefined) parts.push({ place: 2, text: `${shortNumber(rate)} steps/s` });
   if (!waits) {
-    const numbers = SHOWN_METRICS.flatMap(([key, name, digits]) => (metrics.has(key) ? [`${name} ${metrics.get(key)!.toFixed(digits)}`] : []));
+    const numbers = SHOWN_METRICS.flatMap(([key, name, digits]) =>
+      metrics.has(key) ? [`${name} ${metrics.get(key)!.toFixed(digits)}`] : [],
+    );
     parts.push(...numbers.map((text, i) => ({ place: 5 + i / 10, text })));
-    if (trains && output.isTTY && curve.length > 1) parts.push({ place: 4, text: paint('dim', sparkline(curve, CURVE_WIDTH), output) });
+    if (trains && output.isTTY && curve.length > 1)
+      parts.push({ place: 4, text: paint('dim', sparkline(curve, CURVE_WIDTH), output) });
   }
-  let room = columns - 1 - fixed.reduce((sum, text) => sum + width(text) + 1, 0) - (total > 0 && output.isTTY ? NARROWEST_BAR + 1 : 0);
+  let room =
+    columns -
+    1 -
+    fixed.reduce((sum, text) => sum + width(text) + 1, 0) -
+    (total > 0 && output.isTTY ? NARROWEST_BAR + 1 : 0);
   // A detail is cut rather than left out: it says why.
-  const shown = parts.filter(({ place, text }) => place === 9 || (room -= width(text) + 2) >= 0 || (room += width(text) + 2, false)).sort((a, b) => a.place - b.place).map(({ text }) => text);
-  const bar = total > 0 && output.isTTY ? [progressBar(run.step / total, Math.max(NARROWEST_BAR, Math.min(WIDEST_BAR, NARROWEST_BAR + room)))] : [];
-  return [...fixed, ...bar, ...shown.length ? [shown.join('  ')] : []].join(' ');
+  const shown = parts
+    .filter(({ place, text }) => place === 9 || (room -= width(text) + 2) >= 0 || ((room += width(text) + 2), false))
+    .sort((a, b) => a.place - b.place)
+    .map(({ text }) => text);
+  const bar =
+    total > 0 && output.isTTY
+      ? [progressBar(run.step / total, Math.max(NARROWEST_BAR, Math.min(WIDEST_BAR, NARROWEST_BAR + room)))]
+      : [];
+  return [...fixed, ...bar, ...(shown.length ? [shown.join('  ')] : [])].join(' ');
 }
 
 function progressBar(fraction: number, size: number): string {
@@ -52,7 +86,13 @@ function progressBar(fraction: number, size: number): string {
   return `${'█'.repeat(full)}${'░'.repeat(size - full)}`;
 }
 
-interface Row { label: string; run: Run; metrics: Map<string, number>; curve: number[]; said: string }
+interface Row {
+  label: string;
+  run: Run;
+  metrics: Map<string, number>;
+  curve: number[];
+  said: string;
+}
 
 /**
  * One line per run. On a terminal the lines are drawn anew in place, as many as it has; elsewhere a line is written when its run
@@ -67,10 +107,16 @@ export class ProgressBoard {
   private notice = '';
   private timer: NodeJS.Timeout | undefined;
   private hidden = false;
-  private readonly showCursor = () => { if (this.hidden) this.output.write(SHOW_CURSOR); this.hidden = false; };
+  private readonly showCursor = () => {
+    if (this.hidden) this.output.write(SHOW_CURSOR);
+    this.hidden = false;
+  };
   private readonly resized = () => this.soon();
 
-  constructor(private readonly output: Output, private readonly now: () => number = Date.now) {}
+  constructor(
+    private readonly output: Output,
+    private readonly now: () => number = Date.now,
+  ) {}
 
   add(run: Run, label: string): void {
     const known = this.rows.get(run.id);
@@ -96,7 +142,8 @@ export class ProgressBoard {
       row.metrics.set(key, value);
       if (key === CURVE) row.curve.push(value);
     }
-    while (row.curve.length > MOST_POINTS) row.curve = row.curve.flatMap((value, i) => (i % 2 ? [(value + row.curve[i - 1]!) / 2] : []));
+    while (row.curve.length > MOST_POINTS)
+      row.curve = row.curve.flatMap((value, i) => (i % 2 ? [(value + row.curve[i - 1]!) / 2] : []));
     if (this.output.isTTY) this.show(runId);
   }
 
@@ -111,7 +158,8 @@ export class ProgressBoard {
   private show(runId: string): void {
     if (this.output.isTTY) return this.soon();
     const row = this.rows.get(runId)!;
-    const fifth = row.run.status === 'running' && row.run.totalSteps ? Math.floor((row.run.step / row.run.totalSteps) * 5) : 0;
+    const fifth =
+      row.run.status === 'running' && row.run.totalSteps ? Math.floor((row.run.step / row.run.totalSteps) * 5) : 0;
     const said = `${row.run.status} ${fifth}`;
     if (said === row.said) return;
     row.said = said;
@@ -119,14 +167,26 @@ export class ProgressBoard {
   }
 
   private line({ run, label, metrics, curve }: Row): string {
-    const share = this.output.isTTY ? Math.max(NARROWEST_LABEL, Math.floor((this.output.columns ?? 100) * 0.35)) : WIDEST_LABEL;
-    const [rate, remaining] = run.status === 'running' ? [this.meter.rate(run, this.now()), this.meter.remaining(run, this.now())] : [];
-    return runLine(run, label, { metrics, curve, rate, remaining }, this.output, Math.min(WIDEST_LABEL, this.longest, share));
+    const share = this.output.isTTY
+      ? Math.max(NARROWEST_LABEL, Math.floor((this.output.columns ?? 100) * 0.35))
+      : WIDEST_LABEL;
+    const [rate, remaining] =
+      run.status === 'running' ? [this.meter.rate(run, this.now()), this.meter.remaining(run, this.now())] : [];
+    return runLine(
+      run,
+      label,
+      { metrics, curve, rate, remaining },
+      this.output,
+      Math.min(WIDEST_LABEL, this.longest, share),
+    );
   }
 
   private soon(): void {
     if (this.rows.size === 0) return;
-    this.timer ??= setTimeout(() => { this.timer = undefined; this.draw(this.fitting()); }, REDRAW_MS);
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      this.draw(this.fitting());
+    }, REDRAW_MS);
   }
 
   /** As many lines as the terminal has, those that move first; the rest is counted. */
@@ -134,10 +194,16 @@ export class ProgressBoard {
     const most = Math.max(1, (this.output.rows ?? 24) - 3);
     const rows = [...this.rows.values()];
     if (rows.length <= most) return rows.map((row) => this.line(row));
-    const rank = ({ run: { status } }: Row) => (status === 'pending' || status === 'queued' ? 1 : isTerminal(status) ? 2 : 0);
+    const rank = ({ run: { status } }: Row) =>
+      status === 'pending' || status === 'queued' ? 1 : isTerminal(status) ? 2 : 0;
     const order = rows.toSorted((a, b) => rank(a) - rank(b));
-    const counts = [...Map.groupBy(order.slice(most - 1), ({ run }) => run.status)].map(([status, { length }]) => `${length} ${status}`);
-    return [...order.slice(0, most - 1).map((row) => this.line(row)), paint('dim', `… and ${counts.join(', ')}`, this.output)];
+    const counts = [...Map.groupBy(order.slice(most - 1), ({ run }) => run.status)].map(
+      ([status, { length }]) => `${length} ${status}`,
+    );
+    return [
+      ...order.slice(0, most - 1).map((row) => this.line(row)),
+      paint('dim', `… and ${counts.join(', ')}`, this.output),
+    ];
   }
 
   private draw(lines: readonly string[]): void {
@@ -146,10 +212,14 @@ export class ProgressBoard {
       process.once('exit', this.showCursor);
     }
     const columns = this.output.columns ?? 100;
-    const all = [...lines, ...this.notice ? [paint('yellow', this.notice, this.output)] : []].map((line) => clip(line, columns));
+    const all = [...lines, ...(this.notice ? [paint('yellow', this.notice, this.output)] : [])].map((line) =>
+      clip(line, columns),
+    );
     // A terminal that was made narrower has wrapped what stands there.
     const height = this.drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(width(line) / columns)), 0);
-    this.output.write(`${this.hidden ? '' : HIDE_CURSOR}${height ? `\r\u001b[${height}A` : ''}${all.map((line) => `\u001b[2K${line}\n`).join('')}\u001b[0J`);
+    this.output.write(
+      `${this.hidden ? '' : HIDE_CURSOR}${height ? `\r\u001b[${height}A` : ''}${all.map((line) => `\u001b[2K${line}\n`).join('')}\u001b[0J`,
+    );
     this.hidden = true;
     this.drawn = all;
   }

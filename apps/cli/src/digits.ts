@@ -19,11 +19,20 @@ export async function writeDigits(folder: string, signal: AbortSignal): Promise<
     const count = Math.floor(data.length / SIDE ** 2);
     for (let start = 0; start < count; start += 50) {
       signal.throwIfAborted();
-      await Promise.all(Array.from({ length: Math.min(50, count - start) }, async (_, i) => {
-        const n = start + i;
-        const pixels = Uint8Array.from(data.slice(n * SIDE ** 2, (n + 1) * SIDE ** 2), (value) => Math.round(value * 255));
-        await writeFile(path.join(dir, `${String(n).padStart(4, '0')}.png`), await sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 1 } }).png().toBuffer());
-      }));
+      await Promise.all(
+        Array.from({ length: Math.min(50, count - start) }, async (_, i) => {
+          const n = start + i;
+          const pixels = Uint8Array.from(data.slice(n * SIDE ** 2, (n + 1) * SIDE ** 2), (value) =>
+            Math.round(value * 255),
+          );
+          await writeFile(
+            path.join(dir, `${String(n).padStart(4, '0')}.png`),
+            await sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 1 } })
+              .png()
+              .toBuffer(),
+          );
+        }),
+      );
     }
   }
   await rename(draft, folder);

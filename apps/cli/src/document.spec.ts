@@ -7,27 +7,73 @@ const EXAMPLES = path.resolve(import.meta.dirname, '..', '..', '..', 'examples')
 
 describe('a submitted file', () => {
   test.each(readdirSync(EXAMPLES))('examples/%s is valid', async (name) => {
-    expect((await SubmissionFile.read(path.join(EXAMPLES, name))).submission.type).toBe(['sweep.yaml', 'pairs.yaml', 'methods.yaml', 'search.yaml'].includes(name) ? 'sweep' : 'run');
+    expect((await SubmissionFile.read(path.join(EXAMPLES, name))).submission.type).toBe(
+      ['sweep.yaml', 'pairs.yaml', 'methods.yaml', 'search.yaml'].includes(name) ? 'sweep' : 'run',
+    );
   });
 
   test.each<[string, string, RegExp]>([
     ['a field out of range, at its line', 'kind: pretrain\ndataset: x\nepochs: 0\n', /^f\.yaml:3:9: epochs: .*>=1/],
-    ['an unknown field, at its line', 'kind: pretrain\ndataset: x\n\nepoch: 3\n', /^f\.yaml:4:8: epoch: unknown field: did you mean epochs\?$/],
+    [
+      'an unknown field, at its line',
+      'kind: pretrain\ndataset: x\n\nepoch: 3\n',
+      /^f\.yaml:4:8: epoch: unknown field: did you mean epochs\?$/,
+    ],
     ['an unknown field far from all', 'kind: pretrain\ndataset: x\nzebra: 3\n', /zebra: unknown field$/],
     ['an unknown kind', 'kind: pretain\ndataset: x\n', /^f\.yaml:1:7: kind: .*: did you mean pretrain\?$/],
-    ['an unknown word further in', 'kind: pretrain\ndataset: x\nencoder: {name: resnet-18}\n', /encoder\.name: .*: did you mean resnet18\?$/],
-    ['an unknown field of one of several', 'kind: pretrain\ndataset: x\noptimizer: {name: adam, learningrate: 1}\n', /optimizer\.learningrate: unknown field: did you mean learningRate\?$/],
-    ['an unknown field of a request', 'spec: {kind: pretrain, dataset: x}\npriorty: 3\n', /priorty: unknown field: did you mean priority\?$/],
-    ['an unknown field of a sweep', 'name: s\nstages:\n  p: {kind: pretrain, dataset: x}\nparameter: {}\n', /^f\.yaml:4:12: parameter: unknown field: did you mean parameters\?$/],
-    ['an unknown field of a stage', 'name: s\nstages:\n  p: {kind: pretrain, dataset: x, metod: byol}\n', /^f\.yaml:3:42: stages\.p\.metod: .*: did you mean method\?$/],
-    ['an unknown method of a stage', 'name: s\nstages:\n  p: {kind: pretrain, dataset: x, method: bylo}\n', /stages\.p\.method: .*: did you mean byol\?$/],
-    ['an unknown field as a parameter', 'name: s\nstages:\n  p: {kind: pretrain, dataset: x}\nparameters:\n  p.schedule.warmupStep: {values: [1, 2]}\n', /parameters\.p\.schedule\.warmupStep: .*: did you mean warmupSteps\?$/],
-    ['an augmentation', 'kind: pretrain\ndataset: x\naugmentation: {colourJitter: {}}\n', /augmentation\.colourJitter: unknown field: did you mean colorJitter\?$/],
+    [
+      'an unknown word further in',
+      'kind: pretrain\ndataset: x\nencoder: {name: resnet-18}\n',
+      /encoder\.name: .*: did you mean resnet18\?$/,
+    ],
+    [
+      'an unknown field of one of several',
+      'kind: pretrain\ndataset: x\noptimizer: {name: adam, learningrate: 1}\n',
+      /optimizer\.learningrate: unknown field: did you mean learningRate\?$/,
+    ],
+    [
+      'an unknown field of a request',
+      'spec: {kind: pretrain, dataset: x}\npriorty: 3\n',
+      /priorty: unknown field: did you mean priority\?$/,
+    ],
+    [
+      'an unknown field of a sweep',
+      'name: s\nstages:\n  p: {kind: pretrain, dataset: x}\nparameter: {}\n',
+      /^f\.yaml:4:12: parameter: unknown field: did you mean parameters\?$/,
+    ],
+    [
+      'an unknown field of a stage',
+      'name: s\nstages:\n  p: {kind: pretrain, dataset: x, metod: byol}\n',
+      /^f\.yaml:3:42: stages\.p\.metod: .*: did you mean method\?$/,
+    ],
+    [
+      'an unknown method of a stage',
+      'name: s\nstages:\n  p: {kind: pretrain, dataset: x, method: bylo}\n',
+      /stages\.p\.method: .*: did you mean byol\?$/,
+    ],
+    [
+      'an unknown field as a parameter',
+      'name: s\nstages:\n  p: {kind: pretrain, dataset: x}\nparameters:\n  p.schedule.warmupStep: {values: [1, 2]}\n',
+      /parameters\.p\.schedule\.warmupStep: .*: did you mean warmupSteps\?$/,
+    ],
+    [
+      'an augmentation',
+      'kind: pretrain\ndataset: x\naugmentation: {colourJitter: {}}\n',
+      /augmentation\.colourJitter: unknown field: did you mean colorJitter\?$/,
+    ],
     ['text that is no YAML', 'kind: [', /^f\.yaml:1:\d+: expected YAML or JSON/],
     ['something else', 'a: 1', /^f\.yaml:1:1: expected `kind`/],
     ['an empty file', '', /an empty file/],
-    ['a sweep\'s value that makes a spec invalid', 'name: s\nstages:\n  p: {kind: pretrain, dataset: x}\nparameters:\n  p.temperature: {values: [0.1, -1]}\n', /^f\.yaml:5:18: parameters\.p\.temperature: p\.temperature: /],
-    ['a condition on what is no parameter, at its line', 'stages:\n  p: {kind: pretrain, dataset: x}\nname: s\nparameters:\n  p.temperature:\n    values: [0.1]\n    when:\n      p.methd: simclr\n', /^f\.yaml:8:16: parameters\.p\.temperature\.when\.p\.methd: expected another parameter/],
+    [
+      "a sweep's value that makes a spec invalid",
+      'name: s\nstages:\n  p: {kind: pretrain, dataset: x}\nparameters:\n  p.temperature: {values: [0.1, -1]}\n',
+      /^f\.yaml:5:18: parameters\.p\.temperature: p\.temperature: /,
+    ],
+    [
+      'a condition on what is no parameter, at its line',
+      'stages:\n  p: {kind: pretrain, dataset: x}\nname: s\nparameters:\n  p.temperature:\n    values: [0.1]\n    when:\n      p.methd: simclr\n',
+      /^f\.yaml:8:16: parameters\.p\.temperature\.when\.p\.methd: expected another parameter/,
+    ],
   ])('%s is told', (_, text, expected) => {
     expect(() => SubmissionFile.parse(text, 'f.yaml')).toThrow(expected);
   });

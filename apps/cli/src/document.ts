@@ -1,24 +1,42 @@
-import { RunSpec, SubmitRun, SubmitSweep, type SweepSpec, expandSweep, InvalidSweepError, type Fault, type Problem } from '#libs/contracts';
+import {
+  RunSpec,
+  SubmitRun,
+  SubmitSweep,
+  type SweepSpec,
+  expandSweep,
+  InvalidSweepError,
+  type Fault,
+  type Problem,
+} from '#libs/contracts';
 import { readFile } from 'node:fs/promises';
 import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
 import { text as textOf } from 'node:stream/consumers';
 import type { z } from 'zod';
 import { advice } from './fields.js';
 
-export type Submission = { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
+export type Submission =
+  { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
 
 /** What the user wrote or typed is wrong; the message says where. */
 export class UsageError extends Error {}
 
 /** A YAML or JSON file that describes a run or a sweep, and knows on which line each field stands. */
 export class SubmissionFile {
-  private constructor(readonly file: string, private readonly document: Document, private readonly lines: LineCounter, readonly submission: Submission, private readonly prefix: readonly string[]) {}
+  private constructor(
+    readonly file: string,
+    private readonly document: Document,
+    private readonly lines: LineCounter,
+    readonly submission: Submission,
+    private readonly prefix: readonly string[],
+  ) {}
 
   /** @param file `-` for standard input. @throws UsageError with `file:line:column` and the field, what was expected and what came. */
   static async read(file: string): Promise<SubmissionFile> {
     if (file === '-') return SubmissionFile.parse(await textOf(process.stdin), 'stdin');
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      throw new UsageError(`expected a file that can be read, got ${file}: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}`);
+      throw new UsageError(
+        `expected a file that can be read, got ${file}: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}`,
+      );
     });
     return SubmissionFile.parse(text, file);
   }
@@ -36,7 +54,10 @@ export class SubmissionFile {
       throw new UsageError(`${file}:${line}:${col}: expected YAML or JSON, ${broken.message.split('\n')[0]}`);
     }
     const content: unknown = document.toJS();
-    if (typeof content !== 'object' || content === null || Array.isArray(content)) throw new UsageError(`${file}:1:1: expected a run (\`kind: …\`) or a sweep (\`stages: …\`), got ${content === null ? 'an empty file' : Array.isArray(content) ? 'a list' : typeof content}`);
+    if (typeof content !== 'object' || content === null || Array.isArray(content))
+      throw new UsageError(
+        `${file}:1:1: expected a run (\`kind: …\`) or a sweep (\`stages: …\`), got ${content === null ? 'an empty file' : Array.isArray(content) ? 'a list' : typeof content}`,
+      );
     const whole = 'spec' in content;
     const inner = whole ? content.spec : content;
     const isSweep = typeof inner === 'object' && inner !== null && 'stages' in inner;
@@ -44,7 +65,9 @@ export class SubmissionFile {
     const prefix = whole ? [] : ['spec'];
     // A bare spec that is neither is told what it could be, not that a union did not match.
     if (!isSweep && (typeof inner !== 'object' || inner === null || !('kind' in inner))) {
-      throw new UsageError(`${file}:1:1: expected \`kind\` (one of ${RunSpec.options.map((option) => option.shape.kind.value).join(', ')}) for a run, or \`stages\` for a sweep`);
+      throw new UsageError(
+        `${file}:1:1: expected \`kind\` (one of ${RunSpec.options.map((option) => option.shape.kind.value).join(', ')}) for a run, or \`stages\` for a sweep`,
+      );
     }
     const submission = (isSweep ? { type: 'sweep', request } : { type: 'run', request }) as Submission;
     const parsed = new SubmissionFile(file, document, lines, submission, prefix);
@@ -58,8 +81,11 @@ export class SubmissionFile {
     const parsed = (type === 'run' ? SubmitRun : SubmitSweep).safeParse(request);
     if (!parsed.success) return faultsOf(parsed.error);
     if (type === 'sweep') {
-      try { expandSweep(parsed.data.spec as SweepSpec); } catch (error) {
-        if (error instanceof InvalidSweepError) return error.faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] }));
+      try {
+        expandSweep(parsed.data.spec as SweepSpec);
+      } catch (error) {
+        if (error instanceof InvalidSweepError)
+          return error.faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] }));
         throw error;
       }
     }
@@ -68,7 +94,9 @@ export class SubmissionFile {
 
   /** What the API refused, with the lines of this file. */
   explain(problem: Problem): string {
-    const faults = (problem.errors ?? []).map(({ path, message }) => this.located({ path: this.pathFrom(path), message }));
+    const faults = (problem.errors ?? []).map(({ path, message }) =>
+      this.located({ path: this.pathFrom(path), message }),
+    );
     return faults.length ? faults.join('\n') : `${this.file}: ${problem.detail || problem.title}`;
   }
 
@@ -76,7 +104,9 @@ export class SubmissionFile {
   private pathFrom(text: string): string[] {
     const parts = text.split('.');
     const at = parts.indexOf('parameters');
-    return at < 0 || this.submission.type === 'run' ? parts : [...parts.slice(0, at + 1), parts.slice(at + 1).join('.')];
+    return at < 0 || this.submission.type === 'run'
+      ? parts
+      : [...parts.slice(0, at + 1), parts.slice(at + 1).join('.')];
   }
 
   private located({ path, message }: Fault): string {
@@ -89,7 +119,10 @@ export class SubmissionFile {
   /** Of the field, or of the nearest thing around it that is in the file. */
   private position(path: readonly (string | number)[]): { line: number; col: number } {
     for (let depth = path.length; depth > 0; depth--) {
-      const found: unknown = this.document.getIn(path.slice(0, depth).map((key) => (/^\d+$/.test(String(key)) ? Number(key) : key)), true);
+      const found: unknown = this.document.getIn(
+        path.slice(0, depth).map((key) => (/^\d+$/.test(String(key)) ? Number(key) : key)),
+        true,
+      );
       if (isNode(found) && found.range) return this.lines.linePos(found.range[0]);
     }
     return { line: 1, col: 1 };
@@ -100,6 +133,8 @@ export class SubmissionFile {
 function faultsOf(error: z.ZodError): Fault[] {
   return error.issues.flatMap((issue): Fault[] => {
     const path = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
-    return issue.code === 'unrecognized_keys' ? issue.keys.map((key) => ({ path: [...path, key], message: 'unknown field' })) : [{ path, message: issue.message }];
+    return issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) => ({ path: [...path, key], message: 'unknown field' }))
+      : [{ path, message: issue.message }];
   });
 }

@@ -6,22 +6,44 @@ const EXAMPLES: Record<string, string[]> = {
   up: ['loom up --data-root ~/images', 'loom up --workers 2 --port 3100'],
   down: ['loom down', 'loom down --dir /srv/loom'],
   status: ['loom status', 'loom status --json | jq .counts'],
-  submit: ['loom submit examples/sweep.yaml --watch', 'loom submit run.yaml --watch --cancel-on-interrupt', 'id=$(loom submit --quiet run.yaml)', 'loom init - --dataset digits | loom submit -'],
+  submit: [
+    'loom submit examples/sweep.yaml --watch',
+    'loom submit run.yaml --watch --cancel-on-interrupt',
+    'id=$(loom submit --quiet run.yaml)',
+    'loom init - --dataset digits | loom submit -',
+  ],
   plan: ['loom plan examples/sweep.yaml', 'loom plan sweep.yaml --json | jq .newRuns'],
   why: ['loom why RUN', 'loom why RUN OTHER'],
-  runs: ['loom runs --status running,queued', 'loom runs --kind pretrain --sort -metric:eval/knn --limit 10', 'loom runs --status failed --json | jq -r .items[].id'],
+  runs: [
+    'loom runs --status running,queued',
+    'loom runs --kind pretrain --sort -metric:eval/knn --limit 10',
+    'loom runs --status failed --json | jq -r .items[].id',
+  ],
   run: ['loom run RUN', 'loom run RUN --json | jq .result.metrics'],
   watch: ['loom watch RUN', 'loom watch RUN OTHER && echo both succeeded', 'loom watch SWEEP'],
   logs: ['loom logs RUN', 'loom logs RUN --follow'],
   compare: ['loom compare RUN OTHER', 'loom compare RUN OTHER THIRD --every-field'],
-  reproduce: ['loom reproduce RUN', 'loom reproduce RUN --tolerance 0 && echo bit for bit', 'loom reproduce RUN --print > reproduce.sh'],
-  sweep: ['loom sweep SWEEP', 'loom sweep SWEEP --pause', 'loom sweep SWEEP --parallel-trials 2 --gpu-seconds 36000', 'loom sweep SWEEP --clone views-2'],
+  reproduce: [
+    'loom reproduce RUN',
+    'loom reproduce RUN --tolerance 0 && echo bit for bit',
+    'loom reproduce RUN --print > reproduce.sh',
+  ],
+  sweep: [
+    'loom sweep SWEEP',
+    'loom sweep SWEEP --pause',
+    'loom sweep SWEEP --parallel-trials 2 --gpu-seconds 36000',
+    'loom sweep SWEEP --clone views-2',
+  ],
   sweeps: ['loom sweeps', 'loom sweeps --json | jq -r .items[0].id'],
   cancel: ['loom cancel RUN OTHER', 'loom cancel --sweep SWEEP', 'loom cancel --status queued --tag demo --dry-run'],
   pause: ['loom pause RUN', 'loom pause --kind pretrain --dry-run'],
   resume: ['loom resume RUN', 'loom resume --status paused'],
   retry: ['loom retry RUN', 'loom retry --status failed --sweep SWEEP'],
-  tag: ['loom tag RUN OTHER --add good', 'loom tag --where "eval/knn>0.5" --add good --remove new', 'loom tag --sweep SWEEP --add views --dry-run'],
+  tag: [
+    'loom tag RUN OTHER --add good',
+    'loom tag --where "eval/knn>0.5" --add good --remove new',
+    'loom tag --sweep SWEEP --add views --dry-run',
+  ],
   artifacts: ['loom artifacts RUN', 'loom artifacts RUN --download files'],
   export: ['loom export RUN', 'loom export RUN --format onnx,safetensors --out model'],
   datasets: ['loom datasets ls', 'loom datasets add digits ~/images/digits'],
@@ -29,7 +51,10 @@ const EXAMPLES: Record<string, string[]> = {
   'datasets add': ['loom datasets add cifar10', 'loom datasets add digits digits.tar.gz --image-size 28'],
   workers: ['loom workers', 'loom workers --json | jq -r .[].id'],
   projects: ['loom projects', 'loom projects --json | jq -r .[].name'],
-  'projects set': ['loom projects set vision --weight 3', 'loom projects set vision --max-running 4 --gpu-seconds none'],
+  'projects set': [
+    'loom projects set vision --weight 3',
+    'loom projects set vision --max-running 4 --gpu-seconds none',
+  ],
   drain: ['loom drain WORKER'],
   gc: ['loom gc --dry-run', 'loom gc'],
   demo: ['loom demo --quick', 'loom demo --dataset ~/images/pets.tar.gz --out results.json'],
@@ -43,8 +68,11 @@ export function addExamples(command: Command, words: readonly string[] = []): vo
   const examples = EXAMPLES[words.join(' ')];
   if (examples) command.addHelpText('after', `\nExamples:\n${examples.map((line) => `  ${line}\n`).join('')}`);
   if (words.length === 0) {
-    command.addHelpText('after', `
+    command.addHelpText(
+      'after',
+      `
 Exit codes: 0 done; 1 a run failed, or was not reproduced; 2 the request was wrong; 3 nobody answers, or the stack can't be started; 130 Ctrl-C.
-loom COMMAND --help shows examples; docs/cli.md has the rest.`);
+loom COMMAND --help shows examples; docs/cli.md has the rest.`,
+    );
   }
 }

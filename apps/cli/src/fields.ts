@@ -4,12 +4,28 @@ import { z } from 'zod';
 import { didYouMean } from './spelling.js';
 
 type Key = string | number;
-interface Schema { $ref?: string; properties?: Record<string, Schema>; additionalProperties?: Schema | boolean; items?: Schema | boolean; anyOf?: Schema[]; oneOf?: Schema[]; const?: unknown; enum?: unknown[]; $defs?: Record<string, Schema> }
+interface Schema {
+  $ref?: string;
+  properties?: Record<string, Schema>;
+  additionalProperties?: Schema | boolean;
+  items?: Schema | boolean;
+  anyOf?: Schema[];
+  oneOf?: Schema[];
+  const?: unknown;
+  enum?: unknown[];
+  $defs?: Record<string, Schema>;
+}
 
-const jsonSchema = (schema: z.ZodType): Schema => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema;
-const SCHEMAS = { run: () => jsonSchema(SubmitRun), sweep: () => jsonSchema(SubmitSweep), spec: () => jsonSchema(RunSpec) };
+const jsonSchema = (schema: z.ZodType): Schema =>
+  z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema;
+const SCHEMAS = {
+  run: () => jsonSchema(SubmitRun),
+  sweep: () => jsonSchema(SubmitSweep),
+  spec: () => jsonSchema(RunSpec),
+};
 
-const inside = (value: unknown, key: Key): unknown => (typeof value === 'object' && value !== null ? (value as Record<Key, unknown>)[key] : undefined);
+const inside = (value: unknown, key: Key): unknown =>
+  typeof value === 'object' && value !== null ? (value as Record<Key, unknown>)[key] : undefined;
 
 /** The alternatives that a schema means; of a union told apart by a word, such as `kind`, the one that the value names. */
 function alternatives(schema: Schema, root: Schema, value: unknown): Schema[] {
@@ -20,7 +36,9 @@ function alternatives(schema: Schema, root: Schema, value: unknown): Schema[] {
   const union = schema.anyOf ?? schema.oneOf;
   if (!union) return [schema];
   const options = union.flatMap((option) => alternatives(option, root, value));
-  const named = options.filter(({ properties = {} }) => Object.entries(properties).some(([key, { const: word }]) => word !== undefined && inside(value, key) === word));
+  const named = options.filter(({ properties = {} }) =>
+    Object.entries(properties).some(([key, { const: word }]) => word !== undefined && inside(value, key) === word),
+  );
   return named.length ? named : options;
 }
 
@@ -31,7 +49,12 @@ function at(root: Schema, value: unknown, path: readonly Key[]): { schemas: Sche
     const next = inside(here.value, key);
     here = {
       value: next,
-      schemas: here.schemas.flatMap(({ properties, additionalProperties, items }) => properties?.[key] ?? (typeof additionalProperties === 'object' ? additionalProperties : typeof items === 'object' ? items : []))
+      schemas: here.schemas
+        .flatMap(
+          ({ properties, additionalProperties, items }) =>
+            properties?.[key] ??
+            (typeof additionalProperties === 'object' ? additionalProperties : typeof items === 'object' ? items : []),
+        )
         .flatMap((schema) => alternatives(schema, root, next)),
     };
   }
@@ -55,8 +78,15 @@ export function advice(type: 'run' | 'sweep', request: unknown, path: readonly K
   if (key === undefined) return '';
   const parent = at(root, value, way.slice(0, -1));
   const fields = parent.schemas.flatMap(({ properties = {} }) => Object.keys(properties));
-  if (fields.length && !fields.includes(String(key)) && parent.schemas.every(({ additionalProperties }) => typeof additionalProperties !== 'object')) return didYouMean(String(key), fields);
+  if (
+    fields.length &&
+    !fields.includes(String(key)) &&
+    parent.schemas.every(({ additionalProperties }) => typeof additionalProperties !== 'object')
+  )
+    return didYouMean(String(key), fields);
   const { schemas, value: word } = at(root, value, way);
-  const words = schemas.flatMap(({ const: only, enum: some = [] }) => [...only === undefined ? [] : [only], ...some]).filter((each) => typeof each === 'string');
+  const words = schemas
+    .flatMap(({ const: only, enum: some = [] }) => [...(only === undefined ? [] : [only]), ...some])
+    .filter((each) => typeof each === 'string');
   return typeof word === 'string' && !words.includes(word) ? didYouMean(word, words) : '';
 }

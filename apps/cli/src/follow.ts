@@ -21,7 +21,12 @@ export interface FollowOptions {
  * Follows the runs given, and those that `more` adds, until `more` has its result.
  * @throws the signal's reason; UnreachableError where the API stays away
  */
-export async function following<Result>(api: LoomClient, runs: readonly Run[], { output, signal, sweep, cancelOnInterrupt = false, say }: FollowOptions, more: (add: (run: Run) => Promise<Run>, given: Promise<Run[]>) => Promise<Result>): Promise<Result> {
+export async function following<Result>(
+  api: LoomClient,
+  runs: readonly Run[],
+  { output, signal, sweep, cancelOnInterrupt = false, say }: FollowOptions,
+  more: (add: (run: Run) => Promise<Run>, given: Promise<Run[]>) => Promise<Result>,
+): Promise<Result> {
   const board = new ProgressBoard(output);
   const open = new Set<string>();
   const lost = new Set<string>();
@@ -29,9 +34,15 @@ export async function following<Result>(api: LoomClient, runs: readonly Run[], {
     open.add(run.id);
     board.add(run, run.name ?? run.kind);
     const handlers: RunHandlers = {
-      onRun: (news) => board.update(news), onMetrics: (points) => board.metrics(run.id, points),
-      onLost: (error) => { lost.add(run.id); board.note(`${error.message}: trying again`); },
-      onBack: () => { if (lost.delete(run.id) && lost.size === 0) board.note(''); },
+      onRun: (news) => board.update(news),
+      onMetrics: (points) => board.metrics(run.id, points),
+      onLost: (error) => {
+        lost.add(run.id);
+        board.note(`${error.message}: trying again`);
+      },
+      onBack: () => {
+        if (lost.delete(run.id) && lost.size === 0) board.note('');
+      },
     };
     const ended = await api.follow(run.id, handlers, { signal, retries: FOLLOW_RETRIES });
     open.delete(run.id);
@@ -45,13 +56,21 @@ export async function following<Result>(api: LoomClient, runs: readonly Run[], {
     if (signal.aborted && ids && cancelOnInterrupt) {
       if (sweep !== undefined) await api.cancelSweep(sweep);
       // One that has ended in the meantime can't be cancelled, and need not be.
-      else for (const id of open) await api.cancelRun(id).catch((fault: unknown) => { if (!(fault instanceof ApiError)) throw fault; });
+      else
+        for (const id of open)
+          await api.cancelRun(id).catch((fault: unknown) => {
+            if (!(fault instanceof ApiError)) throw fault;
+          });
       say(`cancelled ${ids}`);
-    } else if (signal.aborted && ids) say(`no longer followed, and going on: \`loom watch ${ids}\` follows, \`loom ${sweep === undefined ? `cancel ${ids}` : `sweep ${sweep} --cancel`}\` ends`);
+    } else if (signal.aborted && ids)
+      say(
+        `no longer followed, and going on: \`loom watch ${ids}\` follows, \`loom ${sweep === undefined ? `cancel ${ids}` : `sweep ${sweep} --cancel`}\` ends`,
+      );
     throw error;
   } finally {
     board.end();
   }
 }
 
-export const followed = (api: LoomClient, runs: readonly Run[], options: FollowOptions): Promise<Run[]> => following(api, runs, options, (_, given) => given);
+export const followed = (api: LoomClient, runs: readonly Run[], options: FollowOptions): Promise<Run[]> =>
+  following(api, runs, options, (_, given) => given);

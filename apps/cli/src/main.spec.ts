@@ -10,13 +10,22 @@ import { program } from './main.js';
 import { starterSweep } from './starter.js';
 
 const below = (command: Command, words: string[] = []): { words: string[]; command: Command }[] =>
-  command.commands.flatMap((inner) => [{ words: [...words, inner.name()], command: inner }, ...below(inner, [...words, inner.name()])]);
+  command.commands.flatMap((inner) => [
+    { words: [...words, inner.name()], command: inner },
+    ...below(inner, [...words, inner.name()]),
+  ]);
 const commands = below(program);
 
 /** The whole help, also what is added after it. */
 function help(command: Command): string {
   let text = '';
-  command.configureOutput({ writeOut: (part) => { text += part; } }).outputHelp();
+  command
+    .configureOutput({
+      writeOut: (part) => {
+        text += part;
+      },
+    })
+    .outputHelp();
   return text;
 }
 
@@ -26,17 +35,28 @@ describe.each(commands)('loom $words', ({ words, command }) => {
     for (const option of command.options) expect(option.description, option.flags).not.toBe('');
     const [, examples] = help(command).split('\nExamples:\n');
     expect(examples, 'examples: add some to examples.ts').toBeDefined();
-    const used = examples!.split(/\n|&&|\||;|\$\(|\)/).map((part) => part.trim().split(/\s+/)).filter(([first]) => first === 'loom').map((parts) => parts.slice(1));
+    const used = examples!
+      .split(/\n|&&|\||;|\$\(|\)/)
+      .map((part) => part.trim().split(/\s+/))
+      .filter(([first]) => first === 'loom')
+      .map((parts) => parts.slice(1));
     expect(used.length).toBeGreaterThan(0);
-    expect(used.some((parts) => words.every((word, i) => parts[i] === word)), `one of ${words.join(' ')}`).toBe(true);
+    expect(
+      used.some((parts) => words.every((word, i) => parts[i] === word)),
+      `one of ${words.join(' ')}`,
+    ).toBe(true);
     for (const parts of used) {
-      const named = commands.toSorted((a, b) => b.words.length - a.words.length).find((other) => other.words.every((word, i) => parts[i] === word));
+      const named = commands
+        .toSorted((a, b) => b.words.length - a.words.length)
+        .find((other) => other.words.every((word, i) => parts[i] === word));
       expect(named, parts.join(' ')).toBeDefined();
       const options = [...named!.command.options, ...program.options];
       const known = options.flatMap(({ long, short }) => [long, short]);
       // A value may begin with a - too, as in --sort -createdAt.
-      const isValue = (i: number) => options.some(({ long, short, required }) => required && [long, short].includes(parts[i - 1]));
-      for (const part of parts.filter((each, i) => /^-[-a-z]/.test(each) && !isValue(i))) expect(known, parts.join(' ')).toContain(part);
+      const isValue = (i: number) =>
+        options.some(({ long, short, required }) => required && [long, short].includes(parts[i - 1]));
+      for (const part of parts.filter((each, i) => /^-[-a-z]/.test(each) && !isValue(i)))
+        expect(known, parts.join(' ')).toContain(part);
     }
   });
 });
@@ -81,14 +101,22 @@ describe('completion', () => {
     const script = completionScript(program, shell);
     for (const { words, command } of commands) {
       expect(script).toContain(words.at(-1));
-      for (const { long, argChoices } of command.options) for (const word of [shell === 'fish' ? `-l ${long!.slice(2)}` : long!, ...argChoices ?? []]) expect(script, words.join(' ')).toContain(word);
+      for (const { long, argChoices } of command.options)
+        for (const word of [shell === 'fish' ? `-l ${long!.slice(2)}` : long!, ...(argChoices ?? [])])
+          expect(script, words.join(' ')).toContain(word);
     }
   });
 
-  test.each(SHELLS.filter((shell) => spawnSync(shell, ['--version']).status === 0))('%s finds no fault in its script', (shell) => {
-    const { status, stderr } = spawnSync(shell, ['-n'], { input: completionScript(program, shell), encoding: 'utf8' });
-    expect([status, stderr]).toEqual([0, '']);
-  });
+  test.each(SHELLS.filter((shell) => spawnSync(shell, ['--version']).status === 0))(
+    '%s finds no fault in its script',
+    (shell) => {
+      const { status, stderr } = spawnSync(shell, ['-n'], {
+        input: completionScript(program, shell),
+        encoding: 'utf8',
+      });
+      expect([status, stderr]).toEqual([0, '']);
+    },
+  );
 });
 
 test('the sweep to start from is valid, of the dataset that was asked for', () => {
@@ -100,10 +128,25 @@ test('the sweep to start from is valid, of the dataset that was asked for', () =
 test('what is commented out in it is valid too', () => {
   const text = starterSweep('digits');
   const lines = text.split('\n').filter((each) => /^ *# [A-Za-z_.]+: [^ ]/.test(each));
-  expect(lines.map((line) => /# ([^:]+)/.exec(line)![1])).toEqual(['collapseBelow', 'pretrain.temperature', 'augmentations', 'seeds', 'parallel_trials', 'max_failed_trials', 'budget']);
+  expect(lines.map((line) => /# ([^:]+)/.exec(line)![1])).toEqual([
+    'collapseBelow',
+    'pretrain.temperature',
+    'augmentations',
+    'seeds',
+    'parallel_trials',
+    'max_failed_trials',
+    'budget',
+  ]);
   for (const line of lines) {
     const open = text.replace(line, line.replace('# ', ''));
     // Augmentations are given in the one way or in the other.
-    expect(() => SubmissionFile.parse(line.includes('augmentations') ? open.replace(/^parameters:\n(.+\n)+/m, '') : open, 'sweep.yaml'), line).not.toThrow();
+    expect(
+      () =>
+        SubmissionFile.parse(
+          line.includes('augmentations') ? open.replace(/^parameters:\n(.+\n)+/m, '') : open,
+          'sweep.yaml',
+        ),
+      line,
+    ).not.toThrow();
   }
 });

@@ -13,25 +13,44 @@ test('a curve in characters, from its lowest to its highest value', () => {
   expect(sparkline([], 8)).toBe('');
   // On a scale that is given, curves can be compared.
   expect(sparkline([0, 5], 8, [0, 10])).toBe('▁▅');
-  expect(sparkline(Array.from({ length: 1000 }, (_, i) => i), 10)).toHaveLength(10);
+  expect(
+    sparkline(
+      Array.from({ length: 1000 }, (_, i) => i),
+      10,
+    ),
+  ).toHaveLength(10);
 });
 
 test('curves with their ends and how far they go', () => {
   const points = [4, 6, 1, 2].map((value, step) => ({ step, value, at }));
-  expect(curvesText([{ key: 'train/loss', points }, { key: 'eval/accuracy', points: points.slice(0, 1) }], plain).split('\n')[1]).toMatch(/^train\/loss +▅█▁▂ +4 +2 +1 +6$/);
+  expect(
+    curvesText(
+      [
+        { key: 'train/loss', points },
+        { key: 'eval/accuracy', points: points.slice(0, 1) },
+      ],
+      plain,
+    ).split('\n')[1],
+  ).toMatch(/^train\/loss +▅█▁▂ +4 +2 +1 +6$/);
 });
 
 test('runs side by side: metrics with their difference, curves on one scale, fields that differ', () => {
-  const run = (id: string, name: string | null) => ({ id, name, kind: 'pretrain', status: 'succeeded', step: 4, totalSteps: 4 }) as RunDetail;
+  const run = (id: string, name: string | null) =>
+    ({ id, name, kind: 'pretrain', status: 'succeeded', step: 4, totalSteps: 4 }) as RunDetail;
   const points = (...values: number[]) => values.map((value, step) => ({ step, value, at }));
   const comparison = {
     runs: [run('a', 'warm'), run('b', null)],
     metrics: { 'eval/knn': [0.5, 0.75], 'train/loss': [1, null] },
     curves: { 'train/loss': [points(0, 5), points(5, 10)] },
-    spec: [{ path: 'epochs', values: ['1', '1'], differs: false }, { path: 'temperature', values: ['0.1', undefined], differs: true }],
+    spec: [
+      { path: 'epochs', values: ['1', '1'], differs: false },
+      { path: 'temperature', values: ['0.1', undefined], differs: true },
+    ],
   };
   const text = comparisonText(comparison, plain, false);
-  expect(text).toMatch(/metric +1 warm +2 pretrain +difference\neval\/knn +0\.5 +0\.75 +\+0\.25\ntrain\/loss +1 +– +–\n/);
+  expect(text).toMatch(
+    /metric +1 warm +2 pretrain +difference\neval\/knn +0\.5 +0\.75 +\+0\.25\ntrain\/loss +1 +– +–\n/,
+  );
   expect(text).toMatch(/train\/loss +▁▅ +▅█\n/);
   expect(text).toMatch(/spec +1 warm +2 pretrain\ntemperature +0\.1 +–\n/);
   expect(text).not.toContain('epochs');

@@ -1,20 +1,50 @@
-import { shortNumber, type DiffRow, type Estimate, type MetricSeries, type Run, type RunDetail, type SweepTable } from '#libs/contracts';
+import {
+  shortNumber,
+  type DiffRow,
+  type Estimate,
+  type MetricSeries,
+  type Run,
+  type RunDetail,
+  type SweepTable,
+} from '#libs/contracts';
 import { styleText } from 'node:util';
 import type { MetricVerdict, Verdict } from './reproduce.js';
 
 type Style = Parameters<typeof styleText>[0];
-export interface Output { isTTY?: boolean; columns?: number; rows?: number; write(text: string): unknown; on?(event: 'resize', listener: () => void): unknown; off?(event: 'resize', listener: () => void): unknown }
+export interface Output {
+  isTTY?: boolean;
+  columns?: number;
+  rows?: number;
+  write(text: string): unknown;
+  on?(event: 'resize', listener: () => void): unknown;
+  off?(event: 'resize', listener: () => void): unknown;
+}
 
 /** Text in a style where the output is a terminal that wants colours, else as it is. */
-export const paint = (style: Style, text: string, output: Output): string => (output.isTTY && colourWanted ? styleText(style, text, { validateStream: false }) : text);
+export const paint = (style: Style, text: string, output: Output): string =>
+  output.isTTY && colourWanted ? styleText(style, text, { validateStream: false }) : text;
 let colourWanted = true;
 /** Follows https://no-color.org. */
-export const setColour = (wanted: boolean): void => { colourWanted = wanted; };
+export const setColour = (wanted: boolean): void => {
+  colourWanted = wanted;
+};
 
 const STATUS_STYLE: Partial<Record<Run['status'], Style>> = {
-  succeeded: 'green', running: 'cyan', failed: 'red', timed_out: 'red', upstream_failed: 'red', cancelled: 'yellow', cancelling: 'yellow', pausing: 'yellow', paused: 'yellow', retrying: 'yellow', pending: 'dim', queued: 'dim',
+  succeeded: 'green',
+  running: 'cyan',
+  failed: 'red',
+  timed_out: 'red',
+  upstream_failed: 'red',
+  cancelled: 'yellow',
+  cancelling: 'yellow',
+  pausing: 'yellow',
+  paused: 'yellow',
+  retrying: 'yellow',
+  pending: 'dim',
+  queued: 'dim',
 };
-export const statusText = (status: Run['status'], output: Output): string => paint(STATUS_STYLE[status] ?? 'bold', status, output);
+export const statusText = (status: Run['status'], output: Output): string =>
+  paint(STATUS_STYLE[status] ?? 'bold', status, output);
 const bold = (text: string, output: Output): string => paint('bold', text, output);
 
 // eslint-disable-next-line no-control-regex -- the escape character is what is looked for
@@ -26,11 +56,19 @@ export const width = (text: string): number => text.replace(ESCAPES, '').length;
 /** Columns as wide as their widest cell; numbers on the right. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[], output: Output): string {
   const widths = header.map((title, i) => Math.max(width(title), ...rows.map((row) => width(row[i] ?? ''))));
-  const numeric = header.map((_title, i) => rows.length > 0 && rows.every((row) => /^[-+]?[\d.,]*( ?%)?( ?± ?[\d.]+)?$|^–$/.test((row[i] ?? '').replace(ESCAPES, ''))));
-  const line = (cells: readonly string[]) => cells.map((cell, i) => {
-    const space = ' '.repeat(widths[i]! - width(cell));
-    return numeric[i] ? space + cell : cell + space;
-  }).join('  ').trimEnd();
+  const numeric = header.map(
+    (_title, i) =>
+      rows.length > 0 &&
+      rows.every((row) => /^[-+]?[\d.,]*( ?%)?( ?± ?[\d.]+)?$|^–$/.test((row[i] ?? '').replace(ESCAPES, ''))),
+  );
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, i) => {
+        const space = ' '.repeat(widths[i]! - width(cell));
+        return numeric[i] ? space + cell : cell + space;
+      })
+      .join('  ')
+      .trimEnd();
   return [bold(line(header), output), ...rows.map(line)].map((text) => `${text}\n`).join('');
 }
 
@@ -40,28 +78,70 @@ const percent = (fraction: number): string => `${Number((fraction * 100).toPreci
 function accuracy(estimate: Estimate | null | undefined, sign = false): string {
   if (!estimate) return MISSING;
   const points = (estimate.mean * 100).toFixed(1);
-  return (sign && estimate.mean >= 0 ? `+${points}` : points) + (estimate.ci95 === null ? '' : ` ± ${(estimate.ci95 * 100).toFixed(1)}`);
+  return (
+    (sign && estimate.mean >= 0 ? `+${points}` : points) +
+    (estimate.ci95 === null ? '' : ` ± ${(estimate.ci95 * 100).toFixed(1)}`)
+  );
 }
 
 /** A sweep's result: accuracies in %, gains in percentage points over the from-scratch control on the same labels. */
 function sweepTableText({ rows }: SweepTable, output: Output): string {
-  const fractionsOf = (field: 'accuracy' | 'scratch' | 'gain') => [...new Set(rows.flatMap((row) => Object.keys(row[field])))].sort((a, b) => Number(a) - Number(b));
-  const columns = (['accuracy', 'scratch', 'gain'] as const).flatMap((field) => fractionsOf(field).map((fraction) => ({ field, fraction })));
-  const probes = ([['probe', 'probe'], ['randomProbe', 'random encoder\'s']] as const).filter(([field]) => rows.some((row) => row[field]));
-  const header = ['combination', 'kNN', ...probes.map(([, title]) => title), ...columns.map(({ field, fraction }) => `${field} ${percent(Number(fraction))}`)];
-  return table(header, rows.map((row) => [row.combo, accuracy(row.knn), ...probes.map(([field]) => accuracy(row[field])), ...columns.map(({ field, fraction }) => accuracy(row[field][fraction], field === 'gain'))]), output);
+  const fractionsOf = (field: 'accuracy' | 'scratch' | 'gain') =>
+    [...new Set(rows.flatMap((row) => Object.keys(row[field])))].sort((a, b) => Number(a) - Number(b));
+  const columns = (['accuracy', 'scratch', 'gain'] as const).flatMap((field) =>
+    fractionsOf(field).map((fraction) => ({ field, fraction })),
+  );
+  const probes = (
+    [
+      ['probe', 'probe'],
+      ['randomProbe', "random encoder's"],
+    ] as const
+  ).filter(([field]) => rows.some((row) => row[field]));
+  const header = [
+    'combination',
+    'kNN',
+    ...probes.map(([, title]) => title),
+    ...columns.map(({ field, fraction }) => `${field} ${percent(Number(fraction))}`),
+  ];
+  return table(
+    header,
+    rows.map((row) => [
+      row.combo,
+      accuracy(row.knn),
+      ...probes.map(([field]) => accuracy(row[field])),
+      ...columns.map(({ field, fraction }) => accuracy(row[field][fraction], field === 'gain')),
+    ]),
+    output,
+  );
 }
 
 /** What each augmentation adds to the others, in percentage points, and which parameters matter. */
 function insightsText({ effects, importance, measure }: SweepTable, output: Output): string {
-  const effect = effects.length ? `\nwhat each adds to all others (${measure})\n${table(['augmentation', 'effect'], effects.map(({ name, effect: each }) => [name, accuracy(each, true)]), output)}` : '';
+  const effect = effects.length
+    ? `\nwhat each adds to all others (${measure})\n${table(
+        ['augmentation', 'effect'],
+        effects.map(({ name, effect: each }) => [name, accuracy(each, true)]),
+        output,
+      )}`
+    : '';
   const important = importance.filter(({ importance: share }) => share >= 0.01);
-  return effect + (important.length ? `\nwhat matters (share of the variance of ${measure})\n${table(['parameter', 'importance'], important.map(({ parameter, importance: share }) => [parameter, share.toFixed(2)]), output)}` : '');
+  return (
+    effect +
+    (important.length
+      ? `\nwhat matters (share of the variance of ${measure})\n${table(
+          ['parameter', 'importance'],
+          important.map(({ parameter, importance: share }) => [parameter, share.toFixed(2)]),
+          output,
+        )}`
+      : '')
+  );
 }
 
 /** What a sweep found: the table, and the composition matrix where augmentations were tried in pairs. */
 export const resultsText = (results: SweepTable, output: Output): string =>
-  sweepTableText(results, output) + insightsText(results, output) + (results.composition ? `\n${compositionText(results.composition, output)}` : '');
+  sweepTableText(results, output) +
+  insightsText(results, output) +
+  (results.composition ? `\n${compositionText(results.composition, output)}` : '');
 
 /** Steps of the 256 terminal colours from dark blue over green to yellow. */
 const HEAT = [17, 18, 24, 30, 36, 71, 107, 143, 179, 221] as const;
@@ -77,33 +157,66 @@ function compositionText({ names, measure, cells }: NonNullable<SweepTable['comp
     const place = Math.round(((estimate.mean - low) / (high - low || 1)) * (HEAT.length - 1));
     return `\u001b[48;5;${HEAT[place]}m\u001b[38;5;${place < 5 ? 255 : 16}m${text}\u001b[0m`;
   };
-  const title = measure === 'kNN' ? 'kNN accuracy' : `accuracy on ${percent(Number(measure.split(' ')[1]))} of the labels`;
-  return `${bold(`${title}, in %: each augmentation with each, alone on the diagonal`, output)}\n${' '.repeat(widest)} ${names.map((name) => ` ${name.padStart(widest)} `).join('')}\n`
-    + cells.map((row, i) => `${names[i]!.padEnd(widest)} ${row.map(cell).join('')}\n`).join('');
+  const title =
+    measure === 'kNN' ? 'kNN accuracy' : `accuracy on ${percent(Number(measure.split(' ')[1]))} of the labels`;
+  return (
+    `${bold(`${title}, in %: each augmentation with each, alone on the diagonal`, output)}\n${' '.repeat(widest)} ${names.map((name) => ` ${name.padStart(widest)} `).join('')}\n` +
+    cells.map((row, i) => `${names[i]!.padEnd(widest)} ${row.map(cell).join('')}\n`).join('')
+  );
 }
 
 export function age(iso: string | null, now: number = Date.now()): string {
   if (iso === null) return MISSING;
   const seconds = Math.max(0, (now - Date.parse(iso)) / 1000);
-  return seconds < 60 ? `${Math.floor(seconds)} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : seconds < 86_400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`;
+  return seconds < 60
+    ? `${Math.floor(seconds)} s`
+    : seconds < 3600
+      ? `${Math.floor(seconds / 60)} min`
+      : seconds < 86_400
+        ? `${Math.floor(seconds / 3600)} h`
+        : `${Math.floor(seconds / 86_400)} d`;
 }
 
-export const progressText = ({ step, totalSteps }: Pick<Run, 'step' | 'totalSteps'>): string => (totalSteps ? `${step}/${totalSteps}` : step ? String(step) : MISSING);
+export const progressText = ({ step, totalSteps }: Pick<Run, 'step' | 'totalSteps'>): string =>
+  totalSteps ? `${step}/${totalSteps}` : step ? String(step) : MISSING;
 
-const WAITS = { slot: 'a slot', max_running: 'its project\'s max_running', gpu_seconds: 'its project has used its gpu_seconds', placement: 'a worker that fits', backoff: 'its repeat' } as const;
+const WAITS = {
+  slot: 'a slot',
+  max_running: "its project's max_running",
+  gpu_seconds: 'its project has used its gpu_seconds',
+  placement: 'a worker that fits',
+  backoff: 'its repeat',
+} as const;
 
 /** What a run waits for, behind how many, and until when. */
-export function waitText({ waitsFor, jobsAhead, predictedStartAt }: Pick<Run, 'waitsFor' | 'jobsAhead' | 'predictedStartAt'>, now: number = Date.now()): string {
+export function waitText(
+  { waitsFor, jobsAhead, predictedStartAt }: Pick<Run, 'waitsFor' | 'jobsAhead' | 'predictedStartAt'>,
+  now: number = Date.now(),
+): string {
   if (waitsFor === null) return '';
   const seconds = predictedStartAt === null ? null : Math.max(0, Date.parse(predictedStartAt) - now) / 1000;
-  const when = seconds === null ? '' : `, in about ${seconds < 90 ? `${Math.ceil(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`}`;
+  const when =
+    seconds === null
+      ? ''
+      : `, in about ${seconds < 90 ? `${Math.ceil(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`}`;
   return `${WAITS[waitsFor]}${jobsAhead ? `, ${jobsAhead} ahead` : ''}${when}`;
 }
 
 export function runsText(runs: readonly Run[], output: Output): string {
-  return table(['id', 'kind', 'name', 'status', 'steps', 'age'], runs.map((run) => [
-    run.id, run.kind, run.name ?? MISSING, statusText(run.status, output) + (run.statusReason ? ` (${run.statusReason})` : '') + (run.waitsFor ? `, ${waitText(run)}` : ''), progressText(run), age(run.createdAt),
-  ]), output);
+  return table(
+    ['id', 'kind', 'name', 'status', 'steps', 'age'],
+    runs.map((run) => [
+      run.id,
+      run.kind,
+      run.name ?? MISSING,
+      statusText(run.status, output) +
+        (run.statusReason ? ` (${run.statusReason})` : '') +
+        (run.waitsFor ? `, ${waitText(run)}` : ''),
+      progressText(run),
+      age(run.createdAt),
+    ]),
+    output,
+  );
 }
 
 const LEVELS = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'] as const;
@@ -120,15 +233,26 @@ export function sparkline(values: readonly number[], size: number, bounds?: read
     return part.reduce((sum, value) => sum + value, 0) / part.length;
   });
   const [low, high] = bounds ?? [Math.min(...means), Math.max(...means)];
-  return means.map((mean) => LEVELS[high > low ? Math.min(7, Math.max(0, Math.floor(((mean - low) / (high - low)) * 8))) : 3]).join('');
+  return means
+    .map((mean) => LEVELS[high > low ? Math.min(7, Math.max(0, Math.floor(((mean - low) / (high - low)) * 8))) : 3])
+    .join('');
 }
 
 /** The curves of a run, each with where it begins, where it ends and how far it goes. */
 export function curvesText(series: readonly MetricSeries[], output: Output): string {
-  const rows = series.filter(({ points }) => points.length > 1).map(({ key, points }) => {
-    const values = points.map(({ value }) => value);
-    return [key, sparkline(values, 32), shortNumber(values[0]!), shortNumber(values.at(-1)!), shortNumber(Math.min(...values)), shortNumber(Math.max(...values))];
-  });
+  const rows = series
+    .filter(({ points }) => points.length > 1)
+    .map(({ key, points }) => {
+      const values = points.map(({ value }) => value);
+      return [
+        key,
+        sparkline(values, 32),
+        shortNumber(values[0]!),
+        shortNumber(values.at(-1)!),
+        shortNumber(Math.min(...values)),
+        shortNumber(Math.max(...values)),
+      ];
+    });
   return rows.length ? table(['curve', '', 'first', 'last', 'lowest', 'highest'], rows, output) : '';
 }
 
@@ -148,7 +272,13 @@ export function comparisonText({ runs, metrics, curves, spec }: Comparison, outp
   const two = runs.length === 2;
   const numbers = Object.entries(metrics).map(([key, values]) => {
     const [a, b] = values;
-    return [key, ...values.map((value) => (value === null ? MISSING : shortNumber(value))), ...two ? [typeof a === 'number' && typeof b === 'number' ? `${b >= a ? '+' : ''}${shortNumber(b - a)}` : MISSING] : []];
+    return [
+      key,
+      ...values.map((value) => (value === null ? MISSING : shortNumber(value))),
+      ...(two
+        ? [typeof a === 'number' && typeof b === 'number' ? `${b >= a ? '+' : ''}${shortNumber(b - a)}` : MISSING]
+        : []),
+    ];
   });
   const drawn = Object.entries(curves).map(([key, each]) => {
     const values = each.map((points) => points?.map(({ value }) => value) ?? []);
@@ -156,24 +286,54 @@ export function comparisonText({ runs, metrics, curves, spec }: Comparison, outp
     const bounds = [Math.min(...all), Math.max(...all)] as const;
     return [key, ...values.map((some) => (some.length ? sparkline(some, 24, bounds) : MISSING))];
   });
-  const fields = spec.filter(({ differs }) => every || differs).map(({ path, values }) => [path, ...values.map((value) => value ?? MISSING)]);
+  const fields = spec
+    .filter(({ differs }) => every || differs)
+    .map(({ path, values }) => [path, ...values.map((value) => value ?? MISSING)]);
   return [
-    table(['', 'id', 'kind', 'name', 'status', 'steps'], runs.map((run, i) => [String(i + 1), run.id, run.kind, run.name ?? MISSING, statusText(run.status, output), progressText(run)]), output),
-    numbers.length ? table(['metric', ...titles, ...two ? ['difference'] : []], numbers, output) : 'no metrics yet\n',
-    ...drawn.length ? [table(['curve', ...titles], drawn, output)] : [],
+    table(
+      ['', 'id', 'kind', 'name', 'status', 'steps'],
+      runs.map((run, i) => [
+        String(i + 1),
+        run.id,
+        run.kind,
+        run.name ?? MISSING,
+        statusText(run.status, output),
+        progressText(run),
+      ]),
+      output,
+    ),
+    numbers.length ? table(['metric', ...titles, ...(two ? ['difference'] : [])], numbers, output) : 'no metrics yet\n',
+    ...(drawn.length ? [table(['curve', ...titles], drawn, output)] : []),
     fields.length ? table(['spec', ...titles], fields, output) : 'their specs are equal\n',
   ].join('\n');
 }
 
 /** What a reproduction came to, run by run, parents first. */
 export function reproductionText(verdicts: readonly Verdict[], tolerance: number, output: Output): string {
-  const said = ({ difference, within }: MetricVerdict) => (difference === 0 ? paint('green', 'equal', output) : difference === null ? paint('red', 'only one has it', output) : paint(within ? 'green' : 'red', `differs by ${shortNumber(Math.abs(difference))}${within ? '' : ', too much'}`, output));
+  const said = ({ difference, within }: MetricVerdict) =>
+    difference === 0
+      ? paint('green', 'equal', output)
+      : difference === null
+        ? paint('red', 'only one has it', output)
+        : paint(
+            within ? 'green' : 'red',
+            `differs by ${shortNumber(Math.abs(difference))}${within ? '' : ', too much'}`,
+            output,
+          );
   const number = (value: number | null) => (value === null ? MISSING : shortNumber(value));
-  const parts = verdicts.map(({ kind, original, again, status, metrics, dataset, within }) => [
-    `${bold(kind, output)} ${original} → ${again}: ${status === 'succeeded' ? paint(within ? 'green' : 'red', within ? 'reproduced' : 'not reproduced', output) : statusText(status, output)}\n`,
-    metrics.length ? table(['metric', 'original', 'again', ''], metrics.map((metric) => [metric.key, number(metric.original), number(metric.again), said(metric)]), output) : '',
-    dataset ? `dataset ${dataset.original ?? MISSING} → ${dataset.again ?? MISSING}\n` : '',
-  ].join(''));
+  const parts = verdicts.map(({ kind, original, again, status, metrics, dataset, within }) =>
+    [
+      `${bold(kind, output)} ${original} → ${again}: ${status === 'succeeded' ? paint(within ? 'green' : 'red', within ? 'reproduced' : 'not reproduced', output) : statusText(status, output)}\n`,
+      metrics.length
+        ? table(
+            ['metric', 'original', 'again', ''],
+            metrics.map((metric) => [metric.key, number(metric.original), number(metric.again), said(metric)]),
+            output,
+          )
+        : '',
+      dataset ? `dataset ${dataset.original ?? MISSING} → ${dataset.again ?? MISSING}\n` : '',
+    ].join(''),
+  );
   const missed = verdicts.filter(({ within }) => !within).length;
   return `${parts.join('\n')}\n${missed ? `${missed} of ${verdicts.length} ${verdicts.length === 1 ? 'run' : 'runs'} not reproduced` : 'reproduced'} within ${tolerance}\n`;
 }
@@ -182,10 +342,13 @@ export function reproductionText(verdicts: readonly Verdict[], tolerance: number
 export function clip(text: string, columns: number): string {
   if (width(text) < columns) return text;
   let shown = 0;
-  return text.split(STYLED).map((part, i) => {
-    if (i % 2) return part;
-    const kept = part.slice(0, Math.max(0, columns - 2 - shown));
-    shown += kept.length;
-    return kept;
-  }).join('');
+  return text
+    .split(STYLED)
+    .map((part, i) => {
+      if (i % 2) return part;
+      const kept = part.slice(0, Math.max(0, columns - 2 - shown));
+      shown += kept.length;
+      return kept;
+    })
+    .join('');
 }

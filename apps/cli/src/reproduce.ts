@@ -20,7 +20,10 @@ export async function lineage(api: Api, id: string): Promise<Run[]> {
   const visit = async (each: string): Promise<void> => {
     if (runs.some((run) => run.id === each)) return;
     const run = await api.run(each);
-    if (run.status !== 'succeeded') throw new UsageError(`expected a run that has succeeded, ${run.kind} ${run.id} is ${run.status}: there is nothing to compare with`);
+    if (run.status !== 'succeeded')
+      throw new UsageError(
+        `expected a run that has succeeded, ${run.kind} ${run.id} is ${run.status}: there is nothing to compare with`,
+      );
     for (const parent of parentsOf(run.spec)) await visit(parent);
     runs.push(run);
   };
@@ -34,12 +37,16 @@ async function expectSameToday(api: Api, run: Run): Promise<void> {
   const { digest } = await api.whySubmission({ spec: run.spec }).catch((error: unknown) => {
     if (!(error instanceof ApiError) || error.status >= 500) throw error;
     const gone = 'dataset' in run.spec && error.problem.errors?.some(({ path }) => path === 'spec.dataset');
-    throw new UsageError(gone && 'dataset' in run.spec
-      ? `${run.kind} ${run.id} can't be reproduced: its dataset version ${run.spec.dataset} is gone; prepare it again from the same files (\`loom datasets add\`), which gives the same digest`
-      : `${run.kind} ${run.id} can't be reproduced: ${error.message}`);
+    throw new UsageError(
+      gone && 'dataset' in run.spec
+        ? `${run.kind} ${run.id} can't be reproduced: its dataset version ${run.spec.dataset} is gone; prepare it again from the same files (\`loom datasets add\`), which gives the same digest`
+        : `${run.kind} ${run.id} can't be reproduced: ${error.message}`,
+    );
   });
   if (digest !== run.digest) {
-    throw new UsageError(`${run.kind} ${run.id} can't be reproduced: the training code is of another version than the one that made it (its spec has the digest ${digest.slice(0, 12)} today, it was ${run.digest.slice(0, 12)}); check out the version that made it, or submit its spec as a new run`);
+    throw new UsageError(
+      `${run.kind} ${run.id} can't be reproduced: the training code is of another version than the one that made it (its spec has the digest ${digest.slice(0, 12)} today, it was ${run.digest.slice(0, 12)}); check out the version that made it, or submit its spec as a new run`,
+    );
   }
 }
 
@@ -50,8 +57,16 @@ const needsEnded = ({ spec }: Run): boolean => 'checkpoint' in spec && spec.chec
 function again({ spec, name, project, requires }: Run, replacements: ReadonlyMap<string, string>): Submission {
   const replaced = (id: string) => replacements.get(id) ?? id;
   return {
-    spec: { ...spec, ...('from' in spec && spec.from !== null && { from: replaced(spec.from) }), ...('alignTo' in spec && spec.alignTo !== null && { alignTo: replaced(spec.alignTo) }) },
-    ...name !== null && { name }, tags: [TAG], project, onDuplicate: 'replicate', ...((Object.keys(requires.labels).length > 0 || requires.gpu) && { requires }),
+    spec: {
+      ...spec,
+      ...('from' in spec && spec.from !== null && { from: replaced(spec.from) }),
+      ...('alignTo' in spec && spec.alignTo !== null && { alignTo: replaced(spec.alignTo) }),
+    },
+    ...(name !== null && { name }),
+    tags: [TAG],
+    project,
+    onDuplicate: 'replicate',
+    ...((Object.keys(requires.labels).length > 0 || requires.gpu) && { requires }),
   };
 }
 
@@ -59,7 +74,12 @@ function again({ spec, name, project, requires }: Run, replacements: ReadonlyMap
  * Submits the runs anew, each from the new runs in place of its parents. Those in `ended` are waited for before what needs them is submitted.
  * @param submitted told of each new run at once: what is submitted goes on whatever happens here
  */
-export async function resubmit(api: Pick<LoomClient, 'submitRun'>, runs: readonly Run[], submitted: (run: Run) => void, ended: (id: string) => Promise<unknown>): Promise<Run[]> {
+export async function resubmit(
+  api: Pick<LoomClient, 'submitRun'>,
+  runs: readonly Run[],
+  submitted: (run: Run) => void,
+  ended: (id: string) => Promise<unknown>,
+): Promise<Run[]> {
   const replacements = new Map<string, string>();
   const anew: Run[] = [];
   for (const run of runs) {
@@ -72,8 +92,22 @@ export async function resubmit(api: Pick<LoomClient, 'submitRun'>, runs: readonl
   return anew;
 }
 
-export interface MetricVerdict { key: string; original: number | null; again: number | null; difference: number | null; within: boolean }
-export interface Verdict { original: string; again: string; kind: Run['kind']; status: Run['status']; metrics: MetricVerdict[]; dataset?: { original: string | null; again: string | null }; within: boolean }
+export interface MetricVerdict {
+  key: string;
+  original: number | null;
+  again: number | null;
+  difference: number | null;
+  within: boolean;
+}
+export interface Verdict {
+  original: string;
+  again: string;
+  kind: Run['kind'];
+  status: Run['status'];
+  metrics: MetricVerdict[];
+  dataset?: { original: string | null; again: string | null };
+  within: boolean;
+}
 
 /**
  * Every last metric of two runs: within the tolerance where they differ by at most `tolerance`, or that part of a value beyond ±1.
@@ -81,16 +115,33 @@ export interface Verdict { original: string; again: string; kind: Run['kind']; s
  */
 export function judge(original: Run, anew: Run, tolerance: number): Verdict {
   const [before, after] = [original.result?.metrics ?? {}, anew.result?.metrics ?? {}];
-  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].filter((key) => !OF_THE_MACHINE.test(key)).sort();
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])]
+    .filter((key) => !OF_THE_MACHINE.test(key))
+    .sort();
   const metrics = keys.map((key): MetricVerdict => {
     const [a, b] = [before[key] ?? null, after[key] ?? null];
     const difference = a === null || b === null ? null : b - a;
-    return { key, original: a, again: b, difference, within: difference !== null && Math.abs(difference) <= tolerance * Math.max(1, Math.abs(a!)) };
+    return {
+      key,
+      original: a,
+      again: b,
+      difference,
+      within: difference !== null && Math.abs(difference) <= tolerance * Math.max(1, Math.abs(a!)),
+    };
   });
-  const prepared = original.kind === 'prepare-dataset' ? { original: original.result?.dataset?.digest ?? null, again: anew.result?.dataset?.digest ?? null } : undefined;
+  const prepared =
+    original.kind === 'prepare-dataset'
+      ? { original: original.result?.dataset?.digest ?? null, again: anew.result?.dataset?.digest ?? null }
+      : undefined;
   return {
-    original: original.id, again: anew.id, kind: original.kind, status: anew.status, metrics, ...prepared && { dataset: prepared },
-    within: anew.status === 'succeeded' && metrics.every(({ within }) => within) && prepared?.original === prepared?.again,
+    original: original.id,
+    again: anew.id,
+    kind: original.kind,
+    status: anew.status,
+    metrics,
+    ...(prepared && { dataset: prepared }),
+    within:
+      anew.status === 'succeeded' && metrics.every(({ within }) => within) && prepared?.original === prepared?.again,
   };
 }
 

@@ -8,32 +8,67 @@ import { UsageError } from './document.js';
 import { didYouMean } from './spelling.js';
 import { readState } from './stack.js';
 
-const Configuration = z.strictObject({ url: z.url({ protocol: /^https?$/ }).optional(), key: z.string().min(1).optional(), timeout: z.number().gt(0).max(86_400).optional() });
+const Configuration = z.strictObject({
+  url: z.url({ protocol: /^https?$/ }).optional(),
+  key: z.string().min(1).optional(),
+  timeout: z.number().gt(0).max(86_400).optional(),
+});
 type Configuration = z.infer<typeof Configuration>;
 
-export interface Flags { url?: string | undefined; key?: string | undefined; timeout?: number | undefined; dir: string }
-export interface Settings { url: string; key: string | undefined; timeoutMs: number }
+export interface Flags {
+  url?: string | undefined;
+  key?: string | undefined;
+  timeout?: number | undefined;
+  dir: string;
+}
+export interface Settings {
+  url: string;
+  key: string | undefined;
+  timeoutMs: number;
+}
 
 const DEFAULT_TIMEOUT_SECONDS = 30;
 
 /** `LOOM_CONFIG`, else `loom/config.yaml` where configuration is kept (XDG Base Directory). */
 const configurationFile = (environment: NodeJS.ProcessEnv): string =>
-  environment['LOOM_CONFIG'] || path.join(environment['XDG_CONFIG_HOME'] || path.join(environment['HOME'] ?? homedir(), '.config'), 'loom', 'config.yaml');
+  environment['LOOM_CONFIG'] ||
+  path.join(
+    environment['XDG_CONFIG_HOME'] || path.join(environment['HOME'] ?? homedir(), '.config'),
+    'loom',
+    'config.yaml',
+  );
 
 /** @throws UsageError for a file that was named and is not there, and for what it must not hold */
 async function readConfiguration(environment: NodeJS.ProcessEnv): Promise<Configuration> {
   const file = configurationFile(environment);
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' && !environment['LOOM_CONFIG']) return '';
-    throw new UsageError(`expected a configuration file that can be read, got ${file}: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}`);
+    throw new UsageError(
+      `expected a configuration file that can be read, got ${file}: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}`,
+    );
   });
   let content: unknown;
-  try { content = parse(text) ?? {}; } catch (error) { throw new UsageError(`${file}: expected YAML, ${(error as Error).message.split('\n')[0]}`); }
+  try {
+    content = parse(text) ?? {};
+  } catch (error) {
+    throw new UsageError(`${file}: expected YAML, ${(error as Error).message.split('\n')[0]}`);
+  }
   const parsed = Configuration.safeParse(content);
   if (parsed.success) return parsed.data;
   const known = Object.keys(Configuration.shape);
-  throw new UsageError(parsed.error.issues.map((issue) => (issue.code === 'unrecognized_keys'
-    ? issue.keys.map((key) => `${file}: ${key}: unknown field${didYouMean(key, known) || `: expected ${known.join(', ')}`}`).join('\n') : `${file}: ${issue.path.join('.') || 'document'}: ${issue.message}`)).join('\n'));
+  throw new UsageError(
+    parsed.error.issues
+      .map((issue) =>
+        issue.code === 'unrecognized_keys'
+          ? issue.keys
+              .map(
+                (key) => `${file}: ${key}: unknown field${didYouMean(key, known) || `: expected ${known.join(', ')}`}`,
+              )
+              .join('\n')
+          : `${file}: ${issue.path.join('.') || 'document'}: ${issue.message}`,
+      )
+      .join('\n'),
+  );
 }
 
 /** @throws UsageError where nothing says which address, or what says it is wrong */
@@ -41,10 +76,14 @@ export async function readSettings(flags: Flags, environment: NodeJS.ProcessEnv)
   const configured = await readConfiguration(environment);
   const url = flags.url ?? (environment['LOOM_URL'] || configured.url) ?? (await readState(flags.dir))?.url;
   if (!url) throw new UsageError('expected an address: start a stack here with `loom up`, or give --url or LOOM_URL');
-  if (!/^https?:$/.test(URL.parse(url)?.protocol ?? '')) throw new UsageError(`expected an address such as http://127.0.0.1:3000, got ${url}`);
-  const seconds = flags.timeout ?? Number(environment['LOOM_TIMEOUT'] || (configured.timeout ?? DEFAULT_TIMEOUT_SECONDS));
-  if (!(seconds > 0 && seconds <= 86_400)) throw new UsageError(`expected LOOM_TIMEOUT in seconds, above 0, got ${environment['LOOM_TIMEOUT']}`);
+  if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ''))
+    throw new UsageError(`expected an address such as http://127.0.0.1:3000, got ${url}`);
+  const seconds =
+    flags.timeout ?? Number(environment['LOOM_TIMEOUT'] || (configured.timeout ?? DEFAULT_TIMEOUT_SECONDS));
+  if (!(seconds > 0 && seconds <= 86_400))
+    throw new UsageError(`expected LOOM_TIMEOUT in seconds, above 0, got ${environment['LOOM_TIMEOUT']}`);
   // The key of one address is not shown to another.
-  const own = configured.url !== undefined && new URL(configured.url).origin === new URL(url).origin ? configured.key : undefined;
+  const own =
+    configured.url !== undefined && new URL(configured.url).origin === new URL(url).origin ? configured.key : undefined;
   return { url, key: flags.key ?? (environment['LOOM_KEY'] || own), timeoutMs: seconds * 1000 };
 }

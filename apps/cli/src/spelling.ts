@@ -6,7 +6,10 @@ function distance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const row = [i];
     for (let j = 1; j <= b.length; j++) {
-      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? before[j - 2]! + 1 : Number.POSITIVE_INFINITY;
+      const swapped =
+        i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+          ? before[j - 2]! + 1
+          : Number.POSITIVE_INFINITY;
       row.push(Math.min(last[j]! + 1, row[j - 1]! + 1, last[j - 1]! + Number(a[i - 1] !== b[j - 1]), swapped));
     }
     [before, last] = [last, row];
@@ -18,8 +21,12 @@ function distance(a: string, b: string): number {
 export function nearest(given: string, words: readonly string[]): string | undefined {
   const begun = given.length < 3 ? [] : words.filter((word) => word.toLowerCase().startsWith(given.toLowerCase()));
   if (begun.length === 1) return begun[0];
-  const known = words.map((word) => ({ word, far: distance(given.toLowerCase(), word.toLowerCase()) })).sort((a, b) => a.far - b.far)[0];
-  return known && known.far <= Math.max(1, Math.floor(0.4 * Math.max(given.length, known.word.length))) ? known.word : undefined;
+  const known = words
+    .map((word) => ({ word, far: distance(given.toLowerCase(), word.toLowerCase()) }))
+    .sort((a, b) => a.far - b.far)[0];
+  return known && known.far <= Math.max(1, Math.floor(0.4 * Math.max(given.length, known.word.length)))
+    ? known.word
+    : undefined;
 }
 
 /** `: did you mean epochs?`, to follow what is wrong; empty where nothing is near. */

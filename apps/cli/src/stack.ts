@@ -52,7 +52,10 @@ export class StackError extends Error {}
 
 /** Another process holds the stack of this folder. */
 export class StackRunningError extends StackError {
-  constructor(readonly dir: string, readonly pid: number) {
+  constructor(
+    readonly dir: string,
+    readonly pid: number,
+  ) {
     super(`expected nothing to run in ${dir}, but process ${pid} does: use it, or end it with \`loom down\``);
   }
 }
@@ -63,7 +66,11 @@ const stateFile = (dir: string): string => path.join(dir, 'state.json');
 export async function readState(dir: string): Promise<StackState | undefined> {
   const text = await readFile(stateFile(dir), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
-  try { return JSON.parse(text) as StackState; } catch { throw new StackError(`expected JSON in ${stateFile(dir)}: remove the file and run \`loom up\` again`); }
+  try {
+    return JSON.parse(text) as StackState;
+  } catch {
+    throw new StackError(`expected JSON in ${stateFile(dir)}: remove the file and run \`loom up\` again`);
+  }
 }
 
 /** The process that holds the stack of `dir`, while it lives. */
@@ -75,12 +82,21 @@ export async function stopStack(dir: string, timeoutMs = STOP_GRACE_MS + 30_000)
   if (pid === undefined) return false;
   process.kill(pid, 'SIGTERM');
   for (const until = performance.now() + timeoutMs; runningPid(dir) === pid; await delay(100)) {
-    if (performance.now() > until) throw new StackError(`expected process ${pid} to end within ${timeoutMs / 1000} s: end it with \`kill -9 ${pid}\``);
+    if (performance.now() > until)
+      throw new StackError(
+        `expected process ${pid} to end within ${timeoutMs / 1000} s: end it with \`kill -9 ${pid}\``,
+      );
   }
   return true;
 }
 
-interface Service { name: string; child: ChildProcess; startedAt: number; restarts: number; restart(): Service }
+interface Service {
+  name: string;
+  child: ChildProcess;
+  startedAt: number;
+  restarts: number;
+  restart(): Service;
+}
 
 export class Stack {
   readonly client: LoomClient;
@@ -89,15 +105,24 @@ export class Stack {
   private readonly cleanups: (() => Promise<void> | void)[] = [];
   private failed: (error: Error) => void = () => undefined;
   /** Rejects when a process of the stack ends again and again; never resolves. */
-  readonly failure = new Promise<never>((_resolve, reject) => { this.failed = reject; });
+  readonly failure = new Promise<never>((_resolve, reject) => {
+    this.failed = reject;
+  });
 
-  private constructor(private readonly options: StackOptions, readonly state: StackState) {
+  private constructor(
+    private readonly options: StackOptions,
+    readonly state: StackState,
+  ) {
     this.client = new LoomClient({ url: state.url });
     this.failure.catch(() => undefined);
   }
 
-  get url(): string { return this.state.url; }
-  get dir(): string { return this.options.dir; }
+  get url(): string {
+    return this.state.url;
+  }
+  get dir(): string {
+    return this.options.dir;
+  }
 
   /**
    * Brings everything up and returns when the API is ready and every worker has registered.
@@ -117,7 +142,15 @@ export class Stack {
       await mkdir(dataRoot, { recursive: true });
       stack = new Stack(options, {
         url: `http://${/^(0\.0\.0\.0|::)$/.test(host) ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host}:${port}`,
-        port, host, workers: options.workers ?? 1, dataRoot, pid: process.pid, processes: [], databaseUrl: '', redisUrl: '', startedAt: new Date().toISOString(),
+        port,
+        host,
+        workers: options.workers ?? 1,
+        dataRoot,
+        pid: process.pid,
+        processes: [],
+        databaseUrl: '',
+        redisUrl: '',
+        startedAt: new Date().toISOString(),
       });
       await stack.bringUp();
       signal?.throwIfAborted();
@@ -134,15 +167,25 @@ export class Stack {
 
   private async bringUp(): Promise<void> {
     const { dir, log, signal, environment } = this.options;
-    const killAll = () => { for (const { child } of this.services.values()) child.kill('SIGKILL'); };
+    const killAll = () => {
+      for (const { child } of this.services.values()) child.kill('SIGKILL');
+    };
     process.once('exit', killAll);
-    this.cleanups.push(() => { process.off('exit', killAll); });
+    this.cleanups.push(() => {
+      process.off('exit', killAll);
+    });
 
     log('starting Postgres and Redis');
     // Loaded here, so that commands which start nothing answer three times as fast.
     const { LocalServiceError, migrate, startLocalServices } = await import('#libs/platform');
-    const services = await startLocalServices({ dir, log, databaseUrl: this.options.databaseUrl, redisUrl: this.options.redisUrl })
-      .catch((error: unknown) => { throw error instanceof LocalServiceError ? new StackError(error.message) : error; });
+    const services = await startLocalServices({
+      dir,
+      log,
+      databaseUrl: this.options.databaseUrl,
+      redisUrl: this.options.redisUrl,
+    }).catch((error: unknown) => {
+      throw error instanceof LocalServiceError ? new StackError(error.message) : error;
+    });
     this.cleanups.push(() => services.stop());
     signal?.throwIfAborted();
     Object.assign(this.state, { databaseUrl: services.databaseUrl, redisUrl: services.redisUrl });
@@ -152,15 +195,24 @@ export class Stack {
     log(`starting the API and ${this.state.workers} worker${this.state.workers === 1 ? '' : 's'}`);
     const env = {
       ...environment,
-      DATABASE_URL: services.databaseUrl, REDIS_URL: services.redisUrl,
-      LOOM_HOST: this.state.host, LOOM_PORT: String(this.state.port),
-      LOOM_ARTIFACTS_DIR: path.join(dir, 'artifacts'), LOOM_DATA_ROOT: this.state.dataRoot, LOOM_WEB_DIR: path.join(ROOT, 'web-dist'),
+      DATABASE_URL: services.databaseUrl,
+      REDIS_URL: services.redisUrl,
+      LOOM_HOST: this.state.host,
+      LOOM_PORT: String(this.state.port),
+      LOOM_ARTIFACTS_DIR: path.join(dir, 'artifacts'),
+      LOOM_DATA_ROOT: this.state.dataRoot,
+      LOOM_WEB_DIR: path.join(ROOT, 'web-dist'),
     };
     this.launch('api', path.join(DIST, 'apps', 'api', 'src', 'main.js'), env);
     await this.until('the API to be ready', () => this.client.ready());
-    for (let i = 1; i <= this.state.workers; i++) this.launch(`worker-${i}`, path.join(DIST, 'apps', 'worker', 'src', 'main.js'), env);
+    for (let i = 1; i <= this.state.workers; i++)
+      this.launch(`worker-${i}`, path.join(DIST, 'apps', 'worker', 'src', 'main.js'), env);
     await this.until('the workers to register', async () => {
-      const registered = new Set((await this.client.workers()).filter((worker) => worker.alive && worker.state === 'running').map(({ pid }) => pid));
+      const registered = new Set(
+        (await this.client.workers())
+          .filter((worker) => worker.alive && worker.state === 'running')
+          .map(({ pid }) => pid),
+      );
       return [...this.services.values()].every(({ name, child }) => name === 'api' || registered.has(child.pid!));
     });
     await this.writeState();
@@ -171,23 +223,46 @@ export class Stack {
     for (const end = performance.now() + START_TIMEOUT_MS; !(await probe()); await delay(50)) {
       this.options.signal?.throwIfAborted();
       for (const { name, child } of this.services.values()) {
-        if (child.exitCode !== null || child.signalCode !== null) throw new StackError(`${name} ended while it started. The end of ${this.logFile(name)}:\n${tail(this.logFile(name))}`);
+        if (child.exitCode !== null || child.signalCode !== null)
+          throw new StackError(
+            `${name} ended while it started. The end of ${this.logFile(name)}:\n${tail(this.logFile(name))}`,
+          );
       }
-      if (performance.now() > end) throw new StackError(`expected ${what} within ${START_TIMEOUT_MS / 1000} s: see ${path.join(this.dir, 'logs')}`);
+      if (performance.now() > end)
+        throw new StackError(
+          `expected ${what} within ${START_TIMEOUT_MS / 1000} s: see ${path.join(this.dir, 'logs')}`,
+        );
     }
   }
 
-  private logFile(name: string): string { return path.join(this.dir, 'logs', `${name}.log`); }
+  private logFile(name: string): string {
+    return path.join(this.dir, 'logs', `${name}.log`);
+  }
 
   private launch(name: string, main: string, env: NodeJS.ProcessEnv, restarts = 0): void {
-    if (!existsSync(main)) throw new StackError(`expected ${path.relative(ROOT, main)} to be built: run \`npm run setup\``);
+    if (!existsSync(main))
+      throw new StackError(`expected ${path.relative(ROOT, main)} to be built: run \`npm run setup\``);
     const file = openSync(this.logFile(name), restarts ? 'a' : 'w');
     // In a group of its own a Ctrl-C reaches us alone, and we end the processes in order. If we are killed there is no
     // order to keep: the databases go with us, and the lease brings the run back at the next start.
     const command = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, main] : [process.execPath, main];
-    const child = spawn(command[0]!, command.slice(1), { cwd: this.dir, env, stdio: ['ignore', file, file], detached: true });
+    const child = spawn(command[0]!, command.slice(1), {
+      cwd: this.dir,
+      env,
+      stdio: ['ignore', file, file],
+      detached: true,
+    });
     closeSync(file);
-    const service: Service = { name, child, startedAt: performance.now(), restarts, restart: () => { this.launch(name, main, env, service.restarts + 1); return this.services.get(name)!; } };
+    const service: Service = {
+      name,
+      child,
+      startedAt: performance.now(),
+      restarts,
+      restart: () => {
+        this.launch(name, main, env, service.restarts + 1);
+        return this.services.get(name)!;
+      },
+    };
     this.services.set(name, service);
     child.once('error', (error) => this.failed(new StackError(`${name} can't be started: ${error.message}`)));
     child.once('exit', (code, signal) => {
@@ -208,7 +283,11 @@ export class Stack {
   private async revive(service: Service, how: string): Promise<void> {
     if (performance.now() - service.startedAt > 60_000) service.restarts = 0;
     if (service.restarts >= RESTARTS) {
-      this.failed(new StackError(`${service.name} ended ${RESTARTS + 1} times in a row (${how}). The end of ${this.logFile(service.name)}:\n${tail(this.logFile(service.name))}`));
+      this.failed(
+        new StackError(
+          `${service.name} ended ${RESTARTS + 1} times in a row (${how}). The end of ${this.logFile(service.name)}:\n${tail(this.logFile(service.name))}`,
+        ),
+      );
       return;
     }
     this.options.log(`${service.name} ended (${how}): starting it again`);
@@ -247,7 +326,9 @@ export class Stack {
   }
 
   /** Without waiting for checkpoints. */
-  kill(): void { for (const { child } of this.services.values()) child.kill('SIGKILL'); }
+  kill(): void {
+    for (const { child } of this.services.values()) child.kill('SIGKILL');
+  }
 }
 
 async function end(child: ChildProcess): Promise<void> {
@@ -270,15 +351,28 @@ function identity(pid: number): string {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // Field 22 is the start time; the second, the name, may hold spaces.
     return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-  } catch { return ''; }
+  } catch {
+    return '';
+  }
 }
 
 function holder(lock: string): number | undefined {
   let text: string;
-  try { text = readFileSync(lock, 'utf8'); } catch { return undefined; }
-  const [pid = 0, started = ''] = text.trim().split(' ').map((part, i) => (i === 0 ? Number(part) : part)) as [number?, string?];
+  try {
+    text = readFileSync(lock, 'utf8');
+  } catch {
+    return undefined;
+  }
+  const [pid = 0, started = ''] = text
+    .trim()
+    .split(' ')
+    .map((part, i) => (i === 0 ? Number(part) : part)) as [number?, string?];
   if (!pid) return undefined;
-  try { process.kill(pid, 0); } catch (error) { if ((error as NodeJS.ErrnoException).code !== 'EPERM') return undefined; }
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return undefined;
+  }
   return started === '' || identity(pid) === started ? pid : undefined;
 }
 
@@ -289,9 +383,16 @@ async function takeLock(dir: string): Promise<() => void> {
       const file = await open(lock, 'wx');
       await file.writeFile(`${process.pid} ${identity(process.pid)}\n`);
       await file.close();
-      return () => { try { unlinkSync(lock); } catch { /* Somebody removed the folder. */ } };
+      return () => {
+        try {
+          unlinkSync(lock);
+        } catch {
+          /* Somebody removed the folder. */
+        }
+      };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw new StackError(`expected to be able to write in ${dir}: ${(error as Error).message}`);
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
+        throw new StackError(`expected to be able to write in ${dir}: ${(error as Error).message}`);
       const pid = holder(lock);
       if (pid !== undefined) throw new StackRunningError(dir, pid);
       await rm(lock, { force: true });
@@ -304,7 +405,8 @@ async function choosePort(host: string, wanted: number | undefined, last: number
     if (await listens(host, wanted)) return wanted;
     throw new StackError(`expected port ${wanted} to be free: choose another with --port`);
   }
-  for (const port of wanted === 0 ? [] : [last, DEFAULT_PORT]) if (port !== undefined && (await listens(host, port))) return port;
+  for (const port of wanted === 0 ? [] : [last, DEFAULT_PORT])
+    if (port !== undefined && (await listens(host, port))) return port;
   return (await listens(host, 0))!;
 }
 

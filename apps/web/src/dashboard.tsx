@@ -19,30 +19,59 @@ const MapPage = lazy(() => import('./map.js').then(({ MapPage: page }) => ({ def
 const SubmitPage = lazy(() => import('./submit.js').then(({ SubmitPage: page }) => ({ default: page })));
 
 const PAGES = [
-  ['', 'Overview', 'overview'], ['runs', 'Runs', 'runs'], ['sweeps', 'Sweeps', 'sweeps'], ['maps', 'Latent maps', 'map'], ['machines', 'Workers', 'machines'], ['new', 'New', 'plus'],
+  ['', 'Overview', 'overview'],
+  ['runs', 'Runs', 'runs'],
+  ['sweeps', 'Sweeps', 'sweeps'],
+  ['maps', 'Latent maps', 'map'],
+  ['machines', 'Workers', 'machines'],
+  ['new', 'New', 'plus'],
 ] as const;
 
 function page({ path: [name = '', id] }: Route): { title: string; content: ReactNode } {
   if (name === '') return { title: 'Overview', content: <OverviewPage /> };
-  if (name === 'runs') return id ? { title: 'Run', content: <RunPage key={id} id={id} /> } : { title: 'Runs', content: <RunsPage /> };
+  if (name === 'runs')
+    return id ? { title: 'Run', content: <RunPage key={id} id={id} /> } : { title: 'Runs', content: <RunsPage /> };
   if (name === 'compare') return { title: 'Compare', content: <ComparePage /> };
-  if (name === 'sweeps') return id ? { title: 'Sweep', content: <SweepPage key={id} id={id} /> } : { title: 'Sweeps', content: <SweepsPage /> };
-  if (name === 'maps') return id ? { title: 'Latent map', content: <MapPage key={id} id={id} /> } : { title: 'Latent maps', content: <MapsPage /> };
+  if (name === 'sweeps')
+    return id
+      ? { title: 'Sweep', content: <SweepPage key={id} id={id} /> }
+      : { title: 'Sweeps', content: <SweepsPage /> };
+  if (name === 'maps')
+    return id
+      ? { title: 'Latent map', content: <MapPage key={id} id={id} /> }
+      : { title: 'Latent maps', content: <MapsPage /> };
   if (name === 'machines') return { title: 'Workers and datasets', content: <MachinesPage /> };
   if (name === 'new') return { title: 'New sweep or run', content: <SubmitPage /> };
-  return { title: 'Not found', content: <Empty title="There is no such page."><a href="#/">To the overview</a></Empty> };
+  return {
+    title: 'Not found',
+    content: (
+      <Empty title="There is no such page.">
+        <a href="#/">To the overview</a>
+      </Empty>
+    ),
+  };
 }
 
 /** A fault in one page leaves the others. */
 class Guard extends Component<{ children: ReactNode }, { error?: unknown }> {
   override state: { error?: unknown } = {};
-  static getDerivedStateFromError(error: unknown) { return { error }; }
-  override render() { return this.state.error === undefined ? this.props.children : <Fault error={this.state.error} again={() => location.reload()} />; }
+  static getDerivedStateFromError(error: unknown) {
+    return { error };
+  }
+  override render() {
+    return this.state.error === undefined ? (
+      this.props.children
+    ) : (
+      <Fault error={this.state.error} again={() => location.reload()} />
+    );
+  }
 }
 
 type Theme = 'auto' | 'light' | 'dark';
 function ThemeSwitch() {
-  const [theme, setTheme] = useState<Theme>(() => (document.documentElement.dataset['theme'] as Theme | undefined) ?? 'auto');
+  const [theme, setTheme] = useState<Theme>(
+    () => (document.documentElement.dataset['theme'] as Theme | undefined) ?? 'auto',
+  );
   const next = ({ auto: 'light', light: 'dark', dark: 'auto' } as const)[theme];
   const change = () => {
     setTheme(next);
@@ -50,14 +79,26 @@ function ThemeSwitch() {
     localStorage.setItem('theme', next);
     dispatchEvent(new Event('themechange'));
   };
-  return <button className="quiet theme" onClick={change} title={`Change to ${next}`}><Icon name={theme} /><span>{theme === 'auto' ? 'System theme' : `${theme === 'dark' ? 'Dark' : 'Light'} theme`}</span></button>;
+  return (
+    <button className="quiet theme" onClick={change} title={`Change to ${next}`}>
+      <Icon name={theme} />
+      <span>{theme === 'auto' ? 'System theme' : `${theme === 'dark' ? 'Dark' : 'Light'} theme`}</span>
+    </button>
+  );
 }
 function showTheme(theme: string | null): void {
   if (theme === 'light' || theme === 'dark') document.documentElement.dataset['theme'] = theme;
   else delete document.documentElement.dataset['theme'];
 }
 
-const Logo = () => <svg viewBox="0 0 32 32" className="logo" aria-hidden="true"><path d="M4 8h7q3 0 5 4t5 4h7M4 16h7q3 0 5-4t5-4h7M4 24h24" /><circle cx="4" cy="24" r="2" /><circle cx="28" cy="16" r="2" /><circle cx="28" cy="8" r="2" /></svg>;
+const Logo = () => (
+  <svg viewBox="0 0 32 32" className="logo" aria-hidden="true">
+    <path d="M4 8h7q3 0 5 4t5 4h7M4 16h7q3 0 5-4t5-4h7M4 24h24" />
+    <circle cx="4" cy="24" r="2" />
+    <circle cx="28" cy="16" r="2" />
+    <circle cx="28" cy="8" r="2" />
+  </svg>
+);
 
 function App() {
   const route = useRoute();
@@ -73,22 +114,64 @@ function App() {
     if (!first.current) main.current?.focus({ preventScroll: true });
     first.current = false;
   }, [place]);
-  const section = route.path[0] === 'compare' ? 'runs' : route.path[0] ?? '';
+  const section = route.path[0] === 'compare' ? 'runs' : (route.path[0] ?? '');
   return (
     <>
-      <a className="skip" href="#main" onClick={(event) => { event.preventDefault(); main.current?.focus(); }}>To the content</a>
+      <a
+        className="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault();
+          main.current?.focus();
+        }}
+      >
+        To the content
+      </a>
       <header className="side">
-        <a className="brand" href="#/"><Logo />Latent Loom</a>
-        <nav aria-label="Pages">{PAGES.map(([path, name, icon]) => <a key={path} href={link(path)} aria-current={section === path ? 'page' : undefined} className={path === 'new' ? 'new' : ''}><Icon name={icon} /><span>{name}</span></a>)}</nav>
-        <footer><ThemeSwitch /><a href="/docs" className="dim">API</a></footer>
+        <a className="brand" href="#/">
+          <Logo />
+          Latent Loom
+        </a>
+        <nav aria-label="Pages">
+          {PAGES.map(([path, name, icon]) => (
+            <a
+              key={path}
+              href={link(path)}
+              aria-current={section === path ? 'page' : undefined}
+              className={path === 'new' ? 'new' : ''}
+            >
+              <Icon name={icon} />
+              <span>{name}</span>
+            </a>
+          ))}
+        </nav>
+        <footer>
+          <ThemeSwitch />
+          <a href="/docs" className="dim">
+            API
+          </a>
+        </footer>
       </header>
       <main ref={main} id="main" tabIndex={-1}>
-        {offline !== undefined && <p className="offline" role="status"><strong>Offline.</strong> The API has not answered since {new Date(offline).toLocaleTimeString()}; what you see may be old. It is asked again every few seconds.</p>}
-        <Guard key={place}><Suspense fallback={<Skeleton lines={6} />}>{content}</Suspense></Guard>
+        {offline !== undefined && (
+          <p className="offline" role="status">
+            <strong>Offline.</strong> The API has not answered since {new Date(offline).toLocaleTimeString()}; what you
+            see may be old. It is asked again every few seconds.
+          </p>
+        )}
+        <Guard key={place}>
+          <Suspense fallback={<Skeleton lines={6} />}>{content}</Suspense>
+        </Guard>
       </main>
     </>
   );
 }
 
 showTheme(localStorage.getItem('theme'));
-createRoot(document.getElementById('root')!).render(<StrictMode><QueryClientProvider client={queries}><App /></QueryClientProvider></StrictMode>);
+createRoot(document.getElementById('root')!).render(
+  <StrictMode>
+    <QueryClientProvider client={queries}>
+      <App />
+    </QueryClientProvider>
+  </StrictMode>,
+);

@@ -1,6 +1,23 @@
 /** What the pages show, on the typed client: asked again while one looks, streamed for a run that goes on. */
-import { isTerminal, LoomClient, RateMeter, UnreachableError, type Artifact, type LogLine, type Run, type RunDetail, type RunEvent } from '#libs/contracts';
-import { keepPreviousData, MutationCache, QueryCache, QueryClient, useQuery, type UseQueryResult } from '@tanstack/react-query';
+import {
+  isTerminal,
+  LoomClient,
+  RateMeter,
+  UnreachableError,
+  type Artifact,
+  type LogLine,
+  type Run,
+  type RunDetail,
+  type RunEvent,
+} from '#libs/contracts';
+import {
+  keepPreviousData,
+  MutationCache,
+  QueryCache,
+  QueryClient,
+  useQuery,
+  type UseQueryResult,
+} from '@tanstack/react-query';
 import { useEffect, useMemo, useSyncExternalStore } from 'react';
 import { addPoints, seriesOf, type Series } from './series.js';
 
@@ -13,26 +30,51 @@ const PAGE = 500;
 let offlineSince: number | undefined;
 const watchers = new Set<() => void>();
 function heard(answered: boolean): void {
-  const next = answered ? undefined : offlineSince ?? Date.now();
+  const next = answered ? undefined : (offlineSince ?? Date.now());
   if (next === offlineSince) return;
   offlineSince = next;
   for (const each of watchers) each();
 }
-const hearing = { onSuccess: () => heard(true), onError: (error: unknown) => heard(!(error instanceof UnreachableError)) };
+const hearing = {
+  onSuccess: () => heard(true),
+  onError: (error: unknown) => heard(!(error instanceof UnreachableError)),
+};
 
 /** Since when the API has not answered, in ms; undefined while it does. */
-export const useOffline = (): number | undefined => useSyncExternalStore((listener) => { watchers.add(listener); return () => watchers.delete(listener); }, () => offlineSince);
+export const useOffline = (): number | undefined =>
+  useSyncExternalStore(
+    (listener) => {
+      watchers.add(listener);
+      return () => watchers.delete(listener);
+    },
+    () => offlineSince,
+  );
 
 export const queries = new QueryClient({
-  queryCache: new QueryCache(hearing), mutationCache: new MutationCache(hearing),
-  defaultOptions: { queries: { retry: false, networkMode: 'always', refetchInterval: REFRESH_MS, staleTime: 1000 }, mutations: { networkMode: 'always' } },
+  queryCache: new QueryCache(hearing),
+  mutationCache: new MutationCache(hearing),
+  defaultOptions: {
+    queries: { retry: false, networkMode: 'always', refetchInterval: REFRESH_MS, staleTime: 1000 },
+    mutations: { networkMode: 'always' },
+  },
 });
 
 /** `load` again every few seconds while the page is looked at; `live: false` for what no longer changes. */
-export function useLive<T>(key: readonly unknown[], load: () => Promise<T>, { live = true, keep = false, enabled = true }: { live?: boolean | ((value: T) => boolean); keep?: boolean; enabled?: boolean } = {}): UseQueryResult<T> {
+export function useLive<T>(
+  key: readonly unknown[],
+  load: () => Promise<T>,
+  {
+    live = true,
+    keep = false,
+    enabled = true,
+  }: { live?: boolean | ((value: T) => boolean); keep?: boolean; enabled?: boolean } = {},
+): UseQueryResult<T> {
   return useQuery<T>({
-    queryKey: key, queryFn: load, enabled,
-    refetchInterval: ({ state: { data } }) => ((typeof live === 'function' ? data === undefined || live(data) : live) ? REFRESH_MS : false),
+    queryKey: key,
+    queryFn: load,
+    enabled,
+    refetchInterval: ({ state: { data } }) =>
+      (typeof live === 'function' ? data === undefined || live(data) : live) ? REFRESH_MS : false,
     ...(keep && { placeholderData: keepPreviousData }),
   });
 }
@@ -65,7 +107,17 @@ const TELL_MS = 200;
 
 /** A run followed for as long as somebody subscribes. A run that has ended is read once. */
 class RunFeed {
-  private state: RunState = { run: undefined, curves: new Map(), events: [], log: [], artifacts: [], loaded: false, live: false, error: undefined, version: 0 };
+  private state: RunState = {
+    run: undefined,
+    curves: new Map(),
+    events: [],
+    log: [],
+    artifacts: [],
+    loaded: false,
+    live: false,
+    error: undefined,
+    version: 0,
+  };
   private readonly curves = new Map<string, Series>();
   private readonly listeners = new Set<() => void>();
   private stop: AbortController | undefined;
@@ -104,14 +156,19 @@ class RunFeed {
   }
 
   private start(): void {
-    const stop = this.stop = new AbortController();
+    const stop = (this.stop = new AbortController());
     this.curves.clear();
     this.set({ curves: this.curves, events: [], log: [], error: undefined });
-    this.follow(stop.signal).then(() => { if (!stop.signal.aborted) this.set({ live: false }); }, (error: unknown) => {
-      if (stop.signal.aborted) return;
-      heard(!(error instanceof UnreachableError));
-      this.set({ error, live: false });
-    });
+    this.follow(stop.signal).then(
+      () => {
+        if (!stop.signal.aborted) this.set({ live: false });
+      },
+      (error: unknown) => {
+        if (stop.signal.aborted) return;
+        heard(!(error instanceof UnreachableError));
+        this.set({ error, live: false });
+      },
+    );
   }
 
   private async follow(signal: AbortSignal): Promise<void> {
@@ -121,15 +178,25 @@ class RunFeed {
     await this.readArtifacts(signal);
     if (isTerminal(run.status)) return this.readAll(signal);
     this.set({ loaded: true });
-    await client.follow(this.id, {
-      onRun: (news) => { heard(true); this.set({ live: true, ...(this.state.run && { run: { ...this.state.run, ...news } }) }); },
-      onEvent: (event) => {
-        this.set({ events: [...this.state.events, event] });
-        void this.readDetail(signal);
+    await client.follow(
+      this.id,
+      {
+        onRun: (news) => {
+          heard(true);
+          this.set({ live: true, ...(this.state.run && { run: { ...this.state.run, ...news } }) });
+        },
+        onEvent: (event) => {
+          this.set({ events: [...this.state.events, event] });
+          void this.readDetail(signal);
+        },
+        onMetrics: (points) => {
+          addPoints(this.curves, points);
+          this.set({ version: this.state.version + 1 });
+        },
+        onLog: (line) => this.set({ log: [...this.state.log.slice(-MOST_LINES), line] }),
       },
-      onMetrics: (points) => { addPoints(this.curves, points); this.set({ version: this.state.version + 1 }); },
-      onLog: (line) => this.set({ log: [...this.state.log.slice(-MOST_LINES), line] }),
-    }, { signal });
+      { signal },
+    );
     await this.readDetail(signal);
   }
 
@@ -150,14 +217,20 @@ class RunFeed {
   }
 
   private async readAll(signal: AbortSignal): Promise<void> {
-    const [metrics, events, log] = await Promise.all([client.metrics(this.id, { points: 2000 }), allPages<RunEvent>((cursor) => client.events(this.id, cursor)), allPages<LogLine>((cursor) => client.logs(this.id, cursor))]);
+    const [metrics, events, log] = await Promise.all([
+      client.metrics(this.id, { points: 2000 }),
+      allPages<RunEvent>((cursor) => client.events(this.id, cursor)),
+      allPages<LogLine>((cursor) => client.logs(this.id, cursor)),
+    ]);
     if (signal.aborted) return;
     for (const { key, points } of metrics) this.curves.set(key, seriesOf(points));
     this.set({ events, log: log.slice(-MOST_LINES), loaded: true, version: this.state.version + 1 });
   }
 }
 
-async function allPages<T>(fetchPage: (cursor: { limit: number; cursor?: string }) => Promise<{ items: T[]; nextCursor: string | null }>): Promise<T[]> {
+async function allPages<T>(
+  fetchPage: (cursor: { limit: number; cursor?: string }) => Promise<{ items: T[]; nextCursor: string | null }>,
+): Promise<T[]> {
   const items: T[] = [];
   for (let cursor: string | null | undefined; cursor !== null && items.length < 4 * MOST_LINES;) {
     const page = await fetchPage({ limit: PAGE, ...(cursor !== undefined && { cursor }) });
@@ -171,14 +244,23 @@ async function allPages<T>(fetchPage: (cursor: { limit: number; cursor?: string 
 export function useRun(id: string): RunState & { again(): void } {
   const feed = useMemo(() => new RunFeed(id), [id]);
   const state = useSyncExternalStore(feed.subscribe, feed.snapshot);
-  useEffect(() => { if (state.run) meter.note([state.run], Date.now()); }, [state.run]);
+  useEffect(() => {
+    if (state.run) meter.note([state.run], Date.now());
+  }, [state.run]);
   return { ...state, again: feed.again };
 }
 
 /** The runs that this one takes its input from, and those that take its result. */
 export function useLineage(run: Run | undefined) {
-  return useLive(['lineage', run?.id], async () => {
-    const [parents, children] = await Promise.all([Promise.all(run!.parents.map((id) => client.run(id))), client.runs({ parent: run!.id, limit: 100 })]);
-    return { parents, children: children.items, more: children.nextCursor !== null };
-  }, { enabled: run !== undefined });
+  return useLive(
+    ['lineage', run?.id],
+    async () => {
+      const [parents, children] = await Promise.all([
+        Promise.all(run!.parents.map((id) => client.run(id))),
+        client.runs({ parent: run!.id, limit: 100 }),
+      ]);
+      return { parents, children: children.items, more: children.nextCursor !== null };
+    },
+    { enabled: run !== undefined },
+  );
 }

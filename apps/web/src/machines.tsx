@@ -14,31 +14,100 @@ export function MachinesPage() {
     <>
       <h1>Workers and datasets</h1>
       <Panel title="Workers">
-        {drain.error && <p role="alert" className="bad">{drain.error.message}</p>}
-        <Loaded query={workers}>{(all) => {
-          const here = all.filter(({ state, alive }) => state !== 'stopped' && alive);
-          const gone = all.filter((worker) => !here.includes(worker));
-          return (
-            <>
-              {here.length === 0 && <Empty title="No worker answers."><p>Runs wait until one does: <code>loom up</code>, or start one on another machine.</p></Empty>}
-              <ul className="cards wide">{here.map((worker) => (
-                <li key={worker.id}>
-                  <WorkerCard worker={worker} runs={(running.data?.items ?? []).filter(({ workerId }) => workerId === worker.id)} />
-                  <div className="line"><span className="dim">{Object.entries(worker.versions).map(([what, version]) => `${what} ${version}`).join(' · ')} · up since <Ago at={worker.startedAt} /></span>
-                    {worker.state === 'running' && <button disabled={drain.isPending} onClick={() => drain.mutate(worker.id)} aria-label={`Drain ${worker.host}`} title="It hands its runs back at a checkpoint and ends.">Drain</button>}</div>
-                </li>
-              ))}</ul>
-              {gone.length > 0 && <details><summary>{gone.length} gone</summary><Table caption="Workers that are gone" empty="" keys={gone.map(({ id }) => id)} head={['worker', 'how', 'last heartbeat']} rows={gone.map((worker) => [worker.id, worker.state === 'stopped' ? 'stopped' : 'silent', <Ago at={worker.heartbeatAt} />])} /></details>}
-            </>
-          );
-        }}</Loaded>
+        {drain.error && (
+          <p role="alert" className="bad">
+            {drain.error.message}
+          </p>
+        )}
+        <Loaded query={workers}>
+          {(all) => {
+            const here = all.filter(({ state, alive }) => state !== 'stopped' && alive);
+            const gone = all.filter((worker) => !here.includes(worker));
+            return (
+              <>
+                {here.length === 0 && (
+                  <Empty title="No worker answers.">
+                    <p>
+                      Runs wait until one does: <code>loom up</code>, or start one on another machine.
+                    </p>
+                  </Empty>
+                )}
+                <ul className="cards wide">
+                  {here.map((worker) => (
+                    <li key={worker.id}>
+                      <WorkerCard
+                        worker={worker}
+                        runs={(running.data?.items ?? []).filter(({ workerId }) => workerId === worker.id)}
+                      />
+                      <div className="line">
+                        <span className="dim">
+                          {Object.entries(worker.versions)
+                            .map(([what, version]) => `${what} ${version}`)
+                            .join(' · ')}{' '}
+                          · up since <Ago at={worker.startedAt} />
+                        </span>
+                        {worker.state === 'running' && (
+                          <button
+                            disabled={drain.isPending}
+                            onClick={() => drain.mutate(worker.id)}
+                            aria-label={`Drain ${worker.host}`}
+                            title="It hands its runs back at a checkpoint and ends."
+                          >
+                            Drain
+                          </button>
+                        )}
+                      </div>
+                    </li>
+                  ))}
+                </ul>
+                {gone.length > 0 && (
+                  <details>
+                    <summary>{gone.length} gone</summary>
+                    <Table
+                      caption="Workers that are gone"
+                      empty=""
+                      keys={gone.map(({ id }) => id)}
+                      head={['worker', 'how', 'last heartbeat']}
+                      rows={gone.map((worker) => [
+                        worker.id,
+                        worker.state === 'stopped' ? 'stopped' : 'silent',
+                        <Ago at={worker.heartbeatAt} />,
+                      ])}
+                    />
+                  </details>
+                )}
+              </>
+            );
+          }}
+        </Loaded>
       </Panel>
       <Panel title="Datasets" className="flush">
-        <Loaded query={datasets}>{({ items }) => (
-          <Table caption="Datasets" keys={items.map(({ name, digest }) => name + digest)} empty={<Empty title="No datasets yet."><p><code>loom datasets add NAME PATH</code> prepares the images or sounds of a folder.</p></Empty>} head={['name', 'digest', 'samples', 'classes', 'each', 'prepared']} rows={items.map(({ name, digest, manifest, runId, createdAt }) => [
-            <a href={link(`runs/${runId}`)}>{name}</a>, <code>{digest.slice(0, 12)}</code>, Object.entries(manifest.splits).map(([split, part]) => `${part?.count.toLocaleString('en') ?? 0} ${split}`).join(' · '), <span title={manifest.classes.join(', ')}>{manifest.classes.length}</span>, sampleText(manifest.sample), <Ago at={createdAt} />,
-          ])} />
-        )}</Loaded>
+        <Loaded query={datasets}>
+          {({ items }) => (
+            <Table
+              caption="Datasets"
+              keys={items.map(({ name, digest }) => name + digest)}
+              empty={
+                <Empty title="No datasets yet.">
+                  <p>
+                    <code>loom datasets add NAME PATH</code> prepares the images or sounds of a folder.
+                  </p>
+                </Empty>
+              }
+              head={['name', 'digest', 'samples', 'classes', 'each', 'prepared']}
+              rows={items.map(({ name, digest, manifest, runId, createdAt }) => [
+                <a href={link(`runs/${runId}`)}>{name}</a>,
+                <code>{digest.slice(0, 12)}</code>,
+                Object.entries(manifest.splits)
+                  .map(([split, part]) => `${part?.count.toLocaleString('en') ?? 0} ${split}`)
+                  .join(' · '),
+                <span title={manifest.classes.join(', ')}>{manifest.classes.length}</span>,
+                sampleText(manifest.sample),
+                <Ago at={createdAt} />,
+              ])}
+            />
+          )}
+        </Loaded>
       </Panel>
     </>
   );

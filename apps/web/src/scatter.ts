@@ -25,42 +25,89 @@ export class Scatter {
   private grid: { of: Float32Array; grid: PointGrid } | undefined;
   private hovering = false;
   private readonly listening = new AbortController();
-  private data: { points: Float32Array; colours: Uint8Array; length: number; attributes: Record<string, { value: Float32Array | Uint8Array; size: number; normalized?: boolean }> } | undefined;
+  private data:
+    | {
+        points: Float32Array;
+        colours: Uint8Array;
+        length: number;
+        attributes: Record<string, { value: Float32Array | Uint8Array; size: number; normalized?: boolean }>;
+      }
+    | undefined;
 
-  constructor(private readonly box: HTMLElement, props: ScatterProps) {
+  constructor(
+    private readonly box: HTMLElement,
+    props: ScatterProps,
+  ) {
     this.props = props;
     this.deck = new Deck({
-      parent: box as HTMLDivElement, views: new OrthographicView({ flipY: false }), controller: { dragRotate: false, inertia: 200 }, useDevicePixels: true,
-      initialViewState: this.home(), layers: this.layers(),
-      onViewStateChange: ({ viewState }) => { this.view = viewState; this.moved = true; this.draw(); },
+      parent: box as HTMLDivElement,
+      views: new OrthographicView({ flipY: false }),
+      controller: { dragRotate: false, inertia: 200 },
+      useDevicePixels: true,
+      initialViewState: this.home(),
+      layers: this.layers(),
+      onViewStateChange: ({ viewState }) => {
+        this.view = viewState;
+        this.moved = true;
+        this.draw();
+      },
       getCursor: ({ isDragging }) => (isDragging ? 'grabbing' : this.hovering ? 'pointer' : 'grab'),
-      onResize: () => { if (!this.moved) this.fit(); },
+      onResize: () => {
+        if (!this.moved) this.fit();
+      },
       onError: () => true,
     });
     this.listen();
   }
 
   private listen(): void {
-    const { box, listening: { signal } } = this;
-    const at = ({ clientX, clientY }: PointerEvent): [number, number] => { const { left, top } = box.getBoundingClientRect(); return [clientX - left, clientY - top]; };
+    const {
+      box,
+      listening: { signal },
+    } = this;
+    const at = ({ clientX, clientY }: PointerEvent): [number, number] => {
+      const { left, top } = box.getBoundingClientRect();
+      return [clientX - left, clientY - top];
+    };
     let pressed: [number, number] | undefined;
-    box.addEventListener('pointermove', (event) => {
-      const [x, y] = at(event);
-      const point = event.buttons === 0 ? this.pointAt(x, y) : undefined;
-      this.hovering = point !== undefined;
-      this.props.onHover(point, x, y);
-    }, { signal });
-    box.addEventListener('pointerleave', () => { this.hovering = false; this.props.onHover(undefined, 0, 0); }, { signal });
+    box.addEventListener(
+      'pointermove',
+      (event) => {
+        const [x, y] = at(event);
+        const point = event.buttons === 0 ? this.pointAt(x, y) : undefined;
+        this.hovering = point !== undefined;
+        this.props.onHover(point, x, y);
+      },
+      { signal },
+    );
+    box.addEventListener(
+      'pointerleave',
+      () => {
+        this.hovering = false;
+        this.props.onHover(undefined, 0, 0);
+      },
+      { signal },
+    );
     // Before deck.gl's own, which may keep the event to itself.
-    box.addEventListener('pointerdown', (event) => { pressed = event.button === 0 ? at(event) : undefined; }, { signal, capture: true });
-    box.addEventListener('pointerup', (event) => {
-      const [x, y] = at(event);
-      if (pressed && Math.hypot(x - pressed[0], y - pressed[1]) <= CLICK) {
-        const point = this.pointAt(x, y);
-        if (point !== undefined) this.props.onPick(point);
-      }
-      pressed = undefined;
-    }, { signal, capture: true });
+    box.addEventListener(
+      'pointerdown',
+      (event) => {
+        pressed = event.button === 0 ? at(event) : undefined;
+      },
+      { signal, capture: true },
+    );
+    box.addEventListener(
+      'pointerup',
+      (event) => {
+        const [x, y] = at(event);
+        if (pressed && Math.hypot(x - pressed[0], y - pressed[1]) <= CLICK) {
+          const point = this.pointAt(x, y);
+          if (point !== undefined) this.props.onPick(point);
+        }
+        pressed = undefined;
+      },
+      { signal, capture: true },
+    );
   }
 
   private pointAt(x: number, y: number): number | undefined {
@@ -99,26 +146,59 @@ export class Scatter {
   project(point: number): [number, number] {
     const scale = 2 ** (this.view.zoom as number);
     const [cx = 0, cy = 0] = this.view.target ?? [];
-    return [this.box.clientWidth / 2 + (this.props.points[2 * point]! - cx) * scale, this.box.clientHeight / 2 - (this.props.points[2 * point + 1]! - cy) * scale];
+    return [
+      this.box.clientWidth / 2 + (this.props.points[2 * point]! - cx) * scale,
+      this.box.clientHeight / 2 - (this.props.points[2 * point + 1]! - cy) * scale,
+    ];
   }
 
-  destroy(): void { this.listening.abort(); this.deck.finalize(); }
+  destroy(): void {
+    this.listening.abort();
+    this.deck.finalize();
+  }
 
   private home(): OrthographicViewState {
-    return this.view = { target: [0, 0, 0], zoom: Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100), minZoom: 4, maxZoom: 20 };
+    return (this.view = {
+      target: [0, 0, 0],
+      zoom: Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100),
+      minZoom: 4,
+      maxZoom: 20,
+    });
   }
 
-  private draw(): void { this.deck.setProps({ layers: this.layers() }); }
+  private draw(): void {
+    this.deck.setProps({ layers: this.layers() });
+  }
 
   private layers() {
     const { points, colours } = this.props;
     const count = points.length / 2;
     // The same object as long as nothing in it has changed: deck.gl uploads a new one.
-    if (this.data?.points !== points || this.data.colours !== colours) this.data = { points, colours, length: count, attributes: { getPosition: { value: points, size: 2 }, getFillColor: { value: colours, size: 4, normalized: true } } };
+    if (this.data?.points !== points || this.data.colours !== colours)
+      this.data = {
+        points,
+        colours,
+        length: count,
+        attributes: {
+          getPosition: { value: points, size: 2 },
+          getFillColor: { value: colours, size: 4, normalized: true },
+        },
+      };
     const home = Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100);
-    const radius = Math.max(1.1, Math.min(3.2, 180 / Math.sqrt(count))) * 2 ** (0.35 * ((this.view.zoom as number) - home));
-    return [new ScatterplotLayer({
-      id: 'points', data: this.data, getRadius: 1, radiusScale: radius, radiusUnits: 'pixels', radiusMaxPixels: 12, pickable: false, stroked: false, antialiasing: true,
-    })];
+    const radius =
+      Math.max(1.1, Math.min(3.2, 180 / Math.sqrt(count))) * 2 ** (0.35 * ((this.view.zoom as number) - home));
+    return [
+      new ScatterplotLayer({
+        id: 'points',
+        data: this.data,
+        getRadius: 1,
+        radiusScale: radius,
+        radiusUnits: 'pixels',
+        radiusMaxPixels: 12,
+        pickable: false,
+        stroked: false,
+        antialiasing: true,
+      }),
+    ];
   }
 }

@@ -3,7 +3,17 @@ import { addPoint, addPoints, emptySeries, grouped, smoothed, stepsOfEpoch, take
 
 test('points find their place whatever the order, and a later attempt replaces what it repeats', () => {
   const series = emptySeries();
-  for (const [step, value] of [[1, 10], [3, 30], [2, 20], [5, 50], [3, 33], [5, 55], [4, 40], [0, 0]] as const) addPoint(series, step, value, step * 100 + value);
+  for (const [step, value] of [
+    [1, 10],
+    [3, 30],
+    [2, 20],
+    [5, 50],
+    [3, 33],
+    [5, 55],
+    [4, 40],
+    [0, 0],
+  ] as const)
+    addPoint(series, step, value, step * 100 + value);
   expect(series.steps).toEqual([0, 1, 2, 3, 4, 5]);
   expect(series.values).toEqual([0, 10, 20, 33, 40, 55]);
   expect(series.times).toEqual([0, 110, 220, 333, 440, 555]);
@@ -18,17 +28,26 @@ test('an epoch has steps where a run is told in epochs and has begun', () => {
 
 test('points come to the curve of their key', () => {
   const curves = new Map<string, Series>();
-  addPoints(curves, [{ key: 'a', step: 1, value: 2, at: '1970-01-01T00:00:05.500Z' }, { key: 'b', step: 1, value: 3, at: '1970-01-01T00:00:06Z' }, { key: 'a', step: 2, value: 4, at: '1970-01-01T00:00:07Z' }]);
+  addPoints(curves, [
+    { key: 'a', step: 1, value: 2, at: '1970-01-01T00:00:05.500Z' },
+    { key: 'b', step: 1, value: 3, at: '1970-01-01T00:00:06Z' },
+    { key: 'a', step: 2, value: 4, at: '1970-01-01T00:00:07Z' },
+  ]);
   expect(curves.get('a')).toEqual({ steps: [1, 2], values: [2, 4], times: [5.5, 7] });
   expect(curves.get('b')!.values).toEqual([3]);
 });
 
-test('smoothing starts without a bias, keeps a constant and is TensorBoard\'s', () => {
+test("smoothing starts without a bias, keeps a constant and is TensorBoard's", () => {
   expect(smoothed([4, 4, 4], 0.9).every((value) => Math.abs(value - 4) < 1e-12)).toBe(true);
   expect(smoothed([1, 5], 0)).toEqual([1, 5]);
   // By hand: (0.6·0.4·1 + 0.4·2) / (1 - 0.36) = 1.04 / 0.64.
   expect(smoothed([1, 2], 0.6)[1]).toBeCloseTo(1.04 / 0.64, 12);
-  const naive = (values: number[], weight: number) => values.map((_, t) => values.slice(0, t + 1).reduce((sum, value, i) => sum + weight ** (t - i) * value, 0) / values.slice(0, t + 1).reduce((sum, _, i) => sum + weight ** (t - i), 0));
+  const naive = (values: number[], weight: number) =>
+    values.map(
+      (_, t) =>
+        values.slice(0, t + 1).reduce((sum, value, i) => sum + weight ** (t - i) * value, 0) /
+        values.slice(0, t + 1).reduce((sum, _, i) => sum + weight ** (t - i), 0),
+    );
   const values = [3, 1, 4, 1, 5, 9, 2, 6];
   smoothed(values, 0.8).forEach((value, i) => expect(value).toBeCloseTo(naive(values, 0.8)[i]!, 12));
   // What is not finite leaves a hole and no trace.
@@ -38,11 +57,17 @@ test('smoothing starts without a bias, keeps a constant and is TensorBoard\'s', 
 test('attempts after the first are marked where they went on', () => {
   const first = { attempt: 1, resumedFromStep: 0, startedAt: '1970-01-01T00:00:01Z' };
   expect(takeovers([first])).toEqual([]);
-  expect(takeovers([first, { attempt: 2, resumedFromStep: 40, startedAt: '1970-01-01T00:00:09Z' }])).toEqual([{ step: 40, time: 9, attempt: 2 }]);
+  expect(takeovers([first, { attempt: 2, resumedFromStep: 40, startedAt: '1970-01-01T00:00:09Z' }])).toEqual([
+    { step: 40, time: 9, attempt: 2 },
+  ]);
 });
 
 test('metrics are grouped, the loss first', () => {
   expect(grouped(['eval/rank', 'train/learning_rate', 'train/kl', 'eval/knn', 'train/loss', 'map/pca/x'])).toEqual([
-    ['Training', ['train/loss', 'train/kl']], ['Evaluation', ['eval/knn']], ['Collapse', ['eval/rank']], ['Speed and schedule', ['train/learning_rate']], ['Other', ['map/pca/x']],
+    ['Training', ['train/loss', 'train/kl']],
+    ['Evaluation', ['eval/knn']],
+    ['Collapse', ['eval/rank']],
+    ['Speed and schedule', ['train/learning_rate']],
+    ['Other', ['map/pca/x']],
   ]);
 });

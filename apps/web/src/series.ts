@@ -2,12 +2,18 @@
 import type { MetricSeries, Run, TimedPoint } from '#libs/contracts';
 
 /** Three columns in ascending order of step; times in seconds since 1970. */
-export interface Series { steps: number[]; values: number[]; times: number[] }
+export interface Series {
+  steps: number[];
+  values: number[];
+  times: number[];
+}
 
 export const emptySeries = (): Series => ({ steps: [], values: [], times: [] });
 
 export const seriesOf = (points: MetricSeries['points']): Series => ({
-  steps: points.map(({ step }) => step), values: points.map(({ value }) => value), times: points.map(({ at }) => Date.parse(at) / 1000),
+  steps: points.map(({ step }) => step),
+  values: points.map(({ value }) => value),
+  times: points.map(({ at }) => Date.parse(at) / 1000),
 });
 
 /** Puts a point where its step belongs. A later attempt repeats steps: its value replaces the earlier one. */
@@ -30,7 +36,7 @@ export function addPoint({ steps, values, times }: Series, step: number, value: 
 export function addPoints(curves: Map<string, Series>, points: readonly TimedPoint[]): void {
   for (const { key, step, value, at } of points) {
     let series = curves.get(key);
-    if (!series) curves.set(key, series = emptySeries());
+    if (!series) curves.set(key, (series = emptySeries()));
     addPoint(series, step, value, Date.parse(at) / 1000);
   }
 }
@@ -52,23 +58,38 @@ export function smoothed(values: readonly number[], weight: number): number[] {
 }
 
 /** Where the runs of attempts begin on the axis of steps: the steps from which a later attempt went on. */
-export const takeovers = (attempts: readonly { attempt: number; resumedFromStep: number; startedAt: string }[]): { step: number; time: number; attempt: number }[] =>
-  attempts.filter(({ attempt }) => attempt > 1).map(({ attempt, resumedFromStep, startedAt }) => ({ step: resumedFromStep, time: Date.parse(startedAt) / 1000, attempt }));
+export const takeovers = (
+  attempts: readonly { attempt: number; resumedFromStep: number; startedAt: string }[],
+): { step: number; time: number; attempt: number }[] =>
+  attempts
+    .filter(({ attempt }) => attempt > 1)
+    .map(({ attempt, resumedFromStep, startedAt }) => ({
+      step: resumedFromStep,
+      time: Date.parse(startedAt) / 1000,
+      attempt,
+    }));
 
 /** Steps in an epoch of a run that is told in epochs; undefined for others, and before it has begun. */
 export function stepsOfEpoch({ spec, totalSteps }: Pick<Run, 'spec' | 'totalSteps'>): number | undefined {
   return 'epochs' in spec && totalSteps !== null && totalSteps > 0 ? totalSteps / spec.epochs : undefined;
 }
 
-const GROUPS: [RegExp, string][] = [[/^eval\/(feature_spread|rank|alignment|uniformity)$/, 'Collapse'], [/^train\/(learning_rate|images_per_second|step_ms|samples_per_second)/, 'Speed and schedule'], [/^eval\//, 'Evaluation'], [/^train\//, 'Training']];
+const GROUPS: [RegExp, string][] = [
+  [/^eval\/(feature_spread|rank|alignment|uniformity)$/, 'Collapse'],
+  [/^train\/(learning_rate|images_per_second|step_ms|samples_per_second)/, 'Speed and schedule'],
+  [/^eval\//, 'Evaluation'],
+  [/^train\//, 'Training'],
+];
 const ORDER = ['Training', 'Evaluation', 'Collapse', 'Speed and schedule'];
 
 /** Metrics by what they are about, the loss first. */
 export function grouped(keys: Iterable<string>): [string, string[]][] {
   const groups = new Map<string, string[]>();
-  for (const key of [...keys].sort((a, b) => Number(b === 'train/loss') - Number(a === 'train/loss') || a.localeCompare(b))) {
+  for (const key of [...keys].sort(
+    (a, b) => Number(b === 'train/loss') - Number(a === 'train/loss') || a.localeCompare(b),
+  )) {
     const name = GROUPS.find(([pattern]) => pattern.test(key))?.[1] ?? 'Other';
-    groups.set(name, [...groups.get(name) ?? [], key]);
+    groups.set(name, [...(groups.get(name) ?? []), key]);
   }
   const place = (name: string) => (ORDER.indexOf(name) + ORDER.length + 1) % (ORDER.length + 1);
   return [...groups].sort(([a], [b]) => place(a) - place(b));

@@ -1,6 +1,9 @@
 /** What a sound looks like: its course over time, and its frequencies. Pure. */
 
-export interface Sound { samples: Float32Array; sampleRate: number }
+export interface Sound {
+  samples: Float32Array;
+  sampleRate: number;
+}
 
 /** A mono WAV file of 16-bit PCM, as runs store them; samples in [-1, 1). @throws for anything else */
 export function readWav(file: ArrayBuffer): Sound {
@@ -10,8 +13,22 @@ export function readWav(file: ArrayBuffer): Sound {
   if (file.byteLength >= 12 && word(0) === 'RIFF' && word(8) === 'WAVE') {
     for (let at = 12; at + 8 <= file.byteLength;) {
       const [id, size] = [word(at), view.getUint32(at + 4, true)];
-      if (id === 'fmt ' && size >= 16 && view.getUint16(at + 8, true) === 1 && view.getUint16(at + 10, true) === 1 && view.getUint16(at + 22, true) === 16) sampleRate = view.getUint32(at + 12, true);
-      if (id === 'data' && sampleRate > 0) return { samples: Float32Array.from({ length: Math.floor(Math.min(size, file.byteLength - at - 8) / 2) }, (_, i) => view.getInt16(at + 8 + 2 * i, true) / 32768), sampleRate };
+      if (
+        id === 'fmt ' &&
+        size >= 16 &&
+        view.getUint16(at + 8, true) === 1 &&
+        view.getUint16(at + 10, true) === 1 &&
+        view.getUint16(at + 22, true) === 16
+      )
+        sampleRate = view.getUint32(at + 12, true);
+      if (id === 'data' && sampleRate > 0)
+        return {
+          samples: Float32Array.from(
+            { length: Math.floor(Math.min(size, file.byteLength - at - 8) / 2) },
+            (_, i) => view.getInt16(at + 8 + 2 * i, true) / 32768,
+          ),
+          sampleRate,
+        };
       // Chunks begin at even places.
       at += 8 + size + (size % 2);
     }
@@ -25,7 +42,11 @@ export function envelope(samples: Float32Array, columns: number): Float32Array {
   for (let column = 0; column < columns; column++) {
     let [low, high] = [Infinity, -Infinity];
     const from = Math.floor((column * samples.length) / columns);
-    for (let i = from; i < Math.max(from + 1, Math.floor(((column + 1) * samples.length) / columns)) && i < samples.length; i++) {
+    for (
+      let i = from;
+      i < Math.max(from + 1, Math.floor(((column + 1) * samples.length) / columns)) && i < samples.length;
+      i++
+    ) {
       low = Math.min(low, samples[i]!);
       high = Math.max(high, samples[i]!);
     }
@@ -40,7 +61,10 @@ const DECIBELS = 80;
  * Magnitudes in [0, 1], from 80 dB below full scale to full scale: frame after frame of `window` samples (a power of two) under a
  * periodic Hann window, half a window apart; a sine of amplitude 1 has full scale. [frames · window / 2], low frequencies first
  */
-export function spectrogram({ samples }: Sound, window: number): { frames: number; bins: number; values: Float32Array } {
+export function spectrogram(
+  { samples }: Sound,
+  window: number,
+): { frames: number; bins: number; values: Float32Array } {
   const [bins, hop] = [window / 2, window / 2];
   const frames = Math.max(1, 1 + Math.floor((samples.length - window) / hop));
   const values = new Float32Array(frames * bins);
@@ -51,7 +75,11 @@ export function spectrogram({ samples }: Sound, window: number): { frames: numbe
     imaginary.fill(0);
     transform(real, imaginary);
     // The window sums to window / 2, and a real sine has half of its amplitude at its bin.
-    for (let bin = 0; bin < bins; bin++) values[frame * bins + bin] = Math.min(1, Math.max(0, 1 + (20 * Math.log10((4 * Math.hypot(real[bin]!, imaginary[bin]!)) / window + 1e-12)) / DECIBELS));
+    for (let bin = 0; bin < bins; bin++)
+      values[frame * bins + bin] = Math.min(
+        1,
+        Math.max(0, 1 + (20 * Math.log10((4 * Math.hypot(real[bin]!, imaginary[bin]!)) / window + 1e-12)) / DECIBELS),
+      );
   }
   return { frames, bins, values };
 }

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { MetricBuffer } from './metric-buffer.js';
 
-const curve = (key: string, from: number, to: number) => Array.from({ length: to - from }, (_, i) => ({ key, step: from + i, value: i }));
+const curve = (key: string, from: number, to: number) =>
+  Array.from({ length: to - from }, (_, i) => ({ key, step: from + i, value: i }));
 
 test('everything comes out once and in order while it fits', () => {
   const buffer = new MetricBuffer(100);
@@ -23,7 +24,10 @@ test('a flood is thinned to multiples of a stride, its newest point and rare key
   expect(points.at(-1)).toMatchObject({ key: 'loss', step: 999 });
   const loss = points.filter(({ key }) => key === 'loss').map(({ step }) => step);
   // Those that were thinned lie on the stride; those that came after the last thinning are whole.
-  const old = loss.slice(0, loss.findIndex((step, i) => loss[i + 1] === step + 1));
+  const old = loss.slice(
+    0,
+    loss.findIndex((step, i) => loss[i + 1] === step + 1),
+  );
   expect(old.length).toBeGreaterThan(10);
   expect(old.every((step) => step % stride === 0)).toBe(true);
 });

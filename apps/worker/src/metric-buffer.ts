@@ -11,7 +11,9 @@ export class MetricBuffer {
 
   constructor(private readonly capacity: number) {}
 
-  get size(): number { return this.points.length; }
+  get size(): number {
+    return this.points.length;
+  }
 
   add(points: readonly MetricPoint[]): void {
     for (const point of points) {

@@ -1,5 +1,23 @@
-import type { LogLevel, RunStatus, Split, SplitFiles, StatusReason, StopReason, TrainerInputs, TrainerMessage } from '#libs/contracts';
-import { CorruptArtifactError, LeaseLostError, type ArtifactStore, type ClaimedRun, type Env, type Logger, type Progress, type RunStore } from '#libs/platform';
+import type {
+  LogLevel,
+  RunStatus,
+  Split,
+  SplitFiles,
+  StatusReason,
+  StopReason,
+  TrainerInputs,
+  TrainerMessage,
+} from '#libs/contracts';
+import {
+  CorruptArtifactError,
+  LeaseLostError,
+  type ArtifactStore,
+  type ClaimedRun,
+  type Env,
+  type Logger,
+  type Progress,
+  type RunStore,
+} from '#libs/platform';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,13 +33,27 @@ const WAITING_POINTS = 5000;
 /** How long a process that was killed may take to be gone. */
 const KILL_WAIT_MS = 10_000;
 
-interface Services { store: RunStore; artifacts: ArtifactStore; log: Logger; env: Env }
+interface Services {
+  store: RunStore;
+  artifacts: ArtifactStore;
+  log: Logger;
+  env: Env;
+}
 
 /** What is to be written with the next metrics. */
-interface Waiting { lines: { level: LogLevel; message: string }[]; events: { type: string; data: Record<string, unknown> }[]; step: Progress['step'] }
+interface Waiting {
+  lines: { level: LogLevel; message: string }[];
+  events: { type: string; data: Record<string, unknown> }[];
+  step: Progress['step'];
+}
 
 class RunFailure extends Error {
-  constructor(readonly reason: StatusReason, message: string) { super(message); }
+  constructor(
+    readonly reason: StatusReason,
+    message: string,
+  ) {
+    super(message);
+  }
 }
 
 /** The parent side of one attempt: it owns the lease and all writes; its trainer owns the computation. */
@@ -46,12 +78,19 @@ export class SupervisedRun {
   private fault: unknown;
   private readonly workDir: string;
 
-  constructor(private readonly run: ClaimedRun, private readonly trainer: TrainerProcess, private readonly services: Services, workRoot: string) {
+  constructor(
+    private readonly run: ClaimedRun,
+    private readonly trainer: TrainerProcess,
+    private readonly services: Services,
+    workRoot: string,
+  ) {
     this.leaseUntil = performance.now() + services.env.leaseMs;
     this.workDir = path.join(workRoot, `${run.runId}-a${run.attempt}`);
   }
 
-  get token() { return { runId: this.run.runId, attempt: this.run.attempt }; }
+  get token() {
+    return { runId: this.run.runId, attempt: this.run.attempt };
+  }
 
   /** A heartbeat that was sent at this time found the run still ours. */
   leaseExtended(sentAt: number): void {
@@ -96,13 +135,20 @@ export class SupervisedRun {
       const status = await this.attempt();
       log.info({ ...this.token, status }, 'attempt ended');
     } catch (error) {
-      if (error instanceof LeaseLostError || this.lost) log.warn(this.token, 'the run belongs to another attempt now, or has ended');
-      else log.error({ ...this.token, err: error }, 'the attempt could not be recorded; the run is recovered when its lease expires');
+      if (error instanceof LeaseLostError || this.lost)
+        log.warn(this.token, 'the run belongs to another attempt now, or has ended');
+      else
+        log.error(
+          { ...this.token, err: error },
+          'the attempt could not be recorded; the run is recovered when its lease expires',
+        );
     } finally {
       clearTimeout(this.killTimer);
       this.trainer.kill();
       await Promise.race([this.trainer.exited, delay(KILL_WAIT_MS)]);
-      await rm(this.workDir, { recursive: true, force: true }).catch((error: unknown) => log.warn({ err: error }, 'a work folder could not be removed'));
+      await rm(this.workDir, { recursive: true, force: true }).catch((error: unknown) =>
+        log.warn({ err: error }, 'a work folder could not be removed'),
+      );
     }
   }
 
@@ -116,7 +162,8 @@ export class SupervisedRun {
       await this.flush();
       this.ending = true;
       if (final.type === 'succeeded') return await this.persist(() => store.succeed(this.token, final.result));
-      if (final.type === 'stopped' && final.reason === 'rung') return await this.persist(() => store.reachRung(this.token, final.step));
+      if (final.type === 'stopped' && final.reason === 'rung')
+        return await this.persist(() => store.reachRung(this.token, final.step));
       // Postgres knows whether it was to be cancelled, to pause, or to go on elsewhere.
       if (final.type === 'stopped') return await this.persist(() => store.release(this.token));
       throw new RunFailure(final.reason, final.message);
@@ -131,26 +178,39 @@ export class SupervisedRun {
   /** Starts the trainer and follows it to its last word. */
   private async train(): Promise<Extract<TrainerMessage, { type: 'succeeded' | 'stopped' | 'failed' }>> {
     const { store, env } = this.services;
-    await this.trainer.ready.catch((error: Error) => { throw new RunFailure(error instanceof NoGpuError ? 'gpu_error' : 'internal_error', error.message); });
+    await this.trainer.ready.catch((error: Error) => {
+      throw new RunFailure(error instanceof NoGpuError ? 'gpu_error' : 'internal_error', error.message);
+    });
     const { inputs, step } = await this.inputs();
     await this.persist(() => store.begin(this.token, step, this.trainer.pid));
     this.killedForMemory = await kernelKills();
     this.progressAt = performance.now();
 
-    const flusher = setInterval(() => { this.enqueue(() => this.flush()); }, FLUSH_MS);
+    const flusher = setInterval(() => {
+      this.enqueue(() => this.flush());
+    }, FLUSH_MS);
     try {
-      const final = await new Promise<Extract<TrainerMessage, { type: 'succeeded' | 'stopped' | 'failed' }> | undefined>((resolve) => {
+      const final = await new Promise<
+        Extract<TrainerMessage, { type: 'succeeded' | 'stopped' | 'failed' }> | undefined
+      >((resolve) => {
         this.trainer.onMessage((message) => {
           if (message.type === 'succeeded' || message.type === 'stopped' || message.type === 'failed') resolve(message);
           else this.hear(message);
         });
         void this.trainer.exited.then(() => resolve(undefined));
-        this.trainer.send({ type: 'start', spec: this.run.spec, inputs, workDir: this.workDir, checkpointEverySeconds: env.checkpointSeconds, stopAtStep: this.run.stopAtStep });
+        this.trainer.send({
+          type: 'start',
+          spec: this.run.spec,
+          inputs,
+          workDir: this.workDir,
+          checkpointEverySeconds: env.checkpointSeconds,
+          stopAtStep: this.run.stopAtStep,
+        });
         if (this.stopping) this.trainer.send({ type: 'stop', reason: this.stopping });
       });
       await this.writes;
       if (this.fault) throw this.fault;
-      return final ?? await this.death();
+      return final ?? (await this.death());
     } finally {
       clearInterval(flusher);
     }
@@ -161,10 +221,18 @@ export class SupervisedRun {
     const { code, signal } = await this.trainer.exited;
     if (this.lost) throw new LeaseLostError(this.token);
     if (this.stopping) return { type: 'stopped', reason: this.stopping, step: 0 };
-    if (this.hung) throw new RunFailure('hung', `the trainer made no progress for ${this.services.env.hungMs / 1000} s and was killed`);
+    if (this.hung)
+      throw new RunFailure(
+        'hung',
+        `the trainer made no progress for ${this.services.env.hungMs / 1000} s and was killed`,
+      );
     const words = this.trainer.lastWords;
     const how = `the trainer process ended with ${signal ?? `exit code ${code}`}${words ? `; its last words: ${words}` : ''}`;
-    if (OUT_OF_MEMORY.test(words) || (signal === 'SIGKILL' && await kernelKills() > this.killedForMemory)) throw new RunFailure('oom', `not enough memory: lower the batch size or the width, or take a machine with more; ${how}`);
+    if (OUT_OF_MEMORY.test(words) || (signal === 'SIGKILL' && (await kernelKills()) > this.killedForMemory))
+      throw new RunFailure(
+        'oom',
+        `not enough memory: lower the batch size or the width, or take a machine with more; ${how}`,
+      );
     throw new RunFailure(GPU_FAULT.test(words) ? 'gpu_error' : 'worker_crash', how);
   }
 
@@ -175,7 +243,8 @@ export class SupervisedRun {
     } else if (message.type === 'metrics') {
       this.points.add(message.points);
     } else if (message.type === 'log') {
-      if (this.buffer.lines.length < LINES_PER_FLUSH) this.buffer.lines.push({ level: message.level, message: message.message.slice(0, LONGEST_LINE) });
+      if (this.buffer.lines.length < LINES_PER_FLUSH)
+        this.buffer.lines.push({ level: message.level, message: message.message.slice(0, LONGEST_LINE) });
       else this.droppedLines++;
     } else if (message.type === 'artifact') {
       this.enqueue(() => this.keep(message));
@@ -184,22 +253,32 @@ export class SupervisedRun {
 
   /** Does a write after those before it. The first that fails ends the run. */
   private enqueue(write: () => Promise<void>): void {
-    this.writes = this.writes.then(async () => {
-      if (this.fault) return;
-      await write();
-    }).catch((error: unknown) => {
-      this.fault ??= error;
-      if (error instanceof LeaseLostError) this.leaseLost(error.message);
-      else this.trainer.kill();
-    });
+    this.writes = this.writes
+      .then(async () => {
+        if (this.fault) return;
+        await write();
+      })
+      .catch((error: unknown) => {
+        this.fault ??= error;
+        if (error instanceof LeaseLostError) this.leaseLost(error.message);
+        else this.trainer.kill();
+      });
   }
 
   private async flush(): Promise<void> {
     const { lines, events, step } = this.buffer;
     const { points, stride } = this.points.take();
     if (points.length === 0 && lines.length === 0 && events.length === 0 && !step) return;
-    if (this.droppedLines) lines.push({ level: 'warn', message: `${this.droppedLines} more lines came than can be written, and were dropped` });
-    if (stride > 1 && !this.thinned) lines.push({ level: 'warn', message: `metrics came faster than they can be written: every ${stride}th step of some stretches is kept` });
+    if (this.droppedLines)
+      lines.push({
+        level: 'warn',
+        message: `${this.droppedLines} more lines came than can be written, and were dropped`,
+      });
+    if (stride > 1 && !this.thinned)
+      lines.push({
+        level: 'warn',
+        message: `metrics came faster than they can be written: every ${stride}th step of some stretches is kept`,
+      });
     this.thinned ||= stride > 1;
     this.droppedLines = 0;
     this.buffer = { lines: [], events: [], step: undefined };
@@ -228,7 +307,8 @@ export class SupervisedRun {
         if (!arrays) continue;
         files[split] = {
           samples: await artifacts.verified(arrays.samples),
-          ...(arrays.labels && { labels: await artifacts.verified(arrays.labels) }), ...(arrays.masks && { masks: await artifacts.verified(arrays.masks) }),
+          ...(arrays.labels && { labels: await artifacts.verified(arrays.labels) }),
+          ...(arrays.masks && { masks: await artifacts.verified(arrays.masks) }),
         };
       }
       inputs.dataset = { manifest: dataset, files };
@@ -243,7 +323,10 @@ export class SupervisedRun {
       } catch (error) {
         if (!(error instanceof CorruptArtifactError)) throw error;
         log.warn({ ...this.token, err: error }, 'a checkpoint is not whole, the one before is taken');
-        this.buffer.lines.push({ level: 'warn', message: `checkpoint of step ${checkpoint.step} is not whole and was passed over: ${error.message}` });
+        this.buffer.lines.push({
+          level: 'warn',
+          message: `checkpoint of step ${checkpoint.step} is not whole and was passed over: ${error.message}`,
+        });
         this.buffer.events.push({ type: 'checkpoint_corrupt', data: checkpoint });
       }
     }
@@ -255,7 +338,9 @@ export class SupervisedRun {
     const until = performance.now() + this.services.env.leaseMs;
     for (let pauseMs = 100; ; pauseMs = Math.min(2 * pauseMs, 2000)) {
       if (this.lost) throw new LeaseLostError(this.token);
-      try { return await write(); } catch (error) {
+      try {
+        return await write();
+      } catch (error) {
         if (error instanceof LeaseLostError || performance.now() > until) throw error;
         this.services.log.warn({ ...this.token, err: error }, 'a write failed, it is repeated');
         await delay(pauseMs);
@@ -265,9 +350,11 @@ export class SupervisedRun {
 }
 
 /** What V8, the C++ library and TensorFlow say when memory is out, on a GPU or not. */
-const OUT_OF_MEMORY = /heap out of memory|Array buffer allocation failed|std::bad_alloc|OOM when allocating|RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|Cannot allocate memory/i;
+const OUT_OF_MEMORY =
+  /heap out of memory|Array buffer allocation failed|std::bad_alloc|OOM when allocating|RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|Cannot allocate memory/i;
 /** What CUDA says of a card that is broken, or was lost. */
-const GPU_FAULT = /CUDA_ERROR_(ECC|HARDWARE|ILLEGAL|LAUNCH|MISALIGNED|INVALID_DEVICE|NO_DEVICE|DEVICE_UNAVAILABLE|UNKNOWN)|CUDNN_STATUS_(INTERNAL|EXECUTION)|uncorrectable ECC|Xid/i;
+const GPU_FAULT =
+  /CUDA_ERROR_(ECC|HARDWARE|ILLEGAL|LAUNCH|MISALIGNED|INVALID_DEVICE|NO_DEVICE|DEVICE_UNAVAILABLE|UNKNOWN)|CUDNN_STATUS_(INTERNAL|EXECUTION)|uncorrectable ECC|Xid/i;
 
 /** How many processes the kernel of this machine has killed for want of memory; 0 where it does not say. */
 async function kernelKills(): Promise<number> {
@@ -277,6 +364,10 @@ async function kernelKills(): Promise<number> {
 function failureOf(error: unknown): { reason: StatusReason; message: string } {
   if (error instanceof RunFailure) return { reason: error.reason, message: error.message };
   if (error instanceof CorruptArtifactError) return { reason: 'internal_error', message: error.message };
-  if ((error as NodeJS.ErrnoException)?.code === 'ENOSPC') return { reason: 'disk_full', message: 'no space is left where artifacts are stored: make room, then retry the run' };
+  if ((error as NodeJS.ErrnoException)?.code === 'ENOSPC')
+    return {
+      reason: 'disk_full',
+      message: 'no space is left where artifacts are stored: make room, then retry the run',
+    };
   return { reason: 'internal_error', message: error instanceof Error ? error.message : String(error) };
 }

@@ -12,11 +12,14 @@ const stored = new Map<number, () => void>();
 let artifacts = 0;
 
 /** Resolves when the message has been handed to the channel. */
-const say = (message: TrainerMessage): Promise<void> => new Promise((resolve, reject) => {
-  if (!process.send) throw new Error('expected an IPC channel: the worker starts trainers');
-  process.send(message, undefined, {}, (error) => (error ? reject(error) : resolve()));
-});
-const tell = (message: TrainerMessage): void => { void say(message).catch(() => process.exit(1)); };
+const say = (message: TrainerMessage): Promise<void> =>
+  new Promise((resolve, reject) => {
+    if (!process.send) throw new Error('expected an IPC channel: the worker starts trainers');
+    process.send(message, undefined, {}, (error) => (error ? reject(error) : resolve()));
+  });
+const tell = (message: TrainerMessage): void => {
+  void say(message).catch(() => process.exit(1));
+};
 
 const context = (command: Extract<TrainerCommand, { type: 'start' }>): TrainContext => ({
   signal: stop.signal,
@@ -26,11 +29,12 @@ const context = (command: Extract<TrainerCommand, { type: 'start' }>): TrainCont
   progress: (step, totalSteps) => tell({ type: 'progress', step, totalSteps }),
   metrics: (points) => tell({ type: 'metrics', points }),
   log: (level, message) => tell({ type: 'log', level, message }),
-  store: (file) => new Promise<void>((resolve) => {
-    const id = ++artifacts;
-    stored.set(id, resolve);
-    tell({ type: 'artifact', id, ...file });
-  }),
+  store: (file) =>
+    new Promise<void>((resolve) => {
+      const id = ++artifacts;
+      stored.set(id, resolve);
+      tell({ type: 'artifact', id, ...file });
+    }),
 });
 
 async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise<TrainerMessage> {
@@ -38,8 +42,15 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
   const shell = context(command);
   try {
     if (spec.kind !== 'prepare-dataset') return { type: 'succeeded', result: await train(spec, inputs, shell) };
-    const { manifest, files } = await prepareDataset(spec, { dataRoot: inputs.dataRoot, workDir: shell.workDir, signal: stop.signal, progress: shell.progress, log: shell.log });
-    for (const { name, path } of files) await shell.store({ name, kind: 'dataset', mime: 'application/octet-stream', path, step: null });
+    const { manifest, files } = await prepareDataset(spec, {
+      dataRoot: inputs.dataRoot,
+      workDir: shell.workDir,
+      signal: stop.signal,
+      progress: shell.progress,
+      log: shell.log,
+    });
+    for (const { name, path } of files)
+      await shell.store({ name, kind: 'dataset', mime: 'application/octet-stream', path, step: null });
     return { type: 'succeeded', result: { metrics: {}, dataset: manifest } };
   } catch (error) {
     if (error instanceof Stopped) return { type: 'stopped', reason: error.reason, step: error.step };
@@ -47,8 +58,17 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
     if (error instanceof TrainingError) return { type: 'failed', reason: error.reason, message: error.message };
     if (error instanceof InvalidDataError) return { type: 'failed', reason: 'invalid_data', message: error.message };
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOSPC') return { type: 'failed', reason: 'disk_full', message: `no space is left in ${path.basename(shell.workDir)}: make room where artifacts are stored, then retry the run` };
-    return { type: 'failed', reason: 'internal_error', message: error instanceof Error ? error.stack ?? error.message : String(error) };
+    if (code === 'ENOSPC')
+      return {
+        type: 'failed',
+        reason: 'disk_full',
+        message: `no space is left in ${path.basename(shell.workDir)}: make room where artifacts are stored, then retry the run`,
+      };
+    return {
+      type: 'failed',
+      reason: 'internal_error',
+      message: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    };
   }
 }
 
@@ -61,7 +81,13 @@ process.on('message', (command: TrainerCommand) => {
   else if (command.type === 'stored') {
     stored.get(command.id)?.();
     stored.delete(command.id);
-  } else void run(command).then(say).then(() => process.exit(0), () => process.exit(1));
+  } else
+    void run(command)
+      .then(say)
+      .then(
+        () => process.exit(0),
+        () => process.exit(1),
+      );
 });
 
 const threads = Number(process.env['LOOM_TRAINER_THREADS']);

@@ -1,5 +1,16 @@
 import type { Gpu } from '#libs/contracts';
-import { ArtifactStore, ClaimRefusedError, isUnavailable, SchemaMismatchError, type Database, type Env, type Logger, type RunJob, type RunQueue, type RunStore } from '#libs/platform';
+import {
+  ArtifactStore,
+  ClaimRefusedError,
+  isUnavailable,
+  SchemaMismatchError,
+  type Database,
+  type Env,
+  type Logger,
+  type RunJob,
+  type RunQueue,
+  type RunStore,
+} from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm, statfs } from 'node:fs/promises';
 import { availableParallelism, hostname, totalmem } from 'node:os';
@@ -10,7 +21,14 @@ import { TrainerProcess } from './trainer-process.js';
 
 const WATCH_MS = 200;
 
-interface Services { database: Database; store: RunStore; queue: RunQueue; artifacts: ArtifactStore; log: Logger; env: Env }
+interface Services {
+  database: Database;
+  store: RunStore;
+  queue: RunQueue;
+  artifacts: ArtifactStore;
+  log: Logger;
+  env: Env;
+}
 
 /**
  * One per machine: registers, takes runs from the queue, one a slot, and keeps their leases. It never loads TensorFlow:
@@ -56,20 +74,44 @@ export class LoomWorker {
     this.gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
     this.slots = env.slots ?? Math.max(1, this.gpus.length);
     for (let slot = 0; slot < this.slots; slot++) this.free.push({ slot, trainer: this.newTrainer(slot) });
-    await store.registerWorker({ id: this.id, host: hostname(), pid: process.pid, slots: this.slots, versions: { node: process.versions.node }, labels: env.workerLabels, gpus: this.gpus, memoryMiB: Math.floor(totalmem() / 2 ** 20) });
-    this.timers.push(setInterval(() => { this.beat(); }, env.heartbeatMs));
+    await store.registerWorker({
+      id: this.id,
+      host: hostname(),
+      pid: process.pid,
+      slots: this.slots,
+      versions: { node: process.versions.node },
+      labels: env.workerLabels,
+      gpus: this.gpus,
+      memoryMiB: Math.floor(totalmem() / 2 ** 20),
+    });
+    this.timers.push(
+      setInterval(() => {
+        this.beat();
+      }, env.heartbeatMs),
+    );
     await Promise.all(this.free.map(({ trainer }) => trainer.ready));
     if (this.draining) return;
     await store.setWorkerState(this.id, 'running');
-    this.timers.push(setInterval(() => {
-      for (const run of this.runs.values()) run.watch();
-      if (performance.now() - this.answeredAt > env.leaseMs / 2) this.leaveQueue();
-    }, WATCH_MS));
+    this.timers.push(
+      setInterval(() => {
+        for (const run of this.runs.values()) run.watch();
+        if (performance.now() - this.answeredAt > env.leaseMs / 2) this.leaveQueue();
+      }, WATCH_MS),
+    );
     // A cancel, a pause or a drain is told at once; should the notification be lost, the next heartbeat brings it.
-    this.control = database.listen(['run_control', 'worker_control'], (_, id) => { if (id === '' || id === this.id || this.holds(id)) this.beat(); });
-    this.consumer = queue.consume(this.slots, (job) => this.process(job), (error) => log.warn({ err: error }, 'the queue does not answer'));
+    this.control = database.listen(['run_control', 'worker_control'], (_, id) => {
+      if (id === '' || id === this.id || this.holds(id)) this.beat();
+    });
+    this.consumer = queue.consume(
+      this.slots,
+      (job) => this.process(job),
+      (error) => log.warn({ err: error }, 'the queue does not answer'),
+    );
     this.consumer.run().catch((error: unknown) => log.error({ err: error }, 'the queue consumer has ended'));
-    log.info({ worker: this.id, slots: this.slots, labels: env.workerLabels, gpus: this.gpus.map(({ name }) => name) }, 'worker ready');
+    log.info(
+      { worker: this.id, slots: this.slots, labels: env.workerLabels, gpus: this.gpus.map(({ name }) => name) },
+      'worker ready',
+    );
   }
 
   /** Stops taking runs, has those it holds write a checkpoint, hands them back and ends. */
@@ -77,14 +119,18 @@ export class LoomWorker {
     const { store, log } = this.services;
     this.draining = true;
     log.info({ worker: this.id, runs: this.runs.size }, 'draining');
-    await store.setWorkerState(this.id, 'draining').catch((error: unknown) => log.warn({ err: error }, 'the state draining could not be recorded'));
+    await store
+      .setWorkerState(this.id, 'draining')
+      .catch((error: unknown) => log.warn({ err: error }, 'the state draining could not be recorded'));
     for (const run of this.runs.values()) run.stop('drain');
     await this.consumer?.close();
     for (const { trainer } of this.free) trainer.kill();
     for (const timer of this.timers) clearInterval(timer);
     await this.control?.close();
     await this.beating;
-    await store.setWorkerState(this.id, 'stopped').catch((error: unknown) => log.warn({ err: error }, 'the state stopped could not be recorded'));
+    await store
+      .setWorkerState(this.id, 'stopped')
+      .catch((error: unknown) => log.warn({ err: error }, 'the state stopped could not be recorded'));
     await rm(this.workRoot, { recursive: true, force: true });
   }
 
@@ -100,14 +146,24 @@ export class LoomWorker {
   /** The processor: its first act is the claim, and it ends when the attempt has ended in Postgres. */
   private async process(job: RunJob): Promise<void> {
     const { store, log } = this.services;
-    if (this.cutOff) throw Object.assign(new Error('a job came before Postgres has answered a heartbeat again'), { code: 'ETIMEDOUT' });
-    if (this.draining || !await this.hasSpace()) return store.offerAgain(job);
+    if (this.cutOff)
+      throw Object.assign(new Error('a job came before Postgres has answered a heartbeat again'), {
+        code: 'ETIMEDOUT',
+      });
+    if (this.draining || !(await this.hasSpace())) return store.offerAgain(job);
     // One after the other: each is given one of the GPUs that are free then.
     const claiming = this.claims.then(async () => {
-      const claimed = await store.claim(job, this.id, this.free.flatMap(({ slot }) => this.gpuOf(slot)?.uuid ?? []));
+      const claimed = await store.claim(
+        job,
+        this.id,
+        this.free.flatMap(({ slot }) => this.gpuOf(slot)?.uuid ?? []),
+      );
       return claimed && { claimed, ...this.takeSlot(claimed.gpu) };
     });
-    this.claims = claiming.then(() => undefined, () => undefined);
+    this.claims = claiming.then(
+      () => undefined,
+      () => undefined,
+    );
     const taken = await claiming.catch((error: unknown) => {
       if (isUnavailable(error)) this.leaveQueue();
       if (!(error instanceof ClaimRefusedError)) throw error;
@@ -117,7 +173,7 @@ export class LoomWorker {
     });
     if (taken === null) return;
     if (!taken) {
-      log.info(job, 'nothing to do: the run is done, cancelled, or another\'s');
+      log.info(job, "nothing to do: the run is done, cancelled, or another's");
       return;
     }
     const { claimed, slot, trainer } = taken;
@@ -154,7 +210,10 @@ export class LoomWorker {
   private leaveToOthers(error: SchemaMismatchError): void {
     if (this.outdated) return;
     this.outdated = true;
-    this.services.log.error({ err: error }, 'this worker is of another version than the database: it takes no more runs and ends when it has none');
+    this.services.log.error(
+      { err: error },
+      'this worker is of another version than the database: it takes no more runs and ends when it has none',
+    );
     void this.consumer?.pause(true);
     if (this.runs.size === 0) this.told.resolve();
   }
@@ -164,7 +223,11 @@ export class LoomWorker {
     const { log, env } = this.services;
     const { bavail, bsize } = await statfs(env.artifactsDir);
     const enough = bavail * bsize >= env.minFreeBytes;
-    if (!enough && !this.full) log.error({ freeMiB: Math.floor(bavail * bsize / 2 ** 20), neededMiB: env.minFreeBytes / 2 ** 20 }, 'too little space is left where artifacts are stored: no runs are taken until there is room');
+    if (!enough && !this.full)
+      log.error(
+        { freeMiB: Math.floor((bavail * bsize) / 2 ** 20), neededMiB: env.minFreeBytes / 2 ** 20 },
+        'too little space is left where artifacts are stored: no runs are taken until there is room',
+      );
     this.full = !enough;
     return enough;
   }
@@ -178,12 +241,25 @@ export class LoomWorker {
     const { env } = this.services;
     const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / this.slots));
     // What one trainer has compiled the next ones load: a seventh less of the time until it is ready.
-    return new TrainerProcess({ NODE_COMPILE_CACHE: path.join(this.workRoot, 'compiled'), ...env.trainerEnvironment, LOOM_TRAINER_THREADS: String(threads) }, { gpu: this.gpuOf(slot), program: env.trainerProgram });
+    return new TrainerProcess(
+      {
+        NODE_COMPILE_CACHE: path.join(this.workRoot, 'compiled'),
+        ...env.trainerEnvironment,
+        LOOM_TRAINER_THREADS: String(threads),
+      },
+      { gpu: this.gpuOf(slot), program: env.trainerProgram },
+    );
   }
 
   /** A slot, of this GPU where there is one, with a trainer that is loaded already, or with a new one where that has died. The queue hands out no more jobs than there are slots. */
   private takeSlot(gpu: string | null): { slot: number; trainer: TrainerProcess } {
-    const [free] = this.free.splice(Math.max(0, this.free.findIndex(({ slot }) => this.gpuOf(slot)?.uuid === gpu)), 1);
+    const [free] = this.free.splice(
+      Math.max(
+        0,
+        this.free.findIndex(({ slot }) => this.gpuOf(slot)?.uuid === gpu),
+      ),
+      1,
+    );
     if (!free) throw new Error(`expected a free slot among ${this.slots}, got another run`);
     return free.trainer.alive ? free : { slot: free.slot, trainer: this.newTrainer(free.slot) };
   }
@@ -196,26 +272,33 @@ export class LoomWorker {
     }
     const sentAt = performance.now();
     const held = [...this.runs.values()];
-    this.beating = this.services.store.heartbeat(this.id, held.map(({ token }) => token)).then(({ drain, asked }) => {
-      this.answeredAt = sentAt;
-      this.returnToQueue();
-      for (const run of held) {
-        const answer = asked.get(run.token.runId);
-        if (!answer) {
-          run.leaseLost('another attempt has begun, or the run has ended');
-          continue;
+    this.beating = this.services.store
+      .heartbeat(
+        this.id,
+        held.map(({ token }) => token),
+      )
+      .then(({ drain, asked }) => {
+        this.answeredAt = sentAt;
+        this.returnToQueue();
+        for (const run of held) {
+          const answer = asked.get(run.token.runId);
+          if (!answer) {
+            run.leaseLost('another attempt has begun, or the run has ended');
+            continue;
+          }
+          run.leaseExtended(sentAt);
+          if (answer !== 'go on') run.stop(answer);
         }
-        run.leaseExtended(sentAt);
-        if (answer !== 'go on') run.stop(answer);
-      }
-      if (drain) this.told.resolve();
-    }).catch((error: unknown) => this.services.log.warn({ err: error }, 'a heartbeat failed')).finally(() => {
-      this.beating = undefined;
-      if (this.beatAgain) {
-        this.beatAgain = false;
-        this.beat();
-      }
-    });
+        if (drain) this.told.resolve();
+      })
+      .catch((error: unknown) => this.services.log.warn({ err: error }, 'a heartbeat failed'))
+      .finally(() => {
+        this.beating = undefined;
+        if (this.beatAgain) {
+          this.beatAgain = false;
+          this.beat();
+        }
+      });
   }
 
   /** Work folders of processes of this host that are gone. */
@@ -231,5 +314,10 @@ export class LoomWorker {
 }
 
 function isAlive(pid: number): boolean {
-  try { process.kill(pid, 0); return true; } catch (error) { return (error as NodeJS.ErrnoException).code === 'EPERM'; }
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }

@@ -2,10 +2,22 @@ import { describe, expect, test } from 'vitest';
 import { leaveOneOutEffects, pairedDifference, parameterImportance, type Outcome } from './analysis.js';
 import { uniformNumbers } from './search-space.js';
 
-const outcome = (combo: string, augmentation: object, pair: string, value: number): Outcome => ({ combo, parameters: { 'pretrain.augmentation': augmentation }, pair, value });
+const outcome = (combo: string, augmentation: object, pair: string, value: number): Outcome => ({
+  combo,
+  parameters: { 'pretrain.augmentation': augmentation },
+  pair,
+  value,
+});
 
 test('combinations are compared on the same labels only', () => {
-  const some = [outcome('a', {}, '1', 0.5), outcome('a', {}, '2', 0.7), outcome('a', {}, '3', 0.1), outcome('b', {}, '1', 0.4), outcome('b', {}, '2', 0.5), outcome('b', {}, '4', 0.9)];
+  const some = [
+    outcome('a', {}, '1', 0.5),
+    outcome('a', {}, '2', 0.7),
+    outcome('a', {}, '3', 0.1),
+    outcome('b', {}, '1', 0.4),
+    outcome('b', {}, '2', 0.5),
+    outcome('b', {}, '4', 0.9),
+  ];
   const difference = pairedDifference(some, 'a', 'b')!;
   expect(difference.n).toBe(2);
   expect(difference.mean).toBeCloseTo(0.15, 12);
@@ -16,8 +28,17 @@ test('combinations are compared on the same labels only', () => {
 
 describe('what an augmentation is worth', () => {
   const all = { crop: {}, flip: {}, blur: {} };
-  const [noCrop, noBlur] = [{ flip: {}, blur: {} }, { crop: {}, flip: {} }];
-  const trials = [...['1', '2'].flatMap((pair, i) => [outcome('all', all, pair, 0.8 + i / 10), outcome('-crop', noCrop, pair, 0.3 + i / 10), outcome('-blur', noBlur, pair, 0.78 + i / 8)])];
+  const [noCrop, noBlur] = [
+    { flip: {}, blur: {} },
+    { crop: {}, flip: {} },
+  ];
+  const trials = [
+    ...['1', '2'].flatMap((pair, i) => [
+      outcome('all', all, pair, 0.8 + i / 10),
+      outcome('-crop', noCrop, pair, 0.3 + i / 10),
+      outcome('-blur', noBlur, pair, 0.78 + i / 8),
+    ]),
+  ];
 
   test('is what all lose without it', () => {
     const effects = leaveOneOutEffects(trials);
@@ -27,7 +48,11 @@ describe('what an augmentation is worth', () => {
   });
 
   test('is not told where something else differs too', () => {
-    expect(leaveOneOutEffects(trials.map((each) => ({ ...each, parameters: { ...each.parameters, 'pretrain.temperature': 0.1 } })))).toEqual([]);
+    expect(
+      leaveOneOutEffects(
+        trials.map((each) => ({ ...each, parameters: { ...each.parameters, 'pretrain.temperature': 0.1 } })),
+      ),
+    ).toEqual([]);
     expect(leaveOneOutEffects(trials.filter(({ combo }) => combo !== 'all'))).toEqual([]);
     const other = [outcome('all', all, '1', 0.8), outcome('weaker', { flip: {}, blur: { p: 0.1 } }, '1', 0.3)];
     expect(leaveOneOutEffects(other)).toEqual([]);
@@ -37,9 +62,18 @@ describe('what an augmentation is worth', () => {
 describe('importance', () => {
   const uniform = uniformNumbers(4);
   const trials = Array.from({ length: 120 }, () => {
-    const parameters = { rate: uniform(), width: Math.floor(4 * uniform()), norm: ['batch', 'layer', { group: 4 }][Math.floor(3 * uniform())], idle: uniform(), fixed: 1 };
+    const parameters = {
+      rate: uniform(),
+      width: Math.floor(4 * uniform()),
+      norm: ['batch', 'layer', { group: 4 }][Math.floor(3 * uniform())],
+      idle: uniform(),
+      fixed: 1,
+    };
     // Uniform on [0, 1] has variance 1/12: the rate explains by far the most.
-    return { parameters, value: 4 * parameters.rate + (typeof parameters.norm === 'object' ? 1 : 0) + 0.05 * uniform() };
+    return {
+      parameters,
+      value: 4 * parameters.rate + (typeof parameters.norm === 'object' ? 1 : 0) + 0.05 * uniform(),
+    };
   });
 
   test('ranks what matters, finds nothing in what does not, and is the same again', () => {
@@ -57,7 +91,9 @@ describe('importance', () => {
   test('takes a number that does not always apply as one, apart from where it does not', () => {
     const some = Array.from({ length: 100 }, (_, i) => {
       const rate = uniform();
-      return i % 2 ? { parameters: { method: 'a', rate, idle: uniform() }, value: 1 + 4 * rate } : { parameters: { method: 'b', idle: rate }, value: 1 };
+      return i % 2
+        ? { parameters: { method: 'a', rate, idle: uniform() }, value: 1 + 4 * rate }
+        : { parameters: { method: 'b', idle: rate }, value: 1 };
     });
     const found = new Map(parameterImportance(some).map(({ parameter, importance }) => [parameter, importance]));
     expect(found.get('rate')!).toBeGreaterThan(0.5);

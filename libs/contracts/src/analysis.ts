@@ -5,13 +5,28 @@ import { uniformNumbers } from './search-space.js';
 import { estimateMean } from './statistics.js';
 
 /** A value that a trial came to. `pair`: trials of different combinations with the same one saw the same labels and seeds. */
-export interface Outcome { combo: string; parameters: Record<string, unknown>; pair: string; value: number }
+export interface Outcome {
+  combo: string;
+  parameters: Record<string, unknown>;
+  pair: string;
+  value: number;
+}
 
 /** Mean of the differences between two combinations on the same labels and seeds; null where they share none. */
 export function pairedDifference(outcomes: readonly Outcome[], combo: string, reference: string): Estimate | null {
-  const of = (name: string) => new Map([...Map.groupBy(outcomes.filter((each) => each.combo === name), ({ pair }) => pair)].map(([pair, some]) => [pair, some.reduce((sum, { value }) => sum + value, 0) / some.length]));
+  const of = (name: string) =>
+    new Map(
+      [
+        ...Map.groupBy(
+          outcomes.filter((each) => each.combo === name),
+          ({ pair }) => pair,
+        ),
+      ].map(([pair, some]) => [pair, some.reduce((sum, { value }) => sum + value, 0) / some.length]),
+    );
   const baseline = of(reference);
-  const differences = [...of(combo)].flatMap(([pair, value]) => (baseline.has(pair) ? [value - baseline.get(pair)!] : []));
+  const differences = [...of(combo)].flatMap(([pair, value]) =>
+    baseline.has(pair) ? [value - baseline.get(pair)!] : [],
+  );
   return differences.length ? estimateMean(differences) : null;
 }
 
@@ -24,17 +39,29 @@ export function leaveOneOutEffects(outcomes: readonly Outcome[]): { name: keyof 
   const settings = new Map<string, string>();
   for (const { combo, parameters } of outcomes) {
     const [path, ...others] = Object.keys(parameters);
-    const parsed = path?.endsWith('.augmentation') && others.every((other) => other.endsWith('.augmentation')) ? Augmentation.safeParse(parameters[path]) : undefined;
+    const parsed =
+      path?.endsWith('.augmentation') && others.every((other) => other.endsWith('.augmentation'))
+        ? Augmentation.safeParse(parameters[path])
+        : undefined;
     if (!parsed?.success) return [];
-    combos.set(combo, AUGMENTATIONS.filter((name) => parsed.data[name] !== undefined));
-    for (const [name, strength] of Object.entries(parsed.data)) settings.set(`${combo} ${name}`, canonicalJson(strength));
+    combos.set(
+      combo,
+      AUGMENTATIONS.filter((name) => parsed.data[name] !== undefined),
+    );
+    for (const [name, strength] of Object.entries(parsed.data))
+      settings.set(`${combo} ${name}`, canonicalJson(strength));
   }
   const all = AUGMENTATIONS.filter((name) => [...combos.values()].some((names) => names.includes(name)));
   const full = [...combos].find(([, names]) => names.length === all.length)?.[0];
   if (full === undefined) return [];
   return all.flatMap((name) => {
     // The others at the same strength: else it is not this one that makes the difference.
-    const without = [...combos].find(([combo, names]) => names.length === all.length - 1 && !names.includes(name) && names.every((other) => settings.get(`${combo} ${other}`) === settings.get(`${full} ${other}`)))?.[0];
+    const without = [...combos].find(
+      ([combo, names]) =>
+        names.length === all.length - 1 &&
+        !names.includes(name) &&
+        names.every((other) => settings.get(`${combo} ${other}`) === settings.get(`${full} ${other}`)),
+    )?.[0];
     const effect = without === undefined ? null : pairedDifference(outcomes, full, without);
     return effect ? [{ name, effect }] : [];
   });
@@ -49,7 +76,11 @@ const MOST_TRIALS = 500;
 const MOST_THRESHOLDS = 16;
 
 /** A number where all values of a parameter are, else the place among its values. */
-interface Column { path: string; numeric: boolean; values: number[] }
+interface Column {
+  path: string;
+  numeric: boolean;
+  values: number[];
+}
 type Tree = { value: number } | { column: Column; at: number; left: Tree; right: Tree };
 
 /**
@@ -57,19 +88,27 @@ type Tree = { value: number } | { column: Column; at: number; left: Tree; right:
  * not see grows when the parameter's values are shuffled among them (Breiman 2001, section 10), relative to the variance of the metric and at least 0.
  * The highest first; empty for fewer than 8 trials or where the metric does not vary. Seeded: the same trials give the same numbers.
  */
-export function parameterImportance(all: readonly Pick<Outcome, 'parameters' | 'value'>[]): { parameter: string; importance: number }[] {
-  const outcomes = all.length <= MOST_TRIALS ? all : Array.from({ length: MOST_TRIALS }, (_, i) => all[Math.floor((i * all.length) / MOST_TRIALS)]!);
+export function parameterImportance(
+  all: readonly Pick<Outcome, 'parameters' | 'value'>[],
+): { parameter: string; importance: number }[] {
+  const outcomes =
+    all.length <= MOST_TRIALS
+      ? all
+      : Array.from({ length: MOST_TRIALS }, (_, i) => all[Math.floor((i * all.length) / MOST_TRIALS)]!);
   const y = outcomes.map(({ value }) => value);
   const mean = y.reduce((sum, value) => sum + value, 0) / y.length;
   const variance = y.reduce((sum, value) => sum + (value - mean) ** 2, 0) / y.length;
   if (y.length < LEAST_TRIALS || !(variance > 0)) return [];
-  const columns = [...new Set(outcomes.flatMap(({ parameters }) => Object.keys(parameters)))].map((path): Column => {
-    const given = outcomes.map(({ parameters }) => parameters[path] ?? null);
-    // A number that does not apply lies apart from all that do.
-    if (given.some((value) => value !== null) && given.every((value) => value === null || typeof value === 'number')) return { path, numeric: true, values: given.map((value) => value ?? Number.NEGATIVE_INFINITY) };
-    const keys = [...new Set(given.map((value) => canonicalJson(value)))].sort();
-    return { path, numeric: false, values: given.map((value) => keys.indexOf(canonicalJson(value))) };
-  }).filter(({ values }) => new Set(values).size > 1);
+  const columns = [...new Set(outcomes.flatMap(({ parameters }) => Object.keys(parameters)))]
+    .map((path): Column => {
+      const given = outcomes.map(({ parameters }) => parameters[path] ?? null);
+      // A number that does not apply lies apart from all that do.
+      if (given.some((value) => value !== null) && given.every((value) => value === null || typeof value === 'number'))
+        return { path, numeric: true, values: given.map((value) => value ?? Number.NEGATIVE_INFINITY) };
+      const keys = [...new Set(given.map((value) => canonicalJson(value)))].sort();
+      return { path, numeric: false, values: given.map((value) => keys.indexOf(canonicalJson(value))) };
+    })
+    .filter(({ values }) => new Set(values).size > 1);
   const uniform = uniformNumbers(0, y.length);
   const below = (n: number) => Math.floor(uniform() * n);
   const grown = new Map(columns.map(({ path }) => [path, 0]));
@@ -87,14 +126,21 @@ export function parameterImportance(all: readonly Pick<Outcome, 'parameters' | '
         const j = below(i + 1);
         [shuffled[i], shuffled[j]] = [shuffled[j]!, shuffled[i]!];
       }
-      const increase = unseen.reduce((sum, row, i) => sum + (predict(tree, row, column, shuffled[i]) - y[row]!) ** 2 - (predict(tree, row) - y[row]!) ** 2, 0);
+      const increase = unseen.reduce(
+        (sum, row, i) =>
+          sum + (predict(tree, row, column, shuffled[i]) - y[row]!) ** 2 - (predict(tree, row) - y[row]!) ** 2,
+        0,
+      );
       grown.set(column.path, grown.get(column.path)! + increase);
     }
   }
-  return [...grown].map(([parameter, sum]) => ({ parameter, importance: judged ? Math.max(0, sum / judged / (2 * variance)) : 0 })).sort((a, b) => b.importance - a.importance || (a.parameter < b.parameter ? -1 : 1));
+  return [...grown]
+    .map(([parameter, sum]) => ({ parameter, importance: judged ? Math.max(0, sum / judged / (2 * variance)) : 0 }))
+    .sort((a, b) => b.importance - a.importance || (a.parameter < b.parameter ? -1 : 1));
 }
 
-const goesLeft = ({ numeric, values }: Column, row: number, at: number): boolean => (numeric ? values[row]! <= at : values[row] === at);
+const goesLeft = ({ numeric, values }: Column, row: number, at: number): boolean =>
+  numeric ? values[row]! <= at : values[row] === at;
 
 function predict(tree: Tree, row: number, replaced?: Column, by?: number): number {
   for (let node = tree; ;) {
@@ -129,6 +175,19 @@ function grow(rows: readonly number[], columns: readonly Column[], y: readonly n
   if (!best) return { value: mean };
   const { column, at } = best;
   return {
-    column, at, left: grow(rows.filter((row) => goesLeft(column, row, at)), columns, y, uniform), right: grow(rows.filter((row) => !goesLeft(column, row, at)), columns, y, uniform),
+    column,
+    at,
+    left: grow(
+      rows.filter((row) => goesLeft(column, row, at)),
+      columns,
+      y,
+      uniform,
+    ),
+    right: grow(
+      rows.filter((row) => !goesLeft(column, row, at)),
+      columns,
+      y,
+      uniform,
+    ),
   };
 }

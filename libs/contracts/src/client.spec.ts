@@ -5,31 +5,58 @@ import { ApiError, LoomClient, ServerSentEventParser, UnreachableError } from '.
 import type { Run } from './http.js';
 
 let server: Server | undefined;
-afterEach(() => { server?.closeAllConnections(); server?.close(); server = undefined; });
+afterEach(() => {
+  server?.closeAllConnections();
+  server?.close();
+  server = undefined;
+});
 
 /** A client of a real server that answers with `handle`; `calls` counts the requests from 0. */
-async function serve(handle: (request: IncomingMessage & { body: string }, response: ServerResponse, call: number) => void): Promise<LoomClient> {
+async function serve(
+  handle: (request: IncomingMessage & { body: string }, response: ServerResponse, call: number) => void,
+): Promise<LoomClient> {
   let calls = 0;
   server = createServer((request, response) => {
     let body = '';
-    request.on('data', (chunk: Buffer) => { body += chunk.toString(); });
-    request.on('end', () => { handle(Object.assign(request, { body }), response, calls++); });
+    request.on('data', (chunk: Buffer) => {
+      body += chunk.toString();
+    });
+    request.on('end', () => {
+      handle(Object.assign(request, { body }), response, calls++);
+    });
   });
   await new Promise<void>((resolve) => server!.listen(0, '127.0.0.1', resolve));
-  return new LoomClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, retryDelayMs: 2, timeoutMs: 2000 });
+  return new LoomClient({
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    retryDelayMs: 2,
+    timeoutMs: 2000,
+  });
 }
 const json = (response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}) => {
-  response.writeHead(status, { 'content-type': status < 400 ? 'application/json' : 'application/problem+json', ...headers });
+  response.writeHead(status, {
+    'content-type': status < 400 ? 'application/json' : 'application/problem+json',
+    ...headers,
+  });
   response.end(JSON.stringify(body));
 };
-const problem = (status: number, code: string, errors?: { path: string; message: string }[]) => ({ type: 'about:blank', title: code, status, code, detail: `it is ${code}`, errors });
+const problem = (status: number, code: string, errors?: { path: string; message: string }[]) => ({
+  type: 'about:blank',
+  title: code,
+  status,
+  code,
+  detail: `it is ${code}`,
+  errors,
+});
 const runOf = (status: string) => ({ id: 'r1', status }) as Run;
 const submit = { spec: { kind: 'prepare-dataset', name: 'digits', path: 'digits' } } as const;
 
 describe('calls', () => {
   it('names what it wants in the path and the query', async () => {
     const seen: string[] = [];
-    const client = await serve((request, response) => { seen.push(request.url!); json(response, 200, { items: [], nextCursor: null }); });
+    const client = await serve((request, response) => {
+      seen.push(request.url!);
+      json(response, 200, { items: [], nextCursor: null });
+    });
     await client.runs({ status: ['queued', 'running'], limit: 7 });
     await client.dataset('digits@0123456789ab');
     expect(seen).toEqual(['/v1/runs?status=queued%2Crunning&limit=7', '/v1/datasets/digits%400123456789ab']);
@@ -37,7 +64,10 @@ describe('calls', () => {
 
   it('shows its key with every request', async () => {
     const seen: unknown[] = [];
-    const { url } = await serve((request, response) => { seen.push(request.headers.authorization); json(response, 200, { items: [], nextCursor: null }); });
+    const { url } = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      json(response, 200, { items: [], nextCursor: null });
+    });
     const client = new LoomClient({ url, key: 'secret' });
     await client.runs();
     await client.ready();
@@ -46,8 +76,15 @@ describe('calls', () => {
   });
 
   it('reads page after page', async () => {
-    const client = await serve((request, response) => json(response, 200, request.url!.includes('cursor=b')
-      ? { items: [{ id: '3' }], nextCursor: null } : { items: [{ id: '1' }, { id: '2' }], nextCursor: 'b' }));
+    const client = await serve((request, response) =>
+      json(
+        response,
+        200,
+        request.url!.includes('cursor=b')
+          ? { items: [{ id: '3' }], nextCursor: null }
+          : { items: [{ id: '1' }, { id: '2' }], nextCursor: 'b' },
+      ),
+    );
     const ids: string[] = [];
     for await (const run of client.eachRun()) ids.push(run.id);
     expect(ids).toEqual(['1', '2', '3']);
@@ -57,21 +94,41 @@ describe('calls', () => {
     const bodies: unknown[] = [];
     const client = await serve((request, response, call) => {
       bodies.push(JSON.parse(request.body));
-      json(response, 200, call === 0 ? { done: 2, skipped: { failed: 1 }, nextCursor: 'c' } : { done: 1, skipped: { failed: 2, paused: 1 }, nextCursor: null });
+      json(
+        response,
+        200,
+        call === 0
+          ? { done: 2, skipped: { failed: 1 }, nextCursor: 'c' }
+          : { done: 1, skipped: { failed: 2, paused: 1 }, nextCursor: null },
+      );
     });
-    expect(await client.bulkRuns({ action: 'cancel', filter: { tag: 'x' } })).toEqual({ done: 3, skipped: { failed: 3, paused: 1 } });
-    expect(bodies).toEqual([{ action: 'cancel', filter: { tag: 'x' } }, { action: 'cancel', filter: { tag: 'x' }, cursor: 'c' }]);
+    expect(await client.bulkRuns({ action: 'cancel', filter: { tag: 'x' } })).toEqual({
+      done: 3,
+      skipped: { failed: 3, paused: 1 },
+    });
+    expect(bodies).toEqual([
+      { action: 'cancel', filter: { tag: 'x' } },
+      { action: 'cancel', filter: { tag: 'x' }, cursor: 'c' },
+    ]);
   });
 
   it('throws the problem of the API with the field', async () => {
-    const client = await serve((_request, response) => json(response, 422, problem(422, 'invalid_request', [{ path: 'spec.epochs', message: 'expected a number' }])));
+    const client = await serve((_request, response) =>
+      json(response, 422, problem(422, 'invalid_request', [{ path: 'spec.epochs', message: 'expected a number' }])),
+    );
     const error = await client.submitRun(submit).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(ApiError);
-    expect(error).toMatchObject({ status: 422, code: 'invalid_request', message: 'it is invalid_request\n  spec.epochs: expected a number' });
+    expect(error).toMatchObject({
+      status: 422,
+      code: 'invalid_request',
+      message: 'it is invalid_request\n  spec.epochs: expected a number',
+    });
   });
 
   it('understands an answer that is not a problem document', async () => {
-    const client = await serve((_request, response) => { response.writeHead(502).end('<html>bad gateway</html>'); });
+    const client = await serve((_request, response) => {
+      response.writeHead(502).end('<html>bad gateway</html>');
+    });
     await expect(client.run('r1')).rejects.toMatchObject({ status: 502, code: 'internal' });
   });
 
@@ -91,16 +148,23 @@ describe('calls', () => {
 
   it('does not repeat what may act twice', async () => {
     let calls = 0;
-    const client = await serve((_request, response) => { calls++; json(response, 503, problem(503, 'unavailable')); });
+    const client = await serve((_request, response) => {
+      calls++;
+      json(response, 503, problem(503, 'unavailable'));
+    });
     await expect(client.retryRun('r1')).rejects.toBeInstanceOf(ApiError);
     expect(calls).toBe(1);
   });
 
   it('says where nobody answers', async () => {
-    const client = await serve((_request, response) => { response.end(); });
+    const client = await serve((_request, response) => {
+      response.end();
+    });
     await new Promise((resolve) => server!.close(resolve));
     await expect(client.workers()).rejects.toThrow(UnreachableError);
-    await expect(client.workers()).rejects.toThrow(/expected an API at http:\/\/127\.0\.0\.1:\d+, got no answer: .*ECONNREFUSED/);
+    await expect(client.workers()).rejects.toThrow(
+      /expected an API at http:\/\/127\.0\.0\.1:\d+, got no answer: .*ECONNREFUSED/,
+    );
     expect(await client.ready()).toBe(false);
   });
 });
@@ -112,7 +176,13 @@ describe('a download', () => {
       response.write('a');
       if (request.url!.includes('stuck')) return;
       let sent = 0;
-      const pace = setInterval(() => { if (++sent < 8) response.write('a'); else { clearInterval(pace); response.end(); } }, 200);
+      const pace = setInterval(() => {
+        if (++sent < 8) response.write('a');
+        else {
+          clearInterval(pace);
+          response.end();
+        }
+      }, 200);
     });
     const client = new LoomClient({ url, timeoutMs: 1000 });
     expect(await new Response(await client.download('r1', 'slow')).text()).toBe('a'.repeat(8));
@@ -121,7 +191,8 @@ describe('a download', () => {
 });
 
 describe('follow', () => {
-  const write = (response: ServerResponse, id: string, event: string, data: unknown) => response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+  const write = (response: ServerResponse, id: string, event: string, data: unknown) =>
+    response.write(`id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 
   it('gives what happens until the run has ended', async () => {
     const client = await serve((_request, response) => {
@@ -136,7 +207,10 @@ describe('follow', () => {
     });
     const seen: unknown[] = [];
     const ended = await client.follow('r1', {
-      onRun: (run) => seen.push(run.status), onMetrics: (points) => seen.push(points), onLog: (line) => seen.push(line.message), onEvent: (event) => seen.push(event.type),
+      onRun: (run) => seen.push(run.status),
+      onMetrics: (points) => seen.push(points),
+      onLog: (line) => seen.push(line.message),
+      onEvent: (event) => seen.push(event.type),
     });
     expect(ended.status).toBe('succeeded');
     expect(seen).toEqual(['running', [{ key: 'train/loss', step: 1, value: 5 }], 'über', 'succeeded', 'succeeded']);
@@ -151,10 +225,15 @@ describe('follow', () => {
         write(response, '1.4.0', 'run', runOf('running'));
         response.write('id: 1.5.0\nevent: metr', () => response.socket!.destroy());
       } else if (call === 1) response.end();
-      else { write(response, '2.5.0', 'run', runOf('failed')); response.end(); }
+      else {
+        write(response, '2.5.0', 'run', runOf('failed'));
+        response.end();
+      }
     });
     const told: string[] = [];
-    expect((await client.follow('r1', { onLost: () => told.push('lost'), onBack: () => told.push('back') })).status).toBe('failed');
+    expect(
+      (await client.follow('r1', { onLost: () => told.push('lost'), onBack: () => told.push('back') })).status,
+    ).toBe('failed');
     expect(asked).toEqual([undefined, '1.4.0', '1.4.0']);
     expect(told).toEqual(['lost', 'back']);
   });
@@ -162,7 +241,9 @@ describe('follow', () => {
   it('gives up a server that stays away after as many tries as it is given', async () => {
     const client = await serve((request) => request.socket.destroy());
     let lost = 0;
-    await expect(client.follow('r1', { onLost: () => lost++ }, { retries: 2 })).rejects.toBeInstanceOf(UnreachableError);
+    await expect(client.follow('r1', { onLost: () => lost++ }, { retries: 2 })).rejects.toBeInstanceOf(
+      UnreachableError,
+    );
     expect(lost).toBe(2);
   });
 
@@ -173,7 +254,11 @@ describe('follow', () => {
       write(response, '1.0.0', 'run', runOf('running'));
     });
     const controller = new AbortController();
-    const following = client.follow('r1', { onRun: () => controller.abort(new Error('enough')) }, { signal: controller.signal });
+    const following = client.follow(
+      'r1',
+      { onRun: () => controller.abort(new Error('enough')) },
+      { signal: controller.signal },
+    );
     await expect(following).rejects.toThrow('enough');
     await expect(client.follow('nobody')).rejects.toMatchObject({ code: 'not_found' });
   });
@@ -185,7 +270,13 @@ describe('follow', () => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       write(response, '1.0.0', 'run', runOf('running'));
     });
-    await expect(client.follow('r1', { onRun: () => { throw new Error('mine'); } })).rejects.toThrow('mine');
+    await expect(
+      client.follow('r1', {
+        onRun: () => {
+          throw new Error('mine');
+        },
+      }),
+    ).rejects.toThrow('mine');
     expect(calls).toBe(1);
   });
 });
@@ -196,6 +287,9 @@ describe('ServerSentEventParser', () => {
     const whole = new ServerSentEventParser().push(text);
     const parser = new ServerSentEventParser();
     expect([...text].flatMap((character) => parser.push(character))).toEqual(whole);
-    expect(whole).toEqual([{ event: 'run', id: '7', data: '{"a":\n1}' }, { event: 'message', data: 'plain' }]);
+    expect(whole).toEqual([
+      { event: 'run', id: '7', data: '{"a":\n1}' },
+      { event: 'message', data: 'plain' },
+    ]);
   });
 });

@@ -1,6 +1,34 @@
 import type { z } from 'zod';
 import type {
-  Artifact, BulkResult, BulkRuns, CollectResult, Dataset, ListMetrics, ListPage, ListRuns, LogLine, MetricSeries, Plan, Problem, Project, ProjectSettings, RecordMetrics, RetryResult, Run, RunCounts, RunDetail, RunEvent, RunFilter, SubmitRun, SubmitSweep, Sweep, SweepDetail, SweepRungs, SweepTable, Why, Worker,
+  Artifact,
+  BulkResult,
+  BulkRuns,
+  CollectResult,
+  Dataset,
+  ListMetrics,
+  ListPage,
+  ListRuns,
+  LogLine,
+  MetricSeries,
+  Plan,
+  Problem,
+  Project,
+  ProjectSettings,
+  RecordMetrics,
+  RetryResult,
+  Run,
+  RunCounts,
+  RunDetail,
+  RunEvent,
+  RunFilter,
+  SubmitRun,
+  SubmitSweep,
+  Sweep,
+  SweepDetail,
+  SweepRungs,
+  SweepTable,
+  Why,
+  Worker,
 } from './http.js';
 import { isTerminal } from './run-status.js';
 import type { SweepChanges } from './sweep.js';
@@ -20,25 +48,45 @@ export interface ClientOptions {
 }
 
 /** A point and when it was recorded. */
-export interface TimedPoint extends MetricPoint { at: string }
+export interface TimedPoint extends MetricPoint {
+  at: string;
+}
 
-export interface PageOf<Item> { items: Item[]; nextCursor: string | null }
+export interface PageOf<Item> {
+  items: Item[];
+  nextCursor: string | null;
+}
 
 /** The API refused: `problem` says which field, what was expected and what came. */
 export class ApiError extends Error {
-  constructor(readonly problem: Problem, readonly retryAfterSeconds?: number) {
-    super([problem.detail || problem.title, ...(problem.errors ?? []).map((fault) => `  ${fault.path}: ${fault.message}`)].join('\n'));
+  constructor(
+    readonly problem: Problem,
+    readonly retryAfterSeconds?: number,
+  ) {
+    super(
+      [
+        problem.detail || problem.title,
+        ...(problem.errors ?? []).map((fault) => `  ${fault.path}: ${fault.message}`),
+      ].join('\n'),
+    );
     this.name = 'ApiError';
   }
 
-  get status(): number { return this.problem.status; }
-  get code(): string { return this.problem.code; }
+  get status(): number {
+    return this.problem.status;
+  }
+  get code(): string {
+    return this.problem.code;
+  }
 }
 
 /** Nobody answers at the address. */
 export class UnreachableError extends Error {
-  constructor(readonly url: string, cause: unknown) {
-    super(`expected an API at ${url || 'the page\'s origin'}, got no answer: ${reasonOf(cause)}`, { cause });
+  constructor(
+    readonly url: string,
+    cause: unknown,
+  ) {
+    super(`expected an API at ${url || "the page's origin"}, got no answer: ${reasonOf(cause)}`, { cause });
     this.name = 'UnreachableError';
   }
 }
@@ -58,7 +106,15 @@ export interface RunHandlers {
 const COLLECT_TIMEOUT_MS = 300_000;
 const EXPORT_TIMEOUT_MS = 600_000;
 
-interface CallOptions { query?: object; body?: unknown; headers?: Record<string, string>; method?: 'GET' | 'POST' | 'PATCH' | 'PUT'; repeatable?: boolean; timeoutMs?: number; /** Takes the place of the time. */ signal?: AbortSignal }
+interface CallOptions {
+  query?: object;
+  body?: unknown;
+  headers?: Record<string, string>;
+  method?: 'GET' | 'POST' | 'PATCH' | 'PUT';
+  repeatable?: boolean;
+  timeoutMs?: number;
+  /** Takes the place of the time. */ signal?: AbortSignal;
+}
 
 /** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
 export class LoomClient {
@@ -79,9 +135,16 @@ export class LoomClient {
   // Runs
 
   /** `created` is false when an equal run was reused, or the key had been used for it before. */
-  async submitRun(request: z.input<typeof SubmitRun>, idempotencyKey: string = newKey()): Promise<{ run: Run; created: boolean }> {
-    const response = await this.send('/v1/runs', { body: request, headers: { 'idempotency-key': idempotencyKey }, repeatable: true });
-    return { run: await response.json() as Run, created: response.status === 201 };
+  async submitRun(
+    request: z.input<typeof SubmitRun>,
+    idempotencyKey: string = newKey(),
+  ): Promise<{ run: Run; created: boolean }> {
+    const response = await this.send('/v1/runs', {
+      body: request,
+      headers: { 'idempotency-key': idempotencyKey },
+      repeatable: true,
+    });
+    return { run: (await response.json()) as Run, created: response.status === 201 };
   }
 
   planRun(request: z.input<typeof SubmitRun>): Promise<Plan> {
@@ -89,34 +152,80 @@ export class LoomClient {
   }
 
   /** A run against another, or the nearest of its kind; or what a submit would attach to. */
-  why(id: string, against?: string): Promise<Why> { return this.json(`/v1/runs/${encodeURIComponent(id)}/why`, { query: { against } }); }
-  whySubmission(request: z.input<typeof SubmitRun>): Promise<Why> { return this.json('/v1/runs/why', { body: request, repeatable: true }); }
+  why(id: string, against?: string): Promise<Why> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/why`, { query: { against } });
+  }
+  whySubmission(request: z.input<typeof SubmitRun>): Promise<Why> {
+    return this.json('/v1/runs/why', { body: request, repeatable: true });
+  }
 
-  runs(query: Partial<ListRuns> = {}): Promise<PageOf<Run>> { return this.json('/v1/runs', { query }); }
+  runs(query: Partial<ListRuns> = {}): Promise<PageOf<Run>> {
+    return this.json('/v1/runs', { query });
+  }
   /** All runs that match, fetched page by page as they are read. */
-  eachRun(query: Partial<ListRuns> = {}): AsyncGenerator<Run> { return each((cursor) => this.runs({ limit: 200, ...query, ...cursor })); }
-  async runCounts(filter: Partial<RunFilter> = {}): Promise<RunCounts['counts']> { return (await this.json<RunCounts>('/v1/runs/counts', { query: filter })).counts; }
-  run(id: string): Promise<RunDetail> { return this.json(`/v1/runs/${encodeURIComponent(id)}`); }
-  events(id: string, query: Partial<ListPage> = {}): Promise<PageOf<RunEvent>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/events`, { query }); }
-  async metrics(id: string, query: Partial<ListMetrics> = {}): Promise<MetricSeries[]> { return (await this.json<{ items: MetricSeries[] }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, { query })).items; }
+  eachRun(query: Partial<ListRuns> = {}): AsyncGenerator<Run> {
+    return each((cursor) => this.runs({ limit: 200, ...query, ...cursor }));
+  }
+  async runCounts(filter: Partial<RunFilter> = {}): Promise<RunCounts['counts']> {
+    return (await this.json<RunCounts>('/v1/runs/counts', { query: filter })).counts;
+  }
+  run(id: string): Promise<RunDetail> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}`);
+  }
+  events(id: string, query: Partial<ListPage> = {}): Promise<PageOf<RunEvent>> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/events`, { query });
+  }
+  async metrics(id: string, query: Partial<ListMetrics> = {}): Promise<MetricSeries[]> {
+    return (await this.json<{ items: MetricSeries[] }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, { query })).items;
+  }
   /** Values beside those of its worker, by whoever knows the run's attempt; true repeats do no harm. At most 10,000 points. */
-  async recordMetrics(id: string, request: RecordMetrics): Promise<number> { return (await this.json<{ points: number }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, { body: request, repeatable: true })).points; }
-  logs(id: string, query: Partial<ListPage> = {}): Promise<PageOf<LogLine>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/logs`, { query }); }
-  artifacts(id: string, query: Partial<ListPage> = {}): Promise<PageOf<Artifact>> { return this.json(`/v1/runs/${encodeURIComponent(id)}/artifacts`, { query }); }
-  eachArtifact(id: string): AsyncGenerator<Artifact> { return each((cursor) => this.artifacts(id, { limit: 200, ...cursor })); }
-  artifactUrl(runId: string, artifactId: string): string { return `${this.url}/v1/runs/${encodeURIComponent(runId)}/artifacts/${encodeURIComponent(artifactId)}/content`; }
-  cancelRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/cancel`, { method: 'POST' }); }
-  pauseRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/pause`, { method: 'POST' }); }
-  resumeRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/resume`, { method: 'POST' }); }
-  retryRun(id: string): Promise<Run> { return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' }); }
+  async recordMetrics(id: string, request: RecordMetrics): Promise<number> {
+    return (
+      await this.json<{ points: number }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, {
+        body: request,
+        repeatable: true,
+      })
+    ).points;
+  }
+  logs(id: string, query: Partial<ListPage> = {}): Promise<PageOf<LogLine>> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/logs`, { query });
+  }
+  artifacts(id: string, query: Partial<ListPage> = {}): Promise<PageOf<Artifact>> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/artifacts`, { query });
+  }
+  eachArtifact(id: string): AsyncGenerator<Artifact> {
+    return each((cursor) => this.artifacts(id, { limit: 200, ...cursor }));
+  }
+  artifactUrl(runId: string, artifactId: string): string {
+    return `${this.url}/v1/runs/${encodeURIComponent(runId)}/artifacts/${encodeURIComponent(artifactId)}/content`;
+  }
+  cancelRun(id: string): Promise<Run> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/cancel`, { method: 'POST' });
+  }
+  pauseRun(id: string): Promise<Run> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/pause`, { method: 'POST' });
+  }
+  resumeRun(id: string): Promise<Run> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/resume`, { method: 'POST' });
+  }
+  retryRun(id: string): Promise<Run> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' });
+  }
 
   /** Does the same to all runs that a filter names, request by request until the end. */
-  async bulkRuns(request: Omit<z.input<typeof BulkRuns>, 'cursor'>, { validateOnly = false } = {}): Promise<Omit<BulkResult, 'nextCursor'>> {
+  async bulkRuns(
+    request: Omit<z.input<typeof BulkRuns>, 'cursor'>,
+    { validateOnly = false } = {},
+  ): Promise<Omit<BulkResult, 'nextCursor'>> {
     const total: Omit<BulkResult, 'nextCursor'> = { done: 0, skipped: {} };
     for (let cursor: string | null | undefined; cursor !== null;) {
-      const part: BulkResult = await this.json('/v1/runs/bulk', { query: validateOnly ? { validate_only: true } : {}, body: { ...request, ...(cursor !== undefined && { cursor }) } });
+      const part: BulkResult = await this.json('/v1/runs/bulk', {
+        query: validateOnly ? { validate_only: true } : {},
+        body: { ...request, ...(cursor !== undefined && { cursor }) },
+      });
       total.done += part.done;
-      for (const [reason, count] of Object.entries(part.skipped)) total.skipped[reason] = (total.skipped[reason] ?? 0) + count;
+      for (const [reason, count] of Object.entries(part.skipped))
+        total.skipped[reason] = (total.skipped[reason] ?? 0) + count;
       cursor = part.nextCursor;
     }
     return total;
@@ -125,19 +234,27 @@ export class LoomClient {
   /** The bytes of an artifact; the caller compares them with its sha256. It may take long, and be silent as long as a call. */
   async download(runId: string, artifactId: string): Promise<ReadableStream<Uint8Array>> {
     const silent = new AbortController();
-    const watch = () => setTimeout(() => silent.abort(new UnreachableError(this.url, new Error(`nothing came for ${this.timeoutMs} ms`))), this.timeoutMs);
+    const watch = () =>
+      setTimeout(
+        () => silent.abort(new UnreachableError(this.url, new Error(`nothing came for ${this.timeoutMs} ms`))),
+        this.timeoutMs,
+      );
     let timer = watch();
     try {
-      const response = await this.send(this.artifactUrl(runId, artifactId).slice(this.url.length), { signal: silent.signal });
+      const response = await this.send(this.artifactUrl(runId, artifactId).slice(this.url.length), {
+        signal: silent.signal,
+      });
       if (!response.body) throw new UnreachableError(this.url, new Error('a download without a body'));
-      return (response.body as ReadableStream<Uint8Array>).pipeThrough(new TransformStream<Uint8Array, Uint8Array>({
-        transform: (chunk, controller) => {
-          clearTimeout(timer);
-          timer = watch();
-          controller.enqueue(chunk);
-        },
-        flush: () => clearTimeout(timer),
-      }));
+      return (response.body as ReadableStream<Uint8Array>).pipeThrough(
+        new TransformStream<Uint8Array, Uint8Array>({
+          transform: (chunk, controller) => {
+            clearTimeout(timer);
+            timer = watch();
+            controller.enqueue(chunk);
+          },
+          flush: () => clearTimeout(timer),
+        }),
+      );
     } catch (error) {
       clearTimeout(timer);
       throw error;
@@ -146,66 +263,126 @@ export class LoomClient {
 
   // Sweeps
 
-  async submitSweep(request: z.input<typeof SubmitSweep>, idempotencyKey: string = newKey()): Promise<{ sweep: Sweep; created: boolean }> {
-    const response = await this.send('/v1/sweeps', { body: request, headers: { 'idempotency-key': idempotencyKey }, repeatable: true });
-    return { sweep: await response.json() as Sweep, created: response.status === 201 };
+  async submitSweep(
+    request: z.input<typeof SubmitSweep>,
+    idempotencyKey: string = newKey(),
+  ): Promise<{ sweep: Sweep; created: boolean }> {
+    const response = await this.send('/v1/sweeps', {
+      body: request,
+      headers: { 'idempotency-key': idempotencyKey },
+      repeatable: true,
+    });
+    return { sweep: (await response.json()) as Sweep, created: response.status === 201 };
   }
 
   planSweep(request: z.input<typeof SubmitSweep>): Promise<Plan> {
     return this.json('/v1/sweeps', { query: { validate_only: true }, body: request, repeatable: true });
   }
 
-  sweeps(query: Partial<ListPage> = {}): Promise<PageOf<Sweep>> { return this.json('/v1/sweeps', { query }); }
-  sweep(id: string): Promise<SweepDetail> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}`); }
-  sweepResults(id: string): Promise<SweepTable> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/results`); }
+  sweeps(query: Partial<ListPage> = {}): Promise<PageOf<Sweep>> {
+    return this.json('/v1/sweeps', { query });
+  }
+  sweep(id: string): Promise<SweepDetail> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}`);
+  }
+  sweepResults(id: string): Promise<SweepTable> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/results`);
+  }
   /** Who came to which rung of early stopping, with what, and what was made of it; null in a sweep that stops nothing early. */
-  async sweepRungs(id: string): Promise<SweepRungs | null> { return (await this.json<{ rungs: SweepRungs | null }>(`/v1/sweeps/${encodeURIComponent(id)}/rungs`)).rungs; }
+  async sweepRungs(id: string): Promise<SweepRungs | null> {
+    return (await this.json<{ rungs: SweepRungs | null }>(`/v1/sweeps/${encodeURIComponent(id)}/rungs`)).rungs;
+  }
   /** A line for each trial, as CSV. */
-  async sweepCsv(id: string): Promise<string> { return (await this.send(`/v1/sweeps/${encodeURIComponent(id)}/trials.csv`, {})).text(); }
+  async sweepCsv(id: string): Promise<string> {
+    return (await this.send(`/v1/sweeps/${encodeURIComponent(id)}/trials.csv`, {})).text();
+  }
   /** `trials.json`, `trials.parquet` (a row for each trial), or `mlflow.tar`: a folder `mlruns` as MLflow keeps its runs in. */
-  async exportSweep(id: string, file: 'trials.csv' | 'trials.json' | 'trials.parquet' | 'mlflow.tar'): Promise<ReadableStream<Uint8Array>> {
+  async exportSweep(
+    id: string,
+    file: 'trials.csv' | 'trials.json' | 'trials.parquet' | 'mlflow.tar',
+  ): Promise<ReadableStream<Uint8Array>> {
     const response = await this.send(`/v1/sweeps/${encodeURIComponent(id)}/${file}`, { timeoutMs: EXPORT_TIMEOUT_MS });
     if (!response.body) throw new UnreachableError(this.url, new Error('an export without a body'));
     return response.body as ReadableStream<Uint8Array>;
   }
-  cancelSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/cancel`, { method: 'POST' }); }
-  pauseSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/pause`, { method: 'POST' }); }
-  resumeSweep(id: string): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/resume`, { method: 'POST' }); }
+  cancelSweep(id: string): Promise<Sweep> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/cancel`, { method: 'POST' });
+  }
+  pauseSweep(id: string): Promise<Sweep> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/pause`, { method: 'POST' });
+  }
+  resumeSweep(id: string): Promise<Sweep> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/resume`, { method: 'POST' });
+  }
   /** Changes limits while it runs; null lifts one. */
-  changeSweep(id: string, changes: z.input<typeof SweepChanges>): Promise<Sweep> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}`, { method: 'PATCH', body: changes, repeatable: true }); }
+  changeSweep(id: string, changes: z.input<typeof SweepChanges>): Promise<Sweep> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}`, { method: 'PATCH', body: changes, repeatable: true });
+  }
   /** Queues again exactly the runs that failed. */
-  retrySweep(id: string): Promise<RetryResult> { return this.json(`/v1/sweeps/${encodeURIComponent(id)}/retry`, { method: 'POST' }); }
+  retrySweep(id: string): Promise<RetryResult> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/retry`, { method: 'POST' });
+  }
 
   /** The same spec with changes at its top, such as `name`: what has run already is reused. */
-  async cloneSweep(id: string, changes: Record<string, unknown> = {}, idempotencyKey: string = newKey()): Promise<{ sweep: Sweep; created: boolean }> {
-    const response = await this.send(`/v1/sweeps/${encodeURIComponent(id)}/clone`, { body: { changes }, headers: { 'idempotency-key': idempotencyKey }, repeatable: true });
-    return { sweep: await response.json() as Sweep, created: response.status === 201 };
+  async cloneSweep(
+    id: string,
+    changes: Record<string, unknown> = {},
+    idempotencyKey: string = newKey(),
+  ): Promise<{ sweep: Sweep; created: boolean }> {
+    const response = await this.send(`/v1/sweeps/${encodeURIComponent(id)}/clone`, {
+      body: { changes },
+      headers: { 'idempotency-key': idempotencyKey },
+      repeatable: true,
+    });
+    return { sweep: (await response.json()) as Sweep, created: response.status === 201 };
   }
 
   // Datasets, workers, projects, health
 
-  datasets(query: Partial<ListPage> = {}): Promise<PageOf<Dataset>> { return this.json('/v1/datasets', { query }); }
-  dataset(reference: string): Promise<Dataset> { return this.json(`/v1/datasets/${encodeURIComponent(reference)}`); }
+  datasets(query: Partial<ListPage> = {}): Promise<PageOf<Dataset>> {
+    return this.json('/v1/datasets', { query });
+  }
+  dataset(reference: string): Promise<Dataset> {
+    return this.json(`/v1/datasets/${encodeURIComponent(reference)}`);
+  }
   async workers(): Promise<Worker[]> {
     return (await this.json<{ items: Worker[] }>('/v1/workers')).items;
   }
 
-  async projects(): Promise<Project[]> { return (await this.json<{ items: Project[] }>('/v1/projects')).items; }
+  async projects(): Promise<Project[]> {
+    return (await this.json<{ items: Project[] }>('/v1/projects')).items;
+  }
   /** Makes a project, or changes what is said of one. */
-  putProject(name: string, settings: ProjectSettings): Promise<Project> { return this.json(`/v1/projects/${encodeURIComponent(name)}`, { method: 'PUT', body: settings, repeatable: true }); }
+  putProject(name: string, settings: ProjectSettings): Promise<Project> {
+    return this.json(`/v1/projects/${encodeURIComponent(name)}`, { method: 'PUT', body: settings, repeatable: true });
+  }
 
-  drainWorker(id: string): Promise<Worker> { return this.json(`/v1/workers/${encodeURIComponent(id)}/drain`, { method: 'POST', repeatable: true }); }
+  drainWorker(id: string): Promise<Worker> {
+    return this.json(`/v1/workers/${encodeURIComponent(id)}/drain`, { method: 'POST', repeatable: true });
+  }
 
   /** Removes the files that nothing names any more, or only counts them. Takes as long as it takes to look at all files. */
-  collectArtifacts({ dryRun = false } = {}): Promise<CollectResult> { return this.json('/v1/artifacts/collect', { method: 'POST', query: { validate_only: dryRun }, repeatable: true, timeoutMs: COLLECT_TIMEOUT_MS }); }
+  collectArtifacts({ dryRun = false } = {}): Promise<CollectResult> {
+    return this.json('/v1/artifacts/collect', {
+      method: 'POST',
+      query: { validate_only: dryRun },
+      repeatable: true,
+      timeoutMs: COLLECT_TIMEOUT_MS,
+    });
+  }
 
   /** False while nobody answers, or the API can't reach Postgres or Redis. Never throws. */
   async ready(): Promise<boolean> {
     try {
-      const response = await fetch(`${this.url}/readyz`, { headers: this.authorization, signal: AbortSignal.timeout(2000) });
+      const response = await fetch(`${this.url}/readyz`, {
+        headers: this.authorization,
+        signal: AbortSignal.timeout(2000),
+      });
       await response.body?.cancel();
       return response.ok;
-    } catch { return false; }
+    } catch {
+      return false;
+    }
   }
 
   /**
@@ -213,7 +390,11 @@ export class LoomClient {
    * message that came (`Last-Event-ID`), so that nothing is lost and nothing comes twice; at most `retries` times in a row.
    * @throws ApiError when the run does not exist, UnreachableError when the API stays away, the signal's reason
    */
-  async follow(runId: string, handlers: RunHandlers = {}, { signal, retries = this.retries }: { signal?: AbortSignal; retries?: number } = {}): Promise<Run> {
+  async follow(
+    runId: string,
+    handlers: RunHandlers = {},
+    { signal, retries = this.retries }: { signal?: AbortSignal; retries?: number } = {},
+  ): Promise<Run> {
     let lost = false;
     const opened = () => {
       if (lost) handlers.onBack?.();
@@ -224,8 +405,10 @@ export class LoomClient {
     const dispatch = (message: ServerSentEvent) => {
       if (message.id !== undefined) lastEventId = message.id;
       const data: unknown = JSON.parse(message.data);
-      if (message.event === 'run') { run = data as Run; handlers.onRun?.(run); }
-      else if (message.event === 'event') handlers.onEvent?.(data as RunEvent);
+      if (message.event === 'run') {
+        run = data as Run;
+        handlers.onRun?.(run);
+      } else if (message.event === 'event') handlers.onEvent?.(data as RunEvent);
       else if (message.event === 'metrics') handlers.onMetrics?.((data as { points: TimedPoint[] }).points);
       else if (message.event === 'log') handlers.onLog?.(data as LogLine);
     };
@@ -248,14 +431,24 @@ export class LoomClient {
     }
   }
 
-  private async stream(path: string, lastEventId: string, { opened, dispatch }: { opened(): void; dispatch(message: ServerSentEvent): void }, signal?: AbortSignal): Promise<void> {
+  private async stream(
+    path: string,
+    lastEventId: string,
+    { opened, dispatch }: { opened(): void; dispatch(message: ServerSentEvent): void },
+    signal?: AbortSignal,
+  ): Promise<void> {
     const silent = new AbortController();
-    const watch = () => setTimeout(() => silent.abort(new Error(`nothing came for ${this.timeoutMs} ms`)), this.timeoutMs);
+    const watch = () =>
+      setTimeout(() => silent.abort(new Error(`nothing came for ${this.timeoutMs} ms`)), this.timeoutMs);
     let timer = watch();
     let callerFailed = false;
     try {
       const response = await fetch(this.url + path, {
-        headers: { accept: 'text/event-stream', ...this.authorization, ...(lastEventId && { 'last-event-id': lastEventId }) },
+        headers: {
+          accept: 'text/event-stream',
+          ...this.authorization,
+          ...(lastEventId && { 'last-event-id': lastEventId }),
+        },
         signal: signal ? AbortSignal.any([signal, silent.signal]) : silent.signal,
       });
       if (!response.ok || !response.body) throw await problemOf(response);
@@ -283,16 +476,32 @@ export class LoomClient {
   }
 
   private async json<Result>(path: string, options: CallOptions = {}): Promise<Result> {
-    return await (await this.send(path, options)).json() as Result;
+    return (await (await this.send(path, options)).json()) as Result;
   }
 
-  private async send(path: string, { query = {}, body, headers = {}, method = body === undefined ? 'GET' : 'POST', repeatable = method === 'GET', timeoutMs = this.timeoutMs, signal }: CallOptions): Promise<Response> {
+  private async send(
+    path: string,
+    {
+      query = {},
+      body,
+      headers = {},
+      method = body === undefined ? 'GET' : 'POST',
+      repeatable = method === 'GET',
+      timeoutMs = this.timeoutMs,
+      signal,
+    }: CallOptions,
+  ): Promise<Response> {
     const url = this.url + path + queryString(query);
     for (let attempt = 0; ; attempt++) {
       try {
         const response = await fetch(url, {
           method,
-          headers: { accept: 'application/json', ...this.authorization, ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+          headers: {
+            accept: 'application/json',
+            ...this.authorization,
+            ...(body !== undefined && { 'content-type': 'application/json' }),
+            ...headers,
+          },
           ...(body !== undefined && { body: JSON.stringify(body) }),
           signal: signal ?? AbortSignal.timeout(timeoutMs),
         });
@@ -314,7 +523,11 @@ export class LoomClient {
   }
 }
 
-export interface ServerSentEvent { event: string; data: string; id?: string }
+export interface ServerSentEvent {
+  event: string;
+  data: string;
+  id?: string;
+}
 
 /** Takes text as it arrives and gives the complete messages in it (WHATWG HTML, section 9.2: server-sent events). */
 export class ServerSentEventParser {
@@ -329,7 +542,12 @@ export class ServerSentEventParser {
     this.rest = lines.pop()!;
     for (const line of lines) {
       if (line === '') {
-        if (this.data.length) messages.push({ event: this.event || 'message', data: this.data.join('\n'), ...(this.id !== undefined && { id: this.id }) });
+        if (this.data.length)
+          messages.push({
+            event: this.event || 'message',
+            data: this.data.join('\n'),
+            ...(this.id !== undefined && { id: this.id }),
+          });
         this.event = '';
         this.data = [];
         this.id = undefined;
@@ -371,11 +589,19 @@ async function* each<Item>(fetchPage: (cursor: { cursor?: string }) => Promise<P
 async function problemOf(response: Response): Promise<ApiError> {
   const text = await response.text();
   const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
-  let problem: Problem = { type: 'about:blank', title: response.statusText, status: response.status, code: 'internal', detail: `expected a problem document, got HTTP ${response.status}: ${text.slice(0, 200)}` };
+  let problem: Problem = {
+    type: 'about:blank',
+    title: response.statusText,
+    status: response.status,
+    code: 'internal',
+    detail: `expected a problem document, got HTTP ${response.status}: ${text.slice(0, 200)}`,
+  };
   try {
     const body = JSON.parse(text) as Partial<Problem>;
     if (typeof body.code === 'string') problem = { ...problem, ...body, detail: body.detail ?? '' };
-  } catch { /* A proxy in between answered with a page of its own. */ }
+  } catch {
+    /* A proxy in between answered with a page of its own. */
+  }
   return new ApiError(problem, Number.isFinite(retryAfter) ? retryAfter : undefined);
 }
 
@@ -388,16 +614,24 @@ function queryString(query: object): string {
 }
 
 /** `crypto.randomUUID` exists in browsers only on https and localhost. */
-const newKey = (): string => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+const newKey = (): string =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   return cause instanceof Error ? cause.message || ('code' in cause ? String(cause.code) : cause.name) : String(cause);
 }
 
-const pause = (ms: number, signal?: AbortSignal): Promise<void> => new Promise((resolve, reject) => {
-  const aborted = () => { clearTimeout(timer); reject(signal!.reason as Error); };
-  const timer = setTimeout(() => { signal?.removeEventListener('abort', aborted); resolve(); }, ms);
-  if (signal?.aborted) aborted();
-  else signal?.addEventListener('abort', aborted, { once: true });
-});
+const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const aborted = () => {
+      clearTimeout(timer);
+      reject(signal!.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', aborted);
+      resolve();
+    }, ms);
+    if (signal?.aborted) aborted();
+    else signal?.addEventListener('abort', aborted, { once: true });
+  });

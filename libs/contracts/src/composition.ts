@@ -20,7 +20,10 @@ export interface Composition {
 export function compositionOf(rows: readonly Row[]): Composition | null {
   const tried = rows.flatMap((row) => {
     const [path, ...others] = Object.keys(row.parameters);
-    const parsed = path?.endsWith('.augmentation') && others.every((other) => other.endsWith('.augmentation')) ? Augmentation.safeParse(row.parameters[path]) : undefined;
+    const parsed =
+      path?.endsWith('.augmentation') && others.every((other) => other.endsWith('.augmentation'))
+        ? Augmentation.safeParse(row.parameters[path])
+        : undefined;
     return parsed?.success ? [{ row, names: AUGMENTATIONS.filter((name) => parsed.data[name] !== undefined) }] : [];
   });
   if (tried.length < rows.length || tried.length < 3) return null;
@@ -32,13 +35,18 @@ export function compositionOf(rows: readonly Row[]): Composition | null {
   }
   const names = AUGMENTATIONS.filter((name) => [...cells.keys()].some((key) => key.split(',').includes(name)));
   if (names.length < 2 || ![...cells.keys()].some((key) => key.includes(','))) return null;
-  const fractions = [...new Set(rows.flatMap((row) => Object.keys(row.accuracy)))].sort((a, b) => Number(a) - Number(b));
+  const fractions = [...new Set(rows.flatMap((row) => Object.keys(row.accuracy)))].sort(
+    (a, b) => Number(a) - Number(b),
+  );
   const [fraction] = fractions;
   return {
-    names, measure: fraction === undefined ? 'kNN' : `accuracy ${fraction}`,
-    cells: names.map((a, i) => names.map((b, j) => {
-      const row = cells.get(i === j ? a : i < j ? `${a},${b}` : `${b},${a}`);
-      return (fraction === undefined ? row?.knn : row?.accuracy[fraction]) ?? null;
-    })),
+    names,
+    measure: fraction === undefined ? 'kNN' : `accuracy ${fraction}`,
+    cells: names.map((a, i) =>
+      names.map((b, j) => {
+        const row = cells.get(i === j ? a : i < j ? `${a},${b}` : `${b},${a}`);
+        return (fraction === undefined ? row?.knn : row?.accuracy[fraction]) ?? null;
+      }),
+    ),
   };
 }

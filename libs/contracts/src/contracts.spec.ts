@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { compositionOf } from './composition.js';
-import { Augmentation, augmentationName, canonicalJson, labelsPerClass, type Pretrain, RunSpec, withoutUnread } from './run-spec.js';
+import {
+  Augmentation,
+  augmentationName,
+  canonicalJson,
+  labelsPerClass,
+  type Pretrain,
+  RunSpec,
+  withoutUnread,
+} from './run-spec.js';
 import { canMove, RunStatus, TERMINAL_STATUSES } from './run-status.js';
 import { estimateMean } from './statistics.js';
 import { expandSweep, type InvalidSweepError, SweepSpec } from './sweep.js';
@@ -8,20 +16,36 @@ import { expandSweep, type InvalidSweepError, SweepSpec } from './sweep.js';
 describe('specs', () => {
   test('are equal in canonical form whatever was written of their defaults, in whatever order', () => {
     const short = RunSpec.parse({ kind: 'pretrain', dataset: 'x', augmentation: { flip: {}, crop: {} } });
-    const long = RunSpec.parse({ seed: 0, augmentation: { crop: { p: 1, minArea: 0.08 }, flip: { p: 0.5 } }, epochs: 8, dataset: 'x', kind: 'pretrain' });
+    const long = RunSpec.parse({
+      seed: 0,
+      augmentation: { crop: { p: 1, minArea: 0.08 }, flip: { p: 0.5 } },
+      epochs: 8,
+      dataset: 'x',
+      kind: 'pretrain',
+    });
     expect(canonicalJson(long)).toBe(canonicalJson(short));
-    expect(canonicalJson({ b: [1, { d: 0.1, c: 'é' }], a: undefined, e: null })).toBe('{"b":[1,{"c":"é","d":0.1}],"e":null}');
+    expect(canonicalJson({ b: [1, { d: 0.1, c: 'é' }], a: undefined, e: null })).toBe(
+      '{"b":[1,{"c":"é","d":0.1}],"e":null}',
+    );
     expect(() => canonicalJson({ a: Number.NaN })).toThrow('expected a finite number');
   });
 
   test('are equal where only settings differ that their method does not read', () => {
     const read = (spec: object) => canonicalJson(withoutUnread(RunSpec.parse({ dataset: 'x', ...spec })));
-    expect(read({ kind: 'pretrain', method: 'byol', temperature: 0.5 })).toBe(read({ kind: 'pretrain', method: 'byol' }));
-    expect(read({ kind: 'pretrain', method: 'simclr', temperature: 0.5 })).not.toBe(read({ kind: 'pretrain', method: 'simclr' }));
+    expect(read({ kind: 'pretrain', method: 'byol', temperature: 0.5 })).toBe(
+      read({ kind: 'pretrain', method: 'byol' }),
+    );
+    expect(read({ kind: 'pretrain', method: 'simclr', temperature: 0.5 })).not.toBe(
+      read({ kind: 'pretrain', method: 'simclr' }),
+    );
     expect(read({ kind: 'autoencode', beta: 4 })).toBe(read({ kind: 'autoencode' }));
     const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
-    expect(read({ kind: 'embed', from, maps: ['pca'], umap: { neighbors: 5 } })).toBe(read({ kind: 'embed', from, maps: ['pca'] }));
-    expect(read({ kind: 'embed', from, maps: ['umap'], umap: { neighbors: 5 } })).not.toBe(read({ kind: 'embed', from, maps: ['umap'] }));
+    expect(read({ kind: 'embed', from, maps: ['pca'], umap: { neighbors: 5 } })).toBe(
+      read({ kind: 'embed', from, maps: ['pca'] }),
+    );
+    expect(read({ kind: 'embed', from, maps: ['umap'], umap: { neighbors: 5 } })).not.toBe(
+      read({ kind: 'embed', from, maps: ['umap'] }),
+    );
   });
 
   test('name a combination of views in their order', () => {
@@ -34,14 +58,20 @@ describe('specs', () => {
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from, encoder: {} }).success).toBe(false);
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {} }).success).toBe(true);
     expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x' }).success).toBe(false);
-    expect(RunSpec.parse({ kind: 'finetune', dataset: 'x', from, backbone: {} })).toMatchObject({ backbone: { rate: 0.1, statistics: 'parent' } });
-    expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {}, backbone: {} }).error?.issues).toMatchObject([{ path: ['backbone'] }]);
+    expect(RunSpec.parse({ kind: 'finetune', dataset: 'x', from, backbone: {} })).toMatchObject({
+      backbone: { rate: 0.1, statistics: 'parent' },
+    });
+    expect(
+      RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {}, backbone: {} }).error?.issues,
+    ).toMatchObject([{ path: ['backbone'] }]);
   });
 
   test('of an evaluation name a checkpoint only of a run', () => {
     const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
     expect(RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from, checkpoint: 5 }).success).toBe(true);
-    expect(RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from: null, checkpoint: 5 }).error?.issues).toMatchObject([{ path: ['checkpoint'] }]);
+    expect(
+      RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from: null, checkpoint: 5 }).error?.issues,
+    ).toMatchObject([{ path: ['checkpoint'] }]);
   });
 
   test('round label counts class by class', () => expect(labelsPerClass([100, 149, 49], 0.01)).toEqual([1, 1, 0]));
@@ -49,7 +79,8 @@ describe('specs', () => {
 
 describe('statuses', () => {
   test('that end a run lead nowhere but to another try', () => {
-    for (const status of TERMINAL_STATUSES) for (const to of RunStatus.options) if (canMove(status, to)) expect(['queued', 'pending']).toContain(to);
+    for (const status of TERMINAL_STATUSES)
+      for (const to of RunStatus.options) if (canMove(status, to)) expect(['queued', 'pending']).toContain(to);
     expect(RunStatus.options.some((to) => canMove('succeeded', to))).toBe(false);
     expect(canMove('cancelling', 'succeeded')).toBe(false);
     expect(canMove('cancelled', 'running')).toBe(false);
@@ -57,54 +88,155 @@ describe('statuses', () => {
 });
 
 describe('sweeps', () => {
-  const stages = { pretrain: { kind: 'pretrain', dataset: 'x' }, finetune: { kind: 'finetune', dataset: 'x', from: 'pretrain' } };
+  const stages = {
+    pretrain: { kind: 'pretrain', dataset: 'x' },
+    finetune: { kind: 'finetune', dataset: 'x', from: 'pretrain' },
+  };
   const parse = (more: object) => SweepSpec.parse({ name: 's', stages, ...more });
   const faults = (more: object) => {
-    try { expandSweep(parse(more)); } catch (error) { return (error as InvalidSweepError).faults.map(({ path, message }) => `${path.join('|')}: ${message}`); }
+    try {
+      expandSweep(parse(more));
+    } catch (error) {
+      return (error as InvalidSweepError).faults.map(({ path, message }) => `${path.join('|')}: ${message}`);
+    }
     return [];
   };
 
   test('are every combination, the last parameter fastest, parents before children', () => {
-    const trials = expandSweep(parse({ parameters: { 'pretrain.temperature': { values: [0.1, 0.2] }, 'finetune.labelSeed': { values: [1, 2, 3] }, 'pretrain.encoder.width': { value: 8 } }, controls: ['scratch'] }));
-    expect(trials.map(({ parameters }) => [parameters['pretrain.temperature'], parameters['finetune.labelSeed']])).toEqual([[0.1, 1], [0.1, 2], [0.1, 3], [0.2, 1], [0.2, 2], [0.2, 3]]);
-    expect(trials[4]!.runs.map(({ stage, control, parentStage }) => [stage, control, parentStage])).toEqual([['pretrain', null, null], ['finetune', null, 'pretrain'], ['finetune', 'scratch', null]]);
+    const trials = expandSweep(
+      parse({
+        parameters: {
+          'pretrain.temperature': { values: [0.1, 0.2] },
+          'finetune.labelSeed': { values: [1, 2, 3] },
+          'pretrain.encoder.width': { value: 8 },
+        },
+        controls: ['scratch'],
+      }),
+    );
+    expect(
+      trials.map(({ parameters }) => [parameters['pretrain.temperature'], parameters['finetune.labelSeed']]),
+    ).toEqual([
+      [0.1, 1],
+      [0.1, 2],
+      [0.1, 3],
+      [0.2, 1],
+      [0.2, 2],
+      [0.2, 3],
+    ]);
+    expect(trials[4]!.runs.map(({ stage, control, parentStage }) => [stage, control, parentStage])).toEqual([
+      ['pretrain', null, null],
+      ['finetune', null, 'pretrain'],
+      ['finetune', 'scratch', null],
+    ]);
     expect((trials[4]!.runs[0]!.spec as Pretrain).encoder.width).toBe(8);
     expect(trials[4]!.runs[2]!.spec).toMatchObject({ from: null, labelSeed: 2, encoder: { width: 8 } });
   });
 
   test('are one trial without parameters', () => expect(expandSweep(parse({}))).toHaveLength(1));
 
-  const combos = (more: object) => expandSweep(parse(more)).map(({ runs }) => augmentationName((runs[0]!.spec as Pretrain).augmentation!));
+  const combos = (more: object) =>
+    expandSweep(parse(more)).map(({ runs }) => augmentationName((runs[0]!.spec as Pretrain).augmentation!));
 
   test('combine augmentations: subsets, pairs with each alone, all but one, strengths, and what is always there', () => {
-    expect(combos({ augmentations: { subsets: { of: ['flip', 'crop', 'blur'], size: 2 } } })).toEqual(['crop+flip', 'crop+blur', 'flip+blur']);
-    expect(combos({ augmentations: { subsets: { of: ['flip', 'crop'], size: [0, 2] } } })).toEqual(['none', 'crop', 'flip', 'crop+flip']);
-    expect(combos({ augmentations: { pairs: { of: { crop: { minArea: 0.2 }, flip: {}, grayscale: {} } } } })).toEqual(['crop', 'flip', 'grayscale', 'crop+flip', 'crop+grayscale', 'flip+grayscale']);
-    expect(combos({ augmentations: { leave_one_out: { of: ['crop', 'flip', 'blur'] }, always: ['cutout'] } })).toEqual(['crop+flip+blur+cutout', 'flip+blur+cutout', 'crop+blur+cutout', 'crop+flip+cutout']);
-    const strengths = expandSweep(parse({ augmentations: { pairs: { of: ['crop', 'flip'] }, strengths: { crop: [{ minArea: 0.1 }, { minArea: 0.5 }] } } }));
-    expect(strengths.map(({ runs }) => (runs[0]!.spec as Pretrain).augmentation!.crop?.minArea)).toEqual([0.1, 0.5, undefined, 0.1, 0.5]);
-    expect(faults({ augmentations: { pairs: { of: ['crop'] }, strengths: { crop: [{ minArea: 7 }] } } })[0]).toMatch(/^augmentations: pretrain\.augmentation\.crop\.minArea: Too big/);
-    expect(faults({ stages: { a: { kind: 'autoencode', dataset: 'x' } }, augmentations: { pairs: { of: ['crop'] } } })).toEqual(['augmentations: expected a stage of kind pretrain for it to set, there is none']);
+    expect(combos({ augmentations: { subsets: { of: ['flip', 'crop', 'blur'], size: 2 } } })).toEqual([
+      'crop+flip',
+      'crop+blur',
+      'flip+blur',
+    ]);
+    expect(combos({ augmentations: { subsets: { of: ['flip', 'crop'], size: [0, 2] } } })).toEqual([
+      'none',
+      'crop',
+      'flip',
+      'crop+flip',
+    ]);
+    expect(combos({ augmentations: { pairs: { of: { crop: { minArea: 0.2 }, flip: {}, grayscale: {} } } } })).toEqual([
+      'crop',
+      'flip',
+      'grayscale',
+      'crop+flip',
+      'crop+grayscale',
+      'flip+grayscale',
+    ]);
+    expect(combos({ augmentations: { leave_one_out: { of: ['crop', 'flip', 'blur'] }, always: ['cutout'] } })).toEqual([
+      'crop+flip+blur+cutout',
+      'flip+blur+cutout',
+      'crop+blur+cutout',
+      'crop+flip+cutout',
+    ]);
+    const strengths = expandSweep(
+      parse({
+        augmentations: { pairs: { of: ['crop', 'flip'] }, strengths: { crop: [{ minArea: 0.1 }, { minArea: 0.5 }] } },
+      }),
+    );
+    expect(strengths.map(({ runs }) => (runs[0]!.spec as Pretrain).augmentation!.crop?.minArea)).toEqual([
+      0.1,
+      0.5,
+      undefined,
+      0.1,
+      0.5,
+    ]);
+    expect(faults({ augmentations: { pairs: { of: ['crop'] }, strengths: { crop: [{ minArea: 7 }] } } })[0]).toMatch(
+      /^augmentations: pretrain\.augmentation\.crop\.minArea: Too big/,
+    );
+    expect(
+      faults({ stages: { a: { kind: 'autoencode', dataset: 'x' } }, augmentations: { pairs: { of: ['crop'] } } }),
+    ).toEqual(['augmentations: expected a stage of kind pretrain for it to set, there is none']);
   });
 
   test('the control from scratch has no layers of a parent to tune slowly', () => {
-    const trials = expandSweep(parse({ parameters: { 'finetune.backbone.rate': { values: [0, 0.1] } }, controls: ['scratch'] }));
-    expect(trials.map(({ runs }) => runs.map(({ spec }) => (spec.kind === 'finetune' ? spec.backbone?.rate : null)))).toEqual([[null, 0, undefined], [null, 0.1, undefined]]);
+    const trials = expandSweep(
+      parse({ parameters: { 'finetune.backbone.rate': { values: [0, 0.1] } }, controls: ['scratch'] }),
+    );
+    expect(
+      trials.map(({ runs }) => runs.map(({ spec }) => (spec.kind === 'finetune' ? spec.backbone?.rate : null))),
+    ).toEqual([
+      [null, 0, undefined],
+      [null, 0.1, undefined],
+    ]);
     expect(trials.every(({ runs }) => RunSpec.safeParse(runs[2]!.spec).success)).toBe(true);
   });
 
   test('six augmentations in pairs, two fractions and four seeds: 21 pretrainings, each shared by 8 finetunes', () => {
-    const trials = expandSweep(parse({ augmentations: { pairs: { of: ['crop', 'flip', 'colorJitter', 'grayscale', 'blur', 'rotate'] } }, label_fractions: [0.01, 0.1], seeds: 4, controls: ['scratch'] }));
+    const trials = expandSweep(
+      parse({
+        augmentations: { pairs: { of: ['crop', 'flip', 'colorJitter', 'grayscale', 'blur', 'rotate'] } },
+        label_fractions: [0.01, 0.1],
+        seeds: 4,
+        controls: ['scratch'],
+      }),
+    );
     expect(trials).toHaveLength(21 * 8);
-    const distinct = (kind: string, control: string | null) => new Set(trials.flatMap(({ runs }) => runs.filter((run) => run.spec.kind === kind && run.control === control).map(({ spec }) => canonicalJson(spec)))).size;
+    const distinct = (kind: string, control: string | null) =>
+      new Set(
+        trials.flatMap(({ runs }) =>
+          runs
+            .filter((run) => run.spec.kind === kind && run.control === control)
+            .map(({ spec }) => canonicalJson(spec)),
+        ),
+      ).size;
     // From scratch, views of pretraining make no difference.
     expect([distinct('pretrain', null), distinct('finetune', 'scratch')]).toEqual([21, 8]);
-    expect(trials[1]!.parameters).toMatchObject({ 'finetune.labelFraction': 0.01, 'finetune.labelSeed': 2, 'finetune.seed': 2 });
+    expect(trials[1]!.parameters).toMatchObject({
+      'finetune.labelFraction': 0.01,
+      'finetune.labelSeed': 2,
+      'finetune.seed': 2,
+    });
   });
 
   test('evaluate a random encoder beside a trained one', () => {
-    const [trial] = expandSweep(parse({ stages: { ...stages, probe: { kind: 'evaluate', dataset: 'x', from: 'pretrain' } }, controls: ['random_init_probe', 'scratch'] }));
-    expect(trial!.runs.map(({ stage, control }) => `${stage} ${control}`)).toEqual(['pretrain null', 'finetune null', 'finetune scratch', 'probe null', 'probe random_init_probe']);
+    const [trial] = expandSweep(
+      parse({
+        stages: { ...stages, probe: { kind: 'evaluate', dataset: 'x', from: 'pretrain' } },
+        controls: ['random_init_probe', 'scratch'],
+      }),
+    );
+    expect(trial!.runs.map(({ stage, control }) => `${stage} ${control}`)).toEqual([
+      'pretrain null',
+      'finetune null',
+      'finetune scratch',
+      'probe null',
+      'probe random_init_probe',
+    ]);
     expect(trial!.runs.at(-1)!.spec).toMatchObject({ kind: 'evaluate', from: null, encoder: { width: 32 } });
   });
 
@@ -115,42 +247,100 @@ describe('sweeps', () => {
       'pretrain.predictorHidden': { values: [64, 128], when: { 'pretrain.method': ['byol', 'simsiam'] } },
       'pretrain.seed': { values: [7, 8], when: { 'pretrain.targetMomentum': 0.9, 'pretrain.predictorHidden': 64 } },
     };
-    const reduced = (parameters: Record<string, unknown>) => Object.entries(parameters).map(([path, value]) => `${path.split('.')[1]}=${String(value)}`).join(' ');
+    const reduced = (parameters: Record<string, unknown>) =>
+      Object.entries(parameters)
+        .map(([path, value]) => `${path.split('.')[1]}=${String(value)}`)
+        .join(' ');
 
     test('a grid has each combination of what applies once, and sets nothing else', () => {
       const trials = expandSweep(parse({ parameters: conditional }));
       expect(trials.map(({ parameters }) => reduced(parameters))).toEqual([
-        'method=simclr', 'method=byol predictorHidden=64 targetMomentum=0.9 seed=7', 'method=byol predictorHidden=64 targetMomentum=0.9 seed=8', 'method=byol predictorHidden=64 targetMomentum=0.99',
-        'method=byol predictorHidden=128 targetMomentum=0.9', 'method=byol predictorHidden=128 targetMomentum=0.99', 'method=simsiam predictorHidden=64', 'method=simsiam predictorHidden=128',
+        'method=simclr',
+        'method=byol predictorHidden=64 targetMomentum=0.9 seed=7',
+        'method=byol predictorHidden=64 targetMomentum=0.9 seed=8',
+        'method=byol predictorHidden=64 targetMomentum=0.99',
+        'method=byol predictorHidden=128 targetMomentum=0.9',
+        'method=byol predictorHidden=128 targetMomentum=0.99',
+        'method=simsiam predictorHidden=64',
+        'method=simsiam predictorHidden=128',
       ]);
       // Those that do not apply have the value of the stage.
-      expect(trials[0]!.runs[0]!.spec).toMatchObject({ method: 'simclr', predictorHidden: 128, targetMomentum: 0.99, seed: 0 });
-      expect(expandSweep(parse({ parameters: conditional, seeds: 2, run_cap: 16, order_by: ['pretrain.seed'] }))).toHaveLength(16);
-      expect(faults({ parameters: conditional, run_cap: 7 })[0]).toMatch(/^run_cap: expected a grid of at most 7 trials, got up to 24/);
-      expect(faults({ parameters: conditional, seeds: 2, run_cap: 15 })[0]).toMatch(/^run_cap: expected a grid of at most 15 trials, got 16/);
+      expect(trials[0]!.runs[0]!.spec).toMatchObject({
+        method: 'simclr',
+        predictorHidden: 128,
+        targetMomentum: 0.99,
+        seed: 0,
+      });
+      expect(
+        expandSweep(parse({ parameters: conditional, seeds: 2, run_cap: 16, order_by: ['pretrain.seed'] })),
+      ).toHaveLength(16);
+      expect(faults({ parameters: conditional, run_cap: 7 })[0]).toMatch(
+        /^run_cap: expected a grid of at most 7 trials, got up to 24/,
+      );
+      expect(faults({ parameters: conditional, seeds: 2, run_cap: 15 })[0]).toMatch(
+        /^run_cap: expected a grid of at most 15 trials, got 16/,
+      );
     });
 
     test('a random search draws each of them once, and the same whatever the order of the keys', () => {
-      const all = (parameters: object) => expandSweep(parse({ method: 'random', run_cap: 100, parameters })).map((trial) => canonicalJson(trial.parameters));
+      const all = (parameters: object) =>
+        expandSweep(parse({ method: 'random', run_cap: 100, parameters })).map((trial) =>
+          canonicalJson(trial.parameters),
+        );
       const drawn = all(conditional);
-      expect(drawn.toSorted()).toEqual(expandSweep(parse({ parameters: conditional })).map(({ parameters }) => canonicalJson(parameters)).toSorted());
+      expect(drawn.toSorted()).toEqual(
+        expandSweep(parse({ parameters: conditional }))
+          .map(({ parameters }) => canonicalJson(parameters))
+          .toSorted(),
+      );
       expect(all(Object.fromEntries(Object.entries(conditional).reverse()))).toEqual(drawn);
     });
 
     test.each<[string, object, string]>([
-      ['another parameter that is not there', { 'pretrain.seed': { value: 1, when: { 'pretrain.epochs': 1 } } }, 'parameters|pretrain.seed|when|pretrain.epochs: expected another parameter of this sweep (there is none), got pretrain.epochs'],
-      ['a value that the other never has', { 'pretrain.method': { values: ['byol'] }, 'pretrain.seed': { value: 1, when: { 'pretrain.method': ['byol', 'moco'] } } }, 'parameters|pretrain.seed|when|pretrain.method: expected "byol", what pretrain.method may be, got "moco"'],
-      ['a circle', { 'pretrain.seed': { value: 1, when: { 'pretrain.epochs': 1 } }, 'pretrain.epochs': { value: 1, when: { 'pretrain.seed': 1 } } }, 'parameters|pretrain.seed|when|pretrain.epochs: expected parameters that do not depend on themselves'],
-    ])('refuse %s', (_, parameters, expected) => expect(faults({ parameters })[0]!.startsWith(expected), faults({ parameters })[0]).toBe(true));
+      [
+        'another parameter that is not there',
+        { 'pretrain.seed': { value: 1, when: { 'pretrain.epochs': 1 } } },
+        'parameters|pretrain.seed|when|pretrain.epochs: expected another parameter of this sweep (there is none), got pretrain.epochs',
+      ],
+      [
+        'a value that the other never has',
+        {
+          'pretrain.method': { values: ['byol'] },
+          'pretrain.seed': { value: 1, when: { 'pretrain.method': ['byol', 'moco'] } },
+        },
+        'parameters|pretrain.seed|when|pretrain.method: expected "byol", what pretrain.method may be, got "moco"',
+      ],
+      [
+        'a circle',
+        {
+          'pretrain.seed': { value: 1, when: { 'pretrain.epochs': 1 } },
+          'pretrain.epochs': { value: 1, when: { 'pretrain.seed': 1 } },
+        },
+        'parameters|pretrain.seed|when|pretrain.epochs: expected parameters that do not depend on themselves',
+      ],
+    ])('refuse %s', (_, parameters, expected) =>
+      expect(faults({ parameters })[0]!.startsWith(expected), faults({ parameters })[0]).toBe(true),
+    );
   });
 
   describe('by random search', () => {
-    const random = (parameters: object, more: object = {}) => expandSweep(parse({ method: 'random', run_cap: 400, stages: { ...stages, pretrain: { ...stages.pretrain, optimizer: { name: 'adam' } } }, parameters, ...more })).map((trial) => trial.parameters);
-    const values = (parameter: object, path = 'pretrain.optimizer.learningRate') => random({ [path]: parameter }).map((each) => each[path] as number);
+    const random = (parameters: object, more: object = {}) =>
+      expandSweep(
+        parse({
+          method: 'random',
+          run_cap: 400,
+          stages: { ...stages, pretrain: { ...stages.pretrain, optimizer: { name: 'adam' } } },
+          parameters,
+          ...more,
+        }),
+      ).map((trial) => trial.parameters);
+    const values = (parameter: object, path = 'pretrain.optimizer.learningRate') =>
+      random({ [path]: parameter }).map((each) => each[path] as number);
     const mean = (numbers: number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
 
     test('repeat for a seed and differ for another', () => {
-      const draw = (seed: number) => random({ 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform' } }, { seed, run_cap: 5 });
+      const draw = (seed: number) =>
+        random({ 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform' } }, { seed, run_cap: 5 });
       expect(draw(1)).toEqual(draw(1));
       expect(draw(1)).not.toEqual(draw(2));
     });
@@ -161,56 +351,150 @@ describe('sweeps', () => {
       expect(mean(uniform)).toBeCloseTo(0.2, 1);
       const log = values({ min: 1e-4, max: 1, distribution: 'log_uniform_values' });
       expect(mean(log.map(Math.log10))).toBeCloseTo(-2, 0);
-      expect(values({ min: -9, max: 0, distribution: 'log_uniform' }).every((x) => x >= Math.exp(-9) && x <= 1)).toBe(true);
-      expect(values({ min: 0.1, max: 0.5, q: 0.1, distribution: 'q_uniform' }).toSorted()).toEqual([0.1, 0.2, 0.3, 0.4, 0.5]);
-      expect(values({ min: 4, max: 9 }, 'pretrain.encoder.width').toSorted((a, b) => a - b)).toEqual([4, 5, 6, 7, 8, 9]);
-      const often = random({ 'pretrain.temperature': { values: [0.1, 0.2], probabilities: [9, 1] }, 'pretrain.optimizer.learningRate': { min: 1e-4, max: 1e-2 } }).map((each) => each['pretrain.temperature']);
+      expect(values({ min: -9, max: 0, distribution: 'log_uniform' }).every((x) => x >= Math.exp(-9) && x <= 1)).toBe(
+        true,
+      );
+      expect(values({ min: 0.1, max: 0.5, q: 0.1, distribution: 'q_uniform' }).toSorted()).toEqual([
+        0.1, 0.2, 0.3, 0.4, 0.5,
+      ]);
+      expect(values({ min: 4, max: 9 }, 'pretrain.encoder.width').toSorted((a, b) => a - b)).toEqual([
+        4, 5, 6, 7, 8, 9,
+      ]);
+      const often = random({
+        'pretrain.temperature': { values: [0.1, 0.2], probabilities: [9, 1] },
+        'pretrain.optimizer.learningRate': { min: 1e-4, max: 1e-2 },
+      }).map((each) => each['pretrain.temperature']);
       expect(often.filter((each) => each === 0.1).length / often.length).toBeCloseTo(0.9, 1);
     });
 
     test('end where a finite space has no more, and try shared axes in full for each draw', () => {
       expect(random({ 'pretrain.temperature': { values: [0.1, 0.2, 0.5] } })).toHaveLength(3);
-      expect(random({ 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform' } }, { run_cap: 9, label_fractions: [0.01, 0.1] })).toHaveLength(8);
+      expect(
+        random(
+          { 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform' } },
+          { run_cap: 9, label_fractions: [0.01, 0.1] },
+        ),
+      ).toHaveLength(8);
     });
   });
 
   test.each<[string, object, string]>([
-    ['a random search without an end', { method: 'random', parameters: { 'pretrain.seed': { values: [1] } } }, 'run_cap: expected a number of trials for method random'],
-    ['a range in a grid', { parameters: { 'pretrain.temperature': { min: 0.1, max: 1 } } }, 'parameters|pretrain.temperature: expected value or values for method grid'],
-    ['an unknown stage', { parameters: { 'train.epochs': { value: 1 } } }, 'parameters|train.epochs: expected <stage>.<field> with a stage of pretrain, finetune'],
+    [
+      'a random search without an end',
+      { method: 'random', parameters: { 'pretrain.seed': { values: [1] } } },
+      'run_cap: expected a number of trials for method random',
+    ],
+    [
+      'a range in a grid',
+      { parameters: { 'pretrain.temperature': { min: 0.1, max: 1 } } },
+      'parameters|pretrain.temperature: expected value or values for method grid',
+    ],
+    [
+      'an unknown stage',
+      { parameters: { 'train.epochs': { value: 1 } } },
+      'parameters|train.epochs: expected <stage>.<field> with a stage of pretrain, finetune',
+    ],
     ['a stage alone', { parameters: { pretrain: { value: 1 } } }, 'parameters|pretrain: expected <stage>.<field>'],
-    ['a parent as a parameter', { parameters: { 'finetune.from': { value: null } } }, 'parameters|finetune.from: expected the path of a field other than'],
-    ['a key that reaches behind objects', { parameters: { 'pretrain.__proto__.x': { value: 1 } } }, 'parameters|pretrain.__proto__.x: expected the path'],
-    ['a value out of range', { parameters: { 'pretrain.temperature': { values: [0.1, 50] } } }, 'parameters|pretrain.temperature: pretrain.temperature: Too big: expected number to be <=10 (trial 1: 50)'],
-    ['a field that is none', { parameters: { 'pretrain.epoch': { value: 3 } } }, 'parameters|pretrain.epoch: pretrain.epoch: expected no such field: it is unknown (trial 0: 3)'],
-    ['a field of a stage that is none', { stages: { ...stages, pretrain: { ...stages.pretrain, epoch: 3 } }, parameters: { 'pretrain.epochs': { value: 3 } } }, 'stages|pretrain|epoch: expected no such field'],
-    ['a grid over the cap', { run_cap: 3, parameters: { 'pretrain.seed': { values: [1, 2, 3, 4] } } }, 'run_cap: expected a grid of at most 3 trials, got 4'],
-    ['the same trial twice', { parameters: { 'pretrain.seed': { values: [1, 1] } } }, 'parameters: expected trials that differ'],
-    ['a cycle', { stages: { a: { kind: 'finetune', dataset: 'x', from: 'b' }, b: { kind: 'finetune', dataset: 'x', from: 'a' } } }, 'stages|a|from: expected stages without a cycle, got a → b → a'],
-    ['a parent that trains nothing', { stages: { a: { kind: 'prepare-dataset', name: 'x', path: 'x' }, b: { kind: 'finetune', dataset: 'x', from: 'a' } } }, 'stages|b|from: expected a stage of kind pretrain, finetune, distill, autoencode'],
+    [
+      'a parent as a parameter',
+      { parameters: { 'finetune.from': { value: null } } },
+      'parameters|finetune.from: expected the path of a field other than',
+    ],
+    [
+      'a key that reaches behind objects',
+      { parameters: { 'pretrain.__proto__.x': { value: 1 } } },
+      'parameters|pretrain.__proto__.x: expected the path',
+    ],
+    [
+      'a value out of range',
+      { parameters: { 'pretrain.temperature': { values: [0.1, 50] } } },
+      'parameters|pretrain.temperature: pretrain.temperature: Too big: expected number to be <=10 (trial 1: 50)',
+    ],
+    [
+      'a field that is none',
+      { parameters: { 'pretrain.epoch': { value: 3 } } },
+      'parameters|pretrain.epoch: pretrain.epoch: expected no such field: it is unknown (trial 0: 3)',
+    ],
+    [
+      'a field of a stage that is none',
+      {
+        stages: { ...stages, pretrain: { ...stages.pretrain, epoch: 3 } },
+        parameters: { 'pretrain.epochs': { value: 3 } },
+      },
+      'stages|pretrain|epoch: expected no such field',
+    ],
+    [
+      'a grid over the cap',
+      { run_cap: 3, parameters: { 'pretrain.seed': { values: [1, 2, 3, 4] } } },
+      'run_cap: expected a grid of at most 3 trials, got 4',
+    ],
+    [
+      'the same trial twice',
+      { parameters: { 'pretrain.seed': { values: [1, 1] } } },
+      'parameters: expected trials that differ',
+    ],
+    [
+      'a cycle',
+      {
+        stages: { a: { kind: 'finetune', dataset: 'x', from: 'b' }, b: { kind: 'finetune', dataset: 'x', from: 'a' } },
+      },
+      'stages|a|from: expected stages without a cycle, got a → b → a',
+    ],
+    [
+      'a parent that trains nothing',
+      {
+        stages: {
+          a: { kind: 'prepare-dataset', name: 'x', path: 'x' },
+          b: { kind: 'finetune', dataset: 'x', from: 'a' },
+        },
+      },
+      'stages|b|from: expected a stage of kind pretrain, finetune, distill, autoencode',
+    ],
   ])('refuse %s', (_, more, expected) => {
     const found = faults(more);
-    expect(found.some((fault) => fault.startsWith(expected)), found.join('\n')).toBe(true);
+    expect(
+      found.some((fault) => fault.startsWith(expected)),
+      found.join('\n'),
+    ).toBe(true);
   });
 });
 
-test('a mean has Student\'s interval', () => {
+test("a mean has Student's interval", () => {
   expect(estimateMean([2])).toEqual({ mean: 2, ci95: null, n: 1 });
   const { mean, ci95, n } = estimateMean([1, 2, 3, 4]);
   expect([mean, n]).toEqual([2.5, 4]);
-  expect(ci95).toBeCloseTo(3.182 * Math.sqrt(5 / 3) / 2, 9);
-  expect(estimateMean(Array.from({ length: 61 }, (_, i) => i % 2)).ci95! / (Math.sqrt(60 / 4 / 60 * 61 / 60 * (60 / 61)) / Math.sqrt(61))).toBeCloseTo(2.0003, 1);
+  expect(ci95).toBeCloseTo((3.182 * Math.sqrt(5 / 3)) / 2, 9);
+  expect(
+    estimateMean(Array.from({ length: 61 }, (_, i) => i % 2)).ci95! /
+      (Math.sqrt((((60 / 4 / 60) * 61) / 60) * (60 / 61)) / Math.sqrt(61)),
+  ).toBeCloseTo(2.0003, 1);
   expect(() => estimateMean([])).toThrow(RangeError);
 });
 
 test('a composition matrix has each augmentation alone on its diagonal and pairs beside it', () => {
   const estimate = (mean: number) => ({ mean, ci95: null, n: 1 });
-  const row = (augmentation: object, one: number, more: object = {}) => ({ parameters: { 'pretrain.augmentation': { flip: {}, ...augmentation }, ...more }, knn: estimate(one / 2), accuracy: { '0.1': estimate(0.9), '0.01': estimate(one) }, scratch: {}, gain: {} });
-  const rows = [row({ crop: {} }, 0.4), row({ blur: {} }, 0.2), row({ crop: {}, blur: {} }, 0.5), row({ crop: {}, cutout: {}, blur: {} }, 0.6)];
+  const row = (augmentation: object, one: number, more: object = {}) => ({
+    parameters: { 'pretrain.augmentation': { flip: {}, ...augmentation }, ...more },
+    knn: estimate(one / 2),
+    accuracy: { '0.1': estimate(0.9), '0.01': estimate(one) },
+    scratch: {},
+    gain: {},
+  });
+  const rows = [
+    row({ crop: {} }, 0.4),
+    row({ blur: {} }, 0.2),
+    row({ crop: {}, blur: {} }, 0.5),
+    row({ crop: {}, cutout: {}, blur: {} }, 0.6),
+  ];
   const composition = compositionOf(rows)!;
   expect(composition).toMatchObject({ names: ['crop', 'blur'], measure: 'accuracy 0.01' });
-  expect(composition.cells.map((line) => line.map((cell) => cell?.mean))).toEqual([[0.4, 0.5], [0.5, 0.2]]);
+  expect(composition.cells.map((line) => line.map((cell) => cell?.mean))).toEqual([
+    [0.4, 0.5],
+    [0.5, 0.2],
+  ]);
   expect(compositionOf(rows.map((each) => ({ ...each, accuracy: {} })))!.cells[0]![1]!.mean).toBe(0.25);
   expect(compositionOf([row({ crop: {} }, 1), row({ blur: {} }, 1)])).toBeNull();
-  expect(compositionOf(rows.map((each) => ({ ...each, parameters: { ...each.parameters, 'pretrain.temperature': 0.1 } })))).toBeNull();
+  expect(
+    compositionOf(rows.map((each) => ({ ...each, parameters: { ...each.parameters, 'pretrain.temperature': 0.1 } }))),
+  ).toBeNull();
 });

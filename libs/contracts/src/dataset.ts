@@ -1,7 +1,12 @@
 import { z } from 'zod';
 
 /** Names become parts of paths and URLs: no separators, no dots at the start, ASCII only. */
-export const Name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, 'expected 1 to 128 of A-Z a-z 0-9 . _ - beginning with a letter or digit');
+export const Name = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
+    'expected 1 to 128 of A-Z a-z 0-9 . _ - beginning with a letter or digit',
+  );
 
 export const SPLITS = ['train', 'val', 'test'] as const;
 export type Split = (typeof SPLITS)[number];
@@ -10,7 +15,12 @@ const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** What one sample is. Images: uint8 [count, height, width, channels]. Sounds: int16 [count, length], mono, `length` samples each. */
 export const SampleShape = z.discriminatedUnion('modality', [
-  z.strictObject({ modality: z.literal('image'), height: z.int().min(1), width: z.int().min(1), channels: z.union([z.literal(1), z.literal(3)]) }),
+  z.strictObject({
+    modality: z.literal('image'),
+    height: z.int().min(1),
+    width: z.int().min(1),
+    channels: z.union([z.literal(1), z.literal(3)]),
+  }),
   z.strictObject({ modality: z.literal('audio'), sampleRate: z.int().min(1), length: z.int().min(1) }),
 ]);
 export type SampleShape = z.infer<typeof SampleShape>;
@@ -36,18 +46,22 @@ export type DatasetSplit = z.infer<typeof DatasetSplit>;
  * An immutable dataset version. Its digest is the sha256 of the manifest in canonical JSON without `digest` and
  * `name`: the same samples, labels and classes give the same digest, wherever and whenever they were prepared.
  */
-export const DatasetManifest = z.strictObject({
-  name: Name,
-  digest: Sha256,
-  sample: SampleShape,
-  classes: z.array(z.string()).min(2),
-  splits: z.strictObject({ train: DatasetSplit, val: DatasetSplit.optional(), test: DatasetSplit.optional() }),
-}).meta({ id: 'DatasetManifest' });
+export const DatasetManifest = z
+  .strictObject({
+    name: Name,
+    digest: Sha256,
+    sample: SampleShape,
+    classes: z.array(z.string()).min(2),
+    splits: z.strictObject({ train: DatasetSplit, val: DatasetSplit.optional(), test: DatasetSplit.optional() }),
+  })
+  .meta({ id: 'DatasetManifest' });
 export type DatasetManifest = z.infer<typeof DatasetManifest>;
 
 /** Sizes of the groups that a label fraction takes its part of: the classes, or all samples as one where pixels have the labels. */
 export const strataOf = ({ count, countPerClass }: DatasetSplit): number[] => countPerClass ?? [count];
 
 /** `32 x 32 x 3`, `1 s at 8000 Hz`, for people. */
-export const sampleText = (sample: SampleShape): string => (sample.modality === 'image'
-  ? `${sample.height} x ${sample.width} x ${sample.channels}` : `${Number((sample.length / sample.sampleRate).toFixed(3))} s at ${sample.sampleRate} Hz`);
+export const sampleText = (sample: SampleShape): string =>
+  sample.modality === 'image'
+    ? `${sample.height} x ${sample.width} x ${sample.channels}`
+    : `${Number((sample.length / sample.sampleRate).toFixed(3))} s at ${sample.sampleRate} Hz`;

@@ -3,9 +3,31 @@ import type { SampleShape } from './dataset.js';
 import { Encoder, type Autoencode, type Optimizer, type Pretrain, type Projection, type RunSpec } from './run-spec.js';
 
 /** What differs between the encoders: stride of the stem, and (width factor, stride) of each residual block. */
-export const ARCHITECTURES: Record<Encoder['name'], { stemStride: number; blocks: [factor: number, stride: number][] }> = {
-  'small-resnet': { stemStride: 2, blocks: [[1, 1], [2, 2], [4, 2]] },
-  resnet18: { stemStride: 1, blocks: [[1, 1], [1, 1], [2, 2], [2, 1], [4, 2], [4, 1], [8, 2], [8, 1]] },
+export const ARCHITECTURES: Record<
+  Encoder['name'],
+  { stemStride: number; blocks: [factor: number, stride: number][] }
+> = {
+  'small-resnet': {
+    stemStride: 2,
+    blocks: [
+      [1, 1],
+      [2, 2],
+      [4, 2],
+    ],
+  },
+  resnet18: {
+    stemStride: 1,
+    blocks: [
+      [1, 1],
+      [1, 1],
+      [2, 2],
+      [2, 1],
+      [4, 2],
+      [4, 1],
+      [8, 2],
+      [8, 1],
+    ],
+  },
 };
 
 const FLOAT = 4;
@@ -24,9 +46,17 @@ const MOST_SAMPLE_BYTES = 512 * 2 ** 20;
 
 /** Height, width and channels of what an encoder sees; of sounds a bound: a frame every 16 ms, at most 64 bands. */
 const inputOf = (sample: SampleShape): [number, number, number] =>
-  (sample.modality === 'image' ? [sample.height, sample.width, sample.channels] : [1 + Math.ceil(sample.length / sample.sampleRate / 0.016), 64, 1]);
+  sample.modality === 'image'
+    ? [sample.height, sample.width, sample.channels]
+    : [1 + Math.ceil(sample.length / sample.sampleRate / 0.016), 64, 1];
 
-interface Size { parameters: number; /** Numbers in the outputs of all convolutions, of one sample. */ maps: number; /** In the largest. */ largest: number; features: number; /** Numbers in the last map. */ last: number }
+interface Size {
+  parameters: number;
+  /** Numbers in the outputs of all convolutions, of one sample. */ maps: number;
+  /** In the largest. */ largest: number;
+  features: number;
+  /** Numbers in the last map. */ last: number;
+}
 
 function encoderSize({ name, width }: Encoder, [height, columns, channels]: [number, number, number]): Size {
   const { stemStride, blocks } = ARCHITECTURES[name];
@@ -47,45 +77,105 @@ function encoderSize({ name, width }: Encoder, [height, columns, channels]: [num
 }
 
 const headParameters = (input: number, { layers, hidden, output }: Projection): number =>
-  Array.from({ length: layers }, (_, i) => ((i === 0 ? input : hidden) + 4) * (i === layers - 1 ? output : hidden)).reduce((sum, each) => sum + each, 0);
+  Array.from(
+    { length: layers },
+    (_, i) => ((i === 0 ? input : hidden) + 4) * (i === layers - 1 ? output : hidden),
+  ).reduce((sum, each) => sum + each, 0);
 /** A weight, its gradient, the optimiser's averages, and what recording the step holds of them; and while it applies them, what it makes of them, for all weights at once. */
-const copiesOfWeights = ({ name }: Optimizer): { held: number; applying: number } => (name === 'adam' ? { held: 9, applying: 13 } : { held: 7, applying: 9 });
+const copiesOfWeights = ({ name }: Optimizer): { held: number; applying: number } =>
+  name === 'adam' ? { held: 9, applying: 13 } : { held: 7, applying: 9 };
 
 /**
  * Bytes of tensors at the peak of a run: at least what was measured, at most twice that (memory.spec.ts of libs/training); null for a kind that holds
  * no network. `encoder`: of a run that has its network from a parent.
  */
-export function tensorBytes(spec: RunSpec, sample: SampleShape, inherited: Encoder | undefined, samples: number): number | null {
+export function tensorBytes(
+  spec: RunSpec,
+  sample: SampleShape,
+  inherited: Encoder | undefined,
+  samples: number,
+): number | null {
   if (spec.kind === 'prepare-dataset') return null;
   const input = inputOf(sample);
   const pixels = input.reduce((product, side) => product * side, 1);
   const size = encoderSize(('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({}), input);
   const forward = (batch: number) => batch * (2.5 * size.largest + VIEW_COPIES * pixels);
-  const learning = (batch: number, maps: number, parameters: number, optimizer: Optimizer, kept = 0) => Math.max(batch * (COPIES * maps + VIEW_COPIES * pixels) + parameters * copiesOfWeights(optimizer).held + kept, parameters * copiesOfWeights(optimizer).applying);
+  const learning = (batch: number, maps: number, parameters: number, optimizer: Optimizer, kept = 0) =>
+    Math.max(
+      batch * (COPIES * maps + VIEW_COPIES * pixels) + parameters * copiesOfWeights(optimizer).held + kept,
+      parameters * copiesOfWeights(optimizer).applying,
+    );
   const judged = size.parameters + forward(Math.min(EVALUATION_BATCH, samples)) + samples * size.features * 2;
   const numbers = () => {
     switch (spec.kind) {
       case 'pretrain': {
-        const parameters = size.parameters + headParameters(size.features, spec.projection) + (spec.method === 'byol' || spec.method === 'simsiam' ? 2 * spec.predictorHidden * spec.projection.output : 0);
-        return Math.max(judged + 3 * parameters, learning(2 * spec.batchSize, size.maps, parameters, spec.optimizer, pairsOf(spec) + (spec.method === 'byol' ? parameters + forward(2 * spec.batchSize) : 0)));
+        const parameters =
+          size.parameters +
+          headParameters(size.features, spec.projection) +
+          (spec.method === 'byol' || spec.method === 'simsiam' ? 2 * spec.predictorHidden * spec.projection.output : 0);
+        return Math.max(
+          judged + 3 * parameters,
+          learning(
+            2 * spec.batchSize,
+            size.maps,
+            parameters,
+            spec.optimizer,
+            pairsOf(spec) + (spec.method === 'byol' ? parameters + forward(2 * spec.batchSize) : 0),
+          ),
+        );
       }
-      case 'finetune': return Math.max(judged + 3 * size.parameters, learning(spec.batchSize, spec.task === 'segmentation' ? 2 * size.maps : size.maps, size.parameters * (spec.task === 'segmentation' ? 1.5 : 1), spec.optimizer));
-      case 'distill': return Math.max(judged + 3 * size.parameters, learning(spec.batchSize * (spec.labelWeight > 0 ? 2 : 1), size.maps, size.parameters, spec.optimizer, size.parameters + forward(spec.batchSize)));
+      case 'finetune':
+        return Math.max(
+          judged + 3 * size.parameters,
+          learning(
+            spec.batchSize,
+            spec.task === 'segmentation' ? 2 * size.maps : size.maps,
+            size.parameters * (spec.task === 'segmentation' ? 1.5 : 1),
+            spec.optimizer,
+          ),
+        );
+      case 'distill':
+        return Math.max(
+          judged + 3 * size.parameters,
+          learning(
+            spec.batchSize * (spec.labelWeight > 0 ? 2 : 1),
+            size.maps,
+            size.parameters,
+            spec.optimizer,
+            size.parameters + forward(spec.batchSize),
+          ),
+        );
       case 'autoencode': {
         const decoder = decoderSize(spec, size, input);
-        return Math.max(judged + 3 * (size.parameters + decoder.parameters), learning(spec.batchSize, size.maps + decoder.maps, size.parameters + decoder.parameters, spec.optimizer));
+        return Math.max(
+          judged + 3 * (size.parameters + decoder.parameters),
+          learning(spec.batchSize, size.maps + decoder.maps, size.parameters + decoder.parameters, spec.optimizer),
+        );
       }
-      case 'evaluate': case 'embed': case 'interpolate': case 'export': return judged;
+      case 'evaluate':
+      case 'embed':
+      case 'interpolate':
+      case 'export':
+        return judged;
     }
   };
   return FLOAT * numbers();
 }
 
 /** Similarities between all views of a batch, or between all dimensions. */
-const pairsOf = ({ method, batchSize, projection: { output } }: Pretrain): number => (method === 'simclr' ? 12 * (2 * batchSize) ** 2 : method === 'barlow-twins' || method === 'vicreg' ? 48 * output ** 2 : 0);
+const pairsOf = ({ method, batchSize, projection: { output } }: Pretrain): number =>
+  method === 'simclr'
+    ? 12 * (2 * batchSize) ** 2
+    : method === 'barlow-twins' || method === 'vicreg'
+      ? 48 * output ** 2
+      : 0;
 
 /** Doubles the last map until it is as large as a sample; channels halve each time, down to the encoder's width. */
-function decoderSize({ latent, encoder: { width } }: Autoencode, size: Size, [height, columns]: [number, number, number]): { parameters: number; maps: number } {
+function decoderSize(
+  { latent, encoder: { width } }: Autoencode,
+  size: Size,
+  [height, columns]: [number, number, number],
+): { parameters: number; maps: number } {
   let [places, depth] = [size.last / size.features, size.features];
   let [parameters, maps] = [2 * latent * size.last, size.last];
   while (places < height * columns) {
@@ -100,10 +190,20 @@ function decoderSize({ latent, encoder: { width } }: Autoencode, size: Size, [he
 }
 
 /** MiB that a run needs on a GPU, or (`host`) of its machine's memory, where process and data lie too; null where nothing is known. */
-export function neededMiB(spec: RunSpec, { sample, inherited, trainCount, host }: { sample: SampleShape; inherited: Encoder | undefined; trainCount: number; host: boolean }): number | null {
+export function neededMiB(
+  spec: RunSpec,
+  {
+    sample,
+    inherited,
+    trainCount,
+    host,
+  }: { sample: SampleShape; inherited: Encoder | undefined; trainCount: number; host: boolean },
+): number | null {
   const votes = 'knn' in spec ? Math.min(spec.knn.bankSize, trainCount) : Math.min(5000, trainCount);
   const tensors = tensorBytes(spec, sample, inherited, votes);
   if (tensors === null) return null;
   const sampleBytes = sample.modality === 'image' ? sample.height * sample.width * sample.channels : 4 * sample.length;
-  return Math.ceil((OVERHEAD * tensors + PROCESS_BYTES + (host ? Math.min(MOST_SAMPLE_BYTES, trainCount * sampleBytes) : 0)) / 2 ** 20);
+  return Math.ceil(
+    (OVERHEAD * tensors + PROCESS_BYTES + (host ? Math.min(MOST_SAMPLE_BYTES, trainCount * sampleBytes) : 0)) / 2 ** 20,
+  );
 }

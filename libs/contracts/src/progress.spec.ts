@@ -3,7 +3,10 @@ import { ago, bytes, duration, RateMeter, shortNumber } from './progress.js';
 
 const NOW = Date.parse('2026-01-01T12:00:00Z');
 const at = (seconds: number) => new Date(NOW + seconds * 1000).toISOString();
-const run = (step: number, more: Partial<{ totalSteps: number | null; attempt: number; startedAt: string | null }> = {}) => ({ id: 'a', status: 'running' as const, step, totalSteps: 1000, attempt: 1, startedAt: at(-100), ...more });
+const run = (
+  step: number,
+  more: Partial<{ totalSteps: number | null; attempt: number; startedAt: string | null }> = {},
+) => ({ id: 'a', status: 'running' as const, step, totalSteps: 1000, attempt: 1, startedAt: at(-100), ...more });
 
 describe('remaining time', () => {
   test('from the start of the first attempt while nothing else was seen', () => {
@@ -47,7 +50,16 @@ describe('remaining time', () => {
   });
 });
 
-test.each([[0, '0 s'], [0.4, '0 s'], [45.4, '45 s'], [60, '1 min'], [200, '3 min 20 s'], [7500, '2 h 5 min'], [90_000, '1 d 1 h'], [-3, '0 s']])('%d seconds are %s', (seconds, text) => expect(duration(seconds)).toBe(text));
+test.each([
+  [0, '0 s'],
+  [0.4, '0 s'],
+  [45.4, '45 s'],
+  [60, '1 min'],
+  [200, '3 min 20 s'],
+  [7500, '2 h 5 min'],
+  [90_000, '1 d 1 h'],
+  [-3, '0 s'],
+])('%d seconds are %s', (seconds, text) => expect(duration(seconds)).toBe(text));
 
 test('how long ago', () => {
   expect(ago(at(0), NOW)).toBe('just now');
@@ -55,5 +67,17 @@ test('how long ago', () => {
   expect(ago(at(-200), NOW)).toBe('3 min ago');
 });
 
-test.each([[0, '0 B'], [999, '999 B'], [1500, '1.5 kB'], [2.5e9, '2.5 GB']])('%d bytes are %s', (count, text) => expect(bytes(count)).toBe(text));
-test.each([[0, '0'], [0.931234, '0.9312'], [1234.4, '1,234'], [3.2e-5, '3.2e-5'], [-0.5, '-0.5'], [Number.NaN, 'NaN']])('%d is %s', (value, text) => expect(shortNumber(value)).toBe(text));
+test.each([
+  [0, '0 B'],
+  [999, '999 B'],
+  [1500, '1.5 kB'],
+  [2.5e9, '2.5 GB'],
+])('%d bytes are %s', (count, text) => expect(bytes(count)).toBe(text));
+test.each([
+  [0, '0'],
+  [0.931234, '0.9312'],
+  [1234.4, '1,234'],
+  [3.2e-5, '3.2e-5'],
+  [-0.5, '-0.5'],
+  [Number.NaN, 'NaN'],
+])('%d is %s', (value, text) => expect(shortNumber(value)).toBe(text));

@@ -12,7 +12,10 @@ export class RateMeter {
   /** Notes where runs are. The clock of a run starts with its steps; one that waits or went back (to a checkpoint, as another attempt) begins anew. */
   note(runs: readonly Pick<Run, 'id' | 'step' | 'status'>[], now: number): void {
     for (const { id, step, status } of runs) {
-      if (status !== 'running') { this.seen.delete(id); continue; }
+      if (status !== 'running') {
+        this.seen.delete(id);
+        continue;
+      }
       const marks = this.seen.get(id) ?? [];
       const last = marks.at(-1);
       if (last && (step < last.step || (marks.length === 1 && step === last.step))) marks.length = 0;
@@ -26,10 +29,15 @@ export class RateMeter {
    * Steps per second: of the last minute where we have watched long enough, else since the attempt began.
    * Undefined while nothing is known.
    */
-  rate(run: Pick<Run, 'id' | 'step' | 'startedAt' | 'attempt'>, now: number, attempt?: { startedAt: string; resumedFromStep: number }): number | undefined {
+  rate(
+    run: Pick<Run, 'id' | 'step' | 'startedAt' | 'attempt'>,
+    now: number,
+    attempt?: { startedAt: string; resumedFromStep: number },
+  ): number | undefined {
     const marks = this.seen.get(run.id) ?? [];
     const [first, last] = [marks[0], marks.at(-1)];
-    if (first && last && last.at - first.at >= SHORTEST_MS && last.step > first.step) return (last.step - first.step) / ((last.at - first.at) / 1000);
+    if (first && last && last.at - first.at >= SHORTEST_MS && last.step > first.step)
+      return (last.step - first.step) / ((last.at - first.at) / 1000);
     const since = attempt?.startedAt ?? (run.attempt <= 1 ? run.startedAt : null);
     const done = run.step - (attempt?.resumedFromStep ?? 0);
     const elapsed = since === null ? 0 : (now - Date.parse(since)) / 1000;
@@ -37,7 +45,11 @@ export class RateMeter {
   }
 
   /** Seconds until the last step; undefined while nothing is known or where the number of steps is not. */
-  remaining(run: Pick<Run, 'id' | 'step' | 'totalSteps' | 'startedAt' | 'attempt'>, now: number, attempt?: { startedAt: string; resumedFromStep: number }): number | undefined {
+  remaining(
+    run: Pick<Run, 'id' | 'step' | 'totalSteps' | 'startedAt' | 'attempt'>,
+    now: number,
+    attempt?: { startedAt: string; resumedFromStep: number },
+  ): number | undefined {
     const rate = this.rate(run, now, attempt);
     return rate === undefined || run.totalSteps === null ? undefined : Math.max(0, run.totalSteps - run.step) / rate;
   }
@@ -45,7 +57,12 @@ export class RateMeter {
 
 /** `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`: two units at most. */
 export function duration(seconds: number): string {
-  const units: [string, number][] = [['d', 86_400], ['h', 3600], ['min', 60], ['s', 1]];
+  const units: [string, number][] = [
+    ['d', 86_400],
+    ['h', 3600],
+    ['min', 60],
+    ['s', 1],
+  ];
   const whole = Math.max(0, Math.round(seconds));
   const at = units.findIndex(([, size]) => whole >= size);
   if (at < 0) return '0 s';

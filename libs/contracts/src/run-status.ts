@@ -1,15 +1,48 @@
 import { z } from 'zod';
 
-export const RunStatus = z.enum([
-  'pending', 'queued', 'running', 'retrying', 'pausing', 'paused', 'cancelling',
-  'succeeded', 'failed', 'cancelled', 'early_stopped', 'timed_out', 'upstream_failed',
-]).meta({ id: 'RunStatus' });
+export const RunStatus = z
+  .enum([
+    'pending',
+    'queued',
+    'running',
+    'retrying',
+    'pausing',
+    'paused',
+    'cancelling',
+    'succeeded',
+    'failed',
+    'cancelled',
+    'early_stopped',
+    'timed_out',
+    'upstream_failed',
+  ])
+  .meta({ id: 'RunStatus' });
 export type RunStatus = z.infer<typeof RunStatus>;
 
 /** Why a run has its status: a second column, so that `failed` stays one status. */
-export const StatusReason = z.enum([
-  'user_cancel', 'user_pause', 'worker_lost', 'worker_crash', 'preempted', 'oom', 'gpu_error', 'nan_loss', 'collapsed', 'hung', 'invalid_data', 'invalid_spec', 'disk_full', 'internal_error', 'parent_failed', 'rung', 'not_promoted', 'below_median', 'parent_early_stopped',
-]).meta({ id: 'StatusReason' });
+export const StatusReason = z
+  .enum([
+    'user_cancel',
+    'user_pause',
+    'worker_lost',
+    'worker_crash',
+    'preempted',
+    'oom',
+    'gpu_error',
+    'nan_loss',
+    'collapsed',
+    'hung',
+    'invalid_data',
+    'invalid_spec',
+    'disk_full',
+    'internal_error',
+    'parent_failed',
+    'rung',
+    'not_promoted',
+    'below_median',
+    'parent_early_stopped',
+  ])
+  .meta({ id: 'StatusReason' });
 export type StatusReason = z.infer<typeof StatusReason>;
 
 /**
@@ -20,7 +53,18 @@ export type StatusReason = z.infer<typeof StatusReason>;
 const TRANSITIONS: Record<RunStatus, readonly RunStatus[]> = {
   pending: ['queued', 'cancelled', 'upstream_failed', 'early_stopped'],
   queued: ['running', 'cancelled', 'paused', 'early_stopped'],
-  running: ['succeeded', 'failed', 'retrying', 'queued', 'cancelling', 'cancelled', 'pausing', 'paused', 'early_stopped', 'timed_out'],
+  running: [
+    'succeeded',
+    'failed',
+    'retrying',
+    'queued',
+    'cancelling',
+    'cancelled',
+    'pausing',
+    'paused',
+    'early_stopped',
+    'timed_out',
+  ],
   retrying: ['queued', 'running', 'cancelled', 'paused', 'early_stopped'],
   pausing: ['paused', 'running', 'cancelling', 'cancelled', 'failed', 'succeeded', 'early_stopped'],
   paused: ['queued', 'cancelled', 'early_stopped'],
@@ -37,14 +81,37 @@ export const canMove = (from: RunStatus, to: RunStatus): boolean => TRANSITIONS[
 
 /** A worker holds the run's lease in these. */
 export const ACTIVE_STATUSES = ['running', 'pausing', 'cancelling'] as const satisfies readonly RunStatus[];
-export const TERMINAL_STATUSES = ['succeeded', 'failed', 'cancelled', 'early_stopped', 'timed_out', 'upstream_failed'] as const satisfies readonly RunStatus[];
+export const TERMINAL_STATUSES = [
+  'succeeded',
+  'failed',
+  'cancelled',
+  'early_stopped',
+  'timed_out',
+  'upstream_failed',
+] as const satisfies readonly RunStatus[];
 /** A run in one of these can still give, or has given, a result: another submit of the same digest attaches to it. */
-export const REUSABLE_STATUSES = ['pending', 'queued', 'running', 'retrying', 'pausing', 'paused', 'succeeded'] as const satisfies readonly RunStatus[];
-export const RETRYABLE_STATUSES = ['failed', 'cancelled', 'timed_out', 'upstream_failed'] as const satisfies readonly RunStatus[];
+export const REUSABLE_STATUSES = [
+  'pending',
+  'queued',
+  'running',
+  'retrying',
+  'pausing',
+  'paused',
+  'succeeded',
+] as const satisfies readonly RunStatus[];
+export const RETRYABLE_STATUSES = [
+  'failed',
+  'cancelled',
+  'timed_out',
+  'upstream_failed',
+] as const satisfies readonly RunStatus[];
 
 /** What people ask of runs, and the statuses in which a run can do it. */
 export const RUN_ACTIONS = {
-  cancel: ['pending', 'queued', 'running', 'retrying', 'pausing', 'paused'], pause: ['queued', 'retrying', 'running'], resume: ['pausing', 'paused'], retry: RETRYABLE_STATUSES,
+  cancel: ['pending', 'queued', 'running', 'retrying', 'pausing', 'paused'],
+  pause: ['queued', 'retrying', 'running'],
+  resume: ['pausing', 'paused'],
+  retry: RETRYABLE_STATUSES,
 } as const satisfies Record<string, readonly RunStatus[]>;
 export type RunAction = keyof typeof RUN_ACTIONS;
 

@@ -4,36 +4,81 @@ import { canonicalJson } from './run-spec.js';
 
 /** In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; `q` rounds to its multiples. */
 const Distribution = z.enum([
-  'constant', 'categorical', 'int_uniform', 'uniform', 'q_uniform', 'log_uniform', 'log_uniform_values', 'q_log_uniform', 'q_log_uniform_values', 'normal', 'q_normal', 'log_normal', 'q_log_normal',
+  'constant',
+  'categorical',
+  'int_uniform',
+  'uniform',
+  'q_uniform',
+  'log_uniform',
+  'log_uniform_values',
+  'q_log_uniform',
+  'q_log_uniform_values',
+  'normal',
+  'q_normal',
+  'log_normal',
+  'q_log_normal',
 ]);
 
 /** One of `value`, `values`, or a range to draw from. */
-export const Parameter = z.strictObject({
-  value: z.unknown().optional(),
-  values: z.array(z.unknown()).min(1).max(1000).optional(),
-  /** Of `values`, in their order; they need not add up to 1. */
-  probabilities: z.array(z.number().min(0)).max(1000).optional(),
-  distribution: Distribution.optional(),
-  min: z.number().optional(), max: z.number().optional(), mu: z.number().optional(), sigma: z.number().gt(0).optional(), q: z.number().gt(0).optional(),
-  /** Only where other parameters have this value, or one of these. Elsewhere the trial does not set it. */
-  when: z.record(z.string(), z.unknown()).optional(),
-}).superRefine((parameter, context) => {
-  const given = [parameter.value !== undefined, parameter.values !== undefined, parameter.min !== undefined || parameter.max !== undefined || parameter.mu !== undefined || parameter.sigma !== undefined];
-  const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
-  if (given.filter(Boolean).length !== 1) return fault([], 'expected one of value, values, or a range (min and max, or mu and sigma)');
-  if (parameter.probabilities && parameter.probabilities.length !== parameter.values?.length) fault(['probabilities'], 'expected one probability for each of values');
-  if (parameter.probabilities?.every((each) => each === 0)) fault(['probabilities'], 'expected a probability above 0');
-  if (!given[2]) return;
-  const distribution = distributionOf(parameter);
-  const [low, high] = distribution.endsWith('normal') ? (['mu', 'sigma'] as const) : (['min', 'max'] as const);
-  for (const key of [low, high]) if (parameter[key] === undefined) fault([key], `expected a number for ${distribution}`);
-  if (low === 'min' && parameter.min! > parameter.max!) fault(['min'], `expected at most max (${parameter.max}), got ${parameter.min}`);
-  if (distribution.endsWith('log_uniform_values') && parameter.min! <= 0) fault(['min'], `expected a number above 0 for ${distribution}, got ${parameter.min}`);
-});
+export const Parameter = z
+  .strictObject({
+    value: z.unknown().optional(),
+    values: z.array(z.unknown()).min(1).max(1000).optional(),
+    /** Of `values`, in their order; they need not add up to 1. */
+    probabilities: z.array(z.number().min(0)).max(1000).optional(),
+    distribution: Distribution.optional(),
+    min: z.number().optional(),
+    max: z.number().optional(),
+    mu: z.number().optional(),
+    sigma: z.number().gt(0).optional(),
+    q: z.number().gt(0).optional(),
+    /** Only where other parameters have this value, or one of these. Elsewhere the trial does not set it. */
+    when: z.record(z.string(), z.unknown()).optional(),
+  })
+  .superRefine((parameter, context) => {
+    const given = [
+      parameter.value !== undefined,
+      parameter.values !== undefined,
+      parameter.min !== undefined ||
+        parameter.max !== undefined ||
+        parameter.mu !== undefined ||
+        parameter.sigma !== undefined,
+    ];
+    const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+    if (given.filter(Boolean).length !== 1)
+      return fault([], 'expected one of value, values, or a range (min and max, or mu and sigma)');
+    if (parameter.probabilities && parameter.probabilities.length !== parameter.values?.length)
+      fault(['probabilities'], 'expected one probability for each of values');
+    if (parameter.probabilities?.every((each) => each === 0))
+      fault(['probabilities'], 'expected a probability above 0');
+    if (!given[2]) return;
+    const distribution = distributionOf(parameter);
+    const [low, high] = distribution.endsWith('normal') ? (['mu', 'sigma'] as const) : (['min', 'max'] as const);
+    for (const key of [low, high])
+      if (parameter[key] === undefined) fault([key], `expected a number for ${distribution}`);
+    if (low === 'min' && parameter.min! > parameter.max!)
+      fault(['min'], `expected at most max (${parameter.max}), got ${parameter.min}`);
+    if (distribution.endsWith('log_uniform_values') && parameter.min! <= 0)
+      fault(['min'], `expected a number above 0 for ${distribution}, got ${parameter.min}`);
+  });
 export type Parameter = z.infer<typeof Parameter>;
 
 /** What is meant where `distribution` is left out, as Weights & Biases has it. */
-export function distributionOf({ distribution, value, values, min, max, mu }: { distribution?: z.infer<typeof Distribution> | undefined; value?: unknown; values?: unknown[] | undefined; min?: number | undefined; max?: number | undefined; mu?: number | undefined }): z.infer<typeof Distribution> {
+export function distributionOf({
+  distribution,
+  value,
+  values,
+  min,
+  max,
+  mu,
+}: {
+  distribution?: z.infer<typeof Distribution> | undefined;
+  value?: unknown;
+  values?: unknown[] | undefined;
+  min?: number | undefined;
+  max?: number | undefined;
+  mu?: number | undefined;
+}): z.infer<typeof Distribution> {
   if (distribution) return distribution;
   if (values) return 'categorical';
   if (value !== undefined) return 'constant';
@@ -49,24 +94,36 @@ export function drawn(parameter: Parameter, uniform: () => number): unknown {
   const rounded = (x: number) => Number((Math.round(x / q) * q).toPrecision(12));
   const distribution = distributionOf(parameter);
   switch (distribution) {
-    case 'constant': return value;
+    case 'constant':
+      return value;
     case 'categorical': {
       const weights = probabilities ?? values!.map(() => 1);
       let rest = uniform() * weights.reduce((sum, weight) => sum + weight, 0);
       const place = weights.findIndex((weight) => (rest -= weight) < 0);
       return values!.at(place);
     }
-    case 'int_uniform': return Math.min(max, Math.floor(between(min, max + 1)));
-    case 'uniform': return between(min, max);
-    case 'q_uniform': return rounded(between(min, max));
-    case 'log_uniform': return Math.exp(between(min, max));
-    case 'q_log_uniform': return rounded(Math.exp(between(min, max)));
-    case 'log_uniform_values': return Math.exp(between(Math.log(min), Math.log(max)));
-    case 'q_log_uniform_values': return rounded(Math.exp(between(Math.log(min), Math.log(max))));
-    case 'normal': return normal();
-    case 'q_normal': return rounded(normal());
-    case 'log_normal': return Math.exp(normal());
-    case 'q_log_normal': return rounded(Math.exp(normal()));
+    case 'int_uniform':
+      return Math.min(max, Math.floor(between(min, max + 1)));
+    case 'uniform':
+      return between(min, max);
+    case 'q_uniform':
+      return rounded(between(min, max));
+    case 'log_uniform':
+      return Math.exp(between(min, max));
+    case 'q_log_uniform':
+      return rounded(Math.exp(between(min, max)));
+    case 'log_uniform_values':
+      return Math.exp(between(Math.log(min), Math.log(max)));
+    case 'q_log_uniform_values':
+      return rounded(Math.exp(between(Math.log(min), Math.log(max))));
+    case 'normal':
+      return normal();
+    case 'q_normal':
+      return rounded(normal());
+    case 'log_normal':
+      return Math.exp(normal());
+    case 'q_log_normal':
+      return rounded(Math.exp(normal()));
   }
 }
 
@@ -86,7 +143,9 @@ const equal = (a: unknown, b: unknown): boolean => canonicalJson(a) === canonica
 
 /** Whether a parameter applies beside what is assigned already; never where one that it depends on does not apply. */
 export const isActive = ({ when = {} }: Parameter, assigned: Record<string, unknown>): boolean =>
-  Object.entries(when).every(([path, wanted]) => assigned[path] !== undefined && oneOf(wanted).some((value) => equal(value, assigned[path])));
+  Object.entries(when).every(
+    ([path, wanted]) => assigned[path] !== undefined && oneOf(wanted).some((value) => equal(value, assigned[path])),
+  );
 
 /**
  * Parameters in the order in which they are assigned: as they are given, but after those that they depend on. One that depends on
@@ -109,29 +168,56 @@ export function inOrder(parameters: Record<string, Parameter>): [string, Paramet
 /** What is wrong with `when`, with the path from the parameters on. */
 export function conditionFaults(parameters: Record<string, Parameter>): { path: string[]; message: string }[] {
   const reached = new Set(inOrder(parameters).map(([path]) => path));
-  return Object.entries(parameters).flatMap(([path, { when = {} }]) => Object.entries(when).flatMap(([other, wanted]) => {
-    const at = [path, 'when', other];
-    const names = Object.keys(parameters).filter((name) => name !== path);
-    if (!Object.hasOwn(parameters, other)) return [{ path: at, message: `expected another parameter of this sweep (${names.join(', ') || 'there is none'}), got ${other}` }];
-    if (!reached.has(path) && !reached.has(other)) return [{ path: at, message: `expected parameters that do not depend on themselves, but ${path} depends on ${other} and that, in the end, on itself` }];
-    const { value, values = value === undefined ? undefined : [value] } = parameters[other]!;
-    const never = values && oneOf(wanted).find((each) => !values.some((known) => equal(known, each)));
-    return never === undefined ? [] : [{ path: at, message: `expected ${values!.map((known) => JSON.stringify(known)).join(', ')}, what ${other} may be, got ${JSON.stringify(never)}` }];
-  }));
+  return Object.entries(parameters).flatMap(([path, { when = {} }]) =>
+    Object.entries(when).flatMap(([other, wanted]) => {
+      const at = [path, 'when', other];
+      const names = Object.keys(parameters).filter((name) => name !== path);
+      if (!Object.hasOwn(parameters, other))
+        return [
+          {
+            path: at,
+            message: `expected another parameter of this sweep (${names.join(', ') || 'there is none'}), got ${other}`,
+          },
+        ];
+      if (!reached.has(path) && !reached.has(other))
+        return [
+          {
+            path: at,
+            message: `expected parameters that do not depend on themselves, but ${path} depends on ${other} and that, in the end, on itself`,
+          },
+        ];
+      const { value, values = value === undefined ? undefined : [value] } = parameters[other]!;
+      const never = values && oneOf(wanted).find((each) => !values.some((known) => equal(known, each)));
+      return never === undefined
+        ? []
+        : [
+            {
+              path: at,
+              message: `expected ${values!.map((known) => JSON.stringify(known)).join(', ')}, what ${other} may be, got ${JSON.stringify(never)}`,
+            },
+          ];
+    }),
+  );
 }
 
 /** By name: Postgres keeps no order of keys, and the same seed is to give the same draws. */
-export const drawingOrder = (parameters: Record<string, Parameter>): [string, Parameter][] => inOrder(Object.fromEntries(Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1))));
+export const drawingOrder = (parameters: Record<string, Parameter>): [string, Parameter][] =>
+  inOrder(Object.fromEntries(Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1))));
 
 /** One draw of each parameter that applies. */
 export function drawAll(parameters: Record<string, Parameter>, uniform: () => number): Record<string, unknown> {
   const draw: Record<string, unknown> = {};
-  for (const [path, parameter] of drawingOrder(parameters)) if (isActive(parameter, draw)) draw[path] = drawn(parameter, uniform);
+  for (const [path, parameter] of drawingOrder(parameters))
+    if (isActive(parameter, draw)) draw[path] = drawn(parameter, uniform);
   return draw;
 }
 
 /** Every assignment of parameters that have values to choose among, the last one varying fastest; null above `most` of them. */
-export function everyAssignment(parameters: readonly [string, Parameter][], valuesOf: (parameter: Parameter) => readonly unknown[], most: number): Record<string, unknown>[] | null {
+export function everyAssignment(
+  parameters: readonly [string, Parameter][],
+  valuesOf: (parameter: Parameter) => readonly unknown[],
+  most: number,
+): Record<string, unknown>[] | null {
   let found: Record<string, unknown>[] = [{}];
   for (const [path, parameter] of parameters) {
     const values = valuesOf(parameter);

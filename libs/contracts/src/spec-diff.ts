@@ -2,11 +2,18 @@
 
 /** `{encoder: {width: 8}}` → `encoder.width` = 8. Lists and empty objects stay whole. */
 export function flattened(value: unknown, prefix = ''): Map<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value) || Object.keys(value).length === 0) return new Map(prefix ? [[prefix, value]] : []);
-  return new Map(Object.entries(value).flatMap(([key, inner]) => [...flattened(inner, prefix ? `${prefix}.${key}` : key)]));
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || Object.keys(value).length === 0)
+    return new Map(prefix ? [[prefix, value]] : []);
+  return new Map(
+    Object.entries(value).flatMap(([key, inner]) => [...flattened(inner, prefix ? `${prefix}.${key}` : key)]),
+  );
 }
 
-export interface DiffRow { path: string; values: (string | undefined)[]; differs: boolean }
+export interface DiffRow {
+  path: string;
+  values: (string | undefined)[];
+  differs: boolean;
+}
 
 /** Every field of the specs, in the order in which it first comes, with each spec's value as JSON; undefined where it has none. */
 export function diffSpecs(specs: readonly unknown[]): DiffRow[] {

@@ -4,7 +4,16 @@
  * is highest. Pure and seeded: the same results give the same suggestion.
  */
 import { canonicalJson } from './run-spec.js';
-import { distributionOf, drawAll, drawingOrder, everyAssignment, isActive, STALE_DRAWS, uniformNumbers, type Parameter } from './search-space.js';
+import {
+  distributionOf,
+  drawAll,
+  drawingOrder,
+  everyAssignment,
+  isActive,
+  STALE_DRAWS,
+  uniformNumbers,
+  type Parameter,
+} from './search-space.js';
 
 /** Results before the model is asked; until then draws are random. */
 export const TPE_STARTUP = 10;
@@ -25,17 +34,27 @@ export const betterCount = (n: number): number => Math.min(Math.ceil(0.1 * n), 2
 /** The newest 25 in full, older ones less and less. */
 export function weightsOf(n: number): number[] {
   const ramp = Math.max(0, n - 25);
-  return Array.from({ length: n }, (_, i) => (i >= ramp ? 1 : ramp === 1 ? 1 / n : 1 / n + (1 - 1 / n) * (i / (ramp - 1))));
+  return Array.from({ length: n }, (_, i) =>
+    i >= ramp ? 1 : ramp === 1 ? 1 / n : 1 / n + (1 - 1 / n) * (i / (ramp - 1)),
+  );
 }
 
 /** Values drawn from a density, and its logarithm at a value. */
-interface Density { draw(uniform: () => number): unknown; log(value: unknown): number }
+interface Density {
+  draw(uniform: () => number): unknown;
+  log(value: unknown): number;
+}
 
 /**
  * A new assignment of all parameters that apply. `ranked`: what is known, the best first. The densities of one that does not always
  * apply are made of the trials that had it (Bergstra et al. 2011, section 4: a tree). `choices`: candidates for what is chosen among values.
  */
-export function suggest(parameters: Record<string, Parameter>, ranked: readonly Observation[], uniform: () => number, choices = CANDIDATES): Record<string, unknown> {
+export function suggest(
+  parameters: Record<string, Parameter>,
+  ranked: readonly Observation[],
+  uniform: () => number,
+  choices = CANDIDATES,
+): Record<string, unknown> {
   if (ranked.length < TPE_STARTUP) return drawAll(parameters, uniform);
   const cut = betterCount(ranked.length);
   const inTime = (some: readonly Observation[]) => some.toSorted((a, b) => a.order - b.order);
@@ -47,7 +66,11 @@ export function suggest(parameters: Record<string, Parameter>, ranked: readonly 
       suggestion[path] = parameter.value;
       continue;
     }
-    const density = (some: readonly Observation[]) => densityOf(parameter, some.flatMap((each) => (each.parameters[path] === undefined ? [] : [each.parameters[path]])));
+    const density = (some: readonly Observation[]) =>
+      densityOf(
+        parameter,
+        some.flatMap((each) => (each.parameters[path] === undefined ? [] : [each.parameters[path]])),
+      );
     const [good, bad] = [density(better), density(worse)];
     let best: { value: unknown; score: number } | undefined;
     for (let i = 0; i < (distributionOf(parameter) === 'categorical' ? choices : CANDIDATES); i++) {
@@ -64,7 +87,15 @@ export function suggest(parameters: Record<string, Parameter>, ranked: readonly 
  * The draw with number `place` of a search that never tries an assignment twice: the model's, or where that has been tried
  * another at random. Null where nothing is left to try.
  */
-export function nextDraw(parameters: Record<string, Parameter>, { seed, place, ranked, tried }: { seed: number; place: number; ranked: readonly Observation[]; tried: ReadonlySet<string> }): Record<string, unknown> | null {
+export function nextDraw(
+  parameters: Record<string, Parameter>,
+  {
+    seed,
+    place,
+    ranked,
+    tried,
+  }: { seed: number; place: number; ranked: readonly Observation[]; tried: ReadonlySet<string> },
+): Record<string, unknown> | null {
   const uniform = uniformNumbers(seed, place + 1);
   const isNew = (draw: Record<string, unknown>) => !tried.has(canonicalJson(draw));
   for (let i = 0; i < CANDIDATES; i++) {
@@ -87,7 +118,9 @@ export function nextDraw(parameters: Record<string, Parameter>, { seed, place, r
 /** Every assignment of a space that is finite and small enough to count. */
 function cellsOf(parameters: Record<string, Parameter>): Record<string, unknown>[] | null {
   const known = new Map(drawingOrder(parameters).map(([, parameter]) => [parameter, valuesOf(parameter)]));
-  return [...known.values()].includes(undefined) ? null : everyAssignment(drawingOrder(parameters), (parameter) => known.get(parameter)!, MOST_CELLS);
+  return [...known.values()].includes(undefined)
+    ? null
+    : everyAssignment(drawingOrder(parameters), (parameter) => known.get(parameter)!, MOST_CELLS);
 }
 
 function valuesOf(parameter: Parameter): unknown[] | undefined {
@@ -101,7 +134,9 @@ function valuesOf(parameter: Parameter): unknown[] | undefined {
 }
 
 const densityOf = (parameter: Parameter, observed: readonly unknown[]): Density =>
-  (distributionOf(parameter) === 'categorical' ? categories(parameter, observed) : kernels(scaleOf(parameter), observed as number[]));
+  distributionOf(parameter) === 'categorical'
+    ? categories(parameter, observed)
+    : kernels(scaleOf(parameter), observed as number[]);
 
 function categories({ values = [], probabilities }: Parameter, observed: readonly unknown[]): Density {
   const keys = values.map((value) => canonicalJson(value));
@@ -110,11 +145,12 @@ function categories({ values = [], probabilities }: Parameter, observed: readonl
   const weights = [...weightsOf(observed.length), PRIOR_WEIGHT];
   const all = weights.reduce((sum, weight) => sum + weight, 0);
   // Each trial is a kernel of its own: its choice, and a little of the prior.
-  const share = PRIOR_WEIGHT * keys.length / weights.length;
+  const share = (PRIOR_WEIGHT * keys.length) / weights.length;
   const mass = prior.map((each) => (PRIOR_WEIGHT * each) / all);
   for (const [i, value] of observed.entries()) {
     const chosen = keys.indexOf(canonicalJson(value));
-    for (const place of keys.keys()) mass[place]! += (weights[i]! / all) * ((share * prior[place]! + (place === chosen ? 1 : 0)) / (share + 1));
+    for (const place of keys.keys())
+      mass[place]! += (weights[i]! / all) * ((share * prior[place]! + (place === chosen ? 1 : 0)) / (share + 1));
   }
   return {
     draw: (uniform) => {
@@ -126,15 +162,27 @@ function categories({ values = [], probabilities }: Parameter, observed: readonl
 }
 
 /** How numbers of a range are looked at: as they are or by their logarithm, continuous or in multiples of q. */
-interface Scale { low: number; high: number; log: boolean; q: number | null; prior: { mu: number; sigma: number } }
+interface Scale {
+  low: number;
+  high: number;
+  log: boolean;
+  q: number | null;
+  prior: { mu: number; sigma: number };
+}
 
 function scaleOf(parameter: Parameter): Scale {
   const { min = 0, max = 0, mu = 0, sigma = 1 } = parameter;
   const distribution = distributionOf(parameter);
-  const q = distribution === 'int_uniform' ? 1 : distribution.startsWith('q_') ? parameter.q ?? 1 : null;
+  const q = distribution === 'int_uniform' ? 1 : distribution.startsWith('q_') ? (parameter.q ?? 1) : null;
   const log = distribution.includes('log');
-  if (distribution.endsWith('normal')) return { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY, log, q, prior: { mu, sigma } };
-  const edge = (x: number, side: number) => (distribution.endsWith('log_uniform_values') ? Math.log(x) : q === null || log ? x : Math.round(x / q) * q + (side * q) / 2);
+  if (distribution.endsWith('normal'))
+    return { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY, log, q, prior: { mu, sigma } };
+  const edge = (x: number, side: number) =>
+    distribution.endsWith('log_uniform_values')
+      ? Math.log(x)
+      : q === null || log
+        ? x
+        : Math.round(x / q) * q + (side * q) / 2;
   const [low, high] = [edge(min, -1), edge(max, 1)];
   return { low, high, log, q, prior: { mu: (low + high) / 2, sigma: high - low } };
 }
@@ -152,7 +200,10 @@ function kernels({ low, high, log, q, prior }: Scale, observed: readonly number[
   for (const [place, i] of order.entries()) {
     if (i === mus.length - 1) continue;
     // As far as the farther neighbour; the ends of the range are none.
-    const gaps = [sorted[place]! - (sorted[place - 1] ?? Number.NaN), (sorted[place + 1] ?? Number.NaN) - sorted[place]!].filter((gap) => !Number.isNaN(gap));
+    const gaps = [
+      sorted[place]! - (sorted[place - 1] ?? Number.NaN),
+      (sorted[place + 1] ?? Number.NaN) - sorted[place]!,
+    ].filter((gap) => !Number.isNaN(gap));
     sigmas[i] = Math.min(width, Math.max(width / Math.min(100, 1 + mus.length), ...gaps));
   }
   const raw = [...weightsOf(observed.length), PRIOR_WEIGHT];
@@ -162,22 +213,39 @@ function kernels({ low, high, log, q, prior }: Scale, observed: readonly number[
   return {
     draw: (uniform) => {
       let rest = uniform();
-      const kernel = Math.max(0, weights.findIndex((weight) => (rest -= weight) < 0));
+      const kernel = Math.max(
+        0,
+        weights.findIndex((weight) => (rest -= weight) < 0),
+      );
       let x = mus[kernel]!;
       for (let tries = 0; tries < 100; tries++) {
-        x = mus[kernel]! + sigmas[kernel]! * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+        x =
+          mus[kernel]! + sigmas[kernel]! * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
         if (x >= low && x <= high) break;
       }
       const value = outward(Math.min(high, Math.max(low, x)));
-      return q === null ? value : log ? exact(Math.round(value / q) * q) : exact(Math.min(Math.round((high - q / 2) / q), Math.max(Math.round((low + q / 2) / q), Math.round(value / q))) * q);
+      return q === null
+        ? value
+        : log
+          ? exact(Math.round(value / q) * q)
+          : exact(
+              Math.min(Math.round((high - q / 2) / q), Math.max(Math.round((low + q / 2) / q), Math.round(value / q))) *
+                q,
+            );
     },
     log: (value) => {
       const x = value as number;
       const [from, to] = q === null ? [0, 0] : [Math.max(low, inward(x - q / 2)), Math.min(high, inward(x + q / 2))];
       const at = q === null ? inward(x) : 0;
-      const density = weights.reduce((sum, weight, i) => sum + (weight / inside[i]!) * (q === null
-        ? Math.exp(-0.5 * ((at - mus[i]!) / sigmas[i]!) ** 2) / (sigmas[i]! * Math.sqrt(2 * Math.PI))
-        : normalMass((from - mus[i]!) / sigmas[i]!, (to - mus[i]!) / sigmas[i]!)), 0);
+      const density = weights.reduce(
+        (sum, weight, i) =>
+          sum +
+          (weight / inside[i]!) *
+            (q === null
+              ? Math.exp(-0.5 * ((at - mus[i]!) / sigmas[i]!) ** 2) / (sigmas[i]! * Math.sqrt(2 * Math.PI))
+              : normalMass((from - mus[i]!) / sigmas[i]!, (to - mus[i]!) / sigmas[i]!)),
+        0,
+      );
       return Math.log(Math.max(density, 1e-300));
     },
   };
@@ -197,6 +265,21 @@ function erfc(x: number): number {
   if (x === Number.POSITIVE_INFINITY) return 0;
   if (x === Number.NEGATIVE_INFINITY) return 2;
   const t = 1 / (1 + 0.5 * Math.abs(x));
-  const y = t * Math.exp(-x * x - 1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277)))))))));
+  const y =
+    t *
+    Math.exp(
+      -x * x -
+        1.26551223 +
+        t *
+          (1.00002368 +
+            t *
+              (0.37409196 +
+                t *
+                  (0.09678418 +
+                    t *
+                      (-0.18628806 +
+                        t *
+                          (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277)))))))),
+    );
   return x >= 0 ? y : 2 - y;
 }

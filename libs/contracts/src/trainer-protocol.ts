@@ -10,7 +10,11 @@ import type { StatusReason } from './run-status.js';
 export type ArtifactKind = 'checkpoint' | 'model' | 'dataset' | 'image' | 'audio' | 'report' | 'embedding' | 'export';
 
 /** The arrays of one split. */
-export interface SplitFiles { samples: string; labels?: string; masks?: string }
+export interface SplitFiles {
+  samples: string;
+  labels?: string;
+  masks?: string;
+}
 
 /** Where the trainer finds what its run needs: absolute paths of files that the parent has verified. */
 export interface TrainerInputs {
@@ -34,11 +38,22 @@ export interface TrainerInputs {
 export type StopReason = 'cancel' | 'pause' | 'drain' | 'rung';
 
 export type TrainerCommand =
-  | { type: 'start'; spec: RunSpec; inputs: TrainerInputs; workDir: string; checkpointEverySeconds: number; /** It stops after the first evaluation there or beyond. */ stopAtStep: number | null }
+  | {
+      type: 'start';
+      spec: RunSpec;
+      inputs: TrainerInputs;
+      workDir: string;
+      checkpointEverySeconds: number;
+      /** It stops after the first evaluation there or beyond. */ stopAtStep: number | null;
+    }
   | { type: 'stop'; reason: StopReason }
   | { type: 'stored'; id: number };
 
-export interface MetricPoint { key: string; step: number; value: number }
+export interface MetricPoint {
+  key: string;
+  step: number;
+  value: number;
+}
 
 export type LogLevel = 'info' | 'warn' | 'error';
 

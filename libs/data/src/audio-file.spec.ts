@@ -4,14 +4,22 @@ import { decodeSound, resample } from './audio-file.js';
 import { Random } from './random.js';
 
 /** 0.2 s of a sine of 500 Hz and amplitude 0.5, mono at 8 kHz and 8 kbit/s, by LAME. */
-const MP3 = Buffer.from('/+MYxAANMAMGWUEAApJIRf//wAfB8H3ygIBjB8H3xBlwQduWD78QAhKcoH+DhzEAP6wcOYgB/WBDmQB/gQ5w/0e9MiaIETP+/+MYxAYOaPa4AZSgAEVGVJoc7/EJhjQyKA5Pwif4RPgFtQbwigSaIMRYGVvgyt8xLpdSLxeRO/yoiCoKiI9/4Kr//fv38IwS/+MYxAcJAMYgAZe4ADwjBI8IwSIM/LPgz8s+DPyz7Ozs///R9H0af0/pBAbJHrdlEVKRNkW9k03HSOQOaKS4RugTBGgV2MeL/+MYxB4UmZK8yZOgAJgvSF7QZI+C4Uihmm6BAQ+EYwnSBFP/QZNOyE2IqUGLx1y7/7vtvnGCpVgV//KsHoYP//0VxpcutLJy/+MYxAYOqOpwAcwYAWL2rVruNGRk7i5cuuciSDU+uciSJJ7AIQEj1MZHz1mjoy46Mj79ZWu6gKsBRwUdiC9Ffl+STEFNRaqq', 'base64');
+const MP3 = Buffer.from(
+  '/+MYxAANMAMGWUEAApJIRf//wAfB8H3ygIBjB8H3xBlwQduWD78QAhKcoH+DhzEAP6wcOYgB/WBDmQB/gQ5w/0e9MiaIETP+/+MYxAYOaPa4AZSgAEVGVJoc7/EJhjQyKA5Pwif4RPgFtQbwigSaIMRYGVvgyt8xLpdSLxeRO/yoiCoKiI9/4Kr//fv38IwS/+MYxAcJAMYgAZe4ADwjBI8IwSIM/LPgz8s+DPyz7Ozs///R9H0af0/pBAbJHrdlEVKRNkW9k03HSOQOaKS4RugTBGgV2MeL/+MYxB4UmZK8yZOgAJgvSF7QZI+C4Uihmm6BAQ+EYwnSBFP/QZNOyE2IqUGLx1y7/7vtvnGCpVgV//KsHoYP//0VxpcutLJy/+MYxAYOqOpwAcwYAWL2rVruNGRk7i5cuuciSDU+uciSJJ7AIQEj1MZHz1mjoy46Mj79ZWu6gKsBRwUdiC9Ffl+STEFNRaqq',
+  'base64',
+);
 
 /** The same, by an encoder that puts a header before it: 576 samples of its own delay, and how many fill the last frame. */
-const MP3_WITH_HEADER = Buffer.from('/+M4wAAAAAAAAAAAAEluZm8AAAAPAAAABQAAAkAAgICAgICAgICAgICAgICAgICAgKCgoKCgoKCgoKCgoKCgoKCgoKCgwMDAwMDAwMDAwMDAwMDAwMDAwMDg4ODg4ODg4ODg4ODg4ODg4ODg4P//////////////////////////AAAAAExhdmM2My4xLgAAAAAAAAAAAAAAACQCwAAAAAAAAAJA9mE8oQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/+MYxAAL6K60UU8AAA/wC973ve970pSlKUpS973ve990pR48eTIsW8BYAgCYGQyRKBiJw/wQdd0+7p93SiaIsQImf8ioypDh/+MYxAsPiUK0AZSgAJb/EBhXQwCAhjwin4RTgB2QbGRBUhw5w5wMzfBmb5iTpMmReLyKP//mKgaEoSBr/xKdClX//fv38IwR/+MYxAcN2uYgAZe4APwjBH8IwR4M/KPgz8o+DPyj/1f1f1f/Of85/zhLfb5Lfb5Lfb7/+WT9//LJ+//lk+r1vUXSkXy97Om5/+MYxAoOMSrEAZKgAESYJ0h3CNoFwogh0dY5weyHugxh8HWS4mm7EyK1IYXSaM/9D+kXTjBUr/7Aqhg+xpcue1kxMXtWrXaL/+MYxAwPyO5sAcwYAYlCU7AdGR9c5EEGplckiCIpZQgSAkWUwlGS6zRkZcdGR89VatdNQESUIKyCvBTYpvBvBtVMQU1FVVVV', 'base64');
+const MP3_WITH_HEADER = Buffer.from(
+  '/+M4wAAAAAAAAAAAAEluZm8AAAAPAAAABQAAAkAAgICAgICAgICAgICAgICAgICAgKCgoKCgoKCgoKCgoKCgoKCgoKCgwMDAwMDAwMDAwMDAwMDAwMDAwMDg4ODg4ODg4ODg4ODg4ODg4ODg4P//////////////////////////AAAAAExhdmM2My4xLgAAAAAAAAAAAAAAACQCwAAAAAAAAAJA9mE8oQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/+MYxAAL6K60UU8AAA/wC973ve970pSlKUpS973ve990pR48eTIsW8BYAgCYGQyRKBiJw/wQdd0+7p93SiaIsQImf8ioypDh/+MYxAsPiUK0AZSgAJb/EBhXQwCAhjwin4RTgB2QbGRBUhw5w5wMzfBmb5iTpMmReLyKP//mKgaEoSBr/xKdClX//fv38IwR/+MYxAcN2uYgAZe4APwjBH8IwR4M/KPgz8o+DPyj/1f1f1f/Of85/zhLfb5Lfb5Lfb7/+WT9//LJ+//lk+r1vUXSkXy97Om5/+MYxAoOMSrEAZKgAESYJ0h3CNoFwogh0dY5weyHugxh8HWS4mm7EyK1IYXSaM/9D+kXTjBUr/7Aqhg+xpcue1kxMXtWrXaL/+MYxAwPyO5sAcwYAYlCU7AdGR9c5EEGplckiCIpZQgSAkWUwlGS6zRkZcdGR89VatdNQESUIKyCvBTYpvBvBtVMQU1FVVVV',
+  'base64',
+);
 
-const sine = (hertz: number, rate: number, count: number, amplitude = 0.5) => Float32Array.from({ length: count }, (_, i) => amplitude * Math.sin((2 * Math.PI * hertz * i) / rate));
+const sine = (hertz: number, rate: number, count: number, amplitude = 0.5) =>
+  Float32Array.from({ length: count }, (_, i) => amplitude * Math.sin((2 * Math.PI * hertz * i) / rate));
 const pcm = (samples: Float32Array) => Int16Array.from(samples, (value) => Math.round(value * 32767));
-const rms = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, value) => sum + value * value, 0) / values.length);
+const rms = (values: ArrayLike<number>) =>
+  Math.sqrt(Array.from(values).reduce((sum, value) => sum + value * value, 0) / values.length);
 
 function crc(bytes: Iterable<number>, polynomial: number, bits: number): number {
   let sum = 0;
@@ -32,7 +40,15 @@ function flacOf(samples: ArrayLike<number>, { rate = true, bits = true } = {}): 
   info.writeUInt32BE(samples.length, 14);
   const body = Buffer.alloc(2 * samples.length);
   Array.from(samples).forEach((value, i) => body.writeInt16BE(value, 2 * i));
-  const header = Buffer.from([0xff, 0xf8, 0x70 | (rate ? 4 : 0), bits ? 8 : 0, 0, (samples.length - 1) >> 8, (samples.length - 1) & 255]);
+  const header = Buffer.from([
+    0xff,
+    0xf8,
+    0x70 | (rate ? 4 : 0),
+    bits ? 8 : 0,
+    0,
+    (samples.length - 1) >> 8,
+    (samples.length - 1) & 255,
+  ]);
   const frame = Buffer.concat([header, Buffer.of(crc(header, 0x07, 8)), Buffer.of(2), body]);
   const end = Buffer.alloc(2);
   end.writeUInt16BE(crc(frame, 0x8005, 16));
@@ -40,18 +56,25 @@ function flacOf(samples: ArrayLike<number>, { rate = true, bits = true } = {}): 
 }
 
 describe('resampling', () => {
-  test.each([[44_100, 16_000], [8000, 16_000], [16_000, 44_100], [48_000, 8000], [22_050, 22_051]])('from %i to %i Hz keeps a sine\'s frequency, phase and amplitude', (from, to) => {
+  test.each([
+    [44_100, 16_000],
+    [8000, 16_000],
+    [16_000, 44_100],
+    [48_000, 8000],
+    [22_050, 22_051],
+  ])("from %i to %i Hz keeps a sine's frequency, phase and amplitude", (from, to) => {
     for (const hertz of [440, 0.4 * Math.min(from, to)]) {
       const result = resample(sine(hertz, from, from / 4), from, to, to);
-      expect(result).toHaveLength(Math.ceil(Math.floor(from / 4) * to / from));
+      expect(result).toHaveLength(Math.ceil((Math.floor(from / 4) * to) / from));
       // Away from the ends, where silence begins.
       const margin = Math.ceil((80 * to) / Math.min(from, to));
       const expected = sine(hertz, to, result.length);
-      for (let i = margin; i < result.length - margin; i++) expect(Math.abs(result[i]! - expected[i]!)).toBeLessThan(2e-4);
+      for (let i = margin; i < result.length - margin; i++)
+        expect(Math.abs(result[i]! - expected[i]!)).toBeLessThan(2e-4);
     }
   });
 
-  test('lets nothing through that the lower rate can\'t hold', () => {
+  test("lets nothing through that the lower rate can't hold", () => {
     for (const hertz of [8001, 9000, 12_000, 20_000]) {
       const result = resample(sine(hertz, 44_100, 22_050), 44_100, 16_000, 16_000);
       expect(20 * Math.log10(rms(result.subarray(200, -200)) / rms(sine(hertz, 44_100, 22_050)))).toBeLessThan(-80);
@@ -69,18 +92,21 @@ describe('a sound file', () => {
 
   test('of 16 bits at its own rate keeps its samples, cut or followed by silence', async () => {
     for (const file of [wavOf(loud, 8000), flacOf(Array.from({ length: 16 }, (_, i) => loud[i] ?? 0))]) {
-      expect([...await decodeSound(file, 8000, 9)]).toEqual([...loud, 0, 0]);
-      expect([...await decodeSound(file, 8000, 3)]).toEqual(loud.slice(0, 3));
+      expect([...(await decodeSound(file, 8000, 9))]).toEqual([...loud, 0, 0]);
+      expect([...(await decodeSound(file, 8000, 3))]).toEqual(loud.slice(0, 3));
     }
   });
 
   test('in FLAC whose frames leave rate or bits to the beginning of the file is read all the same', async () => {
-    const samples = Array.from({ length: 4000 }, (_, i) => (i * 7919) % 65_536 - 32_768);
-    for (const told of [{ rate: false }, { bits: false }, { rate: false, bits: false }]) expect([...await decodeSound(flacOf(samples, told), 8000, 4000)]).toEqual(samples);
+    const samples = Array.from({ length: 4000 }, (_, i) => ((i * 7919) % 65_536) - 32_768);
+    for (const told of [{ rate: false }, { bits: false }, { rate: false, bits: false }])
+      expect([...(await decodeSound(flacOf(samples, told), 8000, 4000))]).toEqual(samples);
   });
 
   test('of two channels becomes their mean', async () => {
-    expect([...await decodeSound(wavOf([100, 300, -100, 100, 32767, 32767], 8000, 2), 8000, 4)]).toEqual([200, 0, 32767, 0]);
+    expect([...(await decodeSound(wavOf([100, 300, -100, 100, 32767, 32767], 8000, 2), 8000, 4))]).toEqual([
+      200, 0, 32767, 0,
+    ]);
   });
 
   test('of another rate is resampled, and no more of it is read than is needed', async () => {
@@ -111,9 +137,12 @@ describe('a sound file', () => {
   });
 
   test.each<[string, Buffer, RegExp]>([
-    ['nothing', Buffer.alloc(0), /empty or can't be read/], ['text', Buffer.from('no sound at all'), /begins like none of them/],
-    ['a WAV without samples', wavOf([], 8000), /found no samples/], ['a WAV of no rate', wavOf([1, 2], 0), /one sample rate/],
-    ['a beginning only', Buffer.from('RIFF'), /found no samples/], ['a tag only', Buffer.from('ID3\x04\0\0\0\0\0\0', 'latin1'), /found no samples/],
+    ['nothing', Buffer.alloc(0), /empty or can't be read/],
+    ['text', Buffer.from('no sound at all'), /begins like none of them/],
+    ['a WAV without samples', wavOf([], 8000), /found no samples/],
+    ['a WAV of no rate', wavOf([1, 2], 0), /one sample rate/],
+    ['a beginning only', Buffer.from('RIFF'), /found no samples/],
+    ['a tag only', Buffer.from('ID3\x04\0\0\0\0\0\0', 'latin1'), /found no samples/],
   ])('with %s in it is told', async (_, bytes, expected) => {
     await expect(decodeSound(bytes, 8000, 10)).rejects.toThrow(expected);
   });
@@ -124,9 +153,19 @@ describe('a sound file', () => {
     let [sounds, errors] = [0, 0];
     for (let round = 0; round < 150; round++) {
       const bytes = Buffer.from(wholes[round % 3]!);
-      for (let i = 0; i < 1 + (round % 20); i++) bytes[random.uint32() % (i % 2 ? 64 : bytes.length)] = random.uint32() & 255;
+      for (let i = 0; i < 1 + (round % 20); i++)
+        bytes[random.uint32() % (i % 2 ? 64 : bytes.length)] = random.uint32() & 255;
       const file = round % 5 === 0 ? bytes.subarray(0, random.uint32() % bytes.length) : bytes;
-      await decodeSound(file, 16_000, 16_000).then((sound) => { sounds++; expect(sound).toHaveLength(16_000); }, (error: unknown) => { errors++; expect(error).toBeInstanceOf(Error); });
+      await decodeSound(file, 16_000, 16_000).then(
+        (sound) => {
+          sounds++;
+          expect(sound).toHaveLength(16_000);
+        },
+        (error: unknown) => {
+          errors++;
+          expect(error).toBeInstanceOf(Error);
+        },
+      );
     }
     expect(sounds).toBeGreaterThan(10);
     expect(errors).toBeGreaterThan(10);

@@ -14,8 +14,15 @@ const MAX_RATE = 768_000;
 /** The magic and the block STREAMINFO. */
 const FLAC_INFO_BYTES = 42;
 
-interface Decoded { channelData: readonly Float32Array[]; sampleRate: number }
-interface Decoder { decode(piece: Uint8Array): Decoded; flush?(): Decoded | Promise<Decoded>; free(): void }
+interface Decoded {
+  channelData: readonly Float32Array[];
+  sampleRate: number;
+}
+interface Decoder {
+  decode(piece: Uint8Array): Decoded;
+  flush?(): Decoded | Promise<Decoded>;
+  free(): void;
+}
 
 /**
  * The first `length` samples at `sampleRate`, the mean of the channels, followed by silence where the file ends before. Loudness
@@ -23,7 +30,10 @@ interface Decoder { decode(piece: Uint8Array): Decoded; flush?(): Decoded | Prom
  * @throws Error for what is none of these formats, or has no sound in it.
  */
 export async function decodeSound(bytes: Buffer, sampleRate: number, length: number): Promise<Int16Array> {
-  const { samples, rate } = await decodeMono(bytes, (sourceRate) => Math.ceil((length * sourceRate) / sampleRate) + reachOf(sourceRate, sampleRate));
+  const { samples, rate } = await decodeMono(
+    bytes,
+    (sourceRate) => Math.ceil((length * sourceRate) / sampleRate) + reachOf(sourceRate, sampleRate),
+  );
   const sound = rate === sampleRate ? samples.subarray(0, length) : resample(samples, rate, sampleRate, length);
   const result = new Int16Array(length);
   for (let i = 0; i < sound.length; i++) result[i] = Math.max(-32768, Math.min(32767, Math.round(sound[i]! * 32768)));
@@ -36,8 +46,13 @@ async function decoderFor(bytes: Buffer): Promise<{ decoder: Decoder; format: 'w
   if (magic === 'fLaC') return { decoder: await flacDecoder(bytes), format: 'flac' };
   if (magic === 'OggS') return { decoder: await vorbis(), format: 'lossy' };
   // A tag, or the eleven set bits that a frame begins with.
-  if (magic.startsWith('ID3') || (bytes[0] === 0xff && (bytes[1]! & 0xe0) === 0xe0)) return { decoder: await mp3(), format: 'lossy' };
-  throw new Error(bytes.length === 0 ? 'the file is empty or can\'t be read' : 'expected WAV, FLAC, MP3 or Ogg Vorbis, the file begins like none of them');
+  if (magic.startsWith('ID3') || (bytes[0] === 0xff && (bytes[1]! & 0xe0) === 0xe0))
+    return { decoder: await mp3(), format: 'lossy' };
+  throw new Error(
+    bytes.length === 0
+      ? "the file is empty or can't be read"
+      : 'expected WAV, FLAC, MP3 or Ogg Vorbis, the file begins like none of them',
+  );
 }
 
 /**
@@ -54,7 +69,10 @@ async function flacDecoder(bytes: Buffer): Promise<Decoder> {
   return decoder;
 }
 
-async function decodeMono(bytes: Buffer, needed: (rate: number) => number): Promise<{ samples: Float32Array; rate: number }> {
+async function decodeMono(
+  bytes: Buffer,
+  needed: (rate: number) => number,
+): Promise<{ samples: Float32Array; rate: number }> {
   const { decoder, format } = await decoderFor(bytes);
   const pieceBytes = format === 'wav' ? WAV_PIECE_BYTES : PIECE_BYTES;
   const parts: Float32Array[] = [];
@@ -63,19 +81,25 @@ async function decodeMono(bytes: Buffer, needed: (rate: number) => number): Prom
   const keep = ({ channelData, sampleRate }: Decoded): void => {
     const frames = channelData[0]?.length ?? 0;
     if (frames === 0) return;
-    if (!(sampleRate > 0 && sampleRate <= MAX_RATE) || (rate !== 0 && sampleRate !== rate)) throw new Error(`expected one sample rate of up to ${MAX_RATE} Hz, got ${rate ? `${rate} and ` : ''}${sampleRate}`);
+    if (!(sampleRate > 0 && sampleRate <= MAX_RATE) || (rate !== 0 && sampleRate !== rate))
+      throw new Error(
+        `expected one sample rate of up to ${MAX_RATE} Hz, got ${rate ? `${rate} and ` : ''}${sampleRate}`,
+      );
     rate = sampleRate;
     const mono = new Float32Array(Math.min(frames, needed(rate) - have));
-    for (const channel of channelData) for (let i = 0; i < mono.length; i++) mono[i]! += channel[i]! / channelData.length;
+    for (const channel of channelData)
+      for (let i = 0; i < mono.length; i++) mono[i]! += channel[i]! / channelData.length;
     // The decoders give the code 32767 as 1, that of WAV -32768 as -1 and that of FLAC -32767: here it is 32768 that is ±1.
-    if (format !== 'lossy') for (let i = 0; i < mono.length; i++) if (format === 'flac' || mono[i]! > 0) mono[i]! *= 32767 / 32768;
+    if (format !== 'lossy')
+      for (let i = 0; i < mono.length; i++) if (format === 'flac' || mono[i]! > 0) mono[i]! *= 32767 / 32768;
     if (!mono.every(Number.isFinite)) throw new Error('expected finite samples');
     parts.push(mono);
     have += mono.length;
   };
   try {
     for (let start = 0; start < bytes.length && (rate === 0 || have < needed(rate)); start += pieceBytes) {
-      if (rate === 0 && start > MAX_SILENT_BYTES) throw new Error(`expected sound in the first ${MAX_SILENT_BYTES} bytes`);
+      if (rate === 0 && start > MAX_SILENT_BYTES)
+        throw new Error(`expected sound in the first ${MAX_SILENT_BYTES} bytes`);
       keep(decoder.decode(bytes.subarray(start, start + pieceBytes)));
     }
     if (decoder.flush && (rate === 0 || have < needed(rate))) keep(await decoder.flush());
@@ -113,7 +137,10 @@ function bessel(x: number): number {
 /** sinc(x) under a Kaiser window, x from 0 to CROSSINGS in steps of 1 / STEPS. */
 const KERNEL = Float64Array.from({ length: CROSSINGS * STEPS + 2 }, (_, i) => {
   const x = i / STEPS;
-  return x >= CROSSINGS ? 0 : (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x)) * (bessel(KAISER_BETA * Math.sqrt(1 - (x / CROSSINGS) ** 2)) / bessel(KAISER_BETA));
+  return x >= CROSSINGS
+    ? 0
+    : (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x)) *
+        (bessel(KAISER_BETA * Math.sqrt(1 - (x / CROSSINGS) ** 2)) / bessel(KAISER_BETA));
 });
 
 /** Places between two samples whose weights are kept: two usual rates have no more between them. */
@@ -126,11 +153,12 @@ const KEPT_PLACES = 1024;
 export function resample(samples: Float32Array, from: number, to: number, length: number): Float32Array {
   const cutoff = cutoffOf(from, to);
   const reach = reachOf(from, to);
-  const weightsAt = (fraction: number): Float64Array => Float64Array.from({ length: 2 * reach }, (_, i) => {
-    const place = Math.min(Math.abs(i - reach + 1 - fraction) * cutoff, CROSSINGS) * STEPS;
-    const step = Math.floor(place);
-    return cutoff * (KERNEL[step]! + (place - step) * (KERNEL[step + 1]! - KERNEL[step]!));
-  });
+  const weightsAt = (fraction: number): Float64Array =>
+    Float64Array.from({ length: 2 * reach }, (_, i) => {
+      const place = Math.min(Math.abs(i - reach + 1 - fraction) * cutoff, CROSSINGS) * STEPS;
+      const step = Math.floor(place);
+      return cutoff * (KERNEL[step]! + (place - step) * (KERNEL[step + 1]! - KERNEL[step]!));
+    });
   const kept = new Map<number, Float64Array>();
   const result = new Float32Array(Math.min(length, Math.ceil((samples.length * to) / from)));
   for (let n = 0; n < result.length; n++) {

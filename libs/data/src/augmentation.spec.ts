@@ -2,7 +2,17 @@ import { Augmentation, UNLABELLED } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { loadTensorFlow } from '../../training/src/tensorflow.js';
 import { describe, expect, test } from 'vitest';
-import { adjustBrightness, adjustContrast, adjustHue, adjustSaturation, augment, augmentWithMask, drawCrop, gaussianBlur, gaussianKernel } from './augmentation.js';
+import {
+  adjustBrightness,
+  adjustContrast,
+  adjustHue,
+  adjustSaturation,
+  augment,
+  augmentWithMask,
+  drawCrop,
+  gaussianBlur,
+  gaussianKernel,
+} from './augmentation.js';
 import { Random } from './random.js';
 
 await loadTensorFlow({ threads: 1 });
@@ -11,59 +21,105 @@ await loadTensorFlow({ threads: 1 });
 const R = [0.1, 0.9, 0.5, 0.3];
 const G = [0.2, 0.4, 0.6, 0.8];
 const B = [0.7, 0, 0.25, 1];
-const image = tf.tensor4d(R.flatMap((r, i) => [r, G[i]!, B[i]!]), [1, 2, 2, 3]);
+const image = tf.tensor4d(
+  R.flatMap((r, i) => [r, G[i]!, B[i]!]),
+  [1, 2, 2, 3],
+);
 const channels = (result: tf.Tensor): number[][] => {
   const values = [...result.dataSync()];
   return [0, 1, 2].map((c) => values.filter((_, i) => i % 3 === c));
 };
-const expectChannels = (result: tf.Tensor, expected: number[][]) => expected.forEach((channel, c) => channel.forEach((value, i) => expect(Math.abs(channels(result)[c]![i]! - value)).toBeLessThan(2e-5)));
+const expectChannels = (result: tf.Tensor, expected: number[][]) =>
+  expected.forEach((channel, c) =>
+    channel.forEach((value, i) => expect(Math.abs(channels(result)[c]![i]! - value)).toBeLessThan(2e-5)),
+  );
 const one = (value: number) => Float32Array.of(value);
 const noise = (count: number, size: number, seed = 1, depth = 3) => {
   const random = Random.seeded(seed, 'noise');
-  return tf.tensor4d(Float32Array.from({ length: count * size * size * depth }, () => random.uniform()), [count, size, size, depth]);
+  return tf.tensor4d(
+    Float32Array.from({ length: count * size * size * depth }, () => random.uniform()),
+    [count, size, size, depth],
+  );
 };
 const largestDifference = (a: tf.Tensor, b: tf.Tensor) => tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]!;
 
 describe('colour operations meet torchvision', () => {
-  test('brightness', () => expectChannels(adjustBrightness(image, one(1.5)), [[0.15, 1, 0.75, 0.45], [0.3, 0.6, 0.9, 1], [1, 0, 0.375, 1]]));
-  test('contrast blends with the mean gray', () => expectChannels(adjustContrast(image, one(0.5)), [[0.29179, 0.69179, 0.49179, 0.39179]]));
-  test('saturation', () => expectChannels(adjustSaturation(image, one(1.5)), [[0.036455, 1, 0.484925, 0.113365], [0.186455, 0.348095, 0.634925, 0.863365], [0.936455, 0, 0.109925, 1]]));
-  test('hue', () => expectChannels(adjustHue(image, one(0.1)), [[0.36, 0.86, 0.29, 0.3], [0.1, 0.9, 0.6, 0.38], [0.7, 0, 0.25, 1]]));
+  test('brightness', () =>
+    expectChannels(adjustBrightness(image, one(1.5)), [
+      [0.15, 1, 0.75, 0.45],
+      [0.3, 0.6, 0.9, 1],
+      [1, 0, 0.375, 1],
+    ]));
+  test('contrast blends with the mean gray', () =>
+    expectChannels(adjustContrast(image, one(0.5)), [[0.29179, 0.69179, 0.49179, 0.39179]]));
+  test('saturation', () =>
+    expectChannels(adjustSaturation(image, one(1.5)), [
+      [0.036455, 1, 0.484925, 0.113365],
+      [0.186455, 0.348095, 0.634925, 0.863365],
+      [0.936455, 0, 0.109925, 1],
+    ]));
+  test('hue', () =>
+    expectChannels(adjustHue(image, one(0.1)), [
+      [0.36, 0.86, 0.29, 0.3],
+      [0.1, 0.9, 0.6, 0.38],
+      [0.7, 0, 0.25, 1],
+    ]));
   test('hue is the same for large images', () => {
     const large = tf.tile(image, [2, 50, 50, 1]);
     const turned = adjustHue(large, Float32Array.of(0.1, -0.25));
-    expect(largestDifference(turned, tf.concat([0.1, -0.25].map((turn) => tf.tile(adjustHue(image, one(turn)), [1, 50, 50, 1]))))).toBeLessThan(1e-5);
+    expect(
+      largestDifference(
+        turned,
+        tf.concat([0.1, -0.25].map((turn) => tf.tile(adjustHue(image, one(turn)), [1, 50, 50, 1]))),
+      ),
+    ).toBeLessThan(1e-5);
   });
   test('gray', () => {
     const gray = [0.22709, 0.50381, 0.53015, 0.67327];
     expectChannels(augment(image, Augmentation.parse({ grayscale: { p: 1 } }), Random.seeded(0)), [gray, gray, gray]);
   });
   test('strength 1 and a turn of 0 leave an image as it is', () => {
-    for (const result of [adjustBrightness(image, one(1)), adjustContrast(image, one(1)), adjustSaturation(image, one(1)), adjustHue(image, one(0))]) expect(largestDifference(result, image)).toBeLessThan(1e-5);
+    for (const result of [
+      adjustBrightness(image, one(1)),
+      adjustContrast(image, one(1)),
+      adjustSaturation(image, one(1)),
+      adjustHue(image, one(0)),
+    ])
+      expect(largestDifference(result, image)).toBeLessThan(1e-5);
   });
 });
 
-test('crops are distributed like torchvision\'s on 32 x 32', () => {
+test("crops are distributed like torchvision's on 32 x 32", () => {
   const random = Random.seeded(5, 'crops');
   const crop = Augmentation.parse({ crop: {} }).crop!;
   const boxes = Array.from({ length: 20_000 }, () => drawCrop(32, 32, crop, random));
-  const quantiles = (values: number[], ...at: number[]) => { const sorted = values.toSorted((x, y) => x - y); return at.map((q) => sorted[Math.floor(q * sorted.length)]!); };
+  const quantiles = (values: number[], ...at: number[]) => {
+    const sorted = values.toSorted((x, y) => x - y);
+    return at.map((q) => sorted[Math.floor(q * sorted.length)]!);
+  };
   const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const areas = boxes.map(({ width, height }) => (width * height) / 1024);
   const aspects = boxes.map(({ width, height }) => width / height);
-  const near = (found: number, expected: number) => expect(Math.abs(found - expected), `${found} for ${expected}`).toBeLessThan(0.015);
+  const near = (found: number, expected: number) =>
+    expect(Math.abs(found - expected), `${found} for ${expected}`).toBeLessThan(0.015);
   near(mean(areas), 0.4877);
   [0.118, 0.482, 0.878].forEach((expected, i) => near(quantiles(areas, 0.05, 0.5, 0.95)[i]!, expected));
   near(mean(aspects), 1.0146);
   near(mean(aspects.map(Math.log)), 0.0015);
   [0.774, 1.292].forEach((expected, i) => near(quantiles(aspects, 0.05, 0.95)[i]!, expected));
-  expect(boxes.every(({ top, left, width, height }) => top >= 0 && left >= 0 && top + height <= 32 && left + width <= 32)).toBe(true);
+  expect(
+    boxes.every(({ top, left, width, height }) => top >= 0 && left >= 0 && top + height <= 32 && left + width <= 32),
+  ).toBe(true);
 });
 
 describe('blur', () => {
-  test('has SimCLR\'s kernel', () => {
-    [0.27406862, 0.45186276, 0.27406862].forEach((expected, i) => expect(gaussianKernel(1, 1)[i]).toBeCloseTo(expected, 7));
-    [0, 1e-8, 0.00026387, 0.10645077, 0.78657071].forEach((expected, i) => expect(gaussianKernel(0.5, 4)[i]).toBeCloseTo(expected, 7));
+  test("has SimCLR's kernel", () => {
+    [0.27406862, 0.45186276, 0.27406862].forEach((expected, i) =>
+      expect(gaussianKernel(1, 1)[i]).toBeCloseTo(expected, 7),
+    );
+    [0, 1e-8, 0.00026387, 0.10645077, 0.78657071].forEach((expected, i) =>
+      expect(gaussianKernel(0.5, 4)[i]).toBeCloseTo(expected, 7),
+    );
   });
 
   test('is a convolution with it, with zeros outside', () => {
@@ -73,9 +129,16 @@ describe('blur', () => {
     for (const [n, sigma] of [1, 0.4].entries()) {
       const kernel = gaussianKernel(sigma, 3);
       // 64 begins another block of rows.
-      for (const [y, x] of [[0, 0], [7, 69], [63, 3], [64, 64]] as const) {
+      for (const [y, x] of [
+        [0, 0],
+        [7, 69],
+        [63, 3],
+        [64, 64],
+      ] as const) {
         let expected = 0;
-        for (let dy = -3; dy <= 3; dy++) for (let dx = -3; dx <= 3; dx++) expected += kernel[dy + 3]! * kernel[dx + 3]! * (pixels[n]![y + dy]?.[x + dx]?.[1] ?? 0);
+        for (let dy = -3; dy <= 3; dy++)
+          for (let dx = -3; dx <= 3; dx++)
+            expected += kernel[dy + 3]! * kernel[dx + 3]! * (pixels[n]![y + dy]?.[x + dx]?.[1] ?? 0);
         expect(blurred[n]![y]![x]![1]).toBeCloseTo(expected, 5);
       }
     }
@@ -83,11 +146,24 @@ describe('blur', () => {
 });
 
 describe('a view', () => {
-  const everything = Augmentation.parse({ crop: {}, flip: {}, rotate: {}, colorJitter: {}, grayscale: {}, blur: {}, solarize: {}, cutout: {} });
+  const everything = Augmentation.parse({
+    crop: {},
+    flip: {},
+    rotate: {},
+    colorJitter: {},
+    grayscale: {},
+    blur: {},
+    solarize: {},
+    cutout: {},
+  });
 
   test('has the shape and range of its image, and is the same for the same seed', () => {
     const images = noise(16, 24);
-    const [first, again, other] = [3, 3, 4].map((seed) => augment(images, everything, Random.seeded(seed))) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
+    const [first, again, other] = [3, 3, 4].map((seed) => augment(images, everything, Random.seeded(seed))) as [
+      tf.Tensor4D,
+      tf.Tensor4D,
+      tf.Tensor4D,
+    ];
     expect(first.shape).toEqual([16, 24, 24, 3]);
     expect(tf.min(first).dataSync()[0]).toBeGreaterThanOrEqual(0);
     expect(tf.max(first).dataSync()[0]).toBeLessThanOrEqual(1);
@@ -103,22 +179,34 @@ describe('a view', () => {
     expect(images.isDisposed).toBe(false);
   });
 
-  test.each(Object.keys(everything) as (keyof Augmentation)[])('%s leaves alone the images that it does not fall on', (name) => {
-    const images = noise(40, 8);
-    const p = name === 'flip' ? { p: 0.5 } : { p: 0.5, ...(name === 'crop' && { maxArea: 0.3, minArea: 0.2 }) };
-    const views = augment(images, Augmentation.parse({ [name]: p }), Random.seeded(9)).arraySync();
-    const originals = images.arraySync();
-    const untouched = views.filter((view, i) => JSON.stringify(view) === JSON.stringify(originals[i])).length;
-    // 20 expected of 40; 8 lies four standard deviations below.
-    expect(untouched).toBeGreaterThan(7);
-    expect(untouched).toBeLessThan(33);
-  });
+  test.each(Object.keys(everything) as (keyof Augmentation)[])(
+    '%s leaves alone the images that it does not fall on',
+    (name) => {
+      const images = noise(40, 8);
+      const p = name === 'flip' ? { p: 0.5 } : { p: 0.5, ...(name === 'crop' && { maxArea: 0.3, minArea: 0.2 }) };
+      const views = augment(images, Augmentation.parse({ [name]: p }), Random.seeded(9)).arraySync();
+      const originals = images.arraySync();
+      const untouched = views.filter((view, i) => JSON.stringify(view) === JSON.stringify(originals[i])).length;
+      // 20 expected of 40; 8 lies four standard deviations below.
+      expect(untouched).toBeGreaterThan(7);
+      expect(untouched).toBeLessThan(33);
+    },
+  );
 
   test('flip mirrors left and right, rotation turns about the centre, cutout blackens a square', () => {
     const images = noise(1, 6);
-    expect(largestDifference(augment(images, Augmentation.parse({ flip: { p: 1 } }), Random.seeded(0)), tf.reverse(images, 2))).toBeLessThan(1e-5);
+    expect(
+      largestDifference(
+        augment(images, Augmentation.parse({ flip: { p: 1 } }), Random.seeded(0)),
+        tf.reverse(images, 2),
+      ),
+    ).toBeLessThan(1e-5);
     const cross = tf.tensor4d([0, 1, 0, 1, 1, 1, 0, 1, 0], [1, 3, 3, 1]);
-    const turned = augment(cross, Augmentation.parse({ rotate: { maxDegrees: 180 } }), Random.seeded(2)).arraySync()[0]!;
+    const turned = augment(
+      cross,
+      Augmentation.parse({ rotate: { maxDegrees: 180 } }),
+      Random.seeded(2),
+    ).arraySync()[0]!;
     expect(turned[1]![1]![0]).toBeCloseTo(1, 5);
     expect(turned[0]![1]![0]).toBeCloseTo(turned[2]![1]![0]!, 4);
     expect(turned[1]![0]![0]).toBeCloseTo(turned[1]![2]![0]!, 4);
@@ -128,7 +216,13 @@ describe('a view', () => {
 
   test('of one channel has no colour to change', () => {
     const gray = noise(2, 8, 1, 1);
-    expect(augment(gray, Augmentation.parse({ crop: {}, colorJitter: { saturation: 0, hue: 0 }, blur: {} }), Random.seeded(0)).shape).toEqual([2, 8, 8, 1]);
+    expect(
+      augment(
+        gray,
+        Augmentation.parse({ crop: {}, colorJitter: { saturation: 0, hue: 0 }, blur: {} }),
+        Random.seeded(0),
+      ).shape,
+    ).toEqual([2, 8, 8, 1]);
     expect(() => augment(gray, Augmentation.parse({ grayscale: {} }), Random.seeded(0))).toThrow('three channels');
   });
 
@@ -144,9 +238,27 @@ describe('a view', () => {
 describe('a view with its mask', () => {
   const random = Random.seeded(6, 'masks');
   const [count, height, width] = [12, 20, 26];
-  const masks = tf.tensor3d(Int32Array.from({ length: count * height * width }, (_, i) => (Math.floor(i / 4) % 7 === 6 ? UNLABELLED : Math.floor(i / 4) % 7)), [count, height, width], 'int32');
-  const images = tf.tensor4d(Float32Array.from({ length: count * height * width * 3 }, () => random.uniform()), [count, height, width, 3]);
-  const everything = Augmentation.parse({ crop: {}, flip: {}, rotate: { p: 0.5 }, colorJitter: {}, grayscale: {}, blur: {}, solarize: {}, cutout: { p: 0.5 } });
+  const masks = tf.tensor3d(
+    Int32Array.from({ length: count * height * width }, (_, i) =>
+      Math.floor(i / 4) % 7 === 6 ? UNLABELLED : Math.floor(i / 4) % 7,
+    ),
+    [count, height, width],
+    'int32',
+  );
+  const images = tf.tensor4d(
+    Float32Array.from({ length: count * height * width * 3 }, () => random.uniform()),
+    [count, height, width, 3],
+  );
+  const everything = Augmentation.parse({
+    crop: {},
+    flip: {},
+    rotate: { p: 0.5 },
+    colorJitter: {},
+    grayscale: {},
+    blur: {},
+    solarize: {},
+    cutout: { p: 0.5 },
+  });
 
   test('is the very view that there is without one, from the same draws', () => {
     const [alone, together] = [Random.seeded(3), Random.seeded(3)];
@@ -158,14 +270,25 @@ describe('a view with its mask', () => {
 
   // What is drawn in the image by the mask has to lie where the mask says, wherever the geometry takes both.
   test.each([
-    [{ flip: { p: 1 } }, 0.01], [{ crop: {}, flip: {} }, 0.01], [{ rotate: { maxDegrees: 40, p: 0.6 } }, 0.01],
+    [{ flip: { p: 1 } }, 0.01],
+    [{ crop: {}, flip: {} }, 0.01],
+    [{ rotate: { maxDegrees: 40, p: 0.6 } }, 0.01],
     // Rounding twice, the mask may go the other way where the image still mixes both parts.
     [{ crop: { minArea: 0.3 }, flip: {}, rotate: {}, cutout: { size: 0.4, p: 0.7 } }, 0.45],
   ])('%j: the mask goes where the image goes', (augmentation, mixed) => {
     // Left and right part of an image. Its first channel says what is image at all, the second one which part.
-    const parts = tf.tensor3d(Int32Array.from({ length: count * height * width }, (_, i) => ((i % width) < 10 ? 1 : 0)), [count, height, width], 'int32');
+    const parts = tf.tensor3d(
+      Int32Array.from({ length: count * height * width }, (_, i) => (i % width < 10 ? 1 : 0)),
+      [count, height, width],
+      'int32',
+    );
     const channel = tf.expandDims(tf.cast(parts, 'float32'), 3);
-    const { views, masks: moved } = augmentWithMask(tf.concat([tf.onesLike(channel), channel, channel], 3) as tf.Tensor4D, parts, Augmentation.parse(augmentation), Random.seeded(5));
+    const { views, masks: moved } = augmentWithMask(
+      tf.concat([tf.onesLike(channel), channel, channel], 3) as tf.Tensor4D,
+      parts,
+      Augmentation.parse(augmentation),
+      Random.seeded(5),
+    );
     const [seen, labels] = [views.dataSync(), moved.dataSync()];
     const counts: Record<number, number> = { 0: 0, 1: 0, [UNLABELLED]: 0 };
     labels.forEach((label, i) => {
@@ -181,7 +304,12 @@ describe('a view with its mask', () => {
   });
 
   test('has the colours changed and the mask left alone', () => {
-    const { views, masks: moved } = augmentWithMask(images, masks, Augmentation.parse({ colorJitter: { p: 1 }, grayscale: {}, blur: { p: 1 }, solarize: {} }), Random.seeded(3));
+    const { views, masks: moved } = augmentWithMask(
+      images,
+      masks,
+      Augmentation.parse({ colorJitter: { p: 1 }, grayscale: {}, blur: { p: 1 }, solarize: {} }),
+      Random.seeded(3),
+    );
     expect(moved.dataSync()).toEqual(masks.dataSync());
     expect(largestDifference(views, images)).toBeGreaterThan(0.1);
   });

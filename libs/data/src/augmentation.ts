@@ -19,20 +19,35 @@ const LARGE_IMAGE = 96 * 96;
 /** Rows of a blurred image that are computed together: a band around the diagonal of a large matrix is mostly zeros. */
 const BLUR_ROWS = 64;
 
-export interface CropBox { top: number; left: number; height: number; width: number }
+export interface CropBox {
+  top: number;
+  left: number;
+  height: number;
+  width: number;
+}
 
 /**
  * torchvision's RandomResizedCrop: area uniform, aspect log-uniform, ten tries, then the largest centred crop of an
  * allowed aspect. Whole pixels.
  */
-export function drawCrop(imageHeight: number, imageWidth: number, { minArea, maxArea, minAspect, maxAspect }: NonNullable<Augmentation['crop']>, random: Random): CropBox {
+export function drawCrop(
+  imageHeight: number,
+  imageWidth: number,
+  { minArea, maxArea, minAspect, maxAspect }: NonNullable<Augmentation['crop']>,
+  random: Random,
+): CropBox {
   for (let attempt = 0; attempt < CROP_TRIES; attempt++) {
     const area = imageHeight * imageWidth * random.uniform(minArea, maxArea);
     const aspect = Math.exp(random.uniform(Math.log(minAspect), Math.log(maxAspect)));
     const width = Math.round(Math.sqrt(area * aspect));
     const height = Math.round(Math.sqrt(area / aspect));
     if (width < 1 || height < 1 || width > imageWidth || height > imageHeight) continue;
-    return { top: random.integer(0, imageHeight - height + 1), left: random.integer(0, imageWidth - width + 1), height, width };
+    return {
+      top: random.integer(0, imageHeight - height + 1),
+      left: random.integer(0, imageWidth - width + 1),
+      height,
+      width,
+    };
   }
   const aspect = Math.min(Math.max(imageWidth / imageHeight, minAspect), maxAspect);
   const width = Math.min(imageWidth, Math.round(imageHeight * aspect));
@@ -55,7 +70,12 @@ export function augment(images: tf.Tensor4D, augmentation: Augmentation, random:
  * cutout, is `UNLABELLED`, for nothing there can be recognised. The caller owns all four.
  * @throws RangeError for operations on colour when C = 1.
  */
-export function augmentWithMask(images: tf.Tensor4D, masks: tf.Tensor3D, augmentation: Augmentation, random: Random): { views: tf.Tensor4D; masks: tf.Tensor3D } {
+export function augmentWithMask(
+  images: tf.Tensor4D,
+  masks: tf.Tensor3D,
+  augmentation: Augmentation,
+  random: Random,
+): { views: tf.Tensor4D; masks: tf.Tensor3D } {
   return tf.tidy(() => {
     const { views, moved } = augmentBoth(images, tf.expandDims(tf.cast(masks, 'float32'), 3), augmentation, random);
     return { views, masks: tf.cast(tf.squeeze(moved!, [3]), 'int32') };
@@ -63,7 +83,12 @@ export function augmentWithMask(images: tf.Tensor4D, masks: tf.Tensor3D, augment
 }
 
 /** masks: float32 [N, H, W, 1] */
-function augmentBoth(images: tf.Tensor4D, masks: tf.Tensor4D | undefined, augmentation: Augmentation, random: Random): { views: tf.Tensor4D; moved?: tf.Tensor4D } {
+function augmentBoth(
+  images: tf.Tensor4D,
+  masks: tf.Tensor4D | undefined,
+  augmentation: Augmentation,
+  random: Random,
+): { views: tf.Tensor4D; moved?: tf.Tensor4D } {
   const [, height, width, channels] = images.shape;
   const { crop, flip, rotate, colorJitter, grayscale, blur, solarize, cutout } = augmentation;
   if (channels === 1 && (grayscale || (colorJitter && (colorJitter.saturation > 0 || colorJitter.hue > 0)))) {
@@ -81,7 +106,9 @@ function augmentBoth(images: tf.Tensor4D, masks: tf.Tensor4D | undefined, augmen
       const turned = new Float32Array(views.shape[0]);
       views = onDrawn(views, rotate.p, random, (drawn, places) => {
         const degrees = draw(drawn, random, -rotate.maxDegrees, rotate.maxDegrees);
-        places.forEach((place, i) => { turned[place] = degrees[i]!; });
+        places.forEach((place, i) => {
+          turned[place] = degrees[i]!;
+        });
         return rotateEach(drawn, degrees);
       });
       moved &&= rotateEach(moved, turned, 'NEAREST', UNLABELLED);
@@ -98,8 +125,14 @@ function augmentBoth(images: tf.Tensor4D, masks: tf.Tensor4D | undefined, augmen
       });
     }
     if (grayscale) views = onDrawn(views, grayscale.p, random, (drawn) => tf.broadcastTo(grayOf(drawn), drawn.shape));
-    if (blur) views = onDrawn(views, blur.p, random, (drawn) => gaussianBlur(drawn, draw(drawn, random, blur.minSigma, blur.maxSigma)));
-    if (solarize) views = onDrawn(views, solarize.p, random, (drawn) => tf.where(tf.less(drawn, solarize.threshold), drawn, tf.sub(1, drawn)));
+    if (blur)
+      views = onDrawn(views, blur.p, random, (drawn) =>
+        gaussianBlur(drawn, draw(drawn, random, blur.minSigma, blur.maxSigma)),
+      );
+    if (solarize)
+      views = onDrawn(views, solarize.p, random, (drawn) =>
+        tf.where(tf.less(drawn, solarize.threshold), drawn, tf.sub(1, drawn)),
+      );
     if (cutout) {
       const kept = cutoutMask(views.shape[0], height, width, cutout, random);
       views = tf.mul(views, kept);
@@ -117,26 +150,47 @@ const draw = (images: tf.Tensor4D, random: Random, low: number, high: number): F
 const perImage = (values: Float32Array): tf.Tensor4D => tf.tensor4d(values, [values.length, 1, 1, 1]);
 
 /** Applies `transform` to samples drawn with probability p and leaves the others as they are. */
-export function onDrawn<Samples extends tf.Tensor>(images: Samples, p: number, random: Random, transform: (drawn: Samples, places: number[]) => Samples): Samples {
+export function onDrawn<Samples extends tf.Tensor>(
+  images: Samples,
+  p: number,
+  random: Random,
+  transform: (drawn: Samples, places: number[]) => Samples,
+): Samples {
   const drawn: number[] = [];
   for (let i = 0; i < images.shape[0]; i++) if (random.bernoulli(p)) drawn.push(i);
   if (drawn.length === 0) return images;
   if (drawn.length === images.shape[0]) return transform(images, drawn);
   const transformed = transform(tf.gather(images, tf.tensor1d(drawn, 'int32')), drawn);
   const attributes = { T: typeAttribute('TF_FLOAT'), Tindices: typeAttribute('TF_INT32') };
-  return kernel('TensorScatterUpdate', attributes, [images, tf.tensor2d(drawn, [drawn.length, 1], 'int32'), transformed])[0] as Samples;
+  return kernel('TensorScatterUpdate', attributes, [
+    images,
+    tf.tensor2d(drawn, [drawn.length, 1], 'int32'),
+    transformed,
+  ])[0] as Samples;
 }
 
 /** Where a crop begins and ends, in fractions of the image. */
-const sidesOf = (from: number, length: number, whole: number): [number, number] => (length === whole ? [0, 1]
-  : [Math.max(EDGE, from / (whole - 1)), Math.min(1 - EDGE, (from + length - 1) / (whole - 1))]);
+const sidesOf = (from: number, length: number, whole: number): [number, number] =>
+  length === whole
+    ? [0, 1]
+    : [Math.max(EDGE, from / (whole - 1)), Math.min(1 - EDGE, (from + length - 1) / (whole - 1))];
 
 /** Corners [N, 4] as `cropAndResize` takes them: swapped x coordinates mirror. */
-function drawBoxes(images: tf.Tensor4D, crop: Augmentation['crop'], flip: Augmentation['flip'], random: Random): Float32Array {
+function drawBoxes(
+  images: tf.Tensor4D,
+  crop: Augmentation['crop'],
+  flip: Augmentation['flip'],
+  random: Random,
+): Float32Array {
   const [count, height, width] = images.shape;
   const boxes = new Float32Array(count * 4);
   for (let i = 0; i < count; i++) {
-    const { top, left, height: h, width: w } = crop && random.bernoulli(crop.p) ? drawCrop(height, width, crop, random) : { top: 0, left: 0, height, width };
+    const {
+      top,
+      left,
+      height: h,
+      width: w,
+    } = crop && random.bernoulli(crop.p) ? drawCrop(height, width, crop, random) : { top: 0, left: 0, height, width };
     const mirrored = flip !== undefined && random.bernoulli(flip.p);
     const [y1, y2] = sidesOf(top, h, height);
     const [x1, x2] = sidesOf(left, w, width);
@@ -146,13 +200,30 @@ function drawBoxes(images: tf.Tensor4D, crop: Augmentation['crop'], flip: Augmen
 }
 
 /** Crop, resize and flip in one pass. */
-function cropAndFlip(images: tf.Tensor4D, boxes: Float32Array, method: 'bilinear' | 'nearest' = 'bilinear', outside = 0): tf.Tensor4D {
+function cropAndFlip(
+  images: tf.Tensor4D,
+  boxes: Float32Array,
+  method: 'bilinear' | 'nearest' = 'bilinear',
+  outside = 0,
+): tf.Tensor4D {
   const [count, height, width] = images.shape;
-  return tf.image.cropAndResize(images, tf.tensor2d(boxes, [count, 4]), tf.range(0, count, 1, 'int32'), [height, width], method, outside);
+  return tf.image.cropAndResize(
+    images,
+    tf.tensor2d(boxes, [count, 4]),
+    tf.range(0, count, 1, 'int32'),
+    [height, width],
+    method,
+    outside,
+  );
 }
 
 /** Rotation about the centre, with one value `outside`. */
-function rotateEach(images: tf.Tensor4D, degrees: Float32Array, interpolation: 'BILINEAR' | 'NEAREST' = 'BILINEAR', outside = 0): tf.Tensor4D {
+function rotateEach(
+  images: tf.Tensor4D,
+  degrees: Float32Array,
+  interpolation: 'BILINEAR' | 'NEAREST' = 'BILINEAR',
+  outside = 0,
+): tf.Tensor4D {
   const [count, height, width] = images.shape;
   const transforms = new Float32Array(count * 8);
   degrees.forEach((angle, i) => {
@@ -161,13 +232,20 @@ function rotateEach(images: tf.Tensor4D, degrees: Float32Array, interpolation: '
     // Output (x, y) samples input (a x + b y + c, d x + e y + f).
     transforms.set([cos, -sin, cx - cos * cx + sin * cy, sin, cos, cy - sin * cx - cos * cy, 0, 0], i * 8);
   });
-  return kernel('ImageProjectiveTransformV3', {
-    dtype: typeAttribute('TF_FLOAT'), interpolation: { type: 'string', value: interpolation }, fill_mode: { type: 'string', value: 'CONSTANT' },
-  }, [images, tf.tensor2d(transforms, [count, 8]), tf.tensor1d([height, width], 'int32'), tf.scalar(outside)])[0] as tf.Tensor4D;
+  return kernel(
+    'ImageProjectiveTransformV3',
+    {
+      dtype: typeAttribute('TF_FLOAT'),
+      interpolation: { type: 'string', value: interpolation },
+      fill_mode: { type: 'string', value: 'CONSTANT' },
+    },
+    [images, tf.tensor2d(transforms, [count, 8]), tf.tensor1d([height, width], 'int32'), tf.scalar(outside)],
+  )[0] as tf.Tensor4D;
 }
 
 /** In one pass; tfjs's own takes two. */
-const clip = (images: tf.Tensor): tf.Tensor4D => kernel('ClipByValue', { T: typeAttribute('TF_FLOAT') }, [images, tf.scalar(0), tf.scalar(1)])[0] as tf.Tensor4D;
+const clip = (images: tf.Tensor): tf.Tensor4D =>
+  kernel('ClipByValue', { T: typeAttribute('TF_FLOAT') }, [images, tf.scalar(0), tf.scalar(1)])[0] as tf.Tensor4D;
 
 /** [N, H, W, 3] → [N, H, W, 1] */
 function grayOf(images: tf.Tensor4D): tf.Tensor4D {
@@ -177,38 +255,54 @@ function grayOf(images: tf.Tensor4D): tf.Tensor4D {
 }
 
 /** f · x: blend with black. `factors` [N], non-negative, as in the two that follow. */
-export const adjustBrightness = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D => tf.tidy(() => clip(tf.mul(images, perImage(factors))));
+export const adjustBrightness = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D =>
+  tf.tidy(() => clip(tf.mul(images, perImage(factors))));
 
 /** f · x + (1 − f) · mean gray of the image. */
-export const adjustContrast = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D => tf.tidy(() => {
-  const factor = perImage(factors);
-  // The gray of the mean colour is the mean of the grays.
-  const mean = grayOf(tf.mean(images, [1, 2], true));
-  return clip(tf.add(tf.mul(images, factor), tf.mul(mean, tf.sub(1, factor))));
-});
+export const adjustContrast = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D =>
+  tf.tidy(() => {
+    const factor = perImage(factors);
+    // The gray of the mean colour is the mean of the grays.
+    const mean = grayOf(tf.mean(images, [1, 2], true));
+    return clip(tf.add(tf.mul(images, factor), tf.mul(mean, tf.sub(1, factor))));
+  });
 
 /** f · x + (1 − f) · gray of the pixel. */
-export const adjustSaturation = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D => tf.tidy(() => {
-  const [count, height, width] = images.shape;
-  // One product of each pixel with its image's f · I + (1 − f) · luma, in each column.
-  const matrices = tf.tensor3d([...factors].flatMap((factor) => LUMA.map((weight, from) => LUMA.map((_, to) => (from === to ? factor : 0) + (1 - factor) * weight))).flat(), [count, 3, 3]);
-  return clip(tf.reshape(tf.matMul(tf.reshape(images, [count, height * width, 3]), matrices), images.shape));
-});
+export const adjustSaturation = (images: tf.Tensor4D, factors: Float32Array): tf.Tensor4D =>
+  tf.tidy(() => {
+    const [count, height, width] = images.shape;
+    // One product of each pixel with its image's f · I + (1 − f) · luma, in each column.
+    const matrices = tf.tensor3d(
+      [...factors]
+        .flatMap((factor) =>
+          LUMA.map((weight, from) => LUMA.map((_, to) => (from === to ? factor : 0) + (1 - factor) * weight)),
+        )
+        .flat(),
+      [count, 3, 3],
+    );
+    return clip(tf.reshape(tf.matMul(tf.reshape(images, [count, height * width, 3]), matrices), images.shape));
+  });
 
 /** Turns the hue of HSV by `turns` [N], each in [-0.5, 0.5] of the colour circle. */
-export const adjustHue = (images: tf.Tensor4D, turns: Float32Array): tf.Tensor4D => tf.tidy(() => {
-  const attributes = { T: typeAttribute('TF_FLOAT') };
-  // The kernel that turns all pixels by one angle is twice as fast as converting there and back, where an image is worth a call.
-  if (images.shape[1] * images.shape[2] >= LARGE_IMAGE) {
-    return tf.stack(tf.unstack(images).map((image, i) => kernel('AdjustHue', attributes, [image, tf.scalar(turns[i]!)])[0]!)) as tf.Tensor4D;
-  }
-  const [hsv] = kernel('RGBToHSV', attributes, [images]) as [tf.Tensor4D];
-  // Hue is periodic: what reaches 1 begins at 0 again. The other two stay below 2.
-  const shift = tf.tensor4d([...turns].flatMap((turn) => [turn - Math.floor(turn), 0, 0]), [turns.length, 1, 1, 3]);
-  const shifted = tf.add(hsv, shift);
-  const wrapped = tf.sub(shifted, tf.cast(tf.greaterEqual(shifted, tf.tensor4d([1, 2, 2], [1, 1, 1, 3])), 'float32'));
-  return kernel('HSVToRGB', attributes, [wrapped])[0] as tf.Tensor4D;
-});
+export const adjustHue = (images: tf.Tensor4D, turns: Float32Array): tf.Tensor4D =>
+  tf.tidy(() => {
+    const attributes = { T: typeAttribute('TF_FLOAT') };
+    // The kernel that turns all pixels by one angle is twice as fast as converting there and back, where an image is worth a call.
+    if (images.shape[1] * images.shape[2] >= LARGE_IMAGE) {
+      return tf.stack(
+        tf.unstack(images).map((image, i) => kernel('AdjustHue', attributes, [image, tf.scalar(turns[i]!)])[0]!),
+      ) as tf.Tensor4D;
+    }
+    const [hsv] = kernel('RGBToHSV', attributes, [images]) as [tf.Tensor4D];
+    // Hue is periodic: what reaches 1 begins at 0 again. The other two stay below 2.
+    const shift = tf.tensor4d(
+      [...turns].flatMap((turn) => [turn - Math.floor(turn), 0, 0]),
+      [turns.length, 1, 1, 3],
+    );
+    const shifted = tf.add(hsv, shift);
+    const wrapped = tf.sub(shifted, tf.cast(tf.greaterEqual(shifted, tf.tensor4d([1, 2, 2], [1, 1, 1, 3])), 'float32'));
+    return kernel('HSVToRGB', attributes, [wrapped])[0] as tf.Tensor4D;
+  });
 
 /**
  * Separable Gaussian of SimCLR: radius ⌊⌊H/10⌋/2⌋ (at least 1), zeros outside the image. Each pass is a product with a
@@ -227,7 +321,9 @@ export function gaussianBlur(images: tf.Tensor4D, sigmas: Float32Array): tf.Tens
 
 /** Normalised Gaussian weights of a radius. [2 radius + 1] */
 export function gaussianKernel(sigma: number, radius: number): Float64Array {
-  const weights = Float64Array.from({ length: 2 * radius + 1 }, (_, i) => Math.exp(-((i - radius) ** 2) / (2 * sigma * sigma)));
+  const weights = Float64Array.from({ length: 2 * radius + 1 }, (_, i) =>
+    Math.exp(-((i - radius) ** 2) / (2 * sigma * sigma)),
+  );
   const sum = weights.reduce((total, weight) => total + weight, 0);
   return weights.map((weight) => weight / sum);
 }
@@ -246,23 +342,38 @@ function blurAndMoveLast(x: tf.Tensor3D, sigmas: Float32Array, radius: number): 
     kernels.forEach((weights, n) => {
       for (let row = 0; row < rows; row++) {
         const centre = first + row - from;
-        for (let input = Math.max(0, centre - radius); input <= Math.min(inputs - 1, centre + radius); input++) bands[(n * rows + row) * inputs + input] = weights[input - centre + radius]!;
+        for (let input = Math.max(0, centre - radius); input <= Math.min(inputs - 1, centre + radius); input++)
+          bands[(n * rows + row) * inputs + input] = weights[input - centre + radius]!;
       }
     });
-    blocks.push(tf.matMul(tf.slice3d(x, [0, from, 0], [-1, inputs, -1]), tf.tensor3d(bands, [sigmas.length, rows, inputs]), true, true));
+    blocks.push(
+      tf.matMul(
+        tf.slice3d(x, [0, from, 0], [-1, inputs, -1]),
+        tf.tensor3d(bands, [sigmas.length, rows, inputs]),
+        true,
+        true,
+      ),
+    );
   }
   return tf.concat3d(blocks, 2);
 }
 
 /** 0 inside a square at a random place that lies wholly in the image, 1 elsewhere. [N, H, W, 1] */
-function cutoutMask(count: number, height: number, width: number, { size, p }: NonNullable<Augmentation['cutout']>, random: Random): tf.Tensor4D {
+function cutoutMask(
+  count: number,
+  height: number,
+  width: number,
+  { size, p }: NonNullable<Augmentation['cutout']>,
+  random: Random,
+): tf.Tensor4D {
   const side = Math.max(1, Math.round(size * Math.min(height, width)));
   const mask = new Float32Array(count * height * width).fill(1);
   for (let i = 0; i < count; i++) {
     if (!random.bernoulli(p)) continue;
     const top = random.integer(0, height - side + 1);
     const left = random.integer(0, width - side + 1);
-    for (let y = top; y < top + side; y++) mask.fill(0, (i * height + y) * width + left, (i * height + y) * width + left + side);
+    for (let y = top; y < top + side; y++)
+      mask.fill(0, (i * height + y) * width + left, (i * height + y) * width + left + side);
   }
   return tf.tensor4d(mask, [count, height, width, 1]);
 }

@@ -22,7 +22,12 @@ export interface SourceFile {
 }
 
 /** Pixels that need no decoding, row by row. */
-export interface RawImage { data: Buffer; height: number; width: number; channels: 1 | 3 }
+export interface RawImage {
+  data: Buffer;
+  height: number;
+  width: number;
+  channels: 1 | 3;
+}
 export type Payload = Buffer | RawImage;
 export type Part = 'sample' | 'mask';
 
@@ -34,30 +39,52 @@ export interface Source {
   /** Files that are no samples, or have no class. */
   ignored: string[];
   /** Reads every part of every sample once, in an order of the source's own. `visit` may return a promise to slow the reading down. */
-  read(visit: (index: number, payload: Payload, part: Part) => Promise<void> | void, signal: AbortSignal): Promise<void>;
+  read(
+    visit: (index: number, payload: Payload, part: Part) => Promise<void> | void,
+    signal: AbortSignal,
+  ): Promise<void>;
 }
 
 export interface Container {
   names: string[];
   /** Gives each wanted file once, in an order of the container's own. A file that can't be read is an empty one. */
-  read(wanted: (name: string) => boolean, visit: (name: string, bytes: Buffer) => Promise<void> | void, signal: AbortSignal): Promise<void>;
+  read(
+    wanted: (name: string) => boolean,
+    visit: (name: string, bytes: Buffer) => Promise<void> | void,
+    signal: AbortSignal,
+  ): Promise<void>;
 }
 
 /** The split that a folder of this name, or a file with this word in its name, holds. */
-const SPLIT_WORDS = new Map<string, Split>([['train', 'train'], ['training', 'train'], ['val', 'val'], ['valid', 'val'], ['validation', 'val'], ['test', 'test'], ['testing', 'test'], ['t10k', 'test']]);
-export const splitOfFolder = (name: string | undefined): Split | undefined => SPLIT_WORDS.get(name?.toLowerCase() ?? '');
+const SPLIT_WORDS = new Map<string, Split>([
+  ['train', 'train'],
+  ['training', 'train'],
+  ['val', 'val'],
+  ['valid', 'val'],
+  ['validation', 'val'],
+  ['test', 'test'],
+  ['testing', 'test'],
+  ['t10k', 'test'],
+]);
+export const splitOfFolder = (name: string | undefined): Split | undefined =>
+  SPLIT_WORDS.get(name?.toLowerCase() ?? '');
 const MAX_FILES = 20_000_000;
 /** One photograph fits many times over; a file that unpacks to more is not one. */
 const MAX_FILE_BYTES = 256 * 2 ** 20;
 const MAX_ARCHIVE_BYTES = 2 ** 40;
 
 /** The split that a file's path names last: `data/test-00000-of-00003.parquet`. */
-export const splitNamed = (name: string): Split | null => name.split(/[^A-Za-z0-9]+/).map(splitOfFolder).findLast((split) => split !== undefined) ?? null;
+export const splitNamed = (name: string): Split | null =>
+  name
+    .split(/[^A-Za-z0-9]+/)
+    .map(splitOfFolder)
+    .findLast((split) => split !== undefined) ?? null;
 
 /** Refuses links that lead out of the root. */
 export function requireInside(file: string, root: string, shown: string): void {
   const relative = path.relative(root, file);
-  if (relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative)) throw new InvalidDataError(`expected ${shown} to stay inside the data root, it leads out of it`);
+  if (relative === '..' || relative.startsWith(`..${path.sep}`) || path.isAbsolute(relative))
+    throw new InvalidDataError(`expected ${shown} to stay inside the data root, it leads out of it`);
 }
 
 export async function openFolder(folder: string, root: string): Promise<Container> {
@@ -74,7 +101,13 @@ export async function openFolder(folder: string, root: string): Promise<Containe
       const name = relative ? `${relative}/${entry.name}` : entry.name;
       const isLink = entry.isSymbolicLink();
       if (isLink) requireInside(await realpath(path.join(folder, name)).catch(() => folder), root, name);
-      const isFolder = entry.isDirectory() || (isLink && await stat(path.join(folder, name)).then((info) => info.isDirectory(), () => false));
+      const isFolder =
+        entry.isDirectory() ||
+        (isLink &&
+          (await stat(path.join(folder, name)).then(
+            (info) => info.isDirectory(),
+            () => false,
+          )));
       if (isFolder) await walk(name);
       else names.push(name);
       if (names.length > MAX_FILES) throw new InvalidDataError(`expected at most ${MAX_FILES} files in a source`);
@@ -102,8 +135,11 @@ async function readWhole(file: string): Promise<Buffer> {
 /** Names that leave the archive are refused; folders, links and hidden files are passed over. */
 function innerName(name: string, shown: string): string | undefined {
   const inner = name.replace(/^(\.\/)+/, '');
-  if (inner.includes('\0') || inner.startsWith('/') || inner.split(/[/\\]/).includes('..')) throw new InvalidDataError(`expected names inside the archive ${shown}, got ${JSON.stringify(inner)}`);
-  return inner.endsWith('/') || inner.startsWith('__MACOSX/') || path.posix.basename(inner).startsWith('.') ? undefined : inner;
+  if (inner.includes('\0') || inner.startsWith('/') || inner.split(/[/\\]/).includes('..'))
+    throw new InvalidDataError(`expected names inside the archive ${shown}, got ${JSON.stringify(inner)}`);
+  return inner.endsWith('/') || inner.startsWith('__MACOSX/') || path.posix.basename(inner).startsWith('.')
+    ? undefined
+    : inner;
 }
 
 /** Adds up what an archive unpacks to. */
@@ -111,15 +147,20 @@ function sizeGuard(shown: string): (name: string, size: number) => void {
   let total = 0;
   let files = 0;
   return (name, size) => {
-    if (size > MAX_FILE_BYTES) throw new InvalidDataError(`expected files of at most ${MAX_FILE_BYTES} bytes in ${shown}, ${name} has ${size}`);
-    if ((total += size) > MAX_ARCHIVE_BYTES) throw new InvalidDataError(`expected ${shown} to unpack to at most ${MAX_ARCHIVE_BYTES} bytes`);
+    if (size > MAX_FILE_BYTES)
+      throw new InvalidDataError(`expected files of at most ${MAX_FILE_BYTES} bytes in ${shown}, ${name} has ${size}`);
+    if ((total += size) > MAX_ARCHIVE_BYTES)
+      throw new InvalidDataError(`expected ${shown} to unpack to at most ${MAX_ARCHIVE_BYTES} bytes`);
     if (++files > MAX_FILES) throw new InvalidDataError(`expected at most ${MAX_FILES} files in a source`);
   };
 }
 
 export async function openTar(file: string, shown: string): Promise<Container> {
   const names: string[] = [];
-  await scanTar(file, shown, ({ name }) => { names.push(name); return false; });
+  await scanTar(file, shown, ({ name }) => {
+    names.push(name);
+    return false;
+  });
   return {
     names,
     read: async (wanted, visit, signal) => {
@@ -166,7 +207,9 @@ export async function scanTar(file: string, shown: string, visit: VisitTar): Pro
     archive.destroy(error as Error);
   });
   try {
-    await (gzipped ? pipeline(createReadStream(file), createGunzip(), archive) : pipeline(createReadStream(file), archive));
+    await (gzipped
+      ? pipeline(createReadStream(file), createGunzip(), archive)
+      : pipeline(createReadStream(file), archive));
     await reading;
   } catch (error) {
     await reading;
@@ -186,8 +229,14 @@ export async function openZip(file: string, shown: string): Promise<Container> {
   const guard = sizeGuard(shown);
   await scanZip(file, shown, async (name, entry) => {
     guard(name, entry.uncompressedSize);
-    if (entry.isEncrypted()) throw new InvalidDataError(`expected ${shown} without encryption, ${name} is encrypted: unpack it and give the folder`);
-    if (!entry.canDecodeFileData()) throw new InvalidDataError(`expected files in ${shown} that are stored or deflated, ${name} is compressed by method ${entry.compressionMethod}: unpack it and give the folder`);
+    if (entry.isEncrypted())
+      throw new InvalidDataError(
+        `expected ${shown} without encryption, ${name} is encrypted: unpack it and give the folder`,
+      );
+    if (!entry.canDecodeFileData())
+      throw new InvalidDataError(
+        `expected files in ${shown} that are stored or deflated, ${name} is compressed by method ${entry.compressionMethod}: unpack it and give the folder`,
+      );
     names.push(name);
   });
   return {
@@ -213,11 +262,18 @@ export async function openZip(file: string, shown: string): Promise<Container> {
 
 type ZipEntry = Parameters<ZipFile['openReadStreamPromise']>[0];
 
-async function scanZip(file: string, shown: string, visit: (name: string, entry: ZipEntry, zip: ZipFile) => Promise<void>): Promise<void> {
+async function scanZip(
+  file: string,
+  shown: string,
+  visit: (name: string, entry: ZipEntry, zip: ZipFile) => Promise<void>,
+): Promise<void> {
   const broken = (error: unknown): never => {
     const { message, code } = error as NodeJS.ErrnoException;
     if (code) throw error;
-    if (/relative path|absolute path|invalid characters in fileName/.test(message)) throw new InvalidDataError(`expected names inside the archive ${shown}, got ${JSON.stringify(message.replace(/^.*?: /, ''))}`);
+    if (/relative path|absolute path|invalid characters in fileName/.test(message))
+      throw new InvalidDataError(
+        `expected names inside the archive ${shown}, got ${JSON.stringify(message.replace(/^.*?: /, ''))}`,
+      );
     throw new InvalidDataError(`expected ${shown} to be a whole zip archive: ${message}`);
   };
   const zip = await openPromise(file, { autoClose: false }).catch(broken);

@@ -17,22 +17,35 @@ export interface SampleSplit {
   masks: Rows<'|u1'> | undefined;
 }
 
-const numbersOf = (sample: SampleShape): number[] => (sample.modality === 'image' ? [sample.height, sample.width, sample.channels] : [sample.length]);
+const numbersOf = (sample: SampleShape): number[] =>
+  sample.modality === 'image' ? [sample.height, sample.width, sample.channels] : [sample.length];
 
 /**
  * Arrays of more than `memoryLimit` bytes stay in their files, which are open until `closeSplit`; a trainer, which lives for one
  * run, leaves that to the end of its process.
  * @throws InvalidDataError when the arrays are not what the manifest says.
  */
-export async function openSplit(manifest: DatasetManifest, split: Split, files: SplitFiles, memoryLimit = MEMORY_LIMIT): Promise<SampleSplit> {
+export async function openSplit(
+  manifest: DatasetManifest,
+  split: Split,
+  files: SplitFiles,
+  memoryLimit = MEMORY_LIMIT,
+): Promise<SampleSplit> {
   const described = manifest.splits[split];
   if (!described) throw new InvalidDataError(`expected dataset ${manifest.name} to have a ${split} split`);
   const { sample, classes } = manifest;
   const { count } = described;
   const require = (what: string, shape: readonly number[], expected: readonly number[]) => {
-    if (shape.join() !== expected.join()) throw new InvalidDataError(`expected ${split} ${what} of shape [${expected.join(', ')}], got [${shape.join(', ')}]`);
+    if (shape.join() !== expected.join())
+      throw new InvalidDataError(
+        `expected ${split} ${what} of shape [${expected.join(', ')}], got [${shape.join(', ')}]`,
+      );
   };
-  const samples: Rows<'|u1' | '<i2'> = await Rows.open(files.samples, sample.modality === 'image' ? '|u1' : '<i2', memoryLimit);
+  const samples: Rows<'|u1' | '<i2'> = await Rows.open(
+    files.samples,
+    sample.modality === 'image' ? '|u1' : '<i2',
+    memoryLimit,
+  );
   let masks: Rows<'|u1'> | undefined;
   try {
     require('samples', samples.shape, [count, ...numbersOf(sample)]);
@@ -40,14 +53,20 @@ export async function openSplit(manifest: DatasetManifest, split: Split, files: 
     if (labels) {
       require('labels', labels.shape, [count]);
       const wrong = labels.data.findIndex((label) => label < 0 || label >= classes.length);
-      if (wrong >= 0) throw new InvalidDataError(`expected ${split} labels from 0 to ${classes.length - 1}, got ${labels.data[wrong]} at row ${wrong}`);
+      if (wrong >= 0)
+        throw new InvalidDataError(
+          `expected ${split} labels from 0 to ${classes.length - 1}, got ${labels.data[wrong]} at row ${wrong}`,
+        );
     }
     masks = files.masks === undefined ? undefined : await Rows.open(files.masks, '|u1', memoryLimit);
     if (masks && sample.modality === 'image') {
       require('masks', masks.shape, [count, sample.height, sample.width]);
       for (let row = 0; row < count; row++) {
         const wrong = masks.read(row).find((label) => label >= classes.length && label !== UNLABELLED);
-        if (wrong !== undefined) throw new InvalidDataError(`expected ${split} masks of 0 to ${classes.length - 1} and ${UNLABELLED}, got ${wrong} at row ${row}`);
+        if (wrong !== undefined)
+          throw new InvalidDataError(
+            `expected ${split} masks of 0 to ${classes.length - 1} and ${UNLABELLED}, got ${wrong} at row ${row}`,
+          );
       }
     }
     return { count, sample, classes, samples, labels: labels?.data, masks };
@@ -93,7 +112,8 @@ export function gatherLabels({ labels }: SampleSplit, rows: ArrayLike<number>): 
 
 /** Class of each pixel, `UNLABELLED` where there is none: int32 [rows, H, W]. @throws InvalidDataError where there are no masks. */
 export function gatherMasks({ masks, sample }: SampleSplit, rows: ArrayLike<number>): tf.Tensor3D {
-  if (!masks || sample.modality !== 'image') throw new InvalidDataError('expected a dataset with masks, this one has none');
+  if (!masks || sample.modality !== 'image')
+    throw new InvalidDataError('expected a dataset with masks, this one has none');
   const size = sample.height * sample.width;
   const values = new Int32Array(rows.length * size);
   for (let i = 0; i < rows.length; i++) values.set(masks.read(rows[i]!), i * size);
@@ -104,7 +124,10 @@ export const allRows = ({ count }: SampleSplit): Int32Array => Int32Array.from({
 
 /** Rows spread evenly over the classes, the first of each; every row where `count` is as large as the split. */
 export function balancedRows({ count: available, labels, classes }: SampleSplit, count: number): Int32Array {
-  if (!labels) return Int32Array.from({ length: Math.min(count, available) }, (_, i) => Math.floor((i * available) / Math.min(count, available)));
+  if (!labels)
+    return Int32Array.from({ length: Math.min(count, available) }, (_, i) =>
+      Math.floor((i * available) / Math.min(count, available)),
+    );
   const byClass: number[][] = classes.map(() => []);
   labels.forEach((label, row) => byClass[label]!.push(row));
   const rows: number[] = [];
@@ -114,7 +137,11 @@ export function balancedRows({ count: available, labels, classes }: SampleSplit,
   return Int32Array.from(rows).sort();
 }
 
-export interface BatchCursorState { random: RandomState; order: number[]; position: number }
+export interface BatchCursorState {
+  random: RandomState;
+  order: number[];
+  position: number;
+}
 
 /** Batches of shuffled rows, epoch after epoch; what does not fill a batch at an epoch's end is left out. */
 export class BatchCursor {
@@ -123,9 +150,14 @@ export class BatchCursor {
   private position = 0;
 
   /** @throws RangeError for a batch larger than the rows there are. */
-  constructor(private readonly rows: Int32Array, private readonly batchSize: number, private random: Random) {
+  constructor(
+    private readonly rows: Int32Array,
+    private readonly batchSize: number,
+    private random: Random,
+  ) {
     this.stepsPerEpoch = Math.floor(rows.length / batchSize);
-    if (this.stepsPerEpoch === 0) throw new RangeError(`expected a batch of at most ${rows.length} images, got ${batchSize}`);
+    if (this.stepsPerEpoch === 0)
+      throw new RangeError(`expected a batch of at most ${rows.length} images, got ${batchSize}`);
   }
 
   next(): Int32Array {
@@ -133,7 +165,10 @@ export class BatchCursor {
       this.order = this.random.permutation(this.rows.length);
       this.position = 0;
     }
-    const batch = Int32Array.from(this.order.subarray(this.position, this.position + this.batchSize), (place) => this.rows[place]!);
+    const batch = Int32Array.from(
+      this.order.subarray(this.position, this.position + this.batchSize),
+      (place) => this.rows[place]!,
+    );
     this.position += this.batchSize;
     return batch;
   }

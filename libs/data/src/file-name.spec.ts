@@ -19,7 +19,12 @@ describe('a template of file names', () => {
     expect(fileNameMatcher(template)(name)).toEqual(label === undefined ? undefined : { label, group });
   });
 
-  test.each([['{label}{group}', /text between/], ['{label}_{speaker}', /got \{speaker\}/], ['{label}_{label}', /\{label\} once/], ['{group}', /expected \{label\}/]])('%s is refused', (template, expected) => {
+  test.each([
+    ['{label}{group}', /text between/],
+    ['{label}_{speaker}', /got \{speaker\}/],
+    ['{label}_{label}', /\{label\} once/],
+    ['{group}', /expected \{label\}/],
+  ])('%s is refused', (template, expected) => {
     expect(() => fileNameMatcher(template)).toThrow(expected);
   });
 

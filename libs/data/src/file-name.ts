@@ -14,10 +14,18 @@ export function fileNameMatcher(template: string): FileName {
   const fields = pieces.filter((_, i) => i % 2 === 1).map((field) => field.slice(1, -1));
   const texts = pieces.filter((_, i) => i % 2 === 0);
   const unknown = fields.find((field) => !['label', 'group', ''].includes(field));
-  if (unknown !== undefined) throw new InvalidDataError(`expected {label}, {group} and {} in the fileName template ${template}, got {${unknown}}`);
-  for (const field of ['label', 'group']) if (fields.indexOf(field) !== fields.lastIndexOf(field)) throw new InvalidDataError(`expected {${field}} once in the fileName template ${template}`);
+  if (unknown !== undefined)
+    throw new InvalidDataError(
+      `expected {label}, {group} and {} in the fileName template ${template}, got {${unknown}}`,
+    );
+  for (const field of ['label', 'group'])
+    if (fields.indexOf(field) !== fields.lastIndexOf(field))
+      throw new InvalidDataError(`expected {${field}} once in the fileName template ${template}`);
   if (!fields.includes('label')) throw new InvalidDataError(`expected {label} in the fileName template ${template}`);
-  if (texts.slice(1, -1).includes('')) throw new InvalidDataError(`expected text between the fields of the fileName template ${template}: without it there is no telling where one ends`);
+  if (texts.slice(1, -1).includes(''))
+    throw new InvalidDataError(
+      `expected text between the fields of the fileName template ${template}: without it there is no telling where one ends`,
+    );
   const [first, last] = [texts[0]!, texts.at(-1)!];
   return (name) => {
     if (!name.startsWith(first) || !name.endsWith(last) || name.length < first.length + last.length) return undefined;

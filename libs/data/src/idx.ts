@@ -8,14 +8,24 @@ export const IDX = /(^|[-_./])(images|labels)[-.]idx\d-ubyte(\.gz)?$/i;
 const MAX_COUNT = 20_000_000;
 const MAX_SIDE = 10_000;
 
-interface Pair { name: string; images: string; labels: string; index: number; shape: [number, number, 1 | 3] }
+interface Pair {
+  name: string;
+  images: string;
+  labels: string;
+  index: number;
+  shape: [number, number, 1 | 3];
+}
 
 /** `train-` and `t10k-` (or `test-`) are splits. @throws InvalidDataError for files that are damaged or don't belong together. */
 export async function openIdx(paths: readonly { name: string; path: string }[]): Promise<Source> {
-  const byKind = (kind: string) => new Map(paths.filter(({ name }) => IDX.exec(name)?.[2]!.toLowerCase() === kind)
-    // Where a file is there packed and unpacked, the unpacked one comes last and stays.
-    .sort((a, b) => Number(/\.gz$/i.test(b.name)) - Number(/\.gz$/i.test(a.name)))
-    .map((file) => [file.name.replace(/(images|labels)[-.]idx\d-ubyte(\.gz)?$/i, ''), file] as const));
+  const byKind = (kind: string) =>
+    new Map(
+      paths
+        .filter(({ name }) => IDX.exec(name)?.[2]!.toLowerCase() === kind)
+        // Where a file is there packed and unpacked, the unpacked one comes last and stays.
+        .sort((a, b) => Number(/\.gz$/i.test(b.name)) - Number(/\.gz$/i.test(a.name)))
+        .map((file) => [file.name.replace(/(images|labels)[-.]idx\d-ubyte(\.gz)?$/i, ''), file] as const),
+    );
   const [images, labels] = [byKind('images'), byKind('labels')];
   const lone = [...images].find(([key]) => !labels.has(key)) ?? [...labels].find(([key]) => !images.has(key));
   if (lone) throw new InvalidDataError(`expected both images and labels, found only ${lone[1].name}`);
@@ -25,16 +35,43 @@ export async function openIdx(paths: readonly { name: string; path: string }[]):
     const values = await read(labels.get(key)!, 1);
     const { dimensions } = await read({ name, path }, 0);
     const [count, height, width, channels = 1] = dimensions;
-    if (dimensions.length < 3 || dimensions.length > 4 || !height || !width || height > MAX_SIDE || width > MAX_SIDE || (channels !== 1 && channels !== 3)) throw new InvalidDataError(`expected ${name} to have the dimensions count, height, width (and channels, 1 or 3), got ${dimensions.join(' x ')}`);
-    if (values.dimensions.join() !== String(count)) throw new InvalidDataError(`expected as many labels as the ${count} images of ${name}, got ${values.dimensions.join(' x ')}`);
-    pairs.push({ name, images: path, labels: labels.get(key)!.path, index: files.length, shape: [height, width, channels] });
+    if (
+      dimensions.length < 3 ||
+      dimensions.length > 4 ||
+      !height ||
+      !width ||
+      height > MAX_SIDE ||
+      width > MAX_SIDE ||
+      (channels !== 1 && channels !== 3)
+    )
+      throw new InvalidDataError(
+        `expected ${name} to have the dimensions count, height, width (and channels, 1 or 3), got ${dimensions.join(' x ')}`,
+      );
+    if (values.dimensions.join() !== String(count))
+      throw new InvalidDataError(
+        `expected as many labels as the ${count} images of ${name}, got ${values.dimensions.join(' x ')}`,
+      );
+    pairs.push({
+      name,
+      images: path,
+      labels: labels.get(key)!.path,
+      index: files.length,
+      shape: [height, width, channels],
+    });
     const split = splitNamed(name);
-    for (const [row, label] of values.items[0]!.entries()) files.push({ name: `${name}, row ${row}`, className: String(label), group: null, split });
+    for (const [row, label] of values.items[0]!.entries())
+      files.push({ name: `${name}, row ${row}`, className: String(label), group: null, split });
   }
   return {
-    files, ignored: [],
+    files,
+    ignored: [],
     read: async (visit, signal) => {
-      for (const { name, images: path, index, shape: [height, width, channels] } of pairs) {
+      for (const {
+        name,
+        images: path,
+        index,
+        shape: [height, width, channels],
+      } of pairs) {
         await stream({ name, path }, height * width * channels, (row, data) => {
           signal.throwIfAborted();
           return visit(index + row, { data, height, width, channels }, 'sample');
@@ -45,14 +82,29 @@ export async function openIdx(paths: readonly { name: string; path: string }[]):
 }
 
 /** The dimensions, and `wanted` times everything behind them. */
-async function read(file: { name: string; path: string }, wanted: 0 | 1): Promise<{ dimensions: number[]; items: Buffer[] }> {
+async function read(
+  file: { name: string; path: string },
+  wanted: 0 | 1,
+): Promise<{ dimensions: number[]; items: Buffer[] }> {
   const items: Buffer[] = [];
-  const dimensions = await stream(file, undefined, wanted === 0 ? undefined : (_, data) => { items.push(data); });
+  const dimensions = await stream(
+    file,
+    undefined,
+    wanted === 0
+      ? undefined
+      : (_, data) => {
+          items.push(data);
+        },
+  );
   return { dimensions, items };
 }
 
 /** Reads items of so many bytes, by default all as one; only the header without `visit`. */
-async function stream({ name, path }: { name: string; path: string }, itemBytes: number | undefined, visit?: (row: number, item: Buffer) => Promise<void> | void): Promise<number[]> {
+async function stream(
+  { name, path }: { name: string; path: string },
+  itemBytes: number | undefined,
+  visit?: (row: number, item: Buffer) => Promise<void> | void,
+): Promise<number[]> {
   const bytes = chunksOf(name, path);
   let pending: Buffer = Buffer.alloc(0);
   const take = async (length: number): Promise<Buffer> => {
@@ -69,10 +121,14 @@ async function stream({ name, path }: { name: string; path: string }, itemBytes:
   };
   try {
     const magic = await take(4);
-    if (magic[0] !== 0 || magic[1] !== 0 || magic[2] !== 8 || magic[3]! < 1 || magic[3]! > 4) throw new InvalidDataError(`expected ${name} to be an IDX file of bytes, it begins with ${magic.toString('hex')}`);
+    if (magic[0] !== 0 || magic[1] !== 0 || magic[2] !== 8 || magic[3]! < 1 || magic[3]! > 4)
+      throw new InvalidDataError(
+        `expected ${name} to be an IDX file of bytes, it begins with ${magic.toString('hex')}`,
+      );
     const header = await take(4 * magic[3]!);
     const dimensions = Array.from({ length: magic[3]! }, (_, i) => header.readUInt32BE(4 * i));
-    if (dimensions[0]! > MAX_COUNT) throw new InvalidDataError(`expected at most ${MAX_COUNT} items in ${name}, got ${dimensions[0]}`);
+    if (dimensions[0]! > MAX_COUNT)
+      throw new InvalidDataError(`expected at most ${MAX_COUNT} items in ${name}, got ${dimensions[0]}`);
     if (visit) {
       const rows = itemBytes === undefined ? 1 : dimensions[0]!;
       const length = itemBytes ?? dimensions[0]!;

@@ -15,13 +15,22 @@ export interface LabelSubset {
  * lies inside that of 10 %, because each class has one order and a fraction takes its beginning. Where pixels have the labels,
  * all samples are one class.
  */
-export function labelSubset({ labels, count, classes }: Pick<SampleSplit, 'labels' | 'count' | 'classes'>, fraction: number, seed: number): LabelSubset {
+export function labelSubset(
+  { labels, count, classes }: Pick<SampleSplit, 'labels' | 'count' | 'classes'>,
+  fraction: number,
+  seed: number,
+): LabelSubset {
   const byClass: number[][] = Array.from({ length: labels ? classes.length : 1 }, () => []);
   (labels ?? new Int32Array(count)).forEach((label, row) => byClass[label]!.push(row));
-  const kept = labelsPerClass(byClass.map((members) => members.length), fraction);
-  const rows = Int32Array.from(byClass.flatMap((members, label) => {
-    const order = Random.seeded(seed, `labels ${label}`).permutation(members.length);
-    return [...order.subarray(0, kept[label])].map((place) => members[place]!);
-  })).sort();
+  const kept = labelsPerClass(
+    byClass.map((members) => members.length),
+    fraction,
+  );
+  const rows = Int32Array.from(
+    byClass.flatMap((members, label) => {
+      const order = Random.seeded(seed, `labels ${label}`).permutation(members.length);
+      return [...order.subarray(0, kept[label])].map((place) => members[place]!);
+    }),
+  ).sort();
   return { rows, sha256: createHash('sha256').update(new Uint8Array(rows.buffer)).digest('hex') };
 }

@@ -6,28 +6,60 @@ export type Attributes = Record<string, { type: AttributeType; value: number | b
 
 interface NativeBackend {
   isUsingGpuDevice: boolean;
-  binding: Record<'TF_ATTR_INT' | 'TF_ATTR_FLOAT' | 'TF_ATTR_BOOL' | 'TF_ATTR_TYPE' | 'TF_ATTR_STRING' | 'TF_ATTR_SHAPE' | 'TF_FLOAT' | 'TF_INT32' | 'TF_UINT8', number> & { createTensor(shape: number[], type: number, values: Uint8Array): number };
+  binding: Record<
+    | 'TF_ATTR_INT'
+    | 'TF_ATTR_FLOAT'
+    | 'TF_ATTR_BOOL'
+    | 'TF_ATTR_TYPE'
+    | 'TF_ATTR_STRING'
+    | 'TF_ATTR_SHAPE'
+    | 'TF_FLOAT'
+    | 'TF_INT32'
+    | 'TF_UINT8',
+    number
+  > & { createTensor(shape: number[], type: number, values: Uint8Array): number };
   createOutputTensor(handle: { id: number; shape: number[]; dtype: number }): tf.Tensor;
-  executeMultipleOutputs(name: string, attributes: { name: string; type: number; value: unknown }[], inputs: tf.Tensor[], outputs: number): tf.Tensor[];
+  executeMultipleOutputs(
+    name: string,
+    attributes: { name: string; type: number; value: unknown }[],
+    inputs: tf.Tensor[],
+    outputs: number,
+  ): tf.Tensor[];
 }
 
 const backend = (): NativeBackend => {
   const current = tf.backend() as unknown as NativeBackend;
-  if (!('executeMultipleOutputs' in current)) throw new Error('expected the native TensorFlow backend: call loadTensorFlow() before the first tensor');
+  if (!('executeMultipleOutputs' in current))
+    throw new Error('expected the native TensorFlow backend: call loadTensorFlow() before the first tensor');
   return current;
 };
 
 export const usesGpu = (): boolean => backend().isUsingGpuDevice;
 /** The type attribute that most kernels have: float32. */
 export const float = (): Attributes => ({ T: { type: 'type', value: backend().binding.TF_FLOAT } });
-export const typeAttribute = (name: 'TF_FLOAT' | 'TF_INT32'): Attributes[string] => ({ type: 'type', value: backend().binding[name] });
+export const typeAttribute = (name: 'TF_FLOAT' | 'TF_INT32'): Attributes[string] => ({
+  type: 'type',
+  value: backend().binding[name],
+});
 
 /** Bytes as float32 tensors, 0 to 255: tfjs has no type for bytes, and converting them in JavaScript takes twice as long. The values are copied. */
 export function floatsOfBytes(bytes: Uint8Array, shape: number[]): tf.Tensor {
   const { binding } = backend();
   return tf.tidy(() => {
-    const raw = backend().createOutputTensor({ id: binding.createTensor(shape, binding.TF_UINT8, bytes), shape, dtype: binding.TF_UINT8 });
-    return kernel('Cast', { SrcT: { type: 'type', value: binding.TF_UINT8 }, DstT: typeAttribute('TF_FLOAT'), Truncate: { type: 'bool', value: false } }, [raw])[0]!;
+    const raw = backend().createOutputTensor({
+      id: binding.createTensor(shape, binding.TF_UINT8, bytes),
+      shape,
+      dtype: binding.TF_UINT8,
+    });
+    return kernel(
+      'Cast',
+      {
+        SrcT: { type: 'type', value: binding.TF_UINT8 },
+        DstT: typeAttribute('TF_FLOAT'),
+        Truncate: { type: 'bool', value: false },
+      },
+      [raw],
+    )[0]!;
   });
 }
 
@@ -37,7 +69,14 @@ export function floatsOfBytes(bytes: Uint8Array, shape: number[]): tf.Tensor {
  */
 export function kernel(name: string, attributes: Attributes, inputs: tf.Tensor[], outputs = 1): tf.Tensor[] {
   const native = backend();
-  const types = { int: native.binding.TF_ATTR_INT, float: native.binding.TF_ATTR_FLOAT, bool: native.binding.TF_ATTR_BOOL, type: native.binding.TF_ATTR_TYPE, string: native.binding.TF_ATTR_STRING, shape: native.binding.TF_ATTR_SHAPE };
+  const types = {
+    int: native.binding.TF_ATTR_INT,
+    float: native.binding.TF_ATTR_FLOAT,
+    bool: native.binding.TF_ATTR_BOOL,
+    type: native.binding.TF_ATTR_TYPE,
+    string: native.binding.TF_ATTR_STRING,
+    shape: native.binding.TF_ATTR_SHAPE,
+  };
   const list = Object.entries(attributes).map(([key, { type, value }]) => ({ name: key, type: types[type], value }));
   return native.executeMultipleOutputs(name, list, inputs, outputs);
 }

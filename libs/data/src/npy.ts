@@ -16,7 +16,10 @@ export class InvalidDataError extends Error {
 const TYPES = { '|u1': Uint8Array, '<i2': Int16Array, '<i4': Int32Array, '<f4': Float32Array } as const;
 export type NpyType = keyof typeof TYPES;
 export type NpyData<Type extends NpyType> = InstanceType<(typeof TYPES)[Type]>;
-export interface NpyArray<Type extends NpyType> { shape: number[]; data: NpyData<Type> }
+export interface NpyArray<Type extends NpyType> {
+  shape: number[];
+  data: NpyData<Type>;
+}
 
 const MAGIC = Buffer.from('\x93NUMPY\x01\x00', 'latin1');
 /** Room for any shape, so that the count can be written at the end. */
@@ -33,7 +36,11 @@ function header(type: NpyType, shape: readonly number[]): Buffer {
 /** Appends items of one shape to a file whose first dimension grows. */
 export class NpyWriter {
   private count = 0;
-  private constructor(private readonly file: FileHandle, private readonly type: NpyType, private readonly itemShape: readonly number[]) {}
+  private constructor(
+    private readonly file: FileHandle,
+    private readonly type: NpyType,
+    private readonly itemShape: readonly number[],
+  ) {}
 
   static async create(path: string, type: NpyType, itemShape: readonly number[]): Promise<NpyWriter> {
     const writer = new NpyWriter(await open(path, 'wx'), type, itemShape);
@@ -58,16 +65,33 @@ export class NpyWriter {
 }
 
 /** What the beginning of a file says of the rest. @throws InvalidDataError for another format, type, order or length. */
-function describe(path: string, type: NpyType, beginning: Buffer, fileBytes: number): { shape: number[]; start: number; length: number } {
-  if (beginning.length < 10 || !beginning.subarray(0, 6).equals(MAGIC.subarray(0, 6)) || beginning[6] !== 1) throw new InvalidDataError(`expected ${path} to be a .npy file of version 1`);
+function describe(
+  path: string,
+  type: NpyType,
+  beginning: Buffer,
+  fileBytes: number,
+): { shape: number[]; start: number; length: number } {
+  if (beginning.length < 10 || !beginning.subarray(0, 6).equals(MAGIC.subarray(0, 6)) || beginning[6] !== 1)
+    throw new InvalidDataError(`expected ${path} to be a .npy file of version 1`);
   const start = 10 + beginning.readUInt16LE(8);
   const text = beginning.subarray(10, start).toString('latin1');
   const found = /'descr': '([^']*)', 'fortran_order': (True|False), 'shape': \(([0-9, ]*)\)/.exec(text);
-  if (!found) throw new InvalidDataError(`expected ${path} to have a .npy header, got ${JSON.stringify(text.slice(0, 80))}`);
-  if (found[1] !== type || found[2] !== 'False') throw new InvalidDataError(`expected ${path} to hold ${type} in C order, got ${found[1]}${found[2] === 'True' ? ' in Fortran order' : ''}`);
-  const shape = found[3]!.split(',').map((side) => side.trim()).filter(Boolean).map(Number);
+  if (!found)
+    throw new InvalidDataError(`expected ${path} to have a .npy header, got ${JSON.stringify(text.slice(0, 80))}`);
+  if (found[1] !== type || found[2] !== 'False')
+    throw new InvalidDataError(
+      `expected ${path} to hold ${type} in C order, got ${found[1]}${found[2] === 'True' ? ' in Fortran order' : ''}`,
+    );
+  const shape = found[3]!
+    .split(',')
+    .map((side) => side.trim())
+    .filter(Boolean)
+    .map(Number);
   const length = shape.reduce((product, side) => product * side, 1);
-  if (fileBytes - start !== length * TYPES[type].BYTES_PER_ELEMENT) throw new InvalidDataError(`expected ${path} to hold ${length} numbers of shape [${shape.join(', ')}], its data has ${fileBytes - start} bytes`);
+  if (fileBytes - start !== length * TYPES[type].BYTES_PER_ELEMENT)
+    throw new InvalidDataError(
+      `expected ${path} to hold ${length} numbers of shape [${shape.join(', ')}], its data has ${fileBytes - start} bytes`,
+    );
   return { shape, start, length };
 }
 
@@ -93,7 +117,11 @@ export class Rows<Type extends NpyType = NpyType> {
   /** How many numbers a row has. */
   readonly size: number;
 
-  private constructor(readonly shape: readonly number[], private readonly kept: NpyData<Type> | undefined, private readonly file?: { path: string; descriptor: number; start: number; row: NpyData<Type>; bytes: Uint8Array }) {
+  private constructor(
+    readonly shape: readonly number[],
+    private readonly kept: NpyData<Type> | undefined,
+    private readonly file?: { path: string; descriptor: number; start: number; row: NpyData<Type>; bytes: Uint8Array },
+  ) {
     this.size = shape.slice(1).reduce((product, side) => product * side, 1);
   }
 
@@ -114,7 +142,13 @@ export class Rows<Type extends NpyType = NpyType> {
       await handle.read(beginning, 0, beginning.length, 0);
       const { shape, start, length } = describe(path, type, beginning, fileBytes);
       const row = new TYPES[type](shape[0] === 0 ? 0 : length / shape[0]!) as NpyData<Type>;
-      return new Rows<Type>(shape, undefined, { path, descriptor: openSync(path, 'r'), start, row, bytes: new Uint8Array(row.buffer) });
+      return new Rows<Type>(shape, undefined, {
+        path,
+        descriptor: openSync(path, 'r'),
+        start,
+        row,
+        bytes: new Uint8Array(row.buffer),
+      });
     } finally {
       await handle.close();
     }
@@ -122,13 +156,15 @@ export class Rows<Type extends NpyType = NpyType> {
 
   /** One row. What it returns is valid until the next call. @throws RangeError where there is no such row. */
   read(row: number): NpyData<Type> {
-    if (!(row >= 0 && row < this.shape[0]!)) throw new RangeError(`expected a row from 0 to ${this.shape[0]! - 1}, got ${row}`);
+    if (!(row >= 0 && row < this.shape[0]!))
+      throw new RangeError(`expected a row from 0 to ${this.shape[0]! - 1}, got ${row}`);
     const { kept, file, size } = this;
     if (!file) return kept!.subarray(row * size, (row + 1) * size) as NpyData<Type>;
     const { bytes, start, descriptor } = file;
     for (let done = 0; done < bytes.length;) {
       const read = readSync(descriptor, bytes, done, bytes.length - done, start + row * bytes.length + done);
-      if (read === 0) throw new InvalidDataError(`expected ${file.path} to stay as it was when it was opened, row ${row} is gone`);
+      if (read === 0)
+        throw new InvalidDataError(`expected ${file.path} to stay as it was when it was opened, row ${row} is gone`);
       done += read;
     }
     return file.row;

@@ -2,24 +2,38 @@
  * Unpacks Parquet in a thread of its own, which the one that asks can end. It imports none of our modules: Node runs it as it is, from
  * the sources too.
  */
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, type AsyncBuffer, type Compressors, type FileMetaData } from 'hyparquet';
+import {
+  asyncBufferFromFile,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  type AsyncBuffer,
+  type Compressors,
+  type FileMetaData,
+} from 'hyparquet';
 import { parentPort } from 'node:worker_threads';
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from 'node:zlib';
 
 /** The metadata of a file, or values of a column: of the rows from `start`, which lie in a row group that ends at `end`, as many as fit into one answer. */
-export type Question = { path: string; column?: undefined } | { path: string; column: string; start: number; end: number };
+export type Question =
+  { path: string; column?: undefined } | { path: string; column: string; start: number; end: number };
 /** Bytes (in a struct or not), text, a number, null for all else. */
 export type Value = Uint8Array | string | number | bigint | null;
 /** `alive` comes any number of times before the answer. */
-export type Answer = 'alive' | { metadata: FileMetaData } | { values: Value[] } | { message: string; code: string | undefined };
+export type Answer =
+  'alive' | { metadata: FileMetaData } | { values: Value[] } | { message: string; code: string | undefined };
 
 const ANSWER_BYTES = 8 * 2 ** 20;
 const VALUE_BYTES = 32;
 
 type Unpack = (bytes: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
-const bounded = (unpack: Unpack) => (bytes: Uint8Array, length: number) => unpack(bytes, { maxOutputLength: Math.max(length, 1) });
+const bounded = (unpack: Unpack) => (bytes: Uint8Array, length: number) =>
+  unpack(bytes, { maxOutputLength: Math.max(length, 1) });
 /** Snappy is in hyparquet itself. */
-const compressors: Compressors = { GZIP: bounded(gunzipSync), ZSTD: bounded(zstdDecompressSync), BROTLI: bounded(brotliDecompressSync) };
+const compressors: Compressors = {
+  GZIP: bounded(gunzipSync),
+  ZSTD: bounded(zstdDecompressSync),
+  BROTLI: bounded(brotliDecompressSync),
+};
 
 const port = parentPort!;
 const say = (answer: Answer, transfer: ArrayBuffer[] = []): void => port.postMessage(answer, transfer);
@@ -30,7 +44,7 @@ let unpacked: { path: string; column: string; start: number; end: number; rows: 
 async function open(path: string): Promise<NonNullable<typeof opened>> {
   if (opened?.path === path) return opened;
   const file = await asyncBufferFromFile(path);
-  return opened = { path, file, metadata: await parquetMetadataAsync(file) };
+  return (opened = { path, file, metadata: await parquetMetadataAsync(file) });
 }
 
 async function answer(question: Question): Promise<void> {
@@ -41,7 +55,22 @@ async function answer(question: Question): Promise<void> {
   if (unpacked?.path !== path || unpacked.column !== column || unpacked.end !== end || unpacked.start > start) {
     // Not two at a time.
     unpacked = undefined;
-    unpacked = { path, column, start, end, rows: await parquetReadObjects({ file, metadata, compressors, columns: [column], rowStart: start, rowEnd: end, utf8: false, onPage: () => say('alive') }) };
+    unpacked = {
+      path,
+      column,
+      start,
+      end,
+      rows: await parquetReadObjects({
+        file,
+        metadata,
+        compressors,
+        columns: [column],
+        rowStart: start,
+        rowEnd: end,
+        utf8: false,
+        onPage: () => say('alive'),
+      }),
+    };
   }
   const values: Value[] = [];
   const transfer: ArrayBuffer[] = [];

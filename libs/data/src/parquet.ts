@@ -12,15 +12,28 @@ const LABEL_COLUMNS = ['label', 'labels', 'fine_label', 'class'];
 /** A page is unpacked in moments. */
 const PATIENCE_MS = 30_000;
 
-interface Feature { _type?: unknown; names?: unknown }
-interface Table { name: string; path: string; column: string; groups: { start: number; end: number }[]; indexOf: Int32Array }
+interface Feature {
+  _type?: unknown;
+  names?: unknown;
+}
+interface Table {
+  name: string;
+  path: string;
+  column: string;
+  groups: { start: number; end: number }[];
+  indexOf: Int32Array;
+}
 
 /**
  * Splits by the files' names (`train-*`, `validation-*`, `test-*`). A negative label is none: such rows are passed over.
  * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds) or none of labels, and for a file whose
  * reading makes no progress for `patienceMs`.
  */
-export async function openParquet(paths: readonly { name: string; path: string }[], modality: 'image' | 'audio', patienceMs = PATIENCE_MS): Promise<Source> {
+export async function openParquet(
+  paths: readonly { name: string; path: string }[],
+  modality: 'image' | 'audio',
+  patienceMs = PATIENCE_MS,
+): Promise<Source> {
   const files: SourceFile[] = [];
   const ignored: string[] = [];
   const tables: Table[] = [];
@@ -29,7 +42,8 @@ export async function openParquet(paths: readonly { name: string; path: string }
     for (const { name, path } of paths) {
       const split = splitNamed(name);
       const { label, names, ...table } = await open(reader, name, path, modality);
-      if (names && classNames && names.join('\0') !== classNames.join('\0')) throw new InvalidDataError(`expected the same classes in every Parquet file, ${name} has others`);
+      if (names && classNames && names.join('\0') !== classNames.join('\0'))
+        throw new InvalidDataError(`expected the same classes in every Parquet file, ${name} has others`);
       classNames ??= names;
       const indexOf = new Int32Array(table.groups.at(-1)?.end ?? 0).fill(-1);
       for await (const [row, value] of reader.rows({ ...table, column: label })) {
@@ -44,22 +58,30 @@ export async function openParquet(paths: readonly { name: string; path: string }
     }
   });
   return {
-    files, ignored, ...(classNames && { classNames }),
-    read: (visit, signal) => withReader(patienceMs, async (reader) => {
-      for (const table of tables) {
-        for await (const [row, value] of reader.rows(table)) {
-          signal.throwIfAborted();
-          const index = table.indexOf[row]!;
-          if (index >= 0) await visit(index, value instanceof Uint8Array ? Buffer.from(value.buffer) : Buffer.alloc(0), 'sample');
+    files,
+    ignored,
+    ...(classNames && { classNames }),
+    read: (visit, signal) =>
+      withReader(patienceMs, async (reader) => {
+        for (const table of tables) {
+          for await (const [row, value] of reader.rows(table)) {
+            signal.throwIfAborted();
+            const index = table.indexOf[row]!;
+            if (index >= 0)
+              await visit(index, value instanceof Uint8Array ? Buffer.from(value.buffer) : Buffer.alloc(0), 'sample');
+          }
         }
-      }
-    }),
+      }),
   };
 }
 
 async function withReader(patienceMs: number, work: (reader: Reader) => Promise<void>): Promise<void> {
   const reader = new Reader(patienceMs);
-  try { await work(reader); } finally { await reader.close(); }
+  try {
+    await work(reader);
+  } finally {
+    await reader.close();
+  }
 }
 
 /** Reads in a thread: bytes changed inside a page can make hyparquet 1.31 read levels for ever, or as many as no memory holds. */
@@ -73,10 +95,16 @@ class Reader {
   }
 
   /** The values of a column, with the numbers of their rows. */
-  async *rows({ name, path, column, groups }: Pick<Table, 'name' | 'path' | 'column' | 'groups'>): AsyncGenerator<[row: number, value: Value]> {
+  async *rows({
+    name,
+    path,
+    column,
+    groups,
+  }: Pick<Table, 'name' | 'path' | 'column' | 'groups'>): AsyncGenerator<[row: number, value: Value]> {
     for (const { start, end } of groups) {
       for (let row = start; row < end;) {
-        for (const value of (await this.ask<{ values: Value[] }>(name, { path, column, start: row, end })).values) yield [row++, value];
+        for (const value of (await this.ask<{ values: Value[] }>(name, { path, column, start: row, end })).values)
+          yield [row++, value];
       }
     }
   }
@@ -91,8 +119,16 @@ class Reader {
     let timer: NodeJS.Timeout | undefined;
     try {
       const answer = await new Promise<Exclude<Answer, 'alive'>>((resolve, reject) => {
-        timer = setTimeout(() => reject(new Error(`it could not be read any further in ${patienceMs / 1000} s`)), patienceMs);
-        thread.on('message', (message: Answer) => { if (message === 'alive') timer!.refresh(); else resolve(message); }).on('error', reject);
+        timer = setTimeout(
+          () => reject(new Error(`it could not be read any further in ${patienceMs / 1000} s`)),
+          patienceMs,
+        );
+        thread
+          .on('message', (message: Answer) => {
+            if (message === 'alive') timer!.refresh();
+            else resolve(message);
+          })
+          .on('error', reject);
         thread.postMessage(question);
       });
       if ('message' in answer) throw Object.assign(new Error(answer.message), { code: answer.code });
@@ -114,28 +150,56 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
   const columns = parquetSchema(metadata).children;
   const named = (type: string) => Object.entries(features).find(([, feature]) => feature._type === type)?.[0];
   const find = (what: string, candidates: readonly (string | undefined)[]) => {
-    const found = candidates.map((candidate) => columns.find(({ element }) => element.name === candidate)).find((column) => column !== undefined);
-    if (!found) throw new InvalidDataError(`expected a column ${candidates.filter((candidate) => candidate !== undefined).join(' or ')} of ${what} in ${name}, found ${columns.map(({ element }) => element.name).join(', ') || 'no column'}`);
+    const found = candidates
+      .map((candidate) => columns.find(({ element }) => element.name === candidate))
+      .find((column) => column !== undefined);
+    if (!found)
+      throw new InvalidDataError(
+        `expected a column ${candidates.filter((candidate) => candidate !== undefined).join(' or ')} of ${what} in ${name}, found ${columns.map(({ element }) => element.name).join(', ') || 'no column'}`,
+      );
     return found;
   };
-  const media = modality === 'image' ? find('images', [named('Image'), 'image', 'img']) : find('sounds', [named('Audio'), 'audio', 'sound']);
+  const media =
+    modality === 'image'
+      ? find('images', [named('Image'), 'image', 'img'])
+      : find('sounds', [named('Audio'), 'audio', 'sound']);
   const holder = media.children.length ? media.children.find(({ element }) => element.name === 'bytes') : media;
-  if (holder?.element.type !== 'BYTE_ARRAY') throw new InvalidDataError(`expected column ${media.element.name} of ${name} to hold bytes, or structs with a field bytes`);
+  if (holder?.element.type !== 'BYTE_ARRAY')
+    throw new InvalidDataError(
+      `expected column ${media.element.name} of ${name} to hold bytes, or structs with a field bytes`,
+    );
   const label = find('labels', [...LABEL_COLUMNS, named('ClassLabel')]).element.name;
   const names = features[label]?.names;
   let end = 0;
   const groups = metadata.row_groups.map(({ num_rows: rows, columns: chunks }) => {
-    const bytes = chunks.reduce((sum, { meta_data: meta }) => sum + (meta?.path_in_schema[0] === media.element.name ? Number(meta.total_uncompressed_size) : 0), 0);
-    if (bytes > MAX_GROUP_BYTES) throw new InvalidDataError(`expected row groups of at most ${MAX_GROUP_BYTES} bytes in ${name}, got one of ${bytes}: write the file with smaller ones (row_group_size)`);
-    return { start: end, end: end += Number(rows) };
+    const bytes = chunks.reduce(
+      (sum, { meta_data: meta }) =>
+        sum + (meta?.path_in_schema[0] === media.element.name ? Number(meta.total_uncompressed_size) : 0),
+      0,
+    );
+    if (bytes > MAX_GROUP_BYTES)
+      throw new InvalidDataError(
+        `expected row groups of at most ${MAX_GROUP_BYTES} bytes in ${name}, got one of ${bytes}: write the file with smaller ones (row_group_size)`,
+      );
+    return { start: end, end: (end += Number(rows)) };
   });
-  if (end > Number(metadata.num_rows) || end > 2 ** 31 - 1) throw new InvalidDataError(`expected ${metadata.num_rows} rows in ${name}, its row groups have ${end}`);
-  return { name, path, column: media.element.name, groups, label, names: Array.isArray(names) && names.every((each) => typeof each === 'string') ? names : undefined };
+  if (end > Number(metadata.num_rows) || end > 2 ** 31 - 1)
+    throw new InvalidDataError(`expected ${metadata.num_rows} rows in ${name}, its row groups have ${end}`);
+  return {
+    name,
+    path,
+    column: media.element.name,
+    groups,
+    label,
+    names: Array.isArray(names) && names.every((each) => typeof each === 'string') ? names : undefined,
+  };
 }
 
 function featuresOf({ key_value_metadata: pairs }: FileMetaData): Record<string, Feature> {
   try {
-    const { info } = JSON.parse(pairs?.find(({ key }) => key === 'huggingface')?.value ?? '{}') as { info?: { features?: Record<string, Feature> } };
+    const { info } = JSON.parse(pairs?.find(({ key }) => key === 'huggingface')?.value ?? '{}') as {
+      info?: { features?: Record<string, Feature> };
+    };
     return info?.features ?? {};
   } catch {
     return {};

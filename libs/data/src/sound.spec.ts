@@ -9,8 +9,16 @@ import { decodeWav, encodeWav } from './wav.js';
 await loadTensorFlow({ threads: 1 });
 
 const RATE = 8000;
-const sines = (length: number, ...parts: [amplitude: number, hertz: number, phase: number][]) => tf.tensor2d(Float32Array.from({ length }, (_, n) =>
-  parts.reduce((sum, [amplitude, hertz, phase]) => sum + amplitude * Math.sin((2 * Math.PI * hertz * n) / RATE + phase), 0)), [1, length]);
+const sines = (length: number, ...parts: [amplitude: number, hertz: number, phase: number][]) =>
+  tf.tensor2d(
+    Float32Array.from({ length }, (_, n) =>
+      parts.reduce(
+        (sum, [amplitude, hertz, phase]) => sum + amplitude * Math.sin((2 * Math.PI * hertz * n) / RATE + phase),
+        0,
+      ),
+    ),
+    [1, length],
+  );
 
 describe('the short-time Fourier transform', () => {
   test('meets a loop over the definition', () => {
@@ -23,7 +31,8 @@ describe('the short-time Fourier transform', () => {
       for (const bin of [0, 1, 14, 96, 128]) {
         let [real, imaginary] = [0, 0];
         for (let n = 0; n < 256; n++) {
-          const windowed = (samples[frame * 128 - 128 + n] ?? 0) * (0.5 - 0.5 * Math.cos((2 * Math.PI * n) / 256)) / 64;
+          const windowed =
+            ((samples[frame * 128 - 128 + n] ?? 0) * (0.5 - 0.5 * Math.cos((2 * Math.PI * n) / 256))) / 64;
           real += windowed * Math.cos((2 * Math.PI * bin * n) / 256);
           imaginary -= windowed * Math.sin((2 * Math.PI * bin * n) / 256);
         }
@@ -33,9 +42,16 @@ describe('the short-time Fourier transform', () => {
     }
   });
 
-  test.each([[8000, 256], [16_000, 512], [11_025, 352]])('at %i Hz: a sine of amplitude 1 has magnitude 1 at its bin', (rate, window) => {
+  test.each([
+    [8000, 256],
+    [16_000, 512],
+    [11_025, 352],
+  ])('at %i Hz: a sine of amplitude 1 has magnitude 1 at its bin', (rate, window) => {
     const bin = 20;
-    const sound = tf.tensor2d(Float32Array.from({ length: rate }, (_, n) => Math.sin((2 * Math.PI * bin * n) / window)), [1, rate]);
+    const sound = tf.tensor2d(
+      Float32Array.from({ length: rate }, (_, n) => Math.sin((2 * Math.PI * bin * n) / window)),
+      [1, rate],
+    );
     const middle = spectrumOf(sound, rate).arraySync()[20]!;
     const bins = window / 2 + 1;
     expect(middle).toHaveLength(2 * bins);
@@ -47,15 +63,19 @@ describe('the short-time Fourier transform', () => {
 
 describe('mel bands', () => {
   // librosa 0.11.0: filters.mel(sr=8000, n_fft=256, n_mels=64, fmin=0, fmax=4000, htk=False, norm=None)
-  test('are librosa\'s triangles on Slaney\'s scale', () => {
+  test("are librosa's triangles on Slaney's scale", () => {
     const filters = melFilters(8000, 256, 64);
     const weights = (band: number) => [...filters].filter((_, i) => i % 64 === band);
     const expected: Record<number, [first: number, weights: number[]]> = {
-      0: [1, [0.866482, 0.267037]], 20: [24, [0.795557, 0.337961]], 40: [51, [0.255369, 0.77782, 0.710693, 0.207318]],
+      0: [1, [0.866482, 0.267037]],
+      20: [24, [0.795557, 0.337961]],
+      40: [51, [0.255369, 0.77782, 0.710693, 0.207318]],
       63: [119, [0.039086, 0.261176, 0.483266, 0.705355, 0.927445, 0.855925, 0.641944, 0.427962, 0.213981]],
     };
     for (const [band, [first, values]] of Object.entries(expected)) {
-      weights(Number(band)).forEach((weight, bin) => expect(weight, `band ${band}, bin ${bin}`).toBeCloseTo(values[bin - first] ?? 0, 5));
+      weights(Number(band)).forEach((weight, bin) =>
+        expect(weight, `band ${band}, bin ${bin}`).toBeCloseTo(values[bin - first] ?? 0, 5),
+      );
     }
     expect(filters.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(125.006293, 3);
   });
@@ -65,7 +85,9 @@ describe('mel bands', () => {
     const window = 4 * Math.round((rate * 0.032) / 4);
     const filters = melFilters(rate, window, bands);
     const sums = new Float64Array(bands);
-    filters.forEach((weight, i) => { sums[i % bands]! += weight; });
+    filters.forEach((weight, i) => {
+      sums[i % bands]! += weight;
+    });
     expect(Math.min(...sums)).toBeGreaterThan(0);
   });
 });
@@ -82,7 +104,14 @@ describe('log-mel spectrograms', () => {
   test('meet librosa', () => {
     const found = logMel(sines(2000, [0.5, 440, 0], [0.25, 1730, 1]), RATE).arraySync()[0]!;
     expect(found).toHaveLength(16);
-    for (const [frame, band, expected] of [[0, 3, 0.695378], [5, 6, 0.272418], [8, 7, 0.332188], [8, 30, 0.040381], [15, 50, 0.449385], [8, 63, 0.000119]] as const) {
+    for (const [frame, band, expected] of [
+      [0, 3, 0.695378],
+      [5, 6, 0.272418],
+      [8, 7, 0.332188],
+      [8, 30, 0.040381],
+      [15, 50, 0.449385],
+      [8, 63, 0.000119],
+    ] as const) {
       expect(found[frame]![band]![0], `frame ${frame}, band ${band}`).toBeCloseTo(expected, 4);
     }
   });
@@ -94,12 +123,18 @@ describe('log-mel spectrograms', () => {
 
   test('have the gradient that differences give', () => {
     const random = Random.seeded(3);
-    const noise = () => tf.tensor2d(Float32Array.from({ length: 700 }, () => random.uniform(-0.5, 0.5)), [1, 700]);
+    const noise = () =>
+      tf.tensor2d(
+        Float32Array.from({ length: 700 }, () => random.uniform(-0.5, 0.5)),
+        [1, 700],
+      );
     // Towards the sound itself, everything gets louder.
     const sound = noise();
     const direction = tf.add(sound, noise());
     const of = (step: number) => tf.mean(logMel(tf.add(sound, tf.mul(direction, step)), RATE)).dataSync()[0]!;
-    const slope = tf.sum(tf.mul(tf.grad((x) => tf.mean(logMel(x as tf.Tensor2D, RATE)))(sound), direction)).dataSync()[0]!;
+    const slope = tf
+      .sum(tf.mul(tf.grad((x) => tf.mean(logMel(x as tf.Tensor2D, RATE)))(sound), direction))
+      .dataSync()[0]!;
     expect(slope).toBeCloseTo((of(1e-3) - of(-1e-3)) / 2e-3, 3);
     expect(slope).toBeGreaterThan(0.05);
   });
@@ -117,20 +152,29 @@ describe('log-mel spectrograms', () => {
 describe('Griffin and Lim', () => {
   const length = 8000;
   const sample = { sampleRate: RATE, length };
-  const chord = tf.tidy(() => tf.mul<tf.Tensor2D>(sines(length, [0.2, 261.6, 0], [0.2, 329.6, 1], [0.2, 392, 2], [0.2, 1046.5, 0]), tf.exp(tf.mul(tf.range(0, length), -2 / RATE))));
-  const decibels = (signal: tf.Tensor, error: tf.Tensor) => 10 * Math.log10(tf.sum(tf.square(signal)).dataSync()[0]! / tf.sum(tf.square(error)).dataSync()[0]!);
+  const chord = tf.tidy(() =>
+    tf.mul<tf.Tensor2D>(
+      sines(length, [0.2, 261.6, 0], [0.2, 329.6, 1], [0.2, 392, 2], [0.2, 1046.5, 0]),
+      tf.exp(tf.mul(tf.range(0, length), -2 / RATE)),
+    ),
+  );
+  const decibels = (signal: tf.Tensor, error: tf.Tensor) =>
+    10 * Math.log10(tf.sum(tf.square(signal)).dataSync()[0]! / tf.sum(tf.square(error)).dataSync()[0]!);
 
   // Measured: 22 to 25 dB; phases as they are drawn give 12.
   test('find a sound with the spectrogram of a chord', () => {
     const values = logMel(chord, RATE);
-    const near = (iterations: number) => decibels(values, tf.sub(logMel(soundsOfLogMel(values, sample, Random.seeded(0), iterations), RATE), values));
+    const near = (iterations: number) =>
+      decibels(values, tf.sub(logMel(soundsOfLogMel(values, sample, Random.seeded(0), iterations), RATE), values));
     expect(near(64)).toBeGreaterThan(20);
     expect(near(64)).toBeGreaterThan(near(0) + 6);
   });
 
   test('keep the length, the loudness and each sound apart, and are the same for the same seed', () => {
     const both = tf.concat2d([chord, tf.zeros([1, length])], 0);
-    const [first, again, other] = [5, 5, 6].map((seed) => soundsOfLogMel(logMel(both, RATE), sample, Random.seeded(seed), 8)) as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
+    const [first, again, other] = [5, 5, 6].map((seed) =>
+      soundsOfLogMel(logMel(both, RATE), sample, Random.seeded(seed), 8),
+    ) as [tf.Tensor2D, tf.Tensor2D, tf.Tensor2D];
     expect(first.shape).toEqual([2, length]);
     expect(tf.max(tf.abs(tf.sub(first, again))).dataSync()[0]).toBe(0);
     expect(tf.max(tf.abs(tf.sub(first, other))).dataSync()[0]).toBeGreaterThan(0.01);
@@ -158,8 +202,17 @@ describe('WAV files', () => {
   });
 
   test.each([
-    ['something else', (bytes: Buffer) => bytes.subarray(1), 'no RIFF'], ['stereo', (bytes: Buffer) => { bytes.writeUInt16LE(2, 22); return bytes; }, '2 channels'],
-    ['a file that ends early', (bytes: Buffer) => bytes.subarray(0, -1), 'found 3'], ['a file without data', (bytes: Buffer) => bytes.subarray(0, 36), 'found none'],
+    ['something else', (bytes: Buffer) => bytes.subarray(1), 'no RIFF'],
+    [
+      'stereo',
+      (bytes: Buffer) => {
+        bytes.writeUInt16LE(2, 22);
+        return bytes;
+      },
+      '2 channels',
+    ],
+    ['a file that ends early', (bytes: Buffer) => bytes.subarray(0, -1), 'found 3'],
+    ['a file without data', (bytes: Buffer) => bytes.subarray(0, 36), 'found none'],
   ])('refuses %s', (_, damage, message) => {
     const read = () => decodeWav(damage(encodeWav([0, 0], 8000)));
     expect(read).toThrow(InvalidDataError);

@@ -15,7 +15,12 @@ const FLOOR = 1e-10;
 const DECIBELS = 100;
 const LN10 = Math.log(10);
 
-interface Scale { window: number; hop: number; bins: number; bands: number }
+interface Scale {
+  window: number;
+  hop: number;
+  bins: number;
+  bands: number;
+}
 
 /** Samples of a window and between two, bins from 0 to half the sampling rate, bands that these are gathered in: two bins a band at least, on average. */
 function scaleOf(sampleRate: number): Scale {
@@ -28,7 +33,10 @@ function scaleOf(sampleRate: number): Scale {
  * [frames, bands] of such sounds' spectrograms. A frame every 16 ms, 64 bands at 8 kHz and above: one second is 63 x 64 at 8 kHz
  * and at 16 kHz.
  */
-export function spectrogramShape({ sampleRate, length }: Omit<AudioShape, 'modality'>): [frames: number, bands: number] {
+export function spectrogramShape({
+  sampleRate,
+  length,
+}: Omit<AudioShape, 'modality'>): [frames: number, bands: number] {
   const { hop, bands } = scaleOf(sampleRate);
   return [1 + Math.floor(length / hop), bands];
 }
@@ -37,9 +45,15 @@ export function spectrogramShape({ sampleRate, length }: Omit<AudioShape, 'modal
 export function logMelSettings(sampleRate: number) {
   const { window, hop, bands } = scaleOf(sampleRate);
   return {
-    sampleRate, window: { samples: window, shape: 'periodic Hann' }, hopSamples: hop, frames: 'centred on every hop-th sample, zeros beyond both ends',
-    power: `squared magnitude of the spectrum times ${4 / window}`, bands, filters: 'triangles of height 1, corners evenly spaced in mels (Slaney) from 0 Hz to half the sampling rate',
-    value: `(10 * log10(power of band + ${FLOOR}) + ${DECIBELS}) / ${DECIBELS}`, layout: '[frames, bands, 1], low frequencies first',
+    sampleRate,
+    window: { samples: window, shape: 'periodic Hann' },
+    hopSamples: hop,
+    frames: 'centred on every hop-th sample, zeros beyond both ends',
+    power: `squared magnitude of the spectrum times ${4 / window}`,
+    bands,
+    filters: 'triangles of height 1, corners evenly spaced in mels (Slaney) from 0 Hz to half the sampling rate',
+    value: `(10 * log10(power of band + ${FLOOR}) + ${DECIBELS}) / ${DECIBELS}`,
+    layout: '[frames, bands, 1], low frequencies first',
   };
 }
 
@@ -85,8 +99,10 @@ function basesOf(sampleRate: number): Bases {
 }
 
 /** Slaney's mel scale (Auditory Toolbox 1998, librosa's default): linear below 1 kHz, logarithmic above. */
-const hertzOf = (mel: number): number => (mel < 15 ? (200 / 3) * mel : 1000 * Math.exp((mel - 15) * (Math.log(6.4) / 27)));
-const melOf = (hertz: number): number => (hertz < 1000 ? hertz / (200 / 3) : 15 + Math.log(hertz / 1000) / (Math.log(6.4) / 27));
+const hertzOf = (mel: number): number =>
+  mel < 15 ? (200 / 3) * mel : 1000 * Math.exp((mel - 15) * (Math.log(6.4) / 27));
+const melOf = (hertz: number): number =>
+  hertz < 1000 ? hertz / (200 / 3) : 15 + Math.log(hertz / 1000) / (Math.log(6.4) / 27);
 
 /**
  * Triangles of height 1 whose corners are evenly spaced in mels from 0 Hz to half the sampling rate: between the first centre and
@@ -100,7 +116,10 @@ export function melFilters(sampleRate: number, window: number, bands: number): F
     const hertz = (bin * sampleRate) / window;
     for (let band = 0; band < bands; band++) {
       const [low, centre, high] = [corners[band]!, corners[band + 1]!, corners[band + 2]!];
-      filters[bin * bands + band] = Math.max(0, Math.min((hertz - low) / (centre - low), (high - hertz) / (high - centre)));
+      filters[bin * bands + band] = Math.max(
+        0,
+        Math.min((hertz - low) / (centre - low), (high - hertz) / (high - centre)),
+      );
     }
   }
   return filters;
@@ -116,10 +135,19 @@ export function spectrumOf(sounds: tf.Tensor2D, sampleRate: number): tf.Tensor2D
     const [count, length] = sounds.shape;
     const { window, hop, bins, analysis } = basesOf(sampleRate);
     const [frames] = spectrogramShape({ sampleRate, length });
-    const padded = tf.pad2d(sounds, [[0, 0], [window / 2, (frames - 1) * hop + window / 2 - length]]);
+    const padded = tf.pad2d(sounds, [
+      [0, 0],
+      [window / 2, (frames - 1) * hop + window / 2 - length],
+    ]);
     const steps = tf.reshape<tf.Rank.R3>(padded, [count, frames - 1 + OVERLAP, hop]);
-    const framed = tf.concat3d(Array.from({ length: OVERLAP }, (_, i) => tf.slice3d(steps, [0, i, 0], [count, frames, hop])), 2);
-    return tf.matMul(tf.reshape<tf.Rank.R2>(framed, [count * frames, window]), tf.tensor2d(analysis, [window, 2 * bins]));
+    const framed = tf.concat3d(
+      Array.from({ length: OVERLAP }, (_, i) => tf.slice3d(steps, [0, i, 0], [count, frames, hop])),
+      2,
+    );
+    return tf.matMul(
+      tf.reshape<tf.Rank.R2>(framed, [count * frames, window]),
+      tf.tensor2d(analysis, [window, 2 * bins]),
+    );
   });
 }
 
@@ -128,20 +156,36 @@ function soundsOfSpectrum(spectrum: tf.Tensor2D, { sampleRate, length }: Omit<Au
   return tf.tidy(() => {
     const { window, hop, bins, hann, synthesis } = basesOf(sampleRate);
     const [frames] = spectrogramShape({ sampleRate, length });
-    const framed = tf.reshape<tf.Rank.R3>(tf.matMul(spectrum, tf.tensor2d(synthesis, [2 * bins, window])), [-1, frames, window]);
-    const parts = Array.from({ length: OVERLAP }, (_, i) => tf.pad3d(tf.slice3d(framed, [0, 0, i * hop], [-1, -1, hop]), [[0, 0], [i, OVERLAP - 1 - i], [0, 0]]));
+    const framed = tf.reshape<tf.Rank.R3>(tf.matMul(spectrum, tf.tensor2d(synthesis, [2 * bins, window])), [
+      -1,
+      frames,
+      window,
+    ]);
+    const parts = Array.from({ length: OVERLAP }, (_, i) =>
+      tf.pad3d(tf.slice3d(framed, [0, 0, i * hop], [-1, -1, hop]), [
+        [0, 0],
+        [i, OVERLAP - 1 - i],
+        [0, 0],
+      ]),
+    );
     const weights = new Float32Array((frames - 1) * hop + window);
-    for (let frame = 0; frame < frames; frame++) for (let n = 0; n < window; n++) weights[frame * hop + n]! += hann[n]! ** 2;
+    for (let frame = 0; frame < frames; frame++)
+      for (let n = 0; n < window; n++) weights[frame * hop + n]! += hann[n]! ** 2;
     const added = tf.reshape<tf.Rank.R2>(tf.addN(parts), [-1, weights.length]);
-    return tf.slice2d(tf.div<tf.Tensor2D>(added, tf.maximum(tf.tensor1d(weights), 1e-8)), [0, window / 2], [-1, length]);
+    return tf.slice2d(
+      tf.div<tf.Tensor2D>(added, tf.maximum(tf.tensor1d(weights), 1e-8)),
+      [0, window / 2],
+      [-1, length],
+    );
   });
 }
 
 /** Squared magnitudes [M, bins] of spectra [M, 2 · bins]. */
-const powerOf = (spectrum: tf.Tensor2D): tf.Tensor2D => tf.tidy(() => {
-  const [real, imaginary] = tf.split(tf.square(spectrum), 2, 1) as [tf.Tensor2D, tf.Tensor2D];
-  return tf.add(real, imaginary);
-});
+const powerOf = (spectrum: tf.Tensor2D): tf.Tensor2D =>
+  tf.tidy(() => {
+    const [real, imaginary] = tf.split(tf.square(spectrum), 2, 1) as [tf.Tensor2D, tf.Tensor2D];
+    return tf.add(real, imaginary);
+  });
 
 /** sounds: [N, length] in [-1, 1] → [N, frames, bands, 1], about [0, 1]; low frequencies first. */
 export function logMel(sounds: tf.Tensor2D, sampleRate: number): tf.Tensor4D {
@@ -163,7 +207,15 @@ function powerOfBands(mel: tf.Tensor2D, sampleRate: number): tf.Tensor2D {
     const weights = tf.maximum(tf.reshape(tf.sum(mixing, 1), [1, bins]), 1e-6);
     let power = tf.div<tf.Tensor2D>(tf.matMul(mel, mixing, false, true), weights);
     for (let step = 0; step < UNMIXING_STEPS; step++) {
-      const next = tf.tidy(() => tf.div<tf.Tensor2D>(tf.mul(power, tf.matMul(tf.div<tf.Tensor2D>(mel, tf.add(tf.matMul(power, mixing), 1e-12)), mixing, false, true)), weights));
+      const next = tf.tidy(() =>
+        tf.div<tf.Tensor2D>(
+          tf.mul(
+            power,
+            tf.matMul(tf.div<tf.Tensor2D>(mel, tf.add(tf.matMul(power, mixing), 1e-12)), mixing, false, true),
+          ),
+          weights,
+        ),
+      );
       power.dispose();
       power = next;
     }
@@ -177,11 +229,18 @@ const MOMENTUM = 0.99;
  * Sounds [N, length] with about these log-mel spectrograms [N, frames, bands, 1]. Phases are found by Griffin and Lim 1984 with
  * the momentum of Perraudin et al. 2013, from random ones; what goes beyond [-1, 1] is clipped. The same `random` state gives the same sounds.
  */
-export function soundsOfLogMel(values: tf.Tensor4D, sample: Omit<AudioShape, 'modality'>, random: Random, iterations = 64): tf.Tensor2D {
+export function soundsOfLogMel(
+  values: tf.Tensor4D,
+  sample: Omit<AudioShape, 'modality'>,
+  random: Random,
+  iterations = 64,
+): tf.Tensor2D {
   return tf.tidy(() => {
     const { sampleRate } = sample;
     const { bands } = basesOf(sampleRate);
-    const mel: tf.Tensor2D = tf.relu(tf.sub(tf.exp(tf.mul(tf.sub(tf.reshape<tf.Rank.R2>(values, [-1, bands]), 1), (LN10 * DECIBELS) / 10)), FLOOR));
+    const mel: tf.Tensor2D = tf.relu(
+      tf.sub(tf.exp(tf.mul(tf.sub(tf.reshape<tf.Rank.R2>(values, [-1, bands]), 1), (LN10 * DECIBELS) / 10)), FLOOR),
+    );
     const magnitude = tf.sqrt(powerOfBands(mel, sampleRate));
     // Beside each other for the real and the imaginary part. [M, 2 · bins]
     const magnitudes = tf.concat2d([magnitude, magnitude], 1);

@@ -11,18 +11,45 @@ await loadTensorFlow({ threads: 1 });
 const RATE = 8000;
 const LENGTH = 2000;
 const sample: SampleShape = { modality: 'audio', sampleRate: RATE, length: LENGTH };
-const everything = Augmentation.parse({ shift: {}, pitch: { p: 1 }, gain: {}, noise: { p: 1 }, timeMask: { p: 1 }, frequencyMask: { p: 1 } });
+const everything = Augmentation.parse({
+  shift: {},
+  pitch: { p: 1 },
+  gain: {},
+  noise: { p: 1 },
+  timeMask: { p: 1 },
+  frequencyMask: { p: 1 },
+});
 const noises = (count: number, amplitude = 0.3, length = LENGTH) => {
   const random = Random.seeded(7, 'noises');
-  return tf.tensor2d(Float32Array.from({ length: count * length }, () => random.uniform(-amplitude, amplitude)), [count, length]);
+  return tf.tensor2d(
+    Float32Array.from({ length: count * length }, () => random.uniform(-amplitude, amplitude)),
+    [count, length],
+  );
 };
-const sine = (hertz: number, length: number, amplitude = 0.5) => tf.tensor2d(Float32Array.from({ length }, (_, n) => amplitude * Math.sin((2 * Math.PI * hertz * n) / RATE)), [1, length]);
+const sine = (hertz: number, length: number, amplitude = 0.5) =>
+  tf.tensor2d(
+    Float32Array.from({ length }, (_, n) => amplitude * Math.sin((2 * Math.PI * hertz * n) / RATE)),
+    [1, length],
+  );
 const largestDifference = (a: tf.Tensor, b: tf.Tensor) => tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]!;
 const rows = (x: tf.Tensor2D) => x.arraySync();
 
 test('shifts move whole samples, and silence comes in', () => {
-  const sounds = tf.tensor2d([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]], [4, 5]);
-  expect(rows(shiftInTime(sounds, Int32Array.of(0, 2, -1, 5)))).toEqual([[1, 2, 3, 4, 5], [0, 0, 1, 2, 3], [2, 3, 4, 5, 0], [0, 0, 0, 0, 0]]);
+  const sounds = tf.tensor2d(
+    [
+      [1, 2, 3, 4, 5],
+      [1, 2, 3, 4, 5],
+      [1, 2, 3, 4, 5],
+      [1, 2, 3, 4, 5],
+    ],
+    [4, 5],
+  );
+  expect(rows(shiftInTime(sounds, Int32Array.of(0, 2, -1, 5)))).toEqual([
+    [1, 2, 3, 4, 5],
+    [0, 0, 1, 2, 3],
+    [2, 3, 4, 5, 0],
+    [0, 0, 0, 0, 0],
+  ]);
 });
 
 /** Frequency of the largest of the spectrum's bins, by the definition, in the middle half of a sound. */
@@ -48,7 +75,9 @@ test('pitch moves a sine by the semitones, keeps its loudness, and what would fo
   const moved = rows(shiftPitch(tf.tile(tone, [5, 1]), Float32Array.from(semitones)));
   moved.forEach((sound, i) => {
     expect(sound).toHaveLength(4000);
-    expect(Math.abs(peakOf(sound) - 600 * 2 ** (semitones[i]! / 12)), `${semitones[i]} semitones`).toBeLessThanOrEqual(5);
+    expect(Math.abs(peakOf(sound) - 600 * 2 ** (semitones[i]! / 12)), `${semitones[i]} semitones`).toBeLessThanOrEqual(
+      5,
+    );
     expect(Math.max(...sound.slice(1500, 2500))).toBeCloseTo(0.5, 1);
   });
   expect(largestDifference(tf.tensor2d([moved[0]!]), tone)).toBeLessThan(1e-5);
@@ -59,23 +88,47 @@ test('pitch moves a sine by the semitones, keeps its loudness, and what would fo
 });
 
 test('gain is in decibels of amplitude, and clips', () => {
-  expect(rows(amplify(tf.tensor2d([[0.1, -0.5], [0.1, -0.5], [0.1, -0.5]]), Float32Array.of(0, 20, -20))).map((row) => row.map((x) => Number(x.toFixed(6))))).toEqual([[0.1, -0.5], [1, -1], [0.01, -0.05]]);
+  expect(
+    rows(
+      amplify(
+        tf.tensor2d([
+          [0.1, -0.5],
+          [0.1, -0.5],
+          [0.1, -0.5],
+        ]),
+        Float32Array.of(0, 20, -20),
+      ),
+    ).map((row) => row.map((x) => Number(x.toFixed(6)))),
+  ).toEqual([
+    [0.1, -0.5],
+    [1, -1],
+    [0.01, -0.05],
+  ]);
 });
 
 test('noise has the signal-to-noise ratio that was drawn, and a silent sound stays silent', () => {
   const sounds = tf.concat2d([noises(3, 0.1), tf.zeros([1, LENGTH])], 0);
   const snrs = [0, 10, 30];
   const found = addNoise(sounds, Float32Array.of(...snrs, 10), Random.seeded(0));
-  const [signal, noise] = [sounds, tf.sub(found, sounds)].map((x) => tf.mean(tf.square(x), 1).dataSync()) as [Float32Array, Float32Array];
+  const [signal, noise] = [sounds, tf.sub(found, sounds)].map((x) => tf.mean(tf.square(x), 1).dataSync()) as [
+    Float32Array,
+    Float32Array,
+  ];
   snrs.forEach((snr, i) => expect(10 * Math.log10(signal[i]! / noise[i]!)).toBeCloseTo(snr, 2));
   expect(rows(found)[3]!.every((x) => x === 0)).toBe(true);
   // White: no sample tells of the next.
   const [first] = rows(tf.sub(found, sounds));
-  expect(Math.abs(first!.slice(1).reduce((sum, x, n) => sum + x * first![n]!, 0)) / (LENGTH * noise[0]!)).toBeLessThan(0.1);
+  expect(Math.abs(first!.slice(1).reduce((sum, x, n) => sum + x * first![n]!, 0)) / (LENGTH * noise[0]!)).toBeLessThan(
+    0.1,
+  );
 });
 
 test('masks silence one block of frames and one of bands', () => {
-  const masked = maskSpectrograms(tf.ones([50, 40, 20, 1]), Augmentation.parse({ timeMask: { maxFraction: 0.25, p: 1 }, frequencyMask: { maxFraction: 0.5, p: 1 } }), Random.seeded(1)).arraySync();
+  const masked = maskSpectrograms(
+    tf.ones([50, 40, 20, 1]),
+    Augmentation.parse({ timeMask: { maxFraction: 0.25, p: 1 }, frequencyMask: { maxFraction: 0.5, p: 1 } }),
+    Random.seeded(1),
+  ).arraySync();
   const widths = masked.map((spectrogram) => {
     const frames = spectrogram.map((frame) => frame.every(([x]) => x === 0));
     const bands = spectrogram[0]!.map((_, band) => spectrogram.every((frame) => frame[band]![0] === 0));
@@ -93,16 +146,21 @@ describe('a view of a sound', () => {
     const augmentation = Augmentation.parse({ [name]: { p: 0.5 } });
     const spectrograms = inputOf({ ...sample, length: 500 }, sounds);
     const [views, originals] = ['timeMask', 'frequencyMask'].includes(name)
-      ? [maskSpectrograms(spectrograms, augmentation, Random.seeded(9)).arraySync(), spectrograms.arraySync()] : [augmentSounds(sounds, augmentation, Random.seeded(9)).arraySync(), sounds.arraySync()];
+      ? [maskSpectrograms(spectrograms, augmentation, Random.seeded(9)).arraySync(), spectrograms.arraySync()]
+      : [augmentSounds(sounds, augmentation, Random.seeded(9)).arraySync(), sounds.arraySync()];
     const untouched = views.filter((view, i) => JSON.stringify(view) === JSON.stringify(originals[i])).length;
     // 20 expected of 40; 8 lies four standard deviations below.
     expect(untouched).toBeGreaterThan(7);
     expect(untouched).toBeLessThan(33);
   });
 
-  test('has the shape of an encoder\'s input, is the same for the same seed, and finite for silence', () => {
+  test("has the shape of an encoder's input, is the same for the same seed, and finite for silence", () => {
     const sounds = tf.concat2d([noises(8), tf.zeros([1, LENGTH]), tf.ones([1, LENGTH])], 0);
-    const [first, again, other] = [3, 3, 4].map((seed) => viewsOf(sample, sounds, everything, Random.seeded(seed))) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
+    const [first, again, other] = [3, 3, 4].map((seed) => viewsOf(sample, sounds, everything, Random.seeded(seed))) as [
+      tf.Tensor4D,
+      tf.Tensor4D,
+      tf.Tensor4D,
+    ];
     expect(first.shape.slice(1)).toEqual(inputShape(sample));
     expect(inputShape(sample)).toEqual([16, 64, 1]);
     expect(largestDifference(first, again)).toBe(0);

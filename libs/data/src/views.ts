@@ -7,19 +7,39 @@ import { augmentSounds, maskSpectrograms } from './sound-augmentation.js';
 import { logMel, spectrogramShape } from './sound.js';
 
 /** [height, width, channels] of an encoder's input for such samples: sounds are [frames, bands, 1], as waveforms [1, length, 1]. */
-export function inputShape(sample: SampleShape, domain: Autoencode['domain'] = 'spectrogram'): [number, number, number] {
+export function inputShape(
+  sample: SampleShape,
+  domain: Autoencode['domain'] = 'spectrogram',
+): [number, number, number] {
   if (sample.modality === 'image') return [sample.height, sample.width, sample.channels];
   return domain === 'waveform' ? [1, sample.length, 1] : [...spectrogramShape(sample), 1];
 }
 
 /** Samples as `gatherSamples` gives them → an encoder's input [N, H, W, C]: about [0, 1], waveforms in [-1, 1]. The caller owns both. */
-export function inputOf(sample: SampleShape, samples: tf.Tensor, domain: Autoencode['domain'] = 'spectrogram'): tf.Tensor4D {
+export function inputOf(
+  sample: SampleShape,
+  samples: tf.Tensor,
+  domain: Autoencode['domain'] = 'spectrogram',
+): tf.Tensor4D {
   if (sample.modality === 'image') return tf.clone(samples as tf.Tensor4D);
-  return domain === 'waveform' ? tf.reshape(samples, [-1, 1, sample.length, 1]) : logMel(samples as tf.Tensor2D, sample.sampleRate);
+  return domain === 'waveform'
+    ? tf.reshape(samples, [-1, 1, sample.length, 1])
+    : logMel(samples as tf.Tensor2D, sample.sampleRate);
 }
 
 /** A random view of each sample as an encoder's input, sounds as spectrograms. The same `random` state gives the same views. */
-export function viewsOf(sample: SampleShape, samples: tf.Tensor, augmentation: Augmentation, random: Random): tf.Tensor4D {
+export function viewsOf(
+  sample: SampleShape,
+  samples: tf.Tensor,
+  augmentation: Augmentation,
+  random: Random,
+): tf.Tensor4D {
   if (sample.modality === 'image') return augment(samples as tf.Tensor4D, augmentation, random);
-  return tf.tidy(() => maskSpectrograms(logMel(augmentSounds(samples as tf.Tensor2D, augmentation, random), sample.sampleRate), augmentation, random));
+  return tf.tidy(() =>
+    maskSpectrograms(
+      logMel(augmentSounds(samples as tf.Tensor2D, augmentation, random), sample.sampleRate),
+      augmentation,
+      random,
+    ),
+  );
 }

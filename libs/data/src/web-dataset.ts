@@ -11,7 +11,11 @@ const MAX_LABEL_BYTES = 2 ** 20;
  * `fileName` takes from the key.
  * @throws InvalidDataError for a shard that is no tar.
  */
-export async function openShards(shards: readonly { name: string; path: string }[], media: RegExp, fileName: FileName | undefined): Promise<Source> {
+export async function openShards(
+  shards: readonly { name: string; path: string }[],
+  media: RegExp,
+  fileName: FileName | undefined,
+): Promise<Source> {
   const samples: { file: SourceFile; shard: string; entry: string }[] = [];
   const ignored: string[] = [];
   for (const shard of shards) {
@@ -22,7 +26,7 @@ export async function openShards(shards: readonly { name: string; path: string }
       const dot = name.indexOf('.', start);
       const key = dot < 0 ? name : name.slice(0, dot);
       let sample = found.get(key);
-      if (!sample) found.set(key, sample = {});
+      if (!sample) found.set(key, (sample = {}));
       return { sample, ending: dot < 0 ? '' : name.slice(dot + 1).toLowerCase() };
     };
     await scanTar(shard.path, shard.name, (header, bytes) => {
@@ -35,13 +39,19 @@ export async function openShards(shards: readonly { name: string; path: string }
       const named = fileName?.(key.slice(key.lastIndexOf('/') + 1));
       const className = fileName ? named?.label : label;
       if (entry === undefined || className === undefined) ignored.push(`${shard.name}/${entry ?? key}`);
-      else samples.push({ shard: shard.path, entry, file: { name: `${shard.name}/${entry}`, className, group: named?.group ?? null, split } });
+      else
+        samples.push({
+          shard: shard.path,
+          entry,
+          file: { name: `${shard.name}/${entry}`, className, group: named?.group ?? null, split },
+        });
     }
   }
   samples.sort((a, b) => (a.file.name < b.file.name ? -1 : 1));
   const indexOf = new Map(samples.map(({ shard, entry }, index) => [`${shard}\0${entry}`, index]));
   return {
-    files: samples.map(({ file }) => file), ignored,
+    files: samples.map(({ file }) => file),
+    ignored,
     read: async (visit, signal) => {
       const seen = new Set<number>();
       for (const shard of shards) {

@@ -8,13 +8,21 @@ import type { Database } from './database.js';
  * no row names it; the grace period covers the time between a file and its row, and the difference between clocks.
  */
 export class ArtifactCollector {
-  constructor(private readonly database: Database, private readonly artifacts: ArtifactStore, private readonly options: { collectGraceSeconds: number }) {}
+  constructor(
+    private readonly database: Database,
+    private readonly artifacts: ArtifactStore,
+    private readonly options: { collectGraceSeconds: number },
+  ) {}
 
   /** With `dryRun` it only counts. May run any number of times, also at once, and beside those who store. */
   async collect({ dryRun }: { dryRun: boolean }): Promise<CollectResult> {
     const graceMs = this.options.collectGraceSeconds * 1000;
     const before = Date.now() - graceMs;
-    const result: CollectResult = { orphans: { files: 0, bytes: 0 }, leftovers: { files: 0, bytes: 0 }, kept: { files: 0, bytes: 0 } };
+    const result: CollectResult = {
+      orphans: { files: 0, bytes: 0 },
+      leftovers: { files: 0, bytes: 0 },
+      kept: { files: 0, bytes: 0 },
+    };
     const count = (part: keyof CollectResult, bytes: number) => {
       result[part].files++;
       result[part].bytes += bytes;
@@ -23,16 +31,29 @@ export class ArtifactCollector {
       // The files are listed first: a row that comes in after the question belongs to a file that is young by then.
       const named = await this.named(files.filter(({ modifiedAt }) => modifiedAt < before).map(({ sha256 }) => sha256));
       for (const { sha256, sizeBytes, modifiedAt } of files) {
-        const orphan = modifiedAt < before && !named.has(sha256) && (dryRun || await this.artifacts.removeOld(sha256, before));
+        const orphan =
+          modifiedAt < before && !named.has(sha256) && (dryRun || (await this.artifacts.removeOld(sha256, before)));
         count(orphan ? 'orphans' : 'kept', sizeBytes);
       }
     }
-    const alive = new Set((await this.database.prisma.$queryRaw<{ folder: string }[]>`
-      SELECT host || '.' || pid AS folder FROM worker WHERE state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.collectGraceSeconds}::float8)`).map(({ folder }) => folder));
+    const alive = new Set(
+      (
+        await this.database.prisma.$queryRaw<{ folder: string }[]>`
+      SELECT host || '.' || pid AS folder FROM worker WHERE state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.collectGraceSeconds}::float8)`
+      ).map(({ folder }) => folder),
+    );
     for await (const leftover of this.artifacts.leftovers(before)) {
       if (leftover.process !== undefined && alive.has(leftover.process)) continue;
       // What a collection that died had put aside and what has been named since goes back.
-      if (!dryRun && !(leftover.sha256 !== undefined && (await this.named([leftover.sha256])).has(leftover.sha256) && await this.artifacts.putBack(leftover.path, leftover.sha256))) await this.artifacts.removeLeftover(leftover.path);
+      if (
+        !dryRun &&
+        !(
+          leftover.sha256 !== undefined &&
+          (await this.named([leftover.sha256])).has(leftover.sha256) &&
+          (await this.artifacts.putBack(leftover.path, leftover.sha256))
+        )
+      )
+        await this.artifacts.removeLeftover(leftover.path);
       count('leftovers', leftover.sizeBytes);
     }
     return result;

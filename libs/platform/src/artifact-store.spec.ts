@@ -5,7 +5,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ArtifactStore, CorruptArtifactError } from './artifact-store.js';
 
 let dir: string;
-beforeEach(async () => { dir = await mkdtemp(path.join(tmpdir(), 'loom-artifacts-')); });
+beforeEach(async () => {
+  dir = await mkdtemp(path.join(tmpdir(), 'loom-artifacts-'));
+});
 afterEach(() => rm(dir, { recursive: true, force: true }));
 
 test('a file that was found whole is read again once anything was done to it, whatever its size and date say', async () => {

@@ -4,10 +4,18 @@ import { link, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/pr
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
-export interface StoredFile { sha256: string; sizeBytes: number }
+export interface StoredFile {
+  sha256: string;
+  sizeBytes: number;
+}
 
 /** A file or folder in a place for what is under way. `sha256`: a collection had put it aside; `process`: whose work folder it is. */
-interface Leftover { path: string; sizeBytes: number; sha256?: string | undefined; process?: string | undefined }
+interface Leftover {
+  path: string;
+  sizeBytes: number;
+  sha256?: string | undefined;
+  process?: string | undefined;
+}
 
 /** The bytes in the store are not those that were put there. */
 export class CorruptArtifactError extends Error {}
@@ -18,7 +26,11 @@ const MOST_KNOWN = 10_000;
 
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
-  try { await handle.sync(); } finally { await handle.close(); }
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 /**
@@ -42,7 +54,9 @@ export class ArtifactStore {
   }
 
   async size(sha256: string): Promise<number | undefined> {
-    try { return (await stat(this.path(sha256))).size; } catch (error) {
+    try {
+      return (await stat(this.path(sha256))).size;
+    } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw error;
     }
@@ -57,13 +71,17 @@ export class ArtifactStore {
     try {
       const hash = createHash('sha256');
       let sizeBytes = 0;
-      await pipeline(createReadStream(file), async function* (chunks: AsyncIterable<Buffer>) {
-        for await (const chunk of chunks) {
-          hash.update(chunk);
-          sizeBytes += chunk.length;
-          yield chunk;
-        }
-      }, handle.createWriteStream({ flush: true }));
+      await pipeline(
+        createReadStream(file),
+        async function* (chunks: AsyncIterable<Buffer>) {
+          for await (const chunk of chunks) {
+            hash.update(chunk);
+            sizeBytes += chunk.length;
+            yield chunk;
+          }
+        },
+        handle.createWriteStream({ flush: true }),
+      );
       const sha256 = hash.digest('hex');
       const target = this.path(sha256);
       await mkdir(path.dirname(target), { recursive: true });
@@ -86,14 +104,22 @@ export class ArtifactStore {
     const file = this.path(sha256);
     const hash = createHash('sha256');
     // The time of the last change to an inode can't be set by anybody: a sweep's runs read a dataset's bytes once.
-    const seen = await stat(file, { bigint: true }).then(({ dev, ino, size, ctimeNs }) => `${dev} ${ino} ${size} ${ctimeNs}`, () => undefined);
+    const seen = await stat(file, { bigint: true }).then(
+      ({ dev, ino, size, ctimeNs }) => `${dev} ${ino} ${size} ${ctimeNs}`,
+      () => undefined,
+    );
     if (seen !== undefined && this.whole.get(sha256) === seen) return file;
-    try { for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer); } catch (error) {
+    try {
+      for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
+    } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       throw new CorruptArtifactError(`expected artifact ${sha256} in the store, found no such file`);
     }
     const found = hash.digest('hex');
-    if (found !== sha256) throw new CorruptArtifactError(`expected artifact ${sha256}, its file has sha256 ${found}: it was changed on disk`);
+    if (found !== sha256)
+      throw new CorruptArtifactError(
+        `expected artifact ${sha256}, its file has sha256 ${found}: it was changed on disk`,
+      );
     if (this.whole.size >= MOST_KNOWN) this.whole.clear();
     if (seen !== undefined) this.whole.set(sha256, seen);
     return file;
@@ -105,10 +131,14 @@ export class ArtifactStore {
   async *stored(): AsyncGenerator<(StoredFile & { modifiedAt: number })[]> {
     const root = path.join(this.dir, 'sha256');
     for (const folder of (await namesIn(root)).sort()) {
-      const files = await Promise.all((await namesIn(path.join(root, folder))).filter((name) => SHA256.test(name)).map(async (sha256) => {
-        const found = await lookAt(path.join(root, folder, sha256));
-        return found ? [{ sha256, sizeBytes: found.size, modifiedAt: found.mtimeMs }] : [];
-      }));
+      const files = await Promise.all(
+        (await namesIn(path.join(root, folder)))
+          .filter((name) => SHA256.test(name))
+          .map(async (sha256) => {
+            const found = await lookAt(path.join(root, folder, sha256));
+            return found ? [{ sha256, sizeBytes: found.size, modifiedAt: found.mtimeMs }] : [];
+          }),
+      );
       yield files.flat();
     }
   }
@@ -118,7 +148,7 @@ export class ArtifactStore {
     const target = this.path(sha256);
     const aside = path.join(this.dir, 'tmp', `${sha256}.${randomUUID()}`);
     await mkdir(path.dirname(aside), { recursive: true });
-    if (!await moved(target, aside)) return false;
+    if (!(await moved(target, aside))) return false;
     // Only now nobody can store it anew under our hands: had somebody just done so, it goes back.
     const found = await lookAt(aside);
     if (found && found.mtimeMs >= before) {
@@ -131,7 +161,9 @@ export class ArtifactStore {
 
   /** Gives a file its name again that had been put aside, unless it is stored anew already. Always true. */
   async putBack(aside: string, sha256: string): Promise<true> {
-    await link(aside, this.path(sha256)).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'EEXIST') absent(error); });
+    await link(aside, this.path(sha256)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') absent(error);
+    });
     await rm(aside, { force: true });
     return true;
   }
@@ -142,13 +174,21 @@ export class ArtifactStore {
       const file = path.join(this.dir, 'tmp', name);
       const found = await lookAt(file);
       const sha256 = name.split('.')[0]!;
-      if (found && found.mtimeMs < before) yield { path: file, sizeBytes: found.size, ...(SHA256.test(sha256) && { sha256 }) };
+      if (found && found.mtimeMs < before)
+        yield { path: file, sizeBytes: found.size, ...(SHA256.test(sha256) && { sha256 }) };
     }
     for (const name of await namesIn(path.join(this.dir, 'work'))) {
       const folder = path.join(this.dir, 'work', name);
-      const inside = await Promise.all((await readdir(folder, { recursive: true }).catch(() => [])).map((each) => lookAt(path.join(folder, each))));
+      const inside = await Promise.all(
+        (await readdir(folder, { recursive: true }).catch(() => [])).map((each) => lookAt(path.join(folder, each))),
+      );
       const all = [await lookAt(folder), ...inside].filter((found) => found !== undefined);
-      if (all.length && all.every(({ mtimeMs }) => mtimeMs < before)) yield { path: folder, process: name, sizeBytes: all.reduce((sum, found) => sum + (found.isFile() ? found.size : 0), 0) };
+      if (all.length && all.every(({ mtimeMs }) => mtimeMs < before))
+        yield {
+          path: folder,
+          process: name,
+          sizeBytes: all.reduce((sum, found) => sum + (found.isFile() ? found.size : 0), 0),
+        };
     }
   }
 
@@ -160,6 +200,10 @@ export class ArtifactStore {
 const absent = (error: NodeJS.ErrnoException): undefined => {
   if (error.code !== 'ENOENT') throw error;
 };
-const namesIn = async (folder: string): Promise<string[]> => await readdir(folder).catch(absent) ?? [];
+const namesIn = async (folder: string): Promise<string[]> => (await readdir(folder).catch(absent)) ?? [];
 const lookAt = (file: string) => stat(file).catch(absent);
-const moved = (from: string, to: string): Promise<boolean> => rename(from, to).then(() => true, (error: NodeJS.ErrnoException) => absent(error) ?? false);
+const moved = (from: string, to: string): Promise<boolean> =>
+  rename(from, to).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => absent(error) ?? false,
+  );

@@ -15,20 +15,27 @@ const REPEATABLE = new Set(['P2034', '40001', '40P01']);
 /** What Postgres, or else Prisma, calls an error. */
 export const codeOf = (error: unknown): string | undefined => {
   if (!(error instanceof Prisma.PrismaClientKnownRequestError)) return undefined;
-  const driver = (error.meta?.['driverAdapterError'] as { cause?: { originalCode?: string } } | undefined)?.cause?.originalCode;
+  const driver = (error.meta?.['driverAdapterError'] as { cause?: { originalCode?: string } } | undefined)?.cause
+    ?.originalCode;
   return driver ?? error.code;
 };
 
 /** Codes of the network, of Postgres (connection exceptions, session timeouts, shutdown, statement timeout) and of Prisma (unreachable, timed out, closed). */
 const UNAVAILABLE = /^(ECONN|EPIPE|ETIMEDOUT|08|25P0|57P0|57014|P1001|P1002|P1008|P1017|P2024|P2028)/;
 /** What node-postgres and ioredis say without a code. */
-const UNAVAILABLE_MESSAGE = /connection terminated|connection is closed|timeout exceeded when trying to connect|command timed out|max retries per request/i;
+const UNAVAILABLE_MESSAGE =
+  /connection terminated|connection is closed|timeout exceeded when trying to connect|command timed out|max retries per request/i;
 
 /** True where Postgres or Redis did not answer, or Postgres undid it for the sake of others time and again: whoever asked may ask again. */
 export function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = codeOf(error) ?? (error as NodeJS.ErrnoException).code ?? '';
-  return UNAVAILABLE.test(code) || REPEATABLE.has(code) || UNAVAILABLE_MESSAGE.test(error.message) || isUnavailable(error.cause);
+  return (
+    UNAVAILABLE.test(code) ||
+    REPEATABLE.has(code) ||
+    UNAVAILABLE_MESSAGE.test(error.message) ||
+    isUnavailable(error.cause)
+  );
 }
 
 /** A listener asks so often whether its connection lives: nothing else is sent on it. */
@@ -49,18 +56,38 @@ export class Database {
   private readonly pool: pg.Pool;
   private readonly connection: pg.ClientConfig;
 
-  constructor(readonly url: string, { poolSize = 10, networkTimeoutMs = 20_000 }: DatabaseOptions = {}) {
+  constructor(
+    readonly url: string,
+    { poolSize = 10, networkTimeoutMs = 20_000 }: DatabaseOptions = {},
+  ) {
     this.connection = {
-      connectionString: url, application_name: 'latent-loom', connectionTimeoutMillis: 5000, keepAlive: true,
+      connectionString: url,
+      application_name: 'latent-loom',
+      connectionTimeoutMillis: 5000,
+      keepAlive: true,
       stream: () => {
         const socket = new Socket();
-        return socket.setTimeout(networkTimeoutMs, () => socket.destroy(Object.assign(new Error(`nothing came from Postgres for ${networkTimeoutMs / 1000} s`), { code: 'ETIMEDOUT' })));
+        return socket.setTimeout(networkTimeoutMs, () =>
+          socket.destroy(
+            Object.assign(new Error(`nothing came from Postgres for ${networkTimeoutMs / 1000} s`), {
+              code: 'ETIMEDOUT',
+            }),
+          ),
+        );
       },
     };
-    this.pool = new pg.Pool({ ...this.connection, max: poolSize, statement_timeout: networkTimeoutMs, idle_in_transaction_session_timeout: networkTimeoutMs });
+    this.pool = new pg.Pool({
+      ...this.connection,
+      max: poolSize,
+      statement_timeout: networkTimeoutMs,
+      idle_in_transaction_session_timeout: networkTimeoutMs,
+    });
     // A connection that dies while idle is replaced by the pool; without a listener it would end the process.
     this.pool.on('error', () => undefined);
-    this.prisma = new PrismaClient({ adapter: new PrismaPg(this.pool), transactionOptions: { maxWait: 10_000, timeout: 60_000 } });
+    this.prisma = new PrismaClient({
+      adapter: new PrismaPg(this.pool),
+      transactionOptions: { maxWait: 10_000, timeout: 60_000 },
+    });
   }
 
   /** Runs `work` in one transaction (read committed); repeats it when Postgres aborted it for a deadlock. */
@@ -91,7 +118,10 @@ export class Database {
    * Calls `notify` for each notification, and once with an empty payload after every (re)connection, because what was
    * sent in between is lost. Reconnects until closed.
    */
-  listen(channels: readonly Channel[], notify: (channel: Channel, payload: string) => void): { close(): Promise<void> } {
+  listen(
+    channels: readonly Channel[],
+    notify: (channel: Channel, payload: string) => void,
+  ): { close(): Promise<void> } {
     const closed = new AbortController();
     let client: pg.Client | undefined;
     const session = async () => {
@@ -103,7 +133,9 @@ export class Database {
       connection.on('notification', (message) => notify(message.channel as Channel, message.payload ?? ''));
       for (const channel of channels) await connection.query(`LISTEN ${channel}`);
       for (const channel of channels) notify(channel, '');
-      const pulse = setInterval(() => { connection.query('SELECT 1').catch(() => undefined); }, LISTENER_PULSE_MS);
+      const pulse = setInterval(() => {
+        connection.query('SELECT 1').catch(() => undefined);
+      }, LISTENER_PULSE_MS);
       await ended.finally(() => clearInterval(pulse));
     };
     const loop = (async () => {

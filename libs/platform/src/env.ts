@@ -2,65 +2,143 @@ import { Labels } from '#libs/contracts';
 import path from 'node:path';
 import { z } from 'zod';
 
-const milliseconds = z.coerce.number().int().min(10).max(24 * 3600 * 1000);
-const folder = z.string().min(1).transform((dir) => path.resolve(dir));
+const milliseconds = z.coerce
+  .number()
+  .int()
+  .min(10)
+  .max(24 * 3600 * 1000);
+const folder = z
+  .string()
+  .min(1)
+  .transform((dir) => path.resolve(dir));
 
-const Environment = z.object({
-  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'expected a URL such as postgresql://user:password@host:5432/database' }),
-  REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'expected a URL such as redis://host:6379' }),
-  LOOM_HOST: z.string().min(1).default('127.0.0.1'),
-  /** 0 takes a free port. */
-  LOOM_PORT: z.coerce.number().int().min(0).max(65_535).default(3000),
-  /** Origins other than its own from which browsers may change things, separated by commas. */
-  LOOM_ALLOWED_ORIGINS: z.string().default('').transform((text) => text.split(',').map((origin) => origin.trim()).filter(Boolean)),
-  LOOM_ARTIFACTS_DIR: folder.prefault('.loom/artifacts'),
-  /** The only folder that `prepare-dataset` may read. */
-  LOOM_DATA_ROOT: folder.prefault('.'),
-  LOOM_WEB_DIR: folder.prefault('web-dist'),
-  LOOM_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
-  LOOM_QUEUE: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected 1 to 64 letters, digits, _ or -').default('loom-runs'),
-  /** How many runs may be in Redis that no worker has taken; `auto`: one for each free slot, and as many as workers took in the last second. */
-  LOOM_WINDOW: z.union([z.literal('auto'), z.coerce.number().int().min(1).max(1_000_000)], 'expected auto, or a number from 1 to 1000000').default('auto'),
-  LOOM_HEARTBEAT_MS: milliseconds.default(10_000),
-  /** How long a run stays with a worker that is silent. */
-  LOOM_LEASE_MS: milliseconds.default(45_000),
-  LOOM_RECONCILE_MS: milliseconds.default(15_000),
-  /** A connection to Postgres or Redis that is silent for so long in the middle of something is given up. */
-  LOOM_NETWORK_TIMEOUT_MS: milliseconds.default(20_000),
-  /** A worker whose artifact folder has less free space takes no runs. */
-  LOOM_MIN_FREE_MIB: z.coerce.number().int().min(0).max(2 ** 30).default(256),
-  /** How long a file of the artifact store may be there without a row that names it. */
-  LOOM_COLLECT_GRACE_SECONDS: z.coerce.number().min(1).max(365 * 24 * 3600).default(24 * 3600),
-  LOOM_CHECKPOINT_SECONDS: z.coerce.number().min(0.1).max(24 * 3600).default(60),
-  /** A run that is cancelled and goes on for so long is killed. */
-  LOOM_CANCEL_GRACE_MS: milliseconds.default(20_000),
-  /** A run that makes no progress for so long is killed as hung. */
-  LOOM_HUNG_MS: milliseconds.default(15 * 60_000),
-  LOOM_WORKER_NAME: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/).optional(),
-  /** `gpu=a100,zone=b`: what runs may ask for. */
-  LOOM_WORKER_LABELS: z.string().default('').transform((text) => Object.fromEntries(text.split(',').map((label) => label.trim()).filter(Boolean).map((label) => {
-    const [key = '', ...value] = label.split('=');
-    return [key, value.join('=')];
-  }))).pipe(Labels),
-  /** One for each GPU, or one, unless set. */
-  LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
-  /** Threads of a trainer's native operations; all cores unless set. */
-  LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
-  /** A Node program that workers start in the place of their trainer and that speaks its protocol (`trainer-protocol.ts`): for tests and benches. */
-  LOOM_TRAINER: folder.optional(),
-}).refine((env) => env.LOOM_LEASE_MS >= 3 * env.LOOM_HEARTBEAT_MS, {
-  path: ['LOOM_LEASE_MS'], message: 'expected at least three times LOOM_HEARTBEAT_MS, so that one lost heartbeat does not cost the run',
-}).refine((env) => env.LOOM_COLLECT_GRACE_SECONDS * 1000 >= env.LOOM_LEASE_MS, {
-  path: ['LOOM_COLLECT_GRACE_SECONDS'], message: 'expected at least LOOM_LEASE_MS, for which a worker may take to write the row of a file',
-}).transform((env) => ({
-  databaseUrl: env.DATABASE_URL, redisUrl: env.REDIS_URL,
-  host: env.LOOM_HOST, port: env.LOOM_PORT, allowedOrigins: env.LOOM_ALLOWED_ORIGINS,
-  artifactsDir: env.LOOM_ARTIFACTS_DIR, dataRoot: env.LOOM_DATA_ROOT, webDir: env.LOOM_WEB_DIR,
-  logLevel: env.LOOM_LOG_LEVEL, queueName: env.LOOM_QUEUE, window: env.LOOM_WINDOW,
-  heartbeatMs: env.LOOM_HEARTBEAT_MS, leaseMs: env.LOOM_LEASE_MS, reconcileMs: env.LOOM_RECONCILE_MS, networkTimeoutMs: env.LOOM_NETWORK_TIMEOUT_MS, minFreeBytes: env.LOOM_MIN_FREE_MIB * 2 ** 20,
-  collectGraceSeconds: env.LOOM_COLLECT_GRACE_SECONDS, checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS, cancelGraceMs: env.LOOM_CANCEL_GRACE_MS, hungMs: env.LOOM_HUNG_MS,
-  workerName: env.LOOM_WORKER_NAME, workerLabels: env.LOOM_WORKER_LABELS, slots: env.LOOM_SLOTS, trainerThreads: env.LOOM_TRAINER_THREADS, trainerProgram: env.LOOM_TRAINER,
-}));
+const Environment = z
+  .object({
+    DATABASE_URL: z.url({
+      protocol: /^postgres(ql)?$/,
+      error: 'expected a URL such as postgresql://user:password@host:5432/database',
+    }),
+    REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'expected a URL such as redis://host:6379' }),
+    LOOM_HOST: z.string().min(1).default('127.0.0.1'),
+    /** 0 takes a free port. */
+    LOOM_PORT: z.coerce.number().int().min(0).max(65_535).default(3000),
+    /** Origins other than its own from which browsers may change things, separated by commas. */
+    LOOM_ALLOWED_ORIGINS: z
+      .string()
+      .default('')
+      .transform((text) =>
+        text
+          .split(',')
+          .map((origin) => origin.trim())
+          .filter(Boolean),
+      ),
+    LOOM_ARTIFACTS_DIR: folder.prefault('.loom/artifacts'),
+    /** The only folder that `prepare-dataset` may read. */
+    LOOM_DATA_ROOT: folder.prefault('.'),
+    LOOM_WEB_DIR: folder.prefault('web-dist'),
+    LOOM_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+    LOOM_QUEUE: z
+      .string()
+      .regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected 1 to 64 letters, digits, _ or -')
+      .default('loom-runs'),
+    /** How many runs may be in Redis that no worker has taken; `auto`: one for each free slot, and as many as workers took in the last second. */
+    LOOM_WINDOW: z
+      .union(
+        [z.literal('auto'), z.coerce.number().int().min(1).max(1_000_000)],
+        'expected auto, or a number from 1 to 1000000',
+      )
+      .default('auto'),
+    LOOM_HEARTBEAT_MS: milliseconds.default(10_000),
+    /** How long a run stays with a worker that is silent. */
+    LOOM_LEASE_MS: milliseconds.default(45_000),
+    LOOM_RECONCILE_MS: milliseconds.default(15_000),
+    /** A connection to Postgres or Redis that is silent for so long in the middle of something is given up. */
+    LOOM_NETWORK_TIMEOUT_MS: milliseconds.default(20_000),
+    /** A worker whose artifact folder has less free space takes no runs. */
+    LOOM_MIN_FREE_MIB: z.coerce
+      .number()
+      .int()
+      .min(0)
+      .max(2 ** 30)
+      .default(256),
+    /** How long a file of the artifact store may be there without a row that names it. */
+    LOOM_COLLECT_GRACE_SECONDS: z.coerce
+      .number()
+      .min(1)
+      .max(365 * 24 * 3600)
+      .default(24 * 3600),
+    LOOM_CHECKPOINT_SECONDS: z.coerce
+      .number()
+      .min(0.1)
+      .max(24 * 3600)
+      .default(60),
+    /** A run that is cancelled and goes on for so long is killed. */
+    LOOM_CANCEL_GRACE_MS: milliseconds.default(20_000),
+    /** A run that makes no progress for so long is killed as hung. */
+    LOOM_HUNG_MS: milliseconds.default(15 * 60_000),
+    LOOM_WORKER_NAME: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)
+      .optional(),
+    /** `gpu=a100,zone=b`: what runs may ask for. */
+    LOOM_WORKER_LABELS: z
+      .string()
+      .default('')
+      .transform((text) =>
+        Object.fromEntries(
+          text
+            .split(',')
+            .map((label) => label.trim())
+            .filter(Boolean)
+            .map((label) => {
+              const [key = '', ...value] = label.split('=');
+              return [key, value.join('=')];
+            }),
+        ),
+      )
+      .pipe(Labels),
+    /** One for each GPU, or one, unless set. */
+    LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
+    /** Threads of a trainer's native operations; all cores unless set. */
+    LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
+    /** A Node program that workers start in the place of their trainer and that speaks its protocol (`trainer-protocol.ts`): for tests and benches. */
+    LOOM_TRAINER: folder.optional(),
+  })
+  .refine((env) => env.LOOM_LEASE_MS >= 3 * env.LOOM_HEARTBEAT_MS, {
+    path: ['LOOM_LEASE_MS'],
+    message: 'expected at least three times LOOM_HEARTBEAT_MS, so that one lost heartbeat does not cost the run',
+  })
+  .refine((env) => env.LOOM_COLLECT_GRACE_SECONDS * 1000 >= env.LOOM_LEASE_MS, {
+    path: ['LOOM_COLLECT_GRACE_SECONDS'],
+    message: 'expected at least LOOM_LEASE_MS, for which a worker may take to write the row of a file',
+  })
+  .transform((env) => ({
+    databaseUrl: env.DATABASE_URL,
+    redisUrl: env.REDIS_URL,
+    host: env.LOOM_HOST,
+    port: env.LOOM_PORT,
+    allowedOrigins: env.LOOM_ALLOWED_ORIGINS,
+    artifactsDir: env.LOOM_ARTIFACTS_DIR,
+    dataRoot: env.LOOM_DATA_ROOT,
+    webDir: env.LOOM_WEB_DIR,
+    logLevel: env.LOOM_LOG_LEVEL,
+    queueName: env.LOOM_QUEUE,
+    window: env.LOOM_WINDOW,
+    heartbeatMs: env.LOOM_HEARTBEAT_MS,
+    leaseMs: env.LOOM_LEASE_MS,
+    reconcileMs: env.LOOM_RECONCILE_MS,
+    networkTimeoutMs: env.LOOM_NETWORK_TIMEOUT_MS,
+    minFreeBytes: env.LOOM_MIN_FREE_MIB * 2 ** 20,
+    collectGraceSeconds: env.LOOM_COLLECT_GRACE_SECONDS,
+    checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS,
+    cancelGraceMs: env.LOOM_CANCEL_GRACE_MS,
+    hungMs: env.LOOM_HUNG_MS,
+    workerName: env.LOOM_WORKER_NAME,
+    workerLabels: env.LOOM_WORKER_LABELS,
+    slots: env.LOOM_SLOTS,
+    trainerThreads: env.LOOM_TRAINER_THREADS,
+    trainerProgram: env.LOOM_TRAINER,
+  }));
 
 export type Env = z.output<typeof Environment> & {
   /** What a trainer process inherits: everything but the ways to Postgres and Redis, which it has no business with. */

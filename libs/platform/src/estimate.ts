@@ -1,5 +1,17 @@
 /** What new runs will cost, from what such runs have cost. */
-import { canonicalJson, halvingOf, isModelled, parallelTrialsOf, rungsOf, stepsPerEpoch, type Estimation, type Pretrain, type RunKind, type RunSpec, type SweepSpec } from '#libs/contracts';
+import {
+  canonicalJson,
+  halvingOf,
+  isModelled,
+  parallelTrialsOf,
+  rungsOf,
+  stepsPerEpoch,
+  type Estimation,
+  type Pretrain,
+  type RunKind,
+  type RunSpec,
+  type SweepSpec,
+} from '#libs/contracts';
 import type { Placement } from './admission.js';
 import type { Transaction } from './database.js';
 
@@ -9,46 +21,77 @@ const HISTORY = 200;
 /** How much work a run is, in samples that pass through the network; null where that says little. */
 function samplesOf(spec: RunSpec, trainCount: number): number | null {
   if (spec.kind === 'finetune') return spec.steps * spec.batchSize;
-  if (spec.kind === 'pretrain' || spec.kind === 'distill' || spec.kind === 'autoencode') return spec.epochs * stepsPerEpoch(spec, trainCount) * spec.batchSize;
+  if (spec.kind === 'pretrain' || spec.kind === 'distill' || spec.kind === 'autoencode')
+    return spec.epochs * stepsPerEpoch(spec, trainCount) * spec.batchSize;
   return null;
 }
 
-interface Past { kind: RunKind; spec: RunSpec; datasetDigest: string | null; seconds: number; encoder: string | null }
+interface Past {
+  kind: RunKind;
+  spec: RunSpec;
+  datasetDigest: string | null;
+  seconds: number;
+  encoder: string | null;
+}
 const median = (values: number[]): number => values.sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)]!;
 
 /** What a run is like, to those that have to say how long it takes. */
-interface Likeness { spec: RunSpec; datasetDigest: string | null; /** In canonical form; a finetuning's is that of its parent. */ encoder: string | null }
+interface Likeness {
+  spec: RunSpec;
+  datasetDigest: string | null;
+  /** In canonical form; a finetuning's is that of its parent. */ encoder: string | null;
+}
 
 /**
  * How many seconds of a worker each run will take, and by how many that have succeeded: the median of the most similar (same kind, dataset and
  * encoder; else same kind and encoder; else same kind), by samples where it trains. Null where nothing of its kind has run.
  */
-export async function secondsOfEach(tx: Transaction, wanted: readonly Likeness[]): Promise<({ seconds: number; runs: number } | null)[]> {
+export async function secondsOfEach(
+  tx: Transaction,
+  wanted: readonly Likeness[],
+): Promise<({ seconds: number; runs: number } | null)[]> {
   const kinds = [...new Set(wanted.map(({ spec }) => spec.kind))];
-  const past = kinds.length ? await tx.$queryRaw<Past[]>`
+  const past = kinds.length
+    ? await tx.$queryRaw<Past[]>`
     SELECT r.kind, r.spec, r.dataset_digest AS "datasetDigest", (coalesce(r.spec->'encoder', p.spec->'encoder'))::text AS encoder,
       (SELECT sum(extract(epoch FROM a.ended_at - a.started_at))::float8 FROM attempt a WHERE a.run_id = r.id) AS seconds
     FROM unnest(${kinds}::text[]) AS wanted(kind)
       JOIN LATERAL (SELECT * FROM run WHERE run.kind = wanted.kind AND run.status = 'succeeded' ORDER BY created_at DESC LIMIT ${HISTORY}) AS r ON true
-      LEFT JOIN run p ON p.id = (r.spec->>'from')::uuid` : [];
+      LEFT JOIN run p ON p.id = (r.spec->>'from')::uuid`
+    : [];
   const counts = await trainCounts(tx, [...wanted, ...past]);
-  const cost = past.filter(({ seconds }) => seconds !== null && seconds > 0).map((run) => {
-    const samples = samplesOf(run.spec, counts.get(run.datasetDigest)!);
-    return { ...run, encoder: run.encoder === null ? null : canonicalJson(JSON.parse(run.encoder)), unit: run.seconds / (samples ?? 1) };
-  });
+  const cost = past
+    .filter(({ seconds }) => seconds !== null && seconds > 0)
+    .map((run) => {
+      const samples = samplesOf(run.spec, counts.get(run.datasetDigest)!);
+      return {
+        ...run,
+        encoder: run.encoder === null ? null : canonicalJson(JSON.parse(run.encoder)),
+        unit: run.seconds / (samples ?? 1),
+      };
+    });
   return wanted.map(({ spec, datasetDigest, encoder }) => {
     const alike = [
       cost.filter((run) => run.kind === spec.kind && run.datasetDigest === datasetDigest && run.encoder === encoder),
       cost.filter((run) => run.kind === spec.kind && run.encoder === encoder),
       cost.filter((run) => run.kind === spec.kind),
     ].find((some) => some.length > 0);
-    return alike ? { seconds: median(alike.map(({ unit }) => unit)) * (samplesOf(spec, counts.get(datasetDigest)!) ?? 1), runs: alike.length } : null;
+    return alike
+      ? {
+          seconds: median(alike.map(({ unit }) => unit)) * (samplesOf(spec, counts.get(datasetDigest)!) ?? 1),
+          runs: alike.length,
+        }
+      : null;
   });
 }
 
-async function trainCounts(tx: Transaction, runs: readonly { datasetDigest: string | null }[]): Promise<Map<string | null, number>> {
+async function trainCounts(
+  tx: Transaction,
+  runs: readonly { datasetDigest: string | null }[],
+): Promise<Map<string | null, number>> {
   const counts = new Map<string | null, number>();
-  for (const digest of new Set(runs.map(({ datasetDigest }) => datasetDigest))) counts.set(digest, digest === null ? 0 : await trainCount(tx, digest));
+  for (const digest of new Set(runs.map(({ datasetDigest }) => datasetDigest)))
+    counts.set(digest, digest === null ? 0 : await trainCount(tx, digest));
   return counts;
 }
 
@@ -56,7 +99,11 @@ async function trainCounts(tx: Transaction, runs: readonly { datasetDigest: stri
  * Seconds of workers that new runs will take. Where nothing of a kind has run, it is left out and named. Wall time: shared by the slots of
  * the workers that are alive, and no shorter than the longest chain of runs.
  */
-export async function estimate(tx: Transaction, placements: readonly Placement[], { leaseMs, sweep, trials = 1 }: { leaseMs: number; sweep?: SweepSpec; trials?: number }): Promise<Estimation> {
+export async function estimate(
+  tx: Transaction,
+  placements: readonly Placement[],
+  { leaseMs, sweep, trials = 1 }: { leaseMs: number; sweep?: SweepSpec; trials?: number },
+): Promise<Estimation> {
   const wanted = placements.filter(({ outcome }) => outcome === 'new');
   const byId = new Map(placements.map((placement) => [placement.runId, placement]));
   const encoderOf = (placement: Placement): string | null => {
@@ -65,7 +112,10 @@ export async function estimate(tx: Transaction, placements: readonly Placement[]
     const parent = byId.get(placement.parentIds[0] ?? '');
     return parent ? encoderOf(parent) : null;
   };
-  const each = await secondsOfEach(tx, wanted.map((placement) => ({ ...placement, encoder: encoderOf(placement) })));
+  const each = await secondsOfEach(
+    tx,
+    wanted.map((placement) => ({ ...placement, encoder: encoderOf(placement) })),
+  );
   const counts = await trainCounts(tx, wanted);
 
   const basis: Estimation['basis'] = {};
@@ -78,7 +128,7 @@ export async function estimate(tx: Transaction, placements: readonly Placement[]
       continue;
     }
     secondsOf.set(runId, found.seconds);
-    const known = basis[spec.kind] ??= { runs: found.runs, seconds: 0 };
+    const known = (basis[spec.kind] ??= { runs: found.runs, seconds: 0 });
     known.runs = Math.min(known.runs, found.runs);
     known.seconds += found.seconds;
   }
@@ -96,7 +146,13 @@ export async function estimate(tx: Transaction, placements: readonly Placement[]
 }
 
 /** Halving trains few pretrainings to their end, and only those are finetuned; of a search by a model only the first draws are laid out. */
-function shorten(sweep: SweepSpec, trials: number, wanted: readonly Placement[], basis: Estimation['basis'], counts: ReadonlyMap<string | null, number>): void {
+function shorten(
+  sweep: SweepSpec,
+  trials: number,
+  wanted: readonly Placement[],
+  basis: Estimation['basis'],
+  counts: ReadonlyMap<string | null, number>,
+): void {
   const scale = isModelled(sweep) && sweep.run_cap! > trials ? sweep.run_cap! / trials : 1;
   const halving = sweep.early_terminate ? halvingOf(sweep.early_terminate) : null;
   const pretrainings = wanted.filter(({ spec }) => spec.kind === 'pretrain');
@@ -110,11 +166,14 @@ function shorten(sweep: SweepSpec, trials: number, wanted: readonly Placement[],
     trained = ends.reduce((sum, end, k) => sum + (alive[k]! * (end - (ends[k - 1] ?? 0))) / total, 0);
     surviving = alive.at(-1)!;
   }
-  for (const [kind, known] of Object.entries(basis)) known.seconds *= scale * (kind === 'pretrain' ? trained : surviving);
+  for (const [kind, known] of Object.entries(basis))
+    known.seconds *= scale * (kind === 'pretrain' ? trained : surviving);
 }
 
 /** Training samples of a dataset version. */
 export async function trainCount(tx: Transaction, digest: string): Promise<number> {
-  const [row] = await tx.$queryRaw<{ count: number }[]>`SELECT (manifest->'splits'->'train'->>'count')::int AS count FROM dataset WHERE digest = ${digest} LIMIT 1`;
+  const [row] = await tx.$queryRaw<
+    { count: number }[]
+  >`SELECT (manifest->'splits'->'train'->>'count')::int AS count FROM dataset WHERE digest = ${digest} LIMIT 1`;
   return row?.count ?? 0;
 }

@@ -1,5 +1,14 @@
 /** Why a run is, or is not, another's result. */
-import { canonicalJson, REUSABLE_STATUSES, withoutUnread, type RunKind, type RunSpec, type RunStatus, type SubmitRun, type Why } from '#libs/contracts';
+import {
+  canonicalJson,
+  REUSABLE_STATUSES,
+  withoutUnread,
+  type RunKind,
+  type RunSpec,
+  type RunStatus,
+  type SubmitRun,
+  type Why,
+} from '#libs/contracts';
 import { runDigest } from './admission.js';
 import { Prisma, type Database } from './database.js';
 import { RequestError } from './request-error.js';
@@ -9,40 +18,99 @@ import type { RunStore } from './run-store.js';
 const NEIGHBOURS = 500;
 
 /** What a digest is made of, field by field. */
-interface Identity { id: string | null; kind: RunKind; status: RunStatus | null; digest: string; fields: Map<string, unknown> }
-interface RunRow { id: string; kind: RunKind; status: RunStatus; digest: string; spec: RunSpec; datasetDigest: string | null; parents: Record<string, string> | null }
+interface Identity {
+  id: string | null;
+  kind: RunKind;
+  status: RunStatus | null;
+  digest: string;
+  fields: Map<string, unknown>;
+}
+interface RunRow {
+  id: string;
+  kind: RunKind;
+  status: RunStatus;
+  digest: string;
+  spec: RunSpec;
+  datasetDigest: string | null;
+  parents: Record<string, string> | null;
+}
 
 const leaves = (value: unknown, path: string, into: Map<string, unknown>): Map<string, unknown> => {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length > 0) for (const [key, inner] of Object.entries(value)) leaves(inner, path ? `${path}.${key}` : key, into);
+  if (typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length > 0)
+    for (const [key, inner] of Object.entries(value)) leaves(inner, path ? `${path}.${key}` : key, into);
   else if (value !== undefined) into.set(path, value);
   return into;
 };
 
 /** `code` is there where an older version of the training code made the run. */
-function identityOf({ id, kind, status, digest, spec, datasetDigest, parents }: Omit<RunRow, 'id' | 'status'> & { id: string | null; status: RunStatus | null }): Identity {
-  const parentOf = (field: 'from' | 'alignTo') => (field in spec ? parents?.[(spec as Record<string, unknown>)[field] as string] ?? null : null);
+function identityOf({
+  id,
+  kind,
+  status,
+  digest,
+  spec,
+  datasetDigest,
+  parents,
+}: Omit<RunRow, 'id' | 'status'> & { id: string | null; status: RunStatus | null }): Identity {
+  const parentOf = (field: 'from' | 'alignTo') =>
+    field in spec ? (parents?.[(spec as Record<string, unknown>)[field] as string] ?? null) : null;
   const [from, alignTo] = [parentOf('from'), parentOf('alignTo')];
-  const fields = leaves({ ...withoutUnread(spec), ...('dataset' in spec && { dataset: datasetDigest }), ...('from' in spec && { from }), ...('alignTo' in spec && { alignTo }) }, '', new Map());
-  if (runDigest(spec, datasetDigest, from, alignTo) !== digest) fields.set('code', 'an older version of the training code');
+  const fields = leaves(
+    {
+      ...withoutUnread(spec),
+      ...('dataset' in spec && { dataset: datasetDigest }),
+      ...('from' in spec && { from }),
+      ...('alignTo' in spec && { alignTo }),
+    },
+    '',
+    new Map(),
+  );
+  if (runDigest(spec, datasetDigest, from, alignTo) !== digest)
+    fields.set('code', 'an older version of the training code');
   return { id, kind, status, digest, fields };
 }
 
 function compare(here: Identity, there: Identity): Why {
   const names = [...new Set([...here.fields.keys(), ...there.fields.keys()])].sort();
-  const differences = here.digest === there.digest ? [] : names.filter((field) => canonicalJson(here.fields.get(field) ?? null) !== canonicalJson(there.fields.get(field) ?? null))
-    .map((field) => ({ field, here: here.fields.get(field) ?? null, there: there.fields.get(field) ?? null }));
+  const differences =
+    here.digest === there.digest
+      ? []
+      : names
+          .filter(
+            (field) => canonicalJson(here.fields.get(field) ?? null) !== canonicalJson(there.fields.get(field) ?? null),
+          )
+          .map((field) => ({ field, here: here.fields.get(field) ?? null, there: there.fields.get(field) ?? null }));
   const reusable = there.status !== null && (REUSABLE_STATUSES as readonly RunStatus[]).includes(there.status);
   const same = here.digest === there.digest;
-  const reason = here.id !== null && here.id === there.id ? 'it is the same run'
-    : same && here.kind === 'prepare-dataset' ? 'the specs are equal, but what a folder holds may have changed: datasets are always prepared anew'
-      : same && reusable ? 'all that the digest is made of is equal: one is the other\'s result'
-        : same ? `the specs are equal, but that run is ${there.status} and gives no result: retry it`
-          : `${differences.length} ${differences.length === 1 ? 'field differs' : 'fields differ'}: ${differences.slice(0, 5).map(({ field }) => field).join(', ')}${differences.length > 5 ? ', …' : ''}`;
-  return { runId: here.id, against: there.id, digest: here.digest, againstDigest: there.digest, reused: same && reusable && here.kind !== 'prepare-dataset', reason, differences };
+  const reason =
+    here.id !== null && here.id === there.id
+      ? 'it is the same run'
+      : same && here.kind === 'prepare-dataset'
+        ? 'the specs are equal, but what a folder holds may have changed: datasets are always prepared anew'
+        : same && reusable
+          ? "all that the digest is made of is equal: one is the other's result"
+          : same
+            ? `the specs are equal, but that run is ${there.status} and gives no result: retry it`
+            : `${differences.length} ${differences.length === 1 ? 'field differs' : 'fields differ'}: ${differences
+                .slice(0, 5)
+                .map(({ field }) => field)
+                .join(', ')}${differences.length > 5 ? ', …' : ''}`;
+  return {
+    runId: here.id,
+    against: there.id,
+    digest: here.digest,
+    againstDigest: there.digest,
+    reused: same && reusable && here.kind !== 'prepare-dataset',
+    reason,
+    differences,
+  };
 }
 
 export class Explanations {
-  constructor(private readonly database: Database, private readonly runs: RunStore) {}
+  constructor(
+    private readonly database: Database,
+    private readonly runs: RunStore,
+  ) {}
 
   /** A run against another, or against the nearest of its kind. @throws RequestError `not_found` */
   async ofRun(runId: string, against?: string): Promise<Why> {
@@ -50,7 +118,11 @@ export class Explanations {
     if (!here) throw new RequestError('not_found', `expected the id of a run, got ${runId}: there is no such run`);
     if (against === undefined) return this.nearest(here);
     const [there] = await this.identities(Prisma.sql`r.id = ${against}::uuid`);
-    if (!there) throw new RequestError('not_found', `expected the id of a run to compare with, got ${against}: there is no such run`);
+    if (!there)
+      throw new RequestError(
+        'not_found',
+        `expected the id of a run to compare with, got ${against}: there is no such run`,
+      );
     return compare(here, there);
   }
 
@@ -58,16 +130,39 @@ export class Explanations {
   async ofSubmission({ spec, name }: SubmitRun): Promise<Why> {
     const here = await this.database.transaction(async (tx) => {
       const [placement] = await this.runs.admit(tx, [{ spec, name, path: ['spec'] }], true);
-      const parents = await tx.run.findMany({ where: { id: { in: placement!.parentIds } }, select: { id: true, digest: true } });
-      return identityOf({ ...placement!, id: null, kind: spec.kind, status: null, parents: Object.fromEntries(parents.map(({ id, digest }) => [id, digest])) });
+      const parents = await tx.run.findMany({
+        where: { id: { in: placement!.parentIds } },
+        select: { id: true, digest: true },
+      });
+      return identityOf({
+        ...placement!,
+        id: null,
+        kind: spec.kind,
+        status: null,
+        parents: Object.fromEntries(parents.map(({ id, digest }) => [id, digest])),
+      });
     });
     return this.nearest(here);
   }
 
   private async nearest(here: Identity): Promise<Why> {
-    const others = await this.identities(Prisma.sql`r.kind = ${here.kind} AND r.id IS DISTINCT FROM ${here.id}::uuid ORDER BY r.digest = ${here.digest} DESC, r.status = 'succeeded' DESC, r.created_at DESC LIMIT ${NEIGHBOURS}`);
-    const found = others.map((there) => compare(here, there)).sort((a, b) => Number(b.reused) - Number(a.reused) || a.differences.length - b.differences.length);
-    return found[0] ?? { runId: here.id, against: null, digest: here.digest, againstDigest: null, reused: false, reason: `no other run of kind ${here.kind} is there`, differences: [] };
+    const others = await this.identities(
+      Prisma.sql`r.kind = ${here.kind} AND r.id IS DISTINCT FROM ${here.id}::uuid ORDER BY r.digest = ${here.digest} DESC, r.status = 'succeeded' DESC, r.created_at DESC LIMIT ${NEIGHBOURS}`,
+    );
+    const found = others
+      .map((there) => compare(here, there))
+      .sort((a, b) => Number(b.reused) - Number(a.reused) || a.differences.length - b.differences.length);
+    return (
+      found[0] ?? {
+        runId: here.id,
+        against: null,
+        digest: here.digest,
+        againstDigest: null,
+        reused: false,
+        reason: `no other run of kind ${here.kind} is there`,
+        differences: [],
+      }
+    );
   }
 
   private async identities(condition: Prisma.Sql): Promise<Identity[]> {

@@ -22,17 +22,29 @@ export interface Share {
 }
 
 /** A run that waits. `urgency` is 100 less its priority; `placement` is '' where any worker will do. */
-export interface Waiting { project: string; placement: string; urgency: number; runId: string }
+export interface Waiting {
+  project: string;
+  placement: string;
+  urgency: number;
+  runId: string;
+}
 
 /** Which quota keeps a project from starting another run. */
-export function quotaReached({ maxRunning, gpuSeconds, running, admitted, usedSeconds }: Share): 'max_running' | 'gpu_seconds' | null {
+export function quotaReached({
+  maxRunning,
+  gpuSeconds,
+  running,
+  admitted,
+  usedSeconds,
+}: Share): 'max_running' | 'gpu_seconds' | null {
   if (gpuSeconds !== null && usedSeconds >= gpuSeconds) return 'gpu_seconds';
   return maxRunning !== null && running + admitted >= maxRunning ? 'max_running' : null;
 }
 
 const virtualTime = (shares: readonly Share[]): number => shares.reduce((latest, { tag }) => Math.max(latest, tag), 0);
 const nextTag = ({ tag, weight }: Share, now: number): number => Math.max(now, tag + 1 / weight);
-const before = (a: Waiting, b: Waiting): boolean => a.urgency < b.urgency || (a.urgency === b.urgency && a.runId < b.runId);
+const before = (a: Waiting, b: Waiting): boolean =>
+  a.urgency < b.urgency || (a.urgency === b.urgency && a.runId < b.runId);
 
 /**
  * Takes at most `places` runs, in the order in which they are to start: of the project whose turn it is the most urgent, of those the one
@@ -40,23 +52,40 @@ const before = (a: Waiting, b: Waiting): boolean => a.urgency < b.urgency || (a.
  * @param waiting of each project and placement at least the first `places`, in any order.
  * @returns with the tag that its project has from then on.
  */
-export function chooseNext<Run extends Waiting>(shares: readonly Share[], waiting: readonly Run[], { places, placesOf }: { places: number; placesOf: (placement: string) => number }): (Run & { tag: number })[] {
+export function chooseNext<Run extends Waiting>(
+  shares: readonly Share[],
+  waiting: readonly Run[],
+  { places, placesOf }: { places: number; placesOf: (placement: string) => number },
+): (Run & { tag: number })[] {
   const state = shares.map((share) => ({ ...share }));
   const left = new Map<string, number>();
-  const leftOf = (placement: string): number => (placement === '' ? Number.POSITIVE_INFINITY : left.get(placement) ?? placesOf(placement));
+  const leftOf = (placement: string): number =>
+    placement === '' ? Number.POSITIVE_INFINITY : (left.get(placement) ?? placesOf(placement));
   const lanes = Map.groupBy(waiting, ({ project }) => project);
-  for (const [project, runs] of lanes) lanes.set(project, runs.toSorted((a, b) => (before(a, b) ? -1 : 1)));
+  for (const [project, runs] of lanes)
+    lanes.set(
+      project,
+      runs.toSorted((a, b) => (before(a, b) ? -1 : 1)),
+    );
   const chosen: (Run & { tag: number })[] = [];
   while (chosen.length < places) {
     const contenders = state.flatMap((share) => {
-      const run = quotaReached(share) ? undefined : lanes.get(share.name)?.find(({ placement }) => leftOf(placement) > 0);
+      const run = quotaReached(share)
+        ? undefined
+        : lanes.get(share.name)?.find(({ placement }) => leftOf(placement) > 0);
       return run ? [{ share, run }] : [];
     });
     if (contenders.length === 0) break;
     const level = Math.min(...contenders.map(({ share }) => (share.running + share.admitted + 1) / share.weight));
     const now = virtualTime(state);
-    const [next] = contenders.filter(({ share }) => (share.running + share.admitted) / share.weight < level)
-      .sort((a, b) => nextTag(a.share, now) - nextTag(b.share, now) || a.share.usedSeconds / a.share.weight - b.share.usedSeconds / b.share.weight || (a.share.name < b.share.name ? -1 : 1));
+    const [next] = contenders
+      .filter(({ share }) => (share.running + share.admitted) / share.weight < level)
+      .sort(
+        (a, b) =>
+          nextTag(a.share, now) - nextTag(b.share, now) ||
+          a.share.usedSeconds / a.share.weight - b.share.usedSeconds / b.share.weight ||
+          (a.share.name < b.share.name ? -1 : 1),
+      );
     const { share, run } = next!;
     share.tag = nextTag(share, now);
     share.admitted++;
@@ -69,7 +98,12 @@ export function chooseNext<Run extends Waiting>(shares: readonly Share[], waitin
 }
 
 /** How many runs of other projects are to start before the one that has `ahead` of its own before it, by their tags as they stand. */
-export function othersAhead(shares: readonly Share[], project: string, ahead: number, waitingIn: (project: string) => number): number {
+export function othersAhead(
+  shares: readonly Share[],
+  project: string,
+  ahead: number,
+  waitingIn: (project: string) => number,
+): number {
   const now = virtualTime(shares);
   const own = shares.find(({ name }) => name === project)!;
   const tag = nextTag(own, now) + ahead / own.weight;
@@ -91,7 +125,8 @@ export function startsIn(ahead: number, each: number, slots: readonly number[]):
   if (ahead < sorted.length && sorted[ahead]! <= sorted[0]! + each) return sorted[ahead]!;
   if (sorted.length === 0 || each === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
   // The first moment by which enough runs have started: a slot that is free at r starts one at r, r + each, r + 2 each, …
-  const startedBy = (moment: number) => sorted.reduce((sum, free) => sum + (moment >= free ? Math.floor((moment - free) / each + 1e-9) + 1 : 0), 0);
+  const startedBy = (moment: number) =>
+    sorted.reduce((sum, free) => sum + (moment >= free ? Math.floor((moment - free) / each + 1e-9) + 1 : 0), 0);
   let [early, late] = [sorted[0]!, sorted[0]! + ahead * each];
   for (let i = 0; i < 60 && late - early > 1e-6; i++) {
     const middle = (early + late) / 2;

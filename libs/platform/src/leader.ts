@@ -24,10 +24,18 @@ const CHARGE_MS = 2000;
 const IN_FLIGHT_MS = 5000;
 
 /** What the reconciler repaired, counted since the process became leader. In a healthy system it stays at zero. */
-export interface Repairs { redispatched: number; recovered: number; released: number }
+export interface Repairs {
+  redispatched: number;
+  recovered: number;
+  released: number;
+}
 
 interface LeaderOptions {
-  database: Database; store: RunStore; queue: RunQueue; log: Logger; reconcileMs: number;
+  database: Database;
+  store: RunStore;
+  queue: RunQueue;
+  log: Logger;
+  reconcileMs: number;
   window?: Window;
 }
 
@@ -45,7 +53,9 @@ export class Leader {
 
   constructor(private readonly options: LeaderOptions) {}
 
-  get isLeader(): boolean { return this.leading; }
+  get isLeader(): boolean {
+    return this.leading;
+  }
 
   start(): void {
     this.running ??= this.campaign();
@@ -79,13 +89,17 @@ export class Leader {
     client.once('end', () => lost.abort());
     const signal = AbortSignal.any([lost.signal, this.stopped.signal]);
     while (!signal.aborted) {
-      const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1::bigint) AS locked', [LEADER_LOCK]);
+      const { rows } = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1::bigint) AS locked', [
+        LEADER_LOCK,
+      ]);
       if (rows[0]?.locked) break;
       await delay(TAKEOVER_MS, undefined, { signal }).catch(() => undefined);
     }
     if (signal.aborted) return;
     await client.query(`SET idle_session_timeout = ${4 * PULSE_MS}`);
-    const pulse = setInterval(() => { client.query('SELECT 1').catch(() => lost.abort()); }, PULSE_MS);
+    const pulse = setInterval(() => {
+      client.query('SELECT 1').catch(() => lost.abort());
+    }, PULSE_MS);
     signal.addEventListener('abort', () => clearInterval(pulse), { once: true });
     this.leading = true;
     this.options.log.info('leading: dispatching and reconciling');
@@ -99,10 +113,27 @@ export class Leader {
     });
     try {
       await Promise.all([
-        this.repeat(signal, POLL_MS, 'dispatch', () => this.dispatch(), (waker) => { wake = waker; }, DISPATCH_GAP_MS),
+        this.repeat(
+          signal,
+          POLL_MS,
+          'dispatch',
+          () => this.dispatch(),
+          (waker) => {
+            wake = waker;
+          },
+          DISPATCH_GAP_MS,
+        ),
         this.repeat(signal, CHARGE_MS, 'charge projects', () => this.options.store.chargeProjects()),
         this.repeat(signal, this.options.reconcileMs, 'reconcile', () => this.reconcile()),
-        this.repeat(signal, POLL_MS, 'steer sweeps', () => sweeps.tick(), (waker) => { steer = waker; }),
+        this.repeat(
+          signal,
+          POLL_MS,
+          'steer sweeps',
+          () => sweeps.tick(),
+          (waker) => {
+            steer = waker;
+          },
+        ),
       ]);
     } finally {
       await listener.close();
@@ -110,7 +141,14 @@ export class Leader {
   }
 
   /** Does a task, waits until it is due or woken (and `gapMs` have passed since it began), and again. A failure is logged and repeated: Redis or Postgres may be away. */
-  private async repeat(signal: AbortSignal, everyMs: number, name: string, task: () => Promise<unknown>, onWaker?: (wake: () => void) => void, gapMs = 0): Promise<void> {
+  private async repeat(
+    signal: AbortSignal,
+    everyMs: number,
+    name: string,
+    task: () => Promise<unknown>,
+    onWaker?: (wake: () => void) => void,
+    gapMs = 0,
+  ): Promise<void> {
     for (let begun = Number.NEGATIVE_INFINITY; !signal.aborted;) {
       const gap = begun + gapMs - performance.now();
       if (gap > 0) await delay(gap, undefined, { signal }).catch(() => undefined);
@@ -118,7 +156,9 @@ export class Leader {
       let woken = new AbortController();
       onWaker?.(() => woken.abort());
       let pauseMs = everyMs;
-      try { await task(); } catch (error) {
+      try {
+        await task();
+      } catch (error) {
         this.options.log.warn({ err: error, task: name }, 'a leader task failed, it will be repeated');
         woken = new AbortController();
         pauseMs = Math.min(everyMs, RETRY_MS);

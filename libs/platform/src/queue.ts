@@ -4,7 +4,10 @@ import { isUnavailable } from './database.js';
 import type { Env } from './env.js';
 
 /** Redis carries ids, nothing else. */
-export interface RunJob { runId: string; attempt: number }
+export interface RunJob {
+  runId: string;
+  attempt: number;
+}
 
 type Connection = Pick<Env, 'redisUrl' | 'queueName' | 'networkTimeoutMs'>;
 
@@ -19,9 +22,14 @@ export class RunQueue {
 
   constructor(private readonly env: Connection) {
     // A Redis that is away or frozen costs a caller five seconds at most; a connection with nobody at its other end is made anew.
-    this.redis = new Redis(env.redisUrl, { maxRetriesPerRequest: 1, commandTimeout: 5000, socketTimeout: env.networkTimeoutMs });
+    this.redis = new Redis(env.redisUrl, {
+      maxRetriesPerRequest: 1,
+      commandTimeout: 5000,
+      socketTimeout: env.networkTimeoutMs,
+    });
     this.queue = new Queue<RunJob>(env.queueName, {
-      connection: this.redis, defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: true },
+      connection: this.redis,
+      defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: true },
     });
     // Every command reports its own failure to its caller; without a listener the connection's would end the process.
     this.redis.on('error', () => undefined);
@@ -30,7 +38,13 @@ export class RunQueue {
 
   /** Adds a job for each, to be handed out in this order; one that is there already is left as it is. Rejects when Redis does not answer. */
   async add(jobs: readonly RunJob[]): Promise<void> {
-    await this.queue.addBulk(jobs.map(({ runId, attempt }) => ({ name: 'run', data: { runId, attempt }, opts: { jobId: jobId({ runId, attempt }) } })));
+    await this.queue.addBulk(
+      jobs.map(({ runId, attempt }) => ({
+        name: 'run',
+        data: { runId, attempt },
+        opts: { jobId: jobId({ runId, attempt }) },
+      })),
+    );
   }
 
   /** Those of the given jobs that Redis does not know. */
@@ -63,9 +77,15 @@ export class RunQueue {
    * Calls `process` for each job, at most `concurrency` at a time. A job ends when `process` does, whatever came of the
    * run: success, failure and repetition are matters of Postgres. Where that did not answer, the job is another worker's at once.
    */
-  consume(concurrency: number, process: (job: RunJob) => Promise<void>, onError: (error: Error) => void): Worker<RunJob> {
+  consume(
+    concurrency: number,
+    process: (job: RunJob) => Promise<void>,
+    onError: (error: Error) => void,
+  ): Worker<RunJob> {
     const attend = async (job: Job<RunJob>, token?: string): Promise<void> => {
-      try { await process(job.data); } catch (error) {
+      try {
+        await process(job.data);
+      } catch (error) {
         if (!isUnavailable(error)) throw error;
         await job.moveToWait(token);
         throw new WaitingError();
@@ -73,8 +93,15 @@ export class RunQueue {
     };
     const worker = new Worker<RunJob>(this.env.queueName, attend, {
       // Its longest read blocks for ten seconds: one that is not answered for longer has nobody at the other end.
-      connection: { url: this.env.redisUrl, maxRetriesPerRequest: null, socketTimeout: Math.max(this.env.networkTimeoutMs, LONGEST_READ_MS) },
-      concurrency, autorun: false, removeOnComplete: { count: 0 }, removeOnFail: { count: 0 },
+      connection: {
+        url: this.env.redisUrl,
+        maxRetriesPerRequest: null,
+        socketTimeout: Math.max(this.env.networkTimeoutMs, LONGEST_READ_MS),
+      },
+      concurrency,
+      autorun: false,
+      removeOnComplete: { count: 0 },
+      removeOnFail: { count: 0 },
       // A job whose worker fell silent goes back as often as it takes: the claim in Postgres decides what is done with it.
       maxStalledCount: 1_000_000,
     });

@@ -4,6 +4,8 @@ import { expect, test } from 'vitest';
 import { SCHEMA } from './run-store.js';
 
 test('a worker takes runs from a database with the newest migration of its own version', async () => {
-  const migrations = (await readdir(path.resolve(import.meta.dirname, '..', '..', '..', 'prisma', 'migrations'))).filter((name) => /^\d{14}_/.test(name)).sort();
+  const migrations = (await readdir(path.resolve(import.meta.dirname, '..', '..', '..', 'prisma', 'migrations')))
+    .filter((name) => /^\d{14}_/.test(name))
+    .sort();
   expect(SCHEMA).toBe(migrations.at(-1));
 });

@@ -4,8 +4,27 @@
  * attempt, and every write carries it: when another attempt has begun, or the run has ended, the write finds no row.
  */
 import {
-  ACTIVE_STATUSES, canMove, canonicalJson, MOST_TAGS, RETRYABLE_STATUSES, RUN_ACTIONS,
-  type ArtifactKind, type BulkResult, type BulkRuns, type DatasetManifest, type Gpu, type LogLevel, type MetricPoint, type Plan, type Requires, type RunAction, type RunResult, type RunSpec, type RunStatus, type StatusReason, type SubmitRun,
+  ACTIVE_STATUSES,
+  canMove,
+  canonicalJson,
+  MOST_TAGS,
+  RETRYABLE_STATUSES,
+  RUN_ACTIONS,
+  type ArtifactKind,
+  type BulkResult,
+  type BulkRuns,
+  type DatasetManifest,
+  type Gpu,
+  type LogLevel,
+  type MetricPoint,
+  type Plan,
+  type Requires,
+  type RunAction,
+  type RunResult,
+  type RunSpec,
+  type RunStatus,
+  type StatusReason,
+  type SubmitRun,
 } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
@@ -18,7 +37,10 @@ import { decodeCursor, encodeCursor, runsLike } from './run-queries.js';
 import { nextInLine, type Admission, type Window } from './waiting-line.js';
 
 /** The right to write for a run. `attempt` is the fencing token. */
-export interface Token { runId: string; attempt: number }
+export interface Token {
+  runId: string;
+  attempt: number;
+}
 
 /** Another attempt has begun or the run has ended: whoever sees this must stop at once. */
 export class LeaseLostError extends Error {
@@ -40,7 +62,10 @@ export class ClaimRefusedError extends Error {
 export class SchemaMismatchError extends ClaimRefusedError {}
 
 /** What a heartbeat is told: whether the worker is to drain, and what is asked of each run that it still holds. */
-export interface HeartbeatAnswer { drain: boolean; asked: Map<string, 'go on' | 'cancel' | 'pause'> }
+export interface HeartbeatAnswer {
+  drain: boolean;
+  asked: Map<string, 'go on' | 'cancel' | 'pause'>;
+}
 
 export interface ClaimedRun extends Token {
   spec: RunSpec;
@@ -59,9 +84,25 @@ export interface ClaimedRun extends Token {
   stopAtStep: number | null;
 }
 
-export interface WorkerRegistration { id: string; host: string; pid: number; slots: number; versions: Record<string, string>; labels?: Record<string, string>; gpus?: Gpu[]; memoryMiB?: number }
+export interface WorkerRegistration {
+  id: string;
+  host: string;
+  pid: number;
+  slots: number;
+  versions: Record<string, string>;
+  labels?: Record<string, string>;
+  gpus?: Gpu[];
+  memoryMiB?: number;
+}
 
-export interface NewArtifact { name: string; kind: string; mime: string; sha256: string; sizeBytes: number; step: number | null }
+export interface NewArtifact {
+  name: string;
+  kind: string;
+  mime: string;
+  sha256: string;
+  sizeBytes: number;
+  step: number | null;
+}
 
 export interface Progress {
   step?: { step: number; totalSteps: number } | undefined;
@@ -72,10 +113,17 @@ export interface Progress {
 
 /** The newest migration that this build was made for: a worker of another version than the database takes no runs. */
 export const SCHEMA = '20261125040000_worker_memory';
-const mismatch = (found: string) => `expected a database of schema ${SCHEMA}, got ${found}: ${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
+const mismatch = (found: string) =>
+  `expected a database of schema ${SCHEMA}, got ${found}: ${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
 
 /** How many failures of a class a run survives. A class that is not listed fails it at once: repeating would not help. */
-const RETRY_BUDGET: Partial<Record<StatusReason, number>> = { worker_crash: 2, gpu_error: 2, hung: 1, disk_full: 2, internal_error: 1 };
+const RETRY_BUDGET: Partial<Record<StatusReason, number>> = {
+  worker_crash: 2,
+  gpu_error: 2,
+  hung: 1,
+  disk_full: 2,
+  internal_error: 1,
+};
 /** What a broken GPU does to a run. The attempts that follow go to another one while there is one. */
 const GPU_SUSPECT: readonly StatusReason[] = ['gpu_error', 'worker_crash', 'hung'];
 /** Losing its worker costs a run nothing; one that has lost so many is set aside, because it may be what kills them. */
@@ -102,12 +150,15 @@ const backoffMs = (failures: number) => Math.round(Math.random() * Math.min(60_0
 
 const statuses = (list: readonly RunStatus[]) => Prisma.sql`${[...list]}::text[]::run_status[]`;
 /** Whether `g`, a GPU of a worker, is as a run asks. */
-const gpuFits = (asked: Prisma.Sql) => Prisma.sql`(${asked}->>'name' IS NULL OR position(lower(${asked}->>'name') IN lower(g->>'name')) > 0) AND coalesce((${asked}->>'memoryMiB')::int, 0) <= (g->>'memoryMiB')::int`;
+const gpuFits = (asked: Prisma.Sql) =>
+  Prisma.sql`(${asked}->>'name' IS NULL OR position(lower(${asked}->>'name') IN lower(g->>'name')) > 0) AND coalesce((${asked}->>'memoryMiB')::int, 0) <= (g->>'memoryMiB')::int`;
 /** The tags of a run after a change, in the order in which they came. */
 const tagged = ({ add, remove }: NonNullable<BulkRuns['tags']>) => Prisma.sql`
   ARRAY(SELECT t FROM unnest(tags || ${add}::text[]) WITH ORDINALITY AS u(t, place) WHERE t <> ALL(${remove}::text[]) GROUP BY t ORDER BY min(place))`;
-const tagOutcome = (change: NonNullable<BulkRuns['tags']>) => Prisma.sql`CASE WHEN ${tagged(change)} = tags THEN 'unchanged' WHEN cardinality(${tagged(change)}) > ${MOST_TAGS} THEN 'too_many_tags' ELSE 'done' END`;
-const held = (token: Token) => Prisma.sql`run.id = ${token.runId}::uuid AND run.attempt = ${token.attempt} AND run.status = ANY(${statuses(ACTIVE_STATUSES)})`;
+const tagOutcome = (change: NonNullable<BulkRuns['tags']>) =>
+  Prisma.sql`CASE WHEN ${tagged(change)} = tags THEN 'unchanged' WHEN cardinality(${tagged(change)}) > ${MOST_TAGS} THEN 'too_many_tags' ELSE 'done' END`;
+const held = (token: Token) =>
+  Prisma.sql`run.id = ${token.runId}::uuid AND run.attempt = ${token.attempt} AND run.status = ANY(${statuses(ACTIVE_STATUSES)})`;
 
 interface Move {
   runId: string;
@@ -123,7 +174,11 @@ interface Move {
   outcome?: string;
 }
 
-interface Moved { attempt: number; failures: number; losses: number }
+interface Moved {
+  attempt: number;
+  failures: number;
+  losses: number;
+}
 
 export interface RunStoreOptions {
   /** The folder that `prepare-dataset` paths are relative to. */
@@ -132,7 +187,10 @@ export interface RunStoreOptions {
 }
 
 export class RunStore {
-  constructor(private readonly database: Database, readonly options: RunStoreOptions) {}
+  constructor(
+    private readonly database: Database,
+    readonly options: RunStoreOptions,
+  ) {}
 
   // Submitting
 
@@ -140,17 +198,27 @@ export class RunStore {
    * Queues a run, or attaches to an equal one. A repeat with the same key returns what the first returned.
    * @throws RequestError `invalid_request` naming the fields, `idempotency_mismatch` for a key that was used for another request.
    */
-  async submitRun(request: SubmitRun, idempotencyKey?: string): Promise<{ runId: string; outcome: 'created' | 'reused' | 'replayed' }> {
+  async submitRun(
+    request: SubmitRun,
+    idempotencyKey?: string,
+  ): Promise<{ runId: string; outcome: 'created' | 'reused' | 'replayed' }> {
     return this.database.transaction(async (tx) => {
       const replayed = await this.replay(tx, idempotencyKey, request);
       if (replayed) return { runId: replayed, outcome: 'replayed' as const };
       await this.checkProject(tx, request.project);
-      const [placement] = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
+      const [placement] = await this.admit(
+        tx,
+        [{ spec: request.spec, name: request.name, path: ['spec'] }],
+        request.onDuplicate === 'reuse',
+      );
       await this.insert(tx, [placement!], request);
       await this.needInFull(tx, [placement!.runId, ...placement!.parentIds]);
       await this.askFor(tx, [...(placement!.outcome === 'new' ? [] : [placement!.runId]), ...placement!.parentIds]);
       await this.remember(tx, idempotencyKey, request, placement!.runId);
-      return { runId: placement!.runId, outcome: placement!.outcome === 'new' ? 'created' as const : 'reused' as const };
+      return {
+        runId: placement!.runId,
+        outcome: placement!.outcome === 'new' ? ('created' as const) : ('reused' as const),
+      };
     });
   }
 
@@ -158,8 +226,20 @@ export class RunStore {
   async planRun(request: SubmitRun): Promise<Plan> {
     return this.database.transaction(async (tx) => {
       await this.checkProject(tx, request.project);
-      const placements = await this.admit(tx, [{ spec: request.spec, name: request.name, path: ['spec'] }], request.onDuplicate === 'reuse');
-      return { ...planOf(placements, 1), estimate: await estimate(tx, placements, this.options), memory: await memoryFit(tx, placements, { leaseMs: this.options.leaseMs, requires: request.requires, trialOf: () => 0 }) };
+      const placements = await this.admit(
+        tx,
+        [{ spec: request.spec, name: request.name, path: ['spec'] }],
+        request.onDuplicate === 'reuse',
+      );
+      return {
+        ...planOf(placements, 1),
+        estimate: await estimate(tx, placements, this.options),
+        memory: await memoryFit(tx, placements, {
+          leaseMs: this.options.leaseMs,
+          requires: request.requires,
+          trialOf: () => 0,
+        }),
+      };
     });
   }
 
@@ -172,8 +252,16 @@ export class RunStore {
   async checkProject(tx: Transaction, name: string): Promise<void> {
     const projects = await tx.project.findMany({ select: { name: true }, orderBy: { name: 'asc' } });
     if (projects.some((project) => project.name === name)) return;
-    const known = projects.slice(0, 20).map((project) => project.name).join(', ');
-    throw RequestError.invalid([{ path: ['project'], message: `expected a project that is there (${known}${projects.length > 20 ? ', …' : ''}), got ${name}: make it first (\`loom projects set ${name}\`)` }]);
+    const known = projects
+      .slice(0, 20)
+      .map((project) => project.name)
+      .join(', ');
+    throw RequestError.invalid([
+      {
+        path: ['project'],
+        message: `expected a project that is there (${known}${projects.length > 20 ? ', …' : ''}), got ${name}: make it first (\`loom projects set ${name}\`)`,
+      },
+    ]);
   }
 
   /** The resource that this key was used for, if it was. Two requests with one key wait for each other here. */
@@ -183,23 +271,50 @@ export class RunStore {
     const known = await tx.idempotencyKey.findUnique({ where: { key } });
     if (!known) return undefined;
     if (known.requestHash !== sha256(canonicalJson(request))) {
-      throw new RequestError('idempotency_mismatch', 'expected the request that this Idempotency-Key was first used for, got another: use a new key for a new request');
+      throw new RequestError(
+        'idempotency_mismatch',
+        'expected the request that this Idempotency-Key was first used for, got another: use a new key for a new request',
+      );
     }
     return known.resourceId;
   }
 
   async remember(tx: Transaction, key: string | undefined, request: unknown, resourceId: string): Promise<void> {
-    if (key !== undefined) await tx.idempotencyKey.create({ data: { key, requestHash: sha256(canonicalJson(request)), resourceId } });
+    if (key !== undefined)
+      await tx.idempotencyKey.create({ data: { key, requestHash: sha256(canonicalJson(request)), resourceId } });
   }
 
   /** Writes the runs of those placements that are new, with their dependencies, events and outbox rows. */
-  async insert(tx: Transaction, placements: readonly Placement[], { tags, project, priority, requires }: { tags: string[]; project: string; priority: number; requires?: SubmitRun['requires'] }): Promise<void> {
-    const rows = placements.filter(({ outcome }) => outcome === 'new').map((placement) => ({
-      id: placement.runId, name: placement.name, kind: placement.spec.kind, status: placement.status, digest: placement.digest, spec: placement.spec,
-      tags, project, priority, dataset_digest: placement.datasetDigest, required_labels: requires?.labels ?? {}, required_gpu: requires?.gpu ?? null, parents: placement.parentIds,
-    }));
+  async insert(
+    tx: Transaction,
+    placements: readonly Placement[],
+    {
+      tags,
+      project,
+      priority,
+      requires,
+    }: { tags: string[]; project: string; priority: number; requires?: SubmitRun['requires'] },
+  ): Promise<void> {
+    const rows = placements
+      .filter(({ outcome }) => outcome === 'new')
+      .map((placement) => ({
+        id: placement.runId,
+        name: placement.name,
+        kind: placement.spec.kind,
+        status: placement.status,
+        digest: placement.digest,
+        spec: placement.spec,
+        tags,
+        project,
+        priority,
+        dataset_digest: placement.datasetDigest,
+        required_labels: requires?.labels ?? {},
+        required_gpu: requires?.gpu ?? null,
+        parents: placement.parentIds,
+      }));
     if (rows.length === 0) return;
-    for (let start = 0; start < rows.length; start += INSERT_BATCH) await tx.$executeRaw`
+    for (let start = 0; start < rows.length; start += INSERT_BATCH)
+      await tx.$executeRaw`
       INSERT INTO run (id, name, kind, status, digest, spec, tags, project, priority, dataset_digest, required_labels, required_gpu)
       SELECT id, name, kind, status, digest, spec, tags, project, priority, dataset_digest, required_labels, nullif(required_gpu, 'null')
       FROM jsonb_to_recordset(${JSON.stringify(rows.slice(start, start + INSERT_BATCH))}::jsonb) AS r(id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], project text, priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb)`;
@@ -208,7 +323,10 @@ export class RunStore {
     await tx.$executeRaw`
       INSERT INTO run_event (run_id, attempt, type, data)
       SELECT id, 0, 'submitted', jsonb_build_object('status', status) FROM unnest(${rows.map(({ id }) => id)}::uuid[], ${rows.map(({ status }) => status)}::text[]) AS r(id, status)`;
-    await this.enqueue(tx, rows.filter(({ status }) => status === 'queued').map(({ id }) => id));
+    await this.enqueue(
+      tx,
+      rows.filter(({ status }) => status === 'queued').map(({ id }) => id),
+    );
   }
 
   // What users ask of a run
@@ -226,7 +344,13 @@ export class RunStore {
     const status = await this.lock(tx, runId);
     if (status === 'cancelled' || status === 'cancelling') return;
     if (status === 'running' || status === 'pausing') {
-      await this.move(tx, { runId, from: [status], to: 'cancelling', reason: 'user_cancel', set: [Prisma.sql`cancel_requested_at = now()`] });
+      await this.move(tx, {
+        runId,
+        from: [status],
+        to: 'cancelling',
+        reason: 'user_cancel',
+        set: [Prisma.sql`cancel_requested_at = now()`],
+      });
       await tx.$executeRaw`SELECT pg_notify('run_control', ${runId})`;
     } else if (canMove(status, 'cancelled')) {
       await this.move(tx, { runId, from: [status], to: 'cancelled', reason: 'user_cancel' });
@@ -252,10 +376,19 @@ export class RunStore {
       await this.move(tx, { runId, from: [status], to: 'pausing', reason: 'user_pause' });
       await tx.$executeRaw`SELECT pg_notify('run_control', ${runId})`;
     } else if (canMove(status, 'paused')) {
-      await this.move(tx, { runId, from: [status], to: 'paused', reason: 'user_pause', set: [Prisma.sql`next_start_at = NULL`] });
+      await this.move(tx, {
+        runId,
+        from: [status],
+        to: 'paused',
+        reason: 'user_pause',
+        set: [Prisma.sql`next_start_at = NULL`],
+      });
     } else {
       const todo = status === 'pending' ? ': it waits for a parent, pause that one' : '';
-      throw new RequestError('invalid_state', `expected a run that is queued, retrying or running, got one that is ${status}${todo}`);
+      throw new RequestError(
+        'invalid_state',
+        `expected a run that is queued, retrying or running, got one that is ${status}${todo}`,
+      );
     }
   }
 
@@ -272,8 +405,17 @@ export class RunStore {
   /** `resume` as a part of something larger. */
   async resumeWithin(tx: Transaction, runId: string): Promise<void> {
     const status = await this.lock(tx, runId);
-    if (status !== 'paused' && status !== 'pausing') throw new RequestError('invalid_state', `expected a run that is paused, got one that is ${status}`);
-    await this.move(tx, { runId, from: [status], to: status === 'paused' ? 'queued' : 'running', reason: null, detail: null, data: { by: 'resume' }, set: [Prisma.sql`stop_at_step = CASE WHEN status_reason = 'rung' THEN NULL ELSE stop_at_step END`] });
+    if (status !== 'paused' && status !== 'pausing')
+      throw new RequestError('invalid_state', `expected a run that is paused, got one that is ${status}`);
+    await this.move(tx, {
+      runId,
+      from: [status],
+      to: status === 'paused' ? 'queued' : 'running',
+      reason: null,
+      detail: null,
+      data: { by: 'resume' },
+      set: [Prisma.sql`stop_at_step = CASE WHEN status_reason = 'rung' THEN NULL ELSE stop_at_step END`],
+    });
   }
 
   /**
@@ -288,15 +430,27 @@ export class RunStore {
   private async retryWithin(tx: Transaction, runId: string): Promise<void> {
     const status = await this.lock(tx, runId);
     if (!(RETRYABLE_STATUSES as readonly RunStatus[]).includes(status)) {
-      throw new RequestError('invalid_state', `expected a run that is ${RETRYABLE_STATUSES.join(', ')}, got one that is ${status}`);
+      throw new RequestError(
+        'invalid_state',
+        `expected a run that is ${RETRYABLE_STATUSES.join(', ')}, got one that is ${status}`,
+      );
     }
     const parents = await tx.$queryRaw<{ id: string; status: RunStatus }[]>`
       SELECT p.id, p.status::text AS status FROM run_dependency d JOIN run p ON p.id = d.parent_id WHERE d.run_id = ${runId}::uuid FOR SHARE OF p`;
     const dead = parents.find((parent) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(parent.status));
-    if (dead) throw new RequestError('invalid_state', `expected a run whose parent can succeed, but its parent ${dead.id} is ${dead.status}: retry that one`);
+    if (dead)
+      throw new RequestError(
+        'invalid_state',
+        `expected a run whose parent can succeed, but its parent ${dead.id} is ${dead.status}: retry that one`,
+      );
     const to = parents.every((parent) => parent.status === 'succeeded') ? 'queued' : 'pending';
     await this.move(tx, {
-      runId, from: [status], to, reason: null, detail: null, data: { by: 'retry' },
+      runId,
+      from: [status],
+      to,
+      reason: null,
+      detail: null,
+      data: { by: 'retry' },
       set: [Prisma.sql`failures = 0, losses = 0, finished_at = NULL, cancel_requested_at = NULL`],
     });
   }
@@ -310,7 +464,9 @@ export class RunStore {
   async bulk({ action, filter, tags, cursor }: BulkRuns): Promise<BulkResult> {
     const until = performance.now() + BULK_MS;
     const given = decodeCursor(cursor, 'date', 'date', 'id') as [string, string, string] | undefined;
-    const begun = given ? new Date(given[0]) : (await this.database.prisma.$queryRaw<{ now: Date }[]>`SELECT now()`)[0]!.now;
+    const begun = given
+      ? new Date(given[0])
+      : (await this.database.prisma.$queryRaw<{ now: Date }[]>`SELECT now()`)[0]!.now;
     let after = given && { createdAt: new Date(given[1]), id: given[2] };
     const order = action === 'cancel' ? Prisma.raw('DESC') : Prisma.raw('ASC');
     const result: BulkResult = { done: 0, skipped: {}, nextCursor: null };
@@ -319,29 +475,57 @@ export class RunStore {
         SELECT id, created_at AS "createdAt" FROM run WHERE ${runsLike(filter)} AND created_at <= ${begun}
           AND ${after ? Prisma.sql`(created_at, id) ${action === 'cancel' ? Prisma.raw('<') : Prisma.raw('>')} (${after.createdAt}, ${after.id}::uuid)` : Prisma.sql`true`}
         ORDER BY created_at ${order}, id ${order} LIMIT ${BULK_BATCH}`;
-      const outcomes = batch.length ? await this.database.transaction((tx) => (action === 'tag' ? this.tagWithin(tx, tags!, batch.map(({ id }) => id)) : this.bulkWithin(tx, action, filter.status, batch.map(({ id }) => id)))) : [];
+      const outcomes = batch.length
+        ? await this.database.transaction((tx) =>
+            action === 'tag'
+              ? this.tagWithin(
+                  tx,
+                  tags!,
+                  batch.map(({ id }) => id),
+                )
+              : this.bulkWithin(
+                  tx,
+                  action,
+                  filter.status,
+                  batch.map(({ id }) => id),
+                ),
+          )
+        : [];
       for (const outcome of outcomes) {
         if (outcome === 'done') result.done++;
         else result.skipped[outcome] = (result.skipped[outcome] ?? 0) + 1;
       }
       after = batch.at(-1);
       if (!after || batch.length < BULK_BATCH) return result;
-      if (performance.now() > until) return { ...result, nextCursor: encodeCursor(begun.toISOString(), after.createdAt.toISOString(), after.id) };
+      if (performance.now() > until)
+        return { ...result, nextCursor: encodeCursor(begun.toISOString(), after.createdAt.toISOString(), after.id) };
     }
   }
 
   /** What `bulk` would do as things stand; of runs to be retried, those count whose parent has to be retried with them. */
   async planBulk({ action, filter, tags }: BulkRuns): Promise<BulkResult> {
-    const outcome = action === 'tag' ? tagOutcome(tags!) : Prisma.sql`CASE WHEN status = ANY(${statuses(RUN_ACTIONS[action])}) THEN 'done' ELSE status::text END`;
-    const groups = await this.database.prisma.$queryRaw<{ outcome: string; count: number }[]>`SELECT ${outcome} AS outcome, count(*)::int AS count FROM run WHERE ${runsLike(filter)} GROUP BY 1`;
+    const outcome =
+      action === 'tag'
+        ? tagOutcome(tags!)
+        : Prisma.sql`CASE WHEN status = ANY(${statuses(RUN_ACTIONS[action])}) THEN 'done' ELSE status::text END`;
+    const groups = await this.database.prisma.$queryRaw<
+      { outcome: string; count: number }[]
+    >`SELECT ${outcome} AS outcome, count(*)::int AS count FROM run WHERE ${runsLike(filter)} GROUP BY 1`;
     return {
       done: groups.find((group) => group.outcome === 'done')?.count ?? 0,
-      skipped: Object.fromEntries(groups.flatMap((group) => (group.outcome === 'done' ? [] : [[group.outcome, group.count]]))), nextCursor: null,
+      skipped: Object.fromEntries(
+        groups.flatMap((group) => (group.outcome === 'done' ? [] : [[group.outcome, group.count]])),
+      ),
+      nextCursor: null,
     };
   }
 
   /** For each run `done`, or why its tags stay as they are. */
-  private async tagWithin(tx: Transaction, tags: NonNullable<BulkRuns['tags']>, ids: readonly string[]): Promise<string[]> {
+  private async tagWithin(
+    tx: Transaction,
+    tags: NonNullable<BulkRuns['tags']>,
+    ids: readonly string[],
+  ): Promise<string[]> {
     // In one order, so that two such changes wait for each other instead of in a circle.
     const rows = await tx.$queryRaw<{ id: string; outcome: string }[]>`
       WITH locked AS (SELECT id, tags FROM run WHERE id = ANY(${[...ids]}::uuid[]) ORDER BY id FOR UPDATE)
@@ -353,8 +537,18 @@ export class RunStore {
   }
 
   /** For each run `done`, or why it was left as it is. One that no longer has a status that was asked for is left too. */
-  private async bulkWithin(tx: Transaction, action: RunAction, wanted: readonly RunStatus[] | undefined, ids: readonly string[]): Promise<string[]> {
-    const within = { cancel: this.cancelWithin, pause: this.pauseWithin, resume: this.resumeWithin, retry: this.retryWithin }[action];
+  private async bulkWithin(
+    tx: Transaction,
+    action: RunAction,
+    wanted: readonly RunStatus[] | undefined,
+    ids: readonly string[],
+  ): Promise<string[]> {
+    const within = {
+      cancel: this.cancelWithin,
+      pause: this.pauseWithin,
+      resume: this.resumeWithin,
+      retry: this.retryWithin,
+    }[action];
     const outcomes: string[] = [];
     for (let rest = ids; rest.length > 0;) {
       const refused: string[] = [];
@@ -392,7 +586,8 @@ export class RunStore {
 
   /** A worker that was told to drain never runs again. */
   async setWorkerState(id: string, state: 'running' | 'draining' | 'stopped'): Promise<void> {
-    await this.database.prisma.$executeRaw`UPDATE worker SET state = ${state}, heartbeat_at = now() WHERE id = ${id} AND (${state} <> 'running' OR state = 'starting')`;
+    await this.database.prisma
+      .$executeRaw`UPDATE worker SET state = ${state}, heartbeat_at = now() WHERE id = ${id} AND (${state} <> 'running' OR state = 'starting')`;
     // Its slots are free now: somebody may be let to them.
     if (state === 'running') await this.database.prisma.$executeRaw`SELECT pg_notify('outbox', '')`;
   }
@@ -405,8 +600,13 @@ export class RunStore {
   async drainWorker(id: string): Promise<void> {
     await this.database.transaction(async (tx) => {
       const rows = await tx.$queryRaw<{ state: string }[]>`SELECT state FROM worker WHERE id = ${id} FOR UPDATE`;
-      if (!rows[0]) throw new RequestError('not_found', `expected the id of a worker, got ${JSON.stringify(id.slice(0, 80))}: there is no such worker`);
-      if (rows[0].state === 'stopped') throw new RequestError('invalid_state', 'expected a worker that is running, got one that is stopped');
+      if (!rows[0])
+        throw new RequestError(
+          'not_found',
+          `expected the id of a worker, got ${JSON.stringify(id.slice(0, 80))}: there is no such worker`,
+        );
+      if (rows[0].state === 'stopped')
+        throw new RequestError('invalid_state', 'expected a worker that is running, got one that is stopped');
       await tx.$executeRaw`UPDATE worker SET state = 'draining' WHERE id = ${id}`;
       await tx.$executeRaw`SELECT pg_notify('worker_control', ${id})`;
     });
@@ -419,45 +619,102 @@ export class RunStore {
    * @throws ClaimRefusedError when this worker may not take it: it is draining, lacks a label, or has free only GPUs on which a trainer of
    * this run has died; or when no worker may, because its project has as many runs under way as it may; SchemaMismatchError when the database is of another version. The run is offered again.
    */
-  async claim({ runId, attempt }: RunJob, workerId: string, gpus: readonly string[] = []): Promise<ClaimedRun | undefined> {
+  async claim(
+    { runId, attempt }: RunJob,
+    workerId: string,
+    gpus: readonly string[] = [],
+  ): Promise<ClaimedRun | undefined> {
     let refused: ClaimRefusedError | undefined;
     const claimed = await this.database.transaction(async (tx) => {
       // Locked, so that a claim comes either before a drain or not at all.
       const [worker] = await tx.$queryRaw<{ state: string; labels: Record<string, string>; schema: string }[]>`
         SELECT state, labels, (SELECT max(migration_name) FROM _prisma_migrations WHERE finished_at IS NOT NULL) AS schema FROM worker WHERE id = ${workerId} FOR SHARE OF worker`;
-      const wanted = await tx.run.findUnique({ where: { id: runId }, select: { requiredLabels: true, requiredGpu: true, project: true } });
+      const wanted = await tx.run.findUnique({
+        where: { id: runId },
+        select: { requiredLabels: true, requiredGpu: true, project: true },
+      });
       const required = { labels: wanted?.requiredLabels ?? {}, gpu: wanted?.requiredGpu } as Requires;
       const lacking = Object.entries(required.labels).filter(([key, value]) => worker?.labels[key] !== value);
       const { fit, good, elsewhere } = await this.fittingGpus(tx, runId, gpus, required);
-      const why = worker && worker.state !== 'running' ? `it is ${worker.state}`
-        : lacking.length ? `it lacks ${lacking.map((label) => label.join('=')).join(', ')}`
-        : required.gpu && fit.length === 0 ? 'it has no free GPU that is as asked'
-        : gpus.length && good.length === 0 && elsewhere ? 'a trainer of this run has died on each GPU that it has free, and there are others'
-        : wanted && !await this.hasPlace(tx, wanted.project, runId) ? `project ${wanted.project} has as many runs under way as it may` : undefined;
-      refused = worker && worker.schema !== SCHEMA ? new SchemaMismatchError({ runId, attempt }, mismatch(worker.schema)) : why === undefined ? undefined : new ClaimRefusedError({ runId, attempt }, why);
+      const why =
+        worker && worker.state !== 'running'
+          ? `it is ${worker.state}`
+          : lacking.length
+            ? `it lacks ${lacking.map((label) => label.join('=')).join(', ')}`
+            : required.gpu && fit.length === 0
+              ? 'it has no free GPU that is as asked'
+              : gpus.length && good.length === 0 && elsewhere
+                ? 'a trainer of this run has died on each GPU that it has free, and there are others'
+                : wanted && !(await this.hasPlace(tx, wanted.project, runId))
+                  ? `project ${wanted.project} has as many runs under way as it may`
+                  : undefined;
+      refused =
+        worker && worker.schema !== SCHEMA
+          ? new SchemaMismatchError({ runId, attempt }, mismatch(worker.schema))
+          : why === undefined
+            ? undefined
+            : new ClaimRefusedError({ runId, attempt }, why);
       if (refused) {
-        await this.offerAgain({ runId, attempt }, tx, lacking.length || worker?.state !== 'running' ? OFFER_AGAIN_MS : OFFER_MUCH_LATER_MS);
+        await this.offerAgain(
+          { runId, attempt },
+          tx,
+          lacking.length || worker?.state !== 'running' ? OFFER_AGAIN_MS : OFFER_MUCH_LATER_MS,
+        );
         return undefined;
       }
       const gpu = good[0] ?? fit[0] ?? null;
-      const take = () => this.move(tx, {
-        runId, attempt: attempt - 1, from: ['queued', 'retrying'], to: 'running', reason: null, detail: null, data: { workerId },
-        set: [Prisma.sql`attempt = run.attempt + 1, worker_id = ${workerId}, lease_until = now() + ${this.lease()}, started_at = coalesce(started_at, now()), progress_at = now(), next_start_at = NULL`],
-      });
-      const moved = await take() ?? (await this.recoverWithin(tx, runId) ? await take() : undefined);
+      const take = () =>
+        this.move(tx, {
+          runId,
+          attempt: attempt - 1,
+          from: ['queued', 'retrying'],
+          to: 'running',
+          reason: null,
+          detail: null,
+          data: { workerId },
+          set: [
+            Prisma.sql`attempt = run.attempt + 1, worker_id = ${workerId}, lease_until = now() + ${this.lease()}, started_at = coalesce(started_at, now()), progress_at = now(), next_start_at = NULL`,
+          ],
+        });
+      const moved = (await take()) ?? ((await this.recoverWithin(tx, runId)) ? await take() : undefined);
       if (!moved) return undefined;
-      const [run] = await tx.$queryRaw<{ spec: RunSpec; stopAtStep: number | null; dataset: DatasetManifest | null; checkpoints: { sha256: string; step: number }[] }[]>`
+      const [run] = await tx.$queryRaw<
+        {
+          spec: RunSpec;
+          stopAtStep: number | null;
+          dataset: DatasetManifest | null;
+          checkpoints: { sha256: string; step: number }[];
+        }[]
+      >`
         WITH begun AS (INSERT INTO attempt (run_id, attempt, worker_id, gpu) VALUES (${runId}::uuid, ${attempt}, ${workerId}, ${gpu}))
         SELECT spec, stop_at_step AS "stopAtStep", (SELECT manifest FROM dataset WHERE dataset.digest = run.dataset_digest LIMIT 1) AS dataset,
           (SELECT coalesce(jsonb_agg(jsonb_build_object('sha256', sha256, 'step', coalesce(step, 0)) ORDER BY step DESC, created_at DESC), '[]') FROM artifact WHERE run_id = run.id AND kind = 'checkpoint') AS checkpoints
         FROM run WHERE id = ${runId}::uuid`;
       const { spec, stopAtStep, dataset, checkpoints } = run!;
-      const newest = (id: string | null | undefined, kind: ArtifactKind, step?: number) => (id ? tx.artifact.findFirst({ where: { runId: id, kind, ...(step !== undefined && { step }) }, orderBy: { createdAt: 'desc' } }) : null);
+      const newest = (id: string | null | undefined, kind: ArtifactKind, step?: number) =>
+        id
+          ? tx.artifact.findFirst({
+              where: { runId: id, kind, ...(step !== undefined && { step }) },
+              orderBy: { createdAt: 'desc' },
+            })
+          : null;
       const parent = await newest('from' in spec ? spec.from : null, 'model');
-      const parentCheckpoint = 'checkpoint' in spec && spec.checkpoint !== undefined ? await newest(spec.from, 'checkpoint', spec.checkpoint) : null;
+      const parentCheckpoint =
+        'checkpoint' in spec && spec.checkpoint !== undefined
+          ? await newest(spec.from, 'checkpoint', spec.checkpoint)
+          : null;
       const aligned = await newest('alignTo' in spec ? spec.alignTo : null, 'embedding');
       return {
-        runId, attempt, spec, gpu, dataset, parentModel: parent?.sha256 ?? null, parentCheckpoint: parentCheckpoint?.sha256 ?? null, alignTo: aligned?.sha256 ?? null, checkpoints, stopAtStep,
+        runId,
+        attempt,
+        spec,
+        gpu,
+        dataset,
+        parentModel: parent?.sha256 ?? null,
+        parentCheckpoint: parentCheckpoint?.sha256 ?? null,
+        alignTo: aligned?.sha256 ?? null,
+        checkpoints,
+        stopAtStep,
       };
     });
     if (refused) throw refused;
@@ -469,22 +726,38 @@ export class RunStore {
    * exceeded whoever has admitted them.
    */
   private async hasPlace(tx: Transaction, project: string, runId: string): Promise<boolean> {
-    const [limited] = await tx.$queryRaw<{ most: number }[]>`SELECT max_running AS most FROM project WHERE name = ${project} AND max_running IS NOT NULL FOR NO KEY UPDATE`;
+    const [limited] = await tx.$queryRaw<
+      { most: number }[]
+    >`SELECT max_running AS most FROM project WHERE name = ${project} AND max_running IS NOT NULL FOR NO KEY UPDATE`;
     if (!limited) return true;
-    const [{ held } = { held: 0 }] = await tx.$queryRaw<{ held: number }[]>`SELECT count(*)::int AS held FROM run WHERE project = ${project} AND status = ANY(${statuses(ACTIVE_STATUSES)}) AND id <> ${runId}::uuid`;
+    const [{ held } = { held: 0 }] = await tx.$queryRaw<
+      { held: number }[]
+    >`SELECT count(*)::int AS held FROM run WHERE project = ${project} AND status = ANY(${statuses(ACTIVE_STATUSES)}) AND id <> ${runId}::uuid`;
     return held < limited.most;
   }
 
   /** Of the given GPUs those that are as asked; of these `good`, those on which no trainer of this run has died; and whether a worker that could take it has a good one at all. */
-  private async fittingGpus(tx: Transaction, runId: string, gpus: readonly string[], { labels, gpu }: Requires): Promise<{ fit: string[]; good: string[]; elsewhere: boolean }> {
+  private async fittingGpus(
+    tx: Transaction,
+    runId: string,
+    gpus: readonly string[],
+    { labels, gpu }: Requires,
+  ): Promise<{ fit: string[]; good: string[]; elsewhere: boolean }> {
     if (gpus.length === 0) return { fit: [], good: [], elsewhere: false };
-    const bad = await tx.attempt.findMany({ where: { runId, reason: { in: [...GPU_SUSPECT] }, gpu: { not: null } }, select: { gpu: true } });
+    const bad = await tx.attempt.findMany({
+      where: { runId, reason: { in: [...GPU_SUSPECT] }, gpu: { not: null } },
+      select: { gpu: true },
+    });
     const suspects = bad.map((attempt) => attempt.gpu!);
     const able = await tx.$queryRaw<{ uuid: string }[]>`
       SELECT g->>'uuid' AS uuid FROM worker w, jsonb_array_elements(w.gpus) AS g
       WHERE w.state = 'running' AND w.heartbeat_at > now() - ${this.lease()} AND w.labels @> ${JSON.stringify(labels)}::jsonb AND ${gpuFits(Prisma.sql`${JSON.stringify(gpu ?? {})}::jsonb`)}`;
     const fit = gpus.filter((uuid) => able.some((each) => each.uuid === uuid));
-    return { fit, good: fit.filter((uuid) => !suspects.includes(uuid)), elsewhere: able.some(({ uuid }) => !suspects.includes(uuid)) };
+    return {
+      fit,
+      good: fit.filter((uuid) => !suspects.includes(uuid)),
+      elsewhere: able.some(({ uuid }) => !suspects.includes(uuid)),
+    };
   }
 
   /**
@@ -492,12 +765,18 @@ export class RunStore {
    * @throws Error when it has another, with what to do.
    */
   async checkSchema(): Promise<void> {
-    const [row] = await this.database.prisma.$queryRaw<{ schema: string | null }[]>`SELECT max(migration_name) AS schema FROM _prisma_migrations WHERE finished_at IS NOT NULL`;
+    const [row] = await this.database.prisma.$queryRaw<
+      { schema: string | null }[]
+    >`SELECT max(migration_name) AS schema FROM _prisma_migrations WHERE finished_at IS NOT NULL`;
     if (row?.schema !== SCHEMA) throw new Error(mismatch(row?.schema ?? 'none'));
   }
 
   /** A run that waits and that its worker does not take goes to another, a moment later. */
-  async offerAgain({ runId, attempt }: RunJob, tx: Transaction = this.database.prisma, afterMs = OFFER_AGAIN_MS): Promise<void> {
+  async offerAgain(
+    { runId, attempt }: RunJob,
+    tx: Transaction = this.database.prisma,
+    afterMs = OFFER_AGAIN_MS,
+  ): Promise<void> {
     await tx.$executeRaw`UPDATE outbox SET dispatched_at = NULL, not_before = greatest(not_before, now() + ${interval(afterMs)}) WHERE run_id = ${runId}::uuid AND attempt = ${attempt}`;
   }
 
@@ -512,7 +791,10 @@ export class RunStore {
           RETURNING run.id, run.status)
       SELECT extended.id, extended.status::text AS status, alive.state FROM (SELECT 1) AS one LEFT JOIN alive ON true LEFT JOIN extended ON true`;
     const ask = (status: RunStatus) => (status === 'cancelling' ? 'cancel' : status === 'pausing' ? 'pause' : 'go on');
-    return { drain: rows[0]?.state === 'draining', asked: new Map(rows.flatMap(({ id, status }) => (id === null ? [] : [[id, ask(status)] as const]))) };
+    return {
+      drain: rows[0]?.state === 'draining',
+      asked: new Map(rows.flatMap(({ id, status }) => (id === null ? [] : [[id, ask(status)] as const]))),
+    };
   }
 
   /**
@@ -558,9 +840,15 @@ export class RunStore {
    * `hopeful`: points beyond their key's last are inserted without looking whether they are there, which is half as long. They
    * can only be when another write of the run was under way at the same time, and then nothing is written.
    */
-  private async recordWithin(token: Token, { step, points = [], lines = [], events = [] }: Progress, hopeful: boolean): Promise<void> {
+  private async recordWithin(
+    token: Token,
+    { step, points = [], lines = [], events = [] }: Progress,
+    hopeful: boolean,
+  ): Promise<void> {
     const { keys, keyOf, steps, values, last } = columnsOf(points);
-    const moved = step ? Prisma.sql`, step = ${step.step}, total_steps = ${step.totalSteps}, progress_at = now()` : Prisma.empty;
+    const moved = step
+      ? Prisma.sql`, step = ${step.step}, total_steps = ${step.totalSteps}, progress_at = now()`
+      : Prisma.empty;
     const rows = await this.database.prisma.$queryRaw<unknown[]>`
       WITH fence AS (UPDATE run SET worker_id = worker_id ${moved} WHERE ${held(token)} RETURNING id),
         known AS (SELECT k.place, k.key, m.step FROM unnest(${keys}::text[]) WITH ORDINALITY AS k(key, place) LEFT JOIN run_metric AS m ON m.run_id = ${token.runId}::uuid AND m.key = k.key),
@@ -624,7 +912,11 @@ export class RunStore {
    */
   async succeed(token: Token, result: RunResult): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
-      const moved = await this.end(tx, token, { from: ['running', 'pausing'], to: 'succeeded', set: [Prisma.sql`result = ${JSON.stringify(result)}::jsonb, step = coalesce(total_steps, step)`] });
+      const moved = await this.end(tx, token, {
+        from: ['running', 'pausing'],
+        to: 'succeeded',
+        set: [Prisma.sql`result = ${JSON.stringify(result)}::jsonb, step = coalesce(total_steps, step)`],
+      });
       if (!moved) return this.stoppedMeanwhile(tx, token);
       if (result.dataset) {
         const { dataset } = result;
@@ -644,14 +936,23 @@ export class RunStore {
    */
   async fail(token: Token, reason: StatusReason, detail: string): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
-      const run = await tx.$queryRaw<{ status: RunStatus; failures: number }[]>`SELECT status::text AS status, failures FROM run WHERE ${held(token)} FOR UPDATE`;
+      const run = await tx.$queryRaw<
+        { status: RunStatus; failures: number }[]
+      >`SELECT status::text AS status, failures FROM run WHERE ${held(token)} FOR UPDATE`;
       if (!run[0]) throw new LeaseLostError(token);
       const failures = run[0].failures + 1;
       const again = failures <= (RETRY_BUDGET[reason] ?? 0);
       const to = !again ? 'failed' : run[0].status === 'pausing' ? 'paused' : 'retrying';
       const moved = await this.end(tx, token, {
-        from: to === 'retrying' ? ['running'] : to === 'paused' ? ['pausing'] : ['running', 'pausing'], to, reason, detail: detail.replaceAll('\0', ''), outcome: 'failed',
-        set: [Prisma.sql`failures = ${failures}`, ...(to === 'retrying' ? [Prisma.sql`next_start_at = now() + ${interval(backoffMs(failures))}`] : [])],
+        from: to === 'retrying' ? ['running'] : to === 'paused' ? ['pausing'] : ['running', 'pausing'],
+        to,
+        reason,
+        detail: detail.replaceAll('\0', ''),
+        outcome: 'failed',
+        set: [
+          Prisma.sql`failures = ${failures}`,
+          ...(to === 'retrying' ? [Prisma.sql`next_start_at = now() + ${interval(backoffMs(failures))}`] : []),
+        ],
       });
       return moved ? to : this.stoppedMeanwhile(tx, token);
     });
@@ -664,7 +965,10 @@ export class RunStore {
    */
   async release(token: Token): Promise<RunStatus> {
     return this.database.transaction(async (tx) =>
-      (await this.end(tx, token, { from: ['running'], to: 'queued', reason: 'preempted', outcome: 'preempted' })) ? 'queued' : this.stoppedMeanwhile(tx, token));
+      (await this.end(tx, token, { from: ['running'], to: 'queued', reason: 'preempted', outcome: 'preempted' }))
+        ? 'queued'
+        : this.stoppedMeanwhile(tx, token),
+    );
   }
 
   /**
@@ -674,11 +978,21 @@ export class RunStore {
    */
   async reachRung(token: Token, step: number): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
-      const [run] = await tx.$queryRaw<{ stopAtStep: number | null }[]>`SELECT stop_at_step AS "stopAtStep" FROM run WHERE ${held(token)} FOR UPDATE`;
+      const [run] = await tx.$queryRaw<
+        { stopAtStep: number | null }[]
+      >`SELECT stop_at_step AS "stopAtStep" FROM run WHERE ${held(token)} FOR UPDATE`;
       const waits = run !== undefined && run.stopAtStep !== null && run.stopAtStep <= step;
-      const to = waits ? 'paused' as const : 'queued' as const;
+      const to = waits ? ('paused' as const) : ('queued' as const);
       const detail = waits ? `it has reached step ${step} and waits for the results of others` : null;
-      return (await this.end(tx, token, { from: ['running'], to, reason: waits ? 'rung' : null, detail, outcome: 'rung' })) ? to : this.stoppedMeanwhile(tx, token);
+      return (await this.end(tx, token, {
+        from: ['running'],
+        to,
+        reason: waits ? 'rung' : null,
+        detail,
+        outcome: 'rung',
+      }))
+        ? to
+        : this.stoppedMeanwhile(tx, token);
     });
   }
 
@@ -693,14 +1007,18 @@ export class RunStore {
 
   /** Nobody stops these early any more: somebody needs their result. Those that wait at a rung go on. */
   async needInFull(tx: Transaction, runIds: readonly string[]): Promise<void> {
-    const freed = await tx.$queryRaw<{ id: string }[]>`UPDATE run SET stop_at_step = NULL WHERE id = ANY(${[...runIds]}::uuid[]) AND stop_at_step IS NOT NULL RETURNING id`;
+    const freed = await tx.$queryRaw<
+      { id: string }[]
+    >`UPDATE run SET stop_at_step = NULL WHERE id = ANY(${[...runIds]}::uuid[]) AND stop_at_step IS NOT NULL RETURNING id`;
     for (const { id } of freed) await this.leaveRung(tx, id);
   }
 
   /** Lets runs go as far as this step before they are looked at; null: to their end. Nobody is held back who may go further. */
   async letOn(tx: Transaction, runId: string, toStep: number | null): Promise<void> {
     if (toStep === null) return this.needInFull(tx, [runId]);
-    const moved = await tx.$queryRaw<unknown[]>`UPDATE run SET stop_at_step = ${toStep} WHERE id = ${runId}::uuid AND stop_at_step < ${toStep} RETURNING id`;
+    const moved = await tx.$queryRaw<
+      unknown[]
+    >`UPDATE run SET stop_at_step = ${toStep} WHERE id = ${runId}::uuid AND stop_at_step < ${toStep} RETURNING id`;
     if (moved.length) await this.leaveRung(tx, runId);
   }
 
@@ -713,15 +1031,25 @@ export class RunStore {
   async stopEarly(tx: Transaction, runId: string, reason: StatusReason, detail: string): Promise<void> {
     const status = await this.lock(tx, runId);
     if (!canMove(status, 'early_stopped')) return;
-    const moved = await this.move(tx, { runId, from: [status], to: 'early_stopped', reason, detail, set: [Prisma.sql`lease_until = NULL`] });
+    const moved = await this.move(tx, {
+      runId,
+      from: [status],
+      to: 'early_stopped',
+      reason,
+      detail,
+      set: [Prisma.sql`lease_until = NULL`],
+    });
     if (!moved || !(ACTIVE_STATUSES as readonly RunStatus[]).includes(status)) return;
     await tx.$executeRaw`UPDATE attempt SET ended_at = now(), outcome = 'early_stopped', reason = ${reason}, detail = ${detail} WHERE run_id = ${runId}::uuid AND attempt = ${moved.attempt}`;
     await tx.$executeRaw`SELECT pg_notify('run_control', ${runId})`;
   }
 
   private async leaveRung(tx: Transaction, runId: string): Promise<void> {
-    const waiting = await tx.$queryRaw<unknown[]>`SELECT id FROM run WHERE id = ${runId}::uuid AND status = 'paused' AND status_reason = 'rung' FOR UPDATE`;
-    if (waiting.length) await this.move(tx, { runId, from: ['paused'], to: 'queued', reason: null, detail: null, data: { by: 'sweep' } });
+    const waiting = await tx.$queryRaw<
+      unknown[]
+    >`SELECT id FROM run WHERE id = ${runId}::uuid AND status = 'paused' AND status_reason = 'rung' FOR UPDATE`;
+    if (waiting.length)
+      await this.move(tx, { runId, from: ['paused'], to: 'queued', reason: null, detail: null, data: { by: 'sweep' } });
   }
 
   // What the leader does
@@ -758,7 +1086,11 @@ export class RunStore {
   }
 
   /** Runs that were put into Redis more than `ageMs` ago and still wait, by pages of `limit` after `afterOutboxId`. */
-  async dispatchedLongAgo(ageMs: number, afterOutboxId: bigint, limit: number): Promise<(RunJob & { outboxId: bigint })[]> {
+  async dispatchedLongAgo(
+    ageMs: number,
+    afterOutboxId: bigint,
+    limit: number,
+  ): Promise<(RunJob & { outboxId: bigint })[]> {
     return this.database.prisma.$queryRaw`
       SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt FROM outbox o JOIN run r ON r.id = o.run_id
       WHERE o.dispatched_at < now() - ${interval(ageMs)} AND r.status IN ('queued', 'retrying') AND r.attempt = o.attempt - 1 AND o.id > ${String(afterOutboxId)}::text::bigint
@@ -767,7 +1099,8 @@ export class RunStore {
 
   /** Has the dispatcher put these into Redis once more. */
   async dispatchAgain(outboxIds: readonly bigint[]): Promise<void> {
-    await this.database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = NULL WHERE id = ANY(${outboxIds.map(String)}::text[]::bigint[])`;
+    await this.database.prisma
+      .$executeRaw`UPDATE outbox SET dispatched_at = NULL WHERE id = ANY(${outboxIds.map(String)}::text[]::bigint[])`;
     await this.database.prisma.$executeRaw`SELECT pg_notify('outbox', '')`;
   }
 
@@ -792,7 +1125,9 @@ export class RunStore {
   }
 
   private async lock(tx: Transaction, runId: string): Promise<RunStatus> {
-    const rows = await tx.$queryRaw<{ status: RunStatus }[]>`SELECT status::text AS status FROM run WHERE id = ${runId}::uuid FOR UPDATE`;
+    const rows = await tx.$queryRaw<
+      { status: RunStatus }[]
+    >`SELECT status::text AS status FROM run WHERE id = ${runId}::uuid FOR UPDATE`;
     if (!rows[0]) throw new RequestError('not_found', `expected the id of a run, got ${runId}: there is no such run`);
     return rows[0].status;
   }
@@ -813,16 +1148,32 @@ export class RunStore {
     const detail = `worker ${run.workerId} was silent for longer than its lease`;
     const to = losses > MAX_LOSSES ? 'failed' : run.status === 'pausing' ? 'paused' : 'queued';
     await this.end(tx, token, {
-      from: [run.status], to, reason: 'worker_lost', outcome: to === 'failed' ? 'failed' : 'worker_lost',
-      detail: to === 'failed' ? `${detail}, and so were ${MAX_LOSSES} before it` : detail, set: [Prisma.sql`losses = ${losses}`],
+      from: [run.status],
+      to,
+      reason: 'worker_lost',
+      outcome: to === 'failed' ? 'failed' : 'worker_lost',
+      detail: to === 'failed' ? `${detail}, and so were ${MAX_LOSSES} before it` : detail,
+      set: [Prisma.sql`losses = ${losses}`],
     });
     return true;
   }
 
   /** Ends an attempt: whatever the run becomes, its worker no longer holds it. */
-  private async end(tx: Transaction, token: Token, ending: Pick<Move, 'from' | 'to' | 'reason' | 'detail' | 'set'> & { outcome?: string }): Promise<boolean> {
+  private async end(
+    tx: Transaction,
+    token: Token,
+    ending: Pick<Move, 'from' | 'to' | 'reason' | 'detail' | 'set'> & { outcome?: string },
+  ): Promise<boolean> {
     const { outcome = ending.to, ...change } = ending;
-    return await this.move(tx, { ...change, outcome, runId: token.runId, attempt: token.attempt, set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])] }) !== undefined;
+    return (
+      (await this.move(tx, {
+        ...change,
+        outcome,
+        runId: token.runId,
+        attempt: token.attempt,
+        set: [Prisma.sql`lease_until = NULL`, ...(change.set ?? [])],
+      })) !== undefined
+    );
   }
 
   /** What else can be the matter when a run is no longer `running`: it was cancelled, it was to pause, or the lease is lost. */
@@ -836,9 +1187,14 @@ export class RunStore {
    * The one statement that changes a status. Writes the event with it, queues a message where the run has to be dispatched, and
    * carries the change to the runs that depend on this one. Undefined when the run was not where it was expected.
    */
-  private async move(tx: Transaction, { runId, from, to, attempt, reason, detail, set = [], data = {}, outcome }: Move): Promise<Moved | undefined> {
-    for (const status of from) if (!canMove(status, to)) throw new TypeError(`expected an allowed transition, got ${status} → ${to}`);
-    const ended = to === 'succeeded' || to === 'failed' || to === 'cancelled' || to === 'timed_out' || to === 'early_stopped';
+  private async move(
+    tx: Transaction,
+    { runId, from, to, attempt, reason, detail, set = [], data = {}, outcome }: Move,
+  ): Promise<Moved | undefined> {
+    for (const status of from)
+      if (!canMove(status, to)) throw new TypeError(`expected an allowed transition, got ${status} → ${to}`);
+    const ended =
+      to === 'succeeded' || to === 'failed' || to === 'cancelled' || to === 'timed_out' || to === 'early_stopped';
     const changes = [
       Prisma.sql`status = ${to}::text::run_status`,
       ...(reason !== undefined ? [Prisma.sql`status_reason = ${reason}`] : []),
@@ -863,7 +1219,8 @@ export class RunStore {
     if (to === 'queued' || to === 'retrying') await this.enqueue(tx, [runId]);
     if (to === 'succeeded') await this.queueChildren(tx, runId);
     else if (ended) await this.failChildren(tx, runId, to);
-    else if (from.some((status) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(status))) await this.rearmChildren(tx, runId);
+    else if (from.some((status) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(status)))
+      await this.rearmChildren(tx, runId);
     return run;
   }
 
@@ -892,13 +1249,21 @@ export class RunStore {
   /** `pending` → `upstream_failed` for everything that waits for this run, or `early_stopped` like it: that is no failure. */
   private async failChildren(tx: Transaction, parentId: string, became: RunStatus): Promise<void> {
     const early = became === 'early_stopped';
-    const [status, reason] = early ? ['early_stopped', 'parent_early_stopped'] as const : ['upstream_failed', 'parent_failed'] as const;
-    const detail = early ? `its parent run ${parentId} was stopped early` : `its parent run ${parentId} is ${became}: retry that one and this run waits for it again`;
+    const [status, reason] = early
+      ? (['early_stopped', 'parent_early_stopped'] as const)
+      : (['upstream_failed', 'parent_failed'] as const);
+    const detail = early
+      ? `its parent run ${parentId} was stopped early`
+      : `its parent run ${parentId} is ${became}: retry that one and this run waits for it again`;
     const failed = await tx.$queryRaw<{ id: string }[]>`
       ${this.descendants(parentId)}
       UPDATE run SET status = ${status}::text::run_status, status_reason = ${reason}, status_detail = ${detail}, finished_at = now()
       WHERE status = 'pending' AND id IN (SELECT run_id FROM descendant) RETURNING id`;
-    await this.statusEvents(tx, failed.map(({ id }) => id), { status, reason });
+    await this.statusEvents(
+      tx,
+      failed.map(({ id }) => id),
+      { status, reason },
+    );
   }
 
   /** `upstream_failed` → `pending` for everything that waited for this run. */
@@ -907,7 +1272,11 @@ export class RunStore {
       ${this.descendants(parentId)}
       UPDATE run SET status = 'pending', status_reason = NULL, status_detail = NULL, finished_at = NULL
       WHERE status = 'upstream_failed' AND id IN (SELECT run_id FROM descendant) RETURNING id`;
-    await this.statusEvents(tx, armed.map(({ id }) => id), { status: 'pending' });
+    await this.statusEvents(
+      tx,
+      armed.map(({ id }) => id),
+      { status: 'pending' },
+    );
   }
 
   private descendants(runId: string): Prisma.Sql {
@@ -925,7 +1294,8 @@ export class RunStore {
   }
 }
 
-const interval = (milliseconds: number): Prisma.Sql => Prisma.sql`make_interval(secs => ${milliseconds / 1000}::float8)`;
+const interval = (milliseconds: number): Prisma.Sql =>
+  Prisma.sql`make_interval(secs => ${milliseconds / 1000}::float8)`;
 
 /**
  * Points as Postgres takes them fastest: the keys, and for each point the place of its key (from 1), its step and its value, as
@@ -934,12 +1304,19 @@ const interval = (milliseconds: number): Prisma.Sql => Prisma.sql`make_interval(
  */
 function columnsOf(points: readonly MetricPoint[]) {
   const byKey = new Map<string, Map<number, number>>();
-  for (const { key, step, value } of points) if (Number.isFinite(value)) (byKey.get(key) ?? byKey.set(key, new Map()).get(key)!).set(step, value);
+  for (const { key, step, value } of points)
+    if (Number.isFinite(value)) (byKey.get(key) ?? byKey.set(key, new Map()).get(key)!).set(step, value);
   const keys = [...byKey.keys()].sort();
   const series = keys.map((key) => [...byKey.get(key)!].sort(([a], [b]) => a - b));
   const literal = (numbers: readonly number[]) => `{${numbers.join()}}`;
   return {
-    keys, keyOf: literal(series.flatMap((each, i) => each.map(() => i + 1))), steps: literal(series.flatMap((each) => each.map(([step]) => step))), values: literal(series.flatMap((each) => each.map(([, value]) => value))),
-    last: { steps: literal(series.map((each) => each.at(-1)![0])), values: literal(series.map((each) => each.at(-1)![1])) },
+    keys,
+    keyOf: literal(series.flatMap((each, i) => each.map(() => i + 1))),
+    steps: literal(series.flatMap((each) => each.map(([step]) => step))),
+    values: literal(series.flatMap((each) => each.map(([, value]) => value))),
+    last: {
+      steps: literal(series.map((each) => each.at(-1)![0])),
+      values: literal(series.map((each) => each.at(-1)![1])),
+    },
   };
 }

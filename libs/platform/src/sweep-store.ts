@@ -1,4 +1,20 @@
-import { expandSweep, InvalidSweepError, isModelled, isSteered, parallelTrialsOf, RETRYABLE_STATUSES, RUN_ACTIONS, SweepSpec, type Plan, type Requires, type RetryResult, type SubmitSweep, type SweepChanges, type SweepRungs, type Trial } from '#libs/contracts';
+import {
+  expandSweep,
+  InvalidSweepError,
+  isModelled,
+  isSteered,
+  parallelTrialsOf,
+  RETRYABLE_STATUSES,
+  RUN_ACTIONS,
+  SweepSpec,
+  type Plan,
+  type Requires,
+  type RetryResult,
+  type SubmitSweep,
+  type SweepChanges,
+  type SweepRungs,
+  type Trial,
+} from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
 import { planOf, type Placement } from './admission.js';
 import type { Prisma, Database, Transaction } from './database.js';
@@ -12,7 +28,10 @@ import { draftsOf, SweepController, type SweepRow } from './sweep-controller.js'
 export class SweepStore {
   private readonly controller: SweepController;
 
-  constructor(private readonly database: Database, private readonly runs: RunStore) {
+  constructor(
+    private readonly database: Database,
+    private readonly runs: RunStore,
+  ) {
     this.controller = new SweepController(database, runs);
   }
 
@@ -21,7 +40,10 @@ export class SweepStore {
    * Where only so many trials may be under way at once, the others wait in Postgres.
    * @throws RequestError `invalid_request` naming the fields, `idempotency_mismatch`
    */
-  async submit(request: SubmitSweep, idempotencyKey?: string): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
+  async submit(
+    request: SubmitSweep,
+    idempotencyKey?: string,
+  ): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
     const trials = expand(request.spec);
     return this.database.transaction(async (tx) => {
       const replayed = await this.runs.replay(tx, idempotencyKey, request);
@@ -31,11 +53,24 @@ export class SweepStore {
       const { places, placements } = await this.admit(tx, spec, trials);
       const sweepId = randomUUIDv7();
       const requires = request.requires ?? { labels: {} };
-      await tx.sweep.create({ data: { id: sweepId, name: spec.name, spec: spec as unknown as Prisma.InputJsonObject, tags, project, priority, requires, steered: isSteered(spec), plan: planFor(spec, placements, trials.length) } });
+      await tx.sweep.create({
+        data: {
+          id: sweepId,
+          name: spec.name,
+          spec: spec as unknown as Prisma.InputJsonObject,
+          tags,
+          project,
+          priority,
+          requires,
+          steered: isSteered(spec),
+          plan: planFor(spec, placements, trials.length),
+        },
+      });
       const held = parallelTrialsOf(spec) < Number.POSITIVE_INFINITY;
       await this.controller.write(tx, sweepId, spec, trials, placements, { held });
       if (held) await this.controller.steer(tx, sweepId);
-      else await this.controller.place(tx, { id: sweepId, spec, tags, project, priority, requires }, places, placements);
+      else
+        await this.controller.place(tx, { id: sweepId, spec, tags, project, priority, requires }, places, placements);
       await this.runs.remember(tx, idempotencyKey, request, sweepId);
       return { sweepId, outcome: 'created' as const };
     });
@@ -47,7 +82,19 @@ export class SweepStore {
     return this.database.transaction(async (tx) => {
       await this.runs.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
-      return { ...planFor(spec, placements, trials.length), estimate: await estimate(tx, placements, { leaseMs: this.runs.options.leaseMs, sweep: spec, trials: trials.length }), memory: await memoryFit(tx, placements, { leaseMs: this.runs.options.leaseMs, requires, trialOf: (i) => places.places[i]!.trial.index }) };
+      return {
+        ...planFor(spec, placements, trials.length),
+        estimate: await estimate(tx, placements, {
+          leaseMs: this.runs.options.leaseMs,
+          sweep: spec,
+          trials: trials.length,
+        }),
+        memory: await memoryFit(tx, placements, {
+          leaseMs: this.runs.options.leaseMs,
+          requires,
+          trialOf: (i) => places.places[i]!.trial.index,
+        }),
+      };
     });
   }
 
@@ -55,17 +102,30 @@ export class SweepStore {
     const places = draftsOf(spec, trials);
     const placements = await this.runs.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
     if (spec.on_duplicate === 'reject') {
-      const ofTrial = Map.groupBy(places.places.map(({ trial }, i) => ({ index: trial.index, placement: placements[i]! })), ({ index }) => index);
+      const ofTrial = Map.groupBy(
+        places.places.map(({ trial }, i) => ({ index: trial.index, placement: placements[i]! })),
+        ({ index }) => index,
+      );
       const known = [...ofTrial].find(([, runs]) => runs.every(({ placement }) => placement.outcome !== 'new'));
-      if (known) throw RequestError.invalid([{ path: ['spec', 'on_duplicate'], message: `expected trials that are new, but all runs of trial ${known[0]} are there already (${known[1].map(({ placement }) => placement.runId).join(', ')}): reuse them, or replicate` }]);
+      if (known)
+        throw RequestError.invalid([
+          {
+            path: ['spec', 'on_duplicate'],
+            message: `expected trials that are new, but all runs of trial ${known[0]} are there already (${known[1].map(({ placement }) => placement.runId).join(', ')}): reuse them, or replicate`,
+          },
+        ]);
     }
     return { places, placements };
   }
 
   /** What early stopping has seen so far; null where nothing is stopped early. @throws RequestError `not_found` */
   async rungs(sweepId: string): Promise<SweepRungs | null> {
-    const sweep = await this.database.prisma.sweep.findUnique({ where: { id: sweepId }, select: { id: true, spec: true } });
-    if (!sweep) throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
+    const sweep = await this.database.prisma.sweep.findUnique({
+      where: { id: sweepId },
+      select: { id: true, spec: true },
+    });
+    if (!sweep)
+      throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
     return this.controller.rungs({ id: sweep.id, spec: sweep.spec as unknown as SweepSpec });
   }
 
@@ -78,7 +138,8 @@ export class SweepStore {
       await this.controller.lock(tx, sweepId);
       await tx.$executeRaw`UPDATE sweep SET cancelled_at = coalesce(cancelled_at, now()), steered = false WHERE id = ${sweepId}::uuid`;
       // A child that a cancelled parent has just failed has ended already.
-      for (const id of await this.controller.ownRuns(tx, sweepId, RUN_ACTIONS.cancel)) await unlessEnded(this.runs.cancelWithin(tx, id));
+      for (const id of await this.controller.ownRuns(tx, sweepId, RUN_ACTIONS.cancel))
+        await unlessEnded(this.runs.cancelWithin(tx, id));
     });
   }
 
@@ -89,7 +150,8 @@ export class SweepStore {
   async pause(sweepId: string): Promise<void> {
     await this.database.transaction(async (tx) => {
       const sweep = await this.controller.lock(tx, sweepId);
-      if (sweep.cancelledAt) throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
+      if (sweep.cancelledAt)
+        throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
       if (sweep.pausedAt) return;
       await tx.$executeRaw`UPDATE sweep SET paused_at = now() WHERE id = ${sweepId}::uuid`;
       await this.controller.pauseRuns(tx, sweepId);
@@ -103,7 +165,11 @@ export class SweepStore {
   async resume(sweepId: string): Promise<void> {
     await this.database.transaction(async (tx) => {
       const sweep = await this.controller.lock(tx, sweepId);
-      if (!sweep.pausedAt || sweep.cancelledAt) throw new RequestError('invalid_state', `expected a sweep that is paused, got one that is ${sweep.cancelledAt ? 'cancelled' : 'not'}`);
+      if (!sweep.pausedAt || sweep.cancelledAt)
+        throw new RequestError(
+          'invalid_state',
+          `expected a sweep that is paused, got one that is ${sweep.cancelledAt ? 'cancelled' : 'not'}`,
+        );
       await this.goOn(tx, sweep);
     });
   }
@@ -123,7 +189,8 @@ export class SweepStore {
   async change(sweepId: string, changes: SweepChanges): Promise<void> {
     await this.database.transaction(async (tx) => {
       const sweep = await this.controller.lock(tx, sweepId);
-      if (sweep.cancelledAt) throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
+      if (sweep.cancelledAt)
+        throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
       const before = sweep.spec;
       const spec = { ...before };
       for (const key of ['parallel_trials', 'run_cap', 'max_failed_trials', 'budget'] as const) {
@@ -145,7 +212,9 @@ export class SweepStore {
     const count = await tx.trial.count({ where: { sweepId } });
     const added = expand(spec).filter(({ index }) => index >= count);
     if (added.length === 0) return;
-    await this.controller.write(tx, sweepId, spec, added, (await this.admit(tx, spec, added)).placements, { firstPosition: count });
+    await this.controller.write(tx, sweepId, spec, added, (await this.admit(tx, spec, added)).placements, {
+      firstPosition: count,
+    });
   }
 
   /**
@@ -155,36 +224,65 @@ export class SweepStore {
   async retry(sweepId: string): Promise<RetryResult> {
     await this.database.transaction(async (tx) => {
       const sweep = await this.controller.lock(tx, sweepId);
-      if (sweep.cancelledAt) throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
+      if (sweep.cancelledAt)
+        throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
       await tx.$executeRaw`UPDATE sweep SET halt_reason = CASE WHEN halt_reason = 'max_failed_trials' THEN NULL ELSE halt_reason END WHERE id = ${sweepId}::uuid`;
       await tx.$executeRaw`UPDATE trial SET outcome = NULL, fault = NULL WHERE sweep_id = ${sweepId}::uuid AND outcome = 'refused' AND draft IS NOT NULL`;
     });
     const total: RetryResult = { done: 0, skipped: {} };
     const failed = RETRYABLE_STATUSES.filter((status) => status !== 'cancelled');
     for (let cursor: string | undefined; ;) {
-      const part = await this.runs.bulk({ action: 'retry', filter: { sweep: sweepId, status: failed, kind: undefined }, cursor });
+      const part = await this.runs.bulk({
+        action: 'retry',
+        filter: { sweep: sweepId, status: failed, kind: undefined },
+        cursor,
+      });
       total.done += part.done;
-      for (const [reason, count] of Object.entries(part.skipped)) total.skipped[reason] = (total.skipped[reason] ?? 0) + count;
+      for (const [reason, count] of Object.entries(part.skipped))
+        total.skipped[reason] = (total.skipped[reason] ?? 0) + count;
       if (part.nextCursor === null) break;
       cursor = part.nextCursor;
     }
     // From here on the controller counts what failed anew.
-    await this.database.prisma.$executeRaw`UPDATE sweep SET steered = true WHERE id = ${sweepId}::uuid AND EXISTS (SELECT 1 FROM trial WHERE sweep_id = ${sweepId}::uuid AND root IS NOT NULL)`;
+    await this.database.prisma
+      .$executeRaw`UPDATE sweep SET steered = true WHERE id = ${sweepId}::uuid AND EXISTS (SELECT 1 FROM trial WHERE sweep_id = ${sweepId}::uuid AND root IS NOT NULL)`;
     return total;
   }
 
   /** Submits the spec of a sweep again, changed at the top as asked: what it has run already is reused. @throws RequestError as `submit`, `not_found` */
-  async clone(sweepId: string, changes: Record<string, unknown>, idempotencyKey?: string): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
+  async clone(
+    sweepId: string,
+    changes: Record<string, unknown>,
+    idempotencyKey?: string,
+  ): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
     const sweep = await this.database.prisma.sweep.findUnique({ where: { id: sweepId } });
-    if (!sweep) throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
-    const spec = SweepSpec.safeParse({ ...sweep.spec as object, ...changes });
-    if (!spec.success) throw RequestError.invalid(spec.error.issues.map((issue) => ({ path: ['changes', ...issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key))], message: issue.message })));
-    return this.submit({ spec: spec.data, tags: sweep.tags, project: sweep.project, priority: sweep.priority, requires: sweep.requires as Requires }, idempotencyKey);
+    if (!sweep)
+      throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
+    const spec = SweepSpec.safeParse({ ...(sweep.spec as object), ...changes });
+    if (!spec.success)
+      throw RequestError.invalid(
+        spec.error.issues.map((issue) => ({
+          path: ['changes', ...issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key))],
+          message: issue.message,
+        })),
+      );
+    return this.submit(
+      {
+        spec: spec.data,
+        tags: sweep.tags,
+        project: sweep.project,
+        priority: sweep.priority,
+        requires: sweep.requires as Requires,
+      },
+      idempotencyKey,
+    );
   }
 }
 
 async function unlessEnded(change: Promise<void>): Promise<void> {
-  try { await change; } catch (error) {
+  try {
+    await change;
+  } catch (error) {
     if (!(error instanceof RequestError && error.code === 'invalid_state')) throw error;
   }
 }
@@ -192,8 +290,11 @@ async function unlessEnded(change: Promise<void>): Promise<void> {
 /** What can be laid out at once, in the order in which it is to start. */
 function expand(spec: SweepSpec): Trial[] {
   let trials: Trial[];
-  try { trials = expandSweep(spec); } catch (error) {
-    if (error instanceof InvalidSweepError) throw RequestError.invalid(error.faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] })));
+  try {
+    trials = expandSweep(spec);
+  } catch (error) {
+    if (error instanceof InvalidSweepError)
+      throw RequestError.invalid(error.faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] })));
     throw error;
   }
   if (!spec.order_by) return trials;
@@ -203,12 +304,20 @@ function expand(spec: SweepSpec): Trial[] {
     const [left, right] = [JSON.stringify(a) ?? '', JSON.stringify(b) ?? ''];
     return left < right ? -1 : left > right ? 1 : 0;
   };
-  return trials.sort((a, b) => keys.reduce((found, { path, sign }) => found || sign * compare(a.parameters[path], b.parameters[path]), 0) || a.index - b.index);
+  return trials.sort(
+    (a, b) =>
+      keys.reduce((found, { path, sign }) => found || sign * compare(a.parameters[path], b.parameters[path]), 0) ||
+      a.index - b.index,
+  );
 }
 
 /** Of a search by a model only the first draws are known: the others follow from their results. */
 function planFor(spec: SweepSpec, placements: readonly Placement[], trials: number): Plan {
   const plan = planOf(placements, trials);
   if (!isModelled(spec) || spec.run_cap! <= trials) return plan;
-  return { ...plan, trials: spec.run_cap!, summary: `${spec.run_cap} trials, of which ${plan.summary}; the others follow from results` };
+  return {
+    ...plan,
+    trials: spec.run_cap!,
+    summary: `${spec.run_cap} trials, of which ${plan.summary}; the others follow from results`,
+  };
 }

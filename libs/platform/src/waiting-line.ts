@@ -9,10 +9,20 @@ import { chooseNext, othersAhead, quotaReached, startsIn, type Share } from './f
 import type { RunJob } from './queue.js';
 
 /** A worker that answers. `free`: slots in which it has no run. */
-interface Machine { id: string; slots: number; free: number; labels: Record<string, string>; gpus: Gpu[] }
+interface Machine {
+  id: string;
+  slots: number;
+  free: number;
+  labels: Record<string, string>;
+  gpus: Gpu[];
+}
 
 /** A run that may be put into Redis now, and the tag that its project has with it. */
-export interface Admission extends RunJob { outboxId: bigint; project: string; tag: number }
+export interface Admission extends RunJob {
+  outboxId: bigint;
+  project: string;
+  tag: number;
+}
 
 /** How many runs may be in Redis that no worker has taken. */
 export type Window = number | 'auto';
@@ -46,7 +56,13 @@ function capacity({ labels, gpus }: Machine, slots: number, asked: Requires): nu
   if (Object.entries(asked.labels).some(([key, value]) => labels[key] !== value)) return 0;
   const { gpu } = asked;
   if (!gpu) return slots;
-  return Math.min(slots, gpus.filter(({ name, memoryMiB }) => name.toLowerCase().includes((gpu.name ?? '').toLowerCase()) && memoryMiB >= (gpu.memoryMiB ?? 0)).length);
+  return Math.min(
+    slots,
+    gpus.filter(
+      ({ name, memoryMiB }) =>
+        name.toLowerCase().includes((gpu.name ?? '').toLowerCase()) && memoryMiB >= (gpu.memoryMiB ?? 0),
+    ).length,
+  );
 }
 const total = (numbers: readonly number[]): number => numbers.reduce((sum, each) => sum + each, 0);
 
@@ -74,7 +90,16 @@ async function readLine(tx: Transaction, leaseMs: number, counted: 'admitted' | 
   return line!;
 }
 
-interface Due { outboxId: bigint; runId: string; attempt: number; project: string; placement: string; urgency: number; labels: Record<string, string>; gpu: Requires['gpu'] | null }
+interface Due {
+  outboxId: bigint;
+  runId: string;
+  attempt: number;
+  project: string;
+  placement: string;
+  urgency: number;
+  labels: Record<string, string>;
+  gpu: Requires['gpu'] | null;
+}
 
 /** Of each project and placement those who are next and are due, at most so many. */
 const readDue = (tx: Transaction, limit: number): Promise<Due[]> => tx.$queryRaw<Due[]>`
@@ -102,27 +127,47 @@ function windowOf({ machines, startedLately }: Line): number {
  * (`auto`: what workers can use), and at most `limit`. Of those that ask for labels or a GPU only as many as workers that have them
  * could take now (any worker may get the job, and refuses it), or one where no worker is free at all and one of them may be the next.
  */
-export async function nextInLine(tx: Transaction, { leaseMs, window, limit }: { leaseMs: number; window: Window; limit: number }): Promise<Admission[]> {
+export async function nextInLine(
+  tx: Transaction,
+  { leaseMs, window, limit }: { leaseMs: number; window: Window; limit: number },
+): Promise<Admission[]> {
   const line = await readLine(tx, leaseMs, 'admitted');
-  const places = Math.min(limit, (window === 'auto' ? windowOf(line) : window) - total(line.shares.map(({ admitted }) => admitted)));
+  const places = Math.min(
+    limit,
+    (window === 'auto' ? windowOf(line) : window) - total(line.shares.map(({ admitted }) => admitted)),
+  );
   if (places <= 0) return [];
   const due = await readDue(tx, places);
   const saturated = line.machines.every(({ free }) => free === 0);
-  const asked = new Map<string, Requires>(due.map(({ placement, labels, gpu }) => [placement, { labels, ...(gpu && { gpu }) }]));
+  const asked = new Map<string, Requires>(
+    due.map(({ placement, labels, gpu }) => [placement, { labels, ...(gpu && { gpu }) }]),
+  );
   const placesOf = (placement: string): number => {
     const requires = asked.get(placement)!;
     const now = total(line.machines.map((machine) => capacity(machine, machine.free, requires)));
     const soon = saturated && line.machines.some((machine) => capacity(machine, machine.slots, requires) > 0) ? 1 : 0;
-    return Math.max(now, soon) - total(line.lanes.filter((lane) => lane.placement === placement).map(({ admitted }) => admitted));
+    return (
+      Math.max(now, soon) -
+      total(line.lanes.filter((lane) => lane.placement === placement).map(({ admitted }) => admitted))
+    );
   };
-  return chooseNext(line.shares, due, { places, placesOf }).map(({ outboxId, runId, attempt, project, tag }) => ({ outboxId, runId, attempt, project, tag }));
+  return chooseNext(line.shares, due, { places, placesOf }).map(({ outboxId, runId, attempt, project, tag }) => ({
+    outboxId,
+    runId,
+    attempt,
+    project,
+    tag,
+  }));
 }
 
 /**
  * For how many seconds a run has waited that could be in Redis; 0 where none has. It counts from when it was due, and from when there last was
  * something that may have made room for it.
  */
-export async function undispatchedSeconds(tx: Transaction, options: { leaseMs: number; window: Window }): Promise<number> {
+export async function undispatchedSeconds(
+  tx: Transaction,
+  options: { leaseMs: number; window: Window },
+): Promise<number> {
   const [first] = await nextInLine(tx, { ...options, limit: 1 });
   if (!first) return 0;
   const [row] = await tx.$queryRaw<{ seconds: number }[]>`
@@ -132,14 +177,33 @@ export async function undispatchedSeconds(tx: Transaction, options: { leaseMs: n
 
 /** Seconds that workers have worked on the runs of each project, by its name. */
 export async function usedSeconds(tx: Transaction): Promise<Map<string, number>> {
-  return new Map((await tx.$queryRaw<{ name: string; seconds: number }[]>`${USED}`).map(({ name, seconds }) => [name, seconds]));
+  return new Map(
+    (await tx.$queryRaw<{ name: string; seconds: number }[]>`${USED}`).map(({ name, seconds }) => [name, seconds]),
+  );
 }
 
 type Told = Pick<RunRecord, 'jobsAhead' | 'predictedStartAt' | 'waitsFor'>;
-interface Place { runId: string; project: string; placement: string; admitted: boolean; ahead: number; nextStartAt: Date | null; labels: Record<string, string>; gpu: Requires['gpu'] | null }
+interface Place {
+  runId: string;
+  project: string;
+  placement: string;
+  admitted: boolean;
+  ahead: number;
+  nextStartAt: Date | null;
+  labels: Record<string, string>;
+  gpu: Requires['gpu'] | null;
+}
 /** A run that a worker holds, and how many seconds it may still take; Infinity where nothing is known. */
-interface Busy { project: string; workerId: string; seconds: number }
-interface Forecast { readAt: number; busy: Busy[]; /** Seconds of a run of those who are next; null where nothing of their kinds has succeeded. */ each: number | null }
+interface Busy {
+  project: string;
+  workerId: string;
+  seconds: number;
+}
+interface Forecast {
+  readAt: number;
+  busy: Busy[];
+  /** Seconds of a run of those who are next; null where nothing of their kinds has succeeded. */ each: number | null;
+}
 
 /** What can be told of runs that wait. Looks at the whole line once a second at most, however many ask. */
 export class WaitingLine {
@@ -148,13 +212,18 @@ export class WaitingLine {
   private forecast: Promise<Forecast> | undefined;
   private forecastUntil = 0;
 
-  constructor(private readonly database: Database, private readonly options: { leaseMs: number }) {}
+  constructor(
+    private readonly database: Database,
+    private readonly options: { leaseMs: number },
+  ) {}
 
   private readNow(): Promise<Line> {
     if (performance.now() > this.lineUntil) {
       this.lineUntil = performance.now() + TOLD_MS;
       this.line = readLine(this.database.prisma, this.options.leaseMs, 'all');
-      this.line.catch(() => { this.lineUntil = 0; });
+      this.line.catch(() => {
+        this.lineUntil = 0;
+      });
     }
     return this.line!;
   }
@@ -163,7 +232,9 @@ export class WaitingLine {
     if (performance.now() > this.forecastUntil) {
       this.forecastUntil = performance.now() + DURATIONS_MS;
       this.forecast = readForecast(this.database.prisma);
-      this.forecast.catch(() => { this.forecastUntil = 0; });
+      this.forecast.catch(() => {
+        this.forecastUntil = 0;
+      });
     }
     return this.forecast!;
   }
@@ -181,7 +252,8 @@ export class WaitingLine {
       line = await this.readNow();
     }
     const inRedis = total(line.shares.map(({ admitted }) => admitted));
-    const waitingIn = (project: string) => total(line.lanes.filter((lane) => lane.project === project).map(({ waiting }) => waiting));
+    const waitingIn = (project: string) =>
+      total(line.lanes.filter((lane) => lane.project === project).map(({ waiting }) => waiting));
     const passed = (line.now - readAt) / 1000;
     for (const { runId, project, admitted, ahead, nextStartAt, labels, gpu } of places) {
       const requires = { labels, ...(gpu && { gpu }) };
@@ -190,21 +262,45 @@ export class WaitingLine {
       const able = line.machines.filter((machine) => capacity(machine, machine.slots, requires) > 0);
       // One that is in Redis is asked once more when it is claimed, for its place only.
       const quota = quotaReached(admitted ? { ...share, admitted: 0, gpuSeconds: null } : share);
-      const waitsFor: WaitsFor = nextStartAt !== null && nextStartAt.getTime() > line.now ? 'backoff' : quota ?? (able.length === 0 && line.machines.length > 0 ? 'placement' : 'slot');
+      const waitsFor: WaitsFor =
+        nextStartAt !== null && nextStartAt.getTime() > line.now
+          ? 'backoff'
+          : (quota ?? (able.length === 0 && line.machines.length > 0 ? 'placement' : 'slot'));
       const slots = able.flatMap((machine) => {
-        const held = busy.filter(({ workerId }) => workerId === machine.id).map(({ seconds }) => Math.max(0, seconds - passed));
-        return [...held, ...Array.from({ length: Math.max(0, machine.slots - held.length) }, () => 0)].slice(0, capacity(machine, machine.slots, requires));
+        const held = busy
+          .filter(({ workerId }) => workerId === machine.id)
+          .map(({ seconds }) => Math.max(0, seconds - passed));
+        return [...held, ...Array.from({ length: Math.max(0, machine.slots - held.length) }, () => 0)].slice(
+          0,
+          capacity(machine, machine.slots, requires),
+        );
       });
       let seconds = startsIn(jobsAhead, each ?? Number.POSITIVE_INFINITY, slots);
       if (share.maxRunning !== null) {
         // Its project's own places come free no sooner than its own runs end.
         const most = Math.min(share.maxRunning, total(line.machines.map((machine) => machine.slots)));
-        const own = busy.filter((run) => run.project === project).map((run) => Math.max(0, run.seconds - passed)).sort((a, b) => a - b).slice(-most);
+        const own = busy
+          .filter((run) => run.project === project)
+          .map((run) => Math.max(0, run.seconds - passed))
+          .sort((a, b) => a - b)
+          .slice(-most);
         const free = Array.from({ length: Math.max(0, most - own.length) }, () => 0);
-        seconds = Math.max(seconds, startsIn(admitted ? Math.min(ahead, share.admitted - 1) : ahead + share.admitted, each ?? Number.POSITIVE_INFINITY, most === 0 ? [] : [...own, ...free]));
+        seconds = Math.max(
+          seconds,
+          startsIn(
+            admitted ? Math.min(ahead, share.admitted - 1) : ahead + share.admitted,
+            each ?? Number.POSITIVE_INFINITY,
+            most === 0 ? [] : [...own, ...free],
+          ),
+        );
       }
       const at = Math.max(line.now + seconds * 1000, nextStartAt?.getTime() ?? 0);
-      told.set(runId, { jobsAhead, waitsFor, predictedStartAt: waitsFor === 'gpu_seconds' || waitsFor === 'placement' || !Number.isFinite(at) ? null : new Date(at) });
+      told.set(runId, {
+        jobsAhead,
+        waitsFor,
+        predictedStartAt:
+          waitsFor === 'gpu_seconds' || waitsFor === 'placement' || !Number.isFinite(at) ? null : new Date(at),
+      });
     }
     return told;
   }
@@ -237,19 +333,35 @@ export class WaitingLine {
 
 /** How long those who work will still take, and those who are next. */
 async function readForecast(tx: Transaction): Promise<Forecast> {
-  interface Known { spec: RunSpec; datasetDigest: string | null; encoder: string | null }
+  interface Known {
+    spec: RunSpec;
+    datasetDigest: string | null;
+    encoder: string | null;
+  }
   const described = Prisma.sql`r.spec, r.dataset_digest AS "datasetDigest", (coalesce(r.spec->'encoder', p.spec->'encoder'))::text AS encoder`;
-  const working = await tx.$queryRaw<(Known & { project: string; workerId: string; elapsed: number; done: number; left: number | null; now: number })[]>`
+  const working = await tx.$queryRaw<
+    (Known & { project: string; workerId: string; elapsed: number; done: number; left: number | null; now: number })[]
+  >`
     SELECT ${described}, r.project, r.worker_id AS "workerId", extract(epoch FROM now() - a.started_at)::float8 AS elapsed, r.step - a.resumed_from_step AS done, r.total_steps - r.step AS left
     FROM run r JOIN attempt a ON a.run_id = r.id AND a.attempt = r.attempt LEFT JOIN run p ON p.id = (r.spec->>'from')::uuid WHERE r.status IN ${ACTIVE}`;
   const due = await readDue(tx, SAMPLE);
-  const next = due.length ? await tx.$queryRaw<Known[]>`SELECT ${described} FROM run r LEFT JOIN run p ON p.id = (r.spec->>'from')::uuid WHERE r.id = ANY(${due.map(({ runId }) => runId)}::uuid[])` : [];
-  const [{ now } = { now: Date.now() }] = await tx.$queryRaw<{ now: number }[]>`SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now`;
-  const canonical = (runs: readonly Known[]) => runs.map((run) => ({ ...run, encoder: run.encoder === null ? null : canonicalJson(JSON.parse(run.encoder)) }));
+  const next = due.length
+    ? await tx.$queryRaw<
+        Known[]
+      >`SELECT ${described} FROM run r LEFT JOIN run p ON p.id = (r.spec->>'from')::uuid WHERE r.id = ANY(${due.map(({ runId }) => runId)}::uuid[])`
+    : [];
+  const [{ now } = { now: Date.now() }] = await tx.$queryRaw<
+    { now: number }[]
+  >`SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now`;
+  const canonical = (runs: readonly Known[]) =>
+    runs.map((run) => ({ ...run, encoder: run.encoder === null ? null : canonicalJson(JSON.parse(run.encoder)) }));
   const seconds = (await secondsOfEach(tx, canonical([...working, ...next]))).map((known) => known?.seconds ?? null);
   const busy = working.map(({ project, workerId, elapsed, done, left }, i) => {
     // Its own pace says more than that of others.
-    const rest = done > 0 && left !== null ? (elapsed / done) * left : Math.max(0, (seconds[i] ?? Number.POSITIVE_INFINITY) - elapsed);
+    const rest =
+      done > 0 && left !== null
+        ? (elapsed / done) * left
+        : Math.max(0, (seconds[i] ?? Number.POSITIVE_INFINITY) - elapsed);
     return { project, workerId, seconds: rest };
   });
   const known = seconds.slice(working.length).filter((each) => each !== null);

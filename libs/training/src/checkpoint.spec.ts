@@ -15,7 +15,18 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-const variables = () => [{ key: 'a/kernel', variable: tf.variable(tf.tensor2d([[1, 2], [3, 4.25]])) }, { key: 'step', variable: tf.variable(tf.scalar(7)) }];
+const variables = () => [
+  {
+    key: 'a/kernel',
+    variable: tf.variable(
+      tf.tensor2d([
+        [1, 2],
+        [3, 4.25],
+      ]),
+    ),
+  },
+  { key: 'step', variable: tf.variable(tf.scalar(7)) },
+];
 
 test('comes back as it was written, in the safetensors layout, with nothing left beside it', async () => {
   await writeTensors(file, { step: 3, name: 'größe' }, variables());
@@ -23,7 +34,10 @@ test('comes back as it was written, in the safetensors layout, with nothing left
   expect(state).toEqual({ step: 3, name: 'größe' });
   const target = variables().map(({ key, variable }) => ({ key, variable: tf.variable(tf.zerosLike(variable)) }));
   assignTensors(tensors, target);
-  expect(target[0]!.variable.arraySync()).toEqual([[1, 2], [3, 4.25]]);
+  expect(target[0]!.variable.arraySync()).toEqual([
+    [1, 2],
+    [3, 4.25],
+  ]);
   const bytes = await readFile(file);
   const length = Number(bytes.readBigUInt64LE());
   expect(length % 8).toBe(0);
@@ -41,7 +55,13 @@ function replaced(bytes: Buffer, text: string, other: string): Buffer {
 }
 
 test.each<[string, (bytes: Buffer) => Buffer]>([
-  ['a flipped bit', (bytes) => { bytes[bytes.length - 3]! ^= 1; return bytes; }],
+  [
+    'a flipped bit',
+    (bytes) => {
+      bytes[bytes.length - 3]! ^= 1;
+      return bytes;
+    },
+  ],
   ['another step in the header', (bytes) => replaced(bytes, '\\"step\\":3', '\\"step\\":4')],
   ['another shape', (bytes) => replaced(bytes, '[2,2]', '[4,1]')],
   ['another name', (bytes) => replaced(bytes, 'a/kernel', 'b/kernel')],
@@ -60,6 +80,10 @@ test.each<[string, (bytes: Buffer) => Buffer]>([
 test('a tensor that is missing or of another shape is named', async () => {
   await writeTensors(file, {}, variables());
   const { tensors } = await readTensors(file);
-  expect(() => assignTensors(tensors, [{ key: 'b', variable: tf.variable(tf.scalar(0)) }])).toThrow('expected a tensor b, found none');
-  expect(() => assignTensors(tensors, [{ key: 'a/kernel', variable: tf.variable(tf.zeros([4])) }])).toThrow('expected a/kernel of shape [4], got [2, 2]');
+  expect(() => assignTensors(tensors, [{ key: 'b', variable: tf.variable(tf.scalar(0)) }])).toThrow(
+    'expected a tensor b, found none',
+  );
+  expect(() => assignTensors(tensors, [{ key: 'a/kernel', variable: tf.variable(tf.zeros([4])) }])).toThrow(
+    'expected a/kernel of shape [4], got [2, 2]',
+  );
 });

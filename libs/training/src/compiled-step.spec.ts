@@ -13,7 +13,9 @@ import { loadTensorFlow } from './tensorflow.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'compiled-step-'));
 
-beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
+beforeAll(async () => {
+  await loadTensorFlow({ threads: 1 });
+});
 
 /** A network that classifies, its step, and what a step takes. */
 function classification(seed: number) {
@@ -27,25 +29,46 @@ function classification(seed: number) {
   const optimizer = createOptimizer(OptimizerSpec.parse({ name: 'adam', weightDecay: 0.01 }), trainable);
   const state = [...weights, ...optimizer.slots()].map(({ variable }) => variable);
   const step = ([views, labels, ...rates]: tf.Tensor[]): Scalars => {
-    const logits = (training: boolean) => forward<tf.Tensor2D>(classifier, encode(encoder, views as tf.Tensor4D, training).features, training);
+    const logits = (training: boolean) =>
+      forward<tf.Tensor2D>(classifier, encode(encoder, views as tf.Tensor4D, training).features, training);
     const variables = trainable.map(({ variable }) => variable);
     const { value, grads } = tf.variableGrads(() => crossEntropy(logits(true), labels as tf.Tensor1D), variables);
-    optimizer.apply(variables.map((variable) => grads[variable.name]!), rates as tf.Scalar[]);
+    optimizer.apply(
+      variables.map((variable) => grads[variable.name]!),
+      rates as tf.Scalar[],
+    );
     return { loss: value, accuracy: accuracyOf(logits(false), labels as tf.Tensor1D) };
   };
   const inputs = (at: number) => [
-    tf.tensor4d(Float32Array.from({ length: 12 * 16 * 16 * 3 }, () => random.uniform()), [12, 16, 16, 3]),
-    tf.tensor1d(Int32Array.from({ length: 12 }, () => random.integer(0, 3)), 'int32'),
+    tf.tensor4d(
+      Float32Array.from({ length: 12 * 16 * 16 * 3 }, () => random.uniform()),
+      [12, 16, 16, 3],
+    ),
+    tf.tensor1d(
+      Int32Array.from({ length: 12 }, () => random.integer(0, 3)),
+      'int32',
+    ),
     ...optimizer.rates(0.01, at).map((rate) => tf.scalar(rate)),
   ];
-  return { state, step, inputs, dispose: () => { optimizer.dispose(); for (const model of models) model.dispose(); } };
+  return {
+    state,
+    step,
+    inputs,
+    dispose: () => {
+      optimizer.dispose();
+      for (const model of models) model.dispose();
+    },
+  };
 }
 
 test('steps run as a graph do what their operations do one by one', () => {
   const [plain, compiled] = [classification(1), classification(1)];
   const graph = new CompiledStep(compiled.step, compiled.state, folder);
   for (let i = 0; i < 5; i++) {
-    const expected = tf.tidy(() => { const { loss, accuracy } = plain.step(plain.inputs(i)); return [loss!.dataSync()[0]!, accuracy!.dataSync()[0]!]; });
+    const expected = tf.tidy(() => {
+      const { loss, accuracy } = plain.step(plain.inputs(i));
+      return [loss!.dataSync()[0]!, accuracy!.dataSync()[0]!];
+    });
     const { loss, accuracy } = tf.tidy(() => graph.run(compiled.inputs(i)));
     expect(Math.abs(loss! - expected[0]!)).toBeLessThan(2e-5);
     expect(accuracy).toBe(expected[1]);
@@ -63,7 +86,9 @@ test('a step leaves no tensor behind, and no file', () => {
   const graph = new CompiledStep(step, state, folder);
   const before = tf.memory().numTensors;
   for (let i = 0; i < 3; i++) {
-    tf.tidy(() => { graph.run(inputs(i)); });
+    tf.tidy(() => {
+      graph.run(inputs(i));
+    });
     expect(tf.memory().numTensors).toBe(before);
     graph.settle();
     expect(tf.memory().numTensors).toBe(before);
@@ -76,8 +101,23 @@ test('a step leaves no tensor behind, and no file', () => {
 describe('the state', () => {
   const counting = () => {
     const count = tf.variable(tf.scalar(0));
-    const graph = new CompiledStep(([by]) => { count.assign(tf.add(count, by as tf.Scalar)); return { count: tf.mul(count, 1) }; }, [count], folder);
-    return { count, graph, run: () => tf.tidy(() => graph.run([tf.scalar(1)])['count']), dispose: () => { graph.dispose(); count.dispose(); } };
+    const graph = new CompiledStep(
+      ([by]) => {
+        count.assign(tf.add(count, by as tf.Scalar));
+        return { count: tf.mul(count, 1) };
+      },
+      [count],
+      folder,
+    );
+    return {
+      count,
+      graph,
+      run: () => tf.tidy(() => graph.run([tf.scalar(1)])['count']),
+      dispose: () => {
+        graph.dispose();
+        count.dispose();
+      },
+    };
   };
 
   test('is brought up to date when that is asked for, and goes on from what it was given since', () => {
@@ -88,7 +128,9 @@ describe('the state', () => {
     expect(run()).toBe(3);
     graph.settle();
     // As a checkpoint is restored.
-    tf.tidy(() => { count.assign(tf.scalar(10)); });
+    tf.tidy(() => {
+      count.assign(tf.scalar(10));
+    });
     expect([run(), run()]).toEqual([11, 12]);
     graph.settle();
     graph.settle();
@@ -99,7 +141,9 @@ describe('the state', () => {
   test('is not lost where it is assigned between two steps', () => {
     const { count, graph, run, dispose } = counting();
     run();
-    tf.tidy(() => { count.assign(tf.scalar(10)); });
+    tf.tidy(() => {
+      count.assign(tf.scalar(10));
+    });
     expect(run).toThrow(/after settle/);
     graph.settle();
     expect([count.dataSync()[0], run()]).toEqual([1, 2]);
@@ -115,16 +159,24 @@ describe('the state', () => {
   test('that a kernel works on in place is read before by all that read it', () => {
     const random = Random.seeded(0, 'in place');
     const weight = tf.variable(tf.tensor1d(Float32Array.from({ length: 100_000 }, () => random.uniform())));
-    const optimizer = createOptimizer(OptimizerSpec.parse({ name: 'adam' }), [{ key: 'weight', variable: weight, trainable: true }]);
-    const graph = new CompiledStep(([gradient, ...rates]) => {
-      const before = tf.sum<tf.Scalar>(weight);
-      const start = tf.clone(weight);
-      optimizer.apply([gradient!], rates as tf.Scalar[]);
-      return { before, moved: tf.max<tf.Scalar>(tf.abs(tf.sub(weight, start))), after: tf.sum<tf.Scalar>(weight) };
-    }, [weight, ...optimizer.slots().map(({ variable }) => variable)], folder);
+    const optimizer = createOptimizer(OptimizerSpec.parse({ name: 'adam' }), [
+      { key: 'weight', variable: weight, trainable: true },
+    ]);
+    const graph = new CompiledStep(
+      ([gradient, ...rates]) => {
+        const before = tf.sum<tf.Scalar>(weight);
+        const start = tf.clone(weight);
+        optimizer.apply([gradient!], rates as tf.Scalar[]);
+        return { before, moved: tf.max<tf.Scalar>(tf.abs(tf.sub(weight, start))), after: tf.sum<tf.Scalar>(weight) };
+      },
+      [weight, ...optimizer.slots().map(({ variable }) => variable)],
+      folder,
+    );
     let sum = tf.tidy(() => tf.sum(weight).dataSync()[0]!);
     for (let step = 0; step < 5; step++) {
-      const { before, moved, after } = tf.tidy(() => graph.run([tf.onesLike(weight), ...optimizer.rates(0.1, step).map((rate) => tf.scalar(rate))]));
+      const { before, moved, after } = tf.tidy(() =>
+        graph.run([tf.onesLike(weight), ...optimizer.rates(0.1, step).map((rate) => tf.scalar(rate))]),
+      );
       expect(before).toBeCloseTo(sum, 0);
       // Equal gradients move Adam by the learning rate each time.
       expect(moved).toBeCloseTo(0.1, 4);
@@ -139,16 +191,33 @@ describe('the state', () => {
 
 test('a kernel that works on state in place, in a step that does not assign it, is refused', () => {
   const weight = tf.variable(tf.tensor1d([3, 4]));
-  const graph = new CompiledStep(([x]) => {
-    const dtype = typeAttribute('TF_FLOAT');
-    const [handle] = kernel('VarHandleOp', { container: { type: 'string', value: '' }, shared_name: { type: 'string', value: 'copy' }, dtype, shape: { type: 'shape', value: [2] } }, []) as [tf.Tensor];
-    kernel('AssignVariableOp', { dtype }, [handle, weight], 0);
-    kernel('AssignAddVariableOp', { dtype }, [handle, x!], 0);
-    const [sum] = kernel('ReadVariableOp', { dtype }, [handle]) as [tf.Tensor];
-    kernel('DestroyResourceOp', { ignore_lookup_error: { type: 'bool', value: false } }, [handle], 0);
-    return { sum: tf.sum<tf.Scalar>(sum) };
-  }, [weight], folder);
-  expect(() => { tf.tidy(() => { graph.run([tf.tensor1d([1, 1])]); }); }).toThrow(/leaves it as it was/);
+  const graph = new CompiledStep(
+    ([x]) => {
+      const dtype = typeAttribute('TF_FLOAT');
+      const [handle] = kernel(
+        'VarHandleOp',
+        {
+          container: { type: 'string', value: '' },
+          shared_name: { type: 'string', value: 'copy' },
+          dtype,
+          shape: { type: 'shape', value: [2] },
+        },
+        [],
+      ) as [tf.Tensor];
+      kernel('AssignVariableOp', { dtype }, [handle, weight], 0);
+      kernel('AssignAddVariableOp', { dtype }, [handle, x!], 0);
+      const [sum] = kernel('ReadVariableOp', { dtype }, [handle]) as [tf.Tensor];
+      kernel('DestroyResourceOp', { ignore_lookup_error: { type: 'bool', value: false } }, [handle], 0);
+      return { sum: tf.sum<tf.Scalar>(sum) };
+    },
+    [weight],
+    folder,
+  );
+  expect(() => {
+    tf.tidy(() => {
+      graph.run([tf.tensor1d([1, 1])]);
+    });
+  }).toThrow(/leaves it as it was/);
   expect([...weight.dataSync()]).toEqual([3, 4]);
   weight.dispose();
 });
@@ -157,20 +226,41 @@ describe('what is no graph is refused, and nothing is changed', () => {
   const elsewhere = () => tf.tensor1d([1, 2]);
   const cases: [string, (x: tf.Tensor1D, weight: tf.Variable, other: tf.Tensor1D) => tf.Tensor, RegExp][] = [
     ['a step that reads a value', (x, weight) => tf.mul(weight, tf.sum(x).dataSync()[0]!), /reads a value/],
-    ['a step that makes something else each time', (() => { let calls = 0; return (x, weight) => tf.add(tf.mul(weight, x), ++calls); })(), /other constants/],
-    ['a step that takes a tensor from elsewhere', (x, weight, other) => tf.add(tf.mul(weight, x), other), /from elsewhere/],
+    [
+      'a step that makes something else each time',
+      (() => {
+        let calls = 0;
+        return (x, weight) => tf.add(tf.mul(weight, x), ++calls);
+      })(),
+      /other constants/,
+    ],
+    [
+      'a step that takes a tensor from elsewhere',
+      (x, weight, other) => tf.add(tf.mul(weight, x), other),
+      /from elsewhere/,
+    ],
   ];
   test.each(cases)('%s', (_, compute, message) => {
     const weight = tf.variable(tf.tensor1d([3, 4]));
     const other = elsewhere();
     // Made known to TensorFlow before the step.
-    tf.tidy(() => { tf.add(other, 1).dataSync(); });
-    const graph = new CompiledStep(([x]) => {
-      weight.assign(compute(x as tf.Tensor1D, weight, other) as tf.Tensor1D);
-      return { sum: tf.sum<tf.Scalar>(weight) };
-    }, [weight], folder);
+    tf.tidy(() => {
+      tf.add(other, 1).dataSync();
+    });
+    const graph = new CompiledStep(
+      ([x]) => {
+        weight.assign(compute(x as tf.Tensor1D, weight, other) as tf.Tensor1D);
+        return { sum: tf.sum<tf.Scalar>(weight) };
+      },
+      [weight],
+      folder,
+    );
     const before = tf.memory().numTensors;
-    expect(() => { tf.tidy(() => { graph.run([tf.tensor1d([1, 1])]); }); }).toThrow(message);
+    expect(() => {
+      tf.tidy(() => {
+        graph.run([tf.tensor1d([1, 1])]);
+      });
+    }).toThrow(message);
     expect([...weight.dataSync()]).toEqual([3, 4]);
     expect(tf.memory().numTensors).toBe(before);
     tf.dispose([weight, other]);
@@ -178,10 +268,21 @@ describe('what is no graph is refused, and nothing is changed', () => {
 
   test('inputs of another shape', () => {
     const weight = tf.variable(tf.tensor1d([3, 4]));
-    const graph = new CompiledStep(([x]) => { weight.assign(tf.add(weight, x!)); return { sum: tf.sum<tf.Scalar>(weight) }; }, [weight], folder);
+    const graph = new CompiledStep(
+      ([x]) => {
+        weight.assign(tf.add(weight, x!));
+        return { sum: tf.sum<tf.Scalar>(weight) };
+      },
+      [weight],
+      folder,
+    );
     expect(tf.tidy(() => graph.run([tf.tensor1d([1, 1])]))).toEqual({ sum: 9 });
     expect(tf.tidy(() => graph.run([tf.tensor1d([2, 1])]))).toEqual({ sum: 12 });
-    expect(() => { tf.tidy(() => { graph.run([tf.scalar(1)]); }); }).toThrow(/inputs as in the first step/);
+    expect(() => {
+      tf.tidy(() => {
+        graph.run([tf.scalar(1)]);
+      });
+    }).toThrow(/inputs as in the first step/);
     graph.settle();
     expect([...weight.dataSync()]).toEqual([6, 6]);
     graph.dispose();

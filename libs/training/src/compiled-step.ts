@@ -8,9 +8,17 @@ import { bytes, float, message, packed, text, whole, type Pieces } from './proto
 /** What a step computes beside its changes of the state. */
 export type Scalars = Record<string, tf.Scalar>;
 
-interface Attribute { name: string; type: number; value: AttributeValue | AttributeValue[] }
+interface Attribute {
+  name: string;
+  type: number;
+  value: AttributeValue | AttributeValue[];
+}
 type AttributeValue = string | number | boolean;
-interface Handle { id: number; shape: number[]; dtype: number }
+interface Handle {
+  id: number;
+  shape: number[];
+  dtype: number;
+}
 /** tfjs-node's native part; tensors are ids there. */
 interface Binding extends Record<`TF_ATTR_${'STRING' | 'INT' | 'FLOAT' | 'BOOL' | 'TYPE' | 'SHAPE'}`, number> {
   executeOp(name: string, attributes: Attribute[], inputs: number[], outputs: number): Handle[];
@@ -41,23 +49,38 @@ const [TAKEN, CHANGED] = ['taken', 'changed'];
 const UNUSED = 'unused';
 
 /** NodeDef: name 1, op 2, input 3, attr 5 (a map: key 1, value 2). */
-const node = (name: string, operation: string, inputs: readonly string[], attributes: Readonly<Record<string, Pieces>>): Pieces => message(1, [
-  ...text(1, name), ...text(2, operation), ...inputs.flatMap((input) => text(3, input)),
-  ...Object.entries(attributes).flatMap(([key, value]) => message(5, [...text(1, key), ...message(2, value)])),
-]);
+const node = (
+  name: string,
+  operation: string,
+  inputs: readonly string[],
+  attributes: Readonly<Record<string, Pieces>>,
+): Pieces =>
+  message(1, [
+    ...text(1, name),
+    ...text(2, operation),
+    ...inputs.flatMap((input) => text(3, input)),
+    ...Object.entries(attributes).flatMap(([key, value]) => message(5, [...text(1, key), ...message(2, value)])),
+  ]);
 /** TensorShapeProto: dim 2 → size 1. */
 const shapeOf = (shape: readonly number[]): Pieces => shape.flatMap((side) => message(2, whole(1, side)));
 
 /** AttrValue: list 1, s 2, i 3, f 4, b 5, type 6, shape 7, tensor 8. */
-function attributeValue({ TF_ATTR_STRING, TF_ATTR_INT, TF_ATTR_FLOAT, TF_ATTR_BOOL, TF_ATTR_TYPE, TF_ATTR_SHAPE }: Binding, { name, type, value }: Attribute): Pieces {
+function attributeValue(
+  { TF_ATTR_STRING, TF_ATTR_INT, TF_ATTR_FLOAT, TF_ATTR_BOOL, TF_ATTR_TYPE, TF_ATTR_SHAPE }: Binding,
+  { name, type, value }: Attribute,
+): Pieces {
   const single: Partial<Record<number, (value: never) => Pieces>> = {
-    [TF_ATTR_STRING]: (each: string) => text(2, each), [TF_ATTR_INT]: (each: number) => whole(3, each), [TF_ATTR_FLOAT]: (each: number) => float(4, each),
-    [TF_ATTR_BOOL]: (each: boolean) => whole(5, Number(each)), [TF_ATTR_TYPE]: (each: number) => whole(6, each),
+    [TF_ATTR_STRING]: (each: string) => text(2, each),
+    [TF_ATTR_INT]: (each: number) => whole(3, each),
+    [TF_ATTR_FLOAT]: (each: number) => float(4, each),
+    [TF_ATTR_BOOL]: (each: boolean) => whole(5, Number(each)),
+    [TF_ATTR_TYPE]: (each: number) => whole(6, each),
   };
   if (Array.isArray(value) && type === TF_ATTR_SHAPE) return message(7, shapeOf(value as number[]));
   if (Array.isArray(value) && type === TF_ATTR_INT) return message(1, packed(3, value as number[]));
   const encode = single[type];
-  if (!encode || Array.isArray(value)) throw new TypeError(`expected an attribute of a type that a graph can hold, got ${name} of type ${type}`);
+  if (!encode || Array.isArray(value))
+    throw new TypeError(`expected an attribute of a type that a graph can hold, got ${name} of type ${type}`);
   return encode(value as never);
 }
 
@@ -76,7 +99,11 @@ class Recorder {
   private readonly lent = new Map<string, string>();
 
   /** `state`: how many of the inputs, from the first one, are the state. */
-  constructor(private readonly native: Binding, private readonly inputs: readonly { id: number; name: string; dtype: number }[], private readonly state: number) {
+  constructor(
+    private readonly native: Binding,
+    private readonly inputs: readonly { id: number; name: string; dtype: number }[],
+    private readonly state: number,
+  ) {
     for (const { id, name, dtype } of inputs) this.sources.set(id, { source: `${name}:0`, dtype });
     for (let i = 0; i < state; i++) this.users.set(handleOf(i), inputs[i]!.name);
   }
@@ -89,25 +116,37 @@ class Recorder {
       // A kernel has changed it in place already.
       if (source === `${last}:0`) return `^${last}`;
       const name = `change${variable}`;
-      this.nodes.push(node(name, 'AssignVariableOp', [handleOf(variable), source, `^${last}`], { dtype: whole(6, dtype) }));
+      this.nodes.push(
+        node(name, 'AssignVariableOp', [handleOf(variable), source, `^${last}`], { dtype: whole(6, dtype) }),
+      );
       return `^${name}`;
     });
     const changed = new Set(assigned.map(([variable]) => handleOf(variable)));
-    for (const own of this.lent.values()) if (!changed.has(own)) throw new Error('expected a step that assigns what a kernel has changed, got one that changes state and leaves it as it was');
+    for (const own of this.lent.values())
+      if (!changed.has(own))
+        throw new Error(
+          'expected a step that assigns what a kernel has changed, got one that changes state and leaves it as it was',
+        );
     this.nodes.push(mark(CHANGED, ends));
   }
 
   /** Stands in for the binding while a step is executed. */
   readonly binding = (): Binding => ({
-    ...Object.fromEntries(Object.getOwnPropertyNames(this.native).map((key) => [key, this.native[key as keyof Binding]])) as unknown as Binding,
-    executeOp: (name, attributes, inputs, outputs) => this.record(name, attributes, inputs, this.native.executeOp(name, attributes, inputs, outputs)),
+    ...(Object.fromEntries(
+      Object.getOwnPropertyNames(this.native).map((key) => [key, this.native[key as keyof Binding]]),
+    ) as unknown as Binding),
+    executeOp: (name, attributes, inputs, outputs) =>
+      this.record(name, attributes, inputs, this.native.executeOp(name, attributes, inputs, outputs)),
     createTensor: (shape, dtype, values) => {
       const id = this.native.createTensor(shape, dtype, values);
       this.constants.set(id, { shape, dtype, values: values.slice() });
       return id;
     },
     tensorDataSync: (id) => {
-      if (this.sources.has(id)) throw new Error('expected a step of tensor operations only, got one that reads a value: what depends on it would be the same in all steps');
+      if (this.sources.has(id))
+        throw new Error(
+          'expected a step of tensor operations only, got one that reads a value: what depends on it would be the same in all steps',
+        );
       return this.native.tensorDataSync(id);
     },
   });
@@ -116,7 +155,10 @@ class Recorder {
     const known = this.sources.get(id);
     if (known) return known;
     const constant = this.constants.get(id);
-    if (!constant) throw new Error('expected a step of its inputs, its state and what it makes itself, got a tensor from elsewhere: name it as state');
+    if (!constant)
+      throw new Error(
+        'expected a step of its inputs, its state and what it makes itself, got a tensor from elsewhere: name it as state',
+      );
     const { shape, dtype, values } = constant;
     const name = `constant${this.nodes.length}`;
     this.nodes.push(constantNode(name, dtype, shape, values));
@@ -134,12 +176,21 @@ class Recorder {
     // What TensorFlow calls a kernel of oneDNN when it puts it into a graph itself.
     const operation = name.replace(/^_MklNative/, '_');
     const handles = inputs.filter(({ dtype }) => dtype === RESOURCE).map(({ source }) => source);
-    const before = handles.flatMap((handle) => { const user = this.users.get(handle); return user === undefined ? [] : [`^${user}`]; });
+    const before = handles.flatMap((handle) => {
+      const user = this.users.get(handle);
+      return user === undefined ? [] : [`^${user}`];
+    });
     for (const handle of handles) this.users.set(handle, self);
-    this.nodes.push(node(self, operation, [...inputs.map(({ source }) => source), ...new Set(before)], {
-      ...Object.fromEntries((INFERRED[name] ?? []).map((key, i) => [key, whole(6, inputs[i]!.dtype)])),
-      ...Object.fromEntries(attributes.filter((each) => each.name !== '_kernel').map((each) => [each.name, attributeValue(this.native, each)])),
-    }));
+    this.nodes.push(
+      node(self, operation, [...inputs.map(({ source }) => source), ...new Set(before)], {
+        ...Object.fromEntries((INFERRED[name] ?? []).map((key, i) => [key, whole(6, inputs[i]!.dtype)])),
+        ...Object.fromEntries(
+          attributes
+            .filter((each) => each.name !== '_kernel')
+            .map((each) => [each.name, attributeValue(this.native, each)]),
+        ),
+      }),
+    );
     outputs.forEach(({ id, dtype }, i) => this.sources.set(id, { source: `${self}:${i}`, dtype }));
     return outputs;
   }
@@ -147,16 +198,24 @@ class Recorder {
   /** A variable made for a kernel that begins with what the state's own holds is that one: nothing is copied. */
   private lends(handle: string, value: number): boolean {
     const i = this.inputs.findIndex(({ id }, at) => at < this.state && id === value);
-    if (i < 0 || this.lent.has(handle) || this.users.has(handle) || [...this.lent.values()].includes(handleOf(i))) return false;
+    if (i < 0 || this.lent.has(handle) || this.users.has(handle) || [...this.lent.values()].includes(handleOf(i)))
+      return false;
     this.lent.set(handle, handleOf(i));
     return true;
   }
 }
 
 /** A recorded graph, as the text of its file, and what comes out by name. */
-interface Trace { graph: Buffer; scalars: [name: string, source: string][]; assigned: number[] }
+interface Trace {
+  graph: Buffer;
+  scalars: [name: string, source: string][];
+  assigned: number[];
+}
 interface Graph extends Trace {
-  session: number; inputNames: string; outputNames: string; shapes: string;
+  session: number;
+  inputNames: string;
+  outputNames: string;
+  shapes: string;
   /** The tensors that the state had when it last was the same as the graph's; none before it has been handed over. */
   known: readonly number[];
   /** Whether it still is the same. */
@@ -174,14 +233,19 @@ export class CompiledStep {
   private graph: Graph | undefined;
 
   /** `folder` is for the graph's file, while it is loaded. `state`: every variable that the step reads or assigns. */
-  constructor(private readonly step: (inputs: tf.Tensor[]) => Scalars, private readonly state: readonly tf.Variable[], private readonly folder: string) {}
+  constructor(
+    private readonly step: (inputs: tf.Tensor[]) => Scalars,
+    private readonly state: readonly tf.Variable[],
+    private readonly folder: string,
+  ) {}
 
   /** @throws Error when the step isn't one graph, or for inputs of other shapes than the first time. */
   run(inputs: tf.Tensor[]): Record<string, number> {
     return tf.tidy(() => {
       const shapes = JSON.stringify(inputs.map(({ dtype, shape }) => [dtype, ...shape]));
       this.graph ??= this.compile(inputs, shapes);
-      if (shapes !== this.graph.shapes) throw new Error(`expected inputs as in the first step, ${this.graph.shapes}, got ${shapes}`);
+      if (shapes !== this.graph.shapes)
+        throw new Error(`expected inputs as in the first step, ${this.graph.shapes}, got ${shapes}`);
       this.take(this.graph);
       const { inputNames, outputNames, scalars } = this.graph;
       const outputs = this.execute(this.graph, inputs, inputNames, outputNames);
@@ -195,7 +259,12 @@ export class CompiledStep {
     const { graph, state } = this;
     if (!graph || graph.settled) return;
     tf.tidy(() => {
-      const values = this.execute(graph, [tf.scalar(0)], `${UNUSED}:0`, graph.assigned.map((i) => `state${i}:0`).join(','));
+      const values = this.execute(
+        graph,
+        [tf.scalar(0)],
+        `${UNUSED}:0`,
+        graph.assigned.map((i) => `state${i}:0`).join(','),
+      );
       // A graph hands its outputs over in the machine's memory; where weights are read, they belong on the GPU.
       const placed = usesGpu() ? values.map((value) => kernel('Identity', floatAttribute(), [value])[0]!) : values;
       graph.assigned.forEach((i, at) => state[i]!.assign(placed[at]!));
@@ -208,25 +277,41 @@ export class CompiledStep {
   private take(graph: Graph): void {
     const ids = idsOf(this.state);
     if (ids.every((id, i) => id === graph.known[i])) return;
-    if (!graph.settled) throw new Error('expected state that is read and assigned after settle() only, got one that was assigned between two steps');
+    if (!graph.settled)
+      throw new Error(
+        'expected state that is read and assigned after settle() only, got one that was assigned between two steps',
+      );
     this.execute(graph, this.state, this.state.map((_, i) => `value${i}:0`).join(','), `${TAKEN}:0`);
     graph.known = ids;
   }
 
   private execute({ session }: Graph, fed: readonly tf.Tensor[], inputNames: string, outputNames: string): tf.Tensor[] {
-    return backend().binding.runSavedModel(session, idsOf(fed), inputNames, outputNames).map((handle) => backend().createOutputTensor(handle));
+    return backend()
+      .binding.runSavedModel(session, idsOf(fed), inputNames, outputNames)
+      .map((handle) => backend().createOutputTensor(handle));
   }
 
   private compile(inputs: tf.Tensor[], shapes: string): Graph {
     const trace = this.trace(inputs);
     const again = this.trace(inputs);
-    if (!trace.graph.equals(again.graph)) throw new Error('expected a step that computes the same each time, got one with other constants or operations the second time: pass what changes as an input');
+    if (!trace.graph.equals(again.graph))
+      throw new Error(
+        'expected a step that computes the same each time, got one with other constants or operations the second time: pass what changes as an input',
+      );
     const folder = mkdtempSync(path.join(this.folder, 'graph-'));
     try {
       writeFileSync(path.join(folder, 'saved_model.pb'), trace.graph);
       const session = backend().binding.loadSavedModel(folder, TAG);
       const inputNames = inputs.map((_, i) => `input${i}:0`).join(',');
-      return { ...trace, session, shapes, known: [], settled: true, inputNames, outputNames: [...trace.scalars.map(([, source]) => source), `${CHANGED}:0`].join(',') };
+      return {
+        ...trace,
+        session,
+        shapes,
+        known: [],
+        settled: true,
+        inputNames,
+        outputNames: [...trace.scalars.map(([, source]) => source), `${CHANGED}:0`].join(','),
+      };
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -239,19 +324,34 @@ export class CompiledStep {
       const before = state.map((variable) => tf.clone(variable));
       const fed = [...state, ...inputs];
       const ids = idsOf(fed);
-      if (new Set(ids).size < ids.length) throw new Error('expected inputs and state of different tensors, got one twice');
+      if (new Set(ids).size < ids.length)
+        throw new Error('expected inputs and state of different tensors, got one twice');
       const current = backend();
       const native = current.binding;
-      const named = [...state.map((_, i) => `state${i}`), ...inputs.map((_, i) => `input${i}`)].map((name, i) => ({ id: ids[i]!, name, dtype: DATA_TYPES[fed[i]!.dtype]! }));
+      const named = [...state.map((_, i) => `state${i}`), ...inputs.map((_, i) => `input${i}`)].map((name, i) => ({
+        id: ids[i]!,
+        name,
+        dtype: DATA_TYPES[fed[i]!.dtype]!,
+      }));
       const recorder = new Recorder(native, named, state.length);
       try {
         current.binding = recorder.binding();
         const results = this.step(inputs);
-        const scalars = Object.entries(results).map(([name, scalar]): [string, string] => [name, recorder.sourceOf(idOf(scalar)).source]);
-        const changes = state.flatMap((variable, i): [number, number][] => { const id = idOf(variable); return id === ids[i] ? [] : [[i, id]]; });
+        const scalars = Object.entries(results).map(([name, scalar]): [string, string] => [
+          name,
+          recorder.sourceOf(idOf(scalar)).source,
+        ]);
+        const changes = state.flatMap((variable, i): [number, number][] => {
+          const id = idOf(variable);
+          return id === ids[i] ? [] : [[i, id]];
+        });
         recorder.change(changes);
         const placeholders = inputs.map(({ dtype, shape }, i) => placeholder(`input${i}`, DATA_TYPES[dtype]!, shape));
-        return { graph: Buffer.concat(savedModel([stateNodes(state), ...placeholders, ...recorder.nodes])), scalars, assigned: changes.map(([variable]) => variable) };
+        return {
+          graph: Buffer.concat(savedModel([stateNodes(state), ...placeholders, ...recorder.nodes])),
+          scalars,
+          assigned: changes.map(([variable]) => variable),
+        };
       } finally {
         current.binding = native;
         before.forEach((value, i) => state[i]!.assign(value));
@@ -266,28 +366,57 @@ export class CompiledStep {
 }
 
 const handleOf = (variable: number): string => `handle${variable}:0`;
-const placeholder = (name: string, dtype: number, shape: readonly number[]): Pieces => node(name, 'Placeholder', [], { dtype: whole(6, dtype), shape: message(7, shapeOf(shape)) });
+const placeholder = (name: string, dtype: number, shape: readonly number[]): Pieces =>
+  node(name, 'Placeholder', [], { dtype: whole(6, dtype), shape: message(7, shapeOf(shape)) });
 /** TensorProto: dtype 1, tensor_shape 2, tensor_content 4. */
-const constantNode = (name: string, dtype: number, shape: readonly number[], values: tf.TypedArray, after: readonly string[] = []): Pieces => node(name, 'Const', after, {
-  dtype: whole(6, dtype), value: message(8, [...whole(1, dtype), ...message(2, shapeOf(shape)), ...bytes(4, new Uint8Array(values.buffer, values.byteOffset, values.byteLength))]),
-});
+const constantNode = (
+  name: string,
+  dtype: number,
+  shape: readonly number[],
+  values: tf.TypedArray,
+  after: readonly string[] = [],
+): Pieces =>
+  node(name, 'Const', after, {
+    dtype: whole(6, dtype),
+    value: message(8, [
+      ...whole(1, dtype),
+      ...message(2, shapeOf(shape)),
+      ...bytes(4, new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
+    ]),
+  });
 /** A scalar that is there when the nodes that it waits for are done. */
-const mark = (name: string, after: readonly string[]): Pieces => constantNode(name, DATA_TYPES['int32']!, [], new Int32Array(1), after);
+const mark = (name: string, after: readonly string[]): Pieces =>
+  constantNode(name, DATA_TYPES['int32']!, [], new Int32Array(1), after);
 /** Of each variable: its handle, its value as a step begins, and how it is given one from outside. */
 function stateNodes(state: readonly tf.Variable[]): Pieces {
   const nodes = state.flatMap(({ dtype, shape }, i): Pieces => {
     const type = DATA_TYPES[dtype]!;
     return [
-      ...node(`handle${i}`, 'VarHandleOp', [], { shared_name: text(2, `state${i}`), dtype: whole(6, type), shape: message(7, shapeOf(shape)) }),
+      ...node(`handle${i}`, 'VarHandleOp', [], {
+        shared_name: text(2, `state${i}`),
+        dtype: whole(6, type),
+        shape: message(7, shapeOf(shape)),
+      }),
       ...node(`state${i}`, 'ReadVariableOp', [handleOf(i)], { dtype: whole(6, type) }),
       ...placeholder(`value${i}`, type, shape),
       ...node(`take${i}`, 'AssignVariableOp', [handleOf(i), `value${i}:0`], { dtype: whole(6, type) }),
     ];
   });
-  return [...nodes, ...mark(TAKEN, state.map((_, i) => `^take${i}`)), ...placeholder(UNUSED, DATA_TYPES['float32']!, [])];
+  return [
+    ...nodes,
+    ...mark(
+      TAKEN,
+      state.map((_, i) => `^take${i}`),
+    ),
+    ...placeholder(UNUSED, DATA_TYPES['float32']!, []),
+  ];
 }
 
 /** SavedModel: saved_model_schema_version 1, meta_graphs 2; MetaGraphDef: meta_info_def 1 → tags 4, graph_def 2; GraphDef: node 1, versions 4 → producer 1. */
 const savedModel = (nodes: readonly Pieces[]): Pieces => [
-  ...whole(1, 1), ...message(2, [...message(1, text(4, TAG)), ...message(2, [...nodes.flat(), ...message(4, whole(1, GRAPH_VERSION))])]),
+  ...whole(1, 1),
+  ...message(2, [
+    ...message(1, text(4, TAG)),
+    ...message(2, [...nodes.flat(), ...message(4, whole(1, GRAPH_VERSION))]),
+  ]),
 ];

@@ -1,5 +1,11 @@
 /** A finetuned teacher → a student, mostly by unlabelled samples (SimCLRv2, section 2). */
-import { defaultAugmentation, type Distill, type RunResult, type SampleShape, type TrainerInputs } from '#libs/contracts';
+import {
+  defaultAugmentation,
+  type Distill,
+  type RunResult,
+  type SampleShape,
+  type TrainerInputs,
+} from '#libs/contracts';
 import { allRows, gatherLabels, gatherSamples, labelSubset, viewsOf } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
@@ -7,57 +13,116 @@ import { accuracy, collect } from './evaluation.js';
 import { buildClassifier, encode, featureWidth, forward } from './networks.js';
 import { crossEntropy, distillation } from './objectives.js';
 import { withoutGradient } from './operations.js';
-import { newEncoder, openData, readParent, requireBatch, storedNetworks, storeModel, type ParentModel } from './run-inputs.js';
+import {
+  newEncoder,
+  openData,
+  readParent,
+  requireBatch,
+  storedNetworks,
+  storeModel,
+  type ParentModel,
+} from './run-inputs.js';
 import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
 
 /** A network that was finetuned, as it was stored. */
-interface Classifier { models: LayersModel[]; logits(x: tf.Tensor4D): tf.Tensor2D }
+interface Classifier {
+  models: LayersModel[];
+  logits(x: tf.Tensor4D): tf.Tensor2D;
+}
 
 export async function distill(spec: Distill, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   const data = await openData(inputs, spec.evalSplit);
   const { sample, classes } = data.manifest;
   requireBatch(spec.batchSize, data.train.count);
   const parent = await readParent(inputs);
-  if (parent.state.classes.join('\n') !== classes.join('\n')) throw new TrainingError('invalid_spec', `expected the classes that the teacher knows (${parent.state.classes.join(', ')}), got ${classes.join(', ')}`);
+  if (parent.state.classes.join('\n') !== classes.join('\n'))
+    throw new TrainingError(
+      'invalid_spec',
+      `expected the classes that the teacher knows (${parent.state.classes.join(', ')}), got ${classes.join(', ')}`,
+    );
   const teacher = classifierOf(parent, sample);
   const encoder = newEncoder(spec.encoder, sample, spec.seed);
   const classifier = buildClassifier(featureWidth(encoder), classes.length);
-  const student = (x: tf.Tensor4D, training: boolean) => forward<tf.Tensor2D>(classifier, encode(encoder, x, training).features, training);
+  const student = (x: tf.Tensor4D, training: boolean) =>
+    forward<tf.Tensor2D>(classifier, encode(encoder, x, training).features, training);
   const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
   const labelled = spec.labelWeight > 0 ? labelSubset(data.train, spec.labelFraction, spec.labelSeed) : undefined;
-  if (labelled) context.log('info', `${labelled.rows.length} labels (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${labelled.sha256}`);
+  if (labelled)
+    context.log(
+      'info',
+      `${labelled.rows.length} labels (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${labelled.sha256}`,
+    );
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
-  const session = new Session({
-    models: [encoder, classifier], frozen: teacher.models, rows: allRows(data.train), batchSize: spec.batchSize, totalSteps: spec.epochs * stepsPerEpoch,
-    optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
-    batch: (rows, random): [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor4D, tf.Tensor1D] => {
-      const x = viewsOf(sample, gatherSamples(data.train, rows), augmentation, random);
-      if (!labelled) return [x];
-      const some = Int32Array.from({ length: Math.min(spec.batchSize, labelled.rows.length) }, () => labelled.rows[random.integer(0, labelled.rows.length)]!);
-      return [x, viewsOf(sample, gatherSamples(data.train, some), augmentation, random), tf.tensor1d(gatherLabels(data.train, some), 'int32')];
+  const session = new Session(
+    {
+      models: [encoder, classifier],
+      frozen: teacher.models,
+      rows: allRows(data.train),
+      batchSize: spec.batchSize,
+      totalSteps: spec.epochs * stepsPerEpoch,
+      optimizer: spec.optimizer,
+      schedule: spec.schedule,
+      seed: spec.seed,
+      batch: (rows, random): [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor4D, tf.Tensor1D] => {
+        const x = viewsOf(sample, gatherSamples(data.train, rows), augmentation, random);
+        if (!labelled) return [x];
+        const some = Int32Array.from(
+          { length: Math.min(spec.batchSize, labelled.rows.length) },
+          () => labelled.rows[random.integer(0, labelled.rows.length)]!,
+        );
+        return [
+          x,
+          viewsOf(sample, gatherSamples(data.train, some), augmentation, random),
+          tf.tensor1d(gatherLabels(data.train, some), 'int32'),
+        ];
+      },
+      objective: ([x, labelledX, labels]): Terms => {
+        const agreement = distillation(
+          withoutGradient(x, (views) => teacher.logits(views as tf.Tensor4D)),
+          student(x, true),
+          spec.temperature,
+        );
+        if (!labelledX || !labels) return { loss: agreement, distillation: agreement };
+        const supervised = crossEntropy(student(labelledX, true), labels);
+        return {
+          loss: tf.add<tf.Scalar>(tf.mul(supervised, spec.labelWeight), tf.mul(agreement, 1 - spec.labelWeight)),
+          distillation: agreement,
+          cross_entropy: supervised,
+        };
+      },
+      evaluate: async (pause) => {
+        const rows = allRows(data.evaluation);
+        const [ours, theirs] = [
+          await collect(data.evaluation, rows, (x) => student(x, false), pause),
+          await collect(data.evaluation, rows, (x) => teacher.logits(x), pause),
+        ];
+        const [predicted, taught] = tf.tidy(
+          () => [tf.argMax(ours, 1).dataSync(), tf.argMax(theirs, 1).dataSync()] as const,
+        );
+        tf.dispose([ours, theirs]);
+        const { labels } = data.evaluation;
+        return {
+          'eval/agreement': accuracy(predicted, taught),
+          ...(labels && {
+            'eval/accuracy': accuracy(predicted, labels),
+            'eval/teacher_accuracy': accuracy(taught, labels),
+          }),
+        };
+      },
+      evaluateEvery: stepsPerEpoch,
+      evaluateAtStart: false,
+      quality: 'eval/agreement',
+      checkpoints: spec.checkpoints,
     },
-    objective: ([x, labelledX, labels]): Terms => {
-      const agreement = distillation(withoutGradient(x, (views) => teacher.logits(views as tf.Tensor4D)), student(x, true), spec.temperature);
-      if (!labelledX || !labels) return { loss: agreement, distillation: agreement };
-      const supervised = crossEntropy(student(labelledX, true), labels);
-      return { loss: tf.add<tf.Scalar>(tf.mul(supervised, spec.labelWeight), tf.mul(agreement, 1 - spec.labelWeight)), distillation: agreement, cross_entropy: supervised };
-    },
-    evaluate: async (pause) => {
-      const rows = allRows(data.evaluation);
-      const [ours, theirs] = [await collect(data.evaluation, rows, (x) => student(x, false), pause), await collect(data.evaluation, rows, (x) => teacher.logits(x), pause)];
-      const [predicted, taught] = tf.tidy(() => [tf.argMax(ours, 1).dataSync(), tf.argMax(theirs, 1).dataSync()] as const);
-      tf.dispose([ours, theirs]);
-      const { labels } = data.evaluation;
-      return {
-        'eval/agreement': accuracy(predicted, taught),
-        ...(labels && { 'eval/accuracy': accuracy(predicted, labels), 'eval/teacher_accuracy': accuracy(taught, labels) }),
-      };
-    },
-    evaluateEvery: stepsPerEpoch, evaluateAtStart: false, quality: 'eval/agreement', checkpoints: spec.checkpoints,
-  }, context);
+    context,
+  );
   try {
     const metrics = await session.run(inputs.checkpoint);
-    await storeModel({ kind: 'distill', task: 'classification', sample, classes, encoder: spec.encoder }, [encoder, classifier], context);
+    await storeModel(
+      { kind: 'distill', task: 'classification', sample, classes, encoder: spec.encoder },
+      [encoder, classifier],
+      context,
+    );
     return { metrics, ...(labelled && { labels: { count: labelled.rows.length, sha256: labelled.sha256 } }) };
   } finally {
     session.dispose();
@@ -67,7 +132,11 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
 
 function classifierOf(parent: ParentModel, sample: SampleShape): Classifier {
   const { encoder, head, classifier } = storedNetworks(parent, sample);
-  if (!classifier) throw new TrainingError('invalid_spec', 'expected a teacher that classifies samples, got one that segments them: name a run of the task classification');
+  if (!classifier)
+    throw new TrainingError(
+      'invalid_spec',
+      'expected a teacher that classifies samples, got one that segments them: name a run of the task classification',
+    );
   return {
     models: [encoder, ...(head ? [head] : []), classifier],
     logits: (x) => {

@@ -1,4 +1,11 @@
-import { RunSpec, type DatasetManifest, type Embed, type SampleShape, type StopReason, type TrainerInputs } from '#libs/contracts';
+import {
+  RunSpec,
+  type DatasetManifest,
+  type Embed,
+  type SampleShape,
+  type StopReason,
+  type TrainerInputs,
+} from '#libs/contracts';
 import { NpyWriter, Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
@@ -29,21 +36,44 @@ beforeAll(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'loom-embed-'));
   const random = Random.seeded(1, 'data');
   const labels = Int32Array.from({ length: COUNT }, (_, i) => i % 3);
-  const images = Uint8Array.from({ length: COUNT * HEIGHT * WIDTH * CHANNELS }, (_, i) => Math.max(0, Math.min(255, 50 + 70 * labels[Math.floor(i / (HEIGHT * WIDTH * CHANNELS))]! + random.normal(0, 20))));
+  const images = Uint8Array.from({ length: COUNT * HEIGHT * WIDTH * CHANNELS }, (_, i) =>
+    Math.max(0, Math.min(255, 50 + 70 * labels[Math.floor(i / (HEIGHT * WIDTH * CHANNELS))]! + random.normal(0, 20))),
+  );
   const files = { samples: path.join(dir, 'samples.npy'), labels: path.join(dir, 'labels.npy') };
-  for (const [file, type, shape, data] of [[files.samples, '|u1', [HEIGHT, WIDTH, CHANNELS], images], [files.labels, '<i4', [], labels]] as const) {
+  for (const [file, type, shape, data] of [
+    [files.samples, '|u1', [HEIGHT, WIDTH, CHANNELS], images],
+    [files.labels, '<i4', [], labels],
+  ] as const) {
     const writer = await NpyWriter.create(file, type, shape);
     await writer.append(data);
     await writer.close();
   }
   const described = { count: COUNT, countPerClass: [20, 20, 20], samples: '0'.repeat(64), labels: '0'.repeat(64) };
-  const manifest: DatasetManifest = { name: 'tiny', digest: 'ab'.repeat(32), sample, classes, splits: { train: described, val: described } };
-  inputs = { dataRoot: dir, dataset: { manifest, files: { train: files, val: files } }, parentModel: await parentModel('encoder') };
+  const manifest: DatasetManifest = {
+    name: 'tiny',
+    digest: 'ab'.repeat(32),
+    sample,
+    classes,
+    splits: { train: described, val: described },
+  };
+  inputs = {
+    dataRoot: dir,
+    dataset: { manifest, files: { train: files, val: files } },
+    parentModel: await parentModel('encoder'),
+  };
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-const contextIn = (workDir: string, rest: Partial<TrainContext> = {}): TrainContext =>
-  ({ signal: new AbortController().signal, workDir, checkpointEverySeconds: 1000, progress: () => {}, metrics: () => {}, log: () => {}, store: async () => {}, ...rest });
+const contextIn = (workDir: string, rest: Partial<TrainContext> = {}): TrainContext => ({
+  signal: new AbortController().signal,
+  workDir,
+  checkpointEverySeconds: 1000,
+  progress: () => {},
+  metrics: () => {},
+  log: () => {},
+  store: async () => {},
+  ...rest,
+});
 
 /** A model file as pretraining or autoencoding stores it, of networks as they begin. */
 async function parentModel(kind: 'encoder' | 'autoencoder'): Promise<string> {
@@ -63,19 +93,40 @@ async function parentModel(kind: 'encoder' | 'autoencoder'): Promise<string> {
   return path.join(workDir, 'model.safetensors');
 }
 
-interface Outcome { metrics: Record<string, number>; workDir: string; stored: Record<string, string>; lines: string[]; steps: number[]; stopped?: Stopped }
+interface Outcome {
+  metrics: Record<string, number>;
+  workDir: string;
+  stored: Record<string, string>;
+  lines: string[];
+  steps: number[];
+  stopped?: Stopped;
+}
 type Spec = Partial<Omit<Embed, 'tsne' | 'umap'>> & { tsne?: Partial<Embed['tsne']>; umap?: Partial<Embed['umap']> };
-const spec: Spec = { split: 'val', maps: ['pca', 'tsne', 'umap'], tsne: { iterations: 100, perplexity: 5 }, umap: { epochs: 30, neighbors: 8 } };
+const spec: Spec = {
+  split: 'val',
+  maps: ['pca', 'tsne', 'umap'],
+  tsne: { iterations: 100, perplexity: 5 },
+  umap: { epochs: 30, neighbors: 8 },
+};
 
 /** Is told to stop at its `stopAt`-th sign of life. */
-async function run(changes: Spec = {}, more: Partial<TrainerInputs> = {}, { stopAt, reason = 'cancel' }: { stopAt?: number; reason?: StopReason } = {}): Promise<Outcome> {
+async function run(
+  changes: Spec = {},
+  more: Partial<TrainerInputs> = {},
+  { stopAt, reason = 'cancel' }: { stopAt?: number; reason?: StopReason } = {},
+): Promise<Outcome> {
   const workDir = await mkdtemp(path.join(dir, 'run-'));
   const stop = new AbortController();
   const outcome: Outcome = { metrics: {}, workDir, stored: {}, lines: [], steps: [] };
   const context = contextIn(workDir, {
-    signal: stop.signal, log: (level, message) => outcome.lines.push(`${level}: ${message}`),
-    progress: (step) => { if (outcome.steps.push(step) === stopAt) stop.abort(reason); },
-    store: async ({ name, kind }) => { outcome.stored[name] = kind; },
+    signal: stop.signal,
+    log: (level, message) => outcome.lines.push(`${level}: ${message}`),
+    progress: (step) => {
+      if (outcome.steps.push(step) === stopAt) stop.abort(reason);
+    },
+    store: async ({ name, kind }) => {
+      outcome.stored[name] = kind;
+    },
   });
   try {
     const parsed = RunSpec.parse({ kind: 'embed', dataset: 'tiny', from, ...spec, ...changes }) as Embed;
@@ -87,27 +138,68 @@ async function run(changes: Spec = {}, more: Partial<TrainerInputs> = {}, { stop
   return outcome;
 }
 
-interface StoredMap { x: number[]; y: number[]; parameters: Record<string, unknown>; alignment?: { to: string; disparity: number; scale: number } }
-interface StoredMaps { dataset: string; rows: number[]; labels: number[] | null; predictions: number[] | null; predictedBy: string | null; classes: string[]; dimensions: number; atlas: { columns: number; tile: { width: number; height: number }; points: number[] }; maps: Record<string, StoredMap> }
+interface StoredMap {
+  x: number[];
+  y: number[];
+  parameters: Record<string, unknown>;
+  alignment?: { to: string; disparity: number; scale: number };
+}
+interface StoredMaps {
+  dataset: string;
+  rows: number[];
+  labels: number[] | null;
+  predictions: number[] | null;
+  predictedBy: string | null;
+  classes: string[];
+  dimensions: number;
+  atlas: { columns: number; tile: { width: number; height: number }; points: number[] };
+  maps: Record<string, StoredMap>;
+}
 const fileOf = ({ workDir }: Outcome, name: string) => path.join(workDir, name);
-const mapsOf = async (outcome: Outcome) => JSON.parse(await readFile(fileOf(outcome, 'maps.json'), 'utf8')) as StoredMaps;
+const mapsOf = async (outcome: Outcome) =>
+  JSON.parse(await readFile(fileOf(outcome, 'maps.json'), 'utf8')) as StoredMaps;
 
 test('everything that is stored can be read and says the same', async () => {
   const outcome = await run();
-  expect(outcome.stored).toEqual({ 'embeddings.npy': 'report', 'embeddings.parquet': 'report', 'atlas.webp': 'image', 'maps.json': 'embedding', 'quality.json': 'report' });
+  expect(outcome.stored).toEqual({
+    'embeddings.npy': 'report',
+    'embeddings.parquet': 'report',
+    'atlas.webp': 'image',
+    'maps.json': 'embedding',
+    'quality.json': 'report',
+  });
   const maps = await mapsOf(outcome);
-  expect(maps).toMatchObject({ dataset: 'tiny@abababababab', classes, dimensions: 16, rows: Array.from({ length: COUNT }, (_, i) => i), labels: Array.from({ length: COUNT }, (_, i) => i % 3) });
+  expect(maps).toMatchObject({
+    dataset: 'tiny@abababababab',
+    classes,
+    dimensions: 16,
+    rows: Array.from({ length: COUNT }, (_, i) => i),
+    labels: Array.from({ length: COUNT }, (_, i) => i % 3),
+  });
   expect(Object.keys(maps.maps)).toEqual(['pca', 'tsne', 'umap']);
   expect(maps.maps['tsne']!.parameters).toEqual({ perplexity: 5, iterations: 100 });
 
   const bytes = await readFile(fileOf(outcome, 'embeddings.npy'));
-  expect(bytes.subarray(0, 128).toString('latin1')).toContain(`'descr': '<f4', 'fortran_order': False, 'shape': (${COUNT}, 16)`);
+  expect(bytes.subarray(0, 128).toString('latin1')).toContain(
+    `'descr': '<f4', 'fortran_order': False, 'shape': (${COUNT}, 16)`,
+  );
   const features = new Float32Array(new Uint8Array(bytes.subarray(128)).buffer);
   expect(features).toHaveLength(COUNT * 16);
 
   const table = await parquetReadObjects({ file: await asyncBufferFromFile(fileOf(outcome, 'embeddings.parquet')) });
   expect(table).toHaveLength(COUNT);
-  expect(Object.keys(table[0]!)).toEqual(['row', 'label', 'prediction', 'pca_x', 'pca_y', 'tsne_x', 'tsne_y', 'umap_x', 'umap_y', 'embedding']);
+  expect(Object.keys(table[0]!)).toEqual([
+    'row',
+    'label',
+    'prediction',
+    'pca_x',
+    'pca_y',
+    'tsne_x',
+    'tsne_y',
+    'umap_x',
+    'umap_y',
+    'embedding',
+  ]);
   table.forEach((line, i) => {
     expect(line).toMatchObject({ row: i, label: classes[i % 3], prediction: classes[maps.predictions![i]!] });
     for (const [name, { x, y }] of Object.entries(maps.maps)) {
@@ -116,28 +208,41 @@ test('everything that is stored can be read and says the same', async () => {
     expect(line['embedding']).toEqual([...features.subarray(16 * i, 16 * i + 16)]);
   });
 
-  const quality = JSON.parse(await readFile(fileOf(outcome, 'quality.json'), 'utf8')) as { samples: number; neighbours: number; maps: Record<string, { silhouette: number; silhouettePerClass: Record<string, number> }> };
+  const quality = JSON.parse(await readFile(fileOf(outcome, 'quality.json'), 'utf8')) as {
+    samples: number;
+    neighbours: number;
+    maps: Record<string, { silhouette: number; silhouettePerClass: Record<string, number> }>;
+  };
   expect(quality).toMatchObject({ samples: COUNT, neighbours: 15 });
   for (const name of ['pca', 'tsne', 'umap']) {
     const { silhouette, silhouettePerClass } = quality.maps[name]!;
     expect(Object.keys(silhouettePerClass)).toEqual(classes);
     expect(outcome.metrics[`map/${name}/silhouette`]).toBe(silhouette);
     expect(Object.values(silhouettePerClass).reduce((sum, value) => sum + value / 3, 0)).toBeCloseTo(silhouette, 10);
-    for (const metric of ['trustworthiness', 'knn_purity', 'neighbours_kept']) expect(outcome.metrics[`map/${name}/${metric}`]).toBeGreaterThan(0.4);
+    for (const metric of ['trustworthiness', 'knn_purity', 'neighbours_kept'])
+      expect(outcome.metrics[`map/${name}/${metric}`]).toBeGreaterThan(0.4);
   }
   expect(outcome.metrics['data/samples']).toBe(COUNT);
   expect(outcome.metrics['embedding/knn_purity']).toBeGreaterThan(0.8);
-  const explained = Object.entries(outcome.metrics).filter(([key]) => key.startsWith('pca/explained_')).map(([, value]) => value);
+  const explained = Object.entries(outcome.metrics)
+    .filter(([key]) => key.startsWith('pca/explained_'))
+    .map(([, value]) => value);
   expect(explained).toHaveLength(10);
   expect(explained.toSorted((a, b) => b - a)).toEqual(explained);
   expect(outcome.steps.at(-1)).toBe(7);
 }, 60_000);
 
 test('votes of the nearest others, of as many votes the nearest', () => {
-  const neighbours = { k: 3, places: Int32Array.of(1, 2, 3, 0, 2, 3, 3, 0, 1, 2, 1, 0), distances: new Float64Array(12) };
+  const neighbours = {
+    k: 3,
+    places: Int32Array.of(1, 2, 3, 0, 2, 3, 3, 0, 1, 2, 1, 0),
+    distances: new Float64Array(12),
+  };
   // Point 0 is told 1, 2, 2; point 1 is told 0, 2, 2; point 2 has three opinions, the nearest says 2; so has point 3, whose nearest says 2.
   expect([...votes(neighbours, Int32Array.of(0, 1, 2, 2), 3)]).toEqual([2, 2, 2, 2]);
-  expect([...votes({ ...neighbours, k: 1, places: Int32Array.of(1, 0, 3, 0) }, Int32Array.of(0, 1, 2, 2), 3)]).toEqual([1, 0, 2, 0]);
+  expect([...votes({ ...neighbours, k: 1, places: Int32Array.of(1, 0, 3, 0) }, Int32Array.of(0, 1, 2, 2), 3)]).toEqual([
+    1, 0, 2, 0,
+  ]);
 });
 
 test('samples are taken for what their nearest others are, or for what a finetuned parent says', async () => {
@@ -147,11 +252,26 @@ test('samples are taken for what their nearest others are, or for what a finetun
   const bytes = await readFile(fileOf(outcome, 'embeddings.npy'));
   const features = new Float32Array(new Uint8Array(bytes.subarray(128)).buffer);
   const naive = Array.from({ length: COUNT }, (_, i) => {
-    const near = Array.from({ length: COUNT }, (_unused, j) => j).filter((j) => j !== i).map((j) => ({ j, distance: Math.hypot(...Array.from({ length: 16 }, (_value, d) => features[16 * i + d]! - features[16 * j + d]!)) })).sort((a, b) => a.distance - b.distance).slice(0, 15).map(({ j }) => labels![j]!);
-    return near.reduce((best, label) => (near.filter((each) => each === label).length > near.filter((each) => each === best).length ? label : best));
+    const near = Array.from({ length: COUNT }, (_unused, j) => j)
+      .filter((j) => j !== i)
+      .map((j) => ({
+        j,
+        distance: Math.hypot(
+          ...Array.from({ length: 16 }, (_value, d) => features[16 * i + d]! - features[16 * j + d]!),
+        ),
+      }))
+      .sort((a, b) => a.distance - b.distance)
+      .slice(0, 15)
+      .map(({ j }) => labels![j]!);
+    return near.reduce((best, label) =>
+      near.filter((each) => each === label).length > near.filter((each) => each === best).length ? label : best,
+    );
   });
   expect(predictions).toEqual(naive);
-  expect(outcome.metrics['embedding/accuracy']).toBeCloseTo(naive.filter((label, i) => label === labels![i]).length / COUNT, 12);
+  expect(outcome.metrics['embedding/accuracy']).toBeCloseTo(
+    naive.filter((label, i) => label === labels![i]).length / COUNT,
+    12,
+  );
 
   // A finetuned network whose classifier says class 2 whatever it sees.
   const workDir = await mkdtemp(path.join(dir, 'finetuned-'));
@@ -159,24 +279,40 @@ test('samples are taken for what their nearest others are, or for what a finetun
   const network = newEncoder(encoder, sample, 3);
   const classifier = buildClassifier(16, classes.length);
   classifier.setWeights([tf.zeros([16, 3]), tf.tensor1d([0, 1, 5])]);
-  await storeModel({ kind: 'finetune', task: 'classification', sample, classes, encoder }, [network, classifier], contextIn(workDir));
+  await storeModel(
+    { kind: 'finetune', task: 'classification', sample, classes, encoder },
+    [network, classifier],
+    contextIn(workDir),
+  );
   for (const model of [network, classifier]) model.dispose();
   const parent = { parentModel: path.join(workDir, 'model.safetensors') };
   const before = tf.memory().numTensors;
   const told = await run({ maps: ['pca'] }, parent);
   expect(tf.memory().numTensors).toBe(before);
-  expect(await mapsOf(told)).toMatchObject({ predictedBy: 'classifier', predictions: labels!.map(() => 2), dimensions: 16 });
+  expect(await mapsOf(told)).toMatchObject({
+    predictedBy: 'classifier',
+    predictions: labels!.map(() => 2),
+    dimensions: 16,
+  });
   expect(await readFile(fileOf(told, 'embeddings.npy'))).toEqual(bytes);
   // One of other classes has no say.
   const others = { ...inputs.dataset!.manifest, classes: ['a', 'b', 'c'] };
-  expect((await mapsOf(await run({ maps: ['pca'] }, { ...parent, dataset: { ...inputs.dataset!, manifest: others } }))).predictedBy).toBe('neighbours');
+  expect(
+    (await mapsOf(await run({ maps: ['pca'] }, { ...parent, dataset: { ...inputs.dataset!, manifest: others } })))
+      .predictedBy,
+  ).toBe('neighbours');
 }, 60_000);
 
 test('the atlas shows the samples, small and in their order', async () => {
   const outcome = await run({ maps: ['pca'], maxSamples: 10 });
   const { atlas, rows } = await mapsOf(outcome);
   expect(rows).toHaveLength(10);
-  expect(atlas).toEqual({ columns: 4, tile: { width: 32, height: 8 }, points: Array.from({ length: 10 }, (_, i) => i), perFile: 5000 });
+  expect(atlas).toEqual({
+    columns: 4,
+    tile: { width: 32, height: 8 },
+    points: Array.from({ length: 10 }, (_, i) => i),
+    perFile: 5000,
+  });
   const { data, info } = await sharp(fileOf(outcome, 'atlas.webp')).raw().toBuffer({ resolveWithObject: true });
   expect(info).toMatchObject({ width: 4 * 32, height: 3 * 8, channels: 3 });
   rows.forEach((row, i) => {
@@ -199,11 +335,20 @@ test('of more samples than a file of the atlas holds, the next file goes on', as
   const samples = path.join(workDir, 'samples.npy');
   const writer = await NpyWriter.create(samples, '|u1', [side, side, 1]);
   // The last two are white, all others grey.
-  await writer.append(Uint8Array.from({ length: count * side * side }, (_, i) => (i >= (count - 2) * side * side ? 255 : 40 + (i % 97))));
+  await writer.append(
+    Uint8Array.from({ length: count * side * side }, (_, i) => (i >= (count - 2) * side * side ? 255 : 40 + (i % 97))),
+  );
   await writer.close();
   const described = { count, samples: '0'.repeat(64) };
-  const manifest: DatasetManifest = { ...inputs.dataset!.manifest, sample: small, splits: { train: described, val: described } };
-  const outcome = await run({ maps: ['pca'], maxSamples: 6000 }, { parentModel: path.join(workDir, 'model.safetensors'), dataset: { manifest, files: { val: { samples } } } });
+  const manifest: DatasetManifest = {
+    ...inputs.dataset!.manifest,
+    sample: small,
+    splits: { train: described, val: described },
+  };
+  const outcome = await run(
+    { maps: ['pca'], maxSamples: 6000 },
+    { parentModel: path.join(workDir, 'model.safetensors'), dataset: { manifest, files: { val: { samples } } } },
+  );
   expect(Object.keys(outcome.stored)).toEqual(expect.arrayContaining(['atlas.webp', 'atlas-1.webp']));
   expect(outcome.stored).not.toHaveProperty('atlas-2.webp');
   const { atlas, predictions, predictedBy } = await mapsOf(outcome);
@@ -211,7 +356,10 @@ test('of more samples than a file of the atlas holds, the next file goes on', as
   expect(atlas.points).toHaveLength(count);
   // Nobody has a class.
   expect([predictions, predictedBy]).toEqual([null, null]);
-  const { data, info } = await sharp(fileOf(outcome, 'atlas-1.webp')).greyscale().raw().toBuffer({ resolveWithObject: true });
+  const { data, info } = await sharp(fileOf(outcome, 'atlas-1.webp'))
+    .greyscale()
+    .raw()
+    .toBuffer({ resolveWithObject: true });
   expect(info).toMatchObject({ width: 71 * side, height: side });
   expect(data[4 * info.width + 4]).toBeGreaterThan(240);
   expect(data[4 * info.width + side + 4]).toBeGreaterThan(240);
@@ -229,21 +377,40 @@ test('the atlas shows sounds as people read spectrograms: time to the right, low
   const samples = path.join(workDir, 'samples.npy');
   const writer = await NpyWriter.create(samples, '<i2', [length]);
   // A low tone, and then nothing.
-  for (let n = 0; n < 10; n++) await writer.append(Int16Array.from({ length }, (_, i) => (i < length / 2 ? 8000 * Math.sin((2 * Math.PI * 150 * i) / sampleRate + n) : 0)));
+  for (let n = 0; n < 10; n++)
+    await writer.append(
+      Int16Array.from({ length }, (_, i) =>
+        i < length / 2 ? 8000 * Math.sin((2 * Math.PI * 150 * i) / sampleRate + n) : 0,
+      ),
+    );
   await writer.close();
   const described = { count: 10, samples: '0'.repeat(64) };
-  const manifest: DatasetManifest = { ...inputs.dataset!.manifest, sample: tones, splits: { train: described, val: described } };
-  const outcome = await run({ maps: ['pca'] }, { parentModel: path.join(workDir, 'model.safetensors'), dataset: { manifest, files: { val: { samples } } } });
-  const { atlas: { tile } } = await mapsOf(outcome);
-  const { data, info } = await sharp(fileOf(outcome, 'atlas.webp')).greyscale().raw().toBuffer({ resolveWithObject: true });
-  const at = (right: number, down: number) => data[Math.floor(down * tile.height) * info.width + Math.floor(right * tile.width)]!;
+  const manifest: DatasetManifest = {
+    ...inputs.dataset!.manifest,
+    sample: tones,
+    splits: { train: described, val: described },
+  };
+  const outcome = await run(
+    { maps: ['pca'] },
+    { parentModel: path.join(workDir, 'model.safetensors'), dataset: { manifest, files: { val: { samples } } } },
+  );
+  const {
+    atlas: { tile },
+  } = await mapsOf(outcome);
+  const { data, info } = await sharp(fileOf(outcome, 'atlas.webp'))
+    .greyscale()
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  const at = (right: number, down: number) =>
+    data[Math.floor(down * tile.height) * info.width + Math.floor(right * tile.width)]!;
   expect(at(0.25, 0.95)).toBeGreaterThan(at(0.25, 0.1) + 50);
   expect(at(0.25, 0.95)).toBeGreaterThan(at(0.75, 0.95) + 50);
 });
 
 test('the same run gives the same files, another seed other maps of the same features', async () => {
   const [first, second, other] = [await run(), await run(), await run({ seed: 1 })];
-  for (const name of Object.keys(first.stored)) expect(await readFile(fileOf(second, name)), name).toEqual(await readFile(fileOf(first, name)));
+  for (const name of Object.keys(first.stored))
+    expect(await readFile(fileOf(second, name)), name).toEqual(await readFile(fileOf(first, name)));
   expect(second.metrics).toEqual(first.metrics);
   const [maps, others] = [await mapsOf(first), await mapsOf(other)];
   expect(others.maps['pca']).toEqual(maps.maps['pca']);
@@ -258,7 +425,10 @@ test('maps are turned, mirrored, scaled and moved onto those of another run', as
   const moved = structuredClone(original);
   for (const map of Object.values(moved.maps)) {
     const { x, y } = map;
-    [map.x, map.y] = [x.map((value, i) => 0.5 * (0.6 * value + 0.8 * y[i]!) + 4), x.map((value, i) => 0.5 * (0.8 * value - 0.6 * y[i]!) - 9)];
+    [map.x, map.y] = [
+      x.map((value, i) => 0.5 * (0.6 * value + 0.8 * y[i]!) + 4),
+      x.map((value, i) => 0.5 * (0.8 * value - 0.6 * y[i]!) - 9),
+    ];
   }
   const file = path.join(dir, 'moved.json');
   await writeFile(file, JSON.stringify(moved));
@@ -280,11 +450,18 @@ test('maps are turned, mirrored, scaled and moved onto those of another run', as
 test('aligning to other samples, or to other maps only, is refused', async () => {
   const other = fileOf(await run({ maps: ['pca'], maxSamples: 20 }), 'maps.json');
   await expect(run({ alignTo }, { alignTo: other })).rejects.toMatchObject({
-    reason: 'invalid_spec', message: 'expected the run in alignTo to have mapped these 60 samples of the val split of tiny@abababababab, it mapped 20 of the val split of tiny@abababababab: give both runs the same dataset, split and maxSamples',
+    reason: 'invalid_spec',
+    message:
+      'expected the run in alignTo to have mapped these 60 samples of the val split of tiny@abababababab, it mapped 20 of the val split of tiny@abababababab: give both runs the same dataset, split and maxSamples',
   });
   // The same rows of another split are other samples too.
-  await expect(run({ alignTo, maxSamples: 20, split: 'train' }, { alignTo: other })).rejects.toMatchObject({ reason: 'invalid_spec' });
-  await expect(run({ alignTo, maxSamples: 20, maps: ['umap'] }, { alignTo: other })).rejects.toMatchObject({ reason: 'invalid_spec', message: 'expected a map that the run in alignTo has too (pca), got umap' });
+  await expect(run({ alignTo, maxSamples: 20, split: 'train' }, { alignTo: other })).rejects.toMatchObject({
+    reason: 'invalid_spec',
+  });
+  await expect(run({ alignTo, maxSamples: 20, maps: ['umap'] }, { alignTo: other })).rejects.toMatchObject({
+    reason: 'invalid_spec',
+    message: 'expected a map that the run in alignTo has too (pca), got umap',
+  });
 });
 
 test('of an autoencoder, the latent code is mapped; samples of another size have none', async () => {
@@ -296,18 +473,27 @@ test('of an autoencoder, the latent code is mapped; samples of another size have
   const writer = await NpyWriter.create(files.val.samples, '|u1', [WIDTH, HEIGHT, CHANNELS]);
   await writer.append(new Uint8Array(COUNT * HEIGHT * WIDTH * CHANNELS));
   await writer.close();
-  await expect(run({}, { parentModel: parent, dataset: { manifest, files } })).rejects.toMatchObject({ reason: 'invalid_spec', message: 'expected samples of 12 x 48 x 3, of which the autoencoder knows the latent code, got 48 x 12 x 3' });
+  await expect(run({}, { parentModel: parent, dataset: { manifest, files } })).rejects.toMatchObject({
+    reason: 'invalid_spec',
+    message: 'expected samples of 12 x 48 x 3, of which the autoencoder knows the latent code, got 48 x 12 x 3',
+  });
 });
 
 test('samples without classes are mapped without what needs classes; what there are too few samples for is said', async () => {
   const { val } = inputs.dataset!.files;
-  const outcome = await run({ maps: ['tsne', 'umap'], tsne: { perplexity: 30, iterations: 100 }, umap: { neighbors: 100, epochs: 10 } }, { dataset: { ...inputs.dataset!, files: { val: { samples: val!.samples } } } });
+  const outcome = await run(
+    { maps: ['tsne', 'umap'], tsne: { perplexity: 30, iterations: 100 }, umap: { neighbors: 100, epochs: 10 } },
+    { dataset: { ...inputs.dataset!, files: { val: { samples: val!.samples } } } },
+  );
   expect((await mapsOf(outcome)).labels).toBeNull();
   expect(Object.keys(outcome.metrics).filter((key) => /silhouette|purity/.test(key))).toEqual([]);
   expect(outcome.metrics['map/umap/trustworthiness']).toBeGreaterThan(0);
   const [line] = await parquetReadObjects({ file: await asyncBufferFromFile(fileOf(outcome, 'embeddings.parquet')) });
   expect(Object.keys(line!)).not.toContain('label');
-  expect(outcome.lines).toEqual(['warn: t-SNE asks for a perplexity of 30, 60 samples allow 19.7: that is taken', 'warn: UMAP asks for 100 neighbours, there are 60 samples: all are taken']);
+  expect(outcome.lines).toEqual([
+    'warn: t-SNE asks for a perplexity of 30, 60 samples allow 19.7: that is taken',
+    'warn: UMAP asks for 100 neighbours, there are 60 samples: all are taken',
+  ]);
 }, 60_000);
 
 test('a stop ends the run wherever it is and leaves no tensor', async () => {

@@ -21,22 +21,43 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
   let done = 0;
   const pause = () => breathe(context, done, PARTS);
   const owned: { dispose(): void }[] = [];
-  const own = <T extends { dispose(): void }>(thing: T): T => { owned.push(thing); return thing; };
+  const own = <T extends { dispose(): void }>(thing: T): T => {
+    owned.push(thing);
+    return thing;
+  };
   try {
-    const encoder = spec.features === 'encoder' ? own((await startingEncoder(spec, inputs, sample)).encoder) : undefined;
+    const encoder =
+      spec.features === 'encoder' ? own((await startingEncoder(spec, inputs, sample)).encoder) : undefined;
     const before = encoder && weightsHash(encoder);
-    const represent = encoder ? representation(encoder) : (x: tf.Tensor4D): tf.Tensor2D => tf.reshape(x, [x.shape[0], -1]);
+    const represent = encoder
+      ? representation(encoder)
+      : (x: tf.Tensor4D): tf.Tensor2D => tf.reshape(x, [x.shape[0], -1]);
     const rows = balancedRows(data.train, spec.knn.bankSize);
     const queries = own(await collect(data.evaluation, allRows(data.evaluation), represent, pause));
     const bank = own(await collect(data.train, rows, represent, pause));
-    const knn = accuracy(await weightedKnn(bank, gatherLabels(data.train, rows), queries, classes.length, spec.knn, pause), evaluated);
+    const knn = accuracy(
+      await weightedKnn(bank, gatherLabels(data.train, rows), queries, classes.length, spec.knn, pause),
+      evaluated,
+    );
     done = 1;
     const features = own(await collect(data.train, subset.rows, represent, pause));
     done = 2;
-    const probe = own(await fitLinearProbe(features, gatherLabels(data.train, subset.rows), classes.length, spec.probe, pause));
-    const metrics = { 'eval/knn': knn, 'eval/probe_accuracy': accuracy(probe.predict(queries), evaluated), 'train/probe_loss': probe.loss, 'data/labels': subset.rows.length };
-    if (encoder && weightsHash(encoder) !== before) throw new TrainingError('internal_error', 'expected the encoder to be as it was before the evaluation, it has changed');
-    if (before !== undefined) context.log('info', `the encoder stayed frozen: sha256 of its weights before and after ${before}`);
+    const probe = own(
+      await fitLinearProbe(features, gatherLabels(data.train, subset.rows), classes.length, spec.probe, pause),
+    );
+    const metrics = {
+      'eval/knn': knn,
+      'eval/probe_accuracy': accuracy(probe.predict(queries), evaluated),
+      'train/probe_loss': probe.loss,
+      'data/labels': subset.rows.length,
+    };
+    if (encoder && weightsHash(encoder) !== before)
+      throw new TrainingError(
+        'internal_error',
+        'expected the encoder to be as it was before the evaluation, it has changed',
+      );
+    if (before !== undefined)
+      context.log('info', `the encoder stayed frozen: sha256 of its weights before and after ${before}`);
     context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
     context.progress(PARTS, PARTS);
     return { metrics, labels: { count: subset.rows.length, sha256: subset.sha256 } };

@@ -4,28 +4,50 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { accuracy, alignment, fitLinearProbe, rankMe, spreadOf, uniformity, weightedKnn } from './evaluation.js';
 import { loadTensorFlow } from './tensorflow.js';
 
-beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
+beforeAll(async () => {
+  await loadTensorFlow({ threads: 1 });
+});
 
 describe('weighted kNN', () => {
-  const queries = Array.from({ length: 4 }, (_, i) => Array.from({ length: 6 }, (_, j) => Math.sin(0.7 * i + 1.3 * j + 0.1)));
-  const bank = Array.from({ length: 8 }, (_, i) => Array.from({ length: 6 }, (_, j) => Math.sin(0.31 * i * i + 0.77 * j)));
+  const queries = Array.from({ length: 4 }, (_, i) =>
+    Array.from({ length: 6 }, (_, j) => Math.sin(0.7 * i + 1.3 * j + 0.1)),
+  );
+  const bank = Array.from({ length: 8 }, (_, i) =>
+    Array.from({ length: 6 }, (_, j) => Math.sin(0.31 * i * i + 0.77 * j)),
+  );
   const labels = new Int32Array([0, 1, 2, 0, 1, 2, 0, 1]);
 
   test('predicts what lightly and solo-learn predict', async () => {
-    expect([...await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 3, temperature: 0.1 })]).toEqual([2, 1, 0, 0]);
+    expect([
+      ...(await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 3, temperature: 0.1 })),
+    ]).toEqual([2, 1, 0, 0]);
   });
 
   test('takes the nearest alone at a temperature near zero', async () => {
-    const predictions = await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 8, temperature: 1e-4 });
-    expect([...predictions]).toEqual([[5, 2, 1], [7, 3, 5], [3, 7, 5], [3, 7, 6]].map(([nearest]) => labels[nearest!]));
+    const predictions = await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, {
+      k: 8,
+      temperature: 1e-4,
+    });
+    expect([...predictions]).toEqual(
+      [
+        [5, 2, 1],
+        [7, 3, 5],
+        [3, 7, 5],
+        [3, 7, 6],
+      ].map(([nearest]) => labels[nearest!]),
+    );
   });
 
   test('ends by what the pause throws, and leaves no tensor behind', async () => {
     const [rows, some] = [tf.tensor2d(bank), tf.tensor2d(queries)];
     const before = tf.memory().numTensors;
     await weightedKnn(rows, labels, some, 3, { k: 3, temperature: 0.1 });
-    await expect(weightedKnn(rows, labels, some, 3, { k: 3, temperature: 0.1 }, () => Promise.reject(new Error('enough')))).rejects.toThrow('enough');
-    await expect(fitLinearProbe(rows, labels, 3, { l2: 0.1, maxIterations: 50 }, () => Promise.reject(new Error('enough')))).rejects.toThrow('enough');
+    await expect(
+      weightedKnn(rows, labels, some, 3, { k: 3, temperature: 0.1 }, () => Promise.reject(new Error('enough'))),
+    ).rejects.toThrow('enough');
+    await expect(
+      fitLinearProbe(rows, labels, 3, { l2: 0.1, maxIterations: 50 }, () => Promise.reject(new Error('enough'))),
+    ).rejects.toThrow('enough');
     expect(tf.memory().numTensors).toBe(before);
   });
 
@@ -33,10 +55,14 @@ describe('weighted kNN', () => {
     const unit = (row: number[]) => row.map((x) => x / Math.hypot(...row));
     const naive = queries.map((query) => {
       const votes = [0, 0, 0];
-      bank.forEach((row, n) => { votes[labels[n]!]! += Math.exp(unit(query).reduce((sum, x, d) => sum + x * unit(row)[d]!, 0) / 0.07); });
+      bank.forEach((row, n) => {
+        votes[labels[n]!]! += Math.exp(unit(query).reduce((sum, x, d) => sum + x * unit(row)[d]!, 0) / 0.07);
+      });
       return votes.indexOf(Math.max(...votes));
     });
-    expect([...await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 100, temperature: 0.07 })]).toEqual(naive);
+    expect([
+      ...(await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 100, temperature: 0.07 })),
+    ]).toEqual(naive);
   });
 });
 
@@ -50,7 +76,9 @@ describe('linear probe', () => {
     const l2 = 0.1;
     const probe = await fitLinearProbe(tf.tensor2d(features), labels, 3, { l2, maxIterations: 500 });
     const mean = centres[0]!.map((_, d) => features.reduce((sum, row) => sum + row[d]!, 0) / features.length);
-    const scale = mean.map((m, d) => Math.sqrt(features.reduce((sum, row) => sum + (row[d]! - m) ** 2, 0) / features.length) + 1e-6);
+    const scale = mean.map(
+      (m, d) => Math.sqrt(features.reduce((sum, row) => sum + (row[d]! - m) ** 2, 0) / features.length) + 1e-6,
+    );
     const gradient = new Float64Array(probe.weights.length);
     let loss = 0;
     features.forEach((row, i) => {
@@ -58,9 +86,17 @@ describe('linear probe', () => {
       const logits = [0, 1, 2].map((c) => x.reduce((sum, value, d) => sum + value * probe.weights[d * 3 + c]!, 0));
       const normaliser = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
       loss += (Math.log(normaliser) - logits[labels[i]!]!) / features.length;
-      logits.forEach((logit, c) => x.forEach((value, d) => { gradient[d * 3 + c]! += value * (Math.exp(logit) / normaliser - (c === labels[i] ? 1 : 0)) / features.length; }));
+      logits.forEach((logit, c) =>
+        x.forEach((value, d) => {
+          gradient[d * 3 + c]! +=
+            (value * (Math.exp(logit) / normaliser - (c === labels[i] ? 1 : 0))) / features.length;
+        }),
+      );
     });
-    probe.weights.slice(0, 15).forEach((w, i) => { gradient[i]! += l2 * w; loss += 0.5 * l2 * w * w; });
+    probe.weights.slice(0, 15).forEach((w, i) => {
+      gradient[i]! += l2 * w;
+      loss += 0.5 * l2 * w * w;
+    });
     expect(Math.hypot(...gradient)).toBeLessThan(1e-3);
     expect(probe.loss).toBeCloseTo(loss, 5);
     expect(accuracy(probe.predict(tf.tensor2d(features)), labels)).toBeGreaterThan(0.9);

@@ -9,7 +9,18 @@ import { InferenceSession, Tensor } from 'onnxruntime-web';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildAutoencoder } from './autoencode.js';
 import { writeTensors } from './checkpoint.js';
-import { buildClassifier, buildEncoder, buildProjectionHead, buildSegmenter, encode, featureWidth, forward, initialise, pyramidOf, weightsOf } from './networks.js';
+import {
+  buildClassifier,
+  buildEncoder,
+  buildProjectionHead,
+  buildSegmenter,
+  encode,
+  featureWidth,
+  forward,
+  initialise,
+  pyramidOf,
+  weightsOf,
+} from './networks.js';
 import { onnxOf } from './onnx.js';
 import type { ModelState } from './run-inputs.js';
 import type { TrainContext } from './session.js';
@@ -23,11 +34,19 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-const image = (height: number, width: number, channels: 1 | 3): SampleShape => ({ modality: 'image', height, width, channels });
+const image = (height: number, width: number, channels: 1 | 3): SampleShape => ({
+  modality: 'image',
+  height,
+  width,
+  channels,
+});
 const sound: SampleShape = { modality: 'audio', sampleRate: 1000, length: 333 };
 const uniform = (shape: number[], seed = 1): tf.Tensor => {
   const random = Random.seeded(seed, 'x');
-  return tf.tensor(Float32Array.from({ length: shape.reduce((product, side) => product * side, 1) }, () => random.uniform()), shape);
+  return tf.tensor(
+    Float32Array.from({ length: shape.reduce((product, side) => product * side, 1) }, () => random.uniform()),
+    shape,
+  );
 };
 
 /** Random weights everywhere, as after a training: also in biases, normalisations and running averages. */
@@ -35,24 +54,58 @@ function randomised(...models: layers.LayersModel[]): void {
   initialise(models, Random.seeded(4));
   const random = Random.seeded(5, 'weights');
   for (const { key, variable } of weightsOf(...models)) {
-    if (!key.endsWith('/kernel')) tf.tidy(() => { variable.assign(tf.tensor(Float32Array.from({ length: variable.size }, () => (/variance|gamma/.test(key) ? random.uniform(0.5, 1.5) : random.normal(0, 0.3))), variable.shape)); });
+    if (!key.endsWith('/kernel'))
+      tf.tidy(() => {
+        variable.assign(
+          tf.tensor(
+            Float32Array.from({ length: variable.size }, () =>
+              /variance|gamma/.test(key) ? random.uniform(0.5, 1.5) : random.normal(0, 0.3),
+            ),
+            variable.shape,
+          ),
+        );
+      });
   }
 }
 
 type State = Omit<ModelState, 'range' | 'encoder' | 'classes'> & Partial<ModelState>;
-interface Exported { files: Map<string, string>; metrics: Record<string, number> }
+interface Exported {
+  files: Map<string, string>;
+  metrics: Record<string, number>;
+}
 
-async function exported(state: State, models: layers.LayersModel[], formats: ('tfjs' | 'safetensors' | 'onnx')[] = ['tfjs', 'safetensors', 'onnx']): Promise<Exported> {
+async function exported(
+  state: State,
+  models: layers.LayersModel[],
+  formats: ('tfjs' | 'safetensors' | 'onnx')[] = ['tfjs', 'safetensors', 'onnx'],
+): Promise<Exported> {
   const workDir = await mkdtemp(path.join(dir, 'run-'));
   const parentModel = path.join(workDir, 'model.safetensors');
-  await writeTensors(parentModel, { range: [0, 1], classes: ['ant', 'bee', 'größe'], encoder: { name: 'small-resnet', width: 4 }, ...state }, weightsOf(...models));
+  await writeTensors(
+    parentModel,
+    { range: [0, 1], classes: ['ant', 'bee', 'größe'], encoder: { name: 'small-resnet', width: 4 }, ...state },
+    weightsOf(...models),
+  );
   const files = new Map<string, string>();
   const context: TrainContext = {
-    signal: new AbortController().signal, workDir, checkpointEverySeconds: 1000, progress: () => undefined, metrics: () => undefined, log: () => undefined,
-    store: ({ name, kind, path: file }) => { expect(kind).toBe('export'); files.set(name, file); return Promise.resolve(); },
+    signal: new AbortController().signal,
+    workDir,
+    checkpointEverySeconds: 1000,
+    progress: () => undefined,
+    metrics: () => undefined,
+    log: () => undefined,
+    store: ({ name, kind, path: file }) => {
+      expect(kind).toBe('export');
+      files.set(name, file);
+      return Promise.resolve();
+    },
   };
   const inputs: TrainerInputs = { dataRoot: dir, parentModel };
-  const { metrics } = await train({ kind: 'export', from: '00000000-0000-7000-8000-000000000000', formats }, inputs, context);
+  const { metrics } = await train(
+    { kind: 'export', from: '00000000-0000-7000-8000-000000000000', formats },
+    inputs,
+    context,
+  );
   return { files, metrics };
 }
 
@@ -60,7 +113,14 @@ async function exported(state: State, models: layers.LayersModel[], formats: ('t
 async function byOnnx(content: Uint8Array, inputs: tf.Tensor[], names: string[]): Promise<tf.Tensor[]> {
   const session = await InferenceSession.create(content);
   expect(session.outputNames).toEqual(names);
-  const results = await session.run(Object.fromEntries(session.inputNames.map((name, i) => [name, new Tensor('float32', inputs[i]!.dataSync() as Float32Array, inputs[i]!.shape)])));
+  const results = await session.run(
+    Object.fromEntries(
+      session.inputNames.map((name, i) => [
+        name,
+        new Tensor('float32', inputs[i]!.dataSync() as Float32Array, inputs[i]!.shape),
+      ]),
+    ),
+  );
   const outputs = names.map((name) => tf.tensor(results[name]!.data as Float32Array, [...results[name]!.dims]));
   await session.release();
   return outputs;
@@ -71,13 +131,22 @@ async function byTfjs({ files }: Exported, name: string): Promise<layers.LayersM
   const stored = JSON.parse(await readFile(files.get(`${name}.model.json`)!, 'utf8')) as tf.io.ModelJSON;
   expect(stored.weightsManifest[0]!.paths).toEqual([`${name}.weights.bin`]);
   const weights = new Uint8Array(await readFile(files.get(`${name}.weights.bin`)!));
-  return layers.loadLayersModel(tf.io.fromMemory({ modelTopology: stored.modelTopology, weightSpecs: stored.weightsManifest[0]!.weights, weightData: weights.buffer, ...(stored.userDefinedMetadata && { userDefinedMetadata: stored.userDefinedMetadata }) }));
+  return layers.loadLayersModel(
+    tf.io.fromMemory({
+      modelTopology: stored.modelTopology,
+      weightSpecs: stored.weightsManifest[0]!.weights,
+      weightData: weights.buffer,
+      ...(stored.userDefinedMetadata && { userDefinedMetadata: stored.userDefinedMetadata }),
+    }),
+  );
 }
 
 async function readSafetensors(file: string) {
   const bytes = await readFile(file);
   const length = Number(bytes.readBigUInt64LE());
-  const { __metadata__: metadata, ...entries } = JSON.parse(bytes.subarray(8, 8 + length).toString()) as { __metadata__: Record<string, string> } & Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+  const { __metadata__: metadata, ...entries } = JSON.parse(bytes.subarray(8, 8 + length).toString()) as {
+    __metadata__: Record<string, string>;
+  } & Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
   return { metadata, entries, data: bytes.subarray(8 + length) };
 }
 
@@ -88,7 +157,12 @@ const expectClose = (actual: tf.Tensor, expected: tf.Tensor, bar: number) => {
   expect(tf.moments(expected).variance.dataSync()[0]).toBeGreaterThan(1e-6);
 };
 
-async function expectSame(run: Exported, name: string, input: tf.Tensor, expected: Record<string, tf.Tensor>): Promise<void> {
+async function expectSame(
+  run: Exported,
+  name: string,
+  input: tf.Tensor,
+  expected: Record<string, tf.Tensor>,
+): Promise<void> {
   const content = new Uint8Array(await readFile(run.files.get(`${name}.onnx`)!));
   const loaded = await byTfjs(run, name);
   const stock = [loaded.predict(input)].flat();
@@ -104,39 +178,70 @@ async function expectSame(run: Exported, name: string, input: tf.Tensor, expecte
 
 describe('what other runtimes compute is what the networks here compute', () => {
   test.each([
-    ['small-resnet', 4, image(32, 32, 3), true], ['small-resnet', 4, image(28, 28, 1), false], ['small-resnet', 4, image(33, 20, 3), true], ['resnet18', 8, image(33, 20, 3), true],
-    ['small-resnet', 4, sound, true], ['resnet18', 8, sound, true],
-  ] as const)('%s of width %i on %o, with its projection head (factor at the end: %s)', async (name, width, sample, affineEnd) => {
-    const encoder = buildEncoder({ name, width }, inputShape(sample));
-    const projection = { layers: 3, hidden: 12, output: 9 };
-    const head = buildProjectionHead(featureWidth(encoder), projection, { affineEnd });
-    randomised(encoder, head);
-    const run = await exported({ kind: 'pretrain', sample, encoder: { name, width }, projection }, [encoder, head]);
-    expect([...run.files.keys()]).toEqual(['encoder', 'projection'].flatMap((each) => [`${each}.model.json`, `${each}.weights.bin`, `${each}.safetensors`, `${each}.onnx`]).concat('export.json'));
-    const x = uniform([3, ...inputShape(sample)]) as tf.Tensor4D;
-    const { features } = encode(encoder, x, false);
-    await expectSame(run, 'encoder', x, { features });
-    await expectSame(run, 'projection', features, { projection: forward(head, features, false) });
-  });
+    ['small-resnet', 4, image(32, 32, 3), true],
+    ['small-resnet', 4, image(28, 28, 1), false],
+    ['small-resnet', 4, image(33, 20, 3), true],
+    ['resnet18', 8, image(33, 20, 3), true],
+    ['small-resnet', 4, sound, true],
+    ['resnet18', 8, sound, true],
+  ] as const)(
+    '%s of width %i on %o, with its projection head (factor at the end: %s)',
+    async (name, width, sample, affineEnd) => {
+      const encoder = buildEncoder({ name, width }, inputShape(sample));
+      const projection = { layers: 3, hidden: 12, output: 9 };
+      const head = buildProjectionHead(featureWidth(encoder), projection, { affineEnd });
+      randomised(encoder, head);
+      const run = await exported({ kind: 'pretrain', sample, encoder: { name, width }, projection }, [encoder, head]);
+      expect([...run.files.keys()]).toEqual(
+        ['encoder', 'projection']
+          .flatMap((each) => [`${each}.model.json`, `${each}.weights.bin`, `${each}.safetensors`, `${each}.onnx`])
+          .concat('export.json'),
+      );
+      const x = uniform([3, ...inputShape(sample)]) as tf.Tensor4D;
+      const { features } = encode(encoder, x, false);
+      await expectSame(run, 'encoder', x, { features });
+      await expectSame(run, 'projection', features, { projection: forward(head, features, false) });
+    },
+  );
 
   test.each([
-    ['small-resnet', image(28, 28, 1), 0], ['small-resnet', image(28, 28, 1), 2], ['small-resnet', image(28, 28, 1), 3], ['resnet18', image(33, 20, 3), 1], ['small-resnet', sound, 1],
+    ['small-resnet', image(28, 28, 1), 0],
+    ['small-resnet', image(28, 28, 1), 2],
+    ['small-resnet', image(28, 28, 1), 3],
+    ['resnet18', image(33, 20, 3), 1],
+    ['small-resnet', sound, 1],
   ] as const)('a classifier of %s on %o, on layer %i of the projection head', async (name, sample, headLayers) => {
     const encoder = buildEncoder({ name, width: 4 }, inputShape(sample));
     const projection = { layers: 3, hidden: 12, output: 9 };
-    const head = headLayers ? buildProjectionHead(featureWidth(encoder), projection, { through: headLayers }) : undefined;
+    const head = headLayers
+      ? buildProjectionHead(featureWidth(encoder), projection, { through: headLayers })
+      : undefined;
     const classifier = buildClassifier(head?.outputs[0]!.shape.at(-1) ?? featureWidth(encoder), 3);
     const models = [encoder, ...(head ? [head] : []), classifier];
     randomised(...models);
-    const run = await exported({ kind: 'finetune', task: 'classification', sample, encoder: { name, width: 4 }, ...(head && { projection, headLayers }) }, models);
+    const run = await exported(
+      {
+        kind: 'finetune',
+        task: 'classification',
+        sample,
+        encoder: { name, width: 4 },
+        ...(head && { projection, headLayers }),
+      },
+      models,
+    );
     const x = uniform([3, ...inputShape(sample)]) as tf.Tensor4D;
     const { features } = encode(encoder, x, false);
     await expectSame(run, 'encoder', x, { features });
-    await expectSame(run, 'classifier', x, { logits: forward(classifier, head ? forward(head, features, false) : features, false) });
+    await expectSame(run, 'classifier', x, {
+      logits: forward(classifier, head ? forward(head, features, false) : features, false),
+    });
   });
 
   test.each([
-    ['plain', 'small-resnet', image(33, 20, 3)], ['denoising', 'small-resnet', image(16, 16, 3)], ['variational', 'small-resnet', image(28, 28, 1)], ['plain', 'resnet18', image(33, 20, 3)],
+    ['plain', 'small-resnet', image(33, 20, 3)],
+    ['denoising', 'small-resnet', image(16, 16, 3)],
+    ['variational', 'small-resnet', image(28, 28, 1)],
+    ['plain', 'resnet18', image(33, 20, 3)],
   ] as const)('a %s autoencoder with a %s of %o', async (variant, name, sample) => {
     const architecture = { encoder: { name, width: 4 }, latent: 5, variant, domain: 'spectrogram' } as const;
     const autoencoder = buildAutoencoder(architecture, sample);
@@ -148,19 +253,32 @@ describe('what other runtimes compute is what the networks here compute', () => 
     await expectSame(run, 'decoder', mean, { reconstruction: autoencoder.decode(mean, false) });
   });
 
-  test.each([['small-resnet', image(33, 20, 3)], ['small-resnet', image(28, 28, 1)], ['resnet18', image(33, 20, 3)]] as const)('a segmenter with a %s of %o', async (name, sample) => {
+  test.each([
+    ['small-resnet', image(33, 20, 3)],
+    ['small-resnet', image(28, 28, 1)],
+    ['resnet18', image(33, 20, 3)],
+  ] as const)('a segmenter with a %s of %o', async (name, sample) => {
     const architecture = { name, width: 4 } as const;
     const encoder = buildEncoder(architecture, inputShape(sample));
     const pyramid = pyramidOf(encoder, architecture);
     const segmenter = buildSegmenter(pyramid, 3);
     randomised(encoder, segmenter);
-    const run = await exported({ kind: 'finetune', task: 'segmentation', sample, encoder: architecture }, [encoder, segmenter]);
+    const run = await exported({ kind: 'finetune', task: 'segmentation', sample, encoder: architecture }, [
+      encoder,
+      segmenter,
+    ]);
     const x = uniform([3, ...inputShape(sample)]) as tf.Tensor4D;
     await expectSame(run, 'encoder', x, { features: encode(encoder, x, false).features });
-    await expectSame(run, 'segmenter', x, { logits: forward(segmenter, forward<tf.Tensor[]>(pyramid, x, false), false) });
+    await expectSame(run, 'segmenter', x, {
+      logits: forward(segmenter, forward<tf.Tensor[]>(pyramid, x, false), false),
+    });
   });
 
-  test.each([['plain', 'waveform'], ['variational', 'waveform'], ['plain', 'spectrogram']] as const)('a %s autoencoder of sounds: %s', async (variant, domain) => {
+  test.each([
+    ['plain', 'waveform'],
+    ['variational', 'waveform'],
+    ['plain', 'spectrogram'],
+  ] as const)('a %s autoencoder of sounds: %s', async (variant, domain) => {
     const architecture = { encoder: { name: 'small-resnet', width: 4 }, latent: 5, variant, domain } as const;
     const autoencoder = buildAutoencoder(architecture, sound);
     randomised(...autoencoder.models);
@@ -172,13 +290,40 @@ describe('what other runtimes compute is what the networks here compute', () => 
   });
 
   test('layers and settings that no network here has yet', async () => {
-    const [sound, other] = [layers.input({ shape: [21, 2], name: 'sound' }), layers.input({ shape: [9, 3], name: 'other' })];
-    const places = layers.layers.conv1d({ filters: 3, kernelSize: 5, strides: 2, activation: 'tanh', padding: 'valid', name: 'places' }).apply(sound) as layers.SymbolicTensor;
-    const wide = layers.layers.conv1d({ filters: 4, kernelSize: 4, dilationRate: 3, padding: 'same', useBias: false, name: 'wide' }).apply(layers.layers.concatenate().apply([places, other])) as layers.SymbolicTensor;
+    const [sound, other] = [
+      layers.input({ shape: [21, 2], name: 'sound' }),
+      layers.input({ shape: [9, 3], name: 'other' }),
+    ];
+    const places = layers.layers
+      .conv1d({ filters: 3, kernelSize: 5, strides: 2, activation: 'tanh', padding: 'valid', name: 'places' })
+      .apply(sound) as layers.SymbolicTensor;
+    const wide = layers.layers
+      .conv1d({ filters: 4, kernelSize: 4, dilationRate: 3, padding: 'same', useBias: false, name: 'wide' })
+      .apply(layers.layers.concatenate().apply([places, other])) as layers.SymbolicTensor;
     const mean = layers.layers.globalAveragePooling1d({}).apply(wide) as layers.SymbolicTensor;
-    const map = layers.layers.upSampling2d({ size: [3, 2] }).apply(layers.layers.reshape({ targetShape: [4, 3, 3] }).apply(layers.layers.flatten().apply(layers.layers.leakyReLU({ alpha: 0.2 }).apply(wide)))) as layers.SymbolicTensor;
-    const uneven = layers.layers.conv2d({ filters: 2, kernelSize: [2, 5], strides: [3, 2], padding: 'same', activation: 'relu' }).apply(layers.layers.cropping2D({ cropping: [[1, 0], [0, 2]] }).apply(map)) as layers.SymbolicTensor;
-    const model = layers.model({ inputs: [sound, other], outputs: [uneven, layers.layers.dense({ units: 3, activation: 'sigmoid' }).apply(mean) as layers.SymbolicTensor] });
+    const map = layers.layers
+      .upSampling2d({ size: [3, 2] })
+      .apply(
+        layers.layers
+          .reshape({ targetShape: [4, 3, 3] })
+          .apply(layers.layers.flatten().apply(layers.layers.leakyReLU({ alpha: 0.2 }).apply(wide))),
+      ) as layers.SymbolicTensor;
+    const uneven = layers.layers
+      .conv2d({ filters: 2, kernelSize: [2, 5], strides: [3, 2], padding: 'same', activation: 'relu' })
+      .apply(
+        layers.layers
+          .cropping2D({
+            cropping: [
+              [1, 0],
+              [0, 2],
+            ],
+          })
+          .apply(map),
+      ) as layers.SymbolicTensor;
+    const model = layers.model({
+      inputs: [sound, other],
+      outputs: [uneven, layers.layers.dense({ units: 3, activation: 'sigmoid' }).apply(mean) as layers.SymbolicTensor],
+    });
     const x = [uniform([2, 21, 2], 1), uniform([2, 9, 3], 2)];
     const expected = model.predict(x) as tf.Tensor[];
     const results = await byOnnx(Buffer.concat(onnxOf(model, ['map', 'odds'], {})), x, ['map', 'odds']);
@@ -189,10 +334,22 @@ describe('what other runtimes compute is what the networks here compute', () => 
 test.each<[string, () => layers.layers.Layer, RegExp]>([
   ['an unknown layer', () => layers.layers.elu({ name: 'odd' }), /expected one of Conv1D.*got ELU in layer odd/],
   ['a limit', () => layers.layers.reLU({ name: 'odd', maxValue: 6 }), /maxValue.*got 6 in layer odd/],
-  ['another interpolation', () => layers.layers.upSampling2d({ name: 'odd', interpolation: 'bilinear' }), /expected interpolation nearest.*got "bilinear" in layer odd/],
-  ['another activation', () => layers.layers.activation({ name: 'odd', activation: 'softmax' }), /expected activation linear or relu.*got "softmax" in layer odd/],
+  [
+    'another interpolation',
+    () => layers.layers.upSampling2d({ name: 'odd', interpolation: 'bilinear' }),
+    /expected interpolation nearest.*got "bilinear" in layer odd/,
+  ],
+  [
+    'another activation',
+    () => layers.layers.activation({ name: 'odd', activation: 'softmax' }),
+    /expected activation linear or relu.*got "softmax" in layer odd/,
+  ],
   ['a dense layer over a map', () => layers.layers.dense({ name: 'odd', units: 2 }), /expected vectors.*in layer odd/],
-  ['another axis', () => layers.layers.batchNormalization({ name: 'odd', axis: 1 }), /expected axis -1 or 3.*got 1 in layer odd/],
+  [
+    'another axis',
+    () => layers.layers.batchNormalization({ name: 'odd', axis: 1 }),
+    /expected axis -1 or 3.*got 1 in layer odd/,
+  ],
 ])('%s gives no ONNX file', (_, layer, message) => {
   const x = layers.input({ shape: [4, 4, 3] });
   const model = layers.model({ inputs: x, outputs: layer().apply(x) as layers.SymbolicTensor });
@@ -210,11 +367,18 @@ test('every file says what goes in, what comes out, and which classes there are'
   const loaded = await byTfjs(run, 'classifier');
   const { metadata, entries, data } = await readSafetensors(run.files.get('classifier.safetensors')!);
   const onnx = await readFile(run.files.get('classifier.onnx')!);
-  const overview = JSON.parse(await readFile(run.files.get('export.json')!, 'utf8')) as { networks: object[]; files: { name: string; bytes: number }[] };
+  const overview = JSON.parse(await readFile(run.files.get('export.json')!, 'utf8')) as {
+    networks: object[];
+    files: { name: string; bytes: number }[];
+  };
   const about = overview.networks[1] as Record<string, unknown>;
   expect(about).toMatchObject({
-    network: 'classifier', inputs: [{ name: 'images', shape: [null, 12, 10, 3], layout: 'NHWC', range: [0, 1] }], outputs: [{ name: 'logits', shape: [null, 3] }],
-    preprocessing: { sample, divideBy: 255 }, classes: ['ant', 'bee', 'größe'], architecture: { kind: 'distill', encoder: { name: 'small-resnet', width: 4 } },
+    network: 'classifier',
+    inputs: [{ name: 'images', shape: [null, 12, 10, 3], layout: 'NHWC', range: [0, 1] }],
+    outputs: [{ name: 'logits', shape: [null, 3] }],
+    preprocessing: { sample, divideBy: 255 },
+    classes: ['ant', 'bee', 'größe'],
+    architecture: { kind: 'distill', encoder: { name: 'small-resnet', width: 4 } },
   });
   expect(loaded.getUserDefinedMetadata()).toEqual(about);
   expect(Object.values(metadata).every((value) => typeof value === 'string')).toBe(true);
@@ -222,7 +386,11 @@ test('every file says what goes in, what comes out, and which classes there are'
   expect(JSON.parse(metadata['preprocessing']!)).toEqual(about['preprocessing']);
   expect(onnx.includes(JSON.stringify(about['classes']))).toBe(true);
   for (const { key, variable } of weightsOf(encoder, classifier)) {
-    const { dtype, shape, data_offsets: [start, end] } = entries[key.slice(key.indexOf('/') + 1)]!;
+    const {
+      dtype,
+      shape,
+      data_offsets: [start, end],
+    } = entries[key.slice(key.indexOf('/') + 1)]!;
     expect([dtype, shape]).toEqual(['F32', variable.shape]);
     expect(new Float32Array(new Uint8Array(data.subarray(start, end)).buffer)).toEqual(variable.dataSync());
   }
@@ -237,10 +405,21 @@ test('only the formats that were asked for are written', async () => {
   expect(metrics).toEqual({ 'export/files': 1, 'export/bytes': (await readFile(files.get('encoder.onnx')!)).length });
 });
 
-test.each<[string, State['variant']]>([['pretrain', undefined], ['autoencode', 'plain'], ['autoencode', 'variational']])('an export of %s (%s) leaves no tensor behind', async (kind, variant) => {
+test.each<[string, State['variant']]>([
+  ['pretrain', undefined],
+  ['autoencode', 'plain'],
+  ['autoencode', 'variational'],
+])('an export of %s (%s) leaves no tensor behind', async (kind, variant) => {
   const sample = image(8, 8, 1);
-  const architecture = { encoder: { name: 'small-resnet', width: 4 }, latent: 3, variant: variant ?? 'plain', domain: 'spectrogram' } as const;
-  const models = variant ? buildAutoencoder(architecture, sample).models : [buildEncoder(architecture.encoder, inputShape(sample))];
+  const architecture = {
+    encoder: { name: 'small-resnet', width: 4 },
+    latent: 3,
+    variant: variant ?? 'plain',
+    domain: 'spectrogram',
+  } as const;
+  const models = variant
+    ? buildAutoencoder(architecture, sample).models
+    : [buildEncoder(architecture.encoder, inputShape(sample))];
   const once = () => exported({ kind: kind as 'pretrain', sample, ...(variant && architecture) }, models);
   await once();
   const before = tf.memory().numTensors;

@@ -1,12 +1,40 @@
 /** Training with a fraction of the labels, from a pretrained encoder or from scratch. */
 import { defaultAugmentation, type Finetune, type RunResult, type TrainerInputs } from '#libs/contracts';
-import { allRows, augmentWithMask, gatherLabels, gatherMasks, gatherSamples, labelSubset, Random, viewsOf, type LabelSubset } from '#libs/data';
+import {
+  allRows,
+  augmentWithMask,
+  gatherLabels,
+  gatherMasks,
+  gatherSamples,
+  labelSubset,
+  Random,
+  viewsOf,
+  type LabelSubset,
+} from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { accuracy, collect } from './evaluation.js';
-import { buildClassifier, buildProjectionHead, buildSegmenter, encode, featureWidth, forward, initialise, pyramidOf } from './networks.js';
+import {
+  buildClassifier,
+  buildProjectionHead,
+  buildSegmenter,
+  encode,
+  featureWidth,
+  forward,
+  initialise,
+  pyramidOf,
+} from './networks.js';
 import { accuracyOf, crossEntropy, pixelCrossEntropy } from './objectives.js';
-import { openData, requireBatch, restoredHead, startingEncoder, storeModel, type Data, type ModelState, type ParentModel } from './run-inputs.js';
+import {
+  openData,
+  requireBatch,
+  restoredHead,
+  startingEncoder,
+  storeModel,
+  type Data,
+  type ModelState,
+  type ParentModel,
+} from './run-inputs.js';
 import { judgeSegmentation, requireLabelledPixels, storeSegmentation, type Judgement } from './segmentation.js';
 import { Session, TrainingError, type Recipe, type TrainContext } from './session.js';
 
@@ -17,29 +45,59 @@ export async function finetune(spec: Finetune, inputs: TrainerInputs, context: T
   const data = await openData(inputs, spec.evalSplit);
   const subset = labelSubset(data.train, spec.labelFraction, spec.labelSeed);
   requireBatch(spec.batchSize, subset.rows.length);
-  context.log('info', `${subset.rows.length} ${spec.task === 'segmentation' ? 'masks' : 'labels'} (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${subset.sha256}`);
+  context.log(
+    'info',
+    `${subset.rows.length} ${spec.task === 'segmentation' ? 'masks' : 'labels'} (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${subset.sha256}`,
+  );
   const metrics = await (spec.task === 'segmentation' ? segment : classify)(spec, data, subset, inputs, context);
-  return { metrics: { ...metrics, 'data/labels': subset.rows.length }, labels: { count: subset.rows.length, sha256: subset.sha256 } };
+  return {
+    metrics: { ...metrics, 'data/labels': subset.rows.length },
+    labels: { count: subset.rows.length, sha256: subset.sha256 },
+  };
 }
 
 /** Encoder, the first layers of the projection head where asked for, and a linear classifier that starts at zero. Without `backbone` the whole network is tuned alike. */
-async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs: TrainerInputs, context: TrainContext): Promise<RunResult['metrics']> {
+async function classify(
+  spec: Finetune,
+  data: Data,
+  subset: LabelSubset,
+  inputs: TrainerInputs,
+  context: TrainContext,
+): Promise<RunResult['metrics']> {
   const { sample, classes } = data.manifest;
   const { encoder, architecture, parent } = await startingEncoder(spec, inputs, sample);
   const middle = middleOfHead(spec, encoder, parent);
   const trunk = middle ? [encoder, middle.head] : [encoder];
-  const classifier = buildClassifier(middle ? middle.head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length);
+  const classifier = buildClassifier(
+    middle ? middle.head.outputs[0]!.shape.at(-1)! : featureWidth(encoder),
+    classes.length,
+  );
   const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
   const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor2D => {
     const byBatch = training && normalisesByBatch(spec);
     const { features } = encode(encoder, x, byBatch);
     return forward(classifier, middle ? forward(middle.head, features, byBatch) : features, training);
   };
-  context.log('info', `all ${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} ${treatment(spec)}, with a linear classifier on top`);
+  context.log(
+    'info',
+    `all ${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} ${treatment(spec)}, with a linear classifier on top`,
+  );
   return tune(spec, subset, inputs, context, {
-    trunk, head: classifier, quality: 'eval/accuracy',
-    state: { kind: 'finetune', task: 'classification', sample, classes, encoder: architecture, ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }) },
-    batch: (rows, random): [tf.Tensor4D, tf.Tensor1D] => [viewsOf(sample, gatherSamples(data.train, rows), augmentation, random), tf.tensor1d(gatherLabels(data.train, rows), 'int32')],
+    trunk,
+    head: classifier,
+    quality: 'eval/accuracy',
+    state: {
+      kind: 'finetune',
+      task: 'classification',
+      sample,
+      classes,
+      encoder: architecture,
+      ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }),
+    },
+    batch: (rows, random): [tf.Tensor4D, tf.Tensor1D] => [
+      viewsOf(sample, gatherSamples(data.train, rows), augmentation, random),
+      tf.tensor1d(gatherLabels(data.train, rows), 'int32'),
+    ],
     objective: ([views, labels]) => {
       const logits = logitsOf(views, true);
       return { loss: crossEntropy(logits, labels), accuracy: accuracyOf(logits, labels) };
@@ -47,7 +105,9 @@ async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs:
     evaluate: async (pause) => {
       const labels = gatherLabels(data.evaluation, allRows(data.evaluation));
       const logits = await collect(data.evaluation, allRows(data.evaluation), (x) => logitsOf(x, false), pause);
-      const [loss, predictions] = tf.tidy(() => [crossEntropy(logits, labels).dataSync()[0]!, tf.argMax(logits, 1).dataSync()] as const);
+      const [loss, predictions] = tf.tidy(
+        () => [crossEntropy(logits, labels).dataSync()[0]!, tf.argMax(logits, 1).dataSync()] as const,
+      );
       logits.dispose();
       return { 'eval/loss': loss, 'eval/accuracy': accuracy(predictions, labels) };
     },
@@ -55,7 +115,13 @@ async function classify(spec: Finetune, data: Data, subset: LabelSubset, inputs:
 }
 
 /** Encoder, and a decoder that reads its maps at each resolution. Without `backbone` the whole network is tuned alike. */
-async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: TrainerInputs, context: TrainContext): Promise<RunResult['metrics']> {
+async function segment(
+  spec: Finetune,
+  data: Data,
+  subset: LabelSubset,
+  inputs: TrainerInputs,
+  context: TrainContext,
+): Promise<RunResult['metrics']> {
   const { sample, classes } = data.manifest;
   requireLabelledPixels(data.train, subset.rows, 'the masks to train on');
   requireLabelledPixels(data.evaluation, allRows(data.evaluation), `the masks of the ${spec.evalSplit} split`);
@@ -65,46 +131,84 @@ async function segment(spec: Finetune, data: Data, subset: LabelSubset, inputs: 
   // The logits' layer too: from zero, a decoder of as many steps told classes apart far later.
   initialise([segmenter], Random.seeded(spec.seed, 'segmenter'));
   const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
-  const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor4D => forward(segmenter, forward<tf.Tensor[]>(pyramid, x, training && normalisesByBatch(spec)), training);
+  const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor4D =>
+    forward(segmenter, forward<tf.Tensor[]>(pyramid, x, training && normalisesByBatch(spec)), training);
   context.log('info', `all layers of the encoder ${treatment(spec)}, with a decoder of pixels on top`);
   let judgement!: Judgement;
   return tune(spec, subset, inputs, context, {
-    trunk: [encoder], head: segmenter, quality: 'eval/miou',
+    trunk: [encoder],
+    head: segmenter,
+    quality: 'eval/miou',
     state: { kind: 'finetune', task: 'segmentation', sample, classes, encoder: architecture },
     batch: (rows, random): [tf.Tensor4D, tf.Tensor3D] => {
-      const { views, masks } = augmentWithMask(gatherSamples(data.train, rows) as tf.Tensor4D, gatherMasks(data.train, rows), augmentation, random);
+      const { views, masks } = augmentWithMask(
+        gatherSamples(data.train, rows) as tf.Tensor4D,
+        gatherMasks(data.train, rows),
+        augmentation,
+        random,
+      );
       return [views, masks];
     },
     objective: ([views, masks]) => ({ loss: pixelCrossEntropy(logitsOf(views, true), masks) }),
     evaluate: async (pause) => {
       judgement = await judgeSegmentation(data.evaluation, (x) => logitsOf(x, false), pause);
-      const { loss, scores: { miou, dice, pixelAccuracy } } = judgement;
+      const {
+        loss,
+        scores: { miou, dice, pixelAccuracy },
+      } = judgement;
       return { 'eval/loss': loss, 'eval/miou': miou, 'eval/dice': dice, 'eval/pixel_accuracy': pixelAccuracy };
     },
-    report: () => storeSegmentation(data.evaluation, spec.evalSplit, judgement, (x) => logitsOf(x, false), spec.steps, context),
+    report: () =>
+      storeSegmentation(data.evaluation, spec.evalSplit, judgement, (x) => logitsOf(x, false), spec.steps, context),
   });
 }
 
 /** Whether the trunk's batch normalisation goes by each batch while it is tuned, and moves its running averages. */
-const normalisesByBatch = ({ backbone }: Finetune): boolean => !backbone || (backbone.rate > 0 && backbone.statistics === 'batch');
+const normalisesByBatch = ({ backbone }: Finetune): boolean =>
+  !backbone || (backbone.rate > 0 && backbone.statistics === 'batch');
 
 /** What happens to the trunk, in words. */
 function treatment({ backbone }: Finetune): string {
   if (!backbone) return 'are tuned';
   if (backbone.rate === 0) return 'stay as the parent left them';
-  return `are tuned at ${backbone.rate} of the learning rate, normalised by ${backbone.statistics === 'parent' ? 'the parent\'s running averages' : 'each batch'}`;
+  return `are tuned at ${backbone.rate} of the learning rate, normalised by ${backbone.statistics === 'parent' ? "the parent's running averages" : 'each batch'}`;
 }
 
 /** What a task trains, the trunk from the parent where there is one, and how its model file describes it. `report`: once, after the last evaluation. */
-type Task<Batch extends tf.Tensor[]> = Pick<Recipe<Batch>, 'batch' | 'objective' | 'evaluate' | 'quality'> & { trunk: LayersModel[]; head: LayersModel; state: Omit<ModelState, 'range'>; report?(): Promise<void> };
+type Task<Batch extends tf.Tensor[]> = Pick<Recipe<Batch>, 'batch' | 'objective' | 'evaluate' | 'quality'> & {
+  trunk: LayersModel[];
+  head: LayersModel;
+  state: Omit<ModelState, 'range'>;
+  report?(): Promise<void>;
+};
 
 /** Trains on the labelled rows, stores what came of it and frees the networks. Returns the last value of each metric. */
-async function tune<Batch extends tf.Tensor[]>(spec: Finetune, { rows }: LabelSubset, inputs: TrainerInputs, context: TrainContext, { trunk, head, state, report, ...task }: Task<Batch>): Promise<RunResult['metrics']> {
+async function tune<Batch extends tf.Tensor[]>(
+  spec: Finetune,
+  { rows }: LabelSubset,
+  inputs: TrainerInputs,
+  context: TrainContext,
+  { trunk, head, state, report, ...task }: Task<Batch>,
+): Promise<RunResult['metrics']> {
   const { backbone } = spec;
-  const session = new Session({
-    ...task, ...(backbone?.rate === 0 ? { models: [head], followers: trunk } : { models: [...trunk, head], ...(backbone && { slower: { models: trunk, factor: backbone.rate } }) }), rows, batchSize: spec.batchSize, totalSteps: spec.steps, optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
-    evaluateEvery: Math.ceil(spec.steps / EVALUATIONS), evaluateAtStart: false, checkpoints: spec.checkpoints,
-  }, context);
+  const session = new Session(
+    {
+      ...task,
+      ...(backbone?.rate === 0
+        ? { models: [head], followers: trunk }
+        : { models: [...trunk, head], ...(backbone && { slower: { models: trunk, factor: backbone.rate } }) }),
+      rows,
+      batchSize: spec.batchSize,
+      totalSteps: spec.steps,
+      optimizer: spec.optimizer,
+      schedule: spec.schedule,
+      seed: spec.seed,
+      evaluateEvery: Math.ceil(spec.steps / EVALUATIONS),
+      evaluateAtStart: false,
+      checkpoints: spec.checkpoints,
+    },
+    context,
+  );
   try {
     const metrics = await session.run(inputs.checkpoint);
     await report?.();
@@ -120,7 +224,11 @@ function middleOfHead(spec: Finetune, encoder: LayersModel, parent: ParentModel 
   const through = spec.fromHeadLayer;
   if (through === 0) return undefined;
   const projection = parent ? parent.state.projection : spec.projection;
-  if (!projection || through > projection.layers) throw new TrainingError('invalid_spec', `expected a projection head of at least ${through} layers, ${projection ? `it has ${projection.layers}` : 'there is none'}`);
+  if (!projection || through > projection.layers)
+    throw new TrainingError(
+      'invalid_spec',
+      `expected a projection head of at least ${through} layers, ${projection ? `it has ${projection.layers}` : 'there is none'}`,
+    );
   if (parent) return { head: restoredHead(encoder, projection, through, parent), projection };
   const head = buildProjectionHead(featureWidth(encoder), projection, { through });
   initialise([head], Random.seeded(spec.seed, 'head'));

@@ -21,7 +21,10 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
   let done = 0;
   const pause = () => breathe(context, done, PARTS);
   const owned: { dispose(): void }[] = [...autoencoder.models];
-  const own = <T extends tf.Tensor>(tensor: T): T => { owned.push(tensor); return tensor; };
+  const own = <T extends tf.Tensor>(tensor: T): T => {
+    owned.push(tensor);
+    return tensor;
+  };
   const meanCode = (x: tf.Tensor4D) => autoencoder.code(x, false).mean;
   const show = async (name: string, write: (file: string) => Promise<void>, mime = 'image/png') => {
     const file = path.join(context.workDir, name);
@@ -35,7 +38,14 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
     if (sample.modality !== 'audio') return;
     for (let i = 0; i < Math.min(decoded.shape[0], MOST_SOUNDS); i++) {
       await pause();
-      const samples = tf.tidy(() => soundsOf(tf.slice4d(decoded, [i, 0, 0, 0], [1, -1, -1, -1]), autoencoder, sample, Random.seeded(spec.seed, 'phases')).dataSync());
+      const samples = tf.tidy(() =>
+        soundsOf(
+          tf.slice4d(decoded, [i, 0, 0, 0], [1, -1, -1, -1]),
+          autoencoder,
+          sample,
+          Random.seeded(spec.seed, 'phases'),
+        ).dataSync(),
+      );
       await storeSound(`${name}-${i}.wav`, samples, sample, null, context);
     }
   };
@@ -55,11 +65,25 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
     const nearestTo = (some: tf.Tensor2D) => nearestRows(some, bank).map((place) => rows[place]!);
     const middle = own(tf.slice4d(steps, [spec.points >> 1, 0, 0, 0], [1, -1, -1, -1]));
     // Of all training samples: what is far from each is none of them.
-    const apart = own(await collect(train, allRows(train), (x) => tf.reshape<tf.Rank.R2>(tf.mean(tf.squaredDifference(x, middle), [1, 2, 3]), [-1, 1]), pause, autoencoder.domain));
+    const apart = own(
+      await collect(
+        train,
+        allRows(train),
+        (x) => tf.reshape<tf.Rank.R2>(tf.mean(tf.squaredDifference(x, middle), [1, 2, 3]), [-1, 1]),
+        pause,
+        autoencoder.domain,
+      ),
+    );
     const metrics = { 'interpolate/middle_mse_to_training': tf.tidy(() => tf.min(apart).dataSync()[0]!) };
     if (spec.samples > 0) {
       const drawn = own(draw(spec, autoencoder, bank));
-      const pair = tf.tidy(() => [autoencoder.decode(drawn, false), seen(nearestTo(drawn))].map((each) => tf.keep(each)) as [tf.Tensor4D, tf.Tensor4D]);
+      const pair = tf.tidy(
+        () =>
+          [autoencoder.decode(drawn, false), seen(nearestTo(drawn))].map((each) => tf.keep(each)) as [
+            tf.Tensor4D,
+            tf.Tensor4D,
+          ],
+      );
       owned.push(...pair);
       const grid = pair.map(pictures);
       await show('samples.png', (file) => writeGrid(file, grid));
@@ -75,7 +99,12 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
 }
 
 /** The codes of two samples, or the mean codes of two classes. */
-async function ends(spec: Interpolate, split: SampleSplit, autoencoder: Autoencoder, pause: Pause): Promise<[Float32Array, Float32Array]> {
+async function ends(
+  spec: Interpolate,
+  split: SampleSplit,
+  autoencoder: Autoencoder,
+  pause: Pause,
+): Promise<[Float32Array, Float32Array]> {
   const code = async (rows: Int32Array): Promise<Float32Array> => {
     const codes = await collect(split, rows, (x) => autoencoder.code(x, false).mean, pause, autoencoder.domain);
     const mean = tf.tidy(() => tf.mean(codes, 0).dataSync() as Float32Array);
@@ -85,13 +114,21 @@ async function ends(spec: Interpolate, split: SampleSplit, autoencoder: Autoenco
   const { between } = spec;
   if ('rows' in between) {
     const beyond = between.rows.find((row) => row >= split.count);
-    if (beyond !== undefined) throw new InvalidDataError(`expected rows below ${split.count}, as many as the ${spec.split} split has, got ${beyond}`);
+    if (beyond !== undefined)
+      throw new InvalidDataError(
+        `expected rows below ${split.count}, as many as the ${spec.split} split has, got ${beyond}`,
+      );
     return [await code(Int32Array.of(between.rows[0])), await code(Int32Array.of(between.rows[1]))];
   }
   const rowsOf = (name: string) => {
     const label = split.classes.indexOf(name);
-    const rows = allRows(split).filter((row) => split.labels?.[row] === label).subarray(0, CLASS_SAMPLES);
-    if (label < 0 || rows.length === 0) throw new InvalidDataError(`expected a class with samples in the ${spec.split} split (${split.classes.join(', ')}), got ${name}`);
+    const rows = allRows(split)
+      .filter((row) => split.labels?.[row] === label)
+      .subarray(0, CLASS_SAMPLES);
+    if (label < 0 || rows.length === 0)
+      throw new InvalidDataError(
+        `expected a class with samples in the ${spec.split} split (${split.classes.join(', ')}), got ${name}`,
+      );
     return rows;
   };
   return [await code(rowsOf(between.classes[0])), await code(rowsOf(between.classes[1]))];
@@ -135,7 +172,10 @@ function draw(spec: Interpolate, autoencoder: Autoencoder, bank: tf.Tensor2D): t
   const random = Random.seeded(spec.seed, 'samples');
   const shape: [number, number] = [spec.samples, bank.shape[1]];
   return tf.tidy(() => {
-    const noise = tf.tensor2d(Float32Array.from({ length: shape[0] * shape[1] }, () => random.normal()), shape);
+    const noise = tf.tensor2d(
+      Float32Array.from({ length: shape[0] * shape[1] }, () => random.normal()),
+      shape,
+    );
     if (autoencoder.hasPrior) return noise;
     const { mean, variance } = tf.moments(bank, 0);
     return tf.add(mean, tf.mul(noise, tf.sqrt(variance)));

@@ -11,7 +11,10 @@ import { EigenvalueDecomposition, Matrix, SingularValueDecomposition } from 'ml-
 import { turn, type Pause } from './evaluation.js';
 
 /** [N, width], row by row. */
-export interface Points { values: Float32Array | Float64Array; width: number }
+export interface Points {
+  values: Float32Array | Float64Array;
+  width: number;
+}
 
 const countOf = ({ values, width }: Points): number => values.length / width;
 
@@ -47,7 +50,10 @@ export async function pca(points: Points, count: number, pause: Pause = turn): P
   }
   for (let i = 0; i < width; i++) for (let j = 0; j < i; j++) covariance[j]![i] = covariance[i]![j]!;
   await pause();
-  const { realEigenvalues: variances, eigenvectorMatrix: vectors } = new EigenvalueDecomposition(new Matrix(covariance), { assumeSymmetric: true });
+  const { realEigenvalues: variances, eigenvectorMatrix: vectors } = new EigenvalueDecomposition(
+    new Matrix(covariance),
+    { assumeSymmetric: true },
+  );
   const total = variances.reduce((sum, value) => sum + Math.max(0, value), 0);
   const order = variances.map((_, place) => place).sort((a, b) => variances[b]! - variances[a]!);
   const axes = order.slice(0, count).map((place) => {
@@ -68,7 +74,11 @@ export async function pca(points: Points, count: number, pause: Pause = turn): P
 }
 
 /** The k nearest other points of each, nearest first: [N, k], with Euclidean distances. */
-export interface Neighbours { k: number; places: Int32Array; distances: Float64Array }
+export interface Neighbours {
+  k: number;
+  places: Int32Array;
+  distances: Float64Array;
+}
 
 /** Places and distances of neighbours that are held: 480 MB, and t-SNE's forces take four times that. */
 export const MOST_NEIGHBOURS = 4e7;
@@ -82,7 +92,10 @@ export async function nearest(points: Points, k: number, pause: Pause = turn): P
   const { values, width } = points;
   const count = countOf(points);
   const kept = Math.min(k, count - 1);
-  if (count * kept > MOST_NEIGHBOURS) throw new RangeError(`expected at most ${MOST_NEIGHBOURS} neighbours in all, got ${count} points with ${kept} each`);
+  if (count * kept > MOST_NEIGHBOURS)
+    throw new RangeError(
+      `expected at most ${MOST_NEIGHBOURS} neighbours in all, got ${count} points with ${kept} each`,
+    );
   const candidates = Math.min(count, kept + 1 + SPARE_CANDIDATES);
   const batch = Math.max(1, Math.min(1024, Math.floor(SIMILARITIES / count)));
   const [places, distances] = [new Int32Array(count * kept), new Float64Array(count * kept)];
@@ -96,7 +109,14 @@ export async function nearest(points: Points, k: number, pause: Pause = turn): P
       await pause();
       const size = Math.min(batch, count - start);
       // −|x − y|² and what is the same for all y.
-      const found = tf.tidy(() => tf.topk(tf.sub(tf.mul(tf.matMul(tf.slice2d(x, [start, 0], [size, -1]), x, false, true), 2), squares), candidates).indices.dataSync());
+      const found = tf.tidy(() =>
+        tf
+          .topk(
+            tf.sub(tf.mul(tf.matMul(tf.slice2d(x, [start, 0], [size, -1]), x, false, true), 2), squares),
+            candidates,
+          )
+          .indices.dataSync(),
+      );
       for (let row = start; row < start + size; row++) {
         const near: { place: number; squared: number }[] = [];
         for (const place of found.subarray((row - start) * candidates, (row - start + 1) * candidates)) {
@@ -117,15 +137,25 @@ export async function nearest(points: Points, k: number, pause: Pause = turn): P
 
 function squaredDistance(values: Float32Array | Float64Array, width: number, a: number, b: number): number {
   let sum = 0;
-  for (let i = 0, from = a * width, to = b * width; i < width; i++, from++, to++) sum += (values[from]! - values[to]!) ** 2;
+  for (let i = 0, from = a * width, to = b * width; i < width; i++, from++, to++)
+    sum += (values[from]! - values[to]!) ** 2;
   return sum;
 }
 
 /** A symmetric sparse matrix by rows: row i has `targets` and `weights` from `starts[i]` up to `starts[i + 1]`. */
-interface Graph { starts: Int32Array; targets: Int32Array; weights: Float64Array }
+interface Graph {
+  starts: Int32Array;
+  targets: Int32Array;
+  weights: Float64Array;
+}
 
 /** weights: [N, k], of the edges to the first k neighbours of each point. Both directions of an edge become `combine` of the two. */
-function symmetric({ k: stride, places }: Neighbours, k: number, weights: Float64Array, combine: (a: number, b: number) => number): Graph {
+function symmetric(
+  { k: stride, places }: Neighbours,
+  k: number,
+  weights: Float64Array,
+  combine: (a: number, b: number) => number,
+): Graph {
   const count = weights.length / k;
   const incoming = new Int32Array(count + 1);
   for (let i = 0; i < count; i++) for (let n = 0; n < k; n++) incoming[places[i * stride + n]! + 1]!++;
@@ -154,7 +184,10 @@ function symmetric({ k: stride, places }: Neighbours, k: number, weights: Float6
     for (let at = incoming[i]!; at < incoming[i + 1]!; at++) {
       const mark = seen[sources[at]!]!;
       if (mark > 0) combined[mark - 1] = combine(weights[i * k + mark - 1 - first]!, back[at]!);
-      else { targets[edge] = sources[at]!; combined[edge++] = combine(0, back[at]!); }
+      else {
+        targets[edge] = sources[at]!;
+        combined[edge++] = combine(0, back[at]!);
+      }
     }
     for (let at = first; at < first + k; at++) seen[targets[at]!] = 0;
     starts[i + 1] = edge;
@@ -162,7 +195,10 @@ function symmetric({ k: stride, places }: Neighbours, k: number, weights: Float6
   return { starts, targets: targets.slice(0, edge), weights: combined.slice(0, edge) };
 }
 
-export interface TsneOptions { perplexity: number; iterations: number }
+export interface TsneOptions {
+  perplexity: number;
+  iterations: number;
+}
 
 const EXAGGERATION = 12;
 const EXAGGERATED_ITERATIONS = 250;
@@ -180,11 +216,21 @@ export const largestPerplexity = (count: number): number => (count - 1) / 3;
  * components. The first 250 iterations (at most a third) exaggerate attraction 12 times; learning rate, momentum, gains and the
  * bound of a step are those of openTSNE. Takes 3 · perplexity neighbours of each point, and N·log N steps an iteration.
  */
-export async function tsne(neighbours: Neighbours, start: Float64Array, { perplexity, iterations }: TsneOptions, random: Random, pause: Pause = turn): Promise<Float64Array> {
+export async function tsne(
+  neighbours: Neighbours,
+  start: Float64Array,
+  { perplexity, iterations }: TsneOptions,
+  random: Random,
+  pause: Pause = turn,
+): Promise<Float64Array> {
   const count = start.length / 2;
   const graph = affinities(neighbours, Math.min(perplexity, largestPerplexity(count)));
   const y = scaled(start, 1e-4 / (deviation(start, 0) || 1), () => random.normal(0, 1e-6));
-  const [velocity, gains, gradient] = [new Float64Array(2 * count), new Float64Array(2 * count).fill(1), new Float64Array(2 * count)];
+  const [velocity, gains, gradient] = [
+    new Float64Array(2 * count),
+    new Float64Array(2 * count).fill(1),
+    new Float64Array(2 * count),
+  ];
   const exaggerated = Math.min(EXAGGERATED_ITERATIONS, Math.floor(iterations / 3));
   const tree = new Quadtree(count);
   for (let iteration = 0; iteration < iterations; iteration++) {
@@ -212,11 +258,17 @@ export async function tsne(neighbours: Neighbours, start: Float64Array, { perple
     let [meanX, meanY] = [0, 0];
     for (let i = 0; i < count; i++) {
       const length = Math.hypot(velocity[2 * i]!, velocity[2 * i + 1]!);
-      if (length > LONGEST_STEP) { velocity[2 * i]! *= LONGEST_STEP / length; velocity[2 * i + 1]! *= LONGEST_STEP / length; }
+      if (length > LONGEST_STEP) {
+        velocity[2 * i]! *= LONGEST_STEP / length;
+        velocity[2 * i + 1]! *= LONGEST_STEP / length;
+      }
       meanX += (y[2 * i]! += velocity[2 * i]!) / count;
       meanY += (y[2 * i + 1]! += velocity[2 * i + 1]!) / count;
     }
-    for (let i = 0; i < count; i++) { y[2 * i]! -= meanX; y[2 * i + 1]! -= meanY; }
+    for (let i = 0; i < count; i++) {
+      y[2 * i]! -= meanX;
+      y[2 * i + 1]! -= meanY;
+    }
   }
   return y;
 }
@@ -244,7 +296,13 @@ function affinities(neighbours: Neighbours, perplexity: number): Graph {
       const excess = Math.log(sum) + (precision * weighted) / sum - entropy;
       // Neighbours at one distance have one entropy, whatever the precision.
       if (Math.abs(excess) < 1e-8 || precision > 1e100 || precision < 1e-100) break;
-      if (excess > 0) { low = precision; precision = high === Infinity ? precision * 2 : (low + high) / 2; } else { high = precision; precision = (low + high) / 2; }
+      if (excess > 0) {
+        low = precision;
+        precision = high === Infinity ? precision * 2 : (low + high) / 2;
+      } else {
+        high = precision;
+        precision = (low + high) / 2;
+      }
     }
   }
   return symmetric(neighbours, k, conditional, (a, b) => (a + b) / (2 * count));
@@ -292,7 +350,10 @@ export class Quadtree {
         const at = 4 * node;
         const [dx, dy] = [x - squares[at]!, height - squares[at + 1]!];
         const squared = dx * dx + dy * dy;
-        if (squared < squares[at + 3]!) { node++; continue; }
+        if (squared < squares[at + 3]!) {
+          node++;
+          continue;
+        }
         const q = 1 / (1 + squared);
         const weighted = squares[at + 2]! * q;
         normaliser += weighted;
@@ -319,7 +380,8 @@ export class Quadtree {
     this.side = Math.max(highX - lowX, highY - lowY, Number.MIN_VALUE);
     const cells = 2 ** LEVELS;
     const cellOf = (distance: number) => Math.min(cells - 1, Math.floor((distance / this.side) * cells));
-    for (let i = 0; i < this.count; i++) this.keys[i] = interleaved(cellOf(y[2 * i]! - lowX), cellOf(y[2 * i + 1]! - lowY)) * MOST_POINTS + i;
+    for (let i = 0; i < this.count; i++)
+      this.keys[i] = interleaved(cellOf(y[2 * i]! - lowX), cellOf(y[2 * i + 1]! - lowY)) * MOST_POINTS + i;
     this.keys.sort();
     this.keys.forEach((key, place) => {
       this.paths[place] = Math.floor(key / MOST_POINTS);
@@ -335,13 +397,17 @@ export class Quadtree {
     const node = this.size++;
     let [sumX, sumY] = [0, 0];
     if (level === LEVELS) {
-      for (let place = from; place < to; place++) { sumX += y[2 * order[place]!]!; sumY += y[2 * order[place]! + 1]!; }
+      for (let place = from; place < to; place++) {
+        sumX += y[2 * order[place]!]!;
+        sumY += y[2 * order[place]! + 1]!;
+      }
     } else {
       for (let start = from; start < to;) {
         let [end, high] = [start + 1, to];
         while (end < high) {
           const middle = (end + high) >>> 1;
-          if (quarter(middle) === quarter(start)) end = middle + 1; else high = middle;
+          if (quarter(middle) === quarter(start)) end = middle + 1;
+          else high = middle;
         }
         const child = 4 * this.build(y, start, end, level + 1);
         sumX += squares[child]! * squares[child + 2]!;
@@ -369,7 +435,11 @@ function interleaved(x: number, y: number): number {
   return (spread(x) | (spread(y) << 1)) >>> 0;
 }
 
-export interface UmapOptions { neighbors: number; minDistance: number; epochs: number }
+export interface UmapOptions {
+  neighbors: number;
+  minDistance: number;
+  epochs: number;
+}
 
 const NEGATIVE_SAMPLES = 5;
 const STEEPEST = 4;
@@ -378,11 +448,19 @@ const STEEPEST = 4;
  * UMAP (McInnes, Healy and Melville 2018) as umap-learn 0.5 does it, begun at `start` [N, 2], the principal components, instead
  * of its spectral layout. `neighbors` counts the point itself, as there.
  */
-export async function umap(neighbours: Neighbours, start: Float64Array, { neighbors, minDistance, epochs }: UmapOptions, random: Random, pause: Pause = turn): Promise<Float64Array> {
+export async function umap(
+  neighbours: Neighbours,
+  start: Float64Array,
+  { neighbors, minDistance, epochs }: UmapOptions,
+  random: Random,
+  pause: Pause = turn,
+): Promise<Float64Array> {
   const count = start.length / 2;
   const { starts, targets, weights } = fuzzyGraph(neighbours, Math.min(neighbours.k, neighbors - 1));
   const { a, b } = curveOf(minDistance);
-  const y = scaled(start, 10 / (start.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1), () => random.normal(0, 1e-4));
+  const y = scaled(start, 10 / (start.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1), () =>
+    random.normal(0, 1e-4),
+  );
   for (const axis of [0, 1]) {
     let [low, high] = [Infinity, -Infinity];
     for (let i = axis; i < y.length; i += 2) [low, high] = [Math.min(low, y[i]!), Math.max(high, y[i]!)];
@@ -448,11 +526,19 @@ function fuzzyGraph(neighbours: Neighbours, k: number): Graph {
       let sum = 0;
       for (const distance of own) sum += distance > rho ? Math.exp(-(distance - rho) / sigma) : 1;
       if (Math.abs(sum - target) < 1e-5) break;
-      if (sum > target) { high = sigma; sigma = (low + high) / 2; } else { low = sigma; sigma = high === Infinity ? sigma * 2 : (low + high) / 2; }
+      if (sum > target) {
+        high = sigma;
+        sigma = (low + high) / 2;
+      } else {
+        low = sigma;
+        sigma = high === Infinity ? sigma * 2 : (low + high) / 2;
+      }
     }
     const ownMean = own.reduce((sum, value) => sum + value, 0) / (k + 1);
     sigma = Math.max(sigma, 1e-3 * (rho > 0 ? ownMean : mean));
-    own.forEach((distance, n) => { memberships[i * k + n] = distance <= rho || sigma === 0 ? 1 : Math.exp(-(distance - rho) / sigma); });
+    own.forEach((distance, n) => {
+      memberships[i * k + n] = distance <= rho || sigma === 0 ? 1 : Math.exp(-(distance - rho) / sigma);
+    });
   }
   return symmetric(neighbours, k, memberships, (a, b) => a + b - a * b);
 }
@@ -461,7 +547,8 @@ function fuzzyGraph(neighbours: Neighbours, k: number): Graph {
 export function curveOf(minDistance: number): { a: number; b: number } {
   const samples = Array.from({ length: 300 }, (_, i) => (3 * i) / 299);
   const wanted = samples.map((d) => (d < minDistance ? 1 : Math.exp(minDistance - d)));
-  const errorOf = (a: number, b: number) => samples.reduce((sum, d, i) => sum + (1 / (1 + a * Math.pow(d, 2 * b)) - wanted[i]!) ** 2, 0);
+  const errorOf = (a: number, b: number) =>
+    samples.reduce((sum, d, i) => sum + (1 / (1 + a * Math.pow(d, 2 * b)) - wanted[i]!) ** 2, 0);
   let [a, b, damping] = [1, 1, 1e-3];
   // Levenberg-Marquardt.
   for (let step = 0; step < 200; step++) {
@@ -472,7 +559,11 @@ export function curveOf(minDistance: number): { a: number; b: number } {
       const value = 1 / (1 + a * power);
       const [da, db] = [-value * value * power, -value * value * a * power * 2 * Math.log(d)];
       const residual = wanted[i]! - value;
-      aa += da * da; ab += da * db; bb += db * db; ra += da * residual; rb += db * residual;
+      aa += da * da;
+      ab += da * db;
+      bb += db * db;
+      ra += da * residual;
+      rb += db * residual;
     });
     const [damped, dampedB] = [aa * (1 + damping), bb * (1 + damping)];
     const determinant = damped * dampedB - ab * ab;
@@ -494,7 +585,8 @@ function deviation(map: Float64Array, axis: 0 | 1): number {
 }
 
 /** Noise parts points that lie on each other. */
-const scaled = (map: Float64Array, factor: number, noise: () => number): Float64Array => map.map((value) => value * factor + noise());
+const scaled = (map: Float64Array, factor: number, noise: () => number): Float64Array =>
+  map.map((value) => value * factor + noise());
 
 export interface Alignment {
   /** [N, 2] */
@@ -510,7 +602,11 @@ export interface Alignment {
 /** Turns, mirrors, scales and moves `map` so that it lies on `target` with the least squared error (Gower 1975). Both [N, 2], row by row. */
 export function procrustes(map: Float64Array, target: Float64Array): Alignment {
   const count = map.length / 2;
-  const centreOf = (points: Float64Array) => [0, 1].map((axis) => points.reduce((sum, value, place) => (place % 2 === axis ? sum + value : sum), 0) / count) as [number, number];
+  const centreOf = (points: Float64Array) =>
+    [0, 1].map((axis) => points.reduce((sum, value, place) => (place % 2 === axis ? sum + value : sum), 0) / count) as [
+      number,
+      number,
+    ];
   const [from, to] = [centreOf(map), centreOf(target)];
   const cross = Matrix.zeros(2, 2);
   let [spread, targetSpread] = [0, 0];
@@ -528,12 +624,26 @@ export function procrustes(map: Float64Array, target: Float64Array): Alignment {
   const scale = spread > 0 ? common / spread : 1;
   const turned = (x: number, y: number, axis: 0 | 1) => scale * (x * rotation[0][axis] + y * rotation[1][axis]);
   const translation: [number, number] = [to[0] - turned(from[0], from[1], 0), to[1] - turned(from[0], from[1], 1)];
-  const aligned = map.map((_, place) => { const [first, axis] = [place - (place % 2), (place % 2) as 0 | 1]; return turned(map[first]!, map[first + 1]!, axis) + translation[axis]; });
-  return { map: aligned, scale, rotation, translation, disparity: spread > 0 && targetSpread > 0 ? Math.max(0, 1 - common ** 2 / (spread * targetSpread)) : 1 };
+  const aligned = map.map((_, place) => {
+    const [first, axis] = [place - (place % 2), (place % 2) as 0 | 1];
+    return turned(map[first]!, map[first + 1]!, axis) + translation[axis];
+  });
+  return {
+    map: aligned,
+    scale,
+    rotation,
+    translation,
+    disparity: spread > 0 && targetSpread > 0 ? Math.max(0, 1 - common ** 2 / (spread * targetSpread)) : 1,
+  };
 }
 
 /** All distances between points, and the k nearest others of each, nearest first, in double precision: for some thousand points. */
-export interface Geometry { count: number; k: number; /** [N, N] */ distances: Float64Array; /** [N, k] */ places: Int32Array }
+export interface Geometry {
+  count: number;
+  k: number;
+  /** [N, N] */ distances: Float64Array;
+  /** [N, k] */ places: Int32Array;
+}
 
 export async function geometryOf(points: Points, k: number, pause: Pause = turn): Promise<Geometry> {
   const count = countOf(points);
@@ -542,7 +652,10 @@ export async function geometryOf(points: Points, k: number, pause: Pause = turn)
   const block = Math.ceil(WORK_BETWEEN_PAUSES / (count * points.width));
   for (let i = 0; i < count; i++) {
     if (i % block === 0) await pause();
-    for (let j = 0; j < i; j++) distances[i * count + j] = distances[j * count + i] = Math.sqrt(squaredDistance(points.values, points.width, i, j));
+    for (let j = 0; j < i; j++)
+      distances[i * count + j] = distances[j * count + i] = Math.sqrt(
+        squaredDistance(points.values, points.width, i, j),
+      );
   }
   const places = new Int32Array(count * k);
   for (let i = 0; i < count; i++) {
@@ -572,7 +685,8 @@ export function trustworthiness(space: Geometry, map: Geometry): number {
     for (let n = i * k; n < (i + 1) * k; n++) {
       const j = places[n]!;
       let rank = 1;
-      for (let other = 0; other < count; other++) if (other !== i && (row[other]! < row[j]! || (row[other] === row[j] && other < j))) rank++;
+      for (let other = 0; other < count; other++)
+        if (other !== i && (row[other]! < row[j]! || (row[other] === row[j] && other < j))) rank++;
       penalty += Math.max(0, rank - k);
     }
   }
@@ -593,7 +707,8 @@ export function neighboursKept(space: Geometry, map: Geometry): number {
 /** Part of the k nearest that have the point's label. */
 export function knnPurity({ count, k, places }: Geometry, labels: ArrayLike<number>): number {
   let same = 0;
-  for (let i = 0; i < count; i++) for (let n = i * k; n < (i + 1) * k; n++) if (labels[places[n]!] === labels[i]) same++;
+  for (let i = 0; i < count; i++)
+    for (let n = i * k; n < (i + 1) * k; n++) if (labels[places[n]!] === labels[i]) same++;
   return same / (count * k);
 }
 
@@ -611,7 +726,9 @@ export function silhouette({ count, distances }: Geometry, labels: ArrayLike<num
     const own = labels[i]!;
     if (sizes.get(own) === 1) return 0;
     const inside = sums.get(own)! / (sizes.get(own)! - 1);
-    const outside = Math.min(...[...sums].filter(([label]) => label !== own).map(([label, sum]) => sum / sizes.get(label)!));
+    const outside = Math.min(
+      ...[...sums].filter(([label]) => label !== own).map(([label, sum]) => sum / sizes.get(label)!),
+    );
     const most = Math.max(inside, outside);
     return most > 0 ? (outside - inside) / most : 0;
   });

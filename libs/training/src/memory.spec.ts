@@ -19,12 +19,37 @@ async function images(size: number): Promise<TrainerInputs> {
   const [files, splits]: [Record<string, object>, Record<string, object>] = [{}, {}];
   for (const [split, count] of Object.entries(COUNTS)) {
     files[split] = {
-      samples: await npy(path.join(dir, `${split}-${size}.npy`), [count, size, size, 3], Uint8Array.from({ length: count * size * size * 3 }, () => random.integer(0, 256))),
-      labels: await npy(path.join(dir, `${split}-labels.npy`), [count], Int32Array.from({ length: count }, (_, i) => i % 4)),
+      samples: await npy(
+        path.join(dir, `${split}-${size}.npy`),
+        [count, size, size, 3],
+        Uint8Array.from({ length: count * size * size * 3 }, () => random.integer(0, 256)),
+      ),
+      labels: await npy(
+        path.join(dir, `${split}-labels.npy`),
+        [count],
+        Int32Array.from({ length: count }, (_, i) => i % 4),
+      ),
     };
-    splits[split] = { count, countPerClass: [count / 4, count / 4, count / 4, count / 4], samples: '0'.repeat(64), labels: '0'.repeat(64) };
+    splits[split] = {
+      count,
+      countPerClass: [count / 4, count / 4, count / 4, count / 4],
+      samples: '0'.repeat(64),
+      labels: '0'.repeat(64),
+    };
   }
-  return { dataRoot: dir, dataset: { manifest: { name: 'x', digest: '0'.repeat(64), sample: { modality: 'image', height: size, width: size, channels: 3 }, classes: ['a', 'b', 'c', 'd'], splits }, files } } as unknown as TrainerInputs;
+  return {
+    dataRoot: dir,
+    dataset: {
+      manifest: {
+        name: 'x',
+        digest: '0'.repeat(64),
+        sample: { modality: 'image', height: size, width: size, channels: 3 },
+        classes: ['a', 'b', 'c', 'd'],
+        splits,
+      },
+      files,
+    },
+  } as unknown as TrainerInputs;
 }
 
 beforeAll(async () => {
@@ -33,27 +58,50 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-const pretrain = { kind: 'pretrain' as const, dataset: 'x', epochs: 1, batchSize: 32, evalSplit: 'val' as const, knn: { k: 5, bankSize: 64 }, probe: { maxIterations: 1 } };
+const pretrain = {
+  kind: 'pretrain' as const,
+  dataset: 'x',
+  epochs: 1,
+  batchSize: 32,
+  evalSplit: 'val' as const,
+  knn: { k: 5, bankSize: 64 },
+  probe: { maxIterations: 1 },
+};
 test.each<[string, number, z.input<typeof RunSpec>]>([
   ['SimCLR', 32, { ...pretrain, encoder: { width: 16 } }],
   ['SimCLR on larger images', 64, { ...pretrain, encoder: { width: 8 } }],
   ['SimCLR without colours', 32, { ...pretrain, encoder: { width: 32 }, augmentation: { crop: {} } }],
   ['BYOL with LARS', 32, { ...pretrain, method: 'byol', encoder: { width: 16 }, optimizer: { name: 'lars' } }],
-  ['VICReg with a wide head', 16, { ...pretrain, method: 'vicreg', encoder: { width: 8 }, projection: { layers: 3, hidden: 1024, output: 1024 } }],
+  [
+    'VICReg with a wide head',
+    16,
+    { ...pretrain, method: 'vicreg', encoder: { width: 8 }, projection: { layers: 3, hidden: 1024, output: 1024 } },
+  ],
   ['a ResNet-18', 16, { ...pretrain, batchSize: 16, encoder: { name: 'resnet18', width: 16 } }],
   ['a finetuning', 32, { kind: 'finetune', dataset: 'x', from: null, encoder: { width: 16 }, batchSize: 32, steps: 2 }],
-  ['an autoencoder', 32, { kind: 'autoencode', dataset: 'x', encoder: { width: 16 }, batchSize: 32, epochs: 1, knn: { k: 5, bankSize: 64 } }],
+  [
+    'an autoencoder',
+    32,
+    { kind: 'autoencode', dataset: 'x', encoder: { width: 16 }, batchSize: 32, epochs: 1, knn: { k: 5, bankSize: 64 } },
+  ],
 ])('%s takes at most what is estimated, and at least half of it', async (name, size, given) => {
   const spec = RunSpec.parse(given) as TrainSpec;
   const inputs = await images(size);
   const before = tf.memory().numBytes;
   const { peakBytes } = await tf.profile(async () => {
     await train(spec, inputs, {
-      signal: new AbortController().signal, workDir: dir, progress: () => undefined, metrics: () => undefined, log: () => undefined, store: async () => undefined, checkpointEverySeconds: 1e6, stopAtStep: null,
+      signal: new AbortController().signal,
+      workDir: dir,
+      progress: () => undefined,
+      metrics: () => undefined,
+      log: () => undefined,
+      store: async () => undefined,
+      checkpointEverySeconds: 1e6,
+      stopAtStep: null,
     });
     return tf.scalar(0);
   });
-  const estimated = tensorBytes(spec, (inputs.dataset!.manifest).sample, undefined, 64)!;
+  const estimated = tensorBytes(spec, inputs.dataset!.manifest.sample, undefined, 64)!;
   const ratio = estimated / (peakBytes - before);
   expect(ratio, `${name}: ${estimated} estimated, ${peakBytes - before} at the peak`).toBeGreaterThan(1);
   expect(ratio, `${name}: ${estimated} estimated, ${peakBytes - before} at the peak`).toBeLessThan(2);

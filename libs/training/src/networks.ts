@@ -3,7 +3,15 @@ import { ARCHITECTURES, type Encoder, type Projection } from '#libs/contracts';
 import type { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
-import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, findRectifiedNorm, leakyRelu, meanOverPlaces, relu } from './operations.js';
+import {
+  BATCH_NORM_EPSILON,
+  batchNormInference,
+  batchNormTraining,
+  findRectifiedNorm,
+  leakyRelu,
+  meanOverPlaces,
+  relu,
+} from './operations.js';
 
 /** Weight of the old value in the running averages, for each batch: short runs need quick averages. */
 const MOMENTUM = 0.9;
@@ -26,7 +34,17 @@ class BatchNorm extends layers.layers.Layer {
   private movingVariance!: layers.LayerVariable;
 
   /** `scale` learns a factor and `center` an offset for each channel. `rectifies`: in training, it does the work of the `Rectifier` after it. */
-  constructor({ center = true, scale = true, rectifies = false, ...config }: { name: string; center?: boolean; scale?: boolean; rectifies?: boolean }) {
+  constructor({
+    center = true,
+    scale = true,
+    rectifies = false,
+    ...config
+  }: {
+    name: string;
+    center?: boolean;
+    scale?: boolean;
+    rectifies?: boolean;
+  }) {
     super(config);
     this.rectifies = rectifies;
     // Now, because trying a kernel is no part of a step.
@@ -52,15 +70,30 @@ class BatchNorm extends layers.layers.Layer {
       const gamma = (this.gamma?.read() ?? tf.onesLike(mean)) as tf.Tensor1D;
       const beta = (this.beta?.read() ?? tf.zerosLike(mean)) as tf.Tensor1D;
       if (!training) return batchNormInference(x, gamma, beta, { mean, variance });
-      return batchNormTraining(x, gamma, beta, { mean, variance }, 1 - MOMENTUM, (averages) => {
-        this.movingMean.write(averages.mean);
-        this.movingVariance.write(averages.variance);
-      }, this.rectifies);
+      return batchNormTraining(
+        x,
+        gamma,
+        beta,
+        { mean, variance },
+        1 - MOMENTUM,
+        (averages) => {
+          this.movingMean.write(averages.mean);
+          this.movingVariance.write(averages.variance);
+        },
+        this.rectifies,
+      );
     });
   }
 
   override getConfig() {
-    return { ...super.getConfig(), axis: -1, momentum: MOMENTUM, epsilon: BATCH_NORM_EPSILON, center: this.center, scale: this.scale };
+    return {
+      ...super.getConfig(),
+      axis: -1,
+      momentum: MOMENTUM,
+      epsilon: BATCH_NORM_EPSILON,
+      center: this.center,
+      scale: this.scale,
+    };
   }
 }
 
@@ -82,14 +115,31 @@ class Rectifier extends layers.layers.Layer {
 
 type Symbolic = layers.SymbolicTensor;
 const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic => layer.apply(x) as Symbolic;
-const batchNorm = (x: Symbolic, name: string, learns: { center?: boolean; scale?: boolean } = {}) => apply(new BatchNorm({ name, ...learns }), x);
+const batchNorm = (x: Symbolic, name: string, learns: { center?: boolean; scale?: boolean } = {}) =>
+  apply(new BatchNorm({ name, ...learns }), x);
 const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
 /** Both, at the cost of the first: what is saved has two layers. */
-const normaliseAndRectify = (x: Symbolic, norm: string, name: string) => apply(new Rectifier({ name, rectified: true }), apply(new BatchNorm({ name: norm, rectifies: true }), x));
+const normaliseAndRectify = (x: Symbolic, norm: string, name: string) =>
+  apply(new Rectifier({ name, rectified: true }), apply(new BatchNorm({ name: norm, rectifies: true }), x));
 /** Of a square, or height and width. */
 type Size = number | [height: number, width: number];
-function convolution(x: Symbolic, name: string, filters: number, kernelSize: Size, strides: Size = 1, useBias = false): Symbolic {
-  const layer = layers.layers.conv2d({ name, filters, kernelSize, strides, padding: 'same', useBias, kernelInitializer: 'zeros' });
+function convolution(
+  x: Symbolic,
+  name: string,
+  filters: number,
+  kernelSize: Size,
+  strides: Size = 1,
+  useBias = false,
+): Symbolic {
+  const layer = layers.layers.conv2d({
+    name,
+    filters,
+    kernelSize,
+    strides,
+    padding: 'same',
+    useBias,
+    kernelInitializer: 'zeros',
+  });
   // The layer's own call computes the gradient for its input also where that is an image, which nobody asks for.
   if (!useBias) {
     const [skips, ...sides] = [kernelSize === 1 && strides === 2, ...x.shape.slice(1, 3)] as [boolean, number, number];
@@ -97,7 +147,9 @@ function convolution(x: Symbolic, name: string, filters: number, kernelSize: Siz
       const input = only(inputs) as tf.Tensor4D;
       const kernel = layer.weights[0]!.read() as tf.Tensor4D;
       // A window of one place at every second place sees a quarter of its input: its kernel's gradient passes over all of it.
-      return skips && sides.every((side) => side % 2 === 0) ? tf.conv2d(everySecond(input), kernel, 1, 'same') : tf.conv2d(input, kernel, strides, 'same');
+      return skips && sides.every((side) => side % 2 === 0)
+        ? tf.conv2d(everySecond(input), kernel, 1, 'same')
+        : tf.conv2d(input, kernel, strides, 'same');
     };
   }
   return apply(layer, x);
@@ -105,7 +157,7 @@ function convolution(x: Symbolic, name: string, filters: number, kernelSize: Siz
 /** The first of each two places, along height and width. [N, 2h, 2w, C] → [N, h, w, C] */
 function everySecond(x: tf.Tensor4D): tf.Tensor4D {
   const [count, height, width, channels] = x.shape;
-  const pairs = tf.reshape<tf.Rank.R4>(x, [count * height / 2, 2, width / 2, 2 * channels]);
+  const pairs = tf.reshape<tf.Rank.R4>(x, [(count * height) / 2, 2, width / 2, 2 * channels]);
   return tf.reshape(tf.slice4d(pairs, [0, 0, 0, 0], [-1, 1, -1, channels]), [count, height / 2, width / 2, channels]);
 }
 /** Mean over places, the representation of a map. */
@@ -114,23 +166,35 @@ function averagePool(x: Symbolic, name: string): Symbolic {
   layer.call = (inputs) => meanOverPlaces(only(inputs) as tf.Tensor4D);
   return apply(layer, x);
 }
-const dense = (x: Symbolic, name: string, units: number, useBias = true) => apply(layers.layers.dense({ name, units, useBias, kernelInitializer: 'zeros' }), x);
+const dense = (x: Symbolic, name: string, units: number, useBias = true) =>
+  apply(layers.layers.dense({ name, units, useBias, kernelInitializer: 'zeros' }), x);
 
 /** Two 3x3 convolutions and a shortcut (He et al. 2015), the latter a 1x1 convolution where the shape changes. */
 function residualBlock(x: Symbolic, name: string, filters: number, strides: number): Symbolic {
-  const first = normaliseAndRectify(convolution(x, `${name}_conv1`, filters, 3, strides), `${name}_bn1`, `${name}_relu1`);
+  const first = normaliseAndRectify(
+    convolution(x, `${name}_conv1`, filters, 3, strides),
+    `${name}_bn1`,
+    `${name}_relu1`,
+  );
   const second = batchNorm(convolution(first, `${name}_conv2`, filters, 3), `${name}_bn2`);
   const changes = strides !== 1 || x.shape.at(-1) !== filters;
-  const shortcut = changes ? batchNorm(convolution(x, `${name}_shortcut`, filters, 1, strides), `${name}_shortcut_bn`) : x;
+  const shortcut = changes
+    ? batchNorm(convolution(x, `${name}_shortcut`, filters, 1, strides), `${name}_shortcut_bn`)
+    : x;
   return rectify(apply(layers.layers.add({ name: `${name}_add` }), [second, shortcut]), `${name}_relu2`);
 }
 
 /** Inputs [N, H, W, C] about [0, 1] → feature map [N, s, s, F] and its mean over places [N, F], the representation h. */
-export function buildEncoder({ name, width }: Encoder, inputShape: readonly [number, number, number]): layers.LayersModel {
+export function buildEncoder(
+  { name, width }: Encoder,
+  inputShape: readonly [number, number, number],
+): layers.LayersModel {
   const { stemStride, blocks } = ARCHITECTURES[name];
   const images = layers.input({ shape: [...inputShape], name: 'images' });
   let x = normaliseAndRectify(convolution(images, 'stem_conv', width, 3, stemStride), 'stem_bn', 'stem_relu');
-  blocks.forEach(([factor, stride], i) => { x = residualBlock(x, `block${i + 1}`, factor * width, stride); });
+  blocks.forEach(([factor, stride], i) => {
+    x = residualBlock(x, `block${i + 1}`, factor * width, stride);
+  });
   const features = averagePool(x, 'features');
   return layers.model({ inputs: images, outputs: [x, features], name: 'encoder' });
 }
@@ -142,13 +206,19 @@ export const featureWidth = (encoder: layers.LayersModel): number => encoder.out
  * (SimCLRv2, `projection_head` in tf2/model.py). `through`: only the first so many layers, for finetuning from the middle.
  * `affineEnd: false` leaves out the last factor too (SimSiam, builder.py).
  */
-export function buildProjectionHead(inputWidth: number, { layers: depth, hidden, output }: Projection, { through = depth, affineEnd = true, name = 'projection' } = {}): layers.LayersModel {
+export function buildProjectionHead(
+  inputWidth: number,
+  { layers: depth, hidden, output }: Projection,
+  { through = depth, affineEnd = true, name = 'projection' } = {},
+): layers.LayersModel {
   const features = layers.input({ shape: [inputWidth], name: 'features' });
   let x: Symbolic = features;
   for (let layer = 1; layer <= through; layer++) {
     const isLast = layer === depth;
     x = dense(x, `dense${layer}`, isLast ? output : hidden, false);
-    x = isLast ? batchNorm(x, `bn${layer}`, { center: false, scale: affineEnd }) : normaliseAndRectify(x, `bn${layer}`, `relu${layer}`);
+    x = isLast
+      ? batchNorm(x, `bn${layer}`, { center: false, scale: affineEnd })
+      : normaliseAndRectify(x, `bn${layer}`, `relu${layer}`);
   }
   return layers.model({ inputs: features, outputs: x, name });
 }
@@ -169,7 +239,11 @@ export function buildClassifier(inputWidth: number, classes: number): layers.Lay
 /** Feature map [N, s, s, F] → latent [N, L] */
 export function buildBottleneck(encoder: layers.LayersModel, latent: number): layers.LayersModel {
   const map = layers.input({ shape: encoder.outputs[0]!.shape.slice(1), name: 'map' });
-  return layers.model({ inputs: map, outputs: dense(apply(layers.layers.flatten({ name: 'flatten' }), map), 'latent', latent), name: 'bottleneck' });
+  return layers.model({
+    inputs: map,
+    outputs: dense(apply(layers.layers.flatten({ name: 'flatten' }), map), 'latent', latent),
+    name: 'bottleneck',
+  });
 }
 
 /**
@@ -186,11 +260,24 @@ export function buildDecoder(encoder: layers.LayersModel, latent: number, width:
   for (let stage = 1; mapHeight * scale < height || mapWidth * scale < columns; stage++) {
     scale *= 2;
     x = apply(layers.layers.upSampling2d({ size: [2, 2], name: `up${stage}` }), x);
-    x = normaliseAndRectify(convolution(x, `up${stage}_conv`, Math.max(width, depth / 2 ** stage), 3), `up${stage}_bn`, `up${stage}_relu`);
+    x = normaliseAndRectify(
+      convolution(x, `up${stage}_conv`, Math.max(width, depth / 2 ** stage), 3),
+      `up${stage}_bn`,
+      `up${stage}_relu`,
+    );
   }
-  const cut = [[mapHeight * scale, height], [mapWidth * scale, columns]].map(([have, want]) => [Math.floor((have! - want!) / 2), Math.ceil((have! - want!) / 2)]) as [[number, number], [number, number]];
+  const cut = [
+    [mapHeight * scale, height],
+    [mapWidth * scale, columns],
+  ].map(([have, want]) => [Math.floor((have! - want!) / 2), Math.ceil((have! - want!) / 2)]) as [
+    [number, number],
+    [number, number],
+  ];
   if (cut.flat().some((side) => side > 0)) x = apply(layers.layers.cropping2D({ cropping: cut, name: 'crop' }), x);
-  const pixels = apply(layers.layers.activation({ activation: 'sigmoid', name: 'pixels' }), convolution(x, 'pixels_conv', channels, 3, 1, true));
+  const pixels = apply(
+    layers.layers.activation({ activation: 'sigmoid', name: 'pixels' }),
+    convolution(x, 'pixels_conv', channels, 3, 1, true),
+  );
   return layers.model({ inputs: code, outputs: pixels, name: 'decoder' });
 }
 
@@ -201,7 +288,11 @@ const SEGMENTER_WIDTH = 16;
 export function pyramidOf(encoder: layers.LayersModel, { name }: Encoder): layers.LayersModel {
   const { blocks } = ARCHITECTURES[name];
   const last = blocks.flatMap((_, i) => (blocks[i + 1]?.[1] === 1 ? [] : [`block${i + 1}_relu2`]));
-  return layers.model({ inputs: encoder.inputs, outputs: last.map((layer) => encoder.getLayer(layer).output as Symbolic), name: 'pyramid' });
+  return layers.model({
+    inputs: encoder.inputs,
+    outputs: last.map((layer) => encoder.getLayer(layer).output as Symbolic),
+    name: 'pyramid',
+  });
 }
 
 /**
@@ -214,13 +305,20 @@ export function buildSegmenter(pyramid: layers.LayersModel, classes: number): la
   const inputSize = pyramid.inputs[0]!.shape.slice(1, 3) as [number, number];
   const sizeOf = ({ shape }: Symbolic) => shape.slice(1, 3) as [number, number];
   let x = maps.at(-1)!;
-  const stages: { skip?: Symbolic; size: [number, number] }[] = maps.slice(0, -1).toReversed().map((skip) => ({ skip, size: sizeOf(skip) }));
+  const stages: { skip?: Symbolic; size: [number, number] }[] = maps
+    .slice(0, -1)
+    .toReversed()
+    .map((skip) => ({ skip, size: sizeOf(skip) }));
   if (sizeOf(maps[0]!).join() !== inputSize.join()) stages.push({ size: inputSize });
   stages.forEach(({ skip, size }, i) => {
     const name = `up${i + 1}`;
     x = apply(layers.layers.upSampling2d({ size: [2, 2], name }), x);
-    const surplus = sizeOf(x).map((side, axis): [number, number] => [0, side - size[axis]!]) as [[number, number], [number, number]];
-    if (surplus.some(([, end]) => end > 0)) x = apply(layers.layers.cropping2D({ cropping: surplus, name: `${name}_cut` }), x);
+    const surplus = sizeOf(x).map((side, axis): [number, number] => [0, side - size[axis]!]) as [
+      [number, number],
+      [number, number],
+    ];
+    if (surplus.some(([, end]) => end > 0))
+      x = apply(layers.layers.cropping2D({ cropping: surplus, name: `${name}_cut` }), x);
     const channels = Math.max(SEGMENTER_WIDTH, (skip ?? x).shape.at(-1)! / 2);
     if (skip) x = apply(layers.layers.concatenate({ name: `${name}_join` }), [x, skip]);
     x = normaliseAndRectify(convolution(x, `${name}_conv`, channels, 3), `${name}_bn`, `${name}_relu`);
@@ -245,7 +343,10 @@ function leak(x: Symbolic, name: string): Symbolic {
 export function buildWaveformEncoder(width: number, length: number): layers.LayersModel {
   const sounds = layers.input({ shape: [1, length, 1], name: 'sounds' });
   const stem = leak(convolution(sounds, 'stem_conv', width, WAVE_STEM, [1, WAVE_STRIDE], true), 'stem_leak');
-  const map = leak(convolution(stem, 'stage_conv', WAVE_DEPTH * width, WAVE_KERNEL, [1, WAVE_STRIDE], true), 'stage_leak');
+  const map = leak(
+    convolution(stem, 'stage_conv', WAVE_DEPTH * width, WAVE_KERNEL, [1, WAVE_STRIDE], true),
+    'stage_leak',
+  );
   const features = averagePool(map, 'features');
   return layers.model({ inputs: sounds, outputs: [map, features], name: 'encoder' });
 }
@@ -264,14 +365,39 @@ function stretchesOf(latent: number, steps: number): number {
  * Feature map [N, 1, s, F] of waveforms → latent [N, codes · L], one code after the other. Each stretch of time gives its part of a
  * code, by the same weights: a dense layer over all of a sound learns sounds by heart.
  */
-export function buildWaveformBottleneck(encoder: layers.LayersModel, latent: number, codes: number): layers.LayersModel {
+export function buildWaveformBottleneck(
+  encoder: layers.LayersModel,
+  latent: number,
+  codes: number,
+): layers.LayersModel {
   const [, , steps, depth] = encoder.outputs[0]!.shape as [null, 1, number, number];
   const stretches = stretchesOf(latent, steps);
   const length = Math.ceil(steps / stretches);
   const map = layers.input({ shape: [1, steps, depth], name: 'map' });
-  const padded = stretches * length > steps ? apply(layers.layers.zeroPadding2d({ padding: [[0, 0], [0, stretches * length - steps]], name: 'fill' }), map) : map;
-  const parts = Array.from({ length: codes }, (_, i) => apply(layers.layers.flatten({ name: `flatten${i + 1}` }), convolution(padded, `latent${i + 1}`, latent / stretches, [1, length], [1, length], true)));
-  return layers.model({ inputs: map, outputs: codes > 1 ? apply(layers.layers.concatenate({ name: 'codes' }), parts) : parts[0]!, name: 'bottleneck' });
+  const padded =
+    stretches * length > steps
+      ? apply(
+          layers.layers.zeroPadding2d({
+            padding: [
+              [0, 0],
+              [0, stretches * length - steps],
+            ],
+            name: 'fill',
+          }),
+          map,
+        )
+      : map;
+  const parts = Array.from({ length: codes }, (_, i) =>
+    apply(
+      layers.layers.flatten({ name: `flatten${i + 1}` }),
+      convolution(padded, `latent${i + 1}`, latent / stretches, [1, length], [1, length], true),
+    ),
+  );
+  return layers.model({
+    inputs: map,
+    outputs: codes > 1 ? apply(layers.layers.concatenate({ name: 'codes' }), parts) : parts[0]!,
+    name: 'bottleneck',
+  });
 }
 
 /**
@@ -285,24 +411,60 @@ export function buildWaveformDecoder(encoder: layers.LayersModel, latent: number
   const stretches = stretchesOf(latent, steps);
   const stretch = Math.ceil(steps / stretches);
   const code = layers.input({ shape: [latent], name: 'latent' });
-  const places = apply(layers.layers.reshape({ targetShape: [1, stretches, latent / stretches], name: 'stretches' }), code);
-  const unfolded = apply(layers.layers.reshape({ targetShape: [1, stretches * stretch, depth], name: 'unfold_map' }), convolution(places, 'unfold', stretch * depth, 1, 1, true));
+  const places = apply(
+    layers.layers.reshape({ targetShape: [1, stretches, latent / stretches], name: 'stretches' }),
+    code,
+  );
+  const unfolded = apply(
+    layers.layers.reshape({ targetShape: [1, stretches * stretch, depth], name: 'unfold_map' }),
+    convolution(places, 'unfold', stretch * depth, 1, 1, true),
+  );
   const up = apply(layers.layers.upSampling2d({ size: [1, WAVE_STRIDE], name: 'up' }), unfolded);
-  const blocks = convolution(leak(convolution(up, 'up_conv', width, WAVE_KERNEL, 1, true), 'up_leak'), 'samples_conv', WAVE_STRIDE, WAVE_KERNEL, 1, true);
+  const blocks = convolution(
+    leak(convolution(up, 'up_conv', width, WAVE_KERNEL, 1, true), 'up_leak'),
+    'samples_conv',
+    WAVE_STRIDE,
+    WAVE_KERNEL,
+    1,
+    true,
+  );
   const available = stretches * stretch * WAVE_STRIDE ** 2;
   let x = apply(layers.layers.reshape({ targetShape: [1, available, 1], name: 'samples_in_time' }), blocks);
-  if (available > length) x = apply(layers.layers.cropping2D({ cropping: [[0, 0], [0, available - length]], name: 'crop' }), x);
-  return layers.model({ inputs: code, outputs: apply(layers.layers.activation({ activation: 'tanh', name: 'samples' }), x), name: 'decoder' });
+  if (available > length)
+    x = apply(
+      layers.layers.cropping2D({
+        cropping: [
+          [0, 0],
+          [0, available - length],
+        ],
+        name: 'crop',
+      }),
+      x,
+    );
+  return layers.model({
+    inputs: code,
+    outputs: apply(layers.layers.activation({ activation: 'tanh', name: 'samples' }), x),
+    name: 'decoder',
+  });
 }
 
 /** A model's weights by `model/layer/weight`. Trainable ones are variables that gradients are taken for. */
-export interface NamedWeight { key: string; variable: tf.Variable; trainable: boolean }
+export interface NamedWeight {
+  key: string;
+  variable: tf.Variable;
+  trainable: boolean;
+}
 
 export function weightsOf(...models: layers.LayersModel[]): NamedWeight[] {
-  return models.flatMap((model) => model.layers.flatMap((layer) => layer.weights.map((weight) => ({
-    key: `${model.name}/${layer.name}/${weight.originalName.split('/').at(-1)!}`,
-    variable: weight.read() as tf.Variable, trainable: weight.trainable,
-  }))));
+  return models.flatMap((model) =>
+    model.layers.flatMap((layer) =>
+      layer.weights.map((weight) => ({
+        key: `${model.name}/${layer.name}/${weight.originalName.split('/').at(-1)!}`,
+        variable: weight.read() as tf.Variable,
+        trainable: weight.trainable,
+      })),
+    ),
+  );
 }
 
 /** He et al. 2015: kernels normal with variance 2 / fan-in, from a seed; all else keeps its constant. `zero`: layers that start at 0. */
@@ -312,15 +474,24 @@ export function initialise(models: layers.LayersModel[], random: Random, zero: r
     const { shape } = variable;
     const fanIn = shape.slice(0, -1).reduce((product, side) => product * side, 1);
     const values = Float32Array.from({ length: variable.size }, () => random.normal(0, Math.sqrt(2 / fanIn)));
-    tf.tidy(() => { variable.assign(tf.tensor(values, shape)); });
+    tf.tidy(() => {
+      variable.assign(tf.tensor(values, shape));
+    });
   }
 }
 
-export interface Encoded { map: tf.Tensor4D; features: tf.Tensor2D }
+export interface Encoded {
+  map: tf.Tensor4D;
+  features: tf.Tensor2D;
+}
 
 export function encode(encoder: layers.LayersModel, images: tf.Tensor4D, training: boolean): Encoded {
   const [map, features] = encoder.apply(images, { training }) as [tf.Tensor4D, tf.Tensor2D];
   return { map, features };
 }
 
-export const forward = <T extends tf.Tensor | tf.Tensor[] = tf.Tensor>(model: layers.LayersModel, x: tf.Tensor | tf.Tensor[], training: boolean): T => model.apply(x, { training }) as T;
+export const forward = <T extends tf.Tensor | tf.Tensor[] = tf.Tensor>(
+  model: layers.LayersModel,
+  x: tf.Tensor | tf.Tensor[],
+  training: boolean,
+): T => model.apply(x, { training }) as T;

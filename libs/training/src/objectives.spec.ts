@@ -2,7 +2,17 @@ import { UNLABELLED } from '#libs/contracts';
 import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { accuracyOf, barlowTwins, crossEntropy, distillation, klDivergence, negativeCosine, ntXent, pixelCrossEntropy, vicreg } from './objectives.js';
+import {
+  accuracyOf,
+  barlowTwins,
+  crossEntropy,
+  distillation,
+  klDivergence,
+  negativeCosine,
+  ntXent,
+  pixelCrossEntropy,
+  vicreg,
+} from './objectives.js';
 import { withoutGradient } from './operations.js';
 import { targetMomentumAt } from './pretrain.js';
 import { loadTensorFlow } from './tensorflow.js';
@@ -13,11 +23,16 @@ const a = Array.from({ length: N }, (_, i) => Array.from({ length: D }, (_, j) =
 const b = Array.from({ length: N }, (_, i) => Array.from({ length: D }, (_, j) => Math.cos(0.5 * i + 0.9 * j + 0.2)));
 const value = (scalar: tf.Scalar) => scalar.dataSync()[0]!;
 
-beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
+beforeAll(async () => {
+  await loadTensorFlow({ threads: 1 });
+});
 
 /** The definition, view by view. */
 function naiveNtXent(z: number[][], temperature: number): number {
-  const unit = z.map((row) => { const length = Math.hypot(...row); return row.map((x) => x / length); });
+  const unit = z.map((row) => {
+    const length = Math.hypot(...row);
+    return row.map((x) => x / length);
+  });
   const similarity = (i: number, j: number) => unit[i]!.reduce((sum, x, d) => sum + x * unit[j]![d]!, 0) / temperature;
   const half = z.length / 2;
   let total = 0;
@@ -31,14 +46,18 @@ function naiveNtXent(z: number[][], temperature: number): number {
 
 describe('NT-Xent', () => {
   // lightly 1.6.0 and solo-learn on the same input.
-  test.each([[0.1, 1.620845520225628], [0.2, 1.48797822], [0.5, 1.6035702326952304]])('at temperature %f', (temperature, expected) => {
+  test.each([
+    [0.1, 1.620845520225628],
+    [0.2, 1.48797822],
+    [0.5, 1.6035702326952304],
+  ])('at temperature %f', (temperature, expected) => {
     expect(value(ntXent(tf.tensor2d([...a, ...b]), temperature).loss)).toBeCloseTo(expected, 5);
     expect(naiveNtXent([...a, ...b], temperature)).toBeCloseTo(expected, 7);
   });
 
   test.each([
-    [0.5, [-0.0653160319, 0.0224166377, 0.0241176780, 0.0100254711, 0.0587286603, 0.0981830978]],
-    [0.1, [-0.4421776536, 0.1926654190, 0.3022455817, 0.1864036940, 0.3107243495, 0.4005403301]],
+    [0.5, [-0.0653160319, 0.0224166377, 0.024117678, 0.0100254711, 0.0587286603, 0.0981830978]],
+    [0.1, [-0.4421776536, 0.192665419, 0.3022455817, 0.186403694, 0.3107243495, 0.4005403301]],
   ])('gradient for the first view at temperature %f', (temperature, expected) => {
     const gradient = tf.grad((z: tf.Tensor) => ntXent(z as tf.Tensor2D, temperature).loss)(tf.tensor2d([...a, ...b]));
     const first = gradient.arraySync() as number[][];
@@ -66,8 +85,12 @@ describe('NT-Xent', () => {
 
 test('cross-entropy is ln(C) for equal logits, and the naive sum otherwise', () => {
   expect(value(crossEntropy(tf.zeros([3, 10]), new Int32Array([0, 4, 9])))).toBeCloseTo(Math.log(10), 6);
-  const logits = [[1, 2, 0.5], [0.1, -1, 3]];
-  const expected = logits.reduce((sum, row, i) => sum + Math.log(row.reduce((s, x) => s + Math.exp(x), 0)) - row[[1, 0][i]!]!, 0) / 2;
+  const logits = [
+    [1, 2, 0.5],
+    [0.1, -1, 3],
+  ];
+  const expected =
+    logits.reduce((sum, row, i) => sum + Math.log(row.reduce((s, x) => s + Math.exp(x), 0)) - row[[1, 0][i]!]!, 0) / 2;
   expect(value(crossEntropy(tf.tensor2d(logits), new Int32Array([1, 0])))).toBeCloseTo(expected, 6);
   expect(value(accuracyOf(tf.tensor2d(logits), new Int32Array([1, 0])))).toBe(0.5);
 });
@@ -76,19 +99,27 @@ describe('without negatives', () => {
   const [A, B] = [() => tf.tensor2d(a), () => tf.tensor2d(b)];
 
   // solo-learn and lightly.
-  test('negative cosine, and BYOL\'s 2 − 2 cos', () => {
+  test("negative cosine, and BYOL's 2 − 2 cos", () => {
     expect(value(negativeCosine(A(), B()))).toBeCloseTo(-0.7511327389541272, 5);
     expect(2 + 2 * value(negativeCosine(A(), B()))).toBeCloseTo(0.4977345220917455, 5);
   });
 
   test('nothing behind a stop gets a gradient, and what is before it does', () => {
-    const [toP, toZ] = tf.grads((p: tf.Tensor, z: tf.Tensor) => negativeCosine(p as tf.Tensor2D, withoutGradient(z, (x) => tf.clone(x as tf.Tensor2D))))([A(), B()]);
+    const [toP, toZ] = tf.grads((p: tf.Tensor, z: tf.Tensor) =>
+      negativeCosine(
+        p as tf.Tensor2D,
+        withoutGradient(z, (x) => tf.clone(x as tf.Tensor2D)),
+      ),
+    )([A(), B()]);
     expect(value(tf.max(tf.abs(toZ!)))).toBe(0);
     expect(value(tf.max(tf.abs(toP!)))).toBeGreaterThan(0.01);
   });
 
   // barlowtwins/main.py
-  test.each([[5e-3, 3.0687879461996], [0.0051, 3.0708031884337]])('Barlow Twins with λ = %f', (lambda, expected) => {
+  test.each([
+    [5e-3, 3.0687879461996],
+    [0.0051, 3.0708031884337],
+  ])('Barlow Twins with λ = %f', (lambda, expected) => {
     const { loss, on_diagonal, off_diagonal } = barlowTwins(A(), B(), { lambda, scale: 1 });
     expect(value(loss)).toBeCloseTo(expected, 4);
     expect(value(on_diagonal) + lambda * value(off_diagonal)).toBeCloseTo(expected, 4);
@@ -96,12 +127,13 @@ describe('without negatives', () => {
   });
 
   test('Barlow Twins is the naive sum over the cross-correlation', () => {
-    const standard = (z: number[][]) => z[0]!.map((_, d) => {
-      const column = z.map((row) => row[d]!);
-      const mean = column.reduce((sum, x) => sum + x, 0) / N;
-      const variance = column.reduce((sum, x) => sum + (x - mean) ** 2, 0) / N;
-      return column.map((x) => (x - mean) / Math.sqrt(variance + 1e-5));
-    });
+    const standard = (z: number[][]) =>
+      z[0]!.map((_, d) => {
+        const column = z.map((row) => row[d]!);
+        const mean = column.reduce((sum, x) => sum + x, 0) / N;
+        const variance = column.reduce((sum, x) => sum + (x - mean) ** 2, 0) / N;
+        return column.map((x) => (x - mean) / Math.sqrt(variance + 1e-5));
+      });
     const [ours, theirs] = [standard(a), standard(b)];
     let expected = 0;
     for (let i = 0; i < D; i++) {
@@ -115,22 +147,36 @@ describe('without negatives', () => {
 
   // vicreg/main_vicreg.py and lightly
   test('VICReg and its three terms', () => {
-    const { loss, invariance, variance, covariance } = vicreg(A(), B(), { invariance: 25, variance: 25, covariance: 1 });
+    const { loss, invariance, variance, covariance } = vicreg(A(), B(), {
+      invariance: 25,
+      variance: 25,
+      covariance: 1,
+    });
     expect(value(invariance)).toBeCloseTo(0.2428577879, 5);
     expect(value(variance)).toBeCloseTo(0.5245975194, 5);
-    expect(value(covariance)).toBeCloseTo(0.4624814340, 5);
+    expect(value(covariance)).toBeCloseTo(0.462481434, 5);
     expect(value(loss)).toBeCloseTo(19.6488641172642, 4);
   });
 
   // solo-learn: k of K = 100
-  test.each([[0, 0.996], [50, 0.998], [99, 0.9999990131]])('BYOL\'s momentum after step %i', (step, expected) => {
+  test.each([
+    [0, 0.996],
+    [50, 0.998],
+    [99, 0.9999990131],
+  ])("BYOL's momentum after step %i", (step, expected) => {
     expect(targetMomentumAt(step, 100, 0.996)).toBeCloseTo(expected, 9);
   });
 });
 
 // Over the first three columns; the official notebook's value divided by its temperature².
-test.each([[1, 1.0491923869501727], [0.1, 2.9392726997526646]])('distillation at temperature %f', (temperature, expected) => {
-  const [teacher, student] = [a, b].map((rows) => tf.tensor2d(rows.map((row) => row.slice(0, 3)))) as [tf.Tensor2D, tf.Tensor2D];
+test.each([
+  [1, 1.0491923869501727],
+  [0.1, 2.9392726997526646],
+])('distillation at temperature %f', (temperature, expected) => {
+  const [teacher, student] = [a, b].map((rows) => tf.tensor2d(rows.map((row) => row.slice(0, 3)))) as [
+    tf.Tensor2D,
+    tf.Tensor2D,
+  ];
   expect(value(distillation(teacher, student, temperature))).toBeCloseTo(expected, 5);
   expect(value(distillation(teacher, teacher, temperature))).toBeLessThan(expected);
 });
@@ -144,7 +190,9 @@ describe('cross-entropy of pixels', () => {
   const [shape, classes] = [[2, 3, 5] as [number, number, number], 4];
   const random = Random.seeded(2, 'pixels');
   const numbers = Float32Array.from({ length: 2 * 3 * 5 * classes }, () => random.normal(0, 2));
-  const classOf = Int32Array.from({ length: 2 * 3 * 5 }, (_, i) => (i % 4 === 1 ? UNLABELLED : random.integer(0, classes)));
+  const classOf = Int32Array.from({ length: 2 * 3 * 5 }, (_, i) =>
+    i % 4 === 1 ? UNLABELLED : random.integer(0, classes),
+  );
   const logits = () => tf.tensor4d(numbers, [...shape, classes]);
   const masks = () => tf.tensor3d(classOf, shape, 'int32');
   const labelled = classOf.filter((label) => label !== UNLABELLED).length;
@@ -155,27 +203,40 @@ describe('cross-entropy of pixels', () => {
 
   test('is the mean over the pixels that have a class', () => {
     let total = 0;
-    classOf.forEach((label, pixel) => { if (label !== UNLABELLED) total -= Math.log(softmax(pixel)[label]!); });
+    classOf.forEach((label, pixel) => {
+      if (label !== UNLABELLED) total -= Math.log(softmax(pixel)[label]!);
+    });
     expect(value(pixelCrossEntropy(logits(), masks()))).toBeCloseTo(total / labelled, 5);
   });
 
   test('its gradient is softmax less the class, and zero where there is none', () => {
-    const twice = tf.grad((x: tf.Tensor) => tf.mul(pixelCrossEntropy(x as tf.Tensor4D, masks()), 2))(logits()).dataSync();
-    classOf.forEach((label, pixel) => softmax(pixel).forEach((p, c) => {
-      const expected = label === UNLABELLED ? 0 : (2 * (p - (c === label ? 1 : 0))) / labelled;
-      expect(Math.abs(twice[pixel * classes + c]! - expected)).toBeLessThan(label === UNLABELLED ? 1e-30 : 1e-6);
-    }));
+    const twice = tf
+      .grad((x: tf.Tensor) => tf.mul(pixelCrossEntropy(x as tf.Tensor4D, masks()), 2))(logits())
+      .dataSync();
+    classOf.forEach((label, pixel) =>
+      softmax(pixel).forEach((p, c) => {
+        const expected = label === UNLABELLED ? 0 : (2 * (p - (c === label ? 1 : 0))) / labelled;
+        expect(Math.abs(twice[pixel * classes + c]! - expected)).toBeLessThan(label === UNLABELLED ? 1e-30 : 1e-6);
+      }),
+    );
   });
 
   test('is 0 with no gradient where no pixel has a class', () => {
     const none = tf.fill<tf.Rank.R3>(shape, UNLABELLED, 'int32');
     expect(value(pixelCrossEntropy(logits(), none))).toBe(0);
-    expect([...tf.grad((x: tf.Tensor) => pixelCrossEntropy(x as tf.Tensor4D, none))(logits()).dataSync()].every((slope) => slope === 0)).toBe(true);
+    expect(
+      [
+        ...tf
+          .grad((x: tf.Tensor) => pixelCrossEntropy(x as tf.Tensor4D, none))(logits())
+          .dataSync(),
+      ].every((slope) => slope === 0),
+    ).toBe(true);
   });
 
   test('leaves no tensor behind', () => {
     const [x, m] = [logits(), masks()];
-    const gradient = () => tf.dispose(tf.tidy(() => tf.grad((each: tf.Tensor) => pixelCrossEntropy(each as tf.Tensor4D, m))(x)));
+    const gradient = () =>
+      tf.dispose(tf.tidy(() => tf.grad((each: tf.Tensor) => pixelCrossEntropy(each as tf.Tensor4D, m))(x)));
     gradient();
     const before = tf.memory().numTensors;
     gradient();

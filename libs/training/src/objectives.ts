@@ -27,7 +27,8 @@ export function ntXent(z: tf.Tensor2D, temperature: number): { loss: tf.Scalar; 
  * Cosine of p and z, with its sign turned, as the mean over rows: −1 where all agree (SimSiam, Chen and He 2021, eq. 1; BYOL's
  * loss of a direction, Grill et al. 2020, eq. 2, is 2 + 2 times this). Give `z` without gradient. p, z: [N, D]
  */
-export const negativeCosine = (p: tf.Tensor2D, z: tf.Tensor2D): tf.Scalar => tf.neg(tf.mean(tf.sum(tf.mul(unitRows(p), unitRows(z)), 1)));
+export const negativeCosine = (p: tf.Tensor2D, z: tf.Tensor2D): tf.Scalar =>
+  tf.neg(tf.mean(tf.sum(tf.mul(unitRows(p), unitRows(z)), 1)));
 
 const NORMALISATION_EPSILON = 1e-5;
 
@@ -35,14 +36,22 @@ const NORMALISATION_EPSILON = 1e-5;
  * Barlow Twins (Zbontar et al. 2021, eq. 1; main.py): the cross-correlation of both views, normalised over the batch with the
  * biased variance, is to be the identity. `scale` is the whole loss's. a, b: [N, D], views of the same images.
  */
-export function barlowTwins(a: tf.Tensor2D, b: tf.Tensor2D, { lambda, scale }: Pretrain['barlowTwins']): { loss: tf.Scalar; on_diagonal: tf.Scalar; off_diagonal: tf.Scalar } {
+export function barlowTwins(
+  a: tf.Tensor2D,
+  b: tf.Tensor2D,
+  { lambda, scale }: Pretrain['barlowTwins'],
+): { loss: tf.Scalar; on_diagonal: tf.Scalar; off_diagonal: tf.Scalar } {
   const [count, width] = a.shape;
   // c: [D, D]
   const c = tf.div(tf.matMul(normalisedColumns(a), normalisedColumns(b), true), count);
   const itself = tf.eye(width);
   const onDiagonal = tf.sum<tf.Scalar>(tf.square(tf.mul(tf.sub(c, 1), itself)));
   const offDiagonal = tf.sum<tf.Scalar>(tf.square(tf.mul(c, tf.sub(1, itself))));
-  return { loss: tf.mul(tf.add(onDiagonal, tf.mul(offDiagonal, lambda)), scale), on_diagonal: onDiagonal, off_diagonal: offDiagonal };
+  return {
+    loss: tf.mul(tf.add(onDiagonal, tf.mul(offDiagonal, lambda)), scale),
+    on_diagonal: onDiagonal,
+    off_diagonal: offDiagonal,
+  };
 }
 
 function normalisedColumns(x: tf.Tensor2D): tf.Tensor2D {
@@ -57,7 +66,11 @@ const VARIANCE_EPSILON = 1e-4;
  * agree (invariance), each dimension keeps a standard deviation of at least 1 (variance), and dimensions are uncorrelated
  * (covariance). a, b: [N, D], views of the same images.
  */
-export function vicreg(a: tf.Tensor2D, b: tf.Tensor2D, weights: Pretrain['vicreg']): { loss: tf.Scalar; invariance: tf.Scalar; variance: tf.Scalar; covariance: tf.Scalar } {
+export function vicreg(
+  a: tf.Tensor2D,
+  b: tf.Tensor2D,
+  weights: Pretrain['vicreg'],
+): { loss: tf.Scalar; invariance: tf.Scalar; variance: tf.Scalar; covariance: tf.Scalar } {
   const [count, width] = a.shape;
   const invariance = meanSquaredError(a, b);
   const offDiagonal = tf.sub(1, tf.eye(width));
@@ -65,11 +78,18 @@ export function vicreg(a: tf.Tensor2D, b: tf.Tensor2D, weights: Pretrain['vicreg
     const centred = tf.sub(z, tf.mean(z, 0, true));
     const deviation = tf.sqrt(tf.add(tf.div(tf.sum(tf.square(centred), 0), count - 1), VARIANCE_EPSILON));
     const covariances = tf.div(tf.matMul(centred, centred, true), count - 1);
-    return { hinge: tf.mean<tf.Scalar>(tf.relu(tf.sub(1, deviation))), covariance: tf.div<tf.Scalar>(tf.sum(tf.square(tf.mul(covariances, offDiagonal))), width) };
+    return {
+      hinge: tf.mean<tf.Scalar>(tf.relu(tf.sub(1, deviation))),
+      covariance: tf.div<tf.Scalar>(tf.sum(tf.square(tf.mul(covariances, offDiagonal))), width),
+    };
   }) as [{ hinge: tf.Scalar; covariance: tf.Scalar }, { hinge: tf.Scalar; covariance: tf.Scalar }];
   const variance = tf.div<tf.Scalar>(tf.add(spreadA.hinge, spreadB.hinge), 2);
   const covariance = tf.add<tf.Scalar>(spreadA.covariance, spreadB.covariance);
-  const loss = tf.addN<tf.Scalar>([tf.mul(invariance, weights.invariance), tf.mul(variance, weights.variance), tf.mul(covariance, weights.covariance)]);
+  const loss = tf.addN<tf.Scalar>([
+    tf.mul(invariance, weights.invariance),
+    tf.mul(variance, weights.variance),
+    tf.mul(covariance, weights.covariance),
+  ]);
   return { loss, invariance, variance, covariance };
 }
 
@@ -84,7 +104,10 @@ export function distillation(teacher: tf.Tensor2D, student: tf.Tensor2D, tempera
 
 /** KL divergence of N(mean, e^logVariance) from N(0, 1): summed over dimensions, mean over rows (Kingma and Welling 2014, appendix B). [N, L] */
 export const klDivergence = (mean: tf.Tensor2D, logVariance: tf.Tensor2D): tf.Scalar =>
-  tf.mul(tf.mean<tf.Scalar>(tf.sum(tf.sub(tf.add(tf.square(mean), tf.exp(logVariance)), tf.add(logVariance, 1)), 1)), 0.5);
+  tf.mul(
+    tf.mean<tf.Scalar>(tf.sum(tf.sub(tf.add(tf.square(mean), tf.exp(logVariance)), tf.add(logVariance, 1)), 1)),
+    0.5,
+  );
 
 /** Rows scaled to length 1; a row of zeros stays one. */
 export function unitRows(z: tf.Tensor2D): tf.Tensor2D {
@@ -99,9 +122,17 @@ const asTensor = (labels: Labels): tf.Tensor1D => (labels instanceof tf.Tensor ?
 export function crossEntropy(logits: tf.Tensor2D, labels: Labels): tf.Scalar {
   const mean = tf.customGrad((...inputs) => {
     const [x, save] = inputs as unknown as [tf.Tensor2D, (tensors: tf.Tensor[]) => void];
-    const [losses, slopes] = kernel('SparseSoftmaxCrossEntropyWithLogits', { ...float(), Tlabels: typeAttribute('TF_INT32') }, [x, asTensor(labels)], 2) as [tf.Tensor1D, tf.Tensor2D];
+    const [losses, slopes] = kernel(
+      'SparseSoftmaxCrossEntropyWithLogits',
+      { ...float(), Tlabels: typeAttribute('TF_INT32') },
+      [x, asTensor(labels)],
+      2,
+    ) as [tf.Tensor1D, tf.Tensor2D];
     save([slopes]);
-    return { value: tf.mean(losses), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(saved[0]!, tf.div(dy, x.shape[0])) };
+    return {
+      value: tf.mean(losses),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(saved[0]!, tf.div(dy, x.shape[0])),
+    };
   });
   return mean(logits) as tf.Scalar;
 }
@@ -124,12 +155,17 @@ export function pixelCrossEntropy(logits: tf.Tensor4D, masks: tf.Tensor3D): tf.S
     const counted = tf.cast(isLabelled, 'float32');
     // share: [N·H·W], 1 / labelled pixels, or 0.
     const share = tf.div(counted, tf.maximum(tf.sum(counted), 1));
-    const [losses, slopes] = kernel('SparseSoftmaxCrossEntropyWithLogits', { ...float(), Tlabels: typeAttribute('TF_INT32') },
-      [tf.reshape(x, [-1, classes]), tf.where(isLabelled, pixels, tf.zerosLike(pixels))], 2) as [tf.Tensor1D, tf.Tensor2D];
+    const [losses, slopes] = kernel(
+      'SparseSoftmaxCrossEntropyWithLogits',
+      { ...float(), Tlabels: typeAttribute('TF_INT32') },
+      [tf.reshape(x, [-1, classes]), tf.where(isLabelled, pixels, tf.zerosLike(pixels))],
+      2,
+    ) as [tf.Tensor1D, tf.Tensor2D];
     save([slopes, share]);
     return {
       value: tf.sum(tf.mul(losses, share)),
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.reshape(tf.mul(saved[0]!, tf.expandDims(tf.mul(saved[1]!, dy), 1)), [...masks.shape, classes]),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
+        tf.reshape(tf.mul(saved[0]!, tf.expandDims(tf.mul(saved[1]!, dy), 1)), [...masks.shape, classes]),
     };
   });
   return mean(logits) as tf.Scalar;

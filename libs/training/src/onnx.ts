@@ -39,11 +39,17 @@ class Graph {
   }
 
   channelsFirst(name: string, value: string, rank: number): string {
-    return rank < 3 ? value : this.add('Transpose', `${name}/channels_first`, [value], { perm: { ints: [0, rank - 1, ...axes(1, rank - 1)] } });
+    return rank < 3
+      ? value
+      : this.add('Transpose', `${name}/channels_first`, [value], {
+          perm: { ints: [0, rank - 1, ...axes(1, rank - 1)] },
+        });
   }
 
   channelsLast(name: string, value: string, rank: number): string {
-    return rank < 3 ? value : this.add('Transpose', `${name}/channels_last`, [value], { perm: { ints: [0, ...axes(2, rank), 1] } });
+    return rank < 3
+      ? value
+      : this.add('Transpose', `${name}/channels_last`, [value], { perm: { ints: [0, ...axes(2, rank), 1] } });
   }
 
   unique(name: string): string {
@@ -68,18 +74,24 @@ interface Use {
 }
 
 const refuse = ({ layer }: Pick<Use, 'layer'>, expected: string, got: string): never => {
-  throw new TrainingError('invalid_spec', `expected ${expected} for an ONNX file, got ${got} in layer ${layer.name} (${layer.getClassName()}): export to tfjs or safetensors`);
+  throw new TrainingError(
+    'invalid_spec',
+    `expected ${expected} for an ONNX file, got ${got} in layer ${layer.name} (${layer.getClassName()}): export to tfjs or safetensors`,
+  );
 };
 
 /** A layer is written only with settings that are accounted for. */
 function requireSetting(use: Use, key: string, known: readonly unknown[]): void {
   const value = use.settings[key];
-  if (value !== undefined && value !== null && !known.includes(value)) refuse(use, `${key} ${known.join(' or ')}`, JSON.stringify(value));
+  if (value !== undefined && value !== null && !known.includes(value))
+    refuse(use, `${key} ${known.join(' or ')}`, JSON.stringify(value));
 }
 
-const weightOf = (layer: Layer, name: string): tf.Tensor | undefined => layer.weights.find(({ originalName }) => originalName.split('/').at(-1) === name)?.read();
+const weightOf = (layer: Layer, name: string): tf.Tensor | undefined =>
+  layer.weights.find(({ originalName }) => originalName.split('/').at(-1) === name)?.read();
 const valuesOf = (weight: tf.Tensor): Float32Array => weight.dataSync<'float32'>();
-const perAxis = (value: unknown, count: number): number[] => (Array.isArray(value) ? value as number[] : Array<number>(count).fill(value as number));
+const perAxis = (value: unknown, count: number): number[] =>
+  Array.isArray(value) ? (value as number[]) : Array<number>(count).fill(value as number);
 
 const ACTIVATIONS: Readonly<Record<string, string>> = { relu: 'Relu', sigmoid: 'Sigmoid', tanh: 'Tanh' };
 
@@ -100,8 +112,12 @@ function convolution(use: Use): string {
   requireSetting(use, 'dataFormat', ['channelsLast']);
   requireSetting(use, 'padding', ['same', 'valid']);
   const sides = inputShapes[0]!.slice(1, -1);
-  const [kernelSize, strides, dilations] = (['kernelSize', 'strides', 'dilationRate'] as const).map((key) => perAxis(settings[key], sides.length)) as [number[], number[], number[]];
-  const pads = sides.map((side, axis) => (settings['padding'] === 'same' ? samePadding(side, kernelSize[axis]!, strides[axis]!, dilations[axis]!) : [0, 0]));
+  const [kernelSize, strides, dilations] = (['kernelSize', 'strides', 'dilationRate'] as const).map((key) =>
+    perAxis(settings[key], sides.length),
+  ) as [number[], number[], number[]];
+  const pads = sides.map((side, axis) =>
+    settings['padding'] === 'same' ? samePadding(side, kernelSize[axis]!, strides[axis]!, dilations[axis]!) : [0, 0],
+  );
   const kernel = weightOf(layer, 'kernel')!;
   // [...places, in, out] → [out, in, ...places]
   const { shape, values } = tf.tidy(() => {
@@ -109,27 +125,66 @@ function convolution(use: Use): string {
     return { shape: turned.shape, values: valuesOf(turned) };
   });
   const bias = weightOf(layer, 'bias');
-  return activated(use, graph.add('Conv', name, [...inputs, graph.floats(`${name}/kernel`, shape, values), ...(bias ? [graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))] : [])], {
-    kernel_shape: { ints: kernelSize }, strides: { ints: strides }, dilations: { ints: dilations }, pads: { ints: [...pads.map(([begin]) => begin!), ...pads.map(([, end]) => end!)] },
-  }));
+  return activated(
+    use,
+    graph.add(
+      'Conv',
+      name,
+      [
+        ...inputs,
+        graph.floats(`${name}/kernel`, shape, values),
+        ...(bias ? [graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))] : []),
+      ],
+      {
+        kernel_shape: { ints: kernelSize },
+        strides: { ints: strides },
+        dilations: { ints: dilations },
+        pads: { ints: [...pads.map(([begin]) => begin!), ...pads.map(([, end]) => end!)] },
+      },
+    ),
+  );
 }
 
 function dense(use: Use): string {
   const { layer, name, inputs, inputShapes, graph } = use;
   if (inputShapes[0]!.length !== 2) refuse(use, 'vectors', `inputs of shape [${inputShapes[0]!.join(', ')}]`);
   const [kernel, bias] = [weightOf(layer, 'kernel')!, weightOf(layer, 'bias')];
-  return activated(use, graph.add('Gemm', name, [...inputs, graph.floats(`${name}/kernel`, kernel.shape, valuesOf(kernel)), ...(bias ? [graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))] : [])]));
+  return activated(
+    use,
+    graph.add('Gemm', name, [
+      ...inputs,
+      graph.floats(`${name}/kernel`, kernel.shape, valuesOf(kernel)),
+      ...(bias ? [graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))] : []),
+    ]),
+  );
 }
 
 function normalization(use: Use): string {
   const { layer, name, settings, inputs, inputShapes, graph } = use;
   requireSetting(use, 'axis', [-1, inputShapes[0]!.length - 1]);
   const channels = inputShapes[0]!.at(-1)!;
-  const parameters = [['gamma', 1], ['beta', 0], ['moving_mean', 0], ['moving_variance', 1]] as const;
-  return graph.add('BatchNormalization', name, [...inputs, ...parameters.map(([parameter, absent]) => {
-    const weight = weightOf(layer, parameter);
-    return graph.floats(`${name}/${parameter}`, [channels], weight ? valuesOf(weight) : new Float32Array(channels).fill(absent));
-  })], { epsilon: { float: settings['epsilon'] as number } });
+  const parameters = [
+    ['gamma', 1],
+    ['beta', 0],
+    ['moving_mean', 0],
+    ['moving_variance', 1],
+  ] as const;
+  return graph.add(
+    'BatchNormalization',
+    name,
+    [
+      ...inputs,
+      ...parameters.map(([parameter, absent]) => {
+        const weight = weightOf(layer, parameter);
+        return graph.floats(
+          `${name}/${parameter}`,
+          [channels],
+          weight ? valuesOf(weight) : new Float32Array(channels).fill(absent),
+        );
+      }),
+    ],
+    { epsilon: { float: settings['epsilon'] as number } },
+  );
 }
 
 function rectifier(use: Use): string {
@@ -152,9 +207,16 @@ function upsampled(use: Use): string {
   requireSetting(use, 'interpolation', ['nearest']);
   const size = settings['size'] as number[];
   // Each value is repeated: place i takes from floor(i / size).
-  return graph.add('Resize', name, [inputs[0]!, '', graph.floats(`${name}/scales`, [2 + size.length], Float32Array.from([1, 1, ...size]))], {
-    mode: { text: 'nearest' }, coordinate_transformation_mode: { text: 'asymmetric' }, nearest_mode: { text: 'floor' },
-  });
+  return graph.add(
+    'Resize',
+    name,
+    [inputs[0]!, '', graph.floats(`${name}/scales`, [2 + size.length], Float32Array.from([1, 1, ...size]))],
+    {
+      mode: { text: 'nearest' },
+      coordinate_transformation_mode: { text: 'asymmetric' },
+      nearest_mode: { text: 'floor' },
+    },
+  );
 }
 
 function cropped(use: Use): string {
@@ -162,7 +224,15 @@ function cropped(use: Use): string {
   requireSetting(use, 'dataFormat', ['channelsLast']);
   const cropping = settings['cropping'] as [number, number][];
   const ends = cropping.map(([, end], axis) => inputShapes[0]![axis + 1]! - end);
-  return graph.add('Slice', name, [inputs[0]!, graph.wholes(`${name}/starts`, cropping.map(([start]) => start)), graph.wholes(`${name}/ends`, ends), graph.wholes(`${name}/axes`, axes(2, 2 + cropping.length))]);
+  return graph.add('Slice', name, [
+    inputs[0]!,
+    graph.wholes(
+      `${name}/starts`,
+      cropping.map(([start]) => start),
+    ),
+    graph.wholes(`${name}/ends`, ends),
+    graph.wholes(`${name}/axes`, axes(2, 2 + cropping.length)),
+  ]);
 }
 
 function pooled(use: Use): string {
@@ -178,11 +248,22 @@ function joined(use: Use): string {
 }
 
 const WRITERS: Readonly<Record<string, (use: Use) => string>> = {
-  Conv1D: convolution, Conv2D: convolution, Dense: dense, BatchNormalization: normalization, ReLU: rectifier,
-  LeakyReLU: ({ name, settings, inputs, graph }) => graph.add('LeakyRelu', name, inputs, { alpha: { float: settings['alpha'] as number } }),
+  Conv1D: convolution,
+  Conv2D: convolution,
+  Dense: dense,
+  BatchNormalization: normalization,
+  ReLU: rectifier,
+  LeakyReLU: ({ name, settings, inputs, graph }) =>
+    graph.add('LeakyRelu', name, inputs, { alpha: { float: settings['alpha'] as number } }),
   Activation: (use) => activated(use, use.inputs[0]!),
   Add: ({ name, inputs, graph }) => graph.add('Sum', name, inputs),
-  Concatenate: joined, Flatten: reshaped, Reshape: reshaped, UpSampling2D: upsampled, Cropping2D: cropped, GlobalAveragePooling1D: pooled, GlobalAveragePooling2D: pooled,
+  Concatenate: joined,
+  Flatten: reshaped,
+  Reshape: reshaped,
+  UpSampling2D: upsampled,
+  Cropping2D: cropped,
+  GlobalAveragePooling1D: pooled,
+  GlobalAveragePooling2D: pooled,
 };
 
 /**
@@ -203,10 +284,20 @@ export function onnxOf(model: LayersModel, outputs: readonly string[], metadata:
     let value = known.get(tensor.id);
     if (value === undefined) {
       const layer = tensor.sourceLayer;
-      const write = WRITERS[layer.getClassName()] ?? refuse({ layer }, `one of ${Object.keys(WRITERS).join(', ')}`, layer.getClassName());
+      const write =
+        WRITERS[layer.getClassName()] ??
+        refuse({ layer }, `one of ${Object.keys(WRITERS).join(', ')}`, layer.getClassName());
       const { inputTensors } = layer.inboundNodes[tensor.nodeIndex]!;
-      const use = { layer, name: layer.name, settings: layer.getConfig(), inputShapes: inputTensors.map(({ shape }) => shape as number[]), outputShape: tensor.shape as number[], graph };
-      for (const shape of [...use.inputShapes, use.outputShape]) if (shape.slice(1).includes(null as never)) refuse(use, 'sizes that are known', `shape [${shape.join(', ')}]`);
+      const use = {
+        layer,
+        name: layer.name,
+        settings: layer.getConfig(),
+        inputShapes: inputTensors.map(({ shape }) => shape as number[]),
+        outputShape: tensor.shape as number[],
+        graph,
+      };
+      for (const shape of [...use.inputShapes, use.outputShape])
+        if (shape.slice(1).includes(null as never)) refuse(use, 'sizes that are known', `shape [${shape.join(', ')}]`);
       value = write({ ...use, inputs: inputTensors.map(valueOf) });
       known.set(tensor.id, value);
     }
@@ -218,8 +309,19 @@ export function onnxOf(model: LayersModel, outputs: readonly string[], metadata:
     graph.nodes.push({ operator: 'Identity', inputs: [value], output: name, attributes: {} });
     return { name, shape: tensor.shape };
   });
-  const content = encodeOnnx({ name: model.name, nodes: graph.nodes, constants: graph.constants, inputs, outputs: ends, metadata });
+  const content = encodeOnnx({
+    name: model.name,
+    nodes: graph.nodes,
+    constants: graph.constants,
+    inputs,
+    outputs: ends,
+    metadata,
+  });
   const bytes = content.reduce((sum, { length }) => sum + length, 0);
-  if (bytes > LARGEST) throw new TrainingError('invalid_spec', `expected a network of less than 2 GiB for an ONNX file, got ${bytes} bytes in ${model.name}: export to tfjs or safetensors`);
+  if (bytes > LARGEST)
+    throw new TrainingError(
+      'invalid_spec',
+      `expected a network of less than 2 GiB for an ONNX file, got ${bytes} bytes in ${model.name}: export to tfjs or safetensors`,
+    );
   return content;
 }

@@ -4,15 +4,34 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { createOptimizer, learningRateAt, type Optimizer } from './optimizers.js';
 import { loadTensorFlow } from './tensorflow.js';
 
-const p0 = [[0.5, -1, 2], [1.5, 0.25, -0.75]];
-const g1 = [[0.1, 0.2, -0.3], [0.4, -0.5, 0.6]];
+const p0 = [
+  [0.5, -1, 2],
+  [1.5, 0.25, -0.75],
+];
+const g1 = [
+  [0.1, 0.2, -0.3],
+  [0.4, -0.5, 0.6],
+];
 const g2 = g1.map((row) => row.map((g) => -0.5 * g + 0.05));
 
-beforeAll(async () => { await loadTensorFlow({ threads: 1 }); });
+beforeAll(async () => {
+  await loadTensorFlow({ threads: 1 });
+});
 
-const update = (optimizer: Optimizer, gradient: tf.Tensor | tf.Tensor[], learningRate: number, step: number) => tf.tidy(() => { optimizer.apply([gradient].flat(), optimizer.rates(learningRate, step).map((rate) => tf.scalar(rate))); });
+const update = (optimizer: Optimizer, gradient: tf.Tensor | tf.Tensor[], learningRate: number, step: number) =>
+  tf.tidy(() => {
+    optimizer.apply(
+      [gradient].flat(),
+      optimizer.rates(learningRate, step).map((rate) => tf.scalar(rate)),
+    );
+  });
 
-function twoSteps(spec: OptimizerSpec, start: number[] | number[][], gradients: (number[] | number[][])[], learningRate: number): number[] {
+function twoSteps(
+  spec: OptimizerSpec,
+  start: number[] | number[][],
+  gradients: (number[] | number[][])[],
+  learningRate: number,
+): number[] {
   const variable = tf.variable(tf.tensor(start));
   const optimizer = createOptimizer(spec, [{ key: 'p', variable, trainable: true }]);
   gradients.forEach((gradient, step) => update(optimizer, tf.tensor(gradient), learningRate, step));
@@ -23,10 +42,16 @@ function twoSteps(spec: OptimizerSpec, start: number[] | number[][], gradients: 
 }
 
 describe('LARS', () => {
-  const lars = OptimizerSpec.parse({ name: 'lars', learningRate: 0.1, momentum: 0.9, weightDecay: 0.01, trustCoefficient: 0.001 });
+  const lars = OptimizerSpec.parse({
+    name: 'lars',
+    learningRate: 0.1,
+    momentum: 0.9,
+    weightDecay: 0.01,
+    trustCoefficient: 0.001,
+  });
 
-  test('two steps give the values of SimCLR\'s lars_optimizer.py', () => {
-    const expected = [0.4999369503, -1.0000728763, 2.0000288588, 1.4998431790, 0.2501040365, -0.7501852412];
+  test("two steps give the values of SimCLR's lars_optimizer.py", () => {
+    const expected = [0.4999369503, -1.0000728763, 2.0000288588, 1.499843179, 0.2501040365, -0.7501852412];
     twoSteps(lars, p0, [g1, g2], 0.1).forEach((value, i) => expect(Math.abs(value - expected[i]!)).toBeLessThan(2e-5));
   });
 
@@ -45,7 +70,7 @@ describe('Adam', () => {
         const g = gradients.flat()[i]!;
         m = 0.9 * m + 0.1 * g;
         v = 0.999 * v + 0.001 * g * g;
-        p -= 0.1 * (m / (1 - 0.9 ** (step + 1))) / (Math.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-8) + 0.1 * 0.02 * p;
+        p -= (0.1 * (m / (1 - 0.9 ** (step + 1)))) / (Math.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-8) + 0.1 * 0.02 * p;
       });
       return p;
     });
@@ -69,7 +94,11 @@ test.each(['adam', 'lars'] as const)('%s moves a weight at its own fraction of t
   const spec = OptimizerSpec.parse({ name, weightDecay: 0.02 });
   const weights = [0, 1].map((i) => ({ key: `p${i}`, variable: tf.variable(tf.tensor(p0)), trainable: true }));
   const optimizer = createOptimizer(spec, weights, [1, 0.25]);
-  [g1, g2].forEach((gradient, step) => tf.tidy(() => { update(optimizer, [tf.tensor(gradient), tf.tensor(gradient)], 0.1, step); }));
+  [g1, g2].forEach((gradient, step) =>
+    tf.tidy(() => {
+      update(optimizer, [tf.tensor(gradient), tf.tensor(gradient)], 0.1, step);
+    }),
+  );
   // Decay is proportional to the rate too.
   const [all, part] = [twoSteps(spec, p0, [g1, g2], 0.1), twoSteps(spec, p0, [g1, g2], 0.025)];
   weights[0]!.variable.dataSync().forEach((value, i) => expect(value).toBeCloseTo(all[i]!, 6));
@@ -80,7 +109,12 @@ test.each(['adam', 'lars'] as const)('%s moves a weight at its own fraction of t
 
 describe('learning rate', () => {
   // SimCLR: n 50,000, batch 512, 100 epochs, 10 of warm-up: 976 and 9,766 steps.
-  test.each([[0, 0], [488, 0.5], [976, 1], [9766, 0]])('step %i of SimCLR\'s schedule', (step, expected) => {
+  test.each([
+    [0, 0],
+    [488, 0.5],
+    [976, 1],
+    [9766, 0],
+  ])("step %i of SimCLR's schedule", (step, expected) => {
     expect(learningRateAt(step, 9766, 1, { name: 'cosine', warmupSteps: 976 })).toBeCloseTo(expected, 9);
   });
   test('is the published value in between, and constant where it is asked to be', () => {

@@ -7,7 +7,12 @@ import type { NamedWeight } from './networks.js';
  * Learning rate of a step, counted from 0 (SimCLR `WarmUpAndCosineDecay`): linear from 0 over the warm-up, then a half cosine
  * that is 0 at `totalSteps`; `constant` stays after the warm-up.
  */
-export function learningRateAt(step: number, totalSteps: number, base: number, { name, warmupSteps }: Schedule): number {
+export function learningRateAt(
+  step: number,
+  totalSteps: number,
+  base: number,
+  { name, warmupSteps }: Schedule,
+): number {
   if (step < warmupSteps) return (base * step) / warmupSteps;
   if (name === 'constant') return base;
   const progress = (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
@@ -32,7 +37,11 @@ export interface Optimizer {
 }
 
 /** `factors`: of the learning rate, one for each weight; without them 1. */
-export function createOptimizer(spec: OptimizerSpec, weights: readonly NamedWeight[], factors?: readonly number[]): Optimizer {
+export function createOptimizer(
+  spec: OptimizerSpec,
+  weights: readonly NamedWeight[],
+  factors?: readonly number[],
+): Optimizer {
   return spec.name === 'adam' ? new Adam(spec, weights, factors) : new Lars(spec, weights, factors);
 }
 
@@ -41,7 +50,11 @@ class Adam implements Optimizer {
   private readonly m: tf.Variable[];
   private readonly v: tf.Variable[];
 
-  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>, private readonly weights: readonly NamedWeight[], private readonly factors?: readonly number[]) {
+  constructor(
+    private readonly spec: Extract<OptimizerSpec, { name: 'adam' }>,
+    private readonly weights: readonly NamedWeight[],
+    private readonly factors?: readonly number[],
+  ) {
     const zeros = () => weights.map(({ variable }) => tf.tidy(() => tf.variable(tf.zerosLike(variable), false)));
     [this.m, this.v] = [zeros(), zeros()];
   }
@@ -64,35 +77,62 @@ class Adam implements Optimizer {
         const scaled = (scalar: tf.Scalar) => (factor === 1 ? scalar : tf.mul<tf.Scalar>(scalar, factor));
         const start = weightDecay > 0 && !isExcluded(variable) ? tf.mul(variable, tf.sub(1, scaled(decay))) : variable;
         const updated = adamKernel(key, { p: start, m, v }, gradients[i]!, scaled(rate), betas, epsilon);
-        [variable, m, v].forEach((each, j) => { each.assign(updated[j]!); });
+        [variable, m, v].forEach((each, j) => {
+          each.assign(updated[j]!);
+        });
       });
     });
   }
 
   slots() {
-    const named = (name: string, variables: tf.Variable[]) => variables.map((variable, i) => ({ key: `optimizer/${name}/${this.weights[i]!.key}`, variable }));
+    const named = (name: string, variables: tf.Variable[]) =>
+      variables.map((variable, i) => ({ key: `optimizer/${name}/${this.weights[i]!.key}`, variable }));
     return [...named('m', this.m), ...named('v', this.v)];
   }
 
-  dispose(): void { tf.dispose([...this.m, ...this.v]); }
+  dispose(): void {
+    tf.dispose([...this.m, ...this.v]);
+  }
 }
 
 /**
  * m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; p ← p − rate · m / (√v + ε), of any one shape, in one pass over memory: TensorFlow's
  * kernel works on native variables, which live for this call. `key`: its own for each weight. Returns p, m, v.
  */
-function adamKernel(key: string, { p, m, v }: Record<'p' | 'm' | 'v', tf.Tensor>, g: tf.Tensor, rate: tf.Scalar, betas: readonly tf.Scalar[], epsilon: tf.Scalar): tf.Tensor[] {
+function adamKernel(
+  key: string,
+  { p, m, v }: Record<'p' | 'm' | 'v', tf.Tensor>,
+  g: tf.Tensor,
+  rate: tf.Scalar,
+  betas: readonly tf.Scalar[],
+  epsilon: tf.Scalar,
+): tf.Tensor[] {
   const dtype = typeAttribute('TF_FLOAT');
   const handles = Object.entries({ p, m, v }).map(([name, value]) => {
-    const [handle] = kernel('VarHandleOp', { container: { type: 'string', value: '' }, shared_name: { type: 'string', value: `adam/${name}/${key}` }, dtype, shape: { type: 'shape', value: value.shape } }, []) as [tf.Tensor];
+    const [handle] = kernel(
+      'VarHandleOp',
+      {
+        container: { type: 'string', value: '' },
+        shared_name: { type: 'string', value: `adam/${name}/${key}` },
+        dtype,
+        shape: { type: 'shape', value: value.shape },
+      },
+      [],
+    ) as [tf.Tensor];
     kernel('AssignVariableOp', { dtype }, [handle, value], 0);
     return handle;
   });
   // The kernel would correct the bias by powers of β in float32, 1 − 0.999 among them: `rate` has it in it, and they are 0.
   const corrected = tf.scalar(0);
-  kernel('ResourceApplyAdam', { ...float(), use_locking: { type: 'bool', value: false }, use_nesterov: { type: 'bool', value: false } }, [...handles, corrected, corrected, rate, ...betas, epsilon, g], 0);
+  kernel(
+    'ResourceApplyAdam',
+    { ...float(), use_locking: { type: 'bool', value: false }, use_nesterov: { type: 'bool', value: false } },
+    [...handles, corrected, corrected, rate, ...betas, epsilon, g],
+    0,
+  );
   const updated = handles.map((handle) => kernel('ReadVariableOp', { dtype }, [handle])[0]!);
-  for (const handle of handles) kernel('DestroyResourceOp', { ignore_lookup_error: { type: 'bool', value: false } }, [handle], 0);
+  for (const handle of handles)
+    kernel('DestroyResourceOp', { ignore_lookup_error: { type: 'bool', value: false } }, [handle], 0);
   return updated;
 }
 
@@ -103,28 +143,40 @@ function adamKernel(key: string, { p, m, v }: Record<'p' | 'm' | 'v', tf.Tensor>
 class Lars implements Optimizer {
   private readonly velocities: tf.Variable[];
 
-  constructor(private readonly spec: Extract<OptimizerSpec, { name: 'lars' }>, private readonly weights: readonly NamedWeight[], private readonly factors?: readonly number[]) {
+  constructor(
+    private readonly spec: Extract<OptimizerSpec, { name: 'lars' }>,
+    private readonly weights: readonly NamedWeight[],
+    private readonly factors?: readonly number[],
+  ) {
     this.velocities = weights.map(({ variable }) => tf.tidy(() => tf.variable(tf.zerosLike(variable), false)));
   }
 
-  rates(learningRate: number): number[] { return [learningRate]; }
+  rates(learningRate: number): number[] {
+    return [learningRate];
+  }
 
   apply(gradients: readonly tf.Tensor[], [learningRate]: readonly tf.Scalar[]): void {
     const { momentum, weightDecay, trustCoefficient } = this.spec;
-    tf.tidy(() => this.weights.forEach(({ variable }, i) => {
-      const velocity = this.velocities[i]!;
-      const factor = this.factors?.[i] ?? 1;
-      const rate = factor === 1 ? learningRate! : tf.mul<tf.Scalar>(learningRate!, factor);
-      let scaled: tf.Tensor = tf.mul(gradients[i]!, rate);
-      if (!isExcluded(variable)) {
-        const g = tf.add(gradients[i]!, tf.mul(variable, weightDecay));
-        const [pNorm, gNorm] = [tf.norm(variable), tf.norm(g)];
-        const trust = tf.where(tf.logicalAnd(tf.greater(pNorm, 0), tf.greater(gNorm, 0)), tf.div(tf.mul(pNorm, trustCoefficient), gNorm), tf.scalar(1));
-        scaled = tf.mul(g, tf.mul(trust, rate));
-      }
-      velocity.assign(tf.add(tf.mul(velocity, momentum), scaled));
-      variable.assign(tf.sub(variable, velocity));
-    }));
+    tf.tidy(() =>
+      this.weights.forEach(({ variable }, i) => {
+        const velocity = this.velocities[i]!;
+        const factor = this.factors?.[i] ?? 1;
+        const rate = factor === 1 ? learningRate! : tf.mul<tf.Scalar>(learningRate!, factor);
+        let scaled: tf.Tensor = tf.mul(gradients[i]!, rate);
+        if (!isExcluded(variable)) {
+          const g = tf.add(gradients[i]!, tf.mul(variable, weightDecay));
+          const [pNorm, gNorm] = [tf.norm(variable), tf.norm(g)];
+          const trust = tf.where(
+            tf.logicalAnd(tf.greater(pNorm, 0), tf.greater(gNorm, 0)),
+            tf.div(tf.mul(pNorm, trustCoefficient), gNorm),
+            tf.scalar(1),
+          );
+          scaled = tf.mul(g, tf.mul(trust, rate));
+        }
+        velocity.assign(tf.add(tf.mul(velocity, momentum), scaled));
+        variable.assign(tf.sub(variable, velocity));
+      }),
+    );
   }
 
   slots() {

@@ -7,14 +7,21 @@ import sharp from 'sharp';
 const COLUMNS = 8;
 
 /** Encoder's inputs, or what a decoder made of them → images [N, H, W, C] for people. Spectrograms: time goes to the right, low frequencies are at the bottom. */
-export const pictureOf = (inputs: tf.Tensor4D, sample: SampleShape, domain: Autoencode['domain']): tf.Tensor4D => tf.tidy(() => {
-  if (sample.modality === 'image') return tf.clone(inputs);
-  const spectrograms = domain === 'waveform' ? logMel(tf.reshape(inputs, [-1, sample.length]), sample.sampleRate) : inputs;
-  return tf.reverse4d(tf.transpose(spectrograms, [0, 2, 1, 3]), 1);
-});
+export const pictureOf = (inputs: tf.Tensor4D, sample: SampleShape, domain: Autoencode['domain']): tf.Tensor4D =>
+  tf.tidy(() => {
+    if (sample.modality === 'image') return tf.clone(inputs);
+    const spectrograms =
+      domain === 'waveform' ? logMel(tf.reshape(inputs, [-1, sample.length]), sample.sampleRate) : inputs;
+    return tf.reverse4d(tf.transpose(spectrograms, [0, 2, 1, 3]), 1);
+  });
 
 /** Images of one size side by side, `columns` in a row: bytes [height, width, C]. */
-export interface Picture { pixels: Buffer; width: number; height: number; channels: 1 | 3 }
+export interface Picture {
+  pixels: Buffer;
+  width: number;
+  height: number;
+  channels: 1 | 3;
+}
 
 /** [N, H, W, C] in [0, 1] → one picture with `columns` images in a row. */
 export function tile(images: tf.Tensor4D, columns: number): Picture {
@@ -32,7 +39,9 @@ export function tile(images: tf.Tensor4D, columns: number): Picture {
   return { pixels, width: columns * width, height: rows * height, channels: channels as 1 | 3 };
 }
 
-export const writePng = async ({ pixels, ...raw }: Picture, file: string): Promise<void> => { await sharp(pixels, { raw }).png().toFile(file); };
+export const writePng = async ({ pixels, ...raw }: Picture, file: string): Promise<void> => {
+  await sharp(pixels, { raw }).png().toFile(file);
+};
 
 const FRAME_MS = 120;
 
@@ -46,7 +55,9 @@ export async function writeAnimation(images: tf.Tensor4D, file: string): Promise
   });
   try {
     const { pixels, ...raw } = tile(frames, 1);
-    await sharp(pixels, { raw: { ...raw, pageHeight: images.shape[1] } }).webp({ lossless: true, loop: 0, delay: Array<number>(order.length).fill(FRAME_MS) }).toFile(file);
+    await sharp(pixels, { raw: { ...raw, pageHeight: images.shape[1] } })
+      .webp({ lossless: true, loop: 0, delay: Array<number>(order.length).fill(FRAME_MS) })
+      .toFile(file);
   } finally {
     frames.dispose();
   }
@@ -63,7 +74,15 @@ export async function writeGrid(file: string, layers: readonly tf.Tensor4D[]): P
     const bands: tf.Tensor4D[] = [];
     for (let first = 0; first < count; first += columns) {
       const size = Math.min(columns, count - first);
-      for (const layer of layers) bands.push(tf.pad4d(tf.slice4d(layer, [first, 0, 0, 0], [size, -1, -1, -1]), [[0, columns - size], [0, 0], [0, 0], [0, 0]]));
+      for (const layer of layers)
+        bands.push(
+          tf.pad4d(tf.slice4d(layer, [first, 0, 0, 0], [size, -1, -1, -1]), [
+            [0, columns - size],
+            [0, 0],
+            [0, 0],
+            [0, 0],
+          ]),
+        );
     }
     return tf.keep(tf.concat4d(bands, 0));
   });
@@ -76,14 +95,15 @@ export async function writeGrid(file: string, layers: readonly tf.Tensor4D[]): P
 
 /** One colour a class, over and over; neighbours in the list are far apart in hue or lightness. */
 const COLOURS = [
-  0xe6194b, 0x3cb44b, 0xffe119, 0x4363d8, 0xf58231, 0x911eb4, 0x42d4f4, 0xf032e6, 0xbfef45, 0xfabed4,
-  0x469990, 0xdcbeff, 0x9a6324, 0xfffac8, 0x800000, 0xaaffc3, 0x808000, 0xffd8b1, 0x000075, 0xa9a9a9,
+  0xe6194b, 0x3cb44b, 0xffe119, 0x4363d8, 0xf58231, 0x911eb4, 0x42d4f4, 0xf032e6, 0xbfef45, 0xfabed4, 0x469990,
+  0xdcbeff, 0x9a6324, 0xfffac8, 0x800000, 0xaaffc3, 0x808000, 0xffd8b1, 0x000075, 0xa9a9a9,
 ];
 const PALETTE = COLOURS.map((colour) => [colour >> 16, (colour >> 8) & 255, colour & 255].map((part) => part / 255));
 const OVERLAY_OPACITY = 0.6;
 
 /** Of a class in an overlay, as `#e6194b`. */
-export const overlayColour = (label: number): string => `#${COLOURS[label % COLOURS.length]!.toString(16).padStart(6, '0')}`;
+export const overlayColour = (label: number): string =>
+  `#${COLOURS[label % COLOURS.length]!.toString(16).padStart(6, '0')}`;
 
 /** Images [N, H, W, 1 or 3] in [0, 1] under the colours of their classes; pixels that are `UNLABELLED` show the image. masks: int32 [N, H, W] → [N, H, W, 3] */
 export function overlay(images: tf.Tensor4D, masks: tf.Tensor3D): tf.Tensor4D {

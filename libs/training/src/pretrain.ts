@@ -1,12 +1,38 @@
 /** Learning from two views of each sample, with negatives (SimCLR) and without (BYOL, SimSiam, Barlow Twins, VICReg). */
-import { defaultAugmentation, type Augmentation, type Pretrain, type RunResult, type SampleShape, type TrainerInputs } from '#libs/contracts';
+import {
+  defaultAugmentation,
+  type Augmentation,
+  type Pretrain,
+  type RunResult,
+  type SampleShape,
+  type TrainerInputs,
+} from '#libs/contracts';
 import { allRows, balancedRows, gatherLabels, gatherSamples, inputOf, Random, viewsOf } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
-import { accuracy, alignment, collect, fitLinearProbe, rankMe, representation, spreadOf, uniformity, weightedKnn, type Pause } from './evaluation.js';
+import {
+  accuracy,
+  alignment,
+  collect,
+  fitLinearProbe,
+  rankMe,
+  representation,
+  spreadOf,
+  uniformity,
+  weightedKnn,
+  type Pause,
+} from './evaluation.js';
 import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
-import { buildPredictor, buildProjectionHead, encode, featureWidth, forward, initialise, weightsOf } from './networks.js';
+import {
+  buildPredictor,
+  buildProjectionHead,
+  encode,
+  featureWidth,
+  forward,
+  initialise,
+  weightsOf,
+} from './networks.js';
 import { withoutGradient } from './operations.js';
 import { pictureOf, writeGrid } from './pictures.js';
 import { newEncoder, openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
@@ -41,29 +67,50 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;
   const method = methodOf(spec, sample, encoder, head, totalSteps);
-  const session = new Session({
-    models: [encoder, head, ...method.models], ...(method.followers && { followers: method.followers }), ...(method.rates && { rates: method.rates }), ...(method.afterUpdate && { afterUpdate: method.afterUpdate }),
-    rows: allRows(data.train), batchSize: spec.batchSize, totalSteps, optimizer: spec.optimizer, schedule: spec.schedule, seed: spec.seed,
-    batch: (rows, random): [tf.Tensor4D] => {
-      const samples = gatherSamples(data.train, rows);
-      // Both views in one pass: half the operations.
-      return [viewsOf(sample, tf.concat([samples, samples], 0), augmentation, random)];
+  const session = new Session(
+    {
+      models: [encoder, head, ...method.models],
+      ...(method.followers && { followers: method.followers }),
+      ...(method.rates && { rates: method.rates }),
+      ...(method.afterUpdate && { afterUpdate: method.afterUpdate }),
+      rows: allRows(data.train),
+      batchSize: spec.batchSize,
+      totalSteps,
+      optimizer: spec.optimizer,
+      schedule: spec.schedule,
+      seed: spec.seed,
+      batch: (rows, random): [tf.Tensor4D] => {
+        const samples = gatherSamples(data.train, rows);
+        // Both views in one pass: half the operations.
+        return [viewsOf(sample, tf.concat([samples, samples], 0), augmentation, random)];
+      },
+      objective: ([views]) => method.objective(views),
+      evaluate: async (pause) => {
+        const metrics = await judge(spec, augmentation, encoder, data, pause);
+        const spread = metrics['eval/feature_spread']!;
+        // Before the first step an encoder is what it is.
+        if (spec.collapseBelow !== null && spread < spec.collapseBelow && session.stepsDone > 0) {
+          throw new TrainingError(
+            'collapsed',
+            `expected features with a spread of at least ${spec.collapseBelow}, got ${spread.toFixed(4)} at step ${session.stepsDone}: all samples look alike to the encoder`,
+          );
+        }
+        return metrics;
+      },
+      evaluateEvery: stepsPerEpoch,
+      evaluateAtStart: true,
+      quality: 'eval/knn',
+      checkpoints: spec.checkpoints,
     },
-    objective: ([views]) => method.objective(views),
-    evaluate: async (pause) => {
-      const metrics = await judge(spec, augmentation, encoder, data, pause);
-      const spread = metrics['eval/feature_spread']!;
-      // Before the first step an encoder is what it is.
-      if (spec.collapseBelow !== null && spread < spec.collapseBelow && session.stepsDone > 0) {
-        throw new TrainingError('collapsed', `expected features with a spread of at least ${spec.collapseBelow}, got ${spread.toFixed(4)} at step ${session.stepsDone}: all samples look alike to the encoder`);
-      }
-      return metrics;
-    },
-    evaluateEvery: stepsPerEpoch, evaluateAtStart: true, quality: 'eval/knn', checkpoints: spec.checkpoints,
-  }, context);
+    context,
+  );
   try {
     const metrics = await session.run(inputs.checkpoint);
-    await storeModel({ kind: 'pretrain', sample, classes, encoder: spec.encoder, projection: spec.projection }, [encoder, head], context);
+    await storeModel(
+      { kind: 'pretrain', sample, classes, encoder: spec.encoder, projection: spec.projection },
+      [encoder, head],
+      context,
+    );
     return { metrics };
   } finally {
     session.dispose();
@@ -71,7 +118,12 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
 }
 
 /** Stores `views.png`: training samples over two views of each as the network gets them, sounds as spectrograms. The run's own randomness is not touched. */
-async function storeViews(spec: Pretrain, augmentation: Augmentation, { train }: Data, context: TrainContext): Promise<void> {
+async function storeViews(
+  spec: Pretrain,
+  augmentation: Augmentation,
+  { train }: Data,
+  context: TrainContext,
+): Promise<void> {
   const layers = tf.tidy(() => {
     const random = Random.seeded(spec.seed, 'shown views');
     const samples = gatherSamples(train, balancedRows(train, SHOWN));
@@ -87,18 +139,27 @@ async function storeViews(spec: Pretrain, augmentation: Augmentation, { train }:
   }
 }
 
-function methodOf(spec: Pretrain, sample: SampleShape, encoder: LayersModel, head: LayersModel, totalSteps: number): Method {
+function methodOf(
+  spec: Pretrain,
+  sample: SampleShape,
+  encoder: LayersModel,
+  head: LayersModel,
+  totalSteps: number,
+): Method {
   const project = (views: tf.Tensor4D): tf.Tensor2D => forward(head, encode(encoder, views, true).features, true);
   switch (spec.method) {
-    case 'simclr': return {
-      models: [],
-      objective: (views) => {
-        const { loss, accuracy: found } = ntXent(project(views), spec.temperature);
-        return { loss, contrastive_accuracy: found };
-      },
-    };
-    case 'barlow-twins': return { models: [], objective: (views) => barlowTwins(...halves(project(views)), spec.barlowTwins) };
-    case 'vicreg': return { models: [], objective: (views) => vicreg(...halves(project(views)), spec.vicreg) };
+    case 'simclr':
+      return {
+        models: [],
+        objective: (views) => {
+          const { loss, accuracy: found } = ntXent(project(views), spec.temperature);
+          return { loss, contrastive_accuracy: found };
+        },
+      };
+    case 'barlow-twins':
+      return { models: [], objective: (views) => barlowTwins(...halves(project(views)), spec.barlowTwins) };
+    case 'vicreg':
+      return { models: [], objective: (views) => vicreg(...halves(project(views)), spec.vicreg) };
     case 'simsiam': {
       const predictor = newPredictor(spec);
       return {
@@ -121,10 +182,15 @@ function methodOf(spec: Pretrain, sample: SampleShape, encoder: LayersModel, hea
       const online = trainableOf(encoder, head);
       const followers = trainableOf(...targets);
       return {
-        models: [predictor], followers: [...targets],
+        models: [predictor],
+        followers: [...targets],
         objective: (views) => {
           const [p1, p2] = halves(forward<tf.Tensor2D>(predictor, project(views), true));
-          const [z1, z2] = halves(withoutGradient(views, (x) => forward<tf.Tensor2D>(targetHead, encode(targetEncoder, x as tf.Tensor4D, true).features, true)));
+          const [z1, z2] = halves(
+            withoutGradient(views, (x) =>
+              forward<tf.Tensor2D>(targetHead, encode(targetEncoder, x as tf.Tensor4D, true).features, true),
+            ),
+          );
           // Grill et al. 2020, eq. 2, both directions: 2 − 2 cos each.
           return { loss: tf.add<tf.Scalar>(tf.mul(tf.add(negativeCosine(p1, z2), negativeCosine(p2, z1)), 2), 4) };
         },
@@ -132,7 +198,9 @@ function methodOf(spec: Pretrain, sample: SampleShape, encoder: LayersModel, hea
         afterUpdate: ([momentum]) => {
           const share = tf.sub(1, momentum!);
           // Parameters only: the target's running averages are its own.
-          followers.forEach(({ variable }, i) => { variable.assign(tf.add(tf.mul(variable, momentum!), tf.mul(online[i]!.variable, share))); });
+          followers.forEach(({ variable }, i) => {
+            variable.assign(tf.add(tf.mul(variable, momentum!), tf.mul(online[i]!.variable, share)));
+          });
         },
       };
     }
@@ -140,7 +208,8 @@ function methodOf(spec: Pretrain, sample: SampleShape, encoder: LayersModel, hea
 }
 
 /** Weight of the old value in BYOL's target after step k of K: 1 − (1 − base)(cos(πk/K) + 1)/2 (Grill et al. 2020, appendix J). */
-export const targetMomentumAt = (step: number, totalSteps: number, base: number): number => 1 - ((1 - base) * (Math.cos((Math.PI * step) / totalSteps) + 1)) / 2;
+export const targetMomentumAt = (step: number, totalSteps: number, base: number): number =>
+  1 - ((1 - base) * (Math.cos((Math.PI * step) / totalSteps) + 1)) / 2;
 
 function newHead(spec: Pretrain, encoder: LayersModel): LayersModel {
   const head = buildProjectionHead(featureWidth(encoder), spec.projection, { affineEnd: spec.method !== 'simsiam' });
@@ -159,26 +228,46 @@ const trainableOf = (...models: LayersModel[]) => weightsOf(...models).filter(({
 const halves = (z: tf.Tensor2D): [tf.Tensor2D, tf.Tensor2D] => tf.split(z, 2) as [tf.Tensor2D, tf.Tensor2D];
 
 /** What the frozen features are worth: neighbours and a probe where samples have a class, and how they spread over the sphere. */
-async function judge(spec: Pretrain, augmentation: Augmentation, encoder: LayersModel, { manifest, train, evaluation }: Data, pause: Pause): Promise<Record<string, number>> {
+async function judge(
+  spec: Pretrain,
+  augmentation: Augmentation,
+  encoder: LayersModel,
+  { manifest, train, evaluation }: Data,
+  pause: Pause,
+): Promise<Record<string, number>> {
   const represent = representation(encoder);
   const rows = balancedRows(train, spec.knn.bankSize);
   const owned: { dispose(): void }[] = [];
-  const own = <T extends { dispose(): void }>(thing: T): T => { owned.push(thing); return thing; };
+  const own = <T extends { dispose(): void }>(thing: T): T => {
+    owned.push(thing);
+    return thing;
+  };
   try {
     const bank = own(await collect(train, rows, represent, pause));
     const metrics: Record<string, number> = {};
     if (train.labels && evaluation.labels) {
       const labels = gatherLabels(train, rows);
       const queries = own(await collect(evaluation, allRows(evaluation), represent, pause));
-      metrics['eval/knn'] = accuracy(await weightedKnn(bank, labels, queries, manifest.classes.length, spec.knn, pause), evaluation.labels);
+      metrics['eval/knn'] = accuracy(
+        await weightedKnn(bank, labels, queries, manifest.classes.length, spec.knn, pause),
+        evaluation.labels,
+      );
       const probe = own(await fitLinearProbe(bank, labels, manifest.classes.length, spec.probe, pause));
       metrics['eval/probe_accuracy'] = accuracy(probe.predict(queries), evaluation.labels);
     }
     // The same samples and views after every epoch: the run's own randomness is not touched.
     const some = balancedRows(evaluation, JUDGED_SAMPLES);
     const random = Random.seeded(spec.seed, 'judged views');
-    const views = [0, 1].map(() => own(tf.tidy(() => represent(viewsOf(evaluation.sample, gatherSamples(evaluation, some), augmentation, random))))) as [tf.Tensor2D, tf.Tensor2D];
-    return { ...metrics, 'eval/feature_spread': spreadOf(bank), 'eval/rank': rankMe(bank), 'eval/alignment': alignment(...views), 'eval/uniformity': uniformity(views[0]) };
+    const views = [0, 1].map(() =>
+      own(tf.tidy(() => represent(viewsOf(evaluation.sample, gatherSamples(evaluation, some), augmentation, random)))),
+    ) as [tf.Tensor2D, tf.Tensor2D];
+    return {
+      ...metrics,
+      'eval/feature_spread': spreadOf(bank),
+      'eval/rank': rankMe(bank),
+      'eval/alignment': alignment(...views),
+      'eval/uniformity': uniformity(views[0]),
+    };
   } finally {
     for (const each of owned) each.dispose();
   }

@@ -20,7 +20,11 @@ const DELIMITED = 2;
 const FIXED32 = 5;
 
 export const whole = (field: number, value: number): Pieces => [varint(field * 8 + VARINT), varint(value)];
-export const message = (field: number, pieces: Pieces): Pieces => [varint(field * 8 + DELIMITED), varint(pieces.reduce((sum, { length }) => sum + length, 0)), ...pieces];
+export const message = (field: number, pieces: Pieces): Pieces => [
+  varint(field * 8 + DELIMITED),
+  varint(pieces.reduce((sum, { length }) => sum + length, 0)),
+  ...pieces,
+];
 export const bytes = (field: number, value: Uint8Array): Pieces => message(field, [value]);
 export const text = (field: number, value: string): Pieces => bytes(field, Buffer.from(value));
 /** Whole numbers in one field. */

@@ -1,5 +1,16 @@
 /** What a run starts from: its dataset, and the networks of its parent. */
-import type { Autoencode, DatasetManifest, Encoder, Finetune, Knn, Projection, RunKind, SampleShape, Split, TrainerInputs } from '#libs/contracts';
+import type {
+  Autoencode,
+  DatasetManifest,
+  Encoder,
+  Finetune,
+  Knn,
+  Projection,
+  RunKind,
+  SampleShape,
+  Split,
+  TrainerInputs,
+} from '#libs/contracts';
 import { inputShape, InvalidDataError, openSplit, Random, type SampleSplit } from '#libs/data';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
@@ -7,7 +18,11 @@ import { assignTensors, readTensors, writeTensors, type StoredTensor } from './c
 import { buildClassifier, buildEncoder, buildProjectionHead, featureWidth, initialise, weightsOf } from './networks.js';
 import { TrainingError, type TrainContext } from './session.js';
 
-export interface Data { manifest: DatasetManifest; train: SampleSplit; evaluation: SampleSplit }
+export interface Data {
+  manifest: DatasetManifest;
+  train: SampleSplit;
+  evaluation: SampleSplit;
+}
 
 /** @throws InvalidDataError where the dataset has no such split, or nothing is in it. */
 export async function openOne(inputs: TrainerInputs, split: Split): Promise<SampleSplit> {
@@ -16,7 +31,10 @@ export async function openOne(inputs: TrainerInputs, split: Split): Promise<Samp
   const files = dataset.files[split];
   if (!files) throw new InvalidDataError(`expected dataset ${dataset.manifest.name} to have a ${split} split`);
   const opened = await openSplit(dataset.manifest, split, files);
-  if (opened.count === 0) throw new InvalidDataError(`expected samples in the ${split} split of dataset ${dataset.manifest.name}, found none`);
+  if (opened.count === 0)
+    throw new InvalidDataError(
+      `expected samples in the ${split} split of dataset ${dataset.manifest.name}, found none`,
+    );
   return opened;
 }
 
@@ -27,12 +45,17 @@ export async function openData(inputs: TrainerInputs, evalSplit: Split): Promise
 }
 
 export function requireBatch(batchSize: number, available: number): void {
-  if (batchSize > available) throw new TrainingError('invalid_spec', `expected a batch of at most the ${available} samples there are to train on, got ${batchSize}`);
+  if (batchSize > available)
+    throw new TrainingError(
+      'invalid_spec',
+      `expected a batch of at most the ${available} samples there are to train on, got ${batchSize}`,
+    );
 }
 
 export function reportNeighbours({ k, bankSize }: Knn, { train: { count } }: Data, { log }: TrainContext): void {
   const bank = Math.min(bankSize, count);
-  if (k > bank) log('warn', `the kNN evaluation asks for ${k} neighbours, but only ${bank} samples vote: all of them do`);
+  if (k > bank)
+    log('warn', `the kNN evaluation asks for ${k} neighbours, but only ${bank} samples vote: all of them do`);
 }
 
 /** What a model file says of itself: enough to build the networks, and to feed them. */
@@ -52,14 +75,25 @@ export interface ModelState {
   domain?: Autoencode['domain'];
 }
 
-export interface ParentModel { state: ModelState; tensors: ReadonlyMap<string, StoredTensor> }
+export interface ParentModel {
+  state: ModelState;
+  tensors: ReadonlyMap<string, StoredTensor>;
+}
 
 /** The parent run's networks, with the weights of a checkpoint where the spec names one. @throws TrainingError, CheckpointError */
-export async function readParent(inputs: TrainerInputs, { checkpoint }: { checkpoint?: number | undefined } = {}): Promise<ParentModel> {
-  if (!inputs.parentModel) throw new TrainingError('internal_error', 'expected the parent\'s model among the inputs, got none');
+export async function readParent(
+  inputs: TrainerInputs,
+  { checkpoint }: { checkpoint?: number | undefined } = {},
+): Promise<ParentModel> {
+  if (!inputs.parentModel)
+    throw new TrainingError('internal_error', "expected the parent's model among the inputs, got none");
   const model = await readTensors<ModelState>(inputs.parentModel);
   if (checkpoint === undefined) return model;
-  if (!inputs.parentCheckpoint) throw new TrainingError('internal_error', `expected the parent's checkpoint of step ${checkpoint} among the inputs, got none`);
+  if (!inputs.parentCheckpoint)
+    throw new TrainingError(
+      'internal_error',
+      `expected the parent's checkpoint of step ${checkpoint} among the inputs, got none`,
+    );
   return { ...model, tensors: (await readTensors(inputs.parentCheckpoint)).tensors };
 }
 
@@ -70,23 +104,37 @@ export function restored<Model extends LayersModel>(model: Model, { tensors }: P
 }
 
 /** The first layers of the parent's projection head, on its encoder. */
-export function restoredHead(encoder: LayersModel, projection: Projection, through: number, parent: ParentModel): LayersModel {
+export function restoredHead(
+  encoder: LayersModel,
+  projection: Projection,
+  through: number,
+  parent: ParentModel,
+): LayersModel {
   // SimSiam's ends without a factor.
   const affineEnd = through < projection.layers || parent.tensors.has(`projection/bn${through}/gamma`);
   return restored(buildProjectionHead(featureWidth(encoder), projection, { through, affineEnd }), parent);
 }
 
 /** The parent's encoder, the layers of its projection head that are in its file, and its classifier where it classifies samples. */
-export function storedNetworks(parent: ParentModel, sample = parent.state.sample): { encoder: LayersModel } & ReturnType<typeof storedTop> {
+export function storedNetworks(
+  parent: ParentModel,
+  sample = parent.state.sample,
+): { encoder: LayersModel } & ReturnType<typeof storedTop> {
   const encoder = restored(buildEncoder(parent.state.encoder, inputShape(sample)), parent);
   return { encoder, ...storedTop(encoder, parent) };
 }
 
 /** What the parent has on top of its encoder. */
-export function storedTop(encoder: LayersModel, parent: ParentModel): { head: LayersModel | undefined; classifier: LayersModel | undefined } {
+export function storedTop(
+  encoder: LayersModel,
+  parent: ParentModel,
+): { head: LayersModel | undefined; classifier: LayersModel | undefined } {
   const { projection, headLayers = projection?.layers ?? 0, classes, task } = parent.state;
   const head = projection && headLayers > 0 ? restoredHead(encoder, projection, headLayers, parent) : undefined;
-  const classifier = task === 'classification' ? restored(buildClassifier(head ? head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length), parent) : undefined;
+  const classifier =
+    task === 'classification'
+      ? restored(buildClassifier(head ? head.outputs[0]!.shape.at(-1)! : featureWidth(encoder), classes.length), parent)
+      : undefined;
   return { head, classifier };
 }
 
@@ -97,21 +145,47 @@ export function newEncoder(architecture: Encoder, sample: SampleShape, seed: num
 }
 
 /** The parent's encoder, or a new one where there is no parent. */
-export async function startingEncoder(spec: { from: string | null; encoder?: Encoder | undefined; seed: number; checkpoint?: number | undefined }, inputs: TrainerInputs, sample: SampleShape): Promise<{ encoder: LayersModel; architecture: Encoder; parent: ParentModel | undefined }> {
+export async function startingEncoder(
+  spec: { from: string | null; encoder?: Encoder | undefined; seed: number; checkpoint?: number | undefined },
+  inputs: TrainerInputs,
+  sample: SampleShape,
+): Promise<{ encoder: LayersModel; architecture: Encoder; parent: ParentModel | undefined }> {
   if (spec.from === null) {
     if (!spec.encoder) throw new TrainingError('invalid_spec', 'expected an encoder in a spec without a parent');
     return { encoder: newEncoder(spec.encoder, sample, spec.seed), architecture: spec.encoder, parent: undefined };
   }
   const parent = await readParent(inputs, spec);
-  if (parent.state.domain === 'waveform' && parent.state.sample.modality === 'audio') throw new TrainingError('invalid_spec', 'expected a parent whose encoder sees spectrograms, got an autoencoder of waveforms: train one with `domain: spectrogram`');
+  if (parent.state.domain === 'waveform' && parent.state.sample.modality === 'audio')
+    throw new TrainingError(
+      'invalid_spec',
+      'expected a parent whose encoder sees spectrograms, got an autoencoder of waveforms: train one with `domain: spectrogram`',
+    );
   const [own, theirs] = [inputShape(sample), inputShape(parent.state.sample)];
-  if (own[2] !== theirs[2]) throw new TrainingError('invalid_spec', `expected samples of ${theirs[2]} channels, on which the parent was trained, got ${own[2]}`);
-  return { encoder: restored(buildEncoder(parent.state.encoder, own), parent), architecture: parent.state.encoder, parent };
+  if (own[2] !== theirs[2])
+    throw new TrainingError(
+      'invalid_spec',
+      `expected samples of ${theirs[2]} channels, on which the parent was trained, got ${own[2]}`,
+    );
+  return {
+    encoder: restored(buildEncoder(parent.state.encoder, own), parent),
+    architecture: parent.state.encoder,
+    parent,
+  };
 }
 
 /** Stores networks as the run's `model` artifact. */
-export async function storeModel(state: Omit<ModelState, 'range'>, models: LayersModel[], context: TrainContext): Promise<void> {
+export async function storeModel(
+  state: Omit<ModelState, 'range'>,
+  models: LayersModel[],
+  context: TrainContext,
+): Promise<void> {
   const file = path.join(context.workDir, 'model.safetensors');
   await writeTensors(file, { ...state, range: [0, 1] }, weightsOf(...models));
-  await context.store({ name: 'model.safetensors', kind: 'model', mime: 'application/octet-stream', path: file, step: null });
+  await context.store({
+    name: 'model.safetensors',
+    kind: 'model',
+    mime: 'application/octet-stream',
+    path: file,
+    step: null,
+  });
 }

@@ -1,6 +1,14 @@
 /** How well each pixel's class is found, in numbers and in pictures. */
 import { UNLABELLED, type Split } from '#libs/contracts';
-import { allRows, balancedRows, gatherMasks, gatherSamples, inputOf, InvalidDataError, type SampleSplit } from '#libs/data';
+import {
+  allRows,
+  balancedRows,
+  gatherMasks,
+  gatherSamples,
+  inputOf,
+  InvalidDataError,
+  type SampleSplit,
+} from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -31,27 +39,43 @@ export interface SegmentationScores {
  */
 export function segmentationScores(confusion: readonly (readonly number[])[]): SegmentationScores {
   const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
-  const mean = (values: readonly (number | null)[]) => { const present = values.filter((value) => value !== null); return sum(present) / present.length; };
+  const mean = (values: readonly (number | null)[]) => {
+    const present = values.filter((value) => value !== null);
+    return sum(present) / present.length;
+  };
   const hits = confusion.map((row, c) => row[c]!);
   // TP + FN, and TP + FP.
   const [actual, predicted] = [confusion.map(sum), confusion.map((_, c) => sum(confusion.map((row) => row[c]!)))];
-  const iou = hits.map((hit, c) => (actual[c]! + predicted[c]! === 0 ? null : hit / (actual[c]! + predicted[c]! - hit)));
-  const dicePerClass = hits.map((hit, c) => (actual[c]! + predicted[c]! === 0 ? null : (2 * hit) / (actual[c]! + predicted[c]!)));
+  const iou = hits.map((hit, c) =>
+    actual[c]! + predicted[c]! === 0 ? null : hit / (actual[c]! + predicted[c]! - hit),
+  );
+  const dicePerClass = hits.map((hit, c) =>
+    actual[c]! + predicted[c]! === 0 ? null : (2 * hit) / (actual[c]! + predicted[c]!),
+  );
   return { miou: mean(iou), dice: mean(dicePerClass), pixelAccuracy: sum(hits) / sum(actual), iou, dicePerClass };
 }
 
 /** @throws InvalidDataError where samples have no masks, or none of these rows has a pixel with a class. */
 export function requireLabelledPixels({ masks }: SampleSplit, rows: Int32Array, what: string): void {
   if (!masks) throw new InvalidDataError('expected a dataset with masks, this one has none');
-  if (rows.every((row) => masks.read(row).every((label) => label === UNLABELLED))) throw new InvalidDataError(`expected a pixel with a class in ${what}, all are ${UNLABELLED} (unlabelled)`);
+  if (rows.every((row) => masks.read(row).every((label) => label === UNLABELLED)))
+    throw new InvalidDataError(`expected a pixel with a class in ${what}, all are ${UNLABELLED} (unlabelled)`);
 }
 
 type PixelLogits = (inputs: tf.Tensor4D) => tf.Tensor4D;
 
-export interface Judgement { confusion: number[][]; scores: SegmentationScores; /** Mean over the labelled pixels of the split. */ loss: number }
+export interface Judgement {
+  confusion: number[][];
+  scores: SegmentationScores;
+  /** Mean over the labelled pixels of the split. */ loss: number;
+}
 
 /** Counts over all labelled pixels of a split, batch by batch. What `pause` throws goes through. */
-export async function judgeSegmentation(split: SampleSplit, logits: PixelLogits, pause: Pause = turn): Promise<Judgement> {
+export async function judgeSegmentation(
+  split: SampleSplit,
+  logits: PixelLogits,
+  pause: Pause = turn,
+): Promise<Judgement> {
   const rows = allRows(split);
   const confusion = split.classes.map(() => split.classes.map(() => 0));
   const [height, width] = split.sample.modality === 'image' ? [split.sample.height, split.sample.width] : [1, 1];
@@ -63,7 +87,11 @@ export async function judgeSegmentation(split: SampleSplit, logits: PixelLogits,
       const some = rows.subarray(start, start + batch);
       const masks = gatherMasks(split, some);
       const found = logits(inputOf(split.sample, gatherSamples(split, some)));
-      const [mean, labels, predictions] = [pixelCrossEntropy(found, masks).dataSync()[0]!, masks.dataSync(), tf.argMax(found, 3).dataSync()];
+      const [mean, labels, predictions] = [
+        pixelCrossEntropy(found, masks).dataSync()[0]!,
+        masks.dataSync(),
+        tf.argMax(found, 3).dataSync(),
+      ];
       let labelled = 0;
       for (let i = 0; i < labels.length; i++) {
         if (labels[i] === UNLABELLED) continue;
@@ -78,11 +106,28 @@ export async function judgeSegmentation(split: SampleSplit, logits: PixelLogits,
 }
 
 /** Stores `segmentation.json`, scores by class, and `segmentation.png`: images over their masks over what was predicted. */
-export async function storeSegmentation(split: SampleSplit, name: Split, { confusion, scores, loss }: Judgement, logits: PixelLogits, step: number, context: TrainContext): Promise<void> {
+export async function storeSegmentation(
+  split: SampleSplit,
+  name: Split,
+  { confusion, scores, loss }: Judgement,
+  logits: PixelLogits,
+  step: number,
+  context: TrainContext,
+): Promise<void> {
   const { miou, dice, pixelAccuracy, iou, dicePerClass } = scores;
   const report = {
-    split: name, loss, miou, dice, pixelAccuracy,
-    classes: split.classes.map((label, c) => ({ name: label, colour: overlayColour(c), pixels: confusion[c]!.reduce((sum, count) => sum + count, 0), iou: iou[c]!, dice: dicePerClass[c]! })),
+    split: name,
+    loss,
+    miou,
+    dice,
+    pixelAccuracy,
+    classes: split.classes.map((label, c) => ({
+      name: label,
+      colour: overlayColour(c),
+      pixels: confusion[c]!.reduce((sum, count) => sum + count, 0),
+      iou: iou[c]!,
+      dice: dicePerClass[c]!,
+    })),
     confusion,
   };
   const json = path.join(context.workDir, 'segmentation.json');

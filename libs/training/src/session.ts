@@ -1,5 +1,15 @@
 /** The loop that all training runs share: steps, curves, evaluation, checkpoints, and stopping in between. */
-import type { ArtifactKind, Checkpoints, LogLevel, MetricPoint, Optimizer as OptimizerSpec, RunResult, Schedule, StatusReason, StopReason } from '#libs/contracts';
+import type {
+  ArtifactKind,
+  Checkpoints,
+  LogLevel,
+  MetricPoint,
+  Optimizer as OptimizerSpec,
+  RunResult,
+  Schedule,
+  StatusReason,
+  StopReason,
+} from '#libs/contracts';
 import { BatchCursor, Random, type BatchCursorState, type RandomState } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
@@ -27,7 +37,10 @@ export interface TrainContext {
 
 /** Training ended because it was asked to. Unless the reason is `cancel`, a checkpoint of this step was stored. */
 export class Stopped extends Error {
-  constructor(readonly reason: StopReason, readonly step: number) {
+  constructor(
+    readonly reason: StopReason,
+    readonly step: number,
+  ) {
     super(`stopped at step ${step}: ${reason}`);
     this.name = 'Stopped';
   }
@@ -35,7 +48,10 @@ export class Stopped extends Error {
 
 /** Training can't go on, and why. */
 export class TrainingError extends Error {
-  constructor(readonly reason: StatusReason, message: string) {
+  constructor(
+    readonly reason: StatusReason,
+    message: string,
+  ) {
     super(message);
     this.name = 'TrainingError';
   }
@@ -69,7 +85,11 @@ export async function breathe({ signal, progress }: TrainContext, step: number, 
 
 function requireFinite(values: Record<string, number>, step: number): void {
   for (const [name, value] of Object.entries(values)) {
-    if (!Number.isFinite(value)) throw new TrainingError('nan_loss', `expected a finite ${name} at step ${step}, got ${value}: lower the learning rate or lengthen the warm-up`);
+    if (!Number.isFinite(value))
+      throw new TrainingError(
+        'nan_loss',
+        `expected a finite ${name} at step ${step}, got ${value}: lower the learning rate or lengthen the warm-up`,
+      );
   }
 }
 
@@ -125,13 +145,20 @@ export class Session<Batch extends tf.Tensor[]> {
   private best = -Infinity;
   private stored = 0;
 
-  constructor(private readonly recipe: Recipe<Batch>, private readonly context: TrainContext) {
+  constructor(
+    private readonly recipe: Recipe<Batch>,
+    private readonly context: TrainContext,
+  ) {
     const trained = weightsOf(...recipe.models);
-    this.weights = [...trained, ...weightsOf(...recipe.followers ?? [])];
+    this.weights = [...trained, ...weightsOf(...(recipe.followers ?? []))];
     this.trainable = trained.filter(({ trainable }) => trainable);
-    const slow = new Set(weightsOf(...recipe.slower?.models ?? []).map(({ variable }) => variable));
-    this.optimizer = createOptimizer(recipe.optimizer, this.trainable, recipe.slower && this.trainable.map(({ variable }) => (slow.has(variable) ? recipe.slower!.factor : 1)));
-    const state = [...this.variables(), ...weightsOf(...recipe.frozen ?? [])].map(({ variable }) => variable);
+    const slow = new Set(weightsOf(...(recipe.slower?.models ?? [])).map(({ variable }) => variable));
+    this.optimizer = createOptimizer(
+      recipe.optimizer,
+      this.trainable,
+      recipe.slower && this.trainable.map(({ variable }) => (slow.has(variable) ? recipe.slower!.factor : 1)),
+    );
+    const state = [...this.variables(), ...weightsOf(...(recipe.frozen ?? []))].map(({ variable }) => variable);
     const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0, 0).length, recipe.rates?.(0).length ?? 0];
     this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state, context.workDir);
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
@@ -168,8 +195,12 @@ export class Session<Batch extends tf.Tensor[]> {
           timed = { since: performance.now(), steps: 0 };
         }
         if (this.step === totalSteps) return this.last;
-        if (context.stopAtStep && this.step >= context.stopAtStep && this.step % evaluateEvery === 0) throw new Stopped('rung', this.step);
-        if (performance.now() > checkpointAt || (everySteps !== null && this.step % everySteps === 0 && this.step > this.stored)) {
+        if (context.stopAtStep && this.step >= context.stopAtStep && this.step % evaluateEvery === 0)
+          throw new Stopped('rung', this.step);
+        if (
+          performance.now() > checkpointAt ||
+          (everySteps !== null && this.step % everySteps === 0 && this.step > this.stored)
+        ) {
           await this.checkpoint();
           checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;
           timed = { since: performance.now(), steps: 0 };
@@ -182,7 +213,11 @@ export class Session<Batch extends tf.Tensor[]> {
         requireFinite(values, this.step);
         if (this.step % logEvery === 0 || this.step === totalSteps) {
           const imagesPerSecond = (timed.steps * recipe.batchSize * 1000) / (performance.now() - timed.since);
-          this.report({ ...Object.fromEntries(Object.entries(values).map(([name, value]) => [`train/${name}`, value])), 'train/learning_rate': learningRate, 'train/images_per_second': imagesPerSecond });
+          this.report({
+            ...Object.fromEntries(Object.entries(values).map(([name, value]) => [`train/${name}`, value])),
+            'train/learning_rate': learningRate,
+            'train/images_per_second': imagesPerSecond,
+          });
           timed = { since: performance.now(), steps: 0 };
         }
         this.evaluationDue = this.step % evaluateEvery === 0 || this.step === totalSteps;
@@ -193,10 +228,14 @@ export class Session<Batch extends tf.Tensor[]> {
     }
   }
 
-  get stepsDone(): number { return this.step; }
+  get stepsDone(): number {
+    return this.step;
+  }
 
   /** For what comes after the last step: shows that the run lives, and lets messages in. @throws Stopped */
-  breathe(): Promise<void> { return breathe(this.context, this.step, this.recipe.totalSteps); }
+  breathe(): Promise<void> {
+    return breathe(this.context, this.step, this.recipe.totalSteps);
+  }
 
   private report(values: Record<string, number>): void {
     Object.assign(this.last, values);
@@ -207,7 +246,7 @@ export class Session<Batch extends tf.Tensor[]> {
   private trainStep(learningRate: number): Record<string, number> {
     const rows = this.cursor.next();
     return tf.tidy(() => {
-      const rates = [...this.optimizer.rates(learningRate, this.step), ...this.recipe.rates?.(this.step) ?? []];
+      const rates = [...this.optimizer.rates(learningRate, this.step), ...(this.recipe.rates?.(this.step) ?? [])];
       return this.compiled.run([...rates.map((rate) => tf.scalar(rate)), ...this.recipe.batch(rows, this.views)]);
     });
   }
@@ -226,7 +265,10 @@ export class Session<Batch extends tf.Tensor[]> {
       kept = Object.entries(others).map(([name, scalar]) => [name, tf.keep(scalar)]);
       return minimised;
     }, variables);
-    optimizer.apply(variables.map((variable) => grads[variable.name]!), optimizerRates);
+    optimizer.apply(
+      variables.map((variable) => grads[variable.name]!),
+      optimizerRates,
+    );
     recipe.afterUpdate?.(rates);
     const others = Object.fromEntries(kept.map(([name, scalar]) => [name, tf.clone(scalar)]));
     tf.dispose(kept.map(([, scalar]) => scalar));
@@ -241,11 +283,23 @@ export class Session<Batch extends tf.Tensor[]> {
     const file = path.join(this.context.workDir, `${name}-${this.step}.safetensors`);
     if (name === 'checkpoint') this.stored = this.step;
     const state: SessionState = {
-      step: this.step, cursor: this.cursor.state(), views: this.views.state(), evaluationDue: this.evaluationDue, last: this.last, stored: this.stored, ...(Number.isFinite(this.best) && { best: this.best }),
+      step: this.step,
+      cursor: this.cursor.state(),
+      views: this.views.state(),
+      evaluationDue: this.evaluationDue,
+      last: this.last,
+      stored: this.stored,
+      ...(Number.isFinite(this.best) && { best: this.best }),
     };
     this.compiled.settle();
     await writeTensors(file, state, this.variables());
-    await this.context.store({ name: path.basename(file), kind: 'checkpoint', mime: MIME, path: file, step: this.step });
+    await this.context.store({
+      name: path.basename(file),
+      kind: 'checkpoint',
+      mime: MIME,
+      path: file,
+      step: this.step,
+    });
   }
 
   private async restore(file: string): Promise<void> {
@@ -268,6 +322,6 @@ export class Session<Batch extends tf.Tensor[]> {
   dispose(): void {
     this.compiled.dispose();
     this.optimizer.dispose();
-    for (const model of [...this.recipe.models, ...this.recipe.followers ?? []]) model.dispose();
+    for (const model of [...this.recipe.models, ...(this.recipe.followers ?? [])]) model.dispose();
   }
 }

@@ -9,7 +9,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { buildAutoencoder, soundsOf, storedAutoencoder } from './autoencode.js';
 import { readTensors } from './checkpoint.js';
-import { buildWaveformBottleneck, buildWaveformDecoder, buildWaveformEncoder, encode, forward, initialise } from './networks.js';
+import {
+  buildWaveformBottleneck,
+  buildWaveformDecoder,
+  buildWaveformEncoder,
+  encode,
+  forward,
+  initialise,
+} from './networks.js';
 import type { ModelState } from './run-inputs.js';
 import { Stopped, type TrainContext } from './session.js';
 import { npy } from '../../../tests/support/npy.js';
@@ -27,7 +34,8 @@ function tone(label: number, random: Random): number[] {
   const [loudness, phase] = [random.uniform(0.2, 0.6), random.uniform(0, 2 * Math.PI)];
   return Array.from({ length: LENGTH }, (_, n) => {
     const t = n / RATE;
-    const turns = label === 0 ? 150 * t : label === 1 ? 500 * t : 150 * t + ((500 - 150) * t * t) / (2 * (LENGTH / RATE));
+    const turns =
+      label === 0 ? 150 * t : label === 1 ? 500 * t : 150 * t + ((500 - 150) * t * t) / (2 * (LENGTH / RATE));
     return loudness * Math.sin(2 * Math.PI * turns + phase) + random.normal(0, 0.01);
   });
 }
@@ -39,19 +47,48 @@ beforeAll(async () => {
   const random = Random.seeded(1, 'data');
   const files: TrainerInputs['dataset'] = { manifest: undefined as unknown as DatasetManifest, files: {} };
   const splits: Record<string, object> = {};
-  for (const [split, count] of [['train', 96], ['val', 30]] as const) {
+  for (const [split, count] of [
+    ['train', 96],
+    ['val', 30],
+  ] as const) {
     const labels = Int32Array.from({ length: count }, (_, i) => i % CLASSES.length);
-    const samples = Int16Array.from([...labels].flatMap((label) => tone(label, random).map((x) => Math.round(x * 32767))));
-    files.files[split] = { samples: await npy(path.join(dir, `${split}.npy`), [count, LENGTH], samples), labels: await npy(path.join(dir, `${split}-labels.npy`), [count], labels) };
-    splits[split] = { count, countPerClass: CLASSES.map(() => count / CLASSES.length), samples: '0'.repeat(64), labels: '0'.repeat(64) };
+    const samples = Int16Array.from(
+      [...labels].flatMap((label) => tone(label, random).map((x) => Math.round(x * 32767))),
+    );
+    files.files[split] = {
+      samples: await npy(path.join(dir, `${split}.npy`), [count, LENGTH], samples),
+      labels: await npy(path.join(dir, `${split}-labels.npy`), [count], labels),
+    };
+    splits[split] = {
+      count,
+      countPerClass: CLASSES.map(() => count / CLASSES.length),
+      samples: '0'.repeat(64),
+      labels: '0'.repeat(64),
+    };
   }
-  files.manifest = { name: 'tones', digest: '0'.repeat(64), sample: { modality: 'audio', sampleRate: RATE, length: LENGTH }, classes: CLASSES, splits } as DatasetManifest;
+  files.manifest = {
+    name: 'tones',
+    digest: '0'.repeat(64),
+    sample: { modality: 'audio', sampleRate: RATE, length: LENGTH },
+    classes: CLASSES,
+    splits,
+  } as DatasetManifest;
   inputs = { dataRoot: dir, dataset: files };
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-interface Outcome { metrics: Record<string, number>; points: MetricPoint[]; files: Map<string, { file: string; kind: string; mime: string }>; stopped?: Stopped }
-interface Options { stopAt?: number; reason?: StopReason; checkpoint?: string; parentModel?: string }
+interface Outcome {
+  metrics: Record<string, number>;
+  points: MetricPoint[];
+  files: Map<string, { file: string; kind: string; mime: string }>;
+  stopped?: Stopped;
+}
+interface Options {
+  stopAt?: number;
+  reason?: StopReason;
+  checkpoint?: string;
+  parentModel?: string;
+}
 
 /** Trains, is told to stop by the first sign of life of step `stopAt`, and keeps what was stored, by its name; checkpoints are all named `checkpoint`. */
 async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promise<Outcome> {
@@ -60,8 +97,14 @@ async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promis
   const points: MetricPoint[] = [];
   const files: Outcome['files'] = new Map();
   const context: TrainContext = {
-    signal: stop.signal, workDir, checkpointEverySeconds: 1000, log: () => undefined, metrics: (more) => points.push(...more),
-    progress: (step) => { if (step === options.stopAt) stop.abort(options.reason ?? 'drain'); },
+    signal: stop.signal,
+    workDir,
+    checkpointEverySeconds: 1000,
+    log: () => undefined,
+    metrics: (more) => points.push(...more),
+    progress: (step) => {
+      if (step === options.stopAt) stop.abort(options.reason ?? 'drain');
+    },
     store: async ({ name, kind, mime, path: file }) => {
       const kept = path.join(dir, `${path.basename(workDir)}-${name}`);
       await copyFile(file, kept);
@@ -69,7 +112,15 @@ async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promis
     },
   };
   try {
-    const { metrics } = await train(RunSpec.parse(spec) as TrainSpec, { ...inputs, ...(options.checkpoint && { checkpoint: options.checkpoint }), ...(options.parentModel && { parentModel: options.parentModel }) }, context);
+    const { metrics } = await train(
+      RunSpec.parse(spec) as TrainSpec,
+      {
+        ...inputs,
+        ...(options.checkpoint && { checkpoint: options.checkpoint }),
+        ...(options.parentModel && { parentModel: options.parentModel }),
+      },
+      context,
+    );
     return { metrics, points, files };
   } catch (error) {
     if (error instanceof Stopped) return { metrics: {}, points, files, stopped: error };
@@ -85,7 +136,12 @@ const specs: Record<string, z.input<typeof RunSpec>> = {
   pretrain: { kind: 'pretrain', schedule: { warmupSteps: 3 }, projection: { hidden: 8, output: 8 }, ...small },
   finetune: { kind: 'finetune', dataset: 'tones', from: null, encoder: { width: 4 }, batchSize: 19, steps: 15 },
   'autoencoder of spectrograms': autoencoder,
-  ...Object.fromEntries((['plain', 'denoising', 'variational'] as const).map((variant) => [`${variant} autoencoder of waveforms`, { ...autoencoder, domain: 'waveform', variant, klWarmupSteps: 5 }])),
+  ...Object.fromEntries(
+    (['plain', 'denoising', 'variational'] as const).map((variant) => [
+      `${variant} autoencoder of waveforms`,
+      { ...autoencoder, domain: 'waveform', variant, klWarmupSteps: 5 },
+    ]),
+  ),
 };
 
 describe.each(Object.keys(specs))('%s of sounds', (kind) => {
@@ -100,9 +156,14 @@ describe.each(Object.keys(specs))('%s of sounds', (kind) => {
     const [expected, found] = [await readTensors(modelOf(whole)), await readTensors(modelOf(second))];
     expect([...found.tensors.keys()]).toEqual([...expected.tensors.keys()]);
     for (const [key, { values }] of expected.tensors) expect(found.tensors.get(key)!.values, key).toEqual(values);
-    const curves = (outcomes: Outcome[]) => outcomes.flatMap(({ points }) => points.filter(({ key }) => key !== 'train/images_per_second'));
+    const curves = (outcomes: Outcome[]) =>
+      outcomes.flatMap(({ points }) => points.filter(({ key }) => key !== 'train/images_per_second'));
     expect(curves([first, second])).toEqual(curves([whole]));
-    expect(curves([whole]).filter(({ key }) => key === 'train/loss').map(({ step }) => step)).toEqual(Array.from({ length: 15 }, (_, i) => i + 1));
+    expect(
+      curves([whole])
+        .filter(({ key }) => key === 'train/loss')
+        .map(({ step }) => step),
+    ).toEqual(Array.from({ length: 15 }, (_, i) => i + 1));
   }, 60_000);
 
   test('a run leaves no tensor behind', async () => {
@@ -115,31 +176,58 @@ describe.each(Object.keys(specs))('%s of sounds', (kind) => {
 });
 
 test('a finetuning tells the tones apart, and one from a pretrained encoder does too', async () => {
-  const scratch = await run({ ...specs['finetune'], steps: 120, optimizer: { name: 'adam', learningRate: 3e-3 } } as z.input<typeof RunSpec>);
+  const scratch = await run({
+    ...specs['finetune'],
+    steps: 120,
+    optimizer: { name: 'adam', learningRate: 3e-3 },
+  } as z.input<typeof RunSpec>);
   expect(scratch.metrics['eval/accuracy']).toBeGreaterThan(0.8);
   const parent = await run({ ...specs['pretrain'], epochs: 8 } as z.input<typeof RunSpec>);
   // Chance is a third.
   expect(parent.metrics['eval/knn']).toBeGreaterThan(0.6);
-  const tuned = await run({ kind: 'finetune', dataset: 'tones', from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11', batchSize: 19, steps: 80 }, { parentModel: modelOf(parent) });
+  const tuned = await run(
+    { kind: 'finetune', dataset: 'tones', from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11', batchSize: 19, steps: 80 },
+    { parentModel: modelOf(parent) },
+  );
   expect(tuned.metrics['eval/accuracy']).toBeGreaterThan(0.8);
 }, 60_000);
 
 test('a pretraining shows spectrograms of sounds over those of two views of each', async () => {
-  const { files } = await run({ ...specs['pretrain'], augmentation: { timeMask: { p: 1, maxFraction: 0.5 } } } as z.input<typeof RunSpec>, { stopAt: 0, reason: 'cancel' });
-  const { data, info } = await sharp(files.get('views.png')!.file).greyscale().raw().toBuffer({ resolveWithObject: true });
+  const { files } = await run(
+    { ...specs['pretrain'], augmentation: { timeMask: { p: 1, maxFraction: 0.5 } } } as z.input<typeof RunSpec>,
+    { stopAt: 0, reason: 'cancel' },
+  );
+  const { data, info } = await sharp(files.get('views.png')!.file)
+    .greyscale()
+    .raw()
+    .toBuffer({ resolveWithObject: true });
   const [frames, bands] = inputShape(inputs.dataset!.manifest.sample);
   expect(info).toMatchObject({ width: 8 * frames, height: 3 * bands });
   // Time goes to the right: what is masked is a black column in the view and none in the sound itself.
-  const black = (band: number) => Array.from({ length: info.width }, (_, x) => Array.from({ length: bands }, (_unused, y) => data[(band * bands + y) * info.width + x]!)).filter((column) => column.every((value) => value === 0)).length;
+  const black = (band: number) =>
+    Array.from({ length: info.width }, (_, x) =>
+      Array.from({ length: bands }, (_unused, y) => data[(band * bands + y) * info.width + x]!),
+    ).filter((column) => column.every((value) => value === 0)).length;
   expect(black(0)).toBe(0);
   expect(black(1)).toBeGreaterThanOrEqual(8);
   expect(black(2)).toBeGreaterThanOrEqual(8);
 });
 
-describe.each(['spectrogram', 'waveform'] as const)('an autoencoder\'s %s', (domain) => {
-  const learnt = { ...autoencoder, domain, latent: 80, encoder: { width: 8 }, batchSize: 8, epochs: 30, optimizer: { name: 'adam', learningRate: 3e-3 }, gridImages: 40 } as const;
+describe.each(['spectrogram', 'waveform'] as const)("an autoencoder's %s", (domain) => {
+  const learnt = {
+    ...autoencoder,
+    domain,
+    latent: 80,
+    encoder: { width: 8 },
+    batchSize: 8,
+    epochs: 30,
+    optimizer: { name: 'adam', learningRate: 3e-3 },
+    gridImages: 40,
+  } as const;
   let outcome: Outcome;
-  beforeAll(async () => { outcome = await run(learnt); }, 60_000);
+  beforeAll(async () => {
+    outcome = await run(learnt);
+  }, 60_000);
 
   test('comes out as it went in, more or less', () => {
     const { metrics, points } = outcome;
@@ -156,7 +244,10 @@ describe.each(['spectrogram', 'waveform'] as const)('an autoencoder\'s %s', (dom
     const { files } = outcome;
     const split = await openSplit(inputs.dataset!.manifest, 'val', inputs.dataset!.files.val!);
     // The first of each class in turn, at most eight.
-    const names = Array.from({ length: 8 }, (_, i) => [`reconstruction-${i}-original.wav`, `reconstruction-${i}.wav`]).flat();
+    const names = Array.from({ length: 8 }, (_, i) => [
+      `reconstruction-${i}-original.wav`,
+      `reconstruction-${i}.wav`,
+    ]).flat();
     expect([...files].filter(([, { kind }]) => kind === 'audio').map(([name]) => name)).toEqual(names);
     for (const name of names) {
       const { file, mime } = files.get(name)!;
@@ -166,13 +257,21 @@ describe.each(['spectrogram', 'waveform'] as const)('an autoencoder\'s %s', (dom
       expect(samples).toHaveLength(LENGTH);
       expect(Math.max(...samples)).toBeGreaterThan(0.05);
     }
-    expect([...decodeWav(await readFile(files.get('reconstruction-1-original.wav')!.file)).samples]).toEqual([...gatherSamples(split, [1]).dataSync()]);
+    expect([...decodeWav(await readFile(files.get('reconstruction-1-original.wav')!.file)).samples]).toEqual([
+      ...gatherSamples(split, [1]).dataSync(),
+    ]);
     const [frames, bands] = inputShape(split.sample);
     const picture = sharp(files.get('reconstructions.png')!.file);
     expect(await picture.metadata()).toMatchObject({ format: 'png', width: 8 * frames, height: 2 * bands });
     // The upper left picture is of the first sound, a low tone: the brightest row lies below the middle.
-    const { data } = await picture.extract({ left: 0, top: 0, width: frames, height: bands }).toColourspace('b-w').raw().toBuffer({ resolveWithObject: true });
-    const rows = Array.from({ length: bands }, (_, row) => data.subarray(row * frames, (row + 1) * frames).reduce((sum, x) => sum + x, 0));
+    const { data } = await picture
+      .extract({ left: 0, top: 0, width: frames, height: bands })
+      .toColourspace('b-w')
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    const rows = Array.from({ length: bands }, (_, row) =>
+      data.subarray(row * frames, (row + 1) * frames).reduce((sum, x) => sum + x, 0),
+    );
     expect(rows.indexOf(Math.max(...rows))).toBeGreaterThan(bands / 2);
   });
 
@@ -181,10 +280,20 @@ describe.each(['spectrogram', 'waveform'] as const)('an autoencoder\'s %s', (dom
     const stored = storedAutoencoder(await readTensors<ModelState>(modelOf(outcome)), split.sample);
     expect(stored.domain).toBe(domain);
     const [mse, sounds] = tf.tidy(() => {
-      const x = inputOf(split.sample, gatherSamples(split, Array.from({ length: 30 }, (_, row) => row)), domain);
+      const x = inputOf(
+        split.sample,
+        gatherSamples(
+          split,
+          Array.from({ length: 30 }, (_, row) => row),
+        ),
+        domain,
+      );
       const decoded = stored.decode(stored.code(x, false).mean, false);
       if (split.sample.modality !== 'audio') throw new Error('expected sounds');
-      return [tf.mean(tf.squaredDifference(decoded, x)).dataSync()[0]!, soundsOf(decoded, stored, split.sample, Random.seeded(0)).shape];
+      return [
+        tf.mean(tf.squaredDifference(decoded, x)).dataSync()[0]!,
+        soundsOf(decoded, stored, split.sample, Random.seeded(0)).shape,
+      ];
     });
     expect(mse).toBeCloseTo(outcome.metrics['eval/reconstruction_mse']!, 6);
     expect(sounds).toEqual([30, LENGTH]);
@@ -192,32 +301,63 @@ describe.each(['spectrogram', 'waveform'] as const)('an autoencoder\'s %s', (dom
   });
 });
 
-test.each(['spectrogram', 'waveform'] as const)('a walk between two sounds as %ss can be seen and listened to', async (domain) => {
-  const parent = await run({ ...autoencoder, domain, epochs: 1 });
-  const spec = { kind: 'interpolate', dataset: 'tones', from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11', points: 3, samples: 2 } as const;
-  const walked = await run(spec, { parentModel: modelOf(parent) });
-  const before = tf.memory().numTensors;
-  await run(spec, { parentModel: modelOf(parent) });
-  expect(tf.memory().numTensors).toBe(before);
-  const mapped = await run({ kind: 'embed', dataset: 'tones', from: spec.from, maps: ['pca'] }, { parentModel: modelOf(parent) });
-  expect([...mapped.files.keys()]).toContain('maps.json');
-  expect(walked.metrics['interpolate/middle_mse_to_training']).toBeGreaterThan(0);
-  expect([...walked.files.keys()]).toEqual(['interpolation.png', 'interpolation.webp', 'interpolation-0.wav', 'interpolation-1.wav', 'interpolation-2.wav', 'samples.png', 'sample-0.wav', 'sample-1.wav']);
-  expect(decodeWav(await readFile(walked.files.get('interpolation-2.wav')!.file)).samples).toHaveLength(LENGTH);
-  const [frames, bands] = inputShape(inputs.dataset!.manifest.sample);
-  expect(await sharp(walked.files.get('interpolation.png')!.file).metadata()).toMatchObject({ width: 3 * frames, height: bands });
-}, 60_000);
+test.each(['spectrogram', 'waveform'] as const)(
+  'a walk between two sounds as %ss can be seen and listened to',
+  async (domain) => {
+    const parent = await run({ ...autoencoder, domain, epochs: 1 });
+    const spec = {
+      kind: 'interpolate',
+      dataset: 'tones',
+      from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11',
+      points: 3,
+      samples: 2,
+    } as const;
+    const walked = await run(spec, { parentModel: modelOf(parent) });
+    const before = tf.memory().numTensors;
+    await run(spec, { parentModel: modelOf(parent) });
+    expect(tf.memory().numTensors).toBe(before);
+    const mapped = await run(
+      { kind: 'embed', dataset: 'tones', from: spec.from, maps: ['pca'] },
+      { parentModel: modelOf(parent) },
+    );
+    expect([...mapped.files.keys()]).toContain('maps.json');
+    expect(walked.metrics['interpolate/middle_mse_to_training']).toBeGreaterThan(0);
+    expect([...walked.files.keys()]).toEqual([
+      'interpolation.png',
+      'interpolation.webp',
+      'interpolation-0.wav',
+      'interpolation-1.wav',
+      'interpolation-2.wav',
+      'samples.png',
+      'sample-0.wav',
+      'sample-1.wav',
+    ]);
+    expect(decodeWav(await readFile(walked.files.get('interpolation-2.wav')!.file)).samples).toHaveLength(LENGTH);
+    const [frames, bands] = inputShape(inputs.dataset!.manifest.sample);
+    expect(await sharp(walked.files.get('interpolation.png')!.file).metadata()).toMatchObject({
+      width: 3 * frames,
+      height: bands,
+    });
+  },
+  60_000,
+);
 
 test('a variational autoencoder of waveforms can be exported', async () => {
   const parent = await run({ ...autoencoder, domain: 'waveform', variant: 'variational', epochs: 1 });
-  const { metrics } = await run({ kind: 'export', from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11', formats: ['tfjs', 'safetensors'] }, { parentModel: modelOf(parent) });
+  const { metrics } = await run(
+    { kind: 'export', from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11', formats: ['tfjs', 'safetensors'] },
+    { parentModel: modelOf(parent) },
+  );
   expect(metrics['export/tfjs_difference']).toBeLessThan(1e-4);
 }, 60_000);
 
 describe('networks of waveforms', () => {
   test.each([1, 7, 64, 65, 8000])('cope with %i samples', (length) => {
     const encoder = buildWaveformEncoder(4, length);
-    expect(encoder.outputs.map(({ shape }) => shape)).toEqual([[null, 1, Math.ceil(length / 64), 16], [null, 16]]);
+    expect(encoder.outputs.map(({ shape }) => shape)).toEqual([
+      [null, 1, Math.ceil(length / 64), 16],
+      [null, 16],
+    ]);
     const decoder = buildWaveformDecoder(encoder, 3, 4);
     expect(decoder.outputs[0]!.shape).toEqual([null, 1, length, 1]);
     const before = tf.memory().numTensors;
@@ -232,7 +372,10 @@ describe('networks of waveforms', () => {
 
   test.each([2, 7, 64, 500, 4096])('a code may have %i numbers, and stretches of time their part of them', (latent) => {
     const encoder = buildWaveformEncoder(4, 8000);
-    const [bottleneck, decoder] = [buildWaveformBottleneck(encoder, latent, 2), buildWaveformDecoder(encoder, latent, 4)];
+    const [bottleneck, decoder] = [
+      buildWaveformBottleneck(encoder, latent, 2),
+      buildWaveformDecoder(encoder, latent, 4),
+    ];
     expect(bottleneck.outputs[0]!.shape).toEqual([null, 2 * latent]);
     expect(decoder.outputs[0]!.shape).toEqual([null, 1, 8000, 1]);
     initialise([encoder, bottleneck, decoder], Random.seeded(0));
@@ -240,7 +383,26 @@ describe('networks of waveforms', () => {
     const changed = tf.tidy(() => {
       const code = (x: tf.Tensor4D) => forward<tf.Tensor2D>(bottleneck, encode(encoder, x, false).map, false);
       const silence = tf.zeros<tf.Rank.R4>([1, 1, 8000, 1]);
-      return [...tf.abs(tf.sub(code(tf.add<tf.Tensor4D>(silence, tf.pad4d(tf.ones([1, 1, 10, 1]), [[0, 0], [0, 0], [0, 7990], [0, 0]]))), code(silence))).dataSync()].map((x) => x > 0);
+      return [
+        ...tf
+          .abs(
+            tf.sub(
+              code(
+                tf.add<tf.Tensor4D>(
+                  silence,
+                  tf.pad4d(tf.ones([1, 1, 10, 1]), [
+                    [0, 0],
+                    [0, 0],
+                    [0, 7990],
+                    [0, 0],
+                  ]),
+                ),
+              ),
+              code(silence),
+            ),
+          )
+          .dataSync(),
+      ].map((x) => x > 0);
     });
     const first = latent < 64 ? latent : latent === 64 ? 8 : latent === 500 ? 500 / 50 : 4096 / 64;
     for (const half of [changed.slice(0, latent), changed.slice(latent)]) {
@@ -251,13 +413,25 @@ describe('networks of waveforms', () => {
   });
 
   test('are of sounds', () => {
-    const architecture = { encoder: { name: 'small-resnet' as const, width: 4 }, latent: 4, variant: 'plain' as const, domain: 'waveform' as const };
-    expect(() => buildAutoencoder(architecture, { modality: 'image', height: 8, width: 8, channels: 1 })).toThrow('got one of images');
+    const architecture = {
+      encoder: { name: 'small-resnet' as const, width: 4 },
+      latent: 4,
+      variant: 'plain' as const,
+      domain: 'waveform' as const,
+    };
+    expect(() => buildAutoencoder(architecture, { modality: 'image', height: 8, width: 8, channels: 1 })).toThrow(
+      'got one of images',
+    );
   });
 
   test('are no parent where the encoder is to see spectrograms', async () => {
     const parent = await run({ ...autoencoder, domain: 'waveform', epochs: 1 });
     const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
-    await expect(run({ kind: 'finetune', dataset: 'tones', from, batchSize: 9, steps: 1 }, { parentModel: modelOf(parent) })).rejects.toMatchObject({ reason: 'invalid_spec', message: expect.stringMatching(/domain: spectrogram/) as string });
+    await expect(
+      run({ kind: 'finetune', dataset: 'tones', from, batchSize: 9, steps: 1 }, { parentModel: modelOf(parent) }),
+    ).rejects.toMatchObject({
+      reason: 'invalid_spec',
+      message: expect.stringMatching(/domain: spectrogram/) as string,
+    });
   });
 });

@@ -4,7 +4,11 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import util from 'node:util';
 
-export interface Runtime { version: string; gpu: boolean; threads: number }
+export interface Runtime {
+  version: string;
+  gpu: boolean;
+  threads: number;
+}
 
 let loading: Promise<Runtime> | undefined;
 
@@ -32,10 +36,17 @@ async function load(threads: number): Promise<Runtime> {
   // Unset, the first process on a GPU takes all of its memory.
   process.env['TF_FORCE_GPU_ALLOW_GROWTH'] ??= 'true';
   // tfjs-node calls two functions that Node has removed, or complains about.
-  const replaced = { isNullOrUndefined: (value: unknown) => value === null || value === undefined, isArray: Array.isArray };
-  for (const [name, value] of Object.entries(replaced)) Object.defineProperty(util, name, { value, configurable: true });
+  const replaced = {
+    isNullOrUndefined: (value: unknown) => value === null || value === undefined,
+    isArray: Array.isArray,
+  };
+  for (const [name, value] of Object.entries(replaced))
+    Object.defineProperty(util, name, { value, configurable: true });
   const tf = require('@tensorflow/tfjs-node-gpu') as typeof import('@tensorflow/tfjs-node-gpu');
   await tf.ready();
-  const { binding, isUsingGpuDevice } = tf.backend() as unknown as { binding: { TF_Version: string }; isUsingGpuDevice: boolean };
+  const { binding, isUsingGpuDevice } = tf.backend() as unknown as {
+    binding: { TF_Version: string };
+    isUsingGpuDevice: boolean;
+  };
   return { version: binding.TF_Version, gpu: isUsingGpuDevice, threads };
 }

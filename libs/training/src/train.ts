@@ -20,19 +20,32 @@ export type TrainSpec = Exclude<RunSpec, { kind: 'prepare-dataset' }>;
 export async function train(spec: TrainSpec, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   try {
     switch (spec.kind) {
-      case 'pretrain': return await pretrain(spec, inputs, context);
-      case 'finetune': return await finetune(spec, inputs, context);
-      case 'distill': return await distill(spec, inputs, context);
-      case 'autoencode': return await autoencode(spec, inputs, context);
-      case 'evaluate': return await evaluate(spec, inputs, context);
-      case 'interpolate': return await interpolate(spec, inputs, context);
-      case 'embed': return await embed(spec, inputs, context);
-      case 'export': return await exportModel(spec, inputs, context);
+      case 'pretrain':
+        return await pretrain(spec, inputs, context);
+      case 'finetune':
+        return await finetune(spec, inputs, context);
+      case 'distill':
+        return await distill(spec, inputs, context);
+      case 'autoencode':
+        return await autoencode(spec, inputs, context);
+      case 'evaluate':
+        return await evaluate(spec, inputs, context);
+      case 'interpolate':
+        return await interpolate(spec, inputs, context);
+      case 'embed':
+        return await embed(spec, inputs, context);
+      case 'export':
+        return await exportModel(spec, inputs, context);
     }
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    if (/OOM when allocating|RESOURCE_EXHAUSTED|std::bad_alloc|Array buffer allocation failed/i.test(message)) throw new TrainingError('oom', `not enough memory: lower the batch size or the width (${message.split('\n')[0]})`);
-    if (/CUDA_ERROR_(?!OUT_OF_MEMORY)|CUDNN_STATUS|uncorrectable ECC/.test(message)) throw new TrainingError('gpu_error', `the GPU failed: ${message.split('\n')[0]}`);
+    if (/OOM when allocating|RESOURCE_EXHAUSTED|std::bad_alloc|Array buffer allocation failed/i.test(message))
+      throw new TrainingError(
+        'oom',
+        `not enough memory: lower the batch size or the width (${message.split('\n')[0]})`,
+      );
+    if (/CUDA_ERROR_(?!OUT_OF_MEMORY)|CUDNN_STATUS|uncorrectable ECC/.test(message))
+      throw new TrainingError('gpu_error', `the GPU failed: ${message.split('\n')[0]}`);
     if (error instanceof CheckpointError) throw new TrainingError('internal_error', message);
     throw error;
   }
