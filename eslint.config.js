@@ -16,7 +16,8 @@ export default tseslint.config(
         { fixStyle: 'inline-type-imports', disallowTypeAnnotations: false },
       ],
       '@typescript-eslint/switch-exhaustiveness-check': 'error',
-      // Indexed access is checked by the compiler (noUncheckedIndexedAccess); where a place is known to exist, `!` says so.
+      // Indexed access is checked by the compiler (noUncheckedIndexedAccess); where a place is known to exist, `!` says
+      // so.
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/no-unused-vars': ['error', { varsIgnorePattern: '^_', argsIgnorePattern: '^_' }],
       '@typescript-eslint/restrict-template-expressions': [

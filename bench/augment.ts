@@ -56,7 +56,8 @@ export async function benchAugment({ quick }: BenchOptions): Promise<BenchResult
         for (const way of ['pil', 'tensor'] as const)
           rounds[way].push((await peer.request<{ viewsPerSecond: number }>({ command: 'pass', way })).viewsPerSecond);
         console.log(
-          `${size} x ${size}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, PIL ${rounds.pil.at(-1)!.toFixed(0)}, tensors ${rounds.tensor.at(-1)!.toFixed(0)} views a second`,
+          `${size} x ${size}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, PIL ` +
+            `${rounds.pil.at(-1)!.toFixed(0)}, tensors ${rounds.tensor.at(-1)!.toFixed(0)} views a second`,
         );
       }
       const best = median(rounds.pil) > median(rounds.tensor) ? 'pil' : 'tensor';

@@ -1,4 +1,7 @@
-/** `npm run bench -- NAME [--quick] [--profile] [--only FIELD]`: measures against a peer, alternating in one run. The last line is one JSON object. */
+/**
+ * `npm run bench -- NAME [--quick] [--profile] [--only FIELD]`: measures against a peer, alternating in one run. The
+ * last line is one JSON object.
+ */
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { KEEP_MEMORY } from '../apps/worker/src/trainer-process.js';

@@ -1,4 +1,7 @@
-/** A trainer that trains nothing: it reports one metric and ends. What is left of a run is what it costs beside its training. */
+/**
+ * A trainer that trains nothing: it reports one metric and ends. What is left of a run is what it costs beside its
+ * training.
+ */
 import type { TrainerCommand, TrainerMessage } from '#libs/contracts';
 
 const KEY = 'eval/knn';

@@ -1,4 +1,7 @@
-/** What each page of the dashboard asks for, at 30,000 runs and 10 million points: how long each answer takes at p95, and when the first view can be used. */
+/**
+ * What each page of the dashboard asks for, at 30,000 runs and 10 million points: how long each answer takes at p95,
+ * and when the first view can be used.
+ */
 import type { LoomClient } from '#libs/contracts';
 import { launchChromium } from '../tests/support/browser.js';
 import type { BenchOptions } from './peer.js';

@@ -1,4 +1,7 @@
-/** What a bench compares with: a Python program in a virtual environment of its own, driven line by line, so that ours and theirs alternate. */
+/**
+ * What a bench compares with: a Python program in a virtual environment of its own, driven line by line, so that ours
+ * and theirs alternate.
+ */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -40,7 +43,10 @@ export const median = (values: readonly number[]): number => {
   return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 };
 
-/** The Python that BENCH_PYTHON names, or that of the virtual environment for a file of requirements in bench/, made once for each content. */
+/**
+ * The Python that BENCH_PYTHON names, or that of the virtual environment for a file of requirements in bench/, made
+ * once for each content.
+ */
 function environment(file: string): string {
   const own = process.env['BENCH_PYTHON'];
   if (own) return own;
@@ -61,7 +67,8 @@ function environment(file: string): string {
     const { status, stderr } = spawnSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
     if (status !== 0)
       throw new Error(
-        `${path.basename(command)} ${args.slice(0, 3).join(' ')} failed: ${stderr.trim().split('\n').at(-1)}. The bench needs Python 3.10 or newer with venv and pip, and a package index.`,
+        `${path.basename(command)} ${args.slice(0, 3).join(' ')} failed: ${stderr.trim().split('\n').at(-1)}. The ` +
+          'bench needs Python 3.10 or newer with venv and pip, and a package index.',
       );
   };
   run('python3', '-m', 'venv', folder);

@@ -8,7 +8,10 @@ interface Call {
   multiplications: number;
 }
 
-/** Multiply-adds of a convolution or one of its gradients: each output of the forward one is a sum over a window of all channels. */
+/**
+ * Multiply-adds of a convolution or one of its gradients: each output of the forward one is a sum over a window of all
+ * channels.
+ */
 function multiplicationsOf(name: string, inputs: tf.Tensor[], output: tf.Tensor): number {
   const [places, filter] =
     name === 'Conv2D'
@@ -23,7 +26,10 @@ function multiplicationsOf(name: string, inputs: tf.Tensor[], output: tf.Tensor)
   return places.size * height * width * channels;
 }
 
-/** Least time of each operation over `steps` runs of `step`, which has to call the same operations each time; prints them by name. */
+/**
+ * Least time of each operation over `steps` runs of `step`, which has to call the same operations each time; prints
+ * them by name.
+ */
 export function printProfile(title: string, step: () => void, steps: number): void {
   const backend = tf.backend() as unknown as Record<'executeSingleOutput' | 'executeMultipleOutputs', Execute>;
   const originals = {
@@ -68,12 +74,14 @@ export function printProfile(title: string, step: () => void, steps: number): vo
   const total = sum(rows, 'ms');
   const peak = matrixRate();
   console.log(
-    `\n${title}: ${whole.toFixed(1)} ms the fastest step, ${total.toFixed(1)} ms its operations, each at its fastest; matMul of 2048 x 2048 runs at ${peak.toFixed(0)} GFLOP/s\n`,
+    `\n${title}: ${whole.toFixed(1)} ms the fastest step, ${total.toFixed(1)} ms its operations, each at its ` +
+      `fastest; matMul of 2048 x 2048 runs at ${peak.toFixed(0)} GFLOP/s\n`,
   );
   console.log('| operation | calls | ms | share | GFLOP/s |\n|---|---|---|---|---|');
   const line = (name: string, count: number, ms: number, multiplications: number) =>
     console.log(
-      `| ${name} | ${count} | ${ms.toFixed(1)} | ${((100 * ms) / total).toFixed(1)} % | ${multiplications ? ((2 * multiplications) / ms / 1e6).toFixed(0) : ''} |`,
+      `| ${name} | ${count} | ${ms.toFixed(1)} | ${((100 * ms) / total).toFixed(1)} % | ` +
+        `${multiplications ? ((2 * multiplications) / ms / 1e6).toFixed(0) : ''} |`,
     );
   for (const { name, count, ms, multiplications } of rows.slice(0, 9)) line(name, count, ms, multiplications);
   const rest = rows.slice(9);

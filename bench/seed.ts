@@ -1,7 +1,7 @@
 /**
- * `npm run seed -- --runs 30000 --points 10000000`: made-up runs, sweeps and curves in bulk, to see how everything behaves at size. They go
- * to DATABASE_URL, to the stack of `loom up` that runs in `--dir`, or into its folder where none does. Nothing is trained, and
- * since their digests are none that a spec has, nothing real takes a made-up result.
+ * `npm run seed -- --runs 30000 --points 10000000`: made-up runs, sweeps and curves in bulk, to see how everything
+ * behaves at size. They go to DATABASE_URL, to the stack of `loom up` that runs in `--dir`, or into its folder where
+ * none does. Nothing is trained, and since their digests are none that a spec has, nothing real takes a made-up result.
  */
 import { DatasetManifest, RunSpec, SubmitRun, SweepSpec, type RunKind } from '#libs/contracts';
 import { Random } from '#libs/data';
@@ -294,8 +294,8 @@ async function knowDataset(databaseUrl: string): Promise<void> {
 }
 
 /**
- * Writes so many runs with so many points of metrics, all together, into a database with our schema. About 60,000 points a second
- * on two cores.
+ * Writes so many runs with so many points of metrics, all together, into a database with our schema. About 60,000
+ * points a second on two cores.
  * @throws Error where the schema is another
  */
 export async function seed(
@@ -392,7 +392,8 @@ async function writeSweep(client: pg.Client, { id, spec, createdAt, trials }: Ma
     [id, spec.name, JSON.stringify(spec), JSON.stringify(plan), ['seed'], createdAt],
   );
   await client.query(
-    'INSERT INTO trial (sweep_id, index, position, parameters) SELECT $1, i - 1, i - 1, p FROM unnest($2::jsonb[]) WITH ORDINALITY AS t(p, i)',
+    'INSERT INTO trial (sweep_id, index, position, parameters) SELECT $1, i - 1, i - 1, p FROM ' +
+      'unnest($2::jsonb[]) WITH ORDINALITY AS t(p, i)',
     [id, trials.map(({ parameters }) => JSON.stringify(parameters))],
   );
   await client.query(
@@ -439,7 +440,9 @@ async function main(args: readonly string[]): Promise<void> {
     await migrate(services.databaseUrl);
     const { seconds, ...written } = await seed(services.databaseUrl, options);
     console.log(
-      `${written.runs.toLocaleString('en')} runs, ${written.points.toLocaleString('en')} points of metrics and ${written.sweeps.toLocaleString('en')} sweeps in ${seconds.toFixed(0)} s${running ? '' : `: \`loom up${values.dir === '.loom' ? '' : ` --dir ${values.dir}`}\` shows them`}`,
+      `${written.runs.toLocaleString('en')} runs, ${written.points.toLocaleString('en')} points of metrics and ` +
+        `${written.sweeps.toLocaleString('en')} sweeps in ${seconds.toFixed(0)} ` +
+        `s${running ? '' : `: \`loom up${values.dir === '.loom' ? '' : ` --dir ${values.dir}`}\` shows them`}`,
     );
   } finally {
     await services.stop();

@@ -1,4 +1,7 @@
-/** What the fields of `npm run bench -- sweep` run on: one Postgres and one Redis, durable as in production, a database for each part. */
+/**
+ * What the fields of `npm run bench -- sweep` run on: one Postgres and one Redis, durable as in production, a database
+ * for each part.
+ */
 import { migrate, startLocalServices, type LocalServices } from '#libs/platform';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -53,7 +56,10 @@ export class Services {
     return url.href;
   }
 
-  /** The API and workers, as `loom up` starts them, on a database, a queue and a folder of this name: what is there already is brought up again. */
+  /**
+   * The API and workers, as `loom up` starts them, on a database, a queue and a folder of this name: what is there
+   * already is brought up again.
+   */
   async stack(
     name: string,
     { workers, environment = {} }: Pick<StackOptions, 'workers'> & { environment?: NodeJS.ProcessEnv },

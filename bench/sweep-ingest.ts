@@ -1,4 +1,7 @@
-/** Rows of metrics a second: as a worker writes them, and through the API, against MLflow's `log_batch` on the same Postgres, in turns. Each takes the largest batches that it takes. */
+/**
+ * Rows of metrics a second: as a worker writes them, and through the API, against MLflow's `log_batch` on the same
+ * Postgres, in turns. Each takes the largest batches that it takes.
+ */
 import { SubmitRun, type MetricPoint } from '#libs/contracts';
 import { Database, RunStore, type Token } from '#libs/platform';
 import { MetricBuffer } from '../apps/worker/src/metric-buffer.js';
@@ -92,7 +95,8 @@ export const measureIngest: Measure = async (bench, { quick }) => {
         if (written !== rows) throw new Error(`expected ${rows} rows of run ${runId}, got ${written}`);
       }
       console.log(
-        `ingest, round ${round + 1}: worker ${rates.worker.at(-1)!.toFixed(0)}, API ${rates.api.at(-1)!.toFixed(0)}, MLflow ${rates.peer.at(-1)!.toFixed(0)} rows a second`,
+        `ingest, round ${round + 1}: worker ${rates.worker.at(-1)!.toFixed(0)}, API ` +
+          `${rates.api.at(-1)!.toFixed(0)}, MLflow ${rates.peer.at(-1)!.toFixed(0)} rows a second`,
       );
     }
     const [worker, api, theirs] = [median(rates.worker), median(rates.api), median(rates.peer)];

@@ -1,4 +1,7 @@
-/** 30,000 runs listed, filtered and sorted with their last metrics through our API, against MLflow's `search_runs` on the same runs in the same Postgres. */
+/**
+ * 30,000 runs listed, filtered and sorted with their last metrics through our API, against MLflow's `search_runs` on
+ * the same runs in the same Postgres.
+ */
 import type { ListRuns } from '#libs/contracts';
 import { median, Peer } from './peer.js';
 import { seed } from './seed.js';
@@ -69,7 +72,8 @@ export const measureList: Measure = async (bench, { quick }) => {
         // They have to find as many, and where it is by a metric the same first.
         if (found.names.length !== page.items.length || (ours.sort && found.names[0] !== page.items[0]?.name))
           throw new Error(
-            `expected both to find the same for ${name}, got ${found.names.length} runs from ${found.names[0]} and ${page.items.length} from ${page.items[0]?.name}`,
+            `expected both to find the same for ${name}, got ${found.names.length} runs from ${found.names[0]} ` +
+              `and ${page.items.length} from ${page.items[0]?.name}`,
           );
         // The first round is for caches and connections.
         if (round < 0) continue;

@@ -1,6 +1,8 @@
 /**
- * What a trial costs beside its training, with 8 slots: from the submit of a sweep to the success of its last run, through API,
- * Postgres, Redis, worker and a process for each run, against Ray Tune on the same trial, which reports one metric and ends.
+ * What a trial costs beside its training, with 8 slots: from the submit of a sweep to the success of its last run,
+ * through API,
+ * Postgres, Redis, worker and a process for each run, against Ray Tune on the same trial, which reports one metric and
+ * ends.
  * The same runs with the real trainer, each a step, say what loading TensorFlow for each adds.
  */
 import { RunSpec, type LoomClient } from '#libs/contracts';
@@ -67,7 +69,10 @@ async function trials(client: LoomClient, count: number, firstSeed: number): Pro
   }
 }
 
-/** Milliseconds a trial of the processes alone, as many at a time as there are slots: nothing that gives each run one can be quicker. */
+/**
+ * Milliseconds a trial of the processes alone, as many at a time as there are slots: nothing that gives each run one
+ * can be quicker.
+ */
 async function processes(count: number): Promise<number> {
   const spec = RunSpec.parse({ kind: 'pretrain', dataset: DATASET });
   const started = performance.now();
@@ -131,7 +136,9 @@ export const measureOverhead: Measure = async (bench, { quick }) => {
       rounds.peer.push(await theirs(count, false));
       rounds.peerReusing.push(await theirs(count, true));
       console.log(
-        `overhead, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, of which processes ${rounds.processes.at(-1)!.toFixed(0)}, Ray Tune ${rounds.peer.at(-1)!.toFixed(0)}, and with one process for many trials ${rounds.peerReusing.at(-1)!.toFixed(0)} ms a trial`,
+        `overhead, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, of which processes ` +
+          `${rounds.processes.at(-1)!.toFixed(0)}, Ray Tune ${rounds.peer.at(-1)!.toFixed(0)}, and with one process ` +
+          `for many trials ${rounds.peerReusing.at(-1)!.toFixed(0)} ms a trial`,
       );
     }
     const [ours, peerMs] = [median(rounds.ours), median(rounds.peer)];

@@ -1,7 +1,7 @@
 /**
- * A sweep of 10,000 trials, from the request to its trials and runs in Postgres, against Optuna, which keeps trials in Postgres
- * too, on the same server; and against what Postgres needs to write the same rows. Optuna is taken at its best: `enqueue_trial` lays
- * trials out at a rate that does not fall as they grow more, which `ask` does.
+ * A sweep of 10,000 trials, from the request to its trials and runs in Postgres, against Optuna, which keeps trials in
+ * Postgres too, on the same server; and against what Postgres needs to write the same rows. Optuna is taken at its
+ * best: `enqueue_trial` lays trials out at a rate that does not fall as they grow more, which `ask` does.
  */
 import { DatasetManifest, SubmitRun, type LoomClient } from '#libs/contracts';
 import { Database, RunStore } from '#libs/platform';
@@ -64,7 +64,8 @@ async function submit(client: LoomClient, url: string, round: number): Promise<n
   const seconds = (performance.now() - started) / 1000;
   const [counts] = await query<{ runs: number; trials: number }>(
     url,
-    `SELECT count(*)::int AS trials, count(DISTINCT run_id)::int AS runs FROM trial_run JOIN run ON run.id = run_id WHERE sweep_id = '${sweep.id}'`,
+    'SELECT count(*)::int AS trials, count(DISTINCT run_id)::int AS runs FROM trial_run JOIN run ON run.id = ' +
+      `run_id WHERE sweep_id = '${sweep.id}'`,
   );
   if (counts?.runs !== TRIALS || counts.trials !== TRIALS)
     throw new Error(`expected ${TRIALS} trials and as many runs in Postgres, got ${JSON.stringify(counts)}`);
@@ -81,7 +82,10 @@ async function query<Row extends pg.QueryResultRow>(url: string, sql: string): P
   }
 }
 
-/** Seconds that Postgres takes to write the rows of one sweep into tables that are like ours, indexes and foreign keys included, in one transaction. */
+/**
+ * Seconds that Postgres takes to write the rows of one sweep into tables that are like ours, indexes and foreign keys
+ * included, in one transaction.
+ */
 async function floor(url: string): Promise<number> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
@@ -136,7 +140,8 @@ export const measureSubmit: Measure = async (bench, { quick }) => {
       );
       asked.push(((await peer.request<{ seconds: number }>({ command: 'ask', count: ASKED })).seconds * 1000) / ASKED);
       console.log(
-        `submit, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(2)} s, the same rows in Postgres alone ${rounds.floor.at(-1)!.toFixed(2)} s, Optuna ${rounds.peer.at(-1)!.toFixed(1)} s by ${count} of ${TRIALS}`,
+        `submit, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(2)} s, the same rows in Postgres alone ` +
+          `${rounds.floor.at(-1)!.toFixed(2)} s, Optuna ${rounds.peer.at(-1)!.toFixed(1)} s by ${count} of ${TRIALS}`,
       );
     }
     const [ours, theirs, alone] = [median(rounds.ours), median(rounds.peer), median(rounds.floor)];

@@ -1,4 +1,6 @@
-/** What a sweep costs beside its training: to submit it, to run its trials, to list its runs, to take in their metrics. */
+/**
+ * What a sweep costs beside its training: to submit it, to run its trials, to list its runs, to take in their metrics.
+ */
 import type { BenchOptions } from './peer.js';
 import { Services, type Measure, type Measured } from './services.js';
 import { measureIngest } from './sweep-ingest.js';

@@ -1,4 +1,7 @@
-/** One training step of SimCLR and of the image autoencoder: networks, loss, gradients, Adam, on the same inputs in both. */
+/**
+ * One training step of SimCLR and of the image autoencoder: networks, loss, gradients, Adam, on the same inputs in
+ * both.
+ */
 import { Optimizer, type Encoder } from '#libs/contracts';
 import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
@@ -154,7 +157,8 @@ export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<
         rounds.ours.push(ours());
         rounds.peer.push(await theirs());
         console.log(
-          `${name}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toPrecision(3)} ms, PyTorch ${rounds.peer.at(-1)!.toPrecision(3)} ms a step`,
+          `${name}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toPrecision(3)} ms, PyTorch ` +
+            `${rounds.peer.at(-1)!.toPrecision(3)} ms a step`,
         );
       }
       const [a, b] = [median(rounds.ours), median(rounds.peer)];

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * Makes a checkout ready to run: packages, the TensorFlow runtime, the Prisma client, Redis, the build. Runs on plain
- * Node 20 without packages. Every step is skipped when it has been done, and one that fails says in one sentence what is
- * missing; the next run goes on from there.
+ * Node 20 without packages. Every step is skipped when it has been done, and one that fails says in one sentence what
+ * is missing; the next run goes on from there.
  *
  *   node scripts/setup.mjs [demo|test|check|bench] [--quiet]
  */
@@ -23,8 +23,8 @@ const platform = `${process.platform}-${process.arch}`;
 
 const TENSORFLOW = '2.21.0';
 /**
- * Where the TensorFlow library comes from: wheels, each as package, version, platform and sha256. TensorFlow's is for CPython 3.11;
- * the library in it knows nothing of Python, and finds CUDA's in the folders beside it.
+ * Where the TensorFlow library comes from: wheels, each as package, version, platform and sha256. TensorFlow's is for
+ * CPython 3.11; the library in it knows nothing of Python, and finds CUDA's in the folders beside it.
  */
 const RUNTIMES = {
   'cpu-linux-x64': {
@@ -134,7 +134,8 @@ function run(command, args, { cwd = root, env = process.env, label } = {}) {
         reject(
           Object.assign(
             new Error(
-              `${command} ${args.join(' ')} ended with ${signal ?? `exit code ${code}`}:\n${output.trim().split('\n').slice(-15).join('\n')}`,
+              `${command} ${args.join(' ')} ended with ` +
+                `${signal ?? `exit code ${code}`}:\n${output.trim().split('\n').slice(-15).join('\n')}`,
             ),
             { output },
           ),
@@ -178,7 +179,8 @@ async function installPackages() {
     const offline = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|network/i.test(error.output ?? '');
     throw offline
       ? new Missing(
-          "npm can't reach its package registry: connect this machine to the network, or set npm's `registry`, and run the command again.",
+          "npm can't reach its package registry: connect this machine to the network, or set npm's `registry`, " +
+            'and run the command again.',
         )
       : error;
   }
@@ -225,7 +227,8 @@ async function installTensorFlow() {
       !existsSync(path.join(own, 'include', 'tensorflow', 'c'))
     ) {
       throw new Missing(
-        `LIBTENSORFLOW_DIR (${own}) does not hold libtensorflow_cc.so.2 and include/tensorflow/c: name the \`tensorflow\` folder of an unpacked wheel, or unset it.`,
+        `LIBTENSORFLOW_DIR (${own}) does not hold libtensorflow_cc.so.2 and include/tensorflow/c: name the ` +
+          '`tensorflow` folder of an unpacked wheel, or unset it.',
       );
     }
     return own;
@@ -234,7 +237,8 @@ async function installTensorFlow() {
   const runtime = RUNTIMES[kind];
   if (!runtime)
     throw new Missing(
-      `There is no TensorFlow wheel pinned for ${kind}: set LIBTENSORFLOW_DIR to the \`tensorflow\` folder of an installed TensorFlow ${TENSORFLOW}.`,
+      `There is no TensorFlow wheel pinned for ${kind}: set LIBTENSORFLOW_DIR to the \`tensorflow\` folder of an ` +
+        `installed TensorFlow ${TENSORFLOW}.`,
     );
   const target = path.join(cache, `tensorflow-${TENSORFLOW}-${kind}`);
   const library = path.join(target, 'tensorflow');
@@ -243,13 +247,16 @@ async function installTensorFlow() {
   const python = ['python3', 'python'].find((name) => answers(name, '-m', 'pip', '--version'));
   if (!python)
     throw new Missing(
-      'Python 3 with pip is missing, which fetches the TensorFlow runtime: install them (Debian and Ubuntu: `sudo apt-get install python3-pip`) and run the command again.',
+      'Python 3 with pip is missing, which fetches the TensorFlow runtime: install them (Debian and Ubuntu: `sudo ' +
+        'apt-get install python3-pip`) and run the command again.',
     );
   await mkdir(cache, { recursive: true });
   const disk = await statfs(cache);
   if (disk.bavail * disk.bsize < runtime.bytesNeeded) {
     throw new Missing(
-      `The TensorFlow runtime needs ${(runtime.bytesNeeded / 1e9).toFixed(1)} GB in ${cache}, and ${((disk.bavail * disk.bsize) / 1e9).toFixed(1)} GB are free: make room, or set XDG_CACHE_HOME to a folder with more.`,
+      `The TensorFlow runtime needs ${(runtime.bytesNeeded / 1e9).toFixed(1)} GB in ${cache}, and ` +
+        `${((disk.bavail * disk.bsize) / 1e9).toFixed(1)} GB are free: make room, or set XDG_CACHE_HOME to a folder ` +
+        'with more.',
     );
   }
   const started = performance.now();
@@ -298,7 +305,8 @@ async function unpackWheel(python, [name, version, tag, sha256], work) {
     );
   } catch (error) {
     throw new Missing(
-      `pip could not fetch ${name} ${version}: connect this machine to a Python package index and run the command again. pip said: ${error.message.split('\n').at(-1)}`,
+      `pip could not fetch ${name} ${version}: connect this machine to a Python package index and run the command ` +
+        `again. pip said: ${error.message.split('\n').at(-1)}`,
     );
   }
   const file = path.join(
@@ -308,7 +316,8 @@ async function unpackWheel(python, [name, version, tag, sha256], work) {
   const found = await sha256Of(file);
   if (found !== sha256)
     throw new Missing(
-      `The wheel of ${name} has sha256 ${found}, expected ${sha256}: the download was damaged or changed, so it was not used; run the command again.`,
+      `The wheel of ${name} has sha256 ${found}, expected ${sha256}: the download was damaged or changed, so it ` +
+        'was not used; run the command again.',
     );
   await run(python, ['-c', UNPACK, file, path.join(work, 'out')], { label: `unpacking ${name}` });
   await rm(folder, { recursive: true });
@@ -337,7 +346,8 @@ async function compileBinding(tensorflow) {
     const compiler = process.env.CXX || ['g++', 'c++', 'clang++'].find(onPath);
     if (!compiler)
       throw new Missing(
-        'A C++ compiler is missing, which links TensorFlow to Node: install one (Debian and Ubuntu: `sudo apt-get install g++`) and run the command again.',
+        'A C++ compiler is missing, which links TensorFlow to Node: install one (Debian and Ubuntu: `sudo apt-get ' +
+          'install g++`) and run the command again.',
       );
     const started = performance.now();
     say('compiling the TensorFlow binding …');
@@ -390,7 +400,8 @@ async function generatePrismaClient() {
 async function provideRedis() {
   if (process.env.REDIS_URL || ['redis-server', 'valkey-server', 'keydb-server'].some(onPath)) return;
   const manual =
-    'Redis is missing: install it (Debian and Ubuntu: `sudo apt-get install redis-server`; macOS: `brew install redis`) or set REDIS_URL, and run the command again.';
+    'Redis is missing: install it (Debian and Ubuntu: `sudo apt-get install redis-server`; macOS: `brew install ' +
+    'redis`) or set REDIS_URL, and run the command again.';
   if (process.platform !== 'linux' || process.getuid?.() !== 0 || !onPath('apt-get')) throw new Missing(manual);
   const started = performance.now();
   say('installing redis-server with apt-get …');

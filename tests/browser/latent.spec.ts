@@ -1,4 +1,7 @@
-/** What the network sees and what became of it, in a real Chromium on the real stack, with real (tiny) training on images, sounds and masks. */
+/**
+ * What the network sees and what became of it, in a real Chromium on the real stack, with real (tiny) training on
+ * images, sounds and masks.
+ */
 import path from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import sharp from 'sharp';
@@ -11,7 +14,10 @@ import { startStack, type Stack } from '../support/stack.js';
 const found = findChromium();
 const missing = 'missing' in found ? found.missing : undefined;
 const MANY = 50_000;
-/** CPU time of the page's own work for each move of the pointer that drags the map: well within a frame of a sixtieth of a second. */
+/**
+ * CPU time of the page's own work for each move of the pointer that drags the map: well within a frame of a sixtieth of
+ * a second.
+ */
 const MOVE_CPU_MS = 8;
 /** Pages take their time on a busy machine. */
 const LATER = { timeout: 30_000 };

@@ -1,6 +1,6 @@
 /**
- * What only shows at size or at production's pace, so that these take minutes: `npm run faults` runs them, `npm test` does not. The
- * numbers are rows of the table in docs/reliability.md.
+ * What only shows at size or at production's pace, so that these take minutes: `npm run faults` runs them, `npm test`
+ * does not. The numbers are rows of the table in docs/reliability.md.
  */
 import { Database, RunStore } from '#libs/platform';
 import { Redis } from 'ioredis';
@@ -111,7 +111,8 @@ test('#5 a native call of more than ten seconds: heartbeats go on, nothing is st
     { timeoutMs: 240_000, intervalMs: 100 },
   );
   await annotate(
-    `one step in ${((performance.now() - began) / 1000).toFixed(1)} s, longest time without a heartbeat ${longest.toFixed(2)} s`,
+    `one step in ${((performance.now() - began) / 1000).toFixed(1)} s, longest time without a heartbeat ` +
+      `${longest.toFixed(2)} s`,
   );
   expect(performance.now() - began).toBeGreaterThan(10_000);
   expect(longest).toBeLessThan(2);
@@ -184,159 +185,170 @@ test('#7 FLUSHALL with 10,000 queued runs in Redis: all are dispatched again wit
   await sql.query('UPDATE outbox SET dispatched_at = NULL');
 }, 240_000);
 
-test('#7 and #31 with 50,000 queued runs, most of them in Postgres: FLUSHALL costs those that were in Redis a moment; a submit takes under 100 ms at p99, a list that says where each stands as little at p95, the API stays small', async ({
-  annotate,
-}) => {
-  const { client } = narrow;
-  const resident = async () =>
-    Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
-  const before = await resident();
-  const template = (await client.submitRun({ spec: { ...SHORT, seed: 71 }, priority: 0 })).run.id;
-  const there = Number(
-    (await sql.query<{ n: string }>(`SELECT count(*) AS n FROM run WHERE status = 'queued'`)).rows[0]!.n,
-  );
-  await queueMany(template, 50_000 - there, 0);
-  stack.startWorker({ LOOM_SLOTS: '2' });
-  await eventually(
-    async () =>
-      expect((await client.workers()).filter(({ state, alive }) => state === 'running' && alive)).toHaveLength(1),
-    { timeoutMs: 60_000 },
-  );
-  await eventually(async () => expect((await client.runs({ status: ['running'] })).items.length).toBe(2), {
-    timeoutMs: 60_000,
-  });
-  expect(await inRedis()).toBeLessThan(20);
-  await direct.flushall();
-  const succeeded = async () => (await client.runCounts({ status: ['succeeded'] })).succeeded ?? 0;
-  const had = await succeeded();
-  const seconds =
-    (await timed(() =>
-      eventually(async () => expect(await succeeded()).toBeGreaterThan(had + 4), { timeoutMs: 90_000 }),
-    )) / 1000;
-  await annotate(`five more had succeeded ${seconds.toFixed(1)} s after FLUSHALL`);
-  await stack.killWorkers();
-
-  const submits: number[] = [];
-  for (let seed = 0; seed < 200; seed++)
-    submits.push(
-      await timed(() =>
-        client.submitRun({ spec: { ...SHORT, seed: 3100 + seed }, onDuplicate: 'replicate', priority: 50 }),
-      ),
+test(
+  '#7 and #31 with 50,000 queued runs, most of them in Postgres: FLUSHALL costs those that were in Redis a moment; ' +
+    'a submit takes under 100 ms at p99, a list that says where each stands as little at p95, the API stays small',
+  async ({ annotate }) => {
+    const { client } = narrow;
+    const resident = async () =>
+      Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
+    const before = await resident();
+    const template = (await client.submitRun({ spec: { ...SHORT, seed: 71 }, priority: 0 })).run.id;
+    const there = Number(
+      (await sql.query<{ n: string }>(`SELECT count(*) AS n FROM run WHERE status = 'queued'`)).rows[0]!.n,
     );
-  const lists: number[] = [];
-  for (let i = 0; i < 100; i++) lists.push(await timed(() => client.runs({ status: ['queued'], limit: 50 })));
-  const grown = (await resident()) - before;
-  await annotate(
-    `beside 50,000 queued runs a submit p50 ${quantile(submits, 0.5).toFixed(0)} ms, p99 ${quantile(submits, 0.99).toFixed(0)} ms; a list of 50 p50 ${quantile(lists, 0.5).toFixed(0)} ms, p95 ${quantile(lists, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB`,
-  );
-  expect(quantile(submits, 0.99)).toBeLessThan(100);
-  expect(quantile(lists, 0.95)).toBeLessThan(100);
-  expect(grown).toBeLessThan(250);
-}, 300_000);
+    await queueMany(template, 50_000 - there, 0);
+    stack.startWorker({ LOOM_SLOTS: '2' });
+    await eventually(
+      async () =>
+        expect((await client.workers()).filter(({ state, alive }) => state === 'running' && alive)).toHaveLength(1),
+      { timeoutMs: 60_000 },
+    );
+    await eventually(async () => expect((await client.runs({ status: ['running'] })).items.length).toBe(2), {
+      timeoutMs: 60_000,
+    });
+    expect(await inRedis()).toBeLessThan(20);
+    await direct.flushall();
+    const succeeded = async () => (await client.runCounts({ status: ['succeeded'] })).succeeded ?? 0;
+    const had = await succeeded();
+    const seconds =
+      (await timed(() =>
+        eventually(async () => expect(await succeeded()).toBeGreaterThan(had + 4), { timeoutMs: 90_000 }),
+      )) / 1000;
+    await annotate(`five more had succeeded ${seconds.toFixed(1)} s after FLUSHALL`);
+    await stack.killWorkers();
+
+    const submits: number[] = [];
+    for (let seed = 0; seed < 200; seed++)
+      submits.push(
+        await timed(() =>
+          client.submitRun({ spec: { ...SHORT, seed: 3100 + seed }, onDuplicate: 'replicate', priority: 50 }),
+        ),
+      );
+    const lists: number[] = [];
+    for (let i = 0; i < 100; i++) lists.push(await timed(() => client.runs({ status: ['queued'], limit: 50 })));
+    const grown = (await resident()) - before;
+    await annotate(
+      `beside 50,000 queued runs a submit p50 ${quantile(submits, 0.5).toFixed(0)} ms, p99 ` +
+        `${quantile(submits, 0.99).toFixed(0)} ms; a list of 50 p50 ${quantile(lists, 0.5).toFixed(0)} ms, p95 ` +
+        `${quantile(lists, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB`,
+    );
+    expect(quantile(submits, 0.99)).toBeLessThan(100);
+    expect(quantile(lists, 0.95)).toBeLessThan(100);
+    expect(grown).toBeLessThan(250);
+  },
+  300_000,
+);
 
 /** What the busy run says in one write, ten a second. */
 const STEPS_AT_ONCE = 5;
 
-test('#36 200 clients follow one busy run: each hears every value once, Postgres is asked as often as for one, the API stays as large as it was and takes submits in under 50 ms at p95', async ({
-  annotate,
-}) => {
-  // Its worker is played: a run that says much at a steady pace, whatever the machine is doing.
-  const database = new Database(stack.database.url);
-  const store = new RunStore(database, { dataRoot: stack.dataRoot, leaseMs: 600_000 });
-  const id = await stack.submit({ ...LONG, seed: 3200 });
-  const token = await store.claim({ runId: id, attempt: 1 }, 'played');
-  await store.begin(token!, null, process.pid);
-  let said = 0;
-  const stop = new AbortController();
-  const work = (async () => {
-    while (!stop.signal.aborted) {
-      await store.record(token!, {
-        step: { step: said + STEPS_AT_ONCE, totalSteps: 1_000_000 },
-        points: Array.from({ length: 10 * STEPS_AT_ONCE }, (_, i) => ({
-          key: i % 10 ? `played/${i % 10}` : 'train/loss',
-          step: said + 1 + Math.floor(i / 10),
-          value: i,
-        })),
-        lines: [{ level: 'info', message: `step ${said}` }],
-      });
-      said += STEPS_AT_ONCE;
-      await delay(100);
-    }
-  })();
-  onTestFinished(async () => {
-    stop.abort();
-    await work.catch(() => undefined);
-    await database.close();
-  });
-  const resident = async () =>
-    Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
-  const transactions = async () =>
-    Number(
-      (
-        await sql.query<{ n: string }>(
-          'SELECT xact_commit + xact_rollback AS n FROM pg_stat_database WHERE datname = current_database()',
-        )
-      ).rows[0]!.n,
-    );
-  const heard: number[][] = [];
-  const endings: Promise<unknown>[] = [];
-  const join = (count: number) => {
-    for (let i = 0; i < count; i++) {
-      const steps: number[] = [];
-      heard.push(steps);
-      endings.push(
-        stack.client.follow(id, {
-          onMetrics: (points) => {
-            for (const { key, step } of points) if (key === 'train/loss') steps.push(step);
-          },
-        }),
+test(
+  '#36 200 clients follow one busy run: each hears every value once, Postgres is asked as often as for one, the API ' +
+    'stays as large as it was and takes submits in under 50 ms at p95',
+  async ({ annotate }) => {
+    // Its worker is played: a run that says much at a steady pace, whatever the machine is doing.
+    const database = new Database(stack.database.url);
+    const store = new RunStore(database, { dataRoot: stack.dataRoot, leaseMs: 600_000 });
+    const id = await stack.submit({ ...LONG, seed: 3200 });
+    const token = await store.claim({ runId: id, attempt: 1 }, 'played');
+    await store.begin(token!, null, process.pid);
+    let said = 0;
+    const stop = new AbortController();
+    const work = (async () => {
+      while (!stop.signal.aborted) {
+        await store.record(token!, {
+          step: { step: said + STEPS_AT_ONCE, totalSteps: 1_000_000 },
+          points: Array.from({ length: 10 * STEPS_AT_ONCE }, (_, i) => ({
+            key: i % 10 ? `played/${i % 10}` : 'train/loss',
+            step: said + 1 + Math.floor(i / 10),
+            value: i,
+          })),
+          lines: [{ level: 'info', message: `step ${said}` }],
+        });
+        said += STEPS_AT_ONCE;
+        await delay(100);
+      }
+    })();
+    onTestFinished(async () => {
+      stop.abort();
+      await work.catch(() => undefined);
+      await database.close();
+    });
+    const resident = async () =>
+      Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
+    const transactions = async () =>
+      Number(
+        (
+          await sql.query<{ n: string }>(
+            'SELECT xact_commit + xact_rollback AS n FROM pg_stat_database WHERE datname = current_database()',
+          )
+        ).rows[0]!.n,
       );
-    }
-  };
-  /** Until all have heard of so many more steps. */
-  const goOn = async (steps: number) => {
-    const goal = said + steps;
-    await eventually(
-      () => {
-        if (heard.some((each) => (each.at(-1) ?? 0) < goal))
-          throw new Error(
-            `expected all to have heard of step ${goal}, the slowest has of ${Math.min(...heard.map((each) => each.at(-1) ?? 0))}`,
-          );
-      },
-      { timeoutMs: 120_000 },
+    const heard: number[][] = [];
+    const endings: Promise<unknown>[] = [];
+    const join = (count: number) => {
+      for (let i = 0; i < count; i++) {
+        const steps: number[] = [];
+        heard.push(steps);
+        endings.push(
+          stack.client.follow(id, {
+            onMetrics: (points) => {
+              for (const { key, step } of points) if (key === 'train/loss') steps.push(step);
+            },
+          }),
+        );
+      }
+    };
+    /** Until all have heard of so many more steps. */
+    const goOn = async (steps: number) => {
+      const goal = said + steps;
+      await eventually(
+        () => {
+          if (heard.some((each) => (each.at(-1) ?? 0) < goal))
+            throw new Error(
+              `expected all to have heard of step ${goal}, the slowest has of ` +
+                `${Math.min(...heard.map((each) => each.at(-1) ?? 0))}`,
+            );
+        },
+        { timeoutMs: 120_000 },
+      );
+    };
+    const perSecond = async (steps: number) => {
+      const [from, at] = [await transactions(), performance.now()];
+      await goOn(steps);
+      return ((await transactions()) - from) / ((performance.now() - at) / 1000);
+    };
+    join(1);
+    await goOn(100);
+    const alone = await perSecond(400);
+    join(199);
+    await goOn(200);
+    const [before, together] = [await resident(), await perSecond(400)];
+    const submits: number[] = [];
+    for (let seed = 0; seed < 100; seed++)
+      submits.push(await timed(() => stack.submit({ ...SHORT, seed: 3300 + seed }, { priority: 0 })));
+    await goOn(2000);
+    const grown = (await resident()) - before;
+    await annotate(
+      `transactions a second with 1 client ${alone.toFixed(0)}, with 200 ${together.toFixed(0)}; submits beside ` +
+        `them p50 ${quantile(submits, 0.5).toFixed(0)} ms, p95 ${quantile(submits, 0.95).toFixed(0)} ms; the API grew ` +
+        `by ${grown.toFixed(0)} MiB from ${before.toFixed(0)}`,
     );
-  };
-  const perSecond = async (steps: number) => {
-    const [from, at] = [await transactions(), performance.now()];
-    await goOn(steps);
-    return ((await transactions()) - from) / ((performance.now() - at) / 1000);
-  };
-  join(1);
-  await goOn(100);
-  const alone = await perSecond(400);
-  join(199);
-  await goOn(200);
-  const [before, together] = [await resident(), await perSecond(400)];
-  const submits: number[] = [];
-  for (let seed = 0; seed < 100; seed++)
-    submits.push(await timed(() => stack.submit({ ...SHORT, seed: 3300 + seed }, { priority: 0 })));
-  await goOn(2000);
-  const grown = (await resident()) - before;
-  await annotate(
-    `transactions a second with 1 client ${alone.toFixed(0)}, with 200 ${together.toFixed(0)}; submits beside them p50 ${quantile(submits, 0.5).toFixed(0)} ms, p95 ${quantile(submits, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB from ${before.toFixed(0)}`,
-  );
-  stop.abort();
-  await work;
-  await store.succeed(token!, { metrics: {} });
-  await Promise.all(endings);
-  const { rows } = await sql.query<{ step: number }>(
-    `SELECT step FROM metric WHERE run_id = $1 AND key = 'train/loss' ORDER BY step`,
-    [id],
-  );
-  const all = rows.map(({ step }) => step);
-  expect(heard).toHaveLength(200);
-  for (const steps of heard) expect(steps).toEqual(all);
-  expect(together).toBeLessThan(1.5 * alone + 10);
-  expect(grown).toBeLessThan(60);
-  expect(quantile(submits, 0.95)).toBeLessThan(50);
-}, 400_000);
+    stop.abort();
+    await work;
+    await store.succeed(token!, { metrics: {} });
+    await Promise.all(endings);
+    const { rows } = await sql.query<{ step: number }>(
+      `SELECT step FROM metric WHERE run_id = $1 AND key = 'train/loss' ORDER BY step`,
+      [id],
+    );
+    const all = rows.map(({ step }) => step);
+    expect(heard).toHaveLength(200);
+    for (const steps of heard) expect(steps).toEqual(all);
+    expect(together).toBeLessThan(1.5 * alone + 10);
+    expect(grown).toBeLessThan(60);
+    expect(quantile(submits, 0.95)).toBeLessThan(50);
+  },
+  400_000,
+);

@@ -61,26 +61,31 @@ test('#11 an immediate restart of Postgres: requests get 503 with Retry-After, t
   await proves(id);
 }, 90_000);
 
-test('#12 Postgres away for longer than the lease: the worker stops its trainer by its own clock, and the run goes on from its checkpoint', async () => {
-  stack.startWorker();
-  const id = await stack.submit(LONG);
-  await stack.runsAt(id, 10);
-  const checkpoint = await checkpointAt(stack.client, id);
-  const trainer = await trainerOf(id);
-  await postgres.kill('SIGQUIT');
-  await eventually(
-    async () => {
-      if (await isRunning(trainer)) throw new Error('the trainer outlives its lease');
-    },
-    { timeoutMs: 5000 },
-  );
-  await postgres.start();
-  const run = await stack.goesOnAs(id, 2);
-  expect(run.attempts[1]!.resumedFromStep).toBeGreaterThanOrEqual(checkpoint);
-  await stack.client.cancelRun(id);
-  await stack.ended(id, 'cancelled');
-  await proves(id);
-}, 90_000);
+test(
+  '#12 Postgres away for longer than the lease: the worker stops its trainer by its own clock, and the run goes on ' +
+    'from its checkpoint',
+  async () => {
+    stack.startWorker();
+    const id = await stack.submit(LONG);
+    await stack.runsAt(id, 10);
+    const checkpoint = await checkpointAt(stack.client, id);
+    const trainer = await trainerOf(id);
+    await postgres.kill('SIGQUIT');
+    await eventually(
+      async () => {
+        if (await isRunning(trainer)) throw new Error('the trainer outlives its lease');
+      },
+      { timeoutMs: 5000 },
+    );
+    await postgres.start();
+    const run = await stack.goesOnAs(id, 2);
+    expect(run.attempts[1]!.resumedFromStep).toBeGreaterThanOrEqual(checkpoint);
+    await stack.client.cancelRun(id);
+    await stack.ended(id, 'cancelled');
+    await proves(id);
+  },
+  90_000,
+);
 
 test('#15 kill -9 between the file of an artifact and its row: nothing is visible, the repeat makes it, and it is whole', async () => {
   const worker = await workerByItself();
@@ -124,46 +129,56 @@ test('#27 a worker that is cut off from Postgres fences itself when its lease ha
   await proves(id);
 }, 120_000);
 
-test('#27 a worker that is cut off from Postgres alone takes no jobs from others, and takes some again when there is a way', async () => {
-  const lonely = await workerByItself();
-  await eventually(() => expect(lonely.output()).toContain('worker ready'), { timeoutMs: 40_000 });
-  way!.cut();
-  await eventually(() => expect(lonely.output()).toContain('no runs are taken until it does'), { timeoutMs: 20_000 });
-  const other = stack.startWorker();
-  const ids: string[] = [];
-  for (let seed = 270; seed < 273; seed++) ids.push(await stack.submit({ ...SHORT, seed }));
-  for (const id of ids) expect((await stack.ended(id)).attempt).toBe(1);
-  await other.kill('SIGKILL');
-  way!.heal();
-  const last = await stack.submit({ ...SHORT, seed: 279 });
-  await stack.ended(last);
-  await proves(...ids, last);
-}, 120_000);
+test(
+  '#27 a worker that is cut off from Postgres alone takes no jobs from others, and takes some again when there is a ' +
+    'way',
+  async () => {
+    const lonely = await workerByItself();
+    await eventually(() => expect(lonely.output()).toContain('worker ready'), { timeoutMs: 40_000 });
+    way!.cut();
+    await eventually(() => expect(lonely.output()).toContain('no runs are taken until it does'), { timeoutMs: 20_000 });
+    const other = stack.startWorker();
+    const ids: string[] = [];
+    for (let seed = 270; seed < 273; seed++) ids.push(await stack.submit({ ...SHORT, seed }));
+    for (const id of ids) expect((await stack.ended(id)).attempt).toBe(1);
+    await other.kill('SIGKILL');
+    way!.heal();
+    const last = await stack.submit({ ...SHORT, seed: 279 });
+    await stack.ended(last);
+    await proves(...ids, last);
+  },
+  120_000,
+);
 
-test('#28 a way to Postgres that swallows everything: the API answers 503 within the limit and works once there is a way again, and another leads meanwhile', async () => {
-  way = await startProxy(postgres.url);
-  const api = await stack.startApi({ DATABASE_URL: way.url });
-  const leads = async (url: string) => /^loom_leader 1$/m.test(await (await fetch(`${url}/metrics`)).text());
-  try {
-    // The stack's own API ends, so that the one behind the proxy leads; a third stands by.
-    await stack.api.kill('SIGTERM');
-    await eventually(async () => expect(await leads(api.client.url)).toBe(true));
-    const standby = await stack.startApi();
-    way.blackhole();
-    const begun = performance.now();
-    expect((await fetch(`${api.client.url}/v1/runs`)).status).toBe(503);
-    expect(performance.now() - begun).toBeLessThan(30_000);
-    // Postgres takes the lock from a leader that says nothing: it would hold it for hours.
-    await eventually(async () => expect(await leads(standby.client.url)).toBe(true), { timeoutMs: 30_000 });
-    stack.startWorker();
-    const { run } = await standby.client.submitRun({ spec: { ...SHORT, seed: 28 } });
-    await standby.client.follow(run.id, {}, { signal: AbortSignal.timeout(40_000) });
-    way.heal();
-    await eventually(async () => expect((await fetch(`${api.client.url}/v1/runs`)).status).toBe(200), {
-      timeoutMs: 20_000,
-    });
-    await proves(run.id);
-  } finally {
-    await api.kill('SIGKILL');
-  }
-}, 120_000);
+test(
+  '#28 a way to Postgres that swallows everything: the API answers 503 within the limit and works once there is a ' +
+    'way again, and another leads meanwhile',
+  async () => {
+    way = await startProxy(postgres.url);
+    const api = await stack.startApi({ DATABASE_URL: way.url });
+    const leads = async (url: string) => /^loom_leader 1$/m.test(await (await fetch(`${url}/metrics`)).text());
+    try {
+      // The stack's own API ends, so that the one behind the proxy leads; a third stands by.
+      await stack.api.kill('SIGTERM');
+      await eventually(async () => expect(await leads(api.client.url)).toBe(true));
+      const standby = await stack.startApi();
+      way.blackhole();
+      const begun = performance.now();
+      expect((await fetch(`${api.client.url}/v1/runs`)).status).toBe(503);
+      expect(performance.now() - begun).toBeLessThan(30_000);
+      // Postgres takes the lock from a leader that says nothing: it would hold it for hours.
+      await eventually(async () => expect(await leads(standby.client.url)).toBe(true), { timeoutMs: 30_000 });
+      stack.startWorker();
+      const { run } = await standby.client.submitRun({ spec: { ...SHORT, seed: 28 } });
+      await standby.client.follow(run.id, {}, { signal: AbortSignal.timeout(40_000) });
+      way.heal();
+      await eventually(async () => expect((await fetch(`${api.client.url}/v1/runs`)).status).toBe(200), {
+        timeoutMs: 20_000,
+      });
+      await proves(run.id);
+    } finally {
+      await api.kill('SIGKILL');
+    }
+  },
+  120_000,
+);

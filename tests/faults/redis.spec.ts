@@ -1,4 +1,7 @@
-/** Faults of Redis, of the way to it, and of those who dispatch. The numbers are rows of the table in docs/reliability.md. */
+/**
+ * Faults of Redis, of the way to it, and of those who dispatch. The numbers are rows of the table in
+ * docs/reliability.md.
+ */
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
@@ -61,31 +64,36 @@ test('#6 kill -9 of Redis with an append-only file: submits are accepted all alo
   await proves(active, ...ids);
 });
 
-test('#7 FLUSHALL with runs that wait and two that train: the queue is rebuilt with its priorities, those that train are not disturbed', async () => {
-  stack.startWorker({ LOOM_SLOTS: '2' });
-  const active = await Promise.all([11, 12].map((seed) => stack.submit({ ...MEDIUM, seed })));
-  await Promise.all(active.map((id) => stack.runsAt(id, 2)));
-  const waiting = await Promise.all(
-    Array.from({ length: 7 }, (_, seed) => stack.submit({ ...SHORT, epochs: 1, seed: 100 + seed }, { priority: 10 })),
-  );
-  const urgent = await stack.submit({ ...SHORT, epochs: 1, seed: 107 }, { priority: 90 });
-  const queued = () => direct.llen(`bull:${stack.environment['LOOM_QUEUE']!}:wait`);
-  // The others wait in Postgres: for two slots Redis holds a short window.
-  await eventually(async () => expect(await queued()).toBeGreaterThan(0));
-  expect(await queued()).toBeLessThan(5);
-  await direct.flushall();
-  const begun = performance.now();
-  // Messages count as lost when they are five seconds old.
-  await eventually(async () => expect(await queued()).toBeGreaterThan(0), { timeoutMs: 30_000 });
-  expect(performance.now() - begun).toBeLessThan(30_000);
-  await Promise.all([...active, ...waiting, urgent].map((id) => stack.ended(id)));
-  for (const id of active) expect((await stack.client.run(id)).attempts).toHaveLength(1);
-  const startOf = async (id: string) => Date.parse((await stack.client.run(id)).startedAt!);
-  const urgentStart = await startOf(urgent);
-  // Submitted last, it goes before all that were not in the window already.
-  expect((await Promise.all(waiting.map(startOf))).filter((start) => start < urgentStart).length).toBeLessThan(5);
-  await proves(...active, ...waiting, urgent);
-}, 120_000);
+test(
+  '#7 FLUSHALL with runs that wait and two that train: the queue is rebuilt with its priorities, those that train ' +
+    'are not disturbed',
+  async () => {
+    stack.startWorker({ LOOM_SLOTS: '2' });
+    const active = await Promise.all([11, 12].map((seed) => stack.submit({ ...MEDIUM, seed })));
+    await Promise.all(active.map((id) => stack.runsAt(id, 2)));
+    const waiting = await Promise.all(
+      Array.from({ length: 7 }, (_, seed) => stack.submit({ ...SHORT, epochs: 1, seed: 100 + seed }, { priority: 10 })),
+    );
+    const urgent = await stack.submit({ ...SHORT, epochs: 1, seed: 107 }, { priority: 90 });
+    const queued = () => direct.llen(`bull:${stack.environment['LOOM_QUEUE']!}:wait`);
+    // The others wait in Postgres: for two slots Redis holds a short window.
+    await eventually(async () => expect(await queued()).toBeGreaterThan(0));
+    expect(await queued()).toBeLessThan(5);
+    await direct.flushall();
+    const begun = performance.now();
+    // Messages count as lost when they are five seconds old.
+    await eventually(async () => expect(await queued()).toBeGreaterThan(0), { timeoutMs: 30_000 });
+    expect(performance.now() - begun).toBeLessThan(30_000);
+    await Promise.all([...active, ...waiting, urgent].map((id) => stack.ended(id)));
+    for (const id of active) expect((await stack.client.run(id)).attempts).toHaveLength(1);
+    const startOf = async (id: string) => Date.parse((await stack.client.run(id)).startedAt!);
+    const urgentStart = await startOf(urgent);
+    // Submitted last, it goes before all that were not in the window already.
+    expect((await Promise.all(waiting.map(startOf))).filter((start) => start < urgentStart).length).toBeLessThan(5);
+    await proves(...active, ...waiting, urgent);
+  },
+  120_000,
+);
 
 test('#8 a frozen Redis: submits take under half a second, the API answers, and afterwards all runs are finished once', async () => {
   stack.startWorker();
@@ -107,51 +115,65 @@ test('#8 a frozen Redis: submits take under half a second, the API answers, and 
   await proves(active, ...ids);
 });
 
-test('#9 an API that starts without Redis: it is up and not ready, says what is missing, and accepts runs that go once Redis is back', async () => {
-  redis.proxy.cut();
-  const api = await stack.startApi({}, [], { waits: false });
-  try {
-    await eventually(async () => expect((await fetch(`${api.client.url}/healthz`)).status).toBe(200), {
-      timeoutMs: 30_000,
-    });
-    const readiness = await fetch(`${api.client.url}/readyz`);
-    expect([readiness.status, await readiness.json()]).toEqual([503, { postgres: true, redis: false }]);
-    const { run } = await api.client.submitRun({ spec: { ...SHORT, seed: 41 } });
-    redis.proxy.heal();
+test(
+  '#9 an API that starts without Redis: it is up and not ready, says what is missing, and accepts runs that go once ' +
+    'Redis is back',
+  async () => {
+    redis.proxy.cut();
+    const api = await stack.startApi({}, [], { waits: false });
+    try {
+      await eventually(async () => expect((await fetch(`${api.client.url}/healthz`)).status).toBe(200), {
+        timeoutMs: 30_000,
+      });
+      const readiness = await fetch(`${api.client.url}/readyz`);
+      expect([readiness.status, await readiness.json()]).toEqual([503, { postgres: true, redis: false }]);
+      const { run } = await api.client.submitRun({ spec: { ...SHORT, seed: 41 } });
+      redis.proxy.heal();
+      stack.startWorker();
+      await stack.ended(run.id);
+      await proves(run.id);
+    } finally {
+      redis.proxy.heal();
+      await api.kill('SIGTERM');
+    }
+  },
+);
+
+test(
+  '#10 a Redis that is full: submits are accepted, a gauge shows how long dispatch has waited, and with room again ' +
+    'they go',
+  async () => {
+    await direct.config('SET', 'maxmemory', '1');
+    const id = await submitsQuickly(51);
+    const waited = async () =>
+      Number(
+        /^loom_dispatch_wait_seconds (\S+)$/m.exec(await (await fetch(`${stack.client.url}/metrics`)).text())?.[1],
+      );
+    await eventually(async () => expect(await waited()).toBeGreaterThan(2));
+    await direct.config('SET', 'maxmemory', '0');
     stack.startWorker();
-    await stack.ended(run.id);
-    await proves(run.id);
-  } finally {
+    await stack.ended(id);
+    expect(await waited()).toBe(0);
+    await proves(id);
+  },
+);
+
+test(
+  '#26 a worker that is cut off from Redis keeps its run, whose lease is in Postgres, and takes others when it is ' +
+    'back',
+  async () => {
+    stack.startWorker();
+    const active = await stack.submit({ ...MEDIUM, seed: 61 });
+    await stack.runsAt(active, 5);
+    redis.proxy.blackhole();
+    const waiting = await submitsQuickly(62);
+    expect((await stack.ended(active)).attempt).toBe(1);
     redis.proxy.heal();
-    await api.kill('SIGTERM');
-  }
-});
-
-test('#10 a Redis that is full: submits are accepted, a gauge shows how long dispatch has waited, and with room again they go', async () => {
-  await direct.config('SET', 'maxmemory', '1');
-  const id = await submitsQuickly(51);
-  const waited = async () =>
-    Number(/^loom_dispatch_wait_seconds (\S+)$/m.exec(await (await fetch(`${stack.client.url}/metrics`)).text())?.[1]);
-  await eventually(async () => expect(await waited()).toBeGreaterThan(2));
-  await direct.config('SET', 'maxmemory', '0');
-  stack.startWorker();
-  await stack.ended(id);
-  expect(await waited()).toBe(0);
-  await proves(id);
-});
-
-test('#26 a worker that is cut off from Redis keeps its run, whose lease is in Postgres, and takes others when it is back', async () => {
-  stack.startWorker();
-  const active = await stack.submit({ ...MEDIUM, seed: 61 });
-  await stack.runsAt(active, 5);
-  redis.proxy.blackhole();
-  const waiting = await submitsQuickly(62);
-  expect((await stack.ended(active)).attempt).toBe(1);
-  redis.proxy.heal();
-  await isReady();
-  await stack.ended(waiting);
-  await proves(active, waiting);
-});
+    await isReady();
+    await stack.ended(waiting);
+    await proves(active, waiting);
+  },
+);
 
 test('#28 a way to Redis that swallows everything: it is given up within the limit, and what waits goes on', async () => {
   stack.startWorker();

@@ -1,6 +1,6 @@
 /**
- * Row 35: random faults over a fleet while runs come in, and a checker over what was recorded. `npm run soak -- --minutes 10 --seed N`
- * is the long form; the seed says which faults come when and on whom.
+ * Row 35: random faults over a fleet while runs come in, and a checker over what was recorded. `npm run soak --
+ * --minutes 10 --seed N` is the long form; the seed says which faults come when and on whom.
  */
 import type { LoomClient, RunSpec } from '#libs/contracts';
 import { Random } from '#libs/data';
@@ -58,7 +58,8 @@ afterAll(async () => {
 const alive = ({ child }: Started) => child.exitCode === null && child.signalCode === null;
 
 test(
-  `#35 random faults for ${MINUTES} minutes over ${WORKERS} workers and ${APIS} APIs, seed ${SEED}: every promise is kept`,
+  `#35 random faults for ${MINUTES} minutes over ${WORKERS} workers and ${APIS} APIs, seed ${SEED}: every promise ` +
+    'is kept',
   async ({ annotate }) => {
     const chance = Random.seeded(SEED, 'faults');
     const below = (count: number) => Math.floor(chance.uniform(0, count));
@@ -77,7 +78,9 @@ test(
 
     const accepted: string[] = [];
     const pids = new Set<number>();
-    /** Asks until an API has accepted it, with one key: what happened to an answer that was lost is known afterwards. */
+    /**
+     * Asks until an API has accepted it, with one key: what happened to an answer that was lost is known afterwards.
+     */
     async function submit(spec: z.input<typeof RunSpec>): Promise<string> {
       const key = randomUUID();
       return eventually(
@@ -243,7 +246,8 @@ test(
               .catch(() => undefined);
         if (rows.length)
           throw new Error(
-            `expected all runs to end, ${rows.length} have not: ${JSON.stringify(rows.slice(0, 5))}\n${fleet.map((worker) => worker.output().slice(-2000)).join('\n')}`,
+            `expected all runs to end, ${rows.length} have not: ` +
+              `${JSON.stringify(rows.slice(0, 5))}\n${fleet.map((worker) => worker.output().slice(-2000)).join('\n')}`,
           );
       },
       { timeoutMs: 300_000, intervalMs: 500 },

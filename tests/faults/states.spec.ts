@@ -73,28 +73,33 @@ test('#18 twenty submits with one key at one moment make one run', async () => {
   expect(new Set(submits.map(({ id }) => id)).size).toBe(1);
 });
 
-test('#25 a cancel and a success at one moment, 200 times: one end each, and never a success after a cancel was acknowledged', async () => {
-  const ids = await Promise.all(
-    Array.from({ length: 200 }, (_, seed) => stack.submit({ ...SHORT, seed: 2500 + seed })),
-  );
-  for (let i = 0; i < ids.length; i += 20) {
-    await Promise.all(
-      ids.slice(i, i + 20).map(async (id) => {
-        const claim = await claimed(id);
-        const [cancel, success] = await Promise.allSettled([
-          delay(Math.random() * 10).then(() => stack.client.cancelRun(id)),
-          delay(Math.random() * 10).then(() => store.succeed(claim, { metrics: {} })),
-        ]);
-        const run = await stack.client.run(id);
-        expect(success.status).toBe('fulfilled');
-        expect(run.status).toBe((success as PromiseFulfilledResult<string>).value);
-        expect(run.status).toBe(cancel.status === 'fulfilled' ? 'cancelled' : 'succeeded');
-        if (cancel.status === 'rejected') expect(cancel.reason).toMatchObject({ status: 409 });
-      }),
+test(
+  '#25 a cancel and a success at one moment, 200 times: one end each, and never a success after a cancel was ' +
+    'acknowledged',
+  async () => {
+    const ids = await Promise.all(
+      Array.from({ length: 200 }, (_, seed) => stack.submit({ ...SHORT, seed: 2500 + seed })),
     );
-  }
-  await expectKeptPromises(stack, ids);
-}, 120_000);
+    for (let i = 0; i < ids.length; i += 20) {
+      await Promise.all(
+        ids.slice(i, i + 20).map(async (id) => {
+          const claim = await claimed(id);
+          const [cancel, success] = await Promise.allSettled([
+            delay(Math.random() * 10).then(() => stack.client.cancelRun(id)),
+            delay(Math.random() * 10).then(() => store.succeed(claim, { metrics: {} })),
+          ]);
+          const run = await stack.client.run(id);
+          expect(success.status).toBe('fulfilled');
+          expect(run.status).toBe((success as PromiseFulfilledResult<string>).value);
+          expect(run.status).toBe(cancel.status === 'fulfilled' ? 'cancelled' : 'succeeded');
+          if (cancel.status === 'rejected') expect(cancel.reason).toMatchObject({ status: 409 });
+        }),
+      );
+    }
+    await expectKeptPromises(stack, ids);
+  },
+  120_000,
+);
 
 test('#29 a stream whose client does not read is closed, and the API does not grow by it', async () => {
   const id = await stack.submit({ ...LONG, seed: 29 });
@@ -147,135 +152,148 @@ test('#32 a parent that fails: what waits for it never starts and says why; a re
   await expectKeptPromises(stack, [parent, ...waiting]);
 }, 90_000);
 
-test('#34 a database of another version: a worker that starts says what to do and ends, one that runs takes nothing more and leaves, and the right version takes over', async () => {
-  const old = stack.startWorker();
-  const before = await stack.submit({ ...LONG, seed: 341 });
-  await stack.runsAt(before, 1);
-  await database.prisma
-    .$executeRaw`INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) VALUES ('future', '', '99990101000000_future', now())`;
-  try {
-    const late = stack.startWorker();
-    await eventually(() => expect(late.child.exitCode).toBe(1), { timeoutMs: 30_000 });
-    expect(late.output()).toContain('update this worker');
-    // The one that runs goes on with what it has, and then takes nothing.
-    const waiting = await stack.submit({ ...SHORT, seed: 342 });
-    await stack.client.cancelRun(before);
-    await stack.ended(before, 'cancelled');
-    await eventually(() => expect(old.child.exitCode).toBe(0), { timeoutMs: 30_000 });
-    expect(old.output()).toContain('is of another version than the database');
-    expect((await stack.client.run(waiting)).attempt).toBe(0);
-    await database.prisma.$executeRaw`DELETE FROM _prisma_migrations WHERE id = 'future'`;
-    stack.startWorker();
-    await stack.ended(waiting);
-  } finally {
-    await database.prisma.$executeRaw`DELETE FROM _prisma_migrations WHERE id = 'future'`;
-  }
-}, 120_000);
+test(
+  '#34 a database of another version: a worker that starts says what to do and ends, one that runs takes nothing ' +
+    'more and leaves, and the right version takes over',
+  async () => {
+    const old = stack.startWorker();
+    const before = await stack.submit({ ...LONG, seed: 341 });
+    await stack.runsAt(before, 1);
+    await database.prisma
+      .$executeRaw`INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) VALUES ('future', '', '99990101000000_future', now())`;
+    try {
+      const late = stack.startWorker();
+      await eventually(() => expect(late.child.exitCode).toBe(1), { timeoutMs: 30_000 });
+      expect(late.output()).toContain('update this worker');
+      // The one that runs goes on with what it has, and then takes nothing.
+      const waiting = await stack.submit({ ...SHORT, seed: 342 });
+      await stack.client.cancelRun(before);
+      await stack.ended(before, 'cancelled');
+      await eventually(() => expect(old.child.exitCode).toBe(0), { timeoutMs: 30_000 });
+      expect(old.output()).toContain('is of another version than the database');
+      expect((await stack.client.run(waiting)).attempt).toBe(0);
+      await database.prisma.$executeRaw`DELETE FROM _prisma_migrations WHERE id = 'future'`;
+      stack.startWorker();
+      await stack.ended(waiting);
+    } finally {
+      await database.prisma.$executeRaw`DELETE FROM _prisma_migrations WHERE id = 'future'`;
+    }
+  },
+  120_000,
+);
 
 // The last of this file: the stack's own API may be the one that is killed.
-test('#31 two projects share a fleet: a flood of one leaves half of the starts to the other, weights are kept, and a quota is never exceeded, across two APIs and a change of the leader', async ({
-  annotate,
-}) => {
-  const second = await stack.startApi();
-  const leads = async (url: string) => /^loom_leader 1$/m.test(await (await fetch(`${url}/metrics`)).text());
-  await stack.client.putProject('flood', {});
-  await stack.client.putProject('team', {});
-  await stack.client.putProject('small', { maxRunning: 1 });
-  // The workers are played: what is asked is who starts when, not what they learn.
-  const queue = new RunQueue({
-    redisUrl: stack.environment['REDIS_URL']!,
-    queueName: stack.environment['LOOM_QUEUE']!,
-    networkTimeoutMs: 20_000,
-  });
-  const SLOTS = 4;
-  await store.registerWorker({ id: 'played', host: 'h', pid: 1, slots: SLOTS, versions: {} });
-  await store.setWorkerState('played', 'running');
-  const alive = setInterval(() => {
-    void store.heartbeat('played', []).catch(() => undefined);
-  }, 200);
-  let most = 0;
-  const consumer = queue.consume(
-    SLOTS,
-    async (job) => {
-      const claim = await store.claim(job, 'played').catch((error: unknown) => {
-        if (error instanceof ClaimRefusedError) return undefined;
-        throw error;
-      });
-      if (!claim) return;
-      const [{ small: count } = { small: 0 }] = await database.prisma.$queryRaw<
-        { small: number }[]
-      >`SELECT count(*)::int AS small FROM run WHERE project = 'small' AND status = 'running'`;
-      most = Math.max(most, count);
-      await delay(20 + Math.random() * 20);
-      await store.succeed(claim, { metrics: {} });
-    },
-    () => undefined,
-  );
-  const submitMany = (project: string, from: number, count: number) =>
-    Promise.all(
-      Array.from({ length: count }, (_, i) =>
-        (i % 2 ? stack.client : second.client).submitRun({ project, spec: { ...SHORT, seed: from + i } }),
-      ),
-    );
-  const startsSince = async (since: Date) =>
-    await database.prisma.run.findMany({
-      where: { startedAt: { gte: since }, project: { in: ['flood', 'team', 'small'] } },
-      orderBy: { startedAt: 'asc' },
-      select: { project: true, startedAt: true },
+test(
+  '#31 two projects share a fleet: a flood of one leaves half of the starts to the other, weights are kept, and a ' +
+    'quota is never exceeded, across two APIs and a change of the leader',
+  async ({ annotate }) => {
+    const second = await stack.startApi();
+    const leads = async (url: string) => /^loom_leader 1$/m.test(await (await fetch(`${url}/metrics`)).text());
+    await stack.client.putProject('flood', {});
+    await stack.client.putProject('team', {});
+    await stack.client.putProject('small', { maxRunning: 1 });
+    // The workers are played: what is asked is who starts when, not what they learn.
+    const queue = new RunQueue({
+      redisUrl: stack.environment['REDIS_URL']!,
+      queueName: stack.environment['LOOM_QUEUE']!,
+      networkTimeoutMs: 20_000,
     });
-  const waiting = async (project: string) =>
-    (await stack.client.projects()).find(({ name }) => name === project)!.waiting;
-  try {
-    await submitMany('flood', 31_000, 300);
-    await submitMany('small', 32_000, 12);
-    void consumer.run();
-    await eventually(async () => expect(await waiting('flood')).toBeLessThan(280), { timeoutMs: 30_000 });
-    const came = new Date();
-    await submitMany('team', 33_000, 30);
-    // The leader dies in the middle of it.
-    const [leader, other] = (await leads(stack.client.url)) ? [stack.api, second] : [second, stack.api];
-    await leader.kill('SIGKILL');
-    const { client } = other;
-    await eventually(
-      async () => expect((await client.projects()).find(({ name }) => name === 'team')!.waiting).toBe(0),
-      { timeoutMs: 60_000 },
+    const SLOTS = 4;
+    await store.registerWorker({ id: 'played', host: 'h', pid: 1, slots: SLOTS, versions: {} });
+    await store.setWorkerState('played', 'running');
+    const alive = setInterval(() => {
+      void store.heartbeat('played', []).catch(() => undefined);
+    }, 200);
+    let most = 0;
+    const consumer = queue.consume(
+      SLOTS,
+      async (job) => {
+        const claim = await store.claim(job, 'played').catch((error: unknown) => {
+          if (error instanceof ClaimRefusedError) return undefined;
+          throw error;
+        });
+        if (!claim) return;
+        const [{ small: count } = { small: 0 }] = await database.prisma.$queryRaw<
+          { small: number }[]
+        >`SELECT count(*)::int AS small FROM run WHERE project = 'small' AND status = 'running'`;
+        most = Math.max(most, count);
+        await delay(20 + Math.random() * 20);
+        await store.succeed(claim, { metrics: {} });
+      },
+      () => undefined,
     );
-    const starts = (await startsSince(came)).filter(({ project }) => project !== 'small').map(({ project }) => project);
-    const from = starts.indexOf('team');
-    const span = starts.slice(from, starts.lastIndexOf('team') + 1);
-    await annotate(
-      `a run of the second project started after ${from} of the first; then ${span.filter((each) => each === 'team').length} of ${span.length} starts were its own`,
-    );
-    expect(from).toBeLessThan(40);
-    expect(span.filter((each) => each === 'team').length / span.length).toBeGreaterThan(0.4);
+    const submitMany = (project: string, from: number, count: number) =>
+      Promise.all(
+        Array.from({ length: count }, (_, i) =>
+          (i % 2 ? stack.client : second.client).submitRun({ project, spec: { ...SHORT, seed: from + i } }),
+        ),
+      );
+    const startsSince = async (since: Date) =>
+      await database.prisma.run.findMany({
+        where: { startedAt: { gte: since }, project: { in: ['flood', 'team', 'small'] } },
+        orderBy: { startedAt: 'asc' },
+        select: { project: true, startedAt: true },
+      });
+    const waiting = async (project: string) =>
+      (await stack.client.projects()).find(({ name }) => name === project)!.waiting;
+    try {
+      await submitMany('flood', 31_000, 300);
+      await submitMany('small', 32_000, 12);
+      void consumer.run();
+      await eventually(async () => expect(await waiting('flood')).toBeLessThan(280), { timeoutMs: 30_000 });
+      const came = new Date();
+      await submitMany('team', 33_000, 30);
+      // The leader dies in the middle of it.
+      const [leader, other] = (await leads(stack.client.url)) ? [stack.api, second] : [second, stack.api];
+      await leader.kill('SIGKILL');
+      const { client } = other;
+      await eventually(
+        async () => expect((await client.projects()).find(({ name }) => name === 'team')!.waiting).toBe(0),
+        { timeoutMs: 60_000 },
+      );
+      const starts = (await startsSince(came))
+        .filter(({ project }) => project !== 'small')
+        .map(({ project }) => project);
+      const from = starts.indexOf('team');
+      const span = starts.slice(from, starts.lastIndexOf('team') + 1);
+      await annotate(
+        `a run of the second project started after ${from} of the first; then ` +
+          `${span.filter((each) => each === 'team').length} of ${span.length} starts were its own`,
+      );
+      expect(from).toBeLessThan(40);
+      expect(span.filter((each) => each === 'team').length / span.length).toBeGreaterThan(0.4);
 
-    await client.putProject('team', { weight: 3 });
-    const again = new Date();
-    await Promise.all(
-      Array.from({ length: 60 }, (_, i) => client.submitRun({ project: 'team', spec: { ...SHORT, seed: 34_000 + i } })),
-    );
-    await eventually(
-      async () => expect((await client.projects()).find(({ name }) => name === 'team')!.waiting).toBe(0),
-      { timeoutMs: 60_000 },
-    );
-    const weighted = (await startsSince(again))
-      .filter(({ project }) => project !== 'small')
-      .map(({ project }) => project);
-    const share = weighted.slice(weighted.indexOf('team') + 10, weighted.lastIndexOf('team') - 10);
-    const part = share.filter((each) => each === 'team').length / share.length;
-    await annotate(`with weights 3 : 1 its part was ${part.toFixed(2)}`);
-    expect(part).toBeGreaterThan(0.62);
-    expect(part).toBeLessThan(0.88);
-    expect(most).toBe(1);
-    await eventually(
-      async () => expect((await client.projects()).find(({ name }) => name === 'small')!.waiting).toBe(0),
-      { timeoutMs: 60_000 },
-    );
-    expect(most).toBe(1);
-  } finally {
-    clearInterval(alive);
-    await consumer.close();
-    await queue.close();
-    await store.setWorkerState('played', 'stopped');
-  }
-}, 240_000);
+      await client.putProject('team', { weight: 3 });
+      const again = new Date();
+      await Promise.all(
+        Array.from({ length: 60 }, (_, i) =>
+          client.submitRun({ project: 'team', spec: { ...SHORT, seed: 34_000 + i } }),
+        ),
+      );
+      await eventually(
+        async () => expect((await client.projects()).find(({ name }) => name === 'team')!.waiting).toBe(0),
+        { timeoutMs: 60_000 },
+      );
+      const weighted = (await startsSince(again))
+        .filter(({ project }) => project !== 'small')
+        .map(({ project }) => project);
+      const share = weighted.slice(weighted.indexOf('team') + 10, weighted.lastIndexOf('team') - 10);
+      const part = share.filter((each) => each === 'team').length / share.length;
+      await annotate(`with weights 3 : 1 its part was ${part.toFixed(2)}`);
+      expect(part).toBeGreaterThan(0.62);
+      expect(part).toBeLessThan(0.88);
+      expect(most).toBe(1);
+      await eventually(
+        async () => expect((await client.projects()).find(({ name }) => name === 'small')!.waiting).toBe(0),
+        { timeoutMs: 60_000 },
+      );
+      expect(most).toBe(1);
+    } finally {
+      clearInterval(alive);
+      await consumer.close();
+      await queue.close();
+      await store.setWorkerState('played', 'stopped');
+    }
+  },
+  240_000,
+);

@@ -28,56 +28,68 @@ const gone = (pid: number, withinMs: number) =>
   );
 const proves = async (...ids: string[]) => expectKeptPromises(stack, ids);
 
-test('#1 kill -9 of a worker in mid-training: its trainer is gone within a second, the run goes on from its checkpoint and ends once', async () => {
-  const first = stack.startWorker();
-  const id = await stack.submit(MEDIUM);
-  await stack.runsAt(id, 20);
-  const checkpoint = await checkpointAt(stack.client, id);
-  const trainer = await trainerOf(id);
-  expect(await isRunning(trainer)).toBe(true);
-  await first.kill('SIGKILL');
-  await gone(trainer, 1000);
-  stack.startWorker();
-  await stack.ended(id);
-  const run = await stack.client.run(id);
-  expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['worker_lost', 'succeeded']);
-  expect(run.attempts[1]!.resumedFromStep).toBeGreaterThanOrEqual(checkpoint);
-  await proves(id);
-});
+test(
+  '#1 kill -9 of a worker in mid-training: its trainer is gone within a second, the run goes on from its checkpoint ' +
+    'and ends once',
+  async () => {
+    const first = stack.startWorker();
+    const id = await stack.submit(MEDIUM);
+    await stack.runsAt(id, 20);
+    const checkpoint = await checkpointAt(stack.client, id);
+    const trainer = await trainerOf(id);
+    expect(await isRunning(trainer)).toBe(true);
+    await first.kill('SIGKILL');
+    await gone(trainer, 1000);
+    stack.startWorker();
+    await stack.ended(id);
+    const run = await stack.client.run(id);
+    expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['worker_lost', 'succeeded']);
+    expect(run.attempts[1]!.resumedFromStep).toBeGreaterThanOrEqual(checkpoint);
+    await proves(id);
+  },
+);
 
-test('#2 kill -9 of a trainer: the signal is in the reason, the run is repeated after a pause, its worker takes other runs at once', async () => {
-  stack.startWorker();
-  const id = await stack.submit(LONG);
-  await stack.runsAt(id, 10);
-  process.kill(await trainerOf(id), 'SIGKILL');
-  const other = await stack.submit(SHORT);
-  await stack.ended(other);
-  const run = await stack.goesOnAs(id, 2);
-  expect(run.attempts[0]).toMatchObject({ outcome: 'failed', reason: 'worker_crash' });
-  expect(run.attempts[0]!.detail).toContain('SIGKILL');
-  await stack.client.cancelRun(id);
-  await stack.ended(id, 'cancelled');
-  await proves(id, other);
-});
+test(
+  '#2 kill -9 of a trainer: the signal is in the reason, the run is repeated after a pause, its worker takes other ' +
+    'runs at once',
+  async () => {
+    stack.startWorker();
+    const id = await stack.submit(LONG);
+    await stack.runsAt(id, 10);
+    process.kill(await trainerOf(id), 'SIGKILL');
+    const other = await stack.submit(SHORT);
+    await stack.ended(other);
+    const run = await stack.goesOnAs(id, 2);
+    expect(run.attempts[0]).toMatchObject({ outcome: 'failed', reason: 'worker_crash' });
+    expect(run.attempts[0]!.detail).toContain('SIGKILL');
+    await stack.client.cancelRun(id);
+    await stack.ended(id, 'cancelled');
+    await proves(id, other);
+  },
+);
 
-test('#3 a worker that is stopped beyond its lease and goes on: another has taken over, nothing that it writes counts, its trainer is killed', async () => {
-  const zombie = stack.startWorker();
-  const id = await stack.submit(LONG);
-  await stack.runsAt(id, 10);
-  await checkpointAt(stack.client, id);
-  const trainer = await trainerOf(id);
-  process.kill(zombie.pid, 'SIGSTOP');
-  stack.startWorker();
-  await stack.goesOnAs(id, 2);
-  process.kill(zombie.pid, 'SIGCONT');
-  await gone(trainer, 2000);
-  const before = (await stack.client.run(id)).step;
-  await stack.runsAt(id, before + 20);
-  await stack.client.cancelRun(id);
-  const run = await stack.ended(id, 'cancelled');
-  expect(run.attempt).toBe(2);
-  await proves(id);
-});
+test(
+  '#3 a worker that is stopped beyond its lease and goes on: another has taken over, nothing that it writes counts, ' +
+    'its trainer is killed',
+  async () => {
+    const zombie = stack.startWorker();
+    const id = await stack.submit(LONG);
+    await stack.runsAt(id, 10);
+    await checkpointAt(stack.client, id);
+    const trainer = await trainerOf(id);
+    process.kill(zombie.pid, 'SIGSTOP');
+    stack.startWorker();
+    await stack.goesOnAs(id, 2);
+    process.kill(zombie.pid, 'SIGCONT');
+    await gone(trainer, 2000);
+    const before = (await stack.client.run(id)).step;
+    await stack.runsAt(id, before + 20);
+    await stack.client.cancelRun(id);
+    const run = await stack.ended(id, 'cancelled');
+    expect(run.attempt).toBe(2);
+    await proves(id);
+  },
+);
 
 test('#4 a trainer that hangs: its worker lives, the run is killed as hung and repeated', async () => {
   stack.startWorker({ LOOM_HUNG_MS: '2000' });
@@ -246,26 +258,31 @@ test('#23 a second SIGTERM does not wait for a trainer that does not stop, and n
   }
 });
 
-test('#24 cancel: a run that waits at once, one that trains within moments, one that is stuck in a native call when the grace period has passed', async () => {
-  const queued = await stack.submit(LONG);
-  expect((await stack.client.cancelRun(queued)).status).toBe('cancelled');
+test(
+  '#24 cancel: a run that waits at once, one that trains within moments, one that is stuck in a native call when ' +
+    'the grace period has passed',
+  async () => {
+    const queued = await stack.submit(LONG);
+    expect((await stack.client.cancelRun(queued)).status).toBe('cancelled');
 
-  stack.startWorker({ LOOM_CANCEL_GRACE_MS: '1500' });
-  const running = await stack.submit(LONG);
-  await stack.runsAt(running, 5);
-  const asked = (await stack.client.cancelRun(running)).step;
-  const stopped = await stack.ended(running, 'cancelled');
-  // Steps take some 10 ms here: what passes between the request and the step it reads is more than the two steps allowed.
-  expect(stopped.step - asked).toBeLessThan(60);
+    stack.startWorker({ LOOM_CANCEL_GRACE_MS: '1500' });
+    const running = await stack.submit(LONG);
+    await stack.runsAt(running, 5);
+    const asked = (await stack.client.cancelRun(running)).step;
+    const stopped = await stack.ended(running, 'cancelled');
+    // Steps take some 10 ms here: what passes between the request and the step it reads is more than the two steps
+    // allowed.
+    expect(stopped.step - asked).toBeLessThan(60);
 
-  const stuck = await stack.submit(LONG);
-  await stack.runsAt(stuck, 5);
-  process.kill(await trainerOf(stuck), 'SIGSTOP');
-  await stack.client.cancelRun(stuck);
-  await stack.ended(stuck, 'cancelled');
-  await stack.ended(await stack.submit(SHORT));
-  await proves(queued, running, stuck);
-});
+    const stuck = await stack.submit(LONG);
+    await stack.runsAt(stuck, 5);
+    process.kill(await trainerOf(stuck), 'SIGSTOP');
+    await stack.client.cancelRun(stuck);
+    await stack.ended(stuck, 'cancelled');
+    await stack.ended(await stack.submit(SHORT));
+    await proves(queued, running, stuck);
+  },
+);
 
 test('a GPU on which a trainer died is avoided by the attempts that follow', async () => {
   stack.startWorker(await twoGpus(stack.dir, { seen: true }));

@@ -1,4 +1,7 @@
-/** The command line against a real stack: what people see in their terminal, and what scripts read and get as exit codes. */
+/**
+ * The command line against a real stack: what people see in their terminal, and what scripts read and get as exit
+ * codes.
+ */
 import type { LoomClient, MetricSeries, Run, SweepDetail } from '#libs/contracts';
 import { spawnSync } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';

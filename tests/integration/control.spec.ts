@@ -180,68 +180,73 @@ test('a worker that is told to drain while its trainers load ends well', async (
   expect((await client.workers()).find((each) => each.id === id)).toMatchObject({ state: 'stopped', alive: false });
 }, 90_000);
 
-test('runs go to workers with the labels they ask for, none is lost to others, and each trainer sees the GPU of its slot or does not start', async () => {
-  const redispatched = async () =>
-    /loom_reconciler_repairs\{kind="redispatched"\} (\d+)/.exec(
-      await (await fetch(`${client.url}/metrics`)).text(),
-    )![1];
-  const repairs = await redispatched();
+test(
+  'runs go to workers with the labels they ask for, none is lost to others, and each trainer sees the GPU of its ' +
+    'slot or does not start',
+  async () => {
+    const redispatched = async () =>
+      /loom_reconciler_repairs\{kind="redispatched"\} (\d+)/.exec(
+        await (await fetch(`${client.url}/metrics`)).text(),
+      )![1];
+    const repairs = await redispatched();
 
-  const plain = stack.startWorker();
-  const ids = await Promise.all(
-    [1, 2].map((seed) => stack.submit({ ...long, seed }, { requires: { labels: { gpu: 'a100' } } })),
-  );
-  const elsewhere = await stack.submit({ ...long, seed: 3 }, { requires: { labels: { gpu: 'h100' } } });
-  const anywhere = await stack.submit({ ...long, seed: 4 });
-  const [plainId] = [(await stack.reaches(anywhere, 'running', 1)).workerId];
-  expect(await Promise.all(ids.map(async (id) => (await client.run(id)).status))).toEqual(['queued', 'queued']);
-  await client.cancelRun(anywhere);
-  await stack.reaches(anywhere, 'cancelled');
+    const plain = stack.startWorker();
+    const ids = await Promise.all(
+      [1, 2].map((seed) => stack.submit({ ...long, seed }, { requires: { labels: { gpu: 'a100' } } })),
+    );
+    const elsewhere = await stack.submit({ ...long, seed: 3 }, { requires: { labels: { gpu: 'h100' } } });
+    const anywhere = await stack.submit({ ...long, seed: 4 });
+    const [plainId] = [(await stack.reaches(anywhere, 'running', 1)).workerId];
+    expect(await Promise.all(ids.map(async (id) => (await client.run(id)).status))).toEqual(['queued', 'queued']);
+    await client.cancelRun(anywhere);
+    await stack.reaches(anywhere, 'cancelled');
 
-  // Its TensorFlow is the one for CPUs.
-  const blind = stack.startWorker(await twoGpus(stack.dir, { seen: false }));
-  await eventually(
-    () => {
-      expect(blind.child.exitCode, blind.output()).toBe(1);
-    },
-    { timeoutMs: 30_000 },
-  );
-  expect(blind.output()).toMatch(
-    /expected TensorFlow to see GPU NVIDIA A100-SXM4-80GB \(GPU-[ab]{4}\), but it sees none: run `npm run setup`/,
-  );
+    // Its TensorFlow is the one for CPUs.
+    const blind = stack.startWorker(await twoGpus(stack.dir, { seen: false }));
+    await eventually(
+      () => {
+        expect(blind.child.exitCode, blind.output()).toBe(1);
+      },
+      { timeoutMs: 30_000 },
+    );
+    expect(blind.output()).toMatch(
+      /expected TensorFlow to see GPU NVIDIA A100-SXM4-80GB \(GPU-[ab]{4}\), but it sees none: run `npm run setup`/,
+    );
 
-  // The plain worker is idle and takes part in the race for every job.
-  const fits = stack.startWorker({
-    ...(await twoGpus(stack.dir, { seen: true })),
-    LOOM_WORKER_LABELS: 'gpu=a100,zone=b',
-    LOOM_WORKER_NAME: 'a100',
-  });
-  const runs = await Promise.all(ids.map((id) => stack.reaches(id, 'running', 1)));
-  const worker = (await client.workers()).find(({ id }) => id === runs[0]!.workerId)!;
-  expect(worker).toMatchObject({
-    slots: 2,
-    labels: { gpu: 'a100', zone: 'b' },
-    gpus: [
-      { index: 0, uuid: 'GPU-aaaa', name: 'NVIDIA A100-SXM4-80GB', memoryMiB: 81920, driver: '550.54' },
-      { uuid: 'GPU-bbbb' },
-    ],
-  });
-  expect(runs.map(({ workerId }) => workerId)).toEqual([worker.id, worker.id]);
-  const seen = await Promise.all(
-    runs.map(
-      async ({ attempts }) =>
-        /CUDA_VISIBLE_DEVICES=([^\0]*)/.exec(await readFile(`/proc/${attempts[0]!.trainerPid}/environ`, 'utf8'))?.[1],
-    ),
-  );
-  expect(seen.sort()).toEqual(['GPU-aaaa', 'GPU-bbbb']);
-  expect(await loom('workers')).toContain('gpu=a100,zone=b');
-  expect(await client.run(elsewhere)).toMatchObject({ status: 'queued', attempts: [] });
-  expect(plain.child.exitCode).toBe(null);
-  expect(plainId).not.toBe(worker.id);
-  expect(await redispatched(), fits.output()).toBe(repairs);
-  await loom('cancel', '--status', 'queued,running');
-  for (const id of [...ids, elsewhere]) await stack.reaches(id, 'cancelled');
-}, 180_000);
+    // The plain worker is idle and takes part in the race for every job.
+    const fits = stack.startWorker({
+      ...(await twoGpus(stack.dir, { seen: true })),
+      LOOM_WORKER_LABELS: 'gpu=a100,zone=b',
+      LOOM_WORKER_NAME: 'a100',
+    });
+    const runs = await Promise.all(ids.map((id) => stack.reaches(id, 'running', 1)));
+    const worker = (await client.workers()).find(({ id }) => id === runs[0]!.workerId)!;
+    expect(worker).toMatchObject({
+      slots: 2,
+      labels: { gpu: 'a100', zone: 'b' },
+      gpus: [
+        { index: 0, uuid: 'GPU-aaaa', name: 'NVIDIA A100-SXM4-80GB', memoryMiB: 81920, driver: '550.54' },
+        { uuid: 'GPU-bbbb' },
+      ],
+    });
+    expect(runs.map(({ workerId }) => workerId)).toEqual([worker.id, worker.id]);
+    const seen = await Promise.all(
+      runs.map(
+        async ({ attempts }) =>
+          /CUDA_VISIBLE_DEVICES=([^\0]*)/.exec(await readFile(`/proc/${attempts[0]!.trainerPid}/environ`, 'utf8'))?.[1],
+      ),
+    );
+    expect(seen.sort()).toEqual(['GPU-aaaa', 'GPU-bbbb']);
+    expect(await loom('workers')).toContain('gpu=a100,zone=b');
+    expect(await client.run(elsewhere)).toMatchObject({ status: 'queued', attempts: [] });
+    expect(plain.child.exitCode).toBe(null);
+    expect(plainId).not.toBe(worker.id);
+    expect(await redispatched(), fits.output()).toBe(repairs);
+    await loom('cancel', '--status', 'queued,running');
+    for (const id of [...ids, elsewhere]) await stack.reaches(id, 'cancelled');
+  },
+  180_000,
+);
 
 test('a collection by the command line keeps what is named and what is young', async () => {
   const kept = /^would remove orphans: 0 \(0 B\), leftovers: 0 \(0 B\); kept: (\d+) \(.+ [kM]?B\)\n$/.exec(

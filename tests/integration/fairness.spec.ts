@@ -1,4 +1,7 @@
-/** Projects share the workers: who is let into Redis, whose quota holds, and what is told of those who wait. Workers are played. */
+/**
+ * Projects share the workers: who is let into Redis, whose quota holds, and what is told of those who wait. Workers are
+ * played.
+ */
 import { RunFilter, SubmitRun, SubmitSweep, type Run } from '#libs/contracts';
 import {
   ClaimRefusedError,
@@ -124,49 +127,57 @@ test('a project is made, changed and read; one that is not there is refused with
   ]);
 });
 
-test('an equal run of another project is shared, and stays with the one that submitted it first; a sweep takes its project to its runs', async () => {
-  await projects.put('vision', {});
-  const request = pretrain();
-  const first = await store.submitRun(request);
-  expect(await store.submitRun({ ...request, project: 'vision' })).toEqual({ runId: first.runId, outcome: 'reused' });
-  expect((await queries.run(first.runId))!.project).toBe('default');
-  const sweeps = new SweepStore(database, store);
-  const sweep = SubmitSweep.parse({
-    project: 'vision',
-    spec: {
-      name: 's',
-      stages: { pretrain: { kind: 'pretrain', dataset: 'shapes', batchSize: 16 } },
-      parameters: { 'pretrain.seed': { values: [1, 2] } },
-      metric: { name: 'eval/knn' },
-    },
-  });
-  const { sweepId } = await sweeps.submit(sweep);
-  expect(await queries.sweep(sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
-  expect((await projects.list()).find(({ name }) => name === 'vision')).toMatchObject({ waiting: 2 });
-  await expect(sweeps.submit({ ...sweep, project: 'speech' })).rejects.toBeInstanceOf(RequestError);
-  const clone = await sweeps.clone(sweepId, { name: 'again', on_duplicate: 'replicate' });
-  expect(await queries.sweep(clone.sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
-});
+test(
+  'an equal run of another project is shared, and stays with the one that submitted it first; a sweep takes its ' +
+    'project to its runs',
+  async () => {
+    await projects.put('vision', {});
+    const request = pretrain();
+    const first = await store.submitRun(request);
+    expect(await store.submitRun({ ...request, project: 'vision' })).toEqual({ runId: first.runId, outcome: 'reused' });
+    expect((await queries.run(first.runId))!.project).toBe('default');
+    const sweeps = new SweepStore(database, store);
+    const sweep = SubmitSweep.parse({
+      project: 'vision',
+      spec: {
+        name: 's',
+        stages: { pretrain: { kind: 'pretrain', dataset: 'shapes', batchSize: 16 } },
+        parameters: { 'pretrain.seed': { values: [1, 2] } },
+        metric: { name: 'eval/knn' },
+      },
+    });
+    const { sweepId } = await sweeps.submit(sweep);
+    expect(await queries.sweep(sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
+    expect((await projects.list()).find(({ name }) => name === 'vision')).toMatchObject({ waiting: 2 });
+    await expect(sweeps.submit({ ...sweep, project: 'speech' })).rejects.toBeInstanceOf(RequestError);
+    const clone = await sweeps.clone(sweepId, { name: 'again', on_duplicate: 'replicate' });
+    expect(await queries.sweep(clone.sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
+  },
+);
 
-test('Redis holds a short window: a job for each free slot and one more, in the order of priority and age; who is refused leaves it', async () => {
-  const ids = await submitMany('default', 12);
-  const urgent = await submit('default', { priority: 90 });
-  expect(await admit()).toHaveLength(1);
-  expect(await admit()).toEqual([]);
-  await worker('w', 4);
-  const more = await admit();
-  expect(more.map(({ runId }) => runId)).toEqual(ids.slice(0, 4));
-  expect(await admit()).toEqual([]);
-  // A claim moves a job from the window into a slot; only an end makes room.
-  const claims = [urgent, ...ids.slice(0, 3)].map((runId) => store.claim({ runId, attempt: 1 }, 'w'));
-  await Promise.all(claims);
-  await store.offerAgain({ runId: ids[3]!, attempt: 1 });
-  await eventually(async () => {
-    expect((await store.takeDispatchable(1)).map(({ runId }) => runId)).toEqual([ids[3]]);
-  });
-  // Four were taken within the last second: as many are kept ready.
-  expect((await admit()).length).toBeLessThanOrEqual(4);
-});
+test(
+  'Redis holds a short window: a job for each free slot and one more, in the order of priority and age; who is ' +
+    'refused leaves it',
+  async () => {
+    const ids = await submitMany('default', 12);
+    const urgent = await submit('default', { priority: 90 });
+    expect(await admit()).toHaveLength(1);
+    expect(await admit()).toEqual([]);
+    await worker('w', 4);
+    const more = await admit();
+    expect(more.map(({ runId }) => runId)).toEqual(ids.slice(0, 4));
+    expect(await admit()).toEqual([]);
+    // A claim moves a job from the window into a slot; only an end makes room.
+    const claims = [urgent, ...ids.slice(0, 3)].map((runId) => store.claim({ runId, attempt: 1 }, 'w'));
+    await Promise.all(claims);
+    await store.offerAgain({ runId: ids[3]!, attempt: 1 });
+    await eventually(async () => {
+      expect((await store.takeDispatchable(1)).map(({ runId }) => runId)).toEqual([ids[3]]);
+    });
+    // Four were taken within the last second: as many are kept ready.
+    expect((await admit()).length).toBeLessThanOrEqual(4);
+  },
+);
 
 test('a run that nobody can take does not keep others out, and one that only busy workers can take has its turn', async () => {
   await worker('plain', 2);
@@ -236,36 +247,41 @@ test('what workers spend on its runs is charged to a project once, and where its
   expect(await admit()).toHaveLength(2);
 });
 
-test('a flood of one project, and a few runs of another: half of the starts are its own; with weights they are as these, and each starts once', async () => {
-  await projects.put('flood', {});
-  await projects.put('few', {});
-  await copies(await submit('flood'), 'flood', 100);
-  await worker('w', 4);
-  const running: ClaimedRun[] = [];
-  /** One more start, as workers on four slots make it: in the order in which they were put into Redis. */
-  const redis: { runId: string; attempt: number }[] = [];
-  const start = async (): Promise<string> => {
-    if (running.length === 4) await store.succeed(running.shift()!, { metrics: {} });
-    redis.push(...(await admit()));
-    const next = redis.shift()!;
-    running.push((await store.claim(next, 'w'))!);
-    return (await queries.run(next.runId))!.project;
-  };
-  for (let i = 0; i < 8; i++) expect(await start()).toBe('flood');
-  await copies(await submit('few'), 'few', 40);
-  const starts: string[] = [];
-  for (let i = 0; i < 24; i++) starts.push(await start());
-  // What was in Redis before it came, and then the slots until both have as many.
-  expect(starts.indexOf('few')).toBeLessThanOrEqual(8);
-  const since = starts.slice(starts.indexOf('few'));
-  expect(since.filter((project) => project === 'few').length).toBeGreaterThanOrEqual(since.length / 2 - 1);
-  await projects.put('few', { weight: 3 });
-  const weighted: string[] = [];
-  for (let i = 0; i < 28; i++) weighted.push(await start());
-  const share = weighted.slice(8).filter((project) => project === 'few').length / 20;
-  expect(share).toBeGreaterThanOrEqual(0.6);
-  expect(share).toBeLessThanOrEqual(0.9);
-}, 60_000);
+test(
+  'a flood of one project, and a few runs of another: half of the starts are its own; with weights they are as ' +
+    'these, and each starts once',
+  async () => {
+    await projects.put('flood', {});
+    await projects.put('few', {});
+    await copies(await submit('flood'), 'flood', 100);
+    await worker('w', 4);
+    const running: ClaimedRun[] = [];
+    /** One more start, as workers on four slots make it: in the order in which they were put into Redis. */
+    const redis: { runId: string; attempt: number }[] = [];
+    const start = async (): Promise<string> => {
+      if (running.length === 4) await store.succeed(running.shift()!, { metrics: {} });
+      redis.push(...(await admit()));
+      const next = redis.shift()!;
+      running.push((await store.claim(next, 'w'))!);
+      return (await queries.run(next.runId))!.project;
+    };
+    for (let i = 0; i < 8; i++) expect(await start()).toBe('flood');
+    await copies(await submit('few'), 'few', 40);
+    const starts: string[] = [];
+    for (let i = 0; i < 24; i++) starts.push(await start());
+    // What was in Redis before it came, and then the slots until both have as many.
+    expect(starts.indexOf('few')).toBeLessThanOrEqual(8);
+    const since = starts.slice(starts.indexOf('few'));
+    expect(since.filter((project) => project === 'few').length).toBeGreaterThanOrEqual(since.length / 2 - 1);
+    await projects.put('few', { weight: 3 });
+    const weighted: string[] = [];
+    for (let i = 0; i < 28; i++) weighted.push(await start());
+    const share = weighted.slice(8).filter((project) => project === 'few').length / 20;
+    expect(share).toBeGreaterThanOrEqual(0.6);
+    expect(share).toBeLessThanOrEqual(0.9);
+  },
+  60_000,
+);
 
 test('of each run that waits it is told how many start before it and when, by how long such runs took', async () => {
   await projects.put('a', {});
@@ -317,83 +333,92 @@ test('of each run that waits it is told how many start before it and when, by ho
   expect(places.toSorted((x, y) => x! - y!)).toEqual([0, 1, 2]);
 });
 
-test('beside 50,000 runs that wait, a list of 50 says where each stands in under 100 ms, and who is next is found in as little', async ({
-  annotate,
-}) => {
-  await projects.put('a', {});
-  const template = await submit('a');
-  await worker('w', 8);
-  await copies(template, 'a', 40_000);
-  await copies(template, 'default', 10_000);
-  await database.prisma.$executeRaw`ANALYZE`;
-  const fresh = new RunQueries(database, options);
-  const times: number[] = [];
-  let items: z.input<typeof Run>[] = [];
-  for (let i = 0; i < 40; i++) {
+test(
+  'beside 50,000 runs that wait, a list of 50 says where each stands in under 100 ms, and who is next is found in ' +
+    'as little',
+  async ({ annotate }) => {
+    await projects.put('a', {});
+    const template = await submit('a');
+    await worker('w', 8);
+    await copies(template, 'a', 40_000);
+    await copies(template, 'default', 10_000);
+    await database.prisma.$executeRaw`ANALYZE`;
+    const fresh = new RunQueries(database, options);
+    const times: number[] = [];
+    let items: z.input<typeof Run>[] = [];
+    for (let i = 0; i < 40; i++) {
+      const begun = performance.now();
+      ({ items } = await fresh.runs({ limit: 50, status: ['queued'], kind: undefined }));
+      times.push(performance.now() - begun);
+    }
+    expect(items.every(({ jobsAhead }) => jobsAhead !== null)).toBe(true);
+    const most = await database.prisma.$queryRaw<
+      { id: string }[]
+    >`SELECT run_id AS id FROM outbox WHERE project = 'a' ORDER BY urgency DESC, run_id DESC LIMIT 1`;
+    expect((await told(most[0]!.id)).jobsAhead).toBe(50_000);
+    await store.takeDispatchable(1000, 'auto');
     const begun = performance.now();
-    ({ items } = await fresh.runs({ limit: 50, status: ['queued'], kind: undefined }));
-    times.push(performance.now() - begun);
-  }
-  expect(items.every(({ jobsAhead }) => jobsAhead !== null)).toBe(true);
-  const most = await database.prisma.$queryRaw<
-    { id: string }[]
-  >`SELECT run_id AS id FROM outbox WHERE project = 'a' ORDER BY urgency DESC, run_id DESC LIMIT 1`;
-  expect((await told(most[0]!.id)).jobsAhead).toBe(50_000);
-  await store.takeDispatchable(1000, 'auto');
-  const begun = performance.now();
-  const next = await store.takeDispatchable(1000, 'auto');
-  const chosen = performance.now() - begun;
-  expect(next).toHaveLength(9);
-  const p95 = times.toSorted((x, y) => x - y)[Math.floor(0.95 * times.length)]!;
-  const p50 = times.toSorted((x, y) => x - y)[20]!;
-  await annotate(
-    `a list of 50 beside 50,000: p50 ${p50.toFixed(0)} ms, p95 ${p95.toFixed(0)} ms; who is next: ${chosen.toFixed(0)} ms`,
-  );
-  // Most of the time; how long the worst take is the machine's business, and the bench's.
-  expect(p50).toBeLessThan(100);
-}, 120_000);
-
-test('two leaders at one moment, and runs that come and end all the while: each attempt is put into Redis, the window stays short, and a free slot is filled without a poll', async () => {
-  const queue = new RunQueue({
-    redisUrl: inject('redisUrl'),
-    queueName: `test-${randomUUID()}`,
-    networkTimeoutMs: 20_000,
-  });
-  const leader = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 60_000 });
-  await worker('w', 2);
-  leader.start();
-  const consumer = queue.consume(
-    2,
-    async (job) => {
-      const claimed = await store.claim(job, 'w');
-      if (claimed) await store.succeed(claimed, { metrics: {} });
-    },
-    () => undefined,
-  );
-  try {
-    await eventually(() => {
-      expect(leader.isLeader).toBe(true);
-    });
-    const second = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 60_000 });
-    const ids = await submitMany('default', 40);
-    expect((await queue.counts())['wait']).toBeLessThanOrEqual(3);
-    void consumer.run();
-    await eventually(
-      async () => {
-        await second.dispatch();
-        expect((await queries.runCounts())['queued'] ?? 0).toBe(0);
-      },
-      { timeoutMs: 30_000, intervalMs: 10 },
+    const next = await store.takeDispatchable(1000, 'auto');
+    const chosen = performance.now() - begun;
+    expect(next).toHaveLength(9);
+    const p95 = times.toSorted((x, y) => x - y)[Math.floor(0.95 * times.length)]!;
+    const p50 = times.toSorted((x, y) => x - y)[20]!;
+    await annotate(
+      `a list of 50 beside 50,000: p50 ${p50.toFixed(0)} ms, p95 ${p95.toFixed(0)} ms; who is next: ` +
+        `${chosen.toFixed(0)} ms`,
     );
-    await eventually(async () => {
-      for (const id of ids)
-        expect(await queries.runDetail(id)).toMatchObject({ status: 'succeeded', attempts: [{ attempt: 1 }] });
+    // Most of the time; how long the worst take is the machine's business, and the bench's.
+    expect(p50).toBeLessThan(100);
+  },
+  120_000,
+);
+
+test(
+  'two leaders at one moment, and runs that come and end all the while: each attempt is put into Redis, the window ' +
+    'stays short, and a free slot is filled without a poll',
+  async () => {
+    const queue = new RunQueue({
+      redisUrl: inject('redisUrl'),
+      queueName: `test-${randomUUID()}`,
+      networkTimeoutMs: 20_000,
     });
-    expect(leader.repairs).toEqual({ redispatched: 0, recovered: 0, released: 0 });
-  } finally {
-    await consumer.close();
-    await leader.stop();
-    await queue.clear();
-    await queue.close();
-  }
-}, 60_000);
+    const leader = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 60_000 });
+    await worker('w', 2);
+    leader.start();
+    const consumer = queue.consume(
+      2,
+      async (job) => {
+        const claimed = await store.claim(job, 'w');
+        if (claimed) await store.succeed(claimed, { metrics: {} });
+      },
+      () => undefined,
+    );
+    try {
+      await eventually(() => {
+        expect(leader.isLeader).toBe(true);
+      });
+      const second = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 60_000 });
+      const ids = await submitMany('default', 40);
+      expect((await queue.counts())['wait']).toBeLessThanOrEqual(3);
+      void consumer.run();
+      await eventually(
+        async () => {
+          await second.dispatch();
+          expect((await queries.runCounts())['queued'] ?? 0).toBe(0);
+        },
+        { timeoutMs: 30_000, intervalMs: 10 },
+      );
+      await eventually(async () => {
+        for (const id of ids)
+          expect(await queries.runDetail(id)).toMatchObject({ status: 'succeeded', attempts: [{ attempt: 1 }] });
+      });
+      expect(leader.repairs).toEqual({ redispatched: 0, recovered: 0, released: 0 });
+    } finally {
+      await consumer.close();
+      await leader.stop();
+      await queue.clear();
+      await queue.close();
+    }
+  },
+  60_000,
+);

@@ -1,4 +1,7 @@
-/** Every kind of run on real processes, each from its parents: images, sounds and masks, from files to what people look at. */
+/**
+ * Every kind of run on real processes, each from its parents: images, sounds and masks, from files to what people look
+ * at.
+ */
 import type { Artifact, LoomClient, Run } from '#libs/contracts';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';

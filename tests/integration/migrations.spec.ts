@@ -28,13 +28,16 @@ beforeAll(async () => {
   try {
     // What Prisma keeps account in.
     await client.query(
-      `CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count int NOT NULL DEFAULT 0)`,
+      'CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at ' +
+        'timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at ' +
+        'timestamptz NOT NULL DEFAULT now(), applied_steps_count int NOT NULL DEFAULT 0)',
     );
     const [first] = (await readdir(MIGRATIONS)).filter((each) => /^\d/.test(each)).sort();
     const sql = await readFile(path.join(MIGRATIONS, first!, 'migration.sql'), 'utf8');
     await client.query(sql);
     await client.query(
-      'INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, applied_steps_count) VALUES ($1, $2, now(), $3, 1)',
+      'INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, applied_steps_count) VALUES ' +
+        '($1, $2, now(), $3, 1)',
       [randomUUID(), createHash('sha256').update(sql).digest('hex'), first],
     );
   } finally {
@@ -43,49 +46,55 @@ beforeAll(async () => {
 });
 afterAll(() => administer(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`));
 
-test('migrations go forward under load: every write of the version before is there afterwards, and the new version reads and goes on with it', async () => {
-  const written: string[] = [];
-  const load = new AbortController();
-  /** What an API and a worker of the first version do, on connections of their own. */
-  const writers = Array.from({ length: 4 }, async () => {
-    const client = new pg.Client({ connectionString: url.href });
-    await client.connect();
-    try {
-      while (!load.signal.aborted) {
-        const id = randomUUID();
-        await client.query(
-          `INSERT INTO run (id, kind, status, digest, spec, tags, priority) VALUES ($1, 'pretrain', 'queued', $2, '{"kind": "pretrain"}', '{}', 50)`,
-          [id, id],
-        );
-        await client.query('INSERT INTO outbox (run_id, attempt) VALUES ($1, 1)', [id]);
-        await client.query(
-          `INSERT INTO metric (run_id, key, step, attempt, value) SELECT $1, 'train/loss', s, 1, 0 FROM generate_series(1, 20) AS s`,
-          [id],
-        );
-        written.push(id);
+test(
+  'migrations go forward under load: every write of the version before is there afterwards, and the new version ' +
+    'reads and goes on with it',
+  async () => {
+    const written: string[] = [];
+    const load = new AbortController();
+    /** What an API and a worker of the first version do, on connections of their own. */
+    const writers = Array.from({ length: 4 }, async () => {
+      const client = new pg.Client({ connectionString: url.href });
+      await client.connect();
+      try {
+        while (!load.signal.aborted) {
+          const id = randomUUID();
+          await client.query(
+            `INSERT INTO run (id, kind, status, digest, spec, tags, priority) VALUES ($1, 'pretrain', 'queued', $2, ` +
+              `'{"kind": "pretrain"}', '{}', 50)`,
+            [id, id],
+          );
+          await client.query('INSERT INTO outbox (run_id, attempt) VALUES ($1, 1)', [id]);
+          await client.query(
+            `INSERT INTO metric (run_id, key, step, attempt, value) SELECT $1, 'train/loss', s, 1, 0 FROM ` +
+              'generate_series(1, 20) AS s',
+            [id],
+          );
+          written.push(id);
+        }
+      } finally {
+        await client.end();
       }
-    } finally {
-      await client.end();
-    }
-  });
-  await migrate(url.href);
-  const during = written.length;
-  load.abort();
-  await Promise.all(writers);
-  expect(during).toBeGreaterThan(10);
-
-  const database = new Database(url.href);
-  try {
-    const store = new RunStore(database, { dataRoot: '/nowhere', leaseMs: 1000 });
-    await store.checkSchema();
-    expect(await database.prisma.run.count()).toBe(written.length);
-    expect(await database.prisma.metric.count()).toBe(20 * written.length);
-    expect(await new RunQueries(database, { leaseMs: 1000 }).run(written[0]!)).toMatchObject({
-      status: 'queued',
-      requires: { labels: {} },
     });
-    expect(await store.claim({ runId: written[0]!, attempt: 1 }, 'new')).toMatchObject({ attempt: 1, gpu: null });
-  } finally {
-    await database.close();
-  }
-});
+    await migrate(url.href);
+    const during = written.length;
+    load.abort();
+    await Promise.all(writers);
+    expect(during).toBeGreaterThan(10);
+
+    const database = new Database(url.href);
+    try {
+      const store = new RunStore(database, { dataRoot: '/nowhere', leaseMs: 1000 });
+      await store.checkSchema();
+      expect(await database.prisma.run.count()).toBe(written.length);
+      expect(await database.prisma.metric.count()).toBe(20 * written.length);
+      expect(await new RunQueries(database, { leaseMs: 1000 }).run(written[0]!)).toMatchObject({
+        status: 'queued',
+        requires: { labels: {} },
+      });
+      expect(await store.claim({ runId: written[0]!, attempt: 1 }, 'new')).toMatchObject({ attempt: 1, gpu: null });
+    } finally {
+      await database.close();
+    }
+  },
+);

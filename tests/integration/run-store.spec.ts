@@ -374,56 +374,60 @@ describe('a run and its attempts', () => {
     });
   });
 
-  test('a run that asks for a GPU by name and memory goes to one that is so, and a GPU on which its trainer died is left while there is another', async () => {
-    const gpu = (uuid: string, name: string, memoryMiB: number) => ({ index: 0, uuid, name, memoryMiB, driver: '1' });
-    const register = async (id: string, gpus: ReturnType<typeof gpu>[]) => {
-      await store.registerWorker({ id, host: 'h', pid: 1, slots: Math.max(1, gpus.length), versions: {}, gpus });
-      await store.setWorkerState(id, 'running');
-    };
-    const asks = { requires: { gpu: { name: 'a100', memoryMiB: 40_000 } } };
-    const offered = async () => (await store.takeDispatchable(10)).map((each) => each.runId);
-    const silent = async () =>
-      eventually(async () => {
-        expect(await offered()).toEqual([]);
-      });
-    await register('small', [gpu('GPU-1', 'NVIDIA A100-SXM4-40GB', 30_000), gpu('GPU-2', 'NVIDIA L4', 90_000)]);
-    const { runId } = await store.submitRun(
-      request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: 71 }, asks),
-    );
-    expect((await queries.run(runId))?.requires).toEqual({ labels: {}, ...asks.requires });
-    await silent();
-    await expect(store.claim({ runId, attempt: 1 }, 'small', ['GPU-1', 'GPU-2'])).rejects.toThrow(
-      /no free GPU that is as asked/,
-    );
+  test(
+    'a run that asks for a GPU by name and memory goes to one that is so, and a GPU on which its trainer died is ' +
+      'left while there is another',
+    async () => {
+      const gpu = (uuid: string, name: string, memoryMiB: number) => ({ index: 0, uuid, name, memoryMiB, driver: '1' });
+      const register = async (id: string, gpus: ReturnType<typeof gpu>[]) => {
+        await store.registerWorker({ id, host: 'h', pid: 1, slots: Math.max(1, gpus.length), versions: {}, gpus });
+        await store.setWorkerState(id, 'running');
+      };
+      const asks = { requires: { gpu: { name: 'a100', memoryMiB: 40_000 } } };
+      const offered = async () => (await store.takeDispatchable(10)).map((each) => each.runId);
+      const silent = async () =>
+        eventually(async () => {
+          expect(await offered()).toEqual([]);
+        });
+      await register('small', [gpu('GPU-1', 'NVIDIA A100-SXM4-40GB', 30_000), gpu('GPU-2', 'NVIDIA L4', 90_000)]);
+      const { runId } = await store.submitRun(
+        request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: 71 }, asks),
+      );
+      expect((await queries.run(runId))?.requires).toEqual({ labels: {}, ...asks.requires });
+      await silent();
+      await expect(store.claim({ runId, attempt: 1 }, 'small', ['GPU-1', 'GPU-2'])).rejects.toThrow(
+        /no free GPU that is as asked/,
+      );
 
-    await register('large', [
-      gpu('GPU-3', 'NVIDIA L4', 90_000),
-      gpu('GPU-4', 'NVIDIA A100-SXM4-80GB', 80_000),
-      gpu('GPU-5', 'NVIDIA A100-SXM4-80GB', 80_000),
-    ]);
-    const keeps = async () => store.heartbeat('large', []);
-    await eventually(async () => {
+      await register('large', [
+        gpu('GPU-3', 'NVIDIA L4', 90_000),
+        gpu('GPU-4', 'NVIDIA A100-SXM4-80GB', 80_000),
+        gpu('GPU-5', 'NVIDIA A100-SXM4-80GB', 80_000),
+      ]);
+      const keeps = async () => store.heartbeat('large', []);
+      await eventually(async () => {
+        await keeps();
+        expect(await offered()).toEqual([runId]);
+      });
+      const first = (await store.claim({ runId, attempt: 1 }, 'large', ['GPU-3', 'GPU-4', 'GPU-5']))!;
+      expect(first.gpu).toBe('GPU-4');
+      await store.begin(first, null, 1);
+      await store.fail(first, 'gpu_error', 'CUDA_ERROR_ECC_UNCORRECTABLE');
+      await eventually(async () => {
+        await keeps();
+        expect(await offered()).toEqual([runId]);
+      });
+      await expect(store.claim({ runId, attempt: 2 }, 'large', ['GPU-3', 'GPU-4'])).rejects.toThrow(
+        /has died on each GPU/,
+      );
       await keeps();
-      expect(await offered()).toEqual([runId]);
-    });
-    const first = (await store.claim({ runId, attempt: 1 }, 'large', ['GPU-3', 'GPU-4', 'GPU-5']))!;
-    expect(first.gpu).toBe('GPU-4');
-    await store.begin(first, null, 1);
-    await store.fail(first, 'gpu_error', 'CUDA_ERROR_ECC_UNCORRECTABLE');
-    await eventually(async () => {
-      await keeps();
-      expect(await offered()).toEqual([runId]);
-    });
-    await expect(store.claim({ runId, attempt: 2 }, 'large', ['GPU-3', 'GPU-4'])).rejects.toThrow(
-      /has died on each GPU/,
-    );
-    await keeps();
-    expect((await store.claim({ runId, attempt: 2 }, 'large', ['GPU-4', 'GPU-5']))?.gpu).toBe('GPU-5');
-    expect((await queries.runDetail(runId))?.attempts).toMatchObject([
-      { gpu: 'GPU-4', outcome: 'failed', reason: 'gpu_error' },
-      { gpu: 'GPU-5' },
-    ]);
-  });
+      expect((await store.claim({ runId, attempt: 2 }, 'large', ['GPU-4', 'GPU-5']))?.gpu).toBe('GPU-5');
+      expect((await queries.runDetail(runId))?.attempts).toMatchObject([
+        { gpu: 'GPU-4', outcome: 'failed', reason: 'gpu_error' },
+        { gpu: 'GPU-5' },
+      ]);
+    },
+  );
 
   test('events tell the story in order', async () => {
     const { runId } = await store.submitRun(pretrain());

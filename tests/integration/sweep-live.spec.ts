@@ -1,4 +1,7 @@
-/** Early stopping on real processes: trainers stop at rungs and go on from their checkpoints, while the leader is killed. */
+/**
+ * Early stopping on real processes: trainers stop at rungs and go on from their checkpoints, while the leader is
+ * killed.
+ */
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';

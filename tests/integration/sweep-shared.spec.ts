@@ -1,4 +1,7 @@
-/** Two equal sweeps at one moment on real processes with a trainer that trains nothing: every run is trained once, whoever submits and whoever leads. */
+/**
+ * Two equal sweeps at one moment on real processes with a trainer that trains nothing: every run is trained once,
+ * whoever submits and whoever leads.
+ */
 import type { RunKind, SubmitSweep } from '#libs/contracts';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -32,56 +35,62 @@ const factorial = (name: string, from: number, more: object = {}): z.input<typeo
   },
 });
 
-test('12 + 96 runs for two sweeps of 96 trials each, though the leader is killed in the middle; a third that overlaps by half starts the other half', async () => {
-  const apis = [stack.api, await stack.startApi()];
-  const submitted = await Promise.all(
-    apis.map(({ client }, i) => client.submitSweep(factorial(`sweep-${i}`, 0, { parallel_trials: 6 }))),
-  );
-  const ids = submitted.map(({ sweep }) => sweep.id);
-  await eventually(
-    async () => {
-      const { succeeded = 0 } = await stack.client.runCounts({ sweep: ids[0] });
-      if (succeeded < 20) throw new Error(`expected 20 runs to be done, got ${succeeded}`);
-    },
-    { timeoutMs: 60_000 },
-  );
-  const leads = await Promise.all(
-    apis.map(async ({ client }) => /^loom_leader 1$/m.test(await (await fetch(`${client.url}/metrics`)).text())),
-  );
-  expect(leads.filter(Boolean)).toHaveLength(1);
-  await apis[leads.indexOf(true)]!.kill('SIGKILL');
-  const { client } = apis[leads.indexOf(false)]!;
-
-  const end = (id: string) =>
-    eventually(
+test(
+  '12 + 96 runs for two sweeps of 96 trials each, though the leader is killed in the middle; a third that overlaps ' +
+    'by half starts the other half',
+  async () => {
+    const apis = [stack.api, await stack.startApi()];
+    const submitted = await Promise.all(
+      apis.map(({ client }, i) => client.submitSweep(factorial(`sweep-${i}`, 0, { parallel_trials: 6 }))),
+    );
+    const ids = submitted.map(({ sweep }) => sweep.id);
+    await eventually(
       async () => {
-        const sweep = await client.sweep(id);
-        if (sweep.status === 'running')
-          throw new Error(
-            `expected the sweep to end, got ${JSON.stringify([sweep.trialCounts, sweep.runCounts])}\n${stack.workers.map((worker) => worker.output().slice(-2000)).join('\n')}`,
-          );
-        return sweep;
+        const { succeeded = 0 } = await stack.client.runCounts({ sweep: ids[0] });
+        if (succeeded < 20) throw new Error(`expected 20 runs to be done, got ${succeeded}`);
       },
-      { timeoutMs: 120_000 },
+      { timeoutMs: 60_000 },
     );
-  for (const id of ids)
-    expect(await end(id)).toMatchObject({
-      status: 'succeeded',
-      trialCounts: { succeeded: 96 },
-      runCounts: { succeeded: 108 },
-    });
-  const trained = async (sweep: string[]): Promise<Partial<Record<RunKind, number>>> => {
-    const attempts = new Map<string, { kind: RunKind; attempt: number }>();
-    for (const id of sweep) for await (const run of client.eachRun({ sweep: id })) attempts.set(run.id, run);
-    expect([...attempts.values()].filter(({ attempt }) => attempt !== 1)).toEqual([]);
-    return Object.fromEntries(
-      [...Map.groupBy(attempts.values(), ({ kind }) => kind)].map(([kind, runs]) => [kind, runs.length]),
+    const leads = await Promise.all(
+      apis.map(async ({ client }) => /^loom_leader 1$/m.test(await (await fetch(`${client.url}/metrics`)).text())),
     );
-  };
-  expect(await trained(ids)).toEqual({ pretrain: 12, finetune: 96 });
+    expect(leads.filter(Boolean)).toHaveLength(1);
+    await apis[leads.indexOf(true)]!.kill('SIGKILL');
+    const { client } = apis[leads.indexOf(false)]!;
 
-  const { sweep: third } = await client.submitSweep(factorial('sweep-2', 6));
-  expect(third.plan).toMatchObject({ trials: 96, newRuns: { pretrain: 6, finetune: 48 } });
-  await end(third.id);
-  expect(await trained([...ids, third.id])).toEqual({ pretrain: 18, finetune: 144 });
-}, 300_000);
+    const end = (id: string) =>
+      eventually(
+        async () => {
+          const sweep = await client.sweep(id);
+          if (sweep.status === 'running')
+            throw new Error(
+              'expected the sweep to end, got ' +
+                `${JSON.stringify([sweep.trialCounts, sweep.runCounts])}\n${stack.workers.map((worker) => worker.output().slice(-2000)).join('\n')}`,
+            );
+          return sweep;
+        },
+        { timeoutMs: 120_000 },
+      );
+    for (const id of ids)
+      expect(await end(id)).toMatchObject({
+        status: 'succeeded',
+        trialCounts: { succeeded: 96 },
+        runCounts: { succeeded: 108 },
+      });
+    const trained = async (sweep: string[]): Promise<Partial<Record<RunKind, number>>> => {
+      const attempts = new Map<string, { kind: RunKind; attempt: number }>();
+      for (const id of sweep) for await (const run of client.eachRun({ sweep: id })) attempts.set(run.id, run);
+      expect([...attempts.values()].filter(({ attempt }) => attempt !== 1)).toEqual([]);
+      return Object.fromEntries(
+        [...Map.groupBy(attempts.values(), ({ kind }) => kind)].map(([kind, runs]) => [kind, runs.length]),
+      );
+    };
+    expect(await trained(ids)).toEqual({ pretrain: 12, finetune: 96 });
+
+    const { sweep: third } = await client.submitSweep(factorial('sweep-2', 6));
+    expect(third.plan).toMatchObject({ trials: 96, newRuns: { pretrain: 6, finetune: 48 } });
+    await end(third.id);
+    expect(await trained([...ids, third.id])).toEqual({ pretrain: 18, finetune: 144 });
+  },
+  300_000,
+);

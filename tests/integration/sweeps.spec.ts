@@ -73,7 +73,10 @@ interface Work {
   mostAtOnce: number;
 }
 
-/** Takes what is dispatched and works it off, `slots` runs at a time, until nothing is left. `between` is called after each round. */
+/**
+ * Takes what is dispatched and works it off, `slots` runs at a time, until nothing is left. `between` is called after
+ * each round.
+ */
 async function work(
   slots: number,
   {
@@ -170,30 +173,34 @@ describe('nothing is spent twice', () => {
   const factorial = (from: number, more: object = {}) =>
     sweep({ parameters: { 'pretrain.temperature': { values: temperatures(12, from) } }, seeds: 8, ...more });
 
-  test('12 pretrainings and 96 finetunes plan and run as 12 + 96, a few at a time, pretrainings first; half an overlap starts the other half', async () => {
-    const plan = await sweeps.plan(factorial(0, { parallel_trials: 5 }));
-    expect(plan).toMatchObject({ trials: 96, newRuns: { pretrain: 12, finetune: 96 }, reused: { pretrain: 84 } });
-    const { sweepId } = await sweeps.submit(factorial(0, { parallel_trials: 5 }));
-    expect((await queries.sweep(sweepId))!).toMatchObject({
-      status: 'running',
-      trialCounts: { held: 91, running: 5 },
-      runCounts: { queued: 5, pending: 5 },
-    });
-    const first = await work(5);
-    expect(first).toMatchObject({ started: { pretrain: 12, finetune: 96 }, mostAtOnce: 5 });
-    expect(await queries.sweep(sweepId)).toMatchObject({
-      status: 'succeeded',
-      trialCounts: { succeeded: 96 },
-      runCounts: { succeeded: 108 },
-    });
+  test(
+    '12 pretrainings and 96 finetunes plan and run as 12 + 96, a few at a time, pretrainings first; half an overlap ' +
+      'starts the other half',
+    async () => {
+      const plan = await sweeps.plan(factorial(0, { parallel_trials: 5 }));
+      expect(plan).toMatchObject({ trials: 96, newRuns: { pretrain: 12, finetune: 96 }, reused: { pretrain: 84 } });
+      const { sweepId } = await sweeps.submit(factorial(0, { parallel_trials: 5 }));
+      expect((await queries.sweep(sweepId))!).toMatchObject({
+        status: 'running',
+        trialCounts: { held: 91, running: 5 },
+        runCounts: { queued: 5, pending: 5 },
+      });
+      const first = await work(5);
+      expect(first).toMatchObject({ started: { pretrain: 12, finetune: 96 }, mostAtOnce: 5 });
+      expect(await queries.sweep(sweepId)).toMatchObject({
+        status: 'succeeded',
+        trialCounts: { succeeded: 96 },
+        runCounts: { succeeded: 108 },
+      });
 
-    const overlapping = await sweeps.submit(factorial(6));
-    expect((await work(1000)).started).toEqual({ pretrain: 6, finetune: 48 });
-    expect(await queries.sweep(overlapping.sweepId)).toMatchObject({
-      status: 'succeeded',
-      runCounts: { succeeded: 108 },
-    });
-  });
+      const overlapping = await sweeps.submit(factorial(6));
+      expect((await work(1000)).started).toEqual({ pretrain: 6, finetune: 48 });
+      expect(await queries.sweep(overlapping.sweepId)).toMatchObject({
+        status: 'succeeded',
+        runCounts: { succeeded: 108 },
+      });
+    },
+  );
 
   test.each([undefined, 3])(
     'two sweeps submitted at one moment share every run (parallel_trials: %s)',
@@ -248,55 +255,59 @@ describe('nothing is spent twice', () => {
 describe('early stopping', () => {
   const halving = { early_terminate: { type: 'asha', grace_period: 1, reduction_factor: 3 }, parallel_trials: 4 };
 
-  test('by successive halving finds the best in less than half of the epochs, from checkpoints, and stops what hangs on the others', async () => {
-    const { sweepId } = await sweeps.submit(sweep({ ...halving, seeds: 2 }));
-    const done = await work(4);
-    expect(done.epochs).toBeLessThan((12 * 9) / 2);
-    const found = (await queries.sweep(sweepId))!;
-    expect(found).toMatchObject({ status: 'succeeded', haltReason: null });
-    const pretrainings = await statuses(sweepId);
-    expect(pretrainings['0.17']).toBe('succeeded');
-    expect(Object.values(pretrainings).filter((status) => status === 'succeeded').length).toBeLessThan(7);
-    expect(new Set(found.trials.map(({ status }) => status))).toEqual(new Set(['succeeded', 'early_stopped']));
-    expect(Object.keys(found.runCounts).sort()).toEqual(['early_stopped', 'succeeded']);
-    const stopped = found.trials.find(({ status, runs }) => status === 'early_stopped' && runs.length)!;
-    expect(await queries.run(stopped.runs.find(({ stage }) => stage === 'finetune')!.runId)).toMatchObject({
-      status: 'early_stopped',
-      statusReason: 'parent_early_stopped',
-    });
-    expect(await queries.run(stopped.runs.find(({ stage }) => stage === 'pretrain')!.runId)).toMatchObject({
-      status: 'early_stopped',
-      statusReason: 'not_promoted',
-      statusDetail: expect.stringMatching(/not among the best at step \d+ by eval\/knn/) as string,
-    });
-    const rungs = (await sweeps.rungs(sweepId))!;
-    expect(rungs).toMatchObject({ policy: 'asha', metric: 'eval/knn', goal: 'maximize' });
-    expect(rungs.runs).toHaveLength(12);
-    expect(rungs.runs.flatMap(({ trials }) => trials).sort((a, b) => a - b)).toEqual(
-      Array.from({ length: 24 }, (_, i) => i),
-    );
-    for (const { runId, status, rungs: steps, reached } of rungs.runs) {
-      expect(steps).toHaveLength(2);
-      const decisions = reached.map(({ decision }) => decision);
-      if (status === 'succeeded') expect(decisions).toEqual(['promoted', 'promoted']);
-      else expect(decisions).toEqual([...Array<string>(reached.length - 1).fill('promoted'), 'stopped']);
-      const values = new Map(
-        (await queries.metrics(runId, { key: ['eval/knn'], points: 100, since: undefined }))[0]!.points.map(
-          ({ step, value }) => [step, value],
-        ),
+  test(
+    'by successive halving finds the best in less than half of the epochs, from checkpoints, and stops what hangs ' +
+      'on the others',
+    async () => {
+      const { sweepId } = await sweeps.submit(sweep({ ...halving, seeds: 2 }));
+      const done = await work(4);
+      expect(done.epochs).toBeLessThan((12 * 9) / 2);
+      const found = (await queries.sweep(sweepId))!;
+      expect(found).toMatchObject({ status: 'succeeded', haltReason: null });
+      const pretrainings = await statuses(sweepId);
+      expect(pretrainings['0.17']).toBe('succeeded');
+      expect(Object.values(pretrainings).filter((status) => status === 'succeeded').length).toBeLessThan(7);
+      expect(new Set(found.trials.map(({ status }) => status))).toEqual(new Set(['succeeded', 'early_stopped']));
+      expect(Object.keys(found.runCounts).sort()).toEqual(['early_stopped', 'succeeded']);
+      const stopped = found.trials.find(({ status, runs }) => status === 'early_stopped' && runs.length)!;
+      expect(await queries.run(stopped.runs.find(({ stage }) => stage === 'finetune')!.runId)).toMatchObject({
+        status: 'early_stopped',
+        statusReason: 'parent_early_stopped',
+      });
+      expect(await queries.run(stopped.runs.find(({ stage }) => stage === 'pretrain')!.runId)).toMatchObject({
+        status: 'early_stopped',
+        statusReason: 'not_promoted',
+        statusDetail: expect.stringMatching(/not among the best at step \d+ by eval\/knn/) as string,
+      });
+      const rungs = (await sweeps.rungs(sweepId))!;
+      expect(rungs).toMatchObject({ policy: 'asha', metric: 'eval/knn', goal: 'maximize' });
+      expect(rungs.runs).toHaveLength(12);
+      expect(rungs.runs.flatMap(({ trials }) => trials).sort((a, b) => a - b)).toEqual(
+        Array.from({ length: 24 }, (_, i) => i),
       );
-      for (const { step, value } of reached) expect(value).toBe(values.get(step));
-    }
-    const firsts = rungs.runs.map(({ reached }) => reached[0]!).sort((a, b) => b.value - a.value);
-    expect(firsts.slice(0, 3).every(({ decision }) => decision === 'promoted')).toBe(true);
-    expect(firsts.at(-1)!.decision).toBe('stopped');
-    // No epoch was trained twice.
-    expect(
-      await database.prisma.metric.count({
-        where: { key: 'eval/knn', runId: { in: rungs.runs.map(({ runId }) => runId) } },
-      }),
-    ).toBe(done.epochs);
-  });
+      for (const { runId, status, rungs: steps, reached } of rungs.runs) {
+        expect(steps).toHaveLength(2);
+        const decisions = reached.map(({ decision }) => decision);
+        if (status === 'succeeded') expect(decisions).toEqual(['promoted', 'promoted']);
+        else expect(decisions).toEqual([...Array<string>(reached.length - 1).fill('promoted'), 'stopped']);
+        const values = new Map(
+          (await queries.metrics(runId, { key: ['eval/knn'], points: 100, since: undefined }))[0]!.points.map(
+            ({ step, value }) => [step, value],
+          ),
+        );
+        for (const { step, value } of reached) expect(value).toBe(values.get(step));
+      }
+      const firsts = rungs.runs.map(({ reached }) => reached[0]!).sort((a, b) => b.value - a.value);
+      expect(firsts.slice(0, 3).every(({ decision }) => decision === 'promoted')).toBe(true);
+      expect(firsts.at(-1)!.decision).toBe('stopped');
+      // No epoch was trained twice.
+      expect(
+        await database.prisma.metric.count({
+          where: { key: 'eval/knn', runId: { in: rungs.runs.map(({ runId }) => runId) } },
+        }),
+      ).toBe(done.epochs);
+    },
+  );
 
   test('comes out the same where the leader dies again and again in the middle of a look, or two look at once', async () => {
     const outcome = async (leader: () => Promise<unknown>) => {
@@ -643,105 +654,111 @@ describe('live control', () => {
   });
 });
 
-test('what a sweep found: differences on the same labels, what each augmentation adds, what matters, and a table for other programs', async () => {
-  const { sweepId } = await sweeps.submit(
-    sweep({
-      parameters: {},
-      augmentations: { leave_one_out: { of: ['crop', 'flip', 'blur'] } },
-      label_fractions: [0.1, 1],
-      seeds: 3,
-    }),
-  );
-  const worth = { crop: 0.3, flip: 0.1, blur: 0.02 };
-  for (let left = true; left;) {
-    left = false;
-    for (const { id, attempt, spec } of (
-      await queries.runs({ limit: 500, kind: ['pretrain', 'finetune'], status: ['queued'] })
-    ).items) {
-      left = true;
-      const run = (await store.claim({ runId: id, attempt: attempt + 1 }, 'w'))!;
-      const parent = 'from' in spec && spec.from ? ((await queries.run(spec.from))!.spec as Pretrain) : undefined;
-      const names = Object.keys(parent?.augmentation ?? {}) as (keyof typeof worth)[];
-      // Labels make a difference of their own, the same for all combinations.
-      await store.succeed(run, {
-        metrics:
-          spec.kind === 'finetune'
-            ? {
-                'eval/accuracy':
-                  0.3 +
-                  names.reduce((sum, name) => sum + worth[name], 0) +
-                  spec.labelSeed / 50 +
-                  spec.labelFraction / 10,
-              }
-            : { 'eval/knn': 0.4 },
-        ...(spec.kind === 'finetune' && {
-          labels: { count: 400 * spec.labelFraction, sha256: `${spec.labelSeed}`.repeat(64) },
-        }),
-      });
+test(
+  'what a sweep found: differences on the same labels, what each augmentation adds, what matters, and a table for ' +
+    'other programs',
+  async () => {
+    const { sweepId } = await sweeps.submit(
+      sweep({
+        parameters: {},
+        augmentations: { leave_one_out: { of: ['crop', 'flip', 'blur'] } },
+        label_fractions: [0.1, 1],
+        seeds: 3,
+      }),
+    );
+    const worth = { crop: 0.3, flip: 0.1, blur: 0.02 };
+    for (let left = true; left;) {
+      left = false;
+      for (const { id, attempt, spec } of (
+        await queries.runs({ limit: 500, kind: ['pretrain', 'finetune'], status: ['queued'] })
+      ).items) {
+        left = true;
+        const run = (await store.claim({ runId: id, attempt: attempt + 1 }, 'w'))!;
+        const parent = 'from' in spec && spec.from ? ((await queries.run(spec.from))!.spec as Pretrain) : undefined;
+        const names = Object.keys(parent?.augmentation ?? {}) as (keyof typeof worth)[];
+        // Labels make a difference of their own, the same for all combinations.
+        await store.succeed(run, {
+          metrics:
+            spec.kind === 'finetune'
+              ? {
+                  'eval/accuracy':
+                    0.3 +
+                    names.reduce((sum, name) => sum + worth[name], 0) +
+                    spec.labelSeed / 50 +
+                    spec.labelFraction / 10,
+                }
+              : { 'eval/knn': 0.4 },
+          ...(spec.kind === 'finetune' && {
+            labels: { count: 400 * spec.labelFraction, sha256: `${spec.labelSeed}`.repeat(64) },
+          }),
+        });
+      }
     }
-  }
-  const found = (await queries.sweepTable(sweepId))!;
-  expect(found.measure).toBe('eval/accuracy at label fraction 0.1');
-  expect(
-    found.effects.map(({ name, effect }) => [
-      name,
-      Number(effect.mean.toFixed(6)),
-      effect.n,
-      Number(effect.ci95!.toFixed(6)),
-    ]),
-  ).toEqual([
-    ['crop', 0.3, 3, 0],
-    ['flip', 0.1, 3, 0],
-    ['blur', 0.02, 3, 0],
-  ]);
-  expect(found.importance[0]!.parameter).toBe('pretrain.augmentation.crop');
-  expect(
-    found.rows.map(({ combo, behind }) => [combo, behind['0.1'] ? Number(behind['0.1'].mean.toFixed(6)) : null]),
-  ).toEqual([
-    ['crop+flip+blur', null],
-    ['flip+blur', -0.3],
-    ['crop+blur', -0.1],
-    ['crop+flip', -0.02],
-  ]);
-  // Of all augmentations, at the fewest labels, the third seed.
-  expect(found.best).toMatchObject({
-    trial: 2,
-    value: expect.closeTo(0.3 + 0.42 + 0.06 + 0.01, 9) as number,
-    parameters: { 'finetune.labelFraction': 0.1, 'finetune.labelSeed': 3 },
-    reproduce: `loom reproduce ${found.best!.runId}`,
-  });
-  expect(await queries.run(found.best!.runId)).toMatchObject({
-    kind: 'finetune',
-    spec: { labelSeed: 3, labelFraction: 0.1 },
-  });
-  expect(found.coordinates.axes).toEqual([
-    'finetune.labelFraction',
-    'finetune.labelSeed',
-    'finetune.seed',
-    'pretrain.augmentation',
-  ]);
-  expect(found.coordinates.lines).toHaveLength(24);
-  expect(found.coordinates.lines[2]).toEqual({
-    trial: 2,
-    status: 'succeeded',
-    values: [0.1, 3, 3, 'crop+flip+blur'],
-    value: found.best!.value,
-  });
-  expect(found.labels.map(({ dataset: _, ...each }) => each)).toEqual(
-    [0.1, 1].flatMap((fraction) =>
-      [1, 2, 3].map((seed) => ({ fraction, seed, count: 400 * fraction, sha256: `${seed}`.repeat(64) })),
-    ),
-  );
-  const csv = ((await new SweepExports(queries).trials(sweepId, 'csv')) as string).split('\r\n');
-  expect(csv).toHaveLength(1 + 24 + 1);
-  expect(csv[0]).toBe(
-    'trial,status,finetune.labelFraction,finetune.labelSeed,finetune.seed,pretrain.augmentation,pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy',
-  );
-  expect(JSON.parse((await new SweepExports(queries).trials(sweepId, 'json')) as string)).toHaveLength(csv.length - 2);
-  expect(csv[1]).toMatch(
-    /^0,succeeded,0\.1,1,1,"\{""blur"":.*\}",[0-9a-f-]{36},false,succeeded,0\.4,[0-9a-f-]{36},false,succeeded,0\.75$/,
-  );
-});
+    const found = (await queries.sweepTable(sweepId))!;
+    expect(found.measure).toBe('eval/accuracy at label fraction 0.1');
+    expect(
+      found.effects.map(({ name, effect }) => [
+        name,
+        Number(effect.mean.toFixed(6)),
+        effect.n,
+        Number(effect.ci95!.toFixed(6)),
+      ]),
+    ).toEqual([
+      ['crop', 0.3, 3, 0],
+      ['flip', 0.1, 3, 0],
+      ['blur', 0.02, 3, 0],
+    ]);
+    expect(found.importance[0]!.parameter).toBe('pretrain.augmentation.crop');
+    expect(
+      found.rows.map(({ combo, behind }) => [combo, behind['0.1'] ? Number(behind['0.1'].mean.toFixed(6)) : null]),
+    ).toEqual([
+      ['crop+flip+blur', null],
+      ['flip+blur', -0.3],
+      ['crop+blur', -0.1],
+      ['crop+flip', -0.02],
+    ]);
+    // Of all augmentations, at the fewest labels, the third seed.
+    expect(found.best).toMatchObject({
+      trial: 2,
+      value: expect.closeTo(0.3 + 0.42 + 0.06 + 0.01, 9) as number,
+      parameters: { 'finetune.labelFraction': 0.1, 'finetune.labelSeed': 3 },
+      reproduce: `loom reproduce ${found.best!.runId}`,
+    });
+    expect(await queries.run(found.best!.runId)).toMatchObject({
+      kind: 'finetune',
+      spec: { labelSeed: 3, labelFraction: 0.1 },
+    });
+    expect(found.coordinates.axes).toEqual([
+      'finetune.labelFraction',
+      'finetune.labelSeed',
+      'finetune.seed',
+      'pretrain.augmentation',
+    ]);
+    expect(found.coordinates.lines).toHaveLength(24);
+    expect(found.coordinates.lines[2]).toEqual({
+      trial: 2,
+      status: 'succeeded',
+      values: [0.1, 3, 3, 'crop+flip+blur'],
+      value: found.best!.value,
+    });
+    expect(found.labels.map(({ dataset: _, ...each }) => each)).toEqual(
+      [0.1, 1].flatMap((fraction) =>
+        [1, 2, 3].map((seed) => ({ fraction, seed, count: 400 * fraction, sha256: `${seed}`.repeat(64) })),
+      ),
+    );
+    const csv = ((await new SweepExports(queries).trials(sweepId, 'csv')) as string).split('\r\n');
+    expect(csv).toHaveLength(1 + 24 + 1);
+    expect(csv[0]).toBe(
+      'trial,status,finetune.labelFraction,finetune.labelSeed,finetune.seed,pretrain.augmentation,pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy',
+    );
+    expect(JSON.parse((await new SweepExports(queries).trials(sweepId, 'json')) as string)).toHaveLength(
+      csv.length - 2,
+    );
+    expect(csv[1]).toMatch(
+      /^0,succeeded,0\.1,1,1,"\{""blur"":.*\}",[0-9a-f-]{36},false,succeeded,0\.4,[0-9a-f-]{36},false,succeeded,0\.75$/,
+    );
+  },
+);
 
 describe('before anything is spent', () => {
   test('a plan says how long it will take, from what such runs took, and what is not known', async () => {

@@ -1,4 +1,6 @@
-/** The whole way, on real processes: submit → Postgres → BullMQ → worker → trainer → metrics and artifacts → read back. */
+/**
+ * The whole way, on real processes: submit → Postgres → BullMQ → worker → trainer → metrics and artifacts → read back.
+ */
 import type { LoomClient } from '#libs/contracts';
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';

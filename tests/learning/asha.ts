@@ -9,9 +9,9 @@ const KNN = 'eval/knn';
 const round = (value: number) => Number(value.toFixed(4));
 
 /**
- * Is halving worth it? Twenty-seven pretrainings in full, and the same by asynchronous successive halving, trained anew. The best
- * three and what halving found are trained with other seeds too, which say how far two trials have to lie apart to differ. The
- * curves are kept: `early-stopping.spec.ts` plays halving over them.
+ * Is halving worth it? Twenty-seven pretrainings in full, and the same by asynchronous successive halving, trained
+ * anew. The best three and what halving found are trained with other seeds too, which say how far two trials have to
+ * lie apart to differ. The curves are kept: `early-stopping.spec.ts` plays halving over them.
  */
 export async function asha({ lab, source, quick, seed }: SuiteOptions): Promise<Section> {
   const seeds = (quick ? [0, 1] : [0, 1, 2]).map((each) => seed + each);

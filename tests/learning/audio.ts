@@ -5,20 +5,25 @@ const SEEDS = [1, 2, 3, 4, 5];
 const STEPS = 300;
 /** A network from scratch gets so many times as many. */
 const LONGER = [1, 2] as const;
-/** Of which each column takes the one that does best on the validation speaker, by labels that the table does not use. */
+/**
+ * Of which each column takes the one that does best on the validation speaker, by labels that the table does not use.
+ */
 const FINETUNING_RATES = [1e-2, 3e-2];
 const SCRATCH_RATES = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
 const PROBE_L2 = [1e-4, 1e-2];
 const CHOOSING_SEED = 0;
-/** Fifty labels spoil features that took a thousand sounds to learn, where the encoder learns as fast as the classifier on it. */
+/**
+ * Fifty labels spoil features that took a thousand sounds to learn, where the encoder learns as fast as the classifier
+ * on it.
+ */
 const BACKBONE = { rate: 0.01, statistics: 'parent' } as const;
 const FRACTION = 0.05;
 const HELD_OUT = { val: ['lucas'], test: ['theo'] };
 const encoder = { name: 'small-resnet', width: 16 } as const;
 
 /**
- * Spoken digits (`<digit>_<speaker>_<n>.wav`), one speaker kept for testing: autoencoders on spectrograms and on the waveform, and
- * contrastive pretraining against scratch on 5 % of the labels.
+ * Spoken digits (`<digit>_<speaker>_<n>.wav`), one speaker kept for testing: autoencoders on spectrograms and on the
+ * waveform, and contrastive pretraining against scratch on 5 % of the labels.
  */
 export async function audio({ lab, source, quick, seed }: SuiteOptions): Promise<Section> {
   const prepared = await lab.complete(
@@ -34,7 +39,8 @@ export async function audio({ lab, source, quick, seed }: SuiteOptions): Promise
   );
   const splits = prepared.result!.dataset!.splits;
   const autoencoders = [];
-  // A waveform has far more to say than a spectrogram of few frames: it gets more numbers, and smaller steps of the data.
+  // A waveform has far more to say than a spectrogram of few frames: it gets more numbers, and smaller steps of the
+  // data.
   for (const { domain, latent, batchSize, learningRate } of [
     { domain: 'spectrogram', latent: 64, batchSize: 32, learningRate: 2e-3 },
     { domain: 'waveform', latent: 512, batchSize: 16, learningRate: 4e-3 },

@@ -80,7 +80,10 @@ const git = (...args: string[]): string => {
 /** Commit, day and machine, as every published number carries them. */
 export const provenance = (): string => {
   const commit = git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain', '-uno') ? ' with changes' : '');
-  return `commit ${commit}, ${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores (${cpus()[0]?.model.trim() ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, no GPU`;
+  return (
+    `commit ${commit}, ${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores ` +
+    `(${cpus()[0]?.model.trim() ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, no GPU`
+  );
 };
 
 const PREFACE = `# Results

@@ -40,7 +40,8 @@ const { values: options } = parseArgs({
 const suite = suites[options.suite];
 if (!suite || (!options.dataset && suite !== asha)) {
   console.error(
-    `expected --dataset PATH (asha has the digits of the demo) and, where it is not simclr, --suite ${Object.keys(suites).join('|')}, got --suite ${options.suite}${options.dataset ? '' : ' and no dataset'}`,
+    'expected --dataset PATH (asha has the digits of the demo) and, where it is not simclr, --suite ' +
+      `${Object.keys(suites).join('|')}, got --suite ${options.suite}${options.dataset ? '' : ' and no dataset'}`,
   );
   process.exit(2);
 }

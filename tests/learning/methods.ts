@@ -12,9 +12,9 @@ const FRACTIONS = [
 const encoder = { name: 'small-resnet', width: 32 } as const;
 
 /**
- * Five methods and the autoencoder with one budget on CIFAR-10, against three controls. The learning rate of each is chosen on a
- * tenth of the training images, by the probe after one epoch; the table is of the test images. Hours on two cores: with `--dir` a
- * second start goes on where the first ended, because equal runs are reused.
+ * Five methods and the autoencoder with one budget on CIFAR-10, against three controls. The learning rate of each is
+ * chosen on a tenth of the training images, by the probe after one epoch; the table is of the test images. Hours on two
+ * cores: with `--dir` a second start goes on where the first ended, because equal runs are reused.
  */
 export async function methods({
   lab,
@@ -142,7 +142,8 @@ export async function methods({
   const mean = (values: readonly number[]) => estimateMean(values).mean;
   const met = BARRED.every((name) => mean(table.get(name)!.probe) - mean(random.probe) >= PROBE_BAR);
   const line = (name: string, { knn, probe, accuracy, learningRate }: Row) =>
-    `| ${name} | ${learningRate ?? ''} | ${percentEstimate(knn)} | ${percentEstimate(probe)} | ${FRACTIONS.map(([fraction]) => percentEstimate(accuracy.get(fraction)!)).join(' | ')} |`;
+    `| ${name} | ${learningRate ?? ''} | ${percentEstimate(knn)} | ${percentEstimate(probe)} | ` +
+    `${FRACTIONS.map(([fraction]) => percentEstimate(accuracy.get(fraction)!)).join(' | ')} |`;
   return {
     heading: 'CIFAR-10: methods compared',
     met,

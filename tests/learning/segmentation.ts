@@ -18,7 +18,10 @@ const CLASSES = [
 ];
 const encoder = { name: 'small-resnet', width: 16 } as const;
 
-/** Road scenes with masks (CamVid, 160 x 120): pretraining on all training images against scratch, with few masks and with all. */
+/**
+ * Road scenes with masks (CamVid, 160 x 120): pretraining on all training images against scratch, with few masks and
+ * with all.
+ */
 export async function segmentation({ lab, source, quick, seed }: SuiteOptions): Promise<Section> {
   const prepared = await lab.complete(
     {
@@ -93,7 +96,7 @@ maps. Mean intersection over union on the validation frames, in %:
 
 | masks | pretrained | from scratch | gain, paired by seed |
 |---|---|---|---|
-${rows.map(({ fraction, pretrained, scratch, gains }) => `| ${percent(fraction)} % | ${percentEstimate(pretrained)} | ${percentEstimate(scratch)} | **${percentEstimate(gains)}** |`).join('\n')}
+${rows.map(({ fraction, pretrained, scratch, gains }) => `| ${percent(fraction)} % | ${percentEstimate(pretrained)} | ${percentEstimate(scratch)} | ` + `**${percentEstimate(gains)}** |`).join('\n')}
 
 ${shown ? 'No interval holds 0.' : 'An interval that holds 0 shows no gain: it takes more seeds or a larger budget.'}`,
   };

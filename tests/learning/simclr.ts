@@ -7,7 +7,10 @@ const LABEL_SEEDS = [1, 2, 3];
 /** 60 epochs of 500 labels in batches of 64. */
 const FINETUNE_STEPS = 420;
 
-/** The published recipe on CIFAR-10: does pretraining beat the better of two controls on 1 % of the labels? Some twenty-five minutes on two cores. */
+/**
+ * The published recipe on CIFAR-10: does pretraining beat the better of two controls on 1 % of the labels? Some
+ * twenty-five minutes on two cores.
+ */
 export async function simclr({ lab, source, quick, seed }: SuiteOptions): Promise<Section> {
   await lab.complete(
     { kind: 'prepare-dataset', name: 'cifar10', path: source, valFraction: 0, testFraction: 0 },

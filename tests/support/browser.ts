@@ -27,7 +27,8 @@ export function findChromium(): { executable: string } | { missing: string } {
     ? { executable: found }
     : {
         missing:
-          'no Chromium on this machine: install one (Debian and Ubuntu: `sudo apt-get install chromium`) or name it in CHROMIUM_PATH',
+          'no Chromium on this machine: install one (Debian and Ubuntu: `sudo apt-get install chromium`) or name ' +
+          'it in CHROMIUM_PATH',
       };
 }
 
@@ -50,7 +51,10 @@ export function launchChromium(): Promise<Browser> {
   });
 }
 
-/** A window on a page of the dashboard at `url`. What must never happen goes to `wrong`: a fault in the page, something that the policy forbids, a request to another origin. */
+/**
+ * A window on a page of the dashboard at `url`. What must never happen goes to `wrong`: a fault in the page, something
+ * that the policy forbids, a request to another origin.
+ */
 export async function openPage(
   browser: Browser,
   url: string,
@@ -86,9 +90,7 @@ export async function accessibilityFaults(page: Page, where: string): Promise<st
     const { violations } = await (
       globalThis as unknown as {
         axe: {
-          run(
-            options: object,
-          ): Promise<{
+          run(options: object): Promise<{
             violations: { id: string; help: string; nodes: { target: unknown; failureSummary: string }[] }[];
           }>;
         };

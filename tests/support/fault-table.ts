@@ -1,6 +1,9 @@
 import type { Reporter, TestModule } from 'vitest/node';
 
-/** Prints the fault table of docs/reliability.md row by row: each number with its tests, how they ended and how long they took. */
+/**
+ * Prints the fault table of docs/reliability.md row by row: each number with its tests, how they ended and how long
+ * they took.
+ */
 export default class FaultTable implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {
     const rows = modules
@@ -23,7 +26,8 @@ export default class FaultTable implements Reporter {
       ].join('\n');
     process.once('exit', () =>
       process.stdout.write(
-        `\n row  result       time  fault\n${rows.map(line).join('\n')}\n${new Set(rows.map(({ number }) => number)).size} rows\n`,
+        '\n row  result       time  ' +
+          `fault\n${rows.map(line).join('\n')}\n${new Set(rows.map(({ number }) => number)).size} rows\n`,
       ),
     );
   }

@@ -1,4 +1,5 @@
-// Preloaded (`--import`) into trainers: with each progress that the run of this seed tells, it tells many metrics of no use.
+// Preloaded (`--import`) into trainers: with each progress that the run of this seed tells, it tells many metrics of no
+// use.
 if (process.argv[1]?.endsWith('trainer.js')) {
   const perStep = Number(process.env.TEST_FLOOD);
   const send = process.send.bind(process);

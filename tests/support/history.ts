@@ -1,4 +1,7 @@
-/** What happened to runs, as the database and the artifact folder tell it, and a checker of what must hold whatever went wrong. */
+/**
+ * What happened to runs, as the database and the artifact folder tell it, and a checker of what must hold whatever went
+ * wrong.
+ */
 import { canMove, isTerminal, type RunStatus } from '#libs/contracts';
 import { ArtifactStore } from '#libs/platform';
 import pg from 'pg';
@@ -30,7 +33,8 @@ export async function readHistory(
     (await client.query(sql, values)).rows as Row[];
   try {
     const runs = await rows<Pick<RunHistory, 'id' | 'status' | 'attempt' | 'totalSteps'>>(
-      `SELECT id, status::text AS status, attempt, total_steps AS "totalSteps" FROM run WHERE $1::uuid[] IS NULL OR id = ANY($1) ORDER BY id`,
+      'SELECT id, status::text AS status, attempt, total_steps AS "totalSteps" FROM run WHERE $1::uuid[] IS NULL ' +
+        'OR id = ANY($1) ORDER BY id',
       ids ?? null,
     );
     const histories: RunHistory[] = [];
@@ -46,7 +50,8 @@ export async function readHistory(
           run.id,
         ),
         events: await rows(
-          `SELECT attempt, type, data->>'status' AS status, data->>'by' AS by FROM run_event WHERE run_id = $1 ORDER BY id`,
+          `SELECT attempt, type, data->>'status' AS status, data->>'by' AS by FROM run_event WHERE run_id = $1 ` +
+            'ORDER BY id',
           run.id,
         ),
         metrics: await rows('SELECT key, step, attempt FROM metric WHERE run_id = $1 ORDER BY seq', run.id),
@@ -73,8 +78,8 @@ const firstFall = (numbers: readonly number[]): number =>
   numbers.findIndex((each, i) => i > 0 && each < numbers[i - 1]!);
 
 /**
- * What is wrong with these histories, a sentence each; none in a system that keeps its promises. `accepted` are the runs whose
- * submission was acknowledged; `curve` is a key that a succeeded run has at every step.
+ * What is wrong with these histories, a sentence each; none in a system that keeps its promises. `accepted` are the
+ * runs whose submission was acknowledged; `curve` is a key that a succeeded run has at every step.
  */
 export function violations(
   histories: readonly RunHistory[],

@@ -5,8 +5,8 @@ import { Random } from '#libs/data';
 import { wavOf } from './sources.js';
 
 /**
- * A folder of real JPEGs in class folders that a small network can tell apart: each class has a colour and a direction of
- * stripes, with noise on both.
+ * A folder of real JPEGs in class folders that a small network can tell apart: each class has a colour and a direction
+ * of stripes, with noise on both.
  */
 export async function writeImageFolder(
   folder: string,
@@ -40,7 +40,10 @@ export async function writeImageFolder(
   }
 }
 
-/** Half-second tones of three pitches by four "speakers" of their own loudness, as WAV files `<pitch>_<speaker>_<n>.wav`. */
+/**
+ * Half-second tones of three pitches by four "speakers" of their own loudness, as WAV files
+ * `<pitch>_<speaker>_<n>.wav`.
+ */
 export async function writeTones(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const random = Random.seeded(1, 'tones');
@@ -62,7 +65,10 @@ export async function writeTones(folder: string): Promise<void> {
   }
 }
 
-/** A bright square on a dark ground: images/ as JPEG, masks/ as grey PNG of 0 (ground), 1 (square) and 9 (its edge: no class). */
+/**
+ * A bright square on a dark ground: images/ as JPEG, masks/ as grey PNG of 0 (ground), 1 (square) and 9 (its edge: no
+ * class).
+ */
 export async function writeScenes(folder: string): Promise<void> {
   const random = Random.seeded(2, 'scenes');
   const [height, width] = [24, 32];

@@ -10,9 +10,10 @@ export async function npy(
   data: Uint8Array | Int16Array | Int32Array,
 ): Promise<string> {
   const text =
-    `{'descr': '${TYPES[data.constructor.name as keyof typeof TYPES]}', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`.padEnd(
-      117,
-    ) + '\n';
+    (
+      `{'descr': '${TYPES[data.constructor.name as keyof typeof TYPES]}', 'fortran_order': False, 'shape': ` +
+      `(${shape.join(', ')},), }`
+    ).padEnd(117) + '\n';
   const length = Buffer.alloc(2);
   length.writeUInt16LE(text.length);
   await writeFile(

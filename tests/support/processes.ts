@@ -13,7 +13,10 @@ export interface Started {
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
-/** Starts a built program of this repository, as an argument of `through` if any; `kill` waits until it is gone. Its last output is kept for failures. */
+/**
+ * Starts a built program of this repository, as an argument of `through` if any; `kill` waits until it is gone. Its
+ * last output is kept for failures.
+ */
 export function startApp(
   app: 'api' | 'worker',
   environment: Record<string, string>,

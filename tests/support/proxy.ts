@@ -5,7 +5,10 @@ export interface Proxy {
   readonly port: number;
   /** Where connections from now on go. */
   to(port: number): void;
-  /** Nothing passes any more, in either direction, and nobody is told: what is sent waits. New connections are made and hear nothing. */
+  /**
+   * Nothing passes any more, in either direction, and nobody is told: what is sent waits. New connections are made and
+   * hear nothing.
+   */
   freeze(): void;
   /** The same, but what is sent is lost: connections of this time never recover. */
   blackhole(): void;
@@ -13,7 +16,10 @@ export interface Proxy {
   cut(): void;
   /** All is well again. */
   heal(): void;
-  /** Calls `action` when a client sends these bytes, once, before they go on; they never do if the proxy is frozen by then. */
+  /**
+   * Calls `action` when a client sends these bytes, once, before they go on; they never do if the proxy is frozen by
+   * then.
+   */
   when(bytes: string, action: () => void): void;
   close(): Promise<void>;
 }

@@ -41,7 +41,9 @@ export const checkpointAt = (client: LoomClient, id: string, step = 1): Promise<
     { timeoutMs: 40_000 },
   );
 
-/** Each of these runs ended once, wrote each value once, without a gap, and no attempt wrote after the next had begun. */
+/**
+ * Each of these runs ended once, wrote each value once, without a gap, and no attempt wrote after the next had begun.
+ */
 export async function expectKeptPromises(
   stack: Pick<Stack, 'environment'>,
   ids: readonly string[],

@@ -126,7 +126,10 @@ export class DataRoot {
     return name;
   }
 
-  /** The dataset of what lies at `source`, with no splits drawn unless asked for; `arrays` by name, such as `train-labels`. */
+  /**
+   * The dataset of what lies at `source`, with no splits drawn unless asked for; `arrays` by name, such as
+   * `train-labels`.
+   */
   async prepare(source: string, more: Partial<z.input<typeof PrepareDataset>> = {}) {
     const lines: { level: LogLevel; message: string }[] = [];
     const workDir = await mkdtemp(path.join(tmpdir(), 'loom-work-'));

@@ -25,9 +25,10 @@ const PACE = {
 };
 
 /**
- * An empty database, a folder of its own (`dir`, with `dir/data` as the data root) and an API that is ready; workers are started
- * by the test. What `environment` says overrides what is said here, such as REDIS_URL or LOOM_LEASE_MS, for every process; each
- * process may be given more, and be started `through` another command (`['faketime', '+1h']`), which has to become it or pass signals on.
+ * An empty database, a folder of its own (`dir`, with `dir/data` as the data root) and an API that is ready; workers
+ * are started by the test. What `environment` says overrides what is said here, such as REDIS_URL or LOOM_LEASE_MS, for
+ * every process; each process may be given more, and be started `through` another command (`['faketime', '+1h']`),
+ * which has to become it or pass signals on.
  */
 export async function startStack({ environment: given = {} }: { environment?: Environment } = {}) {
   const dir = await mkdtemp(path.join(tmpdir(), 'loom-stack-'));

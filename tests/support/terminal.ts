@@ -1,4 +1,6 @@
-/** The built command line as people and scripts use it: in a pseudo-terminal whose screen can be read, or through pipes. */
+/**
+ * The built command line as people and scripts use it: in a pseudo-terminal whose screen can be read, or through pipes.
+ */
 import pty from '@lydell/node-pty';
 import xterm from '@xterm/headless';
 import { spawn } from 'node:child_process';

@@ -10,7 +10,8 @@ import { AppModule, LOGGER } from './app.module.js';
 
 const BODY_LIMIT = 2 * 2 ** 20;
 const POLICY =
-  "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+  "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri " +
+  "'none'; frame-ancestors 'none'";
 const LOOPBACK = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/;
 
 /** The API, ready to listen. Nothing is connected yet. */
@@ -35,7 +36,8 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
       'content-security-policy': POLICY,
     });
     const { host = '', origin } = request.headers;
-    // A page elsewhere must not reach a server on this machine by a name that it has pointed here, nor change things through a browser.
+    // A page elsewhere must not reach a server on this machine by a name that it has pointed here, nor change things
+    // through a browser.
     const local = env.host === '127.0.0.1' || env.host === 'localhost' || env.host === '::1';
     if (local && !LOOPBACK.test(host))
       throw new HttpException(
@@ -58,7 +60,8 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
       !env.allowedOrigins.includes(origin)
     ) {
       throw new HttpException(
-        `expected a request from this server's own pages, got one from ${origin.slice(0, 80)}: LOOM_ALLOWED_ORIGINS allows others`,
+        `expected a request from this server's own pages, got one from ${origin.slice(0, 80)}: ` +
+          'LOOM_ALLOWED_ORIGINS allows others',
         403,
       );
     }
@@ -90,7 +93,8 @@ export function describeApi(app: NestFastifyApplication): OpenAPIObject {
     .setTitle('Latent Loom')
     .setVersion('1')
     .setDescription(
-      'Queues contrastive pretraining, label-fraction finetuning and autoencoder runs, and tells what came of them. Errors are problem details (RFC 9457) with a stable `code` and the fields at fault.',
+      'Queues contrastive pretraining, label-fraction finetuning and autoencoder runs, and tells what came of ' +
+        'them. Errors are problem details (RFC 9457) with a stable `code` and the fields at fault.',
     )
     .build();
   return SwaggerModule.createDocument(app, config);

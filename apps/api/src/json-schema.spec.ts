@@ -60,7 +60,8 @@ describe('an editor', () => {
 
 test('comments are told apart by the fields beside them; a contradiction says nothing', () => {
   const notes = notesIn([
-    'const shared = { /** Shared. */ s: 1 };\n/** Of A. */ const A = z.strictObject({ /** one\n * two */ a: 1, b: z.object({ /** inner */ c: 1, d: 2 }), ...shared });',
+    'const shared = { /** Shared. */ s: 1 };\n/** Of A. */ const A = z.strictObject({ /** one\n * two */ a: 1, b: ' +
+      'z.object({ /** inner */ c: 1, d: 2 }), ...shared });',
     'const B = z.object({ /** other */ c: 1, d: 2 });',
   ]);
   expect([...notes].map(([key, fields]) => [key, Object.fromEntries(fields)])).toEqual([

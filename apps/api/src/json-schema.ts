@@ -26,7 +26,10 @@ type Notes = Map<string, Map<string, string>>;
 /** An object is known by the names of its fields. */
 const signature = (names: Iterable<string>): string => [...names].sort().join();
 
-/** What the comments above the fields of zod objects say, by the objects' fields; what two objects say differently is left out. */
+/**
+ * What the comments above the fields of zod objects say, by the objects' fields; what two objects say differently is
+ * left out.
+ */
 export function notesIn(sources: readonly string[]): Notes {
   const notes: Notes = new Map();
   const note = (key: string, field: string, text: string) => {

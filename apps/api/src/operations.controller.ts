@@ -40,7 +40,9 @@ export class OperationsController {
   });
   private readonly dispatchWait = new Gauge({
     name: 'loom_dispatch_wait_seconds',
-    help: 'How long a run has waited that there is room for in Redis; above a few seconds Redis is away or full, or nobody leads',
+    help:
+      'How long a run has waited that there is room for in Redis; above a few seconds Redis is away or full, or ' +
+      'nobody leads',
     registers: [this.registry],
   });
   private readonly leading = new Gauge({

@@ -44,7 +44,9 @@ function describe(error: unknown): Described {
   return by(500, 'the fault is on this side and was logged under the request id');
 }
 
-/** Whatever goes wrong becomes a problem document (RFC 9457). What is not the caller's fault is logged, and not told. */
+/**
+ * Whatever goes wrong becomes a problem document (RFC 9457). What is not the caller's fault is logged, and not told.
+ */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
   constructor(private readonly log: Logger) {}

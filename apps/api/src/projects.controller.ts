@@ -21,7 +21,8 @@ export class ProjectsController {
   @ApiOperation({
     summary: 'Make a project, or change its weight and quotas',
     description:
-      'What is left out stays as it is; null lifts a quota. A quota holds from the next start on: runs that are under way go on.',
+      'What is left out stays as it is; null lifts a quota. A quota holds from the next start on: runs that are ' +
+      'under way go on.',
   })
   @Returns(Project)
   put(@Param('name', { schema: Name }) name: string, @Body({ schema: ProjectSettings }) body: ProjectSettings) {

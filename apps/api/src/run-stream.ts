@@ -35,7 +35,9 @@ export function parsePosition(id: string | undefined): Position {
   return { event: Number(found[1]), metric: Number(found[2]), log: Number(found[3]) };
 }
 
-/** A message, and how far a reader has come who has it. `run` messages are of no sequence: they say how things stand. */
+/**
+ * A message, and how far a reader has come who has it. `run` messages are of no sequence: they say how things stand.
+ */
 interface Message {
   of: keyof Position | 'run';
   at: number;
@@ -113,8 +115,8 @@ class Reader {
 }
 
 /**
- * One run, read once for all who follow it. A reader catches up by itself to where the feed is, and from then on gets what all
- * get, as the same text.
+ * One run, read once for all who follow it. A reader catches up by itself to where the feed is, and from then on gets
+ * what all get, as the same text.
  */
 class Feed {
   private readonly readers = new Set<Reader>();
@@ -141,7 +143,10 @@ class Feed {
     this.wake();
   };
 
-  /** False when this feed was over before the run has ended: another has to serve it further. @throws what made reading fail */
+  /**
+   * False when this feed was over before the run has ended: another has to serve it further. @throws what made reading
+   * fail
+   */
   async serve(reader: Reader): Promise<boolean> {
     this.served++;
     try {
@@ -267,7 +272,9 @@ async function read(queries: RunQueries, runId: string, from: Position, goal?: P
   };
 }
 
-/** Server-sent events of runs. One connection listens for all of them, and each run is read once for all who follow it. */
+/**
+ * Server-sent events of runs. One connection listens for all of them, and each run is read once for all who follow it.
+ */
 @Injectable()
 export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown {
   private readonly feeds = new Map<string, Promise<Feed>>();
@@ -301,8 +308,8 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
   }
 
   /**
-   * Sends the run's events, metrics and log lines from `position` on, in their order, and follows it until it has ended and
-   * everything is sent, or the client goes.
+   * Sends the run's events, metrics and log lines from `position` on, in their order, and follows it until it has ended
+   * and everything is sent, or the client goes.
    */
   async follow(runId: string, position: Position, response: ServerResponse): Promise<void> {
     response.writeHead(200, {

@@ -88,7 +88,8 @@ export class RunsController {
   @ApiOperation({
     summary: 'Cancel, pause, resume, retry or tag all runs that a filter names, or (validate_only) count them',
     description:
-      'Done in batches, each whole or not at all. An answer with a `nextCursor` did not come to the end: ask again with it.',
+      'Done in batches, each whole or not at all. An answer with a `nextCursor` did not come to the end: ask ' +
+      'again with it.',
   })
   @Returns(BulkResult)
   async bulk(
@@ -122,7 +123,8 @@ export class RunsController {
   @ApiOperation({
     summary: 'List runs with the last values of their metrics',
     description:
-      'Filtered by `where=eval/knn>0.5` (repeatable) and the other parameters, sorted by `sort=-metric:eval/knn`, `name`, `-finishedAt` …; runs that lack what they are sorted by come last.',
+      'Filtered by `where=eval/knn>0.5` (repeatable) and the other parameters, sorted by `sort=-metric:eval/knn`, ' +
+      '`name`, `-finishedAt` …; runs that lack what they are sorted by come last.',
   })
   @Returns(page(Run))
   list(@Query({ schema: ListRuns }) query: ListRuns) {
@@ -183,7 +185,8 @@ export class RunsController {
   @ApiOperation({
     summary: 'Record metrics of a running run',
     description:
-      'For programs that measure beside its worker. Fenced by the attempt, in the statement that writes: 409 when another has begun or the run has ended, and then nothing is recorded. A repeat does no harm.',
+      'For programs that measure beside its worker. Fenced by the attempt, in the statement that writes: 409 when ' +
+      'another has begun or the run has ended, and then nothing is recorded. A repeat does no harm.',
   })
   @Returns(RecordedMetrics)
   async recordMetrics(
@@ -244,7 +247,9 @@ export class RunsController {
       'accept-ranges': 'bytes',
       'cache-control': 'private, max-age=31536000, immutable',
       'content-digest': `sha-256=:${Buffer.from(artifact.sha256, 'hex').toString('base64')}:`,
-      'content-disposition': `${artifact.mime === 'image/png' ? 'inline' : 'attachment'}; filename="${artifact.name.replace(/[^A-Za-z0-9._-]/g, '_')}"`,
+      'content-disposition':
+        `${artifact.mime === 'image/png' ? 'inline' : 'attachment'}; ` +
+        `filename="${artifact.name.replace(/[^A-Za-z0-9._-]/g, '_')}"`,
     });
     if (request.headers['if-none-match'] === etag) return void reply.status(304).send();
     const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
@@ -262,7 +267,8 @@ export class RunsController {
   @ApiOperation({
     summary: 'Follow a run by server-sent events',
     description:
-      'Events `run`, `event`, `metrics` and `log`. Last-Event-ID takes the stream up again without holes or repeats. Ends with the run.',
+      'Events `run`, `event`, `metrics` and `log`. Last-Event-ID takes the stream up again without holes or ' +
+      'repeats. Ends with the run.',
   })
   @ApiResponse({ status: 200, description: 'text/event-stream' })
   async stream(
@@ -293,7 +299,8 @@ export class RunsController {
   @ApiOperation({
     summary: 'Pause a run',
     description:
-      'At once where it waits; where it runs it is `pausing` until its worker has stopped it at a checkpoint. Runs that wait for it go on waiting.',
+      'At once where it waits; where it runs it is `pausing` until its worker has stopped it at a checkpoint. ' +
+      'Runs that wait for it go on waiting.',
   })
   @Returns(Run)
   async pause(@Param('id', { schema: Id }) id: string) {

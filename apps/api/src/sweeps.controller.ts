@@ -153,7 +153,8 @@ export class SweepsController {
   @ApiOperation({
     summary: 'The sweep for MLflow',
     description:
-      "A tar of a folder `mlruns` as MLflow's file store keeps it: a run for each trial, and below it those that were trained, with parameters, tags and curves (up to 10,000 points each).",
+      "A tar of a folder `mlruns` as MLflow's file store keeps it: a run for each trial, and below it those that " +
+      'were trained, with parameters, tags and curves (up to 10,000 points each).',
   })
   @ApiResponse({
     status: 200,

@@ -24,7 +24,9 @@ function faultsOf(issue: z.core.$ZodIssue): Fault[] {
     return [
       {
         path,
-        message: `expected one of ${RUN_KINDS.join(', ')}, got ${shown((issue.input as Record<string, unknown> | undefined)?.['kind'])}`,
+        message:
+          `expected one of ${RUN_KINDS.join(', ')}, got ` +
+          `${shown((issue.input as Record<string, unknown> | undefined)?.['kind'])}`,
       },
     ];
   const message = issue.message
@@ -42,7 +44,9 @@ function faultsOf(issue: z.core.$ZodIssue): Fault[] {
   ];
 }
 
-/** Checks and completes what comes in by the zod schema that the parameter names. @throws RequestError with every fault */
+/**
+ * Checks and completes what comes in by the zod schema that the parameter names. @throws RequestError with every fault
+ */
 @Injectable()
 export class ZodPipe implements PipeTransform {
   transform(value: unknown, { schema, data, type }: ArgumentMetadata): unknown {

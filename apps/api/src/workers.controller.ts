@@ -25,7 +25,8 @@ export class WorkersController {
   @ApiOperation({
     summary: 'Drain a worker',
     description:
-      'It takes nothing more, its runs write a checkpoint and are handed back uncharged, and its process ends with exit code 0.',
+      'It takes nothing more, its runs write a checkpoint and are handed back uncharged, and its process ends ' +
+      'with exit code 0.',
   })
   @Returns(Worker)
   async drain(@Param('id', { schema: z.string().max(128) }) id: string) {

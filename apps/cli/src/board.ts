@@ -29,7 +29,8 @@ export interface Progress {
 }
 
 /**
- * A run in one line of at most `columns` characters: what matters less is left out where there is no room, and the bar takes what is left.
+ * A run in one line of at most `columns` characters: what matters less is left out where there is no room, and the bar
+ * takes what is left.
  * Elsewhere than on a terminal there is no bar, and room for all.
  */
 export function runLine(
@@ -95,8 +96,8 @@ interface Row {
 }
 
 /**
- * One line per run. On a terminal the lines are drawn anew in place, as many as it has; elsewhere a line is written when its run
- * changes status or has done another fifth, so that a log stays readable.
+ * One line per run. On a terminal the lines are drawn anew in place, as many as it has; elsewhere a line is written
+ * when its run changes status or has done another fifth, so that a log stays readable.
  */
 export class ProgressBoard {
   private readonly rows = new Map<string, Row>();

@@ -39,7 +39,8 @@ export async function fetchCifar10(
     log('fetching CIFAR-10 (170 MB)');
     const response = await fetch(url).catch((error: unknown) => {
       throw new StackError(
-        `CIFAR-10 can't be fetched from ${url} (${error instanceof Error ? error.message : String(error)}): get it elsewhere and give its path`,
+        `CIFAR-10 can't be fetched from ${url} (${error instanceof Error ? error.message : String(error)}): get ` +
+          'it elsewhere and give its path',
       );
     });
     if (!response.ok || !response.body)

@@ -59,8 +59,8 @@ function placesOf(command: Command, path = ''): Place[] {
 }
 
 /**
- * A script to be sourced: `eval "$(loom completion bash)"`. Options of the program are completed after every command, values that are
- * known (such as statuses) after their option and after each comma.
+ * A script to be sourced: `eval "$(loom completion bash)"`. Options of the program are completed after every command,
+ * values that are known (such as statuses) after their option and after each comma.
  */
 export function completionScript(program: Command, shell: Shell): string {
   const places = placesOf(program);
@@ -102,13 +102,17 @@ function bash(name: string, places: readonly Place[]): string {
       .filter(({ takesValue }) => takesValue)
       .map(
         (flag) =>
-          `    ${patterns(path, flag)}) ${flag.choices.length ? `_${name}_words '${flag.choices.join(' ')}'` : flag.takesFile ? 'COMPREPLY=($(compgen -f -- "$cur"))' : ':'}; return ;;`,
+          `    ${patterns(path, flag)}) ` +
+          `${flag.choices.length ? `_${name}_words '${flag.choices.join(' ')}'` : flag.takesFile ? 'COMPREPLY=($(compgen -f -- "$cur"))' : ':'}; ` +
+          'return ;;',
       ),
   );
   const global = places[0]!.flags.flatMap((flag) => flag.names.slice(0, 1));
   const words = places.map(
     ({ path, words: inner, flags, choices, takesFile: file }) =>
-      `    '${path}') flags='${unique([...flags.flatMap((flag) => flag.names.slice(0, 1)), ...global]).join(' ')}'; words='${[...inner.map((each) => each.name), ...choices].join(' ')}'; files=${file ? '1' : "''"} ;;`,
+      `    '${path}') ` +
+      `flags='${unique([...flags.flatMap((flag) => flag.names.slice(0, 1)), ...global]).join(' ')}'; ` +
+      `words='${[...inner.map((each) => each.name), ...choices].join(' ')}'; files=${file ? '1' : "''"} ;;`,
   );
   return `\
 # Completion of ${name} for bash: eval "$(${name} completion bash)"
@@ -151,7 +155,9 @@ function zsh(name: string, places: readonly Place[]): string {
       .filter(({ takesValue }) => takesValue)
       .map(
         (flag) =>
-          `    ${patterns(path, flag)}) ${flag.choices.length ? `_values -s , value ${flag.choices.map(quoted).join(' ')}` : flag.takesFile ? '_files' : '_message value'}; return ;;`,
+          `    ${patterns(path, flag)}) ` +
+          `${flag.choices.length ? `_values -s , value ${flag.choices.map(quoted).join(' ')}` : flag.takesFile ? '_files' : '_message value'}; ` +
+          'return ;;',
       ),
   );
   const global = places[0]!.flags;
@@ -200,7 +206,8 @@ function fish(name: string, places: readonly Place[]): string {
     return [
       ...words.map(
         (each) =>
-          `complete -c ${name}${way.length ? when(inside) : ' -n __fish_use_subcommand'} -a ${each.name} -d ${quoted(each.description.split('\n')[0]!)}`,
+          `complete -c ${name}${way.length ? when(inside) : ' -n __fish_use_subcommand'} -a ${each.name} -d ` +
+          `${quoted(each.description.split('\n')[0]!)}`,
       ),
       ...(choices.length ? [`complete -c ${name}${when(seen)} -a ${quoted(choices.join(' '))}`] : []),
       ...(file ? [`complete -c ${name}${when(seen)} -F`] : []),
@@ -218,5 +225,8 @@ function fish(name: string, places: readonly Place[]): string {
       ),
     ];
   });
-  return `# Completion of ${name} for fish: ${name} completion fish > ~/.config/fish/completions/${name}.fish\ncomplete -c ${name} -f\n${lines.join('\n')}\n`;
+  return (
+    `# Completion of ${name} for fish: ${name} completion fish > ~/.config/fish/completions/${name}.fish\ncomplete ` +
+    `-c ${name} -f\n${lines.join('\n')}\n`
+  );
 }

@@ -239,7 +239,8 @@ export async function demo(options: DemoOptions): Promise<boolean> {
       ]);
     } else {
       say(
-        `stopped; \`npm run loom -- up${dir === '.loom' ? '' : ` --dir ${dir}`}\` brings it up again with all that is in it`,
+        `stopped; \`npm run loom -- up${dir === '.loom' ? '' : ` --dir ${dir}`}\` brings it up again with all ` +
+          'that is in it',
       );
     }
     return succeeded;

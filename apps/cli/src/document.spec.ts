@@ -71,7 +71,8 @@ describe('a submitted file', () => {
     ],
     [
       'a condition on what is no parameter, at its line',
-      'stages:\n  p: {kind: pretrain, dataset: x}\nname: s\nparameters:\n  p.temperature:\n    values: [0.1]\n    when:\n      p.methd: simclr\n',
+      'stages:\n  p: {kind: pretrain, dataset: x}\nname: s\nparameters:\n  p.temperature:\n    values: [0.1]\n    ' +
+        'when:\n      p.methd: simclr\n',
       /^f\.yaml:8:16: parameters\.p\.temperature\.when\.p\.methd: expected another parameter/,
     ],
   ])('%s is told', (_, text, expected) => {

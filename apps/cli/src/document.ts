@@ -30,12 +30,16 @@ export class SubmissionFile {
     private readonly prefix: readonly string[],
   ) {}
 
-  /** @param file `-` for standard input. @throws UsageError with `file:line:column` and the field, what was expected and what came. */
+  /**
+   * @param file `-` for standard input. @throws UsageError with `file:line:column` and the field, what was expected and
+   * what came.
+   */
   static async read(file: string): Promise<SubmissionFile> {
     if (file === '-') return SubmissionFile.parse(await textOf(process.stdin), 'stdin');
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
       throw new UsageError(
-        `expected a file that can be read, got ${file}: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}`,
+        `expected a file that can be read, got ${file}: ` +
+          `${error.code === 'ENOENT' ? 'it does not exist' : error.message}`,
       );
     });
     return SubmissionFile.parse(text, file);
@@ -56,7 +60,8 @@ export class SubmissionFile {
     const content: unknown = document.toJS();
     if (typeof content !== 'object' || content === null || Array.isArray(content))
       throw new UsageError(
-        `${file}:1:1: expected a run (\`kind: …\`) or a sweep (\`stages: …\`), got ${content === null ? 'an empty file' : Array.isArray(content) ? 'a list' : typeof content}`,
+        `${file}:1:1: expected a run (\`kind: …\`) or a sweep (\`stages: …\`), got ` +
+          `${content === null ? 'an empty file' : Array.isArray(content) ? 'a list' : typeof content}`,
       );
     const whole = 'spec' in content;
     const inner = whole ? content.spec : content;
@@ -66,7 +71,9 @@ export class SubmissionFile {
     // A bare spec that is neither is told what it could be, not that a union did not match.
     if (!isSweep && (typeof inner !== 'object' || inner === null || !('kind' in inner))) {
       throw new UsageError(
-        `${file}:1:1: expected \`kind\` (one of ${RunSpec.options.map((option) => option.shape.kind.value).join(', ')}) for a run, or \`stages\` for a sweep`,
+        `${file}:1:1: expected \`kind\` (one of ` +
+          `${RunSpec.options.map((option) => option.shape.kind.value).join(', ')}) for a run, or \`stages\` for a ` +
+          'sweep',
       );
     }
     const submission = (isSweep ? { type: 'sweep', request } : { type: 'run', request }) as Submission;

@@ -5,7 +5,10 @@ import { mkdir, open, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
-/** Fetches a file into a folder, and gives its path there. It gets its name once it has proved whole by its sha256; else nothing stays. */
+/**
+ * Fetches a file into a folder, and gives its path there. It gets its name once it has proved whole by its sha256; else
+ * nothing stays.
+ */
 export async function download(
   api: Pick<LoomClient, 'download'>,
   { runId, id, name, sha256 }: Pick<Artifact, 'runId' | 'id' | 'name' | 'sha256'>,

@@ -1,4 +1,7 @@
-/** What may stand where in a submitted document, read from its schema: to say what an unknown field or word was meant to be. */
+/**
+ * What may stand where in a submitted document, read from its schema: to say what an unknown field or word was meant to
+ * be.
+ */
 import { RunSpec, SubmitRun, SubmitSweep } from '#libs/contracts';
 import { z } from 'zod';
 import { didYouMean } from './spelling.js';
@@ -27,7 +30,9 @@ const SCHEMAS = {
 const inside = (value: unknown, key: Key): unknown =>
   typeof value === 'object' && value !== null ? (value as Record<Key, unknown>)[key] : undefined;
 
-/** The alternatives that a schema means; of a union told apart by a word, such as `kind`, the one that the value names. */
+/**
+ * The alternatives that a schema means; of a union told apart by a word, such as `kind`, the one that the value names.
+ */
 function alternatives(schema: Schema, root: Schema, value: unknown): Schema[] {
   if (schema.$ref !== undefined) {
     const target = schema.$ref === '#' ? root : root.$defs?.[schema.$ref.split('/').at(-1)!];
@@ -70,7 +75,10 @@ function runField(request: unknown, path: readonly Key[]): { spec: unknown; path
   return keys.length ? { spec: inside(stages, stage), path: keys } : undefined;
 }
 
-/** `: did you mean epochs?` for a field that is unknown, or a word that is none of those that are expected at its path; else empty. */
+/**
+ * `: did you mean epochs?` for a field that is unknown, or a word that is none of those that are expected at its path;
+ * else empty.
+ */
 export function advice(type: 'run' | 'sweep', request: unknown, path: readonly Key[]): string {
   const run = type === 'sweep' ? runField(request, path) : undefined;
   const [root, value, way] = run ? [SCHEMAS.spec(), run.spec, run.path] : [SCHEMAS[type](), request, path];

@@ -64,7 +64,9 @@ describe.each(commands)('loom $words', ({ words, command }) => {
 /** What bash offers for a line whose last word is being typed. */
 function completed(line: string, cwd = import.meta.dirname): string[] {
   const words = line.split(' ');
-  const script = `${completionScript(program, 'bash')}\nCOMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _loom; printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const script =
+    `${completionScript(program, 'bash')}\nCOMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); ` +
+    `COMP_CWORD=${words.length - 1}; _loom; printf '%s\\n' "\${COMPREPLY[@]}"`;
   const { stdout, stderr, status } = spawnSync('bash', ['--norc', '-c', script], { cwd, encoding: 'utf8' });
   expect([status, stderr]).toEqual([0, '']);
   return stdout.trim() === '' ? [] : stdout.trim().split('\n');

@@ -60,7 +60,10 @@ const MOST_COMPARED = 20;
 const CURVE_POINTS = 200;
 /** A Ctrl-C reaches the whole group, and programs that started this one pass it on: that is one and the same. */
 const ONE_SIGNAL_MS = 500;
-/** How long a command may take to end after Ctrl-C: to say what goes on, or to cancel it. What holds a stack takes as long as it takes. */
+/**
+ * How long a command may take to end after Ctrl-C: to say what goes on, or to cancel it. What holds a stack takes as
+ * long as it takes.
+ */
 const FAREWELL_MS = 300;
 const CANCELLING_MS = 10_000;
 
@@ -103,7 +106,8 @@ const say = (text: string): void => {
 
 export const program = new Command('loom')
   .description(
-    'Trains representations: queues contrastive pretraining, label-fraction finetuning and autoencoders, and says which views need the fewest labels.',
+    'Trains representations: queues contrastive pretraining, label-fraction finetuning and autoencoders, and says ' +
+      'which views need the fewest labels.',
   )
   .option(
     '--url <url>',
@@ -238,7 +242,9 @@ program
         startedAt: state?.startedAt,
       },
       () =>
-        `${api.url} ${ready ? 'is ready' : 'is not ready'}; workers: ${workers.filter(({ alive }) => alive).length}; runs: ${counted || 'none'}\n${runsText(recent.items, out)}`,
+        `${api.url} ${ready ? 'is ready' : 'is not ready'}; workers: ` +
+        `${workers.filter(({ alive }) => alive).length}; runs: ` +
+        `${counted || 'none'}\n${runsText(recent.items, out)}`,
     );
   });
 
@@ -304,7 +310,10 @@ function memoryText(memory: MemoryFit | undefined): string {
   const which = memory.trials.length
     ? ` (trials ${memory.trials.slice(0, 10).join(', ')}${memory.trials.length > 10 ? ', …' : ''})`
     : '';
-  return `memory: up to ${memory.neededMiB} MiB${memory.on === null ? ', and no worker is there that could take it' : memory.fits ? `, fits ${memory.on}` : `${which}, which does not fit ${memory.on}`}\n`;
+  return (
+    `memory: up to ${memory.neededMiB} ` +
+    `MiB${memory.on === null ? ', and no worker is there that could take it' : memory.fits ? `, fits ${memory.on}` : `${which}, which does not fit ${memory.on}`}\n`
+  );
 }
 
 function estimateText(estimate: Estimation | undefined): string {
@@ -321,7 +330,7 @@ function estimateText(estimate: Estimation | undefined): string {
   const known = Object.entries(estimate.basis)
     .map(([kind, { runs, seconds }]) => `${kind} ${time(seconds)}, as ${runs} before`)
     .join('; ');
-  return `${known ? `about ${time(estimate.gpuSeconds)} of workers (${known})${estimate.wallSeconds === null ? '' : `, ${time(estimate.wallSeconds)} on ${estimate.slots} ${estimate.slots === 1 ? 'slot' : 'slots'}`}\n` : ''}${unknown ? `not known yet, none has succeeded: ${unknown}\n` : ''}`;
+  return `${known ? `about ${time(estimate.gpuSeconds)} of workers ` + `(${known})${estimate.wallSeconds === null ? '' : `, ${time(estimate.wallSeconds)} on ${estimate.slots} ${estimate.slots === 1 ? 'slot' : 'slots'}`}\n` : ''}${unknown ? `not known yet, none has succeeded: ${unknown}\n` : ''}`;
 }
 
 program
@@ -643,7 +652,9 @@ program
       show(
         { ...sweep, results },
         () =>
-          `${sweep.name} is ${sweep.status}${sweep.haltReason ? ` (${sweep.haltReason})` : ''}: trials ${counted(sweep.trialCounts)}; runs ${counted(sweep.runCounts)}; ${sweep.gpuSeconds.toFixed(0)} s of workers\n${resultsText(results, out)}`,
+          `${sweep.name} is ${sweep.status}${sweep.haltReason ? ` (${sweep.haltReason})` : ''}: trials ` +
+          `${counted(sweep.trialCounts)}; runs ${counted(sweep.runCounts)}; ${sweep.gpuSeconds.toFixed(0)} s of ` +
+          `workers\n${resultsText(results, out)}`,
       );
     },
   );
@@ -683,7 +694,8 @@ for (const [action, [description, act]] of Object.entries(ACTIONS) as [RunAction
         const chosen = Number(ids.length > 0) + Number(Object.keys(filter).length > 0) + Number(all);
         if (chosen !== 1 || (dryRun && ids.length > 0))
           throw new UsageError(
-            `expected ids, or a filter such as --status or --tag, or --all: one of the three${dryRun ? ', and no ids with --dry-run' : ''}`,
+            'expected ids, or a filter such as --status or --tag, or --all: one of the ' +
+              `three${dryRun ? ', and no ids with --dry-run' : ''}`,
           );
         const api = await client();
         if (ids.length > 0) {
@@ -702,7 +714,8 @@ for (const [action, [description, act]] of Object.entries(ACTIONS) as [RunAction
           show(
             result,
             () =>
-              `${action} ${dryRun ? 'would change' : 'changed'} ${result.done} ${result.done === 1 ? 'run' : 'runs'}${skipped ? `; left as they are: ${skipped}` : ''}\n`,
+              `${action} ${dryRun ? 'would change' : 'changed'} ${result.done} ` +
+              `${result.done === 1 ? 'run' : 'runs'}${skipped ? `; left as they are: ${skipped}` : ''}\n`,
           );
         }
       },
@@ -754,7 +767,8 @@ filtered(
       show(
         result,
         () =>
-          `${dryRun ? 'would tag' : 'tagged'} ${result.done} ${result.done === 1 ? 'run' : 'runs'}${skipped ? `; left as they are: ${skipped}` : ''}\n`,
+          `${dryRun ? 'would tag' : 'tagged'} ${result.done} ` +
+          `${result.done === 1 ? 'run' : 'runs'}${skipped ? `; left as they are: ${skipped}` : ''}\n`,
       );
     },
   );
@@ -944,7 +958,8 @@ projects
       show(
         project,
         () =>
-          `project ${project.name}: weight ${project.weight}, at most ${project.maxRunning ?? 'any number of'} runs and ${project.gpuSeconds ?? 'any amount of'} GPU-seconds\n`,
+          `project ${project.name}: weight ${project.weight}, at most ${project.maxRunning ?? 'any number of'} ` +
+          `runs and ${project.gpuSeconds ?? 'any amount of'} GPU-seconds\n`,
       );
     },
   );
@@ -969,7 +984,8 @@ program
     show(
       result,
       () =>
-        `${dryRun ? 'would remove' : 'removed'} orphans: ${amount(result.orphans)}, leftovers: ${amount(result.leftovers)}; kept: ${amount(result.kept)}\n`,
+        `${dryRun ? 'would remove' : 'removed'} orphans: ${amount(result.orphans)}, leftovers: ` +
+        `${amount(result.leftovers)}; kept: ${amount(result.kept)}\n`,
     );
   });
 

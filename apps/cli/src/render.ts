@@ -146,7 +146,10 @@ export const resultsText = (results: SweepTable, output: Output): string =>
 /** Steps of the 256 terminal colours from dark blue over green to yellow. */
 const HEAT = [17, 18, 24, 30, 36, 71, 107, 143, 179, 221] as const;
 
-/** The composition matrix as a heat map: colours where the output is a terminal that wants them, numbers in % everywhere. */
+/**
+ * The composition matrix as a heat map: colours where the output is a terminal that wants them, numbers in %
+ * everywhere.
+ */
 function compositionText({ names, measure, cells }: NonNullable<SweepTable['composition']>, output: Output): string {
   const values = cells.flat().flatMap((cell) => (cell ? [cell.mean] : []));
   const [low, high] = [Math.min(...values), Math.max(...values)];
@@ -160,7 +163,8 @@ function compositionText({ names, measure, cells }: NonNullable<SweepTable['comp
   const title =
     measure === 'kNN' ? 'kNN accuracy' : `accuracy on ${percent(Number(measure.split(' ')[1]))} of the labels`;
   return (
-    `${bold(`${title}, in %: each augmentation with each, alone on the diagonal`, output)}\n${' '.repeat(widest)} ${names.map((name) => ` ${name.padStart(widest)} `).join('')}\n` +
+    `${bold(`${title}, in %: each augmentation with each, alone on the diagonal`, output)}\n${' '.repeat(widest)} ` +
+    `${names.map((name) => ` ${name.padStart(widest)} `).join('')}\n` +
     cells.map((row, i) => `${names[i]!.padEnd(widest)} ${row.map(cell).join('')}\n`).join('')
   );
 }
@@ -198,7 +202,8 @@ export function waitText(
   const when =
     seconds === null
       ? ''
-      : `, in about ${seconds < 90 ? `${Math.ceil(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`}`;
+      : ', in about ' +
+        `${seconds < 90 ? `${Math.ceil(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`}`;
   return `${WAITS[waitsFor]}${jobsAhead ? `, ${jobsAhead} ahead` : ''}${when}`;
 }
 
@@ -222,8 +227,8 @@ export function runsText(runs: readonly Run[], output: Output): string {
 const LEVELS = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'] as const;
 
 /**
- * A curve in at most `size` characters: means of equal numbers of neighbours, from the lowest to the highest value or between the bounds
- * that are given, so that curves can be compared. What is not finite is left out.
+ * A curve in at most `size` characters: means of equal numbers of neighbours, from the lowest to the highest value or
+ * between the bounds that are given, so that curves can be compared. What is not finite is left out.
  */
 export function sparkline(values: readonly number[], size: number, bounds?: readonly [number, number]): string {
   const finite = values.filter((value) => Number.isFinite(value));
@@ -323,7 +328,8 @@ export function reproductionText(verdicts: readonly Verdict[], tolerance: number
   const number = (value: number | null) => (value === null ? MISSING : shortNumber(value));
   const parts = verdicts.map(({ kind, original, again, status, metrics, dataset, within }) =>
     [
-      `${bold(kind, output)} ${original} → ${again}: ${status === 'succeeded' ? paint(within ? 'green' : 'red', within ? 'reproduced' : 'not reproduced', output) : statusText(status, output)}\n`,
+      `${bold(kind, output)} ${original} → ${again}: ` +
+        `${status === 'succeeded' ? paint(within ? 'green' : 'red', within ? 'reproduced' : 'not reproduced', output) : statusText(status, output)}\n`,
       metrics.length
         ? table(
             ['metric', 'original', 'again', ''],
@@ -335,7 +341,10 @@ export function reproductionText(verdicts: readonly Verdict[], tolerance: number
     ].join(''),
   );
   const missed = verdicts.filter(({ within }) => !within).length;
-  return `${parts.join('\n')}\n${missed ? `${missed} of ${verdicts.length} ${verdicts.length === 1 ? 'run' : 'runs'} not reproduced` : 'reproduced'} within ${tolerance}\n`;
+  return (
+    `${parts.join('\n')}\n${missed ? `${missed} of ${verdicts.length} ${verdicts.length === 1 ? 'run' : 'runs'} not reproduced` : 'reproduced'} ` +
+    `within ${tolerance}\n`
+  );
 }
 
 /** A line that wraps would break drawing in place. */

@@ -107,7 +107,10 @@ test('each run is submitted anew, from the new ones, and after a parent whose ch
 
 test('the printed commands are a script that does the same', () => {
   // A loom that gives ids by the kind and shows what it was asked.
-  const loom = `loom() { if [ "$1" = submit ]; then local text; text=$(cat); printf '%s' "$text" | tr -d '\\n' >&2; echo >&2; printf 'new-%s' "$(printf '%s' "$text" | grep -o '"kind": "[a-z-]*"' | cut -d'"' -f4)"; else echo "$@" >&2; fi; }\n`;
+  const loom =
+    `loom() { if [ "$1" = submit ]; then local text; text=$(cat); printf '%s' "$text" | tr -d '\\n' >&2; echo >&2; ` +
+    `printf 'new-%s' "$(printf '%s' "$text" | grep -o '"kind": "[a-z-]*"' | cut -d'"' -f4)"; else echo "$@" >&2; ` +
+    'fi; }\n';
   const { stderr, status } = spawnSync('bash', ['--norc', '-c', loom + shellScript([pretraining, evaluating])], {
     encoding: 'utf8',
   });

@@ -13,7 +13,8 @@ const OF_THE_MACHINE = /per_second$/;
 
 /**
  * The run and all that it was made from, parents first, each held against what there is today.
- * @throws UsageError where a run has no result to compare with, where its dataset version is gone, or where it would train to another result today
+ * @throws UsageError where a run has no result to compare with, where its dataset version is gone, or where it would
+ *   train to another result today
  */
 export async function lineage(api: Api, id: string): Promise<Run[]> {
   const runs: Run[] = [];
@@ -32,20 +33,26 @@ export async function lineage(api: Api, id: string): Promise<Run[]> {
   return runs;
 }
 
-/** The digest is of the complete spec, the dataset and the parents by digest, and the version of the training code: equal digests are equal trainings. */
+/**
+ * The digest is of the complete spec, the dataset and the parents by digest, and the version of the training code:
+ * equal digests are equal trainings.
+ */
 async function expectSameToday(api: Api, run: Run): Promise<void> {
   const { digest } = await api.whySubmission({ spec: run.spec }).catch((error: unknown) => {
     if (!(error instanceof ApiError) || error.status >= 500) throw error;
     const gone = 'dataset' in run.spec && error.problem.errors?.some(({ path }) => path === 'spec.dataset');
     throw new UsageError(
       gone && 'dataset' in run.spec
-        ? `${run.kind} ${run.id} can't be reproduced: its dataset version ${run.spec.dataset} is gone; prepare it again from the same files (\`loom datasets add\`), which gives the same digest`
+        ? `${run.kind} ${run.id} can't be reproduced: its dataset version ${run.spec.dataset} is gone; prepare it ` +
+            'again from the same files (`loom datasets add`), which gives the same digest'
         : `${run.kind} ${run.id} can't be reproduced: ${error.message}`,
     );
   });
   if (digest !== run.digest) {
     throw new UsageError(
-      `${run.kind} ${run.id} can't be reproduced: the training code is of another version than the one that made it (its spec has the digest ${digest.slice(0, 12)} today, it was ${run.digest.slice(0, 12)}); check out the version that made it, or submit its spec as a new run`,
+      `${run.kind} ${run.id} can't be reproduced: the training code is of another version than the one that made ` +
+        `it (its spec has the digest ${digest.slice(0, 12)} today, it was ${run.digest.slice(0, 12)}); check out ` +
+        'the version that made it, or submit its spec as a new run',
     );
   }
 }
@@ -71,7 +78,8 @@ function again({ spec, name, project, requires }: Run, replacements: ReadonlyMap
 }
 
 /**
- * Submits the runs anew, each from the new runs in place of its parents. Those in `ended` are waited for before what needs them is submitted.
+ * Submits the runs anew, each from the new runs in place of its parents. Those in `ended` are waited for before what
+ * needs them is submitted.
  * @param submitted told of each new run at once: what is submitted goes on whatever happens here
  */
 export async function resubmit(
@@ -110,7 +118,8 @@ export interface Verdict {
 }
 
 /**
- * Every last metric of two runs: within the tolerance where they differ by at most `tolerance`, or that part of a value beyond ±1.
+ * Every last metric of two runs: within the tolerance where they differ by at most `tolerance`, or that part of a value
+ * beyond ±1.
  * Datasets are compared by their digest.
  */
 export function judge(original: Run, anew: Run, tolerance: number): Verdict {
@@ -160,7 +169,10 @@ export function shellScript(runs: readonly Run[]): string {
     // The shell puts the ids of the new runs in, and must leave everything else as it is.
     const text = JSON.stringify(again(run, new Map()), null, 2).replace(/[\\$`]/g, '\\$&');
     const request = parentsOf(run.spec).reduce((all, id) => all.replaceAll(id, `$${names.get(id)}`), text);
-    return `# ${run.kind} ${run.id}, digest ${run.digest}\n${waits}${names.get(run.id)}=$(loom submit --quiet - <<END\n${request}\nEND\n)\n`;
+    return (
+      `# ${run.kind} ${run.id}, digest ${run.digest}\n${waits}${names.get(run.id)}=$(loom submit --quiet - ` +
+      `<<END\n${request}\nEND\n)\n`
+    );
   });
   return `set -e\n${steps.join('')}loom watch ${[...names.values()].map((name) => `"$${name}"`).join(' ')}\n`;
 }

@@ -1,4 +1,7 @@
-/** Where the API is and what it is told: flags win over environment variables, these over the configuration file, and it over what `loom up` started here. */
+/**
+ * Where the API is and what it is told: flags win over environment variables, these over the configuration file, and it
+ * over what `loom up` started here.
+ */
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
@@ -44,7 +47,8 @@ async function readConfiguration(environment: NodeJS.ProcessEnv): Promise<Config
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' && !environment['LOOM_CONFIG']) return '';
     throw new UsageError(
-      `expected a configuration file that can be read, got ${file}: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}`,
+      `expected a configuration file that can be read, got ${file}: ` +
+        `${error.code === 'ENOENT' ? 'it does not exist' : error.message}`,
     );
   });
   let content: unknown;

@@ -1,6 +1,9 @@
 /** What a word that is unknown was probably meant to be. */
 
-/** Letters that have to be put in, left out, changed, or swapped with their neighbour to make one word of another (optimal string alignment). */
+/**
+ * Letters that have to be put in, left out, changed, or swapped with their neighbour to make one word of another
+ * (optimal string alignment).
+ */
 function distance(a: string, b: string): number {
   let [before, last] = [[] as number[], Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {
@@ -17,7 +20,10 @@ function distance(a: string, b: string): number {
   return last[b.length]!;
 }
 
-/** The nearest of the words, whatever the case; undefined where none is near: two letters in five may be wrong, or the rest be missing. */
+/**
+ * The nearest of the words, whatever the case; undefined where none is near: two letters in five may be wrong, or the
+ * rest be missing.
+ */
 export function nearest(given: string, words: readonly string[]): string | undefined {
   const begun = given.length < 3 ? [] : words.filter((word) => word.toLowerCase().startsWith(given.toLowerCase()));
   if (begun.length === 1) return begun[0];

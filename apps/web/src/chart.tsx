@@ -83,7 +83,9 @@ export function CurveChart({
   const caption = useRef<HTMLElement>(null);
   const last = lines.length === 1 ? lines[0]!.series.values.at(-1) : undefined;
   const atRest = last === undefined ? '' : shortNumber(last);
-  const shape = `${lines.map(({ label, colour }) => label + colour).join('|')} ${settings.log} ${settings.axis} ${perEpoch} ${settings.smoothing > 0} ${theme} ${height}`;
+  const shape =
+    `${lines.map(({ label, colour }) => label + colour).join('|')} ${settings.log} ${settings.axis} ${perEpoch} ` +
+    `${settings.smoothing > 0} ${theme} ${height}`;
 
   useEffect(() => {
     const element = box.current!;
@@ -125,7 +127,8 @@ export function CurveChart({
       caption.current.textContent =
         at === undefined || value === undefined || index === null
           ? atRest
-          : `${lines.length > 1 ? `${lines[Math.ceil(index / each) - 1]?.label}: ` : ''}${shortNumber(value)} ${`${{ time: 'after', step: 'at', epoch: 'in epoch' }[settings.axis]} ${x(self.data[0][at]!)}`}`;
+          : `${lines.length > 1 ? `${lines[Math.ceil(index / each) - 1]?.label}: ` : ''}${shortNumber(value)} ` +
+            `${`${{ time: 'after', step: 'at', epoch: 'in epoch' }[settings.axis]} ${x(self.data[0][at]!)}`}`;
     };
     const created = (plot.current = new UPlot(
       {
@@ -178,7 +181,10 @@ export function CurveChart({
   const summary = lines
     .map(({ label, series }) => {
       const end = series.values.at(-1);
-      return `${label} ${end === undefined ? 'has no points' : `ends at ${shortNumber(end)} after ${series.steps.at(-1)} steps`}`;
+      return (
+        `${label} ` +
+        `${end === undefined ? 'has no points' : `ends at ${shortNumber(end)} after ${series.steps.at(-1)} steps`}`
+      );
     })
     .join('; ');
   return (

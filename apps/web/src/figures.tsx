@@ -163,7 +163,10 @@ export function CompositionMap({
           {known.length < points.length && `${points.length - known.length} cells are still to come.`}
         </>
       }
-      description={`Heat map of ${what} for ${names.join(', ')}${best ? `; the best is ${pair} with ${percent(best.estimate.mean)}` : ''}`}
+      description={
+        `Heat map of ${what} for ` +
+        `${names.join(', ')}${best ? `; the best is ${pair} with ${percent(best.estimate.mean)}` : ''}`
+      }
       rows={() => [['', ...names], ...names.map((each, i) => [each, ...cells[i]!.map((cell) => cell?.mean)])]}
       draw={(width) => {
         const small = (width - 96) / names.length < 64;
@@ -193,7 +196,8 @@ export function CompositionMap({
               rx: 4,
               tip: { format: { x: false, y: false, fill: false } },
               title: (d: (typeof known)[number]) =>
-                `${d.first === d.second ? `${d.first} alone` : `${d.first} + ${d.second}`}\n${percent(d.estimate.mean)}${d.estimate.ci95 === null ? '' : ` ± ${percent(d.estimate.ci95)}`}, n = ${d.estimate.n}`,
+                `${d.first === d.second ? `${d.first} alone` : `${d.first} + ${d.second}`}\n${percent(d.estimate.mean)}${d.estimate.ci95 === null ? '' : ` ± ${percent(d.estimate.ci95)}`}, ` +
+                `n = ${d.estimate.n}`,
             }),
             Plot.text(known, {
               x: 'second',
@@ -227,7 +231,10 @@ export function CompositionMap({
 
 const MOST_COLOURED = 5;
 
-/** Accuracy over the labels that were used, with 95 % bands where there are seeds, against the same network without pretraining. */
+/**
+ * Accuracy over the labels that were used, with 95 % bands where there are seeds, against the same network without
+ * pretraining.
+ */
 export function LabelEfficiency({ rows, name }: { rows: SweepTable['rows']; name: string }) {
   const line = (combo: string, estimates: Record<string, Estimate>, kind: string) =>
     Object.entries(estimates).map(([fraction, estimate]) => ({
@@ -287,7 +294,11 @@ export function LabelEfficiency({ rows, name }: { rows: SweepTable['rows']; name
           )}
         </span>
       }
-      description={`Accuracy by label fraction. ${best.map(({ combo, fraction, mean }) => `${combo} on ${share(String(fraction))}: ${percent(mean)}`).join('; ')}. ${controls.map(({ fraction, mean }) => `From scratch on ${share(String(fraction))}: ${percent(mean)}`).join('; ')}`}
+      description={
+        'Accuracy by label fraction. ' +
+        `${best.map(({ combo, fraction, mean }) => `${combo} on ${share(String(fraction))}: ${percent(mean)}`).join('; ')}. ` +
+        `${controls.map(({ fraction, mean }) => `From scratch on ${share(String(fraction))}: ${percent(mean)}`).join('; ')}`
+      }
       rows={() => [
         ['combination', 'label fraction', 'accuracy', 'low', 'high', 'n'],
         ...[...best, ...others, ...controls].map((d) => [d.combo, d.fraction, d.mean, d.low, d.high, d.n]),
@@ -351,7 +362,8 @@ export function LabelEfficiency({ rows, name }: { rows: SweepTable['rows']; name
               x: 'fraction',
               y: 'mean',
               title: (d: Point) =>
-                `${d.combo}\n${percent(d.mean)} on ${share(String(d.fraction))} of the labels${d.high > d.low ? `\n95 %: ${percent(d.low)} to ${percent(d.high)}` : ''}`,
+                `${d.combo}\n${percent(d.mean)} on ${share(String(d.fraction))} of the ` +
+                `labels${d.high > d.low ? `\n95 %: ${percent(d.low)} to ${percent(d.high)}` : ''}`,
               fill: 'var(--panel)',
             }),
           ),
@@ -522,7 +534,10 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
       caption={
         <>All together against all but one, in points of {measure}, with 95 % intervals where there are seeds.</>
       }
-      description={`What each augmentation adds to ${measure}: ${points.map(({ each, mean }) => `${each} ${percent(mean)}`).join(', ')}`}
+      description={
+        `What each augmentation adds to ${measure}: ` +
+        `${points.map(({ each, mean }) => `${each} ${percent(mean)}`).join(', ')}`
+      }
       rows={() => [
         ['augmentation', 'effect', 'low', 'high', 'n'],
         ...points.map((d) => [d.each, d.mean, d.low, d.high, d.n]),
@@ -603,7 +618,10 @@ export function Rungs({
           </span>
         </span>
       }
-      description={`Early stopping by ${metric}: ${count('promoted')} let on, ${count('waiting')} waiting, ${count('stopped')} stopped, at steps ${steps.join(', ')}`}
+      description={
+        `Early stopping by ${metric}: ${count('promoted')} let on, ${count('waiting')} waiting, ${count('stopped')} ` +
+        `stopped, at steps ${steps.join(', ')}`
+      }
       rows={() => [
         ['run', 'trials', 'step', metric, 'decision'],
         ...points.map((d) => [d.run, d.trials, d.step, d.value, d.decision]),
@@ -673,7 +691,10 @@ export function Importance({
           {measure}.
         </>
       }
-      description={`Importance for ${measure}: ${importance.map(({ parameter, importance: part }) => `${parameter} ${percent(part, 0)}`).join(', ')}`}
+      description={
+        `Importance for ${measure}: ` +
+        `${importance.map(({ parameter, importance: part }) => `${parameter} ${percent(part, 0)}`).join(', ')}`
+      }
       rows={() => [
         ['parameter', 'importance'],
         ...importance.map(({ parameter, importance: part }) => [parameter, part]),

@@ -26,7 +26,10 @@ interface Plane {
   y: readonly number[];
 }
 
-/** Coordinates of one map, moved and scaled with their proportions kept so that `frame` (by default itself) lies in [-1, 1]: float32 [2N]. */
+/**
+ * Coordinates of one map, moved and scaled with their proportions kept so that `frame` (by default itself) lies in [-1,
+ * 1]: float32 [2N].
+ */
 export function normalised({ x, y }: Plane, frame: Plane = { x, y }): Float32Array {
   const [left, right] = extent(frame.x);
   const [bottom, top] = extent(frame.y);
@@ -121,8 +124,8 @@ export interface Moment<Run> {
 }
 
 /**
- * The moments of a run that can be mapped as `looked` was, the last one at the end, each with the map there is of it: the newest
- * that has succeeded, else one that is on its way. `maps`: embed runs of one parent, the newest first.
+ * The moments of a run that can be mapped as `looked` was, the last one at the end, each with the map there is of it:
+ * the newest that has succeeded, else one that is on its way. `maps`: embed runs of one parent, the newest first.
  */
 export function momentsOf<Run extends { status: string; spec: { kind: string } }>(
   looked: Embed,
@@ -169,7 +172,10 @@ export function readFeatures(file: ArrayBuffer): { values: Float32Array; width: 
   return { values: new Float32Array(file.slice(start + length)), width: Number(shape[2]) };
 }
 
-/** The `k` points nearest to the middle of some by Euclidean distance in the space, the nearest first, without those themselves. */
+/**
+ * The `k` points nearest to the middle of some by Euclidean distance in the space, the nearest first, without those
+ * themselves.
+ */
 export function nearestTo(
   { values, width }: { values: Float32Array; width: number },
   some: readonly number[],

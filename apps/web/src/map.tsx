@@ -37,7 +37,8 @@ function useLatent(id: string | undefined, { keep = false } = {}) {
       const maps = artifacts.get('maps.json');
       if (!maps)
         throw new Error(
-          `expected a run that has mapped a latent space, ${nameOf(run)} (${run.kind}) has no maps.json: ${run.status === 'succeeded' ? 'choose one of kind embed' : `it is ${run.status}`}`,
+          `expected a run that has mapped a latent space, ${nameOf(run)} (${run.kind}) has no maps.json: ` +
+            `${run.status === 'succeeded' ? 'choose one of kind embed' : `it is ${run.status}`}`,
         );
       const answer = await fetch(maps.url);
       if (!answer.ok) throw new Error(`expected the maps of ${nameOf(run)}, got HTTP ${answer.status}`);
@@ -186,7 +187,8 @@ export function MapPage({ id }: { id: string }) {
                 latent={shown}
                 some={focus.picked === undefined ? [] : [focus.picked]}
                 title={(file) =>
-                  `Nearest to ${labelOf(file, focus.picked!) || 'sample'} (row ${file.rows[focus.picked!]}) in the space itself`
+                  `Nearest to ${labelOf(file, focus.picked!) || 'sample'} (row ${file.rows[focus.picked!]}) in ` +
+                  'the space itself'
                 }
                 onPick={(picked) => look({ ...focus, picked })}
               />
@@ -248,7 +250,10 @@ const coloursOf = ({ labels, predictions }: MapsFile): [Colour, string][] => [
   ...(predictions && labels ? ([['error', 'Error']] as [Colour, string][]) : []),
 ];
 
-/** How the space came to be: the map after each checkpoint of the run that is mapped, all turned onto the one that is looked at. */
+/**
+ * How the space came to be: the map after each checkpoint of the run that is mapped, all turned onto the one that is
+ * looked at.
+ */
 function Checkpoints({
   latent: { run, file },
   at,
@@ -797,7 +802,9 @@ function Thumbnail({ latent: { file, atlas: urls }, point, size }: { latent: Lat
         height: atlas.tile.height * scale,
         backgroundImage: `url(${urls[part]})`,
         backgroundSize: `${atlas.columns * atlas.tile.width * scale}px ${rows * atlas.tile.height * scale}px`,
-        backgroundPosition: `-${(tile % atlas.columns) * atlas.tile.width * scale}px -${Math.floor(tile / atlas.columns) * atlas.tile.height * scale}px`,
+        backgroundPosition:
+          `-${(tile % atlas.columns) * atlas.tile.width * scale}px ` +
+          `-${Math.floor(tile / atlas.columns) * atlas.tile.height * scale}px`,
       }}
     />
   );

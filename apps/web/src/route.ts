@@ -1,4 +1,7 @@
-/** The address of a page, kept in the fragment: the server needs no rule for it, and what is filtered and chosen can be sent as a link. */
+/**
+ * The address of a page, kept in the fragment: the server needs no rule for it, and what is filtered and chosen can be
+ * sent as a link.
+ */
 import { useSyncExternalStore } from 'react';
 
 export interface Route {
@@ -48,7 +51,10 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** Where we are, and a way to change some values of the query; what one types replaces the address, what one chooses adds to the history. */
+/**
+ * Where we are, and a way to change some values of the query; what one types replaces the address, what one chooses
+ * adds to the history.
+ */
 export function useRoute(): Route & {
   change(query: Record<string, string | undefined>, how?: 'push' | 'replace'): void;
 } {

@@ -522,11 +522,14 @@ function Spec({ run }: { run: RunDetail }) {
 
 /** What of the network a finetuning trains, in words. */
 const tunedText = ({ from, fromHeadLayer, task }: Pick<Finetune, 'from' | 'fromHeadLayer' | 'task'>): string =>
-  `the whole network${task === 'segmentation' ? ', with a decoder of pixels on top' : fromHeadLayer > 0 ? ` is tuned from head layer ${fromHeadLayer}: the classifier sits on it, and the encoder below is tuned too` : ', with a classifier on the encoder'}${from === null ? ', from scratch' : ''}`;
+  'the whole ' +
+  `network${task === 'segmentation' ? ', with a decoder of pixels on top' : fromHeadLayer > 0 ? ` is tuned from head layer ${fromHeadLayer}: the classifier sits on it, and the encoder below is tuned too` : ', with a classifier on the encoder'}${from === null ? ', from scratch' : ''}`;
 
 function Facts({ run }: { run: RunDetail }) {
   const reproduce = `loom --url ${location.origin} reproduce ${run.id}`;
-  const command = `loom --url ${location.origin} submit /dev/stdin <<'END'\n${JSON.stringify({ ...requestOf(run), onDuplicate: 'replicate' })}\nEND`;
+  const command =
+    `loom --url ${location.origin} submit /dev/stdin ` +
+    `<<'END'\n${JSON.stringify({ ...requestOf(run), onDuplicate: 'replicate' })}\nEND`;
   return (
     <Panel title="About">
       <dl className="facts">

@@ -1,4 +1,7 @@
-/** Fifty thousand points at the speed of the graphics card, by deck.gl, which compiles shaders and no JavaScript: the content security policy allows no eval. */
+/**
+ * Fifty thousand points at the speed of the graphics card, by deck.gl, which compiles shaders and no JavaScript: the
+ * content security policy allows no eval.
+ */
 import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
 import { ScatterplotLayer } from '@deck.gl/layers';
 import { PointGrid } from './latent.js';
@@ -21,7 +24,10 @@ export class Scatter {
   private props: ScatterProps;
   private view: OrthographicViewState = { target: [0, 0, 0], zoom: 0 };
   private moved = false;
-  /** Of the points that are drawn, made when the pointer first asks: which one is meant is found here, and nothing is read back from the graphics card. */
+  /**
+   * Of the points that are drawn, made when the pointer first asks: which one is meant is found here, and nothing is
+   * read back from the graphics card.
+   */
   private grid: { of: Float32Array; grid: PointGrid } | undefined;
   private hovering = false;
   private readonly listening = new AbortController();

@@ -36,7 +36,9 @@ export function readWav(file: ArrayBuffer): Sound {
   throw new Error('expected a mono WAV file of 16-bit PCM, got something else');
 }
 
-/** Lowest and highest sample in each of `columns` stretches of about one length: [2 · columns], low and high in turn. */
+/**
+ * Lowest and highest sample in each of `columns` stretches of about one length: [2 · columns], low and high in turn.
+ */
 export function envelope(samples: Float32Array, columns: number): Float32Array {
   const found = new Float32Array(2 * columns);
   for (let column = 0; column < columns; column++) {
@@ -58,8 +60,9 @@ export function envelope(samples: Float32Array, columns: number): Float32Array {
 const DECIBELS = 80;
 
 /**
- * Magnitudes in [0, 1], from 80 dB below full scale to full scale: frame after frame of `window` samples (a power of two) under a
- * periodic Hann window, half a window apart; a sine of amplitude 1 has full scale. [frames · window / 2], low frequencies first
+ * Magnitudes in [0, 1], from 80 dB below full scale to full scale: frame after frame of `window` samples (a power of
+ * two) under a periodic Hann window, half a window apart; a sine of amplitude 1 has full scale. [frames · window / 2],
+ * low frequencies first
  */
 export function spectrogram(
   { samples }: Sound,

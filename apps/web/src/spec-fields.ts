@@ -1,4 +1,7 @@
-/** The fields of a run's spec, of a sweep's and of what is sent around them, read from their JSON Schemas: what a form asks for. Pure. */
+/**
+ * The fields of a run's spec, of a sweep's and of what is sent around them, read from their JSON Schemas: what a form
+ * asks for. Pure.
+ */
 import { RUN_KINDS, RunSpec, SubmitRun, SubmitSweep, SweepSpec } from '#libs/contracts';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
@@ -25,8 +28,9 @@ export interface Field {
   /** As JSON text, where there is one. */
   usual: string | undefined;
   /**
-   * `switch`: an object that is off unless it is there, such as an augmentation. `variant`: an object whose `key` says which other
-   * fields it has, such as an optimiser. `yaml`: what has many forms, or names that are the user's own, in one line.
+   * `switch`: an object that is off unless it is there, such as an augmentation. `variant`: an object whose `key` says
+   * which other fields it has, such as an optimiser. `yaml`: what has many forms, or names that are the user's own, in
+   * one line.
    */
   input:
     | { type: 'choice'; options: string[] }

@@ -14,7 +14,10 @@ export interface Trouble extends Place {
 }
 export type Request =
   { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
-/** What of the text can be filled in: a run, or a sweep and its stages, and the request around them where it is there; each with the path of keys that leads to it. */
+/**
+ * What of the text can be filled in: a run, or a sweep and its stages, and the request around them where it is there;
+ * each with the path of keys that leads to it.
+ */
 export interface Draft {
   parts: { name: string; subject: Subject; value: Record<string, unknown>; path: string[] }[];
 }
@@ -36,7 +39,10 @@ export const sweepRequestOf = ({
   project,
 }: Pick<Sweep, 'spec' | 'tags' | 'project'>): z.input<typeof SubmitSweep> => ({ spec, tags, project });
 
-/** Takes a bare spec (`kind: …` or `stages: …`) or a whole request (`spec: …` with tags, priority, name), as `loom submit` does. */
+/**
+ * Takes a bare spec (`kind: …` or `stages: …`) or a whole request (`spec: …` with tags, priority, name), as `loom
+ * submit` does.
+ */
 export function parseSubmission(text: string): Parsed {
   const document = parseDocument(text, { prettyErrors: false });
   if (document.errors.length)
@@ -118,7 +124,10 @@ function flow(document: Document, value: unknown): Node {
   return node;
 }
 
-/** Where the field of a path such as `spec.parameters.pretrain.augmentation` stands, or the nearest around it that is there. Keys may have dots of their own. */
+/**
+ * Where the field of a path such as `spec.parameters.pretrain.augmentation` stands, or the nearest around it that is
+ * there. Keys may have dots of their own.
+ */
 function locate(document: Document, path: string): Place {
   let node: unknown = document.contents;
   let found: Place = { from: 0, to: 1 };

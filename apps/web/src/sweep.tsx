@@ -297,7 +297,8 @@ function Stopping({ rungs, sweep }: { rungs: SweepRungs; sweep: SweepDetail }) {
               const augmentation = path.endsWith('.augmentation') ? Augmentation.safeParse(value) : undefined;
               return augmentation?.success
                 ? augmentationName(augmentation.data)
-                : `${path.split('.').slice(1).join('.')} ${typeof value === 'number' ? shortNumber(value) : JSON.stringify(value)}`;
+                : `${path.split('.').slice(1).join('.')} ` +
+                    `${typeof value === 'number' ? shortNumber(value) : JSON.stringify(value)}`;
             })
             .join(', '),
         ),

@@ -25,8 +25,8 @@ function parse(csv: string): Gpu[] {
 }
 
 /**
- * The GPUs that this machine has and that `visible`, a worker's own CUDA_VISIBLE_DEVICES, leaves to it; none where there is
- * no NVIDIA driver.
+ * The GPUs that this machine has and that `visible`, a worker's own CUDA_VISIBLE_DEVICES, leaves to it; none where
+ * there is no NVIDIA driver.
  */
 export async function listGpus(visible: string | undefined): Promise<Gpu[]> {
   const printed = await promisify(execFile)(

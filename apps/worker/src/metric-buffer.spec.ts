@@ -11,26 +11,30 @@ test('everything comes out once and in order while it fits', () => {
   expect(buffer.take()).toEqual({ points: [], stride: 1 });
 });
 
-test('a flood is thinned to multiples of a stride, its newest point and rare keys stay, and it never outgrows its capacity', () => {
-  const buffer = new MetricBuffer(100);
-  buffer.add([{ key: 'eval/knn', step: 7, value: 0.5 }]);
-  for (const point of curve('loss', 1, 1000)) {
-    buffer.add([point]);
-    expect(buffer.size).toBeLessThanOrEqual(100);
-  }
-  const { points, stride } = buffer.take();
-  expect(stride).toBeGreaterThan(1);
-  expect(points).toContainEqual({ key: 'eval/knn', step: 7, value: 0.5 });
-  expect(points.at(-1)).toMatchObject({ key: 'loss', step: 999 });
-  const loss = points.filter(({ key }) => key === 'loss').map(({ step }) => step);
-  // Those that were thinned lie on the stride; those that came after the last thinning are whole.
-  const old = loss.slice(
-    0,
-    loss.findIndex((step, i) => loss[i + 1] === step + 1),
-  );
-  expect(old.length).toBeGreaterThan(10);
-  expect(old.every((step) => step % stride === 0)).toBe(true);
-});
+test(
+  'a flood is thinned to multiples of a stride, its newest point and rare keys stay, and it never outgrows its ' +
+    'capacity',
+  () => {
+    const buffer = new MetricBuffer(100);
+    buffer.add([{ key: 'eval/knn', step: 7, value: 0.5 }]);
+    for (const point of curve('loss', 1, 1000)) {
+      buffer.add([point]);
+      expect(buffer.size).toBeLessThanOrEqual(100);
+    }
+    const { points, stride } = buffer.take();
+    expect(stride).toBeGreaterThan(1);
+    expect(points).toContainEqual({ key: 'eval/knn', step: 7, value: 0.5 });
+    expect(points.at(-1)).toMatchObject({ key: 'loss', step: 999 });
+    const loss = points.filter(({ key }) => key === 'loss').map(({ step }) => step);
+    // Those that were thinned lie on the stride; those that came after the last thinning are whole.
+    const old = loss.slice(
+      0,
+      loss.findIndex((step, i) => loss[i + 1] === step + 1),
+    );
+    expect(old.length).toBeGreaterThan(10);
+    expect(old.every((step) => step % stride === 0)).toBe(true);
+  },
+);
 
 test('more keys than places: the newest stay', () => {
   const buffer = new MetricBuffer(10);

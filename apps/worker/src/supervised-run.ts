@@ -28,7 +28,10 @@ import { NoGpuError, type TrainerProcess } from './trainer-process.js';
 const FLUSH_MS = 250;
 const LONGEST_LINE = 8192;
 const LINES_PER_FLUSH = 1000;
-/** Points that may wait to be written. A run that says more than 20,000 in a second is thinned, and so is one while Postgres is away. */
+/**
+ * Points that may wait to be written. A run that says more than 20,000 in a second is thinned, and so is one while
+ * Postgres is away.
+ */
 const WAITING_POINTS = 5000;
 /** How long a process that was killed may take to be gone. */
 const KILL_WAIT_MS = 10_000;
@@ -114,7 +117,10 @@ export class SupervisedRun {
     this.trainer.kill();
   }
 
-  /** Asks the trainer to stop; one that does not is killed after the grace period. A cancel overrides a drain and a pause. */
+  /**
+   * Asks the trainer to stop; one that does not is killed after the grace period. A cancel overrides a drain and a
+   * pause.
+   */
   stop(reason: StopReason): void {
     if (this.stopping === 'cancel' || (this.stopping && reason !== 'cancel')) return;
     this.stopping = reason;

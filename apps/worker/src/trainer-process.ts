@@ -11,15 +11,19 @@ const STDERR_TAIL = 4000;
 /** Why it can't use a GPU, TensorFlow says in warnings. */
 const WARNINGS = { TF_CPP_MIN_LOG_LEVEL: '1' };
 /**
- * glibc hands large blocks back to the kernel when they are freed and asks for them anew, so that each step would pay for its
- * tensors' pages again. Here the process keeps what it once had, in large pages: a step allocates what the step before freed.
+ * glibc hands large blocks back to the kernel when they are freed and asks for them anew, so that each step would pay
+ * for its tensors' pages again. Here the process keeps what it once had, in large pages: a step allocates what the step
+ * before freed.
  * Other C libraries ignore it.
  */
 export const KEEP_MEMORY = {
   GLIBC_TUNABLES: `glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=${2 ** 40}:glibc.malloc.top_pad=${2 ** 26}:glibc.malloc.hugetlb=1`,
 };
 
-/** A trainer was given a GPU that its TensorFlow does not see. On a CPU it would take a hundred times as long, and say nothing of it. */
+/**
+ * A trainer was given a GPU that its TensorFlow does not see. On a CPU it would take a hundred times as long, and say
+ * nothing of it.
+ */
 export class NoGpuError extends Error {
   constructor({ name, uuid }: Gpu, lastWords: string) {
     const why = lastWords
@@ -27,7 +31,9 @@ export class NoGpuError extends Error {
       .filter((line) => /^[WEF]\d{4} /.test(line))
       .join('; ');
     super(
-      `expected TensorFlow to see GPU ${name} (${uuid}), but it sees none: run \`npm run setup\` on this machine, which brings CUDA's libraries where nvidia-smi answers, or start the worker with CUDA_VISIBLE_DEVICES= (empty) to train on the CPU${why && `; TensorFlow said: ${why}`}`,
+      `expected TensorFlow to see GPU ${name} (${uuid}), but it sees none: run \`npm run setup\` on this machine, ` +
+        `which brings CUDA's libraries where nvidia-smi answers, or start the worker with CUDA_VISIBLE_DEVICES= ` +
+        `(empty) to train on the CPU${why && `; TensorFlow said: ${why}`}`,
     );
   }
 }
@@ -94,7 +100,8 @@ export class TrainerProcess {
           unseen
             ? new NoGpuError(unseen, this.lastWords)
             : new Error(
-                `the trainer ended before it was ready (${signal ?? `exit code ${code}`}): ${this.lastWords || 'no output'}`,
+                `the trainer ended before it was ready (${signal ?? `exit code ${code}`}): ` +
+                  `${this.lastWords || 'no output'}`,
               ),
         );
       });

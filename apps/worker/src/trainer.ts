@@ -62,7 +62,9 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
       return {
         type: 'failed',
         reason: 'disk_full',
-        message: `no space is left in ${path.basename(shell.workDir)}: make room where artifacts are stored, then retry the run`,
+        message:
+          `no space is left in ${path.basename(shell.workDir)}: make room where artifacts are stored, then retry ` +
+          'the run',
       };
     return {
       type: 'failed',

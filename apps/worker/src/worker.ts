@@ -65,7 +65,10 @@ export class LoomWorker {
     this.workRoot = path.join(services.env.artifactsDir, 'work', `${hostname()}.${process.pid}`);
   }
 
-  /** Resolves when runs are being taken. Rejects when a trainer can't start, Postgres does not answer or a folder can't be written. */
+  /**
+   * Resolves when runs are being taken. Rejects when a trainer can't start, Postgres does not answer or a folder can't
+   * be written.
+   */
   async start(): Promise<void> {
     const { store, queue, log, env, database } = this.services;
     await store.checkSchema();
@@ -191,7 +194,10 @@ export class LoomWorker {
     }
   }
 
-  /** Takes nothing while Postgres does not answer: a job goes back into the queue at once, for a worker that can claim its run. */
+  /**
+   * Takes nothing while Postgres does not answer: a job goes back into the queue at once, for a worker that can claim
+   * its run.
+   */
   private leaveQueue(): void {
     if (this.cutOff) return;
     this.cutOff = true;
@@ -206,7 +212,10 @@ export class LoomWorker {
     if (!this.outdated && !this.draining) void this.consumer?.resume();
   }
 
-  /** The database was migrated under a worker of another version: it takes no more runs, and leaves when those it has are done. */
+  /**
+   * The database was migrated under a worker of another version: it takes no more runs, and leaves when those it has
+   * are done.
+   */
   private leaveToOthers(error: SchemaMismatchError): void {
     if (this.outdated) return;
     this.outdated = true;
@@ -251,7 +260,10 @@ export class LoomWorker {
     );
   }
 
-  /** A slot, of this GPU where there is one, with a trainer that is loaded already, or with a new one where that has died. The queue hands out no more jobs than there are slots. */
+  /**
+   * A slot, of this GPU where there is one, with a trainer that is loaded already, or with a new one where that has
+   * died. The queue hands out no more jobs than there are slots.
+   */
   private takeSlot(gpu: string | null): { slot: number; trainer: TrainerProcess } {
     const [free] = this.free.splice(
       Math.max(
@@ -264,7 +276,10 @@ export class LoomWorker {
     return free.trainer.alive ? free : { slot: free.slot, trainer: this.newTrainer(free.slot) };
   }
 
-  /** Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled or paused are stopped, and so are all when it wants a drain. */
+  /**
+   * Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled or paused are
+   * stopped, and so are all when it wants a drain.
+   */
   private beat(): void {
     if (this.beating) {
       this.beatAgain = true;

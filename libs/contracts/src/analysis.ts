@@ -1,10 +1,16 @@
-/** What a sweep's trials say together: what each augmentation is worth, which parameter matters, how combinations differ on the same labels. */
+/**
+ * What a sweep's trials say together: what each augmentation is worth, which parameter matters, how combinations differ
+ * on the same labels.
+ */
 import type { Estimate } from './http.js';
 import { Augmentation, AUGMENTATIONS, canonicalJson } from './run-spec.js';
 import { uniformNumbers } from './search-space.js';
 import { estimateMean } from './statistics.js';
 
-/** A value that a trial came to. `pair`: trials of different combinations with the same one saw the same labels and seeds. */
+/**
+ * A value that a trial came to. `pair`: trials of different combinations with the same one saw the same labels and
+ * seeds.
+ */
 export interface Outcome {
   combo: string;
   parameters: Record<string, unknown>;
@@ -31,8 +37,8 @@ export function pairedDifference(outcomes: readonly Outcome[], combo: string, re
 }
 
 /**
- * What each augmentation adds to all the others: the paired difference between the combination of all that were tried and the one
- * without it. Empty where trials differ in more than augmentations, or no combination of all was tried.
+ * What each augmentation adds to all the others: the paired difference between the combination of all that were tried
+ * and the one without it. Empty where trials differ in more than augmentations, or no combination of all was tried.
  */
 export function leaveOneOutEffects(outcomes: readonly Outcome[]): { name: keyof Augmentation; effect: Estimate }[] {
   const combos = new Map<string, readonly (keyof Augmentation)[]>();
@@ -71,7 +77,10 @@ const TREES = 100;
 /** Leaves are not split below this. */
 const LEAF = 3;
 const LEAST_TRIALS = 8;
-/** Of more trials so many are looked at, spread evenly, and at each node so many thresholds: the API answers while one waits. */
+/**
+ * Of more trials so many are looked at, spread evenly, and at each node so many thresholds: the API answers while one
+ * waits.
+ */
 const MOST_TRIALS = 500;
 const MOST_THRESHOLDS = 16;
 
@@ -84,9 +93,11 @@ interface Column {
 type Tree = { value: number } | { column: Column; at: number; left: Tree; right: Tree };
 
 /**
- * How much each parameter that varies explains of the metric: by how much the error of a random forest on trials that its trees did
- * not see grows when the parameter's values are shuffled among them (Breiman 2001, section 10), relative to the variance of the metric and at least 0.
- * The highest first; empty for fewer than 8 trials or where the metric does not vary. Seeded: the same trials give the same numbers.
+ * How much each parameter that varies explains of the metric: by how much the error of a random forest on trials that
+ * its trees did not see grows when the parameter's values are shuffled among them (Breiman 2001, section 10), relative
+ * to the variance of the metric and at least 0.
+ * The highest first; empty for fewer than 8 trials or where the metric does not vary. Seeded: the same trials give the
+ * same numbers.
  */
 export function parameterImportance(
   all: readonly Pick<Outcome, 'parameters' | 'value'>[],

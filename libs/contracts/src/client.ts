@@ -116,7 +116,10 @@ interface CallOptions {
   /** Takes the place of the time. */ signal?: AbortSignal;
 }
 
-/** The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601 text. */
+/**
+ * The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601
+ * text.
+ */
 export class LoomClient {
   readonly url: string;
   private readonly authorization: Record<string, string>;
@@ -178,7 +181,10 @@ export class LoomClient {
   async metrics(id: string, query: Partial<ListMetrics> = {}): Promise<MetricSeries[]> {
     return (await this.json<{ items: MetricSeries[] }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, { query })).items;
   }
-  /** Values beside those of its worker, by whoever knows the run's attempt; true repeats do no harm. At most 10,000 points. */
+  /**
+   * Values beside those of its worker, by whoever knows the run's attempt; true repeats do no harm. At most 10,000
+   * points.
+   */
   async recordMetrics(id: string, request: RecordMetrics): Promise<number> {
     return (
       await this.json<{ points: number }>(`/v1/runs/${encodeURIComponent(id)}/metrics`, {
@@ -231,7 +237,10 @@ export class LoomClient {
     return total;
   }
 
-  /** The bytes of an artifact; the caller compares them with its sha256. It may take long, and be silent as long as a call. */
+  /**
+   * The bytes of an artifact; the caller compares them with its sha256. It may take long, and be silent as long as a
+   * call.
+   */
   async download(runId: string, artifactId: string): Promise<ReadableStream<Uint8Array>> {
     const silent = new AbortController();
     const watch = () =>
@@ -288,7 +297,10 @@ export class LoomClient {
   sweepResults(id: string): Promise<SweepTable> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}/results`);
   }
-  /** Who came to which rung of early stopping, with what, and what was made of it; null in a sweep that stops nothing early. */
+  /**
+   * Who came to which rung of early stopping, with what, and what was made of it; null in a sweep that stops nothing
+   * early.
+   */
   async sweepRungs(id: string): Promise<SweepRungs | null> {
     return (await this.json<{ rungs: SweepRungs | null }>(`/v1/sweeps/${encodeURIComponent(id)}/rungs`)).rungs;
   }
@@ -296,7 +308,10 @@ export class LoomClient {
   async sweepCsv(id: string): Promise<string> {
     return (await this.send(`/v1/sweeps/${encodeURIComponent(id)}/trials.csv`, {})).text();
   }
-  /** `trials.json`, `trials.parquet` (a row for each trial), or `mlflow.tar`: a folder `mlruns` as MLflow keeps its runs in. */
+  /**
+   * `trials.json`, `trials.parquet` (a row for each trial), or `mlflow.tar`: a folder `mlruns` as MLflow keeps its runs
+   * in.
+   */
   async exportSweep(
     id: string,
     file: 'trials.csv' | 'trials.json' | 'trials.parquet' | 'mlflow.tar',
@@ -361,7 +376,9 @@ export class LoomClient {
     return this.json(`/v1/workers/${encodeURIComponent(id)}/drain`, { method: 'POST', repeatable: true });
   }
 
-  /** Removes the files that nothing names any more, or only counts them. Takes as long as it takes to look at all files. */
+  /**
+   * Removes the files that nothing names any more, or only counts them. Takes as long as it takes to look at all files.
+   */
   collectArtifacts({ dryRun = false } = {}): Promise<CollectResult> {
     return this.json('/v1/artifacts/collect', {
       method: 'POST',
@@ -387,7 +404,8 @@ export class LoomClient {
 
   /**
    * Streams a run until it has ended, and returns how it ended. A lost connection is taken up again after the last
-   * message that came (`Last-Event-ID`), so that nothing is lost and nothing comes twice; at most `retries` times in a row.
+   * message that came (`Last-Event-ID`), so that nothing is lost and nothing comes twice; at most `retries` times in a
+   * row.
    * @throws ApiError when the run does not exist, UnreachableError when the API stays away, the signal's reason
    */
   async follow(
@@ -517,7 +535,9 @@ export class LoomClient {
     }
   }
 
-  /** Doubles from the first delay up to 5 s, less up to a half at random, so that many clients don't come back at once. */
+  /**
+   * Doubles from the first delay up to 5 s, less up to a half at random, so that many clients don't come back at once.
+   */
   private backoffMs(attempt: number): number {
     return Math.min(5000, this.retryDelayMs * 2 ** attempt) * (1 - Math.random() / 2);
   }

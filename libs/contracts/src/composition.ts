@@ -13,9 +13,10 @@ export interface Composition {
 }
 
 /**
- * The composition matrix of SimCLR (Chen et al. 2020, figure 5) from a sweep's rows: those that differ in the augmentation of one
- * stage alone and have one or two of its names beside what all rows have. Measured by accuracy at the fewest labels, where
- * something was finetuned, else by kNN. Null where no two augmentations were tried together and apart.
+ * The composition matrix of SimCLR (Chen et al. 2020, figure 5) from a sweep's rows: those that differ in the
+ * augmentation of one stage alone and have one or two of its names beside what all rows have. Measured by accuracy at
+ * the fewest labels, where something was finetuned, else by kNN. Null where no two augmentations were tried together
+ * and apart.
  */
 export function compositionOf(rows: readonly Row[]): Composition | null {
   const tried = rows.flatMap((row) => {

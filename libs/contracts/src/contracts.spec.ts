@@ -300,7 +300,8 @@ describe('sweeps', () => {
       [
         'another parameter that is not there',
         { 'pretrain.seed': { value: 1, when: { 'pretrain.epochs': 1 } } },
-        'parameters|pretrain.seed|when|pretrain.epochs: expected another parameter of this sweep (there is none), got pretrain.epochs',
+        'parameters|pretrain.seed|when|pretrain.epochs: expected another parameter of this sweep (there is none), ' +
+          'got pretrain.epochs',
       ],
       [
         'a value that the other never has',

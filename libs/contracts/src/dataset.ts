@@ -13,7 +13,10 @@ export type Split = (typeof SPLITS)[number];
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
-/** What one sample is. Images: uint8 [count, height, width, channels]. Sounds: int16 [count, length], mono, `length` samples each. */
+/**
+ * What one sample is. Images: uint8 [count, height, width, channels]. Sounds: int16 [count, length], mono, `length`
+ * samples each.
+ */
 export const SampleShape = z.discriminatedUnion('modality', [
   z.strictObject({
     modality: z.literal('image'),
@@ -34,7 +37,10 @@ export const UNLABELLED = 255;
 export const DatasetSplit = z.strictObject({
   count: z.int().min(0),
   samples: Sha256,
-  /** Where samples have a class: an int32 .npy of shape [count], and how many of each class there are, in the order of `classes`. */
+  /**
+   * Where samples have a class: an int32 .npy of shape [count], and how many of each class there are, in the order of
+   * `classes`.
+   */
   labels: Sha256.optional(),
   countPerClass: z.array(z.int().min(0)).optional(),
   /** Where pixels have a class: a uint8 .npy of shape [count, height, width], `UNLABELLED` or an index of `classes`. */
@@ -57,7 +63,10 @@ export const DatasetManifest = z
   .meta({ id: 'DatasetManifest' });
 export type DatasetManifest = z.infer<typeof DatasetManifest>;
 
-/** Sizes of the groups that a label fraction takes its part of: the classes, or all samples as one where pixels have the labels. */
+/**
+ * Sizes of the groups that a label fraction takes its part of: the classes, or all samples as one where pixels have the
+ * labels.
+ */
 export const strataOf = ({ count, countPerClass }: DatasetSplit): number[] => countPerClass ?? [count];
 
 /** `32 x 32 x 3`, `1 s at 8000 Hz`, for people. */

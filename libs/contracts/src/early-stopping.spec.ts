@@ -34,7 +34,9 @@ test('rungs lie at the ends of epochs, each so many times as far, below the end 
   expect(EarlyTerminate.safeParse({ type: 'hyperband', max_iter: 27 }).success).toBe(false);
 });
 
-/** As the paper writes it: for each rung from the highest, the top 1/η of its results without those that were promoted. */
+/**
+ * As the paper writes it: for each rung from the highest, the top 1/η of its results without those that were promoted.
+ */
 function naive(standings: readonly Standing[], factor: number, sign: number): string[] {
   const jobs: string[] = [];
   for (let rung = 9; rung >= 0; rung--) {
@@ -95,7 +97,9 @@ test('brackets do not compete, and the last hope is the best at the highest rung
 
 describe('on learning curves', () => {
   const EPOCHS = 27;
-  /** Accuracy over epochs with noise: each rises to a height of its own at a speed of its own; slow ones are often good. */
+  /**
+   * Accuracy over epochs with noise: each rises to a height of its own at a speed of its own; slow ones are often good.
+   */
   function curves(count: number, seed: number): number[][] {
     const uniform = uniformNumbers(seed, 3);
     return Array.from({ length: count }, () => {
@@ -107,7 +111,10 @@ describe('on learning curves', () => {
     });
   }
 
-  /** Plays asynchronous successive halving with so many workers, as the controller drives it. Returns epochs trained and the best complete run. */
+  /**
+   * Plays asynchronous successive halving with so many workers, as the controller drives it. Returns epochs trained and
+   * the best complete run.
+   */
   function play(
     all: readonly number[][],
     policy: Halving,
@@ -206,7 +213,8 @@ describe('on learning curves', () => {
     const all = new Set(some.map(({ id }) => id));
     const stopped = (policy: object, goal: 'maximize' | 'minimize' = 'maximize', judged = all) =>
       belowMedian(some, judged, { gracePeriod: 1, minTrials: 3, ...policy }, goal);
-    // d: 0.45 against the median of 0.6, 0.5, 0.4; late: 0.1 against that of 0.5, 0.4, 0.3, 0.2. a, b and c are better than theirs.
+    // d: 0.45 against the median of 0.6, 0.5, 0.4; late: 0.1 against that of 0.5, 0.4, 0.3, 0.2. a, b and c are better
+    // than theirs.
     expect(stopped({})).toEqual(['d', 'late']);
     expect(stopped({ gracePeriod: 2 })).toEqual(['d']);
     expect(stopped({ minTrials: 4 })).toEqual(['late']);

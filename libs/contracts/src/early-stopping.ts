@@ -1,6 +1,6 @@
 /**
- * Which runs go on and which have shown enough, from the values that they had along the way. Pure: the sweep controller asks
- * and acts.
+ * Which runs go on and which have shown enough, from the values that they had along the way. Pure: the sweep controller
+ * asks and acts.
  */
 import { z } from 'zod';
 import type { Pretrain } from './run-spec.js';
@@ -34,7 +34,10 @@ export const EarlyTerminate = z.discriminatedUnion('type', [
     grace_period: time.default(1),
     /** Of the runs that reached a rung, one in so many goes on; each rung is so many times as far as the one before. */
     reduction_factor: z.number().min(1.5).max(100).default(3),
-    /** Rungs lie below this, by default below the run's own length. What is promoted from the last one trains to its end. */
+    /**
+     * Rungs lie below this, by default below the run's own length. What is promoted from the last one trains to its
+     * end.
+     */
     max_t: time.optional(),
     /** Runs are dealt to so many brackets by their digest; in each the first rung lies one rung further. */
     brackets: z.int().min(1).max(10).default(1),
@@ -149,7 +152,8 @@ const better =
     (goal === 'maximize' ? b.value - a.value : a.value - b.value) || (a.id < b.id ? -1 : 1);
 
 /**
- * Asynchronous successive halving (Li et al. 2020, algorithm 2): who may go on now, from the highest rung down and the best first.
+ * Asynchronous successive halving (Li et al. 2020, algorithm 2): who may go on now, from the highest rung down and the
+ * best first.
  * Of the n runs of a bracket that have reached a rung, the best ⌊n/factor⌋ may.
  */
 export function promotable(standings: readonly Standing[], factor: number, goal: Goal): { id: string; rung: number }[] {
@@ -171,7 +175,10 @@ export function promotable(standings: readonly Standing[], factor: number, goal:
   return found.sort((a, b) => b.rung - a.rung || better(goal)(a, b)).map(({ id, rung }) => ({ id, rung }));
 }
 
-/** The best at the highest rung that any has reached: who is trained to the end where too few runs were there for any to be promoted so far. */
+/**
+ * The best at the highest rung that any has reached: who is trained to the end where too few runs were there for any to
+ * be promoted so far.
+ */
 export function champion(standings: readonly Standing[], goal: Goal): string | undefined {
   const highest = Math.max(0, ...standings.map(({ values }) => values.length));
   if (highest === 0) return undefined;
@@ -188,8 +195,9 @@ export interface Curve {
 }
 
 /**
- * The median rule (Golovin et al. 2017, section 3.2.1): a run is stopped where its best value so far is worse than the median of
- * the running averages of the others, up to the same time. Looks at each run's last point; others count that have come as far.
+ * The median rule (Golovin et al. 2017, section 3.2.1): a run is stopped where its best value so far is worse than the
+ * median of the running averages of the others, up to the same time. Looks at each run's last point; others count that
+ * have come as far.
  * @returns ids of `judged`
  */
 export function belowMedian(

@@ -27,7 +27,9 @@ export const Labels = z
     if (wrong !== undefined)
       context.addIssue({
         code: 'custom',
-        message: `expected labels such as gpu=a100, whose keys are 1 to 63 letters, digits, ., _, / or -, got ${JSON.stringify(wrong.slice(0, 80))}`,
+        message:
+          'expected labels such as gpu=a100, whose keys are 1 to 63 letters, digits, ., _, / or -, got ' +
+          `${JSON.stringify(wrong.slice(0, 80))}`,
       });
   });
 /** A GPU as a run asks for it: by a part of its name, whatever the case (`A100`), and by its memory. */
@@ -39,13 +41,19 @@ const RequiredGpu = z.strictObject({
     .max(2 ** 30)
     .optional(),
 });
-/** Where a run may run: only on a worker that has all of the labels, on one of its GPUs that is as asked. Of an equal run that exists already it changes nothing. */
+/**
+ * Where a run may run: only on a worker that has all of the labels, on one of its GPUs that is as asked. Of an equal
+ * run that exists already it changes nothing.
+ */
 const Requires = z.strictObject({ labels: Labels.default({}), gpu: RequiredGpu.optional() });
 export type Requires = z.output<typeof Requires>;
 
 /** Everybody's, where nothing is said. It is always there. */
 export const DEFAULT_PROJECT = 'default';
-/** Whose share of the workers it takes. No part of the digest: an equal run is shared across projects, and charged to the one that submitted it first. */
+/**
+ * Whose share of the workers it takes. No part of the digest: an equal run is shared across projects, and charged to
+ * the one that submitted it first.
+ */
 const project = Name.default(DEFAULT_PROJECT);
 
 export const SubmitRun = z
@@ -74,11 +82,15 @@ export const SubmitSweep = z
   .meta({ id: 'SubmitSweep' });
 export type SubmitSweep = z.infer<typeof SubmitSweep>;
 
-/** Which labels a run has learnt from: how many, and the sha256 of their rows (uint32 little-endian, in the order drawn). */
+/**
+ * Which labels a run has learnt from: how many, and the sha256 of their rows (uint32 little-endian, in the order
+ * drawn).
+ */
 const LabelsUsed = z.object({ count: z.int(), sha256: z.string() });
 /**
- * What a run that is queued waits for: a free `slot`; its project has as many runs under way as it may (`max_running`) or has used up its
- * `gpu_seconds`; no worker that answers has the labels or the GPU it asks for (`placement`); the time of its repeat has not come (`backoff`).
+ * What a run that is queued waits for: a free `slot`; its project has as many runs under way as it may (`max_running`)
+ * or has used up its `gpu_seconds`; no worker that answers has the labels or the GPU it asks for (`placement`); the
+ * time of its repeat has not come (`backoff`).
  */
 export const WaitsFor = z.enum(['slot', 'max_running', 'gpu_seconds', 'placement', 'backoff']).meta({ id: 'WaitsFor' });
 export type WaitsFor = z.infer<typeof WaitsFor>;
@@ -117,7 +129,10 @@ export const Run = z
     startedAt: optionalDateTime,
     finishedAt: optionalDateTime,
     nextStartAt: optionalDateTime,
-    /** Of a run that is queued or waits to be repeated, else null: how many runs are to start before it as things stand, of all projects. */
+    /**
+     * Of a run that is queued or waits to be repeated, else null: how many runs are to start before it as things stand,
+     * of all projects.
+     */
     jobsAhead: z.int().nullable(),
     /** When that may be, by how long such runs have taken; null where that can't be said. */
     predictedStartAt: optionalDateTime,
@@ -176,7 +191,10 @@ export const Artifact = z
 export type Artifact = z.output<typeof Artifact>;
 
 const amount = z.object({ files: z.int(), bytes: z.int() });
-/** Files that nothing names any more and that are gone (or, validate_only, would go), what was left half-written, and what stays. */
+/**
+ * Files that nothing names any more and that are gone (or, validate_only, would go), what was left half-written, and
+ * what stays.
+ */
 export const CollectResult = z
   .object({ orphans: amount, leftovers: amount, kept: amount })
   .meta({ id: 'CollectResult' });
@@ -286,7 +304,10 @@ export const Why = z
     againstDigest: z.string().nullable(),
     reused: z.boolean(),
     reason: z.string(),
-    /** Fields of the spec, the dataset and parents by digest, and `code` where an older version of the training code made one of them. */
+    /**
+     * Fields of the spec, the dataset and parents by digest, and `code` where an older version of the training code
+     * made one of them.
+     */
     differences: z.array(z.object({ field: z.string(), here: z.unknown(), there: z.unknown() })),
   })
   .meta({ id: 'Why' });
@@ -297,7 +318,10 @@ export type AskWhy = z.output<typeof AskWhy>;
 /** What the new runs need, against the memory of the workers that are there. */
 export const MemoryFit = z
   .object({
-    /** Of the largest; null where nothing is known of any. An upper estimate: at least what was measured, at most twice the tensors of that. */
+    /**
+     * Of the largest; null where nothing is known of any. An upper estimate: at least what was measured, at most twice
+     * the tensors of that.
+     */
     neededMiB: z.int().nullable(),
     /** Of the largest of each kind. */
     kinds: z.record(z.string(), z.int()),
@@ -363,7 +387,10 @@ export const Sweep = z
     createdAt: dateTime,
     /** How many runs (each counted once) are in each status. */
     runCounts: z.record(z.string(), z.int()),
-    /** Which limit was reached, so that no further trial is started: `max_failed_trials`, `budget_gpu_seconds`, `budget_wall_seconds`. */
+    /**
+     * Which limit was reached, so that no further trial is started: `max_failed_trials`, `budget_gpu_seconds`,
+     * `budget_wall_seconds`.
+     */
     haltReason: z.string().nullable(),
     plan: Plan,
   })
@@ -409,7 +436,10 @@ export const SweepTable = z
         accuracy: z.record(z.string(), estimate),
         scratch: z.record(z.string(), estimate),
         gain: z.record(z.string(), estimate),
-        /** By label fraction: difference to the best combination at that fraction, paired by the labels and seeds that both have. */
+        /**
+         * By label fraction: difference to the best combination at that fraction, paired by the labels and seeds that
+         * both have.
+         */
         behind: z.record(z.string(), estimate),
       }),
     ),
@@ -417,13 +447,24 @@ export const SweepTable = z
     composition: z
       .object({ names: z.array(z.string()), measure: z.string(), cells: z.array(z.array(estimate.nullable())) })
       .nullable(),
-    /** What `effects` and `importance` are of: the sweep's metric at the fewest labels, where something was finetuned. */
+    /**
+     * What `effects` and `importance` are of: the sweep's metric at the fewest labels, where something was finetuned.
+     */
     measure: z.string(),
-    /** Where all augmentations were tried together and all but one: what each adds to the others, paired by labels and seeds. */
+    /**
+     * Where all augmentations were tried together and all but one: what each adds to the others, paired by labels and
+     * seeds.
+     */
     effects: z.array(z.object({ name: z.string(), effect: estimate })),
-    /** Permutation importance of each parameter that varies in a random forest over the trials, in parts of the metric's variance, the highest first. */
+    /**
+     * Permutation importance of each parameter that varies in a random forest over the trials, in parts of the metric's
+     * variance, the highest first.
+     */
     importance: z.array(z.object({ parameter: z.string(), importance: z.number() })),
-    /** The trial with the best value of the metric, at the fewest labels where something was finetuned; `reproduce` is the command that trains its run anew. */
+    /**
+     * The trial with the best value of the metric, at the fewest labels where something was finetuned; `reproduce` is
+     * the command that trains its run anew.
+     */
     best: z
       .object({
         trial: z.int(),
@@ -433,7 +474,10 @@ export const SweepTable = z
         reproduce: z.string(),
       })
       .nullable(),
-    /** For parallel coordinates: each trial's value on each parameter's axis (null where it does not apply; augmentations by name), and what it came to; of one that was stopped early, the last value. */
+    /**
+     * For parallel coordinates: each trial's value on each parameter's axis (null where it does not apply;
+     * augmentations by name), and what it came to; of one that was stopped early, the last value.
+     */
     coordinates: z.object({
       axes: z.array(z.string()),
       lines: z.array(
@@ -466,7 +510,10 @@ export const SweepRungs = z
         bracket: z.int(),
         /** Steps at which it is judged, the ends of epochs; none by the median, which judges everywhere. */
         rungs: z.array(z.int()),
-        /** What it was worth at those that it has come to, from the first; by the median at the last point that was judged. */
+        /**
+         * What it was worth at those that it has come to, from the first; by the median at the last point that was
+         * judged.
+         */
         reached: z.array(z.object({ step: z.int(), value: z.number(), decision: RungDecision })),
       }),
     ),
@@ -543,7 +590,10 @@ export const ListRuns = z.strictObject({
       ),
     8,
   ),
-  /** By the time they were submitted, the newest first, unless it says otherwise; a leading - turns the order. Runs that lack it come last. */
+  /**
+   * By the time they were submitted, the newest first, unless it says otherwise; a leading - turns the order. Runs that
+   * lack it come last.
+   */
   sort: z
     .string()
     .regex(SORT, `expected one of ${RUN_SORTS.join(', ')} or metric:KEY, with a leading - for the largest first`)
@@ -587,7 +637,10 @@ export const BulkRuns = z
 export type BulkRuns = z.infer<typeof BulkRuns>;
 const bulkCounts = z.object({
   done: z.int(),
-  /** Runs that the filter names and that were left as they are, by the status which does not allow the action, `parent_failed` where the parent has to be retried, or of tags `unchanged` and `too_many_tags`. */
+  /**
+   * Runs that the filter names and that were left as they are, by the status which does not allow the action,
+   * `parent_failed` where the parent has to be retried, or of tags `unchanged` and `too_many_tags`.
+   */
   skipped: z.record(z.string(), z.int()),
 });
 /** Of exactly the runs that failed. */

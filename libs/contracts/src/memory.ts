@@ -31,13 +31,19 @@ export const ARCHITECTURES: Record<
 };
 
 const FLOAT = 4;
-/** Of each convolution's output so many copies live at the peak of a step: itself, what is made of it, and what the backward pass holds of both. Measured: 5.5 to 6.5. */
+/**
+ * Of each convolution's output so many copies live at the peak of a step: itself, what is made of it, and what the
+ * backward pass holds of both. Measured: 5.5 to 6.5.
+ */
 const COPIES = 7.25;
 /** The same of the samples that go in: views, and what augmentation makes on the way. Measured: 16 with colours. */
 const VIEW_COPIES = 18;
 /** Samples of a batch where nothing is learnt. */
 const EVALUATION_BATCH = 512;
-/** Of the process: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of resident memory in a trainer of a small network. */
+/**
+ * Of the process: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of resident memory in a trainer
+ * of a small network.
+ */
 const PROCESS_BYTES = 500 * 2 ** 20;
 /** What allocators keep and kernels work in, in parts of the tensors. */
 const OVERHEAD = 1.25;
@@ -81,13 +87,16 @@ const headParameters = (input: number, { layers, hidden, output }: Projection): 
     { length: layers },
     (_, i) => ((i === 0 ? input : hidden) + 4) * (i === layers - 1 ? output : hidden),
   ).reduce((sum, each) => sum + each, 0);
-/** A weight, its gradient, the optimiser's averages, and what recording the step holds of them; and while it applies them, what it makes of them, for all weights at once. */
+/**
+ * A weight, its gradient, the optimiser's averages, and what recording the step holds of them; and while it applies
+ * them, what it makes of them, for all weights at once.
+ */
 const copiesOfWeights = ({ name }: Optimizer): { held: number; applying: number } =>
   name === 'adam' ? { held: 9, applying: 13 } : { held: 7, applying: 9 };
 
 /**
- * Bytes of tensors at the peak of a run: at least what was measured, at most twice that (memory.spec.ts of libs/training); null for a kind that holds
- * no network. `encoder`: of a run that has its network from a parent.
+ * Bytes of tensors at the peak of a run: at least what was measured, at most twice that (memory.spec.ts of
+ * libs/training); null for a kind that holds no network. `encoder`: of a run that has its network from a parent.
  */
 export function tensorBytes(
   spec: RunSpec,
@@ -189,7 +198,10 @@ function decoderSize(
   return { parameters, maps };
 }
 
-/** MiB that a run needs on a GPU, or (`host`) of its machine's memory, where process and data lie too; null where nothing is known. */
+/**
+ * MiB that a run needs on a GPU, or (`host`) of its machine's memory, where process and data lie too; null where
+ * nothing is known.
+ */
 export function neededMiB(
   spec: RunSpec,
   {

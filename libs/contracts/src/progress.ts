@@ -9,7 +9,10 @@ const SHORTEST_MS = 2000;
 export class RateMeter {
   private readonly seen = new Map<string, { at: number; step: number }[]>();
 
-  /** Notes where runs are. The clock of a run starts with its steps; one that waits or went back (to a checkpoint, as another attempt) begins anew. */
+  /**
+   * Notes where runs are. The clock of a run starts with its steps; one that waits or went back (to a checkpoint, as
+   * another attempt) begins anew.
+   */
   note(runs: readonly Pick<Run, 'id' | 'step' | 'status'>[], now: number): void {
     for (const { id, step, status } of runs) {
       if (status !== 'running') {

@@ -129,7 +129,10 @@ export const SOUND_AUGMENTATIONS: readonly (keyof Augmentation)[] = [
   'frequencyMask',
 ];
 
-/** What a spec that names no augmentation means: the usual views of pretraining, and gentle ones for training with labels. */
+/**
+ * What a spec that names no augmentation means: the usual views of pretraining, and gentle ones for training with
+ * labels.
+ */
 export function defaultAugmentation(use: 'pretrain' | 'labels', sample: SampleShape): Augmentation {
   if (sample.modality === 'audio')
     return Augmentation.parse(
@@ -208,8 +211,8 @@ export const PrepareDataset = z
     kind: z.literal('prepare-dataset'),
     name: Name,
     /**
-     * Relative to the data root: a folder, a tar, tar.gz or zip of class folders (also with train/, val/, test/ around those), a
-     * folder of WebDataset shards, Parquet files with image bytes, or IDX files.
+     * Relative to the data root: a folder, a tar, tar.gz or zip of class folders (also with train/, val/, test/ around
+     * those), a folder of WebDataset shards, Parquet files with image bytes, or IDX files.
      */
     path: z
       .string()
@@ -226,7 +229,10 @@ export const PrepareDataset = z
         seconds: z.number().gt(0).max(60).default(1),
       })
       .optional(),
-    /** Makes a dataset of images with masks, from paired folders `images/` and `masks/`: 8-bit PNG whose values are class ids. */
+    /**
+     * Makes a dataset of images with masks, from paired folders `images/` and `masks/`: 8-bit PNG whose values are
+     * class ids.
+     */
     masks: z
       .strictObject({
         /** Names of the class ids, from 0. */
@@ -236,8 +242,8 @@ export const PrepareDataset = z
       })
       .optional(),
     /**
-     * How file names (without folder and ending) give the class and a group such as a speaker, e.g. `{label}_{group}_{}`; `{}`
-     * stands for anything. Without it the class is the folder.
+     * How file names (without folder and ending) give the class and a group such as a speaker, e.g.
+     * `{label}_{group}_{}`; `{}` stands for anything. Without it the class is the folder.
      */
     fileName: z
       .string()
@@ -248,7 +254,9 @@ export const PrepareDataset = z
         'expected a template with {label} in it, such as {label}_{group}_{}',
       )
       .optional(),
-    /** Groups that go to a split as a whole, such as the speakers kept for testing. Without it whole groups are drawn. */
+    /**
+     * Groups that go to a split as a whole, such as the speakers kept for testing. Without it whole groups are drawn.
+     */
     holdOut: z
       .strictObject({
         val: z.array(z.string()).max(10_000).default([]),
@@ -295,7 +303,10 @@ const Probe = z.strictObject({
 });
 export type Probe = z.infer<typeof Probe>;
 
-/** Beside those that a worker writes from time to time to go on from: one checkpoint each `everySteps`. The newest `keepLast` stay, and with `keepBest` the one after the best evaluation. */
+/**
+ * Beside those that a worker writes from time to time to go on from: one checkpoint each `everySteps`. The newest
+ * `keepLast` stay, and with `keepBest` the one after the best evaluation.
+ */
 const Checkpoints = z.strictObject({
   everySteps: z.int().min(1).max(10_000_000).nullable().default(null),
   keepLast: z.int().min(1).max(1000).default(2),
@@ -337,7 +348,10 @@ export const Pretrain = z.strictObject({
   knn: Knn.prefault({}),
   /** The same for a linear probe, fitted to the images that vote in kNN. */
   probe: Probe.prefault({ maxIterations: 50 }),
-  /** The run ends as `collapsed` when the features' spread (1: even over the sphere, 0: one point) is below this after an epoch. */
+  /**
+   * The run ends as `collapsed` when the features' spread (1: even over the sphere, 0: one point) is below this after
+   * an epoch.
+   */
   collapseBelow: z.number().min(0).max(1).nullable().default(null),
   checkpoints: Checkpoints.optional(),
   evalSplit,
@@ -368,21 +382,24 @@ export const Finetune = z
     /** From scratch only: with `from`, the encoder is the parent's. */
     encoder: Encoder.optional(),
     /**
-     * The classifier sits on the output of this layer of the projection head (SimCLRv2, section 2), 0 on the encoder's. The
-     * whole network below it is tuned.
+     * The classifier sits on the output of this layer of the projection head (SimCLRv2, section 2), 0 on the encoder's.
+     * The whole network below it is tuned.
      */
     fromHeadLayer: z.int().min(0).max(4).default(0),
     /** From scratch with `fromHeadLayer` only: the head whose first layers are part of the network. */
     projection: Projection.optional(),
     /**
-     * With `from` only: how the parent's layers are tuned. Without it they learn like those that are new. Few labels spoil features
-     * that took all samples to learn.
+     * With `from` only: how the parent's layers are tuned. Without it they learn like those that are new. Few labels
+     * spoil features that took all samples to learn.
      */
     backbone: z
       .strictObject({
         /** Of the learning rate; 0 leaves the parent's layers as they are. */
         rate: z.number().min(0).max(1).default(0.1),
-        /** What their batch normalisation goes by: the running averages of the parent's training, which then stay, or each batch. */
+        /**
+         * What their batch normalisation goes by: the running averages of the parent's training, which then stay, or
+         * each batch.
+         */
         statistics: z.enum(['parent', 'batch']).default('parent'),
       })
       .optional(),
@@ -416,7 +433,9 @@ export const Finetune = z
       context.addIssue({
         code: 'custom',
         path: ['fromHeadLayer'],
-        message: `expected a layer of the projection head, which has ${spec.projection?.layers ?? 0}, got ${spec.fromHeadLayer}`,
+        message:
+          `expected a layer of the projection head, which has ${spec.projection?.layers ?? 0}, got ` +
+          `${spec.fromHeadLayer}`,
       });
     }
     if (spec.task === 'segmentation' && spec.fromHeadLayer > 0)
@@ -455,14 +474,22 @@ export type Distill = z.infer<typeof Distill>;
 export const Autoencode = z.strictObject({
   kind: z.literal('autoencode'),
   dataset: DatasetReference,
-  /** `denoising` reproduces the clean sample from a noisy one; `variational` makes the latent space one to sample from. */
+  /**
+   * `denoising` reproduces the clean sample from a noisy one; `variational` makes the latent space one to sample from.
+   */
   variant: z.enum(['plain', 'denoising', 'variational']).default('plain'),
   /** Denoising: standard deviation of the noise, where samples lie in [0, 1] (sounds in [-1, 1]). */
   noise: z.number().gt(0).max(2).default(0.1),
-  /** Variational: weight of the KL term against the squared error summed over a sample, and how many steps it takes to get there. */
+  /**
+   * Variational: weight of the KL term against the squared error summed over a sample, and how many steps it takes to
+   * get there.
+   */
   beta: z.number().min(0).max(1000).default(1),
   klWarmupSteps: z.int().min(0).max(1_000_000).default(0),
-  /** Of sounds: what is encoded and reproduced. A spectrogram is turned into sound by Griffin-Lim. Networks of waveforms have a shape of their own: of `encoder` only the width counts. */
+  /**
+   * Of sounds: what is encoded and reproduced. A spectrogram is turned into sound by Griffin-Lim. Networks of waveforms
+   * have a shape of their own: of `encoder` only the width counts.
+   */
   domain: z.enum(['spectrogram', 'waveform']).default('spectrogram'),
   /** Width of the bottleneck, in numbers per sample. */
   latent: z.int().min(2).max(4096).default(64),
@@ -530,7 +557,10 @@ export const Interpolate = z.strictObject({
   path: z.enum(['linear', 'slerp']).default('linear'),
   /** Points on the path, both ends included. */
   points: z.int().min(2).max(64).default(9),
-  /** How many samples are drawn: from the prior of a variational autoencoder, from the spread of the latent codes of others. */
+  /**
+   * How many samples are drawn: from the prior of a variational autoencoder, from the spread of the latent codes of
+   * others.
+   */
   samples: z.int().min(0).max(64).default(8),
   split: z.enum(SPLITS).default('val'),
   seed: seed.default(0),
@@ -646,7 +676,10 @@ const READ_BY: Record<string, readonly string[]> = {
   umap: ['umap'],
 };
 
-/** Without the settings that the run's method, variant or maps do not read: specs that differ in those only train to the same result. */
+/**
+ * Without the settings that the run's method, variant or maps do not read: specs that differ in those only train to the
+ * same result.
+ */
 export function withoutUnread(spec: RunSpec): Record<string, unknown> {
   const chosen =
     spec.kind === 'pretrain'

@@ -2,7 +2,10 @@ import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { z } from 'zod';
 import { canonicalJson } from './run-spec.js';
 
-/** In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; `q` rounds to its multiples. */
+/**
+ * In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; `q`
+ * rounds to its multiples.
+ */
 const Distribution = z.enum([
   'constant',
   'categorical',
@@ -148,8 +151,8 @@ export const isActive = ({ when = {} }: Parameter, assigned: Record<string, unkn
   );
 
 /**
- * Parameters in the order in which they are assigned: as they are given, but after those that they depend on. One that depends on
- * itself or on something unknown is left out: `conditionFaults` tells it.
+ * Parameters in the order in which they are assigned: as they are given, but after those that they depend on. One that
+ * depends on itself or on something unknown is left out: `conditionFaults` tells it.
  */
 export function inOrder(parameters: Record<string, Parameter>): [string, Parameter][] {
   const order: [string, Parameter][] = [];
@@ -183,7 +186,9 @@ export function conditionFaults(parameters: Record<string, Parameter>): { path: 
         return [
           {
             path: at,
-            message: `expected parameters that do not depend on themselves, but ${path} depends on ${other} and that, in the end, on itself`,
+            message:
+              `expected parameters that do not depend on themselves, but ${path} depends on ${other} and that, in ` +
+              'the end, on itself',
           },
         ];
       const { value, values = value === undefined ? undefined : [value] } = parameters[other]!;
@@ -193,7 +198,9 @@ export function conditionFaults(parameters: Record<string, Parameter>): { path: 
         : [
             {
               path: at,
-              message: `expected ${values!.map((known) => JSON.stringify(known)).join(', ')}, what ${other} may be, got ${JSON.stringify(never)}`,
+              message:
+                `expected ${values!.map((known) => JSON.stringify(known)).join(', ')}, what ${other} may be, got ` +
+                `${JSON.stringify(never)}`,
             },
           ];
     }),
@@ -212,7 +219,10 @@ export function drawAll(parameters: Record<string, Parameter>, uniform: () => nu
   return draw;
 }
 
-/** Every assignment of parameters that have values to choose among, the last one varying fastest; null above `most` of them. */
+/**
+ * Every assignment of parameters that have values to choose among, the last one varying fastest; null above `most` of
+ * them.
+ */
 export function everyAssignment(
   parameters: readonly [string, Parameter][],
   valuesOf: (parameter: Parameter) => readonly unknown[],
@@ -235,7 +245,10 @@ export function everyAssignment(
 /** Draws that may fail to be new before a space counts as exhausted. */
 export const STALE_DRAWS = 200;
 
-/** Distinct draws of all parameters, at most `count`; fewer where the space has no more. A larger count begins with the same draws. */
+/**
+ * Distinct draws of all parameters, at most `count`; fewer where the space has no more. A larger count begins with the
+ * same draws.
+ */
 export function draws(parameters: Record<string, Parameter>, count: number, seed: number): Record<string, unknown>[] {
   const uniform = uniformNumbers(seed);
   const found = new Map<string, Record<string, unknown>>();

@@ -15,7 +15,10 @@ export interface DiffRow {
   differs: boolean;
 }
 
-/** Every field of the specs, in the order in which it first comes, with each spec's value as JSON; undefined where it has none. */
+/**
+ * Every field of the specs, in the order in which it first comes, with each spec's value as JSON; undefined where it
+ * has none.
+ */
 export function diffSpecs(specs: readonly unknown[]): DiffRow[] {
   const flat = specs.map((spec) => flattened(spec));
   return [...new Set(flat.flatMap((fields) => [...fields.keys()]))].map((path) => {
@@ -24,7 +27,10 @@ export function diffSpecs(specs: readonly unknown[]): DiffRow[] {
   });
 }
 
-/** Paths without what all of them begin with: `pretrain.augmentation.blur` and `pretrain.augmentation.crop` are `blur` and `crop`. */
+/**
+ * Paths without what all of them begin with: `pretrain.augmentation.blur` and `pretrain.augmentation.crop` are `blur`
+ * and `crop`.
+ */
 export function shortestPaths(paths: readonly string[]): string[] {
   const parts = paths.map((path) => path.split('.'));
   const most = Math.min(...parts.map(({ length }) => length)) - 1;

@@ -59,16 +59,16 @@ const Budget = z
   );
 
 /**
- * A sweep in the dialect of Weights & Biases (`method`, `metric`, `parameters`, `run_cap`) plus `stages`: run specs of which
- * one takes the result of another by naming it in `from`. A parameter's name is the path of the field it sets,
+ * A sweep in the dialect of Weights & Biases (`method`, `metric`, `parameters`, `run_cap`) plus `stages`: run specs of
+ * which one takes the result of another by naming it in `from`. A parameter's name is the path of the field it sets,
  * `<stage>.<field>[.<field>…]`.
  */
 export const SweepSpec = z
   .strictObject({
     name: Name,
     /**
-     * `random` draws `run_cap` trials; `tpe` (or `bayes`) draws each from what the trials before it showed. What `augmentations`,
-     * `label_fractions` and `seeds` ask for is tried in full for each draw.
+     * `random` draws `run_cap` trials; `tpe` (or `bayes`) draws each from what the trials before it showed. What
+     * `augmentations`, `label_fractions` and `seeds` ask for is tried in full for each draw.
      */
     method: z.enum(['grid', 'random', 'tpe', 'bayes']).default('grid'),
     metric: z
@@ -85,7 +85,9 @@ export const SweepSpec = z
     augmentations: AugmentationAlgebra.optional(),
     /** Sets `labelFraction` of every stage that finetunes. Subsets are nested, and shared by all trials. */
     label_fractions: z.array(z.number().gt(0).max(1)).min(1).max(100).optional(),
-    /** How many, or which: sets `labelSeed` and `seed` of every stage that finetunes, so that pretrainings are shared. */
+    /**
+     * How many, or which: sets `labelSeed` and `seed` of every stage that finetunes, so that pretrainings are shared.
+     */
     seeds: z
       .union([
         z.int().min(1).max(1000),
@@ -101,8 +103,8 @@ export const SweepSpec = z
       ])
       .optional(),
     /**
-     * `scratch`: for each finetune, the same network on the same labels and steps without pretraining. `random_init_probe`: for each
-     * evaluate, the same evaluation of an encoder as it was initialised.
+     * `scratch`: for each finetune, the same network on the same labels and steps without pretraining.
+     * `random_init_probe`: for each evaluate, the same evaluation of an encoder as it was initialised.
      */
     controls: z
       .array(z.enum(CONTROLS))
@@ -117,19 +119,27 @@ export const SweepSpec = z
       .min(0)
       .max(2 ** 32 - 1)
       .default(0),
-    /** At most so many trials under way at once; those that wait at a rung are not. `tpe` takes 4 unless told otherwise. */
+    /**
+     * At most so many trials under way at once; those that wait at a rung are not. `tpe` takes 4 unless told otherwise.
+     */
     parallel_trials: parallelTrials.optional(),
     /** Stops pretrainings that show too little, by online kNN or probe. */
     early_terminate: EarlyTerminate.optional(),
     /** When more trials than this have failed, no other is started. */
     max_failed_trials: maxFailedTrials.optional(),
-    /** When it is spent, the sweep pauses. GPU-seconds are those of the runs that it started; wall time counts from its submit. */
+    /**
+     * When it is spent, the sweep pauses. GPU-seconds are those of the runs that it started; wall time counts from its
+     * submit.
+     */
     budget: Budget.optional(),
-    /** Parameters that trials are started in the order of, `-` before one for the highest first. Default: pretrainings that are new first, then as laid out. */
+    /**
+     * Parameters that trials are started in the order of, `-` before one for the highest first. Default: pretrainings
+     * that are new first, then as laid out.
+     */
     order_by: z.array(z.string().min(1).max(257)).min(1).max(16).optional(),
     /**
-     * A trial whose runs all exist already, or are another trial's: `reuse` takes them, `reject` refuses the sweep, `replicate`
-     * trains them anew (trials of one sweep share their parents all the same).
+     * A trial whose runs all exist already, or are another trial's: `reuse` takes them, `reject` refuses the sweep,
+     * `replicate` trains them anew (trials of one sweep share their parents all the same).
      */
     on_duplicate: z.enum(['reuse', 'reject', 'replicate']).default('reuse'),
   })
@@ -168,7 +178,10 @@ export const isSteered = (sweep: SweepSpec): boolean =>
 export interface StageRun {
   stage: string;
   control: Control | null;
-  /** Complete and valid. Where `parentStage` is set, `from` is a placeholder for the run of that stage in the same trial. */
+  /**
+   * Complete and valid. Where `parentStage` is set, `from` is a placeholder for the run of that stage in the same
+   * trial.
+   */
   spec: RunSpec;
   parentStage: string | null;
 }
@@ -377,7 +390,10 @@ function assign(target: Record<string, unknown>, keys: string[], value: unknown)
   assign(next, rest, value);
 }
 
-/** A loss of the contrastive task means something else at another temperature or batch size: no sweep is ranked by it that varies them. */
+/**
+ * A loss of the contrastive task means something else at another temperature or batch size: no sweep is ranked by it
+ * that varies them.
+ */
 function rankingFaults(sweep: SweepSpec): Fault[] {
   const faults: Fault[] = [];
   const varied = Object.entries(sweep.parameters).find(
@@ -391,7 +407,9 @@ function rankingFaults(sweep: SweepSpec): Fault[] {
     if (!varied || !CONTRASTIVE_METRICS.includes(metric)) return;
     faults.push({
       path,
-      message: `expected a metric that can be compared between trials, such as eval/knn, got ${metric}: it means something else for each value of ${varied[0]}`,
+      message:
+        `expected a metric that can be compared between trials, such as eval/knn, got ${metric}: it means something ` +
+        `else for each value of ${varied[0]}`,
     });
   };
   contrastive(sweep.metric.name, ['metric', 'name']);
@@ -404,15 +422,18 @@ function rankingFaults(sweep: SweepSpec): Fault[] {
   if (pretrainings !== 1)
     faults.push({
       path: ['early_terminate'],
-      message: `expected one stage of kind pretrain to stop early, there ${pretrainings === 0 ? 'is none' : `are ${pretrainings}`}`,
+      message:
+        'expected one stage of kind pretrain to stop early, there ' +
+        `${pretrainings === 0 ? 'is none' : `are ${pretrainings}`}`,
     });
   return faults;
 }
 
 /**
- * The trials of a sweep that can be laid out at once (of `tpe`, those before the model is asked), each stage's spec parsed with
- * all its defaults. Pure: the API expands with it, and so can a page that shows the plan while one types.
- * @throws InvalidSweepError naming the fields at fault: an unknown stage, a value that makes a spec invalid, a grid over `run_cap`.
+ * The trials of a sweep that can be laid out at once (of `tpe`, those before the model is asked), each stage's spec
+ * parsed with all its defaults. Pure: the API expands with it, and so can a page that shows the plan while one types.
+ * @throws InvalidSweepError naming the fields at fault: an unknown stage, a value that makes a spec invalid, a grid
+ *   over `run_cap`.
  */
 export function expandSweep(sweep: SweepSpec): Trial[] {
   const faults = rankingFaults(sweep);
@@ -490,7 +511,8 @@ function trialsOf(sweep: SweepSpec, assigned: readonly Record<string, unknown>[]
           const fault = {
             path,
             message: source
-              ? `${[stage, ...field].join('.')}: ${issue.message} (trial ${firstIndex + trials.length}: ${JSON.stringify(parameters[source.path])})`
+              ? `${[stage, ...field].join('.')}: ${issue.message} (trial ${firstIndex + trials.length}: ` +
+                `${JSON.stringify(parameters[source.path])})`
               : issue.message,
           };
           if (!faults.some((known) => canonicalJson(known.path) === canonicalJson(fault.path))) faults.push(fault);
@@ -502,7 +524,9 @@ function trialsOf(sweep: SweepSpec, assigned: readonly Record<string, unknown>[]
       if (parentStage && parent && !PARENT_KINDS[spec.kind].includes(parent.kind)) {
         faults.push({
           path: ['stages', stage, 'from'],
-          message: `expected a stage of kind ${PARENT_KINDS[spec.kind].join(', ')}, got ${parentStage} of kind ${parent.kind}`,
+          message:
+            `expected a stage of kind ${PARENT_KINDS[spec.kind].join(', ')}, got ${parentStage} of kind ` +
+            `${parent.kind}`,
         });
       }
       specs.set(stage, spec);

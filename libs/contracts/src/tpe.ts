@@ -1,7 +1,7 @@
 /**
- * The tree-structured Parzen estimator (Bergstra et al. 2011), with the defaults of Optuna's TPESampler: each parameter on its
- * own, two densities from the better and the worse trials, and of the candidates drawn from the first the one where their ratio
- * is highest. Pure and seeded: the same results give the same suggestion.
+ * The tree-structured Parzen estimator (Bergstra et al. 2011), with the defaults of Optuna's TPESampler: each parameter
+ * on its own, two densities from the better and the worse trials, and of the candidates drawn from the first the one
+ * where their ratio is highest. Pure and seeded: the same results give the same suggestion.
  */
 import { canonicalJson } from './run-spec.js';
 import {
@@ -46,8 +46,9 @@ interface Density {
 }
 
 /**
- * A new assignment of all parameters that apply. `ranked`: what is known, the best first. The densities of one that does not always
- * apply are made of the trials that had it (Bergstra et al. 2011, section 4: a tree). `choices`: candidates for what is chosen among values.
+ * A new assignment of all parameters that apply. `ranked`: what is known, the best first. The densities of one that
+ * does not always apply are made of the trials that had it (Bergstra et al. 2011, section 4: a tree). `choices`:
+ * candidates for what is chosen among values.
  */
 export function suggest(
   parameters: Record<string, Parameter>,
@@ -84,8 +85,8 @@ export function suggest(
 }
 
 /**
- * The draw with number `place` of a search that never tries an assignment twice: the model's, or where that has been tried
- * another at random. Null where nothing is left to try.
+ * The draw with number `place` of a search that never tries an assignment twice: the model's, or where that has been
+ * tried another at random. Null where nothing is left to try.
  */
 export function nextDraw(
   parameters: Record<string, Parameter>,
@@ -99,7 +100,8 @@ export function nextDraw(
   const uniform = uniformNumbers(seed, place + 1);
   const isNew = (draw: Record<string, unknown>) => !tried.has(canonicalJson(draw));
   for (let i = 0; i < CANDIDATES; i++) {
-    // A choice that leads to what was tried would be made again and again: of fewer candidates the second best has its turn.
+    // A choice that leads to what was tried would be made again and again: of fewer candidates the second best has its
+    // turn.
     const draw = suggest(parameters, ranked, uniform, Math.max(1, CANDIDATES >> i));
     if (isNew(draw)) return draw;
   }
@@ -260,7 +262,10 @@ function normalMass(a: number, b: number): number {
   return Math.max(a > 0 ? upper(a) - upper(b) : upper(-b) - upper(-a), 1e-300);
 }
 
-/** Complementary error function by Chebyshev fitting (Press et al., Numerical Recipes, section 6.2): relative error below 1.2e-7. */
+/**
+ * Complementary error function by Chebyshev fitting (Press et al., Numerical Recipes, section 6.2): relative error
+ * below 1.2e-7.
+ */
 function erfc(x: number): number {
   if (x === Number.POSITIVE_INFINITY) return 0;
   if (x === Number.NEGATIVE_INFINITY) return 2;

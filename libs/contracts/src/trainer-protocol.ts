@@ -32,8 +32,8 @@ export interface TrainerInputs {
 }
 
 /**
- * `drain`: the worker goes away; `pause`: the user will resume; `rung`: it has come as far as it was to. All write a checkpoint
- * first; `cancel` does not.
+ * `drain`: the worker goes away; `pause`: the user will resume; `rung`: it has come as far as it was to. All write a
+ * checkpoint first; `cancel` does not.
  */
 export type StopReason = 'cancel' | 'pause' | 'drain' | 'rung';
 

@@ -9,7 +9,9 @@ const MP3 = Buffer.from(
   'base64',
 );
 
-/** The same, by an encoder that puts a header before it: 576 samples of its own delay, and how many fill the last frame. */
+/**
+ * The same, by an encoder that puts a header before it: 576 samples of its own delay, and how many fill the last frame.
+ */
 const MP3_WITH_HEADER = Buffer.from(
   '/+M4wAAAAAAAAAAAAEluZm8AAAAPAAAABQAAAkAAgICAgICAgICAgICAgICAgICAgKCgoKCgoKCgoKCgoKCgoKCgoKCgwMDAwMDAwMDAwMDAwMDAwMDAwMDg4ODg4ODg4ODg4ODg4ODg4ODg4P//////////////////////////AAAAAExhdmM2My4xLgAAAAAAAAAAAAAAACQCwAAAAAAAAAJA9mE8oQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/+MYxAAL6K60UU8AAA/wC973ve970pSlKUpS973ve990pR48eTIsW8BYAgCYGQyRKBiJw/wQdd0+7p93SiaIsQImf8ioypDh/+MYxAsPiUK0AZSgAJb/EBhXQwCAhjwin4RTgB2QbGRBUhw5w5wMzfBmb5iTpMmReLyKP//mKgaEoSBr/xKdClX//fv38IwR/+MYxAcN2uYgAZe4APwjBH8IwR4M/KPgz8o+DPyj/1f1f1f/Of85/zhLfb5Lfb5Lfb7/+WT9//LJ+//lk+r1vUXSkXy97Om5/+MYxAoOMSrEAZKgAESYJ0h3CNoFwogh0dY5weyHugxh8HWS4mm7EyK1IYXSaM/9D+kXTjBUr/7Aqhg+xpcue1kxMXtWrXaL/+MYxAwPyO5sAcwYAYlCU7AdGR9c5EEGplckiCIpZQgSAkWUwlGS6zRkZcdGR89VatdNQESUIKyCvBTYpvBvBtVMQU1FVVVV',
   'base64',
@@ -30,7 +32,10 @@ function crc(bytes: Iterable<number>, polynomial: number, bits: number): number 
   return sum;
 }
 
-/** A FLAC file at 8 kHz, of one frame that holds its samples as they are (RFC 9639), and says its rate and bits itself or not. */
+/**
+ * A FLAC file at 8 kHz, of one frame that holds its samples as they are (RFC 9639), and says its rate and bits itself
+ * or not.
+ */
 function flacOf(samples: ArrayLike<number>, { rate = true, bits = true } = {}): Buffer {
   const info = Buffer.alloc(34);
   info.writeUInt16BE(samples.length, 0);

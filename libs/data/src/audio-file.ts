@@ -25,8 +25,8 @@ interface Decoder {
 }
 
 /**
- * The first `length` samples at `sampleRate`, the mean of the channels, followed by silence where the file ends before. Loudness
- * is kept: full scale is ±32768. Reads only as much of the file as is needed.
+ * The first `length` samples at `sampleRate`, the mean of the channels, followed by silence where the file ends before.
+ * Loudness is kept: full scale is ±32768. Reads only as much of the file as is needed.
  * @throws Error for what is none of these formats, or has no sound in it.
  */
 export async function decodeSound(bytes: Buffer, sampleRate: number, length: number): Promise<Int16Array> {
@@ -56,8 +56,8 @@ async function decoderFor(bytes: Buffer): Promise<{ decoder: Decoder; format: 'w
 }
 
 /**
- * The decoder hands its frames to libFLAC without what stands before them. A frame may leave its rate and its bits to the file's
- * first block (RFC 9639, 9.1), so libFLAC is given that block first.
+ * The decoder hands its frames to libFLAC without what stands before them. A frame may leave its rate and its bits to
+ * the file's first block (RFC 9639, 9.1), so libFLAC is given that block first.
  */
 async function flacDecoder(bytes: Buffer): Promise<Decoder> {
   const decoder: Decoder & { decodeFrames?(frames: Uint8Array[]): Promise<Decoded> } = await flac();
@@ -89,7 +89,8 @@ async function decodeMono(
     const mono = new Float32Array(Math.min(frames, needed(rate) - have));
     for (const channel of channelData)
       for (let i = 0; i < mono.length; i++) mono[i]! += channel[i]! / channelData.length;
-    // The decoders give the code 32767 as 1, that of WAV -32768 as -1 and that of FLAC -32767: here it is 32768 that is ±1.
+    // The decoders give the code 32767 as 1, that of WAV -32768 as -1 and that of FLAC -32767: here it is 32768 that is
+    // ±1.
     if (format !== 'lossy')
       for (let i = 0; i < mono.length; i++) if (format === 'flac' || mono[i]! > 0) mono[i]! *= 32767 / 32768;
     if (!mono.every(Number.isFinite)) throw new Error('expected finite samples');
@@ -116,7 +117,10 @@ async function decodeMono(
   return { samples, rate };
 }
 
-/** Zero crossings of the sinc on each side; the window's shape (90 dB down); the end of the passband, so that it is all gone at the lower Nyquist frequency. */
+/**
+ * Zero crossings of the sinc on each side; the window's shape (90 dB down); the end of the passband, so that it is all
+ * gone at the lower Nyquist frequency.
+ */
 const CROSSINGS = 32;
 const KAISER_BETA = 9;
 const ROLLOFF = 0.91;
@@ -147,8 +151,9 @@ const KERNEL = Float64Array.from({ length: CROSSINGS * STEPS + 2 }, (_, i) => {
 const KEPT_PLACES = 1024;
 
 /**
- * Band-limited resampling (Smith, "Digital audio resampling"): the sum of the samples around each place, weighted by a windowed
- * sinc whose band ends below the lower of both Nyquist frequencies. Silence before and after. At most `length` samples.
+ * Band-limited resampling (Smith, "Digital audio resampling"): the sum of the samples around each place, weighted by a
+ * windowed sinc whose band ends below the lower of both Nyquist frequencies. Silence before and after. At most `length`
+ * samples.
  */
 export function resample(samples: Float32Array, from: number, to: number, length: number): Float32Array {
   const cutoff = cutoffOf(from, to);

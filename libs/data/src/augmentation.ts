@@ -1,5 +1,6 @@
 /**
- * Random views of images as batched tensor operations. Each image draws its own parameters. Order and definitions follow
+ * Random views of images as batched tensor operations. Each image draws its own parameters. Order and definitions
+ * follow
  * SimCLR (Chen et al. 2020, appendix A; `data_util.py`), colour operations torchvision's float definitions: brightness,
  * contrast and saturation blend with black, with the image's mean gray and with each pixel's gray; hue turns the colour
  * circle of HSV; the result is clipped to [0, 1] after each. Within colour jitter the order is fixed.
@@ -12,7 +13,10 @@ import type { Random } from './random.js';
 /** ITU-R BT.601 luma, as torchvision has it. */
 const LUMA = [0.2989, 0.587, 0.114] as const;
 const CROP_TRIES = 10;
-/** Sides of a crop keep so far from the image's edge, in fractions of the image: rounding would push some beyond it, where all is black. */
+/**
+ * Sides of a crop keep so far from the image's edge, in fractions of the image: rounding would push some beyond it,
+ * where all is black.
+ */
 const EDGE = 1e-6;
 /** In pixels. */
 const LARGE_IMAGE = 96 * 96;
@@ -56,8 +60,8 @@ export function drawCrop(
 }
 
 /**
- * Views of `images`, float32 [N, H, W, C] in [0, 1] with C = 1 or 3; the same shape and range. The caller owns both. The
- * same `random` state gives the same views; an image that an operation does not fall on is not touched by it.
+ * Views of `images`, float32 [N, H, W, C] in [0, 1] with C = 1 or 3; the same shape and range. The caller owns both.
+ * The same `random` state gives the same views; an image that an operation does not fall on is not touched by it.
  * @throws RangeError for operations on colour when C = 1.
  */
 export function augment(images: tf.Tensor4D, augmentation: Augmentation, random: Random): tf.Tensor4D {
@@ -66,8 +70,8 @@ export function augment(images: tf.Tensor4D, augmentation: Augmentation, random:
 
 /**
  * The views that `augment` gives for the same `random` state, with each pixel's class where the pixel went: masks int32
- * [N, H, W] → the same. Crop, flip and rotation take the class of the nearest pixel; what lies outside the image, or under a
- * cutout, is `UNLABELLED`, for nothing there can be recognised. The caller owns all four.
+ * [N, H, W] → the same. Crop, flip and rotation take the class of the nearest pixel; what lies outside the image, or
+ * under a cutout, is `UNLABELLED`, for nothing there can be recognised. The caller owns all four.
  * @throws RangeError for operations on colour when C = 1.
  */
 export function augmentWithMask(
@@ -287,7 +291,8 @@ export const adjustSaturation = (images: tf.Tensor4D, factors: Float32Array): tf
 export const adjustHue = (images: tf.Tensor4D, turns: Float32Array): tf.Tensor4D =>
   tf.tidy(() => {
     const attributes = { T: typeAttribute('TF_FLOAT') };
-    // The kernel that turns all pixels by one angle is twice as fast as converting there and back, where an image is worth a call.
+    // The kernel that turns all pixels by one angle is twice as fast as converting there and back, where an image is
+    // worth a call.
     if (images.shape[1] * images.shape[2] >= LARGE_IMAGE) {
       return tf.stack(
         tf.unstack(images).map((image, i) => kernel('AdjustHue', attributes, [image, tf.scalar(turns[i]!)])[0]!),

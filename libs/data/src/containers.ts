@@ -38,7 +38,10 @@ export interface Source {
   classNames?: readonly string[];
   /** Files that are no samples, or have no class. */
   ignored: string[];
-  /** Reads every part of every sample once, in an order of the source's own. `visit` may return a promise to slow the reading down. */
+  /**
+   * Reads every part of every sample once, in an order of the source's own. `visit` may return a promise to slow the
+   * reading down.
+   */
   read(
     visit: (index: number, payload: Payload, part: Part) => Promise<void> | void,
     signal: AbortSignal,
@@ -178,7 +181,9 @@ export async function openTar(file: string, shown: string): Promise<Container> {
 
 type VisitTar = (header: Header, bytes?: Buffer) => boolean | Promise<void> | void;
 
-/** Streams through a tar or tar.gz. `visit` is asked for each file whether its bytes are wanted, and then given them. */
+/**
+ * Streams through a tar or tar.gz. `visit` is asked for each file whether its bytes are wanted, and then given them.
+ */
 export async function scanTar(file: string, shown: string, visit: VisitTar): Promise<void> {
   const archive = extract();
   const gzipped = /gz$/i.test(file);
@@ -235,7 +240,8 @@ export async function openZip(file: string, shown: string): Promise<Container> {
       );
     if (!entry.canDecodeFileData())
       throw new InvalidDataError(
-        `expected files in ${shown} that are stored or deflated, ${name} is compressed by method ${entry.compressionMethod}: unpack it and give the folder`,
+        `expected files in ${shown} that are stored or deflated, ${name} is compressed by method ` +
+          `${entry.compressionMethod}: unpack it and give the folder`,
       );
     names.push(name);
   });

@@ -21,8 +21,8 @@ const numbersOf = (sample: SampleShape): number[] =>
   sample.modality === 'image' ? [sample.height, sample.width, sample.channels] : [sample.length];
 
 /**
- * Arrays of more than `memoryLimit` bytes stay in their files, which are open until `closeSplit`; a trainer, which lives for one
- * run, leaves that to the end of its process.
+ * Arrays of more than `memoryLimit` bytes stay in their files, which are open until `closeSplit`; a trainer, which
+ * lives for one run, leaves that to the end of its process.
  * @throws InvalidDataError when the arrays are not what the manifest says.
  */
 export async function openSplit(
@@ -110,7 +110,10 @@ export function gatherLabels({ labels }: SampleSplit, rows: ArrayLike<number>): 
   return Int32Array.from(rows, (row) => labels[row]!);
 }
 
-/** Class of each pixel, `UNLABELLED` where there is none: int32 [rows, H, W]. @throws InvalidDataError where there are no masks. */
+/**
+ * Class of each pixel, `UNLABELLED` where there is none: int32 [rows, H, W]. @throws InvalidDataError where there are
+ * no masks.
+ */
 export function gatherMasks({ masks, sample }: SampleSplit, rows: ArrayLike<number>): tf.Tensor3D {
   if (!masks || sample.modality !== 'image')
     throw new InvalidDataError('expected a dataset with masks, this one has none');

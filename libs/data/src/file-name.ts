@@ -5,8 +5,8 @@ import { InvalidDataError } from './npy.js';
 export type FileName = (name: string) => { label: string; group: string | null } | undefined;
 
 /**
- * Each field takes as little as it can up to the text that follows it, the last one the rest; `{}` may be empty. One pass over
- * the name, so that no template and no name can take long.
+ * Each field takes as little as it can up to the text that follows it, the last one the rest; `{}` may be empty. One
+ * pass over the name, so that no template and no name can take long.
  * @throws InvalidDataError for a template that could be read in more than one way.
  */
 export function fileNameMatcher(template: string): FileName {
@@ -24,7 +24,8 @@ export function fileNameMatcher(template: string): FileName {
   if (!fields.includes('label')) throw new InvalidDataError(`expected {label} in the fileName template ${template}`);
   if (texts.slice(1, -1).includes(''))
     throw new InvalidDataError(
-      `expected text between the fields of the fileName template ${template}: without it there is no telling where one ends`,
+      `expected text between the fields of the fileName template ${template}: without it there is no telling ` +
+        'where one ends',
     );
   const [first, last] = [texts[0]!, texts.at(-1)!];
   return (name) => {

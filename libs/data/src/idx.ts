@@ -1,4 +1,6 @@
-/** IDX, the format of MNIST: `*-images-idx3-ubyte` and `*-labels-idx1-ubyte`, also gzipped; four dimensions for colour. */
+/**
+ * IDX, the format of MNIST: `*-images-idx3-ubyte` and `*-labels-idx1-ubyte`, also gzipped; four dimensions for colour.
+ */
 import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
 import { splitNamed, type Source, type SourceFile } from './containers.js';
@@ -16,7 +18,10 @@ interface Pair {
   shape: [number, number, 1 | 3];
 }
 
-/** `train-` and `t10k-` (or `test-`) are splits. @throws InvalidDataError for files that are damaged or don't belong together. */
+/**
+ * `train-` and `t10k-` (or `test-`) are splits. @throws InvalidDataError for files that are damaged or don't belong
+ * together.
+ */
 export async function openIdx(paths: readonly { name: string; path: string }[]): Promise<Source> {
   const byKind = (kind: string) =>
     new Map(
@@ -45,7 +50,8 @@ export async function openIdx(paths: readonly { name: string; path: string }[]):
       (channels !== 1 && channels !== 3)
     )
       throw new InvalidDataError(
-        `expected ${name} to have the dimensions count, height, width (and channels, 1 or 3), got ${dimensions.join(' x ')}`,
+        `expected ${name} to have the dimensions count, height, width (and channels, 1 or 3), got ` +
+          `${dimensions.join(' x ')}`,
       );
     if (values.dimensions.join() !== String(count))
       throw new InvalidDataError(

@@ -11,9 +11,9 @@ export interface LabelSubset {
 }
 
 /**
- * The labels that a run may use: `labelsPerClass` of each class, drawn by seed. Subsets of one seed are nested: that of 1 %
- * lies inside that of 10 %, because each class has one order and a fraction takes its beginning. Where pixels have the labels,
- * all samples are one class.
+ * The labels that a run may use: `labelsPerClass` of each class, drawn by seed. Subsets of one seed are nested: that of
+ * 1 % lies inside that of 10 %, because each class has one order and a fraction takes its beginning. Where pixels have
+ * the labels, all samples are one class.
  */
 export function labelSubset(
   { labels, count, classes }: Pick<SampleSplit, 'labels' | 'count' | 'classes'>,

@@ -7,8 +7,8 @@ const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
 const [GRAY, PALETTE] = [0, 3];
 
 /**
- * A PNG without its palette, and without what else may change values: decoders give colours for places of a palette, so it is
- * declared to be gray. `scale` is what a gray level of fewer than 8 bits is multiplied by when it is decoded.
+ * A PNG without its palette, and without what else may change values: decoders give colours for places of a palette, so
+ * it is declared to be gray. `scale` is what a gray level of fewer than 8 bits is multiplied by when it is decoded.
  * @throws Error for what is no PNG, or one of more than one value per pixel.
  */
 function withoutPalette(bytes: Buffer): { png: Buffer; scale: number } {
@@ -27,7 +27,8 @@ function withoutPalette(bytes: Buffer): { png: Buffer; scale: number } {
       const [depth, colour] = [header[16]!, header[17]!];
       if (depth > 8 || (colour !== GRAY && colour !== PALETTE))
         throw new Error(
-          `expected a PNG of up to 8 bits, gray or with a palette, got ${depth} bits of ${colour === GRAY ? 'gray' : 'colour'}`,
+          `expected a PNG of up to 8 bits, gray or with a palette, got ${depth} bits of ` +
+            `${colour === GRAY ? 'gray' : 'colour'}`,
         );
       header[17] = GRAY;
       header.writeUInt32BE(crc32(header.subarray(4, 21)), 21);
@@ -41,8 +42,8 @@ function withoutPalette(bytes: Buffer): { png: Buffer; scale: number } {
 }
 
 /**
- * Class ids scaled like the image that they belong to: to cover height x width and cut to its centre, each pixel the id of the
- * nearest one; `UNLABELLED` where the spec says that an id is none. Also the mask's own size.
+ * Class ids scaled like the image that they belong to: to cover height x width and cut to its centre, each pixel the id
+ * of the nearest one; `UNLABELLED` where the spec says that an id is none. Also the mask's own size.
  * @throws Error for ids that are no class.
  */
 export async function decodeMask(
@@ -57,8 +58,8 @@ export async function decodeMask(
     .raw({ depth: 'uchar' })
     .toBuffer({ resolveWithObject: true });
   if (info.channels !== 1) throw new Error(`expected one value per pixel, got ${info.channels}`);
-  // What `fit: cover` does to images: scaled by the smaller of both ratios to whole pixels, around the same centre where they become
-  // fewer, and half of what is too much taken off at the left and the top.
+  // What `fit: cover` does to images: scaled by the smaller of both ratios to whole pixels, around the same centre
+  // where they become fewer, and half of what is too much taken off at the left and the top.
   const ratio = Math.min(info.width / width, info.height / height);
   const nearest = (side: number, target: number): Int32Array => {
     const scaled = Math.round(side / ratio);
@@ -79,7 +80,8 @@ export async function decodeMask(
   const stranger = data.find((value) => value / scale >= classes.length && value / scale !== unlabelled);
   if (stranger !== undefined)
     throw new Error(
-      `expected class ids of 0 to ${classes.length - 1}${unlabelled === null ? '' : ` and ${unlabelled}`}, got ${stranger / scale}`,
+      `expected class ids of 0 to ${classes.length - 1}${unlabelled === null ? '' : ` and ${unlabelled}`}, got ` +
+        `${stranger / scale}`,
     );
   return { data: ids, size: `${info.width} x ${info.height}` };
 }

@@ -42,7 +42,10 @@ export const typeAttribute = (name: 'TF_FLOAT' | 'TF_INT32'): Attributes[string]
   value: backend().binding[name],
 });
 
-/** Bytes as float32 tensors, 0 to 255: tfjs has no type for bytes, and converting them in JavaScript takes twice as long. The values are copied. */
+/**
+ * Bytes as float32 tensors, 0 to 255: tfjs has no type for bytes, and converting them in JavaScript takes twice as
+ * long. The values are copied.
+ */
 export function floatsOfBytes(bytes: Uint8Array, shape: number[]): tf.Tensor {
   const { binding } = backend();
   return tf.tidy(() => {
@@ -64,7 +67,8 @@ export function floatsOfBytes(bytes: Uint8Array, shape: number[]): tf.Tensor {
 }
 
 /**
- * Runs a kernel and gives its `outputs` results. No gradient is recorded: inside `tf.customGrad` the caller says what it is.
+ * Runs a kernel and gives its `outputs` results. No gradient is recorded: inside `tf.customGrad` the caller says what
+ * it is.
  * @throws Error of TensorFlow for an unknown name or a shape that does not fit.
  */
 export function kernel(name: string, attributes: Attributes, inputs: tf.Tensor[], outputs = 1): tf.Tensor[] {

@@ -1,6 +1,6 @@
 /**
- * The .npy format (NumPy Enhancement Proposal 1), for the types that datasets and embeddings are made of. Strict, and writing as it
- * goes, so that a file can be larger than memory.
+ * The .npy format (NumPy Enhancement Proposal 1), for the types that datasets and embeddings are made of. Strict, and
+ * writing as it goes, so that a file can be larger than memory.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { open, readFile, type FileHandle } from 'node:fs/promises';
@@ -64,7 +64,9 @@ export class NpyWriter {
   }
 }
 
-/** What the beginning of a file says of the rest. @throws InvalidDataError for another format, type, order or length. */
+/**
+ * What the beginning of a file says of the rest. @throws InvalidDataError for another format, type, order or length.
+ */
 function describe(
   path: string,
   type: NpyType,
@@ -90,7 +92,8 @@ function describe(
   const length = shape.reduce((product, side) => product * side, 1);
   if (fileBytes - start !== length * TYPES[type].BYTES_PER_ELEMENT)
     throw new InvalidDataError(
-      `expected ${path} to hold ${length} numbers of shape [${shape.join(', ')}], its data has ${fileBytes - start} bytes`,
+      `expected ${path} to hold ${length} numbers of shape [${shape.join(', ')}], its data has ` +
+        `${fileBytes - start} bytes`,
     );
   return { shape, start, length };
 }
@@ -110,8 +113,8 @@ export async function readNpy<Type extends NpyType>(path: string, type: Type): P
 export const MEMORY_LIMIT = 512 * 2 ** 20;
 
 /**
- * An array whose rows (along its first dimension) are read one by one: from memory, or by position from an open file, where the
- * system's page cache keeps what is read often. Whoever opened it closes it.
+ * An array whose rows (along its first dimension) are read one by one: from memory, or by position from an open file,
+ * where the system's page cache keeps what is read often. Whoever opened it closes it.
  */
 export class Rows<Type extends NpyType = NpyType> {
   /** How many numbers a row has. */

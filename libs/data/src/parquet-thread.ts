@@ -1,6 +1,6 @@
 /**
- * Unpacks Parquet in a thread of its own, which the one that asks can end. It imports none of our modules: Node runs it as it is, from
- * the sources too.
+ * Unpacks Parquet in a thread of its own, which the one that asks can end. It imports none of our modules: Node runs it
+ * as it is, from the sources too.
  */
 import {
   asyncBufferFromFile,
@@ -13,7 +13,10 @@ import {
 import { parentPort } from 'node:worker_threads';
 import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from 'node:zlib';
 
-/** The metadata of a file, or values of a column: of the rows from `start`, which lie in a row group that ends at `end`, as many as fit into one answer. */
+/**
+ * The metadata of a file, or values of a column: of the rows from `start`, which lie in a row group that ends at `end`,
+ * as many as fit into one answer.
+ */
 export type Question =
   { path: string; column?: undefined } | { path: string; column: string; start: number; end: number };
 /** Bytes (in a struct or not), text, a number, null for all else. */

@@ -1,4 +1,7 @@
-/** Parquet as Hugging Face writes it: a column of structs `{bytes, path}`, a column of labels, the classes' names in the schema. */
+/**
+ * Parquet as Hugging Face writes it: a column of structs `{bytes, path}`, a column of labels, the classes' names in the
+ * schema.
+ */
 import { parquetSchema, type FileMetaData } from 'hyparquet';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -25,9 +28,10 @@ interface Table {
 }
 
 /**
- * Splits by the files' names (`train-*`, `validation-*`, `test-*`). A negative label is none: such rows are passed over.
- * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds) or none of labels, and for a file whose
- * reading makes no progress for `patienceMs`.
+ * Splits by the files' names (`train-*`, `validation-*`, `test-*`). A negative label is none: such rows are passed
+ * over.
+ * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds) or none of labels, and for a
+ *   file whose reading makes no progress for `patienceMs`.
  */
 export async function openParquet(
   paths: readonly { name: string; path: string }[],
@@ -84,7 +88,10 @@ async function withReader(patienceMs: number, work: (reader: Reader) => Promise<
   }
 }
 
-/** Reads in a thread: bytes changed inside a page can make hyparquet 1.31 read levels for ever, or as many as no memory holds. */
+/**
+ * Reads in a thread: bytes changed inside a page can make hyparquet 1.31 read levels for ever, or as many as no memory
+ * holds.
+ */
 class Reader {
   private readonly thread = new Worker(new URL(`./parquet-thread${path.extname(import.meta.url)}`, import.meta.url));
 
@@ -155,7 +162,8 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
       .find((column) => column !== undefined);
     if (!found)
       throw new InvalidDataError(
-        `expected a column ${candidates.filter((candidate) => candidate !== undefined).join(' or ')} of ${what} in ${name}, found ${columns.map(({ element }) => element.name).join(', ') || 'no column'}`,
+        `expected a column ${candidates.filter((candidate) => candidate !== undefined).join(' or ')} of ${what} ` +
+          `in ${name}, found ${columns.map(({ element }) => element.name).join(', ') || 'no column'}`,
       );
     return found;
   };
@@ -179,7 +187,8 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
     );
     if (bytes > MAX_GROUP_BYTES)
       throw new InvalidDataError(
-        `expected row groups of at most ${MAX_GROUP_BYTES} bytes in ${name}, got one of ${bytes}: write the file with smaller ones (row_group_size)`,
+        `expected row groups of at most ${MAX_GROUP_BYTES} bytes in ${name}, got one of ${bytes}: write the file ` +
+          'with smaller ones (row_group_size)',
       );
     return { start: end, end: (end += Number(rows)) };
   });

@@ -48,11 +48,11 @@ sharp.concurrency(1);
 sharp.cache(false);
 
 /**
- * Files → arrays, one set a split. Images: upright, on black where they are transparent, scaled to cover the size asked for and
- * cut to its centre (files of just this size keep their pixels). Sounds: mono, resampled, cut or filled with silence. Masks: like
- * their images, whose pixels are then taken as they are stored, but each pixel from the nearest. Splits that the source lacks are
- * taken from the training samples, stratified and seeded, or by whole groups where file names tell them. Files that can't be
- * decoded are counted and named.
+ * Files → arrays, one set a split. Images: upright, on black where they are transparent, scaled to cover the size asked
+ * for and cut to its centre (files of just this size keep their pixels). Sounds: mono, resampled, cut or filled with
+ * silence. Masks: like their images, whose pixels are then taken as they are stored, but each pixel from the nearest.
+ * Splits that the source lacks are taken from the training samples, stratified and seeded, or by whole groups where
+ * file names tell them. Files that can't be decoded are counted and named.
  * @throws InvalidDataError when the source can't make a dataset; whatever `signal` was aborted with.
  */
 export async function prepareDataset(
@@ -101,7 +101,8 @@ export async function prepareDataset(
     const without = spec.masks ? [] : classes.filter((_, label) => !trained.has(label));
     if (without.length)
       throw new InvalidDataError(
-        `expected training ${noun} of every class, found none that could be decoded${spec.fileName?.includes('{group}') ? ' and is not held out' : ''} of ${named(without)}`,
+        `expected training ${noun} of every class, found none that could be ` +
+          `decoded${spec.fileName?.includes('{group}') ? ' and is not held out' : ''} of ${named(without)}`,
       );
 
     const files: PreparedFile[] = [];
@@ -231,7 +232,8 @@ function requireClasses(
     );
   if (classes.length === 1)
     throw new InvalidDataError(
-      `expected at least two ${fileName === undefined ? 'class folders' : 'classes'} in ${shown}, found one: ${classes[0]}${fileName === undefined ? '; where the names of files tell the class, fileName says how' : ''}`,
+      `expected at least two ${fileName === undefined ? 'class folders' : 'classes'} in ${shown}, found one: ` +
+        `${classes[0]}${fileName === undefined ? '; where the names of files tell the class, fileName says how' : ''}`,
     );
   const strangers = [...classesOf((split) => split === 'val' || split === 'test')]
     .filter((name) => !trained.has(name))
@@ -306,14 +308,17 @@ async function decodeAll(
     const message = `${corrupt.size} of ${total} files could not be decoded: ${named([...corrupt.values()].sort())}`;
     if (corrupt.size > spec.maxCorruptFraction * total)
       throw new InvalidDataError(
-        `expected at most ${spec.maxCorruptFraction * 100} % of the files to be damaged (maxCorruptFraction), ${message}`,
+        `expected at most ${spec.maxCorruptFraction * 100} % of the files to be damaged (maxCorruptFraction), ` +
+          `${message}`,
       );
     log('warn', `${message}; they were left out`);
   }
   return Array.from(whole, (count) => count === parts);
 }
 
-/** With `asStored`, an image lies as its pixels do, whatever it says about its orientation: masks say nothing of theirs. */
+/**
+ * With `asStored`, an image lies as its pixels do, whatever it says about its orientation: masks say nothing of theirs.
+ */
 async function decodeImage(
   payload: Payload,
   { height, width, channels }: ImageShape,
@@ -343,8 +348,8 @@ interface Row {
 }
 
 /**
- * The source's own splits and the groups held out, and those that are lacking taken from train: class by class, or, where samples
- * have groups, by whole groups until the fraction is reached.
+ * The source's own splits and the groups held out, and those that are lacking taken from train: class by class, or,
+ * where samples have groups, by whole groups until the fraction is reached.
  */
 function assignSplits(usable: readonly Row[], spec: PrepareDataset, log: PrepareContext['log']): Record<Split, Row[]> {
   const { val = [], test = [] } = spec.holdOut ?? {};

@@ -1,6 +1,6 @@
 /**
- * Random views of sounds and of their spectrograms as batched tensor operations. Each sample draws its own parameters. Order: time
- * shift, pitch, gain, noise; on spectrograms the two masks of SpecAugment (Park et al. 2019, section 2).
+ * Random views of sounds and of their spectrograms as batched tensor operations. Each sample draws its own parameters.
+ * Order: time shift, pitch, gain, noise; on spectrograms the two masks of SpecAugment (Park et al. 2019, section 2).
  */
 import type { Augmentation } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
@@ -9,8 +9,8 @@ import { kernel, typeAttribute } from './native.js';
 import type { Random } from './random.js';
 
 /**
- * Views of `sounds`, float32 [N, length] in [-1, 1]; the same shape and range. The caller owns both. The same `random` state gives
- * the same views; a sound that an operation does not fall on is not touched by it.
+ * Views of `sounds`, float32 [N, length] in [-1, 1]; the same shape and range. The caller owns both. The same `random`
+ * state gives the same views; a sound that an operation does not fall on is not touched by it.
  */
 export function augmentSounds(
   sounds: tf.Tensor2D,
@@ -70,8 +70,8 @@ export const shiftInTime = (sounds: tf.Tensor2D, samples: Int32Array): tf.Tensor
   });
 
 /**
- * Played faster by 2^(semitones / 12), semitones [N], about the middle: cut where it gets longer, silence at both ends where it gets
- * shorter. Band-limited (Lanczos), so that nothing folds back. sounds: [N, length]
+ * Played faster by 2^(semitones / 12), semitones [N], about the middle: cut where it gets longer, silence at both ends
+ * where it gets shorter. Band-limited (Lanczos), so that nothing folds back. sounds: [N, length]
  */
 export const shiftPitch = (sounds: tf.Tensor2D, semitones: Float32Array): tf.Tensor2D =>
   tf.tidy(() => {
@@ -105,8 +105,8 @@ export const amplify = (sounds: tf.Tensor2D, decibels: Float32Array): tf.Tensor2
   );
 
 /**
- * White noise whose power is the sound's own over 10^(snr / 10), snrs [N] in decibels, then clipped to [-1, 1]; a silent sound stays
- * silent. sounds: [N, length]
+ * White noise whose power is the sound's own over 10^(snr / 10), snrs [N] in decibels, then clipped to [-1, 1]; a
+ * silent sound stays silent. sounds: [N, length]
  */
 export const addNoise = (sounds: tf.Tensor2D, snrs: Float32Array, random: Random): tf.Tensor2D =>
   tf.tidy(() => {
@@ -124,7 +124,10 @@ export const addNoise = (sounds: tf.Tensor2D, snrs: Float32Array, random: Random
     return tf.clipByValue(tf.add<tf.Tensor2D>(sounds, tf.mul(noise, factor)), -1, 1);
   });
 
-/** Spectrograms [N, frames, bands, C] of which a block of frames, and one of bands, is silenced (0). The caller owns both. */
+/**
+ * Spectrograms [N, frames, bands, C] of which a block of frames, and one of bands, is silenced (0). The caller owns
+ * both.
+ */
 export function maskSpectrograms(
   spectrograms: tf.Tensor4D,
   { timeMask, frequencyMask }: Augmentation,
@@ -141,7 +144,10 @@ export function maskSpectrograms(
   });
 }
 
-/** 0 in a block of 1 to maxFraction · size places that lies wholly inside, where one is drawn; 1 elsewhere. [count, size] */
+/**
+ * 0 in a block of 1 to maxFraction · size places that lies wholly inside, where one is drawn; 1 elsewhere. [count,
+ * size]
+ */
 function keptPlaces(
   count: number,
   size: number,

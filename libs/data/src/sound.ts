@@ -1,6 +1,7 @@
 /**
- * Sounds as log-mel spectrograms and back. Magnitudes are scaled so that a sine of amplitude 1 on a bin's frequency has magnitude
- * 1 there, whatever the sampling rate. A value is (10 · log10(power + 1e-10) + 100) / 100: silence is 0, full scale about 1.
+ * Sounds as log-mel spectrograms and back. Magnitudes are scaled so that a sine of amplitude 1 on a bin's frequency has
+ * magnitude 1 there, whatever the sampling rate. A value is (10 · log10(power + 1e-10) + 100) / 100: silence is 0, full
+ * scale about 1.
  */
 import type { AudioShape } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
@@ -22,7 +23,10 @@ interface Scale {
   bands: number;
 }
 
-/** Samples of a window and between two, bins from 0 to half the sampling rate, bands that these are gathered in: two bins a band at least, on average. */
+/**
+ * Samples of a window and between two, bins from 0 to half the sampling rate, bands that these are gathered in: two
+ * bins a band at least, on average.
+ */
 function scaleOf(sampleRate: number): Scale {
   const window = OVERLAP * 2 * Math.max(1, Math.round((sampleRate * WINDOW_SECONDS) / (OVERLAP * 2)));
   const bins = window / 2 + 1;
@@ -30,8 +34,8 @@ function scaleOf(sampleRate: number): Scale {
 }
 
 /**
- * [frames, bands] of such sounds' spectrograms. A frame every 16 ms, 64 bands at 8 kHz and above: one second is 63 x 64 at 8 kHz
- * and at 16 kHz.
+ * [frames, bands] of such sounds' spectrograms. A frame every 16 ms, 64 bands at 8 kHz and above: one second is 63 x 64
+ * at 8 kHz and at 16 kHz.
  */
 export function spectrogramShape({
   sampleRate,
@@ -105,8 +109,8 @@ const melOf = (hertz: number): number =>
   hertz < 1000 ? hertz / (200 / 3) : 15 + Math.log(hertz / 1000) / (Math.log(6.4) / 27);
 
 /**
- * Triangles of height 1 whose corners are evenly spaced in mels from 0 Hz to half the sampling rate: between the first centre and
- * the last, each bin's weights sum to 1. [window / 2 + 1, bands]
+ * Triangles of height 1 whose corners are evenly spaced in mels from 0 Hz to half the sampling rate: between the first
+ * centre and the last, each bin's weights sum to 1. [window / 2 + 1, bands]
  */
 export function melFilters(sampleRate: number, window: number, bands: number): Float32Array {
   const bins = window / 2 + 1;
@@ -126,7 +130,8 @@ export function melFilters(sampleRate: number, window: number, bands: number): F
 }
 
 /**
- * Short-time Fourier transform: frames are centred on every hop-th sample, with silence beyond both ends. sounds: [N, length] →
+ * Short-time Fourier transform: frames are centred on every hop-th sample, with silence beyond both ends. sounds: [N,
+ * length] →
  * [N · frames, 2 · bins], real parts, then imaginary ones. A product with cosines and sines has a gradient for nothing;
  * a fast Fourier transform would take half the time at 16 kHz, a hundredth of a training step less.
  */
@@ -151,7 +156,10 @@ export function spectrumOf(sounds: tf.Tensor2D, sampleRate: number): tf.Tensor2D
   });
 }
 
-/** The sounds whose spectra come nearest in least squares (Griffin and Lim 1984, eq. 6). [N · frames, 2 · bins] → [N, length] */
+/**
+ * The sounds whose spectra come nearest in least squares (Griffin and Lim 1984, eq. 6). [N · frames, 2 · bins] → [N,
+ * length]
+ */
 function soundsOfSpectrum(spectrum: tf.Tensor2D, { sampleRate, length }: Omit<AudioShape, 'modality'>): tf.Tensor2D {
   return tf.tidy(() => {
     const { window, hop, bins, hann, synthesis } = basesOf(sampleRate);
@@ -199,7 +207,10 @@ export function logMel(sounds: tf.Tensor2D, sampleRate: number): tf.Tensor4D {
 
 const UNMIXING_STEPS = 50;
 
-/** Power of bands [M, bands] → power of bins [M, bins]: non-negative, by the multiplicative updates of Lee and Seung 2001 for the divergence, which fits quiet bands as well as loud ones. */
+/**
+ * Power of bands [M, bands] → power of bins [M, bins]: non-negative, by the multiplicative updates of Lee and Seung
+ * 2001 for the divergence, which fits quiet bands as well as loud ones.
+ */
 function powerOfBands(mel: tf.Tensor2D, sampleRate: number): tf.Tensor2D {
   return tf.tidy(() => {
     const { bins, bands, filters } = basesOf(sampleRate);
@@ -226,8 +237,9 @@ function powerOfBands(mel: tf.Tensor2D, sampleRate: number): tf.Tensor2D {
 const MOMENTUM = 0.99;
 
 /**
- * Sounds [N, length] with about these log-mel spectrograms [N, frames, bands, 1]. Phases are found by Griffin and Lim 1984 with
- * the momentum of Perraudin et al. 2013, from random ones; what goes beyond [-1, 1] is clipped. The same `random` state gives the same sounds.
+ * Sounds [N, length] with about these log-mel spectrograms [N, frames, bands, 1]. Phases are found by Griffin and Lim
+ * 1984 with the momentum of Perraudin et al. 2013, from random ones; what goes beyond [-1, 1] is clipped. The same
+ * `random` state gives the same sounds.
  */
 export function soundsOfLogMel(
   values: tf.Tensor4D,

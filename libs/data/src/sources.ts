@@ -24,7 +24,8 @@ const SOUND = /\.(wave?|flac|mp3|ogg|oga)$/i;
 const TAR = /\.(tar|tar\.gz|tgz)$/i;
 
 /**
- * Opens the source at `spec.path`, a path in `dataRoot`: a folder or an archive of images or sounds, WebDataset shards, Parquet or
+ * Opens the source at `spec.path`, a path in `dataRoot`: a folder or an archive of images or sounds, WebDataset shards,
+ * Parquet or
  * IDX files. Links that lead out of the root are refused.
  * @throws InvalidDataError naming what was expected and what was found.
  */
@@ -120,7 +121,10 @@ function sourceOf(container: Container, { files, ignored }: Arranged): Source {
   };
 }
 
-/** How many folders around everything there are: each with all that follows in it, and neither a split nor one of `kept`. */
+/**
+ * How many folders around everything there are: each with all that follows in it, and neither a split nor one of
+ * `kept`.
+ */
 function wrapping(names: readonly string[], depth: number, kept: readonly string[] = []): number {
   let prefix = 0;
   const first = names[0]?.split('/') ?? [];
@@ -168,7 +172,10 @@ function arrange(names: readonly string[], media: RegExp, fileName: FileName | u
   return { files, ignored };
 }
 
-/** Images and masks of one name in `images/` and `masks/`; a split is the folder around both, or the one in each of them. */
+/**
+ * Images and masks of one name in `images/` and `masks/`; a split is the folder around both, or the one in each of
+ * them.
+ */
 function arrangePairs(names: readonly string[]): Arranged {
   const samples = names.filter((name) => IMAGE.test(name));
   const ignored = names.filter((name) => !IMAGE.test(name));

@@ -6,7 +6,10 @@ import type { Random } from './random.js';
 import { augmentSounds, maskSpectrograms } from './sound-augmentation.js';
 import { logMel, spectrogramShape } from './sound.js';
 
-/** [height, width, channels] of an encoder's input for such samples: sounds are [frames, bands, 1], as waveforms [1, length, 1]. */
+/**
+ * [height, width, channels] of an encoder's input for such samples: sounds are [frames, bands, 1], as waveforms [1,
+ * length, 1].
+ */
 export function inputShape(
   sample: SampleShape,
   domain: Autoencode['domain'] = 'spectrogram',
@@ -15,7 +18,10 @@ export function inputShape(
   return domain === 'waveform' ? [1, sample.length, 1] : [...spectrogramShape(sample), 1];
 }
 
-/** Samples as `gatherSamples` gives them → an encoder's input [N, H, W, C]: about [0, 1], waveforms in [-1, 1]. The caller owns both. */
+/**
+ * Samples as `gatherSamples` gives them → an encoder's input [N, H, W, C]: about [0, 1], waveforms in [-1, 1]. The
+ * caller owns both.
+ */
 export function inputOf(
   sample: SampleShape,
   samples: tf.Tensor,
@@ -27,7 +33,10 @@ export function inputOf(
     : logMel(samples as tf.Tensor2D, sample.sampleRate);
 }
 
-/** A random view of each sample as an encoder's input, sounds as spectrograms. The same `random` state gives the same views. */
+/**
+ * A random view of each sample as an encoder's input, sounds as spectrograms. The same `random` state gives the same
+ * views.
+ */
 export function viewsOf(
   sample: SampleShape,
   samples: tf.Tensor,

@@ -30,7 +30,10 @@ export function encodeWav(samples: ArrayLike<number>, sampleRate: number): Buffe
   return bytes;
 }
 
-/** The samples in [-1, 1) of a mono file of 16-bit PCM, whatever other chunks are in it. @throws InvalidDataError for anything else. */
+/**
+ * The samples in [-1, 1) of a mono file of 16-bit PCM, whatever other chunks are in it. @throws InvalidDataError for
+ * anything else.
+ */
 export function decodeWav(bytes: Buffer): { samples: Float32Array; sampleRate: number } {
   if (bytes.length < 12 || bytes.toString('latin1', 0, 4) !== 'RIFF' || bytes.toString('latin1', 8, 12) !== 'WAVE')
     throw new InvalidDataError('expected a WAV file, found no RIFF WAVE header');

@@ -7,8 +7,8 @@ const LABEL = /^(cls|json)$/;
 const MAX_LABEL_BYTES = 2 ** 20;
 
 /**
- * The key is the path up to the first dot of the file's own name. The class is the text of `.cls`, or `label` of `.json`, or what
- * `fileName` takes from the key.
+ * The key is the path up to the first dot of the file's own name. The class is the text of `.cls`, or `label` of
+ * `.json`, or what `fileName` takes from the key.
  * @throws InvalidDataError for a shard that is no tar.
  */
 export async function openShards(

@@ -70,7 +70,10 @@ interface ExistingRun {
 
 export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-/** The digest of a run: what it reads of its spec, with dataset and parents by what they are, not by what they are called. */
+/**
+ * The digest of a run: what it reads of its spec, with dataset and parents by what they are, not by what they are
+ * called.
+ */
 export const runDigest = (
   spec: RunSpec,
   datasetDigest: string | null,
@@ -161,7 +164,9 @@ function datasetFaults(
     const present = Object.keys(manifest.splits).filter((split) => split !== 'train' || !('evalSplit' in spec));
     faults.push({
       path: at('evalSplit' in spec ? 'evalSplit' : 'split'),
-      message: `expected a split of ${reference}${'evalSplit' in spec ? ' other than train' : ''} (${present.join(', ') || 'it has none'}), got ${needed}`,
+      message:
+        `expected a split of ${reference}${'evalSplit' in spec ? ' other than train' : ''} ` +
+        `(${present.join(', ') || 'it has none'}), got ${needed}`,
     });
   }
   const supervision = supervisionOf(spec);
@@ -171,7 +176,8 @@ function datasetFaults(
       path: at(field),
       message:
         supervision === 'masks'
-          ? `expected a dataset with masks for segmentation, ${reference} has a class for each sample: expected classification`
+          ? `expected a dataset with masks for segmentation, ${reference} has a class for each sample: expected ` +
+            'classification'
           : `expected a dataset with a class for each sample, ${reference} has masks`,
     });
   } else if (supervision && 'labelFraction' in spec) {
@@ -184,14 +190,18 @@ function datasetFaults(
         : `there are ${train.count} masks`;
       faults.push({
         path: at('labelFraction'),
-        message: `expected a fraction that leaves each class an example (at least ${(0.5 / Math.min(...strata)).toPrecision(3)} for ${reference}), got ${spec.labelFraction}: ${whose}`,
+        message:
+          'expected a fraction that leaves each class an example (at least ' +
+          `${(0.5 / Math.min(...strata)).toPrecision(3)} for ${reference}), got ${spec.labelFraction}: ${whose}`,
       });
     }
     const labelled = kept.reduce((sum, count) => sum + count, 0);
     if ('batchSize' in spec && without < 0 && spec.batchSize > labelled) {
       faults.push({
         path: at('batchSize'),
-        message: `expected at most the ${labelled} labelled samples of ${reference} at label fraction ${spec.labelFraction}, got ${spec.batchSize}`,
+        message:
+          `expected at most the ${labelled} labelled samples of ${reference} at label fraction ` +
+          `${spec.labelFraction}, got ${spec.batchSize}`,
       });
     }
   } else if ('batchSize' in spec && spec.batchSize > train.count) {
@@ -250,7 +260,10 @@ function parentFaults(
   return faults;
 }
 
-/** A checkpoint is named by its step. What stays of the run `from` at submission stays as long as the run that names it (`RunStore.addArtifact`). */
+/**
+ * A checkpoint is named by its step. What stays of the run `from` at submission stays as long as the run that names it
+ * (`RunStore.addArtifact`).
+ */
 async function checkpointFaults(
   tx: Transaction,
   from: string | undefined,
@@ -270,7 +283,10 @@ async function checkpointFaults(
   return [
     {
       path: at('checkpoint'),
-      message: `expected a step at which the run in \`from\` has a checkpoint (${kept.map(({ step }) => step).join(', ') || 'it has none'}; its \`checkpoints\` say which are written and kept), got ${checkpoint}`,
+      message:
+        'expected a step at which the run in `from` has a checkpoint ' +
+        `(${kept.map(({ step }) => step).join(', ') || 'it has none'}; its \`checkpoints\` say which are written ` +
+        `and kept), got ${checkpoint}`,
     },
   ];
 }
@@ -294,8 +310,9 @@ function pathFaults(
 }
 
 /**
- * Finds or makes a place for each draft. Equal drafts share a run; where `reuse` is set, a run that exists with the same
- * digest and can still give a result is taken, or (the id of a sweep) one of that sweep's. Equal submits at the same moment wait for each other on the digest.
+ * Finds or makes a place for each draft. Equal drafts share a run; where `reuse` is set, a run that exists with the
+ * same digest and can still give a result is taken, or (the id of a sweep) one of that sweep's. Equal submits at the
+ * same moment wait for each other on the digest.
  * Nothing is written: `RunStore` inserts the placements that are `new`.
  * @throws RequestError `invalid_request` with every fault that was found.
  */
@@ -341,7 +358,10 @@ export async function admit(
         });
         faults.push({
           path: at('dataset'),
-          message: `expected a prepared dataset (${names.map(({ name }) => name).join(', ') || 'there is none yet: submit a prepare-dataset run'}), got ${spec.dataset}`,
+          message:
+            'expected a prepared dataset ' +
+            `(${names.map(({ name }) => name).join(', ') || 'there is none yet: submit a prepare-dataset run'}), ` +
+            `got ${spec.dataset}`,
         });
       }
     }
@@ -395,7 +415,9 @@ export async function admit(
       else
         faults.push({
           path: at('alignTo'),
-          message: `expected an embed run that has succeeded or still can, got ${spec.alignTo}: ${other ? `it is of kind ${other.kind} and ${other.status}` : 'there is no such run'}`,
+          message:
+            `expected an embed run that has succeeded or still can, got ${spec.alignTo}: ` +
+            `${other ? `it is of kind ${other.kind} and ${other.status}` : 'there is no such run'}`,
         });
     }
     complete.push({
@@ -451,7 +473,10 @@ const distinct = (faults: Fault[]): Fault[] => [
   ...new Map(faults.map((fault) => [canonicalJson([fault.path, fault.message]), fault])).values(),
 ];
 
-/** For each digest the run to attach to: one that has succeeded before one that runs, one that runs before one that waits. */
+/**
+ * For each digest the run to attach to: one that has succeeded before one that runs, one that runs before one that
+ * waits.
+ */
 async function reusableRuns(
   tx: Transaction,
   digests: string[],

@@ -3,9 +3,10 @@ import type { ArtifactStore } from './artifact-store.js';
 import type { Database } from './database.js';
 
 /**
- * Removes the files of the artifact store that nothing names any more: checkpoints that newer ones have replaced, files of
- * runs that were deleted, what a process left half-written. A file is an orphan when it is older than the grace period and
- * no row names it; the grace period covers the time between a file and its row, and the difference between clocks.
+ * Removes the files of the artifact store that nothing names any more: checkpoints that newer ones have replaced, files
+ * of runs that were deleted, what a process left half-written. A file is an orphan when it is older than the grace
+ * period and no row names it; the grace period covers the time between a file and its row, and the difference between
+ * clocks.
  */
 export class ArtifactCollector {
   constructor(

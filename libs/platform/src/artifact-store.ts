@@ -9,7 +9,10 @@ export interface StoredFile {
   sizeBytes: number;
 }
 
-/** A file or folder in a place for what is under way. `sha256`: a collection had put it aside; `process`: whose work folder it is. */
+/**
+ * A file or folder in a place for what is under way. `sha256`: a collection had put it aside; `process`: whose work
+ * folder it is.
+ */
 interface Leftover {
   path: string;
   sizeBytes: number;
@@ -85,7 +88,8 @@ export class ArtifactStore {
       const sha256 = hash.digest('hex');
       const target = this.path(sha256);
       await mkdir(path.dirname(target), { recursive: true });
-      // A file that was there already counts as new, so that a collection of orphans leaves it alone until its row is in.
+      // A file that was there already counts as new, so that a collection of orphans leaves it alone until its row is
+      // in.
       await utimes(temporary, new Date(), new Date());
       await rename(temporary, target);
       await syncFolder(path.dirname(target));
@@ -97,7 +101,8 @@ export class ArtifactStore {
   }
 
   /**
-   * The path of a stored file whose bytes were read and compared with its name: by this process, since anything was done to the file.
+   * The path of a stored file whose bytes were read and compared with its name: by this process, since anything was
+   * done to the file.
    * @throws CorruptArtifactError when the file is missing or its bytes differ.
    */
   async verified(sha256: string): Promise<string> {

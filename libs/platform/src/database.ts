@@ -7,7 +7,10 @@ import { Prisma, PrismaClient } from './generated/client.js';
 export { Prisma };
 export type Transaction = Prisma.TransactionClient;
 
-/** Which notifications exist. The payload of the first two is a run's id, of the third a worker's; all are hints, and whoever listens also polls. */
+/**
+ * Which notifications exist. The payload of the first two is a run's id, of the third a worker's; all are hints, and
+ * whoever listens also polls.
+ */
 export type Channel = 'run_changed' | 'run_control' | 'worker_control' | 'outbox' | 'run_ended';
 
 /** Serialisation failure and deadlock: the transaction did nothing and may be repeated. */
@@ -20,13 +23,19 @@ export const codeOf = (error: unknown): string | undefined => {
   return driver ?? error.code;
 };
 
-/** Codes of the network, of Postgres (connection exceptions, session timeouts, shutdown, statement timeout) and of Prisma (unreachable, timed out, closed). */
+/**
+ * Codes of the network, of Postgres (connection exceptions, session timeouts, shutdown, statement timeout) and of
+ * Prisma (unreachable, timed out, closed).
+ */
 const UNAVAILABLE = /^(ECONN|EPIPE|ETIMEDOUT|08|25P0|57P0|57014|P1001|P1002|P1008|P1017|P2024|P2028)/;
 /** What node-postgres and ioredis say without a code. */
 const UNAVAILABLE_MESSAGE =
   /connection terminated|connection is closed|timeout exceeded when trying to connect|command timed out|max retries per request/i;
 
-/** True where Postgres or Redis did not answer, or Postgres undid it for the sake of others time and again: whoever asked may ask again. */
+/**
+ * True where Postgres or Redis did not answer, or Postgres undid it for the sake of others time and again: whoever
+ * asked may ask again.
+ */
 export function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = codeOf(error) ?? (error as NodeJS.ErrnoException).code ?? '';
@@ -44,8 +53,8 @@ const LISTENER_PULSE_MS = 5000;
 export interface DatabaseOptions {
   poolSize?: number;
   /**
-   * A connection on which nothing comes or goes for so long is given up, by both ends: a peer that has vanished without a word
-   * (half-open TCP) costs no more than this, and the locks of a transaction that it left open are let go.
+   * A connection on which nothing comes or goes for so long is given up, by both ends: a peer that has vanished without
+   * a word (half-open TCP) costs no more than this, and the locks of a transaction that it left open are let go.
    */
   networkTimeoutMs?: number;
 }
@@ -104,8 +113,8 @@ export class Database {
   }
 
   /**
-   * A connection of its own, for session state such as an advisory lock. Ends with an `end` event when it breaks; whoever
-   * holds one has to say something on it more often than the network timeout.
+   * A connection of its own, for session state such as an advisory lock. Ends with an `end` event when it breaks;
+   * whoever holds one has to say something on it more often than the network timeout.
    */
   async connect(): Promise<pg.Client> {
     const client = new pg.Client(this.connection);

@@ -41,7 +41,10 @@ const Environment = z
       .string()
       .regex(/^[A-Za-z0-9_-]{1,64}$/, 'expected 1 to 64 letters, digits, _ or -')
       .default('loom-runs'),
-    /** How many runs may be in Redis that no worker has taken; `auto`: one for each free slot, and as many as workers took in the last second. */
+    /**
+     * How many runs may be in Redis that no worker has taken; `auto`: one for each free slot, and as many as workers
+     * took in the last second.
+     */
     LOOM_WINDOW: z
       .union(
         [z.literal('auto'), z.coerce.number().int().min(1).max(1_000_000)],
@@ -101,7 +104,10 @@ const Environment = z
     LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
     /** Threads of a trainer's native operations; all cores unless set. */
     LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
-    /** A Node program that workers start in the place of their trainer and that speaks its protocol (`trainer-protocol.ts`): for tests and benches. */
+    /**
+     * A Node program that workers start in the place of their trainer and that speaks its protocol
+     * (`trainer-protocol.ts`): for tests and benches.
+     */
     LOOM_TRAINER: folder.optional(),
   })
   .refine((env) => env.LOOM_LEASE_MS >= 3 * env.LOOM_HEARTBEAT_MS, {
@@ -146,7 +152,8 @@ export type Env = z.output<typeof Environment> & {
 };
 
 /**
- * The configuration of a process, checked: one place reads the environment, and a wrong value stops the start with its name.
+ * The configuration of a process, checked: one place reads the environment, and a wrong value stops the start with its
+ * name.
  * @throws Error that names each variable at fault, what was expected and what came.
  */
 export function loadEnv(source: NodeJS.ProcessEnv = process.env): Env {

@@ -43,8 +43,9 @@ interface Likeness {
 }
 
 /**
- * How many seconds of a worker each run will take, and by how many that have succeeded: the median of the most similar (same kind, dataset and
- * encoder; else same kind and encoder; else same kind), by samples where it trains. Null where nothing of its kind has run.
+ * How many seconds of a worker each run will take, and by how many that have succeeded: the median of the most similar
+ * (same kind, dataset and encoder; else same kind and encoder; else same kind), by samples where it trains. Null where
+ * nothing of its kind has run.
  */
 export async function secondsOfEach(
   tx: Transaction,
@@ -96,8 +97,8 @@ async function trainCounts(
 }
 
 /**
- * Seconds of workers that new runs will take. Where nothing of a kind has run, it is left out and named. Wall time: shared by the slots of
- * the workers that are alive, and no shorter than the longest chain of runs.
+ * Seconds of workers that new runs will take. Where nothing of a kind has run, it is left out and named. Wall time:
+ * shared by the slots of the workers that are alive, and no shorter than the longest chain of runs.
  */
 export async function estimate(
   tx: Transaction,
@@ -145,7 +146,10 @@ export async function estimate(
   return { gpuSeconds, wallSeconds: places > 0 ? Math.max(longest, gpuSeconds / places) : null, slots, basis, unknown };
 }
 
-/** Halving trains few pretrainings to their end, and only those are finetuned; of a search by a model only the first draws are laid out. */
+/**
+ * Halving trains few pretrainings to their end, and only those are finetuned; of a search by a model only the first
+ * draws are laid out.
+ */
 function shorten(
   sweep: SweepSpec,
   trials: number,

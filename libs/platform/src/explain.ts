@@ -126,7 +126,10 @@ export class Explanations {
     return compare(here, there);
   }
 
-  /** What a submit would attach to and why, or what it lacks from the nearest run of its kind. @throws RequestError `invalid_request` */
+  /**
+   * What a submit would attach to and why, or what it lacks from the nearest run of its kind. @throws RequestError
+   * `invalid_request`
+   */
   async ofSubmission({ spec, name }: SubmitRun): Promise<Why> {
     const here = await this.database.transaction(async (tx) => {
       const [placement] = await this.runs.admit(tx, [{ spec, name, path: ['spec'] }], true);

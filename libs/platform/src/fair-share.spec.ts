@@ -34,8 +34,8 @@ function dice(seed: number): (n: number) => number {
 }
 
 /**
- * A fleet of so many slots whose runs take as long as `duration` says: starts by project, and the most that ran of each at once. Each tick
- * fills what is free and `ahead` more, as the leader does.
+ * A fleet of so many slots whose runs take as long as `duration` says: starts by project, and the most that ran of each
+ * at once. Each tick fills what is free and `ahead` more, as the leader does.
  */
 function simulate(
   projects: Share[],
@@ -186,18 +186,22 @@ describe('over time', () => {
     expect(Math.abs(count('a') - fair)).toBeLessThanOrEqual(slots + ahead + Math.max(a / b, b / a));
   });
 
-  test('a flood of one does not keep another waiting: the first of the second starts with the next slot that is free, then every other start is its own', () => {
-    const late = many('b', 20);
-    const { starts } = simulate([share('a'), share('b')], {
-      slots: 4,
-      ticks: 300,
-      arrivals: (tick) => (tick === 0 ? many('a', 1000) : tick === 100 ? late : []),
-      duration: () => 2,
-    });
-    const from = starts.findIndex(({ project }) => project === 'b');
-    expect(starts.slice(0, from).length).toBeLessThanOrEqual(4 * 51);
-    expect(starts.slice(from, from + 40).filter(({ project }) => project === 'b')).toHaveLength(20);
-  });
+  test(
+    'a flood of one does not keep another waiting: the first of the second starts with the next slot that is free, ' +
+      'then every other start is its own',
+    () => {
+      const late = many('b', 20);
+      const { starts } = simulate([share('a'), share('b')], {
+        slots: 4,
+        ticks: 300,
+        arrivals: (tick) => (tick === 0 ? many('a', 1000) : tick === 100 ? late : []),
+        duration: () => 2,
+      });
+      const from = starts.findIndex(({ project }) => project === 'b');
+      expect(starts.slice(0, from).length).toBeLessThanOrEqual(4 * 51);
+      expect(starts.slice(from, from + 40).filter(({ project }) => project === 'b')).toHaveLength(20);
+    },
+  );
 
   test('idleness earns nothing: who comes back shares from then on', () => {
     const { starts } = simulate([share('a'), share('b')], {

@@ -1,10 +1,12 @@
 /**
- * Who starts next, and who will when: the shares of projects in the workers. Pure; `waiting-line.ts` reads from Postgres what it goes by.
+ * Who starts next, and who will when: the shares of projects in the workers. Pure; `waiting-line.ts` reads from
+ * Postgres what it goes by.
  *
- * Between projects with runs that wait, slots are shared max-min fairly by weight: one that would not be ahead of another even with one run
- * more comes first. Among those that are within one run of each other, starts are in proportion to the weights by start-time fair queueing
- * (Goyal, Vin and Cheng, 1996): each start moves a project's tag on by 1 / weight, the lowest is next, and a project that has not wanted
- * anything for a while begins at the virtual time that the others have reached. So nobody starves, and nobody saves up starts.
+ * Between projects with runs that wait, slots are shared max-min fairly by weight: one that would not be ahead of
+ * another even with one run more comes first. Among those that are within one run of each other, starts are in
+ * proportion to the weights by start-time fair queueing (Goyal, Vin and Cheng, 1996): each start moves a project's tag
+ * on by 1 / weight, the lowest is next, and a project that has not wanted anything for a while begins at the virtual
+ * time that the others have reached. So nobody starves, and nobody saves up starts.
  */
 
 export interface Share {
@@ -47,8 +49,9 @@ const before = (a: Waiting, b: Waiting): boolean =>
   a.urgency < b.urgency || (a.urgency === b.urgency && a.runId < b.runId);
 
 /**
- * Takes at most `places` runs, in the order in which they are to start: of the project whose turn it is the most urgent, of those the one
- * that was submitted first. `placesOf` says of a placement how many runs that ask for it can be taken; '' is not limited.
+ * Takes at most `places` runs, in the order in which they are to start: of the project whose turn it is the most
+ * urgent, of those the one that was submitted first. `placesOf` says of a placement how many runs that ask for it can
+ * be taken; '' is not limited.
  * @param waiting of each project and placement at least the first `places`, in any order.
  * @returns with the tag that its project has from then on.
  */
@@ -97,7 +100,10 @@ export function chooseNext<Run extends Waiting>(
   return chosen;
 }
 
-/** How many runs of other projects are to start before the one that has `ahead` of its own before it, by their tags as they stand. */
+/**
+ * How many runs of other projects are to start before the one that has `ahead` of its own before it, by their tags as
+ * they stand.
+ */
 export function othersAhead(
   shares: readonly Share[],
   project: string,
@@ -124,7 +130,8 @@ export function startsIn(ahead: number, each: number, slots: readonly number[]):
   const sorted = slots.filter((seconds) => seconds < Number.POSITIVE_INFINITY).sort((a, b) => a - b);
   if (ahead < sorted.length && sorted[ahead]! <= sorted[0]! + each) return sorted[ahead]!;
   if (sorted.length === 0 || each === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
-  // The first moment by which enough runs have started: a slot that is free at r starts one at r, r + each, r + 2 each, …
+  // The first moment by which enough runs have started: a slot that is free at r starts one at r, r + each, r + 2 each,
+  // …
   const startedBy = (moment: number) =>
     sorted.reduce((sum, free) => sum + (moment >= free ? Math.floor((moment - free) / each + 1e-9) + 1 : 0), 0);
   let [early, late] = [sorted[0]!, sorted[0]! + ahead * each];

@@ -11,13 +11,21 @@ import type { Window } from './waiting-line.js';
 const LEADER_LOCK = 0x6c_6f_6f_6d;
 const DISPATCH_BATCH = 1000;
 const TAKEOVER_MS = 1000;
-/** The dispatcher is woken by notifications; this is for those that were lost, and for runs that wait for their time. */
+/**
+ * The dispatcher is woken by notifications; this is for those that were lost, and for runs that wait for their time.
+ */
 const POLL_MS = 1000;
 /** One that failed is not left for a whole round. */
 const RETRY_MS = 1000;
-/** The leader says something this often on the connection that holds its lock. Postgres takes the lock from one that is silent for longer than four times this. */
+/**
+ * The leader says something this often on the connection that holds its lock. Postgres takes the lock from one that is
+ * silent for longer than four times this.
+ */
 const PULSE_MS = 2000;
-/** Where runs start and end in quick succession, looks at the line are so far apart at least: what is ready in Redis lasts longer. */
+/**
+ * Where runs start and end in quick succession, looks at the line are so far apart at least: what is ready in Redis
+ * lasts longer.
+ */
 const DISPATCH_GAP_MS = 40;
 const CHARGE_MS = 2000;
 /** A message this young may still be on its way. */
@@ -140,7 +148,10 @@ export class Leader {
     }
   }
 
-  /** Does a task, waits until it is due or woken (and `gapMs` have passed since it began), and again. A failure is logged and repeated: Redis or Postgres may be away. */
+  /**
+   * Does a task, waits until it is due or woken (and `gapMs` have passed since it began), and again. A failure is
+   * logged and repeated: Redis or Postgres may be away.
+   */
   private async repeat(
     signal: AbortSignal,
     everyMs: number,

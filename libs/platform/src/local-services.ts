@@ -104,7 +104,9 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** A server of its own process group, so that a Ctrl-C for us is not one for it, which gets `signal` when we are gone. */
+/**
+ * A server of its own process group, so that a Ctrl-C for us is not one for it, which gets `signal` when we are gone.
+ */
 function spawnServer(
   command: string,
   args: string[],
@@ -241,7 +243,8 @@ async function postgresUser(): Promise<{ uid: number; gid: number }> {
       return await ids();
     } catch (error) {
       throw new LocalServiceError(
-        `Postgres can't run as root, and a user \`postgres\` could not be made (${(error as Error).message.split('\n')[0]}): run this as an ordinary user, or set DATABASE_URL.`,
+        `Postgres can't run as root, and a user \`postgres\` could not be made ` +
+          `(${(error as Error).message.split('\n')[0]}): run this as an ordinary user, or set DATABASE_URL.`,
       );
     }
   }
@@ -292,14 +295,17 @@ async function requireTraversable(target: string): Promise<void> {
     const info = await stat(folder).catch(() => undefined);
     if (info && (info.mode & constants.S_IXOTH) === 0) {
       throw new LocalServiceError(
-        `Postgres can't run as root, and its user can't enter ${folder}: move the checkout to a folder that others may enter, run this as an ordinary user, or set DATABASE_URL.`,
+        `Postgres can't run as root, and its user can't enter ${folder}: move the checkout to a folder that ` +
+          'others may enter, run this as an ordinary user, or set DATABASE_URL.',
       );
     }
     if (folder === path.dirname(folder)) return;
   }
 }
 
-/** A server that outlived whoever started it (where the system can't tell it) is shut down before the next one starts. */
+/**
+ * A server that outlived whoever started it (where the system can't tell it) is shut down before the next one starts.
+ */
 async function endLeftover(pidFile: string): Promise<void> {
   const pid = Number((await readFile(pidFile, 'utf8').catch(() => '')).split('\n')[0]);
   if (!pid) return;
@@ -339,7 +345,8 @@ async function startRedis(dir: string, durable: boolean): Promise<Server> {
   }
   if (!binary)
     throw new LocalServiceError(
-      'Redis is missing: install it (Debian and Ubuntu: `sudo apt-get install redis-server`; macOS: `brew install redis`) or set REDIS_URL.',
+      'Redis is missing: install it (Debian and Ubuntu: `sudo apt-get install redis-server`; macOS: `brew install ' +
+        'redis`) or set REDIS_URL.',
     );
   await mkdir(dir, { recursive: true });
   const port = await freePort();

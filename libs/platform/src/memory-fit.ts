@@ -17,8 +17,8 @@ interface Place {
 }
 
 /**
- * What the largest new run of each kind needs, against the roomiest place where it may run: a GPU, or the part of a machine's memory
- * that a slot of it has. `trialOf` says which trial a placement belongs to.
+ * What the largest new run of each kind needs, against the roomiest place where it may run: a GPU, or the part of a
+ * machine's memory that a slot of it has. `trialOf` says which trial a placement belongs to.
  */
 export async function memoryFit(
   tx: Transaction,

@@ -21,7 +21,10 @@ export class ProjectStore {
     return rows.map((row) => ({ ...row, gpuSecondsUsed: used.get(row.name) ?? 0 }));
   }
 
-  /** Makes a project, or changes what is said of one: what is left out stays, null lifts a quota. The leader hears of it at once. */
+  /**
+   * Makes a project, or changes what is said of one: what is left out stays, null lifts a quota. The leader hears of it
+   * at once.
+   */
   async put(name: string, { weight, maxRunning, gpuSeconds }: ProjectSettings): Promise<ProjectRecord> {
     // One that is new begins where the others are.
     await this.database.prisma.$executeRaw`

@@ -21,7 +21,8 @@ export class RunQueue {
   private readonly queue: Queue<RunJob>;
 
   constructor(private readonly env: Connection) {
-    // A Redis that is away or frozen costs a caller five seconds at most; a connection with nobody at its other end is made anew.
+    // A Redis that is away or frozen costs a caller five seconds at most; a connection with nobody at its other end is
+    // made anew.
     this.redis = new Redis(env.redisUrl, {
       maxRetriesPerRequest: 1,
       commandTimeout: 5000,
@@ -36,7 +37,10 @@ export class RunQueue {
     this.queue.on('error', () => undefined);
   }
 
-  /** Adds a job for each, to be handed out in this order; one that is there already is left as it is. Rejects when Redis does not answer. */
+  /**
+   * Adds a job for each, to be handed out in this order; one that is there already is left as it is. Rejects when Redis
+   * does not answer.
+   */
   async add(jobs: readonly RunJob[]): Promise<void> {
     await this.queue.addBulk(
       jobs.map(({ runId, attempt }) => ({
@@ -75,7 +79,8 @@ export class RunQueue {
 
   /**
    * Calls `process` for each job, at most `concurrency` at a time. A job ends when `process` does, whatever came of the
-   * run: success, failure and repetition are matters of Postgres. Where that did not answer, the job is another worker's at once.
+   * run: success, failure and repetition are matters of Postgres. Where that did not answer, the job is another
+   * worker's at once.
    */
   consume(
     concurrency: number,
@@ -102,7 +107,8 @@ export class RunQueue {
       autorun: false,
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 0 },
-      // A job whose worker fell silent goes back as often as it takes: the claim in Postgres decides what is done with it.
+      // A job whose worker fell silent goes back as often as it takes: the claim in Postgres decides what is done with
+      // it.
       maxStalledCount: 1_000_000,
     });
     worker.on('error', onError);

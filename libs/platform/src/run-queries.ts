@@ -218,7 +218,9 @@ const datasetRecord = (row: Prisma.DatasetGetPayload<object>): DatasetRecord => 
   createdAt: row.createdAt,
 });
 
-/** The last part of a parameter's path that tells seeds and label fractions apart from what a combination is made of. */
+/**
+ * The last part of a parameter's path that tells seeds and label fractions apart from what a combination is made of.
+ */
 const isSeed = (parameter: string) => /\.(seed|labelSeed)$/.test(parameter);
 const isLabelFraction = (parameter: string) => parameter.endsWith('.labelFraction');
 
@@ -520,8 +522,9 @@ export class RunQueries {
   }
 
   /**
-   * What a sweep found: one row for each combination of parameters other than seeds and label fractions. Accuracies are means
-   * over the trials of a combination; a gain is the mean of the differences between a trial and the control on the same labels.
+   * What a sweep found: one row for each combination of parameters other than seeds and label fractions. Accuracies are
+   * means over the trials of a combination; a gain is the mean of the differences between a trial and the control on
+   * the same labels.
    */
   async sweepTable(id: string): Promise<SweepTable | undefined> {
     const sweep = await this.sweep(id);

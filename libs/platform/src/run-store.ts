@@ -1,7 +1,8 @@
 /**
- * The life of a run. This is the only code that changes a run's status: each change is one transaction that compares and
- * sets along an allowed transition, appends an event and notifies. Whoever works on a run holds a token, the number of its
- * attempt, and every write carries it: when another attempt has begun, or the run has ended, the write finds no row.
+ * The life of a run. This is the only code that changes a run's status: each change is one transaction that compares
+ * and sets along an allowed transition, appends an event and notifies. Whoever works on a run holds a token, the number
+ * of its attempt, and every write carries it: when another attempt has begun, or the run has ended, the write finds no
+ * row.
  */
 import {
   ACTIVE_STATUSES,
@@ -114,9 +115,12 @@ export interface Progress {
 /** The newest migration that this build was made for: a worker of another version than the database takes no runs. */
 export const SCHEMA = '20261125040000_worker_memory';
 const mismatch = (found: string) =>
-  `expected a database of schema ${SCHEMA}, got ${found}: ${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
+  `expected a database of schema ${SCHEMA}, got ${found}: ` +
+  `${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
 
-/** How many failures of a class a run survives. A class that is not listed fails it at once: repeating would not help. */
+/**
+ * How many failures of a class a run survives. A class that is not listed fails it at once: repeating would not help.
+ */
 const RETRY_BUDGET: Partial<Record<StatusReason, number>> = {
   worker_crash: 2,
   gpu_error: 2,
@@ -134,11 +138,16 @@ const KEPT_CHECKPOINTS = 2;
 const OFFER_AGAIN_MS = 1000;
 /** The same, where it waits for another GPU or another version. */
 const OFFER_MUCH_LATER_MS = 5000;
-/** Runs that one statement inserts: as many as Postgres takes apart in its working memory. All at once took half as long again. */
+/**
+ * Runs that one statement inserts: as many as Postgres takes apart in its working memory. All at once took half as long
+ * again.
+ */
 const INSERT_BATCH = 1000;
 const CHARGE_AFTER_MS = 2000;
 const CHARGE_BATCH = 5000;
-/** Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands. */
+/**
+ * Runs that one transaction of a bulk action changes, and how long one request goes on before it says where it stands.
+ */
 const BULK_BATCH = 100;
 const BULK_MS = 8000;
 /** Of so many keys a run shows the last value: what lists return stays bounded. */
@@ -196,7 +205,8 @@ export class RunStore {
 
   /**
    * Queues a run, or attaches to an equal one. A repeat with the same key returns what the first returned.
-   * @throws RequestError `invalid_request` naming the fields, `idempotency_mismatch` for a key that was used for another request.
+   * @throws RequestError `invalid_request` naming the fields, `idempotency_mismatch` for a key that was used for
+   *   another request.
    */
   async submitRun(
     request: SubmitRun,
@@ -259,7 +269,9 @@ export class RunStore {
     throw RequestError.invalid([
       {
         path: ['project'],
-        message: `expected a project that is there (${known}${projects.length > 20 ? ', …' : ''}), got ${name}: make it first (\`loom projects set ${name}\`)`,
+        message:
+          `expected a project that is there (${known}${projects.length > 20 ? ', …' : ''}), got ${name}: make it ` +
+          `first (\`loom projects set ${name}\`)`,
       },
     ]);
   }
@@ -273,7 +285,8 @@ export class RunStore {
     if (known.requestHash !== sha256(canonicalJson(request))) {
       throw new RequestError(
         'idempotency_mismatch',
-        'expected the request that this Idempotency-Key was first used for, got another: use a new key for a new request',
+        'expected the request that this Idempotency-Key was first used for, got another: use a new key for a new ' +
+          'request',
       );
     }
     return known.resourceId;
@@ -332,7 +345,8 @@ export class RunStore {
   // What users ask of a run
 
   /**
-   * A run that waits is cancelled at once. One that runs is told to stop, and is cancelled when its worker has stopped it.
+   * A run that waits is cancelled at once. One that runs is told to stop, and is cancelled when its worker has stopped
+   * it.
    * @throws RequestError `not_found`; `invalid_state` for a run that has ended otherwise.
    */
   async cancel(runId: string): Promise<void> {
@@ -362,7 +376,8 @@ export class RunStore {
   /**
    * A run that waits is paused at once, and nothing takes it until it is resumed. One that runs is told to write a
    * checkpoint and stop, and is paused when its worker has stopped it.
-   * @throws RequestError `not_found`; `invalid_state` for a run that has ended, is being cancelled or waits for a parent.
+   * @throws RequestError `not_found`; `invalid_state` for a run that has ended, is being cancelled or waits for a
+   *   parent.
    */
   async pause(runId: string): Promise<void> {
     await this.database.transaction((tx) => this.pauseWithin(tx, runId));
@@ -394,8 +409,8 @@ export class RunStore {
 
   /**
    * Queues a paused run; it goes on from its checkpoint as the next attempt, uncharged. One that is still `pausing` is
-   * running again: where its trainer has been told to stop already, it is handed back and queued. One that waits at a rung of
-   * a sweep is trained in full.
+   * running again: where its trainer has been told to stop already, it is handed back and queued. One that waits at a
+   * rung of a sweep is trained in full.
    * @throws RequestError `not_found`; `invalid_state` for a run that is not paused.
    */
   async resume(runId: string): Promise<void> {
@@ -419,9 +434,10 @@ export class RunStore {
   }
 
   /**
-   * Queues a run again that failed, timed out or was cancelled. It goes on from its last checkpoint with a fresh budget of
-   * failures, and the runs that wait for it wait again.
-   * @throws RequestError `not_found`; `invalid_state` for a run that did not end this way, or whose parent has to be retried first.
+   * Queues a run again that failed, timed out or was cancelled. It goes on from its last checkpoint with a fresh budget
+   * of failures, and the runs that wait for it wait again.
+   * @throws RequestError `not_found`; `invalid_state` for a run that did not end this way, or whose parent has to be
+   *   retried first.
    */
   async retry(runId: string): Promise<void> {
     await this.database.transaction((tx) => this.retryWithin(tx, runId));
@@ -456,8 +472,8 @@ export class RunStore {
   }
 
   /**
-   * Does the same to all runs that a filter names and that were there when it began, in batches, each a transaction of its
-   * own. Children are cancelled before their parents, so that they end as asked; all else begins with the parents.
+   * Does the same to all runs that a filter names and that were there when it began, in batches, each a transaction of
+   * its own. Children are cancelled before their parents, so that they end as asked; all else begins with the parents.
    * After some seconds it returns with a cursor to go on from. A repeat does no harm.
    * @throws RequestError `invalid_request` for a cursor that is none.
    */
@@ -502,7 +518,9 @@ export class RunStore {
     }
   }
 
-  /** What `bulk` would do as things stand; of runs to be retried, those count whose parent has to be retried with them. */
+  /**
+   * What `bulk` would do as things stand; of runs to be retried, those count whose parent has to be retried with them.
+   */
   async planBulk({ action, filter, tags }: BulkRuns): Promise<BulkResult> {
     const outcome =
       action === 'tag'
@@ -536,7 +554,9 @@ export class RunStore {
     return rows.map(({ outcome }) => outcome);
   }
 
-  /** For each run `done`, or why it was left as it is. One that no longer has a status that was asked for is left too. */
+  /**
+   * For each run `done`, or why it was left as it is. One that no longer has a status that was asked for is left too.
+   */
   private async bulkWithin(
     tx: Transaction,
     action: RunAction,
@@ -616,8 +636,9 @@ export class RunStore {
    * Takes a run that waits, as the attempt that the job names. Undefined when there is nothing to take: the job is a
    * duplicate, or the run was cancelled, or is another worker's.
    * @param gpus UUIDs of the GPUs that the worker has free, one of which it is given.
-   * @throws ClaimRefusedError when this worker may not take it: it is draining, lacks a label, or has free only GPUs on which a trainer of
-   * this run has died; or when no worker may, because its project has as many runs under way as it may; SchemaMismatchError when the database is of another version. The run is offered again.
+   * @throws ClaimRefusedError when this worker may not take it: it is draining, lacks a label, or has free only GPUs on
+   *   which a trainer of this run has died; or when no worker may, because its project has as many runs under way
+   *   as it may; SchemaMismatchError when the database is of another version. The run is offered again.
    */
   async claim(
     { runId, attempt }: RunJob,
@@ -722,8 +743,8 @@ export class RunStore {
   }
 
   /**
-   * Whether a project may have one more run under way. Claims of a project with such a quota wait here for each other, so that it is not
-   * exceeded whoever has admitted them.
+   * Whether a project may have one more run under way. Claims of a project with such a quota wait here for each other,
+   * so that it is not exceeded whoever has admitted them.
    */
   private async hasPlace(tx: Transaction, project: string, runId: string): Promise<boolean> {
     const [limited] = await tx.$queryRaw<
@@ -736,7 +757,10 @@ export class RunStore {
     return held < limited.most;
   }
 
-  /** Of the given GPUs those that are as asked; of these `good`, those on which no trainer of this run has died; and whether a worker that could take it has a good one at all. */
+  /**
+   * Of the given GPUs those that are as asked; of these `good`, those on which no trainer of this run has died; and
+   * whether a worker that could take it has a good one at all.
+   */
   private async fittingGpus(
     tx: Transaction,
     runId: string,
@@ -798,8 +822,8 @@ export class RunStore {
   }
 
   /**
-   * Begins training at the checkpoint's step (null: from the start). What a dead attempt recorded beyond it is superseded, and
-   * last values are those of what stays.
+   * Begins training at the checkpoint's step (null: from the start). What a dead attempt recorded beyond it is
+   * superseded, and last values are those of what stays.
    * @throws LeaseLostError
    */
   async begin(token: Token, checkpointStep: number | null, trainerPid: number): Promise<void> {
@@ -822,8 +846,8 @@ export class RunStore {
   }
 
   /**
-   * Progress, metrics with their last values, log lines and events in one fenced statement. A value for a key and step that is
-   * there already replaces it.
+   * Progress, metrics with their last values, log lines and events in one fenced statement. A value for a key and step
+   * that is there already replaces it.
    * @throws LeaseLostError
    */
   async record(token: Token, progress: Progress): Promise<void> {
@@ -837,8 +861,8 @@ export class RunStore {
   }
 
   /**
-   * `hopeful`: points beyond their key's last are inserted without looking whether they are there, which is half as long. They
-   * can only be when another write of the run was under way at the same time, and then nothing is written.
+   * `hopeful`: points beyond their key's last are inserted without looking whether they are there, which is half as
+   * long. They can only be when another write of the run was under way at the same time, and then nothing is written.
    */
   private async recordWithin(
     token: Token,
@@ -877,8 +901,8 @@ export class RunStore {
   }
 
   /**
-   * Makes a file visible that is in the artifact store already. Of checkpoints the newest few stay visible, the newest of those
-   * that were the best, and those that another run names.
+   * Makes a file visible that is in the artifact store already. Of checkpoints the newest few stay visible, the newest
+   * of those that were the best, and those that another run names.
    * @throws LeaseLostError
    */
   async addArtifact(token: Token, artifact: NewArtifact): Promise<string> {
@@ -906,8 +930,10 @@ export class RunStore {
   }
 
   /**
-   * The run is done. A prepared dataset becomes visible in the same transaction, and runs that waited for this one are queued.
-   * A run that was cancelled meanwhile ends as cancelled; one that was to pause is done. Returns the status it ended in.
+   * The run is done. A prepared dataset becomes visible in the same transaction, and runs that waited for this one are
+   * queued.
+   * A run that was cancelled meanwhile ends as cancelled; one that was to pause is done. Returns the status it ended
+   * in.
    * @throws LeaseLostError
    */
   async succeed(token: Token, result: RunResult): Promise<RunStatus> {
@@ -929,8 +955,8 @@ export class RunStore {
   }
 
   /**
-   * The run failed. It is repeated after a while where its failure class and budget allow, from its last checkpoint; one
-   * that was to pause is paused instead.
+   * The run failed. It is repeated after a while where its failure class and budget allow, from its last checkpoint;
+   * one that was to pause is paused instead.
    * Returns the status that it has now.
    * @throws LeaseLostError
    */
@@ -959,8 +985,8 @@ export class RunStore {
   }
 
   /**
-   * Hands a run back that its worker has stopped, uncharged. One that was to be cancelled or to pause is; any other goes on
-   * elsewhere from its last checkpoint. Returns the status that it has now.
+   * Hands a run back that its worker has stopped, uncharged. One that was to be cancelled or to pause is; any other
+   * goes on elsewhere from its last checkpoint. Returns the status that it has now.
    * @throws LeaseLostError
    */
   async release(token: Token): Promise<RunStatus> {
@@ -972,8 +998,8 @@ export class RunStore {
   }
 
   /**
-   * Hands back a run that has come as far as it was to: it waits with its checkpoint until it is let on. Where it has been
-   * let on meanwhile, it goes on at once.
+   * Hands back a run that has come as far as it was to: it waits with its checkpoint until it is let on. Where it has
+   * been let on meanwhile, it goes on at once.
    * @throws LeaseLostError
    */
   async reachRung(token: Token, step: number): Promise<RunStatus> {
@@ -996,7 +1022,10 @@ export class RunStore {
     });
   }
 
-  /** Leaves a record that somebody asked for these by name, or for a child of theirs: no sweep that started them takes them away. */
+  /**
+   * Leaves a record that somebody asked for these by name, or for a child of theirs: no sweep that started them takes
+   * them away.
+   */
   private async askFor(tx: Transaction, runIds: readonly string[]): Promise<void> {
     await tx.$executeRaw`
       WITH wanted AS (SELECT id, attempt FROM run WHERE id = ANY(${[...runIds]}::uuid[]) AND status <> 'succeeded' ORDER BY id FOR UPDATE)
@@ -1013,7 +1042,10 @@ export class RunStore {
     for (const { id } of freed) await this.leaveRung(tx, id);
   }
 
-  /** Lets runs go as far as this step before they are looked at; null: to their end. Nobody is held back who may go further. */
+  /**
+   * Lets runs go as far as this step before they are looked at; null: to their end. Nobody is held back who may go
+   * further.
+   */
   async letOn(tx: Transaction, runId: string, toStep: number | null): Promise<void> {
     if (toStep === null) return this.needInFull(tx, [runId]);
     const moved = await tx.$queryRaw<
@@ -1027,7 +1059,10 @@ export class RunStore {
     await tx.$executeRaw`UPDATE run SET stop_at_step = ${step} WHERE id = ${runId}::uuid AND attempt = 0`;
   }
 
-  /** It has shown enough: wherever it is, it ends, and so do the runs that wait for it. A worker that holds it hears that its lease is over. */
+  /**
+   * It has shown enough: wherever it is, it ends, and so do the runs that wait for it. A worker that holds it hears
+   * that its lease is over.
+   */
   async stopEarly(tx: Transaction, runId: string, reason: StatusReason, detail: string): Promise<void> {
     const status = await this.lock(tx, runId);
     if (!canMove(status, 'early_stopped')) return;
@@ -1055,14 +1090,18 @@ export class RunStore {
   // What the leader does
 
   /**
-   * Runs that are to be put into Redis now, in the order in which they are to start (see `waiting-line.ts`): as many as the window has room
-   * for (`window` runs that no worker has taken; `auto`: what workers can use), and at most `limit`.
+   * Runs that are to be put into Redis now, in the order in which they are to start (see `waiting-line.ts`): as many as
+   * the window has room for (`window` runs that no worker has taken; `auto`: what workers can use), and at most
+   * `limit`.
    */
   async takeDispatchable(limit: number, window: Window = limit): Promise<Admission[]> {
     return nextInLine(this.database.prisma, { leaseMs: this.options.leaseMs, window, limit });
   }
 
-  /** From here on they count as admitted. One that a worker was quick enough to refuse stays undone: it is due again in a moment. */
+  /**
+   * From here on they count as admitted. One that a worker was quick enough to refuse stays undone: it is due again in
+   * a moment.
+   */
   async markDispatched(admitted: readonly Admission[]): Promise<void> {
     await this.database.prisma.$executeRaw`
       WITH reached AS (SELECT project, max(tag) AS tag FROM unnest(${admitted.map(({ project }) => project)}::text[], ${admitted.map(({ tag }) => String(tag))}::text[]::float8[]) AS a(project, tag) GROUP BY project),
@@ -1070,7 +1109,10 @@ export class RunStore {
       UPDATE outbox SET dispatched_at = now() WHERE id = ANY(${admitted.map(({ outboxId }) => String(outboxId))}::text[]::bigint[]) AND not_before <= now()`;
   }
 
-  /** Adds the seconds of attempts that have ended to what their projects have used. Those of the last moments stay apart: they tell how fast runs follow each other. */
+  /**
+   * Adds the seconds of attempts that have ended to what their projects have used. Those of the last moments stay
+   * apart: they tell how fast runs follow each other.
+   */
   async chargeProjects(): Promise<void> {
     for (let charged = CHARGE_BATCH; charged === CHARGE_BATCH;) {
       const [row] = await this.database.prisma.$queryRaw<{ charged: number }[]>`
@@ -1176,7 +1218,10 @@ export class RunStore {
     );
   }
 
-  /** What else can be the matter when a run is no longer `running`: it was cancelled, it was to pause, or the lease is lost. */
+  /**
+   * What else can be the matter when a run is no longer `running`: it was cancelled, it was to pause, or the lease is
+   * lost.
+   */
   private async stoppedMeanwhile(tx: Transaction, token: Token): Promise<'cancelled' | 'paused'> {
     if (await this.end(tx, token, { from: ['cancelling'], to: 'cancelled', reason: 'user_cancel' })) return 'cancelled';
     if (await this.end(tx, token, { from: ['pausing'], to: 'paused', reason: 'user_pause' })) return 'paused';
@@ -1184,8 +1229,9 @@ export class RunStore {
   }
 
   /**
-   * The one statement that changes a status. Writes the event with it, queues a message where the run has to be dispatched, and
-   * carries the change to the runs that depend on this one. Undefined when the run was not where it was expected.
+   * The one statement that changes a status. Writes the event with it, queues a message where the run has to be
+   * dispatched, and carries the change to the runs that depend on this one. Undefined when the run was not where it was
+   * expected.
    */
   private async move(
     tx: Transaction,
@@ -1246,7 +1292,10 @@ export class RunStore {
     return ids.length;
   }
 
-  /** `pending` → `upstream_failed` for everything that waits for this run, or `early_stopped` like it: that is no failure. */
+  /**
+   * `pending` → `upstream_failed` for everything that waits for this run, or `early_stopped` like it: that is no
+   * failure.
+   */
   private async failChildren(tx: Transaction, parentId: string, became: RunStatus): Promise<void> {
     const early = became === 'early_stopped';
     const [status, reason] = early
@@ -1298,9 +1347,9 @@ const interval = (milliseconds: number): Prisma.Sql =>
   Prisma.sql`make_interval(secs => ${milliseconds / 1000}::float8)`;
 
 /**
- * Points as Postgres takes them fastest: the keys, and for each point the place of its key (from 1), its step and its value, as
- * array literals in the order of the primary key; and the last of each key. One statement can't touch a row twice: the last
- * value of a key and step wins. What is not finite is left out.
+ * Points as Postgres takes them fastest: the keys, and for each point the place of its key (from 1), its step and its
+ * value, as array literals in the order of the primary key; and the last of each key. One statement can't touch a row
+ * twice: the last value of a key and step wins. What is not finite is left out.
  */
 function columnsOf(points: readonly MetricPoint[]) {
   const byKey = new Map<string, Map<number, number>>();

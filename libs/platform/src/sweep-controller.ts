@@ -1,7 +1,7 @@
 /**
- * What sweeps need while they run: the next trials, limits, early stopping. The leader does it for all; every look at a sweep is
- * one transaction that holds its row and goes by what is in Postgres alone, so that a leader that dies, or two that overlap, change
- * nothing in the outcome.
+ * What sweeps need while they run: the next trials, limits, early stopping. The leader does it for all; every look at a
+ * sweep is one transaction that holds its row and goes by what is in Postgres alone, so that a leader that dies, or two
+ * that overlap, change nothing in the outcome.
  */
 import {
   belowMedian,
@@ -99,7 +99,10 @@ export class SweepController {
     private readonly runs: RunStore,
   ) {}
 
-  /** Looks at every sweep that has something left to do. Returns how many there are. A sweep that can't be looked at does not keep the others waiting. */
+  /**
+   * Looks at every sweep that has something left to do. Returns how many there are. A sweep that can't be looked at
+   * does not keep the others waiting.
+   */
   async tick(): Promise<number> {
     const open = await this.database.prisma.sweep.findMany({
       where: { steered: true, cancelledAt: null, pausedAt: null },
@@ -158,8 +161,8 @@ export class SweepController {
   // Trials
 
   /**
-   * Writes trials, and of those that are not started yet (`held`) the specs as they were admitted: a dataset stays the version that
-   * it was. Of trials that share a root the first come before the second of any other.
+   * Writes trials, and of those that are not started yet (`held`) the specs as they were admitted: a dataset stays the
+   * version that it was. Of trials that share a root the first come before the second of any other.
    */
   async write(
     tx: Transaction,
@@ -275,7 +278,9 @@ export class SweepController {
       WHERE NOT busy AND (known OR nth = 1) ORDER BY position LIMIT ${limit}`;
   }
 
-  /** Returns how many of the trials are under way now. One that can't be admitted any more is set aside with the reason. */
+  /**
+   * Returns how many of the trials are under way now. One that can't be admitted any more is set aside with the reason.
+   */
   private async start(
     tx: Transaction,
     sweep: SweepRow,
@@ -542,7 +547,8 @@ export class SweepController {
   }
 
   /**
-   * When nothing can be promoted and nothing starts any more: one at least is trained in full, and whoever waits has been stopped.
+   * When nothing can be promoted and nothing starts any more: one at least is trained in full, and whoever waits has
+   * been stopped.
    * True while there is something left to wait for.
    */
   private async finish(
@@ -581,7 +587,10 @@ export class SweepController {
     return true;
   }
 
-  /** This sweep has seen enough of a run. It ends when every sweep has that it belongs to; whoever needs it in full has said so in the run itself. */
+  /**
+   * This sweep has seen enough of a run. It ends when every sweep has that it belongs to; whoever needs it in full has
+   * said so in the run itself.
+   */
   private async stopEarly(
     tx: Transaction,
     sweepId: string,
@@ -602,8 +611,9 @@ export class SweepController {
   // Search by a model
 
   /**
-   * Adds the draws that the searcher can make now: draw g goes by the results of the draws up to g − P, P of them at once, and
-   * waits for those. So the same seed gives the same trials, however long each takes and whoever leads. True while there is more to come.
+   * Adds the draws that the searcher can make now: draw g goes by the results of the draws up to g − P, P of them at
+   * once, and waits for those. So the same seed gives the same trials, however long each takes and whoever leads. True
+   * while there is more to come.
    */
   private async propose(tx: Transaction, sweep: SweepRow): Promise<boolean> {
     const { id, spec } = sweep;
@@ -644,7 +654,10 @@ export class SweepController {
     }
   }
 
-  /** What each draw came to: the mean of its trials' metric; of one that was stopped early, how far it came and how it stood there. */
+  /**
+   * What each draw came to: the mean of its trials' metric; of one that was stopped early, how far it came and how it
+   * stood there.
+   */
   private async results(tx: Transaction, sweep: SweepRow, perDraw: number): Promise<DrawResult[]> {
     const { id, spec } = sweep;
     const rows = await tx.$queryRaw<

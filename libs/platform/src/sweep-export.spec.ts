@@ -102,44 +102,51 @@ describe('the table of trials', () => {
   });
 });
 
-test("MLflow's layout has an experiment, a run for each trial, and each of ours once below the first trial that needs it", async () => {
-  const files = new Map<string, string>();
-  const curves = async (id: string) =>
-    id === PRETRAIN
-      ? [
-          {
-            key: 'eval/knn',
-            points: [
-              { step: 10, value: 0.25, at: at(20) },
-              { step: 20, value: 0.5, at: at(30) },
-            ],
-          },
-        ]
-      : [];
-  for await (const { path, text } of mlruns(sweep, runs, curves)) {
-    expect(files.has(path), path).toBe(false);
-    files.set(path, text);
-  }
-  const [experiment] = new Set([...files.keys()].map((file) => file.split('/')[1]!));
-  expect(experiment).toMatch(/^\d{18}$/);
-  const of = (file: string) => files.get(`mlruns/${experiment}/${file}`);
-  expect(of('meta.yaml')).toContain('name: "views 00000000abcd"\n');
-  const ids = [...files.keys()].flatMap((file) => /^mlruns\/\d+\/([0-9a-f]{32})\/meta\.yaml$/.exec(file)?.[1] ?? []);
-  expect(ids).toHaveLength(3 + 3);
-  for (const id of ids)
-    for (const folder of ['artifacts', 'metrics', 'params', 'tags']) expect(of(`${id}/${folder}/`)).toBe('');
-  const [trial, pretrain] = [ids[0]!, PRETRAIN.replaceAll('-', '')];
-  expect(of(`${trial}/params/pretrain.augmentation`)).toBe('{"crop":{},"flip":{}}');
-  expect(of(`${trial}/metrics/finetune/eval/accuracy`)).toBe(`${at(30).getTime()} 0.75 20\n`);
-  expect(of(`${pretrain}/metrics/eval/knn`)).toBe(`${at(20).getTime()} 0.25 10\n${at(30).getTime()} 0.5 20\n`);
-  expect([of(`${pretrain}/params/encoder.width`), of(`${pretrain}/params/it_s`)]).toEqual(['8', 'a, "quoted"\nvalue']);
-  expect([
-    of(`${pretrain}/tags/mlflow.parentRunId`),
-    of(`${pretrain}/tags/loom.trials`),
-    of(`${pretrain}/tags/loom.tag.demo`),
-  ]).toEqual([trial, '0,1', 'demo']);
-  expect(of(`${pretrain}/meta.yaml`)).toMatch(
-    /end_time: 1764000030000\n(.*\n)*.*start_time: 1764000010000\nstatus: 3\n/,
-  );
-  expect(of(`${TWO.replaceAll('-', '')}/meta.yaml`)).toContain('status: 4\n');
-});
+test(
+  "MLflow's layout has an experiment, a run for each trial, and each of ours once below the first trial that needs " +
+    'it',
+  async () => {
+    const files = new Map<string, string>();
+    const curves = async (id: string) =>
+      id === PRETRAIN
+        ? [
+            {
+              key: 'eval/knn',
+              points: [
+                { step: 10, value: 0.25, at: at(20) },
+                { step: 20, value: 0.5, at: at(30) },
+              ],
+            },
+          ]
+        : [];
+    for await (const { path, text } of mlruns(sweep, runs, curves)) {
+      expect(files.has(path), path).toBe(false);
+      files.set(path, text);
+    }
+    const [experiment] = new Set([...files.keys()].map((file) => file.split('/')[1]!));
+    expect(experiment).toMatch(/^\d{18}$/);
+    const of = (file: string) => files.get(`mlruns/${experiment}/${file}`);
+    expect(of('meta.yaml')).toContain('name: "views 00000000abcd"\n');
+    const ids = [...files.keys()].flatMap((file) => /^mlruns\/\d+\/([0-9a-f]{32})\/meta\.yaml$/.exec(file)?.[1] ?? []);
+    expect(ids).toHaveLength(3 + 3);
+    for (const id of ids)
+      for (const folder of ['artifacts', 'metrics', 'params', 'tags']) expect(of(`${id}/${folder}/`)).toBe('');
+    const [trial, pretrain] = [ids[0]!, PRETRAIN.replaceAll('-', '')];
+    expect(of(`${trial}/params/pretrain.augmentation`)).toBe('{"crop":{},"flip":{}}');
+    expect(of(`${trial}/metrics/finetune/eval/accuracy`)).toBe(`${at(30).getTime()} 0.75 20\n`);
+    expect(of(`${pretrain}/metrics/eval/knn`)).toBe(`${at(20).getTime()} 0.25 10\n${at(30).getTime()} 0.5 20\n`);
+    expect([of(`${pretrain}/params/encoder.width`), of(`${pretrain}/params/it_s`)]).toEqual([
+      '8',
+      'a, "quoted"\nvalue',
+    ]);
+    expect([
+      of(`${pretrain}/tags/mlflow.parentRunId`),
+      of(`${pretrain}/tags/loom.trials`),
+      of(`${pretrain}/tags/loom.tag.demo`),
+    ]).toEqual([trial, '0,1', 'demo']);
+    expect(of(`${pretrain}/meta.yaml`)).toMatch(
+      /end_time: 1764000030000\n(.*\n)*.*start_time: 1764000010000\nstatus: 3\n/,
+    );
+    expect(of(`${TWO.replaceAll('-', '')}/meta.yaml`)).toContain('status: 4\n');
+  },
+);

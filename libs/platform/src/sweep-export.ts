@@ -5,7 +5,10 @@ import type { Readable } from 'node:stream';
 import { pack } from 'tar-stream';
 import type { RunQueries, SweepDetailRecord } from './run-queries.js';
 
-/** A line for each trial: its parameters, and for each stage and control the run, its status and its last metrics. Absent cells are absent. */
+/**
+ * A line for each trial: its parameters, and for each stage and control the run, its status and its last metrics.
+ * Absent cells are absent.
+ */
 interface TrialTable {
   columns: string[];
   lines: Map<string, unknown>[];
@@ -111,8 +114,9 @@ const flat = (value: unknown, path = ''): [string, unknown][] =>
       : [[path, value]];
 
 /**
- * A sweep in the layout of MLflow's file store (`mlruns/`): an experiment with a run for each trial (its parameters, the last metrics of
- * its stages) and below it a run for each of ours (its whole spec, its curves), each once, under the first trial that needs it.
+ * A sweep in the layout of MLflow's file store (`mlruns/`): an experiment with a run for each trial (its parameters,
+ * the last metrics of its stages) and below it a run for each of ours (its whole spec, its curves), each once, under
+ * the first trial that needs it.
  */
 export async function* mlruns(
   sweep: SweepDetailRecord,
@@ -275,7 +279,10 @@ export class SweepExports {
     return format === 'csv' ? csvOf(table) : format === 'json' ? jsonOf(table) : parquetOf(table);
   }
 
-  /** A tar of `mlruns/`, made while it is read: one run's curves are in memory at a time. Up to 10,000 points of each metric. */
+  /**
+   * A tar of `mlruns/`, made while it is read: one run's curves are in memory at a time. Up to 10,000 points of each
+   * metric.
+   */
   async mlflow(id: string): Promise<Readable | undefined> {
     const sweep = await this.queries.sweep(id);
     if (!sweep) return undefined;

@@ -36,7 +36,8 @@ export class SweepStore {
   }
 
   /**
-   * Expands a sweep and queues what has to be run: trials that ask for the same run share it, and runs that exist are reused.
+   * Expands a sweep and queues what has to be run: trials that ask for the same run share it, and runs that exist are
+   * reused.
    * Where only so many trials may be under way at once, the others wait in Postgres.
    * @throws RequestError `invalid_request` naming the fields, `idempotency_mismatch`
    */
@@ -111,7 +112,9 @@ export class SweepStore {
         throw RequestError.invalid([
           {
             path: ['spec', 'on_duplicate'],
-            message: `expected trials that are new, but all runs of trial ${known[0]} are there already (${known[1].map(({ placement }) => placement.runId).join(', ')}): reuse them, or replicate`,
+            message:
+              `expected trials that are new, but all runs of trial ${known[0]} are there already ` +
+              `(${known[1].map(({ placement }) => placement.runId).join(', ')}): reuse them, or replicate`,
           },
         ]);
     }
@@ -130,7 +133,8 @@ export class SweepStore {
   }
 
   /**
-   * Cancels those of its runs that a sweep started and no other sweep needs and nobody has asked for by name, and starts no other.
+   * Cancels those of its runs that a sweep started and no other sweep needs and nobody has asked for by name, and
+   * starts no other.
    * @throws RequestError `not_found`
    */
   async cancel(sweepId: string): Promise<void> {
@@ -144,7 +148,8 @@ export class SweepStore {
   }
 
   /**
-   * Starts no other trial, and pauses the runs that the sweep started and that neither another sweep needs nor anybody has asked for by name.
+   * Starts no other trial, and pauses the runs that the sweep started and that neither another sweep needs nor anybody
+   * has asked for by name.
    * @throws RequestError `not_found`; `invalid_state` for a sweep that was cancelled.
    */
   async pause(sweepId: string): Promise<void> {
@@ -182,9 +187,10 @@ export class SweepStore {
   }
 
   /**
-   * Changes limits of a sweep while it runs. A sweep that had paused for its budget goes on where the new one allows it, and one
-   * that had come to its end takes up trials that a higher `run_cap` brings.
-   * @throws RequestError `not_found`; `invalid_request` naming the fields; `invalid_state` for a sweep that was cancelled.
+   * Changes limits of a sweep while it runs. A sweep that had paused for its budget goes on where the new one allows
+   * it, and one that had come to its end takes up trials that a higher `run_cap` brings.
+   * @throws RequestError `not_found`; `invalid_request` naming the fields; `invalid_state` for a sweep that was
+   *   cancelled.
    */
   async change(sweepId: string, changes: SweepChanges): Promise<void> {
     await this.database.transaction(async (tx) => {
@@ -249,7 +255,10 @@ export class SweepStore {
     return total;
   }
 
-  /** Submits the spec of a sweep again, changed at the top as asked: what it has run already is reused. @throws RequestError as `submit`, `not_found` */
+  /**
+   * Submits the spec of a sweep again, changed at the top as asked: what it has run already is reused. @throws
+   * RequestError as `submit`, `not_found`
+   */
   async clone(
     sweepId: string,
     changes: Record<string, unknown>,

@@ -1,6 +1,6 @@
 /**
- * The line of runs that wait for a worker, in Postgres. Redis holds a short window of it: whom the leader has admitted. Here is read who
- * comes next, and what can be told of those who wait. Nothing here changes anything.
+ * The line of runs that wait for a worker, in Postgres. Redis holds a short window of it: whom the leader has admitted.
+ * Here is read who comes next, and what can be told of those who wait. Nothing here changes anything.
  */
 import { canonicalJson, type Gpu, type Requires, type RunRecord, type RunSpec, type WaitsFor } from '#libs/contracts';
 import { Prisma, type Database, type Transaction } from './database.js';
@@ -39,7 +39,10 @@ interface Line {
   startedLately: number;
 }
 
-/** Of what workers take in a second so much is kept ready, that none of them waits for the leader; of each slot at most so many runs. */
+/**
+ * Of what workers take in a second so much is kept ready, that none of them waits for the leader; of each slot at most
+ * so many runs.
+ */
 const READY_SECONDS = 1;
 const READY_PER_SLOT = 4;
 /** What is told of those who wait may be as old as this. */
@@ -114,8 +117,9 @@ const readDue = (tx: Transaction, limit: number): Promise<Due[]> => tx.$queryRaw
     ORDER BY o.dispatched_at, o.project, o.placement, o.urgency, o.run_id LIMIT ${limit}) AS due`;
 
 /**
- * How many runs may be in Redis that no worker has taken: one for each free slot, and beyond these as many as workers have taken in the last
- * second. So short runs follow each other without a pause, and an urgent one, or another project's, waits for a second of starts at most.
+ * How many runs may be in Redis that no worker has taken: one for each free slot, and beyond these as many as workers
+ * have taken in the last second. So short runs follow each other without a pause, and an urgent one, or another
+ * project's, waits for a second of starts at most.
  */
 function windowOf({ machines, startedLately }: Line): number {
   const ready = Math.min(startedLately, READY_PER_SLOT * total(machines.map(({ slots }) => slots)));
@@ -123,9 +127,10 @@ function windowOf({ machines, startedLately }: Line): number {
 }
 
 /**
- * Runs that should be in Redis and have not been put there, in the order in which they are to start: as many as the window has room for
- * (`auto`: what workers can use), and at most `limit`. Of those that ask for labels or a GPU only as many as workers that have them
- * could take now (any worker may get the job, and refuses it), or one where no worker is free at all and one of them may be the next.
+ * Runs that should be in Redis and have not been put there, in the order in which they are to start: as many as the
+ * window has room for (`auto`: what workers can use), and at most `limit`. Of those that ask for labels or a GPU only
+ * as many as workers that have them could take now (any worker may get the job, and refuses it), or one where no worker
+ * is free at all and one of them may be the next.
  */
 export async function nextInLine(
   tx: Transaction,
@@ -161,8 +166,8 @@ export async function nextInLine(
 }
 
 /**
- * For how many seconds a run has waited that could be in Redis; 0 where none has. It counts from when it was due, and from when there last was
- * something that may have made room for it.
+ * For how many seconds a run has waited that could be in Redis; 0 where none has. It counts from when it was due, and
+ * from when there last was something that may have made room for it.
  */
 export async function undispatchedSeconds(
   tx: Transaction,
@@ -239,7 +244,9 @@ export class WaitingLine {
     return this.forecast!;
   }
 
-  /** For each of these runs that waits for a worker: how many start before it, when it may start, and what for it waits. */
+  /**
+   * For each of these runs that waits for a worker: how many start before it, when it may start, and what for it waits.
+   */
   async told(runIds: readonly string[]): Promise<Map<string, Told>> {
     const told = new Map<string, Told>();
     if (runIds.length === 0) return told;
@@ -306,8 +313,8 @@ export class WaitingLine {
   }
 
   /**
-   * Who is before each in its project (in Redis: of all), however long the line is: those who are asked about are counted from one to the
-   * next, so that none in between is looked at twice.
+   * Who is before each in its project (in Redis: of all), however long the line is: those who are asked about are
+   * counted from one to the next, so that none in between is looked at twice.
    */
   private places(runIds: readonly string[], { lanes }: Line): Promise<Place[]> {
     return this.database.prisma.$queryRaw<Place[]>`

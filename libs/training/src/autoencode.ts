@@ -187,7 +187,10 @@ const LEAST_POWER = 1e-10;
 /** In decibels, of values whose peak is 1; at most 100, where the samples are equal. */
 const peakSignalToNoise = (mse: number): number => -10 * Math.log10(Math.max(mse, LEAST_POWER));
 
-/** Mean squared error over the evaluation split, with the codes changed by `through`, and the mean square of what went in. */
+/**
+ * Mean squared error over the evaluation split, with the codes changed by `through`, and the mean square of what went
+ * in.
+ */
 async function reconstructionError(
   autoencoder: Autoencoder,
   { evaluation }: Data,
@@ -243,8 +246,8 @@ async function neighbours(
 const BITS = [1, 2, 3, 4, 5, 6, 8] as const;
 
 /**
- * How much is lost with fewer bits: each number of the code is rounded to one of 2^bits values between the least and the greatest
- * that training samples have there. Without rounding it has 32 bits.
+ * How much is lost with fewer bits: each number of the code is rounded to one of 2^bits values between the least and
+ * the greatest that training samples have there. Without rounding it has 32 bits.
  */
 async function compressionCurve(
   spec: Autoencode,
@@ -338,7 +341,10 @@ async function storeReconstructions(
 /** That a run stores of a kind. */
 export const MOST_SOUNDS = 8;
 
-/** What a decoder of sounds made → waveforms [N, length] in [-1, 1]. `random` is for the phases, which spectrograms lack. */
+/**
+ * What a decoder of sounds made → waveforms [N, length] in [-1, 1]. `random` is for the phases, which spectrograms
+ * lack.
+ */
 export const soundsOf = (
   decoded: tf.Tensor4D,
   { domain }: Autoencoder,

@@ -1,6 +1,6 @@
 /**
- * Checkpoints and models in one format: safetensors (8 bytes of little-endian length, a JSON header, the data), with what is
- * no tensor as JSON under `__metadata__`, next to a sha256 over all the rest of the file.
+ * Checkpoints and models in one format: safetensors (8 bytes of little-endian length, a JSON header, the data), with
+ * what is no tensor as JSON under `__metadata__`, next to a sha256 over all the rest of the file.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { createHash } from 'node:crypto';
@@ -37,8 +37,8 @@ function checksum(state: string, entries: Record<string, HeaderEntry>, data: rea
 }
 
 /**
- * A safetensors file that any reader of the format takes. `metadata` gives what stands under `__metadata__`, from the description
- * of the tensors and their data. Writes all or nothing: under a temporary name, flushed to disk, renamed.
+ * A safetensors file that any reader of the format takes. `metadata` gives what stands under `__metadata__`, from the
+ * description of the tensors and their data. Writes all or nothing: under a temporary name, flushed to disk, renamed.
  */
 export async function writeSafetensors(
   file: string,

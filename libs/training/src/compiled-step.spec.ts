@@ -14,6 +14,8 @@ import { loadTensorFlow } from './tensorflow.js';
 const folder = mkdtempSync(path.join(tmpdir(), 'compiled-step-'));
 
 beforeAll(async () => {
+  // As TensorFlow decides by itself on a CPU without AVX-512.
+  process.env['TF_ENABLE_ONEDNN_OPTS'] = '0';
   await loadTensorFlow({ threads: 1 });
 });
 

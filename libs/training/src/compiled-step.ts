@@ -1,4 +1,7 @@
-/** A step of training as one TensorFlow graph: its operations are recorded once, and then run with no JavaScript between them. */
+/**
+ * A step of training as one TensorFlow graph: its operations are recorded once, and then run with no JavaScript between
+ * them.
+ */
 import { float as floatAttribute, kernel, usesGpu } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -93,7 +96,10 @@ class Recorder {
   /** By id, the output of a node that gives the tensor, and its type. */
   private readonly sources = new Map<number, { source: string; dtype: number }>();
   private readonly constants = new Map<number, { shape: number[]; dtype: number; values: tf.TypedArray }>();
-  /** By handle of a native variable, the node that used it last: in a graph only the order in which they are named holds. */
+  /**
+   * By handle of a native variable, the node that used it last: in a graph only the order in which they are named
+   * holds.
+   */
   private readonly users = new Map<string, string>();
   /** Handles of variables that a kernel works on in place of the state's own, by the output of their node. */
   private readonly lent = new Map<string, string>();
@@ -108,7 +114,9 @@ class Recorder {
     for (let i = 0; i < state; i++) this.users.set(handleOf(i), inputs[i]!.name);
   }
 
-  /** Ends the recording: what the state is after the step, by its place and the tensor's id, goes into its variables. */
+  /**
+   * Ends the recording: what the state is after the step, by its place and the tensor's id, goes into its variables.
+   */
   change(assigned: readonly (readonly [variable: number, id: number])[]): void {
     const ends = assigned.map(([variable, id]) => {
       const { source, dtype } = this.sourceOf(id);
@@ -145,7 +153,8 @@ class Recorder {
     tensorDataSync: (id) => {
       if (this.sources.has(id))
         throw new Error(
-          'expected a step of tensor operations only, got one that reads a value: what depends on it would be the same in all steps',
+          'expected a step of tensor operations only, got one that reads a value: what depends on it would be the ' +
+            'same in all steps',
         );
       return this.native.tensorDataSync(id);
     },
@@ -157,7 +166,8 @@ class Recorder {
     const constant = this.constants.get(id);
     if (!constant)
       throw new Error(
-        'expected a step of its inputs, its state and what it makes itself, got a tensor from elsewhere: name it as state',
+        'expected a step of its inputs, its state and what it makes itself, got a tensor from elsewhere: name it ' +
+          'as state',
       );
     const { shape, dtype, values } = constant;
     const name = `constant${this.nodes.length}`;
@@ -223,10 +233,12 @@ interface Graph extends Trace {
 }
 
 /**
- * What `step` does to `state` and the scalars it gives, by one native call. The first call executes it twice to record it and takes
- * its changes back; it must consist of tensor operations of the same shapes each time, and take what changes from step to step as
- * `inputs`: values made in JavaScript become constants, which is checked by comparing both recordings.
- * From step to step the state stays in TensorFlow, where kernels change it in place: whoever reads it calls `settle` first.
+ * What `step` does to `state` and the scalars it gives, by one native call. The first call executes it twice to record
+ * it and takes its changes back; it must consist of tensor operations of the same shapes each time, and take what
+ * changes from step to step as `inputs`: values made in JavaScript become constants, which is checked by comparing both
+ * recordings.
+ * From step to step the state stays in TensorFlow, where kernels change it in place: whoever reads it calls `settle`
+ * first.
  * Of a step on a GPU only its inputs and the scalars that it gives go over the bus.
  */
 export class CompiledStep {
@@ -296,7 +308,8 @@ export class CompiledStep {
     const again = this.trace(inputs);
     if (!trace.graph.equals(again.graph))
       throw new Error(
-        'expected a step that computes the same each time, got one with other constants or operations the second time: pass what changes as an input',
+        'expected a step that computes the same each time, got one with other constants or operations the second ' +
+          'time: pass what changes as an input',
       );
     const folder = mkdtempSync(path.join(this.folder, 'graph-'));
     try {
@@ -412,7 +425,10 @@ function stateNodes(state: readonly tf.Variable[]): Pieces {
   ];
 }
 
-/** SavedModel: saved_model_schema_version 1, meta_graphs 2; MetaGraphDef: meta_info_def 1 → tags 4, graph_def 2; GraphDef: node 1, versions 4 → producer 1. */
+/**
+ * SavedModel: saved_model_schema_version 1, meta_graphs 2; MetaGraphDef: meta_info_def 1 → tags 4, graph_def 2;
+ * GraphDef: node 1, versions 4 → producer 1.
+ */
 const savedModel = (nodes: readonly Pieces[]): Pieces => [
   ...whole(1, 1),
   ...message(2, [

@@ -50,7 +50,8 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
   if (labelled)
     context.log(
       'info',
-      `${labelled.rows.length} labels (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${labelled.sha256}`,
+      `${labelled.rows.length} labels (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the ` +
+        `rows ${labelled.sha256}`,
     );
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const session = new Session(

@@ -238,7 +238,8 @@ test('votes of the nearest others, of as many votes the nearest', () => {
     places: Int32Array.of(1, 2, 3, 0, 2, 3, 3, 0, 1, 2, 1, 0),
     distances: new Float64Array(12),
   };
-  // Point 0 is told 1, 2, 2; point 1 is told 0, 2, 2; point 2 has three opinions, the nearest says 2; so has point 3, whose nearest says 2.
+  // Point 0 is told 1, 2, 2; point 1 is told 0, 2, 2; point 2 has three opinions, the nearest says 2; so has point 3,
+  // whose nearest says 2.
   expect([...votes(neighbours, Int32Array.of(0, 1, 2, 2), 3)]).toEqual([2, 2, 2, 2]);
   expect([...votes({ ...neighbours, k: 1, places: Int32Array.of(1, 0, 3, 0) }, Int32Array.of(0, 1, 2, 2), 3)]).toEqual([
     1, 0, 2, 0,
@@ -452,7 +453,8 @@ test('aligning to other samples, or to other maps only, is refused', async () =>
   await expect(run({ alignTo }, { alignTo: other })).rejects.toMatchObject({
     reason: 'invalid_spec',
     message:
-      'expected the run in alignTo to have mapped these 60 samples of the val split of tiny@abababababab, it mapped 20 of the val split of tiny@abababababab: give both runs the same dataset, split and maxSamples',
+      'expected the run in alignTo to have mapped these 60 samples of the val split of tiny@abababababab, it ' +
+      'mapped 20 of the val split of tiny@abababababab: give both runs the same dataset, split and maxSamples',
   });
   // The same rows of another split are other samples too.
   await expect(run({ alignTo, maxSamples: 20, split: 'train' }, { alignTo: other })).rejects.toMatchObject({

@@ -53,7 +53,10 @@ const ATLAS_TILES = 5000;
 const MOST_TILES = 50_000;
 const TILE_SIDE = 32;
 const ROWS_AT_ONCE = 2048;
-/** Neighbours that vote for a sample's class where no classifier was trained; looked for on purpose up to so many samples. */
+/**
+ * Neighbours that vote for a sample's class where no classifier was trained; looked for on purpose up to so many
+ * samples.
+ */
 const VOTERS = 15;
 const MOST_JUDGED = 20_000;
 
@@ -68,13 +71,19 @@ interface MapsFile {
   classes: readonly string[];
   /** Indices of `classes`; null where samples have no class. */
   labels: number[] | null;
-  /** What each sample is taken for, as an index of `classes`: by the parent's classifier, or by its nearest neighbours among the others; null where neither can say. */
+  /**
+   * What each sample is taken for, as an index of `classes`: by the parent's classifier, or by its nearest neighbours
+   * among the others; null where neither can say.
+   */
   predictions: number[] | null;
   predictedBy: 'classifier' | 'neighbours' | null;
   /** Width of the features that were mapped. */
   dimensions: number;
   seed: number;
-  /** Tiles from left to right and top to bottom, `perFile` of them in `atlas.webp`, the next in `atlas-1.webp` and so on; `points` says which point each one shows. */
+  /**
+   * Tiles from left to right and top to bottom, `perFile` of them in `atlas.webp`, the next in `atlas-1.webp` and so
+   * on; `points` says which point each one shows.
+   */
   atlas: { columns: number; tile: { width: number; height: number }; points: number[]; perFile: number };
   maps: Partial<
     Record<
@@ -117,7 +126,9 @@ export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainCo
   if (rows.length * wanted > MOST_NEIGHBOURS) {
     throw new TrainingError(
       'invalid_spec',
-      `expected maps that need at most ${MOST_NEIGHBOURS} neighbours in all, ${rows.length} samples with ${wanted} neighbours each need ${rows.length * wanted}: lower maxSamples, tsne.perplexity (three neighbours for each) or umap.neighbors`,
+      `expected maps that need at most ${MOST_NEIGHBOURS} neighbours in all, ${rows.length} samples with ` +
+        `${wanted} neighbours each need ${rows.length * wanted}: lower maxSamples, tsne.perplexity (three ` +
+        'neighbours for each) or umap.neighbors',
     );
   }
   const target = await readTarget(spec, inputs, dataset, samplesDigest, rows.length);
@@ -197,20 +208,23 @@ async function readTarget(
   if (other.samplesDigest !== samplesDigest) {
     throw new TrainingError(
       'invalid_spec',
-      `expected the run in alignTo to have mapped these ${count} samples of the ${spec.split} split of ${dataset}, it mapped ${other.rows.length} of the ${other.split} split of ${other.dataset}: give both runs the same dataset, split and maxSamples`,
+      `expected the run in alignTo to have mapped these ${count} samples of the ${spec.split} split of ` +
+        `${dataset}, it mapped ${other.rows.length} of the ${other.split} split of ${other.dataset}: give both runs ` +
+        'the same dataset, split and maxSamples',
     );
   }
   if (!spec.maps.some((map) => other.maps[map]))
     throw new TrainingError(
       'invalid_spec',
-      `expected a map that the run in alignTo has too (${Object.keys(other.maps).join(', ')}), got ${spec.maps.join(', ')}`,
+      `expected a map that the run in alignTo has too (${Object.keys(other.maps).join(', ')}), got ` +
+        `${spec.maps.join(', ')}`,
     );
   return other.maps;
 }
 
 /**
- * The class that most of a point's nearest others have, of classes with as many votes the one whose first voter is nearest.
- * `VOTERS` of them vote, or as many as there are. labels: [N] → [N]
+ * The class that most of a point's nearest others have, of classes with as many votes the one whose first voter is
+ * nearest. `VOTERS` of them vote, or as many as there are. labels: [N] → [N]
  */
 export function votes({ k, places }: Neighbours, labels: Int32Array, classCount: number): Int32Array {
   const voters = Math.min(k, VOTERS);
@@ -223,7 +237,10 @@ export function votes({ k, places }: Neighbours, labels: Int32Array, classCount:
   });
 }
 
-/** The parent's latent codes where it is an autoencoder, else its encoder's features; and what its classifier says, where it has one of these classes. Leaves no tensor. */
+/**
+ * The parent's latent codes where it is an autoencoder, else its encoder's features; and what its classifier says,
+ * where it has one of these classes. Leaves no tensor.
+ */
 async function featuresOf(
   spec: Embed,
   inputs: TrainerInputs,
@@ -283,7 +300,8 @@ async function featuresOf(
     if (wrong >= 0)
       throw new TrainingError(
         'nan_loss',
-        `expected finite features, got ${values[wrong]} for row ${rows[Math.floor(wrong / width)]}: the run in from has no usable weights`,
+        `expected finite features, got ${values[wrong]} for row ${rows[Math.floor(wrong / width)]}: the run in ` +
+          'from has no usable weights',
       );
     return { points: { values, width }, classified };
   } finally {
@@ -324,7 +342,8 @@ async function mapsOf(
         if (perplexity < spec.tsne.perplexity)
           log(
             'warn',
-            `t-SNE asks for a perplexity of ${spec.tsne.perplexity}, ${count} samples allow ${perplexity.toFixed(1)}: that is taken`,
+            `t-SNE asks for a perplexity of ${spec.tsne.perplexity}, ${count} samples allow ` +
+              `${perplexity.toFixed(1)}: that is taken`,
           );
         parameters = { ...spec.tsne, perplexity };
         map = await tsne(neighbours, start, { ...spec.tsne, perplexity }, random, pause);
@@ -449,7 +468,10 @@ async function writeNpy(file: string, { values, width }: Points, pause: Pause): 
   }
 }
 
-/** Columns row, label (where there are classes), prediction (where there is one), x and y of each map, and the features as a list. */
+/**
+ * Columns row, label (where there are classes), prediction (where there is one), x and y of each map, and the features
+ * as a list.
+ */
 async function writeParquet(
   file: string,
   { values, width }: Points,
@@ -507,7 +529,10 @@ async function writeParquet(
   await writer.finish();
 }
 
-/** Thumbnails of the samples, sounds as spectrograms, of at most `MOST_TILES` spread evenly, with the longer side at most `TILE_SIDE`; files of the run by their names. */
+/**
+ * Thumbnails of the samples, sounds as spectrograms, of at most `MOST_TILES` spread evenly, with the longer side at
+ * most `TILE_SIDE`; files of the run by their names.
+ */
 async function writeAtlas(
   fileOf: (name: string) => string,
   split: SampleSplit,

@@ -22,7 +22,10 @@ export const turn = (): Promise<void> =>
 /** Awaited between two batches of an evaluation, which may take minutes. What it throws ends the evaluation. */
 export type Pause = () => Promise<void>;
 
-/** What `map` gives for the encoder's inputs of these rows, batch by batch, in one tensor [rows, D] that the caller owns. */
+/**
+ * What `map` gives for the encoder's inputs of these rows, batch by batch, in one tensor [rows, D] that the caller
+ * owns.
+ */
 export async function collect(
   split: SampleSplit,
   rows: Int32Array,
@@ -53,8 +56,9 @@ export const representation =
     encode(encoder, inputs, false).features;
 
 /**
- * Weighted k-nearest-neighbour classification (Wu et al. 2018): the k most similar vectors of the bank by cosine vote with
- * exp(similarity / temperature). bank: [B, F], queries: [Q, F]. Returns the class of each query; where k is above B, all vote.
+ * Weighted k-nearest-neighbour classification (Wu et al. 2018): the k most similar vectors of the bank by cosine vote
+ * with exp(similarity / temperature). bank: [B, F], queries: [Q, F]. Returns the class of each query; where k is above
+ * B, all vote.
  */
 export async function weightedKnn(
   bank: tf.Tensor2D,
@@ -96,7 +100,10 @@ export function accuracy(predictions: ArrayLike<number>, labels: ArrayLike<numbe
   return right / labels.length;
 }
 
-/** Standard deviation (the unbiased one) of the unit features' dimensions, times √D: 1 where they are spread evenly over the sphere, 0 where all are one point. [N, D] */
+/**
+ * Standard deviation (the unbiased one) of the unit features' dimensions, times √D: 1 where they are spread evenly over
+ * the sphere, 0 where all are one point. [N, D]
+ */
 export const spreadOf = (features: tf.Tensor2D): number =>
   tf.tidy(() => {
     const [count, width] = features.shape;
@@ -107,7 +114,10 @@ export const spreadOf = (features: tf.Tensor2D): number =>
 
 const RANK_EPSILON = 1e-7;
 
-/** RankMe (Garrido et al. 2023, eq. 1): e to the entropy of the singular values, an effective number of dimensions. Features are not centred. [N, D] */
+/**
+ * RankMe (Garrido et al. 2023, eq. 1): e to the entropy of the singular values, an effective number of dimensions.
+ * Features are not centred. [N, D]
+ */
 export function rankMe(features: tf.Tensor2D): number {
   // The product of features with themselves squares small singular values away, but for 64-bit numbers.
   const [count, width] = features.shape;
@@ -133,11 +143,17 @@ export function rankMe(features: tf.Tensor2D): number {
   );
 }
 
-/** Mean squared distance of unit features of two views (Wang and Isola 2020): 0 where views agree. a, b: [N, D], paired rows. */
+/**
+ * Mean squared distance of unit features of two views (Wang and Isola 2020): 0 where views agree. a, b: [N, D], paired
+ * rows.
+ */
 export const alignment = (a: tf.Tensor2D, b: tf.Tensor2D): number =>
   tf.tidy(() => tf.mean(tf.sum(tf.squaredDifference(unitRows(a), unitRows(b)), 1)).dataSync()[0]!);
 
-/** Logarithm of the mean of e^(−2 · squared distance) over all pairs of unit features (Wang and Isola 2020): lower is more even. [N, D] */
+/**
+ * Logarithm of the mean of e^(−2 · squared distance) over all pairs of unit features (Wang and Isola 2020): lower is
+ * more even. [N, D]
+ */
 export const uniformity = (features: tf.Tensor2D): number =>
   tf.tidy(() => {
     const unit = unitRows(features);
@@ -156,9 +172,9 @@ export interface LinearProbe {
 }
 
 /**
- * Multinomial logistic regression on frozen features: minimises mean cross-entropy + l2/2 · |W|² (the bias is free) by L-BFGS
- * from zero, until the gradient is below 1e-5 or `maxIterations`. Features are standardised by the training rows. Convex: the
- * result does not depend on the way there. features: [N, F].
+ * Multinomial logistic regression on frozen features: minimises mean cross-entropy + l2/2 · |W|² (the bias is free) by
+ * L-BFGS from zero, until the gradient is below 1e-5 or `maxIterations`. Features are standardised by the training
+ * rows. Convex: the result does not depend on the way there. features: [N, F].
  */
 export async function fitLinearProbe(
   features: tf.Tensor2D,

@@ -1,7 +1,7 @@
 /**
- * A run's networks as files that other programs load: tfjs layers models, safetensors, ONNX. The run loads each tfjs model back and
- * compares it with the network. That ONNX files give the same, to 1e-4 by onnxruntime, is for the tests to show, for every kind of
- * network: no run loads one.
+ * A run's networks as files that other programs load: tfjs layers models, safetensors, ONNX. The run loads each tfjs
+ * model back and compares it with the network. That ONNX files give the same, to 1e-4 by onnxruntime, is for the tests
+ * to show, for every kind of network: no run loads one.
  */
 import type { ExportModel, RunResult, TrainerInputs } from '#libs/contracts';
 import { logMelSettings, Random } from '#libs/data';
@@ -66,7 +66,8 @@ export async function exportModel(spec: ExportModel, inputs: TrainerInputs, cont
     await handOver('export.json', context);
     context.log(
       'info',
-      `wrote ${networks.map(({ name }) => name).join(', ')} as ${spec.formats.join(', ')}; export.json says what goes in and what comes out`,
+      `wrote ${networks.map(({ name }) => name).join(', ')} as ${spec.formats.join(', ')}; export.json says what ` +
+        'goes in and what comes out',
     );
   } finally {
     // Networks share layers: each weight goes once.
@@ -258,7 +259,9 @@ const WRITE: Record<
   },
   safetensors: async ({ name, model }, about, folder) => {
     const file = `${name}.safetensors`;
-    const layout = `convolution kernels [height, width, in, out], dense kernels [in, out]; batch normalisation adds ${BATCH_NORM_EPSILON} to the variance; padding as TensorFlow's SAME`;
+    const layout =
+      'convolution kernels [height, width, in, out], dense kernels [in, out]; batch normalisation adds ' +
+      `${BATCH_NORM_EPSILON} to the variance; padding as TensorFlow's SAME`;
     const tensors = weightsOf(model).map(({ key, variable }) => ({ key: key.slice(model.name.length + 1), variable }));
     await writeSafetensors(path.join(folder, file), tensors, () => ({
       format: 'latent-loom',
@@ -274,7 +277,10 @@ const WRITE: Record<
   },
 };
 
-/** Loads a tfjs model from its files and compares it with the network: the largest difference, relative to the largest value or 1. */
+/**
+ * Loads a tfjs model from its files and compares it with the network: the largest difference, relative to the largest
+ * value or 1.
+ */
 async function compareLoaded({ name, model }: Network, folder: string, tolerance: number): Promise<number> {
   const stored = JSON.parse(await readFile(path.join(folder, `${name}.model.json`), 'utf8')) as tf.io.ModelJSON;
   const loaded = await layers.loadLayersModel({
@@ -306,7 +312,8 @@ async function compareLoaded({ name, model }: Network, folder: string, tolerance
   if (!(difference <= tolerance))
     throw new TrainingError(
       'internal_error',
-      `expected ${name}.model.json to give what the network gives, within ${tolerance} of the largest value, got a difference of ${difference}`,
+      `expected ${name}.model.json to give what the network gives, within ${tolerance} of the largest value, got ` +
+        `a difference of ${difference}`,
     );
   return difference;
 }

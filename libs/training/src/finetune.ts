@@ -47,7 +47,8 @@ export async function finetune(spec: Finetune, inputs: TrainerInputs, context: T
   requireBatch(spec.batchSize, subset.rows.length);
   context.log(
     'info',
-    `${subset.rows.length} ${spec.task === 'segmentation' ? 'masks' : 'labels'} (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the rows ${subset.sha256}`,
+    `${subset.rows.length} ${spec.task === 'segmentation' ? 'masks' : 'labels'} (fraction ${spec.labelFraction}, ` +
+      `seed ${spec.labelSeed}), sha256 of the rows ${subset.sha256}`,
   );
   const metrics = await (spec.task === 'segmentation' ? segment : classify)(spec, data, subset, inputs, context);
   return {
@@ -56,7 +57,10 @@ export async function finetune(spec: Finetune, inputs: TrainerInputs, context: T
   };
 }
 
-/** Encoder, the first layers of the projection head where asked for, and a linear classifier that starts at zero. Without `backbone` the whole network is tuned alike. */
+/**
+ * Encoder, the first layers of the projection head where asked for, and a linear classifier that starts at zero.
+ * Without `backbone` the whole network is tuned alike.
+ */
 async function classify(
   spec: Finetune,
   data: Data,
@@ -80,7 +84,9 @@ async function classify(
   };
   context.log(
     'info',
-    `all ${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} ${treatment(spec)}, with a linear classifier on top`,
+    'all ' +
+      `${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} ` +
+      `${treatment(spec)}, with a linear classifier on top`,
   );
   return tune(spec, subset, inputs, context, {
     trunk,
@@ -114,7 +120,9 @@ async function classify(
   });
 }
 
-/** Encoder, and a decoder that reads its maps at each resolution. Without `backbone` the whole network is tuned alike. */
+/**
+ * Encoder, and a decoder that reads its maps at each resolution. Without `backbone` the whole network is tuned alike.
+ */
 async function segment(
   spec: Finetune,
   data: Data,
@@ -171,10 +179,16 @@ const normalisesByBatch = ({ backbone }: Finetune): boolean =>
 function treatment({ backbone }: Finetune): string {
   if (!backbone) return 'are tuned';
   if (backbone.rate === 0) return 'stay as the parent left them';
-  return `are tuned at ${backbone.rate} of the learning rate, normalised by ${backbone.statistics === 'parent' ? "the parent's running averages" : 'each batch'}`;
+  return (
+    `are tuned at ${backbone.rate} of the learning rate, normalised by ` +
+    `${backbone.statistics === 'parent' ? "the parent's running averages" : 'each batch'}`
+  );
 }
 
-/** What a task trains, the trunk from the parent where there is one, and how its model file describes it. `report`: once, after the last evaluation. */
+/**
+ * What a task trains, the trunk from the parent where there is one, and how its model file describes it. `report`:
+ * once, after the last evaluation.
+ */
 type Task<Batch extends tf.Tensor[]> = Pick<Recipe<Batch>, 'batch' | 'objective' | 'evaluate' | 'quality'> & {
   trunk: LayersModel[];
   head: LayersModel;
@@ -182,7 +196,9 @@ type Task<Batch extends tf.Tensor[]> = Pick<Recipe<Batch>, 'batch' | 'objective'
   report?(): Promise<void>;
 };
 
-/** Trains on the labelled rows, stores what came of it and frees the networks. Returns the last value of each metric. */
+/**
+ * Trains on the labelled rows, stores what came of it and frees the networks. Returns the last value of each metric.
+ */
 async function tune<Batch extends tf.Tensor[]>(
   spec: Finetune,
   { rows }: LabelSubset,
@@ -227,7 +243,8 @@ function middleOfHead(spec: Finetune, encoder: LayersModel, parent: ParentModel 
   if (!projection || through > projection.layers)
     throw new TrainingError(
       'invalid_spec',
-      `expected a projection head of at least ${through} layers, ${projection ? `it has ${projection.layers}` : 'there is none'}`,
+      `expected a projection head of at least ${through} layers, ` +
+        `${projection ? `it has ${projection.layers}` : 'there is none'}`,
     );
   if (parent) return { head: restoredHead(encoder, projection, through, parent), projection };
   const head = buildProjectionHead(featureWidth(encoder), projection, { through });

@@ -143,8 +143,8 @@ export function walk(a: Float32Array, b: Float32Array, points: number, path: Int
 }
 
 /**
- * Spherical interpolation (Shoemake 1985): sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b with Ω the angle between them. Where they
- * point the same way, the straight line is meant.
+ * Spherical interpolation (Shoemake 1985): sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b with Ω the angle between them.
+ * Where they point the same way, the straight line is meant.
  */
 export function slerp(a: ArrayLike<number>, b: ArrayLike<number>, t: number): number[] {
   let [dot, aa, bb] = [0, 0, 0];
@@ -167,7 +167,10 @@ function nearestRows(codes: tf.Tensor2D, bank: tf.Tensor2D): number[] {
   });
 }
 
-/** From N(0, 1), the prior of a variational autoencoder; for others from a normal with the mean and spread of each number of the codes. [samples, L] */
+/**
+ * From N(0, 1), the prior of a variational autoencoder; for others from a normal with the mean and spread of each
+ * number of the codes. [samples, L]
+ */
 function draw(spec: Interpolate, autoencoder: Autoencoder, bank: tf.Tensor2D): tf.Tensor2D {
   const random = Random.seeded(spec.seed, 'samples');
   const shape: [number, number] = [spec.samples, bank.shape[1]];

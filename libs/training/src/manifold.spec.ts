@@ -149,7 +149,8 @@ describe.each([
   ['clouds', clouds],
   ['roll', roll],
 ] as const)('maps of the %s', (name, data) => {
-  // Trustworthiness (15 neighbours), measured once: openTSNE 1.0.4 (perplexity 30) and umap-learn 0.5.12 (15 neighbours, 200 epochs), the lesser of seeds 0 and 1.
+  // Trustworthiness (15 neighbours), measured once: openTSNE 1.0.4 (perplexity 30) and umap-learn 0.5.12 (15
+  // neighbours, 200 epochs), the lesser of seeds 0 and 1.
   const reference = {
     clouds: { pca: 0.9142623345367028, tsne: 0.9572964300040112, umap: 0.9423160850381067 },
     roll: { pca: 0.9473127286732139, tsne: 0.9981981513575968, umap: 0.9958083959175814 },

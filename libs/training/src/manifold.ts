@@ -1,9 +1,10 @@
 /**
- * Maps of a latent space in two dimensions, and numbers that say what a map is worth. Everything here repeats bit for bit with
- * one seed on one machine; what takes long awaits `pause` in between, and what that throws ends it. Maps: [N, 2].
+ * Maps of a latent space in two dimensions, and numbers that say what a map is worth. Everything here repeats bit for
+ * bit with one seed on one machine; what takes long awaits `pause` in between, and what that throws ends it. Maps: [N,
+ * 2].
  *
- * t-SNE and UMAP are our own: umap-js holds its graph in maps of strings, builds it in one go and begins at random places;
- * wasm-bhtsne wants a browser's threads, and takes no seed.
+ * t-SNE and UMAP are our own: umap-js holds its graph in maps of strings, builds it in one go and begins at random
+ * places; wasm-bhtsne wants a browser's threads, and takes no seed.
  */
 import type { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
@@ -29,8 +30,9 @@ export interface Components {
 }
 
 /**
- * Principal components, exact: eigenvectors of the covariance matrix in double precision. The largest loading of each, by its
- * absolute value, is positive. Takes N·D² steps, and D³ more that can't be interrupted: 3 s for D = 1,000, minutes for 4,000.
+ * Principal components, exact: eigenvectors of the covariance matrix in double precision. The largest loading of each,
+ * by its absolute value, is positive. Takes N·D² steps, and D³ more that can't be interrupted: 3 s for D = 1,000,
+ * minutes for 4,000.
  */
 export async function pca(points: Points, count: number, pause: Pause = turn): Promise<Components> {
   const { values, width } = points;
@@ -87,7 +89,10 @@ const SIMILARITIES = 2 ** 24;
 /** Single precision picks so many candidates more than are asked for; double precision decides. */
 const SPARE_CANDIDATES = 8;
 
-/** Exact neighbours by TensorFlow's matrix products: N²·D steps. At most N − 1 for each. @throws RangeError beyond `MOST_NEIGHBOURS` in all */
+/**
+ * Exact neighbours by TensorFlow's matrix products: N²·D steps. At most N − 1 for each. @throws RangeError beyond
+ * `MOST_NEIGHBOURS` in all
+ */
 export async function nearest(points: Points, k: number, pause: Pause = turn): Promise<Neighbours> {
   const { values, width } = points;
   const count = countOf(points);
@@ -149,7 +154,10 @@ interface Graph {
   weights: Float64Array;
 }
 
-/** weights: [N, k], of the edges to the first k neighbours of each point. Both directions of an edge become `combine` of the two. */
+/**
+ * weights: [N, k], of the edges to the first k neighbours of each point. Both directions of an edge become `combine` of
+ * the two.
+ */
 function symmetric(
   { k: stride, places }: Neighbours,
   k: number,
@@ -212,9 +220,10 @@ const ANGLE = 0.5;
 export const largestPerplexity = (count: number): number => (count - 1) / 3;
 
 /**
- * t-SNE (van der Maaten and Hinton 2008) with Barnes-Hut forces (van der Maaten 2014), begun at `start` [N, 2], the principal
- * components. The first 250 iterations (at most a third) exaggerate attraction 12 times; learning rate, momentum, gains and the
- * bound of a step are those of openTSNE. Takes 3 · perplexity neighbours of each point, and N·log N steps an iteration.
+ * t-SNE (van der Maaten and Hinton 2008) with Barnes-Hut forces (van der Maaten 2014), begun at `start` [N, 2], the
+ * principal components. The first 250 iterations (at most a third) exaggerate attraction 12 times; learning rate,
+ * momentum, gains and the bound of a step are those of openTSNE. Takes 3 · perplexity neighbours of each point, and
+ * N·log N steps an iteration.
  */
 export async function tsne(
   neighbours: Neighbours,
@@ -273,7 +282,10 @@ export async function tsne(
   return y;
 }
 
-/** p_ij = (p_j|i + p_i|j) / 2N, where p_·|i is a Gaussian over neighbours whose entropy is the logarithm of the perplexity. */
+/**
+ * p_ij = (p_j|i + p_i|j) / 2N, where p_·|i is a Gaussian over neighbours whose entropy is the logarithm of the
+ * perplexity.
+ */
 function affinities(neighbours: Neighbours, perplexity: number): Graph {
   const { k: stride, distances } = neighbours;
   const count = distances.length / stride;
@@ -314,12 +326,15 @@ const LEVELS = 16;
 const MOST_POINTS = 2 ** 20;
 
 /**
- * Points in the plane by nested squares, where what is far away counts as one. Squares lie in the order in which they are
- * visited, so that a visit goes forward through memory; one with all its points in one quarter is that quarter.
+ * Points in the plane by nested squares, where what is far away counts as one. Squares lie in the order in which they
+ * are visited, so that a visit goes forward through memory; one with all its points in one quarter is that quarter.
  */
 export class Quadtree {
   private size = 0;
-  /** Of each square: the middle of its points (x, y), their number, and the squared distance from which they count as one, 0 for a leaf. */
+  /**
+   * Of each square: the middle of its points (x, y), their number, and the squared distance from which they count as
+   * one, 0 for a leaf.
+   */
   private readonly squares: Float64Array;
   /** The next one that is not inside. */
   private readonly after: Int32Array;
@@ -336,7 +351,10 @@ export class Quadtree {
     [this.paths, this.order, this.keys] = [new Uint32Array(count), new Int32Array(count), new Float64Array(count)];
   }
 
-  /** Σ_j (y_i − y_j) · q_ij² into `forces` for each i, with q_ij = 1 / (1 + |y_i − y_j|²). Returns Σ q_ij over all pairs i ≠ j. */
+  /**
+   * Σ_j (y_i − y_j) · q_ij² into `forces` for each i, with q_ij = 1 / (1 + |y_i − y_j|²). Returns Σ q_ij over all pairs
+   * i ≠ j.
+   */
   repulsion(y: Float64Array, forces: Float64Array): number {
     this.sort(y);
     this.size = 0;
@@ -445,8 +463,8 @@ const NEGATIVE_SAMPLES = 5;
 const STEEPEST = 4;
 
 /**
- * UMAP (McInnes, Healy and Melville 2018) as umap-learn 0.5 does it, begun at `start` [N, 2], the principal components, instead
- * of its spectral layout. `neighbors` counts the point itself, as there.
+ * UMAP (McInnes, Healy and Melville 2018) as umap-learn 0.5 does it, begun at `start` [N, 2], the principal components,
+ * instead of its spectral layout. `neighbors` counts the point itself, as there.
  */
 export async function umap(
   neighbours: Neighbours,
@@ -510,7 +528,10 @@ export async function umap(
   return y;
 }
 
-/** Membership exp(−(d − ρ) / σ), where a point's memberships sum to log2 of its neighbours; both directions by a + b − a·b. */
+/**
+ * Membership exp(−(d − ρ) / σ), where a point's memberships sum to log2 of its neighbours; both directions by a + b −
+ * a·b.
+ */
 function fuzzyGraph(neighbours: Neighbours, k: number): Graph {
   const { k: stride, distances } = neighbours;
   const count = distances.length / stride;
@@ -543,7 +564,10 @@ function fuzzyGraph(neighbours: Neighbours, k: number): Graph {
   return symmetric(neighbours, k, memberships, (a, b) => a + b - a * b);
 }
 
-/** a, b of 1 / (1 + a·d^2b), the least-squares fit to a curve that is 1 up to `minDistance` and falls as e^(minDistance − d) after it. */
+/**
+ * a, b of 1 / (1 + a·d^2b), the least-squares fit to a curve that is 1 up to `minDistance` and falls as e^(minDistance
+ * − d) after it.
+ */
 export function curveOf(minDistance: number): { a: number; b: number } {
   const samples = Array.from({ length: 300 }, (_, i) => (3 * i) / 299);
   const wanted = samples.map((d) => (d < minDistance ? 1 : Math.exp(minDistance - d)));
@@ -595,11 +619,17 @@ export interface Alignment {
   /** A row (x, y) becomes scale · (x, y) · rotation + translation. May mirror. */
   rotation: [[number, number], [number, number]];
   translation: [number, number];
-  /** Part of the target's squared spread that stays unexplained: 0 where the two are alike, 1 where they have nothing in common. */
+  /**
+   * Part of the target's squared spread that stays unexplained: 0 where the two are alike, 1 where they have nothing in
+   * common.
+   */
   disparity: number;
 }
 
-/** Turns, mirrors, scales and moves `map` so that it lies on `target` with the least squared error (Gower 1975). Both [N, 2], row by row. */
+/**
+ * Turns, mirrors, scales and moves `map` so that it lies on `target` with the least squared error (Gower 1975). Both
+ * [N, 2], row by row.
+ */
 export function procrustes(map: Float64Array, target: Float64Array): Alignment {
   const count = map.length / 2;
   const centreOf = (points: Float64Array) =>
@@ -637,7 +667,10 @@ export function procrustes(map: Float64Array, target: Float64Array): Alignment {
   };
 }
 
-/** All distances between points, and the k nearest others of each, nearest first, in double precision: for some thousand points. */
+/**
+ * All distances between points, and the k nearest others of each, nearest first, in double precision: for some thousand
+ * points.
+ */
 export interface Geometry {
   count: number;
   k: number;
@@ -672,8 +705,9 @@ export async function geometryOf(points: Points, k: number, pause: Pause = turn)
 }
 
 /**
- * How far the k nearest in the map are near in the space too: 1 where all are among the k nearest, less for each by its rank beyond
- * (Venna and Kaski 2001; the definition of scikit-learn). Needs k < N / 2. Of points at one distance the first ranks first.
+ * How far the k nearest in the map are near in the space too: 1 where all are among the k nearest, less for each by its
+ * rank beyond (Venna and Kaski 2001; the definition of scikit-learn). Needs k < N / 2. Of points at one distance the
+ * first ranks first.
  */
 export function trustworthiness(space: Geometry, map: Geometry): number {
   const { count } = space;
@@ -713,8 +747,8 @@ export function knnPurity({ count, k, places }: Geometry, labels: ArrayLike<numb
 }
 
 /**
- * Silhouette of each point (Rousseeuw 1987): (b − a) / max(a, b), a the mean distance to those of its label and b to those of the
- * nearest other label; 0 for the only one of its label. Needs two labels.
+ * Silhouette of each point (Rousseeuw 1987): (b − a) / max(a, b), a the mean distance to those of its label and b to
+ * those of the nearest other label; 0 for the only one of its label. Needs two labels.
  */
 export function silhouette({ count, distances }: Geometry, labels: ArrayLike<number>): Float64Array {
   const sizes = new Map<number, number>();

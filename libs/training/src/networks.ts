@@ -20,8 +20,8 @@ const MOMENTUM = 0.9;
 const only = (inputs: tf.Tensor | tf.Tensor[]): tf.Tensor => (Array.isArray(inputs) ? inputs[0]! : inputs);
 
 /**
- * Batch normalisation on the fused kernels. Config, weights and name are those of tfjs's own layer, so that a saved model
- * loads wherever tfjs does.
+ * Batch normalisation on the fused kernels. Config, weights and name are those of tfjs's own layer, so that a saved
+ * model loads wherever tfjs does.
  */
 class BatchNorm extends layers.layers.Layer {
   static className = 'BatchNormalization';
@@ -33,7 +33,10 @@ class BatchNorm extends layers.layers.Layer {
   private movingMean!: layers.LayerVariable;
   private movingVariance!: layers.LayerVariable;
 
-  /** `scale` learns a factor and `center` an offset for each channel. `rectifies`: in training, it does the work of the `Rectifier` after it. */
+  /**
+   * `scale` learns a factor and `center` an offset for each channel. `rectifies`: in training, it does the work of the
+   * `Rectifier` after it.
+   */
   constructor({
     center = true,
     scale = true,
@@ -146,7 +149,8 @@ function convolution(
     layer.call = (inputs) => {
       const input = only(inputs) as tf.Tensor4D;
       const kernel = layer.weights[0]!.read() as tf.Tensor4D;
-      // A window of one place at every second place sees a quarter of its input: its kernel's gradient passes over all of it.
+      // A window of one place at every second place sees a quarter of its input: its kernel's gradient passes over all
+      // of it.
       return skips && sides.every((side) => side % 2 === 0)
         ? tf.conv2d(everySecond(input), kernel, 1, 'same')
         : tf.conv2d(input, kernel, strides, 'same');
@@ -184,7 +188,9 @@ function residualBlock(x: Symbolic, name: string, filters: number, strides: numb
   return rectify(apply(layers.layers.add({ name: `${name}_add` }), [second, shortcut]), `${name}_relu2`);
 }
 
-/** Inputs [N, H, W, C] about [0, 1] → feature map [N, s, s, F] and its mean over places [N, F], the representation h. */
+/**
+ * Inputs [N, H, W, C] about [0, 1] → feature map [N, s, s, F] and its mean over places [N, F], the representation h.
+ */
 export function buildEncoder(
   { name, width }: Encoder,
   inputShape: readonly [number, number, number],
@@ -202,9 +208,9 @@ export function buildEncoder(
 export const featureWidth = (encoder: layers.LayersModel): number => encoder.outputs[1]!.shape.at(-1)!;
 
 /**
- * h [N, F] → z [N, output]: dense layers with batch normalisation, ReLU on all but the last, whose normalisation has no offset
- * (SimCLRv2, `projection_head` in tf2/model.py). `through`: only the first so many layers, for finetuning from the middle.
- * `affineEnd: false` leaves out the last factor too (SimSiam, builder.py).
+ * h [N, F] → z [N, output]: dense layers with batch normalisation, ReLU on all but the last, whose normalisation has no
+ * offset (SimCLRv2, `projection_head` in tf2/model.py). `through`: only the first so many layers, for finetuning from
+ * the middle. `affineEnd: false` leaves out the last factor too (SimSiam, builder.py).
  */
 export function buildProjectionHead(
   inputWidth: number,
@@ -247,8 +253,8 @@ export function buildBottleneck(encoder: layers.LayersModel, latent: number): la
 }
 
 /**
- * Latent [N, L] → sample [N, H, W, C] in [0, 1]: the encoder's way back by nearest-neighbour upsampling and convolutions, cut to
- * the size of the input.
+ * Latent [N, L] → sample [N, H, W, C] in [0, 1]: the encoder's way back by nearest-neighbour upsampling and
+ * convolutions, cut to the size of the input.
  */
 export function buildDecoder(encoder: layers.LayersModel, latent: number, width: number): layers.LayersModel {
   const [, height, columns, channels] = encoder.inputs[0]!.shape as [null, number, number, number];
@@ -284,7 +290,10 @@ export function buildDecoder(encoder: layers.LayersModel, latent: number, width:
 /** Channels of a segmenter's maps are half the encoder's at that resolution, but at least so many. */
 const SEGMENTER_WIDTH = 16;
 
-/** A model over the encoder's layers that gives the last map of each resolution [N, h, w, C], finest first. It shares the encoder's weights and is disposed of with it. */
+/**
+ * A model over the encoder's layers that gives the last map of each resolution [N, h, w, C], finest first. It shares
+ * the encoder's weights and is disposed of with it.
+ */
 export function pyramidOf(encoder: layers.LayersModel, { name }: Encoder): layers.LayersModel {
   const { blocks } = ARCHITECTURES[name];
   const last = blocks.flatMap((_, i) => (blocks[i + 1]?.[1] === 1 ? [] : [`block${i + 1}_relu2`]));
@@ -296,9 +305,9 @@ export function pyramidOf(encoder: layers.LayersModel, { name }: Encoder): layer
 }
 
 /**
- * Maps of a pyramid → logits of each pixel [N, H, W, classes]. As in a U-Net (Ronneberger et al. 2015), a map is brought to the size
- * of the next finer one, here by nearest-neighbour upsampling and a cut at the ends that halving had rounded up, put beside it,
- * and both go through a 3x3 convolution.
+ * Maps of a pyramid → logits of each pixel [N, H, W, classes]. As in a U-Net (Ronneberger et al. 2015), a map is
+ * brought to the size of the next finer one, here by nearest-neighbour upsampling and a cut at the ends that halving
+ * had rounded up, put beside it, and both go through a 3x3 convolution.
  */
 export function buildSegmenter(pyramid: layers.LayersModel, classes: number): layers.LayersModel {
   const maps = pyramid.outputs.map(({ shape }, i) => layers.input({ shape: shape.slice(1), name: `map${i + 1}` }));
@@ -339,7 +348,10 @@ function leak(x: Symbolic, name: string): Symbolic {
   return apply(layer, x);
 }
 
-/** Waveforms [N, 1, length, 1] in [-1, 1] → feature map [N, 1, ⌈length / 64⌉, 4 · width] and its mean over time [N, 4 · width]. */
+/**
+ * Waveforms [N, 1, length, 1] in [-1, 1] → feature map [N, 1, ⌈length / 64⌉, 4 · width] and its mean over time [N, 4 ·
+ * width].
+ */
 export function buildWaveformEncoder(width: number, length: number): layers.LayersModel {
   const sounds = layers.input({ shape: [1, length, 1], name: 'sounds' });
   const stem = leak(convolution(sounds, 'stem_conv', width, WAVE_STEM, [1, WAVE_STRIDE], true), 'stem_leak');
@@ -354,7 +366,10 @@ export function buildWaveformEncoder(width: number, length: number): layers.Laye
 /** Numbers that a stretch of time has in a code, at least. */
 const NUMBERS_A_STRETCH = 8;
 
-/** In how many stretches of equal length a code of so many numbers divides the steps of a waveform's map: the most that divide the code evenly. */
+/**
+ * In how many stretches of equal length a code of so many numbers divides the steps of a waveform's map: the most that
+ * divide the code evenly.
+ */
 function stretchesOf(latent: number, steps: number): number {
   let stretches = Math.min(steps, Math.max(1, Math.floor(latent / NUMBERS_A_STRETCH)));
   while (latent % stretches !== 0) stretches--;
@@ -362,8 +377,8 @@ function stretchesOf(latent: number, steps: number): number {
 }
 
 /**
- * Feature map [N, 1, s, F] of waveforms → latent [N, codes · L], one code after the other. Each stretch of time gives its part of a
- * code, by the same weights: a dense layer over all of a sound learns sounds by heart.
+ * Feature map [N, 1, s, F] of waveforms → latent [N, codes · L], one code after the other. Each stretch of time gives
+ * its part of a code, by the same weights: a dense layer over all of a sound learns sounds by heart.
  */
 export function buildWaveformBottleneck(
   encoder: layers.LayersModel,
@@ -401,9 +416,9 @@ export function buildWaveformBottleneck(
 }
 
 /**
- * Latent [N, L] → waveform [N, 1, length, 1] in [-1, 1]: the encoder's way back by nearest-neighbour upsampling and a convolution,
- * and one that gives all samples of a step at once (sub-pixel convolution, Shi et al. 2016), which beats upsampling to single
- * samples by 1.5 dB in half the time. Cut to the length of the input.
+ * Latent [N, L] → waveform [N, 1, length, 1] in [-1, 1]: the encoder's way back by nearest-neighbour upsampling and a
+ * convolution, and one that gives all samples of a step at once (sub-pixel convolution, Shi et al. 2016), which beats
+ * upsampling to single samples by 1.5 dB in half the time. Cut to the length of the input.
  */
 export function buildWaveformDecoder(encoder: layers.LayersModel, latent: number, width: number): layers.LayersModel {
   const length = encoder.inputs[0]!.shape[2]!;
@@ -467,7 +482,10 @@ export function weightsOf(...models: layers.LayersModel[]): NamedWeight[] {
   );
 }
 
-/** He et al. 2015: kernels normal with variance 2 / fan-in, from a seed; all else keeps its constant. `zero`: layers that start at 0. */
+/**
+ * He et al. 2015: kernels normal with variance 2 / fan-in, from a seed; all else keeps its constant. `zero`: layers
+ * that start at 0.
+ */
 export function initialise(models: layers.LayersModel[], random: Random, zero: readonly string[] = []): void {
   for (const { key, variable } of weightsOf(...models)) {
     if (!key.endsWith('/kernel') || zero.some((layer) => key.includes(`/${layer}/`))) continue;

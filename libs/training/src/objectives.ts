@@ -6,10 +6,10 @@ import * as tf from '@tensorflow/tfjs-core';
 const SELF = -1e9;
 
 /**
- * NT-Xent, the loss of SimCLR (Chen et al. 2020, eq. 1), as the mean over all 2N views (lightly, solo-learn; the reference
- * code of SimCLR gives the sum of both halves' means, twice this).
- * z: [2N, D], views of the same image at rows i and i + N; rows are normalised here. `accuracy` is how often the other view of
- * an image is the most similar of all 2N − 1.
+ * NT-Xent, the loss of SimCLR (Chen et al. 2020, eq. 1), as the mean over all 2N views (lightly, solo-learn; the
+ * reference code of SimCLR gives the sum of both halves' means, twice this). z: [2N, D], views of the same image at
+ * rows i and i + N; rows are normalised here. `accuracy` is how often the other view of an image is the most similar of
+ * all 2N − 1.
  */
 export function ntXent(z: tf.Tensor2D, temperature: number): { loss: tf.Scalar; accuracy: tf.Scalar } {
   const views = z.shape[0];
@@ -24,8 +24,8 @@ export function ntXent(z: tf.Tensor2D, temperature: number): { loss: tf.Scalar; 
 }
 
 /**
- * Cosine of p and z, with its sign turned, as the mean over rows: −1 where all agree (SimSiam, Chen and He 2021, eq. 1; BYOL's
- * loss of a direction, Grill et al. 2020, eq. 2, is 2 + 2 times this). Give `z` without gradient. p, z: [N, D]
+ * Cosine of p and z, with its sign turned, as the mean over rows: −1 where all agree (SimSiam, Chen and He 2021, eq. 1;
+ * BYOL's loss of a direction, Grill et al. 2020, eq. 2, is 2 + 2 times this). Give `z` without gradient. p, z: [N, D]
  */
 export const negativeCosine = (p: tf.Tensor2D, z: tf.Tensor2D): tf.Scalar =>
   tf.neg(tf.mean(tf.sum(tf.mul(unitRows(p), unitRows(z)), 1)));
@@ -33,8 +33,8 @@ export const negativeCosine = (p: tf.Tensor2D, z: tf.Tensor2D): tf.Scalar =>
 const NORMALISATION_EPSILON = 1e-5;
 
 /**
- * Barlow Twins (Zbontar et al. 2021, eq. 1; main.py): the cross-correlation of both views, normalised over the batch with the
- * biased variance, is to be the identity. `scale` is the whole loss's. a, b: [N, D], views of the same images.
+ * Barlow Twins (Zbontar et al. 2021, eq. 1; main.py): the cross-correlation of both views, normalised over the batch
+ * with the biased variance, is to be the identity. `scale` is the whole loss's. a, b: [N, D], views of the same images.
  */
 export function barlowTwins(
   a: tf.Tensor2D,
@@ -62,9 +62,9 @@ function normalisedColumns(x: tf.Tensor2D): tf.Tensor2D {
 const VARIANCE_EPSILON = 1e-4;
 
 /**
- * VICReg (Bardes et al. 2022; main_vicreg.py, which halves the variance term over the views, where solo-learn does not): views
- * agree (invariance), each dimension keeps a standard deviation of at least 1 (variance), and dimensions are uncorrelated
- * (covariance). a, b: [N, D], views of the same images.
+ * VICReg (Bardes et al. 2022; main_vicreg.py, which halves the variance term over the views, where solo-learn does
+ * not): views agree (invariance), each dimension keeps a standard deviation of at least 1 (variance), and dimensions
+ * are uncorrelated (covariance). a, b: [N, D], views of the same images.
  */
 export function vicreg(
   a: tf.Tensor2D,
@@ -94,15 +94,19 @@ export function vicreg(
 }
 
 /**
- * Cross-entropy of the student's softmax against the teacher's, both at a temperature, as the mean over rows (SimCLRv2, eq. 2; the
- * official notebook multiplies by temperature², which we do not: it only changes the learning rate). Logits: [N, C]
+ * Cross-entropy of the student's softmax against the teacher's, both at a temperature, as the mean over rows (SimCLRv2,
+ * eq. 2; the official notebook multiplies by temperature², which we do not: it only changes the learning rate). Logits:
+ * [N, C]
  */
 export function distillation(teacher: tf.Tensor2D, student: tf.Tensor2D, temperature: number): tf.Scalar {
   const target = tf.softmax(tf.div(teacher, temperature));
   return tf.neg(tf.mean(tf.sum(tf.mul(target, tf.logSoftmax<tf.Tensor2D>(tf.div(student, temperature))), 1)));
 }
 
-/** KL divergence of N(mean, e^logVariance) from N(0, 1): summed over dimensions, mean over rows (Kingma and Welling 2014, appendix B). [N, L] */
+/**
+ * KL divergence of N(mean, e^logVariance) from N(0, 1): summed over dimensions, mean over rows (Kingma and Welling
+ * 2014, appendix B). [N, L]
+ */
 export const klDivergence = (mean: tf.Tensor2D, logVariance: tf.Tensor2D): tf.Scalar =>
   tf.mul(
     tf.mean<tf.Scalar>(tf.sum(tf.sub(tf.add(tf.square(mean), tf.exp(logVariance)), tf.add(logVariance, 1)), 1)),
@@ -118,7 +122,9 @@ export function unitRows(z: tf.Tensor2D): tf.Tensor2D {
 type Labels = tf.Tensor1D | Int32Array;
 const asTensor = (labels: Labels): tf.Tensor1D => (labels instanceof tf.Tensor ? labels : tf.tensor1d(labels, 'int32'));
 
-/** Mean over rows of −log softmax at the label, by the kernel that gives losses and slopes in one pass. logits: [N, C] */
+/**
+ * Mean over rows of −log softmax at the label, by the kernel that gives losses and slopes in one pass. logits: [N, C]
+ */
 export function crossEntropy(logits: tf.Tensor2D, labels: Labels): tf.Scalar {
   const mean = tf.customGrad((...inputs) => {
     const [x, save] = inputs as unknown as [tf.Tensor2D, (tensors: tf.Tensor[]) => void];
@@ -142,9 +148,9 @@ export const accuracyOf = (logits: tf.Tensor2D, labels: Labels): tf.Scalar =>
   tf.mean<tf.Scalar>(tf.cast(tf.equal(tf.argMax(logits, 1), asTensor(labels)), 'float32'));
 
 /**
- * Mean of −log softmax at each pixel's class over the pixels of the batch that have one; 0, without a gradient, where none has.
- * logits: [N, H, W, C], masks: int32 [N, H, W], each `UNLABELLED` or below C. One kernel gives losses and slopes: at this size
- * every pass over the logits counts.
+ * Mean of −log softmax at each pixel's class over the pixels of the batch that have one; 0, without a gradient, where
+ * none has. logits: [N, H, W, C], masks: int32 [N, H, W], each `UNLABELLED` or below C. One kernel gives losses and
+ * slopes: at this size every pass over the logits counts.
  */
 export function pixelCrossEntropy(logits: tf.Tensor4D, masks: tf.Tensor3D): tf.Scalar {
   const classes = logits.shape[3];

@@ -1,7 +1,10 @@
 /** ONNX files: the messages of onnx.proto3 that networks need. */
 import { bytes, float, message, text, whole, type Pieces } from './protobuf.js';
 
-/** Operators are those of this version of ONNX, which every runtime since 2022 knows, and the oldest file format that has it. */
+/**
+ * Operators are those of this version of ONNX, which every runtime since 2022 knows, and the oldest file format that
+ * has it.
+ */
 const OPSET = 17;
 const IR_VERSION = 8;
 const ELEMENT = { float32: 1, int64: 7 } as const;
@@ -64,7 +67,10 @@ const constant = ({ name, shape, values }: OnnxConstant): Pieces =>
     ...bytes(9, new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
   ]);
 
-/** ValueInfoProto: name 1, type 2 → TypeProto: tensor_type 1 → elem_type 1, shape 2 → dim 1 → dim_value 1 or dim_param 2. */
+/**
+ * ValueInfoProto: name 1, type 2 → TypeProto: tensor_type 1 → elem_type 1, shape 2 → dim 1 → dim_value 1 or dim_param
+ * 2.
+ */
 const port = (field: number, { name, shape }: OnnxPort): Pieces =>
   message(field, [
     ...text(1, name),
@@ -81,8 +87,8 @@ const port = (field: number, { name, shape }: OnnxPort): Pieces =>
   ]);
 
 /**
- * The file's content, in pieces. ModelProto: ir_version 1, producer_name 2, graph 7, opset_import 8, metadata_props 14; GraphProto:
- * node 1, name 2, initializer 5, input 11, output 12.
+ * The file's content, in pieces. ModelProto: ir_version 1, producer_name 2, graph 7, opset_import 8, metadata_props 14;
+ * GraphProto: node 1, name 2, initializer 5, input 11, output 12.
  */
 export const encodeOnnx = ({ name, nodes, constants, inputs, outputs, metadata }: OnnxModel): Pieces => [
   ...whole(1, IR_VERSION),

@@ -1,6 +1,6 @@
 /**
- * tfjs-layers models as ONNX graphs. Inputs and outputs keep the layout they have here (channels last); in between, tensors of
- * three axes and more have their channels first, as ONNX's operators want them.
+ * tfjs-layers models as ONNX graphs. Inputs and outputs keep the layout they have here (channels last); in between,
+ * tensors of three axes and more have their channels first, as ONNX's operators want them.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { layers, LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
@@ -76,7 +76,8 @@ interface Use {
 const refuse = ({ layer }: Pick<Use, 'layer'>, expected: string, got: string): never => {
   throw new TrainingError(
     'invalid_spec',
-    `expected ${expected} for an ONNX file, got ${got} in layer ${layer.name} (${layer.getClassName()}): export to tfjs or safetensors`,
+    `expected ${expected} for an ONNX file, got ${got} in layer ${layer.name} (${layer.getClassName()}): export ` +
+      'to tfjs or safetensors',
   );
 };
 
@@ -267,8 +268,8 @@ const WRITERS: Readonly<Record<string, (use: Use) => string>> = {
 };
 
 /**
- * A model at inference, of any batch size, as the content of an ONNX file. Inputs have the names of their layers; `outputs` names
- * what comes out. What it does not know how to write it refuses.
+ * A model at inference, of any batch size, as the content of an ONNX file. Inputs have the names of their layers;
+ * `outputs` names what comes out. What it does not know how to write it refuses.
  * @throws TrainingError naming the layer
  */
 export function onnxOf(model: LayersModel, outputs: readonly string[], metadata: Record<string, string>): Uint8Array[] {
@@ -321,7 +322,8 @@ export function onnxOf(model: LayersModel, outputs: readonly string[], metadata:
   if (bytes > LARGEST)
     throw new TrainingError(
       'invalid_spec',
-      `expected a network of less than 2 GiB for an ONNX file, got ${bytes} bytes in ${model.name}: export to tfjs or safetensors`,
+      `expected a network of less than 2 GiB for an ONNX file, got ${bytes} bytes in ${model.name}: export to ` +
+        'tfjs or safetensors',
     );
   return content;
 }

@@ -1,4 +1,7 @@
-/** Batch normalisation and ReLU on TensorFlow's fused kernels: one operation forward and one back, instead of tfjs's dozen. */
+/**
+ * Batch normalisation and ReLU on TensorFlow's fused kernels: one operation forward and one back, instead of tfjs's
+ * dozen.
+ */
 import { float, kernel, typeAttribute, usesGpu, type Attributes } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -22,7 +25,9 @@ const asImages = (x: tf.Tensor): tf.Tensor4D =>
   x.rank === 4 ? (x as tf.Tensor4D) : tf.reshape(x, [-1, 1, 1, x.shape.at(-1)!]);
 const shapedLike = (y: tf.Tensor, { rank, shape }: tf.Tensor): tf.Tensor => (rank === 4 ? y : tf.reshape(y, shape));
 
-/** Images, scale, offset, running mean, running variance → the same outputs as FusedBatchNormV3, the first rectified. */
+/**
+ * Images, scale, offset, running mean, running variance → the same outputs as FusedBatchNormV3, the first rectified.
+ */
 const rectifiedNorm = (inputs: tf.Tensor[], rate: number): tf.Tensor[] =>
   kernel(
     '_MklNativeFusedBatchNormEx',
@@ -39,7 +44,10 @@ const rectifiedNorm = (inputs: tf.Tensor[], rate: number): tf.Tensor[] =>
   );
 
 let canRectify: boolean | undefined;
-/** Whether this TensorFlow has oneDNN's kernel that rectifies while it normalises, which costs nothing more. Found by trying it, once. */
+/**
+ * Whether this TensorFlow has oneDNN's kernel that rectifies while it normalises, which costs nothing more. Found by
+ * trying it, once.
+ */
 export function findRectifiedNorm(): boolean {
   if (canRectify !== undefined) return canRectify;
   try {
@@ -52,9 +60,9 @@ export function findRectifiedNorm(): boolean {
 }
 
 /**
- * Normalises each channel of a batch by its own mean and biased variance (Ioffe and Szegedy 2015), then scales and shifts;
- * `rectified`: max(·, 0) of that. x: [N, …, C]. `onAverages` gets the running averages moved on by this batch (its variance is
- * the unbiased one there): (1 − rate) · running + rate · batch, both [C]; they are disposed after.
+ * Normalises each channel of a batch by its own mean and biased variance (Ioffe and Szegedy 2015), then scales and
+ * shifts; `rectified`: max(·, 0) of that. x: [N, …, C]. `onAverages` gets the running averages moved on by this batch
+ * (its variance is the unbiased one there): (1 − rate) · running + rate · batch, both [C]; they are disposed after.
  */
 export function batchNormTraining<T extends tf.Tensor>(
   x: T,
@@ -170,7 +178,10 @@ export const relu = <T extends tf.Tensor>(x: T): T => differentiatedByResult(x, 
 export const leakyRelu = <T extends tf.Tensor>(x: T, slope: number): T =>
   differentiatedByResult(x, 'LeakyRelu', 'LeakyReluGrad', { ...float(), alpha: { type: 'float', value: slope } });
 
-/** Mean over places [N, H, W, C] → [N, C]. Its gradient is spread by one kernel; tfjs's multiplies by an array of ones made in JavaScript. */
+/**
+ * Mean over places [N, H, W, C] → [N, C]. Its gradient is spread by one kernel; tfjs's multiplies by an array of ones
+ * made in JavaScript.
+ */
 export function meanOverPlaces(x: tf.Tensor4D): tf.Tensor2D {
   const mean = tf.customGrad((input) => {
     const [count, height, width, channels] = x.shape;
@@ -183,7 +194,10 @@ export function meanOverPlaces(x: tf.Tensor4D): tf.Tensor2D {
   return mean(x) as tf.Tensor2D;
 }
 
-/** What `compute` gives, as a constant: nothing in it gets a gradient (the stop-gradient of BYOL and SimSiam). `x` anchors it on the tape. */
+/**
+ * What `compute` gives, as a constant: nothing in it gets a gradient (the stop-gradient of BYOL and SimSiam). `x`
+ * anchors it on the tape.
+ */
 export function withoutGradient<T extends tf.Tensor>(x: tf.Tensor, compute: (x: tf.Tensor) => T): T {
   const constant = tf.customGrad((input) => {
     const anchor = input as tf.Tensor;

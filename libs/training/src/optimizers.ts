@@ -4,8 +4,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { NamedWeight } from './networks.js';
 
 /**
- * Learning rate of a step, counted from 0 (SimCLR `WarmUpAndCosineDecay`): linear from 0 over the warm-up, then a half cosine
- * that is 0 at `totalSteps`; `constant` stays after the warm-up.
+ * Learning rate of a step, counted from 0 (SimCLR `WarmUpAndCosineDecay`): linear from 0 over the warm-up, then a half
+ * cosine that is 0 at `totalSteps`; `constant` stays after the warm-up.
  */
 export function learningRateAt(
   step: number,
@@ -27,8 +27,8 @@ export interface Optimizer {
   /** Numbers that differ from step to step. Steps are counted from 0. */
   rates(learningRate: number, step: number): number[];
   /**
-   * One update, of tensor operations only. `rates`: as scalars. The caller keeps the gradients, in the order of the variables that
-   * the optimiser was made for.
+   * One update, of tensor operations only. `rates`: as scalars. The caller keeps the gradients, in the order of the
+   * variables that the optimiser was made for.
    */
   apply(gradients: readonly tf.Tensor[], rates: readonly tf.Scalar[]): void;
   /** Everything it remembers, by name. */
@@ -45,7 +45,9 @@ export function createOptimizer(
   return spec.name === 'adam' ? new Adam(spec, weights, factors) : new Lars(spec, weights, factors);
 }
 
-/** Adam (Kingma and Ba 2015, algorithm 1, with bias correction); weight decay is decoupled (Loshchilov and Hutter 2019). */
+/**
+ * Adam (Kingma and Ba 2015, algorithm 1, with bias correction); weight decay is decoupled (Loshchilov and Hutter 2019).
+ */
 class Adam implements Optimizer {
   private readonly m: tf.Variable[];
   private readonly v: tf.Variable[];
@@ -59,7 +61,10 @@ class Adam implements Optimizer {
     [this.m, this.v] = [zeros(), zeros()];
   }
 
-  /** p ← p − lr · m̂ / (√v̂ + ε) is p − r · m / (√v + e) with r = lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) and e = ε · √(1 − β₂ᵗ); gives r, e, lr · weight decay. */
+  /**
+   * p ← p − lr · m̂ / (√v̂ + ε) is p − r · m / (√v + e) with r = lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) and e = ε · √(1 − β₂ᵗ);
+   * gives r, e, lr · weight decay.
+   */
   rates(learningRate: number, step: number): number[] {
     const { beta1, beta2, epsilon, weightDecay } = this.spec;
     const t = step + 1;
@@ -96,8 +101,9 @@ class Adam implements Optimizer {
 }
 
 /**
- * m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; p ← p − rate · m / (√v + ε), of any one shape, in one pass over memory: TensorFlow's
- * kernel works on native variables, which live for this call. `key`: its own for each weight. Returns p, m, v.
+ * m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; p ← p − rate · m / (√v + ε), of any one shape, in one pass over memory:
+ * TensorFlow's kernel works on native variables, which live for this call. `key`: its own for each weight. Returns p,
+ * m, v.
  */
 function adamKernel(
   key: string,
@@ -122,7 +128,8 @@ function adamKernel(
     kernel('AssignVariableOp', { dtype }, [handle, value], 0);
     return handle;
   });
-  // The kernel would correct the bias by powers of β in float32, 1 − 0.999 among them: `rate` has it in it, and they are 0.
+  // The kernel would correct the bias by powers of β in float32, 1 − 0.999 among them: `rate` has it in it, and they
+  // are 0.
   const corrected = tf.scalar(0);
   kernel(
     'ResourceApplyAdam',
@@ -137,8 +144,8 @@ function adamKernel(
 }
 
 /**
- * LARS (You et al. 2017) as in SimCLR's `lars_optimizer.py`, with classic momentum: g ← g + wd·p; trust = η |p| / |g| (1 where
- * either norm is 0); v ← m·v + lr·trust·g; p ← p − v. Biases and normalisation get neither decay nor trust.
+ * LARS (You et al. 2017) as in SimCLR's `lars_optimizer.py`, with classic momentum: g ← g + wd·p; trust = η |p| / |g|
+ * (1 where either norm is 0); v ← m·v + lr·trust·g; p ← p − v. Biases and normalisation get neither decay nor trust.
  */
 class Lars implements Optimizer {
   private readonly velocities: tf.Variable[];

@@ -6,7 +6,10 @@ import sharp from 'sharp';
 
 const COLUMNS = 8;
 
-/** Encoder's inputs, or what a decoder made of them → images [N, H, W, C] for people. Spectrograms: time goes to the right, low frequencies are at the bottom. */
+/**
+ * Encoder's inputs, or what a decoder made of them → images [N, H, W, C] for people. Spectrograms: time goes to the
+ * right, low frequencies are at the bottom.
+ */
 export const pictureOf = (inputs: tf.Tensor4D, sample: SampleShape, domain: Autoencode['domain']): tf.Tensor4D =>
   tf.tidy(() => {
     if (sample.modality === 'image') return tf.clone(inputs);
@@ -45,7 +48,10 @@ export const writePng = async ({ pixels, ...raw }: Picture, file: string): Promi
 
 const FRAME_MS = 120;
 
-/** The images one after the other, there and back, without end. images: [N, H, W, C] in [0, 1]; `file` ends in .webp or .gif. */
+/**
+ * The images one after the other, there and back, without end. images: [N, H, W, C] in [0, 1]; `file` ends in .webp or
+ * .gif.
+ */
 export async function writeAnimation(images: tf.Tensor4D, file: string): Promise<void> {
   const there = images.shape[0];
   const order = Int32Array.from({ length: Math.max(1, 2 * there - 2) }, (_, i) => (i < there ? i : 2 * there - 2 - i));
@@ -64,8 +70,8 @@ export async function writeAnimation(images: tf.Tensor4D, file: string): Promise
 }
 
 /**
- * Writes bands of images, eight in a row: for each band those of the first tensor over those of the second, and so on. Each
- * tensor: [N, H, W, C] in [0, 1].
+ * Writes bands of images, eight in a row: for each band those of the first tensor over those of the second, and so on.
+ * Each tensor: [N, H, W, C] in [0, 1].
  */
 export async function writeGrid(file: string, layers: readonly tf.Tensor4D[]): Promise<void> {
   const count = layers[0]!.shape[0];
@@ -105,7 +111,10 @@ const OVERLAY_OPACITY = 0.6;
 export const overlayColour = (label: number): string =>
   `#${COLOURS[label % COLOURS.length]!.toString(16).padStart(6, '0')}`;
 
-/** Images [N, H, W, 1 or 3] in [0, 1] under the colours of their classes; pixels that are `UNLABELLED` show the image. masks: int32 [N, H, W] → [N, H, W, 3] */
+/**
+ * Images [N, H, W, 1 or 3] in [0, 1] under the colours of their classes; pixels that are `UNLABELLED` show the image.
+ * masks: int32 [N, H, W] → [N, H, W, 3]
+ */
 export function overlay(images: tf.Tensor4D, masks: tf.Tensor3D): tf.Tensor4D {
   return tf.tidy(() => {
     const colours = tf.gather<tf.Tensor>(tf.tensor2d(PALETTE), tf.mod(masks, tf.scalar(PALETTE.length, 'int32')));

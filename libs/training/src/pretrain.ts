@@ -1,4 +1,6 @@
-/** Learning from two views of each sample, with negatives (SimCLR) and without (BYOL, SimSiam, Barlow Twins, VICReg). */
+/**
+ * Learning from two views of each sample, with negatives (SimCLR) and without (BYOL, SimSiam, Barlow Twins, VICReg).
+ */
 import {
   defaultAugmentation,
   type Augmentation,
@@ -92,7 +94,8 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
         if (spec.collapseBelow !== null && spread < spec.collapseBelow && session.stepsDone > 0) {
           throw new TrainingError(
             'collapsed',
-            `expected features with a spread of at least ${spec.collapseBelow}, got ${spread.toFixed(4)} at step ${session.stepsDone}: all samples look alike to the encoder`,
+            `expected features with a spread of at least ${spec.collapseBelow}, got ${spread.toFixed(4)} at step ` +
+              `${session.stepsDone}: all samples look alike to the encoder`,
           );
         }
         return metrics;
@@ -117,7 +120,10 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   }
 }
 
-/** Stores `views.png`: training samples over two views of each as the network gets them, sounds as spectrograms. The run's own randomness is not touched. */
+/**
+ * Stores `views.png`: training samples over two views of each as the network gets them, sounds as spectrograms. The
+ * run's own randomness is not touched.
+ */
 async function storeViews(
   spec: Pretrain,
   augmentation: Augmentation,
@@ -207,7 +213,10 @@ function methodOf(
   }
 }
 
-/** Weight of the old value in BYOL's target after step k of K: 1 − (1 − base)(cos(πk/K) + 1)/2 (Grill et al. 2020, appendix J). */
+/**
+ * Weight of the old value in BYOL's target after step k of K: 1 − (1 − base)(cos(πk/K) + 1)/2 (Grill et al. 2020,
+ * appendix J).
+ */
 export const targetMomentumAt = (step: number, totalSteps: number, base: number): number =>
   1 - ((1 - base) * (Math.cos((Math.PI * step) / totalSteps) + 1)) / 2;
 
@@ -227,7 +236,10 @@ const trainableOf = (...models: LayersModel[]) => weightsOf(...models).filter(({
 /** [2N, D] → the first views and the second ones, [N, D] each. */
 const halves = (z: tf.Tensor2D): [tf.Tensor2D, tf.Tensor2D] => tf.split(z, 2) as [tf.Tensor2D, tf.Tensor2D];
 
-/** What the frozen features are worth: neighbours and a probe where samples have a class, and how they spread over the sphere. */
+/**
+ * What the frozen features are worth: neighbours and a probe where samples have a class, and how they spread over the
+ * sphere.
+ */
 async function judge(
   spec: Pretrain,
   augmentation: Augmentation,

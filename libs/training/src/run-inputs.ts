@@ -80,7 +80,10 @@ export interface ParentModel {
   tensors: ReadonlyMap<string, StoredTensor>;
 }
 
-/** The parent run's networks, with the weights of a checkpoint where the spec names one. @throws TrainingError, CheckpointError */
+/**
+ * The parent run's networks, with the weights of a checkpoint where the spec names one. @throws TrainingError,
+ * CheckpointError
+ */
 export async function readParent(
   inputs: TrainerInputs,
   { checkpoint }: { checkpoint?: number | undefined } = {},
@@ -115,7 +118,10 @@ export function restoredHead(
   return restored(buildProjectionHead(featureWidth(encoder), projection, { through, affineEnd }), parent);
 }
 
-/** The parent's encoder, the layers of its projection head that are in its file, and its classifier where it classifies samples. */
+/**
+ * The parent's encoder, the layers of its projection head that are in its file, and its classifier where it classifies
+ * samples.
+ */
 export function storedNetworks(
   parent: ParentModel,
   sample = parent.state.sample,
@@ -158,7 +164,8 @@ export async function startingEncoder(
   if (parent.state.domain === 'waveform' && parent.state.sample.modality === 'audio')
     throw new TrainingError(
       'invalid_spec',
-      'expected a parent whose encoder sees spectrograms, got an autoencoder of waveforms: train one with `domain: spectrogram`',
+      'expected a parent whose encoder sees spectrograms, got an autoencoder of waveforms: train one with ' +
+        '`domain: spectrogram`',
     );
   const [own, theirs] = [inputShape(sample), inputShape(parent.state.sample)];
   if (own[2] !== theirs[2])

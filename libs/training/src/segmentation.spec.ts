@@ -27,7 +27,9 @@ const MARGIN = 2;
 let dir: string;
 let dataset: NonNullable<TrainerInputs['dataset']>;
 
-/** A square and a disc at random places on noise. Pixels at the sides have no class, though what is drawn goes on there. */
+/**
+ * A square and a disc at random places on noise. Pixels at the sides have no class, though what is drawn goes on there.
+ */
 async function shapes(name: string, count: number, { margin = MARGIN, wrongAtSides = false } = {}) {
   const random = Random.seeded(3, name);
   const images = new Uint8Array(count * HEIGHT * WIDTH * 3);
@@ -104,7 +106,10 @@ interface Options {
   data?: TrainerInputs['dataset'];
 }
 
-/** Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the last file of each kind that was stored. */
+/**
+ * Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the last file of each kind that was
+ * stored.
+ */
 async function run(
   spec: z.input<typeof RunSpec>,
   { stopAt, sign = 1, reason = 'drain', data = dataset, ...inputs }: Options = {},
@@ -156,7 +161,8 @@ const enough = { steps: 80, encoder: { width: 8 }, optimizer: { name: 'adam', le
 const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
 
 describe('scores of a confusion matrix', () => {
-  // scikit-learn 1.9.1: jaccard_score and f1_score, average None and 'macro', of 16 pixels. Class 3 is only predicted, 4 does not occur.
+  // scikit-learn 1.9.1: jaccard_score and f1_score, average None and 'macro', of 16 pixels. Class 3 is only predicted,
+  // 4 does not occur.
   const confusion = [
     [4, 1, 1, 0, 0],
     [1, 3, 0, 0, 0],

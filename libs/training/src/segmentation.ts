@@ -33,9 +33,10 @@ export interface SegmentationScores {
 }
 
 /**
- * Scores of a confusion matrix: how many pixels of the row's class are predicted as the column's. IoU = TP / (TP + FP + FN), Dice
- * (F1) = 2 TP / (2 TP + FP + FN). A class that is absent from labels and predictions is left out of the means; one that is only
- * predicted, or only missed, counts as 0 (scikit-learn's macro average). NaN where no pixel was counted.
+ * Scores of a confusion matrix: how many pixels of the row's class are predicted as the column's. IoU = TP / (TP + FP +
+ * FN), Dice (F1) = 2 TP / (2 TP + FP + FN). A class that is absent from labels and predictions is left out of the
+ * means; one that is only predicted, or only missed, counts as 0 (scikit-learn's macro average). NaN where no pixel was
+ * counted.
  */
 export function segmentationScores(confusion: readonly (readonly number[])[]): SegmentationScores {
   const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
@@ -105,7 +106,9 @@ export async function judgeSegmentation(
   return { confusion, scores: segmentationScores(confusion), loss: total / counted };
 }
 
-/** Stores `segmentation.json`, scores by class, and `segmentation.png`: images over their masks over what was predicted. */
+/**
+ * Stores `segmentation.json`, scores by class, and `segmentation.png`: images over their masks over what was predicted.
+ */
 export async function storeSegmentation(
   split: SampleSplit,
   name: Split,

@@ -121,7 +121,10 @@ export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   objective(batch: Batch, rates: readonly tf.Scalar[]): Terms;
   /** After the update, as the objective: moves what follows the trained weights. */
   afterUpdate?(rates: readonly tf.Scalar[]): void;
-  /** Whenever `evaluateEvery` steps are done, and at the end. Draws nothing from the views' randomness; what `pause` throws goes through. */
+  /**
+   * Whenever `evaluateEvery` steps are done, and at the end. Draws nothing from the views' randomness; what `pause`
+   * throws goes through.
+   */
   evaluate(pause: Pause): Promise<Record<string, number>>;
   evaluateEvery: number;
   /** Before the first step too. */

@@ -90,7 +90,10 @@ interface Options {
   parentModel?: string;
 }
 
-/** Trains, is told to stop by the first sign of life of step `stopAt`, and keeps what was stored, by its name; checkpoints are all named `checkpoint`. */
+/**
+ * Trains, is told to stop by the first sign of life of step `stopAt`, and keeps what was stored, by its name;
+ * checkpoints are all named `checkpoint`.
+ */
 async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promise<Outcome> {
   const workDir = await mkdtemp(path.join(dir, 'run-'));
   const stop = new AbortController();

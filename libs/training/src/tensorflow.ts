@@ -33,6 +33,8 @@ async function load(threads: number): Promise<Runtime> {
   process.env['TF_NUM_INTRAOP_THREADS'] = String(threads);
   process.env['TF_NUM_INTEROP_THREADS'] = String(threads);
   process.env['OMP_NUM_THREADS'] = String(threads);
+  // A step's graph holds kernels of oneDNN, which TensorFlow leaves out by itself on CPUs without AVX-512.
+  process.env['TF_ENABLE_ONEDNN_OPTS'] = '1';
   // Unset, the first process on a GPU takes all of its memory.
   process.env['TF_FORCE_GPU_ALLOW_GROWTH'] ??= 'true';
   // tfjs-node calls two functions that Node has removed, or complains about.

@@ -77,7 +77,10 @@ interface Options {
   rung?: number;
 }
 
-/** Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the files that were stored, the last of each kind and each by its name. */
+/**
+ * Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the files that were stored, the
+ * last of each kind and each by its name.
+ */
 async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promise<Outcome> {
   const workDir = await mkdtemp(path.join(dir, 'run-'));
   const stop = new AbortController();
@@ -462,47 +465,52 @@ describe("the parent's layers in a finetuning", () => {
   );
 });
 
-test('a checkpoint each few steps and of the best evaluation are written, also across a stop, and the weights of then can be evaluated', async () => {
-  const spec = { ...specs['pretrain'], checkpoints: { everySteps: 5, keepBest: true } } as z.input<typeof RunSpec>;
-  const whole = await run(spec);
-  const knn = whole.points.filter(({ key }) => key === 'eval/knn');
-  const best = knn
-    .filter(({ value }, i) => knn.slice(0, i).every((earlier) => value > earlier.value))
-    .map(({ step }) => `best-${step}.safetensors`);
-  expect(whole.stored.filter((name) => name.startsWith('best'))).toEqual(best);
-  expect(whole.stored.filter((name) => name.startsWith('checkpoint'))).toEqual(
-    [5, 10, 15].map((step) => `checkpoint-${step}.safetensors`),
-  );
-  const first = await run(spec, { stopAt: 11 });
-  const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
-  expect([...first.stored.filter((name) => name !== 'checkpoint-11.safetensors'), ...second.stored]).toEqual(
-    whole.stored,
-  );
+test(
+  'a checkpoint each few steps and of the best evaluation are written, also across a stop, and the weights of then ' +
+    'can be evaluated',
+  async () => {
+    const spec = { ...specs['pretrain'], checkpoints: { everySteps: 5, keepBest: true } } as z.input<typeof RunSpec>;
+    const whole = await run(spec);
+    const knn = whole.points.filter(({ key }) => key === 'eval/knn');
+    const best = knn
+      .filter(({ value }, i) => knn.slice(0, i).every((earlier) => value > earlier.value))
+      .map(({ step }) => `best-${step}.safetensors`);
+    expect(whole.stored.filter((name) => name.startsWith('best'))).toEqual(best);
+    expect(whole.stored.filter((name) => name.startsWith('checkpoint'))).toEqual(
+      [5, 10, 15].map((step) => `checkpoint-${step}.safetensors`),
+    );
+    const first = await run(spec, { stopAt: 11 });
+    const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
+    expect([...first.stored.filter((name) => name !== 'checkpoint-11.safetensors'), ...second.stored]).toEqual(
+      whole.stored,
+    );
 
-  const evaluation = {
-    kind: 'evaluate',
-    dataset: 'tiny',
-    from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11',
-    knn: small.knn,
-  } as const;
-  const parentModel = whole.files.get('model')!;
-  const [then, last] = [
-    await run(
-      { ...evaluation, checkpoint: 5 },
-      { parentModel, parentCheckpoint: whole.all.get('checkpoint-5.safetensors')! },
-    ),
-    await run(evaluation, { parentModel }),
-  ];
-  expect([then, last].map(({ metrics }) => metrics['eval/knn'])).toEqual(
-    [5, 20].map((step) => knn.find((point) => point.step === step)!.value),
-  );
-  const weights = ({ lines }: Outcome) => lines.find((line) => line.includes('stayed frozen'));
-  expect(weights(then)).not.toBe(weights(last));
-  await expect(run({ ...evaluation, checkpoint: 5 }, { parentModel })).rejects.toMatchObject({
-    reason: 'internal_error',
-    message: expect.stringContaining('checkpoint of step 5') as string,
-  });
-}, 60_000);
+    const evaluation = {
+      kind: 'evaluate',
+      dataset: 'tiny',
+      from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11',
+      knn: small.knn,
+    } as const;
+    const parentModel = whole.files.get('model')!;
+    const [then, last] = [
+      await run(
+        { ...evaluation, checkpoint: 5 },
+        { parentModel, parentCheckpoint: whole.all.get('checkpoint-5.safetensors')! },
+      ),
+      await run(evaluation, { parentModel }),
+    ];
+    expect([then, last].map(({ metrics }) => metrics['eval/knn'])).toEqual(
+      [5, 20].map((step) => knn.find((point) => point.step === step)!.value),
+    );
+    const weights = ({ lines }: Outcome) => lines.find((line) => line.includes('stayed frozen'));
+    expect(weights(then)).not.toBe(weights(last));
+    await expect(run({ ...evaluation, checkpoint: 5 }, { parentModel })).rejects.toMatchObject({
+      reason: 'internal_error',
+      message: expect.stringContaining('checkpoint of step 5') as string,
+    });
+  },
+  60_000,
+);
 
 test('a student learns what its teacher knows, from samples without labels and with them', async () => {
   const teacher = await run({ ...specs['finetune'], steps: 100 } as z.input<typeof RunSpec>);
