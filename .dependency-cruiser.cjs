@@ -20,7 +20,7 @@ module.exports = {
     only(
       'cli-knows-contracts',
       '^apps/cli/',
-      ['^libs/contracts/', '^libs/platform/src/(index|local-services)'],
+      ['^libs/contracts/', '^libs/platform/src/(index|machine/local-services)'],
       'of platform only what brings up services on one machine',
     ),
     only('web-knows-contracts', '^apps/web/', ['^libs/contracts/']),

@@ -1,6 +1,6 @@
 import type { CollectResult } from '#libs/contracts';
-import type { ArtifactStore } from './artifact-store.js';
-import type { Database } from './database.js';
+import type { ArtifactStore } from './store.js';
+import type { Database } from '../machine/database.js';
 
 /**
  * Removes the files of the artifact store that nothing names any more: checkpoints that newer ones have replaced, files

@@ -39,9 +39,9 @@ import {
   type Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
-import { Prisma, type Database } from './database.js';
-import { RequestError } from './request-error.js';
-import { undispatchedSeconds, WaitingLine, type Window } from './waiting-line.js';
+import { Prisma, type Database } from '../machine/database.js';
+import { RequestError } from '../request-error.js';
+import { undispatchedSeconds, WaitingLine, type Window } from '../dispatch/waiting-line.js';
 
 export interface Page<Item> {
   items: Item[];

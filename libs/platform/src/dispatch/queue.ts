@@ -1,7 +1,7 @@
 import { Queue, WaitingError, Worker, type Job } from 'bullmq';
 import { Redis } from 'ioredis';
-import { isUnavailable } from './database.js';
-import type { Env } from './env.js';
+import { isUnavailable } from '../machine/database.js';
+import type { Env } from '../machine/env.js';
 
 /** Redis carries ids, nothing else. */
 export interface RunJob {

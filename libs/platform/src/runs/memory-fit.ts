@@ -8,7 +8,7 @@ import {
   type RunSpec,
 } from '#libs/contracts';
 import type { Placement } from './admission.js';
-import type { Transaction } from './database.js';
+import type { Transaction } from '../machine/database.js';
 
 interface Place {
   name: string;

@@ -34,11 +34,11 @@ import {
   type SweepSpec,
   type Trial,
 } from '#libs/contracts';
-import type { Draft, Placement } from './admission.js';
-import { Prisma, type Database, type Transaction } from './database.js';
-import { trainCount } from './estimate.js';
-import { RequestError } from './request-error.js';
-import type { RunStore } from './run-store.js';
+import type { Draft, Placement } from '../runs/admission.js';
+import { Prisma, type Database, type Transaction } from '../machine/database.js';
+import { trainCount } from '../runs/estimate.js';
+import { RequestError } from '../request-error.js';
+import type { RunStore } from '../runs/run-store.js';
 
 /** A sweep as the controller and those who change it see it. The row is locked until the transaction ends. */
 export interface SweepRow {

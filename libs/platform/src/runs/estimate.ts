@@ -13,7 +13,7 @@ import {
   type SweepSpec,
 } from '#libs/contracts';
 import type { Placement } from './admission.js';
-import type { Transaction } from './database.js';
+import type { Transaction } from '../machine/database.js';
 
 /** Of each kind so many of the newest runs that have succeeded are looked at. */
 const HISTORY = 200;

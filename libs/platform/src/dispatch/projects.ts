@@ -1,6 +1,6 @@
 import type { Project, ProjectSettings } from '#libs/contracts';
 import type { z } from 'zod';
-import { Prisma, type Database } from './database.js';
+import { Prisma, type Database } from '../machine/database.js';
 import { usedSeconds } from './waiting-line.js';
 
 export type ProjectRecord = z.input<typeof Project>;

@@ -16,13 +16,13 @@ import {
   type Trial,
 } from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
-import { planOf, type Placement } from './admission.js';
-import type { Prisma, Database, Transaction } from './database.js';
-import { estimate } from './estimate.js';
-import { memoryFit } from './memory-fit.js';
-import { RequestError } from './request-error.js';
-import type { RunStore } from './run-store.js';
-import { draftsOf, SweepController, type SweepRow } from './sweep-controller.js';
+import { planOf, type Placement } from '../runs/admission.js';
+import type { Prisma, Database, Transaction } from '../machine/database.js';
+import { estimate } from '../runs/estimate.js';
+import { memoryFit } from '../runs/memory-fit.js';
+import { RequestError } from '../request-error.js';
+import type { RunStore } from '../runs/run-store.js';
+import { draftsOf, SweepController, type SweepRow } from './steering.js';
 
 /** What people ask of sweeps. A sweep is there whole or not at all: its trials are placed in one transaction. */
 export class SweepStore {

@@ -2,7 +2,7 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import { Socket } from 'node:net';
 import pg from 'pg';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Prisma, PrismaClient } from './generated/client.js';
+import { Prisma, PrismaClient } from '../generated/client.js';
 
 export { Prisma };
 export type Transaction = Prisma.TransactionClient;

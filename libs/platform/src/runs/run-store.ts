@@ -29,13 +29,13 @@ import {
 } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
-import { codeOf, Prisma, type Database, type Transaction } from './database.js';
+import { codeOf, Prisma, type Database, type Transaction } from '../machine/database.js';
 import { estimate } from './estimate.js';
 import { memoryFit } from './memory-fit.js';
-import { RequestError } from './request-error.js';
-import type { RunJob } from './queue.js';
-import { decodeCursor, encodeCursor, runsLike } from './run-queries.js';
-import { nextInLine, type Admission, type Window } from './waiting-line.js';
+import { RequestError } from '../request-error.js';
+import type { RunJob } from '../dispatch/queue.js';
+import { decodeCursor, encodeCursor, runsLike } from './queries.js';
+import { nextInLine, type Admission, type Window } from '../dispatch/waiting-line.js';
 
 /** The right to write for a run. `attempt` is the fencing token. */
 export interface Token {

@@ -28,8 +28,8 @@ import {
 } from '#libs/contracts';
 import { createHash, randomUUIDv7 } from 'node:crypto';
 import path from 'node:path';
-import { Prisma, type Transaction } from './database.js';
-import { RequestError } from './request-error.js';
+import { Prisma, type Transaction } from '../machine/database.js';
+import { RequestError } from '../request-error.js';
 
 /** A run that is asked for. */
 export interface Draft {

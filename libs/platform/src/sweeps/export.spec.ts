@@ -1,8 +1,8 @@
 import type { RunRecord, RunSpec } from '#libs/contracts';
 import { parquetReadObjects } from 'hyparquet';
 import { describe, expect, test } from 'vitest';
-import type { SweepDetailRecord } from './run-queries.js';
-import { csvOf, jsonOf, mlruns, parquetOf, trialTable } from './sweep-export.js';
+import type { SweepDetailRecord } from '../runs/queries.js';
+import { csvOf, jsonOf, mlruns, parquetOf, trialTable } from './export.js';
 
 const at = (seconds: number) => new Date(1_764_000_000_000 + 1000 * seconds);
 const PRETRAIN = '019aa000-0000-7000-8000-000000000001';

@@ -3,7 +3,7 @@ import { isTerminal, type RunRecord, type RunStatus } from '#libs/contracts';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import type { Readable } from 'node:stream';
 import { pack } from 'tar-stream';
-import type { RunQueries, SweepDetailRecord } from './run-queries.js';
+import type { RunQueries, SweepDetailRecord } from '../runs/queries.js';
 
 /**
  * A line for each trial: its parameters, and for each stage and control the run, its status and its last metrics.

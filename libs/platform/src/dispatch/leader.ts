@@ -1,10 +1,10 @@
 import type { Client } from 'pg';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Database } from './database.js';
-import type { Logger } from './logger.js';
+import type { Database } from '../machine/database.js';
+import type { Logger } from '../machine/logger.js';
 import type { RunQueue } from './queue.js';
-import type { RunStore } from './run-store.js';
-import { SweepController } from './sweep-controller.js';
+import type { RunStore } from '../runs/run-store.js';
+import { SweepController } from '../sweeps/steering.js';
 import type { Window } from './waiting-line.js';
 
 /** Key of the advisory lock that makes one process the leader: 'loom' in ASCII. */

@@ -3,8 +3,8 @@
  * Here is read who comes next, and what can be told of those who wait. Nothing here changes anything.
  */
 import { canonicalJson, type Gpu, type Requires, type RunRecord, type RunSpec, type WaitsFor } from '#libs/contracts';
-import { Prisma, type Database, type Transaction } from './database.js';
-import { secondsOfEach } from './estimate.js';
+import { Prisma, type Database, type Transaction } from '../machine/database.js';
+import { secondsOfEach } from '../runs/estimate.js';
 import { chooseNext, othersAhead, quotaReached, startsIn, type Share } from './fair-share.js';
 import type { RunJob } from './queue.js';
 

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { ArtifactStore, CorruptArtifactError } from './artifact-store.js';
+import { ArtifactStore, CorruptArtifactError } from './store.js';
 
 let dir: string;
 beforeEach(async () => {

@@ -10,8 +10,8 @@ import {
   type Why,
 } from '#libs/contracts';
 import { runDigest } from './admission.js';
-import { Prisma, type Database } from './database.js';
-import { RequestError } from './request-error.js';
+import { Prisma, type Database } from '../machine/database.js';
+import { RequestError } from '../request-error.js';
 import type { RunStore } from './run-store.js';
 
 /** Runs among which the nearest is looked for. */
