@@ -1,4 +1,5 @@
 import js from '@eslint/js';
+import reactHooks from 'eslint-plugin-react-hooks';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
@@ -10,6 +11,13 @@ export default tseslint.config(
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       eqeqeq: 'error',
+      'no-nested-ternary': 'error',
+      complexity: ['error', 16],
+      'max-lines': ['error', 400],
+      'max-len': [
+        'error',
+        { code: 120, ignoreRegExpLiterals: true, ignorePattern: "^(import|export) |^\\s*'[A-Za-z0-9+/=]{100,}'" },
+      ],
       'no-console': 'error',
       '@typescript-eslint/consistent-type-imports': [
         'error',
@@ -33,6 +41,7 @@ export default tseslint.config(
       '@typescript-eslint/only-throw-error': 'off',
     },
   },
+  { files: ['apps/web/**/*.{ts,tsx}'], ...reactHooks.configs.flat['recommended-latest'] },
   // Nest reads parameter types at run time: they have to be imported as values.
   {
     files: ['apps/api/**/*.ts', 'apps/worker/**/*.ts'],
