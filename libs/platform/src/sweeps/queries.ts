@@ -2,17 +2,11 @@
 import {
   Augmentation,
   augmentationName,
-  compositionOf,
   CONTROLS,
-  estimateMean,
   isTerminal,
-  leaveOneOutEffects,
-  pairedDifference,
-  parameterImportance,
   stageOrder,
   type Estimate,
   type ListPage,
-  type Outcome,
   type Plan,
   type RunRecord,
   type RunSpec,
@@ -23,6 +17,14 @@ import {
   type SweepTable,
   type TrialStatus,
 } from '#libs/contracts';
+import {
+  compositionOf,
+  estimateMean,
+  leaveOneOutEffects,
+  pairedDifference,
+  parameterImportance,
+  type Outcome,
+} from '#libs/search';
 import type { z } from 'zod';
 import type { Database, Prisma } from '../machine/database.js';
 import {
@@ -308,7 +310,7 @@ export class SweepQueries {
       rows: rows.map(({ key: _, ...row }, i) => ({ ...row, behind: behind(rows[i]!) })),
       measure: fewest ? `${sweep.spec.metric.name} at label fraction ${fewest}` : sweep.spec.metric.name,
       effects: leaveOneOutEffects(judged),
-      importance: parameterImportance(
+      importance: await parameterImportance(
         judged.map(({ parameters, value }) => ({ parameters: apart(parameters), value })),
       ),
     };
