@@ -1,6 +1,4 @@
-export * from './analysis.js';
 export * from './client.js';
-export * from './composition.js';
 export * from './dataset.js';
 export * from './early-stopping.js';
 export * from './http.js';
@@ -8,8 +6,7 @@ export * from './memory.js';
 export * from './progress.js';
 export * from './run-spec.js';
 export * from './run-status.js';
+export * from './search-space.js';
 export * from './spec-diff.js';
-export * from './statistics.js';
 export * from './sweep.js';
-export * from './tpe.js';
 export * from './trainer-protocol.js';

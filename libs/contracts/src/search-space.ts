@@ -242,6 +242,8 @@ export function everyAssignment(
   return found;
 }
 
+/** Results before `tpe` asks its model; until then draws are random. */
+export const TPE_STARTUP = 10;
 /** Draws that may fail to be new before a space counts as exhausted. */
 export const STALE_DRAWS = 200;
 

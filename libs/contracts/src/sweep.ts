@@ -2,8 +2,7 @@ import { z } from 'zod';
 import { Name } from './dataset.js';
 import { Augmentation, AUGMENTATIONS, canonicalJson, PARENT_KINDS, RunSpec } from './run-spec.js';
 import { CONTRASTIVE_METRICS, EarlyTerminate, judgeOf } from './early-stopping.js';
-import { conditionFaults, draws, everyAssignment, inOrder, Parameter } from './search-space.js';
-import { TPE_STARTUP } from './tpe.js';
+import { conditionFaults, draws, everyAssignment, inOrder, Parameter, TPE_STARTUP } from './search-space.js';
 
 const stageName = z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'expected a lower-case stage name such as `pretrain`');
 /** Names of augmentations in their usual strength, or each with its settings. */
