@@ -2,8 +2,9 @@
  * What a sweep's trials say together: what each augmentation is worth, which parameter matters, how combinations differ
  * on the same labels.
  */
-import type { Estimate } from './http.js';
-import { Augmentation, AUGMENTATIONS, canonicalJson } from './run-spec.js';
+import type { Estimate } from './sweep-results.js';
+import { Augmentation, AUGMENTATIONS } from './augmentation.js';
+import { canonicalJson } from './canonical-json.js';
 import { uniformNumbers } from './search-space.js';
 import { estimateMean } from './statistics.js';
 

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ApiError, LoomClient, ServerSentEventParser, UnreachableError } from './client.js';
-import type { Run } from './http.js';
+import type { Run } from './runs-api.js';
 
 let server: Server | undefined;
 afterEach(() => {

@@ -1,35 +1,22 @@
 import type { z } from 'zod';
+import type { Artifact, CollectResult, Dataset } from './artifacts-api.js';
+import type { ListPage, Problem } from './http.js';
+import type { Plan, Why } from './plans-api.js';
+import type { Project, ProjectSettings } from './projects-api.js';
+import type { BulkResult, BulkRuns, ListRuns, RetryResult, RunCounts, RunFilter } from './run-filter.js';
 import type {
-  Artifact,
-  BulkResult,
-  BulkRuns,
-  CollectResult,
-  Dataset,
   ListMetrics,
-  ListPage,
-  ListRuns,
   LogLine,
   MetricSeries,
-  Plan,
-  Problem,
-  Project,
-  ProjectSettings,
   RecordMetrics,
-  RetryResult,
   Run,
-  RunCounts,
   RunDetail,
   RunEvent,
-  RunFilter,
   SubmitRun,
-  SubmitSweep,
-  Sweep,
-  SweepDetail,
-  SweepRungs,
-  SweepTable,
-  Why,
-  Worker,
-} from './http.js';
+} from './runs-api.js';
+import type { SweepRungs, SweepTable } from './sweep-results.js';
+import type { SubmitSweep, Sweep, SweepDetail } from './sweeps-api.js';
+import type { Worker } from './workers-api.js';
 import { isTerminal } from './run-status.js';
 import type { SweepChanges } from './sweep.js';
 import type { MetricPoint } from './trainer-protocol.js';

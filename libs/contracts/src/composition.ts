@@ -1,5 +1,5 @@
-import type { Estimate, SweepTable } from './http.js';
-import { Augmentation, AUGMENTATIONS } from './run-spec.js';
+import type { Estimate, SweepTable } from './sweep-results.js';
+import { Augmentation, AUGMENTATIONS } from './augmentation.js';
 
 type Row = Pick<SweepTable['rows'][number], 'parameters' | 'knn' | 'accuracy'>;
 type Name = (typeof AUGMENTATIONS)[number];

@@ -69,6 +69,13 @@ export type DatasetManifest = z.infer<typeof DatasetManifest>;
  */
 export const strataOf = ({ count, countPerClass }: DatasetSplit): number[] => countPerClass ?? [count];
 
+/**
+ * How many images of each class a label fraction keeps: `round(fraction · count)`.
+ * The API refuses a run for which a class keeps none, and the trainer draws exactly these.
+ */
+export const labelsPerClass = (countPerClass: readonly number[], fraction: number): number[] =>
+  countPerClass.map((count) => Math.round(fraction * count));
+
 /** `32 x 32 x 3`, `1 s at 8000 Hz`, for people. */
 export const sampleText = (sample: SampleShape): string =>
   sample.modality === 'image'

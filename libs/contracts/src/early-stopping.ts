@@ -3,7 +3,7 @@
  * asks and acts.
  */
 import { z } from 'zod';
-import type { Pretrain } from './run-spec.js';
+import type { Pretrain } from './training-spec.js';
 
 /** What a pretraining may be judged by while it runs, and which way is better. */
 export const JUDGES = {

@@ -1,6 +1,6 @@
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { z } from 'zod';
-import { canonicalJson } from './run-spec.js';
+import { canonicalJson } from './canonical-json.js';
 
 /**
  * In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; `q`

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { Name } from './dataset.js';
-import { Augmentation, AUGMENTATIONS, canonicalJson, PARENT_KINDS, RunSpec } from './run-spec.js';
+import { Augmentation, AUGMENTATIONS } from './augmentation.js';
+import { canonicalJson } from './canonical-json.js';
+import { PARENT_KINDS, RunSpec } from './run-spec.js';
 import { CONTRASTIVE_METRICS, EarlyTerminate, judgeOf } from './early-stopping.js';
 import { conditionFaults, draws, everyAssignment, inOrder, Parameter } from './search-space.js';
 import { TPE_STARTUP } from './tpe.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { canonicalJson } from './run-spec.js';
+import { canonicalJson } from './canonical-json.js';
 import { draws, uniformNumbers, type Parameter } from './search-space.js';
 import { betterCount, nextDraw, suggest, weightsOf, type Observation } from './tpe.js';
 

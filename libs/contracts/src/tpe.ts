@@ -3,7 +3,7 @@
  * on its own, two densities from the better and the worse trials, and of the candidates drawn from the first the one
  * where their ratio is highest. Pure and seeded: the same results give the same suggestion.
  */
-import { canonicalJson } from './run-spec.js';
+import { canonicalJson } from './canonical-json.js';
 import {
   distributionOf,
   drawAll,
