@@ -20,13 +20,12 @@ export const Artifact = z
 export type Artifact = z.output<typeof Artifact>;
 
 const amount = z.object({ files: z.int(), bytes: z.int() });
-/**
- * Files that nothing names any more and that are gone (or, validate_only, would go), what was left half-written, and
- * what stays.
- */
-export const CollectResult = z
-  .object({ orphans: amount, leftovers: amount, kept: amount })
-  .meta({ id: 'CollectResult' });
+export const CollectResult = z.object({ orphans: amount, leftovers: amount, kept: amount }).meta({
+  id: 'CollectResult',
+  description:
+    'Files that nothing names any more and that are gone (or, validate_only, would go), what was left ' +
+    'half-written, and what stays.',
+});
 export type CollectResult = z.output<typeof CollectResult>;
 
 export const Dataset = z

@@ -2,14 +2,8 @@ import { z } from 'zod';
 import type { SampleShape } from './dataset.js';
 import { ordered, probability } from './spec-fields.js';
 
-/**
- * Random transformations that make a view. A key that is absent is off; `{}` is the default strength.
- * They are applied in the order of the keys below, each to every image on its own with probability `p`.
- * Definitions: SimCLR (Chen et al. 2020, appendix A), section 2.7 of its reference code for the order.
- */
 export const Augmentation = z
   .strictObject({
-    /** Random resized crop: area as a fraction of the image, aspect ratio log-uniform. */
     crop: z
       .strictObject({
         minArea: z.number().min(0.01).max(1).default(0.08),
@@ -28,12 +22,16 @@ export const Augmentation = z
       })
       .superRefine(ordered('minArea', 'maxArea'))
       .superRefine(ordered('minAspect', 'maxAspect'))
-      .optional(),
-    /** Horizontal flip. */
-    flip: z.strictObject({ p: probability.default(0.5) }).optional(),
-    /** Rotation by an angle uniform in ±maxDegrees, bilinear, edges filled with black. */
-    rotate: z.strictObject({ maxDegrees: z.number().gt(0).max(180).default(15), p: probability.default(1) }).optional(),
-    /** Factors uniform in 1 ± strength (hue: a shift of the colour circle in turns, uniform in ± strength). */
+      .optional()
+      .describe('Random resized crop: area as a fraction of the image, aspect ratio log-uniform.'),
+    flip: z
+      .strictObject({ p: probability.default(0.5) })
+      .optional()
+      .describe('Horizontal flip.'),
+    rotate: z
+      .strictObject({ maxDegrees: z.number().gt(0).max(180).default(15), p: probability.default(1) })
+      .optional()
+      .describe('Rotation by an angle uniform in ±maxDegrees, bilinear, edges filled with black.'),
     colorJitter: z
       .strictObject({
         brightness: z.number().min(0).max(1).default(0.4),
@@ -42,9 +40,9 @@ export const Augmentation = z
         hue: z.number().min(0).max(0.5).default(0.1),
         p: probability.default(0.8),
       })
-      .optional(),
+      .optional()
+      .describe('Factors uniform in 1 ± strength (hue: a shift of the colour circle in turns, uniform in ± strength).'),
     grayscale: z.strictObject({ p: probability.default(0.2) }).optional(),
-    /** Gaussian blur, kernel a tenth of the image's side, sigma uniform. */
     blur: z
       .strictObject({
         minSigma: z.number().gt(0).max(10).default(0.1),
@@ -52,23 +50,29 @@ export const Augmentation = z
         p: probability.default(0.5),
       })
       .superRefine(ordered('minSigma', 'maxSigma'))
-      .optional(),
-    /** Inverts what is brighter than the threshold (range [0, 1]). */
+      .optional()
+      .describe("Gaussian blur, kernel a tenth of the image's side, sigma uniform."),
     solarize: z
       .strictObject({ threshold: z.number().min(0).max(1).default(0.5), p: probability.default(0.2) })
-      .optional(),
-    /** A black square with this fraction of the image's side, at a random place. */
-    cutout: z.strictObject({ size: z.number().gt(0).max(1).default(0.25), p: probability.default(1) }).optional(),
+      .optional()
+      .describe('Inverts what is brighter than the threshold (range [0, 1]).'),
+    cutout: z
+      .strictObject({ size: z.number().gt(0).max(1).default(0.25), p: probability.default(1) })
+      .optional()
+      .describe("A black square with this fraction of the image's side, at a random place."),
 
-    /** Sounds: moved in time by up to ±this fraction of the length, silence where nothing is left. */
-    shift: z.strictObject({ maxFraction: z.number().gt(0).max(1).default(0.1), p: probability.default(1) }).optional(),
-    /** Sounds: played faster or slower, which moves the pitch by up to ±this many semitones. */
+    shift: z
+      .strictObject({ maxFraction: z.number().gt(0).max(1).default(0.1), p: probability.default(1) })
+      .optional()
+      .describe('Sounds: moved in time by up to ±this fraction of the length, silence where nothing is left.'),
     pitch: z
       .strictObject({ maxSemitones: z.number().gt(0).max(24).default(2), p: probability.default(0.5) })
-      .optional(),
-    /** Sounds: louder or softer by up to ± this many decibels. */
-    gain: z.strictObject({ maxDecibels: z.number().gt(0).max(60).default(6), p: probability.default(1) }).optional(),
-    /** Sounds: white noise at a signal-to-noise ratio uniform in decibels. */
+      .optional()
+      .describe('Sounds: played faster or slower, which moves the pitch by up to ±this many semitones.'),
+    gain: z
+      .strictObject({ maxDecibels: z.number().gt(0).max(60).default(6), p: probability.default(1) })
+      .optional()
+      .describe('Sounds: louder or softer by up to ± this many decibels.'),
     noise: z
       .strictObject({
         minSnr: z.number().min(-20).max(100).default(10),
@@ -76,17 +80,26 @@ export const Augmentation = z
         p: probability.default(0.5),
       })
       .superRefine(ordered('minSnr', 'maxSnr'))
-      .optional(),
-    /** Spectrograms: a block of up to this fraction of the frames is silenced (SpecAugment, Park et al. 2019). */
+      .optional()
+      .describe('Sounds: white noise at a signal-to-noise ratio uniform in decibels.'),
     timeMask: z
       .strictObject({ maxFraction: z.number().gt(0).max(1).default(0.2), p: probability.default(0.5) })
-      .optional(),
-    /** Spectrograms: a block of up to this fraction of the frequency bands is silenced. */
+      .optional()
+      .describe(
+        'Spectrograms: a block of up to this fraction of the frames is silenced (SpecAugment, Park et al. 2019).',
+      ),
     frequencyMask: z
       .strictObject({ maxFraction: z.number().gt(0).max(1).default(0.2), p: probability.default(0.5) })
-      .optional(),
+      .optional()
+      .describe('Spectrograms: a block of up to this fraction of the frequency bands is silenced.'),
   })
-  .meta({ id: 'Augmentation' });
+  .meta({
+    id: 'Augmentation',
+    description:
+      'Random transformations that make a view. A key that is absent is off; `{}` is the default strength. They ' +
+      'are applied in the order of the keys below, each to every image on its own with probability `p`. ' +
+      'Definitions: SimCLR (Chen et al. 2020, appendix A), section 2.7 of its reference code for the order.',
+  });
 export type Augmentation = z.infer<typeof Augmentation>;
 
 /** The order in which augmentations are applied, and in which a combination is named. */

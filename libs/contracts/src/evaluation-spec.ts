@@ -2,24 +2,31 @@
 import { z } from 'zod';
 import { SPLITS } from './dataset.js';
 import { DatasetReference, Encoder, Knn, Probe, RunId } from './run-settings.js';
-import { evalSplit, noEncoderWithParent, seed } from './spec-fields.js';
+import { evalSplit, labelFraction, noEncoderWithParent, seed } from './spec-fields.js';
 
-/** Instead of its last weights, those of the checkpoint that the run in `from` has at this step. */
-const fromCheckpoint = z.int().min(0).max(10_000_000).optional();
+const fromCheckpoint = z
+  .int()
+  .min(0)
+  .max(10_000_000)
+  .optional()
+  .describe('Instead of its last weights, those of the checkpoint that the run in `from` has at this step.');
 
 export const Evaluate = z
   .strictObject({
     kind: z.literal('evaluate'),
     dataset: DatasetReference,
-    /** The run whose encoder is evaluated, frozen; null evaluates a randomly initialised one. */
-    from: RunId.nullable(),
+    from: RunId.nullable().describe(
+      'The run whose encoder is evaluated, frozen; null evaluates a randomly initialised one.',
+    ),
     checkpoint: fromCheckpoint,
     encoder: Encoder.optional(),
-    /** `pixels` leaves the network out: the control that says what the raw samples are worth. */
-    features: z.enum(['encoder', 'pixels']).default('encoder'),
+    features: z
+      .enum(['encoder', 'pixels'])
+      .default('encoder')
+      .describe('`pixels` leaves the network out: the control that says what the raw samples are worth.'),
     knn: Knn.prefault({}),
     probe: Probe.prefault({}),
-    labelFraction: z.number().gt(0).max(1).default(1),
+    labelFraction,
     labelSeed: seed.default(0),
     evalSplit,
     seed: seed.default(0),
@@ -44,24 +51,28 @@ export type Evaluate = z.infer<typeof Evaluate>;
 export const Interpolate = z.strictObject({
   kind: z.literal('interpolate'),
   dataset: DatasetReference,
-  /** The autoencoder. */
-  from: RunId,
-  /** Two rows of `split`, or the means of two classes. */
+  from: RunId.describe('The autoencoder.'),
   between: z
     .union([
       z.strictObject({ rows: z.tuple([z.int().min(0), z.int().min(0)]) }),
       z.strictObject({ classes: z.tuple([z.string(), z.string()]) }),
     ])
-    .prefault({ rows: [0, 1] }),
-  /** `slerp` turns on the sphere (Shoemake 1985), which keeps the length where `linear` shortens it. */
-  path: z.enum(['linear', 'slerp']).default('linear'),
-  /** Points on the path, both ends included. */
-  points: z.int().min(2).max(64).default(9),
-  /**
-   * How many samples are drawn: from the prior of a variational autoencoder, from the spread of the latent codes of
-   * others.
-   */
-  samples: z.int().min(0).max(64).default(8),
+    .prefault({ rows: [0, 1] })
+    .describe('Two rows of `split`, or the means of two classes.'),
+  path: z
+    .enum(['linear', 'slerp'])
+    .default('linear')
+    .describe('`slerp` turns on the sphere (Shoemake 1985), which keeps the length where `linear` shortens it.'),
+  points: z.int().min(2).max(64).default(9).describe('Points on the path, both ends included.'),
+  samples: z
+    .int()
+    .min(0)
+    .max(64)
+    .default(8)
+    .describe(
+      'How many samples are drawn: from the prior of a variational autoencoder, from the spread of the latent ' +
+        'codes of others.',
+    ),
   split: z.enum(SPLITS).default('val'),
   seed: seed.default(0),
 });
@@ -70,12 +81,15 @@ export type Interpolate = z.infer<typeof Interpolate>;
 export const Embed = z.strictObject({
   kind: z.literal('embed'),
   dataset: DatasetReference,
-  /** The run whose encoder gives the features. */
-  from: RunId,
+  from: RunId.describe('The run whose encoder gives the features.'),
   checkpoint: fromCheckpoint,
   split: z.enum(SPLITS).default('val'),
-  /** At most so many samples, spread evenly over the classes. */
-  maxSamples: z.int().min(10).max(200_000).default(5000),
+  maxSamples: z
+    .int()
+    .min(10)
+    .max(200_000)
+    .default(5000)
+    .describe('At most so many samples, spread evenly over the classes.'),
   maps: z
     .array(z.enum(['pca', 'tsne', 'umap']))
     .min(1)
@@ -95,16 +109,18 @@ export const Embed = z.strictObject({
       epochs: z.int().min(10).max(2000).default(200),
     })
     .prefault({}),
-  /** Another embed run of the same samples: its maps are turned, mirrored, scaled and moved onto here (Procrustes). */
-  alignTo: RunId.nullable().default(null),
+  alignTo: RunId.nullable()
+    .default(null)
+    .describe(
+      'Another embed run of the same samples: its maps are turned, mirrored, scaled and moved onto here (Procrustes).',
+    ),
   seed: seed.default(0),
 });
 export type Embed = z.infer<typeof Embed>;
 
 export const ExportModel = z.strictObject({
   kind: z.literal('export'),
-  /** The run whose networks are written. */
-  from: RunId,
+  from: RunId.describe('The run whose networks are written.'),
   formats: z
     .array(z.enum(['tfjs', 'safetensors', 'onnx']))
     .min(1)

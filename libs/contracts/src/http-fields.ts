@@ -8,17 +8,16 @@ export const dateTime = z
   .transform((date) => date.toISOString())
   .pipe(z.iso.datetime());
 export const optionalDateTime = dateTime.nullable();
-/** Tags of one run. */
+/** How many tags a run may have. */
 export const MOST_TAGS = 32;
 export const tags = z.array(Name).max(MOST_TAGS);
 
-/** Everybody's, where nothing is said. It is always there. */
+/** The project of submits that name none. It is always there. */
 export const DEFAULT_PROJECT = 'default';
-/**
- * Whose share of the workers it takes. No part of the digest: an equal run is shared across projects, and charged to
- * the one that submitted it first.
- */
-export const project = Name.default(DEFAULT_PROJECT);
+export const project = Name.default(DEFAULT_PROJECT).describe(
+  'Whose share of the workers it takes. No part of the digest: an equal run is shared across projects, and ' +
+    'charged to the one that submitted it first.',
+);
 export const priority = z.int().min(0).max(100).default(50);
 
 export const limit = z.coerce.number().int().min(1).max(500).default(50);

@@ -11,7 +11,6 @@ export type ListPage = z.output<typeof ListPage>;
 
 export const SubmitOptions = z.strictObject({ validate_only: flag });
 
-/** RFC 9457. `code` is stable for programs; `errors` names the fields at fault. */
 export const Problem = z
   .object({
     type: z.string(),
@@ -23,5 +22,5 @@ export const Problem = z
     requestId: z.string().optional(),
     errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
   })
-  .meta({ id: 'Problem' });
+  .meta({ id: 'Problem', description: 'RFC 9457. `code` is stable for programs; `errors` names the fields at fault.' });
 export type Problem = z.output<typeof Problem>;

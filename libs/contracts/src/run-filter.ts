@@ -26,7 +26,8 @@ export function parseCondition(text: string): MetricCondition | undefined {
 
 export interface RunSort {
   by: (typeof RUN_SORTS)[number] | 'metric';
-  /** Where it is by a metric. */ key: string;
+  /** The metric's key where runs are sorted by a metric, else empty. */
+  key: string;
   descending: boolean;
 }
 /** `-metric:eval/knn`: what by, with a leading - the largest first. */
@@ -46,11 +47,8 @@ export const ListRuns = z.strictObject({
     .regex(/^[^\0]*$/, 'expected text without NUL')
     .optional(),
   project: Name.optional(),
-  /** Exactly these. */
-  id: list(z.uuid(), 500),
-  /** Runs that take the result of this one. */
-  parent: z.uuid().optional(),
-  /** Conditions on last values of metrics, such as `eval/knn>0.5`: all have to hold. */
+  id: list(z.uuid(), 500).describe('Exactly the runs with these ids.'),
+  parent: z.uuid().optional().describe('Runs that take the result of this one.'),
   where: list(
     z
       .string()
@@ -59,15 +57,15 @@ export const ListRuns = z.strictObject({
         'expected a metric, one of < <= > >= = and a number, such as eval/knn>0.5',
       ),
     8,
-  ),
-  /**
-   * By the time they were submitted, the newest first, unless it says otherwise; a leading - turns the order. Runs that
-   * lack it come last.
-   */
+  ).describe('Conditions on last values of metrics, such as `eval/knn>0.5`: all have to hold.'),
   sort: z
     .string()
     .regex(SORT, `expected one of ${RUN_SORTS.join(', ')} or metric:KEY, with a leading - for the largest first`)
-    .default('-createdAt'),
+    .default('-createdAt')
+    .describe(
+      'What runs are sorted by: the time they were submitted, the newest first, unless it says otherwise; a ' +
+        'leading - turns the order. Runs that lack it come last.',
+    ),
   limit,
   cursor,
 });
@@ -78,22 +76,21 @@ export type CountRuns = z.output<typeof CountRuns>;
 export const RunFilter = CountRuns.meta({ id: 'RunFilter' });
 export type RunFilter = z.output<typeof RunFilter>;
 
-/** How many runs a filter names, by status. */
-export const RunCounts = z.object({ counts: z.partialRecord(RunStatus, z.int()) }).meta({ id: 'RunCounts' });
+export const RunCounts = z
+  .object({ counts: z.partialRecord(RunStatus, z.int()) })
+  .meta({ id: 'RunCounts', description: 'How many runs a filter names, by status.' });
 export type RunCounts = z.output<typeof RunCounts>;
 
 export const BulkRuns = z
   .strictObject({
     action: z.enum(['cancel', 'pause', 'resume', 'retry', 'tag'] satisfies (RunAction | 'tag')[]),
-    /** As in the list; `{}` means all runs. */
-    filter: RunFilter,
-    /** Of `tag`, and needed there: what each run is given and what it loses. */
+    filter: RunFilter.describe('Which runs are meant, as in the list; `{}` means all runs.'),
     tags: z
       .strictObject({ add: tags.default([]), remove: tags.default([]) })
       .refine(({ add, remove }) => add.length + remove.length > 0, 'expected at least one tag to add or to remove')
-      .optional(),
-    /** `nextCursor` of an answer that did not come to the end. */
-    cursor,
+      .optional()
+      .describe('For `tag`, which needs it: the tags that each run is given and those that it loses.'),
+    cursor: cursor.describe('`nextCursor` of an answer that did not come to the end.'),
   })
   .superRefine(({ action, tags: given }, context) => {
     if ((action === 'tag') !== (given !== undefined))
@@ -107,19 +104,24 @@ export const BulkRuns = z
 export type BulkRuns = z.infer<typeof BulkRuns>;
 const bulkCounts = z.object({
   done: z.int(),
-  /**
-   * Runs that the filter names and that were left as they are, by the status which does not allow the action,
-   * `parent_failed` where the parent has to be retried, or of tags `unchanged` and `too_many_tags`.
-   */
-  skipped: z.record(z.string(), z.int()),
+  skipped: z
+    .record(z.string(), z.int())
+    .describe(
+      'Runs that the filter names and that were left as they are, by the status which does not allow the action, ' +
+        '`parent_failed` where the parent has to be retried, or of tags `unchanged` and `too_many_tags`.',
+    ),
 });
-/** Of exactly the runs that failed. */
-export const RetryResult = bulkCounts.meta({ id: 'RetryResult' });
+export const RetryResult = bulkCounts.meta({
+  id: 'RetryResult',
+  description: 'How many runs were queued again, of exactly those that failed.',
+});
 export type RetryResult = z.output<typeof RetryResult>;
 export const BulkResult = bulkCounts
   .extend({
-    /** Not null where the request took its share of time before the end: ask again with it as `cursor`. */
-    nextCursor: z.string().nullable(),
+    nextCursor: z
+      .string()
+      .nullable()
+      .describe('Not null where the request took its share of time before the end: ask again with it as `cursor`.'),
   })
   .meta({ id: 'BulkResult' });
 export type BulkResult = z.output<typeof BulkResult>;

@@ -9,7 +9,7 @@ import { Autoencode, Distill, Finetune, Pretrain } from './training-spec.js';
  */
 export const TRAINING_CODE_VERSION = 4;
 
-/** What a run does. One zod union is the validation, the type, the OpenAPI schema and the form. */
+/** One zod union is the validation, the type, the OpenAPI schema and the form. */
 export const RunSpec = z
   .discriminatedUnion('kind', [
     PrepareDataset,
@@ -22,7 +22,7 @@ export const RunSpec = z
     Embed,
     ExportModel,
   ])
-  .meta({ id: 'RunSpec' });
+  .meta({ id: 'RunSpec', description: 'What a run does.' });
 export type RunSpec = z.infer<typeof RunSpec>;
 export type RunKind = RunSpec['kind'];
 export const RUN_KINDS = [

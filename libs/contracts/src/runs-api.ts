@@ -12,26 +12,33 @@ export const SubmitRun = z
     name: Name.optional(),
     tags: tags.default([]),
     project,
-    /** Of the runs of a project those of a higher priority start first; within one, in the order submitted. */
-    priority,
-    /** `reuse`: attach to a run of the same digest that is waiting, running or done. `replicate`: always a new run. */
-    onDuplicate: z.enum(['reuse', 'replicate']).default('reuse'),
+    priority: priority.describe(
+      'Of the runs of a project those of a higher priority start first; within one, in the order submitted.',
+    ),
+    onDuplicate: z
+      .enum(['reuse', 'replicate'])
+      .default('reuse')
+      .describe(
+        '`reuse`: attach to a run of the same digest that is waiting, running or done. `replicate`: always a new run.',
+      ),
     requires: Requires.optional(),
   })
   .meta({ id: 'SubmitRun' });
 export type SubmitRun = z.infer<typeof SubmitRun>;
 
-/**
- * Which labels a run has learnt from: how many, and the sha256 of their rows (uint32 little-endian, in the order
- * drawn).
- */
-const LabelsUsed = z.object({ count: z.int(), sha256: z.string() });
-/**
- * What a run that is queued waits for: a free `slot`; its project has as many runs under way as it may (`max_running`)
- * or has used up its `gpu_seconds`; no worker that answers has the labels or the GPU it asks for (`placement`); the
- * time of its repeat has not come (`backoff`).
- */
-export const WaitsFor = z.enum(['slot', 'max_running', 'gpu_seconds', 'placement', 'backoff']).meta({ id: 'WaitsFor' });
+const LabelsUsed = z
+  .object({ count: z.int(), sha256: z.string() })
+  .describe(
+    'Which labels a run has learnt from: how many, and the sha256 of their rows (uint32 little-endian, in the ' +
+      'order drawn).',
+  );
+export const WaitsFor = z.enum(['slot', 'max_running', 'gpu_seconds', 'placement', 'backoff']).meta({
+  id: 'WaitsFor',
+  description:
+    'What a run that is queued waits for: a free `slot`; its project has as many runs under way as it may ' +
+    '(`max_running`) or has used up its `gpu_seconds`; no worker that answers has the labels or the GPU it asks ' +
+    'for (`placement`); the time of its repeat has not come (`backoff`).',
+});
 export type WaitsFor = z.infer<typeof WaitsFor>;
 
 export const Run = z
@@ -42,8 +49,7 @@ export const Run = z
     kind: z.enum(RUN_KINDS),
     status: RunStatus,
     statusReason: StatusReason.nullable(),
-    /** For people: why the run has its status. */
-    statusDetail: z.string().nullable(),
+    statusDetail: z.string().nullable().describe('For people: why the run has its status.'),
     digest: z.string(),
     spec: RunSpec,
     tags: z.array(z.string()),
@@ -52,29 +58,31 @@ export const Run = z
     attempt: z.int(),
     step: z.int(),
     totalSteps: z.int().nullable(),
-    /** Last value of each metric, also while it runs. */
-    metrics: z.record(z.string(), z.number()),
-    /** What it ended with, once it has succeeded. */
+    metrics: z.record(z.string(), z.number()).describe('Last value of each metric, also while it runs.'),
     result: z
       .object({
         metrics: z.record(z.string(), z.number()),
         dataset: DatasetManifest.optional(),
         labels: LabelsUsed.optional(),
       })
-      .nullable(),
+      .nullable()
+      .describe('What it ended with, once it has succeeded.'),
     parents: z.array(z.uuid()),
     workerId: z.string().nullable(),
     createdAt: dateTime,
     startedAt: optionalDateTime,
     finishedAt: optionalDateTime,
     nextStartAt: optionalDateTime,
-    /**
-     * Of a run that is queued or waits to be repeated, else null: how many runs are to start before it as things stand,
-     * of all projects.
-     */
-    jobsAhead: z.int().nullable(),
-    /** When that may be, by how long such runs have taken; null where that can't be said. */
-    predictedStartAt: optionalDateTime,
+    jobsAhead: z
+      .int()
+      .nullable()
+      .describe(
+        'How many runs, of all projects, are to start before this one as things stand; null for a run that ' +
+          'neither is queued nor waits to be repeated.',
+      ),
+    predictedStartAt: optionalDateTime.describe(
+      "When the run may start, by how long such runs have taken; null where that can't be said.",
+    ),
     waitsFor: WaitsFor.nullable(),
   })
   .meta({ id: 'Run' });
@@ -88,14 +96,12 @@ export const Attempt = z
     workerId: z.string(),
     startedAt: dateTime,
     endedAt: optionalDateTime,
-    /** Step of the checkpoint that the attempt went on from; 0 from the start. */
-    resumedFromStep: z.int(),
+    resumedFromStep: z.int().describe('Step of the checkpoint that the attempt went on from; 0 from the start.'),
     outcome: z.string().nullable(),
     reason: z.string().nullable(),
     detail: z.string().nullable(),
     trainerPid: z.int().nullable(),
-    /** UUID of the GPU that it trained on; null on a worker without. */
-    gpu: z.string().nullable(),
+    gpu: z.string().nullable().describe('UUID of the GPU that it trained on; null on a worker without.'),
   })
   .meta({ id: 'Attempt' });
 export const RunDetail = Run.extend({ attempts: z.array(Attempt) }).meta({ id: 'RunDetail' });
@@ -113,13 +119,12 @@ export const RunEvent = z
   .meta({ id: 'RunEvent' });
 export type RunEvent = z.output<typeof RunEvent>;
 
-/** Points of one key in ascending order of step. */
 export const MetricSeries = z
   .object({
     key: z.string(),
-    points: z.array(z.object({ step: z.int(), value: z.number(), /** When it was recorded. */ at: dateTime })),
+    points: z.array(z.object({ step: z.int(), value: z.number(), at: dateTime.describe('When it was recorded.') })),
   })
-  .meta({ id: 'MetricSeries' });
+  .meta({ id: 'MetricSeries', description: 'Points of one key in ascending order of step.' });
 export type MetricSeries = z.output<typeof MetricSeries>;
 
 export const LogLine = z
@@ -137,9 +142,13 @@ export type LogLine = z.output<typeof LogLine>;
 const MOST_POINTS = 10_000;
 export const RecordMetrics = z
   .strictObject({
-    /** Of the run: the fencing token. When another attempt has begun, or the run has ended, nothing is recorded. */
-    attempt: z.int().min(1),
-    /** A value for a key and step that is there already replaces it. */
+    attempt: z
+      .int()
+      .min(1)
+      .describe(
+        'Attempt of the run, the fencing token: when another attempt has begun, or the run has ended, nothing is ' +
+          'recorded.',
+      ),
     points: z
       .array(
         z.strictObject({
@@ -156,7 +165,8 @@ export const RecordMetrics = z
         }),
       )
       .min(1)
-      .max(MOST_POINTS),
+      .max(MOST_POINTS)
+      .describe('A value for a key and step that is there already replaces it.'),
   })
   .meta({ id: 'RecordMetrics' });
 export type RecordMetrics = z.infer<typeof RecordMetrics>;
@@ -165,7 +175,12 @@ export const RecordedMetrics = z.object({ points: z.int() }).meta({ id: 'Recorde
 export const ListMetrics = z.strictObject({
   key: list(z.string().min(1).max(128)),
   since: z.coerce.number().int().min(0).optional(),
-  /** At most so many points a key: the mean of each bucket of steps. */
-  points: z.coerce.number().int().min(2).max(10_000).default(1000),
+  points: z.coerce
+    .number()
+    .int()
+    .min(2)
+    .max(10_000)
+    .default(1000)
+    .describe('At most so many points a key: the mean of each bucket of steps.'),
 });
 export type ListMetrics = z.output<typeof ListMetrics>;

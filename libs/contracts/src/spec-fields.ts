@@ -7,6 +7,13 @@ export const seed = z
   .min(0)
   .max(2 ** 32 - 1);
 
+export const labelFraction = z
+  .number()
+  .gt(0)
+  .max(1)
+  .default(1)
+  .describe('Labels used: a stratified, nested, seeded subset of the training split.');
+
 export const evalSplit = z.enum(['val', 'test']).default('val');
 export const epochs = z.int().min(1).max(10_000);
 export const batchSize = z.int().min(2).max(16_384);
@@ -23,6 +30,7 @@ export const ordered =
       });
   };
 
+/** A run with a parent has the parent's encoder: one of its own is refused. */
 export const noEncoderWithParent = (spec: { from: string | null; encoder?: unknown }, context: z.RefinementCtx) => {
   if (spec.from !== null && spec.encoder)
     context.addIssue({

@@ -20,18 +20,19 @@ export type SubmitSweep = z.infer<typeof SubmitSweep>;
 export const SweepStatus = z
   .enum(['running', 'paused', 'succeeded', 'failed', 'cancelled'])
   .meta({ id: 'SweepStatus' });
-/** `held`: not started yet; `waiting`: it has reached a rung and waits for the results of others. */
 export const TrialStatus = z
   .enum(['held', 'running', 'waiting', 'paused', 'succeeded', 'failed', 'cancelled', 'early_stopped'])
-  .meta({ id: 'TrialStatus' });
+  .meta({
+    id: 'TrialStatus',
+    description: '`held`: not started yet; `waiting`: it has reached a rung and waits for the results of others.',
+  });
 export type TrialStatus = z.output<typeof TrialStatus>;
 export const TrialView = z
   .object({
     index: z.int(),
     parameters: z.record(z.string(), z.unknown()),
     status: TrialStatus,
-    /** Why it was not started and will not be. */
-    fault: z.string().nullable(),
+    fault: z.string().nullable().describe('Why the trial was not started and will not be.'),
     runs: z.array(
       z.object({
         stage: z.string(),
@@ -52,13 +53,14 @@ export const Sweep = z
     spec: SweepSpec,
     tags: z.array(z.string()),
     createdAt: dateTime,
-    /** How many runs (each counted once) are in each status. */
-    runCounts: z.record(z.string(), z.int()),
-    /**
-     * Which limit was reached, so that no further trial is started: `max_failed_trials`, `budget_gpu_seconds`,
-     * `budget_wall_seconds`.
-     */
-    haltReason: z.string().nullable(),
+    runCounts: z.record(z.string(), z.int()).describe('How many runs (each counted once) are in each status.'),
+    haltReason: z
+      .string()
+      .nullable()
+      .describe(
+        'Which limit was reached, so that no further trial is started: `max_failed_trials`, `budget_gpu_seconds`, ' +
+          '`budget_wall_seconds`.',
+      ),
     plan: Plan,
   })
   .meta({ id: 'Sweep' });
@@ -66,15 +68,16 @@ export type Sweep = z.output<typeof Sweep>;
 export const SweepDetail = Sweep.extend({
   trials: z.array(TrialView),
   trialCounts: z.partialRecord(TrialStatus, z.int()),
-  /** How long workers have worked on the runs that it started, finished or not. */
-  gpuSeconds: z.number(),
+  gpuSeconds: z.number().describe('How long workers have worked on the runs that it started, finished or not.'),
 }).meta({ id: 'SweepDetail' });
 export type SweepDetail = z.output<typeof SweepDetail>;
 
 export const CloneSweep = z
   .strictObject({
-    /** Keys at the top of the spec, such as `name`, that the clone has otherwise. */
-    changes: z.record(z.string(), z.unknown()).default({}),
+    changes: z
+      .record(z.string(), z.unknown())
+      .default({})
+      .describe('Keys at the top of the spec, such as `name`, that the clone has otherwise.'),
   })
   .meta({ id: 'CloneSweep' });
 export type CloneSweep = z.infer<typeof CloneSweep>;

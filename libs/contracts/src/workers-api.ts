@@ -2,7 +2,6 @@
 import { z } from 'zod';
 import { dateTime } from './http-fields.js';
 
-/** What a worker is or has, such as `gpu=a100`, and what a run asks for. */
 export const Labels = z
   .record(
     z.string(),
@@ -19,21 +18,24 @@ export const Labels = z
           'expected labels such as gpu=a100, whose keys are 1 to 63 letters, digits, ., _, / or -, got ' +
           `${JSON.stringify(wrong.slice(0, 80))}`,
       });
-  });
-/** A GPU as a run asks for it: by a part of its name, whatever the case (`A100`), and by its memory. */
-const RequiredGpu = z.strictObject({
-  name: z.string().min(1).max(100).optional(),
-  memoryMiB: z
-    .int()
-    .min(1)
-    .max(2 ** 30)
-    .optional(),
-});
-/**
- * Where a run may run: only on a worker that has all of the labels, on one of its GPUs that is as asked. Of an equal
- * run that exists already it changes nothing.
- */
-export const Requires = z.strictObject({ labels: Labels.default({}), gpu: RequiredGpu.optional() });
+  })
+  .describe('What a worker is or has, such as `gpu=a100`, and what a run asks for.');
+const RequiredGpu = z
+  .strictObject({
+    name: z.string().min(1).max(100).optional(),
+    memoryMiB: z
+      .int()
+      .min(1)
+      .max(2 ** 30)
+      .optional(),
+  })
+  .describe('A GPU as a run asks for it: by a part of its name, whatever the case (`A100`), and by its memory.');
+export const Requires = z
+  .strictObject({ labels: Labels.default({}), gpu: RequiredGpu.optional() })
+  .describe(
+    'Where a run may run: only on a worker that has all of the labels, on one of its GPUs that is as asked. Of an ' +
+      'equal run that exists already it changes nothing.',
+  );
 export type Requires = z.output<typeof Requires>;
 
 export const Gpu = z
@@ -51,11 +53,10 @@ export const Worker = z
     versions: z.record(z.string(), z.string()),
     labels: Labels,
     gpus: z.array(Gpu),
-    /** Of its machine; null of a worker that does not tell. */ memoryMiB: z.int().nullable(),
+    memoryMiB: z.int().nullable().describe('Memory of its machine; null where the worker does not tell.'),
     startedAt: dateTime,
     heartbeatAt: dateTime,
-    /** False when the last heartbeat is older than the lease. */
-    alive: z.boolean(),
+    alive: z.boolean().describe('False when the last heartbeat is older than the lease.'),
   })
   .meta({ id: 'Worker' });
 export type Worker = z.output<typeof Worker>;
