@@ -60,7 +60,7 @@ module.exports = {
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {
       exportsFields: ['exports'],
-      conditionNames: ['source', 'import', 'require', 'node', 'default', 'types'],
+      conditionNames: ['latent-loom-source', 'import', 'require', 'node', 'default', 'types'],
     },
   },
 };
