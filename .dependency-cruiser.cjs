@@ -13,8 +13,9 @@ const CLIENTS = 'node_modules/(pg|@prisma|prisma|bullmq|ioredis)/';
 module.exports = {
   forbidden: [
     only('contracts-know-nobody', '^libs/contracts/', [], 'contracts are zod only and run in a browser'),
-    only('data-knows-contracts', '^libs/data/', ['^libs/contracts/']),
-    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/']),
+    only('tensorflow-knows-nobody', '^libs/tensorflow/', []),
+    only('data-knows-tensorflow', '^libs/data/', ['^libs/contracts/', '^libs/tensorflow/']),
+    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/', '^libs/tensorflow/']),
     only('platform-knows-contracts', '^libs/platform/', ['^libs/contracts/']),
     only('api-knows-platform', '^apps/api/', ['^libs/platform/', '^libs/contracts/']),
     only(

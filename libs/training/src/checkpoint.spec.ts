@@ -1,10 +1,10 @@
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
-import { loadTensorFlow } from './tensorflow.js';
 
 let dir: string;
 let file: string;

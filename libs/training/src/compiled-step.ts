@@ -2,7 +2,7 @@
  * A step of training as one TensorFlow graph: its operations are recorded once, and then run with no JavaScript between
  * them.
  */
-import { float as floatAttribute, kernel, usesGpu } from '#libs/data';
+import { float as floatAttribute, kernel, usesGpu } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
