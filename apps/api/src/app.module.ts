@@ -3,6 +3,7 @@ import {
   ArtifactStore,
   createLogger,
   Database,
+  Deletion,
   Explanations,
   Leader,
   ProjectStore,
@@ -72,6 +73,7 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
           inject: [Database, RunStore],
           useFactory: (database: Database, store: RunStore) => new SweepStore(database, store),
         },
+        { provide: Deletion, inject: [Database], useFactory: (database: Database) => new Deletion(database) },
         { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
         { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
         {

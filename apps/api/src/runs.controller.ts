@@ -21,7 +21,15 @@ import {
   SubmitRun,
   Why,
 } from '#libs/contracts';
-import { ArtifactStore, Explanations, LeaseLostError, RequestError, RunQueries, RunStore } from '#libs/platform';
+import {
+  Deletion,
+  ArtifactStore,
+  Explanations,
+  LeaseLostError,
+  RequestError,
+  RunQueries,
+  RunStore,
+} from '#libs/platform';
 import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -53,6 +61,7 @@ export class RunsController {
     private readonly artifacts: ArtifactStore,
     private readonly streams: RunStreams,
     private readonly explanations: Explanations,
+    private readonly deletion: Deletion,
   ) {}
 
   @Post()
@@ -161,6 +170,19 @@ export class RunsController {
       return undefined;
     }
     return run;
+  }
+
+  @Delete(':id')
+  @HttpCode(204)
+  @ApiOperation({
+    summary: 'Delete a run that has ended, with all that was recorded of it',
+    description:
+      'Refused (409) where a run, a sweep or a dataset needs it, naming which. Its files go when artifacts are ' +
+      'collected, unless another run has the same.',
+  })
+  @ApiResponse({ status: 204, description: 'It is gone' })
+  async delete(@Param('id', { schema: Id }) id: string): Promise<void> {
+    await this.deletion.run(id);
   }
 
   @Get(':id/events')

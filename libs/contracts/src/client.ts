@@ -16,7 +16,7 @@ import type {
   SubmitRun,
 } from './runs-api.js';
 import type { SweepRungs, SweepTable } from './sweep-results.js';
-import type { SubmitSweep, Sweep, SweepDetail } from './sweeps-api.js';
+import type { SubmitSweep, Sweep, SweepDetail, DeletedSweep } from './sweeps-api.js';
 import type { SweepChanges } from './sweep.js';
 import { Transport, UnreachableError } from './transport.js';
 import type { Worker } from './workers-api.js';
@@ -115,6 +115,11 @@ export class LoomClient extends Transport {
   }
   retryRun(id: string): Promise<Run> {
     return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' });
+  }
+
+  /** Deletes a run that has ended and that nothing needs. */
+  async deleteRun(id: string): Promise<void> {
+    await this.send(`/v1/runs/${encodeURIComponent(id)}`, { method: 'DELETE' });
   }
 
   /** Does the same to all runs that a filter names, request by request until the end. */
@@ -228,6 +233,10 @@ export class LoomClient extends Transport {
   resumeSweep(id: string): Promise<Sweep> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}/resume`, { method: 'POST' });
   }
+  /** Deletes a sweep that has come to its end, and with `runs` those of its own runs that nothing else needs. */
+  deleteSweep(id: string, { runs = false } = {}): Promise<DeletedSweep> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}`, { method: 'DELETE', query: { runs }, timeoutMs: 600_000 });
+  }
   /** Changes limits while it runs; null lifts one. */
   changeSweep(id: string, changes: z.input<typeof SweepChanges>): Promise<Sweep> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}`, { method: 'PATCH', body: changes, repeatable: true });
@@ -258,6 +267,10 @@ export class LoomClient extends Transport {
   }
   dataset(reference: string): Promise<Dataset> {
     return this.json(`/v1/datasets/${encodeURIComponent(reference)}`);
+  }
+  /** Deletes a version of a dataset, `name@digest`, that no run is of. */
+  async deleteDataset(reference: string): Promise<void> {
+    await this.send(`/v1/datasets/${encodeURIComponent(reference)}`, { method: 'DELETE' });
   }
   async workers(): Promise<Worker[]> {
     return (await this.json<{ items: Worker[] }>('/v1/workers')).items;

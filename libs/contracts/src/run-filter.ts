@@ -83,7 +83,7 @@ export type RunCounts = z.output<typeof RunCounts>;
 
 export const BulkRuns = z
   .strictObject({
-    action: z.enum(['cancel', 'pause', 'resume', 'retry', 'tag'] satisfies (RunAction | 'tag')[]),
+    action: z.enum(['cancel', 'pause', 'resume', 'retry', 'tag', 'delete'] satisfies (RunAction | 'tag' | 'delete')[]),
     filter: RunFilter.describe('Which runs are meant, as in the list; `{}` means all runs.'),
     tags: z
       .strictObject({ add: tags.default([]), remove: tags.default([]) })
@@ -108,7 +108,8 @@ const bulkCounts = z.object({
     .record(z.string(), z.int())
     .describe(
       'Runs that the filter names and that were left as they are, by the status which does not allow the action, ' +
-        '`parent_failed` where the parent has to be retried, or of tags `unchanged` and `too_many_tags`.',
+        '`parent_failed` where the parent has to be retried, of tags `unchanged` and `too_many_tags`, or where something ' +
+        'needs a run that was to be deleted: `in_sweep`, `has_children`, `has_dataset`.',
     ),
 });
 export const RetryResult = bulkCounts.meta({

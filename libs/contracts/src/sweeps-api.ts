@@ -17,6 +17,15 @@ export const SubmitSweep = z
   .meta({ id: 'SubmitSweep' });
 export type SubmitSweep = z.infer<typeof SubmitSweep>;
 
+/** What went with a sweep that was deleted. */
+export const DeletedSweep = z
+  .object({
+    deleted: z.int().describe('Runs that were deleted with it.'),
+    kept: z.int().describe('Its own runs that stay, because a run, another sweep or a dataset needs them.'),
+  })
+  .meta({ id: 'DeletedSweep' });
+export type DeletedSweep = z.infer<typeof DeletedSweep>;
+
 export const SweepStatus = z
   .enum(['running', 'paused', 'succeeded', 'failed', 'cancelled'])
   .meta({ id: 'SweepStatus' });

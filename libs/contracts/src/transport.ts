@@ -52,7 +52,7 @@ export interface CallOptions {
   query?: object;
   body?: unknown;
   headers?: Record<string, string>;
-  method?: 'GET' | 'POST' | 'PATCH' | 'PUT';
+  method?: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
   repeatable?: boolean;
   timeoutMs?: number;
   /** Ends the call instead of `timeoutMs`. */

@@ -8,6 +8,8 @@ export * from './machine/local-services.js';
 export * from './machine/logger.js';
 export * from './dispatch/projects.js';
 export * from './dispatch/queue.js';
+export { Retention } from './dispatch/retention.js';
+export { Deletion } from './runs/deletion.js';
 export * from './request-error.js';
 export * from './runs/queries.js';
 export * from './runs/run-store.js';
