@@ -4,7 +4,7 @@ import {
   Database,
   Explanations,
   type RequestError,
-  RunStore,
+  Runs,
   SweepController,
   SweepExports,
   RunQueries,
@@ -20,7 +20,7 @@ const LEASE_MS = 60_000;
 const PER_EPOCH = 12;
 let home: Awaited<ReturnType<typeof freshDatabase>>;
 let database: Database;
-let store: RunStore;
+let platform: Runs;
 let sweeps: SweepStore;
 let queries: RunQueries;
 let sweepQueries: SweepQueries;
@@ -47,15 +47,15 @@ const alone = {
 beforeAll(async () => {
   home = await freshDatabase();
   database = new Database(home.url);
-  store = new RunStore(database, { dataRoot: '/data', leaseMs: LEASE_MS });
-  sweeps = new SweepStore(database, store);
+  platform = new Runs(database, { dataRoot: '/data', leaseMs: LEASE_MS });
+  sweeps = new SweepStore(database, platform);
   queries = new RunQueries(database, { leaseMs: LEASE_MS });
   sweepQueries = new SweepQueries(database);
 });
 
 beforeEach(async () => {
   await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
-  await knowShapes(store);
+  await knowShapes(platform);
 });
 
 afterAll(async () => {
@@ -64,7 +64,7 @@ afterAll(async () => {
 });
 
 /** A leader that lives for one look. */
-const tick = () => new SweepController(database, store).tick();
+const tick = () => new SweepController(database, platform).tick();
 
 /** How good a pretraining is after so many epochs: rises to what its temperature allows, best at 0.17. */
 const knnOf = (spec: Pretrain, epoch: number): number =>
@@ -97,8 +97,8 @@ async function work(
   const done: Work = { epochs: 0, started: {}, mostAtOnce: 0 };
   for (let round = 0; ; round++) {
     await leader();
-    const offered = await store.takeDispatchable(1000);
-    await store.markDispatched(offered);
+    const offered = await platform.outbox.takeDispatchable(1000);
+    await platform.outbox.markDispatched(offered);
     done.mostAtOnce = Math.max(
       done.mostAtOnce,
       await database.prisma.run.count({ where: { status: { in: ['queued', 'running'] } } }),
@@ -114,37 +114,37 @@ async function work(
       return done;
     }
     for (const { runId, attempt } of jobs) {
-      const run = await store.claim({ runId, attempt }, 'w');
+      const run = await platform.claims.claim({ runId, attempt }, 'w');
       if (!run) continue;
       if (run.attempt === 1) done.started[run.spec.kind] = (done.started[run.spec.kind] ?? 0) + 1;
       if (fails(run.spec)) {
-        await store.fail(run, 'invalid_data', 'no images');
+        await platform.leases.fail(run, 'invalid_data', 'no images');
         continue;
       }
       if (run.spec.kind !== 'pretrain') {
         const parent =
           'from' in run.spec && run.spec.from ? ((await queries.run(run.spec.from))!.spec as Pretrain) : undefined;
-        await store.succeed(run, parent ? lastly(parent) : { metrics: { 'eval/accuracy': 0.5 } });
+        await platform.leases.succeed(run, parent ? lastly(parent) : { metrics: { 'eval/accuracy': 0.5 } });
         continue;
       }
       const { epochs } = run.spec;
       let epoch = (run.checkpoints[0]?.step ?? 0) / PER_EPOCH;
-      await store.begin(run, epoch * PER_EPOCH, 1);
+      await platform.recorder.begin(run, epoch * PER_EPOCH, 1);
       for (;;) {
         epoch++;
         done.epochs++;
         const step = epoch * PER_EPOCH;
         const value = knnOf(run.spec, epoch);
-        await store.record(run, {
+        await platform.recorder.record(run, {
           step: { step, totalSteps: epochs * PER_EPOCH },
           points: [{ key: 'eval/knn', step, value }],
         });
         if (epoch === epochs) {
-          await store.succeed(run, { metrics: { 'eval/knn': value } });
+          await platform.leases.succeed(run, { metrics: { 'eval/knn': value } });
           break;
         }
         if (run.stopAtStep !== null && step >= run.stopAtStep) {
-          await store.addArtifact(run, {
+          await platform.recorder.addArtifact(run, {
             name: 'c',
             kind: 'checkpoint',
             mime: 'application/octet-stream',
@@ -152,7 +152,7 @@ async function work(
             sizeBytes: 1,
             step,
           });
-          await store.reachRung(run, step);
+          await platform.leases.reachRung(run, step);
           break;
         }
         await between(round);
@@ -321,18 +321,10 @@ describe('early stopping', () => {
       return { epochs: done.epochs, statuses: await statuses(sweepId) };
     };
     const calm = await outcome(tick);
-    class Dying extends RunStore {
-      override async insert(): Promise<void> {
-        throw new Error('killed');
-      }
-      override async letOn(): Promise<void> {
-        throw new Error('killed');
-      }
-      override async stopEarly(): Promise<void> {
-        throw new Error('killed');
-      }
-    }
-    const dying = new Dying(database, { dataRoot: '/data', leaseMs: LEASE_MS });
+    const dying = new Runs(database, { dataRoot: '/data', leaseMs: LEASE_MS });
+    const killed = () => Promise.reject(new Error('killed'));
+    Object.assign(dying.submission, { insert: killed });
+    Object.assign(dying.rungs, { letOn: killed, stopEarly: killed });
     expect(
       await outcome(async () => {
         await new SweepController(database, dying).tick().catch(() => undefined);
@@ -349,7 +341,7 @@ describe('early stopping', () => {
       between: async (round) => {
         if (round < 1 || asked) return;
         asked = true;
-        expect(await store.submitRun(worst)).toMatchObject({ outcome: 'reused' });
+        expect(await platform.submission.submitRun(worst)).toMatchObject({ outcome: 'reused' });
         await sweeps.submit(sweep({ ...alone, parameters: { 'pretrain.temperature': { values: [0.11] } } }));
       },
     });
@@ -533,8 +525,8 @@ describe('live control', () => {
     ];
     const request = SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.1 } });
     for (let again = 0; again < 2; again++)
-      expect(await store.submitRun(request)).toEqual({ runId: asked, outcome: 'reused' });
-    await store.submitRun(
+      expect(await platform.submission.submitRun(request)).toEqual({ runId: asked, outcome: 'reused' });
+    await platform.submission.submitRun(
       SubmitRun.parse({ spec: { kind: 'finetune', dataset: 'shapes', from: parent, batchSize: 4 } }),
     );
     const now = async () => Promise.all([asked, parent, own].map(async (id) => (await queries.run(id))!.status));
@@ -545,7 +537,7 @@ describe('live control', () => {
     expect(await now()).toEqual(['queued', 'queued', 'cancelled']);
     expect((await queries.events(asked, { limit: 10 })).map(({ type }) => type)).toEqual(['submitted', 'asked']);
     // By name it can be cancelled, of course.
-    await store.cancel(asked);
+    await platform.requests.cancel(asked);
     expect((await now())[0]).toBe('cancelled');
   });
 
@@ -600,7 +592,7 @@ describe('live control', () => {
     await tick();
     expect((await sweepQueries.sweep(sweepId))!.status).toBe('running');
     const [run] = (await sweepQueries.sweep(sweepId))!.trials[0]!.runs;
-    await store.claim({ runId: run!.runId, attempt: 1 }, 'w');
+    await platform.claims.claim({ runId: run!.runId, attempt: 1 }, 'w');
     await database.prisma
       .$executeRaw`UPDATE attempt SET started_at = now() - interval '2 hours' WHERE run_id = ${run!.runId}::uuid`;
     await tick();
@@ -679,11 +671,11 @@ test(
         await queries.runs({ limit: 500, kind: ['pretrain', 'finetune'], status: ['queued'] })
       ).items) {
         left = true;
-        const run = (await store.claim({ runId: id, attempt: attempt + 1 }, 'w'))!;
+        const run = (await platform.claims.claim({ runId: id, attempt: attempt + 1 }, 'w'))!;
         const parent = 'from' in spec && spec.from ? ((await queries.run(spec.from))!.spec as Pretrain) : undefined;
         const names = Object.keys(parent?.augmentation ?? {}) as (keyof typeof worth)[];
         // Labels make a difference of their own, the same for all combinations.
-        await store.succeed(run, {
+        await platform.leases.succeed(run, {
           metrics:
             spec.kind === 'finetune'
               ? {
@@ -783,8 +775,8 @@ describe('before anything is spent', () => {
     for (const [i, { id }] of runs.entries())
       await database.prisma
         .$executeRaw`UPDATE attempt SET started_at = ended_at - make_interval(secs => ${[90, 180, 900][i]!}::float8) WHERE run_id = ${id}::uuid`;
-    await store.registerWorker({ id: 'w1', host: 'h', pid: 1, slots: 4, versions: {} });
-    await store.setWorkerState('w1', 'running');
+    await platform.workers.registerWorker({ id: 'w1', host: 'h', pid: 1, slots: 4, versions: {} });
+    await platform.workers.setWorkerState('w1', 'running');
     const { estimate } = await sweeps.plan(wanted);
     expect(estimate!.gpuSeconds).toBeCloseTo(12 * 180, 6);
     expect(estimate).toMatchObject({ slots: 4, unknown: {}, basis: { pretrain: { runs: 3 } } });
@@ -795,11 +787,13 @@ describe('before anything is spent', () => {
     expect(
       (await sweeps.plan(sweep({ ...alone, early_terminate: { type: 'asha' } }))).estimate!.gpuSeconds,
     ).toBeCloseTo((12 * 180 * 26) / 108, 6);
-    const one = await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.9 } }));
+    const one = await platform.submission.planRun(
+      SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.9 } }),
+    );
     expect(one.estimate!.gpuSeconds).toBeCloseTo(180, 6);
     expect(
-      (await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.5 } }))).estimate!
-        .gpuSeconds,
+      (await platform.submission.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.5 } })))
+        .estimate!.gpuSeconds,
     ).toBe(0);
   });
 
@@ -812,15 +806,18 @@ describe('before anything is spent', () => {
     const [small, large] = await Promise.all(
       [8, 256].map(
         async (width) =>
-          (await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, encoder: { width } } }))).memory!
-            .neededMiB!,
+          (
+            await platform.submission.planRun(
+              SubmitRun.parse({ spec: { ...alone.stages.pretrain, encoder: { width } } }),
+            )
+          ).memory!.neededMiB!,
       ),
     );
     expect(large!).toBeGreaterThan(small! + 100);
     expect(memory!.neededMiB).toBe(large);
     expect(Object.keys(memory!.kinds).sort()).toEqual(['finetune', 'pretrain']);
     expect(memory!.kinds['finetune']!).toBeLessThan(memory!.kinds['pretrain']!);
-    await store.registerWorker({
+    await platform.workers.registerWorker({
       id: 'w-host',
       host: 'h',
       pid: 1,
@@ -828,13 +825,13 @@ describe('before anything is spent', () => {
       versions: {},
       memoryMiB: 2 * (large! - 10),
     });
-    await store.setWorkerState('w-host', 'running');
+    await platform.workers.setWorkerState('w-host', 'running');
     expect((await sweeps.plan(wide)).memory).toMatchObject({
       fits: false,
       on: `one of 2 slots of w-host, ${large! - 10} MiB`,
       trials: [2, 3],
     });
-    await store.registerWorker({
+    await platform.workers.registerWorker({
       id: 'w-gpu',
       host: 'g',
       pid: 1,
@@ -843,7 +840,7 @@ describe('before anything is spent', () => {
       labels: { zone: 'b' },
       gpus: [{ index: 0, uuid: 'u', name: 'NVIDIA H100', memoryMiB: 81_559, driver: '1' }],
     });
-    await store.setWorkerState('w-gpu', 'running');
+    await platform.workers.setWorkerState('w-gpu', 'running');
     expect((await sweeps.plan(wide)).memory).toMatchObject({
       fits: true,
       on: 'NVIDIA H100 of w-gpu, 81559 MiB',
@@ -860,14 +857,14 @@ describe('before anything is spent', () => {
   });
 
   test('a reuse or a miss is explained field by field', async () => {
-    const explanations = new Explanations(database, store);
+    const explanations = new Explanations(database, platform.submission);
     const pretrain = (more: object = {}) => SubmitRun.parse({ spec: { ...alone.stages.pretrain, ...more } });
     expect(await explanations.ofSubmission(pretrain())).toMatchObject({
       against: null,
       reused: false,
       reason: 'no other run of kind pretrain is there',
     });
-    const { runId } = await store.submitRun(pretrain());
+    const { runId } = await platform.submission.submitRun(pretrain());
     expect(await explanations.ofSubmission(pretrain())).toMatchObject({
       against: runId,
       reused: true,
@@ -889,10 +886,12 @@ describe('before anything is spent', () => {
         { field: 'augmentation.flip.p', here: null, there: 0.5 },
       ]) as unknown,
     });
-    const other = await store.submitRun(pretrain({ seed: 5 }));
+    const other = await platform.submission.submitRun(pretrain({ seed: 5 }));
     const [child, cousin] = await Promise.all(
       [runId, other.runId].map((from) =>
-        store.submitRun(SubmitRun.parse({ spec: { kind: 'finetune', dataset: 'shapes', from, batchSize: 4 } })),
+        platform.submission.submitRun(
+          SubmitRun.parse({ spec: { kind: 'finetune', dataset: 'shapes', from, batchSize: 4 } }),
+        ),
       ),
     );
     const why = await explanations.ofRun(child!.runId, cousin!.runId);
@@ -904,7 +903,7 @@ describe('before anything is spent', () => {
       ],
     });
     expect(await explanations.ofRun(child!.runId)).toMatchObject({ against: cousin!.runId });
-    await store.cancel(runId);
+    await platform.requests.cancel(runId);
     expect(await explanations.ofSubmission(pretrain())).toMatchObject({
       against: runId,
       reused: false,

@@ -6,29 +6,36 @@
  * Whoever comes to need a run or a dataset version holds its row while saying so (`admission.ts`): it is seen here, or
  * finds that the row is gone.
  */
-import { isTerminal, type RunStatus } from '#libs/contracts';
+import { isTerminal, TERMINAL_STATUSES, type DeletedSweep, type RunStatus } from '#libs/contracts';
 import { Prisma, type Database, type Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
-import { attemptSeconds } from './sql.js';
+import { attemptSeconds, hasStatus } from './sql.js';
 
 /** Trials whose runs go in one transaction. */
 const TRIALS_AT_ONCE = 100;
 
-/** What keeps a run from being deleted: `needed_by` in the words of bulk actions, and who it is. */
+/** What keeps a run from being deleted: in the word that bulk actions count it by, and who it is. */
 interface Need {
   id: string;
   status: RunStatus;
+  outcome: string;
   child: string | null;
   sweep: string | null;
   dataset: string | null;
 }
 
-export interface DeletedSweep {
-  /** How many runs went with it. */
-  deleted: number;
-  /** How many of its own stay, because something else needs them. */
-  kept: number;
-}
+/**
+ * `done` for a run that may be deleted, else its status where it has not ended, or what needs it. `child`: a condition
+ * on dependencies that count.
+ */
+export const needOf = (child: Prisma.Sql): Prisma.Sql => Prisma.sql`
+  CASE
+    WHEN NOT ${hasStatus(TERMINAL_STATUSES)} THEN status::text
+    WHEN EXISTS (SELECT 1 FROM trial_run WHERE trial_run.run_id = run.id) THEN 'in_sweep'
+    WHEN EXISTS (SELECT 1 FROM run_dependency WHERE parent_id = run.id AND ${child}) THEN 'has_children'
+    WHEN EXISTS (SELECT 1 FROM dataset WHERE dataset.run_id = run.id) THEN 'has_dataset'
+    ELSE 'done'
+  END`;
 
 export class Deletion {
   constructor(private readonly database: Database) {}
@@ -49,16 +56,28 @@ export class Deletion {
     });
   }
 
-  /** `run` for many, as a part of something larger: children before their parents. For each `done`, or why it stays. */
-  async runsWithin(tx: Transaction, runIds: readonly string[]): Promise<string[]> {
+  /**
+   * `run` for many, as a part of something larger: children before their parents. For each `done`, or why it stays; one
+   * that no longer has a status that was asked for stays too.
+   */
+  async runsWithin(
+    tx: Transaction,
+    runIds: readonly string[],
+    wanted: readonly RunStatus[] = TERMINAL_STATUSES,
+  ): Promise<string[]> {
     const outcomes: string[] = [];
     for (let rest = runIds; rest.length > 0;) {
       const needs = await this.needs(tx, rest);
-      const free = needs.filter((need) => outcomeOf(need) === 'done').map(({ id }) => id);
-      if (free.length === 0) return [...outcomes, ...needs.map(outcomeOf)];
-      await this.removeRuns(tx, free);
+      const free = needs.filter(({ outcome, status }) => outcome === 'done' && wanted.includes(status));
+      const stay = needs.filter((need) => !free.includes(need));
+      if (free.length === 0)
+        return [...outcomes, ...stay.map(({ outcome, status }) => (outcome === 'done' ? status : outcome))];
+      await this.removeRuns(
+        tx,
+        free.map(({ id }) => id),
+      );
       outcomes.push(...free.map(() => 'done'));
-      rest = needs.map(({ id }) => id).filter((id) => !free.includes(id));
+      rest = stay.map(({ id }) => id);
     }
     return outcomes;
   }
@@ -148,6 +167,7 @@ export class Deletion {
       SELECT
         id,
         status::text AS status,
+        ${needOf(Prisma.sql`true`)} AS outcome,
         (SELECT run_id::text FROM run_dependency WHERE parent_id = run.id LIMIT 1) AS child,
         (SELECT sweep_id::text FROM trial_run WHERE run_id = run.id LIMIT 1) AS sweep,
         (SELECT name || '@' || left(digest, 12) FROM dataset WHERE run_id = run.id LIMIT 1) AS dataset
@@ -237,21 +257,12 @@ export class Deletion {
   }
 }
 
-/** In one word, as bulk actions count them. */
-function outcomeOf({ status, child, sweep, dataset }: Need): string {
-  if (!isTerminal(status)) return status;
-  if (sweep !== null) return 'in_sweep';
-  if (child !== null) return 'has_children';
-  return dataset === null ? 'done' : 'has_dataset';
-}
-
 /** In a sentence; undefined where nothing is against it. */
-function reasonAgainst({ status, child, sweep, dataset }: Need): string | undefined {
+function reasonAgainst({ status, outcome, child, sweep, dataset }: Need): string | undefined {
+  if (outcome === 'done') return undefined;
   if (!isTerminal(status)) return `expected a run that has ended, got one that is ${status}: cancel it first`;
   if (sweep !== null)
     return `expected a run that nothing needs, but it is part of sweep ${sweep}: delete that one first`;
   if (child !== null) return `expected a run that nothing needs, but run ${child} hangs on it: delete that one first`;
-  return dataset === null
-    ? undefined
-    : `expected a run that nothing needs, but dataset ${dataset} was prepared by it: delete that one first`;
+  return `expected a run that nothing needs, but dataset ${dataset} was prepared by it: delete that one first`;
 }

@@ -12,7 +12,7 @@ import {
 import { runDigest } from './admission.js';
 import { Prisma, type Database } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
-import type { RunStore } from './run-store.js';
+import type { Submission } from './submission.js';
 
 /** Runs among which the nearest is looked for. */
 const NEIGHBOURS = 500;
@@ -109,7 +109,7 @@ function compare(here: Identity, there: Identity): Why {
 export class Explanations {
   constructor(
     private readonly database: Database,
-    private readonly runs: RunStore,
+    private readonly submission: Submission,
   ) {}
 
   /** A run against another, or against the nearest of its kind. @throws RequestError `not_found` */
@@ -132,7 +132,7 @@ export class Explanations {
    */
   async ofSubmission({ spec, name }: SubmitRun): Promise<Why> {
     const here = await this.database.transaction(async (tx) => {
-      const [placement] = await this.runs.admit(tx, [{ spec, name, path: ['spec'] }], true);
+      const [placement] = await this.submission.admit(tx, [{ spec, name, path: ['spec'] }], true);
       const parents = await tx.run.findMany({
         where: { id: { in: placement!.parentIds } },
         select: { id: true, digest: true },

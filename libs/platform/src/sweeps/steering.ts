@@ -40,7 +40,7 @@ import type { Draft, Placement } from '../runs/admission.js';
 import { Prisma, type Database, type Transaction } from '../machine/database.js';
 import { trainCount } from '../runs/estimate.js';
 import { RequestError } from '../request-error.js';
-import type { RunStore } from '../runs/run-store.js';
+import type { Runs } from '../runs/runs.js';
 
 /** A sweep as the controller and those who change it see it. The row is locked until the transaction ends. */
 export interface SweepRow {
@@ -98,7 +98,7 @@ export class SweepController {
 
   constructor(
     private readonly database: Database,
-    private readonly runs: RunStore,
+    private readonly runs: Runs,
   ) {}
 
   /**
@@ -218,7 +218,7 @@ export class SweepController {
     placements: readonly Placement[],
   ): Promise<number> {
     const { id, spec } = sweep;
-    await this.runs.insert(tx, placements, sweep);
+    await this.runs.submission.insert(tx, placements, sweep);
     const json = JSON.stringify(
       places.map(({ trial, stage, control }, i) => ({
         index: trial.index,
@@ -240,11 +240,11 @@ export class SweepController {
     }
     // A finetuning needs its parent as far as the sweep lets it come.
     for (const runId of judged.keys()) inFull.delete(runId);
-    await this.runs.needInFull(tx, [...inFull]);
+    await this.runs.rungs.needInFull(tx, [...inFull]);
     for (const [runId, placement] of judged) {
       const first = await this.firstLook(tx, spec, placement);
-      if (placement.outcome === 'new' && first !== null) await this.runs.stopAt(tx, runId, first);
-      else await this.runs.letOn(tx, runId, first);
+      if (placement.outcome === 'new' && first !== null) await this.runs.rungs.stopAt(tx, runId, first);
+      else await this.runs.rungs.letOn(tx, runId, first);
     }
     return new Set(places.flatMap(({ trial }, i) => (isTerminal(placements[i]!.status) ? [] : [trial.index]))).size;
   }
@@ -294,7 +294,11 @@ export class SweepController {
     );
     let placements: Placement[];
     try {
-      placements = await this.runs.admit(tx, places.drafts, sweep.spec.on_duplicate === 'replicate' ? sweep.id : true);
+      placements = await this.runs.submission.admit(
+        tx,
+        places.drafts,
+        sweep.spec.on_duplicate === 'replicate' ? sweep.id : true,
+      );
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       if (ready.length > 1) {
@@ -379,7 +383,7 @@ export class SweepController {
 
   async pauseRuns(tx: Transaction, sweepId: string): Promise<void> {
     for (const id of await this.ownRuns(tx, sweepId, ['queued', 'running', 'retrying']))
-      await this.runs.pauseWithin(tx, id);
+      await this.runs.requests.pauseWithin(tx, id);
   }
 
   // Early stopping
@@ -542,7 +546,7 @@ export class SweepController {
     for (const { id, rung } of promotable(pretrainings, halvingOf(policy)!.factor, goal)) {
       const run = pretrainings.find((each) => each.id === id)!;
       if (run.waits && taken >= free) continue;
-      await this.runs.letOn(tx, id, run.rungs[rung + 1] ?? null);
+      await this.runs.rungs.letOn(tx, id, run.rungs[rung + 1] ?? null);
       if (run.waits) taken++;
     }
     return taken;
@@ -573,7 +577,7 @@ export class SweepController {
     if (starting && !pretrainings.some(({ status }) => status === 'succeeded')) {
       const best = champion(waiting, goalOf(spec));
       if (best !== undefined) {
-        await this.runs.letOn(tx, best, null);
+        await this.runs.rungs.letOn(tx, best, null);
         return true;
       }
     }
@@ -607,7 +611,7 @@ export class SweepController {
       SELECT 1 AS one FROM run WHERE id = ${runId}::uuid AND (stop_at_step IS NULL OR EXISTS (
         SELECT 1 FROM trial_run p JOIN trial t ON t.sweep_id = p.sweep_id AND t.index = p.index JOIN sweep s ON s.id = t.sweep_id
         WHERE p.run_id = run.id AND t.outcome IS NULL AND s.steered AND s.cancelled_at IS NULL))`;
-    if (needed.length === 0) await this.runs.stopEarly(tx, runId, reason, detail);
+    if (needed.length === 0) await this.runs.rungs.stopEarly(tx, runId, reason, detail);
   }
 
   // Search by a model
@@ -637,7 +641,11 @@ export class SweepController {
       draws.push({ parameters: draw, order: place, settled: false, value: null });
       try {
         const trials = expandDraw(spec, draw, place * perDraw);
-        const placements = await this.runs.admit(tx, draftsOf(spec, trials).drafts, spec.on_duplicate !== 'replicate');
+        const placements = await this.runs.submission.admit(
+          tx,
+          draftsOf(spec, trials).drafts,
+          spec.on_duplicate !== 'replicate',
+        );
         await this.write(tx, id, spec, trials, placements, { firstPosition: place * perDraw });
       } catch (error) {
         if (!(error instanceof RequestError || error instanceof InvalidSweepError)) throw error;

@@ -21,7 +21,7 @@ import type { Prisma, Database, Transaction } from '../machine/database.js';
 import { estimate } from '../runs/estimate.js';
 import { memoryFit } from '../runs/memory-fit.js';
 import { RequestError } from '../request-error.js';
-import type { RunStore } from '../runs/run-store.js';
+import type { Runs } from '../runs/runs.js';
 import { draftsOf, SweepController, type SweepRow } from './steering.js';
 
 /** What people ask of sweeps. A sweep is there whole or not at all: its trials are placed in one transaction. */
@@ -30,7 +30,7 @@ export class SweepStore {
 
   constructor(
     private readonly database: Database,
-    private readonly runs: RunStore,
+    private readonly runs: Runs,
   ) {
     this.controller = new SweepController(database, runs);
   }
@@ -47,10 +47,10 @@ export class SweepStore {
   ): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
     const trials = expand(request.spec);
     return this.database.transaction(async (tx) => {
-      const replayed = await this.runs.replay(tx, idempotencyKey, request);
+      const replayed = await this.runs.submission.replay(tx, idempotencyKey, request);
       if (replayed) return { sweepId: replayed, outcome: 'replayed' as const };
       const { spec, tags, project, priority } = request;
-      await this.runs.checkProject(tx, project);
+      await this.runs.submission.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       const sweepId = randomUUIDv7();
       const requires = request.requires ?? { labels: {} };
@@ -72,7 +72,7 @@ export class SweepStore {
       if (held) await this.controller.steer(tx, sweepId);
       else
         await this.controller.place(tx, { id: sweepId, spec, tags, project, priority, requires }, places, placements);
-      await this.runs.remember(tx, idempotencyKey, request, sweepId);
+      await this.runs.submission.remember(tx, idempotencyKey, request, sweepId);
       return { sweepId, outcome: 'created' as const };
     });
   }
@@ -81,17 +81,17 @@ export class SweepStore {
   async plan({ spec, project, requires }: SubmitSweep): Promise<Plan> {
     const trials = expand(spec);
     return this.database.transaction(async (tx) => {
-      await this.runs.checkProject(tx, project);
+      await this.runs.submission.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       return {
         ...planFor(spec, placements, trials.length),
         estimate: await estimate(tx, placements, {
-          leaseMs: this.runs.options.leaseMs,
+          leaseMs: this.runs.submission.options.leaseMs,
           sweep: spec,
           trials: trials.length,
         }),
         memory: await memoryFit(tx, placements, {
-          leaseMs: this.runs.options.leaseMs,
+          leaseMs: this.runs.submission.options.leaseMs,
           requires,
           trialOf: (i) => places.places[i]!.trial.index,
         }),
@@ -101,7 +101,7 @@ export class SweepStore {
 
   private async admit(tx: Transaction, spec: SweepSpec, trials: readonly Trial[]) {
     const places = draftsOf(spec, trials);
-    const placements = await this.runs.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
+    const placements = await this.runs.submission.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
     if (spec.on_duplicate === 'reject') {
       const ofTrial = Map.groupBy(
         places.places.map(({ trial }, i) => ({ index: trial.index, placement: placements[i]! })),
@@ -143,7 +143,7 @@ export class SweepStore {
       await tx.$executeRaw`UPDATE sweep SET cancelled_at = coalesce(cancelled_at, now()), steered = false WHERE id = ${sweepId}::uuid`;
       // A child that a cancelled parent has just failed has ended already.
       for (const id of await this.controller.ownRuns(tx, sweepId, RUN_ACTIONS.cancel))
-        await unlessEnded(this.runs.cancelWithin(tx, id));
+        await unlessEnded(this.runs.requests.cancelWithin(tx, id));
     });
   }
 
@@ -183,7 +183,7 @@ export class SweepStore {
     await tx.$executeRaw`UPDATE sweep SET paused_at = NULL, halt_reason = NULL WHERE id = ${id}::uuid`;
     const paused = await tx.$queryRaw<{ id: string }[]>`
       SELECT DISTINCT r.id FROM trial_run t JOIN run r ON r.id = t.run_id WHERE t.sweep_id = ${id}::uuid AND r.status IN ('pausing', 'paused') AND r.status_reason = 'user_pause' ORDER BY r.id`;
-    for (const run of paused) await this.runs.resumeWithin(tx, run.id);
+    for (const run of paused) await this.runs.requests.resumeWithin(tx, run.id);
   }
 
   /**
@@ -238,7 +238,7 @@ export class SweepStore {
     const total: RetryResult = { done: 0, skipped: {} };
     const failed = RETRYABLE_STATUSES.filter((status) => status !== 'cancelled');
     for (let cursor: string | undefined; ;) {
-      const part = await this.runs.bulk({
+      const part = await this.runs.bulk.bulk({
         action: 'retry',
         filter: { sweep: sweepId, status: failed, kind: undefined },
         cursor,
