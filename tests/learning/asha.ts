@@ -1,4 +1,5 @@
-import { estimateMean, type Run, type RunSpec, type SweepSpec } from '#libs/contracts';
+import { type Run, type RunSpec, type SweepSpec } from '#libs/contracts';
+import { estimateMean } from '#libs/search';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
 import { Lab, percent, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';

@@ -1,4 +1,4 @@
-import { estimateMean } from '#libs/contracts';
+import { estimateMean } from '#libs/search';
 import { Lab, percent, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';
 
 const SEEDS = [1, 2, 3, 4, 5];

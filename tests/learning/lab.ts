@@ -1,5 +1,6 @@
 /** What the learning suites share: runs through the API, statistics over seeds, and the sections of docs/results.md. */
-import { estimateMean, type Estimate, type LoomClient, type Run, type RunSpec } from '#libs/contracts';
+import { type Estimate, type LoomClient, type Run, type RunSpec } from '#libs/contracts';
+import { estimateMean } from '#libs/search';
 import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, totalmem } from 'node:os';

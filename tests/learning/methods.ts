@@ -1,4 +1,5 @@
-import { estimateMean, METHODS } from '#libs/contracts';
+import { METHODS } from '#libs/contracts';
+import { estimateMean } from '#libs/search';
 import { Lab, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';
 
 const PROBE_BAR = 0.08;

@@ -1,4 +1,4 @@
-import { estimateMean } from '#libs/contracts';
+import { estimateMean } from '#libs/search';
 import { Lab, percent, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';
 
 const KNN_BAR = 0.5;

@@ -4,8 +4,7 @@ import { Augmentation, AUGMENTATIONS } from './augmentation.js';
 import { canonicalJson } from './canonical-json.js';
 import { PARENT_KINDS, RunSpec } from './run-spec.js';
 import { CONTRASTIVE_METRICS, EarlyTerminate, judgeOf } from './early-stopping.js';
-import { conditionFaults, draws, everyAssignment, inOrder, Parameter } from './search-space.js';
-import { TPE_STARTUP } from './tpe.js';
+import { conditionFaults, draws, everyAssignment, inOrder, Parameter, TPE_STARTUP } from './search-space.js';
 
 const stageName = z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'expected a lower-case stage name such as `pretrain`');
 const Pool = z

@@ -1,5 +1,4 @@
-import type { Estimate, SweepTable } from './sweep-results.js';
-import { Augmentation, AUGMENTATIONS } from './augmentation.js';
+import { Augmentation, AUGMENTATIONS, type Estimate, type SweepTable } from '#libs/contracts';
 
 type Row = Pick<SweepTable['rows'][number], 'parameters' | 'knn' | 'accuracy'>;
 type Name = (typeof AUGMENTATIONS)[number];
@@ -45,7 +44,8 @@ export function compositionOf(rows: readonly Row[]): Composition | null {
     measure: fraction === undefined ? 'kNN' : `accuracy ${fraction}`,
     cells: names.map((a, i) =>
       names.map((b, j) => {
-        const row = cells.get(i === j ? a : i < j ? `${a},${b}` : `${b},${a}`);
+        const pair = i < j ? `${a},${b}` : `${b},${a}`;
+        const row = cells.get(i === j ? a : pair);
         return (fraction === undefined ? row?.knn : row?.accuracy[fraction]) ?? null;
       }),
     ),
