@@ -174,12 +174,10 @@ export function tensorBytes(
 }
 
 /** Similarities between all views of a batch, or between all dimensions. */
-const pairsOf = ({ method, batchSize, projection: { output } }: Pretrain): number =>
-  method === 'simclr'
-    ? 12 * (2 * batchSize) ** 2
-    : method === 'barlow-twins' || method === 'vicreg'
-      ? 48 * output ** 2
-      : 0;
+function pairsOf({ method, batchSize, projection: { output } }: Pretrain): number {
+  if (method === 'simclr') return 12 * (2 * batchSize) ** 2;
+  return method === 'barlow-twins' || method === 'vicreg' ? 48 * output ** 2 : 0;
+}
 
 /** Doubles the last map until it is as large as a sample; channels halve each time, down to the encoder's width. */
 function decoderSize(
