@@ -34,22 +34,22 @@ export const ARCHITECTURES: Record<
 
 const FLOAT = 4;
 /**
- * Of each convolution's output so many copies live at the peak of a step: itself, what is made of it, and what the
+ * Copies of each convolution's output that live at the peak of a step: itself, what is made of it, and what the
  * backward pass holds of both. Measured: 5.5 to 6.5.
  */
 const COPIES = 7.25;
-/** The same of the samples that go in: views, and what augmentation makes on the way. Measured: 16 with colours. */
+/** Copies of a batch's samples: views, and what augmentation makes on the way. Measured: 16 with colours. */
 const VIEW_COPIES = 18;
 /** Samples of a batch where nothing is learnt. */
 const EVALUATION_BATCH = 512;
 /**
- * Of the process: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of resident memory in a trainer
+ * What the process takes beside tensors: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of resident memory in a trainer
  * of a small network.
  */
 const PROCESS_BYTES = 500 * 2 ** 20;
 /** What allocators keep and kernels work in, in parts of the tensors. */
 const OVERHEAD = 1.25;
-/** A dataset's arrays are read into memory up to this. */
+/** Up to so many bytes, a dataset's samples are read into memory. */
 const MOST_SAMPLE_BYTES = 512 * 2 ** 20;
 
 /** Height, width and channels of what an encoder sees; of sounds a bound: a frame every 16 ms, at most 64 bands. */
@@ -58,12 +58,16 @@ const inputOf = (sample: SampleShape): [number, number, number] =>
     ? [sample.height, sample.width, sample.channels]
     : [1 + Math.ceil(sample.length / sample.sampleRate / 0.016), 64, 1];
 
+/** What an encoder holds: weights, and numbers between its layers. */
 interface Size {
   parameters: number;
-  /** Numbers in the outputs of all convolutions, of one sample. */ maps: number;
-  /** In the largest. */ largest: number;
+  /** Numbers in the outputs of all convolutions, for one sample. */
+  maps: number;
+  /** Numbers in the largest of those outputs. */
+  largest: number;
   features: number;
-  /** Numbers in the last map. */ last: number;
+  /** Numbers in the output of the last convolution. */
+  last: number;
 }
 
 function encoderSize({ name, width }: Encoder, [height, columns, channels]: [number, number, number]): Size {

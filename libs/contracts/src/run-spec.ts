@@ -38,7 +38,7 @@ export const RUN_KINDS = [
 ] as const satisfies readonly RunKind[];
 
 const TRAINED = ['pretrain', 'finetune', 'distill', 'autoencode'] as const;
-/** Of which kind the run in `from` has to be. */
+/** Which kinds the run in `from` may be of, by the kind of the run. */
 export const PARENT_KINDS: Record<RunKind, readonly RunKind[]> = {
   'prepare-dataset': [],
   pretrain: [],
