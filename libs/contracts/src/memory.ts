@@ -43,8 +43,8 @@ const VIEW_COPIES = 18;
 /** Samples of a batch where nothing is learnt. */
 const EVALUATION_BATCH = 512;
 /**
- * What the process takes beside tensors: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of resident memory in a trainer
- * of a small network.
+ * What the process takes beside tensors: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of
+ * resident memory in a trainer of a small network.
  */
 const PROCESS_BYTES = 500 * 2 ** 20;
 /** What allocators keep and kernels work in, in parts of the tensors. */
@@ -112,69 +112,98 @@ export function tensorBytes(
 ): number | null {
   if (spec.kind === 'prepare-dataset') return null;
   const input = inputOf(sample);
-  const pixels = input.reduce((product, side) => product * side, 1);
   const size = encoderSize(('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({}), input);
-  const forward = (batch: number) => batch * (2.5 * size.largest + VIEW_COPIES * pixels);
-  const learning = (batch: number, maps: number, parameters: number, optimizer: Optimizer, kept = 0) =>
-    Math.max(
-      batch * (COPIES * maps + VIEW_COPIES * pixels) + parameters * copiesOfWeights(optimizer).held + kept,
-      parameters * copiesOfWeights(optimizer).applying,
-    );
-  const judged = size.parameters + forward(Math.min(EVALUATION_BATCH, samples)) + samples * size.features * 2;
-  const numbers = () => {
-    switch (spec.kind) {
-      case 'pretrain': {
-        const parameters =
-          size.parameters +
-          headParameters(size.features, spec.projection) +
-          (spec.method === 'byol' || spec.method === 'simsiam' ? 2 * spec.predictorHidden * spec.projection.output : 0);
-        return Math.max(
-          judged + 3 * parameters,
-          learning(
-            2 * spec.batchSize,
-            size.maps,
-            parameters,
-            spec.optimizer,
-            pairsOf(spec) + (spec.method === 'byol' ? parameters + forward(2 * spec.batchSize) : 0),
-          ),
-        );
-      }
-      case 'finetune':
-        return Math.max(
-          judged + 3 * size.parameters,
-          learning(
-            spec.batchSize,
-            spec.task === 'segmentation' ? 2 * size.maps : size.maps,
-            size.parameters * (spec.task === 'segmentation' ? 1.5 : 1),
-            spec.optimizer,
-          ),
-        );
-      case 'distill':
-        return Math.max(
-          judged + 3 * size.parameters,
-          learning(
-            spec.batchSize * (spec.labelWeight > 0 ? 2 : 1),
-            size.maps,
-            size.parameters,
-            spec.optimizer,
-            size.parameters + forward(spec.batchSize),
-          ),
-        );
-      case 'autoencode': {
-        const decoder = decoderSize(spec, size, input);
-        return Math.max(
-          judged + 3 * (size.parameters + decoder.parameters),
-          learning(spec.batchSize, size.maps + decoder.maps, size.parameters + decoder.parameters, spec.optimizer),
-        );
-      }
-      case 'evaluate':
-      case 'embed':
-      case 'interpolate':
-      case 'export':
-        return judged;
+  return FLOAT * numbersOf(spec, size, input, samples);
+}
+
+/** Numbers at the peak of a batch that only goes forward through an encoder. */
+const forward = ({ largest }: Size, pixels: number, batch: number): number =>
+  batch * (2.5 * largest + VIEW_COPIES * pixels);
+
+/** Numbers at the peak of a step that learns; `kept`: what lies beside it all the time. */
+const learning = (
+  pixels: number,
+  batch: number,
+  maps: number,
+  parameters: number,
+  optimizer: Optimizer,
+  kept = 0,
+): number =>
+  Math.max(
+    batch * (COPIES * maps + VIEW_COPIES * pixels) + parameters * copiesOfWeights(optimizer).held + kept,
+    parameters * copiesOfWeights(optimizer).applying,
+  );
+
+/** Numbers in the tensors at the peak of a run: of learning, or of the evaluation between. */
+function numbersOf(
+  spec: Exclude<RunSpec, { kind: 'prepare-dataset' }>,
+  size: Size,
+  input: [number, number, number],
+  samples: number,
+): number {
+  const pixels = input.reduce((product, side) => product * side, 1);
+  const judged =
+    size.parameters + forward(size, pixels, Math.min(EVALUATION_BATCH, samples)) + samples * size.features * 2;
+  switch (spec.kind) {
+    case 'pretrain': {
+      const parameters =
+        size.parameters +
+        headParameters(size.features, spec.projection) +
+        (spec.method === 'byol' || spec.method === 'simsiam' ? 2 * spec.predictorHidden * spec.projection.output : 0);
+      return Math.max(
+        judged + 3 * parameters,
+        learning(
+          pixels,
+          2 * spec.batchSize,
+          size.maps,
+          parameters,
+          spec.optimizer,
+          pairsOf(spec) + (spec.method === 'byol' ? parameters + forward(size, pixels, 2 * spec.batchSize) : 0),
+        ),
+      );
     }
-  };
-  return FLOAT * numbers();
+    case 'finetune':
+      return Math.max(
+        judged + 3 * size.parameters,
+        learning(
+          pixels,
+          spec.batchSize,
+          spec.task === 'segmentation' ? 2 * size.maps : size.maps,
+          size.parameters * (spec.task === 'segmentation' ? 1.5 : 1),
+          spec.optimizer,
+        ),
+      );
+    case 'distill':
+      return Math.max(
+        judged + 3 * size.parameters,
+        learning(
+          pixels,
+          spec.batchSize * (spec.labelWeight > 0 ? 2 : 1),
+          size.maps,
+          size.parameters,
+          spec.optimizer,
+          size.parameters + forward(size, pixels, spec.batchSize),
+        ),
+      );
+    case 'autoencode': {
+      const decoder = decoderSize(spec, size, input);
+      return Math.max(
+        judged + 3 * (size.parameters + decoder.parameters),
+        learning(
+          pixels,
+          spec.batchSize,
+          size.maps + decoder.maps,
+          size.parameters + decoder.parameters,
+          spec.optimizer,
+        ),
+      );
+    }
+    case 'evaluate':
+    case 'embed':
+    case 'interpolate':
+    case 'export':
+      return judged;
+  }
 }
 
 /** Similarities between all views of a batch, or between all dimensions. */
