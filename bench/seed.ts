@@ -10,7 +10,7 @@ import { randomUUIDv7 } from 'node:crypto';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
-import { readState } from '../apps/cli/src/stack.js';
+import { readState } from '../apps/cli/src/stack-state.js';
 
 interface SeedOptions {
   runs: number;

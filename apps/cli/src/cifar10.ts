@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import sharp from 'sharp';
 import { extract } from 'tar-stream';
-import { StackError } from './stack.js';
+import { StackError } from './stack-lock.js';
 
 /** CIFAR-10 (Krizhevsky 2009) as its author publishes it, with the checksum that its page names. */
 export const CIFAR10 = {

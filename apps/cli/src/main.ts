@@ -48,7 +48,9 @@ import {
 import { judge, lineage, resubmit, shellScript } from './reproduce.js';
 import { readSettings } from './settings.js';
 import { didYouMean } from './spelling.js';
-import { readState, runningPid, Stack, StackError, stopStack } from './stack.js';
+import { runningPid, StackError, stopStack } from './stack-lock.js';
+import { readState } from './stack-state.js';
+import { Stack } from './stack.js';
 import { starterSweep } from './starter.js';
 
 /** What scripts can tell apart. */

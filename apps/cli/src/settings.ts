@@ -9,7 +9,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { UsageError } from './document.js';
 import { didYouMean } from './spelling.js';
-import { readState } from './stack.js';
+import { readState } from './stack-state.js';
 
 const Configuration = z.strictObject({
   url: z.url({ protocol: /^https?$/ }).optional(),
