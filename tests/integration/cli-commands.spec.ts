@@ -42,7 +42,7 @@ describe('commands', () => {
     expect((await loom(['init', '--force'])).code).toBe(0);
   });
 
-  test('a run is submitted from standard input, compared with another, and its files, logs and curves are there', async () => {
+  test('a run from standard input is compared with another, and its files, logs and curves are there', async () => {
     stack.startWorker();
     const submit = async (spec: object) => {
       const { code, stdout } = await loom(['submit', '-', '--quiet'], {
