@@ -22,8 +22,8 @@ module.exports = {
     only(
       'cli-knows-contracts',
       '^apps/cli/',
-      ['^libs/contracts/', '^libs/platform/src/(index|machine/local-services)'],
-      'of platform only what brings up services on one machine',
+      ['^libs/contracts/', '^libs/platform/src/(index|machine/(local-services|child-process|process-identity))'],
+      'of platform only what brings up services and processes on one machine',
     ),
     only('web-knows-contracts', '^apps/web/', ['^libs/contracts/']),
     only('worker-knows-all-libs', '^apps/worker/', ['^libs/']),
