@@ -6,7 +6,7 @@ import { float as floatAttribute, kernel, usesGpu } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { bytes, float, message, packed, text, whole, type Pieces } from './protobuf.js';
+import { bytes, float, message, packed, text, whole, type Pieces } from './export/protobuf.js';
 
 /** What a step computes beside its changes of the state. */
 export type Scalars = Record<string, tf.Scalar>;

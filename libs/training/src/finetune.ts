@@ -14,16 +14,10 @@ import {
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { accuracy, collect } from './evaluation.js';
-import {
-  buildClassifier,
-  buildProjectionHead,
-  buildSegmenter,
-  encode,
-  featureWidth,
-  forward,
-  initialise,
-  pyramidOf,
-} from './networks.js';
+import { encode, featureWidth } from './networks/encoder.js';
+import { buildClassifier, buildProjectionHead } from './networks/heads.js';
+import { buildSegmenter, pyramidOf } from './networks/segmenter.js';
+import { forward, initialise } from './networks/weights.js';
 import { accuracyOf, crossEntropy, pixelCrossEntropy } from './objectives.js';
 import {
   openData,

@@ -13,7 +13,7 @@ import {
   pixelCrossEntropy,
   vicreg,
 } from './objectives.js';
-import { withoutGradient } from './operations.js';
+import { withoutGradient } from './networks/operations.js';
 import { targetMomentumAt } from './pretrain.js';
 import { loadTensorFlow } from './tensorflow.js';
 

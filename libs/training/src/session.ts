@@ -17,7 +17,7 @@ import path from 'node:path';
 import { CompiledStep } from './compiled-step.js';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
 import { turn, type Pause } from './evaluation.js';
-import { weightsOf, type NamedWeight } from './networks.js';
+import { type NamedWeight, weightsOf } from './networks/weights.js';
 import { createOptimizer, learningRateAt, type Optimizer } from './optimizers.js';
 
 /** What training needs of the world around it. */

@@ -9,14 +9,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { buildAutoencoder, soundsOf, storedAutoencoder } from './autoencode.js';
 import { readTensors } from './checkpoint.js';
-import {
-  buildWaveformBottleneck,
-  buildWaveformDecoder,
-  buildWaveformEncoder,
-  encode,
-  forward,
-  initialise,
-} from './networks.js';
+import { encode } from './networks/encoder.js';
+import { buildWaveformBottleneck, buildWaveformDecoder, buildWaveformEncoder } from './networks/waveforms.js';
+import { forward, initialise } from './networks/weights.js';
 import type { ModelState } from './run-inputs.js';
 import { Stopped, type TrainContext } from './session.js';
 import { npy } from '../../../tests/support/npy.js';

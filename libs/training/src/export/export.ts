@@ -9,14 +9,15 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { storedAutoencoder } from './autoencode.js';
-import { writeSafetensors } from './checkpoint.js';
-import { buildSegmenter, pyramidOf, weightsOf } from './networks.js';
+import { storedAutoencoder } from '../autoencode.js';
+import { writeSafetensors } from '../checkpoint.js';
+import { buildSegmenter, pyramidOf } from '../networks/segmenter.js';
+import { weightsOf } from '../networks/weights.js';
 import { onnxOf } from './onnx.js';
-import { BATCH_NORM_EPSILON } from './operations.js';
-import { readParent, restored, storedNetworks, type ModelState, type ParentModel } from './run-inputs.js';
-import { breathe, TrainingError, type TrainContext } from './session.js';
-import { loadTensorFlow } from './tensorflow.js';
+import { BATCH_NORM_EPSILON } from '../networks/operations.js';
+import { readParent, restored, storedNetworks, type ModelState, type ParentModel } from '../run-inputs.js';
+import { breathe, TrainingError, type TrainContext } from '../session.js';
+import { loadTensorFlow } from '../tensorflow.js';
 
 type Symbolic = layers.SymbolicTensor;
 

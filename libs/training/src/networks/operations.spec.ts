@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { Random } from '#libs/data';
 import { describe, expect, test } from 'vitest';
 import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, leakyRelu, relu } from './operations.js';
-import { loadTensorFlow } from './tensorflow.js';
+import { loadTensorFlow } from '../tensorflow.js';
 
 await loadTensorFlow({ threads: 1 });
 

@@ -7,25 +7,17 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-web';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { buildAutoencoder } from './autoencode.js';
-import { writeTensors } from './checkpoint.js';
-import {
-  buildClassifier,
-  buildEncoder,
-  buildProjectionHead,
-  buildSegmenter,
-  encode,
-  featureWidth,
-  forward,
-  initialise,
-  pyramidOf,
-  weightsOf,
-} from './networks.js';
+import { buildAutoencoder } from '../autoencode.js';
+import { writeTensors } from '../checkpoint.js';
+import { buildEncoder, encode, featureWidth } from '../networks/encoder.js';
+import { buildClassifier, buildProjectionHead } from '../networks/heads.js';
+import { buildSegmenter, pyramidOf } from '../networks/segmenter.js';
+import { forward, initialise, weightsOf } from '../networks/weights.js';
 import { onnxOf } from './onnx.js';
-import type { ModelState } from './run-inputs.js';
-import type { TrainContext } from './session.js';
-import { loadTensorFlow } from './tensorflow.js';
-import { train } from './train.js';
+import type { ModelState } from '../run-inputs.js';
+import type { TrainContext } from '../session.js';
+import { loadTensorFlow } from '../tensorflow.js';
+import { train } from '../train.js';
 
 let dir: string;
 beforeAll(async () => {
