@@ -7,11 +7,11 @@ import path from 'node:path';
 import { accuracy, type Pause } from '../evaluation.js';
 import { MOST_NEIGHBOURS } from '../manifold/neighbours.js';
 import { openOne } from '../run-inputs.js';
-import { breathe, type TrainContext, TrainingError } from '../session.js';
+import { breathe, TrainingError, type TrainContext } from '../session.js';
 import { writeAtlas } from './atlas.js';
 import { featuresOf, VOTERS, votes } from './features.js';
 import { qualityOf } from './map-quality.js';
-import { axisOf, type MapsFile, mapsOf, neighboursWanted } from './maps.js';
+import { axisOf, mapsOf, neighboursWanted, type MapsFile } from './maps.js';
 import { writeNpy, writeParquet } from './tables.js';
 
 const FEWEST_SAMPLES = 10;

@@ -1,9 +1,9 @@
 /** What a parent's network makes of samples: the points that are mapped, and the classes that they are taken for. */
-import { type Autoencode, type Embed, sampleText, type TrainerInputs } from '#libs/contracts';
+import { sampleText, type Autoencode, type Embed, type TrainerInputs } from '#libs/contracts';
 import type { SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { storedAutoencoder } from '../autoencode.js';
-import { collect, type Pause, representation } from '../evaluation.js';
+import { collect, representation, type Pause } from '../evaluation.js';
 import type { Neighbours } from '../manifold/neighbours.js';
 import type { Points } from '../manifold/points.js';
 import { encode } from '../networks/encoder.js';

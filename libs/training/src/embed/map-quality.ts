@@ -4,12 +4,12 @@ import { Random } from '#libs/data';
 import type { Pause } from '../evaluation.js';
 import type { Points } from '../manifold/points.js';
 import {
-  type Geometry,
   geometryOf,
   knnPurity,
   neighboursKept,
   silhouette,
   trustworthiness,
+  type Geometry,
 } from '../manifold/quality.js';
 import type { MapName, Maps } from './maps.js';
 

@@ -128,11 +128,12 @@ function networksOf(parent: ParentModel): Network[] {
   }
   const features = head ? onto(head, trunk.outputs[1]!) : [trunk.outputs[1]!];
   const logits = onto(classifier, ...features);
+  const through = head ? `, through ${state.headLayers} layers of the projection head` : '';
   return [
     encoder,
     {
       name: 'classifier',
-      does: `sample → logits of the classes${head ? `, through ${state.headLayers} layers of the projection head` : ''}`,
+      does: `sample → logits of the classes${through}`,
       model: layers.model({ inputs: trunk.inputs, outputs: logits, name: 'classifier' }),
       outputs: ['logits'],
     },

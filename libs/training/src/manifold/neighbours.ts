@@ -1,7 +1,7 @@
 /** Nearest neighbours, and the weighted graph that t-SNE and UMAP make of them. */
 import * as tf from '@tensorflow/tfjs-core';
-import { type Pause, turn } from '../evaluation.js';
-import { countOf, type Points, squaredDistance } from './points.js';
+import { turn, type Pause } from '../evaluation.js';
+import { countOf, squaredDistance, type Points } from './points.js';
 
 /** The k nearest other points of each, nearest first: [N, k], with Euclidean distances. */
 export interface Neighbours {
@@ -10,16 +10,16 @@ export interface Neighbours {
   distances: Float64Array;
 }
 
-/** Places and distances of neighbours that are held: 480 MB, and t-SNE's forces take four times that. */
+/** Most neighbours, of all points together: their places and distances take 480 MB, t-SNE's forces four times that. */
 export const MOST_NEIGHBOURS = 4e7;
-/** Similarities that are held at once: 64 MiB. */
+/** Most similarities that are held at once: 64 MiB. */
 const SIMILARITIES = 2 ** 24;
-/** Single precision picks so many candidates more than are asked for; double precision decides. */
+/** Candidates beyond k that single precision picks, for double precision to decide among. */
 const SPARE_CANDIDATES = 8;
 
 /**
- * Exact neighbours by TensorFlow's matrix products: N²·D steps. At most N − 1 for each. @throws RangeError beyond
- * `MOST_NEIGHBOURS` in all
+ * Exact neighbours by TensorFlow's matrix products, at most N − 1 of each point. Takes N²·D steps.
+ * @throws RangeError beyond `MOST_NEIGHBOURS` in all
  */
 export async function nearest(points: Points, k: number, pause: Pause = turn): Promise<Neighbours> {
   const { values, width } = points;
@@ -41,7 +41,7 @@ export async function nearest(points: Points, k: number, pause: Pause = turn): P
     for (let start = 0; start < count; start += batch) {
       await pause();
       const size = Math.min(batch, count - start);
-      // −|x − y|² and what is the same for all y.
+      // 2·x·y − |y|² orders by −|x − y|²: it lacks only |x|², which is the same for all y.
       const found = tf.tidy(() =>
         tf
           .topk(
@@ -76,8 +76,8 @@ export interface Graph {
 }
 
 /**
- * weights: [N, k], of the edges to the first k neighbours of each point. Both directions of an edge become `combine` of
- * the two.
+ * The symmetric graph of directed edges: `weights` [N, k] are those from each point to its first k neighbours. Both
+ * directions of an edge get `combine` of the two weights, 0 for one that is missing.
  */
 export function symmetric(
   { k: stride, places }: Neighbours,
@@ -99,7 +99,7 @@ export function symmetric(
   }
   const starts = new Int32Array(count + 1);
   const [targets, combined] = [new Int32Array(2 * count * k), new Float64Array(2 * count * k)];
-  /** Where row i has its edge to a point, plus one; the row's own marks are cleared with it. */
+  /** Position of row i's edge to each point, plus one; 0 where it has none. Cleared after each row. */
   const seen = new Int32Array(count);
   let edge = 0;
   for (let i = 0; i < count; i++) {

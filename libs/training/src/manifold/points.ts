@@ -1,6 +1,6 @@
 /** Points of a space, and the pace at which they are worked through. */
 
-/** [N, width], row by row. */
+/** Points [N, width], row by row. */
 export interface Points {
   values: Float32Array | Float64Array;
   width: number;
@@ -8,7 +8,7 @@ export interface Points {
 
 export const countOf = ({ values, width }: Points): number => values.length / width;
 
-/** So many multiplications are done between two pauses: about a quarter of a second. */
+/** Multiplications between two pauses: about a quarter of a second's work. */
 export const WORK_BETWEEN_PAUSES = 2e8;
 
 export function squaredDistance(values: Float32Array | Float64Array, width: number, a: number, b: number): number {
@@ -18,13 +18,13 @@ export function squaredDistance(values: Float32Array | Float64Array, width: numb
   return sum;
 }
 
-/** Standard deviation of one of the two coordinates. */
+/** Standard deviation of one coordinate of a map [N, 2]. */
 export function deviation(map: Float64Array, axis: 0 | 1): number {
   const values = map.filter((_, place) => place % 2 === axis);
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
 }
 
-/** Noise parts points that lie on each other. */
+/** A map times `factor`, with noise that parts points which lie on each other. */
 export const scaled = (map: Float64Array, factor: number, noise: () => number): Float64Array =>
   map.map((value) => value * factor + noise());

@@ -1,6 +1,6 @@
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
-import { type Pause, turn } from '../evaluation.js';
-import { countOf, type Points, WORK_BETWEEN_PAUSES } from './points.js';
+import { turn, type Pause } from '../evaluation.js';
+import { countOf, WORK_BETWEEN_PAUSES, type Points } from './points.js';
 
 export interface Components {
   /** The points' coordinates along the first components, centred: [N, count]. */

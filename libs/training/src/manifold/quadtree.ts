@@ -1,11 +1,11 @@
 /** Barnes-Hut forces of t-SNE: a tree of nested squares over points in the plane. */
 
-/** A cell whose side is at most this part of its distance counts as one point. */
+/** A square counts as one point where its side is at most this part of its distance. */
 const ANGLE = 0.5;
 
 /** Halvings of the square on each axis: points in one of the smallest squares share a leaf. */
 const LEVELS = 16;
-/** A point's place in the order of the squares is held in one number with its index. */
+/** Most points: a point's index and its square's key share the 53 bits of one number. */
 const MOST_POINTS = 2 ** 20;
 
 /**
@@ -15,13 +15,13 @@ const MOST_POINTS = 2 ** 20;
 export class Quadtree {
   private size = 0;
   /**
-   * Of each square: the middle of its points (x, y), their number, and the squared distance from which they count as
-   * one, 0 for a leaf.
+   * Four numbers for each square: mean of its points (x, y), their number, and the squared distance from which they count
+   * as one, 0 for a leaf.
    */
   private readonly squares: Float64Array;
-  /** The next one that is not inside. */
+  /** For each square, the next one that is not inside it. */
   private readonly after: Int32Array;
-  /** Of points in the order of the squares: quarters taken from the outermost square on, two bits each. */
+  /** For each point, in the order of the squares: quarters taken from the outermost square on, two bits each. */
   private readonly paths: Uint32Array;
   private readonly order: Int32Array;
   private readonly keys: Float64Array;
@@ -29,14 +29,14 @@ export class Quadtree {
 
   constructor(private readonly count: number) {
     if (count > MOST_POINTS) throw new RangeError(`expected at most ${MOST_POINTS} points, got ${count}`);
-    // All but leaves have at least two in them.
+    // Every square but a leaf holds at least two others: fewer than 2N in all.
     [this.squares, this.after] = [new Float64Array(4 * 2 * count), new Int32Array(2 * count)];
     [this.paths, this.order, this.keys] = [new Uint32Array(count), new Int32Array(count), new Float64Array(count)];
   }
 
   /**
-   * Σ_j (y_i − y_j) · q_ij² into `forces` for each i, with q_ij = 1 / (1 + |y_i − y_j|²). Returns Σ q_ij over all pairs
-   * i ≠ j.
+   * Writes Σ_j (y_i − y_j) · q_ij² into `forces` [N, 2], where q_ij = 1 / (1 + |y_i − y_j|²); y: [N, 2].
+   * Returns Σ q_ij over all pairs i ≠ j.
    */
   repulsion(y: Float64Array, forces: Float64Array): number {
     this.sort(y);

@@ -1,6 +1,6 @@
 /** What a map is worth: which neighbours of the space it keeps, and how it separates classes. */
-import { type Pause, turn } from '../evaluation.js';
-import { countOf, type Points, squaredDistance, WORK_BETWEEN_PAUSES } from './points.js';
+import { turn, type Pause } from '../evaluation.js';
+import { countOf, squaredDistance, WORK_BETWEEN_PAUSES, type Points } from './points.js';
 
 /**
  * All distances between points, and the k nearest others of each, nearest first, in double precision: for some thousand
@@ -9,10 +9,13 @@ import { countOf, type Points, squaredDistance, WORK_BETWEEN_PAUSES } from './po
 export interface Geometry {
   count: number;
   k: number;
-  /** [N, N] */ distances: Float64Array;
-  /** [N, k] */ places: Int32Array;
+  /** [N, N] */
+  distances: Float64Array;
+  /** [N, k] */
+  places: Int32Array;
 }
 
+/** @throws RangeError unless 1 ≤ k < N */
 export async function geometryOf(points: Points, k: number, pause: Pause = turn): Promise<Geometry> {
   const count = countOf(points);
   if (k < 1 || k >= count) throw new RangeError(`expected from 1 to ${count - 1} neighbours, got ${k}`);

@@ -1,7 +1,7 @@
 /** t-SNE of our own: wasm-bhtsne wants a browser's threads, and takes no seed. Repeats bit for bit with one seed. */
 import type { Random } from '#libs/data';
-import { type Pause, turn } from '../evaluation.js';
-import { type Graph, type Neighbours, symmetric } from './neighbours.js';
+import { turn, type Pause } from '../evaluation.js';
+import { symmetric, type Graph, type Neighbours } from './neighbours.js';
 import { deviation, scaled } from './points.js';
 import { Quadtree } from './quadtree.js';
 
@@ -10,6 +10,7 @@ export interface TsneOptions {
   iterations: number;
 }
 
+/** Factor of the attraction in the first iterations. */
 const EXAGGERATION = 12;
 const EXAGGERATED_ITERATIONS = 250;
 const TSNE_MOMENTUM = 0.8;

@@ -3,8 +3,8 @@
  * bit for bit with one seed.
  */
 import type { Random } from '#libs/data';
-import { type Pause, turn } from '../evaluation.js';
-import { type Graph, type Neighbours, symmetric } from './neighbours.js';
+import { turn, type Pause } from '../evaluation.js';
+import { symmetric, type Graph, type Neighbours } from './neighbours.js';
 import { scaled } from './points.js';
 
 export interface UmapOptions {
@@ -13,8 +13,16 @@ export interface UmapOptions {
   epochs: number;
 }
 
+/** Points that are pushed off for each neighbour that is pulled near. */
 const NEGATIVE_SAMPLES = 5;
+/** Bound of a gradient's coordinate. */
 const STEEPEST = 4;
+
+/** The value where it lies between -`STEEPEST` and `STEEPEST`, else the nearer of the two. */
+function clip(value: number): number {
+  if (value > STEEPEST) return STEEPEST;
+  return value < -STEEPEST ? -STEEPEST : value;
+}
 
 /**
  * UMAP (McInnes, Healy and Melville 2018) as umap-learn 0.5 does it, begun at `start` [N, 2], the principal components,
@@ -43,7 +51,6 @@ export async function umap(
   const periods = weights.map((weight) => (weight < strongest / epochs ? Infinity : strongest / weight));
   const next = periods.slice();
   const nextNegative = periods.map((period) => period / NEGATIVE_SAMPLES);
-  const clip = (value: number) => (value > STEEPEST ? STEEPEST : value < -STEEPEST ? -STEEPEST : value);
   for (let epoch = 0; epoch < epochs; epoch++) {
     await pause();
     const rate = 1 - epoch / epochs;

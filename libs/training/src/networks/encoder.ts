@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { apply, averagePool, batchNorm, convolution, normaliseAndRectify, rectify, type Symbolic } from './layers.js';
 
-/** Two 3x3 convolutions and a shortcut (He et al. 2015), the latter a 1x1 convolution where the shape changes. */
+/** Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes (He et al. 2015). */
 function residualBlock(x: Symbolic, name: string, filters: number, strides: number): Symbolic {
   const first = normaliseAndRectify(
     convolution(x, `${name}_conv1`, filters, 3, strides),

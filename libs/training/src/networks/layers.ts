@@ -10,10 +10,10 @@ import {
   relu,
 } from './operations.js';
 
-/** Weight of the old value in the running averages, for each batch: short runs need quick averages. */
+/** Weight of the old running average at each batch: low, because short runs need quick averages. */
 const MOMENTUM = 0.9;
 
-/** A layer of one input may be called with a list of it. */
+/** The input of a layer that has one: tfjs may pass it as a list. */
 export const only = (inputs: tf.Tensor | tf.Tensor[]): tf.Tensor => (Array.isArray(inputs) ? inputs[0]! : inputs);
 
 /**
@@ -31,8 +31,8 @@ class BatchNorm extends layers.layers.Layer {
   private movingVariance!: layers.LayerVariable;
 
   /**
-   * `scale` learns a factor and `center` an offset for each channel. `rectifies`: in training, it does the work of the
-   * `Rectifier` after it.
+   * `scale` learns a factor and `center` an offset for each channel. `rectifies`: applies ReLU too while training, and
+   * the `Rectifier` after it passes that on.
    */
   constructor({
     center = true,
@@ -47,7 +47,7 @@ class BatchNorm extends layers.layers.Layer {
   }) {
     super(config);
     this.rectifies = rectifies;
-    // Now, because trying a kernel is no part of a step.
+    // The fused kernel is tried here, because trying one is no part of a compiled step.
     if (rectifies) findRectifiedNorm();
     this.center = center;
     this.scale = scale;
@@ -101,7 +101,7 @@ class Rectifier extends layers.layers.Layer {
   static className = 'ReLU';
   private readonly rectified: boolean;
 
-  /** `rectified`: in training, the layer before has done it. */
+  /** `rectified`: while training, the layer before has applied ReLU already. */
   constructor({ rectified = false, ...config }: { name: string; rectified?: boolean }) {
     super(config);
     this.rectified = rectified;
@@ -118,10 +118,10 @@ export const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Sym
 export const batchNorm = (x: Symbolic, name: string, learns: { center?: boolean; scale?: boolean } = {}) =>
   apply(new BatchNorm({ name, ...learns }), x);
 export const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
-/** Both, at the cost of the first: what is saved has two layers. */
+/** Batch normalisation and ReLU at the cost of the former; the saved model has both layers. */
 export const normaliseAndRectify = (x: Symbolic, norm: string, name: string) =>
   apply(new Rectifier({ name, rectified: true }), apply(new BatchNorm({ name: norm, rectifies: true }), x));
-/** Of a square, or height and width. */
+/** Side of a square, or height and width: of a kernel or a stride. */
 export type Size = number | [height: number, width: number];
 export function convolution(
   x: Symbolic,
@@ -155,13 +155,13 @@ export function convolution(
   }
   return apply(layer, x);
 }
-/** The first of each two places, along height and width. [N, 2h, 2w, C] → [N, h, w, C] */
+/** Every second place along height and width: [N, 2h, 2w, C] → [N, h, w, C] */
 function everySecond(x: tf.Tensor4D): tf.Tensor4D {
   const [count, height, width, channels] = x.shape;
   const pairs = tf.reshape<tf.Rank.R4>(x, [(count * height) / 2, 2, width / 2, 2 * channels]);
   return tf.reshape(tf.slice4d(pairs, [0, 0, 0, 0], [-1, 1, -1, channels]), [count, height / 2, width / 2, channels]);
 }
-/** Mean over places, the representation of a map. */
+/** Feature map [N, h, w, C] → its mean over places [N, C], the representation. */
 export function averagePool(x: Symbolic, name: string): Symbolic {
   const layer = layers.layers.globalAveragePooling2d({ name });
   layer.call = (inputs) => meanOverPlaces(only(inputs) as tf.Tensor4D);

@@ -3,12 +3,17 @@ import * as layers from '@tensorflow/tfjs-layers';
 import { apply, averagePool, convolution, only, type Size, type Symbolic } from './layers.js';
 import { leakyRelu } from './operations.js';
 
-/** Of both stages, in time. */
+/** Stride of each of the encoder's two stages, in samples. */
 const WAVE_STRIDE = 8;
+/** Channels of the second stage, as a multiple of the first's. */
 const WAVE_DEPTH = 4;
+/** Kernels of the first stage and of all others: [1, samples]. */
 const WAVE_STEM: Size = [1, 25];
 const WAVE_KERNEL: Size = [1, 9];
-// Batch normalisation and ReLU, as above, leave a decoder of waveforms at silence: measured on tones, 0 dB against 4.
+/**
+ * Slope of the leaky ReLU below 0. Batch normalisation and ReLU, as in the networks of images, leave a decoder of
+ * waveforms at silence: measured on tones, 0 dB against 4.
+ */
 const WAVE_LEAK = 0.2;
 function leak(x: Symbolic, name: string): Symbolic {
   const layer = layers.layers.leakyReLU({ alpha: WAVE_LEAK, name });
@@ -17,8 +22,8 @@ function leak(x: Symbolic, name: string): Symbolic {
 }
 
 /**
- * Waveforms [N, 1, length, 1] in [-1, 1] → feature map [N, 1, ⌈length / 64⌉, 4 · width] and its mean over time [N, 4 ·
- * width].
+ * Waveforms [N, 1, length, 1] in [-1, 1] → feature map [N, 1, ⌈length / 64⌉, 4 · width]
+ * and its mean over time [N, 4 · width].
  */
 export function buildWaveformEncoder(width: number, length: number): layers.LayersModel {
   const sounds = layers.input({ shape: [1, length, 1], name: 'sounds' });
@@ -31,11 +36,11 @@ export function buildWaveformEncoder(width: number, length: number): layers.Laye
   return layers.model({ inputs: sounds, outputs: [map, features], name: 'encoder' });
 }
 
-/** Numbers that a stretch of time has in a code, at least. */
+/** Fewest numbers of a code that describe one stretch of time. */
 const NUMBERS_A_STRETCH = 8;
 
 /**
- * In how many stretches of equal length a code of so many numbers divides the steps of a waveform's map: the most that
+ * Stretches of equal length into which a code of `latent` numbers divides the `steps` of a waveform's map: the most that
  * divide the code evenly.
  */
 function stretchesOf(latent: number, steps: number): number {
