@@ -78,9 +78,7 @@ export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainCo
     samplesDigest,
     rows: [...rows],
     classes: split.classes,
-    labels: labels ? [...labels] : null,
-    predictions: predictions && [...predictions],
-    predictedBy: classified ? 'classifier' : predictions && 'neighbours',
+    ...classesOf(labels, predictions, classified !== undefined),
     dimensions: points.width,
     seed: spec.seed,
     atlas,
@@ -98,6 +96,17 @@ export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainCo
   context.progress(parts, parts);
   return { metrics };
 }
+
+/** Classes of the samples as `maps.json` has them, and who predicted them. */
+const classesOf = (
+  labels: Int32Array | undefined,
+  predictions: Int32Array | null,
+  byClassifier: boolean,
+): Pick<MapsFile, 'labels' | 'predictions' | 'predictedBy'> => ({
+  labels: labels ? [...labels] : null,
+  predictions: predictions && [...predictions],
+  predictedBy: byClassifier ? 'classifier' : predictions && 'neighbours',
+});
 
 /** The maps to align to. @throws TrainingError where they are of other samples */
 async function readTarget(

@@ -15,8 +15,8 @@ const MOST_POINTS = 2 ** 20;
 export class Quadtree {
   private size = 0;
   /**
-   * Four numbers for each square: mean of its points (x, y), their number, and the squared distance from which they count
-   * as one, 0 for a leaf.
+   * Four numbers for each square: mean of its points (x, y), their number, and the squared distance from which they
+   * count as one, 0 for a leaf.
    */
   private readonly squares: Float64Array;
   /** For each square, the next one that is not inside it. */

@@ -1,6 +1,6 @@
 /** The residual encoder of images and spectrograms. */
 import { ARCHITECTURES, type Encoder } from '#libs/contracts';
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { apply, averagePool, batchNorm, convolution, normaliseAndRectify, rectify, type Symbolic } from './layers.js';
 

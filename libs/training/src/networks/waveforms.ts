@@ -40,8 +40,8 @@ export function buildWaveformEncoder(width: number, length: number): layers.Laye
 const NUMBERS_A_STRETCH = 8;
 
 /**
- * Stretches of equal length into which a code of `latent` numbers divides the `steps` of a waveform's map: the most that
- * divide the code evenly.
+ * Stretches of equal length into which a code of `latent` numbers divides the `steps` of a waveform's map: the most
+ * that divide the code evenly.
  */
 function stretchesOf(latent: number, steps: number): number {
   let stretches = Math.min(steps, Math.max(1, Math.floor(latent / NUMBERS_A_STRETCH)));

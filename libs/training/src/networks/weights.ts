@@ -1,7 +1,7 @@
 /** Weights of networks by their names, how they begin, and a pass through a network. */
 import type { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
-import * as layers from '@tensorflow/tfjs-layers';
+import type * as layers from '@tensorflow/tfjs-layers';
 
 /** A model's weights by `model/layer/weight`. Trainable ones are variables that gradients are taken for. */
 export interface NamedWeight {
