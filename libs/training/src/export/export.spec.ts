@@ -6,26 +6,17 @@ import * as layers from '@tensorflow/tfjs-layers';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { InferenceSession, Tensor } from 'onnxruntime-web';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { buildAutoencoder } from './autoencode.js';
-import { writeTensors } from './checkpoint.js';
-import {
-  buildClassifier,
-  buildEncoder,
-  buildProjectionHead,
-  buildSegmenter,
-  encode,
-  featureWidth,
-  forward,
-  initialise,
-  pyramidOf,
-  weightsOf,
-} from './networks.js';
-import { onnxOf } from './onnx.js';
-import type { ModelState } from './run-inputs.js';
-import type { TrainContext } from './session.js';
-import { train } from './train.js';
+import { buildAutoencoder } from '../autoencode.js';
+import { writeTensors } from '../checkpoint.js';
+import { buildEncoder, encode, featureWidth } from '../networks/encoder.js';
+import { buildClassifier, buildProjectionHead } from '../networks/heads.js';
+import { buildSegmenter, pyramidOf } from '../networks/segmenter.js';
+import { forward, initialise, weightsOf } from '../networks/weights.js';
+import type { ModelState } from '../run-inputs.js';
+import type { TrainContext } from '../session.js';
+import { train } from '../train.js';
+import { byOnnx, expectClose, uniform } from '../../../../tests/support/onnx-runtime.js';
 
 let dir: string;
 beforeAll(async () => {
@@ -41,14 +32,6 @@ const image = (height: number, width: number, channels: 1 | 3): SampleShape => (
   channels,
 });
 const sound: SampleShape = { modality: 'audio', sampleRate: 1000, length: 333 };
-const uniform = (shape: number[], seed = 1): tf.Tensor => {
-  const random = Random.seeded(seed, 'x');
-  return tf.tensor(
-    Float32Array.from({ length: shape.reduce((product, side) => product * side, 1) }, () => random.uniform()),
-    shape,
-  );
-};
-
 /** Random weights everywhere, as after a training: also in biases, normalisations and running averages. */
 function randomised(...models: layers.LayersModel[]): void {
   initialise(models, Random.seeded(4));
@@ -109,23 +92,6 @@ async function exported(
   return { files, metrics };
 }
 
-/** By an independent runtime. */
-async function byOnnx(content: Uint8Array, inputs: tf.Tensor[], names: string[]): Promise<tf.Tensor[]> {
-  const session = await InferenceSession.create(content);
-  expect(session.outputNames).toEqual(names);
-  const results = await session.run(
-    Object.fromEntries(
-      session.inputNames.map((name, i) => [
-        name,
-        new Tensor('float32', inputs[i]!.dataSync() as Float32Array, inputs[i]!.shape),
-      ]),
-    ),
-  );
-  const outputs = names.map((name) => tf.tensor(results[name]!.data as Float32Array, [...results[name]!.dims]));
-  await session.release();
-  return outputs;
-}
-
 /** By tfjs's own layers, from the two files. */
 async function byTfjs({ files }: Exported, name: string): Promise<layers.LayersModel> {
   const stored = JSON.parse(await readFile(files.get(`${name}.model.json`)!, 'utf8')) as tf.io.ModelJSON;
@@ -149,13 +115,6 @@ async function readSafetensors(file: string) {
   } & Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
   return { metadata, entries, data: bytes.subarray(8 + length) };
 }
-
-const expectClose = (actual: tf.Tensor, expected: tf.Tensor, bar: number) => {
-  expect(actual.shape).toEqual(expected.shape);
-  expect(tf.max(tf.abs(tf.sub(actual, expected))).dataSync()[0]).toBeLessThan(bar);
-  // Values that are all alike would hide what is wrong.
-  expect(tf.moments(expected).variance.dataSync()[0]).toBeGreaterThan(1e-6);
-};
 
 async function expectSame(
   run: Exported,
@@ -288,74 +247,6 @@ describe('what other runtimes compute is what the networks here compute', () => 
     await expectSame(run, 'encoder', x, logVariance ? { mean, log_variance: logVariance } : { latent: mean });
     await expectSame(run, 'decoder', mean, { reconstruction: autoencoder.decode(mean, false) });
   });
-
-  test('layers and settings that no network here has yet', async () => {
-    const [sound, other] = [
-      layers.input({ shape: [21, 2], name: 'sound' }),
-      layers.input({ shape: [9, 3], name: 'other' }),
-    ];
-    const places = layers.layers
-      .conv1d({ filters: 3, kernelSize: 5, strides: 2, activation: 'tanh', padding: 'valid', name: 'places' })
-      .apply(sound) as layers.SymbolicTensor;
-    const wide = layers.layers
-      .conv1d({ filters: 4, kernelSize: 4, dilationRate: 3, padding: 'same', useBias: false, name: 'wide' })
-      .apply(layers.layers.concatenate().apply([places, other])) as layers.SymbolicTensor;
-    const mean = layers.layers.globalAveragePooling1d({}).apply(wide) as layers.SymbolicTensor;
-    const map = layers.layers
-      .upSampling2d({ size: [3, 2] })
-      .apply(
-        layers.layers
-          .reshape({ targetShape: [4, 3, 3] })
-          .apply(layers.layers.flatten().apply(layers.layers.leakyReLU({ alpha: 0.2 }).apply(wide))),
-      ) as layers.SymbolicTensor;
-    const uneven = layers.layers
-      .conv2d({ filters: 2, kernelSize: [2, 5], strides: [3, 2], padding: 'same', activation: 'relu' })
-      .apply(
-        layers.layers
-          .cropping2D({
-            cropping: [
-              [1, 0],
-              [0, 2],
-            ],
-          })
-          .apply(map),
-      ) as layers.SymbolicTensor;
-    const model = layers.model({
-      inputs: [sound, other],
-      outputs: [uneven, layers.layers.dense({ units: 3, activation: 'sigmoid' }).apply(mean) as layers.SymbolicTensor],
-    });
-    const x = [uniform([2, 21, 2], 1), uniform([2, 9, 3], 2)];
-    const expected = model.predict(x) as tf.Tensor[];
-    const results = await byOnnx(Buffer.concat(onnxOf(model, ['map', 'odds'], {})), x, ['map', 'odds']);
-    expected.forEach((values, i) => expectClose(results[i]!, values, 1e-5));
-  });
-});
-
-test.each<[string, () => layers.layers.Layer, RegExp]>([
-  ['an unknown layer', () => layers.layers.elu({ name: 'odd' }), /expected one of Conv1D.*got ELU in layer odd/],
-  ['a limit', () => layers.layers.reLU({ name: 'odd', maxValue: 6 }), /maxValue.*got 6 in layer odd/],
-  [
-    'another interpolation',
-    () => layers.layers.upSampling2d({ name: 'odd', interpolation: 'bilinear' }),
-    /expected interpolation nearest.*got "bilinear" in layer odd/,
-  ],
-  [
-    'another activation',
-    () => layers.layers.activation({ name: 'odd', activation: 'softmax' }),
-    /expected activation linear or relu.*got "softmax" in layer odd/,
-  ],
-  ['a dense layer over a map', () => layers.layers.dense({ name: 'odd', units: 2 }), /expected vectors.*in layer odd/],
-  [
-    'another axis',
-    () => layers.layers.batchNormalization({ name: 'odd', axis: 1 }),
-    /expected axis -1 or 3.*got 1 in layer odd/,
-  ],
-])('%s gives no ONNX file', (_, layer, message) => {
-  const x = layers.input({ shape: [4, 4, 3] });
-  const model = layers.model({ inputs: x, outputs: layer().apply(x) as layers.SymbolicTensor });
-  const attempt = () => onnxOf(model, ['y'], {});
-  expect(attempt).toThrow(message);
-  expect(attempt).toThrow(expect.objectContaining({ reason: 'invalid_spec' }));
 });
 
 test('every file says what goes in, what comes out, and which classes there are', async () => {

@@ -35,18 +35,16 @@ export interface OnnxModel {
   metadata: Readonly<Record<string, string>>;
 }
 
-/** AttributeProto: name 1, f 2, i 3, s 4, ints 8, type 20. */
-const attribute = (name: string, value: Attribute): Pieces =>
-  message(5, [
-    ...text(1, name),
-    ...('float' in value
-      ? [...float(2, value.float), ...whole(20, 1)]
-      : 'int' in value
-        ? [...whole(3, value.int), ...whole(20, 2)]
-        : 'text' in value
-          ? [...text(4, value.text), ...whole(20, 3)]
-          : [...value.ints.flatMap((each) => whole(8, each)), ...whole(20, 7)]),
-  ]);
+/** AttributeProto: f 2, i 3, s 4, ints 8, type 20. */
+function attributeValue(value: Attribute): Pieces {
+  if ('float' in value) return [...float(2, value.float), ...whole(20, 1)];
+  if ('int' in value) return [...whole(3, value.int), ...whole(20, 2)];
+  if ('text' in value) return [...text(4, value.text), ...whole(20, 3)];
+  return [...value.ints.flatMap((each) => whole(8, each)), ...whole(20, 7)];
+}
+
+/** AttributeProto: name 1, and the value. */
+const attribute = (name: string, value: Attribute): Pieces => message(5, [...text(1, name), ...attributeValue(value)]);
 
 /** NodeProto: input 1, output 2, name 3, op_type 4, attribute 5. */
 const node = ({ operator, inputs, output, attributes }: OnnxNode): Pieces =>
@@ -68,8 +66,8 @@ const constant = ({ name, shape, values }: OnnxConstant): Pieces =>
   ]);
 
 /**
- * ValueInfoProto: name 1, type 2 → TypeProto: tensor_type 1 → elem_type 1, shape 2 → dim 1 → dim_value 1 or dim_param
- * 2.
+ * ValueInfoProto: name 1, type 2.
+ * TypeProto: tensor_type 1 → elem_type 1, shape 2 → dim 1 → dim_value 1 or dim_param 2.
  */
 const port = (field: number, { name, shape }: OnnxPort): Pieces =>
   message(field, [

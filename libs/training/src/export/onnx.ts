@@ -5,7 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { layers, LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { encodeOnnx, type Attribute, type OnnxConstant, type OnnxNode } from './onnx-format.js';
-import { TrainingError } from './session.js';
+import { TrainingError } from '../session.js';
 
 type Layer = layers.Layer;
 

@@ -1,163 +1,31 @@
-import {
-  RunSpec,
-  type DatasetManifest,
-  type Embed,
-  type SampleShape,
-  type StopReason,
-  type TrainerInputs,
-} from '#libs/contracts';
-import { NpyWriter, Random } from '#libs/data';
-import { loadTensorFlow } from '#libs/tensorflow';
+import { NpyWriter } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import sharp from 'sharp';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buildAutoencoder } from './autoencode.js';
-import { votes } from './embed.js';
-import { buildClassifier, initialise } from './networks.js';
-import { newEncoder, storeModel } from './run-inputs.js';
-import { Stopped, type TrainContext } from './session.js';
-import { train } from './train.js';
+import { expect, test } from 'vitest';
+import { votes } from './features.js';
+import { buildClassifier } from '../networks/heads.js';
+import { newEncoder, storeModel } from '../run-inputs.js';
+import {
+  COUNT,
+  CHANNELS,
+  HEIGHT,
+  WIDTH,
+  alignTo,
+  classes,
+  contextIn,
+  dir,
+  fileOf,
+  inputs,
+  mapsOf,
+  parentModel,
+  run,
+  sample,
+  useEmbeddingInputs,
+} from '../../../../tests/support/embedding-runs.js';
 
-const [HEIGHT, WIDTH, CHANNELS, COUNT] = [12, 48, 3, 60] as const;
-const classes = ['dark', 'middle', 'bright'];
-const sample: SampleShape = { modality: 'image', height: HEIGHT, width: WIDTH, channels: CHANNELS };
-const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
-const alignTo = '0c2b8d0e-6c0e-4b7e-9d3f-6a4c2e1f7a55';
-let dir: string;
-let inputs: TrainerInputs;
-
-beforeAll(async () => {
-  // One thread: with more, sums may be taken in another order.
-  await loadTensorFlow({ threads: 1 });
-  dir = await mkdtemp(path.join(tmpdir(), 'loom-embed-'));
-  const random = Random.seeded(1, 'data');
-  const labels = Int32Array.from({ length: COUNT }, (_, i) => i % 3);
-  const images = Uint8Array.from({ length: COUNT * HEIGHT * WIDTH * CHANNELS }, (_, i) =>
-    Math.max(0, Math.min(255, 50 + 70 * labels[Math.floor(i / (HEIGHT * WIDTH * CHANNELS))]! + random.normal(0, 20))),
-  );
-  const files = { samples: path.join(dir, 'samples.npy'), labels: path.join(dir, 'labels.npy') };
-  for (const [file, type, shape, data] of [
-    [files.samples, '|u1', [HEIGHT, WIDTH, CHANNELS], images],
-    [files.labels, '<i4', [], labels],
-  ] as const) {
-    const writer = await NpyWriter.create(file, type, shape);
-    await writer.append(data);
-    await writer.close();
-  }
-  const described = { count: COUNT, countPerClass: [20, 20, 20], samples: '0'.repeat(64), labels: '0'.repeat(64) };
-  const manifest: DatasetManifest = {
-    name: 'tiny',
-    digest: 'ab'.repeat(32),
-    sample,
-    classes,
-    splits: { train: described, val: described },
-  };
-  inputs = {
-    dataRoot: dir,
-    dataset: { manifest, files: { train: files, val: files } },
-    parentModel: await parentModel('encoder'),
-  };
-});
-afterAll(() => rm(dir, { recursive: true, force: true }));
-
-const contextIn = (workDir: string, rest: Partial<TrainContext> = {}): TrainContext => ({
-  signal: new AbortController().signal,
-  workDir,
-  checkpointEverySeconds: 1000,
-  progress: () => {},
-  metrics: () => {},
-  log: () => {},
-  store: async () => {},
-  ...rest,
-});
-
-/** A model file as pretraining or autoencoding stores it, of networks as they begin. */
-async function parentModel(kind: 'encoder' | 'autoencoder'): Promise<string> {
-  const workDir = await mkdtemp(path.join(dir, 'parent-'));
-  const encoder = { name: 'small-resnet', width: 4 } as const;
-  if (kind === 'encoder') {
-    const model = newEncoder(encoder, sample, 3);
-    await storeModel({ kind: 'pretrain', sample, classes, encoder }, [model], contextIn(workDir));
-    model.dispose();
-  } else {
-    const architecture = { encoder, latent: 5, variant: 'variational', domain: 'spectrogram' } as const;
-    const { models } = buildAutoencoder(architecture, sample);
-    initialise(models, Random.seeded(3));
-    await storeModel({ kind: 'autoencode', sample, classes, ...architecture }, models, contextIn(workDir));
-    for (const model of models) model.dispose();
-  }
-  return path.join(workDir, 'model.safetensors');
-}
-
-interface Outcome {
-  metrics: Record<string, number>;
-  workDir: string;
-  stored: Record<string, string>;
-  lines: string[];
-  steps: number[];
-  stopped?: Stopped;
-}
-type Spec = Partial<Omit<Embed, 'tsne' | 'umap'>> & { tsne?: Partial<Embed['tsne']>; umap?: Partial<Embed['umap']> };
-const spec: Spec = {
-  split: 'val',
-  maps: ['pca', 'tsne', 'umap'],
-  tsne: { iterations: 100, perplexity: 5 },
-  umap: { epochs: 30, neighbors: 8 },
-};
-
-/** Is told to stop at its `stopAt`-th sign of life. */
-async function run(
-  changes: Spec = {},
-  more: Partial<TrainerInputs> = {},
-  { stopAt, reason = 'cancel' }: { stopAt?: number; reason?: StopReason } = {},
-): Promise<Outcome> {
-  const workDir = await mkdtemp(path.join(dir, 'run-'));
-  const stop = new AbortController();
-  const outcome: Outcome = { metrics: {}, workDir, stored: {}, lines: [], steps: [] };
-  const context = contextIn(workDir, {
-    signal: stop.signal,
-    log: (level, message) => outcome.lines.push(`${level}: ${message}`),
-    progress: (step) => {
-      if (outcome.steps.push(step) === stopAt) stop.abort(reason);
-    },
-    store: async ({ name, kind }) => {
-      outcome.stored[name] = kind;
-    },
-  });
-  try {
-    const parsed = RunSpec.parse({ kind: 'embed', dataset: 'tiny', from, ...spec, ...changes }) as Embed;
-    outcome.metrics = (await train(parsed, { ...inputs, ...more }, context)).metrics;
-  } catch (error) {
-    if (!(error instanceof Stopped)) throw error;
-    outcome.stopped = error;
-  }
-  return outcome;
-}
-
-interface StoredMap {
-  x: number[];
-  y: number[];
-  parameters: Record<string, unknown>;
-  alignment?: { to: string; disparity: number; scale: number };
-}
-interface StoredMaps {
-  dataset: string;
-  rows: number[];
-  labels: number[] | null;
-  predictions: number[] | null;
-  predictedBy: string | null;
-  classes: string[];
-  dimensions: number;
-  atlas: { columns: number; tile: { width: number; height: number }; points: number[] };
-  maps: Record<string, StoredMap>;
-}
-const fileOf = ({ workDir }: Outcome, name: string) => path.join(workDir, name);
-const mapsOf = async (outcome: Outcome) =>
-  JSON.parse(await readFile(fileOf(outcome, 'maps.json'), 'utf8')) as StoredMaps;
+useEmbeddingInputs();
 
 test('everything that is stored can be read and says the same', async () => {
   const outcome = await run();
@@ -304,110 +172,6 @@ test('samples are taken for what their nearest others are, or for what a finetun
   ).toBe('neighbours');
 }, 60_000);
 
-test('the atlas shows the samples, small and in their order', async () => {
-  const outcome = await run({ maps: ['pca'], maxSamples: 10 });
-  const { atlas, rows } = await mapsOf(outcome);
-  expect(rows).toHaveLength(10);
-  expect(atlas).toEqual({
-    columns: 4,
-    tile: { width: 32, height: 8 },
-    points: Array.from({ length: 10 }, (_, i) => i),
-    perFile: 5000,
-  });
-  const { data, info } = await sharp(fileOf(outcome, 'atlas.webp')).raw().toBuffer({ resolveWithObject: true });
-  expect(info).toMatchObject({ width: 4 * 32, height: 3 * 8, channels: 3 });
-  rows.forEach((row, i) => {
-    const [top, left] = [8 * Math.floor(i / 4) + 4, 32 * (i % 4)];
-    const line = data.subarray((top * info.width + left) * 3, (top * info.width + left + 32) * 3);
-    const mean = line.reduce((sum, value) => sum + value / line.length, 0);
-    // What the class is painted with, give or take noise and compression.
-    expect(Math.abs(mean - (50 + 70 * (row % 3)))).toBeLessThan(15);
-  });
-});
-
-test('of more samples than a file of the atlas holds, the next file goes on', async () => {
-  const [count, side] = [5002, 8];
-  const workDir = await mkdtemp(path.join(dir, 'many-'));
-  const small: SampleShape = { modality: 'image', height: side, width: side, channels: 1 };
-  const encoder = { name: 'small-resnet', width: 4 } as const;
-  const model = newEncoder(encoder, small, 3);
-  await storeModel({ kind: 'pretrain', sample: small, classes, encoder }, [model], contextIn(workDir));
-  model.dispose();
-  const samples = path.join(workDir, 'samples.npy');
-  const writer = await NpyWriter.create(samples, '|u1', [side, side, 1]);
-  // The last two are white, all others grey.
-  await writer.append(
-    Uint8Array.from({ length: count * side * side }, (_, i) => (i >= (count - 2) * side * side ? 255 : 40 + (i % 97))),
-  );
-  await writer.close();
-  const described = { count, samples: '0'.repeat(64) };
-  const manifest: DatasetManifest = {
-    ...inputs.dataset!.manifest,
-    sample: small,
-    splits: { train: described, val: described },
-  };
-  const outcome = await run(
-    { maps: ['pca'], maxSamples: 6000 },
-    { parentModel: path.join(workDir, 'model.safetensors'), dataset: { manifest, files: { val: { samples } } } },
-  );
-  expect(Object.keys(outcome.stored)).toEqual(expect.arrayContaining(['atlas.webp', 'atlas-1.webp']));
-  expect(outcome.stored).not.toHaveProperty('atlas-2.webp');
-  const { atlas, predictions, predictedBy } = await mapsOf(outcome);
-  expect(atlas).toMatchObject({ columns: 71, perFile: 5000 });
-  expect(atlas.points).toHaveLength(count);
-  // Nobody has a class.
-  expect([predictions, predictedBy]).toEqual([null, null]);
-  const { data, info } = await sharp(fileOf(outcome, 'atlas-1.webp'))
-    .greyscale()
-    .raw()
-    .toBuffer({ resolveWithObject: true });
-  expect(info).toMatchObject({ width: 71 * side, height: side });
-  expect(data[4 * info.width + 4]).toBeGreaterThan(240);
-  expect(data[4 * info.width + side + 4]).toBeGreaterThan(240);
-  expect(data[4 * info.width + 2 * side + 4]).toBeLessThan(20);
-}, 60_000);
-
-test('the atlas shows sounds as people read spectrograms: time to the right, low frequencies at the bottom', async () => {
-  const [sampleRate, length] = [8000, 8000];
-  const tones: SampleShape = { modality: 'audio', sampleRate, length };
-  const encoder = { name: 'small-resnet', width: 4 } as const;
-  const workDir = await mkdtemp(path.join(dir, 'sounds-'));
-  const model = newEncoder(encoder, tones, 3);
-  await storeModel({ kind: 'pretrain', sample: tones, classes, encoder }, [model], contextIn(workDir));
-  model.dispose();
-  const samples = path.join(workDir, 'samples.npy');
-  const writer = await NpyWriter.create(samples, '<i2', [length]);
-  // A low tone, and then nothing.
-  for (let n = 0; n < 10; n++)
-    await writer.append(
-      Int16Array.from({ length }, (_, i) =>
-        i < length / 2 ? 8000 * Math.sin((2 * Math.PI * 150 * i) / sampleRate + n) : 0,
-      ),
-    );
-  await writer.close();
-  const described = { count: 10, samples: '0'.repeat(64) };
-  const manifest: DatasetManifest = {
-    ...inputs.dataset!.manifest,
-    sample: tones,
-    splits: { train: described, val: described },
-  };
-  const outcome = await run(
-    { maps: ['pca'] },
-    { parentModel: path.join(workDir, 'model.safetensors'), dataset: { manifest, files: { val: { samples } } } },
-  );
-  const {
-    atlas: { tile },
-  } = await mapsOf(outcome);
-  const { data, info } = await sharp(fileOf(outcome, 'atlas.webp'))
-    .greyscale()
-    .raw()
-    .toBuffer({ resolveWithObject: true });
-  const at = (right: number, down: number) =>
-    data[Math.floor(down * tile.height) * info.width + Math.floor(right * tile.width)]!;
-  expect(at(0.25, 0.95)).toBeGreaterThan(at(0.25, 0.1) + 50);
-  expect(at(0.25, 0.95)).toBeGreaterThan(at(0.75, 0.95) + 50);
-});
-
 test('the same run gives the same files, another seed other maps of the same features', async () => {
   const [first, second, other] = [await run(), await run(), await run({ seed: 1 })];
   for (const name of Object.keys(first.stored))
@@ -481,7 +245,7 @@ test('of an autoencoder, the latent code is mapped; samples of another size have
   });
 });
 
-test('samples without classes are mapped without what needs classes; what there are too few samples for is said', async () => {
+test('samples without classes are mapped without what needs classes; settings are lowered to them', async () => {
   const { val } = inputs.dataset!.files;
   const outcome = await run(
     { maps: ['tsne', 'umap'], tsne: { perplexity: 30, iterations: 100 }, umap: { neighbors: 100, epochs: 10 } },

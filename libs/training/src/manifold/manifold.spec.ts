@@ -2,22 +2,14 @@ import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import {
-  curveOf,
-  geometryOf,
-  knnPurity,
-  nearest,
-  neighboursKept,
-  pca,
-  procrustes,
-  Quadtree,
-  silhouette,
-  trustworthiness,
-  tsne,
-  umap,
-  type Neighbours,
-  type Points,
-} from './manifold.js';
+import { nearest, type Neighbours } from './neighbours.js';
+import type { Points } from './points.js';
+import { pca } from './principal-components.js';
+import { procrustes } from './procrustes.js';
+import { Quadtree } from './quadtree.js';
+import { geometryOf, knnPurity, neighboursKept, silhouette, trustworthiness } from './quality.js';
+import { tsne } from './tsne.js';
+import { curveOf, umap } from './umap.js';
 
 // One thread: with more, sums may be taken in another order.
 beforeAll(() => loadTensorFlow({ threads: 1 }));

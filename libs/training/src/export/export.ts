@@ -10,13 +10,14 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { storedAutoencoder } from './autoencode.js';
-import { writeSafetensors } from './checkpoint.js';
-import { buildSegmenter, pyramidOf, weightsOf } from './networks.js';
+import { storedAutoencoder } from '../autoencode.js';
+import { writeSafetensors } from '../checkpoint.js';
+import { buildSegmenter, pyramidOf } from '../networks/segmenter.js';
+import { weightsOf } from '../networks/weights.js';
 import { onnxOf } from './onnx.js';
-import { BATCH_NORM_EPSILON } from './operations.js';
-import { readParent, restored, storedNetworks, type ModelState, type ParentModel } from './run-inputs.js';
-import { breathe, TrainingError, type TrainContext } from './session.js';
+import { BATCH_NORM_EPSILON } from '../networks/operations.js';
+import { readParent, restored, storedNetworks, type ModelState, type ParentModel } from '../run-inputs.js';
+import { breathe, TrainingError, type TrainContext } from '../session.js';
 
 type Symbolic = layers.SymbolicTensor;
 
@@ -127,11 +128,12 @@ function networksOf(parent: ParentModel): Network[] {
   }
   const features = head ? onto(head, trunk.outputs[1]!) : [trunk.outputs[1]!];
   const logits = onto(classifier, ...features);
+  const through = head ? `, through ${state.headLayers} layers of the projection head` : '';
   return [
     encoder,
     {
       name: 'classifier',
-      does: `sample → logits of the classes${head ? `, through ${state.headLayers} layers of the projection head` : ''}`,
+      does: `sample → logits of the classes${through}`,
       model: layers.model({ inputs: trunk.inputs, outputs: logits, name: 'classifier' }),
       outputs: ['logits'],
     },

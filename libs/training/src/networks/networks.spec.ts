@@ -3,20 +3,11 @@ import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { beforeAll, describe, expect, test } from 'vitest';
-import {
-  buildBottleneck,
-  buildClassifier,
-  buildDecoder,
-  buildEncoder,
-  buildProjectionHead,
-  buildSegmenter,
-  encode,
-  featureWidth,
-  forward,
-  initialise,
-  pyramidOf,
-  weightsOf,
-} from './networks.js';
+import { buildBottleneck, buildDecoder } from './decoder.js';
+import { buildEncoder, encode, featureWidth } from './encoder.js';
+import { buildClassifier, buildProjectionHead } from './heads.js';
+import { buildSegmenter, pyramidOf } from './segmenter.js';
+import { forward, initialise, weightsOf } from './weights.js';
 
 beforeAll(async () => {
   await loadTensorFlow({ threads: 1 });
