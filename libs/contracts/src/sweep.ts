@@ -434,7 +434,10 @@ function rankingFaults(sweep: SweepSpec): Fault[] {
  * @throws InvalidSweepError naming the fields at fault: an unknown stage, a value that makes a spec invalid, a grid
  *   over `run_cap`.
  */
-export function expandSweep(sweep: SweepSpec): Trial[] {
+export const expandSweep = (sweep: SweepSpec): Trial[] => [...expansionOf(sweep)];
+
+/** `expandSweep` trial by trial, for who has something else to do in between. Its end may find a fault too. */
+export function* expansionOf(sweep: SweepSpec): Generator<Trial, void> {
   const faults = rankingFaults(sweep);
   for (const { path, keys } of Object.keys(sweep.parameters).map((path) => ({ path, keys: path.split('.') }))) {
     if (keys.length < 2 || !Object.hasOwn(sweep.stages, keys[0]!)) {
@@ -449,8 +452,9 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
   for (const { path, message } of conditionFaults(sweep.parameters))
     faults.push({ path: ['parameters', ...path], message });
   if (faults.length) throw new InvalidSweepError(faults);
-  const trials = trialsOf(sweep, assignments(sweep), 0);
-  const names = new Set(sweep.order_by && trials.flatMap(({ parameters }) => Object.keys(parameters)));
+  const assigned = assignments(sweep);
+  yield* trialsOf(sweep, assigned, 0);
+  const names = new Set(sweep.order_by && assigned.flatMap((parameters) => Object.keys(parameters)));
   const unknown = sweep.order_by?.find((path) => !names.has(path.replace(/^-/, '')));
   if (unknown !== undefined)
     throw new InvalidSweepError([
@@ -459,18 +463,22 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
         message: `expected parameters of ${[...names].join(', ') || 'which there are none'}, got ${unknown}`,
       },
     ]);
-  return trials;
 }
 
 /** The trials of one more draw. @throws InvalidSweepError where a value makes a spec invalid. */
-export const expandDraw = (sweep: SweepSpec, draw: Record<string, unknown>, firstIndex: number): Trial[] =>
-  trialsOf(sweep, [...product([[draw], ...sharedAxes(sweep)])], firstIndex);
+export const expandDraw = (sweep: SweepSpec, draw: Record<string, unknown>, firstIndex: number): Trial[] => [
+  ...trialsOf(sweep, [...product([[draw], ...sharedAxes(sweep)])], firstIndex),
+];
 
-function trialsOf(sweep: SweepSpec, assigned: readonly Record<string, unknown>[], firstIndex: number): Trial[] {
+function* trialsOf(
+  sweep: SweepSpec,
+  assigned: readonly Record<string, unknown>[],
+  firstIndex: number,
+): Generator<Trial, void> {
   const faults: Fault[] = [];
   const order = stageOrder(sweep.stages);
   const seen = new Set<string>();
-  const trials: Trial[] = [];
+  let index = firstIndex;
   for (const parameters of assigned) {
     const paths = Object.keys(parameters).map((path) => ({ path, keys: path.split('.') }));
     const specs = new Map<string, RunSpec>();
@@ -510,7 +518,7 @@ function trialsOf(sweep: SweepSpec, assigned: readonly Record<string, unknown>[]
           const fault = {
             path,
             message: source
-              ? `${[stage, ...field].join('.')}: ${issue.message} (trial ${firstIndex + trials.length}: ` +
+              ? `${[stage, ...field].join('.')}: ${issue.message} (trial ${index}: ` +
                 `${JSON.stringify(parameters[source.path])})`
               : issue.message,
           };
@@ -564,7 +572,6 @@ function trialsOf(sweep: SweepSpec, assigned: readonly Record<string, unknown>[]
       ]);
     }
     seen.add(identity);
-    trials.push({ index: firstIndex + trials.length, parameters, runs });
+    yield { index: index++, parameters, runs };
   }
-  return trials;
 }
