@@ -14,8 +14,9 @@ module.exports = {
   forbidden: [
     only('contracts-know-nobody', '^libs/contracts/', [], 'contracts are zod only and run in a browser'),
     only('search-knows-contracts', '^libs/search/', ['^libs/contracts/']),
-    only('data-knows-contracts', '^libs/data/', ['^libs/contracts/']),
-    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/']),
+    only('tensorflow-knows-nobody', '^libs/tensorflow/', []),
+    only('data-knows-tensorflow', '^libs/data/', ['^libs/contracts/', '^libs/tensorflow/']),
+    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/', '^libs/tensorflow/']),
     only('platform-knows-contracts-and-search', '^libs/platform/', ['^libs/contracts/', '^libs/search/']),
     only('api-knows-platform', '^apps/api/', ['^libs/platform/', '^libs/contracts/']),
     only(
@@ -60,7 +61,7 @@ module.exports = {
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {
       exportsFields: ['exports'],
-      conditionNames: ['source', 'import', 'require', 'node', 'default', 'types'],
+      conditionNames: ['latent-loom-source', 'import', 'require', 'node', 'default', 'types'],
     },
   },
 };

@@ -1,13 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import {
-  Augmentation,
-  augmentationName,
-  canonicalJson,
-  labelsPerClass,
-  type Pretrain,
-  RunSpec,
-  withoutUnread,
-} from './run-spec.js';
+import { Augmentation, augmentationName } from './augmentation.js';
+import { canonicalJson } from './canonical-json.js';
+import { labelsPerClass } from './dataset.js';
+import { RunSpec, withoutUnread } from './run-spec.js';
+import type { Pretrain } from './training-spec.js';
 import { canMove, RunStatus, TERMINAL_STATUSES } from './run-status.js';
 import { expandSweep, type InvalidSweepError, SweepSpec } from './sweep.js';
 
