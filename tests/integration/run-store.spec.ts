@@ -10,6 +10,7 @@ import {
   RunQueue,
   RunStore,
   SweepQueries,
+  SweepResults,
   SweepStore,
   type Token,
 } from '#libs/platform';
@@ -606,7 +607,7 @@ describe('sweeps', () => {
       });
       await finish(trial.runs.find(({ control }) => control)!.runId, { 'eval/accuracy': 0.3 + index / 10 });
     }
-    const table = (await sweepQueries.sweepTable(sweepId))!;
+    const table = (await new SweepResults(database, sweepQueries).table(sweepId))!;
     expect(table.complete).toBe(true);
     expect(table.rows).toHaveLength(1);
     const [row] = table.rows;

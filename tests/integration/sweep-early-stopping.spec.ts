@@ -14,6 +14,7 @@ import {
   work,
   statuses,
   LEASE_MS,
+  results,
   useSweeps,
 } from '../support/sweeps.js';
 
@@ -137,7 +138,7 @@ describe('early stopping', () => {
     for (const { sweepId } of [one, two]) {
       expect((await sweepQueries.sweep(sweepId))!.status).toBe('succeeded');
       expect(await statuses(sweepId)).toEqual({ '0.15': 'early_stopped', '0.17': 'succeeded' });
-      const { best, coordinates } = (await sweepQueries.sweepTable(sweepId))!;
+      const { best, coordinates } = (await results.table(sweepId))!;
       expect(best).toMatchObject({ trial: 1, value: coordinates.lines[1]!.value });
       expect(coordinates.lines.map(({ status, values }) => [status, ...values])).toEqual([
         ['early_stopped', 0.15],

@@ -11,6 +11,7 @@ import {
   sweep,
   alone,
   work,
+  results,
   useSweeps,
 } from '../support/sweeps.js';
 
@@ -139,7 +140,7 @@ test(
         });
       }
     }
-    const found = (await sweepQueries.sweepTable(sweepId))!;
+    const found = (await results.table(sweepId))!;
     expect(found.measure).toBe('eval/accuracy at label fraction 0.1');
     expect(
       found.effects.map(({ name, effect }) => [

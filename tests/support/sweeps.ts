@@ -1,6 +1,14 @@
 /** What the suites of sweeps share: workers are played by the test, the leader by one that lives for one look. */
 import { SubmitSweep, type Pretrain, type RunSpec } from '#libs/contracts';
-import { Database, RunQueries, RunStore, SweepController, SweepQueries, SweepStore } from '#libs/platform';
+import {
+  Database,
+  RunQueries,
+  RunStore,
+  SweepController,
+  SweepQueries,
+  SweepResults,
+  SweepStore,
+} from '#libs/platform';
 import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { freshDatabase } from './database.js';
 import { knowShapes } from './shapes.js';
@@ -12,6 +20,7 @@ export let store: RunStore;
 export let sweeps: SweepStore;
 export let queries: RunQueries;
 export let sweepQueries: SweepQueries;
+export let results: SweepResults;
 
 /** Sweeps in a database of this file's own, which each test finds empty but for a dataset of shapes. */
 export function useSweeps(): void {
@@ -23,6 +32,7 @@ export function useSweeps(): void {
     sweeps = new SweepStore(database, store);
     queries = new RunQueries(database, { leaseMs: LEASE_MS });
     sweepQueries = new SweepQueries(database);
+    results = new SweepResults(database, sweepQueries);
   });
   beforeEach(async () => {
     await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;

@@ -11,6 +11,7 @@ import {
   RunStore,
   SweepExports,
   SweepQueries,
+  SweepResults,
   SweepStore,
   type Env,
   type Logger,
@@ -81,6 +82,11 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
             new Leader({ database, store, queue, log, reconcileMs: env.reconcileMs, window: env.window }),
         },
         { provide: SweepQueries, inject: [Database], useFactory: (database: Database) => new SweepQueries(database) },
+        {
+          provide: SweepResults,
+          inject: [Database, SweepQueries],
+          useFactory: (database: Database, sweeps: SweepQueries) => new SweepResults(database, sweeps),
+        },
         {
           provide: SweepExports,
           inject: [SweepQueries, RunQueries],

@@ -101,7 +101,7 @@ export class SweepController {
   }
 }
 
-/** Which part of its budget a sweep has spent, as its `haltReason`; null while it has some left, or has none to keep. */
+/** Which part of its budget a sweep has spent, as its `haltReason`; null while it has some left, or no budget. */
 async function spentBudget(tx: Transaction, { id, spec, createdAt }: SweepRow): Promise<string | null> {
   if (!spec.budget) return null;
   const { gpu_seconds: gpuSeconds, wall_seconds: wallSeconds = Number.POSITIVE_INFINITY } = spec.budget;
