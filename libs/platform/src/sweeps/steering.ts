@@ -62,11 +62,7 @@ export class SweepController {
     if (await this.overBudget(tx, sweep)) return;
     await this.trials.settleHeld(tx, id);
     let counts = await countTrials(tx, sweep);
-    if (sweep.haltReason === null && spec.max_failed_trials !== undefined && counts.failed > spec.max_failed_trials) {
-      sweep.haltReason = 'max_failed_trials';
-      await tx.$executeRaw`UPDATE sweep SET halt_reason = ${sweep.haltReason} WHERE id = ${id}::uuid`;
-    }
-    const starting = sweep.haltReason === null;
+    const starting = !(await halted(tx, sweep, counts.failed));
     const pretrainings = spec.early_terminate ? await this.pretrainings.of(tx, sweep) : undefined;
     const free = Math.max(0, parallelTrialsOf(spec) - counts.underWay);
     const promoted = pretrainings ? await this.stopping.judge(tx, sweep, pretrainings, starting ? free : 0) : 0;
@@ -144,6 +140,14 @@ async function countTrials(
       WHERE t.sweep_id = ${id}::uuid
       GROUP BY t.index) AS each`;
   return counts!;
+}
+
+/** Whether nothing more is started: too many trials have failed, now or at an earlier look. */
+async function halted(tx: Transaction, { id, spec, haltReason }: SweepRow, failed: number): Promise<boolean> {
+  if (haltReason !== null) return true;
+  if (spec.max_failed_trials === undefined || failed <= spec.max_failed_trials) return false;
+  await tx.$executeRaw`UPDATE sweep SET halt_reason = 'max_failed_trials' WHERE id = ${id}::uuid`;
+  return true;
 }
 
 /** Nothing is left to do for a sweep. */
