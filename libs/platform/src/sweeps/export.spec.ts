@@ -68,7 +68,8 @@ describe('the table of trials', () => {
     const lines = csvOf(table).split('\r\n');
     expect(lines[0]).toBe(
       'trial,status,finetune.labelSeed,pretrain.augmentation,pretrain:run,pretrain:reused,' +
-        'pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy,pretrain.temperature',
+        'pretrain:status,pretrain:eval/knn,' +
+        'finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy,pretrain.temperature',
     );
     expect(lines[1]).toBe(
       `0,succeeded,1,"{""crop"":{},""flip"":{}}",${PRETRAIN},false,succeeded,0.5,${ONE},false,succeeded,0.75,`,
