@@ -5,7 +5,7 @@ import type { z } from 'zod';
 import { eventually } from '../support/eventually.js';
 import {
   database,
-  store,
+  platform,
   sweeps,
   queries,
   sweepQueries,
@@ -55,8 +55,8 @@ describe('live control', () => {
     ];
     const request = SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.1 } });
     for (let again = 0; again < 2; again++)
-      expect(await store.submitRun(request)).toEqual({ runId: asked, outcome: 'reused' });
-    await store.submitRun(
+      expect(await platform.submission.submitRun(request)).toEqual({ runId: asked, outcome: 'reused' });
+    await platform.submission.submitRun(
       SubmitRun.parse({ spec: { kind: 'finetune', dataset: 'shapes', from: parent, batchSize: 4 } }),
     );
     const now = async () => Promise.all([asked, parent, own].map(async (id) => (await queries.run(id))!.status));
@@ -67,7 +67,7 @@ describe('live control', () => {
     expect(await now()).toEqual(['queued', 'queued', 'cancelled']);
     expect((await queries.events(asked, { limit: 10 })).map(({ type }) => type)).toEqual(['submitted', 'asked']);
     // By name it can be cancelled, of course.
-    await store.cancel(asked);
+    await platform.requests.cancel(asked);
     expect((await now())[0]).toBe('cancelled');
   });
 
@@ -96,7 +96,7 @@ describe('live control', () => {
     const twoRuns = async (more: object = {}) => {
       const { sweepId } = await sweeps.submit(sweep({ ...alone, parallel_trials: 2, ...more }));
       const [ending, other] = (await sweepQueries.sweep(sweepId))!.trials.slice(0, 2).map(({ runs }) => runs[0]!.runId);
-      await store.claim({ runId: ending!, attempt: 1 }, 'w');
+      await platform.claims.claim({ runId: ending!, attempt: 1 }, 'w');
       return { sweepId, ending: ending!, other: other! };
     };
     const statusOf = async (id: string) => (await queries.run(id))!.status;
@@ -119,7 +119,7 @@ describe('live control', () => {
 
     test('it pauses for its budget, and goes on with a higher one', async () => {
       const { sweepId, ending, other } = await twoRuns({ budget: { wall_seconds: 3600 } });
-      await store.claim({ runId: other, attempt: 1 }, 'w');
+      await platform.claims.claim({ runId: other, attempt: 1 }, 'w');
       await database.prisma.$executeRaw`
         UPDATE sweep
         SET created_at = created_at - interval '2 hours'
@@ -188,7 +188,7 @@ describe('live control', () => {
     await tick();
     expect((await sweepQueries.sweep(sweepId))!.status).toBe('running');
     const [run] = (await sweepQueries.sweep(sweepId))!.trials[0]!.runs;
-    await store.claim({ runId: run!.runId, attempt: 1 }, 'w');
+    await platform.claims.claim({ runId: run!.runId, attempt: 1 }, 'w');
     await database.prisma
       .$executeRaw`UPDATE attempt SET started_at = now() - interval '2 hours' WHERE run_id = ${run!.runId}::uuid`;
     await tick();

@@ -1,10 +1,10 @@
 /** Early stopping on real Postgres. */
 import { SubmitRun } from '#libs/contracts';
-import { RunStore, SweepController } from '#libs/platform';
+import { Runs, SweepController } from '#libs/platform';
 import { describe, expect, test } from 'vitest';
 import {
   database,
-  store,
+  platform,
   sweeps,
   queries,
   sweepQueries,
@@ -88,18 +88,10 @@ describe('early stopping', () => {
       return { epochs: done.epochs, statuses: await statuses(sweepId) };
     };
     const calm = await outcome(tick);
-    class Dying extends RunStore {
-      override async insert(): Promise<void> {
-        throw new Error('killed');
-      }
-      override async letOn(): Promise<void> {
-        throw new Error('killed');
-      }
-      override async stopEarly(): Promise<void> {
-        throw new Error('killed');
-      }
-    }
-    const dying = new Dying(database, { dataRoot: '/data', leaseMs: LEASE_MS });
+    const dying = new Runs(database, { dataRoot: '/data', leaseMs: LEASE_MS });
+    const killed = () => Promise.reject(new Error('killed'));
+    Object.assign(dying.submission, { insert: killed });
+    Object.assign(dying.rungs, { letOn: killed, stopEarly: killed });
     expect(
       await outcome(async () => {
         await new SweepController(database, dying).tick().catch(() => undefined);
@@ -116,7 +108,7 @@ describe('early stopping', () => {
       between: async (round) => {
         if (round < 1 || asked) return;
         asked = true;
-        expect(await store.submitRun(worst)).toMatchObject({ outcome: 'reused' });
+        expect(await platform.submission.submitRun(worst)).toMatchObject({ outcome: 'reused' });
         await sweeps.submit(sweep({ ...alone, parameters: { 'pretrain.temperature': { values: [0.11] } } }));
       },
     });

@@ -2,7 +2,7 @@
 import { SubmitRun } from '#libs/contracts';
 import { Explanations } from '#libs/platform';
 import { describe, expect, test } from 'vitest';
-import { alone, database, store, sweeps, queries, sweep, work, useSweeps } from '../support/sweeps.js';
+import { alone, database, platform, sweeps, queries, sweep, work, useSweeps } from '../support/sweeps.js';
 
 useSweeps();
 
@@ -25,8 +25,8 @@ describe('before anything is spent', () => {
         UPDATE attempt
         SET started_at = ended_at - make_interval(secs => ${[90, 180, 900][i]!}::float8)
         WHERE run_id = ${id}::uuid`;
-    await store.registerWorker({ id: 'w1', host: 'h', pid: 1, slots: 4, versions: {} });
-    await store.setWorkerState('w1', 'running');
+    await platform.workers.registerWorker({ id: 'w1', host: 'h', pid: 1, slots: 4, versions: {} });
+    await platform.workers.setWorkerState('w1', 'running');
     const { estimate } = await sweeps.plan(wanted);
     expect(estimate!.gpuSeconds).toBeCloseTo(12 * 180, 6);
     expect(estimate).toMatchObject({ slots: 4, unknown: {}, basis: { pretrain: { runs: 3 } } });
@@ -37,11 +37,13 @@ describe('before anything is spent', () => {
     expect(
       (await sweeps.plan(sweep({ ...alone, early_terminate: { type: 'asha' } }))).estimate!.gpuSeconds,
     ).toBeCloseTo((12 * 180 * 26) / 108, 6);
-    const one = await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.9 } }));
+    const one = await platform.submission.planRun(
+      SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.9 } }),
+    );
     expect(one.estimate!.gpuSeconds).toBeCloseTo(180, 6);
     expect(
-      (await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.5 } }))).estimate!
-        .gpuSeconds,
+      (await platform.submission.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.5 } })))
+        .estimate!.gpuSeconds,
     ).toBe(0);
   });
 
@@ -54,15 +56,18 @@ describe('before anything is spent', () => {
     const [small, large] = await Promise.all(
       [8, 256].map(
         async (width) =>
-          (await store.planRun(SubmitRun.parse({ spec: { ...alone.stages.pretrain, encoder: { width } } }))).memory!
-            .neededMiB!,
+          (
+            await platform.submission.planRun(
+              SubmitRun.parse({ spec: { ...alone.stages.pretrain, encoder: { width } } }),
+            )
+          ).memory!.neededMiB!,
       ),
     );
     expect(large!).toBeGreaterThan(small! + 100);
     expect(memory!.neededMiB).toBe(large);
     expect(Object.keys(memory!.kinds).sort()).toEqual(['finetune', 'pretrain']);
     expect(memory!.kinds['finetune']!).toBeLessThan(memory!.kinds['pretrain']!);
-    await store.registerWorker({
+    await platform.workers.registerWorker({
       id: 'w-host',
       host: 'h',
       pid: 1,
@@ -70,13 +75,13 @@ describe('before anything is spent', () => {
       versions: {},
       memoryMiB: 2 * (large! - 10),
     });
-    await store.setWorkerState('w-host', 'running');
+    await platform.workers.setWorkerState('w-host', 'running');
     expect((await sweeps.plan(wide)).memory).toMatchObject({
       fits: false,
       on: `one of 2 slots of w-host, ${large! - 10} MiB`,
       trials: [2, 3],
     });
-    await store.registerWorker({
+    await platform.workers.registerWorker({
       id: 'w-gpu',
       host: 'g',
       pid: 1,
@@ -85,7 +90,7 @@ describe('before anything is spent', () => {
       labels: { zone: 'b' },
       gpus: [{ index: 0, uuid: 'u', name: 'NVIDIA H100', memoryMiB: 81_559, driver: '1' }],
     });
-    await store.setWorkerState('w-gpu', 'running');
+    await platform.workers.setWorkerState('w-gpu', 'running');
     expect((await sweeps.plan(wide)).memory).toMatchObject({
       fits: true,
       on: 'NVIDIA H100 of w-gpu, 81559 MiB',
@@ -102,14 +107,14 @@ describe('before anything is spent', () => {
   });
 
   test('a reuse or a miss is explained field by field', async () => {
-    const explanations = new Explanations(database, store);
+    const explanations = new Explanations(database, platform.submission);
     const pretrain = (more: object = {}) => SubmitRun.parse({ spec: { ...alone.stages.pretrain, ...more } });
     expect(await explanations.ofSubmission(pretrain())).toMatchObject({
       against: null,
       reused: false,
       reason: 'no other run of kind pretrain is there',
     });
-    const { runId } = await store.submitRun(pretrain());
+    const { runId } = await platform.submission.submitRun(pretrain());
     expect(await explanations.ofSubmission(pretrain())).toMatchObject({
       against: runId,
       reused: true,
@@ -131,10 +136,12 @@ describe('before anything is spent', () => {
         { field: 'augmentation.flip.p', here: null, there: 0.5 },
       ]) as unknown,
     });
-    const other = await store.submitRun(pretrain({ seed: 5 }));
+    const other = await platform.submission.submitRun(pretrain({ seed: 5 }));
     const [child, cousin] = await Promise.all(
       [runId, other.runId].map((from) =>
-        store.submitRun(SubmitRun.parse({ spec: { kind: 'finetune', dataset: 'shapes', from, batchSize: 4 } })),
+        platform.submission.submitRun(
+          SubmitRun.parse({ spec: { kind: 'finetune', dataset: 'shapes', from, batchSize: 4 } }),
+        ),
       ),
     );
     const why = await explanations.ofRun(child!.runId, cousin!.runId);
@@ -146,7 +153,7 @@ describe('before anything is spent', () => {
       ],
     });
     expect(await explanations.ofRun(child!.runId)).toMatchObject({ against: cousin!.runId });
-    await store.cancel(runId);
+    await platform.requests.cancel(runId);
     expect(await explanations.ofSubmission(pretrain())).toMatchObject({
       against: runId,
       reused: false,

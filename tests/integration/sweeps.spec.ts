@@ -3,7 +3,7 @@ import { type Pretrain } from '#libs/contracts';
 import { SweepExports, type RequestError } from '#libs/platform';
 import { describe, expect, test } from 'vitest';
 import {
-  store,
+  platform,
   sweeps,
   queries,
   sweepQueries,
@@ -119,11 +119,11 @@ test(
         await queries.runs({ limit: 500, kind: ['pretrain', 'finetune'], status: ['queued'] })
       ).items) {
         left = true;
-        const run = (await store.claim({ runId: id, attempt: attempt + 1 }, 'w'))!;
+        const run = (await platform.claims.claim({ runId: id, attempt: attempt + 1 }, 'w'))!;
         const parent = 'from' in spec && spec.from ? ((await queries.run(spec.from))!.spec as Pretrain) : undefined;
         const names = Object.keys(parent?.augmentation ?? {}) as (keyof typeof worth)[];
         // Labels make a difference of their own, the same for all combinations.
-        await store.succeed(run, {
+        await platform.leases.succeed(run, {
           metrics:
             spec.kind === 'finetune'
               ? {

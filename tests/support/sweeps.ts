@@ -1,14 +1,6 @@
 /** What the suites of sweeps share: workers are played by the test, the leader by one that lives for one look. */
 import { SubmitSweep, type Pretrain, type RunSpec } from '#libs/contracts';
-import {
-  Database,
-  RunQueries,
-  RunStore,
-  SweepController,
-  SweepQueries,
-  SweepResults,
-  SweepStore,
-} from '#libs/platform';
+import { Database, RunQueries, Runs, SweepController, SweepQueries, SweepResults, SweepStore } from '#libs/platform';
 import { afterAll, beforeAll, beforeEach } from 'vitest';
 import { freshDatabase } from './database.js';
 import { knowShapes } from './shapes.js';
@@ -16,7 +8,7 @@ import { knowShapes } from './shapes.js';
 export const LEASE_MS = 60_000;
 export const PER_EPOCH = 12;
 export let database: Database;
-export let store: RunStore;
+export let platform: Runs;
 export let sweeps: SweepStore;
 export let queries: RunQueries;
 export let sweepQueries: SweepQueries;
@@ -28,15 +20,15 @@ export function useSweeps(): void {
   beforeAll(async () => {
     home = await freshDatabase();
     database = new Database(home.url);
-    store = new RunStore(database, { dataRoot: '/data', leaseMs: LEASE_MS });
-    sweeps = new SweepStore(database, store);
+    platform = new Runs(database, { dataRoot: '/data', leaseMs: LEASE_MS });
+    sweeps = new SweepStore(database, platform);
     queries = new RunQueries(database, { leaseMs: LEASE_MS });
     sweepQueries = new SweepQueries(database);
     results = new SweepResults(database, sweepQueries);
   });
   beforeEach(async () => {
     await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
-    await knowShapes(store);
+    await knowShapes(platform);
   });
   afterAll(async () => {
     await database.close();
@@ -64,13 +56,13 @@ export const alone = {
 };
 
 /** A leader that lives for one look. */
-export const tick = () => new SweepController(database, store).tick();
+export const tick = () => new SweepController(database, platform).tick();
 
 /** How good a pretraining is after so many epochs: rises to what its temperature allows, best at 0.17. */
 export const knnOf = (spec: Pretrain, epoch: number): number =>
   (0.9 - Math.abs(spec.temperature - 0.17)) * (1 - Math.exp(-epoch / 3));
 
-type Claimed = NonNullable<Awaited<ReturnType<RunStore['claim']>>>;
+type Claimed = NonNullable<Awaited<ReturnType<Runs['claims']['claim']>>>;
 export interface Work {
   epochs: number;
   started: Record<string, number>;
@@ -98,8 +90,8 @@ export async function work(
   const done: Work = { epochs: 0, started: {}, mostAtOnce: 0 };
   for (let round = 0; ; round++) {
     await leader();
-    const offered = await store.takeDispatchable(1000);
-    await store.markDispatched(offered);
+    const offered = await platform.outbox.takeDispatchable(1000);
+    await platform.outbox.markDispatched(offered);
     done.mostAtOnce = Math.max(
       done.mostAtOnce,
       await database.prisma.run.count({ where: { status: { in: ['queued', 'running'] } } }),
@@ -115,10 +107,10 @@ export async function work(
       return done;
     }
     for (const { runId, attempt } of jobs) {
-      const run = await store.claim({ runId, attempt }, 'w');
+      const run = await platform.claims.claim({ runId, attempt }, 'w');
       if (!run) continue;
       if (run.attempt === 1) done.started[run.spec.kind] = (done.started[run.spec.kind] ?? 0) + 1;
-      if (fails(run.spec)) await store.fail(run, 'invalid_data', 'no images');
+      if (fails(run.spec)) await platform.leases.fail(run, 'invalid_data', 'no images');
       else if (run.spec.kind === 'pretrain') done.epochs += await pretrain(run, run.spec, () => between(round));
       else await finetune(run, lastly);
     }
@@ -129,26 +121,26 @@ export async function work(
 async function finetune(run: Claimed, lastly: (pretraining: Pretrain) => { metrics: Record<string, number> }) {
   const parent =
     'from' in run.spec && run.spec.from ? ((await queries.run(run.spec.from))!.spec as Pretrain) : undefined;
-  await store.succeed(run, parent ? lastly(parent) : { metrics: { 'eval/accuracy': 0.5 } });
+  await platform.leases.succeed(run, parent ? lastly(parent) : { metrics: { 'eval/accuracy': 0.5 } });
 }
 
 /** From its checkpoint to its end, or to the rung where it stops. `between` is called after each epoch. */
 async function pretrain(run: Claimed, spec: Pretrain, between: () => Promise<void>): Promise<number> {
   const first = (run.checkpoints[0]?.step ?? 0) / PER_EPOCH;
-  await store.begin(run, first * PER_EPOCH, 1);
+  await platform.recorder.begin(run, first * PER_EPOCH, 1);
   for (let epoch = first + 1; ; epoch++) {
     const step = epoch * PER_EPOCH;
     const value = knnOf(spec, epoch);
-    await store.record(run, {
+    await platform.recorder.record(run, {
       step: { step, totalSteps: spec.epochs * PER_EPOCH },
       points: [{ key: 'eval/knn', step, value }],
     });
     if (epoch === spec.epochs) {
-      await store.succeed(run, { metrics: { 'eval/knn': value } });
+      await platform.leases.succeed(run, { metrics: { 'eval/knn': value } });
       return epoch - first;
     }
     if (run.stopAtStep !== null && step >= run.stopAtStep) {
-      await store.addArtifact(run, {
+      await platform.recorder.addArtifact(run, {
         name: 'c',
         kind: 'checkpoint',
         mime: 'application/octet-stream',
@@ -156,7 +148,7 @@ async function pretrain(run: Claimed, spec: Pretrain, between: () => Promise<voi
         sizeBytes: 1,
         step,
       });
-      await store.reachRung(run, step);
+      await platform.leases.reachRung(run, step);
       return epoch - first;
     }
     await between();

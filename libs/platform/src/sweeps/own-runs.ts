@@ -1,7 +1,7 @@
 import { RUN_ACTIONS, type RunStatus } from '#libs/contracts';
 import type { Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
-import type { RunStore } from '../runs/run-store.js';
+import type { Runs } from '../runs/runs.js';
 import { hasStatus } from '../runs/sql.js';
 
 /**
@@ -9,17 +9,17 @@ import { hasStatus } from '../runs/sql.js';
  * cancelled, paused or resumed all the same.
  */
 export class OwnRuns {
-  constructor(private readonly runs: RunStore) {}
+  constructor(private readonly runs: Runs) {}
 
   async cancel(tx: Transaction, sweepId: string): Promise<void> {
     // A child that a cancelled parent has just failed has ended already.
     for (const id of await this.unneeded(tx, sweepId, RUN_ACTIONS.cancel))
-      await unlessEnded(this.runs.cancelWithin(tx, id));
+      await unlessEnded(this.runs.requests.cancelWithin(tx, id));
   }
 
   async pause(tx: Transaction, sweepId: string): Promise<void> {
     for (const id of await this.unneeded(tx, sweepId, RUN_ACTIONS.pause))
-      await unlessEnded(this.runs.pauseWithin(tx, id));
+      await unlessEnded(this.runs.requests.pauseWithin(tx, id));
   }
 
   /** Those that were paused with the sweep or by name, not those that wait at a rung. */
@@ -30,7 +30,7 @@ export class OwnRuns {
       JOIN run r ON r.id = t.run_id
       WHERE t.sweep_id = ${sweepId}::uuid AND ${hasStatus(RUN_ACTIONS.resume, 'r')} AND r.status_reason = 'user_pause'
       ORDER BY r.id`;
-    for (const { id } of paused) await unlessEnded(this.runs.resumeWithin(tx, id));
+    for (const { id } of paused) await unlessEnded(this.runs.requests.resumeWithin(tx, id));
   }
 
   /** Runs of these statuses that sweeps started, and that no other sweep needs and nobody has asked for by name. */

@@ -16,15 +16,8 @@ import {
 } from '#libs/contracts';
 import type { z } from 'zod';
 import type { Database, Prisma } from '../machine/database.js';
-import {
-  decodeCursor,
-  encodeCursor,
-  pageOf,
-  runRecord,
-  withParents,
-  type Complete,
-  type Page,
-} from '../runs/queries.js';
+import { decodeCursor, encodeCursor, pageOf, type Page } from '../runs/page.js';
+import { runRecord, withParents, type Complete } from '../runs/records.js';
 import { secondsOfWorkers } from './steering.js';
 
 export type SweepRecord = Complete<z.input<typeof Sweep>, SweepSpec>;

@@ -11,7 +11,7 @@ import {
 import { nextDraw, type Observation } from '#libs/search';
 import type { Prisma, Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
-import type { RunStore } from '../runs/run-store.js';
+import type { Runs } from '../runs/runs.js';
 import { hasStatus } from '../runs/sql.js';
 import { goalOf, type Pretrainings } from './pretrainings.js';
 import type { SweepRow } from './sweep-row.js';
@@ -36,7 +36,7 @@ const mean = (values: readonly number[]): number => values.reduce((sum, value) =
 
 export class Search {
   constructor(
-    private readonly runs: RunStore,
+    private readonly runs: Runs,
     private readonly trials: Trials,
     private readonly pretrainings: Pretrainings,
   ) {}
@@ -78,7 +78,7 @@ export class Search {
   ): Promise<boolean> {
     try {
       const places = await draftsOf(spec, expandDraw(spec, draw, firstIndex));
-      const placements = await this.runs.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
+      const placements = await this.runs.submission.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
       await this.trials.write(tx, id, spec, places, placements, { firstPosition: firstIndex });
       return true;
     } catch (error) {

@@ -5,7 +5,7 @@
  */
 import { FAILED_STATUSES, isModelled, parallelTrialsOf, UNDER_WAY_STATUSES } from '#libs/contracts';
 import type { Database, Transaction } from '../machine/database.js';
-import type { RunStore } from '../runs/run-store.js';
+import type { Runs } from '../runs/runs.js';
 import { attemptSeconds, hasStatus } from '../runs/sql.js';
 import { OwnRuns } from './own-runs.js';
 import { Pretrainings } from './pretrainings.js';
@@ -23,7 +23,7 @@ export class SweepController {
 
   constructor(
     private readonly database: Database,
-    runs: RunStore,
+    runs: Runs,
   ) {
     this.ownRuns = new OwnRuns(runs);
     this.stopping = new EarlyStopping(runs, this.pretrainings);

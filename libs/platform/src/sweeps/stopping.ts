@@ -2,13 +2,13 @@
 import { isTerminal, judgeOf, type StatusReason, type SweepRungs, type SweepSpec } from '#libs/contracts';
 import { belowMedian, champion, halvingOf, promotable } from '#libs/search';
 import type { Database, Transaction } from '../machine/database.js';
-import type { RunStore } from '../runs/run-store.js';
+import type { Runs } from '../runs/runs.js';
 import { goalOf, type Pretraining, type Pretrainings } from './pretrainings.js';
 import { noSuchSweep, type SweepRow } from './sweep-row.js';
 
 export class EarlyStopping {
   constructor(
-    private readonly runs: RunStore,
+    private readonly runs: Runs,
     private readonly pretrainings: Pretrainings,
   ) {}
 
@@ -24,7 +24,7 @@ export class EarlyStopping {
     for (const { id, rung } of promotable(pretrainings, halving.factor, goalOf(spec))) {
       const run = pretrainings.find((each) => each.id === id)!;
       if (run.waits && taken >= free) continue;
-      await this.runs.letOn(tx, id, run.rungs[rung + 1] ?? null);
+      await this.runs.rungs.letOn(tx, id, run.rungs[rung + 1] ?? null);
       if (run.waits) taken++;
     }
     return taken;
@@ -64,7 +64,7 @@ export class EarlyStopping {
         ? undefined
         : champion(waiting, goalOf(spec));
       if (best !== undefined) {
-        await this.runs.letOn(tx, best, null);
+        await this.runs.rungs.letOn(tx, best, null);
         return true;
       }
     }
@@ -103,7 +103,7 @@ export class EarlyStopping {
           JOIN trial t ON t.sweep_id = p.sweep_id AND t.index = p.index
           JOIN sweep s ON s.id = t.sweep_id
           WHERE p.run_id = run.id AND t.outcome IS NULL AND s.steered AND s.cancelled_at IS NULL))`;
-    if (needed.length === 0) await this.runs.stopEarly(tx, runId, reason, detail);
+    if (needed.length === 0) await this.runs.rungs.stopEarly(tx, runId, reason, detail);
   }
 
   /**

@@ -21,7 +21,7 @@ import { Turns } from '../machine/turns.js';
 import { estimate } from '../runs/estimate.js';
 import { memoryFit } from '../runs/memory-fit.js';
 import { RequestError } from '../request-error.js';
-import type { RunStore } from '../runs/run-store.js';
+import type { Runs } from '../runs/runs.js';
 import { SweepController } from './steering.js';
 import { lockSweep, noSuchSweep } from './sweep-row.js';
 import { draftsOf, type Places } from './trials.js';
@@ -32,7 +32,7 @@ export class SweepStore {
 
   constructor(
     private readonly database: Database,
-    private readonly runs: RunStore,
+    private readonly runs: Runs,
   ) {
     this.controller = new SweepController(database, runs);
   }
@@ -49,10 +49,10 @@ export class SweepStore {
   ): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
     const trials = await expand(request.spec);
     return this.database.transaction(async (tx) => {
-      const replayed = await this.runs.replay(tx, idempotencyKey, request);
+      const replayed = await this.runs.submission.replay(tx, idempotencyKey, request);
       if (replayed) return { sweepId: replayed, outcome: 'replayed' as const };
       const { spec, tags, project, priority } = request;
-      await this.runs.checkProject(tx, project);
+      await this.runs.submission.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       const sweepId = randomUUIDv7();
       const requires = request.requires ?? { labels: {} };
@@ -79,7 +79,7 @@ export class SweepStore {
           places,
           placements,
         );
-      await this.runs.remember(tx, idempotencyKey, request, sweepId);
+      await this.runs.submission.remember(tx, idempotencyKey, request, sweepId);
       return { sweepId, outcome: 'created' as const };
     });
   }
@@ -88,17 +88,17 @@ export class SweepStore {
   async plan({ spec, project, requires }: SubmitSweep): Promise<Plan> {
     const trials = await expand(spec);
     return this.database.transaction(async (tx) => {
-      await this.runs.checkProject(tx, project);
+      await this.runs.submission.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       return {
         ...planFor(spec, placements, trials.length),
         estimate: await estimate(tx, placements, {
-          leaseMs: this.runs.options.leaseMs,
+          leaseMs: this.runs.submission.options.leaseMs,
           sweep: spec,
           trials: trials.length,
         }),
         memory: await memoryFit(tx, placements, {
-          leaseMs: this.runs.options.leaseMs,
+          leaseMs: this.runs.submission.options.leaseMs,
           requires,
           trialOf: (i) => places.places[i]!.trial.index,
         }),
@@ -112,7 +112,7 @@ export class SweepStore {
     trials: readonly Trial[],
   ): Promise<{ places: Places; placements: Placement[] }> {
     const places = await draftsOf(spec, trials);
-    const placements = await this.runs.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
+    const placements = await this.runs.submission.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
     if (spec.on_duplicate === 'reject') {
       const ofTrial = Map.groupBy(
         places.places.map(({ trial }, i) => ({ index: trial.index, placement: placements[i]! })),
@@ -249,7 +249,7 @@ export class SweepStore {
     });
     const total: RetryResult = { done: 0, skipped: {} };
     for (let cursor: string | undefined; ;) {
-      const part = await this.runs.bulk({
+      const part = await this.runs.bulk.bulk({
         action: 'retry',
         filter: { sweep: sweepId, status: [...FAILED_STATUSES], kind: undefined },
         cursor,

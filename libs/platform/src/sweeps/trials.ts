@@ -11,7 +11,7 @@ import type { Transaction } from '../machine/database.js';
 import { inTurns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import type { Draft, Placement } from '../runs/admission.js';
-import type { RunStore } from '../runs/run-store.js';
+import type { Runs } from '../runs/runs.js';
 import { hasStatus } from '../runs/sql.js';
 import type { Pretrainings } from './pretrainings.js';
 import type { SweepRow } from './sweep-row.js';
@@ -56,7 +56,7 @@ export async function draftsOf(spec: SweepSpec, trials: readonly Trial[]): Promi
 
 export class Trials {
   constructor(
-    private readonly runs: RunStore,
+    private readonly runs: Runs,
     private readonly pretrainings: Pretrainings,
   ) {}
 
@@ -117,7 +117,7 @@ export class Trials {
     { places }: Pick<Places, 'places'>,
     placements: readonly Placement[],
   ): Promise<number> {
-    await this.runs.insert(tx, placements, sweep);
+    await this.runs.submission.insert(tx, placements, sweep);
     const filled = places.map(({ trial, stage, control }, i) => ({
       index: trial.index,
       stage,
@@ -152,11 +152,11 @@ export class Trials {
     }
     // A finetuning needs its parent as far as the sweep lets it come.
     for (const runId of judged.keys()) inFull.delete(runId);
-    await this.runs.needInFull(tx, [...inFull]);
+    await this.runs.rungs.needInFull(tx, [...inFull]);
     for (const [runId, placement] of judged) {
       const first = await this.pretrainings.firstLook(tx, spec, placement);
-      if (placement.outcome === 'new' && first !== null) await this.runs.stopAt(tx, runId, first);
-      else await this.runs.letOn(tx, runId, first);
+      if (placement.outcome === 'new' && first !== null) await this.runs.rungs.stopAt(tx, runId, first);
+      else await this.runs.rungs.letOn(tx, runId, first);
     }
   }
 
@@ -194,7 +194,7 @@ export class Trials {
     );
     let placements: Placement[];
     try {
-      placements = await this.runs.admit(tx, places.drafts, spec.on_duplicate === 'replicate' ? id : true);
+      placements = await this.runs.submission.admit(tx, places.drafts, spec.on_duplicate === 'replicate' ? id : true);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       if (ready.length > 1) {
