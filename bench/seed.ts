@@ -4,7 +4,7 @@
  * none does. Nothing is trained, and since their digests are none that a spec has, nothing real takes a made-up result.
  */
 import { SubmitRun } from '#libs/contracts';
-import { Database, migrate, RunStore, startLocalServices } from '#libs/platform';
+import { Database, migrate, Runs, startLocalServices } from '#libs/platform';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
@@ -25,17 +25,17 @@ const LONGEST_CURVE = 100_000;
 async function knowDataset(databaseUrl: string): Promise<void> {
   const database = new Database(databaseUrl);
   try {
-    const store = new RunStore(database, { dataRoot: '/', leaseMs: 60_000 });
-    await store.checkSchema();
+    const platform = new Runs(database, { dataRoot: '/', leaseMs: 60_000 });
+    await platform.workers.checkSchema();
     if (await database.prisma.dataset.findFirst({ where: { name: DATASET.name } })) return;
     // Prepared in one transaction after its claim, so that no worker of a running stack is quicker than a moment.
-    const { runId } = await store.submitRun(
+    const { runId } = await platform.submission.submitRun(
       SubmitRun.parse({
         spec: { kind: 'prepare-dataset', name: DATASET.name, path: DATASET.name },
         requires: { labels: { seed: 'yes' } },
       }),
     );
-    await store.registerWorker({
+    await platform.workers.registerWorker({
       id: 'seed',
       host: 'nowhere',
       pid: process.pid,
@@ -43,12 +43,12 @@ async function knowDataset(databaseUrl: string): Promise<void> {
       versions: {},
       labels: { seed: 'yes' },
     });
-    await store.setWorkerState('seed', 'running');
-    const claimed = await store.claim({ runId, attempt: 1 }, 'seed');
+    await platform.workers.setWorkerState('seed', 'running');
+    const claimed = await platform.claims.claim({ runId, attempt: 1 }, 'seed');
     if (!claimed)
       throw new Error(`expected to be given the run that prepares ${DATASET.name}, but it was cancelled or taken`);
-    await store.succeed(claimed, { metrics: {}, dataset: DATASET });
-    await store.setWorkerState('seed', 'stopped');
+    await platform.leases.succeed(claimed, { metrics: {}, dataset: DATASET });
+    await platform.workers.setWorkerState('seed', 'stopped');
   } finally {
     await database.close();
   }

@@ -2,7 +2,7 @@
  * What only shows at size or at production's pace, so that these take minutes: `npm run faults` runs them, `npm test`
  * does not. The numbers are rows of the table in docs/reliability.md.
  */
-import { Database, RunStore } from '#libs/platform';
+import { Database, Runs } from '#libs/platform';
 import { Redis } from 'ioredis';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -287,15 +287,15 @@ test(
   async ({ annotate }) => {
     // Its worker is played: a run that says much at a steady pace, whatever the machine is doing.
     const database = new Database(stack.database.url);
-    const store = new RunStore(database, { dataRoot: stack.dataRoot, leaseMs: 600_000 });
+    const platform = new Runs(database, { dataRoot: stack.dataRoot, leaseMs: 600_000 });
     const id = await stack.submit({ ...LONG, seed: 3200 });
-    const token = await store.claim({ runId: id, attempt: 1 }, 'played');
-    await store.begin(token!, null, process.pid);
+    const token = await platform.claims.claim({ runId: id, attempt: 1 }, 'played');
+    await platform.recorder.begin(token!, null, process.pid);
     let said = 0;
     const stop = new AbortController();
     const work = (async () => {
       while (!stop.signal.aborted) {
-        await store.record(token!, {
+        await platform.recorder.record(token!, {
           step: { step: said + STEPS_AT_ONCE, totalSteps: 1_000_000 },
           points: Array.from({ length: 10 * STEPS_AT_ONCE }, (_, i) => ({
             key: i % 10 ? `played/${i % 10}` : 'train/loss',
@@ -375,7 +375,7 @@ test(
     );
     stop.abort();
     await work;
-    await store.succeed(token!, { metrics: {} });
+    await platform.leases.succeed(token!, { metrics: {} });
     await Promise.all(endings);
     const { rows } = await sql.query<{ step: number }>(
       `SELECT step FROM metric WHERE run_id = $1 AND key = 'train/loss' ORDER BY step`,

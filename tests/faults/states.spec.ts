@@ -1,5 +1,5 @@
 /** Races and refusals: requests, states and streams. The numbers are rows of the table in docs/reliability.md. */
-import { ClaimRefusedError, Database, RunQueue, RunStore } from '#libs/platform';
+import { ClaimRefusedError, Database, RunQueue, Runs } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -12,12 +12,12 @@ import { startStack, type Stack } from '../support/stack.js';
 
 let stack: Stack;
 let database: Database;
-let store: RunStore;
+let platform: Runs;
 
 beforeAll(async () => {
   stack = await startStack();
   database = new Database(stack.database.url);
-  store = new RunStore(database, { dataRoot: stack.dataRoot, leaseMs: 60_000 });
+  platform = new Runs(database, { dataRoot: stack.dataRoot, leaseMs: 60_000 });
   await prepareStripes(stack);
 }, 90_000);
 afterEach(() => stack?.clear());
@@ -27,9 +27,9 @@ afterAll(async () => {
 });
 
 const claimed = async (id: string) => {
-  const claim = await store.claim({ runId: id, attempt: 1 }, 'by-hand');
+  const claim = await platform.claims.claim({ runId: id, attempt: 1 }, 'by-hand');
   if (!claim) throw new Error('expected a claim');
-  await store.begin(claim, null, 1);
+  await platform.recorder.begin(claim, null, 1);
   return claim;
 };
 
@@ -86,7 +86,7 @@ test(
           const claim = await claimed(id);
           const [cancel, success] = await Promise.allSettled([
             delay(Math.random() * 10).then(() => stack.client.cancelRun(id)),
-            delay(Math.random() * 10).then(() => store.succeed(claim, { metrics: {} })),
+            delay(Math.random() * 10).then(() => platform.leases.succeed(claim, { metrics: {} })),
           ]);
           const run = await stack.client.run(id);
           expect(success.status).toBe('fulfilled');
@@ -114,13 +114,13 @@ test('#29 a stream whose client does not read is closed, and the API does not gr
   const before = await resident();
   const line = 'x'.repeat(8000);
   for (let round = 0; round < 30; round++)
-    await store.record(claim, {
+    await platform.recorder.record(claim, {
       lines: Array.from({ length: 100 }, () => ({ level: 'info' as const, message: line })),
     });
   await eventually(() => expect(stack.api.output()).toContain('its client does not read'), { timeoutMs: 30_000 });
   expect((await resident()) - before).toBeLessThan(150);
   socket.destroy();
-  await store.release(claim);
+  await platform.leases.release(claim);
 });
 
 test(
@@ -204,16 +204,16 @@ test(
       networkTimeoutMs: 20_000,
     });
     const SLOTS = 4;
-    await store.registerWorker({ id: 'played', host: 'h', pid: 1, slots: SLOTS, versions: {} });
-    await store.setWorkerState('played', 'running');
+    await platform.workers.registerWorker({ id: 'played', host: 'h', pid: 1, slots: SLOTS, versions: {} });
+    await platform.workers.setWorkerState('played', 'running');
     const alive = setInterval(() => {
-      void store.heartbeat('played', []).catch(() => undefined);
+      void platform.leases.heartbeat('played', []).catch(() => undefined);
     }, 200);
     let most = 0;
     const consumer = queue.consume(
       SLOTS,
       async (job) => {
-        const claim = await store.claim(job, 'played').catch((error: unknown) => {
+        const claim = await platform.claims.claim(job, 'played').catch((error: unknown) => {
           if (error instanceof ClaimRefusedError) return undefined;
           throw error;
         });
@@ -223,7 +223,7 @@ test(
         >`SELECT count(*)::int AS small FROM run WHERE project = 'small' AND status = 'running'`;
         most = Math.max(most, count);
         await delay(20 + Math.random() * 20);
-        await store.succeed(claim, { metrics: {} });
+        await platform.leases.succeed(claim, { metrics: {} });
       },
       () => undefined,
     );
@@ -297,7 +297,7 @@ test(
       clearInterval(alive);
       await consumer.close();
       await queue.close();
-      await store.setWorkerState('played', 'stopped');
+      await platform.workers.setWorkerState('played', 'stopped');
     }
   },
   240_000,

@@ -1,6 +1,6 @@
 /** The HTTP contract, against a real Postgres and Redis: what bad input gets, pages, streams, reuse. */
 import { LoomClient, type Problem } from '#libs/contracts';
-import { Database, loadEnv, RunStore } from '#libs/platform';
+import { Database, loadEnv, Runs } from '#libs/platform';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { parquetReadObjects } from 'hyparquet';
 import { randomUUID } from 'node:crypto';
@@ -19,7 +19,7 @@ let dir: string;
 let home: Awaited<ReturnType<typeof freshDatabase>>;
 let app: NestFastifyApplication;
 let url: string;
-let store: RunStore;
+let platform: Runs;
 let database: Database;
 
 const { test: _, ...splits } = shapes.splits;
@@ -41,8 +41,8 @@ beforeAll(async () => {
   await app.listen(0, '127.0.0.1');
   url = await app.getUrl();
   database = new Database(home.url);
-  store = new RunStore(database, env);
-  await knowShapes(store, manifest);
+  platform = new Runs(database, env);
+  await knowShapes(platform, manifest);
 }, 30_000);
 
 afterAll(async () => {
@@ -270,14 +270,14 @@ test('a run that has not changed answers 304', async () => {
   const { id } = await submit({ ...pretrain, seed: 3 });
   const etag = (await fetch(`${url}/v1/runs/${id}`)).headers.get('etag')!;
   expect((await fetch(`${url}/v1/runs/${id}`, { headers: { 'if-none-match': etag } })).status).toBe(304);
-  await store.cancel(id);
+  await platform.requests.cancel(id);
   expect((await fetch(`${url}/v1/runs/${id}`, { headers: { 'if-none-match': etag } })).status).toBe(200);
 });
 
 test('a stream tells everything once, goes on after the last message, and ends with the run', async () => {
   const { id } = await submit({ ...pretrain, seed: 4 });
-  const token = (await store.claim({ runId: id, attempt: 1 }, 'w'))!;
-  await store.record(token, {
+  const token = (await platform.claims.claim({ runId: id, attempt: 1 }, 'w'))!;
+  await platform.recorder.record(token, {
     points: [{ key: 'loss', step: 1, value: 2 }],
     lines: [{ level: 'info', message: 'one' }],
   });
@@ -294,11 +294,11 @@ test('a stream tells everything once, goes on after the last message, and ends w
   expect(first).toContain('"key":"loss"');
   const position = [...first.matchAll(/^id: (.*)$/gm)].at(-1)![1]!;
   const second = fetch(`${url}/v1/runs/${id}/stream`, { headers: { 'last-event-id': position } });
-  await store.record(token, {
+  await platform.recorder.record(token, {
     points: [{ key: 'loss', step: 2, value: 1 }],
     lines: [{ level: 'info', message: 'two' }],
   });
-  await store.succeed(token, { metrics: { loss: 1 } });
+  await platform.leases.succeed(token, { metrics: { loss: 1 } });
   const rest = await (await second).text();
   expect(rest).not.toContain('"message":"one"');
   expect(rest).not.toContain('"step":1,');
@@ -321,8 +321,8 @@ test('a program beside the worker records metrics of the attempt that runs, and 
   ];
   // Nobody has begun.
   expect((await record(1, ...watts)).status).toBe(409);
-  const token = (await store.claim({ runId: id, attempt: 1 }, 'w'))!;
-  await store.begin(token, null, 4711);
+  const token = (await platform.claims.claim({ runId: id, attempt: 1 }, 'w'))!;
+  await platform.recorder.begin(token, null, 4711);
   for (let i = 0; i < 2; i++) expect(await json(record(1, ...watts))).toEqual({ points: 2 });
   expect(await lossOf()).toEqual([
     [0, 210],
@@ -340,7 +340,7 @@ test('a program beside the worker records metrics of the attempt that runs, and 
     { key: 'power', step: 1, value: 'NaN' },
   ])
     expect((await record(1, ...watts, point)).status).toBe(422);
-  await store.succeed(token, { metrics: { loss: 1 } });
+  await platform.leases.succeed(token, { metrics: { loss: 1 } });
   expect((await record(1, { key: 'power', step: 9, value: 1 })).status).toBe(409);
   expect(await lossOf()).toEqual([
     [0, 210],
@@ -441,11 +441,11 @@ test('an editor finds the schemas of files', async () => {
 
 test('a file comes with its sha256, whole or in part', async () => {
   const { id } = await submit({ ...pretrain, seed: 5 });
-  const token = (await store.claim({ runId: id, attempt: 1 }, 'w'))!;
+  const token = (await platform.claims.claim({ runId: id, attempt: 1 }, 'w'))!;
   const sha256 = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824';
   await mkdir(path.join(dir, 'sha256', '2c'), { recursive: true });
   await writeFile(path.join(dir, 'sha256', '2c', sha256), 'hello');
-  await store.addArtifact(token, {
+  await platform.recorder.addArtifact(token, {
     name: 'a "b".txt',
     kind: 'report',
     mime: 'text/plain',

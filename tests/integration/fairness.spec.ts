@@ -12,7 +12,7 @@ import {
   RequestError,
   RunQueries,
   RunQueue,
-  RunStore,
+  Runs,
   SweepQueries,
   SweepStore,
   type ClaimedRun,
@@ -26,7 +26,7 @@ import { knowShapes } from '../support/shapes.js';
 
 let home: Awaited<ReturnType<typeof freshDatabase>>;
 let database: Database;
-let store: RunStore;
+let platform: Runs;
 let queries: RunQueries;
 let sweepQueries: SweepQueries;
 let projects: ProjectStore;
@@ -35,7 +35,7 @@ const options = { leaseMs: 60_000 };
 beforeAll(async () => {
   home = await freshDatabase();
   database = new Database(home.url);
-  store = new RunStore(database, { dataRoot: '/data', ...options });
+  platform = new Runs(database, { dataRoot: '/data', ...options });
   projects = new ProjectStore(database);
 });
 beforeEach(async () => {
@@ -44,7 +44,7 @@ beforeEach(async () => {
   // What is told is a second old at most: each test asks anew.
   queries = new RunQueries(database, options);
   sweepQueries = new SweepQueries(database);
-  await knowShapes(store);
+  await knowShapes(platform);
 });
 afterAll(async () => {
   await database.close();
@@ -55,7 +55,7 @@ let seed = 0;
 const pretrain = (more: Partial<z.input<typeof SubmitRun>> = {}) =>
   SubmitRun.parse({ spec: { kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: ++seed }, ...more });
 const submit = async (project: string, more: Partial<z.input<typeof SubmitRun>> = {}): Promise<string> =>
-  (await store.submitRun(pretrain({ project, ...more }))).runId;
+  (await platform.submission.submitRun(pretrain({ project, ...more }))).runId;
 const submitMany = async (project: string, count: number, more: Partial<z.input<typeof SubmitRun>> = {}) => {
   const ids: string[] = [];
   for (let i = 0; i < count; i++) ids.push(await submit(project, more));
@@ -72,13 +72,13 @@ async function copies(template: string, project: string, count: number): Promise
   }
 }
 async function worker(id: string, slots: number, labels: Record<string, string> = {}): Promise<void> {
-  await store.registerWorker({ id, host: 'h', pid: 1, slots, versions: {}, labels });
-  await store.setWorkerState(id, 'running');
+  await platform.workers.registerWorker({ id, host: 'h', pid: 1, slots, versions: {}, labels });
+  await platform.workers.setWorkerState(id, 'running');
 }
 /** The leader's part, by hand. */
 async function admit(window: number | 'auto' = 'auto'): Promise<{ runId: string; attempt: number; project: string }[]> {
-  const next = await store.takeDispatchable(1000, window);
-  if (next.length) await store.markDispatched(next);
+  const next = await platform.outbox.takeDispatchable(1000, window);
+  if (next.length) await platform.outbox.markDispatched(next);
   return next;
 }
 const told = async (id: string) => {
@@ -103,8 +103,8 @@ test('a project is made, changed and read; one that is not there is refused with
     gpuSeconds: 10,
   });
   for (const refused of [
-    store.submitRun(pretrain({ project: 'speech' })),
-    store.planRun(pretrain({ project: 'speech' })),
+    platform.submission.submitRun(pretrain({ project: 'speech' })),
+    platform.submission.planRun(pretrain({ project: 'speech' })),
   ]) {
     await expect(refused).rejects.toMatchObject({
       code: 'invalid_request',
@@ -121,7 +121,11 @@ test('a project is made, changed and read; one that is not there is refused with
     (await queries.runs({ project: 'vision', limit: 9, status: undefined, kind: undefined })).items.map(({ id }) => id),
   ).toEqual([run]);
   expect(
-    await store.planBulk({ action: 'cancel', filter: RunFilter.parse({ project: 'vision' }), cursor: undefined }),
+    await platform.bulk.planBulk({
+      action: 'cancel',
+      filter: RunFilter.parse({ project: 'vision' }),
+      cursor: undefined,
+    }),
   ).toMatchObject({ done: 1 });
   expect((await projects.list()).map(({ name, waiting }) => [name, waiting])).toEqual([
     ['default', 1],
@@ -136,10 +140,13 @@ test(
   async () => {
     await projects.put('vision', {});
     const request = pretrain();
-    const first = await store.submitRun(request);
-    expect(await store.submitRun({ ...request, project: 'vision' })).toEqual({ runId: first.runId, outcome: 'reused' });
+    const first = await platform.submission.submitRun(request);
+    expect(await platform.submission.submitRun({ ...request, project: 'vision' })).toEqual({
+      runId: first.runId,
+      outcome: 'reused',
+    });
     expect((await queries.run(first.runId))!.project).toBe('default');
-    const sweeps = new SweepStore(database, store);
+    const sweeps = new SweepStore(database, platform);
     const sweep = SubmitSweep.parse({
       project: 'vision',
       spec: {
@@ -171,11 +178,11 @@ test(
     expect(more.map(({ runId }) => runId)).toEqual(ids.slice(0, 4));
     expect(await admit()).toEqual([]);
     // A claim moves a job from the window into a slot; only an end makes room.
-    const claims = [urgent, ...ids.slice(0, 3)].map((runId) => store.claim({ runId, attempt: 1 }, 'w'));
+    const claims = [urgent, ...ids.slice(0, 3)].map((runId) => platform.claims.claim({ runId, attempt: 1 }, 'w'));
     await Promise.all(claims);
-    await store.offerAgain({ runId: ids[3]!, attempt: 1 });
+    await platform.outbox.offerAgain({ runId: ids[3]!, attempt: 1 });
     await eventually(async () => {
-      expect((await store.takeDispatchable(1)).map(({ runId }) => runId)).toEqual([ids[3]]);
+      expect((await platform.outbox.takeDispatchable(1)).map(({ runId }) => runId)).toEqual([ids[3]]);
     });
     // Four were taken within the last second: as many are kept ready.
     expect((await admit()).length).toBeLessThanOrEqual(4);
@@ -191,10 +198,10 @@ test('a run that nobody can take does not keep others out, and one that only bus
   await worker('gpu', 1, { gpu: 'h100' });
   expect((await admit()).map(({ runId }) => runId)).toEqual([nowhere[0]]);
   expect(await admit(50)).toHaveLength(2);
-  for (const runId of anywhere.slice(0, 2)) await store.claim({ runId, attempt: 1 }, 'plain');
-  await store.claim({ runId: anywhere[2]!, attempt: 1 }, 'gpu');
+  for (const runId of anywhere.slice(0, 2)) await platform.claims.claim({ runId, attempt: 1 }, 'plain');
+  await platform.claims.claim({ runId: anywhere[2]!, attempt: 1 }, 'gpu');
   // No slot is free: the one that waits for the GPU may still be the next that it takes, and a second may not.
-  await store.cancel(nowhere[0]!);
+  await platform.requests.cancel(nowhere[0]!);
   expect((await admit(50)).map(({ runId }) => runId)).toEqual([nowhere[1]]);
   expect(await admit(50)).toEqual([]);
 });
@@ -206,7 +213,7 @@ test('a quota of runs holds whoever has admitted them, and a claim beyond it is 
   expect(await admit()).toHaveLength(3);
   expect(await admit()).toEqual([]);
   // A second leader that has not seen any of it: all are in Redis, and twelve workers take one each at one moment.
-  const outcomes = await Promise.allSettled(ids.map((runId) => store.claim({ runId, attempt: 1 }, 'w')));
+  const outcomes = await Promise.allSettled(ids.map((runId) => platform.claims.claim({ runId, attempt: 1 }, 'w')));
   const taken = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' && outcome.value ? [outcome.value] : []));
   expect(taken).toHaveLength(3);
   expect(
@@ -220,7 +227,7 @@ test('a quota of runs holds whoever has admitted them, and a claim beyond it is 
     expect(await admit()).toHaveLength(1);
   });
   await projects.put('small', { maxRunning: 0 });
-  await store.succeed(taken[0]!, { metrics: {} });
+  await platform.leases.succeed(taken[0]!, { metrics: {} });
   expect(await admit()).toEqual([]);
   expect(await told(waits)).toMatchObject({ waitsFor: 'max_running', predictedStartAt: null });
 });
@@ -230,18 +237,18 @@ test('what workers spend on its runs is charged to a project once, and where its
   const [first, second] = (await submitMany('broke', 2)) as [string, string];
   await worker('w', 4);
   await admit();
-  const token = (await store.claim({ runId: first, attempt: 1 }, 'w'))!;
+  const token = (await platform.claims.claim({ runId: first, attempt: 1 }, 'w'))!;
   await database.prisma
     .$executeRaw`UPDATE attempt SET started_at = now() - interval '60 s' WHERE run_id = ${first}::uuid`;
   const used = async () => (await projects.list()).find(({ name }) => name === 'broke')!.gpuSecondsUsed;
   expect(await used()).toBeCloseTo(60, 0);
-  await store.release(token);
-  await store.chargeProjects();
+  await platform.leases.release(token);
+  await projects.charge();
   expect(await used()).toBeCloseTo(60, 0);
   await database.prisma
     .$executeRaw`UPDATE attempt SET started_at = started_at - interval '70 s', ended_at = ended_at - interval '20 s' WHERE run_id = ${first}::uuid`;
-  await Promise.all([store.chargeProjects(), store.chargeProjects()]);
-  await store.chargeProjects();
+  await Promise.all([projects.charge(), projects.charge()]);
+  await projects.charge();
   expect(await used()).toBeCloseTo(110, 0);
   await database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = NULL`;
   expect(await admit()).toEqual([]);
@@ -262,10 +269,10 @@ test(
     /** One more start, as workers on four slots make it: in the order in which they were put into Redis. */
     const redis: { runId: string; attempt: number }[] = [];
     const start = async (): Promise<string> => {
-      if (running.length === 4) await store.succeed(running.shift()!, { metrics: {} });
+      if (running.length === 4) await platform.leases.succeed(running.shift()!, { metrics: {} });
       redis.push(...(await admit()));
       const next = redis.shift()!;
-      running.push((await store.claim(next, 'w'))!);
+      running.push((await platform.claims.claim(next, 'w'))!);
       return (await queries.run(next.runId))!.project;
     };
     for (let i = 0; i < 8; i++) expect(await start()).toBe('flood');
@@ -293,13 +300,13 @@ test('of each run that waits it is told how many start before it and when, by ho
   await worker('w', 2);
   // Two that have succeeded, in 100 s each.
   for (const runId of await submitMany('default', 2)) {
-    await store.succeed((await store.claim({ runId, attempt: 1 }, 'w'))!, { metrics: {} });
+    await platform.leases.succeed((await platform.claims.claim({ runId, attempt: 1 }, 'w'))!, { metrics: {} });
     await database.prisma
       .$executeRaw`UPDATE attempt SET started_at = ended_at - interval '100 s' WHERE run_id = ${runId}::uuid`;
   }
-  await store.bulk({ action: 'cancel', filter: RunFilter.parse({ status: 'queued' }), cursor: undefined });
+  await platform.bulk.bulk({ action: 'cancel', filter: RunFilter.parse({ status: 'queued' }), cursor: undefined });
   const busy = await submitMany('a', 2);
-  for (const runId of busy) await store.claim({ runId, attempt: 1 }, 'w');
+  for (const runId of busy) await platform.claims.claim({ runId, attempt: 1 }, 'w');
   const ofA = await submitMany('a', 6);
   const urgent = await submit('a', { priority: 80 });
   const ofB = await submitMany('b', 2);
@@ -359,9 +366,9 @@ test(
       { id: string }[]
     >`SELECT run_id AS id FROM outbox WHERE project = 'a' ORDER BY urgency DESC, run_id DESC LIMIT 1`;
     expect((await told(most[0]!.id)).jobsAhead).toBe(50_000);
-    await store.takeDispatchable(1000, 'auto');
+    await platform.outbox.takeDispatchable(1000, 'auto');
     const begun = performance.now();
-    const next = await store.takeDispatchable(1000, 'auto');
+    const next = await platform.outbox.takeDispatchable(1000, 'auto');
     const chosen = performance.now() - begun;
     expect(next).toHaveLength(9);
     const p95 = times.toSorted((x, y) => x - y)[Math.floor(0.95 * times.length)]!;
@@ -385,14 +392,21 @@ test(
       queueName: `test-${randomUUID()}`,
       networkTimeoutMs: 20_000,
     });
-    const leader = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 60_000 });
+    const leader = new Leader({
+      database,
+      runs: platform,
+      projects,
+      queue,
+      log: createLogger('test', 'silent'),
+      reconcileMs: 60_000,
+    });
     await worker('w', 2);
     leader.start();
     const consumer = queue.consume(
       2,
       async (job) => {
-        const claimed = await store.claim(job, 'w');
-        if (claimed) await store.succeed(claimed, { metrics: {} });
+        const claimed = await platform.claims.claim(job, 'w');
+        if (claimed) await platform.leases.succeed(claimed, { metrics: {} });
       },
       () => undefined,
     );
@@ -400,7 +414,14 @@ test(
       await eventually(() => {
         expect(leader.isLeader).toBe(true);
       });
-      const second = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 60_000 });
+      const second = new Leader({
+        database,
+        runs: platform,
+        projects,
+        queue,
+        log: createLogger('test', 'silent'),
+        reconcileMs: 60_000,
+      });
       const ids = await submitMany('default', 40);
       expect((await queue.counts())['wait']).toBeLessThanOrEqual(3);
       void consumer.run();

@@ -21,7 +21,17 @@ import {
   SubmitRun,
   Why,
 } from '#libs/contracts';
-import { ArtifactStore, Explanations, LeaseLostError, RequestError, RunQueries, RunStore } from '#libs/platform';
+import {
+  ArtifactStore,
+  BulkRequests,
+  Explanations,
+  LeaseLostError,
+  Recorder,
+  RequestError,
+  Requests,
+  RunQueries,
+  Submission,
+} from '#libs/platform';
 import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -48,7 +58,10 @@ const after = (cursor: string | undefined): number => {
 @Controller('v1/runs')
 export class RunsController {
   constructor(
-    private readonly store: RunStore,
+    private readonly submission: Submission,
+    private readonly requests: Requests,
+    private readonly bulkRequests: BulkRequests,
+    private readonly recorder: Recorder,
     private readonly queries: RunQueries,
     private readonly artifacts: ArtifactStore,
     private readonly streams: RunStreams,
@@ -76,9 +89,9 @@ export class RunsController {
     const idempotencyKey = checkKey(key);
     if (options.validate_only) {
       void reply.status(200);
-      return this.store.planRun(body);
+      return this.submission.planRun(body);
     }
-    const { runId, outcome } = await this.store.submitRun(body, idempotencyKey);
+    const { runId, outcome } = await this.submission.submitRun(body, idempotencyKey);
     void reply.status(outcome === 'created' ? 201 : 200).header('location', `/v1/runs/${runId}`);
     return this.found(runId);
   }
@@ -96,7 +109,7 @@ export class RunsController {
     @Body({ schema: BulkRuns }) body: BulkRuns,
     @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>,
   ) {
-    return options.validate_only ? this.store.planBulk(body) : this.store.bulk(body);
+    return options.validate_only ? this.bulkRequests.planBulk(body) : this.bulkRequests.bulk(body);
   }
 
   @Post('why')
@@ -194,7 +207,7 @@ export class RunsController {
     @Body({ schema: RecordMetrics }) { attempt, points }: RecordMetrics,
   ) {
     try {
-      await this.store.record({ runId: id, attempt }, { points });
+      await this.recorder.record({ runId: id, attempt }, { points });
     } catch (error) {
       if (!(error instanceof LeaseLostError)) throw error;
       await this.found(id);
@@ -290,7 +303,7 @@ export class RunsController {
   })
   @Returns(Run)
   async cancel(@Param('id', { schema: Id }) id: string) {
-    await this.store.cancel(id);
+    await this.requests.cancel(id);
     return this.found(id);
   }
 
@@ -304,7 +317,7 @@ export class RunsController {
   })
   @Returns(Run)
   async pause(@Param('id', { schema: Id }) id: string) {
-    await this.store.pause(id);
+    await this.requests.pause(id);
     return this.found(id);
   }
 
@@ -313,7 +326,7 @@ export class RunsController {
   @ApiOperation({ summary: 'Queue a paused run', description: 'It goes on from its checkpoint as the next attempt.' })
   @Returns(Run)
   async resume(@Param('id', { schema: Id }) id: string) {
-    await this.store.resume(id);
+    await this.requests.resume(id);
     return this.found(id);
   }
 
@@ -325,7 +338,7 @@ export class RunsController {
   })
   @Returns(Run)
   async retry(@Param('id', { schema: Id }) id: string) {
-    await this.store.retry(id);
+    await this.requests.retry(id);
     return this.found(id);
   }
 

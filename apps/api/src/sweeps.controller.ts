@@ -12,7 +12,7 @@ import {
   SweepRungs,
   SweepTable,
 } from '#libs/contracts';
-import { RequestError, SweepExports, SweepQueries, SweepStore } from '#libs/platform';
+import { RequestError, SweepExports, SweepQueries, SweepResults, SweepStore } from '#libs/platform';
 import {
   Body,
   Controller,
@@ -44,6 +44,7 @@ export class SweepsController {
   constructor(
     private readonly sweeps: SweepStore,
     private readonly queries: SweepQueries,
+    private readonly found: SweepResults,
     private readonly exports: SweepExports,
   ) {}
 
@@ -93,7 +94,7 @@ export class SweepsController {
   })
   @Returns(SweepTable)
   async results(@Param('id', { schema: Id }) id: string) {
-    return (await this.queries.sweepTable(id)) ?? missing(id);
+    return (await this.found.table(id)) ?? missing(id);
   }
 
   @Get(':id/rungs')

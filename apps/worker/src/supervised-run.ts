@@ -16,7 +16,7 @@ import {
   type Env,
   type Logger,
   type Progress,
-  type RunStore,
+  type Runs,
 } from '#libs/platform';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -37,7 +37,7 @@ const WAITING_POINTS = 5000;
 const KILL_WAIT_MS = 10_000;
 
 interface Services {
-  store: RunStore;
+  runs: Runs;
   artifacts: ArtifactStore;
   log: Logger;
   env: Env;
@@ -76,6 +76,8 @@ export class SupervisedRun {
   private thinned = false;
   /** How many processes the kernel had killed for memory when this one began. */
   private killedForMemory = 0;
+  /** Writes that may be repeated, counted, so that none is done twice. */
+  private written = 0;
   /** Writes follow each other in the order in which the trainer spoke. */
   private writes: Promise<void> = Promise.resolve();
   private fault: unknown;
@@ -159,7 +161,7 @@ export class SupervisedRun {
   }
 
   private async attempt(): Promise<RunStatus> {
-    const { store } = this.services;
+    const { runs } = this.services;
     try {
       await mkdir(this.workDir, { recursive: true });
       const final = await this.train();
@@ -167,28 +169,28 @@ export class SupervisedRun {
       await this.writes;
       await this.flush();
       this.ending = true;
-      if (final.type === 'succeeded') return await this.persist(() => store.succeed(this.token, final.result));
+      if (final.type === 'succeeded') return await this.persist(() => runs.leases.succeed(this.token, final.result));
       if (final.type === 'stopped' && final.reason === 'rung')
-        return await this.persist(() => store.reachRung(this.token, final.step));
+        return await this.persist(() => runs.leases.reachRung(this.token, final.step));
       // Postgres knows whether it was to be cancelled, to pause, or to go on elsewhere.
-      if (final.type === 'stopped') return await this.persist(() => store.release(this.token));
+      if (final.type === 'stopped') return await this.persist(() => runs.leases.release(this.token));
       throw new RunFailure(final.reason, final.message);
     } catch (error) {
       if (error instanceof LeaseLostError || this.lost) throw error;
       const { reason, message } = failureOf(error);
       this.ending = true;
-      return await this.persist(() => store.fail(this.token, reason, message));
+      return await this.persist(() => runs.leases.fail(this.token, reason, message));
     }
   }
 
   /** Starts the trainer and follows it to its last word. */
   private async train(): Promise<Extract<TrainerMessage, { type: 'succeeded' | 'stopped' | 'failed' }>> {
-    const { store, env } = this.services;
+    const { runs, env } = this.services;
     await this.trainer.ready.catch((error: Error) => {
       throw new RunFailure(error instanceof NoGpuError ? 'gpu_error' : 'internal_error', error.message);
     });
     const { inputs, step } = await this.inputs();
-    await this.persist(() => store.begin(this.token, step, this.trainer.pid));
+    await this.persist(() => runs.recorder.begin(this.token, step, this.trainer.pid));
     this.killedForMemory = await kernelKills();
     this.progressAt = performance.now();
 
@@ -288,7 +290,9 @@ export class SupervisedRun {
     this.thinned ||= stride > 1;
     this.droppedLines = 0;
     this.buffer = { lines: [], events: [], step: undefined };
-    await this.persist(() => this.services.store.record(this.token, { step, points, lines, events }));
+    const { recorder } = this.services.runs;
+    const write = ++this.written;
+    await this.persist(() => recorder.record(this.token, { step, points, lines, events }, write));
   }
 
   /** File → store → fenced row → the trainer may go on. */
@@ -296,7 +300,9 @@ export class SupervisedRun {
     await this.flush();
     const { name, kind, mime, step } = message;
     const stored = await this.services.artifacts.put(message.path);
-    await this.persist(() => this.services.store.addArtifact(this.token, { name, kind, mime, step, ...stored }));
+    const { recorder } = this.services.runs;
+    const write = ++this.written;
+    await this.persist(() => recorder.addArtifact(this.token, { name, kind, mime, step, ...stored }, write));
     this.progressAt = performance.now();
     this.trainer.send({ type: 'stored', id: message.id });
   }

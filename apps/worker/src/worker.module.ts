@@ -1,13 +1,4 @@
-import {
-  ArtifactStore,
-  createLogger,
-  Database,
-  loadEnv,
-  RunQueue,
-  RunStore,
-  type Env,
-  type Logger,
-} from '#libs/platform';
+import { ArtifactStore, createLogger, Database, loadEnv, RunQueue, Runs, type Env, type Logger } from '#libs/platform';
 import { Module } from '@nestjs/common';
 import { LoomWorker } from './worker.js';
 
@@ -20,16 +11,16 @@ export const LOGGER = Symbol('logger');
     { provide: LOGGER, inject: [ENV], useFactory: (env: Env) => createLogger('worker', env.logLevel) },
     { provide: Database, inject: [ENV], useFactory: (env: Env) => new Database(env.databaseUrl, env) },
     {
-      provide: RunStore,
+      provide: Runs,
       inject: [Database, ENV],
-      useFactory: (database: Database, env: Env) => new RunStore(database, env),
+      useFactory: (database: Database, env: Env) => new Runs(database, env),
     },
     { provide: RunQueue, inject: [ENV], useFactory: (env: Env) => new RunQueue(env) },
     {
       provide: LoomWorker,
-      inject: [Database, RunStore, RunQueue, LOGGER, ENV],
-      useFactory: (database: Database, store: RunStore, queue: RunQueue, log: Logger, env: Env) =>
-        new LoomWorker({ database, store, queue, log, env, artifacts: new ArtifactStore(env.artifactsDir) }),
+      inject: [Database, Runs, RunQueue, LOGGER, ENV],
+      useFactory: (database: Database, runs: Runs, queue: RunQueue, log: Logger, env: Env) =>
+        new LoomWorker({ database, runs, queue, log, env, artifacts: new ArtifactStore(env.artifactsDir) }),
     },
   ],
 })

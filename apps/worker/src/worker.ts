@@ -9,7 +9,7 @@ import {
   type Logger,
   type RunJob,
   type RunQueue,
-  type RunStore,
+  type Runs,
 } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rm, statfs } from 'node:fs/promises';
@@ -23,7 +23,7 @@ const WATCH_MS = 200;
 
 interface Services {
   database: Database;
-  store: RunStore;
+  runs: Runs;
   queue: RunQueue;
   artifacts: ArtifactStore;
   log: Logger;
@@ -70,14 +70,14 @@ export class LoomWorker {
    * be written.
    */
   async start(): Promise<void> {
-    const { store, queue, log, env, database } = this.services;
-    await store.checkSchema();
+    const { runs, queue, log, env, database } = this.services;
+    await runs.workers.checkSchema();
     await this.removeLeftovers();
     await mkdir(this.workRoot, { recursive: true });
     this.gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
     this.slots = env.slots ?? Math.max(1, this.gpus.length);
     for (let slot = 0; slot < this.slots; slot++) this.free.push({ slot, trainer: this.newTrainer(slot) });
-    await store.registerWorker({
+    await runs.workers.registerWorker({
       id: this.id,
       host: hostname(),
       pid: process.pid,
@@ -94,7 +94,7 @@ export class LoomWorker {
     );
     await Promise.all(this.free.map(({ trainer }) => trainer.ready));
     if (this.draining) return;
-    await store.setWorkerState(this.id, 'running');
+    await runs.workers.setWorkerState(this.id, 'running');
     this.timers.push(
       setInterval(() => {
         for (const run of this.runs.values()) run.watch();
@@ -119,10 +119,10 @@ export class LoomWorker {
 
   /** Stops taking runs, has those it holds write a checkpoint, hands them back and ends. */
   async drain(): Promise<void> {
-    const { store, log } = this.services;
+    const { runs, log } = this.services;
     this.draining = true;
     log.info({ worker: this.id, runs: this.runs.size }, 'draining');
-    await store
+    await runs.workers
       .setWorkerState(this.id, 'draining')
       .catch((error: unknown) => log.warn({ err: error }, 'the state draining could not be recorded'));
     for (const run of this.runs.values()) run.stop('drain');
@@ -131,7 +131,7 @@ export class LoomWorker {
     for (const timer of this.timers) clearInterval(timer);
     await this.control?.close();
     await this.beating;
-    await store
+    await runs.workers
       .setWorkerState(this.id, 'stopped')
       .catch((error: unknown) => log.warn({ err: error }, 'the state stopped could not be recorded'));
     await rm(this.workRoot, { recursive: true, force: true });
@@ -148,15 +148,15 @@ export class LoomWorker {
 
   /** The processor: its first act is the claim, and it ends when the attempt has ended in Postgres. */
   private async process(job: RunJob): Promise<void> {
-    const { store, log } = this.services;
+    const { runs, log } = this.services;
     if (this.cutOff)
       throw Object.assign(new Error('a job came before Postgres has answered a heartbeat again'), {
         code: 'ETIMEDOUT',
       });
-    if (this.draining || !(await this.hasSpace())) return store.offerAgain(job);
+    if (this.draining || !(await this.hasSpace())) return runs.outbox.offerAgain(job);
     // One after the other: each is given one of the GPUs that are free then.
     const claiming = this.claims.then(async () => {
-      const claimed = await store.claim(
+      const claimed = await runs.claims.claim(
         job,
         this.id,
         this.free.flatMap(({ slot }) => this.gpuOf(slot)?.uuid ?? []),
@@ -287,7 +287,7 @@ export class LoomWorker {
     }
     const sentAt = performance.now();
     const held = [...this.runs.values()];
-    this.beating = this.services.store
+    this.beating = this.services.runs.leases
       .heartbeat(
         this.id,
         held.map(({ token }) => token),

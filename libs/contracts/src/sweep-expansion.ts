@@ -118,7 +118,10 @@ function rankingFaults(sweep: SweepSpec): Fault[] {
  * @throws InvalidSweepError naming the fields at fault: an unknown stage, a value that makes a spec invalid, a grid
  *   over `run_cap`.
  */
-export function expandSweep(sweep: SweepSpec): Trial[] {
+export const expandSweep = (sweep: SweepSpec): Trial[] => [...expansionOf(sweep)];
+
+/** `expandSweep` trial by trial, for who has something else to do in between. Its end may find a fault too. */
+export function* expansionOf(sweep: SweepSpec): Generator<Trial, void> {
   const faults = rankingFaults(sweep);
   for (const { path, keys } of Object.keys(sweep.parameters).map((path) => ({ path, keys: path.split('.') }))) {
     if (keys.length < 2 || !Object.hasOwn(sweep.stages, keys[0]!)) {
@@ -133,8 +136,9 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
   for (const { path, message } of conditionFaults(sweep.parameters))
     faults.push({ path: ['parameters', ...path], message });
   if (faults.length) throw new InvalidSweepError(faults);
-  const trials = trialsOf(sweep, assignments(sweep), 0);
-  const names = new Set(sweep.order_by && trials.flatMap(({ parameters }) => Object.keys(parameters)));
+  const assigned = assignments(sweep);
+  yield* trialsOf(sweep, assigned, 0);
+  const names = new Set(sweep.order_by && assigned.flatMap((parameters) => Object.keys(parameters)));
   const unknown = sweep.order_by?.find((path) => !names.has(path.replace(/^-/, '')));
   if (unknown !== undefined)
     throw new InvalidSweepError([
@@ -143,30 +147,33 @@ export function expandSweep(sweep: SweepSpec): Trial[] {
         message: `expected parameters of ${[...names].join(', ') || 'which there are none'}, got ${unknown}`,
       },
     ]);
-  return trials;
 }
 
 /** The trials of one more draw. @throws InvalidSweepError where a value makes a spec invalid. */
-export const expandDraw = (sweep: SweepSpec, draw: Record<string, unknown>, firstIndex: number): Trial[] =>
-  trialsOf(sweep, drawnAssignments(sweep, draw), firstIndex);
+export const expandDraw = (sweep: SweepSpec, draw: Record<string, unknown>, firstIndex: number): Trial[] => [
+  ...trialsOf(sweep, drawnAssignments(sweep, draw), firstIndex),
+];
 
-function trialsOf(sweep: SweepSpec, assigned: readonly Record<string, unknown>[], firstIndex: number): Trial[] {
+function* trialsOf(
+  sweep: SweepSpec,
+  assigned: readonly Record<string, unknown>[],
+  firstIndex: number,
+): Generator<Trial, void> {
   const order = stageOrder(sweep.stages);
   const seen = new Set<string>();
-  return assigned.map((parameters, place) => {
+  for (const [place, parameters] of assigned.entries()) {
     const trial = trialOf(sweep, order, parameters, firstIndex + place);
     const identity = canonicalJson(trial.runs.map((run) => run.spec));
-    if (seen.has(identity)) {
+    if (seen.has(identity))
       throw new InvalidSweepError([
         {
           path: ['parameters'],
           message: `expected trials that differ, got the same twice: ${JSON.stringify(parameters)}`,
         },
       ]);
-    }
     seen.add(identity);
-    return trial;
-  });
+    yield trial;
+  }
 }
 
 function trialOf(

@@ -9,6 +9,7 @@ import {
 } from '#libs/contracts';
 import type { Placement } from './admission.js';
 import type { Transaction } from '../machine/database.js';
+import { takesRuns } from './sql.js';
 
 interface Place {
   name: string;
@@ -29,34 +30,7 @@ export async function memoryFit(
     trialOf,
   }: { leaseMs: number; requires?: Requires | undefined; trialOf?: (placement: number) => number },
 ): Promise<MemoryFit> {
-  const wanted = requires ?? { labels: {} };
-  const workers = await tx.$queryRaw<
-    { id: string; slots: number; memoryMiB: number | null; gpus: { name: string; memoryMiB: number }[] }[]
-  >`
-    SELECT id, slots, memory_mib AS "memoryMiB", gpus FROM worker
-    WHERE state = 'running' AND heartbeat_at > now() - make_interval(secs => ${leaseMs / 1000}::float8) AND labels @> ${JSON.stringify(wanted.labels)}::jsonb`;
-  const places = workers.flatMap(({ id, slots, memoryMiB, gpus }): Place[] => {
-    const fitting = gpus.filter(
-      ({ name, memoryMiB: size }) =>
-        (!wanted.gpu?.name || name.toLowerCase().includes(wanted.gpu.name.toLowerCase())) &&
-        size >= (wanted.gpu?.memoryMiB ?? 0),
-    );
-    if (gpus.length)
-      return fitting.map(({ name, memoryMiB: size }) => ({
-        name: `${name} of ${id}`,
-        memoryMiB: Math.floor(size / Math.max(1, Math.ceil(slots / gpus.length))),
-        host: false,
-      }));
-    return memoryMiB === null || wanted.gpu
-      ? []
-      : [
-          {
-            name: `one of ${slots} ${slots === 1 ? 'slot' : 'slots'} of ${id}`,
-            memoryMiB: Math.floor(memoryMiB / slots),
-            host: true,
-          },
-        ];
-  });
+  const places = await placesFor(tx, leaseMs, requires ?? { labels: {} });
   const place = places.reduce<Place | undefined>(
     (best, each) => (best && best.memoryMiB >= each.memoryMiB ? best : each),
     undefined,
@@ -73,14 +47,10 @@ export async function memoryFit(
     ? await tx.run.findMany({ where: { id: { in: outside } }, select: { id: true, spec: true } })
     : [])
     byId.set(id, spec as unknown as RunSpec);
-  const encoderOf = (spec: RunSpec | undefined): Encoder | undefined =>
-    !spec
-      ? undefined
-      : 'encoder' in spec && spec.encoder
-        ? spec.encoder
-        : 'from' in spec && spec.from
-          ? encoderOf(byId.get(spec.from))
-          : undefined;
+  const encoderOf = (spec: RunSpec | undefined): Encoder | undefined => {
+    if (spec && 'encoder' in spec && spec.encoder) return spec.encoder;
+    return spec && 'from' in spec && spec.from ? encoderOf(byId.get(spec.from)) : undefined;
+  };
 
   const fresh = new Set(placements.flatMap(({ runId, outcome }) => (outcome === 'new' ? [runId] : [])));
   const kinds: Record<string, number> = {};
@@ -112,4 +82,30 @@ export async function memoryFit(
     on: place ? `${place.name}, ${place.memoryMiB} MiB` : null,
     trials: [...trials].sort((a, b) => a - b),
   };
+}
+
+/** Where a run that asks for this may run: each GPU of a worker, or a slot's part of the memory of one without. */
+async function placesFor(tx: Transaction, leaseMs: number, wanted: Requires): Promise<Place[]> {
+  const workers = await tx.$queryRaw<
+    { id: string; slots: number; memoryMiB: number | null; gpus: { name: string; memoryMiB: number }[] }[]
+  >`
+    SELECT id, slots, memory_mib AS "memoryMiB", gpus
+    FROM worker
+    WHERE ${takesRuns(leaseMs)} AND labels @> ${JSON.stringify(wanted.labels)}::jsonb`;
+  return workers.flatMap(({ id, slots, memoryMiB, gpus }): Place[] => {
+    const fitting = gpus.filter(
+      ({ name, memoryMiB: size }) =>
+        (!wanted.gpu?.name || name.toLowerCase().includes(wanted.gpu.name.toLowerCase())) &&
+        size >= (wanted.gpu?.memoryMiB ?? 0),
+    );
+    if (gpus.length)
+      return fitting.map(({ name, memoryMiB: size }) => ({
+        name: `${name} of ${id}`,
+        memoryMiB: Math.floor(size / Math.max(1, Math.ceil(slots / gpus.length))),
+        host: false,
+      }));
+    if (memoryMiB === null || wanted.gpu) return [];
+    const name = `one of ${slots} ${slots === 1 ? 'slot' : 'slots'} of ${id}`;
+    return [{ name, memoryMiB: Math.floor(memoryMiB / slots), host: true }];
+  });
 }

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { SCHEMA } from './run-store.js';
+import { SCHEMA } from './schema-version.js';
 
 test('a worker takes runs from a database with the newest migration of its own version', async () => {
   const migrations = (await readdir(path.resolve(import.meta.dirname, '..', '..', '..', 'prisma', 'migrations')))
