@@ -141,10 +141,11 @@ test('of two parents that end while neither sees the other, the later queues the
   const other = new pg.Client({ connectionString: home.url });
   await other.connect();
   const waiting = async () => {
-    const { rows } = await other.query<{ pid: number }>(
-      "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    );
-    return rows.length;
+    const sessions = await database.prisma.$queryRaw<unknown[]>`
+      SELECT pid
+      FROM pg_stat_activity
+      WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+    return sessions.length;
   };
   const dataset = { ...shapes, name: 'late' };
   try {
