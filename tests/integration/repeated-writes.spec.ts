@@ -69,7 +69,7 @@ const checkpoint = (step: number) => ({
 const artifactsOf = async (runId: string) =>
   (await queries.artifacts(runId, { limit: 100 })).items.map(({ name }) => name);
 
-test('an artifact whose COMMIT was not answered is there once, and of two kept checkpoints none is kept twice', async () => {
+test('an artifact whose COMMIT was not answered is there once, and takes the place of one checkpoint', async () => {
   const token = await begun({ checkpoints: { keepLast: 2 } });
   await worker.recorder.addArtifact(token, checkpoint(10), 1);
   await withLostAnswer('COMMIT', () => worker.recorder.addArtifact(token, checkpoint(20), 2));

@@ -30,7 +30,7 @@ export async function memoryFit(
     trialOf,
   }: { leaseMs: number; requires?: Requires | undefined; trialOf?: (placement: number) => number },
 ): Promise<MemoryFit> {
-  const place = roomiest(await placesFor(tx, leaseMs, requires ?? { labels: {} }));
+  const place = roomiest(await placesFor(tx, leaseMs, requires));
   const datasets = await datasetsOf(tx, placements);
   const inherited = await inheritedEncoders(tx, placements);
   const neededBy = (spec: RunSpec, { sample, splits }: DatasetManifest) =>
@@ -63,7 +63,7 @@ const roomiest = (places: readonly Place[]): Place | undefined =>
   places.reduce<Place | undefined>((best, each) => (best && best.memoryMiB >= each.memoryMiB ? best : each), undefined);
 
 /** Where a run that asks for this may run: each GPU of a worker, or a slot's part of the memory of one without. */
-async function placesFor(tx: Transaction, leaseMs: number, wanted: Requires): Promise<Place[]> {
+async function placesFor(tx: Transaction, leaseMs: number, wanted: Requires = { labels: {} }): Promise<Place[]> {
   const workers = await tx.$queryRaw<
     { id: string; slots: number; memoryMiB: number | null; gpus: { name: string; memoryMiB: number }[] }[]
   >`
