@@ -28,9 +28,9 @@ export const codeOf = (error: unknown): string | undefined => {
  * Prisma (unreachable, timed out, closed).
  */
 const UNAVAILABLE = /^(ECONN|EPIPE|ETIMEDOUT|08|25P0|57P0|57014|P1001|P1002|P1008|P1017|P2024|P2028)/;
-/** What node-postgres and ioredis say without a code. */
+/** What node-postgres, Prisma and ioredis say without a code. */
 const UNAVAILABLE_MESSAGE =
-  /connection terminated|connection is closed|timeout exceeded when trying to connect|command timed out|max retries per request/i;
+  /connection terminated|connection is closed|connectionclosed|server has closed the connection|timeout exceeded when trying to connect|command timed out|max retries per request/i;
 
 /**
  * True where Postgres or Redis did not answer, or Postgres undid it for the sake of others time and again: whoever

@@ -90,7 +90,8 @@ function compare(here: Identity, there: Identity): Why {
     if (same) return `the specs are equal, but that run is ${there.status} and gives no result: retry it`;
     const first = differences.slice(0, 5).map(({ field }) => field);
     const more = differences.length > 5 ? ', …' : '';
-    return `${differences.length} ${differences.length === 1 ? 'field differs' : 'fields differ'}: ${first.join(', ')}${more}`;
+    const differ = differences.length === 1 ? 'field differs' : 'fields differ';
+    return `${differences.length} ${differ}: ${first.join(', ')}${more}`;
   };
   return {
     runId: here.id,

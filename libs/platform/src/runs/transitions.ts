@@ -153,7 +153,8 @@ export class Transitions {
     const failed = await tx.$queryRaw<{ id: string }[]>`
       ${descendants(parentId)}
       UPDATE run
-      SET status = ${status}::text::run_status, status_reason = ${reason}, status_detail = ${detail}, finished_at = now()
+      SET status = ${status}::text::run_status, status_reason = ${reason}, status_detail = ${detail},
+        finished_at = now()
       WHERE status = 'pending' AND id IN (SELECT run_id FROM descendant)
       RETURNING id`;
     const ids = failed.map(({ id }) => id);
