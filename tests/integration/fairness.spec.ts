@@ -11,7 +11,6 @@ import {
   ProjectStore,
   RequestError,
   RunQueries,
-  RunQueue,
   RunStore,
   SweepStore,
   type ClaimedRun,
@@ -21,6 +20,7 @@ import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
+import { consumerOf, openQueue } from '../support/queue.js';
 import { knowShapes } from '../support/shapes.js';
 
 let home: Awaited<ReturnType<typeof freshDatabase>>;
@@ -377,22 +377,19 @@ test(
   'two leaders at one moment, and runs that come and end all the while: each attempt is put into Redis, the window ' +
     'stays short, and a free slot is filled without a poll',
   async () => {
-    const queue = new RunQueue({
+    const connection = {
       redisUrl: inject('redisUrl'),
       queueName: `test-${randomUUID()}`,
       networkTimeoutMs: 20_000,
-    });
+    };
+    const queue = openQueue(connection);
     const leader = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 60_000 });
     await worker('w', 2);
     leader.start();
-    const consumer = queue.consume(
-      2,
-      async (job) => {
-        const claimed = await store.claim(job, 'w');
-        if (claimed) await store.succeed(claimed, { metrics: {} });
-      },
-      () => undefined,
-    );
+    const consumer = consumerOf(connection, 2, async (job) => {
+      const claimed = await store.claim(job, 'w');
+      if (claimed) await store.succeed(claimed, { metrics: {} });
+    });
     try {
       await eventually(() => {
         expect(leader.isLeader).toBe(true);

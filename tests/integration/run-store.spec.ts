@@ -7,7 +7,6 @@ import {
   LeaseLostError,
   RequestError,
   RunQueries,
-  RunQueue,
   RunStore,
   SweepStore,
   type Token,
@@ -16,6 +15,7 @@ import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { freshDatabase } from '../support/database.js';
+import { openQueue } from '../support/queue.js';
 import { knowShapes } from '../support/shapes.js';
 import { eventually } from '../support/eventually.js';
 
@@ -636,7 +636,7 @@ describe('sweeps', () => {
 
 describe('the leader', () => {
   test('puts into Redis what is queued, and again what Redis has lost', async () => {
-    const queue = new RunQueue({
+    const queue = openQueue({
       redisUrl: inject('redisUrl'),
       queueName: `test-${randomUUID()}`,
       networkTimeoutMs: 20_000,
@@ -666,7 +666,7 @@ describe('the leader', () => {
   });
 
   test('is one at a time, and another takes over', async () => {
-    const queue = new RunQueue({
+    const queue = openQueue({
       redisUrl: inject('redisUrl'),
       queueName: `test-${randomUUID()}`,
       networkTimeoutMs: 20_000,

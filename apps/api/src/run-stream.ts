@@ -1,6 +1,7 @@
 import { isTerminal, LogLine, Run, RunEvent } from '#libs/contracts';
 import { RequestError, type Database, type Logger, type RunQueries } from '#libs/platform';
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { PinoLogger } from 'nestjs-pino';
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -284,7 +285,7 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
   constructor(
     private readonly database: Database,
     private readonly queries: RunQueries,
-    private readonly log: Logger,
+    private readonly requests: PinoLogger,
   ) {}
 
   onApplicationBootstrap(): void {
@@ -319,12 +320,14 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
       'x-content-type-options': 'nosniff',
     });
     this.open.add(response);
-    const reader = new Reader(response, position, this.log);
+    // A feed tells a reader what it reads for another request: the reader keeps the logger of its own.
+    const log = this.requests.logger;
+    const reader = new Reader(response, position, log);
     const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
     try {
       while (!reader.gone.signal.aborted && !(await (await this.feedOf(runId)).serve(reader)));
     } catch (error) {
-      this.log.warn({ err: error, runId }, 'a stream was broken off; its client can take it up again');
+      log.warn({ err: error, runId }, 'a stream was broken off; its client can take it up again');
     } finally {
       clearInterval(keepAlive);
       this.open.delete(response);
