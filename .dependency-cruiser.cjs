@@ -13,9 +13,11 @@ const CLIENTS = 'node_modules/(pg|@prisma|prisma|bullmq|ioredis)/';
 module.exports = {
   forbidden: [
     only('contracts-know-nobody', '^libs/contracts/', [], 'contracts are zod only and run in a browser'),
-    only('data-knows-contracts', '^libs/data/', ['^libs/contracts/']),
-    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/']),
-    only('platform-knows-contracts', '^libs/platform/', ['^libs/contracts/']),
+    only('search-knows-contracts', '^libs/search/', ['^libs/contracts/']),
+    only('tensorflow-knows-nobody', '^libs/tensorflow/', []),
+    only('data-knows-tensorflow', '^libs/data/', ['^libs/contracts/', '^libs/tensorflow/']),
+    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/', '^libs/tensorflow/']),
+    only('platform-knows-contracts-and-search', '^libs/platform/', ['^libs/contracts/', '^libs/search/']),
     only('api-knows-platform', '^apps/api/', ['^libs/platform/', '^libs/contracts/']),
     only(
       'cli-knows-contracts',
@@ -68,7 +70,7 @@ module.exports = {
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {
       exportsFields: ['exports'],
-      conditionNames: ['source', 'import', 'require', 'node', 'default', 'types'],
+      conditionNames: ['latent-loom-source', 'import', 'require', 'node', 'default', 'types'],
     },
   },
 };

@@ -12,6 +12,7 @@ import {
   RequestError,
   RunQueries,
   RunStore,
+  SweepQueries,
   SweepStore,
   type ClaimedRun,
 } from '#libs/platform';
@@ -27,6 +28,7 @@ let home: Awaited<ReturnType<typeof freshDatabase>>;
 let database: Database;
 let store: RunStore;
 let queries: RunQueries;
+let sweepQueries: SweepQueries;
 let projects: ProjectStore;
 const options = { leaseMs: 60_000 };
 
@@ -41,6 +43,7 @@ beforeEach(async () => {
   await database.prisma.$executeRaw`DELETE FROM project WHERE name <> 'default'`;
   // What is told is a second old at most: each test asks anew.
   queries = new RunQueries(database, options);
+  sweepQueries = new SweepQueries(database);
   await knowShapes(store);
 });
 afterAll(async () => {
@@ -147,11 +150,11 @@ test(
       },
     });
     const { sweepId } = await sweeps.submit(sweep);
-    expect(await queries.sweep(sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
+    expect(await sweepQueries.sweep(sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
     expect((await projects.list()).find(({ name }) => name === 'vision')).toMatchObject({ waiting: 2 });
     await expect(sweeps.submit({ ...sweep, project: 'speech' })).rejects.toBeInstanceOf(RequestError);
     const clone = await sweeps.clone(sweepId, { name: 'again', on_duplicate: 'replicate' });
-    expect(await queries.sweep(clone.sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
+    expect(await sweepQueries.sweep(clone.sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
   },
 );
 

@@ -8,6 +8,7 @@ import {
   RequestError,
   RunQueries,
   RunStore,
+  SweepQueries,
   SweepStore,
   type Token,
 } from '#libs/platform';
@@ -25,6 +26,7 @@ let database: Database;
 let store: RunStore;
 let sweeps: SweepStore;
 let queries: RunQueries;
+let sweepQueries: SweepQueries;
 
 const request = (spec: z.input<typeof SubmitRun>['spec'], rest: Partial<z.input<typeof SubmitRun>> = {}) =>
   SubmitRun.parse({ spec, ...rest });
@@ -43,6 +45,7 @@ beforeAll(async () => {
   store = new RunStore(database, { dataRoot: '/data', leaseMs: LEASE_MS });
   sweeps = new SweepStore(database, store);
   queries = new RunQueries(database, { leaseMs: LEASE_MS });
+  sweepQueries = new SweepQueries(database);
 });
 
 beforeEach(async () => {
@@ -592,7 +595,7 @@ describe('sweeps', () => {
     const { sweepId } = await sweeps.submit(
       sweep('one', { parameters: { 'finetune.labelSeed': { values: [1, 2, 3] } } }),
     );
-    const detail = (await queries.sweep(sweepId))!;
+    const detail = (await sweepQueries.sweep(sweepId))!;
     const finish = async (runId: string, metrics: Record<string, number>) => {
       await store.succeed(await claimed(runId), { metrics });
     };
@@ -603,7 +606,7 @@ describe('sweeps', () => {
       });
       await finish(trial.runs.find(({ control }) => control)!.runId, { 'eval/accuracy': 0.3 + index / 10 });
     }
-    const table = (await queries.sweepTable(sweepId))!;
+    const table = (await sweepQueries.sweepTable(sweepId))!;
     expect(table.complete).toBe(true);
     expect(table.rows).toHaveLength(1);
     const [row] = table.rows;
@@ -627,10 +630,10 @@ describe('sweeps', () => {
       }),
     );
     await sweeps.cancel(one.sweepId);
-    expect((await queries.sweep(two.sweepId))!.status).toBe('running');
-    expect(Object.keys((await queries.sweep(two.sweepId))!.runCounts).sort()).toEqual(['pending', 'queued']);
+    expect((await sweepQueries.sweep(two.sweepId))!.status).toBe('running');
+    expect(Object.keys((await sweepQueries.sweep(two.sweepId))!.runCounts).sort()).toEqual(['pending', 'queued']);
     await sweeps.cancel(two.sweepId);
-    expect((await queries.sweep(one.sweepId))!.status).toBe('cancelled');
+    expect((await sweepQueries.sweep(one.sweepId))!.status).toBe('cancelled');
   });
 });
 

@@ -4,10 +4,11 @@ import {
   Database,
   Explanations,
   type RequestError,
-  RunQueries,
   RunStore,
   SweepController,
   SweepExports,
+  RunQueries,
+  SweepQueries,
   SweepStore,
 } from '#libs/platform';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -22,6 +23,7 @@ let database: Database;
 let store: RunStore;
 let sweeps: SweepStore;
 let queries: RunQueries;
+let sweepQueries: SweepQueries;
 
 const temperatures = (count: number, from = 0) =>
   Array.from({ length: count }, (_, i) => Number((0.1 + (from + i) / 100).toFixed(2)));
@@ -48,6 +50,7 @@ beforeAll(async () => {
   store = new RunStore(database, { dataRoot: '/data', leaseMs: LEASE_MS });
   sweeps = new SweepStore(database, store);
   queries = new RunQueries(database, { leaseMs: LEASE_MS });
+  sweepQueries = new SweepQueries(database);
 });
 
 beforeEach(async () => {
@@ -160,7 +163,7 @@ async function work(
 }
 
 const statuses = async (sweepId: string, stage = 'pretrain') => {
-  const found = (await queries.sweep(sweepId))!;
+  const found = (await sweepQueries.sweep(sweepId))!;
   return Object.fromEntries(
     found.trials.map(({ parameters, runs }) => [
       String(parameters['pretrain.temperature']),
@@ -180,14 +183,14 @@ describe('nothing is spent twice', () => {
       const plan = await sweeps.plan(factorial(0, { parallel_trials: 5 }));
       expect(plan).toMatchObject({ trials: 96, newRuns: { pretrain: 12, finetune: 96 }, reused: { pretrain: 84 } });
       const { sweepId } = await sweeps.submit(factorial(0, { parallel_trials: 5 }));
-      expect((await queries.sweep(sweepId))!).toMatchObject({
+      expect((await sweepQueries.sweep(sweepId))!).toMatchObject({
         status: 'running',
         trialCounts: { held: 91, running: 5 },
         runCounts: { queued: 5, pending: 5 },
       });
       const first = await work(5);
       expect(first).toMatchObject({ started: { pretrain: 12, finetune: 96 }, mostAtOnce: 5 });
-      expect(await queries.sweep(sweepId)).toMatchObject({
+      expect(await sweepQueries.sweep(sweepId)).toMatchObject({
         status: 'succeeded',
         trialCounts: { succeeded: 96 },
         runCounts: { succeeded: 108 },
@@ -195,7 +198,7 @@ describe('nothing is spent twice', () => {
 
       const overlapping = await sweeps.submit(factorial(6));
       expect((await work(1000)).started).toEqual({ pretrain: 6, finetune: 48 });
-      expect(await queries.sweep(overlapping.sweepId)).toMatchObject({
+      expect(await sweepQueries.sweep(overlapping.sweepId)).toMatchObject({
         status: 'succeeded',
         runCounts: { succeeded: 108 },
       });
@@ -212,7 +215,7 @@ describe('nothing is spent twice', () => {
       ]);
       expect((await work(10)).started).toEqual({ pretrain: 12, finetune: 96 });
       for (const { sweepId } of [one, two])
-        expect((await queries.sweep(sweepId))!.runCounts).toEqual({ succeeded: 108 });
+        expect((await sweepQueries.sweep(sweepId))!.runCounts).toEqual({ succeeded: 108 });
     },
   );
 
@@ -225,7 +228,7 @@ describe('nothing is spent twice', () => {
     });
     const again = await sweeps.submit(sweep({ ...alone, on_duplicate: 'replicate', parallel_trials: 3 }));
     expect((await work(3)).started).toEqual({ pretrain: 24 });
-    const runs = async (id: string) => (await queries.sweep(id))!.trials.map((trial) => trial.runs[0]!.runId);
+    const runs = async (id: string) => (await sweepQueries.sweep(id))!.trials.map((trial) => trial.runs[0]!.runId);
     expect(new Set([...(await runs(sweepId)), ...(await runs(again.sweepId))]).size).toBe(24);
   });
 
@@ -262,7 +265,7 @@ describe('early stopping', () => {
       const { sweepId } = await sweeps.submit(sweep({ ...halving, seeds: 2 }));
       const done = await work(4);
       expect(done.epochs).toBeLessThan((12 * 9) / 2);
-      const found = (await queries.sweep(sweepId))!;
+      const found = (await sweepQueries.sweep(sweepId))!;
       expect(found).toMatchObject({ status: 'succeeded', haltReason: null });
       const pretrainings = await statuses(sweepId);
       expect(pretrainings['0.17']).toBe('succeeded');
@@ -364,9 +367,9 @@ describe('early stopping', () => {
     const [one, two] = await Promise.all([sweeps.submit(sweep(few)), sweeps.submit(sweep({ ...few, name: 'other' }))]);
     await work(4);
     for (const { sweepId } of [one, two]) {
-      expect((await queries.sweep(sweepId))!.status).toBe('succeeded');
+      expect((await sweepQueries.sweep(sweepId))!.status).toBe('succeeded');
       expect(await statuses(sweepId)).toEqual({ '0.15': 'early_stopped', '0.17': 'succeeded' });
-      const { best, coordinates } = (await queries.sweepTable(sweepId))!;
+      const { best, coordinates } = (await sweepQueries.sweepTable(sweepId))!;
       expect(best).toMatchObject({ trial: 1, value: coordinates.lines[1]!.value });
       expect(coordinates.lines.map(({ status, values }) => [status, ...values])).toEqual([
         ['early_stopped', 0.15],
@@ -399,7 +402,7 @@ describe('early stopping', () => {
       '0.18': 'succeeded',
       '0.9': 'early_stopped',
     });
-    const run = (await queries.sweep(sweepId))!.trials[3]!.runs[0]!.runId;
+    const run = (await sweepQueries.sweep(sweepId))!.trials[3]!.runs[0]!.runId;
     expect(await queries.runDetail(run)).toMatchObject({
       statusReason: 'below_median',
       attempts: [{ outcome: 'early_stopped' }],
@@ -411,7 +414,7 @@ describe('early stopping', () => {
       reached: [{ decision: 'stopped' }],
     });
     await tick();
-    expect((await queries.sweep(sweepId))!.status).toBe('succeeded');
+    expect((await sweepQueries.sweep(sweepId))!.status).toBe('succeeded');
     expect(await sweeps.rungs((await sweeps.submit(sweep({ ...alone, name: 'plain' }))).sweepId)).toBeNull();
   });
 });
@@ -427,7 +430,7 @@ describe('a search by a model', () => {
       ...more,
     });
   const drawn = async (sweepId: string) =>
-    (await queries.sweep(sweepId))!.trials.map(({ parameters }) => parameters['pretrain.temperature'] as number);
+    (await sweepQueries.sweep(sweepId))!.trials.map(({ parameters }) => parameters['pretrain.temperature'] as number);
 
   test('draws the same trials for a seed however many workers there are, and looks where it is good', async () => {
     expect(await sweeps.plan(tpe())).toMatchObject({ trials: 24, newRuns: { pretrain: 10 } });
@@ -435,7 +438,10 @@ describe('a search by a model', () => {
     await work(1);
     const trials = await drawn(one.sweepId);
     expect(trials).toHaveLength(24);
-    expect(await queries.sweep(one.sweepId)).toMatchObject({ status: 'succeeded', trialCounts: { succeeded: 24 } });
+    expect(await sweepQueries.sweep(one.sweepId)).toMatchObject({
+      status: 'succeeded',
+      trialCounts: { succeeded: 24 },
+    });
     const distance = (some: number[]) => some.reduce((sum, each) => sum + Math.abs(each - 0.17), 0) / some.length;
     expect(distance(trials.slice(14))).toBeLessThan(distance(trials.slice(0, 10)) / 2);
     await database.prisma.$executeRaw`TRUNCATE sweep CASCADE`;
@@ -457,7 +463,7 @@ describe('a search by a model', () => {
     };
     const { sweepId } = await sweeps.submit(tpe({ stages, parameters, run_cap: 30, parallel_trials: 1 }));
     await work(1, { lastly: (spec) => ({ metrics: { 'eval/knn': spec.method === 'byol' ? 0 : spec.temperature } }) });
-    const { trials, status } = (await queries.sweep(sweepId))!;
+    const { trials, status } = (await sweepQueries.sweep(sweepId))!;
     expect([status, trials.length]).toEqual(['succeeded', 30]);
     for (const { parameters: set } of trials)
       expect(Object.keys(set).sort()).toEqual(
@@ -475,7 +481,7 @@ describe('a search by a model', () => {
     );
     await work(4);
     expect((await drawn(sweepId)).toSorted((a, b) => a - b)).toEqual(values);
-    expect((await queries.sweep(sweepId))!.status).toBe('succeeded');
+    expect((await sweepQueries.sweep(sweepId))!.status).toBe('succeeded');
   });
 
   test('together with halving', async () => {
@@ -489,7 +495,7 @@ describe('a search by a model', () => {
     );
     const { epochs } = await work(4);
     expect(epochs).toBeLessThan((24 * 9) / 2);
-    const found = (await queries.sweep(sweepId))!;
+    const found = (await sweepQueries.sweep(sweepId))!;
     expect([found.status, found.trials.length]).toEqual(['succeeded', 48]);
   });
 });
@@ -497,9 +503,9 @@ describe('a search by a model', () => {
 describe('live control', () => {
   test('a sweep pauses, takes other limits, goes on and is cancelled', async () => {
     const { sweepId } = await sweeps.submit(sweep({ ...alone, parallel_trials: 2 }));
-    const counts = async () => (await queries.sweep(sweepId))!.trialCounts;
+    const counts = async () => (await sweepQueries.sweep(sweepId))!.trialCounts;
     await sweeps.pause(sweepId);
-    expect(await queries.sweep(sweepId)).toMatchObject({ status: 'paused', trialCounts: { paused: 2, held: 10 } });
+    expect(await sweepQueries.sweep(sweepId)).toMatchObject({ status: 'paused', trialCounts: { paused: 2, held: 10 } });
     await sweeps.change(sweepId, { parallel_trials: 4 });
     await tick();
     expect(await counts()).toEqual({ paused: 2, held: 10 });
@@ -510,7 +516,7 @@ describe('live control', () => {
     await sweeps.change(sweepId, { parallel_trials: null, run_cap: 6 });
     expect(await counts()).toEqual({ running: 6, held: 6 });
     await sweeps.cancel(sweepId);
-    expect(await queries.sweep(sweepId)).toMatchObject({ status: 'cancelled', runCounts: { cancelled: 6 } });
+    expect(await sweepQueries.sweep(sweepId)).toMatchObject({ status: 'cancelled', runCounts: { cancelled: 6 } });
     await tick();
     expect((await counts()).held).toBe(6);
     await expect(sweeps.change(sweepId, { run_cap: 12 })).rejects.toMatchObject({ code: 'invalid_state' });
@@ -520,7 +526,7 @@ describe('live control', () => {
     const { sweepId } = await sweeps.submit(
       sweep({ ...alone, parameters: { 'pretrain.temperature': { values: [0.1, 0.2, 0.3] } } }),
     );
-    const [asked, parent, own] = (await queries.sweep(sweepId))!.trials.map(({ runs }) => runs[0]!.runId) as [
+    const [asked, parent, own] = (await sweepQueries.sweep(sweepId))!.trials.map(({ runs }) => runs[0]!.runId) as [
       string,
       string,
       string,
@@ -553,25 +559,25 @@ describe('live control', () => {
       });
     const { sweepId } = await sweeps.submit(random(3));
     await work(3);
-    expect((await queries.sweep(sweepId))!.status).toBe('succeeded');
+    expect((await sweepQueries.sweep(sweepId))!.status).toBe('succeeded');
     await sweeps.change(sweepId, { run_cap: 5 });
-    expect(await queries.sweep(sweepId)).toMatchObject({
+    expect(await sweepQueries.sweep(sweepId)).toMatchObject({
       status: 'running',
       trialCounts: { succeeded: 3, running: 2 },
     });
     await work(3);
     const temperaturesOf = async (id: string) =>
-      (await queries.sweep(id))!.trials.map(({ parameters }) => parameters['pretrain.temperature']);
+      (await sweepQueries.sweep(id))!.trials.map(({ parameters }) => parameters['pretrain.temperature']);
     const again = await sweeps.submit({ ...random(5) });
     expect(await temperaturesOf(sweepId)).toEqual(await temperaturesOf(again.sweepId));
-    expect((await queries.sweep(again.sweepId))!.status).toBe('succeeded');
+    expect((await sweepQueries.sweep(again.sweepId))!.status).toBe('succeeded');
   });
 
   test('after too many failures nothing more starts; exactly the failed are retried, and what was held goes on', async () => {
     const { sweepId } = await sweeps.submit(sweep({ seeds: 2, parallel_trials: 3, max_failed_trials: 2 }));
     const bad = new Set([0.1, 0.11, 0.12]);
     await work(3, { fails: (spec) => spec.kind === 'pretrain' && bad.has(spec.temperature) });
-    const halted = (await queries.sweep(sweepId))!;
+    const halted = (await sweepQueries.sweep(sweepId))!;
     expect(halted).toMatchObject({
       status: 'failed',
       haltReason: 'max_failed_trials',
@@ -580,7 +586,7 @@ describe('live control', () => {
     expect(halted.trialCounts).toEqual({ failed: 6, held: 18 });
     expect(await sweeps.retry(sweepId)).toMatchObject({ done: 3 });
     expect((await work(3)).started).toEqual({ pretrain: 9, finetune: 24 });
-    expect(await queries.sweep(sweepId)).toMatchObject({
+    expect(await sweepQueries.sweep(sweepId)).toMatchObject({
       status: 'succeeded',
       trialCounts: { succeeded: 24 },
       haltReason: null,
@@ -592,13 +598,13 @@ describe('live control', () => {
       sweep({ ...alone, parallel_trials: 2, budget: { gpu_seconds: 3600, wall_seconds: 86_400 } }),
     );
     await tick();
-    expect((await queries.sweep(sweepId))!.status).toBe('running');
-    const [run] = (await queries.sweep(sweepId))!.trials[0]!.runs;
+    expect((await sweepQueries.sweep(sweepId))!.status).toBe('running');
+    const [run] = (await sweepQueries.sweep(sweepId))!.trials[0]!.runs;
     await store.claim({ runId: run!.runId, attempt: 1 }, 'w');
     await database.prisma
       .$executeRaw`UPDATE attempt SET started_at = now() - interval '2 hours' WHERE run_id = ${run!.runId}::uuid`;
     await tick();
-    const spent = (await queries.sweep(sweepId))!;
+    const spent = (await sweepQueries.sweep(sweepId))!;
     expect(spent).toMatchObject({
       status: 'paused',
       haltReason: 'budget_gpu_seconds',
@@ -606,9 +612,9 @@ describe('live control', () => {
     });
     expect(spent.gpuSeconds).toBeGreaterThan(7199);
     await sweeps.change(sweepId, { budget: { gpu_seconds: 3700 } });
-    expect((await queries.sweep(sweepId))!.status, 'still spent').toBe('paused');
+    expect((await sweepQueries.sweep(sweepId))!.status, 'still spent').toBe('paused');
     await sweeps.change(sweepId, { budget: { gpu_seconds: 36_000 } });
-    expect(await queries.sweep(sweepId)).toMatchObject({
+    expect(await sweepQueries.sweep(sweepId)).toMatchObject({
       status: 'running',
       haltReason: null,
       runCounts: { running: 1, queued: 1 },
@@ -622,7 +628,7 @@ describe('live control', () => {
       name: 'longer',
       parameters: { 'pretrain.temperature': { values: temperatures(14) } },
     });
-    expect(await queries.sweep(clone.sweepId)).toMatchObject({
+    expect(await sweepQueries.sweep(clone.sweepId)).toMatchObject({
       name: 'longer',
       runCounts: { succeeded: 12, queued: 2 },
     });
@@ -694,7 +700,7 @@ test(
         });
       }
     }
-    const found = (await queries.sweepTable(sweepId))!;
+    const found = (await sweepQueries.sweepTable(sweepId))!;
     expect(found.measure).toBe('eval/accuracy at label fraction 0.1');
     expect(
       found.effects.map(({ name, effect }) => [
@@ -746,12 +752,12 @@ test(
         [1, 2, 3].map((seed) => ({ fraction, seed, count: 400 * fraction, sha256: `${seed}`.repeat(64) })),
       ),
     );
-    const csv = ((await new SweepExports(queries).trials(sweepId, 'csv')) as string).split('\r\n');
+    const csv = ((await new SweepExports(sweepQueries, queries).trials(sweepId, 'csv')) as string).split('\r\n');
     expect(csv).toHaveLength(1 + 24 + 1);
     expect(csv[0]).toBe(
       'trial,status,finetune.labelFraction,finetune.labelSeed,finetune.seed,pretrain.augmentation,pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy',
     );
-    expect(JSON.parse((await new SweepExports(queries).trials(sweepId, 'json')) as string)).toHaveLength(
+    expect(JSON.parse((await new SweepExports(sweepQueries, queries).trials(sweepId, 'json')) as string)).toHaveLength(
       csv.length - 2,
     );
     expect(csv[1]).toMatch(

@@ -10,6 +10,7 @@ import {
   RunQueue,
   RunStore,
   SweepExports,
+  SweepQueries,
   SweepStore,
   type Env,
   type JobQueue,
@@ -97,7 +98,12 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
           useFactory: (database: Database, store: RunStore, queue: RunQueue) =>
             new Leader({ database, store, queue, log, reconcileMs: env.reconcileMs, window: env.window }),
         },
-        { provide: SweepExports, inject: [RunQueries], useFactory: (queries: RunQueries) => new SweepExports(queries) },
+        { provide: SweepQueries, inject: [Database], useFactory: (database: Database) => new SweepQueries(database) },
+        {
+          provide: SweepExports,
+          inject: [SweepQueries, RunQueries],
+          useFactory: (sweeps: SweepQueries, runs: RunQueries) => new SweepExports(sweeps, runs),
+        },
         {
           provide: RunStreams,
           inject: [Database, RunQueries, PinoLogger],

@@ -12,7 +12,7 @@ import {
   SweepRungs,
   SweepTable,
 } from '#libs/contracts';
-import { RequestError, RunQueries, SweepExports, SweepStore } from '#libs/platform';
+import { RequestError, SweepExports, SweepQueries, SweepStore } from '#libs/platform';
 import {
   Body,
   Controller,
@@ -43,7 +43,7 @@ const missing = (id: string): never => {
 export class SweepsController {
   constructor(
     private readonly sweeps: SweepStore,
-    private readonly queries: RunQueries,
+    private readonly queries: SweepQueries,
     private readonly exports: SweepExports,
   ) {}
 

@@ -1,16 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { compositionOf } from './composition.js';
-import {
-  Augmentation,
-  augmentationName,
-  canonicalJson,
-  labelsPerClass,
-  type Pretrain,
-  RunSpec,
-  withoutUnread,
-} from './run-spec.js';
+import { Augmentation, augmentationName } from './augmentation.js';
+import { canonicalJson } from './canonical-json.js';
+import { labelsPerClass } from './dataset.js';
+import { RunSpec, withoutUnread } from './run-spec.js';
+import type { Pretrain } from './training-spec.js';
 import { canMove, RunStatus, TERMINAL_STATUSES } from './run-status.js';
-import { estimateMean } from './statistics.js';
 import { expandSweep, type InvalidSweepError, SweepSpec } from './sweep.js';
 
 describe('specs', () => {
@@ -458,44 +452,4 @@ describe('sweeps', () => {
       found.join('\n'),
     ).toBe(true);
   });
-});
-
-test("a mean has Student's interval", () => {
-  expect(estimateMean([2])).toEqual({ mean: 2, ci95: null, n: 1 });
-  const { mean, ci95, n } = estimateMean([1, 2, 3, 4]);
-  expect([mean, n]).toEqual([2.5, 4]);
-  expect(ci95).toBeCloseTo((3.182 * Math.sqrt(5 / 3)) / 2, 9);
-  expect(
-    estimateMean(Array.from({ length: 61 }, (_, i) => i % 2)).ci95! /
-      (Math.sqrt((((60 / 4 / 60) * 61) / 60) * (60 / 61)) / Math.sqrt(61)),
-  ).toBeCloseTo(2.0003, 1);
-  expect(() => estimateMean([])).toThrow(RangeError);
-});
-
-test('a composition matrix has each augmentation alone on its diagonal and pairs beside it', () => {
-  const estimate = (mean: number) => ({ mean, ci95: null, n: 1 });
-  const row = (augmentation: object, one: number, more: object = {}) => ({
-    parameters: { 'pretrain.augmentation': { flip: {}, ...augmentation }, ...more },
-    knn: estimate(one / 2),
-    accuracy: { '0.1': estimate(0.9), '0.01': estimate(one) },
-    scratch: {},
-    gain: {},
-  });
-  const rows = [
-    row({ crop: {} }, 0.4),
-    row({ blur: {} }, 0.2),
-    row({ crop: {}, blur: {} }, 0.5),
-    row({ crop: {}, cutout: {}, blur: {} }, 0.6),
-  ];
-  const composition = compositionOf(rows)!;
-  expect(composition).toMatchObject({ names: ['crop', 'blur'], measure: 'accuracy 0.01' });
-  expect(composition.cells.map((line) => line.map((cell) => cell?.mean))).toEqual([
-    [0.4, 0.5],
-    [0.5, 0.2],
-  ]);
-  expect(compositionOf(rows.map((each) => ({ ...each, accuracy: {} })))!.cells[0]![1]!.mean).toBe(0.25);
-  expect(compositionOf([row({ crop: {} }, 1), row({ blur: {} }, 1)])).toBeNull();
-  expect(
-    compositionOf(rows.map((each) => ({ ...each, parameters: { ...each.parameters, 'pretrain.temperature': 0.1 } }))),
-  ).toBeNull();
 });

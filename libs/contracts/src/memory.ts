@@ -1,6 +1,8 @@
 /** How much memory a run needs at its peak, from its spec alone, so that a plan can say what fits where. */
 import type { SampleShape } from './dataset.js';
-import { Encoder, type Autoencode, type Optimizer, type Pretrain, type Projection, type RunSpec } from './run-spec.js';
+import { Encoder, type Optimizer, type Projection } from './run-settings.js';
+import type { RunSpec } from './run-spec.js';
+import type { Autoencode, Pretrain } from './training-spec.js';
 
 /** What differs between the encoders: stride of the stem, and (width factor, stride) of each residual block. */
 export const ARCHITECTURES: Record<

@@ -1,42 +1,50 @@
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { z } from 'zod';
-import { canonicalJson } from './run-spec.js';
+import { canonicalJson } from './canonical-json.js';
 
-/**
- * In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; `q`
- * rounds to its multiples.
- */
-const Distribution = z.enum([
-  'constant',
-  'categorical',
-  'int_uniform',
-  'uniform',
-  'q_uniform',
-  'log_uniform',
-  'log_uniform_values',
-  'q_log_uniform',
-  'q_log_uniform_values',
-  'normal',
-  'q_normal',
-  'log_normal',
-  'q_log_normal',
-]);
+const Distribution = z
+  .enum([
+    'constant',
+    'categorical',
+    'int_uniform',
+    'uniform',
+    'q_uniform',
+    'log_uniform',
+    'log_uniform_values',
+    'q_log_uniform',
+    'q_log_uniform_values',
+    'normal',
+    'q_normal',
+    'log_normal',
+    'q_log_normal',
+  ])
+  .describe(
+    "In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; " +
+      '`q` rounds to its multiples.',
+  );
 
-/** One of `value`, `values`, or a range to draw from. */
 export const Parameter = z
   .strictObject({
     value: z.unknown().optional(),
     values: z.array(z.unknown()).min(1).max(1000).optional(),
-    /** Of `values`, in their order; they need not add up to 1. */
-    probabilities: z.array(z.number().min(0)).max(1000).optional(),
+    probabilities: z
+      .array(z.number().min(0))
+      .max(1000)
+      .optional()
+      .describe('Probabilities of `values`, in their order; they need not add up to 1.'),
     distribution: Distribution.optional(),
     min: z.number().optional(),
     max: z.number().optional(),
     mu: z.number().optional(),
     sigma: z.number().gt(0).optional(),
     q: z.number().gt(0).optional(),
-    /** Only where other parameters have this value, or one of these. Elsewhere the trial does not set it. */
-    when: z.record(z.string(), z.unknown()).optional(),
+    when: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe(
+        'The parameter applies only where other parameters have this value, or one of these. Elsewhere the trial ' +
+          'does not set it.',
+      ),
   })
   .superRefine((parameter, context) => {
     const given = [
@@ -63,7 +71,8 @@ export const Parameter = z
       fault(['min'], `expected at most max (${parameter.max}), got ${parameter.min}`);
     if (distribution.endsWith('log_uniform_values') && parameter.min! <= 0)
       fault(['min'], `expected a number above 0 for ${distribution}, got ${parameter.min}`);
-  });
+  })
+  .describe('One of `value`, `values`, or a range to draw from.');
 export type Parameter = z.infer<typeof Parameter>;
 
 /** What is meant where `distribution` is left out, as Weights & Biases has it. */
@@ -242,6 +251,8 @@ export function everyAssignment(
   return found;
 }
 
+/** Results before `tpe` asks its model; until then draws are random. */
+export const TPE_STARTUP = 10;
 /** Draws that may fail to be new before a space counts as exhausted. */
 export const STALE_DRAWS = 200;
 

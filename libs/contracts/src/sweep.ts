@@ -1,48 +1,50 @@
 import { z } from 'zod';
 import { Name } from './dataset.js';
-import { Augmentation, AUGMENTATIONS, canonicalJson, PARENT_KINDS, RunSpec } from './run-spec.js';
+import { Augmentation, AUGMENTATIONS } from './augmentation.js';
+import { canonicalJson } from './canonical-json.js';
+import { PARENT_KINDS, RunSpec } from './run-spec.js';
 import { CONTRASTIVE_METRICS, EarlyTerminate, judgeOf } from './early-stopping.js';
-import { conditionFaults, draws, everyAssignment, inOrder, Parameter } from './search-space.js';
-import { TPE_STARTUP } from './tpe.js';
+import { conditionFaults, draws, everyAssignment, inOrder, Parameter, TPE_STARTUP } from './search-space.js';
 
 const stageName = z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'expected a lower-case stage name such as `pretrain`');
-/** Names of augmentations in their usual strength, or each with its settings. */
-const Pool = z.union([
-  z.array(z.enum(AUGMENTATIONS as [keyof Augmentation, ...(keyof Augmentation)[]])).min(1),
-  Augmentation,
-]);
+const Pool = z
+  .union([z.array(z.enum(AUGMENTATIONS as [keyof Augmentation, ...(keyof Augmentation)[]])).min(1), Augmentation])
+  .describe('Names of augmentations in their usual strength, or each with its settings.');
 /** With all settings. */
 const resolved = (pool: z.infer<typeof Pool>): Augmentation =>
   Augmentation.parse(Array.isArray(pool) ? Object.fromEntries(pool.map((name) => [name, {}])) : pool);
 
-/** Combinations of augmentations as an axis of the sweep. */
 const AugmentationAlgebra = z
   .strictObject({
-    /** Every combination of so many: one number, or from and to. */
     subsets: z
       .strictObject({
         of: Pool,
         size: z.union([z.int().min(0).max(16), z.tuple([z.int().min(0).max(16), z.int().min(0).max(16)])]),
       })
-      .optional(),
-    /** Each alone and each two together: the composition matrix of SimCLR (Chen et al. 2020, figure 5). */
-    pairs: z.strictObject({ of: Pool }).optional(),
-    /** All together, and all but one: what each is worth. */
-    leave_one_out: z.strictObject({ of: Pool }).optional(),
-    /** In every combination. */
-    always: Pool.optional(),
-    /** Settings that a combination with this augmentation is tried with, instead of the one in `of`. */
+      .optional()
+      .describe('Every combination of so many: one number, or from and to.'),
+    pairs: z
+      .strictObject({ of: Pool })
+      .optional()
+      .describe('Each alone and each two together: the composition matrix of SimCLR (Chen et al. 2020, figure 5).'),
+    leave_one_out: z
+      .strictObject({ of: Pool })
+      .optional()
+      .describe('All together, and all but one: what each is worth.'),
+    always: Pool.optional().describe('Augmentations that every combination has.'),
     strengths: z
       .partialRecord(
         z.enum(AUGMENTATIONS as [keyof Augmentation, ...(keyof Augmentation)[]]),
         z.array(z.record(z.string(), z.unknown())).min(1).max(100),
       )
-      .default({}),
+      .default({})
+      .describe('Settings that a combination with this augmentation is tried with, instead of the one in `of`.'),
   })
   .refine(
     ({ subsets, pairs, leave_one_out }) => [subsets, pairs, leave_one_out].filter(Boolean).length === 1,
     'expected one of subsets, pairs, leave_one_out',
-  );
+  )
+  .describe('Combinations of augmentations as an axis of the sweep.');
 
 /** Controls that a trial is compared with. */
 export const CONTROLS = ['scratch', 'random_init_probe'] as const;
@@ -58,19 +60,16 @@ const Budget = z
     'expected gpu_seconds, wall_seconds or both',
   );
 
-/**
- * A sweep in the dialect of Weights & Biases (`method`, `metric`, `parameters`, `run_cap`) plus `stages`: run specs of
- * which one takes the result of another by naming it in `from`. A parameter's name is the path of the field it sets,
- * `<stage>.<field>[.<field>…]`.
- */
 export const SweepSpec = z
   .strictObject({
     name: Name,
-    /**
-     * `random` draws `run_cap` trials; `tpe` (or `bayes`) draws each from what the trials before it showed. What
-     * `augmentations`, `label_fractions` and `seeds` ask for is tried in full for each draw.
-     */
-    method: z.enum(['grid', 'random', 'tpe', 'bayes']).default('grid'),
+    method: z
+      .enum(['grid', 'random', 'tpe', 'bayes'])
+      .default('grid')
+      .describe(
+        '`random` draws `run_cap` trials; `tpe` (or `bayes`) draws each from what the trials before it showed. ' +
+          'What `augmentations`, `label_fractions` and `seeds` ask for is tried in full for each draw.',
+      ),
     metric: z
       .strictObject({
         name: z.string().min(1).max(128).default('eval/accuracy'),
@@ -81,13 +80,15 @@ export const SweepSpec = z
       .record(stageName, z.record(z.string(), z.unknown()))
       .refine((stages) => Object.keys(stages).length > 0, 'expected at least one stage'),
     parameters: z.record(z.string().min(1).max(256), Parameter).default({}),
-    /** Sets `augmentation` of every stage that pretrains. */
-    augmentations: AugmentationAlgebra.optional(),
-    /** Sets `labelFraction` of every stage that finetunes. Subsets are nested, and shared by all trials. */
-    label_fractions: z.array(z.number().gt(0).max(1)).min(1).max(100).optional(),
-    /**
-     * How many, or which: sets `labelSeed` and `seed` of every stage that finetunes, so that pretrainings are shared.
-     */
+    augmentations: AugmentationAlgebra.optional().describe(
+      `Sets \`augmentation\` of every stage that pretrains. ${AugmentationAlgebra.description}`,
+    ),
+    label_fractions: z
+      .array(z.number().gt(0).max(1))
+      .min(1)
+      .max(100)
+      .optional()
+      .describe('Sets `labelFraction` of every stage that finetunes. Subsets are nested, and shared by all trials.'),
     seeds: z
       .union([
         z.int().min(1).max(1000),
@@ -101,54 +102,73 @@ export const SweepSpec = z
           .min(1)
           .max(1000),
       ])
-      .optional(),
-    /**
-     * `scratch`: for each finetune, the same network on the same labels and steps without pretraining.
-     * `random_init_probe`: for each evaluate, the same evaluation of an encoder as it was initialised.
-     */
+      .optional()
+      .describe(
+        'How many, or which: sets `labelSeed` and `seed` of every stage that finetunes, so that pretrainings are ' +
+          'shared.',
+      ),
     controls: z
       .array(z.enum(CONTROLS))
       .max(2)
       .refine((controls) => new Set(controls).size === controls.length, 'expected each control once')
-      .default([]),
-    /** At most so many trials; a larger grid is refused, never cut. `random` and `tpe` need it. */
-    run_cap: runCap.optional(),
-    /** Of what `random` and `tpe` draw: the same seed gives the same trials. */
+      .default([])
+      .describe(
+        '`scratch`: for each finetune, the same network on the same labels and steps without pretraining. ' +
+          '`random_init_probe`: for each evaluate, the same evaluation of an encoder as it was initialised.',
+      ),
+    run_cap: runCap
+      .optional()
+      .describe('At most so many trials; a larger grid is refused, never cut. `random` and `tpe` need it.'),
     seed: z
       .int()
       .min(0)
       .max(2 ** 32 - 1)
-      .default(0),
-    /**
-     * At most so many trials under way at once; those that wait at a rung are not. `tpe` takes 4 unless told otherwise.
-     */
-    parallel_trials: parallelTrials.optional(),
-    /** Stops pretrainings that show too little, by online kNN or probe. */
-    early_terminate: EarlyTerminate.optional(),
-    /** When more trials than this have failed, no other is started. */
-    max_failed_trials: maxFailedTrials.optional(),
-    /**
-     * When it is spent, the sweep pauses. GPU-seconds are those of the runs that it started; wall time counts from its
-     * submit.
-     */
-    budget: Budget.optional(),
-    /**
-     * Parameters that trials are started in the order of, `-` before one for the highest first. Default: pretrainings
-     * that are new first, then as laid out.
-     */
-    order_by: z.array(z.string().min(1).max(257)).min(1).max(16).optional(),
-    /**
-     * A trial whose runs all exist already, or are another trial's: `reuse` takes them, `reject` refuses the sweep,
-     * `replicate` trains them anew (trials of one sweep share their parents all the same).
-     */
-    on_duplicate: z.enum(['reuse', 'reject', 'replicate']).default('reuse'),
+      .default(0)
+      .describe('Seed of what `random` and `tpe` draw: the same seed gives the same trials.'),
+    parallel_trials: parallelTrials
+      .optional()
+      .describe(
+        'At most so many trials under way at once; those that wait at a rung are not. `tpe` takes 4 unless told ' +
+          'otherwise.',
+      ),
+    early_terminate: EarlyTerminate.optional().describe(
+      'Stops pretrainings that show too little, by online kNN or probe.',
+    ),
+    max_failed_trials: maxFailedTrials
+      .optional()
+      .describe('When more trials than this have failed, no other is started.'),
+    budget: Budget.optional().describe(
+      'When it is spent, the sweep pauses. GPU-seconds are those of the runs that it started; wall time counts ' +
+        'from its submit.',
+    ),
+    order_by: z
+      .array(z.string().min(1).max(257))
+      .min(1)
+      .max(16)
+      .optional()
+      .describe(
+        'Parameters that trials are started in the order of, `-` before one for the highest first. Default: ' +
+          'pretrainings that are new first, then as laid out.',
+      ),
+    on_duplicate: z
+      .enum(['reuse', 'reject', 'replicate'])
+      .default('reuse')
+      .describe(
+        "A trial whose runs all exist already, or are another trial's: `reuse` takes them, `reject` refuses the " +
+          'sweep, `replicate` trains them anew (trials of one sweep share their parents all the same).',
+      ),
   })
-  .meta({ id: 'SweepSpec' });
+  .meta({
+    id: 'SweepSpec',
+    description:
+      'A sweep in the dialect of Weights & Biases (`method`, `metric`, `parameters`, `run_cap`) plus `stages`: ' +
+      "run specs of which one takes the result of another by naming it in `from`. A parameter's name is the path " +
+      'of the field it sets, `<stage>.<field>[.<field>…]`.',
+  });
 export type SweepSpec = z.infer<typeof SweepSpec>;
 const DEFAULT_RUN_CAP = 10_000;
 const TPE_PARALLEL = 4;
 
-/** What may be changed of a sweep while it runs; null lifts a limit. */
 export const SweepChanges = z
   .strictObject({
     parallel_trials: parallelTrials.nullable().optional(),
@@ -156,7 +176,7 @@ export const SweepChanges = z
     max_failed_trials: maxFailedTrials.nullable().optional(),
     budget: Budget.nullable().optional(),
   })
-  .meta({ id: 'SweepChanges' });
+  .meta({ id: 'SweepChanges', description: 'What may be changed of a sweep while it runs; null lifts a limit.' });
 export type SweepChanges = z.infer<typeof SweepChanges>;
 
 /** True where each trial is drawn from the results of those before it. */

@@ -11,6 +11,7 @@ export * from './dispatch/queue.js';
 export * from './request-error.js';
 export * from './runs/queries.js';
 export * from './runs/run-store.js';
+export * from './sweeps/queries.js';
 export * from './sweeps/steering.js';
 export { SweepExports } from './sweeps/export.js';
 export * from './sweeps/store.js';

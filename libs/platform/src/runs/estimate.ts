@@ -1,17 +1,15 @@
 /** What new runs will cost, from what such runs have cost. */
 import {
   canonicalJson,
-  halvingOf,
   isModelled,
   parallelTrialsOf,
-  rungsOf,
-  stepsPerEpoch,
   type Estimation,
   type Pretrain,
   type RunKind,
   type RunSpec,
   type SweepSpec,
 } from '#libs/contracts';
+import { halvingOf, rungsOf, stepsPerEpoch } from '#libs/search';
 import type { Placement } from './admission.js';
 import type { Transaction } from '../machine/database.js';
 

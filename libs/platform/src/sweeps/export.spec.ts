@@ -1,7 +1,7 @@
 import type { RunRecord, RunSpec } from '#libs/contracts';
 import { parquetReadObjects } from 'hyparquet';
 import { describe, expect, test } from 'vitest';
-import type { SweepDetailRecord } from '../runs/queries.js';
+import type { SweepDetailRecord } from './queries.js';
 import { csvOf, jsonOf, mlruns, parquetOf, trialTable } from './export.js';
 
 const at = (seconds: number) => new Date(1_764_000_000_000 + 1000 * seconds);

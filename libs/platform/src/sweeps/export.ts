@@ -3,7 +3,8 @@ import { isTerminal, type RunRecord, type RunStatus } from '#libs/contracts';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import type { Readable } from 'node:stream';
 import { pack } from 'tar-stream';
-import type { RunQueries, SweepDetailRecord } from '../runs/queries.js';
+import type { RunQueries } from '../runs/queries.js';
+import type { SweepDetailRecord, SweepQueries } from './queries.js';
 
 /**
  * A line for each trial: its parameters, and for each stage and control the run, its status and its last metrics.
@@ -268,13 +269,16 @@ export async function* mlruns(
 
 /** What people take away of a sweep. */
 export class SweepExports {
-  constructor(private readonly queries: RunQueries) {}
+  constructor(
+    private readonly sweeps: SweepQueries,
+    private readonly runs: RunQueries,
+  ) {}
 
   /** Undefined for a sweep that is not there. */
   async trials(id: string, format: 'csv' | 'json' | 'parquet'): Promise<string | Uint8Array | undefined> {
-    const sweep = await this.queries.sweep(id);
+    const sweep = await this.sweeps.sweep(id);
     if (!sweep) return undefined;
-    const runs = await this.queries.runsOfSweep(sweep);
+    const runs = await this.sweeps.runsOfSweep(sweep);
     const table = trialTable(sweep, (runId) => runs.get(runId)?.result?.metrics ?? {});
     return format === 'csv' ? csvOf(table) : format === 'json' ? jsonOf(table) : parquetOf(table);
   }
@@ -284,13 +288,13 @@ export class SweepExports {
    * metric.
    */
   async mlflow(id: string): Promise<Readable | undefined> {
-    const sweep = await this.queries.sweep(id);
+    const sweep = await this.sweeps.sweep(id);
     if (!sweep) return undefined;
-    const runs = await this.queries.runsOfSweep(sweep);
+    const runs = await this.sweeps.runsOfSweep(sweep);
     const tar = pack();
     const write = async () => {
       for await (const { path, text } of mlruns(sweep, runs, (runId) =>
-        this.queries.metrics(runId, { key: undefined, since: undefined, points: 10_000 }),
+        this.runs.metrics(runId, { key: undefined, since: undefined, points: 10_000 }),
       )) {
         if (tar.destroyed) return;
         await new Promise<void>((resolve, reject) => {

@@ -4,36 +4,38 @@
  * that overlap, change nothing in the outcome.
  */
 import {
-  belowMedian,
   canonicalJson,
-  champion,
   expandDraw,
-  halvingOf,
   InvalidSweepError,
   isModelled,
   isTerminal,
   JUDGES,
   judgeOf,
-  nextDraw,
   parallelTrialsOf,
-  promotable,
-  rungsOf,
   stageOrder,
-  stepsPerEpoch,
   trialsPerDraw,
   type Control,
-  type Goal,
-  type Halving,
-  type Observation,
   type Pretrain,
   type Requires,
   type RunStatus,
-  type Standing,
   type StatusReason,
   type SweepRungs,
   type SweepSpec,
   type Trial,
 } from '#libs/contracts';
+import {
+  belowMedian,
+  champion,
+  halvingOf,
+  nextDraw,
+  promotable,
+  rungsOf,
+  stepsPerEpoch,
+  type Goal,
+  type Halving,
+  type Observation,
+  type Standing,
+} from '#libs/search';
 import type { Draft, Placement } from '../runs/admission.js';
 import { Prisma, type Database, type Transaction } from '../machine/database.js';
 import { trainCount } from '../runs/estimate.js';

@@ -1,18 +1,9 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import {
-  belowMedian,
-  champion,
-  EarlyTerminate,
-  halvingOf,
-  promotable,
-  rungsOf,
-  type Curve,
-  type Halving,
-  type Standing,
-} from './early-stopping.js';
-import { uniformNumbers } from './search-space.js';
+import { EarlyTerminate, uniformNumbers } from '#libs/contracts';
+import { champion, halvingOf, promotable, rungsOf, type Halving, type Standing } from './halving.js';
+import { belowMedian, type Curve } from './median.js';
 import { estimateMean } from './statistics.js';
 
 const halving = (policy: object) => halvingOf(EarlyTerminate.parse({ type: 'asha', ...policy }))!;

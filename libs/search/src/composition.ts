@@ -1,5 +1,4 @@
-import type { Estimate, SweepTable } from './http.js';
-import { Augmentation, AUGMENTATIONS } from './run-spec.js';
+import { Augmentation, AUGMENTATIONS, type Estimate, type SweepTable } from '#libs/contracts';
 
 type Row = Pick<SweepTable['rows'][number], 'parameters' | 'knn' | 'accuracy'>;
 type Name = (typeof AUGMENTATIONS)[number];

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { canonicalJson } from './run-spec.js';
-import { draws, uniformNumbers, type Parameter } from './search-space.js';
-import { betterCount, nextDraw, suggest, weightsOf, type Observation } from './tpe.js';
+import { canonicalJson, draws, uniformNumbers, type Parameter } from '#libs/contracts';
+import { weightsOf } from './parzen.js';
+import { betterCount, nextDraw, suggest, type Observation } from './tpe.js';
 
 const mean = (numbers: number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
 

@@ -1,4 +1,4 @@
-import type { Estimate } from './http.js';
+import type { Estimate } from '#libs/contracts';
 
 /** Student's t at 97.5 % for 1 to 30 degrees of freedom. */
 const T_975 = [
