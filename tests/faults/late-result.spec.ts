@@ -62,14 +62,15 @@ test('#37 Postgres away from when a result is recorded until the lease is over: 
   await expectKeptPromises(stack, [id]);
 }, 90_000);
 
-test('#37 the same from just before the last word of the trainer: what it said last is recorded too', async () => {
-  const lastWord = path.join(stack.dir, 'last-word');
-  stack.startWorker({
+/** A worker whose trainer has trained the run and keeps its last word until `say` is called. */
+async function finishesLate(id: string, more: Record<string, string> = {}) {
+  const lastWord = path.join(stack.dir, `last-word-${id}`);
+  const worker = stack.startWorker({
     DATABASE_URL: way.url,
     LOOM_TRAINER: fileURLToPath(new URL('../support/waiting-trainer.mjs', import.meta.url)),
     TEST_LAST_WORD: lastWord,
+    ...more,
   });
-  const id = await stack.submit({ ...SHORT, seed: 37 });
   await eventually(
     async () => {
       const { items: lines } = await stack.client.logs(id);
@@ -77,12 +78,30 @@ test('#37 the same from just before the last word of the trainer: what it said l
     },
     { timeoutMs: 40_000 },
   );
+  return { worker, say: () => writeFile(lastWord, '') };
+}
+
+test('#37 the same from just before the last word of the trainer: what it said last is recorded too', async () => {
+  const id = await stack.submit({ ...SHORT, seed: 37 });
+  const { say } = await finishesLate(id);
   way.cut();
-  await writeFile(lastWord, '');
+  await say();
   await leaseIsOver(id);
   way.heal();
   await stack.ended(id);
   const run = await stack.client.run(id);
   expect(run.attempts.map(({ outcome }) => outcome)).toEqual(['succeeded']);
   expect(run.metrics).toMatchObject({ 'test/late': 1 });
+}, 90_000);
+
+test('#37 a worker that is told to end meanwhile waits no longer than the grace period and a lease', async () => {
+  const id = await stack.submit({ ...SHORT, seed: 38 });
+  const { worker, say } = await finishesLate(id, { LOOM_CANCEL_GRACE_MS: '1000' });
+  way.cut();
+  await say();
+  await leaseIsOver(id);
+  const asked = performance.now();
+  await worker.kill('SIGTERM');
+  expect(worker.child.exitCode).toBe(0);
+  expect(performance.now() - asked).toBeLessThan(15_000);
 }, 90_000);
