@@ -44,7 +44,8 @@ interface Message {
   at: number;
   event: string;
   data: unknown;
-  /** Of each point, where it is of points. */ seqs?: readonly number[];
+  /** Place of each metric point in its sequence, in a message of points. */
+  seqs?: readonly number[];
 }
 /** What one page of each sequence after a position holds, in order; `full` when there may be more. */
 interface News {
@@ -54,7 +55,7 @@ interface News {
 
 const frame = ({ event, metric, log }: Position, message: Message): string =>
   `id: ${event}.${metric}.${log}\nevent: ${message.event}\ndata: ${JSON.stringify(message.data)}\n\n`;
-/** Of a `run` message, what is news when it changes: a forecast moves with the clock. */
+/** What a `run` message says that is news when it changes: all but the forecast, which moves with the clock. */
 const told = ({ data }: Message): string => JSON.stringify({ ...(data as object), predictedStartAt: null });
 const same = (a: Position, b: Position) => a.event === b.event && a.metric === b.metric && a.log === b.log;
 

@@ -175,11 +175,11 @@ export class SupervisedRun {
     await this.trainer.ready.catch((error: Error) => {
       throw new RunFailure(error instanceof NoGpuError ? 'gpu_error' : 'internal_error', error.message);
     });
+    this.killedForMemory = await kernelKills();
     // A trainer that is gone needs no inputs, which storage may never give.
     const found = await Promise.race([this.inputs(), this.trainer.exited.then(() => undefined)]);
     if (!found) return this.death();
     await this.persist(() => store.begin(this.token, found.step, this.trainer.pid));
-    this.killedForMemory = await kernelKills();
     this.heard();
     this.readsInputs = false;
     this.flusher = setInterval(() => {
