@@ -50,6 +50,15 @@ module.exports = {
       { path: '^(apps|libs)/', pathNot: ['^libs/platform/', '\\.spec\\.ts$'] },
       { path: CLIENTS },
     ),
+    never(
+      'queue-at-the-roots',
+      {
+        path: '^(apps|libs)/',
+        pathNot: ['^apps/api/src/app\\.module', '^apps/worker/src/(worker\\.module|run-consumer)'],
+      },
+      { path: 'node_modules/@nestjs/bullmq/' },
+      'Nest opens the queue; what is done with it is in libs/platform',
+    ),
     never('contracts-in-a-browser', { path: '^libs/contracts/src/(?!.*\\.spec\\.ts$)' }, { dependencyTypes: ['core'] }),
     never('no-cycles', {}, { circular: true }),
     never('no-orphans', { orphan: true, pathNot: ['\\.spec\\.ts$', '\\.d\\.ts$', 'vite\\.config\\.ts$'] }, {}),

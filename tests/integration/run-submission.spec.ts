@@ -6,7 +6,6 @@ import {
   RequestError,
   ProjectStore,
   RunQueries,
-  RunQueue,
   Runs,
   SweepQueries,
   SweepResults,
@@ -16,6 +15,7 @@ import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { freshDatabase } from '../support/database.js';
+import { openQueue } from '../support/queue.js';
 import { knowShapes } from '../support/shapes.js';
 import { eventually } from '../support/eventually.js';
 
@@ -211,7 +211,7 @@ describe('sweeps', () => {
 
 describe('the leader', () => {
   test('puts into Redis what is queued, and again what Redis has lost', async () => {
-    const queue = new RunQueue({
+    const queue = openQueue({
       redisUrl: inject('redisUrl'),
       queueName: `test-${randomUUID()}`,
       networkTimeoutMs: 20_000,
@@ -248,7 +248,7 @@ describe('the leader', () => {
   });
 
   test('is one at a time, and another takes over', async () => {
-    const queue = new RunQueue({
+    const queue = openQueue({
       redisUrl: inject('redisUrl'),
       queueName: `test-${randomUUID()}`,
       networkTimeoutMs: 20_000,

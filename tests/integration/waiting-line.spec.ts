@@ -1,10 +1,11 @@
 /** What is told of runs that wait, and how the leader lets them in. Workers are played. */
 import { RunFilter, SubmitRun, type Run } from '#libs/contracts';
-import { createLogger, Database, Leader, ProjectStore, RunQueries, RunQueue, Runs } from '#libs/platform';
+import { createLogger, Database, Leader, ProjectStore, RunQueries, Runs } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from '../support/database.js';
+import { consumerOf, openQueue } from '../support/queue.js';
 import { eventually } from '../support/eventually.js';
 import { knowShapes } from '../support/shapes.js';
 
@@ -168,11 +169,12 @@ test(
   'two leaders at one moment, and runs that come and end all the while: each attempt is put into Redis, the window ' +
     'stays short, and a free slot is filled without a poll',
   async () => {
-    const queue = new RunQueue({
+    const connection = {
       redisUrl: inject('redisUrl'),
       queueName: `test-${randomUUID()}`,
       networkTimeoutMs: 20_000,
-    });
+    };
+    const queue = openQueue(connection);
     const leader = new Leader({
       database,
       runs: platform,
@@ -183,14 +185,10 @@ test(
     });
     await worker('w', 2);
     leader.start();
-    const consumer = queue.consume(
-      2,
-      async (job) => {
-        const claimed = await platform.claims.claim(job, 'w');
-        if (claimed) await platform.leases.succeed(claimed, { metrics: {} });
-      },
-      () => undefined,
-    );
+    const consumer = consumerOf(connection, 2, async (job) => {
+      const claimed = await platform.claims.claim(job, 'w');
+      if (claimed) await platform.leases.succeed(claimed, { metrics: {} });
+    });
     try {
       await eventually(() => {
         expect(leader.isLeader).toBe(true);
