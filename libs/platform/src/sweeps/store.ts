@@ -1,8 +1,5 @@
 import {
-  expansionOf,
   FAILED_STATUSES,
-  InvalidSweepError,
-  isModelled,
   isSteered,
   parallelTrialsOf,
   SweepSpec,
@@ -15,13 +12,13 @@ import {
   type Trial,
 } from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
-import { planOf, type Placement } from '../runs/admission.js';
+import type { Placement } from '../runs/admission.js';
 import type { Prisma, Database, Transaction } from '../machine/database.js';
-import { Turns } from '../machine/turns.js';
 import { estimate } from '../runs/estimate.js';
 import { memoryFit } from '../runs/memory-fit.js';
 import { RequestError } from '../request-error.js';
 import type { Runs } from '../runs/runs.js';
+import { expand, planFor } from './expansion.js';
 import { SweepController } from './steering.js';
 import { lockSweep, noSuchSweep } from './sweep-row.js';
 import { draftsOf, type Places } from './trials.js';
@@ -299,45 +296,4 @@ export class SweepStore {
       idempotencyKey,
     );
   }
-}
-
-/** What can be laid out at once, in the order in which it is to start. */
-async function expand(spec: SweepSpec): Promise<Trial[]> {
-  const trials: Trial[] = [];
-  try {
-    const turns = new Turns();
-    for (const trial of expansionOf(spec)) {
-      trials.push(trial);
-      if (turns.over) await turns.next();
-    }
-  } catch (error) {
-    if (error instanceof InvalidSweepError)
-      throw RequestError.invalid(error.faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] })));
-    throw error;
-  }
-  if (!spec.order_by) return trials;
-  const keys = spec.order_by.map((path) => ({ path: path.replace(/^-/, ''), sign: path.startsWith('-') ? -1 : 1 }));
-  return trials.sort(
-    (a, b) =>
-      keys.reduce((found, { path, sign }) => found || sign * compare(a.parameters[path], b.parameters[path]), 0) ||
-      a.index - b.index,
-  );
-}
-
-/** Numbers by their value, all else by its text. */
-function compare(a: unknown, b: unknown): number {
-  if (typeof a === 'number' && typeof b === 'number') return a - b;
-  const [left, right] = [JSON.stringify(a) ?? '', JSON.stringify(b) ?? ''];
-  return Number(left > right) - Number(left < right);
-}
-
-/** Of a search by a model only the first draws are known: the others follow from their results. */
-function planFor(spec: SweepSpec, placements: readonly Placement[], trials: number): Plan {
-  const plan = planOf(placements, trials);
-  if (!isModelled(spec) || spec.run_cap! <= trials) return plan;
-  return {
-    ...plan,
-    trials: spec.run_cap!,
-    summary: `${spec.run_cap} trials, of which ${plan.summary}; the others follow from results`,
-  };
 }
