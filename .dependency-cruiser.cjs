@@ -14,15 +14,16 @@ module.exports = {
   forbidden: [
     only('contracts-know-nobody', '^libs/contracts/', [], 'contracts are zod only and run in a browser'),
     only('search-knows-contracts', '^libs/search/', ['^libs/contracts/']),
-    only('data-knows-contracts', '^libs/data/', ['^libs/contracts/']),
-    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/']),
+    only('tensorflow-knows-nobody', '^libs/tensorflow/', []),
+    only('data-knows-tensorflow', '^libs/data/', ['^libs/contracts/', '^libs/tensorflow/']),
+    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/', '^libs/tensorflow/']),
     only('platform-knows-contracts-and-search', '^libs/platform/', ['^libs/contracts/', '^libs/search/']),
     only('api-knows-platform', '^apps/api/', ['^libs/platform/', '^libs/contracts/']),
     only(
       'cli-knows-contracts',
       '^apps/cli/',
-      ['^libs/contracts/', '^libs/platform/src/(index|machine/local-services)'],
-      'of platform only what brings up services on one machine',
+      ['^libs/contracts/', '^libs/platform/src/(index|machine/(local-services|child-process|process-identity))'],
+      'of platform only what brings up services and processes on one machine',
     ),
     only('web-knows-contracts', '^apps/web/', ['^libs/contracts/']),
     only('worker-knows-all-libs', '^apps/worker/', ['^libs/']),
@@ -60,7 +61,7 @@ module.exports = {
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {
       exportsFields: ['exports'],
-      conditionNames: ['source', 'import', 'require', 'node', 'default', 'types'],
+      conditionNames: ['latent-loom-source', 'import', 'require', 'node', 'default', 'types'],
     },
   },
 };

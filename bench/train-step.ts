@@ -4,6 +4,7 @@
  */
 import { Optimizer, type Encoder } from '#libs/contracts';
 import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { availableParallelism, tmpdir } from 'node:os';
 import { buildAutoencoder } from '../libs/training/src/autoencode.js';
@@ -19,7 +20,6 @@ import {
 } from '../libs/training/src/networks.js';
 import { meanSquaredError, ntXent } from '../libs/training/src/objectives.js';
 import { createOptimizer } from '../libs/training/src/optimizers.js';
-import { loadTensorFlow } from '../libs/training/src/tensorflow.js';
 import { median, Peer, type BenchOptions, type BenchResult } from './peer.js';
 import { printProfile } from './profile.js';
 

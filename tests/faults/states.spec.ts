@@ -123,34 +123,38 @@ test('#29 a stream whose client does not read is closed, and the API does not gr
   await platform.leases.release(claim);
 });
 
-test('#32 a parent that fails: what waits for it never starts and says why; a retry of the parent arms it again', async () => {
-  stack.startWorker({ NODE_OPTIONS: preload('poison.mjs'), TEST_POISON: '3232' });
-  const parent = await stack.submit({ ...SHORT, seed: 3232 });
-  const child = await stack.submit({
-    kind: 'finetune',
-    dataset: 'stripes',
-    from: parent,
-    labelFraction: 0.25,
-    batchSize: 16,
-    steps: 5,
-    evalSplit: 'test',
-  });
-  const grandchild = await stack
-    .submit({ kind: 'evaluate', dataset: 'stripes', from: child, knn: small.knn, evalSplit: 'test' })
-    .catch(() => undefined);
-  const waiting = [child, ...(grandchild ? [grandchild] : [])];
-  await stack.ended(parent, 'failed');
-  for (const id of waiting) {
-    const run = await stack.client.run(id);
-    expect(run).toMatchObject({ status: 'upstream_failed', statusReason: 'parent_failed', attempt: 0 });
-    expect(run.statusDetail).toContain(parent);
-  }
-  await stack.killWorkers();
-  stack.startWorker();
-  await stack.client.retryRun(parent);
-  for (const id of [parent, ...waiting]) await stack.ended(id);
-  await expectKeptPromises(stack, [parent, ...waiting]);
-}, 90_000);
+test(
+  '#32 a parent that fails: what waits for it never starts and says why; a retry of the parent arms ' + 'it again',
+  async () => {
+    stack.startWorker({ NODE_OPTIONS: preload('poison.mjs'), TEST_POISON: '3232' });
+    const parent = await stack.submit({ ...SHORT, seed: 3232 });
+    const child = await stack.submit({
+      kind: 'finetune',
+      dataset: 'stripes',
+      from: parent,
+      labelFraction: 0.25,
+      batchSize: 16,
+      steps: 5,
+      evalSplit: 'test',
+    });
+    const grandchild = await stack
+      .submit({ kind: 'evaluate', dataset: 'stripes', from: child, knn: small.knn, evalSplit: 'test' })
+      .catch(() => undefined);
+    const waiting = [child, ...(grandchild ? [grandchild] : [])];
+    await stack.ended(parent, 'failed');
+    for (const id of waiting) {
+      const run = await stack.client.run(id);
+      expect(run).toMatchObject({ status: 'upstream_failed', statusReason: 'parent_failed', attempt: 0 });
+      expect(run.statusDetail).toContain(parent);
+    }
+    await stack.killWorkers();
+    stack.startWorker();
+    await stack.client.retryRun(parent);
+    for (const id of [parent, ...waiting]) await stack.ended(id);
+    await expectKeptPromises(stack, [parent, ...waiting]);
+  },
+  90_000,
+);
 
 test(
   '#34 a database of another version: a worker that starts says what to do and ends, one that runs takes nothing ' +
@@ -159,8 +163,9 @@ test(
     const old = stack.startWorker();
     const before = await stack.submit({ ...LONG, seed: 341 });
     await stack.runsAt(before, 1);
-    await database.prisma
-      .$executeRaw`INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) VALUES ('future', '', '99990101000000_future', now())`;
+    await database.prisma.$executeRaw`
+      INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at)
+      VALUES ('future', '', '99990101000000_future', now())`;
     try {
       const late = stack.startWorker();
       await eventually(() => expect(late.child.exitCode).toBe(1), { timeoutMs: 30_000 });

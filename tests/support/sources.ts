@@ -152,12 +152,9 @@ export class DataRoot {
       });
       const arrays: Record<string, { shape: number[]; data: number[] }> = {};
       for (const { name, path: file } of files) {
-        const type = name.endsWith('-labels.npy')
-          ? '<i4'
-          : name.endsWith('-samples.npy') && manifest.sample.modality === 'audio'
-            ? '<i2'
-            : '|u1';
-        const { shape, data } = await readNpy(file, type);
+        const sound = name.endsWith('-samples.npy') && manifest.sample.modality === 'audio';
+        const typeOfSamples = sound ? '<i2' : '|u1';
+        const { shape, data } = await readNpy(file, name.endsWith('-labels.npy') ? '<i4' : typeOfSamples);
         arrays[name.replace('.npy', '')] = { shape, data: [...data] };
       }
       const messages = (level: LogLevel) => lines.filter((line) => line.level === level).map(({ message }) => message);

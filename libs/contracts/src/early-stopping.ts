@@ -16,61 +16,86 @@ export const CONTRASTIVE_METRICS: readonly string[] = ['train/loss', 'train/cont
 
 const time = z.int().min(1).max(10_000_000);
 const judged = {
-  /** Default: the sweep's metric where a pretraining has it, else kNN. */
-  metric: z.enum(Object.keys(JUDGES) as [Judge, ...Judge[]]).optional(),
-  /** What the times are counted in. Steps are rounded up to the end of an epoch, where runs are judged. */
-  time_attr: z.enum(['epochs', 'steps']).default('epochs'),
+  metric: z
+    .enum(Object.keys(JUDGES) as [Judge, ...Judge[]])
+    .optional()
+    .describe("Default: the sweep's metric where a pretraining has it, else kNN."),
+  time_attr: z
+    .enum(['epochs', 'steps'])
+    .default('epochs')
+    .describe('What the times are counted in. Steps are rounded up to the end of an epoch, where runs are judged.'),
 };
 
-/** Early stopping of pretrainings, in the words of Ray Tune (`asha`, `median`) or of Weights & Biases (`hyperband`). */
-export const EarlyTerminate = z.discriminatedUnion('type', [
-  z.strictObject({
-    type: z.literal('asha'),
-    /** The first rung. */
-    grace_period: time.default(1),
-    /** Of the runs that reached a rung, one in so many goes on; each rung is so many times as far as the one before. */
-    reduction_factor: z.number().min(1.5).max(100).default(3),
-    /**
-     * Rungs lie below this, by default below the run's own length. What is promoted from the last one trains to its
-     * end.
-     */
-    max_t: time.optional(),
-    /** Runs are dealt to so many brackets by their digest; in each the first rung lies one rung further. */
-    brackets: z.int().min(1).max(10).default(1),
-    ...judged,
-  }),
-  z
-    .strictObject({
-      type: z.literal('hyperband'),
-      min_iter: time.optional(),
-      max_iter: time.optional(),
-      s: z.int().min(1).max(20).optional(),
-      eta: z.number().min(1.5).max(100).default(3),
-      /** Rungs are always strict here. */
-      strict: z.boolean().optional(),
+export const EarlyTerminate = z
+  .discriminatedUnion('type', [
+    z.strictObject({
+      type: z.literal('asha'),
+      grace_period: time.default(1).describe('When the first rung is reached.'),
+      reduction_factor: z
+        .number()
+        .min(1.5)
+        .max(100)
+        .default(3)
+        .describe(
+          'Of the runs that reached a rung, one in so many goes on; each rung is so many times as far as the one ' +
+            'before.',
+        ),
+      max_t: time
+        .optional()
+        .describe(
+          "Rungs lie below this, by default below the run's own length. What is promoted from the last one trains " +
+            'to its end.',
+        ),
+      brackets: z
+        .int()
+        .min(1)
+        .max(10)
+        .default(1)
+        .describe('Runs are dealt to so many brackets by their digest; in each the first rung lies one rung further.'),
       ...judged,
-    })
-    .superRefine(({ min_iter: least, max_iter: most, s }, context) => {
-      if ((least === undefined) === (most === undefined))
-        context.addIssue({
-          code: 'custom',
-          path: ['min_iter'],
-          message: 'expected either min_iter, or max_iter and s',
-        });
-      if (most !== undefined && s === undefined)
-        context.addIssue({
-          code: 'custom',
-          path: ['s'],
-          message: 'expected the number of brackets together with max_iter',
-        });
     }),
-  z.strictObject({
-    type: z.literal('median'),
-    grace_period: time.default(1),
-    /** Others that have come as far, before one is stopped. */ min_trials: z.int().min(1).max(1000).default(3),
-    ...judged,
-  }),
-]);
+    z
+      .strictObject({
+        type: z.literal('hyperband'),
+        min_iter: time.optional(),
+        max_iter: time.optional(),
+        s: z.int().min(1).max(20).optional(),
+        eta: z.number().min(1.5).max(100).default(3),
+        strict: z
+          .boolean()
+          .optional()
+          .describe('For specs written for Weights & Biases: rungs are always strict here.'),
+        ...judged,
+      })
+      .superRefine(({ min_iter: least, max_iter: most, s }, context) => {
+        if ((least === undefined) === (most === undefined))
+          context.addIssue({
+            code: 'custom',
+            path: ['min_iter'],
+            message: 'expected either min_iter, or max_iter and s',
+          });
+        if (most !== undefined && s === undefined)
+          context.addIssue({
+            code: 'custom',
+            path: ['s'],
+            message: 'expected the number of brackets together with max_iter',
+          });
+      }),
+    z.strictObject({
+      type: z.literal('median'),
+      grace_period: time.default(1),
+      min_trials: z
+        .int()
+        .min(1)
+        .max(1000)
+        .default(3)
+        .describe('How many other trials have to have come as far before one is stopped.'),
+      ...judged,
+    }),
+  ])
+  .describe(
+    'Early stopping of pretrainings, in the words of Ray Tune (`asha`, `median`) or of Weights & Biases (`hyperband`).',
+  );
 export type EarlyTerminate = z.infer<typeof EarlyTerminate>;
 
 /** Which metric pretrainings are judged by. */

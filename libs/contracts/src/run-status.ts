@@ -19,7 +19,7 @@ export const RunStatus = z
   .meta({ id: 'RunStatus' });
 export type RunStatus = z.infer<typeof RunStatus>;
 
-/** Why a run has its status: a second column, so that `failed` stays one status. */
+/** A second column beside the status, so that `failed` stays one status. */
 export const StatusReason = z
   .enum([
     'user_cancel',
@@ -42,7 +42,7 @@ export const StatusReason = z
     'below_median',
     'parent_early_stopped',
   ])
-  .meta({ id: 'StatusReason' });
+  .meta({ id: 'StatusReason', description: 'Why a run has its status.' });
 export type StatusReason = z.infer<typeof StatusReason>;
 
 /**

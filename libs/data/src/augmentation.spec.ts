@@ -1,6 +1,6 @@
 import { Augmentation, UNLABELLED } from '#libs/contracts';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { loadTensorFlow } from '../../training/src/tensorflow.js';
 import { describe, expect, test } from 'vitest';
 import {
   adjustBrightness,

@@ -6,8 +6,8 @@
  * circle of HSV; the result is clipped to [0, 1] after each. Within colour jitter the order is fixed.
  */
 import { UNLABELLED, type Augmentation } from '#libs/contracts';
+import { kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { kernel, typeAttribute } from './native.js';
 import type { Random } from './random.js';
 
 /** ITU-R BT.601 luma, as torchvision has it. */

@@ -1,9 +1,9 @@
 import type { DatasetManifest } from '#libs/contracts';
+import { loadTensorFlow } from '#libs/tensorflow';
 import { mkdtemp, open, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { loadTensorFlow } from '../../training/src/tensorflow.js';
 import {
   balancedRows,
   BatchCursor,

@@ -1,5 +1,5 @@
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { loadTensorFlow } from '../../training/src/tensorflow.js';
 import { describe, expect, test } from 'vitest';
 import { InvalidDataError } from './npy.js';
 import { Random } from './random.js';

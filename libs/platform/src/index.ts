@@ -1,5 +1,6 @@
 export * from './artifacts/collector.js';
 export * from './artifacts/store.js';
+export * from './machine/child-process.js';
 export { Database, isUnavailable } from './machine/database.js';
 export * from './machine/env.js';
 export { Explanations } from './runs/explain.js';

@@ -7,6 +7,7 @@ import {
   type TrainerInputs,
 } from '#libs/contracts';
 import { NpyWriter, Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -19,7 +20,6 @@ import { votes } from './embed.js';
 import { buildClassifier, initialise } from './networks.js';
 import { newEncoder, storeModel } from './run-inputs.js';
 import { Stopped, type TrainContext } from './session.js';
-import { loadTensorFlow } from './tensorflow.js';
 import { train } from './train.js';
 
 const [HEIGHT, WIDTH, CHANNELS, COUNT] = [12, 48, 3, 60] as const;

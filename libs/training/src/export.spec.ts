@@ -1,5 +1,6 @@
 import type { SampleShape, TrainerInputs } from '#libs/contracts';
 import { inputShape, Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -24,7 +25,6 @@ import {
 import { onnxOf } from './onnx.js';
 import type { ModelState } from './run-inputs.js';
 import type { TrainContext } from './session.js';
-import { loadTensorFlow } from './tensorflow.js';
 import { train } from './train.js';
 
 let dir: string;

@@ -5,6 +5,7 @@
  */
 import type { ExportModel, RunResult, TrainerInputs } from '#libs/contracts';
 import { logMelSettings, Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { readFile, stat, writeFile } from 'node:fs/promises';
@@ -16,7 +17,6 @@ import { onnxOf } from './onnx.js';
 import { BATCH_NORM_EPSILON } from './operations.js';
 import { readParent, restored, storedNetworks, type ModelState, type ParentModel } from './run-inputs.js';
 import { breathe, TrainingError, type TrainContext } from './session.js';
-import { loadTensorFlow } from './tensorflow.js';
 
 type Symbolic = layers.SymbolicTensor;
 

@@ -1,4 +1,5 @@
 import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -17,7 +18,6 @@ import {
   type Neighbours,
   type Points,
 } from './manifold.js';
-import { loadTensorFlow } from './tensorflow.js';
 
 // One thread: with more, sums may be taken in another order.
 beforeAll(() => loadTensorFlow({ threads: 1 }));

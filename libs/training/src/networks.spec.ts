@@ -1,4 +1,5 @@
 import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -16,7 +17,6 @@ import {
   pyramidOf,
   weightsOf,
 } from './networks.js';
-import { loadTensorFlow } from './tensorflow.js';
 
 beforeAll(async () => {
   await loadTensorFlow({ threads: 1 });

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import { describe, expect, test } from 'vitest';
 import { BATCH_NORM_EPSILON, batchNormInference, batchNormTraining, leakyRelu, relu } from './operations.js';
-import { loadTensorFlow } from './tensorflow.js';
 
 await loadTensorFlow({ threads: 1 });
 

@@ -2,7 +2,7 @@
  * Batch normalisation and ReLU on TensorFlow's fused kernels: one operation forward and one back, instead of tfjs's
  * dozen.
  */
-import { float, kernel, typeAttribute, usesGpu, type Attributes } from '#libs/data';
+import { type Attributes, float, kernel, typeAttribute, usesGpu } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 
 export const BATCH_NORM_EPSILON = 1e-5;

@@ -1,5 +1,5 @@
 import type { Optimizer as OptimizerSpec, Schedule } from '#libs/contracts';
-import { float, kernel, typeAttribute } from '#libs/data';
+import { float, kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import type { NamedWeight } from './networks.js';
 

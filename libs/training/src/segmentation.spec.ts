@@ -7,6 +7,7 @@ import {
   type TrainerInputs,
 } from '#libs/contracts';
 import { NpyWriter, Random, Rows } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,7 +18,6 @@ import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
 import { judgeSegmentation, segmentationScores, type SegmentationScores } from './segmentation.js';
 import { Stopped, type TrainContext } from './session.js';
-import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
 
 const [HEIGHT, WIDTH] = [20, 24];

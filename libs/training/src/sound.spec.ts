@@ -1,5 +1,6 @@
 import { RunSpec, type DatasetManifest, type MetricPoint, type StopReason, type TrainerInputs } from '#libs/contracts';
 import { decodeWav, gatherSamples, inputOf, inputShape, openSplit, Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -20,7 +21,6 @@ import {
 import type { ModelState } from './run-inputs.js';
 import { Stopped, type TrainContext } from './session.js';
 import { npy } from '../../../tests/support/npy.js';
-import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
 
 const RATE = 2000;

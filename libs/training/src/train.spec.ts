@@ -1,5 +1,6 @@
 import { RunSpec, type DatasetManifest, type MetricPoint, type StopReason, type TrainerInputs } from '#libs/contracts';
 import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,7 +12,6 @@ import { readTensors } from './checkpoint.js';
 import { slerp } from './interpolate.js';
 import { Stopped, TrainingError, type TrainContext } from './session.js';
 import { npy } from '../../../tests/support/npy.js';
-import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
 
 const SIZE = 8;

@@ -3,10 +3,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { contractNotes, jsonSchemas, notesIn, schemaText } from './json-schema.js';
+import { jsonSchemas, schemaText } from './json-schema.js';
 
-const ROOT = path.resolve(import.meta.dirname, '..', '..', '..');
-const schemas = jsonSchemas(contractNotes(ROOT));
+const ROOT = path.resolve(import.meta.dirname, '..');
+const schemas = jsonSchemas();
 
 test.each(['sweep', 'run'] as const)(
   'schemas/%s.json is what the contracts say (`npm run openapi` writes it)',
@@ -54,18 +54,25 @@ describe('an editor', () => {
     const pretrain = definitions['Stage']!.oneOf!.find(
       (option) => option.properties!['kind']!['const'] === 'pretrain',
     )!;
-    expect(pretrain.properties!['temperature']!.description).toBe('SimCLR: of NT-Xent.');
+    expect(pretrain.properties!['temperature']!.description).toBe('SimCLR: temperature of the NT-Xent loss.');
   });
-});
 
-test('comments are told apart by the fields beside them; a contradiction says nothing', () => {
-  const notes = notesIn([
-    'const shared = { /** Shared. */ s: 1 };\n/** Of A. */ const A = z.strictObject({ /** one\n * two */ a: 1, b: ' +
-      'z.object({ /** inner */ c: 1, d: 2 }), ...shared });',
-    'const B = z.object({ /** other */ c: 1, d: 2 });',
-  ]);
-  expect([...notes].map(([key, fields]) => [key, Object.fromEntries(fields)])).toEqual([
-    ['a,b,s', { a: 'one two', s: 'Shared.', '': 'Of A.' }],
-    ['c,d', { c: '' }],
-  ]);
+  test('shows what a field is for before what all of its type are', () => {
+    const option = (kind: string) =>
+      schemas.run.definitions!['RunSpec']!.oneOf!.find(({ properties }) => properties!['kind']!['const'] === kind)!;
+    const encoder = (kind: string) => option(kind).properties!['encoder']!.description!;
+    expect(encoder('pretrain')).toMatch(/^`small-resnet`: /);
+    expect(encoder('distill')).toBe(`The student. ${encoder('pretrain')}`);
+    expect(option('pretrain').properties!['augmentation']).toEqual({
+      allOf: [{ $ref: '#/definitions/Augmentation' }],
+    });
+    expect(schemas.run.definitions!['Augmentation']!.description).toMatch(/^Random transformations that make a view/);
+  });
+
+  test('shows what fields that several objects share are for', () => {
+    const policies = schemas.sweep.definitions!['SweepSpec']!.properties!['early_terminate']!.oneOf!;
+    expect(policies.map(({ properties }) => properties!['metric']!.description)).toEqual(
+      Array.from({ length: 3 }, () => "Default: the sweep's metric where a pretraining has it, else kNN."),
+    );
+  });
 });

@@ -1,89 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import {
-  Augmentation,
-  augmentationName,
-  canonicalJson,
-  labelsPerClass,
-  type Pretrain,
-  RunSpec,
-  withoutUnread,
-} from './run-spec.js';
-import { canMove, RunStatus, TERMINAL_STATUSES } from './run-status.js';
-import { expandSweep, type InvalidSweepError, SweepSpec } from './sweep.js';
-
-describe('specs', () => {
-  test('are equal in canonical form whatever was written of their defaults, in whatever order', () => {
-    const short = RunSpec.parse({ kind: 'pretrain', dataset: 'x', augmentation: { flip: {}, crop: {} } });
-    const long = RunSpec.parse({
-      seed: 0,
-      augmentation: { crop: { p: 1, minArea: 0.08 }, flip: { p: 0.5 } },
-      epochs: 8,
-      dataset: 'x',
-      kind: 'pretrain',
-    });
-    expect(canonicalJson(long)).toBe(canonicalJson(short));
-    expect(canonicalJson({ b: [1, { d: 0.1, c: 'é' }], a: undefined, e: null })).toBe(
-      '{"b":[1,{"c":"é","d":0.1}],"e":null}',
-    );
-    expect(() => canonicalJson({ a: Number.NaN })).toThrow('expected a finite number');
-  });
-
-  test('are equal where only settings differ that their method does not read', () => {
-    const read = (spec: object) => canonicalJson(withoutUnread(RunSpec.parse({ dataset: 'x', ...spec })));
-    expect(read({ kind: 'pretrain', method: 'byol', temperature: 0.5 })).toBe(
-      read({ kind: 'pretrain', method: 'byol' }),
-    );
-    expect(read({ kind: 'pretrain', method: 'simclr', temperature: 0.5 })).not.toBe(
-      read({ kind: 'pretrain', method: 'simclr' }),
-    );
-    expect(read({ kind: 'autoencode', beta: 4 })).toBe(read({ kind: 'autoencode' }));
-    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
-    expect(read({ kind: 'embed', from, maps: ['pca'], umap: { neighbors: 5 } })).toBe(
-      read({ kind: 'embed', from, maps: ['pca'] }),
-    );
-    expect(read({ kind: 'embed', from, maps: ['umap'], umap: { neighbors: 5 } })).not.toBe(
-      read({ kind: 'embed', from, maps: ['umap'] }),
-    );
-  });
-
-  test('name a combination of views in their order', () => {
-    expect(augmentationName(Augmentation.parse({ blur: {}, crop: {} }))).toBe('crop+blur');
-    expect(augmentationName({})).toBe('none');
-  });
-
-  test('of a finetuning take an encoder only without a parent', () => {
-    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
-    expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from, encoder: {} }).success).toBe(false);
-    expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {} }).success).toBe(true);
-    expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x' }).success).toBe(false);
-    expect(RunSpec.parse({ kind: 'finetune', dataset: 'x', from, backbone: {} })).toMatchObject({
-      backbone: { rate: 0.1, statistics: 'parent' },
-    });
-    expect(
-      RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {}, backbone: {} }).error?.issues,
-    ).toMatchObject([{ path: ['backbone'] }]);
-  });
-
-  test('of an evaluation name a checkpoint only of a run', () => {
-    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
-    expect(RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from, checkpoint: 5 }).success).toBe(true);
-    expect(
-      RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from: null, checkpoint: 5 }).error?.issues,
-    ).toMatchObject([{ path: ['checkpoint'] }]);
-  });
-
-  test('round label counts class by class', () => expect(labelsPerClass([100, 149, 49], 0.01)).toEqual([1, 1, 0]));
-});
-
-describe('statuses', () => {
-  test('that end a run lead nowhere but to another try', () => {
-    for (const status of TERMINAL_STATUSES)
-      for (const to of RunStatus.options) if (canMove(status, to)) expect(['queued', 'pending']).toContain(to);
-    expect(RunStatus.options.some((to) => canMove('succeeded', to))).toBe(false);
-    expect(canMove('cancelling', 'succeeded')).toBe(false);
-    expect(canMove('cancelled', 'running')).toBe(false);
-  });
-});
+import { augmentationName } from './augmentation.js';
+import { canonicalJson } from './canonical-json.js';
+import { RunSpec } from './run-spec.js';
+import { expandSweep } from './sweep-expansion.js';
+import { type InvalidSweepError, SweepSpec } from './sweep.js';
+import type { Pretrain } from './training-spec.js';
 
 describe('sweeps', () => {
   const stages = {
@@ -135,7 +56,7 @@ describe('sweeps', () => {
   const combos = (more: object) =>
     expandSweep(parse(more)).map(({ runs }) => augmentationName((runs[0]!.spec as Pretrain).augmentation!));
 
-  test('combine augmentations: subsets, pairs with each alone, all but one, strengths, and what is always there', () => {
+  test('combine augmentations: subsets, pairs and each alone, all but one, strengths, and what is always there', () => {
     expect(combos({ augmentations: { subsets: { of: ['flip', 'crop', 'blur'], size: 2 } } })).toEqual([
       'crop+flip',
       'crop+blur',
@@ -320,61 +241,6 @@ describe('sweeps', () => {
     ])('refuse %s', (_, parameters, expected) =>
       expect(faults({ parameters })[0]!.startsWith(expected), faults({ parameters })[0]).toBe(true),
     );
-  });
-
-  describe('by random search', () => {
-    const random = (parameters: object, more: object = {}) =>
-      expandSweep(
-        parse({
-          method: 'random',
-          run_cap: 400,
-          stages: { ...stages, pretrain: { ...stages.pretrain, optimizer: { name: 'adam' } } },
-          parameters,
-          ...more,
-        }),
-      ).map((trial) => trial.parameters);
-    const values = (parameter: object, path = 'pretrain.optimizer.learningRate') =>
-      random({ [path]: parameter }).map((each) => each[path] as number);
-    const mean = (numbers: number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
-
-    test('repeat for a seed and differ for another', () => {
-      const draw = (seed: number) =>
-        random({ 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform' } }, { seed, run_cap: 5 });
-      expect(draw(1)).toEqual(draw(1));
-      expect(draw(1)).not.toEqual(draw(2));
-    });
-
-    test('follow their distributions', () => {
-      const uniform = values({ min: 0.1, max: 0.3 });
-      expect(Math.min(...uniform)).toBeGreaterThanOrEqual(0.1);
-      expect(mean(uniform)).toBeCloseTo(0.2, 1);
-      const log = values({ min: 1e-4, max: 1, distribution: 'log_uniform_values' });
-      expect(mean(log.map(Math.log10))).toBeCloseTo(-2, 0);
-      expect(values({ min: -9, max: 0, distribution: 'log_uniform' }).every((x) => x >= Math.exp(-9) && x <= 1)).toBe(
-        true,
-      );
-      expect(values({ min: 0.1, max: 0.5, q: 0.1, distribution: 'q_uniform' }).toSorted()).toEqual([
-        0.1, 0.2, 0.3, 0.4, 0.5,
-      ]);
-      expect(values({ min: 4, max: 9 }, 'pretrain.encoder.width').toSorted((a, b) => a - b)).toEqual([
-        4, 5, 6, 7, 8, 9,
-      ]);
-      const often = random({
-        'pretrain.temperature': { values: [0.1, 0.2], probabilities: [9, 1] },
-        'pretrain.optimizer.learningRate': { min: 1e-4, max: 1e-2 },
-      }).map((each) => each['pretrain.temperature']);
-      expect(often.filter((each) => each === 0.1).length / often.length).toBeCloseTo(0.9, 1);
-    });
-
-    test('end where a finite space has no more, and try shared axes in full for each draw', () => {
-      expect(random({ 'pretrain.temperature': { values: [0.1, 0.2, 0.5] } })).toHaveLength(3);
-      expect(
-        random(
-          { 'pretrain.temperature': { min: 0.05, max: 1.0, distribution: 'uniform' } },
-          { run_cap: 9, label_fractions: [0.01, 0.1] },
-        ),
-      ).toHaveLength(8);
-    });
   });
 
   test.each<[string, object, string]>([

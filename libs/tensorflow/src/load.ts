@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import util from 'node:util';
+import { backend } from './binding.js';
 
 export interface Runtime {
   version: string;
@@ -46,9 +47,6 @@ async function load(threads: number): Promise<Runtime> {
     Object.defineProperty(util, name, { value, configurable: true });
   const tf = require('@tensorflow/tfjs-node-gpu') as typeof import('@tensorflow/tfjs-node-gpu');
   await tf.ready();
-  const { binding, isUsingGpuDevice } = tf.backend() as unknown as {
-    binding: { TF_Version: string };
-    isUsingGpuDevice: boolean;
-  };
+  const { binding, isUsingGpuDevice } = backend();
   return { version: binding.TF_Version, gpu: isUsingGpuDevice, threads };
 }

@@ -1,40 +1,10 @@
 /** TensorFlow kernels that tfjs has no function for, called by their name in the C API. */
 import * as tf from '@tensorflow/tfjs-core';
+import { backend } from './binding.js';
 
 type AttributeType = 'int' | 'float' | 'bool' | 'type' | 'string' | 'shape';
 export type Attributes = Record<string, { type: AttributeType; value: number | boolean | string | readonly number[] }>;
 
-interface NativeBackend {
-  isUsingGpuDevice: boolean;
-  binding: Record<
-    | 'TF_ATTR_INT'
-    | 'TF_ATTR_FLOAT'
-    | 'TF_ATTR_BOOL'
-    | 'TF_ATTR_TYPE'
-    | 'TF_ATTR_STRING'
-    | 'TF_ATTR_SHAPE'
-    | 'TF_FLOAT'
-    | 'TF_INT32'
-    | 'TF_UINT8',
-    number
-  > & { createTensor(shape: number[], type: number, values: Uint8Array): number };
-  createOutputTensor(handle: { id: number; shape: number[]; dtype: number }): tf.Tensor;
-  executeMultipleOutputs(
-    name: string,
-    attributes: { name: string; type: number; value: unknown }[],
-    inputs: tf.Tensor[],
-    outputs: number,
-  ): tf.Tensor[];
-}
-
-const backend = (): NativeBackend => {
-  const current = tf.backend() as unknown as NativeBackend;
-  if (!('executeMultipleOutputs' in current))
-    throw new Error('expected the native TensorFlow backend: call loadTensorFlow() before the first tensor');
-  return current;
-};
-
-export const usesGpu = (): boolean => backend().isUsingGpuDevice;
 /** The type attribute that most kernels have: float32. */
 export const float = (): Attributes => ({ T: { type: 'type', value: backend().binding.TF_FLOAT } });
 export const typeAttribute = (name: 'TF_FLOAT' | 'TF_INT32'): Attributes[string] => ({
@@ -72,15 +42,15 @@ export function floatsOfBytes(bytes: Uint8Array, shape: number[]): tf.Tensor {
  * @throws Error of TensorFlow for an unknown name or a shape that does not fit.
  */
 export function kernel(name: string, attributes: Attributes, inputs: tf.Tensor[], outputs = 1): tf.Tensor[] {
-  const native = backend();
+  const { binding } = backend();
   const types = {
-    int: native.binding.TF_ATTR_INT,
-    float: native.binding.TF_ATTR_FLOAT,
-    bool: native.binding.TF_ATTR_BOOL,
-    type: native.binding.TF_ATTR_TYPE,
-    string: native.binding.TF_ATTR_STRING,
-    shape: native.binding.TF_ATTR_SHAPE,
+    int: binding.TF_ATTR_INT,
+    float: binding.TF_ATTR_FLOAT,
+    bool: binding.TF_ATTR_BOOL,
+    type: binding.TF_ATTR_TYPE,
+    string: binding.TF_ATTR_STRING,
+    shape: binding.TF_ATTR_SHAPE,
   };
   const list = Object.entries(attributes).map(([key, { type, value }]) => ({ name: key, type: types[type], value }));
-  return native.executeMultipleOutputs(name, list, inputs, outputs);
+  return backend().executeMultipleOutputs(name, list, inputs, outputs);
 }
