@@ -6,7 +6,7 @@ import { parquetSchema, type FileMetaData } from 'hyparquet';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { splitNamed, type Source, type SourceFile } from './containers.js';
-import { InvalidDataError } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
 import type { Answer, Question, Value } from './parquet-thread.js';
 
 /** A row group's column is unpacked at once. */
@@ -219,5 +219,6 @@ function classOf(value: Value, names: readonly string[] | undefined): string | u
   // Text that the schema does not call so comes as bytes.
   if (typeof value === 'string' || value instanceof Uint8Array) return Buffer.from(value).toString() || undefined;
   if (value === null) return undefined;
-  return value < 0 ? undefined : names ? names[Number(value)] : String(value);
+  if (value < 0) return undefined;
+  return names ? names[Number(value)] : String(value);
 }
