@@ -9,10 +9,10 @@ import { splitNamed, type Source, type SourceFile } from './containers.js';
 import { InvalidDataError } from './invalid-data.js';
 import type { Answer, Question, Value } from './parquet-thread.js';
 
-/** A row group's column is unpacked at once. */
+/** Bytes of a row group's column, which is unpacked at once. */
 const MAX_GROUP_BYTES = 2 ** 30;
 const LABEL_COLUMNS = ['label', 'labels', 'fine_label', 'class'];
-/** A page is unpacked in moments. */
+/** How long the reading may make no progress: a page is unpacked in moments. */
 const PATIENCE_MS = 30_000;
 
 interface Feature {

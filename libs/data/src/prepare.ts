@@ -31,7 +31,7 @@ export interface PreparedFile {
   sha256: string;
 }
 
-/** Decoded samples and masks in the order of the source, where each has its place. */
+/** Decoded samples, and masks where there are any, each at its place in the order of the source. */
 type Decoded = Record<Part, Scratch | undefined>;
 
 /**
