@@ -4,7 +4,7 @@
  * to show, for every kind of network: no run loads one.
  */
 import type { ExportModel, RunResult, TrainerInputs } from '#libs/contracts';
-import { logMelSettings, Random } from '#libs/data';
+import { logMelSettings, Random, readWhole } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
@@ -288,8 +288,8 @@ async function compareLoaded({ name, model }: Network, folder: string, tolerance
   const loaded = await layers.loadLayersModel({
     load: () =>
       tf.io.getModelArtifactsForJSON(stored, async ([group]) => {
-        const bytes = await readFile(path.join(folder, group!.paths[0]!));
-        return [group!.weights, new Uint8Array(bytes).buffer];
+        const bytes = await readWhole(path.join(folder, group!.paths[0]!));
+        return [group!.weights, bytes.buffer];
       }),
   });
   const random = Random.seeded(0, 'export');
