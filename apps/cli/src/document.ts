@@ -39,7 +39,7 @@ export class SubmissionFile {
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
       throw new UsageError(
         `expected a file that can be read, got ${file}: ` +
-          `${error.code === 'ENOENT' ? 'it does not exist' : error.message}`,
+          (error.code === 'ENOENT' ? 'it does not exist' : error.message),
       );
     });
     return SubmissionFile.parse(text, file);

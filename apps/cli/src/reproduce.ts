@@ -175,8 +175,8 @@ export function shellScript(runs: readonly Run[]): string {
     const text = JSON.stringify(again(run, new Map()), null, 2).replace(/[\\$`]/g, '\\$&');
     const request = parentsOf(run.spec).reduce((all, id) => all.replaceAll(id, `$${names.get(id)}`), text);
     return (
-      `# ${run.kind} ${run.id}, digest ${run.digest}\n${waits}${names.get(run.id)}=$(loom submit --quiet - ` +
-      `<<END\n${request}\nEND\n)\n`
+      `# ${run.kind} ${run.id}, digest ${run.digest}\n${waits}${names.get(run.id)}=$(loom submit --quiet - <<END\n` +
+      `${request}\nEND\n)\n`
     );
   });
   return `set -e\n${steps.join('')}loom watch ${[...names.values()].map((name) => `"$${name}"`).join(' ')}\n`;

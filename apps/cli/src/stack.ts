@@ -227,8 +227,8 @@ export class Stack {
     if (service.restarts >= RESTARTS) {
       this.failed(
         new StackError(
-          `${service.name} ended ${RESTARTS + 1} times in a row (${how}). The end of ` +
-            `${this.logFile(service.name)}:\n${tail(this.logFile(service.name))}`,
+          `${service.name} ended ${RESTARTS + 1} times in a row (${how}). ` +
+            `The end of ${this.logFile(service.name)}:\n${tail(this.logFile(service.name))}`,
         ),
       );
       return;

@@ -92,8 +92,8 @@ export function addCollect(program: Command): void {
       show(
         result,
         () =>
-          `${dryRun ? 'would remove' : 'removed'} orphans: ${amount(result.orphans)}, leftovers: ` +
-          `${amount(result.leftovers)}; kept: ${amount(result.kept)}\n`,
+          `${dryRun ? 'would remove' : 'removed'} orphans: ${amount(result.orphans)}, ` +
+          `leftovers: ${amount(result.leftovers)}; kept: ${amount(result.kept)}\n`,
       );
     });
 }

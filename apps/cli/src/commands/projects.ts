@@ -48,8 +48,9 @@ export function addProjects(program: Command): void {
         show(
           project,
           () =>
-            `project ${project.name}: weight ${project.weight}, at most ${project.maxRunning ?? 'any number of'} ` +
-            `runs and ${project.gpuSeconds ?? 'any amount of'} GPU-seconds\n`,
+            `project ${project.name}: weight ${project.weight}, ` +
+            `at most ${project.maxRunning ?? 'any number of'} runs ` +
+            `and ${project.gpuSeconds ?? 'any amount of'} GPU-seconds\n`,
         );
       },
     );

@@ -5,6 +5,8 @@ import { UsageError } from '../document.js';
 import { filtered, filterOf, type Filter } from '../options.js';
 import { client, say, settings, show } from '../program.js';
 
+const runCount = (count: number): string => `${count} ${count === 1 ? 'run' : 'runs'}`;
+
 const ACTIONS = {
   cancel: ['cancel runs', (api: LoomClient, id: string) => api.cancelRun(id)],
   pause: ['stop runs at a checkpoint until they are resumed', (api: LoomClient, id: string) => api.pauseRun(id)],
@@ -48,8 +50,8 @@ export function addRunActions(program: Command): void {
             show(
               result,
               () =>
-                `${action} ${dryRun ? 'would change' : 'changed'} ${result.done} ` +
-                `${result.done === 1 ? 'run' : 'runs'}${skipped ? `; left as they are: ${skipped}` : ''}\n`,
+                `${action} ${dryRun ? 'would change' : 'changed'} ${runCount(result.done)}` +
+                `${skipped ? `; left as they are: ${skipped}` : ''}\n`,
             );
           }
         },
@@ -103,8 +105,8 @@ export function addTag(program: Command): void {
         show(
           result,
           () =>
-            `${dryRun ? 'would tag' : 'tagged'} ${result.done} ` +
-            `${result.done === 1 ? 'run' : 'runs'}${skipped ? `; left as they are: ${skipped}` : ''}\n`,
+            `${dryRun ? 'would tag' : 'tagged'} ${runCount(result.done)}` +
+            `${skipped ? `; left as they are: ${skipped}` : ''}\n`,
         );
       },
     );

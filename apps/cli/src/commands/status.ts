@@ -29,9 +29,9 @@ export function addStatus(program: Command): void {
           startedAt: state?.startedAt,
         },
         () =>
-          `${api.url} ${ready ? 'is ready' : 'is not ready'}; workers: ` +
-          `${workers.filter(({ alive }) => alive).length}; runs: ` +
-          `${counted || 'none'}\n${runsText(recent.items, out)}`,
+          `${api.url} ${ready ? 'is ready' : 'is not ready'}; ` +
+          `workers: ${workers.filter(({ alive }) => alive).length}; runs: ${counted || 'none'}\n` +
+          runsText(recent.items, out),
       );
     });
 }

@@ -107,9 +107,9 @@ export function addSweep(program: Command): void {
         show(
           { ...sweep, results },
           () =>
-            `${sweep.name} is ${sweep.status}${sweep.haltReason ? ` (${sweep.haltReason})` : ''}: trials ` +
-            `${counted(sweep.trialCounts)}; runs ${counted(sweep.runCounts)}; ${sweep.gpuSeconds.toFixed(0)} s of ` +
-            `workers\n${resultsText(results, out)}`,
+            `${sweep.name} is ${sweep.status}${sweep.haltReason ? ` (${sweep.haltReason})` : ''}: ` +
+            `trials ${counted(sweep.trialCounts)}; runs ${counted(sweep.runCounts)}; ` +
+            `${sweep.gpuSeconds.toFixed(0)} s of workers\n${resultsText(results, out)}`,
         );
       },
     );
