@@ -17,6 +17,8 @@ const line = (request: IncomingMessage, response: ServerResponse, { responseTime
  * request that failed is a request.
  */
 export const requestLog = (logger: Logger): Params => ({
+  // All paths, as the router of middleware for Fastify reads it; the module's own pattern matches none there.
+  forRoutes: ['/{*path}'],
   pinoHttp: {
     logger,
     // Lines hold the id of the request, which Fastify has made (`genReqId`), and not its headers.
