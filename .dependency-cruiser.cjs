@@ -22,8 +22,8 @@ module.exports = {
     only(
       'cli-knows-contracts',
       '^apps/cli/',
-      ['^libs/contracts/', '^libs/platform/src/(index|machine/local-services)'],
-      'of platform only what brings up services on one machine',
+      ['^libs/contracts/', '^libs/platform/src/(index|machine/(local-services|child-process|process-identity))'],
+      'of platform only what brings up services and processes on one machine',
     ),
     only('web-knows-contracts', '^apps/web/', ['^libs/contracts/']),
     only('worker-knows-all-libs', '^apps/worker/', ['^libs/']),
@@ -49,6 +49,15 @@ module.exports = {
       'only-platform-does-io',
       { path: '^(apps|libs)/', pathNot: ['^libs/platform/', '\\.spec\\.ts$'] },
       { path: CLIENTS },
+    ),
+    never(
+      'queue-at-the-roots',
+      {
+        path: '^(apps|libs)/',
+        pathNot: ['^apps/api/src/app\\.module', '^apps/worker/src/(worker\\.module|run-consumer)'],
+      },
+      { path: 'node_modules/@nestjs/bullmq/' },
+      'Nest opens the queue; what is done with it is in libs/platform',
     ),
     never('contracts-in-a-browser', { path: '^libs/contracts/src/(?!.*\\.spec\\.ts$)' }, { dependencyTypes: ['core'] }),
     never('no-cycles', {}, { circular: true }),

@@ -8,7 +8,7 @@ import { Database, migrate, Runs, startLocalServices } from '#libs/platform';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
-import { readState } from '../apps/cli/src/stack.js';
+import { readState } from '../apps/cli/src/stack-state.js';
 import { DATASET, FINETUNES, makeUpAll, PRETRAININGS, type MadeUp, type MadeUpSweep } from './made-up.js';
 
 interface SeedOptions {

@@ -1,5 +1,5 @@
 /** Races and refusals: requests, states and streams. The numbers are rows of the table in docs/reliability.md. */
-import { ClaimRefusedError, Database, RunQueue, Runs } from '#libs/platform';
+import { ClaimRefusedError, Database, Runs } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { preload } from '../support/processes.js';
+import { consumerOf, openQueue } from '../support/queue.js';
 import { expectKeptPromises, LONG, prepareStripes, SHORT, small } from '../support/small-runs.js';
 import { startStack, type Stack } from '../support/stack.js';
 
@@ -198,11 +199,12 @@ test(
     await stack.client.putProject('team', {});
     await stack.client.putProject('small', { maxRunning: 1 });
     // The workers are played: what is asked is who starts when, not what they learn.
-    const queue = new RunQueue({
+    const connection = {
       redisUrl: stack.environment['REDIS_URL']!,
       queueName: stack.environment['LOOM_QUEUE']!,
       networkTimeoutMs: 20_000,
-    });
+    };
+    const queue = openQueue(connection);
     const SLOTS = 4;
     await platform.workers.registerWorker({ id: 'played', host: 'h', pid: 1, slots: SLOTS, versions: {} });
     await platform.workers.setWorkerState('played', 'running');
@@ -210,23 +212,19 @@ test(
       void platform.leases.heartbeat('played', []).catch(() => undefined);
     }, 200);
     let most = 0;
-    const consumer = queue.consume(
-      SLOTS,
-      async (job) => {
-        const claim = await platform.claims.claim(job, 'played').catch((error: unknown) => {
-          if (error instanceof ClaimRefusedError) return undefined;
-          throw error;
-        });
-        if (!claim) return;
-        const [{ small: count } = { small: 0 }] = await database.prisma.$queryRaw<
-          { small: number }[]
-        >`SELECT count(*)::int AS small FROM run WHERE project = 'small' AND status = 'running'`;
-        most = Math.max(most, count);
-        await delay(20 + Math.random() * 20);
-        await platform.leases.succeed(claim, { metrics: {} });
-      },
-      () => undefined,
-    );
+    const consumer = consumerOf(connection, SLOTS, async (job) => {
+      const claim = await platform.claims.claim(job, 'played').catch((error: unknown) => {
+        if (error instanceof ClaimRefusedError) return undefined;
+        throw error;
+      });
+      if (!claim) return;
+      const [{ small: count } = { small: 0 }] = await database.prisma.$queryRaw<
+        { small: number }[]
+      >`SELECT count(*)::int AS small FROM run WHERE project = 'small' AND status = 'running'`;
+      most = Math.max(most, count);
+      await delay(20 + Math.random() * 20);
+      await platform.leases.succeed(claim, { metrics: {} });
+    });
     const submitMany = (project: string, from: number, count: number) =>
       Promise.all(
         Array.from({ length: count }, (_, i) =>

@@ -170,7 +170,7 @@ describe('the list', () => {
   });
   const listed = { tag: 'listed' };
 
-  test('is sorted by a last value, either way, page by page without holes or repeats; runs without come last', async () => {
+  test('is sorted by a last value, either way, page by page without holes or repeats; without come last', async () => {
     const names = await allNames({ ...listed, sort: '-metric:eval/knn' });
     expect(names.slice(0, 2).sort()).toEqual(['Crop', 'early']);
     expect(names.slice(2, 5)).toEqual(['bright', 'flip', 'hue']);

@@ -8,7 +8,9 @@ import { pipeline } from 'node:stream/promises';
 import { crc32, createGzip, deflateRawSync } from 'node:zlib';
 import sharp from 'sharp';
 import { pack } from 'tar-stream';
+import { expect } from 'vitest';
 import type { z } from 'zod';
+import { InvalidDataError } from '../../libs/data/src/invalid-data.js';
 import { readNpy } from '../../libs/data/src/npy.js';
 import { prepareDataset } from '../../libs/data/src/prepare.js';
 
@@ -163,4 +165,18 @@ export class DataRoot {
       await rm(workDir, { recursive: true, force: true });
     }
   }
+}
+
+/** Red of the first pixel of each image, which tells one from another. */
+export const reds = ({ data: bytes, shape }: { data: number[]; shape: number[] }) =>
+  Array.from({ length: shape[0]! }, (_, i) => bytes[i * shape[1]! * shape[2]! * shape[3]!]!);
+
+/** What a user is told of data that can't be used. */
+export async function refusal(work: Promise<unknown>): Promise<string> {
+  const error = await work.then(
+    () => undefined,
+    (caught: unknown) => caught,
+  );
+  expect(error).toBeInstanceOf(InvalidDataError);
+  return (error as Error).message;
 }

@@ -13,7 +13,7 @@ import {
   SweepRungs,
   SweepTable,
 } from '#libs/contracts';
-import { Deletion, RequestError, SweepExports, SweepQueries, SweepStore } from '#libs/platform';
+import { Deletion, RequestError, SweepExports, SweepQueries, SweepResults, SweepStore } from '#libs/platform';
 import {
   Body,
   Controller,
@@ -47,6 +47,7 @@ export class SweepsController {
   constructor(
     private readonly sweeps: SweepStore,
     private readonly queries: SweepQueries,
+    private readonly found: SweepResults,
     private readonly exports: SweepExports,
     private readonly deletion: Deletion,
   ) {}
@@ -97,7 +98,7 @@ export class SweepsController {
   })
   @Returns(SweepTable)
   async results(@Param('id', { schema: Id }) id: string) {
-    return (await this.queries.sweepTable(id)) ?? missing(id);
+    return (await this.found.table(id)) ?? missing(id);
   }
 
   @Get(':id/rungs')

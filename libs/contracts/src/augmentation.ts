@@ -104,7 +104,7 @@ export type Augmentation = z.infer<typeof Augmentation>;
 
 /** The order in which augmentations are applied, and in which a combination is named. */
 export const AUGMENTATIONS = Object.keys(Augmentation.shape) as readonly (keyof Augmentation)[];
-/** Those that work on sounds; all others work on images. */
+/** Augmentations of sounds; all others are of images. */
 export const SOUND_AUGMENTATIONS: readonly (keyof Augmentation)[] = [
   'shift',
   'pitch',

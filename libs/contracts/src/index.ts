@@ -20,6 +20,8 @@ export * from './run-status.js';
 export * from './runs-api.js';
 export * from './search-space.js';
 export * from './spec-diff.js';
+export { trialsPerDraw } from './sweep-axes.js';
+export * from './sweep-expansion.js';
 export * from './sweep-results.js';
 export * from './sweep.js';
 export * from './sweeps-api.js';

@@ -38,7 +38,7 @@ export const RUN_KINDS = [
 ] as const satisfies readonly RunKind[];
 
 const TRAINED = ['pretrain', 'finetune', 'distill', 'autoencode'] as const;
-/** Of which kind the run in `from` has to be. */
+/** Which kinds the run in `from` may be of, by the kind of the run. */
 export const PARENT_KINDS: Record<RunKind, readonly RunKind[]> = {
   'prepare-dataset': [],
   pretrain: [],
@@ -71,24 +71,21 @@ const READ_BY: Record<string, readonly string[]> = {
   umap: ['umap'],
 };
 
+/** The method, variant or maps that say which settings of a run are read; undefined where all are. */
+function readersOf(spec: RunSpec): readonly string[] | undefined {
+  if (spec.kind === 'pretrain') return [spec.method];
+  if (spec.kind === 'autoencode') return [spec.variant];
+  return spec.kind === 'embed' ? spec.maps : undefined;
+}
+
 /**
- * Without the settings that the run's method, variant or maps do not read: specs that differ in those only train to the
- * same result.
+ * A spec without the settings that the run's method, variant or maps do not read: specs that differ in those only train
+ * to the same result.
  */
 export function withoutUnread(spec: RunSpec): Record<string, unknown> {
-  const chosen =
-    spec.kind === 'pretrain'
-      ? [spec.method]
-      : spec.kind === 'autoencode'
-        ? [spec.variant]
-        : spec.kind === 'embed'
-          ? spec.maps
-          : undefined;
-  return chosen
-    ? Object.fromEntries(
-        Object.entries(spec).filter(
-          ([key]) => READ_BY[key]?.some((reader) => (chosen as string[]).includes(reader)) ?? true,
-        ),
-      )
-    : spec;
+  const chosen = readersOf(spec);
+  if (!chosen) return spec;
+  return Object.fromEntries(
+    Object.entries(spec).filter(([key]) => READ_BY[key]?.some((reader) => chosen.includes(reader)) ?? true),
+  );
 }

@@ -46,7 +46,7 @@ export const StatusReason = z
 export type StatusReason = z.infer<typeof StatusReason>;
 
 /**
- * The state machine. `RunStore` is the only code that moves a run, and only along these arrows.
+ * The state machine. `Transitions` is the only code that moves a run, and only along these arrows.
  * `upstream_failed` is left again when the failed parent is retried; `failed` and `cancelled` when the run itself is.
  * `pausing` goes back to `running` when the run is resumed before its worker has stopped it.
  */

@@ -15,7 +15,8 @@ import {
   type SampleSplit,
 } from './dataset.js';
 import { labelSubset } from './label-subset.js';
-import { InvalidDataError, NpyWriter, readNpy, Rows, type NpyData, type NpyType } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
+import { NpyWriter, readNpy, Rows, type NpyData, type NpyType } from './npy.js';
 import { Random } from './random.js';
 
 await loadTensorFlow({ threads: 1 });

@@ -1,7 +1,8 @@
 export * from './augmentation.js';
 export * from './dataset.js';
+export { InvalidDataError } from './invalid-data.js';
 export * from './label-subset.js';
-export { InvalidDataError, NpyWriter, Rows } from './npy.js';
+export { NpyWriter, Rows } from './npy.js';
 export * from './positioned-io.js';
 export * from './prepare.js';
 export * from './random.js';

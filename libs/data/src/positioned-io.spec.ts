@@ -2,7 +2,7 @@ import { mkdtemp, open, readFile, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { readFully, writeFully } from './positioned-io.js';
+import { readFully, readWhole, writeFully } from './positioned-io.js';
 
 let dir: string;
 let file: FileHandle;
@@ -49,4 +49,11 @@ test.each([1, 3, 100])('a buffer is filled, %i bytes at a time', async (most) =>
 test('a file that ends before the buffer is full is an error that says where', async () => {
   await file.write(Buffer.from('short'));
   await expect(readFully(file, new Uint8Array(8), 2)).rejects.toThrow('expected 8 bytes at 2, the file ends 5 before');
+});
+
+test('a whole file comes in a buffer of its own', async () => {
+  await file.write(Buffer.from('all of it'));
+  const bytes = await readWhole(path.join(dir, 'file'));
+  expect(Buffer.from(bytes).toString()).toBe('all of it');
+  expect(bytes.buffer.byteLength).toBe(9);
 });

@@ -2,7 +2,7 @@
  * Reads and writes of an open file that are whole or fail. One call of the system may move less than it was asked for
  * (a disk that fills up, a limit, two gigabytes), and says so in its result only.
  */
-import type { FileHandle } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 
 /** What one call of the system moves at most: Node refuses 2 GiB and more. */
 const MOST_AT_ONCE = 2 ** 30;
@@ -37,5 +37,17 @@ export async function readFully(file: Pick<FileHandle, 'read'>, into: Uint8Array
     if (bytesRead === 0)
       throw new Error(`expected ${into.length} bytes at ${position}, the file ends ${into.length - done} before`);
     done += bytesRead;
+  }
+}
+
+/** A whole file of any size, in a buffer of its own. */
+export async function readWhole(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  const file = await open(path);
+  try {
+    const bytes = new Uint8Array((await file.stat()).size);
+    await readFully(file, bytes, 0);
+    return bytes;
+  } finally {
+    await file.close();
   }
 }

@@ -1,5 +1,6 @@
 export * from './artifacts/collector.js';
 export * from './artifacts/store.js';
+export * from './machine/child-process.js';
 export { Database, isUnavailable } from './machine/database.js';
 export * from './machine/env.js';
 export { Explanations } from './runs/explain.js';
@@ -24,7 +25,8 @@ export * from './runs/runs.js';
 export * from './runs/submission.js';
 export * from './runs/token.js';
 export * from './runs/workers.js';
-export * from './sweeps/queries.js';
-export * from './sweeps/steering.js';
+export { SweepQueries, type SweepDetailRecord, type SweepRecord } from './sweeps/queries.js';
+export { SweepResults } from './sweeps/results.js';
+export { SweepController } from './sweeps/steering.js';
 export { SweepExports } from './sweeps/export.js';
 export * from './sweeps/store.js';

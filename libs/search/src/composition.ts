@@ -44,7 +44,8 @@ export function compositionOf(rows: readonly Row[]): Composition | null {
     measure: fraction === undefined ? 'kNN' : `accuracy ${fraction}`,
     cells: names.map((a, i) =>
       names.map((b, j) => {
-        const row = cells.get(i === j ? a : i < j ? `${a},${b}` : `${b},${a}`);
+        const pair = i < j ? `${a},${b}` : `${b},${a}`;
+        const row = cells.get(i === j ? a : pair);
         return (fraction === undefined ? row?.knn : row?.accuracy[fraction]) ?? null;
       }),
     ),

@@ -8,7 +8,9 @@ import { estimateMean } from './statistics.js';
 
 const halving = (policy: object) => halvingOf(EarlyTerminate.parse({ type: 'asha', ...policy }))!;
 
-test('rungs lie at the ends of epochs, each so many times as far, below the end and max_t; a bracket begins later', () => {
+const placement =
+  'rungs lie at the ends of epochs, each so many times as far, below the end and max_t; a bracket begins later';
+test(placement, () => {
   const spec = { batchSize: 32, epochs: 40 };
   expect(rungsOf(halving({}), spec, 330, 0)).toEqual([10, 30, 90, 270]);
   expect(rungsOf(halving({ grace_period: 2, reduction_factor: 4, max_t: 20 }), spec, 330, 0)).toEqual([20, 80]);

@@ -39,6 +39,7 @@ export function leaveOneOutEffects(outcomes: readonly Outcome[]): { name: keyof 
   const combos = new Map<string, readonly (keyof Augmentation)[]>();
   const settings = new Map<string, string>();
   for (const { combo, parameters } of outcomes) {
+    if (combos.has(combo)) continue;
     const [path, ...others] = Object.keys(parameters);
     const parsed =
       path?.endsWith('.augmentation') && others.every((other) => other.endsWith('.augmentation'))

@@ -7,9 +7,10 @@ const PRIOR_WEIGHT = 1;
 /** The newest 25 in full, older ones less and less. */
 export function weightsOf(n: number): number[] {
   const ramp = Math.max(0, n - 25);
-  return Array.from({ length: n }, (_, i) =>
-    i >= ramp ? 1 : ramp === 1 ? 1 / n : 1 / n + (1 - 1 / n) * (i / (ramp - 1)),
-  );
+  return Array.from({ length: n }, (_, i) => {
+    if (i >= ramp) return 1;
+    return ramp === 1 ? 1 / n : 1 / n + (1 - 1 / n) * (i / (ramp - 1));
+  });
 }
 
 /** Values drawn from a density, and its logarithm at a value. */
@@ -59,16 +60,15 @@ export interface Scale {
 export function scaleOf(parameter: Parameter): Scale {
   const { min = 0, max = 0, mu = 0, sigma = 1 } = parameter;
   const distribution = distributionOf(parameter);
-  const q = distribution === 'int_uniform' ? 1 : distribution.startsWith('q_') ? (parameter.q ?? 1) : null;
+  const multiples = distribution.startsWith('q_') ? (parameter.q ?? 1) : null;
+  const q = distribution === 'int_uniform' ? 1 : multiples;
   const log = distribution.includes('log');
   if (distribution.endsWith('normal'))
     return { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY, log, q, prior: { mu, sigma } };
-  const edge = (x: number, side: number) =>
-    distribution.endsWith('log_uniform_values')
-      ? Math.log(x)
-      : q === null || log
-        ? x
-        : Math.round(x / q) * q + (side * q) / 2;
+  const edge = (x: number, side: number) => {
+    if (distribution.endsWith('log_uniform_values')) return Math.log(x);
+    return q === null || log ? x : Math.round(x / q) * q + (side * q) / 2;
+  };
   const [low, high] = [edge(min, -1), edge(max, 1)];
   return { low, high, log, q, prior: { mu: (low + high) / 2, sigma: high - low } };
 }
@@ -110,14 +110,10 @@ function kernels({ low, high, log, q, prior }: Scale, observed: readonly number[
         if (x >= low && x <= high) break;
       }
       const value = outward(Math.min(high, Math.max(low, x)));
-      return q === null
-        ? value
-        : log
-          ? exact(Math.round(value / q) * q)
-          : exact(
-              Math.min(Math.round((high - q / 2) / q), Math.max(Math.round((low + q / 2) / q), Math.round(value / q))) *
-                q,
-            );
+      if (q === null) return value;
+      const multiple = Math.round(value / q);
+      if (log) return exact(multiple * q);
+      return exact(Math.min(Math.round((high - q / 2) / q), Math.max(Math.round((low + q / 2) / q), multiple)) * q);
     },
     log: (value) => {
       const x = value as number;

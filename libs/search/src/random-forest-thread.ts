@@ -63,7 +63,9 @@ export function numbersBelow(seed: number): Below {
   return (n) => uniformInt(generator, 0, n - 1);
 }
 
-/** So many of some, in random order: the first steps of a Fisher-Yates shuffle, so that each is as likely as any other. */
+/**
+ * So many of some, in random order: the first steps of a Fisher-Yates shuffle, so that each is as likely as any other.
+ */
 export function drawWithoutReplacement<Item>(items: readonly Item[], count: number, below: Below): Item[] {
   const rest = items.slice();
   for (let i = 0; i < count; i++) {

@@ -139,15 +139,11 @@ describe('a parameter that does not always apply', () => {
 
   test('is drawn where it does, by the trials that had it', () => {
     // By far the best are at 0.8; those of the other method have no rate.
-    const known: Observation[] = Array.from({ length: 60 }, (_, order) => ({
-      order,
-      parameters:
-        order < 6
-          ? { method: 'b', rate: 0.8 + order / 1000 }
-          : order % 2
-            ? { method: 'a', depth: 1 + (order % 4 > 1 ? 1 : 0) }
-            : { method: 'b', rate: (order % 15) / 20 },
-    }));
+    const parametersOf = (order: number) => {
+      if (order < 6) return { method: 'b', rate: 0.8 + order / 1000 };
+      return order % 2 ? { method: 'a', depth: 1 + (order % 4 > 1 ? 1 : 0) } : { method: 'b', rate: (order % 15) / 20 };
+    };
+    const known: Observation[] = Array.from({ length: 60 }, (_, order) => ({ order, parameters: parametersOf(order) }));
     const drawn = Array.from({ length: 200 }, (_, i) => suggest(space, known, uniformNumbers(i)));
     for (const each of drawn)
       expect(Object.keys(each).sort()).toEqual(each['method'] === 'a' ? ['depth', 'method'] : ['method', 'rate']);

@@ -7,7 +7,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { CompiledStep, type Scalars } from './compiled-step.js';
-import { buildClassifier, buildEncoder, encode, forward, initialise, weightsOf } from './networks.js';
+import { buildEncoder, encode } from './networks/encoder.js';
+import { buildClassifier } from './networks/heads.js';
+import { forward, initialise, weightsOf } from './networks/weights.js';
 import { accuracyOf, crossEntropy } from './objectives.js';
 import { createOptimizer } from './optimizers.js';
 

@@ -1,7 +1,7 @@
 /** A graph in TensorFlow's own format, a SavedModel: nodes, their attributes, and the variables of a step's state. */
 import type { Attribute, Binding } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
-import { bytes, float, message, packed, text, whole, type Pieces } from './protobuf.js';
+import { bytes, float, message, packed, text, whole, type Pieces } from './export/protobuf.js';
 
 /** types.proto */
 export const DATA_TYPES: Readonly<Record<string, number>> = { float32: 1, int32: 3, bool: 10 };

@@ -14,7 +14,7 @@ import {
   pixelCrossEntropy,
   vicreg,
 } from './objectives.js';
-import { withoutGradient } from './operations.js';
+import { withoutGradient } from './networks/operations.js';
 import { targetMomentumAt } from './pretrain.js';
 
 const N = 4;

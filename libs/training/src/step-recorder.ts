@@ -2,7 +2,7 @@
 import type { Attribute, Binding, Handle } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import { attributeValue, CHANGED, constantNode, handleOf, mark, node, RESOURCE } from './graph-def.js';
-import { whole, type Pieces } from './protobuf.js';
+import { whole, type Pieces } from './export/protobuf.js';
 
 /** Types of inputs that tfjs does not name: TensorFlow finds them itself where it executes one by one. */
 const INFERRED: Readonly<Record<string, readonly string[]>> = { ExpandDims: ['T', 'Tdim'] };

@@ -68,7 +68,7 @@ export class ProjectStore {
     return (await this.list()).find((project) => project.name === name)!;
   }
 
-  /** Adds the seconds of attempts that have ended to what their projects have used, but for those of the last moments. */
+  /** Adds the seconds of attempts that have ended, but for the last moments, to what their projects have used. */
   async charge(): Promise<void> {
     for (let charged = CHARGE_BATCH; charged === CHARGE_BATCH;) {
       const [row] = await this.database.prisma.$queryRaw<{ charged: number }[]>(batchCharged);

@@ -53,7 +53,10 @@ export interface Sorted {
 export const cursorAfter = (sort: string, { id, value }: Sorted): string =>
   encodeCursor(sort, value instanceof Date ? value.toISOString() : String(value ?? ''), id, value === null ? 0 : 1);
 
-/** The place that a cursor names in the order of `sort`. @throws RequestError for one that is none, or of another order. */
+/**
+ * The place that a cursor names in the order of `sort`.
+ * @throws RequestError for one that is none, or of another order.
+ */
 function placeOf(sort: string, cursor: string | undefined): { value: string; id: string; lacks: boolean } | undefined {
   const after = decodeCursor(cursor, 'text', 'text', 'id', 'number') as [string, string, string, number] | undefined;
   if (!after) return undefined;

@@ -27,7 +27,7 @@ const RECOVER_BATCH = 1000;
 /** Exponential backoff with full jitter, in milliseconds. */
 const backoffMs = (failures: number) => Math.round(Math.random() * Math.min(60_000, 1000 * 2 ** failures));
 
-/** How long a worker holds a run, and how it lets go of it. Each ending may be repeated: its answer may be lost. */
+/** How long a worker holds a run, and how it lets go of it. */
 export class Leases {
   constructor(
     private readonly database: Database,
@@ -131,7 +131,7 @@ export class Leases {
         reason: 'preempted',
         outcome: 'preempted',
       });
-      return moved ? 'queued' : this.stoppedMeanwhile(tx, token, 'preempted');
+      return moved ? 'queued' : this.stoppedMeanwhile(tx, token);
     });
   }
 
@@ -156,7 +156,7 @@ export class Leases {
         detail: waits ? `it has reached step ${step} and waits for the results of others` : null,
         outcome: 'rung',
       });
-      return moved ? to : this.stoppedMeanwhile(tx, token, 'rung');
+      return moved ? to : this.stoppedMeanwhile(tx, token);
     });
   }
 
@@ -183,7 +183,7 @@ export class Leases {
     if (!run) return false;
     const token = { runId, attempt: run.attempt };
     if (run.status === 'cancelling') {
-      await this.stoppedMeanwhile(tx, token, 'worker_lost');
+      await this.stoppedMeanwhile(tx, token);
       return true;
     }
     const losses = run.losses + 1;
@@ -202,14 +202,16 @@ export class Leases {
   }
 
   /**
-   * What else can be the matter when a run is no longer `running`: it was cancelled, it was to pause, this very ending
-   * is there already, or the lease is lost.
+   * What else can be the matter when a run is no longer `running`: it was cancelled, it was to pause, its attempt has
+   * this outcome already, or the lease is lost.
+   * @throws LeaseLostError
    */
-  private async stoppedMeanwhile(tx: Transaction, token: Token, outcome: string): Promise<RunStatus> {
+  private async stoppedMeanwhile(tx: Transaction, token: Token, outcome?: string): Promise<RunStatus> {
     const { transitions } = this;
     if (await transitions.end(tx, token, { from: ['cancelling'], to: 'cancelled', reason: 'user_cancel' }))
       return 'cancelled';
     if (await transitions.end(tx, token, { from: ['pausing'], to: 'paused', reason: 'user_pause' })) return 'paused';
+    if (outcome === undefined) throw new LeaseLostError(token);
     return this.endedBefore(tx, token, outcome);
   }
 

@@ -9,7 +9,8 @@ import {
   type RunRecord,
   type RunStatus,
 } from '#libs/contracts';
-import { undispatchedSeconds, WaitingLine, type Window } from '../dispatch/waiting-line.js';
+import { WaitingLine } from '../dispatch/standing.js';
+import { undispatchedSeconds, type Window } from '../dispatch/waiting-line.js';
 import { Prisma, type Database } from '../machine/database.js';
 import { cursorAfter, runsInOrder, runsLike } from './filter.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from './page.js';

@@ -64,7 +64,8 @@ export class Recorder {
 
   /**
    * Makes a file visible that is in the artifact store already. Of checkpoints the newest few stay visible, the newest
-   * of those that were the best, and those that another run names. Returns its id; null where the write was done before.
+   * of those that were the best, and those that another run names. Returns its id; null where the write was done
+   * before.
    * @throws LeaseLostError
    */
   async addArtifact(token: Token, artifact: NewArtifact, write?: WriteNumber): Promise<string | null> {

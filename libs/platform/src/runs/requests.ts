@@ -118,7 +118,10 @@ export class Requests {
       );
     }
     const parents = await tx.$queryRaw<{ id: string; status: RunStatus }[]>`
-      SELECT p.id, p.status::text AS status FROM run_dependency d JOIN run p ON p.id = d.parent_id WHERE d.run_id = ${runId}::uuid FOR SHARE OF p`;
+      SELECT p.id, p.status::text AS status
+      FROM run_dependency d JOIN run p ON p.id = d.parent_id
+      WHERE d.run_id = ${runId}::uuid
+      FOR SHARE OF p`;
     const dead = parents.find((parent) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(parent.status));
     if (dead)
       throw new RequestError(

@@ -3,8 +3,8 @@ import { Prisma } from '../machine/database.js';
 import { hasStatus } from './sql.js';
 
 /**
- * The right to write for a run. `attempt` is the fencing token: every claim increments it and every write carries it, so
- * that a write finds no row once another attempt has begun or the run has ended.
+ * The right to write for a run. `attempt` is the fencing token: every claim increments it and every write carries it,
+ * so that a write finds no row once another attempt has begun or the run has ended.
  */
 export interface Token {
   runId: string;

@@ -160,7 +160,8 @@ export class Transitions {
     const failed = await tx.$queryRaw<{ id: string }[]>`
       ${descendants(parentId)}
       UPDATE run
-      SET status = ${status}::text::run_status, status_reason = ${reason}, status_detail = ${detail}, finished_at = now()
+      SET status = ${status}::text::run_status, status_reason = ${reason}, status_detail = ${detail},
+        finished_at = now()
       WHERE status = 'pending' AND id IN (SELECT run_id FROM descendant)
       RETURNING id`;
     const ids = failed.map(({ id }) => id);
@@ -190,9 +191,9 @@ export class Transitions {
 }
 
 /**
- * The one statement that changes the status of a run that somebody names: compare and set, with the event of it and the
- * end of its attempt, so that none of them is ever seen without the others. A message for an attempt that has begun, or
- * that will not begin, is nothing to dispatch any more.
+ * The one statement that changes the status of a run that somebody names: compare and set, with the event of it and
+ * the end of its attempt, so that none of them is ever seen without the others. A message for an attempt that has
+ * begun, or that will not begin, is nothing to dispatch any more.
  */
 function compareAndSet({ runId, from, to, attempt, reason, detail, set = [], data = {}, outcome }: Move): Prisma.Sql {
   const ended = isTerminal(to);
