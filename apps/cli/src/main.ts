@@ -11,7 +11,7 @@ import { addInit } from './commands/init.js';
 import { addLogs } from './commands/logs.js';
 import { addProjects } from './commands/projects.js';
 import { addReproduce } from './commands/reproduce.js';
-import { addRunActions, addTag } from './commands/run-actions.js';
+import { addDelete, addRunActions, addTag } from './commands/run-actions.js';
 import { addRuns, addRun } from './commands/runs.js';
 import { addStatus } from './commands/status.js';
 import { addSubmit, addPlan } from './commands/submit.js';
@@ -43,6 +43,7 @@ const GROUPS: Record<string, ((program: Command) => void)[]> = {
     addSweeps,
     addRunActions,
     addTag,
+    addDelete,
     addArtifacts,
     addExport,
   ],

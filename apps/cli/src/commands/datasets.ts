@@ -33,6 +33,13 @@ export function addDatasets(program: Command): void {
       );
     });
   datasets
+    .command('rm <version>')
+    .description('delete a version, `name@digest`, that no run is of')
+    .action(async (version: string) => {
+      await (await client()).deleteDataset(version);
+      show({ deleted: version }, () => `${version} deleted\n`);
+    });
+  datasets
     .command('add <name> [path]')
     .description('prepare the images of a folder or archive below the data root; `add cifar10` alone fetches them')
     .option('--image-size <pixels>', 'side of the square they are resized to', positive, 32)

@@ -1,5 +1,5 @@
 /** What is done to runs, to those named or to all that a filter names. */
-import type { LoomClient, Run, RunAction } from '#libs/contracts';
+import type { BulkResult, LoomClient, Run, RunAction } from '#libs/contracts';
 import type { Command } from 'commander';
 import { UsageError } from '../document.js';
 import { filtered, filterOf, type Filter } from '../options.js';
@@ -14,6 +14,29 @@ const ACTIONS = {
   retry: ['queue runs again that failed or were cancelled', (api: LoomClient, id: string) => api.retryRun(id)],
 } as const satisfies Record<RunAction, [string, (api: LoomClient, id: string) => Promise<Run>]>;
 
+interface Choice extends Filter {
+  all?: boolean;
+  dryRun?: boolean;
+}
+
+/** Ids, or a filter, or all: exactly one of the three. */
+function checkChoice(ids: readonly string[], { all = false, dryRun = false, ...options }: Choice): void {
+  const chosen = Number(ids.length > 0) + Number(Object.keys(filterOf(options)).length > 0) + Number(all);
+  if (chosen !== 1 || (dryRun && ids.length > 0))
+    throw new UsageError(
+      'expected ids, or a filter such as --status or --tag, or --all: one of the ' +
+        `three${dryRun ? ', and no ids with --dry-run' : ''}`,
+    );
+}
+
+/** What came of an action on all that a filter names: `words` such as `deleted`, or `would delete`. */
+function showBulk(result: Omit<BulkResult, 'nextCursor'>, words: string): void {
+  const skipped = Object.entries(result.skipped)
+    .map(([reason, count]) => `${count} ${reason}`)
+    .join(', ');
+  show(result, () => `${words} ${runCount(result.done)}${skipped ? `; left as they are: ${skipped}` : ''}\n`);
+}
+
 export function addRunActions(program: Command): void {
   for (const [action, [description, act]] of Object.entries(ACTIONS) as [RunAction, (typeof ACTIONS)[RunAction]][]) {
     filtered(
@@ -21,42 +44,52 @@ export function addRunActions(program: Command): void {
     )
       .option('--all', 'all runs')
       .option('--dry-run', 'only count what a filter names')
-      .action(
-        async (
-          ids: string[],
-          { all = false, dryRun = false, ...options }: Filter & { all?: boolean; dryRun?: boolean },
-        ) => {
-          const filter = filterOf(options);
-          const chosen = Number(ids.length > 0) + Number(Object.keys(filter).length > 0) + Number(all);
-          if (chosen !== 1 || (dryRun && ids.length > 0))
-            throw new UsageError(
-              'expected ids, or a filter such as --status or --tag, or --all: one of the ' +
-                `three${dryRun ? ', and no ids with --dry-run' : ''}`,
-            );
-          const api = await client();
-          if (ids.length > 0) {
-            const changed: Run[] = [];
-            for (const id of ids) {
-              const run = await act(api, id);
-              changed.push(run);
-              if (!settings().json) say(`${id} ${run.status}`);
-            }
-            if (settings().json) show(changed, () => '');
-          } else {
-            const result = await api.bulkRuns({ action, filter }, { validateOnly: dryRun });
-            const skipped = Object.entries(result.skipped)
-              .map(([reason, count]) => `${count} ${reason}`)
-              .join(', ');
-            show(
-              result,
-              () =>
-                `${action} ${dryRun ? 'would change' : 'changed'} ${runCount(result.done)}` +
-                `${skipped ? `; left as they are: ${skipped}` : ''}\n`,
-            );
+      .action(async (ids: string[], choice: Choice) => {
+        checkChoice(ids, choice);
+        const { all: _, dryRun = false, ...options } = choice;
+        const api = await client();
+        if (ids.length > 0) {
+          const changed: Run[] = [];
+          for (const id of ids) {
+            const run = await act(api, id);
+            changed.push(run);
+            if (!settings().json) say(`${id} ${run.status}`);
           }
-        },
-      );
+          if (settings().json) show(changed, () => '');
+        } else {
+          const result = await api.bulkRuns({ action, filter: filterOf(options) }, { validateOnly: dryRun });
+          showBulk(result, `${action} ${dryRun ? 'would change' : 'changed'}`);
+        }
+      });
   }
+}
+
+export function addDelete(program: Command): void {
+  filtered(
+    program
+      .command('delete [id...]')
+      .description(
+        'delete runs that have ended and that nothing needs, with all that was recorded of them: those named, or ' +
+          'those that a filter names',
+      ),
+  )
+    .option('--all', 'all runs')
+    .option('--dry-run', 'only count what a filter names')
+    .action(async (ids: string[], choice: Choice) => {
+      checkChoice(ids, choice);
+      const { all: _, dryRun = false, ...options } = choice;
+      const api = await client();
+      if (ids.length === 0) {
+        const result = await api.bulkRuns({ action: 'delete', filter: filterOf(options) }, { validateOnly: dryRun });
+        showBulk(result, dryRun ? 'would delete' : 'deleted');
+        return;
+      }
+      for (const id of ids) {
+        await api.deleteRun(id);
+        if (!settings().json) say(`${id} deleted`);
+      }
+      if (settings().json) show(ids, () => '');
+    });
 }
 
 export function addTag(program: Command): void {

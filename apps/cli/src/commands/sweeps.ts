@@ -16,6 +16,8 @@ interface SweepOptions {
   resume?: boolean;
   cancel?: boolean;
   retry?: boolean;
+  delete?: boolean;
+  withRuns?: boolean;
   clone?: string;
   export?: string;
   parallelTrials?: number;
@@ -27,11 +29,15 @@ interface SweepOptions {
 export function addSweep(program: Command): void {
   program
     .command('sweep <id>')
-    .description('which combination needs the fewest labels; or pause, resume, cancel, retry, clone or change a sweep')
+    .description(
+      'which combination needs the fewest labels; or pause, resume, cancel, retry, clone, change or delete a sweep',
+    )
     .option('--pause', 'start no other trial, pause its runs')
     .option('--resume', 'go on where it was paused')
     .option('--cancel', 'cancel its runs')
     .option('--retry', 'queue again exactly what failed')
+    .option('--delete', 'delete it when it has come to its end; its runs stay')
+    .option('--with-runs', 'with --delete: those of its own runs too that nothing else needs')
     .option('--clone <name>', 'submit it again under another name')
     .option(
       '--export <file>',
@@ -49,6 +55,8 @@ export function addSweep(program: Command): void {
           resume,
           cancel,
           retry,
+          delete: remove,
+          withRuns = false,
           clone,
           export: file,
           parallelTrials,
@@ -57,7 +65,16 @@ export function addSweep(program: Command): void {
           wallSeconds,
         }: SweepOptions,
       ) => {
+        if (withRuns && !remove) throw new UsageError('expected --with-runs together with --delete');
         const api = await client();
+        if (remove) {
+          const gone = await api.deleteSweep(id, { runs: withRuns });
+          show(
+            gone,
+            () => `deleted sweep ${id} and ${gone.deleted} runs; ${gone.kept} of its own are needed elsewhere\n`,
+          );
+          return;
+        }
         const budget = (gpuSeconds ?? wallSeconds) !== undefined && {
           ...(gpuSeconds !== undefined && { gpu_seconds: gpuSeconds }),
           ...(wallSeconds !== undefined && { wall_seconds: wallSeconds }),
