@@ -1,4 +1,5 @@
 /** Sweeps: listed, and each with its table, or changed. */
+import type { LoomClient } from '#libs/contracts';
 import type { Command } from 'commander';
 import { createWriteStream } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
@@ -47,89 +48,84 @@ export function addSweep(program: Command): void {
     .option('--run-cap <n>', 'how many trials there may be', positive)
     .option('--gpu-seconds <n>', 'of its budget', positive)
     .option('--wall-seconds <n>', 'of its budget', positive)
-    .action(
-      async (
-        id: string,
-        {
-          pause,
-          resume,
-          cancel,
-          retry,
-          delete: remove,
-          withRuns = false,
-          clone,
-          export: file,
-          parallelTrials,
-          runCap,
-          gpuSeconds,
-          wallSeconds,
-        }: SweepOptions,
-      ) => {
-        if (withRuns && !remove) throw new UsageError('expected --with-runs together with --delete');
-        const api = await client();
-        if (remove) {
-          const gone = await api.deleteSweep(id, { runs: withRuns });
-          show(
-            gone,
-            () => `deleted sweep ${id} and ${gone.deleted} runs; ${gone.kept} of its own are needed elsewhere\n`,
-          );
-          return;
-        }
-        const budget = (gpuSeconds ?? wallSeconds) !== undefined && {
-          ...(gpuSeconds !== undefined && { gpu_seconds: gpuSeconds }),
-          ...(wallSeconds !== undefined && { wall_seconds: wallSeconds }),
-        };
-        const changes = {
-          ...(parallelTrials !== undefined && { parallel_trials: parallelTrials }),
-          ...(runCap !== undefined && { run_cap: runCap }),
-          ...(budget && { budget }),
-        };
-        if (Object.keys(changes).length) await api.changeSweep(id, changes);
-        if (pause) await api.pauseSweep(id);
-        if (resume) await api.resumeSweep(id);
-        if (cancel) await api.cancelSweep(id);
-        if (retry) await api.retrySweep(id);
-        if (clone !== undefined) {
-          const { sweep } = await api.cloneSweep(id, { name: clone });
-          show(sweep, () => `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n`);
-          return;
-        }
-        if (file !== undefined) {
-          const what = (
-            {
-              '.csv': 'trials.csv',
-              '.json': 'trials.json',
-              '.parquet': 'trials.parquet',
-              '.tar': 'mlflow.tar',
-            } as const
-          )[path.extname(file)];
-          if (!what) throw new UsageError(`expected a file that ends with .csv, .json, .parquet or .tar, got ${file}`);
-          const draft = `${file}.${process.pid}.part`;
-          await pipeline(
-            Readable.fromWeb((await api.exportSweep(id, what)) as WebReadableStream),
-            createWriteStream(draft),
-          ).catch(async (error: unknown) => {
-            await rm(draft, { force: true });
-            throw error;
-          });
-          await rename(draft, file);
-          say(file);
-          return;
-        }
-        const [sweep, results] = [await api.sweep(id), await api.sweepResults(id)];
-        const counted = (counts: Record<string, number>) =>
-          Object.entries(counts)
-            .map(([status, count]) => `${count} ${status}`)
-            .join(', ');
+    .action(async (id: string, options: SweepOptions) => {
+      if (options.withRuns && !options.delete) throw new UsageError('expected --with-runs together with --delete');
+      const api = await client();
+      if (options.delete) {
+        const gone = await api.deleteSweep(id, { runs: options.withRuns ?? false });
         show(
-          { ...sweep, results },
-          () =>
-            `${sweep.name} is ${sweep.status}${sweep.haltReason ? ` (${sweep.haltReason})` : ''}: ` +
-            `trials ${counted(sweep.trialCounts)}; runs ${counted(sweep.runCounts)}; ` +
-            `${sweep.gpuSeconds.toFixed(0)} s of workers\n${resultsText(results, out)}`,
+          gone,
+          () => `deleted sweep ${id} and ${gone.deleted} runs; ${gone.kept} of its own are needed elsewhere\n`,
         );
-      },
-    );
+        return;
+      }
+      await change(api, id, options);
+      if (options.clone !== undefined) {
+        const { sweep } = await api.cloneSweep(id, { name: options.clone });
+        show(sweep, () => `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n`);
+      } else if (options.export !== undefined) await writeExport(api, id, options.export);
+      else await showSweep(api, id);
+    });
+}
+
+/** Limits first, then what is asked of the sweep. */
+async function change(
+  api: LoomClient,
+  id: string,
+  { pause, resume, cancel, retry, parallelTrials, runCap, gpuSeconds, wallSeconds }: SweepOptions,
+): Promise<void> {
+  const budget = (gpuSeconds ?? wallSeconds) !== undefined && {
+    ...(gpuSeconds !== undefined && { gpu_seconds: gpuSeconds }),
+    ...(wallSeconds !== undefined && { wall_seconds: wallSeconds }),
+  };
+  const changes = {
+    ...(parallelTrials !== undefined && { parallel_trials: parallelTrials }),
+    ...(runCap !== undefined && { run_cap: runCap }),
+    ...(budget && { budget }),
+  };
+  if (Object.keys(changes).length) await api.changeSweep(id, changes);
+  if (pause) await api.pauseSweep(id);
+  if (resume) await api.resumeSweep(id);
+  if (cancel) await api.cancelSweep(id);
+  if (retry) await api.retrySweep(id);
+}
+
+const EXPORTS: Record<string, 'trials.csv' | 'trials.json' | 'trials.parquet' | 'mlflow.tar'> = {
+  '.csv': 'trials.csv',
+  '.json': 'trials.json',
+  '.parquet': 'trials.parquet',
+  '.tar': 'mlflow.tar',
+};
+
+/** The file is there whole or not at all. */
+async function writeExport(api: LoomClient, id: string, file: string): Promise<void> {
+  const what = EXPORTS[path.extname(file)];
+  if (!what) throw new UsageError(`expected a file that ends with .csv, .json, .parquet or .tar, got ${file}`);
+  const draft = `${file}.${process.pid}.part`;
+  await pipeline(
+    Readable.fromWeb((await api.exportSweep(id, what)) as WebReadableStream),
+    createWriteStream(draft),
+  ).catch(async (error: unknown) => {
+    await rm(draft, { force: true });
+    throw error;
+  });
+  await rename(draft, file);
+  say(file);
+}
+
+async function showSweep(api: LoomClient, id: string): Promise<void> {
+  const [sweep, results] = [await api.sweep(id), await api.sweepResults(id)];
+  const counted = (counts: Record<string, number>) =>
+    Object.entries(counts)
+      .map(([status, count]) => `${count} ${status}`)
+      .join(', ');
+  show(
+    { ...sweep, results },
+    () =>
+      `${sweep.name} is ${sweep.status}${sweep.haltReason ? ` (${sweep.haltReason})` : ''}: ` +
+      `trials ${counted(sweep.trialCounts)}; runs ${counted(sweep.runCounts)}; ` +
+      `${sweep.gpuSeconds.toFixed(0)} s of workers\n${resultsText(results, out)}`,
+  );
 }
 
 export function addSweeps(program: Command): void {
