@@ -13,10 +13,17 @@ const NO_OP = path.resolve(import.meta.dirname, '..', '..', 'dist', 'bench', 'no
 const FINETUNE = { kind: 'finetune', dataset: 'stripes', batchSize: 4, steps: 5, evalSplit: 'test' } as const;
 let stack: Stack;
 let sql: pg.Client;
+/** The run that prepared the dataset `others`. */
+let others: string;
 
 beforeAll(async () => {
   stack = await startStack({ environment: { LOOM_LEASE_MS: '20000', LOOM_HEARTBEAT_MS: '1000' } });
   await prepareStripes(stack);
+  await writeImageFolder(path.join(stack.dataRoot, 'others'), { classes: 2, perClass: 12, seed: 5 });
+  const real = stack.startWorker();
+  others = await stack.submit({ kind: 'prepare-dataset', name: 'others', path: 'others', imageSize: 16 });
+  await stack.ended(others);
+  await real.kill('SIGTERM');
   stack.startWorker({ LOOM_TRAINER: NO_OP, LOOM_SLOTS: '4' });
   sql = new pg.Client({ connectionString: stack.database.url });
   await sql.connect();
@@ -154,13 +161,7 @@ test(
 
 test('a dataset version goes when no run is of it, and then the run that prepared it', async () => {
   const { client } = stack;
-  await writeImageFolder(path.join(stack.dataRoot, 'others'), { classes: 2, perClass: 12, seed: 5 });
-  const real = stack.startWorker();
-  const prepared = await stack.submit({ kind: 'prepare-dataset', name: 'others', path: 'others', imageSize: 16 });
-  // By whoever takes it: the no-op trainer prepares nothing.
-  await stack.ended(prepared).finally(() => real.kill('SIGTERM'));
-  const { digest } = await client.dataset('others').catch(() => ({ digest: undefined }));
-  if (digest === undefined) throw new Error('expected the dataset to be prepared by the real worker');
+  const { digest } = await client.dataset('others');
   const reference = `others@${digest.slice(0, 12)}`;
   expect((await refusal(client.deleteDataset('others'))).message).toContain('got a name alone');
   const run = await stack.submit(
@@ -174,7 +175,7 @@ test('a dataset version goes when no run is of it, and then the run that prepare
   await client.deleteRun(run);
   await client.deleteDataset(reference);
   expect((await refusal(client.dataset('others'))).status).toBe(404);
-  await client.deleteRun(prepared);
+  await client.deleteRun(others);
 });
 
 test(
