@@ -132,6 +132,7 @@ test(
       const { sweep } = await client.submitSweep({
         spec: {
           name,
+          controls: [],
           parameters: { 'pretrain.temperature': { values } },
           stages: {
             pretrain: { kind: 'pretrain', dataset: 'stripes', batchSize: 8, epochs: 1, ...small },
@@ -182,7 +183,6 @@ test(
   'the leader lets go of points of deleted runs, workers long gone, old keys, lines and events, and ' +
     'of nothing else',
   async () => {
-    const { client } = stack;
     const old = await stack.submit({ ...SHORT, seed: 30 });
     const young = await stack.submit({ ...SHORT, seed: 31 });
     for (const id of [old, young]) await stack.ended(id);
@@ -221,7 +221,6 @@ test(
     expect(await count('log_line', 'run_id = $1', young)).toBeGreaterThan(0);
     expect(await count('run_event', `run_id = $1 AND type = 'artifact'`, young)).toBeGreaterThan(0);
     expect(statusEvents).toBeGreaterThan(1);
-    void client;
   },
 );
 

@@ -88,9 +88,11 @@ export class Deletion {
    * @throws RequestError `not_found`; `invalid_state` for a sweep that is under way or paused.
    */
   async sweep(sweepId: string, { runs }: { runs: boolean }): Promise<DeletedSweep> {
-    const result: DeletedSweep = { deleted: 0, kept: 0 };
-    for (;;) {
-      const left = await this.database.transaction(async (tx) => {
+    // A run that several trials share goes with the last of them.
+    const own = new Set<string>();
+    let deleted = 0;
+    for (let left = true; left;) {
+      const batch = await this.database.transaction(async (tx) => {
         await this.lockEndedSweep(tx, sweepId);
         const trials = await tx.trial.findMany({
           where: { sweepId },
@@ -98,22 +100,19 @@ export class Deletion {
           orderBy: { index: 'asc' },
           take: TRIALS_AT_ONCE,
         });
-        const own = await this.removeTrials(
-          tx,
-          sweepId,
-          trials.map(({ index }) => index),
-        );
-        const outcomes = runs ? await this.runsWithin(tx, own) : [];
-        if (trials.length === 0) await this.removeSweep(tx, sweepId);
-        return { trials: trials.length, outcomes };
+        if (trials.length === 0) {
+          await this.removeSweep(tx, sweepId);
+          return undefined;
+        }
+        const indexes = trials.map(({ index }) => index);
+        const ids = await this.removeTrials(tx, sweepId, indexes);
+        return runs ? { ids, outcomes: await this.runsWithin(tx, ids) } : { ids: [], outcomes: [] };
       });
-      for (const outcome of left.outcomes) {
-        if (outcome === 'done') result.deleted++;
-        // One that a later trial of this sweep has too is looked at again with that one.
-        else if (outcome !== 'in_sweep') result.kept++;
-      }
-      if (left.trials === 0) return result;
+      for (const id of batch?.ids ?? []) own.add(id);
+      deleted += batch?.outcomes.filter((outcome) => outcome === 'done').length ?? 0;
+      left = batch !== undefined;
     }
+    return { deleted, kept: own.size - deleted };
   }
 
   /**
