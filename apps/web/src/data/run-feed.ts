@@ -8,12 +8,11 @@ import {
   type RunEvent,
 } from '#libs/contracts';
 import { useEffect, useMemo, useSyncExternalStore } from 'react';
+import { Coalesced } from './coalesced.js';
 import { addPoints, seriesOf, type Series } from '../charts/series.js';
 import { client, heard, meter } from './queries.js';
 
 const PAGE = 500;
-
-// One run
 
 export interface RunState {
   run: RunDetail | undefined;
@@ -33,6 +32,8 @@ export interface RunState {
 const MOST_LINES = 5000;
 
 const TELL_MS = 200;
+/** Least time from one read of a run and its artifacts to the next, however many events ask for it. */
+const DETAIL_MS = 1000;
 
 /** A run followed for as long as somebody subscribes. A run that has ended is read once. */
 class RunFeed {
@@ -107,6 +108,8 @@ class RunFeed {
     await this.readArtifacts(signal);
     if (isTerminal(run.status)) return this.readAll(signal);
     this.set({ loaded: true });
+    const detail = new Coalesced(() => this.readDetail(signal), DETAIL_MS);
+    signal.addEventListener('abort', () => void detail.stop());
     await client.follow(
       this.id,
       {
@@ -116,7 +119,7 @@ class RunFeed {
         },
         onEvent: (event) => {
           this.set({ events: [...this.state.events, event] });
-          void this.readDetail(signal);
+          detail.ask();
         },
         onMetrics: (points) => {
           addPoints(this.curves, points);
@@ -126,6 +129,7 @@ class RunFeed {
       },
       { signal },
     );
+    await detail.stop();
     await this.readDetail(signal);
   }
 
