@@ -78,7 +78,9 @@ export function CurveChart({
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<UPlot>(undefined);
   const marked = useRef(marks);
-  marked.current = marks;
+  useEffect(() => {
+    marked.current = marks;
+  }, [marks]);
   const theme = useTheme();
   const caption = useRef<HTMLElement>(null);
   const last = lines.length === 1 ? lines[0]!.series.values.at(-1) : undefined;

@@ -38,7 +38,9 @@ export function MapView({ latent, frame, map, colour, focus, ends, onFocus, heig
   const [fault, setFault] = useState<string>();
   const points = useMemo(() => normalised(file.maps[map]!, frame.file.maps[map]), [file, frame, map]);
   const latest = useRef({ focus, onFocus });
-  latest.current = { focus, onFocus };
+  useEffect(() => {
+    latest.current = { focus, onFocus };
+  });
   // What a point is shown as: its class, or what it is taken for.
   const kinds = colour === 'prediction' ? file.predictions : file.labels;
   const wrong = (i: number) => file.predictions?.[i] !== file.labels?.[i];

@@ -1,5 +1,5 @@
 import type { Run, Worker } from '#libs/contracts';
-import { meter } from '../data/queries.js';
+
 import { link } from '../route.js';
 import { nameOf, Status } from '../ui/run-status.js';
 import { Ago } from '../ui/time.js';

@@ -10,6 +10,7 @@ export function CollapseMeter({
 }) {
   if (spread === undefined) return null;
   const low = limit ?? 0.1;
+  const wide = spread < 0.35 ? 'Narrow' : 'Healthy';
   return (
     <div className="collapse">
       <meter
@@ -22,8 +23,8 @@ export function CollapseMeter({
         aria-label={`Spread of the features ${spread.toFixed(2)} of 1`}
       />
       <p>
-        <b>{spread < low ? 'Collapsed' : spread < 0.35 ? 'Narrow' : 'Healthy'}</b>: the features’ spread is{' '}
-        {spread.toFixed(2)} (1: even over the sphere, 0: one point)
+        <b>{spread < low ? 'Collapsed' : wide}</b>: the features’ spread is {spread.toFixed(2)} (1: even over the
+        sphere, 0: one point)
         {rank !== undefined && <>, their effective rank {rank.toFixed(1)}</>}.
         {limit !== null && <> The run ends below {limit}.</>}
       </p>

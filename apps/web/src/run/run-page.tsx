@@ -78,17 +78,11 @@ export function RunPage({ id }: { id: string }) {
               ['spec', 'Spec'],
             ]}
           />
-          {tab === 'curves' ? (
-            <Curves state={state} run={run} />
-          ) : tab === 'files' ? (
-            <Files run={run} artifacts={artifacts} />
-          ) : tab === 'events' ? (
-            <Events events={events} />
-          ) : tab === 'log' ? (
-            <Log log={log} name={nameOf(run)} />
-          ) : (
-            <Spec run={run} />
-          )}
+          {tab === 'curves' && <Curves state={state} run={run} />}
+          {tab === 'files' && <Files run={run} artifacts={artifacts} />}
+          {tab === 'events' && <Events events={events} />}
+          {tab === 'log' && <Log log={log} name={nameOf(run)} />}
+          {!['curves', 'files', 'events', 'log'].includes(tab) && <Spec run={run} />}
         </div>
         <aside>
           <Facts run={run} />

@@ -1,6 +1,6 @@
 /** Sounds to look at and to listen to. */
 import type { Artifact, Run } from '#libs/contracts';
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { client, useLive } from '../data/queries.js';
 import { envelope, readWav, spectrogram, type Sound } from './sound.js';
 import { Loaded } from '../ui/states.js';
@@ -114,7 +114,7 @@ function Wave({ sound, name }: { sound: Sound; name: string }) {
 /** Time to the right, low frequencies at the bottom. */
 function Frequencies({ sound, name }: { sound: Sound; name: string }) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const { frames, bins, values } = spectrogram(sound, windowOf(sound));
+  const { frames, bins, values } = useMemo(() => spectrogram(sound, windowOf(sound)), [sound]);
   useEffect(() => {
     const pixels = new ImageData(frames, bins);
     for (let frame = 0; frame < frames; frame++) {
@@ -122,7 +122,7 @@ function Frequencies({ sound, name }: { sound: Sound; name: string }) {
         pixels.data.set(heat(values[frame * bins + bin]!), 4 * ((bins - 1 - bin) * frames + frame));
     }
     canvas.current!.getContext('2d')!.putImageData(pixels, 0, 0);
-  }, [sound]);
+  }, [frames, bins, values]);
   return (
     <canvas
       ref={canvas}

@@ -140,9 +140,11 @@ function Composer({ start, names }: { start: string; names: Parameters<(typeof E
     },
   });
   const submitNow = useRef(() => submit.mutate());
-  submitNow.current = () => {
-    if (state.plan && !submit.isPending) submit.mutate();
-  };
+  useEffect(() => {
+    submitNow.current = () => {
+      if (state.plan && !submit.isPending) submit.mutate();
+    };
+  });
 
   useEffect(() => {
     const created = (editor.current = new Editor(box.current!, start, setText, () => submitNow.current()));

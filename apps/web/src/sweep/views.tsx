@@ -57,11 +57,8 @@ function CombinationViews({ run, combo }: { run: Run; combo: string }) {
         />
       ) : (
         <p className="dim">
-          {views.isPending
-            ? 'Loading …'
-            : isLive(run)
-              ? 'It has not begun yet.'
-              : 'It has left no picture of its views.'}
+          {views.isPending && 'Loading …'}
+          {!views.isPending && (isLive(run) ? 'It has not begun yet.' : 'It has left no picture of its views.')}
         </p>
       )}
       <figcaption>

@@ -7,22 +7,19 @@ import type { ReactNode } from 'react';
 
 export function Fault({ error, again }: { error: unknown; again?: () => void }) {
   const lost = error instanceof UnreachableError;
+  const { title, text } = lost
+    ? {
+        title: 'The API does not answer',
+        text: 'It is asked again every few seconds. `loom up` or `loom status` on its machine tells more.',
+      }
+    : {
+        title: error instanceof ApiError && error.status === 404 ? 'There is no such thing' : 'This did not work',
+        text: error instanceof Error ? error.message : String(error),
+      };
   return (
     <div className="fault" role="alert">
-      <strong>
-        {lost
-          ? 'The API does not answer'
-          : error instanceof ApiError && error.status === 404
-            ? 'There is no such thing'
-            : 'This did not work'}
-      </strong>
-      <p>
-        {lost
-          ? 'It is asked again every few seconds. `loom up` or `loom status` on its machine tells more.'
-          : error instanceof Error
-            ? error.message
-            : String(error)}
-      </p>
+      <strong>{title}</strong>
+      <p>{text}</p>
       {again && <button onClick={again}>Try again</button>}
     </div>
   );
