@@ -12,11 +12,8 @@ export interface TrialPoint {
 export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; name: string }) {
   const text = (value: unknown): string => {
     const augmentation = typeof value === 'object' && value !== null ? Augmentation.safeParse(value) : undefined;
-    return augmentation?.success
-      ? augmentationName(augmentation.data)
-      : typeof value === 'string'
-        ? value
-        : (JSON.stringify(value) ?? '–');
+    if (augmentation?.success) return augmentationName(augmentation.data);
+    return typeof value === 'string' ? value : (JSON.stringify(value) ?? '–');
   };
   const metrics = ['eval/knn', 'eval/probe_accuracy', 'eval/miou', 'eval/accuracy'].filter((key) =>
     trials.some((trial) => trial.metrics[key] !== undefined),

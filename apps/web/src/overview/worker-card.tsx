@@ -1,5 +1,4 @@
 import type { Run, Worker } from '#libs/contracts';
-
 import { link } from '../route.js';
 import { nameOf, Status } from '../ui/run-status.js';
 import { Ago } from '../ui/time.js';

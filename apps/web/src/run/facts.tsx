@@ -6,9 +6,15 @@ import { Panel } from '../ui/panel.js';
 import { Ago } from '../ui/time.js';
 
 /** What of the network a finetuning trains, in words. */
-const tunedText = ({ from, fromHeadLayer, task }: Pick<Finetune, 'from' | 'fromHeadLayer' | 'task'>): string =>
-  'the whole ' +
-  `network${task === 'segmentation' ? ', with a decoder of pixels on top' : fromHeadLayer > 0 ? ` is tuned from head layer ${fromHeadLayer}: the classifier sits on it, and the encoder below is tuned too` : ', with a classifier on the encoder'}${from === null ? ', from scratch' : ''}`;
+function tunedText({ from, fromHeadLayer, task }: Pick<Finetune, 'from' | 'fromHeadLayer' | 'task'>): string {
+  const scratch = from === null ? ', from scratch' : '';
+  if (task === 'segmentation') return `the whole network, with a decoder of pixels on top${scratch}`;
+  if (fromHeadLayer === 0) return `the whole network, with a classifier on the encoder${scratch}`;
+  return (
+    `the whole network is tuned from head layer ${fromHeadLayer}: the classifier sits on it, and the encoder below ` +
+    `is tuned too${scratch}`
+  );
+}
 
 export function Facts({ run }: { run: RunDetail }) {
   const reproduce = `loom --url ${location.origin} reproduce ${run.id}`;

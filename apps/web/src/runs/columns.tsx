@@ -56,11 +56,15 @@ export const columnOf = (id: string): Column | undefined =>
 export const USUAL_SORT = '-createdAt';
 
 /** What a heading does when it is pressed: the largest first, then the smallest, then as usual. */
-const nextSort = (sort: string, by: string) => (sort === `-${by}` ? by : sort === by ? '' : `-${by}`);
+const nextSort = (sort: string, by: string) => ({ [`-${by}`]: by, [by]: '' })[sort] ?? `-${by}`;
 
 export const USUAL = ['status', 'kind', 'progress', 'result', 'created'];
 
-/** Of a column; one that can be sorted by is a button. */
+const DOWN = { order: 'descending', arrow: ' ↓' } as const;
+const UP = { order: 'ascending', arrow: ' ↑' } as const;
+const UNSORTED = { order: 'none', arrow: '' } as const;
+
+/** The heading of a column; one that can be sorted by is a button. */
 export function Heading({
   name,
   by,
@@ -73,12 +77,12 @@ export function Heading({
   onSort: (sort: string) => void;
 }) {
   if (by === undefined) return <th scope="col">{name}</th>;
-  const [down, up] = [sort === `-${by}`, sort === by];
+  const { order, arrow } = { [`-${by}`]: DOWN, [by]: UP }[sort] ?? UNSORTED;
   return (
-    <th scope="col" aria-sort={down ? 'descending' : up ? 'ascending' : 'none'}>
+    <th scope="col" aria-sort={order}>
       <button className="heading" onClick={() => onSort(nextSort(sort, by))}>
         {name}
-        <span aria-hidden="true">{down ? ' ↓' : up ? ' ↑' : ''}</span>
+        <span aria-hidden="true">{arrow}</span>
       </button>
     </th>
   );

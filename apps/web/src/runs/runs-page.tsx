@@ -1,4 +1,4 @@
-import { ListRuns, RUN_KINDS, RunStatus } from '#libs/contracts';
+import { ListRuns, RUN_KINDS, type RunStatus } from '#libs/contracts';
 import { useEffect, useState } from 'react';
 import { client, meter, useLive } from '../data/queries.js';
 import { link, listOf, toggled, useRoute } from '../route.js';

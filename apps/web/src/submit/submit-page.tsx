@@ -190,19 +190,18 @@ function Composer({ start, names }: { start: string; names: Parameters<(typeof E
             title="Plan"
             aside={
               <span className="dim" role="status">
-                {state.checking ? 'checking …' : state.plan ? 'ready' : ''}
+                {state.checking && 'checking …'}
+                {!state.checking && state.plan && 'ready'}
               </span>
             }
           >
-            {state.plan ? (
-              <PlanView plan={state.plan} />
-            ) : state.general ? (
+            {state.plan && <PlanView plan={state.plan} />}
+            {!state.plan && state.general && (
               <p className="bad" role="alert">
                 {state.general}
               </p>
-            ) : state.troubles.length === 0 ? (
-              <Skeleton lines={2} />
-            ) : null}
+            )}
+            {!state.plan && !state.general && state.troubles.length === 0 && <Skeleton lines={2} />}
             {state.troubles.length > 0 && (
               <ul className="troubles" aria-label="Faults">
                 {state.troubles.map((trouble, i) => (
@@ -272,15 +271,8 @@ async function planOf(parsed: Parsed): Promise<{ plan?: Plan; troubles: Trouble[
           message: `${path.replace(/^spec\./, '')}: ${message}`,
         })),
       };
-    return {
-      troubles: [],
-      general:
-        error instanceof ApiError
-          ? error.problem.detail || error.problem.title
-          : error instanceof Error
-            ? error.message
-            : String(error),
-    };
+    if (error instanceof ApiError) return { troubles: [], general: error.problem.detail || error.problem.title };
+    return { troubles: [], general: error instanceof Error ? error.message : String(error) };
   }
 }
 

@@ -114,17 +114,11 @@ export function SweepPage({ id }: { id: string }) {
                 ['spec', 'Spec'],
               ]}
             />
-            {tab === 'figures' ? (
-              <Figures sweep={sweep} table={table} runs={runs} />
-            ) : tab === 'rungs' && rungs ? (
-              <Stopping rungs={rungs} sweep={sweep} />
-            ) : tab === 'runs' ? (
-              <Runs runs={runs} id={id} />
-            ) : tab === 'trials' ? (
-              <Trials sweep={sweep} />
-            ) : (
-              <Spec sweep={sweep} />
-            )}
+            {tab === 'figures' && <Figures sweep={sweep} table={table} runs={runs} />}
+            {tab === 'rungs' && rungs && <Stopping rungs={rungs} sweep={sweep} />}
+            {tab === 'runs' && <Runs runs={runs} id={id} />}
+            {tab === 'trials' && <Trials sweep={sweep} />}
+            {!(['figures', 'runs', 'trials'].includes(tab) || (tab === 'rungs' && rungs)) && <Spec sweep={sweep} />}
           </>
         );
       }}
