@@ -112,6 +112,8 @@ function App() {
   const first = useRef(true);
   useEffect(() => {
     document.title = `${title} · Latent Loom`;
+  }, [title]);
+  useEffect(() => {
     scrollTo(0, 0);
     // Who goes by keyboard or listens is taken along to the new page.
     if (!first.current) main.current?.focus({ preventScroll: true });

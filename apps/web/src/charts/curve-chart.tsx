@@ -1,5 +1,5 @@
 /** Curves over steps, epochs or time, drawn by uPlot: quick enough to be drawn again with every point that comes. */
-import { useEffect, useRef } from 'react';
+import { useEffect, useEffectEvent, useRef } from 'react';
 import UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { duration, shortNumber } from '#libs/contracts';
@@ -44,14 +44,13 @@ function columns(lines: readonly Line[], { smoothing, axis, log }: CurveSettings
   const start = startOf(lines);
   const tables = lines.map(({ series }): UPlot.AlignedData => {
     const shown = log ? series.values.map((value) => (value > 0 ? value : Number.NaN)) : series.values;
-    const x =
-      axis === 'step'
-        ? series.steps
-        : axis === 'epoch'
-          ? series.steps.map((step) => step / perEpoch)
-          : ascending(series.times.map((time) => time - start));
+    const x = {
+      step: () => series.steps,
+      epoch: () => series.steps.map((step) => step / perEpoch),
+      time: () => ascending(series.times.map((time) => time - start)),
+    }[axis];
     return [
-      x,
+      x(),
       shown,
       ...(smoothing > 0 ? [shown.length < FEW ? shown : smoothed(shown, smoothing)] : []),
     ] as UPlot.AlignedData;
@@ -89,8 +88,7 @@ export function CurveChart({
     `${lines.map(({ label, colour }) => label + colour).join('|')} ${settings.log} ${settings.axis} ${perEpoch} ` +
     `${settings.smoothing > 0} ${theme} ${height}`;
 
-  useEffect(() => {
-    const element = box.current!;
+  const draw = useEffectEvent((element: HTMLElement): UPlot => {
     const ink = { dim: themeColour('dim'), line: themeColour('line'), wait: themeColour('wait') };
     const axes = {
       stroke: ink.dim,
@@ -132,7 +130,7 @@ export function CurveChart({
           : `${lines.length > 1 ? `${lines[Math.ceil(index / each) - 1]?.label}: ` : ''}${shortNumber(value)} ` +
             `${`${{ time: 'after', step: 'at', epoch: 'in epoch' }[settings.axis]} ${x(self.data[0][at]!)}`}`;
     };
-    const created = (plot.current = new UPlot(
+    return new UPlot(
       {
         width: element.clientWidth || 300,
         height,
@@ -166,7 +164,13 @@ export function CurveChart({
       },
       columns(lines, settings, perEpoch),
       element,
-    ));
+    );
+  });
+  const redraw = useEffectEvent(() => plot.current?.setData(columns(lines, settings, perEpoch)));
+
+  useEffect(() => {
+    const element = box.current!;
+    const created = (plot.current = draw(element));
     const resize = new ResizeObserver(() => created.setSize({ width: element.clientWidth, height }));
     resize.observe(element);
     return () => {
@@ -174,10 +178,10 @@ export function CurveChart({
       created.destroy();
       plot.current = undefined;
     };
-  }, [shape]);
+  }, [shape, height]);
 
   useEffect(() => {
-    plot.current?.setData(columns(lines, settings, perEpoch));
+    redraw();
   }, [version, settings.smoothing, shape]);
 
   const summary = lines
@@ -214,11 +218,8 @@ function drawMarks(
   ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
   ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
   for (const { step, time, attempt } of marks) {
-    const x = plot.valToPos(
-      axis === 'time' ? time - startOf(lines) : axis === 'epoch' ? step / perEpoch : step,
-      'x',
-      true,
-    );
+    const at = { step, epoch: step / perEpoch, time: time - startOf(lines) }[axis];
+    const x = plot.valToPos(at, 'x', true);
     if (!(x >= bbox.left && x <= bbox.left + bbox.width)) continue;
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);

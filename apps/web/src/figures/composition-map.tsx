@@ -72,9 +72,9 @@ export function CompositionMap({
               fill: (d: (typeof known)[number]) => d.estimate.mean,
               rx: 4,
               tip: { format: { x: false, y: false, fill: false } },
-              title: (d: (typeof known)[number]) =>
-                `${d.first === d.second ? `${d.first} alone` : `${d.first} + ${d.second}`}\n${percent(d.estimate.mean)}${d.estimate.ci95 === null ? '' : ` ± ${percent(d.estimate.ci95)}`}, ` +
-                `n = ${d.estimate.n}`,
+              title: ({ first, second, estimate: { mean, ci95, n } }: (typeof known)[number]) =>
+                `${first === second ? `${first} alone` : `${first} + ${second}`}\n` +
+                `${percent(mean)}${ci95 === null ? '' : ` ± ${percent(ci95)}`}, n = ${n}`,
             }),
             Plot.text(known, {
               x: 'second',

@@ -1,6 +1,6 @@
 /** A figure drawn by Observable Plot, to be had as SVG, PNG and CSV. */
 import * as Plot from '@observablehq/plot';
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import { themeColour, useTheme } from '../ui/colours.js';
 import { save } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
@@ -31,7 +31,7 @@ export function Figure({ title, name, caption, description, data, draw, rows }: 
     resize.observe(box.current!);
     return () => resize.disconnect();
   }, []);
-  useEffect(() => {
+  const redraw = useEffectEvent(() => {
     if (width === 0) return;
     const ink = { ink: themeColour('ink'), dim: themeColour('dim'), paper: themeColour('panel') };
     const drawn = Plot.plot({
@@ -47,6 +47,9 @@ export function Figure({ title, name, caption, description, data, draw, rows }: 
     });
     drawn.setAttribute('aria-hidden', 'true');
     box.current!.replaceChildren(drawn);
+  });
+  useEffect(() => {
+    redraw();
   }, [key, width, theme]);
   const svg = () => box.current!.querySelector('svg')!;
   return (

@@ -13,6 +13,9 @@ const around = (means: number[]): [number, number] => {
 
 const MOST_COLOURED = 5;
 
+const inWords = ({ fraction, mean }: { fraction: number; mean: number }) =>
+  `on ${share(String(fraction))}: ${percent(mean)}`;
+
 /**
  * Accuracy over the labels that were used, with 95 % bands where there are seeds, against the same network without
  * pretraining.
@@ -78,8 +81,8 @@ export function LabelEfficiency({ rows, name }: { rows: SweepTable['rows']; name
       }
       description={
         'Accuracy by label fraction. ' +
-        `${best.map(({ combo, fraction, mean }) => `${combo} on ${share(String(fraction))}: ${percent(mean)}`).join('; ')}. ` +
-        `${controls.map(({ fraction, mean }) => `From scratch on ${share(String(fraction))}: ${percent(mean)}`).join('; ')}`
+        `${best.map((point) => `${point.combo} ${inWords(point)}`).join('; ')}. ` +
+        controls.map((point) => `From scratch ${inWords(point)}`).join('; ')
       }
       rows={() => [
         ['combination', 'label fraction', 'accuracy', 'low', 'high', 'n'],

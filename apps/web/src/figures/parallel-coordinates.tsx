@@ -8,6 +8,9 @@ export interface TrialPoint {
   metrics: Record<string, number>;
 }
 
+/** Pixels left of the first axis for the names of what has no order. */
+const roomForNames = (width: number) => (width < 520 ? 92 : 150);
+
 /** A line for each trial through what was varied to what came of it. */
 export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; name: string }) {
   const text = (value: unknown): string => {
@@ -89,7 +92,7 @@ export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; na
         height: 320,
         marginTop: 34,
         marginBottom: 16,
-        marginLeft: axes[0]!.levels.length > 0 ? (width < 520 ? 92 : 150) : 56,
+        marginLeft: axes[0]!.levels.length === 0 ? 56 : roomForNames(width),
         marginRight: width < 520 ? 34 : 60,
         x: {
           type: 'point',

@@ -19,6 +19,7 @@ export function Neighbours({
   onPick,
 }: {
   latent: Latent;
+  /** Searched for anew when it is another array. */
   some: readonly number[];
   title: (file: MapsFile) => string;
   onPick: (point: number) => void;
@@ -30,7 +31,7 @@ export function Neighbours({
   });
   const found = useMemo(
     () => (features.data && some.length > 0 ? nearestTo(features.data, some, NEIGHBOURS) : []),
-    [features.data, some.join()],
+    [features.data, some],
   );
   if (some.length === 0 || some.length === latent.file.rows.length) return null;
   return (

@@ -15,6 +15,18 @@ export interface ScatterProps {
   onPick(point: number): void;
 }
 
+let draws: boolean | undefined;
+
+/** Whether this browser draws WebGL, without which there is no scatter. Asked once: contexts are few. */
+export function drawsWebGl(): boolean {
+  if (draws === undefined) {
+    const context = document.createElement('canvas').getContext('webgl2');
+    draws = context !== null;
+    context?.getExtension('WEBGL_lose_context')?.loseContext();
+  }
+  return draws;
+}
+
 /** In pixels: how far from a point the pointer still means it, and how far it may move while it clicks. */
 const REACH = 8;
 const CLICK = 4;
@@ -57,7 +69,10 @@ export class Scatter {
         this.moved = true;
         this.draw();
       },
-      getCursor: ({ isDragging }) => (isDragging ? 'grabbing' : this.hovering ? 'pointer' : 'grab'),
+      getCursor: ({ isDragging }) => {
+        if (isDragging) return 'grabbing';
+        return this.hovering ? 'pointer' : 'grab';
+      },
       onResize: () => {
         if (!this.moved) this.fit();
       },

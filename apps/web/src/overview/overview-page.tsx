@@ -244,10 +244,11 @@ function startOf({ waitsFor, predictedStartAt }: Run): string {
   if (predictedStartAt === null || waitsFor === 'gpu_seconds' || waitsFor === 'placement')
     return waitsFor ? WAITS[waitsFor] : '';
   const at = new Date(predictedStartAt);
-  return (
-    `${waitsFor === 'backoff' ? 'again at' : 'about'} ` +
-    `${at.getTime() - Date.now() < 86_400_000 ? at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }) : at.toLocaleString([], { dateStyle: 'short', timeStyle: 'short' })}`
-  );
+  const time =
+    at.getTime() - Date.now() < 86_400_000
+      ? at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
+      : at.toLocaleString([], { dateStyle: 'short', timeStyle: 'short' });
+  return `${waitsFor === 'backoff' ? 'again at' : 'about'} ${time}`;
 }
 
 const Tile = ({

@@ -3,6 +3,12 @@ import { link } from '../route.js';
 import { nameOf, Status } from '../ui/run-status.js';
 import { Ago } from '../ui/time.js';
 
+/** What a worker last said of itself; `silent` for one that stopped sending heartbeats without saying so. */
+function statusOf({ alive, state }: Worker): Worker['state'] | 'silent' {
+  if (alive || state === 'stopped') return state;
+  return 'silent';
+}
+
 export function WorkerCard({ worker, runs }: { worker: Worker; runs: Run[] }) {
   const hardware = [
     ...worker.gpus.map(({ name, memoryMiB }) => `${name} (${Math.round(memoryMiB / 1024)} GB)`),
@@ -12,7 +18,7 @@ export function WorkerCard({ worker, runs }: { worker: Worker; runs: Run[] }) {
     <article className="card">
       <div className="line">
         <strong title={worker.id}>{worker.host}</strong>
-        <Status status={worker.alive ? worker.state : worker.state === 'stopped' ? 'stopped' : 'silent'} />
+        <Status status={statusOf(worker)} />
       </div>
       <meter
         min={0}

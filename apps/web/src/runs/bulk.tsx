@@ -136,7 +136,8 @@ export function Bulk({
         />
       )}
       <span role="status">
-        {act.isPending ? 'Working …' : act.error ? <span className="bad">{act.error.message}</span> : said}
+        {act.isPending && 'Working …'}
+        {!act.isPending && (act.error ? <span className="bad">{act.error.message}</span> : said)}
       </span>
       <dialog ref={dialog} onClose={() => setAsked(undefined)} aria-label="Are you sure?">
         {asked && (

@@ -54,9 +54,8 @@ export function ComparePage() {
           const usual = ['train/loss', 'eval/knn', 'eval/accuracy', 'eval/probe_accuracy', 'eval/miou'].filter((key) =>
             keys.includes(key),
           );
-          const shown = keys.filter((key) =>
-            (chosen.length ? chosen : usual.length ? usual : keys.slice(0, 4)).includes(key),
-          );
+          const wanted = [chosen, usual].find(({ length }) => length > 0) ?? keys.slice(0, 4);
+          const shown = keys.filter((key) => wanted.includes(key));
           const results = [...new Set(runs.flatMap(({ run }) => Object.keys(run.result?.metrics ?? {})))];
           const diff = diffSpecs(runs.map(({ run }) => run.spec));
           const rows = all ? diff : diff.filter(({ differs }) => differs);

@@ -1,6 +1,6 @@
 /** What a list of runs is narrowed to; all of it is in the address. */
 import { parseCondition, RUN_KINDS, RunStatus, type Run, type RunFilter } from '#libs/contracts';
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import { listOf } from '../route.js';
 
 /** The filter that the address names; what it doesn't know is left out. */
@@ -83,12 +83,13 @@ export function Search({ value, onChange }: { value: string; onChange: (value: s
       setText(value);
     }
   }, [value]);
+  const send = useEffectEvent(() => {
+    last.current = text;
+    onChange(text);
+  });
   useEffect(() => {
     if (text === last.current) return;
-    const timer = setTimeout(() => {
-      last.current = text;
-      onChange(text);
-    }, 250);
+    const timer = setTimeout(() => send(), 250);
     return () => clearTimeout(timer);
   }, [text]);
   return (

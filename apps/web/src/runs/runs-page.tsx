@@ -23,18 +23,25 @@ const STATUS_GROUPS: [string, RunStatus[]][] = [
   ['cancelled', ['cancelled']],
 ];
 
+/** The order that the address names; what it doesn't know is the usual one. */
+const sortFrom = ({ sort }: Record<string, string>): string =>
+  sort && ListRuns.shape.sort.safeParse(sort).success ? sort : USUAL_SORT;
+
 /** All runs, filtered and paged by the server; everything chosen is in the address. */
 export function RunsPage() {
   const { query, change } = useRoute();
   const filter = filterFrom(query);
-  const sort = query['sort'] && ListRuns.shape.sort.safeParse(query['sort']).success ? query['sort'] : USUAL_SORT;
+  const sort = sortFrom(query);
   const order = `by ${sort.replace(/^-?(metric:)?/, '')}, ${sort.startsWith('-') ? 'largest' : 'smallest'} first`;
   const trail = query['at'] ? query['at'].split(DIVIDER) : [];
   const cursor = trail.at(-1);
   const columns = listOf(query['columns']).filter((each) => columnOf(each));
   const shown = columns.length ? columns : USUAL;
-  const [chosen, setChosen] = useState<string[]>([]);
   const key = JSON.stringify([filter, sort, cursor]);
+  // What was chosen in one list is not chosen in another.
+  const [choice, setChoice] = useState<{ key: string; ids: string[] }>({ key, ids: [] });
+  const chosen = choice.key === key ? choice.ids : [];
+  const setChosen = (ids: string[]) => setChoice({ key, ids });
   const runs = useLive(
     ['runs', key],
     () => client.runs({ ...filter, sort, limit: PAGE, ...(cursor !== undefined && { cursor }) }),
@@ -48,7 +55,6 @@ export function RunsPage() {
   useEffect(() => {
     if (runs.data) meter.note(runs.data.items, Date.now());
   }, [runs.data]);
-  useEffect(() => setChosen([]), [key]);
   const refine = (next: Record<string, string | undefined>) => change({ at: '', ...next });
   const status = listOf(query['status']);
   const total = Object.values(counts.data ?? {}).reduce((sum, count) => sum + count, 0);
@@ -206,7 +212,7 @@ export function RunsPage() {
                             type="checkbox"
                             aria-label={`Choose ${run.name ?? run.id}`}
                             checked={chosen.includes(run.id)}
-                            onChange={() => setChosen((known) => toggled(known, run.id))}
+                            onChange={() => setChosen(toggled(chosen, run.id))}
                           />
                         </td>
                         <td className="name">

@@ -62,7 +62,7 @@ test('a spectrogram is what the sum of the Fourier transform says', () => {
   }
 });
 
-test('a sine of full scale on a bin has full scale there, silence nothing; what is shorter than a window is seen too', () => {
+test('a sine on a bin has full scale there, silence nothing; what is shorter than a window is seen too', () => {
   const { values, bins } = spectrogram(
     { samples: Float32Array.from({ length: 256 }, (_, n) => Math.sin((2 * Math.PI * 8 * n) / 64)), sampleRate: RATE },
     64,

@@ -98,10 +98,6 @@ export class Editor {
     this.view.focus();
   }
 
-  lineOf(place: number): number {
-    return this.view.state.doc.lineAt(Math.min(place, this.view.state.doc.length)).number;
-  }
-
   destroy(): void {
     this.view.destroy();
   }

@@ -101,20 +101,24 @@ function inputOf(schema: Schema, definitions: Record<string, Schema>, there: boo
   if (schema.type === 'string') return { type: 'string' };
   if (schema.type === 'object' && schema.properties)
     return { type: there ? 'group' : 'switch', fields: read(schema, definitions) };
+  return variantOf(schema, definitions) ?? { type: 'yaml' };
+}
+
+/** Undefined for what is not one of several objects that a constant of the same name tells apart. */
+function variantOf(schema: Schema, definitions: Record<string, Schema>): Field['input'] | undefined {
   const options = (schema.oneOf ?? schema.anyOf ?? []).map((option) => resolve(option, definitions));
   const key = Object.entries(options[0]?.properties ?? {}).find(([name]) =>
     options.every(({ properties }) => typeof properties?.[name]?.const === 'string'),
   )?.[0];
-  if (key !== undefined)
-    return {
-      type: 'variant',
-      key,
-      options: options.map((option) => ({
-        value: option.properties![key]!.const as string,
-        fields: read(option, definitions).filter(({ name }) => name !== key),
-      })),
-    };
-  return { type: 'yaml' };
+  if (key === undefined) return undefined;
+  return {
+    type: 'variant',
+    key,
+    options: options.map((option) => ({
+      value: option.properties![key]!.const as string,
+      fields: read(option, definitions).filter(({ name }) => name !== key),
+    })),
+  };
 }
 
 /** A value in one line of YAML. */

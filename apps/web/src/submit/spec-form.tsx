@@ -1,8 +1,9 @@
-import { useEffect, useState } from 'react';
-import { fieldsOf, fromOneLine, inOneLine, type Field } from './spec-fields.js';
-import { edited, type Draft } from './submission.js';
+import { useState } from 'react';
 import { Choice } from '../ui/controls.js';
 import { Panel } from '../ui/panel.js';
+import { BooleanInput, ChoiceInput, LineInput, NumberInput, SeveralInput, TextInput } from './single-inputs.js';
+import { fieldsOf, type Field } from './spec-fields.js';
+import { edited, type Draft } from './submission.js';
 
 /** The fields of the run, or of the sweep and each of its stages, beside the text: each changes the other. */
 export function SpecForm({ text, draft, onChange }: { text: string; draft: Draft; onChange: (text: string) => void }) {
@@ -67,215 +68,104 @@ function Fields({ fields, value, path, onChange }: Part<Record<string, unknown>>
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-function FieldInput({
-  field: { name, input, required, usual },
+/** A field by what is put into it. */
+function FieldInput({ field, value, path, onChange }: Part<unknown> & { field: Field }) {
+  const { name, input, required, usual } = field;
+  const part = { value, path, onChange };
+  const single = {
+    id: idOf(path),
+    label: <Label field={field} path={path} />,
+    placeholder: usual?.replaceAll('"', '') ?? (required ? 'needed' : ''),
+    value,
+    onChange: (next: unknown) => onChange(path, next),
+  };
+  switch (input.type) {
+    case 'choice':
+      return <ChoiceInput {...single} options={input.options} />;
+    case 'boolean':
+      return <BooleanInput {...single} />;
+    case 'several':
+      return <SeveralInput {...single} name={name} options={input.options} />;
+    case 'number':
+      return <NumberInput {...single} {...input} />;
+    case 'string':
+      return <TextInput {...single} />;
+    case 'yaml':
+      return <LineInput {...single} />;
+    case 'group':
+      return <Group {...part} name={name} fields={input.fields} />;
+    case 'switch':
+      return <Switch {...part} name={name} fields={input.fields} />;
+    case 'variant':
+      return <Variant {...part} field={field} tag={input.key} options={input.options} />;
+  }
+}
+
+const idOf = (path: readonly string[]) => `field-${path.join('-')}`;
+
+const Label = ({ field: { name, required }, path }: { field: Field; path: readonly string[] }) => (
+  <label htmlFor={idOf(path)}>
+    {name}
+    {required && <span className="dim"> *</span>}
+  </label>
+);
+
+/** An object that is always there; open where the text names it. */
+function Group({ name, fields, value, path, onChange }: Part<unknown> & { name: string; fields: Field[] }) {
+  return (
+    <details className="inner" open={isObject(value)}>
+      <summary>{name}</summary>
+      <Fields fields={fields} value={isObject(value) ? value : {}} path={path} onChange={onChange} />
+    </details>
+  );
+}
+
+/** An object that is off unless it is there, such as an augmentation. */
+function Switch({ name, fields, value, path, onChange }: Part<unknown> & { name: string; fields: Field[] }) {
+  return (
+    <div className="inner">
+      <label>
+        <input
+          type="checkbox"
+          checked={isObject(value)}
+          onChange={({ target }) => onChange(path, target.checked ? {} : undefined)}
+        />{' '}
+        {name}
+      </label>
+      {isObject(value) && <Fields fields={fields} value={value} path={path} onChange={onChange} />}
+    </div>
+  );
+}
+
+/** An object whose `tag` says which other fields it has, such as an optimiser. */
+function Variant({
+  field,
+  tag,
+  options,
   value,
   path,
   onChange,
-}: Part<unknown> & { field: Field }) {
-  const set = (next: unknown) => onChange(path, next);
-  const id = `field-${path.join('-')}`;
-  const placeholder = usual?.replaceAll('"', '') ?? (required ? 'needed' : '');
-  const label = (
-    <label htmlFor={id}>
-      {name}
-      {required && <span className="dim"> *</span>}
-    </label>
-  );
-  switch (input.type) {
-    case 'choice':
-    case 'boolean': {
-      const options = input.type === 'boolean' ? ['true', 'false'] : input.options;
-      return (
+}: Part<unknown> & { field: Field; tag: string; options: { value: string; fields: Field[] }[] }) {
+  const inner = isObject(value) ? value : {};
+  const option = options.find((each) => each.value === inner[tag]);
+  return (
+    <div className="inner">
+      <div className="fields">
         <div>
-          {label}
+          <Label field={field} path={path} />
           <select
-            id={id}
-            value={typeof value === 'string' ? value : typeof value === 'boolean' ? String(value) : ''}
-            onChange={({ target }) =>
-              set(target.value === '' ? undefined : input.type === 'boolean' ? target.value === 'true' : target.value)
-            }
+            id={idOf(path)}
+            value={option?.value ?? ''}
+            onChange={({ target }) => onChange(path, target.value === '' ? undefined : { [tag]: target.value })}
           >
-            <option value="">{placeholder && `${placeholder} (usual)`}</option>
+            <option value="">{field.usual ? `${field.usual.replaceAll('"', '')} (usual)` : 'none'}</option>
             {options.map((each) => (
-              <option key={each}>{each}</option>
+              <option key={each.value}>{each.value}</option>
             ))}
           </select>
         </div>
-      );
-    }
-    case 'several': {
-      const list = Array.isArray(value) ? value.map(String) : [];
-      return (
-        <fieldset>
-          <legend>{name}</legend>
-          <span className="chips">
-            {input.options.map((each) => (
-              <label key={each}>
-                <input
-                  type="checkbox"
-                  checked={list.includes(each)}
-                  onChange={({ target }) => {
-                    const next = input.options.filter((option) =>
-                      option === each ? target.checked : list.includes(option),
-                    );
-                    set(next.length ? next : undefined);
-                  }}
-                />{' '}
-                {each}
-              </label>
-            ))}
-          </span>
-        </fieldset>
-      );
-    }
-    case 'number':
-      return (
-        <div>
-          {label}
-          <input
-            id={id}
-            type="number"
-            min={input.min}
-            max={input.max}
-            step={input.whole ? 1 : 'any'}
-            placeholder={placeholder}
-            value={typeof value === 'number' ? value : ''}
-            onChange={({ target }) =>
-              set(target.value === '' || Number.isNaN(target.valueAsNumber) ? undefined : target.valueAsNumber)
-            }
-          />
-        </div>
-      );
-    case 'string':
-      // `from: null` is a value of its own: a network from scratch.
-      return (
-        <div>
-          {label}
-          <input
-            id={id}
-            type="text"
-            placeholder={placeholder}
-            value={typeof value === 'string' ? value : value === null ? 'null' : ''}
-            onChange={({ target }) =>
-              set(target.value === '' ? undefined : target.value === 'null' ? null : target.value)
-            }
-          />
-        </div>
-      );
-    case 'group':
-    case 'switch': {
-      const inner = isObject(value) ? value : undefined;
-      const body = <Fields fields={input.fields} value={inner ?? {}} path={path} onChange={onChange} />;
-      if (input.type === 'group')
-        return (
-          <details className="inner" open={inner !== undefined}>
-            <summary>{name}</summary>
-            {body}
-          </details>
-        );
-      return (
-        <div className="inner">
-          <label>
-            <input
-              type="checkbox"
-              checked={inner !== undefined}
-              onChange={({ target }) => set(target.checked ? {} : undefined)}
-            />{' '}
-            {name}
-          </label>
-          {inner !== undefined && body}
-        </div>
-      );
-    }
-    case 'variant': {
-      const inner = isObject(value) ? value : undefined;
-      const option = input.options.find((each) => each.value === inner?.[input.key]);
-      return (
-        <div className="inner">
-          <div className="fields">
-            <div>
-              {label}
-              <select
-                id={id}
-                value={option?.value ?? ''}
-                onChange={({ target }) => set(target.value === '' ? undefined : { [input.key]: target.value })}
-              >
-                <option value="">{usual ? `${placeholder} (usual)` : 'none'}</option>
-                {input.options.map((each) => (
-                  <option key={each.value}>{each.value}</option>
-                ))}
-              </select>
-            </div>
-          </div>
-          {option && (
-            <Fields key={option.value} fields={option.fields} value={inner!} path={path} onChange={onChange} />
-          )}
-        </div>
-      );
-    }
-    case 'yaml':
-      return (
-        <div>
-          {label}
-          <LineInput id={id} value={value} placeholder={placeholder} onChange={set} />
-        </div>
-      );
-  }
-}
-
-/** A value of many forms, in one line of YAML. What is none yet stays in the field and leaves the text as it is. */
-function LineInput({
-  id,
-  value,
-  placeholder,
-  onChange,
-}: {
-  id: string;
-  value: unknown;
-  placeholder: string;
-  onChange: (value: unknown) => void;
-}) {
-  const line = inOneLine(value);
-  const [typed, setTyped] = useState(line);
-  const [broken, setBroken] = useState(false);
-  useEffect(() => {
-    setTyped((last) => (same(last, value) ? last : line));
-    setBroken(false);
-  }, [line]);
-  const type = (next: string) => {
-    setTyped(next);
-    try {
-      const parsed = fromOneLine(next);
-      setBroken(false);
-      onChange(parsed);
-    } catch {
-      setBroken(true);
-    }
-  };
-  return (
-    <input
-      id={id}
-      type="text"
-      spellCheck={false}
-      placeholder={placeholder}
-      value={typed}
-      aria-invalid={broken}
-      title={
-        broken
-          ? 'expected YAML, such as [0.01, 0.1] or {rows: [0, 1]}'
-          : 'In YAML, such as [0.01, 0.1] or {rows: [0, 1]}'
-      }
-      onChange={({ target }) => type(target.value)}
-    />
+      </div>
+      {option && <Fields key={option.value} fields={option.fields} value={inner} path={path} onChange={onChange} />}
+    </div>
   );
-}
-
-/** Whether a line says this value, however it is written. */
-function same(line: string, value: unknown): boolean {
-  try {
-    return inOneLine(fromOneLine(line)) === inOneLine(value);
-  } catch {
-    return false;
-  }
 }

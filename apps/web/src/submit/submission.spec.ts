@@ -60,7 +60,7 @@ test('what was submitted once is written as what submits it again: whose it is a
   ).toMatchObject({ submission: { type: 'sweep', request: { project: 'vision' } } });
 });
 
-test('fields are found by the paths that the API names, with dots in keys, in lists, and around what is missing', () => {
+test('fields are found by the API’s paths, with dots in keys, in lists, and around what is missing', () => {
   expect(at(SWEEP, 'spec.stages.pretrain.dataset')).toBe('dataset: digits');
   expect(at(SWEEP, 'spec.parameters.pretrain.augmentation.values.1.flip')).toBe('flip');
   expect(at(SWEEP, 'spec.parameters.pretrain.augmentation')).toBe('pretrain.augmentation');

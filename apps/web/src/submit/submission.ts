@@ -153,6 +153,9 @@ function locate(document: Document, path: string): Place {
   return found;
 }
 
+/** The number of the line, from 1, in which a place of the text is. */
+export const lineOf = (text: string, place: number): number => text.slice(0, place).split('\n').length;
+
 const placeOf = ({ range }: Node): Place => ({
   from: range?.[0] ?? 0,
   to: Math.max(range?.[1] ?? 1, (range?.[0] ?? 0) + 1),

@@ -4,10 +4,18 @@ import { share } from '../figures/numbers.js';
 import { save } from '../ui/hand-out.js';
 import { Panel, Table } from '../ui/panel.js';
 
-const percent = (estimate: Estimate | null | undefined, sign = false) =>
-  estimate
-    ? `${sign && estimate.mean >= 0 ? '+' : ''}${(estimate.mean * 100).toFixed(1)}${estimate.ci95 === null ? '' : ` ± ${(estimate.ci95 * 100).toFixed(1)}`}`
-    : '–';
+function percent(estimate: Estimate | null | undefined, sign = false): string {
+  if (!estimate) return '–';
+  const { mean, ci95 } = estimate;
+  const interval = ci95 === null ? '' : ` ± ${(ci95 * 100).toFixed(1)}`;
+  return `${sign && mean >= 0 ? '+' : ''}${(mean * 100).toFixed(1)}${interval}`;
+}
+
+/** Gains are good or bad; other estimates are neither. */
+function toneOf(estimate: Estimate | null | undefined, sign = false): string {
+  if (!sign || !estimate) return '';
+  return estimate.mean > 0 ? 'good' : 'bad';
+}
 
 export function ResultTable({ table, name }: { table: SweepTable; name: string }) {
   const fractions = [...new Set(table.rows.flatMap((row) => Object.keys(row.accuracy)))].sort(
@@ -62,7 +70,7 @@ export function ResultTable({ table, name }: { table: SweepTable; name: string }
           ...columns.map(({ of, sign, title }) => {
             const estimate = of(row);
             return (
-              <span key={title} className={sign && estimate ? (estimate.mean > 0 ? 'good' : 'bad') : ''}>
+              <span key={title} className={toneOf(estimate, sign)}>
                 {percent(estimate, sign)}
               </span>
             );

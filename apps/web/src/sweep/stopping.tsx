@@ -57,13 +57,14 @@ export function Stopping({ rungs, sweep }: { rungs: SweepRungs; sweep: SweepDeta
             ...(rungs.runs.some((run) => run.bracket > 0) ? [bracket + 1] : []),
             ...steps.map((step) => {
               const at = reached.find((each) => each.step === step);
-              return at ? (
-                <span key={step} className={at.decision}>
-                  {shortNumber(at.value)} <small>{MARKS[at.decision]}</small>
-                </span>
-              ) : own.includes(step) ? (
-                ''
-              ) : (
+              if (at)
+                return (
+                  <span key={step} className={at.decision}>
+                    {shortNumber(at.value)} <small>{MARKS[at.decision]}</small>
+                  </span>
+                );
+              if (own.includes(step)) return '';
+              return (
                 <span key={step} className="dim">
                   –
                 </span>

@@ -1,4 +1,4 @@
-import { RETRYABLE_STATUSES, type Run } from '#libs/contracts';
+import { RETRYABLE_STATUSES, type Run, type SweepDetail } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { client, refresh, useLive } from '../data/queries.js';
 import { link, useRoute } from '../route.js';
@@ -33,17 +33,6 @@ export function SweepPage({ id }: { id: string }) {
     },
     { live: ({ sweep }) => sweep.status === 'running' || sweep.status === 'paused' },
   );
-  const act = useMutation({
-    mutationFn: async (action: 'pause' | 'resume' | 'retry' | 'cancel'): Promise<void> => {
-      await {
-        pause: () => client.pauseSweep(id),
-        resume: () => client.resumeSweep(id),
-        retry: () => client.retrySweep(id),
-        cancel: () => client.cancelSweep(id),
-      }[action]();
-    },
-    onSettled: () => void refresh(),
-  });
   return (
     <Loaded query={state} lines={10}>
       {({ sweep, table, runs, rungs }) => {
@@ -61,33 +50,7 @@ export function SweepPage({ id }: { id: string }) {
                   live
                 </span>
               )}
-              <span className="actions">
-                {sweep.status === 'running' && (
-                  <button disabled={act.isPending} onClick={() => act.mutate('pause')}>
-                    Pause
-                  </button>
-                )}
-                {sweep.status === 'paused' && (
-                  <button disabled={act.isPending} onClick={() => act.mutate('resume')}>
-                    Resume
-                  </button>
-                )}
-                {runs.some(({ status }) => (RETRYABLE_STATUSES as readonly string[]).includes(status)) && (
-                  <button disabled={act.isPending} onClick={() => act.mutate('retry')}>
-                    Retry what failed
-                  </button>
-                )}
-                {(sweep.status === 'running' || sweep.status === 'paused') && (
-                  <button className="danger" disabled={act.isPending} onClick={() => act.mutate('cancel')}>
-                    Cancel
-                  </button>
-                )}
-                {act.error && (
-                  <span role="alert" className="bad">
-                    {act.error.message}
-                  </span>
-                )}
-              </span>
+              <Actions sweep={sweep} runs={runs} />
             </div>
             <Panel>
               <StatusBar counts={sweep.runCounts} />
@@ -144,3 +107,46 @@ const Runs = ({ runs, id }: { runs: Run[]; id: string }) => (
     />
   </Panel>
 );
+
+function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
+  const act = useMutation({
+    mutationFn: async (action: 'pause' | 'resume' | 'retry' | 'cancel'): Promise<void> => {
+      await {
+        pause: () => client.pauseSweep(sweep.id),
+        resume: () => client.resumeSweep(sweep.id),
+        retry: () => client.retrySweep(sweep.id),
+        cancel: () => client.cancelSweep(sweep.id),
+      }[action]();
+    },
+    onSettled: () => void refresh(),
+  });
+  return (
+    <span className="actions">
+      {sweep.status === 'running' && (
+        <button disabled={act.isPending} onClick={() => act.mutate('pause')}>
+          Pause
+        </button>
+      )}
+      {sweep.status === 'paused' && (
+        <button disabled={act.isPending} onClick={() => act.mutate('resume')}>
+          Resume
+        </button>
+      )}
+      {runs.some(({ status }) => (RETRYABLE_STATUSES as readonly string[]).includes(status)) && (
+        <button disabled={act.isPending} onClick={() => act.mutate('retry')}>
+          Retry what failed
+        </button>
+      )}
+      {(sweep.status === 'running' || sweep.status === 'paused') && (
+        <button className="danger" disabled={act.isPending} onClick={() => act.mutate('cancel')}>
+          Cancel
+        </button>
+      )}
+      {act.error && (
+        <span role="alert" className="bad">
+          {act.error.message}
+        </span>
+      )}
+    </span>
+  );
+}
