@@ -13,15 +13,17 @@ const CLIENTS = 'node_modules/(pg|@prisma|prisma|bullmq|ioredis)/';
 module.exports = {
   forbidden: [
     only('contracts-know-nobody', '^libs/contracts/', [], 'contracts are zod only and run in a browser'),
-    only('data-knows-contracts', '^libs/data/', ['^libs/contracts/']),
-    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/']),
-    only('platform-knows-contracts', '^libs/platform/', ['^libs/contracts/']),
+    only('search-knows-contracts', '^libs/search/', ['^libs/contracts/']),
+    only('tensorflow-knows-nobody', '^libs/tensorflow/', []),
+    only('data-knows-tensorflow', '^libs/data/', ['^libs/contracts/', '^libs/tensorflow/']),
+    only('training-knows-data', '^libs/training/', ['^libs/data/', '^libs/contracts/', '^libs/tensorflow/']),
+    only('platform-knows-contracts-and-search', '^libs/platform/', ['^libs/contracts/', '^libs/search/']),
     only('api-knows-platform', '^apps/api/', ['^libs/platform/', '^libs/contracts/']),
     only(
       'cli-knows-contracts',
       '^apps/cli/',
-      ['^libs/contracts/', '^libs/platform/src/(index|machine/local-services)'],
-      'of platform only what brings up services on one machine',
+      ['^libs/contracts/', '^libs/platform/src/(index|machine/(local-services|child-process|process-identity))'],
+      'of platform only what brings up services and processes on one machine',
     ),
     only('web-knows-contracts', '^apps/web/', ['^libs/contracts/']),
     only('worker-knows-all-libs', '^apps/worker/', ['^libs/']),
@@ -48,6 +50,15 @@ module.exports = {
       { path: '^(apps|libs)/', pathNot: ['^libs/platform/', '\\.spec\\.ts$'] },
       { path: CLIENTS },
     ),
+    never(
+      'queue-at-the-roots',
+      {
+        path: '^(apps|libs)/',
+        pathNot: ['^apps/api/src/app\\.module', '^apps/worker/src/(worker\\.module|run-consumer)'],
+      },
+      { path: 'node_modules/@nestjs/bullmq/' },
+      'Nest opens the queue; what is done with it is in libs/platform',
+    ),
     never('contracts-in-a-browser', { path: '^libs/contracts/src/(?!.*\\.spec\\.ts$)' }, { dependencyTypes: ['core'] }),
     never('no-cycles', {}, { circular: true }),
     never('no-orphans', { orphan: true, pathNot: ['\\.spec\\.ts$', '\\.d\\.ts$', 'vite\\.config\\.ts$'] }, {}),
@@ -59,7 +70,7 @@ module.exports = {
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {
       exportsFields: ['exports'],
-      conditionNames: ['source', 'import', 'require', 'node', 'default', 'types'],
+      conditionNames: ['latent-loom-source', 'import', 'require', 'node', 'default', 'types'],
     },
   },
 };

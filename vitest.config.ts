@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config';
 const shared = {
   // Nest's decorators need the legacy form with metadata; libs are imported as sources.
   oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
-  resolve: { conditions: ['source'] },
-  ssr: { resolve: { conditions: ['source'] } },
+  resolve: { conditions: ['latent-loom-source'] },
+  ssr: { resolve: { conditions: ['latent-loom-source'] } },
 };
 
 /** Tests that start processes of their own, one file at a time. */

@@ -1,9 +1,9 @@
 /** Views a second of the SimCLR pipeline, from bytes to float images, against the best of torchvision's ways. */
 import { Augmentation } from '#libs/contracts';
 import { augment, gatherSamples, Random, Rows, type SampleSplit } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { availableParallelism } from 'node:os';
-import { loadTensorFlow } from '../libs/training/src/tensorflow.js';
 import { median, Peer, type BenchOptions, type BenchResult } from './peer.js';
 
 const PLAIN = Augmentation.parse({ crop: {}, flip: {}, colorJitter: {}, grayscale: {} });

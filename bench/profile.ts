@@ -13,14 +13,12 @@ interface Call {
  * channels.
  */
 function multiplicationsOf(name: string, inputs: tf.Tensor[], output: tf.Tensor): number {
-  const [places, filter] =
-    name === 'Conv2D'
-      ? [output, inputs[1]!]
-      : name === 'Conv2DBackpropInput'
-        ? [inputs[2]!, inputs[1]!]
-        : name === 'Conv2DBackpropFilter'
-          ? [inputs[2]!, output]
-          : [];
+  const operands: Record<string, [places: tf.Tensor | undefined, filter: tf.Tensor | undefined]> = {
+    Conv2D: [output, inputs[1]],
+    Conv2DBackpropInput: [inputs[2], inputs[1]],
+    Conv2DBackpropFilter: [inputs[2], output],
+  };
+  const [places, filter] = operands[name] ?? [];
   if (!places || !filter) return 0;
   const [height, width, channels] = filter.shape as [number, number, number];
   return places.size * height * width * channels;

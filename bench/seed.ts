@@ -3,14 +3,13 @@
  * behaves at size. They go to DATABASE_URL, to the stack of `loom up` that runs in `--dir`, or into its folder where
  * none does. Nothing is trained, and since their digests are none that a spec has, nothing real takes a made-up result.
  */
-import { DatasetManifest, RunSpec, SubmitRun, SweepSpec, type RunKind } from '#libs/contracts';
-import { Random } from '#libs/data';
-import { Database, migrate, RunStore, startLocalServices } from '#libs/platform';
-import { randomUUIDv7 } from 'node:crypto';
+import { SubmitRun } from '#libs/contracts';
+import { Database, migrate, Runs, startLocalServices } from '#libs/platform';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
-import { readState } from '../apps/cli/src/stack.js';
+import { readState } from '../apps/cli/src/stack-state.js';
+import { DATASET, FINETUNES, makeUpAll, PRETRAININGS, type MadeUp, type MadeUpSweep } from './made-up.js';
 
 interface SeedOptions {
   runs: number;
@@ -20,261 +19,23 @@ interface SeedOptions {
 
 /** Runs whose points go into one statement. */
 const BATCH = 500;
-const PRETRAININGS = 12;
-const FINETUNES = 4;
-/** Runs of a sweep, and those beside it. */
-const SWEEP_RUNS = PRETRAININGS * (1 + FINETUNES);
-const DAYS = 60;
 const LONGEST_CURVE = 100_000;
-
-const arrays = (perClass: number) => ({
-  count: 10 * perClass,
-  countPerClass: Array.from({ length: 10 }, () => perClass),
-  samples: 'a'.repeat(64),
-  labels: 'b'.repeat(64),
-});
-const DATASET = DatasetManifest.parse({
-  name: 'made-up',
-  digest: '5eed'.repeat(16),
-  sample: { modality: 'image', height: 32, width: 32, channels: 3 },
-  classes: Array.from({ length: 10 }, (_, i) => `class ${i}`),
-  splits: { train: arrays(5000), val: arrays(500), test: arrays(500) },
-});
-
-/** Where each curve starts and, in the middle, ends; better runs end higher where more is better. */
-const CURVES: Record<
-  'pretrain' | 'finetune' | 'autoencode',
-  [key: string, start: number, end: number, better: number][]
-> = {
-  pretrain: [
-    ['train/loss', 6.2, 4.9, -0.6],
-    ['eval/knn', 0.1, 0.45, 0.25],
-    ['eval/probe_accuracy', 0.1, 0.5, 0.25],
-    ['train/alignment', 0.1, 0.8, 0.1],
-    ['train/uniformity', -0.2, -2.4, -0.4],
-    ['collapse/std', 0.02, 0.09, 0.01],
-    ['train/learning_rate', 0.004, 0, 0],
-    ['time/step_ms', 310, 290, -5],
-  ],
-  finetune: [
-    ['train/loss', 2.3, 0.9, -0.5],
-    ['eval/accuracy', 0.1, 0.5, 0.25],
-    ['eval/loss', 2.3, 1.4, -0.4],
-    ['train/accuracy', 0.1, 0.7, 0.2],
-    ['train/learning_rate', 0.001, 0, 0],
-    ['time/step_ms', 120, 110, -5],
-  ],
-  autoencode: [
-    ['train/loss', 0.09, 0.012, -0.006],
-    ['eval/psnr', 9, 21, 3],
-    ['eval/mse', 0.1, 0.011, -0.005],
-    ['train/kl', 0.4, 0.05, 0],
-    ['train/learning_rate', 0.001, 0, 0],
-    ['time/step_ms', 210, 200, -5],
-  ],
-};
-const AUGMENTATIONS = ['crop', 'flip', 'colorJitter', 'grayscale', 'blur', 'rotate'];
-const FAULTS = [
-  ['worker_crash', 'the trainer process ended with SIGSEGV'],
-  ['nan_loss', 'the loss is not a number at step 412: lower the learning rate'],
-  ['oom', 'not enough memory: lower the batch size or the width'],
-] as const;
-
-interface MadeUp {
-  id: string;
-  name: string;
-  kind: RunKind;
-  status: string;
-  status_reason: string | null;
-  status_detail: string | null;
-  digest: string;
-  spec: RunSpec;
-  tags: string[];
-  step: number;
-  total_steps: number;
-  created_at: string;
-  started_at: string;
-  finished_at: string;
-  result: { metrics: Record<string, number> } | null;
-  parent: string | null;
-  quality: number;
-  curves: { key: string; start: number; end: number }[];
-}
-
-/** Makes one run; `age` from 0 (now) to 1 (the longest ago). */
-function makeUp(
-  random: Random,
-  kind: keyof typeof CURVES,
-  spec: RunSpec,
-  name: string,
-  tags: string[],
-  age: number,
-  parent: MadeUp | null,
-): MadeUp {
-  const quality = Math.min(1, Math.max(0, (parent?.quality ?? random.uniform()) + 0.2 * (random.uniform() - 0.5)));
-  const dice = random.uniform();
-  const [status, fault] =
-    dice < 0.88
-      ? (['succeeded', null] as const)
-      : dice < 0.94
-        ? (['failed', FAULTS[random.integer(0, FAULTS.length)]!] as const)
-        : dice < 0.97
-          ? (['cancelled', ['user_cancel', null] as const] as const)
-          : (['early_stopped', ['below_median', null] as const] as const);
-  const total = kind === 'pretrain' ? 1950 : 780;
-  const curves = CURVES[kind].map(([key, start, middle, better]) => ({
-    key,
-    start,
-    end: middle + better * (2 * quality - 1) + 0.02 * Math.abs(middle) * (random.uniform() - 0.5),
-  }));
-  const created = Date.now() - age * DAYS * 86_400_000;
-  const started = created + 1000 + 60_000 * random.uniform();
-  return {
-    id: randomUUIDv7(),
-    name,
-    kind,
-    status,
-    status_reason: fault?.[0] ?? null,
-    status_detail: fault?.[1] ?? null,
-    digest: Array.from({ length: 8 }, () =>
-      random
-        .integer(0, 2 ** 31)
-        .toString(16)
-        .padStart(8, '0'),
-    ).join(''),
-    spec,
-    tags,
-    step: status === 'succeeded' ? total : Math.ceil(total * random.uniform()),
-    total_steps: total,
-    created_at: new Date(created).toISOString(),
-    started_at: new Date(started).toISOString(),
-    finished_at: new Date(
-      started + total * (kind === 'pretrain' ? 300 : 115) * (0.8 + 0.4 * random.uniform()),
-    ).toISOString(),
-    result: status === 'succeeded' ? { metrics: Object.fromEntries(curves.map(({ key, end }) => [key, end])) } : null,
-    parent: parent?.id ?? null,
-    quality,
-    curves,
-  };
-}
-
-interface MadeUpSweep {
-  id: string;
-  spec: SweepSpec;
-  createdAt: string;
-  trials: { parameters: Record<string, unknown>; pretrain: MadeUp; finetune: MadeUp }[];
-}
-
-/** Sweeps of 12 pretrainings with 4 finetunes each, and two fifths of the runs on their own. */
-function makeUpAll(count: number): { runs: MadeUp[]; sweeps: MadeUpSweep[] } {
-  const random = Random.seeded(30_000, 'seed');
-  const [pretrain, autoencode] = [
-    RunSpec.parse({ kind: 'pretrain', dataset: DATASET.name, batchSize: 256, epochs: 10 }),
-    RunSpec.parse({ kind: 'autoencode', dataset: DATASET.name, batchSize: 64, epochs: 4 }),
-  ];
-  const finetune = RunSpec.parse({
-    kind: 'finetune',
-    dataset: DATASET.name,
-    from: '00000000-0000-4000-8000-000000000000',
-    labelFraction: 0.01,
-  });
-  const pool = (pretrain as Extract<RunSpec, { kind: 'pretrain' }>).augmentation;
-  const runs: MadeUp[] = [];
-  const sweeps: MadeUpSweep[] = [];
-  const age = () => 1 - runs.length / count;
-  while (runs.length < count) {
-    if (count - runs.length >= SWEEP_RUNS && runs.length % (SWEEP_RUNS + 40) === 0) {
-      const name = `sweep-${sweeps.length + 1}`;
-      const trials: MadeUpSweep['trials'] = [];
-      for (let i = 0; i < PRETRAININGS; i++) {
-        const combination = AUGMENTATIONS.filter((_, place) => place === i % 6 || place === Math.floor(i / 2));
-        const temperature = [0.07, 0.1, 0.2, 0.5][i % 4]!;
-        const parent = makeUp(
-          random,
-          'pretrain',
-          { ...pretrain, temperature, seed: i, augmentation: pool } as RunSpec,
-          `${name} ${combination.join('+')}`,
-          ['sweep', name],
-          age(),
-          null,
-        );
-        runs.push(parent);
-        for (let j = 0; j < FINETUNES; j++) {
-          const [labelFraction, seed] = [j < 2 ? 0.01 : 0.1, j % 2];
-          const run = makeUp(
-            random,
-            'finetune',
-            { ...finetune, from: parent.id, labelFraction, seed, labelSeed: seed } as RunSpec,
-            `${parent.name} ${labelFraction * 100} %`,
-            ['sweep', name],
-            age(),
-            parent,
-          );
-          runs.push(run);
-          trials.push({
-            parameters: {
-              'pretrain.temperature': temperature,
-              'pretrain.seed': i,
-              'finetune.labelFraction': labelFraction,
-              'finetune.seed': seed,
-            },
-            pretrain: parent,
-            finetune: run,
-          });
-        }
-      }
-      const stages = {
-        pretrain: { kind: 'pretrain', dataset: DATASET.name, batchSize: 256, epochs: 10 },
-        finetune: { kind: 'finetune', dataset: DATASET.name, from: 'pretrain' },
-      };
-      sweeps.push({
-        id: randomUUIDv7(),
-        spec: SweepSpec.parse({
-          name,
-          stages,
-          label_fractions: [0.01, 0.1],
-          seeds: 2,
-          parameters: {
-            'pretrain.temperature': { values: [0.07, 0.1, 0.2, 0.5] },
-            'pretrain.seed': { values: [0, 1, 2] },
-          },
-        }),
-        createdAt: runs.at(-1)!.created_at,
-        trials,
-      });
-    } else {
-      const kind = runs.length % 2 ? 'pretrain' : 'autoencode';
-      runs.push(
-        makeUp(
-          random,
-          kind,
-          { ...(kind === 'pretrain' ? pretrain : autoencode), seed: runs.length } as RunSpec,
-          `${kind} ${runs.length}`,
-          [kind, `team-${runs.length % 7}`],
-          age(),
-          null,
-        ),
-      );
-    }
-  }
-  return { runs, sweeps };
-}
 
 /** The run that is said to have prepared the dataset. */
 async function knowDataset(databaseUrl: string): Promise<void> {
   const database = new Database(databaseUrl);
   try {
-    const store = new RunStore(database, { dataRoot: '/', leaseMs: 60_000 });
-    await store.checkSchema();
+    const platform = new Runs(database, { dataRoot: '/', leaseMs: 60_000 });
+    await platform.workers.checkSchema();
     if (await database.prisma.dataset.findFirst({ where: { name: DATASET.name } })) return;
     // Prepared in one transaction after its claim, so that no worker of a running stack is quicker than a moment.
-    const { runId } = await store.submitRun(
+    const { runId } = await platform.submission.submitRun(
       SubmitRun.parse({
         spec: { kind: 'prepare-dataset', name: DATASET.name, path: DATASET.name },
         requires: { labels: { seed: 'yes' } },
       }),
     );
-    await store.registerWorker({
+    await platform.workers.registerWorker({
       id: 'seed',
       host: 'nowhere',
       pid: process.pid,
@@ -282,12 +43,12 @@ async function knowDataset(databaseUrl: string): Promise<void> {
       versions: {},
       labels: { seed: 'yes' },
     });
-    await store.setWorkerState('seed', 'running');
-    const claimed = await store.claim({ runId, attempt: 1 }, 'seed');
+    await platform.workers.setWorkerState('seed', 'running');
+    const claimed = await platform.claims.claim({ runId, attempt: 1 }, 'seed');
     if (!claimed)
       throw new Error(`expected to be given the run that prepares ${DATASET.name}, but it was cancelled or taken`);
-    await store.succeed(claimed, { metrics: {}, dataset: DATASET });
-    await store.setWorkerState('seed', 'stopped');
+    await platform.leases.succeed(claimed, { metrics: {}, dataset: DATASET });
+    await platform.workers.setWorkerState('seed', 'stopped');
   } finally {
     await database.close();
   }
@@ -335,48 +96,81 @@ export async function seed(
   return { runs: runs.length, points: written, sweeps: sweeps.length, seconds: (performance.now() - begun) / 1000 };
 }
 
+/** Runs with their parents, attempts and events in one statement: all of them, or none. */
+const INSERT_RUNS = `
+  WITH given AS (
+      SELECT *
+      FROM jsonb_to_recordset($1::jsonb) AS r(
+        id uuid, name text, kind text, status run_status, status_reason text, status_detail text, digest text,
+        spec jsonb, tags text[], step int, total_steps int, created_at timestamptz, started_at timestamptz,
+        finished_at timestamptz, result jsonb, parent uuid)),
+    runs AS (
+      INSERT INTO run (
+        id, name, kind, status, status_reason, status_detail, digest, spec, tags, priority, dataset_digest,
+        attempt, worker_id, step, total_steps, progress_at, result, created_at, started_at, finished_at)
+      SELECT
+        id, name, kind, status, status_reason, status_detail, digest, spec, tags, 50, $2,
+        1, 'seed', step, total_steps, finished_at, nullif(result, 'null'), created_at, started_at, finished_at
+      FROM given),
+    parents AS (
+      INSERT INTO run_dependency (run_id, parent_id)
+      SELECT id, parent
+      FROM given
+      WHERE parent IS NOT NULL),
+    attempts AS (
+      INSERT INTO attempt (run_id, attempt, worker_id, started_at, ended_at, outcome, reason, detail)
+      SELECT id, 1, 'seed', started_at, finished_at, status, status_reason, status_detail
+      FROM given)
+  INSERT INTO run_event (run_id, attempt, type, data, at)
+  SELECT id, e.attempt, e.type, e.data, e.at
+  FROM given
+  CROSS JOIN LATERAL (VALUES
+    (0, 'submitted', '{"status": "queued"}'::jsonb, created_at),
+    (1, 'status', '{"status": "running"}'::jsonb, started_at),
+    (1, 'status', jsonb_build_object('status', status), finished_at)) AS e(attempt, type, data, at)`;
+
 async function writeRuns(client: pg.Client, batch: readonly MadeUp[]): Promise<void> {
-  await client.query(
-    `
-    WITH given AS (
-      SELECT * FROM jsonb_to_recordset($1::jsonb) AS r(id uuid, name text, kind text, status run_status, status_reason text, status_detail text, digest text, spec jsonb, tags text[], step int, total_steps int,
-        created_at timestamptz, started_at timestamptz, finished_at timestamptz, result jsonb, parent uuid)),
-      runs AS (
-        INSERT INTO run (id, name, kind, status, status_reason, status_detail, digest, spec, tags, priority, dataset_digest, attempt, worker_id, step, total_steps, progress_at, result, created_at, started_at, finished_at)
-        SELECT id, name, kind, status, status_reason, status_detail, digest, spec, tags, 50, $2, 1, 'seed', step, total_steps, finished_at, nullif(result, 'null'), created_at, started_at, finished_at FROM given),
-      parents AS (INSERT INTO run_dependency (run_id, parent_id) SELECT id, parent FROM given WHERE parent IS NOT NULL),
-      attempts AS (INSERT INTO attempt (run_id, attempt, worker_id, started_at, ended_at, outcome, reason, detail) SELECT id, 1, 'seed', started_at, finished_at, status, status_reason, status_detail FROM given)
-    INSERT INTO run_event (run_id, attempt, type, data, at)
-    SELECT id, e.attempt, e.type, e.data, e.at FROM given CROSS JOIN LATERAL (VALUES
-      (0, 'submitted', '{"status": "queued"}'::jsonb, created_at), (1, 'status', '{"status": "running"}'::jsonb, started_at), (1, 'status', jsonb_build_object('status', status), finished_at)) AS e(attempt, type, data, at)`,
-    [JSON.stringify(batch), DATASET.digest],
-  );
+  await client.query(INSERT_RUNS, [JSON.stringify(batch), DATASET.digest]);
 }
 
-/** Curves fall or rise towards their end with noise that becomes less; the last point is the end itself. */
+/**
+ * Curves fall or rise towards their end with noise that becomes less; the last point is the end itself, and the last
+ * value of the run.
+ */
+const INSERT_POINTS = `
+  WITH curve AS (
+      SELECT *, least($7::int, step) AS points
+      FROM unnest(
+        $1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::float8[], $6::float8[], $8::timestamptz[])
+        AS c(run_id, key, step, started_at, first, last, finished_at)),
+    lasts AS (
+      INSERT INTO run_metric (run_id, key, step, value)
+      SELECT run_id, key, step, last
+      FROM curve)
+  INSERT INTO metric (run_id, key, step, attempt, value, at)
+  SELECT
+    run_id, key, (step::bigint * i / points)::int, 1,
+    CASE WHEN i = points THEN last
+      ELSE last + (first - last) * exp(-5.0 * i / points) * (1 + 0.3 * (random() - 0.5)) END,
+    started_at + (finished_at - started_at) * i / points
+  FROM curve
+  CROSS JOIN LATERAL generate_series(1, points) AS i`;
+
 async function writePoints(client: pg.Client, batch: readonly MadeUp[], perCurve: number): Promise<number> {
   const curves = batch.flatMap(({ id, step, started_at, finished_at, curves: each }) =>
     each.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map((curve) => ({ id, step, started_at, finished_at, ...curve })),
   );
   const column = <T>(of: (curve: (typeof curves)[number]) => T) => curves.map(of);
-  const { rowCount } = await client.query(
-    `
-    WITH curve AS (SELECT *, least($7::int, step) AS points FROM unnest($1::uuid[], $2::text[], $3::int[], $4::timestamptz[], $5::float8[], $6::float8[], $8::timestamptz[]) AS c(run_id, key, step, started_at, first, last, finished_at)),
-      lasts AS (INSERT INTO run_metric (run_id, key, step, value) SELECT run_id, key, step, last FROM curve)
-    INSERT INTO metric (run_id, key, step, attempt, value, at)
-    SELECT run_id, key, (step::bigint * i / points)::int, 1, CASE WHEN i = points THEN last ELSE last + (first - last) * exp(-5.0 * i / points) * (1 + 0.3 * (random() - 0.5)) END, started_at + (finished_at - started_at) * i / points
-    FROM curve CROSS JOIN LATERAL generate_series(1, points) AS i`,
-    [
-      column(({ id }) => id),
-      column(({ key }) => key),
-      column(({ step }) => step),
-      column(({ started_at }) => started_at),
-      column(({ start }) => start),
-      column(({ end }) => end),
-      perCurve,
-      column(({ finished_at }) => finished_at),
-    ],
-  );
+  const { rowCount } = await client.query(INSERT_POINTS, [
+    column(({ id }) => id),
+    column(({ key }) => key),
+    column(({ step }) => step),
+    column(({ started_at }) => started_at),
+    column(({ start }) => start),
+    column(({ end }) => end),
+    perCurve,
+    column(({ finished_at }) => finished_at),
+  ]);
   return rowCount ?? 0;
 }
 
@@ -399,7 +193,8 @@ async function writeSweep(client: pg.Client, { id, spec, createdAt, trials }: Ma
   await client.query(
     `
     INSERT INTO trial_run (sweep_id, index, stage, control, run_id, reused)
-    SELECT $1, i - 1, stage, '', run_id, stage = 'pretrain' AND (i - 1) % ${FINETUNES} > 0 FROM unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS t(pretrain, finetune, i)
+    SELECT $1, i - 1, stage, '', run_id, stage = 'pretrain' AND (i - 1) % ${FINETUNES} > 0
+    FROM unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS t(pretrain, finetune, i)
     CROSS JOIN LATERAL (VALUES ('pretrain', pretrain), ('finetune', finetune)) AS s(stage, run_id)`,
     [id, trials.map(({ pretrain }) => pretrain.id), trials.map(({ finetune }) => finetune.id)],
   );
@@ -428,6 +223,7 @@ async function main(args: readonly string[]): Promise<void> {
     log: console.log,
   };
   const dir = path.resolve(values.dir);
+  const shown = `: \`loom up${values.dir === '.loom' ? '' : ` --dir ${values.dir}`}\` shows them`;
   const state = await readState(dir);
   const running = process.env['DATABASE_URL'] ?? (state?.pid ? state.databaseUrl : undefined);
   const services = await startLocalServices({
@@ -441,8 +237,7 @@ async function main(args: readonly string[]): Promise<void> {
     const { seconds, ...written } = await seed(services.databaseUrl, options);
     console.log(
       `${written.runs.toLocaleString('en')} runs, ${written.points.toLocaleString('en')} points of metrics and ` +
-        `${written.sweeps.toLocaleString('en')} sweeps in ${seconds.toFixed(0)} ` +
-        `s${running ? '' : `: \`loom up${values.dir === '.loom' ? '' : ` --dir ${values.dir}`}\` shows them`}`,
+        `${written.sweeps.toLocaleString('en')} sweeps in ${seconds.toFixed(0)} s${running ? '' : shown}`,
     );
   } finally {
     await services.stop();

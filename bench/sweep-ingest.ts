@@ -3,7 +3,7 @@
  * Postgres, in turns. Each takes the largest batches that it takes.
  */
 import { SubmitRun, type MetricPoint } from '#libs/contracts';
-import { Database, RunStore, type Token } from '#libs/platform';
+import { Database, Runs, type Token } from '#libs/platform';
 import { MetricBuffer } from '../apps/worker/src/metric-buffer.js';
 import { median, Peer } from './peer.js';
 import type { Measure } from './services.js';
@@ -35,20 +35,20 @@ function* batches(rows: number, size: number): Generator<MetricPoint[]> {
 export const measureIngest: Measure = async (bench, { quick }) => {
   const stack = await bench.stack('ingest', { workers: 0 });
   const database = new Database(stack.state.databaseUrl);
-  const store = new RunStore(database, { dataRoot: '/', leaseMs: 3_600_000 });
+  const runs = new Runs(database, { dataRoot: '/', leaseMs: 3_600_000 });
   const peer = Peer.start('mlflow_peer.py', 1, 'requirements-mlflow.txt');
   let made = 0;
   /** A new run that is being worked on. */
   const begun = async (): Promise<Token> => {
-    const { runId } = await store.submitRun(
+    const { runId } = await runs.submission.submitRun(
       SubmitRun.parse({
         spec: { kind: 'prepare-dataset', name: `ingest-${++made}`, path: 'nowhere' },
         onDuplicate: 'replicate',
       }),
     );
-    const token = await store.claim({ runId, attempt: 1 }, 'bench');
+    const token = await runs.claims.claim({ runId, attempt: 1 }, 'bench');
     if (!token) throw new Error('expected to be given the run');
-    await store.begin(token, null, process.pid);
+    await runs.recorder.begin(token, null, process.pid);
     return token;
   };
   const rates: Record<'worker' | 'api' | 'peer', number[]> = { worker: [], api: [], peer: [] };
@@ -71,7 +71,7 @@ export const measureIngest: Measure = async (bench, { quick }) => {
         await timed(rows, async () => {
           for (const batch of batches(rows, BATCH.worker)) {
             buffer.add(batch);
-            await store.record(first, {
+            await runs.recorder.record(first, {
               points: buffer.take().points,
               step: { step: batch.at(-1)!.step, totalSteps: rows },
             });

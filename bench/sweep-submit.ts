@@ -4,7 +4,7 @@
  * best: `enqueue_trial` lays trials out at a rate that does not fall as they grow more, which `ask` does.
  */
 import { DatasetManifest, SubmitRun, type LoomClient } from '#libs/contracts';
-import { Database, RunStore } from '#libs/platform';
+import { Database, Runs } from '#libs/platform';
 import pg from 'pg';
 import { median, Peer } from './peer.js';
 import type { Measure } from './services.js';
@@ -33,13 +33,13 @@ const DATASET = DatasetManifest.parse({
 async function knowDataset(url: string): Promise<void> {
   const database = new Database(url);
   try {
-    const store = new RunStore(database, { dataRoot: '/', leaseMs: 60_000 });
-    const { runId } = await store.submitRun(
+    const platform = new Runs(database, { dataRoot: '/', leaseMs: 60_000 });
+    const { runId } = await platform.submission.submitRun(
       SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: DATASET.name, path: DATASET.name } }),
     );
-    const claimed = await store.claim({ runId, attempt: 1 }, 'bench');
+    const claimed = await platform.claims.claim({ runId, attempt: 1 }, 'bench');
     if (!claimed) throw new Error('expected to be given the run that prepares the dataset');
-    await store.succeed(claimed, { metrics: {}, dataset: DATASET });
+    await platform.leases.succeed(claimed, { metrics: {}, dataset: DATASET });
   } finally {
     await database.close();
   }

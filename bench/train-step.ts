@@ -4,22 +4,16 @@
  */
 import { Optimizer, type Encoder } from '#libs/contracts';
 import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { availableParallelism, tmpdir } from 'node:os';
 import { buildAutoencoder } from '../libs/training/src/autoencode.js';
 import { CompiledStep } from '../libs/training/src/compiled-step.js';
-import {
-  buildEncoder,
-  buildProjectionHead,
-  encode,
-  featureWidth,
-  forward,
-  initialise,
-  weightsOf,
-} from '../libs/training/src/networks.js';
+import { buildEncoder, encode, featureWidth } from '../libs/training/src/networks/encoder.js';
+import { buildProjectionHead } from '../libs/training/src/networks/heads.js';
+import { forward, initialise, weightsOf } from '../libs/training/src/networks/weights.js';
 import { meanSquaredError, ntXent } from '../libs/training/src/objectives.js';
 import { createOptimizer } from '../libs/training/src/optimizers.js';
-import { loadTensorFlow } from '../libs/training/src/tensorflow.js';
 import { median, Peer, type BenchOptions, type BenchResult } from './peer.js';
 import { printProfile } from './profile.js';
 

@@ -4,7 +4,7 @@ import { defineConfig } from 'vite';
 export default defineConfig({
   root: import.meta.dirname,
   plugins: [react()],
-  resolve: { conditions: ['source', 'module', 'browser', 'development|production'] },
+  resolve: { conditions: ['latent-loom-source', 'module', 'browser', 'development|production'] },
   build: { outDir: '../../web-dist', emptyOutDir: true },
   server: { proxy: { '/v1': 'http://127.0.0.1:3000' } },
 });

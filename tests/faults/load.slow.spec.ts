@@ -2,7 +2,7 @@
  * What only shows at size or at production's pace, so that these take minutes: `npm run faults` runs them, `npm test`
  * does not. The numbers are rows of the table in docs/reliability.md.
  */
-import { Database, RunStore } from '#libs/platform';
+import { Database, Runs } from '#libs/platform';
 import { Redis } from 'ioredis';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -55,6 +55,25 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   await work();
   return performance.now() - begun;
 }
+/** Milliseconds of each of so many calls, one after the other. */
+async function timesOf(count: number, work: (i: number) => Promise<unknown>): Promise<number[]> {
+  const times: number[] = [];
+  for (let i = 0; i < count; i++) times.push(await timed(() => work(i)));
+  return times;
+}
+/**
+ * How many times as long something takes beside a load as without it, at the quantiles 50 and 95 %: both measured in
+ * one run, so that it says the same on a fast machine and on a slow one.
+ */
+const slowdown = (beside: readonly number[], without: readonly number[]) => ({
+  p50: quantile(beside, 0.5) / quantile(without, 0.5),
+  p95: quantile(beside, 0.95) / quantile(without, 0.95),
+});
+const inWords = (beside: readonly number[], without: readonly number[]): string => {
+  const { p50, p95 } = slowdown(beside, without);
+  const at = (q: number) => `${quantile(beside, q).toFixed(0)} ms, without ${quantile(without, q).toFixed(0)}`;
+  return `p50 ${at(0.5)} (${p50.toFixed(1)} times), p95 ${at(0.95)} (${p95.toFixed(1)} times)`;
+};
 
 test("#1 at production's pace: from the death of a worker to its run going on, under 90 seconds", async ({
   annotate,
@@ -120,28 +139,39 @@ test('#5 a native call of more than ten seconds: heartbeats go on, nothing is st
   await expectKeptPromises(stack, [id]);
 }, 300_000);
 
-test('#30 a run that says 10,000 metrics a second: others are read as before, its own are bounded, none is there twice', async ({
-  annotate,
-}) => {
-  stack.startWorker({ NODE_OPTIONS: preload('flood.mjs'), TEST_FLOOD: '600', TEST_FLOOD_SEED: '301', LOOM_SLOTS: '2' });
-  const quiet = await stack.submit({ ...MEDIUM, seed: 300 });
-  const loud = await stack.submit({ ...LONG, seed: 301 });
-  await stack.runsAt(loud, 50);
-  const count = async () =>
-    Number((await sql.query<{ n: string }>('SELECT count(*) AS n FROM metric WHERE run_id = $1', [loud])).rows[0]!.n);
-  const [from, at] = [await count(), performance.now()];
-  const reads: number[] = [];
-  for (let i = 0; i < 100; i++) reads.push(await timed(() => stack.client.metrics(quiet, { key: ['train/loss'] })));
-  const rate = ((await count()) - from) / ((performance.now() - at) / 1000);
-  await annotate(
-    `${rate.toFixed(0)} metrics a second written, reads of another run p99 ${quantile(reads, 0.99).toFixed(0)} ms`,
-  );
-  expect(quantile(reads, 0.99)).toBeLessThan(200);
-  await stack.ended(quiet);
-  await stack.client.cancelRun(loud);
-  await stack.ended(loud, 'cancelled');
-  await expectKeptPromises(stack, [quiet, loud]);
-}, 180_000);
+test(
+  '#30 a run that says 10,000 metrics a second: others are read as before, its own are bounded, ' +
+    'none is there twice',
+  async ({ annotate }) => {
+    stack.startWorker({
+      NODE_OPTIONS: preload('flood.mjs'),
+      TEST_FLOOD: '600',
+      TEST_FLOOD_SEED: '301',
+      LOOM_SLOTS: '2',
+    });
+    const earlier = await stack.submit({ ...MEDIUM, seed: 299 });
+    await stack.ended(earlier);
+    const read = () => stack.client.metrics(earlier, { key: ['train/loss'] });
+    const without = await timesOf(100, read);
+    const quiet = await stack.submit({ ...MEDIUM, seed: 300 });
+    const loud = await stack.submit({ ...LONG, seed: 301 });
+    await stack.runsAt(loud, 50);
+    const count = async () =>
+      Number((await sql.query<{ n: string }>('SELECT count(*) AS n FROM metric WHERE run_id = $1', [loud])).rows[0]!.n);
+    const [from, at] = [await count(), performance.now()];
+    const reads = await timesOf(100, read);
+    const rate = ((await count()) - from) / ((performance.now() - at) / 1000);
+    await annotate(
+      `${rate.toFixed(0)} metrics a second written; reads of another run beside it ${inWords(reads, without)}`,
+    );
+    expect(slowdown(reads, without).p50).toBeLessThan(4);
+    await stack.ended(quiet);
+    await stack.client.cancelRun(loud);
+    await stack.ended(loud, 'cancelled');
+    await expectKeptPromises(stack, [quiet, loud]);
+  },
+  180_000,
+);
 
 /** Queues so many runs by hand, copies of one that waits. */
 async function queueMany(template: string, count: number, priority: number): Promise<void> {
@@ -149,8 +179,13 @@ async function queueMany(template: string, count: number, priority: number): Pro
     `
     WITH copies AS (
       INSERT INTO run (id, name, kind, status, digest, spec, tags, priority, dataset_digest)
-      SELECT gen_random_uuid(), 'many', kind, 'queued', digest, spec, '{many}', $3, dataset_digest FROM run, generate_series(1, $2) WHERE id = $1 RETURNING id)
-    INSERT INTO outbox (run_id, attempt, urgency) SELECT id, 1, 100 - $3 FROM copies`,
+      SELECT gen_random_uuid(), 'many', kind, 'queued', digest, spec, '{many}', $3, dataset_digest
+      FROM run, generate_series(1, $2)
+      WHERE id = $1
+      RETURNING id)
+    INSERT INTO outbox (run_id, attempt, urgency)
+    SELECT id, 1, 100 - $3
+    FROM copies`,
     [template, count, priority],
   );
   await sql.query(`NOTIFY outbox`);
@@ -187,17 +222,26 @@ test('#7 FLUSHALL with 10,000 queued runs in Redis: all are dispatched again wit
 
 test(
   '#7 and #31 with 50,000 queued runs, most of them in Postgres: FLUSHALL costs those that were in Redis a moment; ' +
-    'a submit takes under 100 ms at p99, a list that says where each stands as little at p95, the API stays small',
+    'a submit, and a list that says where each stands, take at most a few times as long as beside a hundred, and the ' +
+    'API stays small',
   async ({ annotate }) => {
     const { client } = narrow;
     const resident = async () =>
       Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${narrow.pid}/status`, 'utf8'))![1]) / 1024;
     const before = await resident();
+    const submitted = (seed: number) =>
+      client.submitRun({ spec: { ...SHORT, seed }, onDuplicate: 'replicate', priority: 50 });
+    const listed = () => client.runs({ status: ['queued'], limit: 50 });
+    // What other tests have left in the line.
+    await sql.query(`DELETE FROM outbox`);
+    await sql.query(`UPDATE run SET status = 'cancelled', finished_at = now() WHERE status IN ('queued', 'retrying')`);
     const template = (await client.submitRun({ spec: { ...SHORT, seed: 71 }, priority: 0 })).run.id;
-    const there = Number(
-      (await sql.query<{ n: string }>(`SELECT count(*) AS n FROM run WHERE status = 'queued'`)).rows[0]!.n,
-    );
-    await queueMany(template, 50_000 - there, 0);
+    await queueMany(template, 99, 0);
+    const without = {
+      submits: await timesOf(200, (i) => submitted(2900 + i)),
+      lists: await timesOf(100, listed),
+    };
+    await queueMany(template, 50_000, 0);
     stack.startWorker({ LOOM_SLOTS: '2' });
     await eventually(
       async () =>
@@ -218,23 +262,17 @@ test(
     await annotate(`five more had succeeded ${seconds.toFixed(1)} s after FLUSHALL`);
     await stack.killWorkers();
 
-    const submits: number[] = [];
-    for (let seed = 0; seed < 200; seed++)
-      submits.push(
-        await timed(() =>
-          client.submitRun({ spec: { ...SHORT, seed: 3100 + seed }, onDuplicate: 'replicate', priority: 50 }),
-        ),
-      );
-    const lists: number[] = [];
-    for (let i = 0; i < 100; i++) lists.push(await timed(() => client.runs({ status: ['queued'], limit: 50 })));
+    const submits = await timesOf(200, (i) => submitted(3100 + i));
+    const lists = await timesOf(100, listed);
     const grown = (await resident()) - before;
     await annotate(
-      `beside 50,000 queued runs a submit p50 ${quantile(submits, 0.5).toFixed(0)} ms, p99 ` +
-        `${quantile(submits, 0.99).toFixed(0)} ms; a list of 50 p50 ${quantile(lists, 0.5).toFixed(0)} ms, p95 ` +
-        `${quantile(lists, 0.95).toFixed(0)} ms; the API grew by ${grown.toFixed(0)} MiB`,
+      `beside 50,000 queued runs a submit ${inWords(submits, without.submits)}; a list of 50 ` +
+        `${inWords(lists, without.lists)}; the API grew by ${grown.toFixed(0)} MiB`,
     );
-    expect(quantile(submits, 0.99)).toBeLessThan(100);
-    expect(quantile(lists, 0.95)).toBeLessThan(100);
+    for (const { p50, p95 } of [slowdown(submits, without.submits), slowdown(lists, without.lists)]) {
+      expect(p50).toBeLessThan(3);
+      expect(p95).toBeLessThan(5);
+    }
     expect(grown).toBeLessThan(250);
   },
   300_000,
@@ -245,19 +283,19 @@ const STEPS_AT_ONCE = 5;
 
 test(
   '#36 200 clients follow one busy run: each hears every value once, Postgres is asked as often as for one, the API ' +
-    'stays as large as it was and takes submits in under 50 ms at p95',
+    'stays as large as it was and takes submits in a few times as long as beside one',
   async ({ annotate }) => {
     // Its worker is played: a run that says much at a steady pace, whatever the machine is doing.
     const database = new Database(stack.database.url);
-    const store = new RunStore(database, { dataRoot: stack.dataRoot, leaseMs: 600_000 });
+    const platform = new Runs(database, { dataRoot: stack.dataRoot, leaseMs: 600_000 });
     const id = await stack.submit({ ...LONG, seed: 3200 });
-    const token = await store.claim({ runId: id, attempt: 1 }, 'played');
-    await store.begin(token!, null, process.pid);
+    const token = await platform.claims.claim({ runId: id, attempt: 1 }, 'played');
+    await platform.recorder.begin(token!, null, process.pid);
     let said = 0;
     const stop = new AbortController();
     const work = (async () => {
       while (!stop.signal.aborted) {
-        await store.record(token!, {
+        await platform.recorder.record(token!, {
           step: { step: said + STEPS_AT_ONCE, totalSteps: 1_000_000 },
           points: Array.from({ length: 10 * STEPS_AT_ONCE }, (_, i) => ({
             key: i % 10 ? `played/${i % 10}` : 'train/loss',
@@ -319,25 +357,25 @@ test(
       await goOn(steps);
       return ((await transactions()) - from) / ((performance.now() - at) / 1000);
     };
+    const submit = (seed: number) => stack.submit({ ...SHORT, seed }, { priority: 0 });
     join(1);
     await goOn(100);
     const alone = await perSecond(400);
+    const without = await timesOf(100, (i) => submit(3500 + i));
     join(199);
     await goOn(200);
     const [before, together] = [await resident(), await perSecond(400)];
-    const submits: number[] = [];
-    for (let seed = 0; seed < 100; seed++)
-      submits.push(await timed(() => stack.submit({ ...SHORT, seed: 3300 + seed }, { priority: 0 })));
+    const submits = await timesOf(100, (i) => submit(3300 + i));
     await goOn(2000);
     const grown = (await resident()) - before;
     await annotate(
       `transactions a second with 1 client ${alone.toFixed(0)}, with 200 ${together.toFixed(0)}; submits beside ` +
-        `them p50 ${quantile(submits, 0.5).toFixed(0)} ms, p95 ${quantile(submits, 0.95).toFixed(0)} ms; the API grew ` +
-        `by ${grown.toFixed(0)} MiB from ${before.toFixed(0)}`,
+        `them ${inWords(submits, without)}; the API grew by ` +
+        `${grown.toFixed(0)} MiB from ${before.toFixed(0)}`,
     );
     stop.abort();
     await work;
-    await store.succeed(token!, { metrics: {} });
+    await platform.leases.succeed(token!, { metrics: {} });
     await Promise.all(endings);
     const { rows } = await sql.query<{ step: number }>(
       `SELECT step FROM metric WHERE run_id = $1 AND key = 'train/loss' ORDER BY step`,
@@ -348,7 +386,7 @@ test(
     for (const steps of heard) expect(steps).toEqual(all);
     expect(together).toBeLessThan(1.5 * alone + 10);
     expect(grown).toBeLessThan(60);
-    expect(quantile(submits, 0.95)).toBeLessThan(50);
+    expect(slowdown(submits, without).p50).toBeLessThan(3);
   },
   400_000,
 );

@@ -41,25 +41,30 @@ const status = async (path: string, body?: object): Promise<Response> =>
     body ? { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) } : {},
   );
 
-test('#11 an immediate restart of Postgres: requests get 503 with Retry-After, the trainer goes on, no metric is lost', async () => {
-  stack.startWorker({ LOOM_LEASE_MS: '20000' });
-  const id = await stack.submit(MEDIUM);
-  await stack.runsAt(id, 10);
-  const trainer = await trainerOf(id);
-  await postgres.kill('SIGQUIT');
-  const answers = [await status('/v1/runs'), await status('/v1/runs', { spec: SHORT })];
-  for (const answer of answers) {
-    expect(answer.status).toBe(503);
-    expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
-    expect(await answer.json()).toMatchObject({ code: 'unavailable' });
-  }
-  expect(await isRunning(trainer)).toBe(true);
-  await postgres.start();
-  await eventually(async () => expect((await status('/v1/runs')).status).toBe(200), { timeoutMs: 20_000 });
-  await stack.ended(id);
-  expect((await stack.client.run(id)).attempts).toHaveLength(1);
-  await proves(id);
-}, 90_000);
+test(
+  '#11 an immediate restart of Postgres: requests get 503 with Retry-After, the trainer goes on, no ' +
+    'metric is lost',
+  async () => {
+    stack.startWorker({ LOOM_LEASE_MS: '20000' });
+    const id = await stack.submit(MEDIUM);
+    await stack.runsAt(id, 10);
+    const trainer = await trainerOf(id);
+    await postgres.kill('SIGQUIT');
+    const answers = [await status('/v1/runs'), await status('/v1/runs', { spec: SHORT })];
+    for (const answer of answers) {
+      expect(answer.status).toBe(503);
+      expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+      expect(await answer.json()).toMatchObject({ code: 'unavailable' });
+    }
+    expect(await isRunning(trainer)).toBe(true);
+    await postgres.start();
+    await eventually(async () => expect((await status('/v1/runs')).status).toBe(200), { timeoutMs: 20_000 });
+    await stack.ended(id);
+    expect((await stack.client.run(id)).attempts).toHaveLength(1);
+    await proves(id);
+  },
+  90_000,
+);
 
 test(
   '#12 Postgres away for longer than the lease: the worker stops its trainer by its own clock, and the run goes on ' +
@@ -87,47 +92,56 @@ test(
   90_000,
 );
 
-test('#15 kill -9 between the file of an artifact and its row: nothing is visible, the repeat makes it, and it is whole', async () => {
-  const worker = await workerByItself();
-  const died = Promise.withResolvers<void>();
-  const id = await stack.submit({ ...MEDIUM, seed: 15 });
-  await stack.runsAt(id, 2);
-  way!.when('INSERT INTO artifact', () => {
-    way!.freeze();
-    died.resolve(worker.kill('SIGKILL'));
-  });
-  await died.promise;
-  expect((await stack.client.artifacts(id)).items.filter(({ attempt }) => attempt > 1)).toEqual([]);
-  const before = (await stack.client.artifacts(id)).items.length;
-  stack.startWorker();
-  await stack.ended(id);
-  expect((await stack.client.artifacts(id)).items.length).toBeGreaterThan(before);
-  await proves(id);
-}, 90_000);
+test(
+  '#15 kill -9 between the file of an artifact and its row: nothing is visible, the repeat makes ' +
+    'it, and it is whole',
+  async () => {
+    const worker = await workerByItself();
+    const died = Promise.withResolvers<void>();
+    const id = await stack.submit({ ...MEDIUM, seed: 15 });
+    await stack.runsAt(id, 2);
+    way!.when('INSERT INTO artifact', () => {
+      way!.freeze();
+      died.resolve(worker.kill('SIGKILL'));
+    });
+    await died.promise;
+    expect((await stack.client.artifacts(id)).items.filter(({ attempt }) => attempt > 1)).toEqual([]);
+    const before = (await stack.client.artifacts(id)).items.length;
+    stack.startWorker();
+    await stack.ended(id);
+    expect((await stack.client.artifacts(id)).items.length).toBeGreaterThan(before);
+    await proves(id);
+  },
+  90_000,
+);
 
-test('#27 a worker that is cut off from Postgres fences itself when its lease has passed; another goes on meanwhile', async () => {
-  await workerByItself();
-  const id = await stack.submit(LONG);
-  await stack.runsAt(id, 10);
-  await checkpointAt(stack.client, id);
-  const trainer = await trainerOf(id);
-  way!.freeze();
-  stack.startWorker();
-  await eventually(
-    async () => {
-      if (await isRunning(trainer)) throw new Error('the trainer outlives its lease');
-    },
-    { timeoutMs: 5000 },
-  );
-  // The worker that is cut off still hears Redis, and leaves the run's job to the other.
-  const run = await stack.goesOnAs(id, 2);
-  // What the first worker had sent arrives now, and finds no row.
-  way!.heal();
-  await stack.runsAt(id, run.step + 20);
-  await stack.client.cancelRun(id);
-  expect((await stack.ended(id, 'cancelled')).attempt).toBe(2);
-  await proves(id);
-}, 120_000);
+test(
+  '#27 a worker that is cut off from Postgres fences itself when its lease has passed; another goes ' + 'on meanwhile',
+  async () => {
+    await workerByItself();
+    const id = await stack.submit(LONG);
+    await stack.runsAt(id, 10);
+    await checkpointAt(stack.client, id);
+    const trainer = await trainerOf(id);
+    way!.freeze();
+    stack.startWorker();
+    await eventually(
+      async () => {
+        if (await isRunning(trainer)) throw new Error('the trainer outlives its lease');
+      },
+      { timeoutMs: 5000 },
+    );
+    // The worker that is cut off still hears Redis, and leaves the run's job to the other.
+    const run = await stack.goesOnAs(id, 2);
+    // What the first worker had sent arrives now, and finds no row.
+    way!.heal();
+    await stack.runsAt(id, run.step + 20);
+    await stack.client.cancelRun(id);
+    expect((await stack.ended(id, 'cancelled')).attempt).toBe(2);
+    await proves(id);
+  },
+  120_000,
+);
 
 test(
   '#27 a worker that is cut off from Postgres alone takes no jobs from others, and takes some again when there is a ' +

@@ -50,19 +50,22 @@ async function submitsQuickly(seed: number, withinMs = 500): Promise<string> {
   return id;
 }
 
-test('#6 kill -9 of Redis with an append-only file: submits are accepted all along, all runs are finished once', async () => {
-  stack.startWorker();
-  const active = await stack.submit(MEDIUM);
-  await stack.runsAt(active, 5);
-  const ids = [await submitsQuickly(1)];
-  await redis.kill('SIGKILL');
-  for (const seed of [2, 3]) ids.push(await submitsQuickly(seed));
-  await redis.start();
-  ids.push(await submitsQuickly(4));
-  await Promise.all([active, ...ids].map((id) => stack.ended(id)));
-  expect((await stack.client.run(active)).attempts).toHaveLength(1);
-  await proves(active, ...ids);
-});
+test(
+  '#6 kill -9 of Redis with an append-only file: submits are accepted all along, all runs are ' + 'finished once',
+  async () => {
+    stack.startWorker();
+    const active = await stack.submit(MEDIUM);
+    await stack.runsAt(active, 5);
+    const ids = [await submitsQuickly(1)];
+    await redis.kill('SIGKILL');
+    for (const seed of [2, 3]) ids.push(await submitsQuickly(seed));
+    await redis.start();
+    ids.push(await submitsQuickly(4));
+    await Promise.all([active, ...ids].map((id) => stack.ended(id)));
+    expect((await stack.client.run(active)).attempts).toHaveLength(1);
+    await proves(active, ...ids);
+  },
+);
 
 test(
   '#7 FLUSHALL with runs that wait and two that train: the queue is rebuilt with its priorities, those that train ' +
@@ -95,25 +98,29 @@ test(
   120_000,
 );
 
-test('#8 a frozen Redis: submits take under half a second, the API answers, and afterwards all runs are finished once', async () => {
-  stack.startWorker();
-  const active = await stack.submit({ ...MEDIUM, seed: 21 });
-  await stack.runsAt(active, 5);
-  await redis.signal('SIGSTOP');
-  const ids: string[] = [];
-  try {
-    for (let seed = 30; seed < 36; seed++) ids.push(await submitsQuickly(seed));
-    expect((await stack.client.runs({ limit: 5 })).items).toHaveLength(5);
-    expect((await fetch(`${stack.client.url}/healthz`)).status).toBe(200);
-    expect((await fetch(`${stack.client.url}/readyz`)).status).toBe(503);
-    // The run that trains has no need of Redis.
-    await stack.ended(active);
-  } finally {
-    await redis.signal('SIGCONT');
-  }
-  await Promise.all(ids.map((id) => stack.ended(id)));
-  await proves(active, ...ids);
-});
+test(
+  '#8 a frozen Redis: submits take under half a second, the API answers, and afterwards all runs ' +
+    'are finished once',
+  async () => {
+    stack.startWorker();
+    const active = await stack.submit({ ...MEDIUM, seed: 21 });
+    await stack.runsAt(active, 5);
+    await redis.signal('SIGSTOP');
+    const ids: string[] = [];
+    try {
+      for (let seed = 30; seed < 36; seed++) ids.push(await submitsQuickly(seed));
+      expect((await stack.client.runs({ limit: 5 })).items).toHaveLength(5);
+      expect((await fetch(`${stack.client.url}/healthz`)).status).toBe(200);
+      expect((await fetch(`${stack.client.url}/readyz`)).status).toBe(503);
+      // The run that trains has no need of Redis.
+      await stack.ended(active);
+    } finally {
+      await redis.signal('SIGCONT');
+    }
+    await Promise.all(ids.map((id) => stack.ended(id)));
+    await proves(active, ...ids);
+  },
+);
 
 test(
   '#9 an API that starts without Redis: it is up and not ready, says what is missing, and accepts runs that go once ' +
@@ -175,50 +182,58 @@ test(
   },
 );
 
-test('#28 a way to Redis that swallows everything: it is given up within the limit, and what waits goes on', async () => {
-  stack.startWorker();
-  redis.proxy.blackhole();
-  const id = await submitsQuickly(71);
-  const begun = performance.now();
-  // A read of the worker that was under way may take its ten seconds.
-  redis.proxy.heal();
-  await stack.ended(id);
-  expect(performance.now() - begun).toBeLessThan(30_000);
-  await proves(id);
-});
+test(
+  '#28 a way to Redis that swallows everything: it is given up within the limit, and what waits ' + 'goes on',
+  async () => {
+    stack.startWorker();
+    redis.proxy.blackhole();
+    const id = await submitsQuickly(71);
+    const begun = performance.now();
+    // A read of the worker that was under way may take its ten seconds.
+    redis.proxy.heal();
+    await stack.ended(id);
+    expect(performance.now() - begun).toBeLessThan(30_000);
+    await proves(id);
+  },
+);
 
 // The last of this file: the stack's own API may be the one that is killed.
-test('#33 two APIs: each attempt is put into Redis once, and when the leader is killed the other takes over in seconds', async () => {
-  // As many as there are may be in Redis, though nobody takes them.
-  const wide = { LOOM_WINDOW: '1000' };
-  const [first, second] = [await stack.startApi(wide), await stack.startApi(wide)];
-  await stack.api.kill('SIGTERM');
-  const added = async () =>
-    (await direct.xrange(`bull:${stack.environment['LOOM_QUEUE']!}:events`, '-', '+'))
-      .filter(([, fields]) => fields.includes('added'))
-      .map(([, fields]) => fields[fields.indexOf('jobId') + 1]);
-  await direct.del(`bull:${stack.environment['LOOM_QUEUE']!}:events`);
-  const clients = [first.client, second.client];
-  const ids = await Promise.all(
-    Array.from(
-      { length: 8 },
-      async (_, seed) =>
-        (await clients[seed % 2]!.submitRun({ spec: { ...SHORT, epochs: 1, seed: 200 + seed } })).run.id,
-    ),
-  );
-  await eventually(async () => expect(new Set(await added()).size).toBe(8));
-  expect(await added()).toHaveLength(8);
+test(
+  '#33 two APIs: each attempt is put into Redis once, and when the leader is killed the other takes ' +
+    'over in seconds',
+  async () => {
+    // As many as there are may be in Redis, though nobody takes them.
+    const wide = { LOOM_WINDOW: '1000' };
+    const [first, second] = [await stack.startApi(wide), await stack.startApi(wide)];
+    await stack.api.kill('SIGTERM');
+    const added = async () =>
+      (await direct.xrange(`bull:${stack.environment['LOOM_QUEUE']!}:events`, '-', '+'))
+        .filter(([, fields]) => fields.includes('added'))
+        .map(([, fields]) => fields[fields.indexOf('jobId') + 1]);
+    await direct.del(`bull:${stack.environment['LOOM_QUEUE']!}:events`);
+    const clients = [first.client, second.client];
+    const ids = await Promise.all(
+      Array.from(
+        { length: 8 },
+        async (_, seed) =>
+          (await clients[seed % 2]!.submitRun({ spec: { ...SHORT, epochs: 1, seed: 200 + seed } })).run.id,
+      ),
+    );
+    await eventually(async () => expect(new Set(await added()).size).toBe(8));
+    expect(await added()).toHaveLength(8);
 
-  const leads = async (url: string) => /^loom_leader 1$/m.test(await (await fetch(`${url}/metrics`)).text());
-  const [leader, other] = (await leads(first.client.url)) ? [first, second] : [second, first];
-  await leader.kill('SIGKILL');
-  const begun = performance.now();
-  await eventually(async () => expect(await leads(other.client.url)).toBe(true));
-  expect(performance.now() - begun).toBeLessThan(10_000);
-  const last = (await other.client.submitRun({ spec: { ...LONG, seed: 300 } })).run.id;
-  stack.startWorker({ LOOM_SLOTS: '2' });
-  await eventually(async () => expect((await other.client.run(last)).status).toBe('running'), { timeoutMs: 80_000 });
-  await other.client.cancelRun(last);
-  await Promise.all(ids.map((id) => other.client.follow(id, {}, { signal: AbortSignal.timeout(60_000) })));
-  await proves(...ids);
-}, 120_000);
+    const leads = async (url: string) => /^loom_leader 1$/m.test(await (await fetch(`${url}/metrics`)).text());
+    const [leader, other] = (await leads(first.client.url)) ? [first, second] : [second, first];
+    await leader.kill('SIGKILL');
+    const begun = performance.now();
+    await eventually(async () => expect(await leads(other.client.url)).toBe(true));
+    expect(performance.now() - begun).toBeLessThan(10_000);
+    const last = (await other.client.submitRun({ spec: { ...LONG, seed: 300 } })).run.id;
+    stack.startWorker({ LOOM_SLOTS: '2' });
+    await eventually(async () => expect((await other.client.run(last)).status).toBe('running'), { timeoutMs: 80_000 });
+    await other.client.cancelRun(last);
+    await Promise.all(ids.map((id) => other.client.follow(id, {}, { signal: AbortSignal.timeout(60_000) })));
+    await proves(...ids);
+  },
+  120_000,
+);

@@ -269,12 +269,11 @@ test(
       expect(left).toEqual([]);
     });
     const statuses = Map.groupBy(histories, ({ status }) => status);
+    const outcomes = [...statuses].map(([status, all]) => `${all.length} ${status}`);
+    const happened = Object.entries(counts).map(([name, count]) => `${count} × ${name}`);
     await annotate(
-      `${accepted.length} runs accepted, ${[...statuses].map(([status, all]) => `${all.length} ${status}`).join(', ')}, ${trainers.rows.length} attempts; faults: ${Object.entries(
-        counts,
-      )
-        .map(([name, count]) => `${count} × ${name}`)
-        .join(', ')}`,
+      `${accepted.length} runs accepted, ${outcomes.join(', ')}, ${trainers.rows.length} attempts; faults: ` +
+        happened.join(', '),
     );
     expect(violations(histories, accepted)).toEqual([]);
     // A soak in which nothing gets done, or nothing goes wrong, shows nothing.

@@ -1,5 +1,5 @@
 /** Races and refusals: requests, states and streams. The numbers are rows of the table in docs/reliability.md. */
-import { ClaimRefusedError, Database, RunQueue, RunStore } from '#libs/platform';
+import { ClaimRefusedError, Database, Runs } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -7,17 +7,18 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { preload } from '../support/processes.js';
+import { consumerOf, openQueue } from '../support/queue.js';
 import { expectKeptPromises, LONG, prepareStripes, SHORT, small } from '../support/small-runs.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 let stack: Stack;
 let database: Database;
-let store: RunStore;
+let platform: Runs;
 
 beforeAll(async () => {
   stack = await startStack();
   database = new Database(stack.database.url);
-  store = new RunStore(database, { dataRoot: stack.dataRoot, leaseMs: 60_000 });
+  platform = new Runs(database, { dataRoot: stack.dataRoot, leaseMs: 60_000 });
   await prepareStripes(stack);
 }, 90_000);
 afterEach(() => stack?.clear());
@@ -27,9 +28,9 @@ afterAll(async () => {
 });
 
 const claimed = async (id: string) => {
-  const claim = await store.claim({ runId: id, attempt: 1 }, 'by-hand');
+  const claim = await platform.claims.claim({ runId: id, attempt: 1 }, 'by-hand');
   if (!claim) throw new Error('expected a claim');
-  await store.begin(claim, null, 1);
+  await platform.recorder.begin(claim, null, 1);
   return claim;
 };
 
@@ -86,7 +87,7 @@ test(
           const claim = await claimed(id);
           const [cancel, success] = await Promise.allSettled([
             delay(Math.random() * 10).then(() => stack.client.cancelRun(id)),
-            delay(Math.random() * 10).then(() => store.succeed(claim, { metrics: {} })),
+            delay(Math.random() * 10).then(() => platform.leases.succeed(claim, { metrics: {} })),
           ]);
           const run = await stack.client.run(id);
           expect(success.status).toBe('fulfilled');
@@ -114,43 +115,47 @@ test('#29 a stream whose client does not read is closed, and the API does not gr
   const before = await resident();
   const line = 'x'.repeat(8000);
   for (let round = 0; round < 30; round++)
-    await store.record(claim, {
+    await platform.recorder.record(claim, {
       lines: Array.from({ length: 100 }, () => ({ level: 'info' as const, message: line })),
     });
   await eventually(() => expect(stack.api.output()).toContain('its client does not read'), { timeoutMs: 30_000 });
   expect((await resident()) - before).toBeLessThan(150);
   socket.destroy();
-  await store.release(claim);
+  await platform.leases.release(claim);
 });
 
-test('#32 a parent that fails: what waits for it never starts and says why; a retry of the parent arms it again', async () => {
-  stack.startWorker({ NODE_OPTIONS: preload('poison.mjs'), TEST_POISON: '3232' });
-  const parent = await stack.submit({ ...SHORT, seed: 3232 });
-  const child = await stack.submit({
-    kind: 'finetune',
-    dataset: 'stripes',
-    from: parent,
-    labelFraction: 0.25,
-    batchSize: 16,
-    steps: 5,
-    evalSplit: 'test',
-  });
-  const grandchild = await stack
-    .submit({ kind: 'evaluate', dataset: 'stripes', from: child, knn: small.knn, evalSplit: 'test' })
-    .catch(() => undefined);
-  const waiting = [child, ...(grandchild ? [grandchild] : [])];
-  await stack.ended(parent, 'failed');
-  for (const id of waiting) {
-    const run = await stack.client.run(id);
-    expect(run).toMatchObject({ status: 'upstream_failed', statusReason: 'parent_failed', attempt: 0 });
-    expect(run.statusDetail).toContain(parent);
-  }
-  await stack.killWorkers();
-  stack.startWorker();
-  await stack.client.retryRun(parent);
-  for (const id of [parent, ...waiting]) await stack.ended(id);
-  await expectKeptPromises(stack, [parent, ...waiting]);
-}, 90_000);
+test(
+  '#32 a parent that fails: what waits for it never starts and says why; a retry of the parent arms ' + 'it again',
+  async () => {
+    stack.startWorker({ NODE_OPTIONS: preload('poison.mjs'), TEST_POISON: '3232' });
+    const parent = await stack.submit({ ...SHORT, seed: 3232 });
+    const child = await stack.submit({
+      kind: 'finetune',
+      dataset: 'stripes',
+      from: parent,
+      labelFraction: 0.25,
+      batchSize: 16,
+      steps: 5,
+      evalSplit: 'test',
+    });
+    const grandchild = await stack
+      .submit({ kind: 'evaluate', dataset: 'stripes', from: child, knn: small.knn, evalSplit: 'test' })
+      .catch(() => undefined);
+    const waiting = [child, ...(grandchild ? [grandchild] : [])];
+    await stack.ended(parent, 'failed');
+    for (const id of waiting) {
+      const run = await stack.client.run(id);
+      expect(run).toMatchObject({ status: 'upstream_failed', statusReason: 'parent_failed', attempt: 0 });
+      expect(run.statusDetail).toContain(parent);
+    }
+    await stack.killWorkers();
+    stack.startWorker();
+    await stack.client.retryRun(parent);
+    for (const id of [parent, ...waiting]) await stack.ended(id);
+    await expectKeptPromises(stack, [parent, ...waiting]);
+  },
+  90_000,
+);
 
 test(
   '#34 a database of another version: a worker that starts says what to do and ends, one that runs takes nothing ' +
@@ -159,8 +164,9 @@ test(
     const old = stack.startWorker();
     const before = await stack.submit({ ...LONG, seed: 341 });
     await stack.runsAt(before, 1);
-    await database.prisma
-      .$executeRaw`INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) VALUES ('future', '', '99990101000000_future', now())`;
+    await database.prisma.$executeRaw`
+      INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at)
+      VALUES ('future', '', '99990101000000_future', now())`;
     try {
       const late = stack.startWorker();
       await eventually(() => expect(late.child.exitCode).toBe(1), { timeoutMs: 30_000 });
@@ -193,35 +199,32 @@ test(
     await stack.client.putProject('team', {});
     await stack.client.putProject('small', { maxRunning: 1 });
     // The workers are played: what is asked is who starts when, not what they learn.
-    const queue = new RunQueue({
+    const connection = {
       redisUrl: stack.environment['REDIS_URL']!,
       queueName: stack.environment['LOOM_QUEUE']!,
       networkTimeoutMs: 20_000,
-    });
+    };
+    const queue = openQueue(connection);
     const SLOTS = 4;
-    await store.registerWorker({ id: 'played', host: 'h', pid: 1, slots: SLOTS, versions: {} });
-    await store.setWorkerState('played', 'running');
+    await platform.workers.registerWorker({ id: 'played', host: 'h', pid: 1, slots: SLOTS, versions: {} });
+    await platform.workers.setWorkerState('played', 'running');
     const alive = setInterval(() => {
-      void store.heartbeat('played', []).catch(() => undefined);
+      void platform.leases.heartbeat('played', []).catch(() => undefined);
     }, 200);
     let most = 0;
-    const consumer = queue.consume(
-      SLOTS,
-      async (job) => {
-        const claim = await store.claim(job, 'played').catch((error: unknown) => {
-          if (error instanceof ClaimRefusedError) return undefined;
-          throw error;
-        });
-        if (!claim) return;
-        const [{ small: count } = { small: 0 }] = await database.prisma.$queryRaw<
-          { small: number }[]
-        >`SELECT count(*)::int AS small FROM run WHERE project = 'small' AND status = 'running'`;
-        most = Math.max(most, count);
-        await delay(20 + Math.random() * 20);
-        await store.succeed(claim, { metrics: {} });
-      },
-      () => undefined,
-    );
+    const consumer = consumerOf(connection, SLOTS, async (job) => {
+      const claim = await platform.claims.claim(job, 'played').catch((error: unknown) => {
+        if (error instanceof ClaimRefusedError) return undefined;
+        throw error;
+      });
+      if (!claim) return;
+      const [{ small: count } = { small: 0 }] = await database.prisma.$queryRaw<
+        { small: number }[]
+      >`SELECT count(*)::int AS small FROM run WHERE project = 'small' AND status = 'running'`;
+      most = Math.max(most, count);
+      await delay(20 + Math.random() * 20);
+      await platform.leases.succeed(claim, { metrics: {} });
+    });
     const submitMany = (project: string, from: number, count: number) =>
       Promise.all(
         Array.from({ length: count }, (_, i) =>
@@ -292,7 +295,7 @@ test(
       clearInterval(alive);
       await consumer.close();
       await queue.close();
-      await store.setWorkerState('played', 'stopped');
+      await platform.workers.setWorkerState('played', 'stopped');
     }
   },
   240_000,

@@ -169,22 +169,25 @@ test('#19 a job that is delivered twice is run once', async () => {
   await proves(id);
 });
 
-test('#20 a run that kills its trainer each time is set aside with its last words, and the runs beside it go on', async () => {
-  stack.startWorker({ NODE_OPTIONS: preload('poison.mjs'), TEST_POISON: '666' });
-  const poison = await stack.submit({ ...LONG, seed: 666 }, { name: 'poison' });
-  const others = [await stack.submit(SHORT), await stack.submit({ ...SHORT, seed: 1 })];
-  for (const other of others) await stack.ended(other);
-  await stack.ended(poison, 'failed');
-  const run = await stack.client.run(poison);
-  expect(run.attempts.map(({ outcome, reason }) => [outcome, reason])).toEqual([
-    ['failed', 'worker_crash'],
-    ['failed', 'worker_crash'],
-    ['failed', 'worker_crash'],
-  ]);
-  expect(run.statusDetail).toContain('poisoned');
-  await stack.ended(await stack.submit({ ...SHORT, seed: 2 }));
-  await proves(poison, ...others);
-});
+test(
+  '#20 a run that kills its trainer each time is set aside with its last words, and the runs beside ' + 'it go on',
+  async () => {
+    stack.startWorker({ NODE_OPTIONS: preload('poison.mjs'), TEST_POISON: '666' });
+    const poison = await stack.submit({ ...LONG, seed: 666 }, { name: 'poison' });
+    const others = [await stack.submit(SHORT), await stack.submit({ ...SHORT, seed: 1 })];
+    for (const other of others) await stack.ended(other);
+    await stack.ended(poison, 'failed');
+    const run = await stack.client.run(poison);
+    expect(run.attempts.map(({ outcome, reason }) => [outcome, reason])).toEqual([
+      ['failed', 'worker_crash'],
+      ['failed', 'worker_crash'],
+      ['failed', 'worker_crash'],
+    ]);
+    expect(run.statusDetail).toContain('poisoned');
+    await stack.ended(await stack.submit({ ...SHORT, seed: 2 }));
+    await proves(poison, ...others);
+  },
+);
 
 test('#21 a trainer that runs out of memory: the run fails as oom without a repeat, its worker goes on', async () => {
   const starved = stack.startWorker({
@@ -216,47 +219,55 @@ test('#21 a tensor larger than the memory that the machine gives: the same, in w
   expect(run.statusDetail).toContain('lower the batch size');
 });
 
-test('#22 SIGTERM: nothing more is taken, the run is handed back with a checkpoint, uncharged, within the grace period', async () => {
-  const first = stack.startWorker();
-  const id = await stack.submit(LONG);
-  await stack.runsAt(id, 10);
-  const waiting = await stack.submit(SHORT);
-  const asked = performance.now();
-  await first.kill('SIGTERM');
-  expect(first.child.exitCode).toBe(0);
-  expect(performance.now() - asked).toBeLessThan(10_000);
-  const released = await stack.client.run(id);
-  expect(released).toMatchObject({ status: 'queued', attempts: [{ outcome: 'preempted' }] });
-  expect((await stack.client.run(waiting)).attempt).toBe(0);
-  stack.startWorker({ LOOM_SLOTS: '2' });
-  const run = await stack.goesOnAs(id, 2);
-  expect(run.attempts[1]!.resumedFromStep).toBe(released.step);
-  await stack.ended(waiting);
-  await stack.client.cancelRun(id);
-  await stack.ended(id, 'cancelled');
-  await proves(id, waiting);
-});
-
-test('#23 a second SIGTERM does not wait for a trainer that does not stop, and neither does the end of the grace period', async () => {
-  for (const signals of [2, 1]) {
-    const worker = stack.startWorker({ LOOM_CANCEL_GRACE_MS: signals === 2 ? '60000' : '1000' });
+test(
+  '#22 SIGTERM: nothing more is taken, the run is handed back with a checkpoint, uncharged, within ' +
+    'the grace period',
+  async () => {
+    const first = stack.startWorker();
     const id = await stack.submit(LONG);
     await stack.runsAt(id, 10);
-    const trainer = await trainerOf(id);
-    process.kill(trainer, 'SIGSTOP');
-    process.kill(worker.pid, 'SIGTERM');
-    await eventually(async () => {
-      if ((await stack.client.workers()).find(({ pid }) => pid === worker.pid)?.state !== 'draining')
-        throw new Error('expected the worker to drain');
-    });
-    if (signals === 2) process.kill(worker.pid, 'SIGTERM');
-    await gone(trainer, 5000);
-    await worker.kill('SIGCONT');
-    expect((await stack.client.run(id)).attempts[0]).toMatchObject({ outcome: 'preempted' });
+    const waiting = await stack.submit(SHORT);
+    const asked = performance.now();
+    await first.kill('SIGTERM');
+    expect(first.child.exitCode).toBe(0);
+    expect(performance.now() - asked).toBeLessThan(10_000);
+    const released = await stack.client.run(id);
+    expect(released).toMatchObject({ status: 'queued', attempts: [{ outcome: 'preempted' }] });
+    expect((await stack.client.run(waiting)).attempt).toBe(0);
+    stack.startWorker({ LOOM_SLOTS: '2' });
+    const run = await stack.goesOnAs(id, 2);
+    expect(run.attempts[1]!.resumedFromStep).toBe(released.step);
+    await stack.ended(waiting);
     await stack.client.cancelRun(id);
     await stack.ended(id, 'cancelled');
-  }
-});
+    await proves(id, waiting);
+  },
+);
+
+test(
+  '#23 a second SIGTERM does not wait for a trainer that does not stop, and neither does the end of ' +
+    'the grace period',
+  async () => {
+    for (const signals of [2, 1]) {
+      const worker = stack.startWorker({ LOOM_CANCEL_GRACE_MS: signals === 2 ? '60000' : '1000' });
+      const id = await stack.submit(LONG);
+      await stack.runsAt(id, 10);
+      const trainer = await trainerOf(id);
+      process.kill(trainer, 'SIGSTOP');
+      process.kill(worker.pid, 'SIGTERM');
+      await eventually(async () => {
+        if ((await stack.client.workers()).find(({ pid }) => pid === worker.pid)?.state !== 'draining')
+          throw new Error('expected the worker to drain');
+      });
+      if (signals === 2) process.kill(worker.pid, 'SIGTERM');
+      await gone(trainer, 5000);
+      await worker.kill('SIGCONT');
+      expect((await stack.client.run(id)).attempts[0]).toMatchObject({ outcome: 'preempted' });
+      await stack.client.cancelRun(id);
+      await stack.ended(id, 'cancelled');
+    }
+  },
+);
 
 test(
   '#24 cancel: a run that waits at once, one that trains within moments, one that is stuck in a native call when ' +

@@ -1,6 +1,6 @@
 /** The collection of files that nothing names any more: what it takes, what it leaves, beside those who store. */
 import { DatasetManifest, SubmitRun } from '#libs/contracts';
-import { ArtifactCollector, ArtifactStore, Database, RunStore, type Token } from '#libs/platform';
+import { ArtifactCollector, ArtifactStore, Database, Runs, type Token } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { freshDatabase } from '../support/database.js';
 const GRACE_SECONDS = 60;
 let home: Awaited<ReturnType<typeof freshDatabase>>;
 let database: Database;
-let runs: RunStore;
+let runs: Runs;
 let dir: string;
 let store: ArtifactStore;
 let collector: ArtifactCollector;
@@ -20,7 +20,7 @@ let token: Token;
 beforeAll(async () => {
   home = await freshDatabase();
   database = new Database(home.url);
-  runs = new RunStore(database, { dataRoot: '/data', leaseMs: 60_000 });
+  runs = new Runs(database, { dataRoot: '/data', leaseMs: 60_000 });
 });
 
 beforeEach(async () => {
@@ -29,10 +29,10 @@ beforeEach(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'loom-collect-'));
   store = new ArtifactStore(path.join(dir, 'artifacts'));
   collector = new ArtifactCollector(database, store, { collectGraceSeconds: GRACE_SECONDS });
-  const { runId } = await runs.submitRun(
+  const { runId } = await runs.submission.submitRun(
     SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: 'shapes', path: 'shapes' } }),
   );
-  token = (await runs.claim({ runId, attempt: 1 }, 'w'))!;
+  token = (await runs.claims.claim({ runId, attempt: 1 }, 'w'))!;
 });
 
 afterAll(async () => {
@@ -57,7 +57,14 @@ const old = async (text: string): Promise<string> => {
   return sha256;
 };
 const name = (sha256: string, kind = 'model') =>
-  runs.addArtifact(token, { name: kind, kind, mime: 'application/octet-stream', sha256, sizeBytes: 1, step: null });
+  runs.recorder.addArtifact(token, {
+    name: kind,
+    kind,
+    mime: 'application/octet-stream',
+    sha256,
+    sizeBytes: 1,
+    step: null,
+  });
 const none = { files: 0, bytes: 0 };
 
 test('takes old files that nothing names and leavings of the dead; a dry run takes nothing', async () => {
@@ -77,9 +84,9 @@ test('takes old files that nothing names and leavings of the dead; a dry run tak
     await age(path.join(store.dir, 'work', folder, 'run'));
     await age(path.join(store.dir, 'work', folder));
   }
-  await runs.registerWorker({ id: 'w9', host: 'alive', pid: 9, slots: 1, versions: {} });
+  await runs.workers.registerWorker({ id: 'w9', host: 'alive', pid: 9, slots: 1, versions: {} });
   const split = { count: 8, countPerClass: [4, 4], samples, labels };
-  await runs.succeed(token, {
+  await runs.leases.succeed(token, {
     metrics: {},
     dataset: DatasetManifest.parse({
       name: 'shapes',
@@ -110,7 +117,7 @@ test('takes old files that nothing names and leavings of the dead; a dry run tak
 test('a checkpoint that newer ones replaced is an orphan, the two that count are not', async () => {
   const sha256s = await Promise.all([1, 2, 3].map((step) => old(`checkpoint ${step}`)));
   for (const [step, sha256] of sha256s.entries())
-    await runs.addArtifact(token, { name: 'c', kind: 'checkpoint', mime: 'x', sha256, sizeBytes: 1, step });
+    await runs.recorder.addArtifact(token, { name: 'c', kind: 'checkpoint', mime: 'x', sha256, sizeBytes: 1, step });
   expect((await collector.collect({ dryRun: false })).orphans.files).toBe(1);
   expect(await Promise.all(sha256s.map((sha256) => store.size(sha256)))).toEqual([undefined, 12, 12]);
 });

@@ -101,7 +101,7 @@ test('the command line acts on runs by filter, and never on all of them by mista
   expect(await loom('cancel', ids[2]!)).toBe(`${ids[2]!} cancelled\n`);
 }, 60_000);
 
-test('a drain by the command line: its run goes on elsewhere at its checkpoint, uncharged, and the process ends', async () => {
+test('a drain by the command line: its run goes on elsewhere, uncharged, and the process ends', async () => {
   const first = stack.startWorker();
   const id = await stack.submit(long);
   await stack.reaches(id, 'running', 5);

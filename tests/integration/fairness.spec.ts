@@ -1,23 +1,19 @@
 /**
- * Projects share the workers: who is let into Redis, whose quota holds, and what is told of those who wait. Workers are
- * played.
+ * Projects share the workers: who is let into Redis, and whose quota holds. Workers are played.
  */
-import { RunFilter, SubmitRun, SubmitSweep, type Run } from '#libs/contracts';
+import { RunFilter, SubmitRun, SubmitSweep } from '#libs/contracts';
 import {
   ClaimRefusedError,
-  createLogger,
   Database,
-  Leader,
   ProjectStore,
   RequestError,
   RunQueries,
-  RunQueue,
-  RunStore,
+  Runs,
+  SweepQueries,
   SweepStore,
   type ClaimedRun,
 } from '#libs/platform';
-import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
@@ -25,15 +21,16 @@ import { knowShapes } from '../support/shapes.js';
 
 let home: Awaited<ReturnType<typeof freshDatabase>>;
 let database: Database;
-let store: RunStore;
+let platform: Runs;
 let queries: RunQueries;
+let sweepQueries: SweepQueries;
 let projects: ProjectStore;
 const options = { leaseMs: 60_000 };
 
 beforeAll(async () => {
   home = await freshDatabase();
   database = new Database(home.url);
-  store = new RunStore(database, { dataRoot: '/data', ...options });
+  platform = new Runs(database, { dataRoot: '/data', ...options });
   projects = new ProjectStore(database);
 });
 beforeEach(async () => {
@@ -41,7 +38,8 @@ beforeEach(async () => {
   await database.prisma.$executeRaw`DELETE FROM project WHERE name <> 'default'`;
   // What is told is a second old at most: each test asks anew.
   queries = new RunQueries(database, options);
-  await knowShapes(store);
+  sweepQueries = new SweepQueries(database);
+  await knowShapes(platform);
 });
 afterAll(async () => {
   await database.close();
@@ -52,7 +50,7 @@ let seed = 0;
 const pretrain = (more: Partial<z.input<typeof SubmitRun>> = {}) =>
   SubmitRun.parse({ spec: { kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: ++seed }, ...more });
 const submit = async (project: string, more: Partial<z.input<typeof SubmitRun>> = {}): Promise<string> =>
-  (await store.submitRun(pretrain({ project, ...more }))).runId;
+  (await platform.submission.submitRun(pretrain({ project, ...more }))).runId;
 const submitMany = async (project: string, count: number, more: Partial<z.input<typeof SubmitRun>> = {}) => {
   const ids: string[] = [];
   for (let i = 0; i < count; i++) ids.push(await submit(project, more));
@@ -64,18 +62,24 @@ async function copies(template: string, project: string, count: number): Promise
     await database.prisma.$executeRaw`
       WITH copies AS (
         INSERT INTO run (id, name, kind, status, digest, spec, tags, project, priority, dataset_digest)
-        SELECT gen_random_uuid(), 'many', kind, 'queued', digest, spec, '{many}', ${project}, 40 + n % 20, dataset_digest FROM run, generate_series(1, ${Math.min(rest, 5000)}::int) AS n WHERE id = ${template}::uuid RETURNING id, project, priority)
-      INSERT INTO outbox (run_id, attempt, project, urgency) SELECT id, 1, project, 100 - priority FROM copies`;
+        SELECT gen_random_uuid(), 'many', kind, 'queued', digest, spec, '{many}', ${project}, 40 + n % 20,
+          dataset_digest
+        FROM run, generate_series(1, ${Math.min(rest, 5000)}::int) AS n
+        WHERE id = ${template}::uuid
+        RETURNING id, project, priority)
+      INSERT INTO outbox (run_id, attempt, project, urgency)
+      SELECT id, 1, project, 100 - priority
+      FROM copies`;
   }
 }
 async function worker(id: string, slots: number, labels: Record<string, string> = {}): Promise<void> {
-  await store.registerWorker({ id, host: 'h', pid: 1, slots, versions: {}, labels });
-  await store.setWorkerState(id, 'running');
+  await platform.workers.registerWorker({ id, host: 'h', pid: 1, slots, versions: {}, labels });
+  await platform.workers.setWorkerState(id, 'running');
 }
 /** The leader's part, by hand. */
 async function admit(window: number | 'auto' = 'auto'): Promise<{ runId: string; attempt: number; project: string }[]> {
-  const next = await store.takeDispatchable(1000, window);
-  if (next.length) await store.markDispatched(next);
+  const next = await platform.outbox.takeDispatchable(1000, window);
+  if (next.length) await platform.outbox.markDispatched(next);
   return next;
 }
 const told = async (id: string) => {
@@ -100,8 +104,8 @@ test('a project is made, changed and read; one that is not there is refused with
     gpuSeconds: 10,
   });
   for (const refused of [
-    store.submitRun(pretrain({ project: 'speech' })),
-    store.planRun(pretrain({ project: 'speech' })),
+    platform.submission.submitRun(pretrain({ project: 'speech' })),
+    platform.submission.planRun(pretrain({ project: 'speech' })),
   ]) {
     await expect(refused).rejects.toMatchObject({
       code: 'invalid_request',
@@ -118,7 +122,11 @@ test('a project is made, changed and read; one that is not there is refused with
     (await queries.runs({ project: 'vision', limit: 9, status: undefined, kind: undefined })).items.map(({ id }) => id),
   ).toEqual([run]);
   expect(
-    await store.planBulk({ action: 'cancel', filter: RunFilter.parse({ project: 'vision' }), cursor: undefined }),
+    await platform.bulk.planBulk({
+      action: 'cancel',
+      filter: RunFilter.parse({ project: 'vision' }),
+      cursor: undefined,
+    }),
   ).toMatchObject({ done: 1 });
   expect((await projects.list()).map(({ name, waiting }) => [name, waiting])).toEqual([
     ['default', 1],
@@ -133,10 +141,13 @@ test(
   async () => {
     await projects.put('vision', {});
     const request = pretrain();
-    const first = await store.submitRun(request);
-    expect(await store.submitRun({ ...request, project: 'vision' })).toEqual({ runId: first.runId, outcome: 'reused' });
+    const first = await platform.submission.submitRun(request);
+    expect(await platform.submission.submitRun({ ...request, project: 'vision' })).toEqual({
+      runId: first.runId,
+      outcome: 'reused',
+    });
     expect((await queries.run(first.runId))!.project).toBe('default');
-    const sweeps = new SweepStore(database, store);
+    const sweeps = new SweepStore(database, platform);
     const sweep = SubmitSweep.parse({
       project: 'vision',
       spec: {
@@ -147,11 +158,11 @@ test(
       },
     });
     const { sweepId } = await sweeps.submit(sweep);
-    expect(await queries.sweep(sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
+    expect(await sweepQueries.sweep(sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
     expect((await projects.list()).find(({ name }) => name === 'vision')).toMatchObject({ waiting: 2 });
     await expect(sweeps.submit({ ...sweep, project: 'speech' })).rejects.toBeInstanceOf(RequestError);
     const clone = await sweeps.clone(sweepId, { name: 'again', on_duplicate: 'replicate' });
-    expect(await queries.sweep(clone.sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
+    expect(await sweepQueries.sweep(clone.sweepId)).toMatchObject({ project: 'vision', runCounts: { queued: 2 } });
   },
 );
 
@@ -168,18 +179,18 @@ test(
     expect(more.map(({ runId }) => runId)).toEqual(ids.slice(0, 4));
     expect(await admit()).toEqual([]);
     // A claim moves a job from the window into a slot; only an end makes room.
-    const claims = [urgent, ...ids.slice(0, 3)].map((runId) => store.claim({ runId, attempt: 1 }, 'w'));
+    const claims = [urgent, ...ids.slice(0, 3)].map((runId) => platform.claims.claim({ runId, attempt: 1 }, 'w'));
     await Promise.all(claims);
-    await store.offerAgain({ runId: ids[3]!, attempt: 1 });
+    await platform.outbox.offerAgain({ runId: ids[3]!, attempt: 1 });
     await eventually(async () => {
-      expect((await store.takeDispatchable(1)).map(({ runId }) => runId)).toEqual([ids[3]]);
+      expect((await platform.outbox.takeDispatchable(1)).map(({ runId }) => runId)).toEqual([ids[3]]);
     });
     // Four were taken within the last second: as many are kept ready.
     expect((await admit()).length).toBeLessThanOrEqual(4);
   },
 );
 
-test('a run that nobody can take does not keep others out, and one that only busy workers can take has its turn', async () => {
+test('a run that nobody can take keeps no other out; one that only busy workers can take has its turn', async () => {
   await worker('plain', 2);
   const nowhere = await submitMany('default', 5, { requires: { labels: { gpu: 'h100' } }, priority: 100 });
   const anywhere = await submitMany('default', 5);
@@ -188,22 +199,22 @@ test('a run that nobody can take does not keep others out, and one that only bus
   await worker('gpu', 1, { gpu: 'h100' });
   expect((await admit()).map(({ runId }) => runId)).toEqual([nowhere[0]]);
   expect(await admit(50)).toHaveLength(2);
-  for (const runId of anywhere.slice(0, 2)) await store.claim({ runId, attempt: 1 }, 'plain');
-  await store.claim({ runId: anywhere[2]!, attempt: 1 }, 'gpu');
+  for (const runId of anywhere.slice(0, 2)) await platform.claims.claim({ runId, attempt: 1 }, 'plain');
+  await platform.claims.claim({ runId: anywhere[2]!, attempt: 1 }, 'gpu');
   // No slot is free: the one that waits for the GPU may still be the next that it takes, and a second may not.
-  await store.cancel(nowhere[0]!);
+  await platform.requests.cancel(nowhere[0]!);
   expect((await admit(50)).map(({ runId }) => runId)).toEqual([nowhere[1]]);
   expect(await admit(50)).toEqual([]);
 });
 
-test('a quota of runs holds whoever has admitted them, and a claim beyond it is refused and offered again', async () => {
+test('a quota of runs holds whoever has admitted them; a claim beyond it is refused and offered again', async () => {
   await projects.put('small', { maxRunning: 3 });
   const ids = await submitMany('small', 12);
   await worker('w', 12);
   expect(await admit()).toHaveLength(3);
   expect(await admit()).toEqual([]);
   // A second leader that has not seen any of it: all are in Redis, and twelve workers take one each at one moment.
-  const outcomes = await Promise.allSettled(ids.map((runId) => store.claim({ runId, attempt: 1 }, 'w')));
+  const outcomes = await Promise.allSettled(ids.map((runId) => platform.claims.claim({ runId, attempt: 1 }, 'w')));
   const taken = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' && outcome.value ? [outcome.value] : []));
   expect(taken).toHaveLength(3);
   expect(
@@ -217,28 +228,29 @@ test('a quota of runs holds whoever has admitted them, and a claim beyond it is 
     expect(await admit()).toHaveLength(1);
   });
   await projects.put('small', { maxRunning: 0 });
-  await store.succeed(taken[0]!, { metrics: {} });
+  await platform.leases.succeed(taken[0]!, { metrics: {} });
   expect(await admit()).toEqual([]);
   expect(await told(waits)).toMatchObject({ waitsFor: 'max_running', predictedStartAt: null });
 });
 
-test('what workers spend on its runs is charged to a project once, and where its quota is used up nothing more starts', async () => {
+test('what workers spend on its runs is charged to a project once; beyond its quota nothing more starts', async () => {
   await projects.put('broke', { gpuSeconds: 100 });
   const [first, second] = (await submitMany('broke', 2)) as [string, string];
   await worker('w', 4);
   await admit();
-  const token = (await store.claim({ runId: first, attempt: 1 }, 'w'))!;
+  const token = (await platform.claims.claim({ runId: first, attempt: 1 }, 'w'))!;
   await database.prisma
     .$executeRaw`UPDATE attempt SET started_at = now() - interval '60 s' WHERE run_id = ${first}::uuid`;
   const used = async () => (await projects.list()).find(({ name }) => name === 'broke')!.gpuSecondsUsed;
   expect(await used()).toBeCloseTo(60, 0);
-  await store.release(token);
-  await store.chargeProjects();
+  await platform.leases.release(token);
+  await projects.charge();
   expect(await used()).toBeCloseTo(60, 0);
-  await database.prisma
-    .$executeRaw`UPDATE attempt SET started_at = started_at - interval '70 s', ended_at = ended_at - interval '20 s' WHERE run_id = ${first}::uuid`;
-  await Promise.all([store.chargeProjects(), store.chargeProjects()]);
-  await store.chargeProjects();
+  await database.prisma.$executeRaw`
+      UPDATE attempt SET started_at = started_at - interval '70 s', ended_at = ended_at - interval '20 s'
+      WHERE run_id = ${first}::uuid`;
+  await Promise.all([projects.charge(), projects.charge()]);
+  await projects.charge();
   expect(await used()).toBeCloseTo(110, 0);
   await database.prisma.$executeRaw`UPDATE outbox SET dispatched_at = NULL`;
   expect(await admit()).toEqual([]);
@@ -259,10 +271,10 @@ test(
     /** One more start, as workers on four slots make it: in the order in which they were put into Redis. */
     const redis: { runId: string; attempt: number }[] = [];
     const start = async (): Promise<string> => {
-      if (running.length === 4) await store.succeed(running.shift()!, { metrics: {} });
+      if (running.length === 4) await platform.leases.succeed(running.shift()!, { metrics: {} });
       redis.push(...(await admit()));
       const next = redis.shift()!;
-      running.push((await store.claim(next, 'w'))!);
+      running.push((await platform.claims.claim(next, 'w'))!);
       return (await queries.run(next.runId))!.project;
     };
     for (let i = 0; i < 8; i++) expect(await start()).toBe('flood');
@@ -279,146 +291,6 @@ test(
     const share = weighted.slice(8).filter((project) => project === 'few').length / 20;
     expect(share).toBeGreaterThanOrEqual(0.6);
     expect(share).toBeLessThanOrEqual(0.9);
-  },
-  60_000,
-);
-
-test('of each run that waits it is told how many start before it and when, by how long such runs took', async () => {
-  await projects.put('a', {});
-  await projects.put('b', {});
-  expect(await told(await submit('a'))).toMatchObject({ jobsAhead: 0, waitsFor: 'slot', predictedStartAt: null });
-  await worker('w', 2);
-  // Two that have succeeded, in 100 s each.
-  for (const runId of await submitMany('default', 2)) {
-    await store.succeed((await store.claim({ runId, attempt: 1 }, 'w'))!, { metrics: {} });
-    await database.prisma
-      .$executeRaw`UPDATE attempt SET started_at = ended_at - interval '100 s' WHERE run_id = ${runId}::uuid`;
-  }
-  await store.bulk({ action: 'cancel', filter: RunFilter.parse({ status: 'queued' }), cursor: undefined });
-  const busy = await submitMany('a', 2);
-  for (const runId of busy) await store.claim({ runId, attempt: 1 }, 'w');
-  const ofA = await submitMany('a', 6);
-  const urgent = await submit('a', { priority: 80 });
-  const ofB = await submitMany('b', 2);
-  const fresh = new RunQueries(database, options);
-  const runs = new Map(
-    (await fresh.runs({ limit: 50, status: ['queued'], kind: undefined })).items.map((run) => [run.id, run]),
-  );
-  const ahead = (id: string) => runs.get(id)!.jobsAhead;
-  expect(ahead(urgent)).toBeLessThan(ahead(ofA[0]!)!);
-  expect(
-    [ofA.map(ahead), ofB.map(ahead)]
-      .flat()
-      .concat(ahead(urgent))
-      .toSorted((x, y) => x! - y!)[0],
-  ).toBe(0);
-  // b has its turn after each of a's.
-  expect(ahead(ofB[1]!)).toBeLessThanOrEqual(3);
-  expect(ofA.map(ahead)).toEqual(ofA.map(ahead).toSorted((x, y) => x! - y!));
-  expect(ahead(ofA[5]!)).toBe(8);
-  const inSeconds = (id: string) => (runs.get(id)!.predictedStartAt!.getTime() - Date.now()) / 1000;
-  // Nine starts on two slots that are free in 100 s, of 100 s each: the ninth in the fifth round.
-  expect(inSeconds(ofA[5]!)).toBeGreaterThan(450);
-  expect(inSeconds(ofA[5]!)).toBeLessThan(510);
-  expect(runs.get(ofA[0]!)!.waitsFor).toBe('slot');
-  expect(await fresh.run(busy[0]!)).toMatchObject({
-    status: 'running',
-    jobsAhead: null,
-    predictedStartAt: null,
-    waitsFor: null,
-  });
-  // In Redis they go in the order in which they were put there.
-  const admitted = await admit(3);
-  const places = await Promise.all(admitted.map(async ({ runId }) => (await told(runId)).jobsAhead));
-  expect(places.toSorted((x, y) => x! - y!)).toEqual([0, 1, 2]);
-});
-
-test(
-  'beside 50,000 runs that wait, a list of 50 says where each stands in under 100 ms, and who is next is found in ' +
-    'as little',
-  async ({ annotate }) => {
-    await projects.put('a', {});
-    const template = await submit('a');
-    await worker('w', 8);
-    await copies(template, 'a', 40_000);
-    await copies(template, 'default', 10_000);
-    await database.prisma.$executeRaw`ANALYZE`;
-    const fresh = new RunQueries(database, options);
-    const times: number[] = [];
-    let items: z.input<typeof Run>[] = [];
-    for (let i = 0; i < 40; i++) {
-      const begun = performance.now();
-      ({ items } = await fresh.runs({ limit: 50, status: ['queued'], kind: undefined }));
-      times.push(performance.now() - begun);
-    }
-    expect(items.every(({ jobsAhead }) => jobsAhead !== null)).toBe(true);
-    const most = await database.prisma.$queryRaw<
-      { id: string }[]
-    >`SELECT run_id AS id FROM outbox WHERE project = 'a' ORDER BY urgency DESC, run_id DESC LIMIT 1`;
-    expect((await told(most[0]!.id)).jobsAhead).toBe(50_000);
-    await store.takeDispatchable(1000, 'auto');
-    const begun = performance.now();
-    const next = await store.takeDispatchable(1000, 'auto');
-    const chosen = performance.now() - begun;
-    expect(next).toHaveLength(9);
-    const p95 = times.toSorted((x, y) => x - y)[Math.floor(0.95 * times.length)]!;
-    const p50 = times.toSorted((x, y) => x - y)[20]!;
-    await annotate(
-      `a list of 50 beside 50,000: p50 ${p50.toFixed(0)} ms, p95 ${p95.toFixed(0)} ms; who is next: ` +
-        `${chosen.toFixed(0)} ms`,
-    );
-    // Most of the time; how long the worst take is the machine's business, and the bench's.
-    expect(p50).toBeLessThan(100);
-  },
-  120_000,
-);
-
-test(
-  'two leaders at one moment, and runs that come and end all the while: each attempt is put into Redis, the window ' +
-    'stays short, and a free slot is filled without a poll',
-  async () => {
-    const queue = new RunQueue({
-      redisUrl: inject('redisUrl'),
-      queueName: `test-${randomUUID()}`,
-      networkTimeoutMs: 20_000,
-    });
-    const leader = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 60_000 });
-    await worker('w', 2);
-    leader.start();
-    const consumer = queue.consume(
-      2,
-      async (job) => {
-        const claimed = await store.claim(job, 'w');
-        if (claimed) await store.succeed(claimed, { metrics: {} });
-      },
-      () => undefined,
-    );
-    try {
-      await eventually(() => {
-        expect(leader.isLeader).toBe(true);
-      });
-      const second = new Leader({ database, store, queue, log: createLogger('test', 'silent'), reconcileMs: 60_000 });
-      const ids = await submitMany('default', 40);
-      expect((await queue.counts())['wait']).toBeLessThanOrEqual(3);
-      void consumer.run();
-      await eventually(
-        async () => {
-          await second.dispatch();
-          expect((await queries.runCounts())['queued'] ?? 0).toBe(0);
-        },
-        { timeoutMs: 30_000, intervalMs: 10 },
-      );
-      await eventually(async () => {
-        for (const id of ids)
-          expect(await queries.runDetail(id)).toMatchObject({ status: 'succeeded', attempts: [{ attempt: 1 }] });
-      });
-      expect(leader.repairs).toEqual({ redispatched: 0, recovered: 0, released: 0 });
-    } finally {
-      await consumer.close();
-      await leader.stop();
-      await queue.clear();
-      await queue.close();
-    }
   },
   60_000,
 );

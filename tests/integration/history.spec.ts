@@ -119,6 +119,25 @@ test.each([
       run.artifacts[0]!.whole = false;
     },
   ],
+  [
+    'has twice artifact model of attempt 2',
+    (run: RunHistory) => {
+      run.artifacts.push({ ...run.artifacts[0]! });
+    },
+  ],
+  [
+    'has twice event artifact {"name": "model"} of attempt 2',
+    (run: RunHistory) => {
+      const twice = { attempt: 2, type: 'artifact', status: null, by: null, said: '{"name": "model"}' };
+      run.events.splice(5, 0, twice, twice);
+    },
+  ],
+  [
+    'has twice log line "going on" of attempt 2',
+    (run: RunHistory) => {
+      run.lines.push({ attempt: 2, message: 'going on' }, { attempt: 2, message: 'going on' });
+    },
+  ],
 ])('%s', (fault, change) => {
   expect(broken(change).join('\n')).toContain(fault);
 });

@@ -1,5 +1,5 @@
 /** An upgrade: the database of the first version takes the migrations while it is written to. */
-import { Database, migrate, RunQueries, RunStore } from '#libs/platform';
+import { Database, migrate, RunQueries, Runs } from '#libs/platform';
 import { createHash, randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -84,15 +84,18 @@ test(
 
     const database = new Database(url.href);
     try {
-      const store = new RunStore(database, { dataRoot: '/nowhere', leaseMs: 1000 });
-      await store.checkSchema();
+      const runs = new Runs(database, { dataRoot: '/nowhere', leaseMs: 1000 });
+      await runs.workers.checkSchema();
       expect(await database.prisma.run.count()).toBe(written.length);
       expect(await database.prisma.metric.count()).toBe(20 * written.length);
       expect(await new RunQueries(database, { leaseMs: 1000 }).run(written[0]!)).toMatchObject({
         status: 'queued',
         requires: { labels: {} },
       });
-      expect(await store.claim({ runId: written[0]!, attempt: 1 }, 'new')).toMatchObject({ attempt: 1, gpu: null });
+      expect(await runs.claims.claim({ runId: written[0]!, attempt: 1 }, 'new')).toMatchObject({
+        attempt: 1,
+        gpu: null,
+      });
     } finally {
       await database.close();
     }

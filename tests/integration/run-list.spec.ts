@@ -1,6 +1,6 @@
 /** Lists of runs by what their metrics ended at, and the last values that they go by. */
 import { BulkRuns, ListRuns, SubmitRun, type RunRecord } from '#libs/contracts';
-import { Database, LeaseLostError, RunQueries, RunStore, type Token } from '#libs/platform';
+import { Database, LeaseLostError, RunQueries, Runs, type Token } from '#libs/platform';
 import type { z } from 'zod';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { freshDatabase } from '../support/database.js';
@@ -8,18 +8,18 @@ import { knowShapes } from '../support/shapes.js';
 
 let home: Awaited<ReturnType<typeof freshDatabase>>;
 let database: Database;
-let store: RunStore;
+let platform: Runs;
 let queries: RunQueries;
 
 beforeAll(async () => {
   home = await freshDatabase();
   database = new Database(home.url);
-  store = new RunStore(database, { dataRoot: '/data', leaseMs: 60_000 });
+  platform = new Runs(database, { dataRoot: '/data', leaseMs: 60_000 });
   queries = new RunQueries(database, { leaseMs: 60_000 });
 });
 beforeEach(async () => {
   await database.prisma.$executeRaw`TRUNCATE run, metric, dataset, worker CASCADE`;
-  await knowShapes(store);
+  await knowShapes(platform);
 });
 afterAll(async () => {
   await database.close();
@@ -29,13 +29,13 @@ afterAll(async () => {
 let seed = 0;
 const submit = async (name: string, tags: string[] = ['listed']) =>
   (
-    await store.submitRun(
+    await platform.submission.submitRun(
       SubmitRun.parse({ spec: { kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: ++seed }, name, tags }),
     )
   ).runId;
 const begin = async (runId: string, attempt = 1, from: number | null = null): Promise<Token> => {
-  const token = (await store.claim({ runId, attempt }, 'worker-1'))!;
-  await store.begin(token, from, 4711);
+  const token = (await platform.claims.claim({ runId, attempt }, 'worker-1'))!;
+  await platform.recorder.begin(token, from, 4711);
   return token;
 };
 const points = (key: string, ...values: number[]) => values.map((value, step) => ({ key, step, value }));
@@ -56,22 +56,24 @@ async function allNames(query: z.input<typeof ListRuns>): Promise<(string | null
 describe('last values', () => {
   test('are those of the highest step, whatever order points come in, while the run runs', async () => {
     const token = await begin(await submit('a'));
-    await store.record(token, { points: [...points('loss', 3, 2, 1), { key: 'eval/knn', step: 1, value: 0.5 }] });
+    await platform.recorder.record(token, {
+      points: [...points('loss', 3, 2, 1), { key: 'eval/knn', step: 1, value: 0.5 }],
+    });
     expect(await metricsOf(token.runId)).toEqual({ loss: 1, 'eval/knn': 0.5 });
-    await store.record(token, {
+    await platform.recorder.record(token, {
       points: [
         { key: 'loss', step: 1, value: 20 },
         { key: 'loss', step: 7, value: Number.NaN },
       ],
     });
     expect(await metricsOf(token.runId)).toEqual({ loss: 1, 'eval/knn': 0.5 });
-    await store.record(token, {
+    await platform.recorder.record(token, {
       points: [
         { key: 'loss', step: 5, value: 0.25 },
         { key: 'loss', step: 4, value: 9 },
       ],
     });
-    await store.record(token, { points: [{ key: 'loss', step: 5, value: 0.125 }] });
+    await platform.recorder.record(token, { points: [{ key: 'loss', step: 5, value: 0.125 }] });
     expect(await metricsOf(token.runId)).toEqual({ loss: 0.125, 'eval/knn': 0.5 });
     expect(await queries.metrics(token.runId, { key: ['loss'], points: 100 })).toMatchObject([
       {
@@ -88,7 +90,7 @@ describe('last values', () => {
 
   test('a dead attempt leaves none: they are those at the checkpoint that the next one goes on from', async () => {
     const first = await begin(await submit('a'));
-    await store.record(first, {
+    await platform.recorder.record(first, {
       points: [
         ...points('loss', 5, 4, 3, 2),
         { key: 'eval/knn', step: 1, value: 0.4 },
@@ -96,15 +98,15 @@ describe('last values', () => {
         { key: 'late', step: 3, value: 1 },
       ],
     });
-    await store.release(first);
+    await platform.leases.release(first);
     const second = await begin(first.runId, 2, 2);
     expect(await metricsOf(first.runId)).toEqual({ loss: 3, 'eval/knn': 0.4 });
-    await expect(store.record(first, { points: [{ key: 'loss', step: 9, value: -1 }] })).rejects.toBeInstanceOf(
-      LeaseLostError,
-    );
-    await store.record(second, { points: [{ key: 'loss', step: 3, value: 2.5 }] });
+    await expect(
+      platform.recorder.record(first, { points: [{ key: 'loss', step: 9, value: -1 }] }),
+    ).rejects.toBeInstanceOf(LeaseLostError);
+    await platform.recorder.record(second, { points: [{ key: 'loss', step: 3, value: 2.5 }] });
     expect(await metricsOf(first.runId)).toEqual({ loss: 2.5, 'eval/knn': 0.4 });
-    await store.release(second);
+    await platform.leases.release(second);
     await begin(first.runId, 3);
     expect(await metricsOf(first.runId)).toEqual({});
     expect(await database.prisma.metric.count({ where: { runId: first.runId } })).toBe(0);
@@ -113,9 +115,13 @@ describe('last values', () => {
   test('the same points twice at one moment, or after a summary was lost, are there once', async () => {
     const token = await begin(await submit('a'));
     const batch = { points: Array.from({ length: 500 }, (_, step) => ({ key: 'loss', step, value: step })) };
-    await Promise.all([store.record(token, batch), store.record(token, batch), store.record(token, batch)]);
+    await Promise.all([
+      platform.recorder.record(token, batch),
+      platform.recorder.record(token, batch),
+      platform.recorder.record(token, batch),
+    ]);
     await database.prisma.$executeRaw`DELETE FROM run_metric`;
-    await store.record(token, batch);
+    await platform.recorder.record(token, batch);
     expect(await database.prisma.metric.count({ where: { runId: token.runId } })).toBe(500);
     expect(await metricsOf(token.runId)).toEqual({ loss: 499 });
   });
@@ -132,7 +138,7 @@ test('a run with very many keys shows the last value of a thousand, and records 
     [0, 1],
     [0, 1],
   ] as const)
-    await store.record(token, batch(from, step));
+    await platform.recorder.record(token, batch(from, step));
   expect(Object.keys(await metricsOf(token.runId))).toHaveLength(1000);
   expect(await database.prisma.metric.count({ where: { runId: token.runId } })).toBe(2500 + 1500);
 });
@@ -151,7 +157,7 @@ describe('the list', () => {
       const id = await submit(name);
       if (knn === undefined) continue;
       const token = await begin(id);
-      await store.record(token, {
+      await platform.recorder.record(token, {
         step: { step: 1, totalSteps: 2 },
         points: [
           { key: 'eval/knn', step: 0, value: 0.99 },
@@ -159,12 +165,12 @@ describe('the list', () => {
           { key: 'loss', step: 1, value: 1 / (1 + knn) },
         ],
       });
-      if (name !== 'early') await store.succeed(token, { metrics: {} });
+      if (name !== 'early') await platform.leases.succeed(token, { metrics: {} });
     }
   });
   const listed = { tag: 'listed' };
 
-  test('is sorted by a last value, either way, page by page without holes or repeats; runs without come last', async () => {
+  test('is sorted by a last value, either way, page by page without holes or repeats; without come last', async () => {
     const names = await allNames({ ...listed, sort: '-metric:eval/knn' });
     expect(names.slice(0, 2).sort()).toEqual(['Crop', 'early']);
     expect(names.slice(2, 5)).toEqual(['bright', 'flip', 'hue']);
@@ -208,7 +214,7 @@ describe('the list', () => {
     expect(namesOf(await list({ where: 'eval/knn>0.5', sort: '-metric:loss' })).sort()).toEqual(['Crop', 'early']);
     const filter = BulkRuns.shape.filter.parse({ where: 'eval/knn>0.5' });
     expect(await queries.runCounts(filter)).toEqual({ succeeded: 1, running: 1 });
-    expect(await store.planBulk({ action: 'cancel', filter, tags: undefined, cursor: undefined })).toEqual({
+    expect(await platform.bulk.planBulk({ action: 'cancel', filter, tags: undefined, cursor: undefined })).toEqual({
       done: 1,
       skipped: { succeeded: 1 },
       nextCursor: null,
@@ -248,16 +254,20 @@ test('tags are added and removed by a filter, once, and no run gets too many', a
     filter: { kind: 'pretrain' },
     tags: { add: ['new'], remove: ['old'] },
   });
-  expect(await store.planBulk(request)).toEqual({ done: 2, skipped: { too_many_tags: 1 }, nextCursor: null });
-  expect(await store.bulk(request)).toEqual({ done: 2, skipped: { too_many_tags: 1 }, nextCursor: null });
-  expect(await store.bulk(request)).toEqual({ done: 0, skipped: { unchanged: 2, too_many_tags: 1 }, nextCursor: null });
+  expect(await platform.bulk.planBulk(request)).toEqual({ done: 2, skipped: { too_many_tags: 1 }, nextCursor: null });
+  expect(await platform.bulk.bulk(request)).toEqual({ done: 2, skipped: { too_many_tags: 1 }, nextCursor: null });
+  expect(await platform.bulk.bulk(request)).toEqual({
+    done: 0,
+    skipped: { unchanged: 2, too_many_tags: 1 },
+    nextCursor: null,
+  });
   expect((await list({ tag: 'new' })).items.map(({ tags }) => tags)).toEqual([
     ['listed', 'new'],
     ['listed', 'new'],
   ]);
   // What is removed names the runs, which it no longer does afterwards.
   expect(
-    await store.bulk(BulkRuns.parse({ action: 'tag', filter: { tag: 'new' }, tags: { remove: ['new'] } })),
+    await platform.bulk.bulk(BulkRuns.parse({ action: 'tag', filter: { tag: 'new' }, tags: { remove: ['new'] } })),
   ).toMatchObject({ done: 2 });
   expect((await list({ tag: 'new' })).items).toEqual([]);
   for (const wrong of [

@@ -65,7 +65,10 @@ test(
           if (sweep.status === 'running')
             throw new Error(
               'expected the sweep to end, got ' +
-                `${JSON.stringify([sweep.trialCounts, sweep.runCounts])}\n${stack.workers.map((worker) => worker.output().slice(-2000)).join('\n')}`,
+                [
+                  JSON.stringify([sweep.trialCounts, sweep.runCounts]),
+                  ...stack.workers.map((worker) => worker.output().slice(-2000)),
+                ].join('\n'),
             );
           return sweep;
         },

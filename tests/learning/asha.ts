@@ -1,7 +1,8 @@
-import { estimateMean, type Run, type RunSpec, type SweepSpec } from '#libs/contracts';
+import { type Run, type RunSpec, type SweepSpec } from '#libs/contracts';
+import { estimateMean } from '#libs/search';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { z } from 'zod';
-import { Lab, percent, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';
+import { Lab, percent, percentEstimate, provenance, row, type Section, type SuiteOptions } from './lab.js';
 
 const EPOCHS = 9;
 const FACTOR = 3;
@@ -129,26 +130,51 @@ export async function asha({ lab, source, quick, seed }: SuiteOptions): Promise<
     }),
   );
   const command = '`npm run learn -- --suite asha`';
+  const preamble = {
+    command: command.replaceAll('`', ''),
+    seeds,
+    provenance: provenance(),
+    epochs: EPOCHS,
+    metric: `${KNN} after each epoch`,
+    finalists: Object.fromEntries([...finalists].map(([name, values]) => [name, values.map(round)])),
+  };
+  const lines = (each: readonly string[], separator: string) => each.join(`${separator}\n`);
+  const [rates, temperatures, areas] = [
+    axes['pretrain.optimizer.learningRate'],
+    axes['pretrain.temperature'],
+    axes['pretrain.augmentation.crop.minArea'],
+  ].map(({ values }) => values.join(', '));
+  const toTheEnd = halved.trials.filter(({ run }) => run.status === 'succeeded').length;
+  const outcome =
+    bestInFull === bestOfHalved
+      ? ' and found the same trial.'
+      : `. What it found is ${percentEstimate(behind)} points behind over the seeds.`;
   return {
     heading: 'Halving against running everything',
     met,
     recording: {
       file: 'tests/learning/curves.json',
-      text: `${JSON.stringify({ command: command.replaceAll('`', ''), seeds, provenance: provenance(), epochs: EPOCHS, metric: `${KNN} after each epoch`, finalists: Object.fromEntries([...finalists].map(([name, values]) => [name, values.map(round)])) }).slice(0, -1)},"curves":[\n${curves.map((curve) => JSON.stringify(curve)).join(',\n')}\n]}\n`,
+      text: `${JSON.stringify(preamble).slice(0, -1)},"curves":[\n${lines(
+        curves.map((curve) => JSON.stringify(curve)),
+        ',',
+      )}\n]}\n`,
     },
     body: `
-${command} with the 10,000 digits of the demo at 8 x 8 (${splits.train.count} to train on, ${splits.val!.count} to judge by), seeds ${seeds.join(', ')}, ${provenance()}.
+${command} with the 10,000 digits of the demo at 8 x 8
+(${splits.train.count} to train on, ${splits.val!.count} to judge by), seeds ${seeds.join(', ')}, ${provenance()}.
 
-${first.length} pretrainings (SimCLR, small-resnet of width 4, ${EPOCHS} epochs): learning rate ${axes['pretrain.optimizer.learningRate'].values.join(', ')}; temperature ${axes['pretrain.temperature'].values.join(', ')}; smallest crop ${axes['pretrain.augmentation.crop.minArea'].values.join(', ')} of
-the image. In full, and once more, trained anew, by \`asha\` (grace period 1, factor ${FACTOR}, 4 at once), judged by kNN. The
+${first.length} pretrainings (SimCLR, small-resnet of width 4, ${EPOCHS} epochs): learning rate ${rates};
+temperature ${temperatures}; smallest crop ${areas} of the image. In full, and once more,
+trained anew, by \`asha\` (grace period 1, factor ${FACTOR}, 4 at once), judged by kNN. The
 best three and what \`asha\` found were trained with the other seeds as well.
 
 | | steps | trained to the end | best | its kNN over the seeds, % |
 |---|---|---|---|---|
-| in full | ${steps} | ${first.length} | ${bestInFull} | ${percentEstimate(finals(bestInFull))} |
-| \`asha\` | ${halved.steps} | ${halved.trials.filter(({ run }) => run.status === 'succeeded').length} | ${bestOfHalved} | ${percentEstimate(finals(bestOfHalved))} |
+${row('in full', steps, first.length, bestInFull, percentEstimate(finals(bestInFull)))}
+${row('`asha`', halved.steps, toTheEnd, bestOfHalved, percentEstimate(finals(bestOfHalved)))}
 
-Halving took ${percent(halved.steps / steps)} % of the steps${bestInFull === bestOfHalved ? ' and found the same trial.' : `. What it found is ${percentEstimate(behind)} points behind over the seeds.`} The bar (the same trial, or none that is better
-beyond the interval over the seeds, for less than half of the steps) is ${met ? 'met' : 'missed'}. All curves are in \`tests/learning/curves.json\`.`,
+Halving took ${percent(halved.steps / steps)} % of the steps${outcome} The bar (the same trial, or none that is better
+beyond the interval over the seeds, for less than half of the steps) is ${met ? 'met' : 'missed'}. All curves are in
+\`tests/learning/curves.json\`.`,
   };
 }

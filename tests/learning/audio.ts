@@ -1,5 +1,5 @@
-import { estimateMean } from '#libs/contracts';
-import { Lab, percent, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';
+import { estimateMean } from '#libs/search';
+import { Lab, percent, percentEstimate, provenance, row, rule, type Section, type SuiteOptions } from './lab.js';
 
 const SEEDS = [1, 2, 3, 4, 5];
 const STEPS = 300;
@@ -38,7 +38,7 @@ export async function audio({ lab, source, quick, seed }: SuiteOptions): Promise
     'prepare',
   );
   const splits = prepared.result!.dataset!.splits;
-  const autoencoders = [];
+  const autoencoders: { domain: string; latent: number; snr: number; wavs: number; seconds: number }[] = [];
   // A waveform has far more to say than a spectrogram of few frames: it gets more numbers, and smaller steps of the
   // data.
   for (const { domain, latent, batchSize, learningRate } of [
@@ -173,30 +173,38 @@ export async function audio({ lab, source, quick, seed }: SuiteOptions): Promise
   };
   const [gains, probeGains] = [gainsOf(finetuned), gainsOf(probed)];
   const met = isShown(gains);
+  const means = columns.map(({ accuracies }) => percentEstimate(accuracies));
+  const autoencoderRow = ({ domain, latent, snr, wavs, seconds }: (typeof autoencoders)[number]) =>
+    row(domain, latent, `${snr.toFixed(1)} dB`, wavs, `${seconds.toFixed(0)} s`);
   return {
     heading: 'Spoken digits: sound',
     met,
     body: `
-\`npm run learn -- --suite audio --dataset PATH\` with 1,500 recordings of six speakers, one second at 8 kHz: ${splits.train.count} of four speakers to train on, ${splits.test!.count} of one
-(${HELD_OUT.test.join()}) to test on, one (${HELD_OUT.val.join()}) for validation; seed ${seed}, ${provenance()}.
+\`npm run learn -- --suite audio --dataset PATH\` with 1,500 recordings of six speakers, one second at 8 kHz:
+${splits.train.count} of four speakers to train on, ${splits.test!.count} of one (${HELD_OUT.test.join()}) to test on,
+one (${HELD_OUT.val.join()}) for validation; seed ${seed}, ${provenance()}.
 
 | autoencoder | numbers in the code | signal-to-noise ratio on the unknown speaker | WAV files kept | time |
 |---|---|---|---|---|
-${autoencoders.map(({ domain, latent, snr, wavs, seconds }) => `| ${domain} | ${latent} | ${snr.toFixed(1)} dB | ${wavs} | ${seconds.toFixed(0)} s |`).join('\n')}
+${autoencoders.map(autoencoderRow).join('\n')}
 
-(The first is of the log-mel spectrogram, the second of the waveform.) Contrastive pretraining (SimCLR, 80 epochs, ${Lab.seconds(pretraining).toFixed(0)} s), then ${100 * FRACTION} % of the labels
-(${Math.round(FRACTION * splits.train.count)}): finetuning of the whole network, ${STEPS} steps of 32, its encoder at ${BACKBONE.rate} of the learning rate and normalised by the running averages of the pretraining;
-a linear probe on the frozen features; and the same network from scratch, all layers alike. Each column at the setting (learning rate: ${FINETUNING_RATES.join(', ')} finetuned, ${SCRATCH_RATES.join(', ')} from
-scratch; weight of the probe's penalty: ${PROBE_L2.join(', ')}) that did best on the validation speaker with the labels of seed ${CHOOSING_SEED}, which the table does not use. Accuracy on the
-unknown speaker in %, last step:
+(The first is of the log-mel spectrogram, the second of the waveform.) Contrastive pretraining (SimCLR, 80 epochs,
+${Lab.seconds(pretraining).toFixed(0)} s), then ${100 * FRACTION} % of the labels
+(${Math.round(FRACTION * splits.train.count)}): finetuning of the whole network, ${STEPS} steps of 32, its encoder at
+${BACKBONE.rate} of the learning rate and normalised by the running averages of the pretraining;
+a linear probe on the frozen features; and the same network from scratch, all layers alike. Each column at the setting
+(learning rate: ${FINETUNING_RATES.join(', ')} finetuned, ${SCRATCH_RATES.join(', ')} from scratch; weight of the
+probe's penalty: ${PROBE_L2.join(', ')}) that did best on the validation speaker with the labels of seed
+${CHOOSING_SEED}, which the table does not use. Accuracy on the unknown speaker in %, last step:
 
-| label seed | ${columns.map(({ name }) => name).join(' | ')} |
-|---|${columns.map(() => '---|').join('')}
-| setting | ${columns.map(({ chosen }) => chosen.setting).join(' | ')} |
-| validation speaker, seed ${CHOOSING_SEED} | ${columns.map(({ chosen }) => percent(chosen.accuracy)).join(' | ')} |
-${SEEDS.map((labelSeed, i) => `| ${labelSeed} | ${columns.map(({ accuracies }) => percent(accuracies[i]!)).join(' | ')} |`).join('\n')}
-| mean | ${columns.map(({ accuracies }, i) => (i === 0 ? `**${percentEstimate(accuracies)}**` : percentEstimate(accuracies))).join(' | ')} |
+${row('label seed', ...columns.map(({ name }) => name))}
+${rule(1 + columns.length)}
+${row('setting', ...columns.map(({ chosen }) => chosen.setting))}
+${row(`validation speaker, seed ${CHOOSING_SEED}`, ...columns.map(({ chosen }) => percent(chosen.accuracy)))}
+${SEEDS.map((each, i) => row(each, ...columns.map(({ accuracies }) => percent(accuracies[i]!)))).join('\n')}
+${row('mean', `**${means[0]}**`, ...means.slice(1))}
 
-Gain over the better control from scratch, paired by label seed: finetuned **${percentEstimate(gains)} points**, probed ${percentEstimate(probeGains)}.${met ? '' : ' The interval holds 0: at this budget a gain is not shown.'}`,
+Gain over the better control from scratch, paired by label seed: finetuned **${percentEstimate(gains)} points**, probed
+${percentEstimate(probeGains)}.${met ? '' : ' The interval holds 0: at this budget a gain is not shown.'}`,
   };
 }

@@ -1,5 +1,6 @@
 /** What the learning suites share: runs through the API, statistics over seeds, and the sections of docs/results.md. */
-import { estimateMean, type Estimate, type LoomClient, type Run, type RunSpec } from '#libs/contracts';
+import { type Estimate, type LoomClient, type Run, type RunSpec } from '#libs/contracts';
+import { estimateMean } from '#libs/search';
 import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, totalmem } from 'node:os';
@@ -88,9 +89,14 @@ export const provenance = (): string => {
 
 const PREFACE = `# Results
 
-Published numbers carry the command that made them. All are of the last epoch, never the best; intervals are 95 % by Student's t
-over the seeds. Nothing is chosen by the samples that a table is about.
+Published numbers carry the command that made them. All are of the last epoch, never the best; intervals are 95 % by
+Student's t over the seeds. Nothing is chosen by the samples that a table is about.
 `;
+
+/** A row of a table in Markdown. */
+export const row = (...cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`;
+/** The line below the head of such a table. */
+export const rule = (columns: number): string => `|${'---|'.repeat(columns)}`;
 
 /** Puts a section in the place of the one with its heading, or at the end; the others stay. */
 export async function publish(

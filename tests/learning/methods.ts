@@ -1,5 +1,6 @@
-import { estimateMean, METHODS } from '#libs/contracts';
-import { Lab, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';
+import { METHODS } from '#libs/contracts';
+import { estimateMean } from '#libs/search';
+import { Lab, percentEstimate, provenance, row, rule, type Section, type SuiteOptions } from './lab.js';
 
 const PROBE_BAR = 0.08;
 /** Methods that have to be above the random encoder by the bar. */
@@ -141,26 +142,39 @@ export async function methods({
   const pixels = await evaluate(null, 'test', seed, 'raw pixels', 'pixels');
   const mean = (values: readonly number[]) => estimateMean(values).mean;
   const met = BARRED.every((name) => mean(table.get(name)!.probe) - mean(random.probe) >= PROBE_BAR);
+  const ofFractions = (accuracy: Row['accuracy']) =>
+    FRACTIONS.map(([fraction]) => percentEstimate(accuracy.get(fraction)!));
   const line = (name: string, { knn, probe, accuracy, learningRate }: Row) =>
-    `| ${name} | ${learningRate ?? ''} | ${percentEstimate(knn)} | ${percentEstimate(probe)} | ` +
-    `${FRACTIONS.map(([fraction]) => percentEstimate(accuracy.get(fraction)!)).join(' | ')} |`;
+    row(name, learningRate ?? '', percentEstimate(knn), percentEstimate(probe), ...ofFractions(accuracy));
+  const columns = [
+    '',
+    'learning rate',
+    'kNN',
+    'linear probe',
+    ...FRACTIONS.map(([each]) => `${100 * each} % of the labels`),
+  ];
+  const ofPixels = [percentEstimate([pixels.knn]), percentEstimate([pixels.probe])];
   return {
     heading: 'CIFAR-10: methods compared',
     met,
     body: `
-\`npm run learn -- --suite methods --dataset PATH --epochs ${epochs}\` with CIFAR-10 as JPEGs, seeds ${seeds.join(', ')}, ${provenance()}.
+\`npm run learn -- --suite methods --dataset PATH --epochs ${epochs}\` with CIFAR-10 as JPEGs,
+seeds ${seeds.join(', ')}, ${provenance()}.
 
-One budget for all: ${epochs} epochs of 45,000 unlabelled images, ${batchSize} a step, small-resnet of width 32, Adam, ${schedule.warmupSteps} steps of warm-up, cosine,
-SimCLR's views at half strength. The learning rate (of ${LEARNING_RATES.join(' and ')}) is the one whose probe was better on 5,000 held-out training images after
-one epoch. Everything in the table is of the 5,000 test images, after the last epoch, in %, mean ± 95 % interval over ${seeds.length} ${seeds.length === 1 ? 'seed' : 'seeds'} of pretraining and labels.
+One budget for all: ${epochs} epochs of 45,000 unlabelled images, ${batchSize} a step, small-resnet of width 32, Adam,
+${schedule.warmupSteps} steps of warm-up, cosine, SimCLR's views at half strength. The learning rate (of
+${LEARNING_RATES.join(' and ')}) is the one whose probe was better on 5,000 held-out training images after one epoch.
+Everything in the table is of the 5,000 test images, after the last epoch, in %, mean ± 95 % interval over
+${seeds.length} ${seeds.length === 1 ? 'seed' : 'seeds'} of pretraining and labels.
 
-| | learning rate | kNN | linear probe | ${FRACTIONS.map(([fraction]) => `${100 * fraction} % of the labels`).join(' | ')} |
-|---|---|---|---|${FRACTIONS.map(() => '---|').join('')}
-${[...table].map(([name, row]) => line(name, row)).join('\n')}
+${row(...columns)}
+${rule(columns.length)}
+${[...table].map(([name, values]) => line(name, values)).join('\n')}
 ${line('no pretraining', random)}
-| no pretraining, twice the steps | | | | ${FRACTIONS.map(([fraction]) => percentEstimate(twice.get(fraction)!)).join(' | ')} |
-| raw pixels | | ${percentEstimate([pixels.knn])} | ${percentEstimate([pixels.probe])} | ${FRACTIONS.map(() => '').join(' | ')} |
+${row('no pretraining, twice the steps', '', '', '', ...ofFractions(twice))}
+${row('raw pixels', '', ...ofPixels, ...FRACTIONS.map(() => ''))}
 
-kNN and probe of "no pretraining" are of the encoder as it was initialised. The bar (${BARRED.join(', ')} at least ${100 * PROBE_BAR} points above it in the linear probe) is ${met ? 'met' : 'missed'}.`,
+kNN and probe of "no pretraining" are of the encoder as it was initialised. The bar (${BARRED.join(', ')} at least
+${100 * PROBE_BAR} points above it in the linear probe) is ${met ? 'met' : 'missed'}.`,
   };
 }

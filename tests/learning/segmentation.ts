@@ -1,5 +1,5 @@
-import { estimateMean } from '#libs/contracts';
-import { Lab, percent, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';
+import { estimateMean } from '#libs/search';
+import { Lab, percent, percentEstimate, provenance, row, type Section, type SuiteOptions } from './lab.js';
 
 const SEEDS = [1, 2, 3];
 const FRACTIONS = [0.05, 1];
@@ -71,7 +71,7 @@ export async function segmentation({ lab, source, quick, seed }: SuiteOptions): 
       ),
       'eval/miou',
     );
-  const rows = [];
+  const rows: { fraction: number; pretrained: number[]; scratch: number[]; gains: number[] }[] = [];
   for (const fraction of FRACTIONS) {
     const [pretrained, scratch]: [number[], number[]] = [[], []];
     for (const labelSeed of SEEDS) {
@@ -84,19 +84,27 @@ export async function segmentation({ lab, source, quick, seed }: SuiteOptions): 
     const { mean, ci95 } = estimateMean(gains);
     return mean > (ci95 ?? 0);
   });
+  const line = ({ fraction, pretrained, scratch, gains }: (typeof rows)[number]) =>
+    row(
+      `${percent(fraction)} %`,
+      percentEstimate(pretrained),
+      percentEstimate(scratch),
+      `**${percentEstimate(gains)}**`,
+    );
   return {
     heading: 'Road scenes: segmentation',
     met: rows.every(({ gains }) => estimateMean(gains).mean > 0),
     body: `
-\`npm run learn -- --suite segmentation --dataset PATH\` with CamVid at 160 x 120 (${splits.train.count} training and ${splits.val!.count} validation frames, 11 classes, unlabelled pixels
-ignored), seed ${seed}, ${provenance()}.
+\`npm run learn -- --suite segmentation --dataset PATH\` with CamVid at 160 x 120 (${splits.train.count} training and
+${splits.val!.count} validation frames, 11 classes, unlabelled pixels ignored), seed ${seed}, ${provenance()}.
 
-Pretraining: SimCLR on all training frames, 40 epochs, ${Lab.seconds(pretraining).toFixed(0)} s. Then 300 steps of 8 frames with masks, Adam 2e-3, small-resnet of width 16 with a decoder on its
-maps. Mean intersection over union on the validation frames, in %:
+Pretraining: SimCLR on all training frames, 40 epochs, ${Lab.seconds(pretraining).toFixed(0)} s. Then 300 steps of 8
+frames with masks, Adam 2e-3, small-resnet of width 16 with a decoder on its maps. Mean intersection over union on
+the validation frames, in %:
 
 | masks | pretrained | from scratch | gain, paired by seed |
 |---|---|---|---|
-${rows.map(({ fraction, pretrained, scratch, gains }) => `| ${percent(fraction)} % | ${percentEstimate(pretrained)} | ${percentEstimate(scratch)} | ` + `**${percentEstimate(gains)}** |`).join('\n')}
+${rows.map(line).join('\n')}
 
 ${shown ? 'No interval holds 0.' : 'An interval that holds 0 shows no gain: it takes more seeds or a larger budget.'}`,
   };

@@ -1,5 +1,5 @@
-import { estimateMean } from '#libs/contracts';
-import { Lab, percent, percentEstimate, provenance, type Section, type SuiteOptions } from './lab.js';
+import { estimateMean } from '#libs/search';
+import { Lab, percent, percentEstimate, provenance, row, type Section, type SuiteOptions } from './lab.js';
 
 const KNN_BAR = 0.5;
 const GAIN_BAR = 0.05;
@@ -66,30 +66,37 @@ export async function simclr({ lab, source, quick, seed }: SuiteOptions): Promis
   }
   const [series] = await lab.client.metrics(pretraining.id, { key: ['eval/knn'] });
   const curve = series!.points.map(({ value }) => value);
-  const of = (key: 'pretrained' | 'scratch' | 'twice') => rows.map((row) => row[key]);
+  const of = (key: 'pretrained' | 'scratch' | 'twice') => rows.map((each) => each[key]);
+  const line = ({ labelSeed, pretrained, scratch, twice }: (typeof rows)[number]) =>
+    row(labelSeed, percent(pretrained), percent(scratch), percent(twice));
   const control = estimateMean(of('twice')).mean > estimateMean(of('scratch')).mean ? 'twice' : 'scratch';
-  const gains = rows.map((row) => row.pretrained - row[control]);
+  const gains = rows.map((each) => each.pretrained - each[control]);
   const met = curve.at(-1)! >= KNN_BAR && estimateMean(gains).mean >= GAIN_BAR;
   return {
     heading: 'CIFAR-10, SimCLR, small-resnet of width 32',
     met,
     body: `
-\`npm run learn -- --dataset PATH\` with CIFAR-10 as JPEGs (50,000 training and 5,000 test images), seed ${seed}, ${provenance()}.
+\`npm run learn -- --dataset PATH\` with CIFAR-10 as JPEGs (50,000 training and 5,000 test images), seed ${seed},
+${provenance()}.
 
-Pretraining: 8 epochs of 50,000 unlabelled images (the labelled ones are among them), 256 images a step, NT-Xent at temperature 0.1,
-Adam 4e-3, 100 steps of warm-up, cosine; ${Lab.seconds(pretraining).toFixed(0)} s. Weighted kNN (k 20, T 0.07, bank of 5,000) before the first epoch and after each:
+Pretraining: 8 epochs of 50,000 unlabelled images (the labelled ones are among them), 256 images a step, NT-Xent at
+temperature 0.1, Adam 4e-3, 100 steps of warm-up, cosine; ${Lab.seconds(pretraining).toFixed(0)} s. Weighted kNN (k 20,
+T 0.07, bank of 5,000) before the first epoch and after each:
 
 | epoch | ${curve.map((_, epoch) => epoch).join(' | ')} |
 |---|${curve.map(() => '---').join('|')}|
 | kNN, % | ${curve.map(percent).join(' | ')} |
 
-Finetuning of the whole network on 1 % of the labels (500, stratified), ${FINETUNE_STEPS} steps of 64, Adam 1e-3, cosine; accuracy in %:
+Finetuning of the whole network on 1 % of the labels (500, stratified), ${FINETUNE_STEPS} steps of 64, Adam 1e-3,
+cosine; accuracy in %:
 
 | label seed | pretrained | from scratch | from scratch, twice the steps |
 |---|---|---|---|
-${rows.map((row) => `| ${row.labelSeed} | ${percent(row.pretrained)} | ${percent(row.scratch)} | ${percent(row.twice)} |`).join('\n')}
-| mean | **${percentEstimate(of('pretrained'))}** | ${percentEstimate(of('scratch'))} | ${percentEstimate(of('twice'))} |
+${rows.map(line).join('\n')}
+${row('mean', `**${percentEstimate(of('pretrained'))}**`, percentEstimate(of('scratch')), percentEstimate(of('twice')))}
 
-Gain over the better control (${control === 'twice' ? 'twice the steps' : 'the same steps'}), paired by label seed: **${percentEstimate(gains)} points**. The bar (kNN at least ${100 * KNN_BAR} %, gain at least ${100 * GAIN_BAR} points) is ${met ? 'met' : 'missed'}.`,
+Gain over the better control (${control === 'twice' ? 'twice the steps' : 'the same steps'}), paired by label seed:
+**${percentEstimate(gains)} points**. The bar (kNN at least ${100 * KNN_BAR} %, gain at least ${100 * GAIN_BAR} points)
+is ${met ? 'met' : 'missed'}.`,
   };
 }

@@ -12,10 +12,10 @@ export interface RunHistory {
   attempt: number;
   totalSteps: number | null;
   attempts: { attempt: number; outcome: string | null; ended: boolean }[];
-  /** In the order in which they were written, as are metrics and lines. */
-  events: { attempt: number; type: string; status: RunStatus | null; by: string | null }[];
+  /** In the order in which they were written, as are metrics and lines. `said`: its data without the id in it. */
+  events: { attempt: number; type: string; status: RunStatus | null; by: string | null; said?: string }[];
   metrics: { key: string; step: number; attempt: number }[];
-  lines: { attempt: number }[];
+  lines: { attempt: number; message?: string }[];
   /** `whole`: the file in the store has the sha256 of its row. */
   artifacts: { name: string; attempt: number; whole: boolean }[];
 }
@@ -50,12 +50,12 @@ export async function readHistory(
           run.id,
         ),
         events: await rows(
-          `SELECT attempt, type, data->>'status' AS status, data->>'by' AS by FROM run_event WHERE run_id = $1 ` +
-            'ORDER BY id',
+          `SELECT attempt, type, data->>'status' AS status, data->>'by' AS by, (data - 'id')::text AS said ` +
+            'FROM run_event WHERE run_id = $1 ORDER BY id',
           run.id,
         ),
         metrics: await rows('SELECT key, step, attempt FROM metric WHERE run_id = $1 ORDER BY seq', run.id),
-        lines: await rows('SELECT attempt FROM log_line WHERE run_id = $1 ORDER BY id', run.id),
+        lines: await rows('SELECT attempt, message FROM log_line WHERE run_id = $1 ORDER BY id', run.id),
         artifacts: await Promise.all(
           stored.map(async ({ name, attempt, sha256 }) => ({
             name,
@@ -90,7 +90,9 @@ export function violations(
   return [
     ...accepted.filter((id) => !known.has(id)).map((id) => `run ${id} was accepted and is gone`),
     ...histories.flatMap((run) =>
-      [...ofStatus(run), ...ofAttempts(run), ...ofWrites(run, curve)].map((fault) => `run ${run.id} ${fault}`),
+      [...ofStatus(run), ...ofAttempts(run), ...ofWrites(run, curve), ...ofDoubles(run)].map(
+        (fault) => `run ${run.id} ${fault}`,
+      ),
     ),
   ];
 }
@@ -139,4 +141,22 @@ function* ofWrites(
     else if (steps.length !== totalSteps) yield `has ${curve} at ${steps.length} of ${totalSteps} steps`;
   }
   for (const { name, whole } of artifacts) if (!whole) yield `has artifact ${name} whose file is not what its row says`;
+}
+
+/** What an attempt writes it writes once, however often the answer to its COMMIT was lost. */
+function* ofDoubles({ events, lines, artifacts }: RunHistory): Generator<string> {
+  const written = [
+    ...artifacts.map(({ attempt, name }) => `artifact ${name} of attempt ${attempt}`),
+    ...events.flatMap(({ attempt, type, said }) =>
+      type === 'status' || said === undefined ? [] : [`event ${type} ${said} of attempt ${attempt}`],
+    ),
+    ...lines.flatMap(({ attempt, message }) =>
+      message === undefined ? [] : [`log line ${JSON.stringify(message)} of attempt ${attempt}`],
+    ),
+  ];
+  const seen = new Set<string>();
+  for (const each of written) {
+    if (seen.has(each)) yield `has twice ${each}`;
+    seen.add(each);
+  }
 }

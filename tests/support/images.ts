@@ -80,7 +80,8 @@ export async function writeScenes(folder: string): Promise<void> {
     const mask = Buffer.from(
       Uint8Array.from({ length: height * width }, (_, i) => {
         const [y, x] = [Math.floor(i / width), i % width];
-        return inside(y, x, -1) ? 1 : inside(y, x, 1) ? 9 : 0;
+        if (inside(y, x, -1)) return 1;
+        return inside(y, x, 1) ? 9 : 0;
       }),
     );
     const pixels = Buffer.from(

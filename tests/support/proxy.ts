@@ -21,6 +21,8 @@ export interface Proxy {
    * then.
    */
   when(bytes: string, action: () => void): void;
+  /** What a client sends with these bytes goes on, once, and is done: its answer is lost with the connection. */
+  loseAnswerTo(bytes: string): void;
   close(): Promise<void>;
 }
 
@@ -32,12 +34,18 @@ export async function startProxy(url: string): Promise<Proxy & { url: string }> 
   let targetPort = Number(target.port);
   let mode: Mode = 'well';
   let watch: { bytes: string; action: () => void } | undefined;
-  const pairs = new Set<{ sockets: Socket[]; queue: (() => void)[]; dead: boolean }>();
+  let unanswered: string | undefined;
+  const pairs = new Set<{ sockets: Socket[]; queue: (() => void)[]; dead: boolean; losing: boolean }>();
 
   const server = createServer((client) => {
     if (mode === 'cut') return void client.resetAndDestroy();
     const upstream = connect(targetPort, target.hostname);
-    const pair = { sockets: [client, upstream], queue: [] as (() => void)[], dead: mode === 'blackhole' };
+    const pair = {
+      sockets: [client, upstream],
+      queue: [] as (() => void)[],
+      dead: mode === 'blackhole',
+      losing: false,
+    };
     pairs.add(pair);
     const relay = (from: Socket, into: Socket) => {
       from.on('data', (chunk) => {
@@ -46,6 +54,10 @@ export async function startProxy(url: string): Promise<Proxy & { url: string }> 
           watch = undefined;
           action();
         }
+        if (from === client && unanswered !== undefined && (chunk as Buffer).includes(unanswered)) {
+          unanswered = undefined;
+          pair.losing = true;
+        } else if (from === upstream && pair.losing) return void client.resetAndDestroy();
         if (mode === 'blackhole') pair.dead = true;
         if (pair.dead) return;
         if (mode === 'frozen') pair.queue.push(() => into.write(chunk));
@@ -97,6 +109,9 @@ export async function startProxy(url: string): Promise<Proxy & { url: string }> 
     },
     when: (bytes, action) => {
       watch = { bytes, action };
+    },
+    loseAnswerTo: (bytes) => {
+      unanswered = bytes;
     },
     close: async () => {
       reset();

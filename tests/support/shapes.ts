@@ -1,6 +1,6 @@
 /** A dataset that is known without having been made, for tests that play the workers themselves. */
 import { DatasetManifest, SubmitRun } from '#libs/contracts';
-import type { RunStore } from '#libs/platform';
+import type { Runs } from '#libs/platform';
 
 const split = (perClass: number) => ({
   count: perClass * 4,
@@ -17,9 +17,9 @@ export const shapes: DatasetManifest = DatasetManifest.parse({
 });
 
 /** Makes it known, by a run that is said to have prepared it. */
-export async function knowShapes(store: RunStore, manifest = shapes): Promise<void> {
-  const { runId } = await store.submitRun(
+export async function knowShapes(runs: Runs, manifest = shapes): Promise<void> {
+  const { runId } = await runs.submission.submitRun(
     SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: manifest.name, path: manifest.name } }),
   );
-  await store.succeed((await store.claim({ runId, attempt: 1 }, 'w'))!, { metrics: {}, dataset: manifest });
+  await runs.leases.succeed((await runs.claims.claim({ runId, attempt: 1 }, 'w'))!, { metrics: {}, dataset: manifest });
 }

@@ -8,7 +8,9 @@ import { pipeline } from 'node:stream/promises';
 import { crc32, createGzip, deflateRawSync } from 'node:zlib';
 import sharp from 'sharp';
 import { pack } from 'tar-stream';
+import { expect } from 'vitest';
 import type { z } from 'zod';
+import { InvalidDataError } from '../../libs/data/src/invalid-data.js';
 import { readNpy } from '../../libs/data/src/npy.js';
 import { prepareDataset } from '../../libs/data/src/prepare.js';
 
@@ -152,12 +154,9 @@ export class DataRoot {
       });
       const arrays: Record<string, { shape: number[]; data: number[] }> = {};
       for (const { name, path: file } of files) {
-        const type = name.endsWith('-labels.npy')
-          ? '<i4'
-          : name.endsWith('-samples.npy') && manifest.sample.modality === 'audio'
-            ? '<i2'
-            : '|u1';
-        const { shape, data } = await readNpy(file, type);
+        const sound = name.endsWith('-samples.npy') && manifest.sample.modality === 'audio';
+        const typeOfSamples = sound ? '<i2' : '|u1';
+        const { shape, data } = await readNpy(file, name.endsWith('-labels.npy') ? '<i4' : typeOfSamples);
         arrays[name.replace('.npy', '')] = { shape, data: [...data] };
       }
       const messages = (level: LogLevel) => lines.filter((line) => line.level === level).map(({ message }) => message);
@@ -166,4 +165,18 @@ export class DataRoot {
       await rm(workDir, { recursive: true, force: true });
     }
   }
+}
+
+/** Red of the first pixel of each image, which tells one from another. */
+export const reds = ({ data: bytes, shape }: { data: number[]; shape: number[] }) =>
+  Array.from({ length: shape[0]! }, (_, i) => bytes[i * shape[1]! * shape[2]! * shape[3]!]!);
+
+/** What a user is told of data that can't be used. */
+export async function refusal(work: Promise<unknown>): Promise<string> {
+  const error = await work.then(
+    () => undefined,
+    (caught: unknown) => caught,
+  );
+  expect(error).toBeInstanceOf(InvalidDataError);
+  return (error as Error).message;
 }

@@ -1,27 +1,46 @@
 import {
   ArtifactCollector,
   ArtifactStore,
-  createLogger,
+  BulkRequests,
   Database,
+  Deletion,
   Explanations,
   Leader,
   ProjectStore,
+  queueOptions,
+  Recorder,
+  Requests,
   RunQueries,
+  Retention,
   RunQueue,
-  RunStore,
+  Runs,
+  Submission,
   SweepExports,
+  SweepQueries,
+  SweepResults,
   SweepStore,
+  Workers,
   type Env,
+  type JobQueue,
   type Logger,
 } from '#libs/platform';
-import { Module, type DynamicModule, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { BullModule, getQueueToken } from '@nestjs/bullmq';
+import {
+  Module,
+  StandardSchemaSerializerInterceptor,
+  type BeforeApplicationShutdown,
+  type DynamicModule,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
-import { StandardSchemaSerializerInterceptor } from '@nestjs/common';
+import { LoggerModule, PinoLogger } from 'nestjs-pino';
 import { ArtifactsController } from './artifacts.controller.js';
 import { DatasetsController } from './datasets.controller.js';
 import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
 import { ProjectsController } from './projects.controller.js';
+import { requestLog } from './request-log.js';
 import { RunStreams } from './run-stream.js';
 import { RunsController } from './runs.controller.js';
 import { SweepsController } from './sweeps.controller.js';
@@ -31,16 +50,20 @@ import { WorkersController } from './workers.controller.js';
 export const LOGGER = Symbol('logger');
 
 @Module({})
-export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown {
+export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
   constructor(
     private readonly database: Database,
     private readonly queue: RunQueue,
     private readonly leader: Leader,
   ) {}
 
-  static for(env: Env): DynamicModule {
+  static for(env: Env, log: Logger): DynamicModule {
     return {
       module: AppModule,
+      imports: [
+        BullModule.registerQueueAsync({ name: env.queueName, useFactory: () => queueOptions(env) }),
+        LoggerModule.forRoot(requestLog(log)),
+      ],
       controllers: [
         RunsController,
         SweepsController,
@@ -51,42 +74,67 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
         OperationsController,
       ],
       providers: [
-        { provide: LOGGER, useFactory: () => createLogger('api', env.logLevel) },
+        { provide: LOGGER, useValue: log },
         { provide: Database, useFactory: () => new Database(env.databaseUrl, env) },
-        { provide: RunQueue, useFactory: () => new RunQueue(env) },
+        {
+          provide: RunQueue,
+          inject: [getQueueToken(env.queueName)],
+          useFactory: (queue: JobQueue) => new RunQueue(queue),
+        },
         { provide: ArtifactStore, useFactory: () => new ArtifactStore(env.artifactsDir) },
         {
           provide: ArtifactCollector,
           inject: [Database, ArtifactStore],
           useFactory: (database: Database, artifacts: ArtifactStore) => new ArtifactCollector(database, artifacts, env),
         },
-        { provide: RunStore, inject: [Database], useFactory: (database: Database) => new RunStore(database, env) },
+        { provide: Runs, inject: [Database], useFactory: (database: Database) => new Runs(database, env) },
+        { provide: Submission, inject: [Runs], useFactory: (runs: Runs) => runs.submission },
+        { provide: Requests, inject: [Runs], useFactory: (runs: Runs) => runs.requests },
+        { provide: BulkRequests, inject: [Runs], useFactory: (runs: Runs) => runs.bulk },
+        { provide: Recorder, inject: [Runs], useFactory: (runs: Runs) => runs.recorder },
+        { provide: Workers, inject: [Runs], useFactory: (runs: Runs) => runs.workers },
         {
           provide: Explanations,
-          inject: [Database, RunStore],
-          useFactory: (database: Database, store: RunStore) => new Explanations(database, store),
+          inject: [Database, Submission],
+          useFactory: (database: Database, submission: Submission) => new Explanations(database, submission),
         },
         {
           provide: SweepStore,
-          inject: [Database, RunStore],
-          useFactory: (database: Database, store: RunStore) => new SweepStore(database, store),
+          inject: [Database, Runs],
+          useFactory: (database: Database, runs: Runs) => new SweepStore(database, runs),
         },
+        { provide: Deletion, inject: [Runs], useFactory: (runs: Runs) => runs.deletion },
         { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
         { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
         {
           provide: Leader,
-          inject: [Database, RunStore, RunQueue, LOGGER],
-          useFactory: (database: Database, store: RunStore, queue: RunQueue, log: Logger) =>
-            new Leader({ database, store, queue, log, reconcileMs: env.reconcileMs, window: env.window }),
+          inject: [Database, Runs, ProjectStore, RunQueue],
+          useFactory: (database: Database, runs: Runs, projects: ProjectStore, queue: RunQueue) =>
+            new Leader({ ...env, database, runs, projects, queue, log, retention: new Retention(database, env) }),
         },
-        { provide: SweepExports, inject: [RunQueries], useFactory: (queries: RunQueries) => new SweepExports(queries) },
+        { provide: SweepQueries, inject: [Database], useFactory: (database: Database) => new SweepQueries(database) },
+        {
+          provide: SweepResults,
+          inject: [Database, SweepQueries],
+          useFactory: (database: Database, sweeps: SweepQueries) => new SweepResults(database, sweeps),
+        },
+        {
+          provide: SweepExports,
+          inject: [SweepQueries, RunQueries],
+          useFactory: (sweeps: SweepQueries, runs: RunQueries) => new SweepExports(sweeps, runs),
+        },
         {
           provide: RunStreams,
-          inject: [Database, RunQueries, LOGGER],
-          useFactory: (database: Database, queries: RunQueries, log: Logger) => new RunStreams(database, queries, log),
+          inject: [Database, RunQueries, PinoLogger],
+          useFactory: (database: Database, queries: RunQueries, requests: PinoLogger) =>
+            new RunStreams(database, queries, requests),
         },
         { provide: APP_PIPE, useClass: ZodPipe },
-        { provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ProblemFilter(log) },
+        {
+          provide: APP_FILTER,
+          inject: [PinoLogger],
+          useFactory: (requests: PinoLogger) => new ProblemFilter(requests),
+        },
         {
           provide: APP_INTERCEPTOR,
           inject: [Reflector],
@@ -100,8 +148,12 @@ export class AppModule implements OnApplicationBootstrap, OnApplicationShutdown 
     this.leader.start();
   }
 
-  async onApplicationShutdown(): Promise<void> {
+  /** The leader stops before Nest closes the queue that it puts runs into. */
+  async beforeApplicationShutdown(): Promise<void> {
     await this.leader.stop();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
     await this.queue.close();
     await this.database.close();
   }

@@ -1,12 +1,14 @@
-import type { Env, Logger } from '#libs/platform';
+import { createLogger, type Env } from '#libs/platform';
 import fastifyStatic from '@fastify/static';
 import { HttpException } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import type { FastifyRequest } from 'fastify';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { AppModule, LOGGER } from './app.module.js';
+import { AppModule } from './app.module.js';
+import { rememberRequests } from './request-log.js';
 
 const BODY_LIMIT = 2 * 2 ** 20;
 const POLICY =
@@ -21,13 +23,12 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
     genReqId: () => randomUUID(),
     forceCloseConnections: true,
   });
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.for(env), adapter, {
+  const log = createLogger('api', env.logLevel);
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.for(env, log), adapter, {
     logger: ['error', 'warn'],
     abortOnError: false,
   });
-  const log = app.get<Logger>(LOGGER);
   const fastify = adapter.getInstance();
-
   fastify.addHook('onRequest', async (request, reply) => {
     void reply.headers({
       'x-request-id': request.id,
@@ -35,48 +36,12 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
       'referrer-policy': 'no-referrer',
       'content-security-policy': POLICY,
     });
-    const { host = '', origin } = request.headers;
-    // A page elsewhere must not reach a server on this machine by a name that it has pointed here, nor change things
-    // through a browser.
-    const local = env.host === '127.0.0.1' || env.host === 'localhost' || env.host === '::1';
-    if (local && !LOOPBACK.test(host))
-      throw new HttpException(
-        `expected a request to this machine by its own name, got one for ${JSON.stringify(host.slice(0, 80))}`,
-        403,
-      );
-    const hasBody =
-      Number(request.headers['content-length'] ?? 0) > 0 || request.headers['transfer-encoding'] !== undefined;
-    if (hasBody && !/^application\/(json|.*\+json)\b/i.test(request.headers['content-type'] ?? ''))
-      throw new HttpException(
-        `expected a body of type application/json, got ${request.headers['content-type'] ?? 'none'}`,
-        415,
-      );
-    if (
-      origin &&
-      request.method !== 'GET' &&
-      request.method !== 'HEAD' &&
-      origin !== `http://${host}` &&
-      origin !== `https://${host}` &&
-      !env.allowedOrigins.includes(origin)
-    ) {
-      throw new HttpException(
-        `expected a request from this server's own pages, got one from ${origin.slice(0, 80)}: ` +
-          'LOOM_ALLOWED_ORIGINS allows others',
-        403,
-      );
-    }
   });
-  fastify.addHook('onResponse', async (request, reply) => {
-    const line = {
-      requestId: request.id,
-      method: request.method,
-      url: request.url,
-      status: reply.statusCode,
-      ms: Math.round(reply.elapsedTime),
-    };
-    if (request.method === 'GET') log.debug(line, 'request');
-    else log.info(line, 'request');
+  // Before the body is read, and after the request was noted in the log.
+  fastify.addHook('preParsing', async (request) => {
+    refuseForeign(request, env);
   });
+  await rememberRequests(app);
   if (existsSync(env.webDir))
     await app.register(fastifyStatic, { root: env.webDir, wildcard: false, decorateReply: false });
   SwaggerModule.setup('docs', app, () => describeApi(app), {
@@ -84,6 +49,32 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
     yamlDocumentUrl: 'openapi.yaml',
   });
   return app;
+}
+
+/**
+ * A page elsewhere must not reach a server on this machine by a name that it has pointed here, nor change things
+ * through a browser.
+ * @throws HttpException of 403 or 415
+ */
+function refuseForeign({ headers, method }: FastifyRequest, { host: listensOn, allowedOrigins }: Env): void {
+  const { host = '', origin } = headers;
+  const local = listensOn === '127.0.0.1' || listensOn === 'localhost' || listensOn === '::1';
+  if (local && !LOOPBACK.test(host))
+    throw new HttpException(
+      `expected a request to this machine by its own name, got one for ${JSON.stringify(host.slice(0, 80))}`,
+      403,
+    );
+  const hasBody = Number(headers['content-length'] ?? 0) > 0 || headers['transfer-encoding'] !== undefined;
+  if (hasBody && !/^application\/(json|.*\+json)\b/i.test(headers['content-type'] ?? ''))
+    throw new HttpException(`expected a body of type application/json, got ${headers['content-type'] ?? 'none'}`, 415);
+  const changes = method !== 'GET' && method !== 'HEAD';
+  const known = [`http://${host}`, `https://${host}`, ...allowedOrigins];
+  if (origin && changes && !known.includes(origin))
+    throw new HttpException(
+      `expected a request from this server's own pages, got one from ${origin.slice(0, 80)}: ` +
+        'LOOM_ALLOWED_ORIGINS allows others',
+      403,
+    );
 }
 
 /** The OpenAPI document, made from the routes and the schemas that they validate with. */

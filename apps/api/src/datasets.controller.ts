@@ -1,13 +1,16 @@
 import { Dataset, DatasetReference, ListPage, page } from '#libs/contracts';
-import { RequestError, RunQueries } from '#libs/platform';
-import { Controller, Get, Param, Query } from '@nestjs/common';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import { Deletion, RequestError, RunQueries } from '#libs/platform';
+import { Controller, Delete, Get, HttpCode, Param, Query } from '@nestjs/common';
+import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { Returns } from './validation.js';
 
 @ApiTags('datasets')
 @Controller('v1/datasets')
 export class DatasetsController {
-  constructor(private readonly queries: RunQueries) {}
+  constructor(
+    private readonly queries: RunQueries,
+    private readonly deletion: Deletion,
+  ) {}
 
   @Get()
   @ApiOperation({ summary: 'List dataset versions, the newest first' })
@@ -19,7 +22,27 @@ export class DatasetsController {
   @Get(':reference')
   @ApiOperation({ summary: 'A dataset version by `name` (its newest) or `name@digest`' })
   @Returns(Dataset)
-  async get(@Param('reference', { schema: DatasetReference }) reference: string) {
+  get(@Param('reference', { schema: DatasetReference }) reference: string) {
+    return this.found(reference);
+  }
+
+  @Delete(':reference')
+  @HttpCode(204)
+  @ApiOperation({
+    summary: 'Delete a dataset version, named as `name@digest`',
+    description: 'Refused (409) where runs, or trials that are yet to start, are of this version.',
+  })
+  @ApiResponse({ status: 204, description: 'It is gone' })
+  async delete(@Param('reference', { schema: DatasetReference }) reference: string): Promise<void> {
+    if (!reference.includes('@'))
+      throw RequestError.invalid([
+        { path: ['reference'], message: `expected a version, such as ${reference}@0123456789ab, got a name alone` },
+      ]);
+    const { name, digest } = await this.found(reference);
+    await this.deletion.dataset(name, digest);
+  }
+
+  private async found(reference: string) {
     const dataset = await this.queries.dataset(reference);
     if (!dataset)
       throw new RequestError('not_found', `expected a prepared dataset, got ${reference}: there is none of that name`);

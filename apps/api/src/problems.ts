@@ -1,7 +1,8 @@
 import type { Problem } from '#libs/contracts';
-import { isUnavailable, RequestError, type Logger, type RequestErrorCode } from '#libs/platform';
+import { isUnavailable, RequestError, type RequestErrorCode } from '#libs/platform';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { PinoLogger } from 'nestjs-pino';
 
 const STATUS: Record<RequestErrorCode, number> = {
   invalid_request: 422,
@@ -49,14 +50,14 @@ function describe(error: unknown): Described {
  */
 @Catch()
 export class ProblemFilter implements ExceptionFilter {
-  constructor(private readonly log: Logger) {}
+  constructor(private readonly log: PinoLogger) {}
 
   catch(error: unknown, host: ArgumentsHost): void {
     const request = host.switchToHttp().getRequest<FastifyRequest>();
     const reply = host.switchToHttp().getResponse<FastifyReply>();
     const described = describe(error);
     if (described.status >= 500)
-      this.log.error({ err: error, requestId: request.id, method: request.method, url: request.url }, 'request failed');
+      this.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
     if (reply.sent || reply.raw.headersSent) {
       reply.raw.destroy();
       return;

@@ -1,6 +1,7 @@
 import { isTerminal, LogLine, Run, RunEvent } from '#libs/contracts';
 import { RequestError, type Database, type Logger, type RunQueries } from '#libs/platform';
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { PinoLogger } from 'nestjs-pino';
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -43,7 +44,8 @@ interface Message {
   at: number;
   event: string;
   data: unknown;
-  /** Of each point, where it is of points. */ seqs?: readonly number[];
+  /** Place of each metric point in its sequence, in a message of points. */
+  seqs?: readonly number[];
 }
 /** What one page of each sequence after a position holds, in order; `full` when there may be more. */
 interface News {
@@ -53,7 +55,7 @@ interface News {
 
 const frame = ({ event, metric, log }: Position, message: Message): string =>
   `id: ${event}.${metric}.${log}\nevent: ${message.event}\ndata: ${JSON.stringify(message.data)}\n\n`;
-/** Of a `run` message, what is news when it changes: a forecast moves with the clock. */
+/** What a `run` message says that is news when it changes: all but the forecast, which moves with the clock. */
 const told = ({ data }: Message): string => JSON.stringify({ ...(data as object), predictedStartAt: null });
 const same = (a: Position, b: Position) => a.event === b.event && a.metric === b.metric && a.log === b.log;
 
@@ -284,7 +286,7 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
   constructor(
     private readonly database: Database,
     private readonly queries: RunQueries,
-    private readonly log: Logger,
+    private readonly requests: PinoLogger,
   ) {}
 
   onApplicationBootstrap(): void {
@@ -319,12 +321,14 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
       'x-content-type-options': 'nosniff',
     });
     this.open.add(response);
-    const reader = new Reader(response, position, this.log);
+    // A feed tells a reader what it reads for another request: the reader keeps the logger of its own.
+    const log = this.requests.logger;
+    const reader = new Reader(response, position, log);
     const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
     try {
       while (!reader.gone.signal.aborted && !(await (await this.feedOf(runId)).serve(reader)));
     } catch (error) {
-      this.log.warn({ err: error, runId }, 'a stream was broken off; its client can take it up again');
+      log.warn({ err: error, runId }, 'a stream was broken off; its client can take it up again');
     } finally {
       clearInterval(keepAlive);
       this.open.delete(response);

@@ -21,8 +21,19 @@ import {
   SubmitRun,
   Why,
 } from '#libs/contracts';
-import { ArtifactStore, Explanations, LeaseLostError, RequestError, RunQueries, RunStore } from '#libs/platform';
-import { Body, Controller, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
+import {
+  ArtifactStore,
+  BulkRequests,
+  Deletion,
+  Explanations,
+  LeaseLostError,
+  Recorder,
+  RequestError,
+  Requests,
+  RunQueries,
+  Submission,
+} from '#libs/platform';
+import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { createHash } from 'node:crypto';
@@ -48,11 +59,15 @@ const after = (cursor: string | undefined): number => {
 @Controller('v1/runs')
 export class RunsController {
   constructor(
-    private readonly store: RunStore,
+    private readonly submission: Submission,
+    private readonly requests: Requests,
+    private readonly bulkRequests: BulkRequests,
+    private readonly recorder: Recorder,
     private readonly queries: RunQueries,
     private readonly artifacts: ArtifactStore,
     private readonly streams: RunStreams,
     private readonly explanations: Explanations,
+    private readonly deletion: Deletion,
   ) {}
 
   @Post()
@@ -76,9 +91,9 @@ export class RunsController {
     const idempotencyKey = checkKey(key);
     if (options.validate_only) {
       void reply.status(200);
-      return this.store.planRun(body);
+      return this.submission.planRun(body);
     }
-    const { runId, outcome } = await this.store.submitRun(body, idempotencyKey);
+    const { runId, outcome } = await this.submission.submitRun(body, idempotencyKey);
     void reply.status(outcome === 'created' ? 201 : 200).header('location', `/v1/runs/${runId}`);
     return this.found(runId);
   }
@@ -96,7 +111,7 @@ export class RunsController {
     @Body({ schema: BulkRuns }) body: BulkRuns,
     @Query({ schema: SubmitOptions }) options: z.output<typeof SubmitOptions>,
   ) {
-    return options.validate_only ? this.store.planBulk(body) : this.store.bulk(body);
+    return options.validate_only ? this.bulkRequests.planBulk(body) : this.bulkRequests.bulk(body);
   }
 
   @Post('why')
@@ -163,6 +178,19 @@ export class RunsController {
     return run;
   }
 
+  @Delete(':id')
+  @HttpCode(204)
+  @ApiOperation({
+    summary: 'Delete a run that has ended, with all that was recorded of it',
+    description:
+      'Refused (409) where a run, a sweep or a dataset needs it, naming which. Its files go when artifacts are ' +
+      'collected, unless another run has the same.',
+  })
+  @ApiResponse({ status: 204, description: 'It is gone' })
+  async delete(@Param('id', { schema: Id }) id: string): Promise<void> {
+    await this.deletion.run(id);
+  }
+
   @Get(':id/events')
   @ApiOperation({ summary: 'What happened to a run, in order' })
   @Returns(page(RunEvent))
@@ -194,7 +222,7 @@ export class RunsController {
     @Body({ schema: RecordMetrics }) { attempt, points }: RecordMetrics,
   ) {
     try {
-      await this.store.record({ runId: id, attempt }, { points });
+      await this.recorder.record({ runId: id, attempt }, { points });
     } catch (error) {
       if (!(error instanceof LeaseLostError)) throw error;
       await this.found(id);
@@ -290,7 +318,7 @@ export class RunsController {
   })
   @Returns(Run)
   async cancel(@Param('id', { schema: Id }) id: string) {
-    await this.store.cancel(id);
+    await this.requests.cancel(id);
     return this.found(id);
   }
 
@@ -304,7 +332,7 @@ export class RunsController {
   })
   @Returns(Run)
   async pause(@Param('id', { schema: Id }) id: string) {
-    await this.store.pause(id);
+    await this.requests.pause(id);
     return this.found(id);
   }
 
@@ -313,7 +341,7 @@ export class RunsController {
   @ApiOperation({ summary: 'Queue a paused run', description: 'It goes on from its checkpoint as the next attempt.' })
   @Returns(Run)
   async resume(@Param('id', { schema: Id }) id: string) {
-    await this.store.resume(id);
+    await this.requests.resume(id);
     return this.found(id);
   }
 
@@ -325,7 +353,7 @@ export class RunsController {
   })
   @Returns(Run)
   async retry(@Param('id', { schema: Id }) id: string) {
-    await this.store.retry(id);
+    await this.requests.retry(id);
     return this.found(id);
   }
 

@@ -1,5 +1,6 @@
 import {
   CloneSweep,
+  DeletedSweep,
   ListPage,
   page,
   Plan,
@@ -12,10 +13,11 @@ import {
   SweepRungs,
   SweepTable,
 } from '#libs/contracts';
-import { RequestError, RunQueries, SweepExports, SweepStore } from '#libs/platform';
+import { Deletion, RequestError, SweepExports, SweepQueries, SweepResults, SweepStore } from '#libs/platform';
 import {
   Body,
   Controller,
+  Delete,
   Get,
   Header,
   Headers,
@@ -34,6 +36,7 @@ import { checkKey } from './runs.controller.js';
 import { Returns } from './validation.js';
 
 const Id = z.uuid('expected the id of a sweep');
+const DeleteSweep = z.strictObject({ runs: z.stringbool().default(false) });
 const missing = (id: string): never => {
   throw new RequestError('not_found', `expected the id of a sweep, got ${id}: there is no such sweep`);
 };
@@ -43,8 +46,10 @@ const missing = (id: string): never => {
 export class SweepsController {
   constructor(
     private readonly sweeps: SweepStore,
-    private readonly queries: RunQueries,
+    private readonly queries: SweepQueries,
+    private readonly found: SweepResults,
     private readonly exports: SweepExports,
+    private readonly deletion: Deletion,
   ) {}
 
   @Post()
@@ -93,7 +98,7 @@ export class SweepsController {
   })
   @Returns(SweepTable)
   async results(@Param('id', { schema: Id }) id: string) {
-    return (await this.queries.sweepTable(id)) ?? missing(id);
+    return (await this.found.table(id)) ?? missing(id);
   }
 
   @Get(':id/rungs')
@@ -163,6 +168,22 @@ export class SweepsController {
   })
   async mlflow(@Param('id', { schema: Id }) id: string) {
     return new StreamableFile((await this.exports.mlflow(id)) ?? missing(id), { type: 'application/x-tar' });
+  }
+
+  @Delete(':id')
+  @ApiOperation({
+    summary: 'Delete a sweep that has come to its end',
+    description:
+      'Its runs stay, unless `runs` is true: then those that it started and that no run, no other sweep and no ' +
+      'dataset ' +
+      'needs go with it. A repeat goes on where an interrupted one ended.',
+  })
+  @Returns(DeletedSweep)
+  delete(
+    @Param('id', { schema: Id }) id: string,
+    @Query({ schema: DeleteSweep }) { runs }: z.output<typeof DeleteSweep>,
+  ): Promise<DeletedSweep> {
+    return this.deletion.sweep(id, { runs });
   }
 
   @Post(':id/cancel')

@@ -1,5 +1,5 @@
 import { Worker } from '#libs/contracts';
-import { RunQueries, RunStore } from '#libs/platform';
+import { RunQueries, Workers } from '#libs/platform';
 import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { z } from 'zod';
@@ -10,7 +10,7 @@ import { Returns } from './validation.js';
 export class WorkersController {
   constructor(
     private readonly queries: RunQueries,
-    private readonly store: RunStore,
+    private readonly workers: Workers,
   ) {}
 
   @Get()
@@ -30,7 +30,7 @@ export class WorkersController {
   })
   @Returns(Worker)
   async drain(@Param('id', { schema: z.string().max(128) }) id: string) {
-    await this.store.drainWorker(id);
+    await this.workers.drainWorker(id);
     return (await this.queries.workers(id))[0]!;
   }
 }

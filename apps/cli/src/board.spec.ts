@@ -73,8 +73,12 @@ describe('the board', () => {
       },
     };
     const board = new ProgressBoard(output);
-    for (let i = 0; i < 10; i++)
-      board.add(run({ id: String(i), status: i < 6 ? 'queued' : i === 9 ? 'running' : 'succeeded' }), `run-${i}`);
+    const statuses = [
+      ...Array<'queued'>(6).fill('queued'),
+      ...Array<'succeeded'>(3).fill('succeeded'),
+      'running',
+    ] as const;
+    for (let i = 0; i < 10; i++) board.add(run({ id: String(i), status: statuses[i]! }), `run-${i}`);
     vi.advanceTimersByTime(200);
     const shown = text.split('\n');
     expect(shown).toHaveLength(5 + 1);

@@ -28,6 +28,16 @@ export interface Progress {
   /** Seconds. */ remaining?: number | undefined;
 }
 
+const isWaiting = (status: Run['status']): boolean => status === 'pending' || status === 'queued';
+
+/** A part of a line: where it stands, from the left. */
+interface Part {
+  place: number;
+  text: string;
+}
+/** Place of what says why a run is as it is: it is cut rather than left out. */
+const DETAIL = 9;
+
 /**
  * A run in one line of at most `columns` characters: what matters less is left out where there is no room, and the bar
  * takes what is left.
@@ -36,50 +46,59 @@ export interface Progress {
 export function runLine(
   run: Run,
   label: string,
-  { metrics, curve = [], rate, remaining }: Progress,
+  progress: Progress,
   output: Output,
   labelWidth = WIDEST_LABEL,
 ): string {
-  const trains = run.status === 'running';
-  const total = trains ? (run.totalSteps ?? 0) : 0;
-  const waits = run.status === 'pending' || run.status === 'queued';
+  const total = run.status === 'running' ? (run.totalSteps ?? 0) : 0;
+  const hasBar = total > 0 && Boolean(output.isTTY);
   const columns = output.isTTY ? (output.columns ?? 100) : Number.POSITIVE_INFINITY;
-  // In the order in which they are given up, from the last one.
-  const parts: { place: number; text: string }[] = [];
   const fixed = [
     label.length > labelWidth ? `${label.slice(0, labelWidth - 1)}…` : label.padEnd(labelWidth),
     statusText(run.status, output),
   ];
+  const taken = fixed.reduce((sum, text) => sum + width(text) + 1, 0) + (hasBar ? NARROWEST_BAR + 1 : 0);
+  const { shown, room } = fitting(partsOf(run, total, progress, output), columns - 1 - taken);
+  const size = Math.max(NARROWEST_BAR, Math.min(WIDEST_BAR, NARROWEST_BAR + room));
+  return [
+    ...fixed,
+    ...(hasBar ? [progressBar(run.step / total, size)] : []),
+    ...(shown.length ? [shown.join('  ')] : []),
+  ].join(' ');
+}
+
+/** What there is to say of a run, in the order in which it is given up, from the last one. */
+function partsOf(run: Run, total: number, progress: Progress, output: Output): Part[] {
+  const { metrics, curve = [], rate, remaining } = progress;
+  const trains = run.status === 'running';
+  const parts: Part[] = [];
   if (total > 0) {
     if (!output.isTTY) parts.push({ place: 0, text: `${Math.round((run.step / total) * 100)} %` });
     parts.push({ place: 1, text: progressText(run) });
     if (remaining !== undefined) parts.push({ place: 3, text: `${duration(remaining)} left` });
   }
-  if (run.statusDetail && run.status !== 'succeeded') parts.push({ place: 9, text: run.statusDetail });
+  if (run.statusDetail && run.status !== 'succeeded') parts.push({ place: DETAIL, text: run.statusDetail });
   if (trains && rate !== undefined) parts.push({ place: 2, text: `${shortNumber(rate)} steps/s` });
-  if (!waits) {
-    const numbers = SHOWN_METRICS.flatMap(([key, name, digits]) =>
-      metrics.has(key) ? [`${name} ${metrics.get(key)!.toFixed(digits)}`] : [],
-    );
-    parts.push(...numbers.map((text, i) => ({ place: 5 + i / 10, text })));
-    if (trains && output.isTTY && curve.length > 1)
-      parts.push({ place: 4, text: paint('dim', sparkline(curve, CURVE_WIDTH), output) });
+  if (isWaiting(run.status)) return parts;
+  const numbers = SHOWN_METRICS.flatMap(([key, name, digits]) =>
+    metrics.has(key) ? [`${name} ${metrics.get(key)!.toFixed(digits)}`] : [],
+  );
+  parts.push(...numbers.map((text, i) => ({ place: 5 + i / 10, text })));
+  if (trains && output.isTTY && curve.length > 1)
+    parts.push({ place: 4, text: paint('dim', sparkline(curve, CURVE_WIDTH), output) });
+  return parts;
+}
+
+/** Those parts for which there is room, in the order of their places, and the room that they leave. */
+function fitting(parts: readonly Part[], room: number): { shown: string[]; room: number } {
+  const kept: Part[] = [];
+  for (const part of parts) {
+    const size = part.place === DETAIL ? 0 : width(part.text) + 2;
+    if (part.place !== DETAIL && size > room) continue;
+    room -= size;
+    kept.push(part);
   }
-  let room =
-    columns -
-    1 -
-    fixed.reduce((sum, text) => sum + width(text) + 1, 0) -
-    (total > 0 && output.isTTY ? NARROWEST_BAR + 1 : 0);
-  // A detail is cut rather than left out: it says why.
-  const shown = parts
-    .filter(({ place, text }) => place === 9 || (room -= width(text) + 2) >= 0 || ((room += width(text) + 2), false))
-    .sort((a, b) => a.place - b.place)
-    .map(({ text }) => text);
-  const bar =
-    total > 0 && output.isTTY
-      ? [progressBar(run.step / total, Math.max(NARROWEST_BAR, Math.min(WIDEST_BAR, NARROWEST_BAR + room)))]
-      : [];
-  return [...fixed, ...bar, ...(shown.length ? [shown.join('  ')] : [])].join(' ');
+  return { shown: kept.sort((a, b) => a.place - b.place).map(({ text }) => text), room };
 }
 
 function progressBar(fraction: number, size: number): string {
@@ -164,7 +183,7 @@ export class ProgressBoard {
     const said = `${row.run.status} ${fifth}`;
     if (said === row.said) return;
     row.said = said;
-    if (row.run.status !== 'pending' && row.run.status !== 'queued') this.output.write(`${this.line(row)}\n`);
+    if (!isWaiting(row.run.status)) this.output.write(`${this.line(row)}\n`);
   }
 
   private line({ run, label, metrics, curve }: Row): string {
@@ -195,8 +214,10 @@ export class ProgressBoard {
     const most = Math.max(1, (this.output.rows ?? 24) - 3);
     const rows = [...this.rows.values()];
     if (rows.length <= most) return rows.map((row) => this.line(row));
-    const rank = ({ run: { status } }: Row) =>
-      status === 'pending' || status === 'queued' ? 1 : isTerminal(status) ? 2 : 0;
+    const rank = ({ run: { status } }: Row) => {
+      if (isWaiting(status)) return 1;
+      return isTerminal(status) ? 2 : 0;
+    };
     const order = rows.toSorted((a, b) => rank(a) - rank(b));
     const counts = [...Map.groupBy(order.slice(most - 1), ({ run }) => run.status)].map(
       ([status, { length }]) => `${length} ${status}`,
@@ -218,9 +239,9 @@ export class ProgressBoard {
     );
     // A terminal that was made narrower has wrapped what stands there.
     const height = this.drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(width(line) / columns)), 0);
-    this.output.write(
-      `${this.hidden ? '' : HIDE_CURSOR}${height ? `\r\u001b[${height}A` : ''}${all.map((line) => `\u001b[2K${line}\n`).join('')}\u001b[0J`,
-    );
+    const up = height ? `\r\u001b[${height}A` : '';
+    const text = all.map((line) => `\u001b[2K${line}\n`).join('');
+    this.output.write(`${this.hidden ? '' : HIDE_CURSOR}${up}${text}\u001b[0J`);
     this.hidden = true;
     this.drawn = all;
   }

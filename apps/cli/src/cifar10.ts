@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import sharp from 'sharp';
 import { extract } from 'tar-stream';
-import { StackError } from './stack.js';
+import { StackError } from './stack-lock.js';
 
 /** CIFAR-10 (Krizhevsky 2009) as its author publishes it, with the checksum that its page names. */
 export const CIFAR10 = {
@@ -66,7 +66,7 @@ export async function fetchCifar10(
     const reading = pipeline(createReadStream(file), createGunzip(), archive);
     for await (const entry of archive) {
       const name = path.posix.basename(entry.header.name);
-      const split = /^data_batch_\d+\.bin$/.test(name) ? 'train' : name === 'test_batch.bin' ? 'test' : undefined;
+      const split = splitOf(name);
       if (!split) {
         entry.resume();
         continue;
@@ -105,4 +105,10 @@ async function writeRecords(records: Buffer, folder: string, batch: string): Pro
       }),
     );
   }
+}
+
+/** Which split a file of the archive is part of; undefined for what holds no images. */
+function splitOf(name: string): 'train' | 'test' | undefined {
+  if (/^data_batch_\d+\.bin$/.test(name)) return 'train';
+  return name === 'test_batch.bin' ? 'test' : undefined;
 }

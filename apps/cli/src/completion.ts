@@ -65,7 +65,7 @@ function placesOf(command: Command, path = ''): Place[] {
 export function completionScript(program: Command, shell: Shell): string {
   const places = placesOf(program);
   const name = program.name();
-  return shell === 'fish' ? fish(name, places) : shell === 'zsh' ? zsh(name, places) : bash(name, places);
+  return { bash, zsh, fish }[shell](name, places);
 }
 
 const unique = (words: readonly string[]): string[] => [...new Set(words)];
@@ -96,24 +96,27 @@ const walk = (places: readonly Place[], first: number, list: string, end: string
   done
 `;
 
+/** What the cursor may stand behind: options with a value, each as a case of the shell that completes it. */
+const valueCases = (places: readonly Place[], complete: (flag: Flag) => string): string =>
+  places
+    .flatMap(({ path, flags }) =>
+      flags
+        .filter(({ takesValue }) => takesValue)
+        .map((flag) => `    ${patterns(path, flag)}) ${complete(flag)}; return ;;`),
+    )
+    .join('\n');
+
 function bash(name: string, places: readonly Place[]): string {
-  const values = places.flatMap(({ path, flags }) =>
-    flags
-      .filter(({ takesValue }) => takesValue)
-      .map(
-        (flag) =>
-          `    ${patterns(path, flag)}) ` +
-          `${flag.choices.length ? `_${name}_words '${flag.choices.join(' ')}'` : flag.takesFile ? 'COMPREPLY=($(compgen -f -- "$cur"))' : ':'}; ` +
-          'return ;;',
-      ),
-  );
+  const values = valueCases(places, ({ choices, takesFile: file }) => {
+    if (choices.length) return `_${name}_words '${choices.join(' ')}'`;
+    return file ? 'COMPREPLY=($(compgen -f -- "$cur"))' : ':';
+  });
   const global = places[0]!.flags.flatMap((flag) => flag.names.slice(0, 1));
-  const words = places.map(
-    ({ path, words: inner, flags, choices, takesFile: file }) =>
-      `    '${path}') ` +
-      `flags='${unique([...flags.flatMap((flag) => flag.names.slice(0, 1)), ...global]).join(' ')}'; ` +
-      `words='${[...inner.map((each) => each.name), ...choices].join(' ')}'; files=${file ? '1' : "''"} ;;`,
-  );
+  const cases = places.map(({ path, words, flags, choices, takesFile: file }) => {
+    const all = unique([...flags.flatMap((flag) => flag.names.slice(0, 1)), ...global]).join(' ');
+    const known = [...words.map((each) => each.name), ...choices].join(' ');
+    return `    '${path}') flags='${all}'; words='${known}'; files=${file ? '1' : "''"} ;;`;
+  });
   return `\
 # Completion of ${name} for bash: eval "$(${name} completion bash)"
 _${name}_words() {
@@ -129,10 +132,10 @@ _${name}() {
   if [[ $cur == '=' ]]; then cur=''; elif [[ $prev == '=' ]]; then prev="\${COMP_WORDS[COMP_CWORD-2]}"; fi
 ${walk(places, 1, 'COMP_WORDS', 'COMP_CWORD')}\
   case "$place:$prev" in
-${values.join('\n')}
+${values}
   esac
   case "$place" in
-${words.join('\n')}
+${cases.join('\n')}
   esac
   if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W "$flags" -- "$cur"))
   else
@@ -144,42 +147,39 @@ complete -o filenames -o nosort -F _${name} ${name} 2>/dev/null || complete -o f
 `;
 }
 
+const firstLine = (text: string): string => text.split('\n')[0]!;
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 /** What zsh calls a description: the word, a colon, the text. */
 const described = (word: string, description: string): string =>
-  quoted(`${word.replaceAll(':', '\\:')}:${description.split('\n')[0]}`);
+  quoted(`${word.replaceAll(':', '\\:')}:${firstLine(description)}`);
 
 function zsh(name: string, places: readonly Place[]): string {
-  const values = places.flatMap(({ path, flags }) =>
-    flags
-      .filter(({ takesValue }) => takesValue)
-      .map(
-        (flag) =>
-          `    ${patterns(path, flag)}) ` +
-          `${flag.choices.length ? `_values -s , value ${flag.choices.map(quoted).join(' ')}` : flag.takesFile ? '_files' : '_message value'}; ` +
-          'return ;;',
-      ),
-  );
+  const values = valueCases(places, ({ choices, takesFile: file }) => {
+    if (choices.length) return `_values -s , value ${choices.map(quoted).join(' ')}`;
+    return file ? '_files' : '_message value';
+  });
   const global = places[0]!.flags;
-  const words = places.map(({ path, words: inner, flags, choices, takesFile: file }) => {
+  const cases = places.map(({ path, words, flags, choices, takesFile: file }) => {
     const all = [...new Map([...flags, ...global].map((flag) => [flag.names[0]!, flag])).values()];
+    const found = [...words.map((each) => described(each.name, each.description)), ...choices.map(quoted)];
     return `    '${path}')
       flags=(${all.map((flag) => described(flag.names[0]!, flag.description)).join(' ')})
-      found=(${[...inner.map((each) => described(each.name, each.description)), ...choices.map(quoted)].join(' ')})
+      found=(${found.join(' ')})
       files=${file ? '1' : "''"} ;;`;
   });
   return `\
 #compdef ${name}
-# Completion of ${name} for zsh: eval "$(${name} completion zsh)", after compinit; or a file _${name} in a folder of fpath.
+# Completion of ${name} for zsh: eval "$(${name} completion zsh)", after compinit; \
+or a file _${name} in a folder of fpath.
 _${name}() {
   local -a flags found
   local files=''
 ${walk(places, 2, 'words', 'CURRENT')}\
   case "$place:\${words[CURRENT-1]}" in
-${values.join('\n')}
+${values}
   esac
   case "$place" in
-${words.join('\n')}
+${cases.join('\n')}
   esac
   if [[ $PREFIX == -* ]]; then _describe -o option flags
   else
@@ -191,42 +191,38 @@ if [[ "\${funcstack[1]}" == _${name} ]]; then _${name} "$@"; else compdef _${nam
 `;
 }
 
+/** How fish is told of an option, and of its value where it has one. */
+function fishFlag({ names: all, choices, takesFile: file, takesValue, description }: Flag): string {
+  const options = all.map((each) => (each.startsWith('--') ? `-l ${each.slice(2)}` : `-s ${each.slice(1)}`));
+  let value = takesValue ? ' -x' : '';
+  if (choices.length) value = ` -x -a ${quoted(choices.join(' '))}`;
+  else if (file) value = ' -r -F';
+  return `${options.join(' ')}${value} -d ${quoted(firstLine(description))}`;
+}
+
 function fish(name: string, places: readonly Place[]): string {
+  const complete = (conditions: readonly string[], what: string) => {
+    const when = conditions.length ? ` -n ${quoted(conditions.join('; and '))}` : '';
+    return `complete -c ${name}${when} ${what}`;
+  };
   const lines = places.flatMap(({ path, words, flags, choices, takesFile: file }) => {
-    const way = path.split('/').slice(1);
-    const seen = way.map((word) => `__fish_seen_subcommand_from ${word}`);
-    const inside = words.length
-      ? [
-          ...seen,
-          ...(way.length ? [`not __fish_seen_subcommand_from ${words.map((each) => each.name).join(' ')}`] : []),
-        ]
-      : seen;
-    const when = (conditions: readonly string[]) =>
-      conditions.length ? ` -n ${quoted(conditions.join('; and '))}` : '';
+    const seen = path
+      .split('/')
+      .slice(1)
+      .map((word) => `__fish_seen_subcommand_from ${word}`);
+    const none = `not __fish_seen_subcommand_from ${words.map((each) => each.name).join(' ')}`;
+    const word = (what: string) =>
+      seen.length ? complete([...seen, none], what) : `complete -c ${name} -n __fish_use_subcommand ${what}`;
     return [
-      ...words.map(
-        (each) =>
-          `complete -c ${name}${way.length ? when(inside) : ' -n __fish_use_subcommand'} -a ${each.name} -d ` +
-          `${quoted(each.description.split('\n')[0]!)}`,
-      ),
-      ...(choices.length ? [`complete -c ${name}${when(seen)} -a ${quoted(choices.join(' '))}`] : []),
-      ...(file ? [`complete -c ${name}${when(seen)} -F`] : []),
-      ...flags.map(
-        (flag) =>
-          `complete -c ${name}${when(seen)} ${flag.names.map((each) => (each.startsWith('--') ? `-l ${each.slice(2)}` : `-s ${each.slice(1)}`)).join(' ')}${
-            flag.choices.length
-              ? ` -x -a ${quoted(flag.choices.join(' '))}`
-              : flag.takesFile
-                ? ' -r -F'
-                : flag.takesValue
-                  ? ' -x'
-                  : ''
-          } -d ${quoted(flag.description.split('\n')[0]!)}`,
-      ),
+      ...words.map((each) => word(`-a ${each.name} -d ${quoted(firstLine(each.description))}`)),
+      ...(choices.length ? [complete(seen, `-a ${quoted(choices.join(' '))}`)] : []),
+      ...(file ? [complete(seen, '-F')] : []),
+      ...flags.map((flag) => complete(seen, fishFlag(flag))),
     ];
   });
-  return (
-    `# Completion of ${name} for fish: ${name} completion fish > ~/.config/fish/completions/${name}.fish\ncomplete ` +
-    `-c ${name} -f\n${lines.join('\n')}\n`
-  );
+  return `\
+# Completion of ${name} for fish: ${name} completion fish > ~/.config/fish/completions/${name}.fish
+complete -c ${name} -f
+${lines.join('\n')}
+`;
 }

@@ -39,7 +39,7 @@ export class SubmissionFile {
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
       throw new UsageError(
         `expected a file that can be read, got ${file}: ` +
-          `${error.code === 'ENOENT' ? 'it does not exist' : error.message}`,
+          (error.code === 'ENOENT' ? 'it does not exist' : error.message),
       );
     });
     return SubmissionFile.parse(text, file);
@@ -58,26 +58,19 @@ export class SubmissionFile {
       throw new UsageError(`${file}:${line}:${col}: expected YAML or JSON, ${broken.message.split('\n')[0]}`);
     }
     const content: unknown = document.toJS();
-    if (typeof content !== 'object' || content === null || Array.isArray(content))
+    if (!isMapping(content))
       throw new UsageError(
-        `${file}:1:1: expected a run (\`kind: …\`) or a sweep (\`stages: …\`), got ` +
-          `${content === null ? 'an empty file' : Array.isArray(content) ? 'a list' : typeof content}`,
+        `${file}:1:1: expected a run (\`kind: …\`) or a sweep (\`stages: …\`), got ${nameOf(content)}`,
       );
     const whole = 'spec' in content;
-    const inner = whole ? content.spec : content;
-    const isSweep = typeof inner === 'object' && inner !== null && 'stages' in inner;
-    const request = whole ? content : { spec: content };
-    const prefix = whole ? [] : ['spec'];
-    // A bare spec that is neither is told what it could be, not that a union did not match.
-    if (!isSweep && (typeof inner !== 'object' || inner === null || !('kind' in inner))) {
-      throw new UsageError(
-        `${file}:1:1: expected \`kind\` (one of ` +
-          `${RunSpec.options.map((option) => option.shape.kind.value).join(', ')}) for a run, or \`stages\` for a ` +
-          'sweep',
-      );
+    const type = typeOf(whole ? content['spec'] : content);
+    // What is neither is told what it could be, not that a union did not match.
+    if (!type) {
+      const kinds = RunSpec.options.map((option) => option.shape.kind.value).join(', ');
+      throw new UsageError(`${file}:1:1: expected \`kind\` (one of ${kinds}) for a run, or \`stages\` for a sweep`);
     }
-    const submission = (isSweep ? { type: 'sweep', request } : { type: 'run', request }) as Submission;
-    const parsed = new SubmissionFile(file, document, lines, submission, prefix);
+    const submission = { type, request: whole ? content : { spec: content } } as Submission;
+    const parsed = new SubmissionFile(file, document, lines, submission, whole ? [] : ['spec']);
     const faults = parsed.faults();
     if (faults.length) throw new UsageError(faults.map((fault) => parsed.located(fault)).join('\n'));
     return parsed;
@@ -134,6 +127,22 @@ export class SubmissionFile {
     }
     return { line: 1, col: 1 };
   }
+}
+
+const isMapping = (content: unknown): content is Record<string, unknown> =>
+  typeof content === 'object' && content !== null && !Array.isArray(content);
+
+/** What a document is that is no mapping, in words. */
+function nameOf(content: unknown): string {
+  if (content === null) return 'an empty file';
+  return Array.isArray(content) ? 'a list' : typeof content;
+}
+
+/** Whether a spec is that of a sweep or of a run; undefined for what is neither. */
+function typeOf(spec: unknown): Submission['type'] | undefined {
+  if (typeof spec !== 'object' || spec === null) return undefined;
+  if ('stages' in spec) return 'sweep';
+  return 'kind' in spec ? 'run' : undefined;
 }
 
 /** Each issue once, at its field. An unknown key is told at the key. */

@@ -71,7 +71,8 @@ export function addExamples(command: Command, words: readonly string[] = []): vo
     command.addHelpText(
       'after',
       `
-Exit codes: 0 done; 1 a run failed, or was not reproduced; 2 the request was wrong; 3 nobody answers, or the stack can't be started; 130 Ctrl-C.
+Exit codes: 0 done; 1 a run failed, or was not reproduced; 2 the request was wrong; 3 nobody answers, \
+or the stack can't be started; 130 Ctrl-C.
 loom COMMAND --help shows examples; docs/cli.md has the rest.`,
     );
   }

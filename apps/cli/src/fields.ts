@@ -47,6 +47,13 @@ function alternatives(schema: Schema, root: Schema, value: unknown): Schema[] {
   return named.length ? named : options;
 }
 
+/** What a schema allows under a key. */
+function below({ properties, additionalProperties, items }: Schema, key: Key): Schema[] {
+  const own = properties?.[key];
+  if (own) return [own];
+  return [additionalProperties, items].filter((schema) => typeof schema === 'object').slice(0, 1);
+}
+
 /** What may stand at a path, with the value there. */
 function at(root: Schema, value: unknown, path: readonly Key[]): { schemas: Schema[]; value: unknown } {
   let here = { schemas: alternatives(root, root, value), value };
@@ -55,11 +62,7 @@ function at(root: Schema, value: unknown, path: readonly Key[]): { schemas: Sche
     here = {
       value: next,
       schemas: here.schemas
-        .flatMap(
-          ({ properties, additionalProperties, items }) =>
-            properties?.[key] ??
-            (typeof additionalProperties === 'object' ? additionalProperties : typeof items === 'object' ? items : []),
-        )
+        .flatMap((schema) => below(schema, key))
         .flatMap((schema) => alternatives(schema, root, next)),
     };
   }

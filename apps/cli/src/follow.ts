@@ -64,8 +64,8 @@ export async function following<Result>(
       say(`cancelled ${ids}`);
     } else if (signal.aborted && ids)
       say(
-        `no longer followed, and going on: \`loom watch ${ids}\` follows, \`loom ` +
-          `${sweep === undefined ? `cancel ${ids}` : `sweep ${sweep} --cancel`}\` ends`,
+        `no longer followed, and going on: \`loom watch ${ids}\` follows, ` +
+          `\`loom ${sweep === undefined ? `cancel ${ids}` : `sweep ${sweep} --cancel`}\` ends`,
       );
     throw error;
   } finally {

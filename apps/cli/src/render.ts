@@ -162,27 +162,24 @@ function compositionText({ names, measure, cells }: NonNullable<SweepTable['comp
   };
   const title =
     measure === 'kNN' ? 'kNN accuracy' : `accuracy on ${percent(Number(measure.split(' ')[1]))} of the labels`;
-  return (
-    `${bold(`${title}, in %: each augmentation with each, alone on the diagonal`, output)}\n${' '.repeat(widest)} ` +
-    `${names.map((name) => ` ${name.padStart(widest)} `).join('')}\n` +
-    cells.map((row, i) => `${names[i]!.padEnd(widest)} ${row.map(cell).join('')}\n`).join('')
-  );
+  const head = bold(`${title}, in %: each augmentation with each, alone on the diagonal`, output);
+  const columns = names.map((name) => ` ${name.padStart(widest)} `).join('');
+  const rows = cells.map((row, i) => `${names[i]!.padEnd(widest)} ${row.map(cell).join('')}\n`).join('');
+  return `${head}\n${' '.repeat(widest)} ${columns}\n${rows}`;
 }
 
 export function age(iso: string | null, now: number = Date.now()): string {
   if (iso === null) return MISSING;
   const seconds = Math.max(0, (now - Date.parse(iso)) / 1000);
-  return seconds < 60
-    ? `${Math.floor(seconds)} s`
-    : seconds < 3600
-      ? `${Math.floor(seconds / 60)} min`
-      : seconds < 86_400
-        ? `${Math.floor(seconds / 3600)} h`
-        : `${Math.floor(seconds / 86_400)} d`;
+  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 86_400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`;
 }
 
-export const progressText = ({ step, totalSteps }: Pick<Run, 'step' | 'totalSteps'>): string =>
-  totalSteps ? `${step}/${totalSteps}` : step ? String(step) : MISSING;
+export function progressText({ step, totalSteps }: Pick<Run, 'step' | 'totalSteps'>): string {
+  if (totalSteps) return `${step}/${totalSteps}`;
+  return step ? String(step) : MISSING;
+}
 
 const WAITS = {
   slot: 'a slot',
@@ -192,18 +189,19 @@ const WAITS = {
   backoff: 'its repeat',
 } as const;
 
+function soonText(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
 /** What a run waits for, behind how many, and until when. */
 export function waitText(
   { waitsFor, jobsAhead, predictedStartAt }: Pick<Run, 'waitsFor' | 'jobsAhead' | 'predictedStartAt'>,
   now: number = Date.now(),
 ): string {
   if (waitsFor === null) return '';
-  const seconds = predictedStartAt === null ? null : Math.max(0, Date.parse(predictedStartAt) - now) / 1000;
   const when =
-    seconds === null
-      ? ''
-      : ', in about ' +
-        `${seconds < 90 ? `${Math.ceil(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`}`;
+    predictedStartAt === null ? '' : `, in about ${soonText(Math.max(0, Date.parse(predictedStartAt) - now) / 1000)}`;
   return `${WAITS[waitsFor]}${jobsAhead ? `, ${jobsAhead} ahead` : ''}${when}`;
 }
 
@@ -315,36 +313,36 @@ export function comparisonText({ runs, metrics, curves, spec }: Comparison, outp
 
 /** What a reproduction came to, run by run, parents first. */
 export function reproductionText(verdicts: readonly Verdict[], tolerance: number, output: Output): string {
-  const said = ({ difference, within }: MetricVerdict) =>
-    difference === 0
-      ? paint('green', 'equal', output)
-      : difference === null
-        ? paint('red', 'only one has it', output)
-        : paint(
-            within ? 'green' : 'red',
-            `differs by ${shortNumber(Math.abs(difference))}${within ? '' : ', too much'}`,
-            output,
-          );
-  const number = (value: number | null) => (value === null ? MISSING : shortNumber(value));
-  const parts = verdicts.map(({ kind, original, again, status, metrics, dataset, within }) =>
-    [
-      `${bold(kind, output)} ${original} → ${again}: ` +
-        `${status === 'succeeded' ? paint(within ? 'green' : 'red', within ? 'reproduced' : 'not reproduced', output) : statusText(status, output)}\n`,
-      metrics.length
-        ? table(
-            ['metric', 'original', 'again', ''],
-            metrics.map((metric) => [metric.key, number(metric.original), number(metric.again), said(metric)]),
-            output,
-          )
-        : '',
-      dataset ? `dataset ${dataset.original ?? MISSING} → ${dataset.again ?? MISSING}\n` : '',
-    ].join(''),
-  );
   const missed = verdicts.filter(({ within }) => !within).length;
-  return (
-    `${parts.join('\n')}\n${missed ? `${missed} of ${verdicts.length} ${verdicts.length === 1 ? 'run' : 'runs'} not reproduced` : 'reproduced'} ` +
-    `within ${tolerance}\n`
-  );
+  const all = `${verdicts.length} ${verdicts.length === 1 ? 'run' : 'runs'}`;
+  const sum = missed ? `${missed} of ${all} not reproduced` : 'reproduced';
+  return `${verdicts.map((verdict) => verdictText(verdict, output)).join('\n')}\n${sum} within ${tolerance}\n`;
+}
+
+function verdictText({ kind, original, again, status, metrics, dataset, within }: Verdict, output: Output): string {
+  const number = (value: number | null) => (value === null ? MISSING : shortNumber(value));
+  const outcome =
+    status === 'succeeded'
+      ? paint(within ? 'green' : 'red', within ? 'reproduced' : 'not reproduced', output)
+      : statusText(status, output);
+  const rows = metrics.map((metric) => [
+    metric.key,
+    number(metric.original),
+    number(metric.again),
+    differenceText(metric, output),
+  ]);
+  return [
+    `${bold(kind, output)} ${original} → ${again}: ${outcome}\n`,
+    rows.length ? table(['metric', 'original', 'again', ''], rows, output) : '',
+    dataset ? `dataset ${dataset.original ?? MISSING} → ${dataset.again ?? MISSING}\n` : '',
+  ].join('');
+}
+
+function differenceText({ difference, within }: MetricVerdict, output: Output): string {
+  if (difference === 0) return paint('green', 'equal', output);
+  if (difference === null) return paint('red', 'only one has it', output);
+  const text = `differs by ${shortNumber(Math.abs(difference))}`;
+  return within ? paint('green', text, output) : paint('red', `${text}, too much`, output);
 }
 
 /** A line that wraps would break drawing in place. */

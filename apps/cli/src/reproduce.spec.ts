@@ -76,7 +76,7 @@ describe('the lineage', () => {
   });
 });
 
-test('each run is submitted anew, from the new ones, and after a parent whose checkpoint it names has ended', async () => {
+test('a run is submitted anew, from the new ones, and after a parent whose checkpoint it names has ended', async () => {
   const happened: unknown[] = [];
   await resubmit(
     {

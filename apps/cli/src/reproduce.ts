@@ -117,6 +117,24 @@ export interface Verdict {
   within: boolean;
 }
 
+function compared(key: string, original: number | null, again: number | null, tolerance: number): MetricVerdict {
+  if (original === null || again === null) return { key, original, again, difference: null, within: false };
+  const difference = again - original;
+  return {
+    key,
+    original,
+    again,
+    difference,
+    within: Math.abs(difference) <= tolerance * Math.max(1, Math.abs(original)),
+  };
+}
+
+/** The dataset versions that two preparations made. */
+const digestsOf = (original: Run, anew: Run): { original: string | null; again: string | null } => ({
+  original: original.result?.dataset?.digest ?? null,
+  again: anew.result?.dataset?.digest ?? null,
+});
+
 /**
  * Every last metric of two runs: within the tolerance where they differ by at most `tolerance`, or that part of a value
  * beyond ±1.
@@ -127,21 +145,8 @@ export function judge(original: Run, anew: Run, tolerance: number): Verdict {
   const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])]
     .filter((key) => !OF_THE_MACHINE.test(key))
     .sort();
-  const metrics = keys.map((key): MetricVerdict => {
-    const [a, b] = [before[key] ?? null, after[key] ?? null];
-    const difference = a === null || b === null ? null : b - a;
-    return {
-      key,
-      original: a,
-      again: b,
-      difference,
-      within: difference !== null && Math.abs(difference) <= tolerance * Math.max(1, Math.abs(a!)),
-    };
-  });
-  const prepared =
-    original.kind === 'prepare-dataset'
-      ? { original: original.result?.dataset?.digest ?? null, again: anew.result?.dataset?.digest ?? null }
-      : undefined;
+  const metrics = keys.map((key) => compared(key, before[key] ?? null, after[key] ?? null, tolerance));
+  const prepared = original.kind === 'prepare-dataset' ? digestsOf(original, anew) : undefined;
   return {
     original: original.id,
     again: anew.id,
@@ -170,8 +175,8 @@ export function shellScript(runs: readonly Run[]): string {
     const text = JSON.stringify(again(run, new Map()), null, 2).replace(/[\\$`]/g, '\\$&');
     const request = parentsOf(run.spec).reduce((all, id) => all.replaceAll(id, `$${names.get(id)}`), text);
     return (
-      `# ${run.kind} ${run.id}, digest ${run.digest}\n${waits}${names.get(run.id)}=$(loom submit --quiet - ` +
-      `<<END\n${request}\nEND\n)\n`
+      `# ${run.kind} ${run.id}, digest ${run.digest}\n${waits}${names.get(run.id)}=$(loom submit --quiet - <<END\n` +
+      `${request}\nEND\n)\n`
     );
   });
   return `set -e\n${steps.join('')}loom watch ${[...names.values()].map((name) => `"$${name}"`).join(' ')}\n`;

@@ -9,7 +9,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { UsageError } from './document.js';
 import { didYouMean } from './spelling.js';
-import { readState } from './stack.js';
+import { readState } from './stack-state.js';
 
 const Configuration = z.strictObject({
   url: z.url({ protocol: /^https?$/ }).optional(),
@@ -82,12 +82,22 @@ export async function readSettings(flags: Flags, environment: NodeJS.ProcessEnv)
   if (!url) throw new UsageError('expected an address: start a stack here with `loom up`, or give --url or LOOM_URL');
   if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ''))
     throw new UsageError(`expected an address such as http://127.0.0.1:3000, got ${url}`);
+  return {
+    url,
+    key: flags.key ?? (environment['LOOM_KEY'] || keyFor(url, configured)),
+    timeoutMs: 1000 * timeoutOf(flags, environment, configured),
+  };
+}
+
+/** Seconds for which the API may be silent. */
+function timeoutOf(flags: Flags, environment: NodeJS.ProcessEnv, configured: Configuration): number {
   const seconds =
     flags.timeout ?? Number(environment['LOOM_TIMEOUT'] || (configured.timeout ?? DEFAULT_TIMEOUT_SECONDS));
   if (!(seconds > 0 && seconds <= 86_400))
     throw new UsageError(`expected LOOM_TIMEOUT in seconds, above 0, got ${environment['LOOM_TIMEOUT']}`);
-  // The key of one address is not shown to another.
-  const own =
-    configured.url !== undefined && new URL(configured.url).origin === new URL(url).origin ? configured.key : undefined;
-  return { url, key: flags.key ?? (environment['LOOM_KEY'] || own), timeoutMs: seconds * 1000 };
+  return seconds;
 }
+
+/** The configured key, which is shown to the address that it was configured for and to no other. */
+const keyFor = (url: string, configured: Configuration): string | undefined =>
+  configured.url !== undefined && new URL(configured.url).origin === new URL(url).origin ? configured.key : undefined;

@@ -1,34 +1,20 @@
 /** The whole product on one machine: Postgres, Redis, the API and workers as processes that end with this one. */
 import { LoomClient } from '#libs/contracts';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync, unlinkSync } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+// Past the lib's index, which brings Prisma and is loaded where databases are brought up.
+import { spawnDependent } from '../../../libs/platform/src/machine/child-process.js';
+import { choosePort, urlOf } from './listening.js';
+import { StackError, STOP_GRACE_MS, takeLock } from './stack-lock.js';
+import { readState, writeState, type StackState } from './stack-state.js';
 
 const DIST = path.resolve(import.meta.dirname, '..', '..', '..');
 const ROOT = path.basename(DIST) === 'dist' ? path.dirname(DIST) : DIST;
-const DEFAULT_PORT = 3000;
 const START_TIMEOUT_MS = 60_000;
-/** A worker writes a checkpoint before it goes, so that the next start goes on from there. */
-const STOP_GRACE_MS = 20_000;
 const RESTARTS = 5;
-const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((file) => process.platform === 'linux' && existsSync(file));
-
-export interface StackState {
-  url: string;
-  port: number;
-  host: string;
-  workers: number;
-  dataRoot: string;
-  /** Of the process that holds the stack together; null once it was stopped. */
-  pid: number | null;
-  processes: { name: string; pid: number }[];
-  databaseUrl: string;
-  redisUrl: string;
-  startedAt: string;
-}
 
 export interface StackOptions {
   /** Holds everything: databases, artifacts, logs, state. What is there is brought up again. */
@@ -45,49 +31,6 @@ export interface StackOptions {
   environment: NodeJS.ProcessEnv;
   signal?: AbortSignal | undefined;
   log(line: string): void;
-}
-
-/** The stack can't be brought up; the message says what to do. */
-export class StackError extends Error {}
-
-/** Another process holds the stack of this folder. */
-export class StackRunningError extends StackError {
-  constructor(
-    readonly dir: string,
-    readonly pid: number,
-  ) {
-    super(`expected nothing to run in ${dir}, but process ${pid} does: use it, or end it with \`loom down\``);
-  }
-}
-
-const stateFile = (dir: string): string => path.join(dir, 'state.json');
-
-/** What was brought up in `dir` last; undefined when nothing ever was. */
-export async function readState(dir: string): Promise<StackState | undefined> {
-  const text = await readFile(stateFile(dir), 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text) as StackState;
-  } catch {
-    throw new StackError(`expected JSON in ${stateFile(dir)}: remove the file and run \`loom up\` again`);
-  }
-}
-
-/** The process that holds the stack of `dir`, while it lives. */
-export const runningPid = (dir: string): number | undefined => holder(path.join(dir, 'lock'));
-
-/** Ends the stack of `dir`, whoever holds it; false when none runs. */
-export async function stopStack(dir: string, timeoutMs = STOP_GRACE_MS + 30_000): Promise<boolean> {
-  const pid = runningPid(dir);
-  if (pid === undefined) return false;
-  process.kill(pid, 'SIGTERM');
-  for (const until = performance.now() + timeoutMs; runningPid(dir) === pid; await delay(100)) {
-    if (performance.now() > until)
-      throw new StackError(
-        `expected process ${pid} to end within ${timeoutMs / 1000} s: end it with \`kill -9 ${pid}\``,
-      );
-  }
-  return true;
 }
 
 interface Service {
@@ -130,7 +73,7 @@ export class Stack {
    */
   static async start(given: StackOptions): Promise<Stack> {
     const options = { ...given, dir: path.resolve(given.dir) };
-    const { dir, log, signal } = options;
+    const { dir, signal } = options;
     await mkdir(path.join(dir, 'logs'), { recursive: true });
     const release = await takeLock(dir);
     const last = await readState(dir).catch(() => undefined);
@@ -141,7 +84,7 @@ export class Stack {
       const dataRoot = path.resolve(options.dataRoot ?? last?.dataRoot ?? path.join(dir, 'data'));
       await mkdir(dataRoot, { recursive: true });
       stack = new Stack(options, {
-        url: `http://${/^(0\.0\.0\.0|::)$/.test(host) ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host}:${port}`,
+        url: urlOf(host, port),
         port,
         host,
         workers: options.workers ?? 1,
@@ -161,7 +104,6 @@ export class Stack {
     } finally {
       if (stack && !stack.stopping) stack.cleanups.push(release);
       else release();
-      void log;
     }
   }
 
@@ -245,8 +187,8 @@ export class Stack {
     const file = openSync(this.logFile(name), restarts ? 'a' : 'w');
     // In a group of its own a Ctrl-C reaches us alone, and we end the processes in order. If we are killed there is no
     // order to keep: the databases go with us, and the lease brings the run back at the next start.
-    const command = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, main] : [process.execPath, main];
-    const child = spawn(command[0]!, command.slice(1), {
+    const child = spawnDependent(process.execPath, [main], {
+      parentDeathSignal: 'KILL',
       cwd: this.dir,
       env,
       stdio: ['ignore', file, file],
@@ -285,8 +227,8 @@ export class Stack {
     if (service.restarts >= RESTARTS) {
       this.failed(
         new StackError(
-          `${service.name} ended ${RESTARTS + 1} times in a row (${how}). The end of ` +
-            `${this.logFile(service.name)}:\n${tail(this.logFile(service.name))}`,
+          `${service.name} ended ${RESTARTS + 1} times in a row (${how}). ` +
+            `The end of ${this.logFile(service.name)}:\n${tail(this.logFile(service.name))}`,
         ),
       );
       return;
@@ -304,10 +246,7 @@ export class Stack {
 
   private async writeState(): Promise<void> {
     this.state.processes = [...this.services.values()].map(({ name, child }) => ({ name, pid: child.pid! }));
-    const draft = `${stateFile(this.dir)}.${process.pid}`;
-    // The database's password is in it.
-    await writeFile(draft, `${JSON.stringify(this.state, null, 2)}\n`, { mode: 0o600 });
-    await rename(draft, stateFile(this.dir));
+    await writeState(this.dir, this.state);
   }
 
   /** Workers first, so that they can still say where they stopped; then the API, then the databases. */
@@ -344,81 +283,4 @@ async function end(child: ChildProcess): Promise<void> {
 function tail(file: string): string {
   const lines = readFileSync(file, 'utf8').trim().split('\n').slice(-15).join('\n');
   return lines || '(nothing)';
-}
-
-/** A process id alone would be mistaken for another process that got the same one later. */
-function identity(pid: number): string {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // Field 22 is the start time; the second, the name, may hold spaces.
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-  } catch {
-    return '';
-  }
-}
-
-function holder(lock: string): number | undefined {
-  let text: string;
-  try {
-    text = readFileSync(lock, 'utf8');
-  } catch {
-    return undefined;
-  }
-  const [pid = 0, started = ''] = text
-    .trim()
-    .split(' ')
-    .map((part, i) => (i === 0 ? Number(part) : part)) as [number?, string?];
-  if (!pid) return undefined;
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return undefined;
-  }
-  return started === '' || identity(pid) === started ? pid : undefined;
-}
-
-async function takeLock(dir: string): Promise<() => void> {
-  const lock = path.join(dir, 'lock');
-  for (;;) {
-    try {
-      const file = await open(lock, 'wx');
-      await file.writeFile(`${process.pid} ${identity(process.pid)}\n`);
-      await file.close();
-      return () => {
-        try {
-          unlinkSync(lock);
-        } catch {
-          /* Somebody removed the folder. */
-        }
-      };
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
-        throw new StackError(`expected to be able to write in ${dir}: ${(error as Error).message}`);
-      const pid = holder(lock);
-      if (pid !== undefined) throw new StackRunningError(dir, pid);
-      await rm(lock, { force: true });
-    }
-  }
-}
-
-async function choosePort(host: string, wanted: number | undefined, last: number | undefined): Promise<number> {
-  if (wanted !== undefined && wanted !== 0) {
-    if (await listens(host, wanted)) return wanted;
-    throw new StackError(`expected port ${wanted} to be free: choose another with --port`);
-  }
-  for (const port of wanted === 0 ? [] : [last, DEFAULT_PORT])
-    if (port !== undefined && (await listens(host, port))) return port;
-  return (await listens(host, 0))!;
-}
-
-/** The port, if a server could listen on it. */
-async function listens(host: string, port: number): Promise<number | undefined> {
-  const server = createServer();
-  return new Promise((resolve) => {
-    server.once('error', () => resolve(undefined));
-    server.listen(port, host, () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : undefined));
-    });
-  });
 }

@@ -1,25 +1,31 @@
 import 'reflect-metadata';
-import { Database, RunQueue, type Logger } from '#libs/platform';
+import { loadEnv, type Logger } from '#libs/platform';
 import { NestFactory } from '@nestjs/core';
 import { LOGGER, WorkerModule } from './worker.module.js';
 import { LoomWorker } from './worker.js';
 
-const context = await NestFactory.createApplicationContext(WorkerModule, { logger: false, abortOnError: false });
+const context = await NestFactory.createApplicationContext(WorkerModule.for(loadEnv()), {
+  logger: false,
+  abortOnError: false,
+});
 const log = context.get<Logger>(LOGGER);
 const worker = context.get(LoomWorker);
 
 let leaving: Promise<void> | undefined;
-function leave(): void {
-  leaving ??= (async () => {
-    await worker.drain();
-    await context.get(RunQueue).close();
-    await context.get(Database).close();
-    process.exit(0);
-  })();
+/** Drains, closes what is open and ends the process: with 1 where something of that failed. */
+function leave(): Promise<void> {
+  leaving ??= context.close().then(
+    () => process.exit(0),
+    (error: unknown) => {
+      log.error({ err: error }, 'the worker could not end in order');
+      process.exit(1);
+    },
+  );
+  return leaving;
 }
 void worker.drainAsked.then(() => {
   log.info('told to drain');
-  leave();
+  return leave();
 });
 // The first signal drains, the second does not wait for checkpoints.
 let signals = 0;
@@ -27,7 +33,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     log.info({ signal }, 'signal received');
     if (++signals > 1) worker.killRuns();
-    leave();
+    void leave();
   });
 }
 

@@ -1,81 +1,66 @@
-import type {
-  LogLevel,
-  RunStatus,
-  Split,
-  SplitFiles,
-  StatusReason,
-  StopReason,
-  TrainerInputs,
-  TrainerMessage,
-} from '#libs/contracts';
+import type { RunStatus, StopReason, TrainerInputs, TrainerMessage } from '#libs/contracts';
 import {
-  CorruptArtifactError,
+  isUnavailable,
   LeaseLostError,
   type ArtifactStore,
   type ClaimedRun,
   type Env,
   type Logger,
-  type Progress,
-  type RunStore,
+  type Runs,
 } from '#libs/platform';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { MetricBuffer } from './metric-buffer.js';
+import { ProgressBuffer } from './progress-buffer.js';
+import { failureOf, failureOfDeath, kernelKills, RunFailure } from './run-failure.js';
+import { verifiedInputs } from './run-inputs.js';
 import { NoGpuError, type TrainerProcess } from './trainer-process.js';
 
 /** Metrics, log lines and progress are written together, this often. */
 const FLUSH_MS = 250;
-const LONGEST_LINE = 8192;
-const LINES_PER_FLUSH = 1000;
-/**
- * Points that may wait to be written. A run that says more than 20,000 in a second is thinned, and so is one while
- * Postgres is away.
- */
-const WAITING_POINTS = 5000;
 /** How long a process that was killed may take to be gone. */
 const KILL_WAIT_MS = 10_000;
+/** Pauses between repeats of a write that Postgres did not answer grow from the first to the second. */
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 2000;
+
+/** What a trainer says last. Nothing is computed after it, only recorded. */
+type LastWord = Extract<TrainerMessage, { type: 'succeeded' | 'stopped' | 'failed' }>;
 
 interface Services {
-  store: RunStore;
+  runs: Runs;
   artifacts: ArtifactStore;
   log: Logger;
   env: Env;
 }
 
-/** What is to be written with the next metrics. */
-interface Waiting {
-  lines: { level: LogLevel; message: string }[];
-  events: { type: string; data: Record<string, unknown> }[];
-  step: Progress['step'];
-}
-
-class RunFailure extends Error {
-  constructor(
-    readonly reason: StatusReason,
-    message: string,
-  ) {
-    super(message);
-  }
-}
+/** This worker had to leave before Postgres answered: the run is recovered when its lease expires. */
+class UnrecordedError extends Error {}
 
 /** The parent side of one attempt: it owns the lease and all writes; its trainer owns the computation. */
 export class SupervisedRun {
   /** Extended by every heartbeat that was answered. When it passes, another worker may own the run: stop at once. */
   private leaseUntil: number;
+  /** When the trainer was heard last, or bytes of its inputs or artifacts were read. */
   private progressAt = performance.now();
+  private readsInputs = true;
   private stopping: StopReason | undefined;
   private lost = false;
-  /** The last write is under way: that the run has ended is no news then. */
+  /**
+   * The trainer has said its last word, or is dead. From here on nothing is computed that another attempt could compute
+   * too: no lease is needed to go on, and what is written for an attempt that is not the run's any more finds no row.
+   */
   private ending = false;
   private hung = false;
   private killTimer: NodeJS.Timeout | undefined;
-  private readonly points = new MetricBuffer(WAITING_POINTS);
-  private buffer: Waiting = { lines: [], events: [], step: undefined };
-  private droppedLines = 0;
-  private thinned = false;
+  /** When this worker has to leave, though Postgres may not have answered. */
+  private leavesAt = Number.POSITIVE_INFINITY;
+  private readonly said = new ProgressBuffer();
+  private flusher: NodeJS.Timeout | undefined;
   /** How many processes the kernel had killed for memory when this one began. */
   private killedForMemory = 0;
+  /** Writes that may be repeated, counted, so that none is done twice. */
+  private written = 0;
   /** Writes follow each other in the order in which the trainer spoke. */
   private writes: Promise<void> = Promise.resolve();
   private fault: unknown;
@@ -104,7 +89,7 @@ export class SupervisedRun {
   watch(): void {
     const now = performance.now();
     if (now > this.leaseUntil) this.leaseLost('no heartbeat was answered for the length of the lease');
-    else if (now - this.progressAt > this.services.env.hungMs && !this.hung) {
+    else if (now - this.progressAt > this.services.env.hungMs && !this.hung && !this.ending) {
       this.hung = true;
       this.trainer.kill();
     }
@@ -122,6 +107,7 @@ export class SupervisedRun {
    * pause.
    */
   stop(reason: StopReason): void {
+    if (reason === 'drain') this.leaveWithin(this.services.env.cancelGraceMs + this.services.env.leaseMs);
     if (this.stopping === 'cancel' || (this.stopping && reason !== 'cancel')) return;
     this.stopping = reason;
     this.trainer.send({ type: 'stop', reason });
@@ -131,7 +117,12 @@ export class SupervisedRun {
   /** Ends now, whatever is lost since the last checkpoint. */
   kill(): void {
     this.stopping ??= 'drain';
+    this.leaveWithin(this.services.env.leaseMs);
     this.trainer.kill();
+  }
+
+  private leaveWithin(milliseconds: number): void {
+    this.leavesAt = Math.min(this.leavesAt, performance.now() + milliseconds);
   }
 
   /** Trains and records until the attempt has ended in Postgres, or is no longer ours. Never rejects. */
@@ -150,6 +141,7 @@ export class SupervisedRun {
         );
     } finally {
       clearTimeout(this.killTimer);
+      clearInterval(this.flusher);
       this.trainer.kill();
       await Promise.race([this.trainer.exited, delay(KILL_WAIT_MS)]);
       await rm(this.workDir, { recursive: true, force: true }).catch((error: unknown) =>
@@ -159,99 +151,101 @@ export class SupervisedRun {
   }
 
   private async attempt(): Promise<RunStatus> {
-    const { store } = this.services;
+    const { runs } = this.services;
     try {
       await mkdir(this.workDir, { recursive: true });
-      const final = await this.train();
+      const last = await this.train();
       // What the trainer said before its last word is written before that.
-      await this.writes;
       await this.flush();
-      this.ending = true;
-      if (final.type === 'succeeded') return await this.persist(() => store.succeed(this.token, final.result));
-      if (final.type === 'stopped' && final.reason === 'rung')
-        return await this.persist(() => store.reachRung(this.token, final.step));
+      if (last.type === 'succeeded') return await this.persist(() => runs.leases.succeed(this.token, last.result));
+      if (last.type === 'stopped' && last.reason === 'rung')
+        return await this.persist(() => runs.leases.reachRung(this.token, last.step));
       // Postgres knows whether it was to be cancelled, to pause, or to go on elsewhere.
-      if (final.type === 'stopped') return await this.persist(() => store.release(this.token));
-      throw new RunFailure(final.reason, final.message);
+      if (last.type === 'stopped') return await this.persist(() => runs.leases.release(this.token));
+      throw new RunFailure(last.reason, last.message);
     } catch (error) {
-      if (error instanceof LeaseLostError || this.lost) throw error;
+      if (error instanceof LeaseLostError || error instanceof UnrecordedError || this.lost) throw error;
       const { reason, message } = failureOf(error);
       this.ending = true;
-      return await this.persist(() => store.fail(this.token, reason, message));
+      return await this.persist(() => runs.leases.fail(this.token, reason, message));
     }
   }
 
-  /** Starts the trainer and follows it to its last word. */
-  private async train(): Promise<Extract<TrainerMessage, { type: 'succeeded' | 'stopped' | 'failed' }>> {
-    const { store, env } = this.services;
+  /** Starts the trainer and follows it to its last word. All writes before that are done then. */
+  private async train(): Promise<LastWord> {
+    const { runs } = this.services;
     await this.trainer.ready.catch((error: Error) => {
       throw new RunFailure(error instanceof NoGpuError ? 'gpu_error' : 'internal_error', error.message);
     });
-    const { inputs, step } = await this.inputs();
-    await this.persist(() => store.begin(this.token, step, this.trainer.pid));
     this.killedForMemory = await kernelKills();
-    this.progressAt = performance.now();
-
-    const flusher = setInterval(() => {
+    // A trainer that is gone needs no inputs, which storage may never give.
+    const found = await Promise.race([this.inputs(), this.trainer.exited.then(() => undefined)]);
+    if (!found) return this.death();
+    await this.persist(() => runs.recorder.begin(this.token, found.step, this.trainer.pid));
+    this.heard();
+    this.readsInputs = false;
+    this.flusher = setInterval(() => {
       this.enqueue(() => this.flush());
     }, FLUSH_MS);
-    try {
-      const final = await new Promise<
-        Extract<TrainerMessage, { type: 'succeeded' | 'stopped' | 'failed' }> | undefined
-      >((resolve) => {
-        this.trainer.onMessage((message) => {
-          if (message.type === 'succeeded' || message.type === 'stopped' || message.type === 'failed') resolve(message);
-          else this.hear(message);
-        });
-        void this.trainer.exited.then(() => resolve(undefined));
-        this.trainer.send({
-          type: 'start',
-          spec: this.run.spec,
-          inputs,
-          workDir: this.workDir,
-          checkpointEverySeconds: env.checkpointSeconds,
-          stopAtStep: this.run.stopAtStep,
-        });
-        if (this.stopping) this.trainer.send({ type: 'stop', reason: this.stopping });
+    const last = await this.lastWord(found.inputs);
+    clearInterval(this.flusher);
+    // The write of an artifact whose storage stands still never ends.
+    if (!this.hung) await this.writes;
+    if (this.fault) throw this.fault;
+    return last ?? (await this.death());
+  }
+
+  /** Has the trainer begin, and hears it until its last word; undefined where it dies without one. */
+  private lastWord(inputs: TrainerInputs): Promise<LastWord | undefined> {
+    return new Promise((resolve) => {
+      this.trainer.onMessage((message) => {
+        if (message.type === 'succeeded' || message.type === 'stopped' || message.type === 'failed') {
+          this.ending = true;
+          resolve(message);
+        } else this.hear(message);
       });
-      await this.writes;
-      if (this.fault) throw this.fault;
-      return final ?? (await this.death());
-    } finally {
-      clearInterval(flusher);
-    }
+      void this.trainer.exited.then(() => resolve(undefined));
+      this.trainer.send({
+        type: 'start',
+        spec: this.run.spec,
+        inputs,
+        workDir: this.workDir,
+        checkpointEverySeconds: this.services.env.checkpointSeconds,
+        stopAtStep: this.run.stopAtStep,
+      });
+      if (this.stopping) this.trainer.send({ type: 'stop', reason: this.stopping });
+    });
   }
 
   /** The trainer is gone without a last word. */
-  private async death(): Promise<{ type: 'stopped'; reason: StopReason; step: number }> {
-    const { code, signal } = await this.trainer.exited;
+  private async death(): Promise<LastWord> {
+    const exit = await this.trainer.exited;
     if (this.lost) throw new LeaseLostError(this.token);
     if (this.stopping) return { type: 'stopped', reason: this.stopping, step: 0 };
-    if (this.hung)
+    if (this.hung) {
+      const seconds = this.services.env.hungMs / 1000;
       throw new RunFailure(
         'hung',
-        `the trainer made no progress for ${this.services.env.hungMs / 1000} s and was killed`,
+        this.readsInputs
+          ? `the storage of artifacts gave nothing for ${seconds} s while the inputs of the run were verified`
+          : `the trainer made no progress for ${seconds} s and was killed`,
       );
-    const words = this.trainer.lastWords;
-    const how = `the trainer process ended with ${signal ?? `exit code ${code}`}${words ? `; its last words: ${words}` : ''}`;
-    if (OUT_OF_MEMORY.test(words) || (signal === 'SIGKILL' && (await kernelKills()) > this.killedForMemory))
-      throw new RunFailure(
-        'oom',
-        `not enough memory: lower the batch size or the width, or take a machine with more; ${how}`,
-      );
-    throw new RunFailure(GPU_FAULT.test(words) ? 'gpu_error' : 'worker_crash', how);
+    }
+    throw await failureOfDeath(exit, this.trainer.lastWords, this.killedForMemory);
   }
 
-  private hear(message: TrainerMessage): void {
+  private readonly heard = (): void => {
+    this.progressAt = performance.now();
+  };
+
+  private hear(message: Exclude<TrainerMessage, LastWord>): void {
     if (message.type === 'progress') {
-      this.progressAt = performance.now();
-      this.buffer.step = { step: message.step, totalSteps: message.totalSteps };
+      this.heard();
+      this.said.reach(message.step, message.totalSteps);
     } else if (message.type === 'metrics') {
-      this.points.add(message.points);
+      this.said.addPoints(message.points);
     } else if (message.type === 'log') {
-      if (this.buffer.lines.length < LINES_PER_FLUSH)
-        this.buffer.lines.push({ level: message.level, message: message.message.slice(0, LONGEST_LINE) });
-      else this.droppedLines++;
+      this.said.addLine(message.level, message.message);
     } else if (message.type === 'artifact') {
       this.enqueue(() => this.keep(message));
     }
@@ -272,108 +266,62 @@ export class SupervisedRun {
   }
 
   private async flush(): Promise<void> {
-    const { lines, events, step } = this.buffer;
-    const { points, stride } = this.points.take();
-    if (points.length === 0 && lines.length === 0 && events.length === 0 && !step) return;
-    if (this.droppedLines)
-      lines.push({
-        level: 'warn',
-        message: `${this.droppedLines} more lines came than can be written, and were dropped`,
-      });
-    if (stride > 1 && !this.thinned)
-      lines.push({
-        level: 'warn',
-        message: `metrics came faster than they can be written: every ${stride}th step of some stretches is kept`,
-      });
-    this.thinned ||= stride > 1;
-    this.droppedLines = 0;
-    this.buffer = { lines: [], events: [], step: undefined };
-    await this.persist(() => this.services.store.record(this.token, { step, points, lines, events }));
+    const progress = this.said.take();
+    if (!progress) return;
+    const write = ++this.written;
+    await this.persist(() => this.services.runs.recorder.record(this.token, progress, write));
   }
 
   /** File → store → fenced row → the trainer may go on. */
   private async keep(message: Extract<TrainerMessage, { type: 'artifact' }>): Promise<void> {
     await this.flush();
     const { name, kind, mime, step } = message;
-    const stored = await this.services.artifacts.put(message.path);
-    await this.persist(() => this.services.store.addArtifact(this.token, { name, kind, mime, step, ...stored }));
-    this.progressAt = performance.now();
+    const stored = await this.services.artifacts.put(message.path, this.heard);
+    const write = ++this.written;
+    const { recorder } = this.services.runs;
+    await this.persist(() => recorder.addArtifact(this.token, { name, kind, mime, step, ...stored }, write));
+    this.heard();
     this.trainer.send({ type: 'stored', id: message.id });
   }
 
-  /** The files a run needs, each compared with its sha256, and the newest checkpoint that is whole. */
-  private async inputs(): Promise<{ inputs: TrainerInputs; step: number | null }> {
+  private inputs(): ReturnType<typeof verifiedInputs> {
     const { artifacts, env, log } = this.services;
-    const { dataset, parentModel, parentCheckpoint, alignTo, checkpoints } = this.run;
-    const inputs: TrainerInputs = { dataRoot: env.dataRoot };
-    if (dataset) {
-      const files: Partial<Record<Split, SplitFiles>> = {};
-      for (const split of ['train', 'val', 'test'] as const) {
-        const arrays = dataset.splits[split];
-        if (!arrays) continue;
-        files[split] = {
-          samples: await artifacts.verified(arrays.samples),
-          ...(arrays.labels && { labels: await artifacts.verified(arrays.labels) }),
-          ...(arrays.masks && { masks: await artifacts.verified(arrays.masks) }),
-        };
-      }
-      inputs.dataset = { manifest: dataset, files };
-    }
-    if (parentModel) inputs.parentModel = await artifacts.verified(parentModel);
-    if (parentCheckpoint) inputs.parentCheckpoint = await artifacts.verified(parentCheckpoint);
-    if (alignTo) inputs.alignTo = await artifacts.verified(alignTo);
-    for (const checkpoint of checkpoints) {
-      try {
-        inputs.checkpoint = await artifacts.verified(checkpoint.sha256);
-        return { inputs, step: checkpoint.step };
-      } catch (error) {
-        if (!(error instanceof CorruptArtifactError)) throw error;
+    return verifiedInputs(this.run, {
+      artifacts,
+      dataRoot: env.dataRoot,
+      onRead: this.heard,
+      onCorrupt: (checkpoint, error) => {
         log.warn({ ...this.token, err: error }, 'a checkpoint is not whole, the one before is taken');
-        this.buffer.lines.push({
-          level: 'warn',
-          message: `checkpoint of step ${checkpoint.step} is not whole and was passed over: ${error.message}`,
-        });
-        this.buffer.events.push({ type: 'checkpoint_corrupt', data: checkpoint });
-      }
-    }
-    return { inputs, step: null };
+        this.said.addLine(
+          'warn',
+          `checkpoint of step ${checkpoint.step} is not whole and was passed over: ${error.message}`,
+        );
+        this.said.addEvent('checkpoint_corrupt', { ...checkpoint });
+      },
+    });
   }
 
-  /** Repeats a write while Postgres is away, for as long as the lease can last. */
+  /**
+   * Repeats a write. While Postgres is away that goes on for as long as the run can be this worker's: until the lease
+   * is lost where a trainer computes, and until another attempt has begun where one has finished, whose result would
+   * otherwise be computed again. What Postgres refuses is repeated for the length of a lease.
+   * @throws LeaseLostError
+   * @throws UnrecordedError when this worker has to leave first
+   */
   private async persist<Result>(write: () => Promise<Result>): Promise<Result> {
     const until = performance.now() + this.services.env.leaseMs;
-    for (let pauseMs = 100; ; pauseMs = Math.min(2 * pauseMs, 2000)) {
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
       if (this.lost) throw new LeaseLostError(this.token);
       try {
         return await write();
       } catch (error) {
-        if (error instanceof LeaseLostError || performance.now() > until) throw error;
+        if (error instanceof LeaseLostError) throw error;
+        const unavailable = isUnavailable(error);
+        if (unavailable && performance.now() > this.leavesAt) throw new UnrecordedError((error as Error).message);
+        if (!unavailable && performance.now() > until) throw error;
         this.services.log.warn({ ...this.token, err: error }, 'a write failed, it is repeated');
         await delay(pauseMs);
       }
     }
   }
-}
-
-/** What V8, the C++ library and TensorFlow say when memory is out, on a GPU or not. */
-const OUT_OF_MEMORY =
-  /heap out of memory|Array buffer allocation failed|std::bad_alloc|OOM when allocating|RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|Cannot allocate memory/i;
-/** What CUDA says of a card that is broken, or was lost. */
-const GPU_FAULT =
-  /CUDA_ERROR_(ECC|HARDWARE|ILLEGAL|LAUNCH|MISALIGNED|INVALID_DEVICE|NO_DEVICE|DEVICE_UNAVAILABLE|UNKNOWN)|CUDNN_STATUS_(INTERNAL|EXECUTION)|uncorrectable ECC|Xid/i;
-
-/** How many processes the kernel of this machine has killed for want of memory; 0 where it does not say. */
-async function kernelKills(): Promise<number> {
-  return Number(/^oom_kill (\d+)$/m.exec(await readFile('/proc/vmstat', 'utf8').catch(() => ''))?.[1] ?? 0);
-}
-
-function failureOf(error: unknown): { reason: StatusReason; message: string } {
-  if (error instanceof RunFailure) return { reason: error.reason, message: error.message };
-  if (error instanceof CorruptArtifactError) return { reason: 'internal_error', message: error.message };
-  if ((error as NodeJS.ErrnoException)?.code === 'ENOSPC')
-    return {
-      reason: 'disk_full',
-      message: 'no space is left where artifacts are stored: make room, then retry the run',
-    };
-  return { reason: 'internal_error', message: error instanceof Error ? error.message : String(error) };
 }

@@ -1,15 +1,16 @@
 import type { Gpu, TrainerCommand, TrainerMessage } from '#libs/contracts';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { spawnDependent } from '#libs/platform';
+import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const TRAINER = fileURLToPath(new URL('./trainer.js', import.meta.url));
-const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => process.platform === 'linux' && existsSync(path));
 /** Loading TensorFlow takes a second; a machine under load may need longer. */
 const READY_TIMEOUT_MS = 120_000;
 const STDERR_TAIL = 4000;
 /** Why it can't use a GPU, TensorFlow says in warnings. */
 const WARNINGS = { TF_CPP_MIN_LOG_LEVEL: '1' };
+/** By which an index in CUDA_VISIBLE_DEVICES means to CUDA what it means to nvidia-smi, and so to `listGpus`. */
+const GPU_ORDER = { CUDA_DEVICE_ORDER: 'PCI_BUS_ID' };
 /**
  * glibc hands large blocks back to the kernel when they are freed and asks for them anew, so that each step would pay
  * for its tensors' pages again. Here the process keeps what it once had, in large pages: a step allocates what the step
@@ -17,7 +18,12 @@ const WARNINGS = { TF_CPP_MIN_LOG_LEVEL: '1' };
  * Other C libraries ignore it.
  */
 export const KEEP_MEMORY = {
-  GLIBC_TUNABLES: `glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=${2 ** 40}:glibc.malloc.top_pad=${2 ** 26}:glibc.malloc.hugetlb=1`,
+  GLIBC_TUNABLES: [
+    'glibc.malloc.mmap_max=0',
+    `glibc.malloc.trim_threshold=${2 ** 40}`,
+    `glibc.malloc.top_pad=${2 ** 26}`,
+    'glibc.malloc.hugetlb=1',
+  ].join(':'),
 };
 
 /**
@@ -63,11 +69,15 @@ export class TrainerProcess {
     environment: NodeJS.ProcessEnv,
     { gpu, program = TRAINER }: { gpu?: Gpu | undefined; program?: string | undefined } = {},
   ) {
-    const [command, ...args] = SETPRIV
-      ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, program]
-      : [process.execPath, program];
-    this.child = spawn(command, args, {
-      env: { ...KEEP_MEMORY, ...(gpu && WARNINGS), ...environment, ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }) },
+    this.child = spawnDependent(process.execPath, [program], {
+      parentDeathSignal: 'KILL',
+      env: {
+        ...KEEP_MEMORY,
+        ...(gpu && WARNINGS),
+        ...environment,
+        ...GPU_ORDER,
+        ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }),
+      },
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'advanced',
     });

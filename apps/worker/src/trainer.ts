@@ -4,7 +4,8 @@
  */
 import type { StopReason, TrainerCommand, TrainerMessage } from '#libs/contracts';
 import { InvalidDataError, prepareDataset } from '#libs/data';
-import { loadTensorFlow, Stopped, train, TrainingError, type TrainContext } from '#libs/training';
+import { loadTensorFlow } from '#libs/tensorflow';
+import { Stopped, train, TrainingError, type TrainContext } from '#libs/training';
 import path from 'node:path';
 
 const stop = new AbortController();

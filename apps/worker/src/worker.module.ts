@@ -2,35 +2,54 @@ import {
   ArtifactStore,
   createLogger,
   Database,
-  loadEnv,
+  queueOptions,
   RunQueue,
-  RunStore,
+  Runs,
   type Env,
+  type JobQueue,
   type Logger,
 } from '#libs/platform';
-import { Module } from '@nestjs/common';
+import { BullModule, getQueueToken } from '@nestjs/bullmq';
+import { Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
+import { consumerOf, RunConsumer } from './run-consumer.js';
 import { LoomWorker } from './worker.js';
 
-export const ENV = Symbol('env');
 export const LOGGER = Symbol('logger');
 
-@Module({
-  providers: [
-    { provide: ENV, useFactory: () => loadEnv() },
-    { provide: LOGGER, inject: [ENV], useFactory: (env: Env) => createLogger('worker', env.logLevel) },
-    { provide: Database, inject: [ENV], useFactory: (env: Env) => new Database(env.databaseUrl, env) },
-    {
-      provide: RunStore,
-      inject: [Database, ENV],
-      useFactory: (database: Database, env: Env) => new RunStore(database, env),
-    },
-    { provide: RunQueue, inject: [ENV], useFactory: (env: Env) => new RunQueue(env) },
-    {
-      provide: LoomWorker,
-      inject: [Database, RunStore, RunQueue, LOGGER, ENV],
-      useFactory: (database: Database, store: RunStore, queue: RunQueue, log: Logger, env: Env) =>
-        new LoomWorker({ database, store, queue, log, env, artifacts: new ArtifactStore(env.artifactsDir) }),
-    },
-  ],
-})
-export class WorkerModule {}
+@Module({})
+export class WorkerModule implements OnApplicationShutdown {
+  constructor(
+    private readonly database: Database,
+    private readonly queue: RunQueue,
+  ) {}
+
+  static for(env: Env): DynamicModule {
+    const Consumer = consumerOf(env);
+    return {
+      module: WorkerModule,
+      imports: [BullModule.registerQueueAsync({ name: env.queueName, useFactory: () => queueOptions(env) })],
+      providers: [
+        { provide: LOGGER, useFactory: () => createLogger('worker', env.logLevel) },
+        { provide: Database, useFactory: () => new Database(env.databaseUrl, env) },
+        { provide: Runs, inject: [Database], useFactory: (database: Database) => new Runs(database, env) },
+        {
+          provide: RunQueue,
+          inject: [getQueueToken(env.queueName)],
+          useFactory: (queue: JobQueue) => new RunQueue(queue),
+        },
+        { provide: RunConsumer, inject: [LOGGER], useFactory: (log: Logger) => new Consumer(log) },
+        {
+          provide: LoomWorker,
+          inject: [Database, Runs, RunConsumer, LOGGER],
+          useFactory: (database: Database, runs: Runs, consumer: RunConsumer, log: Logger) =>
+            new LoomWorker({ database, runs, consumer, log, env, artifacts: new ArtifactStore(env.artifactsDir) }),
+        },
+      ],
+    };
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.queue.close();
+    await this.database.close();
+  }
+}

@@ -4,27 +4,30 @@ import {
   ClaimRefusedError,
   isUnavailable,
   SchemaMismatchError,
+  type ClaimedRun,
   type Database,
   type Env,
   type Logger,
   type RunJob,
-  type RunQueue,
-  type RunStore,
+  type Runs,
 } from '#libs/platform';
+import type { BeforeApplicationShutdown } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, rm, statfs } from 'node:fs/promises';
+import { rm, statfs } from 'node:fs/promises';
 import { availableParallelism, hostname, totalmem } from 'node:os';
 import path from 'node:path';
 import { listGpus } from './gpus.js';
+import type { RunConsumer } from './run-consumer.js';
+import { Slots, type Slot } from './slots.js';
 import { SupervisedRun } from './supervised-run.js';
-import { TrainerProcess } from './trainer-process.js';
+import { makeWorkFolder, workFolderOf } from './work-folder.js';
 
 const WATCH_MS = 200;
 
 interface Services {
   database: Database;
-  store: RunStore;
-  queue: RunQueue;
+  runs: Runs;
+  consumer: RunConsumer;
   artifacts: ArtifactStore;
   log: Logger;
   env: Env;
@@ -34,15 +37,11 @@ interface Services {
  * One per machine: registers, takes runs from the queue, one a slot, and keeps their leases. It never loads TensorFlow:
  * a native training step would block its heartbeats.
  */
-export class LoomWorker {
+export class LoomWorker implements BeforeApplicationShutdown {
   readonly id: string;
   private readonly runs = new Map<string, SupervisedRun>();
   private readonly workRoot: string;
-  /** Slots that are free, each with a trainer that is loaded already. */
-  private readonly free: { slot: number; trainer: TrainerProcess }[] = [];
-  private slots = 1;
-  private gpus: Gpu[] = [];
-  private consumer: ReturnType<RunQueue['consume']> | undefined;
+  private slots: Slots | undefined;
   private timers: NodeJS.Timeout[] = [];
   private control: { close(): Promise<void> } | undefined;
   private beating: Promise<void> | undefined;
@@ -62,7 +61,7 @@ export class LoomWorker {
 
   constructor(private readonly services: Services) {
     this.id = `${services.env.workerName ?? hostname()}-${randomUUID().slice(0, 8)}`;
-    this.workRoot = path.join(services.env.artifactsDir, 'work', `${hostname()}.${process.pid}`);
+    this.workRoot = workFolderOf(services.env.artifactsDir);
   }
 
   /**
@@ -70,21 +69,20 @@ export class LoomWorker {
    * be written.
    */
   async start(): Promise<void> {
-    const { store, queue, log, env, database } = this.services;
-    await store.checkSchema();
-    await this.removeLeftovers();
-    await mkdir(this.workRoot, { recursive: true });
-    this.gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
-    this.slots = env.slots ?? Math.max(1, this.gpus.length);
-    for (let slot = 0; slot < this.slots; slot++) this.free.push({ slot, trainer: this.newTrainer(slot) });
-    await store.registerWorker({
+    const { runs, env, log } = this.services;
+    await runs.workers.checkSchema();
+    await makeWorkFolder(this.workRoot);
+    const gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
+    const slots = this.openSlots(gpus);
+    this.slots = slots;
+    await runs.workers.registerWorker({
       id: this.id,
       host: hostname(),
       pid: process.pid,
-      slots: this.slots,
+      slots: slots.count,
       versions: { node: process.versions.node },
       labels: env.workerLabels,
-      gpus: this.gpus,
+      gpus,
       memoryMiB: Math.floor(totalmem() / 2 ** 20),
     });
     this.timers.push(
@@ -92,9 +90,35 @@ export class LoomWorker {
         this.beat();
       }, env.heartbeatMs),
     );
-    await Promise.all(this.free.map(({ trainer }) => trainer.ready));
+    await slots.ready();
     if (this.draining) return;
-    await store.setWorkerState(this.id, 'running');
+    await runs.workers.setWorkerState(this.id, 'running');
+    this.takeRuns(slots);
+    log.info(
+      { worker: this.id, slots: slots.count, labels: env.workerLabels, gpus: gpus.map(({ name }) => name) },
+      'worker ready',
+    );
+  }
+
+  /** A slot for each GPU, unless the environment says how many. */
+  private openSlots(gpus: readonly Gpu[]): Slots {
+    const { env } = this.services;
+    const count = env.slots ?? Math.max(1, gpus.length);
+    const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / count));
+    return new Slots(count, {
+      gpus,
+      environment: {
+        // What one trainer has compiled the next ones load: a seventh less of the time until it is ready.
+        NODE_COMPILE_CACHE: path.join(this.workRoot, 'compiled'),
+        ...env.trainerEnvironment,
+        LOOM_TRAINER_THREADS: String(threads),
+      },
+      program: env.trainerProgram,
+    });
+  }
+
+  private takeRuns(slots: Slots): void {
+    const { consumer, database, env, log } = this.services;
     this.timers.push(
       setInterval(() => {
         for (const run of this.runs.values()) run.watch();
@@ -105,33 +129,31 @@ export class LoomWorker {
     this.control = database.listen(['run_control', 'worker_control'], (_, id) => {
       if (id === '' || id === this.id || this.holds(id)) this.beat();
     });
-    this.consumer = queue.consume(
-      this.slots,
-      (job) => this.process(job),
-      (error) => log.warn({ err: error }, 'the queue does not answer'),
-    );
-    this.consumer.run().catch((error: unknown) => log.error({ err: error }, 'the queue consumer has ended'));
-    log.info(
-      { worker: this.id, slots: this.slots, labels: env.workerLabels, gpus: this.gpus.map(({ name }) => name) },
-      'worker ready',
-    );
+    consumer
+      .take(slots.count, (job) => this.process(job, slots))
+      .catch((error: unknown) => log.error({ err: error }, 'the queue consumer has ended'));
+  }
+
+  /** A drain is over before Nest closes what it needs: the consumer, the queue, Postgres. */
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.drain();
   }
 
   /** Stops taking runs, has those it holds write a checkpoint, hands them back and ends. */
-  async drain(): Promise<void> {
-    const { store, log } = this.services;
+  private async drain(): Promise<void> {
+    const { runs, consumer, log } = this.services;
     this.draining = true;
     log.info({ worker: this.id, runs: this.runs.size }, 'draining');
-    await store
+    await runs.workers
       .setWorkerState(this.id, 'draining')
       .catch((error: unknown) => log.warn({ err: error }, 'the state draining could not be recorded'));
     for (const run of this.runs.values()) run.stop('drain');
-    await this.consumer?.close();
-    for (const { trainer } of this.free) trainer.kill();
+    await consumer.close();
+    this.slots?.close();
     for (const timer of this.timers) clearInterval(timer);
     await this.control?.close();
     await this.beating;
-    await store
+    await runs.workers
       .setWorkerState(this.id, 'stopped')
       .catch((error: unknown) => log.warn({ err: error }, 'the state stopped could not be recorded'));
     await rm(this.workRoot, { recursive: true, force: true });
@@ -146,50 +168,58 @@ export class LoomWorker {
     return [...this.runs.values()].some(({ token }) => token.runId === runId);
   }
 
-  /** The processor: its first act is the claim, and it ends when the attempt has ended in Postgres. */
-  private async process(job: RunJob): Promise<void> {
-    const { store, log } = this.services;
+  /** What is done with a job: its first act is the claim, and it ends when the attempt has ended in Postgres. */
+  private async process(job: RunJob, slots: Slots): Promise<void> {
+    const { runs, log } = this.services;
     if (this.cutOff)
       throw Object.assign(new Error('a job came before Postgres has answered a heartbeat again'), {
         code: 'ETIMEDOUT',
       });
-    if (this.draining || !(await this.hasSpace())) return store.offerAgain(job);
-    // One after the other: each is given one of the GPUs that are free then.
+    if (this.draining || !(await this.hasSpace())) return runs.outbox.offerAgain(job);
+    const taken = await this.claim(job, slots);
+    if (taken === 'refused') return;
+    if (!taken) {
+      log.info(job, "nothing to do: the run is done, cancelled, or another's");
+      return;
+    }
+    await this.supervise(taken.claimed, taken.slot, slots);
+  }
+
+  /** The claimed run and its slot; undefined where there is nothing to do. One claim follows the other. */
+  private async claim(job: RunJob, slots: Slots): Promise<{ claimed: ClaimedRun; slot: Slot } | undefined | 'refused'> {
+    const { runs, log } = this.services;
+    // Each is given one of the GPUs that are free then.
     const claiming = this.claims.then(async () => {
-      const claimed = await store.claim(
-        job,
-        this.id,
-        this.free.flatMap(({ slot }) => this.gpuOf(slot)?.uuid ?? []),
-      );
-      return claimed && { claimed, ...this.takeSlot(claimed.gpu) };
+      const claimed = await runs.claims.claim(job, this.id, slots.freeGpus);
+      return claimed ? { claimed, slot: slots.take(claimed.gpu) } : undefined;
     });
     this.claims = claiming.then(
       () => undefined,
       () => undefined,
     );
-    const taken = await claiming.catch((error: unknown) => {
+    try {
+      return await claiming;
+    } catch (error) {
       if (isUnavailable(error)) this.leaveQueue();
       if (!(error instanceof ClaimRefusedError)) throw error;
       if (error instanceof SchemaMismatchError) this.leaveToOthers(error);
       log.info({ ...job, why: error.message }, 'claim refused: the run is offered again');
-      return null;
-    });
-    if (taken === null) return;
-    if (!taken) {
-      log.info(job, "nothing to do: the run is done, cancelled, or another's");
-      return;
+      return 'refused';
     }
-    const { claimed, slot, trainer } = taken;
-    const run = new SupervisedRun(claimed, trainer, this.services, this.workRoot);
-    this.runs.set(`${claimed.runId}:${claimed.attempt}`, run);
-    log.info({ ...run.token, kind: claimed.spec.kind, pid: trainer.pid }, 'attempt begins');
+  }
+
+  private async supervise(claimed: ClaimedRun, slot: Slot, slots: Slots): Promise<void> {
+    const run = new SupervisedRun(claimed, slot.trainer, this.services, this.workRoot);
+    const key = `${claimed.runId}:${claimed.attempt}`;
+    this.runs.set(key, run);
+    this.services.log.info({ ...run.token, kind: claimed.spec.kind, pid: slot.trainer.pid }, 'attempt begins');
     try {
       // A drain may have begun while the claim was under way.
       if (this.draining) run.stop('drain');
       await run.complete();
     } finally {
-      this.runs.delete(`${claimed.runId}:${claimed.attempt}`);
-      if (!this.draining) this.free.push({ slot, trainer: this.newTrainer(slot) });
+      this.runs.delete(key);
+      if (!this.draining) slots.release(slot);
       if (this.outdated && this.runs.size === 0) this.told.resolve();
     }
   }
@@ -202,14 +232,14 @@ export class LoomWorker {
     if (this.cutOff) return;
     this.cutOff = true;
     this.services.log.warn({ worker: this.id }, 'Postgres does not answer: no runs are taken until it does');
-    void this.consumer?.pause(true);
+    this.services.consumer.pause();
   }
 
   private returnToQueue(): void {
     if (!this.cutOff) return;
     this.cutOff = false;
     this.services.log.info({ worker: this.id }, 'Postgres answers again');
-    if (!this.outdated && !this.draining) void this.consumer?.resume();
+    if (!this.outdated && !this.draining) this.services.consumer.resume();
   }
 
   /**
@@ -223,7 +253,7 @@ export class LoomWorker {
       { err: error },
       'this worker is of another version than the database: it takes no more runs and ends when it has none',
     );
-    void this.consumer?.pause(true);
+    this.services.consumer.pause();
     if (this.runs.size === 0) this.told.resolve();
   }
 
@@ -241,41 +271,6 @@ export class LoomWorker {
     return enough;
   }
 
-  private gpuOf(slot: number): Gpu | undefined {
-    return this.gpus[slot % this.gpus.length];
-  }
-
-  /** A trainer that sees the GPU of its slot only. */
-  private newTrainer(slot: number): TrainerProcess {
-    const { env } = this.services;
-    const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / this.slots));
-    // What one trainer has compiled the next ones load: a seventh less of the time until it is ready.
-    return new TrainerProcess(
-      {
-        NODE_COMPILE_CACHE: path.join(this.workRoot, 'compiled'),
-        ...env.trainerEnvironment,
-        LOOM_TRAINER_THREADS: String(threads),
-      },
-      { gpu: this.gpuOf(slot), program: env.trainerProgram },
-    );
-  }
-
-  /**
-   * A slot, of this GPU where there is one, with a trainer that is loaded already, or with a new one where that has
-   * died. The queue hands out no more jobs than there are slots.
-   */
-  private takeSlot(gpu: string | null): { slot: number; trainer: TrainerProcess } {
-    const [free] = this.free.splice(
-      Math.max(
-        0,
-        this.free.findIndex(({ slot }) => this.gpuOf(slot)?.uuid === gpu),
-      ),
-      1,
-    );
-    if (!free) throw new Error(`expected a free slot among ${this.slots}, got another run`);
-    return free.trainer.alive ? free : { slot: free.slot, trainer: this.newTrainer(free.slot) };
-  }
-
   /**
    * Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled or paused are
    * stopped, and so are all when it wants a drain.
@@ -287,23 +282,13 @@ export class LoomWorker {
     }
     const sentAt = performance.now();
     const held = [...this.runs.values()];
-    this.beating = this.services.store
-      .heartbeat(
-        this.id,
-        held.map(({ token }) => token),
-      )
+    const tokens = held.map(({ token }) => token);
+    this.beating = this.services.runs.leases
+      .heartbeat(this.id, tokens)
       .then(({ drain, asked }) => {
         this.answeredAt = sentAt;
         this.returnToQueue();
-        for (const run of held) {
-          const answer = asked.get(run.token.runId);
-          if (!answer) {
-            run.leaseLost('another attempt has begun, or the run has ended');
-            continue;
-          }
-          run.leaseExtended(sentAt);
-          if (answer !== 'go on') run.stop(answer);
-        }
+        for (const run of held) obey(run, asked.get(run.token.runId), sentAt);
         if (drain) this.told.resolve();
       })
       .catch((error: unknown) => this.services.log.warn({ err: error }, 'a heartbeat failed'))
@@ -315,24 +300,14 @@ export class LoomWorker {
         }
       });
   }
-
-  /** Work folders of processes of this host that are gone. */
-  private async removeLeftovers(): Promise<void> {
-    const root = path.dirname(this.workRoot);
-    const names = await readdir(root).catch(() => []);
-    for (const name of names) {
-      const [, pid] = /^(?:.*)\.(\d+)$/.exec(name) ?? [];
-      if (!name.startsWith(`${hostname()}.`) || !pid || isAlive(Number(pid))) continue;
-      await rm(path.join(root, name), { recursive: true, force: true });
-    }
-  }
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+/** What a heartbeat that was sent at this time was answered about a run: undefined where it is no longer ours. */
+function obey(run: SupervisedRun, answer: 'go on' | 'cancel' | 'pause' | undefined, sentAt: number): void {
+  if (!answer) {
+    run.leaseLost('another attempt has begun, or the run has ended');
+    return;
   }
+  run.leaseExtended(sentAt);
+  if (answer !== 'go on') run.stop(answer);
 }

@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { ApiError, LoomClient, ServerSentEventParser, UnreachableError } from './client.js';
-import type { Run } from './http.js';
+import { LoomClient } from './client.js';
+import { ServerSentEventParser } from './event-stream.js';
+import type { Run } from './runs-api.js';
+import { ApiError, UnreachableError } from './transport.js';
 
 let server: Server | undefined;
 afterEach(() => {

@@ -13,19 +13,20 @@ export type Split = (typeof SPLITS)[number];
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
-/**
- * What one sample is. Images: uint8 [count, height, width, channels]. Sounds: int16 [count, length], mono, `length`
- * samples each.
- */
-export const SampleShape = z.discriminatedUnion('modality', [
-  z.strictObject({
-    modality: z.literal('image'),
-    height: z.int().min(1),
-    width: z.int().min(1),
-    channels: z.union([z.literal(1), z.literal(3)]),
-  }),
-  z.strictObject({ modality: z.literal('audio'), sampleRate: z.int().min(1), length: z.int().min(1) }),
-]);
+export const SampleShape = z
+  .discriminatedUnion('modality', [
+    z.strictObject({
+      modality: z.literal('image'),
+      height: z.int().min(1),
+      width: z.int().min(1),
+      channels: z.union([z.literal(1), z.literal(3)]),
+    }),
+    z.strictObject({ modality: z.literal('audio'), sampleRate: z.int().min(1), length: z.int().min(1) }),
+  ])
+  .describe(
+    'What one sample is. Images: uint8 [count, height, width, channels]. Sounds: int16 [count, length], mono, ' +
+      '`length` samples each.',
+  );
 export type SampleShape = z.infer<typeof SampleShape>;
 export type ImageShape = Extract<SampleShape, { modality: 'image' }>;
 export type AudioShape = Extract<SampleShape, { modality: 'audio' }>;
@@ -33,25 +34,22 @@ export type AudioShape = Extract<SampleShape, { modality: 'audio' }>;
 /** Value of a mask's pixel that belongs to no class: it counts neither in the loss nor in the metrics. */
 export const UNLABELLED = 255;
 
-/** One split of a dataset version. `samples` is a .npy as `SampleShape` says. */
-export const DatasetSplit = z.strictObject({
-  count: z.int().min(0),
-  samples: Sha256,
-  /**
-   * Where samples have a class: an int32 .npy of shape [count], and how many of each class there are, in the order of
-   * `classes`.
-   */
-  labels: Sha256.optional(),
-  countPerClass: z.array(z.int().min(0)).optional(),
-  /** Where pixels have a class: a uint8 .npy of shape [count, height, width], `UNLABELLED` or an index of `classes`. */
-  masks: Sha256.optional(),
-});
+export const DatasetSplit = z
+  .strictObject({
+    count: z.int().min(0),
+    samples: Sha256,
+    labels: Sha256.optional().describe('Where samples have a class: an int32 .npy of shape [count].'),
+    countPerClass: z
+      .array(z.int().min(0))
+      .optional()
+      .describe('Where samples have a class: how many of each there are, in the order of `classes`.'),
+    masks: Sha256.optional().describe(
+      'Where pixels have a class: a uint8 .npy of shape [count, height, width], `UNLABELLED` or an index of `classes`.',
+    ),
+  })
+  .describe('One split of a dataset version. `samples` is a .npy as `SampleShape` says.');
 export type DatasetSplit = z.infer<typeof DatasetSplit>;
 
-/**
- * An immutable dataset version. Its digest is the sha256 of the manifest in canonical JSON without `digest` and
- * `name`: the same samples, labels and classes give the same digest, wherever and whenever they were prepared.
- */
 export const DatasetManifest = z
   .strictObject({
     name: Name,
@@ -60,7 +58,13 @@ export const DatasetManifest = z
     classes: z.array(z.string()).min(2),
     splits: z.strictObject({ train: DatasetSplit, val: DatasetSplit.optional(), test: DatasetSplit.optional() }),
   })
-  .meta({ id: 'DatasetManifest' });
+  .meta({
+    id: 'DatasetManifest',
+    description:
+      'An immutable dataset version. Its digest is the sha256 of the manifest in canonical JSON without `digest` ' +
+      'and `name`: the same samples, labels and classes give the same digest, wherever and whenever they were ' +
+      'prepared.',
+  });
 export type DatasetManifest = z.infer<typeof DatasetManifest>;
 
 /**
@@ -68,6 +72,13 @@ export type DatasetManifest = z.infer<typeof DatasetManifest>;
  * labels.
  */
 export const strataOf = ({ count, countPerClass }: DatasetSplit): number[] => countPerClass ?? [count];
+
+/**
+ * How many images of each class a label fraction keeps: `round(fraction · count)`.
+ * The API refuses a run for which a class keeps none, and the trainer draws exactly these.
+ */
+export const labelsPerClass = (countPerClass: readonly number[], fraction: number): number[] =>
+  countPerClass.map((count) => Math.round(fraction * count));
 
 /** `32 x 32 x 3`, `1 s at 8000 Hz`, for people. */
 export const sampleText = (sample: SampleShape): string =>

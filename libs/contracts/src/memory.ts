@@ -1,6 +1,8 @@
 /** How much memory a run needs at its peak, from its spec alone, so that a plan can say what fits where. */
 import type { SampleShape } from './dataset.js';
-import { Encoder, type Autoencode, type Optimizer, type Pretrain, type Projection, type RunSpec } from './run-spec.js';
+import { Encoder, type Optimizer, type Projection } from './run-settings.js';
+import type { RunSpec } from './run-spec.js';
+import type { Autoencode, Pretrain } from './training-spec.js';
 
 /** What differs between the encoders: stride of the stem, and (width factor, stride) of each residual block. */
 export const ARCHITECTURES: Record<
@@ -32,22 +34,22 @@ export const ARCHITECTURES: Record<
 
 const FLOAT = 4;
 /**
- * Of each convolution's output so many copies live at the peak of a step: itself, what is made of it, and what the
+ * Copies of each convolution's output that live at the peak of a step: itself, what is made of it, and what the
  * backward pass holds of both. Measured: 5.5 to 6.5.
  */
 const COPIES = 7.25;
-/** The same of the samples that go in: views, and what augmentation makes on the way. Measured: 16 with colours. */
+/** Copies of a batch's samples: views, and what augmentation makes on the way. Measured: 16 with colours. */
 const VIEW_COPIES = 18;
 /** Samples of a batch where nothing is learnt. */
 const EVALUATION_BATCH = 512;
 /**
- * Of the process: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of resident memory in a trainer
- * of a small network.
+ * What the process takes beside tensors: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of
+ * resident memory in a trainer of a small network.
  */
 const PROCESS_BYTES = 500 * 2 ** 20;
 /** What allocators keep and kernels work in, in parts of the tensors. */
 const OVERHEAD = 1.25;
-/** A dataset's arrays are read into memory up to this. */
+/** Up to so many bytes, a dataset's samples are read into memory. */
 const MOST_SAMPLE_BYTES = 512 * 2 ** 20;
 
 /** Height, width and channels of what an encoder sees; of sounds a bound: a frame every 16 ms, at most 64 bands. */
@@ -56,12 +58,16 @@ const inputOf = (sample: SampleShape): [number, number, number] =>
     ? [sample.height, sample.width, sample.channels]
     : [1 + Math.ceil(sample.length / sample.sampleRate / 0.016), 64, 1];
 
+/** What an encoder holds: weights, and numbers between its layers. */
 interface Size {
   parameters: number;
-  /** Numbers in the outputs of all convolutions, of one sample. */ maps: number;
-  /** In the largest. */ largest: number;
+  /** Numbers in the outputs of all convolutions, for one sample. */
+  maps: number;
+  /** Numbers in the largest of those outputs. */
+  largest: number;
   features: number;
-  /** Numbers in the last map. */ last: number;
+  /** Numbers in the output of the last convolution. */
+  last: number;
 }
 
 function encoderSize({ name, width }: Encoder, [height, columns, channels]: [number, number, number]): Size {
@@ -106,78 +112,105 @@ export function tensorBytes(
 ): number | null {
   if (spec.kind === 'prepare-dataset') return null;
   const input = inputOf(sample);
-  const pixels = input.reduce((product, side) => product * side, 1);
   const size = encoderSize(('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({}), input);
-  const forward = (batch: number) => batch * (2.5 * size.largest + VIEW_COPIES * pixels);
-  const learning = (batch: number, maps: number, parameters: number, optimizer: Optimizer, kept = 0) =>
-    Math.max(
-      batch * (COPIES * maps + VIEW_COPIES * pixels) + parameters * copiesOfWeights(optimizer).held + kept,
-      parameters * copiesOfWeights(optimizer).applying,
-    );
-  const judged = size.parameters + forward(Math.min(EVALUATION_BATCH, samples)) + samples * size.features * 2;
-  const numbers = () => {
-    switch (spec.kind) {
-      case 'pretrain': {
-        const parameters =
-          size.parameters +
-          headParameters(size.features, spec.projection) +
-          (spec.method === 'byol' || spec.method === 'simsiam' ? 2 * spec.predictorHidden * spec.projection.output : 0);
-        return Math.max(
-          judged + 3 * parameters,
-          learning(
-            2 * spec.batchSize,
-            size.maps,
-            parameters,
-            spec.optimizer,
-            pairsOf(spec) + (spec.method === 'byol' ? parameters + forward(2 * spec.batchSize) : 0),
-          ),
-        );
-      }
-      case 'finetune':
-        return Math.max(
-          judged + 3 * size.parameters,
-          learning(
-            spec.batchSize,
-            spec.task === 'segmentation' ? 2 * size.maps : size.maps,
-            size.parameters * (spec.task === 'segmentation' ? 1.5 : 1),
-            spec.optimizer,
-          ),
-        );
-      case 'distill':
-        return Math.max(
-          judged + 3 * size.parameters,
-          learning(
-            spec.batchSize * (spec.labelWeight > 0 ? 2 : 1),
-            size.maps,
-            size.parameters,
-            spec.optimizer,
-            size.parameters + forward(spec.batchSize),
-          ),
-        );
-      case 'autoencode': {
-        const decoder = decoderSize(spec, size, input);
-        return Math.max(
-          judged + 3 * (size.parameters + decoder.parameters),
-          learning(spec.batchSize, size.maps + decoder.maps, size.parameters + decoder.parameters, spec.optimizer),
-        );
-      }
-      case 'evaluate':
-      case 'embed':
-      case 'interpolate':
-      case 'export':
-        return judged;
+  return FLOAT * numbersOf(spec, size, input, samples);
+}
+
+/** Numbers at the peak of a batch that only goes forward through an encoder. */
+const forward = ({ largest }: Size, pixels: number, batch: number): number =>
+  batch * (2.5 * largest + VIEW_COPIES * pixels);
+
+/** Numbers at the peak of a step that learns; `kept`: what lies beside it all the time. */
+const learning = (
+  pixels: number,
+  batch: number,
+  maps: number,
+  parameters: number,
+  optimizer: Optimizer,
+  kept = 0,
+): number =>
+  Math.max(
+    batch * (COPIES * maps + VIEW_COPIES * pixels) + parameters * copiesOfWeights(optimizer).held + kept,
+    parameters * copiesOfWeights(optimizer).applying,
+  );
+
+/** Numbers in the tensors at the peak of a run: of learning, or of the evaluation between. */
+function numbersOf(
+  spec: Exclude<RunSpec, { kind: 'prepare-dataset' }>,
+  size: Size,
+  input: [number, number, number],
+  samples: number,
+): number {
+  const pixels = input.reduce((product, side) => product * side, 1);
+  const judged =
+    size.parameters + forward(size, pixels, Math.min(EVALUATION_BATCH, samples)) + samples * size.features * 2;
+  switch (spec.kind) {
+    case 'pretrain': {
+      const parameters =
+        size.parameters +
+        headParameters(size.features, spec.projection) +
+        (spec.method === 'byol' || spec.method === 'simsiam' ? 2 * spec.predictorHidden * spec.projection.output : 0);
+      return Math.max(
+        judged + 3 * parameters,
+        learning(
+          pixels,
+          2 * spec.batchSize,
+          size.maps,
+          parameters,
+          spec.optimizer,
+          pairsOf(spec) + (spec.method === 'byol' ? parameters + forward(size, pixels, 2 * spec.batchSize) : 0),
+        ),
+      );
     }
-  };
-  return FLOAT * numbers();
+    case 'finetune':
+      return Math.max(
+        judged + 3 * size.parameters,
+        learning(
+          pixels,
+          spec.batchSize,
+          spec.task === 'segmentation' ? 2 * size.maps : size.maps,
+          size.parameters * (spec.task === 'segmentation' ? 1.5 : 1),
+          spec.optimizer,
+        ),
+      );
+    case 'distill':
+      return Math.max(
+        judged + 3 * size.parameters,
+        learning(
+          pixels,
+          spec.batchSize * (spec.labelWeight > 0 ? 2 : 1),
+          size.maps,
+          size.parameters,
+          spec.optimizer,
+          size.parameters + forward(size, pixels, spec.batchSize),
+        ),
+      );
+    case 'autoencode': {
+      const decoder = decoderSize(spec, size, input);
+      return Math.max(
+        judged + 3 * (size.parameters + decoder.parameters),
+        learning(
+          pixels,
+          spec.batchSize,
+          size.maps + decoder.maps,
+          size.parameters + decoder.parameters,
+          spec.optimizer,
+        ),
+      );
+    }
+    case 'evaluate':
+    case 'embed':
+    case 'interpolate':
+    case 'export':
+      return judged;
+  }
 }
 
 /** Similarities between all views of a batch, or between all dimensions. */
-const pairsOf = ({ method, batchSize, projection: { output } }: Pretrain): number =>
-  method === 'simclr'
-    ? 12 * (2 * batchSize) ** 2
-    : method === 'barlow-twins' || method === 'vicreg'
-      ? 48 * output ** 2
-      : 0;
+function pairsOf({ method, batchSize, projection: { output } }: Pretrain): number {
+  if (method === 'simclr') return 12 * (2 * batchSize) ** 2;
+  return method === 'barlow-twins' || method === 'vicreg' ? 48 * output ** 2 : 0;
+}
 
 /** Doubles the last map until it is as large as a sample; channels halve each time, down to the encoder's width. */
 function decoderSize(

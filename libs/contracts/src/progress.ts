@@ -1,5 +1,5 @@
 /** How fast runs go and when they will be done, and how such numbers are written. Pure. */
-import type { Run } from './http.js';
+import type { Run } from './runs-api.js';
 
 /** Looked at this far back: long enough to even out evaluations between epochs, short enough to follow a change. */
 const WINDOW_MS = 60_000;

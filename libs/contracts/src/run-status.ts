@@ -19,7 +19,7 @@ export const RunStatus = z
   .meta({ id: 'RunStatus' });
 export type RunStatus = z.infer<typeof RunStatus>;
 
-/** Why a run has its status: a second column, so that `failed` stays one status. */
+/** A second column beside the status, so that `failed` stays one status. */
 export const StatusReason = z
   .enum([
     'user_cancel',
@@ -42,11 +42,11 @@ export const StatusReason = z
     'below_median',
     'parent_early_stopped',
   ])
-  .meta({ id: 'StatusReason' });
+  .meta({ id: 'StatusReason', description: 'Why a run has its status.' });
 export type StatusReason = z.infer<typeof StatusReason>;
 
 /**
- * The state machine. `RunStore` is the only code that moves a run, and only along these arrows.
+ * The state machine. `Transitions` is the only code that moves a run, and only along these arrows.
  * `upstream_failed` is left again when the failed parent is retried; `failed` and `cancelled` when the run itself is.
  * `pausing` goes back to `running` when the run is resumed before its worker has stopped it.
  */
@@ -79,8 +79,14 @@ const TRANSITIONS: Record<RunStatus, readonly RunStatus[]> = {
 
 export const canMove = (from: RunStatus, to: RunStatus): boolean => TRANSITIONS[from].includes(to);
 
+/** The run waits for a worker in these: it is in the outbox. */
+export const WAITING_STATUSES = ['queued', 'retrying'] as const satisfies readonly RunStatus[];
 /** A worker holds the run's lease in these. */
 export const ACTIVE_STATUSES = ['running', 'pausing', 'cancelling'] as const satisfies readonly RunStatus[];
+/** The run gets on in these without anybody's doing: a worker has it, or takes it in its turn. */
+export const UNDER_WAY_STATUSES = [...WAITING_STATUSES, ...ACTIVE_STATUSES] as const satisfies readonly RunStatus[];
+/** It has not ended in these. */
+export const OPEN_STATUSES = ['pending', 'paused', ...UNDER_WAY_STATUSES] as const satisfies readonly RunStatus[];
 export const TERMINAL_STATUSES = [
   'succeeded',
   'failed',
@@ -105,6 +111,9 @@ export const RETRYABLE_STATUSES = [
   'timed_out',
   'upstream_failed',
 ] as const satisfies readonly RunStatus[];
+
+/** It has failed in these, or can't be tried for a parent that has: nobody wanted it so. */
+export const FAILED_STATUSES = ['failed', 'timed_out', 'upstream_failed'] as const satisfies readonly RunStatus[];
 
 /** What people ask of runs, and the statuses in which a run can do it. */
 export const RUN_ACTIONS = {

@@ -1,69 +1,63 @@
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { z } from 'zod';
-import { canonicalJson } from './run-spec.js';
+import { canonicalJson } from './canonical-json.js';
 
-/**
- * In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; `q`
- * rounds to its multiples.
- */
-const Distribution = z.enum([
-  'constant',
-  'categorical',
-  'int_uniform',
-  'uniform',
-  'q_uniform',
-  'log_uniform',
-  'log_uniform_values',
-  'q_log_uniform',
-  'q_log_uniform_values',
-  'normal',
-  'q_normal',
-  'log_normal',
-  'q_log_normal',
-]);
+const Distribution = z
+  .enum([
+    'constant',
+    'categorical',
+    'int_uniform',
+    'uniform',
+    'q_uniform',
+    'log_uniform',
+    'log_uniform_values',
+    'q_log_uniform',
+    'q_log_uniform_values',
+    'normal',
+    'q_normal',
+    'log_normal',
+    'q_log_normal',
+  ])
+  .describe(
+    "In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; " +
+      '`q` rounds to its multiples.',
+  );
 
-/** One of `value`, `values`, or a range to draw from. */
 export const Parameter = z
   .strictObject({
     value: z.unknown().optional(),
     values: z.array(z.unknown()).min(1).max(1000).optional(),
-    /** Of `values`, in their order; they need not add up to 1. */
-    probabilities: z.array(z.number().min(0)).max(1000).optional(),
+    probabilities: z
+      .array(z.number().min(0))
+      .max(1000)
+      .optional()
+      .describe('Probabilities of `values`, in their order; they need not add up to 1.'),
     distribution: Distribution.optional(),
     min: z.number().optional(),
     max: z.number().optional(),
     mu: z.number().optional(),
     sigma: z.number().gt(0).optional(),
     q: z.number().gt(0).optional(),
-    /** Only where other parameters have this value, or one of these. Elsewhere the trial does not set it. */
-    when: z.record(z.string(), z.unknown()).optional(),
+    when: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe(
+        'The parameter applies only where other parameters have this value, or one of these. Elsewhere the trial ' +
+          'does not set it.',
+      ),
   })
   .superRefine((parameter, context) => {
-    const given = [
-      parameter.value !== undefined,
-      parameter.values !== undefined,
-      parameter.min !== undefined ||
-        parameter.max !== undefined ||
-        parameter.mu !== undefined ||
-        parameter.sigma !== undefined,
-    ];
+    const { value, values, probabilities, min, max, mu, sigma } = parameter;
     const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
-    if (given.filter(Boolean).length !== 1)
+    const ranged = [min, max, mu, sigma].some((each) => each !== undefined);
+    if ([value !== undefined, values !== undefined, ranged].filter(Boolean).length !== 1)
       return fault([], 'expected one of value, values, or a range (min and max, or mu and sigma)');
-    if (parameter.probabilities && parameter.probabilities.length !== parameter.values?.length)
+    if (probabilities && probabilities.length !== values?.length)
       fault(['probabilities'], 'expected one probability for each of values');
-    if (parameter.probabilities?.every((each) => each === 0))
-      fault(['probabilities'], 'expected a probability above 0');
-    if (!given[2]) return;
-    const distribution = distributionOf(parameter);
-    const [low, high] = distribution.endsWith('normal') ? (['mu', 'sigma'] as const) : (['min', 'max'] as const);
-    for (const key of [low, high])
-      if (parameter[key] === undefined) fault([key], `expected a number for ${distribution}`);
-    if (low === 'min' && parameter.min! > parameter.max!)
-      fault(['min'], `expected at most max (${parameter.max}), got ${parameter.min}`);
-    if (distribution.endsWith('log_uniform_values') && parameter.min! <= 0)
-      fault(['min'], `expected a number above 0 for ${distribution}, got ${parameter.min}`);
-  });
+    if (probabilities?.every((each) => each === 0)) fault(['probabilities'], 'expected a probability above 0');
+    if (ranged) for (const { path, message } of rangeFaults(parameter)) fault(path, message);
+  })
+  .describe('One of `value`, `values`, or a range to draw from.');
 export type Parameter = z.infer<typeof Parameter>;
 
 /** What is meant where `distribution` is left out, as Weights & Biases has it. */
@@ -89,44 +83,60 @@ export function distributionOf({
   return Number.isInteger(min) && Number.isInteger(max) ? 'int_uniform' : 'uniform';
 }
 
+/** What is wrong with a range, for the distribution that is drawn from it. */
+function rangeFaults(range: Parameter): { path: string[]; message: string }[] {
+  const distribution = distributionOf(range);
+  const [low, high] = distribution.endsWith('normal') ? (['mu', 'sigma'] as const) : (['min', 'max'] as const);
+  const faults = [low, high]
+    .filter((key) => range[key] === undefined)
+    .map((key) => ({ path: [key as string], message: `expected a number for ${distribution}` }));
+  if (low === 'min' && range.min! > range.max!)
+    faults.push({ path: ['min'], message: `expected at most max (${range.max}), got ${range.min}` });
+  if (distribution.endsWith('log_uniform_values') && range.min! <= 0)
+    faults.push({ path: ['min'], message: `expected a number above 0 for ${distribution}, got ${range.min}` });
+  return faults;
+}
+
 /** One draw of a parameter. */
 export function drawn(parameter: Parameter, uniform: () => number): unknown {
-  const { value, values, probabilities, min = 0, max = 0, mu = 0, sigma = 1, q = 1 } = parameter;
+  const distribution = distributionOf(parameter);
+  if (distribution === 'constant') return parameter.value;
+  if (distribution === 'categorical') return drawnValue(parameter, uniform);
+  if (!distribution.startsWith('q_')) return drawnNumber(distribution, parameter, uniform);
+  const { q = 1 } = parameter;
+  const x = drawnNumber(distribution.slice(2), parameter, uniform);
+  return Number((Math.round(x / q) * q).toPrecision(12));
+}
+
+function drawnValue({ values = [], probabilities }: Parameter, uniform: () => number): unknown {
+  const weights = probabilities ?? values.map(() => 1);
+  let rest = uniform() * weights.reduce((sum, weight) => sum + weight, 0);
+  return values.at(weights.findIndex((weight) => (rest -= weight) < 0));
+}
+
+/** Of a distribution without its `q_`. */
+function drawnNumber(
+  distribution: string,
+  { min = 0, max = 0, mu = 0, sigma = 1 }: Parameter,
+  uniform: () => number,
+): number {
   const between = (low: number, high: number) => low + (high - low) * uniform();
   const normal = () => mu + sigma * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-  const rounded = (x: number) => Number((Math.round(x / q) * q).toPrecision(12));
-  const distribution = distributionOf(parameter);
   switch (distribution) {
-    case 'constant':
-      return value;
-    case 'categorical': {
-      const weights = probabilities ?? values!.map(() => 1);
-      let rest = uniform() * weights.reduce((sum, weight) => sum + weight, 0);
-      const place = weights.findIndex((weight) => (rest -= weight) < 0);
-      return values!.at(place);
-    }
     case 'int_uniform':
       return Math.min(max, Math.floor(between(min, max + 1)));
     case 'uniform':
       return between(min, max);
-    case 'q_uniform':
-      return rounded(between(min, max));
     case 'log_uniform':
       return Math.exp(between(min, max));
-    case 'q_log_uniform':
-      return rounded(Math.exp(between(min, max)));
     case 'log_uniform_values':
       return Math.exp(between(Math.log(min), Math.log(max)));
-    case 'q_log_uniform_values':
-      return rounded(Math.exp(between(Math.log(min), Math.log(max))));
     case 'normal':
       return normal();
-    case 'q_normal':
-      return rounded(normal());
     case 'log_normal':
       return Math.exp(normal());
-    case 'q_log_normal':
-      return rounded(Math.exp(normal()));
+    default:
+      throw new RangeError(`expected a distribution of numbers, got ${distribution}`);
   }
 }
 
@@ -242,6 +252,8 @@ export function everyAssignment(
   return found;
 }
 
+/** Results before `tpe` asks its model; until then draws are random. */
+export const TPE_STARTUP = 10;
 /** Draws that may fail to be new before a space counts as exhausted. */
 export const STALE_DRAWS = 200;
 

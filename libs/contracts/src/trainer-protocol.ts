@@ -44,7 +44,8 @@ export type TrainerCommand =
       inputs: TrainerInputs;
       workDir: string;
       checkpointEverySeconds: number;
-      /** It stops after the first evaluation there or beyond. */ stopAtStep: number | null;
+      /** The trainer stops after the first evaluation at this step or beyond. */
+      stopAtStep: number | null;
     }
   | { type: 'stop'; reason: StopReason }
   | { type: 'stored'; id: number };

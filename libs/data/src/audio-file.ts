@@ -4,14 +4,14 @@ import { decoder as mp3 } from '@audio/decode-mp3';
 import { decoder as vorbis } from '@audio/decode-vorbis';
 import { decoder as wav } from '@audio/decode-wav';
 
-/** Small, since a few bytes of silence unpack to many samples. */
+/** Bytes of a packed file that are decoded at once: few, since a few bytes of silence unpack to many samples. */
 const PIECE_BYTES = 4096;
-/** A WAV is not packed. */
+/** Bytes of a WAV, which is not packed, that are decoded at once. */
 const WAV_PIECE_BYTES = 2 ** 16;
-/** Pictures and other notes before the sound are smaller. */
+/** Bytes before the first sample, where pictures and other notes lie. */
 const MAX_SILENT_BYTES = 32 * 2 ** 20;
 const MAX_RATE = 768_000;
-/** The magic and the block STREAMINFO. */
+/** Bytes of a FLAC's magic and its first block, STREAMINFO. */
 const FLAC_INFO_BYTES = 42;
 
 interface Decoded {
@@ -117,12 +117,11 @@ async function decodeMono(
   return { samples, rate };
 }
 
-/**
- * Zero crossings of the sinc on each side; the window's shape (90 dB down); the end of the passband, so that it is all
- * gone at the lower Nyquist frequency.
- */
+/** Zero crossings of the sinc on each side of its centre. */
 const CROSSINGS = 32;
+/** Shape of the Kaiser window: its side lobes lie 90 dB down. */
 const KAISER_BETA = 9;
+/** End of the passband in Nyquist frequencies, so that nothing is left at the lower of both. */
 const ROLLOFF = 0.91;
 /** Kernel values kept per crossing; between them it is linear. */
 const STEPS = 512;

@@ -1,6 +1,6 @@
 import { Augmentation, UNLABELLED } from '#libs/contracts';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { loadTensorFlow } from '../../training/src/tensorflow.js';
 import { describe, expect, test } from 'vitest';
 import {
   adjustBrightness,
@@ -296,7 +296,8 @@ describe('a view with its mask', () => {
       const [inside, part] = [seen[i * 3]!, seen[i * 3 + 1]!];
       // Neither at the border, where an image mixes with what lies outside, nor just between the parts.
       if ((inside > 0 && inside < 0.999) || Math.abs(part - 0.5) < mixed) return;
-      expect(label, `${i}: ${inside}, ${part}`).toBe(inside === 0 ? UNLABELLED : part > 0.5 ? 1 : 0);
+      const expected = part > 0.5 ? 1 : 0;
+      expect(label, `${i}: ${inside}, ${part}`).toBe(inside === 0 ? UNLABELLED : expected);
     });
     expect(counts[0]).toBeGreaterThan(500);
     expect(counts[1]).toBeGreaterThan(500);

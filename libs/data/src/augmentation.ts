@@ -1,13 +1,12 @@
 /**
  * Random views of images as batched tensor operations. Each image draws its own parameters. Order and definitions
- * follow
- * SimCLR (Chen et al. 2020, appendix A; `data_util.py`), colour operations torchvision's float definitions: brightness,
- * contrast and saturation blend with black, with the image's mean gray and with each pixel's gray; hue turns the colour
- * circle of HSV; the result is clipped to [0, 1] after each. Within colour jitter the order is fixed.
+ * follow SimCLR (Chen et al. 2020, appendix A; `data_util.py`), colour operations torchvision's float definitions:
+ * brightness, contrast and saturation blend with black, with the image's mean gray and with each pixel's gray; hue
+ * turns the colour circle of HSV; the result is clipped to [0, 1] after each. Within colour jitter the order is fixed.
  */
 import { UNLABELLED, type Augmentation } from '#libs/contracts';
+import { kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { kernel, typeAttribute } from './native.js';
 import type { Random } from './random.js';
 
 /** ITU-R BT.601 luma, as torchvision has it. */
@@ -18,7 +17,7 @@ const CROP_TRIES = 10;
  * where all is black.
  */
 const EDGE = 1e-6;
-/** In pixels. */
+/** Pixels of an image from which on one call of a kernel for each image is faster than converting a whole batch. */
 const LARGE_IMAGE = 96 * 96;
 /** Rows of a blurred image that are computed together: a band around the diagonal of a large matrix is mostly zeros. */
 const BLUR_ROWS = 64;
@@ -247,7 +246,7 @@ function rotateEach(
   )[0] as tf.Tensor4D;
 }
 
-/** In one pass; tfjs's own takes two. */
+/** Clips to [0, 1] in one pass; `tf.clipByValue` takes two. */
 const clip = (images: tf.Tensor): tf.Tensor4D =>
   kernel('ClipByValue', { T: typeAttribute('TF_FLOAT') }, [images, tf.scalar(0), tf.scalar(1)])[0] as tf.Tensor4D;
 
@@ -291,15 +290,14 @@ export const adjustSaturation = (images: tf.Tensor4D, factors: Float32Array): tf
 export const adjustHue = (images: tf.Tensor4D, turns: Float32Array): tf.Tensor4D =>
   tf.tidy(() => {
     const attributes = { T: typeAttribute('TF_FLOAT') };
-    // The kernel that turns all pixels by one angle is twice as fast as converting there and back, where an image is
-    // worth a call.
+    // The kernel that turns all pixels by one angle is twice as fast as converting to HSV and back.
     if (images.shape[1] * images.shape[2] >= LARGE_IMAGE) {
       return tf.stack(
         tf.unstack(images).map((image, i) => kernel('AdjustHue', attributes, [image, tf.scalar(turns[i]!)])[0]!),
       ) as tf.Tensor4D;
     }
     const [hsv] = kernel('RGBToHSV', attributes, [images]) as [tf.Tensor4D];
-    // Hue is periodic: what reaches 1 begins at 0 again. The other two stay below 2.
+    // Hue is periodic: what reaches 1 begins at 0 again. Saturation and value stay below 2.
     const shift = tf.tensor4d(
       [...turns].flatMap((turn) => [turn - Math.floor(turn), 0, 0]),
       [turns.length, 1, 1, 3],

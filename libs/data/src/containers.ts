@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { extract, type Header } from 'tar-stream';
 import { openPromise, type ZipFile } from 'yauzl';
-import { InvalidDataError } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
 
 /** A sample of a source. Its bytes are read when its turn comes. */
 export interface SourceFile {
@@ -72,7 +72,7 @@ const SPLIT_WORDS = new Map<string, Split>([
 export const splitOfFolder = (name: string | undefined): Split | undefined =>
   SPLIT_WORDS.get(name?.toLowerCase() ?? '');
 const MAX_FILES = 20_000_000;
-/** One photograph fits many times over; a file that unpacks to more is not one. */
+/** Bytes of one file: a photograph fits many times over, and what unpacks to more is none. */
 const MAX_FILE_BYTES = 256 * 2 ** 20;
 const MAX_ARCHIVE_BYTES = 2 ** 40;
 

@@ -1,9 +1,9 @@
 import type { DatasetManifest } from '#libs/contracts';
+import { loadTensorFlow } from '#libs/tensorflow';
 import { mkdtemp, open, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { loadTensorFlow } from '../../training/src/tensorflow.js';
 import {
   balancedRows,
   BatchCursor,
@@ -15,7 +15,8 @@ import {
   type SampleSplit,
 } from './dataset.js';
 import { labelSubset } from './label-subset.js';
-import { InvalidDataError, NpyWriter, readNpy, Rows, type NpyData, type NpyType } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
+import { NpyWriter, readNpy, Rows, type NpyData, type NpyType } from './npy.js';
 import { Random } from './random.js';
 
 await loadTensorFlow({ threads: 1 });

@@ -1,7 +1,8 @@
 import { UNLABELLED, type DatasetManifest, type SampleShape, type Split, type SplitFiles } from '#libs/contracts';
+import { floatsOfBytes } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { InvalidDataError, MEMORY_LIMIT, readNpy, Rows } from './npy.js';
-import { floatsOfBytes } from './native.js';
+import { InvalidDataError } from './invalid-data.js';
+import { MEMORY_LIMIT, readNpy, Rows } from './npy.js';
 import { Random, type RandomState } from './random.js';
 
 /** One split of a dataset version: in memory where it is small, otherwise read from its files row by row. */

@@ -1,5 +1,5 @@
 /** Templates such as `{label}_{group}_{}`, which say what the names of files tell. */
-import { InvalidDataError } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
 
 /** Takes a file's name, without folder and ending, apart; undefined where the template does not fit. */
 export type FileName = (name: string) => { label: string; group: string | null } | undefined;

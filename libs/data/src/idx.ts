@@ -4,7 +4,7 @@
 import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
 import { splitNamed, type Source, type SourceFile } from './containers.js';
-import { InvalidDataError } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
 
 export const IDX = /(^|[-_./])(images|labels)[-.]idx\d-ubyte(\.gz)?$/i;
 const MAX_COUNT = 20_000_000;

@@ -1,8 +1,9 @@
 export * from './augmentation.js';
 export * from './dataset.js';
+export { InvalidDataError } from './invalid-data.js';
 export * from './label-subset.js';
-export * from './native.js';
-export { InvalidDataError, NpyWriter, Rows } from './npy.js';
+export { NpyWriter, Rows } from './npy.js';
+export * from './positioned-io.js';
 export * from './prepare.js';
 export * from './random.js';
 export { logMel, logMelSettings, soundsOfLogMel } from './sound.js';

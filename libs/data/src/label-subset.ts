@@ -4,9 +4,9 @@ import type { SampleSplit } from './dataset.js';
 import { Random } from './random.js';
 
 export interface LabelSubset {
-  /** Ascending. */
+  /** Rows of the split whose labels may be used, in ascending order. */
   rows: Int32Array;
-  /** Of the rows as little-endian int32: equal subsets have equal sums. */
+  /** Checksum of the rows as little-endian int32: equal subsets have equal sums. */
   sha256: string;
 }
 

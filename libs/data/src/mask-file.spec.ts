@@ -2,7 +2,7 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { crc32, deflateSync } from 'node:zlib';
 import { colour, DataRoot, type Files } from '../../../tests/support/sources.js';
-import { InvalidDataError } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
 
 let data: DataRoot;
 beforeAll(async () => {

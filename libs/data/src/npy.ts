@@ -3,15 +3,9 @@
  * writing as it goes, so that a file can be larger than memory.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { open, readFile, type FileHandle } from 'node:fs/promises';
-
-/** The data that a user gave is at fault. The run fails with this message and the worker goes on. */
-export class InvalidDataError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = 'InvalidDataError';
-  }
-}
+import { open, type FileHandle } from 'node:fs/promises';
+import { InvalidDataError } from './invalid-data.js';
+import { readFully, writeFully } from './positioned-io.js';
 
 const TYPES = { '|u1': Uint8Array, '<i2': Int16Array, '<i4': Int32Array, '<f4': Float32Array } as const;
 export type NpyType = keyof typeof TYPES;
@@ -24,9 +18,12 @@ export interface NpyArray<Type extends NpyType> {
 const MAGIC = Buffer.from('\x93NUMPY\x01\x00', 'latin1');
 /** Room for any shape, so that the count can be written at the end. */
 const HEADER_BYTES = 128;
+/** Magic, version and length, then as many bytes as the length can say. */
+const MAX_HEADER_BYTES = 10 + 0xffff;
 
 function header(type: NpyType, shape: readonly number[]): Buffer {
-  const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${shape.join(', ')}${shape.length === 1 ? ',' : ''}), }`;
+  const sides = shape.join(', ') + (shape.length === 1 ? ',' : '');
+  const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${sides}), }`;
   const padded = text.padEnd(HEADER_BYTES - MAGIC.length - 2 - 1, ' ') + '\n';
   const length = Buffer.alloc(2);
   length.writeUInt16LE(padded.length);
@@ -44,7 +41,7 @@ export class NpyWriter {
 
   static async create(path: string, type: NpyType, itemShape: readonly number[]): Promise<NpyWriter> {
     const writer = new NpyWriter(await open(path, 'wx'), type, itemShape);
-    await writer.file.write(header(type, [0, ...itemShape]));
+    await writeFully(writer.file, [header(type, [0, ...itemShape])]);
     return writer;
   }
 
@@ -53,12 +50,12 @@ export class NpyWriter {
     const size = this.itemShape.reduce((product, side) => product * side, 1);
     if (items.length % size !== 0) throw new RangeError(`expected whole items of ${size} numbers, got ${items.length}`);
     this.count += items.length / size;
-    await this.file.writeFile(new Uint8Array(items.buffer, items.byteOffset, items.byteLength));
+    await writeFully(this.file, [new Uint8Array(items.buffer, items.byteOffset, items.byteLength)]);
   }
 
   /** Writes the shape, flushes to disk and closes. */
   async close(): Promise<void> {
-    await this.file.write(header(this.type, [this.count, ...this.itemShape]), 0, HEADER_BYTES, 0);
+    await writeFully(this.file, [header(this.type, [this.count, ...this.itemShape])], 0);
     await this.file.sync();
     await this.file.close();
   }
@@ -98,15 +95,29 @@ function describe(
   return { shape, start, length };
 }
 
+/** What an open file says of its array. */
+async function describeFile(
+  path: string,
+  type: NpyType,
+  file: FileHandle,
+): Promise<{ shape: number[]; start: number; length: number }> {
+  const { size } = await file.stat();
+  const beginning = Buffer.alloc(Math.min(size, MAX_HEADER_BYTES));
+  await readFully(file, beginning, 0);
+  return describe(path, type, beginning, size);
+}
+
 /** Reads a whole array. @throws InvalidDataError for another format, type, order or length. */
 export async function readNpy<Type extends NpyType>(path: string, type: Type): Promise<NpyArray<Type>> {
-  const bytes = await readFile(path);
-  const { shape, start, length } = describe(path, type, bytes, bytes.length);
-  const { BYTES_PER_ELEMENT: width } = TYPES[type];
-  // Typed arrays need an aligned start; the header has a length that gives one, but only in files of ours.
-  const data = bytes.byteOffset % width === 0 && start % width === 0 ? bytes.buffer : new Uint8Array(bytes).buffer;
-  const offset = data === bytes.buffer ? bytes.byteOffset + start : start;
-  return { shape, data: new TYPES[type](data, offset, length) as NpyData<Type> };
+  const file = await open(path);
+  try {
+    const { shape, start, length } = await describeFile(path, type, file);
+    const data = new TYPES[type](length) as NpyData<Type>;
+    await readFully(file, new Uint8Array(data.buffer), start);
+    return { shape, data };
+  } finally {
+    await file.close();
+  }
 }
 
 /** Arrays of at most so many bytes are read at once and kept; of larger ones each row is read when it is asked for. */
@@ -141,9 +152,7 @@ export class Rows<Type extends NpyType = NpyType> {
         const { shape, data } = await readNpy(path, type);
         return new Rows<Type>(shape, data);
       }
-      const beginning = Buffer.alloc(Math.min(fileBytes, 10 + 0xffff));
-      await handle.read(beginning, 0, beginning.length, 0);
-      const { shape, start, length } = describe(path, type, beginning, fileBytes);
+      const { shape, start, length } = await describeFile(path, type, handle);
       const row = new TYPES[type](shape[0] === 0 ? 0 : length / shape[0]!) as NpyData<Type>;
       return new Rows<Type>(shape, undefined, {
         path,

@@ -6,13 +6,13 @@ import { parquetSchema, type FileMetaData } from 'hyparquet';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { splitNamed, type Source, type SourceFile } from './containers.js';
-import { InvalidDataError } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
 import type { Answer, Question, Value } from './parquet-thread.js';
 
-/** A row group's column is unpacked at once. */
+/** Bytes of a row group's column, which is unpacked at once. */
 const MAX_GROUP_BYTES = 2 ** 30;
 const LABEL_COLUMNS = ['label', 'labels', 'fine_label', 'class'];
-/** A page is unpacked in moments. */
+/** How long the reading may make no progress: a page is unpacked in moments. */
 const PATIENCE_MS = 30_000;
 
 interface Feature {
@@ -219,5 +219,6 @@ function classOf(value: Value, names: readonly string[] | undefined): string | u
   // Text that the schema does not call so comes as bytes.
   if (typeof value === 'string' || value instanceof Uint8Array) return Buffer.from(value).toString() || undefined;
   if (value === null) return undefined;
-  return value < 0 ? undefined : names ? names[Number(value)] : String(value);
+  if (value < 0) return undefined;
+  return names ? names[Number(value)] : String(value);
 }

@@ -3,9 +3,9 @@
  * Order: time shift, pitch, gain, noise; on spectrograms the two masks of SpecAugment (Park et al. 2019, section 2).
  */
 import type { Augmentation } from '#libs/contracts';
+import { kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { onDrawn } from './augmentation.js';
-import { kernel, typeAttribute } from './native.js';
 import type { Random } from './random.js';
 
 /**

@@ -1,7 +1,7 @@
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { loadTensorFlow } from '../../training/src/tensorflow.js';
 import { describe, expect, test } from 'vitest';
-import { InvalidDataError } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
 import { Random } from './random.js';
 import { logMel, melFilters, soundsOfLogMel, spectrogramShape, spectrumOf } from './sound.js';
 import { decodeWav, encodeWav } from './wav.js';

@@ -24,8 +24,8 @@ interface Scale {
 }
 
 /**
- * Samples of a window and between two, bins from 0 to half the sampling rate, bands that these are gathered in: two
- * bins a band at least, on average.
+ * The spectrograms of a sampling rate: samples of a window, samples from one window to the next (`hop`), bins from 0 Hz
+ * to half the sampling rate, and the bands that the bins are gathered in, on average at least two bins each.
  */
 function scaleOf(sampleRate: number): Scale {
   const window = OVERLAP * 2 * Math.max(1, Math.round((sampleRate * WINDOW_SECONDS) / (OVERLAP * 2)));
@@ -66,7 +66,7 @@ interface Bases extends Scale {
   hann: Float64Array;
   /** Frame → real parts, then imaginary parts of its windowed, scaled spectrum. [window, 2 · bins] */
   analysis: Float32Array;
-  /** The way back, to the frame times the window once more. [2 · bins, window] */
+  /** Spectrum → its frame, times the window once more. [2 · bins, window] */
   synthesis: Float32Array;
   /** Power of bins → power of bands. [bins, bands] */
   filters: Float32Array;
@@ -131,9 +131,9 @@ export function melFilters(sampleRate: number, window: number, bands: number): F
 
 /**
  * Short-time Fourier transform: frames are centred on every hop-th sample, with silence beyond both ends. sounds: [N,
- * length] →
- * [N · frames, 2 · bins], real parts, then imaginary ones. A product with cosines and sines has a gradient for nothing;
- * a fast Fourier transform would take half the time at 16 kHz, a hundredth of a training step less.
+ * length] → [N · frames, 2 · bins], real parts, then imaginary ones. As a product with cosines and sines it needs no
+ * gradient of its own; a fast Fourier transform would take half the time at 16 kHz, a hundredth of a training step
+ * less.
  */
 export function spectrumOf(sounds: tf.Tensor2D, sampleRate: number): tf.Tensor2D {
   return tf.tidy(() => {
@@ -254,7 +254,7 @@ export function soundsOfLogMel(
       tf.sub(tf.exp(tf.mul(tf.sub(tf.reshape<tf.Rank.R2>(values, [-1, bands]), 1), (LN10 * DECIBELS) / 10)), FLOOR),
     );
     const magnitude = tf.sqrt(powerOfBands(mel, sampleRate));
-    // Beside each other for the real and the imaginary part. [M, 2 · bins]
+    // The magnitudes twice, for the real and for the imaginary parts. [M, 2 · bins]
     const magnitudes = tf.concat2d([magnitude, magnitude], 1);
     const phases = Float32Array.from({ length: magnitude.size }, () => random.uniform(-Math.PI, Math.PI));
     let directions = tf.tidy(() => {

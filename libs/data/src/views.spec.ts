@@ -1,6 +1,6 @@
 import { Augmentation, SOUND_AUGMENTATIONS, type SampleShape } from '#libs/contracts';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { loadTensorFlow } from '../../training/src/tensorflow.js';
 import { describe, expect, test } from 'vitest';
 import { Random } from './random.js';
 import { addNoise, amplify, augmentSounds, maskSpectrograms, shiftInTime, shiftPitch } from './sound-augmentation.js';

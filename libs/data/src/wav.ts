@@ -1,5 +1,5 @@
 /** Sounds as WAV files (RIFF, 16-bit PCM, mono) that every player opens. */
-import { InvalidDataError } from './npy.js';
+import { InvalidDataError } from './invalid-data.js';
 
 const HEADER_BYTES = 44;
 const SAMPLE_BYTES = 2;

@@ -3,7 +3,7 @@ import { scanTar, splitNamed, type Source, type SourceFile } from './containers.
 import type { FileName } from './file-name.js';
 
 const LABEL = /^(cls|json)$/;
-/** A label, or a description that holds one; nothing of this size is either. */
+/** Bytes of a label, or of a description that holds one; what is larger is neither. */
 const MAX_LABEL_BYTES = 2 ** 20;
 
 /**

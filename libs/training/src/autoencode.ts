@@ -16,17 +16,10 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { accuracy, collect, weightedKnn, type Pause } from './evaluation.js';
-import {
-  buildBottleneck,
-  buildDecoder,
-  buildEncoder,
-  buildWaveformBottleneck,
-  buildWaveformDecoder,
-  buildWaveformEncoder,
-  encode,
-  forward,
-  initialise,
-} from './networks.js';
+import { buildBottleneck, buildDecoder } from './networks/decoder.js';
+import { buildEncoder, encode } from './networks/encoder.js';
+import { buildWaveformBottleneck, buildWaveformDecoder, buildWaveformEncoder } from './networks/waveforms.js';
+import { forward, initialise } from './networks/weights.js';
 import { klDivergence, meanSquaredError } from './objectives.js';
 import { pictureOf, writeGrid } from './pictures.js';
 import {

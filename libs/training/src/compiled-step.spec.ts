@@ -1,15 +1,17 @@
 import { Optimizer as OptimizerSpec } from '#libs/contracts';
-import { kernel, Random, typeAttribute } from '#libs/data';
+import { Random } from '#libs/data';
+import { kernel, loadTensorFlow, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { CompiledStep, type Scalars } from './compiled-step.js';
-import { buildClassifier, buildEncoder, encode, forward, initialise, weightsOf } from './networks.js';
+import { buildEncoder, encode } from './networks/encoder.js';
+import { buildClassifier } from './networks/heads.js';
+import { forward, initialise, weightsOf } from './networks/weights.js';
 import { accuracyOf, crossEntropy } from './objectives.js';
 import { createOptimizer } from './optimizers.js';
-import { loadTensorFlow } from './tensorflow.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'compiled-step-'));
 

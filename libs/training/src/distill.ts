@@ -10,9 +10,11 @@ import { allRows, gatherLabels, gatherSamples, labelSubset, viewsOf } from '#lib
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { accuracy, collect } from './evaluation.js';
-import { buildClassifier, encode, featureWidth, forward } from './networks.js';
+import { encode, featureWidth } from './networks/encoder.js';
+import { buildClassifier } from './networks/heads.js';
+import { forward } from './networks/weights.js';
 import { crossEntropy, distillation } from './objectives.js';
-import { withoutGradient } from './operations.js';
+import { withoutGradient } from './networks/operations.js';
 import {
   newEncoder,
   openData,

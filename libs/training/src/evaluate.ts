@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { createHash } from 'node:crypto';
 import { accuracy, collect, fitLinearProbe, representation, weightedKnn } from './evaluation.js';
-import { weightsOf } from './networks.js';
+import { weightsOf } from './networks/weights.js';
 import { openData, reportNeighbours, startingEncoder } from './run-inputs.js';
 import { breathe, TrainingError, type TrainContext } from './session.js';
 

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { accuracy, alignment, fitLinearProbe, rankMe, spreadOf, uniformity, weightedKnn } from './evaluation.js';
-import { loadTensorFlow } from './tensorflow.js';
 
 beforeAll(async () => {
   await loadTensorFlow({ threads: 1 });

@@ -3,7 +3,7 @@ import { gatherSamples, inputOf, inputShape, type SampleSplit } from '#libs/data
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
-import { encode } from './networks.js';
+import { encode } from './networks/encoder.js';
 import { unitRows } from './objectives.js';
 
 const EVALUATION_BATCH = 512;

@@ -14,16 +14,10 @@ import {
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { accuracy, collect } from './evaluation.js';
-import {
-  buildClassifier,
-  buildProjectionHead,
-  buildSegmenter,
-  encode,
-  featureWidth,
-  forward,
-  initialise,
-  pyramidOf,
-} from './networks.js';
+import { encode, featureWidth } from './networks/encoder.js';
+import { buildClassifier, buildProjectionHead } from './networks/heads.js';
+import { buildSegmenter, pyramidOf } from './networks/segmenter.js';
+import { forward, initialise } from './networks/weights.js';
 import { accuracyOf, crossEntropy, pixelCrossEntropy } from './objectives.js';
 import {
   openData,
@@ -82,12 +76,8 @@ async function classify(
     const { features } = encode(encoder, x, byBatch);
     return forward(classifier, middle ? forward(middle.head, features, byBatch) : features, training);
   };
-  context.log(
-    'info',
-    'all ' +
-      `${trunk.length > 1 ? `layers of the encoder and the first ${spec.fromHeadLayer} of the projection head` : 'layers of the encoder'} ` +
-      `${treatment(spec)}, with a linear classifier on top`,
-  );
+  const ofHead = trunk.length > 1 ? ` and the first ${spec.fromHeadLayer} of the projection head` : '';
+  context.log('info', `all layers of the encoder${ofHead} ${treatment(spec)}, with a linear classifier on top`);
   return tune(spec, subset, inputs, context, {
     trunk,
     head: classifier,

@@ -1,6 +1,7 @@
 /** The estimate of a run's memory against what its tensors take at their peak. */
 import { RunSpec, tensorBytes, type TrainerInputs } from '#libs/contracts';
 import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,7 +9,6 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { npy } from '../../../tests/support/npy.js';
-import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
 
 const COUNTS = { train: 64, val: 20 } as const;

@@ -1,5 +1,6 @@
 import { UNLABELLED } from '#libs/contracts';
 import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -13,9 +14,8 @@ import {
   pixelCrossEntropy,
   vicreg,
 } from './objectives.js';
-import { withoutGradient } from './operations.js';
+import { withoutGradient } from './networks/operations.js';
 import { targetMomentumAt } from './pretrain.js';
-import { loadTensorFlow } from './tensorflow.js';
 
 const N = 4;
 const D = 6;

@@ -1,5 +1,5 @@
 import { UNLABELLED, type Pretrain } from '#libs/contracts';
-import { float, kernel, typeAttribute } from '#libs/data';
+import { float, kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Far below any logit: a view is never its own negative. */

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { Optimizer as OptimizerSpec } from '#libs/contracts';
+import { loadTensorFlow } from '#libs/tensorflow';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createOptimizer, learningRateAt, type Optimizer } from './optimizers.js';
-import { loadTensorFlow } from './tensorflow.js';
 
 const p0 = [
   [0.5, -1, 2],

@@ -1,7 +1,7 @@
 import type { Optimizer as OptimizerSpec, Schedule } from '#libs/contracts';
-import { float, kernel, typeAttribute } from '#libs/data';
+import { float, kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import type { NamedWeight } from './networks.js';
+import type { NamedWeight } from './networks/weights.js';
 
 /**
  * Learning rate of a step, counted from 0 (SimCLR `WarmUpAndCosineDecay`): linear from 0 over the warm-up, then a half

@@ -26,16 +26,10 @@ import {
   type Pause,
 } from './evaluation.js';
 import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
-import {
-  buildPredictor,
-  buildProjectionHead,
-  encode,
-  featureWidth,
-  forward,
-  initialise,
-  weightsOf,
-} from './networks.js';
-import { withoutGradient } from './operations.js';
+import { encode, featureWidth } from './networks/encoder.js';
+import { buildPredictor, buildProjectionHead } from './networks/heads.js';
+import { forward, initialise, weightsOf } from './networks/weights.js';
+import { withoutGradient } from './networks/operations.js';
 import { pictureOf, writeGrid } from './pictures.js';
 import { newEncoder, openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
 import { Session, TrainingError, type Terms, type TrainContext } from './session.js';

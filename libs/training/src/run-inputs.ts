@@ -15,7 +15,9 @@ import { inputShape, InvalidDataError, openSplit, Random, type SampleSplit } fro
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
 import { assignTensors, readTensors, writeTensors, type StoredTensor } from './checkpoint.js';
-import { buildClassifier, buildEncoder, buildProjectionHead, featureWidth, initialise, weightsOf } from './networks.js';
+import { buildEncoder, featureWidth } from './networks/encoder.js';
+import { buildClassifier, buildProjectionHead } from './networks/heads.js';
+import { initialise, weightsOf } from './networks/weights.js';
 import { TrainingError, type TrainContext } from './session.js';
 
 export interface Data {

@@ -7,6 +7,7 @@ import {
   type TrainerInputs,
 } from '#libs/contracts';
 import { NpyWriter, Random, Rows } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,7 +18,6 @@ import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
 import { judgeSegmentation, segmentationScores, type SegmentationScores } from './segmentation.js';
 import { Stopped, type TrainContext } from './session.js';
-import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
 
 const [HEIGHT, WIDTH] = [20, 24];
@@ -34,6 +34,7 @@ async function shapes(name: string, count: number, { margin = MARGIN, wrongAtSid
   const random = Random.seeded(3, name);
   const images = new Uint8Array(count * HEIGHT * WIDTH * 3);
   const masks = new Uint8Array(count * HEIGHT * WIDTH);
+  const labelAtSides = wrongAtSides ? 1 : UNLABELLED;
   for (let i = 0; i < count; i++) {
     const [top, left, cy, cx] = [
       random.integer(0, HEIGHT - 8),
@@ -41,11 +42,14 @@ async function shapes(name: string, count: number, { margin = MARGIN, wrongAtSid
       random.uniform(4, HEIGHT - 4),
       random.uniform(4, WIDTH - 4),
     ];
+    const inDisc = (y: number, x: number) => Math.hypot(y - cy, x - cx) < 5;
+    const inSquare = (y: number, x: number) => y >= top && y < top + 8 && x >= left && x < left + 8;
+    const labelAt = (y: number, x: number) => (inDisc(y, x) ? 2 : Number(inSquare(y, x)));
     for (let y = 0; y < HEIGHT; y++) {
       for (let x = 0; x < WIDTH; x++) {
-        const label = Math.hypot(y - cy, x - cx) < 5 ? 2 : y >= top && y < top + 8 && x >= left && x < left + 8 ? 1 : 0;
+        const label = labelAt(y, x);
         const place = (i * HEIGHT + y) * WIDTH + x;
-        masks[place] = x >= margin && x < WIDTH - margin ? label : wrongAtSides ? 1 : UNLABELLED;
+        masks[place] = x >= margin && x < WIDTH - margin ? label : labelAtSides;
         for (let c = 0; c < 3; c++)
           images[place * 3 + c] = Math.min(
             255,
@@ -271,7 +275,7 @@ test('learns where things are, says how well for each class, and shows it', asyn
   expect(pixel(1, 3, 12)).not.toEqual(pixel(0, 3, 12));
 }, 60_000);
 
-test('20 steps, stopped at 11 and resumed, end in the very weights and curves of a run that was never stopped', async () => {
+test('20 steps, stopped at 11 and resumed, end in the weights and curves of a run that was never stopped', async () => {
   const whole = await run(spec);
   const first = await run(spec, { stopAt: 11 });
   expect(first.stopped).toMatchObject({ reason: 'drain', step: 11 });

@@ -17,7 +17,7 @@ import path from 'node:path';
 import { CompiledStep } from './compiled-step.js';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
 import { turn, type Pause } from './evaluation.js';
-import { weightsOf, type NamedWeight } from './networks.js';
+import { weightsOf, type NamedWeight } from './networks/weights.js';
 import { createOptimizer, learningRateAt, type Optimizer } from './optimizers.js';
 
 /** What training needs of the world around it. */
@@ -70,7 +70,7 @@ interface SessionState {
   /** The evaluation after this step was broken off by a stop. */
   evaluationDue: boolean;
   last: Record<string, number>;
-  /** Of the best evaluation so far. */
+  /** Quality of the best evaluation so far. */
   best?: number;
   /** The step of the newest checkpoint that is not only the best. */
   stored?: number;
@@ -147,6 +147,10 @@ export class Session<Batch extends tf.Tensor[]> {
   private last: Record<string, number> = {};
   private best = -Infinity;
   private stored = 0;
+  /** When the next checkpoint is due, on the clock of `performance.now()`. */
+  private checkpointAt = Infinity;
+  /** Steps since the metrics' clock was started: evaluations and checkpoints don't count as training. */
+  private timed = { since: 0, steps: 0 };
 
   constructor(
     private readonly recipe: Recipe<Batch>,
@@ -173,56 +177,25 @@ export class Session<Batch extends tf.Tensor[]> {
   async run(checkpoint: string | undefined): Promise<RunResult['metrics']> {
     const { recipe, context } = this;
     const { totalSteps, evaluateEvery } = recipe;
-    const { everySteps = null, keepBest = false } = recipe.checkpoints ?? {};
     if (checkpoint) {
       await this.restore(checkpoint);
       context.log('info', `going on from the checkpoint of step ${this.step}`);
     }
-    const logEvery = Math.max(1, Math.min(WIDEST_LOG_INTERVAL, Math.floor(totalSteps / CURVE_POINTS)));
-    let checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;
-    let timed = { since: performance.now(), steps: 0 };
+    this.awaitCheckpoint();
+    this.startTiming();
     try {
       for (;;) {
         await breathe(context, this.step, totalSteps);
-        if (this.evaluationDue) {
-          this.compiled.settle();
-          const values = await recipe.evaluate(() => breathe(context, this.step, totalSteps));
-          requireFinite(values, this.step);
-          this.report(values);
-          this.evaluationDue = false;
-          const quality = values[recipe.quality];
-          if (keepBest && quality !== undefined && quality > this.best) {
-            this.best = quality;
-            await this.checkpoint('best');
-          }
-          timed = { since: performance.now(), steps: 0 };
-        }
+        if (this.evaluationDue) await this.evaluate();
         if (this.step === totalSteps) return this.last;
         if (context.stopAtStep && this.step >= context.stopAtStep && this.step % evaluateEvery === 0)
           throw new Stopped('rung', this.step);
-        if (
-          performance.now() > checkpointAt ||
-          (everySteps !== null && this.step % everySteps === 0 && this.step > this.stored)
-        ) {
+        if (this.checkpointDue()) {
           await this.checkpoint();
-          checkpointAt = performance.now() + context.checkpointEverySeconds * 1000;
-          timed = { since: performance.now(), steps: 0 };
+          this.awaitCheckpoint();
+          this.startTiming();
         }
-
-        const learningRate = learningRateAt(this.step, totalSteps, recipe.optimizer.learningRate, recipe.schedule);
-        const values = this.trainStep(learningRate);
-        this.step++;
-        timed.steps++;
-        requireFinite(values, this.step);
-        if (this.step % logEvery === 0 || this.step === totalSteps) {
-          const imagesPerSecond = (timed.steps * recipe.batchSize * 1000) / (performance.now() - timed.since);
-          this.report({
-            ...Object.fromEntries(Object.entries(values).map(([name, value]) => [`train/${name}`, value])),
-            'train/learning_rate': learningRate,
-            'train/images_per_second': imagesPerSecond,
-          });
-          timed = { since: performance.now(), steps: 0 };
-        }
+        this.advance();
         this.evaluationDue = this.step % evaluateEvery === 0 || this.step === totalSteps;
       }
     } catch (error) {
@@ -238,6 +211,57 @@ export class Session<Batch extends tf.Tensor[]> {
   /** For what comes after the last step: shows that the run lives, and lets messages in. @throws Stopped */
   breathe(): Promise<void> {
     return breathe(this.context, this.step, this.recipe.totalSteps);
+  }
+
+  private awaitCheckpoint(): void {
+    this.checkpointAt = performance.now() + this.context.checkpointEverySeconds * 1000;
+  }
+
+  private startTiming(): void {
+    this.timed = { since: performance.now(), steps: 0 };
+  }
+
+  private checkpointDue(): boolean {
+    const { everySteps = null } = this.recipe.checkpoints ?? {};
+    return (
+      performance.now() > this.checkpointAt ||
+      (everySteps !== null && this.step % everySteps === 0 && this.step > this.stored)
+    );
+  }
+
+  /** Evaluates, and stores a checkpoint of the best so far where that is asked for. */
+  private async evaluate(): Promise<void> {
+    const { recipe } = this;
+    const { keepBest = false } = recipe.checkpoints ?? {};
+    this.compiled.settle();
+    const values = await recipe.evaluate(() => this.breathe());
+    requireFinite(values, this.step);
+    this.report(values);
+    this.evaluationDue = false;
+    const quality = values[recipe.quality];
+    if (keepBest && quality !== undefined && quality > this.best) {
+      this.best = quality;
+      await this.checkpoint('best');
+    }
+    this.startTiming();
+  }
+
+  /** Trains one step, and reports its metrics where a point of the curve is due. */
+  private advance(): void {
+    const { totalSteps, batchSize, optimizer, schedule } = this.recipe;
+    const learningRate = learningRateAt(this.step, totalSteps, optimizer.learningRate, schedule);
+    const values = this.trainStep(learningRate);
+    this.step++;
+    this.timed.steps++;
+    requireFinite(values, this.step);
+    const logEvery = Math.max(1, Math.min(WIDEST_LOG_INTERVAL, Math.floor(totalSteps / CURVE_POINTS)));
+    if (this.step % logEvery !== 0 && this.step !== totalSteps) return;
+    this.report({
+      ...Object.fromEntries(Object.entries(values).map(([name, value]) => [`train/${name}`, value])),
+      'train/learning_rate': learningRate,
+      'train/images_per_second': (this.timed.steps * batchSize * 1000) / (performance.now() - this.timed.since),
+    });
+    this.startTiming();
   }
 
   private report(values: Record<string, number>): void {

@@ -1,5 +1,6 @@
 import { RunSpec, type DatasetManifest, type MetricPoint, type StopReason, type TrainerInputs } from '#libs/contracts';
 import { decodeWav, gatherSamples, inputOf, inputShape, openSplit, Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,20 +8,11 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { buildAutoencoder, soundsOf, storedAutoencoder } from './autoencode.js';
+import { soundsOf, storedAutoencoder } from './autoencode.js';
 import { readTensors } from './checkpoint.js';
-import {
-  buildWaveformBottleneck,
-  buildWaveformDecoder,
-  buildWaveformEncoder,
-  encode,
-  forward,
-  initialise,
-} from './networks.js';
 import type { ModelState } from './run-inputs.js';
 import { Stopped, type TrainContext } from './session.js';
 import { npy } from '../../../tests/support/npy.js';
-import { loadTensorFlow } from './tensorflow.js';
 import { train, type TrainSpec } from './train.js';
 
 const RATE = 2000;
@@ -34,8 +26,7 @@ function tone(label: number, random: Random): number[] {
   const [loudness, phase] = [random.uniform(0.2, 0.6), random.uniform(0, 2 * Math.PI)];
   return Array.from({ length: LENGTH }, (_, n) => {
     const t = n / RATE;
-    const turns =
-      label === 0 ? 150 * t : label === 1 ? 500 * t : 150 * t + ((500 - 150) * t * t) / (2 * (LENGTH / RATE));
+    const turns = [150 * t, 500 * t, 150 * t + ((500 - 150) * t * t) / (2 * (LENGTH / RATE))][label]!;
     return loudness * Math.sin(2 * Math.PI * turns + phase) + random.normal(0, 0.01);
   });
 }
@@ -151,7 +142,7 @@ describe.each(Object.keys(specs))('%s of sounds', (kind) => {
   const spec = specs[kind]!;
 
   // Protects exact resume: losing a worker must not change what a run learns.
-  test('15 steps, stopped at 8 and resumed, end in the very weights and curves of a run that was never stopped', async () => {
+  test('15 steps, stopped at 8 and resumed, end in the very weights and curves of an uninterrupted run', async () => {
     const whole = await run(spec);
     const first = await run(spec, { stopAt: 8 });
     expect(first.stopped).toMatchObject({ reason: 'drain', step: 8 });
@@ -354,87 +345,13 @@ test('a variational autoencoder of waveforms can be exported', async () => {
   expect(metrics['export/tfjs_difference']).toBeLessThan(1e-4);
 }, 60_000);
 
-describe('networks of waveforms', () => {
-  test.each([1, 7, 64, 65, 8000])('cope with %i samples', (length) => {
-    const encoder = buildWaveformEncoder(4, length);
-    expect(encoder.outputs.map(({ shape }) => shape)).toEqual([
-      [null, 1, Math.ceil(length / 64), 16],
-      [null, 16],
-    ]);
-    const decoder = buildWaveformDecoder(encoder, 3, 4);
-    expect(decoder.outputs[0]!.shape).toEqual([null, 1, length, 1]);
-    const before = tf.memory().numTensors;
-    tf.tidy(() => {
-      const sounds = decoder.apply(tf.mul(tf.ones([2, 3]), 100)) as tf.Tensor;
-      expect(sounds.shape).toEqual([2, 1, length, 1]);
-      expect((encoder.apply(sounds) as tf.Tensor[])[1]!.shape).toEqual([2, 16]);
-    });
-    expect(tf.memory().numTensors).toBe(before);
-    for (const model of [encoder, decoder]) model.dispose();
-  });
-
-  test.each([2, 7, 64, 500, 4096])('a code may have %i numbers, and stretches of time their part of them', (latent) => {
-    const encoder = buildWaveformEncoder(4, 8000);
-    const [bottleneck, decoder] = [
-      buildWaveformBottleneck(encoder, latent, 2),
-      buildWaveformDecoder(encoder, latent, 4),
-    ];
-    expect(bottleneck.outputs[0]!.shape).toEqual([null, 2 * latent]);
-    expect(decoder.outputs[0]!.shape).toEqual([null, 1, 8000, 1]);
-    initialise([encoder, bottleneck, decoder], Random.seeded(0));
-    // What sounds only at the beginning changes only the first numbers of both codes.
-    const changed = tf.tidy(() => {
-      const code = (x: tf.Tensor4D) => forward<tf.Tensor2D>(bottleneck, encode(encoder, x, false).map, false);
-      const silence = tf.zeros<tf.Rank.R4>([1, 1, 8000, 1]);
-      return [
-        ...tf
-          .abs(
-            tf.sub(
-              code(
-                tf.add<tf.Tensor4D>(
-                  silence,
-                  tf.pad4d(tf.ones([1, 1, 10, 1]), [
-                    [0, 0],
-                    [0, 0],
-                    [0, 7990],
-                    [0, 0],
-                  ]),
-                ),
-              ),
-              code(silence),
-            ),
-          )
-          .dataSync(),
-      ].map((x) => x > 0);
-    });
-    const first = latent < 64 ? latent : latent === 64 ? 8 : latent === 500 ? 500 / 50 : 4096 / 64;
-    for (const half of [changed.slice(0, latent), changed.slice(latent)]) {
-      expect(half.slice(0, first).every(Boolean)).toBe(true);
-      expect(half.slice(2 * first).some(Boolean)).toBe(false);
-    }
-    for (const model of [encoder, bottleneck, decoder]) model.dispose();
-  });
-
-  test('are of sounds', () => {
-    const architecture = {
-      encoder: { name: 'small-resnet' as const, width: 4 },
-      latent: 4,
-      variant: 'plain' as const,
-      domain: 'waveform' as const,
-    };
-    expect(() => buildAutoencoder(architecture, { modality: 'image', height: 8, width: 8, channels: 1 })).toThrow(
-      'got one of images',
-    );
-  });
-
-  test('are no parent where the encoder is to see spectrograms', async () => {
-    const parent = await run({ ...autoencoder, domain: 'waveform', epochs: 1 });
-    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
-    await expect(
-      run({ kind: 'finetune', dataset: 'tones', from, batchSize: 9, steps: 1 }, { parentModel: modelOf(parent) }),
-    ).rejects.toMatchObject({
-      reason: 'invalid_spec',
-      message: expect.stringMatching(/domain: spectrogram/) as string,
-    });
+test('networks of waveforms are no parent where the encoder is to see spectrograms', async () => {
+  const parent = await run({ ...autoencoder, domain: 'waveform', epochs: 1 });
+  const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+  await expect(
+    run({ kind: 'finetune', dataset: 'tones', from, batchSize: 9, steps: 1 }, { parentModel: modelOf(parent) }),
+  ).rejects.toMatchObject({
+    reason: 'invalid_spec',
+    message: expect.stringMatching(/domain: spectrogram/) as string,
   });
 });

@@ -10,7 +10,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(dir, { recursive: true, force: true }));
 
-test('a file that was found whole is read again once anything was done to it, whatever its size and date say', async () => {
+test('a file found whole is read again once anything was done to it, whatever its size and date say', async () => {
   const store = new ArtifactStore(path.join(dir, 'store'));
   await writeFile(path.join(dir, 'file'), 'what was made');
   const { sha256 } = await store.put(path.join(dir, 'file'));

@@ -65,8 +65,11 @@ export class ArtifactStore {
     }
   }
 
-  /** Copies a file into the store. Throws what the file system throws, ENOSPC for one; nothing is left behind then. */
-  async put(file: string): Promise<StoredFile> {
+  /**
+   * Copies a file into the store; `onRead` is called for each piece of it. Throws what the file system throws, ENOSPC
+   * for one; nothing is left behind then.
+   */
+  async put(file: string, onRead?: () => void): Promise<StoredFile> {
     const temporary = path.join(this.dir, 'tmp', randomUUID());
     await mkdir(path.dirname(temporary), { recursive: true });
     // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
@@ -80,6 +83,7 @@ export class ArtifactStore {
           for await (const chunk of chunks) {
             hash.update(chunk);
             sizeBytes += chunk.length;
+            onRead?.();
             yield chunk;
           }
         },
@@ -102,10 +106,10 @@ export class ArtifactStore {
 
   /**
    * The path of a stored file whose bytes were read and compared with its name: by this process, since anything was
-   * done to the file.
+   * done to the file. `onRead` is called for each piece that was read.
    * @throws CorruptArtifactError when the file is missing or its bytes differ.
    */
-  async verified(sha256: string): Promise<string> {
+  async verified(sha256: string, onRead?: () => void): Promise<string> {
     const file = this.path(sha256);
     const hash = createHash('sha256');
     // The time of the last change to an inode can't be set by anybody: a sweep's runs read a dataset's bytes once.
@@ -115,7 +119,10 @@ export class ArtifactStore {
     );
     if (seen !== undefined && this.whole.get(sha256) === seen) return file;
     try {
-      for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
+      for await (const chunk of createReadStream(file)) {
+        hash.update(chunk as Buffer);
+        onRead?.();
+      }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       throw new CorruptArtifactError(`expected artifact ${sha256} in the store, found no such file`);

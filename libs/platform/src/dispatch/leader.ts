@@ -3,7 +3,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../machine/database.js';
 import type { Logger } from '../machine/logger.js';
 import type { RunQueue } from './queue.js';
-import type { RunStore } from '../runs/run-store.js';
+import type { Retention } from './retention.js';
+import type { Runs } from '../runs/runs.js';
+import type { ProjectStore } from './projects.js';
 import { SweepController } from '../sweeps/steering.js';
 import type { Window } from './waiting-line.js';
 
@@ -28,6 +30,7 @@ const PULSE_MS = 2000;
  */
 const DISPATCH_GAP_MS = 40;
 const CHARGE_MS = 2000;
+const RETENTION_MS = 3_600_000;
 /** A message this young may still be on its way. */
 const IN_FLIGHT_MS = 5000;
 
@@ -40,8 +43,10 @@ export interface Repairs {
 
 interface LeaderOptions {
   database: Database;
-  store: RunStore;
+  runs: Runs;
+  projects: ProjectStore;
   queue: RunQueue;
+  retention?: Retention;
   log: Logger;
   reconcileMs: number;
   window?: Window;
@@ -113,7 +118,7 @@ export class Leader {
     this.options.log.info('leading: dispatching and reconciling');
     let wake = () => {};
     let steer = () => {};
-    const sweeps = new SweepController(this.options.database, this.options.store);
+    const sweeps = new SweepController(this.options.database, this.options.runs);
     // Who has ended leaves a slot.
     const listener = this.options.database.listen(['outbox', 'run_ended'], (channel) => {
       wake();
@@ -131,7 +136,8 @@ export class Leader {
           },
           DISPATCH_GAP_MS,
         ),
-        this.repeat(signal, CHARGE_MS, 'charge projects', () => this.options.store.chargeProjects()),
+        this.repeat(signal, RETENTION_MS, 'retention', async () => this.options.retention?.sweep(signal)),
+        this.repeat(signal, CHARGE_MS, 'charge projects', () => this.options.projects.charge()),
         this.repeat(signal, this.options.reconcileMs, 'reconcile', () => this.reconcile()),
         this.repeat(
           signal,
@@ -184,26 +190,26 @@ export class Leader {
 
   /** Those who are next → Redis, while there is room. A crash between the two repeats an add that does nothing. */
   async dispatch(): Promise<void> {
-    const { store, queue, window = 'auto' } = this.options;
+    const { runs, queue, window = 'auto' } = this.options;
     for (;;) {
-      const batch = await store.takeDispatchable(DISPATCH_BATCH, window);
+      const batch = await runs.outbox.takeDispatchable(DISPATCH_BATCH, window);
       if (batch.length === 0) return;
       await queue.add(batch);
-      await store.markDispatched(batch);
+      await runs.outbox.markDispatched(batch);
       if (batch.length < DISPATCH_BATCH) return;
     }
   }
 
   /** Puts right what only a fault can have brought about. May be repeated at any time. */
   async reconcile(): Promise<void> {
-    const { store, queue, log } = this.options;
-    const recovered = await store.recoverLost();
-    const released = await store.startReady();
+    const { runs, queue, log } = this.options;
+    const recovered = await runs.leases.recoverLost();
+    const released = await runs.outbox.startReady();
     let redispatched = 0;
     for (let after = 0n; ;) {
-      const page = await store.dispatchedLongAgo(IN_FLIGHT_MS, after, DISPATCH_BATCH);
+      const page = await runs.outbox.dispatchedLongAgo(IN_FLIGHT_MS, after, DISPATCH_BATCH);
       const missing = await queue.missing(page);
-      if (missing.length) await store.dispatchAgain(missing.map(({ outboxId }) => outboxId));
+      if (missing.length) await runs.outbox.dispatchAgain(missing.map(({ outboxId }) => outboxId));
       redispatched += missing.length;
       if (page.length < DISPATCH_BATCH) break;
       after = page.at(-1)!.outboxId;

@@ -1,4 +1,4 @@
-import { Queue, WaitingError, Worker, type Job } from 'bullmq';
+import { WaitingError, type Job, type Queue, type QueueOptions, type WorkerOptions } from 'bullmq';
 import { Redis } from 'ioredis';
 import { isUnavailable } from '../machine/database.js';
 import type { Env } from '../machine/env.js';
@@ -10,30 +10,76 @@ export interface RunJob {
 }
 
 type Connection = Pick<Env, 'redisUrl' | 'queueName' | 'networkTimeoutMs'>;
+/** The queue as BullMQ has it, and a job that a consumer was handed. */
+export type JobQueue = Queue<RunJob>;
+export type QueuedJob = Job<RunJob>;
 
 const jobId = ({ runId, attempt }: RunJob) => `run_${runId}_a${attempt}`;
 
 const LONGEST_READ_MS = 12_000;
 
+/**
+ * How the queue is opened by those who put jobs into it. It makes a connection, which `RunQueue.close` ends. A Redis
+ * that is away or frozen costs a caller five seconds at most; a connection with nobody at its other end is made anew.
+ */
+export function queueOptions(env: Connection) {
+  const connection = new Redis(env.redisUrl, {
+    maxRetriesPerRequest: 1,
+    commandTimeout: 5000,
+    socketTimeout: env.networkTimeoutMs,
+  });
+  // Every command reports its own failure to its caller; without a listener the connection's would end the process.
+  connection.on('error', () => undefined);
+  return {
+    name: env.queueName,
+    connection,
+    defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: true },
+  } satisfies QueueOptions & { name: string };
+}
+
+/** How those who take jobs out of the queue are connected to it. They begin when they are told to. */
+export function consumerOptions(env: Connection) {
+  return {
+    // Its longest read blocks for ten seconds: one that is not answered for longer has nobody at the other end.
+    connection: {
+      url: env.redisUrl,
+      maxRetriesPerRequest: null,
+      socketTimeout: Math.max(env.networkTimeoutMs, LONGEST_READ_MS),
+    },
+    autorun: false,
+    removeOnComplete: { count: 0 },
+    removeOnFail: { count: 0 },
+    // A job whose worker fell silent goes back as often as it takes: the claim in Postgres decides what is done with
+    // it.
+    maxStalledCount: 1_000_000,
+  } satisfies WorkerOptions;
+}
+
+/**
+ * Processes a job. It ends when `process` does, whatever came of the run: success, failure and repetition are matters
+ * of Postgres. Where that did not answer, the job is another worker's at once.
+ */
+export async function attend(
+  job: QueuedJob,
+  token: string | undefined,
+  process: (job: RunJob) => Promise<void>,
+): Promise<void> {
+  try {
+    await process(job.data);
+  } catch (error) {
+    if (!isUnavailable(error)) throw error;
+    await job.moveToWait(token);
+    throw new WaitingError();
+  }
+}
+
 /** The transport. It may lose everything at any time: Postgres knows what has to be in it. */
 export class RunQueue {
   private readonly redis: Redis;
-  private readonly queue: Queue<RunJob>;
 
-  constructor(private readonly env: Connection) {
-    // A Redis that is away or frozen costs a caller five seconds at most; a connection with nobody at its other end is
-    // made anew.
-    this.redis = new Redis(env.redisUrl, {
-      maxRetriesPerRequest: 1,
-      commandTimeout: 5000,
-      socketTimeout: env.networkTimeoutMs,
-    });
-    this.queue = new Queue<RunJob>(env.queueName, {
-      connection: this.redis,
-      defaultJobOptions: { attempts: 1, removeOnComplete: true, removeOnFail: true },
-    });
-    // Every command reports its own failure to its caller; without a listener the connection's would end the process.
-    this.redis.on('error', () => undefined);
+  /** @param queue one that was opened with `queueOptions` */
+  constructor(private readonly queue: JobQueue) {
+    this.redis = queue.opts.connection as Redis;
     this.queue.on('error', () => undefined);
   }
 
@@ -75,44 +121,6 @@ export class RunQueue {
 
   async ping(): Promise<void> {
     await this.redis.ping();
-  }
-
-  /**
-   * Calls `process` for each job, at most `concurrency` at a time. A job ends when `process` does, whatever came of the
-   * run: success, failure and repetition are matters of Postgres. Where that did not answer, the job is another
-   * worker's at once.
-   */
-  consume(
-    concurrency: number,
-    process: (job: RunJob) => Promise<void>,
-    onError: (error: Error) => void,
-  ): Worker<RunJob> {
-    const attend = async (job: Job<RunJob>, token?: string): Promise<void> => {
-      try {
-        await process(job.data);
-      } catch (error) {
-        if (!isUnavailable(error)) throw error;
-        await job.moveToWait(token);
-        throw new WaitingError();
-      }
-    };
-    const worker = new Worker<RunJob>(this.env.queueName, attend, {
-      // Its longest read blocks for ten seconds: one that is not answered for longer has nobody at the other end.
-      connection: {
-        url: this.env.redisUrl,
-        maxRetriesPerRequest: null,
-        socketTimeout: Math.max(this.env.networkTimeoutMs, LONGEST_READ_MS),
-      },
-      concurrency,
-      autorun: false,
-      removeOnComplete: { count: 0 },
-      removeOnFail: { count: 0 },
-      // A job whose worker fell silent goes back as often as it takes: the claim in Postgres decides what is done with
-      // it.
-      maxStalledCount: 1_000_000,
-    });
-    worker.on('error', onError);
-    return worker;
   }
 
   async close(): Promise<void> {

@@ -15,22 +15,24 @@ export type Channel = 'run_changed' | 'run_control' | 'worker_control' | 'outbox
 
 /** Serialisation failure and deadlock: the transaction did nothing and may be repeated. */
 const REPEATABLE = new Set(['P2034', '40001', '40P01']);
+/** What the driver says of an error of Prisma: the code that Postgres gave, and the kind that it sorts it into. */
+const driverCause = (error: Prisma.PrismaClientKnownRequestError) =>
+  (error.meta?.['driverAdapterError'] as { cause?: { originalCode?: string; kind?: string } } | undefined)?.cause;
+
 /** What Postgres, or else Prisma, calls an error. */
-export const codeOf = (error: unknown): string | undefined => {
-  if (!(error instanceof Prisma.PrismaClientKnownRequestError)) return undefined;
-  const driver = (error.meta?.['driverAdapterError'] as { cause?: { originalCode?: string } } | undefined)?.cause
-    ?.originalCode;
-  return driver ?? error.code;
-};
+export const codeOf = (error: unknown): string | undefined =>
+  error instanceof Prisma.PrismaClientKnownRequestError ? (driverCause(error)?.originalCode ?? error.code) : undefined;
 
 /**
  * Codes of the network, of Postgres (connection exceptions, session timeouts, shutdown, statement timeout) and of
  * Prisma (unreachable, timed out, closed).
  */
 const UNAVAILABLE = /^(ECONN|EPIPE|ETIMEDOUT|08|25P0|57P0|57014|P1001|P1002|P1008|P1017|P2024|P2028)/;
+/** How the driver sorts what Prisma, of a raw query, only calls a raw query that failed (P2010). */
+const UNAVAILABLE_KINDS = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout']);
 /** What node-postgres and ioredis say without a code. */
 const UNAVAILABLE_MESSAGE =
-  /connection terminated|connection is closed|timeout exceeded when trying to connect|command timed out|max retries per request/i;
+  /connection terminated|connection is closed|connectionclosed|server has closed the connection|timeout exceeded when trying to connect|command timed out|max retries per request/i;
 
 /**
  * True where Postgres or Redis did not answer, or Postgres undid it for the sake of others time and again: whoever
@@ -39,7 +41,9 @@ const UNAVAILABLE_MESSAGE =
 export function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = codeOf(error) ?? (error as NodeJS.ErrnoException).code ?? '';
+  const kind = error instanceof Prisma.PrismaClientKnownRequestError ? driverCause(error)?.kind : undefined;
   return (
+    UNAVAILABLE_KINDS.has(kind ?? '') ||
     UNAVAILABLE.test(code) ||
     REPEATABLE.has(code) ||
     UNAVAILABLE_MESSAGE.test(error.message) ||

@@ -7,6 +7,7 @@ const milliseconds = z.coerce
   .int()
   .min(10)
   .max(24 * 3600 * 1000);
+const days = z.coerce.number().int().min(0).max(36_500);
 const folder = z
   .string()
   .min(1)
@@ -70,6 +71,14 @@ const Environment = z
       .min(1)
       .max(365 * 24 * 3600)
       .default(24 * 3600),
+    /** How long workers that have gone stay in the list; 0: for ever. */
+    LOOM_KEEP_WORKERS_DAYS: days.default(7),
+    /** How long a submit can be repeated with the same Idempotency-Key; 0: for ever. */
+    LOOM_KEEP_KEYS_DAYS: days.default(30),
+    /** How long events of a run stay after its end, other than those that tell its statuses; 0: for ever. */
+    LOOM_KEEP_EVENTS_DAYS: days.default(365),
+    /** How long log lines of a run stay after its end; 0: for ever. */
+    LOOM_KEEP_LOGS_DAYS: days.default(365),
     LOOM_CHECKPOINT_SECONDS: z.coerce
       .number()
       .min(0.1)
@@ -136,6 +145,10 @@ const Environment = z
     networkTimeoutMs: env.LOOM_NETWORK_TIMEOUT_MS,
     minFreeBytes: env.LOOM_MIN_FREE_MIB * 2 ** 20,
     collectGraceSeconds: env.LOOM_COLLECT_GRACE_SECONDS,
+    keepWorkersDays: env.LOOM_KEEP_WORKERS_DAYS,
+    keepKeysDays: env.LOOM_KEEP_KEYS_DAYS,
+    keepEventsDays: env.LOOM_KEEP_EVENTS_DAYS,
+    keepLogsDays: env.LOOM_KEEP_LOGS_DAYS,
     checkpointSeconds: env.LOOM_CHECKPOINT_SECONDS,
     cancelGraceMs: env.LOOM_CANCEL_GRACE_MS,
     hungMs: env.LOOM_HUNG_MS,

@@ -4,20 +4,13 @@
  */
 import {
   ACTIVE_STATUSES,
-  AUGMENTATIONS,
   canonicalJson,
   defaultAugmentation,
   Encoder,
-  labelsPerClass,
-  PARENT_KINDS,
   parentsOf,
   REUSABLE_STATUSES,
-  sampleText,
-  SOUND_AUGMENTATIONS,
-  strataOf,
   TRAINING_CODE_VERSION,
   withoutUnread,
-  type Augmentation,
   type DatasetManifest,
   type Fault,
   type Plan,
@@ -27,9 +20,10 @@ import {
   type SampleShape,
 } from '#libs/contracts';
 import { createHash, randomUUIDv7 } from 'node:crypto';
-import path from 'node:path';
 import { Prisma, type Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
+import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
+import { hasStatus } from './sql.js';
 
 /** A run that is asked for. */
 export interface Draft {
@@ -55,10 +49,6 @@ export interface Placement {
   status: RunStatus;
 }
 
-interface Known {
-  manifest: DatasetManifest;
-  reference: string;
-}
 interface ExistingRun {
   id: string;
   digest: string;
@@ -66,6 +56,23 @@ interface ExistingRun {
   status: RunStatus;
   spec: RunSpec;
   datasetDigest: string | null;
+}
+
+/** What the drafts of a submit name: datasets by reference, runs by id. */
+interface Named {
+  datasets: Map<string, KnownDataset>;
+  /** The newest names of datasets, for one that is asked for and is not there. */
+  datasetNames: string[];
+  parents: Map<string, ExistingRun>;
+  /** What a sample of a dataset is, by the dataset's digest. */
+  samples: Map<string, SampleShape>;
+}
+
+/** A draft with all that only its dataset and its parents could fill in. */
+interface Complete {
+  spec: RunSpec;
+  digest: string;
+  dataset: KnownDataset | undefined;
 }
 
 export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
@@ -94,226 +101,13 @@ export const runDigest = (
 const DIGEST_LOCKS = 256;
 const DIGEST_LOCK_SPACE = 0x10_0d;
 
-async function resolveDatasets(tx: Transaction, references: Set<string>): Promise<Map<string, Known>> {
-  const known = new Map<string, Known>();
-  for (const reference of references) {
-    const [name, digest = ''] = reference.split('@') as [string, string?];
-    const found = await tx.dataset.findMany({
-      where: { name, digest: { startsWith: digest } },
-      orderBy: { createdAt: 'desc' },
-      take: 1,
-    });
-    const version = found[0];
-    if (version)
-      known.set(reference, {
-        manifest: version.manifest as unknown as DatasetManifest,
-        reference: `${version.name}@${version.digest.slice(0, 12)}`,
-      });
-  }
-  return known;
-}
-
-/** Share-locked until the transaction ends: a parent can't finish between being looked at and being depended on. */
-async function existingRuns(tx: Transaction, condition: Prisma.Sql): Promise<ExistingRun[]> {
-  return tx.$queryRaw<ExistingRun[]>`
-    SELECT id, digest, kind, status::text AS status, spec, dataset_digest AS "datasetDigest" FROM run WHERE ${condition} ORDER BY created_at FOR SHARE`;
-}
-
-/** Views have to suit what a sample is, and colour operations need colours. */
-function augmentationFaults(
-  augmentation: Augmentation,
-  sample: SampleShape,
-  at: (...field: string[]) => (string | number)[],
-): Fault[] {
-  const faults: Fault[] = AUGMENTATIONS.filter(
-    (name) => augmentation[name] !== undefined && SOUND_AUGMENTATIONS.includes(name) !== (sample.modality === 'audio'),
-  ).map((name) => ({
-    path: at(name),
-    message: `expected no ${name}: the dataset is of ${sample.modality === 'audio' ? 'sounds' : 'images'}`,
-  }));
-  if (sample.modality === 'audio' || sample.channels === 3) return faults;
-  if (augmentation.grayscale)
-    faults.push({ path: at('grayscale'), message: 'expected no grayscale: the dataset has one channel' });
-  for (const key of ['saturation', 'hue'] as const) {
-    const strength = augmentation.colorJitter?.[key] ?? 0;
-    if (strength > 0)
-      faults.push({
-        path: at('colorJitter', key),
-        message: `expected 0 for a dataset of one channel, got ${strength}`,
-      });
-  }
-  return faults;
-}
-
-/** What the run learns from, beside the samples. */
-function supervisionOf(spec: RunSpec): 'labels' | 'masks' | null {
-  if (spec.kind === 'finetune') return spec.task === 'segmentation' ? 'masks' : 'labels';
-  return spec.kind === 'evaluate' || (spec.kind === 'distill' && spec.labelWeight > 0) ? 'labels' : null;
-}
-
-/** Faults that only the dataset can show. */
-function datasetFaults(
-  spec: Extract<RunSpec, { dataset: string }>,
-  { manifest, reference }: Known,
-  at: (...field: string[]) => (string | number)[],
-): Fault[] {
-  const faults: Fault[] = [];
-  const { train } = manifest.splits;
-  const needed = 'evalSplit' in spec ? spec.evalSplit : spec.split;
-  if (!manifest.splits[needed]?.count) {
-    const present = Object.keys(manifest.splits).filter((split) => split !== 'train' || !('evalSplit' in spec));
-    faults.push({
-      path: at('evalSplit' in spec ? 'evalSplit' : 'split'),
-      message:
-        `expected a split of ${reference}${'evalSplit' in spec ? ' other than train' : ''} ` +
-        `(${present.join(', ') || 'it has none'}), got ${needed}`,
-    });
-  }
-  const supervision = supervisionOf(spec);
-  if (supervision && !train[supervision]) {
-    const field = spec.kind === 'finetune' ? 'task' : 'dataset';
-    faults.push({
-      path: at(field),
-      message:
-        supervision === 'masks'
-          ? `expected a dataset with masks for segmentation, ${reference} has a class for each sample: expected ` +
-            'classification'
-          : `expected a dataset with a class for each sample, ${reference} has masks`,
-    });
-  } else if (supervision && 'labelFraction' in spec) {
-    const strata = strataOf(train);
-    const kept = labelsPerClass(strata, spec.labelFraction);
-    const without = kept.findIndex((count) => count === 0);
-    if (without >= 0) {
-      const whose = train.labels
-        ? `class ${manifest.classes[without]} has ${strata[without]} samples`
-        : `there are ${train.count} masks`;
-      faults.push({
-        path: at('labelFraction'),
-        message:
-          'expected a fraction that leaves each class an example (at least ' +
-          `${(0.5 / Math.min(...strata)).toPrecision(3)} for ${reference}), got ${spec.labelFraction}: ${whose}`,
-      });
-    }
-    const labelled = kept.reduce((sum, count) => sum + count, 0);
-    if ('batchSize' in spec && without < 0 && spec.batchSize > labelled) {
-      faults.push({
-        path: at('batchSize'),
-        message:
-          `expected at most the ${labelled} labelled samples of ${reference} at label fraction ` +
-          `${spec.labelFraction}, got ${spec.batchSize}`,
-      });
-    }
-  } else if ('batchSize' in spec && spec.batchSize > train.count) {
-    faults.push({
-      path: at('batchSize'),
-      message: `expected at most the ${train.count} training samples of ${reference}, got ${spec.batchSize}`,
-    });
-  }
-  if ('augmentation' in spec && spec.augmentation)
-    faults.push(...augmentationFaults(spec.augmentation, manifest.sample, (...field) => at('augmentation', ...field)));
-  if ('knn' in spec && train.labels && spec.knn.k > Math.min(spec.knn.bankSize, train.count)) {
-    faults.push({
-      path: at('knn', 'k'),
-      message: `expected at most the ${Math.min(spec.knn.bankSize, train.count)} samples that vote, got ${spec.knn.k}`,
-    });
-  }
-  return faults;
-}
-
-/** Faults that only the parent in `from` can show. */
-function parentFaults(
-  spec: RunSpec,
-  sample: SampleShape | undefined,
-  parent: { spec: RunSpec; sample: SampleShape | undefined },
-  at: (...field: string[]) => (string | number)[],
-): Fault[] {
-  const faults: Fault[] = [];
-  const kinds = PARENT_KINDS[spec.kind];
-  if (!kinds.includes(parent.spec.kind))
-    return [
-      { path: at('from'), message: `expected a run of kind ${kinds.join(', ')}, got one of kind ${parent.spec.kind}` },
-    ];
-  if (spec.kind === 'finetune') {
-    const layers = parent.spec.kind === 'pretrain' ? parent.spec.projection.layers : 0;
-    if (spec.fromHeadLayer > layers)
-      faults.push({
-        path: at('fromHeadLayer'),
-        message: `expected at most ${layers}, the layers of the parent's projection head, got ${spec.fromHeadLayer}`,
-      });
-  }
-  if (spec.kind === 'distill' && parent.spec.kind === 'finetune' && parent.spec.task !== 'classification')
-    faults.push({ path: at('from'), message: 'expected a teacher that classifies, got one that segments' });
-  if (sample && parent.sample) {
-    const essence = (shape: SampleShape) =>
-      spec.kind === 'interpolate'
-        ? sampleText(shape)
-        : shape.modality === 'image'
-          ? `images of ${shape.channels} channels`
-          : `sounds at ${shape.sampleRate} Hz`;
-    if (essence(sample) !== essence(parent.sample))
-      faults.push({
-        path: at('dataset'),
-        message: `expected ${essence(parent.sample)} like those the parent was trained on, got ${essence(sample)}`,
-      });
-  }
-  return faults;
-}
-
-/**
- * A checkpoint is named by its step. What stays of the run `from` at submission stays as long as the run that names it
- * (`RunStore.addArtifact`).
- */
-async function checkpointFaults(
-  tx: Transaction,
-  from: string | undefined,
-  checkpoint: number,
-  at: (...field: string[]) => (string | number)[],
-): Promise<Fault[]> {
-  const kept =
-    from === undefined
-      ? []
-      : await tx.artifact.findMany({
-          where: { runId: from, kind: 'checkpoint' },
-          distinct: ['step'],
-          orderBy: { step: 'asc' },
-          select: { step: true },
-        });
-  if (kept.some(({ step }) => step === checkpoint)) return [];
-  return [
-    {
-      path: at('checkpoint'),
-      message:
-        'expected a step at which the run in `from` has a checkpoint ' +
-        `(${kept.map(({ step }) => step).join(', ') || 'it has none'}; its \`checkpoints\` say which are written ` +
-        `and kept), got ${checkpoint}`,
-    },
-  ];
-}
-
-/** What only the dataset can fill in. */
-function withDefaults<Spec extends RunSpec>(spec: Spec, manifest: DatasetManifest): Spec {
-  const { kind } = spec;
-  if ((kind !== 'pretrain' && kind !== 'finetune' && kind !== 'distill') || spec.augmentation) return spec;
-  return { ...spec, augmentation: defaultAugmentation(kind === 'pretrain' ? 'pretrain' : 'labels', manifest.sample) };
-}
-
-/** The path stays below the data root as far as its text says; the worker looks at links. */
-function pathFaults(
-  spec: Extract<RunSpec, { kind: 'prepare-dataset' }>,
-  dataRoot: string,
-  at: (...field: string[]) => (string | number)[],
-): Fault[] {
-  const relative = path.relative(dataRoot, path.resolve(dataRoot, spec.path));
-  if (relative !== '..' && !relative.startsWith(`..${path.sep}`) && !path.isAbsolute(relative)) return [];
-  return [{ path: at('path'), message: `expected a path inside the data root, got ${spec.path}` }];
-}
+const isReusable = (status: RunStatus): boolean => (REUSABLE_STATUSES as readonly RunStatus[]).includes(status);
 
 /**
  * Finds or makes a place for each draft. Equal drafts share a run; where `reuse` is set, a run that exists with the
  * same digest and can still give a result is taken, or (the id of a sweep) one of that sweep's. Equal submits at the
  * same moment wait for each other on the digest.
- * Nothing is written: `RunStore` inserts the placements that are `new`.
+ * Nothing is written: `Submission` inserts the placements that are `new`.
  * @throws RequestError `invalid_request` with every fault that was found.
  */
 export async function admit(
@@ -321,120 +115,179 @@ export async function admit(
   drafts: readonly Draft[],
   options: { dataRoot: string; reuse: boolean | string },
 ): Promise<Placement[]> {
-  const references = new Set(drafts.flatMap(({ spec }) => ('dataset' in spec ? [spec.dataset] : [])));
-  const datasets = await resolveDatasets(tx, references);
-  const parentIds = drafts.filter((draft) => draft.parent === undefined).flatMap((draft) => parentsOf(draft.spec));
-  const parents = new Map(
-    (parentIds.length ? await existingRuns(tx, Prisma.sql`id = ANY(${[...new Set(parentIds)]}::uuid[])`) : []).map(
-      (run) => [run.id, run],
-    ),
-  );
-  const parentDatasets = new Map<string, DatasetManifest>();
-  for (const parent of parents.values()) {
-    if (!parent.datasetDigest || parentDatasets.has(parent.datasetDigest)) continue;
-    const row = await tx.dataset.findFirst({ where: { digest: parent.datasetDigest } });
-    if (row) parentDatasets.set(parent.datasetDigest, row.manifest as unknown as DatasetManifest);
-  }
-
+  const named = await lookUp(tx, drafts);
   const faults: Fault[] = [];
-  const complete: { spec: RunSpec; digest: string; dataset: Known | undefined }[] = [];
+  const complete: Complete[] = [];
   for (const [index, draft] of drafts.entries()) {
-    const at = (...field: string[]) => [...draft.path, ...field];
-    let { spec } = draft;
-    const dataset = 'dataset' in spec ? datasets.get(spec.dataset) : undefined;
-    let parentDigest: string | null = null;
-    if (spec.kind === 'prepare-dataset') {
-      faults.push(...pathFaults(spec, options.dataRoot, at));
-    } else if ('dataset' in spec) {
-      if (dataset) {
-        faults.push(...datasetFaults(spec, dataset, at));
-        spec = withDefaults({ ...spec, dataset: dataset.reference }, dataset.manifest);
-      } else {
-        const names = await tx.dataset.findMany({
-          distinct: ['name'],
-          select: { name: true },
-          orderBy: { name: 'asc' },
-          take: 20,
-        });
-        faults.push({
-          path: at('dataset'),
-          message:
-            'expected a prepared dataset ' +
-            `(${names.map(({ name }) => name).join(', ') || 'there is none yet: submit a prepare-dataset run'}), ` +
-            `got ${spec.dataset}`,
-        });
-      }
-    }
-    const sample = dataset?.manifest.sample;
-    if ('from' in spec) {
-      if (draft.parent !== undefined) {
-        const parent = complete[draft.parent];
-        if (!parent || draft.parent >= index)
-          throw new TypeError(`expected a parent before draft ${index}, got ${draft.parent}`);
-        parentDigest = parent.digest;
-        faults.push(...parentFaults(spec, sample, { spec: parent.spec, sample: parent.dataset?.manifest.sample }, at));
-      } else if (spec.from !== null) {
-        const parent = parents.get(spec.from);
-        if (!parent)
-          faults.push({
-            path: at('from'),
-            message: `expected the id of a run, got ${spec.from}: there is no such run`,
-          });
-        else if (!(REUSABLE_STATUSES as readonly RunStatus[]).includes(parent.status))
-          faults.push({
-            path: at('from'),
-            message: `expected a run that has succeeded or still can, got one that is ${parent.status}: retry it first`,
-          });
-        else {
-          parentDigest = parent.digest;
-          faults.push(
-            ...parentFaults(
-              spec,
-              sample,
-              {
-                spec: parent.spec,
-                sample: parent.datasetDigest ? parentDatasets.get(parent.datasetDigest)?.sample : undefined,
-              },
-              at,
-            ),
-          );
-        }
-      } else if (spec.kind === 'finetune' || (spec.kind === 'evaluate' && spec.features === 'encoder')) {
-        spec = { ...spec, encoder: spec.encoder ?? Encoder.parse({}) };
-      }
-    }
-    if ('checkpoint' in spec && spec.checkpoint !== undefined && spec.from !== null)
-      faults.push(
-        ...(await checkpointFaults(tx, draft.parent === undefined ? spec.from : undefined, spec.checkpoint, at)),
-      );
-    let alignDigest: string | null = null;
-    if (spec.kind === 'embed' && spec.alignTo !== null) {
-      const other = parents.get(spec.alignTo);
-      if (other?.kind === 'embed' && (REUSABLE_STATUSES as readonly RunStatus[]).includes(other.status))
-        alignDigest = other.digest;
-      else
-        faults.push({
-          path: at('alignTo'),
-          message:
-            `expected an embed run that has succeeded or still can, got ${spec.alignTo}: ` +
-            `${other ? `it is of kind ${other.kind} and ${other.status}` : 'there is no such run'}`,
-        });
-    }
-    complete.push({
-      spec,
-      digest: runDigest(spec, dataset?.manifest.digest ?? null, parentDigest, alignDigest),
-      dataset,
-    });
+    const given = draft.parent === undefined ? undefined : complete[draft.parent];
+    if (draft.parent !== undefined && (!given || draft.parent >= index))
+      throw new TypeError(`expected a parent before draft ${index}, got ${draft.parent}`);
+    complete.push(await check(tx, draft, given, named, options.dataRoot, faults));
   }
   if (faults.length) throw RequestError.invalid(distinct(faults));
+  const digests = complete.map(({ digest }) => digest);
+  const sweepId = typeof options.reuse === 'string' ? options.reuse : null;
+  const reusable = options.reuse ? await reusableRuns(tx, digests, sweepId) : new Map<string, ExistingRun>();
+  return placed(drafts, complete, reusable, named);
+}
 
-  const reusable = options.reuse
-    ? await reusableRuns(
-        tx,
-        complete.map(({ digest }) => digest),
-        typeof options.reuse === 'string' ? options.reuse : null,
-      )
-    : new Map<string, ExistingRun>();
+/** Parents are share-locked until the transaction ends: none can finish between being looked at and depended on. */
+async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named> {
+  const datasets = new Map<string, KnownDataset>();
+  for (const reference of new Set(drafts.flatMap(({ spec }) => ('dataset' in spec ? [spec.dataset] : [])))) {
+    const [name, digest = ''] = reference.split('@') as [string, string?];
+    // Held until the transaction ends: a version that a run is about to be of can't be deleted meanwhile.
+    const [version] = await tx.$queryRaw<{ name: string; digest: string; manifest: DatasetManifest }[]>`
+      SELECT name, digest, manifest
+      FROM dataset
+      WHERE name = ${name} AND starts_with(digest, ${digest})
+      ORDER BY created_at DESC
+      LIMIT 1
+      FOR KEY SHARE`;
+    if (version)
+      datasets.set(reference, {
+        manifest: version.manifest,
+        reference: `${version.name}@${version.digest.slice(0, 12)}`,
+      });
+  }
+  const ids = [...new Set(drafts.filter(({ parent }) => parent === undefined).flatMap(({ spec }) => parentsOf(spec)))];
+  const parents = ids.length ? await existingRuns(tx, Prisma.sql`id = ANY(${ids}::uuid[])`) : [];
+  const samples = new Map<string, SampleShape>();
+  for (const digest of new Set(parents.flatMap(({ datasetDigest }) => datasetDigest ?? []))) {
+    const row = await tx.dataset.findFirst({ where: { digest } });
+    if (row) samples.set(digest, (row.manifest as unknown as DatasetManifest).sample);
+  }
+  const missing = drafts.some(({ spec }) => 'dataset' in spec && !datasets.has(spec.dataset));
+  const names = missing
+    ? await tx.dataset.findMany({ distinct: ['name'], select: { name: true }, orderBy: { name: 'asc' }, take: 20 })
+    : [];
+  return {
+    datasets,
+    datasetNames: names.map(({ name }) => name),
+    parents: new Map(parents.map((run) => [run.id, run])),
+    samples,
+  };
+}
+
+/** Share-locked until the transaction ends, the oldest first. */
+async function existingRuns(tx: Transaction, condition: Prisma.Sql): Promise<ExistingRun[]> {
+  return tx.$queryRaw<ExistingRun[]>`
+    SELECT id, digest, kind, status::text AS status, spec, dataset_digest AS "datasetDigest"
+    FROM run
+    WHERE ${condition}
+    ORDER BY created_at
+    FOR SHARE`;
+}
+
+/** Completes a draft, and says what is wrong with it. `given`: the draft whose run takes the place of `from`. */
+async function check(
+  tx: Transaction,
+  draft: Draft,
+  given: Complete | undefined,
+  named: Named,
+  dataRoot: string,
+  faults: Fault[],
+): Promise<Complete> {
+  const at: At = (...field) => [...draft.path, ...field];
+  const dataset = 'dataset' in draft.spec ? named.datasets.get(draft.spec.dataset) : undefined;
+  const spec = withParentless(withDataset(draft.spec, dataset), given);
+  if (spec.kind === 'prepare-dataset') faults.push(...pathFaults(spec, dataRoot, at));
+  else if ('dataset' in spec && dataset) faults.push(...datasetFaults(draft.spec as typeof spec, dataset, at));
+  else if ('dataset' in spec) faults.push(missingDataset(spec.dataset, named, at));
+  const parent = parentOf(spec, given, named, dataset?.manifest.sample, at);
+  faults.push(...parent.faults);
+  if ('checkpoint' in spec && spec.checkpoint !== undefined && spec.from !== null)
+    faults.push(...(await checkpointFaults(tx, given ? undefined : spec.from, spec.checkpoint, at)));
+  const aligned = alignedTo(spec, named, at);
+  faults.push(...aligned.faults);
+  const digest = runDigest(spec, dataset?.manifest.digest ?? null, parent.digest, aligned.digest);
+  return { spec, digest, dataset };
+}
+
+/** What only the dataset can fill in. */
+function withDataset(spec: RunSpec, dataset: KnownDataset | undefined): RunSpec {
+  if (!('dataset' in spec) || !dataset) return spec;
+  const named = { ...spec, dataset: dataset.reference };
+  const { kind } = named;
+  if ((kind !== 'pretrain' && kind !== 'finetune' && kind !== 'distill') || named.augmentation) return named;
+  const augmentation = defaultAugmentation(kind === 'pretrain' ? 'pretrain' : 'labels', dataset.manifest.sample);
+  return { ...named, augmentation };
+}
+
+/** A run without a parent has an encoder of its own. */
+function withParentless(spec: RunSpec, given: Complete | undefined): RunSpec {
+  if (given || !('from' in spec) || spec.from !== null) return spec;
+  if (spec.kind === 'finetune' || (spec.kind === 'evaluate' && spec.features === 'encoder'))
+    return { ...spec, encoder: spec.encoder ?? Encoder.parse({}) };
+  return spec;
+}
+
+const missingDataset = (reference: string, { datasetNames }: Named, at: At): Fault => ({
+  path: at('dataset'),
+  message:
+    'expected a prepared dataset ' +
+    `(${datasetNames.join(', ') || 'there is none yet: submit a prepare-dataset run'}), ` +
+    `got ${reference}`,
+});
+
+/** The digest of the parent, whether it is a draft or a run, and what keeps it from being one. */
+function parentOf(
+  spec: RunSpec,
+  given: Complete | undefined,
+  named: Named,
+  sample: SampleShape | undefined,
+  at: At,
+): { digest: string | null; faults: Fault[] } {
+  if (!('from' in spec)) return { digest: null, faults: [] };
+  if (given) {
+    const faults = parentFaults(spec, sample, { spec: given.spec, sample: given.dataset?.manifest.sample }, at);
+    return { digest: given.digest, faults };
+  }
+  if (spec.from === null) return { digest: null, faults: [] };
+  const parent = named.parents.get(spec.from);
+  const fault = (message: string) => ({ digest: null, faults: [{ path: at('from'), message }] });
+  if (!parent) return fault(`expected the id of a run, got ${spec.from}: there is no such run`);
+  if (!isReusable(parent.status))
+    return fault(`expected a run that has succeeded or still can, got one that is ${parent.status}: retry it first`);
+  const of = { spec: parent.spec, sample: named.samples.get(parent.datasetDigest ?? '') };
+  return { digest: parent.digest, faults: parentFaults(spec, sample, of, at) };
+}
+
+/** The same of the embed run that another is aligned to. */
+function alignedTo(spec: RunSpec, { parents }: Named, at: At): { digest: string | null; faults: Fault[] } {
+  if (spec.kind !== 'embed' || spec.alignTo === null) return { digest: null, faults: [] };
+  const other = parents.get(spec.alignTo);
+  if (other?.kind === 'embed' && isReusable(other.status)) return { digest: other.digest, faults: [] };
+  const message =
+    `expected an embed run that has succeeded or still can, got ${spec.alignTo}: ` +
+    `${other ? `it is of kind ${other.kind} and ${other.status}` : 'there is no such run'}`;
+  return { digest: null, faults: [{ path: at('alignTo'), message }] };
+}
+
+const distinct = (faults: Fault[]): Fault[] => [
+  ...new Map(faults.map((fault) => [canonicalJson([fault.path, fault.message]), fault])).values(),
+];
+
+/** On which runs a new run depends, `parent` in the place of `from`, and whether it has to wait for one of them. */
+function dependencies(
+  spec: RunSpec,
+  parent: Placement | undefined,
+  parents: ReadonlyMap<string, ExistingRun>,
+): Pick<Placement, 'parentIds' | 'status'> {
+  const given = parentsOf(spec);
+  const others = given.slice(parent ? 1 : 0);
+  const waits =
+    (parent !== undefined && parent.status !== 'succeeded') ||
+    others.some((id) => parents.get(id)?.status !== 'succeeded');
+  return { parentIds: parent ? [parent.runId, ...given.slice(1)] : given, status: waits ? 'pending' : 'queued' };
+}
+
+function placed(
+  drafts: readonly Draft[],
+  complete: readonly Complete[],
+  reusable: ReadonlyMap<string, ExistingRun>,
+  { parents }: Named,
+): Placement[] {
   const placements: Placement[] = [];
   const byDigest = new Map<string, Placement>();
   for (const [index, { spec, digest, dataset }] of complete.entries()) {
@@ -448,11 +301,6 @@ export async function admit(
     }
     const existing = mayShare ? reusable.get(digest) : undefined;
     const parent = draft.parent !== undefined ? placements[draft.parent]! : undefined;
-    const given = parentsOf(spec);
-    const parentIds = parent ? [parent.runId, ...given.slice(1)] : given;
-    const waits =
-      (parent !== undefined && parent.status !== 'succeeded') ||
-      given.slice(parent ? 1 : 0).some((id) => parents.get(id)?.status !== 'succeeded');
     const placement: Placement = {
       runId: existing?.id ?? randomUUIDv7(),
       outcome: existing ? 'existing' : 'new',
@@ -460,18 +308,14 @@ export async function admit(
       name: draft.name ?? null,
       spec: parent && 'from' in spec ? { ...spec, from: parent.runId } : spec,
       datasetDigest: dataset?.manifest.digest ?? null,
-      parentIds,
-      status: existing?.status ?? (waits ? 'pending' : 'queued'),
+      ...dependencies(spec, parent, parents),
+      ...(existing && { status: existing.status }),
     };
     byDigest.set(digest, placement);
     placements.push(placement);
   }
   return placements;
 }
-
-const distinct = (faults: Fault[]): Fault[] => [
-  ...new Map(faults.map((fault) => [canonicalJson([fault.path, fault.message]), fault])).values(),
-];
 
 /**
  * For each digest the run to attach to: one that has succeeded before one that runs, one that runs before one that
@@ -485,14 +329,19 @@ async function reusableRuns(
   const buckets = [...new Set(digests.map((digest) => Number.parseInt(digest.slice(0, 8), 16) % DIGEST_LOCKS))].sort(
     (a, b) => a - b,
   );
-  await tx.$queryRaw`SELECT pg_advisory_xact_lock(${DIGEST_LOCK_SPACE}::int, bucket)::text FROM unnest(${buckets}::int[]) AS bucket`;
-  const rank = (status: RunStatus) =>
-    status === 'succeeded' ? 0 : (ACTIVE_STATUSES as readonly RunStatus[]).includes(status) ? 1 : 2;
+  await tx.$queryRaw`
+    SELECT pg_advisory_xact_lock(${DIGEST_LOCK_SPACE}::int, bucket)::text
+    FROM unnest(${buckets}::int[]) AS bucket`;
   const found = await existingRuns(
     tx,
-    Prisma.sql`digest = ANY(${[...new Set(digests)]}::text[]) AND status::text = ANY(${[...REUSABLE_STATUSES]}::text[])
-    AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))`,
+    Prisma.sql`
+      digest = ANY(${[...new Set(digests)]}::text[]) AND ${hasStatus(REUSABLE_STATUSES)}
+      AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))`,
   );
+  const rank = (status: RunStatus) => {
+    if (status === 'succeeded') return 0;
+    return (ACTIVE_STATUSES as readonly RunStatus[]).includes(status) ? 1 : 2;
+  };
   const best = new Map<string, ExistingRun>();
   for (const run of found) {
     const known = best.get(run.digest);

@@ -1,19 +1,18 @@
 /** What new runs will cost, from what such runs have cost. */
 import {
   canonicalJson,
-  halvingOf,
   isModelled,
   parallelTrialsOf,
-  rungsOf,
-  stepsPerEpoch,
   type Estimation,
   type Pretrain,
   type RunKind,
   type RunSpec,
   type SweepSpec,
 } from '#libs/contracts';
+import { halvingOf, rungsOf, stepsPerEpoch } from '#libs/search';
 import type { Placement } from './admission.js';
-import type { Transaction } from '../machine/database.js';
+import { Prisma, type Transaction } from '../machine/database.js';
+import { attemptSeconds, takesRuns } from './sql.js';
 
 /** Of each kind so many of the newest runs that have succeeded are looked at. */
 const HISTORY = 200;
@@ -52,14 +51,7 @@ export async function secondsOfEach(
   wanted: readonly Likeness[],
 ): Promise<({ seconds: number; runs: number } | null)[]> {
   const kinds = [...new Set(wanted.map(({ spec }) => spec.kind))];
-  const past = kinds.length
-    ? await tx.$queryRaw<Past[]>`
-    SELECT r.kind, r.spec, r.dataset_digest AS "datasetDigest", (coalesce(r.spec->'encoder', p.spec->'encoder'))::text AS encoder,
-      (SELECT sum(extract(epoch FROM a.ended_at - a.started_at))::float8 FROM attempt a WHERE a.run_id = r.id) AS seconds
-    FROM unnest(${kinds}::text[]) AS wanted(kind)
-      JOIN LATERAL (SELECT * FROM run WHERE run.kind = wanted.kind AND run.status = 'succeeded' ORDER BY created_at DESC LIMIT ${HISTORY}) AS r ON true
-      LEFT JOIN run p ON p.id = (r.spec->>'from')::uuid`
-    : [];
+  const past = kinds.length ? await tx.$queryRaw<Past[]>(pastRuns(kinds)) : [];
   const counts = await trainCounts(tx, [...wanted, ...past]);
   const cost = past
     .filter(({ seconds }) => seconds !== null && seconds > 0)
@@ -85,6 +77,23 @@ export async function secondsOfEach(
       : null;
   });
 }
+
+/** Of each kind the newest runs that have succeeded, in one statement, however many kinds are asked for. */
+const pastRuns = (kinds: readonly RunKind[]): Prisma.Sql => Prisma.sql`
+  SELECT
+    r.kind,
+    r.spec,
+    r.dataset_digest AS "datasetDigest",
+    (coalesce(r.spec->'encoder', p.spec->'encoder'))::text AS encoder,
+    (SELECT sum(${attemptSeconds('a')})::float8 FROM attempt a WHERE a.run_id = r.id) AS seconds
+  FROM unnest(${[...kinds]}::text[]) AS wanted(kind)
+    JOIN LATERAL (
+      SELECT *
+      FROM run
+      WHERE run.kind = wanted.kind AND run.status = 'succeeded'
+      ORDER BY created_at DESC
+      LIMIT ${HISTORY}) AS r ON true
+    LEFT JOIN run p ON p.id = (r.spec->>'from')::uuid`;
 
 async function trainCounts(
   tx: Transaction,
@@ -136,7 +145,9 @@ export async function estimate(
   if (sweep) shorten(sweep, trials, wanted, basis, counts);
   const gpuSeconds = Object.values(basis).reduce((sum, { seconds }) => sum + seconds, 0);
   const [{ slots } = { slots: 0 }] = await tx.$queryRaw<{ slots: number }[]>`
-    SELECT coalesce(sum(slots), 0)::int AS slots FROM worker WHERE state = 'running' AND heartbeat_at > now() - make_interval(secs => ${leaseMs / 1000}::float8)`;
+    SELECT coalesce(sum(slots), 0)::int AS slots
+    FROM worker
+    WHERE ${takesRuns(leaseMs)}`;
   const chain = (placement: Placement): number => {
     const parent = byId.get(placement.parentIds[0] ?? '');
     return (secondsOf.get(placement.runId) ?? 0) + (parent ? chain(parent) : 0);
@@ -176,8 +187,10 @@ function shorten(
 
 /** Training samples of a dataset version. */
 export async function trainCount(tx: Transaction, digest: string): Promise<number> {
-  const [row] = await tx.$queryRaw<
-    { count: number }[]
-  >`SELECT (manifest->'splits'->'train'->>'count')::int AS count FROM dataset WHERE digest = ${digest} LIMIT 1`;
+  const [row] = await tx.$queryRaw<{ count: number }[]>`
+    SELECT (manifest->'splits'->'train'->>'count')::int AS count
+    FROM dataset
+    WHERE digest = ${digest}
+    LIMIT 1`;
   return row?.count ?? 0;
 }

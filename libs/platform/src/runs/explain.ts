@@ -12,7 +12,7 @@ import {
 import { runDigest } from './admission.js';
 import { Prisma, type Database } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
-import type { RunStore } from './run-store.js';
+import type { Submission } from './submission.js';
 
 /** Runs among which the nearest is looked for. */
 const NEIGHBOURS = 500;
@@ -82,26 +82,24 @@ function compare(here: Identity, there: Identity): Why {
           .map((field) => ({ field, here: here.fields.get(field) ?? null, there: there.fields.get(field) ?? null }));
   const reusable = there.status !== null && (REUSABLE_STATUSES as readonly RunStatus[]).includes(there.status);
   const same = here.digest === there.digest;
-  const reason =
-    here.id !== null && here.id === there.id
-      ? 'it is the same run'
-      : same && here.kind === 'prepare-dataset'
-        ? 'the specs are equal, but what a folder holds may have changed: datasets are always prepared anew'
-        : same && reusable
-          ? "all that the digest is made of is equal: one is the other's result"
-          : same
-            ? `the specs are equal, but that run is ${there.status} and gives no result: retry it`
-            : `${differences.length} ${differences.length === 1 ? 'field differs' : 'fields differ'}: ${differences
-                .slice(0, 5)
-                .map(({ field }) => field)
-                .join(', ')}${differences.length > 5 ? ', …' : ''}`;
+  const reason = (): string => {
+    if (here.id !== null && here.id === there.id) return 'it is the same run';
+    if (same && here.kind === 'prepare-dataset')
+      return 'the specs are equal, but what a folder holds may have changed: datasets are always prepared anew';
+    if (same && reusable) return "all that the digest is made of is equal: one is the other's result";
+    if (same) return `the specs are equal, but that run is ${there.status} and gives no result: retry it`;
+    const first = differences.slice(0, 5).map(({ field }) => field);
+    const more = differences.length > 5 ? ', …' : '';
+    const differ = differences.length === 1 ? 'field differs' : 'fields differ';
+    return `${differences.length} ${differ}: ${first.join(', ')}${more}`;
+  };
   return {
     runId: here.id,
     against: there.id,
     digest: here.digest,
     againstDigest: there.digest,
     reused: same && reusable && here.kind !== 'prepare-dataset',
-    reason,
+    reason: reason(),
     differences,
   };
 }
@@ -109,7 +107,7 @@ function compare(here: Identity, there: Identity): Why {
 export class Explanations {
   constructor(
     private readonly database: Database,
-    private readonly runs: RunStore,
+    private readonly submission: Submission,
   ) {}
 
   /** A run against another, or against the nearest of its kind. @throws RequestError `not_found` */
@@ -132,7 +130,7 @@ export class Explanations {
    */
   async ofSubmission({ spec, name }: SubmitRun): Promise<Why> {
     const here = await this.database.transaction(async (tx) => {
-      const [placement] = await this.runs.admit(tx, [{ spec, name, path: ['spec'] }], true);
+      const [placement] = await this.submission.admit(tx, [{ spec, name, path: ['spec'] }], true);
       const parents = await tx.run.findMany({
         where: { id: { in: placement!.parentIds } },
         select: { id: true, digest: true },
@@ -149,9 +147,10 @@ export class Explanations {
   }
 
   private async nearest(here: Identity): Promise<Why> {
-    const others = await this.identities(
-      Prisma.sql`r.kind = ${here.kind} AND r.id IS DISTINCT FROM ${here.id}::uuid ORDER BY r.digest = ${here.digest} DESC, r.status = 'succeeded' DESC, r.created_at DESC LIMIT ${NEIGHBOURS}`,
-    );
+    const others = await this.identities(Prisma.sql`
+      r.kind = ${here.kind} AND r.id IS DISTINCT FROM ${here.id}::uuid
+      ORDER BY r.digest = ${here.digest} DESC, r.status = 'succeeded' DESC, r.created_at DESC
+      LIMIT ${NEIGHBOURS}`);
     const found = others
       .map((there) => compare(here, there))
       .sort((a, b) => Number(b.reused) - Number(a.reused) || a.differences.length - b.differences.length);
@@ -171,8 +170,12 @@ export class Explanations {
   private async identities(condition: Prisma.Sql): Promise<Identity[]> {
     const rows = await this.database.prisma.$queryRaw<RunRow[]>`
       SELECT r.id, r.kind, r.status::text AS status, r.digest, r.spec, r.dataset_digest AS "datasetDigest",
-        (SELECT jsonb_object_agg(p.id::text, p.digest) FROM run_dependency d JOIN run p ON p.id = d.parent_id WHERE d.run_id = r.id) AS parents
-      FROM run r WHERE ${condition}`;
+        (
+          SELECT jsonb_object_agg(p.id::text, p.digest)
+          FROM run_dependency d JOIN run p ON p.id = d.parent_id
+          WHERE d.run_id = r.id) AS parents
+      FROM run r
+      WHERE ${condition}`;
     return rows.map(identityOf);
   }
 }

@@ -9,6 +9,7 @@ import {
 } from '#libs/contracts';
 import type { Placement } from './admission.js';
 import type { Transaction } from '../machine/database.js';
+import { takesRuns } from './sql.js';
 
 interface Place {
   name: string;
@@ -29,13 +30,47 @@ export async function memoryFit(
     trialOf,
   }: { leaseMs: number; requires?: Requires | undefined; trialOf?: (placement: number) => number },
 ): Promise<MemoryFit> {
-  const wanted = requires ?? { labels: {} };
+  const place = roomiest(await placesFor(tx, leaseMs, requires));
+  const datasets = await datasetsOf(tx, placements);
+  const inherited = await inheritedEncoders(tx, placements);
+  const neededBy = (spec: RunSpec, { sample, splits }: DatasetManifest) =>
+    neededMiB(spec, {
+      sample,
+      inherited: inherited(spec),
+      trainCount: splits.train.count,
+      host: place?.host ?? true,
+    });
+  const fresh = new Set(placements.flatMap(({ runId, outcome }) => (outcome === 'new' ? [runId] : [])));
+  const kinds: Record<string, number> = {};
+  const trials = new Set<number>();
+  const known = new Map<string, number | null>();
+  for (const [i, { spec, datasetDigest, digest, runId }] of placements.entries()) {
+    const dataset = datasets.get(datasetDigest ?? '');
+    if (!dataset || !fresh.has(runId)) continue;
+    if (!known.has(digest)) known.set(digest, neededBy(spec, dataset));
+    const needed = known.get(digest) ?? null;
+    if (needed === null) continue;
+    kinds[spec.kind] = Math.max(kinds[spec.kind] ?? 0, needed);
+    if (place && needed > place.memoryMiB && trialOf) trials.add(trialOf(i));
+  }
+  const most = Object.values(kinds).length ? Math.max(...Object.values(kinds)) : null;
+  const on = place ? `${place.name}, ${place.memoryMiB} MiB` : null;
+  const fits = most === null || !place ? null : most <= place.memoryMiB;
+  return { neededMiB: most, kinds, fits, on, trials: [...trials].sort((x, y) => x - y) };
+}
+
+const roomiest = (places: readonly Place[]): Place | undefined =>
+  places.reduce<Place | undefined>((best, each) => (best && best.memoryMiB >= each.memoryMiB ? best : each), undefined);
+
+/** Where a run that asks for this may run: each GPU of a worker, or a slot's part of the memory of one without. */
+async function placesFor(tx: Transaction, leaseMs: number, wanted: Requires = { labels: {} }): Promise<Place[]> {
   const workers = await tx.$queryRaw<
     { id: string; slots: number; memoryMiB: number | null; gpus: { name: string; memoryMiB: number }[] }[]
   >`
-    SELECT id, slots, memory_mib AS "memoryMiB", gpus FROM worker
-    WHERE state = 'running' AND heartbeat_at > now() - make_interval(secs => ${leaseMs / 1000}::float8) AND labels @> ${JSON.stringify(wanted.labels)}::jsonb`;
-  const places = workers.flatMap(({ id, slots, memoryMiB, gpus }): Place[] => {
+    SELECT id, slots, memory_mib AS "memoryMiB", gpus
+    FROM worker
+    WHERE ${takesRuns(leaseMs)} AND labels @> ${JSON.stringify(wanted.labels)}::jsonb`;
+  return workers.flatMap(({ id, slots, memoryMiB, gpus }): Place[] => {
     const fitting = gpus.filter(
       ({ name, memoryMiB: size }) =>
         (!wanted.gpu?.name || name.toLowerCase().includes(wanted.gpu.name.toLowerCase())) &&
@@ -47,69 +82,32 @@ export async function memoryFit(
         memoryMiB: Math.floor(size / Math.max(1, Math.ceil(slots / gpus.length))),
         host: false,
       }));
-    return memoryMiB === null || wanted.gpu
-      ? []
-      : [
-          {
-            name: `one of ${slots} ${slots === 1 ? 'slot' : 'slots'} of ${id}`,
-            memoryMiB: Math.floor(memoryMiB / slots),
-            host: true,
-          },
-        ];
+    if (memoryMiB === null || wanted.gpu) return [];
+    const name = `one of ${slots} ${slots === 1 ? 'slot' : 'slots'} of ${id}`;
+    return [{ name, memoryMiB: Math.floor(memoryMiB / slots), host: true }];
   });
-  const place = places.reduce<Place | undefined>(
-    (best, each) => (best && best.memoryMiB >= each.memoryMiB ? best : each),
-    undefined,
-  );
+}
+
+async function datasetsOf(tx: Transaction, placements: readonly Placement[]): Promise<Map<string, DatasetManifest>> {
   const digests = [...new Set(placements.flatMap(({ datasetDigest }) => (datasetDigest ? [datasetDigest] : [])))];
-  const datasets = new Map(
-    (await tx.dataset.findMany({ where: { digest: { in: digests } }, distinct: ['digest'] })).map(
-      ({ digest, manifest }) => [digest, manifest as unknown as DatasetManifest],
-    ),
-  );
+  const rows = await tx.dataset.findMany({ where: { digest: { in: digests } }, distinct: ['digest'] });
+  return new Map(rows.map(({ digest, manifest }) => [digest, manifest as unknown as DatasetManifest]));
+}
+
+/** The encoder of a spec: its own, or that of the nearest ancestor which has one. */
+async function inheritedEncoders(
+  tx: Transaction,
+  placements: readonly Placement[],
+): Promise<(spec: RunSpec) => Encoder | undefined> {
   const byId = new Map(placements.map((placement) => [placement.runId, placement.spec]));
   const outside = [...new Set(placements.flatMap(({ parentIds }) => parentIds.filter((id) => !byId.has(id))))];
-  for (const { id, spec } of outside.length
+  const rows = outside.length
     ? await tx.run.findMany({ where: { id: { in: outside } }, select: { id: true, spec: true } })
-    : [])
-    byId.set(id, spec as unknown as RunSpec);
-  const encoderOf = (spec: RunSpec | undefined): Encoder | undefined =>
-    !spec
-      ? undefined
-      : 'encoder' in spec && spec.encoder
-        ? spec.encoder
-        : 'from' in spec && spec.from
-          ? encoderOf(byId.get(spec.from))
-          : undefined;
-
-  const fresh = new Set(placements.flatMap(({ runId, outcome }) => (outcome === 'new' ? [runId] : [])));
-  const kinds: Record<string, number> = {};
-  const trials = new Set<number>();
-  const known = new Map<string, number | null>();
-  for (const [i, { spec, datasetDigest, digest, runId }] of placements.entries()) {
-    const dataset = datasets.get(datasetDigest ?? '');
-    if (!dataset || !fresh.has(runId)) continue;
-    if (!known.has(digest))
-      known.set(
-        digest,
-        neededMiB(spec, {
-          sample: dataset.sample,
-          inherited: encoderOf(spec),
-          trainCount: dataset.splits.train.count,
-          host: place?.host ?? true,
-        }),
-      );
-    const needed = known.get(digest) ?? null;
-    if (needed === null) continue;
-    kinds[spec.kind] = Math.max(kinds[spec.kind] ?? 0, needed);
-    if (place && needed > place.memoryMiB && trialOf) trials.add(trialOf(i));
-  }
-  const most = Object.values(kinds).length ? Math.max(...Object.values(kinds)) : null;
-  return {
-    neededMiB: most,
-    kinds,
-    fits: most === null || !place ? null : most <= place.memoryMiB,
-    on: place ? `${place.name}, ${place.memoryMiB} MiB` : null,
-    trials: [...trials].sort((a, b) => a - b),
+    : [];
+  for (const { id, spec } of rows) byId.set(id, spec as unknown as RunSpec);
+  const encoderOf = (spec: RunSpec | undefined): Encoder | undefined => {
+    if (spec && 'encoder' in spec && spec.encoder) return spec.encoder;
+    return spec && 'from' in spec && spec.from ? encoderOf(byId.get(spec.from)) : undefined;
   };
+  return encoderOf;
 }

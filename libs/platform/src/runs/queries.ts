@@ -1,228 +1,38 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
 import {
-  Augmentation,
-  augmentationName,
-  compositionOf,
-  CONTROLS,
-  estimateMean,
-  isTerminal,
-  leaveOneOutEffects,
-  pairedDifference,
-  parameterImportance,
-  parseCondition,
-  parseSort,
-  stageOrder,
-  type Artifact,
-  type Dataset,
-  type Estimate,
+  WAITING_STATUSES,
   type ListMetrics,
   type ListPage,
   type ListRuns,
-  type LogLine,
   type MetricPoint,
-  type MetricSeries,
-  type Outcome,
-  type Plan,
-  type Requires,
-  type RunDetail,
   type RunFilter,
-  type RunEvent,
   type RunRecord,
-  type RunSort,
-  type RunSpec,
   type RunStatus,
-  type Sweep,
-  type SweepDetail,
-  type SweepSpec,
-  type SweepTable,
-  type TrialStatus,
-  type Worker,
 } from '#libs/contracts';
-import type { z } from 'zod';
+import { WaitingLine } from '../dispatch/standing.js';
+import { undispatchedSeconds, type Window } from '../dispatch/waiting-line.js';
 import { Prisma, type Database } from '../machine/database.js';
-import { RequestError } from '../request-error.js';
-import { undispatchedSeconds, WaitingLine, type Window } from '../dispatch/waiting-line.js';
+import { cursorAfter, runsInOrder, runsLike } from './filter.js';
+import { decodeCursor, encodeCursor, pageOf, type Page } from './page.js';
+import {
+  artifactRecord,
+  datasetRecord,
+  eventRecord,
+  logLineRecord,
+  runRecord,
+  withParents,
+  type ArtifactRecord,
+  type DatasetRecord,
+  type LogLineRecord,
+  type MetricSeriesRecord,
+  type RunDetailRecord,
+  type RunEventRecord,
+  type WorkerRecord,
+} from './records.js';
+import { isAlive } from './sql.js';
 
-export interface Page<Item> {
-  items: Item[];
-  nextCursor: string | null;
-}
-/** What is read, with dates as dates; the API's schemas turn it into what is sent. */
-type Complete<Record, Spec> = Omit<Record, 'spec'> & { spec: Spec };
-export type RunDetailRecord = Complete<z.input<typeof RunDetail>, RunSpec>;
-export type RunEventRecord = z.input<typeof RunEvent>;
-export type ArtifactRecord = z.input<typeof Artifact>;
-export type LogLineRecord = z.input<typeof LogLine>;
-export type SweepRecord = Complete<z.input<typeof Sweep>, SweepSpec>;
-export type SweepDetailRecord = Complete<z.input<typeof SweepDetail>, SweepSpec>;
-export type DatasetRecord = z.input<typeof Dataset>;
-export type WorkerRecord = z.input<typeof Worker>;
-export type MetricSeriesRecord = z.input<typeof MetricSeries>;
-
-/** Where a page ended, as opaque text. */
-export const encodeCursor = (...key: (string | number)[]): string =>
-  Buffer.from(JSON.stringify(key)).toString('base64url');
-const invalidCursor = () =>
-  RequestError.invalid([{ path: ['cursor'], message: 'expected the nextCursor of an earlier page' }]);
-
-export function decodeCursor(
-  cursor: string | undefined,
-  ...types: ('date' | 'text' | 'id' | 'number')[]
-): (string | number)[] | undefined {
-  if (cursor === undefined) return undefined;
-  let key: unknown;
-  try {
-    key = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
-  } catch {
-    throw invalidCursor();
-  }
-  const fits = (value: unknown, type: (typeof types)[number]) =>
-    type === 'number'
-      ? Number.isSafeInteger(value)
-      : typeof value === 'string' &&
-        ((type === 'text' && !value.includes('\0')) ||
-          (type === 'date' ? !Number.isNaN(Date.parse(value)) : /^[0-9a-f-]{36}$/.test(value)));
-  if (
-    !Array.isArray(key) ||
-    key.length !== types.length ||
-    !types.every((type, i) => fits((key as unknown[])[i], type))
-  )
-    throw invalidCursor();
-  return key as (string | number)[];
-}
-
-/** One row more than asked for tells whether a page follows. */
-function pageOf<Row, Item>(
-  rows: Row[],
-  limit: number,
-  cursorOf: (row: Row) => string,
-  itemOf: (row: Row) => Item,
-): Page<Item> {
-  const shown = rows.slice(0, limit);
-  return { items: shown.map(itemOf), nextCursor: rows.length > limit ? cursorOf(shown.at(-1)!) : null };
-}
-
-/** A condition on `run`: that a filter names it. */
-export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, where = [] }: RunFilter): Prisma.Sql =>
-  Prisma.join(
-    [
-      Prisma.sql`true`,
-      // One by one, so that a single one goes by the index in its order.
-      ...(status
-        ? [Prisma.sql`run.status IN (${Prisma.join(status.map((each) => Prisma.sql`${each}::text::run_status`))})`]
-        : []),
-      ...(kind ? [Prisma.sql`run.kind = ANY(${kind}::text[])`] : []),
-      ...(tag ? [Prisma.sql`run.tags @> ARRAY[${tag}]::text[]`] : []),
-      ...(sweep ? [Prisma.sql`run.id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweep}::uuid)`] : []),
-      ...(name ? [Prisma.sql`position(lower(${name}) IN lower(run.name)) > 0`] : []),
-      ...(project ? [Prisma.sql`run.project = ${project}`] : []),
-      ...(id ? [Prisma.sql`run.id = ANY(${id}::uuid[])`] : []),
-      ...(parent ? [Prisma.sql`run.id IN (SELECT run_id FROM run_dependency WHERE parent_id = ${parent}::uuid)`] : []),
-      ...where.map((text) => {
-        const { key, operator, value } = parseCondition(text)!;
-        return Prisma.sql`run.id IN (SELECT run_id FROM run_metric WHERE key = ${key} AND value ${Prisma.raw(operator)} ${String(value)}::text::float8)`;
-      }),
-    ],
-    ' AND ',
-  );
-
-/** By what runs are sorted: the expression, its type, and whether a run can lack it. */
-const SORTS: Record<RunSort['by'], { by: Prisma.Sql; type: 'timestamptz' | 'text' | 'float8'; optional: boolean }> = {
-  createdAt: { by: Prisma.sql`run.created_at`, type: 'timestamptz', optional: false },
-  startedAt: { by: Prisma.sql`run.started_at`, type: 'timestamptz', optional: true },
-  finishedAt: { by: Prisma.sql`run.finished_at`, type: 'timestamptz', optional: true },
-  name: { by: Prisma.sql`run.name`, type: 'text', optional: true },
-  duration: {
-    by: Prisma.sql`(extract(epoch FROM run.finished_at - run.started_at))::float8`,
-    type: 'float8',
-    optional: true,
-  },
-  priority: { by: Prisma.sql`run.priority::float8`, type: 'float8', optional: false },
-  metric: { by: Prisma.sql`sorted.value`, type: 'float8', optional: true },
-};
-
-const withParents = {
-  parents: { select: { parentId: true } },
-  lastMetrics: { select: { key: true, value: true } },
-} satisfies Prisma.RunInclude;
-type RunRow = Prisma.RunGetPayload<{ include: typeof withParents }>;
-
-/** What waits is told by `RunQueries.inLine`. */
-const runRecord = (row: RunRow): RunRecord => ({
-  id: row.id,
-  name: row.name,
-  project: row.project,
-  kind: row.kind as RunRecord['kind'],
-  status: row.status,
-  statusReason: row.statusReason as RunRecord['statusReason'],
-  statusDetail: row.statusDetail,
-  digest: row.digest,
-  spec: row.spec as unknown as RunRecord['spec'],
-  tags: row.tags,
-  priority: row.priority,
-  requires: {
-    labels: row.requiredLabels as Record<string, string>,
-    ...(row.requiredGpu !== null && { gpu: row.requiredGpu as NonNullable<Requires['gpu']> }),
-  },
-  attempt: row.attempt,
-  step: row.step,
-  totalSteps: row.totalSteps,
-  result: row.result as unknown as RunRecord['result'],
-  metrics: Object.fromEntries(row.lastMetrics.map(({ key, value }) => [key, value])),
-  parents: row.parents.map(({ parentId }) => parentId),
-  workerId: row.workerId,
-  createdAt: row.createdAt,
-  startedAt: row.startedAt,
-  finishedAt: row.finishedAt,
-  nextStartAt: row.nextStartAt,
-  jobsAhead: null,
-  predictedStartAt: null,
-  waitsFor: null,
-});
-
-const artifactRecord = (row: Prisma.ArtifactGetPayload<object>): ArtifactRecord => ({
-  id: row.id,
-  runId: row.runId,
-  attempt: row.attempt,
-  name: row.name,
-  kind: row.kind,
-  mime: row.mime,
-  sizeBytes: Number(row.sizeBytes),
-  sha256: row.sha256,
-  step: row.step,
-  createdAt: row.createdAt,
-});
-
-const eventRecord = (row: Prisma.RunEventGetPayload<object>): RunEventRecord => ({
-  id: Number(row.id),
-  runId: row.runId,
-  attempt: row.attempt,
-  type: row.type,
-  data: row.data as Record<string, unknown>,
-  at: row.at,
-});
-
-const logLineRecord = (row: Prisma.LogLineGetPayload<object>): LogLineRecord => ({
-  id: Number(row.id),
-  attempt: row.attempt,
-  level: row.level as LogLineRecord['level'],
-  message: row.message,
-  at: row.at,
-});
-
-const datasetRecord = (row: Prisma.DatasetGetPayload<object>): DatasetRecord => ({
-  name: row.name,
-  digest: row.digest,
-  manifest: row.manifest as unknown as DatasetRecord['manifest'],
-  runId: row.runId,
-  createdAt: row.createdAt,
-});
-
-/**
- * The last part of a parameter's path that tells seeds and label fractions apart from what a combination is made of.
- */
-const isSeed = (parameter: string) => /\.(seed|labelSeed)$/.test(parameter);
-const isLabelFraction = (parameter: string) => parameter.endsWith('.labelFraction');
+/** Of workers that no longer answer so many are shown. */
+const MOST_GONE_WORKERS = 500;
 
 export class RunQueries {
   private readonly line: WaitingLine;
@@ -247,9 +57,8 @@ export class RunQueries {
 
   /** With where they stand, those that wait for a worker. */
   private async inLine(runs: RunRecord[]): Promise<RunRecord[]> {
-    const told = await this.line.told(
-      runs.filter(({ status }) => status === 'queued' || status === 'retrying').map(({ id }) => id),
-    );
+    const waits: readonly RunStatus[] = WAITING_STATUSES;
+    const told = await this.line.told(runs.filter(({ status }) => waits.includes(status)).map(({ id }) => id));
     return runs.map((run) => ({ ...run, ...told.get(run.id) }));
   }
 
@@ -276,58 +85,18 @@ export class RunQueries {
     cursor,
     ...filter
   }: Omit<ListRuns, 'sort'> & Partial<Pick<ListRuns, 'sort'>>): Promise<Page<RunRecord>> {
-    const { key, descending, by: field } = parseSort(sort);
-    const { by, type, optional } = SORTS[field];
-    const [direction, beyond] = descending
-      ? [Prisma.raw('DESC'), Prisma.raw('<')]
-      : [Prisma.raw('ASC'), Prisma.raw('>')];
-    const after = decodeCursor(cursor, 'text', 'text', 'id', 'number') as [string, string, string, number] | undefined;
-    const fits =
-      !after ||
-      (after[0] === sort &&
-        (after[3] === 0
-          ? optional
-          : type === 'text' ||
-            (type === 'float8'
-              ? after[1] !== '' && Number.isFinite(Number(after[1]))
-              : !Number.isNaN(Date.parse(after[1])))));
-    if (!fits) throw invalidCursor();
-    const at = after && {
-      value: Prisma.sql`${after[1]}::text::${Prisma.raw(type)}`,
-      id: Prisma.sql`${after[2]}::uuid`,
-      lacks: after[3] === 0,
-    };
-    const like = runsLike(filter);
-    const source =
-      field === 'metric'
-        ? Prisma.sql`run_metric AS sorted JOIN run ON run.id = sorted.run_id AND sorted.key = ${key}`
-        : Prisma.sql`run`;
-    // The id as the index has it.
-    const id = field === 'metric' ? Prisma.sql`sorted.run_id` : Prisma.sql`run.id`;
-    const having = Prisma.sql`
-      SELECT run.id, ${by} AS value FROM ${source} WHERE ${like} AND ${field === 'metric' || !optional ? Prisma.sql`true` : Prisma.sql`${by} IS NOT NULL`}
-        AND ${at ? Prisma.sql`(${by}, ${id}) ${beyond} (${at.value}, ${at.id})` : Prisma.sql`true`} ORDER BY ${by} ${direction}, ${id} ${direction} LIMIT ${limit + 1}`;
-    const lacking = Prisma.sql`
-      SELECT run.id, NULL AS value FROM run WHERE ${like} AND ${field === 'metric' ? Prisma.sql`NOT EXISTS (SELECT 1 FROM run_metric AS sorted WHERE sorted.run_id = run.id AND sorted.key = ${key})` : Prisma.sql`${by} IS NULL`}
-        AND ${at?.lacks ? Prisma.sql`run.id ${beyond} ${at.id}` : Prisma.sql`true`} ORDER BY run.id ${direction} LIMIT ${limit + 1}`;
-    const found = at?.lacks
-      ? []
-      : await this.prisma.$queryRaw<{ id: string; value: Date | number | string | null }[]>(having);
-    if (optional && found.length <= limit)
-      found.push(...(await this.prisma.$queryRaw<typeof found>(lacking)).slice(0, limit + 1 - found.length));
-    const rows = new Map(
-      (
-        await this.prisma.run.findMany({ where: { id: { in: found.map((each) => each.id) } }, include: withParents })
-      ).map((row) => [row.id, row]),
+    const found = await runsInOrder(this.prisma, filter, { sort, cursor, limit: limit + 1 });
+    const rows = await this.prisma.run.findMany({
+      where: { id: { in: found.map(({ id }) => id) } },
+      include: withParents,
+    });
+    const byId = new Map(rows.map((row) => [row.id, row]));
+    const page = pageOf(
+      found,
+      limit,
+      (last) => cursorAfter(sort, last),
+      ({ id }) => runRecord(byId.get(id)!),
     );
-    const cursorOf = ({ id: last, value }: (typeof found)[number]) =>
-      encodeCursor(
-        sort,
-        value instanceof Date ? value.toISOString() : String(value ?? ''),
-        last,
-        value === null ? 0 : 1,
-      );
-    const page = pageOf(found, limit, cursorOf, (each) => runRecord(rows.get(each.id)!));
     return { ...page, items: await this.inLine(page.items) };
   }
 
@@ -358,11 +127,15 @@ export class RunQueries {
 
   /** Curves, each of at most `points` points: the mean of equal numbers of neighbours, at the last one's step. */
   async metrics(runId: string, { key, since, points }: ListMetrics): Promise<MetricSeriesRecord[]> {
+    const wanted = key ? Prisma.sql`key = ANY(${key}::text[])` : Prisma.sql`true`;
     const rows = await this.prisma.$queryRaw<(MetricPoint & { at: Date })[]>`
       SELECT key, max(step) AS step, avg(value) AS value, max(at) AS at
-      FROM (SELECT key, step, value, at, ntile(${points}::int) OVER (PARTITION BY key ORDER BY step) AS bucket FROM metric
-            WHERE run_id = ${runId}::uuid AND step >= ${since ?? 0} AND (${key ?? null}::text[] IS NULL OR key = ANY(${key ?? null}::text[]))) AS bucketed
-      GROUP BY key, bucket ORDER BY key, step`;
+      FROM (
+        SELECT key, step, value, at, ntile(${points}::int) OVER (PARTITION BY key ORDER BY step) AS bucket
+        FROM metric
+        WHERE run_id = ${runId}::uuid AND step >= ${since ?? 0} AND ${wanted}) AS bucketed
+      GROUP BY key, bucket
+      ORDER BY key, step`;
     return [...Map.groupBy(rows, (row) => row.key)].map(([name, series]) => ({
       key: name,
       points: series.map(({ step, value, at }) => ({ step, value, at })),
@@ -382,7 +155,9 @@ export class RunQueries {
   /** How far the three sequences of a run have come. */
   async newest(runId: string): Promise<{ event: number; metric: number; log: number }> {
     const [row] = await this.prisma.$queryRaw<[{ event: number; metric: number; log: number }]>`
-      SELECT coalesce((SELECT max(id) FROM run_event WHERE run_id = ${runId}::uuid), 0)::float8 AS event, coalesce((SELECT max(seq) FROM metric WHERE run_id = ${runId}::uuid), 0)::float8 AS metric,
+      SELECT
+        coalesce((SELECT max(id) FROM run_event WHERE run_id = ${runId}::uuid), 0)::float8 AS event,
+        coalesce((SELECT max(seq) FROM metric WHERE run_id = ${runId}::uuid), 0)::float8 AS metric,
         coalesce((SELECT max(id) FROM log_line WHERE run_id = ${runId}::uuid), 0)::float8 AS log`;
     return row;
   }
@@ -409,291 +184,17 @@ export class RunQueries {
 
   /** How many runs that a filter names are in each status. */
   async runCounts(filter: RunFilter = {}): Promise<Partial<Record<RunStatus, number>>> {
-    const groups = await this.prisma.$queryRaw<
-      { status: RunStatus; count: number }[]
-    >`SELECT status::text AS status, count(*)::int AS count FROM run WHERE ${runsLike(filter)} GROUP BY run.status`;
+    const groups = await this.prisma.$queryRaw<{ status: RunStatus; count: number }[]>`
+      SELECT status::text AS status, count(*)::int AS count
+      FROM run
+      WHERE ${runsLike(filter)}
+      GROUP BY run.status`;
     return Object.fromEntries(groups.map(({ status, count }) => [status, count]));
   }
 
   /** For how many seconds a run has waited that could be in Redis; 0 where none has. */
   dispatchWaitSeconds(): Promise<number> {
     return undispatchedSeconds(this.prisma, { leaseMs: this.options.leaseMs, window: this.options.window ?? 'auto' });
-  }
-
-  // Sweeps
-
-  async sweeps({ limit, cursor }: ListPage): Promise<Page<SweepRecord>> {
-    const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
-    const rows = await this.prisma.sweep.findMany({
-      where: after
-        ? { OR: [{ createdAt: { lt: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { lt: after[1] } }] }
-        : {},
-      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-      take: limit + 1,
-    });
-    const counts = await this.sweepRunCounts(rows.map(({ id }) => id));
-    return pageOf(
-      rows,
-      limit,
-      (row) => encodeCursor(row.createdAt.toISOString(), row.id),
-      (row) => this.sweepRecord(row, counts.get(row.id) ?? {}),
-    );
-  }
-
-  async sweep(id: string): Promise<SweepDetailRecord | undefined> {
-    const row = await this.prisma.sweep.findUnique({
-      where: { id },
-      include: {
-        trials: {
-          orderBy: { index: 'asc' },
-          omit: { root: true },
-          include: { runs: { include: { run: { select: { status: true, statusReason: true } } } } },
-        },
-      },
-    });
-    if (!row) return undefined;
-    const counts = (await this.sweepRunCounts([id])).get(id) ?? {};
-    const statuses = row.trials.map(trialStatus);
-    const [spent] = await this.prisma.$queryRaw<{ seconds: number }[]>`
-      SELECT coalesce(sum(extract(epoch FROM coalesce(ended_at, now()) - started_at)), 0)::float8 AS seconds FROM attempt WHERE run_id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${id}::uuid AND NOT reused)`;
-    // As they are trained: rows come in any order.
-    const order = stageOrder((row.spec as unknown as SweepSpec).stages);
-    return {
-      ...this.sweepRecord(row, counts),
-      gpuSeconds: spent!.seconds,
-      trialCounts: Object.fromEntries(
-        [...Map.groupBy(statuses, (status) => status)].map(([status, { length }]) => [status, length]),
-      ),
-      trials: row.trials.map(({ index, parameters, fault, runs }, i) => ({
-        index,
-        parameters: parameters as Record<string, unknown>,
-        status: statuses[i]!,
-        fault,
-        runs: runs
-          .toSorted((a, b) => order.indexOf(a.stage) - order.indexOf(b.stage) || (a.control < b.control ? -1 : 1))
-          .map(({ stage, control, runId, reused, run }) => ({
-            stage,
-            control: CONTROLS.find((each) => each === control) ?? null,
-            runId,
-            reused,
-            status: run.status,
-          })),
-      })),
-    };
-  }
-
-  private sweepRecord(row: Prisma.SweepGetPayload<object>, runCounts: Record<string, number>): SweepRecord {
-    const statuses = Object.keys(runCounts) as RunStatus[];
-    const open = statuses.some((each) => !isTerminal(each)) || row.steered;
-    const status =
-      open && row.pausedAt && !row.cancelledAt
-        ? 'paused'
-        : open
-          ? 'running'
-          : row.cancelledAt
-            ? 'cancelled'
-            : row.haltReason === null && statuses.every((each) => each === 'succeeded' || each === 'early_stopped')
-              ? 'succeeded'
-              : 'failed';
-    return {
-      id: row.id,
-      name: row.name,
-      project: row.project,
-      status,
-      haltReason: row.haltReason,
-      spec: row.spec as unknown as SweepSpec,
-      tags: row.tags,
-      createdAt: row.createdAt,
-      runCounts,
-      plan: row.plan as unknown as Plan,
-    };
-  }
-
-  private async sweepRunCounts(ids: readonly string[]): Promise<Map<string, Record<string, number>>> {
-    const rows = await this.prisma.$queryRaw<{ sweepId: string; status: RunStatus; count: number }[]>`
-      SELECT t.sweep_id AS "sweepId", r.status::text AS status, count(DISTINCT r.id)::int AS count
-      FROM trial_run t JOIN run r ON r.id = t.run_id WHERE t.sweep_id = ANY(${[...ids]}::uuid[]) GROUP BY t.sweep_id, r.status`;
-    return new Map(
-      [...Map.groupBy(rows, (row) => row.sweepId)].map(([id, counts]) => [
-        id,
-        Object.fromEntries(counts.map(({ status, count }) => [status, count])),
-      ]),
-    );
-  }
-
-  /**
-   * What a sweep found: one row for each combination of parameters other than seeds and label fractions. Accuracies are
-   * means over the trials of a combination; a gain is the mean of the differences between a trial and the control on
-   * the same labels.
-   */
-  async sweepTable(id: string): Promise<SweepTable | undefined> {
-    const sweep = await this.sweep(id);
-    if (!sweep) return undefined;
-    const runs = await this.runsOfSweep(sweep);
-    const metric = (runId: string | undefined, key: string) =>
-      runId === undefined ? undefined : runs.get(runId)?.result?.metrics[key];
-
-    const combos = Map.groupBy(sweep.trials, (trial) =>
-      JSON.stringify(
-        Object.entries(trial.parameters).filter(([parameter]) => !isSeed(parameter) && !isLabelFraction(parameter)),
-      ),
-    );
-    const outcomes = new Map<string, Outcome[]>();
-    const outcome = (fraction: string, found: Outcome) => {
-      (outcomes.get(fraction) ?? outcomes.set(fraction, []).get(fraction)!).push(found);
-    };
-    const rows = [...combos].map(([key, trials]) => {
-      const parameters = Object.fromEntries(JSON.parse(key) as [string, unknown][]);
-      const knn = new Map<string, number>();
-      const probes = { trained: new Map<string, number>(), random: new Map<string, number>() };
-      const accuracy: Record<string, number[]> = {};
-      const scratch: Record<string, Map<string, number>> = {};
-      const gain: Record<string, number[]> = {};
-      for (const trial of trials) {
-        for (const { runId, control } of trial.runs) {
-          const run = runs.get(runId);
-          const neighbours = run?.kind === 'pretrain' && !control ? metric(runId, 'eval/knn') : undefined;
-          if (neighbours !== undefined) knn.set(runId, neighbours);
-          const probe = run?.kind === 'evaluate' ? metric(runId, 'eval/probe_accuracy') : undefined;
-          if (probe !== undefined) probes[control === 'random_init_probe' ? 'random' : 'trained'].set(runId, probe);
-        }
-        for (const { runId, stage, control } of trial.runs) {
-          const spec = runs.get(runId)?.spec;
-          const value = metric(runId, sweep.spec.metric.name);
-          if (control || spec?.kind !== 'finetune' || value === undefined) continue;
-          const fraction = String(spec.labelFraction);
-          (accuracy[fraction] ??= []).push(value);
-          outcome(fraction, { combo: key, parameters, pair: `${spec.labelSeed} ${spec.seed}`, value });
-          const controlId = trial.runs.find((other) => other.stage === stage && other.control === 'scratch')?.runId;
-          const baseline = metric(controlId, sweep.spec.metric.name);
-          if (controlId === undefined || baseline === undefined) continue;
-          (scratch[fraction] ??= new Map()).set(controlId, baseline);
-          (gain[fraction] ??= []).push(value - baseline);
-        }
-      }
-      const specs = trials[0]!.runs.flatMap(({ runId, stage, control }) =>
-        control ? [] : [[stage, runs.get(runId)?.spec] as const],
-      );
-      return {
-        key,
-        combo: comboName(parameters, new Map(specs)),
-        parameters,
-        knn: meanOf(knn),
-        probe: meanOf(probes.trained),
-        randomProbe: meanOf(probes.random),
-        accuracy: mapValues(accuracy, estimateMean),
-        scratch: mapValues(scratch, (values) => estimateMean([...values.values()])),
-        gain: mapValues(gain, estimateMean),
-      };
-    });
-    // Where nothing was finetuned, runs of the metric themselves are compared.
-    for (const row of outcomes.size ? [] : rows) {
-      for (const trial of combos.get(row.key)!) {
-        const run = trial.runs.find(
-          ({ runId, control }) => !control && metric(runId, sweep.spec.metric.name) !== undefined,
-        );
-        if (run)
-          outcome('', {
-            combo: row.key,
-            parameters: row.parameters,
-            pair: JSON.stringify(Object.entries(trial.parameters).filter(([parameter]) => isSeed(parameter))),
-            value: metric(run.runId, sweep.spec.metric.name)!,
-          });
-      }
-    }
-    const fewest = [...outcomes.keys()].sort((a, b) => Number(a) - Number(b))[0];
-    const judged = outcomes.get(fewest ?? '') ?? [];
-    const sign = sweep.spec.metric.goal === 'maximize' ? 1 : -1;
-    const behind = (row: (typeof rows)[number]) =>
-      Object.fromEntries(
-        Object.keys(row.accuracy).flatMap((fraction) => {
-          const best = rows
-            .filter(({ accuracy }) => accuracy[fraction])
-            .reduce((a, b) => (sign * b.accuracy[fraction]!.mean > sign * a.accuracy[fraction]!.mean ? b : a));
-          const difference = best === row ? null : pairedDifference(outcomes.get(fraction)!, row.key, best.key);
-          return difference ? [[fraction, difference]] : [];
-        }),
-      );
-    // The run that a trial is judged by: of the stages that have the metric, the last.
-    const lines = sweep.trials.map((trial) => {
-      const judgedBy = trial.runs
-        .filter(({ runId, control }) => !control && metric(runId, sweep.spec.metric.name) !== undefined)
-        .at(-1)?.runId;
-      const spec = judgedBy === undefined ? undefined : runs.get(judgedBy)?.spec;
-      return {
-        trial,
-        judgedBy,
-        value: metric(judgedBy, sweep.spec.metric.name) ?? null,
-        fraction: spec?.kind === 'finetune' ? String(spec.labelFraction) : '',
-      };
-    });
-    const best = lines
-      .filter(({ value, fraction }) => value !== null && fraction === (fewest ?? ''))
-      .sort((a, b) => sign * (b.value! - a.value!) || a.trial.index - b.trial.index)[0];
-    // One that was stopped early has no result, but a last value.
-    const stopped = [...runs.values()].filter(({ status }) => status === 'early_stopped').map((run) => run.id);
-    const last = new Map(
-      (stopped.length
-        ? await this.prisma.$queryRaw<{ runId: string; value: number }[]>`
-      SELECT DISTINCT ON (run_id) run_id AS "runId", value FROM metric WHERE run_id = ANY(${stopped}::uuid[]) AND key = ${sweep.spec.metric.name} ORDER BY run_id, step DESC`
-        : []
-      ).map(({ runId, value }) => [runId, value]),
-    );
-    const cameTo = ({ trial, value }: (typeof lines)[number]) =>
-      value ?? trial.runs.flatMap(({ runId, control }) => (control ? [] : (last.get(runId) ?? []))).at(-1) ?? null;
-    const axes = [...new Set(sweep.trials.flatMap(({ parameters }) => Object.keys(parameters)))].sort();
-    const subsets = new Map<string, SweepTable['labels'][number]>();
-    for (const { spec, result } of runs.values()) {
-      if ('labelFraction' in spec && result?.labels)
-        subsets.set(`${spec.dataset} ${spec.labelFraction} ${spec.labelSeed}`, {
-          dataset: spec.dataset,
-          fraction: spec.labelFraction,
-          seed: spec.labelSeed,
-          count: result.labels.count,
-          sha256: result.labels.sha256,
-        });
-    }
-    return {
-      best: best
-        ? {
-            trial: best.trial.index,
-            runId: best.judgedBy!,
-            value: best.value!,
-            parameters: best.trial.parameters,
-            reproduce: `loom reproduce ${best.judgedBy!}`,
-          }
-        : null,
-      coordinates: {
-        axes,
-        lines: lines.map((line) => ({
-          trial: line.trial.index,
-          status: line.trial.status,
-          value: cameTo(line),
-          values: axes.map((path) => coordinate(path, line.trial.parameters[path])),
-        })),
-      },
-      labels: [...subsets.values()].sort((a, b) => a.fraction - b.fraction || a.seed - b.seed),
-      sweepId: id,
-      complete: sweep.status === 'succeeded',
-      composition: compositionOf(rows),
-      rows: rows.map(({ key: _, ...row }, i) => ({ ...row, behind: behind(rows[i]!) })),
-      measure: fewest ? `${sweep.spec.metric.name} at label fraction ${fewest}` : sweep.spec.metric.name,
-      effects: leaveOneOutEffects(judged),
-      importance: parameterImportance(
-        judged.map(({ parameters, value }) => ({ parameters: apart(parameters), value })),
-      ),
-    };
-  }
-
-  /** Every run of a sweep once, by id. */
-  async runsOfSweep({ trials }: SweepDetailRecord): Promise<Map<string, RunRecord>> {
-    const runIds = [...new Set(trials.flatMap((trial) => trial.runs.map(({ runId }) => runId)))];
-    return new Map(
-      (await this.prisma.run.findMany({ where: { id: { in: runIds } }, include: withParents })).map((row) => [
-        row.id,
-        runRecord(row),
-      ]),
-    );
   }
 
   // Datasets and workers
@@ -728,75 +229,28 @@ export class RunQueries {
     return row ? datasetRecord(row) : undefined;
   }
 
-  /** The newest first; of one id, or all. */
+  /** The newest first: all that answer, and of those that do not the newest. Or the one of an id. */
   async workers(id: string | null = null): Promise<WorkerRecord[]> {
     return this.prisma.$queryRaw`
-      SELECT id, host, pid, state, slots, versions, labels, gpus, memory_mib AS "memoryMiB", started_at AS "startedAt", heartbeat_at AS "heartbeatAt",
-        (state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.leaseMs / 1000}::float8)) AS alive
-      FROM worker WHERE ${id}::text IS NULL OR id = ${id} ORDER BY started_at DESC LIMIT 500`;
+      SELECT
+        id,
+        host,
+        pid,
+        state,
+        slots,
+        versions,
+        labels,
+        gpus,
+        memory_mib AS "memoryMiB",
+        started_at AS "startedAt",
+        heartbeat_at AS "heartbeatAt",
+        ${isAlive(this.options.leaseMs)} AS alive
+      FROM worker
+      WHERE id = ${id} OR (${id}::text IS NULL AND (${isAlive(this.options.leaseMs)} OR id IN (
+        SELECT id
+        FROM worker
+        ORDER BY started_at DESC
+        LIMIT ${MOST_GONE_WORKERS})))
+      ORDER BY started_at DESC`;
   }
-}
-
-/** With each augmentation as a parameter of its own: its settings, or null where it is off. */
-function apart(parameters: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(parameters).flatMap(([path, value]) =>
-      path.endsWith('.augmentation') && typeof value === 'object' && value !== null
-        ? Object.entries(value).map(([name, settings]) => [`${path}.${name}`, settings])
-        : [[path, value]],
-    ),
-  );
-}
-
-/** A parameter's value on an axis: a combination of augmentations by its name, null where it does not apply. */
-const coordinate = (path: string, value: unknown): unknown => {
-  const combination = path.endsWith('.augmentation') ? Augmentation.safeParse(value) : undefined;
-  return combination?.success ? augmentationName(combination.data) : (value ?? null);
-};
-
-/** What its runs, or that it has none yet, make of a trial. */
-function trialStatus({
-  draft,
-  outcome,
-  runs,
-}: {
-  draft: unknown;
-  outcome: string | null;
-  runs: readonly { run: { status: RunStatus; statusReason: string | null } }[];
-}): TrialStatus {
-  if (runs.length === 0)
-    return outcome === 'early_stopped' ? 'early_stopped' : outcome || draft === null ? 'failed' : 'held';
-  const some = (...statuses: RunStatus[]) => runs.some(({ run }) => statuses.includes(run.status));
-  if (some('failed', 'timed_out', 'upstream_failed')) return 'failed';
-  if (some('queued', 'running', 'retrying', 'pausing', 'cancelling')) return 'running';
-  if (some('paused'))
-    return runs.some(({ run }) => run.status === 'paused' && run.statusReason !== 'rung') ? 'paused' : 'waiting';
-  return some('pending')
-    ? 'running'
-    : some('cancelled')
-      ? 'cancelled'
-      : some('early_stopped')
-        ? 'early_stopped'
-        : 'succeeded';
-}
-
-/** Over distinct runs; null without any. */
-const meanOf = (values: ReadonlyMap<string, number>): Estimate | null =>
-  values.size ? estimateMean([...values.values()]) : null;
-
-const mapValues = <From, To>(record: Record<string, From>, to: (value: From) => To): Record<string, To> =>
-  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, to(value)]));
-
-/** How people call a combination: `crop+flip`, `crop+flip temperature=0.2`. */
-function comboName(parameters: Record<string, unknown>, specs: ReadonlyMap<string, RunSpec | undefined>): string {
-  const names = Object.entries(parameters).map(([path, value]) => {
-    const [stage = '', ...field] = path.split('.');
-    const spec = specs.get(stage);
-    if (field.length === 1 && field[0] === 'augmentation' && spec && 'augmentation' in spec && spec.augmentation)
-      return augmentationName(spec.augmentation);
-    return `${field.join('.')}=${JSON.stringify(value)?.replaceAll('"', '')}`;
-  });
-  if (names.length) return names.join(' ');
-  const pretrain = [...specs.values()].find((spec) => spec?.kind === 'pretrain');
-  return pretrain?.augmentation ? augmentationName(pretrain.augmentation) : 'all';
 }

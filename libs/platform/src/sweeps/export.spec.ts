@@ -1,8 +1,9 @@
 import type { RunRecord, RunSpec } from '#libs/contracts';
 import { parquetReadObjects } from 'hyparquet';
 import { describe, expect, test } from 'vitest';
-import type { SweepDetailRecord } from '../runs/queries.js';
-import { csvOf, jsonOf, mlruns, parquetOf, trialTable } from './export.js';
+import type { SweepDetailRecord } from './queries.js';
+import { csvOf, jsonOf, parquetOf, trialTable } from './export.js';
+import { mlruns } from './mlflow.js';
 
 const at = (seconds: number) => new Date(1_764_000_000_000 + 1000 * seconds);
 const PRETRAIN = '019aa000-0000-7000-8000-000000000001';
@@ -66,7 +67,9 @@ describe('the table of trials', () => {
   test('has a line for each, as CSV and as JSON', () => {
     const lines = csvOf(table).split('\r\n');
     expect(lines[0]).toBe(
-      'trial,status,finetune.labelSeed,pretrain.augmentation,pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy,pretrain.temperature',
+      'trial,status,finetune.labelSeed,pretrain.augmentation,pretrain:run,pretrain:reused,' +
+        'pretrain:status,pretrain:eval/knn,' +
+        'finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy,pretrain.temperature',
     );
     expect(lines[1]).toBe(
       `0,succeeded,1,"{""crop"":{},""flip"":{}}",${PRETRAIN},false,succeeded,0.5,${ONE},false,succeeded,0.75,`,

@@ -1,11 +1,7 @@
 import {
-  expandSweep,
-  InvalidSweepError,
-  isModelled,
+  FAILED_STATUSES,
   isSteered,
   parallelTrialsOf,
-  RETRYABLE_STATUSES,
-  RUN_ACTIONS,
   SweepSpec,
   type Plan,
   type Requires,
@@ -16,13 +12,16 @@ import {
   type Trial,
 } from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
-import { planOf, type Placement } from '../runs/admission.js';
+import type { Placement } from '../runs/admission.js';
 import type { Prisma, Database, Transaction } from '../machine/database.js';
 import { estimate } from '../runs/estimate.js';
 import { memoryFit } from '../runs/memory-fit.js';
 import { RequestError } from '../request-error.js';
-import type { RunStore } from '../runs/run-store.js';
-import { draftsOf, SweepController, type SweepRow } from './steering.js';
+import type { Runs } from '../runs/runs.js';
+import { expand, planFor } from './expansion.js';
+import { SweepController } from './steering.js';
+import { lockSweep, noSuchSweep } from './sweep-row.js';
+import { draftsOf, type Places } from './trials.js';
 
 /** What people ask of sweeps. A sweep is there whole or not at all: its trials are placed in one transaction. */
 export class SweepStore {
@@ -30,7 +29,7 @@ export class SweepStore {
 
   constructor(
     private readonly database: Database,
-    private readonly runs: RunStore,
+    private readonly runs: Runs,
   ) {
     this.controller = new SweepController(database, runs);
   }
@@ -45,12 +44,12 @@ export class SweepStore {
     request: SubmitSweep,
     idempotencyKey?: string,
   ): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
-    const trials = expand(request.spec);
+    const trials = await expand(request.spec);
     return this.database.transaction(async (tx) => {
-      const replayed = await this.runs.replay(tx, idempotencyKey, request);
+      const replayed = await this.runs.submission.replay(tx, idempotencyKey, request);
       if (replayed) return { sweepId: replayed, outcome: 'replayed' as const };
       const { spec, tags, project, priority } = request;
-      await this.runs.checkProject(tx, project);
+      await this.runs.submission.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       const sweepId = randomUUIDv7();
       const requires = request.requires ?? { labels: {} };
@@ -68,30 +67,35 @@ export class SweepStore {
         },
       });
       const held = parallelTrialsOf(spec) < Number.POSITIVE_INFINITY;
-      await this.controller.write(tx, sweepId, spec, trials, placements, { held });
+      await this.controller.trials.write(tx, sweepId, spec, places, placements, { held });
       if (held) await this.controller.steer(tx, sweepId);
       else
-        await this.controller.place(tx, { id: sweepId, spec, tags, project, priority, requires }, places, placements);
-      await this.runs.remember(tx, idempotencyKey, request, sweepId);
+        await this.controller.trials.place(
+          tx,
+          { id: sweepId, spec, tags, project, priority, requires },
+          places,
+          placements,
+        );
+      await this.runs.submission.remember(tx, idempotencyKey, request, sweepId);
       return { sweepId, outcome: 'created' as const };
     });
   }
 
   /** What `submit` would start and what it would reuse. */
   async plan({ spec, project, requires }: SubmitSweep): Promise<Plan> {
-    const trials = expand(spec);
+    const trials = await expand(spec);
     return this.database.transaction(async (tx) => {
-      await this.runs.checkProject(tx, project);
+      await this.runs.submission.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       return {
         ...planFor(spec, placements, trials.length),
         estimate: await estimate(tx, placements, {
-          leaseMs: this.runs.options.leaseMs,
+          leaseMs: this.runs.submission.options.leaseMs,
           sweep: spec,
           trials: trials.length,
         }),
         memory: await memoryFit(tx, placements, {
-          leaseMs: this.runs.options.leaseMs,
+          leaseMs: this.runs.submission.options.leaseMs,
           requires,
           trialOf: (i) => places.places[i]!.trial.index,
         }),
@@ -99,9 +103,13 @@ export class SweepStore {
     });
   }
 
-  private async admit(tx: Transaction, spec: SweepSpec, trials: readonly Trial[]) {
-    const places = draftsOf(spec, trials);
-    const placements = await this.runs.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
+  private async admit(
+    tx: Transaction,
+    spec: SweepSpec,
+    trials: readonly Trial[],
+  ): Promise<{ places: Places; placements: Placement[] }> {
+    const places = await draftsOf(spec, trials);
+    const placements = await this.runs.submission.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
     if (spec.on_duplicate === 'reject') {
       const ofTrial = Map.groupBy(
         places.places.map(({ trial }, i) => ({ index: trial.index, placement: placements[i]! })),
@@ -122,14 +130,8 @@ export class SweepStore {
   }
 
   /** What early stopping has seen so far; null where nothing is stopped early. @throws RequestError `not_found` */
-  async rungs(sweepId: string): Promise<SweepRungs | null> {
-    const sweep = await this.database.prisma.sweep.findUnique({
-      where: { id: sweepId },
-      select: { id: true, spec: true },
-    });
-    if (!sweep)
-      throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
-    return this.controller.rungs({ id: sweep.id, spec: sweep.spec as unknown as SweepSpec });
+  rungs(sweepId: string): Promise<SweepRungs | null> {
+    return this.controller.stopping.rungs(this.database, sweepId);
   }
 
   /**
@@ -139,11 +141,12 @@ export class SweepStore {
    */
   async cancel(sweepId: string): Promise<void> {
     await this.database.transaction(async (tx) => {
-      await this.controller.lock(tx, sweepId);
-      await tx.$executeRaw`UPDATE sweep SET cancelled_at = coalesce(cancelled_at, now()), steered = false WHERE id = ${sweepId}::uuid`;
-      // A child that a cancelled parent has just failed has ended already.
-      for (const id of await this.controller.ownRuns(tx, sweepId, RUN_ACTIONS.cancel))
-        await unlessEnded(this.runs.cancelWithin(tx, id));
+      await lockSweep(tx, sweepId);
+      await tx.$executeRaw`
+        UPDATE sweep
+        SET cancelled_at = coalesce(cancelled_at, now()), steered = false
+        WHERE id = ${sweepId}::uuid`;
+      await this.controller.ownRuns.cancel(tx, sweepId);
     });
   }
 
@@ -154,12 +157,12 @@ export class SweepStore {
    */
   async pause(sweepId: string): Promise<void> {
     await this.database.transaction(async (tx) => {
-      const sweep = await this.controller.lock(tx, sweepId);
+      const sweep = await lockSweep(tx, sweepId);
       if (sweep.cancelledAt)
         throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
       if (sweep.pausedAt) return;
       await tx.$executeRaw`UPDATE sweep SET paused_at = now() WHERE id = ${sweepId}::uuid`;
-      await this.controller.pauseRuns(tx, sweepId);
+      await this.controller.ownRuns.pause(tx, sweepId);
     });
   }
 
@@ -169,21 +172,19 @@ export class SweepStore {
    */
   async resume(sweepId: string): Promise<void> {
     await this.database.transaction(async (tx) => {
-      const sweep = await this.controller.lock(tx, sweepId);
+      const sweep = await lockSweep(tx, sweepId);
       if (!sweep.pausedAt || sweep.cancelledAt)
         throw new RequestError(
           'invalid_state',
           `expected a sweep that is paused, got one that is ${sweep.cancelledAt ? 'cancelled' : 'not'}`,
         );
-      await this.goOn(tx, sweep);
+      await this.goOn(tx, sweepId);
     });
   }
 
-  private async goOn(tx: Transaction, { id }: SweepRow): Promise<void> {
-    await tx.$executeRaw`UPDATE sweep SET paused_at = NULL, halt_reason = NULL WHERE id = ${id}::uuid`;
-    const paused = await tx.$queryRaw<{ id: string }[]>`
-      SELECT DISTINCT r.id FROM trial_run t JOIN run r ON r.id = t.run_id WHERE t.sweep_id = ${id}::uuid AND r.status IN ('pausing', 'paused') AND r.status_reason = 'user_pause' ORDER BY r.id`;
-    for (const run of paused) await this.runs.resumeWithin(tx, run.id);
+  private async goOn(tx: Transaction, sweepId: string): Promise<void> {
+    await tx.$executeRaw`UPDATE sweep SET paused_at = NULL, halt_reason = NULL WHERE id = ${sweepId}::uuid`;
+    await this.controller.ownRuns.resume(tx, sweepId);
   }
 
   /**
@@ -194,7 +195,7 @@ export class SweepStore {
    */
   async change(sweepId: string, changes: SweepChanges): Promise<void> {
     await this.database.transaction(async (tx) => {
-      const sweep = await this.controller.lock(tx, sweepId);
+      const sweep = await lockSweep(tx, sweepId);
       if (sweep.cancelledAt)
         throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
       const before = sweep.spec;
@@ -208,19 +209,21 @@ export class SweepStore {
       if (before.method === 'random' && spec.run_cap! > before.run_cap!) await this.addTrials(tx, sweepId, spec);
       const halted = sweep.haltReason === 'max_failed_trials' && changes.max_failed_trials !== undefined;
       await tx.$executeRaw`
-        UPDATE sweep SET spec = ${JSON.stringify(spec)}::jsonb, steered = true, halt_reason = CASE WHEN ${halted} THEN NULL ELSE halt_reason END WHERE id = ${sweepId}::uuid`;
-      if (changes.budget !== undefined && sweep.haltReason?.startsWith('budget')) await this.goOn(tx, sweep);
+        UPDATE sweep
+        SET spec = ${JSON.stringify(spec)}::jsonb, steered = true,
+          halt_reason = CASE WHEN ${halted} THEN NULL ELSE halt_reason END
+        WHERE id = ${sweepId}::uuid`;
+      if (changes.budget !== undefined && sweep.haltReason?.startsWith('budget')) await this.goOn(tx, sweepId);
       await this.controller.steer(tx, sweepId);
     });
   }
 
   private async addTrials(tx: Transaction, sweepId: string, spec: SweepSpec): Promise<void> {
     const count = await tx.trial.count({ where: { sweepId } });
-    const added = expand(spec).filter(({ index }) => index >= count);
+    const added = (await expand(spec)).filter(({ index }) => index >= count);
     if (added.length === 0) return;
-    await this.controller.write(tx, sweepId, spec, added, (await this.admit(tx, spec, added)).placements, {
-      firstPosition: count,
-    });
+    const { places, placements } = await this.admit(tx, spec, added);
+    await this.controller.trials.write(tx, sweepId, spec, places, placements, { firstPosition: count });
   }
 
   /**
@@ -229,18 +232,23 @@ export class SweepStore {
    */
   async retry(sweepId: string): Promise<RetryResult> {
     await this.database.transaction(async (tx) => {
-      const sweep = await this.controller.lock(tx, sweepId);
+      const sweep = await lockSweep(tx, sweepId);
       if (sweep.cancelledAt)
         throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
-      await tx.$executeRaw`UPDATE sweep SET halt_reason = CASE WHEN halt_reason = 'max_failed_trials' THEN NULL ELSE halt_reason END WHERE id = ${sweepId}::uuid`;
-      await tx.$executeRaw`UPDATE trial SET outcome = NULL, fault = NULL WHERE sweep_id = ${sweepId}::uuid AND outcome = 'refused' AND draft IS NOT NULL`;
+      await tx.$executeRaw`
+        UPDATE sweep
+        SET halt_reason = NULL
+        WHERE id = ${sweepId}::uuid AND halt_reason = 'max_failed_trials'`;
+      await tx.$executeRaw`
+        UPDATE trial
+        SET outcome = NULL, fault = NULL
+        WHERE sweep_id = ${sweepId}::uuid AND outcome = 'refused' AND draft IS NOT NULL`;
     });
     const total: RetryResult = { done: 0, skipped: {} };
-    const failed = RETRYABLE_STATUSES.filter((status) => status !== 'cancelled');
     for (let cursor: string | undefined; ;) {
-      const part = await this.runs.bulk({
+      const part = await this.runs.bulk.bulk({
         action: 'retry',
-        filter: { sweep: sweepId, status: failed, kind: undefined },
+        filter: { sweep: sweepId, status: [...FAILED_STATUSES], kind: undefined },
         cursor,
       });
       total.done += part.done;
@@ -250,8 +258,11 @@ export class SweepStore {
       cursor = part.nextCursor;
     }
     // From here on the controller counts what failed anew.
-    await this.database.prisma
-      .$executeRaw`UPDATE sweep SET steered = true WHERE id = ${sweepId}::uuid AND EXISTS (SELECT 1 FROM trial WHERE sweep_id = ${sweepId}::uuid AND root IS NOT NULL)`;
+    await this.database.prisma.$executeRaw`
+      UPDATE sweep
+      SET steered = true
+      WHERE id = ${sweepId}::uuid
+        AND EXISTS (SELECT 1 FROM trial WHERE sweep_id = ${sweepId}::uuid AND root IS NOT NULL)`;
     return total;
   }
 
@@ -265,8 +276,7 @@ export class SweepStore {
     idempotencyKey?: string,
   ): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
     const sweep = await this.database.prisma.sweep.findUnique({ where: { id: sweepId } });
-    if (!sweep)
-      throw new RequestError('not_found', `expected the id of a sweep, got ${sweepId}: there is no such sweep`);
+    if (!sweep) throw noSuchSweep(sweepId);
     const spec = SweepSpec.safeParse({ ...(sweep.spec as object), ...changes });
     if (!spec.success)
       throw RequestError.invalid(
@@ -286,47 +296,4 @@ export class SweepStore {
       idempotencyKey,
     );
   }
-}
-
-async function unlessEnded(change: Promise<void>): Promise<void> {
-  try {
-    await change;
-  } catch (error) {
-    if (!(error instanceof RequestError && error.code === 'invalid_state')) throw error;
-  }
-}
-
-/** What can be laid out at once, in the order in which it is to start. */
-function expand(spec: SweepSpec): Trial[] {
-  let trials: Trial[];
-  try {
-    trials = expandSweep(spec);
-  } catch (error) {
-    if (error instanceof InvalidSweepError)
-      throw RequestError.invalid(error.faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] })));
-    throw error;
-  }
-  if (!spec.order_by) return trials;
-  const keys = spec.order_by.map((path) => ({ path: path.replace(/^-/, ''), sign: path.startsWith('-') ? -1 : 1 }));
-  const compare = (a: unknown, b: unknown): number => {
-    if (typeof a === 'number' && typeof b === 'number') return a - b;
-    const [left, right] = [JSON.stringify(a) ?? '', JSON.stringify(b) ?? ''];
-    return left < right ? -1 : left > right ? 1 : 0;
-  };
-  return trials.sort(
-    (a, b) =>
-      keys.reduce((found, { path, sign }) => found || sign * compare(a.parameters[path], b.parameters[path]), 0) ||
-      a.index - b.index,
-  );
-}
-
-/** Of a search by a model only the first draws are known: the others follow from their results. */
-function planFor(spec: SweepSpec, placements: readonly Placement[], trials: number): Plan {
-  const plan = planOf(placements, trials);
-  if (!isModelled(spec) || spec.run_cap! <= trials) return plan;
-  return {
-    ...plan,
-    trials: spec.run_cap!,
-    summary: `${spec.run_cap} trials, of which ${plan.summary}; the others follow from results`,
-  };
 }

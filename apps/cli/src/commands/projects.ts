@@ -1,0 +1,57 @@
+/** Who shares the workers. */
+import type { Command } from 'commander';
+import { positive } from '../options.js';
+import { client, out, show } from '../program.js';
+import { table } from '../render.js';
+
+export function addProjects(program: Command): void {
+  const projects = program
+    .command('projects')
+    .description('who shares the workers: weights, quotas, and what they use')
+    .action(async () => {
+      const list = await (await client()).projects();
+      show(list, () =>
+        table(
+          ['name', 'weight', 'running', 'of at most', 'waiting', 'GPU-seconds', 'of at most'],
+          list.map((project) => [
+            project.name,
+            String(project.weight),
+            String(project.running),
+            project.maxRunning === null ? '–' : String(project.maxRunning),
+            String(project.waiting),
+            project.gpuSecondsUsed.toFixed(0),
+            project.gpuSeconds === null ? '–' : String(project.gpuSeconds),
+          ]),
+          out,
+        ),
+      );
+    });
+  const quota = (text: string): number | null => (text === 'none' ? null : positive(text));
+  projects
+    .command('set <name>')
+    .description('make a project, or change its weight and quotas')
+    .option('--weight <n>', 'its share of starts and slots, beside that of others', Number)
+    .option('--max-running <n>', 'how many of its runs may be under way (none: any number)', quota)
+    .option('--gpu-seconds <n>', 'what its runs may use altogether (none: any amount)', quota)
+    .action(
+      async (
+        name: string,
+        { weight, maxRunning, gpuSeconds }: { weight?: number; maxRunning?: number | null; gpuSeconds?: number | null },
+      ) => {
+        const project = await (
+          await client()
+        ).putProject(name, {
+          ...(weight !== undefined && { weight }),
+          ...(maxRunning !== undefined && { maxRunning }),
+          ...(gpuSeconds !== undefined && { gpuSeconds }),
+        });
+        show(
+          project,
+          () =>
+            `project ${project.name}: weight ${project.weight}, ` +
+            `at most ${project.maxRunning ?? 'any number of'} runs ` +
+            `and ${project.gpuSeconds ?? 'any amount of'} GPU-seconds\n`,
+        );
+      },
+    );
+}

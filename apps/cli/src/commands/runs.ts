@@ -1,0 +1,65 @@
+/** Runs: listed, and each with its curves, attempts and results. */
+import type { Run } from '#libs/contracts';
+import type { Command } from 'commander';
+import { filtered, filterOf, positive, type Filter } from '../options.js';
+import { client, out, show } from '../program.js';
+import { age, curvesText, runsText, statusText, table, waitText } from '../render.js';
+
+const CURVE_POINTS = 200;
+const LARGEST_PAGE = 500;
+
+export function addRuns(program: Command): void {
+  filtered(program.command('runs').description('list runs, the newest first'))
+    .option('--limit <n>', 'at most so many', positive, 30)
+    .option(
+      '--sort <field>',
+      'createdAt, finishedAt, name, duration, metric:KEY …, with a leading - for the largest first',
+      '-createdAt',
+    )
+    .action(async ({ limit, sort, ...options }: Filter & { limit: number; sort: string }) => {
+      const items: Run[] = [];
+      if (limit > 0)
+        for await (const run of (await client()).eachRun({
+          sort,
+          ...filterOf(options),
+          limit: Math.min(limit, LARGEST_PAGE),
+        } as never))
+          if (items.push(run) === limit) break;
+      show({ items }, () => runsText(items, out));
+    });
+}
+
+export function addRun(program: Command): void {
+  program
+    .command('run <id>')
+    .description('a run, its curves, attempts and results')
+    .action(async (id: string) => {
+      const api = await client();
+      const [run, curves] = [await api.run(id), await api.metrics(id, { points: CURVE_POINTS })];
+      show({ ...run, curves }, () =>
+        [
+          `${run.kind} ${run.id}${run.name === null ? '' : ` (${run.name})`}`,
+          `status    ${statusText(run.status, out)}${run.statusDetail ? `: ${run.statusDetail}` : ''}`,
+          ...(run.waitsFor ? [`waits for ${waitText(run)}`] : []),
+          `project   ${run.project}`,
+          `steps     ${run.step}${run.totalSteps ? ` of ${run.totalSteps}` : ''}`,
+          `digest    ${run.digest}`,
+          ...(run.parents.length ? [`made from ${run.parents.join(', ')}`] : []),
+          ...Object.entries(run.result?.metrics ?? {}).map(([key, value]) => `${key.padEnd(28)} ${value}`),
+          '',
+          ...(curves.some(({ points }) => points.length > 1) ? [curvesText(curves, out)] : []),
+          table(
+            ['attempt', 'worker', 'started', 'from step', 'outcome'],
+            run.attempts.map((each) => [
+              String(each.attempt),
+              each.workerId,
+              age(each.startedAt),
+              String(each.resumedFromStep),
+              each.outcome ?? '–',
+            ]),
+            out,
+          ),
+        ].join('\n'),
+      );
+    });
+}

@@ -1,0 +1,103 @@
+/** Runs and sweeps from files: submitted, or only planned. */
+import { ApiError, type Estimation, type MemoryFit } from '#libs/contracts';
+import type { Command } from 'commander';
+import { SubmissionFile, UsageError } from '../document.js';
+import { FOLLOWING } from '../options.js';
+import { follow, followSweep } from '../outcome.js';
+import { client, say, settings, show } from '../program.js';
+
+const MOST_TRIALS_NAMED = 10;
+
+function memoryText(memory: MemoryFit | undefined): string {
+  if (!memory || memory.neededMiB === null) return '';
+  return `memory: up to ${memory.neededMiB} MiB${placeText(memory)}\n`;
+}
+
+/** Which worker has room for it; else which trials have none. */
+function placeText({ on, fits, trials }: MemoryFit): string {
+  if (on === null) return ', and no worker is there that could take it';
+  if (fits) return `, fits ${on}`;
+  const named = trials.slice(0, MOST_TRIALS_NAMED).join(', ') + (trials.length > MOST_TRIALS_NAMED ? ', …' : '');
+  return `${trials.length ? ` (trials ${named})` : ''}, which does not fit ${on}`;
+}
+
+function timeText(seconds: number): string {
+  if (seconds < 120) return `${seconds.toFixed(0)} s`;
+  return seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+function estimateText(estimate: Estimation | undefined): string {
+  if (!estimate) return '';
+  const { gpuSeconds, wallSeconds, slots } = estimate;
+  const known = Object.entries(estimate.basis)
+    .map(([kind, { runs, seconds }]) => `${kind} ${timeText(seconds)}, as ${runs} before`)
+    .join('; ');
+  const unknown = Object.entries(estimate.unknown)
+    .map(([kind, count]) => `${count} ${kind}`)
+    .join(', ');
+  const wall = wallSeconds === null ? '' : `, ${timeText(wallSeconds)} on ${slots} ${slots === 1 ? 'slot' : 'slots'}`;
+  return (
+    (known ? `about ${timeText(gpuSeconds)} of workers (${known})${wall}\n` : '') +
+    (unknown ? `not known yet, none has succeeded: ${unknown}\n` : '')
+  );
+}
+
+export function addSubmit(program: Command): void {
+  program
+    .command('submit <file>')
+    .description('submit a run or a sweep from a YAML or JSON file; - is standard input')
+    .option('--watch', 'follow it to its end')
+    .option('--cancel-on-interrupt', FOLLOWING)
+    .option('-q, --quiet', 'print only its id')
+    .option('--project <name>', 'whose share of the workers it takes')
+    .action(
+      async (
+        file: string,
+        {
+          watch,
+          quiet,
+          cancelOnInterrupt,
+          project,
+        }: { watch?: boolean; quiet?: boolean; cancelOnInterrupt?: boolean; project?: string },
+      ) => {
+        const document = await SubmissionFile.read(file);
+        const api = await client();
+        const { submission } = document;
+        if (project !== undefined) submission.request.project = project;
+        const told = (value: { id: string }, text: string) => {
+          if (quiet) say(value.id);
+          else if (!watch || !settings().json) show(value, () => `${text}\n`);
+        };
+        const refused = (error: unknown): never => {
+          throw error instanceof ApiError ? new UsageError(document.explain(error.problem)) : error;
+        };
+        if (submission.type === 'run') {
+          const { run, created } = await api.submitRun(submission.request).catch(refused);
+          told(run, `${created ? 'submitted' : 'reused'} run ${run.id} (${run.status})`);
+          if (watch) process.exitCode = await follow(api, [run], { cancelOnInterrupt });
+        } else {
+          const { sweep } = await api.submitSweep(submission.request).catch(refused);
+          told(sweep, `submitted sweep ${sweep.id}: ${sweep.plan.summary}`);
+          if (watch) process.exitCode = await followSweep(api, sweep.id, { cancelOnInterrupt });
+        }
+      },
+    );
+}
+
+export function addPlan(program: Command): void {
+  program
+    .command('plan <file>')
+    .description('what submitting this file would start, and what it would reuse')
+    .action(async (file: string) => {
+      const document = await SubmissionFile.read(file);
+      const api = await client();
+      const { submission } = document;
+      try {
+        const plan =
+          submission.type === 'run' ? await api.planRun(submission.request) : await api.planSweep(submission.request);
+        show(plan, () => `${plan.summary}\n${estimateText(plan.estimate)}${memoryText(plan.memory)}`);
+      } catch (error) {
+        throw error instanceof ApiError ? new UsageError(document.explain(error.problem)) : error;
+      }
+    });
+}

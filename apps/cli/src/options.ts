@@ -1,0 +1,54 @@
+/** Options that several commands take. */
+import { RUN_KINDS, RunStatus, type RunFilter } from '#libs/contracts';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { z } from 'zod';
+import { didYouMean } from './spelling.js';
+
+export const positive = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('expected a whole number');
+  return value;
+};
+
+/** An option that takes some of these words, separated by commas. */
+export function words(flags: string, description: string, known: readonly string[]): Option {
+  const option = new Option(flags, `${description}, separated by commas`).argParser((text) => {
+    for (const word of text.split(','))
+      if (!known.includes(word))
+        throw new InvalidArgumentError(`${word || 'nothing'} is none of them${didYouMean(word, known)}`);
+    return text;
+  });
+  option.argChoices = [...known];
+  return option;
+}
+
+export const FOLLOWING = 'cancel what is followed on Ctrl-C, which otherwise goes on';
+
+export interface Filter {
+  status?: string;
+  kind?: string;
+  tag?: string;
+  sweep?: string;
+  name?: string;
+  project?: string;
+  where?: string;
+}
+/** Takes the options that choose runs. */
+export const filtered = (command: Command): Command =>
+  command
+    .addOption(words('--status <status>', 'only these', RunStatus.options))
+    .addOption(words('--kind <kind>', 'only these', RUN_KINDS))
+    .option('--tag <tag>', 'only runs with this tag')
+    .option('--sweep <id>', 'only runs of this sweep')
+    .option('--name <text>', 'only runs whose name holds it')
+    .option('--project <name>', 'only runs of this project')
+    .option('--where <conditions>', 'by last values of metrics, such as eval/knn>0.5, separated by commas');
+export const filterOf = ({ status, kind, tag, sweep, name, project, where }: Filter): z.input<typeof RunFilter> => ({
+  ...(status && { status }),
+  ...(kind && { kind }),
+  ...(tag && { tag }),
+  ...(sweep && { sweep }),
+  ...(name && { name }),
+  ...(project && { project }),
+  ...(where && { where }),
+});

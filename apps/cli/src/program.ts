@@ -1,0 +1,73 @@
+/** The options of every command, and what follows from them: the API to talk to, and how to print. */
+import { LoomClient } from '#libs/contracts';
+import { Command, InvalidArgumentError } from 'commander';
+import { EXIT } from './exit-codes.js';
+import { setColour } from './render.js';
+import { readSettings } from './settings.js';
+
+const DEFAULT_DIR = '.loom';
+
+if (process.env['NO_COLOR']) setColour(false);
+export const out = process.stdout;
+// A reader such as `head` that has enough is no error.
+out.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(EXIT.ok);
+  else throw error;
+});
+export const say = (text: string): void => {
+  out.write(`${text}\n`);
+};
+
+export const program = new Command('loom')
+  .description(
+    'Trains representations: queues contrastive pretraining, label-fraction finetuning and autoencoders, and says ' +
+      'which views need the fewest labels.',
+  )
+  .option(
+    '--url <url>',
+    'address of the API (default: LOOM_URL, the configuration file, else what `loom up` started here)',
+  )
+  .option('--key <key>', 'what a proxy in front of the API asks for (default: LOOM_KEY, the configuration file)')
+  .option(
+    '--timeout <seconds>',
+    'how long the API may be silent (default: LOOM_TIMEOUT, the configuration file, 30)',
+    (text) => {
+      if (!(Number(text) > 0)) throw new InvalidArgumentError('expected seconds, above 0');
+      return Number(text);
+    },
+  )
+  .option('--dir <dir>', 'folder of a local stack', DEFAULT_DIR)
+  .option('--json', 'print JSON, errors too')
+  .showSuggestionAfterError()
+  .exitOverride()
+  // What is wrong with the words themselves is told before anything could ask for JSON.
+  .configureOutput({
+    outputError: (text, write) => {
+      write(
+        process.argv.includes('--json')
+          ? `${JSON.stringify({ error: { exitCode: EXIT.usage, message: text.trim().replace(/^error: /, '') } })}\n`
+          : text.replace(/^error: /, 'loom: '),
+      );
+    },
+  });
+
+interface Global {
+  url?: string;
+  key?: string;
+  timeout?: number;
+  dir: string;
+  json?: boolean;
+}
+export const settings = (): Global => program.opts<Global>();
+
+/** @throws UsageError where nothing says which address */
+export async function client(): Promise<LoomClient> {
+  const { url, key, timeoutMs } = await readSettings(settings(), process.env);
+  return new LoomClient({ url, key, timeoutMs });
+}
+
+/** Prints a value as JSON where that was asked for, else as text. */
+export function show(value: unknown, text: () => string): void {
+  if (settings().json) say(JSON.stringify(value, null, 2));
+  else out.write(text());
+}

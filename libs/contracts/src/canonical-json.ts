@@ -1,0 +1,21 @@
+/**
+ * JSON with sorted keys and no insignificant space (RFC 8785 for the values that specs hold): equal specs
+ * give equal text, whatever the order in which their keys were written. Throws on what JSON can't hold.
+ */
+export function canonicalJson(value: unknown): string {
+  if (value === null || typeof value === 'boolean' || typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) throw new TypeError(`expected a finite number, got ${value}`);
+    return JSON.stringify(value);
+  }
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (typeof value === 'object') {
+    // A sweep of 10,000 trials comes here a million times.
+    const fields = value as Record<string, unknown>;
+    let text = '';
+    for (const key of Object.keys(fields).sort())
+      if (fields[key] !== undefined) text += `${text && ','}${JSON.stringify(key)}:${canonicalJson(fields[key])}`;
+    return `{${text}}`;
+  }
+  throw new TypeError(`expected a JSON value, got ${typeof value}`);
+}

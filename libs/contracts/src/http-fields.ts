@@ -1,0 +1,36 @@
+/** Fields that many requests and answers have. Not exported from the library. */
+import { z } from 'zod';
+import { Name } from './dataset.js';
+
+/** Dates leave the API as ISO 8601 text in UTC. */
+export const dateTime = z
+  .date()
+  .transform((date) => date.toISOString())
+  .pipe(z.iso.datetime());
+export const optionalDateTime = dateTime.nullable();
+/** How many tags a run may have. */
+export const MOST_TAGS = 32;
+export const tags = z.array(Name).max(MOST_TAGS);
+
+/** The project of submits that name none. It is always there. */
+export const DEFAULT_PROJECT = 'default';
+export const project = Name.default(DEFAULT_PROJECT).describe(
+  'Whose share of the workers it takes. No part of the digest: an equal run is shared across projects, and ' +
+    'charged to the one that submitted it first.',
+);
+export const priority = z.int().min(0).max(100).default(50);
+
+export const limit = z.coerce.number().int().min(1).max(500).default(50);
+export const cursor = z.string().max(1024).optional();
+/** `a,b` or the parameter repeated. */
+export const list = <T extends z.ZodType<string, string>>(item: T, most = 100) =>
+  z
+    .union([z.string(), z.array(z.string())])
+    .transform((given) => [given].flat().flatMap((text) => text.split(',')))
+    .pipe(z.array(item).max(most))
+    .optional();
+
+export const flag = z
+  .enum(['true', 'false', '1', '0', ''])
+  .default('false')
+  .transform((value) => value === 'true' || value === '1' || value === '');

@@ -1,0 +1,99 @@
+/** What several kinds of runs are told: where their input is, their network, how it learns and how it is judged. */
+import { z } from 'zod';
+
+export const DatasetReference = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@[0-9a-f]{12,64})?$/, 'expected a dataset name, or name@digest')
+  .describe(
+    'A dataset by name (its newest version) or by version, `name@<first 12 or more hex digits of the digest>`.',
+  );
+export const RunId = z.uuid();
+
+export const Encoder = z
+  .strictObject({
+    name: z.enum(['small-resnet', 'resnet18']).default('small-resnet'),
+    width: z.int().min(4).max(256).default(32),
+  })
+  .describe(
+    '`small-resnet`: 3x3 stride-2 stem and three residual blocks of width, 2·width, 4·width channels, made for ' +
+      'CPUs. `resnet18`: ResNet-18 with the 3x3 stride-1 stem that SimCLR uses for CIFAR; width 64 is the published ' +
+      'one.',
+  );
+export type Encoder = z.infer<typeof Encoder>;
+
+export const Projection = z
+  .strictObject({
+    layers: z.int().min(1).max(4).default(2),
+    hidden: z.int().min(8).max(8192).default(256),
+    output: z.int().min(8).max(8192).default(64),
+  })
+  .describe('Dense layers with batch normalisation, ReLU on all but the last.');
+export type Projection = z.infer<typeof Projection>;
+
+const learningRate = z.number().gt(0).max(100);
+export const Optimizer = z.discriminatedUnion('name', [
+  z.strictObject({
+    name: z.literal('adam'),
+    learningRate: learningRate.default(1e-3),
+    weightDecay: z.number().min(0).max(1).default(0),
+    beta1: z.number().min(0).lt(1).default(0.9),
+    beta2: z.number().min(0).lt(1).default(0.999),
+    epsilon: z.number().gt(0).max(1).default(1e-8),
+  }),
+  z.strictObject({
+    name: z.literal('lars'),
+    learningRate: learningRate.default(0.3),
+    weightDecay: z.number().min(0).max(1).default(1e-6),
+    momentum: z.number().min(0).lt(1).default(0.9),
+    trustCoefficient: z.number().gt(0).max(1).default(1e-3),
+  }),
+]);
+export type Optimizer = z.infer<typeof Optimizer>;
+
+export const Schedule = z
+  .strictObject({
+    name: z.enum(['cosine', 'constant']).default('cosine'),
+    warmupSteps: z.int().min(0).max(1_000_000).default(0),
+  })
+  .describe('Linear warm-up over `warmupSteps` steps, then a cosine to zero at the last step; or a constant rate.');
+export type Schedule = z.infer<typeof Schedule>;
+
+export const Knn = z
+  .strictObject({
+    k: z.int().min(1).max(1000).default(20),
+    temperature: z.number().gt(0).max(10).default(0.07),
+    bankSize: z
+      .int()
+      .min(1)
+      .max(200_000)
+      .default(5000)
+      .describe('How many training images vote, spread evenly over the classes.'),
+  })
+  .describe('Weighted k-nearest-neighbour classification (Wu et al. 2018): votes weigh exp(similarity / temperature).');
+export type Knn = z.infer<typeof Knn>;
+
+export const Probe = z
+  .strictObject({
+    l2: z.number().min(0).max(1000).default(1e-4),
+    maxIterations: z.int().min(1).max(10_000).default(200),
+  })
+  .describe('L2-regularised multinomial logistic regression on frozen features.');
+export type Probe = z.infer<typeof Probe>;
+
+export const Checkpoints = z
+  .strictObject({
+    everySteps: z.int().min(1).max(10_000_000).nullable().default(null),
+    keepLast: z.int().min(1).max(1000).default(2),
+    keepBest: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether the checkpoint after the best evaluation stays. Best: highest kNN, accuracy, mIoU, agreement ' +
+          'with the teacher, or PSNR, of what the kind of run reports.',
+      ),
+  })
+  .describe(
+    'Beside those that a worker writes from time to time to go on from: one checkpoint each `everySteps`. The ' +
+      'newest `keepLast` stay, and with `keepBest` the one after the best evaluation.',
+  );
+export type Checkpoints = z.infer<typeof Checkpoints>;

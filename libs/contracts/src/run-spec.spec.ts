@@ -1,0 +1,69 @@
+import { describe, expect, test } from 'vitest';
+import { Augmentation, augmentationName } from './augmentation.js';
+import { canonicalJson } from './canonical-json.js';
+import { labelsPerClass } from './dataset.js';
+import { RunSpec, withoutUnread } from './run-spec.js';
+
+describe('specs', () => {
+  test('are equal in canonical form whatever was written of their defaults, in whatever order', () => {
+    const short = RunSpec.parse({ kind: 'pretrain', dataset: 'x', augmentation: { flip: {}, crop: {} } });
+    const long = RunSpec.parse({
+      seed: 0,
+      augmentation: { crop: { p: 1, minArea: 0.08 }, flip: { p: 0.5 } },
+      epochs: 8,
+      dataset: 'x',
+      kind: 'pretrain',
+    });
+    expect(canonicalJson(long)).toBe(canonicalJson(short));
+    expect(canonicalJson({ b: [1, { d: 0.1, c: 'é' }], a: undefined, e: null })).toBe(
+      '{"b":[1,{"c":"é","d":0.1}],"e":null}',
+    );
+    expect(() => canonicalJson({ a: Number.NaN })).toThrow('expected a finite number');
+  });
+
+  test('are equal where only settings differ that their method does not read', () => {
+    const read = (spec: object) => canonicalJson(withoutUnread(RunSpec.parse({ dataset: 'x', ...spec })));
+    expect(read({ kind: 'pretrain', method: 'byol', temperature: 0.5 })).toBe(
+      read({ kind: 'pretrain', method: 'byol' }),
+    );
+    expect(read({ kind: 'pretrain', method: 'simclr', temperature: 0.5 })).not.toBe(
+      read({ kind: 'pretrain', method: 'simclr' }),
+    );
+    expect(read({ kind: 'autoencode', beta: 4 })).toBe(read({ kind: 'autoencode' }));
+    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+    expect(read({ kind: 'embed', from, maps: ['pca'], umap: { neighbors: 5 } })).toBe(
+      read({ kind: 'embed', from, maps: ['pca'] }),
+    );
+    expect(read({ kind: 'embed', from, maps: ['umap'], umap: { neighbors: 5 } })).not.toBe(
+      read({ kind: 'embed', from, maps: ['umap'] }),
+    );
+  });
+
+  test('name a combination of views in their order', () => {
+    expect(augmentationName(Augmentation.parse({ blur: {}, crop: {} }))).toBe('crop+blur');
+    expect(augmentationName({})).toBe('none');
+  });
+
+  test('of a finetuning take an encoder only without a parent', () => {
+    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+    expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from, encoder: {} }).success).toBe(false);
+    expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {} }).success).toBe(true);
+    expect(RunSpec.safeParse({ kind: 'finetune', dataset: 'x' }).success).toBe(false);
+    expect(RunSpec.parse({ kind: 'finetune', dataset: 'x', from, backbone: {} })).toMatchObject({
+      backbone: { rate: 0.1, statistics: 'parent' },
+    });
+    expect(
+      RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {}, backbone: {} }).error?.issues,
+    ).toMatchObject([{ path: ['backbone'] }]);
+  });
+
+  test('of an evaluation name a checkpoint only of a run', () => {
+    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+    expect(RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from, checkpoint: 5 }).success).toBe(true);
+    expect(
+      RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from: null, checkpoint: 5 }).error?.issues,
+    ).toMatchObject([{ path: ['checkpoint'] }]);
+  });
+
+  test('round label counts class by class', () => expect(labelsPerClass([100, 149, 49], 0.01)).toEqual([1, 1, 0]));
+});

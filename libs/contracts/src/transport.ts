@@ -1,0 +1,179 @@
+/** Requests to the API over `fetch`: repeated while they may be, with the API's problems as errors. */
+import type { Problem } from './http.js';
+
+export interface ClientOptions {
+  /** Where the API listens, such as `http://127.0.0.1:3000`; empty for the page's own origin. */
+  url: string;
+  /** Sent with every request as a bearer token, for a proxy in front that asks for one. */
+  key?: string | undefined;
+  /** How often a call that may be repeated is tried again when the API can't be reached or is unavailable. */
+  retries?: number;
+  /** First pause before a repeat; it doubles up to 5 s. */
+  retryDelayMs?: number;
+  /** How long a call, or a silent stream, may take before it counts as lost. */
+  timeoutMs?: number;
+}
+
+/** The API refused: `problem` says which field, what was expected and what came. */
+export class ApiError extends Error {
+  constructor(
+    readonly problem: Problem,
+    readonly retryAfterSeconds?: number,
+  ) {
+    super(
+      [
+        problem.detail || problem.title,
+        ...(problem.errors ?? []).map((fault) => `  ${fault.path}: ${fault.message}`),
+      ].join('\n'),
+    );
+    this.name = 'ApiError';
+  }
+
+  get status(): number {
+    return this.problem.status;
+  }
+  get code(): string {
+    return this.problem.code;
+  }
+}
+
+/** Nobody answers at the address. */
+export class UnreachableError extends Error {
+  constructor(
+    readonly url: string,
+    cause: unknown,
+  ) {
+    super(`expected an API at ${url || "the page's origin"}, got no answer: ${reasonOf(cause)}`, { cause });
+    this.name = 'UnreachableError';
+  }
+}
+
+export interface CallOptions {
+  query?: object;
+  body?: unknown;
+  headers?: Record<string, string>;
+  method?: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
+  repeatable?: boolean;
+  timeoutMs?: number;
+  /** Ends the call instead of `timeoutMs`. */
+  signal?: AbortSignal;
+}
+
+/** Whether the same call may succeed a moment later: nobody answered, or the API was unavailable. */
+export const isPassing = (error: unknown): error is ApiError | UnreachableError =>
+  error instanceof UnreachableError || (error instanceof ApiError && error.status === 503);
+
+/** What every call to the API goes through. */
+export class Transport {
+  readonly url: string;
+  protected readonly authorization: Record<string, string>;
+  protected readonly retries: number;
+  protected readonly retryDelayMs: number;
+  protected readonly timeoutMs: number;
+
+  constructor({ url, key, retries = 4, retryDelayMs = 250, timeoutMs = 30_000 }: ClientOptions) {
+    this.url = url.replace(/\/+$/, '');
+    this.authorization = key === undefined ? {} : { authorization: `Bearer ${key}` };
+    this.retries = retries;
+    this.retryDelayMs = retryDelayMs;
+    this.timeoutMs = timeoutMs;
+  }
+
+  protected async json<Result>(path: string, options: CallOptions = {}): Promise<Result> {
+    return (await (await this.send(path, options)).json()) as Result;
+  }
+
+  /**
+   * The answer to a call, repeated with growing pauses while its failure is passing and it may be repeated.
+   * @throws ApiError, UnreachableError
+   */
+  protected async send(path: string, options: CallOptions): Promise<Response> {
+    const { query = {}, method = options.body === undefined ? 'GET' : 'POST' } = options;
+    const { repeatable = method === 'GET' } = options;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.sendOnce(this.url + path + queryString(query), method, options);
+      } catch (error) {
+        const fault = error instanceof ApiError ? error : new UnreachableError(this.url, error);
+        if (!repeatable || !isPassing(fault) || attempt >= this.retries) throw fault;
+        const asked = fault instanceof ApiError ? (fault.retryAfterSeconds ?? 0) * 1000 : 0;
+        await pause(Math.min(30_000, Math.max(asked, this.backoffMs(attempt))));
+      }
+    }
+  }
+
+  private async sendOnce(
+    url: string,
+    method: string,
+    { body, headers = {}, timeoutMs = this.timeoutMs, signal = AbortSignal.timeout(timeoutMs) }: CallOptions,
+  ): Promise<Response> {
+    const response = await fetch(url, {
+      method,
+      headers: {
+        accept: 'application/json',
+        ...this.authorization,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      signal,
+    });
+    if (!response.ok) throw await problemOf(response);
+    return response;
+  }
+
+  /**
+   * Doubles from the first delay up to 5 s, less up to a half at random, so that many clients don't come back at once.
+   */
+  protected backoffMs(attempt: number): number {
+    return Math.min(5000, this.retryDelayMs * 2 ** attempt) * (1 - Math.random() / 2);
+  }
+}
+
+/** The problem document of an answer, or one made of what a proxy in between answered. */
+export async function problemOf(response: Response): Promise<ApiError> {
+  const text = await response.text();
+  const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
+  let problem: Problem = {
+    type: 'about:blank',
+    title: response.statusText,
+    status: response.status,
+    code: 'internal',
+    detail: `expected a problem document, got HTTP ${response.status}: ${text.slice(0, 200)}`,
+  };
+  try {
+    const body = JSON.parse(text) as Partial<Problem>;
+    if (typeof body.code === 'string') problem = { ...problem, ...body, detail: body.detail ?? '' };
+  } catch {
+    /* Not a problem document. */
+  }
+  return new ApiError(problem, Number.isFinite(retryAfter) ? retryAfter : undefined);
+}
+
+function queryString(query: object): string {
+  const parameters = new URLSearchParams();
+  for (const [key, value] of Object.entries(query) as [string, string | number | boolean | string[] | undefined][]) {
+    if (value !== undefined) parameters.set(key, Array.isArray(value) ? value.join(',') : String(value));
+  }
+  return parameters.size ? `?${parameters.toString()}` : '';
+}
+
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return cause instanceof Error ? cause.message || ('code' in cause ? String(cause.code) : cause.name) : String(cause);
+}
+
+/** @throws the reason of the signal */
+export const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const aborted = () => {
+      clearTimeout(timer);
+      reject(signal!.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', aborted);
+      resolve();
+    }, ms);
+    if (signal?.aborted) aborted();
+    else signal?.addEventListener('abort', aborted, { once: true });
+  });

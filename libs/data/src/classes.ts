@@ -1,0 +1,55 @@
+/** Which classes a dataset has. */
+import type { PrepareDataset, Split } from '#libs/contracts';
+import type { Source } from './containers.js';
+import { InvalidDataError, named } from './invalid-data.js';
+
+/** What a message calls the samples. */
+export const nounOf = ({ audio }: Pick<PrepareDataset, 'audio'>): string => (audio ? 'sounds' : 'images');
+
+/**
+ * The classes of the dataset in the order of their labels: the source's own order, that of their values where all are
+ * numbers, or that of the alphabet; those of masks as the spec names them.
+ * @throws InvalidDataError for a source without samples or with fewer than two classes, and for classes of val and test
+ *   that train lacks.
+ */
+export function requireClasses(source: Source, spec: PrepareDataset): string[] {
+  const { masks, path: shown } = spec;
+  if (source.files.length === 0) {
+    const found = source.ignored.length ? ` (only ${named(source.ignored)})` : ': it is empty';
+    throw new InvalidDataError(`expected ${wantedIn(spec)} in ${shown}, found none${found}`);
+  }
+  if (!masks) return classesOfFiles(source, spec);
+  if (new Set(masks.classes).size < masks.classes.length)
+    throw new InvalidDataError(`expected masks.classes to be different names, got ${named(masks.classes)}`);
+  return [...masks.classes];
+}
+
+/** What a source that the spec describes holds. */
+function wantedIn(spec: PrepareDataset): string {
+  if (spec.masks) return 'images and masks of the same names in folders images and masks';
+  return `${nounOf(spec)} ${spec.fileName === undefined ? 'in class folders' : `named like ${spec.fileName}`}`;
+}
+
+function classesOfFiles({ files, classNames }: Source, { path: shown, fileName }: PrepareDataset): string[] {
+  const classesOf = (of: (split: Split | null) => boolean) =>
+    new Set(files.filter(({ split }) => of(split)).map(({ className }) => className));
+  const trained = classesOf((split) => split === null || split === 'train');
+  const sorted = [...trained].sort();
+  if (sorted.every((name) => /^\d{1,15}$/.test(name))) sorted.sort((a, b) => Number(a) - Number(b));
+  const classes = classNames?.filter((name) => trained.has(name)) ?? sorted;
+  if (classes.length === 0)
+    throw new InvalidDataError(
+      `expected a train folder in ${shown}, found only ${[...new Set(files.map(({ split }) => split))].join(', ')}`,
+    );
+  if (classes.length === 1)
+    throw new InvalidDataError(
+      `expected at least two ${fileName === undefined ? 'class folders' : 'classes'} in ${shown}, found one: ` +
+        `${classes[0]}${fileName === undefined ? '; where the names of files tell the class, fileName says how' : ''}`,
+    );
+  const strangers = [...classesOf((split) => split === 'val' || split === 'test')]
+    .filter((name) => !trained.has(name))
+    .sort();
+  if (strangers.length)
+    throw new InvalidDataError(`expected the classes of train in val and test, found others: ${named(strangers)}`);
+  return classes;
+}

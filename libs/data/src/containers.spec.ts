@@ -1,0 +1,87 @@
+import { truncate, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { colour, DataRoot, refusal, twoClasses, zipOf } from '../../../tests/support/sources.js';
+
+let data: DataRoot;
+beforeAll(async () => {
+  data = await DataRoot.create();
+});
+afterAll(() => data.remove());
+
+const png = (r: number, g = 0) => colour(r, g, 0).png().toBuffer();
+
+describe('a zip', () => {
+  test('gives what its folder gives', async () => {
+    const files = twoClasses();
+    const [folder, zip, wrapped] = await Promise.all([
+      data.folder('plain', files),
+      data.archive('plain.zip', Object.fromEntries(Object.entries(files).reverse())),
+      data.archive('mac.zip', {
+        ...Object.fromEntries(Object.entries(files).map(([name, bytes]) => [`pets/${name}`, bytes])),
+        'pets/': Buffer.alloc(0),
+        '__MACOSX/pets/cats/._0.png': Buffer.from('x'),
+      }),
+    ]);
+    const digests = await Promise.all(
+      [folder, zip, wrapped].map(async (source) => (await data.prepare(source)).manifest.digest),
+    );
+    expect(new Set(digests).size).toBe(1);
+  });
+
+  test('whose files hold more than it says has damaged files, not more memory', async () => {
+    const bomb = await zipOf({ ...twoClasses(), 'cats/bomb.png': Buffer.alloc(8 * 2 ** 20) });
+    // The size in the directory, the last place of the bomb's name but for the local header's.
+    const entry = bomb.lastIndexOf('cats/bomb.png') - 46;
+    bomb.writeUInt32LE(100, entry + 24);
+    await writeFile(path.join(data.root, 'bomb.zip'), bomb);
+    const { manifest, warnings } = await data.prepare('bomb.zip', { maxCorruptFraction: 0.1 });
+    expect(manifest.splits.train.count).toBe(20);
+    expect(warnings.join()).toMatch(/1 of 21 files could not be decoded: cats\/bomb\.png/);
+  });
+
+  test.each<[string, () => Promise<string>, RegExp]>([
+    ['empty', () => data.archive('empty.zip', {}), /images in class folders in empty\.zip, found none: it is empty/],
+    [
+      'cut short',
+      async () => {
+        const name = await data.archive('cut.zip', twoClasses());
+        await truncate(path.join(data.root, name), 600);
+        return name;
+      },
+      /cut\.zip to be a whole zip archive/,
+    ],
+    [
+      'encrypted',
+      () => data.archive('secret.zip', twoClasses(), { flags: 1 }),
+      /secret\.zip without encryption, cats\/0\.png is encrypted/,
+    ],
+    [
+      'of an unknown method',
+      () => data.archive('lzma.zip', twoClasses(), { method: 14 }),
+      /stored or deflated, cats\/0\.png is compressed by method 14/,
+    ],
+    [
+      'with a path out of it',
+      () => data.archive('slip.zip', { ...twoClasses(), '../slip.png': png(1) }),
+      /names inside the archive slip\.zip, got "\.\.\/slip\.png"/,
+    ],
+    [
+      'with a path from the root',
+      () => data.archive('root.zip', { ...twoClasses(), '/etc/slip.png': png(1) }),
+      /names inside the archive root\.zip, got "\/etc\/slip\.png"/,
+    ],
+    [
+      'with a path out of it by backslashes',
+      () => data.archive('back.zip', { ...twoClasses(), '..\\slip.png': png(1) }),
+      /names inside the archive back\.zip/,
+    ],
+    [
+      'with a file that unpacks to a gigabyte',
+      () => data.archive('huge.zip', twoClasses(), { claimedSize: 2 ** 30 }),
+      /files of at most 268435456 bytes in huge\.zip, cats\/0\.png has 1073741824/,
+    ],
+  ])('%s is told in one sentence', async (_, make, expected) => {
+    expect(await refusal(data.prepare(await make()))).toMatch(expected);
+  });
+});

@@ -1,0 +1,28 @@
+/** Children that die with this process, however it ends. */
+import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
+import { existsSync } from 'node:fs';
+
+/** Sets Linux's parent-death signal (prctl(2), PR_SET_PDEATHSIG) before it becomes the command; of util-linux. */
+const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((file) => process.platform === 'linux' && existsSync(file));
+
+export interface DependentOptions extends Omit<SpawnOptions, 'uid' | 'gid'> {
+  /** What the child gets from the kernel when this process is gone. */
+  parentDeathSignal: 'KILL' | 'INT' | 'TERM';
+  /** Whom the child runs as, without any other group; like this process without it. */
+  user?: { uid: number; gid: number } | undefined;
+}
+
+/**
+ * Starts a child that ends with this process, also where this process is killed. Where the system has no parent-death
+ * signal, or no setpriv to set it, the child is started all the same: it then has to be ended by who started it.
+ */
+export function spawnDependent(
+  command: string,
+  args: readonly string[],
+  { parentDeathSignal, user, ...options }: DependentOptions,
+): ChildProcess {
+  if (!SETPRIV) return spawn(command, args, { ...options, ...user });
+  // A change of user clears the signal, so that setpriv does both, in the right order.
+  const identity = user ? [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups'] : [];
+  return spawn(SETPRIV, [...identity, '--pdeathsig', parentDeathSignal, command, ...args], options);
+}

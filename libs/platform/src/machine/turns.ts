@@ -1,0 +1,32 @@
+import { setImmediate } from 'node:timers/promises';
+
+/** Milliseconds for which one piece of work has the event loop. */
+const TURN_MS = 10;
+
+/** Long work in turns: between them all others have the event loop who wait for it. */
+export class Turns {
+  private begun = performance.now();
+
+  get over(): boolean {
+    return performance.now() - this.begun > TURN_MS;
+  }
+
+  async next(): Promise<void> {
+    await setImmediate();
+    this.begun = performance.now();
+  }
+}
+
+/** Calls `work` for each item in its order; resolves with what it returns. */
+export async function inTurns<Item, Result>(
+  items: Iterable<Item>,
+  work: (item: Item, index: number) => Result,
+): Promise<Result[]> {
+  const turns = new Turns();
+  const results: Result[] = [];
+  for (const item of items) {
+    results.push(work(item, results.length));
+    if (turns.over) await turns.next();
+  }
+  return results;
+}

@@ -1,0 +1,227 @@
+/** What is wrong with a spec, as its dataset, its parent and the data root show it; see `admission.ts`. */
+import {
+  AUGMENTATIONS,
+  labelsPerClass,
+  PARENT_KINDS,
+  sampleText,
+  SOUND_AUGMENTATIONS,
+  strataOf,
+  type Augmentation,
+  type DatasetManifest,
+  type Fault,
+  type RunSpec,
+  type SampleShape,
+} from '#libs/contracts';
+import path from 'node:path';
+import type { Transaction } from '../machine/database.js';
+
+/** A dataset version, and how it is called in full. */
+export interface KnownDataset {
+  manifest: DatasetManifest;
+  reference: string;
+}
+
+/** Where a field of the spec stands in the request. */
+export type At = (...field: string[]) => (string | number)[];
+type Trained = Extract<RunSpec, { dataset: string }>;
+
+/** Faults that only the dataset can show. */
+export function datasetFaults(spec: Trained, dataset: KnownDataset, at: At): Fault[] {
+  const { manifest } = dataset;
+  const { train } = manifest.splits;
+  const faults = [...splitFaults(spec, dataset, at), ...supervisionFaults(spec, dataset, at)];
+  if ('augmentation' in spec && spec.augmentation)
+    faults.push(...augmentationFaults(spec.augmentation, manifest.sample, (...field) => at('augmentation', ...field)));
+  if ('knn' in spec && train.labels && spec.knn.k > Math.min(spec.knn.bankSize, train.count)) {
+    faults.push({
+      path: at('knn', 'k'),
+      message: `expected at most the ${Math.min(spec.knn.bankSize, train.count)} samples that vote, got ${spec.knn.k}`,
+    });
+  }
+  return faults;
+}
+
+/** The split that the run is measured on, or reads, has to be there. */
+function splitFaults(spec: Trained, { manifest, reference }: KnownDataset, at: At): Fault[] {
+  const evaluated = 'evalSplit' in spec;
+  const needed = evaluated ? spec.evalSplit : spec.split;
+  if (manifest.splits[needed]?.count) return [];
+  const present = Object.keys(manifest.splits).filter((split) => split !== 'train' || !evaluated);
+  return [
+    {
+      path: at(evaluated ? 'evalSplit' : 'split'),
+      message:
+        `expected a split of ${reference}${evaluated ? ' other than train' : ''} ` +
+        `(${present.join(', ') || 'it has none'}), got ${needed}`,
+    },
+  ];
+}
+
+/** What the run learns from has to be there, and a batch can be no larger than that. */
+function supervisionFaults(spec: Trained, dataset: KnownDataset, at: At): Fault[] {
+  const { manifest, reference } = dataset;
+  const { train } = manifest.splits;
+  const supervision = supervisionOf(spec);
+  if (!supervision) return batchFaults(spec, dataset, at);
+  if (!train[supervision])
+    return [
+      {
+        path: at(spec.kind === 'finetune' ? 'task' : 'dataset'),
+        message:
+          supervision === 'masks'
+            ? `expected a dataset with masks for segmentation, ${reference} has a class for each sample: expected ` +
+              'classification'
+            : `expected a dataset with a class for each sample, ${reference} has masks`,
+      },
+    ];
+  return 'labelFraction' in spec ? labelFaults(spec, dataset, at) : batchFaults(spec, dataset, at);
+}
+
+function batchFaults(spec: Trained, { manifest, reference }: KnownDataset, at: At): Fault[] {
+  const { count } = manifest.splits.train;
+  if (!('batchSize' in spec) || spec.batchSize <= count) return [];
+  return [
+    {
+      path: at('batchSize'),
+      message: `expected at most the ${count} training samples of ${reference}, got ${spec.batchSize}`,
+    },
+  ];
+}
+
+/** Each class keeps an example of the label fraction, and a batch is no larger than what is kept. */
+function labelFaults(
+  spec: Extract<Trained, { labelFraction: number }>,
+  { manifest, reference }: KnownDataset,
+  at: At,
+): Fault[] {
+  const { train } = manifest.splits;
+  const strata = strataOf(train);
+  const kept = labelsPerClass(strata, spec.labelFraction);
+  const without = kept.findIndex((count) => count === 0);
+  if (without >= 0) {
+    const whose = train.labels
+      ? `class ${manifest.classes[without]} has ${strata[without]} samples`
+      : `there are ${train.count} masks`;
+    return [
+      {
+        path: at('labelFraction'),
+        message:
+          'expected a fraction that leaves each class an example (at least ' +
+          `${(0.5 / Math.min(...strata)).toPrecision(3)} for ${reference}), got ${spec.labelFraction}: ${whose}`,
+      },
+    ];
+  }
+  const labelled = kept.reduce((sum, count) => sum + count, 0);
+  if (!('batchSize' in spec) || spec.batchSize <= labelled) return [];
+  return [
+    {
+      path: at('batchSize'),
+      message:
+        `expected at most the ${labelled} labelled samples of ${reference} at label fraction ` +
+        `${spec.labelFraction}, got ${spec.batchSize}`,
+    },
+  ];
+}
+
+/** What the run learns from, beside the samples. */
+function supervisionOf(spec: RunSpec): 'labels' | 'masks' | null {
+  if (spec.kind === 'finetune') return spec.task === 'segmentation' ? 'masks' : 'labels';
+  return spec.kind === 'evaluate' || (spec.kind === 'distill' && spec.labelWeight > 0) ? 'labels' : null;
+}
+
+/** Views have to suit what a sample is, and colour operations need colours. */
+function augmentationFaults(augmentation: Augmentation, sample: SampleShape, at: At): Fault[] {
+  const faults: Fault[] = AUGMENTATIONS.filter(
+    (name) => augmentation[name] !== undefined && SOUND_AUGMENTATIONS.includes(name) !== (sample.modality === 'audio'),
+  ).map((name) => ({
+    path: at(name),
+    message: `expected no ${name}: the dataset is of ${sample.modality === 'audio' ? 'sounds' : 'images'}`,
+  }));
+  if (sample.modality === 'audio' || sample.channels === 3) return faults;
+  if (augmentation.grayscale)
+    faults.push({ path: at('grayscale'), message: 'expected no grayscale: the dataset has one channel' });
+  for (const key of ['saturation', 'hue'] as const) {
+    const strength = augmentation.colorJitter?.[key] ?? 0;
+    if (strength > 0)
+      faults.push({
+        path: at('colorJitter', key),
+        message: `expected 0 for a dataset of one channel, got ${strength}`,
+      });
+  }
+  return faults;
+}
+
+/** Faults that only the parent in `from` can show. */
+export function parentFaults(
+  spec: RunSpec,
+  sample: SampleShape | undefined,
+  parent: { spec: RunSpec; sample: SampleShape | undefined },
+  at: At,
+): Fault[] {
+  const faults: Fault[] = [];
+  const kinds = PARENT_KINDS[spec.kind];
+  if (!kinds.includes(parent.spec.kind))
+    return [
+      { path: at('from'), message: `expected a run of kind ${kinds.join(', ')}, got one of kind ${parent.spec.kind}` },
+    ];
+  if (spec.kind === 'finetune') {
+    const layers = parent.spec.kind === 'pretrain' ? parent.spec.projection.layers : 0;
+    if (spec.fromHeadLayer > layers)
+      faults.push({
+        path: at('fromHeadLayer'),
+        message: `expected at most ${layers}, the layers of the parent's projection head, got ${spec.fromHeadLayer}`,
+      });
+  }
+  if (spec.kind === 'distill' && parent.spec.kind === 'finetune' && parent.spec.task !== 'classification')
+    faults.push({ path: at('from'), message: 'expected a teacher that classifies, got one that segments' });
+  if (sample && parent.sample) {
+    const essence = (shape: SampleShape) => {
+      if (spec.kind === 'interpolate') return sampleText(shape);
+      return shape.modality === 'image' ? `images of ${shape.channels} channels` : `sounds at ${shape.sampleRate} Hz`;
+    };
+    if (essence(sample) !== essence(parent.sample))
+      faults.push({
+        path: at('dataset'),
+        message: `expected ${essence(parent.sample)} like those the parent was trained on, got ${essence(sample)}`,
+      });
+  }
+  return faults;
+}
+
+/**
+ * A checkpoint is named by its step. What stays of the run `from` at submission stays as long as the run that names it
+ * (`Recorder.addArtifact`).
+ */
+export async function checkpointFaults(
+  tx: Transaction,
+  from: string | undefined,
+  checkpoint: number,
+  at: At,
+): Promise<Fault[]> {
+  const kept =
+    from === undefined
+      ? []
+      : await tx.artifact.findMany({
+          where: { runId: from, kind: 'checkpoint' },
+          distinct: ['step'],
+          orderBy: { step: 'asc' },
+          select: { step: true },
+        });
+  if (kept.some(({ step }) => step === checkpoint)) return [];
+  return [
+    {
+      path: at('checkpoint'),
+      message:
+        'expected a step at which the run in `from` has a checkpoint ' +
+        `(${kept.map(({ step }) => step).join(', ') || 'it has none'}; its \`checkpoints\` say which are written ` +
+        `and kept), got ${checkpoint}`,
+    },
+  ];
+}
+
+/** The path stays below the data root as far as its text says; the worker looks at links. */
+export function pathFaults(spec: Extract<RunSpec, { kind: 'prepare-dataset' }>, dataRoot: string, at: At): Fault[] {
+  const relative = path.relative(dataRoot, path.resolve(dataRoot, spec.path));
+  if (relative !== '..' && !relative.startsWith(`..${path.sep}`) && !path.isAbsolute(relative)) return [];
+  return [{ path: at('path'), message: `expected a path inside the data root, got ${spec.path}` }];
+}

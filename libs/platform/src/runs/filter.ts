@@ -1,0 +1,121 @@
+/** Which runs are meant, and in which order they are told. */
+import { parseCondition, parseSort, type RunFilter, type RunSort } from '#libs/contracts';
+import { Prisma, type Transaction } from '../machine/database.js';
+import { decodeCursor, encodeCursor, invalidCursor } from './page.js';
+
+/** A condition on `run`: that a filter names it. */
+export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, where = [] }: RunFilter): Prisma.Sql =>
+  Prisma.join(
+    [
+      Prisma.sql`true`,
+      // One by one, so that a single one goes by the index in its order.
+      ...(status
+        ? [Prisma.sql`run.status IN (${Prisma.join(status.map((each) => Prisma.sql`${each}::text::run_status`))})`]
+        : []),
+      ...(kind ? [Prisma.sql`run.kind = ANY(${kind}::text[])`] : []),
+      ...(tag ? [Prisma.sql`run.tags @> ARRAY[${tag}]::text[]`] : []),
+      ...(sweep ? [Prisma.sql`run.id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweep}::uuid)`] : []),
+      ...(name ? [Prisma.sql`position(lower(${name}) IN lower(run.name)) > 0`] : []),
+      ...(project ? [Prisma.sql`run.project = ${project}`] : []),
+      ...(id ? [Prisma.sql`run.id = ANY(${id}::uuid[])`] : []),
+      ...(parent ? [Prisma.sql`run.id IN (SELECT run_id FROM run_dependency WHERE parent_id = ${parent}::uuid)`] : []),
+      ...where.map((text) => {
+        const { key, operator, value } = parseCondition(text)!;
+        const compared = Prisma.sql`value ${Prisma.raw(operator)} ${String(value)}::text::float8`;
+        return Prisma.sql`run.id IN (SELECT run_id FROM run_metric WHERE key = ${key} AND ${compared})`;
+      }),
+    ],
+    ' AND ',
+  );
+
+/** By what runs are sorted: the expression, its type, and whether a run can lack it. */
+const SORTS: Record<RunSort['by'], { by: Prisma.Sql; type: 'timestamptz' | 'text' | 'float8'; optional: boolean }> = {
+  createdAt: { by: Prisma.sql`run.created_at`, type: 'timestamptz', optional: false },
+  startedAt: { by: Prisma.sql`run.started_at`, type: 'timestamptz', optional: true },
+  finishedAt: { by: Prisma.sql`run.finished_at`, type: 'timestamptz', optional: true },
+  name: { by: Prisma.sql`run.name`, type: 'text', optional: true },
+  duration: {
+    by: Prisma.sql`(extract(epoch FROM run.finished_at - run.started_at))::float8`,
+    type: 'float8',
+    optional: true,
+  },
+  priority: { by: Prisma.sql`run.priority::float8`, type: 'float8', optional: false },
+  metric: { by: Prisma.sql`sorted.value`, type: 'float8', optional: true },
+};
+
+/** A run and what it is sorted by; null where it lacks that. */
+export interface Sorted {
+  id: string;
+  value: Date | number | string | null;
+}
+
+/** Where a page of runs in the order `sort` ended. */
+export const cursorAfter = (sort: string, { id, value }: Sorted): string =>
+  encodeCursor(sort, value instanceof Date ? value.toISOString() : String(value ?? ''), id, value === null ? 0 : 1);
+
+/**
+ * The place that a cursor names in the order of `sort`.
+ * @throws RequestError for one that is none, or of another order.
+ */
+function placeOf(sort: string, cursor: string | undefined): { value: string; id: string; lacks: boolean } | undefined {
+  const after = decodeCursor(cursor, 'text', 'text', 'id', 'number') as [string, string, string, number] | undefined;
+  if (!after) return undefined;
+  const [order, value, id, has] = after;
+  const { type, optional } = SORTS[parseSort(sort).by];
+  const fits = {
+    text: () => true,
+    float8: () => value !== '' && Number.isFinite(Number(value)),
+    timestamptz: () => !Number.isNaN(Date.parse(value)),
+  }[type];
+  if (order !== sort || !(has === 0 ? optional : fits())) throw invalidCursor();
+  return { value, id, lacks: has === 0 };
+}
+
+/**
+ * At most so many runs that a filter names, by what `sort` says and the id; runs that lack it come last, in either
+ * direction, and are looked for apart, so that each of the two goes by an index.
+ * @throws RequestError for a cursor that is none, or of another order.
+ */
+export async function runsInOrder(
+  tx: Transaction,
+  filter: RunFilter,
+  { sort, cursor, limit }: { sort: string; cursor: string | undefined; limit: number },
+): Promise<Sorted[]> {
+  const { key, descending, by: field } = parseSort(sort);
+  const { by, type, optional } = SORTS[field];
+  const byMetric = field === 'metric';
+  const [direction, beyond] = descending ? [Prisma.raw('DESC'), Prisma.raw('<')] : [Prisma.raw('ASC'), Prisma.raw('>')];
+  const after = placeOf(sort, cursor);
+  const like = runsLike(filter);
+  const found: Sorted[] = [];
+  if (!after?.lacks) {
+    const source = byMetric
+      ? Prisma.sql`run_metric AS sorted JOIN run ON run.id = sorted.run_id AND sorted.key = ${key}`
+      : Prisma.sql`run`;
+    // The id as the index has it.
+    const id = byMetric ? Prisma.sql`sorted.run_id` : Prisma.sql`run.id`;
+    const has = byMetric || !optional ? Prisma.sql`true` : Prisma.sql`${by} IS NOT NULL`;
+    const rest = after
+      ? Prisma.sql`(${by}, ${id}) ${beyond} (${after.value}::text::${Prisma.raw(type)}, ${after.id}::uuid)`
+      : Prisma.sql`true`;
+    const having = await tx.$queryRaw<Sorted[]>`
+      SELECT run.id, ${by} AS value
+      FROM ${source}
+      WHERE ${like} AND ${has} AND ${rest}
+      ORDER BY ${by} ${direction}, ${id} ${direction}
+      LIMIT ${limit}`;
+    found.push(...having);
+  }
+  if (!optional || found.length >= limit) return found;
+  const lacks = byMetric
+    ? Prisma.sql`NOT EXISTS (SELECT 1 FROM run_metric AS sorted WHERE sorted.run_id = run.id AND sorted.key = ${key})`
+    : Prisma.sql`${by} IS NULL`;
+  const rest = after?.lacks ? Prisma.sql`run.id ${beyond} ${after.id}::uuid` : Prisma.sql`true`;
+  const lacking = await tx.$queryRaw<Sorted[]>`
+    SELECT run.id, NULL AS value
+    FROM run
+    WHERE ${like} AND ${lacks} AND ${rest}
+    ORDER BY run.id ${direction}
+    LIMIT ${limit}`;
+  return [...found, ...lacking.slice(0, limit - found.length)];
+}

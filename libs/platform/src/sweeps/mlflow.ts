@@ -1,0 +1,205 @@
+/** A sweep as MLflow's file store keeps it. */
+import { isTerminal, type RunRecord, type RunStatus, type TrialStatus } from '#libs/contracts';
+import type { SweepDetailRecord } from './queries.js';
+
+/** Points of one metric, oldest first. */
+interface Curve {
+  key: string;
+  points: readonly { step: number; value: number; at: Date }[];
+}
+/** A file, or a folder where the path ends with a slash. */
+interface Entry {
+  path: string;
+  text: string;
+}
+
+type Trial = SweepDetailRecord['trials'][number];
+
+/** Of `mlflow.entities.RunStatus`. */
+const MLFLOW = { running: 1, scheduled: 2, finished: 3, failed: 4, killed: 5 } as const;
+const ofRun = (status: RunStatus): number => {
+  if (status === 'running') return MLFLOW.running;
+  if (!isTerminal(status)) return MLFLOW.scheduled;
+  if (status === 'succeeded') return MLFLOW.finished;
+  return status === 'cancelled' || status === 'early_stopped' ? MLFLOW.killed : MLFLOW.failed;
+};
+const OF_TRIAL: Record<TrialStatus, number> = {
+  held: MLFLOW.scheduled,
+  waiting: MLFLOW.scheduled,
+  paused: MLFLOW.scheduled,
+  running: MLFLOW.running,
+  succeeded: MLFLOW.finished,
+  failed: MLFLOW.failed,
+  cancelled: MLFLOW.killed,
+  early_stopped: MLFLOW.killed,
+};
+/** MLflow cuts what is longer. */
+const LONGEST_PARAM = 6000;
+const mlflowId = (id: string): string => id.replaceAll('-', '');
+/** Experiments have a number for a name. */
+const experimentId = (sweepId: string): string => String((BigInt(`0x${mlflowId(sweepId)}`) % 10n ** 17n) + 10n ** 17n);
+/** YAML is a superset of JSON. */
+const yaml = (fields: Record<string, unknown>): string =>
+  Object.entries(fields)
+    .map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`)
+    .join('');
+/** MLflow takes letters, digits, `_`, `-`, `.`, spaces and `/` in names. */
+const safe = (name: string): string => name.replaceAll(/[^\w\-. /]/g, '_');
+const flat = (value: unknown, path = ''): [string, unknown][] => {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length)
+    return Object.entries(value).flatMap(([key, inner]) => flat(inner, path ? `${path}.${key}` : key));
+  return value === undefined ? [] : [[path, value]];
+};
+
+/** No run's id begins with so many zeros: there its time is. */
+const trialId = (sweep: SweepDetailRecord, { index }: Trial): string =>
+  index.toString(16).padStart(8, '0') + mlflowId(sweep.id).slice(-24);
+const rootOf = (sweep: SweepDetailRecord): string => `mlruns/${experimentId(sweep.id)}`;
+
+/**
+ * A sweep in the layout of MLflow's file store (`mlruns/`): an experiment with a run for each trial (its parameters,
+ * the last metrics of its stages) and below it a run for each of ours (its whole spec, its curves), each once, under
+ * the first trial that needs it.
+ */
+export async function* mlruns(
+  sweep: SweepDetailRecord,
+  runs: ReadonlyMap<string, RunRecord>,
+  curvesOf: (runId: string) => Promise<readonly Curve[]>,
+): AsyncGenerator<Entry> {
+  const root = rootOf(sweep);
+  const created = sweep.createdAt.getTime();
+  yield {
+    path: `${root}/meta.yaml`,
+    text: yaml({
+      artifact_location: `./${root}`,
+      creation_time: created,
+      experiment_id: experimentId(sweep.id),
+      last_update_time: created,
+      lifecycle_stage: 'active',
+      name: `${sweep.name} ${sweep.id.slice(-12)}`,
+    }),
+  };
+  yield { path: `${root}/tags/loom.sweep`, text: sweep.id };
+  for (const trial of sweep.trials) yield* trialFiles(sweep, trial, runs);
+  const placesOf = Map.groupBy(
+    sweep.trials.flatMap((trial) => trial.runs.map((place) => ({ trial, ...place }))),
+    ({ runId }) => runId,
+  );
+  for (const [runId, places] of placesOf) {
+    yield* runFiles(sweep, runs.get(runId)!, places);
+    for (const { key, points } of await curvesOf(runId))
+      yield {
+        path: `${root}/${mlflowId(runId)}/metrics/${safe(key)}`,
+        text: points.map(({ step, value, at }) => `${at.getTime()} ${value} ${step}\n`).join(''),
+      };
+  }
+}
+
+/** A trial as a run of MLflow's, with the last metrics of its stages. */
+function* trialFiles(sweep: SweepDetailRecord, trial: Trial, runs: ReadonlyMap<string, RunRecord>): Generator<Entry> {
+  const own = trial.runs.map(({ runId }) => runs.get(runId)!);
+  const times = (some: (Date | null)[]) => some.flatMap((date) => (date ? [date.getTime()] : []));
+  const [starts, ends] = [times(own.map(({ startedAt }) => startedAt)), times(own.map(({ finishedAt }) => finishedAt))];
+  const id = trialId(sweep, trial);
+  yield* files(sweep, id, {
+    name: `trial-${trial.index}`,
+    status: OF_TRIAL[trial.status],
+    start: starts.length ? new Date(Math.min(...starts)) : null,
+    end: ends.length === own.length && ends.length ? new Date(Math.max(...ends)) : null,
+    params: Object.entries(trial.parameters),
+    tags: { 'loom.trial': String(trial.index), 'loom.status': trial.status },
+  });
+  for (const { stage, control, runId } of trial.runs) {
+    const run = runs.get(runId)!;
+    for (const [key, value] of Object.entries(run.result?.metrics ?? {}))
+      yield {
+        path: `${rootOf(sweep)}/${id}/metrics/${safe(`${stage}${control ? `.${control}` : ''}/${key}`)}`,
+        text: `${(run.finishedAt ?? sweep.createdAt).getTime()} ${value} ${run.step}\n`,
+      };
+  }
+}
+
+/** One of our runs, without its curves, below the first trial that needs it. */
+function* runFiles(
+  sweep: SweepDetailRecord,
+  run: RunRecord,
+  places: readonly ({ trial: Trial } & Trial['runs'][number])[],
+): Generator<Entry> {
+  const { trial, stage, control } = places[0]!;
+  yield* files(sweep, mlflowId(run.id), {
+    name: run.name ?? run.kind,
+    status: ofRun(run.status),
+    start: run.startedAt,
+    end: run.finishedAt,
+    params: flat(run.spec),
+    tags: {
+      'mlflow.parentRunId': trialId(sweep, trial),
+      'loom.run': run.id,
+      'loom.stage': stage,
+      'loom.control': control ?? '',
+      'loom.kind': run.kind,
+      'loom.status': run.status,
+      'loom.digest': run.digest,
+      'loom.trials': places.map((place) => place.trial.index).join(','),
+      ...Object.fromEntries(run.tags.map((tag) => [`loom.tag.${safe(tag)}`, tag])),
+    },
+  });
+}
+
+/** The files of one run of MLflow's, but for its metrics. */
+function* files(
+  sweep: SweepDetailRecord,
+  id: string,
+  {
+    name,
+    status,
+    start,
+    end,
+    params,
+    tags,
+  }: {
+    name: string;
+    status: number;
+    start: Date | null;
+    end: Date | null;
+    params: [string, unknown][];
+    tags: Record<string, string>;
+  },
+): Generator<Entry> {
+  const at = `${rootOf(sweep)}/${id}`;
+  // Without all four it is no run to MLflow.
+  for (const folder of ['artifacts', 'metrics', 'params', 'tags']) yield { path: `${at}/${folder}/`, text: '' };
+  yield {
+    path: `${at}/meta.yaml`,
+    text: yaml({
+      artifact_uri: `./${at}/artifacts`,
+      end_time: end?.getTime() ?? null,
+      entry_point_name: '',
+      experiment_id: experimentId(sweep.id),
+      lifecycle_stage: 'active',
+      run_id: id,
+      run_name: name,
+      run_uuid: id,
+      source_name: '',
+      source_type: 4,
+      source_version: '',
+      start_time: (start ?? sweep.createdAt).getTime(),
+      status,
+      tags: [],
+      user_id: 'latent-loom',
+    }),
+  };
+  for (const [key, value] of params)
+    yield {
+      path: `${at}/params/${safe(key)}`,
+      text: (typeof value === 'string' ? value : JSON.stringify(value)).slice(0, LONGEST_PARAM),
+    };
+  for (const [key, value] of Object.entries({
+    'mlflow.runName': name,
+    'mlflow.user': 'latent-loom',
+    'mlflow.source.name': 'latent-loom',
+    'loom.sweep': sweep.id,
+    ...tags,
+  }))
+    yield { path: `${at}/tags/${key}`, text: value };
+}

@@ -1,0 +1,186 @@
+/** Sweeps as people and programs read them. Nothing here changes anything. */
+import {
+  CONTROLS,
+  FAILED_STATUSES,
+  isTerminal,
+  stageOrder,
+  UNDER_WAY_STATUSES,
+  type ListPage,
+  type Plan,
+  type RunRecord,
+  type RunStatus,
+  type Sweep,
+  type SweepDetail,
+  type SweepSpec,
+  type TrialStatus,
+} from '#libs/contracts';
+import type { z } from 'zod';
+import type { Database, Prisma } from '../machine/database.js';
+import { decodeCursor, encodeCursor, pageOf, type Page } from '../runs/page.js';
+import { runRecord, withParents, type Complete } from '../runs/records.js';
+import { secondsOfWorkers } from './steering.js';
+
+export type SweepRecord = Complete<z.input<typeof Sweep>, SweepSpec>;
+export type SweepDetailRecord = Complete<z.input<typeof SweepDetail>, SweepSpec>;
+
+/** Trials, or runs, that are read at once. */
+const BATCH = 250;
+
+export class SweepQueries {
+  constructor(private readonly database: Database) {}
+
+  private get prisma() {
+    return this.database.prisma;
+  }
+
+  async sweeps({ limit, cursor }: ListPage): Promise<Page<SweepRecord>> {
+    const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
+    const rows = await this.prisma.sweep.findMany({
+      where: after
+        ? { OR: [{ createdAt: { lt: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { lt: after[1] } }] }
+        : {},
+      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+      take: limit + 1,
+    });
+    const counts = await this.sweepRunCounts(rows.map(({ id }) => id));
+    return pageOf(
+      rows,
+      limit,
+      (row) => encodeCursor(row.createdAt.toISOString(), row.id),
+      (row) => sweepRecord(row, counts.get(row.id) ?? {}),
+    );
+  }
+
+  /** A sweep without its trials. */
+  async record(id: string): Promise<SweepRecord | undefined> {
+    const row = await this.prisma.sweep.findUnique({ where: { id } });
+    return row ? sweepRecord(row, (await this.sweepRunCounts([id])).get(id) ?? {}) : undefined;
+  }
+
+  async sweep(id: string): Promise<SweepDetailRecord | undefined> {
+    const sweep = await this.record(id);
+    if (!sweep) return undefined;
+    const trials = await this.trials(id, stageOrder(sweep.spec.stages));
+    return {
+      ...sweep,
+      gpuSeconds: await secondsOfWorkers(this.prisma, id),
+      trialCounts: Object.fromEntries(
+        [...Map.groupBy(trials, ({ status }) => status)].map(([status, { length }]) => [status, length]),
+      ),
+      trials,
+    };
+  }
+
+  /** In order of their indices, each with its runs as they are trained: rows come in any order. */
+  private async trials(sweepId: string, stages: readonly string[]): Promise<SweepDetailRecord['trials']> {
+    const trials: SweepDetailRecord['trials'] = [];
+    for (let after = -1; ;) {
+      const rows = await this.prisma.trial.findMany({
+        where: { sweepId, index: { gt: after } },
+        orderBy: { index: 'asc' },
+        take: BATCH,
+        omit: { root: true },
+        include: { runs: { include: { run: { select: { status: true, statusReason: true } } } } },
+      });
+      for (const { index, parameters, fault, draft, outcome, runs } of rows)
+        trials.push({
+          index,
+          parameters: parameters as Record<string, unknown>,
+          status: trialStatus({ held: draft !== null, outcome, runs: runs.map(({ run }) => run) }),
+          fault,
+          runs: runs
+            .toSorted((a, b) => stages.indexOf(a.stage) - stages.indexOf(b.stage) || (a.control < b.control ? -1 : 1))
+            .map(({ stage, control, runId, reused, run }) => ({
+              stage,
+              control: CONTROLS.find((each) => each === control) ?? null,
+              runId,
+              reused,
+              status: run.status,
+            })),
+        });
+      if (rows.length < BATCH) return trials;
+      after = rows.at(-1)!.index;
+    }
+  }
+
+  private async sweepRunCounts(ids: readonly string[]): Promise<Map<string, Record<string, number>>> {
+    const rows = await this.prisma.$queryRaw<{ sweepId: string; status: RunStatus; count: number }[]>`
+      SELECT t.sweep_id AS "sweepId", r.status::text AS status, count(DISTINCT r.id)::int AS count
+      FROM trial_run t
+      JOIN run r ON r.id = t.run_id
+      WHERE t.sweep_id = ANY(${[...ids]}::uuid[])
+      GROUP BY t.sweep_id, r.status`;
+    return new Map(
+      [...Map.groupBy(rows, (row) => row.sweepId)].map(([id, counts]) => [
+        id,
+        Object.fromEntries(counts.map(({ status, count }) => [status, count])),
+      ]),
+    );
+  }
+
+  /** Every run of a sweep once, by id. */
+  async runsOfSweep({ trials }: SweepDetailRecord): Promise<Map<string, RunRecord>> {
+    const ids = [...new Set(trials.flatMap((trial) => trial.runs.map(({ runId }) => runId)))];
+    const runs = new Map<string, RunRecord>();
+    for (let from = 0; from < ids.length; from += BATCH) {
+      const rows = await this.prisma.run.findMany({
+        where: { id: { in: ids.slice(from, from + BATCH) } },
+        include: withParents,
+      });
+      for (const row of rows) runs.set(row.id, runRecord(row));
+    }
+    return runs;
+  }
+}
+
+function sweepRecord(row: Prisma.SweepGetPayload<object>, runCounts: Record<string, number>): SweepRecord {
+  return {
+    id: row.id,
+    name: row.name,
+    project: row.project,
+    status: sweepStatus(row, Object.keys(runCounts) as RunStatus[]),
+    haltReason: row.haltReason,
+    spec: row.spec as unknown as SweepSpec,
+    tags: row.tags,
+    createdAt: row.createdAt,
+    runCounts,
+    plan: row.plan as unknown as Plan,
+  };
+}
+
+/** @param statuses All that its runs have. */
+function sweepStatus(
+  { steered, pausedAt, cancelledAt, haltReason }: Prisma.SweepGetPayload<object>,
+  statuses: readonly RunStatus[],
+): SweepRecord['status'] {
+  if (statuses.some((each) => !isTerminal(each)) || steered) return pausedAt && !cancelledAt ? 'paused' : 'running';
+  if (cancelledAt) return 'cancelled';
+  const allWell = statuses.every((each) => each === 'succeeded' || each === 'early_stopped');
+  return haltReason === null && allWell ? 'succeeded' : 'failed';
+}
+
+/** What its runs, or that it has none yet, make of a trial. `held`: it has not been started. */
+export function trialStatus({
+  held,
+  outcome,
+  runs,
+}: {
+  held: boolean;
+  outcome: string | null;
+  runs: readonly { status: RunStatus; statusReason: string | null }[];
+}): TrialStatus {
+  if (runs.length === 0) {
+    if (outcome === 'early_stopped') return 'early_stopped';
+    return outcome || !held ? 'failed' : 'held';
+  }
+  const some = (statuses: readonly RunStatus[]) => runs.some(({ status }) => statuses.includes(status));
+  if (some(FAILED_STATUSES)) return 'failed';
+  if (some(UNDER_WAY_STATUSES)) return 'running';
+  if (some(['paused']))
+    return runs.some(({ status, statusReason }) => status === 'paused' && statusReason !== 'rung')
+      ? 'paused'
+      : 'waiting';
+  if (some(['pending'])) return 'running';
+  if (some(['cancelled'])) return 'cancelled';
+  return some(['early_stopped']) ? 'early_stopped' : 'succeeded';
+}

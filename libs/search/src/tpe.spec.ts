@@ -1,0 +1,189 @@
+import { describe, expect, test } from 'vitest';
+import { canonicalJson, draws, uniformNumbers, type Parameter } from '#libs/contracts';
+import { weightsOf } from './parzen.js';
+import { betterCount, nextDraw, suggest, type Observation } from './tpe.js';
+
+const mean = (numbers: number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
+
+/** The best value of so many trials of TPE that minimises a function. */
+function minimised(
+  space: Record<string, Parameter>,
+  loss: (x: Record<string, unknown>) => number,
+  trials: number,
+  seed: number,
+): number {
+  const found: { parameters: Record<string, unknown>; order: number; value: number }[] = [];
+  const tried = new Set<string>();
+  for (let place = 0; place < trials; place++) {
+    const draw = nextDraw(space, { seed, place, ranked: found.toSorted((a, b) => a.value - b.value), tried });
+    if (!draw) break;
+    tried.add(canonicalJson(draw));
+    found.push({ parameters: draw, order: place, value: loss(draw) });
+  }
+  return Math.min(...found.map(({ value }) => value));
+}
+const byChance = (
+  space: Record<string, Parameter>,
+  loss: (x: Record<string, unknown>) => number,
+  trials: number,
+  seed: number,
+) => Math.min(...draws(space, trials, seed).map(loss));
+
+const uniform = (min: number, max: number): Parameter => ({ min, max, distribution: 'uniform' });
+const branin = ({ x, y }: Record<string, unknown>) =>
+  ((y as number) - (5.1 / (4 * Math.PI ** 2)) * (x as number) ** 2 + (5 / Math.PI) * (x as number) - 6) ** 2 +
+  10 * (1 - 1 / (8 * Math.PI)) * Math.cos(x as number) +
+  10;
+
+test.each<[string, Record<string, Parameter>, (x: Record<string, unknown>) => number]>([
+  [
+    'a bowl of four numbers',
+    Object.fromEntries('abcd'.split('').map((name) => [name, uniform(-5, 5)])),
+    (x) => Object.values(x).reduce<number>((sum, each) => sum + ((each as number) - 1) ** 2, 0),
+  ],
+  ['Branin', { x: uniform(-5, 10), y: uniform(0, 15) }, branin],
+  [
+    'a learning rate by its logarithm, a width in steps, and a choice',
+    {
+      rate: { min: 1e-5, max: 1, distribution: 'log_uniform_values' },
+      width: { min: 16, max: 512, q: 16, distribution: 'q_uniform' },
+      layers: { min: 1, max: 8 },
+      norm: { values: ['none', { batch: true }, 'group', 'layer'] },
+    },
+    ({ rate, width, layers, norm }) =>
+      Math.abs(Math.log10(rate as number) + 3) +
+      Math.abs((width as number) - 256) / 128 +
+      Math.abs((layers as number) - 3) / 2 +
+      (norm === 'group' ? 0 : 1),
+  ],
+])('ends nearer to the best than chance at the same budget: %s', (_, space, loss) => {
+  const seeds = Array.from({ length: 20 }, (_value, i) => i);
+  const [model, chance] = [
+    seeds.map((seed) => minimised(space, loss, 60, seed)),
+    seeds.map((seed) => byChance(space, loss, 60, seed)),
+  ];
+  const wins = seeds.filter((_seed, i) => model[i]! < chance[i]!).length;
+  expect(wins, `${mean(model)} against ${mean(chance)}`).toBeGreaterThanOrEqual(15);
+  expect(mean(model)).toBeLessThan(0.7 * mean(chance) + 0.3 * (loss === branin ? 0.397887 : 0));
+});
+
+const seen = (values: unknown[]): Observation[] => values.map((value, order) => ({ parameters: { x: value }, order }));
+
+test('splits and weighs trials as Optuna does by default', () => {
+  expect([1, 10, 11, 100, 250, 1000].map(betterCount)).toEqual([1, 1, 2, 10, 25, 25]);
+  expect(weightsOf(3)).toEqual([1, 1, 1]);
+  expect(weightsOf(26)).toEqual([1 / 26, ...Array.from({ length: 25 }, () => 1)]);
+  const weights = weightsOf(30);
+  expect([weights[0], weights[2], weights[4], weights[5]]).toEqual([1 / 30, (1 / 30 + 1) / 2, 1, 1]);
+});
+
+describe('a suggestion', () => {
+  const space = { x: uniform(0, 1) };
+
+  test('is at random before ten results, and the same for the same results', () => {
+    const few = seen(Array.from({ length: 9 }, (_, i) => 0.5 + i / 1000));
+    const some = Array.from({ length: 200 }, (_, i) => suggest(space, few, uniformNumbers(i))['x'] as number);
+    expect(mean(some)).toBeCloseTo(0.5, 1);
+    expect(Math.max(...some) - Math.min(...some)).toBeGreaterThan(0.9);
+    const many = seen(Array.from({ length: 30 }, (_, i) => i / 30));
+    expect(suggest(space, many, uniformNumbers(5, 1))).toEqual(suggest(space, many, uniformNumbers(5, 1)));
+    expect(suggest(space, many, uniformNumbers(5, 1))).not.toEqual(suggest(space, many, uniformNumbers(5, 2)));
+  });
+
+  test('keeps to the range and the multiples, and falls where the better ones are', () => {
+    const good = seen(Array.from({ length: 40 }, (_, i) => (i < 4 ? 3 : 3 + ((i * 7) % 27))));
+    const drawn = Array.from(
+      { length: 300 },
+      (_, i) =>
+        suggest({ x: { min: 3, max: 30, q: 3, distribution: 'q_uniform' } }, good, uniformNumbers(i))['x'] as number,
+    );
+    expect(drawn.every((x) => x >= 3 && x <= 30 && x % 3 === 0)).toBe(true);
+    expect(drawn.filter((x) => x <= 6).length).toBeGreaterThan(150);
+    const choices = seen(Array.from({ length: 30 }, (_, i) => (i < 3 ? { flip: {} } : 'abc'[i % 3])));
+    const chosen = Array.from(
+      { length: 100 },
+      (_, i) => suggest({ x: { values: ['a', 'b', 'c', { flip: {} }] } }, choices, uniformNumbers(i))['x'],
+    );
+    expect(chosen.filter((each) => typeof each === 'object').length).toBeGreaterThan(70);
+    const exponents = Array.from(
+      { length: 100 },
+      (_, i) =>
+        suggest(
+          { x: { mu: -3, sigma: 1, distribution: 'log_normal' } },
+          seen(Array.from({ length: 12 }, (_value, k) => Math.exp(-3 + k / 10))),
+          uniformNumbers(i),
+        )['x'] as number,
+    );
+    expect(exponents.every((x) => x > 0 && Number.isFinite(x))).toBe(true);
+  });
+
+  test('is never one that was tried, until a finite space has no more', () => {
+    const small = { x: { values: ['a', 'b', 'c'] }, y: { min: 1, max: 4 }, z: { value: 7 } } satisfies Record<
+      string,
+      Parameter
+    >;
+    const tried = new Set<string>();
+    for (let place = 0; place < 12; place++)
+      tried.add(canonicalJson(nextDraw(small, { seed: 1, place, ranked: [], tried })));
+    expect(tried.size).toBe(12);
+    expect(nextDraw(small, { seed: 1, place: 12, ranked: [], tried })).toBeNull();
+  });
+});
+
+describe('a parameter that does not always apply', () => {
+  const space: Record<string, Parameter> = {
+    rate: { min: 0, max: 1, distribution: 'uniform', when: { method: 'b' } },
+    method: { values: ['a', 'b'] },
+    depth: { values: [1, 2], when: { method: 'a' } },
+  };
+
+  test('is drawn where it does, by the trials that had it', () => {
+    // By far the best are at 0.8; those of the other method have no rate.
+    const parametersOf = (order: number) => {
+      if (order < 6) return { method: 'b', rate: 0.8 + order / 1000 };
+      return order % 2 ? { method: 'a', depth: 1 + (order % 4 > 1 ? 1 : 0) } : { method: 'b', rate: (order % 15) / 20 };
+    };
+    const known: Observation[] = Array.from({ length: 60 }, (_, order) => ({ order, parameters: parametersOf(order) }));
+    const drawn = Array.from({ length: 200 }, (_, i) => suggest(space, known, uniformNumbers(i)));
+    for (const each of drawn)
+      expect(Object.keys(each).sort()).toEqual(each['method'] === 'a' ? ['depth', 'method'] : ['method', 'rate']);
+    const rates = drawn.flatMap((each) => (each['method'] === 'b' ? [each['rate'] as number] : []));
+    expect(rates.length).toBeGreaterThan(150);
+    expect(rates.filter((rate) => Math.abs(rate - 0.8) < 0.1).length).toBeGreaterThan(0.8 * rates.length);
+    // None of the better ones had a depth: it is drawn evenly there.
+    const depths = drawn.flatMap((each) => (each['method'] === 'a' ? [each['depth']] : []));
+    if (depths.length > 10) expect(new Set(depths).size).toBe(2);
+  });
+
+  test('does not lead to what was tried again and again: the other branch is searched on', () => {
+    const branches: Record<string, Parameter> = {
+      method: { values: ['a', 'b'] },
+      rate: { min: 0, max: 1, distribution: 'uniform', when: { method: 'a' } },
+    };
+    const rates = [1, 2, 3, 4].flatMap((seed) => {
+      const [found, tried]: [Observation[], Set<string>] = [[], new Set()];
+      const value = ({ parameters }: Observation) => (parameters['rate'] as number | undefined) ?? 0;
+      for (let place = 0; place < 40; place++) {
+        const draw = nextDraw(branches, { seed, place, ranked: found.toSorted((x, y) => value(y) - value(x)), tried })!;
+        tried.add(canonicalJson(draw));
+        found.push({ parameters: draw, order: place });
+      }
+      expect(found.filter(({ parameters }) => parameters['method'] === 'b')).toHaveLength(1);
+      return found.slice(20).flatMap(({ parameters: { rate } }) => (rate === undefined ? [] : [rate as number]));
+    });
+    expect(mean(rates)).toBeGreaterThan(0.75);
+  });
+
+  test('ends a finite space when each combination of what applies was tried', () => {
+    const small: Record<string, Parameter> = {
+      method: { values: ['a', 'b', 'c'] },
+      depth: { min: 1, max: 3, when: { method: ['a', 'b'] } },
+      norm: { values: ['x', 'y'], when: { depth: 3 } },
+    };
+    const tried = new Set<string>();
+    const next = () => nextDraw(small, { seed: 2, place: tried.size, ranked: [], tried });
+    for (let draw = next(); draw; draw = next()) tried.add(canonicalJson(draw));
+    // c alone, and a and b with depth 1, 2, 3x, 3y.
+    expect(tried.size).toBe(9);
+  });
+});

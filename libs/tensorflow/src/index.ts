@@ -1,0 +1,3 @@
+export * from './binding.js';
+export * from './kernels.js';
+export * from './load.js';

@@ -1,0 +1,56 @@
+/** TensorFlow kernels that tfjs has no function for, called by their name in the C API. */
+import * as tf from '@tensorflow/tfjs-core';
+import { backend } from './binding.js';
+
+type AttributeType = 'int' | 'float' | 'bool' | 'type' | 'string' | 'shape';
+export type Attributes = Record<string, { type: AttributeType; value: number | boolean | string | readonly number[] }>;
+
+/** The type attribute that most kernels have: float32. */
+export const float = (): Attributes => ({ T: { type: 'type', value: backend().binding.TF_FLOAT } });
+export const typeAttribute = (name: 'TF_FLOAT' | 'TF_INT32'): Attributes[string] => ({
+  type: 'type',
+  value: backend().binding[name],
+});
+
+/**
+ * Bytes as float32 tensors, 0 to 255: tfjs has no type for bytes, and converting them in JavaScript takes twice as
+ * long. The values are copied.
+ */
+export function floatsOfBytes(bytes: Uint8Array, shape: number[]): tf.Tensor {
+  const { binding } = backend();
+  return tf.tidy(() => {
+    const raw = backend().createOutputTensor({
+      id: binding.createTensor(shape, binding.TF_UINT8, bytes),
+      shape,
+      dtype: binding.TF_UINT8,
+    });
+    return kernel(
+      'Cast',
+      {
+        SrcT: { type: 'type', value: binding.TF_UINT8 },
+        DstT: typeAttribute('TF_FLOAT'),
+        Truncate: { type: 'bool', value: false },
+      },
+      [raw],
+    )[0]!;
+  });
+}
+
+/**
+ * Runs a kernel and gives its `outputs` results. No gradient is recorded: inside `tf.customGrad` the caller says what
+ * it is.
+ * @throws Error of TensorFlow for an unknown name or a shape that does not fit.
+ */
+export function kernel(name: string, attributes: Attributes, inputs: tf.Tensor[], outputs = 1): tf.Tensor[] {
+  const { binding } = backend();
+  const types = {
+    int: binding.TF_ATTR_INT,
+    float: binding.TF_ATTR_FLOAT,
+    bool: binding.TF_ATTR_BOOL,
+    type: binding.TF_ATTR_TYPE,
+    string: binding.TF_ATTR_STRING,
+    shape: binding.TF_ATTR_SHAPE,
+  };
+  const list = Object.entries(attributes).map(([key, { type, value }]) => ({ name: key, type: types[type], value }));
+  return backend().executeMultipleOutputs(name, list, inputs, outputs);
+}

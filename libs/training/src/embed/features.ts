@@ -1,0 +1,105 @@
+/** What a parent's network makes of samples: the points that are mapped, and the classes that they are taken for. */
+import { sampleText, type Autoencode, type Embed, type TrainerInputs } from '#libs/contracts';
+import type { SampleSplit } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import { storedAutoencoder } from '../autoencode.js';
+import { collect, representation, type Pause } from '../evaluation.js';
+import type { Neighbours } from '../manifold/neighbours.js';
+import type { Points } from '../manifold/points.js';
+import { encode } from '../networks/encoder.js';
+import { forward } from '../networks/weights.js';
+import { readParent, startingEncoder, storedTop } from '../run-inputs.js';
+import { TrainingError } from '../session.js';
+
+/**
+ * Neighbours that vote for a sample's class where no classifier was trained; looked for on purpose up to so many
+ * samples.
+ */
+export const VOTERS = 15;
+
+/**
+ * The class that most of a point's nearest others have, of classes with as many votes the one whose first voter is
+ * nearest. `VOTERS` of them vote, or as many as there are. labels: [N] → [N]
+ */
+export function votes({ k, places }: Neighbours, labels: Int32Array, classCount: number): Int32Array {
+  const voters = Math.min(k, VOTERS);
+  const counts = new Int32Array(classCount);
+  return Int32Array.from(labels, (_, point) => {
+    counts.fill(0);
+    const cast = Array.from({ length: voters }, (_unused, n) => labels[places[point * k + n]!]!);
+    for (const label of cast) counts[label]!++;
+    return cast.reduce((best, label) => (counts[label]! > counts[best]! ? label : best));
+  });
+}
+
+/**
+ * The parent's latent codes where it is an autoencoder, else its encoder's features; and what its classifier says,
+ * where it has one of these classes. Leaves no tensor.
+ */
+export async function featuresOf(
+  spec: Embed,
+  inputs: TrainerInputs,
+  split: SampleSplit,
+  rows: Int32Array,
+  pause: Pause,
+): Promise<{ points: Points; classified: Int32Array | undefined }> {
+  const parent = await readParent(inputs, spec);
+  const models: { dispose(): void }[] = [];
+  try {
+    let represent: (x: tf.Tensor4D) => tf.Tensor2D;
+    let domain: Autoencode['domain'] | undefined;
+    let classes = 0;
+    if (parent.state.kind === 'autoencode') {
+      const [own, theirs] = [sampleText(split.sample), sampleText(parent.state.sample)];
+      if (own !== theirs)
+        throw new TrainingError(
+          'invalid_spec',
+          `expected samples of ${theirs}, of which the autoencoder knows the latent code, got ${own}`,
+        );
+      const autoencoder = storedAutoencoder(parent, split.sample);
+      models.push(...autoencoder.models);
+      represent = (x) => autoencoder.code(x, false).mean;
+      domain = autoencoder.domain;
+    } else {
+      const { encoder } = await startingEncoder(spec, inputs, split.sample);
+      models.push(encoder);
+      represent = representation(encoder);
+      const { head, classifier } =
+        parent.state.classes.join('\n') === split.classes.join('\n') ? storedTop(encoder, parent) : {};
+      models.push(...[head, classifier].filter((model) => model !== undefined));
+      if (classifier) {
+        classes = split.classes.length;
+        represent = (x) => {
+          const { features } = encode(encoder, x, false);
+          return tf.concat2d(
+            [features, forward<tf.Tensor2D>(classifier, head ? forward(head, features, false) : features, false)],
+            1,
+          );
+        };
+      }
+    }
+    // [N, width], and beside it the logits.
+    const collected = await collect(split, rows, represent, pause, domain);
+    const width = collected.shape[1] - classes;
+    const [values, classified] = tf.tidy(
+      () =>
+        [
+          tf.slice2d(collected, [0, 0], [-1, width]).dataSync<'float32'>(),
+          classes > 0
+            ? Int32Array.from(tf.argMax(tf.slice2d(collected, [0, width], [-1, classes]), 1).dataSync())
+            : undefined,
+        ] as const,
+    );
+    collected.dispose();
+    const wrong = values.findIndex((value) => !Number.isFinite(value));
+    if (wrong >= 0)
+      throw new TrainingError(
+        'nan_loss',
+        `expected finite features, got ${values[wrong]} for row ${rows[Math.floor(wrong / width)]}: the run in ` +
+          'from has no usable weights',
+      );
+    return { points: { values, width }, classified };
+  } finally {
+    for (const model of models) model.dispose();
+  }
+}

@@ -1,0 +1,329 @@
+/**
+ * tfjs-layers models as ONNX graphs. Inputs and outputs keep the layout they have here (channels last); in between,
+ * tensors of three axes and more have their channels first, as ONNX's operators want them.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type { layers, LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
+import { encodeOnnx, type Attribute, type OnnxConstant, type OnnxNode } from './onnx-format.js';
+import { TrainingError } from '../session.js';
+
+type Layer = layers.Layer;
+
+/** Of a protobuf message. */
+const LARGEST = 2 ** 31 - 1;
+
+/** Nodes and constants as they are added, each under a name of its own. */
+class Graph {
+  readonly nodes: OnnxNode[] = [];
+  readonly constants: OnnxConstant[] = [];
+  private readonly names = new Set<string>();
+
+  /** Adds an operation, and returns the name of what it gives. */
+  add(operator: string, name: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}): string {
+    const output = this.unique(name);
+    this.nodes.push({ operator, inputs, output, attributes });
+    return output;
+  }
+
+  floats(name: string, shape: readonly number[], values: Float32Array): string {
+    const unique = this.unique(name);
+    this.constants.push({ name: unique, shape, values });
+    return unique;
+  }
+
+  /** A vector of whole numbers, as operators take shapes and places. */
+  wholes(name: string, values: readonly number[]): string {
+    const unique = this.unique(name);
+    this.constants.push({ name: unique, shape: [values.length], values: BigInt64Array.from(values, BigInt) });
+    return unique;
+  }
+
+  channelsFirst(name: string, value: string, rank: number): string {
+    return rank < 3
+      ? value
+      : this.add('Transpose', `${name}/channels_first`, [value], {
+          perm: { ints: [0, rank - 1, ...axes(1, rank - 1)] },
+        });
+  }
+
+  channelsLast(name: string, value: string, rank: number): string {
+    return rank < 3
+      ? value
+      : this.add('Transpose', `${name}/channels_last`, [value], { perm: { ints: [0, ...axes(2, rank), 1] } });
+  }
+
+  unique(name: string): string {
+    let unique = name;
+    for (let n = 2; this.names.has(unique); n++) unique = `${name}_${n}`;
+    this.names.add(unique);
+    return unique;
+  }
+}
+
+const axes = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+/** One use of a layer. Shapes are those of tfjs, channels last, the batch null. */
+interface Use {
+  layer: Layer;
+  name: string;
+  settings: Readonly<Record<string, unknown>>;
+  inputs: readonly string[];
+  inputShapes: readonly (readonly number[])[];
+  outputShape: readonly number[];
+  graph: Graph;
+}
+
+const refuse = ({ layer }: Pick<Use, 'layer'>, expected: string, got: string): never => {
+  throw new TrainingError(
+    'invalid_spec',
+    `expected ${expected} for an ONNX file, got ${got} in layer ${layer.name} (${layer.getClassName()}): export ` +
+      'to tfjs or safetensors',
+  );
+};
+
+/** A layer is written only with settings that are accounted for. */
+function requireSetting(use: Use, key: string, known: readonly unknown[]): void {
+  const value = use.settings[key];
+  if (value !== undefined && value !== null && !known.includes(value))
+    refuse(use, `${key} ${known.join(' or ')}`, JSON.stringify(value));
+}
+
+const weightOf = (layer: Layer, name: string): tf.Tensor | undefined =>
+  layer.weights.find(({ originalName }) => originalName.split('/').at(-1) === name)?.read();
+const valuesOf = (weight: tf.Tensor): Float32Array => weight.dataSync<'float32'>();
+const perAxis = (value: unknown, count: number): number[] =>
+  Array.isArray(value) ? (value as number[]) : Array<number>(count).fill(value as number);
+
+const ACTIVATIONS: Readonly<Record<string, string>> = { relu: 'Relu', sigmoid: 'Sigmoid', tanh: 'Tanh' };
+
+function activated(use: Use, value: string): string {
+  requireSetting(use, 'activation', ['linear', ...Object.keys(ACTIVATIONS)]);
+  const operator = ACTIVATIONS[String(use.settings['activation'])];
+  return operator ? use.graph.add(operator, `${use.name}/${String(use.settings['activation'])}`, [value]) : value;
+}
+
+/** What TensorFlow puts before and behind an axis with `same`: as much as the last window lacks, the odd one behind. */
+function samePadding(side: number, kernel: number, stride: number, dilation: number): [number, number] {
+  const total = Math.max(0, (Math.ceil(side / stride) - 1) * stride + (kernel - 1) * dilation + 1 - side);
+  return [Math.floor(total / 2), Math.ceil(total / 2)];
+}
+
+function convolution(use: Use): string {
+  const { layer, name, settings, inputs, inputShapes, graph } = use;
+  requireSetting(use, 'dataFormat', ['channelsLast']);
+  requireSetting(use, 'padding', ['same', 'valid']);
+  const sides = inputShapes[0]!.slice(1, -1);
+  const [kernelSize, strides, dilations] = (['kernelSize', 'strides', 'dilationRate'] as const).map((key) =>
+    perAxis(settings[key], sides.length),
+  ) as [number[], number[], number[]];
+  const pads = sides.map((side, axis) =>
+    settings['padding'] === 'same' ? samePadding(side, kernelSize[axis]!, strides[axis]!, dilations[axis]!) : [0, 0],
+  );
+  const kernel = weightOf(layer, 'kernel')!;
+  // [...places, in, out] → [out, in, ...places]
+  const { shape, values } = tf.tidy(() => {
+    const turned = tf.transpose(kernel, [kernel.rank - 1, kernel.rank - 2, ...axes(0, kernel.rank - 2)]);
+    return { shape: turned.shape, values: valuesOf(turned) };
+  });
+  const bias = weightOf(layer, 'bias');
+  return activated(
+    use,
+    graph.add(
+      'Conv',
+      name,
+      [
+        ...inputs,
+        graph.floats(`${name}/kernel`, shape, values),
+        ...(bias ? [graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))] : []),
+      ],
+      {
+        kernel_shape: { ints: kernelSize },
+        strides: { ints: strides },
+        dilations: { ints: dilations },
+        pads: { ints: [...pads.map(([begin]) => begin!), ...pads.map(([, end]) => end!)] },
+      },
+    ),
+  );
+}
+
+function dense(use: Use): string {
+  const { layer, name, inputs, inputShapes, graph } = use;
+  if (inputShapes[0]!.length !== 2) refuse(use, 'vectors', `inputs of shape [${inputShapes[0]!.join(', ')}]`);
+  const [kernel, bias] = [weightOf(layer, 'kernel')!, weightOf(layer, 'bias')];
+  return activated(
+    use,
+    graph.add('Gemm', name, [
+      ...inputs,
+      graph.floats(`${name}/kernel`, kernel.shape, valuesOf(kernel)),
+      ...(bias ? [graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))] : []),
+    ]),
+  );
+}
+
+function normalization(use: Use): string {
+  const { layer, name, settings, inputs, inputShapes, graph } = use;
+  requireSetting(use, 'axis', [-1, inputShapes[0]!.length - 1]);
+  const channels = inputShapes[0]!.at(-1)!;
+  const parameters = [
+    ['gamma', 1],
+    ['beta', 0],
+    ['moving_mean', 0],
+    ['moving_variance', 1],
+  ] as const;
+  return graph.add(
+    'BatchNormalization',
+    name,
+    [
+      ...inputs,
+      ...parameters.map(([parameter, absent]) => {
+        const weight = weightOf(layer, parameter);
+        return graph.floats(
+          `${name}/${parameter}`,
+          [channels],
+          weight ? valuesOf(weight) : new Float32Array(channels).fill(absent),
+        );
+      }),
+    ],
+    { epsilon: { float: settings['epsilon'] as number } },
+  );
+}
+
+function rectifier(use: Use): string {
+  requireSetting(use, 'maxValue', []);
+  return use.graph.add('Relu', use.name, use.inputs);
+}
+
+/** Values keep the order that they have with channels last. */
+function reshaped(use: Use): string {
+  const { name, inputs, inputShapes, outputShape, graph } = use;
+  requireSetting(use, 'dataFormat', ['channelsLast']);
+  const flat = graph.channelsLast(name, inputs[0]!, inputShapes[0]!.length);
+  const value = graph.add('Reshape', name, [flat, graph.wholes(`${name}/shape`, [-1, ...outputShape.slice(1)])]);
+  return graph.channelsFirst(name, value, outputShape.length);
+}
+
+function upsampled(use: Use): string {
+  const { name, settings, inputs, graph } = use;
+  requireSetting(use, 'dataFormat', ['channelsLast']);
+  requireSetting(use, 'interpolation', ['nearest']);
+  const size = settings['size'] as number[];
+  // Each value is repeated: place i takes from floor(i / size).
+  return graph.add(
+    'Resize',
+    name,
+    [inputs[0]!, '', graph.floats(`${name}/scales`, [2 + size.length], Float32Array.from([1, 1, ...size]))],
+    {
+      mode: { text: 'nearest' },
+      coordinate_transformation_mode: { text: 'asymmetric' },
+      nearest_mode: { text: 'floor' },
+    },
+  );
+}
+
+function cropped(use: Use): string {
+  const { name, settings, inputs, inputShapes, graph } = use;
+  requireSetting(use, 'dataFormat', ['channelsLast']);
+  const cropping = settings['cropping'] as [number, number][];
+  const ends = cropping.map(([, end], axis) => inputShapes[0]![axis + 1]! - end);
+  return graph.add('Slice', name, [
+    inputs[0]!,
+    graph.wholes(
+      `${name}/starts`,
+      cropping.map(([start]) => start),
+    ),
+    graph.wholes(`${name}/ends`, ends),
+    graph.wholes(`${name}/axes`, axes(2, 2 + cropping.length)),
+  ]);
+}
+
+function pooled(use: Use): string {
+  requireSetting(use, 'dataFormat', ['channelsLast']);
+  const { name, inputs, graph } = use;
+  return graph.add('Flatten', name, [graph.add('GlobalAveragePool', `${name}/mean`, inputs)], { axis: { int: 1 } });
+}
+
+function joined(use: Use): string {
+  const rank = use.outputShape.length;
+  requireSetting(use, 'axis', [-1, rank - 1]);
+  return use.graph.add('Concat', use.name, use.inputs, { axis: { int: 1 } });
+}
+
+const WRITERS: Readonly<Record<string, (use: Use) => string>> = {
+  Conv1D: convolution,
+  Conv2D: convolution,
+  Dense: dense,
+  BatchNormalization: normalization,
+  ReLU: rectifier,
+  LeakyReLU: ({ name, settings, inputs, graph }) =>
+    graph.add('LeakyRelu', name, inputs, { alpha: { float: settings['alpha'] as number } }),
+  Activation: (use) => activated(use, use.inputs[0]!),
+  Add: ({ name, inputs, graph }) => graph.add('Sum', name, inputs),
+  Concatenate: joined,
+  Flatten: reshaped,
+  Reshape: reshaped,
+  UpSampling2D: upsampled,
+  Cropping2D: cropped,
+  GlobalAveragePooling1D: pooled,
+  GlobalAveragePooling2D: pooled,
+};
+
+/**
+ * A model at inference, of any batch size, as the content of an ONNX file. Inputs have the names of their layers;
+ * `outputs` names what comes out. What it does not know how to write it refuses.
+ * @throws TrainingError naming the layer
+ */
+export function onnxOf(model: LayersModel, outputs: readonly string[], metadata: Record<string, string>): Uint8Array[] {
+  const graph = new Graph();
+  const known = new Map<number, string>();
+  for (const name of outputs) graph.unique(name);
+  const inputs = model.inputs.map((tensor) => {
+    const name = graph.unique(tensor.sourceLayer.name);
+    known.set(tensor.id, graph.channelsFirst(name, name, tensor.shape.length));
+    return { name, shape: tensor.shape };
+  });
+  const valueOf = (tensor: SymbolicTensor): string => {
+    let value = known.get(tensor.id);
+    if (value === undefined) {
+      const layer = tensor.sourceLayer;
+      const write =
+        WRITERS[layer.getClassName()] ??
+        refuse({ layer }, `one of ${Object.keys(WRITERS).join(', ')}`, layer.getClassName());
+      const { inputTensors } = layer.inboundNodes[tensor.nodeIndex]!;
+      const use = {
+        layer,
+        name: layer.name,
+        settings: layer.getConfig(),
+        inputShapes: inputTensors.map(({ shape }) => shape as number[]),
+        outputShape: tensor.shape as number[],
+        graph,
+      };
+      for (const shape of [...use.inputShapes, use.outputShape])
+        if (shape.slice(1).includes(null as never)) refuse(use, 'sizes that are known', `shape [${shape.join(', ')}]`);
+      value = write({ ...use, inputs: inputTensors.map(valueOf) });
+      known.set(tensor.id, value);
+    }
+    return value;
+  };
+  const ends = model.outputs.map((tensor, i) => {
+    const name = outputs[i]!;
+    const value = graph.channelsLast(name, valueOf(tensor), tensor.shape.length);
+    graph.nodes.push({ operator: 'Identity', inputs: [value], output: name, attributes: {} });
+    return { name, shape: tensor.shape };
+  });
+  const content = encodeOnnx({
+    name: model.name,
+    nodes: graph.nodes,
+    constants: graph.constants,
+    inputs,
+    outputs: ends,
+    metadata,
+  });
+  const bytes = content.reduce((sum, { length }) => sum + length, 0);
+  if (bytes > LARGEST)
+    throw new TrainingError(
+      'invalid_spec',
+      `expected a network of less than 2 GiB for an ONNX file, got ${bytes} bytes in ${model.name}: export to ` +
+        'tfjs or safetensors',
+    );
+  return content;
+}

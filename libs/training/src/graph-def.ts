@@ -1,0 +1,115 @@
+/** A graph in TensorFlow's own format, a SavedModel: nodes, their attributes, and the variables of a step's state. */
+import type { Attribute, Binding } from '#libs/tensorflow';
+import type * as tf from '@tensorflow/tfjs-core';
+import { bytes, float, message, packed, text, whole, type Pieces } from './export/protobuf.js';
+
+/** types.proto */
+export const DATA_TYPES: Readonly<Record<string, number>> = { float32: 1, int32: 3, bool: 10 };
+export const RESOURCE = 20;
+/** Which TensorFlow a graph is for, as TF_GRAPH_DEF_VERSION in its version.h; newer ones read it too. */
+const GRAPH_VERSION = 1882;
+export const TAG = 'train';
+/** What a graph gives when it has taken its state's values, and when a step has changed all that it changes. */
+export const [TAKEN, CHANGED] = ['taken', 'changed'] as const;
+/** What is fed where only values are fetched: TensorFlow's binding runs no graph without an input. */
+export const UNUSED = 'unused';
+
+/** NodeDef: name 1, op 2, input 3, attr 5 (a map: key 1, value 2). */
+export const node = (
+  name: string,
+  operation: string,
+  inputs: readonly string[],
+  attributes: Readonly<Record<string, Pieces>>,
+): Pieces =>
+  message(1, [
+    ...text(1, name),
+    ...text(2, operation),
+    ...inputs.flatMap((input) => text(3, input)),
+    ...Object.entries(attributes).flatMap(([key, value]) => message(5, [...text(1, key), ...message(2, value)])),
+  ]);
+/** TensorShapeProto: dim 2 → size 1. */
+const shapeOf = (shape: readonly number[]): Pieces => shape.flatMap((side) => message(2, whole(1, side)));
+
+/** AttrValue: list 1, s 2, i 3, f 4, b 5, type 6, shape 7, tensor 8. */
+export function attributeValue(
+  { TF_ATTR_STRING, TF_ATTR_INT, TF_ATTR_FLOAT, TF_ATTR_BOOL, TF_ATTR_TYPE, TF_ATTR_SHAPE }: Binding,
+  { name, type, value }: Attribute,
+): Pieces {
+  const single: Partial<Record<number, (value: never) => Pieces>> = {
+    [TF_ATTR_STRING]: (each: string) => text(2, each),
+    [TF_ATTR_INT]: (each: number) => whole(3, each),
+    [TF_ATTR_FLOAT]: (each: number) => float(4, each),
+    [TF_ATTR_BOOL]: (each: boolean) => whole(5, Number(each)),
+    [TF_ATTR_TYPE]: (each: number) => whole(6, each),
+  };
+  if (Array.isArray(value) && type === TF_ATTR_SHAPE) return message(7, shapeOf(value as number[]));
+  if (Array.isArray(value) && type === TF_ATTR_INT) return message(1, packed(3, value as number[]));
+  const encode = single[type];
+  if (!encode || Array.isArray(value))
+    throw new TypeError(`expected an attribute of a type that a graph can hold, got ${name} of type ${type}`);
+  return encode(value as never);
+}
+
+/** The output by which nodes name one of the state's native variables. */
+export const handleOf = (variable: number): string => `handle${variable}:0`;
+
+export const placeholder = (name: string, dtype: number, shape: readonly number[]): Pieces =>
+  node(name, 'Placeholder', [], { dtype: whole(6, dtype), shape: message(7, shapeOf(shape)) });
+
+/** TensorProto: dtype 1, tensor_shape 2, tensor_content 4. */
+export const constantNode = (
+  name: string,
+  dtype: number,
+  shape: readonly number[],
+  values: tf.TypedArray,
+  after: readonly string[] = [],
+): Pieces =>
+  node(name, 'Const', after, {
+    dtype: whole(6, dtype),
+    value: message(8, [
+      ...whole(1, dtype),
+      ...message(2, shapeOf(shape)),
+      ...bytes(4, new Uint8Array(values.buffer, values.byteOffset, values.byteLength)),
+    ]),
+  });
+
+/** A scalar that is there when the nodes that it waits for are done. */
+export const mark = (name: string, after: readonly string[]): Pieces =>
+  constantNode(name, DATA_TYPES['int32']!, [], new Int32Array(1), after);
+
+/** Of each variable: its handle, its value as a step begins, and how it is given one from outside. */
+export function stateNodes(state: readonly tf.Variable[]): Pieces {
+  const nodes = state.flatMap(({ dtype, shape }, i): Pieces => {
+    const type = DATA_TYPES[dtype]!;
+    return [
+      ...node(`handle${i}`, 'VarHandleOp', [], {
+        shared_name: text(2, `state${i}`),
+        dtype: whole(6, type),
+        shape: message(7, shapeOf(shape)),
+      }),
+      ...node(`state${i}`, 'ReadVariableOp', [handleOf(i)], { dtype: whole(6, type) }),
+      ...placeholder(`value${i}`, type, shape),
+      ...node(`take${i}`, 'AssignVariableOp', [handleOf(i), `value${i}:0`], { dtype: whole(6, type) }),
+    ];
+  });
+  return [
+    ...nodes,
+    ...mark(
+      TAKEN,
+      state.map((_, i) => `^take${i}`),
+    ),
+    ...placeholder(UNUSED, DATA_TYPES['float32']!, []),
+  ];
+}
+
+/**
+ * SavedModel: saved_model_schema_version 1, meta_graphs 2; MetaGraphDef: meta_info_def 1 → tags 4, graph_def 2;
+ * GraphDef: node 1, versions 4 → producer 1.
+ */
+export const savedModel = (nodes: readonly Pieces[]): Pieces => [
+  ...whole(1, 1),
+  ...message(2, [
+    ...message(1, text(4, TAG)),
+    ...message(2, [...nodes.flat(), ...message(4, whole(1, GRAPH_VERSION))]),
+  ]),
+];

@@ -1,0 +1,171 @@
+/** Layers of all networks, on kernels of their own where tfjs's are slow. Saved models load wherever tfjs does. */
+import * as tf from '@tensorflow/tfjs-core';
+import * as layers from '@tensorflow/tfjs-layers';
+import {
+  BATCH_NORM_EPSILON,
+  batchNormInference,
+  batchNormTraining,
+  findRectifiedNorm,
+  meanOverPlaces,
+  relu,
+} from './operations.js';
+
+/** Weight of the old running average at each batch: low, because short runs need quick averages. */
+const MOMENTUM = 0.9;
+
+/** The input of a layer that has one: tfjs may pass it as a list. */
+export const only = (inputs: tf.Tensor | tf.Tensor[]): tf.Tensor => (Array.isArray(inputs) ? inputs[0]! : inputs);
+
+/**
+ * Batch normalisation on the fused kernels. Config, weights and name are those of tfjs's own layer, so that a saved
+ * model loads wherever tfjs does.
+ */
+class BatchNorm extends layers.layers.Layer {
+  static className = 'BatchNormalization';
+  private readonly center: boolean;
+  private readonly scale: boolean;
+  private readonly rectifies: boolean;
+  private gamma: layers.LayerVariable | undefined;
+  private beta: layers.LayerVariable | undefined;
+  private movingMean!: layers.LayerVariable;
+  private movingVariance!: layers.LayerVariable;
+
+  /**
+   * `scale` learns a factor and `center` an offset for each channel. `rectifies`: applies ReLU too while training, and
+   * the `Rectifier` after it passes that on.
+   */
+  constructor({
+    center = true,
+    scale = true,
+    rectifies = false,
+    ...config
+  }: {
+    name: string;
+    center?: boolean;
+    scale?: boolean;
+    rectifies?: boolean;
+  }) {
+    super(config);
+    this.rectifies = rectifies;
+    // The fused kernel is tried here, because trying one is no part of a compiled step.
+    if (rectifies) findRectifiedNorm();
+    this.center = center;
+    this.scale = scale;
+  }
+
+  override build(inputShape: layers.Shape): void {
+    const channels = [inputShape.at(-1)!];
+    const { ones, zeros } = layers.initializers;
+    if (this.scale) this.gamma = this.addWeight('gamma', channels, 'float32', ones());
+    if (this.center) this.beta = this.addWeight('beta', channels, 'float32', zeros());
+    this.movingMean = this.addWeight('moving_mean', channels, 'float32', zeros(), undefined, false);
+    this.movingVariance = this.addWeight('moving_variance', channels, 'float32', ones(), undefined, false);
+    this.built = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], { training = false }: { training?: boolean }): tf.Tensor {
+    return tf.tidy(() => {
+      const x = only(inputs);
+      const [mean, variance] = [this.movingMean.read() as tf.Tensor1D, this.movingVariance.read() as tf.Tensor1D];
+      const gamma = (this.gamma?.read() ?? tf.onesLike(mean)) as tf.Tensor1D;
+      const beta = (this.beta?.read() ?? tf.zerosLike(mean)) as tf.Tensor1D;
+      if (!training) return batchNormInference(x, gamma, beta, { mean, variance });
+      return batchNormTraining(
+        x,
+        gamma,
+        beta,
+        { mean, variance },
+        1 - MOMENTUM,
+        (averages) => {
+          this.movingMean.write(averages.mean);
+          this.movingVariance.write(averages.variance);
+        },
+        this.rectifies,
+      );
+    });
+  }
+
+  override getConfig() {
+    return {
+      ...super.getConfig(),
+      axis: -1,
+      momentum: MOMENTUM,
+      epsilon: BATCH_NORM_EPSILON,
+      center: this.center,
+      scale: this.scale,
+    };
+  }
+}
+
+class Rectifier extends layers.layers.Layer {
+  static className = 'ReLU';
+  private readonly rectified: boolean;
+
+  /** `rectified`: while training, the layer before has applied ReLU already. */
+  constructor({ rectified = false, ...config }: { name: string; rectified?: boolean }) {
+    super(config);
+    this.rectified = rectified;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], { training = false }: { training?: boolean }): tf.Tensor {
+    const x = only(inputs);
+    return training && this.rectified ? x : relu(x);
+  }
+}
+
+export type Symbolic = layers.SymbolicTensor;
+export const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic => layer.apply(x) as Symbolic;
+export const batchNorm = (x: Symbolic, name: string, learns: { center?: boolean; scale?: boolean } = {}) =>
+  apply(new BatchNorm({ name, ...learns }), x);
+export const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
+/** Batch normalisation and ReLU at the cost of the former; the saved model has both layers. */
+export const normaliseAndRectify = (x: Symbolic, norm: string, name: string) =>
+  apply(new Rectifier({ name, rectified: true }), apply(new BatchNorm({ name: norm, rectifies: true }), x));
+/** Side of a square, or height and width: of a kernel or a stride. */
+export type Size = number | [height: number, width: number];
+export function convolution(
+  x: Symbolic,
+  name: string,
+  filters: number,
+  kernelSize: Size,
+  strides: Size = 1,
+  useBias = false,
+): Symbolic {
+  const layer = layers.layers.conv2d({
+    name,
+    filters,
+    kernelSize,
+    strides,
+    padding: 'same',
+    useBias,
+    kernelInitializer: 'zeros',
+  });
+  // The layer's own call computes the gradient for its input also where that is an image, which nobody asks for.
+  if (!useBias) {
+    const [skips, ...sides] = [kernelSize === 1 && strides === 2, ...x.shape.slice(1, 3)] as [boolean, number, number];
+    layer.call = (inputs) => {
+      const input = only(inputs) as tf.Tensor4D;
+      const kernel = layer.weights[0]!.read() as tf.Tensor4D;
+      // A window of one place at every second place sees a quarter of its input: its kernel's gradient passes over all
+      // of it.
+      return skips && sides.every((side) => side % 2 === 0)
+        ? tf.conv2d(everySecond(input), kernel, 1, 'same')
+        : tf.conv2d(input, kernel, strides, 'same');
+    };
+  }
+  return apply(layer, x);
+}
+/** Every second place along height and width: [N, 2h, 2w, C] → [N, h, w, C] */
+function everySecond(x: tf.Tensor4D): tf.Tensor4D {
+  const [count, height, width, channels] = x.shape;
+  const pairs = tf.reshape<tf.Rank.R4>(x, [(count * height) / 2, 2, width / 2, 2 * channels]);
+  return tf.reshape(tf.slice4d(pairs, [0, 0, 0, 0], [-1, 1, -1, channels]), [count, height / 2, width / 2, channels]);
+}
+/** Feature map [N, h, w, C] → its mean over places [N, C], the representation. */
+export function averagePool(x: Symbolic, name: string): Symbolic {
+  const layer = layers.layers.globalAveragePooling2d({ name });
+  layer.call = (inputs) => meanOverPlaces(only(inputs) as tf.Tensor4D);
+  return apply(layer, x);
+}
+export const dense = (x: Symbolic, name: string, units: number, useBias = true) =>
+  apply(layers.layers.dense({ name, units, useBias, kernelInitializer: 'zeros' }), x);

@@ -1,0 +1,133 @@
+/** Operations as they are executed, as nodes of a graph. */
+import type { Attribute, Binding, Handle } from '#libs/tensorflow';
+import type * as tf from '@tensorflow/tfjs-core';
+import { attributeValue, CHANGED, constantNode, handleOf, mark, node, RESOURCE } from './graph-def.js';
+import { whole, type Pieces } from './export/protobuf.js';
+
+/** Types of inputs that tfjs does not name: TensorFlow finds them itself where it executes one by one. */
+const INFERRED: Readonly<Record<string, readonly string[]>> = { ExpandDims: ['T', 'Tdim'] };
+
+/** Stands between a step and the binding: what the step executes is executed, and is a node of the graph then. */
+export class StepRecorder {
+  readonly nodes: Pieces[] = [];
+  /** By id, the output of a node that gives the tensor, and its type. */
+  private readonly sources = new Map<number, { source: string; dtype: number }>();
+  private readonly constants = new Map<number, { shape: number[]; dtype: number; values: tf.TypedArray }>();
+  /**
+   * By handle of a native variable, the node that used it last: in a graph only the order in which they are named
+   * holds.
+   */
+  private readonly users = new Map<string, string>();
+  /** Handles of variables that a kernel works on in place of the state's own, by the output of their node. */
+  private readonly lent = new Map<string, string>();
+
+  /** `state`: how many of the inputs, from the first one, are the state. */
+  constructor(
+    private readonly native: Binding,
+    private readonly inputs: readonly { id: number; name: string; dtype: number }[],
+    private readonly state: number,
+  ) {
+    for (const { id, name, dtype } of inputs) this.sources.set(id, { source: `${name}:0`, dtype });
+    for (let i = 0; i < state; i++) this.users.set(handleOf(i), inputs[i]!.name);
+  }
+
+  /**
+   * Ends the recording: what the state is after the step, by its place and the tensor's id, goes into its variables.
+   */
+  change(assigned: readonly (readonly [variable: number, id: number])[]): void {
+    const ends = assigned.map(([variable, id]) => {
+      const { source, dtype } = this.sourceOf(id);
+      const last = this.users.get(handleOf(variable))!;
+      // A kernel has changed it in place already.
+      if (source === `${last}:0`) return `^${last}`;
+      const name = `change${variable}`;
+      this.nodes.push(
+        node(name, 'AssignVariableOp', [handleOf(variable), source, `^${last}`], { dtype: whole(6, dtype) }),
+      );
+      return `^${name}`;
+    });
+    const changed = new Set(assigned.map(([variable]) => handleOf(variable)));
+    for (const own of this.lent.values())
+      if (!changed.has(own))
+        throw new Error(
+          'expected a step that assigns what a kernel has changed, got one that changes state and leaves it as it was',
+        );
+    this.nodes.push(mark(CHANGED, ends));
+  }
+
+  /** Stands in for the binding while a step is executed. */
+  readonly binding = (): Binding => ({
+    ...(Object.fromEntries(
+      Object.getOwnPropertyNames(this.native).map((key) => [key, this.native[key as keyof Binding]]),
+    ) as unknown as Binding),
+    executeOp: (name, attributes, inputs, outputs) =>
+      this.record(name, attributes, inputs, this.native.executeOp(name, attributes, inputs, outputs)),
+    createTensor: (shape, dtype, values) => {
+      const id = this.native.createTensor(shape, dtype, values);
+      this.constants.set(id, { shape, dtype, values: values.slice() });
+      return id;
+    },
+    tensorDataSync: (id) => {
+      if (this.sources.has(id))
+        throw new Error(
+          'expected a step of tensor operations only, got one that reads a value: what depends on it would be the ' +
+            'same in all steps',
+        );
+      return this.native.tensorDataSync(id);
+    },
+  });
+
+  sourceOf(id: number): { source: string; dtype: number } {
+    const known = this.sources.get(id);
+    if (known) return known;
+    const constant = this.constants.get(id);
+    if (!constant)
+      throw new Error(
+        'expected a step of its inputs, its state and what it makes itself, got a tensor from elsewhere: name it ' +
+          'as state',
+      );
+    const { shape, dtype, values } = constant;
+    const name = `constant${this.nodes.length}`;
+    this.nodes.push(constantNode(name, dtype, shape, values));
+    const made = { source: `${name}:0`, dtype };
+    this.sources.set(id, made);
+    return made;
+  }
+
+  private record(name: string, attributes: Attribute[], ids: number[], outputs: Handle[]): Handle[] {
+    const sources = ids.map((id) => this.sourceOf(id));
+    if (name === 'AssignVariableOp' && this.lends(sources[0]!.source, ids[1]!)) return outputs;
+    if (name === 'DestroyResourceOp' && this.lent.has(sources[0]!.source)) return outputs;
+    const inputs = sources.map(({ source, dtype }) => ({ source: this.lent.get(source) ?? source, dtype }));
+    const self = `node${this.nodes.length}`;
+    // What TensorFlow calls a kernel of oneDNN when it puts it into a graph itself.
+    const operation = name.replace(/^_MklNative/, '_');
+    const handles = inputs.filter(({ dtype }) => dtype === RESOURCE).map(({ source }) => source);
+    const before = handles.flatMap((handle) => {
+      const user = this.users.get(handle);
+      return user === undefined ? [] : [`^${user}`];
+    });
+    for (const handle of handles) this.users.set(handle, self);
+    this.nodes.push(
+      node(self, operation, [...inputs.map(({ source }) => source), ...new Set(before)], {
+        ...Object.fromEntries((INFERRED[name] ?? []).map((key, i) => [key, whole(6, inputs[i]!.dtype)])),
+        ...Object.fromEntries(
+          attributes
+            .filter((each) => each.name !== '_kernel')
+            .map((each) => [each.name, attributeValue(this.native, each)]),
+        ),
+      }),
+    );
+    outputs.forEach(({ id, dtype }, i) => this.sources.set(id, { source: `${self}:${i}`, dtype }));
+    return outputs;
+  }
+
+  /** A variable made for a kernel that begins with what the state's own holds is that one: nothing is copied. */
+  private lends(handle: string, value: number): boolean {
+    const i = this.inputs.findIndex(({ id }, at) => at < this.state && id === value);
+    if (i < 0 || this.lent.has(handle) || this.users.has(handle) || [...this.lent.values()].includes(handleOf(i)))
+      return false;
+    this.lent.set(handle, handleOf(i));
+    return true;
+  }
+}

@@ -1,0 +1,137 @@
+/** Commands of the command line against a real stack. */
+import type { LoomClient, MetricSeries, Run, SweepDetail } from '#libs/contracts';
+import { mkdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { prepareStripes, SHORT } from '../support/small-runs.js';
+import { startStack, type Stack } from '../support/stack.js';
+import { piped } from '../support/terminal.js';
+
+let stack: Stack;
+let client: LoomClient;
+let cwd: string;
+
+beforeAll(async () => {
+  stack = await startStack({ environment: { LOOM_CHECKPOINT_SECONDS: '0.4' } });
+  ({ client } = stack);
+  cwd = path.join(stack.dir, 'here');
+  await mkdir(cwd);
+  await prepareStripes(stack);
+}, 90_000);
+afterEach(() => stack.clear());
+afterAll(() => stack?.stop());
+
+const loom = (args: readonly string[], { env = {}, ...more }: { input?: string; env?: Record<string, string> } = {}) =>
+  piped(args, { cwd, env: { LOOM_URL: client.url, ...env }, ...more }).ended;
+const parsed = <Value>(text: string): Value => JSON.parse(text) as Value;
+describe('commands', () => {
+  test('the sweep to start from can be submitted as it is', async () => {
+    const written = await loom(['init', '--dataset', 'stripes']);
+    expect([written.code, written.stderr]).toEqual([0, '']);
+    expect(await readFile(path.join(cwd, 'sweep.yaml'), 'utf8')).toContain('dataset: stripes');
+    const plan = await loom(['plan', 'sweep.yaml', '--json']);
+    expect([plan.stderr, parsed(plan.stdout)]).toEqual([
+      '',
+      expect.objectContaining({ trials: 6, newRuns: { pretrain: 3, finetune: 8 } }),
+    ]);
+    expect(await loom(['init'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'loom: expected no file at sweep.yaml, there is one: choose another name, or --force\n',
+    });
+    expect((await loom(['init', '--force'])).code).toBe(0);
+  });
+
+  test('a run from standard input is compared with another, and its files, logs and curves are there', async () => {
+    stack.startWorker();
+    const submit = async (spec: object) => {
+      const { code, stdout } = await loom(['submit', '-', '--quiet'], {
+        input: JSON.stringify({ spec, onDuplicate: 'replicate' }),
+      });
+      expect([code, stdout]).toEqual([0, expect.stringMatching(/^[0-9a-f-]{36}\n$/)]);
+      return stdout.trim();
+    };
+    const [a, b] = [await submit(SHORT), await submit({ ...SHORT, temperature: 0.5 })];
+    const logs = loom(['logs', b, '--follow']);
+    expect((await loom(['watch', a, b])).code).toBe(0);
+    const { items } = await client.logs(b);
+    expect((await logs).stdout).toBe(items.map(({ at, level, message }) => `${at} ${level} ${message}\n`).join(''));
+
+    const text = await loom(['compare', a, b]);
+    expect([text.code, text.stderr]).toEqual([0, '']);
+    expect(text.stdout).toMatch(/metric +1 pretrain +2 pretrain +difference\n/);
+    expect(text.stdout).toMatch(/train\/loss +[▁-█]{24} +[▁-█]{24}\n/);
+    expect(text.stdout).toMatch(/spec +1 pretrain +2 pretrain\ntemperature +0\.1 +0\.5\n$/);
+    const { metrics, curves, spec } = parsed<{
+      metrics: Record<string, number[]>;
+      curves: Record<string, MetricSeries['points'][]>;
+      spec: { path: string; differs: boolean }[];
+    }>((await loom(['compare', a, b, '--json'])).stdout);
+    expect(metrics['eval/knn']).toEqual([
+      (await client.run(a)).result!.metrics['eval/knn'],
+      (await client.run(b)).result!.metrics['eval/knn'],
+    ]);
+    expect(curves['train/loss']!.map((points) => points.length)).toEqual([24, 24]);
+    expect(spec.filter(({ differs }) => differs).map((field) => field.path)).toEqual(['temperature']);
+
+    expect((await loom(['run', a])).stdout).toMatch(/^train\/loss +[▁-█]{24} /m);
+    const fetched = parsed<{ path: string; sha256: string }[]>(
+      (await loom(['artifacts', a, '--download', 'files', '--json'])).stdout,
+    );
+    expect(fetched.map(({ sha256 }) => sha256).sort()).toEqual(
+      (await client.artifacts(a)).items.map(({ sha256 }) => sha256).sort(),
+    );
+    expect((await loom(['why', a, b])).stdout).toContain('1 field differs: temperature');
+    expect(
+      parsed<Run[]>((await loom(['cancel', await stack.submit({ ...SHORT, epochs: 4000 }), '--json'])).stdout).map(
+        ({ status }) => status,
+      ),
+    ).toEqual([expect.stringMatching(/^cancell/)]);
+  }, 120_000);
+
+  test('runs are tagged by name or by a filter, after it was said how many', async () => {
+    const ids = [await stack.submit({ ...SHORT, seed: 31 }), await stack.submit({ ...SHORT, seed: 32 })];
+    const tagged = async (tag: string) => (await client.runs({ tag })).items.map(({ id }) => id).sort();
+    expect(await loom(['tag', ids[0]!, '--add', 'good,keep'])).toEqual({
+      code: 0,
+      stdout: 'tagged 1 run\n',
+      stderr: '',
+    });
+    expect(await tagged('keep')).toEqual([ids[0]]);
+    expect((await loom(['tag', '--status', 'queued', '--add', 'waits', '--dry-run'])).stdout).toBe(
+      'would tag 2 runs\n',
+    );
+    expect(await tagged('waits')).toEqual([]);
+    expect((await loom(['tag', '--status', 'queued', '--add', 'waits', '--remove', 'good'])).stdout).toBe(
+      'tagged 2 runs\n',
+    );
+    expect([await tagged('waits'), await tagged('good'), await tagged('keep')]).toEqual([
+      [...ids].sort(),
+      [],
+      [ids[0]],
+    ]);
+    expect(await loom(['tag', ids[0]!])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('expected --add or --remove') as string,
+    });
+    expect(await loom(['tag', '--add', 'x'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('expected ids, or a filter') as string,
+    });
+  }, 60_000);
+
+  test('a sweep is followed to its end, and prints what it found', async () => {
+    stack.startWorker();
+    const sweep = {
+      name: 'two',
+      stages: { pretrain: { ...SHORT, optimizer: { name: 'adam' } } },
+      parameters: { 'pretrain.seed': { values: [1, 2] } },
+      metric: { name: 'eval/knn' },
+    };
+    const { code, stdout, stderr } = await loom(['submit', '-', '--watch', '--json'], { input: JSON.stringify(sweep) });
+    expect([code, stderr]).toEqual([0, '']);
+    const found = parsed<SweepDetail & { results: { rows: { knn: { n: number } }[] } }>(stdout);
+    expect([found.status, found.results.rows.map(({ knn }) => knn.n)]).toEqual(['succeeded', [2]]);
+    expect((await loom(['watch', found.id])).stdout).toMatch(/kNN\n/);
+  }, 90_000);
+});

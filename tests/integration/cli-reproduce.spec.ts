@@ -1,0 +1,102 @@
+/** `loom reproduce` against a real stack. */
+import type { LoomClient } from '#libs/contracts';
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { prepareStripes, SHORT, small } from '../support/small-runs.js';
+import { startStack, type Stack } from '../support/stack.js';
+import { piped } from '../support/terminal.js';
+
+let stack: Stack;
+let client: LoomClient;
+let cwd: string;
+
+beforeAll(async () => {
+  stack = await startStack({ environment: { LOOM_CHECKPOINT_SECONDS: '0.4' } });
+  ({ client } = stack);
+  cwd = path.join(stack.dir, 'here');
+  await mkdir(cwd);
+  await prepareStripes(stack);
+}, 90_000);
+afterEach(() => stack.clear());
+afterAll(() => stack?.stop());
+
+const loom = (args: readonly string[], { env = {}, ...more }: { input?: string; env?: Record<string, string> } = {}) =>
+  piped(args, { cwd, env: { LOOM_URL: client.url, ...env }, ...more }).ended;
+const parsed = <Value>(text: string): Value => JSON.parse(text) as Value;
+test('a run is reproduced with what it was made from, or what differs is said', async () => {
+  stack.startWorker();
+  const pretraining = await stack.submit(SHORT);
+  const finetuning = await stack.submit({
+    kind: 'finetune',
+    dataset: 'stripes',
+    from: pretraining,
+    labelFraction: 0.25,
+    batchSize: 16,
+    steps: 20,
+    evalSplit: small.evalSplit,
+  });
+  await stack.ended(finetuning);
+  interface Reproduction {
+    reproduced: boolean;
+    runs: {
+      original: string;
+      again: string;
+      kind: string;
+      within: boolean;
+      metrics: { key: string; difference: number }[];
+    }[];
+  }
+
+  // One thread: the same bit for bit.
+  const same = await loom(['reproduce', finetuning, '--tolerance', '0', '--json']);
+  const { reproduced, runs } = parsed<Reproduction>(same.stdout);
+  expect([same.code, same.stderr, reproduced]).toEqual([0, '', true]);
+  expect(runs.map(({ original, kind }) => [original, kind])).toEqual([
+    [pretraining, 'pretrain'],
+    [finetuning, 'finetune'],
+  ]);
+  expect(runs.flatMap(({ metrics }) => metrics.map(({ key }) => key))).toEqual(
+    expect.arrayContaining(['eval/knn', 'eval/accuracy', 'train/loss']),
+  );
+  const again = await client.run(runs[1]!.again);
+  expect([again.parents, again.digest, again.id === finetuning]).toEqual([
+    [runs[0]!.again],
+    (await client.run(finetuning)).digest,
+    false,
+  ]);
+
+  const script = await loom(['reproduce', finetuning, '--print']);
+  expect([script.code, script.stdout.match(/loom submit --quiet -/g)]).toEqual([
+    0,
+    Array(2).fill('loom submit --quiet -'),
+  ]);
+
+  const database = new pg.Client({ connectionString: stack.environment['DATABASE_URL']! });
+  await database.connect();
+  try {
+    await database.query(`UPDATE run SET result = jsonb_set(result, '{metrics,train/loss}', '9') WHERE id = $1`, [
+      finetuning,
+    ]);
+    const other = await loom(['reproduce', finetuning]);
+    expect([other.code, other.stderr]).toEqual([1, '']);
+    expect(other.stdout).toMatch(/train\/loss +9 +\S+ +differs by \S+, too much/);
+    expect(other.stdout).toContain('1 of 2 runs not reproduced within 0.02');
+    await database.query(`UPDATE run SET digest = repeat('0', 64) WHERE id = $1`, [finetuning]);
+    expect(await loom(['reproduce', finetuning])).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringContaining('the training code is of another version') as string,
+    });
+    await database.query(`UPDATE dataset SET name = 'moved' WHERE name = 'stripes'`);
+    expect(await loom(['reproduce', finetuning])).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/its dataset version stripes@[0-9a-f]{12} is gone/) as string,
+    });
+  } finally {
+    await database.query(`UPDATE dataset SET name = 'stripes' WHERE name = 'moved'`);
+    await database.end();
+  }
+}, 240_000);
