@@ -187,7 +187,7 @@ describeInBrowser('the latent space', () => {
     expect(await rows.filter({ hasText: '× stopped' }).count()).toBe(2);
   });
 
-  test('the form and the text say the same, of a sweep’s own keys too; what is no YAML yet changes nothing', async () => {
+  test('the form and the text say the same, of a sweep’s keys too; what is no YAML yet changes nothing', async () => {
     const page = await dashboard.open('#/new');
     const text = page.getByRole('textbox', { name: 'YAML of the run or sweep' });
     await page.getByRole('button', { name: 'sweep', exact: true }).click();
