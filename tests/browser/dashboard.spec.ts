@@ -2,20 +2,19 @@
 import type { Run } from '#libs/contracts';
 import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import sharp from 'sharp';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { accessibilityFaults, findChromium, launchChromium, openPage } from '../support/browser.js';
+import { expect, test } from 'vitest';
+import { accessibilityFaults } from '../support/browser.js';
+import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
 import { LONG, prepareStripes, pretraining, SHORT, small } from '../support/small-runs.js';
-import { startStack, type Stack } from '../support/stack.js';
 
-const found = findChromium();
-const missing = 'missing' in found ? found.missing : undefined;
 const FIRST_VIEW_BYTES = 300_000;
 
 const SWEEP = `name: pairs-of-views
 stages:
-  pretrain: {kind: pretrain, dataset: stripes, batchSize: 16, epochs: 1, encoder: {width: 4}, evalSplit: test, knn: {k: 5}, probe: {maxIterations: 1}}
+  pretrain: {kind: pretrain, dataset: stripes, batchSize: 16, epochs: 1, encoder: {width: 4}, evalSplit: test,
+    knn: {k: 5}, probe: {maxIterations: 1}}
   finetune: {kind: finetune, dataset: stripes, from: pretrain, steps: 5, evalSplit: test, batchSize: 8}
 augmentations:
   pairs: {of: [crop, flip, blur]}
@@ -24,19 +23,10 @@ seeds: 2
 controls: [scratch]
 `;
 
-if (missing) test.skip(`the dashboard in a browser: ${missing}`, () => undefined);
+const nameOfFocus = (page: Page) => page.evaluate<string>('document.activeElement?.textContent ?? ""');
 
-describe.skipIf(missing !== undefined)('the dashboard', () => {
-  let stack: Stack;
-  let browser: Browser;
-  let context: BrowserContext;
-  let page: Page;
-  /** What must never happen: a fault in the page, something that the policy forbids, a request to another origin. */
-  let wrong: string[] = [];
-  let made: { pretrain: string; autoencode: string; embed: string; second: string; walk: string };
-
-  beforeAll(async () => {
-    stack = await startStack();
+describeInBrowser('the dashboard', () => {
+  const dashboard = dashboardOf(async (stack) => {
     await prepareStripes(stack);
     stack.startWorker({ LOOM_SLOTS: '2' });
     const pretrain = await stack.submit(SHORT, { name: 'first-pretraining' });
@@ -72,35 +62,15 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
       },
       { name: 'walk' },
     );
-    made = { pretrain, autoencode, embed, second, walk };
-    browser = await launchChromium();
+    const made = { pretrain, autoencode, embed, second, walk };
     for (const id of Object.values(made)) await stack.ended(id);
+    return made;
   });
-
-  afterAll(async () => {
-    await browser?.close();
-    await stack?.stop();
-  });
-
-  async function open(hash: string, window: Parameters<typeof openPage>[4] = {}): Promise<Page> {
-    ({ context, page } = await openPage(browser, stack.client.url, hash, wrong, window));
-    return page;
-  }
-
-  beforeEach(() => {
-    wrong = [];
-  });
-  afterEach(async () => {
-    await context?.close();
-    expect(wrong).toEqual([]);
-  });
-
-  const nameOfFocus = () => page.evaluate<string>('document.activeElement?.textContent ?? ""');
 
   test('the first view is small and comes quickly', async () => {
     let bytes = 0;
     const started = performance.now();
-    await open('#/');
+    const page = await dashboard.open('#/');
     await page.getByRole('heading', { name: 'Workers' }).waitFor();
     const usable = performance.now() - started;
     for (const url of await page.evaluate(() =>
@@ -117,7 +87,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
   });
 
   test('a sweep is written, checked while one types, submitted, and its figures come in', async () => {
-    await open('#/new');
+    const page = await dashboard.open('#/new');
     const editor = page.getByRole('textbox', { name: 'YAML of the run or sweep' });
     const write = async (text: string) => {
       await editor.click();
@@ -156,9 +126,9 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
   });
 
   test('curves move while a run trains; it is paused, resumed and cancelled', async () => {
-    const id = await stack.submit(LONG, { name: 'long-one' });
-    await stack.runsAt(id, 50);
-    await open(`#/runs/${id}`);
+    const id = await dashboard.stack.submit(LONG, { name: 'long-one' });
+    await dashboard.stack.runsAt(id, 50);
+    const page = await dashboard.open(`#/runs/${id}`);
     const chart = page.getByRole('img', { name: /^train\/loss: / });
     await chart.locator('canvas').waitFor();
     const steps = async () =>
@@ -174,7 +144,9 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await expect.poll(steps, { timeout: 30_000 }).toBeGreaterThan(before);
     await page.getByRole('button', { name: 'Cancel long-one' }).click();
     await page.locator('.title .status.cancelled').waitFor({ timeout: 30_000 });
-    await expect.poll(async (): Promise<Run['status']> => (await stack.client.run(id)).status).toBe('cancelled');
+    await expect
+      .poll(async (): Promise<Run['status']> => (await dashboard.stack.client.run(id)).status)
+      .toBe('cancelled');
     await page.getByRole('tab', { name: /Events/ }).click();
     await page
       .locator('.events')
@@ -184,7 +156,7 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
   });
 
   test('the map: classes, lasso, neighbours, two side by side', async () => {
-    await open(`#/maps/${made.embed}`);
+    const page = await dashboard.open(`#/maps/${dashboard.made.embed}`);
     const canvas = page.locator('.plot canvas').first();
     await canvas.waitFor();
     // A hundred and twenty coloured points make more colours than paper does.
@@ -220,11 +192,11 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await page.getByRole('heading', { name: 'UMAP: map-of-codes' }).waitFor();
     expect(await page.locator('.plot canvas').count()).toBe(2);
     // The choice lives in the address.
-    expect(page.url()).toContain(`with=${made.second}`);
+    expect(page.url()).toContain(`with=${dashboard.made.second}`);
   });
 
   test('a walk through the latent space is shown as strip and animation', async () => {
-    await open(`#/runs/${made.walk}`);
+    const page = await dashboard.open(`#/runs/${dashboard.made.walk}`);
     for (const name of [
       'Decoded points on the way',
       'The way as an animation',
@@ -245,18 +217,18 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
   });
 
   test('runs are filtered in the address, compared, and cancelled in bulk', async () => {
-    const waiting = await stack.submit(
+    const waiting = await dashboard.stack.submit(
       { ...pretraining(2), seed: 7 },
       { name: 'never-run', requires: { labels: { gpu: 'none-such' } } },
     );
-    await open('#/runs');
+    const page = await dashboard.open('#/runs');
     await page.getByRole('button', { name: /^succeeded/ }).click();
     await page.getByRole('combobox', { name: 'Kind' }).selectOption('embed');
     await expect.poll(() => page.locator('tbody tr').count()).toBe(2);
     expect(page.url()).toMatch(/kind=embed&status=succeeded/);
     await page.reload();
     await expect.poll(() => page.locator('tbody tr').count()).toBe(2);
-    await page.goto(`${stack.client.url}/#/runs`);
+    await page.goto(`${dashboard.stack.client.url}/#/runs`);
     await page.getByRole('searchbox', { name: 'Name' }).fill('never');
     await expect.poll(() => page.locator('tbody tr').count()).toBe(1);
     await page.getByRole('button', { name: 'all 1 that match' }).click();
@@ -264,40 +236,42 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     await page.getByRole('dialog').getByText('Cancel 1 runs?').waitFor();
     await page.getByRole('button', { name: 'Yes, all of them' }).click();
     await page.getByText('1 done').waitFor();
-    expect((await stack.client.run(waiting)).status).toBe('cancelled');
-    await page.goto(`${stack.client.url}/#/compare?runs=${made.pretrain},${made.autoencode}`);
+    expect((await dashboard.stack.client.run(waiting)).status).toBe('cancelled');
+    await page.goto(
+      `${dashboard.stack.client.url}/#/compare?runs=${dashboard.made.pretrain},${dashboard.made.autoencode}`,
+    );
     await page.getByRole('heading', { name: 'Compare 2 runs' }).waitFor();
     await page.getByText('temperature', { exact: true }).waitFor();
     await page.getByRole('img', { name: /^train\/loss: first-pretraining ends at .*autoencoder ends at/ }).waitFor();
   });
 
   test('by keyboard alone, and while the API is away', async () => {
-    await open('#/');
+    const page = await dashboard.open('#/');
     await page.getByRole('heading', { name: 'Overview' }).waitFor();
     await page.keyboard.press('Tab');
-    expect(await nameOfFocus()).toBe('To the content');
+    expect(await nameOfFocus(page)).toBe('To the content');
     await page.keyboard.press('Tab');
     await page.keyboard.press('Tab');
     await page.keyboard.press('Tab');
-    expect(await nameOfFocus()).toBe('Runs');
+    expect(await nameOfFocus(page)).toBe('Runs');
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'Runs', exact: true }).waitFor();
     // The new page has the focus.
     expect(await page.evaluate<string>('document.activeElement?.id')).toBe('main');
-    await page.goto(`${stack.client.url}/#/runs/${made.pretrain}`);
+    await page.goto(`${dashboard.stack.client.url}/#/runs/${dashboard.made.pretrain}`);
     const curves = page.getByRole('tab', { name: 'Curves' });
     await curves.focus();
     await page.keyboard.press('ArrowRight');
     expect(await page.getByRole('tab', { selected: true }).textContent()).toContain('Files');
-    await page.goto(`${stack.client.url}/#/machines`);
+    await page.goto(`${dashboard.stack.client.url}/#/machines`);
     await page.getByRole('heading', { name: 'Datasets', exact: true }).waitFor();
-    await context.setOffline(true);
+    await page.context().setOffline(true);
     await page.getByText('Offline.').waitFor({ timeout: 30_000 });
     // What was there stays.
     expect(await page.getByText('stripes').count()).toBeGreaterThan(0);
-    await context.setOffline(false);
+    await page.context().setOffline(false);
     await page.getByText('Offline.').waitFor({ state: 'detached', timeout: 30_000 });
-    await page.goto(`${stack.client.url}/#/runs/00000000-0000-4000-8000-000000000000`);
+    await page.goto(`${dashboard.stack.client.url}/#/runs/00000000-0000-4000-8000-000000000000`);
     await page.getByText('There is no such thing').waitFor();
   });
 
@@ -307,20 +281,20 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
     [1280, 'dark'],
     [390, 'light'],
   ] as const)('every page at %i pixels in the %s theme is accessible and not too wide', async (width, theme) => {
-    const sweep = (await stack.client.sweeps({ limit: 1 })).items[0]?.id;
+    const sweep = (await dashboard.stack.client.sweeps({ limit: 1 })).items[0]?.id;
     const pages: [string, string][] = [
       ['#/', 'Overview'],
       ['#/runs', 'Runs'],
       ['#/runs?name=nothing-like-this', 'Runs'],
-      [`#/runs/${made.pretrain}`, 'first-pretraining'],
-      [`#/runs/${made.pretrain}?tab=files`, 'first-pretraining'],
-      [`#/runs/${made.pretrain}?tab=events`, 'first-pretraining'],
-      [`#/runs/${made.pretrain}?tab=spec`, 'first-pretraining'],
-      [`#/runs/${made.walk}`, 'walk'],
-      [`#/compare?runs=${made.pretrain},${made.autoencode}`, 'Compare 2 runs'],
+      [`#/runs/${dashboard.made.pretrain}`, 'first-pretraining'],
+      [`#/runs/${dashboard.made.pretrain}?tab=files`, 'first-pretraining'],
+      [`#/runs/${dashboard.made.pretrain}?tab=events`, 'first-pretraining'],
+      [`#/runs/${dashboard.made.pretrain}?tab=spec`, 'first-pretraining'],
+      [`#/runs/${dashboard.made.walk}`, 'walk'],
+      [`#/compare?runs=${dashboard.made.pretrain},${dashboard.made.autoencode}`, 'Compare 2 runs'],
       ['#/sweeps', 'Sweeps'],
       ['#/maps', 'Latent maps'],
-      [`#/maps/${made.embed}`, 'map-of-features'],
+      [`#/maps/${dashboard.made.embed}`, 'map-of-features'],
       ['#/machines', 'Workers and datasets'],
       ['#/new', 'New sweep or run'],
       ...(sweep
@@ -331,9 +305,9 @@ describe.skipIf(missing !== undefined)('the dashboard', () => {
         : []),
     ];
     const faults: string[] = [];
-    await open('#/', { width, height: width > 500 ? 900 : 844, theme });
+    const page = await dashboard.open('#/', { width, height: width > 500 ? 900 : 844, theme });
     for (const [hash, heading] of pages) {
-      await page.goto(`${stack.client.url}/${hash}`);
+      await page.goto(`${dashboard.stack.client.url}/${hash}`);
       await page.getByRole('heading', { name: heading, level: 1 }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
       faults.push(...(await accessibilityFaults(page, hash)));

@@ -1,18 +1,9 @@
-/**
- * What the network sees and what became of it, in a real Chromium on the real stack, with real (tiny) training on
- * images, sounds and masks.
- */
-import path from 'node:path';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import sharp from 'sharp';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { accessibilityFaults, findChromium, launchChromium, openPage } from '../support/browser.js';
-import { writeScenes, writeTones } from '../support/images.js';
+/** The latent space and what led to it, in a real Chromium on the real stack, with real (tiny) training. */
+import { expect, test } from 'vitest';
+import { accessibilityFaults } from '../support/browser.js';
+import { dashboardOf, describeInBrowser, sizeOf } from '../support/dashboard.js';
 import { prepareStripes, SHORT, small } from '../support/small-runs.js';
-import { startStack, type Stack } from '../support/stack.js';
 
-const found = findChromium();
-const missing = 'missing' in found ? found.missing : undefined;
 const MANY = 50_000;
 /**
  * CPU time of the page's own work for each move of the pointer that drags the map: well within a frame of a sixtieth of
@@ -22,41 +13,10 @@ const MOVE_CPU_MS = 8;
 /** Pages take their time on a busy machine. */
 const LATER = { timeout: 30_000 };
 
-if (missing) test.skip(`the latent space in a browser: ${missing}`, () => undefined);
-
-describe.skipIf(missing !== undefined)('the latent space', () => {
-  let stack: Stack;
-  let browser: Browser;
-  let context: BrowserContext;
-  let page: Page;
-  let wrong: string[] = [];
-  let made: Record<'pretrain' | 'autoencode' | 'embed' | 'finetune' | 'judged' | 'tones' | 'scenes', string>;
-  let halving: string;
-
-  beforeAll(async () => {
-    stack = await startStack();
+describeInBrowser('the latent space', () => {
+  const dashboard = dashboardOf(async (stack) => {
     await prepareStripes(stack);
-    await writeTones(path.join(stack.dataRoot, 'tones'));
-    await writeScenes(path.join(stack.dataRoot, 'scenes'));
     stack.startWorker({ LOOM_SLOTS: '2' });
-    const preparing = [
-      await stack.submit({
-        kind: 'prepare-dataset',
-        name: 'tones',
-        path: 'tones',
-        audio: { sampleRate: 4000, seconds: 0.5 },
-        fileName: '{label}_{group}_{}',
-        holdOut: { val: ['s3'] },
-        testFraction: 0,
-      }),
-      await stack.submit({
-        kind: 'prepare-dataset',
-        name: 'scenes',
-        path: 'scenes',
-        imageSize: { height: 24, width: 32 },
-        masks: { classes: ['ground', 'square'], unlabelled: 9 },
-      }),
-    ];
     const pretrain = await stack.submit({ ...SHORT, checkpoints: { everySteps: 8, keepLast: 8 } }, { name: 'seen' });
     const autoencode = await stack.submit(
       { kind: 'autoencode', dataset: 'stripes', batchSize: 16, epochs: 2, latent: 4, ...small },
@@ -78,32 +38,6 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
       { name: 'tuned' },
     );
     const judged = await stack.submit({ ...map, maps: ['pca'], from: finetune }, { name: 'map-of-tuned' });
-    for (const id of preparing) await stack.ended(id);
-    const tones = await stack.submit(
-      {
-        kind: 'autoencode',
-        dataset: 'tones',
-        encoder: { width: 4 },
-        latent: 8,
-        batchSize: 24,
-        epochs: 1,
-        gridImages: 2,
-        knn: { k: 5 },
-      },
-      { name: 'voices' },
-    );
-    const scenes = await stack.submit(
-      {
-        kind: 'finetune',
-        task: 'segmentation',
-        dataset: 'scenes',
-        from: null,
-        encoder: { width: 4 },
-        batchSize: 8,
-        steps: 5,
-      },
-      { name: 'squares' },
-    );
     const { sweep } = await stack.client.submitSweep({
       spec: {
         name: 'halving',
@@ -123,40 +57,15 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
         parallel_trials: 3,
       },
     });
-    halving = sweep.id;
-    made = { pretrain, autoencode, embed, finetune, judged, tones, scenes };
-    browser = await launchChromium();
-    for (const id of Object.values(made)) await stack.ended(id);
+    const runs = { pretrain, autoencode, embed, finetune, judged };
+    for (const id of Object.values(runs)) await stack.ended(id);
+    return { ...runs, halving: sweep.id };
   });
-
-  afterAll(async () => {
-    await browser?.close();
-    await stack?.stop();
-  });
-
-  async function open(hash: string, window: Parameters<typeof openPage>[4] = {}): Promise<Page> {
-    ({ context, page } = await openPage(browser, stack.client.url, hash, wrong, window));
-    return page;
-  }
-
-  beforeEach(() => {
-    wrong = [];
-  });
-  afterEach(async () => {
-    await context?.close();
-    expect(wrong).toEqual([]);
-  });
-
-  const sizeOf = (name: RegExp | string) =>
-    page.getByRole('img', { name }).evaluate((element) => {
-      const { naturalWidth, naturalHeight } = element as unknown as { naturalWidth: number; naturalHeight: number };
-      return [naturalWidth, naturalHeight];
-    });
 
   test('a pretraining shows its views, its curves over epochs, and how to reproduce it', async () => {
-    await open(`#/runs/${made.pretrain}`);
+    const page = await dashboard.open(`#/runs/${dashboard.made.pretrain}`);
     // Eight samples of 16 pixels over two views of each.
-    await expect.poll(() => sizeOf(/Samples over two random views/), LATER).toEqual([128, 48]);
+    await expect.poll(() => sizeOf(page, /Samples over two random views/), LATER).toEqual([128, 48]);
     await page.getByText('crop+flip+colorJitter+grayscale').waitFor();
     await page.getByRole('combobox', { name: 'Over' }).selectOption('epochs');
     expect(page.url()).toContain('x=epoch');
@@ -165,79 +74,31 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
       .locator('canvas')
       .waitFor();
     await page.getByText('Reproduce', { exact: true }).click();
-    await page.getByLabel('Command that reproduces').getByText(`reproduce ${made.pretrain}`).waitFor();
-    await page.goto(`${stack.client.url}/#/runs/${made.finetune}`);
+    await page.getByLabel('Command that reproduces').getByText(`reproduce ${dashboard.made.pretrain}`).waitFor();
+    await page.goto(`${dashboard.stack.client.url}/#/runs/${dashboard.made.finetune}`);
     await page.getByText('the whole network is tuned from head layer 1').waitFor();
   });
 
-  test('masks and predictions lie over the images, with the scores of each class', async () => {
-    await open(`#/runs/${made.scenes}`);
-    await expect.poll(async () => (await sizeOf('Images, masks, predictions'))[1], LATER).toBe(3 * 24);
-    const table = page.getByRole('region', { name: 'Classes of pixels in the val split' });
-    await table.getByText('ground').waitFor();
-    expect(await table.locator('tbody tr').count()).toBe(2);
-    expect(
-      await table
-        .locator('.legend i')
-        .first()
-        .evaluate((element) => (element as unknown as { style: { background: string } }).style.background),
-    ).toContain('rgb(230, 25, 75)');
-  });
-
-  test('sounds are seen over time and by frequency, and played', async () => {
-    await open(`#/runs/${made.tones}`);
-    const spectrogram = page.getByRole('img', { name: /^Spectrogram of .*from 0 to 2.0 kHz/ }).first();
-    await spectrogram.waitFor();
-    // A tone is a bright line on dark ground.
-    const { data } = await sharp(await spectrogram.screenshot())
-      .greyscale()
-      .raw()
-      .toBuffer({ resolveWithObject: true });
-    expect(Math.max(...data) - Math.min(...data)).toBeGreaterThan(60);
-    await page
-      .getByRole('img', { name: /^Course of .* 0.5 s/ })
-      .first()
-      .waitFor();
-    const play = page.getByRole('button', { name: /^Play / }).first();
-    const name = await play.getAttribute('aria-label');
-    await play.click();
-    // Half a second, and it is over; where there is no sound device it does not begin.
-    await expect
-      .poll(
-        () =>
-          page
-            .locator('audio')
-            .first()
-            .evaluate((element) => {
-              const audio = element as unknown as { readyState: number; error: unknown };
-              return audio.error === null && audio.readyState > 0;
-            }),
-        LATER,
-      )
-      .toBe(true);
-    await page.getByRole('button', { name: name!, exact: true }).waitFor();
-  });
-
   test('the map is coloured by what samples are taken for, and by what is wrong', async () => {
-    await open(`#/maps/${made.judged}`);
+    const page = await dashboard.open(`#/maps/${dashboard.made.judged}`);
     await page.getByRole('button', { name: 'Prediction' }).click();
     await page.getByText('What the run’s own classifier says').waitFor();
     await page.getByRole('button', { name: 'Error', exact: true }).click();
     const map = page.getByRole('img', { name: /coloured by what was taken for another class: \d+/ });
     const mistakes = Number(/: (\d+)/.exec((await map.getAttribute('aria-label')) ?? '')![1]);
-    const metrics = (await stack.client.run(made.judged)).result!.metrics;
+    const metrics = (await dashboard.stack.client.run(dashboard.made.judged)).result!.metrics;
     expect(mistakes).toBe(Math.round((1 - metrics['embedding/accuracy']!) * 120));
     if (mistakes > 0) {
       await page.getByRole('button', { name: 'List what is wrong' }).click();
       await page.getByRole('heading', { name: `${mistakes} chosen`, exact: true }).waitFor();
     }
     expect(page.url()).toContain('colour=error');
-    await page.goto(`${stack.client.url}/#/maps/${made.embed}?colour=error`);
+    await page.goto(`${dashboard.stack.client.url}/#/maps/${dashboard.made.embed}?colour=error`);
     await page.getByText('What most of the nearest others in the space are').waitFor();
   });
 
   test('the checkpoints of a run are mapped from the page, and the slider moves the points through them', async () => {
-    await open(`#/maps/${made.embed}`);
+    const page = await dashboard.open(`#/maps/${dashboard.made.embed}`);
     // Of 24 steps, after 8 and 16.
     await page.getByRole('button', { name: 'Map 2 checkpoints too' }).click();
     const slider = page.getByRole('slider', { name: /Checkpoint/ });
@@ -251,18 +112,18 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     await slider.press('End');
     await heading('').waitFor();
     // The runs are there for everybody: aligned to this map, of the same samples.
-    const runs = (await stack.client.runs({ kind: ['embed'], parent: made.pretrain })).items.filter(
+    const runs = (await dashboard.stack.client.runs({ kind: ['embed'], parent: dashboard.made.pretrain })).items.filter(
       ({ spec }) => spec.kind === 'embed' && spec.checkpoint !== undefined,
     );
     expect(
       runs
         .map(({ spec }) => spec.kind === 'embed' && [spec.checkpoint, spec.alignTo])
         .sort((a, b) => Number((a as unknown[])[0]) - Number((b as unknown[])[0])),
-    ).toEqual([8, 16].map((step) => [step, made.embed]));
+    ).toEqual([8, 16].map((step) => [step, dashboard.made.embed]));
   });
 
   test('two points are picked, the nearest of many are found, and the way between them is decoded', async () => {
-    await open(`#/maps/${made.embed}`);
+    const page = await dashboard.open(`#/maps/${dashboard.made.embed}`);
     await page.locator('.plot canvas').first().waitFor();
     await page.getByRole('button', { name: 'Morph' }).click();
     await page.getByText('From: click on a point').waitFor();
@@ -287,14 +148,14 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     await chosen.nth(1).press('Enter');
     await page.getByRole('button', { name: 'Show the way' }).click();
     await expect
-      .poll(async () => (await sizeOf('Decoded points on the way').catch(() => [0]))[0], { timeout: 90_000 })
+      .poll(async () => (await sizeOf(page, 'Decoded points on the way').catch(() => [0]))[0], { timeout: 90_000 })
       .toBe(9 * 16);
-    const [walk] = (await stack.client.runs({ kind: ['interpolate'], limit: 1 })).items;
-    expect(walk!.spec).toMatchObject({ from: made.autoencode, split: 'train', between: { rows } });
+    const [walk] = (await dashboard.stack.client.runs({ kind: ['interpolate'], limit: 1 })).items;
+    expect(walk!.spec).toMatchObject({ from: dashboard.made.autoencode, split: 'train', between: { rows } });
   });
 
   test('a point is found under the pointer, and a click picks it', async () => {
-    await open(`#/maps/${made.embed}`);
+    const page = await dashboard.open(`#/maps/${dashboard.made.embed}`);
     const canvas = page.locator('.plot canvas').first();
     await canvas.waitFor();
     const { x, y, width, height } = (await page.locator('.canvas').first().boundingBox())!;
@@ -309,7 +170,7 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
   });
 
   test('early stopping is told rung by rung, with the views of each combination', async () => {
-    await open(`#/sweeps/${halving}`);
+    const page = await dashboard.open(`#/sweeps/${dashboard.made.halving}`);
     await page.locator('.title .status.succeeded').waitFor({ timeout: 150_000 });
     await page.getByRole('heading', { name: 'What the networks see' }).waitFor();
     // crop, flip, and both.
@@ -326,8 +187,8 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     expect(await rows.filter({ hasText: '× stopped' }).count()).toBe(2);
   });
 
-  test('the form and the text say the same, also of a sweep’s own keys, and what is no YAML yet changes nothing', async () => {
-    await open('#/new');
+  test('the form and the text say the same, of a sweep’s keys too; what is no YAML yet changes nothing', async () => {
+    const page = await dashboard.open('#/new');
     const text = page.getByRole('textbox', { name: 'YAML of the run or sweep' });
     await page.getByRole('button', { name: 'sweep', exact: true }).click();
     const fractions = page.getByRole('textbox', { name: 'label_fractions' });
@@ -365,8 +226,10 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
 
   test('fifty thousand points are moved within a frame', async () => {
     // A processor that plays the graphics card has fewer pixels to fill in a smaller window.
-    await open('#/', { width: 800, height: 700 });
-    const file = (await stack.client.artifacts(made.embed)).items.find(({ name }) => name === 'maps.json')!;
+    const page = await dashboard.open('#/', { width: 800, height: 700 });
+    const file = (await dashboard.stack.client.artifacts(dashboard.made.embed)).items.find(
+      ({ name }) => name === 'maps.json',
+    )!;
     const line = <T>(of: (i: number) => T) => Array.from({ length: MANY }, (_, i) => of(i));
     const noise = (i: number) => Math.sin(i * 12.9898) * Math.cos(i * 78.233);
     const labels = line((i) => i % 10);
@@ -393,10 +256,10 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
         },
       }),
     );
-    await page.goto(`${stack.client.url}/#/maps/${made.embed}`);
+    await page.goto(`${dashboard.stack.client.url}/#/maps/${dashboard.made.embed}`);
     await page.getByText('50,000 samples').waitFor();
     await page.locator('.plot canvas').first().waitFor();
-    const session = await context.newCDPSession(page);
+    const session = await page.context().newCDPSession(page);
     await session.send('Performance.enable', { timeDomain: 'threadTicks' });
     const counters = async () =>
       new Map((await session.send('Performance.getMetrics')).metrics.map(({ name, value }) => [name, value]));
@@ -452,19 +315,17 @@ describe.skipIf(missing !== undefined)('the latent space', () => {
     [390, 'light'],
   ] as const)('at %i pixels in the %s theme it is accessible and not too wide', async (width, theme) => {
     const faults: string[] = [];
-    await open('#/', { width, height: width > 500 ? 900 : 844, theme });
+    const page = await dashboard.open('#/', { width, height: width > 500 ? 900 : 844, theme });
     for (const [hash, heading] of [
-      [`#/runs/${made.pretrain}`, 'seen'],
-      [`#/runs/${made.finetune}`, 'tuned'],
-      [`#/runs/${made.tones}`, 'voices'],
-      [`#/runs/${made.scenes}`, 'squares'],
-      [`#/maps/${made.judged}?colour=error`, 'map-of-tuned'],
-      [`#/maps/${made.embed}`, 'map-of-seen'],
-      [`#/sweeps/${halving}`, 'halving'],
-      [`#/sweeps/${halving}?tab=rungs`, 'halving'],
+      [`#/runs/${dashboard.made.pretrain}`, 'seen'],
+      [`#/runs/${dashboard.made.finetune}`, 'tuned'],
+      [`#/maps/${dashboard.made.judged}?colour=error`, 'map-of-tuned'],
+      [`#/maps/${dashboard.made.embed}`, 'map-of-seen'],
+      [`#/sweeps/${dashboard.made.halving}`, 'halving'],
+      [`#/sweeps/${dashboard.made.halving}?tab=rungs`, 'halving'],
       ['#/new', 'New sweep or run'],
     ] as const) {
-      await page.goto(`${stack.client.url}/${hash}`);
+      await page.goto(`${dashboard.stack.client.url}/${hash}`);
       await page.getByRole('heading', { name: heading, level: 1, exact: true }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
       if (hash.startsWith('#/maps')) await page.getByRole('button', { name: 'Morph' }).click();

@@ -1,22 +1,25 @@
 import { QueryClientProvider } from '@tanstack/react-query';
 import { Component, lazy, StrictMode, Suspense, useEffect, useRef, useState, type ReactNode } from 'react';
 import { createRoot } from 'react-dom/client';
-import { queries, useOffline } from './data.js';
-import { OverviewPage } from './overview.js';
-import { RunsPage } from './runs.js';
+import { queries, useOffline } from './data/queries.js';
+import { OverviewPage } from './overview/overview-page.js';
+import { RunsPage } from './runs/runs-page.js';
 import { link, useRoute, type Route } from './route.js';
 import './style.css';
-import { Empty, Fault, Icon, Skeleton } from './ui.js';
+import { Empty, Fault, Skeleton } from './ui/states.js';
+import { Icon } from './ui/icon.js';
 
 // What the first view does not need comes when it is asked for.
-const RunPage = lazy(() => import('./run.js').then(({ RunPage: page }) => ({ default: page })));
-const ComparePage = lazy(() => import('./compare.js').then(({ ComparePage: page }) => ({ default: page })));
-const SweepPage = lazy(() => import('./sweep.js').then(({ SweepPage: page }) => ({ default: page })));
-const SweepsPage = lazy(() => import('./sweeps.js').then(({ SweepsPage: page }) => ({ default: page })));
-const MachinesPage = lazy(() => import('./machines.js').then(({ MachinesPage: page }) => ({ default: page })));
-const MapsPage = lazy(() => import('./maps.js').then(({ MapsPage: page }) => ({ default: page })));
-const MapPage = lazy(() => import('./map.js').then(({ MapPage: page }) => ({ default: page })));
-const SubmitPage = lazy(() => import('./submit.js').then(({ SubmitPage: page }) => ({ default: page })));
+const RunPage = lazy(() => import('./run/run-page.js').then(({ RunPage: page }) => ({ default: page })));
+const ComparePage = lazy(() => import('./runs/compare-page.js').then(({ ComparePage: page }) => ({ default: page })));
+const SweepPage = lazy(() => import('./sweep/sweep-page.js').then(({ SweepPage: page }) => ({ default: page })));
+const SweepsPage = lazy(() => import('./sweep/sweeps-page.js').then(({ SweepsPage: page }) => ({ default: page })));
+const MachinesPage = lazy(() =>
+  import('./overview/machines-page.js').then(({ MachinesPage: page }) => ({ default: page })),
+);
+const MapsPage = lazy(() => import('./map/maps-page.js').then(({ MapsPage: page }) => ({ default: page })));
+const MapPage = lazy(() => import('./map/map-page.js').then(({ MapPage: page }) => ({ default: page })));
+const SubmitPage = lazy(() => import('./submit/submit-page.js').then(({ SubmitPage: page }) => ({ default: page })));
 
 const PAGES = [
   ['', 'Overview', 'overview'],
@@ -109,6 +112,8 @@ function App() {
   const first = useRef(true);
   useEffect(() => {
     document.title = `${title} · Latent Loom`;
+  }, [title]);
+  useEffect(() => {
     scrollTo(0, 0);
     // Who goes by keyboard or listens is taken along to the new page.
     if (!first.current) main.current?.focus({ preventScroll: true });

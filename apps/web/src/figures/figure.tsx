@@ -1,0 +1,113 @@
+/** A figure drawn by Observable Plot, to be had as SVG, PNG and CSV. */
+import * as Plot from '@observablehq/plot';
+import { useEffect, useEffectEvent, useRef, useState } from 'react';
+import { themeColour, useTheme } from '../ui/colours.js';
+import { save } from '../ui/hand-out.js';
+import { Panel } from '../ui/panel.js';
+import { csv } from './csv.js';
+
+type Cells = (string | number | null | undefined)[][];
+
+interface FigureProps {
+  title: string;
+  /** Of the files. */
+  name: string;
+  caption?: React.ReactNode;
+  /** In words, for those who don't see it. */
+  description: string;
+  /** Drawn again when it changes. */
+  data: unknown;
+  draw: (width: number, ink: { ink: string; dim: string; paper: string }) => Plot.PlotOptions;
+  rows: () => Cells;
+}
+
+export function Figure({ title, name, caption, description, data, draw, rows }: FigureProps) {
+  const box = useRef<HTMLDivElement>(null);
+  const [width, setWidth] = useState(0);
+  const theme = useTheme();
+  const key = JSON.stringify(data);
+  useEffect(() => {
+    const resize = new ResizeObserver(([entry]) => setWidth(Math.round(entry!.contentRect.width)));
+    resize.observe(box.current!);
+    return () => resize.disconnect();
+  }, []);
+  const redraw = useEffectEvent(() => {
+    if (width === 0) return;
+    const ink = { ink: themeColour('ink'), dim: themeColour('dim'), paper: themeColour('panel') };
+    const drawn = Plot.plot({
+      ...draw(width, ink),
+      width,
+      style: {
+        color: ink.ink,
+        background: 'transparent',
+        fontSize: '12px',
+        fontFamily: 'system-ui, sans-serif',
+        overflow: 'visible',
+      },
+    });
+    drawn.setAttribute('aria-hidden', 'true');
+    box.current!.replaceChildren(drawn);
+  });
+  useEffect(() => {
+    redraw();
+  }, [key, width, theme]);
+  const svg = () => box.current!.querySelector('svg')!;
+  return (
+    <Panel
+      title={title}
+      aside={
+        <span className="actions">
+          <button
+            className="quiet"
+            onClick={() => save(`${name}.svg`, svgText(svg()), 'image/svg+xml')}
+            aria-label={`${title} as SVG`}
+          >
+            SVG
+          </button>
+          <button
+            className="quiet"
+            onClick={() => void pngOf(svg()).then((png) => save(`${name}.png`, png))}
+            aria-label={`${title} as PNG`}
+          >
+            PNG
+          </button>
+          <button
+            className="quiet"
+            onClick={() => save(`${name}.csv`, csv(rows()), 'text/csv')}
+            aria-label={`${title} as CSV`}
+          >
+            CSV
+          </button>
+        </span>
+      }
+    >
+      {caption && <p className="dim">{caption}</p>}
+      <div ref={box} className="figure" role="img" aria-label={description} />
+    </Panel>
+  );
+}
+
+/** On its own: with its namespace and the paper that its ink was chosen for. */
+function svgText(svg: SVGSVGElement): string {
+  const copy = svg.cloneNode(true) as SVGSVGElement;
+  copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
+  copy.removeAttribute('aria-hidden');
+  copy.style.background = themeColour('panel');
+  return new XMLSerializer().serializeToString(copy);
+}
+
+/** At twice the size, for print. */
+async function pngOf(svg: SVGSVGElement): Promise<Blob> {
+  const image = new Image();
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svgText(svg))}`;
+  await image.decode();
+  const { width, height } = svg.getBoundingClientRect();
+  const canvas = Object.assign(document.createElement('canvas'), { width: width * 2, height: height * 2 });
+  canvas.getContext('2d')!.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return new Promise((resolve, reject) =>
+    canvas.toBlob(
+      (blob) => (blob ? resolve(blob) : reject(new Error('expected the browser to make a PNG, it gave nothing'))),
+      'image/png',
+    ),
+  );
+}

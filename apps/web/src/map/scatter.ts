@@ -1,0 +1,225 @@
+/**
+ * Fifty thousand points at the speed of the graphics card, by deck.gl, which compiles shaders and no JavaScript: the
+ * content security policy allows no eval.
+ */
+import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
+import { ScatterplotLayer } from '@deck.gl/layers';
+import { PointGrid } from './latent.js';
+
+export interface ScatterProps {
+  /** [2N], about -1 to 1. */
+  points: Float32Array;
+  /** RGBA [4N]. */
+  colours: Uint8Array;
+  onHover(point: number | undefined, x: number, y: number): void;
+  onPick(point: number): void;
+}
+
+let draws: boolean | undefined;
+
+/** Whether this browser draws WebGL, without which there is no scatter. Asked once: contexts are few. */
+export function drawsWebGl(): boolean {
+  if (draws === undefined) {
+    const context = document.createElement('canvas').getContext('webgl2');
+    draws = context !== null;
+    context?.getExtension('WEBGL_lose_context')?.loseContext();
+  }
+  return draws;
+}
+
+/** In pixels: how far from a point the pointer still means it, and how far it may move while it clicks. */
+const REACH = 8;
+const CLICK = 4;
+
+export class Scatter {
+  private readonly deck: Deck<OrthographicView>;
+  private props: ScatterProps;
+  private view: OrthographicViewState = { target: [0, 0, 0], zoom: 0 };
+  private moved = false;
+  /**
+   * Of the points that are drawn, made when the pointer first asks: which one is meant is found here, and nothing is
+   * read back from the graphics card.
+   */
+  private grid: { of: Float32Array; grid: PointGrid } | undefined;
+  private hovering = false;
+  private readonly listening = new AbortController();
+  private data:
+    | {
+        points: Float32Array;
+        colours: Uint8Array;
+        length: number;
+        attributes: Record<string, { value: Float32Array | Uint8Array; size: number; normalized?: boolean }>;
+      }
+    | undefined;
+
+  constructor(
+    private readonly box: HTMLElement,
+    props: ScatterProps,
+  ) {
+    this.props = props;
+    this.deck = new Deck({
+      parent: box as HTMLDivElement,
+      views: new OrthographicView({ flipY: false }),
+      controller: { dragRotate: false, inertia: 200 },
+      useDevicePixels: true,
+      initialViewState: this.home(),
+      layers: this.layers(),
+      onViewStateChange: ({ viewState }) => {
+        this.view = viewState;
+        this.moved = true;
+        this.draw();
+      },
+      getCursor: ({ isDragging }) => {
+        if (isDragging) return 'grabbing';
+        return this.hovering ? 'pointer' : 'grab';
+      },
+      onResize: () => {
+        if (!this.moved) this.fit();
+      },
+      onError: () => true,
+    });
+    this.listen();
+  }
+
+  private listen(): void {
+    const {
+      box,
+      listening: { signal },
+    } = this;
+    const at = ({ clientX, clientY }: PointerEvent): [number, number] => {
+      const { left, top } = box.getBoundingClientRect();
+      return [clientX - left, clientY - top];
+    };
+    let pressed: [number, number] | undefined;
+    box.addEventListener(
+      'pointermove',
+      (event) => {
+        const [x, y] = at(event);
+        const point = event.buttons === 0 ? this.pointAt(x, y) : undefined;
+        this.hovering = point !== undefined;
+        this.props.onHover(point, x, y);
+      },
+      { signal },
+    );
+    box.addEventListener(
+      'pointerleave',
+      () => {
+        this.hovering = false;
+        this.props.onHover(undefined, 0, 0);
+      },
+      { signal },
+    );
+    // Before deck.gl's own, which may keep the event to itself.
+    box.addEventListener(
+      'pointerdown',
+      (event) => {
+        pressed = event.button === 0 ? at(event) : undefined;
+      },
+      { signal, capture: true },
+    );
+    box.addEventListener(
+      'pointerup',
+      (event) => {
+        const [x, y] = at(event);
+        if (pressed && Math.hypot(x - pressed[0], y - pressed[1]) <= CLICK) {
+          const point = this.pointAt(x, y);
+          if (point !== undefined) this.props.onPick(point);
+        }
+        pressed = undefined;
+      },
+      { signal, capture: true },
+    );
+  }
+
+  private pointAt(x: number, y: number): number | undefined {
+    const { points } = this.props;
+    if (this.grid?.of !== points) this.grid = { of: points, grid: new PointGrid(points) };
+    return this.grid.grid.nearest(...this.unproject(x, y), REACH / 2 ** (this.view.zoom as number));
+  }
+
+  /** The whole map with a margin. */
+  fit(): void {
+    this.moved = false;
+    this.deck.setProps({ initialViewState: this.home() });
+    this.draw();
+  }
+
+  zoom(by: number): void {
+    this.moved = true;
+    this.view = { ...this.view, zoom: (this.view.zoom as number) + by };
+    this.deck.setProps({ initialViewState: this.view });
+    this.draw();
+  }
+
+  update(props: Partial<ScatterProps>): void {
+    this.props = { ...this.props, ...props };
+    this.draw();
+  }
+
+  /** From pixels of the box to the coordinates of the points. */
+  unproject(x: number, y: number): [number, number] {
+    const scale = 2 ** (this.view.zoom as number);
+    const [cx = 0, cy = 0] = this.view.target ?? [];
+    return [cx + (x - this.box.clientWidth / 2) / scale, cy - (y - this.box.clientHeight / 2) / scale];
+  }
+
+  /** Where a point is drawn, in pixels of the box. */
+  project(point: number): [number, number] {
+    const scale = 2 ** (this.view.zoom as number);
+    const [cx = 0, cy = 0] = this.view.target ?? [];
+    return [
+      this.box.clientWidth / 2 + (this.props.points[2 * point]! - cx) * scale,
+      this.box.clientHeight / 2 - (this.props.points[2 * point + 1]! - cy) * scale,
+    ];
+  }
+
+  destroy(): void {
+    this.listening.abort();
+    this.deck.finalize();
+  }
+
+  private home(): OrthographicViewState {
+    return (this.view = {
+      target: [0, 0, 0],
+      zoom: Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100),
+      minZoom: 4,
+      maxZoom: 20,
+    });
+  }
+
+  private draw(): void {
+    this.deck.setProps({ layers: this.layers() });
+  }
+
+  private layers() {
+    const { points, colours } = this.props;
+    const count = points.length / 2;
+    // The same object as long as nothing in it has changed: deck.gl uploads a new one.
+    if (this.data?.points !== points || this.data.colours !== colours)
+      this.data = {
+        points,
+        colours,
+        length: count,
+        attributes: {
+          getPosition: { value: points, size: 2 },
+          getFillColor: { value: colours, size: 4, normalized: true },
+        },
+      };
+    const home = Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100);
+    const radius =
+      Math.max(1.1, Math.min(3.2, 180 / Math.sqrt(count))) * 2 ** (0.35 * ((this.view.zoom as number) - home));
+    return [
+      new ScatterplotLayer({
+        id: 'points',
+        data: this.data,
+        getRadius: 1,
+        radiusScale: radius,
+        radiusUnits: 'pixels',
+        radiusMaxPixels: 12,
+        pickable: false,
+        stroked: false,
+        antialiasing: true,
+      }),
+    ];
+  }
+}

@@ -1,0 +1,41 @@
+import type { Run, Worker } from '#libs/contracts';
+import { link } from '../route.js';
+import { nameOf, Status } from '../ui/run-status.js';
+import { Ago } from '../ui/time.js';
+
+/** What a worker last said of itself; `silent` for one that stopped sending heartbeats without saying so. */
+function statusOf({ alive, state }: Worker): Worker['state'] | 'silent' {
+  if (alive || state === 'stopped') return state;
+  return 'silent';
+}
+
+export function WorkerCard({ worker, runs }: { worker: Worker; runs: Run[] }) {
+  const hardware = [
+    ...worker.gpus.map(({ name, memoryMiB }) => `${name} (${Math.round(memoryMiB / 1024)} GB)`),
+    ...Object.entries(worker.labels).map((label) => label.join('=')),
+  ];
+  return (
+    <article className="card">
+      <div className="line">
+        <strong title={worker.id}>{worker.host}</strong>
+        <Status status={statusOf(worker)} />
+      </div>
+      <meter
+        min={0}
+        max={worker.slots}
+        value={runs.length}
+        aria-label={`${runs.length} of ${worker.slots} slots busy`}
+      />
+      <p className="dim">
+        {runs.length} of {worker.slots} {worker.slots === 1 ? 'slot' : 'slots'} ·{' '}
+        {worker.gpus.length === 0 ? 'CPU' : ''}
+        {hardware.join(' · ')} · heartbeat <Ago at={worker.heartbeatAt} />
+      </p>
+      {runs.map((run) => (
+        <div key={run.id} className="dim">
+          ↳ <a href={link(`runs/${run.id}`)}>{nameOf(run)}</a>
+        </div>
+      ))}
+    </article>
+  );
+}

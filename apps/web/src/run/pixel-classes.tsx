@@ -1,0 +1,43 @@
+import { useLive } from '../data/queries.js';
+import { Table } from '../ui/panel.js';
+import { Loaded } from '../ui/states.js';
+
+interface PixelReport {
+  split: string;
+  classes: { name: string; colour?: string; pixels: number; iou: number | null; dice: number | null }[];
+}
+
+/** What the colours of the overlays mean, and how well each class is found. */
+export function PixelClasses({ url }: { url: string }) {
+  const report = useLive(
+    ['segmentation', url],
+    async () => {
+      const answer = await fetch(url);
+      if (!answer.ok) throw new Error(`expected the scores by class, got HTTP ${answer.status}`);
+      return (await answer.json()) as PixelReport;
+    },
+    { live: false },
+  );
+  const percent = (value: number | null) => (value === null ? '–' : `${(100 * value).toFixed(1)} %`);
+  return (
+    <Loaded query={report} lines={2}>
+      {({ split, classes }) => (
+        <Table
+          caption={`Classes of pixels in the ${split} split`}
+          empty="No classes."
+          keys={classes.map(({ name }) => name)}
+          head={['class', 'pixels', 'IoU', 'Dice']}
+          rows={classes.map(({ name, colour, pixels, iou, dice }) => [
+            <span className="legend">
+              {colour && <i style={{ background: colour }} />}
+              {name}
+            </span>,
+            pixels.toLocaleString('en'),
+            percent(iou),
+            percent(dice),
+          ])}
+        />
+      )}
+    </Loaded>
+  );
+}

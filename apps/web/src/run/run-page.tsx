@@ -1,0 +1,112 @@
+import { isTerminal, type RunDetail } from '#libs/contracts';
+import { useRun, type RunState } from '../data/run-feed.js';
+import { link, useRoute } from '../route.js';
+import { Tabs } from '../ui/controls.js';
+import { Panel } from '../ui/panel.js';
+import { RunActions } from '../ui/run-actions.js';
+import { nameOf, Progress, Status } from '../ui/run-status.js';
+import { Fault, Skeleton } from '../ui/states.js';
+import { Attempts } from './attempts.js';
+import { Curves } from './curves.js';
+import { Events } from './events.js';
+import { Facts } from './facts.js';
+import { Files } from './files.js';
+import { Lineage } from './lineage.js';
+import { Log } from './log.js';
+import { Results } from './results.js';
+import { Shown } from './shown.js';
+import { Spec } from './spec.js';
+
+type Tab = 'curves' | 'files' | 'events' | 'log' | 'spec';
+
+/** A run as it goes: its curves, what it wrote, what happened to it, where it comes from. */
+export function RunPage({ id }: { id: string }) {
+  const state = useRun(id);
+  const { run, artifacts } = state;
+  if (!run) return state.error ? <Fault error={state.error} again={state.again} /> : <Skeleton lines={8} />;
+  const results = artifacts.filter(
+    ({ mime, kind }) => mime.startsWith('image/') || mime.startsWith('audio/') || kind === 'embedding',
+  );
+  return (
+    <>
+      <Title run={run} live={state.live} onDone={state.again} />
+      {state.error !== undefined && <Fault error={state.error} again={state.again} />}
+      <div className="columns run">
+        <div>
+          {!isTerminal(run.status) && (
+            <Panel>
+              <Progress run={run} attempt={run.attempts.at(-1)} />
+            </Panel>
+          )}
+          <Results run={run} />
+          <Shown
+            run={run}
+            artifacts={results}
+            segmentation={artifacts.findLast(({ name }) => name === 'segmentation.json')}
+          />
+          <Details run={run} state={state} />
+        </div>
+        <aside>
+          <Facts run={run} />
+          <Lineage run={run} />
+          <Attempts run={run} />
+        </aside>
+      </div>
+    </>
+  );
+}
+
+function Title({ run, live, onDone }: { run: RunDetail; live: boolean; onDone: () => void }) {
+  return (
+    <>
+      <p className="crumbs">
+        <a href={link('runs')}>Runs</a> / <a href={link('runs', { kind: run.kind })}>{run.kind}</a>
+      </p>
+      <div className="title">
+        <h1>{nameOf(run)}</h1>
+        <Status status={run.status} reason={run.statusReason} />
+        {live && (
+          <span className="live" title="What you see comes as it happens.">
+            live
+          </span>
+        )}
+        <RunActions run={run} onDone={onDone} />
+      </div>
+      {run.statusDetail && run.status !== 'succeeded' && (
+        <p className={['failed', 'timed_out', 'upstream_failed'].includes(run.status) ? 'detail bad' : 'detail'}>
+          {run.statusDetail}
+        </p>
+      )}
+    </>
+  );
+}
+
+/** The tab that the address names, else the curves, or the files of a run that has ended without curves. */
+function Details({ run, state }: { run: RunDetail; state: RunState }) {
+  const { query, change } = useRoute();
+  const { curves, events, log, artifacts } = state;
+  const drawn = [...curves.values()].some(({ steps }) => steps.length > 1);
+  const usual = !state.loaded || drawn || !isTerminal(run.status) ? 'curves' : 'files';
+  const tab = (query['tab'] ?? usual) as Tab;
+  return (
+    <>
+      <Tabs
+        label="About this run"
+        value={tab}
+        onChange={(next) => change({ tab: next === usual ? '' : next })}
+        tabs={[
+          ['curves', 'Curves'],
+          ['files', `Files ${artifacts.length || ''}`],
+          ['events', `Events ${events.length || ''}`],
+          ['log', `Log ${log.length || ''}`],
+          ['spec', 'Spec'],
+        ]}
+      />
+      {tab === 'curves' && <Curves state={state} run={run} />}
+      {tab === 'files' && <Files run={run} artifacts={artifacts} />}
+      {tab === 'events' && <Events events={events} />}
+      {tab === 'log' && <Log log={log} name={nameOf(run)} />}
+      {!['curves', 'files', 'events', 'log'].includes(tab) && <Spec run={run} />}
+    </>
+  );
+}

@@ -1,0 +1,154 @@
+import { useMutation } from '@tanstack/react-query';
+import { useEffect, useEffectEvent, useMemo, useRef, useState } from 'react';
+import { stringify } from 'yaml';
+import { client, refresh, useLive } from '../data/queries.js';
+import { link, useRoute } from '../route.js';
+import { Choice } from '../ui/controls.js';
+import { Panel } from '../ui/panel.js';
+import { Fault, Skeleton } from '../ui/states.js';
+import { Editor } from './editor.js';
+import { EXAMPLES, type Names } from './examples.js';
+import { PlanPanel, planOf, type Checked } from './plan-panel.js';
+import { SpecForm } from './spec-form.js';
+import { parseSubmission, requestOf, sweepRequestOf } from './submission.js';
+
+const TYPED_MS = 350;
+const DRAFT = 'draft';
+
+/** A run or a sweep as YAML, with its plan while one types. */
+export function SubmitPage() {
+  const { query } = useRoute();
+  const start = useLive(
+    ['start', query['from'], query['sweep'], query['example']],
+    async () => {
+      if (query['from']) return stringify(requestOf(await client.run(query['from'])));
+      if (query['sweep']) return stringify(sweepRequestOf(await client.sweep(query['sweep'])));
+      return null;
+    },
+    { live: false },
+  );
+  const names = useLive(
+    ['names'],
+    async () => {
+      const [datasets, encoders, autoencoders] = await Promise.all([
+        client.datasets({ limit: 1 }),
+        client.runs({ kind: ['pretrain'], status: ['succeeded'], limit: 1 }),
+        client.runs({ kind: ['autoencode'], status: ['succeeded'], limit: 1 }),
+      ]);
+      return {
+        dataset: datasets.items[0]?.name ?? 'cifar10',
+        encoder: encoders.items[0]?.id ?? 'RUN',
+        autoencoder: autoencoders.items[0]?.id ?? 'RUN',
+      };
+    },
+    { live: false },
+  );
+  if (start.error) return <Fault error={start.error} />;
+  if (start.isPending || (names.isPending && !names.error)) return <Skeleton lines={10} />;
+  const given = names.data ?? { dataset: 'cifar10', encoder: 'RUN', autoencoder: 'RUN' };
+  const example = EXAMPLES[query['example'] ?? ''];
+  return (
+    <Composer
+      key={`${query['from']} ${query['sweep']} ${query['example']}`}
+      start={start.data ?? example?.text(given) ?? sessionStorage.getItem(DRAFT) ?? EXAMPLES['sweep']!.text(given)}
+      names={given}
+    />
+  );
+}
+
+function Composer({ start, names }: { start: string; names: Names }) {
+  const [text, setText] = useState(start);
+  const box = useRef<HTMLDivElement>(null);
+  const editor = useRef<Editor>(undefined);
+  /** `of`: the text that was checked. */
+  const [checked, setChecked] = useState<Checked & { of?: string }>({ troubles: [] });
+  const submit = useMutation({
+    mutationFn: async () => {
+      const parsed = parseSubmission(text);
+      if ('troubles' in parsed) throw new Error(parsed.troubles[0]!.message);
+      const { submission } = parsed;
+      if (submission.type === 'sweep') return link(`sweeps/${(await client.submitSweep(submission.request)).sweep.id}`);
+      return link(`runs/${(await client.submitRun(submission.request)).run.id}`);
+    },
+    onSuccess: (address) => {
+      sessionStorage.removeItem(DRAFT);
+      void refresh();
+      location.hash = address;
+    },
+  });
+  const submitNow = useEffectEvent(() => {
+    if (checked.plan && !submit.isPending) submit.mutate();
+  });
+  const begin = useEffectEvent(() => text);
+
+  useEffect(() => {
+    const change = (next: string) => {
+      sessionStorage.setItem(DRAFT, next);
+      setText(next);
+    };
+    const created = (editor.current = new Editor(box.current!, begin(), change, () => submitNow()));
+    return () => created.destroy();
+  }, []);
+  useEffect(() => {
+    let current = true;
+    const timer = setTimeout(() => {
+      void planOf(parseSubmission(text)).then((next) => {
+        if (!current) return;
+        setChecked({ ...next, of: text });
+        editor.current?.mark(next.troubles);
+      });
+    }, TYPED_MS);
+    return () => {
+      current = false;
+      clearTimeout(timer);
+    };
+  }, [text]);
+  const parsed = useMemo(() => parseSubmission(text), [text]);
+  // While the text is broken the form waits.
+  const draft = 'draft' in parsed ? parsed.draft : undefined;
+  const example = Object.entries(EXAMPLES).find(([, each]) => each.text(names) === text)?.[0] ?? '';
+  return (
+    <>
+      <h1>New sweep or run</h1>
+      <div className="controls">
+        <Choice
+          label="Begin with"
+          value={example}
+          onChange={(name) => {
+            if (editor.current) editor.current.text = EXAMPLES[name]!.text(names);
+          }}
+          options={Object.entries(EXAMPLES).map(([name, { title }]) => [name, title] as const)}
+        />
+      </div>
+      <div className="columns compose">
+        <div className="editor" ref={box} />
+        <div>
+          <PlanPanel
+            text={text}
+            checked={checked}
+            checking={checked.of !== text}
+            submitting={submit.isPending}
+            error={submit.error}
+            onShow={(place) => editor.current?.show(place)}
+            onSubmit={() => submit.mutate()}
+          />
+          {draft && (
+            <SpecForm
+              text={text}
+              draft={draft}
+              onChange={(next) => {
+                if (editor.current) editor.current.text = next;
+              }}
+            />
+          )}
+          <Panel title="Help">
+            <p className="dim">
+              A run has a <code>kind</code>; a sweep has <code>stages</code> and what is varied. Nothing is spent until
+              you submit: what another run has done already is reused. Tab indents; Escape, then Tab leaves the editor.
+            </p>
+          </Panel>
+        </div>
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,109 @@
+import { useEffect, useRef, type ReactNode } from 'react';
+
+/** Boxes to tick, under a button. Escape and a click elsewhere close it. */
+export function Menu({
+  title,
+  name,
+  options,
+  chosen,
+  onToggle,
+}: {
+  title: ReactNode;
+  name: string;
+  options: readonly { id: string; label: string }[];
+  chosen: readonly string[];
+  onToggle: (id: string) => void;
+}) {
+  const box = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const close = ({ target }: Event) => {
+      if (!box.current!.contains(target as Node)) box.current!.open = false;
+    };
+    document.addEventListener('pointerdown', close);
+    return () => document.removeEventListener('pointerdown', close);
+  }, []);
+  const onKeyDown = ({ key }: { key: string }) => {
+    if (key !== 'Escape') return;
+    box.current!.open = false;
+    box.current!.querySelector('summary')!.focus();
+  };
+  return (
+    <details className="menu" ref={box} onKeyDown={onKeyDown}>
+      <summary>{title}</summary>
+      <fieldset>
+        <legend className="hidden">{name}</legend>
+        {options.map(({ id, label }) => (
+          <label key={id}>
+            <input type="checkbox" checked={chosen.includes(id)} onChange={() => onToggle(id)} /> {label}
+          </label>
+        ))}
+      </fieldset>
+    </details>
+  );
+}
+
+/** A choice of few, as one control. */
+export function Choice<T extends string>({
+  label,
+  value,
+  options,
+  onChange,
+}: {
+  label: string;
+  value: T;
+  options: readonly (readonly [T, string])[];
+  onChange: (value: T) => void;
+}) {
+  return (
+    <span className="choice" role="group" aria-label={label}>
+      {options.map(([each, text]) => (
+        <button key={each} aria-pressed={each === value} onClick={() => onChange(each)}>
+          {text}
+        </button>
+      ))}
+    </span>
+  );
+}
+
+export function Tabs<T extends string>({
+  label,
+  value,
+  tabs,
+  onChange,
+}: {
+  label: string;
+  value: T;
+  tabs: readonly (readonly [T, ReactNode])[];
+  onChange: (value: T) => void;
+}) {
+  const bar = useRef<HTMLDivElement>(null);
+  const move = (by: number) => {
+    const at = (tabs.findIndex(([each]) => each === value) + by + tabs.length) % tabs.length;
+    onChange(tabs[at]![0]);
+    bar.current?.querySelectorAll<HTMLElement>('[role=tab]')[at]?.focus();
+  };
+  return (
+    <div
+      className="tabs"
+      role="tablist"
+      aria-label={label}
+      ref={bar}
+      onKeyDown={({ key }) => {
+        if (key === 'ArrowRight') move(1);
+        else if (key === 'ArrowLeft') move(-1);
+      }}
+    >
+      {tabs.map(([each, text]) => (
+        <button
+          key={each}
+          role="tab"
+          aria-selected={each === value}
+          tabIndex={each === value ? 0 : -1}
+          onClick={() => onChange(each)}
+        >
+          {text}
+        </button>
+      ))}
+    </div>
+  );
+}

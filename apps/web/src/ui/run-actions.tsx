@@ -1,0 +1,53 @@
+import { RUN_ACTIONS, type Run, type RunAction } from '#libs/contracts';
+import { useMutation } from '@tanstack/react-query';
+import { client, refresh } from '../data/queries.js';
+import { nameOf } from './run-status.js';
+
+const ACTIONS: Record<RunAction, { word: string; call: (id: string) => Promise<Run> }> = {
+  pause: { word: 'Pause', call: (id) => client.pauseRun(id) },
+  resume: { word: 'Resume', call: (id) => client.resumeRun(id) },
+  retry: { word: 'Retry', call: (id) => client.retryRun(id) },
+  cancel: { word: 'Cancel', call: (id) => client.cancelRun(id) },
+};
+
+/** What can be done with a run in its status. */
+export function RunActions({
+  run,
+  only,
+  onDone,
+}: {
+  run: Pick<Run, 'id' | 'status' | 'name' | 'kind'>;
+  only?: RunAction[];
+  onDone?: () => void;
+}) {
+  const act = useMutation({
+    mutationFn: (action: RunAction) => ACTIONS[action].call(run.id),
+    onSettled: () => {
+      void refresh();
+      onDone?.();
+    },
+  });
+  const possible = (Object.keys(ACTIONS) as RunAction[]).filter(
+    (action) => (RUN_ACTIONS[action] as readonly string[]).includes(run.status) && (only?.includes(action) ?? true),
+  );
+  return (
+    <span className="actions">
+      {possible.map((action) => (
+        <button
+          key={action}
+          className={action === 'cancel' ? 'danger' : ''}
+          disabled={act.isPending}
+          onClick={() => act.mutate(action)}
+          aria-label={`${ACTIONS[action].word} ${nameOf(run)}`}
+        >
+          {ACTIONS[action].word}
+        </button>
+      ))}
+      {act.error && (
+        <span role="alert" className="bad">
+          {act.error.message}
+        </span>
+      )}
+    </span>
+  );
+}

@@ -1,0 +1,65 @@
+/** What stands in a place whose contents are on their way, are none, or could not be had. */
+import { ApiError, UnreachableError } from '#libs/contracts';
+import type { UseQueryResult } from '@tanstack/react-query';
+import type { ReactNode } from 'react';
+
+// States of what is asked for
+
+export function Fault({ error, again }: { error: unknown; again?: () => void }) {
+  const lost = error instanceof UnreachableError;
+  const { title, text } = lost
+    ? {
+        title: 'The API does not answer',
+        text: 'It is asked again every few seconds. `loom up` or `loom status` on its machine tells more.',
+      }
+    : {
+        title: error instanceof ApiError && error.status === 404 ? 'There is no such thing' : 'This did not work',
+        text: error instanceof Error ? error.message : String(error),
+      };
+  return (
+    <div className="fault" role="alert">
+      <strong>{title}</strong>
+      <p>{text}</p>
+      {again && <button onClick={again}>Try again</button>}
+    </div>
+  );
+}
+
+export const Skeleton = ({ lines = 4 }: { lines?: number }) => (
+  <div className="skeleton" role="status" aria-label="Loading">
+    {Array.from({ length: lines }, (_, i) => (
+      <span key={i} style={{ width: `${90 - ((i * 37) % 45)}%` }} />
+    ))}
+  </div>
+);
+
+export const Empty = ({ title, children }: { title: string; children?: ReactNode }) => (
+  <div className="empty">
+    <strong>{title}</strong>
+    {children}
+  </div>
+);
+
+/** What was last heard stays on the page while the API is away; only what was never there shows the fault. */
+export function Loaded<T>({
+  query,
+  lines,
+  children,
+}: {
+  query: UseQueryResult<T>;
+  lines?: number;
+  children: (value: T) => ReactNode;
+}) {
+  if (query.data !== undefined)
+    return (
+      <>
+        {query.error && !(query.error instanceof UnreachableError) ? <Fault error={query.error} /> : null}
+        {children(query.data)}
+      </>
+    );
+  return query.error ? (
+    <Fault error={query.error} again={() => void query.refetch()} />
+  ) : (
+    <Skeleton {...(lines !== undefined && { lines })} />
+  );
+}
