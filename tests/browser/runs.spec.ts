@@ -62,6 +62,23 @@ describeInBrowser('the list of runs', () => {
     const tagged = await dashboard.stack.client.runCounts({ tag: 'keep' });
     expect(tagged).toEqual(counts);
 
+    const doomed = (
+      await dashboard.stack.client.submitRun({
+        spec: { kind: 'pretrain', dataset: 'made-up', batchSize: 64, epochs: 1 },
+        tags: ['doomed'],
+        requires: { gpu: { name: 'none-such' } },
+      })
+    ).run;
+    await dashboard.stack.client.cancelRun(doomed.id);
+    const other = await dashboard.open(`#/runs/${doomed.id}`);
+    await other.getByRole('button', { name: 'Delete …' }).click();
+    await other.getByRole('button', { name: 'Yes, delete it' }).click();
+    await other.waitForURL(/#\/runs$/);
+    expect((await dashboard.stack.client.runs({ tag: 'doomed' })).items).toEqual([]);
+    await page.getByRole('button', { name: 'Delete …' }).click();
+    await page.getByRole('dialog', { name: 'Are you sure?' }).getByRole('button', { name: 'No' }).click();
+    expect(await dashboard.stack.client.runCounts({ tag: 'keep' })).toEqual(counts);
+
     await page.getByRole('button', { name: 'Remove the condition eval/knn>0.5' }).click();
     await page.getByRole('textbox', { name: 'Metrics' }).fill('accuracy is good');
     await page.locator('input[aria-invalid=true]').waitFor();

@@ -1,7 +1,9 @@
 import { isTerminal, type RunDetail } from '#libs/contracts';
+import { client } from '../data/queries.js';
 import { useRun, type RunState } from '../data/run-feed.js';
 import { link, useRoute } from '../route.js';
 import { Tabs } from '../ui/controls.js';
+import { DeleteButton } from '../ui/delete-button.js';
 import { Panel } from '../ui/panel.js';
 import { RunActions } from '../ui/run-actions.js';
 import { nameOf, Progress, Status } from '../ui/run-status.js';
@@ -71,6 +73,11 @@ function Title({ run, live, onDone }: { run: RunDetail; live: boolean; onDone: (
           </span>
         )}
         <RunActions run={run} onDone={onDone} />
+        {isTerminal(run.status) && (
+          <DeleteButton name={nameOf(run)} next={link('runs')} onDelete={() => client.deleteRun(run.id)}>
+            <p>All that was recorded of it goes with it: attempts, events, log, metrics and files.</p>
+          </DeleteButton>
+        )}
       </div>
       {run.statusDetail && run.status !== 'succeeded' && (
         <p className={['failed', 'timed_out', 'upstream_failed'].includes(run.status) ? 'detail bad' : 'detail'}>

@@ -8,11 +8,13 @@ import { TagDialog } from './tag-dialog.js';
 
 const MOST_COMPARED = 20;
 
-const BULK: [RunAction, string][] = [
+type BulkAction = RunAction | 'delete';
+const BULK: [BulkAction, string][] = [
   ['cancel', 'Cancel'],
   ['retry', 'Retry'],
   ['pause', 'Pause'],
   ['resume', 'Resume'],
+  ['delete', 'Delete'],
 ];
 
 type Outcome = Omit<BulkResult, 'nextCursor'>;
@@ -23,7 +25,10 @@ const outcomeText = ({ done, skipped }: Outcome, word: string) =>
     ...Object.entries(skipped).map(([reason, count]) => `${count} left as they are (${reason.replaceAll('_', ' ')})`),
   ].join(', ');
 
-/** For the runs that are chosen, or all that the filter names; the latter says first how many that would be. */
+/**
+ * For the runs that are chosen, or all that the filter names; the latter, and what can't be undone, says first how many
+ * that would be.
+ */
 export function Bulk({
   filter,
   chosen,
@@ -36,18 +41,20 @@ export function Bulk({
   onDone: () => void;
 }) {
   const [scope, setScope] = useState<'chosen' | 'all'>('chosen');
-  const [asked, setAsked] = useState<{ action: RunAction; plan: Outcome }>();
+  const [asked, setAsked] = useState<{ action: BulkAction; plan: Outcome }>();
   const [tagging, setTagging] = useState(false);
   const [said, setSaid] = useState('');
   const dialog = useRef<HTMLDialogElement>(null);
   const act = useMutation({
-    mutationFn: async ({ action, sure }: { action: RunAction; sure: boolean }): Promise<void> => {
+    mutationFn: async ({ action, sure }: { action: BulkAction; sure: boolean }): Promise<void> => {
       setSaid('');
-      if (scope === 'all') {
-        const result = await client.bulkRuns({ action, filter }, { validateOnly: !sure });
+      if (scope === 'all' || action === 'delete') {
+        const meant = scope === 'all' ? filter : { id: chosen.map(({ id }) => id) };
+        const result = await client.bulkRuns({ action, filter: meant }, { validateOnly: !sure });
         if (sure) {
           setSaid(outcomeText(result, 'done'));
           setAsked(undefined);
+          if (scope === 'chosen') onDone();
         } else setAsked({ action, plan: result });
         return;
       }
@@ -107,12 +114,12 @@ export function Bulk({
       {BULK.map(([action, word]) => (
         <button
           key={action}
-          className={action === 'cancel' ? 'danger' : ''}
+          className={action === 'cancel' || action === 'delete' ? 'danger' : ''}
           disabled={act.isPending || (scope === 'chosen' ? chosen.length === 0 : !matching)}
           onClick={() => act.mutate({ action, sure: false })}
         >
           {word}
-          {scope === 'all' ? ' …' : ''}
+          {scope === 'all' || action === 'delete' ? ' …' : ''}
         </button>
       ))}
       <button disabled={scope === 'chosen' ? chosen.length === 0 : !matching} onClick={() => setTagging(true)}>

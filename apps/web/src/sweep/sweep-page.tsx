@@ -1,8 +1,10 @@
 import { RETRYABLE_STATUSES, type Run, type SweepDetail } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
+import { useState } from 'react';
 import { client, refresh, useLive } from '../data/queries.js';
 import { link, useRoute } from '../route.js';
 import { Tabs } from '../ui/controls.js';
+import { DeleteButton } from '../ui/delete-button.js';
 import { Panel, Table } from '../ui/panel.js';
 import { isLive, Progress, RunLink, Status, StatusBar } from '../ui/run-status.js';
 import { Loaded } from '../ui/states.js';
@@ -109,6 +111,7 @@ const Runs = ({ runs, id }: { runs: Run[]; id: string }) => (
 );
 
 function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
+  const [withRuns, setWithRuns] = useState(false);
   const act = useMutation({
     mutationFn: async (action: 'pause' | 'resume' | 'retry' | 'cancel'): Promise<void> => {
       await {
@@ -141,6 +144,18 @@ function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
         <button className="danger" disabled={act.isPending} onClick={() => act.mutate('cancel')}>
           Cancel
         </button>
+      )}
+      {sweep.status !== 'running' && sweep.status !== 'paused' && (
+        <DeleteButton
+          name={sweep.name}
+          next={link('sweeps')}
+          onDelete={() => client.deleteSweep(sweep.id, { runs: withRuns })}
+        >
+          <label>
+            <input type="checkbox" checked={withRuns} onChange={(event) => setWithRuns(event.target.checked)} /> its own
+            runs too, where nothing else needs them
+          </label>
+        </DeleteButton>
       )}
       {act.error && (
         <span role="alert" className="bad">
