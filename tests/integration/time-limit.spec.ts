@@ -1,4 +1,4 @@
-/** The time limit of runs. Workers are played by the test, and attempts are made to have begun earlier than they did. */
+/** The time limit of runs. Workers are played by the test, which makes attempts have begun earlier than they did. */
 import { SubmitRun, SubmitSweep } from '#libs/contracts';
 import { ProjectStore, type Ask, type ClaimedRun } from '#libs/platform';
 import { expect, test } from 'vitest';
@@ -124,7 +124,7 @@ test('the leader ends what no worker ends: one is dead, another does not obey', 
   expect([await asked(slow), await asked(deaf)]).toEqual(['time out', undefined]);
 });
 
-test("a project's limit is that of runs that are submitted without one; one that is attached to keeps its own", async () => {
+test("a project's limit is that of runs submitted without one; one that is attached to keeps its own", async () => {
   const projects = new ProjectStore(database);
   expect(await projects.put('brief', { maxSeconds: 5 })).toMatchObject({ maxSeconds: 5, maxRunning: null });
   expect(await projects.put('brief', { weight: 2 })).toMatchObject({ maxSeconds: 5, weight: 2 });

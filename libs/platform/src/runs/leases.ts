@@ -25,7 +25,7 @@ const RETRY_BUDGET: Partial<Record<StatusReason, number>> = {
 };
 /** Losing its worker costs a run nothing; one that has lost so many is set aside, because it may be what kills them. */
 const MAX_LOSSES = 10;
-/** Statuses of which a time limit makes `timed_out`. A run that is being cancelled is cancelled, however long it took. */
+/** Statuses of which a time limit makes `timed_out`. A run that is being cancelled is cancelled, however late. */
 const LIMITED_STATUSES = ['running', 'pausing'] as const satisfies readonly RunStatus[];
 /** Runs that are freed in one go. */
 const RECOVER_BATCH = 1000;
@@ -126,9 +126,9 @@ export class Leases {
   }
 
   /**
-   * Hands a run back that its worker has stopped, uncharged. One that was to be cancelled or to pause is, one whose time
-   * limit is used up has timed out; any other goes on elsewhere from its last checkpoint. Returns the status that it
-   * has now.
+   * Hands a run back that its worker has stopped, uncharged. One that was to be cancelled or to pause is, one whose
+   * time limit is used up has timed out; any other goes on elsewhere from its last checkpoint. Returns the status that
+   * it has now.
    * @throws LeaseLostError
    */
   async release(token: Token): Promise<RunStatus> {
