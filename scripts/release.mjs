@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * `npm run release -- 0.2.0`: the version in package.json and the lockfile, what is unreleased in CHANGELOG.md under it,
- * a commit and a tag. Nothing is pushed. `--notes 0.2.0` prints the section of a version instead.
+ * `npm run release -- 0.2.0`: the version in package.json and the lockfile, what is unreleased in CHANGELOG.md under
+ * it, a commit and a tag. Nothing is pushed. `--notes 0.2.0` prints the section of a version instead.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -17,7 +17,6 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
-import { consumerOf, openQueue } from '../support/queue.js';
 import { knowShapes } from '../support/shapes.js';
 
 let home: Awaited<ReturnType<typeof freshDatabase>>;

@@ -1,6 +1,6 @@
 /**
- * The trainer, keeping its last word until the file TEST_LAST_WORD is there, which a line of its log says. A last metric
- * comes just before it.
+ * The trainer, keeping its last word until the file TEST_LAST_WORD is there, which a line of its log says. A last
+ * metric comes just before it.
  */
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';

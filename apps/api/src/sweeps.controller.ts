@@ -174,7 +174,8 @@ export class SweepsController {
   @ApiOperation({
     summary: 'Delete a sweep that has come to its end',
     description:
-      'Its runs stay, unless `runs` is true: then those that it started and that no run, no other sweep and no dataset ' +
+      'Its runs stay, unless `runs` is true: then those that it started and that no run, no other sweep and no ' +
+      'dataset ' +
       'needs go with it. A repeat goes on where an interrupted one ended.',
   })
   @Returns(DeletedSweep)

@@ -1,10 +1,9 @@
 import type { Gpu, TrainerCommand, TrainerMessage } from '#libs/contracts';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { spawnDependent } from '#libs/platform';
+import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const TRAINER = fileURLToPath(new URL('./trainer.js', import.meta.url));
-const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => process.platform === 'linux' && existsSync(path));
 /** Loading TensorFlow takes a second; a machine under load may need longer. */
 const READY_TIMEOUT_MS = 120_000;
 const STDERR_TAIL = 4000;
@@ -70,10 +69,8 @@ export class TrainerProcess {
     environment: NodeJS.ProcessEnv,
     { gpu, program = TRAINER }: { gpu?: Gpu | undefined; program?: string | undefined } = {},
   ) {
-    const [command, ...args] = SETPRIV
-      ? [SETPRIV, '--pdeathsig', 'KILL', process.execPath, program]
-      : [process.execPath, program];
-    this.child = spawn(command, args, {
+    this.child = spawnDependent(process.execPath, [program], {
+      parentDeathSignal: 'KILL',
       env: {
         ...KEEP_MEMORY,
         ...(gpu && WARNINGS),

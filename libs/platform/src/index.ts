@@ -25,7 +25,7 @@ export * from './runs/runs.js';
 export * from './runs/submission.js';
 export * from './runs/token.js';
 export * from './runs/workers.js';
-export { SweepQueries, type SweepDetailRecord, type SweepRecord } from './sweeps/queries.js';
+export { SweepQueries } from './sweeps/queries.js';
 export { SweepResults } from './sweeps/results.js';
 export { SweepController } from './sweeps/steering.js';
 export { SweepExports } from './sweeps/export.js';

@@ -1,6 +1,7 @@
 import type { CollectResult } from '#libs/contracts';
 import type { ArtifactStore } from './store.js';
 import type { Database } from '../machine/database.js';
+import { isAlive } from '../runs/sql.js';
 
 /**
  * Removes the files of the artifact store that nothing names any more: checkpoints that newer ones have replaced, files
@@ -40,7 +41,9 @@ export class ArtifactCollector {
     const alive = new Set(
       (
         await this.database.prisma.$queryRaw<{ folder: string }[]>`
-      SELECT host || '.' || pid AS folder FROM worker WHERE state <> 'stopped' AND heartbeat_at > now() - make_interval(secs => ${this.options.collectGraceSeconds}::float8)`
+          SELECT host || '.' || pid AS folder
+          FROM worker
+          WHERE ${isAlive(graceMs)}`
       ).map(({ folder }) => folder),
     );
     for await (const leftover of this.artifacts.leftovers(before)) {
@@ -64,8 +67,13 @@ export class ArtifactCollector {
   private async named(sha256s: readonly string[]): Promise<Set<string>> {
     if (sha256s.length === 0) return new Set();
     const rows = await this.database.prisma.$queryRaw<{ sha256: string }[]>`
-      SELECT sha256 FROM artifact WHERE sha256 = ANY(${[...sha256s]}::text[])
-      UNION SELECT value #>> '{}' FROM dataset, jsonb_path_query(manifest, 'strict $.** ? (@.type() == "string")') AS value WHERE value #>> '{}' = ANY(${[...sha256s]}::text[])`;
+      SELECT sha256
+      FROM artifact
+      WHERE sha256 = ANY(${[...sha256s]}::text[])
+      UNION
+      SELECT value #>> '{}'
+      FROM dataset, jsonb_path_query(manifest, 'strict $.** ? (@.type() == "string")') AS value
+      WHERE value #>> '{}' = ANY(${[...sha256s]}::text[])`;
     return new Set(rows.map(({ sha256 }) => sha256));
   }
 }

@@ -191,10 +191,14 @@ describe('over time', () => {
       'then every other start is its own',
     () => {
       const late = many('b', 20);
+      const arriving = new Map([
+        [0, many('a', 1000)],
+        [100, late],
+      ]);
       const { starts } = simulate([share('a'), share('b')], {
         slots: 4,
         ticks: 300,
-        arrivals: (tick) => (tick === 0 ? many('a', 1000) : tick === 100 ? late : []),
+        arrivals: (tick) => arriving.get(tick) ?? [],
         duration: () => 2,
       });
       const from = starts.findIndex(({ project }) => project === 'b');
@@ -204,10 +208,14 @@ describe('over time', () => {
   );
 
   test('idleness earns nothing: who comes back shares from then on', () => {
+    const arriving = new Map([
+      [0, many('a', 2000)],
+      [300, many('b', 300)],
+    ]);
     const { starts } = simulate([share('a'), share('b')], {
       slots: 2,
       ticks: 500,
-      arrivals: (tick) => (tick === 0 ? many('a', 2000) : tick === 300 ? many('b', 300) : []),
+      arrivals: (tick) => arriving.get(tick) ?? [],
       duration: () => 1,
     });
     const from = starts.findIndex(({ project }) => project === 'b');

@@ -21,14 +21,19 @@ const BATCH = 10_000;
 /** What is removed in one round, by kind. */
 export type Removed = Record<'workers' | 'keys' | 'events' | 'logLines' | 'points', number>;
 
-/** Lets go what nobody asks for any more, of everything that grows without an end. The leader does it from time to time. */
+/**
+ * Lets go what nobody asks for any more, of everything that grows without an end. The leader does it from time to time.
+ */
 export class Retention {
   constructor(
     private readonly database: Database,
     private readonly days: RetentionDays,
   ) {}
 
-  /** Removes all that is due, in batches; stops between two of them when `signal` is aborted. May be repeated at any time. */
+  /**
+   * Removes all that is due, in batches; stops between two of them when `signal` is aborted. May be repeated at any
+   * time.
+   */
   async sweep(signal?: AbortSignal): Promise<Removed> {
     const removed: Removed = { workers: 0, keys: 0, events: 0, logLines: 0, points: 0 };
     const tasks: [keyof Removed, Prisma.Sql | undefined][] = [

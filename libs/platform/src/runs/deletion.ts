@@ -41,8 +41,8 @@ export class Deletion {
   constructor(private readonly database: Database) {}
 
   /**
-   * Deletes a run that has ended, with its attempts, events, log lines, metrics and artifacts. Equal submits are trained
-   * anew from then on.
+   * Deletes a run that has ended, with its attempts, events, log lines, metrics and artifacts. Equal submits are
+   * trained anew from then on.
    * @throws RequestError `not_found`; `invalid_state` for a run that has not ended, or that another run, a sweep or a
    *   dataset needs, naming it.
    */
@@ -142,12 +142,14 @@ export class Deletion {
       if (needs!.runs > 0 && row.copies === 1)
         throw new RequestError(
           'invalid_state',
-          `expected a dataset version that no run is of, but ${needs!.runs} are (such as ${needs!.run}): delete them first`,
+          `expected a dataset version that no run is of, but ${needs!.runs} are (such as ${needs!.run}): delete ` +
+            'them first',
         );
       if (needs!.sweep !== null)
         throw new RequestError(
           'invalid_state',
-          `expected a dataset version that nothing waits for, but sweep ${needs!.sweep} has trials of it yet to start: ` +
+          `expected a dataset version that nothing waits for, but sweep ${needs!.sweep} has trials of it yet to ` +
+            'start: ' +
             'cancel that one first',
         );
       await tx.$executeRaw`DELETE FROM dataset WHERE name = ${name} AND digest = ${digest}`;
