@@ -53,8 +53,10 @@ test('a heartbeat tells the worker to stop a run beyond its limit, which then en
     statusDetail: expect.stringMatching(/^it took 61\.\d s, its time limit is 60 s/) as string,
     maxSeconds: LIMIT,
     finishedAt: expect.any(Date) as Date,
-    attempts: [{ outcome: 'timed_out', reason: 'time_limit' }],
   });
+  expect(await database.prisma.attempt.findMany({ where: { runId: run.runId } })).toMatchObject([
+    { outcome: 'timed_out', reason: 'time_limit' },
+  ]);
   expect(await stateOf(child)).toEqual(['upstream_failed', 'parent_failed']);
   expect(await asked(run)).toBeUndefined();
 });
