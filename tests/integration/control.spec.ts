@@ -36,6 +36,21 @@ const long = {
   knn: { k: 5 },
 } as const;
 
+test('a run beyond its time limit is stopped, and ends as timed out', async () => {
+  stack.startWorker();
+  const id = await stack.submit(long, { maxSeconds: 3 });
+  await stack.ended(id, 'timed_out');
+  const run = await client.run(id);
+  expect(run).toMatchObject({
+    maxSeconds: 3,
+    statusReason: 'time_limit',
+    statusDetail: expect.stringMatching(/^it took \d+\.\d s, its time limit is 3 s/) as string,
+    attempts: [{ outcome: 'timed_out', reason: 'time_limit' }],
+  });
+  const [{ startedAt, endedAt }] = run.attempts as [(typeof run.attempts)[0]];
+  expect(Date.parse(endedAt!) - Date.parse(startedAt)).toBeGreaterThanOrEqual(3000);
+});
+
 test('a pause writes a checkpoint and frees the slot, and a resume goes on at that very step', async () => {
   stack.startWorker();
   const id = await stack.submit(long);

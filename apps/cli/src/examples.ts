@@ -10,6 +10,7 @@ const EXAMPLES: Record<string, string[]> = {
     'loom submit examples/sweep.yaml --watch',
     'loom submit run.yaml --watch --cancel-on-interrupt',
     'id=$(loom submit --quiet run.yaml)',
+    'loom submit run.yaml --max-seconds 3600',
     'loom init - --dataset digits | loom submit -',
   ],
   plan: ['loom plan examples/sweep.yaml', 'loom plan sweep.yaml --json | jq .newRuns'],

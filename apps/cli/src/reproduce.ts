@@ -61,7 +61,10 @@ async function expectSameToday(api: Api, run: Run): Promise<void> {
 const needsEnded = ({ spec }: Run): boolean => 'checkpoint' in spec && spec.checkpoint !== undefined;
 
 /** What is submitted for a run, with other ids in place of its parents'. */
-function again({ spec, name, project, requires }: Run, replacements: ReadonlyMap<string, string>): Submission {
+function again(
+  { spec, name, project, requires, maxSeconds }: Run,
+  replacements: ReadonlyMap<string, string>,
+): Submission {
   const replaced = (id: string) => replacements.get(id) ?? id;
   return {
     spec: {
@@ -74,6 +77,7 @@ function again({ spec, name, project, requires }: Run, replacements: ReadonlyMap
     project,
     onDuplicate: 'replicate',
     ...((Object.keys(requires.labels).length > 0 || requires.gpu) && { requires }),
+    ...(typeof maxSeconds === 'number' && { maxSeconds }),
   };
 }
 

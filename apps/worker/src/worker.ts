@@ -4,6 +4,7 @@ import {
   ClaimRefusedError,
   isUnavailable,
   SchemaMismatchError,
+  type Ask,
   type ClaimedRun,
   type Database,
   type Env,
@@ -272,8 +273,8 @@ export class LoomWorker implements BeforeApplicationShutdown {
   }
 
   /**
-   * Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled or paused are
-   * stopped, and so are all when it wants a drain.
+   * Extends all leases at once. Runs that the answer does not name are lost; those it wants cancelled or paused,
+   * or whose time limit is used up, are stopped, and so are all when it wants a drain.
    */
   private beat(): void {
     if (this.beating) {
@@ -303,11 +304,12 @@ export class LoomWorker implements BeforeApplicationShutdown {
 }
 
 /** What a heartbeat that was sent at this time was answered about a run: undefined where it is no longer ours. */
-function obey(run: SupervisedRun, answer: 'go on' | 'cancel' | 'pause' | undefined, sentAt: number): void {
+function obey(run: SupervisedRun, answer: Ask | undefined, sentAt: number): void {
   if (!answer) {
     run.leaseLost('another attempt has begun, or the run has ended');
     return;
   }
   run.leaseExtended(sentAt);
-  if (answer !== 'go on') run.stop(answer);
+  // Postgres knows why it was stopped when it is handed back.
+  if (answer !== 'go on') run.stop(answer === 'time out' ? 'cancel' : answer);
 }

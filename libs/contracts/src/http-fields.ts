@@ -18,6 +18,17 @@ export const project = Name.default(DEFAULT_PROJECT).describe(
   'Whose share of the workers it takes. No part of the digest: an equal run is shared across projects, and ' +
     'charged to the one that submitted it first.',
 );
+/** The longest time limit, in seconds: over thirty years. */
+const LONGEST_SECONDS = 1e9;
+export const maxSeconds = z
+  .number()
+  .min(1)
+  .max(LONGEST_SECONDS)
+  .describe(
+    'Time limit: seconds that the attempts of a run may take together since it was submitted or last retried; then ' +
+      "it is stopped and ends as `timed_out`. Left out: the project's. No part of the digest: a submit that attaches " +
+      'to a run leaves that one its own.',
+  );
 export const priority = z.int().min(0).max(100).default(50);
 
 export const limit = z.coerce.number().int().min(1).max(500).default(50);

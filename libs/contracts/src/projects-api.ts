@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { dateTime } from './http-fields.js';
+import { dateTime, maxSeconds } from './http-fields.js';
 
 export const Project = z
   .object({
@@ -7,6 +7,7 @@ export const Project = z
     weight: z.number(),
     maxRunning: z.int().nullable(),
     gpuSeconds: z.number().nullable(),
+    maxSeconds: z.number().nullable(),
     running: z.int().describe('How many of its runs workers hold.'),
     waiting: z.int().describe('How many of its runs are queued or wait to be repeated.'),
     gpuSecondsUsed: z.number().describe('How long workers have worked on its runs, finished or not.'),
@@ -40,6 +41,10 @@ export const ProjectSettings = z
       .describe(
         'What its runs may have used altogether (null: any amount): then no other starts, and those under way go on.',
       ),
+    maxSeconds: maxSeconds
+      .nullable()
+      .optional()
+      .describe('Time limit of its runs that are submitted from now on without one, in seconds (null: none).'),
   })
   .meta({
     id: 'ProjectSettings',

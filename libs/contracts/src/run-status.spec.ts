@@ -7,6 +7,7 @@ describe('statuses', () => {
       for (const to of RunStatus.options) if (canMove(status, to)) expect(['queued', 'pending']).toContain(to);
     expect(RunStatus.options.some((to) => canMove('succeeded', to))).toBe(false);
     expect(canMove('cancelling', 'succeeded')).toBe(false);
+    expect(RunStatus.options.filter((from) => canMove(from, 'timed_out'))).toEqual(['running', 'pausing']);
     expect(canMove('cancelled', 'running')).toBe(false);
   });
 });

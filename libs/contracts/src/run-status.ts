@@ -41,6 +41,7 @@ export const StatusReason = z
     'not_promoted',
     'below_median',
     'parent_early_stopped',
+    'time_limit',
   ])
   .meta({ id: 'StatusReason', description: 'Why a run has its status.' });
 export type StatusReason = z.infer<typeof StatusReason>;
@@ -66,7 +67,7 @@ const TRANSITIONS: Record<RunStatus, readonly RunStatus[]> = {
     'timed_out',
   ],
   retrying: ['queued', 'running', 'cancelled', 'paused', 'early_stopped'],
-  pausing: ['paused', 'running', 'cancelling', 'cancelled', 'failed', 'succeeded', 'early_stopped'],
+  pausing: ['paused', 'running', 'cancelling', 'cancelled', 'failed', 'succeeded', 'early_stopped', 'timed_out'],
   paused: ['queued', 'cancelled', 'early_stopped'],
   cancelling: ['cancelled'],
   succeeded: [],

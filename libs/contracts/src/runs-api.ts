@@ -1,7 +1,7 @@
 /** Submits of runs, runs as the API tells of them, and what they record on their way. */
 import { z } from 'zod';
 import { DatasetManifest, Name } from './dataset.js';
-import { dateTime, list, optionalDateTime, priority, project, tags } from './http-fields.js';
+import { dateTime, list, maxSeconds, optionalDateTime, priority, project, tags } from './http-fields.js';
 import { RUN_KINDS, RunSpec } from './run-spec.js';
 import { RunStatus, StatusReason } from './run-status.js';
 import { Labels, Requires } from './workers-api.js';
@@ -22,6 +22,7 @@ export const SubmitRun = z
         '`reuse`: attach to a run of the same digest that is waiting, running or done. `replicate`: always a new run.',
       ),
     requires: Requires.optional(),
+    maxSeconds: maxSeconds.optional(),
   })
   .meta({ id: 'SubmitRun' });
 export type SubmitRun = z.infer<typeof SubmitRun>;
@@ -55,6 +56,12 @@ export const Run = z
     tags: z.array(z.string()),
     priority: z.int(),
     requires: z.object({ labels: Labels, gpu: Requires.shape.gpu }),
+    maxSeconds: z
+      .number()
+      .nullable()
+      .describe(
+        'Seconds that its attempts may take together since it was submitted or last retried; null: any number.',
+      ),
     attempt: z.int(),
     step: z.int(),
     totalSteps: z.int().nullable(),

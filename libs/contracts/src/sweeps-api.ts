@@ -1,6 +1,6 @@
 /** Submits of sweeps, and sweeps with their trials as the API tells of them. */
 import { z } from 'zod';
-import { priority, dateTime, project, tags } from './http-fields.js';
+import { dateTime, maxSeconds, priority, project, tags } from './http-fields.js';
 import { Plan } from './plans-api.js';
 import { RunStatus } from './run-status.js';
 import { CONTROLS, SweepSpec } from './sweep.js';
@@ -13,6 +13,9 @@ export const SubmitSweep = z
     project,
     priority,
     requires: Requires.optional(),
+    maxSeconds: maxSeconds
+      .optional()
+      .describe(`${maxSeconds.description} A sweep's limit is that of each of its runs.`),
   })
   .meta({ id: 'SubmitSweep' });
 export type SubmitSweep = z.infer<typeof SubmitSweep>;

@@ -4,6 +4,13 @@ import { positive } from '../options.js';
 import { client, out, show } from '../program.js';
 import { table } from '../render.js';
 
+interface ProjectOptions {
+  weight?: number;
+  maxRunning?: number | null;
+  gpuSeconds?: number | null;
+  maxSeconds?: number | null;
+}
+
 export function addProjects(program: Command): void {
   const projects = program
     .command('projects')
@@ -12,7 +19,7 @@ export function addProjects(program: Command): void {
       const list = await (await client()).projects();
       show(list, () =>
         table(
-          ['name', 'weight', 'running', 'of at most', 'waiting', 'GPU-seconds', 'of at most'],
+          ['name', 'weight', 'running', 'of at most', 'waiting', 'GPU-seconds', 'of at most', 'seconds a run'],
           list.map((project) => [
             project.name,
             String(project.weight),
@@ -21,6 +28,7 @@ export function addProjects(program: Command): void {
             String(project.waiting),
             project.gpuSecondsUsed.toFixed(0),
             project.gpuSeconds === null ? '–' : String(project.gpuSeconds),
+            project.maxSeconds === null ? '–' : String(project.maxSeconds),
           ]),
           out,
         ),
@@ -33,25 +41,23 @@ export function addProjects(program: Command): void {
     .option('--weight <n>', 'its share of starts and slots, beside that of others', Number)
     .option('--max-running <n>', 'how many of its runs may be under way (none: any number)', quota)
     .option('--gpu-seconds <n>', 'what its runs may use altogether (none: any amount)', quota)
-    .action(
-      async (
-        name: string,
-        { weight, maxRunning, gpuSeconds }: { weight?: number; maxRunning?: number | null; gpuSeconds?: number | null },
-      ) => {
-        const project = await (
-          await client()
-        ).putProject(name, {
-          ...(weight !== undefined && { weight }),
-          ...(maxRunning !== undefined && { maxRunning }),
-          ...(gpuSeconds !== undefined && { gpuSeconds }),
-        });
-        show(
-          project,
-          () =>
-            `project ${project.name}: weight ${project.weight}, ` +
-            `at most ${project.maxRunning ?? 'any number of'} runs ` +
-            `and ${project.gpuSeconds ?? 'any amount of'} GPU-seconds\n`,
-        );
-      },
-    );
+    .option('--max-seconds <n>', 'time limit of its runs that are submitted without one (none: any time)', quota)
+    .action(async (name: string, { weight, maxRunning, gpuSeconds, maxSeconds }: ProjectOptions) => {
+      const project = await (
+        await client()
+      ).putProject(name, {
+        ...(weight !== undefined && { weight }),
+        ...(maxRunning !== undefined && { maxRunning }),
+        ...(gpuSeconds !== undefined && { gpuSeconds }),
+        ...(maxSeconds !== undefined && { maxSeconds }),
+      });
+      show(
+        project,
+        () =>
+          `project ${project.name}: weight ${project.weight}, ` +
+          `at most ${project.maxRunning ?? 'any number of'} runs ` +
+          `and ${project.gpuSeconds ?? 'any amount of'} GPU-seconds` +
+          `${project.maxSeconds === null ? '' : `, each run at most ${project.maxSeconds} s`}\n`,
+      );
+    });
 }

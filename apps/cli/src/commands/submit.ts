@@ -2,7 +2,7 @@
 import { ApiError, type Estimation, type MemoryFit } from '#libs/contracts';
 import type { Command } from 'commander';
 import { SubmissionFile, UsageError } from '../document.js';
-import { FOLLOWING } from '../options.js';
+import { FOLLOWING, positive } from '../options.js';
 import { follow, followSweep } from '../outcome.js';
 import { client, say, settings, show } from '../program.js';
 
@@ -50,6 +50,7 @@ export function addSubmit(program: Command): void {
     .option('--cancel-on-interrupt', FOLLOWING)
     .option('-q, --quiet', 'print only its id')
     .option('--project <name>', 'whose share of the workers it takes')
+    .option('--max-seconds <n>', 'how long each run may take before it is stopped as timed_out', positive)
     .action(
       async (
         file: string,
@@ -58,12 +59,14 @@ export function addSubmit(program: Command): void {
           quiet,
           cancelOnInterrupt,
           project,
-        }: { watch?: boolean; quiet?: boolean; cancelOnInterrupt?: boolean; project?: string },
+          maxSeconds,
+        }: { watch?: boolean; quiet?: boolean; cancelOnInterrupt?: boolean; project?: string; maxSeconds?: number },
       ) => {
         const document = await SubmissionFile.read(file);
         const api = await client();
         const { submission } = document;
         if (project !== undefined) submission.request.project = project;
+        if (maxSeconds !== undefined) submission.request.maxSeconds = maxSeconds;
         const told = (value: { id: string }, text: string) => {
           if (quiet) say(value.id);
           else if (!watch || !settings().json) show(value, () => `${text}\n`);

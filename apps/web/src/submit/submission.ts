@@ -24,13 +24,22 @@ export interface Draft {
 export type Parsed = { submission: Request; draft: Draft; locate(path: string): Place } | { troubles: Trouble[] };
 
 /** What would submit a run once more as it was. */
-export const requestOf = ({ spec, name, tags, project, priority, requires }: Run): z.input<typeof SubmitRun> => ({
+export const requestOf = ({
+  spec,
+  name,
+  tags,
+  project,
+  priority,
+  requires,
+  maxSeconds,
+}: Run): z.input<typeof SubmitRun> => ({
   spec,
   ...(name !== null && { name }),
   tags,
   project,
   priority,
   ...((Object.keys(requires.labels).length > 0 || requires.gpu) && { requires }),
+  ...(typeof maxSeconds === 'number' && { maxSeconds }),
 });
 /** What would submit a sweep once more as it was. */
 export const sweepRequestOf = ({

@@ -28,6 +28,7 @@ export class ProjectStore {
         p.weight,
         p.max_running AS "maxRunning",
         p.gpu_seconds AS "gpuSeconds",
+        p.max_seconds AS "maxSeconds",
         p.created_at AS "createdAt",
         coalesce(sum(r.runs) FILTER (WHERE ${hasStatus(ACTIVE_STATUSES, 'r')}), 0)::int AS running,
         coalesce(sum(r.runs) FILTER (WHERE ${hasStatus(WAITING_STATUSES, 'r')}), 0)::int AS waiting
@@ -47,23 +48,25 @@ export class ProjectStore {
    * at once.
    */
   async put(name: string, settings: ProjectSettings): Promise<ProjectRecord> {
-    const { weight, maxRunning, gpuSeconds } = settings;
+    const { weight, maxRunning, gpuSeconds, maxSeconds } = settings;
     const given = (column: string, value: unknown) =>
       Prisma.raw(`${value === undefined ? 'project' : 'excluded'}.${column}`);
     // One that is new begins where the others are.
     await this.database.prisma.$executeRaw`
-      INSERT INTO project (name, weight, max_running, gpu_seconds, tag)
+      INSERT INTO project (name, weight, max_running, gpu_seconds, max_seconds, tag)
       SELECT
         ${name},
         ${weight ?? 1}::float8,
         ${maxRunning ?? null}::int,
         ${gpuSeconds ?? null}::float8,
+        ${maxSeconds ?? null}::float8,
         coalesce(max(tag), 0)
       FROM project
       ON CONFLICT (name) DO UPDATE SET
         weight = ${given('weight', weight)},
         max_running = ${given('max_running', maxRunning)},
-        gpu_seconds = ${given('gpu_seconds', gpuSeconds)}`;
+        gpu_seconds = ${given('gpu_seconds', gpuSeconds)},
+        max_seconds = ${given('max_seconds', maxSeconds)}`;
     await this.database.prisma.$executeRaw`SELECT pg_notify('outbox', '')`;
     return (await this.list()).find((project) => project.name === name)!;
   }

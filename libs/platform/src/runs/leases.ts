@@ -1,13 +1,16 @@
 import { ACTIVE_STATUSES, type RunResult, type RunStatus, type StatusReason } from '#libs/contracts';
 import { Prisma, type Database, type Transaction } from '../machine/database.js';
-import { hasStatus, interval } from './sql.js';
+import { hasStatus, interval, isOutOfTime, spentSeconds } from './sql.js';
 import { held, LeaseLostError, type Token } from './token.js';
 import type { Transitions } from './transitions.js';
+
+/** What a worker is asked of a run. `time out`: its time limit is used up, and it is to be stopped as for a cancel. */
+export type Ask = 'go on' | 'cancel' | 'pause' | 'time out';
 
 /** What a heartbeat is told: whether the worker is to drain, and what is asked of each run that it still holds. */
 export interface HeartbeatAnswer {
   drain: boolean;
-  asked: Map<string, 'go on' | 'cancel' | 'pause'>;
+  asked: Map<string, Ask>;
 }
 
 /**
@@ -22,6 +25,8 @@ const RETRY_BUDGET: Partial<Record<StatusReason, number>> = {
 };
 /** Losing its worker costs a run nothing; one that has lost so many is set aside, because it may be what kills them. */
 const MAX_LOSSES = 10;
+/** Statuses of which a time limit makes `timed_out`. A run that is being cancelled is cancelled, however late. */
+const LIMITED_STATUSES = ['running', 'pausing'] as const satisfies readonly RunStatus[];
 /** Runs that are freed in one go. */
 const RECOVER_BATCH = 1000;
 /** Exponential backoff with full jitter, in milliseconds. */
@@ -32,12 +37,14 @@ export class Leases {
   constructor(
     private readonly database: Database,
     private readonly transitions: Transitions,
-    private readonly options: { leaseMs: number },
+    private readonly options: { leaseMs: number; cancelGraceMs?: number },
   ) {}
 
   /** Extends the leases of a worker's runs. A run that is absent from the answer is lost. */
   async heartbeat(workerId: string, tokens: readonly Token[]): Promise<HeartbeatAnswer> {
-    const rows = await this.database.prisma.$queryRaw<{ id: string | null; status: RunStatus; state: string | null }[]>`
+    const rows = await this.database.prisma.$queryRaw<
+      { id: string | null; status: RunStatus; outOfTime: boolean; state: string | null }[]
+    >`
       WITH alive AS (
           UPDATE worker SET heartbeat_at = now()
           WHERE id = ${workerId}
@@ -48,13 +55,12 @@ export class Leases {
             ${tokens.map(({ runId }) => runId)}::uuid[],
             ${tokens.map(({ attempt }) => attempt)}::int[]) AS token(run_id, attempt)
           WHERE run.id = token.run_id AND run.attempt = token.attempt AND ${hasStatus(ACTIVE_STATUSES)}
-          RETURNING run.id, run.status)
-      SELECT extended.id, extended.status::text AS status, alive.state
+          RETURNING run.id, run.status, ${isOutOfTime()} AS late)
+      SELECT extended.id, extended.status::text AS status, extended.late AS "outOfTime", alive.state
       FROM (SELECT 1) AS one LEFT JOIN alive ON true LEFT JOIN extended ON true`;
-    const asks: Partial<Record<RunStatus, 'cancel' | 'pause'>> = { cancelling: 'cancel', pausing: 'pause' };
     return {
       drain: rows[0]?.state === 'draining',
-      asked: new Map(rows.flatMap(({ id, status }) => (id === null ? [] : [[id, asks[status] ?? 'go on'] as const]))),
+      asked: new Map(rows.flatMap(({ id, ...run }) => (id === null ? [] : [[id, askOf(run)] as const]))),
     };
   }
 
@@ -86,7 +92,7 @@ export class Leases {
 
   /**
    * The run failed. It is repeated after a while where its failure class and budget allow, from its last checkpoint;
-   * one that was to pause is paused instead.
+   * one that was to pause is paused instead, and one whose time limit is used up is not repeated.
    * Returns the status that it has now.
    * @throws LeaseLostError
    */
@@ -100,6 +106,7 @@ export class Leases {
       if (!run) return this.endedBefore(tx, token, 'failed');
       const failures = run.failures + 1;
       const again = failures <= (RETRY_BUDGET[reason] ?? 0);
+      if (again && (await this.timeOut(tx, token))) return 'timed_out';
       const repeated = run.status === 'pausing' ? 'paused' : 'retrying';
       const to = again ? repeated : 'failed';
       const from = { failed: ['running', 'pausing'], paused: ['pausing'], retrying: ['running'] } as const;
@@ -119,12 +126,14 @@ export class Leases {
   }
 
   /**
-   * Hands a run back that its worker has stopped, uncharged. One that was to be cancelled or to pause is; any other
-   * goes on elsewhere from its last checkpoint. Returns the status that it has now.
+   * Hands a run back that its worker has stopped, uncharged. One that was to be cancelled or to pause is, one whose
+   * time limit is used up has timed out; any other goes on elsewhere from its last checkpoint. Returns the status that
+   * it has now.
    * @throws LeaseLostError
    */
   async release(token: Token): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
+      if (await this.timeOut(tx, token)) return 'timed_out';
       const moved = await this.transitions.end(tx, token, {
         from: ['running'],
         to: 'queued',
@@ -137,11 +146,12 @@ export class Leases {
 
   /**
    * Hands back a run that has come as far as it was to: it waits with its checkpoint until it is let on. Where it has
-   * been let on meanwhile, it goes on at once.
+   * been let on meanwhile, it goes on at once. One whose time limit is used up could not go on: it has timed out.
    * @throws LeaseLostError
    */
   async reachRung(token: Token, step: number): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
+      if (await this.timeOut(tx, token)) return 'timed_out';
       const [run] = await tx.$queryRaw<{ stopAtStep: number | null }[]>`
         SELECT stop_at_step AS "stopAtStep"
         FROM run
@@ -160,12 +170,15 @@ export class Leases {
     });
   }
 
-  /** Frees runs whose worker has been silent for longer than the lease. Returns how many. */
+  /**
+   * Frees runs whose worker has been silent for longer than the lease, and ends those that it has not stopped though
+   * their time limit was used up. Returns how many.
+   */
   async recoverLost(): Promise<number> {
     const lost = await this.database.prisma.$queryRaw<{ id: string }[]>`
       SELECT id
       FROM run
-      WHERE ${hasStatus(ACTIVE_STATUSES)} AND lease_until < now()
+      WHERE ${this.isAbandoned()}
       ORDER BY lease_until
       LIMIT ${RECOVER_BATCH}`;
     let recovered = 0;
@@ -173,12 +186,12 @@ export class Leases {
     return recovered;
   }
 
-  /** An expired lease ends its attempt. True when there was one. */
+  /** An expired lease ends its attempt, and so does a time limit that no worker keeps. True when there was one. */
   async recoverWithin(tx: Transaction, runId: string): Promise<boolean> {
     const [run] = await tx.$queryRaw<{ status: RunStatus; attempt: number; losses: number; workerId: string }[]>`
       SELECT status::text AS status, attempt, losses, worker_id AS "workerId"
       FROM run
-      WHERE id = ${runId}::uuid AND ${hasStatus(ACTIVE_STATUSES)} AND lease_until < now()
+      WHERE id = ${runId}::uuid AND ${this.isAbandoned()}
       FOR UPDATE`;
     if (!run) return false;
     const token = { runId, attempt: run.attempt };
@@ -186,6 +199,7 @@ export class Leases {
       await this.stoppedMeanwhile(tx, token);
       return true;
     }
+    if (await this.timeOut(tx, token)) return true;
     const losses = run.losses + 1;
     const detail = `worker ${run.workerId} was silent for longer than its lease`;
     const setAside = losses > MAX_LOSSES;
@@ -199,6 +213,34 @@ export class Leases {
       set: [Prisma.sql`losses = ${losses}`],
     });
     return true;
+  }
+
+  /**
+   * The run `run` has a worker that does not answer, or one that has left it to go on beyond its time limit for longer
+   * than a trainer takes to be stopped and the worker to say so.
+   */
+  private isAbandoned(): Prisma.Sql {
+    const { leaseMs, cancelGraceMs = 0 } = this.options;
+    return Prisma.sql`
+      ${hasStatus(ACTIVE_STATUSES)}
+      AND (lease_until < now() OR (${hasStatus(LIMITED_STATUSES)} AND ${isOutOfTime(cancelGraceMs + leaseMs)}))`;
+  }
+
+  /** Ends a run as timed out whose attempt ends with its time limit used up. False where it is not, or has ended. */
+  private async timeOut(tx: Transaction, token: Token): Promise<boolean> {
+    const [late] = await tx.$queryRaw<{ spent: number; limit: number }[]>`
+      SELECT ${spentSeconds}::float8 AS spent, max_seconds AS limit
+      FROM run
+      WHERE ${held(token)} AND ${isOutOfTime()}`;
+    if (!late) return false;
+    return this.transitions.end(tx, token, {
+      from: LIMITED_STATUSES,
+      to: 'timed_out',
+      reason: 'time_limit',
+      detail:
+        `it took ${late.spent.toFixed(1)} s, its time limit is ${late.limit} s: a retry goes on from its last ` +
+        'checkpoint, for as long again',
+    });
   }
 
   /**
@@ -226,8 +268,15 @@ export class Leases {
       FROM attempt JOIN run ON run.id = attempt.run_id
       WHERE attempt.run_id = ${token.runId}::uuid AND attempt.attempt = ${token.attempt}
         AND attempt.ended_at IS NOT NULL AND attempt.reason IS DISTINCT FROM 'worker_lost'
-        AND attempt.outcome IN (${outcome}, 'cancelled', 'paused')`;
+        AND attempt.outcome IN (${outcome}, 'cancelled', 'paused', 'timed_out')`;
     if (!ended) throw new LeaseLostError(token);
     return ended.status;
   }
+}
+
+/** A cancel goes before a time limit, and that before a pause, from which the run could not go on. */
+function askOf({ status, outOfTime }: { status: RunStatus; outOfTime: boolean }): Ask {
+  if (status === 'cancelling') return 'cancel';
+  if (outOfTime) return 'time out';
+  return status === 'pausing' ? 'pause' : 'go on';
 }

@@ -47,6 +47,7 @@ export const runRecord = (row: RunRow): RunRecord => ({
     labels: row.requiredLabels as Record<string, string>,
     ...(row.requiredGpu !== null && { gpu: row.requiredGpu as NonNullable<Requires['gpu']> }),
   },
+  maxSeconds: row.maxSeconds,
   attempt: row.attempt,
   step: row.step,
   totalSteps: row.totalSteps,

@@ -101,7 +101,7 @@ export class Requests {
 
   /**
    * Queues a run again that failed, timed out or was cancelled. It goes on from its last checkpoint with a fresh budget
-   * of failures, and the runs that wait for it wait again.
+   * of failures and of time, and the runs that wait for it wait again.
    * @throws RequestError `not_found`; `invalid_state` for a run that did not end this way, or whose parent has to be
    *   retried first.
    */
@@ -136,7 +136,9 @@ export class Requests {
       reason: null,
       detail: null,
       data: { by: 'retry' },
-      set: [Prisma.sql`failures = 0, losses = 0, finished_at = NULL, cancel_requested_at = NULL`],
+      set: [
+        Prisma.sql`failures = 0, losses = 0, finished_at = NULL, cancel_requested_at = NULL, attempts_before = attempt`,
+      ],
     });
   }
 }

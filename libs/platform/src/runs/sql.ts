@@ -1,6 +1,6 @@
 /**
  * Conditions and measures that statements share: which statuses a run may have, which workers live, and how long an
- * attempt took. Each is written here and nowhere else.
+ * attempt or a run took. Each is written here and nowhere else.
  */
 import type { RunStatus } from '#libs/contracts';
 import { Prisma } from '../machine/database.js';
@@ -30,3 +30,16 @@ export const takesRuns = (leaseMs: number, alias = 'worker'): Prisma.Sql =>
 /** How long the attempt under this alias took, or has taken until now, in seconds (a `numeric`). */
 export const attemptSeconds = (alias = 'attempt'): Prisma.Sql =>
   Prisma.raw(`extract(epoch FROM coalesce(${alias}.ended_at, now()) - ${alias}.started_at)`);
+
+/**
+ * Seconds that count toward the time limit of the row `run`: those of its attempts since it was submitted or last
+ * retried (a `numeric`).
+ */
+export const spentSeconds = Prisma.sql`(
+  SELECT coalesce(sum(${attemptSeconds('counted')}), 0)
+  FROM attempt AS counted
+  WHERE counted.run_id = run.id AND counted.attempt > run.attempts_before)`;
+
+/** The row `run` has a time limit and has used it up, by this many milliseconds or more. */
+export const isOutOfTime = (byMs = 0): Prisma.Sql =>
+  Prisma.sql`(run.max_seconds IS NOT NULL AND ${spentSeconds} >= run.max_seconds + ${byMs / 1000}::float8)`;

@@ -14,12 +14,18 @@ import type { Transitions } from './transitions.js';
 const INSERT_BATCH = 1000;
 
 /** What the runs of one submit have in common, beside their specs. */
-type Common = Pick<SubmitRun, 'tags' | 'project' | 'priority'> & { requires?: SubmitRun['requires'] };
+type Common = Pick<SubmitRun, 'tags' | 'project' | 'priority'> & {
+  requires?: SubmitRun['requires'];
+  /** Time limit of each; left out or null: the project's. */
+  maxSeconds?: number | null | undefined;
+};
 
 export interface SubmissionOptions {
   /** The folder that `prepare-dataset` paths are relative to. */
   dataRoot: string;
   leaseMs: number;
+  /** How long a trainer may take to stop. */
+  cancelGraceMs?: number;
 }
 
 /** From a request to runs that wait. */
@@ -160,7 +166,7 @@ const draftOf = ({ spec, name }: SubmitRun): Draft => ({ spec, name, path: ['spe
 async function insertRuns(
   tx: Transaction,
   placements: readonly Placement[],
-  { tags, project, priority, requires }: Common,
+  { tags, project, priority, requires, maxSeconds }: Common,
 ): Promise<void> {
   const rows = placements.map(({ runId, name, spec, status, digest, datasetDigest }) => ({
     id: runId,
@@ -175,13 +181,15 @@ async function insertRuns(
     dataset_digest: datasetDigest,
     required_labels: requires?.labels ?? {},
     required_gpu: requires?.gpu ?? null,
+    max_seconds: maxSeconds ?? null,
   }));
   await tx.$executeRaw`
     INSERT INTO run (id, name, kind, status, digest, spec, tags, project, priority, dataset_digest, required_labels,
-      required_gpu)
+      required_gpu, max_seconds)
     SELECT id, name, kind, status, digest, spec, tags, project, priority, dataset_digest, required_labels,
-      nullif(required_gpu, 'null')
+      nullif(required_gpu, 'null'),
+      coalesce(max_seconds, (SELECT p.max_seconds FROM project p WHERE p.name = r.project))
     FROM jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) AS r(
       id uuid, name text, kind text, status run_status, digest text, spec jsonb, tags text[], project text,
-      priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb)`;
+      priority int, dataset_digest text, required_labels jsonb, required_gpu jsonb, max_seconds float8)`;
 }

@@ -52,7 +52,7 @@ export class SweepStore {
       await this.runs.submission.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       const sweepId = randomUUIDv7();
-      const requires = request.requires ?? { labels: {} };
+      const { requires = { labels: {} }, maxSeconds = null } = request;
       await tx.sweep.create({
         data: {
           id: sweepId,
@@ -62,6 +62,7 @@ export class SweepStore {
           project,
           priority,
           requires,
+          maxSeconds,
           steered: isSteered(spec),
           plan: planFor(spec, placements, trials.length),
         },
@@ -72,7 +73,7 @@ export class SweepStore {
       else
         await this.controller.trials.place(
           tx,
-          { id: sweepId, spec, tags, project, priority, requires },
+          { id: sweepId, spec, tags, project, priority, requires, maxSeconds },
           places,
           placements,
         );
@@ -292,6 +293,7 @@ export class SweepStore {
         project: sweep.project,
         priority: sweep.priority,
         requires: sweep.requires as Requires,
+        ...(sweep.maxSeconds !== null && { maxSeconds: sweep.maxSeconds }),
       },
       idempotencyKey,
     );

@@ -10,6 +10,7 @@ export interface SweepRow {
   project: string;
   priority: number;
   requires: Requires;
+  maxSeconds: number | null;
   createdAt: Date;
   steered: boolean;
   pausedAt: Date | null;
@@ -23,7 +24,7 @@ export const noSuchSweep = (id: string): RequestError =>
 /** The row stays locked until the transaction ends. @throws RequestError `not_found` */
 export async function lockSweep(tx: Transaction, id: string): Promise<SweepRow> {
   const [sweep] = await tx.$queryRaw<SweepRow[]>`
-    SELECT id, spec, tags, project, priority, requires, steered,
+    SELECT id, spec, tags, project, priority, requires, steered, max_seconds AS "maxSeconds",
       created_at AS "createdAt", paused_at AS "pausedAt", cancelled_at AS "cancelledAt", halt_reason AS "haltReason"
     FROM sweep
     WHERE id = ${id}::uuid

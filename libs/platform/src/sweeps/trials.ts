@@ -113,7 +113,7 @@ export class Trials {
   /** Writes the runs of trials, and which run fills which place. Returns how many trials have something left to run. */
   async place(
     tx: Transaction,
-    sweep: Pick<SweepRow, 'id' | 'spec' | 'tags' | 'project' | 'priority' | 'requires'>,
+    sweep: Pick<SweepRow, 'id' | 'spec' | 'tags' | 'project' | 'priority' | 'requires' | 'maxSeconds'>,
     { places }: Pick<Places, 'places'>,
     placements: readonly Placement[],
   ): Promise<number> {
