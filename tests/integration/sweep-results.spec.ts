@@ -1,4 +1,5 @@
 /** What is read of a large sweep holds nobody else up, and is read once for each state. On real Postgres. */
+import { SweepResults } from '#libs/platform';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -50,7 +51,13 @@ test.each([500, 10_000])('the event loop is free while the table of %i trials is
   // What the machine itself takes, with the same statements run before: plans are made, code is compiled.
   await results.table((await sweeps.submit(sweep(alone))).sweepId);
   const idle = await longestHold(() => delay(1000));
-  const held = await longestHold(async () => expect((await results.table(id))!.importance).toHaveLength(PARAMETERS));
+  // Of three times the shortest: what the table takes is there each time, what others take of the machine is not.
+  const holds: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const fresh = new SweepResults(database, sweepQueries);
+    holds.push(await longestHold(async () => expect((await fresh.table(id))!.importance).toHaveLength(PARAMETERS)));
+  }
+  const held = Math.min(...holds);
   // The forest alone would take from half a second on.
   expect(held, `${held} ms, and ${idle} ms where nothing was done`).toBeLessThan(50 + 4 * idle);
 });

@@ -2,7 +2,7 @@ import { useMutation } from '@tanstack/react-query';
 import { useRef, type ReactNode } from 'react';
 import { refresh } from '../data/queries.js';
 
-/** Deletes for good what a page is about, after asking, and goes to the page `next`. A refusal is shown in the dialog. */
+/** Deletes for good what a page is about, after asking, and goes to `next`. A refusal is shown in the dialog. */
 export function DeleteButton({
   name,
   next,
