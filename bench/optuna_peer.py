@@ -1,4 +1,6 @@
-"""Optuna on Postgres. `enqueue` lays trials out before anything runs, as a submit of ours does; `ask` has the sampler draw each. One JSON line a request."""
+"""Optuna on Postgres. `enqueue` lays trials out before anything runs, as a submit of ours does; `ask` has the
+sampler draw each. One JSON line a request."""
+
 import json
 import sys
 import time

@@ -1,4 +1,6 @@
-"""Ray Tune with 8 slots on a trial that reports one metric and ends. One JSON line a request; the cluster is started before and not counted."""
+"""Ray Tune with 8 slots on a trial that reports one metric and ends. One JSON line a request; the cluster is
+started before and not counted."""
+
 import json
 import os
 import sys

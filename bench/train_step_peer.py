@@ -1,4 +1,5 @@
 """Training steps in PyTorch eager, channels_last: the networks, batches and losses of the bench's other side."""
+
 import json
 import sys
 import time
@@ -17,7 +18,11 @@ class Block(nn.Module):
         super().__init__()
         self.conv1, self.bn1 = conv(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
         self.conv2, self.bn2 = conv(outputs, outputs, 3), nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)) if stride != 1 or inputs != outputs else nn.Identity()
+        self.shortcut = (
+            nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+            if stride != 1 or inputs != outputs
+            else nn.Identity()
+        )
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -45,17 +50,37 @@ def build_simclr(name, width):
     last = nn.BatchNorm1d(64)
     # It has no offset.
     last.register_parameter("bias", None)
-    head = nn.Sequential(nn.Linear(features, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(inplace=True), nn.Linear(256, 64, bias=False), last)
+    head = nn.Sequential(
+        nn.Linear(features, 256, bias=False),
+        nn.BatchNorm1d(256),
+        nn.ReLU(inplace=True),
+        nn.Linear(256, 64, bias=False),
+        last,
+    )
     return nn.Sequential(encoder, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
 
 
 def build_autoencoder(name, width, latent):
     encoder, features = build_encoder(name, width)
     side = 4
-    layers, inputs = [nn.Flatten(), nn.Linear(side * side * features, latent), nn.Linear(latent, side * side * features), nn.ReLU(inplace=True), nn.Unflatten(1, (features, side, side))], features
+    layers, inputs = (
+        [
+            nn.Flatten(),
+            nn.Linear(side * side * features, latent),
+            nn.Linear(latent, side * side * features),
+            nn.ReLU(inplace=True),
+            nn.Unflatten(1, (features, side, side)),
+        ],
+        features,
+    )
     while side < 32:
         side, outputs = 2 * side, max(width, inputs // 2)
-        layers += [nn.Upsample(scale_factor=2, mode="nearest"), conv(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        layers += [
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            conv(inputs, outputs, 3),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
         inputs = outputs
     return nn.Sequential(encoder, *layers, nn.Conv2d(inputs, 3, 3, padding=1), nn.Sigmoid())
 
@@ -86,7 +111,9 @@ def main():
             model = build_simclr(name, width) if contrasts else build_autoencoder(name, width, message["latent"])
             model = model.to(device, memory_format=torch.channels_last).train()
             optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-            x = torch.rand(message["batch"] * (2 if contrasts else 1), 3, 32, 32).to(device, memory_format=torch.channels_last)
+            x = torch.rand(message["batch"] * (2 if contrasts else 1), 3, 32, 32).to(
+                device, memory_format=torch.channels_last
+            )
             loss_of = (lambda: nt_xent(model(x), 0.1)) if contrasts else (lambda: F.mse_loss(model(x), x))
             parameters = sum(p.numel() for p in model.parameters())
             print(json.dumps({"parameters": parameters, "torch": torch.__version__}), flush=True)

@@ -133,7 +133,11 @@ async function command(name) {
   } catch (error) {
     const { error_code, message } = describe(error);
     process.stderr.write(
-      `${JSON.stringify({ level: 'INFO', target: 'schema_engine', fields: { message: 'Starting schema engine CLI' } })}\n`,
+      `${JSON.stringify({
+        level: 'INFO',
+        target: 'schema_engine',
+        fields: { message: 'Starting schema engine CLI' },
+      })}\n`,
     );
     process.stderr.write(
       JSON.stringify({

@@ -207,7 +207,10 @@ async function unpackWheel(python, [name, version, tag, sha256], work) {
 
 const UNPACK = `
 import sys, zipfile
-keep = ('tensorflow/libtensorflow_cc.so.2', 'tensorflow/libtensorflow_framework.so.2', 'tensorflow/include/tensorflow/c/', 'tensorflow/include/tensorflow/core/platform/', 'tensorflow/include/xla/tsl/', 'tensorflow/include/tsl/')
+keep = (
+    'tensorflow/libtensorflow_cc.so.2', 'tensorflow/libtensorflow_framework.so.2', 'tensorflow/include/tensorflow/c/',
+    'tensorflow/include/tensorflow/core/platform/', 'tensorflow/include/xla/tsl/', 'tensorflow/include/tsl/')
 with zipfile.ZipFile(sys.argv[1]) as wheel:
-    wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if name.startswith(keep) or name.startswith('nvidia/') and '.so' in name])
+    wanted = lambda name: name.startswith(keep) or name.startswith('nvidia/') and '.so' in name
+    wheel.extractall(sys.argv[2], [name for name in wheel.namelist() if wanted(name)])
 `;
