@@ -1,91 +1,32 @@
 /**
  * Projects share the workers: who is let into Redis, and whose quota holds. Workers are played.
  */
-import { RunFilter, SubmitRun, SubmitSweep } from '#libs/contracts';
-import {
-  ClaimRefusedError,
-  Database,
-  ProjectStore,
-  RequestError,
-  RunQueries,
-  Runs,
-  SweepQueries,
-  SweepStore,
-  type ClaimedRun,
-} from '#libs/platform';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { z } from 'zod';
-import { freshDatabase } from '../support/database.js';
+import { RunFilter, SubmitSweep } from '#libs/contracts';
+import { ClaimRefusedError, RequestError, SweepQueries, SweepStore, type ClaimedRun } from '#libs/platform';
+import { beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
-import { knowShapes } from '../support/shapes.js';
 
-let home: Awaited<ReturnType<typeof freshDatabase>>;
-let database: Database;
-let platform: Runs;
-let queries: RunQueries;
+import {
+  admit,
+  copies,
+  database,
+  platform,
+  pretrain,
+  projects,
+  queries,
+  submit,
+  submitMany,
+  told,
+  useProjects,
+  worker,
+} from '../support/projects.js';
+
 let sweepQueries: SweepQueries;
-let projects: ProjectStore;
-const options = { leaseMs: 60_000 };
 
-beforeAll(async () => {
-  home = await freshDatabase();
-  database = new Database(home.url);
-  platform = new Runs(database, { dataRoot: '/data', ...options });
-  projects = new ProjectStore(database);
-});
-beforeEach(async () => {
-  await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
-  await database.prisma.$executeRaw`DELETE FROM project WHERE name <> 'default'`;
-  // What is told is a second old at most: each test asks anew.
-  queries = new RunQueries(database, options);
+useProjects();
+beforeAll(() => {
   sweepQueries = new SweepQueries(database);
-  await knowShapes(platform);
 });
-afterAll(async () => {
-  await database.close();
-  await home.drop();
-});
-
-let seed = 0;
-const pretrain = (more: Partial<z.input<typeof SubmitRun>> = {}) =>
-  SubmitRun.parse({ spec: { kind: 'pretrain', dataset: 'shapes', batchSize: 32, seed: ++seed }, ...more });
-const submit = async (project: string, more: Partial<z.input<typeof SubmitRun>> = {}): Promise<string> =>
-  (await platform.submission.submitRun(pretrain({ project, ...more }))).runId;
-const submitMany = async (project: string, count: number, more: Partial<z.input<typeof SubmitRun>> = {}) => {
-  const ids: string[] = [];
-  for (let i = 0; i < count; i++) ids.push(await submit(project, more));
-  return ids;
-};
-/** So many copies of a run that waits, of priorities from 40 to 59. */
-async function copies(template: string, project: string, count: number): Promise<void> {
-  for (let rest = count; rest > 0; rest -= 5000) {
-    await database.prisma.$executeRaw`
-      WITH copies AS (
-        INSERT INTO run (id, name, kind, status, digest, spec, tags, project, priority, dataset_digest)
-        SELECT gen_random_uuid(), 'many', kind, 'queued', digest, spec, '{many}', ${project}, 40 + n % 20,
-          dataset_digest
-        FROM run, generate_series(1, ${Math.min(rest, 5000)}::int) AS n
-        WHERE id = ${template}::uuid
-        RETURNING id, project, priority)
-      INSERT INTO outbox (run_id, attempt, project, urgency)
-      SELECT id, 1, project, 100 - priority
-      FROM copies`;
-  }
-}
-async function worker(id: string, slots: number, labels: Record<string, string> = {}): Promise<void> {
-  await platform.workers.registerWorker({ id, host: 'h', pid: 1, slots, versions: {}, labels });
-  await platform.workers.setWorkerState(id, 'running');
-}
-/** The leader's part, by hand. */
-async function admit(window: number | 'auto' = 'auto'): Promise<{ runId: string; attempt: number; project: string }[]> {
-  const next = await platform.outbox.takeDispatchable(1000, window);
-  if (next.length) await platform.outbox.markDispatched(next);
-  return next;
-}
-const told = async (id: string) => {
-  const { jobsAhead, waitsFor, predictedStartAt } = (await new RunQueries(database, options).run(id))!;
-  return { jobsAhead, waitsFor, predictedStartAt };
-};
 
 test('a project is made, changed and read; one that is not there is refused with those that are', async () => {
   expect(await projects.put('vision', { weight: 3, maxRunning: 2 })).toMatchObject({

@@ -1,43 +1,10 @@
-import { SubmitRun, type RunStatus } from '#libs/contracts';
-import { Database, LeaseLostError, RunQueries, Runs, type Token } from '#libs/platform';
-import type { z } from 'zod';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { freshDatabase } from '../support/database.js';
-import { knowShapes } from '../support/shapes.js';
+import { type RunStatus } from '#libs/contracts';
+import { LeaseLostError, type Token } from '#libs/platform';
+import { describe, expect, test } from 'vitest';
 
-const LEASE_MS = 600;
-let home: Awaited<ReturnType<typeof freshDatabase>>;
-let database: Database;
-let platform: Runs;
-let queries: RunQueries;
+import { claimed, database, platform, pretrain, queries, request, statusOf, useRuns } from '../support/runs.js';
 
-const request = (spec: z.input<typeof SubmitRun>['spec'], rest: Partial<z.input<typeof SubmitRun>> = {}) =>
-  SubmitRun.parse({ spec, ...rest });
-const pretrain = (more: object = {}) => request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, ...more });
-const statusOf = async (id: string): Promise<RunStatus> => (await queries.run(id))!.status;
-
-async function claimed(runId: string, attempt = 1) {
-  const run = await platform.claims.claim({ runId, attempt }, 'worker-1');
-  if (!run) throw new Error('expected the run to be claimed');
-  return run;
-}
-
-beforeAll(async () => {
-  home = await freshDatabase();
-  database = new Database(home.url);
-  platform = new Runs(database, { dataRoot: '/data', leaseMs: LEASE_MS });
-  queries = new RunQueries(database, { leaseMs: LEASE_MS });
-});
-
-beforeEach(async () => {
-  await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
-  await knowShapes(platform);
-});
-
-afterAll(async () => {
-  await database.close();
-  await home.drop();
-});
+useRuns();
 
 describe('a run and its attempts', () => {
   test('one claim wins, and its token is the only one that writes', async () => {

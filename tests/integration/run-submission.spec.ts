@@ -1,61 +1,29 @@
-import { SubmitRun, SubmitSweep, type RunSpec } from '#libs/contracts';
+import { SubmitSweep, type RunSpec } from '#libs/contracts';
 import {
   createLogger,
-  Database,
   Leader,
   RequestError,
   ProjectStore,
-  RunQueries,
-  Runs,
   SweepQueries,
   SweepResults,
   SweepStore,
 } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
-import type { z } from 'zod';
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { freshDatabase } from '../support/database.js';
+import { beforeAll, describe, expect, inject, test } from 'vitest';
 import { openQueue } from '../support/queue.js';
-import { knowShapes } from '../support/shapes.js';
 import { eventually } from '../support/eventually.js';
 
-const LEASE_MS = 600;
-let home: Awaited<ReturnType<typeof freshDatabase>>;
-let database: Database;
-let platform: Runs;
+import { claimed, database, platform, pretrain, queries, request, useRuns } from '../support/runs.js';
+
 let projects: ProjectStore;
 let sweeps: SweepStore;
-let queries: RunQueries;
 let sweepQueries: SweepQueries;
 
-const request = (spec: z.input<typeof SubmitRun>['spec'], rest: Partial<z.input<typeof SubmitRun>> = {}) =>
-  SubmitRun.parse({ spec, ...rest });
-const pretrain = (more: object = {}) => request({ kind: 'pretrain', dataset: 'shapes', batchSize: 32, ...more });
-
-async function claimed(runId: string, attempt = 1) {
-  const run = await platform.claims.claim({ runId, attempt }, 'worker-1');
-  if (!run) throw new Error('expected the run to be claimed');
-  return run;
-}
-
-beforeAll(async () => {
-  home = await freshDatabase();
-  database = new Database(home.url);
-  platform = new Runs(database, { dataRoot: '/data', leaseMs: LEASE_MS });
+useRuns();
+beforeAll(() => {
   projects = new ProjectStore(database);
   sweeps = new SweepStore(database, platform);
-  queries = new RunQueries(database, { leaseMs: LEASE_MS });
   sweepQueries = new SweepQueries(database);
-});
-
-beforeEach(async () => {
-  await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
-  await knowShapes(platform);
-});
-
-afterAll(async () => {
-  await database.close();
-  await home.drop();
 });
 
 describe('submitting', () => {
