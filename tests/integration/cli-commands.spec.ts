@@ -1,29 +1,13 @@
 /** Commands of the command line against a real stack. */
-import type { LoomClient, MetricSeries, Run, SweepDetail } from '#libs/contracts';
-import { mkdir, readFile } from 'node:fs/promises';
+import type { MetricSeries, Run, SweepDetail } from '#libs/contracts';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { prepareStripes, SHORT } from '../support/small-runs.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { piped } from '../support/terminal.js';
+import { describe, expect, test } from 'vitest';
+import { client, cwd, loom, parsed, stack, useCli } from '../support/cli.js';
+import { SHORT } from '../support/small-runs.js';
 
-let stack: Stack;
-let client: LoomClient;
-let cwd: string;
+useCli();
 
-beforeAll(async () => {
-  stack = await startStack({ environment: { LOOM_CHECKPOINT_SECONDS: '0.4' } });
-  ({ client } = stack);
-  cwd = path.join(stack.dir, 'here');
-  await mkdir(cwd);
-  await prepareStripes(stack);
-}, 90_000);
-afterEach(() => stack.clear());
-afterAll(() => stack?.stop());
-
-const loom = (args: readonly string[], { env = {}, ...more }: { input?: string; env?: Record<string, string> } = {}) =>
-  piped(args, { cwd, env: { LOOM_URL: client.url, ...env }, ...more }).ended;
-const parsed = <Value>(text: string): Value => JSON.parse(text) as Value;
 describe('commands', () => {
   test('the sweep to start from can be submitted as it is', async () => {
     const written = await loom(['init', '--dataset', 'stripes']);

@@ -1,30 +1,11 @@
 /** `loom reproduce` against a real stack. */
-import type { LoomClient } from '#libs/contracts';
-import { mkdir } from 'node:fs/promises';
-import path from 'node:path';
 import pg from 'pg';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { prepareStripes, SHORT, small } from '../support/small-runs.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { piped } from '../support/terminal.js';
+import { expect, test } from 'vitest';
+import { client, loom, parsed, stack, useCli } from '../support/cli.js';
+import { SHORT, small } from '../support/small-runs.js';
 
-let stack: Stack;
-let client: LoomClient;
-let cwd: string;
+useCli();
 
-beforeAll(async () => {
-  stack = await startStack({ environment: { LOOM_CHECKPOINT_SECONDS: '0.4' } });
-  ({ client } = stack);
-  cwd = path.join(stack.dir, 'here');
-  await mkdir(cwd);
-  await prepareStripes(stack);
-}, 90_000);
-afterEach(() => stack.clear());
-afterAll(() => stack?.stop());
-
-const loom = (args: readonly string[], { env = {}, ...more }: { input?: string; env?: Record<string, string> } = {}) =>
-  piped(args, { cwd, env: { LOOM_URL: client.url, ...env }, ...more }).ended;
-const parsed = <Value>(text: string): Value => JSON.parse(text) as Value;
 test('a run is reproduced with what it was made from, or what differs is said', async () => {
   stack.startWorker();
   const pretraining = await stack.submit(SHORT);

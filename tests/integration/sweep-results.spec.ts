@@ -42,6 +42,8 @@ async function longestHold(work: () => Promise<unknown>): Promise<number> {
   const histogram = monitorEventLoopDelay({ resolution: 1 });
   histogram.enable();
   await work();
+  // A hold is counted when the loop turns again.
+  await delay(10);
   histogram.disable();
   return histogram.max / 1e6;
 }
@@ -50,14 +52,15 @@ test.each([500, 10_000])('the event loop is free while the table of %i trials is
   const id = await largeSweep(trials);
   // What the machine itself takes, with the same statements run before: plans are made, code is compiled.
   await results.table((await sweeps.submit(sweep(alone))).sweepId);
-  const idle = await longestHold(() => delay(1000));
   // Of three times the shortest: what the table takes is there each time, what others take of the machine is not.
+  const idles: number[] = [];
   const holds: number[] = [];
   for (let i = 0; i < 3; i++) {
+    idles.push(await longestHold(() => delay(300)));
     const fresh = new SweepResults(database, sweepQueries);
     holds.push(await longestHold(async () => expect((await fresh.table(id))!.importance).toHaveLength(PARAMETERS)));
   }
-  const held = Math.min(...holds);
+  const [idle, held] = [Math.min(...idles), Math.min(...holds)];
   // The forest alone would take from half a second on.
   expect(held, `${held} ms, and ${idle} ms where nothing was done`).toBeLessThan(50 + 4 * idle);
 });

@@ -1,3 +1,4 @@
+import type { Worker } from '#libs/contracts';
 import { Database, Leader, ProjectStore, RequestError, RunQueries, RunQueue } from '#libs/platform';
 import { Controller, Get, Header, Param, Res } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -52,7 +53,7 @@ export class OperationsController {
   });
   private readonly workers = new Gauge({
     name: 'loom_workers',
-    help: 'Workers by whether they answer',
+    help: 'Workers that answer, and those that do not and have neither been told to end nor said that they do',
     labelNames: ['alive'],
     registers: [this.registry],
   });
@@ -134,8 +135,8 @@ export class OperationsController {
     for (const [status, count] of Object.entries(runs)) this.runs.set({ status }, count);
     for (const [state, count] of Object.entries(jobs)) this.jobs.set({ state }, count);
     for (const [kind, count] of Object.entries(this.leader.repairs)) this.repairs.set({ kind }, count as number);
-    for (const alive of [true, false])
-      this.workers.set({ alive: String(alive) }, workers.filter((worker) => worker.alive === alive).length);
+    this.workers.set({ alive: 'true' }, workers.filter(({ alive }) => alive).length);
+    this.workers.set({ alive: 'false' }, workers.filter(isMissed).length);
     for (const { name, running, waiting, gpuSecondsUsed } of projects) {
       this.projects.set({ project: name, state: 'running' }, running);
       this.projects.set({ project: name, state: 'waiting' }, waiting);
@@ -146,3 +147,7 @@ export class OperationsController {
     return this.registry.metrics();
   }
 }
+
+/** Silent though nobody has sent it away: one that is draining or has stopped is expected to go. */
+const isMissed = ({ alive, state }: Pick<Worker, 'alive' | 'state'>): boolean =>
+  !alive && state !== 'draining' && state !== 'stopped';

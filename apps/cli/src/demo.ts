@@ -239,7 +239,7 @@ export async function demo(options: DemoOptions): Promise<boolean> {
       ]);
     } else {
       say(
-        `stopped; \`npm run loom -- up${dir === '.loom' ? '' : ` --dir ${dir}`}\` brings it up again with all ` +
+        `stopped; \`npx loom up${dir === '.loom' ? '' : ` --dir ${dir}`}\` brings it up again with all ` +
           'that is in it',
       );
     }

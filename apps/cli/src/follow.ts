@@ -54,13 +54,13 @@ export async function following<Result>(
     board.end();
     const ids = sweep ?? [...open].join(' ');
     if (signal.aborted && ids && cancelOnInterrupt) {
-      if (sweep !== undefined) await api.cancelSweep(sweep);
-      // One that has ended in the meantime can't be cancelled, and need not be.
-      else
-        for (const id of open)
-          await api.cancelRun(id).catch((fault: unknown) => {
-            if (!(fault instanceof ApiError)) throw fault;
-          });
+      for (const cancelling of sweep === undefined
+        ? [...open].map((id) => api.cancelRun(id))
+        : [api.cancelSweep(sweep)])
+        await cancelling.catch((fault: unknown) => {
+          // What has ended in the meantime can't be cancelled, and need not be.
+          if (!(fault instanceof ApiError)) throw fault;
+        });
       say(`cancelled ${ids}`);
     } else if (signal.aborted && ids)
       say(

@@ -4,11 +4,16 @@ import { positive } from '../options.js';
 import { client, out, show } from '../program.js';
 import { table } from '../render.js';
 
+/** A bound, or that there is none: commander takes null for no value at all. */
+type Quota = number | 'none';
+const quota = (text: string): Quota => (text === 'none' ? text : positive(text));
+const bound = (given: Quota): number | null => (given === 'none' ? null : given);
+
 interface ProjectOptions {
   weight?: number;
-  maxRunning?: number | null;
-  gpuSeconds?: number | null;
-  maxSeconds?: number | null;
+  maxRunning?: Quota;
+  gpuSeconds?: Quota;
+  maxSeconds?: Quota;
 }
 
 export function addProjects(program: Command): void {
@@ -34,7 +39,6 @@ export function addProjects(program: Command): void {
         ),
       );
     });
-  const quota = (text: string): number | null => (text === 'none' ? null : positive(text));
   projects
     .command('set <name>')
     .description('make a project, or change its weight and quotas')
@@ -47,9 +51,9 @@ export function addProjects(program: Command): void {
         await client()
       ).putProject(name, {
         ...(weight !== undefined && { weight }),
-        ...(maxRunning !== undefined && { maxRunning }),
-        ...(gpuSeconds !== undefined && { gpuSeconds }),
-        ...(maxSeconds !== undefined && { maxSeconds }),
+        ...(maxRunning !== undefined && { maxRunning: bound(maxRunning) }),
+        ...(gpuSeconds !== undefined && { gpuSeconds: bound(gpuSeconds) }),
+        ...(maxSeconds !== undefined && { maxSeconds: bound(maxSeconds) }),
       });
       show(
         project,

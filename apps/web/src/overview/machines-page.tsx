@@ -3,6 +3,7 @@ import { useMutation } from '@tanstack/react-query';
 import { client, refresh, useLive } from '../data/queries.js';
 import { WorkerCard } from './worker-card.js';
 import { link } from '../route.js';
+import { DeleteButton } from '../ui/delete-button.js';
 import { Ago } from '../ui/time.js';
 import { Empty, Loaded } from '../ui/states.js';
 import { Panel, Table } from '../ui/panel.js';
@@ -96,7 +97,7 @@ export function MachinesPage() {
                   </p>
                 </Empty>
               }
-              head={['name', 'digest', 'samples', 'classes', 'each', 'prepared']}
+              head={['name', 'digest', 'samples', 'classes', 'each', 'prepared', 'delete']}
               rows={items.map(({ name, digest, manifest, runId, createdAt }) => [
                 <a href={link(`runs/${runId}`)}>{name}</a>,
                 <code>{digest.slice(0, 12)}</code>,
@@ -106,6 +107,11 @@ export function MachinesPage() {
                 <span title={manifest.classes.join(', ')}>{manifest.classes.length}</span>,
                 sampleText(manifest.sample),
                 <Ago at={createdAt} />,
+                <DeleteButton
+                  name={`${name}@${digest.slice(0, 12)}`}
+                  next={link('machines')}
+                  onDelete={() => client.deleteDataset(`${name}@${digest}`)}
+                />,
               ])}
             />
           )}

@@ -19,6 +19,7 @@ import type { Database, Prisma } from '../machine/database.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from '../runs/page.js';
 import { runRecord, withParents, type Complete } from '../runs/records.js';
 import { secondsOfWorkers } from './steering.js';
+import type { SweepRow } from './sweep-row.js';
 
 export type SweepRecord = Complete<z.input<typeof Sweep>, SweepSpec>;
 export type SweepDetailRecord = Complete<z.input<typeof SweepDetail>, SweepSpec>;
@@ -149,8 +150,8 @@ function sweepRecord(row: Prisma.SweepGetPayload<object>, runCounts: Record<stri
 }
 
 /** @param statuses All that its runs have. */
-function sweepStatus(
-  { steered, pausedAt, cancelledAt, haltReason }: Prisma.SweepGetPayload<object>,
+export function sweepStatus(
+  { steered, pausedAt, cancelledAt, haltReason }: Pick<SweepRow, 'steered' | 'pausedAt' | 'cancelledAt' | 'haltReason'>,
   statuses: readonly RunStatus[],
 ): SweepRecord['status'] {
   if (statuses.some((each) => !isTerminal(each)) || steered) return pausedAt && !cancelledAt ? 'paused' : 'running';
