@@ -117,5 +117,40 @@ describe('commands', () => {
     const found = parsed<SweepDetail & { results: { rows: { knn: { n: number } }[] } }>(stdout);
     expect([found.status, found.results.rows.map(({ knn }) => knn.n)]).toEqual(['succeeded', [2]]);
     expect((await loom(['watch', found.id])).stdout).toMatch(/kNN\n/);
+
+    const { best } = await client.sweepResults(found.id);
+    const table = await loom(['sweep', 'two']);
+    expect([table.code, table.stdout]).toEqual([0, expect.stringContaining(`\`loom run ${best!.runId}\` shows it`)]);
+    const shown = await loom(['run', 'best:two', '--json']);
+    expect([shown.stderr, parsed<Run>(shown.stdout).id]).toEqual(['', best!.runId]);
+    expect(parsed<{ items: Run[] }>((await loom(['runs', '--sweep', 'two', '--json'])).stdout).items).toHaveLength(2);
+    expect((await loom(['watch', found.id.slice(-12)])).stdout).toMatch(/kNN\n/);
   }, 90_000);
+
+  test('a run is meant by its name, or by the beginning or end of its id', async () => {
+    const submit = async (name: string, seed: number) =>
+      (await client.submitRun({ spec: { ...SHORT, seed }, name })).run.id;
+    const [alpha, ...twins] = [await submit('alpha', 51), await submit('twin', 52), await submit('twin', 53)];
+    for (const text of ['alpha', alpha.slice(-8), alpha.slice(0, 30).toUpperCase()]) {
+      const { code, stderr, stdout } = await loom(['run', text, '--json']);
+      expect([text, code, stderr, code === 0 && parsed<Run>(stdout).id]).toEqual([text, 0, '', alpha]);
+    }
+    const several = await loom(['cancel', 'twin']);
+    expect([several.code, several.stderr]).toEqual([
+      2,
+      `loom: expected one run, but twin may be any of these: ${twins
+        .reverse()
+        .map((id) => `${id} (twin)`)
+        .join(', ')}\n`,
+    ]);
+    const none = await loom(['logs', 'nobody']);
+    expect([none.code, none.stderr]).toEqual([2, expect.stringContaining('got nobody: there is no such one')]);
+
+    const spec = { kind: 'finetune', dataset: 'stripes', batchSize: 16, steps: 20, evalSplit: 'test' };
+    const child = await loom(['submit', '-', '--json'], { input: JSON.stringify({ ...spec, from: 'alpha' }) });
+    expect([child.stderr, parsed<Run>(child.stdout).parents]).toEqual(['', [alpha]]);
+    const orphan = await loom(['submit', '-'], { input: JSON.stringify({ ...spec, from: 'nobody' }) });
+    expect([orphan.code, orphan.stderr]).toEqual([2, expect.stringMatching(/^loom: stdin:1:\d+: from: .*got nobody/)]);
+    expect((await loom(['cancel', 'alpha'])).stdout).toBe(`${alpha} cancelled\n`);
+  }, 60_000);
 });

@@ -137,6 +137,15 @@ describe('without a terminal', () => {
     ]);
   }, 60_000);
 
+  test('as the documents call it, it prints nothing but JSON', () => {
+    const { status, stdout } = spawnSync('npx', ['loom', 'runs', '--json'], {
+      cwd: path.resolve(import.meta.dirname, '..', '..'),
+      env: { ...process.env, LOOM_URL: client.url },
+      encoding: 'utf8',
+    });
+    expect([status, Object.keys(parsed<object>(stdout))]).toEqual([0, ['items']]);
+  }, 30_000);
+
   test('of a submission that found its run there Ctrl-C lets go, though it asks to cancel', async () => {
     stack.startWorker();
     const { run } = await client.submitRun({ spec: { ...LONG, seed: 77 } });

@@ -7,6 +7,7 @@ import {
   Explanations,
   Leader,
   ProjectStore,
+  References,
   queueOptions,
   Recorder,
   Requests,
@@ -40,6 +41,7 @@ import { DatasetsController } from './datasets.controller.js';
 import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
 import { ProjectsController } from './projects.controller.js';
+import { ReferencesController } from './references.controller.js';
 import { requestLog } from './request-log.js';
 import { RunStreams } from './run-stream.js';
 import { RunsController } from './runs.controller.js';
@@ -71,6 +73,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
         WorkersController,
         ArtifactsController,
         ProjectsController,
+        ReferencesController,
         OperationsController,
       ],
       providers: [
@@ -105,6 +108,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
         },
         { provide: Deletion, inject: [Runs], useFactory: (runs: Runs) => runs.deletion },
         { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
+        { provide: References, inject: [Database], useFactory: (database: Database) => new References(database) },
         { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
         {
           provide: Leader,

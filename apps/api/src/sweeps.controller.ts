@@ -233,7 +233,10 @@ export class SweepsController {
   }
 
   @Post(':id/clone')
-  @ApiOperation({ summary: 'Submit the spec of a sweep again with changes: what it has run already is reused' })
+  @ApiOperation({
+    summary: 'Submit the spec of a sweep again with changes',
+    description: 'What has run to its end is reused; what was stopped early is trained anew.',
+  })
   @ApiHeader({
     name: 'Idempotency-Key',
     required: false,

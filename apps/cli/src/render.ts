@@ -115,6 +115,12 @@ function sweepTableText({ rows }: SweepTable, output: Output): string {
   );
 }
 
+/** Which run is the best, and what can be done with it. */
+function bestText({ best }: SweepTable): string {
+  if (!best) return '';
+  return `\nbest: trial ${best.trial} with ${best.value}, run ${best.runId}\n\`loom run ${best.runId}\` shows it, \`${best.reproduce}\` trains it anew\n`;
+}
+
 /** What each augmentation adds to the others, in percentage points, and which parameters matter. */
 function insightsText({ effects, importance, measure }: SweepTable, output: Output): string {
   const effect = effects.length
@@ -140,6 +146,7 @@ function insightsText({ effects, importance, measure }: SweepTable, output: Outp
 /** What a sweep found: the table, and the composition matrix where augmentations were tried in pairs. */
 export const resultsText = (results: SweepTable, output: Output): string =>
   sweepTableText(results, output) +
+  bestText(results) +
   insightsText(results, output) +
   (results.composition ? `\n${compositionText(results.composition, output)}` : '');
 

@@ -20,6 +20,7 @@ export * from './runs/page.js';
 export * from './runs/queries.js';
 export * from './runs/recorder.js';
 export * from './runs/records.js';
+export { References } from './runs/references.js';
 export * from './runs/requests.js';
 export * from './runs/runs.js';
 export * from './runs/submission.js';

@@ -359,6 +359,13 @@ export function planOf(placements: readonly Placement[], trials: number): Plan {
   };
   const newRuns = count(placements.filter(({ outcome }) => outcome === 'new'));
   const reused = count(placements.filter(({ outcome }) => outcome !== 'new'));
+  const there = new Map(placements.filter(({ outcome }) => outcome === 'existing').map((each) => [each.runId, each]));
+  const existing = count([...there.values()]);
+  const shared = Object.fromEntries(
+    Object.entries(reused)
+      .map(([kind, n]) => [kind, n - (existing[kind] ?? 0)] as const)
+      .filter(([, n]) => n > 0),
+  );
   const list = (counts: Record<string, number>) =>
     Object.entries(counts)
       .map(([kind, n]) => `${n} ${kind}`)
@@ -367,6 +374,9 @@ export function planOf(placements: readonly Placement[], trials: number): Plan {
     trials,
     newRuns,
     reused,
-    summary: `${trials} ${trials === 1 ? 'trial' : 'trials'}; new runs: ${list(newRuns)}; reused: ${list(reused)}`,
+    existing,
+    summary:
+      `${trials} ${trials === 1 ? 'trial' : 'trials'}; new runs: ${list(newRuns)}; there already: ${list(existing)}` +
+      (Object.keys(shared).length ? `; shared between trials: ${list(shared)}` : ''),
   };
 }

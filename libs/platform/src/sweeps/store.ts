@@ -272,8 +272,8 @@ export class SweepStore {
   }
 
   /**
-   * Submits the spec of a sweep again, changed at the top as asked: what it has run already is reused. @throws
-   * RequestError as `submit`, `not_found`
+   * Submits the spec of a sweep again, changed at the top as asked: what has run to its end is reused, and
+   * what was stopped early is trained anew. @throws RequestError as `submit`, `not_found`
    */
   async clone(
     sweepId: string,
