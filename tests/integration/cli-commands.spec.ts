@@ -58,6 +58,7 @@ describe('commands', () => {
     expect(curves['train/loss']!.map((points) => points.length)).toEqual([24, 24]);
     expect(spec.filter(({ differs }) => differs).map((field) => field.path)).toEqual(['temperature']);
 
+    expect((await loom(['runs', '--sort', '-metric:eval/knn'])).stdout).toMatch(/age +eval\/knn\n.* [01](\.\d+)?\n/);
     expect((await loom(['run', a])).stdout).toMatch(/^train\/loss +[▁-█]{24} /m);
     const fetched = parsed<{ path: string; sha256: string }[]>(
       (await loom(['artifacts', a, '--download', 'files', '--json'])).stdout,

@@ -212,9 +212,10 @@ export function waitText(
   return `${WAITS[waitsFor]}${jobsAhead ? `, ${jobsAhead} ahead` : ''}${when}`;
 }
 
-export function runsText(runs: readonly Run[], output: Output): string {
+/** @param metric Whose last values have a column of their own. */
+export function runsText(runs: readonly Run[], output: Output, metric?: string): string {
   return table(
-    ['id', 'kind', 'name', 'status', 'steps', 'age'],
+    ['id', 'kind', 'name', 'status', 'steps', 'age', ...(metric === undefined ? [] : [metric])],
     runs.map((run) => [
       run.id,
       run.kind,
@@ -224,6 +225,7 @@ export function runsText(runs: readonly Run[], output: Output): string {
         (run.waitsFor ? `, ${waitText(run)}` : ''),
       progressText(run),
       age(run.createdAt),
+      ...(metric === undefined ? [] : [run.metrics[metric]?.toPrecision(4) ?? MISSING]),
     ]),
     output,
   );

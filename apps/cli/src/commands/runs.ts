@@ -27,7 +27,7 @@ export function addRuns(program: Command): void {
           limit: Math.min(limit, LARGEST_PAGE),
         } as never))
           if (items.push(run) === limit) break;
-      show({ items }, () => runsText(items, out));
+      show({ items }, () => runsText(items, out, /^-?metric:(.+)$/.exec(sort)?.[1]));
     });
 }
 

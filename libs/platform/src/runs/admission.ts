@@ -31,6 +31,8 @@ export interface Draft {
   name?: string | undefined;
   /** Where the spec stands in the request, for faults. */
   path: (string | number)[];
+  /** Fields of the spec that stand elsewhere in the request: what a parameter of a sweep sets. */
+  setBy?: ReadonlyMap<string, (string | number)[]> | undefined;
   /** The draft, earlier in the list, whose run takes the place of `from`. */
   parent?: number | undefined;
 }
@@ -188,7 +190,7 @@ async function check(
   dataRoot: string,
   faults: Fault[],
 ): Promise<Complete> {
-  const at: At = (...field) => [...draft.path, ...field];
+  const at: At = (...field) => draft.setBy?.get(field.join('.')) ?? [...draft.path, ...field];
   const dataset = 'dataset' in draft.spec ? named.datasets.get(draft.spec.dataset) : undefined;
   const spec = withParentless(withDataset(draft.spec, dataset), given);
   if (spec.kind === 'prepare-dataset') faults.push(...pathFaults(spec, dataRoot, at));

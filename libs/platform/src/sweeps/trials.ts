@@ -33,9 +33,10 @@ const BATCH = 500;
 /** Of a sweep without `run_cap`. */
 const NO_CAP = 2 ** 31 - 1;
 
-/** The drafts of all trials in one list; faults point at the stage, whatever parameter set the value. */
+/** The drafts of all trials in one list; faults point at what set the value, a parameter or the stage. */
 export async function draftsOf(spec: SweepSpec, trials: readonly Trial[]): Promise<Places> {
   const drafts: Draft[] = [];
+  const setBy = new Map(Object.keys(spec.stages).map((stage) => [stage, fieldsSetBy(spec, stage)]));
   const places: Places['places'] = [];
   await inTurns(trials, (trial) => {
     const ofStage = new Map<string, number>();
@@ -46,12 +47,23 @@ export async function draftsOf(spec: SweepSpec, trials: readonly Trial[]): Promi
         spec: runSpec,
         name,
         path: ['spec', 'stages', stage],
+        setBy: setBy.get(stage),
         parent: parentStage ? ofStage.get(parentStage) : undefined,
       });
       places.push({ trial, stage, control, parentStage });
     }
   });
   return { drafts, places };
+}
+
+/** Where the fields of a stage stand that differ between trials. */
+function fieldsSetBy(spec: SweepSpec, stage: string): Map<string, string[]> {
+  const fields = new Map<string, string[]>();
+  if (spec.label_fractions && spec.stages[stage]!.kind === 'finetune')
+    fields.set('labelFraction', ['spec', 'label_fractions']);
+  for (const name of Object.keys(spec.parameters ?? {}))
+    if (name.startsWith(`${stage}.`)) fields.set(name.slice(stage.length + 1), ['spec', 'parameters', name]);
+  return fields;
 }
 
 export class Trials {
