@@ -68,6 +68,7 @@ describe('without a terminal', () => {
     ['a status', ['runs', '--status', 'running,qeued'], /qeued is none of them: did you mean queued\?/],
     ['a kind', ['cancel', '--kind', 'pretrian'], /pretrian is none of them: did you mean pretrain\?/],
     ['a number', ['runs', '--limit', 'ten'], /expected a whole number/],
+    ['a weight', ['projects', 'set', 'team', '--weight', 'half'], /expected a number above 0/],
     ['a missing run', ['run', '00000000-0000-4000-8000-000000000000'], /there is no such run/],
     ['a missing file', ['submit', 'nothing.yaml'], /it does not exist/],
     ['runs to compare', ['compare', 'one'], /expected 2 to 20 different runs, got one/],

@@ -89,8 +89,8 @@ export const run = (spec: z.input<typeof RunSpec>, options?: Options): Promise<O
   trained(inputs, spec, options);
 
 /**
- * Trains on a dataset, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the files that were stored, the
- * last of each kind and each by its name, under the data root.
+ * Trains on a dataset, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the files that were
+ * stored, the last of each kind and each by its name, under the data root.
  */
 export async function trained(
   given: TrainerInputs,

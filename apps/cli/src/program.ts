@@ -41,6 +41,10 @@ export const program = new Command('loom')
   )
   .option('--dir <dir>', 'folder of a local stack', DEFAULT_DIR)
   .option('--json', 'print JSON, errors too')
+  .addHelpText(
+    'after',
+    '\nA run or a sweep is meant by its id, the beginning or end of it, its name, or as best:SWEEP.',
+  )
   .showSuggestionAfterError()
   .exitOverride()
   // What is wrong with the words themselves is told before anything could ask for JSON.

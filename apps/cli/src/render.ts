@@ -118,7 +118,11 @@ function sweepTableText({ rows }: SweepTable, output: Output): string {
 /** Which run is the best, and what can be done with it. */
 function bestText({ best }: SweepTable): string {
   if (!best) return '';
-  return `\nbest: trial ${best.trial} with ${best.value}, run ${best.runId}\n\`loom run ${best.runId}\` shows it, \`${best.reproduce}\` trains it anew\n`;
+  const { trial, value, runId, reproduce } = best;
+  return (
+    `\nbest: trial ${trial} with ${value}, run ${runId}\n` +
+    `\`loom run ${runId}\` shows it, \`${reproduce}\` trains it anew\n`
+  );
 }
 
 /** What each augmentation adds to the others, in percentage points, and which parameters matter. */

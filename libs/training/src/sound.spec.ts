@@ -137,7 +137,7 @@ test('a pretraining shows spectrograms of sounds over those of two views of each
     { ...specs['pretrain'], augmentation: { timeMask: { p: 1, maxFraction: 0.5 } } } as z.input<typeof RunSpec>,
     { stopAt: 0, reason: 'cancel' },
   );
-  const { data, info } = await sharp(all.get('views.png')!).greyscale().raw().toBuffer({ resolveWithObject: true });
+  const { data, info } = await sharp(all.get('views.png')).greyscale().raw().toBuffer({ resolveWithObject: true });
   const [frames, bands] = inputShape(inputs.dataset!.manifest.sample);
   expect(info).toMatchObject({ width: 8 * frames, height: 3 * bands });
   // Time goes to the right: what is masked is a black column in the view and none in the sound itself.
@@ -197,7 +197,7 @@ describe.each(['spectrogram', 'waveform'] as const)("an autoencoder's %s", (doma
       ...gatherSamples(split, [1]).dataSync(),
     ]);
     const [frames, bands] = inputShape(split.sample);
-    const picture = sharp(all.get('reconstructions.png')!);
+    const picture = sharp(all.get('reconstructions.png'));
     expect(await picture.metadata()).toMatchObject({ format: 'png', width: 8 * frames, height: 2 * bands });
     // The upper left picture is of the first sound, a low tone: the brightest row lies below the middle.
     const { data } = await picture
@@ -270,7 +270,7 @@ test.each(['spectrogram', 'waveform'] as const)(
     ]);
     expect(decodeWav(await readFile(walked.all.get('interpolation-2.wav')!)).samples).toHaveLength(LENGTH);
     const [frames, bands] = inputShape(inputs.dataset!.manifest.sample);
-    expect(await sharp(walked.all.get('interpolation.png')!).metadata()).toMatchObject({
+    expect(await sharp(walked.all.get('interpolation.png')).metadata()).toMatchObject({
       width: 3 * frames,
       height: bands,
     });

@@ -1,5 +1,5 @@
 /** Who shares the workers. */
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { positive } from '../options.js';
 import { client, out, show } from '../program.js';
 import { table } from '../render.js';
@@ -8,6 +8,11 @@ import { table } from '../render.js';
 type Quota = number | 'none';
 const quota = (text: string): Quota => (text === 'none' ? text : positive(text));
 const bound = (given: Quota): number | null => (given === 'none' ? null : given);
+
+const share = (text: string): number => {
+  if (!(Number(text) > 0)) throw new InvalidArgumentError('expected a number above 0');
+  return Number(text);
+};
 
 interface ProjectOptions {
   weight?: number;
@@ -42,7 +47,7 @@ export function addProjects(program: Command): void {
   projects
     .command('set <name>')
     .description('make a project, or change its weight and quotas')
-    .option('--weight <n>', 'its share of starts and slots, beside that of others', Number)
+    .option('--weight <n>', 'its share of starts and slots, beside that of others', share)
     .option('--max-running <n>', 'how many of its runs may be under way (none: any number)', quota)
     .option('--gpu-seconds <n>', 'what its runs may use altogether (none: any amount)', quota)
     .option('--max-seconds <n>', 'time limit of its runs that are submitted without one (none: any time)', quota)
