@@ -147,18 +147,27 @@ describe('without a terminal', () => {
     expect([status, Object.keys(parsed<object>(stdout))]).toEqual([0, ['items']]);
   }, 30_000);
 
-  test('of a submission that found its run there Ctrl-C lets go, though it asks to cancel', async () => {
+  test('a run that others have submitted too is let go of by Ctrl-C, though it asks to cancel', async () => {
     stack.startWorker();
-    const { run } = await client.submitRun({ spec: { ...LONG, seed: 77 } });
     await writeFile(path.join(cwd, 'same.json'), JSON.stringify({ spec: { ...LONG, seed: 77 } }));
-    const { child, soFar, ended } = piped(['submit', 'same.json', '--watch', '--cancel-on-interrupt'], {
-      cwd,
-      env: { LOOM_URL: client.url },
-    });
-    await eventually(() => expect(soFar.stdout).toMatch(/reused run[^]*running/), { timeoutMs: 40_000 });
-    child.kill('SIGINT');
-    expect(await ended).toMatchObject({ code: 130, stderr: expect.stringContaining(`loom watch ${run.id}`) as string });
-    expect((await client.run(run.id)).status).toBe('running');
+    const submit = async (told: RegExp) => {
+      const started = piped(['submit', 'same.json', '--watch', '--cancel-on-interrupt'], {
+        cwd,
+        env: { LOOM_URL: client.url },
+      });
+      await eventually(() => expect(started.soFar.stdout).toMatch(told), { timeoutMs: 40_000 });
+      return started;
+    };
+    const first = await submit(/submitted run[^]*running/);
+    const second = await submit(/reused run[^]*running/);
+    const [run] = (await client.runs({ status: ['running'] })).items;
+    // The one found it there; of the other's run somebody else has asked since.
+    for (const { child, ended } of [second, first]) {
+      child.kill('SIGINT');
+      const { code, stderr } = await ended;
+      expect([code, stderr]).toEqual([130, expect.stringContaining(`going on: \`loom watch ${run!.id}\``)]);
+      expect((await client.run(run!.id)).status).toBe('running');
+    }
   }, 60_000);
 
   test('a sweep that has ended is not cancelled, and a quota is taken away', async () => {

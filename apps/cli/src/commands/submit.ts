@@ -82,7 +82,8 @@ export function addSubmit(program: Command): void {
           const { run, created } = await api.submitRun(submission.request).catch(refused);
           told(run, `${created ? 'submitted' : 'reused'} run ${run.id} (${run.status})`);
           // What was there before is somebody else's: it is let go of, not cancelled.
-          if (watch) process.exitCode = await follow(api, [run], { cancelOnInterrupt: cancelOnInterrupt && created });
+          const watching = { cancelOnInterrupt: cancelOnInterrupt && created, spareShared: true };
+          if (watch) process.exitCode = await follow(api, [run], watching);
         } else {
           const { sweep } = await api.submitSweep(submission.request).catch(refused);
           told(sweep, `submitted sweep ${sweep.id}: ${sweep.plan.summary}`);
