@@ -2,7 +2,7 @@
 import { sampleText, type Autoencode, type Embed, type TrainerInputs } from '#libs/contracts';
 import type { SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
-import { storedAutoencoder } from '../autoencode.js';
+import { storedAutoencoder } from '../autoencoder.js';
 import { collect, representation, type Pause } from '../evaluation.js';
 import type { Neighbours } from '../manifold/neighbours.js';
 import type { Points } from '../manifold/points.js';

@@ -10,7 +10,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { storedAutoencoder } from '../autoencode.js';
+import { storedAutoencoder } from '../autoencoder.js';
 import { writeSafetensors } from '../checkpoint.js';
 import { buildSegmenter, pyramidOf } from '../networks/segmenter.js';
 import { weightsOf } from '../networks/weights.js';
