@@ -5,7 +5,7 @@ import { Copy } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
 import { Ago } from '../ui/time.js';
 
-/** What of the network a finetuning trains, in words. */
+/** Part of the network that a finetuning trains, in words. */
 function tunedText({ from, fromHeadLayer, task }: Pick<Finetune, 'from' | 'fromHeadLayer' | 'task'>): string {
   const scratch = from === null ? ', from scratch' : '';
   if (task === 'segmentation') return `the whole network, with a decoder of pixels on top${scratch}`;
