@@ -59,7 +59,7 @@ export const NOTHING: Focus = { picked: undefined, selected: [] };
 
 export type Colour = 'class' | 'prediction' | 'error';
 
-/** Property of the points that their colours show. */
+/** Properties that points can be coloured by, with their names. */
 export const coloursOf = ({ labels, predictions }: MapsFile): [Colour, string][] => [
   ['class', 'Class'],
   ...(predictions ? ([['prediction', 'Prediction']] as [Colour, string][]) : []),
