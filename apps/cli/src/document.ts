@@ -144,7 +144,7 @@ export class SubmissionFile {
     return `${this.file}:${line}:${col}: ${within.join('.') || 'document'}: ${message}${advice(type, request, path)}`;
   }
 
-  /** Of the field, or of the nearest thing around it that is in the file. */
+  /** Place of the field, or of the nearest thing around it that is in the file. */
   private position(path: readonly (string | number)[]): { line: number; col: number } {
     for (let depth = path.length; depth > 0; depth--) {
       const found: unknown = this.document.getIn(

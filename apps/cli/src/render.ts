@@ -275,9 +275,9 @@ export function curvesText(series: readonly MetricSeries[], output: Output): str
 /** Runs side by side: their last metrics, their curves on one scale, and what tells their specs apart. */
 export interface Comparison {
   runs: RunDetail[];
-  /** By key: the last value of each run; null where it has none. */
+  /** The last value of each run by metric; null where it has none. */
   metrics: Record<string, (number | null)[]>;
-  /** By key: the points of each run; null where it has none. */
+  /** The points of each run by metric; null where it has none. */
   curves: Record<string, (MetricSeries['points'] | null)[]>;
   spec: DiffRow[];
 }

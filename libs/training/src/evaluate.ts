@@ -66,7 +66,7 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
   }
 }
 
-/** Of all weights, running averages too, in their order. */
+/** Digest of all weights, running averages too, in their order. */
 function weightsHash(model: LayersModel): string {
   const hash = createHash('sha256');
   for (const { key, variable } of weightsOf(model)) {

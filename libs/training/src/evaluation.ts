@@ -7,7 +7,7 @@ import { encode } from './networks/encoder.js';
 import { unitRows } from './objectives.js';
 
 const EVALUATION_BATCH = 512;
-/** Of a batch's samples, in numbers: long sounds come in smaller batches. */
+/** Most numbers in the samples of a batch: long sounds come in smaller batches. */
 const EVALUATION_NUMBERS = 2 ** 23;
 /** Similarities of so many queries are held at once. */
 const QUERY_BATCH = 1024;
