@@ -122,23 +122,23 @@ export function othersAhead(
 }
 
 /**
- * Seconds until a run starts that has `ahead` others before it, each of which takes `each` seconds of a slot.
+ * Seconds until a run starts that has `ahead` others before it, each of which takes `each` seconds of a slot: a slot that
+ * is free at f starts one at f, f + each, f + 2 each, …
  * @param slots of each slot in how many seconds it is free; 0 for one that is.
  * @returns Infinity where there is no slot.
  */
 export function startsIn(ahead: number, each: number, slots: readonly number[]): number {
   const sorted = slots.filter((seconds) => seconds < Number.POSITIVE_INFINITY).sort((a, b) => a - b);
-  if (ahead < sorted.length && sorted[ahead]! <= sorted[0]! + each) return sorted[ahead]!;
+  const first = sorted[0] ?? Number.POSITIVE_INFINITY;
+  if (ahead < sorted.length && sorted[ahead]! <= first + each) return sorted[ahead]!;
   if (sorted.length === 0 || each === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
-  // The first moment by which enough runs have started: a slot that is free at r starts one at r, r + each, r + 2 each,
-  // …
-  const startedBy = (moment: number) =>
-    sorted.reduce((sum, free) => sum + (moment >= free ? Math.floor((moment - free) / each + 1e-9) + 1 : 0), 0);
-  let [early, late] = [sorted[0]!, sorted[0]! + ahead * each];
-  for (let i = 0; i < 60 && late - early > 1e-6; i++) {
-    const middle = (early + late) / 2;
-    if (startedBy(middle) > ahead) late = middle;
-    else early = middle;
-  }
-  return late;
+  // Rounds of `each` seconds from the first start on: in each, every slot that is there starts one. Sums of fractions
+  // that are equal but for rounding are equal.
+  const joins = sorted.map((free) => Math.floor((free - first) / each + 1e-9));
+  let [there, joined] = [1, joins[0]!];
+  // While those that are there have not started enough before the next joins them.
+  while (there < joins.length && there * joins[there]! - joined <= ahead) joined += joins[there++]!;
+  const round = Math.floor((ahead + joined) / there);
+  const withinRound = joins.slice(0, there).map((join, i) => Math.max(0, sorted[i]! - first - join * each));
+  return first + round * each + withinRound.sort((a, b) => a - b)[ahead + joined - round * there]!;
 }

@@ -1,17 +1,9 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
-import {
-  WAITING_STATUSES,
-  type ListMetrics,
-  type ListPage,
-  type ListRuns,
-  type MetricPoint,
-  type RunFilter,
-  type RunRecord,
-  type RunStatus,
-} from '#libs/contracts';
-import { WaitingLine } from '../dispatch/standing.js';
+import type { ListMetrics, ListPage, ListRuns, MetricPoint, RunFilter, RunRecord, RunStatus } from '#libs/contracts';
+import { isWaiting, WaitingLine } from '../dispatch/standing.js';
 import { undispatchedSeconds, type Window } from '../dispatch/waiting-line.js';
 import { Prisma, type Database } from '../machine/database.js';
+import { inTurns } from '../machine/turns.js';
 import { cursorAfter, runsInOrder, runsLike } from './filter.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from './page.js';
 import {
@@ -19,8 +11,7 @@ import {
   datasetRecord,
   eventRecord,
   logLineRecord,
-  runRecord,
-  withParents,
+  runsById,
   type ArtifactRecord,
   type DatasetRecord,
   type LogLineRecord,
@@ -51,28 +42,22 @@ export class RunQueries {
   // Runs
 
   async run(id: string): Promise<RunRecord | undefined> {
-    const row = await this.prisma.run.findUnique({ where: { id }, include: withParents });
-    return row ? (await this.inLine([runRecord(row)]))[0] : undefined;
+    const [record] = await runsById(this.prisma, [id]);
+    return record && this.inLine(record);
   }
 
-  /** With where they stand, those that wait for a worker. */
-  private async inLine(runs: RunRecord[]): Promise<RunRecord[]> {
-    const waits: readonly RunStatus[] = WAITING_STATUSES;
-    const told = await this.line.told(runs.filter(({ status }) => waits.includes(status)).map(({ id }) => id));
-    return runs.map((run) => ({ ...run, ...told.get(run.id) }));
+  /** With where it stands, one that waits for a worker. */
+  private async inLine(run: RunRecord): Promise<RunRecord> {
+    if (!isWaiting(run)) return run;
+    return { ...run, ...(await this.line.standings([run.id]))(run) };
   }
 
   async runDetail(id: string): Promise<RunDetailRecord | undefined> {
-    const row = await this.prisma.run.findUnique({
-      where: { id },
-      include: { ...withParents, attempts: { orderBy: { attempt: 'asc' } } },
-    });
-    return row
-      ? {
-          ...(await this.inLine([runRecord(row)]))[0]!,
-          attempts: row.attempts.map(({ runId: _, ...attempt }) => attempt),
-        }
-      : undefined;
+    const [run, attempts] = await Promise.all([
+      this.run(id),
+      this.prisma.attempt.findMany({ where: { runId: id }, orderBy: { attempt: 'asc' }, omit: { runId: true } }),
+    ]);
+    return run && { ...run, attempts };
   }
 
   /**
@@ -86,18 +71,25 @@ export class RunQueries {
     ...filter
   }: Omit<ListRuns, 'sort'> & Partial<Pick<ListRuns, 'sort'>>): Promise<Page<RunRecord>> {
     const found = await runsInOrder(this.prisma, filter, { sort, cursor, limit: limit + 1 });
-    const rows = await this.prisma.run.findMany({
-      where: { id: { in: found.map(({ id }) => id) } },
-      include: withParents,
-    });
-    const byId = new Map(rows.map((row) => [row.id, row]));
     const page = pageOf(
       found,
       limit,
       (last) => cursorAfter(sort, last),
-      ({ id }) => runRecord(byId.get(id)!),
+      (each) => each,
     );
-    return { ...page, items: await this.inLine(page.items) };
+    const [records, toldOf] = await Promise.all([
+      runsById(
+        this.prisma,
+        page.items.map(({ id }) => id),
+      ),
+      this.line.standings(page.items.filter(isWaiting).map(({ id }) => id)),
+    ]);
+    const byId = new Map(records.map((record) => [record.id, record]));
+    const items = await inTurns(
+      page.items.flatMap(({ id }) => byId.get(id) ?? []),
+      (run) => ({ ...run, ...toldOf(run) }),
+    );
+    return { ...page, items };
   }
 
   /** In the order in which they happened, from the one after `after`. */
