@@ -9,6 +9,7 @@ import {
 } from '#libs/contracts';
 import type { Placement } from './admission.js';
 import type { Transaction } from '../machine/database.js';
+import { Turns } from '../machine/turns.js';
 import { takesRuns } from './sql.js';
 
 interface Place {
@@ -44,10 +45,12 @@ export async function memoryFit(
   const kinds: Record<string, number> = {};
   const trials = new Set<number>();
   const known = new Map<string, number | null>();
+  const turns = new Turns();
   for (const [i, { spec, datasetDigest, digest, runId }] of placements.entries()) {
     const dataset = datasets.get(datasetDigest ?? '');
     if (!dataset || !fresh.has(runId)) continue;
     if (!known.has(digest)) known.set(digest, neededBy(spec, dataset));
+    if (turns.over) await turns.next();
     const needed = known.get(digest) ?? null;
     if (needed === null) continue;
     kinds[spec.kind] = Math.max(kinds[spec.kind] ?? 0, needed);
