@@ -1,6 +1,6 @@
 /** What can be told of a run that waits, by its place and by how the line stood at one moment. Pure. */
 import type { Requires, RunRecord, WaitsFor } from '#libs/contracts';
-import { othersAhead, quotaReached, startsIn, type Share } from './fair-share.js';
+import { othersAhead, quotaReached, Starts, type Share } from './fair-share.js';
 import type { Busy, Forecast } from './forecast.js';
 import { capacity, total, type Line, type Machine } from './waiting-line.js';
 
@@ -14,10 +14,10 @@ export interface Place {
 
 export type Told = Pick<RunRecord, 'jobsAhead' | 'predictedStartAt' | 'waitsFor'>;
 
-/** Machines that have what a run asks for, and in how many seconds each slot is free that it could use, ascending. */
+/** Machines that have what a run asks for, and when runs start on those slots of them that it could use. */
 interface Able {
   machines: Machine[];
-  slots: number[];
+  starts: Starts;
 }
 
 /** The line at one moment; what many runs have in common is made out once. */
@@ -25,13 +25,15 @@ export class Outlook {
   private readonly shares: ReadonlyMap<string, Share>;
   private readonly inRedis: number;
   private readonly waiting = new Map<string, number>();
+  private readonly busyOn: ReadonlyMap<string, readonly Busy[]>;
   private readonly able = new Map<string, Able>();
-  private readonly places = new Map<string, number[]>();
+  private readonly ownStarts = new Map<string, Starts>();
 
   constructor(
-    private readonly line: Line,
-    private readonly forecast: Forecast,
+    readonly line: Line,
+    readonly forecast: Forecast,
   ) {
+    this.busyOn = Map.groupBy(forecast.busy, ({ workerId }) => workerId);
     this.shares = new Map(line.shares.map((share) => [share.name, share]));
     this.inRedis = total(line.shares.map(({ admitted }) => admitted));
     for (const { project, waiting } of line.lanes)
@@ -46,7 +48,7 @@ export class Outlook {
     const jobsAhead = admitted ? ahead : this.inRedis + ahead + othersAhead(this.line.shares, project, ahead, others);
     const able = this.ableTo(requires);
     const waitsFor = reasonToWait(place, share, this.line, { nextStartAt, placeable: able.machines.length > 0 });
-    const seconds = Math.max(startsIn(jobsAhead, this.each, able.slots), this.ownPlaceIn(place, share));
+    const seconds = Math.max(able.starts.in(jobsAhead), this.ownPlaceIn(place, share));
     const at = Math.max(this.line.now + seconds * 1000, nextStartAt?.getTime() ?? 0);
     const never = waitsFor === 'gpu_seconds' || waitsFor === 'placement' || !Number.isFinite(at);
     return { jobsAhead, waitsFor, predictedStartAt: never ? null : new Date(at) };
@@ -67,10 +69,10 @@ export class Outlook {
     if (known) return known;
     const machines = this.line.machines.filter((machine) => capacity(machine, machine.slots, requires) > 0);
     const slots = machines.flatMap((machine) => {
-      const held = this.forecast.busy.filter(({ workerId }) => workerId === machine.id).map((run) => this.rest(run));
+      const held = (this.busyOn.get(machine.id) ?? []).map((run) => this.rest(run));
       return [...held, ...freePlaces(machine.slots - held.length)].slice(0, capacity(machine, machine.slots, requires));
     });
-    const able = { machines, slots: slots.sort((a, b) => a - b) };
+    const able = { machines, starts: new Starts(this.each, slots) };
     this.able.set(key, able);
     return able;
   }
@@ -79,12 +81,12 @@ export class Outlook {
   private ownPlaceIn({ project, admitted, ahead }: Place, share: Share): number {
     if (share.maxRunning === null) return 0;
     const place = admitted ? Math.min(ahead, share.admitted - 1) : ahead + share.admitted;
-    return startsIn(place, this.each, this.placesOf(project, share.maxRunning));
+    return this.startsOf(project, share.maxRunning).in(place);
   }
 
-  /** In how many seconds each place of a project is free, ascending. */
-  private placesOf(project: string, maxRunning: number): number[] {
-    const known = this.places.get(project);
+  /** When runs start in the places that a project has. */
+  private startsOf(project: string, maxRunning: number): Starts {
+    const known = this.ownStarts.get(project);
     if (known) return known;
     const most = Math.min(maxRunning, total(this.line.machines.map((machine) => machine.slots)));
     const own = this.forecast.busy
@@ -92,9 +94,9 @@ export class Outlook {
       .map((run) => this.rest(run))
       .sort((a, b) => a - b)
       .slice(-most);
-    const places = most === 0 ? [] : [...freePlaces(most - own.length), ...own];
-    this.places.set(project, places);
-    return places;
+    const starts = new Starts(this.each, most === 0 ? [] : [...own, ...freePlaces(most - own.length)]);
+    this.ownStarts.set(project, starts);
+    return starts;
   }
 }
 

@@ -41,6 +41,7 @@ export class WaitingLine {
   private readonly line: Reading<Line>;
   private readonly forecast: Reading<Forecast>;
   private readonly database: Database;
+  private outlook: Outlook | undefined;
   /** Places that somebody has asked for, by the run. */
   private places = new Map<string, Promise<Place | undefined>>();
   private placesUntil = 0;
@@ -59,12 +60,17 @@ export class WaitingLine {
   async standings(runIds: readonly string[]): Promise<(run: RunRecord) => Told | undefined> {
     if (runIds.length === 0) return () => undefined;
     const [found, forecast, before] = await Promise.all([this.placesOf(runIds), this.forecast.get(), this.line.get()]);
-    const outlook = new Outlook(await this.withProjectsOf(found, before), forecast);
+    const outlook = this.outlookOn(await this.withProjectsOf(found, before), forecast);
     const places = new Map(found.map((place) => [place.runId, place]));
     return (run) => {
       const place = places.get(run.id);
       return place && isWaiting(run) ? outlook.told(run, place) : undefined;
     };
+  }
+
+  private outlookOn(line: Line, forecast: Forecast): Outlook {
+    if (this.outlook?.line !== line || this.outlook.forecast !== forecast) this.outlook = new Outlook(line, forecast);
+    return this.outlook;
   }
 
   /** The line; read anew where a project is younger than what was read last. */

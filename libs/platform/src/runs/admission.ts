@@ -306,15 +306,17 @@ function dependencies(
   return { parentIds: parent ? [parent.runId, ...given.slice(1)] : given, status: waits ? 'pending' : 'queued' };
 }
 
-function placed(
+async function placed(
   drafts: readonly Draft[],
   complete: readonly Complete[],
   reusable: ReadonlyMap<string, Reusable>,
   { parents }: Named,
-): Placement[] {
+): Promise<Placement[]> {
   const placements: Placement[] = [];
   const byDigest = new Map<string, Placement>();
+  const turns = new Turns();
   for (const [index, { spec, digest, dataset }] of complete.entries()) {
+    if (turns.over) await turns.next();
     const draft = drafts[index]!;
     // What a folder holds may have changed since it was last prepared.
     const mayShare = spec.kind !== 'prepare-dataset';
