@@ -3,8 +3,8 @@ import { StreamableFile } from '@nestjs/common';
 import { Readable } from 'node:stream';
 
 /**
- * `{"items": […]}` of items that are JSON text already, sent as they come. The first is waited for: what fails before it
- * is told as any error is; what fails later breaks the answer off.
+ * `{"items": […]}` of items that are JSON text already, sent as they come. The first is waited for: what fails before
+ * it is told as any error is; what fails later breaks the answer off.
  */
 export async function itemsAsJson(items: AsyncIterator<string>): Promise<StreamableFile> {
   const first = await items.next();

@@ -1,4 +1,4 @@
-/** Long lists are checked an item at a time, in turns: a page of 500 runs, or 10,000 points, would hold up all others. */
+/** Long lists are checked item by item, in turns: 500 runs of a page, or 10,000 points, would hold up all others. */
 import { Turns } from '#libs/platform';
 import { z } from 'zod';
 
@@ -38,7 +38,10 @@ function longList(schema: z.ZodType, value: unknown): { object: z.ZodObject; fie
 /** What `schema` makes of a value; of a long list of faulty items only the first faults are told. */
 export async function checkInTurns(schema: z.ZodType, value: unknown): Promise<Checked> {
   const long = longList(schema, value);
-  if (!long) return schema.safeParse(value, { reportInput: true }) as Checked;
+  if (!long) {
+    const parsed = schema.safeParse(value, { reportInput: true });
+    return parsed.success ? { data: parsed.data } : { issues: parsed.error.issues };
+  }
   const { object, field, list } = long;
   const whole = withoutItemsOf(object, field, list).safeParse(value, { reportInput: true });
   if (!whole.success) return { issues: whole.error.issues };

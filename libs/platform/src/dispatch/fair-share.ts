@@ -122,9 +122,9 @@ export function othersAhead(
 }
 
 /**
- * When runs start on slots that are free in some seconds, each run taking `each` seconds: a slot that is free at f starts
- * one at f, f + each, f + 2 each, … Counted in rounds of `each` seconds from the first start on: in a round, every slot
- * that has joined starts one.
+ * When runs start on slots that are free in some seconds, each run taking `each` seconds: a slot that is free at f
+ * starts one at f, f + each, f + 2 each, … Counted in rounds of `each` seconds from the first start on: in a round,
+ * every slot that has joined starts one.
  */
 export class Starts {
   /** In how many seconds each slot is free, ascending. */

@@ -98,7 +98,7 @@ export class WaitingLine {
         places.set(id, place);
       }
     }
-    const found = await Promise.all(runIds.map((id) => places.get(id)));
+    const found = await Promise.all(runIds.map((id) => places.get(id)!));
     return found.filter((place) => place !== undefined);
   }
 }

@@ -133,8 +133,8 @@ interface Due {
 }
 
 /**
- * Each project and placement of which a run waits in Postgres, as the rows of a recursive `lane`: found by stepping from
- * one to the next in the index, so that the line is not read, however long it is.
+ * Each project and placement of which a run waits in Postgres, as the rows of a recursive `lane`: found by stepping
+ * from one to the next in the index, so that the line is not read, however long it is.
  */
 export const LANES = Prisma.sql`
   (

@@ -22,7 +22,7 @@ import {
 } from '#libs/contracts';
 import { createHash, randomUUIDv7 } from 'node:crypto';
 import { Prisma, type Transaction } from '../machine/database.js';
-import { Turns } from '../machine/turns.js';
+import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
 import { hasStatus } from './sql.js';
@@ -314,17 +314,11 @@ async function placed(
 ): Promise<Placement[]> {
   const placements: Placement[] = [];
   const byDigest = new Map<string, Placement>();
-  const turns = new Turns();
-  for (const [index, { spec, digest, dataset }] of complete.entries()) {
-    if (turns.over) await turns.next();
-    const draft = drafts[index]!;
+  const place = ({ spec, digest, dataset }: Complete, draft: Draft): Placement => {
     // What a folder holds may have changed since it was last prepared.
     const mayShare = spec.kind !== 'prepare-dataset';
     const earlier = mayShare ? byDigest.get(digest) : undefined;
-    if (earlier) {
-      placements.push({ ...earlier, outcome: earlier.outcome === 'existing' ? 'existing' : 'shared' });
-      continue;
-    }
+    if (earlier) return { ...earlier, outcome: earlier.outcome === 'existing' ? 'existing' : 'shared' };
     const existing = mayShare ? reusable.get(digest) : undefined;
     const parent = draft.parent !== undefined ? placements[draft.parent]! : undefined;
     const placement: Placement = {
@@ -338,8 +332,9 @@ async function placed(
       ...(existing && { status: existing.status }),
     };
     byDigest.set(digest, placement);
-    placements.push(placement);
-  }
+    return placement;
+  };
+  await inTurns(complete, (each, index) => placements.push(place(each, drafts[index]!)));
   return placements;
 }
 

@@ -2,7 +2,7 @@
 import type { ListMetrics, ListPage, ListRuns, MetricPoint, RunFilter, RunRecord, RunStatus } from '#libs/contracts';
 import { isWaiting, WaitingLine } from '../dispatch/standing.js';
 import { undispatchedSeconds, type Window } from '../dispatch/waiting-line.js';
-import { Prisma, type Database } from '../machine/database.js';
+import type { Database } from '../machine/database.js';
 import { inTurns, Turns } from '../machine/turns.js';
 import { curvesOf } from './curves.js';
 import { cursorAfter, runsInOrder, runsLike } from './filter.js';

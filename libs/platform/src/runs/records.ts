@@ -79,7 +79,7 @@ const runRecord = ({ requiredLabels, requiredGpu, spec, result, metrics, ...row 
   spec: spec as RunSpec,
   requires: {
     labels: requiredLabels as Record<string, string>,
-    ...(requiredGpu !== null && { gpu: requiredGpu as NonNullable<Requires['gpu']> }),
+    ...(requiredGpu !== null && { gpu: requiredGpu }),
   },
   result: result as RunRecord['result'],
   metrics: metrics ?? {},
