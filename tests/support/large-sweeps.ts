@@ -69,14 +69,16 @@ const succeed = (
 ) =>
   database.prisma.$executeRawUnsafe(`
     INSERT INTO run
-    SELECT (jsonb_populate_record(run, jsonb_build_object(
+    SELECT copy.*
+    FROM run
+    CROSS JOIN generate_series(1, ${count}) AS i
+    CROSS JOIN LATERAL jsonb_populate_record(run, jsonb_build_object(
       'id', gen_random_uuid(),
       'digest', md5('${sweepId} ${stage} ${control} ' || i),
       'status', 'succeeded',
       'finished_at', now(),
       'spec', run.spec || ${spec},
-      'result', jsonb_build_object('metrics', ${metrics})))).*
-    FROM run, generate_series(1, ${count}) AS i
+      'result', jsonb_build_object('metrics', ${metrics}))) AS copy
     WHERE run.id = (
       SELECT run_id
       FROM trial_run

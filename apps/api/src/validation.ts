@@ -4,12 +4,14 @@ import {
   Injectable,
   SerializeOptions,
   StandardSchemaSerializerInterceptor,
+  StreamableFile,
   applyDecorators,
   type ArgumentMetadata,
   type PipeTransform,
 } from '@nestjs/common';
 import { ApiResponse } from '@nestjs/swagger';
 import type { z } from 'zod';
+import { inPieces } from './json-stream.js';
 import { checkInTurns } from './schema-in-turns.js';
 
 const shown = (value: unknown): string => {
@@ -64,9 +66,12 @@ export class ZodPipe implements PipeTransform {
 /** Answers are what the schema that a route returns makes of them. */
 @Injectable()
 export class AnswerSerializer extends StandardSchemaSerializerInterceptor {
-  override async transformToPlain(answer: unknown, schema: z.ZodType): Promise<Record<string, unknown>> {
+  override async transformToPlain(
+    answer: unknown,
+    schema: z.ZodType,
+  ): Promise<Record<string, unknown> | StreamableFile> {
     const checked = await checkInTurns(schema, answer);
-    if (!checked.issues) return checked.data as Record<string, unknown>;
+    if (!checked.issues) return inPieces(checked.data as Record<string, unknown>);
     throw new Error(`Serialization failed: ${checked.issues.map(({ message }) => message).join(', ')}`);
   }
 }
