@@ -112,6 +112,7 @@ export class SweepExports {
     const runs = await this.sweeps.runsOfSweep(sweep);
     const tar = pack();
     const write = async () => {
+      const turns = new Turns();
       for await (const { path, text } of mlruns(sweep, runs, (runId) =>
         this.runs.metrics(runId, { key: undefined, since: undefined, points: 10_000 }),
       )) {
@@ -123,6 +124,7 @@ export class SweepExports {
             (error) => (error ? reject(error) : resolve()),
           );
         });
+        if (turns.over) await turns.next();
       }
       tar.finalize();
     };
