@@ -23,20 +23,24 @@ beforeAll(async () => {
   await knowShapes(runs);
   id = (await runs.submission.submitRun(SubmitRun.parse({ spec: { ...spec, seed: 1 } }))).runId;
   const sql = database.prisma;
-  await sql.$executeRaw`
-    WITH copies AS (
-      INSERT INTO run (id, name, kind, status, digest, spec, tags, project, priority, dataset_digest)
-      SELECT gen_random_uuid(), 'many', kind, 'queued', md5(n::text), spec, '{many}', project, 40 + n % 20,
-        dataset_digest
-      FROM run, generate_series(1, ${RUNS}::int) AS n
-      RETURNING id, project, priority),
-    waiting AS (
-      INSERT INTO outbox (run_id, attempt, project, urgency)
-      SELECT id, 1, project, 100 - priority
-      FROM copies)
-    INSERT INTO run_metric (run_id, key, step, value)
-    SELECT id, 'metric/' || k, 100, random()
-    FROM copies, generate_series(1, 20) AS k`;
+  // A thousand at a time: a statement may take 20 s, on a busy machine too.
+  for (let first = 1; first <= RUNS; first += 1000) {
+    await sql.$executeRaw`
+      WITH copies AS (
+        INSERT INTO run (id, name, kind, status, digest, spec, tags, project, priority, dataset_digest)
+        SELECT gen_random_uuid(), 'many', kind, 'queued', md5(n::text), spec, '{many}', project, 40 + n % 20,
+          dataset_digest
+        FROM run, generate_series(${first}::int, ${first + 999}::int) AS n
+        WHERE id = ${id}::uuid
+        RETURNING id, project, priority),
+      waiting AS (
+        INSERT INTO outbox (run_id, attempt, project, urgency)
+        SELECT id, 1, project, 100 - priority
+        FROM copies)
+      INSERT INTO run_metric (run_id, key, step, value)
+      SELECT id, 'metric/' || k, 100, random()
+      FROM copies, generate_series(1, 20) AS k`;
+  }
   await sql.$executeRaw`
     INSERT INTO metric (run_id, key, step, attempt, value)
     SELECT ${id}::uuid, 'metric/' || k, step, 1, random()
@@ -55,7 +59,7 @@ beforeAll(async () => {
       "index": 0, "uuid": "GPU-0", "name": "H200", "memoryMiB": 140000, "driver": "1"}]'
     FROM generate_series(1, 1000) AS n`;
   await sql.$executeRaw`ANALYZE`;
-}, 120_000);
+}, 240_000);
 afterAll(async () => {
   await database?.close();
   await stack?.stop();
