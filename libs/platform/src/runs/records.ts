@@ -4,7 +4,6 @@ import type {
   Dataset,
   LogLine,
   MetricSeries,
-  Requires,
   RunDetail,
   RunEvent,
   RunRecord,
