@@ -28,7 +28,6 @@ import {
 import { BullModule, getQueueToken } from '@nestjs/bullmq';
 import {
   Module,
-  StandardSchemaSerializerInterceptor,
   type BeforeApplicationShutdown,
   type DynamicModule,
   type OnApplicationBootstrap,
@@ -47,7 +46,7 @@ import { requestLog } from './request-log.js';
 import { RunStreams } from './run-stream.js';
 import { RunsController } from './runs.controller.js';
 import { SweepsController } from './sweeps.controller.js';
-import { ZodPipe } from './validation.js';
+import { AnswerSerializer, ZodPipe } from './validation.js';
 import { WorkersController } from './workers.controller.js';
 
 export const LOGGER = Symbol('logger');
@@ -119,7 +118,7 @@ const providersOf = (env: Env, log: Logger): Provider[] => [
   {
     provide: APP_INTERCEPTOR,
     inject: [Reflector],
-    useFactory: (reflector: Reflector) => new StandardSchemaSerializerInterceptor(reflector),
+    useFactory: (reflector: Reflector) => new AnswerSerializer(reflector),
   },
 ];
 

@@ -38,6 +38,7 @@ import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { itemsAsJson } from './json-stream.js';
 import { parsePosition, RunStreams } from './run-stream.js';
 import { Returns } from './validation.js';
 
@@ -205,7 +206,7 @@ export class RunsController {
   @Returns(z.object({ items: z.array(MetricSeries) }))
   async metrics(@Param('id', { schema: Id }) id: string, @Query({ schema: ListMetrics }) query: ListMetrics) {
     await this.found(id);
-    return { items: await this.queries.metrics(id, query) };
+    return itemsAsJson(this.queries.metricsAsText(id, query));
   }
 
   @Post(':id/metrics')

@@ -19,7 +19,6 @@ import {
   Controller,
   Delete,
   Get,
-  Header,
   Headers,
   HttpCode,
   Param,
@@ -112,7 +111,6 @@ export class SweepsController {
   }
 
   @Get(':id/trials.csv')
-  @Header('content-type', 'text/csv; charset=utf-8')
   @ApiOperation({
     summary: 'The trials as a table: parameters, and for each stage the run, its status and last metrics',
   })
@@ -122,11 +120,12 @@ export class SweepsController {
     content: { 'text/csv': { schema: { type: 'string' } } },
   })
   async trials(@Param('id', { schema: Id }) id: string) {
-    return (await this.exports.trials(id, 'csv')) ?? missing(id);
+    return new StreamableFile((await this.exports.trials(id, 'csv')) ?? missing(id), {
+      type: 'text/csv; charset=utf-8',
+    });
   }
 
   @Get(':id/trials.json')
-  @Header('content-type', 'application/json; charset=utf-8')
   @ApiOperation({ summary: 'The same table as JSON: an object for each trial' })
   @ApiResponse({
     status: 200,
@@ -136,7 +135,9 @@ export class SweepsController {
     },
   })
   async trialsAsJson(@Param('id', { schema: Id }) id: string) {
-    return (await this.exports.trials(id, 'json')) ?? missing(id);
+    return new StreamableFile((await this.exports.trials(id, 'json')) ?? missing(id), {
+      type: 'application/json; charset=utf-8',
+    });
   }
 
   @Get(':id/trials.parquet')
@@ -149,7 +150,7 @@ export class SweepsController {
     content: { 'application/vnd.apache.parquet': { schema: { type: 'string', format: 'binary' } } },
   })
   async trialsAsParquet(@Param('id', { schema: Id }) id: string) {
-    return new StreamableFile(((await this.exports.trials(id, 'parquet')) ?? missing(id)) as Uint8Array, {
+    return new StreamableFile((await this.exports.trials(id, 'parquet')) ?? missing(id), {
       type: 'application/vnd.apache.parquet',
     });
   }

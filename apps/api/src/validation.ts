@@ -3,12 +3,16 @@ import { RequestError } from '#libs/platform';
 import {
   Injectable,
   SerializeOptions,
+  StandardSchemaSerializerInterceptor,
+  StreamableFile,
   applyDecorators,
   type ArgumentMetadata,
   type PipeTransform,
 } from '@nestjs/common';
 import { ApiResponse } from '@nestjs/swagger';
 import type { z } from 'zod';
+import { inPieces } from './json-stream.js';
+import { checkInTurns } from './schema-in-turns.js';
 
 const shown = (value: unknown): string => {
   const text = JSON.stringify(value) ?? 'nothing';
@@ -49,17 +53,26 @@ function faultsOf(issue: z.core.$ZodIssue): Fault[] {
  */
 @Injectable()
 export class ZodPipe implements PipeTransform {
-  transform(value: unknown, { schema, data, type }: ArgumentMetadata): unknown {
+  async transform(value: unknown, { schema, data, type }: ArgumentMetadata): Promise<unknown> {
     if (!schema) return value;
-    const parsed = (schema as z.ZodType).safeParse(value ?? (type === 'body' ? null : undefined), {
-      reportInput: true,
-    });
-    if (parsed.success) return parsed.data;
+    const checked = await checkInTurns(schema as z.ZodType, value ?? (type === 'body' ? null : undefined));
+    if (!checked.issues) return checked.data;
     throw RequestError.invalid(
-      parsed.error.issues
-        .flatMap(faultsOf)
-        .map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
+      checked.issues.flatMap(faultsOf).map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
     );
+  }
+}
+
+/** Answers are what the schema that a route returns makes of them. */
+@Injectable()
+export class AnswerSerializer extends StandardSchemaSerializerInterceptor {
+  override async transformToPlain(
+    answer: unknown,
+    schema: z.ZodType,
+  ): Promise<Record<string, unknown> | StreamableFile> {
+    const checked = await checkInTurns(schema, answer);
+    if (!checked.issues) return inPieces(checked.data as Record<string, unknown>);
+    throw new Error(`Serialization failed: ${checked.issues.map(({ message }) => message).join(', ')}`);
   }
 }
 

@@ -8,6 +8,7 @@ export * from './dispatch/leader.js';
 export * from './dispatch/outbox.js';
 export * from './machine/local-services.js';
 export * from './machine/logger.js';
+export * from './machine/turns.js';
 export * from './dispatch/projects.js';
 export * from './dispatch/queue.js';
 export { Retention } from './dispatch/retention.js';

@@ -5,6 +5,7 @@
 import {
   ACTIVE_STATUSES,
   canonicalJson,
+  canonicalPieces,
   defaultAugmentation,
   Encoder,
   parentsOf,
@@ -21,6 +22,7 @@ import {
 } from '#libs/contracts';
 import { createHash, randomUUIDv7 } from 'node:crypto';
 import { Prisma, type Transaction } from '../machine/database.js';
+import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
 import { hasStatus } from './sql.js';
@@ -60,6 +62,9 @@ interface ExistingRun {
   datasetDigest: string | null;
 }
 
+/** A run that exists and can answer a draft. */
+type Reusable = Pick<ExistingRun, 'id' | 'digest' | 'status'>;
+
 /** What the drafts of a submit name: datasets by reference, runs by id. */
 interface Named {
   datasets: Map<string, KnownDataset>;
@@ -78,6 +83,21 @@ interface Complete {
 }
 
 export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/** The sha256 of a value's canonical JSON, made in turns: a request may be long. */
+export async function requestHash(request: unknown): Promise<string> {
+  const hash = createHash('sha256');
+  const turns = new Turns();
+  let text = '';
+  for (const piece of canonicalPieces(request)) {
+    text += piece;
+    if (text.length < HASHED_AT_ONCE) continue;
+    hash.update(text);
+    text = '';
+    if (turns.over) await turns.next();
+  }
+  return hash.update(text).digest('hex');
+}
 
 /**
  * The digest of a run: what it reads of its spec, with dataset and parents by what they are, not by what they are
@@ -99,6 +119,8 @@ export const runDigest = (
     }),
   );
 
+/** Characters that are hashed in one call. */
+const HASHED_AT_ONCE = 65_536;
 /** Locks are taken by hash so that a sweep of any size takes few of them, always in ascending order. */
 const DIGEST_LOCKS = 256;
 const DIGEST_LOCK_SPACE = 0x10_0d;
@@ -119,17 +141,19 @@ export async function admit(
 ): Promise<Placement[]> {
   const named = await lookUp(tx, drafts);
   const faults: Fault[] = [];
+  const turns = new Turns();
   const complete: Complete[] = [];
   for (const [index, draft] of drafts.entries()) {
     const given = draft.parent === undefined ? undefined : complete[draft.parent];
     if (draft.parent !== undefined && (!given || draft.parent >= index))
       throw new TypeError(`expected a parent before draft ${index}, got ${draft.parent}`);
     complete.push(await check(tx, draft, given, named, options.dataRoot, faults));
+    if (turns.over) await turns.next();
   }
   if (faults.length) throw RequestError.invalid(distinct(faults));
   const digests = complete.map(({ digest }) => digest);
   const sweepId = typeof options.reuse === 'string' ? options.reuse : null;
-  const reusable = options.reuse ? await reusableRuns(tx, digests, sweepId) : new Map<string, ExistingRun>();
+  const reusable = options.reuse ? await reusableRuns(tx, digests, sweepId) : new Map<string, Reusable>();
   return placed(drafts, complete, reusable, named);
 }
 
@@ -284,23 +308,19 @@ function dependencies(
   return { parentIds: parent ? [parent.runId, ...given.slice(1)] : given, status: waits ? 'pending' : 'queued' };
 }
 
-function placed(
+async function placed(
   drafts: readonly Draft[],
   complete: readonly Complete[],
-  reusable: ReadonlyMap<string, ExistingRun>,
+  reusable: ReadonlyMap<string, Reusable>,
   { parents }: Named,
-): Placement[] {
+): Promise<Placement[]> {
   const placements: Placement[] = [];
   const byDigest = new Map<string, Placement>();
-  for (const [index, { spec, digest, dataset }] of complete.entries()) {
-    const draft = drafts[index]!;
+  const place = ({ spec, digest, dataset }: Complete, draft: Draft): Placement => {
     // What a folder holds may have changed since it was last prepared.
     const mayShare = spec.kind !== 'prepare-dataset';
     const earlier = mayShare ? byDigest.get(digest) : undefined;
-    if (earlier) {
-      placements.push({ ...earlier, outcome: earlier.outcome === 'existing' ? 'existing' : 'shared' });
-      continue;
-    }
+    if (earlier) return { ...earlier, outcome: earlier.outcome === 'existing' ? 'existing' : 'shared' };
     const existing = mayShare ? reusable.get(digest) : undefined;
     const parent = draft.parent !== undefined ? placements[draft.parent]! : undefined;
     const placement: Placement = {
@@ -314,8 +334,9 @@ function placed(
       ...(existing && { status: existing.status }),
     };
     byDigest.set(digest, placement);
-    placements.push(placement);
-  }
+    return placement;
+  };
+  await inTurns(complete, (each, index) => placements.push(place(each, drafts[index]!)));
   return placements;
 }
 
@@ -327,24 +348,26 @@ async function reusableRuns(
   tx: Transaction,
   digests: string[],
   sweepId: string | null,
-): Promise<Map<string, ExistingRun>> {
+): Promise<Map<string, Reusable>> {
   const buckets = [...new Set(digests.map((digest) => Number.parseInt(digest.slice(0, 8), 16) % DIGEST_LOCKS))].sort(
     (a, b) => a - b,
   );
   await tx.$queryRaw`
     SELECT pg_advisory_xact_lock(${DIGEST_LOCK_SPACE}::int, bucket)::text
     FROM unnest(${buckets}::int[]) AS bucket`;
-  const found = await existingRuns(
-    tx,
-    Prisma.sql`
-      digest = ANY(${[...new Set(digests)]}::text[]) AND ${hasStatus(REUSABLE_STATUSES)}
-      AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))`,
-  );
+  // Without their specs: they may be many.
+  const found = await tx.$queryRaw<Reusable[]>`
+    SELECT id, digest, status::text AS status
+    FROM run
+    WHERE digest = ANY(${[...new Set(digests)]}::text[]) AND ${hasStatus(REUSABLE_STATUSES)}
+      AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))
+    ORDER BY created_at
+    FOR SHARE`;
   const rank = (status: RunStatus) => {
     if (status === 'succeeded') return 0;
     return (ACTIVE_STATUSES as readonly RunStatus[]).includes(status) ? 1 : 2;
   };
-  const best = new Map<string, ExistingRun>();
+  const best = new Map<string, Reusable>();
   for (const run of found) {
     const known = best.get(run.digest);
     if (!known || rank(run.status) < rank(known.status)) best.set(run.digest, run);

@@ -21,6 +21,7 @@ export interface Places {
   drafts: Draft[];
   places: { trial: Trial; stage: string; control: Control | null; parentStage: string | null }[];
 }
+type Placed = Places['places'][number] & { placement: Placement };
 /** A trial that has not been started, with the specs as they were admitted. */
 interface HeldTrial {
   index: number;
@@ -84,12 +85,15 @@ export class Trials {
     placements: readonly Placement[],
     { firstPosition = 0, held = true } = {},
   ): Promise<void> {
-    const ofTrial = Map.groupBy(
-      places.map((place, i) => ({ ...place, placement: placements[i]! })),
-      ({ trial }) => trial,
-    );
+    const ofTrial = new Map<Trial, Placed[]>();
+    await inTurns(places, (place, i) => {
+      const placed = { ...place, placement: placements[i]! };
+      const others = ofTrial.get(place.trial);
+      if (others) others.push(placed);
+      else ofTrial.set(place.trial, [placed]);
+    });
     const seen = new Map<string, number>();
-    const rows = [...ofTrial].map(([trial, runs]) => {
+    const rows = await inTurns(ofTrial, ([trial, runs]) => {
       const pretraining = runs.find(({ placement, control }) => placement.spec.kind === 'pretrain' && !control);
       const root = (pretraining ?? runs[0]!).placement.digest;
       const nth = seen.get(root) ?? 0;
@@ -130,7 +134,7 @@ export class Trials {
     placements: readonly Placement[],
   ): Promise<number> {
     await this.runs.submission.insert(tx, placements, sweep);
-    const filled = places.map(({ trial, stage, control }, i) => ({
+    const filled = await inTurns(places, ({ trial, stage, control }, i) => ({
       index: trial.index,
       stage,
       control: control ?? '',
@@ -145,7 +149,9 @@ export class Trials {
           AS t(index int, stage text, control text, run_id uuid, reused boolean)`;
     }
     await this.sayHowFar(tx, sweep.spec, places, placements);
-    return new Set(places.flatMap(({ trial }, i) => (isTerminal(placements[i]!.status) ? [] : [trial.index]))).size;
+    const left = new Set<number>();
+    await inTurns(places, ({ trial }, i) => !isTerminal(placements[i]!.status) && left.add(trial.index));
+    return left.size;
   }
 
   /** Pretrainings that may be stopped early are looked at first at their first rung; all else is needed in full. */
@@ -157,11 +163,11 @@ export class Trials {
   ): Promise<void> {
     const inFull = new Set<string>();
     const judged = new Map<string, Placement>();
-    for (const [i, placement] of placements.entries()) {
+    await inTurns(placements, (placement, i) => {
       if (spec.early_terminate && placement.spec.kind === 'pretrain' && !places[i]!.control)
         judged.set(placement.runId, judged.get(placement.runId) ?? placement);
       else for (const runId of [placement.runId, ...placement.parentIds]) inFull.add(runId);
-    }
+    });
     // A finetuning needs its parent as far as the sweep lets it come.
     for (const runId of judged.keys()) inFull.delete(runId);
     await this.runs.rungs.needInFull(tx, [...inFull]);
