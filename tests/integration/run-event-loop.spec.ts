@@ -160,13 +160,19 @@ test('a file of a quarter of a GiB, or a part of it, is sent in pieces', async (
 
 test('the event loop is free while a sweep is planned of which all 10,000 runs are there', async () => {
   const template = SubmitRun.parse({ spec });
-  const drafts = Array.from({ length: RUNS }, (_, seed) => ({
-    spec: { ...template.spec, seed } as SubmitRun['spec'],
+  const seeds = Array.from({ length: 1000 }, (_, seed) => seed);
+  const temperatures = Array.from({ length: RUNS / 1000 }, (_, i) => 0.1 + i / 8);
+  const drafts = Array.from({ length: RUNS }, (_, i) => ({
+    spec: {
+      ...template.spec,
+      seed: seeds[i % 1000],
+      temperature: temperatures[Math.floor(i / 1000)],
+    } as SubmitRun['spec'],
     path: ['spec'],
   }));
   const { submission } = runs;
   await database.transaction(async (tx) => submission.insert(tx, await submission.admit(tx, drafts, true), template));
-  const parameters = { 'pretrain.seed': { values: Array.from({ length: RUNS }, (_, seed) => seed) } };
+  const parameters = { 'pretrain.seed': { values: seeds }, 'pretrain.temperature': { values: temperatures } };
   const body = { spec: { name: 'again', stages: { pretrain: spec }, parameters } };
   await expectFree(async () => {
     const plan = JSON.parse((await ask('/v1/sweeps?validate_only=true', { body })).toString()) as object;
