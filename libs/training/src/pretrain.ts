@@ -17,7 +17,6 @@ import {
   accuracy,
   alignment,
   collect,
-  fitLinearProbe,
   rankMe,
   representation,
   spreadOf,
@@ -25,6 +24,7 @@ import {
   weightedKnn,
   type Pause,
 } from './evaluation.js';
+import { fitLinearProbe } from './linear-probe.js';
 import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildPredictor, buildProjectionHead } from './networks/heads.js';
@@ -83,9 +83,14 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       objective: ([views]) => method.objective(views),
       evaluate: async (pause) => {
         const metrics = await judge(spec, augmentation, encoder, data, pause);
-        const spread = metrics['eval/feature_spread']!;
+        const spread = metrics['eval/feature_spread'];
         // Before the first step an encoder is what it is.
-        if (spec.collapseBelow !== null && spread < spec.collapseBelow && session.stepsDone > 0) {
+        if (
+          spec.collapseBelow !== null &&
+          spread !== undefined &&
+          spread < spec.collapseBelow &&
+          session.stepsDone > 0
+        ) {
           throw new TrainingError(
             'collapsed',
             `expected features with a spread of at least ${spec.collapseBelow}, got ${spread.toFixed(4)} at step ` +
