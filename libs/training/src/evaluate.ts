@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { createHash } from 'node:crypto';
 import { accuracy, collect, representation, weightedKnn } from './evaluation.js';
-import { fitLinearProbe } from './linear-probe.js';
+import { fitLinearProbe, reportProbe } from './linear-probe.js';
 import { weightsOf } from './networks/weights.js';
 import { openData, reportNeighbours, startingEncoder } from './run-inputs.js';
 import { breathe, definedMetrics, TrainingError, type TrainContext } from './session.js';
@@ -46,6 +46,7 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     const probe = own(
       await fitLinearProbe(features, gatherLabels(data.train, subset.rows), classes.length, spec.probe, pause),
     );
+    reportProbe(probe, context.log);
     const metrics = definedMetrics(
       {
         'eval/knn': knn,

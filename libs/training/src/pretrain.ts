@@ -24,7 +24,7 @@ import {
   weightedKnn,
   type Pause,
 } from './evaluation.js';
-import { fitLinearProbe } from './linear-probe.js';
+import { fitLinearProbe, reportProbe } from './linear-probe.js';
 import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildPredictor, buildProjectionHead } from './networks/heads.js';
@@ -82,7 +82,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       },
       objective: ([views]) => method.objective(views),
       evaluate: async (pause) => {
-        const metrics = await judge(spec, augmentation, encoder, data, pause);
+        const metrics = await judge(spec, augmentation, encoder, data, context, pause);
         const spread = metrics['eval/feature_spread'];
         // Before the first step an encoder is what it is.
         if (
@@ -244,6 +244,7 @@ async function judge(
   augmentation: Augmentation,
   encoder: LayersModel,
   { manifest, train, evaluation }: Data,
+  { log }: TrainContext,
   pause: Pause,
 ): Promise<Record<string, number>> {
   const represent = representation(encoder);
@@ -264,6 +265,7 @@ async function judge(
         evaluation.labels,
       );
       const probe = own(await fitLinearProbe(bank, labels, manifest.classes.length, spec.probe, pause));
+      reportProbe(probe, log);
       metrics['eval/probe_accuracy'] = accuracy(probe.predict(queries), evaluation.labels);
     }
     // The same samples and views after every epoch: the run's own randomness is not touched.
