@@ -24,6 +24,29 @@ describe('weighted kNN', () => {
     ]).toEqual([2, 1, 0, 0]);
   });
 
+  test('tells neighbours apart that single precision takes for equally similar', async () => {
+    // The directions of the bank differ by 1e-5, their cosines by 1e-10.
+    const close = Array.from({ length: 200 }, (_, i) => [1000, (i - 100) * 0.01]);
+    const own = Int32Array.from(close, (_, i) => i % 2);
+    expect([
+      ...(await weightedKnn(tf.tensor2d(close), own, tf.tensor2d(close), 2, { k: 1, temperature: 0.07 })),
+    ]).toEqual([...own]);
+  });
+
+  test('rows of zeros are similar to nothing, and nothing to them', async () => {
+    const some = tf.tensor2d([
+      [0, 0],
+      [0.2, 1],
+      [-1, 0],
+    ]);
+    const asked = tf.tensor2d([
+      [1, 0],
+      [0, 0],
+    ]);
+    // Cosines 0, 0.196 and −1; and 0 to all, where the first is taken.
+    expect([...(await weightedKnn(some, Int32Array.of(0, 1, 2), asked, 3, { k: 1, temperature: 1 }))]).toEqual([1, 0]);
+  });
+
   test('takes the nearest alone at a temperature near zero', async () => {
     const predictions = await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, {
       k: 8,

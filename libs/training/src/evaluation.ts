@@ -4,13 +4,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { encode } from './networks/encoder.js';
+import { nearestAmong } from './manifold/exact-search.js';
+import type { Points } from './manifold/points.js';
 import { unitRows } from './objectives.js';
 
 const EVALUATION_BATCH = 512;
 /** Of a batch's samples, in numbers: long sounds come in smaller batches. */
 const EVALUATION_NUMBERS = 2 ** 23;
-/** Similarities of so many queries are held at once. */
-const QUERY_BATCH = 1024;
 
 /** Lets messages in between two native calls. */
 export const turn = (): Promise<void> =>
@@ -55,9 +55,9 @@ export const representation =
     encode(encoder, inputs, false).features;
 
 /**
- * Weighted k-nearest-neighbour classification (Wu et al. 2018): the k most similar vectors of the bank by cosine vote
- * with exp(similarity / temperature). bank: [B, F], queries: [Q, F]. Returns the class of each query; where k is above
- * B, all vote.
+ * Weighted k-nearest-neighbour classification (Wu et al. 2018): the k most similar vectors of the bank by cosine, as
+ * double precision ranks them, vote with exp(similarity / temperature). bank: [B, F], queries: [Q, F]. Returns the
+ * class of each query; where k is above B, all vote.
  */
 export async function weightedKnn(
   bank: tf.Tensor2D,
@@ -68,29 +68,38 @@ export async function weightedKnn(
   pause: Pause = turn,
 ): Promise<Int32Array> {
   const neighbours = Math.min(k, bank.shape[0]);
-  const predictions = new Int32Array(queries.shape[0]);
-  const units = tf.tidy(() => unitRows(bank));
-  try {
-    for (let start = 0; start < queries.shape[0]; start += QUERY_BATCH) {
-      await pause();
-      const size = Math.min(QUERY_BATCH, queries.shape[0] - start);
-      const { values, indices } = tf.tidy(() =>
-        tf.topk(tf.matMul(unitRows(tf.slice2d(queries, [start, 0], [size, -1])), units, false, true), neighbours),
-      );
-      const [similarities, places] = [values.dataSync(), indices.dataSync()];
-      tf.dispose([values, indices]);
-      for (let first = 0; first < size * neighbours; first += neighbours) {
-        const votes = new Float64Array(classCount);
-        // In proportion to the nearest one's vote: a low temperature would go beyond the largest number.
-        for (let n = first; n < first + neighbours; n++)
-          votes[bankLabels[places[n]!]!]! += Math.exp((similarities[n]! - similarities[first]!) / temperature);
-        predictions[start + first / neighbours] = votes.indexOf(Math.max(...votes));
-      }
-    }
-    return predictions;
-  } finally {
-    units.dispose();
+  const { places, distances } = await nearestAmong(onSphere(bank, true), onSphere(queries, false), neighbours, pause);
+  return Int32Array.from({ length: queries.shape[0] }, (_, query) => {
+    const first = query * neighbours;
+    const votes = new Float64Array(classCount);
+    // The cosine of unit vectors is 1 − |x − y|² / 2. In proportion to the nearest one's vote: a low temperature would
+    // go beyond the largest number.
+    for (let n = first; n < first + neighbours; n++)
+      votes[bankLabels[places[n]!]!]! += Math.exp((distances[first]! ** 2 - distances[n]! ** 2) / (2 * temperature));
+    return votes.indexOf(Math.max(...votes));
+  });
+}
+
+/**
+ * Unit vectors in double precision, among which the nearest by distance is the most similar by cosine. Those of length
+ * 0 are similar to nothing: in the bank they get a direction of their own. [N, F] → [N, F + 1]
+ */
+function onSphere(features: tf.Tensor2D, isBank: boolean): Points {
+  const [count, width] = features.shape;
+  const source = features.dataSync();
+  const values = new Float64Array(count * (width + 1));
+  for (let row = 0; row < count; row++) {
+    const length = rowLength(source, row * width, width);
+    for (let i = 0; i < width; i++) values[row * (width + 1) + i] = length > 0 ? source[row * width + i]! / length : 0;
+    if (isBank && length === 0) values[row * (width + 1) + width] = 1;
   }
+  return { values, width: width + 1 };
+}
+
+function rowLength(values: ArrayLike<number>, start: number, width: number): number {
+  let sum = 0;
+  for (let i = start; i < start + width; i++) sum += values[i]! ** 2;
+  return Math.sqrt(sum);
 }
 
 export function accuracy(predictions: ArrayLike<number>, labels: ArrayLike<number>): number {
