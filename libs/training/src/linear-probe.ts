@@ -171,7 +171,7 @@ function descent(
   precondition: (gradient: Float64Array) => Float64Array,
 ): Float64Array {
   const alphas: number[] = [];
-  let direction = gradient.map((value) => -value);
+  let direction: Float64Array = gradient.map((value) => -value);
   for (const { s, y, rho } of history.toReversed()) {
     const alpha = rho * dot(s, direction);
     alphas.unshift(alpha);
