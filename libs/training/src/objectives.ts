@@ -113,13 +113,11 @@ export const klDivergence = (mean: tf.Tensor2D, logVariance: tf.Tensor2D): tf.Sc
     0.5,
   );
 
-/** Squared length below which a row is not scaled to length 1, but by 1e12 (PyTorch's `normalize`). */
-const LEAST_SQUARED_LENGTH = 1e-24;
-
 /** Rows scaled to length 1; a row of zeros stays one, and its gradient is finite: 1e12 times the result's. */
 export function unitRows(z: tf.Tensor2D): tf.Tensor2D {
-  // The root is of what is above 0: its gradient at 0 is infinite.
-  return tf.div(z, tf.sqrt(tf.maximum(tf.sum(tf.square(z), 1, true), LEAST_SQUARED_LENGTH)));
+  // The root's slope is infinite at 0: it is taken of what is above.
+  const squares = tf.maximum(tf.sum(tf.square(z), 1, true), 1e-30);
+  return tf.div(z, tf.maximum(tf.sqrt(squares), 1e-12));
 }
 
 /** A class for each row [N]: as int32 where it is a tensor. */
