@@ -1,7 +1,6 @@
 /** Nearest neighbours as double precision ranks them, at about the cost of products in single precision. */
 import { usesGpu } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import type { Pause } from '../evaluation.js';
 import { countOf, squaredDistance, type Points } from './points.js';
 
 /** The k nearest (other) points of each, nearest first: [N, k], with Euclidean distances. */
@@ -185,7 +184,12 @@ class Search {
  * less the last one's key away. Where that is not beyond the k-th candidate, all of the bank whose keys allow it to be
  * as near are compared too.
  */
-export async function nearestAmong(bank: Points, queries: Points, k: number, pause: Pause): Promise<Neighbours> {
+export async function nearestAmong(
+  bank: Points,
+  queries: Points,
+  k: number,
+  pause: () => Promise<void>,
+): Promise<Neighbours> {
   const [count, asked] = [countOf(bank), countOf(queries)];
   const [places, distances] = [new Int32Array(asked * k), new Float64Array(asked * k)];
   const candidates = Math.min(count, k + 1 + SPARE_CANDIDATES);
