@@ -17,7 +17,6 @@ import {
   accuracy,
   alignment,
   collect,
-  fitLinearProbe,
   rankMe,
   representation,
   spreadOf,
@@ -25,6 +24,7 @@ import {
   weightedKnn,
   type Pause,
 } from './evaluation.js';
+import { fitLinearProbe, reportProbe } from './linear-probe.js';
 import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildPredictor, buildProjectionHead } from './networks/heads.js';
@@ -82,10 +82,15 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       },
       objective: ([views]) => method.objective(views),
       evaluate: async (pause) => {
-        const metrics = await judge(spec, augmentation, encoder, data, pause);
-        const spread = metrics['eval/feature_spread']!;
+        const metrics = await judge(spec, augmentation, encoder, data, context, pause);
+        const spread = metrics['eval/feature_spread'];
         // An encoder that has taken no step can't have collapsed.
-        if (spec.collapseBelow !== null && spread < spec.collapseBelow && session.stepsDone > 0) {
+        if (
+          spec.collapseBelow !== null &&
+          spread !== undefined &&
+          spread < spec.collapseBelow &&
+          session.stepsDone > 0
+        ) {
           throw new TrainingError(
             'collapsed',
             `expected features with a spread of at least ${spec.collapseBelow}, got ${spread.toFixed(4)} at step ` +
@@ -255,6 +260,7 @@ async function judge(
   augmentation: Augmentation,
   encoder: LayersModel,
   { manifest, train, evaluation }: Data,
+  { log }: TrainContext,
   pause: Pause,
 ): Promise<Record<string, number>> {
   const represent = representation(encoder);
@@ -275,6 +281,7 @@ async function judge(
         evaluation.labels,
       );
       const probe = own(await fitLinearProbe(bank, labels, manifest.classes.length, spec.probe, pause));
+      reportProbe(probe, log);
       metrics['eval/probe_accuracy'] = accuracy(probe.predict(queries), evaluation.labels);
     }
     // A seed of its own gives the same samples and views after every epoch.
