@@ -29,11 +29,10 @@ import {
   Res,
   StreamableFile,
 } from '@nestjs/common';
-import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { checkKey } from './runs.controller.js';
-import { Returns } from './validation.js';
+import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a sweep');
 const DeleteSweep = z.strictObject({ runs: z.stringbool().default(false) });
@@ -54,11 +53,7 @@ export class SweepsController {
 
   @Post()
   @ApiOperation({ summary: 'Submit a sweep, or (validate_only) see what it would start and what it would reuse' })
-  @ApiHeader({
-    name: 'Idempotency-Key',
-    required: false,
-    description: 'A repeat with the same key returns the same sweep.',
-  })
+  @TakesIdempotencyKey('A repeat with the same key returns the same sweep.')
   @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })
   @Returns(z.union([Sweep, Plan]), { description: 'The sweep that exists, or the plan' })
   async submit(
@@ -234,11 +229,7 @@ export class SweepsController {
 
   @Post(':id/clone')
   @ApiOperation({ summary: 'Submit the spec of a sweep again with changes: what it has run already is reused' })
-  @ApiHeader({
-    name: 'Idempotency-Key',
-    required: false,
-    description: 'A repeat with the same key returns the same sweep.',
-  })
+  @TakesIdempotencyKey('A repeat with the same key returns the same sweep.')
   @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })
   @Returns(Sweep, { description: 'The sweep that exists' })
   async clone(
