@@ -19,6 +19,16 @@ type Operation = Json & {
 
 /** Marks the component of a request until it is known whether answers have another of its name. */
 const REQUEST = '.request';
+/** What the operations are grouped by. */
+const TAGS = {
+  runs: 'Submitting runs, following them, and what they made',
+  sweeps: 'Many runs from one file, and their results',
+  datasets: 'Versions of prepared datasets',
+  projects: 'Whose share of the workers a run takes',
+  workers: 'The processes that train',
+  artifacts: 'Files that nothing names any more',
+  operations: 'Whether the service is well, for probes and for Prometheus',
+};
 const METHODS = new Set(['get', 'put', 'post', 'patch', 'delete']);
 const isJson = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -59,20 +69,28 @@ function discriminated(schemas: Record<string, unknown>): Record<string, unknown
     return Array.isArray(values) && values.length === 1 ? values[0] : undefined;
   };
   return every(schemas, (object) => {
-    const references = Array.isArray(object['oneOf']) ? object['oneOf'].map((each: Json) => each['$ref']) : [];
-    if (references.length < 2 || !references.every((each) => typeof each === 'string')) return object;
+    const references = Array.isArray(object['oneOf']) ? (object['oneOf'] as Json[]).map((each) => each['$ref']) : [];
+    if (references.length < 2 || !references.every((each): each is string => typeof each === 'string')) return object;
     const { properties = {} } = schemas[references[0]!.split('/').at(-1)!] as { properties?: Json };
     const field = Object.keys(properties).find((key) =>
       references.every((each) => typeof valueOf(each, key) === 'string'),
     );
     if (field === undefined) return object;
-    const mapping = Object.fromEntries(references.map((each) => [valueOf(each, field), each]));
+    const mapping = Object.fromEntries(
+      references.map((each): [string, string] => [String(valueOf(each, field)), each]),
+    );
     return { ...object, discriminator: { propertyName: field, mapping } };
   }) as Record<string, unknown>;
 }
 
 /** zod leaves the name in a named type, which the name of its component says. */
 const withoutId = ({ id: _, ...schema }: Json): Json => schema;
+
+/** A tuple has as many items as it names; readers of OpenAPI want `items` beside them. */
+const closed = (schema: Json): Json =>
+  Array.isArray(schema['prefixItems'])
+    ? { ...schema, items: {}, minItems: schema['prefixItems'].length, maxItems: schema['prefixItems'].length }
+    : schema;
 
 /** The JSON Schema of what a route takes (`input`) or answers (`output`), and of the types in it that have names. */
 function convert(schema: unknown, { schemaType: io }: { schemaType: 'input' | 'output' }) {
@@ -90,7 +108,7 @@ function convert(schema: unknown, { schemaType: io }: { schemaType: 'input' | 'o
     every(value, (object) =>
       typeof object['$ref'] === 'string'
         ? { ...object, $ref: `#/components/schemas/${name(object['$ref'].split('/').at(-1)!)}` }
-        : object,
+        : closed(object),
     ) as Json;
   return {
     schema: refer(json),
@@ -166,16 +184,17 @@ function completed(document: OpenAPIObject): OpenAPIObject {
     Object.entries(document.paths).map(([route, item]) => [
       route,
       Object.fromEntries(
-        Object.entries(item as Json).map(([method, value]): [string, unknown] => {
+        Object.entries(item as Record<string, Json>).map(([method, value]): [string, Json] => {
           if (!METHODS.has(method)) return [method, value];
           const operation = value as Operation;
+          const responses: Json = described(operation.responses);
           const known = refusals(route, method, operation).map((status) => [String(status), problem(status)]);
           return [
             method,
             {
               ...operation,
               description: operation.description || operation.summary,
-              responses: { ...Object.fromEntries(known), ...described(operation.responses) },
+              responses: { ...Object.fromEntries(known), ...responses },
             },
           ];
         }),
@@ -205,9 +224,9 @@ export function describeApi(app: NestFastifyApplication): OpenAPIObject {
         'them. Errors are problem details (RFC 9457) with a stable `code` and the fields at fault.',
     )
     .setLicense('Apache-2.0', 'https://www.apache.org/licenses/LICENSE-2.0')
-    .addServer('/')
-    .build();
-  const document = SwaggerModule.createDocument(app, config, {
+    .addServer('/');
+  for (const [tag, description] of Object.entries(TAGS)) config.addTag(tag, description);
+  const document = SwaggerModule.createDocument(app, config.build(), {
     standardSchemaConverter: convert,
     operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '').toLowerCase()}_${method}`,
   });
