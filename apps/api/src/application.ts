@@ -3,10 +3,11 @@ import fastifyStatic from '@fastify/static';
 import { HttpException } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import { SwaggerModule } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { describeApi } from './api-document.js';
 import { AppModule } from './app.module.js';
 import { rememberRequests } from './request-log.js';
 
@@ -75,18 +76,4 @@ function refuseForeign({ headers, method }: FastifyRequest, { host: listensOn, a
         'LOOM_ALLOWED_ORIGINS allows others',
       403,
     );
-}
-
-/** The OpenAPI document, made from the routes and the schemas that they validate with. */
-export function describeApi(app: NestFastifyApplication): OpenAPIObject {
-  const config = new DocumentBuilder()
-    .setOpenAPIVersion('3.1.0')
-    .setTitle('Latent Loom')
-    .setVersion('1')
-    .setDescription(
-      'Queues contrastive pretraining, label-fraction finetuning and autoencoder runs, and tells what came of ' +
-        'them. Errors are problem details (RFC 9457) with a stable `code` and the fields at fault.',
-    )
-    .build();
-  return SwaggerModule.createDocument(app, config);
 }

@@ -81,6 +81,7 @@ export class OperationsController {
 
   @Get('healthz')
   @ApiOperation({ summary: 'The process answers' })
+  @Returns(z.object({ status: z.literal('ok') }))
   health() {
     return { status: 'ok' };
   }
@@ -88,6 +89,7 @@ export class OperationsController {
   @Get('readyz')
   @ApiOperation({ summary: 'Postgres and Redis answer; 503 where one does not' })
   @Returns(Readiness)
+  @ApiResponse({ status: 503, description: 'One of them does not answer', standardSchema: Readiness })
   async ready(@Res({ passthrough: true }) reply: FastifyReply) {
     const [postgres, redis] = await Promise.all(
       [this.database.ping(), this.queue.ping()].map((ping) =>
@@ -122,6 +124,11 @@ export class OperationsController {
   @Get('metrics')
   @Header('content-type', 'text/plain; version=0.0.4')
   @ApiOperation({ summary: 'Metrics for Prometheus' })
+  @ApiResponse({
+    status: 200,
+    description: "Prometheus' text format",
+    content: { 'text/plain': { schema: { type: 'string' } } },
+  })
   async metrics(): Promise<string> {
     const [runs, jobs, workers, dispatchWait, projects] = await Promise.all([
       this.queries.runCounts(),

@@ -28,11 +28,10 @@ import {
   Res,
   StreamableFile,
 } from '@nestjs/common';
-import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { checkKey } from './runs.controller.js';
-import { Returns } from './validation.js';
+import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a sweep');
 const DeleteSweep = z.strictObject({ runs: z.stringbool().default(false) });
@@ -53,11 +52,7 @@ export class SweepsController {
 
   @Post()
   @ApiOperation({ summary: 'Submit a sweep, or (validate_only) see what it would start and what it would reuse' })
-  @ApiHeader({
-    name: 'Idempotency-Key',
-    required: false,
-    description: 'A repeat with the same key returns the same sweep.',
-  })
+  @TakesIdempotencyKey('A repeat with the same key returns the same sweep.')
   @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })
   @Returns(z.union([Sweep, Plan]), { description: 'The sweep that exists, or the plan' })
   async submit(
@@ -238,11 +233,7 @@ export class SweepsController {
     summary: 'Submit the spec of a sweep again with changes',
     description: 'What has run to its end is reused; what was stopped early is trained anew.',
   })
-  @ApiHeader({
-    name: 'Idempotency-Key',
-    required: false,
-    description: 'A repeat with the same key returns the same sweep.',
-  })
+  @TakesIdempotencyKey('A repeat with the same key returns the same sweep.')
   @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })
   @Returns(Sweep, { description: 'The sweep that exists' })
   async clone(

@@ -9,8 +9,8 @@ import {
   type ArgumentMetadata,
   type PipeTransform,
 } from '@nestjs/common';
-import { ApiResponse } from '@nestjs/swagger';
-import type { z } from 'zod';
+import { ApiHeader, ApiResponse } from '@nestjs/swagger';
+import { z } from 'zod';
 import { inPieces } from './json-stream.js';
 import { checkInTurns } from './schema-in-turns.js';
 
@@ -79,3 +79,30 @@ export class AnswerSerializer extends StandardSchemaSerializerInterceptor {
 /** One schema is what a route returns, what is sent and what the OpenAPI document says. */
 export const Returns = (schema: z.ZodType, { status = 200, description = '' } = {}): MethodDecorator =>
   applyDecorators(SerializeOptions({ schema }), ApiResponse({ status, description, standardSchema: schema }));
+
+/** By which a repeat is known. */
+const IDEMPOTENCY_KEY = { minLength: 1, maxLength: 255, pattern: '^[!-~]+$' };
+const IdempotencyKey = z
+  .string()
+  .min(IDEMPOTENCY_KEY.minLength)
+  .max(IDEMPOTENCY_KEY.maxLength)
+  .regex(new RegExp(IDEMPOTENCY_KEY.pattern))
+  .optional();
+
+/** The route takes an Idempotency-Key: the handler checks it by `checkKey`. */
+export const TakesIdempotencyKey = (description: string): MethodDecorator =>
+  ApiHeader({
+    name: 'Idempotency-Key',
+    required: false,
+    description,
+    schema: { type: 'string', ...IDEMPOTENCY_KEY },
+  });
+
+/** The header as it came. @throws RequestError where it is no key */
+export function checkKey(key: string | undefined): string | undefined {
+  const parsed = IdempotencyKey.safeParse(key);
+  if (parsed.success) return parsed.data;
+  throw RequestError.invalid([
+    { path: ['Idempotency-Key'], message: 'expected 1 to 255 printable ASCII characters without spaces' },
+  ]);
+}

@@ -99,5 +99,6 @@ export const PrepareDataset = z
         path: ['fileName'],
         message: 'expected no template together with masks: the classes are in the masks',
       });
-  });
+  })
+  .meta({ id: 'PrepareDataset' });
 export type PrepareDataset = z.infer<typeof PrepareDataset>;
