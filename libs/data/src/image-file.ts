@@ -14,7 +14,7 @@ sharp.cache(false);
  * @throws Error for what is no image, and for one of more than `limitInputPixels`.
  */
 export async function decodeImage(
-  payload: Payload,
+  payload: Exclude<Payload, Error>,
   { height, width, channels }: ImageShape,
   limitInputPixels: number,
   asStored: boolean,
