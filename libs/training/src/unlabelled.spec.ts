@@ -27,7 +27,7 @@ test('pretraining and autoencoders learn, and are measured by all that needs no 
 }, 120_000);
 
 test('an evaluation says that it needs classes', async () => {
-  await expect(run({ kind: 'evaluate', dataset: 'tiny', from: null, features: 'pixels', knn: small.knn })).rejects.toThrow(
-    /a class for each sample, this one has none/,
-  );
+  await expect(
+    run({ kind: 'evaluate', dataset: 'tiny', from: null, features: 'pixels', knn: small.knn }),
+  ).rejects.toThrow(/a class for each sample, this one has none/);
 });
