@@ -62,6 +62,20 @@ function supervisionFaults(spec: Trained, dataset: KnownDataset, at: At): Fault[
   const { manifest, reference } = dataset;
   const { train } = manifest.splits;
   const supervision = supervisionOf(spec);
+  const isUnlabelled = !train.labels && !train.masks;
+  if (isUnlabelled && spec.kind === 'interpolate' && 'classes' in spec.between)
+    return [
+      { path: at('between', 'classes'), message: `expected rows: ${reference} has no labels, and so no classes` },
+    ];
+  if (isUnlabelled && (supervision || spec.kind === 'distill'))
+    return [
+      {
+        path: at('dataset'),
+        message:
+          `expected a dataset with ${supervision === 'masks' ? 'masks' : 'a class for each sample'}, ${reference} ` +
+          'has no labels: pretrain on it, then evaluate and fine-tune on one that has some',
+      },
+    ];
   if (!supervision) return batchFaults(spec, dataset, at);
   if (!train[supervision])
     return [
