@@ -5,13 +5,10 @@
 import {
   ACTIVE_STATUSES,
   canonicalJson,
-  canonicalPieces,
   defaultAugmentation,
   Encoder,
   parentsOf,
   REUSABLE_STATUSES,
-  TRAINING_CODE_VERSION,
-  withoutUnread,
   type DatasetManifest,
   type Fault,
   type Plan,
@@ -20,10 +17,11 @@ import {
   type RunStatus,
   type SampleShape,
 } from '#libs/contracts';
-import { createHash, randomUUIDv7 } from 'node:crypto';
+import { randomUUIDv7 } from 'node:crypto';
 import { Prisma, type Transaction } from '../machine/database.js';
 import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
+import { runDigest } from './digests.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
 import { hasStatus } from './sql.js';
 
@@ -82,45 +80,6 @@ interface Complete {
   dataset: KnownDataset | undefined;
 }
 
-export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
-
-/** The sha256 of a value's canonical JSON, made in turns: a request may be long. */
-export async function requestHash(request: unknown): Promise<string> {
-  const hash = createHash('sha256');
-  const turns = new Turns();
-  let text = '';
-  for (const piece of canonicalPieces(request)) {
-    text += piece;
-    if (text.length < HASHED_AT_ONCE) continue;
-    hash.update(text);
-    text = '';
-    if (turns.over) await turns.next();
-  }
-  return hash.update(text).digest('hex');
-}
-
-/**
- * The digest of a run: what it reads of its spec, with dataset and parents by what they are, not by what they are
- * called.
- */
-export const runDigest = (
-  spec: RunSpec,
-  datasetDigest: string | null,
-  parentDigest: string | null,
-  alignDigest: string | null = null,
-): string =>
-  sha256(
-    canonicalJson({
-      ...withoutUnread(spec),
-      ...('dataset' in spec && { dataset: datasetDigest }),
-      ...('from' in spec && { from: parentDigest }),
-      ...('alignTo' in spec && { alignTo: alignDigest }),
-      code: TRAINING_CODE_VERSION,
-    }),
-  );
-
-/** Characters that are hashed in one call. */
-const HASHED_AT_ONCE = 65_536;
 /** Locks are taken by hash so that a sweep of any size takes few of them, always in ascending order. */
 const DIGEST_LOCKS = 256;
 const DIGEST_LOCK_SPACE = 0x10_0d;

@@ -9,7 +9,7 @@ import {
   type SubmitRun,
   type Why,
 } from '#libs/contracts';
-import { runDigest } from './admission.js';
+import { runDigest } from './digests.js';
 import { Prisma, type Database } from '../machine/database.js';
 import { inTurns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';

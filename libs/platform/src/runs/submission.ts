@@ -1,7 +1,8 @@
 import type { Plan, SubmitRun } from '#libs/contracts';
 import type { Database, Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
-import { admit, planOf, requestHash, type Draft, type Placement } from './admission.js';
+import { admit, planOf, type Draft, type Placement } from './admission.js';
+import { requestHash } from './digests.js';
 import { estimate } from './estimate.js';
 import { memoryFit } from './memory-fit.js';
 import type { Rungs } from './rungs.js';
