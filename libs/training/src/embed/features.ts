@@ -2,6 +2,7 @@
 import { sampleText, type Autoencode, type Embed, type TrainerInputs } from '#libs/contracts';
 import type { SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { storedAutoencoder } from '../autoencoder.js';
 import { collect, representation, type Pause } from '../evaluation.js';
 import type { Neighbours } from '../manifold/neighbours.js';
@@ -105,8 +106,7 @@ async function outputsOf(
   split: SampleSplit,
 ): Promise<Representation> {
   const { encoder } = await startingEncoder(spec, inputs, split.sample);
-  const { head, classifier } =
-    parent.state.classes.join('\n') === split.classes.join('\n') ? storedTop(encoder, parent) : {};
+  const { head, classifier } = topOf(encoder, parent, split);
   const models = [encoder, head, classifier].filter((model) => model !== undefined);
   if (!classifier) return { models, represent: representation(encoder), domain: undefined, classes: 0 };
   return {
@@ -121,4 +121,18 @@ async function outputsOf(
     domain: undefined,
     classes: split.classes.length,
   };
+}
+
+/** What stands on the encoder, where the parent has the classes of `split`. Disposes of the encoder where it throws. */
+function topOf(
+  encoder: LayersModel,
+  parent: ParentModel,
+  { classes }: SampleSplit,
+): Partial<ReturnType<typeof storedTop>> {
+  try {
+    return parent.state.classes.join('\n') === classes.join('\n') ? storedTop(encoder, parent) : {};
+  } catch (error) {
+    encoder.dispose();
+    throw error;
+  }
 }
