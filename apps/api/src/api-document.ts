@@ -25,6 +25,7 @@ const TAGS = {
   sweeps: 'Many runs from one file, and their results',
   datasets: 'Versions of prepared datasets',
   projects: 'Whose share of the workers a run takes',
+  references: 'Runs and sweeps by name, or by a part of their id',
   workers: 'The processes that train',
   artifacts: 'Files that nothing names any more',
   operations: 'Whether the service is well, for probes and for Prometheus',
@@ -92,6 +93,15 @@ const closed = (schema: Json): Json =>
     ? { ...schema, items: {}, minItems: schema['prefixItems'].length, maxItems: schema['prefixItems'].length }
     : schema;
 
+/** An object that is a default is told in words: generators make classes of objects, and no defaults of those. */
+function toldDefault(schema: Json): Json {
+  const { default: value, ...rest } = schema;
+  if (!isJson(value)) return schema;
+  const told = `Left out: \`${JSON.stringify(value)}\`.`;
+  if (Object.keys(value).length === 0) return rest;
+  return { ...rest, description: [rest['description'], told].filter(Boolean).join(' ') };
+}
+
 /** The JSON Schema of what a route takes (`input`) or answers (`output`), and of the types in it that have names. */
 function convert(schema: unknown, { schemaType: io }: { schemaType: 'input' | 'output' }) {
   const {
@@ -107,8 +117,8 @@ function convert(schema: unknown, { schemaType: io }: { schemaType: 'input' | 'o
   const refer = (value: unknown) =>
     every(value, (object) =>
       typeof object['$ref'] === 'string'
-        ? { ...object, $ref: `#/components/schemas/${name(object['$ref'].split('/').at(-1)!)}` }
-        : closed(object),
+        ? toldDefault({ ...object, $ref: `#/components/schemas/${name(object['$ref'].split('/').at(-1)!)}` })
+        : toldDefault(closed(object)),
     ) as Json;
   return {
     schema: refer(json),
