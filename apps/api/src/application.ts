@@ -1,5 +1,4 @@
 import { createLogger, type Env } from '#libs/platform';
-import fastifyStatic from '@fastify/static';
 import { HttpException } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -9,6 +8,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { describeApi } from './api-document.js';
 import { AppModule } from './app.module.js';
+import { serveDashboard } from './dashboard-files.js';
 import { rememberRequests } from './request-log.js';
 
 const BODY_LIMIT = 2 * 2 ** 20;
@@ -43,8 +43,7 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
     refuseForeign(request, env);
   });
   await rememberRequests(app);
-  if (existsSync(env.webDir))
-    await app.register(fastifyStatic, { root: env.webDir, wildcard: false, decorateReply: false });
+  if (existsSync(env.webDir)) await serveDashboard(app, env.webDir);
   SwaggerModule.setup('docs', app, () => describeApi(app), {
     jsonDocumentUrl: 'openapi.json',
     yamlDocumentUrl: 'openapi.yaml',
