@@ -24,7 +24,7 @@ import {
   weightedKnn,
   type Pause,
 } from './evaluation.js';
-import { fitLinearProbe, reportProbe } from './linear-probe.js';
+import { fitLinearProbe, reportProbe, type LinearProbe } from './linear-probe.js';
 import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildPredictor, buildProjectionHead } from './networks/heads.js';
@@ -63,6 +63,12 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;
   const method = methodOf(spec, sample, encoder, head, totalSteps);
+  // Of the probes of all epochs the first that did not converge is told: the others say the same.
+  let told = false;
+  const tellProbe = (probe: LinearProbe) => {
+    if (!told) reportProbe(probe, context.log);
+    told ||= !probe.converged;
+  };
   const session = new Session(
     {
       models: [encoder, head, ...method.models],
@@ -82,7 +88,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       },
       objective: ([views]) => method.objective(views),
       evaluate: async (pause) => {
-        const metrics = await judge(spec, augmentation, encoder, data, context, pause);
+        const metrics = await judge(spec, augmentation, encoder, data, tellProbe, pause);
         const spread = metrics['eval/feature_spread'];
         // An encoder that has taken no step can't have collapsed.
         if (
@@ -260,7 +266,7 @@ async function judge(
   augmentation: Augmentation,
   encoder: LayersModel,
   { manifest, train, evaluation }: Data,
-  { log }: TrainContext,
+  tellProbe: (probe: LinearProbe) => void,
   pause: Pause,
 ): Promise<Record<string, number>> {
   const represent = representation(encoder);
@@ -281,7 +287,7 @@ async function judge(
         evaluation.labels,
       );
       const probe = own(await fitLinearProbe(bank, labels, manifest.classes.length, spec.probe, pause));
-      reportProbe(probe, log);
+      tellProbe(probe);
       metrics['eval/probe_accuracy'] = accuracy(probe.predict(queries), evaluation.labels);
     }
     // A seed of its own gives the same samples and views after every epoch.
