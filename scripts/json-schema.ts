@@ -29,9 +29,31 @@ function every(value: unknown, change: (schema: Schema) => void): void {
   }
 }
 
+/** Types that keep a name of their own; of all others an editor shows what a field is for where the field stands. */
+const NAMED = new Set(['RunSpec', 'SubmitRun', 'SweepSpec', 'SubmitSweep', 'Augmentation']);
+const REFERENCE = /^#\/definitions\/(.+)$/;
+
+/** A schema with the types that have no name of their own in place of references to them. */
+function inlined(value: unknown, definitions: Record<string, Schema>): unknown {
+  if (Array.isArray(value)) return value.map((each) => inlined(each, definitions));
+  if (!isSchema(value)) return value;
+  const { $ref, allOf, ...rest } = value;
+  const reference = $ref ?? (Array.isArray(allOf) && allOf.length === 1 ? (allOf[0] as Schema)['$ref'] : undefined);
+  const name = typeof reference === 'string' ? REFERENCE.exec(reference)?.[1] : undefined;
+  if (name !== undefined && !NAMED.has(name)) return inlined({ ...definitions[name], ...rest }, definitions);
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, inlined(inner, definitions)]));
+}
+
 /** Draft 7, which editors know best. */
-const draft7 = (type: z.ZodType): Schema =>
-  z.toJSONSchema(type, { target: 'draft-7', io: 'input', unrepresentable: 'any' }) as Schema;
+function draft7(type: z.ZodType): Schema {
+  const schema = z.toJSONSchema(type, { target: 'draft-7', io: 'input', unrepresentable: 'any' }) as Schema;
+  const { definitions = {}, ...whole } = schema;
+  const named = Object.entries(definitions).filter(([name]) => NAMED.has(name));
+  return {
+    ...(inlined(whole, definitions) as Schema),
+    definitions: Object.fromEntries(named.map(([name, each]) => [name, inlined(each, definitions) as Schema])),
+  };
+}
 
 /** A bare spec, or a whole request with tags and priority around it. */
 function submission(title: string, spec: z.ZodType, request: z.ZodType): Schema {
