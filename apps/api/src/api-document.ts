@@ -114,12 +114,7 @@ function convert(schema: unknown, { schemaType: io }: { schemaType: 'input' | 'o
     override: (context) => io === 'input' && asRead(context as Parameters<typeof asRead>[0]),
   }) as Json & { $defs?: Json };
   const name = (component: string) => (io === 'input' ? component + REQUEST : component);
-  const refer = (value: unknown) =>
-    every(value, (object) =>
-      typeof object['$ref'] === 'string'
-        ? toldDefault({ ...object, $ref: `#/components/schemas/${name(object['$ref'].split('/').at(-1)!)}` })
-        : toldDefault(closed(object)),
-    ) as Json;
+  const refer = (value: unknown) => every(renamed(value, name), (object) => toldDefault(closed(object))) as Json;
   return {
     schema: refer(json),
     components: Object.fromEntries(
@@ -211,13 +206,12 @@ function completed(document: OpenAPIObject): OpenAPIObject {
       ),
     ]),
   ) as OpenAPIObject['paths'];
-  const { $schema: _, $defs, ...schema } = z.toJSONSchema(Problem, { io: 'output' }) as Json & { $defs?: Json };
   return {
     ...document,
     paths,
     components: {
       ...document.components,
-      schemas: { ...document.components?.schemas, Problem: ($defs?.['Problem'] ?? schema) as Json },
+      schemas: { ...document.components?.schemas, ...convert(Problem, { schemaType: 'output' }).components },
     },
     security: [],
   };
