@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { flacOf } from '../../../tests/support/flac.js';
 import { wavOf } from '../../../tests/support/sources.js';
 import { decodeSound } from './audio-file.js';
 import { resample } from './resampling.js';
@@ -25,43 +26,6 @@ const sine = (hertz: number, rate: number, count: number, amplitude = 0.5) =>
 const pcm = (samples: Float32Array) => Int16Array.from(samples, (value) => Math.round(value * 32767));
 const rms = (values: ArrayLike<number>) =>
   Math.sqrt(Array.from(values).reduce((sum, value) => sum + value * value, 0) / values.length);
-
-function crc(bytes: Iterable<number>, polynomial: number, bits: number): number {
-  let sum = 0;
-  for (const byte of bytes) {
-    sum ^= byte << (bits - 8);
-    for (let i = 0; i < 8; i++) sum = ((sum << 1) ^ (sum >> (bits - 1) ? polynomial : 0)) & (2 ** bits - 1);
-  }
-  return sum;
-}
-
-/**
- * A FLAC file at 8 kHz, of one frame that holds its samples as they are (RFC 9639), and says its rate and bits itself
- * or not.
- */
-function flacOf(samples: ArrayLike<number>, { rate = true, bits = true } = {}): Buffer {
-  const info = Buffer.alloc(34);
-  info.writeUInt16BE(samples.length, 0);
-  info.writeUInt16BE(samples.length, 2);
-  // 20 bits of rate, 3 of channels less one, 5 of bits less one, 36 of samples.
-  info.writeUInt32BE(8000 * 2 ** 12 + 15 * 2 ** 4, 10);
-  info.writeUInt32BE(samples.length, 14);
-  const body = Buffer.alloc(2 * samples.length);
-  Array.from(samples).forEach((value, i) => body.writeInt16BE(value, 2 * i));
-  const header = Buffer.from([
-    0xff,
-    0xf8,
-    0x70 | (rate ? 4 : 0),
-    bits ? 8 : 0,
-    0,
-    (samples.length - 1) >> 8,
-    (samples.length - 1) & 255,
-  ]);
-  const frame = Buffer.concat([header, Buffer.of(crc(header, 0x07, 8)), Buffer.of(2), body]);
-  const end = Buffer.alloc(2);
-  end.writeUInt16BE(crc(frame, 0x8005, 16));
-  return Buffer.concat([Buffer.from('fLaC\x80\0\0\x22', 'latin1'), info, frame, end]);
-}
 
 describe('resampling', () => {
   test.each([

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { flacOf } from '../../../tests/support/flac.js';
 import { wavOf } from '../../../tests/support/sources.js';
 import { decodeSound } from './audio-file.js';
 
@@ -89,56 +89,26 @@ describe('a WAV', () => {
   });
 });
 
-function crc(bytes: Iterable<number>, polynomial: number, bits: number): number {
-  let sum = 0;
-  for (const byte of bytes) {
-    sum ^= byte << (bits - 8);
-    for (let i = 0; i < 8; i++) sum = ((sum << 1) ^ (sum >> (bits - 1) ? polynomial : 0)) & (2 ** bits - 1);
-  }
-  return sum;
-}
-
-/** A FLAC file of frames of `size` samples as they are, of one or two equal channels, with the checksum of all. */
-function flacOf(samples: readonly number[], { channels = 1, size = 64, md5 = undefined as string | undefined } = {}) {
-  const info = Buffer.alloc(34);
-  info.writeUInt16BE(size, 0);
-  info.writeUInt16BE(size, 2);
-  info.writeUInt32BE(RATE * 2 ** 12 + (channels - 1) * 2 ** 9 + 15 * 2 ** 4, 10);
-  info.writeUInt32BE(samples.length, 14);
-  const interleaved = Int16Array.from(samples.flatMap((value) => new Array<number>(channels).fill(value)));
-  const sum = createHash('md5').update(new Uint8Array(interleaved.buffer)).digest('hex');
-  info.write(md5 ?? sum, 18, 'hex');
-  const frames = [];
-  for (let at = 0; at < samples.length; at += size) {
-    const part = samples.slice(at, at + size);
-    const head = Buffer.of(0xff, 0xf8, 0x74, ((channels - 1) << 4) | 8, at / size, 0, part.length - 1);
-    const body = Buffer.alloc(1 + 2 * part.length);
-    body[0] = 2;
-    part.forEach((value, i) => body.writeInt16BE(value, 1 + 2 * i));
-    const frame = Buffer.concat([head, Buffer.of(crc(head, 0x07, 8)), ...new Array<Buffer>(channels).fill(body)]);
-    const end = Buffer.alloc(2);
-    end.writeUInt16BE(crc(frame, 0x8005, 16));
-    frames.push(frame, end);
-  }
-  return Buffer.concat([Buffer.from('fLaC\x80\0\0\x22', 'latin1'), info, ...frames]);
-}
-
 describe('a FLAC', () => {
+  /** Samples of a frame. */
+  const SIZE = 64;
   const samples = Array.from({ length: 512 }, (_, i) => Math.round(20_000 * Math.sin(i / 5)));
   const tag = Buffer.concat([Buffer.from('ID3\x04\0\0\0\0\0\x40', 'latin1'), Buffer.alloc(64)]);
 
   test.each([1, 2])('of %d channels is held against its checksum, behind a tag too', async (channels) => {
-    const whole = flacOf(samples, { channels });
+    const whole = flacOf(samples, { size: SIZE, channels });
     expect(await decoded(whole, 512)).toEqual(samples);
     expect(await decoded(Buffer.concat([tag, whole]), 512)).toEqual(samples);
-    expect(await decoded(flacOf(samples, { channels, md5: '0'.repeat(32) }), 100)).toEqual(samples.slice(0, 100));
+    expect(await decoded(flacOf(samples, { size: SIZE, channels, md5: '0'.repeat(32) }), 100)).toEqual(
+      samples.slice(0, 100),
+    );
   });
 
   test('that is cut short, has lost a frame or holds other samples is damaged', async () => {
-    const whole = flacOf(samples);
+    const whole = flacOf(samples, { size: SIZE });
     const frame = (whole.length - 42) / 8;
     const lost = Buffer.from(whole).fill(0, 42 + 3 * frame, 42 + 4 * frame);
-    for (const bytes of [whole.subarray(0, -2.5 * frame), lost, flacOf(samples, { md5: 'ab'.repeat(16) })])
+    for (const bytes of [whole.subarray(0, -2.5 * frame), lost, flacOf(samples, { size: SIZE, md5: 'ab'.repeat(16) })])
       await expect(decodeSound(bytes, RATE, 100)).rejects.toThrow(/the file is damaged: /);
   });
 });

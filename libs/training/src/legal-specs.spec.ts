@@ -1,14 +1,14 @@
 /** Whatever a spec may say runs: random ones of every kind, each built and run for a step or two on tiny data. */
-import { METHODS, RunSpec, UNLABELLED, type SampleShape, type TrainerInputs } from '#libs/contracts';
+import { METHODS, UNLABELLED, type RunSpec, type SampleShape, type TrainerInputs } from '#libs/contracts';
 import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
-import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { npy } from '../../../tests/support/npy.js';
-import { train, type TrainSpec } from './train.js';
+import { trained } from '../../../tests/support/training-runs.js';
 
 type Spec = z.input<typeof RunSpec>;
 type Dataset = NonNullable<TrainerInputs['dataset']>;
@@ -76,33 +76,16 @@ async function noise(sample: SampleShape, classes: number, random: Random, masks
 
 /** Runs it to its end: metrics are numbers. Returns the file of its model, where it has one. */
 async function runOf(spec: Spec, dataset: Dataset, parentModel?: string): Promise<string> {
-  const workDir = await mkdtemp(path.join(dir, 'run-'));
-  const parsed = RunSpec.parse(spec) as TrainSpec;
-  let model = '';
-  const outcome = await train(
-    parsed,
-    { dataRoot: dir, dataset, ...(parentModel && { parentModel }) },
-    {
-      signal: new AbortController().signal,
-      workDir,
-      checkpointEverySeconds: 1000,
-      progress: () => undefined,
-      metrics: () => undefined,
-      log: () => undefined,
-      store: async ({ kind, path: file }) => {
-        if (kind !== 'model') return;
-        model = `${workDir}.safetensors`;
-        await copyFile(file, model);
-      },
+  const outcome = await trained({ dataRoot: dir, dataset }, spec, parentModel ? { parentModel } : {}).catch(
+    (error: unknown) => {
+      throw new Error(`expected this to run: ${JSON.stringify({ spec, sample: dataset.manifest.sample })}`, {
+        cause: error,
+      });
     },
-  ).catch((error: unknown) => {
-    throw new Error(`expected this to run: ${JSON.stringify({ spec, sample: dataset.manifest.sample })}`, {
-      cause: error,
-    });
-  });
+  );
   for (const [name, value] of Object.entries(outcome.metrics))
     expect(Number.isFinite(value), `${name} of ${JSON.stringify(spec)}`).toBe(true);
-  return model;
+  return outcome.files.get('model') ?? '';
 }
 
 const optimizer = (random: Random) =>
