@@ -85,11 +85,14 @@ export function archive(entries: AsyncIterable<{ path: string; text: string }>, 
       if (out.destroyed) return;
       await new Promise<void>((resolve, reject) => {
         out.once('close', resolve);
-        tar.entry({ name: path, mtime, type: path.endsWith('/') ? 'directory' : 'file' }, text, (error) => {
+        const header = { name: path, mtime, type: path.endsWith('/') ? ('directory' as const) : ('file' as const) };
+        const entry = tar.entry(header, text, (error) => {
           out.off('close', resolve);
           if (error) reject(error);
           else resolve();
         });
+        // What a tar refuses of an entry it says to the entry.
+        entry.on('error', reject);
       });
     }
     tar.finalize();
