@@ -56,14 +56,16 @@ test.each([
 });
 
 test('a cell that a spreadsheet would take for a formula is text', () => {
-  const csv = csvOf({
-    columns: ['a', 'b'],
-    lines: [
-      new Map<string, unknown>([
-        ['a', '=cmd()'],
-        ['b', -1],
-      ]),
-    ],
-  });
+  const csv = [
+    ...csvOf({
+      columns: ['a', 'b'],
+      lines: [
+        new Map<string, unknown>([
+          ['a', '=cmd()'],
+          ['b', -1],
+        ]),
+      ],
+    }),
+  ].join('');
   expect(csv).toBe("a,b\r\n'=cmd(),-1\r\n");
 });

@@ -1,13 +1,14 @@
 import { createLogger, type Env } from '#libs/platform';
-import fastifyStatic from '@fastify/static';
 import { HttpException } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import { SwaggerModule } from '@nestjs/swagger';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { describeApi } from './api-document.js';
 import { AppModule } from './app.module.js';
+import { serveDashboard } from './dashboard-files.js';
 import { answerOrigin, refuseForeign, RouteMethods } from './door.js';
 import { refuseUnreadable, sendProblem } from './problems.js';
 import { rememberRequests } from './request-log.js';
@@ -58,25 +59,10 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
     throw new HttpException(`expected one of ${allowed.join(', ')} here, got ${request.method}`, 405);
   });
   await rememberRequests(app);
-  if (existsSync(env.webDir))
-    await app.register(fastifyStatic, { root: env.webDir, wildcard: false, decorateReply: false });
+  if (existsSync(env.webDir)) await serveDashboard(app, env.webDir);
   SwaggerModule.setup('docs', app, () => describeApi(app), {
     jsonDocumentUrl: 'openapi.json',
     yamlDocumentUrl: 'openapi.yaml',
   });
   return app;
-}
-
-/** The OpenAPI document, made from the routes and the schemas that they validate with. */
-export function describeApi(app: NestFastifyApplication): OpenAPIObject {
-  const config = new DocumentBuilder()
-    .setOpenAPIVersion('3.1.0')
-    .setTitle('Latent Loom')
-    .setVersion('1')
-    .setDescription(
-      'Queues contrastive pretraining, label-fraction finetuning and autoencoder runs, and tells what came of ' +
-        'them. Errors are problem details (RFC 9457) with a stable `code` and the fields at fault.',
-    )
-    .build();
-  return SwaggerModule.createDocument(app, config);
 }

@@ -1,14 +1,18 @@
 import { RUN_KINDS, type Fault } from '#libs/contracts';
-import { RequestError } from '#libs/platform';
+import { RequestError, Turns } from '#libs/platform';
 import {
   Injectable,
   SerializeOptions,
+  StandardSchemaSerializerInterceptor,
+  StreamableFile,
   applyDecorators,
   type ArgumentMetadata,
   type PipeTransform,
 } from '@nestjs/common';
-import { ApiResponse } from '@nestjs/swagger';
-import type { z } from 'zod';
+import { ApiHeader, ApiResponse } from '@nestjs/swagger';
+import { z } from 'zod';
+import { inPieces } from './json-stream.js';
+import { checkInTurns } from './schema-in-turns.js';
 
 const shown = (value: unknown): string => {
   const text = JSON.stringify(value) ?? 'nothing';
@@ -47,8 +51,12 @@ function faultsOf(issue: z.core.$ZodIssue): Fault[] {
 /** How deep lists and objects of a request may be in each other. */
 const DEEPEST = 64;
 
+const holdsText = (value: unknown): boolean =>
+  typeof value === 'string' || (typeof value === 'object' && value !== null);
+
 /** What Postgres can't hold: NUL, half of a surrogate pair, and what is nested deeper than anything that is asked for. */
-function unstorable(given: unknown): Fault[] {
+async function unstorable(given: unknown): Promise<Fault[]> {
+  const turns = new Turns();
   const open: { value: unknown; path: Fault['path'] }[] = [{ value: given, path: [] }];
   for (let each = open.pop(); each !== undefined; each = open.pop()) {
     const { value, path } = each;
@@ -59,11 +67,11 @@ function unstorable(given: unknown): Fault[] {
       if (!value.isWellFormed())
         return [{ path, message: 'expected Unicode text, got a half of a surrogate pair alone' }];
     } else if (typeof value === 'object' && value !== null)
-      for (const [key, inner] of Object.entries(value)) {
-        const place = Array.isArray(value) ? Number(key) : key;
+      for (const [place, inner] of Array.isArray(value) ? value.entries() : Object.entries(value)) {
         if (typeof place === 'string') open.push({ value: place, path: [...path, 'key'] });
-        open.push({ value: inner, path: [...path, place] });
+        if (holdsText(inner)) open.push({ value: inner, path: [...path, place] });
       }
+    if (turns.over) await turns.next();
   }
   return [];
 }
@@ -73,26 +81,62 @@ function unstorable(given: unknown): Fault[] {
  */
 @Injectable()
 export class ZodPipe implements PipeTransform {
-  transform(value: unknown, { schema, data, type }: ArgumentMetadata): unknown {
+  async transform(value: unknown, { schema, data, type }: ArgumentMetadata): Promise<unknown> {
     if (type === 'custom') return value;
-    const refused = unstorable(value);
+    const refused = await unstorable(value);
     if (refused.length > 0)
       throw RequestError.invalid(
         refused.map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
       );
     if (!schema) return value;
-    const parsed = (schema as z.ZodType).safeParse(value ?? (type === 'body' ? null : undefined), {
-      reportInput: true,
-    });
-    if (parsed.success) return parsed.data;
+    const checked = await checkInTurns(schema as z.ZodType, value ?? (type === 'body' ? null : undefined));
+    if (!checked.issues) return checked.data;
     throw RequestError.invalid(
-      parsed.error.issues
-        .flatMap(faultsOf)
-        .map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
+      checked.issues.flatMap(faultsOf).map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
     );
+  }
+}
+
+/** Answers are what the schema that a route returns makes of them. */
+@Injectable()
+export class AnswerSerializer extends StandardSchemaSerializerInterceptor {
+  override async transformToPlain(
+    answer: unknown,
+    schema: z.ZodType,
+  ): Promise<Record<string, unknown> | StreamableFile> {
+    const checked = await checkInTurns(schema, answer);
+    if (!checked.issues) return inPieces(checked.data as Record<string, unknown>);
+    throw new Error(`Serialization failed: ${checked.issues.map(({ message }) => message).join(', ')}`);
   }
 }
 
 /** One schema is what a route returns, what is sent and what the OpenAPI document says. */
 export const Returns = (schema: z.ZodType, { status = 200, description = '' } = {}): MethodDecorator =>
   applyDecorators(SerializeOptions({ schema }), ApiResponse({ status, description, standardSchema: schema }));
+
+/** By which a repeat is known. */
+const IDEMPOTENCY_KEY = { minLength: 1, maxLength: 255, pattern: '^[!-~]+$' };
+const IdempotencyKey = z
+  .string()
+  .min(IDEMPOTENCY_KEY.minLength)
+  .max(IDEMPOTENCY_KEY.maxLength)
+  .regex(new RegExp(IDEMPOTENCY_KEY.pattern))
+  .optional();
+
+/** The route takes an Idempotency-Key: the handler checks it by `checkKey`. */
+export const TakesIdempotencyKey = (description: string): MethodDecorator =>
+  ApiHeader({
+    name: 'Idempotency-Key',
+    required: false,
+    description,
+    schema: { type: 'string', ...IDEMPOTENCY_KEY },
+  });
+
+/** The header as it came. @throws RequestError where it is no key */
+export function checkKey(key: string | undefined): string | undefined {
+  const parsed = IdempotencyKey.safeParse(key);
+  if (parsed.success) return parsed.data;
+  throw RequestError.invalid([
+    { path: ['Idempotency-Key'], message: 'expected 1 to 255 printable ASCII characters without spaces' },
+  ]);
+}

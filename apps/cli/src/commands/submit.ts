@@ -5,6 +5,7 @@ import { SubmissionFile, UsageError } from '../document.js';
 import { FOLLOWING, positive } from '../options.js';
 import { follow, followSweep } from '../outcome.js';
 import { client, say, settings, show } from '../program.js';
+import { runId } from '../references.js';
 
 const MOST_TRIALS_NAMED = 10;
 
@@ -42,6 +43,9 @@ function estimateText(estimate: Estimation | undefined): string {
   );
 }
 
+const read = (file: string): Promise<SubmissionFile> =>
+  SubmissionFile.read(file, async (text) => runId(await client(), text));
+
 export function addSubmit(program: Command): void {
   program
     .command('submit <file>')
@@ -62,7 +66,7 @@ export function addSubmit(program: Command): void {
           maxSeconds,
         }: { watch?: boolean; quiet?: boolean; cancelOnInterrupt?: boolean; project?: string; maxSeconds?: number },
       ) => {
-        const document = await SubmissionFile.read(file);
+        const document = await read(file);
         const api = await client();
         const { submission } = document;
         if (project !== undefined) submission.request.project = project;
@@ -77,7 +81,9 @@ export function addSubmit(program: Command): void {
         if (submission.type === 'run') {
           const { run, created } = await api.submitRun(submission.request).catch(refused);
           told(run, `${created ? 'submitted' : 'reused'} run ${run.id} (${run.status})`);
-          if (watch) process.exitCode = await follow(api, [run], { cancelOnInterrupt });
+          // What was there before is somebody else's: it is let go of, not cancelled.
+          const watching = { cancelOnInterrupt: cancelOnInterrupt && created, spareShared: true };
+          if (watch) process.exitCode = await follow(api, [run], watching);
         } else {
           const { sweep } = await api.submitSweep(submission.request).catch(refused);
           told(sweep, `submitted sweep ${sweep.id}: ${sweep.plan.summary}`);
@@ -92,7 +98,7 @@ export function addPlan(program: Command): void {
     .command('plan <file>')
     .description('what submitting this file would start, and what it would reuse')
     .action(async (file: string) => {
-      const document = await SubmissionFile.read(file);
+      const document = await read(file);
       const api = await client();
       const { submission } = document;
       try {
