@@ -31,7 +31,7 @@ export const Projection = z
 export type Projection = z.infer<typeof Projection>;
 
 const learningRate = z.number().gt(0).max(100);
-export const Optimizer = z.discriminatedUnion('name', [
+const NamedOptimizer = z.discriminatedUnion('name', [
   z.strictObject({
     name: z.literal('adam'),
     learningRate: learningRate.default(1e-3),
@@ -48,7 +48,15 @@ export const Optimizer = z.discriminatedUnion('name', [
     trustCoefficient: z.number().gt(0).max(1).default(1e-3),
   }),
 ]);
-export type Optimizer = z.infer<typeof Optimizer>;
+export type Optimizer = z.infer<typeof NamedOptimizer>;
+/** Settings without a name are those of Adam, as where none is given at all. */
+export const Optimizer: z.ZodType<Optimizer, z.input<typeof NamedOptimizer>> = z.preprocess(
+  (given) =>
+    typeof given === 'object' && given !== null && !Array.isArray(given) && !('name' in given)
+      ? { name: 'adam', ...(given as object) }
+      : given,
+  NamedOptimizer,
+) as z.ZodType<Optimizer, z.input<typeof NamedOptimizer>>;
 
 export const Schedule = z
   .strictObject({
