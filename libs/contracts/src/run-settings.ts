@@ -56,7 +56,7 @@ export const Optimizer: z.ZodType<Optimizer, z.input<typeof NamedOptimizer>> = z
       ? { name: 'adam', ...(given as object) }
       : given,
   NamedOptimizer,
-) as z.ZodType<Optimizer, z.input<typeof NamedOptimizer>>;
+);
 
 export const Schedule = z
   .strictObject({

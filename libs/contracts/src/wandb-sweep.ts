@@ -5,6 +5,9 @@ import { RunSpec, type RunKind } from './run-spec.js';
 const SET_ASIDE = new Set(['program', 'command', 'entity', 'project', 'description', 'job', 'controller', 'imageuri']);
 const TAKEN = new Set(['name', 'method', 'metric', 'parameters', 'early_terminate', 'run_cap']);
 
+/** Trials of a search that the file gives no end. */
+const RUN_CAP = 20;
+
 /** Fields by the names that people give them, in small letters and digits alone. */
 const FIELDS: Record<string, string> = {
   lr: 'optimizer.learningRate',
@@ -148,7 +151,9 @@ function parametersOf(content: Given, { stages, stage, map }: WandbOptions, note
     else if (field === undefined)
       faults.push({
         path,
-        message: `expected a name that a field of ${stage} has, got ${name}: map it (\`map: {${name}: <field>}\`, or null to set it aside)`,
+        message:
+          `expected a name that a field of ${stage} has, got ${name}: ` +
+          `map it (\`map: {${name}: <field>}\`, or null to set it aside)`,
       });
     else {
       const target = Object.hasOwn(stages, field.split('.')[0]!) && field.includes('.') ? field : `${stage}.${field}`;
@@ -191,6 +196,10 @@ export function fromWandb(content: Given, options: WandbOptions): { spec: Given;
   }
   spec['name'] = typeof content['name'] === 'string' ? content['name'].replaceAll(/[^\w.-]+/g, '-') : options.name;
   spec['parameters'] = parametersOf(content, options, notes);
+  if (content['run_cap'] === undefined && content['method'] !== 'grid') {
+    spec['run_cap'] = RUN_CAP;
+    notes.push(`run_cap: ${RUN_CAP}, the file has none and would go on for ever`);
+  }
   if (isMapping(content['metric'])) spec['metric'] = metricOf(content['metric'], options, notes);
   return { spec, notes };
 }
