@@ -42,6 +42,8 @@ export default defineConfig({
       },
       // What takes minutes: `npm run faults`.
       { ...shared, test: { name: 'slow', include: ['tests/faults/**/*.slow.spec.ts'], ...processes } },
+      // Clients generated from openapi.json: `npm run clients`.
+      { ...shared, test: { name: 'clients', include: ['tests/clients/**/*.spec.ts'], ...processes } },
       // The dashboard in the system's Chromium: `npm run e2e`.
       {
         ...shared,

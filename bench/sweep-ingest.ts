@@ -32,31 +32,30 @@ function* batches(rows: number, size: number): Generator<MetricPoint[]> {
     }));
 }
 
+/** A new run that a worker has begun. */
+async function begin(runs: Runs, name: string): Promise<Token> {
+  const { runId } = await runs.submission.submitRun(
+    SubmitRun.parse({ spec: { kind: 'prepare-dataset', name, path: 'nowhere' }, onDuplicate: 'replicate' }),
+  );
+  const token = await runs.claims.claim({ runId, attempt: 1 }, 'bench');
+  if (!token) throw new Error('expected to be given the run');
+  await runs.recorder.begin(token, null, process.pid);
+  return token;
+}
+
+/** Rows a second at which `work` writes `rows` rows. */
+async function timed(rows: number, work: () => Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  await work();
+  return rows / ((performance.now() - started) / 1000);
+}
+
 export const measureIngest: Measure = async (bench, { quick }) => {
   const stack = await bench.stack('ingest', { workers: 0 });
   const database = new Database(stack.state.databaseUrl);
   const runs = new Runs(database, { dataRoot: '/', leaseMs: 3_600_000 });
   const peer = Peer.start('mlflow_peer.py', 1, 'requirements-mlflow.txt');
-  let made = 0;
-  /** A new run that is being worked on. */
-  const begun = async (): Promise<Token> => {
-    const { runId } = await runs.submission.submitRun(
-      SubmitRun.parse({
-        spec: { kind: 'prepare-dataset', name: `ingest-${++made}`, path: 'nowhere' },
-        onDuplicate: 'replicate',
-      }),
-    );
-    const token = await runs.claims.claim({ runId, attempt: 1 }, 'bench');
-    if (!token) throw new Error('expected to be given the run');
-    await runs.recorder.begin(token, null, process.pid);
-    return token;
-  };
   const rates: Record<'worker' | 'api' | 'peer', number[]> = { worker: [], api: [], peer: [] };
-  const timed = async (rows: number, work: () => Promise<unknown>) => {
-    const started = performance.now();
-    await work();
-    return rows / ((performance.now() - started) / 1000);
-  };
   const rows = quick ? 100_000 : 300_000;
   try {
     const { mlflow } = await peer.request<{ mlflow: string }>({
@@ -65,7 +64,7 @@ export const measureIngest: Measure = async (bench, { quick }) => {
     });
     await peer.request({ command: 'log', rows: BATCH.peer, batch: BATCH.peer, keys: KEYS });
     for (let round = 0; round < (quick ? 2 : 5); round++) {
-      const [first, second] = [await begun(), await begun()];
+      const [first, second] = [await begin(runs, `ingest-${2 * round}`), await begin(runs, `ingest-${2 * round + 1}`)];
       const buffer = new MetricBuffer(BATCH.worker);
       rates.worker.push(
         await timed(rows, async () => {

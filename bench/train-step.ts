@@ -7,7 +7,7 @@ import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { availableParallelism, tmpdir } from 'node:os';
-import { buildAutoencoder } from '../libs/training/src/autoencode.js';
+import { buildAutoencoder } from '../libs/training/src/autoencoder.js';
 import { CompiledStep } from '../libs/training/src/compiled-step.js';
 import { buildEncoder, encode, featureWidth } from '../libs/training/src/networks/encoder.js';
 import { buildProjectionHead } from '../libs/training/src/networks/heads.js';

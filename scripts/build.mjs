@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { compressFiles } from './compress.mjs';
 
 const root = path.resolve(import.meta.dirname, '..');
 const module = (...parts) => path.join(root, 'node_modules', ...parts);
@@ -12,5 +13,7 @@ const run = (...args) => {
 };
 
 run(module('ts-native', 'bin', 'tsc'), '-p', 'tsconfig.build.json');
-if (existsSync(path.join(root, 'apps', 'web', 'vite.config.ts')))
+if (existsSync(path.join(root, 'apps', 'web', 'vite.config.ts'))) {
   run(module('vite', 'bin', 'vite.js'), 'build', '--config', 'apps/web/vite.config.ts', '--logLevel', 'warn');
+  await compressFiles(path.join(root, 'web-dist'));
+}

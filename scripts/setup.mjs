@@ -4,11 +4,12 @@
  * Node 20 without packages. Every step is skipped when it has been done, and one that fails says in one sentence what
  * is missing; the next run goes on from there.
  *
- *   node scripts/setup.mjs [demo|test|e2e|check|bench] [--quiet]
+ *   node scripts/setup.mjs [demo|test|e2e|clients|check|bench] [--quiet]
  */
 import { existsSync } from 'node:fs';
 import { compileBinding } from './setup/binding.mjs';
 import { build, generatePrismaClient } from './setup/build.mjs';
+import { installGenerators } from './setup/clients.mjs';
 import { installPackages, linkPostgres } from './setup/packages.mjs';
 import { Missing, node, platform, say, seconds } from './setup/step.mjs';
 import { provideChromium, provideRedis } from './setup/system-packages.mjs';
@@ -17,8 +18,8 @@ import { installTensorFlow } from './setup/tensorflow.mjs';
 const mode = process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? 'demo';
 
 try {
-  if (!['demo', 'test', 'e2e', 'check', 'bench'].includes(mode))
-    throw new Missing(`expected demo, test, e2e, check or bench, got ${mode}`);
+  if (!['demo', 'test', 'e2e', 'clients', 'check', 'bench'].includes(mode))
+    throw new Missing(`expected demo, test, e2e, clients, check or bench, got ${mode}`);
   if (Number(process.versions.node.split('.')[0]) < 20)
     throw new Missing(`Node 20 or newer is needed to start, this is ${process.versions.node}.`);
   const started = performance.now();
@@ -29,6 +30,7 @@ try {
     await linkPostgres();
     await provideRedis();
     if (mode === 'e2e') await provideChromium();
+    if (mode === 'clients') await installGenerators();
   }
   await compileBinding(await installTensorFlow());
   await generatePrismaClient();

@@ -1,4 +1,5 @@
 /** The list of runs in a real Chromium, at size: made-up runs, nothing is trained. */
+import pg from 'pg';
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { seed } from '../../bench/seed.js';
@@ -82,5 +83,31 @@ describeInBrowser('the list of runs', () => {
     await page.getByRole('button', { name: 'Remove the condition eval/knn>0.5' }).click();
     await page.getByRole('textbox', { name: 'Metrics' }).fill('accuracy is good');
     await page.locator('input[aria-invalid=true]').waitFor();
+  });
+
+  test('a dataset version is deleted where no run is of it, after asking', async () => {
+    const database = new pg.Client({ connectionString: dashboard.stack.database.url });
+    await database.connect();
+    await database.query(
+      `INSERT INTO dataset (name, digest, manifest, run_id)
+       SELECT 'unused', repeat('f', 64), manifest, run_id
+       FROM dataset`,
+    );
+    await database.end();
+    const page = await dashboard.open('#/machines');
+    const deletion = async (name: string) => {
+      await page.getByRole('button', { name: `Delete … ${name}@` }).click();
+      return page.getByRole('dialog', { name: `Delete ${name}@` });
+    };
+    const needed = await deletion('made-up');
+    await needed.getByRole('button', { name: 'Yes, delete it' }).click();
+    await needed.getByRole('alert').getByText('expected a dataset version that no run is of').waitFor();
+    expect(await accessibilityFaults(page, 'a refused deletion')).toEqual([]);
+    await needed.getByRole('button', { name: 'No', exact: true }).click();
+
+    await (await deletion('unused')).getByRole('button', { name: 'No', exact: true }).click();
+    await (await deletion('unused')).getByRole('button', { name: 'Yes, delete it' }).click();
+    await page.getByRole('button', { name: 'Delete … unused@' }).waitFor({ state: 'detached' });
+    expect((await dashboard.stack.client.datasets()).items.map(({ name }) => name)).toEqual(['made-up']);
   });
 });

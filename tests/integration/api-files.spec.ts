@@ -2,7 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { describeApi } from '../../apps/api/src/application.js';
+import { describeApi } from '../../apps/api/src/api-document.js';
 import { json, pretrain, startApi, type Api } from '../support/api.js';
 
 let api: Api;

@@ -1,29 +1,14 @@
 /** Commands of the command line against a real stack. */
-import type { LoomClient, MetricSeries, Run, SweepDetail } from '#libs/contracts';
-import { mkdir, readFile } from 'node:fs/promises';
+import type { MetricSeries, Run, SweepDetail } from '#libs/contracts';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { prepareStripes, SHORT } from '../support/small-runs.js';
-import { startStack, type Stack } from '../support/stack.js';
-import { piped } from '../support/terminal.js';
+import pg from 'pg';
+import { describe, expect, test } from 'vitest';
+import { client, cwd, loom, parsed, stack, useCli } from '../support/cli.js';
+import { SHORT, small } from '../support/small-runs.js';
 
-let stack: Stack;
-let client: LoomClient;
-let cwd: string;
+useCli();
 
-beforeAll(async () => {
-  stack = await startStack({ environment: { LOOM_CHECKPOINT_SECONDS: '0.4' } });
-  ({ client } = stack);
-  cwd = path.join(stack.dir, 'here');
-  await mkdir(cwd);
-  await prepareStripes(stack);
-}, 90_000);
-afterEach(() => stack.clear());
-afterAll(() => stack?.stop());
-
-const loom = (args: readonly string[], { env = {}, ...more }: { input?: string; env?: Record<string, string> } = {}) =>
-  piped(args, { cwd, env: { LOOM_URL: client.url, ...env }, ...more }).ended;
-const parsed = <Value>(text: string): Value => JSON.parse(text) as Value;
 describe('commands', () => {
   test('the sweep to start from can be submitted as it is', async () => {
     const written = await loom(['init', '--dataset', 'stripes']);
@@ -74,6 +59,7 @@ describe('commands', () => {
     expect(curves['train/loss']!.map((points) => points.length)).toEqual([24, 24]);
     expect(spec.filter(({ differs }) => differs).map((field) => field.path)).toEqual(['temperature']);
 
+    expect((await loom(['runs', '--sort', '-metric:eval/knn'])).stdout).toMatch(/age +eval\/knn\n.* [01](\.\d+)?\n/);
     expect((await loom(['run', a])).stdout).toMatch(/^train\/loss +[▁-█]{24} /m);
     const fetched = parsed<{ path: string; sha256: string }[]>(
       (await loom(['artifacts', a, '--download', 'files', '--json'])).stdout,
@@ -133,5 +119,116 @@ describe('commands', () => {
     const found = parsed<SweepDetail & { results: { rows: { knn: { n: number } }[] } }>(stdout);
     expect([found.status, found.results.rows.map(({ knn }) => knn.n)]).toEqual(['succeeded', [2]]);
     expect((await loom(['watch', found.id])).stdout).toMatch(/kNN\n/);
+
+    const { best } = await client.sweepResults(found.id);
+    const table = await loom(['sweep', 'two']);
+    expect([table.code, table.stdout]).toEqual([0, expect.stringContaining(`\`loom run ${best!.runId}\` shows it`)]);
+    const shown = await loom(['run', 'best:two', '--json']);
+    expect([shown.stderr, parsed<Run>(shown.stdout).id]).toEqual(['', best!.runId]);
+    expect(parsed<{ items: Run[] }>((await loom(['runs', '--sweep', 'two', '--json'])).stdout).items).toHaveLength(2);
+    expect((await loom(['watch', found.id.slice(-12)])).stdout).toMatch(/kNN\n/);
   }, 90_000);
+
+  test('a run is meant by its name, or by the beginning or end of its id', async () => {
+    const submit = async (name: string, seed: number) =>
+      (await client.submitRun({ spec: { ...SHORT, seed }, name })).run.id;
+    const [alpha, ...twins] = [await submit('alpha', 51), await submit('twin', 52), await submit('twin', 53)];
+    for (const text of ['alpha', alpha.slice(-8), alpha.slice(0, 30).toUpperCase()]) {
+      const { code, stderr, stdout } = await loom(['run', text, '--json']);
+      expect([text, code, stderr, code === 0 && parsed<Run>(stdout).id]).toEqual([text, 0, '', alpha]);
+    }
+    const several = await loom(['cancel', 'twin']);
+    expect([several.code, several.stderr]).toEqual([
+      2,
+      `loom: expected one run, but twin may be any of these: ${twins
+        .reverse()
+        .map((id) => `${id} (twin)`)
+        .join(', ')}\n`,
+    ]);
+    const none = await loom(['logs', 'nobody']);
+    expect([none.code, none.stderr]).toEqual([2, expect.stringContaining('got nobody: there is no such one')]);
+
+    const spec = { kind: 'finetune', dataset: 'stripes', batchSize: 16, steps: 20, evalSplit: 'test' };
+    const child = await loom(['submit', '-', '--json'], { input: JSON.stringify({ ...spec, from: 'alpha' }) });
+    expect([child.stderr, parsed<Run>(child.stdout).parents]).toEqual(['', [alpha]]);
+    const orphan = await loom(['submit', '-'], { input: JSON.stringify({ ...spec, from: 'nobody' }) });
+    expect([orphan.code, orphan.stderr]).toEqual([2, expect.stringMatching(/^loom: stdin:1:\d+: from: .*got nobody/)]);
+    expect((await loom(['cancel', 'alpha'])).stdout).toBe(`${alpha} cancelled\n`);
+  }, 60_000);
+
+  test('a run is reproduced with what it was made from, or what differs is said', async () => {
+    stack.startWorker();
+    const pretraining = await stack.submit(SHORT);
+    const finetuning = await stack.submit({
+      kind: 'finetune',
+      dataset: 'stripes',
+      from: pretraining,
+      labelFraction: 0.25,
+      batchSize: 16,
+      steps: 20,
+      evalSplit: small.evalSplit,
+    });
+    await stack.ended(finetuning);
+    interface Reproduction {
+      reproduced: boolean;
+      runs: {
+        original: string;
+        again: string;
+        kind: string;
+        within: boolean;
+        metrics: { key: string; difference: number }[];
+      }[];
+    }
+
+    // One thread: the same bit for bit.
+    const same = await loom(['reproduce', finetuning, '--tolerance', '0', '--json']);
+    const { reproduced, runs } = parsed<Reproduction>(same.stdout);
+    expect([same.code, same.stderr, reproduced]).toEqual([0, '', true]);
+    expect(runs.map(({ original, kind }) => [original, kind])).toEqual([
+      [pretraining, 'pretrain'],
+      [finetuning, 'finetune'],
+    ]);
+    expect(runs.flatMap(({ metrics }) => metrics.map(({ key }) => key))).toEqual(
+      expect.arrayContaining(['eval/knn', 'eval/accuracy', 'train/loss']),
+    );
+    const again = await client.run(runs[1]!.again);
+    expect([again.parents, again.digest, again.id === finetuning]).toEqual([
+      [runs[0]!.again],
+      (await client.run(finetuning)).digest,
+      false,
+    ]);
+
+    const script = await loom(['reproduce', finetuning, '--print']);
+    expect([script.code, script.stdout.match(/loom submit --quiet -/g)]).toEqual([
+      0,
+      Array(2).fill('loom submit --quiet -'),
+    ]);
+
+    const database = new pg.Client({ connectionString: stack.environment['DATABASE_URL']! });
+    await database.connect();
+    try {
+      await database.query(`UPDATE run SET result = jsonb_set(result, '{metrics,train/loss}', '9') WHERE id = $1`, [
+        finetuning,
+      ]);
+      const other = await loom(['reproduce', finetuning]);
+      expect([other.code, other.stderr]).toEqual([1, '']);
+      expect(other.stdout).toMatch(/train\/loss +9 +\S+ +differs by \S+, too much/);
+      expect(other.stdout).toContain('1 of 2 runs not reproduced within 0.02');
+      await database.query(`UPDATE run SET digest = repeat('0', 64) WHERE id = $1`, [finetuning]);
+      expect(await loom(['reproduce', finetuning])).toMatchObject({
+        code: 2,
+        stdout: '',
+        stderr: expect.stringContaining('the training code is of another version') as string,
+      });
+      await database.query(`UPDATE dataset SET name = 'moved' WHERE name = 'stripes'`);
+      expect(await loom(['reproduce', finetuning])).toMatchObject({
+        code: 2,
+        stdout: '',
+        stderr: expect.stringMatching(/its dataset version stripes@[0-9a-f]{12} is gone/) as string,
+      });
+    } finally {
+      await database.query(`UPDATE dataset SET name = 'stripes' WHERE name = 'moved'`);
+      await database.end();
+    }
+  }, 240_000);
 });

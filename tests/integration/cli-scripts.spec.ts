@@ -1,32 +1,18 @@
 /** The command line without a terminal: what scripts read, and get as exit codes. */
-import type { LoomClient, Run } from '#libs/contracts';
+import type { Run } from '#libs/contracts';
 import { spawnSync } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import pg from 'pg';
+import { describe, expect, test } from 'vitest';
+import { client, cwd, loom, parsed, stack, useCli } from '../support/cli.js';
 import { eventually } from '../support/eventually.js';
 import { freePort } from '../support/processes.js';
-import { LONG, prepareStripes, SHORT } from '../support/small-runs.js';
-import { startStack, type Stack } from '../support/stack.js';
+import { LONG, SHORT } from '../support/small-runs.js';
 import { LOOM, piped } from '../support/terminal.js';
 
-let stack: Stack;
-let client: LoomClient;
-let cwd: string;
+useCli();
 
-beforeAll(async () => {
-  stack = await startStack({ environment: { LOOM_CHECKPOINT_SECONDS: '0.4' } });
-  ({ client } = stack);
-  cwd = path.join(stack.dir, 'here');
-  await mkdir(cwd);
-  await prepareStripes(stack);
-}, 90_000);
-afterEach(() => stack.clear());
-afterAll(() => stack?.stop());
-
-const loom = (args: readonly string[], { env = {}, ...more }: { input?: string; env?: Record<string, string> } = {}) =>
-  piped(args, { cwd, env: { LOOM_URL: client.url, ...env }, ...more }).ended;
-const parsed = <Value>(text: string): Value => JSON.parse(text) as Value;
 const ESCAPE = '\u001b';
 
 describe('without a terminal', () => {
@@ -71,7 +57,7 @@ describe('without a terminal', () => {
       { exitCode: 3, message: expect.stringContaining(url) as string },
     ]);
     expect([nowhere.code, nowhere.stderr]).toEqual([
-      2,
+      3,
       'loom: expected an address: start a stack here with `loom up`, or give --url or LOOM_URL\n',
     ]);
   });
@@ -82,6 +68,7 @@ describe('without a terminal', () => {
     ['a status', ['runs', '--status', 'running,qeued'], /qeued is none of them: did you mean queued\?/],
     ['a kind', ['cancel', '--kind', 'pretrian'], /pretrian is none of them: did you mean pretrain\?/],
     ['a number', ['runs', '--limit', 'ten'], /expected a whole number/],
+    ['a weight', ['projects', 'set', 'team', '--weight', 'half'], /expected a number above 0/],
     ['a missing run', ['run', '00000000-0000-4000-8000-000000000000'], /there is no such run/],
     ['a missing file', ['submit', 'nothing.yaml'], /it does not exist/],
     ['runs to compare', ['compare', 'one'], /expected 2 to 20 different runs, got one/],
@@ -121,6 +108,111 @@ describe('without a terminal', () => {
     );
     expect([status, stdout, stderr]).toEqual([0, '{', '']);
   });
+
+  test('everything is printed though the reader takes its time, and what can not be written is a failure', async () => {
+    const template = await stack.submit(SHORT, { name: 'copied' });
+    const database = new pg.Client({ connectionString: stack.database.url });
+    await database.connect();
+    await database.query(
+      `INSERT INTO run
+       SELECT (jsonb_populate_record(run, jsonb_build_object('id', gen_random_uuid()))).*
+       FROM run, generate_series(2, 300)
+       WHERE id = $1`,
+      [template],
+    );
+    await database.end();
+    const into = (words: string) =>
+      spawnSync(
+        'bash',
+        ['-c', `set -o pipefail; "$0" "$1" --json runs --name copied --limit 300 ${words}`, process.execPath, LOOM],
+        { env: { ...process.env, LOOM_URL: client.url }, encoding: 'utf8', maxBuffer: 2 ** 26 },
+      );
+    // More than a pipe holds, read in small pieces.
+    const whole = into('| dd bs=512 status=none');
+    expect([whole.status, whole.stderr, whole.stdout.length > 2 ** 17]).toEqual([0, '', true]);
+    expect(parsed<{ items: Run[] }>(whole.stdout).items).toHaveLength(300);
+    const full = into('>/dev/full');
+    expect([full.status, full.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^loom: expected to be able to write .*ENOSPC/),
+    ]);
+  }, 60_000);
+
+  test('as the documents call it, it prints nothing but JSON', () => {
+    const { status, stdout } = spawnSync('npx', ['loom', 'runs', '--json'], {
+      cwd: path.resolve(import.meta.dirname, '..', '..'),
+      env: { ...process.env, LOOM_URL: client.url },
+      encoding: 'utf8',
+    });
+    expect([status, Object.keys(parsed<object>(stdout))]).toEqual([0, ['items']]);
+  }, 30_000);
+
+  test('a run that others have submitted too is let go of by Ctrl-C, though it asks to cancel', async () => {
+    stack.startWorker();
+    await writeFile(path.join(cwd, 'same.json'), JSON.stringify({ spec: { ...LONG, seed: 77 } }));
+    const submit = async (told: RegExp) => {
+      const started = piped(['submit', 'same.json', '--watch', '--cancel-on-interrupt'], {
+        cwd,
+        env: { LOOM_URL: client.url },
+      });
+      await eventually(() => expect(started.soFar.stdout).toMatch(told), { timeoutMs: 40_000 });
+      return started;
+    };
+    const first = await submit(/submitted run[^]*running/);
+    const second = await submit(/reused run[^]*running/);
+    const [run] = (await client.runs({ status: ['running'] })).items;
+    // The one found it there; of the other's run somebody else has asked since.
+    for (const { child, ended } of [second, first]) {
+      child.kill('SIGINT');
+      const { code, stderr } = await ended;
+      expect([code, stderr]).toEqual([130, expect.stringContaining(`going on: \`loom watch ${run!.id}\``)]);
+      expect((await client.run(run!.id)).status).toBe('running');
+    }
+  }, 60_000);
+
+  test('a sweep that has ended is not cancelled, and a quota is taken away', async () => {
+    stack.startWorker();
+    const ended = await loom(['submit', '-', '--watch', '--json'], {
+      input: JSON.stringify({
+        name: 'done',
+        stages: { pretrain: SHORT },
+        parameters: { 'pretrain.seed': { values: [91] } },
+        metric: { name: 'eval/knn' },
+      }),
+    });
+    const { id } = parsed<{ id: string }>(ended.stdout);
+    const refused = await loom(['sweep', id, '--cancel']);
+    expect([refused.code, refused.stderr]).toEqual([
+      2,
+      expect.stringContaining('expected a sweep that has not ended, got one that is succeeded'),
+    ]);
+    expect((await client.sweep(id)).status).toBe('succeeded');
+
+    expect((await loom(['projects', 'set', 'team', '--max-running', '2', '--gpu-seconds', '9'])).code).toBe(0);
+    const freed = await loom(['projects', 'set', 'team', '--max-running', 'none', '--gpu-seconds', 'none', '--json']);
+    expect([freed.stderr, parsed(freed.stdout)]).toEqual([
+      '',
+      expect.objectContaining({ maxRunning: null, gpuSeconds: null }),
+    ]);
+  }, 90_000);
+
+  test('a stack that can not be brought up as asked says why, in a sentence', async () => {
+    const given = { DATABASE_URL: stack.database.url, REDIS_URL: stack.environment['REDIS_URL']! };
+    const up = (args: string[], env: Record<string, string> = {}) =>
+      loom(['up', '--dir', path.join(cwd, 'elsewhere'), ...args], { env: { ...given, ...env } });
+    expect(await up(['--port', '80000'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('expected a port, at most 65535') as string,
+    });
+    expect(await up(['--data-root', 'nowhere'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'loom: expected --data-root to be a folder that is there, got nowhere: it does not exist\n',
+    });
+    const wrong = await up([], { LOOM_SLOTS: 'abc' });
+    expect([wrong.code, wrong.stderr]).toEqual([3, expect.stringMatching(/LOOM_SLOTS: .*expected number/)]);
+    expect(wrong.stderr).not.toMatch(/^\s+at |node:|\.js:/m);
+  }, 60_000);
 
   test('the address and the key come from a file', async () => {
     await writeFile(path.join(cwd, 'loom.yaml'), `url: ${client.url}\n`);

@@ -1,31 +1,19 @@
 /** The command line in a terminal: what people see, and what Ctrl-C does. */
-import type { LoomClient } from '#libs/contracts';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { client, cwd, stack, useCli } from '../support/cli.js';
 import { eventually } from '../support/eventually.js';
 import { startProxy, type Proxy } from '../support/proxy.js';
-import { LONG, prepareStripes } from '../support/small-runs.js';
-import { startStack, type Stack } from '../support/stack.js';
+import { LONG } from '../support/small-runs.js';
 import { terminal as open } from '../support/terminal.js';
 
-let stack: Stack;
-let client: LoomClient;
-let cwd: string;
-const opened: ReturnType<typeof open>[] = [];
+useCli();
 
-beforeAll(async () => {
-  stack = await startStack({ environment: { LOOM_CHECKPOINT_SECONDS: '0.4' } });
-  ({ client } = stack);
-  cwd = path.join(stack.dir, 'here');
-  await mkdir(cwd);
-  await prepareStripes(stack);
-}, 90_000);
-afterEach(async () => {
+const opened: ReturnType<typeof open>[] = [];
+afterEach(() => {
   for (const screen of opened.splice(0)) screen.close();
-  await stack.clear();
 });
-afterAll(() => stack?.stop());
 
 function terminal(
   args: readonly string[],

@@ -235,5 +235,20 @@ test('a worker that answers is in the list however many have come and gone after
   );
   const listed = await api.client.workers();
   expect(listed.filter((worker) => worker.alive)).toHaveLength(alive);
-  expect(await (await fetch(`${api.client.url}/metrics`)).text()).toContain(`loom_workers{alive="true"} ${alive}`);
+  const counted = async (answers: boolean) => {
+    const text = await (await fetch(`${api.client.url}/metrics`)).text();
+    return Number(new RegExp(`loom_workers\\{alive="${answers}"\\} (\\d+)`).exec(text)![1]);
+  };
+  expect(await counted(true)).toBe(alive);
+
+  // Whoever was sent away is missed by nobody; an alarm on one that fell silent ends when it is let go of.
+  const missed = await counted(false);
+  await sql.query(
+    `INSERT INTO worker (id, host, pid, state, slots, versions, started_at, heartbeat_at)
+     SELECT state, 'h', 1, state, 1, '{}', now(), now() - interval '1 hour'
+     FROM unnest('{running, draining, stopped}'::text[]) AS state`,
+  );
+  expect(await counted(false)).toBe(missed + 1);
+  await api.client.drainWorker('running');
+  expect(await counted(false)).toBe(missed);
 });

@@ -41,6 +41,19 @@ describe('live control', () => {
     await expect(sweeps.change(sweepId, { run_cap: 12 })).rejects.toMatchObject({ code: 'invalid_state' });
   });
 
+  test('one that has come to its end stays as it ended', async () => {
+    const { sweepId } = await sweeps.submit(
+      sweep({ ...alone, parameters: { 'pretrain.temperature': { values: [0.1, 0.2] } } }),
+    );
+    await work(2);
+    for (const ask of [sweeps.cancel, sweeps.pause])
+      await expect(ask.call(sweeps, sweepId)).rejects.toMatchObject({
+        code: 'invalid_state',
+        message: 'expected a sweep that has not ended, got one that is succeeded',
+      });
+    expect((await sweepQueries.sweep(sweepId))!.status).toBe('succeeded');
+  });
+
   const stays =
     'what somebody has asked for by name, or a child of, stays ' +
     'when the sweep that started it pauses or is cancelled';

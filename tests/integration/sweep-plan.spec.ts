@@ -1,8 +1,8 @@
 /** What is told before anything is spent, on real Postgres. */
 import { SubmitRun } from '#libs/contracts';
-import { Explanations } from '#libs/platform';
+import { Explanations, type RequestError } from '#libs/platform';
 import { describe, expect, test } from 'vitest';
-import { alone, database, platform, sweeps, queries, sweep, work, useSweeps } from '../support/sweeps.js';
+import { alone, database, platform, sweeps, queries, sweep, temperatures, work, useSweeps } from '../support/sweeps.js';
 
 useSweeps();
 
@@ -104,6 +104,52 @@ describe('before anything is spent', () => {
     // What is there already needs nothing.
     await sweeps.submit(wide);
     expect((await sweeps.plan(wide)).memory).toMatchObject({ neededMiB: null, kinds: {}, fits: null });
+  });
+
+  test('a fraction of the labels that does not go is told where it was written, with one that does', async () => {
+    const stages = {
+      pretrain: alone.stages.pretrain,
+      finetune: { kind: 'finetune', dataset: 'shapes', from: 'pretrain', batchSize: 64 },
+    };
+    const faults = async (more: object) =>
+      (await sweeps.plan(sweep({ stages, parameters: {}, ...more })).catch((error: unknown) => error)) as RequestError;
+    const enough = /got 64: take a smaller batchSize, or a labelFraction of at least 0\.\d+$/;
+    expect((await faults({ label_fractions: [0.1, 1] })).faults).toEqual([
+      { path: ['spec', 'label_fractions'], message: expect.stringMatching(enough) as string },
+    ]);
+    const { faults: named } = await faults({ parameters: { 'finetune.labelFraction': { values: [0.1, 0.001] } } });
+    expect(named).toEqual([
+      { path: ['spec', 'parameters', 'finetune.labelFraction'], message: expect.stringMatching(enough) as string },
+      {
+        path: ['spec', 'parameters', 'finetune.labelFraction'],
+        message: expect.stringContaining('at least') as string,
+      },
+    ]);
+    const least = Number(/[\d.]+$/.exec(named[0]!.message)![0]);
+    expect((await sweeps.plan(sweep({ stages, parameters: {}, label_fractions: [least] }))).trials).toBe(1);
+    expect((await faults({ label_fractions: [least - 0.002] })).faults).toHaveLength(1);
+  });
+
+  test('a plan tells what is there from what trials share', async () => {
+    const three = (from: number) =>
+      sweep({
+        parameters: {
+          'pretrain.temperature': { values: temperatures(1, from) },
+          'finetune.labelSeed': { values: [1, 2, 3] },
+        },
+      });
+    expect(await sweeps.plan(three(0))).toMatchObject({
+      newRuns: { pretrain: 1, finetune: 3 },
+      reused: { pretrain: 2 },
+      existing: {},
+      summary: '3 trials; new runs: 1 pretrain, 3 finetune; there already: none; shared between trials: 2 pretrain',
+    });
+    await sweeps.submit(three(0));
+    expect(await sweeps.plan(three(0))).toMatchObject({
+      newRuns: {},
+      reused: { pretrain: 3, finetune: 3 },
+      existing: { pretrain: 1, finetune: 3 },
+    });
   });
 
   test('a reuse or a miss is explained field by field', async () => {

@@ -1,6 +1,7 @@
 /** What a sweep spends, and what it found, on real Postgres. */
 import { type Pretrain } from '#libs/contracts';
 import { SweepExports, type RequestError } from '#libs/platform';
+import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import {
   platform,
@@ -192,16 +193,16 @@ test(
         [1, 2, 3].map((seed) => ({ fraction, seed, count: 400 * fraction, sha256: `${seed}`.repeat(64) })),
       ),
     );
-    const csv = ((await new SweepExports(sweepQueries, queries).trials(sweepId, 'csv')) as string).split('\r\n');
+    const csv = (await text((await new SweepExports(sweepQueries, queries).trials(sweepId, 'csv'))!)).split('\r\n');
     expect(csv).toHaveLength(1 + 24 + 1);
     expect(csv[0]).toBe(
       'trial,status,finetune.labelFraction,finetune.labelSeed,finetune.seed,pretrain.augmentation,' +
         'pretrain:run,pretrain:reused,pretrain:status,pretrain:eval/knn,' +
         'finetune:run,finetune:reused,finetune:status,finetune:eval/accuracy',
     );
-    expect(JSON.parse((await new SweepExports(sweepQueries, queries).trials(sweepId, 'json')) as string)).toHaveLength(
-      csv.length - 2,
-    );
+    expect(
+      JSON.parse(await text((await new SweepExports(sweepQueries, queries).trials(sweepId, 'json'))!)),
+    ).toHaveLength(csv.length - 2);
     expect(csv[1]).toMatch(
       /^0,succeeded,0\.1,1,1,"\{""blur"":.*\}",[0-9a-f-]{36},false,succeeded,0\.4,[0-9a-f-]{36},false,succeeded,0\.75$/,
     );

@@ -7,7 +7,9 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { eventually } from '../support/eventually.js';
 import { writeImageFolder } from '../support/images.js';
+import { startProxy } from '../support/proxy.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 let stack: Stack;
@@ -31,6 +33,28 @@ async function prepared(name: string): Promise<void> {
     await stack.submit({ kind: 'prepare-dataset', name, path: 'stripes', imageSize: 16, maxCorruptFraction: 0.1 }),
   );
 }
+
+test.each([
+  ['refuses', 'cut'],
+  ['swallows what is sent', 'blackhole'],
+] as const)(
+  'a worker whose Postgres %s while it leaves ends all the same, and says what it could not write',
+  async (_, fault) => {
+    const proxy = await startProxy(stack.environment['DATABASE_URL']!);
+    const worker = stack.startWorker({ DATABASE_URL: proxy.url, LOOM_NETWORK_TIMEOUT_MS: '1000' });
+    try {
+      await eventually(() => expect(worker.output()).toContain('worker ready'), { timeoutMs: 30_000 });
+      proxy[fault]();
+      await worker.kill('SIGTERM');
+      expect(worker.child.exitCode, worker.output()).toBe(0);
+      for (const state of ['draining', 'stopped'])
+        expect(worker.output()).toContain(`the state ${state} could not be recorded`);
+    } finally {
+      await proxy.close();
+    }
+  },
+  40_000,
+);
 
 describe('the main job', () => {
   test('from JPEGs to accuracies, read back through the API', async () => {

@@ -72,7 +72,7 @@ export async function openPage(
   const page = await context.newPage();
   page.on('pageerror', (error) => wrong.push(`fault: ${error.stack ?? error.message}`));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/ERR_INTERNET_DISCONNECTED|status of (404|422)/.test(message.text()))
+    if (message.type() === 'error' && !/ERR_INTERNET_DISCONNECTED|status of (404|409|422)/.test(message.text()))
       wrong.push(`console: ${message.text()}`);
   });
   page.on('request', (request) => {

@@ -12,7 +12,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
-import { buildAutoencoder } from '../../libs/training/src/autoencode.js';
+import { buildAutoencoder } from '../../libs/training/src/autoencoder.js';
 import { initialise } from '../../libs/training/src/networks/weights.js';
 import { newEncoder, storeModel } from '../../libs/training/src/run-inputs.js';
 import { Stopped, type TrainContext } from '../../libs/training/src/session.js';

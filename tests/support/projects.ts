@@ -1,38 +1,19 @@
 /** What the suites of projects and of the waiting line share: workers are played by the test. */
 import { SubmitRun } from '#libs/contracts';
-import { Database, ProjectStore, RunQueries, Runs } from '#libs/platform';
-import { afterAll, beforeAll, beforeEach } from 'vitest';
+import { ProjectStore, RunQueries } from '#libs/platform';
 import type { z } from 'zod';
-import { freshDatabase } from './database.js';
-import { knowShapes } from './shapes.js';
+import { database, platform, usePlatform } from './platform.js';
 
-export let database: Database;
-export let platform: Runs;
-export let queries: RunQueries;
+export { database, platform, queries } from './platform.js';
+
 export let projects: ProjectStore;
 export const options = { leaseMs: 60_000 };
 
-/** Projects in a database of this file's own, which each test finds empty but for `default` and a dataset of shapes. */
-export function useProjects(): void {
-  let home: Awaited<ReturnType<typeof freshDatabase>>;
-  beforeAll(async () => {
-    home = await freshDatabase();
-    database = new Database(home.url);
-    platform = new Runs(database, { dataRoot: '/data', ...options });
+/** Projects in a database of this file's own. */
+export const useProjects = (): void =>
+  usePlatform(options.leaseMs, () => {
     projects = new ProjectStore(database);
   });
-  beforeEach(async () => {
-    await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
-    await database.prisma.$executeRaw`DELETE FROM project WHERE name <> 'default'`;
-    // What is told is a second old at most: each test asks anew.
-    queries = new RunQueries(database, options);
-    await knowShapes(platform);
-  });
-  afterAll(async () => {
-    await database.close();
-    await home.drop();
-  });
-}
 
 let seed = 0;
 export const pretrain = (more: Partial<z.input<typeof SubmitRun>> = {}) =>

@@ -11,6 +11,7 @@ import { freePort, startApp, type Started } from './processes.js';
 
 type Environment = Record<string, string>;
 export interface ApiProcess extends Started {
+  url: string;
   client: LoomClient;
 }
 export type Stack = Awaited<ReturnType<typeof startStack>>;
@@ -56,9 +57,11 @@ export async function startStack({ environment: given = {} }: { environment?: En
     { waits = true } = {},
   ): Promise<ApiProcess> {
     const port = more['LOOM_PORT'] ?? String(await freePort());
+    const url = `http://127.0.0.1:${port}`;
     const api = {
+      url,
       ...startApp('api', { ...environment, ...more, LOOM_PORT: port }, through),
-      client: new LoomClient({ url: `http://127.0.0.1:${port}` }),
+      client: new LoomClient({ url }),
     };
     apis.push(api);
     if (waits)

@@ -1,40 +1,23 @@
 /** What the suites of sweeps share: workers are played by the test, the leader by one that lives for one look. */
 import { SubmitSweep, type Pretrain, type RunSpec } from '#libs/contracts';
-import { Database, RunQueries, Runs, SweepController, SweepQueries, SweepResults, SweepStore } from '#libs/platform';
-import { afterAll, beforeAll, beforeEach } from 'vitest';
-import { freshDatabase } from './database.js';
-import { knowShapes } from './shapes.js';
+import { type Runs, SweepController, SweepQueries, SweepResults, SweepStore } from '#libs/platform';
+import { database, platform, queries, usePlatform } from './platform.js';
+
+export { database, platform, queries } from './platform.js';
 
 export const LEASE_MS = 60_000;
 export const PER_EPOCH = 12;
-export let database: Database;
-export let platform: Runs;
 export let sweeps: SweepStore;
-export let queries: RunQueries;
 export let sweepQueries: SweepQueries;
 export let results: SweepResults;
 
-/** Sweeps in a database of this file's own, which each test finds empty but for a dataset of shapes. */
-export function useSweeps(): void {
-  let home: Awaited<ReturnType<typeof freshDatabase>>;
-  beforeAll(async () => {
-    home = await freshDatabase();
-    database = new Database(home.url);
-    platform = new Runs(database, { dataRoot: '/data', leaseMs: LEASE_MS });
+/** Sweeps in a database of this file's own. */
+export const useSweeps = (): void =>
+  usePlatform(LEASE_MS, () => {
     sweeps = new SweepStore(database, platform);
-    queries = new RunQueries(database, { leaseMs: LEASE_MS });
     sweepQueries = new SweepQueries(database);
     results = new SweepResults(database, sweepQueries);
   });
-  beforeEach(async () => {
-    await database.prisma.$executeRaw`TRUNCATE run, sweep, dataset, worker, idempotency_key CASCADE`;
-    await knowShapes(platform);
-  });
-  afterAll(async () => {
-    await database.close();
-    await home.drop();
-  });
-}
 
 export const temperatures = (count: number, from = 0) =>
   Array.from({ length: count }, (_, i) => Number((0.1 + (from + i) / 100).toFixed(2)));

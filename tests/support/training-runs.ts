@@ -66,6 +66,8 @@ export interface Outcome {
   files: Map<string, string>;
   /** Files by their names. */
   all: Map<string, string>;
+  /** What is said of each file, by its name. */
+  described: Map<string, { kind: string; mime: string }>;
   /** Names of files in the order in which they were stored. */
   stored: string[];
   lines: string[];
@@ -82,16 +84,25 @@ export interface Options {
   rung?: number;
 }
 
+/** A run on the dataset `tiny`. */
+export const run = (spec: z.input<typeof RunSpec>, options?: Options): Promise<Outcome> =>
+  trained(inputs, spec, options);
+
 /**
- * Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the files that were stored, the
- * last of each kind and each by its name.
+ * Trains on a dataset, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the files that were
+ * stored, the last of each kind and each by its name, under the data root.
  */
-export async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promise<Outcome> {
-  const workDir = await mkdtemp(path.join(dir, 'run-'));
+export async function trained(
+  given: TrainerInputs,
+  spec: z.input<typeof RunSpec>,
+  options: Options = {},
+): Promise<Outcome> {
+  const workDir = await mkdtemp(path.join(given.dataRoot, 'run-'));
   const stop = new AbortController();
   const points: MetricPoint[] = [];
   const files = new Map<string, string>();
   const all = new Map<string, string>();
+  const described: Outcome['described'] = new Map();
   const stored: string[] = [];
   const lines: string[] = [];
   let signs = 0;
@@ -105,28 +116,30 @@ export async function run(spec: z.input<typeof RunSpec>, options: Options = {}):
     },
     metrics: (more) => points.push(...more),
     log: (level, message) => lines.push(`${level}: ${message}`),
-    store: async ({ name, kind, path: file }) => {
+    store: async ({ name, kind, mime, path: file }) => {
       stored.push(name);
-      const kept = path.join(dir, `${path.basename(workDir)}-${name}`);
+      const kept = path.join(given.dataRoot, `${path.basename(workDir)}-${name}`);
       await copyFile(file, kept);
       files.set(kind, kept);
       all.set(name, kept);
+      described.set(name, { kind, mime });
     },
   };
+  const outcome = { metrics: {}, points, files, all, described, stored, lines };
   try {
     const { metrics } = await train(
       RunSpec.parse(spec) as TrainSpec,
       {
-        ...inputs,
+        ...given,
         ...(options.checkpoint && { checkpoint: options.checkpoint }),
         ...(options.parentModel && { parentModel: options.parentModel }),
         ...(options.parentCheckpoint && { parentCheckpoint: options.parentCheckpoint }),
       },
       context,
     );
-    return { metrics, points, files, all, stored, lines };
+    return { ...outcome, metrics };
   } catch (error) {
-    if (error instanceof Stopped) return { metrics: {}, points, files, all, stored, lines, stopped: error };
+    if (error instanceof Stopped) return { ...outcome, stopped: error };
     throw error;
   }
 }

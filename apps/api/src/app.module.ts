@@ -7,6 +7,7 @@ import {
   Explanations,
   Leader,
   ProjectStore,
+  References,
   queueOptions,
   Recorder,
   Requests,
@@ -27,11 +28,11 @@ import {
 import { BullModule, getQueueToken } from '@nestjs/bullmq';
 import {
   Module,
-  StandardSchemaSerializerInterceptor,
   type BeforeApplicationShutdown,
   type DynamicModule,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
+  type Provider,
 } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { LoggerModule, PinoLogger } from 'nestjs-pino';
@@ -40,14 +41,86 @@ import { DatasetsController } from './datasets.controller.js';
 import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
 import { ProjectsController } from './projects.controller.js';
+import { ReferencesController } from './references.controller.js';
 import { requestLog } from './request-log.js';
 import { RunStreams } from './run-stream.js';
 import { RunsController } from './runs.controller.js';
 import { SweepsController } from './sweeps.controller.js';
-import { ZodPipe } from './validation.js';
+import { AnswerSerializer, ZodPipe } from './validation.js';
 import { WorkersController } from './workers.controller.js';
 
 export const LOGGER = Symbol('logger');
+
+/** What controllers and the module itself are given: stores, queries and the leader, over one database. */
+const providersOf = (env: Env, log: Logger): Provider[] => [
+  { provide: LOGGER, useValue: log },
+  { provide: Database, useFactory: () => new Database(env.databaseUrl, env) },
+  {
+    provide: RunQueue,
+    inject: [getQueueToken(env.queueName)],
+    useFactory: (queue: JobQueue) => new RunQueue(queue),
+  },
+  { provide: ArtifactStore, useFactory: () => new ArtifactStore(env.artifactsDir) },
+  {
+    provide: ArtifactCollector,
+    inject: [Database, ArtifactStore],
+    useFactory: (database: Database, artifacts: ArtifactStore) => new ArtifactCollector(database, artifacts, env),
+  },
+  { provide: Runs, inject: [Database], useFactory: (database: Database) => new Runs(database, env) },
+  { provide: Submission, inject: [Runs], useFactory: (runs: Runs) => runs.submission },
+  { provide: Requests, inject: [Runs], useFactory: (runs: Runs) => runs.requests },
+  { provide: BulkRequests, inject: [Runs], useFactory: (runs: Runs) => runs.bulk },
+  { provide: Recorder, inject: [Runs], useFactory: (runs: Runs) => runs.recorder },
+  { provide: Workers, inject: [Runs], useFactory: (runs: Runs) => runs.workers },
+  {
+    provide: Explanations,
+    inject: [Database, Submission],
+    useFactory: (database: Database, submission: Submission) => new Explanations(database, submission),
+  },
+  {
+    provide: SweepStore,
+    inject: [Database, Runs],
+    useFactory: (database: Database, runs: Runs) => new SweepStore(database, runs),
+  },
+  { provide: Deletion, inject: [Runs], useFactory: (runs: Runs) => runs.deletion },
+  { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
+  { provide: References, inject: [Database], useFactory: (database: Database) => new References(database) },
+  { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
+  {
+    provide: Leader,
+    inject: [Database, Runs, ProjectStore, RunQueue],
+    useFactory: (database: Database, runs: Runs, projects: ProjectStore, queue: RunQueue) =>
+      new Leader({ ...env, database, runs, projects, queue, log, retention: new Retention(database, env) }),
+  },
+  { provide: SweepQueries, inject: [Database], useFactory: (database: Database) => new SweepQueries(database) },
+  {
+    provide: SweepResults,
+    inject: [Database, SweepQueries],
+    useFactory: (database: Database, sweeps: SweepQueries) => new SweepResults(database, sweeps),
+  },
+  {
+    provide: SweepExports,
+    inject: [SweepQueries, RunQueries],
+    useFactory: (sweeps: SweepQueries, runs: RunQueries) => new SweepExports(sweeps, runs),
+  },
+  {
+    provide: RunStreams,
+    inject: [Database, RunQueries, PinoLogger],
+    useFactory: (database: Database, queries: RunQueries, requests: PinoLogger) =>
+      new RunStreams(database, queries, requests),
+  },
+  { provide: APP_PIPE, useClass: ZodPipe },
+  {
+    provide: APP_FILTER,
+    inject: [PinoLogger],
+    useFactory: (requests: PinoLogger) => new ProblemFilter(requests),
+  },
+  {
+    provide: APP_INTERCEPTOR,
+    inject: [Reflector],
+    useFactory: (reflector: Reflector) => new AnswerSerializer(reflector),
+  },
+];
 
 @Module({})
 export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
@@ -71,76 +144,10 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
         WorkersController,
         ArtifactsController,
         ProjectsController,
+        ReferencesController,
         OperationsController,
       ],
-      providers: [
-        { provide: LOGGER, useValue: log },
-        { provide: Database, useFactory: () => new Database(env.databaseUrl, env) },
-        {
-          provide: RunQueue,
-          inject: [getQueueToken(env.queueName)],
-          useFactory: (queue: JobQueue) => new RunQueue(queue),
-        },
-        { provide: ArtifactStore, useFactory: () => new ArtifactStore(env.artifactsDir) },
-        {
-          provide: ArtifactCollector,
-          inject: [Database, ArtifactStore],
-          useFactory: (database: Database, artifacts: ArtifactStore) => new ArtifactCollector(database, artifacts, env),
-        },
-        { provide: Runs, inject: [Database], useFactory: (database: Database) => new Runs(database, env) },
-        { provide: Submission, inject: [Runs], useFactory: (runs: Runs) => runs.submission },
-        { provide: Requests, inject: [Runs], useFactory: (runs: Runs) => runs.requests },
-        { provide: BulkRequests, inject: [Runs], useFactory: (runs: Runs) => runs.bulk },
-        { provide: Recorder, inject: [Runs], useFactory: (runs: Runs) => runs.recorder },
-        { provide: Workers, inject: [Runs], useFactory: (runs: Runs) => runs.workers },
-        {
-          provide: Explanations,
-          inject: [Database, Submission],
-          useFactory: (database: Database, submission: Submission) => new Explanations(database, submission),
-        },
-        {
-          provide: SweepStore,
-          inject: [Database, Runs],
-          useFactory: (database: Database, runs: Runs) => new SweepStore(database, runs),
-        },
-        { provide: Deletion, inject: [Runs], useFactory: (runs: Runs) => runs.deletion },
-        { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
-        { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
-        {
-          provide: Leader,
-          inject: [Database, Runs, ProjectStore, RunQueue],
-          useFactory: (database: Database, runs: Runs, projects: ProjectStore, queue: RunQueue) =>
-            new Leader({ ...env, database, runs, projects, queue, log, retention: new Retention(database, env) }),
-        },
-        { provide: SweepQueries, inject: [Database], useFactory: (database: Database) => new SweepQueries(database) },
-        {
-          provide: SweepResults,
-          inject: [Database, SweepQueries],
-          useFactory: (database: Database, sweeps: SweepQueries) => new SweepResults(database, sweeps),
-        },
-        {
-          provide: SweepExports,
-          inject: [SweepQueries, RunQueries],
-          useFactory: (sweeps: SweepQueries, runs: RunQueries) => new SweepExports(sweeps, runs),
-        },
-        {
-          provide: RunStreams,
-          inject: [Database, RunQueries, PinoLogger],
-          useFactory: (database: Database, queries: RunQueries, requests: PinoLogger) =>
-            new RunStreams(database, queries, requests),
-        },
-        { provide: APP_PIPE, useClass: ZodPipe },
-        {
-          provide: APP_FILTER,
-          inject: [PinoLogger],
-          useFactory: (requests: PinoLogger) => new ProblemFilter(requests),
-        },
-        {
-          provide: APP_INTERCEPTOR,
-          inject: [Reflector],
-          useFactory: (reflector: Reflector) => new StandardSchemaSerializerInterceptor(reflector),
-        },
-      ],
+      providers: providersOf(env, log),
     };
   }
 

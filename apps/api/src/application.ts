@@ -1,13 +1,14 @@
 import { createLogger, type Env } from '#libs/platform';
-import fastifyStatic from '@fastify/static';
 import { HttpException } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { DocumentBuilder, SwaggerModule, type OpenAPIObject } from '@nestjs/swagger';
+import { SwaggerModule } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { describeApi } from './api-document.js';
 import { AppModule } from './app.module.js';
+import { serveDashboard } from './dashboard-files.js';
 import { rememberRequests } from './request-log.js';
 
 const BODY_LIMIT = 2 * 2 ** 20;
@@ -42,8 +43,7 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
     refuseForeign(request, env);
   });
   await rememberRequests(app);
-  if (existsSync(env.webDir))
-    await app.register(fastifyStatic, { root: env.webDir, wildcard: false, decorateReply: false });
+  if (existsSync(env.webDir)) await serveDashboard(app, env.webDir);
   SwaggerModule.setup('docs', app, () => describeApi(app), {
     jsonDocumentUrl: 'openapi.json',
     yamlDocumentUrl: 'openapi.yaml',
@@ -75,18 +75,4 @@ function refuseForeign({ headers, method }: FastifyRequest, { host: listensOn, a
         'LOOM_ALLOWED_ORIGINS allows others',
       403,
     );
-}
-
-/** The OpenAPI document, made from the routes and the schemas that they validate with. */
-export function describeApi(app: NestFastifyApplication): OpenAPIObject {
-  const config = new DocumentBuilder()
-    .setOpenAPIVersion('3.1.0')
-    .setTitle('Latent Loom')
-    .setVersion('1')
-    .setDescription(
-      'Queues contrastive pretraining, label-fraction finetuning and autoencoder runs, and tells what came of ' +
-        'them. Errors are problem details (RFC 9457) with a stable `code` and the fields at fault.',
-    )
-    .build();
-  return SwaggerModule.createDocument(app, config);
 }

@@ -1,9 +1,9 @@
 import 'reflect-metadata';
-import { loadEnv, type Logger } from '#libs/platform';
+import { loadEnvOrExit, type Logger } from '#libs/platform';
 import { LOGGER } from './app.module.js';
 import { createApplication } from './application.js';
 
-const env = loadEnv();
+const env = loadEnvOrExit();
 const app = await createApplication(env);
 app.enableShutdownHooks();
 await app.listen(env.port, env.host);

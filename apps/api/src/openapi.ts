@@ -2,7 +2,8 @@
 import 'reflect-metadata';
 import { loadEnv } from '#libs/platform';
 import { writeFile } from 'node:fs/promises';
-import { createApplication, describeApi } from './application.js';
+import { describeApi } from './api-document.js';
+import { createApplication } from './application.js';
 
 const [file = 'openapi.json'] = process.argv.slice(2);
 const app = await createApplication(

@@ -1,3 +1,4 @@
+import type { Worker } from '#libs/contracts';
 import { Database, Leader, ProjectStore, RequestError, RunQueries, RunQueue } from '#libs/platform';
 import { Controller, Get, Header, Param, Res } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -52,7 +53,7 @@ export class OperationsController {
   });
   private readonly workers = new Gauge({
     name: 'loom_workers',
-    help: 'Workers by whether they answer',
+    help: 'Workers that answer, and those that do not and have neither been told to end nor said that they do',
     labelNames: ['alive'],
     registers: [this.registry],
   });
@@ -80,6 +81,7 @@ export class OperationsController {
 
   @Get('healthz')
   @ApiOperation({ summary: 'The process answers' })
+  @Returns(z.object({ status: z.literal('ok') }))
   health() {
     return { status: 'ok' };
   }
@@ -87,6 +89,7 @@ export class OperationsController {
   @Get('readyz')
   @ApiOperation({ summary: 'Postgres and Redis answer; 503 where one does not' })
   @Returns(Readiness)
+  @ApiResponse({ status: 503, description: 'One of them does not answer', standardSchema: Readiness })
   async ready(@Res({ passthrough: true }) reply: FastifyReply) {
     const [postgres, redis] = await Promise.all(
       [this.database.ping(), this.queue.ping()].map((ping) =>
@@ -121,6 +124,11 @@ export class OperationsController {
   @Get('metrics')
   @Header('content-type', 'text/plain; version=0.0.4')
   @ApiOperation({ summary: 'Metrics for Prometheus' })
+  @ApiResponse({
+    status: 200,
+    description: "Prometheus' text format",
+    content: { 'text/plain': { schema: { type: 'string' } } },
+  })
   async metrics(): Promise<string> {
     const [runs, jobs, workers, dispatchWait, projects] = await Promise.all([
       this.queries.runCounts(),
@@ -134,8 +142,8 @@ export class OperationsController {
     for (const [status, count] of Object.entries(runs)) this.runs.set({ status }, count);
     for (const [state, count] of Object.entries(jobs)) this.jobs.set({ state }, count);
     for (const [kind, count] of Object.entries(this.leader.repairs)) this.repairs.set({ kind }, count as number);
-    for (const alive of [true, false])
-      this.workers.set({ alive: String(alive) }, workers.filter((worker) => worker.alive === alive).length);
+    this.workers.set({ alive: 'true' }, workers.filter(({ alive }) => alive).length);
+    this.workers.set({ alive: 'false' }, workers.filter(isMissed).length);
     for (const { name, running, waiting, gpuSecondsUsed } of projects) {
       this.projects.set({ project: name, state: 'running' }, running);
       this.projects.set({ project: name, state: 'waiting' }, waiting);
@@ -146,3 +154,7 @@ export class OperationsController {
     return this.registry.metrics();
   }
 }
+
+/** Silent though nobody has sent it away: one that is draining or has stopped is expected to go. */
+const isMissed = ({ alive, state }: Pick<Worker, 'alive' | 'state'>): boolean =>
+  !alive && state !== 'draining' && state !== 'stopped';

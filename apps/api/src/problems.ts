@@ -23,6 +23,8 @@ const TITLES: Record<number, [code: string, title: string]> = {
   503: ['unavailable', 'A service that is needed does not answer'],
   500: ['internal', 'Something went wrong here'],
 };
+/** What a status says, in one sentence. */
+export const titleOf = (status: number): string => (TITLES[status] ?? TITLES[status < 500 ? 400 : 500]!)[1];
 const RETRY_AFTER_SECONDS = 2;
 
 type Described = Pick<Problem, 'status' | 'code' | 'title' | 'detail' | 'errors'>;

@@ -1,5 +1,5 @@
 import { isTerminal, LogLine, Run, RunEvent } from '#libs/contracts';
-import { RequestError, type Database, type Logger, type RunQueries } from '#libs/platform';
+import { inTurns, RequestError, Turns, type Database, type Logger, type RunQueries } from '#libs/platform';
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import type { PinoLogger } from 'nestjs-pino';
 import { once } from 'node:events';
@@ -151,6 +151,7 @@ class Feed {
    */
   async serve(reader: Reader): Promise<boolean> {
     this.served++;
+    const turns = new Turns();
     try {
       for (let caughtUp = false; !caughtUp;) {
         if (this.run) reader.tell(this.run);
@@ -160,6 +161,7 @@ class Feed {
           for (const message of news.messages) {
             reader.tell(message);
             await reader.drained();
+            if (turns.over) await turns.next();
             if (reader.gone.signal.aborted) return true;
           }
           ({ full } = news);
@@ -180,6 +182,7 @@ class Feed {
   }
 
   private async follow(): Promise<boolean> {
+    const turns = new Turns();
     // Who has gone may come back in a moment.
     for (let idle = 0; idle < 2 && !this.stopped; idle = this.served ? 0 : idle + 1) {
       // Woken from here on: what changes while we read is read in the next round.
@@ -190,7 +193,10 @@ class Feed {
       if (!run) return true;
       const news = await read(this.queries, this.runId, this.position);
       this.tellAll({ of: 'run', at: 0, event: 'run', data: Run.parse(run) });
-      for (const message of news.messages) this.tellAll(message);
+      for (const message of news.messages) {
+        this.tellAll(message);
+        if (turns.over) await turns.next();
+      }
       if (isTerminal(run.status) && !news.full) return true;
       if (news.full) continue;
       const poll = setTimeout(() => this.wake(), POLL_MS);
@@ -234,12 +240,15 @@ async function read(queries: RunQueries, runId: string, from: Position, goal?: P
   const shown = wanted(points, ({ seq }) => seq, 'metric');
   return {
     messages: [
-      ...wanted(events, ({ id }) => id, 'event').map((event): Message => ({
-        of: 'event',
-        at: event.id,
-        event: 'event',
-        data: RunEvent.parse(event),
-      })),
+      ...(await inTurns(
+        wanted(events, ({ id }) => id, 'event'),
+        (event): Message => ({
+          of: 'event',
+          at: event.id,
+          event: 'event',
+          data: RunEvent.parse(event),
+        }),
+      )),
       ...(shown.length
         ? [
             {
@@ -251,12 +260,15 @@ async function read(queries: RunQueries, runId: string, from: Position, goal?: P
             },
           ]
         : []),
-      ...wanted(lines, ({ id }) => id, 'log').map((line): Message => ({
-        of: 'log',
-        at: line.id,
-        event: 'log',
-        data: LogLine.parse(line),
-      })),
+      ...(await inTurns(
+        wanted(lines, ({ id }) => id, 'log'),
+        (line): Message => ({
+          of: 'log',
+          at: line.id,
+          event: 'log',
+          data: LogLine.parse(line),
+        }),
+      )),
     ],
     full:
       more(

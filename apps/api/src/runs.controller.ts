@@ -34,20 +34,15 @@ import {
   Submission,
 } from '#libs/platform';
 import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
-import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { itemsAsJson } from './json-stream.js';
 import { parsePosition, RunStreams } from './run-stream.js';
-import { Returns } from './validation.js';
+import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a run');
-const IdempotencyKey = z
-  .string()
-  .min(1)
-  .max(255)
-  .regex(/^[\x21-\x7e]+$/, 'expected printable ASCII without spaces')
-  .optional();
 const after = (cursor: string | undefined): number => {
   if (cursor === undefined) return 0;
   if (!/^\d{1,15}$/.test(cursor))
@@ -75,11 +70,7 @@ export class RunsController {
     summary: 'Submit a run, or (validate_only) see what submitting it would do',
     description: '201 for a new run; 200 for one that exists with the same digest or Idempotency-Key, and for a plan.',
   })
-  @ApiHeader({
-    name: 'Idempotency-Key',
-    required: false,
-    description: 'A repeat with the same key returns the same run.',
-  })
+  @TakesIdempotencyKey('A repeat with the same key returns the same run.')
   @ApiResponse({ status: 201, description: 'The new run', standardSchema: Run })
   @Returns(z.union([Run, Plan]), { description: 'The run that exists, or the plan' })
   async submit(
@@ -205,7 +196,7 @@ export class RunsController {
   @Returns(z.object({ items: z.array(MetricSeries) }))
   async metrics(@Param('id', { schema: Id }) id: string, @Query({ schema: ListMetrics }) query: ListMetrics) {
     await this.found(id);
-    return { items: await this.queries.metrics(id, query) };
+    return itemsAsJson(this.queries.metricsAsText(id, query));
   }
 
   @Post(':id/metrics')
@@ -256,7 +247,18 @@ export class RunsController {
     summary: 'Download a file',
     description: 'The ETag is its sha256. A single byte range can be asked for.',
   })
-  @ApiResponse({ status: 200, description: 'The bytes' })
+  @ApiResponse({
+    status: 200,
+    description: 'The bytes',
+    content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
+  })
+  @ApiResponse({
+    status: 206,
+    description: 'The bytes that were asked for',
+    content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
+  })
+  @ApiResponse({ status: 304, description: 'The file is the one that is known' })
+  @ApiResponse({ status: 416, description: 'The range lies beyond the end' })
   async content(
     @Param('id', { schema: Id }) id: string,
     @Param('artifactId', { schema: z.uuid() }) artifactId: string,
@@ -298,7 +300,11 @@ export class RunsController {
       'Events `run`, `event`, `metrics` and `log`. Last-Event-ID takes the stream up again without holes or ' +
       'repeats. Ends with the run.',
   })
-  @ApiResponse({ status: 200, description: 'text/event-stream' })
+  @ApiResponse({
+    status: 200,
+    description: 'Server-sent events, until the run has ended',
+    content: { 'text/event-stream': { schema: { type: 'string' } } },
+  })
   async stream(
     @Param('id', { schema: Id }) id: string,
     @Headers('last-event-id') lastEventId: string | undefined,
@@ -365,11 +371,3 @@ export class RunsController {
 const missing = (id: string): never => {
   throw new RequestError('not_found', `expected the id of a run, got ${id}: there is no such run`);
 };
-
-export function checkKey(key: string | undefined): string | undefined {
-  const parsed = IdempotencyKey.safeParse(key);
-  if (parsed.success) return parsed.data;
-  throw RequestError.invalid([
-    { path: ['Idempotency-Key'], message: 'expected 1 to 255 printable ASCII characters without spaces' },
-  ]);
-}

@@ -19,7 +19,6 @@ import {
   Controller,
   Delete,
   Get,
-  Header,
   Headers,
   HttpCode,
   Param,
@@ -29,11 +28,10 @@ import {
   Res,
   StreamableFile,
 } from '@nestjs/common';
-import { ApiHeader, ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { checkKey } from './runs.controller.js';
-import { Returns } from './validation.js';
+import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a sweep');
 const DeleteSweep = z.strictObject({ runs: z.stringbool().default(false) });
@@ -54,11 +52,7 @@ export class SweepsController {
 
   @Post()
   @ApiOperation({ summary: 'Submit a sweep, or (validate_only) see what it would start and what it would reuse' })
-  @ApiHeader({
-    name: 'Idempotency-Key',
-    required: false,
-    description: 'A repeat with the same key returns the same sweep.',
-  })
+  @TakesIdempotencyKey('A repeat with the same key returns the same sweep.')
   @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })
   @Returns(z.union([Sweep, Plan]), { description: 'The sweep that exists, or the plan' })
   async submit(
@@ -112,7 +106,6 @@ export class SweepsController {
   }
 
   @Get(':id/trials.csv')
-  @Header('content-type', 'text/csv; charset=utf-8')
   @ApiOperation({
     summary: 'The trials as a table: parameters, and for each stage the run, its status and last metrics',
   })
@@ -122,11 +115,12 @@ export class SweepsController {
     content: { 'text/csv': { schema: { type: 'string' } } },
   })
   async trials(@Param('id', { schema: Id }) id: string) {
-    return (await this.exports.trials(id, 'csv')) ?? missing(id);
+    return new StreamableFile((await this.exports.trials(id, 'csv')) ?? missing(id), {
+      type: 'text/csv; charset=utf-8',
+    });
   }
 
   @Get(':id/trials.json')
-  @Header('content-type', 'application/json; charset=utf-8')
   @ApiOperation({ summary: 'The same table as JSON: an object for each trial' })
   @ApiResponse({
     status: 200,
@@ -136,7 +130,9 @@ export class SweepsController {
     },
   })
   async trialsAsJson(@Param('id', { schema: Id }) id: string) {
-    return (await this.exports.trials(id, 'json')) ?? missing(id);
+    return new StreamableFile((await this.exports.trials(id, 'json')) ?? missing(id), {
+      type: 'application/json; charset=utf-8',
+    });
   }
 
   @Get(':id/trials.parquet')
@@ -149,7 +145,7 @@ export class SweepsController {
     content: { 'application/vnd.apache.parquet': { schema: { type: 'string', format: 'binary' } } },
   })
   async trialsAsParquet(@Param('id', { schema: Id }) id: string) {
-    return new StreamableFile(((await this.exports.trials(id, 'parquet')) ?? missing(id)) as Uint8Array, {
+    return new StreamableFile((await this.exports.trials(id, 'parquet')) ?? missing(id), {
       type: 'application/vnd.apache.parquet',
     });
   }
@@ -233,12 +229,11 @@ export class SweepsController {
   }
 
   @Post(':id/clone')
-  @ApiOperation({ summary: 'Submit the spec of a sweep again with changes: what it has run already is reused' })
-  @ApiHeader({
-    name: 'Idempotency-Key',
-    required: false,
-    description: 'A repeat with the same key returns the same sweep.',
+  @ApiOperation({
+    summary: 'Submit the spec of a sweep again with changes',
+    description: 'What has run to its end is reused; what was stopped early is trained anew.',
   })
+  @TakesIdempotencyKey('A repeat with the same key returns the same sweep.')
   @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })
   @Returns(Sweep, { description: 'The sweep that exists' })
   async clone(

@@ -3,12 +3,16 @@ import { RequestError } from '#libs/platform';
 import {
   Injectable,
   SerializeOptions,
+  StandardSchemaSerializerInterceptor,
+  StreamableFile,
   applyDecorators,
   type ArgumentMetadata,
   type PipeTransform,
 } from '@nestjs/common';
-import { ApiResponse } from '@nestjs/swagger';
-import type { z } from 'zod';
+import { ApiHeader, ApiResponse } from '@nestjs/swagger';
+import { z } from 'zod';
+import { inPieces } from './json-stream.js';
+import { checkInTurns } from './schema-in-turns.js';
 
 const shown = (value: unknown): string => {
   const text = JSON.stringify(value) ?? 'nothing';
@@ -49,20 +53,56 @@ function faultsOf(issue: z.core.$ZodIssue): Fault[] {
  */
 @Injectable()
 export class ZodPipe implements PipeTransform {
-  transform(value: unknown, { schema, data, type }: ArgumentMetadata): unknown {
+  async transform(value: unknown, { schema, data, type }: ArgumentMetadata): Promise<unknown> {
     if (!schema) return value;
-    const parsed = (schema as z.ZodType).safeParse(value ?? (type === 'body' ? null : undefined), {
-      reportInput: true,
-    });
-    if (parsed.success) return parsed.data;
+    const checked = await checkInTurns(schema as z.ZodType, value ?? (type === 'body' ? null : undefined));
+    if (!checked.issues) return checked.data;
     throw RequestError.invalid(
-      parsed.error.issues
-        .flatMap(faultsOf)
-        .map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
+      checked.issues.flatMap(faultsOf).map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
     );
+  }
+}
+
+/** Answers are what the schema that a route returns makes of them. */
+@Injectable()
+export class AnswerSerializer extends StandardSchemaSerializerInterceptor {
+  override async transformToPlain(
+    answer: unknown,
+    schema: z.ZodType,
+  ): Promise<Record<string, unknown> | StreamableFile> {
+    const checked = await checkInTurns(schema, answer);
+    if (!checked.issues) return inPieces(checked.data as Record<string, unknown>);
+    throw new Error(`Serialization failed: ${checked.issues.map(({ message }) => message).join(', ')}`);
   }
 }
 
 /** One schema is what a route returns, what is sent and what the OpenAPI document says. */
 export const Returns = (schema: z.ZodType, { status = 200, description = '' } = {}): MethodDecorator =>
   applyDecorators(SerializeOptions({ schema }), ApiResponse({ status, description, standardSchema: schema }));
+
+/** By which a repeat is known. */
+const IDEMPOTENCY_KEY = { minLength: 1, maxLength: 255, pattern: '^[!-~]+$' };
+const IdempotencyKey = z
+  .string()
+  .min(IDEMPOTENCY_KEY.minLength)
+  .max(IDEMPOTENCY_KEY.maxLength)
+  .regex(new RegExp(IDEMPOTENCY_KEY.pattern))
+  .optional();
+
+/** The route takes an Idempotency-Key: the handler checks it by `checkKey`. */
+export const TakesIdempotencyKey = (description: string): MethodDecorator =>
+  ApiHeader({
+    name: 'Idempotency-Key',
+    required: false,
+    description,
+    schema: { type: 'string', ...IDEMPOTENCY_KEY },
+  });
+
+/** The header as it came. @throws RequestError where it is no key */
+export function checkKey(key: string | undefined): string | undefined {
+  const parsed = IdempotencyKey.safeParse(key);
+  if (parsed.success) return parsed.data;
+  throw RequestError.invalid([
+    { path: ['Idempotency-Key'], message: 'expected 1 to 255 printable ASCII characters without spaces' },
+  ]);
+}

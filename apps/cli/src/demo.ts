@@ -127,7 +127,7 @@ function plan(
  * @throws UsageError, StackError, ApiError, the signal's reason
  */
 export async function demo(options: DemoOptions): Promise<boolean> {
-  const { output, quick, signal, dir } = options;
+  const { output, signal, dir } = options;
   const started = performance.now();
   const say = (line: string) => output.write(`${line}\n`);
   const dataset =
@@ -147,87 +147,7 @@ export async function demo(options: DemoOptions): Promise<boolean> {
     log: say,
   });
   try {
-    const { client } = stack;
-    const work = (async () => {
-      if (options.dataset === undefined) {
-        say('writing 10,000 handwritten digits (MNIST) as PNG files');
-        await writeDigits(dataset, signal);
-      }
-      const name =
-        path
-          .basename(dataset)
-          .replace(/\.(tar|tar\.gz|tgz)$/i, '')
-          .replace(/[^A-Za-z0-9._-]/g, '-')
-          .replace(/^[^A-Za-z0-9]+/, '') || 'images';
-      const board = new ProgressBoard(output);
-      const watch = async (run: Run, label: string): Promise<Run> => {
-        board.add(run, label);
-        return client.follow(
-          run.id,
-          { onRun: (news) => board.update(news), onMetrics: (points) => board.metrics(run.id, points) },
-          { signal },
-        );
-      };
-      // Ahead of what a demo that was broken off has left in the queue.
-      const preparing = await client.submitRun({
-        spec: {
-          kind: 'prepare-dataset',
-          name,
-          path: path.basename(dataset),
-          ...(options.dataset === undefined && { imageSize: 28, channels: 1 }),
-        },
-        tags: ['demo'],
-        priority: 100,
-      });
-      const prepared = await watch(preparing.run, `prepare ${name}`);
-      board.end();
-      if (!prepared.result?.dataset)
-        throw new UsageError(`the images could not be prepared: ${prepared.statusDetail ?? prepared.status}`);
-
-      const { sweep, autoencode } = plan(prepared.result.dataset, quick, options.pairs);
-      say((await client.planSweep(sweep)).summary);
-      const submitted = (await client.submitSweep(sweep)).sweep;
-      const reconstructing = (await client.submitRun({ spec: autoencode as never, tags: ['demo'] })).run;
-      const inSweep: Run[] = [];
-      for await (const run of client.eachRun({ sweep: submitted.id })) inSweep.push(run);
-      const order = ['pretrain', 'finetune'];
-      inSweep.sort(
-        (a, b) =>
-          order.indexOf(a.kind) - order.indexOf(b.kind) ||
-          (a.name ?? '').localeCompare(b.name ?? '', 'en', { numeric: true }),
-      );
-      const ended = await Promise.all([...inSweep, reconstructing].map((run) => watch(run, run.name ?? run.kind)));
-      board.end();
-
-      const results = await client.sweepResults(submitted.id);
-      say('');
-      output.write(resultsText(results, output));
-      say('');
-      const grid = (await client.artifacts(reconstructing.id)).items.find(({ kind }) => kind === 'image');
-      say(`artifacts:  ${path.join(path.resolve(dir), 'artifacts')}`);
-      if (grid) say(`autoencoder: ${client.artifactUrl(reconstructing.id, grid.id)}`);
-      say(`dashboard:  ${stack.url}`);
-      const runs = [prepared, ...ended];
-      const failed = runs.filter(({ status }) => status !== 'succeeded');
-      for (const run of failed)
-        say(`${run.kind} ${run.id} is ${run.status}: ${run.statusDetail ?? run.statusReason ?? 'see its log'}`);
-      if (options.out !== undefined) {
-        const report = {
-          url: stack.url,
-          seconds: Math.round((performance.now() - started) / 1000),
-          dataset: prepared.result.dataset,
-          sweepId: submitted.id,
-          runs,
-          table: means(results),
-          results,
-        };
-        await writeFile(options.out, `${JSON.stringify(report, null, 2)}\n`);
-        say(`results:    ${options.out}`);
-      }
-      say(`done in ${Math.round((performance.now() - started) / 1000)} s`);
-      return failed.length === 0;
-    })();
-    const succeeded = await Promise.race([work, stack.failure]);
+    const succeeded = await Promise.race([work(options, stack, dataset, started), stack.failure]);
     if (options.stay) {
       say('Ctrl-C ends it');
       await Promise.race([
@@ -239,7 +159,7 @@ export async function demo(options: DemoOptions): Promise<boolean> {
       ]);
     } else {
       say(
-        `stopped; \`npm run loom -- up${dir === '.loom' ? '' : ` --dir ${dir}`}\` brings it up again with all ` +
+        `stopped; \`npx loom up${dir === '.loom' ? '' : ` --dir ${dir}`}\` brings it up again with all ` +
           'that is in it',
       );
     }
@@ -247,6 +167,107 @@ export async function demo(options: DemoOptions): Promise<boolean> {
   } finally {
     await stack.stop();
   }
+}
+
+/** Prepares the dataset, runs the sweep and the autoencoder on it and reports. True when every run succeeded. */
+async function work(options: DemoOptions, stack: Stack, dataset: string, started: number): Promise<boolean> {
+  const { output, quick, signal } = options;
+  const { client } = stack;
+  const say = (line: string) => output.write(`${line}\n`);
+  const board = new ProgressBoard(output);
+  const watch = async (run: Run, label: string): Promise<Run> => {
+    board.add(run, label);
+    return client.follow(
+      run.id,
+      { onRun: (news) => board.update(news), onMetrics: (points) => board.metrics(run.id, points) },
+      { signal },
+    );
+  };
+  const { run: prepared, manifest } = await prepare(options, stack, dataset, watch);
+  board.end();
+  if (!manifest) throw new UsageError(`the images could not be prepared: ${prepared.statusDetail ?? prepared.status}`);
+
+  const { sweep, autoencode } = plan(manifest, quick, options.pairs);
+  say((await client.planSweep(sweep)).summary);
+  const submitted = (await client.submitSweep(sweep)).sweep;
+  const reconstructing = (await client.submitRun({ spec: autoencode as never, tags: ['demo'] })).run;
+  const inSweep: Run[] = [];
+  for await (const run of client.eachRun({ sweep: submitted.id })) inSweep.push(run);
+  const order = ['pretrain', 'finetune'];
+  inSweep.sort(
+    (a, b) =>
+      order.indexOf(a.kind) - order.indexOf(b.kind) ||
+      (a.name ?? '').localeCompare(b.name ?? '', 'en', { numeric: true }),
+  );
+  const ended = await Promise.all([...inSweep, reconstructing].map((run) => watch(run, run.name ?? run.kind)));
+  board.end();
+  const runs = [prepared, ...ended];
+  await report(options, stack, { manifest, sweepId: submitted.id, autoencoderId: reconstructing.id, runs, started });
+  return runs.every(({ status }) => status === 'succeeded');
+}
+
+/** Prepares the images at `dataset`, which are written first where the demo is of its own digits. */
+async function prepare(
+  options: DemoOptions,
+  { client }: Stack,
+  dataset: string,
+  watch: (run: Run, label: string) => Promise<Run>,
+): Promise<{ run: Run; manifest: DatasetManifest | undefined }> {
+  if (options.dataset === undefined) {
+    options.output.write('writing 10,000 handwritten digits (MNIST) as PNG files\n');
+    await writeDigits(dataset, options.signal);
+  }
+  const name =
+    path
+      .basename(dataset)
+      .replace(/\.(tar|tar\.gz|tgz)$/i, '')
+      .replace(/[^A-Za-z0-9._-]/g, '-')
+      .replace(/^[^A-Za-z0-9]+/, '') || 'images';
+  const preparing = await client.submitRun({
+    spec: {
+      kind: 'prepare-dataset',
+      name,
+      path: path.basename(dataset),
+      ...(options.dataset === undefined && { imageSize: 28, channels: 1 }),
+    },
+    tags: ['demo'],
+    // Ahead of what a demo that was broken off has left in the queue.
+    priority: 100,
+  });
+  const run = await watch(preparing.run, `prepare ${name}`);
+  return { run, manifest: run.result?.dataset };
+}
+
+/** Prints the results and where everything is to be found; writes them to `out` where that is asked for. */
+async function report(
+  { output, dir, out }: DemoOptions,
+  { client, url }: Stack,
+  {
+    manifest,
+    sweepId,
+    autoencoderId,
+    runs,
+    started,
+  }: { manifest: DatasetManifest; sweepId: string; autoencoderId: string; runs: Run[]; started: number },
+): Promise<void> {
+  const say = (line: string) => output.write(`${line}\n`);
+  const seconds = () => Math.round((performance.now() - started) / 1000);
+  const results = await client.sweepResults(sweepId);
+  say('');
+  output.write(resultsText(results, output));
+  say('');
+  const grid = (await client.artifacts(autoencoderId)).items.find(({ kind }) => kind === 'image');
+  say(`artifacts:  ${path.join(path.resolve(dir), 'artifacts')}`);
+  if (grid) say(`autoencoder: ${client.artifactUrl(autoencoderId, grid.id)}`);
+  say(`dashboard:  ${url}`);
+  for (const run of runs.filter(({ status }) => status !== 'succeeded'))
+    say(`${run.kind} ${run.id} is ${run.status}: ${run.statusDetail ?? run.statusReason ?? 'see its log'}`);
+  if (out !== undefined) {
+    const written = { url, seconds: seconds(), dataset: manifest, sweepId, runs, table: means(results), results };
+    await writeFile(out, `${JSON.stringify(written, null, 2)}\n`);
+    say(`results:    ${out}`);
+  }
+  say(`done in ${seconds()} s`);
 }
 
 /** The table as plain numbers: means over the trials of a combination. */

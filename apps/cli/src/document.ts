@@ -46,16 +46,26 @@ export class SubmissionFile {
   /**
    * @param file `-` for standard input. @throws UsageError with `file:line:column` and the field, what was expected and
    * what came.
+   * @param runId Gives the id of the run that `from` of a run means, which may be a name.
    */
-  static async read(file: string, reading: Reading = {}): Promise<SubmissionFile> {
-    if (file === '-') return SubmissionFile.parse(await textOf(process.stdin), 'stdin', reading);
-    const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  static async read(
+    file: string,
+    reading: Reading = {},
+    runId: (text: string) => Promise<string> = (text) => Promise.resolve(text),
+  ): Promise<SubmissionFile> {
+    const draft = SubmissionFile.draft(await SubmissionFile.textOf(file), file === '-' ? 'stdin' : file, reading);
+    await draft.findParent(runId);
+    return draft.checked();
+  }
+
+  private static async textOf(file: string): Promise<string> {
+    if (file === '-') return textOf(process.stdin);
+    return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
       throw new UsageError(
         `expected a file that can be read, got ${file}: ` +
           (error.code === 'ENOENT' ? 'it does not exist' : error.message),
       );
     });
-    return SubmissionFile.parse(text, file, reading);
   }
 
   /**
@@ -63,6 +73,11 @@ export class SubmissionFile {
    * @throws UsageError
    */
   static parse(text: string, file: string, reading: Reading = {}): SubmissionFile {
+    return SubmissionFile.draft(text, file, reading).checked();
+  }
+
+  /** A file that is read and not yet checked. */
+  private static draft(text: string, file: string, reading: Reading): SubmissionFile {
     const lines = new LineCounter();
     const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true });
     const broken = document.errors[0];
@@ -84,7 +99,7 @@ export class SubmissionFile {
       throw new UsageError(`${file}:1:1: expected \`kind\` (one of ${kinds}) for a run, or \`stages\` for a sweep`);
     }
     const submission = { type, request: whole ? content : requestOf(content) } as Submission;
-    return new SubmissionFile(file, document, lines, submission, whole ? [] : ['spec']).checked();
+    return new SubmissionFile(file, document, lines, submission, whole ? [] : ['spec']);
   }
 
   private static ofWandb(
@@ -104,7 +119,7 @@ export class SubmissionFile {
     try {
       const { spec, notes } = fromWandb(content, options);
       const submission = { type: 'sweep', request: { spec } } as unknown as Submission;
-      return new SubmissionFile(file, document, lines, submission, ['spec'], notes).checked();
+      return new SubmissionFile(file, document, lines, submission, ['spec'], notes);
     } catch (error) {
       if (!(error instanceof WandbError)) throw error;
       const told = new SubmissionFile(file, document, lines, { type: 'sweep', request: {} } as Submission, []);
@@ -117,6 +132,18 @@ export class SubmissionFile {
     const faults = this.faults();
     if (faults.length) throw new UsageError(faults.map((fault) => this.located(fault)).join('\n'));
     return this;
+  }
+
+  private async findParent(runId: (text: string) => Promise<string>): Promise<void> {
+    const { type, request } = this.submission;
+    const spec = request.spec as { from?: unknown };
+    if (type !== 'run' || typeof spec.from !== 'string') return;
+    try {
+      spec.from = await runId(spec.from);
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      throw new UsageError(this.located({ path: ['spec', 'from'], message: error.message }));
+    }
   }
 
   private faults(): Fault[] {
@@ -159,7 +186,7 @@ export class SubmissionFile {
     return `${this.file}:${line}:${col}: ${within.join('.') || 'document'}: ${message}${advice(type, request, path)}`;
   }
 
-  /** Of the field, or of the nearest thing around it that is in the file. */
+  /** Place of the field, or of the nearest thing around it that is in the file. */
   private position(path: readonly (string | number)[]): { line: number; col: number } {
     for (let depth = path.length; depth > 0; depth--) {
       const found: unknown = this.document.getIn(

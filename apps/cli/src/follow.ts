@@ -13,6 +13,8 @@ export interface FollowOptions {
   sweep?: string | undefined;
   /** Cancels the runs where the signal ends it before they have ended. */
   cancelOnInterrupt?: boolean | undefined;
+  /** Cancels no run that others have asked for too. */
+  spareShared?: boolean | undefined;
   /** Told what becomes of the runs where the signal ends it before they have ended. */
   say(line: string): void;
 }
@@ -24,7 +26,7 @@ export interface FollowOptions {
 export async function following<Result>(
   api: LoomClient,
   runs: readonly Run[],
-  { output, signal, sweep, cancelOnInterrupt = false, say }: FollowOptions,
+  { output, signal, sweep, cancelOnInterrupt = false, spareShared = false, say }: FollowOptions,
   more: (add: (run: Run) => Promise<Run>, given: Promise<Run[]>) => Promise<Result>,
 ): Promise<Result> {
   const board = new ProgressBoard(output);
@@ -52,24 +54,45 @@ export async function following<Result>(
     return await more(add, Promise.all(runs.map(add)));
   } catch (error) {
     board.end();
-    const ids = sweep ?? [...open].join(' ');
-    if (signal.aborted && ids && cancelOnInterrupt) {
-      if (sweep !== undefined) await api.cancelSweep(sweep);
-      // One that has ended in the meantime can't be cancelled, and need not be.
-      else
-        for (const id of open)
-          await api.cancelRun(id).catch((fault: unknown) => {
-            if (!(fault instanceof ApiError)) throw fault;
-          });
-      say(`cancelled ${ids}`);
-    } else if (signal.aborted && ids)
-      say(
-        `no longer followed, and going on: \`loom watch ${ids}\` follows, ` +
-          `\`loom ${sweep === undefined ? `cancel ${ids}` : `sweep ${sweep} --cancel`}\` ends`,
-      );
+    if (signal.aborted) {
+      const left = sweep === undefined ? [...open] : [sweep];
+      const cancelled: string[] = [];
+      for (const id of cancelOnInterrupt ? left : [])
+        if (await cancel(api, id, { isSweep: sweep !== undefined, spareShared })) cancelled.push(id);
+      if (cancelled.length > 0) say(`cancelled ${cancelled.join(' ')}`);
+      const ids = left.filter((id) => !cancelled.includes(id)).join(' ');
+      if (ids)
+        say(
+          `no longer followed, and going on: \`loom watch ${ids}\` follows, ` +
+            `\`loom ${sweep === undefined ? `cancel ${ids}` : `sweep ${sweep} --cancel`}\` ends`,
+        );
+    }
     throw error;
   } finally {
     board.end();
+  }
+}
+
+/** False where others want the run too. What has ended in the meantime can't be cancelled, and need not be. */
+async function cancel(
+  api: LoomClient,
+  id: string,
+  { isSweep, spareShared }: { isSweep: boolean; spareShared: boolean },
+): Promise<boolean> {
+  if (spareShared && !isSweep && (await isShared(api, id))) return false;
+  await (isSweep ? api.cancelSweep(id) : api.cancelRun(id)).catch((fault: unknown) => {
+    if (!(fault instanceof ApiError)) throw fault;
+  });
+  return true;
+}
+
+/** True where somebody has asked for the run since it was submitted, or for a child of it. */
+async function isShared(api: LoomClient, id: string): Promise<boolean> {
+  for (let cursor: string | undefined; ;) {
+    const page = await api.events(id, { limit: 500, ...(cursor !== undefined && { cursor }) });
+    if (page.items.some(({ type }) => type === 'asked')) return true;
+    if (page.nextCursor === null) return false;
+    cursor = page.nextCursor;
   }
 }
 

@@ -23,17 +23,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
+/** Rejects some time after Ctrl-C, be that to come or past. */
+export const interruption = (graceMs = FAREWELL_MS): Promise<never> =>
+  new Promise((_, reject) => {
+    const begin = () => setTimeout(() => reject(interrupted.signal.reason as Error), graceMs);
+    if (interrupted.signal.aborted) begin();
+    else interrupted.signal.addEventListener('abort', begin, { once: true });
+  });
+
 /** Rejects where a command goes on for too long after Ctrl-C, such as one that waits for an answer. */
 export const tooLong = (command: Command): Promise<never> =>
-  new Promise((_, reject) => {
-    if (command.name() === 'up' || command.name() === 'demo') return;
-    interrupted.signal.addEventListener(
-      'abort',
-      () =>
-        setTimeout(
-          () => reject(interrupted.signal.reason as Error),
-          command.opts()['cancelOnInterrupt'] ? CANCELLING_MS : FAREWELL_MS,
-        ),
-      { once: true },
-    );
-  });
+  command.name() === 'up' || command.name() === 'demo'
+    ? new Promise(() => undefined)
+    : interruption(command.opts()['cancelOnInterrupt'] ? CANCELLING_MS : FAREWELL_MS);

@@ -21,8 +21,8 @@ import { addWatch } from './commands/watch.js';
 import { addWorkers, addDrain } from './commands/workers.js';
 import { addExamples } from './examples.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
-import { interrupted, tooLong } from './interrupt.js';
-import { program, settings } from './program.js';
+import { interrupted, interruption, tooLong } from './interrupt.js';
+import { flushed, program, settings } from './program.js';
 
 export { program };
 
@@ -79,5 +79,9 @@ if (import.meta.main) {
       process.stderr.write(`${settings().json ? errorJson(error) : `loom: ${messageOf(error)}`}\n`);
     }
   }
+  // Ctrl-C does not wait for a reader that has stopped reading.
+  await Promise.race([flushed(), interruption()]).catch(() => {
+    process.exitCode = EXIT.interrupted;
+  });
   process.exit();
 }

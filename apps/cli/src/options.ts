@@ -10,6 +10,13 @@ export const positive = (text: string): number => {
   return value;
 };
 
+/** A port to listen on; 0 takes any. */
+export const portNumber = (text: string): number => {
+  const value = positive(text);
+  if (value > 65_535) throw new InvalidArgumentError('expected a port, at most 65535');
+  return value;
+};
+
 /** An option that takes some of these words, separated by commas. */
 export function words(flags: string, description: string, known: readonly string[]): Option {
   const option = new Option(flags, `${description}, separated by commas`).argParser((text) => {

@@ -9,12 +9,14 @@ import { resultsText } from './render.js';
 
 interface Watching {
   cancelOnInterrupt?: boolean | undefined;
+  spareShared?: boolean | undefined;
 }
-export const followOptions = ({ cancelOnInterrupt }: Watching = {}, sweep?: string): FollowOptions => ({
+export const followOptions = ({ cancelOnInterrupt, spareShared }: Watching = {}, sweep?: string): FollowOptions => ({
   output: settings().json ? { write: () => true } : out,
   signal: interrupted.signal,
   sweep,
   cancelOnInterrupt,
+  spareShared,
   say: (line) => {
     process.stderr.write(`loom: ${line}\n`);
   },

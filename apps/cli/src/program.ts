@@ -12,8 +12,11 @@ export const out = process.stdout;
 // A reader such as `head` that has enough is no error.
 out.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(EXIT.ok);
-  else throw error;
+  process.stderr.write(`loom: expected to be able to write what was asked for, got ${error.message}\n`);
+  process.exit(EXIT.failed);
 });
+// Who does not listen to what is wrong is told by the exit code.
+process.stderr.on('error', () => undefined);
 export const say = (text: string): void => {
   out.write(`${text}\n`);
 };
@@ -38,6 +41,10 @@ export const program = new Command('loom')
   )
   .option('--dir <dir>', 'folder of a local stack', DEFAULT_DIR)
   .option('--json', 'print JSON, errors too')
+  .addHelpText(
+    'after',
+    '\nA run or a sweep is meant by its id, the beginning or end of it, its name, or as best:SWEEP.',
+  )
   .showSuggestionAfterError()
   .exitOverride()
   // What is wrong with the words themselves is told before anything could ask for JSON.
@@ -59,6 +66,12 @@ interface Global {
   json?: boolean;
 }
 export const settings = (): Global => program.opts<Global>();
+
+/** Resolves when all that was said has left: a pipe takes no more than its reader has room for. */
+export async function flushed(): Promise<void> {
+  for (const stream of [process.stdout, process.stderr])
+    await new Promise<void>((resolve) => stream.write('', () => resolve()));
+}
 
 /** @throws UsageError where nothing says which address */
 export async function client(): Promise<LoomClient> {

@@ -115,6 +115,16 @@ function sweepTableText({ rows }: SweepTable, output: Output): string {
   );
 }
 
+/** Which run is the best, and what can be done with it. */
+function bestText({ best }: SweepTable): string {
+  if (!best) return '';
+  const { trial, value, runId, reproduce } = best;
+  return (
+    `\nbest: trial ${trial} with ${value}, run ${runId}\n` +
+    `\`loom run ${runId}\` shows it, \`${reproduce}\` trains it anew\n`
+  );
+}
+
 /** What each augmentation adds to the others, in percentage points, and which parameters matter. */
 function insightsText({ effects, importance, measure }: SweepTable, output: Output): string {
   const effect = effects.length
@@ -140,6 +150,7 @@ function insightsText({ effects, importance, measure }: SweepTable, output: Outp
 /** What a sweep found: the table, and the composition matrix where augmentations were tried in pairs. */
 export const resultsText = (results: SweepTable, output: Output): string =>
   sweepTableText(results, output) +
+  bestText(results) +
   insightsText(results, output) +
   (results.composition ? `\n${compositionText(results.composition, output)}` : '');
 
@@ -205,9 +216,10 @@ export function waitText(
   return `${WAITS[waitsFor]}${jobsAhead ? `, ${jobsAhead} ahead` : ''}${when}`;
 }
 
-export function runsText(runs: readonly Run[], output: Output): string {
+/** @param metric Whose last values have a column of their own. */
+export function runsText(runs: readonly Run[], output: Output, metric?: string): string {
   return table(
-    ['id', 'kind', 'name', 'status', 'steps', 'age'],
+    ['id', 'kind', 'name', 'status', 'steps', 'age', ...(metric === undefined ? [] : [metric])],
     runs.map((run) => [
       run.id,
       run.kind,
@@ -217,6 +229,7 @@ export function runsText(runs: readonly Run[], output: Output): string {
         (run.waitsFor ? `, ${waitText(run)}` : ''),
       progressText(run),
       age(run.createdAt),
+      ...(metric === undefined ? [] : [run.metrics[metric]?.toPrecision(4) ?? MISSING]),
     ]),
     output,
   );
@@ -262,9 +275,9 @@ export function curvesText(series: readonly MetricSeries[], output: Output): str
 /** Runs side by side: their last metrics, their curves on one scale, and what tells their specs apart. */
 export interface Comparison {
   runs: RunDetail[];
-  /** By key: the last value of each run; null where it has none. */
+  /** The last value of each run by metric; null where it has none. */
   metrics: Record<string, (number | null)[]>;
-  /** By key: the points of each run; null where it has none. */
+  /** The points of each run by metric; null where it has none. */
   curves: Record<string, (MetricSeries['points'] | null)[]>;
   spec: DiffRow[];
 }

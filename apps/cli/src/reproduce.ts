@@ -6,7 +6,7 @@ import { UsageError } from './document.js';
 type Api = Pick<LoomClient, 'run' | 'whySubmission'>;
 type Submission = z.input<typeof SubmitRun>;
 
-/** What new runs are tagged with. */
+/** Tag of the runs that a reproduction submits. */
 const TAG = 'reproduction';
 /** Numbers about the machine rather than the model: they differ each time. */
 const OF_THE_MACHINE = /per_second$/;

@@ -9,6 +9,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { UsageError } from './document.js';
 import { didYouMean } from '#libs/contracts';
+import { StackError } from './stack-lock.js';
 import { readState } from './stack-state.js';
 
 const Configuration = z.strictObject({
@@ -75,11 +76,11 @@ async function readConfiguration(environment: NodeJS.ProcessEnv): Promise<Config
   );
 }
 
-/** @throws UsageError where nothing says which address, or what says it is wrong */
+/** @throws StackError where nothing says which address; UsageError where what says it is wrong */
 export async function readSettings(flags: Flags, environment: NodeJS.ProcessEnv): Promise<Settings> {
   const configured = await readConfiguration(environment);
   const url = flags.url ?? (environment['LOOM_URL'] || configured.url) ?? (await readState(flags.dir))?.url;
-  if (!url) throw new UsageError('expected an address: start a stack here with `loom up`, or give --url or LOOM_URL');
+  if (!url) throw new StackError('expected an address: start a stack here with `loom up`, or give --url or LOOM_URL');
   if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ''))
     throw new UsageError(`expected an address such as http://127.0.0.1:3000, got ${url}`);
   return {

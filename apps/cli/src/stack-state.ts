@@ -9,7 +9,7 @@ export interface StackState {
   host: string;
   workers: number;
   dataRoot: string;
-  /** Of the process that holds the stack together; null once it was stopped. */
+  /** Id of the process that holds the stack together; null once it was stopped. */
   pid: number | null;
   processes: { name: string; pid: number }[];
   databaseUrl: string;

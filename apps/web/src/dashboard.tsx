@@ -9,7 +9,7 @@ import './style.css';
 import { Empty, Fault, Skeleton } from './ui/states.js';
 import { Icon } from './ui/icon.js';
 
-// What the first view does not need comes when it is asked for.
+// Pages that the first view does not need are loaded when they are asked for.
 const RunPage = lazy(() => import('./run/run-page.js').then(({ RunPage: page }) => ({ default: page })));
 const ComparePage = lazy(() => import('./runs/compare-page.js').then(({ ComparePage: page }) => ({ default: page })));
 const SweepPage = lazy(() => import('./sweep/sweep-page.js').then(({ SweepPage: page }) => ({ default: page })));
@@ -115,7 +115,7 @@ function App() {
   }, [title]);
   useEffect(() => {
     scrollTo(0, 0);
-    // Who goes by keyboard or listens is taken along to the new page.
+    // The focus follows to the new page, for those who use the keyboard or a screen reader.
     if (!first.current) main.current?.focus({ preventScroll: true });
     first.current = false;
   }, [place]);

@@ -1,10 +1,10 @@
 import 'reflect-metadata';
-import { loadEnv, type Logger } from '#libs/platform';
+import { loadEnvOrExit, type Logger } from '#libs/platform';
 import { NestFactory } from '@nestjs/core';
 import { LOGGER, WorkerModule } from './worker.module.js';
 import { LoomWorker } from './worker.js';
 
-const context = await NestFactory.createApplicationContext(WorkerModule.for(loadEnv()), {
+const context = await NestFactory.createApplicationContext(WorkerModule.for(loadEnvOrExit()), {
   logger: false,
   abortOnError: false,
 });

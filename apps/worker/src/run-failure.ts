@@ -40,7 +40,7 @@ export async function failureOfDeath({ code, signal }: Exit, words: string, kill
   return new RunFailure(GPU_FAULT.test(words) ? 'gpu_error' : 'worker_crash', how);
 }
 
-/** Of anything that was thrown. */
+/** Failure of a run by anything that was thrown. */
 export function failureOf(error: unknown): RunFailure {
   if (error instanceof RunFailure) return error;
   if (error instanceof CorruptArtifactError) return new RunFailure('internal_error', error.message);

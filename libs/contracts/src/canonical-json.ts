@@ -19,3 +19,23 @@ export function canonicalJson(value: unknown): string {
   }
   throw new TypeError(`expected a JSON value, got ${typeof value}`);
 }
+
+/** The same text in pieces, for whoever makes a long one and lets others have their turn in between. */
+export function* canonicalPieces(value: unknown): Generator<string> {
+  if (Array.isArray(value)) {
+    yield '[';
+    for (const [i, item] of value.entries()) {
+      if (i > 0) yield ',';
+      yield* canonicalPieces(item);
+    }
+    yield ']';
+  } else if (typeof value === 'object' && value !== null) {
+    const fields = Object.entries(value).filter(([, field]) => field !== undefined);
+    yield '{';
+    for (const [i, [key, field]] of fields.sort(([a], [b]) => Number(a > b) - Number(a < b)).entries()) {
+      yield `${i > 0 ? ',' : ''}${JSON.stringify(key)}:`;
+      yield* canonicalPieces(field);
+    }
+    yield '}';
+  } else yield canonicalJson(value);
+}

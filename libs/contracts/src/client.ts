@@ -3,6 +3,7 @@ import type { Artifact, CollectResult, Dataset } from './artifacts-api.js';
 import type { ListPage } from './http.js';
 import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
+import type { Reference } from './references-api.js';
 import type { BulkResult, BulkRuns, ListRuns, RetryResult, RunCounts, RunFilter } from './run-filter.js';
 import { followRun, type RunHandlers } from './run-follow.js';
 import type {
@@ -246,7 +247,7 @@ export class LoomClient extends Transport {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}/retry`, { method: 'POST' });
   }
 
-  /** The same spec with changes at its top, such as `name`: what has run already is reused. */
+  /** The same spec with changes at its top, such as `name`: what has run to its end is reused. */
   async cloneSweep(
     id: string,
     changes: Record<string, unknown> = {},
@@ -261,6 +262,11 @@ export class LoomClient extends Transport {
   }
 
   // Datasets, workers, projects, health
+
+  /** Runs and sweeps that a text may mean, by name or by a part of their id. */
+  async references(text: string, type?: Reference['type']): Promise<Reference[]> {
+    return (await this.json<{ items: Reference[] }>('/v1/references', { query: { text, type } })).items;
+  }
 
   datasets(query: Partial<ListPage> = {}): Promise<PageOf<Dataset>> {
     return this.json('/v1/datasets', { query });

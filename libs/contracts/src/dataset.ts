@@ -55,7 +55,7 @@ export const DatasetManifest = z
     name: Name,
     digest: Sha256,
     sample: SampleShape,
-    classes: z.array(z.string()).min(2),
+    classes: z.array(z.string()).describe('Empty where neither samples nor pixels have a class.'),
     splits: z.strictObject({ train: DatasetSplit, val: DatasetSplit.optional(), test: DatasetSplit.optional() }),
   })
   .meta({

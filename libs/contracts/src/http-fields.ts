@@ -42,6 +42,5 @@ export const list = <T extends z.ZodType<string, string>>(item: T, most = 100) =
     .optional();
 
 export const flag = z
-  .enum(['true', 'false', '1', '0', ''])
-  .default('false')
-  .transform((value) => value === 'true' || value === '1' || value === '');
+  .stringbool({ truthy: ['true', '1', ''], falsy: ['false', '0'], case: 'sensitive' })
+  .default(false);

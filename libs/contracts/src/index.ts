@@ -12,6 +12,7 @@ export * from './plans-api.js';
 export * from './prepare-spec.js';
 export * from './progress.js';
 export * from './projects-api.js';
+export * from './references-api.js';
 export * from './run-filter.js';
 export type { RunHandlers, TimedPoint } from './run-follow.js';
 export * from './run-settings.js';

@@ -46,6 +46,13 @@ export const Plan = z
     reused: z
       .record(z.string(), z.int())
       .describe('How many places in the trials a shared or finished run fills, by kind.'),
+    existing: z
+      .record(z.string(), z.int())
+      .optional()
+      .describe(
+        'How many runs that are there already are taken, by kind; the rest of `reused` is shared between the trials. ' +
+          'Absent in what older sweeps keep of their plan.',
+      ),
     summary: z.string(),
     estimate: Estimation.optional().describe('What the new runs will take; absent in what a sweep keeps of its plan.'),
     memory: MemoryFit.optional(),

@@ -16,7 +16,8 @@ export const PrepareDataset = z
       .refine((path) => !path.includes('\0'), 'expected a path without NUL characters')
       .describe(
         'Relative to the data root: a folder, a tar, tar.gz or zip of class folders (also with train/, val/, ' +
-          'test/ around those), a folder of WebDataset shards, Parquet files with image bytes, or IDX files.',
+          'test/ around those), a folder of WebDataset shards, Parquet files with image bytes, or IDX files. Without ' +
+          'class folders or labels it becomes a dataset without classes, for pretraining.',
       ),
     imageSize: ImageSize.default(32).describe(
       'What images are scaled to: the side of a square, or height and width, in pixels.',
@@ -82,7 +83,10 @@ export const PrepareDataset = z
     seed: seed.default(0),
     maxCorruptFraction: probability
       .default(0.05)
-      .describe("The run fails when more than this fraction of the files can't be decoded."),
+      .describe(
+        "The run fails when more than this fraction of the files can't be decoded, for whatever reason: damaged, cut " +
+          'short, or of a format that is not read.',
+      ),
   })
   .superRefine((spec, context) => {
     if (spec.audio && spec.masks)
@@ -99,5 +103,6 @@ export const PrepareDataset = z
         path: ['fileName'],
         message: 'expected no template together with masks: the classes are in the masks',
       });
-  });
+  })
+  .meta({ id: 'PrepareDataset' });
 export type PrepareDataset = z.infer<typeof PrepareDataset>;

@@ -14,11 +14,13 @@ export const Encoder = z
     name: z.enum(['small-resnet', 'resnet18']).default('small-resnet'),
     width: z.int().min(4).max(256).default(32),
   })
-  .describe(
-    '`small-resnet`: 3x3 stride-2 stem and three residual blocks of width, 2·width, 4·width channels, made for ' +
+  .meta({
+    id: 'Encoder',
+    description:
+      '`small-resnet`: 3x3 stride-2 stem and three residual blocks of width, 2·width, 4·width channels, made for ' +
       'CPUs. `resnet18`: ResNet-18 with the 3x3 stride-1 stem that SimCLR uses for CIFAR; width 64 is the published ' +
       'one.',
-  );
+  });
 export type Encoder = z.infer<typeof Encoder>;
 
 export const Projection = z
@@ -27,43 +29,47 @@ export const Projection = z
     hidden: z.int().min(8).max(8192).default(256),
     output: z.int().min(8).max(8192).default(64),
   })
-  .describe('Dense layers with batch normalisation, ReLU on all but the last.');
+  .meta({ id: 'Projection', description: 'Dense layers with batch normalisation, ReLU on all but the last.' });
 export type Projection = z.infer<typeof Projection>;
 
 const learningRate = z.number().gt(0).max(100);
-const NamedOptimizer = z.discriminatedUnion('name', [
-  z.strictObject({
+const Adam = z
+  .strictObject({
     name: z.literal('adam'),
     learningRate: learningRate.default(1e-3),
     weightDecay: z.number().min(0).max(1).default(0),
     beta1: z.number().min(0).lt(1).default(0.9),
     beta2: z.number().min(0).lt(1).default(0.999),
     epsilon: z.number().gt(0).max(1).default(1e-8),
-  }),
-  z.strictObject({
+  })
+  .meta({ id: 'Adam' });
+const Lars = z
+  .strictObject({
     name: z.literal('lars'),
     learningRate: learningRate.default(0.3),
     weightDecay: z.number().min(0).max(1).default(1e-6),
     momentum: z.number().min(0).lt(1).default(0.9),
     trustCoefficient: z.number().gt(0).max(1).default(1e-3),
-  }),
-]);
+  })
+  .meta({ id: 'Lars' });
+const NamedOptimizer = z.discriminatedUnion('name', [Adam, Lars]);
 export type Optimizer = z.infer<typeof NamedOptimizer>;
 /** Settings without a name are those of Adam, as where none is given at all. */
-export const Optimizer: z.ZodType<Optimizer, z.input<typeof NamedOptimizer>> = z.preprocess(
-  (given) =>
-    typeof given === 'object' && given !== null && !Array.isArray(given) && !('name' in given)
-      ? { name: 'adam', ...(given as object) }
-      : given,
-  NamedOptimizer,
-);
+const withName = (given: z.input<typeof NamedOptimizer>): unknown =>
+  typeof given === 'object' && given !== null && !Array.isArray(given) && !('name' in given)
+    ? { name: 'adam', ...(given as object) }
+    : given;
+export const Optimizer = z.preprocess(withName, NamedOptimizer).meta({ id: 'Optimizer' });
 
 export const Schedule = z
   .strictObject({
     name: z.enum(['cosine', 'constant']).default('cosine'),
     warmupSteps: z.int().min(0).max(1_000_000).default(0),
   })
-  .describe('Linear warm-up over `warmupSteps` steps, then a cosine to zero at the last step; or a constant rate.');
+  .meta({
+    id: 'Schedule',
+    description: 'Linear warm-up over `warmupSteps` steps, then a cosine to zero at the last step; or a constant rate.',
+  });
 export type Schedule = z.infer<typeof Schedule>;
 
 export const Knn = z
@@ -77,7 +83,11 @@ export const Knn = z
       .default(5000)
       .describe('How many training images vote, spread evenly over the classes.'),
   })
-  .describe('Weighted k-nearest-neighbour classification (Wu et al. 2018): votes weigh exp(similarity / temperature).');
+  .meta({
+    id: 'Knn',
+    description:
+      'Weighted k-nearest-neighbour classification (Wu et al. 2018): votes weigh exp(similarity / temperature).',
+  });
 export type Knn = z.infer<typeof Knn>;
 
 export const Probe = z
@@ -85,7 +95,7 @@ export const Probe = z
     l2: z.number().min(0).max(1000).default(1e-4),
     maxIterations: z.int().min(1).max(10_000).default(200),
   })
-  .describe('L2-regularised multinomial logistic regression on frozen features.');
+  .meta({ id: 'Probe', description: 'L2-regularised multinomial logistic regression on frozen features.' });
 export type Probe = z.infer<typeof Probe>;
 
 export const Checkpoints = z
@@ -100,8 +110,10 @@ export const Checkpoints = z
           'with the teacher, or PSNR, of what the kind of run reports.',
       ),
   })
-  .describe(
-    'Beside those that a worker writes from time to time to go on from: one checkpoint each `everySteps`. The ' +
+  .meta({
+    id: 'Checkpoints',
+    description:
+      'Beside those that a worker writes from time to time to go on from: one checkpoint each `everySteps`. The ' +
       'newest `keepLast` stay, and with `keepBest` the one after the best evaluation.',
-  );
+  });
 export type Checkpoints = z.infer<typeof Checkpoints>;

@@ -17,62 +17,64 @@ import { batchSize, epochs, evalSplit, labelFraction, noEncoderWithParent, seed 
 const weight = z.number().min(0).max(1e6);
 export const METHODS = ['simclr', 'byol', 'simsiam', 'barlow-twins', 'vicreg'] as const;
 
-export const Pretrain = z.strictObject({
-  kind: z.literal('pretrain'),
-  method: z.enum(METHODS).default('simclr'),
-  dataset: DatasetReference,
-  encoder: Encoder.prefault({}),
-  projection: Projection.prefault({}),
-  augmentation: Augmentation.optional(),
-  temperature: z.number().min(0.01).max(10).default(0.1).describe('SimCLR: temperature of the NT-Xent loss.'),
-  predictorHidden: z
-    .int()
-    .min(8)
-    .max(8192)
-    .default(128)
-    .describe('BYOL and SimSiam: hidden width of the two-layer predictor.'),
-  targetMomentum: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(0.99)
-    .describe('BYOL: weight of the old value in the target network, from here to 1 on a cosine.'),
-  barlowTwins: z
-    .strictObject({ lambda: weight.default(5e-3), scale: weight.default(1) })
-    .prefault({})
-    .describe(
-      'Barlow Twins: weight of what is off the diagonal of the cross-correlation (`lambda`), and of the whole ' +
-        'loss (`scale`).',
+export const Pretrain = z
+  .strictObject({
+    kind: z.literal('pretrain'),
+    method: z.enum(METHODS).default('simclr'),
+    dataset: DatasetReference,
+    encoder: Encoder.prefault({}),
+    projection: Projection.prefault({}),
+    augmentation: Augmentation.optional(),
+    temperature: z.number().min(0.01).max(10).default(0.1).describe('SimCLR: temperature of the NT-Xent loss.'),
+    predictorHidden: z
+      .int()
+      .min(8)
+      .max(8192)
+      .default(128)
+      .describe('BYOL and SimSiam: hidden width of the two-layer predictor.'),
+    targetMomentum: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.99)
+      .describe('BYOL: weight of the old value in the target network, from here to 1 on a cosine.'),
+    barlowTwins: z
+      .strictObject({ lambda: weight.default(5e-3), scale: weight.default(1) })
+      .prefault({})
+      .describe(
+        'Barlow Twins: weight of what is off the diagonal of the cross-correlation (`lambda`), and of the whole ' +
+          'loss (`scale`).',
+      ),
+    vicreg: z
+      .strictObject({ invariance: weight.default(25), variance: weight.default(25), covariance: weight.default(1) })
+      .prefault({})
+      .describe('VICReg: weights of the three terms of the loss.'),
+    epochs: epochs.default(8),
+    batchSize: batchSize.default(256),
+    optimizer: Optimizer.prefault({ name: 'adam', learningRate: 4e-3 }),
+    schedule: Schedule.prefault({ warmupSteps: 100 }),
+    knn: Knn.prefault({}).describe(
+      "Online evaluation at the end of every epoch, on the encoder's features, which get no gradient from it. " +
+        Knn.description,
     ),
-  vicreg: z
-    .strictObject({ invariance: weight.default(25), variance: weight.default(25), covariance: weight.default(1) })
-    .prefault({})
-    .describe('VICReg: weights of the three terms of the loss.'),
-  epochs: epochs.default(8),
-  batchSize: batchSize.default(256),
-  optimizer: Optimizer.prefault({ name: 'adam', learningRate: 4e-3 }),
-  schedule: Schedule.prefault({ warmupSteps: 100 }),
-  knn: Knn.prefault({}).describe(
-    "Online evaluation at the end of every epoch, on the encoder's features, which get no gradient from it. " +
-      Knn.description,
-  ),
-  probe: Probe.prefault({ maxIterations: 50 }).describe(
-    `Online evaluation by a linear probe, fitted to the images that vote in kNN. ${Probe.description}`,
-  ),
-  collapseBelow: z
-    .number()
-    .min(0)
-    .max(1)
-    .nullable()
-    .default(null)
-    .describe(
-      "The run ends as `collapsed` when the features' spread (1: even over the sphere, 0: one point) is below " +
-        'this after an epoch.',
+    probe: Probe.prefault({ maxIterations: 50 }).describe(
+      `Online evaluation by a linear probe, fitted to the images that vote in kNN. ${Probe.description}`,
     ),
-  checkpoints: Checkpoints.optional(),
-  evalSplit,
-  seed: seed.default(0),
-});
+    collapseBelow: z
+      .number()
+      .min(0)
+      .max(1)
+      .nullable()
+      .default(null)
+      .describe(
+        "The run ends as `collapsed` when the features' spread (1: even over the sphere, 0: one point) is below " +
+          'this after an epoch.',
+      ),
+    checkpoints: Checkpoints.optional(),
+    evalSplit,
+    seed: seed.default(0),
+  })
+  .meta({ id: 'Pretrain' });
 export type Pretrain = z.infer<typeof Pretrain>;
 
 export const Finetune = z
@@ -163,84 +165,89 @@ export const Finetune = z
         path: ['fromHeadLayer'],
         message: `expected 0 for segmentation, which needs the encoder's maps, got ${spec.fromHeadLayer}`,
       });
-  });
+  })
+  .meta({ id: 'Finetune' });
 export type Finetune = z.infer<typeof Finetune>;
 
-export const Distill = z.strictObject({
-  kind: z.literal('distill'),
-  dataset: DatasetReference,
-  from: RunId.describe('The teacher: a finetuned classifier.'),
-  encoder: Encoder.prefault({}).describe(`The student. ${Encoder.description}`),
-  temperature: z.number().min(0.01).max(100).default(1).describe('Temperature of both softmaxes (SimCLRv2, eq. 2).'),
-  labelWeight: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(0)
-    .describe("Weight of the cross-entropy on labels, in [0, 1]; the rest is the teacher's. 0 needs no labels."),
-  labelFraction,
-  labelSeed: seed.default(0),
-  augmentation: Augmentation.optional(),
-  epochs: epochs.default(8),
-  batchSize: batchSize.default(128),
-  optimizer: Optimizer.prefault({ name: 'adam', learningRate: 2e-3 }),
-  schedule: Schedule.prefault({}),
-  checkpoints: Checkpoints.optional(),
-  evalSplit,
-  seed: seed.default(0),
-});
+export const Distill = z
+  .strictObject({
+    kind: z.literal('distill'),
+    dataset: DatasetReference,
+    from: RunId.describe('The teacher: a finetuned classifier.'),
+    encoder: Encoder.prefault({}).describe(`The student. ${Encoder.description}`),
+    temperature: z.number().min(0.01).max(100).default(1).describe('Temperature of both softmaxes (SimCLRv2, eq. 2).'),
+    labelWeight: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0)
+      .describe("Weight of the cross-entropy on labels, in [0, 1]; the rest is the teacher's. 0 needs no labels."),
+    labelFraction,
+    labelSeed: seed.default(0),
+    augmentation: Augmentation.optional(),
+    epochs: epochs.default(8),
+    batchSize: batchSize.default(128),
+    optimizer: Optimizer.prefault({ name: 'adam', learningRate: 2e-3 }),
+    schedule: Schedule.prefault({}),
+    checkpoints: Checkpoints.optional(),
+    evalSplit,
+    seed: seed.default(0),
+  })
+  .meta({ id: 'Distill' });
 export type Distill = z.infer<typeof Distill>;
 
-export const Autoencode = z.strictObject({
-  kind: z.literal('autoencode'),
-  dataset: DatasetReference,
-  variant: z
-    .enum(['plain', 'denoising', 'variational'])
-    .default('plain')
-    .describe(
-      '`denoising` reproduces the clean sample from a noisy one; `variational` makes the latent space one to ' +
-        'sample from.',
-    ),
-  noise: z
-    .number()
-    .gt(0)
-    .max(2)
-    .default(0.1)
-    .describe('Denoising: standard deviation of the noise, where samples lie in [0, 1] (sounds in [-1, 1]).'),
-  beta: z
-    .number()
-    .min(0)
-    .max(1000)
-    .default(1)
-    .describe('Variational: weight of the KL term against the squared error summed over a sample.'),
-  klWarmupSteps: z
-    .int()
-    .min(0)
-    .max(1_000_000)
-    .default(0)
-    .describe('Variational: how many steps the weight of the KL term takes to get to `beta`.'),
-  domain: z
-    .enum(['spectrogram', 'waveform'])
-    .default('spectrogram')
-    .describe(
-      'Sounds: what is encoded and reproduced. A spectrogram is turned into sound by Griffin-Lim. Networks of ' +
-        'waveforms have a shape of their own: of `encoder` only the width counts.',
-    ),
-  latent: z.int().min(2).max(4096).default(64).describe('Width of the bottleneck, in numbers per sample.'),
-  encoder: Encoder.prefault({}),
-  epochs: epochs.default(5),
-  batchSize: batchSize.default(128),
-  optimizer: Optimizer.prefault({ name: 'adam', learningRate: 1e-3 }),
-  schedule: Schedule.prefault({}),
-  gridImages: z
-    .int()
-    .min(1)
-    .max(64)
-    .default(16)
-    .describe('How many samples of the evaluation split are shown next to their reconstructions.'),
-  knn: Knn.prefault({}),
-  checkpoints: Checkpoints.optional(),
-  evalSplit,
-  seed: seed.default(0),
-});
+export const Autoencode = z
+  .strictObject({
+    kind: z.literal('autoencode'),
+    dataset: DatasetReference,
+    variant: z
+      .enum(['plain', 'denoising', 'variational'])
+      .default('plain')
+      .describe(
+        '`denoising` reproduces the clean sample from a noisy one; `variational` makes the latent space one to ' +
+          'sample from.',
+      ),
+    noise: z
+      .number()
+      .gt(0)
+      .max(2)
+      .default(0.1)
+      .describe('Denoising: standard deviation of the noise, where samples lie in [0, 1] (sounds in [-1, 1]).'),
+    beta: z
+      .number()
+      .min(0)
+      .max(1000)
+      .default(1)
+      .describe('Variational: weight of the KL term against the squared error summed over a sample.'),
+    klWarmupSteps: z
+      .int()
+      .min(0)
+      .max(1_000_000)
+      .default(0)
+      .describe('Variational: how many steps the weight of the KL term takes to get to `beta`.'),
+    domain: z
+      .enum(['spectrogram', 'waveform'])
+      .default('spectrogram')
+      .describe(
+        'Sounds: what is encoded and reproduced. A spectrogram is turned into sound by Griffin-Lim. Networks of ' +
+          'waveforms have a shape of their own: of `encoder` only the width counts.',
+      ),
+    latent: z.int().min(2).max(4096).default(64).describe('Width of the bottleneck, in numbers per sample.'),
+    encoder: Encoder.prefault({}),
+    epochs: epochs.default(5),
+    batchSize: batchSize.default(128),
+    optimizer: Optimizer.prefault({ name: 'adam', learningRate: 1e-3 }),
+    schedule: Schedule.prefault({}),
+    gridImages: z
+      .int()
+      .min(1)
+      .max(64)
+      .default(16)
+      .describe('How many samples of the evaluation split are shown next to their reconstructions.'),
+    knn: Knn.prefault({}),
+    checkpoints: Checkpoints.optional(),
+    evalSplit,
+    seed: seed.default(0),
+  })
+  .meta({ id: 'Autoencode' });
 export type Autoencode = z.infer<typeof Autoencode>;

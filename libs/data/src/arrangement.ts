@@ -1,111 +1,251 @@
 /** What the paths of files in a folder or an archive tell: samples, their classes and splits. */
 import type { Split } from '#libs/contracts';
-import { splitOfFolder, type SourceFile } from './containers.js';
+import type { LeftOut, SourceFile } from './containers.js';
 import type { FileName } from './file-name.js';
+import { InvalidDataError, named } from './invalid-data.js';
+import { splitOfFolder, splitsOfFamily, type SplitWord } from './split-words.js';
 
-export const IMAGE = /\.(jpe?g|png|webp|gif|tiff?|avif)$/i;
+/** JPEG goes by four names. */
+export const IMAGE = /\.(jpe?g|jfif|jpe|png|webp|gif|tiff?|avif)$/i;
 
-/** Samples with the paths that their parts have in the container. */
+/** Samples with the paths that their parts have in the container, and what gives none. */
 export interface Arrangement {
   files: { file: SourceFile; sample: string; mask?: string }[];
   ignored: string[];
+  leftOut: LeftOut[];
+  lostClasses: LeftOut[];
+}
+
+/** Folders between a split, or the source, and what lies in it: they say nothing. */
+const PLAIN_FOLDER = /^(images?|imgs?|jpe?gs?|pngs?|data|files|samples|audio|sounds?|wavs?|clips)$/i;
+
+/** A sample by the folders around it, those around everything taken off. */
+interface Placed {
+  name: string;
+  split: SplitWord | null;
+  /** Folders and the file's own name, without the split's. */
+  parts: string[];
 }
 
 /**
- * How many folders around everything there are: each with all that follows in it, and neither a split nor one of
- * `kept`.
+ * What is a sample of which class: folders around everything are taken off, and a folder called like a split is one
+ * and never a class. What fits in nowhere is left out and named.
+ * @throws InvalidDataError for splits that have no classes where others have, and for labels that are no folders.
  */
-function wrapping(names: readonly string[], depth: number, kept: readonly string[] = []): number {
-  let prefix = 0;
-  const first = names[0]?.split('/') ?? [];
-  while (
-    names.length &&
-    !splitOfFolder(first[prefix]) &&
-    !kept.includes(first[prefix]!.toLowerCase()) &&
-    names.every((name) => name.split('/').length - prefix >= depth && name.split('/')[prefix] === first[prefix])
-  )
-    prefix++;
-  return prefix;
-}
-
-/** What is a sample of which class: folders around everything are taken off, `train`, `val` and `test` are splits. */
-export function arrange(names: readonly string[], media: RegExp, fileName: FileName | undefined): Arrangement {
+export function arrange(
+  names: readonly string[],
+  folders: readonly string[],
+  media: RegExp,
+  fileName: FileName | undefined,
+): Arrangement {
   const samples = names.filter((name) => media.test(name));
   const ignored = names.filter((name) => !media.test(name));
-  // A split or a wrapping folder is one around class folders, or around files whose names tell the class.
-  const depth = fileName ? 2 : 3;
-  const prefix = wrapping(samples, depth);
-  const inSplits =
-    samples.length > 0 &&
-    samples.every((name) => name.split('/').length - prefix >= depth && splitOfFolder(name.split('/')[prefix]));
-  const files: Arrangement['files'] = [];
-  for (const name of samples) {
-    const parts = name.split('/').slice(prefix);
-    const split = inSplits ? splitOfFolder(parts.shift())! : null;
-    const inFolder = parts.length < 2 ? undefined : { label: parts[0]!, group: null };
-    const told = fileName ? fileName(withoutEnding(parts.at(-1)!)) : inFolder;
-    if (!told) ignored.push(name);
-    else
-      files.push({
-        sample: name,
-        file: {
-          name: [...(split ? [split] : []), ...parts].join('/'),
-          className: told.label,
-          group: told.group,
-          split,
-        },
-      });
-  }
-  return { files, ignored };
+  if (!fileName) refuseOtherLabels(samples, names);
+  const { placed, prefix, stray, strangers } = placedInSplits(samples, fileName ? 2 : 3);
+  const labelled = placed.filter(({ split }) => split !== 'unlabelled');
+  const onlyUnlabelled = labelled.length === 0;
+  const rest = onlyUnlabelled ? placed.map((each) => ({ ...each, split: null })) : labelled;
+  if (!fileName) requireClassesInTrain(rest, strangers);
+  const arranged = fileName ? byFileName(rest, fileName) : byFolder(rest, onlyUnlabelled);
+  const others = [...ignored, ...folders.map((folder) => `${folder}/`)];
+  return {
+    files: arranged.files,
+    ignored: [...ignored, ...stray, ...arranged.ignored],
+    leftOut: [...strangers, ...(onlyUnlabelled ? [] : withoutLabel(placed)), ...arranged.leftOut],
+    lostClasses: fileName ? [] : lostClassesOf(others, prefix, arranged.files),
+  };
 }
 
-/**
- * Images and masks of one name in `images/` and `masks/`; a split is the folder around both, or the one in each of
- * them.
- */
-export function arrangePairs(names: readonly string[]): Arrangement {
-  const samples = names.filter((name) => IMAGE.test(name));
-  const ignored = names.filter((name) => !IMAGE.test(name));
-  const prefix = wrapping(samples, 2, ['images', 'masks']);
-  const pairs = new Map<string, { split: Split | null; name: string; images?: string; masks?: string }>();
-  for (const name of samples) {
-    const parts = name.split('/').slice(prefix);
-    const place = placeOfPart(parts);
-    if (!place) {
-      ignored.push(name);
-      continue;
-    }
-    const { folder, split, rest } = place;
-    const shown = [...(split ? [split] : []), ...rest].join('/');
-    const key = `${split ?? ''}/${withoutEnding(rest.join('/'))}`;
-    let pair = pairs.get(key);
-    if (!pair) pairs.set(key, (pair = { split: split ?? null, name: shown }));
-    if (pair[folder] === undefined) pair[folder] = name;
+/** Takes folders around everything off and looks for those of splits. */
+function placedInSplits(
+  samples: readonly string[],
+  depth: number,
+): { placed: Placed[]; prefix: string[]; stray: string[]; strangers: LeftOut[] } {
+  const prefix: string[] = [];
+  const stray: string[] = [];
+  let inside = samples.map((name) => ({ name, parts: name.split('/') }));
+  const isInFolder = ({ parts }: { parts: string[] }) => parts.length > 1;
+  for (;;) {
+    const inFolders = inside.filter(isInFolder);
+    const tops = new Set(inFolders.map(({ parts }) => parts[0]!));
+    const [top] = tops;
+    if (tops.size !== 1 || splitOfFolder(top)) break;
+    const nextIsSplit = inFolders.some(({ parts }) => parts.length > 2 && splitOfFolder(parts[1]));
+    const deep = inFolders.every(({ parts }) => parts.length >= depth);
+    const plain = PLAIN_FOLDER.test(top!);
+    if (!nextIsSplit && !deep && !plain) break;
+    stray.push(...inside.filter((each) => !isInFolder(each)).map(({ name }) => name));
+    inside = inFolders.map(({ name, parts }) => ({ name, parts: parts.slice(1) }));
+    prefix.push(top!);
+  }
+  const tops = [...new Set(inside.filter(isInFolder).map(({ parts }) => parts[0]!))];
+  const splits = new Map(tops.map((top) => [top, splitOfFolder(top)]));
+  for (const [top, split] of splitsOfFamily(tops)) splits.set(top, split);
+  const found = new Set(splits.values());
+  const hasSplits = found.has('train') || found.has('val') || found.has('test');
+  // Beside `train` there are splits only; without it, what lies beside `test` is trained on.
+  const hasTrain = found.has('train');
+  const placed: Placed[] = [];
+  const strangers: LeftOut[] = [];
+  for (const { name, parts } of inside) {
+    const split = parts.length > 1 ? splits.get(parts[0]!) : undefined;
+    if (split) placed.push({ name, split, parts: parts.slice(1) });
+    else if (hasSplits && (hasTrain || parts.length === 1))
+      strangers.push({ name, reason: `lie beside the folders of splits (${splitFolders(splits)}), in none of them` });
+    else placed.push({ name, split: null, parts });
+  }
+  return { placed, prefix, stray, strangers };
+}
+
+const splitFolders = (splits: ReadonlyMap<string, SplitWord | undefined>): string =>
+  [...splits]
+    .flatMap(([top, split]) => (split ? [top] : []))
+    .sort()
+    .join(', ');
+
+const withoutLabel = (placed: readonly Placed[]): LeftOut[] =>
+  placed
+    .filter(({ split }) => split === 'unlabelled')
+    .map(({ name }) => ({ name, reason: 'lie in a folder of unlabelled samples, which is no class' }));
+
+type Arranged = Pick<Arrangement, 'files' | 'ignored' | 'leftOut'>;
+
+function byFileName(placed: readonly Placed[], fileName: FileName): Arranged {
+  const files: Arrangement['files'] = [];
+  const ignored: string[] = [];
+  for (const { name, split, parts } of placed) {
+    const told = fileName(withoutEnding(parts.at(-1)!));
+    if (told) files.push(sampleOf(name, split as Split | null, parts, told.label, told.group));
     else ignored.push(name);
-    if (folder === 'images') pair.name = shown;
   }
-  const files: Arrangement['files'] = [];
-  for (const { split, name, images, masks } of pairs.values()) {
-    if (images !== undefined && masks !== undefined)
-      files.push({ sample: images, mask: masks, file: { name, className: '', group: null, split } });
-    else ignored.push(images ?? masks!);
-  }
-  return { files, ignored };
+  return { files, ignored, leftOut: [] };
 }
 
-/** Whether a path leads to an image or to a mask, of which split, and what it is called there. */
-function placeOfPart(
+/** Classes by folders; no class for anything where there are no folders, or `asOne`. */
+function byFolder(placed: readonly Placed[], asOne: boolean): Arranged {
+  const flat = new Set<Placed>();
+  for (const inSplit of Map.groupBy(placed, ({ split }) => split).values()) {
+    const tops = new Set(inSplit.filter(({ parts }) => parts.length > 1).map(({ parts }) => parts[0]!));
+    const onlyPlain = tops.size === 1 && PLAIN_FOLDER.test([...tops][0]!);
+    for (const each of inSplit) if (asOne || onlyPlain || each.parts.length < 2) flat.add(each);
+  }
+  const unlabelled = flat.size === placed.length;
+  const withClasses = new Set(placed.filter((each) => !flat.has(each)).map(({ split }) => split));
+  const arranged: Arranged = { files: [], ignored: [], leftOut: [] };
+  for (const each of placed) {
+    const { name, split, parts } = each;
+    if (unlabelled) arranged.files.push(sampleOf(name, split as Split | null, parts, '', null));
+    else if (!flat.has(each)) arranged.files.push(inClassFolder(each));
+    else if (withClasses.has(split)) arranged.ignored.push(name);
+    else if (split === 'test')
+      arranged.leftOut.push({ name, reason: 'are of the test split, which has no class folders while train has' });
+    else refuseFlat(split ?? 'train', placed, flat);
+  }
+  return arranged;
+}
+
+/** The split can be inside the class's folder: `cat/train/1.png`. */
+function inClassFolder({ name, split, parts }: Placed): Arrangement['files'][number] {
+  const [className, next, ...rest] = parts as [string, ...string[]];
+  const inner = split === null && rest.length > 0 ? splitOfFolder(next) : undefined;
+  if (!inner || inner === 'unlabelled') return sampleOf(name, split as Split | null, parts, className, null);
+  return sampleOf(name, inner, [className, ...rest], className, null);
+}
+
+/** @throws InvalidDataError where train has no class folders, and there are some beside it. */
+function requireClassesInTrain(placed: readonly Placed[], strangers: readonly LeftOut[]): void {
+  const trained = placed.filter(({ split }) => split === 'train');
+  const beside = [...new Set(strangers.flatMap(({ name }) => (name.includes('/') ? [name.split('/').at(-2)!] : [])))];
+  if (trained.length === 0 || beside.length === 0 || trained.some(({ parts }) => parts.length > 1)) return;
+  throw new InvalidDataError(
+    `expected class folders in train, found files in none (${named(trained.map(({ name }) => name).sort())}), and ` +
+      `beside train the folders ${named(beside.sort())}: a folder called train is a split and never a class. Rename ` +
+      'it where it is a class, else give the folder train alone',
+  );
+}
+
+/** @throws InvalidDataError saying which split lacks class folders and which has them. */
+function refuseFlat(split: SplitWord, placed: readonly Placed[], flat: ReadonlySet<Placed>): never {
+  const found = placed.filter((each) => flat.has(each) && (each.split ?? 'train') === split).map(({ name }) => name);
+  const others = placed
+    .filter((each) => !flat.has(each))
+    .map(({ split: other, parts }) => [other, parts[0]].filter(Boolean).join('/'));
+  throw new InvalidDataError(
+    `expected class folders in ${split} as there are elsewhere (${named([...new Set(others)].sort())}), found files ` +
+      `in none: ${named(found.sort())}. Move them into folders of their classes or give them out of the source; a ` +
+      `folder called ${split} is a split and never a class`,
+  );
+}
+
+const sampleOf = (
+  sample: string,
+  split: Split | null,
   parts: readonly string[],
-): { folder: 'images' | 'masks'; split: Split | undefined; rest: string[] } | undefined {
-  const [outer, inner] = parts;
-  const folder = [outer, inner]
-    .map((part) => part?.toLowerCase())
-    .find((part) => part === 'images' || part === 'masks');
-  const isOuter = outer?.toLowerCase() === folder;
-  const split = splitOfFolder(isOuter ? inner : outer);
-  const rest = parts.slice(split || !isOuter ? 2 : 1);
-  if (!folder || rest.length === 0 || (!isOuter && !split)) return undefined;
-  return { folder, split, rest };
+  className: string,
+  group: string | null,
+): Arrangement['files'][number] => ({
+  sample,
+  file: { name: [...(split ? [split] : []), ...parts].join('/'), className, group, split },
+});
+
+/** Folders beside those of the classes in which nothing is a sample. `others`: other files, and folders with a `/`. */
+function lostClassesOf(others: readonly string[], prefix: readonly string[], files: Arrangement['files']): LeftOut[] {
+  const classes = new Set(files.map(({ file }) => file.className));
+  classes.delete('');
+  if (classes.size === 0) return [];
+  const inSplits = files.some(({ file }) => file.split !== null);
+  const lost = new Map<string, string[]>();
+  for (const name of others) {
+    const parts = name.split('/');
+    if (prefix.some((folder, i) => parts[i] !== folder)) continue;
+    const inside = parts.slice(prefix.length);
+    const at = inSplits && splitOfFolder(inside[0]) ? 1 : 0;
+    if (inSplits && at === 0) continue;
+    const className = inside[at];
+    if (inside.length < at + 2 || !className || classes.has(className) || splitOfFolder(className)) continue;
+    lost.set(className, [...(lost.get(className) ?? []), ...(inside.at(-1) ? [inside.at(-1)!] : [])]);
+  }
+  return [...lost]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, found]) => ({ name, reason: found.length ? `only ${named(found.sort())}` : 'empty' }));
+}
+
+const IMAGES = /^(images?|imgs?|jpegimages|leftimg8bit)$/i;
+const LABELS = /^(labels?|annotations?|annots?|masks?|gtfine|gtcoarse|segmentationclass|segmentationobject)$/i;
+
+/** @throws InvalidDataError where folders of images have a folder of labels or masks beside them. */
+function refuseOtherLabels(samples: readonly string[], names: readonly string[]): void {
+  const children = new Map<string, Set<string>>();
+  for (const name of names) {
+    const parts = name.split('/');
+    for (let depth = 0; depth < Math.min(parts.length - 1, 3); depth++) {
+      const above = parts.slice(0, depth).join('/');
+      let inside = children.get(above);
+      if (!inside) children.set(above, (inside = new Set()));
+      inside.add(parts[depth]!);
+    }
+  }
+  for (const [above, inside] of children) {
+    const images = [...inside].find((name) => IMAGES.test(name));
+    const labels = [...inside].find((name) => LABELS.test(name));
+    if (!images || !labels) continue;
+    const [imagesAt, labelsAt] = [images, labels].map((name) => (above ? `${above}/${name}` : name)) as [
+      string,
+      string,
+    ];
+    const within = (name: string) => name.startsWith(`${labelsAt}/`);
+    const instead = `or give the folder ${imagesAt} alone, for pretraining without labels`;
+    if (samples.some(within))
+      throw new InvalidDataError(
+        `expected class folders, found ${imagesAt} and ${labelsAt}, which look like images and their masks: say with ` +
+          `\`masks\` which classes the masks have (folders images and masks), ${instead}`,
+      );
+    throw new InvalidDataError(
+      `expected class folders, found ${imagesAt} and ${labelsAt}, which look like labels for detection ` +
+        `(${named(names.filter(within).sort().slice(0, 3))}), which are not read: put images into folders of their ` +
+        `classes, ${instead}`,
+    );
+  }
 }
 
 const withoutEnding = (name: string): string => name.replace(/\.[^./]*$/, '');

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { wavOf } from '../../../tests/support/sources.js';
-import { decodeSound, resample } from './audio-file.js';
+import { decodeSound } from './audio-file.js';
+import { resample } from './resampling.js';
 import { Random } from './random.js';
 
 /** 0.2 s of a sine of 500 Hz and amplitude 0.5, mono at 8 kHz and 8 kbit/s, by LAME. */

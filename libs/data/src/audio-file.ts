@@ -2,17 +2,28 @@
 import { decoder as flac } from '@audio/decode-flac';
 import { decoder as mp3 } from '@audio/decode-mp3';
 import { decoder as vorbis } from '@audio/decode-vorbis';
-import { decoder as wav } from '@audio/decode-wav';
+import { createHash, type Hash } from 'node:crypto';
+import { reachOf, resample } from './resampling.js';
+import { decodeWave, openWave } from './riff.js';
+import {
+  flacInfo,
+  id3Length,
+  nextFrames,
+  requireWholeMp3,
+  requireWholeOgg,
+  type FlacInfo,
+} from './sound-containers.js';
 
 /** Bytes of a packed file that are decoded at once: few, since a few bytes of silence unpack to many samples. */
 const PIECE_BYTES = 4096;
-/** Bytes of a WAV, which is not packed, that are decoded at once. */
-const WAV_PIECE_BYTES = 2 ** 16;
 /** Bytes before the first sample, where pictures and other notes lie. */
 const MAX_SILENT_BYTES = 32 * 2 ** 20;
 const MAX_RATE = 768_000;
 /** Bytes of a FLAC's magic and its first block, STREAMINFO. */
 const FLAC_INFO_BYTES = 42;
+/** Seconds of a FLAC that are decoded and held against its checksum whatever is needed of them. */
+const MOST_CHECKED_SECONDS = 600;
+const FORMATS = 'WAV, FLAC, MP3 or Ogg Vorbis';
 
 interface Decoded {
   channelData: readonly Float32Array[];
@@ -26,33 +37,92 @@ interface Decoder {
 
 /**
  * The first `length` samples at `sampleRate`, the mean of the channels, followed by silence where the file ends before.
- * Loudness is kept: full scale is ±32768. Reads only as much of the file as is needed.
- * @throws Error for what is none of these formats, or has no sound in it.
+ * Loudness is kept: full scale is ±32768. What a file is, its bytes say and not its name.
+ * @throws Error for what is none of these formats, has no sound in it, or less than it promises.
  */
 export async function decodeSound(bytes: Buffer, sampleRate: number, length: number): Promise<Int16Array> {
-  const { samples, rate } = await decodeMono(
-    bytes,
-    (sourceRate) => Math.ceil((length * sourceRate) / sampleRate) + reachOf(sourceRate, sampleRate),
-  );
+  const needed = (sourceRate: number): number =>
+    Math.ceil((length * sourceRate) / sampleRate) + reachOf(sourceRate, sampleRate);
+  const { samples, rate } = isWave(bytes) ? waveOf(bytes, needed) : await decodeMono(bytes, needed);
   const sound = rate === sampleRate ? samples.subarray(0, length) : resample(samples, rate, sampleRate, length);
   const result = new Int16Array(length);
   for (let i = 0; i < sound.length; i++) result[i] = Math.max(-32768, Math.min(32767, Math.round(sound[i]! * 32768)));
   return result;
 }
 
-async function decoderFor(bytes: Buffer): Promise<{ decoder: Decoder; format: 'wav' | 'flac' | 'lossy' }> {
-  const magic = bytes.subarray(0, 4).toString('latin1');
-  if (magic === 'RIFF') return { decoder: wav(), format: 'wav' };
-  if (magic === 'fLaC') return { decoder: await flacDecoder(bytes), format: 'flac' };
-  if (magic === 'OggS') return { decoder: await vorbis(), format: 'lossy' };
-  // A tag, or the eleven set bits that a frame begins with.
-  if (magic.startsWith('ID3') || (bytes[0] === 0xff && (bytes[1]! & 0xe0) === 0xe0))
-    return { decoder: await mp3(), format: 'lossy' };
+const isWave = (bytes: Buffer): boolean => /^(RIFF|RF64|BW64)$/.test(bytes.toString('latin1', 0, 4));
+
+interface Mono {
+  samples: Float32Array;
+  rate: number;
+}
+
+function waveOf(bytes: Buffer, needed: (rate: number) => number): Mono {
+  const wave = openWave(bytes);
+  const rate = requireRate(wave.rate);
+  const samples = decodeWave(wave, needed(rate));
+  if (samples.length === 0) throw new Error('expected a sound, found no samples');
+  if (!samples.every(Number.isFinite)) throw new Error('expected finite samples');
+  return { samples, rate };
+}
+
+function requireRate(rate: number, before = 0): number {
+  if (!(rate > 0 && rate <= MAX_RATE) || (before !== 0 && rate !== before))
+    throw new Error(`expected one sample rate of up to ${MAX_RATE} Hz, got ${before ? `${before} and ` : ''}${rate}`);
+  return rate;
+}
+
+interface Opened {
+  decoder: Decoder;
+  /** The file from its first byte of sound on. */
+  content: Buffer;
+  flac?: FlacInfo | undefined;
+}
+
+/** @throws Error for what is no such file, or breaks off. */
+async function openPacked(bytes: Buffer): Promise<Opened> {
+  const start = id3Length(bytes);
+  const content = bytes.subarray(start);
+  const magic = content.toString('latin1', 0, 4);
+  if (magic === 'fLaC') return { decoder: await flacDecoder(content), content, flac: flacInfo(content) };
+  if (magic === 'OggS') {
+    requireVorbis(content);
+    requireWholeOgg(content);
+    return { decoder: await vorbis(), content };
+  }
+  const isSync = content[0] === 0xff && (content[1]! & 0xe0) === 0xe0;
+  // Eleven set bits begin a frame of MPEG; that of AAC has no layer.
+  if (isSync && (content[1]! & 0xf6) === 0xf0) throw new Error(`expected ${FORMATS}, the file is AAC`);
+  // Behind tags there can be something else before the first frame.
+  const found = start > 0 ? nextFrames(content, 0) : undefined;
+  const first = isSync ? 0 : found;
+  if (first !== undefined) {
+    requireWholeMp3(content, first);
+    return { decoder: await mp3(), content: content.subarray(first) };
+  }
+  if (start > 0 && content.length === 0) throw new Error('expected a sound, found no samples');
   throw new Error(
     bytes.length === 0
       ? "the file is empty or can't be read"
-      : 'expected WAV, FLAC, MP3 or Ogg Vorbis, the file begins like none of them',
+      : `expected ${FORMATS}, the file ${foreignFormat(content) ?? 'begins like none of them'}`,
   );
+}
+
+/** What else people call sounds. */
+function foreignFormat(bytes: Buffer): string | undefined {
+  const [magic, next] = [bytes.toString('latin1', 0, 4), bytes.toString('latin1', 4, 8)];
+  if (next === 'ftyp') return 'is MP4 or M4A';
+  if (magic === 'FORM') return 'is AIFF';
+  if (magic === '\x1aE\xdf\xa3') return 'is WebM or Matroska';
+  return magic === '0&²u' ? 'is WMA' : undefined;
+}
+
+/** @throws Error naming the codec of an Ogg file that is not Vorbis. */
+function requireVorbis(bytes: Buffer): void {
+  const start = 27 + (bytes[26] ?? 0);
+  const codec = bytes.toString('latin1', start, start + 8);
+  const other = ['OpusHead', 'Speex   ', '\x7fFLAC'].find((name) => codec.startsWith(name));
+  if (other) throw new Error(`expected ${FORMATS}, the file is Ogg with ${/[A-Z]\w{3}/.exec(other)![0]}`);
 }
 
 /**
@@ -69,45 +139,35 @@ async function flacDecoder(bytes: Buffer): Promise<Decoder> {
   return decoder;
 }
 
-async function decodeMono(
-  bytes: Buffer,
-  needed: (rate: number) => number,
-): Promise<{ samples: Float32Array; rate: number }> {
-  const { decoder, format } = await decoderFor(bytes);
-  const pieceBytes = format === 'wav' ? WAV_PIECE_BYTES : PIECE_BYTES;
+async function decodeMono(bytes: Buffer, needed: (rate: number) => number): Promise<Mono> {
+  const { decoder, content, flac } = await openPacked(bytes);
   const parts: Float32Array[] = [];
   let rate = 0;
   let have = 0;
-  const keep = ({ channelData, sampleRate }: Decoded): void => {
-    const frames = channelData[0]?.length ?? 0;
+  const check = flac && new FlacCheck(flac);
+  const keep = (decoded: Decoded): void => {
+    const frames = decoded.channelData[0]?.length ?? 0;
     if (frames === 0) return;
-    if (!(sampleRate > 0 && sampleRate <= MAX_RATE) || (rate !== 0 && sampleRate !== rate))
-      throw new Error(
-        `expected one sample rate of up to ${MAX_RATE} Hz, got ${rate ? `${rate} and ` : ''}${sampleRate}`,
-      );
-    rate = sampleRate;
-    const mono = new Float32Array(Math.min(frames, needed(rate) - have));
-    for (const channel of channelData)
-      for (let i = 0; i < mono.length; i++) mono[i]! += channel[i]! / channelData.length;
-    // The decoders give the code 32767 as 1, that of WAV -32768 as -1 and that of FLAC -32767: here it is 32768 that is
-    // ±1.
-    if (format !== 'lossy')
-      for (let i = 0; i < mono.length; i++) if (format === 'flac' || mono[i]! > 0) mono[i]! *= 32767 / 32768;
+    rate = requireRate(decoded.sampleRate, rate);
+    check?.add(decoded);
+    const mono = meanOf(decoded, Math.min(frames, needed(rate) - have), flac !== undefined);
     if (!mono.every(Number.isFinite)) throw new Error('expected finite samples');
     parts.push(mono);
     have += mono.length;
   };
+  const wantsMore = (): boolean => rate === 0 || have < needed(rate) || check?.isOfAll === true;
   try {
-    for (let start = 0; start < bytes.length && (rate === 0 || have < needed(rate)); start += pieceBytes) {
+    for (let start = 0; start < content.length && wantsMore(); start += PIECE_BYTES) {
       if (rate === 0 && start > MAX_SILENT_BYTES)
         throw new Error(`expected sound in the first ${MAX_SILENT_BYTES} bytes`);
-      keep(decoder.decode(bytes.subarray(start, start + pieceBytes)));
+      keep(decoder.decode(content.subarray(start, start + PIECE_BYTES)));
     }
-    if (decoder.flush && (rate === 0 || have < needed(rate))) keep(await decoder.flush());
+    if (decoder.flush && wantsMore()) keep(await decoder.flush());
   } finally {
     decoder.free();
   }
   if (have === 0) throw new Error('expected a sound, found no samples');
+  check?.end(needed(rate));
   const samples = new Float32Array(have);
   let at = 0;
   for (const part of parts) {
@@ -117,67 +177,44 @@ async function decodeMono(
   return { samples, rate };
 }
 
-/** Zero crossings of the sinc on each side of its centre. */
-const CROSSINGS = 32;
-/** Shape of the Kaiser window: its side lobes lie 90 dB down. */
-const KAISER_BETA = 9;
-/** End of the passband in Nyquist frequencies, so that nothing is left at the lower of both. */
-const ROLLOFF = 0.91;
-/** Kernel values kept per crossing; between them it is linear. */
-const STEPS = 512;
-
-const cutoffOf = (from: number, to: number): number => ROLLOFF * Math.min(1, to / from);
-/** How many samples on each side of a place its value depends on. */
-const reachOf = (from: number, to: number): number => Math.ceil(CROSSINGS / cutoffOf(from, to));
-
-/** Modified Bessel function of the first kind, order 0, by its series. */
-function bessel(x: number): number {
-  let sum = 1;
-  for (let k = 1, term = 1; term > 1e-12 * sum; k++) sum += term *= (x / (2 * k)) ** 2;
-  return sum;
+/** The decoder of FLAC gives the codes 32767 and -32767 as ±1: here it is 32768. */
+function meanOf({ channelData }: Decoded, length: number, ofFlac: boolean): Float32Array {
+  const mono = new Float32Array(length);
+  for (const channel of channelData) for (let i = 0; i < length; i++) mono[i]! += channel[i]! / channelData.length;
+  if (ofFlac) for (let i = 0; i < length; i++) mono[i]! *= 32767 / 32768;
+  return mono;
 }
 
-/** sinc(x) under a Kaiser window, x from 0 to CROSSINGS in steps of 1 / STEPS. */
-const KERNEL = Float64Array.from({ length: CROSSINGS * STEPS + 2 }, (_, i) => {
-  const x = i / STEPS;
-  return x >= CROSSINGS
-    ? 0
-    : (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x)) *
-        (bessel(KAISER_BETA * Math.sqrt(1 - (x / CROSSINGS) ** 2)) / bessel(KAISER_BETA));
-});
+/** Holds what is decoded of a FLAC against what its first block says of it. */
+class FlacCheck {
+  /** Whether all of the file has to be decoded. */
+  readonly isOfAll: boolean;
+  private readonly md5: Hash | undefined;
+  private samples = 0;
 
-/** Places between two samples whose weights are kept: two usual rates have no more between them. */
-const KEPT_PLACES = 1024;
-
-/**
- * Band-limited resampling (Smith, "Digital audio resampling"): the sum of the samples around each place, weighted by a
- * windowed sinc whose band ends below the lower of both Nyquist frequencies. Silence before and after. At most `length`
- * samples.
- */
-export function resample(samples: Float32Array, from: number, to: number, length: number): Float32Array {
-  const cutoff = cutoffOf(from, to);
-  const reach = reachOf(from, to);
-  const weightsAt = (fraction: number): Float64Array =>
-    Float64Array.from({ length: 2 * reach }, (_, i) => {
-      const place = Math.min(Math.abs(i - reach + 1 - fraction) * cutoff, CROSSINGS) * STEPS;
-      const step = Math.floor(place);
-      return cutoff * (KERNEL[step]! + (place - step) * (KERNEL[step + 1]! - KERNEL[step]!));
-    });
-  const kept = new Map<number, Float64Array>();
-  const result = new Float32Array(Math.min(length, Math.ceil((samples.length * to) / from)));
-  for (let n = 0; n < result.length; n++) {
-    // Exact as long as n · from is, and the same for every place with the same weights.
-    const remainder = (n * from) % to;
-    const first = (n * from - remainder) / to - reach + 1;
-    let weights = kept.get(remainder);
-    if (!weights) {
-      weights = weightsAt(remainder / to);
-      if (kept.size < KEPT_PLACES) kept.set(remainder, weights);
-    }
-    const end = Math.min(2 * reach, samples.length - first);
-    let sum = 0;
-    for (let i = Math.max(0, -first); i < end; i++) sum += samples[first + i]! * weights[i]!;
-    result[n] = sum;
+  constructor(private readonly info: FlacInfo) {
+    this.isOfAll = info.samples > 0 && info.samples <= MOST_CHECKED_SECONDS * info.rate;
+    // Codes of more than 16 bits are not told apart by the decoder's floats.
+    this.md5 = this.isOfAll && info.bits === 16 && info.md5 !== null ? createHash('md5') : undefined;
   }
-  return result;
+
+  add({ channelData }: Decoded): void {
+    const { length } = channelData[0]!;
+    this.samples += length;
+    if (!this.md5) return;
+    const codes = new Int16Array(length * channelData.length);
+    for (const [c, channel] of channelData.entries())
+      for (let i = 0; i < length; i++) codes[i * channelData.length + c] = Math.round(channel[i]! * 32767);
+    this.md5.update(new Uint8Array(codes.buffer));
+  }
+
+  /** @throws Error where samples are missing, of `needed` or of all, or are not those that were packed. */
+  end(needed: number): void {
+    const { samples, md5 } = this.info;
+    const expected = this.isOfAll ? samples : Math.min(samples, needed);
+    if (this.samples < expected)
+      throw new Error(`the file is damaged: expected ${expected} samples as its header says, found ${this.samples}`);
+    if (this.md5 && this.md5.digest('hex') !== md5)
+      throw new Error('the file is damaged: its samples are not those of the MD5 in its header');
+  }
 }

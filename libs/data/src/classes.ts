@@ -8,9 +8,10 @@ export const nounOf = ({ audio }: Pick<PrepareDataset, 'audio'>): string => (aud
 
 /**
  * The classes of the dataset in the order of their labels: the source's own order, that of their values where all are
- * numbers, or that of the alphabet; those of masks as the spec names them.
- * @throws InvalidDataError for a source without samples or with fewer than two classes, and for classes of val and test
- *   that train lacks.
+ * numbers, or that of the alphabet; those of masks as the spec names them. None where nothing has a class, or where all
+ * lie in one folder: such a dataset is for training without labels.
+ * @throws InvalidDataError for a source without samples or with one class, and for classes of val and test that train
+ *   lacks.
  */
 export function requireClasses(source: Source, spec: PrepareDataset): string[] {
   const { masks, path: shown } = spec;
@@ -30,7 +31,8 @@ function wantedIn(spec: PrepareDataset): string {
   return `${nounOf(spec)} ${spec.fileName === undefined ? 'in class folders' : `named like ${spec.fileName}`}`;
 }
 
-function classesOfFiles({ files, classNames }: Source, { path: shown, fileName }: PrepareDataset): string[] {
+function classesOfFiles(source: Source, { path: shown, fileName }: PrepareDataset): string[] {
+  const { files, classNames, classesAreFolders, lostClasses } = source;
   const classesOf = (of: (split: Split | null) => boolean) =>
     new Set(files.filter(({ split }) => of(split)).map(({ className }) => className));
   const trained = classesOf((split) => split === null || split === 'train');
@@ -41,15 +43,17 @@ function classesOfFiles({ files, classNames }: Source, { path: shown, fileName }
     throw new InvalidDataError(
       `expected a train folder in ${shown}, found only ${[...new Set(files.map(({ split }) => split))].join(', ')}`,
     );
-  if (classes.length === 1)
-    throw new InvalidDataError(
-      `expected at least two ${fileName === undefined ? 'class folders' : 'classes'} in ${shown}, found one: ` +
-        `${classes[0]}${fileName === undefined ? '; where the names of files tell the class, fileName says how' : ''}`,
-    );
   const strangers = [...classesOf((split) => split === 'val' || split === 'test')]
     .filter((name) => !trained.has(name))
     .sort();
   if (strangers.length)
     throw new InvalidDataError(`expected the classes of train in val and test, found others: ${named(strangers)}`);
+  if (classes.length === 1 && classes[0] === '') return [];
+  if (classes.length === 1 && classesAreFolders && lostClasses.length === 0) return [];
+  if (classes.length === 1)
+    throw new InvalidDataError(
+      `expected at least two ${fileName === undefined ? 'class folders' : 'classes'} in ${shown}, found one: ` +
+        `${classes[0]}${fileName === undefined ? '; where the names of files tell the class, fileName says how' : ''}`,
+    );
   return classes;
 }

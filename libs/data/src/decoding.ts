@@ -31,7 +31,10 @@ export async function decodeAll(
   keep: (part: Part, index: number, data: Uint8Array) => Promise<void>,
 ): Promise<boolean[]> {
   const parts = spec.masks ? 2 : 1;
+  const { unread } = source;
   const total = source.files.length;
+  const files = total + unread.length;
+  if (unread.length) allowed(unread, files, spec.maxCorruptFraction);
   const whole = new Uint8Array(total);
   const corrupt = new Map<number, string>();
   const pending = new Set<Promise<void>>();
@@ -41,9 +44,9 @@ export async function decodeAll(
   let done = 0;
   await source.read(async (index, payload, part) => {
     if (fault) throw fault;
-    const bytes = 'data' in payload ? payload.data.length : payload.length;
+    const bytes = bytesIn(payload);
     bytesInFlight += bytes;
-    const work = decode(index, payload, part)
+    const work = (payload instanceof Error ? Promise.reject(payload) : decode(index, payload, part))
       .then(
         async (data) => {
           await keep(part, index, data);
@@ -69,16 +72,21 @@ export async function decodeAll(
   }, signal);
   await Promise.all(pending);
   if (fault) throw fault;
-  if (corrupt.size)
-    log('warn', `${allowed([...corrupt.values()], total, spec.maxCorruptFraction)}; they were left out`);
+  const lost = [...corrupt.values(), ...unread];
+  if (lost.length) log('warn', `${allowed(lost, files, spec.maxCorruptFraction)}; they were left out`);
   return Array.from(whole, (count) => count === parts);
+}
+
+function bytesIn(payload: Payload): number {
+  if (payload instanceof Error) return 0;
+  return 'data' in payload ? payload.data.length : payload.length;
 }
 
 /** Decodes one part of a sample. An image and its mask have to be of one size, whichever comes first. */
 function decoderOf(
   spec: PrepareDataset,
   sample: SampleShape,
-): (index: number, payload: Payload, part: Part) => Promise<Uint8Array> {
+): (index: number, payload: Exclude<Payload, Error>, part: Part) => Promise<Uint8Array> {
   const hasMasks = spec.masks !== undefined;
   const sizes = new Map<number, string>();
   return async (index, payload, part) => {

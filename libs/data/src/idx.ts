@@ -3,8 +3,10 @@
  */
 import { createReadStream } from 'node:fs';
 import { createGunzip } from 'node:zlib';
-import { splitNamed, type Source, type SourceFile } from './containers.js';
-import { InvalidDataError } from './invalid-data.js';
+import { splitsOfFiles } from './collections.js';
+import type { Source, SourceFile } from './containers.js';
+import { InvalidDataError, named } from './invalid-data.js';
+import { withoutSplit } from './split-words.js';
 
 export const IDX = /(^|[-_./])(images|labels)[-.]idx\d-ubyte(\.gz)?$/i;
 const MAX_COUNT = 20_000_000;
@@ -20,7 +22,7 @@ interface Pair {
 
 /**
  * `train-` and `t10k-` (or `test-`) are splits. @throws InvalidDataError for files that are damaged or don't belong
- * together.
+ * together, and for those of several datasets.
  */
 export async function openIdx(paths: readonly { name: string; path: string }[]): Promise<Source> {
   const byKind = (kind: string) =>
@@ -34,9 +36,11 @@ export async function openIdx(paths: readonly { name: string; path: string }[]):
   const [images, labels] = [byKind('images'), byKind('labels')];
   const lone = [...images].find(([key]) => !labels.has(key)) ?? [...labels].find(([key]) => !images.has(key));
   if (lone) throw new InvalidDataError(`expected both images and labels, found only ${lone[1].name}`);
+  requireOneSet([...images.keys()]);
+  const { taken, leftOut } = splitsOfFiles([...images].map(([key, file]) => ({ ...file, key })));
   const files: SourceFile[] = [];
   const pairs: Pair[] = [];
-  for (const [key, { name, path }] of [...images].sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const { key, name, path, split } of taken.sort((a, b) => (a.key < b.key ? -1 : 1))) {
     const values = await read(labels.get(key)!, 1);
     const { dimensions } = await read({ name, path }, 0);
     const [count, height, width, channels = 1] = dimensions;
@@ -64,13 +68,15 @@ export async function openIdx(paths: readonly { name: string; path: string }[]):
       index: files.length,
       shape: [height, width, channels],
     });
-    const split = splitNamed(name);
     for (const [row, label] of values.items[0]!.entries())
       files.push({ name: `${name}, row ${row}`, className: String(label), group: null, split });
   }
   return {
     files,
     ignored: [],
+    leftOut,
+    unread: [],
+    lostClasses: [],
     read: async (visit, signal) => {
       for (const {
         name,
@@ -85,6 +91,16 @@ export async function openIdx(paths: readonly { name: string; path: string }[]):
       }
     },
   };
+}
+
+/** @throws InvalidDataError where the files are of more than one dataset, such as those of EMNIST. */
+function requireOneSet(keys: readonly string[]): void {
+  const sets = [...new Set(keys.map(withoutSplit))].sort();
+  if (sets.length > 1)
+    throw new InvalidDataError(
+      `expected the IDX files of one dataset, found those of ${sets.length} ` +
+        `(${named(sets.map((set) => set || 'no name'))}): give each a folder of its own`,
+    );
 }
 
 /** The dimensions, and `wanted` times everything behind them. */

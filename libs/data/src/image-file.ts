@@ -1,7 +1,8 @@
 /** Image files → pixels of one size. */
 import type { ImageShape } from '#libs/contracts';
-import sharp from 'sharp';
+import sharp, { type Sharp } from 'sharp';
 import type { Payload } from './containers.js';
+import { hasForeignChannel, requirePixels, tiffSamples } from './tiff.js';
 
 // One image at a time on each thread of the pool, instead of many threads on one image.
 sharp.concurrency(1);
@@ -11,19 +12,18 @@ sharp.cache(false);
  * Scaled to cover height x width and cut to its centre, on black where it is transparent; upright, or, with `asStored`,
  * as its pixels lie whatever it says of its orientation: masks say nothing of theirs. Also the image's own size, with
  * `asStored`.
- * @throws Error for what is no image, and for one of more than `limitInputPixels`.
+ * @throws Error for what is no image, for one of more than `limitInputPixels`, and for numbers that are no pixels.
  */
 export async function decodeImage(
-  payload: Payload,
+  payload: Exclude<Payload, Error>,
   { height, width, channels }: ImageShape,
   limitInputPixels: number,
   asStored: boolean,
 ): Promise<{ data: Uint8Array; size: string }> {
   if ('length' in payload && payload.length === 0) throw new Error("the file is empty or can't be read");
-  const image =
-    'data' in payload
-      ? sharp(payload.data, { raw: { height: payload.height, width: payload.width, channels: payload.channels } })
-      : sharp(payload, { failOn: 'error', limitInputPixels, autoOrient: !asStored });
+  const tiff = 'data' in payload ? undefined : tiffSamples(payload);
+  if (tiff) requirePixels(tiff);
+  const image = await openImage(payload, limitInputPixels, asStored, tiff !== undefined && hasForeignChannel(tiff));
   const stored = asStored ? await image.metadata() : undefined;
   const { data, info } = await image
     .flatten({ background: 'black' })
@@ -33,4 +33,19 @@ export async function decodeImage(
     .toBuffer({ resolveWithObject: true });
   if (info.channels !== channels) throw new Error(`expected ${channels} channels after decoding, got ${info.channels}`);
   return { data, size: `${stored?.width} x ${stored?.height}` };
+}
+
+async function openImage(
+  payload: Exclude<Payload, Error>,
+  limitInputPixels: number,
+  asStored: boolean,
+  hasForeign: boolean,
+): Promise<Sharp> {
+  if ('data' in payload)
+    return sharp(payload.data, {
+      raw: { height: payload.height, width: payload.width, channels: payload.channels },
+    });
+  const image = sharp(payload, { failOn: 'error', limitInputPixels, autoOrient: !asStored });
+  // Before it is resized, which weighs colours by what is taken for alpha.
+  return hasForeign ? sharp(await image.removeAlpha().png({ compressionLevel: 0 }).toBuffer()) : image;
 }

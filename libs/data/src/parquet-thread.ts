@@ -19,8 +19,8 @@ import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from 'node:zlib'
  */
 export type Question =
   { path: string; column?: undefined } | { path: string; column: string; start: number; end: number };
-/** Bytes (in a struct or not), text, a number, null for all else. */
-export type Value = Uint8Array | string | number | bigint | null;
+/** Bytes (in a struct or not), text, a number, a truth value, null for all else. */
+export type Value = Uint8Array | string | number | bigint | boolean | null;
 /** `alive` comes any number of times before the answer. */
 export type Answer =
   'alive' | { metadata: FileMetaData } | { values: Value[] } | { message: string; code: string | undefined };
@@ -90,7 +90,8 @@ async function answer(question: Question): Promise<void> {
 
 /** Bytes are copied out of their page, which others lie in, too. */
 function valueOf(cell: unknown): Value {
-  if (typeof cell === 'string' || typeof cell === 'number' || typeof cell === 'bigint') return cell;
+  if (typeof cell === 'string' || typeof cell === 'number' || typeof cell === 'bigint' || typeof cell === 'boolean')
+    return cell;
   const bytes = cell instanceof Uint8Array ? cell : (cell as { bytes?: unknown } | null | undefined)?.bytes;
   return bytes instanceof Uint8Array ? new Uint8Array(bytes) : null;
 }

@@ -2,10 +2,12 @@
  * Parquet as Hugging Face writes it: a column of structs `{bytes, path}`, a column of labels, the classes' names in the
  * schema.
  */
+import type { Split } from '#libs/contracts';
 import { parquetSchema, type FileMetaData } from 'hyparquet';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { splitNamed, type Source, type SourceFile } from './containers.js';
+import { splitsOfFiles } from './collections.js';
+import type { Source, SourceFile } from './containers.js';
 import { InvalidDataError } from './invalid-data.js';
 import type { Answer, Question, Value } from './parquet-thread.js';
 
@@ -26,45 +28,57 @@ interface Table {
   groups: { start: number; end: number }[];
   indexOf: Int32Array;
 }
+interface Labelled extends Table {
+  label: string | undefined;
+  names: readonly string[] | undefined;
+  split: Split | null;
+}
 
 /**
  * Splits by the files' names (`train-*`, `validation-*`, `test-*`). A negative label is none: such rows are passed
- * over.
- * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds) or none of labels, and for a
- *   file whose reading makes no progress for `patienceMs`.
+ * over, unless none has a label.
+ * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds), for labels in some of the files
+ *   only or of a type that names no class, and for a file whose reading makes no progress for `patienceMs`.
  */
 export async function openParquet(
   paths: readonly { name: string; path: string }[],
   modality: 'image' | 'audio',
   patienceMs = PATIENCE_MS,
 ): Promise<Source> {
-  const files: SourceFile[] = [];
-  const ignored: string[] = [];
-  const tables: Table[] = [];
+  const { taken, leftOut } = splitsOfFiles(paths);
+  const tables: Labelled[] = [];
+  let rows: Row[] = [];
   let classNames: readonly string[] | undefined;
   await withReader(patienceMs, async (reader) => {
-    for (const { name, path } of paths) {
-      const split = splitNamed(name);
-      const { label, names, ...table } = await open(reader, name, path, modality);
-      if (names && classNames && names.join('\0') !== classNames.join('\0'))
+    for (const { name, path, split } of taken) {
+      const table = await open(reader, name, path, modality);
+      if (table.names && classNames && table.names.join('\0') !== classNames.join('\0'))
         throw new InvalidDataError(`expected the same classes in every Parquet file, ${name} has others`);
-      classNames ??= names;
-      const indexOf = new Int32Array(table.groups.at(-1)?.end ?? 0).fill(-1);
-      for await (const [row, value] of reader.rows({ ...table, column: label })) {
-        const className = classOf(value, names);
-        if (className === undefined) ignored.push(`${name}, row ${row}`);
-        else {
-          indexOf[row] = files.length;
-          files.push({ name: `${name}, row ${row}`, className, group: null, split });
-        }
-      }
-      tables.push({ ...table, indexOf });
+      classNames ??= table.names;
+      tables.push({ ...table, split, indexOf: new Int32Array(table.groups.at(-1)?.end ?? 0).fill(-1) });
     }
+    requireLabelsInAll(tables);
+    for (const table of tables) rows = rows.concat(await rowsOf(reader, table));
   });
+  // Without any label, every row is a sample of a dataset without classes.
+  const labelled = rows.some(({ className }) => className !== undefined);
+  const files: SourceFile[] = [];
+  const ignored: string[] = [];
+  for (const { table, row, className } of rows) {
+    const name = `${table.name}, row ${row}`;
+    if (labelled && className === undefined) ignored.push(name);
+    else {
+      table.indexOf[row] = files.length;
+      files.push({ name, className: className ?? '', group: null, split: table.split });
+    }
+  }
   return {
     files,
     ignored,
-    ...(classNames && { classNames }),
+    leftOut,
+    unread: [],
+    lostClasses: [],
+    ...(classNames && labelled && { classNames }),
     read: (visit, signal) =>
       withReader(patienceMs, async (reader) => {
         for (const table of tables) {
@@ -77,6 +91,34 @@ export async function openParquet(
         }
       }),
   };
+}
+
+interface Row {
+  table: Labelled;
+  row: number;
+  className: string | undefined;
+}
+
+/** The class of every row, where the table has labels. */
+async function rowsOf(reader: Reader, table: Labelled): Promise<Row[]> {
+  const rows: Row[] = [];
+  if (table.label === undefined)
+    for (let row = 0; row < table.indexOf.length; row++) rows.push({ table, row, className: undefined });
+  else
+    for await (const [row, value] of reader.rows({ ...table, column: table.label }))
+      rows.push({ table, row, className: classOf(value, table.names) });
+  return rows;
+}
+
+/** @throws InvalidDataError where some files have labels and others have none. */
+function requireLabelsInAll(tables: readonly Labelled[]): void {
+  const without = tables.find(({ label }) => label === undefined);
+  const withLabels = tables.find(({ label }) => label !== undefined);
+  if (without && withLabels)
+    throw new InvalidDataError(
+      `expected a column of labels in every Parquet file (${withLabels.name} has ${withLabels.label}), ` +
+        `${without.name} has none`,
+    );
 }
 
 async function withReader(patienceMs: number, work: (reader: Reader) => Promise<void>): Promise<void> {
@@ -156,10 +198,12 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
   const features = featuresOf(metadata);
   const columns = parquetSchema(metadata).children;
   const named = (type: string) => Object.entries(features).find(([, feature]) => feature._type === type)?.[0];
-  const find = (what: string, candidates: readonly (string | undefined)[]) => {
-    const found = candidates
+  const lookFor = (candidates: readonly (string | undefined)[]) =>
+    candidates
       .map((candidate) => columns.find(({ element }) => element.name === candidate))
       .find((column) => column !== undefined);
+  const find = (what: string, candidates: readonly (string | undefined)[]) => {
+    const found = lookFor(candidates);
     if (!found)
       throw new InvalidDataError(
         `expected a column ${candidates.filter((candidate) => candidate !== undefined).join(' or ')} of ${what} ` +
@@ -176,8 +220,14 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
     throw new InvalidDataError(
       `expected column ${media.element.name} of ${name} to hold bytes, or structs with a field bytes`,
     );
-  const label = find('labels', [...LABEL_COLUMNS, named('ClassLabel')]).element.name;
-  const names = features[label]?.names;
+  const labels = lookFor([...LABEL_COLUMNS, named('ClassLabel')]);
+  if (labels?.children.length)
+    throw new InvalidDataError(
+      `expected column ${labels.element.name} of ${name} to hold text, whole numbers or truth values, which name a ` +
+        'class, it holds lists or structs: rename the column for a dataset without labels',
+    );
+  const label = labels?.element.name;
+  const names = label === undefined ? undefined : features[label]?.names;
   let end = 0;
   const groups = metadata.row_groups.map(({ num_rows: rows, columns: chunks }) => {
     const bytes = chunks.reduce(
@@ -219,6 +269,6 @@ function classOf(value: Value, names: readonly string[] | undefined): string | u
   // Text that the schema does not call so comes as bytes.
   if (typeof value === 'string' || value instanceof Uint8Array) return Buffer.from(value).toString() || undefined;
   if (value === null) return undefined;
-  if (value < 0) return undefined;
-  return names ? names[Number(value)] : String(value);
+  if (typeof value !== 'boolean' && (value < 0 || Number.isNaN(Number(value)))) return undefined;
+  return names && typeof value !== 'boolean' ? names[Number(value)] : String(value);
 }

@@ -135,11 +135,6 @@ describe('sounds', () => {
     ],
     ['a template of one class', { fileName: 'y{label}_{}' }, /at least two classes in words\.tar\.gz, found one: es/],
     ['an impossible template', { fileName: '{label}{group}' }, /text between the fields/],
-    [
-      'no template where there are no class folders',
-      {},
-      /two class folders in words\.tar\.gz, found one: words; where the names of files tell the class, fileName says how/,
-    ],
   ])('%s is told in one sentence', async (_, more, expected) => {
     const error = await data.prepare('words.tar.gz', { audio, ...more }).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(InvalidDataError);

@@ -154,11 +154,6 @@ describe('damage', () => {
       /found none: it is empty/,
     ],
     ['no images', () => folder('texts', { 'a/x.txt': Buffer.from('x') }), /found none \(only a\/x\.txt\)/],
-    [
-      'one class',
-      () => folder('one-class', { 'cats/1.png': colour(1, 2, 3).png().toBuffer() }),
-      /at least two class folders in one-class, found one: cats/,
-    ],
     ['nothing there', async () => 'absent', /found nothing/],
     [
       'a file that is no archive',

@@ -15,6 +15,7 @@ import type { Part, Source } from './containers.js';
 import { decodeAll, type DecodingContext } from './decoding.js';
 import { InvalidDataError, named } from './invalid-data.js';
 import { NpyWriter, type NpyType } from './npy.js';
+import { reportLeftOut, reportRareClasses } from './report.js';
 import { Scratch } from './scratch.js';
 import { openSource } from './sources.js';
 import { assignSplits, type Row } from './splits.js';
@@ -49,8 +50,7 @@ export async function prepareDataset(
   const { log } = context;
   const source = await openSource(spec, context.dataRoot);
   const classes = requireClasses(source, spec);
-  if (source.ignored.length)
-    log('warn', `${source.ignored.length} files ${whyIgnored(spec)} and were left out: ${named(source.ignored)}`);
+  reportLeftOut(source, spec, classes, log);
   const sample = shapeOf(spec);
   const decoded = await scratchOf(spec, sample, context.workDir);
   try {
@@ -59,6 +59,7 @@ export async function prepareDataset(
     );
     const rows = assignSplits(rowsOf(source, spec, classes, usable), spec, log);
     requireTrained(rows.train, spec, classes);
+    reportRareClasses(rows, spec, classes, log);
 
     const files: PreparedFile[] = [];
     const splits: Partial<Record<Split, DatasetSplit>> = {};
@@ -76,13 +77,6 @@ export async function prepareDataset(
     await decoded.sample?.remove();
     await decoded.mask?.remove();
   }
-}
-
-function whyIgnored(spec: PrepareDataset): string {
-  if (spec.masks) return 'are no images, or an image without a mask or a mask without an image,';
-  const otherwise =
-    spec.fileName === undefined ? 'or lie in no class folder' : `or don't fit the template ${spec.fileName}`;
-  return `are no ${nounOf(spec)} ${otherwise}`;
 }
 
 function shapeOf({ imageSize, channels, audio }: PrepareDataset): SampleShape {
@@ -110,7 +104,7 @@ async function scratchOf({ masks }: PrepareDataset, sample: SampleShape, workDir
   };
 }
 
-/** The samples that could be decoded, with their labels: all are one class where pixels have the classes. */
+/** The samples that could be decoded, with their labels: all are one class where samples have none. */
 function rowsOf(
   { files }: Source,
   { masks }: PrepareDataset,
@@ -119,7 +113,12 @@ function rowsOf(
 ): Row[] {
   const labelOf = new Map(classes.map((name, label) => [name, label]));
   return files
-    .map(({ className, group, split }, index) => ({ index, label: masks ? 0 : labelOf.get(className)!, group, split }))
+    .map(({ className, group, split }, index) => ({
+      index,
+      label: masks || classes.length === 0 ? 0 : labelOf.get(className)!,
+      group,
+      split,
+    }))
     .filter(({ index }) => usable[index]);
 }
 
@@ -127,7 +126,7 @@ function rowsOf(
 function requireTrained(train: readonly Row[], spec: PrepareDataset, classes: readonly string[]): void {
   if (train.length === 0)
     throw new InvalidDataError(`expected training ${nounOf(spec)}, found none that could be decoded`);
-  if (spec.masks) return;
+  if (spec.masks || classes.length === 0) return;
   const trained = new Set(train.map(({ label }) => label));
   const without = classes.filter((_, label) => !trained.has(label));
   if (without.length)
@@ -170,7 +169,7 @@ async function storeSplit(
     });
   const described: DatasetSplit = { count: rows.length, samples: await copy('samples', sample!) };
   if (mask) described.masks = await copy('masks', mask);
-  else {
+  else if (classes.length > 0) {
     described.labels = await store('labels', '<i4', [], (writer) =>
       writer.append(Int32Array.from(rows, ({ label }) => label)),
     );

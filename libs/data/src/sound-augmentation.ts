@@ -7,6 +7,7 @@ import { kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { onDrawn } from './augmentation.js';
 import type { Random } from './random.js';
+import { resample } from './resampling.js';
 
 /**
  * Views of `sounds`, float32 [N, length] in [-1, 1]; the same shape and range. The caller owns both. The same `random`
@@ -69,34 +70,30 @@ export const shiftInTime = (sounds: tf.Tensor2D, samples: Int32Array): tf.Tensor
     return tf.reshape(moved!, [count, length]);
   });
 
+/** Steps of playing speed: 1 / 1024 of a sound's own, less than a hundredth of a semitone. */
+const SPEED_STEPS = 1024;
+
 /**
  * Played faster by 2^(semitones / 12), semitones [N], about the middle: cut where it gets longer, silence at both ends
- * where it gets shorter. Band-limited (Lanczos), so that nothing folds back. sounds: [N, length]
+ * where it gets shorter. Resampled as files are, so that nothing folds back. sounds: [N, length]
  */
-export const shiftPitch = (sounds: tf.Tensor2D, semitones: Float32Array): tf.Tensor2D =>
-  tf.tidy(() => {
-    const length = sounds.shape[1];
-    const attributes = {
-      T: typeAttribute('TF_FLOAT'),
-      kernel_type: { type: 'string' as const, value: 'lanczos3' },
-      antialias: { type: 'bool' as const, value: true },
-    };
-    const size = tf.tensor1d([1, length], 'int32');
-    // The kernel has one scale for all of a batch.
-    return tf.concat2d(
-      tf.split(sounds, sounds.shape[0]).map((sound, i) => {
-        const scale = 2 ** (-semitones[i]! / 12);
-        const [resampled] = kernel('ScaleAndTranslate', attributes, [
-          tf.reshape(sound, [1, 1, length, 1]),
-          size,
-          tf.tensor1d([1, scale]),
-          tf.tensor1d([0, ((1 - scale) * length) / 2]),
-        ]);
-        return tf.clipByValue(tf.reshape<tf.Rank.R2>(resampled!, [1, length]), -1, 1);
-      }),
-      0,
+export function shiftPitch(sounds: tf.Tensor2D, semitones: Float32Array): tf.Tensor2D {
+  const [count, length] = sounds.shape;
+  const values = sounds.dataSync<'float32'>();
+  const shifted = new Float32Array(count * length);
+  semitones.forEach((each, i) => {
+    const speed = Math.round(2 ** (each / 12) * SPEED_STEPS);
+    const whole = values.subarray(i * length, (i + 1) * length);
+    const surplus = Math.ceil((length * SPEED_STEPS) / speed) - length;
+    const sound =
+      speed === SPEED_STEPS ? whole : resample(whole, speed, SPEED_STEPS, length, Math.max(0, Math.floor(surplus / 2)));
+    shifted.set(
+      sound.map((value) => Math.max(-1, Math.min(1, value))),
+      i * length + Math.max(0, Math.floor(-surplus / 2)),
     );
   });
+  return tf.tensor2d(shifted, [count, length]);
+}
 
 /** Louder by so many decibels [N], clipped to [-1, 1]. sounds: [N, length] */
 export const amplify = (sounds: tf.Tensor2D, decibels: Float32Array): tf.Tensor2D =>

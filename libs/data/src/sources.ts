@@ -2,13 +2,17 @@
 import type { PrepareDataset } from '#libs/contracts';
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { arrange, arrangePairs, IMAGE, type Arrangement } from './arrangement.js';
-import { openFolder, openTar, openZip, requireInside, type Container, type Part, type Source } from './containers.js';
+import { arrange, IMAGE, type Arrangement } from './arrangement.js';
+import { requireInside, type Container, type Part, type Source } from './containers.js';
 import { fileNameMatcher, type FileName } from './file-name.js';
+import { openFolder } from './folder.js';
 import { IDX, openIdx } from './idx.js';
 import { InvalidDataError } from './invalid-data.js';
+import { arrangePairs } from './mask-pairs.js';
 import { openParquet } from './parquet.js';
+import { openTar } from './tar.js';
 import { openShards } from './web-dataset.js';
+import { openZip } from './zip.js';
 
 const SOUND = /\.(wave?|flac|mp3|ogg|oga)$/i;
 const PARQUET = /\.parquet$/i;
@@ -23,7 +27,7 @@ type Files = { name: string; path: string }[];
  * @throws InvalidDataError naming what was expected and what was found.
  */
 export async function openSource(spec: SourceSpec, dataRoot: string): Promise<Source> {
-  const { path: target, masks } = spec;
+  const { path: target } = spec;
   const root = await realpath(dataRoot).catch(() => {
     throw new InvalidDataError(`expected the data root ${dataRoot} to exist on the worker`);
   });
@@ -39,21 +43,46 @@ export async function openSource(spec: SourceSpec, dataRoot: string): Promise<So
   const container = info.isDirectory()
     ? await openFolder(found, root)
     : await openArchive(found, target, info.isFile());
+  if (info.isDirectory()) return folderOrCollection(container, found, spec, collections);
+  return TAR.test(found) ? archiveOrShard(container, alone, spec, collections) : collections.folder(container);
+}
+
+type Collections = ReturnType<typeof collectionsOf>;
+
+/** Files of many samples each count where no file is a sample with a class by itself. */
+async function folderOrCollection(
+  container: Container,
+  found: string,
+  { masks }: SourceSpec,
+  collections: Collections,
+): Promise<Source> {
+  const those = (pattern: RegExp): Files =>
+    container.names
+      .filter((name) => pattern.test(name))
+      .sort()
+      .map((name) => ({ name, path: path.join(found, name) }));
+  const [tables, arrays, shards] = [those(PARQUET), those(IDX), those(TAR)];
+  const inFolders = collections.folder(container);
+  if (inFolders.files.some(({ className }) => masks || className !== '')) return inFolders;
+  if (tables.length) return collections.parquet(tables);
+  if (arrays.length) return collections.idx(arrays);
+  return shards.length ? collections.shards(shards) : inFolders;
+}
+
+/** A tar is a shard where it has `.cls` files, or describes every sample in JSON, whatever folders its keys lie in. */
+async function archiveOrShard(
+  container: Container,
+  alone: Files,
+  spec: SourceSpec,
+  collections: Collections,
+): Promise<Source> {
   const { names } = container;
-  if (info.isFile() && TAR.test(found) && names.some((name) => /\.cls$/i.test(name))) return collections.shards(alone);
-  const arranged = masks ? arrangePairs(names) : arrange(names, mediaOf(spec), fileName);
-  if (arranged.files.length === 0 && info.isDirectory()) {
-    const those = (pattern: RegExp): Files =>
-      names
-        .filter((name) => pattern.test(name))
-        .sort()
-        .map((name) => ({ name, path: path.join(found, name) }));
-    const [tables, arrays, shards] = [those(PARQUET), those(IDX), those(TAR)];
-    if (tables.length) return collections.parquet(tables);
-    if (arrays.length) return collections.idx(arrays);
-    if (shards.length) return collections.shards(shards);
-  }
-  return sourceOf(container, arranged);
+  if (names.some((name) => /\.cls$/i.test(name))) return collections.shards(alone);
+  const inFolders = collections.folder(container);
+  if (spec.masks || spec.fileName !== undefined || !names.some((name) => /\.json$/i.test(name))) return inFolders;
+  const shard = await collections.shards(alone);
+  const described = shard.files.filter(({ className }) => className !== '').length;
+  return described > 0 && described >= inFolders.files.length ? shard : inFolders;
 }
 
 const mediaOf = ({ audio }: SourceSpec): RegExp => (audio ? SOUND : IMAGE);
@@ -68,6 +97,11 @@ function collectionsOf(spec: SourceSpec, fileName: FileName | undefined) {
       throw new InvalidDataError(`expected files with names, which fileName needs, got ${what} at ${target}`);
   };
   return {
+    folder: (container: Container): Source => {
+      const { names, emptyFolders } = container;
+      const arranged = masks ? arrangePairs(names) : arrange(names, emptyFolders, mediaOf(spec), fileName);
+      return sourceOf(container, arranged, mediaOf(spec), !masks && !fileName);
+    },
     parquet: (files: Files): Promise<Source> => {
       requirePlain('Parquet');
       return openParquet(files, audio ? 'audio' : 'image');
@@ -92,16 +126,43 @@ async function openArchive(found: string, target: string, isFile: boolean): Prom
   );
 }
 
-function sourceOf(container: Container, { files, ignored }: Arrangement): Source {
-  files.sort(({ file: a }, { file: b }) => Number(a.name > b.name) - Number(a.name < b.name));
+/** Notes, lists and programs that lie among samples, and were never meant as one. */
+const NOTE =
+  /\.(txt|md|rst|json|jsonl|geojson|csv|tsv|xml|ya?ml|toml|html?|pdf|docx?|xlsx?|db|ini|log|lnk|url|py|ipynb|sh|m|mat|pkl|npy|npz|h5|names|cls|zip|tar|tgz|gz|parquet|sha\d*|md5)$/i;
+
+const nounOfMedia = (media: RegExp): string =>
+  media === SOUND ? 'WAV, FLAC, MP3 or Ogg Vorbis' : 'JPEG, PNG, WebP, GIF, TIFF or AVIF';
+
+/** Files in folders that are no samples, no notes, and don't belong to a sample by their name. */
+function unreadAmong(ignored: readonly string[], media: RegExp, arranged: Arrangement): string[] {
+  const stem = (name: string) => name.replace(/\.[^/]*$/, '').toLowerCase();
+  const taken = new Set(arranged.files.map(({ sample }) => stem(sample)));
+  return ignored.filter(
+    (name) => name.includes('/') && !media.test(name) && !NOTE.test(name) && !taken.has(stem(name)),
+  );
+}
+
+function sourceOf(container: Container, arranged: Arrangement, media: RegExp, classesAreFolders: boolean): Source {
+  const { files, ignored } = arranged;
+  const inOrder = (a: string, b: string): number => Number(a > b) - Number(a < b);
+  files.sort((a, b) => inOrder(a.file.name, b.file.name) || inOrder(a.sample, b.sample));
   const places = new Map<string, [number, Part]>();
   for (const [index, { sample, mask }] of files.entries()) {
     places.set(sample, [index, 'sample']);
     if (mask !== undefined) places.set(mask, [index, 'mask']);
   }
+  const unread = new Set(unreadAmong(ignored, media, arranged));
+  const isMedia = ({ name }: { name: string }) => media.test(name);
   return {
     files: files.map(({ file }) => file),
-    ignored,
+    classesAreFolders,
+    ignored: ignored.filter((name) => !unread.has(name)),
+    leftOut: [...container.leftOut.filter((each) => !isMedia(each)), ...arranged.leftOut],
+    unread: [
+      ...[...unread].map((name) => `${name} (expected ${nounOfMedia(media)})`),
+      ...container.leftOut.filter(isMedia).map(({ name, reason }) => `${name} (${reason})`),
+    ],
+    lostClasses: arranged.lostClasses,
     read: (visit, signal) =>
       container.read(
         (name) => places.has(name),

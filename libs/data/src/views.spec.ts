@@ -87,6 +87,14 @@ test('pitch moves a sine by the semitones, keeps its loudness, and what would fo
   expect(Math.max(...high!.slice(1200, 2800))).toBeLessThan(0.02);
 });
 
+test('pitch leaves nothing of what it would move beyond half the sampling rate', () => {
+  // 3,700 Hz at 8 kHz up two semitones are 4,153 Hz, which folded back are 3,847 Hz.
+  const [sound] = rows(shiftPitch(sine(3700, 8000), Float32Array.of(2)));
+  const middle = sound!.slice(1500, 6500);
+  const decibels = 10 * Math.log10((2 * middle.reduce((sum, x) => sum + x * x, 0)) / middle.length / 0.25);
+  expect(decibels).toBeLessThan(-85);
+});
+
 test('gain is in decibels of amplitude, and clips', () => {
   expect(
     rows(

@@ -18,15 +18,18 @@ export interface Composition {
  * and apart.
  */
 export function compositionOf(rows: readonly Row[]): Composition | null {
-  const tried = rows.flatMap((row) => {
+  const tried: { row: Row; names: Name[] }[] = [];
+  for (const row of rows) {
     const [path, ...others] = Object.keys(row.parameters);
     const parsed =
       path?.endsWith('.augmentation') && others.every((other) => other.endsWith('.augmentation'))
         ? Augmentation.safeParse(row.parameters[path])
         : undefined;
-    return parsed?.success ? [{ row, names: AUGMENTATIONS.filter((name) => parsed.data[name] !== undefined) }] : [];
-  });
-  if (tried.length < rows.length || tried.length < 3) return null;
+    // One that differs in anything else is enough: of ten thousand the others need not be looked at.
+    if (!parsed?.success) return null;
+    tried.push({ row, names: AUGMENTATIONS.filter((name) => parsed.data[name] !== undefined) });
+  }
+  if (tried.length < 3) return null;
   const common = AUGMENTATIONS.filter((name) => tried.every(({ names }) => names.includes(name)));
   const cells = new Map<string, Row>();
   for (const { row, names } of tried) {

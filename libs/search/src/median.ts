@@ -1,7 +1,7 @@
 /** The median rule: which runs have shown too little, by the curves of the others. Pure, as `halving.ts`. */
 import type { Goal } from './halving.js';
 
-/** What a run was worth along the way, in ascending time. */
+/** Values of a run's metric along the way, in ascending time. */
 export interface Curve {
   id: string;
   points: readonly { time: number; value: number }[];

@@ -142,7 +142,7 @@ function kernels({ low, high, log, q, prior }: Scale, observed: readonly number[
   };
 }
 
-/** Of the standard normal distribution between a and b. */
+/** Probability of the standard normal distribution between a and b. */
 function normalMass(a: number, b: number): number {
   const upper = (x: number) => 0.5 * erfc(x / Math.SQRT2);
   return Math.max(a > 0 ? upper(a) - upper(b) : upper(-b) - upper(-a), 1e-300);

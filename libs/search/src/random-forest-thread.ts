@@ -83,7 +83,7 @@ export const columnsToTry = <Item>(columns: readonly Item[], below: Below): Item
 const goesLeft = ({ numeric, values }: Column, row: number, at: number): boolean =>
   numeric ? values[row]! <= at : values[row] === at;
 
-/** What a tree says of a trial; of one column with the value of trial `by` instead. */
+/** A tree's prediction for a trial; of one column with the value of trial `by` instead. */
 function predict(tree: Tree, row: number, replaced?: Column, by?: number): number {
   for (let node = tree; ;) {
     if ('value' in node) return node.value;

@@ -6,7 +6,7 @@ import type { Outcome } from './effects.js';
 import type { Column, Trials } from './random-forest-thread.js';
 
 const LEAST_TRIALS = 8;
-/** Of more trials so many are looked at, spread evenly: somebody waits. */
+/** Most trials that a forest is grown on; of more, so many spread evenly, because somebody waits for it. */
 const MOST_TRIALS = 500;
 
 /**

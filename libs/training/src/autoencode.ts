@@ -1,96 +1,18 @@
 /** Reproducing samples through a narrow latent vector: plain, from noise, or variational. */
-import type { AudioShape, Autoencode, RunResult, SampleShape, TrainerInputs } from '#libs/contracts';
-import {
-  allRows,
-  balancedRows,
-  encodeWav,
-  gatherLabels,
-  gatherSamples,
-  inputOf,
-  inputShape,
-  Random,
-  soundsOfLogMel,
-} from '#libs/data';
+import type { Autoencode, RunResult, SampleShape, TrainerInputs } from '#libs/contracts';
+import { allRows, balancedRows, gatherLabels, gatherSamples, inputOf, inputShape, Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { buildAutoencoder, type Architecture, type Autoencoder } from './autoencoder.js';
 import { accuracy, collect, weightedKnn, type Pause } from './evaluation.js';
-import { buildBottleneck, buildDecoder } from './networks/decoder.js';
-import { buildEncoder, encode } from './networks/encoder.js';
-import { buildWaveformBottleneck, buildWaveformDecoder, buildWaveformEncoder } from './networks/waveforms.js';
-import { forward, initialise } from './networks/weights.js';
+import { initialise } from './networks/weights.js';
 import { klDivergence, meanSquaredError } from './objectives.js';
 import { pictureOf, writeGrid } from './pictures.js';
-import {
-  openData,
-  reportNeighbours,
-  requireBatch,
-  restored,
-  storeModel,
-  type Data,
-  type ModelState,
-  type ParentModel,
-} from './run-inputs.js';
-import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
-
-type Architecture = Required<Pick<ModelState, 'encoder' | 'latent' | 'variant' | 'domain'>>;
-
-/** Sample ⇄ latent vector. */
-export interface Autoencoder {
-  models: LayersModel[];
-  /** Of sounds: what the encoder sees. */
-  domain: Autoencode['domain'];
-  /** x: encoder's inputs → the latent code [N, L]; variational: its mean, and the logarithm of its variance. */
-  code(x: tf.Tensor4D, training: boolean): { mean: tf.Tensor2D; logVariance?: tf.Tensor2D };
-  /** Codes are drawn towards N(0, 1) in training: one can sample from it. */
-  hasPrior: boolean;
-  /** [N, L] → samples as the encoder sees them. */
-  decode(code: tf.Tensor2D, training: boolean): tf.Tensor4D;
-}
-
-/** @throws TrainingError for waveforms of what is no sound. */
-export function buildAutoencoder(
-  { encoder: architecture, latent, variant, domain }: Architecture,
-  sample: SampleShape,
-): Autoencoder {
-  const isWaveform = domain === 'waveform';
-  if (isWaveform && sample.modality === 'image')
-    throw new TrainingError(
-      'invalid_spec',
-      'expected a dataset of sounds for an autoencoder of waveforms, got one of images',
-    );
-  const encoder = isWaveform
-    ? buildWaveformEncoder(architecture.width, inputShape(sample, domain)[1])
-    : buildEncoder(architecture, inputShape(sample));
-  const codes = variant === 'variational' ? 2 : 1;
-  const bottleneck = isWaveform
-    ? buildWaveformBottleneck(encoder, latent, codes)
-    : buildBottleneck(encoder, codes * latent);
-  const decoder = isWaveform
-    ? buildWaveformDecoder(encoder, latent, architecture.width)
-    : buildDecoder(encoder, latent, architecture.width);
-  return {
-    models: [encoder, bottleneck, decoder],
-    domain,
-    code: (x, training) => {
-      const code = forward<tf.Tensor2D>(bottleneck, encode(encoder, x, training).map, training);
-      if (variant !== 'variational') return { mean: code };
-      const [mean, logVariance] = tf.split(code, 2, 1) as [tf.Tensor2D, tf.Tensor2D];
-      return { mean, logVariance };
-    },
-    hasPrior: variant === 'variational',
-    decode: (code, training) => forward<tf.Tensor4D>(decoder, code, training),
-  };
-}
-
-/** The parent's, with its weights. */
-export function storedAutoencoder(parent: ParentModel, sample: SampleShape): Autoencoder {
-  const { encoder, latent = 64, variant = 'plain', domain = 'spectrogram' } = parent.state;
-  const autoencoder = buildAutoencoder({ encoder, latent, variant, domain }, sample);
-  for (const model of autoencoder.models) restored(model, parent);
-  return autoencoder;
-}
+import { openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
+import { Session, type Recipe, type Terms, type TrainContext } from './session.js';
+import { MOST_SOUNDS, soundsOf, storeSound } from './sounds.js';
 
 export async function autoencode(spec: Autoencode, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   const data = await openData(inputs, spec.evalSplit);
@@ -107,14 +29,8 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
   const [encoder, ...others] = autoencoder.models as [LayersModel, ...LayersModel[]];
   initialise([encoder], Random.seeded(spec.seed, 'encoder'));
   initialise(others, Random.seeded(spec.seed, 'decoder'));
-  const numbers = inputShape(sample, spec.domain).reduce((product, side) => product * side, 1);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;
-  const normal = (random: Random, shape: number[], std: number) =>
-    tf.tensor(
-      Float32Array.from({ length: shape.reduce((product, side) => product * side, 1) }, () => random.normal(0, std)),
-      shape,
-    );
   const session = new Session(
     {
       models: autoencoder.models,
@@ -124,37 +40,10 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random): [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor] => {
-        const x = inputOf(sample, gatherSamples(data.train, rows), spec.domain);
-        if (spec.variant === 'plain') return [x];
-        return [
-          x,
-          spec.variant === 'denoising'
-            ? normal(random, x.shape, spec.noise)
-            : normal(random, [spec.batchSize, spec.latent], 1),
-        ];
-      },
+      batch: (rows, random) => batchOf(spec, data, rows, random),
       rates: (step) => [spec.beta * (spec.klWarmupSteps > 0 ? Math.min(1, step / spec.klWarmupSteps) : 1)],
-      objective: ([x, noise], [beta]): Terms => {
-        const { mean, logVariance } = autoencoder.code(spec.variant === 'denoising' ? tf.add(x, noise!) : x, true);
-        if (!logVariance) return { loss: meanSquaredError(autoencoder.decode(mean, true), x) };
-        // z = μ + σ·ε (Kingma and Welling 2014, section 2.4)
-        const z = tf.add<tf.Tensor2D>(mean, tf.mul(tf.exp(tf.div(logVariance, 2)), noise!));
-        const mse = meanSquaredError(autoencoder.decode(z, true), x);
-        const kl = klDivergence(mean, logVariance);
-        return { loss: tf.add<tf.Scalar>(tf.mul(mse, numbers), tf.mul(kl, beta!)), reconstruction_mse: mse, kl };
-      },
-      evaluate: async (pause) => {
-        const { mse, power } = await reconstructionError(autoencoder, data, (code) => code, pause);
-        // Of the waveform, or of the log-mel spectrogram: of what is reproduced.
-        const snr = 10 * Math.log10(Math.max(power, LEAST_POWER) / Math.max(mse, LEAST_POWER));
-        return {
-          'eval/reconstruction_mse': mse,
-          'eval/psnr': peakSignalToNoise(mse),
-          ...(sample.modality === 'audio' && { 'eval/snr_db': snr }),
-          ...(await neighbours(spec, autoencoder, data, pause)),
-        };
-      },
+      objective: objectiveOf(spec, autoencoder, sample),
+      evaluate: (pause) => judge(spec, autoencoder, data, pause),
       evaluateEvery: stepsPerEpoch,
       evaluateAtStart: false,
       quality: 'eval/psnr',
@@ -176,14 +65,63 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
   }
 }
 
+/** Samples, and noise of their shape (denoising) or of the code's (variational). */
+type Batch = [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor];
+
+function batchOf(spec: Autoencode, { train }: Data, rows: Int32Array, random: Random): Batch {
+  const x = inputOf(train.sample, gatherSamples(train, rows), spec.domain);
+  const normal = (shape: number[], std: number) =>
+    tf.tensor(
+      Float32Array.from({ length: shape.reduce((product, side) => product * side, 1) }, () => random.normal(0, std)),
+      shape,
+    );
+  switch (spec.variant) {
+    case 'plain':
+      return [x];
+    case 'denoising':
+      return [x, normal(x.shape, spec.noise)];
+    case 'variational':
+      return [x, normal([spec.batchSize, spec.latent], 1)];
+  }
+}
+
+/** Mean squared error; of a variational autoencoder the evidence lower bound, with β before its divergence. */
+function objectiveOf(spec: Autoencode, autoencoder: Autoencoder, sample: SampleShape): Recipe<Batch>['objective'] {
+  const numbers = inputShape(sample, spec.domain).reduce((product, side) => product * side, 1);
+  return ([x, noise], [beta]): Terms => {
+    const { mean, logVariance } = autoencoder.code(spec.variant === 'denoising' ? tf.add(x, noise!) : x, true);
+    if (!logVariance) return { loss: meanSquaredError(autoencoder.decode(mean, true), x) };
+    // z = μ + σ·ε (Kingma and Welling 2014, section 2.4)
+    const z = tf.add<tf.Tensor2D>(mean, tf.mul(tf.exp(tf.div(logVariance, 2)), noise!));
+    const mse = meanSquaredError(autoencoder.decode(z, true), x);
+    const kl = klDivergence(mean, logVariance);
+    return { loss: tf.add<tf.Scalar>(tf.mul(mse, numbers), tf.mul(kl, beta!)), reconstruction_mse: mse, kl };
+  };
+}
+
+/** Errors of the reconstruction, and how well the codes of neighbours tell classes apart. */
+async function judge(
+  spec: Autoencode,
+  autoencoder: Autoencoder,
+  data: Data,
+  pause: Pause,
+): Promise<Record<string, number>> {
+  const { mse, power } = await reconstructionError(autoencoder, data, (code) => code, pause);
+  // The signal is what is reproduced: the waveform, or the log-mel spectrogram.
+  const snr = 10 * Math.log10(Math.max(power, LEAST_POWER) / Math.max(mse, LEAST_POWER));
+  return {
+    'eval/reconstruction_mse': mse,
+    'eval/psnr': peakSignalToNoise(mse),
+    ...(data.manifest.sample.modality === 'audio' && { 'eval/snr_db': snr }),
+    ...(await neighbours(spec, autoencoder, data, pause)),
+  };
+}
+
 const LEAST_POWER = 1e-10;
-/** In decibels, of values whose peak is 1; at most 100, where the samples are equal. */
+/** Peak signal-to-noise ratio in decibels of values whose peak is 1; at most 100, where the samples are equal. */
 const peakSignalToNoise = (mse: number): number => -10 * Math.log10(Math.max(mse, LEAST_POWER));
 
-/**
- * Mean squared error over the evaluation split, with the codes changed by `through`, and the mean square of what went
- * in.
- */
+/** Mean squared error over the evaluation split with its codes changed by `through`, and the samples' mean square. */
 async function reconstructionError(
   autoencoder: Autoencoder,
   { evaluation }: Data,
@@ -208,7 +146,7 @@ async function reconstructionError(
   return { mse: mse!, power: power! };
 }
 
-/** kNN on the latent codes, where samples have a class. */
+/** Accuracy of the nearest neighbours by latent codes, where samples have a class. */
 async function neighbours(
   spec: Autoencode,
   autoencoder: Autoencoder,
@@ -239,8 +177,8 @@ async function neighbours(
 const BITS = [1, 2, 3, 4, 5, 6, 8] as const;
 
 /**
- * How much is lost with fewer bits: each number of the code is rounded to one of 2^bits values between the least and
- * the greatest that training samples have there. Without rounding it has 32 bits.
+ * Errors of the reconstruction from codes of fewer bits: each number of a code is rounded to one of 2^bits values
+ * between the least and the greatest that training samples have there. A number that isn't rounded has 32 bits.
  */
 async function compressionCurve(
   spec: Autoencode,
@@ -281,7 +219,10 @@ async function compressionCurve(
   }
 }
 
-/** What goes in over what comes out: a picture of spectrograms where samples are sounds, and files to listen to. */
+/**
+ * Stores samples over their reconstructions as one picture, of spectrograms where samples are sounds; sounds also as
+ * files to listen to.
+ */
 async function storeReconstructions(
   spec: Autoencode,
   autoencoder: Autoencoder,
@@ -329,31 +270,4 @@ async function storeReconstructions(
   } finally {
     tf.dispose(pair);
   }
-}
-
-/** That a run stores of a kind. */
-export const MOST_SOUNDS = 8;
-
-/**
- * What a decoder of sounds made → waveforms [N, length] in [-1, 1]. `random` is for the phases, which spectrograms
- * lack.
- */
-export const soundsOf = (
-  decoded: tf.Tensor4D,
-  { domain }: Autoencoder,
-  sample: AudioShape,
-  random: Random,
-): tf.Tensor2D =>
-  domain === 'waveform' ? tf.reshape(decoded, [-1, sample.length]) : soundsOfLogMel(decoded, sample, random);
-
-export async function storeSound(
-  name: string,
-  samples: ArrayLike<number>,
-  { sampleRate }: AudioShape,
-  step: number | null,
-  context: TrainContext,
-): Promise<void> {
-  const file = path.join(context.workDir, name);
-  await writeFile(file, encodeWav(samples, sampleRate));
-  await context.store({ name, kind: 'audio', mime: 'audio/wav', path: file, step });
 }

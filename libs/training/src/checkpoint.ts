@@ -113,7 +113,7 @@ export async function readTensors<State>(file: string): Promise<Stored<State>> {
   }
 }
 
-/** What a whole file says of itself: its content has been compared with its checksum. */
+/** State of a file that is whole: its content has been compared with its checksum. */
 async function readHeader(
   file: string,
   handle: FileHandle,

@@ -1,4 +1,4 @@
-/** A finetuned teacher → a student, mostly by unlabelled samples (SimCLRv2, section 2). */
+/** Distillation of a finetuned teacher into a student, mostly by unlabelled samples (SimCLRv2, section 2). */
 import {
   defaultAugmentation,
   type Distill,
@@ -6,10 +6,10 @@ import {
   type SampleShape,
   type TrainerInputs,
 } from '#libs/contracts';
-import { allRows, gatherLabels, gatherSamples, labelSubset, viewsOf } from '#libs/data';
+import { allRows, gatherLabels, gatherSamples, labelSubset, viewsOf, type Random, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
-import { accuracy, collect } from './evaluation.js';
+import { accuracy, collect, type Pause } from './evaluation.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildClassifier } from './networks/heads.js';
 import { forward } from './networks/weights.js';
@@ -22,11 +22,18 @@ import {
   requireBatch,
   storedNetworks,
   storeModel,
+  type Data,
   type ParentModel,
 } from './run-inputs.js';
-import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
+import { Session, TrainingError, type Recipe, type Terms, type TrainContext } from './session.js';
 
-/** A network that was finetuned, as it was stored. */
+/** Views of samples; with labels also views of labelled samples and those labels [N]. */
+type Batch = [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor4D, tf.Tensor1D];
+
+/** The network that learns: views → logits [N, classes]. */
+type Student = (x: tf.Tensor4D, training: boolean) => tf.Tensor2D;
+
+/** The teacher: a finetuned network as it was stored. */
 interface Classifier {
   models: LayersModel[];
   logits(x: tf.Tensor4D): tf.Tensor2D;
@@ -45,9 +52,8 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
   const teacher = classifierOf(parent, sample);
   const encoder = newEncoder(spec.encoder, sample, spec.seed);
   const classifier = buildClassifier(featureWidth(encoder), classes.length);
-  const student = (x: tf.Tensor4D, training: boolean) =>
+  const student: Student = (x, training) =>
     forward<tf.Tensor2D>(classifier, encode(encoder, x, training).features, training);
-  const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
   const labelled = spec.labelWeight > 0 ? labelSubset(data.train, spec.labelFraction, spec.labelSeed) : undefined;
   if (labelled)
     context.log(
@@ -66,52 +72,9 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random): [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor4D, tf.Tensor1D] => {
-        const x = viewsOf(sample, gatherSamples(data.train, rows), augmentation, random);
-        if (!labelled) return [x];
-        const some = Int32Array.from(
-          { length: Math.min(spec.batchSize, labelled.rows.length) },
-          () => labelled.rows[random.integer(0, labelled.rows.length)]!,
-        );
-        return [
-          x,
-          viewsOf(sample, gatherSamples(data.train, some), augmentation, random),
-          tf.tensor1d(gatherLabels(data.train, some), 'int32'),
-        ];
-      },
-      objective: ([x, labelledX, labels]): Terms => {
-        const agreement = distillation(
-          withoutGradient(x, (views) => teacher.logits(views as tf.Tensor4D)),
-          student(x, true),
-          spec.temperature,
-        );
-        if (!labelledX || !labels) return { loss: agreement, distillation: agreement };
-        const supervised = crossEntropy(student(labelledX, true), labels);
-        return {
-          loss: tf.add<tf.Scalar>(tf.mul(supervised, spec.labelWeight), tf.mul(agreement, 1 - spec.labelWeight)),
-          distillation: agreement,
-          cross_entropy: supervised,
-        };
-      },
-      evaluate: async (pause) => {
-        const rows = allRows(data.evaluation);
-        const [ours, theirs] = [
-          await collect(data.evaluation, rows, (x) => student(x, false), pause),
-          await collect(data.evaluation, rows, (x) => teacher.logits(x), pause),
-        ];
-        const [predicted, taught] = tf.tidy(
-          () => [tf.argMax(ours, 1).dataSync(), tf.argMax(theirs, 1).dataSync()] as const,
-        );
-        tf.dispose([ours, theirs]);
-        const { labels } = data.evaluation;
-        return {
-          'eval/agreement': accuracy(predicted, taught),
-          ...(labels && {
-            'eval/accuracy': accuracy(predicted, labels),
-            'eval/teacher_accuracy': accuracy(taught, labels),
-          }),
-        };
-      },
+      batch: (rows, random) => batchOf(spec, data.train, labelled?.rows, rows, random),
+      objective: objectiveOf(spec, teacher, student),
+      evaluate: (pause) => compare(teacher, student, data, pause),
       evaluateEvery: stepsPerEpoch,
       evaluateAtStart: false,
       quality: 'eval/agreement',
@@ -131,6 +94,71 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
     session.dispose();
     for (const model of teacher.models) model.dispose();
   }
+}
+
+/** Views of samples, and views of as many labelled samples (fewer where there are fewer) with their labels. */
+function batchOf(
+  spec: Distill,
+  train: SampleSplit,
+  labelled: Int32Array | undefined,
+  rows: Int32Array,
+  random: Random,
+): Batch {
+  const { sample } = train;
+  const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
+  const x = viewsOf(sample, gatherSamples(train, rows), augmentation, random);
+  if (!labelled) return [x];
+  const some = Int32Array.from(
+    { length: Math.min(spec.batchSize, labelled.length) },
+    () => labelled[random.integer(0, labelled.length)]!,
+  );
+  return [
+    x,
+    viewsOf(sample, gatherSamples(train, some), augmentation, random),
+    tf.tensor1d(gatherLabels(train, some), 'int32'),
+  ];
+}
+
+/** (1 − α) times the cross-entropy to the teacher's predictions, and α = `labelWeight` times that to the labels. */
+const objectiveOf =
+  (spec: Distill, teacher: Classifier, student: Student): Recipe<Batch>['objective'] =>
+  ([x, labelledX, labels]): Terms => {
+    const agreement = distillation(
+      withoutGradient(x, (views) => teacher.logits(views as tf.Tensor4D)),
+      student(x, true),
+      spec.temperature,
+    );
+    if (!labelledX || !labels) return { loss: agreement, distillation: agreement };
+    const supervised = crossEntropy(student(labelledX, true), labels);
+    return {
+      loss: tf.add<tf.Scalar>(tf.mul(supervised, spec.labelWeight), tf.mul(agreement, 1 - spec.labelWeight)),
+      distillation: agreement,
+      cross_entropy: supervised,
+    };
+  };
+
+/** Part of the evaluation split on which student and teacher agree, and the accuracy of both where it has labels. */
+async function compare(
+  teacher: Classifier,
+  student: Student,
+  { evaluation }: Data,
+  pause: Pause,
+): Promise<Record<string, number>> {
+  const rows = allRows(evaluation);
+  const [ours, theirs] = [
+    await collect(evaluation, rows, (x) => student(x, false), pause),
+    await collect(evaluation, rows, (x) => teacher.logits(x), pause),
+  ];
+  const [predicted, taught] = tf.tidy(() => [tf.argMax(ours, 1).dataSync(), tf.argMax(theirs, 1).dataSync()] as const);
+  tf.dispose([ours, theirs]);
+  const { labels } = evaluation;
+  return {
+    'eval/agreement': accuracy(predicted, taught),
+    ...(labels && {
+      'eval/accuracy': accuracy(predicted, labels),
+      'eval/teacher_accuracy': accuracy(taught, labels),
+    }),
+  };
 }
 
 function classifierOf(parent: ParentModel, sample: SampleShape): Classifier {

@@ -4,10 +4,11 @@ import { allRows, balancedRows, gatherLabels, labelSubset } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { createHash } from 'node:crypto';
-import { accuracy, collect, fitLinearProbe, representation, weightedKnn } from './evaluation.js';
+import { accuracy, collect, representation, weightedKnn } from './evaluation.js';
+import { fitLinearProbe, reportProbe } from './linear-probe.js';
 import { weightsOf } from './networks/weights.js';
 import { openData, reportNeighbours, startingEncoder } from './run-inputs.js';
-import { breathe, TrainingError, type TrainContext } from './session.js';
+import { breathe, definedMetrics, TrainingError, type TrainContext } from './session.js';
 
 /** Neighbours, features for the probe, the probe. */
 const PARTS = 3;
@@ -45,12 +46,16 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     const probe = own(
       await fitLinearProbe(features, gatherLabels(data.train, subset.rows), classes.length, spec.probe, pause),
     );
-    const metrics = {
-      'eval/knn': knn,
-      'eval/probe_accuracy': accuracy(probe.predict(queries), evaluated),
-      'train/probe_loss': probe.loss,
-      'data/labels': subset.rows.length,
-    };
+    reportProbe(probe, context.log);
+    const metrics = definedMetrics(
+      {
+        'eval/knn': knn,
+        'eval/probe_accuracy': accuracy(probe.predict(queries), evaluated),
+        'train/probe_loss': probe.loss,
+        'data/labels': subset.rows.length,
+      },
+      context,
+    );
     if (encoder && weightsHash(encoder) !== before)
       throw new TrainingError(
         'internal_error',
@@ -66,7 +71,7 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
   }
 }
 
-/** Of all weights, running averages too, in their order. */
+/** Digest of all weights, running averages too, in their order. */
 function weightsHash(model: LayersModel): string {
   const hash = createHash('sha256');
   for (const { key, variable } of weightsOf(model)) {

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { accuracy, alignment, fitLinearProbe, rankMe, spreadOf, uniformity, weightedKnn } from './evaluation.js';
+import { accuracy, alignment, rankMe, spreadOf, uniformity, weightedKnn } from './evaluation.js';
+import { fitLinearProbe } from './linear-probe.js';
 
 beforeAll(async () => {
   await loadTensorFlow({ threads: 1 });
@@ -21,6 +22,29 @@ describe('weighted kNN', () => {
     expect([
       ...(await weightedKnn(tf.tensor2d(bank), labels, tf.tensor2d(queries), 3, { k: 3, temperature: 0.1 })),
     ]).toEqual([2, 1, 0, 0]);
+  });
+
+  test('tells neighbours apart that single precision takes for equally similar', async () => {
+    // The directions of the bank differ by 1e-5, their cosines by 1e-10.
+    const close = Array.from({ length: 200 }, (_, i) => [1000, (i - 100) * 0.01]);
+    const own = Int32Array.from(close, (_, i) => i % 2);
+    expect([
+      ...(await weightedKnn(tf.tensor2d(close), own, tf.tensor2d(close), 2, { k: 1, temperature: 0.07 })),
+    ]).toEqual([...own]);
+  });
+
+  test('rows of zeros are similar to nothing, and nothing to them', async () => {
+    const some = tf.tensor2d([
+      [0, 0],
+      [0.2, 1],
+      [-1, 0],
+    ]);
+    const asked = tf.tensor2d([
+      [1, 0],
+      [0, 0],
+    ]);
+    // Cosines 0, 0.196 and −1; and 0 to all, where the first is taken.
+    expect([...(await weightedKnn(some, Int32Array.of(0, 1, 2), asked, 3, { k: 1, temperature: 1 }))]).toEqual([1, 0]);
   });
 
   test('takes the nearest alone at a temperature near zero', async () => {
@@ -113,6 +137,36 @@ describe('how features spread', () => {
     expect(rankMe(tf.tensor2d([...a, ...b]))).toBeCloseTo(3.457423, 3);
     expect(alignment(tf.tensor2d(a), tf.tensor2d(b))).toBeCloseTo(0.4977345, 5);
     expect(uniformity(tf.tensor2d([...a, ...b]))).toBeCloseTo(-1.3863164, 4);
+  });
+
+  // log mean exp(−2 |x − y|²) over pairs, as in align_uniform (Wang and Isola), of rows as `F.normalize` leaves them.
+  test.each([
+    ['a dead encoder', Array.from({ length: 200 }, () => [0, 0, 0]), 0],
+    ['few samples of a dead encoder', Array.from({ length: 5 }, () => [0, 0, 0]), 0],
+    ['few samples that are one point', Array.from({ length: 5 }, () => [3, 0, -4]), 0],
+    [
+      'one dead sample of three',
+      [
+        [0, 0],
+        [7, 0],
+        [0, 0.1],
+      ],
+      Math.log((2 * Math.exp(-2) + Math.exp(-4)) / 3),
+    ],
+    [
+      'opposite points',
+      [
+        [1, 0],
+        [-1, 0],
+      ],
+      -8,
+    ],
+  ])('uniformity of %s', (_, rows, expected) => {
+    expect(uniformity(tf.tensor2d(rows))).toBeCloseTo(expected, 5);
+  });
+
+  test('a single sample has neither spread nor uniformity', () => {
+    expect([spreadOf, uniformity].map((metric) => metric(tf.tensor2d([[1, 2]])))).toEqual([NaN, NaN]);
   });
 
   test('is nothing when all are one point, and leaves no tensor behind', () => {

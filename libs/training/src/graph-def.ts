@@ -77,7 +77,7 @@ export const constantNode = (
 export const mark = (name: string, after: readonly string[]): Pieces =>
   constantNode(name, DATA_TYPES['int32']!, [], new Int32Array(1), after);
 
-/** Of each variable: its handle, its value as a step begins, and how it is given one from outside. */
+/** Nodes of each variable: its handle, its value as a step begins, and how it is given one from outside. */
 export function stateNodes(state: readonly tf.Variable[]): Pieces {
   const nodes = state.flatMap(({ dtype, shape }, i): Pieces => {
     const type = DATA_TYPES[dtype]!;

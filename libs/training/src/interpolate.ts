@@ -1,17 +1,20 @@
 /** Walking through the latent space of an autoencoder, and drawing from it. */
-import type { Interpolate, RunResult, TrainerInputs } from '#libs/contracts';
+import type { Interpolate, RunResult, SampleShape, TrainerInputs } from '#libs/contracts';
 import { allRows, balancedRows, gatherSamples, inputOf, InvalidDataError, Random, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import path from 'node:path';
-import { MOST_SOUNDS, soundsOf, storedAutoencoder, storeSound, type Autoencoder } from './autoencode.js';
+import { storedAutoencoder, type Autoencoder } from './autoencoder.js';
 import { collect, type Pause } from './evaluation.js';
 import { pictureOf, tile, writeAnimation, writeGrid, writePng } from './pictures.js';
 import { openOne, readParent } from './run-inputs.js';
 import { breathe, type TrainContext } from './session.js';
+import { MOST_SOUNDS, soundsOf, storeSound } from './sounds.js';
 
-/** Samples of a class that its mean is taken of, and training samples that neighbours are looked for among. */
+/** Samples of a class whose mean code is an end of the walk. */
 const CLASS_SAMPLES = 1000;
+/** Training samples among which the nearest to a drawn one is sought. */
 const NEIGHBOUR_BANK = 10_000;
+/** Parts of the run for its progress: the walk, the codes of training samples, the comparison with them. */
 const PARTS = 3;
 
 export async function interpolate(spec: Interpolate, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
@@ -20,75 +23,28 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
   const autoencoder = storedAutoencoder(await readParent(inputs), split.sample);
   let done = 0;
   const pause = () => breathe(context, done, PARTS);
+  const results: Results = { spec, autoencoder, sample: split.sample, context, pause };
   const owned: { dispose(): void }[] = [...autoencoder.models];
   const own = <T extends tf.Tensor>(tensor: T): T => {
     owned.push(tensor);
     return tensor;
-  };
-  const meanCode = (x: tf.Tensor4D) => autoencoder.code(x, false).mean;
-  const show = async (name: string, write: (file: string) => Promise<void>, mime = 'image/png') => {
-    const file = path.join(context.workDir, name);
-    await write(file);
-    await context.store({ name, kind: 'image', mime, path: file, step: null });
-  };
-  const { sample } = split;
-  const seen = (rows: ArrayLike<number>) => inputOf(train.sample, gatherSamples(train, rows), autoencoder.domain);
-  const pictures = (decoded: tf.Tensor4D) => own(pictureOf(decoded, sample, autoencoder.domain));
-  const sound = async (name: string, decoded: tf.Tensor4D) => {
-    if (sample.modality !== 'audio') return;
-    for (let i = 0; i < Math.min(decoded.shape[0], MOST_SOUNDS); i++) {
-      await pause();
-      const samples = tf.tidy(() =>
-        soundsOf(
-          tf.slice4d(decoded, [i, 0, 0, 0], [1, -1, -1, -1]),
-          autoencoder,
-          sample,
-          Random.seeded(spec.seed, 'phases'),
-        ).dataSync(),
-      );
-      await storeSound(`${name}-${i}.wav`, samples, sample, null, context);
-    }
   };
   try {
     const [from, to] = await ends(spec, split, autoencoder, pause);
     const codes = own(tf.tensor2d(walk(from, to, spec.points, spec.path)));
     const steps = own(tf.tidy(() => autoencoder.decode(codes, false)));
     done = 1;
-    const strip = pictures(steps);
-    await show('interpolation.png', (file) => writePng(tile(strip, spec.points), file));
-    await show('interpolation.webp', (file) => writeAnimation(strip, file), 'image/webp');
-    await sound('interpolation', steps);
+    await storeWalk(steps, results);
 
     const rows = balancedRows(train, NEIGHBOUR_BANK);
-    const bank = own(await collect(train, rows, meanCode, pause, autoencoder.domain));
+    const bank = own(await collect(train, rows, (x) => autoencoder.code(x, false).mean, pause, autoencoder.domain));
     done = 2;
-    const nearestTo = (some: tf.Tensor2D) => nearestRows(some, bank).map((place) => rows[place]!);
     const middle = own(tf.slice4d(steps, [spec.points >> 1, 0, 0, 0], [1, -1, -1, -1]));
-    // Of all training samples: what is far from each is none of them.
-    const apart = own(
-      await collect(
-        train,
-        allRows(train),
-        (x) => tf.reshape<tf.Rank.R2>(tf.mean(tf.squaredDifference(x, middle), [1, 2, 3]), [-1, 1]),
-        pause,
-        autoencoder.domain,
-      ),
-    );
-    const metrics = { 'interpolate/middle_mse_to_training': tf.tidy(() => tf.min(apart).dataSync()[0]!) };
+    const metrics = { 'interpolate/middle_mse_to_training': await leastError(middle, train, autoencoder, pause) };
     if (spec.samples > 0) {
       const drawn = own(draw(spec, autoencoder, bank));
-      const pair = tf.tidy(
-        () =>
-          [autoencoder.decode(drawn, false), seen(nearestTo(drawn))].map((each) => tf.keep(each)) as [
-            tf.Tensor4D,
-            tf.Tensor4D,
-          ],
-      );
-      owned.push(...pair);
-      const grid = pair.map(pictures);
-      await show('samples.png', (file) => writeGrid(file, grid));
-      await sound('sample', pair[0]);
-      context.log('info', 'samples.png: drawn from the latent space, each over the nearest training sample');
+      const nearest = nearestRows(drawn, bank).map((place) => rows[place]!);
+      await storeDrawn(drawn, train, nearest, results);
     }
     context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
     context.progress(PARTS, PARTS);
@@ -96,6 +52,103 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
   } finally {
     for (const each of owned) each.dispose();
   }
+}
+
+/** What storing decoded samples needs. */
+interface Results {
+  spec: Interpolate;
+  autoencoder: Autoencoder;
+  sample: SampleShape;
+  context: TrainContext;
+  pause: Pause;
+}
+
+/** Stores the decoded walk as a strip, as an animation, and as sounds where samples are sounds. */
+async function storeWalk(steps: tf.Tensor4D, results: Results): Promise<void> {
+  const { spec, autoencoder, sample, context } = results;
+  const strip = pictureOf(steps, sample, autoencoder.domain);
+  try {
+    await storePicture('interpolation.png', (file) => writePng(tile(strip, spec.points), file), context);
+    await storePicture('interpolation.webp', (file) => writeAnimation(strip, file), context, 'image/webp');
+  } finally {
+    strip.dispose();
+  }
+  await storeSounds('interpolation', steps, results);
+}
+
+/** Stores samples decoded from drawn codes, each over the training sample of the row that is nearest to its code. */
+async function storeDrawn(
+  codes: tf.Tensor2D,
+  train: SampleSplit,
+  nearest: readonly number[],
+  results: Results,
+): Promise<void> {
+  const { autoencoder, sample, context } = results;
+  const pair = tf.tidy(
+    () =>
+      [autoencoder.decode(codes, false), inputOf(train.sample, gatherSamples(train, nearest), autoencoder.domain)].map(
+        (each) => tf.keep(each),
+      ) as [tf.Tensor4D, tf.Tensor4D],
+  );
+  const grid = pair.map((each) => pictureOf(each, sample, autoencoder.domain));
+  try {
+    await storePicture('samples.png', (file) => writeGrid(file, grid), context);
+    await storeSounds('sample', pair[0], results);
+    context.log('info', 'samples.png: drawn from the latent space, each over the nearest training sample');
+  } finally {
+    tf.dispose([...pair, ...grid]);
+  }
+}
+
+async function storePicture(
+  name: string,
+  write: (file: string) => Promise<void>,
+  context: TrainContext,
+  mime = 'image/png',
+): Promise<void> {
+  const file = path.join(context.workDir, name);
+  await write(file);
+  await context.store({ name, kind: 'image', mime, path: file, step: null });
+}
+
+/** Stores at most `MOST_SOUNDS` of the decoded samples as sounds, where they are sounds. */
+async function storeSounds(
+  name: string,
+  decoded: tf.Tensor4D,
+  { spec, autoencoder, sample, context, pause }: Results,
+): Promise<void> {
+  if (sample.modality !== 'audio') return;
+  for (let i = 0; i < Math.min(decoded.shape[0], MOST_SOUNDS); i++) {
+    await pause();
+    const samples = tf.tidy(() =>
+      soundsOf(
+        tf.slice4d(decoded, [i, 0, 0, 0], [1, -1, -1, -1]),
+        autoencoder,
+        sample,
+        Random.seeded(spec.seed, 'phases'),
+      ).dataSync(),
+    );
+    await storeSound(`${name}-${i}.wav`, samples, sample, null, context);
+  }
+}
+
+/** Least mean squared error of `decoded` [1, …] to a training sample: where it is large, `decoded` is none of them. */
+async function leastError(
+  decoded: tf.Tensor4D,
+  train: SampleSplit,
+  autoencoder: Autoencoder,
+  pause: Pause,
+): Promise<number> {
+  const errors = await collect(
+    train,
+    allRows(train),
+    (x) => tf.reshape<tf.Rank.R2>(tf.mean(tf.squaredDifference(x, decoded), [1, 2, 3]), [-1, 1]),
+    pause,
+    autoencoder.domain,
+  );
+  const least = tf.tidy(() => tf.min(errors).dataSync()[0]!);
+  errors.dispose();
+  return least;
 }
 
 /** The codes of two samples, or the mean codes of two classes. */
@@ -134,7 +187,7 @@ async function ends(
   return [await code(rowsOf(between.classes[0])), await code(rowsOf(between.classes[1]))];
 }
 
-/** Points from `a` to `b`, both included. [points][L] */
+/** Points [points][L] on the way from `a` to `b`, both included. */
 export function walk(a: Float32Array, b: Float32Array, points: number, path: Interpolate['path']): number[][] {
   return Array.from({ length: points }, (_, i) => {
     const t = i / (points - 1);
@@ -144,7 +197,7 @@ export function walk(a: Float32Array, b: Float32Array, points: number, path: Int
 
 /**
  * Spherical interpolation (Shoemake 1985): sin((1 − t)Ω)/sin Ω · a + sin(tΩ)/sin Ω · b with Ω the angle between them.
- * Where they point the same way, the straight line is meant.
+ * Where a and b point the same way, a straight line.
  */
 export function slerp(a: ArrayLike<number>, b: ArrayLike<number>, t: number): number[] {
   let [dot, aa, bb] = [0, 0, 0];
@@ -168,8 +221,8 @@ function nearestRows(codes: tf.Tensor2D, bank: tf.Tensor2D): number[] {
 }
 
 /**
- * From N(0, 1), the prior of a variational autoencoder; for others from a normal with the mean and spread of each
- * number of the codes. [samples, L]
+ * Codes [samples, L] drawn from N(0, 1), the prior of a variational autoencoder; of others from a normal distribution
+ * with the mean and variance that each number has over the bank's codes.
  */
 function draw(spec: Interpolate, autoencoder: Autoencoder, bank: tf.Tensor2D): tf.Tensor2D {
   const random = Random.seeded(spec.seed, 'samples');

@@ -12,6 +12,7 @@ import {
   negativeCosine,
   ntXent,
   pixelCrossEntropy,
+  unitRows,
   vicreg,
 } from './objectives.js';
 import { withoutGradient } from './networks/operations.js';
@@ -242,4 +243,30 @@ describe('cross-entropy of pixels', () => {
     gradient();
     expect(tf.memory().numTensors).toBe(before);
   });
+});
+
+test('a row of zeros stays one when rows are scaled to length 1, and every gradient is finite', () => {
+  const rows = tf.tensor2d([
+    [0, 0],
+    [3, 4],
+    [1e-13, 0],
+  ]);
+  expect([...unitRows(rows).dataSync()].map((x) => Number(x.toFixed(6)))).toEqual([0, 0, 0.6, 0.8, 0.1, 0]);
+  const weights = tf.tensor2d([
+    [1, -2],
+    [1, 2],
+    [0, 0],
+  ]);
+  const gradient = tf
+    .grad((x: tf.Tensor) => tf.sum(tf.mul(unitRows(x as tf.Tensor2D), weights)))(rows)
+    .dataSync();
+  // PyTorch 2's `F.normalize`: at zeros the slope of a division by 1e-12; (w − u (u·w)) / 5 at the second row.
+  expect(gradient[0]! / 1e12).toBeCloseTo(1, 5);
+  expect(gradient[1]! / 1e12).toBeCloseTo(-2, 5);
+  expect(gradient[2]).toBeCloseTo((1 - 0.6 * 2.2) / 5, 6);
+  expect(gradient[3]).toBeCloseTo((2 - 0.8 * 2.2) / 5, 6);
+  const dead = tf
+    .grad((x: tf.Tensor) => ntXent(x as tf.Tensor2D, 0.1).loss)(tf.zeros([6, 4]))
+    .dataSync();
+  expect([...dead].every(Number.isFinite)).toBe(true);
 });

@@ -113,9 +113,11 @@ export const klDivergence = (mean: tf.Tensor2D, logVariance: tf.Tensor2D): tf.Sc
     0.5,
   );
 
-/** Rows scaled to length 1; a row of zeros stays one. */
+/** Rows scaled to length 1; a row of zeros stays one, and its gradient is finite: 1e12 times the result's. */
 export function unitRows(z: tf.Tensor2D): tf.Tensor2D {
-  return tf.div(z, tf.maximum(tf.sqrt(tf.sum(tf.square(z), 1, true)), 1e-12));
+  // The root's slope is infinite at 0: it is taken of what is above.
+  const squares = tf.maximum(tf.sum(tf.square(z), 1, true), 1e-30);
+  return tf.div(z, tf.maximum(tf.sqrt(squares), 1e-12));
 }
 
 /** A class for each row [N]: as int32 where it is a tensor. */

@@ -77,6 +77,36 @@ describe('Adam', () => {
     twoSteps(spec, p0, [g1, g2], 0.1).forEach((value, i) => expect(Math.abs(value - expected[i]!)).toBeLessThan(2e-5));
   });
 
+  // By the algorithm of the paper in double precision; a second moment without memory is the last gradient's square.
+  test.each([
+    { beta1: 0, beta2: 0 },
+    { beta1: 0.9, beta2: 0 },
+    { beta1: 0, beta2: 1e-6 },
+    { beta1: 0.5, beta2: 0.5 },
+    { beta1: 0.9, beta2: 0.999 },
+  ])('follows it where gradients shrink by 1,000, with betas $beta1 and $beta2', (betas) => {
+    const spec = OptimizerSpec.parse({ name: 'adam', ...betas });
+    const gradients = [1, 1e-4, 1e-7];
+    let [p, m, v] = [0, 0, 0];
+    gradients.forEach((g, step) => {
+      m = betas.beta1 * m + (1 - betas.beta1) * g;
+      v = betas.beta2 * v + (1 - betas.beta2) * g * g;
+      p -= (1e-3 * m) / (1 - betas.beta1 ** (step + 1)) / (Math.sqrt(v / (1 - betas.beta2 ** (step + 1))) + 1e-8);
+    });
+    const [found] = twoSteps(
+      spec,
+      [0],
+      gradients.map((g) => [g]),
+      1e-3,
+    );
+    expect(Math.abs(found! / p - 1)).toBeLessThan(1e-5);
+  });
+
+  test('takes a step of the learning rate without any memory', () => {
+    const spec = OptimizerSpec.parse({ name: 'adam', beta1: 0, beta2: 0 });
+    expect(twoSteps(spec, [0], [[1], [1e-4]], 1e-3)[0]).toBeCloseTo(-0.002, 6);
+  });
+
   test('an update leaves no tensor behind', () => {
     const variable = tf.variable(tf.tensor(p0));
     const optimizer = createOptimizer(OptimizerSpec.parse({ name: 'adam' }), [{ key: 'p', variable, trainable: true }]);

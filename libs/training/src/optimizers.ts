@@ -22,6 +22,12 @@ export function learningRateAt(
 /** Biases and normalisation are neither decayed nor adapted: everything of one dimension. */
 const isExcluded = (variable: tf.Tensor) => variable.rank <= 1;
 
+/**
+ * Least β₂ for TensorFlow's kernel of Adam. It computes v as v + (1 − β₂)(g² − v), which in float32 is off by 6e-8 of
+ * the old v: all of the new one, where hardly anything of the old one stays and gradients shrink.
+ */
+const LEAST_MEMORY = 0.1;
+
 /** Turns gradients into new weights. Its slots are part of a checkpoint. */
 export interface Optimizer {
   /** Numbers that differ from step to step. Steps are counted from 0. */
@@ -81,7 +87,8 @@ class Adam implements Optimizer {
         const [m, v, factor] = [this.m[i]!, this.v[i]!, this.factors?.[i] ?? 1];
         const scaled = (scalar: tf.Scalar) => (factor === 1 ? scalar : tf.mul<tf.Scalar>(scalar, factor));
         const start = weightDecay > 0 && !isExcluded(variable) ? tf.mul(variable, tf.sub(1, scaled(decay))) : variable;
-        const updated = adamKernel(key, { p: start, m, v }, gradients[i]!, scaled(rate), betas, epsilon);
+        const update = beta2 < LEAST_MEMORY ? adamOperations : adamKernel;
+        const updated = update(key, { p: start, m, v }, gradients[i]!, scaled(rate), betas, epsilon);
         [variable, m, v].forEach((each, j) => {
           each.assign(updated[j]!);
         });
@@ -141,6 +148,21 @@ function adamKernel(
   for (const handle of handles)
     kernel('DestroyResourceOp', { ignore_lookup_error: { type: 'bool', value: false } }, [handle], 0);
   return updated;
+}
+
+/** As `adamKernel`, by operations of their own: exact for any β. */
+function adamOperations(
+  _: string,
+  { p, m, v }: Record<'p' | 'm' | 'v', tf.Tensor>,
+  g: tf.Tensor,
+  rate: tf.Scalar,
+  [beta1, beta2]: readonly tf.Scalar[],
+  epsilon: tf.Scalar,
+): tf.Tensor[] {
+  const blend = (old: tf.Tensor, beta: tf.Scalar, next: tf.Tensor) =>
+    tf.add(tf.mul(old, beta), tf.mul(next, tf.sub(1, beta)));
+  const [first, second] = [blend(m, beta1!, g), blend(v, beta2!, tf.square(g))];
+  return [tf.sub(p, tf.div(tf.mul(first, rate), tf.add(tf.sqrt(second), epsilon))), first, second];
 }
 
 /**

@@ -107,7 +107,7 @@ const COLOURS = [
 const PALETTE = COLOURS.map((colour) => [colour >> 16, (colour >> 8) & 255, colour & 255].map((part) => part / 255));
 const OVERLAY_OPACITY = 0.6;
 
-/** Of a class in an overlay, as `#e6194b`. */
+/** Colour of a class in an overlay, as `#e6194b`. */
 export const overlayColour = (label: number): string =>
   `#${COLOURS[label % COLOURS.length]!.toString(16).padStart(6, '0')}`;
 

@@ -1,9 +1,11 @@
 import type { RunSpec } from '#libs/contracts';
 import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import sharp from 'sharp';
 import { expect, test } from 'vitest';
 import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
+import { npy } from '../../../tests/support/npy.js';
 import { SIZE, inputs, run, specs, useTinyDataset, type Options } from '../../../tests/support/training-runs.js';
 
 useTinyDataset();
@@ -86,4 +88,25 @@ test('a pretraining that collapses ends where it is told to', async () => {
   await expect(run({ ...specs['simsiam'], collapseBelow: 1 } as z.input<typeof RunSpec>)).rejects.toMatchObject({
     reason: 'collapsed',
   });
+}, 60_000);
+
+test('metrics that a single sample does not define are left out with a reason, and end nothing', async () => {
+  const { files, manifest } = inputs.dataset!;
+  const whole = { files: files.val!, split: manifest.splits.val! };
+  files.val = {
+    samples: await npy(path.join(inputs.dataRoot, 'one.npy'), [1, SIZE, SIZE, 3], new Uint8Array(SIZE * SIZE * 3)),
+    labels: await npy(path.join(inputs.dataRoot, 'one-label.npy'), [1], Int32Array.of(0)),
+  };
+  manifest.splits.val = { ...whole.split, count: 1, countPerClass: [1, 0, 0] };
+  try {
+    const { metrics, lines } = await run({ ...specs['pretrain'], epochs: 2 } as z.input<typeof RunSpec>);
+    expect(metrics).toHaveProperty('eval/knn');
+    expect(metrics).not.toHaveProperty('eval/uniformity');
+    expect(lines.filter((line) => line.includes('eval/uniformity'))).toEqual([
+      'warn: eval/uniformity is left out: it is not defined for what was judged (NaN)',
+    ]);
+  } finally {
+    files.val = whole.files;
+    manifest.splits.val = whole.split;
+  }
 }, 60_000);

@@ -17,7 +17,6 @@ import {
   accuracy,
   alignment,
   collect,
-  fitLinearProbe,
   rankMe,
   representation,
   spreadOf,
@@ -25,6 +24,7 @@ import {
   weightedKnn,
   type Pause,
 } from './evaluation.js';
+import { fitLinearProbe, reportProbe } from './linear-probe.js';
 import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildPredictor, buildProjectionHead } from './networks/heads.js';
@@ -34,14 +34,14 @@ import { pictureOf, writeGrid } from './pictures.js';
 import { newEncoder, openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
 import { Session, TrainingError, type Terms, type TrainContext } from './session.js';
 
-/** Of the evaluation split, for alignment and uniformity. */
+/** Samples of the evaluation split whose alignment and uniformity are measured. */
 const JUDGED_SAMPLES = 512;
 /** Training samples whose views are shown. */
 const SHOWN = 8;
 
-/** What a method adds to the encoder and its projection head. Everything else is the same for all. */
+/** The part of a method that is its own, beside the encoder, its projection head and the loop, which all share. */
 interface Method {
-  /** Trained beside encoder and head. */
+  /** Networks that are trained beside encoder and head. */
   models: LayersModel[];
   followers?: LayersModel[];
   /** Named terms, `loss` the one that is minimised. views: [2N, H, W, C], those of sample i at rows i and i + N. */
@@ -56,7 +56,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   requireBatch(spec.batchSize, data.train.count);
   reportNeighbours(spec.knn, data, context);
   const augmentation = spec.augmentation ?? defaultAugmentation('pretrain', sample);
-  // An earlier attempt that came to a checkpoint has shown them.
+  // An earlier attempt that came to a checkpoint has stored the views.
   if (inputs.checkpoint === undefined) await storeViews(spec, augmentation, data, context);
   const encoder = newEncoder(spec.encoder, sample, spec.seed);
   const head = newHead(spec, encoder);
@@ -77,15 +77,20 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       seed: spec.seed,
       batch: (rows, random): [tf.Tensor4D] => {
         const samples = gatherSamples(data.train, rows);
-        // Both views in one pass: half the operations.
+        // Both views in one pass need half as many operations.
         return [viewsOf(sample, tf.concat([samples, samples], 0), augmentation, random)];
       },
       objective: ([views]) => method.objective(views),
       evaluate: async (pause) => {
-        const metrics = await judge(spec, augmentation, encoder, data, pause);
-        const spread = metrics['eval/feature_spread']!;
-        // Before the first step an encoder is what it is.
-        if (spec.collapseBelow !== null && spread < spec.collapseBelow && session.stepsDone > 0) {
+        const metrics = await judge(spec, augmentation, encoder, data, context, pause);
+        const spread = metrics['eval/feature_spread'];
+        // An encoder that has taken no step can't have collapsed.
+        if (
+          spec.collapseBelow !== null &&
+          spread !== undefined &&
+          spread < spec.collapseBelow &&
+          session.stepsDone > 0
+        ) {
           throw new TrainingError(
             'collapsed',
             `expected features with a spread of at least ${spec.collapseBelow}, got ${spread.toFixed(4)} at step ` +
@@ -115,8 +120,8 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
 }
 
 /**
- * Stores `views.png`: training samples over two views of each as the network gets them, sounds as spectrograms. The
- * run's own randomness is not touched.
+ * Stores `views.png`: training samples over two views of each as the network gets them, sounds as spectrograms. Draws
+ * nothing from the run's own randomness.
  */
 async function storeViews(
   spec: Pretrain,
@@ -146,7 +151,7 @@ function methodOf(
   head: LayersModel,
   totalSteps: number,
 ): Method {
-  const project = (views: tf.Tensor4D): tf.Tensor2D => forward(head, encode(encoder, views, true).features, true);
+  const project: Project = (views) => forward(head, encode(encoder, views, true).features, true);
   switch (spec.method) {
     case 'simclr':
       return {
@@ -160,51 +165,67 @@ function methodOf(
       return { models: [], objective: (views) => barlowTwins(...halves(project(views)), spec.barlowTwins) };
     case 'vicreg':
       return { models: [], objective: (views) => vicreg(...halves(project(views)), spec.vicreg) };
-    case 'simsiam': {
-      const predictor = newPredictor(spec);
-      return {
-        models: [predictor],
-        objective: (views) => {
-          const z = project(views);
-          const [p1, p2] = halves(forward<tf.Tensor2D>(predictor, z, true));
-          const [z1, z2] = halves(withoutGradient(z, (constant) => tf.clone(constant as tf.Tensor2D)));
-          // Chen and He 2021, eq. 2
-          return { loss: tf.mul<tf.Scalar>(tf.add(negativeCosine(p1, z2), negativeCosine(p2, z1)), 0.5) };
-        },
-      };
-    }
-    case 'byol': {
-      const predictor = newPredictor(spec);
-      // The same seeds: the target begins as a copy.
-      const targets = [newEncoder(spec.encoder, sample, spec.seed), newHead(spec, encoder)] as const;
-      for (const target of targets) target.name = `target_${target.name}`;
-      const [targetEncoder, targetHead] = targets;
-      const online = trainableOf(encoder, head);
-      const followers = trainableOf(...targets);
-      return {
-        models: [predictor],
-        followers: [...targets],
-        objective: (views) => {
-          const [p1, p2] = halves(forward<tf.Tensor2D>(predictor, project(views), true));
-          const [z1, z2] = halves(
-            withoutGradient(views, (x) =>
-              forward<tf.Tensor2D>(targetHead, encode(targetEncoder, x as tf.Tensor4D, true).features, true),
-            ),
-          );
-          // Grill et al. 2020, eq. 2, both directions: 2 − 2 cos each.
-          return { loss: tf.add<tf.Scalar>(tf.mul(tf.add(negativeCosine(p1, z2), negativeCosine(p2, z1)), 2), 4) };
-        },
-        rates: (step) => [targetMomentumAt(step, totalSteps, spec.targetMomentum)],
-        afterUpdate: ([momentum]) => {
-          const share = tf.sub(1, momentum!);
-          // Parameters only: the target's running averages are its own.
-          followers.forEach(({ variable }, i) => {
-            variable.assign(tf.add(tf.mul(variable, momentum!), tf.mul(online[i]!.variable, share)));
-          });
-        },
-      };
-    }
+    case 'simsiam':
+      return simsiam(spec, project);
+    case 'byol':
+      return byol(spec, sample, encoder, head, project, totalSteps);
   }
+}
+
+/** The projection head's outputs for views: [2N, H, W, C] → [2N, D] */
+type Project = (views: tf.Tensor4D) => tf.Tensor2D;
+
+function simsiam(spec: Pretrain, project: Project): Method {
+  const predictor = newPredictor(spec);
+  return {
+    models: [predictor],
+    objective: (views) => {
+      const z = project(views);
+      const [p1, p2] = halves(forward<tf.Tensor2D>(predictor, z, true));
+      const [z1, z2] = halves(withoutGradient(z, (constant) => tf.clone(constant as tf.Tensor2D)));
+      // Chen and He 2021, eq. 2
+      return { loss: tf.mul<tf.Scalar>(tf.add(negativeCosine(p1, z2), negativeCosine(p2, z1)), 0.5) };
+    },
+  };
+}
+
+function byol(
+  spec: Pretrain,
+  sample: SampleShape,
+  encoder: LayersModel,
+  head: LayersModel,
+  project: Project,
+  totalSteps: number,
+): Method {
+  const predictor = newPredictor(spec);
+  // The target begins as a copy of encoder and head, because it is made with the same seeds.
+  const targets = [newEncoder(spec.encoder, sample, spec.seed), newHead(spec, encoder)] as const;
+  for (const target of targets) target.name = `target_${target.name}`;
+  const [targetEncoder, targetHead] = targets;
+  const online = trainableOf(encoder, head);
+  const followers = trainableOf(...targets);
+  return {
+    models: [predictor],
+    followers: [...targets],
+    objective: (views) => {
+      const [p1, p2] = halves(forward<tf.Tensor2D>(predictor, project(views), true));
+      const [z1, z2] = halves(
+        withoutGradient(views, (x) =>
+          forward<tf.Tensor2D>(targetHead, encode(targetEncoder, x as tf.Tensor4D, true).features, true),
+        ),
+      );
+      // Grill et al. 2020, eq. 2, both directions: 2 − 2 cos each.
+      return { loss: tf.add<tf.Scalar>(tf.mul(tf.add(negativeCosine(p1, z2), negativeCosine(p2, z1)), 2), 4) };
+    },
+    rates: (step) => [targetMomentumAt(step, totalSteps, spec.targetMomentum)],
+    afterUpdate: ([momentum]) => {
+      const share = tf.sub(1, momentum!);
+      // Parameters only: the target keeps running averages of its own.
+      followers.forEach(({ variable }, i) => {
+        variable.assign(tf.add(tf.mul(variable, momentum!), tf.mul(online[i]!.variable, share)));
+      });
+    },
+  };
 }
 
 /**
@@ -227,18 +248,19 @@ function newPredictor(spec: Pretrain): LayersModel {
 }
 
 const trainableOf = (...models: LayersModel[]) => weightsOf(...models).filter(({ trainable }) => trainable);
-/** [2N, D] → the first views and the second ones, [N, D] each. */
+/** Outputs [2N, D] → those of the first views and those of the second, [N, D] each. */
 const halves = (z: tf.Tensor2D): [tf.Tensor2D, tf.Tensor2D] => tf.split(z, 2) as [tf.Tensor2D, tf.Tensor2D];
 
 /**
- * What the frozen features are worth: neighbours and a probe where samples have a class, and how they spread over the
- * sphere.
+ * Quality of the frozen features: accuracy of nearest neighbours and of a linear probe, where samples have a class, and
+ * how the features spread over the sphere.
  */
 async function judge(
   spec: Pretrain,
   augmentation: Augmentation,
   encoder: LayersModel,
   { manifest, train, evaluation }: Data,
+  { log }: TrainContext,
   pause: Pause,
 ): Promise<Record<string, number>> {
   const represent = representation(encoder);
@@ -259,9 +281,10 @@ async function judge(
         evaluation.labels,
       );
       const probe = own(await fitLinearProbe(bank, labels, manifest.classes.length, spec.probe, pause));
+      reportProbe(probe, log);
       metrics['eval/probe_accuracy'] = accuracy(probe.predict(queries), evaluation.labels);
     }
-    // The same samples and views after every epoch: the run's own randomness is not touched.
+    // A seed of its own gives the same samples and views after every epoch.
     const some = balancedRows(evaluation, JUDGED_SAMPLES);
     const random = Random.seeded(spec.seed, 'judged views');
     const views = [0, 1].map(() =>

@@ -1,4 +1,4 @@
-/** What a run starts from: its dataset, and the networks of its parent. */
+/** Inputs of a run: its dataset, and the networks of its parent. */
 import type {
   Autoencode,
   DatasetManifest,
@@ -40,7 +40,7 @@ export async function openOne(inputs: TrainerInputs, split: Split): Promise<Samp
   return opened;
 }
 
-/** What is trained on, and what is evaluated on. */
+/** The splits that a run trains on and evaluates on. */
 export async function openData(inputs: TrainerInputs, evalSplit: Split): Promise<Data> {
   const [train, evaluation] = [await openOne(inputs, 'train'), await openOne(inputs, evalSplit)];
   return { manifest: inputs.dataset!.manifest, train, evaluation };
@@ -60,12 +60,12 @@ export function reportNeighbours({ k, bankSize }: Knn, { train: { count } }: Dat
     log('warn', `the kNN evaluation asks for ${k} neighbours, but only ${bank} samples vote: all of them do`);
 }
 
-/** What a model file says of itself: enough to build the networks, and to feed them. */
+/** Description in a model file: enough to build its networks and to feed them. */
 export interface ModelState {
   kind: RunKind;
   sample: SampleShape;
   classes: readonly string[];
-  /** Of the encoder's input; waveforms are in [-1, 1]. */
+  /** Range of the values of the encoder's input; waveforms are in [-1, 1]. */
   range: [0, 1];
   encoder: Encoder;
   /** Of pretraining: the head. Of finetuning from its middle: the same, of which `headLayers` are in the file. */
@@ -132,7 +132,7 @@ export function storedNetworks(
   return { encoder, ...storedTop(encoder, parent) };
 }
 
-/** What the parent has on top of its encoder. */
+/** The parent's networks on top of its encoder. */
 export function storedTop(
   encoder: LayersModel,
   parent: ParentModel,

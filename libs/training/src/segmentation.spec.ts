@@ -1,15 +1,8 @@
-import {
-  RunSpec,
-  UNLABELLED,
-  type DatasetManifest,
-  type SplitFiles,
-  type StopReason,
-  type TrainerInputs,
-} from '#libs/contracts';
+import { UNLABELLED, type DatasetManifest, type RunSpec, type SplitFiles, type TrainerInputs } from '#libs/contracts';
 import { NpyWriter, Random, Rows } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -17,8 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
 import { judgeSegmentation, segmentationScores, type SegmentationScores } from './segmentation.js';
-import { Stopped, type TrainContext } from './session.js';
-import { train, type TrainSpec } from './train.js';
+import { trained, type Options, type Outcome } from '../../../tests/support/training-runs.js';
 
 const [HEIGHT, WIDTH] = [20, 24];
 const CLASSES = ['ground', 'red square', 'green disc'];
@@ -94,61 +86,10 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-interface Outcome {
-  metrics: Record<string, number>;
-  curves: unknown[];
-  files: Map<string, string>;
-  lines: string[];
-  stopped?: Stopped;
-}
-interface Options {
-  stopAt?: number;
-  sign?: number;
-  reason?: StopReason;
-  checkpoint?: string;
-  parentModel?: string;
-  data?: TrainerInputs['dataset'];
-}
-
-/**
- * Trains, is told to stop by the `sign`-th sign of life of step `stopAt`, and keeps the last file of each kind that was
- * stored.
- */
-async function run(
+const run = (
   spec: z.input<typeof RunSpec>,
-  { stopAt, sign = 1, reason = 'drain', data = dataset, ...inputs }: Options = {},
-): Promise<Outcome> {
-  const workDir = await mkdtemp(path.join(dir, 'run-'));
-  const stop = new AbortController();
-  const outcome: Outcome = { metrics: {}, curves: [], files: new Map(), lines: [] };
-  let signs = 0;
-  const context: TrainContext = {
-    signal: stop.signal,
-    workDir,
-    checkpointEverySeconds: 1000,
-    progress: (step) => {
-      if (step === stopAt && ++signs === sign) stop.abort(reason);
-    },
-    metrics: (points) => outcome.curves.push(...points.filter(({ key }) => key !== 'train/images_per_second')),
-    log: (_, message) => outcome.lines.push(message),
-    store: async ({ name, kind, path: file }) => {
-      const kept = path.join(dir, `${path.basename(workDir)}-${name}`);
-      await copyFile(file, kept);
-      outcome.files.set(kind, kept);
-    },
-  };
-  try {
-    const { metrics } = await train(
-      RunSpec.parse(spec) as TrainSpec,
-      { dataRoot: dir, dataset: data, ...inputs },
-      context,
-    );
-    return { ...outcome, metrics };
-  } catch (error) {
-    if (error instanceof Stopped) return { ...outcome, stopped: error };
-    throw error;
-  }
-}
+  { data = dataset, ...options }: Options & { data?: TrainerInputs['dataset'] } = {},
+) => trained({ dataRoot: dir, dataset: data }, spec, options);
 
 const tensorsOf = async ({ files }: Outcome) => (await readTensors(files.get('model')!)).tensors;
 const spec = {
@@ -281,7 +222,9 @@ test('20 steps, stopped at 11 and resumed, end in the weights and curves of a ru
   expect(first.stopped).toMatchObject({ reason: 'drain', step: 11 });
   const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
   expect(await tensorsOf(second)).toEqual(await tensorsOf(whole));
-  expect([...first.curves, ...second.curves]).toEqual(whole.curves);
+  const curves = (...outcomes: Outcome[]) =>
+    outcomes.flatMap(({ points }) => points.filter(({ key }) => key !== 'train/images_per_second'));
+  expect(curves(first, second)).toEqual(curves(whole));
 }, 60_000);
 
 test('no tensor is left behind, also where a stop breaks an evaluation off', async () => {

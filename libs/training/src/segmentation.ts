@@ -27,7 +27,7 @@ export interface SegmentationScores {
   miou: number;
   dice: number;
   pixelAccuracy: number;
-  /** By class; null for one that is neither in the labels nor in the predictions. */
+  /** Intersection over union of each class; null for one that is neither in the labels nor in the predictions. */
   iou: (number | null)[];
   dicePerClass: (number | null)[];
 }

@@ -83,14 +83,45 @@ export async function breathe({ signal, progress }: TrainContext, step: number, 
   if (signal.aborted) throw new Stopped(signal.reason as StopReason, step);
 }
 
-function requireFinite(values: Record<string, number>, step: number): void {
+/** What a step gives. `isUpdated`: whether this session has changed a weight before. */
+function requireFinite(values: Record<string, number>, step: number, isUpdated: boolean): void {
+  const advice = isUpdated
+    ? 'lower the learning rate or lengthen the warm-up'
+    : 'no weight has been changed before, so the learning rate is not the cause; look at the weights and ' +
+      'temperatures of the loss, at the samples, and at the weights that training starts from';
   for (const [name, value] of Object.entries(values)) {
     if (!Number.isFinite(value))
+      throw new TrainingError('nan_loss', `expected a finite ${name} at step ${step}, got ${value}: ${advice}`);
+  }
+}
+
+/** @throws TrainingError naming the first weight that holds what is no number. */
+function requireFiniteWeights(weights: readonly NamedWeight[], step: number): void {
+  for (const { key, variable } of weights) {
+    const wrong = variable.dataSync().find((value) => !Number.isFinite(value));
+    if (wrong !== undefined)
       throw new TrainingError(
         'nan_loss',
-        `expected a finite ${name} at step ${step}, got ${value}: lower the learning rate or lengthen the warm-up`,
+        `expected finite weights at step ${step}, got ${wrong} in ${key}: lower the learning rate or lengthen the ` +
+          'warm-up',
       );
   }
+}
+
+/** The metrics that are numbers. Others are not defined for what was judged, which is logged, but for those `known`. */
+export function definedMetrics(
+  values: Record<string, number>,
+  { log }: Pick<TrainContext, 'log'>,
+  known = new Set<string>(),
+): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(values).filter(([name, value]) => {
+      if (Number.isFinite(value)) return true;
+      if (!known.has(name)) log('warn', `${name} is left out: it is not defined for what was judged (${value})`);
+      known.add(name);
+      return false;
+    }),
+  );
 }
 
 /** Scalars of a step by metric name; `loss` is minimised. */
@@ -147,6 +178,9 @@ export class Session<Batch extends tf.Tensor[]> {
   private last: Record<string, number> = {};
   private best = -Infinity;
   private stored = 0;
+  private hasUpdated = false;
+  /** Metrics of evaluations that are not defined for the samples, and were logged. */
+  private readonly leftOut = new Set<string>();
   /** When the next checkpoint is due, on the clock of `performance.now()`. */
   private checkpointAt = Infinity;
   /** Steps since the metrics' clock was started: evaluations and checkpoints don't count as training. */
@@ -234,8 +268,9 @@ export class Session<Batch extends tf.Tensor[]> {
     const { recipe } = this;
     const { keepBest = false } = recipe.checkpoints ?? {};
     this.compiled.settle();
-    const values = await recipe.evaluate(() => this.breathe());
-    requireFinite(values, this.step);
+    const judged = await recipe.evaluate(() => this.breathe());
+    if (!Object.values(judged).every(Number.isFinite)) requireFiniteWeights(this.weights, this.step);
+    const values = definedMetrics(judged, this.context, this.leftOut);
     this.report(values);
     this.evaluationDue = false;
     const quality = values[recipe.quality];
@@ -253,7 +288,8 @@ export class Session<Batch extends tf.Tensor[]> {
     const values = this.trainStep(learningRate);
     this.step++;
     this.timed.steps++;
-    requireFinite(values, this.step);
+    requireFinite(values, this.step, this.hasUpdated);
+    this.hasUpdated = true;
     const logEvery = Math.max(1, Math.min(WIDEST_LOG_INTERVAL, Math.floor(totalSteps / CURVE_POINTS)));
     if (this.step % logEvery !== 0 && this.step !== totalSteps) return;
     this.report({

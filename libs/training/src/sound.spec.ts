@@ -1,19 +1,19 @@
-import { RunSpec, type DatasetManifest, type MetricPoint, type StopReason, type TrainerInputs } from '#libs/contracts';
+import type { DatasetManifest, RunSpec, TrainerInputs } from '#libs/contracts';
 import { decodeWav, gatherSamples, inputOf, inputShape, openSplit, Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { soundsOf, storedAutoencoder } from './autoencode.js';
+import { storedAutoencoder } from './autoencoder.js';
+import { soundsOf } from './sounds.js';
 import { readTensors } from './checkpoint.js';
 import type { ModelState } from './run-inputs.js';
-import { Stopped, type TrainContext } from './session.js';
 import { npy } from '../../../tests/support/npy.js';
-import { train, type TrainSpec } from './train.js';
+import { trained, type Options, type Outcome } from '../../../tests/support/training-runs.js';
 
 const RATE = 2000;
 const LENGTH = 600;
@@ -68,61 +68,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-interface Outcome {
-  metrics: Record<string, number>;
-  points: MetricPoint[];
-  files: Map<string, { file: string; kind: string; mime: string }>;
-  stopped?: Stopped;
-}
-interface Options {
-  stopAt?: number;
-  reason?: StopReason;
-  checkpoint?: string;
-  parentModel?: string;
-}
-
-/**
- * Trains, is told to stop by the first sign of life of step `stopAt`, and keeps what was stored, by its name;
- * checkpoints are all named `checkpoint`.
- */
-async function run(spec: z.input<typeof RunSpec>, options: Options = {}): Promise<Outcome> {
-  const workDir = await mkdtemp(path.join(dir, 'run-'));
-  const stop = new AbortController();
-  const points: MetricPoint[] = [];
-  const files: Outcome['files'] = new Map();
-  const context: TrainContext = {
-    signal: stop.signal,
-    workDir,
-    checkpointEverySeconds: 1000,
-    log: () => undefined,
-    metrics: (more) => points.push(...more),
-    progress: (step) => {
-      if (step === options.stopAt) stop.abort(options.reason ?? 'drain');
-    },
-    store: async ({ name, kind, mime, path: file }) => {
-      const kept = path.join(dir, `${path.basename(workDir)}-${name}`);
-      await copyFile(file, kept);
-      files.set(kind === 'checkpoint' ? kind : name, { file: kept, kind, mime });
-    },
-  };
-  try {
-    const { metrics } = await train(
-      RunSpec.parse(spec) as TrainSpec,
-      {
-        ...inputs,
-        ...(options.checkpoint && { checkpoint: options.checkpoint }),
-        ...(options.parentModel && { parentModel: options.parentModel }),
-      },
-      context,
-    );
-    return { metrics, points, files };
-  } catch (error) {
-    if (error instanceof Stopped) return { metrics: {}, points, files, stopped: error };
-    throw error;
-  }
-}
-
-const modelOf = ({ files }: Outcome): string => files.get('model.safetensors')!.file;
+const run = (spec: z.input<typeof RunSpec>, options?: Options) => trained(inputs, spec, options);
+const modelOf = ({ all }: Outcome): string => all.get('model.safetensors')!;
 
 const small = { dataset: 'tones', batchSize: 19, epochs: 3, encoder: { width: 4 }, knn: { k: 3 } };
 const autoencoder = { kind: 'autoencode', latent: 4, ...small } as const;
@@ -146,7 +93,7 @@ describe.each(Object.keys(specs))('%s of sounds', (kind) => {
     const whole = await run(spec);
     const first = await run(spec, { stopAt: 8 });
     expect(first.stopped).toMatchObject({ reason: 'drain', step: 8 });
-    const second = await run(spec, { checkpoint: first.files.get('checkpoint')!.file });
+    const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
     const [expected, found] = [await readTensors(modelOf(whole)), await readTensors(modelOf(second))];
     expect([...found.tensors.keys()]).toEqual([...expected.tensors.keys()]);
     for (const [key, { values }] of expected.tensors) expect(found.tensors.get(key)!.values, key).toEqual(values);
@@ -187,14 +134,11 @@ test('a finetuning tells the tones apart, and one from a pretrained encoder does
 }, 60_000);
 
 test('a pretraining shows spectrograms of sounds over those of two views of each', async () => {
-  const { files } = await run(
+  const { all } = await run(
     { ...specs['pretrain'], augmentation: { timeMask: { p: 1, maxFraction: 0.5 } } } as z.input<typeof RunSpec>,
     { stopAt: 0, reason: 'cancel' },
   );
-  const { data, info } = await sharp(files.get('views.png')!.file)
-    .greyscale()
-    .raw()
-    .toBuffer({ resolveWithObject: true });
+  const { data, info } = await sharp(all.get('views.png')).greyscale().raw().toBuffer({ resolveWithObject: true });
   const [frames, bands] = inputShape(inputs.dataset!.manifest.sample);
   expect(info).toMatchObject({ width: 8 * frames, height: 3 * bands });
   // Time goes to the right: what is masked is a black column in the view and none in the sound itself.
@@ -235,27 +179,26 @@ describe.each(['spectrogram', 'waveform'] as const)("an autoencoder's %s", (doma
   });
 
   test('can be listened to, and seen as spectrograms with time to the right', async () => {
-    const { files } = outcome;
+    const { all, described } = outcome;
     const split = await openSplit(inputs.dataset!.manifest, 'val', inputs.dataset!.files.val!);
     // The first of each class in turn, at most eight.
     const names = Array.from({ length: 8 }, (_, i) => [
       `reconstruction-${i}-original.wav`,
       `reconstruction-${i}.wav`,
     ]).flat();
-    expect([...files].filter(([, { kind }]) => kind === 'audio').map(([name]) => name)).toEqual(names);
+    expect([...described].filter(([, { kind }]) => kind === 'audio').map(([name]) => name)).toEqual(names);
     for (const name of names) {
-      const { file, mime } = files.get(name)!;
-      expect(mime).toBe('audio/wav');
-      const { samples, sampleRate } = decodeWav(await readFile(file));
+      expect(described.get(name)!.mime).toBe('audio/wav');
+      const { samples, sampleRate } = decodeWav(await readFile(all.get(name)!));
       expect(sampleRate).toBe(RATE);
       expect(samples).toHaveLength(LENGTH);
       expect(Math.max(...samples)).toBeGreaterThan(0.05);
     }
-    expect([...decodeWav(await readFile(files.get('reconstruction-1-original.wav')!.file)).samples]).toEqual([
+    expect([...decodeWav(await readFile(all.get('reconstruction-1-original.wav')!)).samples]).toEqual([
       ...gatherSamples(split, [1]).dataSync(),
     ]);
     const [frames, bands] = inputShape(split.sample);
-    const picture = sharp(files.get('reconstructions.png')!.file);
+    const picture = sharp(all.get('reconstructions.png'));
     expect(await picture.metadata()).toMatchObject({ format: 'png', width: 8 * frames, height: 2 * bands });
     // The upper left picture is of the first sound, a low tone: the brightest row lies below the middle.
     const { data } = await picture
@@ -314,9 +257,9 @@ test.each(['spectrogram', 'waveform'] as const)(
       { kind: 'embed', dataset: 'tones', from: spec.from, maps: ['pca'] },
       { parentModel: modelOf(parent) },
     );
-    expect([...mapped.files.keys()]).toContain('maps.json');
+    expect([...mapped.all.keys()]).toContain('maps.json');
     expect(walked.metrics['interpolate/middle_mse_to_training']).toBeGreaterThan(0);
-    expect([...walked.files.keys()]).toEqual([
+    expect([...walked.all.keys()]).toEqual([
       'interpolation.png',
       'interpolation.webp',
       'interpolation-0.wav',
@@ -326,9 +269,9 @@ test.each(['spectrogram', 'waveform'] as const)(
       'sample-0.wav',
       'sample-1.wav',
     ]);
-    expect(decodeWav(await readFile(walked.files.get('interpolation-2.wav')!.file)).samples).toHaveLength(LENGTH);
+    expect(decodeWav(await readFile(walked.all.get('interpolation-2.wav')!)).samples).toHaveLength(LENGTH);
     const [frames, bands] = inputShape(inputs.dataset!.manifest.sample);
-    expect(await sharp(walked.files.get('interpolation.png')!.file).metadata()).toMatchObject({
+    expect(await sharp(walked.all.get('interpolation.png')).metadata()).toMatchObject({
       width: 3 * frames,
       height: bands,
     });

@@ -7,6 +7,13 @@ import { whole, type Pieces } from './export/protobuf.js';
 /** Types of inputs that tfjs does not name: TensorFlow finds them itself where it executes one by one. */
 const INFERRED: Readonly<Record<string, readonly string[]>> = { ExpandDims: ['T', 'Tdim'] };
 
+/**
+ * TensorFlow's own fused normalisation is only for channels by fours, which is cuDNN's need and is asked of a graph for
+ * any device; oneDNN's kernel takes any number of them.
+ */
+const keepsNativeName = (name: string, [normalised]: readonly Handle[]): boolean =>
+  name === '_MklNativeFusedBatchNormEx' && normalised!.shape.at(-1)! % 4 !== 0;
+
 /** Stands between a step and the binding: what the step executes is executed, and is a node of the graph then. */
 export class StepRecorder {
   readonly nodes: Pieces[] = [];
@@ -100,8 +107,9 @@ export class StepRecorder {
     if (name === 'DestroyResourceOp' && this.lent.has(sources[0]!.source)) return outputs;
     const inputs = sources.map(({ source, dtype }) => ({ source: this.lent.get(source) ?? source, dtype }));
     const self = `node${this.nodes.length}`;
-    // What TensorFlow calls a kernel of oneDNN when it puts it into a graph itself.
-    const operation = name.replace(/^_MklNative/, '_');
+    // oneDNN's kernels go in under the names that TensorFlow replaces by them, but where it would refuse those.
+    const native = keepsNativeName(name, outputs);
+    const operation = native ? name : name.replace(/^_MklNative/, '_');
     const handles = inputs.filter(({ dtype }) => dtype === RESOURCE).map(({ source }) => source);
     const before = handles.flatMap((handle) => {
       const user = this.users.get(handle);
@@ -113,7 +121,7 @@ export class StepRecorder {
         ...Object.fromEntries((INFERRED[name] ?? []).map((key, i) => [key, whole(6, inputs[i]!.dtype)])),
         ...Object.fromEntries(
           attributes
-            .filter((each) => each.name !== '_kernel')
+            .filter((each) => native || each.name !== '_kernel')
             .map((each) => [each.name, attributeValue(this.native, each)]),
         ),
       }),

@@ -8,6 +8,7 @@ import { interrupted } from '../interrupt.js';
 import { words } from '../options.js';
 import { followOptions } from '../outcome.js';
 import { client, out, say, settings, show } from '../program.js';
+import { runId } from '../references.js';
 import { table } from '../render.js';
 
 const EXPORT_FORMATS = ['tfjs', 'safetensors', 'onnx'] as const;
@@ -17,8 +18,9 @@ export function addArtifacts(program: Command): void {
     .command('artifacts <id>')
     .description('files of a run')
     .option('--download <folder>', 'fetch them all, each checked by its sha256')
-    .action(async (id: string, { download: folder }: { download?: string }) => {
+    .action(async (run: string, { download: folder }: { download?: string }) => {
       const api = await client();
+      const id = await runId(api, run);
       const files: Artifact[] = [];
       for await (const file of api.eachArtifact(id)) files.push(file);
       if (folder === undefined)
@@ -53,7 +55,11 @@ export function addExport(program: Command): void {
       const api = await client();
       // In one order always: an export that was asked for before is found again.
       const { run } = await api.submitRun({
-        spec: { kind: 'export', from, formats: EXPORT_FORMATS.filter((each) => asked.includes(each)) },
+        spec: {
+          kind: 'export',
+          from: await runId(api, from),
+          formats: EXPORT_FORMATS.filter((each) => asked.includes(each)),
+        },
       });
       const [ended] = await followed(api, [run], followOptions());
       if (ended!.status !== 'succeeded') {

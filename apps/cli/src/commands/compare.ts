@@ -3,6 +3,7 @@ import { diffSpecs } from '#libs/contracts';
 import type { Command } from 'commander';
 import { UsageError } from '../document.js';
 import { client, out, show } from '../program.js';
+import { runId, runIds } from '../references.js';
 import { comparisonText, table, type Comparison } from '../render.js';
 
 const CURVE_POINTS = 200;
@@ -13,7 +14,8 @@ export function addWhy(program: Command): void {
     .command('why <id> [against]')
     .description("why a run is, or is not, another's result: field by field")
     .action(async (id: string, against?: string) => {
-      const why = await (await client()).why(id, against);
+      const api = await client();
+      const why = await api.why(await runId(api, id), against === undefined ? undefined : await runId(api, against));
       show(
         why,
         () =>
@@ -35,10 +37,15 @@ export function addCompare(program: Command): void {
     .command('compare <run...>')
     .description('metrics, curves and specs of runs side by side')
     .option('--every-field', 'also fields of the specs that are equal')
-    .action(async (ids: string[], { everyField = false }: { everyField?: boolean }) => {
-      if (ids.length < 2 || ids.length > MOST_COMPARED || new Set(ids).size < ids.length)
-        throw new UsageError(`expected 2 to ${MOST_COMPARED} different runs, got ${ids.join(', ')}`);
+    .action(async (given: string[], { everyField = false }: { everyField?: boolean }) => {
+      const several = (texts: readonly string[]) => {
+        if (texts.length < 2 || texts.length > MOST_COMPARED || new Set(texts).size < texts.length)
+          throw new UsageError(`expected 2 to ${MOST_COMPARED} different runs, got ${texts.join(', ')}`);
+      };
+      several(given);
       const api = await client();
+      const ids = await runIds(api, given);
+      several(ids);
       const runs = await Promise.all(ids.map((id) => api.run(id)));
       const series = await Promise.all(
         ids.map(

@@ -4,14 +4,16 @@ import type { Command } from 'commander';
 import { FOLLOW_RETRIES } from '../follow.js';
 import { interrupted } from '../interrupt.js';
 import { client, say, settings } from '../program.js';
+import { runId } from '../references.js';
 
 export function addLogs(program: Command): void {
   program
     .command('logs <id>')
     .description('log lines of a run')
     .option('-f, --follow', 'also those that are still to come')
-    .action(async (id: string, { follow: goesOn }: { follow?: boolean }) => {
+    .action(async (run: string, { follow: goesOn }: { follow?: boolean }) => {
       const api = await client();
+      const id = await runId(api, run);
       const line = (each: LogLine) =>
         say(settings().json ? JSON.stringify(each) : `${each.at} ${each.level} ${each.message}`);
       if (goesOn)

@@ -1,14 +1,24 @@
 /** Who shares the workers. */
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { positive } from '../options.js';
 import { client, out, show } from '../program.js';
 import { table } from '../render.js';
 
+/** A bound, or that there is none: commander takes null for no value at all. */
+type Quota = number | 'none';
+const quota = (text: string): Quota => (text === 'none' ? text : positive(text));
+const bound = (given: Quota): number | null => (given === 'none' ? null : given);
+
+const share = (text: string): number => {
+  if (!(Number(text) > 0)) throw new InvalidArgumentError('expected a number above 0');
+  return Number(text);
+};
+
 interface ProjectOptions {
   weight?: number;
-  maxRunning?: number | null;
-  gpuSeconds?: number | null;
-  maxSeconds?: number | null;
+  maxRunning?: Quota;
+  gpuSeconds?: Quota;
+  maxSeconds?: Quota;
 }
 
 export function addProjects(program: Command): void {
@@ -34,11 +44,10 @@ export function addProjects(program: Command): void {
         ),
       );
     });
-  const quota = (text: string): number | null => (text === 'none' ? null : positive(text));
   projects
     .command('set <name>')
     .description('make a project, or change its weight and quotas')
-    .option('--weight <n>', 'its share of starts and slots, beside that of others', Number)
+    .option('--weight <n>', 'its share of starts and slots, beside that of others', share)
     .option('--max-running <n>', 'how many of its runs may be under way (none: any number)', quota)
     .option('--gpu-seconds <n>', 'what its runs may use altogether (none: any amount)', quota)
     .option('--max-seconds <n>', 'time limit of its runs that are submitted without one (none: any time)', quota)
@@ -47,9 +56,9 @@ export function addProjects(program: Command): void {
         await client()
       ).putProject(name, {
         ...(weight !== undefined && { weight }),
-        ...(maxRunning !== undefined && { maxRunning }),
-        ...(gpuSeconds !== undefined && { gpuSeconds }),
-        ...(maxSeconds !== undefined && { maxSeconds }),
+        ...(maxRunning !== undefined && { maxRunning: bound(maxRunning) }),
+        ...(gpuSeconds !== undefined && { gpuSeconds: bound(gpuSeconds) }),
+        ...(maxSeconds !== undefined && { maxSeconds: bound(maxSeconds) }),
       });
       show(
         project,

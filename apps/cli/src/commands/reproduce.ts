@@ -6,6 +6,7 @@ import { following } from '../follow.js';
 import { FOLLOWING } from '../options.js';
 import { followOptions } from '../outcome.js';
 import { client, out, show } from '../program.js';
+import { runId } from '../references.js';
 import { reproductionText } from '../render.js';
 import { judge, lineage, resubmit, shellScript } from '../reproduce.js';
 
@@ -30,7 +31,7 @@ export function addReproduce(program: Command): void {
         { tolerance, print, cancelOnInterrupt }: { tolerance: number; print?: boolean; cancelOnInterrupt?: boolean },
       ) => {
         const api = await client();
-        const runs = await lineage(api, id);
+        const runs = await lineage(api, await runId(api, id));
         if (print)
           return show(
             runs.map(({ id: original, kind, digest, spec }) => ({ original, kind, digest, spec })),

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { UsageError } from '../document.js';
 import { filtered, filterOf, type Filter } from '../options.js';
 import { client, say, settings, show } from '../program.js';
+import { filterWithId, runIds } from '../references.js';
 
 const runCount = (count: number): string => `${count} ${count === 1 ? 'run' : 'runs'}`;
 
@@ -50,14 +51,17 @@ export function addRunActions(program: Command): void {
         const api = await client();
         if (ids.length > 0) {
           const changed: Run[] = [];
-          for (const id of ids) {
+          for (const id of await runIds(api, ids)) {
             const run = await act(api, id);
             changed.push(run);
             if (!settings().json) say(`${id} ${run.status}`);
           }
           if (settings().json) show(changed, () => '');
         } else {
-          const result = await api.bulkRuns({ action, filter: filterOf(options) }, { validateOnly: dryRun });
+          const result = await api.bulkRuns(
+            { action, filter: await filterWithId(api, filterOf(options)) },
+            { validateOnly: dryRun },
+          );
           showBulk(result, `${action} ${dryRun ? 'would change' : 'changed'}`);
         }
       });
@@ -80,15 +84,19 @@ export function addDelete(program: Command): void {
       const { all: _, dryRun = false, ...options } = choice;
       const api = await client();
       if (ids.length === 0) {
-        const result = await api.bulkRuns({ action: 'delete', filter: filterOf(options) }, { validateOnly: dryRun });
+        const result = await api.bulkRuns(
+          { action: 'delete', filter: await filterWithId(api, filterOf(options)) },
+          { validateOnly: dryRun },
+        );
         showBulk(result, dryRun ? 'would delete' : 'deleted');
         return;
       }
-      for (const id of ids) {
+      const runs = await runIds(api, ids);
+      for (const id of runs) {
         await api.deleteRun(id);
         if (!settings().json) say(`${id} deleted`);
       }
-      if (settings().json) show(ids, () => '');
+      if (settings().json) show(runs, () => '');
     });
 }
 
@@ -122,12 +130,11 @@ export function addTag(program: Command): void {
             .split(',')
             .map((each) => each.trim())
             .filter(Boolean);
-        const result = await (
-          await client()
-        ).bulkRuns(
+        const api = await client();
+        const result = await api.bulkRuns(
           {
             action: 'tag',
-            filter: ids.length > 0 ? { id: ids } : filter,
+            filter: ids.length > 0 ? { id: await runIds(api, ids) } : await filterWithId(api, filter),
             tags: { add: names(add), remove: names(remove) },
           },
           { validateOnly: dryRun },

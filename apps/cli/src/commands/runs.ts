@@ -3,6 +3,7 @@ import type { Run } from '#libs/contracts';
 import type { Command } from 'commander';
 import { filtered, filterOf, positive, type Filter } from '../options.js';
 import { client, out, show } from '../program.js';
+import { filterWithId, runId } from '../references.js';
 import { age, curvesText, runsText, statusText, table, waitText } from '../render.js';
 
 const CURVE_POINTS = 200;
@@ -18,14 +19,15 @@ export function addRuns(program: Command): void {
     )
     .action(async ({ limit, sort, ...options }: Filter & { limit: number; sort: string }) => {
       const items: Run[] = [];
+      const api = await client();
       if (limit > 0)
-        for await (const run of (await client()).eachRun({
+        for await (const run of api.eachRun({
           sort,
-          ...filterOf(options),
+          ...(await filterWithId(api, filterOf(options))),
           limit: Math.min(limit, LARGEST_PAGE),
         } as never))
           if (items.push(run) === limit) break;
-      show({ items }, () => runsText(items, out));
+      show({ items }, () => runsText(items, out, /^-?metric:(.+)$/.exec(sort)?.[1]));
     });
 }
 
@@ -33,8 +35,9 @@ export function addRun(program: Command): void {
   program
     .command('run <id>')
     .description('a run, its curves, attempts and results')
-    .action(async (id: string) => {
+    .action(async (given: string) => {
       const api = await client();
+      const id = await runId(api, given);
       const [run, curves] = [await api.run(id), await api.metrics(id, { points: CURVE_POINTS })];
       show({ ...run, curves }, () =>
         [

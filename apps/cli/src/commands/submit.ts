@@ -5,6 +5,7 @@ import { SubmissionFile, UsageError, type Reading } from '../document.js';
 import { FOLLOWING, positive } from '../options.js';
 import { follow, followSweep } from '../outcome.js';
 import { client, say, settings, show } from '../program.js';
+import { runId } from '../references.js';
 
 const MOST_TRIALS_NAMED = 10;
 
@@ -66,6 +67,9 @@ const forWandb = (command: Command): Command =>
 
 const notesOf = ({ notes }: SubmissionFile): string => notes.map((note) => `  ${note}\n`).join('');
 
+const read = (file: string, reading: Reading): Promise<SubmissionFile> =>
+  SubmissionFile.read(file, reading, async (text) => runId(await client(), text));
+
 export function addSubmit(program: Command): void {
   forWandb(program.command('submit <file>'))
     .description('submit a run or a sweep from a YAML or JSON file; - is standard input')
@@ -76,7 +80,7 @@ export function addSubmit(program: Command): void {
     .option('--max-seconds <n>', 'how long each run may take before it is stopped as timed_out', positive)
     .action(
       async (file: string, { watch, quiet, cancelOnInterrupt, project, maxSeconds, ...reading }: SubmitOptions) => {
-        const document = await SubmissionFile.read(file, reading);
+        const document = await read(file, reading);
         const api = await client();
         const { submission } = document;
         if (project !== undefined) submission.request.project = project;
@@ -91,7 +95,9 @@ export function addSubmit(program: Command): void {
         if (submission.type === 'run') {
           const { run, created } = await api.submitRun(submission.request).catch(refused);
           told(run, `${created ? 'submitted' : 'reused'} run ${run.id} (${run.status})`);
-          if (watch) process.exitCode = await follow(api, [run], { cancelOnInterrupt });
+          // What was there before is somebody else's: it is let go of, not cancelled.
+          const watching = { cancelOnInterrupt: cancelOnInterrupt && created, spareShared: true };
+          if (watch) process.exitCode = await follow(api, [run], watching);
         } else {
           const { sweep } = await api.submitSweep(submission.request).catch(refused);
           told(sweep, `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n${notesOf(document)}`.trimEnd());
@@ -105,7 +111,7 @@ export function addPlan(program: Command): void {
   forWandb(program.command('plan <file>'))
     .description('what submitting this file would start, and what it would reuse')
     .action(async (file: string, reading: Reading) => {
-      const document = await SubmissionFile.read(file, reading);
+      const document = await read(file, reading);
       const api = await client();
       const { submission } = document;
       try {

@@ -10,6 +10,7 @@ import type { ReadableStream as WebReadableStream } from 'node:stream/web';
 import { UsageError } from '../document.js';
 import { positive } from '../options.js';
 import { client, out, say, show } from '../program.js';
+import { sweepId } from '../references.js';
 import { age, resultsText, table } from '../render.js';
 
 interface SweepOptions {
@@ -48,9 +49,10 @@ export function addSweep(program: Command): void {
     .option('--run-cap <n>', 'how many trials there may be', positive)
     .option('--gpu-seconds <n>', 'of its budget', positive)
     .option('--wall-seconds <n>', 'of its budget', positive)
-    .action(async (id: string, options: SweepOptions) => {
+    .action(async (given: string, options: SweepOptions) => {
       if (options.withRuns && !options.delete) throw new UsageError('expected --with-runs together with --delete');
       const api = await client();
+      const id = await sweepId(api, given);
       if (options.delete) {
         const gone = await api.deleteSweep(id, { runs: options.withRuns ?? false });
         show(

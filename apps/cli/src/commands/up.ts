@@ -1,7 +1,9 @@
 /** A stack on this machine: brought up, and ended. */
 import type { Command } from 'commander';
+import { stat } from 'node:fs/promises';
+import { UsageError } from '../document.js';
 import { interrupted } from '../interrupt.js';
-import { positive } from '../options.js';
+import { portNumber, positive } from '../options.js';
 import { say, settings, show } from '../program.js';
 import { stopStack } from '../stack-lock.js';
 import { Stack } from '../stack.js';
@@ -10,7 +12,7 @@ export function addUp(program: Command): void {
   program
     .command('up')
     .description('bring up Postgres, Redis, the API and workers on this machine, and keep them until Ctrl-C')
-    .option('--port <port>', 'port of the API (default: the one of last time, 3000 or a free one)', positive)
+    .option('--port <port>', 'port of the API (default: the one of last time, 3000 or a free one)', portNumber)
     .option('--host <host>', 'address to listen on', '127.0.0.1')
     .option('--workers <n>', 'worker processes', positive, 1)
     .option('--data-root <folder>', 'the only folder that datasets are prepared from')
@@ -26,6 +28,7 @@ export function addUp(program: Command): void {
         workers: number;
         dataRoot?: string;
       }) => {
+        if (dataRoot !== undefined) await checkFolder(dataRoot);
         const stack = await Stack.start({
           dir: settings().dir,
           port,
@@ -51,6 +54,15 @@ export function addUp(program: Command): void {
           await stack.stop();
         }
       },
+    );
+}
+
+/** What is made where a path is mistyped is an empty folder that nobody meant. @throws UsageError */
+async function checkFolder(dir: string): Promise<void> {
+  const found = await stat(dir).catch(() => undefined);
+  if (!found?.isDirectory())
+    throw new UsageError(
+      `expected --data-root to be a folder that is there, got ${dir}: ${found ? 'it is none' : 'it does not exist'}`,
     );
 }
 

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { FOLLOWING } from '../options.js';
 import { follow, followSweep } from '../outcome.js';
 import { client } from '../program.js';
+import { runOrSweep } from '../references.js';
 
 const isMissing = (error: unknown): error is ApiError => error instanceof ApiError && error.status === 404;
 
@@ -15,7 +16,10 @@ export function addWatch(program: Command): void {
     .action(async (ids: string[], { cancelOnInterrupt }: { cancelOnInterrupt?: boolean }) => {
       const api = await client();
       const runs: Run[] = [];
-      for (const id of ids) {
+      for (const given of ids) {
+        const { id, type } = await runOrSweep(api, given);
+        if (type === 'sweep' && ids.length === 1)
+          return void (process.exitCode = await followSweep(api, id, { cancelOnInterrupt }));
         const found = await api.run(id).catch((error: unknown) => {
           if (ids.length === 1 && isMissing(error)) return error;
           throw error;

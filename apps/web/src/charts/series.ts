@@ -57,7 +57,7 @@ export function smoothed(values: readonly number[], weight: number): number[] {
   });
 }
 
-/** Where the runs of attempts begin on the axis of steps: the steps from which a later attempt went on. */
+/** Steps from which later attempts went on. */
 export const takeovers = (
   attempts: readonly { attempt: number; resumedFromStep: number; startedAt: string }[],
 ): { step: number; time: number; attempt: number }[] =>

@@ -74,7 +74,7 @@ export function useLive<T>(
 /** Asks everything again that is shown: after an action. */
 export const refresh = (): Promise<void> => queries.invalidateQueries();
 
-/** Of all pages, so that a rate is known when one comes back. */
+/** Progress of runs seen on any page, so that a run's rate is known when one comes back. */
 export const meter = new RateMeter();
 
 /** The runs that this one takes its input from, and those that take its result. */

@@ -14,10 +14,8 @@ export function CompositionMap({
   const points = names.flatMap((first, i) =>
     names.map((second, j) => ({ first, second, estimate: cells[i]?.[j] ?? null })),
   );
-  const known = points.filter((point): point is typeof point & { estimate: Estimate } => point.estimate !== null);
-  const values = known.map(({ estimate }) => estimate.mean);
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const best = known.reduce<(typeof known)[number] | undefined>(
+  const known = points.filter((point): point is KnownCell => point.estimate !== null);
+  const best = known.reduce<KnownCell | undefined>(
     (a, b) => (a && a.estimate.mean >= b.estimate.mean ? a : b),
     undefined,
   );
@@ -45,63 +43,80 @@ export function CompositionMap({
         `${names.join(', ')}${best ? `; the best is ${pair} with ${percent(best.estimate.mean)}` : ''}`
       }
       rows={() => [['', ...names], ...names.map((each, i) => [each, ...cells[i]!.map((cell) => cell?.mean)])]}
-      draw={(width) => {
-        const small = (width - 96) / names.length < 64;
-        return {
-          height: Math.min(560, Math.max(small ? 250 : 300, width * 0.62)),
-          marginLeft: small ? 74 : 96,
-          marginTop: small ? 74 : 32,
-          marginBottom: 8,
-          marginRight: 8,
-          padding: 0.04,
-          x: { domain: names, axis: 'top', label: null, tickSize: 0, tickRotate: small ? -50 : 0 },
-          y: { domain: names, label: null, tickSize: 0 },
-          color: { scheme: 'viridis', domain: [low, high === low ? low + 1e-9 : high] },
-          marks: [
-            Plot.cell(points, {
-              x: 'second',
-              y: 'first',
-              fill: 'transparent',
-              stroke: 'currentColor',
-              strokeOpacity: 0.15,
-              rx: 4,
-            }),
-            Plot.cell(known, {
-              x: 'second',
-              y: 'first',
-              fill: (d: (typeof known)[number]) => d.estimate.mean,
-              rx: 4,
-              tip: { format: { x: false, y: false, fill: false } },
-              title: ({ first, second, estimate: { mean, ci95, n } }: (typeof known)[number]) =>
-                `${first === second ? `${first} alone` : `${first} + ${second}`}\n` +
-                `${percent(mean)}${ci95 === null ? '' : ` ± ${percent(ci95)}`}, n = ${n}`,
-            }),
-            Plot.text(known, {
-              x: 'second',
-              y: 'first',
-              text: (d: (typeof known)[number]) => (100 * d.estimate.mean).toFixed(1),
-              fill: (d: (typeof known)[number]) =>
-                (d.estimate.mean - low) / (high - low || 1) < 0.45 ? 'white' : 'black',
-              fontSize: small ? 10 : 14,
-              fontWeight: 600,
-              pointerEvents: 'none',
-            }),
-            ...(best
-              ? [
-                  Plot.cell([best], {
-                    x: 'second',
-                    y: 'first',
-                    fill: 'none',
-                    stroke: 'currentColor',
-                    strokeWidth: 2.5,
-                    rx: 4,
-                    pointerEvents: 'none',
-                  }),
-                ]
-              : []),
-          ],
-        };
-      }}
+      draw={(width) => plotOf(names, points, known, best, width)}
     />
   );
+}
+
+interface Cell {
+  first: string;
+  second: string;
+}
+interface KnownCell extends Cell {
+  estimate: Estimate;
+}
+
+function plotOf(
+  names: string[],
+  points: Cell[],
+  known: KnownCell[],
+  best: KnownCell | undefined,
+  width: number,
+): Plot.PlotOptions {
+  const values = known.map(({ estimate }) => estimate.mean);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const small = (width - 96) / names.length < 64;
+  return {
+    height: Math.min(560, Math.max(small ? 250 : 300, width * 0.62)),
+    marginLeft: small ? 74 : 96,
+    marginTop: small ? 74 : 32,
+    marginBottom: 8,
+    marginRight: 8,
+    padding: 0.04,
+    x: { domain: names, axis: 'top', label: null, tickSize: 0, tickRotate: small ? -50 : 0 },
+    y: { domain: names, label: null, tickSize: 0 },
+    color: { scheme: 'viridis', domain: [low, high === low ? low + 1e-9 : high] },
+    marks: [
+      Plot.cell(points, {
+        x: 'second',
+        y: 'first',
+        fill: 'transparent',
+        stroke: 'currentColor',
+        strokeOpacity: 0.15,
+        rx: 4,
+      }),
+      Plot.cell(known, {
+        x: 'second',
+        y: 'first',
+        fill: (d: KnownCell) => d.estimate.mean,
+        rx: 4,
+        tip: { format: { x: false, y: false, fill: false } },
+        title: ({ first, second, estimate: { mean, ci95, n } }: KnownCell) =>
+          `${first === second ? `${first} alone` : `${first} + ${second}`}\n` +
+          `${percent(mean)}${ci95 === null ? '' : ` ± ${percent(ci95)}`}, n = ${n}`,
+      }),
+      Plot.text(known, {
+        x: 'second',
+        y: 'first',
+        text: (d: KnownCell) => (100 * d.estimate.mean).toFixed(1),
+        fill: (d: KnownCell) => ((d.estimate.mean - low) / (high - low || 1) < 0.45 ? 'white' : 'black'),
+        fontSize: small ? 10 : 14,
+        fontWeight: 600,
+        pointerEvents: 'none',
+      }),
+      ...(best
+        ? [
+            Plot.cell([best], {
+              x: 'second',
+              y: 'first',
+              fill: 'none',
+              stroke: 'currentColor',
+              strokeWidth: 2.5,
+              rx: 4,
+              pointerEvents: 'none',
+            }),
+          ]
+        : []),
+    ],
+  };
 }

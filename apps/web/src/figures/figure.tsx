@@ -10,7 +10,7 @@ type Cells = (string | number | null | undefined)[][];
 
 interface FigureProps {
   title: string;
-  /** Of the files. */
+  /** Name of the files, without ending. */
   name: string;
   caption?: React.ReactNode;
   /** In words, for those who don't see it. */
@@ -87,7 +87,7 @@ export function Figure({ title, name, caption, description, data, draw, rows }: 
   );
 }
 
-/** On its own: with its namespace and the paper that its ink was chosen for. */
+/** The SVG as a file of its own: with its namespace and the paper that its ink was chosen for. */
 function svgText(svg: SVGSVGElement): string {
   const copy = svg.cloneNode(true) as SVGSVGElement;
   copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
@@ -96,7 +96,7 @@ function svgText(svg: SVGSVGElement): string {
   return new XMLSerializer().serializeToString(copy);
 }
 
-/** At twice the size, for print. */
+/** The figure as PNG at twice its size, for print. */
 async function pngOf(svg: SVGSVGElement): Promise<Blob> {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svgText(svg))}`;

@@ -11,24 +11,15 @@ export interface TrialPoint {
 /** Pixels left of the first axis for the names of what has no order. */
 const roomForNames = (width: number) => (width < 520 ? 92 : 150);
 
-/** A line for each trial through what was varied to what came of it. */
-export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; name: string }) {
-  const text = (value: unknown): string => {
-    const augmentation = typeof value === 'object' && value !== null ? Augmentation.safeParse(value) : undefined;
-    if (augmentation?.success) return augmentationName(augmentation.data);
-    return typeof value === 'string' ? value : (JSON.stringify(value) ?? '–');
-  };
-  const metrics = ['eval/knn', 'eval/probe_accuracy', 'eval/miou', 'eval/accuracy'].filter((key) =>
-    trials.some((trial) => trial.metrics[key] !== undefined),
-  );
-  const varied = [...new Set(trials.flatMap(({ parameters }) => Object.keys(parameters)))].filter(
-    (path) =>
-      !/\.(seed|labelSeed)$/.test(path) &&
-      new Set(trials.map(({ parameters }) => JSON.stringify(parameters[path]))).size > 1,
-  );
-  const target = metrics.at(-1);
-  if (varied.length === 0 || target === undefined || trials.length < 2) return null;
-  const axes = [
+function text(value: unknown): string {
+  const augmentation = typeof value === 'object' && value !== null ? Augmentation.safeParse(value) : undefined;
+  if (augmentation?.success) return augmentationName(augmentation.data);
+  return typeof value === 'string' ? value : (JSON.stringify(value) ?? '–');
+}
+
+/** An axis for each varied parameter and each metric, with the place of a value on it, from 0 to 1. */
+function axesOf(trials: TrialPoint[], varied: string[], metrics: string[]) {
+  return [
     ...varied.map((path) => ({
       id: path,
       title: path.split('.').slice(1).join('.'),
@@ -60,7 +51,32 @@ export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; na
             .map((level) => ({ axis: axis.id, at: levels.indexOf(level) / (high || 1), text: level })),
     };
   });
-  const points = trials
+}
+
+type Axis = ReturnType<typeof axesOf>[number];
+
+/** A trial's place on one axis. `value`: what the trial's line is coloured by. */
+interface Place {
+  trial: number;
+  axis: string;
+  at: number | undefined;
+  value: number;
+}
+
+/** A line for each trial through its parameters and its metrics. */
+export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; name: string }) {
+  const metrics = ['eval/knn', 'eval/probe_accuracy', 'eval/miou', 'eval/accuracy'].filter((key) =>
+    trials.some((trial) => trial.metrics[key] !== undefined),
+  );
+  const varied = [...new Set(trials.flatMap(({ parameters }) => Object.keys(parameters)))].filter(
+    (path) =>
+      !/\.(seed|labelSeed)$/.test(path) &&
+      new Set(trials.map(({ parameters }) => JSON.stringify(parameters[path]))).size > 1,
+  );
+  const target = metrics.at(-1);
+  if (varied.length === 0 || target === undefined || trials.length < 2) return null;
+  const axes = axesOf(trials, varied, metrics);
+  const points: Place[] = trials
     .filter((trial) => trial.metrics[target] !== undefined)
     .flatMap((trial) =>
       axes.map((axis) => ({
@@ -70,7 +86,6 @@ export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; na
         value: trial.metrics[target]!,
       })),
     );
-  const title = new Map(axes.map((axis) => [axis.id, axis.title]));
   return (
     <Figure
       title="Trials side by side"
@@ -88,59 +103,64 @@ export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; na
           }),
         ]),
       ]}
-      draw={(width, { paper }) => ({
-        height: 320,
-        marginTop: 34,
-        marginBottom: 16,
-        marginLeft: axes[0]!.levels.length === 0 ? 56 : roomForNames(width),
-        marginRight: width < 520 ? 34 : 60,
-        x: {
-          type: 'point',
-          padding: 0.12,
-          domain: axes.map(({ id }) => id),
-          axis: 'top',
-          label: null,
-          tickSize: 0,
-          tickFormat: (id: string) => title.get(id) ?? id,
-        },
-        y: { axis: null, domain: [-0.03, 1.03] },
-        color: { scheme: 'viridis' },
-        marks: [
-          Plot.ruleX(axes, { x: 'id', stroke: 'currentColor', strokeOpacity: 0.4 }),
-          Plot.line(points, {
-            x: 'axis',
-            y: 'at',
-            z: 'trial',
-            stroke: 'value',
-            strokeOpacity: 0.7,
-            strokeWidth: 1.5,
-            curve: 'bump-x',
-          }),
-          Plot.text(axes[0]!.ticks, {
-            x: 'axis',
-            y: 'at',
-            text: 'text',
-            dx: -7,
-            textAnchor: 'end',
-            fill: 'currentColor',
-            fontSize: 11,
-          }),
-          Plot.text(
-            axes.slice(1).flatMap(({ ticks }) => ticks),
-            {
-              x: 'axis',
-              y: 'at',
-              text: 'text',
-              dx: 6,
-              textAnchor: 'start',
-              stroke: paper,
-              strokeWidth: 4,
-              fill: 'currentColor',
-              fontSize: 11,
-            },
-          ),
-        ],
-      })}
+      draw={(width, { paper }) => plotOf(axes, points, width, paper)}
     />
   );
+}
+
+function plotOf(axes: Axis[], points: Place[], width: number, paper: string): Plot.PlotOptions {
+  const title = new Map(axes.map((axis) => [axis.id, axis.title]));
+  return {
+    height: 320,
+    marginTop: 34,
+    marginBottom: 16,
+    marginLeft: axes[0]!.levels.length === 0 ? 56 : roomForNames(width),
+    marginRight: width < 520 ? 34 : 60,
+    x: {
+      type: 'point',
+      padding: 0.12,
+      domain: axes.map(({ id }) => id),
+      axis: 'top',
+      label: null,
+      tickSize: 0,
+      tickFormat: (id: string) => title.get(id) ?? id,
+    },
+    y: { axis: null, domain: [-0.03, 1.03] },
+    color: { scheme: 'viridis' },
+    marks: [
+      Plot.ruleX(axes, { x: 'id', stroke: 'currentColor', strokeOpacity: 0.4 }),
+      Plot.line(points, {
+        x: 'axis',
+        y: 'at',
+        z: 'trial',
+        stroke: 'value',
+        strokeOpacity: 0.7,
+        strokeWidth: 1.5,
+        curve: 'bump-x',
+      }),
+      Plot.text(axes[0]!.ticks, {
+        x: 'axis',
+        y: 'at',
+        text: 'text',
+        dx: -7,
+        textAnchor: 'end',
+        fill: 'currentColor',
+        fontSize: 11,
+      }),
+      Plot.text(
+        axes.slice(1).flatMap(({ ticks }) => ticks),
+        {
+          x: 'axis',
+          y: 'at',
+          text: 'text',
+          dx: 6,
+          textAnchor: 'start',
+          stroke: paper,
+          strokeWidth: 4,
+          fill: 'currentColor',
+          fontSize: 11,
+        },
+      ),
+    ],
+  };
 }

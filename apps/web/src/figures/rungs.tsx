@@ -9,7 +9,17 @@ const DECISIONS = {
   stopped: ['stopped', colourOf(3)],
 } as const;
 
-/** Early stopping: each pretraining from rung to rung, with what it was worth there and what was made of it. */
+/** What a pretraining reached at one rung, and the decision on it there. */
+interface Point {
+  run: string;
+  label: string;
+  trials: string;
+  step: number;
+  value: number;
+  decision: keyof typeof DECISIONS;
+}
+
+/** Early stopping: each pretraining from rung to rung, with its metric and the decision at each. */
 export function Rungs({
   rungs: { runs, metric, goal, policy },
   labelOf,
@@ -19,7 +29,7 @@ export function Rungs({
   labelOf: (trials: readonly number[]) => string;
   name: string;
 }) {
-  const points = runs.flatMap(({ runId, trials, reached }) =>
+  const points: Point[] = runs.flatMap(({ runId, trials, reached }) =>
     reached.map(({ step, value, decision }) => ({
       run: runId,
       label: labelOf(trials),
@@ -33,8 +43,6 @@ export function Rungs({
   const count = (decision: keyof typeof DECISIONS) =>
     runs.filter(({ reached }) => reached.at(-1)?.decision === decision).length;
   const steps = [...new Set(points.map(({ step }) => step))].sort((a, b) => a - b);
-  type Point = (typeof points)[number];
-  const colour = (d: Point) => DECISIONS[d.decision][1];
   const better = goal === 'maximize' ? 'higher' : 'lower';
   return (
     <Figure
@@ -64,39 +72,45 @@ export function Rungs({
         ['run', 'trials', 'step', metric, 'decision'],
         ...points.map((d) => [d.run, d.trials, d.step, d.value, d.decision]),
       ]}
-      draw={() => ({
-        height: 320,
-        marginLeft: 52,
-        marginRight: 20,
-        x: {
-          label: 'step →',
-          ...(policy !== 'median' && { ticks: steps }),
-          inset: 16,
-          tickFormat: (d: number) => shortNumber(d),
-        },
-        y: { label: `↑ ${metric}`, grid: true, tickFormat: (d: number) => shortNumber(d) },
-        marks: [
-          Plot.line(points, { x: 'step', y: 'value', z: 'run', stroke: 'currentColor', strokeOpacity: 0.25 }),
-          Plot.dot(points, {
-            x: 'step',
-            y: 'value',
-            fill: colour,
-            stroke: colour,
-            symbol: (d: Point) => (d.decision === 'stopped' ? 'times' : 'circle'),
-            r: 4,
-            strokeWidth: 1.5,
-          }),
-          Plot.tip(
-            points,
-            Plot.pointer({
-              x: 'step',
-              y: 'value',
-              title: (d: Point) => `${d.label}\n${shortNumber(d.value)} at step ${d.step}: ${DECISIONS[d.decision][0]}`,
-              fill: 'var(--panel)',
-            }),
-          ),
-        ],
-      })}
+      draw={() => plotOf(points, metric, policy === 'median' ? undefined : steps)}
     />
   );
+}
+
+/** `ticks`: steps that are marked on the axis; chosen by Plot where there are none. */
+function plotOf(points: Point[], metric: string, ticks: number[] | undefined): Plot.PlotOptions {
+  const colour = (d: Point) => DECISIONS[d.decision][1];
+  return {
+    height: 320,
+    marginLeft: 52,
+    marginRight: 20,
+    x: {
+      label: 'step →',
+      ...(ticks && { ticks }),
+      inset: 16,
+      tickFormat: (d: number) => shortNumber(d),
+    },
+    y: { label: `↑ ${metric}`, grid: true, tickFormat: (d: number) => shortNumber(d) },
+    marks: [
+      Plot.line(points, { x: 'step', y: 'value', z: 'run', stroke: 'currentColor', strokeOpacity: 0.25 }),
+      Plot.dot(points, {
+        x: 'step',
+        y: 'value',
+        fill: colour,
+        stroke: colour,
+        symbol: (d: Point) => (d.decision === 'stopped' ? 'times' : 'circle'),
+        r: 4,
+        strokeWidth: 1.5,
+      }),
+      Plot.tip(
+        points,
+        Plot.pointer({
+          x: 'step',
+          y: 'value',
+          title: (d: Point) => `${d.label}\n${shortNumber(d.value)} at step ${d.step}: ${DECISIONS[d.decision][0]}`,
+          fill: 'var(--panel)',
+        }),
+      ),
+    ],
+  };
 }

@@ -1,8 +1,25 @@
-import { isTerminal } from '#libs/contracts';
+import { isTerminal, type Embed } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { client, refresh, useLive } from '../data/queries.js';
 import type { Latent } from './latent-run.js';
 import { momentsOf } from './latent.js';
+
+/** Checkpoints of the run that is mapped, each with the run that mapped it; undefined until they are known. */
+function useMoments(id: string, spec: Embed | undefined) {
+  const moments = useLive(
+    ['checkpoints', id],
+    async () => {
+      const steps = new Set<number>();
+      for await (const { kind, step } of client.eachArtifact(spec!.from))
+        if (kind === 'checkpoint' && step !== null) steps.add(step);
+      return momentsOf(spec!, (await client.runs({ kind: ['embed'], parent: spec!.from, limit: 500 })).items, [
+        ...steps,
+      ]);
+    },
+    { enabled: spec !== undefined, live: (all) => all.some(({ map }) => map && !isTerminal(map.status)) },
+  );
+  return moments.data;
+}
 
 /**
  * How the space came to be: the map after each checkpoint of the run that is mapped, all turned onto the one that is
@@ -18,18 +35,7 @@ export function Checkpoints({
   onChange: (id: string) => void;
 }) {
   const spec = run.spec.kind === 'embed' ? run.spec : undefined;
-  const state = useLive(
-    ['checkpoints', run.id],
-    async () => {
-      const steps = new Set<number>();
-      for await (const { kind, step } of client.eachArtifact(spec!.from))
-        if (kind === 'checkpoint' && step !== null) steps.add(step);
-      return momentsOf(spec!, (await client.runs({ kind: ['embed'], parent: spec!.from, limit: 500 })).items, [
-        ...steps,
-      ]);
-    },
-    { enabled: spec !== undefined, live: (moments) => moments.some(({ map }) => map && !isTerminal(map.status)) },
-  );
+  const moments = useMoments(run.id, spec);
   const start = useMutation({
     mutationFn: (steps: number[]) =>
       Promise.all(
@@ -44,7 +50,6 @@ export function Checkpoints({
       ),
     onSettled: () => void refresh(),
   });
-  const moments = state.data;
   if (!spec || !moments || moments.length < 2) return null;
   const mapped = moments
     .filter(({ map, step }) => map?.status === 'succeeded' || step === (spec.checkpoint ?? null))

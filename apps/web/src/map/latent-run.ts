@@ -49,7 +49,7 @@ export function useLatent(id: string | undefined, { keep = false } = {}) {
   );
 }
 
-/** What is looked at, shared by maps of the same samples. */
+/** The picked and the selected points, shared by maps of the same samples. */
 export interface Focus {
   picked: number | undefined;
   selected: readonly number[];
@@ -59,7 +59,7 @@ export const NOTHING: Focus = { picked: undefined, selected: [] };
 
 export type Colour = 'class' | 'prediction' | 'error';
 
-/** By what points can be coloured. */
+/** Properties that points can be coloured by, with their names. */
 export const coloursOf = ({ labels, predictions }: MapsFile): [Colour, string][] => [
   ['class', 'Class'],
   ...(predictions ? ([['prediction', 'Prediction']] as [Colour, string][]) : []),

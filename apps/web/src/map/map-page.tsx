@@ -84,26 +84,13 @@ function Maps({ latent, second, secondError, checkpoint }: MapsProps) {
     checkpoint?.file.samplesDigest === latent.file.samplesDigest && map in checkpoint.file.maps ? checkpoint : latent;
   return (
     <>
-      <div className="title">
-        <h1>{latent.name}</h1>
-        <span className="dim">
-          {latent.file.rows.length.toLocaleString('en')} samples of the {latent.file.split} split of{' '}
-          {latent.file.dataset.split('@')[0]}, {latent.file.dimensions} features
-        </span>
-      </div>
+      <Title latent={latent} />
       <div className="controls">
         <Choices latent={latent} map={map} colour={colour} />
         <button aria-pressed={ends !== undefined} onClick={() => setEnds(ends ? undefined : pickedOnly)}>
           Morph
         </button>
-        {second && !same && (
-          <span className="dim">They show other samples: what you choose in one is not marked in the other.</span>
-        )}
-        {secondError && (
-          <span className="bad" role="alert">
-            {secondError.message}
-          </span>
-        )}
+        <Warnings otherSamples={second !== undefined && !same} error={secondError} />
       </div>
       <Checkpoints
         latent={latent}
@@ -151,6 +138,33 @@ function Maps({ latent, second, secondError, checkpoint }: MapsProps) {
         onPick={(next) => look({ ...focus, picked: next })}
       />
     </>
+  );
+}
+
+function Warnings({ otherSamples, error }: { otherSamples: boolean; error: Error | null }) {
+  return (
+    <>
+      {otherSamples && (
+        <span className="dim">They show other samples: what you choose in one is not marked in the other.</span>
+      )}
+      {error && (
+        <span className="bad" role="alert">
+          {error.message}
+        </span>
+      )}
+    </>
+  );
+}
+
+function Title({ latent: { name, file } }: { latent: Latent }) {
+  return (
+    <div className="title">
+      <h1>{name}</h1>
+      <span className="dim">
+        {file.rows.length.toLocaleString('en')} samples of the {file.split} split of {file.dataset.split('@')[0]},{' '}
+        {file.dimensions} features
+      </span>
+    </div>
   );
 }
 

@@ -1,16 +1,17 @@
-import { useEffect, useEffectEvent, useMemo, useRef, useState } from 'react';
+import { useMemo, useState } from 'react';
 import { Choice } from '../ui/controls.js';
 import { Empty } from '../ui/states.js';
 import { Lasso } from './lasso.js';
 import { labelOf, MAP_NAMES, type Colour, type Focus, type Latent } from './latent-run.js';
-import { inside, normalised, onTheWay } from './latent.js';
+import { inside, normalised } from './latent.js';
 import { Judgement, Legend, mistakesOf } from './legend.js';
 import { isWrong, kindsOf, pointColours } from './point-colours.js';
-import { drawsWebGl, Scatter } from './scatter.js';
+import { drawsWebGl } from './scatter.js';
 import { Thumbnail } from './thumbnail.js';
+import { useScatter } from './use-scatter.js';
 
-/** How long points take from one checkpoint to the next. */
-const MOVE_MS = 450;
+/** What dragging does. */
+type Mode = 'pan' | 'lasso';
 
 interface ViewProps {
   latent: Latent;
@@ -44,9 +45,7 @@ export function MapView(props: ViewProps) {
 
 function PointMap({ latent, frame, map, colour, focus, ends, onFocus, height }: ViewProps) {
   const { file } = latent;
-  const box = useRef<HTMLDivElement>(null);
-  const scatter = useRef<Scatter>(undefined);
-  const [mode, setMode] = useState<'pan' | 'lasso'>('pan');
+  const [mode, setMode] = useState<Mode>('pan');
   const [hovered, setHovered] = useState<Hovered>();
   const [only, setOnly] = useState<number>();
   const points = useMemo(() => normalised(file.maps[map]!, frame.file.maps[map]), [file, frame, map]);
@@ -60,58 +59,15 @@ function PointMap({ latent, frame, map, colour, focus, ends, onFocus, height }: 
       }),
     [file, colour, selected, picked, ends, only],
   );
-
-  const pick = useEffectEvent((point: number) => onFocus({ ...focus, picked: point }));
-  const hover = useEffectEvent((point: number | undefined, x: number, y: number) =>
-    setHovered(
-      point === undefined
-        ? undefined
-        : { point, left: Math.min(x + 14, box.current!.clientWidth - 120), top: Math.min(y + 14, height - 130) },
-    ),
-  );
-  const begin = useEffectEvent(() => ({ points, colours }));
-  useEffect(() => {
-    const created = (scatter.current = new Scatter(box.current!, {
-      ...begin(),
-      onHover: (point, x, y) => hover(point, x, y),
-      onPick: (point) => pick(point),
-    }));
-    return () => {
-      created.destroy();
-      scatter.current = undefined;
-    };
-  }, []);
-  useEffect(() => scatter.current?.update({ colours }), [colours]);
-  const before = useRef({ points, frame, map });
-  useEffect(() => {
-    const { points: from, frame: window, map: was } = before.current;
-    before.current = { points, frame, map };
-    if (from === points) return;
-    if (
-      window !== frame ||
-      was !== map ||
-      from.length !== points.length ||
-      matchMedia('(prefers-reduced-motion: reduce)').matches
-    ) {
-      scatter.current?.update({ points });
-      if (window !== frame || was !== map) scatter.current?.fit();
-      return;
-    }
-    // From checkpoint to checkpoint each point is followed by the eye.
-    let timer = 0;
-    const started = performance.now();
-    const move = (now: number) => {
-      const part = Math.min(1, Math.max(0, (now - started) / MOVE_MS));
-      scatter.current?.update({ points: part === 1 ? points : onTheWay(from, points, part * part * (3 - 2 * part)) });
-      if (part < 1) timer = requestAnimationFrame(move);
-    };
-    timer = requestAnimationFrame(move);
-    return () => {
-      cancelAnimationFrame(timer);
-      scatter.current?.update({ points });
-    };
-  }, [points, frame, map]);
-
+  const { box, scatter } = useScatter(points, colours, frame, map, {
+    onHover: (point, x, y) =>
+      setHovered(
+        point === undefined
+          ? undefined
+          : { point, left: Math.min(x + 14, box.current!.clientWidth - 120), top: Math.min(y + 14, height - 130) },
+      ),
+    onPick: (point) => onFocus({ ...focus, picked: point }),
+  });
   const choose = (corners: readonly [number, number][]) => {
     if (!scatter.current) return;
     const polygon = corners.map(([x, y]) => scatter.current!.unproject(x, y));
@@ -119,33 +75,17 @@ function PointMap({ latent, frame, map, colour, focus, ends, onFocus, height }: 
     onFocus({ ...focus, selected: inside(points, polygon).filter((i) => only === undefined || kinds?.[i] === only) });
     setMode('pan');
   };
+  const select = (listed: number[]) => onFocus({ ...focus, selected: listed });
   return (
     <div className="map">
-      <div className="controls">
-        <Choice
-          label="What dragging does"
-          value={mode}
-          onChange={setMode}
-          options={[
-            ['pan', 'Move'],
-            ['lasso', 'Lasso'],
-          ]}
-        />
-        <span className="actions">
-          <button onClick={() => scatter.current?.zoom(0.7)} aria-label="Nearer">
-            +
-          </button>
-          <button onClick={() => scatter.current?.zoom(-0.7)} aria-label="Farther">
-            −
-          </button>
-          <button onClick={() => scatter.current?.fit()}>Whole</button>
-        </span>
-        {selected.length > 0 && (
-          <button onClick={() => onFocus({ ...focus, selected: [] })}>
-            Forget the {selected.length.toLocaleString('en')} chosen
-          </button>
-        )}
-      </div>
+      <Controls
+        mode={mode}
+        onMode={setMode}
+        selected={selected.length}
+        onForget={() => select([])}
+        onZoom={(by) => scatter.current?.zoom(by)}
+        onFit={() => scatter.current?.fit()}
+      />
       <div className="canvas" style={{ height }}>
         <div
           ref={box}
@@ -157,18 +97,52 @@ function PointMap({ latent, frame, map, colour, focus, ends, onFocus, height }: 
         {hovered !== undefined && mode === 'pan' && <Tooltip latent={latent} {...hovered} />}
       </div>
       <Judgement file={file} colour={colour} />
-      <Legend
-        file={file}
-        colour={colour}
-        only={only}
-        onOnly={setOnly}
-        onList={(listed) => onFocus({ ...focus, selected: listed })}
-      />
+      <Legend file={file} colour={colour} only={only} onOnly={setOnly} onList={select} />
     </div>
   );
 }
 
-/** What the colours say, for those who don't see them. */
+function Controls({
+  mode,
+  onMode,
+  selected,
+  onForget,
+  onZoom,
+  onFit,
+}: {
+  mode: Mode;
+  onMode: (mode: Mode) => void;
+  selected: number;
+  onForget: () => void;
+  onZoom: (by: number) => void;
+  onFit: () => void;
+}) {
+  return (
+    <div className="controls">
+      <Choice
+        label="What dragging does"
+        value={mode}
+        onChange={onMode}
+        options={[
+          ['pan', 'Move'],
+          ['lasso', 'Lasso'],
+        ]}
+      />
+      <span className="actions">
+        <button onClick={() => onZoom(0.7)} aria-label="Nearer">
+          +
+        </button>
+        <button onClick={() => onZoom(-0.7)} aria-label="Farther">
+          −
+        </button>
+        <button onClick={onFit}>Whole</button>
+      </span>
+      {selected > 0 && <button onClick={onForget}>Forget the {selected.toLocaleString('en')} chosen</button>}
+    </div>
+  );
+}
+
+/** Meaning of the colours in words, for those who don't see them. */
 function inWords(file: Latent['file'], colour: Colour): string {
   if (colour === 'error') return `what was taken for another class: ${mistakesOf(file).length}`;
   return `${file.classes.length} ${colour === 'prediction' ? 'predicted ' : ''}classes`;

@@ -44,24 +44,6 @@ export function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonl
       void refresh();
     },
   });
-  const end = (place: number, word: string) => (
-    <span className="end">
-      {ends[place] === undefined ? (
-        <span className="dim">{word}: click on a point</span>
-      ) : (
-        <>
-          <Thumbnail latent={latent} point={ends[place]} size={56} />
-          <span>
-            {word}
-            <br />
-            <small>
-              {labelOf(file, ends[place])} row {file.rows[ends[place]]}
-            </small>
-          </span>
-        </>
-      )}
-    </span>
-  );
   return (
     <Panel
       title="Morph"
@@ -81,9 +63,9 @@ export function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonl
             </Empty>
           ) : (
             <div className="controls">
-              {end(0, 'From')}
+              <End latent={latent} point={ends[0]} word="From" />
               <span aria-hidden="true">→</span>
-              {end(1, 'To')}
+              <End latent={latent} point={ends[1]} word="To" />
               <label>
                 by{' '}
                 <select value={from} onChange={({ target }) => choose(target.value)}>
@@ -111,7 +93,30 @@ export function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonl
   );
 }
 
-/** A walk while it is decoded, and what came of it: a strip, and sounds where it is of sounds. */
+/** An end of the way, or how to choose it. */
+function End({ latent, point, word }: { latent: Latent; point: number | undefined; word: string }) {
+  const { file } = latent;
+  return (
+    <span className="end">
+      {point === undefined ? (
+        <span className="dim">{word}: click on a point</span>
+      ) : (
+        <>
+          <Thumbnail latent={latent} point={point} size={56} />
+          <span>
+            {word}
+            <br />
+            <small>
+              {labelOf(file, point)} row {file.rows[point]}
+            </small>
+          </span>
+        </>
+      )}
+    </span>
+  );
+}
+
+/** A walk while it is decoded, then its strip and animation, and its sounds where samples are sounds. */
 function Walk({ id }: { id: string }) {
   const { run, artifacts, error, again } = useRun(id);
   if (!run) return error ? <Fault error={error} again={again} /> : null;

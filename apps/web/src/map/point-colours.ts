@@ -22,7 +22,7 @@ export const kindsOf = (file: MapsFile, colour: Colour) => (colour === 'predicti
 export const isWrong = (file: MapsFile, point: number): boolean => file.predictions?.[point] !== file.labels?.[point];
 
 export interface Emphasis {
-  /** Where some are selected, the others are faded. */
+  /** Selected points; the others are faded where there are any. */
   selected: readonly number[];
   marked: readonly number[];
   /** The only class that is not faded. */

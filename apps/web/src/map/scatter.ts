@@ -156,14 +156,14 @@ export class Scatter {
     this.draw();
   }
 
-  /** From pixels of the box to the coordinates of the points. */
+  /** Coordinates of the points at a place in the box, in pixels. */
   unproject(x: number, y: number): [number, number] {
     const scale = 2 ** (this.view.zoom as number);
     const [cx = 0, cy = 0] = this.view.target ?? [];
     return [cx + (x - this.box.clientWidth / 2) / scale, cy - (y - this.box.clientHeight / 2) / scale];
   }
 
-  /** Where a point is drawn, in pixels of the box. */
+  /** Place of a point in the box, in pixels. */
   project(point: number): [number, number] {
     const scale = 2 ** (this.view.zoom as number);
     const [cx = 0, cy = 0] = this.view.target ?? [];

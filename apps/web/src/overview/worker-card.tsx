@@ -2,6 +2,7 @@ import type { Run, Worker } from '#libs/contracts';
 import { link } from '../route.js';
 import { nameOf, Status } from '../ui/run-status.js';
 import { Ago } from '../ui/time.js';
+import { Empty } from '../ui/states.js';
 
 /** What a worker last said of itself; `silent` for one that stopped sending heartbeats without saying so. */
 function statusOf({ alive, state }: Worker): Worker['state'] | 'silent' {
@@ -39,3 +40,11 @@ export function WorkerCard({ worker, runs }: { worker: Worker; runs: Run[] }) {
     </article>
   );
 }
+
+export const NoWorker = () => (
+  <Empty title="No worker answers.">
+    <p>
+      Runs wait until one does: <code>loom up</code>, or start one on another machine.
+    </p>
+  </Empty>
+);

@@ -1,5 +1,6 @@
 import { isTerminal, shortNumber, type RunDetail } from '#libs/contracts';
-import { CurveChart, CurveControls, settingsFrom, settingsTo } from '../charts/curve-chart.js';
+import { CurveChart } from '../charts/curve-chart.js';
+import { CurveControls, settingsFrom, settingsTo } from '../charts/curve-controls.js';
 import { grouped, stepsOfEpoch, takeovers } from '../charts/series.js';
 import type { RunState } from '../data/run-feed.js';
 import { useRoute } from '../route.js';

@@ -5,7 +5,7 @@ import { Copy } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
 import { Ago } from '../ui/time.js';
 
-/** What of the network a finetuning trains, in words. */
+/** Part of the network that a finetuning trains, in words. */
 function tunedText({ from, fromHeadLayer, task }: Pick<Finetune, 'from' | 'fromHeadLayer' | 'task'>): string {
   const scratch = from === null ? ', from scratch' : '';
   if (task === 'segmentation') return `the whole network, with a decoder of pixels on top${scratch}`;
@@ -17,10 +17,6 @@ function tunedText({ from, fromHeadLayer, task }: Pick<Finetune, 'from' | 'fromH
 }
 
 export function Facts({ run }: { run: RunDetail }) {
-  const reproduce = `loom --url ${location.origin} reproduce ${run.id}`;
-  const command =
-    `loom --url ${location.origin} submit /dev/stdin ` +
-    `<<'END'\n${JSON.stringify({ ...requestOf(run), onDuplicate: 'replicate' })}\nEND`;
   return (
     <Panel title="About">
       <dl className="facts">
@@ -94,19 +90,30 @@ export function Facts({ run }: { run: RunDetail }) {
           <code title={run.digest}>{run.digest.slice(0, 12)}…</code> <Copy text={run.digest} />
         </dd>
       </dl>
-      <details className="reproduce">
-        <summary>Reproduce</summary>
-        <p className="dim">Trains it and all that it was made from once more, and compares every last value:</p>
-        <pre tabIndex={0} aria-label="Command that reproduces">
-          {reproduce}
-        </pre>
-        <Copy text={reproduce} label="Copy the command" />
-        <p className="dim">Or only trains the same again as a new run:</p>
-        <pre tabIndex={0} aria-label="Command that submits">
-          {command}
-        </pre>
-        <Copy text={command} label="Copy the command" />
-      </details>
+      <Reproduce run={run} />
     </Panel>
+  );
+}
+
+/** Commands that train the run again. */
+function Reproduce({ run }: { run: RunDetail }) {
+  const reproduce = `loom --url ${location.origin} reproduce ${run.id}`;
+  const command =
+    `loom --url ${location.origin} submit /dev/stdin ` +
+    `<<'END'\n${JSON.stringify({ ...requestOf(run), onDuplicate: 'replicate' })}\nEND`;
+  return (
+    <details className="reproduce">
+      <summary>Reproduce</summary>
+      <p className="dim">Trains it and all that it was made from once more, and compares every last value:</p>
+      <pre tabIndex={0} aria-label="Command that reproduces">
+        {reproduce}
+      </pre>
+      <Copy text={reproduce} label="Copy the command" />
+      <p className="dim">Or only trains the same again as a new run:</p>
+      <pre tabIndex={0} aria-label="Command that submits">
+        {command}
+      </pre>
+      <Copy text={command} label="Copy the command" />
+    </details>
   );
 }

@@ -10,7 +10,7 @@ import { PixelClasses } from './pixel-classes.js';
 
 const LatentMap = lazy(() => import('../map/latent-map.js').then(({ LatentMap: map }) => ({ default: map })));
 
-/** What can be looked at or listened to. */
+/** Pictures, maps and sounds of a run. */
 export function Shown({
   run,
   artifacts,

@@ -19,16 +19,74 @@ const BULK: [BulkAction, string][] = [
 
 type Outcome = Omit<BulkResult, 'nextCursor'>;
 
+/** An action that waits for a yes, and what it would do. */
+interface Asked {
+  action: BulkAction;
+  plan: Outcome;
+}
+
 const outcomeText = ({ done, skipped }: Outcome, word: string) =>
   [
     `${done} ${word}`,
     ...Object.entries(skipped).map(([reason, count]) => `${count} left as they are (${reason.replaceAll('_', ' ')})`),
   ].join(', ');
 
-/**
- * For the runs that are chosen, or all that the filter names; the latter, and what can't be undone, says first how many
- * that would be.
- */
+/** Runs that an action is for: those that are chosen, or all that the filter names. */
+interface Target {
+  scope: 'chosen' | 'all';
+  filter: RunFilter;
+  chosen: readonly Run[];
+}
+
+/** The filter that names the runs of a target. */
+const meantBy = ({ scope, filter, chosen }: Target): RunFilter =>
+  scope === 'all' ? filter : { id: chosen.map(({ id }) => id) };
+
+/** Whether an action first says how many runs it would change: for all that match, and for what can't be undone. */
+const asksFirst = (scope: Target['scope'], action: BulkAction): boolean => scope === 'all' || action === 'delete';
+
+/** Acts on one run after the other; says how many did and why the first of the others did not. */
+async function actOnEach(action: RunAction, runs: readonly Run[]): Promise<string> {
+  const calls = {
+    cancel: (id: string) => client.cancelRun(id),
+    retry: (id: string) => client.retryRun(id),
+    pause: (id: string) => client.pauseRun(id),
+    resume: (id: string) => client.resumeRun(id),
+  };
+  const results = await Promise.allSettled(runs.map(({ id }) => calls[action](id)));
+  const refused = results.flatMap((result) =>
+    result.status === 'rejected'
+      ? [result.reason instanceof Error ? result.reason.message : String(result.reason)]
+      : [],
+  );
+  return `${results.length - refused.length} done${refused.length ? `, ${refused.length} refused: ${refused[0]}` : ''}`;
+}
+
+/** The actions on a target, what the last one said, and the one that waits for a yes. */
+function useBulkActions(target: Target, onDone: () => void) {
+  const [asked, setAsked] = useState<Asked>();
+  const [said, setSaid] = useState('');
+  const act = useMutation({
+    mutationFn: async ({ action, sure }: { action: BulkAction; sure: boolean }): Promise<void> => {
+      setSaid('');
+      if (action !== 'delete' && !asksFirst(target.scope, action)) {
+        setSaid(await actOnEach(action, target.chosen));
+        onDone();
+        return;
+      }
+      const result = await client.bulkRuns({ action, filter: meantBy(target) }, { validateOnly: !sure });
+      if (sure) {
+        setSaid(outcomeText(result, 'done'));
+        setAsked(undefined);
+        if (target.scope === 'chosen') onDone();
+      } else setAsked({ action, plan: result });
+    },
+    onSettled: () => void refresh(),
+  });
+  return { act, asked, setAsked, said, setSaid };
+}
+
+/** Actions on the runs that are chosen, or on all that the filter names. */
 export function Bulk({
   filter,
   chosen,
@@ -40,66 +98,20 @@ export function Bulk({
   matching: number | undefined;
   onDone: () => void;
 }) {
-  const [scope, setScope] = useState<'chosen' | 'all'>('chosen');
-  const [asked, setAsked] = useState<{ action: BulkAction; plan: Outcome }>();
+  const [scope, setScope] = useState<Target['scope']>('chosen');
   const [tagging, setTagging] = useState(false);
-  const [said, setSaid] = useState('');
-  const dialog = useRef<HTMLDialogElement>(null);
-  const act = useMutation({
-    mutationFn: async ({ action, sure }: { action: BulkAction; sure: boolean }): Promise<void> => {
-      setSaid('');
-      if (scope === 'all' || action === 'delete') {
-        const meant = scope === 'all' ? filter : { id: chosen.map(({ id }) => id) };
-        const result = await client.bulkRuns({ action, filter: meant }, { validateOnly: !sure });
-        if (sure) {
-          setSaid(outcomeText(result, 'done'));
-          setAsked(undefined);
-          if (scope === 'chosen') onDone();
-        } else setAsked({ action, plan: result });
-        return;
-      }
-      const calls = {
-        cancel: (id: string) => client.cancelRun(id),
-        retry: (id: string) => client.retryRun(id),
-        pause: (id: string) => client.pauseRun(id),
-        resume: (id: string) => client.resumeRun(id),
-      };
-      const results = await Promise.allSettled(chosen.map(({ id }) => calls[action](id)));
-      const refused = results.flatMap((result) =>
-        result.status === 'rejected'
-          ? [result.reason instanceof Error ? result.reason.message : String(result.reason)]
-          : [],
-      );
-      setSaid(
-        `${results.length - refused.length} done${refused.length ? `, ${refused.length} refused: ${refused[0]}` : ''}`,
-      );
-      onDone();
-    },
-    onSettled: () => void refresh(),
-  });
+  const target: Target = { scope, filter, chosen };
+  const { act, asked, setAsked, said, setSaid } = useBulkActions(target, onDone);
   const tag = useMutation({
     mutationFn: async (tags: NonNullable<BulkRuns['tags']>): Promise<void> => {
       setSaid('');
-      setSaid(
-        outcomeText(
-          await client.bulkRuns({
-            action: 'tag',
-            filter: scope === 'all' ? filter : { id: chosen.map(({ id }) => id) },
-            tags,
-          }),
-          'tagged',
-        ),
-      );
+      setSaid(outcomeText(await client.bulkRuns({ action: 'tag', filter: meantBy(target), tags }), 'tagged'));
       setTagging(false);
     },
     onSettled: () => void refresh(),
   });
-  useEffect(() => {
-    if (asked) dialog.current?.showModal();
-    else dialog.current?.close();
-  }, [asked]);
-  const comparable = chosen.length >= 2 && chosen.length <= MOST_COMPARED;
   if (!matching && !said) return null;
+  const none = scope === 'chosen' ? chosen.length === 0 : !matching;
   return (
     <div className="bulk">
       <Choice
@@ -115,24 +127,17 @@ export function Bulk({
         <button
           key={action}
           className={action === 'cancel' || action === 'delete' ? 'danger' : ''}
-          disabled={act.isPending || (scope === 'chosen' ? chosen.length === 0 : !matching)}
+          disabled={act.isPending || none}
           onClick={() => act.mutate({ action, sure: false })}
         >
           {word}
-          {scope === 'all' || action === 'delete' ? ' …' : ''}
+          {asksFirst(scope, action) ? ' …' : ''}
         </button>
       ))}
-      <button disabled={scope === 'chosen' ? chosen.length === 0 : !matching} onClick={() => setTagging(true)}>
+      <button disabled={none} onClick={() => setTagging(true)}>
         Tag …
       </button>
-      <a
-        className={`button ${comparable ? '' : 'disabled'}`}
-        aria-disabled={!comparable}
-        title={comparable ? '' : `choose 2 to ${MOST_COMPARED} runs`}
-        {...(comparable && { href: link('compare', { runs: chosen.map(({ id }) => id).join() }) })}
-      >
-        Compare
-      </a>
+      <CompareLink runs={chosen} />
       {tagging && (
         <TagDialog
           count={scope === 'all' ? (matching ?? 0) : chosen.length}
@@ -146,26 +151,60 @@ export function Bulk({
         {act.isPending && 'Working …'}
         {!act.isPending && (act.error ? <span className="bad">{act.error.message}</span> : said)}
       </span>
-      <dialog ref={dialog} onClose={() => setAsked(undefined)} aria-label="Are you sure?">
-        {asked && (
-          <>
-            <p>
-              {BULK.find(([action]) => action === asked.action)![1]} {asked.plan.done.toLocaleString('en')} runs?{' '}
-              {outcomeText(asked.plan, 'would be done')}.
-            </p>
-            <div className="actions">
-              <button onClick={() => setAsked(undefined)}>No</button>
-              <button
-                className="danger"
-                disabled={asked.plan.done === 0}
-                onClick={() => act.mutate({ action: asked.action, sure: true })}
-              >
-                Yes, all of them
-              </button>
-            </div>
-          </>
-        )}
-      </dialog>
+      <SureDialog
+        asked={asked}
+        onNo={() => setAsked(undefined)}
+        onYes={(action) => act.mutate({ action, sure: true })}
+      />
     </div>
+  );
+}
+
+function CompareLink({ runs }: { runs: readonly Run[] }) {
+  const comparable = runs.length >= 2 && runs.length <= MOST_COMPARED;
+  return (
+    <a
+      className={`button ${comparable ? '' : 'disabled'}`}
+      aria-disabled={!comparable}
+      title={comparable ? '' : `choose 2 to ${MOST_COMPARED} runs`}
+      {...(comparable && { href: link('compare', { runs: runs.map(({ id }) => id).join() }) })}
+    >
+      Compare
+    </a>
+  );
+}
+
+/** Asks whether an action shall be done to as many runs as it says. Closed while nothing is asked. */
+function SureDialog({
+  asked,
+  onNo,
+  onYes,
+}: {
+  asked: Asked | undefined;
+  onNo: () => void;
+  onYes: (action: BulkAction) => void;
+}) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    if (asked) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [asked]);
+  return (
+    <dialog ref={dialog} onClose={onNo} aria-label="Are you sure?">
+      {asked && (
+        <>
+          <p>
+            {BULK.find(([action]) => action === asked.action)![1]} {asked.plan.done.toLocaleString('en')} runs?{' '}
+            {outcomeText(asked.plan, 'would be done')}.
+          </p>
+          <div className="actions">
+            <button onClick={onNo}>No</button>
+            <button className="danger" disabled={asked.plan.done === 0} onClick={() => onYes(asked.action)}>
+              Yes, all of them
+            </button>
+          </div>
+        </>
+      )}
+    </dialog>
   );
 }

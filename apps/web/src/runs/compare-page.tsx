@@ -1,9 +1,10 @@
 import { useState } from 'react';
-import { CurveChart, CurveControls, settingsFrom, settingsTo } from '../charts/curve-chart.js';
+import { CurveChart } from '../charts/curve-chart.js';
+import { CurveControls, settingsFrom, settingsTo } from '../charts/curve-controls.js';
 import { client, useLive } from '../data/queries.js';
-import { diffSpecs, shortNumber } from '#libs/contracts';
+import { diffSpecs, shortNumber, type RunDetail } from '#libs/contracts';
 import { link, listOf, toggled, useRoute } from '../route.js';
-import { grouped, seriesOf } from '../charts/series.js';
+import { grouped, seriesOf, type Series } from '../charts/series.js';
 import { csv } from '../figures/csv.js';
 import { colourOf } from '../ui/colours.js';
 import { Empty, Loaded } from '../ui/states.js';
@@ -12,19 +13,23 @@ import { Menu } from '../ui/controls.js';
 import { Panel, Table } from '../ui/panel.js';
 import { save } from '../ui/hand-out.js';
 
-/** Up to 20 runs on the same charts, with what tells their specs apart. */
+const MOST_RUNS = 20;
+const USUAL_METRICS = ['train/loss', 'eval/knn', 'eval/accuracy', 'eval/probe_accuracy', 'eval/miou'];
+
+/** A run with its curves by metric. */
+interface Compared {
+  run: RunDetail;
+  curves: Map<string, Series>;
+}
+
+/** At most 20 runs on the same charts, with what tells their specs apart. */
 export function ComparePage() {
-  const { query, change } = useRoute();
-  const ids = listOf(query['runs']).slice(0, 20);
-  const asked = settingsFrom(query);
-  // Epochs of several runs have different lengths.
-  const settings = asked.axis === 'epoch' ? { ...asked, axis: 'step' as const } : asked;
-  const [all, setAll] = useState(false);
+  const ids = listOf(useRoute().query['runs']).slice(0, MOST_RUNS);
   const data = useLive(
     ['compare', ids.join()],
     () =>
       Promise.all(
-        ids.map(async (id) => {
+        ids.map(async (id): Promise<Compared> => {
           const [run, metrics] = await Promise.all([client.run(id), client.metrics(id, { points: 500 })]);
           return { run, curves: new Map(metrics.map(({ key, points }) => [key, seriesOf(points)])) };
         }),
@@ -46,140 +51,151 @@ export function ComparePage() {
     <>
       <h1>Compare {ids.length} runs</h1>
       <Loaded query={data}>
-        {(runs) => {
-          const keys = [...new Set(runs.flatMap(({ curves }) => [...curves.keys()]))].filter((key) =>
-            runs.some(({ curves }) => (curves.get(key)?.steps.length ?? 0) > 1),
-          );
-          const chosen = listOf(query['metrics']);
-          const usual = ['train/loss', 'eval/knn', 'eval/accuracy', 'eval/probe_accuracy', 'eval/miou'].filter((key) =>
-            keys.includes(key),
-          );
-          const wanted = [chosen, usual].find(({ length }) => length > 0) ?? keys.slice(0, 4);
-          const shown = keys.filter((key) => wanted.includes(key));
-          const results = [...new Set(runs.flatMap(({ run }) => Object.keys(run.result?.metrics ?? {})))];
-          const diff = diffSpecs(runs.map(({ run }) => run.spec));
-          const rows = all ? diff : diff.filter(({ differs }) => differs);
-          const heads = runs.map(({ run }, i) => (
-            <span key={run.id} className="legend">
-              <i style={{ background: colourOf(i) }} />
-              <RunLink run={run} />
-            </span>
-          ));
-          return (
-            <>
-              <Panel
-                title="Curves"
-                aside={<CurveControls settings={settings} onChange={(next) => change(settingsTo(next))} />}
-              >
-                <p className="legends">
-                  {heads.map((head, i) => (
-                    <span key={i}>
-                      {head} <Status status={runs[i]!.run.status} />
-                    </span>
-                  ))}
-                </p>
-                <Menu
-                  title={
-                    <>
-                      Metrics ({shown.length} of {keys.length})
-                    </>
-                  }
-                  name="Metrics"
-                  options={grouped(keys)
-                    .flatMap(([, group]) => group)
-                    .map((key) => ({ id: key, label: key }))}
-                  chosen={shown}
-                  onToggle={(key) => change({ metrics: toggled(shown, key).join() })}
-                />
-                {shown.length === 0 ? (
-                  <Empty title="These runs have no curves yet." />
-                ) : (
-                  <div className="charts">
-                    {shown.map((key) => (
-                      <CurveChart
-                        key={key}
-                        title={key}
-                        settings={settings}
-                        group="compare"
-                        height={260}
-                        version={data.dataUpdatedAt}
-                        lines={runs.flatMap(({ run, curves }, i) => {
-                          const series = curves.get(key);
-                          return series ? [{ label: nameOf(run), colour: colourOf(i), series }] : [];
-                        })}
-                      />
-                    ))}
-                  </div>
-                )}
-              </Panel>
-              <Panel
-                title="Results"
-                aside={
-                  <button
-                    className="quiet"
-                    onClick={() =>
-                      save(
-                        'compare.csv',
-                        csv([
-                          ['metric', ...runs.map(({ run }) => nameOf(run))],
-                          ...results.map((key) => [key, ...runs.map(({ run }) => run.result?.metrics[key])]),
-                        ]),
-                        'text/csv',
-                      )
-                    }
-                  >
-                    CSV
-                  </button>
-                }
-              >
-                <Table
-                  caption="Results"
-                  empty="None of them has a result yet."
-                  head={['metric', ...heads]}
-                  keys={results}
-                  rows={results.map((key) => [
-                    key,
-                    ...runs.map(({ run }) => {
-                      const value = run.result?.metrics[key];
-                      return value === undefined ? '–' : shortNumber(value);
-                    }),
-                  ])}
-                />
-              </Panel>
-              <Panel
-                title="Specs"
-                aside={
-                  <label>
-                    <input type="checkbox" checked={all} onChange={({ target }) => setAll(target.checked)} /> also what
-                    is the same
-                  </label>
-                }
-              >
-                <Table
-                  caption="Specs"
-                  empty="Their specs are the same."
-                  head={['field', ...heads]}
-                  keys={rows.map(({ path }) => path)}
-                  rows={rows.map(({ path, values, differs }) => [
-                    <code key={path} className={differs ? 'differs' : ''}>
-                      {path}
-                    </code>,
-                    ...values.map((value, i) =>
-                      value === undefined ? (
-                        <span key={i} className="dim">
-                          –
-                        </span>
-                      ) : (
-                        <code key={i}>{value}</code>
-                      ),
-                    ),
-                  ])}
-                />
-              </Panel>
-            </>
-          );
-        }}
+        {(runs) => (
+          <>
+            <ComparedCurves runs={runs} version={data.dataUpdatedAt} />
+            <ComparedResults runs={runs} />
+            <ComparedSpecs runs={runs} />
+          </>
+        )}
       </Loaded>
     </>
+  );
+}
+
+/** Links to the runs, each with the colour of its curves. */
+const headsOf = (runs: readonly Compared[]) =>
+  runs.map(({ run }, i) => (
+    <span key={run.id} className="legend">
+      <i style={{ background: colourOf(i) }} />
+      <RunLink run={run} />
+    </span>
+  ));
+
+function ComparedCurves({ runs, version }: { runs: readonly Compared[]; version: number }) {
+  const { query, change } = useRoute();
+  const asked = settingsFrom(query);
+  // Epochs of several runs have different lengths.
+  const settings = asked.axis === 'epoch' ? { ...asked, axis: 'step' as const } : asked;
+  const keys = [...new Set(runs.flatMap(({ curves }) => [...curves.keys()]))].filter((key) =>
+    runs.some(({ curves }) => (curves.get(key)?.steps.length ?? 0) > 1),
+  );
+  const usual = USUAL_METRICS.filter((key) => keys.includes(key));
+  const wanted = [listOf(query['metrics']), usual].find(({ length }) => length > 0) ?? keys.slice(0, 4);
+  const shown = keys.filter((key) => wanted.includes(key));
+  return (
+    <Panel title="Curves" aside={<CurveControls settings={settings} onChange={(next) => change(settingsTo(next))} />}>
+      <p className="legends">
+        {headsOf(runs).map((head, i) => (
+          <span key={i}>
+            {head} <Status status={runs[i]!.run.status} />
+          </span>
+        ))}
+      </p>
+      <Menu
+        title={
+          <>
+            Metrics ({shown.length} of {keys.length})
+          </>
+        }
+        name="Metrics"
+        options={grouped(keys)
+          .flatMap(([, group]) => group)
+          .map((key) => ({ id: key, label: key }))}
+        chosen={shown}
+        onToggle={(key) => change({ metrics: toggled(shown, key).join() })}
+      />
+      {shown.length === 0 ? (
+        <Empty title="These runs have no curves yet." />
+      ) : (
+        <div className="charts">
+          {shown.map((key) => (
+            <CurveChart
+              key={key}
+              title={key}
+              settings={settings}
+              group="compare"
+              height={260}
+              version={version}
+              lines={runs.flatMap(({ run, curves }, i) => {
+                const series = curves.get(key);
+                return series ? [{ label: nameOf(run), colour: colourOf(i), series }] : [];
+              })}
+            />
+          ))}
+        </div>
+      )}
+    </Panel>
+  );
+}
+
+function ComparedResults({ runs }: { runs: readonly Compared[] }) {
+  const results = [...new Set(runs.flatMap(({ run }) => Object.keys(run.result?.metrics ?? {})))];
+  const table = () =>
+    csv([
+      ['metric', ...runs.map(({ run }) => nameOf(run))],
+      ...results.map((key) => [key, ...runs.map(({ run }) => run.result?.metrics[key])]),
+    ]);
+  return (
+    <Panel
+      title="Results"
+      aside={
+        <button className="quiet" onClick={() => save('compare.csv', table(), 'text/csv')}>
+          CSV
+        </button>
+      }
+    >
+      <Table
+        caption="Results"
+        empty="None of them has a result yet."
+        head={['metric', ...headsOf(runs)]}
+        keys={results}
+        rows={results.map((key) => [
+          key,
+          ...runs.map(({ run }) => {
+            const value = run.result?.metrics[key];
+            return value === undefined ? '–' : shortNumber(value);
+          }),
+        ])}
+      />
+    </Panel>
+  );
+}
+
+function ComparedSpecs({ runs }: { runs: readonly Compared[] }) {
+  const [all, setAll] = useState(false);
+  const diff = diffSpecs(runs.map(({ run }) => run.spec));
+  const rows = all ? diff : diff.filter(({ differs }) => differs);
+  return (
+    <Panel
+      title="Specs"
+      aside={
+        <label>
+          <input type="checkbox" checked={all} onChange={({ target }) => setAll(target.checked)} /> also what is the
+          same
+        </label>
+      }
+    >
+      <Table
+        caption="Specs"
+        empty="Their specs are the same."
+        head={['field', ...headsOf(runs)]}
+        keys={rows.map(({ path }) => path)}
+        rows={rows.map(({ path, values, differs }) => [
+          <code key={path} className={differs ? 'differs' : ''}>
+            {path}
+          </code>,
+          ...values.map((value, i) =>
+            value === undefined ? (
+              <span key={i} className="dim">
+                –
+              </span>
+            ) : (
+              <code key={i}>{value}</code>
+            ),
+          ),
+        ])}
+      />
+    </Panel>
   );
 }

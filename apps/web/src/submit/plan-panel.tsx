@@ -94,7 +94,7 @@ export function PlanPanel({ text, checked, checking, submitting, error, onShow, 
   );
 }
 
-function PlanView({ plan: { trials, newRuns, reused, summary, estimate } }: { plan: Plan }) {
+function PlanView({ plan: { trials, newRuns, reused, existing = {}, summary, estimate } }: { plan: Plan }) {
   const kinds = [...new Set([...Object.keys(newRuns), ...Object.keys(reused)])];
   return (
     <>
@@ -112,7 +112,8 @@ function PlanView({ plan: { trials, newRuns, reused, summary, estimate } }: { pl
           <tr>
             <th scope="col">kind</th>
             <th scope="col">new</th>
-            <th scope="col">reused</th>
+            <th scope="col">there</th>
+            <th scope="col">shared</th>
           </tr>
         </thead>
         <tbody>
@@ -120,7 +121,8 @@ function PlanView({ plan: { trials, newRuns, reused, summary, estimate } }: { pl
             <tr key={kind}>
               <td>{kind}</td>
               <td>{newRuns[kind] ?? 0}</td>
-              <td>{reused[kind] ?? 0}</td>
+              <td>{existing[kind] ?? 0}</td>
+              <td>{(reused[kind] ?? 0) - (existing[kind] ?? 0)}</td>
             </tr>
           ))}
         </tbody>

@@ -56,31 +56,14 @@ export function SubmitPage() {
   );
 }
 
-function Composer({ start, names }: { start: string; names: Names }) {
+/** The text in an editor in `box`, kept as a draft, and its plan as of `checked.of`, the text that was checked. */
+function useEditor(start: string, onSubmit: (text: string, checked: Checked) => void) {
   const [text, setText] = useState(start);
   const box = useRef<HTMLDivElement>(null);
   const editor = useRef<Editor>(undefined);
-  /** `of`: the text that was checked. */
   const [checked, setChecked] = useState<Checked & { of?: string }>({ troubles: [] });
-  const submit = useMutation({
-    mutationFn: async () => {
-      const parsed = parseSubmission(text);
-      if ('troubles' in parsed) throw new Error(parsed.troubles[0]!.message);
-      const { submission } = parsed;
-      if (submission.type === 'sweep') return link(`sweeps/${(await client.submitSweep(submission.request)).sweep.id}`);
-      return link(`runs/${(await client.submitRun(submission.request)).run.id}`);
-    },
-    onSuccess: (address) => {
-      sessionStorage.removeItem(DRAFT);
-      void refresh();
-      location.hash = address;
-    },
-  });
-  const submitNow = useEffectEvent(() => {
-    if (checked.plan && !submit.isPending) submit.mutate();
-  });
+  const submitNow = useEffectEvent(() => onSubmit(text, checked));
   const begin = useEffectEvent(() => text);
-
   useEffect(() => {
     const change = (next: string) => {
       sessionStorage.setItem(DRAFT, next);
@@ -103,6 +86,33 @@ function Composer({ start, names }: { start: string; names: Names }) {
       clearTimeout(timer);
     };
   }, [text]);
+  const replace = (next: string) => {
+    if (editor.current) editor.current.text = next;
+  };
+  return { text, box, checked, replace, show: (place: number) => editor.current?.show(place) };
+}
+
+/** Submits the run or sweep of a text. @returns the address of its page */
+async function submitText(text: string): Promise<string> {
+  const parsed = parseSubmission(text);
+  if ('troubles' in parsed) throw new Error(parsed.troubles[0]!.message);
+  const { submission } = parsed;
+  if (submission.type === 'sweep') return link(`sweeps/${(await client.submitSweep(submission.request)).sweep.id}`);
+  return link(`runs/${(await client.submitRun(submission.request)).run.id}`);
+}
+
+function Composer({ start, names }: { start: string; names: Names }) {
+  const submit = useMutation({
+    mutationFn: submitText,
+    onSuccess: (address) => {
+      sessionStorage.removeItem(DRAFT);
+      void refresh();
+      location.hash = address;
+    },
+  });
+  const { text, box, checked, replace, show } = useEditor(start, (written, { plan }) => {
+    if (plan && !submit.isPending) submit.mutate(written);
+  });
   const parsed = useMemo(() => parseSubmission(text), [text]);
   // While the text is broken the form waits.
   const draft = 'draft' in parsed ? parsed.draft : undefined;
@@ -114,9 +124,7 @@ function Composer({ start, names }: { start: string; names: Names }) {
         <Choice
           label="Begin with"
           value={example}
-          onChange={(name) => {
-            if (editor.current) editor.current.text = EXAMPLES[name]!.text(names);
-          }}
+          onChange={(name) => replace(EXAMPLES[name]!.text(names))}
           options={Object.entries(EXAMPLES).map(([name, { title }]) => [name, title] as const)}
         />
       </div>
@@ -129,18 +137,10 @@ function Composer({ start, names }: { start: string; names: Names }) {
             checking={checked.of !== text}
             submitting={submit.isPending}
             error={submit.error}
-            onShow={(place) => editor.current?.show(place)}
-            onSubmit={() => submit.mutate()}
+            onShow={show}
+            onSubmit={() => submit.mutate(text)}
           />
-          {draft && (
-            <SpecForm
-              text={text}
-              draft={draft}
-              onChange={(next) => {
-                if (editor.current) editor.current.text = next;
-              }}
-            />
-          )}
+          {draft && <SpecForm text={text} draft={draft} onChange={replace} />}
           <Panel title="Help">
             <p className="dim">
               A run has a <code>kind</code>; a sweep has <code>stages</code> and what is varied. Nothing is spent until

@@ -1,14 +1,13 @@
 import { client, useLive } from '../data/queries.js';
-import { link, useRoute } from '../route.js';
+import { link } from '../route.js';
 import { Ago } from '../ui/time.js';
 import { Empty, Loaded } from '../ui/states.js';
+import { Pager, usePages } from '../ui/pager.js';
 import { Panel, Table } from '../ui/panel.js';
 import { Status, StatusBar } from '../ui/run-status.js';
 
 export function SweepsPage() {
-  const { query, change } = useRoute();
-  const trail = query['at'] ? query['at'].split('~') : [];
-  const cursor = trail.at(-1);
+  const { trail, cursor } = usePages();
   const sweeps = useLive(
     ['sweeps', cursor],
     () => client.sweeps({ limit: 50, ...(cursor !== undefined && { cursor }) }),
@@ -50,23 +49,7 @@ export function SweepsPage() {
                 <Ago at={sweep.createdAt} />,
               ])}
             />
-            {(trail.length > 0 || nextCursor !== null) && (
-              <nav className="pager" aria-label="Pages of the list">
-                <button
-                  disabled={trail.length === 0}
-                  onClick={() => change({ at: trail.slice(0, -1).join('~') }, 'push')}
-                >
-                  ← Back
-                </button>
-                <span className="dim">page {trail.length + 1}</span>
-                <button
-                  disabled={nextCursor === null}
-                  onClick={() => change({ at: [...trail, nextCursor!].join('~') }, 'push')}
-                >
-                  Further →
-                </button>
-              </nav>
-            )}
+            {(trail.length > 0 || nextCursor !== null) && <Pager trail={trail} nextCursor={nextCursor} />}
           </Panel>
         )}
       </Loaded>

@@ -25,7 +25,7 @@ export function useTheme(): string {
   return theme;
 }
 
-/** Of lines and classes: told apart by most colour-blind people, 3:1 on both papers. */
+/** Colours of lines and classes: told apart by most colour-blind people, 3:1 on both papers. */
 export const PALETTE = [
   '#4269d0',
   '#d9730d',

@@ -12,7 +12,7 @@ export function DeleteButton({
   name: string;
   next: string;
   onDelete: () => Promise<unknown>;
-  children: ReactNode;
+  children?: ReactNode;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const act = useMutation({
@@ -24,7 +24,7 @@ export function DeleteButton({
   });
   return (
     <>
-      <button className="danger" onClick={() => dialog.current?.showModal()}>
+      <button className="danger" aria-label={`Delete … ${name}`} onClick={() => dialog.current?.showModal()}>
         Delete …
       </button>
       <dialog ref={dialog} aria-label={`Delete ${name}?`} onClose={() => act.reset()}>

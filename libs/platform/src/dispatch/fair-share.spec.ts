@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { chooseNext, othersAhead, quotaReached, startsIn, type Share, type Waiting } from './fair-share.js';
+import { chooseNext, othersAhead, quotaReached, Starts, type Share, type Waiting } from './fair-share.js';
 
 const share = (name: string, more: Partial<Share> = {}): Share => ({
   name,
@@ -316,9 +316,9 @@ describe('what is told of a run that waits', () => {
         at = free[0]!;
         free[0] = at + each;
       }
-      expect(startsIn(ahead, each, slots)).toBeCloseTo(at, 4);
+      expect(new Starts(each, slots).in(ahead)).toBeCloseTo(at, 4);
     }
-    expect(startsIn(3, 1, [])).toBe(Number.POSITIVE_INFINITY);
-    expect(startsIn(0, 1, [Number.POSITIVE_INFINITY])).toBe(Number.POSITIVE_INFINITY);
+    expect(new Starts(1, []).in(3)).toBe(Number.POSITIVE_INFINITY);
+    expect(new Starts(1, [Number.POSITIVE_INFINITY]).in(0)).toBe(Number.POSITIVE_INFINITY);
   });
 });

@@ -122,23 +122,62 @@ export function othersAhead(
 }
 
 /**
- * Seconds until a run starts that has `ahead` others before it, each of which takes `each` seconds of a slot.
- * @param slots of each slot in how many seconds it is free; 0 for one that is.
- * @returns Infinity where there is no slot.
+ * When runs start on slots that are free in some seconds, each run taking `each` seconds: a slot that is free at f
+ * starts one at f, f + each, f + 2 each, … Counted in rounds of `each` seconds from the first start on: in a round,
+ * every slot that has joined starts one.
  */
-export function startsIn(ahead: number, each: number, slots: readonly number[]): number {
-  const sorted = slots.filter((seconds) => seconds < Number.POSITIVE_INFINITY).sort((a, b) => a - b);
-  if (ahead < sorted.length && sorted[ahead]! <= sorted[0]! + each) return sorted[ahead]!;
-  if (sorted.length === 0 || each === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
-  // The first moment by which enough runs have started: a slot that is free at r starts one at r, r + each, r + 2 each,
-  // …
-  const startedBy = (moment: number) =>
-    sorted.reduce((sum, free) => sum + (moment >= free ? Math.floor((moment - free) / each + 1e-9) + 1 : 0), 0);
-  let [early, late] = [sorted[0]!, sorted[0]! + ahead * each];
-  for (let i = 0; i < 60 && late - early > 1e-6; i++) {
-    const middle = (early + late) / 2;
-    if (startedBy(middle) > ahead) late = middle;
-    else early = middle;
+export class Starts {
+  /** In how many seconds each slot is free, ascending. */
+  private readonly free: number[];
+  /** In which round each slot joins, and the sum of that over those before it. */
+  private readonly joins: number[];
+  private readonly joined: number[];
+  /** When in a round the first so many slots start one, ascending. */
+  private readonly withinRound = new Map<number, number[]>();
+
+  /** @param slots of each slot in how many seconds it is free; 0 for one that is, Infinity where nobody knows. */
+  constructor(
+    private readonly each: number,
+    slots: readonly number[],
+  ) {
+    this.free = slots.filter((seconds) => seconds < Number.POSITIVE_INFINITY).sort((a, b) => a - b);
+    // Sums of fractions: what is equal but for rounding is equal.
+    this.joins = this.free.map((free) => Math.floor((free - this.free[0]!) / each + 1e-9));
+    this.joined = [0];
+    for (const join of this.joins) this.joined.push(this.joined.at(-1)! + join);
   }
-  return late;
+
+  /** Seconds until a run starts that has `ahead` others before it; Infinity where there is no slot. */
+  in(ahead: number): number {
+    const { free, each, joined } = this;
+    const first = free[0] ?? Number.POSITIVE_INFINITY;
+    if (ahead < free.length && free[ahead]! <= first + each) return free[ahead]!;
+    if (free.length === 0 || each === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+    const there = this.thereBy(ahead);
+    const round = Math.floor((ahead + joined[there]!) / there);
+    return first + round * each + this.startsWithin(there)[ahead + joined[there]! - round * there]!;
+  }
+
+  /** How many slots have joined by the round in which that run starts. */
+  private thereBy(ahead: number): number {
+    const { joins, joined } = this;
+    let [least, most] = [1, joins.length];
+    while (least < most) {
+      const middle = Math.floor((least + most) / 2);
+      // Those that the first so many start before the next slot joins them.
+      if (middle * joins[middle]! - joined[middle]! > ahead) most = middle;
+      else least = middle + 1;
+    }
+    return least;
+  }
+
+  private startsWithin(there: number): number[] {
+    const known = this.withinRound.get(there);
+    if (known) return known;
+    const { free, joins, each } = this;
+    const starts = joins.slice(0, there).map((join, i) => Math.max(0, free[i]! - free[0]! - join * each));
+    starts.sort((a, b) => a - b);
+    this.withinRound.set(there, starts);
+    return starts;
+  }
 }

@@ -133,25 +133,28 @@ interface Due {
 }
 
 /**
- * Of each project and placement those who are next and are due, at most so many. The lanes are found by stepping from
- * one to the next in the index, and each is read from its front: the line is never read whole, however long it is.
+ * Each project and placement of which a run waits in Postgres, as the rows of a recursive `lane`: found by stepping
+ * from one to the next in the index, so that the line is not read, however long it is.
  */
+export const LANES = Prisma.sql`
+  (
+    SELECT project, placement
+    FROM outbox
+    WHERE dispatched_at IS NULL
+    ORDER BY dispatched_at, project, placement
+    LIMIT 1)
+  UNION ALL
+  SELECT next.project, next.placement
+  FROM lane CROSS JOIN LATERAL (
+    SELECT project, placement
+    FROM outbox
+    WHERE dispatched_at IS NULL AND (project, placement) > (lane.project, lane.placement)
+    ORDER BY dispatched_at, project, placement
+    LIMIT 1) AS next`;
+
+/** Of each project and placement those who are next and are due, at most so many: each is read from its front. */
 export const readDue = (tx: Transaction, limit: number): Promise<Due[]> => tx.$queryRaw<Due[]>`
-  WITH RECURSIVE lane AS (
-    (
-      SELECT project, placement
-      FROM outbox
-      WHERE dispatched_at IS NULL
-      ORDER BY dispatched_at, project, placement
-      LIMIT 1)
-    UNION ALL
-    SELECT next.project, next.placement
-    FROM lane CROSS JOIN LATERAL (
-      SELECT project, placement
-      FROM outbox
-      WHERE dispatched_at IS NULL AND (project, placement) > (lane.project, lane.placement)
-      ORDER BY dispatched_at, project, placement
-      LIMIT 1) AS next)
+  WITH RECURSIVE lane AS (${LANES})
   SELECT due.*
   FROM lane CROSS JOIN LATERAL (
     SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, o.project, o.placement, o.urgency,

@@ -181,3 +181,13 @@ export function loadEnv(source: NodeJS.ProcessEnv = process.env): Env {
   });
   throw new Error(`The environment is not valid:\n${faults.join('\n')}`);
 }
+
+/** `loadEnv` at the start of a program: what is wrong is said without a stack, and ends it with 1. */
+export function loadEnvOrExit(): Env {
+  try {
+    return loadEnv();
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exit(1);
+  }
+}

@@ -30,3 +30,21 @@ export async function inTurns<Item, Result>(
   }
   return results;
 }
+
+/** Characters that are sent in one piece. */
+const PIECE = 65_536;
+
+/** Short texts put together to long ones, in turns. */
+export async function* piecesInTurns(texts: Iterable<string>): AsyncGenerator<string> {
+  const turns = new Turns();
+  let piece = '';
+  for (const text of texts) {
+    piece += text;
+    if (piece.length >= PIECE) {
+      yield piece;
+      piece = '';
+    }
+    if (turns.over) await turns.next();
+  }
+  if (piece) yield piece;
+}

@@ -9,8 +9,6 @@ import {
   Encoder,
   parentsOf,
   REUSABLE_STATUSES,
-  TRAINING_CODE_VERSION,
-  withoutUnread,
   type DatasetManifest,
   type Fault,
   type Plan,
@@ -19,9 +17,11 @@ import {
   type RunStatus,
   type SampleShape,
 } from '#libs/contracts';
-import { createHash, randomUUIDv7 } from 'node:crypto';
+import { randomUUIDv7 } from 'node:crypto';
 import { Prisma, type Transaction } from '../machine/database.js';
+import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
+import { runDigest } from './digests.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
 import { hasStatus } from './sql.js';
 
@@ -31,6 +31,8 @@ export interface Draft {
   name?: string | undefined;
   /** Where the spec stands in the request, for faults. */
   path: (string | number)[];
+  /** Fields of the spec that stand elsewhere in the request: what a parameter of a sweep sets. */
+  setBy?: ReadonlyMap<string, (string | number)[]> | undefined;
   /** The draft, earlier in the list, whose run takes the place of `from`. */
   parent?: number | undefined;
 }
@@ -58,6 +60,9 @@ interface ExistingRun {
   datasetDigest: string | null;
 }
 
+/** A run that exists and can answer a draft. */
+type Reusable = Pick<ExistingRun, 'id' | 'digest' | 'status'>;
+
 /** What the drafts of a submit name: datasets by reference, runs by id. */
 interface Named {
   datasets: Map<string, KnownDataset>;
@@ -74,28 +79,6 @@ interface Complete {
   digest: string;
   dataset: KnownDataset | undefined;
 }
-
-export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
-
-/**
- * The digest of a run: what it reads of its spec, with dataset and parents by what they are, not by what they are
- * called.
- */
-export const runDigest = (
-  spec: RunSpec,
-  datasetDigest: string | null,
-  parentDigest: string | null,
-  alignDigest: string | null = null,
-): string =>
-  sha256(
-    canonicalJson({
-      ...withoutUnread(spec),
-      ...('dataset' in spec && { dataset: datasetDigest }),
-      ...('from' in spec && { from: parentDigest }),
-      ...('alignTo' in spec && { alignTo: alignDigest }),
-      code: TRAINING_CODE_VERSION,
-    }),
-  );
 
 /** Locks are taken by hash so that a sweep of any size takes few of them, always in ascending order. */
 const DIGEST_LOCKS = 256;
@@ -117,17 +100,19 @@ export async function admit(
 ): Promise<Placement[]> {
   const named = await lookUp(tx, drafts);
   const faults: Fault[] = [];
+  const turns = new Turns();
   const complete: Complete[] = [];
   for (const [index, draft] of drafts.entries()) {
     const given = draft.parent === undefined ? undefined : complete[draft.parent];
     if (draft.parent !== undefined && (!given || draft.parent >= index))
       throw new TypeError(`expected a parent before draft ${index}, got ${draft.parent}`);
     complete.push(await check(tx, draft, given, named, options.dataRoot, faults));
+    if (turns.over) await turns.next();
   }
   if (faults.length) throw RequestError.invalid(distinct(faults));
   const digests = complete.map(({ digest }) => digest);
   const sweepId = typeof options.reuse === 'string' ? options.reuse : null;
-  const reusable = options.reuse ? await reusableRuns(tx, digests, sweepId) : new Map<string, ExistingRun>();
+  const reusable = options.reuse ? await reusableRuns(tx, digests, sweepId) : new Map<string, Reusable>();
   return placed(drafts, complete, reusable, named);
 }
 
@@ -188,7 +173,7 @@ async function check(
   dataRoot: string,
   faults: Fault[],
 ): Promise<Complete> {
-  const at: At = (...field) => [...draft.path, ...field];
+  const at: At = (...field) => draft.setBy?.get(field.join('.')) ?? [...draft.path, ...field];
   const dataset = 'dataset' in draft.spec ? named.datasets.get(draft.spec.dataset) : undefined;
   const spec = withParentless(withDataset(draft.spec, dataset), given);
   if (spec.kind === 'prepare-dataset') faults.push(...pathFaults(spec, dataRoot, at));
@@ -282,23 +267,19 @@ function dependencies(
   return { parentIds: parent ? [parent.runId, ...given.slice(1)] : given, status: waits ? 'pending' : 'queued' };
 }
 
-function placed(
+async function placed(
   drafts: readonly Draft[],
   complete: readonly Complete[],
-  reusable: ReadonlyMap<string, ExistingRun>,
+  reusable: ReadonlyMap<string, Reusable>,
   { parents }: Named,
-): Placement[] {
+): Promise<Placement[]> {
   const placements: Placement[] = [];
   const byDigest = new Map<string, Placement>();
-  for (const [index, { spec, digest, dataset }] of complete.entries()) {
-    const draft = drafts[index]!;
+  const place = ({ spec, digest, dataset }: Complete, draft: Draft): Placement => {
     // What a folder holds may have changed since it was last prepared.
     const mayShare = spec.kind !== 'prepare-dataset';
     const earlier = mayShare ? byDigest.get(digest) : undefined;
-    if (earlier) {
-      placements.push({ ...earlier, outcome: earlier.outcome === 'existing' ? 'existing' : 'shared' });
-      continue;
-    }
+    if (earlier) return { ...earlier, outcome: earlier.outcome === 'existing' ? 'existing' : 'shared' };
     const existing = mayShare ? reusable.get(digest) : undefined;
     const parent = draft.parent !== undefined ? placements[draft.parent]! : undefined;
     const placement: Placement = {
@@ -312,8 +293,9 @@ function placed(
       ...(existing && { status: existing.status }),
     };
     byDigest.set(digest, placement);
-    placements.push(placement);
-  }
+    return placement;
+  };
+  await inTurns(complete, (each, index) => placements.push(place(each, drafts[index]!)));
   return placements;
 }
 
@@ -325,24 +307,26 @@ async function reusableRuns(
   tx: Transaction,
   digests: string[],
   sweepId: string | null,
-): Promise<Map<string, ExistingRun>> {
+): Promise<Map<string, Reusable>> {
   const buckets = [...new Set(digests.map((digest) => Number.parseInt(digest.slice(0, 8), 16) % DIGEST_LOCKS))].sort(
     (a, b) => a - b,
   );
   await tx.$queryRaw`
     SELECT pg_advisory_xact_lock(${DIGEST_LOCK_SPACE}::int, bucket)::text
     FROM unnest(${buckets}::int[]) AS bucket`;
-  const found = await existingRuns(
-    tx,
-    Prisma.sql`
-      digest = ANY(${[...new Set(digests)]}::text[]) AND ${hasStatus(REUSABLE_STATUSES)}
-      AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))`,
-  );
+  // Without their specs: they may be many.
+  const found = await tx.$queryRaw<Reusable[]>`
+    SELECT id, digest, status::text AS status
+    FROM run
+    WHERE digest = ANY(${[...new Set(digests)]}::text[]) AND ${hasStatus(REUSABLE_STATUSES)}
+      AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))
+    ORDER BY created_at
+    FOR SHARE`;
   const rank = (status: RunStatus) => {
     if (status === 'succeeded') return 0;
     return (ACTIVE_STATUSES as readonly RunStatus[]).includes(status) ? 1 : 2;
   };
-  const best = new Map<string, ExistingRun>();
+  const best = new Map<string, Reusable>();
   for (const run of found) {
     const known = best.get(run.digest);
     if (!known || rank(run.status) < rank(known.status)) best.set(run.digest, run);
@@ -359,6 +343,13 @@ export function planOf(placements: readonly Placement[], trials: number): Plan {
   };
   const newRuns = count(placements.filter(({ outcome }) => outcome === 'new'));
   const reused = count(placements.filter(({ outcome }) => outcome !== 'new'));
+  const there = new Map(placements.filter(({ outcome }) => outcome === 'existing').map((each) => [each.runId, each]));
+  const existing = count([...there.values()]);
+  const shared = Object.fromEntries(
+    Object.entries(reused)
+      .map(([kind, n]) => [kind, n - (existing[kind] ?? 0)] as const)
+      .filter(([, n]) => n > 0),
+  );
   const list = (counts: Record<string, number>) =>
     Object.entries(counts)
       .map(([kind, n]) => `${n} ${kind}`)
@@ -367,6 +358,9 @@ export function planOf(placements: readonly Placement[], trials: number): Plan {
     trials,
     newRuns,
     reused,
-    summary: `${trials} ${trials === 1 ? 'trial' : 'trials'}; new runs: ${list(newRuns)}; reused: ${list(reused)}`,
+    existing,
+    summary:
+      `${trials} ${trials === 1 ? 'trial' : 'trials'}; new runs: ${list(newRuns)}; there already: ${list(existing)}` +
+      (Object.keys(shared).length ? `; shared between trials: ${list(shared)}` : ''),
   };
 }

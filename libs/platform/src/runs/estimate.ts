@@ -12,6 +12,7 @@ import {
 import { halvingOf, rungsOf, stepsPerEpoch } from '#libs/search';
 import type { Placement } from './admission.js';
 import { Prisma, type Transaction } from '../machine/database.js';
+import { inTurns } from '../machine/turns.js';
 import { attemptSeconds, takesRuns } from './sql.js';
 
 /** Of each kind so many of the newest runs that have succeeded are looked at. */
@@ -63,19 +64,30 @@ export async function secondsOfEach(
         unit: run.seconds / (samples ?? 1),
       };
     });
-  return wanted.map(({ spec, datasetDigest, encoder }) => {
-    const alike = [
-      cost.filter((run) => run.kind === spec.kind && run.datasetDigest === datasetDigest && run.encoder === encoder),
-      cost.filter((run) => run.kind === spec.kind && run.encoder === encoder),
-      cost.filter((run) => run.kind === spec.kind),
-    ].find((some) => some.length > 0);
-    return alike
-      ? {
-          seconds: median(alike.map(({ unit }) => unit)) * (samplesOf(spec, counts.get(datasetDigest)!) ?? 1),
-          runs: alike.length,
-        }
-      : null;
+  const known = new Map<string, { unit: number; runs: number } | null>();
+  const unitOf = (like: Likeness) => {
+    const name = JSON.stringify([like.spec.kind, like.datasetDigest, like.encoder]);
+    if (!known.has(name)) known.set(name, unitOfAlike(cost, like));
+    return known.get(name)!;
+  };
+  return inTurns(wanted, (like) => {
+    const found = unitOf(like);
+    const samples = samplesOf(like.spec, counts.get(like.datasetDigest)!) ?? 1;
+    return found && { seconds: found.unit * samples, runs: found.runs };
   });
+}
+
+/** Seconds of a unit of work of the most similar: their median, and how many they are; null where there are none. */
+function unitOfAlike(
+  cost: readonly (Past & { unit: number })[],
+  { spec: { kind }, datasetDigest, encoder }: Likeness,
+): { unit: number; runs: number } | null {
+  const alike = [
+    cost.filter((run) => run.kind === kind && run.datasetDigest === datasetDigest && run.encoder === encoder),
+    cost.filter((run) => run.kind === kind && run.encoder === encoder),
+    cost.filter((run) => run.kind === kind),
+  ].find((some) => some.length > 0);
+  return alike ? { unit: median(alike.map(({ unit }) => unit)), runs: alike.length } : null;
 }
 
 /** Of each kind the newest runs that have succeeded, in one statement, however many kinds are asked for. */
@@ -124,7 +136,7 @@ export async function estimate(
   };
   const each = await secondsOfEach(
     tx,
-    wanted.map((placement) => ({ ...placement, encoder: encoderOf(placement) })),
+    await inTurns(wanted, (placement) => ({ ...placement, encoder: encoderOf(placement) })),
   );
   const counts = await trainCounts(tx, wanted);
 

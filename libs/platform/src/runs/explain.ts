@@ -9,8 +9,9 @@ import {
   type SubmitRun,
   type Why,
 } from '#libs/contracts';
-import { runDigest } from './admission.js';
+import { runDigest } from './digests.js';
 import { Prisma, type Database } from '../machine/database.js';
+import { inTurns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import type { Submission } from './submission.js';
 
@@ -151,9 +152,10 @@ export class Explanations {
       r.kind = ${here.kind} AND r.id IS DISTINCT FROM ${here.id}::uuid
       ORDER BY r.digest = ${here.digest} DESC, r.status = 'succeeded' DESC, r.created_at DESC
       LIMIT ${NEIGHBOURS}`);
-    const found = others
-      .map((there) => compare(here, there))
-      .sort((a, b) => Number(b.reused) - Number(a.reused) || a.differences.length - b.differences.length);
+    const compared = await inTurns(others, (there) => compare(here, there));
+    const found = compared.sort(
+      (a, b) => Number(b.reused) - Number(a.reused) || a.differences.length - b.differences.length,
+    );
     return (
       found[0] ?? {
         runId: here.id,
@@ -176,6 +178,6 @@ export class Explanations {
           WHERE d.run_id = r.id) AS parents
       FROM run r
       WHERE ${condition}`;
-    return rows.map(identityOf);
+    return inTurns(rows, identityOf);
   }
 }

@@ -62,6 +62,20 @@ function supervisionFaults(spec: Trained, dataset: KnownDataset, at: At): Fault[
   const { manifest, reference } = dataset;
   const { train } = manifest.splits;
   const supervision = supervisionOf(spec);
+  const isUnlabelled = !train.labels && !train.masks;
+  if (isUnlabelled && spec.kind === 'interpolate' && 'classes' in spec.between)
+    return [
+      { path: at('between', 'classes'), message: `expected rows: ${reference} has no labels, and so no classes` },
+    ];
+  if (isUnlabelled && (supervision || spec.kind === 'distill'))
+    return [
+      {
+        path: at('dataset'),
+        message:
+          `expected a dataset with ${supervision === 'masks' ? 'masks' : 'a class for each sample'}, ${reference} ` +
+          'has no labels: pretrain on it, then evaluate and fine-tune on one that has some',
+      },
+    ];
   if (!supervision) return batchFaults(spec, dataset, at);
   if (!train[supervision])
     return [
@@ -113,15 +127,33 @@ function labelFaults(
   }
   const labelled = kept.reduce((sum, count) => sum + count, 0);
   if (!('batchSize' in spec) || spec.batchSize <= labelled) return [];
+  const enough = leastFraction(strata, spec.batchSize);
   return [
     {
-      path: at('batchSize'),
+      path: isVaried(at, 'labelFraction') ? at('labelFraction') : at('batchSize'),
       message:
         `expected at most the ${labelled} labelled samples of ${reference} at label fraction ` +
-        `${spec.labelFraction}, got ${spec.batchSize}`,
+        `${spec.labelFraction}, got ${spec.batchSize}` +
+        (enough === undefined ? '' : `: take a smaller batchSize, or a labelFraction of at least ${enough}`),
     },
   ];
 }
+
+/** The least fraction, of three digits, that leaves so many labels; undefined where there are not so many. */
+function leastFraction(strata: readonly number[], labels: number): number | undefined {
+  const left = (fraction: number) => labelsPerClass(strata, fraction).reduce((sum, count) => sum + count, 0);
+  if (left(1) < labels) return undefined;
+  const near = labels / strata.reduce((sum, count) => sum + count, 0);
+  const unit = 10 ** (Math.floor(Math.log10(near)) - 2);
+  for (let steps = Math.floor((0.9 * near) / unit); ; steps++) {
+    const fraction = Number((steps * unit).toPrecision(3));
+    if (fraction >= 1) return 1;
+    if (left(fraction) >= labels) return fraction;
+  }
+}
+
+/** True where the field is set by a parameter of a sweep, not where its run is described. */
+const isVaried = (at: At, field: string): boolean => at(field).at(-1) !== field;
 
 /** What the run learns from, beside the samples. */
 function supervisionOf(spec: RunSpec): 'labels' | 'masks' | null {

@@ -1,5 +1,5 @@
 /** Which runs are meant, and in which order they are told. */
-import { parseCondition, parseSort, type RunFilter, type RunSort } from '#libs/contracts';
+import { parseCondition, parseSort, type RunFilter, type RunSort, type RunStatus } from '#libs/contracts';
 import { Prisma, type Transaction } from '../machine/database.js';
 import { decodeCursor, encodeCursor, invalidCursor } from './page.js';
 
@@ -46,6 +46,7 @@ const SORTS: Record<RunSort['by'], { by: Prisma.Sql; type: 'timestamptz' | 'text
 /** A run and what it is sorted by; null where it lacks that. */
 export interface Sorted {
   id: string;
+  status: RunStatus;
   value: Date | number | string | null;
 }
 
@@ -99,7 +100,7 @@ export async function runsInOrder(
       ? Prisma.sql`(${by}, ${id}) ${beyond} (${after.value}::text::${Prisma.raw(type)}, ${after.id}::uuid)`
       : Prisma.sql`true`;
     const having = await tx.$queryRaw<Sorted[]>`
-      SELECT run.id, ${by} AS value
+      SELECT run.id, run.status::text AS status, ${by} AS value
       FROM ${source}
       WHERE ${like} AND ${has} AND ${rest}
       ORDER BY ${by} ${direction}, ${id} ${direction}
@@ -112,7 +113,7 @@ export async function runsInOrder(
     : Prisma.sql`${by} IS NULL`;
   const rest = after?.lacks ? Prisma.sql`run.id ${beyond} ${after.id}::uuid` : Prisma.sql`true`;
   const lacking = await tx.$queryRaw<Sorted[]>`
-    SELECT run.id, NULL AS value
+    SELECT run.id, run.status::text AS status, NULL AS value
     FROM run
     WHERE ${like} AND ${lacks} AND ${rest}
     ORDER BY run.id ${direction}

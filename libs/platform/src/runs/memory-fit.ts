@@ -9,6 +9,7 @@ import {
 } from '#libs/contracts';
 import type { Placement } from './admission.js';
 import type { Transaction } from '../machine/database.js';
+import { inTurns } from '../machine/turns.js';
 import { takesRuns } from './sql.js';
 
 interface Place {
@@ -44,15 +45,15 @@ export async function memoryFit(
   const kinds: Record<string, number> = {};
   const trials = new Set<number>();
   const known = new Map<string, number | null>();
-  for (const [i, { spec, datasetDigest, digest, runId }] of placements.entries()) {
+  await inTurns(placements, ({ spec, datasetDigest, digest, runId }, i) => {
     const dataset = datasets.get(datasetDigest ?? '');
-    if (!dataset || !fresh.has(runId)) continue;
+    if (!dataset || !fresh.has(runId)) return;
     if (!known.has(digest)) known.set(digest, neededBy(spec, dataset));
     const needed = known.get(digest) ?? null;
-    if (needed === null) continue;
+    if (needed === null) return;
     kinds[spec.kind] = Math.max(kinds[spec.kind] ?? 0, needed);
     if (place && needed > place.memoryMiB && trialOf) trials.add(trialOf(i));
-  }
+  });
   const most = Object.values(kinds).length ? Math.max(...Object.values(kinds)) : null;
   const on = place ? `${place.name}, ${place.memoryMiB} MiB` : null;
   const fits = most === null || !place ? null : most <= place.memoryMiB;

@@ -1,17 +1,10 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
-import {
-  WAITING_STATUSES,
-  type ListMetrics,
-  type ListPage,
-  type ListRuns,
-  type MetricPoint,
-  type RunFilter,
-  type RunRecord,
-  type RunStatus,
-} from '#libs/contracts';
-import { WaitingLine } from '../dispatch/standing.js';
+import type { ListMetrics, ListPage, ListRuns, MetricPoint, RunFilter, RunRecord, RunStatus } from '#libs/contracts';
+import { isWaiting, WaitingLine } from '../dispatch/standing.js';
 import { undispatchedSeconds, type Window } from '../dispatch/waiting-line.js';
-import { Prisma, type Database } from '../machine/database.js';
+import type { Database } from '../machine/database.js';
+import { inTurns, Turns } from '../machine/turns.js';
+import { curvesOf } from './curves.js';
 import { cursorAfter, runsInOrder, runsLike } from './filter.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from './page.js';
 import {
@@ -19,8 +12,7 @@ import {
   datasetRecord,
   eventRecord,
   logLineRecord,
-  runRecord,
-  withParents,
+  runsById,
   type ArtifactRecord,
   type DatasetRecord,
   type LogLineRecord,
@@ -51,28 +43,22 @@ export class RunQueries {
   // Runs
 
   async run(id: string): Promise<RunRecord | undefined> {
-    const row = await this.prisma.run.findUnique({ where: { id }, include: withParents });
-    return row ? (await this.inLine([runRecord(row)]))[0] : undefined;
+    const [record] = await runsById(this.prisma, [id]);
+    return record && this.inLine(record);
   }
 
-  /** With where they stand, those that wait for a worker. */
-  private async inLine(runs: RunRecord[]): Promise<RunRecord[]> {
-    const waits: readonly RunStatus[] = WAITING_STATUSES;
-    const told = await this.line.told(runs.filter(({ status }) => waits.includes(status)).map(({ id }) => id));
-    return runs.map((run) => ({ ...run, ...told.get(run.id) }));
+  /** With where it stands, one that waits for a worker. */
+  private async inLine(run: RunRecord): Promise<RunRecord> {
+    if (!isWaiting(run)) return run;
+    return { ...run, ...(await this.line.standings([run.id]))(run) };
   }
 
   async runDetail(id: string): Promise<RunDetailRecord | undefined> {
-    const row = await this.prisma.run.findUnique({
-      where: { id },
-      include: { ...withParents, attempts: { orderBy: { attempt: 'asc' } } },
-    });
-    return row
-      ? {
-          ...(await this.inLine([runRecord(row)]))[0]!,
-          attempts: row.attempts.map(({ runId: _, ...attempt }) => attempt),
-        }
-      : undefined;
+    const [run, attempts] = await Promise.all([
+      this.run(id),
+      this.prisma.attempt.findMany({ where: { runId: id }, orderBy: { attempt: 'asc' }, omit: { runId: true } }),
+    ]);
+    return run && { ...run, attempts };
   }
 
   /**
@@ -86,18 +72,25 @@ export class RunQueries {
     ...filter
   }: Omit<ListRuns, 'sort'> & Partial<Pick<ListRuns, 'sort'>>): Promise<Page<RunRecord>> {
     const found = await runsInOrder(this.prisma, filter, { sort, cursor, limit: limit + 1 });
-    const rows = await this.prisma.run.findMany({
-      where: { id: { in: found.map(({ id }) => id) } },
-      include: withParents,
-    });
-    const byId = new Map(rows.map((row) => [row.id, row]));
     const page = pageOf(
       found,
       limit,
       (last) => cursorAfter(sort, last),
-      ({ id }) => runRecord(byId.get(id)!),
+      (each) => each,
     );
-    return { ...page, items: await this.inLine(page.items) };
+    const [records, toldOf] = await Promise.all([
+      runsById(
+        this.prisma,
+        page.items.map(({ id }) => id),
+      ),
+      this.line.standings(page.items.filter(isWaiting).map(({ id }) => id)),
+    ]);
+    const byId = new Map(records.map((record) => [record.id, record]));
+    const items = await inTurns(
+      page.items.flatMap(({ id }) => byId.get(id) ?? []),
+      (run) => ({ ...run, ...toldOf(run) }),
+    );
+    return { ...page, items };
   }
 
   /** In the order in which they happened, from the one after `after`. */
@@ -126,20 +119,21 @@ export class RunQueries {
   }
 
   /** Curves, each of at most `points` points: the mean of equal numbers of neighbours, at the last one's step. */
-  async metrics(runId: string, { key, since, points }: ListMetrics): Promise<MetricSeriesRecord[]> {
-    const wanted = key ? Prisma.sql`key = ANY(${key}::text[])` : Prisma.sql`true`;
-    const rows = await this.prisma.$queryRaw<(MetricPoint & { at: Date })[]>`
-      SELECT key, max(step) AS step, avg(value) AS value, max(at) AS at
-      FROM (
-        SELECT key, step, value, at, ntile(${points}::int) OVER (PARTITION BY key ORDER BY step) AS bucket
-        FROM metric
-        WHERE run_id = ${runId}::uuid AND step >= ${since ?? 0} AND ${wanted}) AS bucketed
-      GROUP BY key, bucket
-      ORDER BY key, step`;
-    return [...Map.groupBy(rows, (row) => row.key)].map(([name, series]) => ({
-      key: name,
-      points: series.map(({ step, value, at }) => ({ step, value, at })),
-    }));
+  async metrics(runId: string, query: ListMetrics): Promise<MetricSeriesRecord[]> {
+    const series: MetricSeriesRecord[] = [];
+    const turns = new Turns();
+    for await (const { key, points } of curvesOf(this.prisma, runId, query)) {
+      const told = JSON.parse(points) as { step: number; value: number; at: string }[];
+      series.push({ key, points: told.map(({ step, value, at }) => ({ step, value, at: new Date(at) })) });
+      if (turns.over) await turns.next();
+    }
+    return series;
+  }
+
+  /** The same as JSON text of each `MetricSeries`, as Postgres writes it: a curve costs whoever sends it nothing. */
+  async *metricsAsText(runId: string, query: ListMetrics): AsyncGenerator<string> {
+    for await (const { key, points } of curvesOf(this.prisma, runId, query))
+      yield `{"key":${JSON.stringify(key)},"points":${points}}`;
   }
 
   /** Points in order of arrival, for a reader that follows the run. */

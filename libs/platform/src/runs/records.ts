@@ -4,7 +4,6 @@ import type {
   Dataset,
   LogLine,
   MetricSeries,
-  Requires,
   RunDetail,
   RunEvent,
   RunRecord,
@@ -12,7 +11,7 @@ import type {
   Worker,
 } from '#libs/contracts';
 import type { z } from 'zod';
-import type { Prisma } from '../machine/database.js';
+import type { Prisma, Transaction } from '../machine/database.js';
 
 /** What is read, with dates as dates; the API's schemas turn it into what is sent. */
 export type Complete<Record, Spec> = Omit<Record, 'spec'> & { spec: Spec };
@@ -24,41 +23,65 @@ export type DatasetRecord = z.input<typeof Dataset>;
 export type WorkerRecord = z.input<typeof Worker>;
 export type MetricSeriesRecord = z.input<typeof MetricSeries>;
 
-export const withParents = {
-  parents: { select: { parentId: true } },
-  lastMetrics: { select: { key: true, value: true } },
-} satisfies Prisma.RunInclude;
-type RunRow = Prisma.RunGetPayload<{ include: typeof withParents }>;
+/** As it is read: what JSON columns hold has no type yet. */
+type RunRow = Omit<
+  RunRecord,
+  'spec' | 'requires' | 'result' | 'metrics' | 'jobsAhead' | 'predictedStartAt' | 'waitsFor'
+> & {
+  spec: unknown;
+  requiredLabels: unknown;
+  requiredGpu: unknown;
+  result: unknown;
+  metrics: Record<string, number> | null;
+};
 
-/** What waits is told by `RunQueries.inLine`. */
-export const runRecord = (row: RunRow): RunRecord => ({
-  id: row.id,
-  name: row.name,
-  project: row.project,
-  kind: row.kind as RunRecord['kind'],
-  status: row.status,
-  statusReason: row.statusReason as RunRecord['statusReason'],
-  statusDetail: row.statusDetail,
-  digest: row.digest,
-  spec: row.spec as unknown as RunRecord['spec'],
-  tags: row.tags,
-  priority: row.priority,
+/**
+ * Runs with their parents and the last values of their metrics, in any order. One statement: a page of runs with what
+ * belongs to them in statements of their own took three times as long.
+ */
+export async function runsById(tx: Transaction, ids: readonly string[]): Promise<RunRecord[]> {
+  const rows = await tx.$queryRaw<RunRow[]>`
+    SELECT
+      id,
+      name,
+      project,
+      kind,
+      status::text AS status,
+      status_reason AS "statusReason",
+      status_detail AS "statusDetail",
+      digest,
+      spec,
+      tags,
+      priority,
+      required_labels AS "requiredLabels",
+      required_gpu AS "requiredGpu",
+      max_seconds AS "maxSeconds",
+      attempt,
+      step,
+      total_steps AS "totalSteps",
+      result,
+      (SELECT json_object_agg(key, value) FROM run_metric WHERE run_id = run.id) AS metrics,
+      ARRAY(SELECT parent_id FROM run_dependency WHERE run_id = run.id) AS parents,
+      worker_id AS "workerId",
+      created_at AS "createdAt",
+      started_at AS "startedAt",
+      finished_at AS "finishedAt",
+      next_start_at AS "nextStartAt"
+    FROM run
+    WHERE id = ANY(${[...ids]}::uuid[])`;
+  return rows.map(runRecord);
+}
+
+/** What waits is told by `RunQueries`. */
+const runRecord = ({ requiredLabels, requiredGpu, spec, result, metrics, ...row }: RunRow): RunRecord => ({
+  ...row,
+  spec: spec as RunSpec,
   requires: {
-    labels: row.requiredLabels as Record<string, string>,
-    ...(row.requiredGpu !== null && { gpu: row.requiredGpu as NonNullable<Requires['gpu']> }),
+    labels: requiredLabels as Record<string, string>,
+    ...(requiredGpu !== null && { gpu: requiredGpu }),
   },
-  maxSeconds: row.maxSeconds,
-  attempt: row.attempt,
-  step: row.step,
-  totalSteps: row.totalSteps,
-  result: row.result as unknown as RunRecord['result'],
-  metrics: Object.fromEntries(row.lastMetrics.map(({ key, value }) => [key, value])),
-  parents: row.parents.map(({ parentId }) => parentId),
-  workerId: row.workerId,
-  createdAt: row.createdAt,
-  startedAt: row.startedAt,
-  finishedAt: row.finishedAt,
-  nextStartAt: row.nextStartAt,
+  result: result as RunRecord['result'],
+  metrics: metrics ?? {},
   jobsAhead: null,
   predictedStartAt: null,
   waitsFor: null,

@@ -1,7 +1,8 @@
-import { canonicalJson, type Plan, type SubmitRun } from '#libs/contracts';
+import type { Plan, SubmitRun } from '#libs/contracts';
 import type { Database, Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
-import { admit, planOf, sha256, type Draft, type Placement } from './admission.js';
+import { admit, planOf, type Draft, type Placement } from './admission.js';
+import { requestHash } from './digests.js';
 import { estimate } from './estimate.js';
 import { memoryFit } from './memory-fit.js';
 import type { Rungs } from './rungs.js';
@@ -103,7 +104,7 @@ export class Submission {
     await tx.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${key}, 0))::text`;
     const known = await tx.idempotencyKey.findUnique({ where: { key } });
     if (!known) return undefined;
-    if (known.requestHash !== sha256(canonicalJson(request))) {
+    if (known.requestHash !== (await requestHash(request))) {
       throw new RequestError(
         'idempotency_mismatch',
         'expected the request that this Idempotency-Key was first used for, got another: use a new key for a new ' +
@@ -115,7 +116,7 @@ export class Submission {
 
   async remember(tx: Transaction, key: string | undefined, request: unknown, resourceId: string): Promise<void> {
     if (key !== undefined)
-      await tx.idempotencyKey.create({ data: { key, requestHash: sha256(canonicalJson(request)), resourceId } });
+      await tx.idempotencyKey.create({ data: { key, requestHash: await requestHash(request), resourceId } });
   }
 
   /** Writes the runs of those placements that are new, with their dependencies, events and outbox rows. */

@@ -1,6 +1,6 @@
 /** A sweep's spec as trials in the order of their start, and as the plan that people see of it. */
 import { expansionOf, InvalidSweepError, isModelled, type Plan, type SweepSpec, type Trial } from '#libs/contracts';
-import { Turns } from '../machine/turns.js';
+import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import { planOf, type Placement } from '../runs/admission.js';
 
@@ -18,20 +18,35 @@ export async function expand(spec: SweepSpec): Promise<Trial[]> {
       throw RequestError.invalid(error.faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] })));
     throw error;
   }
-  if (!spec.order_by) return trials;
-  const keys = spec.order_by.map((path) => ({ path: path.replace(/^-/, ''), sign: path.startsWith('-') ? -1 : 1 }));
-  return trials.sort(
-    (a, b) =>
-      keys.reduce((found, { path, sign }) => found || sign * compare(a.parameters[path], b.parameters[path]), 0) ||
-      a.index - b.index,
-  );
+  return spec.order_by ? inOrderOf(spec.order_by, trials) : trials;
 }
 
-/** Numbers by their value, all else by its text. */
-function compare(a: unknown, b: unknown): number {
-  if (typeof a === 'number' && typeof b === 'number') return a - b;
-  const [left, right] = [JSON.stringify(a) ?? '', JSON.stringify(b) ?? ''];
-  return Number(left > right) - Number(left < right);
+/** A parameter's value as it is compared: numbers by their value, all else by its text. */
+type Compared = { value: unknown; text: string };
+
+/** Trials by these parameters, `-` before those that fall; equal ones by their indices. */
+async function inOrderOf(parameters: readonly string[], trials: readonly Trial[]): Promise<Trial[]> {
+  const keys = parameters.map((path) => ({ path: path.replace(/^-/, ''), sign: path.startsWith('-') ? -1 : 1 }));
+  const compared = await inTurns(trials, (trial) => ({
+    trial,
+    by: keys.map(({ path }): Compared => {
+      const value = trial.parameters[path];
+      return { value, text: JSON.stringify(value) ?? '' };
+    }),
+  }));
+  compared.sort((a, b) => {
+    for (const [i, { sign }] of keys.entries()) {
+      const found = compare(a.by[i]!, b.by[i]!);
+      if (found) return sign * found;
+    }
+    return a.trial.index - b.trial.index;
+  });
+  return compared.map(({ trial }) => trial);
+}
+
+function compare(a: Compared, b: Compared): number {
+  if (typeof a.value === 'number' && typeof b.value === 'number') return a.value - b.value;
+  return Number(a.text > b.text) - Number(a.text < b.text);
 }
 
 /** Of a search by a model only the first draws are known: the others follow from their results. */

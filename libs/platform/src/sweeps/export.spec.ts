@@ -61,11 +61,11 @@ const runs = new Map([
   [ONE, run(ONE, 'finetune', { result: { metrics: { 'eval/accuracy': 0.75 } } })],
   [TWO, run(TWO, 'finetune', { status: 'failed', finishedAt: at(50) })],
 ]);
-const table = trialTable(sweep, (id) => runs.get(id)?.result?.metrics ?? {});
+const table = await trialTable(sweep, (id) => runs.get(id)?.result?.metrics ?? {});
 
 describe('the table of trials', () => {
   test('has a line for each, as CSV and as JSON', () => {
-    const lines = csvOf(table).split('\r\n');
+    const lines = [...csvOf(table)].join('').split('\r\n');
     expect(lines[0]).toBe(
       'trial,status,finetune.labelSeed,pretrain.augmentation,pretrain:run,pretrain:reused,' +
         'pretrain:status,pretrain:eval/knn,' +
@@ -74,7 +74,7 @@ describe('the table of trials', () => {
     expect(lines[1]).toBe(
       `0,succeeded,1,"{""crop"":{},""flip"":{}}",${PRETRAIN},false,succeeded,0.5,${ONE},false,succeeded,0.75,`,
     );
-    const objects = JSON.parse(jsonOf(table)) as Record<string, unknown>[];
+    const objects = JSON.parse([...jsonOf(table)].join('')) as Record<string, unknown>[];
     expect(objects[0]).toMatchObject({
       trial: 0,
       'pretrain.augmentation': { crop: {}, flip: {} },
@@ -84,7 +84,8 @@ describe('the table of trials', () => {
   });
 
   test('as Parquet keeps numbers, truth values and what is absent', async () => {
-    const rows: Record<string, unknown>[] = await parquetReadObjects({ file: parquetOf(table).buffer as ArrayBuffer });
+    const file = new Uint8Array(await parquetOf(table)).buffer;
+    const rows: Record<string, unknown>[] = await parquetReadObjects({ file });
     expect(
       rows.map((row) => [
         row['trial'],

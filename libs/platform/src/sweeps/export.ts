@@ -1,7 +1,8 @@
-/** A sweep's trials as other programs read them: tables, and what MLflow keeps. */
-import { parquetWriteBuffer } from 'hyparquet-writer';
-import type { Readable } from 'node:stream';
+/** A sweep's trials as other programs read them: tables, and what MLflow keeps. Made in turns, and sent as made. */
+import { ByteWriter, parquetWrite } from 'hyparquet-writer';
+import { Readable } from 'node:stream';
 import { pack } from 'tar-stream';
+import { inTurns, piecesInTurns, Turns } from '../machine/turns.js';
 import type { RunQueries } from '../runs/queries.js';
 import { mlruns } from './mlflow.js';
 import type { SweepDetailRecord, SweepQueries } from './queries.js';
@@ -15,32 +16,37 @@ interface TrialTable {
   lines: Map<string, unknown>[];
 }
 
-export function trialTable(sweep: SweepDetailRecord, metricsOf: (runId: string) => Record<string, number>): TrialTable {
-  const lines = sweep.trials.map(
-    ({ index, status, parameters, runs }) =>
-      new Map<string, unknown>([
-        ['trial', index],
-        ['status', status],
-        ...Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1)),
-        ...runs.flatMap(({ stage, control, runId, reused, status: runStatus }) => {
-          const name = control ? `${stage}/${control}` : stage;
-          return [
-            [`${name}:run`, runId],
-            [`${name}:reused`, reused],
-            [`${name}:status`, runStatus],
-            ...Object.entries(metricsOf(runId)).map(([key, value]) => [`${name}:${key}`, value] as const),
-          ] as [string, unknown][];
-        }),
-      ]),
-  );
-  return { columns: [...new Set(lines.flatMap((line) => [...line.keys()]))], lines };
+export async function trialTable(
+  sweep: SweepDetailRecord,
+  metricsOf: (runId: string) => Record<string, number>,
+): Promise<TrialTable> {
+  const columns = new Set<string>();
+  const lines = await inTurns(sweep.trials, ({ index, status, parameters, runs }) => {
+    const line = new Map<string, unknown>([
+      ['trial', index],
+      ['status', status],
+      ...Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1)),
+      ...runs.flatMap(({ stage, control, runId, reused, status: runStatus }) => {
+        const name = control ? `${stage}/${control}` : stage;
+        return [
+          [`${name}:run`, runId],
+          [`${name}:reused`, reused],
+          [`${name}:status`, runStatus],
+          ...Object.entries(metricsOf(runId)).map(([key, value]) => [`${name}:${key}`, value] as const),
+        ] as [string, unknown][];
+      }),
+    ]);
+    for (const column of line.keys()) columns.add(column);
+    return line;
+  });
+  return { columns: [...columns], lines };
 }
 
 /** RFC 4180. */
-export const csvOf = ({ columns, lines }: TrialTable): string =>
-  [columns.map(csvCell), ...lines.map((line) => columns.map((column) => csvCell(line.get(column))))]
-    .map((cells) => `${cells.join(',')}\r\n`)
-    .join('');
+export function* csvOf({ columns, lines }: TrialTable): Generator<string> {
+  yield `${columns.map(csvCell).join(',')}\r\n`;
+  for (const line of lines) yield `${columns.map((column) => csvCell(line.get(column))).join(',')}\r\n`;
+}
 
 const csvCell = (value: unknown): string => {
   if (value === null || value === undefined) return '';
@@ -49,27 +55,34 @@ const csvCell = (value: unknown): string => {
 };
 
 /** An array of objects; values keep their type. */
-export const jsonOf = ({ lines }: TrialTable): string =>
-  `[${lines.map((line) => JSON.stringify(Object.fromEntries(line))).join(',\n')}]\n`;
+export function* jsonOf({ lines }: TrialTable): Generator<string> {
+  yield '[';
+  for (const [i, line] of lines.entries()) yield (i ? ',\n' : '') + JSON.stringify(Object.fromEntries(line));
+  yield ']\n';
+}
+
+/** Lines that are written to a Parquet file in one turn. */
+const GROUP = 500;
 
 /** Columns of numbers, of truth values, else of text; what is neither is JSON text. Cells that are absent are null. */
-export function parquetOf({ columns, lines }: TrialTable): Uint8Array {
-  return new Uint8Array(
-    parquetWriteBuffer({
-      columnData: columns.map((name) => {
-        const given = lines.map((line) => line.get(name) ?? null);
-        const all = (type: string) => given.every((value) => value === null || typeof value === type);
-        if (all('number')) return { name, type: 'DOUBLE' as const, nullable: true, data: given };
-        if (all('boolean')) return { name, type: 'BOOLEAN' as const, nullable: true, data: given };
-        return {
-          name,
-          type: 'STRING' as const,
-          nullable: true,
-          data: given.map((value) => (value === null || typeof value === 'string' ? value : JSON.stringify(value))),
-        };
-      }),
-    }),
-  );
+export async function parquetOf({ columns, lines }: TrialTable): Promise<Uint8Array> {
+  const columnData = await inTurns(columns, (name) => {
+    const given = lines.map((line) => line.get(name) ?? null);
+    const all = (type: string) => given.every((value) => value === null || typeof value === type);
+    if (all('number')) return { name, type: 'DOUBLE' as const, nullable: true, data: given };
+    if (all('boolean')) return { name, type: 'BOOLEAN' as const, nullable: true, data: given };
+    return {
+      name,
+      type: 'STRING' as const,
+      nullable: true,
+      data: given.map((value) => (value === null || typeof value === 'string' ? value : JSON.stringify(value))),
+    };
+  });
+  const turns = new Turns();
+  // It is flushed after each group of rows.
+  const writer = Object.assign(new ByteWriter(), { flush: () => turns.next() });
+  await parquetWrite({ writer, columnData, rowGroupSize: GROUP });
+  return writer.getBytes();
 }
 
 /** What people take away of a sweep. */
@@ -80,12 +93,13 @@ export class SweepExports {
   ) {}
 
   /** Undefined for a sweep that is not there. */
-  async trials(id: string, format: 'csv' | 'json' | 'parquet'): Promise<string | Uint8Array | undefined> {
+  async trials(id: string, format: 'csv' | 'json' | 'parquet'): Promise<Readable | undefined> {
     const sweep = await this.sweeps.sweep(id);
     if (!sweep) return undefined;
     const runs = await this.sweeps.runsOfSweep(sweep);
-    const table = trialTable(sweep, (runId) => runs.get(runId)?.result?.metrics ?? {});
-    return { csv: csvOf, json: jsonOf, parquet: parquetOf }[format](table);
+    const table = await trialTable(sweep, (runId) => runs.get(runId)?.result?.metrics ?? {});
+    if (format === 'parquet') return Readable.from([await parquetOf(table)], { objectMode: false });
+    return Readable.from(piecesInTurns(format === 'csv' ? csvOf(table) : jsonOf(table)), { objectMode: false });
   }
 
   /**
@@ -98,6 +112,7 @@ export class SweepExports {
     const runs = await this.sweeps.runsOfSweep(sweep);
     const tar = pack();
     const write = async () => {
+      const turns = new Turns();
       for await (const { path, text } of mlruns(sweep, runs, (runId) =>
         this.runs.metrics(runId, { key: undefined, since: undefined, points: 10_000 }),
       )) {
@@ -109,6 +124,7 @@ export class SweepExports {
             (error) => (error ? reject(error) : resolve()),
           );
         });
+        if (turns.over) await turns.next();
       }
       tar.finalize();
     };

@@ -1,5 +1,6 @@
 /** A sweep as MLflow's file store keeps it. */
 import { isTerminal, type RunRecord, type RunStatus, type TrialStatus } from '#libs/contracts';
+import { inTurns } from '../machine/turns.js';
 import type { SweepDetailRecord } from './queries.js';
 
 /** Points of one metric, oldest first. */
@@ -14,6 +15,8 @@ interface Entry {
 }
 
 type Trial = SweepDetailRecord['trials'][number];
+/** Where a run stands in a sweep. */
+type Place = { trial: Trial } & Trial['runs'][number];
 
 /** Of `mlflow.entities.RunStatus`. */
 const MLFLOW = { running: 1, scheduled: 2, finished: 3, failed: 4, killed: 5 } as const;
@@ -81,10 +84,15 @@ export async function* mlruns(
   };
   yield { path: `${root}/tags/loom.sweep`, text: sweep.id };
   for (const trial of sweep.trials) yield* trialFiles(sweep, trial, runs);
-  const placesOf = Map.groupBy(
-    sweep.trials.flatMap((trial) => trial.runs.map((place) => ({ trial, ...place }))),
-    ({ runId }) => runId,
-  );
+  const placesOf = new Map<string, Place[]>();
+  await inTurns(sweep.trials, (trial) => {
+    for (const run of trial.runs) {
+      const place = { trial, ...run };
+      const others = placesOf.get(run.runId);
+      if (others) others.push(place);
+      else placesOf.set(run.runId, [place]);
+    }
+  });
   for (const [runId, places] of placesOf) {
     yield* runFiles(sweep, runs.get(runId)!, places);
     for (const { key, points } of await curvesOf(runId))
@@ -120,11 +128,7 @@ function* trialFiles(sweep: SweepDetailRecord, trial: Trial, runs: ReadonlyMap<s
 }
 
 /** One of our runs, without its curves, below the first trial that needs it. */
-function* runFiles(
-  sweep: SweepDetailRecord,
-  run: RunRecord,
-  places: readonly ({ trial: Trial } & Trial['runs'][number])[],
-): Generator<Entry> {
+function* runFiles(sweep: SweepDetailRecord, run: RunRecord, places: readonly Place[]): Generator<Entry> {
   const { trial, stage, control } = places[0]!;
   yield* files(sweep, mlflowId(run.id), {
     name: run.name ?? run.kind,

@@ -17,8 +17,9 @@ import {
 import type { z } from 'zod';
 import type { Database, Prisma } from '../machine/database.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from '../runs/page.js';
-import { runRecord, withParents, type Complete } from '../runs/records.js';
+import { runsById, type Complete } from '../runs/records.js';
 import { secondsOfWorkers } from './steering.js';
+import type { SweepRow } from './sweep-row.js';
 
 export type SweepRecord = Complete<z.input<typeof Sweep>, SweepSpec>;
 export type SweepDetailRecord = Complete<z.input<typeof SweepDetail>, SweepSpec>;
@@ -123,11 +124,7 @@ export class SweepQueries {
     const ids = [...new Set(trials.flatMap((trial) => trial.runs.map(({ runId }) => runId)))];
     const runs = new Map<string, RunRecord>();
     for (let from = 0; from < ids.length; from += BATCH) {
-      const rows = await this.prisma.run.findMany({
-        where: { id: { in: ids.slice(from, from + BATCH) } },
-        include: withParents,
-      });
-      for (const row of rows) runs.set(row.id, runRecord(row));
+      for (const run of await runsById(this.prisma, ids.slice(from, from + BATCH))) runs.set(run.id, run);
     }
     return runs;
   }
@@ -149,8 +146,8 @@ function sweepRecord(row: Prisma.SweepGetPayload<object>, runCounts: Record<stri
 }
 
 /** @param statuses All that its runs have. */
-function sweepStatus(
-  { steered, pausedAt, cancelledAt, haltReason }: Prisma.SweepGetPayload<object>,
+export function sweepStatus(
+  { steered, pausedAt, cancelledAt, haltReason }: Pick<SweepRow, 'steered' | 'pausedAt' | 'cancelledAt' | 'haltReason'>,
   statuses: readonly RunStatus[],
 ): SweepRecord['status'] {
   if (statuses.some((each) => !isTerminal(each)) || steered) return pausedAt && !cancelledAt ? 'paused' : 'running';

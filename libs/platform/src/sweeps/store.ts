@@ -6,6 +6,7 @@ import {
   type Plan,
   type Requires,
   type RetryResult,
+  type RunStatus,
   type SubmitSweep,
   type SweepChanges,
   type SweepRungs,
@@ -20,7 +21,8 @@ import { RequestError } from '../request-error.js';
 import type { Runs } from '../runs/runs.js';
 import { expand, planFor } from './expansion.js';
 import { SweepController } from './steering.js';
-import { lockSweep, noSuchSweep } from './sweep-row.js';
+import { sweepStatus } from './queries.js';
+import { lockSweep, noSuchSweep, type SweepRow } from './sweep-row.js';
 import { draftsOf, type Places } from './trials.js';
 
 /** What people ask of sweeps. A sweep is there whole or not at all: its trials are placed in one transaction. */
@@ -138,11 +140,12 @@ export class SweepStore {
   /**
    * Cancels those of its runs that a sweep started and no other sweep needs and nobody has asked for by name, and
    * starts no other.
-   * @throws RequestError `not_found`
+   * @throws RequestError `not_found`; `invalid_state` for a sweep that has ended otherwise.
    */
   async cancel(sweepId: string): Promise<void> {
     await this.database.transaction(async (tx) => {
-      await lockSweep(tx, sweepId);
+      const sweep = await lockSweep(tx, sweepId);
+      if (!sweep.cancelledAt) await checkNotEnded(tx, sweep);
       await tx.$executeRaw`
         UPDATE sweep
         SET cancelled_at = coalesce(cancelled_at, now()), steered = false
@@ -154,7 +157,7 @@ export class SweepStore {
   /**
    * Starts no other trial, and pauses the runs that the sweep started and that neither another sweep needs nor anybody
    * has asked for by name.
-   * @throws RequestError `not_found`; `invalid_state` for a sweep that was cancelled.
+   * @throws RequestError `not_found`; `invalid_state` for a sweep that has ended or was cancelled.
    */
   async pause(sweepId: string): Promise<void> {
     await this.database.transaction(async (tx) => {
@@ -162,6 +165,7 @@ export class SweepStore {
       if (sweep.cancelledAt)
         throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
       if (sweep.pausedAt) return;
+      await checkNotEnded(tx, sweep);
       await tx.$executeRaw`UPDATE sweep SET paused_at = now() WHERE id = ${sweepId}::uuid`;
       await this.controller.ownRuns.pause(tx, sweepId);
     });
@@ -268,8 +272,8 @@ export class SweepStore {
   }
 
   /**
-   * Submits the spec of a sweep again, changed at the top as asked: what it has run already is reused. @throws
-   * RequestError as `submit`, `not_found`
+   * Submits the spec of a sweep again, changed at the top as asked: what has run to its end is reused, and
+   * what was stopped early is trained anew. @throws RequestError as `submit`, `not_found`
    */
   async clone(
     sweepId: string,
@@ -298,4 +302,19 @@ export class SweepStore {
       idempotencyKey,
     );
   }
+}
+
+/** @throws RequestError `invalid_state` for a sweep that has come to its end: that is not changed by what is asked. */
+async function checkNotEnded(tx: Transaction, sweep: SweepRow): Promise<void> {
+  const runs = await tx.$queryRaw<{ status: RunStatus }[]>`
+    SELECT DISTINCT run.status::text AS status
+    FROM trial_run
+    JOIN run ON run.id = trial_run.run_id
+    WHERE trial_run.sweep_id = ${sweep.id}::uuid`;
+  const status = sweepStatus(
+    sweep,
+    runs.map((run) => run.status),
+  );
+  if (status !== 'running' && status !== 'paused')
+    throw new RequestError('invalid_state', `expected a sweep that has not ended, got one that is ${status}`);
 }

@@ -21,6 +21,7 @@ export interface Places {
   drafts: Draft[];
   places: { trial: Trial; stage: string; control: Control | null; parentStage: string | null }[];
 }
+type Placed = Places['places'][number] & { placement: Placement };
 /** A trial that has not been started, with the specs as they were admitted. */
 interface HeldTrial {
   index: number;
@@ -33,9 +34,10 @@ const BATCH = 500;
 /** Of a sweep without `run_cap`. */
 const NO_CAP = 2 ** 31 - 1;
 
-/** The drafts of all trials in one list; faults point at the stage, whatever parameter set the value. */
+/** The drafts of all trials in one list; faults point at what set the value, a parameter or the stage. */
 export async function draftsOf(spec: SweepSpec, trials: readonly Trial[]): Promise<Places> {
   const drafts: Draft[] = [];
+  const setBy = new Map(Object.keys(spec.stages).map((stage) => [stage, fieldsSetBy(spec, stage)]));
   const places: Places['places'] = [];
   await inTurns(trials, (trial) => {
     const ofStage = new Map<string, number>();
@@ -46,12 +48,23 @@ export async function draftsOf(spec: SweepSpec, trials: readonly Trial[]): Promi
         spec: runSpec,
         name,
         path: ['spec', 'stages', stage],
+        setBy: setBy.get(stage),
         parent: parentStage ? ofStage.get(parentStage) : undefined,
       });
       places.push({ trial, stage, control, parentStage });
     }
   });
   return { drafts, places };
+}
+
+/** Where the fields of a stage stand that differ between trials. */
+function fieldsSetBy(spec: SweepSpec, stage: string): Map<string, string[]> {
+  const fields = new Map<string, string[]>();
+  if (spec.label_fractions && spec.stages[stage]!.kind === 'finetune')
+    fields.set('labelFraction', ['spec', 'label_fractions']);
+  for (const name of Object.keys(spec.parameters ?? {}))
+    if (name.startsWith(`${stage}.`)) fields.set(name.slice(stage.length + 1), ['spec', 'parameters', name]);
+  return fields;
 }
 
 export class Trials {
@@ -72,12 +85,15 @@ export class Trials {
     placements: readonly Placement[],
     { firstPosition = 0, held = true } = {},
   ): Promise<void> {
-    const ofTrial = Map.groupBy(
-      places.map((place, i) => ({ ...place, placement: placements[i]! })),
-      ({ trial }) => trial,
-    );
+    const ofTrial = new Map<Trial, Placed[]>();
+    await inTurns(places, (place, i) => {
+      const placed = { ...place, placement: placements[i]! };
+      const others = ofTrial.get(place.trial);
+      if (others) others.push(placed);
+      else ofTrial.set(place.trial, [placed]);
+    });
     const seen = new Map<string, number>();
-    const rows = [...ofTrial].map(([trial, runs]) => {
+    const rows = await inTurns(ofTrial, ([trial, runs]) => {
       const pretraining = runs.find(({ placement, control }) => placement.spec.kind === 'pretrain' && !control);
       const root = (pretraining ?? runs[0]!).placement.digest;
       const nth = seen.get(root) ?? 0;
@@ -118,7 +134,7 @@ export class Trials {
     placements: readonly Placement[],
   ): Promise<number> {
     await this.runs.submission.insert(tx, placements, sweep);
-    const filled = places.map(({ trial, stage, control }, i) => ({
+    const filled = await inTurns(places, ({ trial, stage, control }, i) => ({
       index: trial.index,
       stage,
       control: control ?? '',
@@ -133,7 +149,9 @@ export class Trials {
           AS t(index int, stage text, control text, run_id uuid, reused boolean)`;
     }
     await this.sayHowFar(tx, sweep.spec, places, placements);
-    return new Set(places.flatMap(({ trial }, i) => (isTerminal(placements[i]!.status) ? [] : [trial.index]))).size;
+    const left = new Set<number>();
+    await inTurns(places, ({ trial }, i) => !isTerminal(placements[i]!.status) && left.add(trial.index));
+    return left.size;
   }
 
   /** Pretrainings that may be stopped early are looked at first at their first rung; all else is needed in full. */
@@ -145,11 +163,11 @@ export class Trials {
   ): Promise<void> {
     const inFull = new Set<string>();
     const judged = new Map<string, Placement>();
-    for (const [i, placement] of placements.entries()) {
+    await inTurns(placements, (placement, i) => {
       if (spec.early_terminate && placement.spec.kind === 'pretrain' && !places[i]!.control)
         judged.set(placement.runId, judged.get(placement.runId) ?? placement);
       else for (const runId of [placement.runId, ...placement.parentIds]) inFull.add(runId);
-    }
+    });
     // A finetuning needs its parent as far as the sweep lets it come.
     for (const runId of judged.keys()) inFull.delete(runId);
     await this.runs.rungs.needInFull(tx, [...inFull]);
@@ -217,23 +235,25 @@ export class Trials {
 
   /** A held trial follows its root: it fails with it, is stopped with it, and waits again when that one is retried. */
   async settleHeld(tx: Transaction, id: string): Promise<void> {
-    // One statement: what a root came to and what is made of it belong to the same moment.
+    // One statement: what a root came to and what is made of it belong to the same moment. Roots come first and once:
+    // joined trial by trial, ten thousand that Postgres has no statistics of took over 20 s.
     await tx.$executeRaw`
-      UPDATE trial
-      SET outcome = root.outcome,
-        fault = CASE WHEN root.outcome IS NULL THEN NULL ELSE 'its run ' || root.run_id || ' is ' || root.outcome END
-      FROM (
-        SELECT t.index, min(r.id::text) AS run_id,
+      WITH root AS MATERIALIZED (
+        SELECT r.digest, min(r.id::text) AS run_id,
           CASE
             WHEN bool_or(${hasStatus([...OPEN_STATUSES, 'succeeded'], 'r')}) THEN NULL
             WHEN bool_or(${hasStatus(RETRYABLE_STATUSES, 'r')}) THEN 'failed'
             ELSE 'early_stopped'
           END AS outcome
-        FROM trial t
-        JOIN trial_run p ON p.sweep_id = t.sweep_id
-        JOIN run r ON r.id = p.run_id AND r.digest = t.root
-        WHERE t.sweep_id = ${id}::uuid AND t.draft IS NOT NULL AND t.outcome IS DISTINCT FROM 'refused'
-        GROUP BY t.index) AS root
-      WHERE trial.sweep_id = ${id}::uuid AND trial.index = root.index AND trial.outcome IS DISTINCT FROM root.outcome`;
+        FROM trial_run p
+        JOIN run r ON r.id = p.run_id
+        WHERE p.sweep_id = ${id}::uuid
+        GROUP BY r.digest)
+      UPDATE trial
+      SET outcome = root.outcome,
+        fault = CASE WHEN root.outcome IS NULL THEN NULL ELSE 'its run ' || root.run_id || ' is ' || root.outcome END
+      FROM root
+      WHERE trial.sweep_id = ${id}::uuid AND trial.root = root.digest AND trial.draft IS NOT NULL
+        AND trial.outcome IS DISTINCT FROM 'refused' AND trial.outcome IS DISTINCT FROM root.outcome`;
   }
 }

@@ -1,47 +1,28 @@
-/** Looking at a latent space: features of samples, maps of them in two dimensions, and what those maps are worth. */
+/** A run of kind embed: features of samples, maps of them in two dimensions, and the quality of those maps. */
 import type { Embed, RunResult, TrainerInputs } from '#libs/contracts';
 import { balancedRows, gatherLabels, InvalidDataError } from '#libs/data';
 import { createHash } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
-import path from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { accuracy, type Pause } from '../evaluation.js';
 import { MOST_NEIGHBOURS } from '../manifold/neighbours.js';
 import { openOne } from '../run-inputs.js';
 import { breathe, TrainingError, type TrainContext } from '../session.js';
-import { writeAtlas } from './atlas.js';
 import { featuresOf, VOTERS, votes } from './features.js';
 import { qualityOf } from './map-quality.js';
-import { axisOf, mapsOf, neighboursWanted, type MapsFile } from './maps.js';
-import { writeNpy, writeParquet } from './tables.js';
+import { storeFiles, type Samples } from './files.js';
+import { mapsOf, neighboursWanted, type MapsFile } from './maps.js';
 
 const FEWEST_SAMPLES = 10;
+/** Principal components whose part of the variance is a metric. */
 const COMPONENTS = 10;
+/** Where no map needs neighbours, they are sought only to predict classes, and only of so many samples. */
 const MOST_JUDGED = 20_000;
 
 export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
-  const split = await openOne(inputs, spec.split);
-  const rows = balancedRows(split, spec.maxSamples);
-  if (rows.length < FEWEST_SAMPLES)
-    throw new InvalidDataError(
-      `expected at least ${FEWEST_SAMPLES} samples in the ${spec.split} split to map, found ${rows.length}`,
-    );
-  const labels = split.labels && gatherLabels(split, rows);
-  const { name, digest } = inputs.dataset!.manifest;
-  const dataset = `${name}@${digest.slice(0, 12)}`;
-  const samplesDigest = createHash('sha256')
-    .update(`${digest} ${spec.split} `)
-    .update(new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength))
-    .digest('hex');
-  const wanted = Math.min(neighboursWanted(spec), rows.length - 1);
-  if (rows.length * wanted > MOST_NEIGHBOURS) {
-    throw new TrainingError(
-      'invalid_spec',
-      `expected maps that need at most ${MOST_NEIGHBOURS} neighbours in all, ${rows.length} samples with ` +
-        `${wanted} neighbours each need ${rows.length * wanted}: lower maxSamples, tsne.perplexity (three ` +
-        'neighbours for each) or umap.neighbors',
-    );
-  }
-  const target = await readTarget(spec, inputs, dataset, samplesDigest, rows.length);
+  const samples = await samplesOf(spec, inputs);
+  const { split, rows, labels } = samples;
+  const wanted = requiredNeighbours(spec, rows.length);
+  const target = await readTarget(spec, inputs, samples);
 
   // Features, neighbours and components, each map, its quality, the files.
   const parts = spec.maps.length + 4;
@@ -49,11 +30,11 @@ export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainCo
   const pause: Pause = () => breathe(context, done, parts);
   const { points, classified } = await featuresOf(spec, inputs, split, rows, pause);
   done++;
-  const asked = labels && !classified && (wanted > 0 || rows.length <= MOST_JUDGED) ? VOTERS : 0;
-  const { maps, explained, neighbours } = await mapsOf(spec, points, asked, target, context, pause, () => {
+  const voters = labels && !classified && (wanted > 0 || rows.length <= MOST_JUDGED) ? VOTERS : 0;
+  const { maps, explained, neighbours } = await mapsOf(spec, points, voters, target, context, pause, () => {
     done++;
   });
-  const predictions = classified ?? (labels && asked > 0 ? votes(neighbours, labels, split.classes.length) : null);
+  const predictions = classified ?? (labels && voters > 0 ? votes(neighbours, labels, split.classes.length) : null);
   const { metrics, report } = await qualityOf(spec, points, maps, labels, split.classes, pause);
   explained.slice(0, COMPONENTS).forEach((ratio, i) => {
     metrics[`pca/explained_${i + 1}`] = ratio;
@@ -63,58 +44,51 @@ export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainCo
   context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
   done++;
 
-  const fileOf = (file: string) => path.join(context.workDir, file);
-  const store = (file: string, kind: 'report' | 'image' | 'embedding', mime: string) =>
-    context.store({ name: file, kind, mime, path: fileOf(file), step: null });
-  await writeNpy(fileOf('embeddings.npy'), points, pause);
-  await store('embeddings.npy', 'report', 'application/octet-stream');
-  await writeParquet(fileOf('embeddings.parquet'), points, rows, labels, predictions, split.classes, maps, pause);
-  await store('embeddings.parquet', 'report', 'application/vnd.apache.parquet');
-  const { files: atlasFiles, ...atlas } = await writeAtlas(fileOf, split, rows, pause);
-  for (const file of atlasFiles) await store(file, 'image', 'image/webp');
-  const description: MapsFile = {
-    dataset,
-    split: spec.split,
-    samplesDigest,
-    rows: [...rows],
-    classes: split.classes,
-    ...classesOf(labels, predictions, classified !== undefined),
-    dimensions: points.width,
-    seed: spec.seed,
-    atlas,
-    maps: Object.fromEntries(
-      [...maps].map(([map, { coordinates, ...rest }]) => [
-        map,
-        { x: axisOf(coordinates, 0), y: axisOf(coordinates, 1), ...rest },
-      ]),
-    ),
-  };
-  await writeFile(fileOf('maps.json'), `${JSON.stringify(description)}\n`);
-  await store('maps.json', 'embedding', 'application/json');
-  await writeFile(fileOf('quality.json'), `${JSON.stringify({ ...report, explained }, null, 2)}\n`);
-  await store('quality.json', 'report', 'application/json');
+  const mapped = { ...samples, points, maps, predictions, byClassifier: classified !== undefined };
+  await storeFiles(spec, mapped, { ...report, explained }, context, pause);
   context.progress(parts, parts);
   return { metrics };
 }
 
-/** Classes of the samples as `maps.json` has them, and who predicted them. */
-const classesOf = (
-  labels: Int32Array | undefined,
-  predictions: Int32Array | null,
-  byClassifier: boolean,
-): Pick<MapsFile, 'labels' | 'predictions' | 'predictedBy'> => ({
-  labels: labels ? [...labels] : null,
-  predictions: predictions && [...predictions],
-  predictedBy: byClassifier ? 'classifier' : predictions && 'neighbours',
-});
+/** The samples that are mapped: at most `maxSamples`, of each class as many. @throws InvalidDataError for too few */
+async function samplesOf(spec: Embed, inputs: TrainerInputs): Promise<Samples> {
+  const split = await openOne(inputs, spec.split);
+  const rows = balancedRows(split, spec.maxSamples);
+  if (rows.length < FEWEST_SAMPLES)
+    throw new InvalidDataError(
+      `expected at least ${FEWEST_SAMPLES} samples in the ${spec.split} split to map, found ${rows.length}`,
+    );
+  const { name, digest } = inputs.dataset!.manifest;
+  return {
+    split,
+    rows,
+    labels: split.labels && gatherLabels(split, rows),
+    dataset: `${name}@${digest.slice(0, 12)}`,
+    samplesDigest: createHash('sha256')
+      .update(`${digest} ${spec.split} `)
+      .update(new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength))
+      .digest('hex'),
+  };
+}
 
-/** The maps to align to. @throws TrainingError where they are of other samples */
+/** Neighbours of each of `count` samples that the maps need. @throws TrainingError where they are too many in all */
+function requiredNeighbours(spec: Embed, count: number): number {
+  const wanted = Math.min(neighboursWanted(spec), count - 1);
+  if (count * wanted > MOST_NEIGHBOURS) {
+    throw new TrainingError(
+      'invalid_spec',
+      `expected maps that need at most ${MOST_NEIGHBOURS} neighbours in all, ${count} samples with ` +
+        `${wanted} neighbours each need ${count * wanted}: lower maxSamples, tsne.perplexity (three ` +
+        'neighbours for each) or umap.neighbors',
+    );
+  }
+  return wanted;
+}
+/** The maps of the run in `alignTo`. @throws TrainingError where they are of other samples */
 async function readTarget(
   spec: Embed,
   inputs: TrainerInputs,
-  dataset: string,
-  samplesDigest: string,
-  count: number,
+  { dataset, samplesDigest, rows: { length: count } }: Samples,
 ): Promise<MapsFile['maps'] | undefined> {
   if (spec.alignTo === null) return undefined;
   if (!inputs.alignTo)

@@ -1,25 +1,23 @@
-/** What a parent's network makes of samples: the points that are mapped, and the classes that they are taken for. */
+/** Outputs of a parent's network for samples: the points that are mapped, and the classes that they are taken for. */
 import { sampleText, type Autoencode, type Embed, type TrainerInputs } from '#libs/contracts';
 import type { SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
-import { storedAutoencoder } from '../autoencode.js';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { storedAutoencoder } from '../autoencoder.js';
 import { collect, representation, type Pause } from '../evaluation.js';
 import type { Neighbours } from '../manifold/neighbours.js';
 import type { Points } from '../manifold/points.js';
 import { encode } from '../networks/encoder.js';
 import { forward } from '../networks/weights.js';
-import { readParent, startingEncoder, storedTop } from '../run-inputs.js';
+import { readParent, startingEncoder, storedTop, type ParentModel } from '../run-inputs.js';
 import { TrainingError } from '../session.js';
 
-/**
- * Neighbours that vote for a sample's class where no classifier was trained; looked for on purpose up to so many
- * samples.
- */
+/** Neighbours that vote for a sample's class where no classifier was trained. */
 export const VOTERS = 15;
 
 /**
- * The class that most of a point's nearest others have, of classes with as many votes the one whose first voter is
- * nearest. `VOTERS` of them vote, or as many as there are. labels: [N] → [N]
+ * The class that most of a point's `VOTERS` nearest neighbours have; of classes with as many votes, the one whose first
+ * voter is nearest. labels: [N] → [N]
  */
 export function votes({ k, places }: Neighbours, labels: Int32Array, classCount: number): Int32Array {
   const voters = Math.min(k, VOTERS);
@@ -30,6 +28,17 @@ export function votes({ k, places }: Neighbours, labels: Int32Array, classCount:
     for (const label of cast) counts[label]!++;
     return cast.reduce((best, label) => (counts[label]! > counts[best]! ? label : best));
   });
+}
+
+/** How samples become points. `models` are the caller's to dispose of. */
+interface Representation {
+  models: { dispose(): void }[];
+  /** x: the encoder's inputs → [N, width], and beside it the logits [N, classes]. */
+  represent(x: tf.Tensor4D): tf.Tensor2D;
+  /** How sounds are given to an autoencoder. */
+  domain: Autoencode['domain'] | undefined;
+  /** 0 where nothing classifies. */
+  classes: number;
 }
 
 /**
@@ -44,41 +53,9 @@ export async function featuresOf(
   pause: Pause,
 ): Promise<{ points: Points; classified: Int32Array | undefined }> {
   const parent = await readParent(inputs, spec);
-  const models: { dispose(): void }[] = [];
+  const { models, represent, domain, classes } =
+    parent.state.kind === 'autoencode' ? codesOf(parent, split) : await outputsOf(spec, inputs, parent, split);
   try {
-    let represent: (x: tf.Tensor4D) => tf.Tensor2D;
-    let domain: Autoencode['domain'] | undefined;
-    let classes = 0;
-    if (parent.state.kind === 'autoencode') {
-      const [own, theirs] = [sampleText(split.sample), sampleText(parent.state.sample)];
-      if (own !== theirs)
-        throw new TrainingError(
-          'invalid_spec',
-          `expected samples of ${theirs}, of which the autoencoder knows the latent code, got ${own}`,
-        );
-      const autoencoder = storedAutoencoder(parent, split.sample);
-      models.push(...autoencoder.models);
-      represent = (x) => autoencoder.code(x, false).mean;
-      domain = autoencoder.domain;
-    } else {
-      const { encoder } = await startingEncoder(spec, inputs, split.sample);
-      models.push(encoder);
-      represent = representation(encoder);
-      const { head, classifier } =
-        parent.state.classes.join('\n') === split.classes.join('\n') ? storedTop(encoder, parent) : {};
-      models.push(...[head, classifier].filter((model) => model !== undefined));
-      if (classifier) {
-        classes = split.classes.length;
-        represent = (x) => {
-          const { features } = encode(encoder, x, false);
-          return tf.concat2d(
-            [features, forward<tf.Tensor2D>(classifier, head ? forward(head, features, false) : features, false)],
-            1,
-          );
-        };
-      }
-    }
-    // [N, width], and beside it the logits.
     const collected = await collect(split, rows, represent, pause, domain);
     const width = collected.shape[1] - classes;
     const [values, classified] = tf.tidy(
@@ -101,5 +78,61 @@ export async function featuresOf(
     return { points: { values, width }, classified };
   } finally {
     for (const model of models) model.dispose();
+  }
+}
+
+/** @throws TrainingError for samples of another shape than the autoencoder's */
+function codesOf(parent: ParentModel, { sample }: SampleSplit): Representation {
+  const [own, theirs] = [sampleText(sample), sampleText(parent.state.sample)];
+  if (own !== theirs)
+    throw new TrainingError(
+      'invalid_spec',
+      `expected samples of ${theirs}, of which the autoencoder knows the latent code, got ${own}`,
+    );
+  const autoencoder = storedAutoencoder(parent, sample);
+  return {
+    models: autoencoder.models,
+    represent: (x) => autoencoder.code(x, false).mean,
+    domain: autoencoder.domain,
+    classes: 0,
+  };
+}
+
+/** The encoder's features, and the logits of the classifier where it has the classes of `split`. */
+async function outputsOf(
+  spec: Embed,
+  inputs: TrainerInputs,
+  parent: ParentModel,
+  split: SampleSplit,
+): Promise<Representation> {
+  const { encoder } = await startingEncoder(spec, inputs, split.sample);
+  const { head, classifier } = topOf(encoder, parent, split);
+  const models = [encoder, head, classifier].filter((model) => model !== undefined);
+  if (!classifier) return { models, represent: representation(encoder), domain: undefined, classes: 0 };
+  return {
+    models,
+    represent: (x) => {
+      const { features } = encode(encoder, x, false);
+      return tf.concat2d(
+        [features, forward<tf.Tensor2D>(classifier, head ? forward(head, features, false) : features, false)],
+        1,
+      );
+    },
+    domain: undefined,
+    classes: split.classes.length,
+  };
+}
+
+/** What stands on the encoder, where the parent has the classes of `split`. Disposes of the encoder where it throws. */
+function topOf(
+  encoder: LayersModel,
+  parent: ParentModel,
+  { classes }: SampleSplit,
+): Partial<ReturnType<typeof storedTop>> {
+  try {
+    return parent.state.classes.join('\n') === classes.join('\n') ? storedTop(encoder, parent) : {};
+  } catch (error) {
+    encoder.dispose();
+    throw error;
   }
 }

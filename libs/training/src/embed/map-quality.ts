@@ -1,4 +1,4 @@
-/** Metrics and report of what maps are worth. */
+/** Metrics and report of the quality of maps. */
 import type { Embed } from '#libs/contracts';
 import { Random } from '#libs/data';
 import type { Pause } from '../evaluation.js';
@@ -13,7 +13,7 @@ import {
 } from '../manifold/quality.js';
 import type { MapName, Maps } from './maps.js';
 
-/** What compares all pairs of points looks at so many of them, drawn by the run's seed. */
+/** Most points whose pairs are all compared; of more, so many are drawn by the run's seed. */
 const QUALITY_SAMPLES = 2000;
 const QUALITY_NEIGHBOURS = 15;
 
@@ -29,7 +29,7 @@ interface QualityReport {
   maps: Partial<Record<MapName, Separation & { trustworthiness: number; neighboursKept: number }>>;
 }
 
-/** On at most `QUALITY_SAMPLES` points. What needs classes is left out where samples have none, or all the same. */
+/** Quality on at most `QUALITY_SAMPLES` points; without what needs classes where samples have none, or all one. */
 export async function qualityOf(
   spec: Embed,
   points: Points,

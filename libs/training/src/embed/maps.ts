@@ -12,7 +12,7 @@ import type { TrainContext } from '../session.js';
 
 export type MapName = Embed['maps'][number];
 
-/** `maps.json`, of kind `embedding`. Lists are in the order of `rows`. */
+/** Content of `maps.json`, an artifact of kind `embedding`. Lists are in the order of `rows`. */
 export interface MapsFile {
   /** A reference, `name@digest`. */
   dataset: string;
@@ -50,7 +50,7 @@ export interface MapsFile {
   >;
 }
 
-/** Maps as they are stored: float32 [N, 2]. */
+/** Maps with the coordinates [N, 2] that are stored. */
 export type Maps = Map<
   MapName,
   {
@@ -60,23 +60,25 @@ export type Maps = Map<
   }
 >;
 
-/** For t-SNE three times the perplexity; UMAP counts the sample itself. */
+/** Neighbours of each point that the maps need: t-SNE three times its perplexity; UMAP counts the point itself. */
 export const neighboursWanted = ({ maps, tsne: { perplexity }, umap: { neighbors } }: Embed): number =>
   Math.max(maps.includes('tsne') ? Math.floor(3 * perplexity) : 0, maps.includes('umap') ? neighbors - 1 : 0);
 
-/** `asked`: how many neighbours others want beside the maps. `onDone` is called after each part. */
+/**
+ * The maps that `spec` asks for, aligned to `target`. `voters`: neighbours of each point that the caller needs for
+ * itself. `onDone` is called after the neighbours and after each map.
+ */
 export async function mapsOf(
   spec: Embed,
   points: Points,
-  asked: number,
+  voters: number,
   target: MapsFile['maps'] | undefined,
   { log }: TrainContext,
   pause: Pause,
   onDone: () => void,
 ): Promise<{ maps: Maps; explained: number[]; neighbours: Neighbours }> {
-  const count = points.values.length / points.width;
   const { scores: start, explained } = await pca(points, 2, pause);
-  const wanted = Math.max(neighboursWanted(spec), asked);
+  const wanted = Math.max(neighboursWanted(spec), voters);
   const neighbours: Neighbours =
     wanted > 0
       ? await nearest(points, wanted, pause)
@@ -85,44 +87,11 @@ export async function mapsOf(
   const maps: Maps = new Map();
   for (const name of spec.maps) {
     await pause();
-    const random = Random.seeded(spec.seed, name);
-    let map: Float64Array;
-    let parameters: Record<string, unknown> = {};
-    switch (name) {
-      case 'pca':
-        map = start;
-        break;
-      case 'tsne': {
-        const perplexity = Math.min(spec.tsne.perplexity, largestPerplexity(count));
-        if (perplexity < spec.tsne.perplexity)
-          log(
-            'warn',
-            `t-SNE asks for a perplexity of ${spec.tsne.perplexity}, ${count} samples allow ` +
-              `${perplexity.toFixed(1)}: that is taken`,
-          );
-        parameters = { ...spec.tsne, perplexity };
-        map = await tsne(neighbours, start, { ...spec.tsne, perplexity }, random, pause);
-        break;
-      }
-      case 'umap': {
-        const neighbors = Math.min(spec.umap.neighbors, count);
-        if (neighbors < spec.umap.neighbors)
-          log('warn', `UMAP asks for ${spec.umap.neighbors} neighbours, there are ${count} samples: all are taken`);
-        parameters = { ...spec.umap, neighbors };
-        map = await umap(neighbours, start, { ...spec.umap, neighbors }, random, pause);
-        break;
-      }
-    }
+    const { map, parameters } = await mapOf(name, spec, neighbours, start, log, pause);
     const onto = target?.[name];
     if (target && !onto) log('warn', `the run in alignTo has no ${name} map: this one stays as it is`);
     if (onto) {
-      const { map: aligned, ...alignment } = procrustes(
-        map,
-        Float64Array.from(
-          { length: 2 * count },
-          (_, place) => (place % 2 === 0 ? onto.x : onto.y)[Math.floor(place / 2)]!,
-        ),
-      );
+      const { map: aligned, ...alignment } = procrustes(map, coordinatesOf(onto));
       maps.set(name, {
         coordinates: Float32Array.from(aligned),
         parameters,
@@ -134,6 +103,44 @@ export async function mapsOf(
   return { maps, explained, neighbours };
 }
 
-/** Nine digits hold a float32. */
+/** One map [N, 2], begun at the principal components, and the parameters that it was made with. */
+async function mapOf(
+  name: MapName,
+  spec: Embed,
+  neighbours: Neighbours,
+  start: Float64Array,
+  log: TrainContext['log'],
+  pause: Pause,
+): Promise<{ map: Float64Array; parameters: Record<string, unknown> }> {
+  const count = start.length / 2;
+  const random = Random.seeded(spec.seed, name);
+  switch (name) {
+    case 'pca':
+      return { map: start, parameters: {} };
+    case 'tsne': {
+      const perplexity = Math.min(spec.tsne.perplexity, largestPerplexity(count));
+      if (perplexity < spec.tsne.perplexity)
+        log(
+          'warn',
+          `t-SNE asks for a perplexity of ${spec.tsne.perplexity}, ${count} samples allow ` +
+            `${perplexity.toFixed(1)}: that is taken`,
+        );
+      const parameters = { ...spec.tsne, perplexity };
+      return { map: await tsne(neighbours, start, parameters, random, pause), parameters };
+    }
+    case 'umap': {
+      const neighbors = Math.min(spec.umap.neighbors, count);
+      if (neighbors < spec.umap.neighbors)
+        log('warn', `UMAP asks for ${spec.umap.neighbors} neighbours, there are ${count} samples: all are taken`);
+      const parameters = { ...spec.umap, neighbors };
+      return { map: await umap(neighbours, start, parameters, random, pause), parameters };
+    }
+  }
+}
+
+/** Coordinates [N, 2] of a map as `maps.json` has it. */
+const coordinatesOf = ({ x, y }: { x: readonly number[]; y: readonly number[] }): Float64Array =>
+  Float64Array.from({ length: 2 * x.length }, (_, place) => (place % 2 === 0 ? x : y)[Math.floor(place / 2)]!);
+/** One axis of a map [N, 2] for `maps.json`, with nine digits, which hold a float32. */
 export const axisOf = (coordinates: Float32Array, axis: 0 | 1): number[] =>
   Array.from({ length: coordinates.length / 2 }, (_, i) => Number(coordinates[2 * i + axis]!.toPrecision(9)));

@@ -7,7 +7,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { buildAutoencoder } from '../autoencode.js';
+import { buildAutoencoder } from '../autoencoder.js';
 import { writeTensors } from '../checkpoint.js';
 import { buildEncoder, encode, featureWidth } from '../networks/encoder.js';
 import { buildClassifier, buildProjectionHead } from '../networks/heads.js';

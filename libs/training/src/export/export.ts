@@ -10,7 +10,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { storedAutoencoder } from '../autoencode.js';
+import { storedAutoencoder } from '../autoencoder.js';
 import { writeSafetensors } from '../checkpoint.js';
 import { buildSegmenter, pyramidOf } from '../networks/segmenter.js';
 import { weightsOf } from '../networks/weights.js';
@@ -31,7 +31,7 @@ interface Network {
 }
 
 const SAMPLES = 2;
-/** Of the largest value: sums in another order on a CPU; on a GPU products may be rounded to ten bits. */
+/** Tolerance relative to the largest value: a CPU may sum in another order, a GPU round products to ten bits. */
 const TOLERANCE = { cpu: 1e-5, gpu: 5e-3 };
 
 export async function exportModel(spec: ExportModel, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
@@ -178,7 +178,7 @@ function onto(model: layers.LayersModel, ...inputs: Symbolic[]): Symbolic[] {
 /** A dense layer's output as that of two layers, of its first and of its second half. The layer is let go. */
 function halves(output: Symbolic): Symbolic[] {
   const { sourceLayer: whole } = output;
-  // Of waveforms: two codes that were put side by side.
+  // An autoencoder of waveforms gives two codes side by side.
   if (whole.getClassName() === 'Concatenate') return whole.inboundNodes[output.nodeIndex]!.inputTensors;
   if (whole.getClassName() !== 'Dense')
     throw new TrainingError(
@@ -233,7 +233,7 @@ function aboutOf({ name, does, model, outputs }: Network, state: ModelState) {
 }
 type About = ReturnType<typeof aboutOf>;
 
-/** For formats whose metadata are text. */
+/** Metadata as text, for formats that have no other. */
 const textOf = (about: About): Record<string, string> =>
   Object.fromEntries(
     Object.entries(about).map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)]),

@@ -9,7 +9,7 @@ import { TrainingError } from '../session.js';
 
 type Layer = layers.Layer;
 
-/** Of a protobuf message. */
+/** Most bytes of a protobuf message. */
 const LARGEST = 2 ** 31 - 1;
 
 /** Nodes and constants as they are added, each under a name of its own. */

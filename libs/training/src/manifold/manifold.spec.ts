@@ -84,6 +84,25 @@ describe('neighbours', () => {
     places.forEach((place, at) => expect(distances[at]).toBeCloseTo(all[Math.floor(at / 7) * 50 + place]!, 10));
   });
 
+  const random = Random.seeded(9, 'far apart');
+  const apart = points(400, 16, (i, j) =>
+    Math.fround(1000 * Math.sin(((i % 4) + 1) * (j + 1) * 7.7) + random.normal()),
+  );
+  const outlier = points(400, 16, (i) => Math.fround(i === 123 ? 1e6 : random.normal()));
+  const beyond = points(60, 4, (i) => (i === 5 ? 1e25 : random.normal(0, 1e-30)));
+  test.each([
+    ['of clusters 1,000 times farther apart than wide', apart],
+    ['beside one outlier', outlier],
+    ['beyond what single precision holds', beyond],
+    ['of points in a grid, many as near as the last one', points(343, 3, (i, j) => Math.floor(i / 7 ** j) % 7)],
+  ])('are exact %s', async (_, some) => {
+    const { places, distances } = await nearest(some, 10);
+    const { places: expected, distances: all } = await geometryOf(some, 10);
+    expect([...places]).toEqual([...expected]);
+    const count = countOf(some);
+    places.forEach((place, at) => expect(distances[at]).toBe(all[Math.floor(at / 10) * count + place]));
+  });
+
   test('a point is not its own neighbour, even among copies of it', async () => {
     const { k, places, distances } = await nearest(
       points(30, 3, () => 1),

@@ -1,71 +1,24 @@
 /** Nearest neighbours, and the weighted graph that t-SNE and UMAP make of them. */
-import * as tf from '@tensorflow/tfjs-core';
 import { turn, type Pause } from '../evaluation.js';
-import { countOf, squaredDistance, type Points } from './points.js';
+import { nearestAmong, type Neighbours } from './exact-search.js';
+import { countOf, type Points } from './points.js';
 
-/** The k nearest other points of each, nearest first: [N, k], with Euclidean distances. */
-export interface Neighbours {
-  k: number;
-  places: Int32Array;
-  distances: Float64Array;
-}
+export type { Neighbours };
 
 /** Most neighbours, of all points together: their places and distances take 480 MB, t-SNE's forces four times that. */
 export const MOST_NEIGHBOURS = 4e7;
-/** Most similarities that are held at once: 64 MiB. */
-const SIMILARITIES = 2 ** 24;
-/** Candidates beyond k that single precision picks, for double precision to decide among. */
-const SPARE_CANDIDATES = 8;
-
 /**
  * Exact neighbours by TensorFlow's matrix products, at most N − 1 of each point. Takes N²·D steps.
  * @throws RangeError beyond `MOST_NEIGHBOURS` in all
  */
 export async function nearest(points: Points, k: number, pause: Pause = turn): Promise<Neighbours> {
-  const { values, width } = points;
   const count = countOf(points);
   const kept = Math.min(k, count - 1);
   if (count * kept > MOST_NEIGHBOURS)
     throw new RangeError(
       `expected at most ${MOST_NEIGHBOURS} neighbours in all, got ${count} points with ${kept} each`,
     );
-  const candidates = Math.min(count, kept + 1 + SPARE_CANDIDATES);
-  const batch = Math.max(1, Math.min(1024, Math.floor(SIMILARITIES / count)));
-  const [places, distances] = [new Int32Array(count * kept), new Float64Array(count * kept)];
-  const [x, squares] = tf.tidy((): [tf.Tensor2D, tf.Tensor1D] => {
-    const raw = tf.tensor2d(Float32Array.from(values), [count, width]);
-    const centred = tf.sub<tf.Tensor2D>(raw, tf.mean(raw, 0, true));
-    return [centred, tf.sum<tf.Tensor1D>(tf.square(centred), 1)];
-  });
-  try {
-    for (let start = 0; start < count; start += batch) {
-      await pause();
-      const size = Math.min(batch, count - start);
-      // 2·x·y − |y|² orders by −|x − y|²: it lacks only |x|², which is the same for all y.
-      const found = tf.tidy(() =>
-        tf
-          .topk(
-            tf.sub(tf.mul(tf.matMul(tf.slice2d(x, [start, 0], [size, -1]), x, false, true), 2), squares),
-            candidates,
-          )
-          .indices.dataSync(),
-      );
-      for (let row = start; row < start + size; row++) {
-        const near: { place: number; squared: number }[] = [];
-        for (const place of found.subarray((row - start) * candidates, (row - start + 1) * candidates)) {
-          if (place !== row) near.push({ place, squared: squaredDistance(values, width, row, place) });
-        }
-        near.sort((a, b) => a.squared - b.squared || a.place - b.place);
-        for (let n = 0; n < kept; n++) {
-          places[row * kept + n] = near[n]!.place;
-          distances[row * kept + n] = Math.sqrt(near[n]!.squared);
-        }
-      }
-    }
-  } finally {
-    tf.dispose([x, squares]);
-  }
-  return { k: kept, places, distances };
+  return nearestAmong(points, points, kept, pause);
 }
 
 /** A symmetric sparse matrix by rows: row i has `targets` and `weights` from `starts[i]` up to `starts[i + 1]`. */

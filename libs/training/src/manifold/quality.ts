@@ -1,4 +1,4 @@
-/** What a map is worth: which neighbours of the space it keeps, and how it separates classes. */
+/** Quality of a map: which neighbours of the space it keeps, and how it separates classes. */
 import { turn, type Pause } from '../evaluation.js';
 import { countOf, squaredDistance, WORK_BETWEEN_PAUSES, type Points } from './points.js';
 

@@ -1,6 +1,6 @@
 /**
- * UMAP of our own: umap-js holds its graph in maps of strings, builds it in one go and begins at random places. Repeats
- * bit for bit with one seed.
+ * UMAP, written here because umap-js holds its graph in maps of strings, builds it in one go and begins at random
+ * places. Runs with the same seed give the same map bit for bit.
  */
 import type { Random } from '#libs/data';
 import { turn, type Pause } from '../evaluation.js';
@@ -13,9 +13,15 @@ export interface UmapOptions {
   epochs: number;
 }
 
-/** Points that are pushed off for each neighbour that is pulled near. */
+/** Parameters of the similarity 1 / (1 + a·d^2b) of two points at distance d on the map. */
+interface Curve {
+  a: number;
+  b: number;
+}
+
+/** Negative samples, points that are pushed away, for each neighbour that is pulled near. */
 const NEGATIVE_SAMPLES = 5;
-/** Bound of a gradient's coordinate. */
+/** Bound of each coordinate of a gradient. */
 const STEEPEST = 4;
 
 /** The value where it lies between -`STEEPEST` and `STEEPEST`, else the nearer of the two. */
@@ -26,7 +32,7 @@ function clip(value: number): number {
 
 /**
  * UMAP (McInnes, Healy and Melville 2018) as umap-learn 0.5 does it, begun at `start` [N, 2], the principal components,
- * instead of its spectral layout. `neighbors` counts the point itself, as there.
+ * instead of the spectral layout. `neighbors` counts the point itself, as in umap-learn.
  */
 export async function umap(
   neighbours: Neighbours,
@@ -37,7 +43,29 @@ export async function umap(
 ): Promise<Float64Array> {
   const count = start.length / 2;
   const { starts, targets, weights } = fuzzyGraph(neighbours, Math.min(neighbours.k, neighbors - 1));
-  const { a, b } = curveOf(minDistance);
+  const curve = curveOf(minDistance);
+  const y = initialLayout(start, random);
+  const { periods, next, nextNegative } = edgeSchedule(weights, epochs);
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    await pause();
+    const rate = 1 - epoch / epochs;
+    for (let i = 0; i < count; i++) {
+      for (let edge = starts[i]!; edge < starts[i + 1]!; edge++) {
+        if (next[edge]! > epoch) continue;
+        attract(y, i, targets[edge]!, curve, rate);
+        next[edge]! += periods[edge]!;
+        const each = periods[edge]! / NEGATIVE_SAMPLES;
+        const negatives = Math.floor((epoch - nextNegative[edge]!) / each);
+        for (let n = 0; n < negatives; n++) repel(y, i, Math.floor((random.uint32() / 2 ** 32) * count), curve, rate);
+        nextNegative[edge]! += Math.max(0, negatives) * each;
+      }
+    }
+  }
+  return y;
+}
+
+/** `start` with a little noise, each axis stretched to the interval from 0 to 10. start: [N, 2] */
+function initialLayout(start: Float64Array, random: Random): Float64Array {
   const y = scaled(start, 10 / (start.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1), () =>
     random.normal(0, 1e-4),
   );
@@ -46,52 +74,46 @@ export async function umap(
     for (let i = axis; i < y.length; i += 2) [low, high] = [Math.min(low, y[i]!), Math.max(high, y[i]!)];
     for (let i = axis; i < y.length; i += 2) y[i] = (10 * (y[i]! - low)) / (high - low);
   }
-  // An edge is drawn each `period` epochs; the strongest in every one.
-  const strongest = weights.reduce((most, value) => Math.max(most, value), 0);
-  const periods = weights.map((weight) => (weight < strongest / epochs ? Infinity : strongest / weight));
-  const next = periods.slice();
-  const nextNegative = periods.map((period) => period / NEGATIVE_SAMPLES);
-  for (let epoch = 0; epoch < epochs; epoch++) {
-    await pause();
-    const rate = 1 - epoch / epochs;
-    for (let i = 0; i < count; i++) {
-      for (let edge = starts[i]!; edge < starts[i + 1]!; edge++) {
-        if (next[edge]! > epoch) continue;
-        const j = targets[edge]!;
-        let [dx, dy] = [y[2 * i]! - y[2 * j]!, y[2 * i + 1]! - y[2 * j + 1]!];
-        let squared = dx * dx + dy * dy;
-        if (squared > 0) {
-          const power = Math.pow(squared, b);
-          const pull = (-2 * a * b * (power / squared)) / (a * power + 1);
-          const [stepX, stepY] = [rate * clip(pull * dx), rate * clip(pull * dy)];
-          y[2 * i]! += stepX;
-          y[2 * i + 1]! += stepY;
-          y[2 * j]! -= stepX;
-          y[2 * j + 1]! -= stepY;
-        }
-        next[edge]! += periods[edge]!;
-        const each = periods[edge]! / NEGATIVE_SAMPLES;
-        const negatives = Math.floor((epoch - nextNegative[edge]!) / each);
-        for (let n = 0; n < negatives; n++) {
-          const other = Math.floor((random.uint32() / 2 ** 32) * count);
-          if (other === i) continue;
-          [dx, dy] = [y[2 * i]! - y[2 * other]!, y[2 * i + 1]! - y[2 * other + 1]!];
-          squared = dx * dx + dy * dy;
-          if (squared === 0) continue;
-          const push = (2 * b) / ((0.001 + squared) * (a * Math.pow(squared, b) + 1));
-          y[2 * i]! += rate * clip(push * dx);
-          y[2 * i + 1]! += rate * clip(push * dy);
-        }
-        nextNegative[edge]! += Math.max(0, negatives) * each;
-      }
-    }
-  }
   return y;
 }
 
 /**
- * Membership exp(−(d − ρ) / σ), where a point's memberships sum to log2 of its neighbours; both directions by a + b −
- * a·b.
+ * Epochs in which each edge is drawn: the strongest in every one, others every `periods` epochs, those that would be
+ * drawn less than once never. `next` and `nextNegative`: epochs of the next draw, and of its next negative sample.
+ */
+function edgeSchedule(weights: Float64Array, epochs: number) {
+  const strongest = weights.reduce((most, value) => Math.max(most, value), 0);
+  const periods = weights.map((weight) => (weight < strongest / epochs ? Infinity : strongest / weight));
+  return { periods, next: periods.slice(), nextNegative: periods.map((period) => period / NEGATIVE_SAMPLES) };
+}
+
+/** Moves points i and j, which an edge joins, towards each other. y: [N, 2] */
+function attract(y: Float64Array, i: number, j: number, { a, b }: Curve, rate: number): void {
+  const [dx, dy] = [y[2 * i]! - y[2 * j]!, y[2 * i + 1]! - y[2 * j + 1]!];
+  const squared = dx * dx + dy * dy;
+  if (!(squared > 0)) return;
+  const power = Math.pow(squared, b);
+  const pull = (-2 * a * b * (power / squared)) / (a * power + 1);
+  const [stepX, stepY] = [rate * clip(pull * dx), rate * clip(pull * dy)];
+  y[2 * i]! += stepX;
+  y[2 * i + 1]! += stepY;
+  y[2 * j]! -= stepX;
+  y[2 * j + 1]! -= stepY;
+}
+
+/** Moves point i away from `other`, a negative sample, which stays where it is. y: [N, 2] */
+function repel(y: Float64Array, i: number, other: number, { a, b }: Curve, rate: number): void {
+  if (other === i) return;
+  const [dx, dy] = [y[2 * i]! - y[2 * other]!, y[2 * i + 1]! - y[2 * other + 1]!];
+  const squared = dx * dx + dy * dy;
+  if (squared === 0) return;
+  const push = (2 * b) / ((0.001 + squared) * (a * Math.pow(squared, b) + 1));
+  y[2 * i]! += rate * clip(push * dx);
+  y[2 * i + 1]! += rate * clip(push * dy);
+}
+/**
+ * The fuzzy graph: an edge's membership is exp(−(d − ρ) / σ), with ρ the distance of the point's nearest neighbour and
+ * σ such that the point's memberships sum to log2(k + 1); both directions of an edge are united by a + b − a·b.
  */
 function fuzzyGraph(neighbours: Neighbours, k: number): Graph {
   const { k: stride, distances } = neighbours;
@@ -101,7 +123,7 @@ function fuzzyGraph(neighbours: Neighbours, k: number): Graph {
   const mean = distances.reduce((sum, value, place) => (place % stride < k ? sum + value : sum), 0) / (count * (k + 1));
   for (let i = 0; i < count; i++) {
     const own = distances.subarray(i * stride, i * stride + k);
-    // The nearest neighbour that isn't a copy.
+    // ρ is the distance of the nearest neighbour that isn't a copy of the point.
     const rho = own.find((distance) => distance > 0) ?? 0;
     let [low, high, sigma] = [0, Infinity, 1];
     for (let step = 0; step < 64; step++) {
@@ -126,16 +148,15 @@ function fuzzyGraph(neighbours: Neighbours, k: number): Graph {
 }
 
 /**
- * a, b of 1 / (1 + a·d^2b), the least-squares fit to a curve that is 1 up to `minDistance` and falls as e^(minDistance
- * − d) after it.
+ * Parameters of 1 / (1 + a·d^2b), fitted by least squares to a curve that is 1 up to `minDistance` and falls as
+ * e^(minDistance − d) after it. Levenberg and Marquardt's method.
  */
-export function curveOf(minDistance: number): { a: number; b: number } {
+export function curveOf(minDistance: number): Curve {
   const samples = Array.from({ length: 300 }, (_, i) => (3 * i) / 299);
   const wanted = samples.map((d) => (d < minDistance ? 1 : Math.exp(minDistance - d)));
   const errorOf = (a: number, b: number) =>
     samples.reduce((sum, d, i) => sum + (1 / (1 + a * Math.pow(d, 2 * b)) - wanted[i]!) ** 2, 0);
   let [a, b, damping] = [1, 1, 1e-3];
-  // Levenberg-Marquardt.
   for (let step = 0; step < 200; step++) {
     let [aa, ab, bb, ra, rb] = [0, 0, 0, 0, 0];
     samples.forEach((d, i) => {

@@ -44,7 +44,7 @@ export function buildSegmenter(pyramid: layers.LayersModel, classes: number): la
     ];
     if (surplus.some(([, end]) => end > 0))
       x = apply(layers.layers.cropping2D({ cropping: surplus, name: `${name}_cut` }), x);
-    const channels = Math.max(SEGMENTER_WIDTH, (skip ?? x).shape.at(-1)! / 2);
+    const channels = Math.max(SEGMENTER_WIDTH, Math.floor((skip ?? x).shape.at(-1)! / 2));
     if (skip) x = apply(layers.layers.concatenate({ name: `${name}_join` }), [x, skip]);
     x = normaliseAndRectify(convolution(x, `${name}_conv`, channels, 3), `${name}_bn`, `${name}_relu`);
   });

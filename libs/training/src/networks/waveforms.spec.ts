@@ -1,7 +1,7 @@
 import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { buildAutoencoder } from '../autoencode.js';
+import { buildAutoencoder } from '../autoencoder.js';
 import { encode } from './encoder.js';
 import { buildWaveformBottleneck, buildWaveformDecoder, buildWaveformEncoder } from './waveforms.js';
 import { forward, initialise } from './weights.js';

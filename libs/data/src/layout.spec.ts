@@ -1,0 +1,202 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { colour, DataRoot, refusal, wavOf, type Files } from '../../../tests/support/sources.js';
+
+let data: DataRoot;
+beforeAll(async () => {
+  data = await DataRoot.create();
+});
+afterAll(() => data.remove());
+
+/** Files of these names: small images, each of another red; all else as text. */
+const files = (...names: string[]): Files =>
+  Object.fromEntries(
+    names.map((name, i) => [
+      name,
+      /\.(png|jpe|jfif|JPEG)$/.test(name)
+        ? colour(i + 1, 0, 0)
+            .toFormat(name.endsWith('png') ? 'png' : 'jpeg')
+            .toBuffer()
+        : Buffer.from('x'),
+    ]),
+  );
+
+const classFolders = (...splits: string[]): string[] =>
+  splits.flatMap((split) => [`${split}/cat/1.png`, `${split}/dog/1.png`]);
+
+let made = 0;
+const prepared = async (...names: string[]) => data.prepare(await data.folder(`layout-${made++}`, files(...names)));
+const counts = ({ splits }: Awaited<ReturnType<typeof prepared>>['manifest']) =>
+  Object.fromEntries(Object.entries(splits).map(([split, { count }]) => [split, count]));
+
+describe('a split word is never a class', () => {
+  test.each([
+    ['Train', 'VAL', 'Test'],
+    ['training', 'valid', 'testing'],
+    ['training_set', 'dev', 'test_set'],
+    ['trainset', 'validation_2', 'test_images'],
+    ['train2017', 'val2017', 'test2017'],
+    ['seg_train', 'seg_val', 'seg_test'],
+    ['cats-v2-train', 'cats-v2-valid', 'cats-v2-test'],
+  ])('%s, %s and %s are splits', async (train, val, test) => {
+    const { manifest, warnings } = await prepared(...classFolders(train, val, test), 'preview.png');
+    expect(manifest.classes).toEqual(['cat', 'dog']);
+    expect(Object.values(counts(manifest)).every((count) => count === 2)).toBe(true);
+    expect(warnings.join()).toMatch(/1 files were left out: preview\.png/);
+  });
+
+  test('but words that only begin like one are no splits', async () => {
+    const { manifest } = await prepared('train_station/1.png', 'test tube/1.png', 'validity/1.png');
+    expect(manifest.classes).toEqual(['test tube', 'train_station', 'validity']);
+  });
+
+  test('splits inside the folders of classes are splits', async () => {
+    const { manifest } = await prepared('cat/train/1.png', 'cat/test/2.png', 'dog/train/1.png', 'dog/test/2.png');
+    expect([manifest.classes, counts(manifest)]).toEqual([['cat', 'dog'], { train: 2, test: 2 }]);
+  });
+
+  test.each<[string, string[], string[], RegExp]>([
+    [
+      'a flat test',
+      classFolders('train', 'val'),
+      ['test/1.png', 'test/2.png'],
+      /2 files were left out: test\/1\.png, te/,
+    ],
+    [
+      'unlabelled images',
+      classFolders('train', 'val'),
+      ['unlabeled/1.png', 'Unlabelled_set/x/2.png'],
+      /2 files .*unlab/,
+    ],
+    ['a folder of no split', classFolders('train', 'val'), ['extra/cat/9.png'], /1 files were left out: extra\/cat\/9/],
+    [
+      'a test in one folder',
+      classFolders('train', 'val'),
+      ['test/images/1.png'],
+      /1 files were left out: test\/images/,
+    ],
+    ['images around classes', classFolders('train', 'val'), ['train/1.png'], /1 files .* train\/1\.png/],
+  ])('%s beside class folders is named', async (_, labelled, others, expected) => {
+    const { manifest, warnings } = await prepared(...labelled, ...others);
+    expect([manifest.classes, counts(manifest)]).toEqual([['cat', 'dog'], { train: 2, val: 2 }]);
+    expect(warnings.join('\n')).toMatch(expected);
+  });
+
+  test.each<[string, string[], RegExp]>([
+    [
+      'a flat val',
+      [...classFolders('train'), 'val/1.png'],
+      /class folders in val .*\(train\/cat, .* found .*val\/1\.png/,
+    ],
+    [
+      'a flat train',
+      ['train/1.png', ...classFolders('val')],
+      /class folders in train .*\(val\/cat, val\/dog\).*train\/1/,
+    ],
+    ['a class called train', ['plane/1.png', 'train/1.png'], /beside train the folders plane: .*Rename/],
+    [
+      'labels for detection',
+      ['images/train/1.png', 'images/val/2.png', 'labels/train/1.txt', 'labels/val/2.txt'],
+      /images and labels, which look like labels for detection \(labels\/train\/1\.txt/,
+    ],
+    [
+      'labels for detection within splits',
+      ['train/images/1.png', 'train/labels/1.txt', 'valid/images/2.png', 'valid/labels/2.txt'],
+      /train\/images and train\/labels, which look like labels for detection/,
+    ],
+    ['annotations', ['v/JPEGImages/1.png', 'v/Annotations/1.xml'], /v\/JPEGImages and v\/Annotations/],
+    ['masks', ['images/1.png', 'masks/1.png'], /images and masks, which look like images and their masks: .*`masks`/],
+  ])('%s is told, with what to do', async (_, names, expected) => {
+    expect(await refusal(prepared(...names))).toMatch(expected);
+  });
+});
+
+describe('a dataset without labels', () => {
+  test.each<[string, string[], object]>([
+    ['a flat folder', ['1.png', '2.png', 'notes.txt'], { train: 2 }],
+    ['one folder', ['photos/1.png', 'photos/2.png'], { train: 2 }],
+    ['flat splits', ['train/1.png', 'train/2.png', 'test/3.png'], { train: 2, test: 1 }],
+    ['unlabelled ones alone', ['unlabeled/a/1.png', 'unlabeled/b/2.png'], { train: 2 }],
+    ['one class in splits', ['train/cat/1.png', 'val/cat/2.png'], { train: 1, val: 1 }],
+  ])('is what %s makes', async (_, names, expected) => {
+    const { manifest, arrays, warnings } = await prepared(...names);
+    expect([manifest.classes, counts(manifest)]).toEqual([[], expected]);
+    expect(manifest.splits.train.labels).toBeUndefined();
+    expect(Object.keys(arrays).sort()).toEqual(
+      Object.keys(expected)
+        .sort()
+        .map((split) => `${split}-samples`),
+    );
+    expect(warnings.join()).toMatch(/no classes, .* for pretraining .*fileName says how/);
+  });
+
+  test('gets its splits drawn, and is one dataset however it is packed', async () => {
+    const flat = files(...Array.from({ length: 20 }, (_, i) => `${i}.png`));
+    const digests = await Promise.all(
+      [data.folder('flat', flat), data.archive('flat.tar', flat), data.archive('flat.zip', flat)].map(async (made) => {
+        const { manifest } = await data.prepare(await made, { valFraction: 0.1, testFraction: 0.2 });
+        expect(counts(manifest)).toEqual({ train: 14, val: 2, test: 4 });
+        return manifest.digest;
+      }),
+    );
+    expect(new Set(digests).size).toBe(1);
+  });
+
+  test('is not made of a picture beside shards', async () => {
+    await data.archive('shards-and-logo/train-0.tar', {
+      ...files('0.png', '1.png'),
+      '0.cls': Buffer.from('cat'),
+      '1.cls': Buffer.from('dog'),
+    });
+    await data.folder('shards-and-logo', files('logo.png'));
+    expect((await data.prepare('shards-and-logo')).manifest.classes).toEqual(['cat', 'dog']);
+  });
+
+  test('is made of sounds, too', async () => {
+    const source = await data.folder('birdsong', { '1.wav': wavOf([1, 2], 1000), '2.wav': wavOf([3, 4], 1000) });
+    const { manifest, arrays } = await data.prepare(source, { audio: { sampleRate: 1000, seconds: 0.002 } });
+    expect([manifest.classes, arrays['train-samples']!.data]).toEqual([[], [1, 2, 3, 4]]);
+  });
+});
+
+describe('what is lost is named', () => {
+  test('classes without an image that is read', async () => {
+    const { warnings } = await data.prepare(
+      await data.folder(
+        'lost',
+        files(...classFolders('.').map((name) => name.slice(2)), 'bird/1.bmp', 'fish/note.txt'),
+      ),
+      { maxCorruptFraction: 0.5 },
+    );
+    expect(warnings.join('\n')).toMatch(/2 folders give no class, .*: bird \(only 1\.bmp\), fish \(only note\.txt\)/);
+  });
+
+  test('empty folders, in whatever they are packed', async () => {
+    const given = { ...files('cat/1.png', 'dog/1.png'), 'fish/': Buffer.alloc(0) };
+    const zip = await data.archive('empty-class.zip', given);
+    expect((await data.prepare(zip)).warnings.join()).toMatch(/1 folders give no class, .*: fish \(empty\)/);
+  });
+
+  test('files of a format that is not read count as damaged', async () => {
+    const names = ['cat/0.png', 'dog/0.png', ...Array.from({ length: 9 }, (_, i) => `cat/${i + 1}.heic`)];
+    expect(await refusal(prepared(...names))).toMatch(/at most 5 % .*9 of 11 files .*cat\/1\.heic \(expected JPEG/);
+    // Notes, and what belongs to an image, are none.
+    const notes = ['cat/0.json', 'cat/0.edited', 'dog/list.txt', 'dog/Thumbs.db'];
+    expect((await prepared('cat/0.png', 'dog/0.png', ...notes)).manifest.splits.train.count).toBe(2);
+  });
+
+  test('classes without a sample in val or test', async () => {
+    const names = [
+      ...Array.from({ length: 20 }, (_, i) => `cat/${i}.png`),
+      ...Array.from({ length: 4 }, (_, i) => `dog/${i}.png`),
+    ];
+    const source = await data.folder('rare', files(...names));
+    const { warnings } = await data.prepare(source, { valFraction: 0.1, testFraction: 0.1 });
+    for (const split of ['val', 'test'])
+      expect(warnings.join()).toMatch(new RegExp(`${split} has no sample of 1 of 2 classes: dog`));
+  });
+
+  test('JPEG has more names than two', async () => {
+    const { manifest } = await prepared('cat/1.jfif', 'dog/1.jpe', 'dog/2.JPEG');
+    expect(manifest.splits.train.count).toBe(3);
+  });
+});

@@ -1,0 +1,65 @@
+/** The words by which folders and files say which split they hold. */
+import type { Split } from '#libs/contracts';
+
+/** A split, or samples that are meant to have no label: they are no class and belong to no split. */
+export type SplitWord = Split | 'unlabelled';
+
+const WORDS: Readonly<Record<SplitWord, readonly string[]>> = {
+  train: ['train', 'training', 'trn'],
+  val: ['val', 'valid', 'validation', 'validate', 'dev', 'devel', 'development', 'eval', 'evaluation'],
+  test: ['test', 'testing', 'tst', 't10k'],
+  unlabelled: ['unlabeled', 'unlabelled', 'unlabel', 'nolabel', 'unsup', 'unsupervised'],
+};
+const WORD_OF = new Map(
+  Object.entries(WORDS).flatMap(([split, words]) => words.map((word) => [word, split as SplitWord] as const)),
+);
+/** What stands beside the word and says nothing: `test_set`, `train-images`, `validation data`. */
+const FILLER = /^(sets?|data|dataset|split|images?|imgs?|audio|sounds?|wavs?|samples|files|folder|\d+)$/;
+const JOINED = /^([a-z]+?)(?:set|data|images|split|(?:19|20)\d\d)$/;
+
+const tokensOf = (name: string): string[] =>
+  name
+    .toLowerCase()
+    .split(/[^\p{L}\p{N}]+/u)
+    .filter(Boolean);
+
+/** `train`, also within `trainset`, `train2017` or `t10k`. */
+const wordOf = (token: string): SplitWord | undefined =>
+  WORD_OF.get(token) ?? WORD_OF.get(JOINED.exec(token)?.[1] ?? '');
+
+/** The split that a folder of this name holds: `train`, `Test_set`, `val2017`, but not `train_station`. */
+export function splitOfFolder(name: string | undefined): SplitWord | undefined {
+  if (/^un-?_?labell?ed/i.test(name ?? '')) return 'unlabelled';
+  const tokens = tokensOf(name ?? '');
+  const words = tokens.map(wordOf).filter((word) => word !== undefined);
+  return words.length === 1 && tokens.every((token) => wordOf(token) ?? FILLER.test(token)) ? words[0] : undefined;
+}
+
+/** The split that a file's path names last: `data/test-00000-of-00003.parquet`. */
+export const splitNamed = (path: string): SplitWord | null =>
+  tokensOf(path)
+    .map(wordOf)
+    .findLast((split) => split !== undefined) ?? null;
+
+/** A path without the words that name its split: what several files of one set have in common. */
+export const withoutSplit = (path: string): string =>
+  tokensOf(path)
+    .filter((token) => wordOf(token) === undefined)
+    .join(' ');
+
+/**
+ * Folders that differ in nothing but a split's name, such as `seg_train` and `seg_test`: the splits that they hold, or
+ * an empty map where they are not of this kind. One of them has to be of train.
+ */
+export function splitsOfFamily(folders: readonly string[]): Map<string, SplitWord> {
+  const families = Map.groupBy(
+    folders.filter((name) => splitNamed(name) !== null),
+    withoutSplit,
+  );
+  for (const members of families.values()) {
+    const splits = new Map(members.map((name) => [name, splitNamed(name)!]));
+    const different = new Set(splits.values());
+    if (different.size === members.length && different.size > 1 && different.has('train')) return splits;
+  }
+  return new Map();
+}

@@ -1,0 +1,86 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { colour, DataRoot } from '../../../tests/support/sources.js';
+
+let data: DataRoot;
+beforeAll(async () => {
+  data = await DataRoot.create();
+});
+afterAll(() => data.remove());
+
+/** An uncompressed TIFF of 8 x 8 equal pixels, little-endian. `format`: 1 unsigned, 2 signed, 3 floating point. */
+function tiffOf(pixel: Buffer, bits: number, format: number, samples = 1, extra: number[] = []): Buffer {
+  const side = 8;
+  const content = Buffer.concat(Array.from({ length: side * side }, () => pixel));
+  const lists: Buffer[] = [];
+  let end = 0;
+  const listed = (values: number[]): Buffer => {
+    const shorts = Buffer.from(Uint16Array.from(values).buffer);
+    if (shorts.length <= 4) return Buffer.concat([shorts, Buffer.alloc(4 - shorts.length)]);
+    const at = Buffer.alloc(4);
+    at.writeUInt32LE(end);
+    lists.push(shorts);
+    end += shorts.length;
+    return at;
+  };
+  const tags: [tag: number, values: number[]][] = [
+    [256, [side]],
+    [257, [side]],
+    [258, new Array<number>(samples).fill(bits)],
+    [259, [1]],
+    [262, [samples >= 3 ? 2 : 1]],
+    [273, [0]],
+    [277, [samples]],
+    [278, [side]],
+    [279, [content.length]],
+    ...(extra.length ? [[338, extra] as [number, number[]]] : []),
+    [339, new Array<number>(samples).fill(format)],
+  ];
+  const header = 8 + 2 + 12 * tags.length + 4;
+  end = header;
+  const entries = tags.map(([tag, values]) => {
+    const head = Buffer.alloc(8);
+    head.writeUInt16LE(tag, 0);
+    head.writeUInt16LE(3, 2);
+    head.writeUInt32LE(values.length, 4);
+    return Buffer.concat([head, listed(values)]);
+  });
+  entries[tags.findIndex(([tag]) => tag === 273)]!.writeUInt16LE(end, 8);
+  const start = Buffer.from('II*\0\x08\0\0\0\0\0', 'latin1');
+  start.writeUInt16LE(tags.length, 8);
+  return Buffer.concat([start, ...entries, Buffer.alloc(4), ...lists, content]);
+}
+
+const int16 = (value: number) => Buffer.from(Int16Array.of(value).buffer);
+const firstPixel = async (name: string, tiff: Buffer) => {
+  const source = await data.folder(name, { 'a/x.tif': tiff, 'b/good.png': colour(77, 77, 77).png().toBuffer() });
+  const { arrays } = await data.prepare(source);
+  return arrays['train-samples']!.data.slice(0, 3);
+};
+
+describe('a TIFF', () => {
+  test('of whole numbers is read, 16 bits by their upper 8', async () => {
+    expect(await firstPixel('u8', tiffOf(Buffer.of(100), 8, 1))).toEqual([100, 100, 100]);
+    expect(await firstPixel('u16', tiffOf(Buffer.from(Uint16Array.of(40_000).buffer), 16, 1))).toEqual([156, 156, 156]);
+  });
+
+  test('whose fourth channel is not alpha keeps its colours', async () => {
+    expect(await firstPixel('infrared', tiffOf(Buffer.of(200, 100, 50, 0), 8, 1, 4, [0]))).toEqual([200, 100, 50]);
+    expect(await firstPixel('alpha', tiffOf(Buffer.of(200, 100, 50, 0), 8, 1, 4, [2]))).toEqual([0, 0, 0]);
+  });
+
+  test.each<[string, Buffer, RegExp]>([
+    ['floats', tiffOf(Buffer.from(Float32Array.of(0.5).buffer), 32, 3), /got floating-point numbers of 32 bits: scale/],
+    ['signed numbers', tiffOf(int16(-1000), 16, 2), /got signed whole numbers of 16 bits/],
+    ['32 bits', tiffOf(Buffer.from(Uint32Array.of(1e9).buffer), 32, 1), /got whole numbers of 32 bits/],
+    ['five channels', tiffOf(Buffer.of(1, 2, 3, 4, 5), 8, 1, 5, [0, 0]), /at most one more value per pixel .*got 2/],
+  ])('of %s is left out and named', async (name, tiff, expected) => {
+    const source = await data.folder(name, {
+      'a/x.tif': tiff,
+      'a/y.png': colour(1, 1, 1).png().toBuffer(),
+      'b/good.png': colour(77, 77, 77).png().toBuffer(),
+    });
+    const { manifest, warnings } = await data.prepare(source, { maxCorruptFraction: 0.5 });
+    expect(manifest.splits.train.count).toBe(2);
+    expect(warnings.join()).toMatch(expected);
+  });
+});

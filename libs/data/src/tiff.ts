@@ -1,0 +1,58 @@
+/** What a TIFF says of its samples, which decoders turn into bytes in ways of their own. */
+
+const [BITS, EXTRA_SAMPLES, SAMPLE_FORMAT] = [258, 338, 339];
+const FORMATS = ['whole numbers', 'signed whole numbers', 'floating-point numbers', 'untyped data', 'complex numbers'];
+/** Bytes of a value by its type: BYTE, SHORT, LONG. */
+const TYPE_BYTES: Readonly<Record<number, 1 | 2 | 4>> = { 1: 1, 3: 2, 4: 4 };
+
+export interface TiffSamples {
+  bits: number;
+  /** 1 for whole numbers without a sign, 2 with one, 3 for floating point. */
+  format: number;
+  /** What lies beside gray or colour: 0 unspecified, 1 and 2 alpha. */
+  extra: readonly number[];
+}
+
+/** Of the first image of a TIFF in its classic form (TIFF 6.0, 2); undefined for what is none. */
+export function tiffSamples(bytes: Buffer): TiffSamples | undefined {
+  const order = bytes.toString('latin1', 0, 4);
+  if (bytes.length < 8 || (order !== 'II*\0' && order !== 'MM\0*')) return undefined;
+  const little = order.startsWith('I');
+  const number = (at: number, size: 1 | 2 | 4): number => {
+    if (at + size > bytes.length) return 0;
+    return little ? bytes.readUIntLE(at, size) : bytes.readUIntBE(at, size);
+  };
+  const directory = number(4, 4);
+  const values = (tag: number): number[] => {
+    for (let i = 0; i < number(directory, 2); i++) {
+      const entry = directory + 2 + 12 * i;
+      const size = TYPE_BYTES[number(entry + 2, 2)];
+      if (number(entry, 2) !== tag || size === undefined) continue;
+      const count = Math.min(number(entry + 4, 4), 16);
+      const start = count * size <= 4 ? entry + 8 : number(entry + 8, 4);
+      return Array.from({ length: count }, (_, place) => number(start + place * size, size));
+    }
+    return [];
+  };
+  return { bits: values(BITS)[0] ?? 1, format: values(SAMPLE_FORMAT)[0] ?? 1, extra: values(EXTRA_SAMPLES) };
+}
+
+/**
+ * Samples that are one byte each, or two whose upper one is taken, have one meaning as pixels; nobody says what is
+ * black and white of others. @throws Error saying what the samples are and what to do.
+ */
+export function requirePixels({ bits, format, extra }: TiffSamples): void {
+  if (format !== 1 || bits > 16)
+    throw new Error(
+      `expected whole numbers of up to 16 bits in a TIFF, got ${FORMATS[format - 1] ?? 'unknown numbers'} of ` +
+        `${bits} bits: scale them to 8 bits, for nothing says which are black and white`,
+    );
+  if (extra.length > 1)
+    throw new Error(
+      `expected gray or RGB with at most one more value per pixel in a TIFF, got ${extra.length}: choose three ` +
+        'channels',
+    );
+}
+
+/** Whether the value beside the colour is something else than alpha, such as infrared. */
+export const hasForeignChannel = ({ extra }: TiffSamples): boolean => extra.length === 1 && extra[0] === 0;

@@ -1,0 +1,38 @@
+import { RunSpec, type DatasetManifest } from '#libs/contracts';
+import { describe, expect, test } from 'vitest';
+import { datasetFaults } from './faults.js';
+
+const sum = '0'.repeat(64);
+const unlabelled: DatasetManifest = {
+  name: 'photos',
+  digest: sum,
+  sample: { modality: 'image', height: 8, width: 8, channels: 3 },
+  classes: [],
+  splits: { train: { count: 1000, samples: sum }, val: { count: 100, samples: sum } },
+};
+const from = '00000000-0000-4000-8000-000000000000';
+const faultsOf = (given: object) => {
+  const spec = RunSpec.parse({ dataset: 'photos', ...given }) as Extract<RunSpec, { dataset: string }>;
+  return datasetFaults(spec, { manifest: unlabelled, reference: 'photos@0' }, (...field) => field);
+};
+
+describe('a dataset without labels', () => {
+  test.each([[{ kind: 'pretrain' }], [{ kind: 'autoencode' }], [{ kind: 'embed', from, split: 'val' }]])(
+    'does for %j',
+    (spec) => {
+      expect(faultsOf(spec)).toEqual([]);
+    },
+  );
+
+  test.each([
+    [{ kind: 'finetune', from }, 'dataset', /a class for each sample, photos@0 has no labels: pretrain on it/],
+    [{ kind: 'finetune', from, task: 'segmentation' }, 'dataset', /with masks, photos@0 has no labels/],
+    [{ kind: 'evaluate', from }, 'dataset', /a class for each sample, photos@0 has no labels/],
+    [{ kind: 'distill', from, labelWeight: 0 }, 'dataset', /photos@0 has no labels/],
+    [{ kind: 'interpolate', from, between: { classes: ['a', 'b'] } }, 'between.classes', /expected rows: photos@0/],
+  ])('is refused for %j before anything is trained', (spec, path, message) => {
+    const [fault] = faultsOf(spec);
+    expect(fault?.path.join('.')).toBe(path);
+    expect(fault?.message).toMatch(message);
+  });
+});

@@ -1,0 +1,206 @@
+/** Whatever a spec may say runs: random ones of every kind, each built and run for a step or two on tiny data. */
+import { METHODS, RunSpec, UNLABELLED, type SampleShape, type TrainerInputs } from '#libs/contracts';
+import { Random } from '#libs/data';
+import { loadTensorFlow } from '#libs/tensorflow';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { z } from 'zod';
+import { npy } from '../../../tests/support/npy.js';
+import { train, type TrainSpec } from './train.js';
+
+type Spec = z.input<typeof RunSpec>;
+type Dataset = NonNullable<TrainerInputs['dataset']>;
+
+const PARENT = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+const COUNTS = { train: 12, val: 6 } as const;
+/** Families of runs: each a pretraining and an autoencoder, and what is made of them. */
+const IMAGES = METHODS.length;
+const SOUNDS = 2;
+
+let dir: string;
+beforeAll(async () => {
+  await loadTensorFlow({ threads: 1 });
+  dir = await mkdtemp(path.join(tmpdir(), 'loom-legal-'));
+});
+afterAll(() => rm(dir, { recursive: true, force: true }));
+
+const oneOf = <T>(random: Random, choices: readonly T[]): T => choices[random.integer(0, choices.length)]!;
+/** Mostly no multiple of 4. */
+const width = (random: Random, least = 4): number => random.integer(least, least + 14);
+
+const shapeOf = (modality: SampleShape['modality'], random: Random): SampleShape =>
+  modality === 'image'
+    ? {
+        modality,
+        height: random.integer(8, 14),
+        width: random.integer(8, 14),
+        channels: oneOf(random, [1, 3] as const),
+      }
+    : { modality, sampleRate: random.integer(1000, 3000), length: random.integer(300, 700) };
+
+/** Noise of any shape, with a class for each sample or, `masks`, for each pixel. */
+async function noise(sample: SampleShape, classes: number, random: Random, masks = false): Promise<Dataset> {
+  const own = await mkdtemp(path.join(dir, 'data-'));
+  const sides = sample.modality === 'image' ? [sample.height, sample.width, sample.channels] : [sample.length];
+  const size = sides.reduce((product, side) => product * side, 1);
+  const files: Dataset['files'] = {};
+  const splits: Record<string, unknown> = {};
+  for (const [split, count] of Object.entries(COUNTS)) {
+    const values = Array.from({ length: count * size }, () => random.uniform());
+    const samples =
+      sample.modality === 'image'
+        ? Uint8Array.from(values, (value) => value * 255)
+        : Int16Array.from(values, (value) => (value - 0.5) * 40_000);
+    const labels = Int32Array.from({ length: count }, (_, i) => i % classes);
+    const pixels = Uint8Array.from({ length: (count * size) / (sides[2] ?? 1) }, () =>
+      random.bernoulli(0.1) ? UNLABELLED : random.integer(0, classes),
+    );
+    files[split as 'train'] = {
+      samples: await npy(path.join(own, `${split}.npy`), [count, ...sides], samples),
+      ...(masks
+        ? { masks: await npy(path.join(own, `${split}-masks.npy`), [count, ...sides.slice(0, 2)], pixels) }
+        : { labels: await npy(path.join(own, `${split}-labels.npy`), [count], labels) }),
+    };
+    const countPerClass = Array.from({ length: classes }, (_, c) => labels.filter((label) => label === c).length);
+    const digest = '0'.repeat(64);
+    splits[split] = { count, samples: digest, ...(masks ? { masks: digest } : { labels: digest, countPerClass }) };
+  }
+  const names = Array.from({ length: classes }, (_, c) => `class ${c}`);
+  return {
+    manifest: { name: 'noise', digest: '0'.repeat(64), sample, classes: names, splits } as Dataset['manifest'],
+    files,
+  };
+}
+
+/** Runs it to its end: metrics are numbers. Returns the file of its model, where it has one. */
+async function runOf(spec: Spec, dataset: Dataset, parentModel?: string): Promise<string> {
+  const workDir = await mkdtemp(path.join(dir, 'run-'));
+  const parsed = RunSpec.parse(spec) as TrainSpec;
+  let model = '';
+  const outcome = await train(
+    parsed,
+    { dataRoot: dir, dataset, ...(parentModel && { parentModel }) },
+    {
+      signal: new AbortController().signal,
+      workDir,
+      checkpointEverySeconds: 1000,
+      progress: () => undefined,
+      metrics: () => undefined,
+      log: () => undefined,
+      store: async ({ kind, path: file }) => {
+        if (kind !== 'model') return;
+        model = `${workDir}.safetensors`;
+        await copyFile(file, model);
+      },
+    },
+  ).catch((error: unknown) => {
+    throw new Error(`expected this to run: ${JSON.stringify({ spec, sample: dataset.manifest.sample })}`, {
+      cause: error,
+    });
+  });
+  for (const [name, value] of Object.entries(outcome.metrics))
+    expect(Number.isFinite(value), `${name} of ${JSON.stringify(spec)}`).toBe(true);
+  return model;
+}
+
+const optimizer = (random: Random) =>
+  random.bernoulli(0.5)
+    ? ({ name: 'adam', beta1: oneOf(random, [0, 0.9]), beta2: oneOf(random, [0, 0.999]), weightDecay: 0.01 } as const)
+    : ({ name: 'lars', learningRate: 0.1 } as const);
+const encoder = (random: Random) => ({
+  name: random.bernoulli(0.1) ? ('resnet18' as const) : ('small-resnet' as const),
+  width: width(random),
+});
+const projection = (random: Random) => ({
+  layers: random.integer(1, 5),
+  hidden: width(random, 8),
+  output: width(random, 8),
+});
+const probe = { maxIterations: 5 };
+
+/** What every kind of training and judging makes of one dataset. */
+async function family(modality: SampleShape['modality'], seed: number): Promise<void> {
+  const random = Random.seeded(seed, `legal ${modality}`);
+  const dataset = await noise(shapeOf(modality, random), random.integer(2, 4), random);
+  const few = { dataset: 'noise', batchSize: random.integer(4, COUNTS.train + 1), evalSplit: 'val', seed } as const;
+  const common = () => ({ ...few, epochs: 1, optimizer: optimizer(random), knn: { k: random.integer(1, 30) } });
+  const head = projection(random);
+  const pretrained = await runOf(
+    {
+      kind: 'pretrain',
+      method: METHODS[seed % METHODS.length]!,
+      encoder: encoder(random),
+      projection: head,
+      predictorHidden: width(random, 8),
+      probe,
+      ...common(),
+    },
+    dataset,
+  );
+  const isFirst = seed === 0;
+  const judged = { dataset: 'noise', from: PARENT, knn: { k: 3 }, probe, seed } as const;
+  await runOf({ kind: 'evaluate', ...judged, labelFraction: 0.5 }, dataset, pretrained);
+  if (isFirst) await runOf({ kind: 'evaluate', ...judged, from: null, features: 'pixels' }, dataset);
+  const tuned = await runOf(
+    {
+      kind: 'finetune',
+      from: PARENT,
+      fromHeadLayer: random.integer(0, head.layers + 1),
+      ...(random.bernoulli(0.7) && {
+        backbone: { rate: oneOf(random, [0, 0.1]), statistics: oneOf(random, ['parent', 'batch'] as const) },
+      }),
+      steps: 1,
+      optimizer: optimizer(random),
+      ...few,
+    },
+    dataset,
+    pretrained,
+  );
+  const student = { from: PARENT, encoder: encoder(random), labelWeight: oneOf(random, [0, 0.5]) };
+  const { knn: _, ...taught } = common();
+  await runOf({ kind: 'distill', ...student, ...taught }, dataset, tuned);
+  const maps = { maps: ['pca', 'tsne', 'umap'] as ('pca' | 'tsne' | 'umap')[], split: 'train' as const };
+  if (isFirst)
+    await runOf({ kind: 'embed', dataset: 'noise', from: PARENT, ...maps, umap: { epochs: 10 } }, dataset, pretrained);
+  const autoencoder = await runOf(
+    {
+      kind: 'autoencode',
+      variant: (['plain', 'denoising', 'variational'] as const)[seed % 3]!,
+      domain: modality === 'audio' && seed % 2 === 0 ? 'waveform' : 'spectrogram',
+      latent: random.integer(2, 9),
+      encoder: encoder(random),
+      gridImages: 2,
+      ...common(),
+    },
+    dataset,
+  );
+  if (modality === 'image') await segmentations(dataset.manifest.sample, pretrained, seed, random);
+  if (!isFirst) return;
+  await runOf({ kind: 'interpolate', dataset: 'noise', from: PARENT, points: 3, samples: 2 }, dataset, autoencoder);
+  await runOf({ kind: 'export', from: PARENT }, dataset, oneOf(random, [pretrained, tuned, autoencoder]));
+}
+
+/** Of a parent's encoder, and from scratch with maps wider than the segmenter's least. */
+async function segmentations(sample: SampleShape, pretrained: string, seed: number, random: Random): Promise<void> {
+  const masked = await noise(sample, 3, random, true);
+  const segmenting = {
+    kind: 'finetune',
+    task: 'segmentation',
+    steps: 1,
+    optimizer: optimizer(random),
+    dataset: 'noise',
+    batchSize: 5,
+    seed,
+  } as const;
+  await runOf({ ...segmenting, from: PARENT }, masked, pretrained);
+  await runOf({ ...segmenting, from: null, encoder: { width: random.integer(33, 40) } }, masked);
+}
+
+describe.each([
+  ['image', IMAGES],
+  ['audio', SOUNDS],
+] as const)('what a spec of %s samples may say runs', (modality, families) => {
+  test.each(Array.from({ length: families }, (_, seed) => seed))('family %i', (seed) => family(modality, seed), 60_000);
+});
