@@ -24,7 +24,7 @@ export * from './spec-diff.js';
 export { trialsPerDraw } from './sweep-axes.js';
 export * from './spelling.js';
 export * from './sweep-expansion.js';
-export { goalOfMetric } from './sweep-metrics.js';
+export { goalOfMetric, reportedBy } from './sweep-metrics.js';
 export * from './sweep-results.js';
 export * from './sweep.js';
 export * from './sweeps-api.js';

@@ -14,6 +14,8 @@ const REPORTED: Record<RunKind, readonly string[]> = {
     'eval/alignment',
     'eval/uniformity',
     'train/contrastive_accuracy',
+    'train/on_diagonal',
+    'train/off_diagonal',
     'train/invariance',
     'train/variance',
     'train/covariance',
