@@ -102,8 +102,9 @@ async function checkWritten(tx: Transaction, token: Token, write: WriteNumber): 
 
 /**
  * An attempt that begins at a step: points beyond it are gone, and the last value of each key is read anew from what
- * stays, by the index and not by the points. What others have posted for this attempt before it began stays. One statement, so that no reader sees last values of points that are gone,
- * and none is deleted for an attempt that has lost its lease.
+ * stays, by the index and not by the points. What others have posted for this attempt before it began stays. One
+ * statement, so that no reader sees last values of points that are gone, and none is deleted for an attempt that has
+ * lost its lease.
  */
 function beginAt(token: Token, checkpointStep: number | null, trainerPid: number): Prisma.Sql {
   const step = checkpointStep ?? 0;
