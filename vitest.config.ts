@@ -40,6 +40,8 @@ export default defineConfig({
           ...processes,
         },
       },
+      // What somebody would try who means harm: `npm run attacks`.
+      { ...shared, test: { name: 'attacks', include: ['tests/attacks/**/*.spec.ts'], ...processes } },
       // What takes minutes: `npm run faults`.
       { ...shared, test: { name: 'slow', include: ['tests/faults/**/*.slow.spec.ts'], ...processes } },
       // Clients generated from openapi.json: `npm run clients`.

@@ -2,6 +2,7 @@ import type { Problem } from '#libs/contracts';
 import { isUnavailable, RequestError, type RequestErrorCode } from '#libs/platform';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Socket } from 'node:net';
 import type { PinoLogger } from 'nestjs-pino';
 
 const STATUS: Record<RequestErrorCode, number> = {
@@ -16,10 +17,12 @@ const TITLES: Record<number, [code: string, title: string]> = {
   403: ['forbidden', 'The request is not allowed'],
   404: ['not_found', 'There is no such thing'],
   405: ['method_not_allowed', 'This method is not allowed here'],
+  408: ['request_timeout', 'The request did not come in time'],
   409: ['conflict', 'The state of the resource does not allow this'],
   413: ['payload_too_large', 'The request is too large'],
   415: ['unsupported_media_type', 'The body has to be JSON'],
   422: ['invalid_request', 'The request is not valid'],
+  431: ['headers_too_large', 'The headers are too large'],
   503: ['unavailable', 'A service that is needed does not answer'],
   500: ['internal', 'Something went wrong here'],
 };
@@ -47,6 +50,36 @@ function describe(error: unknown): Described {
   return by(500, 'the fault is on this side and was logged under the request id');
 }
 
+/** Answers with the problem document of an error. */
+export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): Described {
+  const described = describe(error);
+  const problem: Problem = {
+    type: 'about:blank',
+    ...described,
+    instance: request.url.split('?')[0]!,
+    requestId: request.id,
+  };
+  if (described.status === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
+  void reply.status(described.status).type('application/problem+json').send(JSON.stringify(problem));
+  return described;
+}
+
+/** Bytes that are no HTTP, or came too slowly: there is no request to answer, only a connection. */
+export function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const statuses: Record<string, [status: number, reason: string]> = {
+    ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout'],
+    HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large'],
+  };
+  const [status, reason] = statuses[error.code ?? ''] ?? [400, 'Bad Request'];
+  const [code, title] = TITLES[status]!;
+  const body = JSON.stringify({ type: 'about:blank', status, code, title, detail: 'expected a request in HTTP/1.1' });
+  socket.end(
+    `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/problem+json\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}
+
 /**
  * Whatever goes wrong becomes a problem document (RFC 9457). What is not the caller's fault is logged, and not told.
  */
@@ -57,20 +90,12 @@ export class ProblemFilter implements ExceptionFilter {
   catch(error: unknown, host: ArgumentsHost): void {
     const request = host.switchToHttp().getRequest<FastifyRequest>();
     const reply = host.switchToHttp().getResponse<FastifyReply>();
-    const described = describe(error);
-    if (described.status >= 500)
+    if (describe(error).status >= 500)
       this.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
     if (reply.sent || reply.raw.headersSent) {
       reply.raw.destroy();
       return;
     }
-    const problem: Problem = {
-      type: 'about:blank',
-      ...described,
-      instance: request.url.split('?')[0]!,
-      requestId: request.id,
-    };
-    if (described.status === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
-    void reply.status(described.status).type('application/problem+json').send(JSON.stringify(problem));
+    sendProblem(error, request, reply);
   }
 }

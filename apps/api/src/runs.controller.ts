@@ -38,6 +38,7 @@ import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { matches, sendArtifact } from './artifact-content.js';
 import { itemsAsJson } from './json-stream.js';
 import { parsePosition, RunStreams } from './run-stream.js';
 import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
@@ -162,7 +163,7 @@ export class RunsController {
       .digest('base64url')
       .slice(0, 22)}"`;
     void reply.header('etag', etag).header('cache-control', 'no-cache');
-    if (known?.split(',').some((each) => each.trim().replace(/^W\//, '') === etag)) {
+    if (matches(known, etag)) {
       void reply.status(304).send();
       return undefined;
     }
@@ -245,7 +246,9 @@ export class RunsController {
   @Get(':id/artifacts/:artifactId/content')
   @ApiOperation({
     summary: 'Download a file',
-    description: 'The ETag is its sha256. A single byte range can be asked for.',
+    description:
+      'The ETag is its sha256, which was compared with the bytes. A single byte range can be asked for (Range, ' +
+      'If-Range).',
   })
   @ApiResponse({
     status: 200,
@@ -267,30 +270,7 @@ export class RunsController {
   ): Promise<void> {
     const artifact = await this.queries.artifact(id, artifactId);
     if (!artifact) throw new RequestError('not_found', `expected the id of a file of run ${id}, got ${artifactId}`);
-    const size = await this.artifacts.size(artifact.sha256);
-    if (size !== artifact.sizeBytes)
-      throw new Error(`artifact ${artifactId} has ${size ?? 'no'} bytes in the store, expected ${artifact.sizeBytes}`);
-    const etag = `"${artifact.sha256}"`;
-    void reply.headers({
-      etag,
-      'content-type': artifact.mime,
-      'accept-ranges': 'bytes',
-      'cache-control': 'private, max-age=31536000, immutable',
-      'content-digest': `sha-256=:${Buffer.from(artifact.sha256, 'hex').toString('base64')}:`,
-      'content-disposition':
-        `${artifact.mime === 'image/png' ? 'inline' : 'attachment'}; ` +
-        `filename="${artifact.name.replace(/[^A-Za-z0-9._-]/g, '_')}"`,
-    });
-    if (request.headers['if-none-match'] === etag) return void reply.status(304).send();
-    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
-    if (!range) return void reply.header('content-length', size).send(this.artifacts.open(artifact.sha256));
-    const start = Number(range[1]);
-    const end = Math.min(size - 1, range[2] ? Number(range[2]) : size - 1);
-    if (start > end) return void reply.status(416).header('content-range', `bytes */${size}`).send();
-    void reply
-      .status(206)
-      .headers({ 'content-range': `bytes ${start}-${end}/${size}`, 'content-length': end - start + 1 })
-      .send(this.artifacts.open(artifact.sha256, { start, end }));
+    await sendArtifact(request, reply, this.artifacts, artifact);
   }
 
   @Get(':id/stream')

@@ -1,5 +1,5 @@
 import { RUN_KINDS, type Fault } from '#libs/contracts';
-import { RequestError } from '#libs/platform';
+import { RequestError, Turns } from '#libs/platform';
 import {
   Injectable,
   SerializeOptions,
@@ -48,12 +48,46 @@ function faultsOf(issue: z.core.$ZodIssue): Fault[] {
   ];
 }
 
+/** How deep lists and objects of a request may be in each other. */
+const DEEPEST = 64;
+
+const holdsText = (value: unknown): boolean =>
+  typeof value === 'string' || (typeof value === 'object' && value !== null);
+
+/** What Postgres can't hold: NUL, half of a surrogate pair, nesting deeper than anything that is asked for. */
+async function unstorable(given: unknown): Promise<Fault[]> {
+  const turns = new Turns();
+  const open: { value: unknown; path: Fault['path'] }[] = [{ value: given, path: [] }];
+  for (let each = open.pop(); each !== undefined; each = open.pop()) {
+    const { value, path } = each;
+    if (path.length > DEEPEST)
+      return [{ path: path.slice(0, 8), message: `expected at most ${DEEPEST} lists and objects in each other` }];
+    if (typeof value === 'string') {
+      if (value.includes('\0')) return [{ path, message: 'expected text without NUL' }];
+      if (!value.isWellFormed())
+        return [{ path, message: 'expected Unicode text, got a half of a surrogate pair alone' }];
+    } else if (typeof value === 'object' && value !== null)
+      for (const [place, inner] of Array.isArray(value) ? value.entries() : Object.entries(value)) {
+        if (typeof place === 'string') open.push({ value: place, path: [...path, 'key'] });
+        if (holdsText(inner)) open.push({ value: inner, path: [...path, place] });
+      }
+    if (turns.over) await turns.next();
+  }
+  return [];
+}
+
 /**
  * Checks and completes what comes in by the zod schema that the parameter names. @throws RequestError with every fault
  */
 @Injectable()
 export class ZodPipe implements PipeTransform {
   async transform(value: unknown, { schema, data, type }: ArgumentMetadata): Promise<unknown> {
+    if (type === 'custom') return value;
+    const refused = await unstorable(value);
+    if (refused.length > 0)
+      throw RequestError.invalid(
+        refused.map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
+      );
     if (!schema) return value;
     const checked = await checkInTurns(schema as z.ZodType, value ?? (type === 'body' ? null : undefined));
     if (!checked.issues) return checked.data;

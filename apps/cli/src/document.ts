@@ -4,18 +4,29 @@ import {
   SubmitSweep,
   type SweepSpec,
   expandSweep,
+  fromWandb,
   InvalidSweepError,
+  WandbError,
+  type WandbOptions,
   type Fault,
   type Problem,
 } from '#libs/contracts';
 import { readFile } from 'node:fs/promises';
-import { isNode, LineCounter, parseDocument, type Document } from 'yaml';
+import path from 'node:path';
+import { isNode, LineCounter, parseDocument, visit, type Document } from 'yaml';
 import { text as textOf } from 'node:stream/consumers';
 import type { z } from 'zod';
 import { advice } from './fields.js';
 
 export type Submission =
   { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
+
+/** How a file for Weights & Biases is to be read: it names no stages. */
+export interface Reading {
+  stage?: string | undefined;
+  dataset?: string | undefined;
+  map?: Record<string, string | null> | undefined;
+}
 
 /** What the user wrote or typed is wrong; the message says where. */
 export class UsageError extends Error {}
@@ -28,6 +39,8 @@ export class SubmissionFile {
     private readonly lines: LineCounter,
     readonly submission: Submission,
     private readonly prefix: readonly string[],
+    /** What became of the names of a file for Weights & Biases. */
+    readonly notes: readonly string[] = [],
   ) {}
 
   /**
@@ -37,9 +50,10 @@ export class SubmissionFile {
    */
   static async read(
     file: string,
+    reading: Reading = {},
     runId: (text: string) => Promise<string> = (text) => Promise.resolve(text),
   ): Promise<SubmissionFile> {
-    const draft = SubmissionFile.draft(await SubmissionFile.textOf(file), file === '-' ? 'stdin' : file);
+    const draft = SubmissionFile.draft(await SubmissionFile.textOf(file), file === '-' ? 'stdin' : file, reading);
     await draft.findParent(runId);
     return draft.checked();
   }
@@ -58,23 +72,25 @@ export class SubmissionFile {
    * Takes a bare spec (`kind: …` or `stages: …`) or a whole request (`spec: …` with tags, priority, name).
    * @throws UsageError
    */
-  static parse(text: string, file: string): SubmissionFile {
-    return SubmissionFile.draft(text, file).checked();
+  static parse(text: string, file: string, reading: Reading = {}): SubmissionFile {
+    return SubmissionFile.draft(text, file, reading).checked();
   }
 
-  private static draft(text: string, file: string): SubmissionFile {
+  /** A file that is read and not yet checked. */
+  private static draft(text: string, file: string, reading: Reading): SubmissionFile {
     const lines = new LineCounter();
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true });
     const broken = document.errors[0];
     if (broken) {
       const { line, col } = lines.linePos(broken.pos[0]);
       throw new UsageError(`${file}:${line}:${col}: expected YAML or JSON, ${broken.message.split('\n')[0]}`);
     }
-    const content: unknown = document.toJS();
+    const content = contentOf(document, file, lines);
     if (!isMapping(content))
       throw new UsageError(
         `${file}:1:1: expected a run (\`kind: …\`) or a sweep (\`stages: …\`), got ${nameOf(content)}`,
       );
+    if (isForWandb(content, reading)) return SubmissionFile.ofWandb(content, file, document, lines, reading);
     const whole = 'spec' in content;
     const type = typeOf(whole ? content['spec'] : content);
     // What is neither is told what it could be, not that a union did not match.
@@ -82,11 +98,37 @@ export class SubmissionFile {
       const kinds = RunSpec.options.map((option) => option.shape.kind.value).join(', ');
       throw new UsageError(`${file}:1:1: expected \`kind\` (one of ${kinds}) for a run, or \`stages\` for a sweep`);
     }
-    const submission = { type, request: whole ? content : { spec: content } } as Submission;
+    const submission = { type, request: whole ? content : requestOf(content) } as Submission;
     return new SubmissionFile(file, document, lines, submission, whole ? [] : ['spec']);
   }
 
-  private checked(): SubmissionFile {
+  private static ofWandb(
+    content: Record<string, unknown>,
+    file: string,
+    document: Document,
+    lines: LineCounter,
+    { stage, dataset, map = {} }: Reading,
+  ): SubmissionFile {
+    const stages = (content['stages'] ?? { [stage!]: { kind: stage, dataset } }) as WandbOptions['stages'];
+    const options = {
+      stages,
+      stage: stage !== undefined && Object.hasOwn(stages, stage) ? stage : Object.keys(stages)[0]!,
+      map: { ...(isMapping(content['map']) ? content['map'] : {}), ...map } as WandbOptions['map'],
+      name: path.basename(file).replace(/\.\w+$/, '') || 'sweep',
+    };
+    try {
+      const { spec, notes } = fromWandb(content, options);
+      const submission = { type: 'sweep', request: { spec } } as unknown as Submission;
+      return new SubmissionFile(file, document, lines, submission, ['spec'], notes);
+    } catch (error) {
+      if (!(error instanceof WandbError)) throw error;
+      const told = new SubmissionFile(file, document, lines, { type: 'sweep', request: {} } as Submission, []);
+      throw new UsageError(error.faults.map((fault) => told.located(fault)).join('\n'));
+    }
+  }
+
+  /** @throws UsageError with every fault of it */
+  private checked(): this {
     const faults = this.faults();
     if (faults.length) throw new UsageError(faults.map((fault) => this.located(fault)).join('\n'));
     return this;
@@ -155,6 +197,61 @@ export class SubmissionFile {
     }
     return { line: 1, col: 1 };
   }
+}
+
+/** A number that was written as a real, such as 2.0: JavaScript alone would forget it. */
+class Real extends Number {}
+
+/** What a document says. @throws UsageError where an alias has no anchor, or there are too many */
+function contentOf(document: Document, file: string, lines: LineCounter): unknown {
+  let alias = 0;
+  visit(document, {
+    Scalar: (_, node) => {
+      if (typeof node.value === 'number' && /[.e]/i.test(node.source ?? '')) node.value = new Real(node.value);
+    },
+    Alias: (_, node) => {
+      if (alias === 0 || !node.resolve(document)) alias = node.range?.[0] ?? alias;
+    },
+  });
+  try {
+    return withReals(document.toJS());
+  } catch (error) {
+    if (!(error instanceof ReferenceError)) throw error;
+    const { line, col } = lines.linePos(alias);
+    throw new UsageError(`${file}:${line}:${col}: expected YAML or JSON, ${error.message}`);
+  }
+}
+
+/** A document with plain numbers; a range that was written in reals is one of reals, as Weights & Biases has it. */
+function withReals(content: unknown): unknown {
+  if (content instanceof Real) return content.valueOf();
+  if (Array.isArray(content)) return content.map(withReals);
+  if (!isMapping(content)) return content;
+  const { min, max, distribution } = content;
+  const real = distribution === undefined && (min instanceof Real || max instanceof Real);
+  const ranged = real && [min, max].every((end) => typeof end === 'number' || end instanceof Real);
+  return {
+    ...Object.fromEntries(Object.entries(content).map(([key, value]) => [key, withReals(value)])),
+    ...(ranged && { distribution: 'uniform' }),
+  };
+}
+
+/** Whether a file is one for Weights & Biases: no spec of a run or a whole request. */
+function isForWandb(content: Record<string, unknown>, { stage }: Reading): boolean {
+  if ('spec' in content || 'kind' in content) return false;
+  if (stage !== undefined) return true;
+  return (
+    isMapping(content['stages']) && ['map', 'program', 'command', 'entity', 'controller'].some((key) => key in content)
+  );
+}
+
+const OF_REQUEST = ['project', 'tags', 'priority'] as const;
+
+/** A bare spec as a request: what belongs beside a spec is taken there. */
+function requestOf(content: Record<string, unknown>): Record<string, unknown> {
+  const beside = OF_REQUEST.filter((key) => key in content);
+  const spec = Object.fromEntries(Object.entries(content).filter(([key]) => !beside.some((each) => each === key)));
+  return { spec, ...Object.fromEntries(beside.map((key) => [key, content[key]])) };
 }
 
 const isMapping = (content: unknown): content is Record<string, unknown> =>

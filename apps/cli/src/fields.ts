@@ -4,7 +4,7 @@
  */
 import { RunSpec, SubmitRun, SubmitSweep } from '#libs/contracts';
 import { z } from 'zod';
-import { didYouMean } from './spelling.js';
+import { didYouMean } from '#libs/contracts';
 
 type Key = string | number;
 interface Schema {

@@ -2,7 +2,7 @@
 import { RUN_KINDS, RunStatus, type RunFilter } from '#libs/contracts';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { z } from 'zod';
-import { didYouMean } from './spelling.js';
+import { didYouMean } from '#libs/contracts';
 
 export const positive = (text: string): number => {
   const value = Number(text);

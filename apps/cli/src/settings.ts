@@ -8,7 +8,7 @@ import path from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { UsageError } from './document.js';
-import { didYouMean } from './spelling.js';
+import { didYouMean } from '#libs/contracts';
 import { StackError } from './stack-lock.js';
 import { readState } from './stack-state.js';
 

@@ -57,6 +57,19 @@ function subsetsOf<T>(names: readonly T[], [least, most]: [number, number]): T[]
     .sort((a, b) => a.length - b.length || places(a).localeCompare(places(b)));
 }
 
+/** How many combinations an algebra means, without making them: settings multiply with each augmentation. */
+export function combinationCount(algebra: AugmentationAlgebra): number {
+  const { subsets, pairs, leave_one_out: leaveOneOut, strengths } = algebra;
+  const pool = resolved((subsets ?? pairs ?? leaveOneOut)!.of);
+  const names = AUGMENTATIONS.filter((name) => pool[name] !== undefined);
+  const [least, most] = sizesOf(algebra, names.length);
+  // Combinations of each size, of the names so far.
+  const counts = [1, ...names.map(() => 0)];
+  for (const name of names)
+    for (let size = names.length; size > 0; size--) counts[size]! += counts[size - 1]! * (strengths[name]?.length ?? 1);
+  return counts.reduce((sum, count, size) => sum + (size >= least && size <= most ? count : 0), 0);
+}
+
 /** The augmentations that an algebra means, in canonical order; where each is left out in turn, all together first. */
 export function combinations(algebra: AugmentationAlgebra): Record<string, unknown>[] {
   const { subsets, pairs, leave_one_out: leaveOneOut, always, strengths } = algebra;

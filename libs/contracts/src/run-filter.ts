@@ -6,7 +6,9 @@ import { RUN_KINDS } from './run-spec.js';
 import { RunStatus, type RunAction } from './run-status.js';
 
 /** A metric's key where it stands in a condition or a sort. */
-const CONDITION = /^([^<>=,\0]{1,128}?)(<=|>=|<|>|=)(-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)$/i;
+const CONDITION = /^([^<>=,\0]{1,128}?)(<=|>=|<|>|=)(-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)$/i;
+/** Characters of a condition: a key of 128, an operator and a number as long as anybody writes one. */
+const LONGEST_CONDITION = 256;
 /** What runs can be sorted by, beside `metric:KEY`. `duration` is that of runs that have ended. */
 export const RUN_SORTS = ['createdAt', 'startedAt', 'finishedAt', 'name', 'duration', 'priority'] as const;
 const SORT = new RegExp(`^-?(${RUN_SORTS.join('|')}|metric:[^<>=,\\0]{1,128})$`);
@@ -18,6 +20,7 @@ export interface MetricCondition {
 }
 /** `eval/knn>0.5`: the last value of a metric, an operator, a number. Undefined for what is none. */
 export function parseCondition(text: string): MetricCondition | undefined {
+  if (text.length > LONGEST_CONDITION) return undefined;
   const [, key, operator, value] = CONDITION.exec(text) ?? [];
   return key === undefined
     ? undefined

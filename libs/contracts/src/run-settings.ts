@@ -52,8 +52,14 @@ const Lars = z
     trustCoefficient: z.number().gt(0).max(1).default(1e-3),
   })
   .meta({ id: 'Lars' });
-export const Optimizer = z.discriminatedUnion('name', [Adam, Lars]).meta({ id: 'Optimizer' });
-export type Optimizer = z.infer<typeof Optimizer>;
+const NamedOptimizer = z.discriminatedUnion('name', [Adam, Lars]);
+export type Optimizer = z.infer<typeof NamedOptimizer>;
+/** Settings without a name are those of Adam, as where none is given at all. */
+const withName = (given: z.input<typeof NamedOptimizer>): unknown =>
+  typeof given === 'object' && given !== null && !Array.isArray(given) && !('name' in given)
+    ? { name: 'adam', ...(given as object) }
+    : given;
+export const Optimizer = z.preprocess(withName, NamedOptimizer).meta({ id: 'Optimizer' });
 
 export const Schedule = z
   .strictObject({

@@ -152,6 +152,7 @@ export const RecordMetrics = z
     attempt: z
       .int()
       .min(1)
+      .max(2 ** 31 - 1)
       .describe(
         'Attempt of the run, the fencing token: when another attempt has begun, or the run has ended, nothing is ' +
           'recorded.',
@@ -181,7 +182,12 @@ export const RecordedMetrics = z.object({ points: z.int() }).meta({ id: 'Recorde
 
 export const ListMetrics = z.strictObject({
   key: list(z.string().min(1).max(128)),
-  since: z.coerce.number().int().min(0).optional(),
+  since: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .optional(),
   points: z.coerce
     .number()
     .int()

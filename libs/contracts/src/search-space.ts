@@ -6,6 +6,7 @@ const Distribution = z
   .enum([
     'constant',
     'categorical',
+    'categorical_w_probabilities',
     'int_uniform',
     'uniform',
     'q_uniform',
@@ -13,6 +14,10 @@ const Distribution = z
     'log_uniform_values',
     'q_log_uniform',
     'q_log_uniform_values',
+    'inv_log_uniform',
+    'inv_log_uniform_values',
+    'beta',
+    'q_beta',
     'normal',
     'q_normal',
     'log_normal',
@@ -20,8 +25,21 @@ const Distribution = z
   ])
   .describe(
     "In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; " +
-      '`q` rounds to its multiples.',
+      '`inv_log_uniform` takes exponents of e of which the inverse is drawn. `q` rounds to its multiples. `normal` ' +
+      'is that of mu 0 and sigma 1 unless told otherwise.',
   );
+type Distribution = z.infer<typeof Distribution>;
+
+const DRAWN_BY = ['value', 'values', 'probabilities', 'min', 'max', 'mu', 'sigma', 'a', 'b', 'q'] as const;
+
+/** The keys that a distribution is drawn by: all others contradict it. */
+function keysOf(distribution: Distribution): readonly (typeof DRAWN_BY)[number][] {
+  if (distribution === 'constant') return ['value'];
+  if (distribution.startsWith('categorical')) return ['values', 'probabilities'];
+  const q = distribution.startsWith('q_') ? (['q'] as const) : [];
+  if (distribution.endsWith('beta')) return ['a', 'b', ...q];
+  return distribution.endsWith('normal') ? ['mu', 'sigma', ...q] : ['min', 'max', ...q];
+}
 
 export const Parameter = z
   .strictObject({
@@ -37,6 +55,8 @@ export const Parameter = z
     max: z.number().optional(),
     mu: z.number().optional(),
     sigma: z.number().gt(0).optional(),
+    a: z.number().gt(0).optional(),
+    b: z.number().gt(0).optional(),
     q: z.number().gt(0).optional(),
     when: z
       .record(z.string(), z.unknown())
@@ -47,18 +67,40 @@ export const Parameter = z
       ),
   })
   .superRefine((parameter, context) => {
-    const { value, values, probabilities, min, max, mu, sigma } = parameter;
+    const { value, values, probabilities, distribution } = parameter;
     const fault = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
-    const ranged = [min, max, mu, sigma].some((each) => each !== undefined);
+    const contradictions = contradictionsOf(parameter);
+    for (const { path, message } of contradictions) fault(path, message);
+    if (contradictions.length) return;
+    const ranged = RANGE_KEYS.some((key) => parameter[key] !== undefined) || distribution?.endsWith('normal');
     if ([value !== undefined, values !== undefined, ranged].filter(Boolean).length !== 1)
       return fault([], 'expected one of value, values, or a range (min and max, or mu and sigma)');
     if (probabilities && probabilities.length !== values?.length)
       fault(['probabilities'], 'expected one probability for each of values');
     if (probabilities?.every((each) => each === 0)) fault(['probabilities'], 'expected a probability above 0');
+    if (distribution === 'categorical_w_probabilities' && !probabilities)
+      fault(['probabilities'], `expected probabilities of values for ${distribution}`);
     if (ranged) for (const { path, message } of rangeFaults(parameter)) fault(path, message);
   })
   .describe('One of `value`, `values`, or a range to draw from.');
 export type Parameter = z.infer<typeof Parameter>;
+
+const RANGE_KEYS = ['min', 'max', 'mu', 'sigma', 'a', 'b'] as const;
+
+/** Keys that the distribution is not drawn by, each told with it. */
+function contradictionsOf(parameter: Parameter): { path: string[]; message: string }[] {
+  const { distribution, q, min, mu } = parameter;
+  if (!distribution) {
+    if (q === undefined || (min === undefined && mu === undefined)) return [];
+    const rounded = mu === undefined ? 'q_uniform' : 'q_normal';
+    return [{ path: ['q'], message: `expected no q without a distribution that rounds, such as ${rounded}` }];
+  }
+  const keys = keysOf(distribution);
+  return DRAWN_BY.filter((key) => parameter[key] !== undefined && !keys.includes(key)).map((key) => ({
+    path: [key],
+    message: `expected no ${key} with distribution ${distribution}, which is drawn by ${keys.join(', ')}`,
+  }));
+}
 
 /** What is meant where `distribution` is left out, as Weights & Biases has it. */
 export function distributionOf({
@@ -69,14 +111,14 @@ export function distributionOf({
   max,
   mu,
 }: {
-  distribution?: z.infer<typeof Distribution> | undefined;
+  distribution?: Distribution | undefined;
   value?: unknown;
   values?: unknown[] | undefined;
   min?: number | undefined;
   max?: number | undefined;
   mu?: number | undefined;
-}): z.infer<typeof Distribution> {
-  if (distribution) return distribution;
+}): Exclude<Distribution, 'categorical_w_probabilities'> {
+  if (distribution) return distribution === 'categorical_w_probabilities' ? 'categorical' : distribution;
   if (values) return 'categorical';
   if (value !== undefined) return 'constant';
   if (mu !== undefined) return 'normal';
@@ -86,10 +128,16 @@ export function distributionOf({
 /** What is wrong with a range, for the distribution that is drawn from it. */
 function rangeFaults(range: Parameter): { path: string[]; message: string }[] {
   const distribution = distributionOf(range);
-  const [low, high] = distribution.endsWith('normal') ? (['mu', 'sigma'] as const) : (['min', 'max'] as const);
+  // W&B's defaults: a normal distribution needs neither mu nor sigma where it is named.
+  if (distribution.endsWith('normal') && range.distribution) return [];
+  const [low, high] = keysOf(distribution) as ['min' | 'mu' | 'a', 'max' | 'sigma' | 'b'];
   const faults = [low, high]
     .filter((key) => range[key] === undefined)
     .map((key) => ({ path: [key as string], message: `expected a number for ${distribution}` }));
+  if (distribution === 'int_uniform')
+    for (const key of ['min', 'max'] as const)
+      if (range[key] !== undefined && !Number.isInteger(range[key]))
+        faults.push({ path: [key], message: `expected an integer for ${distribution}, got ${range[key]}` });
   if (low === 'min' && range.min! > range.max!)
     faults.push({ path: ['min'], message: `expected at most max (${range.max}), got ${range.min}` });
   if (distribution.endsWith('log_uniform_values') && range.min! <= 0)
@@ -117,7 +165,7 @@ function drawnValue({ values = [], probabilities }: Parameter, uniform: () => nu
 /** Of a distribution without its `q_`. */
 function drawnNumber(
   distribution: string,
-  { min = 0, max = 0, mu = 0, sigma = 1 }: Parameter,
+  { min = 0, max = 0, mu = 0, sigma = 1, a = 1, b = 1 }: Parameter,
   uniform: () => number,
 ): number {
   const between = (low: number, high: number) => low + (high - low) * uniform();
@@ -129,8 +177,16 @@ function drawnNumber(
       return between(min, max);
     case 'log_uniform':
       return Math.exp(between(min, max));
+    case 'inv_log_uniform':
+      return Math.exp(-between(min, max));
+    // log(1/X) uniform between log(1/max) and log(1/min) is log(X) uniform between log(min) and log(max).
+    case 'inv_log_uniform_values':
     case 'log_uniform_values':
       return Math.exp(between(Math.log(min), Math.log(max)));
+    case 'beta': {
+      const x = gammaDrawn(a, uniform);
+      return x / (x + gammaDrawn(b, uniform));
+    }
     case 'normal':
       return normal();
     case 'log_normal':
@@ -138,6 +194,34 @@ function drawnNumber(
     default:
       throw new RangeError(`expected a distribution of numbers, got ${distribution}`);
   }
+}
+
+/** One draw of a gamma distribution of scale 1 (Marsaglia and Tsang 2000). */
+function gammaDrawn(shape: number, uniform: () => number): number {
+  if (shape < 1) return gammaDrawn(shape + 1, uniform) * (1 - uniform()) ** (1 / shape);
+  const d = shape - 1 / 3;
+  const c = 1 / Math.sqrt(9 * d);
+  for (;;) {
+    const x = Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+    const v = (1 + c * x) ** 3;
+    if (v > 0 && Math.log(1 - uniform()) < 0.5 * x * x + d - d * v + d * Math.log(v)) return d * v;
+  }
+}
+
+/** Multiples of a decimal q without binary dust. */
+export const exact = (x: number): number => Number(x.toPrecision(12));
+
+/** All that a parameter may be, in order; undefined where that is a continuum or more than `most`. */
+export function finiteValues(parameter: Parameter, most: number): unknown[] | undefined {
+  const { min = 0, max = 0, q = 1 } = parameter;
+  const distribution = distributionOf(parameter);
+  if (distribution === 'constant') return [parameter.value];
+  if (distribution === 'categorical') return parameter.values!.filter((_, i) => parameter.probabilities?.[i] !== 0);
+  if (distribution !== 'int_uniform' && distribution !== 'q_uniform') return undefined;
+  const step = distribution === 'int_uniform' ? 1 : q;
+  const first = Math.round(min / step);
+  const count = Math.round(max / step) - first + 1;
+  return count > most ? undefined : Array.from({ length: count }, (_, i) => exact((first + i) * step));
 }
 
 /** Numbers in [0, 1) with 53 random bits; `stream` tells sequences of one seed apart. */
@@ -165,33 +249,47 @@ export const isActive = ({ when = {} }: Parameter, assigned: Record<string, unkn
  * depends on itself or on something unknown is left out: `conditionFaults` tells it.
  */
 export function inOrder(parameters: Record<string, Parameter>): [string, Parameter][] {
-  const order: [string, Parameter][] = [];
-  let rest = Object.entries(parameters);
-  for (let before = -1; rest.length > 0 && rest.length !== before;) {
-    before = rest.length;
-    rest = rest.filter((entry) => {
-      const waits = Object.keys(entry[1].when ?? {}).some((path) => !order.some(([known]) => known === path));
-      if (!waits) order.push(entry);
-      return waits;
-    });
-  }
-  return order;
+  const entries = Object.entries(parameters);
+  const dependents = new Map<string, number[]>();
+  // How many parameters each still waits for, and after how many rounds through the list its turn comes.
+  const waits = entries.map(([, { when = {} }]) => Object.keys(when).length);
+  const rounds = entries.map(() => 0);
+  for (const [place, [, { when = {} }]] of entries.entries())
+    for (const path of Object.keys(when)) {
+      const known = dependents.get(path);
+      if (known) known.push(place);
+      else dependents.set(path, [place]);
+    }
+  const ready = [...entries.keys()].filter((place) => waits[place] === 0);
+  for (const place of ready)
+    for (const dependent of dependents.get(entries[place]![0]) ?? []) {
+      const round = rounds[place]! + (place > dependent ? 1 : 0);
+      rounds[dependent] = Math.max(rounds[dependent]!, round);
+      if (--waits[dependent]! === 0) ready.push(dependent);
+    }
+  return ready.sort((a, b) => rounds[a]! - rounds[b]! || a - b).map((place) => entries[place]!);
 }
+
+/** How many parameters a fault names: of thousands each fault would be as long as the request. */
+const MOST_NAMED = 20;
 
 /** What is wrong with `when`, with the path from the parameters on. */
 export function conditionFaults(parameters: Record<string, Parameter>): { path: string[]; message: string }[] {
   const reached = new Set(inOrder(parameters).map(([path]) => path));
+  const names = Object.keys(parameters);
   return Object.entries(parameters).flatMap(([path, { when = {} }]) =>
     Object.entries(when).flatMap(([other, wanted]) => {
       const at = [path, 'when', other];
-      const names = Object.keys(parameters).filter((name) => name !== path);
-      if (!Object.hasOwn(parameters, other))
+      if (!Object.hasOwn(parameters, other)) {
+        const some = names.slice(0, MOST_NAMED + 1).filter((name) => name !== path);
+        const told = names.length > MOST_NAMED + 1 ? [...some, '…'] : some;
         return [
           {
             path: at,
-            message: `expected another parameter of this sweep (${names.join(', ') || 'there is none'}), got ${other}`,
+            message: `expected another parameter of this sweep (${told.join(', ') || 'there is none'}), got ${other}`,
           },
         ];
+      }
       if (!reached.has(path) && !reached.has(other))
         return [
           {

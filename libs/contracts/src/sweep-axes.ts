@@ -1,10 +1,12 @@
 /** What trials assign: every combination of what a grid lists, or draws, with what is tried in full. */
-import { combinations } from './augmentation-algebra.js';
+import { combinationCount, combinations } from './augmentation-algebra.js';
 import type { RunSpec } from './run-spec.js';
-import { draws, everyAssignment, inOrder, TPE_STARTUP, type Parameter } from './search-space.js';
+import { draws, everyAssignment, finiteValues, inOrder, TPE_STARTUP, type Parameter } from './search-space.js';
 import { InvalidSweepError, isModelled, type SweepSpec } from './sweep.js';
 
 const DEFAULT_RUN_CAP = 10_000;
+/** Values of one parameter of a grid, where they are counted out between min and max. */
+const MOST_VALUES = 100_000;
 
 /** One dimension of a sweep: each option sets one or several fields. */
 type Axis = Record<string, unknown>[];
@@ -27,7 +29,8 @@ function* product(axes: readonly Axis[]): Generator<Record<string, unknown>> {
 }
 
 /** The dimensions that stand at the top of a spec and are tried in full, whatever the method. */
-function sharedAxes({ stages, augmentations, label_fractions: fractions, seeds }: SweepSpec): Axis[] {
+function sharedAxes(sweep: SweepSpec): Axis[] {
+  const { stages, augmentations, label_fractions: fractions, seeds, run_cap: cap = DEFAULT_RUN_CAP } = sweep;
   const ofKind = (kind: RunSpec['kind']) => Object.keys(stages).filter((stage) => stages[stage]!['kind'] === kind);
   const need = (key: string, kind: RunSpec['kind']) => {
     if (ofKind(kind).length === 0)
@@ -39,6 +42,8 @@ function sharedAxes({ stages, augmentations, label_fractions: fractions, seeds }
   const axes: Axis[] = [];
   if (augmentations) {
     const targets = need('augmentations', 'pretrain');
+    const count = combinationCount(augmentations);
+    if (count > cap) refuse(cap, count);
     axes.push(
       combinations(augmentations).map((augmentation) =>
         Object.fromEntries(targets.map((stage) => [`${stage}.augmentation`, augmentation])),
@@ -105,9 +110,8 @@ function randomAssignments(sweep: SweepSpec): Record<string, unknown>[] {
 function gridAssignments(sweep: SweepSpec): Record<string, unknown>[] {
   const { parameters, run_cap: cap = DEFAULT_RUN_CAP } = sweep;
   const shared = sharedAxes(sweep);
-  const ranges = Object.entries(parameters).filter(
-    ([, { value, values }]) => value === undefined && values === undefined,
-  );
+  const valuesOf = (parameter: Parameter) => finiteValues(parameter, MOST_VALUES);
+  const ranges = Object.entries(parameters).filter(([, parameter]) => valuesOf(parameter) === undefined);
   if (ranges.length)
     throw new InvalidSweepError(
       ranges.map(([path]) => ({
@@ -115,10 +119,11 @@ function gridAssignments(sweep: SweepSpec): Record<string, unknown>[] {
         message: 'expected value or values for method grid, got a range: use method random',
       })),
     );
-  const valuesOf = ({ value, values }: Parameter) => values ?? [value];
-  const cells = everyAssignment(inOrder(parameters), valuesOf, cap);
+  const listed = new Map(Object.values(parameters).map((parameter) => [parameter, valuesOf(parameter)!]));
+  const listOf = (parameter: Parameter) => listed.get(parameter)!;
+  const cells = everyAssignment(inOrder(parameters), listOf, cap);
   if (!cells) {
-    const all = Object.values(parameters).reduce((total, each) => total * valuesOf(each).length, sizeOf(shared));
+    const all = Object.values(parameters).reduce((total, each) => total * listOf(each).length, sizeOf(shared));
     return refuse(cap, all, Object.values(parameters).some(({ when }) => when) ? 'up to ' : '');
   }
   if (cells.length * sizeOf(shared) > cap) refuse(cap, cells.length * sizeOf(shared));

@@ -5,7 +5,8 @@ import { CONTRASTIVE_METRICS, judgeOf } from './early-stopping.js';
 import { PARENT_KINDS, RunSpec } from './run-spec.js';
 import { conditionFaults } from './search-space.js';
 import { assignments, drawnAssignments } from './sweep-axes.js';
-import { InvalidSweepError, type Control, type Fault, type SweepSpec } from './sweep.js';
+import { goalOfMetric, unreported } from './sweep-metrics.js';
+import { DEFAULT_METRIC, InvalidSweepError, isModelled, type Control, type Fault, type SweepSpec } from './sweep.js';
 
 export interface StageRun {
   stage: string;
@@ -73,12 +74,25 @@ function assign(target: Record<string, unknown>, keys: string[], value: unknown)
   assign(next, rest, value);
 }
 
+/** A search by what no run reports would be a blind one that succeeds. The default stands where nothing is ranked. */
+function metricFaults(sweep: SweepSpec): Fault[] {
+  const { name } = sweep.metric;
+  if (name === DEFAULT_METRIC && !isModelled(sweep)) return [];
+  const unknown = unreported(
+    name,
+    Object.values(sweep.stages).map(({ kind }) => kind),
+  );
+  if (unknown) return [{ path: ['metric', 'name'], message: unknown }];
+  if (goalOfMetric(sweep.metric)) return [];
+  return [{ path: ['metric', 'goal'], message: `expected maximize or minimize: ${name} does not say which is better` }];
+}
+
 /**
  * A loss of the contrastive task means something else at another temperature or batch size: no sweep is ranked by it
  * that varies them.
  */
 function rankingFaults(sweep: SweepSpec): Fault[] {
-  const faults: Fault[] = [];
+  const faults = metricFaults(sweep);
   const varied = Object.entries(sweep.parameters).find(
     ([path, { value, values, min, max }]) =>
       /\.(temperature|batchSize|method)$/.test(path) &&

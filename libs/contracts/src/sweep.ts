@@ -10,6 +10,9 @@ const stageName = z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'expected a lower-
 export const CONTROLS = ['scratch', 'random_init_probe'] as const;
 export type Control = (typeof CONTROLS)[number];
 
+/** What a sweep is ranked by that says nothing else. */
+export const DEFAULT_METRIC = 'eval/accuracy';
+
 const runCap = z.int().min(1).max(100_000);
 const parallelTrials = z.int().min(1).max(10_000);
 const maxFailedTrials = z.int().min(0).max(100_000);
@@ -32,8 +35,11 @@ export const SweepSpec = z
       ),
     metric: z
       .strictObject({
-        name: z.string().min(1).max(128).default('eval/accuracy'),
-        goal: z.enum(['maximize', 'minimize']).default('maximize'),
+        name: z.string().min(1).max(128).default(DEFAULT_METRIC),
+        goal: z
+          .enum(['maximize', 'minimize'])
+          .optional()
+          .describe('Needed where the name does not say it: accuracies go up, losses and errors down.'),
       })
       .prefault({}),
     stages: z

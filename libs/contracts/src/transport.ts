@@ -72,7 +72,7 @@ export class Transport {
   protected readonly timeoutMs: number;
 
   constructor({ url, key, retries = 4, retryDelayMs = 250, timeoutMs = 30_000 }: ClientOptions) {
-    this.url = url.replace(/\/+$/, '');
+    this.url = url.replace(/(?<!\/)\/+$/, '');
     this.authorization = key === undefined ? {} : { authorization: `Bearer ${key}` };
     this.retries = retries;
     this.retryDelayMs = retryDelayMs;

@@ -1,5 +1,5 @@
 /** Parzen densities of one parameter (Bergstra et al. 2011): a kernel at each observed value, and one for the prior. */
-import { canonicalJson, distributionOf, type Parameter } from '#libs/contracts';
+import { canonicalJson, distributionOf, exact, type Parameter } from '#libs/contracts';
 
 /** Weight of the prior beside trials of weight 1. */
 const PRIOR_WEIGHT = 1;
@@ -58,8 +58,9 @@ export interface Scale {
 }
 
 export function scaleOf(parameter: Parameter): Scale {
-  const { min = 0, max = 0, mu = 0, sigma = 1 } = parameter;
+  const { mu = 0, sigma = 1 } = parameter;
   const distribution = distributionOf(parameter);
+  const [min, max] = endsOf(parameter);
   const multiples = distribution.startsWith('q_') ? (parameter.q ?? 1) : null;
   const q = distribution === 'int_uniform' ? 1 : multiples;
   const log = distribution.includes('log');
@@ -71,6 +72,14 @@ export function scaleOf(parameter: Parameter): Scale {
   };
   const [low, high] = [edge(min, -1), edge(max, 1)];
   return { low, high, log, q, prior: { mu: (low + high) / 2, sigma: high - low } };
+}
+
+/** Between what a parameter lies, in what its distribution counts in. */
+function endsOf(parameter: Parameter): [low: number, high: number] {
+  const { min = 0, max = 0 } = parameter;
+  const distribution = distributionOf(parameter);
+  if (distribution.endsWith('beta')) return [0, 1];
+  return distribution === 'inv_log_uniform' ? [-max, -min] : [min, max];
 }
 
 /** Normal kernels at the observed values and a wide one for the prior, cut off at the ends of the range. */
@@ -132,9 +141,6 @@ function kernels({ low, high, log, q, prior }: Scale, observed: readonly number[
     },
   };
 }
-
-/** Multiples of a decimal q without binary dust. */
-export const exact = (x: number): number => Number(x.toPrecision(12));
 
 /** Probability of the standard normal distribution between a and b. */
 function normalMass(a: number, b: number): number {

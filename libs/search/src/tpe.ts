@@ -9,13 +9,14 @@ import {
   drawAll,
   drawingOrder,
   everyAssignment,
+  finiteValues,
   isActive,
   STALE_DRAWS,
   TPE_STARTUP,
   uniformNumbers,
   type Parameter,
 } from '#libs/contracts';
-import { densityOf, exact, scaleOf } from './parzen.js';
+import { densityOf } from './parzen.js';
 
 const CANDIDATES = 24;
 /** A finite space of up to so many cells is known cell by cell. */
@@ -104,18 +105,10 @@ export function nextDraw(
 
 /** Every assignment of a space that is finite and small enough to count. */
 function cellsOf(parameters: Record<string, Parameter>): Record<string, unknown>[] | null {
-  const known = new Map(drawingOrder(parameters).map(([, parameter]) => [parameter, valuesOf(parameter)]));
+  const known = new Map(
+    drawingOrder(parameters).map(([, parameter]) => [parameter, finiteValues(parameter, MOST_CELLS)]),
+  );
   return [...known.values()].includes(undefined)
     ? null
     : everyAssignment(drawingOrder(parameters), (parameter) => known.get(parameter)!, MOST_CELLS);
-}
-
-function valuesOf(parameter: Parameter): unknown[] | undefined {
-  const distribution = distributionOf(parameter);
-  if (distribution === 'constant') return [parameter.value];
-  if (distribution === 'categorical') return parameter.values!.filter((_, i) => parameter.probabilities?.[i] !== 0);
-  if (distribution !== 'int_uniform' && distribution !== 'q_uniform') return undefined;
-  const { low, high, q } = scaleOf(parameter) as { low: number; high: number; q: number };
-  const count = Math.round((high - low) / q);
-  return count > MOST_CELLS ? undefined : Array.from({ length: count }, (_, i) => exact((low / q + 0.5 + i) * q));
 }

@@ -1,7 +1,7 @@
 /** Runs and sweeps from files: submitted, or only planned. */
 import { ApiError, type Estimation, type MemoryFit } from '#libs/contracts';
 import type { Command } from 'commander';
-import { SubmissionFile, UsageError } from '../document.js';
+import { SubmissionFile, UsageError, type Reading } from '../document.js';
 import { FOLLOWING, positive } from '../options.js';
 import { follow, followSweep } from '../outcome.js';
 import { client, say, settings, show } from '../program.js';
@@ -43,12 +43,35 @@ function estimateText(estimate: Estimation | undefined): string {
   );
 }
 
-const read = (file: string): Promise<SubmissionFile> =>
-  SubmissionFile.read(file, async (text) => runId(await client(), text));
+interface SubmitOptions extends Reading {
+  watch?: boolean;
+  quiet?: boolean;
+  cancelOnInterrupt?: boolean;
+  project?: string;
+  maxSeconds?: number;
+}
+
+/** `name=field` or `name=` (set aside), collected. */
+function mapped(given: string, before: Record<string, string | null> = {}): Record<string, string | null> {
+  const [name, field] = given.split('=', 2) as [string, string | undefined];
+  if (!name || field === undefined) throw new UsageError(`expected NAME=FIELD, or NAME= to set it aside, got ${given}`);
+  return { ...before, [name]: field || null };
+}
+
+/** Options for files that are written for Weights & Biases. */
+const forWandb = (command: Command): Command =>
+  command
+    .option('--stage <kind>', 'read a sweep file of Weights & Biases, as one of a stage of this kind')
+    .option('--dataset <name>', 'the dataset of that stage')
+    .option('--map <name=field>', 'what a name in that file means here; NAME= sets it aside (again for each)', mapped);
+
+const notesOf = ({ notes }: SubmissionFile): string => notes.map((note) => `  ${note}\n`).join('');
+
+const read = (file: string, reading: Reading): Promise<SubmissionFile> =>
+  SubmissionFile.read(file, reading, async (text) => runId(await client(), text));
 
 export function addSubmit(program: Command): void {
-  program
-    .command('submit <file>')
+  forWandb(program.command('submit <file>'))
     .description('submit a run or a sweep from a YAML or JSON file; - is standard input')
     .option('--watch', 'follow it to its end')
     .option('--cancel-on-interrupt', FOLLOWING)
@@ -56,17 +79,8 @@ export function addSubmit(program: Command): void {
     .option('--project <name>', 'whose share of the workers it takes')
     .option('--max-seconds <n>', 'how long each run may take before it is stopped as timed_out', positive)
     .action(
-      async (
-        file: string,
-        {
-          watch,
-          quiet,
-          cancelOnInterrupt,
-          project,
-          maxSeconds,
-        }: { watch?: boolean; quiet?: boolean; cancelOnInterrupt?: boolean; project?: string; maxSeconds?: number },
-      ) => {
-        const document = await read(file);
+      async (file: string, { watch, quiet, cancelOnInterrupt, project, maxSeconds, ...reading }: SubmitOptions) => {
+        const document = await read(file, reading);
         const api = await client();
         const { submission } = document;
         if (project !== undefined) submission.request.project = project;
@@ -86,7 +100,7 @@ export function addSubmit(program: Command): void {
           if (watch) process.exitCode = await follow(api, [run], watching);
         } else {
           const { sweep } = await api.submitSweep(submission.request).catch(refused);
-          told(sweep, `submitted sweep ${sweep.id}: ${sweep.plan.summary}`);
+          told(sweep, `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n${notesOf(document)}`.trimEnd());
           if (watch) process.exitCode = await followSweep(api, sweep.id, { cancelOnInterrupt });
         }
       },
@@ -94,17 +108,19 @@ export function addSubmit(program: Command): void {
 }
 
 export function addPlan(program: Command): void {
-  program
-    .command('plan <file>')
+  forWandb(program.command('plan <file>'))
     .description('what submitting this file would start, and what it would reuse')
-    .action(async (file: string) => {
-      const document = await read(file);
+    .action(async (file: string, reading: Reading) => {
+      const document = await read(file, reading);
       const api = await client();
       const { submission } = document;
       try {
         const plan =
           submission.type === 'run' ? await api.planRun(submission.request) : await api.planSweep(submission.request);
-        show(plan, () => `${plan.summary}\n${estimateText(plan.estimate)}${memoryText(plan.memory)}`);
+        show(
+          plan,
+          () => `${plan.summary}\n${notesOf(document)}${estimateText(plan.estimate)}${memoryText(plan.memory)}`,
+        );
       } catch (error) {
         throw error instanceof ApiError ? new UsageError(document.explain(error.problem)) : error;
       }

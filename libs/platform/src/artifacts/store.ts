@@ -27,6 +27,16 @@ const SHA256 = /^[0-9a-f]{64}$/;
 /** Files that are remembered to be whole. */
 const MOST_KNOWN = 10_000;
 
+/**
+ * What tells a file from what it was before anything was done to it: the time of the last change to an inode can't be
+ * set by anybody. So a sweep's runs read a dataset's bytes once.
+ */
+const appearance = (file: string): Promise<string | undefined> =>
+  stat(file, { bigint: true }).then(
+    ({ dev, ino, size, ctimeNs }) => `${dev} ${ino} ${size} ${ctimeNs}`,
+    () => undefined,
+  );
+
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
@@ -111,17 +121,33 @@ export class ArtifactStore {
    */
   async verified(sha256: string, onRead?: () => void): Promise<string> {
     const file = this.path(sha256);
+    if (await this.isKnownWhole(sha256)) return file;
+    for await (const _ of this.checked(sha256, onRead)) void _;
+    return file;
+  }
+
+  /** Whether the bytes were compared with their name by this process, since anything was done to the file. */
+  async isKnownWhole(sha256: string): Promise<boolean> {
+    const seen = await appearance(this.path(sha256));
+    return seen !== undefined && this.whole.get(sha256) === seen;
+  }
+
+  /**
+   * The bytes of a stored file, compared with its name on the way: the last piece comes only where they are its own.
+   * `onRead` is called for each piece that was read.
+   * @throws CorruptArtifactError instead of the last piece when the file is missing or its bytes differ.
+   */
+  async *checked(sha256: string, onRead?: () => void): AsyncGenerator<Buffer> {
+    const file = this.path(sha256);
     const hash = createHash('sha256');
-    // The time of the last change to an inode can't be set by anybody: a sweep's runs read a dataset's bytes once.
-    const seen = await stat(file, { bigint: true }).then(
-      ({ dev, ino, size, ctimeNs }) => `${dev} ${ino} ${size} ${ctimeNs}`,
-      () => undefined,
-    );
-    if (seen !== undefined && this.whole.get(sha256) === seen) return file;
+    const seen = await appearance(file);
+    let held: Buffer | undefined;
     try {
-      for await (const chunk of createReadStream(file)) {
-        hash.update(chunk as Buffer);
+      for await (const piece of createReadStream(file) as AsyncIterable<Buffer>) {
+        hash.update(piece);
         onRead?.();
+        if (held) yield held;
+        held = piece;
       }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
@@ -134,7 +160,7 @@ export class ArtifactStore {
       );
     if (this.whole.size >= MOST_KNOWN) this.whole.clear();
     if (seen !== undefined) this.whole.set(sha256, seen);
-    return file;
+    if (held) yield held;
   }
 
   // For the collection of what nobody names any more; times in milliseconds since 1970

@@ -24,12 +24,14 @@ export const codeOf = (error: unknown): string | undefined =>
   error instanceof Prisma.PrismaClientKnownRequestError ? (driverCause(error)?.originalCode ?? error.code) : undefined;
 
 /**
- * Codes of the network, of Postgres (connection exceptions, session timeouts, shutdown, statement timeout) and of
- * Prisma (unreachable, timed out, closed).
+ * Codes of the network, of Postgres (connection exceptions, session timeouts, shutdown, statement timeout; read-only,
+ * out of disk, memory or connections, waiting for a lock) and of Prisma (unreachable, timed out, closed, too many
+ * connections).
  */
-const UNAVAILABLE = /^(ECONN|EPIPE|ETIMEDOUT|08|25P0|57P0|57014|P1001|P1002|P1008|P1017|P2024|P2028)/;
+const UNAVAILABLE =
+  /^(ECONN|EPIPE|ETIMEDOUT|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|08|25006|25P0|53|55P03|57P0|57014|58030)|^P(1001|1002|1008|1017|2024|2028|2037)$/;
 /** How the driver sorts what Prisma, of a raw query, only calls a raw query that failed (P2010). */
-const UNAVAILABLE_KINDS = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout']);
+const UNAVAILABLE_KINDS = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout', 'TooManyConnections']);
 /** What node-postgres and ioredis say without a code. */
 const UNAVAILABLE_MESSAGE =
   /connection terminated|connection is closed|connectionclosed|server has closed the connection|timeout exceeded when trying to connect|command timed out|max retries per request/i;

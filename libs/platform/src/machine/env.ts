@@ -33,6 +33,17 @@ const Environment = z
           .map((origin) => origin.trim())
           .filter(Boolean),
       ),
+    /** URLs by which it is reached, separated by commas: of a proxy, of a container's service. */
+    LOOM_PUBLIC_URL: z
+      .string()
+      .default('')
+      .transform((text) =>
+        text
+          .split(',')
+          .map((url) => url.trim())
+          .filter(Boolean),
+      )
+      .pipe(z.array(z.url({ protocol: /^https?$/, error: 'expected URLs such as https://loom.example.org' }))),
     LOOM_ARTIFACTS_DIR: folder.prefault('.loom/artifacts'),
     /** The only folder that `prepare-dataset` may read. */
     LOOM_DATA_ROOT: folder.prefault('.'),
@@ -133,6 +144,7 @@ const Environment = z
     host: env.LOOM_HOST,
     port: env.LOOM_PORT,
     allowedOrigins: env.LOOM_ALLOWED_ORIGINS,
+    publicHosts: env.LOOM_PUBLIC_URL.map((url) => new URL(url).hostname),
     artifactsDir: env.LOOM_ARTIFACTS_DIR,
     dataRoot: env.LOOM_DATA_ROOT,
     webDir: env.LOOM_WEB_DIR,

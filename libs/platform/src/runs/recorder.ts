@@ -102,8 +102,9 @@ async function checkWritten(tx: Transaction, token: Token, write: WriteNumber): 
 
 /**
  * An attempt that begins at a step: points beyond it are gone, and the last value of each key is read anew from what
- * stays, by the index and not by the points. One statement, so that no reader sees last values of points that are gone,
- * and none is deleted for an attempt that has lost its lease.
+ * stays, by the index and not by the points. What others have posted for this attempt before it began stays. One
+ * statement, so that no reader sees last values of points that are gone, and none is deleted for an attempt that has
+ * lost its lease.
  */
 function beginAt(token: Token, checkpointStep: number | null, trainerPid: number): Prisma.Sql {
   const step = checkpointStep ?? 0;
@@ -117,7 +118,7 @@ function beginAt(token: Token, checkpointStep: number | null, trainerPid: number
       superseded AS (
         DELETE FROM metric
         USING fence
-        WHERE metric.run_id = fence.id AND metric.step > ${beyond}),
+        WHERE metric.run_id = fence.id AND metric.step > ${beyond} AND metric.attempt < ${token.attempt}),
       keys AS (
         SELECT (SELECT min(key) FROM metric WHERE ${ofRun}) AS key
         UNION ALL
@@ -129,7 +130,7 @@ function beginAt(token: Token, checkpointStep: number | null, trainerPid: number
         FROM fence, keys CROSS JOIN LATERAL (
           SELECT step, value
           FROM metric
-          WHERE ${ofRun} AND metric.key = keys.key AND step <= ${beyond}
+          WHERE ${ofRun} AND metric.key = keys.key AND (step <= ${beyond} OR attempt = ${token.attempt})
           ORDER BY step DESC
           LIMIT 1) AS last
         LIMIT ${MOST_LAST_VALUES}),

@@ -139,7 +139,7 @@ test(
     expect(of(`${trial}/params/pretrain.augmentation`)).toBe('{"crop":{},"flip":{}}');
     expect(of(`${trial}/metrics/finetune/eval/accuracy`)).toBe(`${at(30).getTime()} 0.75 20\n`);
     expect(of(`${pretrain}/metrics/eval/knn`)).toBe(`${at(20).getTime()} 0.25 10\n${at(30).getTime()} 0.5 20\n`);
-    expect([of(`${pretrain}/params/encoder.width`), of(`${pretrain}/params/it_s`)]).toEqual([
+    expect([of(`${pretrain}/params/encoder.width`), of(`${pretrain}/params/it_-27-s`)]).toEqual([
       '8',
       'a, "quoted"\nvalue',
     ]);

@@ -1,6 +1,6 @@
 /** A sweep's trials as other programs read them: tables, and what MLflow keeps. Made in turns, and sent as made. */
 import { ByteWriter, parquetWrite } from 'hyparquet-writer';
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { pack } from 'tar-stream';
 import { inTurns, piecesInTurns, Turns } from '../machine/turns.js';
 import type { RunQueries } from '../runs/queries.js';
@@ -50,7 +50,8 @@ export function* csvOf({ columns, lines }: TrialTable): Generator<string> {
 
 const csvCell = (value: unknown): string => {
   if (value === null || value === undefined) return '';
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  // Text that a spreadsheet would take for a formula is marked as text.
+  const text = typeof value === 'string' ? value.replace(/^(?=[=+\-@\t\r])/, "'") : JSON.stringify(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
@@ -85,6 +86,41 @@ export async function parquetOf({ columns, lines }: TrialTable): Promise<Uint8Ar
   return writer.getBytes();
 }
 
+/**
+ * A tar of these entries, made while it is read. What goes wrong, in the entries or in the tar, ends the stream that is
+ * read, and reaches nobody else.
+ */
+export function archive(entries: AsyncIterable<{ path: string; text: string }>, mtime: Date): Readable {
+  const tar = pack();
+  const out = new PassThrough();
+  const write = async () => {
+    const turns = new Turns();
+    for await (const { path, text } of entries) {
+      if (out.destroyed) return;
+      await new Promise<void>((resolve, reject) => {
+        out.once('close', resolve);
+        const header = { name: path, mtime, type: path.endsWith('/') ? ('directory' as const) : ('file' as const) };
+        const entry = tar.entry(header, text, (error) => {
+          out.off('close', resolve);
+          if (error) reject(error);
+          else resolve();
+        });
+        // What a tar refuses of an entry it says to the entry.
+        entry.on('error', reject);
+      });
+      if (turns.over) await turns.next();
+    }
+    tar.finalize();
+  };
+  // Whoever reads it has listeners of their own; without any, an error would end the process.
+  out.on('error', () => undefined);
+  out.on('close', () => tar.destroy());
+  tar.on('error', (error) => out.destroy(error));
+  tar.pipe(out as never);
+  write().catch((error: unknown) => out.destroy(error instanceof Error ? error : new Error(String(error))));
+  return out;
+}
+
 /** What people take away of a sweep. */
 export class SweepExports {
   constructor(
@@ -110,27 +146,10 @@ export class SweepExports {
     const sweep = await this.sweeps.sweep(id);
     if (!sweep) return undefined;
     const runs = await this.sweeps.runsOfSweep(sweep);
-    const tar = pack();
-    const write = async () => {
-      const turns = new Turns();
-      for await (const { path, text } of mlruns(sweep, runs, (runId) =>
-        this.runs.metrics(runId, { key: undefined, since: undefined, points: 10_000 }),
-      )) {
-        if (tar.destroyed) return;
-        await new Promise<void>((resolve, reject) => {
-          tar.entry(
-            { name: path, mtime: sweep.createdAt, type: path.endsWith('/') ? 'directory' : 'file' },
-            text,
-            (error) => (error ? reject(error) : resolve()),
-          );
-        });
-        if (turns.over) await turns.next();
-      }
-      tar.finalize();
-    };
-    write().catch((error: unknown) => {
-      tar.destroy(error instanceof Error ? error : new Error(String(error)));
-    });
-    return tar as unknown as Readable;
+    const points = { key: undefined, since: undefined, points: 10_000 };
+    return archive(
+      mlruns(sweep, runs, (runId) => this.runs.metrics(runId, points)),
+      sweep.createdAt,
+    );
   }
 }

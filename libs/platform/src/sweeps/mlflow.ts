@@ -46,8 +46,28 @@ const yaml = (fields: Record<string, unknown>): string =>
   Object.entries(fields)
     .map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`)
     .join('');
-/** MLflow takes letters, digits, `_`, `-`, `.`, spaces and `/` in names. */
-const safe = (name: string): string => name.replaceAll(/[^\w\-. /]/g, '_');
+const escaped = (text: string): string =>
+  Array.from(text, (character) => `_-${character.codePointAt(0)!.toString(16)}-`).join('');
+/**
+ * A name as a path that stays in its folder, and that no other name has. MLflow takes letters, digits, `_`, `-`, `.`,
+ * spaces and `/`: another character is its code point as `_-3a-`, and so is a `_` that would begin such an escape. An
+ * empty step of the path is `_--`.
+ */
+export const safe = (name: string): string =>
+  name
+    .split('/')
+    .map((step) => {
+      if (step === '') return '_--';
+      return /^\.{1,2}$/.test(step) ? escaped(step) : step.replaceAll(/[^\w\-. ]|_(?=-)/gu, escaped);
+    })
+    .join('/');
+/** The same for all names of one folder: a name that is also the beginning of another's path gets an ending. */
+export function safeNames(names: readonly string[]): Map<string, string> {
+  const folders = new Set(
+    names.flatMap((name) => [...name.matchAll(/\//g)].map(({ index }) => safe(name.slice(0, index)))),
+  );
+  return new Map(names.map((name) => [name, folders.has(safe(name)) ? `${safe(name)}_--` : safe(name)]));
+}
 const flat = (value: unknown, path = ''): [string, unknown][] => {
   if (typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length)
     return Object.entries(value).flatMap(([key, inner]) => flat(inner, path ? `${path}.${key}` : key));
@@ -95,9 +115,11 @@ export async function* mlruns(
   });
   for (const [runId, places] of placesOf) {
     yield* runFiles(sweep, runs.get(runId)!, places);
-    for (const { key, points } of await curvesOf(runId))
+    const curves = await curvesOf(runId);
+    const nameOf = safeNames(curves.map(({ key }) => key));
+    for (const { key, points } of curves)
       yield {
-        path: `${root}/${mlflowId(runId)}/metrics/${safe(key)}`,
+        path: `${root}/${mlflowId(runId)}/metrics/${nameOf.get(key)}`,
         text: points.map(({ step, value, at }) => `${at.getTime()} ${value} ${step}\n`).join(''),
       };
   }
@@ -119,9 +141,11 @@ function* trialFiles(sweep: SweepDetailRecord, trial: Trial, runs: ReadonlyMap<s
   });
   for (const { stage, control, runId } of trial.runs) {
     const run = runs.get(runId)!;
-    for (const [key, value] of Object.entries(run.result?.metrics ?? {}))
+    const metrics = Object.entries(run.result?.metrics ?? {});
+    const nameOf = safeNames(metrics.map(([key]) => key));
+    for (const [key, value] of metrics)
       yield {
-        path: `${rootOf(sweep)}/${id}/metrics/${safe(`${stage}${control ? `.${control}` : ''}/${key}`)}`,
+        path: `${rootOf(sweep)}/${id}/metrics/${safe(`${stage}${control ? `.${control}` : ''}`)}/${nameOf.get(key)}`,
         text: `${(run.finishedAt ?? sweep.createdAt).getTime()} ${value} ${run.step}\n`,
       };
   }

@@ -1,5 +1,6 @@
 /** Search by a model: which trials a sweep draws next, from what its draws so far came to. */
 import {
+  goalOfMetric,
   canonicalJson,
   expandDraw,
   InvalidSweepError,
@@ -105,7 +106,7 @@ export class Search {
     const { spec } = sweep;
     const results = await resultsOfTrials(tx, sweep);
     const stoppedAt = spec.early_terminate ? await this.lastPoints(tx, sweep) : undefined;
-    const sign = spec.metric.goal === 'maximize' ? 1 : -1;
+    const sign = goalOfMetric(spec.metric) === 'maximize' ? 1 : -1;
     // By what takes whose result: Postgres keeps no order of keys.
     const order = stageOrder(spec.stages);
     return [...Map.groupBy(results, ({ index }) => Math.floor(index / perDraw))].map(([draw, trials]) => {

@@ -1,5 +1,6 @@
 /** The table of a sweep's results, made of its trials: in turns, for there may be ten thousand of them. */
 import {
+  goalOfMetric,
   Augmentation,
   augmentationName,
   type Control,
@@ -62,7 +63,8 @@ export async function tableOf(
   last: ReadonlyMap<string, number>,
   importanceOf: (outcomes: readonly Outcome[]) => Promise<SweepTable['importance']>,
 ): Promise<SweepTable> {
-  const { name: metric, goal } = sweep.spec.metric;
+  const { name: metric } = sweep.spec.metric;
+  const goal = goalOfMetric(sweep.spec.metric) ?? 'maximize';
   const sign = goal === 'maximize' ? 1 : -1;
   const combinations = await combinationsOf(trials);
   const rows = await inTurns(combinations, rowOf);

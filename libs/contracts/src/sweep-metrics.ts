@@ -1,0 +1,88 @@
+/** Which metrics the stages of a sweep report, and which way each is better. */
+import { nearest } from './spelling.js';
+import type { RunKind } from './run-spec.js';
+
+const TRAINING = ['train/loss', 'train/learning_rate', 'train/images_per_second'];
+/** What runs of each kind report. */
+const REPORTED: Record<RunKind, readonly string[]> = {
+  'prepare-dataset': [],
+  pretrain: [
+    'eval/knn',
+    'eval/probe_accuracy',
+    'eval/feature_spread',
+    'eval/rank',
+    'eval/alignment',
+    'eval/uniformity',
+    'train/contrastive_accuracy',
+    'train/on_diagonal',
+    'train/off_diagonal',
+    'train/invariance',
+    'train/variance',
+    'train/covariance',
+    ...TRAINING,
+  ],
+  finetune: [
+    'eval/accuracy',
+    'eval/loss',
+    'eval/miou',
+    'eval/dice',
+    'eval/pixel_accuracy',
+    'train/accuracy',
+    ...TRAINING,
+  ],
+  distill: [
+    'eval/accuracy',
+    'eval/agreement',
+    'eval/teacher_accuracy',
+    'train/cross_entropy',
+    'train/distillation',
+    ...TRAINING,
+  ],
+  autoencode: [
+    'eval/reconstruction_mse',
+    'eval/psnr',
+    'eval/snr_db',
+    'eval/knn',
+    'train/reconstruction_mse',
+    'train/kl',
+    ...TRAINING,
+  ],
+  evaluate: ['eval/knn', 'eval/probe_accuracy', 'train/probe_loss'],
+  interpolate: ['interpolate/middle_mse_to_training'],
+  embed: [],
+  export: [],
+};
+/** Kinds whose metrics are named by what they are told to make. */
+const OPEN: readonly string[] = ['embed', 'export'];
+
+/** Which way a metric is better, where its name says it; a goal that is written counts for more. */
+export function goalOfMetric({ name, goal }: { name: string; goal?: Goal | undefined }): Goal | undefined {
+  if (goal) return goal;
+  if (/(loss|error|mse|perplexity)/i.test(name)) return 'minimize';
+  return /(acc|knn|top-?\d|miou|dice|psnr|snr|agreement|f1|auc|purity|feature_spread|rank)/i.test(name)
+    ? 'maximize'
+    : undefined;
+}
+type Goal = 'maximize' | 'minimize';
+
+/** What stages of these kinds report, each once. */
+export const reportedBy = (kinds: readonly unknown[]): string[] => [
+  ...new Set(kinds.flatMap((kind) => REPORTED[kind as RunKind] ?? [])),
+];
+
+const lastWord = (name: string): string =>
+  name
+    .split(/[/_.\s-]/)
+    .at(-1)!
+    .toLowerCase();
+
+/** What is wrong with a sweep's metric for stages of these kinds; undefined where one reports it. */
+export function unreported(name: string, kinds: readonly unknown[]): string | undefined {
+  const known = reportedBy(kinds);
+  if (known.includes(name) || kinds.some((kind) => OPEN.includes(kind as string))) return undefined;
+  const near = known.find((each) => lastWord(each) === lastWord(name)) ?? nearest(name, known);
+  return (
+    `expected a metric that a stage of this sweep reports (${known.join(', ') || 'none does'}), got ${name}` +
+    (near === undefined ? '' : `: did you mean ${near}?`)
+  );
+}
