@@ -54,7 +54,7 @@ const DEEPEST = 64;
 const holdsText = (value: unknown): boolean =>
   typeof value === 'string' || (typeof value === 'object' && value !== null);
 
-/** What Postgres can't hold: NUL, half of a surrogate pair, and what is nested deeper than anything that is asked for. */
+/** What Postgres can't hold: NUL, half of a surrogate pair, and what is nested deeper than all that is asked for. */
 async function unstorable(given: unknown): Promise<Fault[]> {
   const turns = new Turns();
   const open: { value: unknown; path: Fault['path'] }[] = [{ value: given, path: [] }];
