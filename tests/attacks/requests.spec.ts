@@ -15,7 +15,7 @@ afterAll(() => api.stop());
 /** `fetch` sets Host by itself: here it is what the attacker sets. */
 const withHeaders = (path: string, headers: Record<string, string>, method = 'GET', body = '') =>
   new Promise<{ status: number; headers: Record<string, unknown> }>((resolve, reject) => {
-    const sent = request(api.url + path, { method, headers }, (response) => {
+    const sent = request(api.url + path, { method, headers, setHost: headers['host'] === undefined }, (response) => {
       response.resume();
       resolve({ status: response.statusCode!, headers: response.headers });
     });

@@ -50,6 +50,9 @@ function describe(error: unknown): Described {
   return by(500, 'the fault is on this side and was logged under the request id');
 }
 
+/** What was said of an answer whose bytes then could not be read, and is not so of the problem that comes instead. */
+const OF_THE_BYTES = ['etag', 'cache-control', 'content-digest', 'repr-digest', 'content-disposition', 'accept-ranges'];
+
 /** Answers with the problem document of an error. */
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): Described {
   const described = describe(error);
@@ -59,6 +62,10 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
     instance: request.url.split('?')[0]!,
     requestId: request.id,
   };
+  for (const name of OF_THE_BYTES) {
+    void reply.removeHeader(name);
+    reply.raw.removeHeader(name);
+  }
   if (described.status === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
   void reply.status(described.status).type('application/problem+json').send(JSON.stringify(problem));
   return described;
