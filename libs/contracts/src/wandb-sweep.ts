@@ -119,7 +119,7 @@ function fieldOf(name: string, kind: RunKind): string | undefined {
 /** A parameter with `"256"` as the number that it says. */
 function withNumbers(name: string, parameter: Given, notes: string[]): Given {
   const number = (value: unknown) => {
-    if (typeof value !== 'string' || !/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(value)) return value;
+    if (typeof value !== 'string' || !/^[+-]?(\d+(?:\.\d*)?|\.\d+)(e[+-]?\d+)?$/i.test(value)) return value;
     notes.push(`${name}: the text "${value}" is read as ${Number(value)}`);
     return Number(value);
   };
