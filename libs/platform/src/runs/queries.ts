@@ -35,7 +35,7 @@ import {
 } from './records.js';
 import { isAlive } from './sql.js';
 
-/** Of workers that no longer answer so many are shown. */
+/** Most workers that no longer answer in the list: the newest. */
 const MOST_GONE_WORKERS = 500;
 
 export class RunQueries {
@@ -65,7 +65,7 @@ export class RunQueries {
     return record && this.inLine(record);
   }
 
-  /** With where it stands, one that waits for a worker. */
+  /** The run, with its place in the line where it waits for a worker. */
   private async inLine(run: RunRecord): Promise<RunRecord> {
     if (!isWaiting(run)) return run;
     return { ...run, ...(await this.line.standings([run.id]))(run) };

@@ -69,7 +69,7 @@ export async function runsById(tx: Transaction, ids: readonly string[]): Promise
   return intactRows(rows, runRecord);
 }
 
-/** What waits is told by `RunQueries`. */
+/** A run without its place in the line, which `RunQueries` adds. */
 const runRecord = ({ requiredLabels, requiredGpu, metrics, ...row }: RunRow): RunRecord =>
   checkedRow(
     Run,

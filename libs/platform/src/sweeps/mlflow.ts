@@ -19,7 +19,7 @@ type Trial = SweepDetailRecord['trials'][number];
 /** Where a run stands in a sweep. */
 type Place = { trial: Trial } & Trial['runs'][number];
 
-/** Of `mlflow.entities.RunStatus`. */
+/** Numbers of `mlflow.entities.RunStatus`. */
 const MLFLOW = { running: 1, scheduled: 2, finished: 3, failed: 4, killed: 5 } as const;
 const ofRun = (status: RunStatus): number => {
   if (status === 'running') return MLFLOW.running;
@@ -40,7 +40,7 @@ const OF_TRIAL: Record<TrialStatus, number> = {
 /** MLflow cuts what is longer. */
 const LONGEST_PARAM = 6000;
 const mlflowId = (id: string): string => id.replaceAll('-', '');
-/** Experiments have a number for a name. */
+/** Id of the experiment, which MLflow wants to be a number: made from the sweep's. */
 const experimentId = (sweepId: string): string => String((BigInt(`0x${mlflowId(sweepId)}`) % 10n ** 17n) + 10n ** 17n);
 /** YAML is a superset of JSON. */
 const yaml = (fields: Record<string, unknown>): string =>
@@ -75,7 +75,10 @@ const flat = (value: unknown, path = ''): [string, unknown][] => {
   return value === undefined ? [] : [[path, value]];
 };
 
-/** No run's id begins with so many zeros: there its time is. */
+/**
+ * An id for a trial as a run of MLflow's: its index, then the end of the sweep's id. None is the id of a run of ours,
+ * which as a UUID of version 7 begins with a time.
+ */
 const trialId = (sweep: SweepDetailRecord, { index }: Trial): string =>
   index.toString(16).padStart(8, '0') + mlflowId(sweep.id).slice(-24);
 const rootOf = (sweep: SweepDetailRecord): string => `mlruns/${experimentId(sweep.id)}`;

@@ -162,7 +162,7 @@ class Newest<Value> {
       });
       found = made;
     }
-    // Who was asked for last is the last to go.
+    // Kept in order of use: the least recently asked for is dropped first.
     this.kept.delete(key);
     this.kept.set(key, found);
     if (this.kept.size > this.most) this.kept.delete(this.kept.keys().next().value!);

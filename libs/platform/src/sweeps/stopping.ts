@@ -59,7 +59,7 @@ export class EarlyStopping {
     if (waiting.length === 0 || pretrainings.some(({ status, waits }) => !waits && !isTerminal(status))) return false;
     const policy = spec.early_terminate!;
     if (starting) {
-      // More may be promotable than there are places.
+      // A promotable run may be waiting only because all parallel trials are taken.
       const factor = halvingOf(policy)?.factor ?? Number.POSITIVE_INFINITY;
       const earned = new Set(promotable(pretrainings, factor, goalOf(spec)).map((each) => each.id));
       if (waiting.some((run) => earned.has(run.id))) return true;
@@ -75,7 +75,7 @@ export class EarlyStopping {
       const detail = `it was not among the best at step ${run.stopAtStep} by ${judgeOf(policy, spec.metric.name)}`;
       await this.stop(tx, id, run.id, 'not_promoted', detail);
     }
-    // Held trials follow their roots at the next look.
+    // Trials that are held for a pretraining stopped here are settled at the next look at the sweep.
     return true;
   }
 
@@ -130,7 +130,7 @@ export class EarlyStopping {
           }),
         ] as const,
     );
-    // Those that are not started yet too.
+    // Trials that are not started yet are listed too.
     const trials = Map.groupBy(places, ({ root }) => root);
     return {
       sweepId,

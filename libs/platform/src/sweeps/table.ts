@@ -269,7 +269,7 @@ const coordinate = (path: string, value: unknown): unknown => {
   return combination?.success ? augmentationName(combination.data) : (value ?? null);
 };
 
-/** Over distinct runs; null without any. */
+/** Mean and interval of one value of each run, by its id; null without any run. */
 const meanOf = (values: ReadonlyMap<string, number>): Estimate | null =>
   values.size ? estimateMean([...values.values()]) : null;
 
