@@ -15,7 +15,7 @@ out.on('error', (error: NodeJS.ErrnoException) => {
   process.stderr.write(`loom: expected to be able to write what was asked for, got ${error.message}\n`);
   process.exit(EXIT.failed);
 });
-// Who does not listen to what is wrong is told by the exit code.
+// A reader that closes stderr is told of errors by the exit code alone.
 process.stderr.on('error', () => undefined);
 export const say = (text: string): void => {
   out.write(`${text}\n`);

@@ -18,7 +18,7 @@ const MOST_RUNS = 2000;
 
 type Tab = 'figures' | 'rungs' | 'runs' | 'trials' | 'spec';
 
-/** The answer of a sweep while it comes in. */
+/** A sweep and its results, renewed while it runs. */
 export function SweepPage({ id }: { id: string }) {
   const { query, change } = useRoute();
   const tab = (query['tab'] ?? 'figures') as Tab;
