@@ -145,7 +145,7 @@ export const LogLine = z
   .meta({ id: 'LogLine' });
 export type LogLine = z.output<typeof LogLine>;
 
-/** What one request can record. */
+/** Most points that one request can record. */
 const MOST_POINTS = 10_000;
 export const RecordMetrics = z
   .strictObject({

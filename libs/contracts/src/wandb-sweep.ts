@@ -1,7 +1,7 @@
 /** Sweep files as they are written for Weights & Biases, read as sweeps of stages: what became of each name is told. */
 import { RunSpec, type RunKind } from './run-spec.js';
 
-/** What stands in such a file for the program that it starts. */
+/** Keys of a file for Weights & Biases that concern the program it starts: they are set aside. */
 const SET_ASIDE = new Set(['program', 'command', 'entity', 'project', 'description', 'job', 'controller', 'imageuri']);
 const TAKEN = new Set(['name', 'method', 'metric', 'parameters', 'early_terminate', 'run_cap']);
 
@@ -76,11 +76,11 @@ const METRIC_NAMES: [RegExp, keyof typeof METRICS][] = [
 
 export interface WandbOptions {
   stages: Record<string, Record<string, unknown>>;
-  /** The stage that names without one belong to. */
+  /** The stage of parameters whose names do not begin with one. */
   stage: string;
   /** Names of the file → fields of the stage or metrics; null sets one aside. */
   map: Record<string, string | null>;
-  /** Where the file has none. */
+  /** Name of the sweep where the file has none. */
   name: string;
 }
 
