@@ -24,7 +24,7 @@ export * from './spec-diff.js';
 export { trialsPerDraw } from './sweep-axes.js';
 export * from './spelling.js';
 export * from './sweep-expansion.js';
-export { notesOnDraws } from './field-draws.js';
+export { notesOnDraws, takesOf } from './field-draws.js';
 export { goalOfMetric, reportedBy } from './sweep-metrics.js';
 export * from './sweep-results.js';
 export * from './sweep.js';

@@ -33,7 +33,7 @@ export interface WandbSweep {
   places: Map<string, string[]>;
 }
 
-/** The metric under the name that a stage reports it by, where it is a known one; undefined where it is set aside. */
+/** The metric under the name that a stage reports it by, where it is a known one; none where it is set aside. */
 function metricOf(metric: Given, { stages, map }: WandbOptions, parameters: Given, notes: string[]): Given | undefined {
   const { name, goal } = metric;
   for (const key of Object.keys(metric))
@@ -52,7 +52,7 @@ function metricOf(metric: Given, { stages, map }: WandbOptions, parameters: Give
   return { name: known, ...(wanted !== undefined && { goal: wanted }), ...scaleOf(known, parameters, notes) };
 }
 
-/** Which way a metric is better that map gave another name: where the name says it, the file's goal is the old one's. */
+/** Which way a metric is better that map names: where that name says it, the file's goal is the old one's. */
 function goalUnder(known: string, { name, goal }: { name: string; goal: unknown }, notes: string[]): unknown {
   const better = goalOfMetric({ name: known });
   if (typeof goal !== 'string' || better === undefined || better === goal) return goal;
