@@ -145,7 +145,7 @@ export class DataRoot {
         testFraction: 0,
         ...more,
       });
-      const { manifest, files } = await prepareDataset(spec, {
+      const { manifest, files, summary } = await prepareDataset(spec, {
         dataRoot: this.root,
         workDir,
         signal: new AbortController().signal,
@@ -154,13 +154,13 @@ export class DataRoot {
       });
       const arrays: Record<string, { shape: number[]; data: number[] }> = {};
       for (const { name, path: file } of files) {
-        const sound = name.endsWith('-samples.npy') && manifest.sample.modality === 'audio';
+        const sound = name.endsWith('-samples.npy') && summary.sample.modality === 'audio';
         const typeOfSamples = sound ? '<i2' : '|u1';
         const { shape, data } = await readNpy(file, name.endsWith('-labels.npy') ? '<i4' : typeOfSamples);
         arrays[name.replace('.npy', '')] = { shape, data: [...data] };
       }
       const messages = (level: LogLevel) => lines.filter((line) => line.level === level).map(({ message }) => message);
-      return { manifest, arrays, warnings: messages('warn'), infos: messages('info') };
+      return { manifest: manifest!, arrays, summary, warnings: messages('warn'), infos: messages('info') };
     } finally {
       await rm(workDir, { recursive: true, force: true });
     }

@@ -81,6 +81,10 @@ export const PrepareDataset = z
       .default(0.1)
       .describe('Part of the training samples that is put aside for testing, likewise.'),
     seed: seed.default(0),
+    dryRun: z
+      .boolean()
+      .optional()
+      .describe('Only looks: all is decoded, and the run ends with the summary, but no dataset version is made.'),
     maxCorruptFraction: probability
       .default(0.05)
       .describe(

@@ -35,19 +35,27 @@ interface Decoder {
   free(): void;
 }
 
+export interface FittedSound {
+  samples: Int16Array;
+  fit: 'whole' | 'cut' | 'padded';
+}
+
 /**
- * The first `length` samples at `sampleRate`, the mean of the channels, followed by silence where the file ends before.
+ * The first `length` samples at `sampleRate`, the mean of the channels, followed by silence where the file ends before;
+ * whether it was longer or shorter.
  * Loudness is kept: full scale is ±32768. What a file is, its bytes say and not its name.
  * @throws Error for what is none of these formats, has no sound in it, or less than it promises.
  */
-export async function decodeSound(bytes: Buffer, sampleRate: number, length: number): Promise<Int16Array> {
+export async function decodeSound(bytes: Buffer, sampleRate: number, length: number): Promise<FittedSound> {
   const needed = (sourceRate: number): number =>
     Math.ceil((length * sourceRate) / sampleRate) + reachOf(sourceRate, sampleRate);
   const { samples, rate } = isWave(bytes) ? waveOf(bytes, needed) : await decodeMono(bytes, needed);
   const sound = rate === sampleRate ? samples.subarray(0, length) : resample(samples, rate, sampleRate, length);
   const result = new Int16Array(length);
   for (let i = 0; i < sound.length; i++) result[i] = Math.max(-32768, Math.min(32767, Math.round(sound[i]! * 32768)));
-  return result;
+  const whole = (samples.length * sampleRate) / rate;
+  if (whole >= length + 1) return { samples: result, fit: 'cut' };
+  return { samples: result, fit: sound.length < length ? 'padded' : 'whole' };
 }
 
 const isWave = (bytes: Buffer): boolean => /^(RIFF|RF64|BW64)$/.test(bytes.toString('latin1', 0, 4));

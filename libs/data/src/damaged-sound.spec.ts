@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { flacOf } from '../../../tests/support/flac.js';
 import { wavOf } from '../../../tests/support/sources.js';
-import { decodeSound } from './audio-file.js';
+import { decodeSound as decodeFitted } from './audio-file.js';
+
+const decodeSound = async (...given: Parameters<typeof decodeFitted>) => (await decodeFitted(...given)).samples;
 
 const RATE = 8000;
 /** Chunks of a RIFF file, each padded to an even length unless told otherwise. */

@@ -10,8 +10,8 @@ sharp.cache(false);
 
 /**
  * Scaled to cover height x width and cut to its centre, on black where it is transparent; upright, or, with `asStored`,
- * as its pixels lie whatever it says of its orientation: masks say nothing of theirs. Also the image's own size, with
- * `asStored`.
+ * as its pixels lie whatever it says of its orientation: masks say nothing of theirs. With `asStored`, also the
+ * image's own size, and whether its EXIF says that it is turned or mirrored.
  * @throws Error for what is no image, for one of more than `limitInputPixels`, and for numbers that are no pixels.
  */
 export async function decodeImage(
@@ -19,7 +19,7 @@ export async function decodeImage(
   { height, width, channels }: ImageShape,
   limitInputPixels: number,
   asStored: boolean,
-): Promise<{ data: Uint8Array; size: string }> {
+): Promise<{ data: Uint8Array; size: string; isTurned: boolean }> {
   if ('length' in payload && payload.length === 0) throw new Error("the file is empty or can't be read");
   const tiff = 'data' in payload ? undefined : tiffSamples(payload);
   if (tiff) requirePixels(tiff);
@@ -32,7 +32,7 @@ export async function decodeImage(
     .raw({ depth: 'uchar' })
     .toBuffer({ resolveWithObject: true });
   if (info.channels !== channels) throw new Error(`expected ${channels} channels after decoding, got ${info.channels}`);
-  return { data, size: `${stored?.width} x ${stored?.height}` };
+  return { data, size: `${stored?.width} x ${stored?.height}`, isTurned: (stored?.orientation ?? 1) !== 1 };
 }
 
 async function openImage(

@@ -159,8 +159,8 @@ function sourceOf(container: Container, arranged: Arrangement, media: RegExp, cl
     ignored: ignored.filter((name) => !unread.has(name)),
     leftOut: [...container.leftOut.filter((each) => !isMedia(each)), ...arranged.leftOut],
     unread: [
-      ...[...unread].map((name) => `${name} (expected ${nounOfMedia(media)})`),
-      ...container.leftOut.filter(isMedia).map(({ name, reason }) => `${name} (${reason})`),
+      ...[...unread].map((name) => ({ name, reason: `expected ${nounOfMedia(media)}` })),
+      ...container.leftOut.filter(isMedia),
     ],
     lostClasses: arranged.lostClasses,
     read: (visit, signal) =>
