@@ -15,6 +15,9 @@ export interface DatasetOptions {
   seconds?: number;
   masks?: string[];
   unlabelled?: number;
+  maskValue?: Record<string, string>;
+  maskColour?: Record<string, string>;
+  maskSuffix?: string;
   fileName?: string;
   holdOut?: Record<string, string>;
   valFraction?: number;
@@ -55,6 +58,9 @@ export const withDatasetOptions = (command: Command): Command =>
     .option('--seconds <seconds>', 'what sounds are cut or filled with silence to', number)
     .option('--masks <classes>', 'pairs of images and masks: names of the class ids, from 0, separated by commas', list)
     .option('--unlabelled <id>', "the masks' id of pixels that have no class", positive)
+    .option('--mask-value <value=class>', 'which class a value of masks means, `7=` none; can be repeated', pair)
+    .option('--mask-colour <#rrggbb=class>', 'which class a colour of masks means; can be repeated', pair)
+    .option('--mask-suffix <text>', "what names of masks have behind their images' names")
     .option('--file-name <template>', "how file names give the class and a group, such as '{label}_{group}_{}'")
     .option('--hold-out <split=groups>', 'groups that go to val or test, separated by commas; can be repeated', pair)
     .option('--val-fraction <part>', 'part of the training samples that is put aside for validation', number)
@@ -63,23 +69,41 @@ export const withDatasetOptions = (command: Command): Command =>
     .option('--max-corrupt-fraction <part>', 'part of the files that may be damaged', number)
     .option('--dry-run', 'only say what would become of the files');
 
+/** What was given of these. */
+const present = <Given extends object>(given: Given) =>
+  Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as {
+    [Key in keyof Given]?: Exclude<Given[Key], undefined>;
+  };
+
 /** What the options say of a spec. @throws UsageError for options that don't go together. */
 export function specOf(options: DatasetOptions): Omit<Spec, 'kind' | 'name' | 'path'> {
-  const { sounds, sampleRate, seconds, masks, unlabelled, holdOut, channels, ...rest } = options;
+  const { sounds, sampleRate, seconds, masks, unlabelled, maskValue, maskColour, maskSuffix, ...others } = options;
+  const { holdOut, channels, ...rest } = others;
   if (channels !== undefined && channels !== 1 && channels !== 3)
     throw new UsageError(`expected --channels 1 or 3, got ${String(channels)}`);
-  if (unlabelled !== undefined && !masks) throw new UsageError('expected --masks with --unlabelled');
-  const isSound = sounds ?? (sampleRate !== undefined || seconds !== undefined);
+  const ofSounds = present({ sampleRate, seconds });
+  const ofMasks = present({
+    unlabelled,
+    values: maskValue && orNone(maskValue),
+    colours: maskColour && orNone(maskColour),
+    suffix: maskSuffix,
+  });
+  if (!masks && Object.keys(ofMasks).length > 0)
+    throw new UsageError('expected --masks with --unlabelled, --mask-value, --mask-colour and --mask-suffix');
   return {
     ...rest,
-    ...(channels && { channels }),
-    ...(isSound && {
-      audio: { ...(sampleRate !== undefined && { sampleRate }), ...(seconds !== undefined && { seconds }) },
+    ...present({
+      channels,
+      audio: sounds || Object.keys(ofSounds).length > 0 ? ofSounds : undefined,
+      masks: masks && { classes: masks, ...ofMasks },
+      holdOut: holdOut && heldOut(holdOut),
     }),
-    ...(masks && { masks: { classes: masks, ...(unlabelled !== undefined && { unlabelled }) } }),
-    ...(holdOut && { holdOut: heldOut(holdOut) }),
   };
 }
+
+/** No class where there is none behind the `=`. */
+const orNone = (given: Record<string, string>): Record<string, string | null> =>
+  Object.fromEntries(Object.entries(given).map(([value, name]) => [value, name || null]));
 
 function heldOut(given: Record<string, string>): NonNullable<Spec['holdOut']> {
   const wrong = Object.keys(given).find((split) => split !== 'val' && split !== 'test');

@@ -19,12 +19,13 @@ describe('options of datasets add', () => {
     expect(specFrom()).toEqual({ imageSize: 32 });
     const images = specFrom(
       ...['--image-size', '24x32', '--channels', '1', '--masks', 'sky, road', '--unlabelled', '9'],
+      ...['--mask-value', '1=road', '--mask-value', '7=', '--mask-suffix', '_m'],
       ...['--val-fraction', '0.2', '--test-fraction', '0', '--seed', '4', '--max-corrupt-fraction', '.5', '--dry-run'],
     );
     expect(images).toEqual({
       imageSize: { height: 24, width: 32 },
       channels: 1,
-      masks: { classes: ['sky', 'road'], unlabelled: 9 },
+      masks: { classes: ['sky', 'road'], unlabelled: 9, values: { 1: 'road', 7: null }, suffix: '_m' },
       valFraction: 0.2,
       testFraction: 0,
       seed: 4,

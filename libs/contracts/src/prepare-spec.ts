@@ -5,6 +5,50 @@ import { probability, seed } from './spec-fields.js';
 const imageSide = z.int().min(8).max(1024);
 const ImageSize = z.union([imageSide, z.strictObject({ height: imageSide, width: imageSide })]);
 
+const ClassOrNone = z.string().min(1).max(128).nullable();
+
+const Masks = z
+  .strictObject({
+    classes: z.array(z.string().min(1).max(128)).min(2).max(255).describe('Names of the class ids, from 0.'),
+    unlabelled: z.int().min(0).max(65_535).nullable().default(null).describe('The id of pixels that have no class.'),
+    values: z
+      .record(z.string().regex(/^(0|[1-9]\d{0,4})$/, 'expected a whole number up to 65535'), ClassOrNone)
+      .optional()
+      .describe(
+        'The class of each value, null for none, where values are not places in `classes`: `{0: background, 255: ' +
+          'cell}`. Several values can be of one class.',
+      ),
+    colours: z
+      .record(z.string().regex(/^#[0-9a-f]{6}$/i, 'expected a colour such as #ff8000'), ClassOrNone)
+      .optional()
+      .describe("The class of each colour, null for none, where masks are pictures: `{'#ff0000': car}`."),
+    suffix: z
+      .string()
+      .min(1)
+      .max(100)
+      .optional()
+      .describe(
+        "What names of masks have behind their images' names, before the ending. Those of Cityscapes, ADE20K and " +
+          'CamVid are known, and so are `_mask`, `_label`, `_seg` and `_gt`.',
+      ),
+  })
+  .superRefine(({ classes, values, colours }, context) => {
+    for (const [field, table] of Object.entries({ values, colours }))
+      for (const [key, name] of Object.entries(table ?? {}))
+        if (name !== null && !classes.includes(name))
+          context.addIssue({
+            code: 'custom',
+            path: [field, key],
+            message: `expected null or one of the classes ${classes.slice(0, 20).join(', ')}, got ${name}`,
+          });
+    if (values && colours)
+      context.addIssue({ code: 'custom', path: ['colours'], message: 'expected either values or colours, got both' });
+  })
+  .describe(
+    'Makes a dataset of images with masks, from paired folders `images/` and `masks/`, or those of VOC, Cityscapes, ' +
+      'ADE20K and CamVid: PNG whose values are class ids, of up to 16 bits, or whose colours mean classes.',
+  );
+
 export const PrepareDataset = z
   .strictObject({
     kind: z.literal('prepare-dataset'),
@@ -32,16 +76,7 @@ export const PrepareDataset = z
       .describe(
         'Makes a dataset of sounds: mono, resampled, cut or filled with silence to one length; loudness is kept.',
       ),
-    masks: z
-      .strictObject({
-        classes: z.array(z.string().min(1).max(128)).min(2).max(255).describe('Names of the class ids, from 0.'),
-        unlabelled: z.int().min(0).max(255).nullable().default(null).describe('The id of pixels that have no class.'),
-      })
-      .optional()
-      .describe(
-        'Makes a dataset of images with masks, from paired folders `images/` and `masks/`: 8-bit PNG whose values ' +
-          'are class ids.',
-      ),
+    masks: Masks.optional(),
     fileName: z
       .string()
       .min(1)

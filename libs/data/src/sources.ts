@@ -99,7 +99,9 @@ function collectionsOf(spec: SourceSpec, fileName: FileName | undefined) {
   return {
     folder: (container: Container): Source => {
       const { names, emptyFolders } = container;
-      const arranged = masks ? arrangePairs(names) : arrange(names, emptyFolders, mediaOf(spec), fileName);
+      const arranged = masks
+        ? arrangePairs(names, masks.suffix)
+        : arrange(names, emptyFolders, mediaOf(spec), fileName);
       return sourceOf(container, arranged, mediaOf(spec), !masks && !fileName);
     },
     parquet: (files: Files): Promise<Source> => {
