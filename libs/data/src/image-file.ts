@@ -1,7 +1,9 @@
 /** Image files → pixels of one size. */
 import type { ImageShape } from '#libs/contracts';
 import sharp, { type Sharp } from 'sharp';
-import type { Payload } from './containers.js';
+import { decodeBmp, isBmp } from './bmp.js';
+import type { Payload, RawImage } from './containers.js';
+import { decodeNetpbm, isNetpbm } from './netpbm.js';
 import { hasForeignChannel, requirePixels, tiffSamples } from './tiff.js';
 
 // One image at a time on each thread of the pool, instead of many threads on one image.
@@ -15,12 +17,13 @@ sharp.cache(false);
  * @throws Error for what is no image, for one of more than `limitInputPixels`, and for numbers that are no pixels.
  */
 export async function decodeImage(
-  payload: Exclude<Payload, Error>,
+  given: Exclude<Payload, Error>,
   { height, width, channels }: ImageShape,
   limitInputPixels: number,
   asStored: boolean,
 ): Promise<{ data: Uint8Array; size: string; isTurned: boolean }> {
-  if ('length' in payload && payload.length === 0) throw new Error("the file is empty or can't be read");
+  if ('length' in given && given.length === 0) throw new Error("the file is empty or can't be read");
+  const payload = 'data' in given ? given : pixelsOf(given, limitInputPixels);
   const tiff = 'data' in payload ? undefined : tiffSamples(payload);
   if (tiff) requirePixels(tiff);
   const image = await openImage(payload, limitInputPixels, asStored, tiff !== undefined && hasForeignChannel(tiff));
@@ -33,6 +36,12 @@ export async function decodeImage(
     .toBuffer({ resolveWithObject: true });
   if (info.channels !== channels) throw new Error(`expected ${channels} channels after decoding, got ${info.channels}`);
   return { data, size: `${stored?.width} x ${stored?.height}`, isTurned: (stored?.orientation ?? 1) !== 1 };
+}
+
+/** Pixels of a file that libvips does not read; else its bytes. */
+function pixelsOf(bytes: Buffer, limitInputPixels: number): Buffer | RawImage {
+  if (isBmp(bytes)) return decodeBmp(bytes, limitInputPixels);
+  return isNetpbm(bytes) ? decodeNetpbm(bytes, limitInputPixels) : bytes;
 }
 
 async function openImage(

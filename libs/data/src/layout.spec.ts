@@ -163,11 +163,11 @@ describe('what is lost is named', () => {
     const { warnings } = await data.prepare(
       await data.folder(
         'lost',
-        files(...classFolders('.').map((name) => name.slice(2)), 'bird/1.bmp', 'fish/note.txt'),
+        files(...classFolders('.').map((name) => name.slice(2)), 'bird/1.heic', 'fish/note.txt'),
       ),
       { maxCorruptFraction: 0.5 },
     );
-    expect(warnings.join('\n')).toMatch(/2 folders give no class, .*: bird \(only 1\.bmp\), fish \(only note\.txt\)/);
+    expect(warnings.join('\n')).toMatch(/2 folders give no class, .*: bird \(only 1\.heic\), fish \(only note\.txt\)/);
   });
 
   test('empty folders, in whatever they are packed', async () => {

@@ -133,7 +133,7 @@ const NOTE =
   /\.(txt|md|rst|json|jsonl|geojson|csv|tsv|xml|ya?ml|toml|html?|pdf|docx?|xlsx?|db|ini|log|lnk|url|py|ipynb|sh|m|mat|pkl|npy|npz|h5|names|cls|zip|tar|tgz|gz|parquet|sha\d*|md5)$/i;
 
 const nounOfMedia = (media: RegExp): string =>
-  media === SOUND ? 'WAV, FLAC, MP3 or Ogg Vorbis' : 'JPEG, PNG, WebP, GIF, TIFF or AVIF';
+  media === SOUND ? 'WAV, FLAC, MP3 or Ogg Vorbis' : 'JPEG, PNG, WebP, GIF, TIFF, AVIF, BMP or PPM';
 
 /** Files in folders that are no samples, no notes, and don't belong to a sample by their name. */
 function unreadAmong(ignored: readonly string[], media: RegExp, arranged: Arrangement): string[] {
