@@ -1,8 +1,9 @@
-/** WAV, FLAC, MP3 and Ogg Vorbis files → mono sounds of one rate and length. */
+/** WAV, AIFF, FLAC, MP3 and Ogg Vorbis files → mono sounds of one rate and length. */
 import { decoder as flac } from '@audio/decode-flac';
 import { decoder as mp3 } from '@audio/decode-mp3';
 import { decoder as vorbis } from '@audio/decode-vorbis';
 import { createHash, type Hash } from 'node:crypto';
+import { isAiff, openAiff } from './aiff.js';
 import { reachOf, resample } from './resampling.js';
 import { decodeWave, openWave } from './riff.js';
 import {
@@ -23,7 +24,7 @@ const MAX_RATE = 768_000;
 const FLAC_INFO_BYTES = 42;
 /** Seconds of a FLAC that are decoded and held against its checksum whatever is needed of them. */
 const MOST_CHECKED_SECONDS = 600;
-const FORMATS = 'WAV, FLAC, MP3 or Ogg Vorbis';
+export const SOUND_FORMATS = 'WAV, AIFF, FLAC, MP3 or Ogg Vorbis';
 
 interface Decoded {
   channelData: readonly Float32Array[];
@@ -49,7 +50,7 @@ export interface FittedSound {
 export async function decodeSound(bytes: Buffer, sampleRate: number, length: number): Promise<FittedSound> {
   const needed = (sourceRate: number): number =>
     Math.ceil((length * sourceRate) / sampleRate) + reachOf(sourceRate, sampleRate);
-  const { samples, rate } = isWave(bytes) ? waveOf(bytes, needed) : await decodeMono(bytes, needed);
+  const { samples, rate } = isWave(bytes) || isAiff(bytes) ? waveOf(bytes, needed) : await decodeMono(bytes, needed);
   const sound = rate === sampleRate ? samples.subarray(0, length) : resample(samples, rate, sampleRate, length);
   const result = new Int16Array(length);
   for (let i = 0; i < sound.length; i++) result[i] = Math.max(-32768, Math.min(32767, Math.round(sound[i]! * 32768)));
@@ -66,7 +67,7 @@ interface Mono {
 }
 
 function waveOf(bytes: Buffer, needed: (rate: number) => number): Mono {
-  const wave = openWave(bytes);
+  const wave = isAiff(bytes) ? openAiff(bytes) : openWave(bytes);
   const rate = requireRate(wave.rate);
   const samples = decodeWave(wave, needed(rate));
   if (samples.length === 0) throw new Error('expected a sound, found no samples');
@@ -100,7 +101,7 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   }
   const isSync = content[0] === 0xff && (content[1]! & 0xe0) === 0xe0;
   // Eleven set bits begin a frame of MPEG; that of AAC has no layer.
-  if (isSync && (content[1]! & 0xf6) === 0xf0) throw new Error(`expected ${FORMATS}, the file is AAC`);
+  if (isSync && (content[1]! & 0xf6) === 0xf0) throw new Error(`expected ${SOUND_FORMATS}, the file is AAC`);
   // Behind tags there can be something else before the first frame.
   const found = start > 0 ? nextFrames(content, 0) : undefined;
   const first = isSync ? 0 : found;
@@ -112,17 +113,16 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   throw new Error(
     bytes.length === 0
       ? "the file is empty or can't be read"
-      : `expected ${FORMATS}, the file ${foreignFormat(content) ?? 'begins like none of them'}`,
+      : `expected ${SOUND_FORMATS}, the file ${foreignFormat(content) ?? 'begins like none of them'}`,
   );
 }
 
 /** What else people call sounds. */
 function foreignFormat(bytes: Buffer): string | undefined {
   const [magic, next] = [bytes.toString('latin1', 0, 4), bytes.toString('latin1', 4, 8)];
-  if (next === 'ftyp') return 'is MP4 or M4A';
-  if (magic === 'FORM') return 'is AIFF';
-  if (magic === '\x1aE\xdf\xa3') return 'is WebM or Matroska';
-  return magic === '0&²u' ? 'is WMA' : undefined;
+  if (next === 'ftyp') return 'is MP4 or M4A: write it as FLAC';
+  if (magic === '\x1aE\xdf\xa3') return 'is WebM or Matroska: write it as FLAC';
+  return magic === '0&²u' ? 'is WMA: write it as FLAC' : undefined;
 }
 
 /** @throws Error naming the codec of an Ogg file that is not Vorbis. */
@@ -130,7 +130,10 @@ function requireVorbis(bytes: Buffer): void {
   const start = 27 + (bytes[26] ?? 0);
   const codec = bytes.toString('latin1', start, start + 8);
   const other = ['OpusHead', 'Speex   ', '\x7fFLAC'].find((name) => codec.startsWith(name));
-  if (other) throw new Error(`expected ${FORMATS}, the file is Ogg with ${/[A-Z]\w{3}/.exec(other)![0]}`);
+  if (other)
+    throw new Error(
+      `expected ${SOUND_FORMATS}, the file is Ogg with ${/[A-Z]\w{3}/.exec(other)![0]}: write it as FLAC`,
+    );
 }
 
 /**

@@ -3,6 +3,8 @@ import type { PrepareDataset } from '#libs/contracts';
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { arrange, IMAGE, type Arrangement } from './arrangement.js';
+import { SOUND_FORMATS } from './audio-file.js';
+import { areCalledLikeClasses, openClassArchives } from './class-archives.js';
 import { requireInside, type Container, type Part, type Source } from './containers.js';
 import { fileNameMatcher, type FileName } from './file-name.js';
 import { openFolder } from './folder.js';
@@ -14,9 +16,10 @@ import { openTar } from './tar.js';
 import { openShards } from './web-dataset.js';
 import { openZip } from './zip.js';
 
-const SOUND = /\.(wave?|flac|mp3|ogg|oga)$/i;
+const SOUND = /\.(wave?|aiff?|aifc|flac|mp3|ogg|oga)$/i;
 const PARQUET = /\.parquet$/i;
-const TAR = /\.(tar|tar\.gz|tgz)$/i;
+/** Those by bzip2 and xz are known so that they are refused with what to do. */
+const TAR = /\.(tar|tar\.(gz|zst|zstd|bz2|xz|lz4)|tgz|tzst|tbz2?|txz)$/i;
 
 type SourceSpec = Pick<PrepareDataset, 'path' | 'audio' | 'masks' | 'fileName'>;
 type Files = { name: string; path: string }[];
@@ -66,7 +69,12 @@ async function folderOrCollection(
   if (inFolders.files.some(({ className }) => masks || className !== '')) return inFolders;
   if (tables.length) return collections.parquet(tables);
   if (arrays.length) return collections.idx(arrays);
-  return shards.length ? collections.shards(shards) : inFolders;
+  if (shards.length === 0) return inFolders;
+  if (areCalledLikeClasses(shards.map(({ name }) => name))) {
+    const archives = await openClassArchives(shards);
+    if (!archives.names.some((name) => /\.cls$/i.test(name))) return collections.folder(archives);
+  }
+  return collections.shards(shards);
 }
 
 /** A tar is a shard where it has `.cls` files, or describes every sample in JSON, whatever folders its keys lie in. */
@@ -124,7 +132,7 @@ async function openArchive(found: string, target: string, isFile: boolean): Prom
   if (isFile && TAR.test(found)) return openTar(found, target);
   if (isFile && /\.zip$/i.test(found)) return openZip(found, target);
   throw new InvalidDataError(
-    `expected a folder, or a file that ends in .tar, .tar.gz, .tgz, .zip or .parquet, got ${target}`,
+    `expected a folder, a .tar.zst, or a file that ends in .tar, .tar.gz, .tgz, .zip or .parquet, got ${target}`,
   );
 }
 
@@ -133,7 +141,10 @@ const NOTE =
   /\.(txt|md|rst|json|jsonl|geojson|csv|tsv|xml|ya?ml|toml|html?|pdf|docx?|xlsx?|db|ini|log|lnk|url|py|ipynb|sh|m|mat|pkl|npy|npz|h5|names|cls|zip|tar|tgz|gz|parquet|sha\d*|md5)$/i;
 
 const nounOfMedia = (media: RegExp): string =>
-  media === SOUND ? 'WAV, FLAC, MP3 or Ogg Vorbis' : 'JPEG, PNG, WebP, GIF, TIFF, AVIF, BMP or PPM';
+  media === SOUND ? SOUND_FORMATS : 'JPEG, PNG, WebP, GIF, TIFF, AVIF, BMP or PPM';
+
+const insteadOf = (media: RegExp): string =>
+  media === SOUND ? 'write it as FLAC' : 'write it as PNG or JPEG (magick mogrify -format png)';
 
 /** Files in folders that are no samples, no notes, and don't belong to a sample by their name. */
 function unreadAmong(ignored: readonly string[], media: RegExp, arranged: Arrangement): string[] {
@@ -161,7 +172,7 @@ function sourceOf(container: Container, arranged: Arrangement, media: RegExp, cl
     ignored: ignored.filter((name) => !unread.has(name)),
     leftOut: [...container.leftOut.filter((each) => !isMedia(each)), ...arranged.leftOut],
     unread: [
-      ...[...unread].map((name) => ({ name, reason: `expected ${nounOfMedia(media)}` })),
+      ...[...unread].map((name) => ({ name, reason: `expected ${nounOfMedia(media)}: ${insteadOf(media)}` })),
       ...container.leftOut.filter(isMedia),
     ],
     lostClasses: arranged.lostClasses,
