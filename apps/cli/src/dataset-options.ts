@@ -19,6 +19,10 @@ export interface DatasetOptions {
   maskColour?: Record<string, string>;
   maskSuffix?: string;
   fileName?: string;
+  list?: string;
+  column?: Record<string, string>;
+  splitList?: Record<string, string>;
+  rename?: Record<string, string>;
   holdOut?: Record<string, string>;
   valFraction?: number;
   testFraction?: number;
@@ -62,6 +66,10 @@ export const withDatasetOptions = (command: Command): Command =>
     .option('--mask-colour <#rrggbb=class>', 'which class a colour of masks means; can be repeated', pair)
     .option('--mask-suffix <text>', "what names of masks have behind their images' names")
     .option('--file-name <template>', "how file names give the class and a group, such as '{label}_{group}_{}'")
+    .option('--list <file>', 'a CSV, TSV or JSON Lines file among them that says labels, groups and splits')
+    .option('--column <role=name>', 'which column is the sample, label, group, split or mask; can be repeated', pair)
+    .option('--split-list <split=file>', 'a text among them that names the samples of a split; can be repeated', pair)
+    .option('--rename <class=name>', 'another name of a class; several of one name are merged; can be repeated', pair)
     .option('--hold-out <split=groups>', 'groups that go to val or test, separated by commas; can be repeated', pair)
     .option('--val-fraction <part>', 'part of the training samples that is put aside for validation', number)
     .option('--test-fraction <part>', 'part of the training samples that is put aside for testing', number)
@@ -78,7 +86,7 @@ const present = <Given extends object>(given: Given) =>
 /** What the options say of a spec. @throws UsageError for options that don't go together. */
 export function specOf(options: DatasetOptions): Omit<Spec, 'kind' | 'name' | 'path'> {
   const { sounds, sampleRate, seconds, masks, unlabelled, maskValue, maskColour, maskSuffix, ...others } = options;
-  const { holdOut, channels, ...rest } = others;
+  const { holdOut, channels, column, splitList, rename, ...rest } = others;
   if (channels !== undefined && channels !== 1 && channels !== 3)
     throw new UsageError(`expected --channels 1 or 3, got ${String(channels)}`);
   const ofSounds = present({ sampleRate, seconds });
@@ -97,6 +105,9 @@ export function specOf(options: DatasetOptions): Omit<Spec, 'kind' | 'name' | 'p
       audio: sounds || Object.keys(ofSounds).length > 0 ? ofSounds : undefined,
       masks: masks && { classes: masks, ...ofMasks },
       holdOut: holdOut && heldOut(holdOut),
+      columns: column,
+      splitLists: splitList,
+      renameClasses: rename,
     }),
   };
 }

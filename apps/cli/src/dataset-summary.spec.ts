@@ -43,6 +43,16 @@ describe('options of datasets add', () => {
     });
     expect(whole(sounds).audio).toEqual({ sampleRate: 16_000, seconds: 0.5 });
     expect(specFrom('--sounds').audio).toEqual({});
+    const listed = specFrom(
+      ...['--list', 'x.csv', '--column', 'label=dx', '--column', 'group=who', '--split-list', 'test=t.txt'],
+      ...['--rename', 'cat=feline'],
+    );
+    expect(whole(listed)).toMatchObject({
+      list: 'x.csv',
+      columns: { label: 'dx', group: 'who' },
+      splitLists: { test: 't.txt' },
+      renameClasses: { cat: 'feline' },
+    });
   });
 
   test.each([

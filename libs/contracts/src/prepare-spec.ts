@@ -5,6 +5,16 @@ import { probability, seed } from './spec-fields.js';
 const imageSide = z.int().min(8).max(1024);
 const ImageSize = z.union([imageSide, z.strictObject({ height: imageSide, width: imageSide })]);
 
+const listFile = z.string().min(1).max(1024);
+const column = z.string().min(1).max(200);
+const Columns = z.strictObject({
+  sample: column.optional(),
+  label: column.optional(),
+  group: column.optional(),
+  split: column.optional(),
+  mask: column.optional(),
+});
+
 const ClassOrNone = z.string().min(1).max(128).nullable();
 
 const Masks = z
@@ -82,14 +92,36 @@ export const PrepareDataset = z
       .min(1)
       .max(200)
       .refine(
-        (template) => /\{label\}/.test(template),
-        'expected a template with {label} in it, such as {label}_{group}_{}',
+        (template) => /\{(label|group)\}/.test(template),
+        'expected a template with {label} in it, such as {label}_{group}_{}, or with {group}',
       )
       .optional()
       .describe(
-        'How file names (without folder and ending) give the class and a group such as a speaker, e.g. ' +
-          '`{label}_{group}_{}`; `{}` stands for anything. Without it the class is the folder.',
+        'How file names (without ending) give the class and a group such as a speaker, e.g. `{label}_{group}_{}`; ' +
+          '`{}` stands for anything. With `/` it is of the folders before the name, too: `{label}/{group}/{}`. ' +
+          'Without {label} the class is the folder.',
       ),
+    list: listFile
+      .optional()
+      .describe(
+        'A CSV, TSV or JSON Lines file among the files, or a text of paths and labels: it says which are samples, ' +
+          'and their labels, groups, splits and masks.',
+      ),
+    columns: Columns.optional().describe(
+      'Which columns of `list` or of Parquet files, or of JSON in WebDataset shards which field is the label, where ' +
+        'they are not called as usual.',
+    ),
+    splitLists: z
+      .strictObject({ train: listFile.optional(), val: listFile.optional(), test: listFile.optional() })
+      .optional()
+      .describe(
+        'Texts among the files that name one sample a line: those of a split. What none names is of train, or left ' +
+          'out where train has a list.',
+      ),
+    renameClasses: z
+      .record(z.string(), z.string().min(1).max(128))
+      .optional()
+      .describe('New names of classes; several that get one name become one class.'),
     holdOut: z
       .strictObject({
         val: z.array(z.string()).max(10_000).default([]),
@@ -130,11 +162,23 @@ export const PrepareDataset = z
   .superRefine((spec, context) => {
     if (spec.audio && spec.masks)
       context.addIssue({ code: 'custom', path: ['masks'], message: 'expected either audio or masks, got both' });
-    if (spec.holdOut && !spec.fileName?.includes('{group}'))
+    if (spec.holdOut && !spec.fileName?.includes('{group}') && !spec.columns?.group && !spec.list)
       context.addIssue({
         code: 'custom',
         path: ['holdOut'],
-        message: 'expected a fileName template with {group} in it, which says what is held out',
+        message: 'expected a fileName template with {group} in it, or columns.group, which says what is held out',
+      });
+    if (spec.list && spec.fileName)
+      context.addIssue({
+        code: 'custom',
+        path: ['fileName'],
+        message: 'expected either list or fileName, got both: the list says what is of which class',
+      });
+    if (spec.masks && spec.renameClasses)
+      context.addIssue({
+        code: 'custom',
+        path: ['renameClasses'],
+        message: 'expected masks.classes to have the names, and masks.values to merge classes',
       });
     if (spec.masks && spec.fileName)
       context.addIssue({

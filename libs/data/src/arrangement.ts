@@ -40,19 +40,20 @@ export function arrange(
 ): Arrangement {
   const samples = names.filter((name) => media.test(name));
   const ignored = names.filter((name) => !media.test(name));
-  if (!fileName) refuseOtherLabels(samples, names);
-  const { placed, prefix, stray, strangers } = placedInSplits(samples, fileName ? 2 : 3);
+  const classesInNames = fileName?.hasLabel === true;
+  if (!classesInNames) refuseOtherLabels(samples, names);
+  const { placed, prefix, stray, strangers } = placedInSplits(samples, classesInNames ? 2 : 3);
   const labelled = placed.filter(({ split }) => split !== 'unlabelled');
   const onlyUnlabelled = labelled.length === 0;
   const rest = onlyUnlabelled ? placed.map((each) => ({ ...each, split: null })) : labelled;
-  if (!fileName) requireClassesInTrain(rest, strangers);
-  const arranged = fileName ? byFileName(rest, fileName) : byFolder(rest, onlyUnlabelled);
+  if (!classesInNames) requireClassesInTrain(rest, strangers);
+  const arranged = classesInNames ? byFileName(rest, fileName) : grouped(byFolder(rest, onlyUnlabelled), fileName);
   const others = [...ignored, ...folders.map((folder) => `${folder}/`)];
   return {
     files: arranged.files,
     ignored: [...ignored, ...stray, ...arranged.ignored],
     leftOut: [...strangers, ...(onlyUnlabelled ? [] : withoutLabel(placed)), ...arranged.leftOut],
-    lostClasses: fileName ? [] : lostClassesOf(others, prefix, arranged.files),
+    lostClasses: classesInNames ? [] : lostClassesOf(others, prefix, arranged.files),
   };
 }
 
@@ -114,11 +115,23 @@ function byFileName(placed: readonly Placed[], fileName: FileName): Arranged {
   const files: Arrangement['files'] = [];
   const ignored: string[] = [];
   for (const { name, split, parts } of placed) {
-    const told = fileName(withoutEnding(parts.at(-1)!));
-    if (told) files.push(sampleOf(name, split as Split | null, parts, told.label, told.group));
+    const told = fileName(withoutEnding(name));
+    if (told) files.push(sampleOf(name, split as Split | null, parts, told.label!, told.group));
     else ignored.push(name);
   }
   return { files, ignored, leftOut: [] };
+}
+
+/** Groups by names where classes are by folders. */
+function grouped(arranged: Arranged, fileName: FileName | undefined): Arranged {
+  if (!fileName) return arranged;
+  const told = arranged.files.map((each) => ({ each, group: fileName(withoutEnding(each.sample))?.group ?? null }));
+  const fitting = told.filter(({ group }) => group !== null);
+  return {
+    ...arranged,
+    files: fitting.map(({ each, group }) => ({ ...each, file: { ...each.file, group } })),
+    ignored: [...arranged.ignored, ...told.flatMap(({ each, group }) => (group === null ? [each.sample] : []))],
+  };
 }
 
 /** Classes by folders; no class for anything where there are no folders, or `asOne`. */

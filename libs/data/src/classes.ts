@@ -31,6 +31,27 @@ function wantedIn(spec: PrepareDataset): string {
   return `${nounOf(spec)} ${spec.fileName === undefined ? 'in class folders' : `named like ${spec.fileName}`}`;
 }
 
+/**
+ * Samples under the classes' new names: several that get one name become one class.
+ * @throws InvalidDataError for classes that there are not, and where classes are not of samples.
+ */
+export function withRenamed(source: Source, names: Readonly<Record<string, string>>): Source {
+  const classes = new Set(source.files.map(({ className }) => className));
+  const absent = Object.keys(names).filter((name) => !classes.has(name));
+  if (absent.length)
+    throw new InvalidDataError(
+      `expected renameClasses to name classes that there are (${named([...classes].filter(Boolean).sort())}), got ` +
+        named(absent),
+    );
+  const nameOf = new Map(Object.entries(names));
+  const renamed = (name: string): string => nameOf.get(name) ?? name;
+  return {
+    ...source,
+    files: source.files.map((file) => ({ ...file, className: renamed(file.className) })),
+    ...(source.classNames && { classNames: [...new Set(source.classNames.map(renamed))] }),
+  };
+}
+
 function classesOfFiles(source: Source, { path: shown, fileName }: PrepareDataset): string[] {
   const { files, classNames, classesAreFolders, lostClasses } = source;
   const classesOf = (of: (split: Split | null) => boolean) =>

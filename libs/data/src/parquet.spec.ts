@@ -206,7 +206,7 @@ describe('Parquet', () => {
       const changed = Buffer.from(whole);
       changed[place] = byte;
       await writeFile(file, changed);
-      const reading = openParquet([{ name: 'changed.parquet', path: file }], 'image', 2000).then((source) =>
+      const reading = openParquet([{ name: 'changed.parquet', path: file }], 'image', {}, 2000).then((source) =>
         source.read(() => {}, new AbortController().signal),
       );
       expect(await refusal(reading)).toBe(

@@ -126,17 +126,20 @@ export class Report {
   }
 }
 
-function whyUnlabelled({ files }: Source, spec: PrepareDataset): string {
+function whyUnlabelled({ files, ignored }: Source, spec: PrepareDataset): string {
+  const tables = spec.list === undefined ? ignored.filter((name) => /\.(csv|tsv|jsonl)$/i.test(name)) : [];
   const [folder] = new Set(files.map(({ className }) => className));
   const why = folder ? `all its ${nounOf(spec)} lie in one folder (${folder})` : `its ${nounOf(spec)} have no labels`;
   return (
     `the dataset has no classes, for ${why}: it is for pretraining and autoencoders, while fine-tuning and ` +
-    'evaluation need a dataset with classes; where the names of files tell the class, fileName says how'
+    'evaluation need a dataset with classes; where the names of files tell the class, fileName says how' +
+    (tables.length ? `, and where a list of them does, such as ${tables[0]!}, list: ${tables[0]!}` : '')
   );
 }
 
 function whyIgnored(spec: PrepareDataset): string {
   if (spec.masks) return 'are no images, or an image without a mask or a mask without an image,';
+  if (spec.list !== undefined) return `are no ${nounOf(spec)}`;
   const otherwise =
     spec.fileName === undefined ? 'or lie in no class folder' : `or don't fit the template ${spec.fileName}`;
   return `are no ${nounOf(spec)} ${otherwise}`;
