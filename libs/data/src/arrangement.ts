@@ -8,12 +8,16 @@ import { splitOfFolder, splitsOfFamily, type SplitWord } from './split-words.js'
 /** JPEG goes by five names, that of several views of a camera (MPO) among them: the first is read. */
 export const IMAGE = /\.(jpe?g|jfif|jpe|mpo|png|webp|gif|tiff?|avif|bmp|dib|p[bgpn]m)$/i;
 
+export const SOUND = /\.(wave?|aiff?|aifc|flac|mp3|ogg|oga)$/i;
+
 /** Samples with the paths that their parts have in the container, and what gives none. */
 export interface Arrangement {
   files: { file: SourceFile; sample: string; mask?: string }[];
   ignored: string[];
   leftOut: LeftOut[];
   lostClasses: LeftOut[];
+  /** What else may not be as it was meant. */
+  notes?: string[];
 }
 
 /** Folders between a split, or the source, and what lies in it: they say nothing. */
@@ -42,7 +46,7 @@ export function arrange(
   const ignored = names.filter((name) => !media.test(name));
   const classesInNames = fileName?.hasLabel === true;
   if (!classesInNames) refuseOtherLabels(samples, names);
-  const { placed, prefix, stray, strangers } = placedInSplits(samples, classesInNames ? 2 : 3);
+  const { placed, prefix, stray, strangers, splits } = placedInSplits(samples, classesInNames ? 2 : 3);
   const labelled = placed.filter(({ split }) => split !== 'unlabelled');
   const onlyUnlabelled = labelled.length === 0;
   const rest = onlyUnlabelled ? placed.map((each) => ({ ...each, split: null })) : labelled;
@@ -53,6 +57,7 @@ export function arrange(
     files: arranged.files,
     ignored: [...ignored, ...stray, ...arranged.ignored],
     leftOut: [...strangers, ...(onlyUnlabelled ? [] : withoutLabel(placed)), ...arranged.leftOut],
+    notes: foldersOfOneSplit(splits),
     lostClasses: classesInNames ? [] : lostClassesOf(others, prefix, arranged.files),
   };
 }
@@ -61,7 +66,13 @@ export function arrange(
 function placedInSplits(
   samples: readonly string[],
   depth: number,
-): { placed: Placed[]; prefix: string[]; stray: string[]; strangers: LeftOut[] } {
+): {
+  placed: Placed[];
+  prefix: string[];
+  stray: string[];
+  strangers: LeftOut[];
+  splits: ReadonlyMap<string, SplitWord | undefined>;
+} {
   const prefix: string[] = [];
   const stray: string[] = [];
   let inside = samples.map((name) => ({ name, parts: name.split('/') }));
@@ -95,8 +106,16 @@ function placedInSplits(
       strangers.push({ name, reason: `lie beside the folders of splits (${splitFolders(splits)}), in none of them` });
     else placed.push({ name, split: null, parts });
   }
-  return { placed, prefix, stray, strangers };
+  return { placed, prefix, stray, strangers, splits };
 }
+
+/** Says where several folders are one split, such as `dev` and `eval`, which may not have been meant. */
+const foldersOfOneSplit = (splits: ReadonlyMap<string, SplitWord | undefined>): string[] =>
+  [...Map.groupBy(splits.keys(), (top) => splits.get(top))].flatMap(([split, tops]) =>
+    split && split !== 'unlabelled' && tops.length > 1
+      ? [`the folders ${tops.toSorted().join(' and ')} are all taken for ${split}: rename one, or leave it out, if not`]
+      : [],
+  );
 
 const splitFolders = (splits: ReadonlyMap<string, SplitWord | undefined>): string =>
   [...splits]

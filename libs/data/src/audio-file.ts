@@ -9,6 +9,7 @@ import { decodeWave, openWave } from './riff.js';
 import {
   flacInfo,
   id3Length,
+  id3v1Length,
   nextFrames,
   requireWholeMp3,
   requireWholeOgg,
@@ -93,7 +94,12 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   const start = id3Length(bytes);
   const content = bytes.subarray(start);
   const magic = content.toString('latin1', 0, 4);
-  if (magic === 'fLaC') return { decoder: await flacDecoder(content), content, flac: flacInfo(content) };
+  if (magic === 'fLaC')
+    return {
+      decoder: await flacDecoder(content),
+      content: content.subarray(0, content.length - id3v1Length(content)),
+      flac: flacInfo(content),
+    };
   if (magic === 'OggS') {
     requireVorbis(content);
     requireWholeOgg(content);

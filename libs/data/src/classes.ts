@@ -1,5 +1,6 @@
 /** Which classes a dataset has. */
 import type { PrepareDataset, Split } from '#libs/contracts';
+import { IMAGE, SOUND } from './arrangement.js';
 import type { Source } from './containers.js';
 import { InvalidDataError, named } from './invalid-data.js';
 
@@ -16,13 +17,20 @@ export const nounOf = ({ audio }: Pick<PrepareDataset, 'audio'>): string => (aud
 export function requireClasses(source: Source, spec: PrepareDataset): string[] {
   const { masks, path: shown } = spec;
   if (source.files.length === 0) {
-    const found = source.ignored.length ? ` (only ${named(source.ignored)})` : ': it is empty';
+    const others = [...source.ignored, ...source.unread.map(({ name }) => name)];
+    const found = others.length ? ` (only ${named(others)})${whatElse(others, spec)}` : ': it is empty';
     throw new InvalidDataError(`expected ${wantedIn(spec)} in ${shown}, found none${found}`);
   }
   if (!masks) return classesOfFiles(source, spec);
   if (new Set(masks.classes).size < masks.classes.length)
     throw new InvalidDataError(`expected masks.classes to be different names, got ${named(masks.classes)}`);
   return [...masks.classes];
+}
+
+/** What files of another kind may have been meant as. */
+function whatElse(names: readonly string[], { audio, masks }: PrepareDataset): string {
+  if (audio) return names.some((name) => IMAGE.test(name)) ? ': without audio, images are read' : '';
+  return !masks && names.some((name) => SOUND.test(name)) ? ': with audio, sounds are read' : '';
 }
 
 /** What a source that the spec describes holds. */

@@ -46,6 +46,8 @@ export interface Source {
   leftOut: LeftOut[];
   /** Files that were meant as samples and are of a format that is not read: they count as damaged. */
   unread: LeftOut[];
+  /** What else may not be as it was meant. */
+  notes?: string[];
   /** Folders beside those of the classes that give no sample. */
   lostClasses: LeftOut[];
   /**

@@ -44,6 +44,12 @@ describe('a split word is never a class', () => {
     expect(warnings.join()).toMatch(/1 files were left out: preview\.png/);
   });
 
+  test('and folders that are one split are named', async () => {
+    const { manifest, warnings } = await prepared(...classFolders('train', 'dev', 'eval'));
+    expect(counts(manifest)).toEqual({ train: 2, val: 4 });
+    expect(warnings.join()).toMatch(/the folders dev and eval are all taken for val/);
+  });
+
   test('but words that only begin like one are no splits', async () => {
     const { manifest } = await prepared('train_station/1.png', 'test tube/1.png', 'validity/1.png');
     expect(manifest.classes).toEqual(['test tube', 'train_station', 'validity']);

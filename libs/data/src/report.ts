@@ -38,7 +38,7 @@ export class Report {
 
   /** Names the files that give no sample, by their reasons, and the classes that vanish with them. */
   leaveOut(source: Source, classes: readonly string[]): void {
-    const { ignored, leftOut, lostClasses } = source;
+    const { ignored, leftOut, lostClasses, notes = [] } = source;
     if (ignored.length) {
       const why = whyIgnored(this.spec);
       this.leave(why.replace(/,$/, ''), ignored);
@@ -55,6 +55,7 @@ export class Report {
         `${lostClasses.length} folders give no class, for nothing in them is one of the ${nounOf(this.spec)} that ` +
           `are read: ${named(lostClasses.map(({ name, reason }) => `${name} (${reason})`))}`,
       );
+    for (const note of notes) this.log('warn', note);
     if (classes.length === 0) this.log('warn', whyUnlabelled(source, this.spec));
   }
 

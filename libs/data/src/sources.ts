@@ -2,7 +2,7 @@
 import { SPLITS, type PrepareDataset } from '#libs/contracts';
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { arrange, IMAGE, type Arrangement } from './arrangement.js';
+import { arrange, IMAGE, SOUND, type Arrangement } from './arrangement.js';
 import { SOUND_FORMATS } from './audio-file.js';
 import { withRenamed } from './classes.js';
 import { areCalledLikeClasses, openClassArchives } from './class-archives.js';
@@ -18,7 +18,6 @@ import { openTar } from './tar.js';
 import { openShards } from './web-dataset.js';
 import { openZip } from './zip.js';
 
-const SOUND = /\.(wave?|aiff?|aifc|flac|mp3|ogg|oga)$/i;
 const LIST = /\.(csv|tsv|jsonl|ndjson|txt|lst)$/i;
 const PARQUET = /\.parquet$/i;
 /** Those by bzip2 and xz are known so that they are refused with what to do. */
@@ -232,6 +231,7 @@ function sourceOf(container: Container, arranged: Arrangement, media: RegExp, cl
       ...[...unread].map((name) => ({ name, reason: `expected ${nounOfMedia(media)}: ${insteadOf(media)}` })),
       ...container.leftOut.filter(isMedia),
     ],
+    notes: arranged.notes ?? [],
     lostClasses: arranged.lostClasses,
     read: (visit, signal) =>
       container.read(
