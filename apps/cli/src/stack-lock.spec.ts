@@ -47,7 +47,7 @@ test.each([
   (await takeLock(dir, sources))();
 });
 
-test('a copy of a folder that is held is held by nobody: what runs in the first is not ended by the second', async () => {
+test('a copy of a folder that is held is held by nobody: what runs in the first is not ended by it', async () => {
   const release = await takeLock(dir);
   await holderIsTold(() => `${other.pid} \n`);
   const copy = `${dir}-copy`;
