@@ -1,10 +1,7 @@
 /** Postgres and Redis for one machine: for trying the product out, and for its tests. */
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import { postgresUser, startPostgres } from './local-postgres.js';
 import { startRedis } from './local-redis.js';
 import { keptUp, LocalServiceError, type ServerUser } from './local-server.js';
@@ -112,27 +109,6 @@ async function keptPasswords(dir: string): Promise<Passwords> {
     throw new LocalServiceError(
       `expected the passwords of the databases in ${file}, ${(error as Error).message}: ` +
         'put the file back that was there',
-    );
-  }
-}
-
-/**
- * Brings a database to the newest schema with Prisma's own migrations; creates it where it is missing.
- * @throws Error with what Prisma said.
- */
-export async function migrate(databaseUrl: string): Promise<void> {
-  const require = createRequire(import.meta.url);
-  const cli = path.join(path.dirname(require.resolve('prisma/package.json')), 'build', 'index.js');
-  const root = path.resolve(path.dirname(cli), '..', '..', '..');
-  try {
-    await promisify(execFile)(process.execPath, [cli, 'migrate', 'deploy'], {
-      cwd: root,
-      env: { ...process.env, DATABASE_URL: databaseUrl, PRISMA_HIDE_UPDATE_MESSAGE: '1' },
-    });
-  } catch (error) {
-    const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
-    throw new Error(
-      `expected the database to take the migrations of prisma/migrations, Prisma said: ${(stderr + stdout).trim()}`,
     );
   }
 }
