@@ -16,6 +16,9 @@ import pg from 'pg';
 const CHAR_OID = 18;
 const TEXT_OID = 25;
 
+// The CLI reads standard error as JSON: node-postgres warns there of what later versions will take sslmode for.
+process.removeAllListeners('warning');
+
 const { values: options } = parseArgs({
   strict: false,
   allowPositionals: true,
