@@ -7,6 +7,7 @@ export { Explanations } from './runs/explain.js';
 export * from './dispatch/leader.js';
 export * from './dispatch/outbox.js';
 export * from './machine/local-services.js';
+export * from './machine/migrations.js';
 export * from './machine/logger.js';
 export * from './machine/turns.js';
 export * from './dispatch/projects.js';

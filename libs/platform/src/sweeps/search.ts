@@ -6,6 +6,7 @@ import {
   InvalidSweepError,
   parallelTrialsOf,
   stageOrder,
+  takesOf,
   trialsPerDraw,
   UNDER_WAY_STATUSES,
 } from '#libs/contracts';
@@ -52,6 +53,7 @@ export class Search {
     const perDraw = trialsPerDraw(spec);
     const atOnce = Math.max(1, Math.floor(parallelTrialsOf(spec) / perDraw));
     const draws = await this.results(tx, sweep, perDraw);
+    const takes = takesOf(spec);
     const tried = new Set(draws.map(({ parameters }) => canonicalJson(parameters)));
     for (;;) {
       const place = draws.length;
@@ -61,7 +63,7 @@ export class Search {
       const ranked: Observation[] = before
         .filter(({ value }) => value !== null)
         .sort((a, b) => b.value!.complete - a.value!.complete || b.value!.score - a.value!.score || a.order - b.order);
-      const draw = nextDraw(spec.parameters, { seed: spec.seed, place, ranked, tried });
+      const draw = nextDraw(spec.parameters, { seed: spec.seed, place, ranked, tried, takes });
       if (!draw) return false;
       tried.add(canonicalJson(draw));
       const admitted = await this.add(tx, sweep, draw, place * perDraw, perDraw);
