@@ -3,9 +3,8 @@
  * and theirs alternate.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { availableParallelism, cpus, homedir, totalmem } from 'node:os';
+import { existsSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 
@@ -17,7 +16,8 @@ const BENCH = [import.meta.dirname, path.resolve(import.meta.dirname, '..', '..'
 export interface BenchOptions {
   quick: boolean;
   profile: boolean;
-  /** The one part to measure, of a bench that has several. */ only?: string | undefined;
+  /** The one part to measure, of a bench that has several. */
+  only?: string | undefined;
 }
 
 export interface BenchResult {
@@ -50,32 +50,16 @@ export const median = (values: readonly number[]): number => {
 function environment(file: string): string {
   const own = process.env['BENCH_PYTHON'];
   if (own) return own;
-  const requirements = path.join(BENCH, file);
-  const key = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
-  const folder = path.join(
-    process.env['XDG_CACHE_HOME'] || path.join(homedir(), '.cache'),
-    'latent-loom',
-    `bench-${key}`,
-  );
-  const python = path.join(folder, 'bin', 'python');
-  // A virtual environment can't be moved: a mark says that it is whole.
-  const mark = path.join(folder, 'complete');
-  if (existsSync(mark)) return python;
-  console.log(`bench: installing what bench/${file} names in a virtual environment, once …`);
-  rmSync(folder, { recursive: true, force: true });
-  const run = (command: string, ...args: string[]) => {
-    const { status, stderr } = spawnSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
-    if (status !== 0)
-      throw new Error(
-        `${path.basename(command)} ${args.slice(0, 3).join(' ')} failed: ${stderr.trim().split('\n').at(-1)}. The ` +
-          'bench needs Python 3.10 or newer with venv and pip, and a package index.',
-      );
-  };
-  run('python3', '-m', 'venv', folder);
-  run(python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', requirements);
-  run('python3', '-c', 'import sys; open(sys.argv[1], "w").close()', `${mark}.new`);
-  renameSync(`${mark}.new`, mark);
-  return python;
+  const script = path.join(BENCH, '..', 'scripts', 'setup', 'python.mjs');
+  const { status, stdout } = spawnSync(process.execPath, [script, 'bench', path.join(BENCH, file), '--quiet'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+  });
+  if (status !== 0)
+    throw new Error(
+      'The bench needs Python 3.10 or newer with venv and pip, and a package index: see the message above.',
+    );
+  return stdout.trim();
 }
 
 /** A Python program that answers each JSON line with one. */

@@ -63,12 +63,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;
   const method = methodOf(spec, sample, encoder, head, totalSteps);
-  // Of the probes of all epochs the first that did not converge is told: the others say the same.
-  let told = false;
-  const tellProbe = (probe: LinearProbe) => {
-    if (!told) reportProbe(probe, context.log);
-    told ||= !probe.converged;
-  };
+  const tellProbe = firstUnconverged(context);
   const session = new Session(
     {
       models: [encoder, head, ...method.models],
@@ -89,20 +84,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       objective: ([views]) => method.objective(views),
       evaluate: async (pause) => {
         const metrics = await judge(spec, augmentation, encoder, data, tellProbe, pause);
-        const spread = metrics['eval/feature_spread'];
-        // An encoder that has taken no step can't have collapsed.
-        if (
-          spec.collapseBelow !== null &&
-          spread !== undefined &&
-          spread < spec.collapseBelow &&
-          session.stepsDone > 0
-        ) {
-          throw new TrainingError(
-            'collapsed',
-            `expected features with a spread of at least ${spec.collapseBelow}, got ${spread.toFixed(4)} at step ` +
-              `${session.stepsDone}: all samples look alike to the encoder`,
-          );
-        }
+        requireSpread(spec, metrics['eval/feature_spread'], session.stepsDone);
         return metrics;
       },
       evaluateEvery: stepsPerEpoch,
@@ -123,6 +105,25 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   } finally {
     session.dispose();
   }
+}
+
+/** Reports the probes of all epochs up to the first that did not converge: those after it would say the same. */
+function firstUnconverged({ log }: TrainContext): (probe: LinearProbe) => void {
+  let told = false;
+  return (probe) => {
+    if (!told) reportProbe(probe, log);
+    told ||= !probe.converged;
+  };
+}
+
+/** An encoder that has taken no step can't have collapsed. @throws TrainingError for one that has */
+function requireSpread({ collapseBelow }: Pretrain, spread: number | undefined, stepsDone: number): void {
+  if (collapseBelow === null || spread === undefined || !(spread < collapseBelow) || stepsDone === 0) return;
+  throw new TrainingError(
+    'collapsed',
+    `expected features with a spread of at least ${collapseBelow}, got ${spread.toFixed(4)} at step ` +
+      `${stepsDone}: all samples look alike to the encoder`,
+  );
 }
 
 /**

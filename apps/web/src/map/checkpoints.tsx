@@ -1,4 +1,4 @@
-import { isTerminal, type Embed } from '#libs/contracts';
+import { isTerminal, type Embed, type Run } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { client, refresh, useLive } from '../data/queries.js';
 import type { Latent } from './latent-run.js';
@@ -21,6 +21,24 @@ function useMoments(id: string, spec: Embed | undefined) {
   return moments.data;
 }
 
+/** Submits maps of checkpoints, by their steps, each turned onto the map of `run`. */
+function useMapping({ id, name, tags, priority }: Run, spec: Embed | undefined) {
+  return useMutation({
+    mutationFn: (steps: number[]) =>
+      Promise.all(
+        steps.map((step) =>
+          client.submitRun({
+            spec: { ...spec!, checkpoint: step, alignTo: id },
+            name: `${name ?? 'map'}-at-${step}`.slice(-128).replace(/^[^A-Za-z0-9]+/, ''),
+            tags,
+            priority,
+          }),
+        ),
+      ),
+    onSettled: () => void refresh(),
+  });
+}
+
 /**
  * How the space came to be: the map after each checkpoint of the run that is mapped, all turned onto the one that is
  * looked at.
@@ -36,20 +54,7 @@ export function Checkpoints({
 }) {
   const spec = run.spec.kind === 'embed' ? run.spec : undefined;
   const moments = useMoments(run.id, spec);
-  const start = useMutation({
-    mutationFn: (steps: number[]) =>
-      Promise.all(
-        steps.map((step) =>
-          client.submitRun({
-            spec: { ...spec!, checkpoint: step, alignTo: run.id },
-            name: `${run.name ?? 'map'}-at-${step}`.slice(-128).replace(/^[^A-Za-z0-9]+/, ''),
-            tags: run.tags,
-            priority: run.priority,
-          }),
-        ),
-      ),
-    onSettled: () => void refresh(),
-  });
+  const start = useMapping(run, spec);
   if (!spec || !moments || moments.length < 2) return null;
   const mapped = moments
     .filter(({ map, step }) => map?.status === 'succeeded' || step === (spec.checkpoint ?? null))

@@ -17,7 +17,6 @@ const MORPH_POINTS = 9;
 export function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonly number[]; onClose: () => void }) {
   const { file, run } = latent;
   const [chosen, choose] = useState<string>();
-  const [walk, setWalk] = useState<string>();
   const autoencoders = useLive(['runs', 'autoencoders', file.dataset], async () =>
     (await client.runs({ kind: ['autoencode'], status: ['succeeded'], limit: 200 })).items.filter(
       ({ spec }) => 'dataset' in spec && spec.dataset === file.dataset,
@@ -25,25 +24,7 @@ export function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonl
   );
   const own = autoencoders.data?.find(({ id }) => run.spec.kind === 'embed' && id === run.spec.from);
   const from = chosen ?? own?.id ?? autoencoders.data?.[0]?.id;
-  const start = useMutation({
-    mutationFn: () =>
-      client.submitRun({
-        spec: {
-          kind: 'interpolate',
-          dataset: file.dataset,
-          from: from!,
-          between: { rows: [file.rows[ends[0]!]!, file.rows[ends[1]!]!] },
-          points: MORPH_POINTS,
-          samples: 0,
-          split: file.split as 'train',
-        },
-        name: `morph-${file.rows[ends[0]!]}-to-${file.rows[ends[1]!]}`,
-      }),
-    onSuccess: ({ run: { id } }) => {
-      setWalk(id);
-      void refresh();
-    },
-  });
+  const { start, walk } = useWalk(file, ends, from);
   return (
     <Panel
       title="Morph"
@@ -91,6 +72,31 @@ export function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonl
       {walk && <Walk key={walk} id={walk} />}
     </Panel>
   );
+}
+
+/** Submits the walk between two samples of a map through the autoencoder `from`; `walk` is its run's id. */
+function useWalk({ dataset, split, rows }: Latent['file'], ends: readonly number[], from: string | undefined) {
+  const [walk, setWalk] = useState<string>();
+  const start = useMutation({
+    mutationFn: () =>
+      client.submitRun({
+        spec: {
+          kind: 'interpolate',
+          dataset,
+          from: from!,
+          between: { rows: [rows[ends[0]!]!, rows[ends[1]!]!] },
+          points: MORPH_POINTS,
+          samples: 0,
+          split: split as 'train',
+        },
+        name: `morph-${rows[ends[0]!]}-to-${rows[ends[1]!]}`,
+      }),
+    onSuccess: ({ run: { id } }) => {
+      setWalk(id);
+      void refresh();
+    },
+  });
+  return { start, walk };
 }
 
 /** The sample at one end of the morph, or how to choose it. */
