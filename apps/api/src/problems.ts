@@ -11,6 +11,7 @@ const STATUS: Record<RequestErrorCode, number> = {
   conflict: 409,
   idempotency_mismatch: 409,
   invalid_state: 409,
+  damaged: 409,
 };
 const TITLES: Record<number, [code: string, title: string]> = {
   400: ['invalid_request', "The request can't be read"],

@@ -39,7 +39,7 @@ export class SubmissionFile {
     private readonly lines: LineCounter,
     readonly submission: Submission,
     private readonly prefix: readonly string[],
-    /** What became of the names of a file for Weights & Biases. */
+    /** How the names of a file for Weights & Biases were read, a line each. */
     readonly notes: readonly string[] = [],
     /** Where in such a file the parameters of the spec stand. */
     private readonly places: ReadonlyMap<string, readonly string[]> = new Map(),
@@ -99,7 +99,7 @@ export class SubmissionFile {
     if (isForWandb(content, reading)) return SubmissionFile.ofWandb(content, file, document, lines, reading);
     const whole = 'spec' in content;
     const type = typeOf(whole ? content['spec'] : content);
-    // What is neither is told what it could be, not that a union did not match.
+    // A document that is neither is told what it could be, instead of that a union did not match.
     if (!type) {
       const kinds = RunSpec.options.map((option) => option.shape.kind.value).join(', ');
       const hint = 'parameters' in content ? '; for a file of Weights & Biases add --stage and --dataset' : '';

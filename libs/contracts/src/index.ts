@@ -2,6 +2,7 @@ export * from './artifacts-api.js';
 export * from './augmentation.js';
 export * from './canonical-json.js';
 export * from './client.js';
+export * from './dataset-summary.js';
 export * from './dataset.js';
 export * from './early-stopping.js';
 export * from './evaluation-spec.js';

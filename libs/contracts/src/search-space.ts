@@ -164,7 +164,7 @@ function drawnValue({ values = [], probabilities }: Parameter, uniform: () => nu
   return values.at(weights.findIndex((weight) => (rest -= weight) < 0));
 }
 
-/** Of a distribution without its `q_`. */
+/** A number drawn from a distribution that is not quantized. */
 function drawnNumber(
   distribution: string,
   { min = 0, max = 0, mu = 0, sigma = 1, a = 1, b = 1 }: Parameter,

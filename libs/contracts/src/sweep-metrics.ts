@@ -53,7 +53,7 @@ const REPORTED: Record<RunKind, readonly string[]> = {
   embed: [],
   export: [],
 };
-/** Kinds whose metrics are named by what they are told to make. */
+/** Kinds of runs whose metrics have names that depend on their spec, such as which maps they make. */
 const OPEN: readonly string[] = ['embed', 'export'];
 
 /** Which way a metric is better, where its name says it; a goal that is written counts for more. */

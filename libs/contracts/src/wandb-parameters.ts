@@ -134,7 +134,7 @@ class ParameterReader {
   }
 
   private number(name: string, value: unknown): unknown {
-    if (typeof value !== 'string' || !/^[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(value)) return value;
+    if (typeof value !== 'string' || !/^[+-]?(\d[\d_]*(?:\.\d*)?|\.\d+)(e[+-]?\d+)?$/i.test(value)) return value;
     const number = Number(value.replaceAll('_', ''));
     this.notes.push(`${name}: the text "${value}" is read as ${number}`);
     return number;

@@ -13,6 +13,7 @@ export * from './dispatch/projects.js';
 export * from './dispatch/queue.js';
 export { Retention } from './dispatch/retention.js';
 export { Deletion } from './runs/deletion.js';
+export * from './checked-row.js';
 export * from './request-error.js';
 export * from './runs/bulk.js';
 export * from './runs/claims.js';

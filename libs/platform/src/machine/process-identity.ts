@@ -15,7 +15,7 @@ const PS_TIMEOUT_MS = 5000;
 /** Place of `starttime` in /proc/PID/stat (proc(5), field 22), counted from the field after the name. */
 const START_TIME = 19;
 
-/** Also of a process that is another user's. */
+/** Whether a process of this id is there, be it another user's. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

@@ -24,12 +24,12 @@ interface DrawResult extends Observation {
   /** How far the draw came (infinitely far where it has a result), and how it stood there: the higher the better. */
   value: { complete: number; score: number } | null;
 }
-/** What one trial of a draw came to. */
+/** Result of one trial of a draw. */
 interface TrialResult {
   index: number;
   parameters: Record<string, unknown>;
   settled: boolean;
-  /** Of the stages that are there, each one's value of the sweep's metric. */
+  /** Value of the sweep's metric of each of `stages`; null where the stage has none. */
   values: (number | null)[];
   stages: string[];
 }
@@ -109,7 +109,7 @@ export class Search {
     const results = await resultsOfTrials(tx, sweep);
     const stoppedAt = spec.early_terminate ? await this.lastPoints(tx, sweep) : undefined;
     const sign = goalOfMetric(spec.metric) === 'maximize' ? 1 : -1;
-    // By what takes whose result: Postgres keeps no order of keys.
+    // Stages in the order of their dependencies: jsonb keeps no order of keys.
     const order = stageOrder(spec.stages);
     return [...Map.groupBy(results, ({ index }) => Math.floor(index / perDraw))].map(([draw, trials]) => {
       const values = trials.flatMap((trial) => lastStageValue(trial, order) ?? []).map((value) => sign * value);
@@ -125,7 +125,7 @@ export class Search {
     });
   }
 
-  /** By the index of their trials, the last points of pretrainings, values the higher the better. */
+  /** The last point of each trial's pretraining, by the trial's index; scores are the higher the better. */
   private async lastPoints(tx: Transaction, sweep: SweepRow): Promise<Map<number, { time: number; score: number }>> {
     const sign = goalOf(sweep.spec) === 'maximize' ? 1 : -1;
     const last = new Map((await this.pretrainings.of(tx, sweep)).map(({ id, points }) => [id, points.at(-1)]));
@@ -142,7 +142,7 @@ export class Search {
   }
 }
 
-/** Of the stages that have the metric the last one's value. */
+/** Value of the metric in the last of the stages that report it. */
 const lastStageValue = ({ stages, values }: TrialResult, order: readonly string[]): number | undefined =>
   stages
     .map((stage, i) => ({ stage, value: values[i] }))
