@@ -16,6 +16,7 @@ const benches: Record<string, Bench> = {
   augment: { run: async (options) => (await import('./augment.js')).benchAugment(options), trains: true },
   pages: { run: async (options) => (await import('./pages.js')).benchPages(options), trains: false },
   sweep: { run: async (options) => (await import('./sweep.js')).benchSweep(options), trains: false },
+  search: { run: async (options) => (await import('./search.js')).benchSearch(options), trains: false },
 };
 
 const { values, positionals } = parseArgs({

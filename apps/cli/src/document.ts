@@ -13,7 +13,7 @@ import {
 } from '#libs/contracts';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { isNode, LineCounter, parseDocument, visit, type Document } from 'yaml';
+import { isMap, isNode, LineCounter, parseDocument, visit, type Document } from 'yaml';
 import { text as textOf } from 'node:stream/consumers';
 import type { z } from 'zod';
 import { advice } from './fields.js';
@@ -48,7 +48,7 @@ export class SubmissionFile {
   /**
    * @param file `-` for standard input. @throws UsageError with `file:line:column` and the field, what was expected and
    * what came.
-   * @param runId Gives the id of the run that `from` of a run means, which may be a name.
+   * @param runId Gives the id of the run that `from` means, which may be a name.
    */
   static async read(
     file: string,
@@ -56,7 +56,7 @@ export class SubmissionFile {
     runId: (text: string) => Promise<string> = (text) => Promise.resolve(text),
   ): Promise<SubmissionFile> {
     const draft = SubmissionFile.draft(await SubmissionFile.textOf(file), file === '-' ? 'stdin' : file, reading);
-    await draft.findParent(runId);
+    await draft.findParents(runId);
     return draft.checked();
   }
 
@@ -85,7 +85,11 @@ export class SubmissionFile {
     const broken = document.errors[0];
     if (broken) {
       const { line, col } = lines.linePos(broken.pos[0]);
-      throw new UsageError(`${file}:${line}:${col}: expected YAML or JSON, ${broken.message.split('\n')[0]}`);
+      const what =
+        broken.code === 'MULTIPLE_DOCS'
+          ? 'expected one document, got several: a file is one run or one sweep'
+          : `expected YAML or JSON, ${broken.message.split('\n')[0]}`;
+      throw new UsageError(`${file}:${line}:${col}: ${what}`);
     }
     const content = contentOf(document, file, lines);
     if (!isMapping(content))
@@ -98,7 +102,10 @@ export class SubmissionFile {
     // A document that is neither is told what it could be, instead of that a union did not match.
     if (!type) {
       const kinds = RunSpec.options.map((option) => option.shape.kind.value).join(', ');
-      throw new UsageError(`${file}:1:1: expected \`kind\` (one of ${kinds}) for a run, or \`stages\` for a sweep`);
+      const hint = 'parameters' in content ? '; for a file of Weights & Biases add --stage and --dataset' : '';
+      throw new UsageError(
+        `${file}:1:1: expected \`kind\` (one of ${kinds}) for a run, or \`stages\` for a sweep${hint}`,
+      );
     }
     const submission = { type, request: whole ? content : requestOf(content) } as Submission;
     return new SubmissionFile(file, document, lines, submission, whole ? [] : ['spec']);
@@ -139,15 +146,23 @@ export class SubmissionFile {
     return this;
   }
 
-  private async findParent(runId: (text: string) => Promise<string>): Promise<void> {
+  /** Puts the ids of runs in the place of what else `from` says, in a run and in the stages of a sweep. */
+  private async findParents(runId: (text: string) => Promise<string>): Promise<void> {
     const { type, request } = this.submission;
-    const spec = request.spec as { from?: unknown };
-    if (type !== 'run' || typeof spec.from !== 'string') return;
-    try {
-      spec.from = await runId(spec.from);
-    } catch (error) {
-      if (!(error instanceof UsageError)) throw error;
-      throw new UsageError(this.located({ path: ['spec', 'from'], message: error.message }));
+    const spec = request.spec as { from?: unknown; stages?: unknown };
+    const stages = type === 'sweep' && isMapping(spec.stages) ? spec.stages : {};
+    const children = type === 'run' ? [{ path: ['spec'], child: spec }] : [];
+    for (const [stage, child] of Object.entries(stages))
+      if (isMapping(child)) children.push({ path: ['spec', 'stages', stage], child });
+    for (const { path: within, child } of children) {
+      const { from } = child;
+      if (typeof from !== 'string' || Object.hasOwn(stages, from)) continue;
+      child.from = await runId(from).catch((error: unknown) => {
+        if (!(error instanceof UsageError)) throw error;
+        const names = Object.keys(stages).filter((name) => stages[name] !== child);
+        const or = names.length ? `; of this sweep's stages it could be ${names.join(', ')}` : '';
+        throw new UsageError(this.located({ path: [...within, 'from'], message: `${error.message}${or}` }));
+      });
     }
   }
 
@@ -195,11 +210,15 @@ export class SubmissionFile {
   /** Place of the field, or of the nearest thing around it that is in the file. */
   private position(path: readonly (string | number)[]): { line: number; col: number } {
     for (let depth = path.length; depth > 0; depth--) {
-      const found: unknown = this.document.getIn(
-        path.slice(0, depth).map((key) => (/^\d+$/.test(String(key)) ? Number(key) : key)),
-        true,
-      );
-      if (isNode(found) && found.range) return this.lines.linePos(found.range[0]);
+      const keys = path.slice(0, depth).map((key) => (/^\d+$/.test(String(key)) ? Number(key) : key));
+      const found: unknown = this.document.getIn(keys, true);
+      if (!isNode(found) || !found.range) continue;
+      const place = this.lines.linePos(found.range[0]);
+      const around: unknown = this.document.getIn(keys.slice(0, -1), true);
+      const pair = isMap(around) ? around.items.find(({ value }) => value === found) : undefined;
+      // What stands below its key is told at the key.
+      const key = isNode(pair?.key) && pair.key.range ? this.lines.linePos(pair.key.range[0]) : place;
+      return key.line < place.line ? key : place;
     }
     return { line: 1, col: 1 };
   }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -151,4 +152,11 @@ test('what is commented out in it is valid too', () => {
       line,
     ).not.toThrow();
   }
+});
+
+test('its version is that of the package', () => {
+  const { version } = JSON.parse(readFileSync(path.resolve(import.meta.dirname, '../../../package.json'), 'utf8')) as {
+    version: string;
+  };
+  expect(program.version()).toBe(version);
 });

@@ -1,6 +1,8 @@
 /** The options of every command, and what follows from them: the API to talk to, and how to print. */
 import { LoomClient, type DamagedRow } from '#libs/contracts';
 import { Command, InvalidArgumentError } from 'commander';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { EXIT } from './exit-codes.js';
 import { setColour } from './render.js';
 import { readSettings } from './settings.js';
@@ -20,6 +22,13 @@ process.stderr.on('error', () => undefined);
 export const say = (text: string): void => {
   out.write(`${text}\n`);
 };
+
+/** The version in the nearest package.json above a folder. */
+function versionOf(folder: string): string {
+  const file = path.join(folder, 'package.json');
+  if (!existsSync(file)) return path.dirname(folder) === folder ? 'unknown' : versionOf(path.dirname(folder));
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
 
 export const program = new Command('loom')
   .description(
@@ -41,6 +50,7 @@ export const program = new Command('loom')
   )
   .option('--dir <dir>', 'folder of a local stack', DEFAULT_DIR)
   .option('--json', 'print JSON, errors too')
+  .version(versionOf(import.meta.dirname), '--version', 'print the version')
   .addHelpText(
     'after',
     '\nA run or a sweep is meant by its id, the beginning or end of it, its name, or as best:SWEEP.',

@@ -90,6 +90,24 @@ describe('a draw that its field does not take', () => {
   });
 });
 
+test('random draws differ, or are independent where unique is false', () => {
+  const sweep = (more: object) =>
+    SweepSpec.parse({
+      name: 's',
+      method: 'random',
+      run_cap: 12,
+      metric: { name: 'eval/knn' },
+      stages: { p: { kind: 'pretrain', dataset: 'x' } },
+      parameters: { 'p.seed': { values: [1, 2, 3] } },
+      ...more,
+    });
+  expect(expandSweep(sweep({}))).toHaveLength(3);
+  expect(expandSweep(sweep({ unique: true }))).toHaveLength(3);
+  const independent = expandSweep(sweep({ unique: false })).map(({ parameters }) => parameters['p.seed']);
+  expect([independent.length, new Set(independent).size]).toEqual([12, 3]);
+  expect(() => expandSweep(sweep({ unique: false, method: 'tpe' }))).toThrow(/unique: expected method random/);
+});
+
 describe('a small request', () => {
   const stages = { p: { kind: 'pretrain', dataset: 'x' } };
   const of = ['crop', 'flip', 'blur', 'grayscale', 'cutout'] as const;

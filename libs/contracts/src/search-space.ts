@@ -367,17 +367,25 @@ export const TPE_STARTUP = 10;
 /** Draws that may fail to be new before a space counts as exhausted. */
 export const STALE_DRAWS = 200;
 
+export interface Drawing {
+  /** Whether the field of a parameter takes a value; others are drawn again. */
+  takes?: (path: string, value: unknown) => boolean;
+  /** Whether no draw comes twice. */
+  unique?: boolean | undefined;
+}
+
 /**
- * Distinct draws of all parameters, at most `count`; fewer where the space has no more. A larger count begins with the
- * same draws.
+ * Draws of all parameters, at most `count`; fewer where they are to differ and the space has no more. A larger count
+ * begins with the same draws.
  */
 export function draws(
   parameters: Record<string, Parameter>,
   count: number,
   seed: number,
-  takes?: (path: string, value: unknown) => boolean,
+  { takes, unique = true }: Drawing = {},
 ): Record<string, unknown>[] {
   const uniform = uniformNumbers(seed);
+  if (!unique) return Array.from({ length: count }, () => drawAll(parameters, uniform, takes));
   const found = new Map<string, Record<string, unknown>>();
   for (let stale = 0; found.size < count && stale < STALE_DRAWS;) {
     const draw = drawAll(parameters, uniform, takes);

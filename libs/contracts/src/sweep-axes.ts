@@ -104,7 +104,10 @@ function randomAssignments(sweep: SweepSpec): Record<string, unknown>[] {
     ]);
   if (sizeOf(shared) > cap) refuse(cap, sizeOf(shared));
   const count = Math.floor(cap / sizeOf(shared));
-  const drawn = draws(parameters, isModelled(sweep) ? Math.min(TPE_STARTUP, count) : count, seed, takesOf(sweep));
+  const drawn = draws(parameters, isModelled(sweep) ? Math.min(TPE_STARTUP, count) : count, seed, {
+    takes: takesOf(sweep),
+    unique: sweep.unique,
+  });
   return [...product([drawn, ...shared])];
 }
 

@@ -143,6 +143,8 @@ export function* expansionOf(sweep: SweepSpec): Generator<Trial, void> {
   }
   for (const { path, message } of conditionFaults(sweep.parameters))
     faults.push({ path: ['parameters', ...path], message });
+  if (sweep.unique !== undefined && sweep.method !== 'random')
+    faults.push({ path: ['unique'], message: `expected method random beside unique, got ${sweep.method}` });
   if (faults.length) throw new InvalidSweepError(faults);
   const assigned = assignments(sweep);
   yield* trialsOf(sweep, assigned, 0);
@@ -172,7 +174,7 @@ function* trialsOf(
   for (const [place, parameters] of assigned.entries()) {
     const trial = trialOf(sweep, order, parameters, firstIndex + place);
     const identity = canonicalJson(trial.runs.map((run) => run.spec));
-    if (seen.has(identity))
+    if (seen.has(identity) && sweep.unique !== false)
       throw new InvalidSweepError([
         {
           path: ['parameters'],

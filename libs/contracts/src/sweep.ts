@@ -98,6 +98,13 @@ export const SweepSpec = z
       .max(2 ** 32 - 1)
       .default(0)
       .describe('Seed of what `random` and `tpe` draw: the same seed gives the same trials.'),
+    unique: z
+      .boolean()
+      .optional()
+      .describe(
+        'Of `random`: whether no draw comes twice, as is the default. `false` draws each independently, as Weights & ' +
+          'Biases does; trials that are the same share their runs.',
+      ),
     parallel_trials: parallelTrials
       .optional()
       .describe(

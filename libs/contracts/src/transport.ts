@@ -25,7 +25,10 @@ export class ApiError extends Error {
     super(
       [
         problem.detail || problem.title,
-        ...(problem.errors ?? []).map((fault) => `  ${fault.path}: ${fault.message}`),
+        // What the sentence says already is not said again.
+        ...(problem.errors ?? [])
+          .filter(({ message }) => !problem.detail?.includes(message))
+          .map(({ path, message }) => `  ${path}: ${message}`),
       ].join('\n'),
     );
     this.name = 'ApiError';

@@ -8,7 +8,7 @@ import { SweepSpec } from './sweep.js';
 import { metricNamed } from './wandb-names.js';
 import { isMapping, parametersOf, type Given, type WandbOptions } from './wandb-parameters.js';
 
-/** What such a file, of Weights & Biases, says for the program that it starts and for the service that keeps it. */
+/** What stands in a file for Weights & Biases for the program that it starts, and for the service that keeps it. */
 const SET_ASIDE = new Set(
   (
     'program command entity project description job controller imageuri image_uri kind apiVersion scheduler metrics ' +

@@ -28,8 +28,8 @@ export interface Density {
 /** The kernels in one parameter: the observed ones in their order, then the prior's. */
 interface Kernels {
   draw(kernel: number, uniform: () => number): unknown;
-  /** Logarithms of all kernels' densities at a value. */
-  logs(value: unknown): Float64Array;
+  /** Adds the logarithm of each kernel's density at a value. */
+  add(logs: Float64Array, value: unknown): void;
 }
 
 /** The density of the values that some trials had of parameters, all of which each of them had. */
@@ -44,17 +44,15 @@ export function densityOf(
   const raw = [...weightsOf(observed.length), PRIOR_WEIGHT];
   const total = raw.reduce((sum, weight) => sum + weight, 0);
   const weights = raw.map((weight) => weight / total);
+  const priors = Float64Array.from(weights, (weight) => Math.log(weight));
   return {
     draw: (uniform) => {
       const kernel = chosen(weights, uniform);
       return Object.fromEntries(kernels.map(([path, each]) => [path, each.draw(kernel, uniform)]));
     },
     log: (values) => {
-      const logs = weights.map((weight) => Math.log(weight));
-      for (const [path, each] of kernels) {
-        const added = each.logs(values[path]);
-        for (let i = 0; i < logs.length; i++) logs[i]! += added[i]!;
-      }
+      const logs = priors.slice();
+      for (const [path, each] of kernels) each.add(logs, values[path]);
       const highest = logs.reduce((max, log) => Math.max(max, log), Number.NEGATIVE_INFINITY);
       return highest + Math.log(logs.reduce((sum, log) => sum + Math.exp(log - highest), 0));
     },
@@ -91,9 +89,9 @@ function categories({ values = [], probabilities }: Parameter, observed: readonl
           uniform,
         )
       ],
-    logs: (value) => {
+    add: (logs, value) => {
       const place = places.get(canonicalJson(value))!;
-      return Float64Array.from(all, (choice) => Math.log(massOf(choice, place)));
+      for (let i = 0; i < all.length; i++) logs[i]! += Math.log(massOf(all[i], place));
     },
   };
 }
@@ -158,11 +156,17 @@ function numbers({ low, high, log, q, prior }: Scale, observed: readonly number[
   const inward = (x: number) => (log ? Math.log(Math.max(x, Number.MIN_VALUE)) : x);
   const outward = (x: number) => (log ? Math.exp(x) : x);
   const width = prior.sigma;
-  if (width === 0) return { draw: () => outward(low), logs: () => new Float64Array(observed.length + 1) };
+  if (width === 0) return { draw: () => outward(low), add: () => undefined };
   const places = observed.map((x) => Math.min(high, Math.max(low, inward(x))));
   const mus = [...places, prior.mu];
   const sigmas = [...bandwidths(places, low, high, width), width];
   const inside = mus.map((mu, i) => Math.log(normalMass((low - mu) / sigmas[i]!, (high - mu) / sigmas[i]!)));
+  // Multiples come again among the candidates.
+  const known = new Map<number, number[]>();
+  const massesOf = (x: number, step: number) => {
+    const [from, to] = [Math.max(low, inward(x - step / 2)), Math.min(high, inward(x + step / 2))];
+    return mus.map((mu, i) => Math.log(normalMass((from - mu) / sigmas[i]!, (to - mu) / sigmas[i]!)) - inside[i]!);
+  };
   const heights = sigmas.map((sigma, i) => -Math.log(sigma * Math.sqrt(2 * Math.PI)) - inside[i]!);
   return {
     draw: (kernel, uniform) => {
@@ -172,17 +176,16 @@ function numbers({ low, high, log, q, prior }: Scale, observed: readonly number[
       if (log) return exact(multiple * q);
       return exact(Math.min(Math.round((high - q / 2) / q), Math.max(Math.round((low + q / 2) / q), multiple)) * q);
     },
-    logs: (value) => {
+    add: (logs, value) => {
       const x = value as number;
       if (q === null) {
         const at = inward(x);
-        return Float64Array.from(heights, (height, i) => height - 0.5 * ((at - mus[i]!) / sigmas[i]!) ** 2);
+        for (let i = 0; i < mus.length; i++) logs[i]! += heights[i]! - 0.5 * ((at - mus[i]!) / sigmas[i]!) ** 2;
+        return;
       }
-      const [from, to] = [Math.max(low, inward(x - q / 2)), Math.min(high, inward(x + q / 2))];
-      return Float64Array.from(
-        mus,
-        (mu, i) => Math.log(normalMass((from - mu) / sigmas[i]!, (to - mu) / sigmas[i]!)) - inside[i]!,
-      );
+      const masses = known.get(x) ?? massesOf(x, q);
+      known.set(x, masses);
+      for (let i = 0; i < mus.length; i++) logs[i]! += masses[i]!;
     },
   };
 }

@@ -49,7 +49,8 @@ export interface Suggesting {
 
 /**
  * A new assignment of all parameters that apply. `ranked`: what is known, the best first. The densities of a group that
- * does not always apply are made of the trials that had it (Bergstra et al. 2011, section 4: a tree).
+ * does not always apply are made of the trials that had it, the better of those (Bergstra et al. 2011, section 4: a
+ * tree).
  */
 export function suggest(
   parameters: Record<string, Parameter>,
@@ -58,9 +59,9 @@ export function suggest(
   { candidates = CANDIDATES, takes = () => true }: Suggesting = {},
 ): Record<string, unknown> {
   if (ranked.length < TPE_STARTUP) return drawAll(parameters, uniform, takes);
-  const cut = betterCount(ranked.length);
-  const inTime = (some: readonly Observation[]) => some.toSorted((a, b) => a.order - b.order);
-  const [better, worse] = [inTime(ranked.slice(0, cut)), inTime(ranked.slice(cut))];
+  const inTime = (some: readonly Observation[]) =>
+    some.toSorted((a, b) => a.order - b.order).map(({ parameters: had }) => had);
+  const better = new Set(ranked.slice(0, betterCount(ranked.length)));
   const suggestion: Record<string, unknown> = {};
   for (const group of groupsOf(parameters)) {
     if (!isActive(group[0]![1], suggestion)) continue;
@@ -68,12 +69,10 @@ export function suggest(
       distributionOf(parameter) === 'constant' ? 'constant' : 'varied',
     );
     for (const [path, { value }] of constant) suggestion[path] = value;
-    const density = (some: readonly Observation[]) =>
-      densityOf(
-        varied,
-        some.map(({ parameters: had }) => had).filter((had) => varied.every(([path]) => had[path] !== undefined)),
-      );
-    const [good, bad] = [density(better), density(worse)];
+    const had = ranked.filter(({ parameters: of }) => varied.every(([path]) => of[path] !== undefined));
+    // The better of all trials, and at least as many as would be the better of those alone.
+    const cut = Math.max(betterCount(had.length), had.filter((each) => better.has(each)).length);
+    const [good, bad] = [densityOf(varied, inTime(had.slice(0, cut))), densityOf(varied, inTime(had.slice(cut)))];
     let best: { values: Record<string, unknown>; score: number } | undefined;
     for (let i = 0; i < candidates; i++) {
       const values = good.draw(uniform);
