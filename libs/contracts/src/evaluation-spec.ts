@@ -110,7 +110,12 @@ export const Embed = z
       .strictObject({
         neighbors: z.int().min(2).max(200).default(15),
         minDistance: z.number().min(0).max(1).default(0.1),
-        epochs: z.int().min(10).max(2000).default(200),
+        epochs: z
+          .int()
+          .min(10)
+          .max(2000)
+          .optional()
+          .describe('Without it as umap-learn has it: 500 for up to 10,000 samples, 200 for more.'),
       })
       .prefault({}),
     alignTo: RunId.nullable()

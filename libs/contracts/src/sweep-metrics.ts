@@ -24,6 +24,7 @@ const REPORTED: Record<RunKind, readonly string[]> = {
   ],
   finetune: [
     'eval/accuracy',
+    'eval/top5_accuracy',
     'eval/loss',
     'eval/miou',
     'eval/dice',

@@ -13,7 +13,8 @@ import {
 } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
-import { accuracy, collect } from './evaluation.js';
+import { judgeClasses, storeClassification, type ClassJudgement } from './classification.js';
+import { collect } from './evaluation.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildClassifier, buildProjectionHead } from './networks/heads.js';
 import { buildSegmenter, pyramidOf } from './networks/segmenter.js';
@@ -78,6 +79,7 @@ async function classify(
   };
   const ofHead = trunk.length > 1 ? ` and the first ${spec.fromHeadLayer} of the projection head` : '';
   context.log('info', `all layers of the encoder${ofHead} ${treatment(spec)}, with a linear classifier on top`);
+  let judgement!: ClassJudgement;
   return tune(spec, subset, inputs, context, {
     trunk,
     head: classifier,
@@ -101,12 +103,12 @@ async function classify(
     evaluate: async (pause) => {
       const labels = gatherLabels(data.evaluation, allRows(data.evaluation));
       const logits = await collect(data.evaluation, allRows(data.evaluation), (x) => logitsOf(x, false), pause);
-      const [loss, predictions] = tf.tidy(
-        () => [crossEntropy(logits, labels).dataSync()[0]!, tf.argMax(logits, 1).dataSync()] as const,
-      );
+      judgement = judgeClasses(logits, labels);
       logits.dispose();
-      return { 'eval/loss': loss, 'eval/accuracy': accuracy(predictions, labels) };
+      const { loss, accuracy, top5 } = judgement;
+      return { 'eval/loss': loss, 'eval/accuracy': accuracy, ...(top5 !== null && { 'eval/top5_accuracy': top5 }) };
     },
+    report: () => storeClassification(data.evaluation, spec.evalSplit, judgement, spec.steps, context),
   });
 }
 

@@ -5,6 +5,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import path from 'node:path';
 import { storedAutoencoder, type Autoencoder } from './autoencoder.js';
 import { collect, type Pause } from './evaluation.js';
+import { nearestAmong } from './manifold/exact-search.js';
+import type { Points } from './manifold/points.js';
 import { pictureOf, tile, writeAnimation, writeGrid, writePng } from './pictures.js';
 import { openOne, readParent } from './run-inputs.js';
 import { breathe, type TrainContext } from './session.js';
@@ -43,7 +45,8 @@ export async function interpolate(spec: Interpolate, inputs: TrainerInputs, cont
     const metrics = { 'interpolate/middle_mse_to_training': await leastError(middle, train, autoencoder, pause) };
     if (spec.samples > 0) {
       const drawn = own(draw(spec, autoencoder, bank));
-      const nearest = nearestRows(drawn, bank).map((place) => rows[place]!);
+      const { places } = await nearestAmong(pointsOf(bank), pointsOf(drawn), 1, pause);
+      const nearest = Array.from(places, (place) => rows[place]!);
       await storeDrawn(drawn, train, nearest, results);
     }
     context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
@@ -212,13 +215,11 @@ export function slerp(a: ArrayLike<number>, b: ArrayLike<number>, t: number): nu
   return Array.from(a, (x, i) => wa * x + wb * b[i]!);
 }
 
-/** Row of the bank that is nearest to each code, by squared distance. codes: [N, L], bank: [B, L] */
-function nearestRows(codes: tf.Tensor2D, bank: tf.Tensor2D): number[] {
-  return tf.tidy(() => {
-    const distances = tf.sub(tf.sum(tf.square(bank), 1), tf.mul(tf.matMul(codes, bank, false, true), 2));
-    return [...tf.argMin(distances, 1).dataSync()];
-  });
-}
+/** codes: [N, L] */
+const pointsOf = (codes: tf.Tensor2D): Points => ({
+  values: codes.dataSync() as Float32Array,
+  width: codes.shape[1],
+});
 
 /**
  * Codes [samples, L] drawn from N(0, 1), the prior of a variational autoencoder; of others from a normal distribution

@@ -4,7 +4,7 @@ import { reportedBy, RunSpec } from '#libs/contracts';
 
 /** Metrics that the source of a trainer names in full; the terms of its loss get their `train/` from the session. */
 const named = (file: string): string[] =>
-  [...readFileSync(new URL(file, import.meta.url), 'utf8').matchAll(/'((?:eval|train|interpolate)\/[a-z_]+)'/g)].map(
+  [...readFileSync(new URL(file, import.meta.url), 'utf8').matchAll(/'((?:eval|train|interpolate)\/[a-z0-9_]+)'/g)].map(
     ([, name]) => name!,
   );
 

@@ -7,7 +7,7 @@ import type { Points } from '../manifold/points.js';
 import { pca } from '../manifold/principal-components.js';
 import { procrustes } from '../manifold/procrustes.js';
 import { largestPerplexity, tsne } from '../manifold/tsne.js';
-import { umap } from '../manifold/umap.js';
+import { umap, usualEpochs } from '../manifold/umap.js';
 import type { TrainContext } from '../session.js';
 
 export type MapName = Embed['maps'][number];
@@ -132,7 +132,7 @@ async function mapOf(
       const neighbors = Math.min(spec.umap.neighbors, count);
       if (neighbors < spec.umap.neighbors)
         log('warn', `UMAP asks for ${spec.umap.neighbors} neighbours, there are ${count} samples: all are taken`);
-      const parameters = { ...spec.umap, neighbors };
+      const parameters = { ...spec.umap, neighbors, epochs: spec.umap.epochs ?? usualEpochs(count) };
       return { map: await umap(neighbours, start, parameters, random, pause), parameters };
     }
   }

@@ -9,7 +9,7 @@ import { procrustes } from './procrustes.js';
 import { Quadtree } from './quadtree.js';
 import { geometryOf, knnPurity, neighboursKept, silhouette, trustworthiness } from './quality.js';
 import { tsne } from './tsne.js';
-import { curveOf, umap } from './umap.js';
+import { curveOf, umap, usualEpochs } from './umap.js';
 
 // One thread: with more, sums may be taken in another order.
 beforeAll(() => loadTensorFlow({ threads: 1 }));
@@ -183,6 +183,10 @@ describe.each([
     expect(
       await trust(await tsne(neighbours, start, { perplexity: 30, iterations: 750 }, Random.seeded(1))),
     ).toBeGreaterThan(reference.tsne - 0.02);
+  });
+
+  test('UMAP takes as many epochs as umap-learn', () => {
+    expect([10, 10_000, 10_001].map(usualEpochs)).toEqual([500, 500, 200]);
   });
 
   test('UMAP is as trustworthy as umap-learn', async () => {

@@ -13,6 +13,9 @@ export interface UmapOptions {
   epochs: number;
 }
 
+/** Epochs that umap-learn takes for so many samples. */
+export const usualEpochs = (count: number): number => (count <= 10_000 ? 500 : 200);
+
 /** Parameters of the similarity 1 / (1 + a·d^2b) of two points at distance d on the map. */
 interface Curve {
   a: number;
