@@ -2,7 +2,6 @@
 /**
  * Prisma's schema engine without a download. The CLI spawns an engine and speaks JSON-RPC with it, one message a line;
  * this serves the same protocol with the WebAssembly build of the same engine, over node-postgres.
- * Limits: the URL's query string (TLS options, schema) is ignored.
  */
 import { PrismaPg } from '@prisma/adapter-pg';
 import { bindMigrationAwareSqlAdapterFactory, ColumnTypeEnum } from '@prisma/driver-adapter-utils';
@@ -17,6 +16,9 @@ import pg from 'pg';
 const CHAR_OID = 18;
 const TEXT_OID = 25;
 
+// The CLI reads standard error as JSON: node-postgres warns there of what later versions will take sslmode for.
+process.removeAllListeners('warning');
+
 const { values: options } = parseArgs({
   strict: false,
   allowPositionals: true,
@@ -24,18 +26,16 @@ const { values: options } = parseArgs({
 });
 const url = options.datasource ? JSON.parse(options.datasource).url : undefined;
 
-/** Always host, port and database apart: next to a connection string, pg ignores the database that it is asked for. */
+/** The URL with all of its options, TLS among them, and another database where one is asked for. */
 function connection(database) {
-  if (!url) return { host: '127.0.0.1', port: 1 };
-  const { hostname, port, username, password, pathname } = new URL(url);
-  return {
-    host: hostname,
-    port: Number(port || 5432),
-    user: decodeURIComponent(username),
-    password: decodeURIComponent(password),
-    database: database ?? decodeURIComponent(pathname.slice(1)),
-  };
+  const target = new URL(url ?? 'postgresql://127.0.0.1:1/');
+  if (database !== undefined) target.pathname = `/${encodeURIComponent(database)}`;
+  return { connectionString: target.href };
 }
+const named = () => {
+  const { hostname, port, pathname } = new URL(connection().connectionString);
+  return { host: hostname, port: port || '5432', database: decodeURIComponent(pathname.slice(1)) };
+};
 
 async function execute(config, sql) {
   const client = new pg.Client(config);
@@ -48,9 +48,23 @@ async function execute(config, sql) {
 }
 
 const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
-const createDatabase = () => execute(connection('postgres'), `CREATE DATABASE ${quoted(connection().database)}`);
+const createDatabase = () => execute(connection('postgres'), `CREATE DATABASE ${quoted(named().database)}`);
 const dropDatabase = () =>
-  execute(connection('postgres'), `DROP DATABASE IF EXISTS ${quoted(connection().database)} WITH (FORCE)`);
+  execute(connection('postgres'), `DROP DATABASE IF EXISTS ${quoted(named().database)} WITH (FORCE)`);
+
+/** What the engine itself writes of the migration that it runs, a moment after. */
+const NOTE_DONE = `
+  DO $$
+  BEGIN
+    IF to_regclass('_prisma_migrations') IS NOT NULL THEN
+      UPDATE _prisma_migrations
+      SET finished_at = now(),
+        applied_steps_count = 1
+      WHERE finished_at IS NULL
+        AND rolled_back_at IS NULL;
+    END IF;
+  END
+  $$`;
 
 /** PrismaPg, put right where migrations need it to be. */
 class MigrationAdapterFactory extends PrismaPg {
@@ -61,10 +75,11 @@ class MigrationAdapterFactory extends PrismaPg {
 
   async connect() {
     const adapter = await super.connect();
-    // A script goes to the server whole: PrismaPg splits it at every semicolon, also inside a function's body.
+    // A script goes to the server whole: PrismaPg splits it at every semicolon, also inside a function's body. So it
+    // is one transaction, which notes too that the migration is done: one that is not noted has left nothing.
     adapter.executeScript = async (script) => {
       try {
-        await adapter.client.query(script);
+        await adapter.client.query(`${script};\n${NOTE_DONE}`);
       } catch (error) {
         adapter.onError(error);
       }
@@ -90,7 +105,7 @@ class MigrationAdapterFactory extends PrismaPg {
   async connectToShadowDb() {
     const database = `prisma_migrate_shadow_db_${randomUUID()}`;
     await execute(this.target, `CREATE DATABASE ${quoted(database)}`);
-    const shadow = await new MigrationAdapterFactory({ ...this.target, database }).connect();
+    const shadow = await new MigrationAdapterFactory(connection(database)).connect();
     const dispose = shadow.dispose.bind(shadow);
     shadow.dispose = async () => {
       await dispose();
@@ -103,7 +118,7 @@ class MigrationAdapterFactory extends PrismaPg {
 
 /** Postgres' and the network's errors by Prisma's codes. */
 function describe(error) {
-  const { host, port, database } = connection();
+  const { host, port, database } = named();
   switch (error?.code) {
     case '3D000':
       return { error_code: 'P1003', message: `Database \`${database}\` does not exist` };
@@ -177,7 +192,7 @@ async function serve() {
     ensureConnectionValidity: () => execute(connection()),
     createDatabase: async () => {
       await createDatabase();
-      return { databaseName: connection().database };
+      return { databaseName: named().database };
     },
   };
   const answer = async ({ id, method, params }) => {

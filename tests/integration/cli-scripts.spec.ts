@@ -209,6 +209,15 @@ describe('without a terminal', () => {
       stdout: '',
       stderr: 'loom: expected --data-root to be a folder that is there, got nowhere: it does not exist\n',
     });
+    const { port } = new URL(client.url);
+    for (const [args, message] of [
+      [['--port', port], `expected port ${port} to be free: choose another with --port`],
+      [['--host', '192.0.2.1'], 'expected --host to be an address of this machine, got 192.0.2.1: 127.0.0.1 is for it'],
+      [['--host', 'no such host'], 'expected --host to be an address of this machine, got no such host: 127.0.0.1 is'],
+    ] as const) {
+      const { code, stderr } = await up([...args]);
+      expect([code, stderr]).toEqual([3, expect.stringContaining(message)]);
+    }
     const wrong = await up([], { LOOM_SLOTS: 'abc' });
     expect([wrong.code, wrong.stderr]).toEqual([3, expect.stringMatching(/LOOM_SLOTS: .*expected number/)]);
     expect(wrong.stderr).not.toMatch(/^\s+at |node:|\.js:/m);

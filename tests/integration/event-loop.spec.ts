@@ -24,7 +24,7 @@ beforeAll(async () => {
   ids.sweep = await largeSweep(database, sweeps, TRIALS);
   ids.comparison = await largeComparison(database, sweeps, TRIALS);
   // For MLflow the curves of each run are asked for: of ten thousand that takes a minute.
-  ids.small = await largeSweep(database, sweeps, 1000);
+  ids.small = await largeSweep(database, sweeps, 300);
   await database.prisma.$executeRaw`ANALYZE`;
 }, 240_000);
 afterAll(async () => {

@@ -1,15 +1,17 @@
 /** An upgrade: the database of the first version takes the migrations while it is written to. */
 import { Database, migrate, RunQueries, Runs } from '#libs/platform';
+import { spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import pg from 'pg';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { eventually } from '../support/eventually.js';
 
 const MIGRATIONS = path.resolve(import.meta.dirname, '..', '..', 'prisma', 'migrations');
-const name = `test_${randomUUID().replaceAll('-', '')}`;
-const url = new URL(inject('databaseUrl'));
-url.pathname = `/${name}`;
+let name: string;
+let url: URL;
 
 async function administer(sql: string): Promise<void> {
   const client = new pg.Client({ connectionString: new URL('/postgres', url).href });
@@ -21,7 +23,9 @@ async function administer(sql: string): Promise<void> {
   }
 }
 
-beforeAll(async () => {
+beforeEach(async () => {
+  name = `test_${randomUUID().replaceAll('-', '')}`;
+  url = new URL(`/${name}`, inject('databaseUrl'));
   await administer(`CREATE DATABASE ${name}`);
   const client = new pg.Client({ connectionString: url.href });
   await client.connect();
@@ -44,7 +48,7 @@ beforeAll(async () => {
     await client.end();
   }
 });
-afterAll(() => administer(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`));
+afterEach(() => administer(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`));
 
 test(
   'migrations go forward under load: every write of the version before is there afterwards, and the new version ' +
@@ -101,3 +105,59 @@ test(
     }
   },
 );
+
+/** A process that migrates, killed where it waits for the lock of a table that somebody else has. */
+async function brokenOffAt(table: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url.href });
+  await client.connect();
+  try {
+    await client.query(`BEGIN; LOCK TABLE ${table}`);
+    const module = pathToFileURL(path.resolve('dist', 'libs', 'platform', 'src', 'machine', 'migrations.js')).href;
+    const child = spawn(
+      process.execPath,
+      ['--input-type=module', '-e', `import { migrate } from '${module}'; await migrate('${url.href}');`],
+      { detached: true, stdio: 'ignore' },
+    );
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    await eventually(async () => {
+      const { rowCount } = await client.query('SELECT FROM pg_locks WHERE NOT granted AND relation = $1::regclass', [
+        table,
+      ]);
+      expect(rowCount).toBe(1);
+    });
+    process.kill(-child.pid!, 'SIGKILL');
+    await gone;
+    await client.query('ROLLBACK');
+    // The server learns that the other end has gone when it answers.
+    await eventually(async () => {
+      const { rowCount } = await client.query(
+        `SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+      );
+      expect(rowCount).toBe(0);
+    });
+  } finally {
+    await client.end();
+  }
+}
+
+test.each(['attempt', 'metric'])(
+  'a migration that is broken off when it is about to change %s is gone on with by whoever starts next',
+  async (table) => {
+    await brokenOffAt(table);
+    // Two at once, as two starters would.
+    await Promise.all([migrate(url.href), migrate(url.href)]);
+    const database = new Database(url.href);
+    try {
+      await new Runs(database, { dataRoot: '/nowhere', leaseMs: 1000 }).workers.checkSchema();
+      expect(await database.prisma.project.findMany({ select: { name: true } })).toEqual([{ name: 'default' }]);
+    } finally {
+      await database.close();
+    }
+  },
+  120_000,
+);
+
+test('migrations keep to what the URL says of TLS', async () => {
+  url.searchParams.set('sslmode', 'require');
+  await expect(migrate(url.href)).rejects.toThrow('The server does not support SSL connections');
+});

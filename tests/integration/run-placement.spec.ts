@@ -27,7 +27,7 @@ describe('where a run is worked on', () => {
     });
     expect((await platform.leases.heartbeat('leaving', [])).drain).toBe(true);
     await platform.workers.setWorkerState('leaving', 'running');
-    expect((await queries.workers('leaving'))[0]).toMatchObject({ state: 'draining' });
+    expect((await queries.workers('leaving')).items[0]).toMatchObject({ state: 'draining' });
     expect(await platform.claims.claim({ runId, attempt: 1 }, 'staying')).toMatchObject({ attempt: 1 });
     await platform.workers.setWorkerState('leaving', 'stopped');
     await expect(platform.workers.drainWorker('leaving')).rejects.toMatchObject({ code: 'invalid_state' });

@@ -58,5 +58,5 @@ export async function startApi() {
     await rm(dir, { recursive: true, force: true });
   }
 
-  return { app, dir, url, runs, post, submit, stop };
+  return { app, dir, url, database, runs, post, submit, stop };
 }

@@ -1,6 +1,7 @@
 /** Real Postgres and Redis for the integration tests: containers where Docker answers, embedded servers otherwise. */
 // By path: global set-up runs where `#libs` means the build, which may be older than the sources.
-import { migrate, startLocalServices, type LocalServices } from '../../libs/platform/src/machine/local-services.js';
+import { startLocalServices, type LocalServices } from '../../libs/platform/src/machine/local-services.js';
+import { migrate } from '../../libs/platform/src/machine/migrations.js';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

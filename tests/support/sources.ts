@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { crc32, createGzip, deflateRawSync } from 'node:zlib';
+import { crc32, createGzip, createZstdCompress, deflateRawSync } from 'node:zlib';
 import sharp from 'sharp';
 import { pack } from 'tar-stream';
 import { expect } from 'vitest';
@@ -111,7 +111,7 @@ export class DataRoot {
     return name;
   }
 
-  /** A tar, a tar.gz or a zip, as its name ends. */
+  /** A tar, a tar.gz, a tar.zst or a zip, as its name ends. */
   async archive(name: string, files: Files, options?: ZipOptions): Promise<string> {
     const target = path.join(this.root, name);
     await mkdir(path.dirname(target), { recursive: true });
@@ -122,9 +122,10 @@ export class DataRoot {
     const tar = pack();
     for (const [file, bytes] of Object.entries(files)) tar.entry({ name: file }, await bytes);
     tar.finalize();
-    await (name.endsWith('gz')
-      ? pipeline(tar, createGzip(), createWriteStream(target))
-      : pipeline(tar, createWriteStream(target)));
+    const packed = createWriteStream(target);
+    if (name.endsWith('gz')) await pipeline(tar, createGzip(), packed);
+    else if (name.endsWith('zst')) await pipeline(tar, createZstdCompress(), packed);
+    else await pipeline(tar, packed);
     return name;
   }
 
@@ -145,7 +146,7 @@ export class DataRoot {
         testFraction: 0,
         ...more,
       });
-      const { manifest, files } = await prepareDataset(spec, {
+      const { manifest, files, summary } = await prepareDataset(spec, {
         dataRoot: this.root,
         workDir,
         signal: new AbortController().signal,
@@ -154,13 +155,13 @@ export class DataRoot {
       });
       const arrays: Record<string, { shape: number[]; data: number[] }> = {};
       for (const { name, path: file } of files) {
-        const sound = name.endsWith('-samples.npy') && manifest.sample.modality === 'audio';
+        const sound = name.endsWith('-samples.npy') && summary.sample.modality === 'audio';
         const typeOfSamples = sound ? '<i2' : '|u1';
         const { shape, data } = await readNpy(file, name.endsWith('-labels.npy') ? '<i4' : typeOfSamples);
         arrays[name.replace('.npy', '')] = { shape, data: [...data] };
       }
       const messages = (level: LogLevel) => lines.filter((line) => line.level === level).map(({ message }) => message);
-      return { manifest, arrays, warnings: messages('warn'), infos: messages('info') };
+      return { manifest: manifest!, arrays, summary, warnings: messages('warn'), infos: messages('info') };
     } finally {
       await rm(workDir, { recursive: true, force: true });
     }

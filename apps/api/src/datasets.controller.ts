@@ -22,8 +22,8 @@ export class DatasetsController {
   @Get(':reference')
   @ApiOperation({ summary: 'A dataset version by `name` (its newest) or `name@digest`' })
   @Returns(Dataset)
-  get(@Param('reference', { schema: DatasetReference }) reference: string) {
-    return this.found(reference);
+  async get(@Param('reference', { schema: DatasetReference }) reference: string) {
+    return (await this.queries.dataset(reference)) ?? missing(reference);
   }
 
   @Delete(':reference')
@@ -38,14 +38,11 @@ export class DatasetsController {
       throw RequestError.invalid([
         { path: ['reference'], message: `expected a version, such as ${reference}@0123456789ab, got a name alone` },
       ]);
-    const { name, digest } = await this.found(reference);
+    const { name, digest } = (await this.queries.datasetVersion(reference)) ?? missing(reference);
     await this.deletion.dataset(name, digest);
   }
-
-  private async found(reference: string) {
-    const dataset = await this.queries.dataset(reference);
-    if (!dataset)
-      throw new RequestError('not_found', `expected a prepared dataset, got ${reference}: there is none of that name`);
-    return dataset;
-  }
 }
+
+const missing = (reference: string): never => {
+  throw new RequestError('not_found', `expected a prepared dataset, got ${reference}: there is none of that name`);
+};

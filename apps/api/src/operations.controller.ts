@@ -1,4 +1,3 @@
-import type { Worker } from '#libs/contracts';
 import { Leader, ProjectStore, Readiness, RequestError, RunQueries, RunQueue } from '#libs/platform';
 import { Controller, Get, Header, Param, Res } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
@@ -146,7 +145,7 @@ export class OperationsController {
     const [runs, jobs, workers, dispatchWait, projects] = await Promise.all([
       this.queries.runCounts(),
       this.queue.counts().catch(() => ({})),
-      this.queries.workers(),
+      this.queries.workerCounts(),
       this.queries.dispatchWaitSeconds(),
       this.projectStore.list(),
     ]);
@@ -155,8 +154,8 @@ export class OperationsController {
     for (const [status, count] of Object.entries(runs)) this.runs.set({ status }, count);
     for (const [state, count] of Object.entries(jobs)) this.jobs.set({ state }, count);
     for (const [kind, count] of Object.entries(this.leader.repairs)) this.repairs.set({ kind }, count as number);
-    this.workers.set({ alive: 'true' }, workers.filter(({ alive }) => alive).length);
-    this.workers.set({ alive: 'false' }, workers.filter(isMissed).length);
+    this.workers.set({ alive: 'true' }, workers.alive);
+    this.workers.set({ alive: 'false' }, workers.missed);
     for (const { name, running, waiting, gpuSecondsUsed } of projects) {
       this.projects.set({ project: name, state: 'running' }, running);
       this.projects.set({ project: name, state: 'waiting' }, waiting);
@@ -169,7 +168,3 @@ export class OperationsController {
     return this.registry.metrics();
   }
 }
-
-/** Silent though nobody has sent it away: one that is draining or has stopped is expected to go. */
-const isMissed = ({ alive, state }: Pick<Worker, 'alive' | 'state'>): boolean =>
-  !alive && state !== 'draining' && state !== 'stopped';

@@ -13,6 +13,7 @@ const STATUS: Record<RequestErrorCode, number> = {
   // As the draft on Idempotency-Key has it (draft-ietf-httpapi-idempotency-key-header).
   idempotency_mismatch: 422,
   invalid_state: 409,
+  damaged: 409,
 };
 const TITLES: Record<number, [code: string, title: string]> = {
   400: ['invalid_request', "The request can't be read"],

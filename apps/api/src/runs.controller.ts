@@ -187,7 +187,7 @@ export class RunsController {
   @ApiOperation({ summary: 'What happened to a run, in order' })
   @Returns(page(RunEvent))
   async events(@Param('id', { schema: Id }) id: string, @Query({ schema: ListPage }) { limit, cursor }: ListPage) {
-    await this.found(id);
+    await this.exists(id);
     const items = await this.queries.events(id, { after: after(cursor), limit });
     return { items, nextCursor: items.length === limit ? String(items.at(-1)!.id) : null };
   }
@@ -196,7 +196,7 @@ export class RunsController {
   @ApiOperation({ summary: 'Curves of a run: by key, since a step, at most `points` points each' })
   @Returns(z.object({ items: z.array(MetricSeries) }))
   async metrics(@Param('id', { schema: Id }) id: string, @Query({ schema: ListMetrics }) query: ListMetrics) {
-    await this.found(id);
+    await this.exists(id);
     return itemsAsJson(this.queries.metricsAsText(id, query));
   }
 
@@ -217,7 +217,7 @@ export class RunsController {
       await this.recorder.record({ runId: id, attempt }, { points });
     } catch (error) {
       if (!(error instanceof LeaseLostError)) throw error;
-      await this.found(id);
+      await this.exists(id);
       throw new RequestError(
         'invalid_state',
         `expected the attempt of a run that is running, got attempt ${attempt}: ${error.message}`,
@@ -230,7 +230,7 @@ export class RunsController {
   @ApiOperation({ summary: 'Log lines of a run, in order' })
   @Returns(page(LogLine))
   async logs(@Param('id', { schema: Id }) id: string, @Query({ schema: ListPage }) { limit, cursor }: ListPage) {
-    await this.found(id);
+    await this.exists(id);
     const items = await this.queries.logs(id, { after: after(cursor), limit });
     return { items, nextCursor: items.length === limit ? String(items.at(-1)!.id) : null };
   }
@@ -239,7 +239,7 @@ export class RunsController {
   @ApiOperation({ summary: 'Files of a run, with their sha256' })
   @Returns(page(Artifact))
   async listArtifacts(@Param('id', { schema: Id }) id: string, @Query({ schema: ListPage }) query: ListPage) {
-    await this.found(id);
+    await this.exists(id);
     return this.queries.artifacts(id, query);
   }
 
@@ -344,6 +344,11 @@ export class RunsController {
   async retry(@Param('id', { schema: Id }) id: string) {
     await this.requests.retry(id);
     return this.found(id);
+  }
+
+  /** What is recorded of a run is told also where the run itself is damaged. */
+  private async exists(id: string): Promise<void> {
+    if (!(await this.queries.hasRun(id))) missing(id);
   }
 
   private async found(id: string) {

@@ -1,5 +1,5 @@
-import { RUN_KINDS, type Fault } from '#libs/contracts';
-import { RequestError, Turns } from '#libs/platform';
+import type { Fault } from '#libs/contracts';
+import { faultsOf, RequestError, Turns } from '#libs/platform';
 import {
   Injectable,
   SerializeOptions,
@@ -13,40 +13,6 @@ import { ApiHeader, ApiResponse } from '@nestjs/swagger';
 import { z } from 'zod';
 import { inPieces } from './json-stream.js';
 import { checkInTurns } from './schema-in-turns.js';
-
-const shown = (value: unknown): string => {
-  const text = JSON.stringify(value) ?? 'nothing';
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
-};
-
-/** A field, what was expected there and what came. An unknown key is told at its own place. */
-function faultsOf(issue: z.core.$ZodIssue): Fault[] {
-  const path = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
-  if (issue.code === 'unrecognized_keys')
-    return issue.keys.map((key) => ({ path: [...path, key], message: 'expected no such field: it is unknown' }));
-  if (issue.code === 'invalid_union' && path.at(-1) === 'kind')
-    return [
-      {
-        path,
-        message:
-          `expected one of ${RUN_KINDS.join(', ')}, got ` +
-          `${shown((issue.input as Record<string, unknown> | undefined)?.['kind'])}`,
-      },
-    ];
-  const message = issue.message
-    .replace(/^Invalid (input|option): /, '')
-    .replace(/^Too (big|small): /, '')
-    .replace(/, received .*$/, '');
-  return [
-    {
-      path,
-      message:
-        message.startsWith('expected') && !message.includes(', got ')
-          ? `${message}, got ${shown(issue.input)}`
-          : message,
-    },
-  ];
-}
 
 /** How deep lists and objects of a request may be in each other. */
 const DEEPEST = 64;

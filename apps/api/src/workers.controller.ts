@@ -1,5 +1,5 @@
-import { Worker } from '#libs/contracts';
-import { RunQueries, Workers } from '#libs/platform';
+import { damaged, Worker } from '#libs/contracts';
+import { onlyOne, RunQueries, Workers } from '#libs/platform';
 import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { ApiOperation, ApiTags } from '@nestjs/swagger';
 import { z } from 'zod';
@@ -15,9 +15,9 @@ export class WorkersController {
 
   @Get()
   @ApiOperation({ summary: 'Workers, with their state and last heartbeat' })
-  @Returns(z.object({ items: z.array(Worker) }))
-  async list() {
-    return { items: await this.queries.workers() };
+  @Returns(z.object({ items: z.array(Worker), damaged }))
+  list() {
+    return this.queries.workers();
   }
 
   @Post(':id/drain')
@@ -31,6 +31,6 @@ export class WorkersController {
   @Returns(Worker)
   async drain(@Param('id', { schema: z.string().max(128) }) id: string) {
     await this.workers.drainWorker(id);
-    return (await this.queries.workers(id))[0]!;
+    return onlyOne(await this.queries.workers(id))!;
   }
 }

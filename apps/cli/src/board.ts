@@ -2,7 +2,7 @@
 import { duration, isTerminal, RateMeter, shortNumber, type Run } from '#libs/contracts';
 import { clip, paint, progressText, sparkline, statusText, width, type Output } from './render.js';
 
-/** What is worth a word while a run goes on. */
+/** Metrics that a run's line shows: key, how it is called, decimals. */
 const SHOWN_METRICS = [
   ['train/loss', 'loss', 3],
   ['eval/knn', 'kNN', 3],
@@ -13,7 +13,7 @@ const SHOWN_METRICS = [
 ] as const;
 const CURVE = 'train/loss';
 const CURVE_WIDTH = 12;
-/** More points of a curve are halved: nobody sees them in a dozen characters. */
+/** A curve of more points is halved to means of two: it is drawn in a dozen characters. */
 const MOST_POINTS = 1024;
 const [WIDEST_LABEL, NARROWEST_LABEL, WIDEST_BAR, NARROWEST_BAR] = [34, 12, 24, 6];
 const REDRAW_MS = 100;
@@ -24,8 +24,10 @@ const SHOW_CURSOR = '\u001b[?25h';
 export interface Progress {
   metrics: ReadonlyMap<string, number>;
   curve?: readonly number[];
-  /** Steps a second. */ rate?: number | undefined;
-  /** Seconds. */ remaining?: number | undefined;
+  /** Steps a second. */
+  rate?: number | undefined;
+  /** Seconds until the last step. */
+  remaining?: number | undefined;
 }
 
 const isWaiting = (status: Run['status']): boolean => status === 'pending' || status === 'queued';
@@ -35,7 +37,7 @@ interface Part {
   place: number;
   text: string;
 }
-/** Place of what says why a run is as it is: it is cut rather than left out. */
+/** Place of the part that says why a run has its status: it is cut rather than left out. */
 const DETAIL = 9;
 
 /**
@@ -89,7 +91,7 @@ function partsOf(run: Run, total: number, progress: Progress, output: Output): P
   return parts;
 }
 
-/** Those parts for which there is room, in the order of their places, and the room that they leave. */
+/** The parts for which there is room, in the order of their places, and the columns that they leave. */
 function fitting(parts: readonly Part[], room: number): { shown: string[]; room: number } {
   const kept: Part[] = [];
   for (const part of parts) {
@@ -149,7 +151,7 @@ export class ProgressBoard {
     const row = this.rows.get(run.id);
     if (!row) return;
     row.run = run;
-    // Of a run that has ended the last line has what it ended with, also where its points are still on their way.
+    // The last line of a run shows the metrics of its result: the last points may still be on their way.
     for (const [key, value] of Object.entries(run.metrics)) row.metrics.set(key, value);
     this.meter.note([run], this.now());
     this.show(run.id);
@@ -167,7 +169,10 @@ export class ProgressBoard {
     if (this.output.isTTY) this.show(runId);
   }
 
-  /** Says something that concerns all runs below them, or (elsewhere than on a terminal) once; empty: it is over. */
+  /**
+   * Shows a notice that concerns all runs below their lines until it is replaced; elsewhere than on a terminal it is
+   * written once. An empty text takes it away.
+   */
   note(text: string): void {
     if (text === this.notice) return;
     this.notice = text;
@@ -209,7 +214,7 @@ export class ProgressBoard {
     }, REDRAW_MS);
   }
 
-  /** As many lines as the terminal has, those that move first; the rest is counted. */
+  /** As many lines as fit the terminal, runs that train first; the others are counted by status in the last line. */
   private fitting(): string[] {
     const most = Math.max(1, (this.output.rows ?? 24) - 3);
     const rows = [...this.rows.values()];
@@ -237,7 +242,7 @@ export class ProgressBoard {
     const all = [...lines, ...(this.notice ? [paint('yellow', this.notice, this.output)] : [])].map((line) =>
       clip(line, columns),
     );
-    // A terminal that was made narrower has wrapped what stands there.
+    // A terminal that was made narrower has wrapped the lines drawn before.
     const height = this.drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(width(line) / columns)), 0);
     const up = height ? `\r\u001b[${height}A` : '';
     const text = all.map((line) => `\u001b[2K${line}\n`).join('');

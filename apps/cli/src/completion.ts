@@ -82,7 +82,7 @@ const pathsBelow = (places: readonly Place[]): string =>
 const patterns = (path: string, flag: Flag): string =>
   flag.names.map((each) => (path === '' ? `*:${each}` : `${path}:${each}`)).join('|');
 
-/** Which command the cursor is in, as both shells find it out. */
+/** Lines of bash and zsh that set `place` to the command that the cursor is in. */
 const walk = (places: readonly Place[], first: number, list: string, end: string): string => `\
   local place='' word skip='' i
   for ((i = ${first}; i < ${end}; i++)); do
@@ -96,7 +96,7 @@ const walk = (places: readonly Place[], first: number, list: string, end: string
   done
 `;
 
-/** What the cursor may stand behind: options with a value, each as a case of the shell that completes it. */
+/** Options with a value, each as a case of the shell that completes the value behind it. */
 const valueCases = (places: readonly Place[], complete: (flag: Flag) => string): string =>
   places
     .flatMap(({ path, flags }) =>

@@ -33,13 +33,16 @@ export interface DemoOptions {
   signal: AbortSignal;
 }
 
-/** How much is spent. Both fit their time on two cores: six minutes, and ninety seconds. */
+/** Sizes of a full demo, six minutes on two cores, and of a quick one, ninety seconds. */
 const BUDGETS = {
   full: { width: 16, pretrainSteps: 450, finetuneSteps: 250, autoencodeSteps: 250, bankSize: 2000 },
   quick: { width: 8, pretrainSteps: 60, finetuneSteps: 100, autoencodeSteps: 60, bankSize: 1000 },
 } as const;
 const LABEL_FRACTIONS = [0.01, 0.1];
-/** Views that suit photographs, and such that leave a digit the digit it is. */
+/**
+ * Combinations of augmentations, by the channels of the images: for photographs, and for digits, which must stay the
+ * digits that they are.
+ */
 const COMBINATIONS: Record<1 | 3, z.input<typeof Augmentation>[]> = {
   3: [
     { crop: { minArea: 0.2 }, flip: {} },
@@ -49,7 +52,10 @@ const COMBINATIONS: Record<1 | 3, z.input<typeof Augmentation>[]> = {
   1: [{ crop: { minArea: 0.4 } }, { crop: { minArea: 0.4 }, rotate: {} }, { rotate: {}, cutout: {} }],
 };
 
-/** In all pairs: SimCLR's figure without what needs filters of its own, and what can be done to a digit. */
+/**
+ * Augmentations that are tried in all pairs, by the channels of the images: those of the figure in the SimCLR paper but
+ * for its filters, and those that leave a digit what it is.
+ */
 const PAIRED: Record<1 | 3, z.input<typeof Augmentation>> = {
   3: {
     crop: { minArea: 0.2 },
@@ -231,7 +237,7 @@ async function prepare(
       ...(options.dataset === undefined && { imageSize: 28, channels: 1 }),
     },
     tags: ['demo'],
-    // Ahead of what a demo that was broken off has left in the queue.
+    // Before what an earlier demo that was broken off has left in the queue.
     priority: 100,
   });
   const run = await watch(preparing.run, `prepare ${name}`);

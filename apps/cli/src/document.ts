@@ -39,8 +39,10 @@ export class SubmissionFile {
     private readonly lines: LineCounter,
     readonly submission: Submission,
     private readonly prefix: readonly string[],
-    /** What became of the names of a file for Weights & Biases. */
+    /** How the names of a file for Weights & Biases were read, a line each. */
     readonly notes: readonly string[] = [],
+    /** Where in such a file the parameters of the spec stand. */
+    private readonly places: ReadonlyMap<string, readonly string[]> = new Map(),
   ) {}
 
   /**
@@ -93,7 +95,7 @@ export class SubmissionFile {
     if (isForWandb(content, reading)) return SubmissionFile.ofWandb(content, file, document, lines, reading);
     const whole = 'spec' in content;
     const type = typeOf(whole ? content['spec'] : content);
-    // What is neither is told what it could be, not that a union did not match.
+    // A document that is neither is told what it could be, instead of that a union did not match.
     if (!type) {
       const kinds = RunSpec.options.map((option) => option.shape.kind.value).join(', ');
       throw new UsageError(`${file}:1:1: expected \`kind\` (one of ${kinds}) for a run, or \`stages\` for a sweep`);
@@ -109,7 +111,10 @@ export class SubmissionFile {
     lines: LineCounter,
     { stage, dataset, map = {} }: Reading,
   ): SubmissionFile {
-    const stages = (content['stages'] ?? { [stage!]: { kind: stage, dataset } }) as WandbOptions['stages'];
+    const { taken: request, rest } = divided(content, ['tags', 'priority']);
+    if (content['stages'] === undefined && dataset === undefined)
+      throw new UsageError(`${file}: expected --dataset NAME beside --stage ${stage}, got none`);
+    const stages = (content['stages'] ?? { [stage!]: stageOf(stage!, dataset!) }) as WandbOptions['stages'];
     const options = {
       stages,
       stage: stage !== undefined && Object.hasOwn(stages, stage) ? stage : Object.keys(stages)[0]!,
@@ -117,9 +122,9 @@ export class SubmissionFile {
       name: path.basename(file).replace(/\.\w+$/, '') || 'sweep',
     };
     try {
-      const { spec, notes } = fromWandb(content, options);
-      const submission = { type: 'sweep', request: { spec } } as unknown as Submission;
-      return new SubmissionFile(file, document, lines, submission, ['spec'], notes);
+      const { spec, notes, places } = fromWandb(rest, options);
+      const submission = { type: 'sweep', request: { ...request, spec } } as unknown as Submission;
+      return new SubmissionFile(file, document, lines, submission, ['spec'], notes, places);
     } catch (error) {
       if (!(error instanceof WandbError)) throw error;
       const told = new SubmissionFile(file, document, lines, { type: 'sweep', request: {} } as Submission, []);
@@ -181,7 +186,8 @@ export class SubmissionFile {
 
   private located({ path, message }: Fault): string {
     const within = this.prefix.length && path[0] === 'spec' ? path.slice(1) : path;
-    const { line, col } = this.position(within);
+    const place = within[0] === 'parameters' ? this.places.get(String(within[1])) : undefined;
+    const { line, col } = this.position(place ? [...place, ...within.slice(2)] : within);
     const { type, request } = this.submission;
     return `${this.file}:${line}:${col}: ${within.join('.') || 'document'}: ${message}${advice(type, request, path)}`;
   }
@@ -238,20 +244,33 @@ function withReals(content: unknown): unknown {
 
 /** Whether a file is one for Weights & Biases: no spec of a run or a whole request. */
 function isForWandb(content: Record<string, unknown>, { stage }: Reading): boolean {
-  if ('spec' in content || 'kind' in content) return false;
+  if ('spec' in content || ('kind' in content && content['kind'] !== 'sweep')) return false;
   if (stage !== undefined) return true;
   return (
     isMapping(content['stages']) && ['map', 'program', 'command', 'entity', 'controller'].some((key) => key in content)
   );
 }
 
-const OF_REQUEST = ['project', 'tags', 'priority'] as const;
+/** The stage that a file for Weights & Biases is read as; without a parent where it may have one. */
+const stageOf = (kind: string, dataset: string): Record<string, unknown> => ({
+  kind,
+  dataset,
+  ...(['finetune', 'evaluate'].includes(kind) && { from: null }),
+});
+
+/** What stands under these keys, and the rest. */
+function divided(content: Record<string, unknown>, keys: readonly string[]) {
+  const entries = Object.entries(content);
+  return {
+    taken: Object.fromEntries(entries.filter(([key]) => keys.includes(key))),
+    rest: Object.fromEntries(entries.filter(([key]) => !keys.includes(key))),
+  };
+}
 
 /** A bare spec as a request: what belongs beside a spec is taken there. */
 function requestOf(content: Record<string, unknown>): Record<string, unknown> {
-  const beside = OF_REQUEST.filter((key) => key in content);
-  const spec = Object.fromEntries(Object.entries(content).filter(([key]) => !beside.some((each) => each === key)));
-  return { spec, ...Object.fromEntries(beside.map((key) => [key, content[key]])) };
+  const { taken, rest } = divided(content, ['project', 'tags', 'priority']);
+  return { spec: rest, ...taken };
 }
 
 const isMapping = (content: unknown): content is Record<string, unknown> =>

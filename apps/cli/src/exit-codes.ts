@@ -2,7 +2,7 @@ import { ApiError, UnreachableError } from '#libs/contracts';
 import { UsageError } from './document.js';
 import { StackError } from './stack-lock.js';
 
-/** What scripts can tell apart. */
+/** Exit codes, by which scripts tell outcomes apart. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3, interrupted: 130 } as const;
 
 export function exitCodeOf(error: unknown): number {

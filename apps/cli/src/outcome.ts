@@ -1,4 +1,4 @@
-/** Runs and sweeps followed to their end, and the exit code that says how they ended. */
+/** Follows runs and sweeps to their end; the exit code says how they ended. */
 import type { LoomClient, Run } from '#libs/contracts';
 import { setTimeout as delay } from 'node:timers/promises';
 import { EXIT } from './exit-codes.js';

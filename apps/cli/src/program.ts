@@ -1,5 +1,5 @@
 /** The options of every command, and what follows from them: the API to talk to, and how to print. */
-import { LoomClient } from '#libs/contracts';
+import { LoomClient, type DamagedRow } from '#libs/contracts';
 import { Command, InvalidArgumentError } from 'commander';
 import { EXIT } from './exit-codes.js';
 import { setColour } from './render.js';
@@ -15,7 +15,7 @@ out.on('error', (error: NodeJS.ErrnoException) => {
   process.stderr.write(`loom: expected to be able to write what was asked for, got ${error.message}\n`);
   process.exit(EXIT.failed);
 });
-// Who does not listen to what is wrong is told by the exit code.
+// A reader that closes stderr is told of errors by the exit code alone.
 process.stderr.on('error', () => undefined);
 export const say = (text: string): void => {
   out.write(`${text}\n`);
@@ -73,10 +73,19 @@ export async function flushed(): Promise<void> {
     await new Promise<void>((resolve) => stream.write('', () => resolve()));
 }
 
+/** What is left out of lists because it is damaged was said, each once: who follows runs asks again and again. */
+const saidDamaged = new Set<string>();
+function sayDamaged({ resource, id, field, message }: DamagedRow): void {
+  const text = `loom: ${resource} ${id} is left out, its row is damaged: ${field}: ${message}\n`;
+  if (saidDamaged.has(text)) return;
+  saidDamaged.add(text);
+  process.stderr.write(text);
+}
+
 /** @throws UsageError where nothing says which address */
 export async function client(): Promise<LoomClient> {
   const { url, key, timeoutMs } = await readSettings(settings(), process.env);
-  return new LoomClient({ url, key, timeoutMs });
+  return new LoomClient({ url, key, timeoutMs, onDamaged: sayDamaged });
 }
 
 /** Prints a value as JSON where that was asked for, else as text. */

@@ -1,4 +1,4 @@
-/** What is typed in the place of an id: a part of one, a name, or `best:` and a sweep. */
+/** Finds the run or sweep that was typed in place of an id: a part of one, a name, or `best:` and a sweep. */
 import type { LoomClient, Reference } from '#libs/contracts';
 import { UsageError } from './document.js';
 

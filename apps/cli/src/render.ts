@@ -49,7 +49,7 @@ const bold = (text: string, output: Output): string => paint('bold', text, outpu
 
 // eslint-disable-next-line no-control-regex -- the escape character is what is looked for
 const ESCAPES = /\u001b\[[0-9;]*m/g;
-/** The same, kept as parts by `split`. */
+/** The same pattern with a group, so that `split` keeps the escape codes. */
 const STYLED = new RegExp(`(${ESCAPES.source})`);
 export const width = (text: string): number => text.replace(ESCAPES, '').length;
 

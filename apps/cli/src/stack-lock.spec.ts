@@ -1,9 +1,8 @@
-import { createHash } from 'node:crypto';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runningPid, StackError, StackRunningError, stopStack, takeLock } from './stack-lock.js';
 
 const BY_PS = { proc: '/nowhere', ps: 'ps' };
@@ -30,60 +29,65 @@ const otherLives = async () => {
   return Promise.race([ended, new Promise<boolean>((resolve) => other.stdout!.once('data', () => resolve(true)))]);
 };
 
-describe.each([
+/** As if the process that holds the folder had said another id when it took it. */
+async function holderIsTold(text: (own: string) => string): Promise<void> {
+  const file = path.join(dir, 'holder');
+  await writeFile(file, text(await readFile(file, 'utf8')));
+}
+
+test.each([
   ['as this system tells', undefined],
   ['told by ps', BY_PS],
-])('the lock of a folder, %s', (_, sources) => {
-  test('is held by one, until it is released', async () => {
-    const release = await takeLock(dir, sources);
-    expect(runningPid(dir, sources)).toBe(process.pid);
-    await expect(takeLock(dir, sources)).rejects.toThrow(StackRunningError);
-    release();
-    expect([runningPid(dir, sources), await readdir(dir)]).toEqual([undefined, []]);
-  });
+])('a folder is held by one, until it is released, %s', async (_, sources) => {
+  const release = await takeLock(dir, sources);
+  expect(runningPid(dir, sources)).toBe(process.pid);
+  await expect(takeLock(dir, sources)).rejects.toThrow(StackRunningError);
+  release();
+  expect([runningPid(dir, sources), await stopStack(dir, 1000, sources)]).toEqual([undefined, false]);
+  (await takeLock(dir, sources))();
+});
 
-  test('whose process id was given out again is nobody’s: its process is not signalled', async () => {
-    await takeLock(dir, sources);
-    const text = await readFile(path.join(dir, 'lock'), 'utf8');
-    await writeFile(path.join(dir, 'lock'), text.replace(String(process.pid), String(other.pid)));
-    expect([runningPid(dir, sources), await stopStack(dir, 1000, sources)]).toEqual([undefined, false]);
+test('a copy of a folder that is held is held by nobody: what runs in the first is not ended by it', async () => {
+  const release = await takeLock(dir);
+  await holderIsTold(() => `${other.pid} \n`);
+  const copy = `${dir}-copy`;
+  try {
+    await cp(dir, copy, { recursive: true });
+    expect([runningPid(copy), await stopStack(copy, 1000)]).toEqual([undefined, false]);
     expect(await otherLives()).toBe(true);
-    const release = await takeLock(dir, sources);
-    expect([runningPid(dir, sources), await readdir(dir)]).toEqual([process.pid, ['lock']]);
+    const releaseCopy = await takeLock(copy);
+    expect([runningPid(copy), await readFile(path.join(dir, 'holder'), 'utf8')]).toEqual([
+      process.pid,
+      `${other.pid} \n`,
+    ]);
+    releaseCopy();
+  } finally {
     release();
-  });
-});
-
-test('a lock that does not say which process it means is not acted on, and the message says what to do', async () => {
-  // As it was written where there is no /proc.
-  await writeFile(path.join(dir, 'lock'), `${other.pid} \n`);
-  for (const act of [() => stopStack(dir, 1000), () => takeLock(dir)]) {
-    await expect(act()).rejects.toThrow(StackError);
-    await expect(act()).rejects.toThrow(`end it with \`kill ${other.pid}\` if it does, else remove ${dir}/lock`);
+    await rm(copy, { recursive: true, force: true });
   }
-  expect([runningPid(dir), await otherLives()]).toEqual([undefined, true]);
 });
 
-test('nor is one where the system says nothing of the process', async () => {
+test('a folder whose holder is not told by the system is not acted on, and the message says what to do', async () => {
   const release = await takeLock(dir);
-  const text = await readFile(path.join(dir, 'lock'), 'utf8');
-  await writeFile(path.join(dir, 'lock'), text.replace(String(process.pid), String(other.pid)));
-  await expect(stopStack(dir, 1000, NOT_AT_ALL)).rejects.toThrow(StackError);
-  expect(await otherLives()).toBe(true);
+  await holderIsTold((own) => own.replace(String(process.pid), String(other.pid)));
+  for (const act of [() => stopStack(dir, 1000, NOT_AT_ALL), () => takeLock(dir, NOT_AT_ALL)]) {
+    await expect(act()).rejects.toThrow(StackError);
+    await expect(act()).rejects.toThrow(`end it with \`kill ${other.pid}\` if it does`);
+  }
+  expect([runningPid(dir, NOT_AT_ALL), await otherLives()]).toEqual([undefined, true]);
   release();
 });
 
-test('a claim on a stale lock holds while its starter lives, and is followed as a lock is when it died', async () => {
-  const stale = '999999999 1\n';
-  const claim = path.join(dir, `lock.${createHash('sha256').update(stale).digest('hex').slice(0, 16)}`);
-  await takeLock(dir);
-  await rename(path.join(dir, 'lock'), claim);
-  await writeFile(path.join(dir, 'lock'), stale);
+test('what the folder names of a process that is gone is not waited for', async () => {
+  await writeFile(path.join(dir, 'holder'), '999999999 1\n');
+  expect([runningPid(dir), await stopStack(dir, 1000)]).toEqual([undefined, false]);
+  const release = await takeLock(dir);
   expect(runningPid(dir)).toBe(process.pid);
-  await expect(takeLock(dir)).rejects.toThrow(StackRunningError);
-
-  await writeFile(claim, '999999998 1\n');
-  const release = await takeLock(dir);
-  expect([runningPid(dir), await readdir(dir)]).toEqual([process.pid, ['lock']]);
   release();
+});
+
+test('a folder that can’t be written to is named', async () => {
+  await expect(takeLock(path.join(dir, 'nowhere'))).rejects.toThrow(
+    `expected to be able to write in ${path.join(dir, 'nowhere')}: `,
+  );
 });

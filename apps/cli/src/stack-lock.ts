@@ -1,8 +1,7 @@
-/** Who holds the stack of a folder: one process at a time, named in the folder's lock. */
-import { createHash, randomUUID } from 'node:crypto';
-import { readFileSync, rmSync } from 'node:fs';
-import { link, rename, rm, writeFile } from 'node:fs/promises';
+/** Who holds the stack of a folder: one process at a time, by a lock of the kernel's that ends with it. */
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 // Past the lib's index, which brings Prisma: commands that start nothing answer three times as fast without it.
 import { identityOf, isStill, type ProcessSources } from '../../../libs/platform/src/machine/process-identity.js';
@@ -23,12 +22,44 @@ export class StackRunningError extends StackError {
   }
 }
 
-const lockOf = (dir: string): string => path.join(dir, 'lock');
+/** Its bytes are locked, nothing is written to it. */
+const lockOf = (dir: string): string => path.join(dir, 'stack.lock');
+/** Names the process that has the lock. */
+const holderFile = (dir: string): string => path.join(dir, 'holder');
+
+/** A starter waits as long for those that only ask whether the folder is held. */
+const ASKING_MS = 100;
+const NAMING_MS = 10_000;
+const SQLITE_BUSY = 5;
+
+/**
+ * Takes the lock of the folder's file by SQLite, which takes it by fcntl(2): the kernel gives it to one process, and
+ * takes it back from one that is killed. A copy of the folder has a file of its own, so that it is not held with it.
+ * Undefined where it is held.
+ */
+function locked(dir: string, how: 'exclusive' | 'shared'): DatabaseSync | undefined {
+  const exclusive = how === 'exclusive';
+  const database = new DatabaseSync(lockOf(dir), { timeout: exclusive ? ASKING_MS : 0 });
+  try {
+    database.exec(exclusive ? 'BEGIN EXCLUSIVE' : 'BEGIN; SELECT * FROM sqlite_schema');
+    return database;
+  } catch (error) {
+    database.close();
+    if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return undefined;
+    throw error;
+  }
+}
+
+function isHeld(dir: string): boolean {
+  if (!existsSync(lockOf(dir))) return false;
+  const asked = locked(dir, 'shared');
+  asked?.close();
+  return asked === undefined;
+}
 
 /** The process that holds the stack of `dir`, while it lives and is known to be the one. */
 export function runningPid(dir: string, sources?: ProcessSources): number | undefined {
-  const last = chainOf(lockOf(dir)).at(-1);
-  const holder = last && holderOf(last.text, sources);
+  const holder = isHeld(dir) ? holderOf(dir, sources) : undefined;
   return holder?.lives ? holder.pid : undefined;
 }
 
@@ -41,7 +72,7 @@ export async function stopStack(
   timeoutMs = STOP_GRACE_MS + 30_000,
   sources?: ProcessSources,
 ): Promise<boolean> {
-  const pid = liveHolder(dir, chainOf(lockOf(dir)).at(-1), sources);
+  const pid = await liveHolder(dir, sources);
   if (pid === undefined) return false;
   process.kill(pid, 'SIGTERM');
   for (const until = performance.now() + timeoutMs; runningPid(dir, sources) === pid; await delay(100)) {
@@ -55,103 +86,62 @@ export async function stopStack(
 
 /**
  * Makes this process the holder of `dir`, until the function is called that is returned.
- *
- * A lock appears with all of its text, by link(2). One that a process left behind that is gone is followed by a claim,
- * a file whose name is made from that lock's text: link(2) lets one starter make it, and only that one replaces the
- * lock, by rename(2). Who makes a claim too late, after the lock that it follows was replaced, finds that no chain of
- * claims leads there from the lock of today, and begins again. A starter that dies between claim and rename leaves a
- * claim that is followed in the same way.
  * @throws StackRunningError, StackError
  */
 export async function takeLock(dir: string, sources?: ProcessSources): Promise<() => void> {
-  const lock = lockOf(dir);
-  const nonce = randomUUID();
-  const draft = `${lock}.${nonce}`;
-  const own = `${process.pid} ${identityOf(process.pid, sources)} ${nonce}\n`;
-  const release = () => {
-    // Who removed the folder may have begun anew in it.
-    if (textOf(lock) === own) rmSync(lock, { force: true });
-  };
   try {
-    await writeFile(draft, own);
     for (;;) {
-      if (await linked(draft, lock)) return release;
-      const chain = chainOf(lock);
-      const last = chain.at(-1);
-      if (!last) continue;
-      const pid = liveHolder(dir, last, sources);
-      if (pid !== undefined) throw new StackRunningError(dir, pid);
-      const claim = claimOn(lock, last.text);
-      if (!(await linked(draft, claim))) continue;
-      if (chainOf(lock).at(-1)?.text !== own) {
-        await rm(claim, { force: true });
-        continue;
+      const lock = locked(dir, 'exclusive');
+      if (lock) {
+        const draft = `${holderFile(dir)}.${process.pid}`;
+        writeFileSync(draft, `${process.pid} ${identityOf(process.pid, sources)}\n`);
+        renameSync(draft, holderFile(dir));
+        return () => {
+          rmSync(holderFile(dir), { force: true });
+          lock.close();
+        };
       }
-      await rename(claim, lock);
-      for (const { file } of chain.slice(1)) await rm(file, { force: true });
-      return release;
+      const pid = await liveHolder(dir, sources);
+      if (pid !== undefined) throw new StackRunningError(dir, pid);
     }
   } catch (error) {
     if (error instanceof StackError) throw error;
     throw new StackError(`expected to be able to write in ${dir}: ${(error as Error).message}`);
-  } finally {
-    await rm(draft, { force: true }).catch(() => undefined);
   }
 }
 
-interface Link {
-  file: string;
-  text: string;
-}
-
-/** The lock and the claims that follow it, the last of which is of the process that holds it or is about to. */
-function chainOf(lock: string): Link[] {
-  const chain: Link[] = [];
-  for (let file = lock, text = textOf(file); text !== undefined; text = textOf(file)) {
-    chain.push({ file, text });
-    file = claimOn(lock, text);
-  }
-  return chain;
-}
-
-const claimOn = (lock: string, text: string): string =>
-  `${lock}.${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
-
-function textOf(file: string): string | undefined {
+/** Whom the folder names, and whether it lives, undefined where the system does not say which process that is. */
+function holderOf(dir: string, sources?: ProcessSources): { pid: number; lives: boolean | undefined } | undefined {
+  let text: string;
   try {
-    return readFileSync(file, 'utf8');
+    text = readFileSync(holderFile(dir), 'utf8');
   } catch {
     return undefined;
   }
-}
-
-/** Whether the file appeared here, with all that is in the draft; false where there is one. */
-async function linked(draft: string, file: string): Promise<boolean> {
-  try {
-    await link(draft, file);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
-  }
-}
-
-/** Whom a lock's text names, and whether it lives; undefined where the system does not say which process that is. */
-function holderOf(text: string, sources?: ProcessSources): { pid: number; lives: boolean | undefined } | undefined {
   const [first, identity = ''] = text.split(/\s/);
   const pid = Number(first);
   return pid > 0 ? { pid, lives: isStill(pid, identity, sources) } : undefined;
 }
 
-/** @throws StackError where a process lives under the holder's id that nobody can tell from it */
-function liveHolder(dir: string, last: Link | undefined, sources?: ProcessSources): number | undefined {
-  const holder = last && holderOf(last.text, sources);
-  if (!holder) return undefined;
-  const { pid, lives } = holder;
-  if (lives === undefined)
-    throw new StackError(
-      `expected to be told whether process ${pid} holds the stack of ${dir}: end it with \`kill ${pid}\` if it does, ` +
-        `else remove ${last.file}, and run the command again`,
-    );
-  return lives ? pid : undefined;
+/**
+ * Who has the lock; undefined where nobody has. Between the lock and its name is a moment in which the folder names
+ * nobody, or one that is gone.
+ * @throws StackError where nobody can tell whether the process that is named is the one
+ */
+async function liveHolder(dir: string, sources?: ProcessSources): Promise<number | undefined> {
+  for (const until = performance.now() + NAMING_MS; isHeld(dir); await delay(20)) {
+    const holder = holderOf(dir, sources);
+    if (holder?.lives) return holder.pid;
+    if (holder && holder.lives === undefined)
+      throw new StackError(
+        `expected to be told whether process ${holder.pid} holds the stack of ${dir}: end it with ` +
+          `\`kill ${holder.pid}\` if it does, and run the command again`,
+      );
+    if (performance.now() > until)
+      throw new StackError(
+        `expected ${holderFile(dir)} to name the process that holds ${lockOf(dir)}: end that process ` +
+          `(\`fuser ${lockOf(dir)}\` says which it is), and run the command again`,
+      );
+  }
+  return undefined;
 }

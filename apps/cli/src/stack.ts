@@ -129,6 +129,7 @@ export class Stack {
       throw error instanceof LocalServiceError ? new StackError(error.message) : error;
     });
     this.cleanups.push(() => services.stop());
+    services.failure.catch((error: unknown) => this.failed(new StackError((error as Error).message)));
     signal?.throwIfAborted();
     Object.assign(this.state, { databaseUrl: services.databaseUrl, redisUrl: services.redisUrl });
     await migrate(services.databaseUrl);

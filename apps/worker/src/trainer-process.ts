@@ -7,7 +7,7 @@ const TRAINER = fileURLToPath(new URL('./trainer.js', import.meta.url));
 /** Loading TensorFlow takes a second; a machine under load may need longer. */
 const READY_TIMEOUT_MS = 120_000;
 const STDERR_TAIL = 4000;
-/** Why it can't use a GPU, TensorFlow says in warnings. */
+/** Has TensorFlow print warnings: they say why it can't use a GPU. */
 const WARNINGS = { TF_CPP_MIN_LOG_LEVEL: '1' };
 /** By which an index in CUDA_VISIBLE_DEVICES means to CUDA what it means to nvidia-smi, and so to `listGpus`. */
 const GPU_ORDER = { CUDA_DEVICE_ORDER: 'PCI_BUS_ID' };
@@ -104,7 +104,7 @@ export class TrainerProcess {
         if (unseen) this.kill();
         else resolve();
       });
-      // Then all that it wrote has arrived.
+      // 'close' comes when all that the process wrote has arrived, 'exit' may come before.
       this.child.once('close', (code, signal) => {
         clearTimeout(timer);
         reject(

@@ -43,7 +43,7 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
   const shell = context(command);
   try {
     if (spec.kind !== 'prepare-dataset') return { type: 'succeeded', result: await train(spec, inputs, shell) };
-    const { manifest, files } = await prepareDataset(spec, {
+    const { manifest, files, summary } = await prepareDataset(spec, {
       dataRoot: inputs.dataRoot,
       workDir: shell.workDir,
       signal: stop.signal,
@@ -52,7 +52,7 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
     });
     for (const { name, path } of files)
       await shell.store({ name, kind: 'dataset', mime: 'application/octet-stream', path, step: null });
-    return { type: 'succeeded', result: { metrics: {}, dataset: manifest } };
+    return { type: 'succeeded', result: { metrics: {}, ...(manifest && { dataset: manifest }), summary } };
   } catch (error) {
     if (error instanceof Stopped) return { type: 'stopped', reason: error.reason, step: error.step };
     if (stop.signal.aborted) return { type: 'stopped', reason: stop.signal.reason as StopReason, step: 0 };

@@ -6,7 +6,7 @@ import path from 'node:path';
 export const workFolderOf = (artifactsDir: string): string =>
   path.join(artifactsDir, 'work', `${hostname()}.${process.pid}`);
 
-/** Makes the folder, and removes those of processes of this host that are gone. */
+/** Makes the work folder, and removes those of processes of this host that are gone. */
 export async function makeWorkFolder(folder: string): Promise<void> {
   const root = path.dirname(folder);
   const names = await readdir(root).catch(() => []);

@@ -63,7 +63,7 @@ export function combinationCount(algebra: AugmentationAlgebra): number {
   const pool = resolved((subsets ?? pairs ?? leaveOneOut)!.of);
   const names = AUGMENTATIONS.filter((name) => pool[name] !== undefined);
   const [least, most] = sizesOf(algebra, names.length);
-  // Combinations of each size, of the names so far.
+  // counts[size]: combinations of so many of the names that the loop has passed.
   const counts = [1, ...names.map(() => 0)];
   for (const name of names)
     for (let size = names.length; size > 0; size--) counts[size]! += counts[size - 1]! * (strengths[name]?.length ?? 1);

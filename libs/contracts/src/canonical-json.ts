@@ -10,7 +10,7 @@ export function canonicalJson(value: unknown): string {
   }
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
   if (typeof value === 'object') {
-    // A sweep of 10,000 trials comes here a million times.
+    // A loop instead of map and join: this is called a million times for a sweep of 10,000 trials.
     const fields = value as Record<string, unknown>;
     let text = '';
     for (const key of Object.keys(fields).sort())

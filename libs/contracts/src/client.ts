@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Artifact, CollectResult, Dataset } from './artifacts-api.js';
-import type { ListPage } from './http.js';
+import type { DamagedRow, ListPage } from './http.js';
 import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
 import type { Reference } from './references-api.js';
@@ -25,6 +25,8 @@ import type { Worker } from './workers-api.js';
 export interface PageOf<Item> {
   items: Item[];
   nextCursor: string | null;
+  /** What belongs here and can't be told because its row is damaged. */
+  damaged?: DamagedRow[] | undefined;
 }
 
 const COLLECT_TIMEOUT_MS = 300_000;
@@ -63,7 +65,7 @@ export class LoomClient extends Transport {
   }
 
   runs(query: Partial<ListRuns> = {}): Promise<PageOf<Run>> {
-    return this.json('/v1/runs', { query });
+    return this.listed('/v1/runs', query);
   }
   /** All runs that match, fetched page by page as they are read. */
   eachRun(query: Partial<ListRuns> = {}): AsyncGenerator<Run> {
@@ -97,7 +99,7 @@ export class LoomClient extends Transport {
     return this.json(`/v1/runs/${encodeURIComponent(id)}/logs`, { query });
   }
   artifacts(id: string, query: Partial<ListPage> = {}): Promise<PageOf<Artifact>> {
-    return this.json(`/v1/runs/${encodeURIComponent(id)}/artifacts`, { query });
+    return this.listed(`/v1/runs/${encodeURIComponent(id)}/artifacts`, query);
   }
   eachArtifact(id: string): AsyncGenerator<Artifact> {
     return each((cursor) => this.artifacts(id, { limit: 200, ...cursor }));
@@ -194,13 +196,13 @@ export class LoomClient extends Transport {
   }
 
   sweeps(query: Partial<ListPage> = {}): Promise<PageOf<Sweep>> {
-    return this.json('/v1/sweeps', { query });
+    return this.listed('/v1/sweeps', query);
   }
   sweep(id: string): Promise<SweepDetail> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}`);
   }
   sweepResults(id: string): Promise<SweepTable> {
-    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/results`);
+    return this.listed(`/v1/sweeps/${encodeURIComponent(id)}/results`);
   }
   /**
    * Who came to which rung of early stopping, with what, and what was made of it; null in a sweep that stops nothing
@@ -269,7 +271,7 @@ export class LoomClient extends Transport {
   }
 
   datasets(query: Partial<ListPage> = {}): Promise<PageOf<Dataset>> {
-    return this.json('/v1/datasets', { query });
+    return this.listed('/v1/datasets', query);
   }
   dataset(reference: string): Promise<Dataset> {
     return this.json(`/v1/datasets/${encodeURIComponent(reference)}`);
@@ -279,7 +281,7 @@ export class LoomClient extends Transport {
     await this.send(`/v1/datasets/${encodeURIComponent(reference)}`, { method: 'DELETE' });
   }
   async workers(): Promise<Worker[]> {
-    return (await this.json<{ items: Worker[] }>('/v1/workers')).items;
+    return (await this.listed<Omit<PageOf<Worker>, 'nextCursor'>>('/v1/workers')).items;
   }
 
   async projects(): Promise<Project[]> {

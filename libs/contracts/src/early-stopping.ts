@@ -64,7 +64,7 @@ export const EarlyTerminate = z
         strict: z
           .boolean()
           .optional()
-          .describe('For specs written for Weights & Biases: rungs are always strict here.'),
+          .describe('`false`: runs stand by their best value so far instead of the one at the rung.'),
         ...judged,
       })
       .superRefine(({ min_iter: least, max_iter: most, s }, context) => {

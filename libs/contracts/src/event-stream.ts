@@ -65,7 +65,7 @@ export async function readEventStream(
       for (const message of parser.push(decoder.decode(chunk, { stream: true }))) call(() => dispatch(message));
     }
   } catch (error) {
-    // A handler's own error is the caller's business, not a lost connection.
+    // An error that a handler of the caller throws is the caller's, not a lost connection.
     if (callerFailed || error instanceof ApiError) throw error;
     throw new UnreachableError(url, error);
   } finally {

@@ -33,7 +33,7 @@ export const priority = z.int().min(0).max(100).default(50);
 
 export const limit = z.coerce.number().int().min(1).max(500).default(50);
 export const cursor = z.string().max(1024).optional();
-/** `a,b` or the parameter repeated. */
+/** A query parameter with several values: `a,b`, or the parameter repeated. */
 export const list = <T extends z.ZodType<string, string>>(item: T, most = 100) =>
   z
     .union([z.string(), z.array(z.string())])

@@ -2,9 +2,28 @@
 import { z } from 'zod';
 import { cursor, flag, limit } from './http-fields.js';
 
+export const DamagedRow = z
+  .object({
+    resource: z.enum(['run', 'sweep', 'trial', 'dataset', 'artifact', 'worker']),
+    id: z.string().describe('Its id; of a dataset `name@digest`, of a trial its index.'),
+    field: z.string().describe('Where the damage is, such as `spec.temperature`.'),
+    message: z.string().describe('What was expected there and what is stored.'),
+  })
+  .meta({
+    id: 'DamagedRow',
+    description:
+      'What is stored of something is not as its schema says: it was edited by hand, or written by another version.',
+  });
+export type DamagedRow = z.output<typeof DamagedRow>;
+/** Field of a list: what belongs in it and is damaged. */
+export const damaged = z
+  .array(DamagedRow)
+  .optional()
+  .describe("What belongs here and can't be told because its row is damaged; absent where there is none.");
+
 /** Keyset page: pass `nextCursor` as `cursor` for what follows; null at the end. */
 export const page = <Item extends z.ZodType>(item: Item) =>
-  z.object({ items: z.array(item), nextCursor: z.string().nullable() });
+  z.object({ items: z.array(item), nextCursor: z.string().nullable(), damaged });
 
 export const ListPage = z.strictObject({ limit, cursor });
 export type ListPage = z.output<typeof ListPage>;

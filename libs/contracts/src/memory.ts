@@ -40,7 +40,7 @@ const FLOAT = 4;
 const COPIES = 7.25;
 /** Copies of a batch's samples: views, and what augmentation makes on the way. Measured: 16 with colours. */
 const VIEW_COPIES = 18;
-/** Samples of a batch where nothing is learnt. */
+/** Samples of a batch of an evaluation. */
 const EVALUATION_BATCH = 512;
 /**
  * What the process takes beside tensors: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of

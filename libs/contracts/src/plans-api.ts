@@ -54,6 +54,7 @@ export const Plan = z
           'Absent in what older sweeps keep of their plan.',
       ),
     summary: z.string(),
+    notes: z.array(z.string()).optional().describe('What of the spec is to be known before it is submitted.'),
     estimate: Estimation.optional().describe('What the new runs will take; absent in what a sweep keeps of its plan.'),
     memory: MemoryFit.optional(),
   })

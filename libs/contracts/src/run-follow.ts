@@ -5,7 +5,7 @@ import type { LogLine, Run, RunEvent } from './runs-api.js';
 import type { MetricPoint } from './trainer-protocol.js';
 import { isPassing, pause } from './transport.js';
 
-/** A point and when it was recorded. */
+/** A point of a metric, and when it was recorded. */
 export interface TimedPoint extends MetricPoint {
   at: string;
 }
@@ -18,7 +18,7 @@ export interface RunHandlers {
   onLog?(line: LogLine): void;
   /** The connection broke, or was silent for too long, and is made anew. */
   onLost?(error: Error): void;
-  /** It is there again. */
+  /** The connection is made anew, and the stream goes on where it was. */
   onBack?(): void;
 }
 

@@ -80,13 +80,13 @@ const TRANSITIONS: Record<RunStatus, readonly RunStatus[]> = {
 
 export const canMove = (from: RunStatus, to: RunStatus): boolean => TRANSITIONS[from].includes(to);
 
-/** The run waits for a worker in these: it is in the outbox. */
+/** Statuses in which a run waits for a worker: it is in the outbox. */
 export const WAITING_STATUSES = ['queued', 'retrying'] as const satisfies readonly RunStatus[];
-/** A worker holds the run's lease in these. */
+/** Statuses in which a worker holds the run's lease. */
 export const ACTIVE_STATUSES = ['running', 'pausing', 'cancelling'] as const satisfies readonly RunStatus[];
 /** The run gets on in these without anybody's doing: a worker has it, or takes it in its turn. */
 export const UNDER_WAY_STATUSES = [...WAITING_STATUSES, ...ACTIVE_STATUSES] as const satisfies readonly RunStatus[];
-/** It has not ended in these. */
+/** Statuses in which a run has not ended. */
 export const OPEN_STATUSES = ['pending', 'paused', ...UNDER_WAY_STATUSES] as const satisfies readonly RunStatus[];
 export const TERMINAL_STATUSES = [
   'succeeded',

@@ -1,5 +1,6 @@
 /** Submits of runs, runs as the API tells of them, and what they record on their way. */
 import { z } from 'zod';
+import { DatasetSummary } from './dataset-summary.js';
 import { DatasetManifest, Name } from './dataset.js';
 import { dateTime, list, maxSeconds, optionalDateTime, priority, project, tags } from './http-fields.js';
 import { RUN_KINDS, RunSpec } from './run-spec.js';
@@ -70,6 +71,7 @@ export const Run = z
       .object({
         metrics: z.record(z.string(), z.number()),
         dataset: DatasetManifest.optional(),
+        summary: DatasetSummary.optional(),
         labels: LabelsUsed.optional(),
       })
       .nullable()
@@ -145,7 +147,7 @@ export const LogLine = z
   .meta({ id: 'LogLine' });
 export type LogLine = z.output<typeof LogLine>;
 
-/** What one request can record. */
+/** Most points that one request can record. */
 const MOST_POINTS = 10_000;
 export const RecordMetrics = z
   .strictObject({

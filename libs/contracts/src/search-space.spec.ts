@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { combinationCount, combinations } from './augmentation-algebra.js';
+import { notesOnDraws, takesOf } from './field-draws.js';
 import { drawn, finiteValues, inOrder, Parameter, uniformNumbers } from './search-space.js';
 import { expandSweep } from './sweep-expansion.js';
 import { SweepSpec } from './sweep.js';
@@ -58,6 +59,34 @@ describe('a distribution', () => {
     const stages = { p: { kind: 'pretrain', dataset: 'x' } };
     const parameters = { 'p.epochs': { min: 1, max: 3 }, 'p.seed': { distribution: 'int_uniform', min: 0, max: 3 } };
     expect(expandSweep(SweepSpec.parse({ name: 's', stages, parameters }))).toHaveLength(12);
+  });
+});
+
+describe('a draw that its field does not take', () => {
+  const sweep = (parameter: object, method = 'random') =>
+    SweepSpec.parse({
+      name: 's',
+      method,
+      run_cap: 50,
+      metric: { name: 'eval/knn' },
+      stages: { p: { kind: 'pretrain', dataset: 'x' } },
+      parameters: { 'p.temperature': parameter },
+    });
+
+  test('is drawn again, and the plan says how many are', () => {
+    const spec = sweep({ distribution: 'normal', mu: 0.01, sigma: 1 });
+    expect(notesOnDraws(spec)).toEqual([expect.stringMatching(/^p\.temperature: about (49|50|51) % of draws/)]);
+    for (const { runs } of expandSweep(spec))
+      expect((runs[0]!.spec as { temperature: number }).temperature).toBeGreaterThanOrEqual(0.01);
+    expect(takesOf(spec)('p.temperature', -1)).toBe(false);
+    expect(notesOnDraws(sweep({ min: 0, max: 1, distribution: 'uniform' }))).toHaveLength(1);
+    expect(notesOnDraws(sweep({ min: 0.01, max: 1 }))).toEqual([]);
+  });
+
+  test('is refused where hardly any is taken', () => {
+    const spec = sweep({ distribution: 'normal', mu: -9, sigma: 1 });
+    expect(notesOnDraws(spec)).toEqual([]);
+    expect(() => expandSweep(spec)).toThrow(/p\.temperature: Too small/);
   });
 });
 

@@ -26,7 +26,7 @@ const Distribution = z
   .describe(
     "In Weights & Biases' words. `log_uniform` takes exponents of e, `log_uniform_values` the values themselves; " +
       '`inv_log_uniform` takes exponents of e of which the inverse is drawn. `q` rounds to its multiples. `normal` ' +
-      'is that of mu 0 and sigma 1 unless told otherwise.',
+      'is that of mu 0 and sigma 1, `beta` that of a 1 and b 1, unless told otherwise.',
   );
 type Distribution = z.infer<typeof Distribution>;
 
@@ -72,7 +72,7 @@ export const Parameter = z
     const contradictions = contradictionsOf(parameter);
     for (const { path, message } of contradictions) fault(path, message);
     if (contradictions.length) return;
-    const ranged = RANGE_KEYS.some((key) => parameter[key] !== undefined) || distribution?.endsWith('normal');
+    const ranged = RANGE_KEYS.some((key) => parameter[key] !== undefined) || hasDefaults(distribution);
     if ([value !== undefined, values !== undefined, ranged].filter(Boolean).length !== 1)
       return fault([], 'expected one of value, values, or a range (min and max, or mu and sigma)');
     if (probabilities && probabilities.length !== values?.length)
@@ -86,6 +86,9 @@ export const Parameter = z
 export type Parameter = z.infer<typeof Parameter>;
 
 const RANGE_KEYS = ['min', 'max', 'mu', 'sigma', 'a', 'b'] as const;
+
+/** W&B's defaults: a normal distribution needs neither mu nor sigma where it is named, a beta neither a nor b. */
+const hasDefaults = (distribution: Distribution | undefined): boolean => /(normal|beta)$/.test(distribution ?? '');
 
 /** Keys that the distribution is not drawn by, each told with it. */
 function contradictionsOf(parameter: Parameter): { path: string[]; message: string }[] {
@@ -128,8 +131,7 @@ export function distributionOf({
 /** What is wrong with a range, for the distribution that is drawn from it. */
 function rangeFaults(range: Parameter): { path: string[]; message: string }[] {
   const distribution = distributionOf(range);
-  // W&B's defaults: a normal distribution needs neither mu nor sigma where it is named.
-  if (distribution.endsWith('normal') && range.distribution) return [];
+  if (hasDefaults(range.distribution)) return [];
   const [low, high] = keysOf(distribution) as ['min' | 'mu' | 'a', 'max' | 'sigma' | 'b'];
   const faults = [low, high]
     .filter((key) => range[key] === undefined)
@@ -162,7 +164,7 @@ function drawnValue({ values = [], probabilities }: Parameter, uniform: () => nu
   return values.at(weights.findIndex((weight) => (rest -= weight) < 0));
 }
 
-/** Of a distribution without its `q_`. */
+/** A number drawn from a distribution that is not quantized. */
 function drawnNumber(
   distribution: string,
   { min = 0, max = 0, mu = 0, sigma = 1, a = 1, b = 1 }: Parameter,
@@ -319,11 +321,21 @@ export function conditionFaults(parameters: Record<string, Parameter>): { path: 
 export const drawingOrder = (parameters: Record<string, Parameter>): [string, Parameter][] =>
   inOrder(Object.fromEntries(Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1))));
 
-/** One draw of each parameter that applies. */
-export function drawAll(parameters: Record<string, Parameter>, uniform: () => number): Record<string, unknown> {
+/** Draws of one parameter until one is taken. */
+const REDRAWS = 200;
+
+/** One draw of each parameter that applies; where its field does not take the value, again. */
+export function drawAll(
+  parameters: Record<string, Parameter>,
+  uniform: () => number,
+  takes: (path: string, value: unknown) => boolean = () => true,
+): Record<string, unknown> {
   const draw: Record<string, unknown> = {};
-  for (const [path, parameter] of drawingOrder(parameters))
-    if (isActive(parameter, draw)) draw[path] = drawn(parameter, uniform);
+  for (const [path, parameter] of drawingOrder(parameters)) {
+    if (!isActive(parameter, draw)) continue;
+    draw[path] = drawn(parameter, uniform);
+    for (let i = 0; i < REDRAWS && !takes(path, draw[path]); i++) draw[path] = drawn(parameter, uniform);
+  }
   return draw;
 }
 
@@ -359,11 +371,16 @@ export const STALE_DRAWS = 200;
  * Distinct draws of all parameters, at most `count`; fewer where the space has no more. A larger count begins with the
  * same draws.
  */
-export function draws(parameters: Record<string, Parameter>, count: number, seed: number): Record<string, unknown>[] {
+export function draws(
+  parameters: Record<string, Parameter>,
+  count: number,
+  seed: number,
+  takes?: (path: string, value: unknown) => boolean,
+): Record<string, unknown>[] {
   const uniform = uniformNumbers(seed);
   const found = new Map<string, Record<string, unknown>>();
   for (let stale = 0; found.size < count && stale < STALE_DRAWS;) {
-    const draw = drawAll(parameters, uniform);
+    const draw = drawAll(parameters, uniform, takes);
     const key = canonicalJson(draw);
     if (found.has(key)) stale++;
     else {

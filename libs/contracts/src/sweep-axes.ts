@@ -1,5 +1,6 @@
 /** What trials assign: every combination of what a grid lists, or draws, with what is tried in full. */
 import { combinationCount, combinations } from './augmentation-algebra.js';
+import { takesOf } from './field-draws.js';
 import type { RunSpec } from './run-spec.js';
 import { draws, everyAssignment, finiteValues, inOrder, TPE_STARTUP, type Parameter } from './search-space.js';
 import { InvalidSweepError, isModelled, type SweepSpec } from './sweep.js';
@@ -103,7 +104,8 @@ function randomAssignments(sweep: SweepSpec): Record<string, unknown>[] {
     ]);
   if (sizeOf(shared) > cap) refuse(cap, sizeOf(shared));
   const count = Math.floor(cap / sizeOf(shared));
-  return [...product([draws(parameters, isModelled(sweep) ? Math.min(TPE_STARTUP, count) : count, seed), ...shared])];
+  const drawn = draws(parameters, isModelled(sweep) ? Math.min(TPE_STARTUP, count) : count, seed, takesOf(sweep));
+  return [...product([drawn, ...shared])];
 }
 
 /** Every combination of the listed values whose conditions hold. */

@@ -5,7 +5,7 @@ import { CONTRASTIVE_METRICS, judgeOf } from './early-stopping.js';
 import { PARENT_KINDS, RunSpec } from './run-spec.js';
 import { conditionFaults } from './search-space.js';
 import { assignments, drawnAssignments } from './sweep-axes.js';
-import { goalOfMetric, unreported } from './sweep-metrics.js';
+import { goalOfMetric, scaleVariedBy, unreported } from './sweep-metrics.js';
 import { DEFAULT_METRIC, InvalidSweepError, isModelled, type Control, type Fault, type SweepSpec } from './sweep.js';
 
 export interface StageRun {
@@ -93,20 +93,14 @@ function metricFaults(sweep: SweepSpec): Fault[] {
  */
 function rankingFaults(sweep: SweepSpec): Fault[] {
   const faults = metricFaults(sweep);
-  const varied = Object.entries(sweep.parameters).find(
-    ([path, { value, values, min, max }]) =>
-      /\.(temperature|batchSize|method)$/.test(path) &&
-      value === undefined &&
-      values?.length !== 1 &&
-      (min === undefined || min !== max),
-  );
+  const varied = sweep.metric.any_scale ? undefined : scaleVariedBy(sweep.parameters);
   const contrastive = (metric: string, path: string[]) => {
     if (!varied || !CONTRASTIVE_METRICS.includes(metric)) return;
     faults.push({
       path,
       message:
         `expected a metric that can be compared between trials, such as eval/knn, got ${metric}: it means something ` +
-        `else for each value of ${varied[0]}`,
+        `else for each value of ${varied}`,
     });
   };
   contrastive(sweep.metric.name, ['metric', 'name']);

@@ -1,6 +1,7 @@
 /** Which metrics the stages of a sweep report, and which way each is better. */
 import { nearest } from './spelling.js';
 import type { RunKind } from './run-spec.js';
+import type { Parameter } from './search-space.js';
 
 const TRAINING = ['train/loss', 'train/learning_rate', 'train/images_per_second'];
 /** What runs of each kind report. */
@@ -52,7 +53,7 @@ const REPORTED: Record<RunKind, readonly string[]> = {
   embed: [],
   export: [],
 };
-/** Kinds whose metrics are named by what they are told to make. */
+/** Kinds of runs whose metrics have names that depend on their spec, such as which maps they make. */
 const OPEN: readonly string[] = ['embed', 'export'];
 
 /** Which way a metric is better, where its name says it; a goal that is written counts for more. */
@@ -86,3 +87,13 @@ export function unreported(name: string, kinds: readonly unknown[]): string | un
     (near === undefined ? '' : `: did you mean ${near}?`)
   );
 }
+
+/** The parameter that gives a contrastive loss another meaning from trial to trial; undefined where none varies. */
+export const scaleVariedBy = (parameters: Record<string, Parameter>): string | undefined =>
+  Object.entries(parameters).find(
+    ([path, { value, values, min, max }]) =>
+      /\.(temperature|batchSize|method)$/.test(path) &&
+      value === undefined &&
+      values?.length !== 1 &&
+      (min === undefined || min !== max),
+  )?.[0];

@@ -1,5 +1,6 @@
 /** The answer of a sweep, and what early stopping made of its pretrainings. */
 import { z } from 'zod';
+import { damaged } from './http.js';
 import { RunStatus } from './run-status.js';
 import { TrialStatus } from './sweeps-api.js';
 
@@ -80,6 +81,7 @@ export const SweepTable = z
         "For parallel coordinates: each trial's value on each parameter's axis (null where it does not apply; " +
           'augmentations by name), and what it came to; of one that was stopped early, the last value.',
       ),
+    damaged,
     labels: z
       .array(z.object({ dataset: z.string(), fraction: z.number(), seed: z.int(), count: z.int(), sha256: z.string() }))
       .describe(

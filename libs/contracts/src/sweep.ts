@@ -40,6 +40,13 @@ export const SweepSpec = z
           .enum(['maximize', 'minimize'])
           .optional()
           .describe('Needed where the name does not say it: accuracies go up, losses and errors down.'),
+        any_scale: z
+          .boolean()
+          .optional()
+          .describe(
+            '`true` ranks by a contrastive loss though temperature, batch size or method vary, which give its values ' +
+              'another meaning from trial to trial.',
+          ),
       })
       .prefault({}),
     stages: z

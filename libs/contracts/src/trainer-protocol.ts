@@ -2,6 +2,7 @@
  * What the worker (parent) and its trainer (child process) say to each other over the IPC channel.
  * The trainer knows files and numbers; runs, leases and databases are the parent's business.
  */
+import type { DatasetSummary } from './dataset-summary.js';
 import type { DatasetManifest, Split } from './dataset.js';
 import type { RunSpec } from './run-spec.js';
 import type { StatusReason } from './run-status.js';
@@ -70,10 +71,11 @@ export type TrainerMessage =
   | { type: 'stopped'; reason: StopReason; step: number }
   | { type: 'failed'; reason: StatusReason; message: string };
 
-/** Last values (never best ones) of a finished run; a prepared dataset's manifest. */
+/** Last values (never best ones) of a finished run; a prepared dataset's manifest, and what became of its files. */
 export interface RunResult {
   metrics: Record<string, number>;
   dataset?: DatasetManifest;
+  summary?: DatasetSummary;
   /** Where it used labels: how many, and the sha256 of their rows. */
   labels?: { count: number; sha256: string };
 }

@@ -1,5 +1,5 @@
 /** Requests to the API over `fetch`: repeated while they may be, with the API's problems as errors. */
-import type { Problem } from './http.js';
+import type { DamagedRow, Problem } from './http.js';
 
 export interface ClientOptions {
   /** Where the API listens, such as `http://127.0.0.1:3000`; empty for the page's own origin. */
@@ -12,6 +12,8 @@ export interface ClientOptions {
   retryDelayMs?: number;
   /** How long a call, or a silent stream, may take before it counts as lost. */
   timeoutMs?: number;
+  /** Called for what is left out of a list because its row is damaged. */
+  onDamaged?: (row: DamagedRow) => void;
 }
 
 /** The API refused: `problem` says which field, what was expected and what came. */
@@ -72,17 +74,29 @@ export class Transport {
   protected readonly retries: number;
   protected readonly retryDelayMs: number;
   protected readonly timeoutMs: number;
+  private readonly onDamaged: (row: DamagedRow) => void;
 
-  constructor({ url, key, retries = 4, retryDelayMs = 250, timeoutMs = 30_000 }: ClientOptions) {
+  constructor({ url, key, retries = 4, retryDelayMs = 250, timeoutMs = 30_000, onDamaged = () => {} }: ClientOptions) {
     this.url = url.replace(/(?<!\/)\/+$/, '');
     this.authorization = key === undefined ? {} : { authorization: `Bearer ${key}` };
     this.retries = retries;
     this.retryDelayMs = retryDelayMs;
     this.timeoutMs = timeoutMs;
+    this.onDamaged = onDamaged;
   }
 
   protected async json<Result>(path: string, options: CallOptions = {}): Promise<Result> {
     return (await (await this.send(path, options)).json()) as Result;
+  }
+
+  /** The answer to a call that lists; who made the client hears of what is left out of it. */
+  protected async listed<List extends { damaged?: DamagedRow[] | undefined }>(
+    path: string,
+    query: object = {},
+  ): Promise<List> {
+    const list = await this.json<List>(path, { query });
+    for (const row of list.damaged ?? []) this.onDamaged(row);
+    return list;
   }
 
   /**

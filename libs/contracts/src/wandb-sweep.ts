@@ -1,205 +1,158 @@
 /** Sweep files as they are written for Weights & Biases, read as sweeps of stages: what became of each name is told. */
-import { RunSpec, type RunKind } from './run-spec.js';
+import { CONTRASTIVE_METRICS } from './early-stopping.js';
+import type { RunKind } from './run-spec.js';
+import { finiteValues, Parameter } from './search-space.js';
+import { nearest } from './spelling.js';
+import { goalOfMetric, reportedBy, scaleVariedBy } from './sweep-metrics.js';
+import { SweepSpec } from './sweep.js';
+import { metricNamed } from './wandb-names.js';
+import { isMapping, parametersOf, type Given, type WandbOptions } from './wandb-parameters.js';
 
-/** What stands in such a file for the program that it starts. */
-const SET_ASIDE = new Set(['program', 'command', 'entity', 'project', 'description', 'job', 'controller', 'imageuri']);
-const TAKEN = new Set(['name', 'method', 'metric', 'parameters', 'early_terminate', 'run_cap']);
+/** What stands in such a file, of Weights & Biases, for the program that it starts and for the service that keeps it. */
+const SET_ASIDE = new Set(
+  (
+    'program command entity project description job controller imageuri image_uri kind apiVersion scheduler metrics ' +
+    'display_name settings'
+  ).split(' '),
+);
+/** Keys that are read below. */
+const READ = new Set('name method metric parameters early_terminate run_cap map stages'.split(' '));
+const OF_SWEEPS = Object.keys(SweepSpec.shape);
 
 /** Trials of a search that the file gives no end. */
 const RUN_CAP = 20;
+/** A grid without an end is planned up to so many trials. */
+const MOST_TRIALS = 100_000;
 
-/** Fields by the names that people give them, in small letters and digits alone. */
-const FIELDS: Record<string, string> = {
-  lr: 'optimizer.learningRate',
-  learningrate: 'optimizer.learningRate',
-  baselr: 'optimizer.learningRate',
-  initlr: 'optimizer.learningRate',
-  wd: 'optimizer.weightDecay',
-  weightdecay: 'optimizer.weightDecay',
-  optimizer: 'optimizer.name',
-  optim: 'optimizer.name',
-  optimizername: 'optimizer.name',
-  optimizertype: 'optimizer.name',
-  bs: 'batchSize',
-  batch: 'batchSize',
-  batchsize: 'batchSize',
-  trainbatchsize: 'batchSize',
-  epochs: 'epochs',
-  epoch: 'epochs',
-  numepochs: 'epochs',
-  nepochs: 'epochs',
-  maxepochs: 'epochs',
-  numtrainepochs: 'epochs',
-  steps: 'steps',
-  maxsteps: 'steps',
-  temperature: 'temperature',
-  temp: 'temperature',
-  tau: 'temperature',
-  seed: 'seed',
-  randomseed: 'seed',
-  width: 'encoder.width',
-  warmup: 'schedule.warmupSteps',
-  warmupsteps: 'schedule.warmupSteps',
-  schedule: 'schedule.name',
-  scheduler: 'schedule.name',
-  lrscheduler: 'schedule.name',
-  encoder: 'encoder.name',
-  backbone: 'encoder.name',
-  arch: 'encoder.name',
-  method: 'method',
-};
-/** Metrics by the names that people give them; what is an accuracy depends on the kind of stage. */
-const METRICS: Record<string, Partial<Record<RunKind, string>>> = {
-  accuracy: {
-    pretrain: 'eval/probe_accuracy',
-    evaluate: 'eval/probe_accuracy',
-    finetune: 'eval/accuracy',
-    distill: 'eval/accuracy',
-  },
-  knn: { pretrain: 'eval/knn', evaluate: 'eval/knn', autoencode: 'eval/knn' },
-  trainloss: {
-    pretrain: 'train/loss',
-    finetune: 'train/loss',
-    distill: 'train/loss',
-    autoencode: 'train/loss',
-  },
-  loss: { pretrain: 'train/loss', finetune: 'eval/loss', distill: 'train/loss', autoencode: 'train/loss' },
-  valloss: { finetune: 'eval/loss' },
-};
-const METRIC_NAMES: [RegExp, keyof typeof METRICS][] = [
-  [/knn/, 'knn'],
-  [/^(train|training)loss$/, 'trainloss'],
-  [/^loss$/, 'loss'],
-  [/^(val|valid|validation|eval|test)loss$/, 'valloss'],
-  [/(acc|accuracy|top1)$/, 'accuracy'],
-];
-
-export interface WandbOptions {
-  stages: Record<string, Record<string, unknown>>;
-  /** The stage that names without one belong to. */
-  stage: string;
-  /** Names of the file → fields of the stage or metrics; null sets one aside. */
-  map: Record<string, string | null>;
-  /** Where the file has none. */
-  name: string;
+export interface WandbSweep {
+  /** Not yet checked. */
+  spec: Given;
+  /** What became of each name. */
+  notes: string[];
+  /** Where in the file each parameter of the spec stands. */
+  places: Map<string, string[]>;
 }
 
-export class WandbError extends Error {
-  constructor(readonly faults: { path: string[]; message: string }[]) {
-    super(faults.map(({ path, message }) => `${path.join('.')}: ${message}`).join('\n'));
-  }
-}
-
-type Given = Record<string, unknown>;
-const isMapping = (value: unknown): value is Given =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-const plain = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
-
-/** Nested `parameters` as names with dots. */
-function flattened(parameters: Given, prefix = ''): [name: string, parameter: unknown][] {
-  return Object.entries(parameters).flatMap(([name, parameter]) =>
-    isMapping(parameter) && isMapping(parameter['parameters'])
-      ? flattened(parameter['parameters'], `${prefix}${name}.`)
-      : [[prefix + name, parameter] as [string, unknown]],
-  );
-}
-
-/** The field of a stage that a name means; undefined where it has no synonym and is no field. */
-function fieldOf(name: string, kind: RunKind): string | undefined {
-  const shape = RunSpec.options.find((option) => option.shape.kind.value === kind)?.shape ?? {};
-  const parts = name.split(/[./]/);
-  const known = (field: string | undefined) =>
-    field !== undefined && Object.hasOwn(shape, field.split('.')[0]!) ? field : undefined;
-  // `optimizer.name` is the field itself; `optimizer.lr` is one by its last word.
-  const camel = parts.map((part) => part.replaceAll(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase()));
-  const synonym = known(FIELDS[plain(name)]) ?? known(FIELDS[plain(parts.at(-1)!)]);
-  return synonym ?? known(camel.join('.'));
-}
-
-/** A parameter with `"256"` as the number that it says. */
-function withNumbers(name: string, parameter: Given, notes: string[]): Given {
-  const number = (value: unknown) => {
-    if (typeof value !== 'string' || !/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(value)) return value;
-    notes.push(`${name}: the text "${value}" is read as ${Number(value)}`);
-    return Number(value);
-  };
-  const { value, values } = parameter;
-  return {
-    ...parameter,
-    ...(value !== undefined && { value: number(value) }),
-    ...(Array.isArray(values) && { values: values.map(number) }),
-  };
-}
-
-const isConstant = (parameter: Given): boolean =>
-  'value' in parameter || (Array.isArray(parameter['values']) && parameter['values'].length === 1);
-
-/** Parameters under the names of fields. @throws WandbError for names that vary and that nothing here has */
-function parametersOf(content: Given, { stages, stage, map }: WandbOptions, notes: string[]): Given {
-  const made: Given = {};
-  const sources = new Map<string, string>();
-  const faults: WandbError['faults'] = [];
-  for (const [name, parameter] of flattened(isMapping(content['parameters']) ? content['parameters'] : {})) {
-    const path = ['parameters', ...name.split('.')];
-    const given = isMapping(parameter) ? parameter : { value: parameter };
-    const mapped = Object.hasOwn(map, name) ? map[name] : undefined;
-    const isPath = Object.hasOwn(stages, name.split('.')[0]!);
-    const field = mapped ?? (isPath ? name : fieldOf(name, stages[stage]!['kind'] as RunKind));
-    if (mapped === null) notes.push(`${name}: set aside, as map says`);
-    else if (field === undefined && isConstant(given))
-      notes.push(`${name}: set aside, it varies nothing and no field has the name`);
-    else if (field === undefined)
-      faults.push({
-        path,
-        message:
-          `expected a name that a field of ${stage} has, got ${name}: ` +
-          `map it (\`map: {${name}: <field>}\`, or null to set it aside)`,
-      });
-    else {
-      const target = Object.hasOwn(stages, field.split('.')[0]!) && field.includes('.') ? field : `${stage}.${field}`;
-      if (sources.has(target))
-        faults.push({ path, message: `expected one name for ${target}, got ${sources.get(target)} and ${name}` });
-      sources.set(target, name);
-      if (target !== name) notes.push(`${name} → ${target}`);
-      made[target] = withNumbers(name, given, notes);
-    }
-  }
-  if (faults.length) throw new WandbError(faults);
-  return made;
-}
-
-/** The metric under the name that the stage reports it by, where it is a known one. */
-function metricOf(metric: Given, { stages, map }: WandbOptions, notes: string[]): Given {
+/** The metric under the name that a stage reports it by, where it is a known one; none where it is set aside. */
+function metricOf(metric: Given, { stages, map }: WandbOptions, parameters: Given, notes: string[]): Given | undefined {
   const { name, goal } = metric;
   for (const key of Object.keys(metric))
     if (key !== 'name' && key !== 'goal') notes.push(`metric.${key}: set aside, the sweep goes on to its end`);
   if (typeof name !== 'string') return { name, goal };
-  const word = METRIC_NAMES.find(([pattern]) => pattern.test(plain(name)))?.[1];
+  const mapped = Object.hasOwn(map, name) ? map[name] : undefined;
+  if (mapped === null) {
+    notes.push(`metric ${name}: set aside, as map says`);
+    return undefined;
+  }
   const kinds = Object.values(stages).map(({ kind }) => kind as RunKind);
-  const synonym = word && kinds.toReversed().flatMap((kind) => METRICS[word]![kind] ?? [])[0];
-  const known = map[name] ?? (/^(eval|train)\/(knn|loss|accuracy|probe_accuracy)$/.test(name) ? name : synonym) ?? name;
+  const given = mapped ?? name;
+  const known = reportedBy(kinds).includes(given) ? given : (metricNamed(given, kinds) ?? given);
   if (known !== name) notes.push(`metric ${name} → ${known}`);
-  return { name: known, ...(goal !== undefined && { goal }) };
+  const wanted = mapped === undefined ? goal : goalUnder(known, { name, goal }, notes);
+  return { name: known, ...(wanted !== undefined && { goal: wanted }), ...scaleOf(known, parameters, notes) };
 }
 
-/**
- * A sweep of stages from a file for Weights & Biases, not yet checked, and what became of each name in it.
- * @throws WandbError for names that vary and that no field has
- */
-export function fromWandb(content: Given, options: WandbOptions): { spec: Given; notes: string[] } {
-  const notes: string[] = [];
-  const spec: Given = { stages: options.stages };
+/** Which way a metric is better that map names: where that name says it, the file's goal is the old one's. */
+function goalUnder(known: string, { name, goal }: { name: string; goal: unknown }, notes: string[]): unknown {
+  const better = goalOfMetric({ name: known });
+  if (typeof goal !== 'string' || better === undefined || better === goal) return goal;
+  notes.push(`metric.goal: ${better}, as ${known} is better; ${goal} is that of ${name}`);
+  return better;
+}
+
+function scaleOf(metric: string, parameters: Given, notes: string[]): Given {
+  const varied = scaleVariedBy(parameters as Record<string, Parameter>);
+  if (varied === undefined || !CONTRASTIVE_METRICS.includes(metric)) return {};
+  const why = `ranked by as the file says, though it means something else for each ${varied}`;
+  notes.push(`metric ${metric}: ${why}: map it to eval/knn to rank by what can be compared`);
+  return { any_scale: true };
+}
+
+/** Early stopping as asked for, where it is by a rule that is there and there is a pretraining to stop. */
+function stoppingOf(policy: Given, stages: WandbOptions['stages'], notes: string[]): Given | undefined {
+  if (!Object.values(stages).some(({ kind }) => kind === 'pretrain')) {
+    notes.push('early_terminate: set aside, it stops pretrainings and there is none');
+    return undefined;
+  }
+  const { min_iter: least, max_iter: most } = policy;
+  if (least === undefined || most === undefined) return policy;
+  notes.push('early_terminate.min_iter: set aside, max_iter counts');
+  return Object.fromEntries(Object.entries(policy).filter(([key]) => key !== 'min_iter'));
+}
+
+/** How many points a grid has; undefined where that can't be said yet. */
+function gridSize(parameters: Given): number | undefined {
+  const counts = Object.values(parameters).map((given) => {
+    const parsed = Parameter.safeParse(given);
+    return parsed.success ? finiteValues(parsed.data, MOST_TRIALS)?.length : undefined;
+  });
+  return counts.reduce<number | undefined>(
+    (size, count) => (size === undefined || count === undefined ? undefined : size * count),
+    1,
+  );
+}
+
+/** How trials are found and how many there are: there a search goes on for ever, and a grid ends at run_cap. */
+function extentOf(content: Given, parameters: Given, notes: string[]): Given {
+  const method = content['method'] === 'custom' ? 'tpe' : content['method'];
+  if (method !== content['method']) notes.push('method: custom is read as tpe');
+  const cap = content['run_cap'] ?? undefined;
+  if (method !== 'grid' && method !== undefined) {
+    if (cap === undefined) notes.push(`run_cap: ${RUN_CAP}, the file has none and would go on for ever`);
+    return { method, run_cap: cap ?? RUN_CAP };
+  }
+  const size = gridSize(parameters);
+  if (typeof cap === 'number' && size !== undefined && cap < size) {
+    notes.push(`method: grid of ${size} points is cut at run_cap: ${cap} of them are drawn at random`);
+    return { method: 'random', run_cap: cap };
+  }
+  return { ...(method !== undefined && { method }), run_cap: cap ?? (size && size <= MOST_TRIALS ? size : undefined) };
+}
+
+/** The keys at the top that are taken as they are. */
+function takenOf(content: Given, notes: string[]): Given {
+  const taken: Given = {};
   for (const [key, value] of Object.entries(content)) {
+    const known = READ.has(key) || OF_SWEEPS.includes(key);
     if (SET_ASIDE.has(key) || key.startsWith('x-')) notes.push(`${key}: set aside`);
-    else if (value === null && TAKEN.has(key)) notes.push(`${key}: none`);
-    else if (key !== 'map' && key !== 'stages') spec[key] = value;
+    else if (value === null && known) notes.push(`${key}: none`);
+    else if (READ.has(key)) continue;
+    // What is nearly a key was meant as one: it is refused at its line.
+    else if (known || nearest(key, [...READ, ...OF_SWEEPS]) !== undefined) taken[key] = value;
+    else notes.push(`${key}: set aside, sweeps have no such key`);
   }
-  spec['name'] = typeof content['name'] === 'string' ? content['name'].replaceAll(/[^\w.-]+/g, '-') : options.name;
-  spec['parameters'] = parametersOf(content, options, notes);
-  if (content['run_cap'] === undefined && content['method'] !== 'grid') {
-    spec['run_cap'] = RUN_CAP;
-    notes.push(`run_cap: ${RUN_CAP}, the file has none and would go on for ever`);
-  }
-  if (isMapping(content['metric'])) spec['metric'] = metricOf(content['metric'], options, notes);
-  return { spec, notes };
+  return taken;
+}
+
+/** A name that sweeps may have; undefined where nothing is left of it. */
+const nameOf = (name: unknown): string | undefined =>
+  typeof name === 'string'
+    ? name
+        .replaceAll(/[^\w.-]+/g, '-')
+        .replace(/^[^A-Za-z0-9]+/, '')
+        .slice(0, 128) || undefined
+    : undefined;
+
+/**
+ * A sweep of stages from a file for Weights & Biases.
+ * @throws WandbError for names that vary and that no field has, and for values that a field does not take
+ */
+export function fromWandb(content: Given, options: WandbOptions): WandbSweep {
+  const notes: string[] = [];
+  const taken = takenOf(content, notes);
+  const { made: parameters, places, ...read } = parametersOf(content['parameters'], options);
+  notes.push(...read.notes);
+  const { metric = null, early_terminate: policy } = content;
+  const spec: Given = {
+    ...taken,
+    stages: options.stages,
+    name: nameOf(content['name']) ?? options.name,
+    parameters,
+    ...extentOf(content, parameters, notes),
+    ...(metric !== null && {
+      metric: metricOf(isMapping(metric) ? metric : { name: metric }, options, parameters, notes),
+    }),
+    ...(isMapping(policy) && { early_terminate: stoppingOf(policy, options.stages, notes) }),
+  };
+  return { spec: Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== undefined)), notes, places };
 }

@@ -5,8 +5,10 @@ import type { FileName } from './file-name.js';
 import { InvalidDataError, named } from './invalid-data.js';
 import { splitOfFolder, splitsOfFamily, type SplitWord } from './split-words.js';
 
-/** JPEG goes by four names. */
-export const IMAGE = /\.(jpe?g|jfif|jpe|png|webp|gif|tiff?|avif)$/i;
+/** JPEG goes by five names, that of several views of a camera (MPO) among them: the first is read. */
+export const IMAGE = /\.(jpe?g|jfif|jpe|mpo|png|webp|gif|tiff?|avif|bmp|dib|p[bgpn]m)$/i;
+
+export const SOUND = /\.(wave?|aiff?|aifc|flac|mp3|ogg|oga)$/i;
 
 /** Samples with the paths that their parts have in the container, and what gives none. */
 export interface Arrangement {
@@ -14,6 +16,8 @@ export interface Arrangement {
   ignored: string[];
   leftOut: LeftOut[];
   lostClasses: LeftOut[];
+  /** What else may not be as it was meant. */
+  notes?: string[];
 }
 
 /** Folders between a split, or the source, and what lies in it: they say nothing. */
@@ -40,19 +44,21 @@ export function arrange(
 ): Arrangement {
   const samples = names.filter((name) => media.test(name));
   const ignored = names.filter((name) => !media.test(name));
-  if (!fileName) refuseOtherLabels(samples, names);
-  const { placed, prefix, stray, strangers } = placedInSplits(samples, fileName ? 2 : 3);
+  const classesInNames = fileName?.hasLabel === true;
+  if (!classesInNames) refuseOtherLabels(samples, names);
+  const { placed, prefix, stray, strangers, splits } = placedInSplits(samples, classesInNames ? 2 : 3);
   const labelled = placed.filter(({ split }) => split !== 'unlabelled');
   const onlyUnlabelled = labelled.length === 0;
   const rest = onlyUnlabelled ? placed.map((each) => ({ ...each, split: null })) : labelled;
-  if (!fileName) requireClassesInTrain(rest, strangers);
-  const arranged = fileName ? byFileName(rest, fileName) : byFolder(rest, onlyUnlabelled);
+  if (!classesInNames) requireClassesInTrain(rest, strangers);
+  const arranged = classesInNames ? byFileName(rest, fileName) : grouped(byFolder(rest, onlyUnlabelled), fileName);
   const others = [...ignored, ...folders.map((folder) => `${folder}/`)];
   return {
     files: arranged.files,
     ignored: [...ignored, ...stray, ...arranged.ignored],
     leftOut: [...strangers, ...(onlyUnlabelled ? [] : withoutLabel(placed)), ...arranged.leftOut],
-    lostClasses: fileName ? [] : lostClassesOf(others, prefix, arranged.files),
+    notes: foldersOfOneSplit(splits),
+    lostClasses: classesInNames ? [] : lostClassesOf(others, prefix, arranged.files),
   };
 }
 
@@ -60,7 +66,13 @@ export function arrange(
 function placedInSplits(
   samples: readonly string[],
   depth: number,
-): { placed: Placed[]; prefix: string[]; stray: string[]; strangers: LeftOut[] } {
+): {
+  placed: Placed[];
+  prefix: string[];
+  stray: string[];
+  strangers: LeftOut[];
+  splits: ReadonlyMap<string, SplitWord | undefined>;
+} {
   const prefix: string[] = [];
   const stray: string[] = [];
   let inside = samples.map((name) => ({ name, parts: name.split('/') }));
@@ -94,8 +106,16 @@ function placedInSplits(
       strangers.push({ name, reason: `lie beside the folders of splits (${splitFolders(splits)}), in none of them` });
     else placed.push({ name, split: null, parts });
   }
-  return { placed, prefix, stray, strangers };
+  return { placed, prefix, stray, strangers, splits };
 }
+
+/** Says where several folders are one split, such as `dev` and `eval`, which may not have been meant. */
+const foldersOfOneSplit = (splits: ReadonlyMap<string, SplitWord | undefined>): string[] =>
+  [...Map.groupBy(splits.keys(), (top) => splits.get(top))].flatMap(([split, tops]) =>
+    split && split !== 'unlabelled' && tops.length > 1
+      ? [`the folders ${tops.toSorted().join(' and ')} are all taken for ${split}: rename one, or leave it out, if not`]
+      : [],
+  );
 
 const splitFolders = (splits: ReadonlyMap<string, SplitWord | undefined>): string =>
   [...splits]
@@ -114,11 +134,23 @@ function byFileName(placed: readonly Placed[], fileName: FileName): Arranged {
   const files: Arrangement['files'] = [];
   const ignored: string[] = [];
   for (const { name, split, parts } of placed) {
-    const told = fileName(withoutEnding(parts.at(-1)!));
-    if (told) files.push(sampleOf(name, split as Split | null, parts, told.label, told.group));
+    const told = fileName(withoutEnding(name));
+    if (told) files.push(sampleOf(name, split as Split | null, parts, told.label!, told.group));
     else ignored.push(name);
   }
   return { files, ignored, leftOut: [] };
+}
+
+/** Groups by names where classes are by folders. */
+function grouped(arranged: Arranged, fileName: FileName | undefined): Arranged {
+  if (!fileName) return arranged;
+  const told = arranged.files.map((each) => ({ each, group: fileName(withoutEnding(each.sample))?.group ?? null }));
+  const fitting = told.filter(({ group }) => group !== null);
+  return {
+    ...arranged,
+    files: fitting.map(({ each, group }) => ({ ...each, file: { ...each.file, group } })),
+    ignored: [...arranged.ignored, ...told.flatMap(({ each, group }) => (group === null ? [each.sample] : []))],
+  };
 }
 
 /** Classes by folders; no class for anything where there are no folders, or `asOne`. */

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { flacOf } from '../../../tests/support/flac.js';
 import { wavOf } from '../../../tests/support/sources.js';
-import { decodeSound } from './audio-file.js';
+import { decodeSound as decodeFitted } from './audio-file.js';
 import { resample } from './resampling.js';
 import { Random } from './random.js';
+
+const decodeSound = async (...given: Parameters<typeof decodeFitted>) => (await decodeFitted(...given)).samples;
 
 /** 0.2 s of a sine of 500 Hz and amplitude 0.5, mono at 8 kHz and 8 kbit/s, by LAME. */
 const MP3 = Buffer.from(

@@ -1,13 +1,15 @@
-/** WAV, FLAC, MP3 and Ogg Vorbis files → mono sounds of one rate and length. */
+/** WAV, AIFF, FLAC, MP3 and Ogg Vorbis files → mono sounds of one rate and length. */
 import { decoder as flac } from '@audio/decode-flac';
 import { decoder as mp3 } from '@audio/decode-mp3';
 import { decoder as vorbis } from '@audio/decode-vorbis';
 import { createHash, type Hash } from 'node:crypto';
+import { isAiff, openAiff } from './aiff.js';
 import { reachOf, resample } from './resampling.js';
 import { decodeWave, openWave } from './riff.js';
 import {
   flacInfo,
   id3Length,
+  id3v1Length,
   nextFrames,
   requireWholeMp3,
   requireWholeOgg,
@@ -23,7 +25,7 @@ const MAX_RATE = 768_000;
 const FLAC_INFO_BYTES = 42;
 /** Seconds of a FLAC that are decoded and held against its checksum whatever is needed of them. */
 const MOST_CHECKED_SECONDS = 600;
-const FORMATS = 'WAV, FLAC, MP3 or Ogg Vorbis';
+export const SOUND_FORMATS = 'WAV, AIFF, FLAC, MP3 or Ogg Vorbis';
 
 interface Decoded {
   channelData: readonly Float32Array[];
@@ -35,19 +37,27 @@ interface Decoder {
   free(): void;
 }
 
+export interface FittedSound {
+  samples: Int16Array;
+  fit: 'whole' | 'cut' | 'padded';
+}
+
 /**
- * The first `length` samples at `sampleRate`, the mean of the channels, followed by silence where the file ends before.
+ * The first `length` samples at `sampleRate`, the mean of the channels, followed by silence where the file ends before;
+ * whether it was longer or shorter.
  * Loudness is kept: full scale is ±32768. What a file is, its bytes say and not its name.
  * @throws Error for what is none of these formats, has no sound in it, or less than it promises.
  */
-export async function decodeSound(bytes: Buffer, sampleRate: number, length: number): Promise<Int16Array> {
+export async function decodeSound(bytes: Buffer, sampleRate: number, length: number): Promise<FittedSound> {
   const needed = (sourceRate: number): number =>
     Math.ceil((length * sourceRate) / sampleRate) + reachOf(sourceRate, sampleRate);
-  const { samples, rate } = isWave(bytes) ? waveOf(bytes, needed) : await decodeMono(bytes, needed);
+  const { samples, rate } = isWave(bytes) || isAiff(bytes) ? waveOf(bytes, needed) : await decodeMono(bytes, needed);
   const sound = rate === sampleRate ? samples.subarray(0, length) : resample(samples, rate, sampleRate, length);
   const result = new Int16Array(length);
   for (let i = 0; i < sound.length; i++) result[i] = Math.max(-32768, Math.min(32767, Math.round(sound[i]! * 32768)));
-  return result;
+  const whole = (samples.length * sampleRate) / rate;
+  if (whole >= length + 1) return { samples: result, fit: 'cut' };
+  return { samples: result, fit: sound.length < length ? 'padded' : 'whole' };
 }
 
 const isWave = (bytes: Buffer): boolean => /^(RIFF|RF64|BW64)$/.test(bytes.toString('latin1', 0, 4));
@@ -58,7 +68,7 @@ interface Mono {
 }
 
 function waveOf(bytes: Buffer, needed: (rate: number) => number): Mono {
-  const wave = openWave(bytes);
+  const wave = isAiff(bytes) ? openAiff(bytes) : openWave(bytes);
   const rate = requireRate(wave.rate);
   const samples = decodeWave(wave, needed(rate));
   if (samples.length === 0) throw new Error('expected a sound, found no samples');
@@ -84,7 +94,12 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   const start = id3Length(bytes);
   const content = bytes.subarray(start);
   const magic = content.toString('latin1', 0, 4);
-  if (magic === 'fLaC') return { decoder: await flacDecoder(content), content, flac: flacInfo(content) };
+  if (magic === 'fLaC')
+    return {
+      decoder: await flacDecoder(content),
+      content: content.subarray(0, content.length - id3v1Length(content)),
+      flac: flacInfo(content),
+    };
   if (magic === 'OggS') {
     requireVorbis(content);
     requireWholeOgg(content);
@@ -92,7 +107,7 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   }
   const isSync = content[0] === 0xff && (content[1]! & 0xe0) === 0xe0;
   // Eleven set bits begin a frame of MPEG; that of AAC has no layer.
-  if (isSync && (content[1]! & 0xf6) === 0xf0) throw new Error(`expected ${FORMATS}, the file is AAC`);
+  if (isSync && (content[1]! & 0xf6) === 0xf0) throw new Error(`expected ${SOUND_FORMATS}, the file is AAC`);
   // Behind tags there can be something else before the first frame.
   const found = start > 0 ? nextFrames(content, 0) : undefined;
   const first = isSync ? 0 : found;
@@ -104,17 +119,16 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   throw new Error(
     bytes.length === 0
       ? "the file is empty or can't be read"
-      : `expected ${FORMATS}, the file ${foreignFormat(content) ?? 'begins like none of them'}`,
+      : `expected ${SOUND_FORMATS}, the file ${foreignFormat(content) ?? 'begins like none of them'}`,
   );
 }
 
 /** What else people call sounds. */
 function foreignFormat(bytes: Buffer): string | undefined {
   const [magic, next] = [bytes.toString('latin1', 0, 4), bytes.toString('latin1', 4, 8)];
-  if (next === 'ftyp') return 'is MP4 or M4A';
-  if (magic === 'FORM') return 'is AIFF';
-  if (magic === '\x1aE\xdf\xa3') return 'is WebM or Matroska';
-  return magic === '0&²u' ? 'is WMA' : undefined;
+  if (next === 'ftyp') return 'is MP4 or M4A: write it as FLAC';
+  if (magic === '\x1aE\xdf\xa3') return 'is WebM or Matroska: write it as FLAC';
+  return magic === '0&²u' ? 'is WMA: write it as FLAC' : undefined;
 }
 
 /** @throws Error naming the codec of an Ogg file that is not Vorbis. */
@@ -122,7 +136,10 @@ function requireVorbis(bytes: Buffer): void {
   const start = 27 + (bytes[26] ?? 0);
   const codec = bytes.toString('latin1', start, start + 8);
   const other = ['OpusHead', 'Speex   ', '\x7fFLAC'].find((name) => codec.startsWith(name));
-  if (other) throw new Error(`expected ${FORMATS}, the file is Ogg with ${/[A-Z]\w{3}/.exec(other)![0]}`);
+  if (other)
+    throw new Error(
+      `expected ${SOUND_FORMATS}, the file is Ogg with ${/[A-Z]\w{3}/.exec(other)![0]}: write it as FLAC`,
+    );
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Which classes a dataset has. */
 import type { PrepareDataset, Split } from '#libs/contracts';
+import { IMAGE, SOUND } from './arrangement.js';
 import type { Source } from './containers.js';
 import { InvalidDataError, named } from './invalid-data.js';
 
@@ -16,7 +17,8 @@ export const nounOf = ({ audio }: Pick<PrepareDataset, 'audio'>): string => (aud
 export function requireClasses(source: Source, spec: PrepareDataset): string[] {
   const { masks, path: shown } = spec;
   if (source.files.length === 0) {
-    const found = source.ignored.length ? ` (only ${named(source.ignored)})` : ': it is empty';
+    const others = [...source.ignored, ...source.unread.map(({ name }) => name)];
+    const found = others.length ? ` (only ${named(others)})${whatElse(others, spec)}` : ': it is empty';
     throw new InvalidDataError(`expected ${wantedIn(spec)} in ${shown}, found none${found}`);
   }
   if (!masks) return classesOfFiles(source, spec);
@@ -25,10 +27,37 @@ export function requireClasses(source: Source, spec: PrepareDataset): string[] {
   return [...masks.classes];
 }
 
+/** What files of another kind may have been meant as. */
+function whatElse(names: readonly string[], { audio, masks }: PrepareDataset): string {
+  if (audio) return names.some((name) => IMAGE.test(name)) ? ': without audio, images are read' : '';
+  return !masks && names.some((name) => SOUND.test(name)) ? ': with audio, sounds are read' : '';
+}
+
 /** What a source that the spec describes holds. */
 function wantedIn(spec: PrepareDataset): string {
   if (spec.masks) return 'images and masks of the same names in folders images and masks';
   return `${nounOf(spec)} ${spec.fileName === undefined ? 'in class folders' : `named like ${spec.fileName}`}`;
+}
+
+/**
+ * Samples under the classes' new names: several that get one name become one class.
+ * @throws InvalidDataError for classes that there are not, and where classes are not of samples.
+ */
+export function withRenamed(source: Source, names: Readonly<Record<string, string>>): Source {
+  const classes = new Set(source.files.map(({ className }) => className));
+  const absent = Object.keys(names).filter((name) => !classes.has(name));
+  if (absent.length)
+    throw new InvalidDataError(
+      `expected renameClasses to name classes that there are (${named([...classes].filter(Boolean).sort())}), got ` +
+        named(absent),
+    );
+  const nameOf = new Map(Object.entries(names));
+  const renamed = (name: string): string => nameOf.get(name) ?? name;
+  return {
+    ...source,
+    files: source.files.map((file) => ({ ...file, className: renamed(file.className) })),
+    ...(source.classNames && { classNames: [...new Set(source.classNames.map(renamed))] }),
+  };
 }
 
 function classesOfFiles(source: Source, { path: shown, fileName }: PrepareDataset): string[] {

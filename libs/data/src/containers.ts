@@ -45,7 +45,9 @@ export interface Source {
   /** Other files that are not taken, each for a reason that the user should know. */
   leftOut: LeftOut[];
   /** Files that were meant as samples and are of a format that is not read: they count as damaged. */
-  unread: string[];
+  unread: LeftOut[];
+  /** What else may not be as it was meant. */
+  notes?: string[];
   /** Folders beside those of the classes that give no sample. */
   lostClasses: LeftOut[];
   /**

@@ -1,10 +1,10 @@
 /** Samples of a source as arrays of one size, many at a time. */
-import type { LogLevel, PrepareDataset, SampleShape } from '#libs/contracts';
+import type { PrepareDataset, SampleShape } from '#libs/contracts';
 import { decodeSound } from './audio-file.js';
-import type { Part, Payload, Source } from './containers.js';
+import type { LeftOut, Part, Payload, Source } from './containers.js';
 import { decodeImage } from './image-file.js';
-import { InvalidDataError, named } from './invalid-data.js';
 import { decodeMask } from './mask-file.js';
+import type { Report } from './report.js';
 
 /** 100 megapixels: more than any camera takes, and 400 MB when decoded. */
 const MAX_PIXELS = 100e6;
@@ -15,30 +15,40 @@ const MAX_BYTES_IN_FLIGHT = 512 * 2 ** 20;
 export interface DecodingContext {
   signal: AbortSignal;
   progress(done: number, total: number): void;
-  log(level: LogLevel, message: string): void;
+}
+
+/** What was found while decoding, file by file. */
+export interface Decoding {
+  /** Whether each file of the source could be decoded. */
+  usable: boolean[];
+  /** How many sounds were cut or padded to the length asked for. */
+  sounds: { cut: number; padded: number };
+  /** Images with masks that their EXIF says to turn. */
+  turned: string[];
 }
 
 /**
- * Decodes as the source reads, a bounded number at a time, and hands each array to `keep`. Tells for each file whether
- * it could be decoded.
+ * Decodes as the source reads, a bounded number at a time, and hands each array to `keep`.
  * @throws InvalidDataError where too many are damaged; what `keep` throws; whatever `signal` was aborted with.
  */
 export async function decodeAll(
   source: Source,
   spec: PrepareDataset,
   sample: SampleShape,
-  { signal, progress, log }: DecodingContext,
+  report: Report,
+  { signal, progress }: DecodingContext,
   keep: (part: Part, index: number, data: Uint8Array) => Promise<void>,
-): Promise<boolean[]> {
+): Promise<Decoding> {
   const parts = spec.masks ? 2 : 1;
   const { unread } = source;
   const total = source.files.length;
   const files = total + unread.length;
-  if (unread.length) allowed(unread, files, spec.maxCorruptFraction);
+  if (unread.length) report.requireFew(unread, files);
   const whole = new Uint8Array(total);
-  const corrupt = new Map<number, string>();
+  const corrupt = new Map<number, LeftOut>();
   const pending = new Set<Promise<void>>();
-  const decode = decoderOf(spec, sample);
+  const found: Found = { sounds: { cut: 0, padded: 0 }, turned: new Set() };
+  const decode = decoderOf(spec, sample, found);
   let bytesInFlight = 0;
   let fault: unknown;
   let done = 0;
@@ -53,8 +63,8 @@ export async function decodeAll(
           whole[index]!++;
         },
         (error: Error) => {
-          const what = `${part === 'mask' ? 'mask: ' : ''}${error.message.split('\n')[0]}`;
-          corrupt.set(index, `${source.files[index]!.name} (${what})`);
+          const reason = `${part === 'mask' ? 'mask: ' : ''}${error.message.split('\n')[0]}`;
+          corrupt.set(index, { name: source.files[index]!.name, reason });
         },
       )
       .catch((error: unknown) => {
@@ -72,9 +82,12 @@ export async function decodeAll(
   }, signal);
   await Promise.all(pending);
   if (fault) throw fault;
-  const lost = [...corrupt.values(), ...unread];
-  if (lost.length) log('warn', `${allowed(lost, files, spec.maxCorruptFraction)}; they were left out`);
-  return Array.from(whole, (count) => count === parts);
+  report.damaged([...corrupt.values(), ...unread], files);
+  return {
+    usable: Array.from(whole, (count) => count === parts),
+    sounds: found.sounds,
+    turned: [...found.turned].map((index) => source.files[index]!.name).sort(),
+  };
 }
 
 function bytesIn(payload: Payload): number {
@@ -82,33 +95,38 @@ function bytesIn(payload: Payload): number {
   return 'data' in payload ? payload.data.length : payload.length;
 }
 
+interface Found {
+  sounds: Decoding['sounds'];
+  turned: Set<number>;
+}
+
 /** Decodes one part of a sample. An image and its mask have to be of one size, whichever comes first. */
 function decoderOf(
   spec: PrepareDataset,
   sample: SampleShape,
+  found: Found,
 ): (index: number, payload: Exclude<Payload, Error>, part: Part) => Promise<Uint8Array> {
-  const hasMasks = spec.masks !== undefined;
+  const { masks } = spec;
   const sizes = new Map<number, string>();
-  return async (index, payload, part) => {
-    if (sample.modality === 'audio')
-      return new Uint8Array((await decodeSound(payload as Buffer, sample.sampleRate, sample.length)).buffer);
-    const { data, size } =
-      part === 'mask'
-        ? await decodeMask(payload as Buffer, sample, spec.masks!, MAX_PIXELS)
-        : await decodeImage(payload, sample, MAX_PIXELS, hasMasks);
-    if (hasMasks && (sizes.get(index) ?? size) !== size)
+  const requireSize = (index: number, size: string): void => {
+    if ((sizes.get(index) ?? size) !== size)
       throw new Error(`expected a mask of the size of its image, got ${[sizes.get(index), size].join(' and ')}`);
     sizes.set(index, size);
+  };
+  return async (index, payload, part) => {
+    if (sample.modality === 'audio') {
+      const { samples, fit } = await decodeSound(payload as Buffer, sample.sampleRate, sample.length);
+      if (fit !== 'whole') found.sounds[fit]++;
+      return new Uint8Array(samples.buffer);
+    }
+    if (part === 'mask') {
+      const { data, size } = await decodeMask(payload as Buffer, sample, masks!, MAX_PIXELS);
+      requireSize(index, size);
+      return data;
+    }
+    const { data, size, isTurned } = await decodeImage(payload, sample, MAX_PIXELS, masks !== undefined);
+    if (isTurned) found.turned.add(index);
+    if (masks) requireSize(index, size);
     return data;
   };
-}
-
-/** Says which files are damaged. @throws InvalidDataError where they are more than this fraction of all. */
-function allowed(corrupt: readonly string[], total: number, maxFraction: number): string {
-  const message = `${corrupt.length} of ${total} files could not be decoded: ${named(corrupt.toSorted())}`;
-  if (corrupt.length > maxFraction * total)
-    throw new InvalidDataError(
-      `expected at most ${maxFraction * 100} % of the files to be damaged (maxCorruptFraction), ${message}`,
-    );
-  return message;
 }

@@ -23,9 +23,22 @@ describe('a template of file names', () => {
     ['{label}{group}', /text between/],
     ['{label}_{speaker}', /got \{speaker\}/],
     ['{label}_{label}', /\{label\} once/],
-    ['{group}', /expected \{label\}/],
+    ['img_{}', /expected \{label\}/],
+    ['{label}/{label}', /\{label\} once/],
+    ['{label}/{speaker}_{}', /got \{speaker\}/],
   ])('%s is refused', (template, expected) => {
     expect(() => fileNameMatcher(template)).toThrow(expected);
+  });
+
+  test.each<[string, string, ReturnType<ReturnType<typeof fileNameMatcher>>]>([
+    ['{group}_{}', 'data/cat/ann_1', { label: null, group: 'ann' }],
+    ['{label}/{group}/{}', 'data/cat/ann/1', { label: 'cat', group: 'ann' }],
+    ['{group}/{}', 'cat/ann/1', { label: null, group: 'ann' }],
+    ['{label}-v2/{}/x_{group}', 'cat-v2/wavs/x_ann', { label: 'cat', group: 'ann' }],
+    ['{label}/{group}/{}', 'ann/1', undefined],
+    ['{label}/{group}/img', 'cat/ann/1', undefined],
+  ])('%s takes folders of %s too', (template, name, expected) => {
+    expect(fileNameMatcher(template)(name)).toEqual(expected);
   });
 
   test('takes no longer than its name is long', () => {

@@ -1,16 +1,47 @@
 /** Templates such as `{label}_{group}_{}`, which say what the names of files tell. */
 import { InvalidDataError } from './invalid-data.js';
 
-/** Takes a file's name, without folder and ending, apart; undefined where the template does not fit. */
-export type FileName = (name: string) => { label: string; group: string | null } | undefined;
+/** Takes a path without its ending apart; undefined where the template does not fit. */
+export interface FileName {
+  (path: string): { label: string | null; group: string | null } | undefined;
+  /** Whether it tells the class; otherwise folders do. */
+  hasLabel: boolean;
+}
 
 /**
- * Each field takes as little as it can up to the text that follows it, the last one the rest; `{}` may be empty. One
- * pass over the name, so that no template and no name can take long.
+ * A template is of the file's own name, or, with `/` in it, of the folders before it too. Each field takes as little as
+ * it can up to the text that follows it, the last one the rest; `{}` may be empty. One pass over the name, so that no
+ * template and no name can take long.
  * @throws InvalidDataError for a template that could be read in more than one way.
  */
 export function fileNameMatcher(template: string): FileName {
-  const pieces = template.split(/(\{[^{}]*\})/);
+  const parts = template.split('/').map((part) => partMatcher(part, template));
+  const fields = parts.flatMap((part) => part.fields);
+  for (const field of ['label', 'group'])
+    if (fields.indexOf(field) !== fields.lastIndexOf(field))
+      throw new InvalidDataError(`expected {${field}} once in the fileName template ${template}`);
+  if (!fields.includes('label') && !fields.includes('group'))
+    throw new InvalidDataError(`expected {label} or {group} in the fileName template ${template}`);
+  const match = (path: string): ReturnType<FileName> => {
+    const names = path.split('/').slice(-parts.length);
+    if (names.length < parts.length) return undefined;
+    const values: Record<string, string> = {};
+    for (const [i, { match: matchPart }] of parts.entries()) {
+      const found = matchPart(names[i]!);
+      if (!found) return undefined;
+      Object.assign(values, found);
+    }
+    return { label: values['label'] ?? null, group: values['group'] ?? null };
+  };
+  return Object.assign(match, { hasLabel: fields.includes('label') });
+}
+
+/** A template of one name. */
+function partMatcher(
+  part: string,
+  template: string,
+): { fields: string[]; match: (name: string) => Record<string, string> | undefined } {
+  const pieces = part.split(/(\{[^{}]*\})/);
   const fields = pieces.filter((_, i) => i % 2 === 1).map((field) => field.slice(1, -1));
   const texts = pieces.filter((_, i) => i % 2 === 0);
   const unknown = fields.find((field) => !['label', 'group', ''].includes(field));
@@ -18,18 +49,15 @@ export function fileNameMatcher(template: string): FileName {
     throw new InvalidDataError(
       `expected {label}, {group} and {} in the fileName template ${template}, got {${unknown}}`,
     );
-  for (const field of ['label', 'group'])
-    if (fields.indexOf(field) !== fields.lastIndexOf(field))
-      throw new InvalidDataError(`expected {${field}} once in the fileName template ${template}`);
-  if (!fields.includes('label')) throw new InvalidDataError(`expected {label} in the fileName template ${template}`);
   if (texts.slice(1, -1).includes(''))
     throw new InvalidDataError(
       `expected text between the fields of the fileName template ${template}: without it there is no telling ` +
         'where one ends',
     );
   const [first, last] = [texts[0]!, texts.at(-1)!];
-  return (name) => {
+  const match = (name: string): Record<string, string> | undefined => {
     if (!name.startsWith(first) || !name.endsWith(last) || name.length < first.length + last.length) return undefined;
+    if (fields.length === 0) return name === part ? {} : undefined;
     const values: Record<string, string> = {};
     const end = name.length - last.length;
     let start = first.length;
@@ -42,6 +70,7 @@ export function fileNameMatcher(template: string): FileName {
       start = stop + (isLast ? 0 : texts[i + 1]!.length);
       if (start > end) return undefined;
     }
-    return { label: values['label']!, group: values['group'] ?? null };
+    return values;
   };
+  return { fields, match };
 }

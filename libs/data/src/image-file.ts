@@ -1,7 +1,9 @@
 /** Image files → pixels of one size. */
 import type { ImageShape } from '#libs/contracts';
 import sharp, { type Sharp } from 'sharp';
-import type { Payload } from './containers.js';
+import { decodeBmp, isBmp } from './bmp.js';
+import type { Payload, RawImage } from './containers.js';
+import { decodeNetpbm, isNetpbm } from './netpbm.js';
 import { hasForeignChannel, requirePixels, tiffSamples } from './tiff.js';
 
 // One image at a time on each thread of the pool, instead of many threads on one image.
@@ -10,17 +12,18 @@ sharp.cache(false);
 
 /**
  * Scaled to cover height x width and cut to its centre, on black where it is transparent; upright, or, with `asStored`,
- * as its pixels lie whatever it says of its orientation: masks say nothing of theirs. Also the image's own size, with
- * `asStored`.
+ * as its pixels lie whatever it says of its orientation: masks say nothing of theirs. With `asStored`, also the
+ * image's own size, and whether its EXIF says that it is turned or mirrored.
  * @throws Error for what is no image, for one of more than `limitInputPixels`, and for numbers that are no pixels.
  */
 export async function decodeImage(
-  payload: Exclude<Payload, Error>,
+  given: Exclude<Payload, Error>,
   { height, width, channels }: ImageShape,
   limitInputPixels: number,
   asStored: boolean,
-): Promise<{ data: Uint8Array; size: string }> {
-  if ('length' in payload && payload.length === 0) throw new Error("the file is empty or can't be read");
+): Promise<{ data: Uint8Array; size: string; isTurned: boolean }> {
+  if ('length' in given && given.length === 0) throw new Error("the file is empty or can't be read");
+  const payload = 'data' in given ? given : pixelsOf(given, limitInputPixels);
   const tiff = 'data' in payload ? undefined : tiffSamples(payload);
   if (tiff) requirePixels(tiff);
   const image = await openImage(payload, limitInputPixels, asStored, tiff !== undefined && hasForeignChannel(tiff));
@@ -32,7 +35,13 @@ export async function decodeImage(
     .raw({ depth: 'uchar' })
     .toBuffer({ resolveWithObject: true });
   if (info.channels !== channels) throw new Error(`expected ${channels} channels after decoding, got ${info.channels}`);
-  return { data, size: `${stored?.width} x ${stored?.height}` };
+  return { data, size: `${stored?.width} x ${stored?.height}`, isTurned: (stored?.orientation ?? 1) !== 1 };
+}
+
+/** Pixels of a file that libvips does not read; else its bytes. */
+function pixelsOf(bytes: Buffer, limitInputPixels: number): Buffer | RawImage {
+  if (isBmp(bytes)) return decodeBmp(bytes, limitInputPixels);
+  return isNetpbm(bytes) ? decodeNetpbm(bytes, limitInputPixels) : bytes;
 }
 
 async function openImage(

@@ -44,6 +44,12 @@ describe('a split word is never a class', () => {
     expect(warnings.join()).toMatch(/1 files were left out: preview\.png/);
   });
 
+  test('and folders that are one split are named', async () => {
+    const { manifest, warnings } = await prepared(...classFolders('train', 'dev', 'eval'));
+    expect(counts(manifest)).toEqual({ train: 2, val: 4 });
+    expect(warnings.join()).toMatch(/the folders dev and eval are all taken for val/);
+  });
+
   test('but words that only begin like one are no splits', async () => {
     const { manifest } = await prepared('train_station/1.png', 'test tube/1.png', 'validity/1.png');
     expect(manifest.classes).toEqual(['test tube', 'train_station', 'validity']);
@@ -163,11 +169,11 @@ describe('what is lost is named', () => {
     const { warnings } = await data.prepare(
       await data.folder(
         'lost',
-        files(...classFolders('.').map((name) => name.slice(2)), 'bird/1.bmp', 'fish/note.txt'),
+        files(...classFolders('.').map((name) => name.slice(2)), 'bird/1.heic', 'fish/note.txt'),
       ),
       { maxCorruptFraction: 0.5 },
     );
-    expect(warnings.join('\n')).toMatch(/2 folders give no class, .*: bird \(only 1\.bmp\), fish \(only note\.txt\)/);
+    expect(warnings.join('\n')).toMatch(/2 folders give no class, .*: bird \(only 1\.heic\), fish \(only note\.txt\)/);
   });
 
   test('empty folders, in whatever they are packed', async () => {

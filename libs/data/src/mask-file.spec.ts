@@ -1,6 +1,6 @@
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { crc32, deflateSync } from 'node:zlib';
+import { pngOf } from '../../../tests/support/png.js';
 import { colour, DataRoot, type Files } from '../../../tests/support/sources.js';
 import { InvalidDataError } from './invalid-data.js';
 
@@ -9,39 +9,6 @@ beforeAll(async () => {
   data = await DataRoot.create();
 });
 afterAll(() => data.remove());
-
-/** A PNG whose values are these, gray or places of a palette, of `depth` bits. */
-function pngOf(
-  values: readonly (readonly number[])[],
-  { depth = 8, palette }: { depth?: 1 | 2 | 4 | 8; palette?: number[] } = {},
-): Buffer {
-  const chunk = (type: string, body: Buffer) => {
-    const named = Buffer.concat([Buffer.from(type, 'latin1'), body]);
-    const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
-    length.writeUInt32BE(body.length);
-    sum.writeUInt32BE(crc32(named));
-    return Buffer.concat([length, named, sum]);
-  };
-  const header = Buffer.alloc(13);
-  header.writeUInt32BE(values[0]!.length, 0);
-  header.writeUInt32BE(values.length, 4);
-  header.set([depth, palette ? 3 : 0], 8);
-  const rows = values.map((row) => {
-    const packed = Buffer.alloc(1 + Math.ceil((row.length * depth) / 8));
-    row.forEach((value, x) => {
-      packed[1 + ((x * depth) >> 3)]! |= value << (8 - depth - ((x * depth) & 7));
-    });
-    return packed;
-  });
-  return Buffer.concat([
-    Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
-    chunk('IHDR', header),
-    chunk('gAMA', Buffer.from([0, 1, 0x86, 0xa0])),
-    ...(palette ? [chunk('PLTE', Buffer.from(palette)), chunk('tRNS', Buffer.of(0))] : []),
-    chunk('IDAT', deflateSync(Buffer.concat(rows))),
-    chunk('IEND', Buffer.alloc(0)),
-  ]);
-}
 
 const grid = (height: number, width: number, value: (y: number, x: number) => number) =>
   Array.from({ length: height }, (_, y) => Array.from({ length: width }, (__, x) => value(y, x)));
@@ -165,7 +132,13 @@ describe('masks', () => {
       sized: [pngOf(grid(8, 9, () => 0)), /a mask of the size of its image, got 8 x 8 and 9 x 8|got 9 x 8 and 8 x 8/],
       colourful: [await colour(1, 2, 3).png().toBuffer(), /gray or with a palette, got 8 bits of colour/],
       jpeg: [await colour(0, 0, 0).jpeg().toBuffer(), /expected a PNG/],
-      deep: [await colour(0, 0, 0).toColourspace('grey16').png().toBuffer(), /up to 8 bits/],
+      deep: [
+        pngOf(
+          grid(8, 8, () => 300),
+          { depth: 16 },
+        ),
+        /expected class ids of 0 to 2 and 9, got 300/,
+      ],
       cut: [cut.subarray(0, cut.length - 30), /ends early/],
       empty: [Buffer.alloc(0), /empty/],
     };

@@ -36,6 +36,8 @@ const compressors: Compressors = {
   GZIP: bounded(gunzipSync),
   ZSTD: bounded(zstdDecompressSync),
   BROTLI: bounded(brotliDecompressSync),
+  LZ4_RAW: unpackLz4,
+  LZ4: unpackLz4OfHadoop,
 };
 
 const port = parentPort!;
@@ -99,3 +101,54 @@ function valueOf(cell: unknown): Value {
 port.on('message', (question: Question) => {
   void answer(question).catch(({ message, code }: NodeJS.ErrnoException) => say({ message, code }));
 });
+
+/** Bytes that one of LZ4 unpacks to at most. */
+const MOST_OF_LZ4 = 256;
+
+/** A block of LZ4: runs of bytes as they are, each followed by a copy of bytes that were unpacked before. */
+function unpackLz4(packed: Uint8Array, length: number): Uint8Array {
+  if (length > MOST_OF_LZ4 * packed.length) throw new Error('LZ4: the block is damaged');
+  const bytes = new Uint8Array(length);
+  let [from, to] = [0, 0];
+  const next = (): number => {
+    if (from >= packed.length) throw new Error('LZ4: the block ends early');
+    return packed[from++]!;
+  };
+  /** Fifteen goes on with further bytes, up to the first that is not 255. */
+  const lengthOf = (nibble: number): number => {
+    let sum = nibble;
+    for (let byte = nibble === 15 ? 255 : 0; byte === 255;) sum += byte = next();
+    return sum;
+  };
+  while (from < packed.length) {
+    const token = next();
+    const literals = lengthOf(token >> 4);
+    if (from + literals > packed.length || to + literals > length) throw new Error('LZ4: the block is damaged');
+    bytes.set(packed.subarray(from, from + literals), to);
+    from += literals;
+    to += literals;
+    if (from === packed.length) break;
+    const offset = next() | (next() << 8);
+    const copied = lengthOf(token & 15) + 4;
+    if (offset === 0 || offset > to || to + copied > length) throw new Error('LZ4: the block is damaged');
+    for (let i = 0; i < copied; i++, to++) bytes[to] = bytes[to - offset]!;
+  }
+  if (to !== length) throw new Error(`LZ4: expected ${length} bytes, got ${to}`);
+  return bytes;
+}
+
+/** Blocks with both of their lengths before them, or, as some writers have it, one without. */
+function unpackLz4OfHadoop(packed: Uint8Array, length: number): Uint8Array {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  if (length > MOST_OF_LZ4 * packed.length) throw new Error('LZ4: the block is damaged');
+  const bytes = new Uint8Array(length);
+  let [from, to] = [0, 0];
+  while (from + 8 <= packed.length && to < length) {
+    const [unpackedBytes, packedBytes] = [view.getUint32(from), view.getUint32(from + 4)];
+    if (from + 8 + packedBytes > packed.length || to + unpackedBytes > length) return unpackLz4(packed, length);
+    bytes.set(unpackLz4(packed.subarray(from + 8, from + 8 + packedBytes), unpackedBytes), to);
+    from += 8 + packedBytes;
+    to += unpackedBytes;
+  }
+  return to === length ? bytes : unpackLz4(packed, length);
+}

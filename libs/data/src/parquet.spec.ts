@@ -1,6 +1,7 @@
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import sharp from 'sharp';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { colour, DataRoot, reds, refusal, wavOf } from '../../../tests/support/sources.js';
@@ -12,10 +13,47 @@ beforeAll(async () => {
 });
 afterAll(() => data.remove());
 
+/** LZ4's block format: what came before within 64 kB is copied, all else is literal. */
+function lz4Of(bytes: Uint8Array): Uint8Array {
+  const packed: number[] = [];
+  const long = (length: number): number[] =>
+    length < 15 ? [] : [...new Array<number>(Math.floor((length - 15) / 255)).fill(255), (length - 15) % 255];
+  const sequence = (literals: Uint8Array, copy?: { offset: number; length: number }): void => {
+    const rest = copy ? copy.length - 4 : 0;
+    packed.push((Math.min(15, literals.length) << 4) | Math.min(15, rest), ...long(literals.length), ...literals);
+    if (copy) packed.push(copy.offset & 255, copy.offset >> 8, ...long(rest));
+  };
+  const seen = new Map<string, number>();
+  let from = 0;
+  for (let at = 0; at + 12 < bytes.length;) {
+    const key = bytes.subarray(at, at + 4).join();
+    const before = seen.get(key);
+    seen.set(key, at);
+    if (before === undefined || at - before > 65_535) {
+      at++;
+      continue;
+    }
+    let length = 4;
+    while (at + length + 5 < bytes.length && bytes[at + length] === bytes[before + length]) length++;
+    sequence(bytes.subarray(from, at), { offset: at - before, length });
+    from = at += length;
+  }
+  sequence(bytes.subarray(from));
+  return Uint8Array.from(packed);
+}
+
+function hadoopOf(bytes: Uint8Array): Uint8Array {
+  const block = lz4Of(bytes);
+  const lengths = Buffer.alloc(8);
+  lengths.writeUInt32BE(bytes.length, 0);
+  lengths.writeUInt32BE(block.length, 4);
+  return Buffer.concat([lengths, block]);
+}
+
 const png = (r: number, g = 0) => colour(r, g, 0).png().toBuffer();
 
 describe('Parquet', () => {
-  type Codec = 'UNCOMPRESSED' | 'SNAPPY' | 'GZIP' | 'ZSTD';
+  type Codec = 'UNCOMPRESSED' | 'SNAPPY' | 'GZIP' | 'ZSTD' | 'LZ4' | 'LZ4_RAW';
   const schemaOf = (label: 'INT64' | 'BYTE_ARRAY', media = 'image') => [
     { name: 'root', num_children: 2 },
     { name: media, num_children: 2, repetition_type: 'OPTIONAL' as const },
@@ -51,6 +89,8 @@ describe('Parquet', () => {
         compressors: {
           GZIP: (bytes: Uint8Array) => gzipSync(bytes),
           ZSTD: (bytes: Uint8Array) => zstdCompressSync(bytes),
+          LZ4_RAW: lz4Of,
+          LZ4: hadoopOf,
         },
         columnData: [
           {
@@ -71,6 +111,17 @@ describe('Parquet', () => {
         }),
       }),
     );
+
+  test.each(['LZ4_RAW', 'LZ4'] as const)('packed by %s is read, bytes that repeat and long runs too', async (codec) => {
+    const raw = await sharp({ create: { width: 8, height: 8, channels: 3, background: { r: 70, g: 0, b: 0 } } })
+      .tiff({ compression: 'none' })
+      .toBuffer();
+    const images = [raw, await png(10), raw, Buffer.concat([raw, Buffer.alloc(2000, 7)])];
+    await data.folder(codec, { 'x.parquet': table(images, ['a', 'b', 'a', 'b'], { codec, rowGroupSize: 4 }) });
+    const { arrays, manifest } = await data.prepare(codec);
+    expect(manifest.classes).toEqual(['a', 'b']);
+    expect(reds(arrays['train-samples']!)).toEqual([70, 10, 70, 70]);
+  });
 
   test('as Hugging Face has it: names of the classes, splits by file, rows without a label passed over', async () => {
     const images = await Promise.all([10, 20, 30, 40, 50].map((red) => png(red)));
@@ -155,7 +206,7 @@ describe('Parquet', () => {
       const changed = Buffer.from(whole);
       changed[place] = byte;
       await writeFile(file, changed);
-      const reading = openParquet([{ name: 'changed.parquet', path: file }], 'image', 2000).then((source) =>
+      const reading = openParquet([{ name: 'changed.parquet', path: file }], 'image', {}, 2000).then((source) =>
         source.read(() => {}, new AbortController().signal),
       );
       expect(await refusal(reading)).toBe(

@@ -2,13 +2,14 @@
  * Parquet as Hugging Face writes it: a column of structs `{bytes, path}`, a column of labels, the classes' names in the
  * schema.
  */
-import type { Split } from '#libs/contracts';
+import type { PrepareDataset, Split } from '#libs/contracts';
 import { parquetSchema, type FileMetaData } from 'hyparquet';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { splitsOfFiles } from './collections.js';
 import type { Source, SourceFile } from './containers.js';
 import { InvalidDataError } from './invalid-data.js';
+import { splitOfFolder } from './split-words.js';
 import type { Answer, Question, Value } from './parquet-thread.js';
 
 /** Bytes of a row group's column, which is unpacked at once. */
@@ -16,6 +17,8 @@ const MAX_GROUP_BYTES = 2 ** 30;
 const LABEL_COLUMNS = ['label', 'labels', 'fine_label', 'class'];
 /** How long the reading may make no progress: a page is unpacked in moments. */
 const PATIENCE_MS = 30_000;
+
+type Columns = NonNullable<PrepareDataset['columns']>;
 
 interface Feature {
   _type?: unknown;
@@ -30,6 +33,8 @@ interface Table {
 }
 interface Labelled extends Table {
   label: string | undefined;
+  groupColumn: string | undefined;
+  splitColumn: string | undefined;
   names: readonly string[] | undefined;
   split: Split | null;
 }
@@ -43,6 +48,7 @@ interface Labelled extends Table {
 export async function openParquet(
   paths: readonly { name: string; path: string }[],
   modality: 'image' | 'audio',
+  columns: Columns = {},
   patienceMs = PATIENCE_MS,
 ): Promise<Source> {
   const { taken, leftOut } = splitsOfFiles(paths);
@@ -51,7 +57,7 @@ export async function openParquet(
   let classNames: readonly string[] | undefined;
   await withReader(patienceMs, async (reader) => {
     for (const { name, path, split } of taken) {
-      const table = await open(reader, name, path, modality);
+      const table = await open(reader, name, path, modality, columns);
       if (table.names && classNames && table.names.join('\0') !== classNames.join('\0'))
         throw new InvalidDataError(`expected the same classes in every Parquet file, ${name} has others`);
       classNames ??= table.names;
@@ -64,12 +70,12 @@ export async function openParquet(
   const labelled = rows.some(({ className }) => className !== undefined);
   const files: SourceFile[] = [];
   const ignored: string[] = [];
-  for (const { table, row, className } of rows) {
+  for (const { table, row, className, group, split } of rows) {
     const name = `${table.name}, row ${row}`;
     if (labelled && className === undefined) ignored.push(name);
     else {
       table.indexOf[row] = files.length;
-      files.push({ name, className: className ?? '', group: null, split: table.split });
+      files.push({ name, className: className ?? '', group, split });
     }
   }
   return {
@@ -97,17 +103,35 @@ interface Row {
   table: Labelled;
   row: number;
   className: string | undefined;
+  group: string | null;
+  split: Split | null;
 }
 
-/** The class of every row, where the table has labels. */
+/** The class of every row, where the table has labels, and its group and split, where it has columns of them. */
 async function rowsOf(reader: Reader, table: Labelled): Promise<Row[]> {
-  const rows: Row[] = [];
-  if (table.label === undefined)
-    for (let row = 0; row < table.indexOf.length; row++) rows.push({ table, row, className: undefined });
-  else
-    for await (const [row, value] of reader.rows({ ...table, column: table.label }))
-      rows.push({ table, row, className: classOf(value, table.names) });
-  return rows;
+  const cells = async (column: string | undefined): Promise<Value[]> => {
+    const values: Value[] = [];
+    if (column !== undefined) for await (const [row, value] of reader.rows({ ...table, column })) values[row] = value;
+    return values;
+  };
+  const labels = await cells(table.label);
+  const groups = await cells(table.groupColumn);
+  const splits = await cells(table.splitColumn);
+  return Array.from(table.indexOf, (_, row) => ({
+    table,
+    row,
+    className: classOf(labels[row] ?? null, table.names),
+    group: classOf(groups[row] ?? null, undefined) ?? null,
+    split: table.splitColumn === undefined ? table.split : splitOf(classOf(splits[row] ?? null, undefined), table.name),
+  }));
+}
+
+/** @throws InvalidDataError for a word that names no split */
+function splitOf(word: string | undefined, name: string): Split | null {
+  const split = splitOfFolder(word);
+  if (split === 'unlabelled' || (split === undefined && word !== undefined))
+    throw new InvalidDataError(`expected train, val or test as a split in ${name}, got ${word}`);
+  return split ?? null;
 }
 
 /** @throws InvalidDataError where some files have labels and others have none. */
@@ -193,10 +217,16 @@ class Reader {
   }
 }
 
-async function open(reader: Reader, name: string, path: string, modality: 'image' | 'audio') {
+async function open(reader: Reader, name: string, path: string, modality: 'image' | 'audio', chosen: Columns) {
   const metadata = await reader.metadata({ name, path });
   const features = featuresOf(metadata);
   const columns = parquetSchema(metadata).children;
+  for (const [role, column] of Object.entries(chosen))
+    if (!columns.some(({ element }) => element.name === column))
+      throw new InvalidDataError(
+        `expected a column ${column} in ${name} (columns.${role}), found ` +
+          columns.map(({ element }) => element.name).join(', '),
+      );
   const named = (type: string) => Object.entries(features).find(([, feature]) => feature._type === type)?.[0];
   const lookFor = (candidates: readonly (string | undefined)[]) =>
     candidates
@@ -213,14 +243,14 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
   };
   const media =
     modality === 'image'
-      ? find('images', [named('Image'), 'image', 'img'])
-      : find('sounds', [named('Audio'), 'audio', 'sound']);
+      ? find('images', [chosen.sample, named('Image'), 'image', 'img'])
+      : find('sounds', [chosen.sample, named('Audio'), 'audio', 'sound']);
   const holder = media.children.length ? media.children.find(({ element }) => element.name === 'bytes') : media;
   if (holder?.element.type !== 'BYTE_ARRAY')
     throw new InvalidDataError(
       `expected column ${media.element.name} of ${name} to hold bytes, or structs with a field bytes`,
     );
-  const labels = lookFor([...LABEL_COLUMNS, named('ClassLabel')]);
+  const labels = lookFor([chosen.label, ...LABEL_COLUMNS, named('ClassLabel')]);
   if (labels?.children.length)
     throw new InvalidDataError(
       `expected column ${labels.element.name} of ${name} to hold text, whole numbers or truth values, which name a ` +
@@ -250,6 +280,8 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
     column: media.element.name,
     groups,
     label,
+    groupColumn: chosen.group,
+    splitColumn: chosen.split,
     names: Array.isArray(names) && names.every((each) => typeof each === 'string') ? names : undefined,
   };
 }

@@ -154,6 +154,8 @@ describe('damage', () => {
       /found none: it is empty/,
     ],
     ['no images', () => folder('texts', { 'a/x.txt': Buffer.from('x') }), /found none \(only a\/x\.txt\)/],
+    ['no endings', () => folder('bare', { 'a/1': Buffer.from('x') }), /found none \(only a\/1\)/],
+    ['sounds', () => folder('tones', { 'a/1.wav': Buffer.from('x') }), /only a\/1\.wav\): with audio, sounds are read/],
     ['nothing there', async () => 'absent', /found nothing/],
     [
       'a file that is no archive',

@@ -3,9 +3,13 @@ import {
   SPLITS,
   type DatasetManifest,
   type DatasetSplit,
+  type DatasetSummary,
+  type LogLevel,
   type PrepareDataset,
   type SampleShape,
   type Split,
+  type SummarySplit,
+  UNLABELLED,
 } from '#libs/contracts';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -15,7 +19,7 @@ import type { Part, Source } from './containers.js';
 import { decodeAll, type DecodingContext } from './decoding.js';
 import { InvalidDataError, named } from './invalid-data.js';
 import { NpyWriter, type NpyType } from './npy.js';
-import { reportLeftOut, reportRareClasses } from './report.js';
+import { Report } from './report.js';
 import { Scratch } from './scratch.js';
 import { openSource } from './sources.js';
 import { assignSplits, type Row } from './splits.js';
@@ -24,6 +28,7 @@ export interface PrepareContext extends DecodingContext {
   dataRoot: string;
   /** Where the arrays are written; empty before. */
   workDir: string;
+  log(level: LogLevel, message: string): void;
 }
 
 export interface PreparedFile {
@@ -35,44 +40,71 @@ export interface PreparedFile {
 /** Decoded samples, and masks where there are any, each at its place in the order of the source. */
 type Decoded = Record<Part, Scratch | undefined>;
 
+/** A version, unless it was only looked at, and what became of the source's files. */
+export interface Prepared {
+  manifest?: DatasetManifest;
+  files: PreparedFile[];
+  summary: DatasetSummary;
+}
+
 /**
  * Files → arrays, one set a split. Images: upright, on black where they are transparent, scaled to cover the size asked
  * for and cut to its centre (files of just this size keep their pixels). Sounds: mono, resampled, cut or filled with
  * silence. Masks: like their images, whose pixels are then taken as they are stored, but each pixel from the nearest.
  * Splits that the source lacks are taken from the training samples, stratified and seeded, or by whole groups where
- * file names tell them. Files that can't be decoded are counted and named.
+ * file names tell them. Files that can't be decoded are counted and named. A dry run decodes everything and keeps
+ * nothing.
  * @throws InvalidDataError when the source can't make a dataset; whatever `signal` was aborted with.
  */
-export async function prepareDataset(
-  spec: PrepareDataset,
-  context: PrepareContext,
-): Promise<{ manifest: DatasetManifest; files: PreparedFile[] }> {
-  const { log } = context;
+export async function prepareDataset(spec: PrepareDataset, context: PrepareContext): Promise<Prepared> {
+  const report = new Report(spec, context.log);
   const source = await openSource(spec, context.dataRoot);
   const classes = requireClasses(source, spec);
-  reportLeftOut(source, spec, classes, log);
+  report.leaveOut(source, classes);
   const sample = shapeOf(spec);
   const decoded = await scratchOf(spec, sample, context.workDir);
   try {
-    const usable = await decodeAll(source, spec, sample, context, (part, index, data) =>
-      decoded[part]!.write(index, data),
+    const { usable, sounds, turned } = await decodeAll(
+      source,
+      spec,
+      sample,
+      report,
+      context,
+      async (part, ...given) => {
+        await decoded[part]?.write(...given);
+      },
     );
-    const rows = assignSplits(rowsOf(source, spec, classes, usable), spec, log);
+    report.turned(turned);
+    const rows = assignSplits(rowsOf(source, spec, classes, usable), spec, report.log);
     requireTrained(rows.train, spec, classes);
-    reportRareClasses(rows, spec, classes, log);
+    report.rareClasses(rows, classes);
 
     const files: PreparedFile[] = [];
     const splits: Partial<Record<Split, DatasetSplit>> = {};
+    const summarised: Partial<DatasetSummary['splits']> = {};
     for (const split of SPLITS) {
       if (rows[split].length === 0) continue;
+      summarised[split] = await summaryOf(rows[split], decoded, classes, context.signal);
+      context.log('info', `${split}: ${rows[split].length} ${nounOf(spec)}`);
+      if (spec.dryRun) continue;
       const stored = await storeSplit(split, rows[split], decoded, classes, context);
       splits[split] = stored.described;
       files.push(...stored.files);
-      log('info', `${split}: ${rows[split].length} ${nounOf(spec)}`);
     }
+    report.absentPixels(summarised as DatasetSummary['splits'], classes);
+    const summary: DatasetSummary = {
+      dryRun: spec.dryRun ?? false,
+      sample,
+      classes,
+      splits: summarised as DatasetSummary['splits'],
+      ...(sample.modality === 'audio' && { sounds }),
+      leftOut: report.leftOut,
+      warnings: report.warnings,
+    };
+    if (spec.dryRun) return { files, summary };
     const content = { sample, classes, splits: splits as DatasetManifest['splits'] };
     const digest = createHash('sha256').update(canonicalJson(content)).digest('hex');
-    return { manifest: { name: spec.name, digest, ...content }, files };
+    return { manifest: { name: spec.name, digest, ...content }, files, summary };
   } finally {
     await decoded.sample?.remove();
     await decoded.mask?.remove();
@@ -93,13 +125,15 @@ function shapeOf({ imageSize, channels, audio }: PrepareDataset): SampleShape {
   };
 }
 
-async function scratchOf({ masks }: PrepareDataset, sample: SampleShape, workDir: string): Promise<Decoded> {
+/** A dry run needs masks only, whose pixels are counted. */
+async function scratchOf({ masks, dryRun }: PrepareDataset, sample: SampleShape, workDir: string): Promise<Decoded> {
   const file = path.join(workDir, 'decoded');
+  if (dryRun && !masks) return { sample: undefined, mask: undefined };
   if (sample.modality === 'audio')
     return { sample: await Scratch.create(file, '<i2', [sample.length]), mask: undefined };
   const { height, width, channels } = sample;
   return {
-    sample: await Scratch.create(file, '|u1', [height, width, channels]),
+    sample: dryRun ? undefined : await Scratch.create(file, '|u1', [height, width, channels]),
     mask: masks && (await Scratch.create(`${file}-masks`, '|u1', [height, width])),
   };
 }
@@ -134,6 +168,29 @@ function requireTrained(train: readonly Row[], spec: PrepareDataset, classes: re
       `expected training ${nounOf(spec)} of every class, found none that could be ` +
         `decoded${spec.fileName?.includes('{group}') ? ' and is not held out' : ''} of ${named(without)}`,
     );
+}
+
+function countsPerClass(rows: readonly Row[], classes: readonly string[]): number[] {
+  const counts = new Array<number>(classes.length).fill(0);
+  for (const { label } of rows) counts[label]!++;
+  return counts;
+}
+
+/** How many samples of each class a split has, or how many pixels. */
+async function summaryOf(
+  rows: readonly Row[],
+  { mask }: Decoded,
+  classes: readonly string[],
+  signal: AbortSignal,
+): Promise<SummarySplit> {
+  const count = rows.length;
+  if (!mask) return { count, ...(classes.length > 0 && { countPerClass: countsPerClass(rows, classes) }) };
+  const pixels = new Array<number>(256).fill(0);
+  for (const { index } of rows) {
+    signal.throwIfAborted();
+    for (const id of await mask.read(index)) pixels[id]!++;
+  }
+  return { count, pixelsPerClass: pixels.slice(0, classes.length), unlabelledPixels: pixels[UNLABELLED]! };
 }
 
 /** Writes the arrays of a split. */
@@ -173,9 +230,7 @@ async function storeSplit(
     described.labels = await store('labels', '<i4', [], (writer) =>
       writer.append(Int32Array.from(rows, ({ label }) => label)),
     );
-    const countPerClass = new Array<number>(classes.length).fill(0);
-    for (const { label } of rows) countPerClass[label]!++;
-    described.countPerClass = countPerClass;
+    described.countPerClass = countsPerClass(rows, classes);
   }
   return { described, files };
 }

@@ -1,11 +1,12 @@
 /** WAV files of any width and any writer → mono samples. */
 import { decoder as adpcm } from '@audio/decode-wav';
 
-const [PCM, FLOAT, A_LAW, MU_LAW, EXTENSIBLE] = [1, 3, 6, 7, 0xfffe];
+/** How samples are coded, as the format chunk says. */
+export const [PCM, FLOAT, A_LAW, MU_LAW, EXTENSIBLE] = [1, 3, 6, 7, 0xfffe];
 /** Sizes from here on are what writers to a pipe put for one that they don't know yet. */
 const UNKNOWN_SIZE = 0x7ffff000;
 
-interface Wave {
+export interface Wave {
   /** The format chunk, for what is decoded by others. */
   format: Buffer;
   tag: number;

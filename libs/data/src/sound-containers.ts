@@ -11,6 +11,12 @@ export function id3Length(bytes: Buffer, at = 0): number {
   return Math.min(end, bytes.length) - at;
 }
 
+const ID3V1_BYTES = 128;
+
+/** Bytes of an ID3v1 tag at the end, which is no frame of any format. */
+export const id3v1Length = (bytes: Buffer): number =>
+  bytes.toString('latin1', bytes.length - ID3V1_BYTES, bytes.length - ID3V1_BYTES + 3) === 'TAG' ? ID3V1_BYTES : 0;
+
 export interface FlacInfo {
   rate: number;
   channels: number;

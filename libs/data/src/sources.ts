@@ -1,32 +1,45 @@
 /** Where samples come from, whatever form they lie in there. */
-import type { PrepareDataset } from '#libs/contracts';
+import { SPLITS, type PrepareDataset } from '#libs/contracts';
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { arrange, IMAGE, type Arrangement } from './arrangement.js';
+import { arrange, IMAGE, SOUND, type Arrangement } from './arrangement.js';
+import { SOUND_FORMATS } from './audio-file.js';
+import { withRenamed } from './classes.js';
+import { areCalledLikeClasses, openClassArchives } from './class-archives.js';
 import { requireInside, type Container, type Part, type Source } from './containers.js';
 import { fileNameMatcher, type FileName } from './file-name.js';
 import { openFolder } from './folder.js';
 import { IDX, openIdx } from './idx.js';
-import { InvalidDataError } from './invalid-data.js';
+import { InvalidDataError, named } from './invalid-data.js';
+import { arrangeListed, splitByLists } from './listed.js';
 import { arrangePairs } from './mask-pairs.js';
 import { openParquet } from './parquet.js';
 import { openTar } from './tar.js';
 import { openShards } from './web-dataset.js';
 import { openZip } from './zip.js';
 
-const SOUND = /\.(wave?|flac|mp3|ogg|oga)$/i;
+const LIST = /\.(csv|tsv|jsonl|ndjson|txt|lst)$/i;
 const PARQUET = /\.parquet$/i;
-const TAR = /\.(tar|tar\.gz|tgz)$/i;
+/** Those by bzip2 and xz are known so that they are refused with what to do. */
+const TAR = /\.(tar|tar\.(gz|zst|zstd|bz2|xz|lz4)|tgz|tzst|tbz2?|txz)$/i;
 
-type SourceSpec = Pick<PrepareDataset, 'path' | 'audio' | 'masks' | 'fileName'>;
+type SourceSpec = Pick<
+  PrepareDataset,
+  'path' | 'audio' | 'masks' | 'fileName' | 'list' | 'splitLists' | 'columns' | 'renameClasses'
+>;
 type Files = { name: string; path: string }[];
 
 /**
  * Opens the source at `spec.path`, a path in `dataRoot`: a folder or an archive of images or sounds, WebDataset shards,
- * Parquet or IDX files. Links that lead out of the root are refused.
+ * Parquet or IDX files; with the classes that the spec renames. Links that lead out of the root are refused.
  * @throws InvalidDataError naming what was expected and what was found.
  */
 export async function openSource(spec: SourceSpec, dataRoot: string): Promise<Source> {
+  const source = await openPath(spec, dataRoot);
+  return spec.renameClasses ? withRenamed(source, spec.renameClasses) : source;
+}
+
+async function openPath(spec: SourceSpec, dataRoot: string): Promise<Source> {
   const { path: target } = spec;
   const root = await realpath(dataRoot).catch(() => {
     throw new InvalidDataError(`expected the data root ${dataRoot} to exist on the worker`);
@@ -43,8 +56,56 @@ export async function openSource(spec: SourceSpec, dataRoot: string): Promise<So
   const container = info.isDirectory()
     ? await openFolder(found, root)
     : await openArchive(found, target, info.isFile());
+  if (spec.list !== undefined || spec.splitLists) return openListed(spec, container, fileName);
   if (info.isDirectory()) return folderOrCollection(container, found, spec, collections);
   return TAR.test(found) ? archiveOrShard(container, alone, spec, collections) : collections.folder(container);
+}
+
+/** Samples whose labels or splits stand in lists among them. */
+async function openListed(spec: SourceSpec, container: Container, fileName: FileName | undefined): Promise<Source> {
+  const { list, splitLists = {} } = spec;
+  const wanted = [...(list === undefined ? [] : [list]), ...Object.values(splitLists)];
+  const texts = await readTexts(container, wanted);
+  const arranged =
+    list === undefined
+      ? arrangementOf(spec, container, fileName)
+      : arrangeListed(container.names, mediaOf(spec), { name: list, text: texts.get(list)! }, spec);
+  const lists = SPLITS.flatMap((split) => {
+    const name = splitLists[split];
+    return name === undefined ? [] : [{ split, name, text: texts.get(name)! }];
+  });
+  const placed = lists.length ? splitByLists(arranged, lists) : arranged;
+  const isByFolder = list === undefined && !spec.masks && !fileName?.hasLabel;
+  return sourceOf(container, placed, mediaOf(spec), isByFolder);
+}
+
+/** @throws InvalidDataError where one is not there */
+async function readTexts(container: Container, wanted: readonly string[]): Promise<Map<string, string>> {
+  const texts = new Map<string, string>();
+  const names = new Set(wanted.map((name) => path.posix.normalize(name)));
+  const absent = [...names].filter((name) => !container.names.includes(name));
+  if (absent.length)
+    throw new InvalidDataError(
+      `expected the lists ${named(absent)} among the files of the source, found ` +
+        `${named(container.names.filter((name) => LIST.test(name))) || 'none'}`,
+    );
+  await container.read(
+    (name) => names.has(name),
+    (name, bytes) => {
+      if (bytes instanceof Error) throw new InvalidDataError(`expected to be able to read ${name}: ${bytes.message}`);
+      texts.set(name, bytes.toString('utf8'));
+    },
+    new AbortController().signal,
+  );
+  return new Map(wanted.map((name) => [name, texts.get(path.posix.normalize(name))!]));
+}
+
+function arrangementOf(
+  spec: SourceSpec,
+  { names, emptyFolders }: Container,
+  fileName: FileName | undefined,
+): Arrangement {
+  return spec.masks ? arrangePairs(names, spec.masks.suffix) : arrange(names, emptyFolders, mediaOf(spec), fileName);
 }
 
 type Collections = ReturnType<typeof collectionsOf>;
@@ -66,7 +127,12 @@ async function folderOrCollection(
   if (inFolders.files.some(({ className }) => masks || className !== '')) return inFolders;
   if (tables.length) return collections.parquet(tables);
   if (arrays.length) return collections.idx(arrays);
-  return shards.length ? collections.shards(shards) : inFolders;
+  if (shards.length === 0) return inFolders;
+  if (areCalledLikeClasses(shards.map(({ name }) => name))) {
+    const archives = await openClassArchives(shards);
+    if (!archives.names.some((name) => /\.cls$/i.test(name))) return collections.folder(archives);
+  }
+  return collections.shards(shards);
 }
 
 /** A tar is a shard where it has `.cls` files, or describes every sample in JSON, whatever folders its keys lie in. */
@@ -93,18 +159,18 @@ function collectionsOf(spec: SourceSpec, fileName: FileName | undefined) {
   const requirePlain = (what: string) => {
     if (masks)
       throw new InvalidDataError(`expected folders images and masks, which masks need, got ${what} at ${target}`);
+    for (const field of ['list', 'splitLists'] as const)
+      if (spec[field])
+        throw new InvalidDataError(`expected files with names, which ${field} needs, got ${what} at ${target}`);
     if (fileName && what !== 'WebDataset shards')
       throw new InvalidDataError(`expected files with names, which fileName needs, got ${what} at ${target}`);
   };
   return {
-    folder: (container: Container): Source => {
-      const { names, emptyFolders } = container;
-      const arranged = masks ? arrangePairs(names) : arrange(names, emptyFolders, mediaOf(spec), fileName);
-      return sourceOf(container, arranged, mediaOf(spec), !masks && !fileName);
-    },
+    folder: (container: Container): Source =>
+      sourceOf(container, arrangementOf(spec, container, fileName), mediaOf(spec), !masks && !fileName?.hasLabel),
     parquet: (files: Files): Promise<Source> => {
       requirePlain('Parquet');
-      return openParquet(files, audio ? 'audio' : 'image');
+      return openParquet(files, audio ? 'audio' : 'image', spec.columns);
     },
     idx: (files: Files): Promise<Source> => {
       requirePlain('IDX');
@@ -113,7 +179,7 @@ function collectionsOf(spec: SourceSpec, fileName: FileName | undefined) {
     },
     shards: (files: Files): Promise<Source> => {
       requirePlain('WebDataset shards');
-      return openShards(files, mediaOf(spec), fileName);
+      return openShards(files, mediaOf(spec), fileName, spec.columns?.label);
     },
   };
 }
@@ -122,7 +188,7 @@ async function openArchive(found: string, target: string, isFile: boolean): Prom
   if (isFile && TAR.test(found)) return openTar(found, target);
   if (isFile && /\.zip$/i.test(found)) return openZip(found, target);
   throw new InvalidDataError(
-    `expected a folder, or a file that ends in .tar, .tar.gz, .tgz, .zip or .parquet, got ${target}`,
+    `expected a folder, a .tar.zst, or a file that ends in .tar, .tar.gz, .tgz, .zip or .parquet, got ${target}`,
   );
 }
 
@@ -131,7 +197,10 @@ const NOTE =
   /\.(txt|md|rst|json|jsonl|geojson|csv|tsv|xml|ya?ml|toml|html?|pdf|docx?|xlsx?|db|ini|log|lnk|url|py|ipynb|sh|m|mat|pkl|npy|npz|h5|names|cls|zip|tar|tgz|gz|parquet|sha\d*|md5)$/i;
 
 const nounOfMedia = (media: RegExp): string =>
-  media === SOUND ? 'WAV, FLAC, MP3 or Ogg Vorbis' : 'JPEG, PNG, WebP, GIF, TIFF or AVIF';
+  media === SOUND ? SOUND_FORMATS : 'JPEG, PNG, WebP, GIF, TIFF, AVIF, BMP or PPM';
+
+const insteadOf = (media: RegExp): string =>
+  media === SOUND ? 'write it as FLAC' : 'write it as PNG or JPEG (magick mogrify -format png)';
 
 /** Files in folders that are no samples, no notes, and don't belong to a sample by their name. */
 function unreadAmong(ignored: readonly string[], media: RegExp, arranged: Arrangement): string[] {
@@ -159,9 +228,10 @@ function sourceOf(container: Container, arranged: Arrangement, media: RegExp, cl
     ignored: ignored.filter((name) => !unread.has(name)),
     leftOut: [...container.leftOut.filter((each) => !isMedia(each)), ...arranged.leftOut],
     unread: [
-      ...[...unread].map((name) => `${name} (expected ${nounOfMedia(media)})`),
-      ...container.leftOut.filter(isMedia).map(({ name, reason }) => `${name} (${reason})`),
+      ...[...unread].map((name) => ({ name, reason: `expected ${nounOfMedia(media)}: ${insteadOf(media)}` })),
+      ...container.leftOut.filter(isMedia),
     ],
+    notes: arranged.notes ?? [],
     lostClasses: arranged.lostClasses,
     read: (visit, signal) =>
       container.read(

@@ -57,7 +57,40 @@ const firstPixel = async (name: string, tiff: Buffer) => {
   return arrays['train-samples']!.data.slice(0, 3);
 };
 
+/** A BigTIFF of one gray pixel; what it leaves out is usual. */
+function bigTiffOf(content: Buffer, bits: number, format: number): Buffer {
+  const tags = [
+    [256, 1],
+    [257, 1],
+    [258, bits],
+    [259, 1],
+    [262, 1],
+    [273, 16 + 8 + 20 * 10 + 8],
+    [277, 1],
+    [278, 1],
+    [279, content.length],
+    [339, format],
+  ] as const;
+  const bytes = Buffer.alloc(16 + 8 + 20 * tags.length + 8);
+  bytes.write('II+\0\x08\0\0\0', 0, 'latin1');
+  bytes.writeBigUInt64LE(16n, 8);
+  bytes.writeBigUInt64LE(BigInt(tags.length), 16);
+  tags.forEach(([tag, value], i) => {
+    bytes.writeUInt16LE(tag, 24 + 20 * i);
+    bytes.writeUInt16LE(3, 26 + 20 * i);
+    bytes.writeBigUInt64LE(1n, 28 + 20 * i);
+    bytes.writeBigUInt64LE(BigInt(value), 36 + 20 * i);
+  });
+  return Buffer.concat([bytes, content]);
+}
+
 describe('a TIFF', () => {
+  test('of the big form is looked into as the classic one is', async () => {
+    expect(await firstPixel('big', bigTiffOf(Buffer.of(100), 8, 1))).toEqual([100, 100, 100]);
+    const floats = bigTiffOf(Buffer.from(Float32Array.of(0.5).buffer), 32, 3);
+    await expect(firstPixel('big floats', floats)).rejects.toThrow(/got floating-point numbers of 32 bits/);
+  });
+
   test('of whole numbers is read, 16 bits by their upper 8', async () => {
     expect(await firstPixel('u8', tiffOf(Buffer.of(100), 8, 1))).toEqual([100, 100, 100]);
     expect(await firstPixel('u16', tiffOf(Buffer.from(Uint16Array.of(40_000).buffer), 16, 1))).toEqual([156, 156, 156]);

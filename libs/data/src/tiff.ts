@@ -5,6 +5,8 @@ const FORMATS = ['whole numbers', 'signed whole numbers', 'floating-point number
 /** Bytes of a value by its type: BYTE, SHORT, LONG. */
 const TYPE_BYTES: Readonly<Record<number, 1 | 2 | 4>> = { 1: 1, 3: 2, 4: 4 };
 
+const MOST_ENTRIES = 65_535;
+
 export interface TiffSamples {
   bits: number;
   /** 1 for whole numbers without a sign, 2 with one, 3 for floating point. */
@@ -13,24 +15,30 @@ export interface TiffSamples {
   extra: readonly number[];
 }
 
-/** Of the first image of a TIFF in its classic form (TIFF 6.0, 2); undefined for what is none. */
+/** Of the first image of a TIFF in its classic form (TIFF 6.0, 2) or as BigTIFF; undefined for what is none. */
 export function tiffSamples(bytes: Buffer): TiffSamples | undefined {
   const order = bytes.toString('latin1', 0, 4);
-  if (bytes.length < 8 || (order !== 'II*\0' && order !== 'MM\0*')) return undefined;
+  const isBig = order === 'II+\0' || order === 'MM\0+';
+  if (bytes.length < 16 || !(isBig || order === 'II*\0' || order === 'MM\0*')) return undefined;
   const little = order.startsWith('I');
-  const number = (at: number, size: 1 | 2 | 4): number => {
+  const number = (at: number, size: 1 | 2 | 4 | 8): number => {
     if (at + size > bytes.length) return 0;
+    if (size === 8) return Number(little ? bytes.readBigUInt64LE(at) : bytes.readBigUInt64BE(at));
     return little ? bytes.readUIntLE(at, size) : bytes.readUIntBE(at, size);
   };
-  const directory = number(4, 4);
+  // Bytes of a place or a count, of the number of entries, and of an entry.
+  const [place, counted, each] = isBig ? ([8, 8, 20] as const) : ([4, 2, 12] as const);
+  const directory = number(isBig ? 8 : 4, place);
+  const entries = Math.min(number(directory, counted), MOST_ENTRIES);
   const values = (tag: number): number[] => {
-    for (let i = 0; i < number(directory, 2); i++) {
-      const entry = directory + 2 + 12 * i;
+    for (let i = 0; i < entries; i++) {
+      const entry = directory + counted + each * i;
       const size = TYPE_BYTES[number(entry + 2, 2)];
       if (number(entry, 2) !== tag || size === undefined) continue;
-      const count = Math.min(number(entry + 4, 4), 16);
-      const start = count * size <= 4 ? entry + 8 : number(entry + 8, 4);
-      return Array.from({ length: count }, (_, place) => number(start + place * size, size));
+      const count = Math.min(number(entry + 4, place), 16);
+      const field = entry + 4 + place;
+      const start = count * size <= place ? field : number(field, place);
+      return Array.from({ length: count }, (_, n) => number(start + n * size, size));
     }
     return [];
   };

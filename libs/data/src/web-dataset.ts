@@ -23,7 +23,7 @@ interface Sample {
 }
 
 /**
- * The key is the path up to the first dot of the file's own name. The class is the text of `.cls`, or `label` of
+ * The key is the path up to the first dot of the file's own name. The class is the text of `.cls`, or `labelField` of
  * `.json`, or what `fileName` takes from the key; where no sample has one, the dataset has no classes. Of several
  * images of a key, one with a plain ending (`.jpg`) comes before one with a compound ending (`.depth.png`).
  * @throws InvalidDataError for a shard that is no tar.
@@ -32,6 +32,7 @@ export async function openShards(
   files: readonly { name: string; path: string }[],
   media: RegExp,
   fileName: FileName | undefined,
+  labelField = 'label',
 ): Promise<Source> {
   const { taken, leftOut } = splitsOfFiles(files);
   const ignored: string[] = [];
@@ -43,16 +44,16 @@ export async function openShards(
       (entry, size) => LABELS.includes(partsOf(entry).ending) && size <= MAX_LABEL_BYTES,
     );
     leftOut.push(...tar.leftOut.map((each) => ({ ...each, name: `${name}/${each.name}` })));
-    const found = samplesOf({ tar, name, split }, media, leftOut);
+    const found = samplesOf({ tar, name, split }, media, leftOut, labelField);
     samples.push(...found.samples);
     ignored.push(...found.ignored);
   }
-  const labelled = fileName !== undefined || samples.some(({ label }) => label !== undefined);
+  const labelled = fileName?.hasLabel === true || samples.some(({ label }) => label !== undefined);
   const described: { sample: Sample; file: SourceFile }[] = [];
   for (const sample of samples) {
     const { shard, key, entry, label } = sample;
-    const named = fileName?.(key.slice(key.lastIndexOf('/') + 1));
-    const className = fileName ? named?.label : label;
+    const named = fileName?.(key);
+    const className = fileName?.hasLabel ? (named?.label ?? undefined) : label;
     const name = `${shard.name}/${entry}`;
     if (labelled && className === undefined) ignored.push(name);
     else
@@ -91,7 +92,12 @@ function partsOf(entry: string): { key: string; ending: string } {
 }
 
 /** The samples of a shard by their keys, and the files of keys without one. */
-function samplesOf(shard: Shard, media: RegExp, leftOut: LeftOut[]): { samples: Sample[]; ignored: string[] } {
+function samplesOf(
+  shard: Shard,
+  media: RegExp,
+  leftOut: LeftOut[],
+  labelField: string,
+): { samples: Sample[]; ignored: string[] } {
   const samples: Sample[] = [];
   const ignored: string[] = [];
   const { tar } = shard;
@@ -112,7 +118,7 @@ function samplesOf(shard: Shard, media: RegExp, leftOut: LeftOut[]): { samples: 
     );
     const label = LABELS.map((ending) => {
       const bytes = tar.kept.get(endings.get(ending) ?? '');
-      return bytes && labelIn(ending, bytes.toString('utf8'));
+      return bytes && labelIn(ending, bytes.toString('utf8'), labelField);
     }).find((found) => found !== undefined);
     samples.push({ shard, key, entry, label });
   }
@@ -121,10 +127,10 @@ function samplesOf(shard: Shard, media: RegExp, leftOut: LeftOut[]): { samples: 
 
 const dotsOf = (entry: string): number => partsOf(entry).ending.split('.').length;
 
-function labelIn(ending: string, text: string): string | undefined {
+function labelIn(ending: string, text: string, field: string): string | undefined {
   if (ending === 'cls') return text.trim() || undefined;
   try {
-    const { label } = JSON.parse(text) as { label?: unknown };
+    const label = (JSON.parse(text) as Record<string, unknown>)[field];
     return ['string', 'number', 'boolean'].includes(typeof label) ? String(label) : undefined;
   } catch {
     return undefined;

@@ -27,6 +27,20 @@ test(placement, () => {
   expect(EarlyTerminate.safeParse({ type: 'hyperband', max_iter: 27 }).success).toBe(false);
 });
 
+test.each([
+  [{ max_iter: 27, s: 2, eta: 3, strict: true }, [3, 9]],
+  [{ max_iter: 10, s: 1 }, [3]],
+  // What would be below 1 is no band, and beyond max_iter there is none.
+  [{ max_iter: 10, s: 9 }, [1, 3]],
+  [{ max_iter: 50, s: 3, eta: 2 }, [6, 12, 25]],
+  [{ min_iter: 3, eta: 1.5 }, [3, 4, 6, 10, 15, 22, 34, 51, 76]],
+])('bands of Weights & Biases are computed as there: %j', (policy, bands) => {
+  const halving = halvingOf(EarlyTerminate.parse({ type: 'hyperband', ...policy }))!;
+  expect(rungsOf(halving, { batchSize: 1, epochs: 100 }, 1, 0)).toEqual(bands);
+  expect(halving.byBest).toBe(false);
+  expect(halvingOf(EarlyTerminate.parse({ type: 'hyperband', ...policy, strict: false }))!.byBest).toBe(true);
+});
+
 /**
  * As the paper writes it: for each rung from the highest, the top 1/η of its results without those that were promoted.
  */

@@ -7,32 +7,47 @@ import type { EarlyTerminate, Pretrain } from '#libs/contracts';
 /** Which way a metric is better. */
 export type Goal = 'maximize' | 'minimize';
 export interface Halving {
-  gracePeriod: number;
+  /** Times of the rungs from the first, ascending; undefined behind the last. */
+  timeOf: (rung: number) => number | undefined;
   factor: number;
-  maxT: number;
   brackets: number;
   timeAttr: 'epochs' | 'steps';
+  /** Whether runs stand by their best value so far instead of the one at the rung. */
+  byBest: boolean;
 }
 
 /** Successive halving as asked for; null for the median rule. */
 export function halvingOf(policy: EarlyTerminate): Halving | null {
   if (policy.type === 'median') return null;
-  if (policy.type === 'asha')
-    return {
-      gracePeriod: policy.grace_period,
-      factor: policy.reduction_factor,
-      maxT: policy.max_t ?? Number.POSITIVE_INFINITY,
-      brackets: policy.brackets,
-      timeAttr: policy.time_attr,
-    };
-  const { min_iter: least, max_iter: most = Number.POSITIVE_INFINITY, s = 1, eta } = policy;
+  if (policy.type === 'asha') {
+    const { grace_period: first, reduction_factor: factor, max_t: end = Number.POSITIVE_INFINITY } = policy;
+    const timeOf = (rung: number) => below(Math.round(first * factor ** rung), end);
+    return { timeOf, factor, brackets: policy.brackets, timeAttr: policy.time_attr, byBest: false };
+  }
   return {
-    gracePeriod: least ?? Math.max(1, Math.round(most / eta ** s)),
-    factor: eta,
-    maxT: most,
+    timeOf: bandsOf(policy),
+    factor: policy.eta,
     brackets: 1,
     timeAttr: policy.time_attr,
+    byBest: policy.strict === false,
   };
+}
+
+const below = (time: number, end: number): number | undefined => (time < end ? time : undefined);
+
+/**
+ * The bands of Weights & Biases: whole parts of min_iter · eta^k, or of max_iter / eta^k for k up to s, as far as they
+ * are 1 or more.
+ */
+function bandsOf({
+  min_iter: least,
+  max_iter: most = 0,
+  s = 0,
+  eta,
+}: Extract<EarlyTerminate, { type: 'hyperband' }>): Halving['timeOf'] {
+  if (least !== undefined) return (rung) => Math.floor(least * eta ** rung);
+  const bands = Array.from({ length: s }, (_, k) => Math.floor(most / eta ** (k + 1))).filter((band) => band >= 1);
+  return (rung) => bands.toReversed()[rung];
 }
 
 /** Steps in an epoch: a last batch that is not full is left out. */
@@ -45,7 +60,7 @@ export const judgedStep = (time: number, timeAttr: 'epochs' | 'steps', perEpoch:
 
 /** Where a pretraining is judged: ascending steps, each the end of an epoch before its last. */
 export function rungsOf(
-  { gracePeriod, factor, maxT, timeAttr }: Halving,
+  { timeOf, timeAttr }: Halving,
   spec: Pick<Pretrain, 'batchSize' | 'epochs'>,
   trainCount: number,
   bracket: number,
@@ -53,9 +68,10 @@ export function rungsOf(
   const perEpoch = stepsPerEpoch(spec, trainCount);
   const rungs: number[] = [];
   for (let k = bracket; ; k++) {
-    const time = Math.round(gracePeriod * factor ** k);
+    const time = timeOf(k);
+    if (time === undefined) return rungs;
     const step = judgedStep(time, timeAttr, perEpoch);
-    if (time >= maxT || step >= spec.epochs * perEpoch) return rungs;
+    if (step >= spec.epochs * perEpoch) return rungs;
     if (step !== rungs.at(-1)) rungs.push(step);
   }
 }

@@ -1,4 +1,7 @@
-/** Parzen densities of one parameter (Bergstra et al. 2011): a kernel at each observed value, and one for the prior. */
+/**
+ * Joint Parzen densities of several parameters (Falkner et al. 2018, section 3.2, with the bandwidths of Optuna 5): a
+ * kernel for each observed trial, the product of one in each parameter, and one for the prior.
+ */
 import { canonicalJson, distributionOf, exact, type Parameter } from '#libs/contracts';
 
 /** Weight of the prior beside trials of weight 1. */
@@ -13,38 +16,85 @@ export function weightsOf(n: number): number[] {
   });
 }
 
+/** Parameters by their paths, and what trials had of them. */
+type Assignment = Record<string, unknown>;
+
 /** Values drawn from a density, and its logarithm at a value. */
 export interface Density {
-  draw(uniform: () => number): unknown;
-  log(value: unknown): number;
+  draw(uniform: () => number): Assignment;
+  log(values: Assignment): number;
 }
 
-/** The density of the values that some trials had of a parameter. */
-export const densityOf = (parameter: Parameter, observed: readonly unknown[]): Density =>
-  distributionOf(parameter) === 'categorical'
-    ? categories(parameter, observed)
-    : kernels(scaleOf(parameter), observed as number[]);
+/** The kernels in one parameter: the observed ones in their order, then the prior's. */
+interface Kernels {
+  draw(kernel: number, uniform: () => number): unknown;
+  /** Logarithms of all kernels' densities at a value. */
+  logs(value: unknown): Float64Array;
+}
 
-function categories({ values = [], probabilities }: Parameter, observed: readonly unknown[]): Density {
-  const keys = values.map((value) => canonicalJson(value));
-  const total = probabilities?.reduce((sum, each) => sum + each, 0) ?? values.length;
-  const prior = keys.map((_, i) => (probabilities?.[i] ?? 1) / total);
-  const weights = [...weightsOf(observed.length), PRIOR_WEIGHT];
-  const all = weights.reduce((sum, weight) => sum + weight, 0);
-  // Each trial is a kernel of its own: its choice, and a little of the prior.
-  const share = (PRIOR_WEIGHT * keys.length) / weights.length;
-  const mass = prior.map((each) => (PRIOR_WEIGHT * each) / all);
-  for (const [i, value] of observed.entries()) {
-    const chosen = keys.indexOf(canonicalJson(value));
-    for (const place of keys.keys())
-      mass[place]! += (weights[i]! / all) * ((share * prior[place]! + (place === chosen ? 1 : 0)) / (share + 1));
-  }
+/** The density of the values that some trials had of parameters, all of which each of them had. */
+export function densityOf(
+  parameters: readonly (readonly [string, Parameter])[],
+  observed: readonly Assignment[],
+): Density {
+  const kernels = parameters.map(([path, parameter]) => {
+    const values = observed.map((each) => each[path]);
+    return [path, kernelsOf(parameter, values)] as const;
+  });
+  const raw = [...weightsOf(observed.length), PRIOR_WEIGHT];
+  const total = raw.reduce((sum, weight) => sum + weight, 0);
+  const weights = raw.map((weight) => weight / total);
   return {
     draw: (uniform) => {
-      let rest = uniform() * mass.reduce((sum, each) => sum + each, 0);
-      return values.at(mass.findIndex((each) => (rest -= each) < 0));
+      const kernel = chosen(weights, uniform);
+      return Object.fromEntries(kernels.map(([path, each]) => [path, each.draw(kernel, uniform)]));
     },
-    log: (value) => Math.log(mass[keys.indexOf(canonicalJson(value))]!),
+    log: (values) => {
+      const logs = weights.map((weight) => Math.log(weight));
+      for (const [path, each] of kernels) {
+        const added = each.logs(values[path]);
+        for (let i = 0; i < logs.length; i++) logs[i]! += added[i]!;
+      }
+      const highest = logs.reduce((max, log) => Math.max(max, log), Number.NEGATIVE_INFINITY);
+      return highest + Math.log(logs.reduce((sum, log) => sum + Math.exp(log - highest), 0));
+    },
+  };
+}
+
+const kernelsOf = (parameter: Parameter, observed: readonly unknown[]): Kernels =>
+  distributionOf(parameter) === 'categorical'
+    ? categories(parameter, observed)
+    : numbers(scaleOf(parameter), observed as number[]);
+
+/** Which of some weights, that add up to 1, a number in [0, 1) falls to. */
+function chosen(weights: readonly number[], uniform: () => number): number {
+  let rest = uniform();
+  const found = weights.findIndex((weight) => (rest -= weight) < 0);
+  return found < 0 ? weights.length - 1 : found;
+}
+
+/** Each trial's choice, and a little of the prior. */
+function categories({ values = [], probabilities }: Parameter, observed: readonly unknown[]): Kernels {
+  const places = new Map(values.map((value, i) => [canonicalJson(value), i]));
+  const total = probabilities?.reduce((sum, each) => sum + each, 0) ?? values.length;
+  const prior = values.map((_, i) => (probabilities?.[i] ?? 1) / total);
+  const share = (PRIOR_WEIGHT * values.length) / (observed.length + 1);
+  const choices = observed.map((value) => places.get(canonicalJson(value)));
+  const massOf = (choice: number | undefined, place: number) =>
+    choice === undefined ? prior[place]! : (share * prior[place]! + Number(place === choice)) / (share + 1);
+  const all = [...choices, undefined];
+  return {
+    draw: (kernel, uniform) =>
+      values[
+        chosen(
+          values.map((_, place) => massOf(all[kernel], place)),
+          uniform,
+        )
+      ],
+    logs: (value) => {
+      const place = places.get(canonicalJson(value))!;
+      return Float64Array.from(all, (choice) => Math.log(massOf(choice, place)));
+    },
   };
 }
 
@@ -82,64 +132,69 @@ function endsOf(parameter: Parameter): [low: number, high: number] {
   return distribution === 'inv_log_uniform' ? [-max, -min] : [min, max];
 }
 
+/**
+ * Widths of kernels at these places: as far as the farther neighbour. The ends of the range are none, but for a kernel
+ * that is alone. Never wider than the range, nor narrower than a part of it that falls with their number.
+ */
+export function bandwidths(mus: readonly number[], low: number, high: number, width: number): number[] {
+  const least = width / Math.min(100, 2 + mus.length);
+  const order = mus.map((_, i) => i).sort((a, b) => mus[a]! - mus[b]!);
+  const sigmas = mus.map(() => width);
+  for (const [place, i] of order.entries()) {
+    const [before, after] = [order[place - 1], order[place + 1]];
+    const alone = mus.length === 1;
+    const gaps = [
+      ...(before === undefined ? [] : [mus[i]! - mus[before]!]),
+      ...(after === undefined ? [] : [mus[after]! - mus[i]!]),
+      ...(alone ? [mus[i]! - low, high - mus[i]!] : []),
+    ];
+    sigmas[i] = Math.min(width, Math.max(least, ...gaps));
+  }
+  return sigmas;
+}
+
 /** Normal kernels at the observed values and a wide one for the prior, cut off at the ends of the range. */
-function kernels({ low, high, log, q, prior }: Scale, observed: readonly number[]): Density {
+function numbers({ low, high, log, q, prior }: Scale, observed: readonly number[]): Kernels {
   const inward = (x: number) => (log ? Math.log(Math.max(x, Number.MIN_VALUE)) : x);
   const outward = (x: number) => (log ? Math.exp(x) : x);
   const width = prior.sigma;
-  if (width === 0) return { draw: () => outward(low), log: () => 0 };
-  const mus = [...observed.map((x) => Math.min(high, Math.max(low, inward(x)))), prior.mu];
-  const order = mus.map((_, i) => i).sort((a, b) => mus[a]! - mus[b]!);
-  const sorted = order.map((i) => mus[i]!);
-  const sigmas = mus.map(() => width);
-  for (const [place, i] of order.entries()) {
-    if (i === mus.length - 1) continue;
-    // As far as the farther neighbour; the ends of the range are none.
-    const gaps = [
-      sorted[place]! - (sorted[place - 1] ?? Number.NaN),
-      (sorted[place + 1] ?? Number.NaN) - sorted[place]!,
-    ].filter((gap) => !Number.isNaN(gap));
-    sigmas[i] = Math.min(width, Math.max(width / Math.min(100, 1 + mus.length), ...gaps));
-  }
-  const raw = [...weightsOf(observed.length), PRIOR_WEIGHT];
-  const total = raw.reduce((sum, weight) => sum + weight, 0);
-  const weights = raw.map((weight) => weight / total);
-  const inside = mus.map((mu, i) => normalMass((low - mu) / sigmas[i]!, (high - mu) / sigmas[i]!));
+  if (width === 0) return { draw: () => outward(low), logs: () => new Float64Array(observed.length + 1) };
+  const places = observed.map((x) => Math.min(high, Math.max(low, inward(x))));
+  const mus = [...places, prior.mu];
+  const sigmas = [...bandwidths(places, low, high, width), width];
+  const inside = mus.map((mu, i) => Math.log(normalMass((low - mu) / sigmas[i]!, (high - mu) / sigmas[i]!)));
+  const heights = sigmas.map((sigma, i) => -Math.log(sigma * Math.sqrt(2 * Math.PI)) - inside[i]!);
   return {
-    draw: (uniform) => {
-      let rest = uniform();
-      const kernel = Math.max(
-        0,
-        weights.findIndex((weight) => (rest -= weight) < 0),
-      );
-      let x = mus[kernel]!;
-      for (let tries = 0; tries < 100; tries++) {
-        x =
-          mus[kernel]! + sigmas[kernel]! * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-        if (x >= low && x <= high) break;
-      }
-      const value = outward(Math.min(high, Math.max(low, x)));
+    draw: (kernel, uniform) => {
+      const value = outward(truncatedNormal(mus[kernel]!, sigmas[kernel]!, low, high, uniform));
       if (q === null) return value;
       const multiple = Math.round(value / q);
       if (log) return exact(multiple * q);
       return exact(Math.min(Math.round((high - q / 2) / q), Math.max(Math.round((low + q / 2) / q), multiple)) * q);
     },
-    log: (value) => {
+    logs: (value) => {
       const x = value as number;
-      const [from, to] = q === null ? [0, 0] : [Math.max(low, inward(x - q / 2)), Math.min(high, inward(x + q / 2))];
-      const at = q === null ? inward(x) : 0;
-      const density = weights.reduce(
-        (sum, weight, i) =>
-          sum +
-          (weight / inside[i]!) *
-            (q === null
-              ? Math.exp(-0.5 * ((at - mus[i]!) / sigmas[i]!) ** 2) / (sigmas[i]! * Math.sqrt(2 * Math.PI))
-              : normalMass((from - mus[i]!) / sigmas[i]!, (to - mus[i]!) / sigmas[i]!)),
-        0,
+      if (q === null) {
+        const at = inward(x);
+        return Float64Array.from(heights, (height, i) => height - 0.5 * ((at - mus[i]!) / sigmas[i]!) ** 2);
+      }
+      const [from, to] = [Math.max(low, inward(x - q / 2)), Math.min(high, inward(x + q / 2))];
+      return Float64Array.from(
+        mus,
+        (mu, i) => Math.log(normalMass((from - mu) / sigmas[i]!, (to - mu) / sigmas[i]!)) - inside[i]!,
       );
-      return Math.log(Math.max(density, 1e-300));
     },
   };
+}
+
+/** A draw between two ends; at the nearest of them where hardly any falls between. */
+function truncatedNormal(mu: number, sigma: number, low: number, high: number, uniform: () => number): number {
+  let x = mu;
+  for (let tries = 0; tries < 100; tries++) {
+    x = mu + sigma * Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+    if (x >= low && x <= high) return x;
+  }
+  return Math.min(high, Math.max(low, x));
 }
 
 /** Probability of the standard normal distribution between a and b. */

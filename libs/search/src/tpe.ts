@@ -1,7 +1,8 @@
 /**
- * The tree-structured Parzen estimator (Bergstra et al. 2011), with the defaults of Optuna's TPESampler: each parameter
- * on its own, two densities from the better and the worse trials, and of the candidates drawn from the first the one
- * where their ratio is highest. Pure and seeded: the same results give the same suggestion.
+ * The tree-structured Parzen estimator (Bergstra et al. 2011), multivariate as by default in Optuna 5: two joint
+ * densities from the better and the worse trials, and of the candidates drawn from the first the one where their ratio
+ * is highest. Parameters that apply under the same conditions have a density together, the groups one after the other.
+ * Pure and seeded: the same results give the same suggestion.
  */
 import {
   canonicalJson,
@@ -31,41 +32,57 @@ export interface Observation {
 /** How many of n trials count as the better ones. */
 export const betterCount = (n: number): number => Math.min(Math.ceil(0.1 * n), 25);
 
+type Takes = (path: string, value: unknown) => boolean;
+type Group = [string, Parameter][];
+
+/** Parameters that apply together, a group after those that it depends on. */
+const groupsOf = (parameters: Record<string, Parameter>): Group[] => [
+  ...Map.groupBy(drawingOrder(parameters), ([, { when = {} }]) => canonicalJson(when)).values(),
+];
+
+export interface Suggesting {
+  /** Candidates for each group. */
+  candidates?: number;
+  /** Whether the field of a parameter takes a value: candidates with others are none. */
+  takes?: Takes;
+}
+
 /**
- * A new assignment of all parameters that apply. `ranked`: what is known, the best first. The densities of one that
- * does not always apply are made of the trials that had it (Bergstra et al. 2011, section 4: a tree). `choices`:
- * candidates for what is chosen among values.
+ * A new assignment of all parameters that apply. `ranked`: what is known, the best first. The densities of a group that
+ * does not always apply are made of the trials that had it (Bergstra et al. 2011, section 4: a tree).
  */
 export function suggest(
   parameters: Record<string, Parameter>,
   ranked: readonly Observation[],
   uniform: () => number,
-  choices = CANDIDATES,
+  { candidates = CANDIDATES, takes = () => true }: Suggesting = {},
 ): Record<string, unknown> {
-  if (ranked.length < TPE_STARTUP) return drawAll(parameters, uniform);
+  if (ranked.length < TPE_STARTUP) return drawAll(parameters, uniform, takes);
   const cut = betterCount(ranked.length);
   const inTime = (some: readonly Observation[]) => some.toSorted((a, b) => a.order - b.order);
   const [better, worse] = [inTime(ranked.slice(0, cut)), inTime(ranked.slice(cut))];
   const suggestion: Record<string, unknown> = {};
-  for (const [path, parameter] of drawingOrder(parameters)) {
-    if (!isActive(parameter, suggestion)) continue;
-    if (distributionOf(parameter) === 'constant') {
-      suggestion[path] = parameter.value;
-      continue;
-    }
+  for (const group of groupsOf(parameters)) {
+    if (!isActive(group[0]![1], suggestion)) continue;
+    const { constant = [], varied = [] } = Object.groupBy(group, ([, parameter]) =>
+      distributionOf(parameter) === 'constant' ? 'constant' : 'varied',
+    );
+    for (const [path, { value }] of constant) suggestion[path] = value;
     const density = (some: readonly Observation[]) =>
       densityOf(
-        parameter,
-        some.flatMap((each) => (each.parameters[path] === undefined ? [] : [each.parameters[path]])),
+        varied,
+        some.map(({ parameters: had }) => had).filter((had) => varied.every(([path]) => had[path] !== undefined)),
       );
     const [good, bad] = [density(better), density(worse)];
-    let best: { value: unknown; score: number } | undefined;
-    for (let i = 0; i < (distributionOf(parameter) === 'categorical' ? choices : CANDIDATES); i++) {
-      const value = good.draw(uniform);
-      const score = good.log(value) - bad.log(value);
-      if (!best || score > best.score) best = { value, score };
+    let best: { values: Record<string, unknown>; score: number } | undefined;
+    for (let i = 0; i < candidates; i++) {
+      const values = good.draw(uniform);
+      if (Object.entries(values).some(([path, value]) => !takes(path, value))) continue;
+      const score = good.log(values) - bad.log(values);
+      if (!best || score > best.score) best = { values, score };
     }
-    suggestion[path] = best!.value;
+    const unconditional = varied.map(([path, { when: _, ...parameter }]) => [path, parameter] as const);
+    Object.assign(suggestion, best?.values ?? drawAll(Object.fromEntries(unconditional), uniform, takes));
   }
   return suggestion;
 }
@@ -81,14 +98,15 @@ export function nextDraw(
     place,
     ranked,
     tried,
-  }: { seed: number; place: number; ranked: readonly Observation[]; tried: ReadonlySet<string> },
+    takes = () => true,
+  }: { seed: number; place: number; ranked: readonly Observation[]; tried: ReadonlySet<string>; takes?: Takes },
 ): Record<string, unknown> | null {
   const uniform = uniformNumbers(seed, place + 1);
   const isNew = (draw: Record<string, unknown>) => !tried.has(canonicalJson(draw));
   for (let i = 0; i < CANDIDATES; i++) {
     // A choice that leads to what was tried would be made again and again: of fewer candidates the second best has its
     // turn.
-    const draw = suggest(parameters, ranked, uniform, Math.max(1, CANDIDATES >> i));
+    const draw = suggest(parameters, ranked, uniform, { candidates: Math.max(1, CANDIDATES >> i), takes });
     if (isNew(draw)) return draw;
   }
   const cells = cellsOf(parameters);
@@ -97,7 +115,7 @@ export function nextDraw(
     return left.length ? left[Math.floor(uniform() * left.length)]! : null;
   }
   for (let i = 0; i < STALE_DRAWS; i++) {
-    const draw = drawAll(parameters, uniform);
+    const draw = drawAll(parameters, uniform, takes);
     if (isNew(draw)) return draw;
   }
   return null;

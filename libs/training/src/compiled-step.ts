@@ -28,7 +28,7 @@ interface Graph extends Trace {
   shapes: string;
   /** The tensors that the state had when it last was the same as the graph's; none before it has been handed over. */
   known: readonly number[];
-  /** Whether it still is the same. */
+  /** Whether the tensors of `known` hold what the graph's variables do: not after a step, until `settle` reads them. */
   settled: boolean;
 }
 

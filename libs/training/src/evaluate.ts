@@ -10,7 +10,7 @@ import { weightsOf } from './networks/weights.js';
 import { openData, reportNeighbours, startingEncoder } from './run-inputs.js';
 import { breathe, definedMetrics, TrainingError, type TrainContext } from './session.js';
 
-/** Neighbours, features for the probe, the probe. */
+/** Parts of the progress: neighbours, features for the probe, the probe. */
 const PARTS = 3;
 
 export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {

@@ -170,6 +170,6 @@ export const uniformity = (features: tf.Tensor2D): number =>
     const products = tf.matMul(unit, unit, false, true);
     const distances = tf.relu(tf.sub(tf.add(squares, tf.transpose(squares)), tf.mul(products, 2)));
     const potentials = tf.mul(tf.exp(tf.mul(distances, -2)), tf.sub(1, tf.eye(count)));
-    // Each pair stands there twice.
+    // Each pair is in the matrix twice.
     return Math.log(tf.sum(potentials).dataSync()[0]! / (count * (count - 1)));
   });

@@ -3,15 +3,18 @@ import type { Attribute, Binding } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import { bytes, float, message, packed, text, whole, type Pieces } from './export/protobuf.js';
 
-/** types.proto */
+/** Numbers of the types of tensors, as types.proto has them. */
 export const DATA_TYPES: Readonly<Record<string, number>> = { float32: 1, int32: 3, bool: 10 };
 export const RESOURCE = 20;
 /** Which TensorFlow a graph is for, as TF_GRAPH_DEF_VERSION in its version.h; newer ones read it too. */
 const GRAPH_VERSION = 1882;
 export const TAG = 'train';
-/** What a graph gives when it has taken its state's values, and when a step has changed all that it changes. */
+/**
+ * Names of two outputs of a graph: TAKEN is there when its variables have been given the state's values, CHANGED when a
+ * step has written all variables that it changes.
+ */
 export const [TAKEN, CHANGED] = ['taken', 'changed'] as const;
-/** What is fed where only values are fetched: TensorFlow's binding runs no graph without an input. */
+/** Name of an input that nothing reads: TensorFlow's binding runs no graph without one. */
 export const UNUSED = 'unused';
 
 /** NodeDef: name 1, op 2, input 3, attr 5 (a map: key 1, value 2). */
@@ -50,7 +53,7 @@ export function attributeValue(
   return encode(value as never);
 }
 
-/** The output by which nodes name one of the state's native variables. */
+/** Name of the output that is the handle of one of the state's variables. */
 export const handleOf = (variable: number): string => `handle${variable}:0`;
 
 export const placeholder = (name: string, dtype: number, shape: readonly number[]): Pieces =>
@@ -73,7 +76,7 @@ export const constantNode = (
     ]),
   });
 
-/** A scalar that is there when the nodes that it waits for are done. */
+/** A constant that waits for the nodes `after`: fetching it runs them. */
 export const mark = (name: string, after: readonly string[]): Pieces =>
   constantNode(name, DATA_TYPES['int32']!, [], new Int32Array(1), after);
 

@@ -102,7 +102,7 @@ export async function readParent(
   return { ...model, tensors: (await readTensors(inputs.parentCheckpoint)).tensors };
 }
 
-/** A network of the parent, for samples that may be of another size. */
+/** A network with the parent's weights, built for samples that may be of another size. */
 export function restored<Model extends LayersModel>(model: Model, { tensors }: ParentModel): Model {
   assignTensors(tensors, weightsOf(model));
   return model;
@@ -115,7 +115,7 @@ export function restoredHead(
   through: number,
   parent: ParentModel,
 ): LayersModel {
-  // SimSiam's ends without a factor.
+  // The head of SimSiam ends in a normalisation without scale and shift.
   const affineEnd = through < projection.layers || parent.tensors.has(`projection/bn${through}/gamma`);
   return restored(buildProjectionHead(featureWidth(encoder), projection, { through, affineEnd }), parent);
 }
@@ -132,7 +132,7 @@ export function storedNetworks(
   return { encoder, ...storedTop(encoder, parent) };
 }
 
-/** The parent's networks on top of its encoder. */
+/** The networks that the parent has on top of its encoder. */
 export function storedTop(
   encoder: LayersModel,
   parent: ParentModel,

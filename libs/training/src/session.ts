@@ -46,7 +46,7 @@ export class Stopped extends Error {
   }
 }
 
-/** Training can't go on, and why. */
+/** Why training can't go on; `reason` is the run's status reason. */
 export class TrainingError extends Error {
   constructor(
     readonly reason: StatusReason,
@@ -324,7 +324,7 @@ export class Session<Batch extends tf.Tensor[]> {
     const variables = this.trainable.map(({ variable }) => variable);
     const { value: loss, grads } = tf.variableGrads(() => {
       const { loss: minimised, ...others } = recipe.objective(batch, rates);
-      // What is not differentiated outlives the tape.
+      // Scalars beside the loss are kept: the tape would dispose of them when it ends.
       kept = Object.entries(others).map(([name, scalar]) => [name, tf.keep(scalar)]);
       return minimised;
     }, variables);

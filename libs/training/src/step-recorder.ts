@@ -1,10 +1,10 @@
-/** Operations as they are executed, as nodes of a graph. */
+/** Records the operations of a step, while they are executed, as the nodes of a graph. */
 import type { Attribute, Binding, Handle } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import { attributeValue, CHANGED, constantNode, handleOf, mark, node, RESOURCE } from './graph-def.js';
 import { whole, type Pieces } from './export/protobuf.js';
 
-/** Types of inputs that tfjs does not name: TensorFlow finds them itself where it executes one by one. */
+/** Type attributes that tfjs leaves out: TensorFlow infers them of single operations, but not of those in a graph. */
 const INFERRED: Readonly<Record<string, readonly string[]>> = { ExpandDims: ['T', 'Tdim'] };
 
 /**
@@ -14,21 +14,24 @@ const INFERRED: Readonly<Record<string, readonly string[]>> = { ExpandDims: ['T'
 const keepsNativeName = (name: string, [normalised]: readonly Handle[]): boolean =>
   name === '_MklNativeFusedBatchNormEx' && normalised!.shape.at(-1)! % 4 !== 0;
 
-/** Stands between a step and the binding: what the step executes is executed, and is a node of the graph then. */
+/** Stands between a step and the binding: each operation is executed, and recorded as a node of the graph. */
 export class StepRecorder {
   readonly nodes: Pieces[] = [];
-  /** By id, the output of a node that gives the tensor, and its type. */
+  /** By the id of a tensor: the output of the node that gives it, and its type. */
   private readonly sources = new Map<number, { source: string; dtype: number }>();
   private readonly constants = new Map<number, { shape: number[]; dtype: number; values: tf.TypedArray }>();
   /**
-   * By handle of a native variable, the node that used it last: in a graph only the order in which they are named
-   * holds.
+   * By the handle of a variable, the node that used it last. The next one that uses it waits for that node: a graph
+   * keeps no order but that of its edges.
    */
   private readonly users = new Map<string, string>();
-  /** Handles of variables that a kernel works on in place of the state's own, by the output of their node. */
+  /**
+   * Handles of variables that the step makes for a kernel to work on → handles of the state's variables that take their
+   * place.
+   */
   private readonly lent = new Map<string, string>();
 
-  /** `state`: how many of the inputs, from the first one, are the state. */
+  /** @param state How many of the inputs, from the first on, are the state. */
   constructor(
     private readonly native: Binding,
     private readonly inputs: readonly { id: number; name: string; dtype: number }[],
@@ -39,13 +42,13 @@ export class StepRecorder {
   }
 
   /**
-   * Ends the recording: what the state is after the step, by its place and the tensor's id, goes into its variables.
+   * Ends the recording: adds the assignments of the state's variables, each to the tensor of this id.
    */
   change(assigned: readonly (readonly [variable: number, id: number])[]): void {
     const ends = assigned.map(([variable, id]) => {
       const { source, dtype } = this.sourceOf(id);
       const last = this.users.get(handleOf(variable))!;
-      // A kernel has changed it in place already.
+      // A kernel has changed the variable in place: nothing is left to assign.
       if (source === `${last}:0`) return `^${last}`;
       const name = `change${variable}`;
       this.nodes.push(
@@ -62,7 +65,7 @@ export class StepRecorder {
     this.nodes.push(mark(CHANGED, ends));
   }
 
-  /** Stands in for the binding while a step is executed. */
+  /** The binding that the step is executed with. */
   readonly binding = (): Binding => ({
     ...(Object.fromEntries(
       Object.getOwnPropertyNames(this.native).map((key) => [key, this.native[key as keyof Binding]]),
@@ -107,7 +110,8 @@ export class StepRecorder {
     if (name === 'DestroyResourceOp' && this.lent.has(sources[0]!.source)) return outputs;
     const inputs = sources.map(({ source, dtype }) => ({ source: this.lent.get(source) ?? source, dtype }));
     const self = `node${this.nodes.length}`;
-    // oneDNN's kernels go in under the names that TensorFlow replaces by them, but where it would refuse those.
+    // oneDNN's kernels are recorded under the names of the operations that TensorFlow rewrites to them, unless it would
+    // refuse to.
     const native = keepsNativeName(name, outputs);
     const operation = native ? name : name.replace(/^_MklNative/, '_');
     const handles = inputs.filter(({ dtype }) => dtype === RESOURCE).map(({ source }) => source);
@@ -130,7 +134,10 @@ export class StepRecorder {
     return outputs;
   }
 
-  /** A variable made for a kernel that begins with what the state's own holds is that one: nothing is copied. */
+  /**
+   * Whether a variable that the step makes is replaced by one of the state's: it is, where it begins with the value of
+   * that, which so is not copied.
+   */
   private lends(handle: string, value: number): boolean {
     const i = this.inputs.findIndex(({ id }, at) => at < this.state && id === value);
     if (i < 0 || this.lent.has(handle) || this.users.has(handle) || [...this.lent.values()].includes(handleOf(i)))

@@ -1,7 +1,8 @@
--- One table at a time: a transaction that locks several of them waits for writers which wait for it.
+-- One table at a time: a transaction that locks several of them waits for writers which wait for it. Each can be
+-- repeated, so that a migration that was broken off between them is begun anew.
 BEGIN;
 -- CreateTable
-CREATE TABLE "project" (
+CREATE TABLE IF NOT EXISTS "project" (
     "name" TEXT NOT NULL,
     "weight" DOUBLE PRECISION NOT NULL DEFAULT 1,
     "max_running" INTEGER,
@@ -13,32 +14,32 @@ CREATE TABLE "project" (
     CONSTRAINT "project_pkey" PRIMARY KEY ("name")
 );
 
-INSERT INTO "project" ("name") VALUES ('default');
+INSERT INTO "project" ("name") VALUES ('default') ON CONFLICT DO NOTHING;
 COMMIT;
 
 BEGIN;
 -- AlterTable
-ALTER TABLE "run" ADD COLUMN     "project" TEXT NOT NULL DEFAULT 'default';
+ALTER TABLE "run" ADD COLUMN IF NOT EXISTS     "project" TEXT NOT NULL DEFAULT 'default';
 COMMIT;
 
 BEGIN;
 -- AlterTable
-ALTER TABLE "sweep" ADD COLUMN     "project" TEXT NOT NULL DEFAULT 'default';
+ALTER TABLE "sweep" ADD COLUMN IF NOT EXISTS     "project" TEXT NOT NULL DEFAULT 'default';
 COMMIT;
 
 BEGIN;
 -- AlterTable
-ALTER TABLE "attempt" ADD COLUMN     "charged" BOOLEAN NOT NULL DEFAULT false;
+ALTER TABLE "attempt" ADD COLUMN IF NOT EXISTS     "charged" BOOLEAN NOT NULL DEFAULT false;
 
 -- CreateIndex
-CREATE INDEX "attempt_charged_idx" ON "attempt"("charged");
+CREATE INDEX IF NOT EXISTS "attempt_charged_idx" ON "attempt"("charged");
 COMMIT;
 
 BEGIN;
 -- AlterTable
-ALTER TABLE "outbox" ADD COLUMN     "placement" TEXT NOT NULL DEFAULT '',
-ADD COLUMN     "project" TEXT NOT NULL DEFAULT 'default',
-ADD COLUMN     "urgency" INTEGER NOT NULL DEFAULT 50;
+ALTER TABLE "outbox" ADD COLUMN IF NOT EXISTS     "placement" TEXT NOT NULL DEFAULT '',
+ADD COLUMN IF NOT EXISTS     "project" TEXT NOT NULL DEFAULT 'default',
+ADD COLUMN IF NOT EXISTS     "urgency" INTEGER NOT NULL DEFAULT 50;
 
 -- What waits already, as `RunStore.enqueue` would write it.
 UPDATE "outbox" SET "urgency" = 100 - "run"."priority",
@@ -46,18 +47,20 @@ UPDATE "outbox" SET "urgency" = 100 - "run"."priority",
 FROM "run" WHERE "run"."id" = "outbox"."run_id";
 
 -- DropIndex
-DROP INDEX "outbox_dispatched_at_not_before_idx";
+DROP INDEX IF EXISTS "outbox_dispatched_at_not_before_idx";
 
 -- CreateIndex
-CREATE INDEX "outbox_dispatched_at_project_placement_urgency_run_id_idx" ON "outbox"("dispatched_at", "project", "placement", "urgency", "run_id");
+CREATE INDEX IF NOT EXISTS "outbox_dispatched_at_project_placement_urgency_run_id_idx" ON "outbox"("dispatched_at", "project", "placement", "urgency", "run_id");
 COMMIT;
 
 BEGIN;
 -- AddForeignKey
+ALTER TABLE "run" DROP CONSTRAINT IF EXISTS "run_project_fkey";
 ALTER TABLE "run" ADD CONSTRAINT "run_project_fkey" FOREIGN KEY ("project") REFERENCES "project"("name") ON DELETE RESTRICT ON UPDATE CASCADE;
 COMMIT;
 
 BEGIN;
 -- AddForeignKey
+ALTER TABLE "sweep" DROP CONSTRAINT IF EXISTS "sweep_project_fkey";
 ALTER TABLE "sweep" ADD CONSTRAINT "sweep_project_fkey" FOREIGN KEY ("project") REFERENCES "project"("name") ON DELETE RESTRICT ON UPDATE CASCADE;
 COMMIT;

@@ -53,7 +53,7 @@ export function addExport(program: Command): void {
     .action(async (from: string, { format, out: folder = `${from}-export` }: { format: string; out?: string }) => {
       const asked = format.split(',');
       const api = await client();
-      // In one order always: an export that was asked for before is found again.
+      // In a fixed order: the spec is equal to that of an earlier export of these formats, whose run is reused.
       const { run } = await api.submitRun({
         spec: {
           kind: 'export',

@@ -1,4 +1,4 @@
-/** What tells runs apart: why one is not another's result, and runs side by side. */
+/** Commands that compare runs: `why` one is not another's result, and `compare` side by side. */
 import { diffSpecs } from '#libs/contracts';
 import type { Command } from 'commander';
 import { UsageError } from '../document.js';

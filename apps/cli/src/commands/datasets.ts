@@ -3,8 +3,9 @@ import { sampleText } from '#libs/contracts';
 import type { Command } from 'commander';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { specOf, withDatasetOptions, type DatasetOptions } from '../dataset-options.js';
+import { summaryText } from '../dataset-summary.js';
 import { UsageError } from '../document.js';
-import { positive } from '../options.js';
 import { follow } from '../outcome.js';
 import { client, out, say, settings, show } from '../program.js';
 import { age, table } from '../render.js';
@@ -19,7 +20,7 @@ export function addDatasets(program: Command): void {
       const page = await (await client()).datasets({ limit: 500 });
       show(page, () =>
         table(
-          ['name', 'digest', 'images', 'classes', 'size', 'age'],
+          ['name', 'digest', 'samples', 'classes', 'size', 'age'],
           page.items.map(({ name, digest, manifest, createdAt }) => [
             name,
             digest.slice(0, 12),
@@ -39,34 +40,45 @@ export function addDatasets(program: Command): void {
       await (await client()).deleteDataset(version);
       show({ deleted: version }, () => `${version} deleted\n`);
     });
-  datasets
-    .command('add <name> [path]')
-    .description('prepare the images of a folder or archive below the data root; `add cifar10` alone fetches them')
-    .option('--image-size <pixels>', 'side of the square they are resized to', positive, 32)
-    .action(async (name: string, given: string | undefined, { imageSize }: { imageSize: number }) => {
-      const api = await client();
-      const { dataRoot } = (await readState(settings().dir)) ?? {};
-      if (given === undefined) {
-        if (name !== 'cifar10' || !dataRoot)
-          throw new UsageError(
-            'expected a path; only cifar10 is fetched without one, into the data root of a stack of `loom up`',
-          );
-        const { fetchCifar10 } = await import('../cifar10.js');
-        await fetchCifar10(path.join(dataRoot, 'cifar10'), undefined, say);
-      }
-      const source = given ?? path.join(dataRoot!, 'cifar10');
-      // A path as it is typed here, where it lies in the stack's data root; else as the API shall read it.
-      const absolute = path.resolve(source);
-      const below =
-        dataRoot &&
-        absolute.startsWith(dataRoot + path.sep) &&
-        (await stat(absolute).then(
-          () => true,
-          () => false,
-        ))
-          ? path.relative(dataRoot, absolute)
-          : source;
-      const { run } = await api.submitRun({ spec: { kind: 'prepare-dataset', name, path: below, imageSize } });
-      process.exitCode = await follow(api, [run]);
+  withDatasetOptions(
+    datasets
+      .command('add <name> [path]')
+      .description(
+        'prepare the images or sounds of a folder or archive below the data root; `add cifar10` alone fetches them',
+      ),
+  ).action(async (name: string, given: string | undefined, options: DatasetOptions) => {
+    const spec = specOf(options);
+    const api = await client();
+    const { dataRoot } = (await readState(settings().dir)) ?? {};
+    const source = given ?? (await fetched(name, dataRoot));
+    const { run } = await api.submitRun({
+      spec: { kind: 'prepare-dataset', name, path: await belowRoot(source, dataRoot), ...spec },
     });
+    process.exitCode = await follow(api, [run]);
+    const { result } = await api.run(run.id);
+    if (result?.summary && !settings().json) out.write(summaryText(result.summary, out));
+  });
+}
+
+/** The one dataset that is fetched by its name. @throws UsageError for any other. */
+async function fetched(name: string, dataRoot: string | undefined): Promise<string> {
+  if (name !== 'cifar10' || !dataRoot)
+    throw new UsageError(
+      'expected a path; only cifar10 is fetched without one, into the data root of a stack of `loom up`',
+    );
+  const { fetchCifar10 } = await import('../cifar10.js');
+  const target = path.join(dataRoot, 'cifar10');
+  await fetchCifar10(target, undefined, say);
+  return target;
+}
+
+/** A path as it is typed here, where it lies in the stack's data root; else as the API shall read it. */
+async function belowRoot(source: string, dataRoot: string | undefined): Promise<string> {
+  const absolute = path.resolve(source);
+  if (!dataRoot || !absolute.startsWith(dataRoot + path.sep)) return source;
+  const isThere = await stat(absolute).then(
+    () => true,
+    () => false,
+  );
+  return isThere ? path.relative(dataRoot, absolute) : source;
 }

@@ -1,5 +1,5 @@
 /** Runs and sweeps from files: submitted, or only planned. */
-import { ApiError, type Estimation, type MemoryFit } from '#libs/contracts';
+import { ApiError, type Estimation, type MemoryFit, type Plan } from '#libs/contracts';
 import type { Command } from 'commander';
 import { SubmissionFile, UsageError, type Reading } from '../document.js';
 import { FOLLOWING, positive } from '../options.js';
@@ -65,7 +65,9 @@ const forWandb = (command: Command): Command =>
     .option('--dataset <name>', 'the dataset of that stage')
     .option('--map <name=field>', 'what a name in that file means here; NAME= sets it aside (again for each)', mapped);
 
-const notesOf = ({ notes }: SubmissionFile): string => notes.map((note) => `  ${note}\n`).join('');
+/** What became of the names of a file, and what its plan says of it. */
+const notesOf = ({ notes }: SubmissionFile, plan: Plan): string[] => [...notes, ...(plan.notes ?? [])];
+const notesText = (notes: readonly string[]): string => notes.map((note) => `  ${note}\n`).join('');
 
 const read = (file: string, reading: Reading): Promise<SubmissionFile> =>
   SubmissionFile.read(file, reading, async (text) => runId(await client(), text));
@@ -100,7 +102,10 @@ export function addSubmit(program: Command): void {
           if (watch) process.exitCode = await follow(api, [run], watching);
         } else {
           const { sweep } = await api.submitSweep(submission.request).catch(refused);
-          told(sweep, `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n${notesOf(document)}`.trimEnd());
+          told(
+            sweep,
+            `submitted sweep ${sweep.id}: ${sweep.plan.summary}\n${notesText(notesOf(document, sweep.plan))}`.trimEnd(),
+          );
           if (watch) process.exitCode = await followSweep(api, sweep.id, { cancelOnInterrupt });
         }
       },
@@ -117,9 +122,10 @@ export function addPlan(program: Command): void {
       try {
         const plan =
           submission.type === 'run' ? await api.planRun(submission.request) : await api.planSweep(submission.request);
+        const notes = notesOf(document, plan);
         show(
-          plan,
-          () => `${plan.summary}\n${notesOf(document)}${estimateText(plan.estimate)}${memoryText(plan.memory)}`,
+          notes.length ? { ...plan, notes } : plan,
+          () => `${plan.summary}\n${notesText(notes)}${estimateText(plan.estimate)}${memoryText(plan.memory)}`,
         );
       } catch (error) {
         throw error instanceof ApiError ? new UsageError(document.explain(error.problem)) : error;

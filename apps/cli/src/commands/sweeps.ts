@@ -70,7 +70,7 @@ export function addSweep(program: Command): void {
     });
 }
 
-/** Limits first, then what is asked of the sweep. */
+/** Changes a sweep's limits, then pauses, resumes, cancels or retries it, as asked. */
 async function change(
   api: LoomClient,
   id: string,

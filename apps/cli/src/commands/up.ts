@@ -57,7 +57,7 @@ export function addUp(program: Command): void {
     );
 }
 
-/** What is made where a path is mistyped is an empty folder that nobody meant. @throws UsageError */
+/** Refuses a data root that is not there: making it would hide a mistyped path. @throws UsageError */
 async function checkFolder(dir: string): Promise<void> {
   const found = await stat(dir).catch(() => undefined);
   if (!found?.isDirectory())

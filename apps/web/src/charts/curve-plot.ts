@@ -15,7 +15,7 @@ export interface CurveSettings {
   axis: 'step' | 'epoch' | 'time';
 }
 
-/** Where another attempt went on. */
+/** A mark at the step from which a later attempt went on. */
 export interface Mark {
   step: number;
   time: number;

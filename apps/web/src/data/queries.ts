@@ -1,4 +1,4 @@
-/** What the pages show, on the typed client: asked again while one looks. */
+/** Queries of the pages over the typed client, repeated while a page is looked at. */
 import { LoomClient, RateMeter, UnreachableError, type Run } from '#libs/contracts';
 import {
   keepPreviousData,

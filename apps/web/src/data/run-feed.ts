@@ -1,4 +1,4 @@
-/** One run as it goes: read once, then streamed. */
+/** Follows one run: what it has said is read once, and what it says from then on is streamed. */
 import {
   isTerminal,
   UnreachableError,
@@ -20,12 +20,12 @@ export interface RunState {
   events: readonly RunEvent[];
   log: readonly LogLine[];
   artifacts: readonly Artifact[];
-  /** Complete: what the run has said so far is here. */
+  /** Whether all that the run has said before the stream began is here. */
   loaded: boolean;
-  /** The stream delivers. */
+  /** Whether the stream is connected. */
   live: boolean;
   error: unknown;
-  /** Goes up with each change of the curves, which are changed in place. */
+  /** Counts changes of the curves, which are changed in place. */
   version: number;
 }
 
@@ -71,7 +71,7 @@ class RunFeed {
     };
   };
 
-  /** Reads the run again, and follows it again where it has been set going. */
+  /** Reads the run again after an action on it, and follows it where it goes on. */
   readonly again = (): void => {
     this.stop?.abort();
     this.start();

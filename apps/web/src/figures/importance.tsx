@@ -7,7 +7,7 @@ import { percent } from './numbers.js';
 /** Room for a letter of an axis, in pixels. */
 const LETTER = 7;
 
-/** Which of what was varied the result depends on. */
+/** How much the result depends on each parameter that was varied. */
 export function Importance({
   importance,
   measure,

@@ -18,7 +18,7 @@ const inWords = ({ fraction, mean }: { fraction: number; mean: number }) =>
 
 interface Point {
   combo: string;
-  /** Part of the labels that were used. */
+  /** Label fraction. */
   fraction: number;
   mean: number;
   low: number;

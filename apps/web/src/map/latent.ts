@@ -1,4 +1,4 @@
-/** What is asked of a map of samples: which lie in a lasso, which are near in the space itself. Pure. */
+/** Geometry of maps: points in a lasso, under the pointer, and nearest in the space that was mapped. Pure. */
 
 import { isTerminal, type Embed, type RunStatus } from '#libs/contracts';
 

@@ -1,4 +1,4 @@
-/** What the colours of a map mean; a class alone, and what is wrong, can be listed from there. */
+/** The legend of a map's colours, from which one class alone, or the wrong predictions, can be shown. */
 import { colourOf } from '../ui/colours.js';
 import type { Colour, Latent } from './latent-run.js';
 import { isWrong, kindsOf, RIGHT_COLOUR, WRONG_COLOUR } from './point-colours.js';
@@ -66,7 +66,7 @@ function Errors({ file, onList }: Pick<Props, 'file' | 'onList'>) {
   );
 }
 
-/** By whom each sample was judged, and how many are taken for another class. */
+/** Says what predicted the samples' classes, and how many were predicted wrong. */
 export function Judgement({ file, colour }: Pick<Props, 'file' | 'colour'>) {
   if (!file.predictions || colour === 'class') return null;
   return (

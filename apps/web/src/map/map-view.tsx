@@ -15,7 +15,7 @@ type Mode = 'pan' | 'lasso';
 
 interface ViewProps {
   latent: Latent;
-  /** The map whose extent is the window: one run's checkpoints are seen in the same. */
+  /** The map whose extent fills the view: all checkpoints of a run are shown in the same frame. */
   frame: Latent;
   map: string;
   colour: Colour;

@@ -93,7 +93,7 @@ export function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonl
   );
 }
 
-/** An end of the way, or how to choose it. */
+/** The sample at one end of the morph, or how to choose it. */
 function End({ latent, point, word }: { latent: Latent; point: number | undefined; word: string }) {
   const { file } = latent;
   return (

@@ -11,7 +11,7 @@ const NEIGHBOURS = 12;
 
 const LARGEST_FEATURES = 96e6;
 
-/** In the space itself, which a map may tear apart. */
+/** The samples nearest to some in the space that was mapped: a map may show neighbours far apart. */
 export function Neighbours({
   latent,
   some,
@@ -19,7 +19,7 @@ export function Neighbours({
   onPick,
 }: {
   latent: Latent;
-  /** Searched for anew when it is another array. */
+  /** Points whose neighbours are sought: anew whenever this is another array. */
   some: readonly number[];
   title: (file: MapsFile) => string;
   onPick: (point: number) => void;

@@ -13,7 +13,7 @@ const rgb = (hex: string): Rgb =>
 
 const [RIGHT, WRONG, CHOSEN] = [rgb(RIGHT_COLOUR), rgb(WRONG_COLOUR), [255, 140, 0, 255]] as const;
 
-/** Opacities, of 255. */
+/** Opacities of points, from 0 to 255. */
 const OPACITY = { usual: 205, right: 90, faded: 28 };
 
 /** What each point is shown as: its class, or what it is taken for. */
@@ -29,7 +29,7 @@ export interface Emphasis {
   only: number | undefined;
 }
 
-/** RGBA [4N]. */
+/** Colours of all points, RGBA [4N]. */
 export function pointColours(file: MapsFile, colour: Colour, emphasis: Emphasis): Uint8Array {
   const { only } = emphasis;
   const [selected, marked] = [new Set(emphasis.selected), new Set(emphasis.marked)];

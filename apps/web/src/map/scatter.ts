@@ -7,9 +7,9 @@ import { ScatterplotLayer } from '@deck.gl/layers';
 import { PointGrid } from './latent.js';
 
 export interface ScatterProps {
-  /** [2N], about -1 to 1. */
+  /** Coordinates [2N], in about [-1, 1]. */
   points: Float32Array;
-  /** RGBA [4N]. */
+  /** A colour of each point, RGBA [4N]. */
   colours: Uint8Array;
   onHover(point: number | undefined, x: number, y: number): void;
   onPick(point: number): void;
@@ -27,7 +27,7 @@ export function drawsWebGl(): boolean {
   return draws;
 }
 
-/** In pixels: how far from a point the pointer still means it, and how far it may move while it clicks. */
+/** Pixels from a point within which the pointer means it, and that the pointer may move during a click. */
 const REACH = 8;
 const CLICK = 4;
 
@@ -37,8 +37,8 @@ export class Scatter {
   private view: OrthographicViewState = { target: [0, 0, 0], zoom: 0 };
   private moved = false;
   /**
-   * Of the points that are drawn, made when the pointer first asks: which one is meant is found here, and nothing is
-   * read back from the graphics card.
+   * Finds the point under the pointer, so that nothing is read back from the graphics card. Made of the points drawn,
+   * when the pointer first moves over them.
    */
   private grid: { of: Float32Array; grid: PointGrid } | undefined;
   private hovering = false;
@@ -109,7 +109,7 @@ export class Scatter {
       },
       { signal },
     );
-    // Before deck.gl's own, which may keep the event to itself.
+    // Captured before deck.gl's own listener, which may stop the event.
     box.addEventListener(
       'pointerdown',
       (event) => {

@@ -5,7 +5,7 @@ import { NoWorker, WorkerCard } from './worker-card.js';
 import { link } from '../route.js';
 import { DeleteButton } from '../ui/delete-button.js';
 import { Ago } from '../ui/time.js';
-import { Empty, Loaded } from '../ui/states.js';
+import { Damaged, Empty, Loaded } from '../ui/states.js';
 import { Panel, Table } from '../ui/panel.js';
 
 export function MachinesPage() {
@@ -103,34 +103,37 @@ function DatasetsPanel() {
   return (
     <Panel title="Datasets" className="flush">
       <Loaded query={datasets}>
-        {({ items }) => (
-          <Table
-            caption="Datasets"
-            keys={items.map(({ name, digest }) => name + digest)}
-            empty={
-              <Empty title="No datasets yet.">
-                <p>
-                  <code>loom datasets add NAME PATH</code> prepares the images or sounds of a folder.
-                </p>
-              </Empty>
-            }
-            head={['name', 'digest', 'samples', 'classes', 'each', 'prepared', 'delete']}
-            rows={items.map(({ name, digest, manifest, runId, createdAt }) => [
-              <a href={link(`runs/${runId}`)}>{name}</a>,
-              <code>{digest.slice(0, 12)}</code>,
-              Object.entries(manifest.splits)
-                .map(([split, part]) => `${part?.count.toLocaleString('en') ?? 0} ${split}`)
-                .join(' · '),
-              <span title={manifest.classes.join(', ')}>{manifest.classes.length}</span>,
-              sampleText(manifest.sample),
-              <Ago at={createdAt} />,
-              <DeleteButton
-                name={`${name}@${digest.slice(0, 12)}`}
-                next={link('machines')}
-                onDelete={() => client.deleteDataset(`${name}@${digest}`)}
-              />,
-            ])}
-          />
+        {({ items, damaged }) => (
+          <>
+            <Damaged rows={damaged} />
+            <Table
+              caption="Datasets"
+              keys={items.map(({ name, digest }) => name + digest)}
+              empty={
+                <Empty title="No datasets yet.">
+                  <p>
+                    <code>loom datasets add NAME PATH</code> prepares the images or sounds of a folder.
+                  </p>
+                </Empty>
+              }
+              head={['name', 'digest', 'samples', 'classes', 'each', 'prepared', 'delete']}
+              rows={items.map(({ name, digest, manifest, runId, createdAt }) => [
+                <a href={link(`runs/${runId}`)}>{name}</a>,
+                <code>{digest.slice(0, 12)}</code>,
+                Object.entries(manifest.splits)
+                  .map(([split, part]) => `${part?.count.toLocaleString('en') ?? 0} ${split}`)
+                  .join(' · '),
+                <span title={manifest.classes.join(', ')}>{manifest.classes.length}</span>,
+                sampleText(manifest.sample),
+                <Ago at={createdAt} />,
+                <DeleteButton
+                  name={`${name}@${digest.slice(0, 12)}`}
+                  next={link('machines')}
+                  onDelete={() => client.deleteDataset(`${name}@${digest}`)}
+                />,
+              ])}
+            />
+          </>
         )}
       </Loaded>
     </Panel>

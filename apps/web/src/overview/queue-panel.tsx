@@ -46,7 +46,7 @@ export function QueuePanel({ queued, pending }: { queued: number; pending: numbe
   );
 }
 
-/** The order in which they start. */
+/** Waiting runs in the order in which they are to start. */
 const inOrder = (runs: Run[]): Run[] =>
   [...runs].sort((a, b) => (a.jobsAhead ?? 0) - (b.jobsAhead ?? 0) || a.createdAt.localeCompare(b.createdAt));
 

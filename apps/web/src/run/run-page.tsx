@@ -10,6 +10,7 @@ import { nameOf, Progress, Status } from '../ui/run-status.js';
 import { Fault, Skeleton } from '../ui/states.js';
 import { Attempts } from './attempts.js';
 import { Curves } from './curves.js';
+import { DatasetSummary } from './dataset-summary.js';
 import { Events } from './events.js';
 import { Facts } from './facts.js';
 import { Files } from './files.js';
@@ -41,6 +42,7 @@ export function RunPage({ id }: { id: string }) {
             </Panel>
           )}
           <Results run={run} />
+          {run.result?.summary && <DatasetSummary summary={run.result.summary} />}
           <Shown
             run={run}
             artifacts={results}

@@ -21,7 +21,7 @@ export function filterFrom(query: Record<string, string>): RunFilter {
   };
 }
 
-/** Conditions on last values, sent when they can be read. */
+/** Conditions on last values of metrics; `onChange` is called when the field is left and all can be parsed. */
 export function Conditions({
   value,
   metrics,
@@ -73,7 +73,7 @@ export function Conditions({
   );
 }
 
-/** Sent when one pauses. */
+/** A text to search for; `onChange` is called when typing pauses. */
 export function Search({ value, onChange }: { value: string; onChange: (value: string) => void }) {
   const [text, setText] = useState(value);
   const last = useRef(value);

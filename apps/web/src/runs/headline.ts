@@ -8,7 +8,7 @@ const HEADLINES = [
   ['eval/psnr', 'PSNR'],
 ] as const;
 
-/** The one number that a run is known by. */
+/** The metric that sums a run up in lists. */
 export function bestOf({ metrics }: Pick<Run, 'metrics'>): string {
   const found = HEADLINES.find(([key]) => metrics[key] !== undefined);
   if (!found) return '';

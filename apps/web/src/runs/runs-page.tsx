@@ -4,7 +4,7 @@ import { client, meter, useLive } from '../data/queries.js';
 import { link, listOf, toggled, useRoute } from '../route.js';
 import { Pager, usePages } from '../ui/pager.js';
 import { Panel } from '../ui/panel.js';
-import { Empty, Loaded } from '../ui/states.js';
+import { Damaged, Empty, Loaded } from '../ui/states.js';
 import { Bulk } from './bulk.js';
 import { columnOf, COLUMNS, METRIC, USUAL, USUAL_SORT } from './columns.js';
 import { FilterPanel } from './filter-panel.js';
@@ -63,6 +63,7 @@ export function RunsPage() {
         }
         onDone={() => setChosen([])}
       />
+      <Damaged rows={runs.data?.damaged} />
       <Loaded query={runs} lines={12}>
         {({ items: listed, nextCursor }) =>
           listed.length === 0 ? (

@@ -1,5 +1,5 @@
 /** What one can begin with: a sweep, and a run of each common kind. */
-/** What of this stack the examples name. */
+/** Names of this stack's that the examples are filled with. */
 export interface Names {
   dataset: string;
   encoder: string;

@@ -1,4 +1,4 @@
-/** What submitting would do, while one types, and the button that does it. */
+/** The plan of the text, made anew while one types, and the button that submits it. */
 import { ApiError, duration, type Plan } from '#libs/contracts';
 import { client } from '../data/queries.js';
 import { Panel } from '../ui/panel.js';

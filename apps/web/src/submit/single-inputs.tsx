@@ -5,7 +5,7 @@ import { fromOneLine, inOneLine } from './spec-fields.js';
 interface Single {
   id: string;
   label: ReactNode;
-  /** What holds where nothing is given. */
+  /** Shown while the field is empty: the value that holds then. */
   placeholder: string;
   value: unknown;
   onChange: (value: unknown) => void;
@@ -113,12 +113,12 @@ export function TextInput({ id, label, placeholder, value, onChange }: Single) {
   );
 }
 
-/** A value of many forms, in one line of YAML. What is none yet stays in the field and leaves the text as it is. */
+/** A value of any form, in one line of YAML. A line that is no YAML yet stays in the field and changes nothing. */
 export function LineInput({ id, label, placeholder, value, onChange }: Single) {
   const line = inOneLine(value);
   const [known, setKnown] = useState(line);
   const [typed, setTyped] = useState(line);
-  // Changed from outside: what is typed stays where it says the same.
+  // The value was changed elsewhere: the typed line is replaced, unless it means the same.
   if (line !== known) {
     setKnown(line);
     if (read(typed)?.line !== line) setTyped(line);

@@ -25,7 +25,7 @@ interface Schema {
 export interface Field {
   name: string;
   required: boolean;
-  /** As JSON text, where there is one. */
+  /** The default value as JSON text; undefined where the field has none. */
   usual: string | undefined;
   /**
    * `switch`: an object that is off unless it is there, such as an augmentation. `variant`: an object whose `key` says
@@ -48,7 +48,7 @@ export type Subject = { type: 'spec'; kind: unknown } | { type: 'sweep' | 'run-r
 
 const cache = new Map<string, Field[]>();
 
-/** Undefined for a kind that there is not. */
+/** The fields of a form; undefined for a run of an unknown kind. */
 export function fieldsOf(subject: Subject): Field[] | undefined {
   const name = subject.type === 'spec' ? `spec ${String(subject.kind)}` : subject.type;
   const known = cache.get(name);
@@ -85,7 +85,7 @@ function read(schema: Schema, definitions: Record<string, Schema>): Field[] {
   });
 }
 
-/** Behind references, and without the null that another type may be instead. */
+/** The schema that a reference points to, and of a union with null the other alternative. */
 function resolve(schema: Schema, definitions: Record<string, Schema>): Schema {
   const target = schema.$ref === undefined ? schema : (definitions[schema.$ref.split('/').at(-1)!] ?? schema);
   const [only, ...others] = (target.anyOf ?? []).filter(({ type }) => type !== 'null');
@@ -127,5 +127,5 @@ export const inOneLine = (value: unknown): string =>
     ? ''
     : stringify(value, { collectionStyle: 'flow', flowCollectionPadding: false, lineWidth: 0 }).trim();
 
-/** Undefined for an empty line. @throws YAMLParseError for what is none */
+/** The value of one line of YAML; undefined for an empty line. @throws YAMLParseError */
 export const fromOneLine = (line: string): unknown => (line.trim() === '' ? undefined : (parse(line) as unknown));

@@ -9,7 +9,7 @@ import { edited, type Draft } from './submission.js';
 export function SpecForm({ text, draft, onChange }: { text: string; draft: Draft; onChange: (text: string) => void }) {
   const [chosen, setChosen] = useState<string>();
   const { parts } = draft;
-  // Of a sweep, what its first stage does is asked for most.
+  // A sweep's form opens at its first stage, which is edited most.
   const part =
     parts.find(({ name }) => name === chosen) ?? parts.find(({ subject }) => subject.type === 'spec') ?? parts[0];
   if (!part) return null;
@@ -68,7 +68,7 @@ function Fields({ fields, value, path, onChange }: Part<Record<string, unknown>>
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** A field by what is put into it. */
+/** The input that suits a field. */
 function FieldInput({ field, value, path, onChange }: Part<unknown> & { field: Field }) {
   const { name, input, required, usual } = field;
   const part = { value, path, onChange };

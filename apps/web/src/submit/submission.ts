@@ -4,7 +4,7 @@ import { isCollection, isMap, isNode, isScalar, isSeq, parseDocument, type Docum
 import type { z } from 'zod';
 import type { Subject } from './spec-fields.js';
 
-/** Offsets in the text. */
+/** A range of the text, as offsets of its characters. */
 export interface Place {
   from: number;
   to: number;
@@ -23,7 +23,7 @@ export interface Draft {
 }
 export type Parsed = { submission: Request; draft: Draft; locate(path: string): Place } | { troubles: Trouble[] };
 
-/** What would submit a run once more as it was. */
+/** The request that submits a run once more as it was. */
 export const requestOf = ({
   spec,
   name,
@@ -41,7 +41,7 @@ export const requestOf = ({
   ...((Object.keys(requires.labels).length > 0 || requires.gpu) && { requires }),
   ...(typeof maxSeconds === 'number' && { maxSeconds }),
 });
-/** What would submit a sweep once more as it was. */
+/** The request that submits a sweep once more as it was. */
 export const sweepRequestOf = ({
   spec,
   tags,

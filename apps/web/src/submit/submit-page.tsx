@@ -114,7 +114,7 @@ function Composer({ start, names }: { start: string; names: Names }) {
     if (plan && !submit.isPending) submit.mutate(written);
   });
   const parsed = useMemo(() => parseSubmission(text), [text]);
-  // While the text is broken the form waits.
+  // The form shows nothing while the text can't be parsed.
   const draft = 'draft' in parsed ? parsed.draft : undefined;
   const example = Object.entries(EXAMPLES).find(([, each]) => each.text(names) === text)?.[0] ?? '';
   return (

@@ -7,7 +7,7 @@ import { Tabs } from '../ui/controls.js';
 import { DeleteButton } from '../ui/delete-button.js';
 import { Panel, Table } from '../ui/panel.js';
 import { isLive, Progress, RunLink, Status, StatusBar } from '../ui/run-status.js';
-import { Loaded } from '../ui/states.js';
+import { Damaged, Loaded } from '../ui/states.js';
 import { Ago } from '../ui/time.js';
 import { Spec } from './spec.js';
 import { Stopping } from './stopping.js';
@@ -18,7 +18,7 @@ const MOST_RUNS = 2000;
 
 type Tab = 'figures' | 'rungs' | 'runs' | 'trials' | 'spec';
 
-/** The answer of a sweep while it comes in. */
+/** A sweep and its results, renewed while it runs. */
 export function SweepPage({ id }: { id: string }) {
   const { query, change } = useRoute();
   const tab = (query['tab'] ?? 'figures') as Tab;
@@ -67,6 +67,7 @@ export function SweepPage({ id }: { id: string }) {
                 )}
               </p>
             </Panel>
+            <Damaged rows={table.damaged} />
             <Tabs
               label="About this sweep"
               value={tab}

@@ -1,7 +1,7 @@
 import { client, useLive } from '../data/queries.js';
 import { link } from '../route.js';
 import { Ago } from '../ui/time.js';
-import { Empty, Loaded } from '../ui/states.js';
+import { Damaged, Empty, Loaded } from '../ui/states.js';
 import { Pager, usePages } from '../ui/pager.js';
 import { Panel, Table } from '../ui/panel.js';
 import { Status, StatusBar } from '../ui/run-status.js';
@@ -21,6 +21,7 @@ export function SweepsPage() {
           New sweep
         </a>
       </div>
+      <Damaged rows={sweeps.data?.damaged} />
       <Loaded query={sweeps} lines={8}>
         {({ items, nextCursor }) => (
           <Panel className="flush">

@@ -1,4 +1,4 @@
-/** A picture of bands one over the other, with a word for each at its side. */
+/** A picture made of rows, with a word beside each row. */
 export function Bands({ url, words, alt }: { url: string; words: readonly string[]; alt: string }) {
   return (
     <div className="bands">

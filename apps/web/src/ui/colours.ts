@@ -9,7 +9,7 @@ export function themeColour(name: string): string {
   return color;
 }
 
-/** Goes up when the theme changes, so that what is drawn is drawn again. */
+/** A value that changes with the theme, for what has to be drawn again then. */
 export function useTheme(): string {
   const [theme, set] = useState(() => themeColour('ink'));
   useEffect(() => {

@@ -1,4 +1,4 @@
-/** What leaves the page: into the clipboard, or as a file. */
+/** Copies text to the clipboard, and saves content as a file. */
 import { useEffect, useState } from 'react';
 
 export function Copy({ text, label = 'Copy' }: { text: string; label?: string }) {
@@ -15,7 +15,7 @@ export function Copy({ text, label = 'Copy' }: { text: string; label?: string })
   );
 }
 
-/** Without https there is no clipboard API: the old way. */
+/** Copies text, by `execCommand` where the page is not of https: browsers have no clipboard API there. */
 async function copyText(text: string): Promise<void> {
   if (isSecureContext) return navigator.clipboard.writeText(text);
   const area = document.body.appendChild(Object.assign(document.createElement('textarea'), { value: text }));

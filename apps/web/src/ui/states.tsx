@@ -1,5 +1,5 @@
 /** What stands in a place whose contents are on their way, are none, or could not be had. */
-import { ApiError, UnreachableError } from '#libs/contracts';
+import { ApiError, UnreachableError, type DamagedRow } from '#libs/contracts';
 import type { UseQueryResult } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 
@@ -24,6 +24,22 @@ export function Fault({ error, again }: { error: unknown; again?: () => void }) 
     </div>
   );
 }
+
+/** What belongs in a list and can't be told because what is stored of it is damaged. */
+export const Damaged = ({ rows = [] }: { rows?: readonly DamagedRow[] | undefined }) =>
+  rows.length > 0 && (
+    <div className="fault" role="alert">
+      <strong>
+        {rows.length === 1 ? 'One row is damaged and left out' : `${rows.length} rows are damaged and left out`}
+      </strong>
+      {rows.slice(0, MOST_DAMAGED).map(({ resource, id, field, message }) => (
+        <p key={`${resource} ${id}`}>
+          {resource} {id}: {field}: {message}
+        </p>
+      ))}
+    </div>
+  );
+const MOST_DAMAGED = 10;
 
 export const Skeleton = ({ lines = 4 }: { lines?: number }) => (
   <div className="skeleton" role="status" aria-label="Loading">

@@ -9,7 +9,7 @@ const clock = {
   timer: 0 as ReturnType<typeof setInterval> | 0,
 };
 
-/** Now, once a second. */
+/** The current time, renewed every second. */
 export function useNow(): number {
   const [now, set] = useState(() => Date.now());
   useEffect(() => {

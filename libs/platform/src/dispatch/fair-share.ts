@@ -13,13 +13,13 @@ export interface Share {
   name: string;
   weight: number;
   maxRunning: number | null;
-  /** What its runs may use altogether; null: any amount. */
+  /** GPU seconds that the project's runs may use altogether; null: any number. */
   gpuSeconds: number | null;
   /** Runs that workers hold, and runs that are in Redis for them to take. */
   running: number;
   admitted: number;
   usedSeconds: number;
-  /** Start tag of its last run, in virtual time. */
+  /** Start tag of the project's last run, in virtual time. */
   tag: number;
 }
 
@@ -115,7 +115,7 @@ export function othersAhead(
   const tag = nextTag(own, now) + ahead / own.weight;
   return shares.reduce((sum, share) => {
     if (share.name === project || quotaReached(share) === 'gpu_seconds') return sum;
-    // Tags are sums of fractions: what is equal but for rounding is equal.
+    // Tags are sums of fractions: two that differ by rounding alone count as equal.
     const starts = Math.ceil((tag - nextTag(share, now)) * share.weight - 1e-6);
     return sum + Math.min(waitingIn(share.name), Math.max(0, starts));
   }, 0);
@@ -127,21 +127,21 @@ export function othersAhead(
  * every slot that has joined starts one.
  */
 export class Starts {
-  /** In how many seconds each slot is free, ascending. */
+  /** Seconds until each slot is free, ascending. */
   private readonly free: number[];
-  /** In which round each slot joins, and the sum of that over those before it. */
+  /** `joins[i]`: the round from which on slot i starts runs; `joined[i]`: the sum of `joins` over those before i. */
   private readonly joins: number[];
   private readonly joined: number[];
-  /** When in a round the first so many slots start one, ascending. */
+  /** By a number of slots: the seconds into a round at which the first so many start a run, ascending. */
   private readonly withinRound = new Map<number, number[]>();
 
-  /** @param slots of each slot in how many seconds it is free; 0 for one that is, Infinity where nobody knows. */
+  /** @param slots Seconds until each slot is free: 0 for one that is, Infinity where that is not known. */
   constructor(
     private readonly each: number,
     slots: readonly number[],
   ) {
     this.free = slots.filter((seconds) => seconds < Number.POSITIVE_INFINITY).sort((a, b) => a - b);
-    // Sums of fractions: what is equal but for rounding is equal.
+    // Seconds are sums of fractions: two that differ by rounding alone count as equal.
     this.joins = this.free.map((free) => Math.floor((free - this.free[0]!) / each + 1e-9));
     this.joined = [0];
     for (const join of this.joins) this.joined.push(this.joined.at(-1)! + join);
@@ -158,13 +158,13 @@ export class Starts {
     return first + round * each + this.startsWithin(there)[ahead + joined[there]! - round * there]!;
   }
 
-  /** How many slots have joined by the round in which that run starts. */
+  /** How many slots start runs in the round in which a run starts that has `ahead` others before it. */
   private thereBy(ahead: number): number {
     const { joins, joined } = this;
     let [least, most] = [1, joins.length];
     while (least < most) {
       const middle = Math.floor((least + most) / 2);
-      // Those that the first so many start before the next slot joins them.
+      // What `middle` slots have started when the next one joins them.
       if (middle * joins[middle]! - joined[middle]! > ahead) most = middle;
       else least = middle + 1;
     }

@@ -1,11 +1,11 @@
-/** How long those who work will still take, and those who are next. */
+/** How long the runs that workers hold will still take, and those that are next in the line. */
 import { ACTIVE_STATUSES, canonicalJson, type RunSpec } from '#libs/contracts';
 import { Prisma, type Transaction } from '../machine/database.js';
 import { secondsOfEach } from '../runs/estimate.js';
 import { attemptSeconds, hasStatus } from '../runs/sql.js';
 import { readDue, total } from './waiting-line.js';
 
-/** Of each project and placement so many that are next are asked how long they will take. */
+/** The runs that are next, of each project and placement, whose durations are estimated. */
 const SAMPLE = 20;
 
 /** A run that a worker holds, and how many seconds it may still take; Infinity where nothing is known. */
@@ -15,10 +15,10 @@ export interface Busy {
   seconds: number;
 }
 export interface Forecast {
-  /** By the database's clock, in milliseconds since 1970. */
+  /** When the forecast was read, by the database's clock, in milliseconds since 1970. */
   readAt: number;
   busy: Busy[];
-  /** Seconds of a run of those who are next; null where nothing of their kinds has succeeded. */
+  /** Mean seconds of the runs that are next; null where no run of their kinds has succeeded yet. */
   each: number | null;
 }
 
@@ -58,7 +58,7 @@ export async function readForecast(tx: Transaction): Promise<Forecast> {
     runs.map((run) => ({ ...run, encoder: run.encoder === null ? null : canonicalJson(JSON.parse(run.encoder)) }));
   const seconds = (await secondsOfEach(tx, canonical([...working, ...next]))).map((known) => known?.seconds ?? null);
   const busy = working.map(({ project, workerId, elapsed, done, left }, i) => {
-    // Its own pace says more than that of others.
+    // The pace of the run itself says more than that of runs like it.
     const rest =
       done > 0 && left !== null
         ? (elapsed / done) * left

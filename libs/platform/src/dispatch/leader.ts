@@ -17,7 +17,7 @@ const TAKEOVER_MS = 1000;
  * The dispatcher is woken by notifications; this is for those that were lost, and for runs that wait for their time.
  */
 const POLL_MS = 1000;
-/** One that failed is not left for a whole round. */
+/** Pause before a task of the leader that failed is tried again: shorter than its round. */
 const RETRY_MS = 1000;
 /**
  * The leader says something this often on the connection that holds its lock. Postgres takes the lock from one that is
@@ -119,7 +119,7 @@ export class Leader {
     let wake = () => {};
     let steer = () => {};
     const sweeps = new SweepController(this.options.database, this.options.runs);
-    // Who has ended leaves a slot.
+    // A run that has ended leaves a slot free: the dispatcher looks at the line, and sweeps are steered.
     const listener = this.options.database.listen(['outbox', 'run_ended'], (channel) => {
       wake();
       if (channel === 'run_ended') steer();

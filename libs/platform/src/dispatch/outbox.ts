@@ -7,7 +7,7 @@ import { nextInLine, type Admission, type Window } from './waiting-line.js';
 
 /** After this a run that a worker refused is offered again: by then Redis has forgotten the job of that name. */
 export const OFFER_AGAIN_MS = 1000;
-/** The same, where it waits for another GPU or another version. */
+/** The same for a run that was refused because it needs another GPU, or a worker of another version. */
 export const OFFER_MUCH_LATER_MS = 5000;
 
 /** Runs on their way from Postgres into Redis. */
@@ -62,7 +62,7 @@ export class Outbox {
       LIMIT ${limit}`;
   }
 
-  /** Has the dispatcher put these into Redis once more. */
+  /** Marks rows of the outbox as not dispatched, so that the dispatcher puts their runs into Redis once more. */
   async dispatchAgain(outboxIds: readonly bigint[]): Promise<void> {
     const ids = outboxIds.map(String);
     await this.database.prisma.$executeRaw`

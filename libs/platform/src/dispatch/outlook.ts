@@ -20,7 +20,7 @@ interface Able {
   starts: Starts;
 }
 
-/** The line at one moment; what many runs have in common is made out once. */
+/** What can be told of waiting runs, by the line and the forecast of one moment. */
 export class Outlook {
   private readonly shares: ReadonlyMap<string, Share>;
   private readonly inRedis: number;
@@ -40,7 +40,7 @@ export class Outlook {
       this.waiting.set(project, (this.waiting.get(project) ?? 0) + waiting);
   }
 
-  /** What is told of one that waits in this place. */
+  /** What is told of a run that waits at a place of the line. */
   told({ requires, nextStartAt }: RunRecord, place: Place): Told {
     const { project, admitted, ahead } = place;
     const share = this.shares.get(project)!;
@@ -84,7 +84,7 @@ export class Outlook {
     return this.startsOf(project, share.maxRunning).in(place);
   }
 
-  /** When runs start in the places that a project has. */
+  /** When runs of a project start, by its own bound on runs under way alone. */
   private startsOf(project: string, maxRunning: number): Starts {
     const known = this.ownStarts.get(project);
     if (known) return known;
@@ -109,7 +109,7 @@ function reasonToWait(
   { nextStartAt, placeable }: { nextStartAt: Date | null; placeable: boolean },
 ): WaitsFor {
   if (nextStartAt !== null && nextStartAt.getTime() > line.now) return 'backoff';
-  // One that is in Redis is asked once more when it is claimed, for its place only.
+  // Of a run that is in Redis only the bound on runs under way is checked once more, when it is claimed.
   const quota = quotaReached(admitted ? { ...share, admitted: 0, gpuSeconds: null } : share);
   return quota ?? (!placeable && line.machines.length > 0 ? 'placement' : 'slot');
 }

@@ -51,7 +51,7 @@ export class ProjectStore {
     const { weight, maxRunning, gpuSeconds, maxSeconds } = settings;
     const given = (column: string, value: unknown) =>
       Prisma.raw(`${value === undefined ? 'project' : 'excluded'}.${column}`);
-    // One that is new begins where the others are.
+    // A new project begins at the virtual time that the others have reached.
     await this.database.prisma.$executeRaw`
       INSERT INTO project (name, weight, max_running, gpu_seconds, max_seconds, tag)
       SELECT

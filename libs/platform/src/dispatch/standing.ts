@@ -5,7 +5,7 @@ import { readForecast, type Forecast } from './forecast.js';
 import { Outlook, type Place, type Told } from './outlook.js';
 import { LANES, readLine, type Line } from './waiting-line.js';
 
-/** What is told of those who wait may be as old as this. */
+/** Milliseconds for which a reading of the line, and the places of runs in it, may be told. */
 const TOLD_MS = 1000;
 const DURATIONS_MS = 10_000;
 
@@ -42,7 +42,7 @@ export class WaitingLine {
   private readonly forecast: Reading<Forecast>;
   private readonly database: Database;
   private outlook: Outlook | undefined;
-  /** Places that somebody has asked for, by the run. */
+  /** Places in the line that were asked for since the last reading, by the run's id. */
   private places = new Map<string, Promise<Place | undefined>>();
   private placesUntil = 0;
 
@@ -73,7 +73,7 @@ export class WaitingLine {
     return this.outlook;
   }
 
-  /** The line; read anew where a project is younger than what was read last. */
+  /** The line; read anew where it lacks the project of one of these runs, which was made since it was read. */
   private withProjectsOf(places: readonly Place[], line: Line): Line | Promise<Line> {
     const known = new Set(line.shares.map(({ name }) => name));
     if (places.every(({ project }) => known.has(project))) return line;

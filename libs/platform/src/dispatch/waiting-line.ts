@@ -27,9 +27,9 @@ export interface Admission extends RunJob {
 /** How many runs may be in Redis that no worker has taken. */
 export type Window = number | 'auto';
 
-/** Who shares, who is in Redis, and who works, at one moment. */
+/** Shares of the projects, runs in Redis and workers, all of one moment. */
 export interface Line {
-  /** By the database's clock. */
+  /** The moment, by the database's clock, in milliseconds since 1970. */
   now: number;
   shares: Share[];
   /** How many of each project and placement are in Redis, and how many are not. */

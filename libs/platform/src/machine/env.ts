@@ -33,7 +33,7 @@ const Environment = z
     }),
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'expected a URL such as redis://host:6379' }),
     LOOM_HOST: z.string().min(1).default('127.0.0.1'),
-    /** 0 takes a free port. */
+    /** Port of the API; 0 takes a free one. */
     LOOM_PORT: z.coerce.number().int().min(0).max(65_535).default(3000),
     /** Origins other than its own from which browsers may change things, separated by commas. */
     LOOM_ALLOWED_ORIGINS: list,
@@ -112,7 +112,7 @@ const Environment = z
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)
       .optional(),
-    /** `gpu=a100,zone=b`: what runs may ask for. */
+    /** Labels of this worker that runs may ask for, such as `gpu=a100,zone=b`. */
     LOOM_WORKER_LABELS: z
       .string()
       .default('')
@@ -129,7 +129,7 @@ const Environment = z
         ),
       )
       .pipe(Labels),
-    /** One for each GPU, or one, unless set. */
+    /** Runs that a worker takes at once; unless set one for each GPU, or one. */
     LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
     /** Threads of a trainer's native operations; all cores unless set. */
     LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -19,9 +19,10 @@ afterEach(async () => {
 });
 
 /** A process under the name of a Postgres, with such arguments, whose id is in the folder's pid file. */
-async function pidFileOf(...args: string[]): Promise<void> {
+async function pidFileOf(folder: string, ...args: string[]): Promise<void> {
   other = spawn(process.execPath, ['-e', 'console.log("up"); process.stdin.pipe(process.stdout)', '--', ...args], {
     argv0: '/usr/lib/postgresql/bin/postgres',
+    cwd: folder,
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   await new Promise((resolve) => other.stdout!.once('data', resolve));
@@ -40,13 +41,28 @@ const sources: [string, { proc: string; ps: string } | undefined][] = [
 ];
 
 test.each(sources)('a Postgres of another folder keeps running, %s', async (_, told) => {
-  await pidFileOf('-D', `${dir}-of-others`, '-p', '1');
+  const others = await mkdtemp(`${dir}-of-others-`);
+  await pidFileOf(others, '-D', others, '-p', '1');
   await endLeftover(dir, told);
-  expect(await lives()).toBe(true);
+  // Postgres would not start beside the file.
+  expect([await lives(), await readdir(dir)]).toEqual([true, []]);
+  await rm(others, { recursive: true });
+});
+
+test('a Postgres is known as that of a folder by another path to it, and after the folder was moved', async () => {
+  const [link, moved] = [`${dir}-link`, `${dir}-moved`];
+  await symlink(dir, link);
+  await pidFileOf(dir, '-D', link, '-p', '1');
+  await rename(dir, moved);
+  const ended = new Promise((resolve) => other.once('exit', (_code, signal) => resolve(signal)));
+  await endLeftover(moved);
+  expect(await ended).toBe('SIGINT');
+  await rm(moved, { recursive: true });
+  await rm(link);
 });
 
 test('a process that the system says nothing of is not signalled, and the message says what to do', async () => {
-  await pidFileOf('-D', dir, '-p', '1');
+  await pidFileOf(dir, '-D', dir, '-p', '1');
   const refused = endLeftover(dir, NOWHERE);
   await expect(refused).rejects.toThrow(LocalServiceError);
   await expect(refused).rejects.toThrow(`end it with \`kill -INT ${other.pid}\` if it is, else remove`);
@@ -54,7 +70,7 @@ test('a process that the system says nothing of is not signalled, and the messag
 });
 
 test.each(sources)('a Postgres of this folder is ended before the next one starts, %s', async (_, told) => {
-  await pidFileOf('-D', dir, '-p', '1');
+  await pidFileOf(dir, '-D', dir, '-p', '1');
   const ended = new Promise((resolve) => other.once('exit', (_code, signal) => resolve(signal)));
   await endLeftover(dir, told);
   expect(await ended).toBe('SIGINT');

@@ -2,33 +2,52 @@
 import { Redis } from 'ioredis';
 import { access, constants, mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { end, freePort, LocalServiceError, spawnServer, untilReady, type LocalServer } from './local-server.js';
+import {
+  end,
+  freePort,
+  LocalServiceError,
+  PROBE_TIMEOUT_MS,
+  spawnServer,
+  untilReady,
+  type LocalServer,
+} from './local-server.js';
 
 const PROGRAMS = ['redis-server', 'valkey-server', 'keydb-server'];
 
 /**
- * Brings up what was kept in `dir`, on a free port.
+ * Brings up what was kept in `dir`, on the port or a free one.
  * @throws LocalServiceError
  */
-export async function startRedis(dir: string, durable: boolean): Promise<LocalServer> {
+export async function startRedis(
+  dir: string,
+  { durable, password, port: wanted }: { durable: boolean; password: string; port?: number | undefined },
+): Promise<LocalServer> {
   const binary = await redisBinary();
   await mkdir(dir, { recursive: true });
-  const port = await freePort();
+  const port = wanted ?? (await freePort());
   const settings = {
     port: String(port),
+    requirepass: password,
     bind: '127.0.0.1',
-    dir,
+    dir: JSON.stringify(dir),
     'maxmemory-policy': 'noeviction',
-    save: '',
+    save: '""',
     appendonly: durable ? 'yes' : 'no',
     daemonize: 'no',
   };
-  const words = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
-  const server = spawnServer(binary, words, 'TERM');
-  const url = `redis://127.0.0.1:${port}`;
+  const input = Object.entries(settings)
+    .map(([name, value]) => `${name} ${value}\n`)
+    .join('');
+  const server = spawnServer(binary, ['-'], { signal: 'TERM', input });
+  const url = `redis://:${password}@127.0.0.1:${port}`;
   try {
     await untilReady('Redis', server, async () => {
-      const client = new Redis(url, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 });
+      const client = new Redis(url, {
+        lazyConnect: true,
+        retryStrategy: () => null,
+        maxRetriesPerRequest: 0,
+        commandTimeout: PROBE_TIMEOUT_MS,
+      });
       client.on('error', () => undefined);
       try {
         await client.connect();
@@ -41,7 +60,7 @@ export async function startRedis(dir: string, durable: boolean): Promise<LocalSe
     await end(server.child, 'SIGKILL');
     throw error;
   }
-  return { url, stop: () => end(server.child, 'SIGTERM') };
+  return { url, stop: () => end(server.child, 'SIGTERM'), ended: server.ended };
 }
 
 /** The first of the programs that the PATH has. */

@@ -1,12 +1,10 @@
 /** Postgres and Redis for one machine: for trying the product out, and for its tests. */
-import { execFile } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { randomBytes } from 'node:crypto';
+import { chmod, chown, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { promisify } from 'node:util';
-import { startPostgres } from './local-postgres.js';
+import { postgresUser, startPostgres } from './local-postgres.js';
 import { startRedis } from './local-redis.js';
-import type { LocalServer } from './local-server.js';
+import { keptUp, LocalServiceError, type ServerUser } from './local-server.js';
 
 export { LocalServiceError } from './local-server.js';
 
@@ -14,6 +12,10 @@ export interface LocalServices {
   databaseUrl: string;
   redisUrl: string;
   stop(): Promise<void>;
+}
+export interface KeptServices extends LocalServices {
+  /** Rejects with a LocalServiceError where one of them ends again and again; never resolves. */
+  failure: Promise<never>;
 }
 
 export interface LocalServicesOptions {
@@ -29,7 +31,8 @@ export interface LocalServicesOptions {
 
 /**
  * Starts what no URL is given for: Postgres from the embedded binaries, Redis from the PATH, both on free ports of
- * 127.0.0.1. On Linux they end with this process, however it ends.
+ * 127.0.0.1, with passwords that are kept in `dir`. One that ends is started again. On Linux they end with this
+ * process, however it ends. `dir` is closed to other users.
  * @throws LocalServiceError
  */
 export async function startLocalServices({
@@ -38,45 +41,74 @@ export async function startLocalServices({
   durable = true,
   databaseUrl,
   redisUrl,
-}: LocalServicesOptions): Promise<LocalServices> {
-  const given = async (url: string): Promise<LocalServer> => ({ url, stop: () => Promise.resolve() });
+}: LocalServicesOptions): Promise<KeptServices> {
   await mkdir(dir, { recursive: true });
+  const owner = process.getuid?.() === 0 && !databaseUrl ? await postgresUser() : undefined;
+  await closeToOthers(dir, owner);
+  const passwords = await keptPasswords(dir);
+  const given = async (url: string) => ({
+    url,
+    stop: async () => undefined,
+    failure: new Promise<never>(() => undefined),
+  });
+  const postgres = (port?: number) =>
+    startPostgres(path.join(dir, 'postgres'), { durable, passwords, owner, port, log });
+  const redis = (port?: number) => startRedis(path.join(dir, 'redis'), { durable, password: passwords.redis, port });
   const started = await Promise.allSettled([
-    databaseUrl ? given(databaseUrl) : startPostgres(path.join(dir, 'postgres'), durable, log),
-    redisUrl ? given(redisUrl) : startRedis(path.join(dir, 'redis'), durable),
+    databaseUrl ? given(databaseUrl) : keptUp('Postgres', postgres, log),
+    redisUrl ? given(redisUrl) : keptUp('Redis', redis, log),
   ]);
   const stop = async () => {
     await Promise.all(started.flatMap((server) => (server.status === 'fulfilled' ? [server.value.stop()] : [])));
   };
-  const failed = started.find((server) => server.status === 'rejected');
-  if (failed) {
-    await stop();
-    throw failed.reason;
-  }
-  const [postgres, redis] = started.map((server) => (server as PromiseFulfilledResult<LocalServer>).value) as [
-    LocalServer,
-    LocalServer,
-  ];
-  return { databaseUrl: postgres.url, redisUrl: redis.url, stop };
+  const [first, second] = started;
+  if (first.status === 'fulfilled' && second.status === 'fulfilled')
+    return {
+      databaseUrl: first.value.url,
+      redisUrl: second.value.url,
+      stop,
+      failure: Promise.race([first.value.failure, second.value.failure]),
+    };
+  await stop();
+  throw started.find((server) => server.status === 'rejected')!.reason;
 }
 
-/**
- * Brings a database to the newest schema with Prisma's own migrations; creates it where it is missing.
- * @throws Error with what Prisma said.
- */
-export async function migrate(databaseUrl: string): Promise<void> {
-  const require = createRequire(import.meta.url);
-  const cli = path.join(path.dirname(require.resolve('prisma/package.json')), 'build', 'index.js');
-  const root = path.resolve(path.dirname(cli), '..', '..', '..');
+/** Nobody but this user reads the folder; the one that Postgres runs as may pass through to its own. */
+async function closeToOthers(dir: string, owner: ServerUser | undefined): Promise<void> {
+  if (owner) await chown(dir, process.getuid!(), owner.gid);
+  await chmod(dir, owner ? 0o710 : 0o700);
+}
+
+interface Passwords {
+  superuser: string;
+  role: string;
+  redis: string;
+}
+
+/** Random ones, made once and kept in `passwords.json`. @throws LocalServiceError for a file that holds none */
+async function keptPasswords(dir: string): Promise<Passwords> {
+  const file = path.join(dir, 'passwords.json');
+  const draft = `${file}.${process.pid}`;
+  const random = () => randomBytes(24).toString('base64url');
+  const made: Passwords = { superuser: random(), role: random(), redis: random() };
   try {
-    await promisify(execFile)(process.execPath, [cli, 'migrate', 'deploy'], {
-      cwd: root,
-      env: { ...process.env, DATABASE_URL: databaseUrl, PRISMA_HIDE_UPDATE_MESSAGE: '1' },
-    });
+    await writeFile(draft, `${JSON.stringify(made, null, 2)}\n`, { mode: 0o600 });
+    await link(draft, file);
+    return made;
   } catch (error) {
-    const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
-    throw new Error(
-      `expected the database to take the migrations of prisma/migrations, Prisma said: ${(stderr + stdout).trim()}`,
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    await rm(draft, { force: true });
+  }
+  try {
+    const kept = JSON.parse(await readFile(file, 'utf8')) as Partial<Passwords>;
+    for (const name of Object.keys(made) as (keyof Passwords)[])
+      if (typeof kept[name] !== 'string') throw new Error(`it has no ${name}`);
+    return kept as Passwords;
+  } catch (error) {
+    throw new LocalServiceError(
+      `expected the passwords of the databases in ${file}, ${(error as Error).message}: ` +
+        'put the file back that was there',
     );
   }
 }

@@ -3,7 +3,7 @@
  * Nothing is signalled that this module does not know as ours.
  */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
 /** Where the system tells of its processes: the folder of procfs, where there is one, else the `ps` of POSIX. */
 export interface ProcessSources {
@@ -15,7 +15,7 @@ const PS_TIMEOUT_MS = 5000;
 /** Place of `starttime` in /proc/PID/stat (proc(5), field 22), counted from the field after the name. */
 const START_TIME = 19;
 
-/** Also of a process that is another user's. */
+/** Whether a process of this id is there, be it another user's. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -49,6 +49,12 @@ export function commandLineOf(pid: number, sources: ProcessSources = SYSTEM): st
   const words = procFile(pid, 'cmdline', sources);
   if (words !== undefined) return words.replaceAll('\0', ' ').trim();
   return ps(pid, ['command'], sources) || undefined;
+}
+
+/** The folder that a process works in, by a path that leads there; undefined where there is no procfs. */
+export function workingFolderOf(pid: number, { proc }: ProcessSources = SYSTEM): string | undefined {
+  const folder = `${proc}/${pid}/cwd`;
+  return existsSync(folder) ? folder : undefined;
 }
 
 function procFile(pid: number, name: 'stat' | 'cmdline', { proc }: ProcessSources): string | undefined {

@@ -9,7 +9,6 @@ import {
   Encoder,
   parentsOf,
   REUSABLE_STATUSES,
-  type DatasetManifest,
   type Fault,
   type Plan,
   type RunKind,
@@ -23,6 +22,7 @@ import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import { runDigest } from './digests.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
+import { manifestOf, specOf } from './records.js';
 import { hasStatus } from './sql.js';
 
 /** A run that is asked for. */
@@ -122,7 +122,7 @@ async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named>
   for (const reference of new Set(drafts.flatMap(({ spec }) => ('dataset' in spec ? [spec.dataset] : [])))) {
     const [name, digest = ''] = reference.split('@') as [string, string?];
     // Held until the transaction ends: a version that a run is about to be of can't be deleted meanwhile.
-    const [version] = await tx.$queryRaw<{ name: string; digest: string; manifest: DatasetManifest }[]>`
+    const [version] = await tx.$queryRaw<{ name: string; digest: string; manifest: unknown }[]>`
       SELECT name, digest, manifest
       FROM dataset
       WHERE name = ${name} AND starts_with(digest, ${digest})
@@ -131,7 +131,7 @@ async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named>
       FOR KEY SHARE`;
     if (version)
       datasets.set(reference, {
-        manifest: version.manifest,
+        manifest: manifestOf(version),
         reference: `${version.name}@${version.digest.slice(0, 12)}`,
       });
   }
@@ -140,7 +140,7 @@ async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named>
   const samples = new Map<string, SampleShape>();
   for (const digest of new Set(parents.flatMap(({ datasetDigest }) => datasetDigest ?? []))) {
     const row = await tx.dataset.findFirst({ where: { digest } });
-    if (row) samples.set(digest, (row.manifest as unknown as DatasetManifest).sample);
+    if (row) samples.set(digest, manifestOf(row).sample);
   }
   const missing = drafts.some(({ spec }) => 'dataset' in spec && !datasets.has(spec.dataset));
   const names = missing
@@ -149,7 +149,7 @@ async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named>
   return {
     datasets,
     datasetNames: names.map(({ name }) => name),
-    parents: new Map(parents.map((run) => [run.id, run])),
+    parents: new Map(parents.map((run) => [run.id, { ...run, spec: specOf(run) }])),
     samples,
   };
 }

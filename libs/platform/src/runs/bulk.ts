@@ -45,7 +45,7 @@ const plannedOutcome = ({ action, filter, tags }: BulkRuns): Prisma.Sql => {
   return Prisma.sql`CASE WHEN ${hasStatus(RUN_ACTIONS[action])} THEN 'done' ELSE status::text END`;
 };
 
-/** The same asked of all runs that a filter names. */
+/** Actions on all runs that a filter names. */
 export class BulkRequests {
   constructor(
     private readonly database: Database,

@@ -7,9 +7,11 @@ import {
   type RunSpec,
   type StatusReason,
 } from '#libs/contracts';
+import { DamagedRowError } from '../checked-row.js';
 import { OFFER_AGAIN_MS, OFFER_MUCH_LATER_MS, type Outbox } from '../dispatch/outbox.js';
 import type { RunJob } from '../dispatch/queue.js';
 import { Prisma, type Database, type Transaction } from '../machine/database.js';
+import { manifestOf, specOf } from './records.js';
 import type { Leases } from './leases.js';
 import { mismatch, newestMigration, SCHEMA } from './schema-version.js';
 import { hasStatus, interval, takesRuns } from './sql.js';
@@ -81,7 +83,7 @@ export class Claims {
       const taken =
         (await this.take(tx, job, workerId)) ||
         ((await this.leases.recoverWithin(tx, runId)) && (await this.take(tx, job, workerId)));
-      return taken ? begun(tx, job, workerId, verdict.gpu) : undefined;
+      return taken ? this.begin(tx, job, workerId, verdict.gpu) : undefined;
     });
     if (refused) throw refused;
     return claimed;
@@ -118,6 +120,30 @@ export class Claims {
       return { refused: new SchemaMismatchError(job, mismatch(worker.schema)), afterMs };
     if (why !== undefined) return { refused: new ClaimRefusedError(job, why), afterMs };
     return { gpu: good[0] ?? fit[0] ?? null };
+  }
+
+  /**
+   * What the run's trainer needs; undefined where that is damaged: the run has failed then, for no worker could run it.
+   */
+  private async begin(
+    tx: Transaction,
+    job: RunJob,
+    workerId: string,
+    gpu: string | null,
+  ): Promise<ClaimedRun | undefined> {
+    try {
+      return await begun(tx, job, workerId, gpu);
+    } catch (error) {
+      if (!(error instanceof DamagedRowError)) throw error;
+      await this.transitions.end(tx, job, {
+        from: ['running'],
+        to: 'failed',
+        reason: error.row.resource === 'run' ? 'invalid_spec' : 'invalid_data',
+        detail: error.message,
+        outcome: 'failed',
+      });
+      return undefined;
+    }
   }
 
   /** The run becomes this worker's where it waits for the attempt that the job names. */
@@ -196,21 +222,33 @@ const gpuFits = (asked: Prisma.Sql) => Prisma.sql`
   (${asked}->>'name' IS NULL OR position(lower(${asked}->>'name') IN lower(g->>'name')) > 0)
   AND coalesce((${asked}->>'memoryMiB')::int, 0) <= (g->>'memoryMiB')::int`;
 
-/** Writes the attempt down, and reads what its trainer needs: in one statement, because claims are many. */
+/**
+ * Writes the attempt down, and reads what its trainer needs: in one statement, because claims are many.
+ * @throws DamagedRowError where the spec or the dataset's manifest is damaged
+ */
 async function begun(
   tx: Transaction,
   { runId, attempt }: RunJob,
   workerId: string,
   gpu: string | null,
 ): Promise<ClaimedRun> {
-  const [run] = await tx.$queryRaw<Pick<ClaimedRun, 'spec' | 'stopAtStep' | 'dataset' | 'checkpoints'>[]>`
+  const [run] = await tx.$queryRaw<
+    (Pick<ClaimedRun, 'stopAtStep' | 'checkpoints'> & {
+      spec: unknown;
+      dataset: Parameters<typeof manifestOf>[0] | null;
+    })[]
+  >`
     WITH begun AS (
       INSERT INTO attempt (run_id, attempt, worker_id, gpu)
       VALUES (${runId}::uuid, ${attempt}, ${workerId}, ${gpu}))
     SELECT
       spec,
       stop_at_step AS "stopAtStep",
-      (SELECT manifest FROM dataset WHERE dataset.digest = run.dataset_digest LIMIT 1) AS dataset,
+      (
+        SELECT jsonb_build_object('name', name, 'digest', digest, 'manifest', manifest)
+        FROM dataset
+        WHERE dataset.digest = run.dataset_digest
+        LIMIT 1) AS dataset,
       (
         SELECT coalesce(
           jsonb_agg(
@@ -221,7 +259,8 @@ async function begun(
         WHERE run_id = run.id AND kind = 'checkpoint') AS checkpoints
     FROM run
     WHERE id = ${runId}::uuid`;
-  const { spec } = run!;
+  const { dataset, ...rest } = run!;
+  const spec = specOf({ id: runId, spec: rest.spec });
   const newest = async (id: string | null | undefined, kind: ArtifactKind, step?: number) => {
     if (!id) return null;
     const found = await tx.artifact.findFirst({
@@ -231,7 +270,9 @@ async function begun(
     return found?.sha256 ?? null;
   };
   return {
-    ...run!,
+    ...rest,
+    spec,
+    dataset: dataset && manifestOf(dataset),
     runId,
     attempt,
     gpu,

@@ -1,4 +1,4 @@
-/** By which an equal run, and a repeated request, are known. */
+/** Digests of runs, by which an equal one is found, and of requests, by which a repeat is known. */
 import { canonicalJson, canonicalPieces, TRAINING_CODE_VERSION, withoutUnread, type RunSpec } from '#libs/contracts';
 import { createHash } from 'node:crypto';
 import { Turns } from '../machine/turns.js';

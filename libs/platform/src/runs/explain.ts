@@ -10,9 +10,11 @@ import {
   type Why,
 } from '#libs/contracts';
 import { runDigest } from './digests.js';
+import { intactRows, onlyOne, type IntactRows } from '../checked-row.js';
 import { Prisma, type Database } from '../machine/database.js';
 import { inTurns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
+import { specOf } from './records.js';
 import type { Submission } from './submission.js';
 
 /** Runs among which the nearest is looked for. */
@@ -111,12 +113,12 @@ export class Explanations {
     private readonly submission: Submission,
   ) {}
 
-  /** A run against another, or against the nearest of its kind. @throws RequestError `not_found` */
+  /** A run against another, or against the nearest of its kind. @throws RequestError `not_found`, `damaged` */
   async ofRun(runId: string, against?: string): Promise<Why> {
-    const [here] = await this.identities(Prisma.sql`r.id = ${runId}::uuid`);
+    const here = onlyOne(await this.identities(Prisma.sql`r.id = ${runId}::uuid`));
     if (!here) throw new RequestError('not_found', `expected the id of a run, got ${runId}: there is no such run`);
     if (against === undefined) return this.nearest(here);
-    const [there] = await this.identities(Prisma.sql`r.id = ${against}::uuid`);
+    const there = onlyOne(await this.identities(Prisma.sql`r.id = ${against}::uuid`));
     if (!there)
       throw new RequestError(
         'not_found',
@@ -148,7 +150,7 @@ export class Explanations {
   }
 
   private async nearest(here: Identity): Promise<Why> {
-    const others = await this.identities(Prisma.sql`
+    const { items: others } = await this.identities(Prisma.sql`
       r.kind = ${here.kind} AND r.id IS DISTINCT FROM ${here.id}::uuid
       ORDER BY r.digest = ${here.digest} DESC, r.status = 'succeeded' DESC, r.created_at DESC
       LIMIT ${NEIGHBOURS}`);
@@ -169,7 +171,8 @@ export class Explanations {
     );
   }
 
-  private async identities(condition: Prisma.Sql): Promise<Identity[]> {
+  /** In their order. A damaged run has none. */
+  private async identities(condition: Prisma.Sql): Promise<IntactRows<Identity>> {
     const rows = await this.database.prisma.$queryRaw<RunRow[]>`
       SELECT r.id, r.kind, r.status::text AS status, r.digest, r.spec, r.dataset_digest AS "datasetDigest",
         (
@@ -178,6 +181,9 @@ export class Explanations {
           WHERE d.run_id = r.id) AS parents
       FROM run r
       WHERE ${condition}`;
-    return inTurns(rows, identityOf);
+    return intactRows(rows, (row) => {
+      specOf(row);
+      return identityOf(row);
+    });
   }
 }

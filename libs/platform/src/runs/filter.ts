@@ -1,4 +1,4 @@
-/** Which runs are meant, and in which order they are told. */
+/** Conditions that name runs, and the orders in which runs are listed. */
 import { parseCondition, parseSort, type RunFilter, type RunSort, type RunStatus } from '#libs/contracts';
 import { Prisma, type Transaction } from '../machine/database.js';
 import { decodeCursor, encodeCursor, invalidCursor } from './page.js';
@@ -8,7 +8,7 @@ export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, 
   Prisma.join(
     [
       Prisma.sql`true`,
-      // One by one, so that a single one goes by the index in its order.
+      // A condition for each status, so that a single one is answered by its index, in the index's order.
       ...(status
         ? [Prisma.sql`run.status IN (${Prisma.join(status.map((each) => Prisma.sql`${each}::text::run_status`))})`]
         : []),
@@ -93,7 +93,7 @@ export async function runsInOrder(
     const source = byMetric
       ? Prisma.sql`run_metric AS sorted JOIN run ON run.id = sorted.run_id AND sorted.key = ${key}`
       : Prisma.sql`run`;
-    // The id as the index has it.
+    // The id of the table whose index gives the order.
     const id = byMetric ? Prisma.sql`sorted.run_id` : Prisma.sql`run.id`;
     const has = byMetric || !optional ? Prisma.sql`true` : Prisma.sql`${by} IS NOT NULL`;
     const rest = after

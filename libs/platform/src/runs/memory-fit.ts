@@ -10,6 +10,7 @@ import {
 import type { Placement } from './admission.js';
 import type { Transaction } from '../machine/database.js';
 import { inTurns } from '../machine/turns.js';
+import { manifestOf, specOf } from './records.js';
 import { takesRuns } from './sql.js';
 
 interface Place {
@@ -92,7 +93,7 @@ async function placesFor(tx: Transaction, leaseMs: number, wanted: Requires = { 
 async function datasetsOf(tx: Transaction, placements: readonly Placement[]): Promise<Map<string, DatasetManifest>> {
   const digests = [...new Set(placements.flatMap(({ datasetDigest }) => (datasetDigest ? [datasetDigest] : [])))];
   const rows = await tx.dataset.findMany({ where: { digest: { in: digests } }, distinct: ['digest'] });
-  return new Map(rows.map(({ digest, manifest }) => [digest, manifest as unknown as DatasetManifest]));
+  return new Map(rows.map((row) => [row.digest, manifestOf(row)]));
 }
 
 /** The encoder of a spec: its own, or that of the nearest ancestor which has one. */
@@ -105,7 +106,7 @@ async function inheritedEncoders(
   const rows = outside.length
     ? await tx.run.findMany({ where: { id: { in: outside } }, select: { id: true, spec: true } })
     : [];
-  for (const { id, spec } of rows) byId.set(id, spec as unknown as RunSpec);
+  for (const row of rows) byId.set(row.id, specOf(row));
   const encoderOf = (spec: RunSpec | undefined): Encoder | undefined => {
     if (spec && 'encoder' in spec && spec.encoder) return spec.encoder;
     return spec && 'from' in spec && spec.from ? encoderOf(byId.get(spec.from)) : undefined;

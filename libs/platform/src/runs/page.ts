@@ -1,8 +1,8 @@
 /** Lists a page at a time: a page says where it ended, as text that its reader need not understand. */
+import { intactRows, type IntactRows } from '../checked-row.js';
 import { RequestError } from '../request-error.js';
 
-export interface Page<Item> {
-  items: Item[];
+export interface Page<Item> extends IntactRows<Item> {
   nextCursor: string | null;
 }
 /** Where a page ended, as opaque text. */
@@ -37,13 +37,13 @@ export function decodeCursor(
   return key as (string | number)[];
 }
 
-/** One row more than asked for tells whether a page follows. */
-export function pageOf<Row, Item>(
+/** One row more than asked for tells whether a page follows. Damaged rows are told of beside the items. */
+export async function pageOf<Row, Item>(
   rows: Row[],
   limit: number,
   cursorOf: (row: Row) => string,
   itemOf: (row: Row) => Item,
-): Page<Item> {
+): Promise<Page<Item>> {
   const shown = rows.slice(0, limit);
-  return { items: shown.map(itemOf), nextCursor: rows.length > limit ? cursorOf(shown.at(-1)!) : null };
+  return { ...(await intactRows(shown, itemOf)), nextCursor: rows.length > limit ? cursorOf(shown.at(-1)!) : null };
 }

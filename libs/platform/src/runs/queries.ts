@@ -1,7 +1,17 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
-import type { ListMetrics, ListPage, ListRuns, MetricPoint, RunFilter, RunRecord, RunStatus } from '#libs/contracts';
+import type {
+  DamagedRow,
+  ListMetrics,
+  ListPage,
+  ListRuns,
+  MetricPoint,
+  RunFilter,
+  RunRecord,
+  RunStatus,
+} from '#libs/contracts';
 import { isWaiting, WaitingLine } from '../dispatch/standing.js';
 import { undispatchedSeconds, type Window } from '../dispatch/waiting-line.js';
+import { intactRows, onlyOne, type IntactRows } from '../checked-row.js';
 import type { Database } from '../machine/database.js';
 import { inTurns, Turns } from '../machine/turns.js';
 import { curvesOf } from './curves.js';
@@ -13,8 +23,10 @@ import {
   eventRecord,
   logLineRecord,
   runsById,
+  workerRecord,
   type ArtifactRecord,
   type DatasetRecord,
+  type DatasetRow,
   type LogLineRecord,
   type MetricSeriesRecord,
   type RunDetailRecord,
@@ -23,7 +35,7 @@ import {
 } from './records.js';
 import { isAlive } from './sql.js';
 
-/** Of workers that no longer answer so many are shown. */
+/** Most workers that no longer answer in the list: the newest. */
 const MOST_GONE_WORKERS = 500;
 
 export class RunQueries {
@@ -42,17 +54,24 @@ export class RunQueries {
 
   // Runs
 
+  /** Whether there is such a run, damaged or not. */
+  async hasRun(id: string): Promise<boolean> {
+    return (await this.prisma.run.count({ where: { id } })) > 0;
+  }
+
+  /** @throws DamagedRowError */
   async run(id: string): Promise<RunRecord | undefined> {
-    const [record] = await runsById(this.prisma, [id]);
+    const record = onlyOne(await runsById(this.prisma, [id]));
     return record && this.inLine(record);
   }
 
-  /** With where it stands, one that waits for a worker. */
+  /** The run, with its place in the line where it waits for a worker. */
   private async inLine(run: RunRecord): Promise<RunRecord> {
     if (!isWaiting(run)) return run;
     return { ...run, ...(await this.line.standings([run.id]))(run) };
   }
 
+  /** @throws DamagedRowError */
   async runDetail(id: string): Promise<RunDetailRecord | undefined> {
     const [run, attempts] = await Promise.all([
       this.run(id),
@@ -72,13 +91,13 @@ export class RunQueries {
     ...filter
   }: Omit<ListRuns, 'sort'> & Partial<Pick<ListRuns, 'sort'>>): Promise<Page<RunRecord>> {
     const found = await runsInOrder(this.prisma, filter, { sort, cursor, limit: limit + 1 });
-    const page = pageOf(
+    const page = await pageOf(
       found,
       limit,
       (last) => cursorAfter(sort, last),
       (each) => each,
     );
-    const [records, toldOf] = await Promise.all([
+    const [{ items: records, damaged }, toldOf] = await Promise.all([
       runsById(
         this.prisma,
         page.items.map(({ id }) => id),
@@ -90,7 +109,7 @@ export class RunQueries {
       page.items.flatMap(({ id }) => byId.get(id) ?? []),
       (run) => ({ ...run, ...toldOf(run) }),
     );
-    return { ...page, items };
+    return { ...page, items, ...(damaged && { damaged: inOrderOf(page.items, damaged) }) };
   }
 
   /** In the order in which they happened, from the one after `after`. */
@@ -213,19 +232,36 @@ export class RunQueries {
     return pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.name, row.digest), datasetRecord);
   }
 
-  /** `name` for its newest version, or `name@digest`. */
+  /** `name` for its newest version, or `name@digest`. @throws DamagedRowError */
   async dataset(reference: string): Promise<DatasetRecord | undefined> {
+    const row = await this.datasetVersion(reference);
+    return row && datasetRecord(row);
+  }
+
+  /** The same as it is stored. */
+  async datasetVersion(reference: string): Promise<DatasetRow | undefined> {
     const [name = '', digest = ''] = reference.split('@');
     const row = await this.prisma.dataset.findFirst({
       where: { name, digest: { startsWith: digest } },
       orderBy: { createdAt: 'desc' },
     });
-    return row ? datasetRecord(row) : undefined;
+    return row ?? undefined;
+  }
+
+  /** How many workers answer, and how many fell silent without having been told to end or having said that they do. */
+  async workerCounts(): Promise<{ alive: number; missed: number }> {
+    const alive = isAlive(this.options.leaseMs);
+    const [counts] = await this.prisma.$queryRaw<{ alive: number; missed: number }[]>`
+      SELECT
+        count(*) FILTER (WHERE ${alive})::int AS alive,
+        count(*) FILTER (WHERE NOT ${alive} AND state NOT IN ('draining', 'stopped'))::int AS missed
+      FROM worker`;
+    return counts!;
   }
 
   /** The newest first: all that answer, and of those that do not the newest. Or the one of an id. */
-  async workers(id: string | null = null): Promise<WorkerRecord[]> {
-    return this.prisma.$queryRaw`
+  async workers(id: string | null = null): Promise<IntactRows<WorkerRecord>> {
+    const rows = await this.prisma.$queryRaw<{ id: string }[]>`
       SELECT
         id,
         host,
@@ -246,5 +282,10 @@ export class RunQueries {
         ORDER BY started_at DESC
         LIMIT ${MOST_GONE_WORKERS})))
       ORDER BY started_at DESC`;
+    return intactRows(rows, workerRecord);
   }
 }
+
+/** Damaged rows in the order of those that were asked for. */
+const inOrderOf = (rows: readonly { id: string }[], damaged: readonly DamagedRow[]): DamagedRow[] =>
+  rows.flatMap(({ id }) => damaged.find((row) => row.id === id) ?? []);

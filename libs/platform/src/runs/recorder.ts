@@ -3,9 +3,9 @@ import type { LogLevel, MetricPoint } from '#libs/contracts';
 import { codeOf, Prisma, type Database, type Transaction } from '../machine/database.js';
 import { held, LeaseLostError, type Token } from './token.js';
 
-/** Where the spec does not say. */
+/** Checkpoints of an attempt that are kept where its spec does not say how many. */
 const KEPT_CHECKPOINTS = 2;
-/** Of so many keys a run shows the last value: what lists return stays bounded. */
+/** Most keys of a run whose last values are kept: so the size of a list of runs is bounded. */
 const MOST_LAST_VALUES = 1000;
 /** What Postgres says where a row is there already. */
 const UNIQUE_VIOLATION = '23505';

@@ -1,45 +1,42 @@
-/** From rows of Postgres to what is told of them: the one place where what a column holds is given its type. */
-import type {
+/** What is read of runs and of what belongs to them, as it is told. */
+import {
   Artifact,
   Dataset,
   LogLine,
-  MetricSeries,
-  RunDetail,
+  Run,
   RunEvent,
-  RunRecord,
-  RunSpec,
   Worker,
+  type DatasetManifest,
+  type MetricSeries,
+  type RunDetail,
+  type RunRecord,
+  type RunSpec,
 } from '#libs/contracts';
 import type { z } from 'zod';
+import { checkedRow, damageOf, intactRows, type IntactRows, type RecordOf } from '../checked-row.js';
 import type { Prisma, Transaction } from '../machine/database.js';
 
-/** What is read, with dates as dates; the API's schemas turn it into what is sent. */
-export type Complete<Record, Spec> = Omit<Record, 'spec'> & { spec: Spec };
-export type RunDetailRecord = Complete<z.input<typeof RunDetail>, RunSpec>;
-export type RunEventRecord = z.input<typeof RunEvent>;
-export type ArtifactRecord = z.input<typeof Artifact>;
-export type LogLineRecord = z.input<typeof LogLine>;
-export type DatasetRecord = z.input<typeof Dataset>;
-export type WorkerRecord = z.input<typeof Worker>;
+export type RunDetailRecord = RunRecord & Pick<z.input<typeof RunDetail>, 'attempts'>;
+export type RunEventRecord = RecordOf<typeof RunEvent>;
+export type ArtifactRecord = RecordOf<typeof Artifact>;
+export type LogLineRecord = RecordOf<typeof LogLine>;
+export type DatasetRecord = RecordOf<typeof Dataset>;
+export type WorkerRecord = RecordOf<typeof Worker>;
 export type MetricSeriesRecord = z.input<typeof MetricSeries>;
 
-/** As it is read: what JSON columns hold has no type yet. */
-type RunRow = Omit<
-  RunRecord,
-  'spec' | 'requires' | 'result' | 'metrics' | 'jobsAhead' | 'predictedStartAt' | 'waitsFor'
-> & {
-  spec: unknown;
+/** A run as it is read: what JSON columns hold has no type yet. */
+interface RunRow {
+  id: string;
   requiredLabels: unknown;
   requiredGpu: unknown;
-  result: unknown;
-  metrics: Record<string, number> | null;
-};
+  metrics: unknown;
+}
 
 /**
  * Runs with their parents and the last values of their metrics, in any order. One statement: a page of runs with what
  * belongs to them in statements of their own took three times as long.
  */
-export async function runsById(tx: Transaction, ids: readonly string[]): Promise<RunRecord[]> {
+export async function runsById(tx: Transaction, ids: readonly string[]): Promise<IntactRows<RunRecord>> {
   const rows = await tx.$queryRaw<RunRow[]>`
     SELECT
       id,
@@ -69,58 +66,64 @@ export async function runsById(tx: Transaction, ids: readonly string[]): Promise
       next_start_at AS "nextStartAt"
     FROM run
     WHERE id = ANY(${[...ids]}::uuid[])`;
-  return rows.map(runRecord);
+  return intactRows(rows, runRecord);
 }
 
-/** What waits is told by `RunQueries`. */
-const runRecord = ({ requiredLabels, requiredGpu, spec, result, metrics, ...row }: RunRow): RunRecord => ({
-  ...row,
-  spec: spec as RunSpec,
-  requires: {
-    labels: requiredLabels as Record<string, string>,
-    ...(requiredGpu !== null && { gpu: requiredGpu }),
-  },
-  result: result as RunRecord['result'],
-  metrics: metrics ?? {},
-  jobsAhead: null,
-  predictedStartAt: null,
-  waitsFor: null,
-});
+/** A run without its place in the line, which `RunQueries` adds. */
+const runRecord = ({ requiredLabels, requiredGpu, metrics, ...row }: RunRow): RunRecord =>
+  checkedRow(
+    Run,
+    { resource: 'run', id: row.id },
+    {
+      ...row,
+      requires: { labels: requiredLabels, ...(requiredGpu !== null && { gpu: requiredGpu }) },
+      metrics: metrics ?? {},
+      jobsAhead: null,
+      predictedStartAt: null,
+      waitsFor: null,
+    },
+  );
 
-export const artifactRecord = (row: Prisma.ArtifactGetPayload<object>): ArtifactRecord => ({
-  id: row.id,
-  runId: row.runId,
-  attempt: row.attempt,
-  name: row.name,
-  kind: row.kind,
-  mime: row.mime,
-  sizeBytes: Number(row.sizeBytes),
-  sha256: row.sha256,
-  step: row.step,
-  createdAt: row.createdAt,
-});
+/** What a run was asked to do, where nothing else is read of it. @throws DamagedRowError */
+export const specOf = (row: { id: string; spec: unknown }): RunSpec =>
+  checkedRow(StoredSpec, { resource: 'run', id: row.id }, row).spec;
+const StoredSpec = Run.pick({ spec: true });
 
-export const eventRecord = (row: Prisma.RunEventGetPayload<object>): RunEventRecord => ({
-  id: Number(row.id),
-  runId: row.runId,
-  attempt: row.attempt,
-  type: row.type,
-  data: row.data as Record<string, unknown>,
-  at: row.at,
-});
+export const artifactRecord = (row: Prisma.ArtifactGetPayload<object>): ArtifactRecord =>
+  checkedRow(Artifact, { resource: 'artifact', id: row.id }, { ...row, sizeBytes: Number(row.sizeBytes) });
 
-export const logLineRecord = (row: Prisma.LogLineGetPayload<object>): LogLineRecord => ({
-  id: Number(row.id),
-  attempt: row.attempt,
-  level: row.level as LogLineRecord['level'],
-  message: row.message,
-  at: row.at,
-});
+export type DatasetRow = Prisma.DatasetGetPayload<object>;
+export const datasetRecord = (row: DatasetRow): DatasetRecord =>
+  checkedRow(Dataset, { resource: 'dataset', id: datasetId(row) }, row);
 
-export const datasetRecord = (row: Prisma.DatasetGetPayload<object>): DatasetRecord => ({
-  name: row.name,
-  digest: row.digest,
-  manifest: row.manifest as unknown as DatasetRecord['manifest'],
-  runId: row.runId,
-  createdAt: row.createdAt,
-});
+/** What is stored of a dataset version's samples. @throws DamagedRowError */
+export const manifestOf = (row: { name: string; digest: string; manifest: unknown }): DatasetManifest =>
+  checkedRow(StoredManifest, { resource: 'dataset', id: datasetId(row) }, row).manifest;
+const StoredManifest = Dataset.pick({ manifest: true });
+
+/** `name@digest` with as much of the digest as tells a version. */
+const datasetId = ({ name, digest }: { name: string; digest: string }): string => `${name}@${digest.slice(0, 12)}`;
+
+export const workerRecord = (row: { id: string }): WorkerRecord =>
+  checkedRow(Worker, { resource: 'worker', id: row.id }, row);
+
+/** An event has its place in a sequence, which readers follow: a damaged one says so itself. */
+export function eventRecord({ id, ...row }: Prisma.RunEventGetPayload<object>): RunEventRecord {
+  const damage = damageOf(StoredEvent, row);
+  return {
+    ...row,
+    id: Number(id),
+    data: damage ? { damaged: `${damage.field}: ${damage.message}` } : (row.data as Record<string, unknown>),
+  };
+}
+const StoredEvent = RunEvent.pick({ data: true });
+
+/** The same of a log line: what it says is told, whatever its level. */
+export function logLineRecord({ id, attempt, level, message, at }: Prisma.LogLineGetPayload<object>): LogLineRecord {
+  const damage = damageOf(StoredLevel, { level });
+  const told = damage
+    ? { level: 'error' as const, message: `damaged: ${damage.field}: ${damage.message}; ${message}` }
+    : { level: level as LogLineRecord['level'], message };
+  return { id: Number(id), attempt, ...told, at };
+}
+const StoredLevel = LogLine.pick({ level: true });

@@ -6,7 +6,7 @@ import type { Transitions } from './transitions.js';
 export class Rungs {
   constructor(private readonly transitions: Transitions) {}
 
-  /** Nobody stops these early any more: somebody needs their result. Those that wait at a rung go on. */
+  /** Lifts the rung of runs whose result somebody needs in full: no sweep stops them early any more. */
   async needInFull(tx: Transaction, runIds: readonly string[]): Promise<void> {
     const freed = await tx.$queryRaw<{ id: string }[]>`
       UPDATE run SET stop_at_step = NULL
@@ -16,8 +16,8 @@ export class Rungs {
   }
 
   /**
-   * Lets runs go as far as this step before they are looked at; null: to their end. Nobody is held back who may go
-   * further.
+   * Lets a run go on to this step, where it is judged next; null: to its end. A run that may go further already is not
+   * held back.
    */
   async letOn(tx: Transaction, runId: string, toStep: number | null): Promise<void> {
     if (toStep === null) return this.needInFull(tx, [runId]);
@@ -28,14 +28,14 @@ export class Rungs {
     if (moved.length) await this.leaveRung(tx, runId);
   }
 
-  /** A new run is looked at there first. */
+  /** Sets the step at which a run that has not begun is judged first. */
   async stopAt(tx: Transaction, runId: string, step: number): Promise<void> {
     await tx.$executeRaw`UPDATE run SET stop_at_step = ${step} WHERE id = ${runId}::uuid AND attempt = 0`;
   }
 
   /**
-   * It has shown enough: wherever it is, it ends, and so do the runs that wait for it. A worker that holds it hears
-   * that its lease is over.
+   * Ends a run that was judged not worth going on, whatever its status, and with it the runs that wait for it. A worker
+   * that holds it hears that its lease is over.
    */
   async stopEarly(tx: Transaction, runId: string, reason: StatusReason, detail: string): Promise<void> {
     const status = await this.transitions.lock(tx, runId);

@@ -1,5 +1,13 @@
 /** A sweep's spec as trials in the order of their start, and as the plan that people see of it. */
-import { expansionOf, InvalidSweepError, isModelled, type Plan, type SweepSpec, type Trial } from '#libs/contracts';
+import {
+  expansionOf,
+  InvalidSweepError,
+  isModelled,
+  notesOnDraws,
+  type Plan,
+  type SweepSpec,
+  type Trial,
+} from '#libs/contracts';
 import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import { planOf, type Placement } from '../runs/admission.js';
@@ -51,7 +59,8 @@ function compare(a: Compared, b: Compared): number {
 
 /** Of a search by a model only the first draws are known: the others follow from their results. */
 export function planFor(spec: SweepSpec, placements: readonly Placement[], trials: number): Plan {
-  const plan = planOf(placements, trials);
+  const notes = notesOnDraws(spec);
+  const plan = { ...planOf(placements, trials), ...(notes.length > 0 && { notes }) };
   if (!isModelled(spec) || spec.run_cap! <= trials) return plan;
   return {
     ...plan,

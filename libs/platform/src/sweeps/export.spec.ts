@@ -123,7 +123,7 @@ test(
             },
           ]
         : [];
-    for await (const { path, text } of mlruns(sweep, runs, curves)) {
+    for await (const { path, text } of mlruns(sweep, { runs, damaged: new Map() }, curves)) {
       expect(files.has(path), path).toBe(false);
       files.set(path, text);
     }

@@ -1,7 +1,9 @@
 /** A sweep's trials as other programs read them: tables, and what MLflow keeps. Made in turns, and sent as made. */
+import type { DamagedRow } from '#libs/contracts';
 import { ByteWriter, parquetWrite } from 'hyparquet-writer';
 import { PassThrough, Readable } from 'node:stream';
 import { pack } from 'tar-stream';
+import { damageText } from '../checked-row.js';
 import { inTurns, piecesInTurns, Turns } from '../machine/turns.js';
 import type { RunQueries } from '../runs/queries.js';
 import { mlruns } from './mlflow.js';
@@ -9,7 +11,7 @@ import type { SweepDetailRecord, SweepQueries } from './queries.js';
 
 /**
  * A line for each trial: its parameters, and for each stage and control the run, its status and its last metrics.
- * Absent cells are absent.
+ * Absent cells are absent; of a damaged run it is said instead what is wrong with it.
  */
 interface TrialTable {
   columns: string[];
@@ -19,6 +21,7 @@ interface TrialTable {
 export async function trialTable(
   sweep: SweepDetailRecord,
   metricsOf: (runId: string) => Record<string, number>,
+  damaged: ReadonlyMap<string, DamagedRow> = new Map(),
 ): Promise<TrialTable> {
   const columns = new Set<string>();
   const lines = await inTurns(sweep.trials, ({ index, status, parameters, runs }) => {
@@ -28,10 +31,12 @@ export async function trialTable(
       ...Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1)),
       ...runs.flatMap(({ stage, control, runId, reused, status: runStatus }) => {
         const name = control ? `${stage}/${control}` : stage;
+        const damage = damaged.get(runId);
         return [
           [`${name}:run`, runId],
           [`${name}:reused`, reused],
           [`${name}:status`, runStatus],
+          ...(damage ? [[`${name}:damaged`, damageText(damage)]] : []),
           ...Object.entries(metricsOf(runId)).map(([key, value]) => [`${name}:${key}`, value] as const),
         ] as [string, unknown][];
       }),
@@ -132,8 +137,8 @@ export class SweepExports {
   async trials(id: string, format: 'csv' | 'json' | 'parquet'): Promise<Readable | undefined> {
     const sweep = await this.sweeps.sweep(id);
     if (!sweep) return undefined;
-    const runs = await this.sweeps.runsOfSweep(sweep);
-    const table = await trialTable(sweep, (runId) => runs.get(runId)?.result?.metrics ?? {});
+    const { runs, damaged } = await this.sweeps.runsOfSweep(sweep);
+    const table = await trialTable(sweep, (runId) => runs.get(runId)?.result?.metrics ?? {}, damaged);
     if (format === 'parquet') return Readable.from([await parquetOf(table)], { objectMode: false });
     return Readable.from(piecesInTurns(format === 'csv' ? csvOf(table) : jsonOf(table)), { objectMode: false });
   }

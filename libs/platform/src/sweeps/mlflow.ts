@@ -1,7 +1,8 @@
 /** A sweep as MLflow's file store keeps it. */
 import { isTerminal, type RunRecord, type RunStatus, type TrialStatus } from '#libs/contracts';
+import { damageText } from '../checked-row.js';
 import { inTurns } from '../machine/turns.js';
-import type { SweepDetailRecord } from './queries.js';
+import type { RunsOfSweep, SweepDetailRecord } from './queries.js';
 
 /** Points of one metric, oldest first. */
 interface Curve {
@@ -18,7 +19,7 @@ type Trial = SweepDetailRecord['trials'][number];
 /** Where a run stands in a sweep. */
 type Place = { trial: Trial } & Trial['runs'][number];
 
-/** Of `mlflow.entities.RunStatus`. */
+/** Numbers of `mlflow.entities.RunStatus`. */
 const MLFLOW = { running: 1, scheduled: 2, finished: 3, failed: 4, killed: 5 } as const;
 const ofRun = (status: RunStatus): number => {
   if (status === 'running') return MLFLOW.running;
@@ -39,7 +40,7 @@ const OF_TRIAL: Record<TrialStatus, number> = {
 /** MLflow cuts what is longer. */
 const LONGEST_PARAM = 6000;
 const mlflowId = (id: string): string => id.replaceAll('-', '');
-/** Experiments have a number for a name. */
+/** Id of the experiment, which MLflow wants to be a number: made from the sweep's. */
 const experimentId = (sweepId: string): string => String((BigInt(`0x${mlflowId(sweepId)}`) % 10n ** 17n) + 10n ** 17n);
 /** YAML is a superset of JSON. */
 const yaml = (fields: Record<string, unknown>): string =>
@@ -74,7 +75,10 @@ const flat = (value: unknown, path = ''): [string, unknown][] => {
   return value === undefined ? [] : [[path, value]];
 };
 
-/** No run's id begins with so many zeros: there its time is. */
+/**
+ * An id for a trial as a run of MLflow's: its index, then the end of the sweep's id. None is the id of a run of ours,
+ * which as a UUID of version 7 begins with a time.
+ */
 const trialId = (sweep: SweepDetailRecord, { index }: Trial): string =>
   index.toString(16).padStart(8, '0') + mlflowId(sweep.id).slice(-24);
 const rootOf = (sweep: SweepDetailRecord): string => `mlruns/${experimentId(sweep.id)}`;
@@ -82,11 +86,11 @@ const rootOf = (sweep: SweepDetailRecord): string => `mlruns/${experimentId(swee
 /**
  * A sweep in the layout of MLflow's file store (`mlruns/`): an experiment with a run for each trial (its parameters,
  * the last metrics of its stages) and below it a run for each of ours (its whole spec, its curves), each once, under
- * the first trial that needs it.
+ * the first trial that needs it. One that is damaged has no files: its trials have a tag that says so.
  */
 export async function* mlruns(
   sweep: SweepDetailRecord,
-  runs: ReadonlyMap<string, RunRecord>,
+  { runs, damaged }: RunsOfSweep,
   curvesOf: (runId: string) => Promise<readonly Curve[]>,
 ): AsyncGenerator<Entry> {
   const root = rootOf(sweep);
@@ -103,7 +107,7 @@ export async function* mlruns(
     }),
   };
   yield { path: `${root}/tags/loom.sweep`, text: sweep.id };
-  for (const trial of sweep.trials) yield* trialFiles(sweep, trial, runs);
+  for (const trial of sweep.trials) yield* trialFiles(sweep, trial, { runs, damaged });
   const placesOf = new Map<string, Place[]>();
   await inTurns(sweep.trials, (trial) => {
     for (const run of trial.runs) {
@@ -114,7 +118,9 @@ export async function* mlruns(
     }
   });
   for (const [runId, places] of placesOf) {
-    yield* runFiles(sweep, runs.get(runId)!, places);
+    const run = runs.get(runId);
+    if (!run) continue;
+    yield* runFiles(sweep, run, places);
     const curves = await curvesOf(runId);
     const nameOf = safeNames(curves.map(({ key }) => key));
     for (const { key, points } of curves)
@@ -126,8 +132,9 @@ export async function* mlruns(
 }
 
 /** A trial as a run of MLflow's, with the last metrics of its stages. */
-function* trialFiles(sweep: SweepDetailRecord, trial: Trial, runs: ReadonlyMap<string, RunRecord>): Generator<Entry> {
-  const own = trial.runs.map(({ runId }) => runs.get(runId)!);
+function* trialFiles(sweep: SweepDetailRecord, trial: Trial, { runs, damaged }: RunsOfSweep): Generator<Entry> {
+  const own = trial.runs.flatMap(({ runId }) => runs.get(runId) ?? []);
+  const damage = trial.runs.flatMap(({ runId }) => damaged.get(runId) ?? []);
   const times = (some: (Date | null)[]) => some.flatMap((date) => (date ? [date.getTime()] : []));
   const [starts, ends] = [times(own.map(({ startedAt }) => startedAt)), times(own.map(({ finishedAt }) => finishedAt))];
   const id = trialId(sweep, trial);
@@ -135,12 +142,17 @@ function* trialFiles(sweep: SweepDetailRecord, trial: Trial, runs: ReadonlyMap<s
     name: `trial-${trial.index}`,
     status: OF_TRIAL[trial.status],
     start: starts.length ? new Date(Math.min(...starts)) : null,
-    end: ends.length === own.length && ends.length ? new Date(Math.max(...ends)) : null,
+    end: ends.length === trial.runs.length && ends.length ? new Date(Math.max(...ends)) : null,
     params: Object.entries(trial.parameters),
-    tags: { 'loom.trial': String(trial.index), 'loom.status': trial.status },
+    tags: {
+      'loom.trial': String(trial.index),
+      'loom.status': trial.status,
+      ...(damage.length > 0 && { 'loom.damaged': damage.map(damageText).join('; ') }),
+    },
   });
   for (const { stage, control, runId } of trial.runs) {
-    const run = runs.get(runId)!;
+    const run = runs.get(runId);
+    if (!run) continue;
     const metrics = Object.entries(run.result?.metrics ?? {});
     const nameOf = safeNames(metrics.map(([key]) => key));
     for (const [key, value] of metrics)

@@ -74,7 +74,7 @@ export class Pretrainings {
     const ofRun = Map.groupBy(points, ({ runId }) => runId);
     return Promise.all(
       runs.map(async (run) =>
-        pretrainingOf(run, ofRun.get(run.id) ?? [], policy, await this.trainCount(tx, run.datasetDigest)),
+        pretrainingOf(run, ofRun.get(run.id) ?? [], policy, await this.trainCount(tx, run.datasetDigest), goalOf(spec)),
       ),
     );
   }
@@ -88,11 +88,16 @@ export class Pretrainings {
   }
 }
 
+/** The best value of a curve up to a step that it has reached. */
+const bestUntil = (until: number, curve: readonly { step: number; value: number }[], goal: Goal): number =>
+  (goal === 'maximize' ? Math.max : Math.min)(...curve.flatMap(({ step, value }) => (step <= until ? [value] : [])));
+
 function pretrainingOf(
   run: PretrainingRow,
   curve: readonly { step: number; value: number }[],
   policy: NonNullable<SweepSpec['early_terminate']>,
   trainCount: number,
+  goal: Goal,
 ): Pretraining {
   const halving = halvingOf(policy);
   const bracket = halving ? bracketOf(halving, run.digest) : 0;
@@ -110,7 +115,9 @@ function pretrainingOf(
     waits: run.status === 'paused' && run.reason === 'rung',
     rungs,
     bracket,
-    values: rungs.slice(0, missing < 0 ? rungs.length : missing).map((step) => at.get(step)!),
+    values: rungs
+      .slice(0, missing < 0 ? rungs.length : missing)
+      .map((step) => (halving?.byBest ? bestUntil(step, curve, goal) : at.get(step)!)),
     promoted: letOn ? Number.POSITIVE_INFINITY : rungs.filter((step) => step < run.stopAtStep!).length,
     points: curve.map(({ step, value }) => ({
       time: policy.time_attr === 'epochs' ? step / stepsPerEpoch(run.spec, trainCount) : step,

@@ -4,25 +4,31 @@ import {
   FAILED_STATUSES,
   isTerminal,
   stageOrder,
+  Sweep,
+  TrialView,
   UNDER_WAY_STATUSES,
   type ListPage,
-  type Plan,
   type RunRecord,
   type RunStatus,
-  type Sweep,
+  type DamagedRow,
   type SweepDetail,
-  type SweepSpec,
   type TrialStatus,
 } from '#libs/contracts';
-import type { z } from 'zod';
+import { checkedRow, damageOf, type RecordOf } from '../checked-row.js';
 import type { Database, Prisma } from '../machine/database.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from '../runs/page.js';
-import { runsById, type Complete } from '../runs/records.js';
+import { runsById } from '../runs/records.js';
 import { secondsOfWorkers } from './steering.js';
 import type { SweepRow } from './sweep-row.js';
 
-export type SweepRecord = Complete<z.input<typeof Sweep>, SweepSpec>;
-export type SweepDetailRecord = Complete<z.input<typeof SweepDetail>, SweepSpec>;
+export type SweepRecord = RecordOf<typeof Sweep>;
+export type SweepDetailRecord = RecordOf<typeof SweepDetail>;
+
+/** The runs of a sweep by id, and those that can't be told because they are damaged. */
+export interface RunsOfSweep {
+  runs: ReadonlyMap<string, RunRecord>;
+  damaged: ReadonlyMap<string, DamagedRow>;
+}
 
 /** Trials, or runs, that are read at once. */
 const BATCH = 250;
@@ -52,12 +58,13 @@ export class SweepQueries {
     );
   }
 
-  /** A sweep without its trials. */
+  /** A sweep without its trials. @throws DamagedRowError */
   async record(id: string): Promise<SweepRecord | undefined> {
     const row = await this.prisma.sweep.findUnique({ where: { id } });
     return row ? sweepRecord(row, (await this.sweepRunCounts([id])).get(id) ?? {}) : undefined;
   }
 
+  /** @throws DamagedRowError */
   async sweep(id: string): Promise<SweepDetailRecord | undefined> {
     const sweep = await this.record(id);
     if (!sweep) return undefined;
@@ -86,9 +93,8 @@ export class SweepQueries {
       for (const { index, parameters, fault, draft, outcome, runs } of rows)
         trials.push({
           index,
-          parameters: parameters as Record<string, unknown>,
+          ...parametersOf(parameters, fault),
           status: trialStatus({ held: draft !== null, outcome, runs: runs.map(({ run }) => run) }),
-          fault,
           runs: runs
             .toSorted((a, b) => stages.indexOf(a.stage) - stages.indexOf(b.stage) || (a.control < b.control ? -1 : 1))
             .map(({ stage, control, runId, reused, run }) => ({
@@ -120,30 +126,37 @@ export class SweepQueries {
   }
 
   /** Every run of a sweep once, by id. */
-  async runsOfSweep({ trials }: SweepDetailRecord): Promise<Map<string, RunRecord>> {
+  async runsOfSweep({ trials }: SweepDetailRecord): Promise<RunsOfSweep> {
     const ids = [...new Set(trials.flatMap((trial) => trial.runs.map(({ runId }) => runId)))];
     const runs = new Map<string, RunRecord>();
+    const damaged = new Map<string, DamagedRow>();
     for (let from = 0; from < ids.length; from += BATCH) {
-      for (const run of await runsById(this.prisma, ids.slice(from, from + BATCH))) runs.set(run.id, run);
+      const batch = await runsById(this.prisma, ids.slice(from, from + BATCH));
+      for (const run of batch.items) runs.set(run.id, run);
+      for (const row of batch.damaged ?? []) damaged.set(row.id, row);
     }
-    return runs;
+    return { runs, damaged };
   }
 }
 
-function sweepRecord(row: Prisma.SweepGetPayload<object>, runCounts: Record<string, number>): SweepRecord {
-  return {
-    id: row.id,
-    name: row.name,
-    project: row.project,
-    status: sweepStatus(row, Object.keys(runCounts) as RunStatus[]),
-    haltReason: row.haltReason,
-    spec: row.spec as unknown as SweepSpec,
-    tags: row.tags,
-    createdAt: row.createdAt,
-    runCounts,
-    plan: row.plan as unknown as Plan,
-  };
+const sweepRecord = (row: Prisma.SweepGetPayload<object>, runCounts: Record<string, number>): SweepRecord =>
+  checkedRow(
+    Sweep,
+    { resource: 'sweep', id: row.id },
+    { ...row, runCounts, status: sweepStatus(row, Object.keys(runCounts) as RunStatus[]) },
+  );
+
+/** A trial's parameters; of damaged ones none, and its fault is that they are. */
+function parametersOf(
+  stored: unknown,
+  fault: string | null,
+): Pick<SweepDetailRecord['trials'][number], 'parameters' | 'fault'> {
+  const damage = damageOf(StoredParameters, { parameters: stored });
+  return damage
+    ? { parameters: {}, fault: fault ?? `${damage.field}: ${damage.message}` }
+    : { parameters: stored as Record<string, unknown>, fault };
 }
+const StoredParameters = TrialView.pick({ parameters: true });
 
 /** @param statuses All that its runs have. */
 export function sweepStatus(

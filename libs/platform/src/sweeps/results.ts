@@ -1,11 +1,12 @@
 /** What a sweep found, read once for each state that it is in and kept until the next. */
-import { stageOrder, type SweepTable } from '#libs/contracts';
+import { stageOrder, type DamagedRow, type SweepTable } from '#libs/contracts';
 import { parameterImportance, type Outcome } from '#libs/search';
 import { createHash } from 'node:crypto';
+import { damageOf } from '../checked-row.js';
 import type { Database } from '../machine/database.js';
 import { inTurns } from '../machine/turns.js';
 import type { SweepQueries } from './queries.js';
-import { tableOf, type TrialRow } from './table.js';
+import { NO_VALUES, tableOf, TrialRow, TrialRun } from './table.js';
 
 /** Trials that one statement reads: so many are taken apart in a few milliseconds. */
 const BATCH = 250;
@@ -27,19 +28,24 @@ export class SweepResults {
    */
   async table(id: string): Promise<SweepTable | undefined> {
     const state = await this.stateOf(id);
-    return state === undefined ? undefined : this.tables.of(id, state, () => this.read(id));
+    const table = state === undefined ? undefined : await this.tables.of(id, state, () => this.read(id));
+    // What is put right by hand does not change the state.
+    if (table?.damaged) this.tables.forget(id);
+    return table;
   }
 
   private async read(id: string): Promise<SweepTable | undefined> {
     const sweep = await this.sweeps.record(id);
     if (!sweep) return undefined;
-    const trials = await this.trials(id, sweep.spec.metric.name, stageOrder(sweep.spec.stages));
+    const damaged: DamagedRow[] = [];
+    const trials = await this.trials(id, sweep.spec.metric.name, stageOrder(sweep.spec.stages), damaged);
     // A run that was stopped early has no result, but a last value.
     const stopped = new Set(
       trials.flatMap(({ runs }) => runs.filter(({ status }) => status === 'early_stopped').map(({ runId }) => runId)),
     );
     const last = await this.lastValues([...stopped], sweep.spec.metric.name);
-    return tableOf(sweep, trials, last, (judged) => this.importance(id, judged));
+    const table = await tableOf(sweep, trials, last, (judged) => this.importance(id, judged));
+    return { ...table, ...(damaged.length > 0 && { damaged }) };
   }
 
   /** Runs that start or wait change a table, but not what matters in it: only new values do. */
@@ -71,11 +77,19 @@ export class SweepResults {
     return found?.state;
   }
 
-  /** In order of their indices, each with its runs as they are trained. */
-  private async trials(id: string, metric: string, stages: readonly string[]): Promise<TrialRow[]> {
+  /**
+   * In order of their indices, each with its runs as they are trained. What is damaged is added to `damaged`, and has
+   * no values.
+   */
+  private async trials(
+    id: string,
+    metric: string,
+    stages: readonly string[],
+    damaged: DamagedRow[],
+  ): Promise<TrialRow[]> {
     const trials: TrialRow[] = [];
     for (let after = -1; ;) {
-      const batch = await this.batch(id, metric, after);
+      const batch = (await this.batch(id, metric, after)).map((trial) => whole(trial, damaged));
       for (const { runs } of batch)
         runs.sort(
           (a, b) =>
@@ -148,12 +162,32 @@ class Newest<Value> {
       });
       found = made;
     }
-    // Who was asked for last is the last to go.
+    // Kept in order of use: the least recently asked for is dropped first.
     this.kept.delete(key);
     this.kept.set(key, found);
     if (this.kept.size > this.most) this.kept.delete(this.kept.keys().next().value!);
     return found.value;
   }
+
+  forget(key: string): void {
+    this.kept.delete(key);
+  }
+}
+
+/** A trial as it is stored, without the values of what is damaged, which is added to `damaged`. */
+function whole({ runs, ...trial }: TrialRow, damaged: DamagedRow[]): TrialRow {
+  const torn = damageOf(TrialRow, { ...trial, runs: [] });
+  if (torn) damaged.push({ resource: 'trial', id: String(trial.index), ...torn });
+  return {
+    ...trial,
+    ...(torn && { parameters: {} }),
+    runs: runs.map((run) => {
+      const damage = damageOf(TrialRun, run);
+      if (!damage) return run;
+      if (!damaged.some(({ id }) => id === run.runId)) damaged.push({ resource: 'run', id: run.runId, ...damage });
+      return { ...run, ...NO_VALUES };
+    }),
+  };
 }
 
 /** With each augmentation as a parameter of its own: its settings, or null where it is off. */

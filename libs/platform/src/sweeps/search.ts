@@ -6,6 +6,7 @@ import {
   InvalidSweepError,
   parallelTrialsOf,
   stageOrder,
+  takesOf,
   trialsPerDraw,
   UNDER_WAY_STATUSES,
 } from '#libs/contracts';
@@ -23,12 +24,12 @@ interface DrawResult extends Observation {
   /** How far the draw came (infinitely far where it has a result), and how it stood there: the higher the better. */
   value: { complete: number; score: number } | null;
 }
-/** What one trial of a draw came to. */
+/** Result of one trial of a draw. */
 interface TrialResult {
   index: number;
   parameters: Record<string, unknown>;
   settled: boolean;
-  /** Of the stages that are there, each one's value of the sweep's metric. */
+  /** Value of the sweep's metric of each of `stages`; null where the stage has none. */
   values: (number | null)[];
   stages: string[];
 }
@@ -52,6 +53,7 @@ export class Search {
     const perDraw = trialsPerDraw(spec);
     const atOnce = Math.max(1, Math.floor(parallelTrialsOf(spec) / perDraw));
     const draws = await this.results(tx, sweep, perDraw);
+    const takes = takesOf(spec);
     const tried = new Set(draws.map(({ parameters }) => canonicalJson(parameters)));
     for (;;) {
       const place = draws.length;
@@ -61,7 +63,7 @@ export class Search {
       const ranked: Observation[] = before
         .filter(({ value }) => value !== null)
         .sort((a, b) => b.value!.complete - a.value!.complete || b.value!.score - a.value!.score || a.order - b.order);
-      const draw = nextDraw(spec.parameters, { seed: spec.seed, place, ranked, tried });
+      const draw = nextDraw(spec.parameters, { seed: spec.seed, place, ranked, tried, takes });
       if (!draw) return false;
       tried.add(canonicalJson(draw));
       const admitted = await this.add(tx, sweep, draw, place * perDraw, perDraw);
@@ -107,7 +109,7 @@ export class Search {
     const results = await resultsOfTrials(tx, sweep);
     const stoppedAt = spec.early_terminate ? await this.lastPoints(tx, sweep) : undefined;
     const sign = goalOfMetric(spec.metric) === 'maximize' ? 1 : -1;
-    // By what takes whose result: Postgres keeps no order of keys.
+    // Stages in the order of their dependencies: jsonb keeps no order of keys.
     const order = stageOrder(spec.stages);
     return [...Map.groupBy(results, ({ index }) => Math.floor(index / perDraw))].map(([draw, trials]) => {
       const values = trials.flatMap((trial) => lastStageValue(trial, order) ?? []).map((value) => sign * value);
@@ -123,7 +125,7 @@ export class Search {
     });
   }
 
-  /** By the index of their trials, the last points of pretrainings, values the higher the better. */
+  /** The last point of each trial's pretraining, by the trial's index; scores are the higher the better. */
   private async lastPoints(tx: Transaction, sweep: SweepRow): Promise<Map<number, { time: number; score: number }>> {
     const sign = goalOf(sweep.spec) === 'maximize' ? 1 : -1;
     const last = new Map((await this.pretrainings.of(tx, sweep)).map(({ id, points }) => [id, points.at(-1)]));
@@ -140,7 +142,7 @@ export class Search {
   }
 }
 
-/** Of the stages that have the metric the last one's value. */
+/** Value of the metric in the last of the stages that report it. */
 const lastStageValue = ({ stages, values }: TrialResult, order: readonly string[]): number | undefined =>
   stages
     .map((stage, i) => ({ stage, value: values[i] }))

@@ -1,10 +1,13 @@
 /** Early stopping of a sweep's pretrainings: the rules of `libs/search` are asked, and what they say is done. */
-import { isTerminal, judgeOf, type StatusReason, type SweepRungs, type SweepSpec } from '#libs/contracts';
+import { isTerminal, judgeOf, Sweep, type StatusReason, type SweepRungs } from '#libs/contracts';
 import { belowMedian, champion, halvingOf, promotable } from '#libs/search';
+import { checkedRow } from '../checked-row.js';
 import type { Database, Transaction } from '../machine/database.js';
 import type { Runs } from '../runs/runs.js';
 import { goalOf, type Pretraining, type Pretrainings } from './pretrainings.js';
 import { noSuchSweep, type SweepRow } from './sweep-row.js';
+
+const StoredSpec = Sweep.pick({ spec: true });
 
 export class EarlyStopping {
   constructor(
@@ -56,7 +59,7 @@ export class EarlyStopping {
     if (waiting.length === 0 || pretrainings.some(({ status, waits }) => !waits && !isTerminal(status))) return false;
     const policy = spec.early_terminate!;
     if (starting) {
-      // More may be promotable than there are places.
+      // A promotable run may be waiting only because all parallel trials are taken.
       const factor = halvingOf(policy)?.factor ?? Number.POSITIVE_INFINITY;
       const earned = new Set(promotable(pretrainings, factor, goalOf(spec)).map((each) => each.id));
       if (waiting.some((run) => earned.has(run.id))) return true;
@@ -72,7 +75,7 @@ export class EarlyStopping {
       const detail = `it was not among the best at step ${run.stopAtStep} by ${judgeOf(policy, spec.metric.name)}`;
       await this.stop(tx, id, run.id, 'not_promoted', detail);
     }
-    // Held trials follow their roots at the next look.
+    // Trials that are held for a pretraining stopped here are settled at the next look at the sweep.
     return true;
   }
 
@@ -108,12 +111,12 @@ export class EarlyStopping {
 
   /**
    * Who has come to which rung, with what, and what was made of it; null where nothing is stopped early.
-   * @throws RequestError `not_found`
+   * @throws RequestError `not_found`, `damaged`
    */
   async rungs(database: Database, sweepId: string): Promise<SweepRungs | null> {
     const sweep = await database.prisma.sweep.findUnique({ where: { id: sweepId }, select: { spec: true } });
     if (!sweep) throw noSuchSweep(sweepId);
-    const spec = sweep.spec as unknown as SweepSpec;
+    const { spec } = checkedRow(StoredSpec, { resource: 'sweep', id: sweepId }, sweep);
     const { early_terminate: policy, metric } = spec;
     if (!policy) return null;
     const [pretrainings, places] = await database.transaction(
@@ -127,7 +130,7 @@ export class EarlyStopping {
           }),
         ] as const,
     );
-    // Those that are not started yet too.
+    // Trials that are not started yet are listed too.
     const trials = Map.groupBy(places, ({ root }) => root);
     return {
       sweepId,

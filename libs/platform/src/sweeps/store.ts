@@ -210,7 +210,7 @@ export class SweepStore {
         if (value === null) delete spec[key];
         else if (value !== undefined) Object.assign(spec, { [key]: value });
       }
-      // Of random draws a higher cap has more, which begin with the same.
+      // A higher cap of a random search adds draws; those before it stay the same, for they come from one seed.
       if (before.method === 'random' && spec.run_cap! > before.run_cap!) await this.addTrials(tx, sweepId, spec);
       const halted = sweep.haltReason === 'max_failed_trials' && changes.max_failed_trials !== undefined;
       await tx.$executeRaw`

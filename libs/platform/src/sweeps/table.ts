@@ -1,45 +1,60 @@
 /** The table of a sweep's results, made of its trials: in turns, for there may be ten thousand of them. */
 import {
-  goalOfMetric,
   Augmentation,
   augmentationName,
-  type Control,
+  CONTROLS,
+  goalOfMetric,
+  RUN_KINDS,
+  RunStatus,
   type Estimate,
-  type RunKind,
-  type RunStatus,
   type SweepTable,
 } from '#libs/contracts';
+import { z } from 'zod';
 import { compositionOf, estimateMean, leaveOneOutEffects, pairedDifference, type Outcome } from '#libs/search';
 import { inTurns } from '../machine/turns.js';
 import { trialStatus, type SweepRecord } from './queries.js';
 
-/** A trial with its runs, parents before children; of each run what a table is made of. Null is what it lacks. */
-export interface TrialRow {
-  index: number;
-  parameters: Record<string, unknown>;
-  /** It has not been started. */
-  held: boolean;
-  outcome: string | null;
-  runs: TrialRun[];
-}
-interface TrialRun {
-  stage: string;
-  control: Control | null;
-  runId: string;
-  kind: RunKind;
-  status: RunStatus;
-  statusReason: string | null;
-  augmentation: Augmentation | null;
-  dataset: string;
-  labelFraction: number | null;
-  labelSeed: number | null;
-  seed: number | null;
-  /** The sweep's metric. */
-  value: number | null;
-  knn: number | null;
-  probe: number | null;
-  labels: { count: number; sha256: string } | null;
-}
+/** Of each run what a table is made of. Null is what it lacks. */
+export const TrialRun = z.object({
+  stage: z.string(),
+  control: z.enum(CONTROLS).nullable(),
+  runId: z.string(),
+  kind: z.enum(RUN_KINDS),
+  status: RunStatus,
+  statusReason: z.string().nullable(),
+  augmentation: Augmentation.nullable(),
+  dataset: z.string().nullable(),
+  labelFraction: z.number().nullable(),
+  labelSeed: z.number().nullable(),
+  seed: z.number().nullable(),
+  value: z.number().nullable().describe("The sweep's metric."),
+  knn: z.number().nullable(),
+  probe: z.number().nullable(),
+  labels: z.object({ count: z.number(), sha256: z.string() }).nullable(),
+});
+export type TrialRun = z.infer<typeof TrialRun>;
+/** What a damaged run tells: nothing that a table is made of. */
+export const NO_VALUES = {
+  augmentation: null,
+  dataset: null,
+  labelFraction: null,
+  labelSeed: null,
+  seed: null,
+  value: null,
+  knn: null,
+  probe: null,
+  labels: null,
+} satisfies Partial<TrialRun>;
+
+/** A trial with its runs, parents before children. */
+export const TrialRow = z.object({
+  index: z.int(),
+  parameters: z.record(z.string(), z.unknown()),
+  held: z.boolean().describe('It has not been started.'),
+  outcome: z.string().nullable(),
+  runs: z.array(TrialRun),
+});
+export type TrialRow = z.infer<typeof TrialRow>;
 
 /** Trials with the same parameters other than seeds and label fractions. */
 interface Combination {
@@ -237,7 +252,7 @@ function labelsOf(trials: readonly TrialRow[]): SweepTable['labels'] {
   const subsets = new Map<string, SweepTable['labels'][number]>();
   for (const { runs } of trials)
     for (const { dataset, labelFraction: fraction, labelSeed: seed, labels } of runs)
-      if (labels && fraction !== null && seed !== null)
+      if (labels && dataset !== null && fraction !== null && seed !== null)
         subsets.set(`${dataset} ${fraction} ${seed}`, {
           dataset,
           fraction,
@@ -254,7 +269,7 @@ const coordinate = (path: string, value: unknown): unknown => {
   return combination?.success ? augmentationName(combination.data) : (value ?? null);
 };
 
-/** Over distinct runs; null without any. */
+/** Mean and interval of one value of each run, by its id; null without any run. */
 const meanOf = (values: ReadonlyMap<string, number>): Estimate | null =>
   values.size ? estimateMean([...values.values()]) : null;
 

@@ -31,7 +31,7 @@ interface HeldTrial {
 
 /** Rows that are written by one statement. */
 const BATCH = 500;
-/** Of a sweep without `run_cap`. */
+/** Stands for the `run_cap` of a sweep without one. */
 const NO_CAP = 2 ** 31 - 1;
 
 /** The drafts of all trials in one list; faults point at what set the value, a parameter or the stage. */

@@ -24,7 +24,7 @@ export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainCo
   const wanted = requiredNeighbours(spec, rows.length);
   const target = await readTarget(spec, inputs, samples);
 
-  // Features, neighbours and components, each map, its quality, the files.
+  // Parts of the progress: features, neighbours and components, each map, their quality, the files.
   const parts = spec.maps.length + 4;
   let done = 0;
   const pause: Pause = () => breathe(context, done, parts);

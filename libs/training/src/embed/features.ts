@@ -37,7 +37,7 @@ interface Representation {
   represent(x: tf.Tensor4D): tf.Tensor2D;
   /** How sounds are given to an autoencoder. */
   domain: Autoencode['domain'] | undefined;
-  /** 0 where nothing classifies. */
+  /** Classes of the parent's classifier; 0 where it has none. */
   classes: number;
 }
 

@@ -26,7 +26,7 @@ interface Network {
   name: string;
   does: string;
   model: layers.LayersModel;
-  /** What comes out, in order. */
+  /** Names of the network's outputs, in order. */
   outputs: string[];
 }
 
@@ -71,7 +71,7 @@ export async function exportModel(spec: ExportModel, inputs: TrainerInputs, cont
         'goes in and what comes out',
     );
   } finally {
-    // Networks share layers: each weight goes once.
+    // Networks share layers: each weight is disposed of once.
     for (const weight of new Set(networks.flatMap(({ model }) => model.weights))) weight.dispose();
   }
   return {

@@ -81,7 +81,7 @@ const refuse = ({ layer }: Pick<Use, 'layer'>, expected: string, got: string): n
   );
 };
 
-/** A layer is written only with settings that are accounted for. */
+/** Refuses a layer whose setting `key` is none of those that its conversion accounts for. */
 function requireSetting(use: Use, key: string, known: readonly unknown[]): void {
   const value = use.settings[key];
   if (value !== undefined && value !== null && !known.includes(value))

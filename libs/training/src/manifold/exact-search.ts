@@ -65,14 +65,14 @@ function centred({ values, width }: Points, count: number, centre: Float64Array)
   return result;
 }
 
-/** The best of one row so far, nearest first, of equally near ones the first. */
+/** The nearest points found for one row so far, in order of distance, those as near in order of their places. */
 class Best {
   readonly places: number[] = [];
   readonly squares: number[] = [];
 
   constructor(private readonly k: number) {}
 
-  /** Squared distance from which on nothing is taken any more. */
+  /** Squared distance of the farthest that is kept: no point at this distance or beyond is taken. */
   get limit(): number {
     return this.squares.length < this.k ? Infinity : this.squares[this.k - 1]!;
   }
@@ -160,7 +160,7 @@ class Search {
     const best = new Best(this.k);
     for (let i = 0; i < candidates.length; i++) this.compare(best, query, candidates[i]!);
     const isProven = this.isProvable && best.limit < this.leastSquared(query, lastKey);
-    // Nothing is nearer than what is at the same place.
+    // At distance 0 no candidate can be nearer.
     if (isProven || candidates.length === this.count || best.limit === 0) return best;
     const [keys, compared] = [keysOf(), new Set(Array.from(candidates))];
     for (let place = 0; place < this.count; place++) {

@@ -1,0 +1,121 @@
+/** What names that people give to settings, metrics and augmentations elsewhere mean here. */
+import { AUGMENTATIONS, type Augmentation } from './augmentation.js';
+import type { RunKind } from './run-spec.js';
+import { fieldAt } from './stage-fields.js';
+
+/** Fields by the names that people give them, in small letters and digits alone. */
+const FIELDS: Record<string, string> = {
+  lr: 'optimizer.learningRate',
+  learningrate: 'optimizer.learningRate',
+  baselr: 'optimizer.learningRate',
+  initlr: 'optimizer.learningRate',
+  wd: 'optimizer.weightDecay',
+  weightdecay: 'optimizer.weightDecay',
+  optimizer: 'optimizer.name',
+  optim: 'optimizer.name',
+  optimizername: 'optimizer.name',
+  optimizertype: 'optimizer.name',
+  bs: 'batchSize',
+  batch: 'batchSize',
+  batchsize: 'batchSize',
+  trainbatchsize: 'batchSize',
+  epochs: 'epochs',
+  epoch: 'epochs',
+  numepochs: 'epochs',
+  nepochs: 'epochs',
+  maxepochs: 'epochs',
+  numtrainepochs: 'epochs',
+  steps: 'steps',
+  maxsteps: 'steps',
+  temperature: 'temperature',
+  temp: 'temperature',
+  tau: 'temperature',
+  seed: 'seed',
+  randomseed: 'seed',
+  width: 'encoder.width',
+  warmup: 'schedule.warmupSteps',
+  warmupsteps: 'schedule.warmupSteps',
+  schedule: 'schedule.name',
+  scheduler: 'schedule.name',
+  lrscheduler: 'schedule.name',
+  encoder: 'encoder.name',
+  backbone: 'encoder.name',
+  arch: 'encoder.name',
+  method: 'method',
+  augmentation: 'augmentation',
+  augmentations: 'augmentation',
+  aug: 'augmentation',
+};
+
+const plain = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
+
+/**
+ * The field of a kind of run that a name means: one by its path, or by a synonym of it or of its last word. Undefined
+ * where there is none.
+ */
+export function fieldNamed(name: string, kind: RunKind): string | undefined {
+  const parts = name.split(/[./]/);
+  const camel = parts
+    .map((part) => part.replaceAll(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase()))
+    .join('.');
+  // `optimizer.name` is the field itself; `optimizer` alone means its name, `optimizer.lr` is one by its last word.
+  return [FIELDS[plain(name)], camel, FIELDS[plain(parts.at(-1)!)]].find(
+    (field) => field !== undefined && fieldAt(kind, field),
+  );
+}
+
+/** Metrics by the names that people give them; what is an accuracy depends on the kind of stage. */
+const METRICS: Record<string, Partial<Record<RunKind, string>>> = {
+  accuracy: {
+    pretrain: 'eval/probe_accuracy',
+    evaluate: 'eval/probe_accuracy',
+    finetune: 'eval/accuracy',
+    distill: 'eval/accuracy',
+  },
+  knn: { pretrain: 'eval/knn', evaluate: 'eval/knn', autoencode: 'eval/knn' },
+  trainloss: {
+    pretrain: 'train/loss',
+    finetune: 'train/loss',
+    distill: 'train/loss',
+    autoencode: 'train/loss',
+  },
+  loss: { pretrain: 'train/loss', finetune: 'eval/loss', distill: 'train/loss', autoencode: 'train/loss' },
+  valloss: { finetune: 'eval/loss' },
+};
+const METRIC_NAMES: [RegExp, keyof typeof METRICS][] = [
+  [/knn/, 'knn'],
+  [/^(train|training)loss$/, 'trainloss'],
+  [/^loss$/, 'loss'],
+  [/^(val|valid|validation|eval|test)loss$/, 'valloss'],
+  [/(acc|accuracy|top1)$/, 'accuracy'],
+];
+
+/** The metric that a name means in a sweep of these stages, the last one first; undefined for a name of its own. */
+export function metricNamed(name: string, kinds: readonly RunKind[]): string | undefined {
+  const word = METRIC_NAMES.find(([pattern]) => pattern.test(plain(name)))?.[1];
+  return word && kinds.toReversed().flatMap((kind) => METRICS[word]![kind] ?? [])[0];
+}
+
+const AUGMENTATION_NAMES: Record<string, keyof Augmentation> = {
+  ...Object.fromEntries(AUGMENTATIONS.map((name) => [plain(name), name])),
+  randomresizedcrop: 'crop',
+  randomcrop: 'crop',
+  horizontalflip: 'flip',
+  randomhorizontalflip: 'flip',
+  hflip: 'flip',
+  rotation: 'rotate',
+  jitter: 'colorJitter',
+  color: 'colorJitter',
+  colorjitter: 'colorJitter',
+  gray: 'grayscale',
+  randomgrayscale: 'grayscale',
+  gaussianblur: 'blur',
+  solarization: 'solarize',
+};
+
+/** `crop+jitter` as the augmentations that it names, each in its default strength; undefined where one is none. */
+export function augmentationNamed(text: string): Record<string, object> | undefined {
+  if (plain(text) === 'none') return {};
+  const names = text.split(/[+,|&]/).map((name) => AUGMENTATION_NAMES[plain(name)]);
+  return names.includes(undefined) ? undefined : Object.fromEntries(names.map((name) => [name!, {}]));
+}

@@ -1,0 +1,179 @@
+/** Parameters of a file for Weights & Biases under the names of the fields that they mean. */
+import type { RunKind } from './run-spec.js';
+import { distributionOf, Parameter } from './search-space.js';
+import { fieldAt } from './stage-fields.js';
+import { augmentationNamed, fieldNamed } from './wandb-names.js';
+
+export interface WandbOptions {
+  stages: Record<string, Record<string, unknown>>;
+  /** The stage that names without one belong to. */
+  stage: string;
+  /** Names of the file → fields of the stage or metrics; null sets one aside. */
+  map: Record<string, string | null>;
+  /** Where the file has none. */
+  name: string;
+}
+
+export class WandbError extends Error {
+  constructor(readonly faults: { path: string[]; message: string }[]) {
+    super(faults.map(({ path, message }) => `${path.join('.')}: ${message}`).join('\n'));
+  }
+}
+
+export type Given = Record<string, unknown>;
+export const isMapping = (value: unknown): value is Given =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** A parameter by the name that it has in the file, nested ones joined by dots. */
+interface Named {
+  name: string;
+  path: string[];
+  given: Given;
+}
+
+function flattened(parameters: Given, path: string[] = ['parameters'], prefix = ''): Named[] {
+  return Object.entries(parameters).flatMap(([key, parameter]): Named[] => {
+    const name = prefix + key;
+    if (isMapping(parameter) && isMapping(parameter['parameters']))
+      return flattened(parameter['parameters'], [...path, key, 'parameters'], `${name}.`);
+    if (isMapping(parameter)) return [{ name, path: [...path, key], given: parameter }];
+    const given = Array.isArray(parameter) ? { values: parameter } : { value: parameter };
+    return [{ name, path: [...path, key], given }];
+  });
+}
+
+const isConstant = ({ value, values }: Given): boolean =>
+  value !== undefined || (Array.isArray(values) && values.length === 1);
+
+/** Reads parameters of one file, and writes down what became of each. */
+class ParameterReader {
+  readonly notes: string[] = [];
+  readonly made: Given = {};
+  readonly places = new Map<string, string[]>();
+  readonly faults: WandbError['faults'] = [];
+  private readonly names = new Map<string, string>();
+
+  constructor(private readonly options: WandbOptions) {}
+
+  add({ name, path, given }: Named): void {
+    const { map, stage } = this.options;
+    const mapped = Object.hasOwn(map, name) ? map[name] : undefined;
+    const target = mapped === null ? undefined : this.targetOf(mapped ?? name);
+    const aside = this.reasonToSetAside(given, mapped, target);
+    const other = target && this.names.get(target);
+    if (aside) this.notes.push(`${name}: set aside, ${aside}`);
+    else if (target === undefined) {
+      const way = `map it (\`map: {${name}: <field>}\`, or null to set it aside)`;
+      this.refuse(path, `expected a name that a field of ${stage} has, got ${mapped ?? name}: ${way}`);
+    } else if (other !== undefined) this.refuse(path, `expected one name for ${target}, got ${other} and ${name}`);
+    else {
+      this.names.set(target, name);
+      this.places.set(target, path);
+      if (target !== name) this.notes.push(`${name} → ${target}`);
+      this.made[target] = this.parameterOf(name, path, given, target);
+    }
+  }
+
+  private reasonToSetAside(
+    given: Given,
+    mapped: string | null | undefined,
+    target: string | undefined,
+  ): string | undefined {
+    if (mapped === null) return 'as map says';
+    if (!isConstant(given)) return undefined;
+    const { value = (given['values'] as unknown[] | undefined)?.[0] } = given;
+    if (value === null) return 'it is null, the default stands';
+    if (mapped !== undefined) return undefined;
+    if (target === undefined) return 'it varies nothing and no field has the name';
+    const [of, field] = divided(target);
+    const dataset = this.options.stages[of]!['dataset'];
+    return field === 'dataset' && typeof dataset === 'string' ? `the dataset is ${dataset}` : undefined;
+  }
+
+  /** `<stage>.<field>` that a name means; undefined where there is no such field. */
+  private targetOf(name: string): string | undefined {
+    const { stages, stage } = this.options;
+    const [first, rest] = divided(name);
+    const [of, inner] = rest !== '' && Object.hasOwn(stages, first) ? [first, rest] : [stage, name];
+    const field = fieldNamed(inner, stages[of]!['kind'] as RunKind);
+    return field && field !== 'from' && field !== 'kind' ? `${of}.${field}` : undefined;
+  }
+
+  private refuse(path: string[], message: string): void {
+    this.faults.push({ path, message });
+  }
+
+  /** The parameter in the words of sweeps, with numbers where it has text that says one. */
+  private parameterOf(name: string, path: string[], given: Given, target: string): Given {
+    const [of, fieldPath] = divided(target);
+    const field = fieldAt(this.options.stages[of]!['kind'] as RunKind, fieldPath)!;
+    const words = fieldPath === 'augmentation' ? (value: unknown) => this.augmentation(name, value) : undefined;
+    const one = (value: unknown) => (words ?? ((each: unknown) => this.number(name, each)))(value);
+    const made: Given = {};
+    for (const [key, value] of Object.entries(given)) {
+      if (!Object.hasOwn(Parameter.shape, key)) this.notes.push(`${name}.${key}: set aside, no parameter has it`);
+      else if (key === 'distribution' || key === 'when') made[key] = value;
+      else made[key] = Array.isArray(value) && key !== 'value' ? value.map(one) : one(value);
+    }
+    if (Array.isArray(made['values']) && made['probabilities'] === undefined)
+      made['values'] = this.each(name, made['values']);
+    const listed = (made['values'] as unknown[] | undefined) ?? (made['value'] === undefined ? [] : [made['value']]);
+    const refused = listed.find((value) => !field.takes(value));
+    if (refused !== undefined) {
+      const wanted = field.words.length ? field.words.join(', ') : `what ${target} takes`;
+      const way = `map: {${name}: null} sets it aside`;
+      this.refuse(path, `expected ${wanted}, got ${JSON.stringify(refused)}: ${way}`);
+    }
+    return field.integer ? this.whole(name, made) : made;
+  }
+
+  private augmentation(name: string, value: unknown): unknown {
+    const named = typeof value === 'string' ? augmentationNamed(value) : undefined;
+    if (named) this.notes.push(`${name}: ${String(value)} → ${Object.keys(named).join('+') || 'none'}`);
+    return named ?? value;
+  }
+
+  private number(name: string, value: unknown): unknown {
+    if (typeof value !== 'string' || !/^[+-]?(\d[\d_]*(?:\.\d*)?|\.\d+)(e[+-]?\d+)?$/i.test(value)) return value;
+    const number = Number(value.replaceAll('_', ''));
+    this.notes.push(`${name}: the text "${value}" is read as ${number}`);
+    return number;
+  }
+
+  /** Values without those that come again. */
+  private each(name: string, values: unknown[]): unknown[] {
+    const texts = values.map((value) => JSON.stringify(value));
+    const once = values.filter((_, i) => texts.indexOf(texts[i]!) === i);
+    if (once.length < values.length) this.notes.push(`${name}: values that come again count once`);
+    return once;
+  }
+
+  /** Reals that are drawn for a field of whole numbers, rounded as such programs do. */
+  private whole(name: string, parameter: Given): Given {
+    const parsed = Parameter.safeParse(parameter);
+    const drawn = parsed.success ? distributionOf(parsed.data) : 'constant';
+    const rounded = `q_${drawn.replace(/^inv_log_uniform_values$/, 'log_uniform_values')}`;
+    if (!DISTRIBUTIONS.includes(rounded)) return parameter;
+    this.notes.push(`${name}: drawn as ${drawn}, rounded to whole numbers`);
+    return { ...parameter, distribution: rounded, q: 1 };
+  }
+}
+
+const DISTRIBUTIONS: readonly string[] = Parameter.shape.distribution.unwrap().options;
+
+/** The first part of a name with dots, and the rest. */
+const divided = (name: string): [first: string, rest: string] => {
+  const at = name.indexOf('.');
+  return at < 0 ? [name, ''] : [name.slice(0, at), name.slice(at + 1)];
+};
+
+/** @throws WandbError for names that vary and that no field has, and for values that a field does not take */
+export function parametersOf(
+  parameters: unknown,
+  options: WandbOptions,
+): Pick<ParameterReader, 'made' | 'notes' | 'places'> {
+  const reader = new ParameterReader(options);
+  for (const named of flattened(isMapping(parameters) ? parameters : {})) reader.add(named);
+  if (reader.faults.length) throw new WandbError(reader.faults);
+  return reader;
+}

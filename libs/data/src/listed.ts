@@ -1,0 +1,209 @@
+/** Samples that a list names, with their labels, groups and splits; and lists that say which are of which split. */
+import type { PrepareDataset, Split } from '#libs/contracts';
+import path from 'node:path';
+import type { Arrangement } from './arrangement.js';
+import type { LeftOut } from './containers.js';
+import { InvalidDataError, named } from './invalid-data.js';
+import { splitOfFolder } from './split-words.js';
+import { parseTable, type TableFile } from './table-file.js';
+
+type Columns = NonNullable<PrepareDataset['columns']>;
+type Role = keyof Columns;
+
+/** What columns are called, where the spec does not say. */
+const USUAL: Readonly<Record<Role, readonly string[]>> = {
+  sample: ['file_name', 'filename', 'file', 'path', 'filepath', 'image', 'image_path', 'audio', 'image_id', '1'],
+  label: ['label', 'class', 'class_name', 'category', 'target', 'dx', '2'],
+  group: ['group', 'speaker', 'speaker_id', 'patient', 'patient_id', 'subject'],
+  split: ['split', 'subset', 'set'],
+  mask: ['mask', 'mask_path'],
+};
+const HEAD = new Set(
+  Object.values(USUAL)
+    .flat()
+    .filter((name) => !/^\d$/.test(name)),
+);
+
+/** @throws InvalidDataError where the spec names a column that there is not, or no column holds files. */
+function columnsOf({ columns }: TableFile, list: string, given: Columns | undefined): Partial<Record<Role, string>> {
+  const chosen: Partial<Record<Role, string>> = {};
+  const lower = new Map(columns.map((column) => [column.toLowerCase(), column]));
+  for (const role of Object.keys(USUAL) as Role[]) {
+    const wanted = given?.[role];
+    if (wanted !== undefined && !columns.includes(wanted))
+      throw new InvalidDataError(`expected a column ${wanted} in ${list} (columns.${role}), found ${named(columns)}`);
+    const usual = USUAL[role].find((name) => lower.has(name));
+    const column = wanted ?? (usual === undefined ? undefined : lower.get(usual));
+    if (column !== undefined) chosen[role] = column;
+  }
+  if (chosen.sample === undefined)
+    throw new InvalidDataError(
+      `expected a column of files in ${list} (${USUAL.sample.slice(0, 4).join(', ')}), found ${named(columns)}: ` +
+        'columns.sample says which it is',
+    );
+  return chosen;
+}
+
+/**
+ * Finds files by what lists say of them: a path from the list's folder or from anywhere below, with or without its
+ * ending.
+ */
+class Files {
+  private readonly byStem = new Map<string, string[]>();
+  private readonly names: ReadonlySet<string>;
+
+  constructor(names: readonly string[]) {
+    this.names = new Set(names);
+    for (const name of names) {
+      const stem = stemOf(path.posix.basename(name));
+      this.byStem.set(stem, [...(this.byStem.get(stem) ?? []), name]);
+    }
+  }
+
+  /** Those that `text` can mean: one, where it is clear. */
+  find(text: string, folder: string): string[] {
+    const given = path.posix.normalize(text.replaceAll('\\', '/'));
+    const beside = path.posix.join(folder, given);
+    if (this.names.has(beside)) return [beside];
+    if (this.names.has(given)) return [given];
+    const tail = given.replace(/^(\.\.?\/|\/)+/, '');
+    const ends = (name: string, whole: string) => name === whole || name.endsWith(`/${whole}`);
+    const base = path.posix.basename(tail);
+    // An ending is one only where a file has it: `0.5_a` has none.
+    const candidates = [...(this.byStem.get(stemOf(base)) ?? []), ...(this.byStem.get(base) ?? [])];
+    const exact = candidates.filter((name) => ends(name, tail));
+    return exact.length ? exact : [...new Set(candidates.filter((name) => ends(stemOf(name), tail)))];
+  }
+}
+
+const stemOf = (name: string): string => name.replace(/\.[^./]*$/, '');
+
+/** The one file that a text means. */
+function only(found: readonly string[], text: string, list: string): string | undefined {
+  if (found.length > 1)
+    throw new InvalidDataError(`expected ${text} in ${list} to mean one file, it can mean ${named(found.toSorted())}`);
+  return found[0];
+}
+
+interface Listed {
+  name: string;
+  text: string;
+}
+
+/** What a row is read with. */
+interface Reading {
+  list: string;
+  files: Files;
+  columns: Partial<Record<Role, string>>;
+  isLabelled: boolean;
+  hasMasks: boolean;
+}
+
+type ListedSample = Arrangement['files'][number];
+
+/** The sample that a row describes, or why it gives none. */
+function sampleIn(row: ReadonlyMap<string, string>, reading: Reading): ListedSample | LeftOut {
+  const { list, files, columns, isLabelled, hasMasks } = reading;
+  const cell = (role: Role): string => row.get(columns[role] ?? '') ?? '';
+  const fileIn = (role: Role) => only(files.find(cell(role), path.posix.dirname(list)), cell(role), list);
+  const sample = fileIn('sample');
+  const mask = hasMasks ? fileIn('mask') : undefined;
+  if (sample === undefined || (hasMasks && mask === undefined))
+    return { name: cell('sample'), reason: `are named in ${list}, but are not there` };
+  if (isLabelled && cell('label') === '') return { name: sample, reason: `have no label in ${list}` };
+  const split = splitIn(cell('split'), list);
+  if (split === 'unlabelled') return { name: sample, reason: `are unlabelled, as ${list} says` };
+  const file = { name: sample, className: isLabelled ? cell('label') : '', group: cell('group') || null, split };
+  return { sample, file, ...(mask !== undefined && { mask }) };
+}
+
+/** @throws InvalidDataError where a file has two labels or splits */
+function requireSame({ sample, file }: ListedSample, before: ListedSample | undefined, list: string): void {
+  if (!before || (before.file.className === file.className && before.file.split === file.split)) return;
+  const shown = [before.file, file].map(({ className, split }) => [className, split].filter(Boolean).join(' in '));
+  throw new InvalidDataError(`expected ${sample} once in ${list}, found it as ${shown.join(' and as ')}`);
+}
+
+/**
+ * The samples of a list. Files that it does not name, and lines that name none, are left out.
+ * @throws InvalidDataError for lists that can't be read, and for files with several labels or splits.
+ */
+export function arrangeListed(
+  names: readonly string[],
+  media: RegExp,
+  { name: list, text }: Listed,
+  spec: Pick<PrepareDataset, 'columns' | 'masks'>,
+): Arrangement {
+  const samples = names.filter((name) => media.test(name));
+  const given = new Set(Object.values(spec.columns ?? {}));
+  const table = parseTable(list, text, (cells) =>
+    cells.some((cell) => given.has(cell.trim()) || HEAD.has(cell.trim().toLowerCase())),
+  );
+  const columns = columnsOf(table, list, spec.columns);
+  const hasMasks = spec.masks !== undefined;
+  if (hasMasks && columns.mask === undefined)
+    throw new InvalidDataError(`expected a column mask in ${list} (columns.mask), found ${named(table.columns)}`);
+  const isLabelled = !hasMasks && table.rows.some((row) => row.get(columns.label ?? ''));
+  const reading = { list, files: new Files(samples), columns, isLabelled, hasMasks };
+  const arranged = new Map<string, ListedSample>();
+  const leftOut: LeftOut[] = [];
+  for (const row of table.rows) {
+    const found = sampleIn(row, reading);
+    if ('reason' in found) leftOut.push(found);
+    else {
+      requireSame(found, arranged.get(found.sample), list);
+      arranged.set(found.sample, found);
+    }
+  }
+  const files = [...arranged.values()];
+  const told = new Set([
+    ...leftOut.map(({ name }) => name),
+    ...files.flatMap(({ sample, mask = '' }) => [sample, mask]),
+  ]);
+  const others = samples.filter((name) => !told.has(name));
+  return {
+    files,
+    ignored: names.filter((name) => !media.test(name) && name !== list),
+    leftOut: [...leftOut, ...others.map((name) => ({ name, reason: `are not named in ${list}` }))],
+    lostClasses: [],
+  };
+}
+
+/** @throws InvalidDataError for a word that names no split. */
+function splitIn(word: string, list: string): Split | 'unlabelled' | null {
+  if (word === '') return null;
+  const split = splitOfFolder(word);
+  if (split === undefined) throw new InvalidDataError(`expected train, val or test as a split in ${list}, got ${word}`);
+  return split;
+}
+
+/**
+ * Gives samples the split of the list that names them; the others are of train where no list is of it, else left out.
+ * @throws InvalidDataError for samples in two lists.
+ */
+export function splitByLists(arranged: Arrangement, lists: readonly (Listed & { split: Split })[]): Arrangement {
+  const files = new Files(arranged.files.map(({ sample }) => sample));
+  const splits = new Map<string, Split>();
+  const leftOut = [...arranged.leftOut];
+  for (const { split, name: list, text } of lists)
+    for (const line of text.split(/\r?\n/).map((each) => each.trim())) {
+      if (line === '') continue;
+      const whole = files.find(line, path.posix.dirname(list));
+      // What follows behind a blank is a label, or a flag of VOC.
+      const [first = ''] = line.split(/\s/, 1);
+      const sample = only(whole.length ? whole : files.find(first, path.posix.dirname(list)), line, list);
+      if (sample === undefined) leftOut.push({ name: line, reason: `are named in ${list}, but are no sample` });
+      else if ((splits.get(sample) ?? split) !== split)
+        throw new InvalidDataError(`expected each sample in one list of splits, found ${sample} in two`);
+      else splits.set(sample, split);
+    }
+  const hasTrain = lists.some(({ split }) => split === 'train');
+  const kept = arranged.files.filter(({ sample }) => !hasTrain || splits.has(sample));
+  for (const { sample } of arranged.files)
+    if (hasTrain && !splits.has(sample)) leftOut.push({ name: sample, reason: 'are in none of the lists of splits' });
+  return {
+    ...arranged,
+    leftOut,
+    files: kept.map((each) => ({ ...each, file: { ...each.file, split: splits.get(each.sample) ?? 'train' } })),
+  };
+}

@@ -1,0 +1,159 @@
+/** Masks as published datasets and tools have them. */
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { pngOf } from '../../../tests/support/png.js';
+import { colour, DataRoot, refusal, type Files } from '../../../tests/support/sources.js';
+import { PrepareDataset } from '#libs/contracts';
+
+let data: DataRoot;
+beforeAll(async () => {
+  data = await DataRoot.create();
+});
+afterAll(() => data.remove());
+
+const SIDE = 8;
+const filled = (...values: number[]) =>
+  Array.from({ length: SIDE }, (_, y) => Array.from({ length: SIDE }, () => values[y % values.length]!));
+const image = () => colour(1, 2, 3).png().toBuffer();
+const pair = (mask: Buffer): Files => ({ 'images/x.png': image(), 'masks/x.png': mask });
+let made = 0;
+const prepared = async (files: Files, masks: NonNullable<Parameters<DataRoot['prepare']>[1]>['masks']) =>
+  data.prepare(await data.folder(`masks-${made++}`, files), { masks });
+const rows = ({ arrays }: Awaited<ReturnType<typeof prepared>>, split = 'train') =>
+  arrays[`${split}-masks`]!.data.filter((_, i) => i % SIDE === 0);
+
+describe('values of masks', () => {
+  const classes = ['background', 'cell'];
+
+  test('mean what the spec says: 255 a class, several one, null none', async () => {
+    const values = { 0: 'background', 7: null, 254: 'cell', 255: 'cell' };
+    const binary = await prepared(pair(pngOf(filled(0, 255, 7, 254))), { classes, values });
+    expect(rows(binary)).toEqual([0, 1, 255, 1, 0, 1, 255, 1]);
+    expect(binary.summary.splits.train).toEqual({ count: 1, pixelsPerClass: [16, 32], unlabelledPixels: 16 });
+  });
+
+  test('can have 16 bits', async () => {
+    const deep = pngOf(filled(0, 1, 65_535), { depth: 16 });
+    expect(rows(await prepared(pair(deep), { classes, unlabelled: 65_535 }))).toEqual([0, 1, 255, 0, 1, 255, 0, 1]);
+    const mapped = { classes, values: { 0: 'background', 1: 'background', 65_535: 'cell' } };
+    expect(rows(await prepared(pair(deep), mapped))).toEqual([0, 0, 1, 0, 0, 1, 0, 0]);
+  });
+
+  test('can be colours, of RGB, with alpha or of a palette', async () => {
+    const pixels = Buffer.from(
+      filled(0, 1, 2).flatMap((row) =>
+        row.flatMap(
+          (id) =>
+            [
+              [0, 0, 0],
+              [128, 0, 0],
+              [250, 128, 7],
+            ][id]!,
+        ),
+      ),
+    );
+    const rgb = sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 3 } });
+    const colours = { '#000000': 'background', '#800000': 'cell', '#FA8007': null };
+    const files = {
+      rgb: rgb.clone().png().toBuffer(),
+      rgba: rgb.clone().ensureAlpha(0.5).png().toBuffer(),
+      palette: pngOf(filled(0, 1, 2), { palette: [0, 0, 0, 128, 0, 0, 250, 128, 7] }),
+    };
+    for (const bytes of Object.values(files))
+      expect(rows(await prepared(pair(await bytes), { classes, colours }))).toEqual([0, 1, 255, 0, 1, 255, 0, 1]);
+    expect(await refusal(prepared(pair(await files.rgb), { classes, colours: { '#000000': 'cell' } }))).toMatch(
+      /mask: expected the colours of masks\.colours, got #800000, #fa8007/,
+    );
+  });
+
+  test('that mean nothing are told with those that do, and what would help', async () => {
+    const bytes = pngOf(filled(0, 255, 128));
+    expect(await refusal(prepared(pair(bytes), { classes }))).toMatch(
+      /expected class ids of 0 to 1, got 128, 255: masks\.values says which class a value means/,
+    );
+    expect(await refusal(prepared(pair(bytes), { classes, values: { 0: 'cell', 255: 'cell' } }))).toMatch(
+      /expected the values of masks\.values \(0, 255\), got 128/,
+    );
+  });
+
+  test('of classes that there are not, or by two tables, are refused in the spec', () => {
+    const parse = (masks: object) =>
+      PrepareDataset.safeParse({ kind: 'prepare-dataset', name: 'x', path: 'x', masks: { classes, ...masks } });
+    expect(parse({ values: { 1: 'cell' } }).success).toBe(true);
+    expect(parse({ values: { 1: 'nucleus' } }).error?.issues[0]).toMatchObject({ path: ['masks', 'values', '1'] });
+    expect(parse({ values: { x: 'cell' } }).success).toBe(false);
+    expect(parse({ values: {}, colours: {} }).success).toBe(false);
+  });
+});
+
+describe('images and masks are paired', () => {
+  const mask = (value: number) => pngOf(filled(value));
+  const masks = { classes: ['a', 'b', 'c'] };
+
+  test('of Cityscapes, whose other masks are named', async () => {
+    const of = (split: string, town: string, value: number): Files => ({
+      [`leftImg8bit/${split}/${town}/${town}_000_leftImg8bit.png`]: image(),
+      [`gtFine/${split}/${town}/${town}_000_gtFine_labelIds.png`]: mask(value),
+      [`gtFine/${split}/${town}/${town}_000_gtFine_color.png`]: image(),
+      [`gtFine/${split}/${town}/${town}_000_gtFine_instanceIds.png`]: image(),
+      [`gtFine/${split}/${town}/${town}_000_gtFine_polygons.json`]: Buffer.from('{}'),
+    });
+    const files = { ...of('train', 'aachen', 1), ...of('val', 'ulm', 2) };
+    const found = await prepared(files, masks);
+    expect([rows(found)[0], rows(found, 'val')[0]]).toEqual([1, 2]);
+    expect(found.summary.leftOut).toContainEqual(
+      expect.objectContaining({ reason: 'are of an image that another mask is taken of', count: 4 }),
+    );
+    const better = { [`gtFine/train/aachen/aachen_000_gtFine_labelTrainIds.png`]: mask(0) };
+    expect(rows(await prepared({ ...files, ...better }, masks))[0]).toBe(0);
+    const chosen = { ...masks, suffix: '_gtFine_labelIds' };
+    expect(rows(await prepared({ ...files, ...better }, chosen))[0]).toBe(1);
+  });
+
+  test.each<[string, Files]>([
+    [
+      'VOC',
+      {
+        'VOC2012/JPEGImages/2007_1.jpg': colour(1, 2, 3).jpeg().toBuffer(),
+        'VOC2012/SegmentationClass/2007_1.png': mask(1),
+        'VOC2012/SegmentationObject/2007_1.png': mask(2),
+        'VOC2012/Annotations/2007_1.xml': Buffer.from('x'),
+      },
+    ],
+    [
+      'ADE20K for scene parsing',
+      { 'ade/images/training/ADE_1.png': image(), 'ade/annotations/training/ADE_1.png': mask(1) },
+    ],
+    [
+      'the whole ADE20K',
+      { 'images/training/a/abbey/ADE_1.png': image(), 'images/training/a/abbey/ADE_1_seg.png': mask(1) },
+    ],
+    ['CamVid', { 'CamVid/images/0001TP_1.png': image(), 'CamVid/labels/0001TP_1_L.png': mask(1) }],
+    [
+      'CamVid as SegNet has it',
+      {
+        'CamVid/train/1.png': image(),
+        'CamVid/trainannot/1.png': mask(1),
+        'CamVid/test/2.png': image(),
+        'CamVid/testannot/2.png': mask(1),
+      },
+    ],
+    [
+      'tools that write masks beside images',
+      { 'all/1.png': image(), 'all/1_mask.png': mask(1), 'all/1_other.png': image() },
+    ],
+    [
+      'scenes in folders of their own',
+      {
+        'one/images/1.png': image(),
+        'one/masks/1.png': mask(1),
+        'two/images/1.png': image(),
+        'two/masks/1.png': mask(1),
+      },
+    ],
+    ['names that end like masks on both sides', { 'images/1_mask.png': image(), 'masks/1_mask.png': mask(1) }],
+  ])('of %s', async (_, files) => {
+    const found = await prepared(files, masks);
+    expect(new Set(rows(found))).toEqual(new Set([1]));
+  });
+});
