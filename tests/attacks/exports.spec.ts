@@ -68,4 +68,9 @@ test('a cell that a spreadsheet would take for a formula is text', () => {
     }),
   ].join('');
   expect(csv).toBe("a,b\r\n'=cmd(),-1\r\n");
+  const cells = ['+1', '-1', '@sum', '\tx', '\rx', '\nx', '＝x', '＋x', '－x', '＠x', 'a=b', '1'];
+  const [, ...lines] = [...csvOf({ columns: ['a'], lines: cells.map((cell) => new Map([['a', cell]])) })];
+  const quoted = (cell: string) => (/[\r\n]/.test(cell) ? `"'${cell}"` : `'${cell}`);
+  expect(lines).toEqual([...cells.slice(0, 10).map(quoted), 'a=b', '1'].map((line) => `${line}\r\n`));
+  expect([...csvOf({ columns: ['=a'], lines: [] })]).toEqual(["'=a\r\n"]);
 });

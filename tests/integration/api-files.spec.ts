@@ -1,5 +1,5 @@
 /** The HTTP contract, against a real Postgres and Redis: files, schemas, operations, the OpenAPI document. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { describeApi } from '../../apps/api/src/api-document.js';
@@ -10,6 +10,9 @@ beforeAll(async () => {
   api = await startApi();
 }, 30_000);
 afterAll(() => api.stop());
+
+/** By this process, in which the API is, from its start. */
+const bytesRead = async () => Number(/^rchar: (\d+)/m.exec(await readFile('/proc/self/io', 'utf8'))![1]);
 
 test('an editor finds the schemas of files', async () => {
   for (const name of ['sweep', 'run', 'run.json']) {
@@ -54,6 +57,44 @@ test('a file comes with its sha256, whole or in part', async () => {
   const part = await fetch(content, { headers: { range: 'bytes=1-3' } });
   expect([part.status, await part.text(), part.headers.get('content-range')]).toEqual([206, 'ell', 'bytes 1-3/5']);
   expect((await fetch(content, { headers: { range: 'bytes=9-' } })).status).toBe(416);
+
+  const ask = (headers: Record<string, string>, method = 'GET') => fetch(content, { method, headers });
+  for (const known of [`"${sha256}"`, `W/"${sha256}"`, `"other", W/"${sha256}"`, '*'])
+    expect([known, (await ask({ 'if-none-match': known })).status]).toEqual([known, 304]);
+  expect((await ask({ 'if-none-match': '"other"' })).status).toBe(200);
+  const range = 'bytes=1-3';
+  expect((await ask({ range, 'if-range': `"${sha256}"` })).status).toBe(206);
+  // A part of another file is no part of this one; a weak tag says nothing of bytes.
+  for (const other of ['"other"', `W/"${sha256}"`, 'Wed, 21 Oct 2015 07:28:00 GMT'])
+    expect([other, (await ask({ range, 'if-range': other })).status]).toEqual([other, 200]);
+});
+
+test('HEAD says how long a file is and does not read it', async () => {
+  const { id } = await api.submit({ ...pretrain, seed: 6 });
+  const token = (await api.runs.claims.claim({ runId: id, attempt: 1 }, 'w'))!;
+  const sha256 = 'ab'.repeat(32);
+  const file = path.join(api.dir, 'sha256', 'ab', sha256);
+  await mkdir(path.dirname(file), { recursive: true });
+  // Of no byte that the digest is of: whoever reads it finds that out.
+  const sizeBytes = 2 ** 36;
+  await (await open(file, 'w')).close();
+  await truncate(file, sizeBytes);
+  const about = { name: 'm.bin', kind: 'report', mime: 'application/octet-stream', step: null } as const;
+  await api.runs.recorder.addArtifact(token, { ...about, sha256, sizeBytes });
+  const { items } = await json<{ items: { id: string }[] }>(fetch(`${api.url}/v1/runs/${id}/artifacts`));
+  const before = await bytesRead();
+  const head = await fetch(`${api.url}/v1/runs/${id}/artifacts/${items[0]!.id}/content`, { method: 'HEAD' });
+  expect([head.status, head.headers.get('content-length'), head.headers.get('etag')]).toEqual([
+    200,
+    String(sizeBytes),
+    `"${sha256}"`,
+  ]);
+  expect((await bytesRead()) - before).toBeLessThan(50_000_000);
+  const stream = await fetch(`${api.url}/v1/runs/${id}/stream`, {
+    method: 'HEAD',
+    signal: AbortSignal.timeout(5000),
+  });
+  expect([stream.status, stream.headers.get('content-type')]).toEqual([200, 'text/event-stream']);
 });
 
 test('operations: health, readiness, Prometheus', async () => {

@@ -24,7 +24,7 @@ test('submit, plan, reuse, repeat by key, cancel, retry', async () => {
   expect(run).toMatchObject({ status: 'queued', spec: { dataset: 'shapes@dddddddddddd', epochs: 8 } });
   const repeated = await api.post('/v1/runs', { spec }, { 'idempotency-key': key });
   expect([repeated.status, (await json<RunView>(repeated)).id]).toEqual([200, run.id]);
-  expect((await api.post('/v1/runs', { spec: { ...spec, seed: 78 } }, { 'idempotency-key': key })).status).toBe(409);
+  expect((await api.post('/v1/runs', { spec: { ...spec, seed: 78 } }, { 'idempotency-key': key })).status).toBe(422);
   expect((await api.submit(spec)).id).toBe(run.id);
   expect((await api.submit(spec, { onDuplicate: 'replicate' })).id).not.toBe(run.id);
   expect(await json(fetch(`${api.url}/v1/runs/${run.id}/cancel`, { method: 'POST' }))).toMatchObject({

@@ -39,6 +39,17 @@ describe('submitting', () => {
     });
   });
 
+  test('a key is known again within its project only', async () => {
+    await projects.put('team', {});
+    const key = randomUUID();
+    const ours = await platform.submission.submitRun(pretrain(), key);
+    const theirs = { ...pretrain({ epochs: 3 }), project: 'team' };
+    const first = await platform.submission.submitRun(theirs, key);
+    expect(first).toMatchObject({ outcome: 'created' });
+    expect(first.runId).not.toBe(ours.runId);
+    await expect(platform.submission.submitRun(theirs, key)).resolves.toEqual({ ...first, outcome: 'replayed' });
+  });
+
   test('equal submits at one moment make one run, and a replicate makes another', async () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => platform.submission.submitRun(pretrain())));
     expect(new Set(answers.map(({ runId }) => runId)).size).toBe(1);

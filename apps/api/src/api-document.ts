@@ -168,6 +168,7 @@ function refusals(route: string, method: string, { parameters = [], requestBody 
     ...(inPath ? [404] : []),
     ...(changes ? [409] : []),
     ...(parameters.length || requestBody ? [422] : []),
+    ...(route.startsWith('/v1/') ? [429] : []),
     ...(route === '/healthz' ? [] : [503]),
     500,
   ];

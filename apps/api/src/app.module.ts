@@ -7,6 +7,7 @@ import {
   Explanations,
   Leader,
   ProjectStore,
+  Readiness,
   References,
   queueOptions,
   Recorder,
@@ -37,6 +38,7 @@ import {
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { LoggerModule, PinoLogger } from 'nestjs-pino';
 import { ArtifactsController } from './artifacts.controller.js';
+import { Clients } from './clients.js';
 import { DatasetsController } from './datasets.controller.js';
 import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
@@ -84,6 +86,8 @@ const providersOf = (env: Env, log: Logger): Provider[] => [
   },
   { provide: Deletion, inject: [Runs], useFactory: (runs: Runs) => runs.deletion },
   { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
+  { provide: Clients, useFactory: () => new Clients(env) },
+  { provide: Readiness, inject: [Database], useFactory: (database: Database) => new Readiness(database) },
   { provide: References, inject: [Database], useFactory: (database: Database) => new References(database) },
   { provide: RunQueries, inject: [Database], useFactory: (database: Database) => new RunQueries(database, env) },
   {

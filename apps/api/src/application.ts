@@ -3,31 +3,56 @@ import { HttpException } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { SwaggerModule } from '@nestjs/swagger';
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { Readable } from 'node:stream';
 import { describeApi } from './api-document.js';
 import { AppModule } from './app.module.js';
+import { Clients, LARGEST_BODY } from './clients.js';
 import { serveDashboard } from './dashboard-files.js';
 import { answerOrigin, refuseForeign, RouteMethods } from './door.js';
 import { refuseUnreadable, sendProblem } from './problems.js';
 import { rememberRequests } from './request-log.js';
 
-const BODY_LIMIT = 2 * 2 ** 20;
 const POLICY =
   "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri " +
   "'none'; frame-ancestors 'none'";
-/** A request whose headers and body have not come by then is closed. */
-const REQUEST_TIMEOUT_MS = 30_000;
+
+const isStream = ({ routeOptions }: FastifyRequest) => routeOptions.url?.endsWith('/stream') ?? false;
+
+/** What asks Postgres takes its turn among what else its client asks. An answer without a body is not made. */
+function limitClients(fastify: FastifyInstance, clients: Clients): void {
+  const turns = new WeakMap<FastifyRequest, () => void>();
+  const isLimited = ({ url }: FastifyRequest) => url.startsWith('/v1/');
+  fastify.addHook('preParsing', async (request, reply) => {
+    if (reply.sent || !isLimited(request)) return;
+    if (isStream(request)) clients.openStream(request.ip, reply);
+    else clients.enter(request, reply);
+  });
+  fastify.addHook('preValidation', async (request, reply) => {
+    if (isLimited(request) && !isStream(request)) turns.set(request, await clients.turn(request, reply));
+  });
+  fastify.addHook('onSend', async (request, _, payload) => {
+    turns.get(request)?.();
+    if (request.method !== 'HEAD' || !(payload instanceof Readable)) return payload;
+    payload.destroy();
+    return Readable.from([]);
+  });
+}
 
 /** The API, ready to listen. Nothing is connected yet. */
 export async function createApplication(env: Env): Promise<NestFastifyApplication> {
   const adapter = new FastifyAdapter({
-    bodyLimit: BODY_LIMIT,
+    bodyLimit: LARGEST_BODY,
     genReqId: () => randomUUID(),
     forceCloseConnections: true,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 5000 },
+    requestTimeout: env.requestTimeoutMs,
+    http: {
+      headersTimeout: env.requestTimeoutMs,
+      connectionsCheckingInterval: Math.min(5000, Math.ceil(env.requestTimeoutMs / 4)),
+    },
+    trustProxy: env.trustedProxies.length > 0 && env.trustedProxies,
     // What never comes to the router.
     frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) =>
       void sendProblem(error, request, reply),
@@ -58,6 +83,7 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
     void reply.header('allow', allowed.join(', '));
     throw new HttpException(`expected one of ${allowed.join(', ')} here, got ${request.method}`, 405);
   });
+  limitClients(fastify, app.get(Clients));
   await rememberRequests(app);
   if (existsSync(env.webDir)) await serveDashboard(app, env.webDir);
   SwaggerModule.setup('docs', app, () => describeApi(app), {

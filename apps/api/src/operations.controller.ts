@@ -1,4 +1,4 @@
-import { Database, Leader, ProjectStore, RequestError, RunQueries, RunQueue } from '#libs/platform';
+import { Leader, ProjectStore, Readiness, RequestError, RunQueries, RunQueue } from '#libs/platform';
 import { Controller, Get, Header, Param, Res } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
@@ -7,6 +7,8 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Gauge, Registry } from 'prom-client';
 import { z } from 'zod';
+import { Clients } from './clients.js';
+import { RETRY_AFTER_SECONDS } from './problems.js';
 import { Returns } from './validation.js';
 
 /** Beside `dist`, or beside the sources. */
@@ -14,7 +16,7 @@ const SCHEMAS =
   ['../../../../schemas', '../../../schemas']
     .map((folder) => path.resolve(import.meta.dirname, folder))
     .find((folder) => existsSync(folder)) ?? '';
-const Readiness = z.object({ postgres: z.boolean(), redis: z.boolean() });
+const Ready = z.object({ postgres: z.boolean(), redis: z.boolean() });
 
 @ApiTags('operations')
 @Controller()
@@ -57,6 +59,17 @@ export class OperationsController {
     registers: [this.registry],
   });
 
+  private readonly streams = new Gauge({
+    name: 'loom_streams',
+    help: 'Streams that are open in this process',
+    registers: [this.registry],
+  });
+  private readonly turnedAway = new Gauge({
+    name: 'loom_turned_away',
+    help: 'Requests that this process has turned away (429, 503), by what there was too much of',
+    labelNames: ['reason'],
+    registers: [this.registry],
+  });
   private readonly projects = new Gauge({
     name: 'loom_project_runs',
     help: 'Runs of a project by whether workers hold them or they wait',
@@ -71,9 +84,10 @@ export class OperationsController {
   });
 
   constructor(
-    private readonly database: Database,
+    private readonly readiness: Readiness,
     private readonly queue: RunQueue,
     private readonly queries: RunQueries,
+    private readonly clients: Clients,
     private readonly leader: Leader,
     private readonly projectStore: ProjectStore,
   ) {}
@@ -86,20 +100,19 @@ export class OperationsController {
   }
 
   @Get('readyz')
-  @ApiOperation({ summary: 'Postgres and Redis answer; 503 where one does not' })
-  @Returns(Readiness)
-  @ApiResponse({ status: 503, description: 'One of them does not answer', standardSchema: Readiness })
-  async ready(@Res({ passthrough: true }) reply: FastifyReply) {
-    const [postgres, redis] = await Promise.all(
-      [this.database.ping(), this.queue.ping()].map((ping) =>
-        ping.then(
-          () => true,
-          () => false,
-        ),
+  @ApiOperation({ summary: 'Postgres can be written and Redis answers; 503 where it is not so' })
+  @Returns(Ready)
+  @ApiResponse({ status: 503, description: 'One of them does not', standardSchema: Ready })
+  async ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<z.output<typeof Ready>> {
+    const [postgres, redis] = await Promise.all([
+      this.readiness.canWrite(),
+      this.queue.ping().then(
+        () => true,
+        () => false,
       ),
-    );
-    if (!postgres || !redis) void reply.status(503);
-    return { postgres: postgres!, redis: redis! };
+    ]);
+    if (!postgres || !redis) void reply.status(503).header('retry-after', RETRY_AFTER_SECONDS);
+    return { postgres, redis };
   }
 
   @Get('schemas/:name')
@@ -150,6 +163,8 @@ export class OperationsController {
     }
     this.dispatchWait.set(dispatchWait);
     this.leading.set(this.leader.isLeader ? 1 : 0);
+    this.streams.set(this.clients.openStreams);
+    for (const [reason, count] of Object.entries(this.clients.turnedAway)) this.turnedAway.set({ reason }, count);
     return this.registry.metrics();
   }
 }

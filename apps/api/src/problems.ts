@@ -4,12 +4,14 @@ import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Socket } from 'node:net';
 import type { PinoLogger } from 'nestjs-pino';
+import { TurnedAwayError } from './clients.js';
 
 const STATUS: Record<RequestErrorCode, number> = {
   invalid_request: 422,
   not_found: 404,
   conflict: 409,
-  idempotency_mismatch: 409,
+  // As the draft on Idempotency-Key has it (draft-ietf-httpapi-idempotency-key-header).
+  idempotency_mismatch: 422,
   invalid_state: 409,
   damaged: 409,
 };
@@ -23,13 +25,15 @@ const TITLES: Record<number, [code: string, title: string]> = {
   413: ['payload_too_large', 'The request is too large'],
   415: ['unsupported_media_type', 'The body has to be JSON'],
   422: ['invalid_request', 'The request is not valid'],
+  429: ['too_many_requests', 'One client asks for too much at once'],
   431: ['headers_too_large', 'The headers are too large'],
   503: ['unavailable', 'A service that is needed does not answer'],
   500: ['internal', 'Something went wrong here'],
 };
 /** What a status says, in one sentence. */
 export const titleOf = (status: number): string => (TITLES[status] ?? TITLES[status < 500 ? 400 : 500]!)[1];
-const RETRY_AFTER_SECONDS = 2;
+/** When whoever was told that a service is away may ask again. */
+export const RETRY_AFTER_SECONDS = 2;
 
 type Described = Pick<Problem, 'status' | 'code' | 'title' | 'detail' | 'errors'>;
 
@@ -67,7 +71,8 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
     void reply.removeHeader(name);
     reply.raw.removeHeader(name);
   }
-  if (described.status === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
+  if (error instanceof TurnedAwayError) void reply.header('retry-after', error.retryAfterSeconds);
+  else if (described.status === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
   void reply.status(described.status).type('application/problem+json').send(JSON.stringify(problem));
   return described;
 }
@@ -98,7 +103,8 @@ export class ProblemFilter implements ExceptionFilter {
   catch(error: unknown, host: ArgumentsHost): void {
     const request = host.switchToHttp().getRequest<FastifyRequest>();
     const reply = host.switchToHttp().getResponse<FastifyReply>();
-    if (describe(error).status >= 500)
+    // Of those who are turned away a count is kept: a line for each would be another flood.
+    if (describe(error).status >= 500 && !(error instanceof TurnedAwayError))
       this.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
     if (reply.sent || reply.raw.headersSent) {
       reply.raw.destroy();

@@ -25,7 +25,7 @@ export const requestLog = (logger: Logger): Params => ({
     quietReqLogger: true,
     quietResLogger: true,
     customAttributeKeys: { reqId: 'requestId' },
-    customLogLevel: ({ method }) => (method === 'GET' ? 'debug' : 'info'),
+    customLogLevel: ({ method }, { statusCode }) => (method === 'GET' || statusCode === 429 ? 'debug' : 'info'),
     customSuccessMessage: () => 'request',
     customErrorMessage: () => 'request',
     customSuccessObject: line,

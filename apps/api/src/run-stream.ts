@@ -5,6 +5,7 @@ import type { PinoLogger } from 'nestjs-pino';
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Turnstile } from './turnstile.js';
 
 /** How far a reader has come in the three sequences of a run. */
 interface Position {
@@ -14,8 +15,9 @@ interface Position {
 }
 
 const PAGE = 1000;
-/** Notifications can be lost: every stream also looks by itself. */
+/** Notifications can be lost: every stream also looks by itself, the less often the more runs are followed. */
 const POLL_MS = 2000;
+const POLL_MS_PER_RUN = 40;
 /** However often a run says something, those who follow it hear of it no more often. */
 const AT_MOST_EVERY_MS = 100;
 const KEEP_ALIVE_MS = 15_000;
@@ -135,6 +137,8 @@ class Feed {
     private readonly runId: string,
     private readonly position: Position,
     private readonly queries: RunQueries,
+    private readonly turnstile: Turnstile,
+    private readonly pollMs: () => number,
   ) {
     this.over = this.follow();
   }
@@ -157,7 +161,7 @@ class Feed {
         if (this.run) reader.tell(this.run);
         const goal = { ...this.position };
         for (let full = true; full;) {
-          const news = await read(this.queries, this.runId, reader.position, goal);
+          const news = await this.turnstile.through(() => read(this.queries, this.runId, reader.position, goal));
           for (const message of news.messages) {
             reader.tell(message);
             await reader.drained();
@@ -189,9 +193,11 @@ class Feed {
       const changed = new Promise<void>((resolve) => {
         this.wake = resolve;
       });
-      const run = await this.queries.run(this.runId);
+      const [run, news] = await this.turnstile.through(async () => [
+        await this.queries.run(this.runId),
+        await read(this.queries, this.runId, this.position),
+      ]);
       if (!run) return true;
-      const news = await read(this.queries, this.runId, this.position);
       this.tellAll({ of: 'run', at: 0, event: 'run', data: Run.parse(run) });
       for (const message of news.messages) {
         this.tellAll(message);
@@ -199,7 +205,7 @@ class Feed {
       }
       if (isTerminal(run.status) && !news.full) return true;
       if (news.full) continue;
-      const poll = setTimeout(() => this.wake(), POLL_MS);
+      const poll = setTimeout(() => this.wake(), this.pollMs());
       await changed;
       clearTimeout(poll);
       await delay(AT_MOST_EVERY_MS);
@@ -293,6 +299,7 @@ async function read(queries: RunQueries, runId: string, from: Position, goal?: P
 export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown {
   private readonly feeds = new Map<string, Promise<Feed>>();
   private readonly open = new Set<ServerResponse>();
+  private readonly turnstile = new Turnstile();
   private listener: { close(): Promise<void> } | undefined;
 
   constructor(
@@ -352,7 +359,10 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
   private feedOf(runId: string): Promise<Feed> {
     const known = this.feeds.get(runId);
     if (known) return known;
-    const made = this.queries.newest(runId).then((position) => new Feed(runId, position, this.queries));
+    const pollMs = () => Math.max(POLL_MS, POLL_MS_PER_RUN * this.feeds.size);
+    const made = this.turnstile
+      .through(() => this.queries.newest(runId))
+      .then((position) => new Feed(runId, position, this.queries, this.turnstile, pollMs));
     this.feeds.set(runId, made);
     // Whoever is served by it hears of a failure.
     void made

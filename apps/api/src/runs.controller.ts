@@ -247,8 +247,9 @@ export class RunsController {
   @ApiOperation({
     summary: 'Download a file',
     description:
-      'The ETag is its sha256, which was compared with the bytes. A single byte range can be asked for (Range, ' +
-      'If-Range).',
+      'The ETag is the sha256 that was recorded. A whole file is compared with it while it is sent: where it was ' +
+      'changed on disk, the connection breaks before its last bytes. A single byte range can be asked for (Range, ' +
+      'If-Range); a range, HEAD and 304 are answered without reading the rest, and say nothing of it.',
   })
   @ApiResponse({
     status: 200,
@@ -288,10 +289,12 @@ export class RunsController {
   async stream(
     @Param('id', { schema: Id }) id: string,
     @Headers('last-event-id') lastEventId: string | undefined,
+    @Req() { method }: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
     await this.found(id);
     const position = parsePosition(lastEventId);
+    if (method === 'HEAD') return void reply.type('text/event-stream').send('');
     reply.hijack();
     await this.streams.follow(id, position, reply.raw);
   }

@@ -71,6 +71,7 @@ export class TrainerProcess {
   ) {
     this.child = spawnDependent(process.execPath, [program], {
       parentDeathSignal: 'KILL',
+      noNewPrivileges: true,
       env: {
         ...KEEP_MEMORY,
         ...(gpu && WARNINGS),

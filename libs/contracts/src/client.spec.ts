@@ -158,6 +158,31 @@ describe('calls', () => {
     expect(calls).toBe(1);
   });
 
+  it('repeats what changes nothing more the second time', async () => {
+    let calls = 0;
+    const client = await serve((_request, response) => {
+      if (calls++ % 2 === 0) json(response, 503, problem(503, 'unavailable'));
+      else json(response, 200, runOf('cancelled'));
+    });
+    await client.cancelRun('r1');
+    await client.pauseRun('r1');
+    await client.cancelSweep('s1');
+    await client.pauseSweep('s1');
+    expect(calls).toBe(8);
+  });
+
+  it('repeats whatever was turned away at the door, no sooner than it was told', async () => {
+    let calls = 0;
+    const client = await serve((_request, response) => {
+      if (calls++ === 0) json(response, 429, problem(429, 'too_many_requests'), { 'retry-after': '1' });
+      else json(response, 200, runOf('queued'));
+    });
+    const begun = performance.now();
+    await client.retryRun('r1');
+    expect(calls).toBe(2);
+    expect(performance.now() - begun).toBeGreaterThan(900);
+  });
+
   it('says where nobody answers', async () => {
     const client = await serve((_request, response) => {
       response.end();

@@ -108,10 +108,10 @@ export class LoomClient extends Transport {
     return `${this.url}/v1/runs/${encodeURIComponent(runId)}/artifacts/${encodeURIComponent(artifactId)}/content`;
   }
   cancelRun(id: string): Promise<Run> {
-    return this.json(`/v1/runs/${encodeURIComponent(id)}/cancel`, { method: 'POST' });
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/cancel`, { method: 'POST', repeatable: true });
   }
   pauseRun(id: string): Promise<Run> {
-    return this.json(`/v1/runs/${encodeURIComponent(id)}/pause`, { method: 'POST' });
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/pause`, { method: 'POST', repeatable: true });
   }
   resumeRun(id: string): Promise<Run> {
     return this.json(`/v1/runs/${encodeURIComponent(id)}/resume`, { method: 'POST' });
@@ -228,10 +228,10 @@ export class LoomClient extends Transport {
     return response.body as ReadableStream<Uint8Array>;
   }
   cancelSweep(id: string): Promise<Sweep> {
-    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/cancel`, { method: 'POST' });
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/cancel`, { method: 'POST', repeatable: true });
   }
   pauseSweep(id: string): Promise<Sweep> {
-    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/pause`, { method: 'POST' });
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/pause`, { method: 'POST', repeatable: true });
   }
   resumeSweep(id: string): Promise<Sweep> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}/resume`, { method: 'POST' });

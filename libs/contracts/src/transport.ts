@@ -64,9 +64,11 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-/** Whether the same call may succeed a moment later: nobody answered, or the API was unavailable. */
+/** Whether the same call may succeed a moment later: nobody answered, or the API was unavailable or too busy. */
 export const isPassing = (error: unknown): error is ApiError | UnreachableError =>
-  error instanceof UnreachableError || (error instanceof ApiError && error.status === 503);
+  error instanceof UnreachableError || (error instanceof ApiError && (error.status === 503 || isTurnedAway(error)));
+/** Refused at the door: nothing was done, whatever was asked. */
+const isTurnedAway = (error: ApiError | UnreachableError): boolean => error instanceof ApiError && error.status === 429;
 
 /** What every call to the API goes through. */
 export class Transport {
@@ -112,7 +114,8 @@ export class Transport {
         return await this.sendOnce(this.url + path + queryString(query), method, options);
       } catch (error) {
         const fault = error instanceof ApiError ? error : new UnreachableError(this.url, error);
-        if (!repeatable || !isPassing(fault) || attempt >= this.retries) throw fault;
+        const again = isTurnedAway(fault) || (repeatable && isPassing(fault));
+        if (!again || attempt >= this.retries) throw fault;
         const asked = fault instanceof ApiError ? (fault.retryAfterSeconds ?? 0) * 1000 : 0;
         await pause(Math.min(30_000, Math.max(asked, this.backoffMs(attempt))));
       }

@@ -9,6 +9,7 @@ export * from './dispatch/outbox.js';
 export * from './machine/local-services.js';
 export * from './machine/migrations.js';
 export * from './machine/logger.js';
+export { Readiness } from './machine/readiness.js';
 export * from './machine/turns.js';
 export * from './dispatch/projects.js';
 export * from './dispatch/queue.js';

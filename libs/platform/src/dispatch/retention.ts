@@ -86,8 +86,8 @@ const oldKeys = (days: number) =>
   days > 0
     ? Prisma.sql`
         DELETE FROM idempotency_key
-        WHERE key IN (
-          SELECT key
+        WHERE (project, key) IN (
+          SELECT project, key
           FROM idempotency_key
           WHERE created_at < ${before(days)}
           LIMIT ${BATCH})`

@@ -10,6 +10,8 @@ export interface DependentOptions extends Omit<SpawnOptions, 'uid' | 'gid'> {
   parentDeathSignal: 'KILL' | 'INT' | 'TERM';
   /** Whom the child runs as, without any other group; like this process without it. */
   user?: { uid: number; gid: number } | undefined;
+  /** Nothing that it starts gets more rights than it has, not by a set-uid program either (PR_SET_NO_NEW_PRIVS). */
+  noNewPrivileges?: boolean;
 }
 
 /**
@@ -19,10 +21,11 @@ export interface DependentOptions extends Omit<SpawnOptions, 'uid' | 'gid'> {
 export function spawnDependent(
   command: string,
   args: readonly string[],
-  { parentDeathSignal, user, ...options }: DependentOptions,
+  { parentDeathSignal, user, noNewPrivileges = false, ...options }: DependentOptions,
 ): ChildProcess {
   if (!SETPRIV) return spawn(command, args, { ...options, ...user });
   // A change of user clears the signal, so that setpriv does both, in the right order.
   const identity = user ? [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups'] : [];
-  return spawn(SETPRIV, [...identity, '--pdeathsig', parentDeathSignal, command, ...args], options);
+  const limits = noNewPrivileges ? ['--no-new-privs'] : [];
+  return spawn(SETPRIV, [...identity, ...limits, '--pdeathsig', parentDeathSignal, command, ...args], options);
 }

@@ -34,7 +34,7 @@ const UNAVAILABLE =
 const UNAVAILABLE_KINDS = new Set(['DatabaseNotReachable', 'ConnectionClosed', 'SocketTimeout', 'TooManyConnections']);
 /** What node-postgres and ioredis say without a code. */
 const UNAVAILABLE_MESSAGE =
-  /connection terminated|connection is closed|connectionclosed|server has closed the connection|timeout exceeded when trying to connect|command timed out|max retries per request/i;
+  /connection terminated|connection is closed|connectionclosed|is not queryable|server has closed the connection|timeout exceeded when trying to connect|command timed out|max retries per request/i;
 
 /**
  * True where Postgres or Redis did not answer, or Postgres undid it for the sake of others time and again: whoever
@@ -97,8 +97,10 @@ export class Database {
       statement_timeout: networkTimeoutMs,
       idle_in_transaction_session_timeout: networkTimeoutMs,
     });
-    // A connection that dies while idle is replaced by the pool; without a listener it would end the process.
+    // A connection that dies is replaced by the pool. Without a listener it would end the process: the pool listens
+    // while it is idle, Prisma within a transaction, and nobody in between.
     this.pool.on('error', () => undefined);
+    this.pool.on('connect', (client) => client.on('error', () => undefined));
     this.prisma = new PrismaClient({
       adapter: new PrismaPg(this.pool),
       transactionOptions: { maxWait: 10_000, timeout: 60_000 },
@@ -167,11 +169,6 @@ export class Database {
         await loop;
       },
     };
-  }
-
-  /** Rejects when Postgres does not answer. */
-  async ping(): Promise<void> {
-    await this.prisma.$queryRaw`SELECT 1`;
   }
 
   async close(): Promise<void> {

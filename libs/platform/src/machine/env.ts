@@ -1,6 +1,7 @@
 import { Labels } from '#libs/contracts';
 import path from 'node:path';
 import { z } from 'zod';
+import { trainerEnvironment } from './trainer-environment.js';
 
 const milliseconds = z.coerce
   .number()
@@ -8,6 +9,17 @@ const milliseconds = z.coerce
   .min(10)
   .max(24 * 3600 * 1000);
 const days = z.coerce.number().int().min(0).max(36_500);
+/** Items separated by commas. */
+const list = z
+  .string()
+  .default('')
+  .transform((text) =>
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter(Boolean),
+  );
+const count = z.coerce.number().int().min(1).max(1_000_000);
 const folder = z
   .string()
   .min(1)
@@ -24,26 +36,23 @@ const Environment = z
     /** Port of the API; 0 takes a free one. */
     LOOM_PORT: z.coerce.number().int().min(0).max(65_535).default(3000),
     /** Origins other than its own from which browsers may change things, separated by commas. */
-    LOOM_ALLOWED_ORIGINS: z
-      .string()
-      .default('')
-      .transform((text) =>
-        text
-          .split(',')
-          .map((origin) => origin.trim())
-          .filter(Boolean),
-      ),
+    LOOM_ALLOWED_ORIGINS: list,
     /** URLs by which it is reached, separated by commas: of a proxy, of a container's service. */
-    LOOM_PUBLIC_URL: z
-      .string()
-      .default('')
-      .transform((text) =>
-        text
-          .split(',')
-          .map((url) => url.trim())
-          .filter(Boolean),
-      )
-      .pipe(z.array(z.url({ protocol: /^https?$/, error: 'expected URLs such as https://loom.example.org' }))),
+    LOOM_PUBLIC_URL: list.pipe(
+      z.array(z.url({ protocol: /^https?$/, error: 'expected URLs such as https://loom.example.org' })),
+    ),
+    /** Addresses or networks of proxies whose X-Forwarded-For says who asks, separated by commas. */
+    LOOM_TRUSTED_PROXIES: list,
+    /** So many requests, and streams, of one client (an address) may be under way; the others get 429. */
+    LOOM_CLIENT_REQUESTS: count.default(256),
+    LOOM_CLIENT_STREAMS: count.default(256),
+    /** A request waits so long behind others of its client, then it gets 429. */
+    LOOM_CLIENT_WAIT_MS: milliseconds.default(2000),
+    /** So many requests, and streams, of all clients may be under way; the others get 503. */
+    LOOM_MOST_REQUESTS: count.default(2000),
+    LOOM_MOST_STREAMS: count.default(4000),
+    /** A request whose headers and body have not come by then is closed. */
+    LOOM_REQUEST_TIMEOUT_MS: milliseconds.default(30_000),
     LOOM_ARTIFACTS_DIR: folder.prefault('.loom/artifacts'),
     /** The only folder that `prepare-dataset` may read. */
     LOOM_DATA_ROOT: folder.prefault('.'),
@@ -124,6 +133,8 @@ const Environment = z
     LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
     /** Threads of a trainer's native operations; all cores unless set. */
     LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
+    /** Variables that trainers are given besides those that they need, separated by commas; `A_*`: all such. */
+    LOOM_TRAINER_ENVIRONMENT: list,
     /**
      * A Node program that workers start in the place of their trainer and that speaks its protocol
      * (`trainer-protocol.ts`): for tests and benches.
@@ -145,6 +156,13 @@ const Environment = z
     port: env.LOOM_PORT,
     allowedOrigins: env.LOOM_ALLOWED_ORIGINS,
     publicHosts: env.LOOM_PUBLIC_URL.map((url) => new URL(url).hostname),
+    trustedProxies: env.LOOM_TRUSTED_PROXIES,
+    clientRequests: env.LOOM_CLIENT_REQUESTS,
+    clientStreams: env.LOOM_CLIENT_STREAMS,
+    clientWaitMs: env.LOOM_CLIENT_WAIT_MS,
+    mostRequests: env.LOOM_MOST_REQUESTS,
+    mostStreams: env.LOOM_MOST_STREAMS,
+    requestTimeoutMs: env.LOOM_REQUEST_TIMEOUT_MS,
     artifactsDir: env.LOOM_ARTIFACTS_DIR,
     dataRoot: env.LOOM_DATA_ROOT,
     webDir: env.LOOM_WEB_DIR,
@@ -169,10 +187,11 @@ const Environment = z
     slots: env.LOOM_SLOTS,
     trainerThreads: env.LOOM_TRAINER_THREADS,
     trainerProgram: env.LOOM_TRAINER,
+    trainerVariables: env.LOOM_TRAINER_ENVIRONMENT,
   }));
 
-export type Env = z.output<typeof Environment> & {
-  /** What a trainer process inherits: everything but the ways to Postgres and Redis, which it has no business with. */
+export type Env = Omit<z.output<typeof Environment>, 'trainerVariables'> & {
+  /** What a trainer process inherits: what it needs, and not the ways to Postgres and Redis. */
   trainerEnvironment: NodeJS.ProcessEnv;
 };
 
@@ -184,8 +203,8 @@ export type Env = z.output<typeof Environment> & {
 export function loadEnv(source: NodeJS.ProcessEnv = process.env): Env {
   const parsed = Environment.safeParse(source);
   if (parsed.success) {
-    const { DATABASE_URL: _database, REDIS_URL: _redis, ...trainerEnvironment } = source;
-    return { ...parsed.data, trainerEnvironment };
+    const { trainerVariables, ...env } = parsed.data;
+    return { ...env, trainerEnvironment: trainerEnvironment(source, trainerVariables) };
   }
   const faults = parsed.error.issues.map((issue) => {
     const name = String(issue.path[0]);

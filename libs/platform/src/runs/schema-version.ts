@@ -1,12 +1,15 @@
 import { Prisma, type Transaction } from '../machine/database.js';
 
-/** The newest migration that this build was made for: a worker of another version than the database takes no runs. */
-export const SCHEMA = '20261129030000_time_limit';
+/**
+ * The newest migration that this build was made for: a worker of another version than the database takes no runs, and
+ * an API does not start.
+ */
+export const SCHEMA = '20261129043000_readiness_and_keys';
 
 /** What to do about a database of another schema. */
-export const mismatch = (found: string): string =>
+export const mismatch = (found: string, who = 'worker'): string =>
   `expected a database of schema ${SCHEMA}, got ${found}: ` +
-  `${found > SCHEMA ? 'update this worker' : 'run the migrations (`npx prisma migrate deploy`)'}`;
+  `${found > SCHEMA ? `update this ${who}` : 'run the migrations (`npx prisma migrate deploy`)'}`;
 
 /** The newest migration of the database; NULL where it has none. */
 export const newestMigration = Prisma.sql`(
@@ -18,7 +21,7 @@ export const newestMigration = Prisma.sql`(
  * Resolves when the database has the schema that this build is for.
  * @throws Error when it has another, with what to do.
  */
-export async function checkSchema(tx: Transaction): Promise<void> {
+export async function checkSchema(tx: Transaction, who: 'worker' | 'API'): Promise<void> {
   const [row] = await tx.$queryRaw<{ schema: string | null }[]>`SELECT ${newestMigration} AS schema`;
-  if (row?.schema !== SCHEMA) throw new Error(mismatch(row?.schema ?? 'none'));
+  if (row?.schema !== SCHEMA) throw new Error(mismatch(row?.schema ?? 'none', who));
 }

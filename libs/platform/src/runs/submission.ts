@@ -29,6 +29,9 @@ export interface SubmissionOptions {
   cancelGraceMs?: number;
 }
 
+/** A request of a project, in which its key is known again. */
+type Keyed = Pick<SubmitRun, 'project'>;
+
 /** From a request to runs that wait. */
 export class Submission {
   constructor(
@@ -98,11 +101,15 @@ export class Submission {
     ]);
   }
 
-  /** The resource that this key was used for, if it was. Two requests with one key wait for each other here. */
-  async replay(tx: Transaction, key: string | undefined, request: unknown): Promise<string | undefined> {
+  /**
+   * The resource that this key was used for in the request's project, if it was. Two requests with one key wait for
+   * each other here.
+   */
+  async replay(tx: Transaction, key: string | undefined, request: Keyed): Promise<string | undefined> {
     if (key === undefined) return undefined;
-    await tx.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${key}, 0))::text`;
-    const known = await tx.idempotencyKey.findUnique({ where: { key } });
+    const { project } = request;
+    await tx.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${`${project} ${key}`}, 0))::text`;
+    const known = await tx.idempotencyKey.findUnique({ where: { project_key: { project, key } } });
     if (!known) return undefined;
     if (known.requestHash !== (await requestHash(request))) {
       throw new RequestError(
@@ -114,9 +121,10 @@ export class Submission {
     return known.resourceId;
   }
 
-  async remember(tx: Transaction, key: string | undefined, request: unknown, resourceId: string): Promise<void> {
-    if (key !== undefined)
-      await tx.idempotencyKey.create({ data: { key, requestHash: await requestHash(request), resourceId } });
+  async remember(tx: Transaction, key: string | undefined, request: Keyed, resourceId: string): Promise<void> {
+    if (key === undefined) return;
+    const { project } = request;
+    await tx.idempotencyKey.create({ data: { project, key, requestHash: await requestHash(request), resourceId } });
   }
 
   /** Writes the runs of those placements that are new, with their dependencies, events and outbox rows. */

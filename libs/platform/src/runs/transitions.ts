@@ -7,6 +7,7 @@ import { Prisma, type Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
 import { hasStatus } from './sql.js';
 import type { Token } from './token.js';
+import { tellable } from './tellable.js';
 
 export interface Move {
   runId: string;
@@ -195,8 +196,9 @@ export class Transitions {
  * the end of its attempt, so that none of them is ever seen without the others. A message for an attempt that has
  * begun, or that will not begin, is nothing to dispatch any more.
  */
-function compareAndSet({ runId, from, to, attempt, reason, detail, set = [], data = {}, outcome }: Move): Prisma.Sql {
+function compareAndSet({ runId, from, to, attempt, reason, set = [], data = {}, outcome, ...move }: Move): Prisma.Sql {
   const ended = isTerminal(to);
+  const detail = move.detail ? tellable(move.detail) : move.detail;
   const changes = [
     Prisma.sql`status = ${to}::text::run_status`,
     ...(reason !== undefined ? [Prisma.sql`status_reason = ${reason}`] : []),

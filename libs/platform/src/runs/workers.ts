@@ -22,8 +22,8 @@ export class Workers {
    * Resolves when the database has the schema that this build is for.
    * @throws Error when it has another, with what to do.
    */
-  async checkSchema(): Promise<void> {
-    await checkSchema(this.database.prisma);
+  async checkSchema(who: 'worker' | 'API' = 'worker'): Promise<void> {
+    await checkSchema(this.database.prisma, who);
   }
 
   /** The worker is known, and takes nothing yet. */

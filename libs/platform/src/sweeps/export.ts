@@ -55,8 +55,8 @@ export function* csvOf({ columns, lines }: TrialTable): Generator<string> {
 
 const csvCell = (value: unknown): string => {
   if (value === null || value === undefined) return '';
-  // Text that a spreadsheet would take for a formula is marked as text.
-  const text = typeof value === 'string' ? value.replace(/^(?=[=+\-@\t\r])/, "'") : JSON.stringify(value);
+  // Text that a spreadsheet would take for a formula is marked as text, by OWASP's list (CSV injection).
+  const text = typeof value === 'string' ? value.replace(/^(?=[=+\-@\t\r\n＝＋－＠])/, "'") : JSON.stringify(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
