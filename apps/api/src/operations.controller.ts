@@ -46,6 +46,13 @@ export class OperationsController {
       'nobody leads',
     registers: [this.registry],
   });
+  private readonly startWait = new Gauge({
+    name: 'loom_start_wait_seconds',
+    help:
+      'How long the run has waited, of those in Redis, for which a worker has a slot free; above the time between ' +
+      'two rounds of the reconciler Redis has lost it, or workers do not hear Redis',
+    registers: [this.registry],
+  });
   private readonly leading = new Gauge({
     name: 'loom_leader',
     help: '1 in the process that dispatches and reconciles',
@@ -130,11 +137,12 @@ export class OperationsController {
     content: { 'text/plain': { schema: { type: 'string' } } },
   })
   async metrics(): Promise<string> {
-    const [runs, jobs, workers, dispatchWait, projects] = await Promise.all([
+    const [runs, jobs, workers, dispatchWait, startWait, projects] = await Promise.all([
       this.queries.runCounts(),
       this.queue.counts().catch(() => ({})),
       this.queries.workers(),
       this.queries.dispatchWaitSeconds(),
+      this.queries.untakenSeconds(),
       this.projectStore.list(),
     ]);
     this.runs.reset();
@@ -150,6 +158,7 @@ export class OperationsController {
       this.used.set({ project: name }, gpuSecondsUsed);
     }
     this.dispatchWait.set(dispatchWait);
+    this.startWait.set(startWait);
     this.leading.set(this.leader.isLeader ? 1 : 0);
     return this.registry.metrics();
   }

@@ -1,7 +1,7 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
 import type { ListMetrics, ListPage, ListRuns, MetricPoint, RunFilter, RunRecord, RunStatus } from '#libs/contracts';
 import { isWaiting, WaitingLine } from '../dispatch/standing.js';
-import { undispatchedSeconds, type Window } from '../dispatch/waiting-line.js';
+import { undispatchedSeconds, untakenSeconds, type Window } from '../dispatch/waiting-line.js';
 import type { Database } from '../machine/database.js';
 import { inTurns, Turns } from '../machine/turns.js';
 import { curvesOf } from './curves.js';
@@ -189,6 +189,11 @@ export class RunQueries {
   /** For how many seconds a run has waited that could be in Redis; 0 where none has. */
   dispatchWaitSeconds(): Promise<number> {
     return undispatchedSeconds(this.prisma, { leaseMs: this.options.leaseMs, window: this.options.window ?? 'auto' });
+  }
+
+  /** For how long the run has waited that a worker could take now, and does not. */
+  untakenSeconds(): Promise<number> {
+    return untakenSeconds(this.prisma, this.options);
   }
 
   // Datasets and workers
