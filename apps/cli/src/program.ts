@@ -1,5 +1,5 @@
 /** The options of every command, and what follows from them: the API to talk to, and how to print. */
-import { LoomClient } from '#libs/contracts';
+import { LoomClient, printable, printableJson } from '#libs/contracts';
 import { Command, InvalidArgumentError } from 'commander';
 import { EXIT } from './exit-codes.js';
 import { setColour } from './render.js';
@@ -18,7 +18,8 @@ out.on('error', (error: NodeJS.ErrnoException) => {
 // Who does not listen to what is wrong is told by the exit code.
 process.stderr.on('error', () => undefined);
 export const say = (text: string): void => {
-  out.write(`${text}\n`);
+  // What others named so does not reach a terminal as an order to it: texts are read as `printable`.
+  out.write(`${settings().json ? printableJson(text) : text}\n`);
 };
 
 export const program = new Command('loom')
@@ -76,7 +77,7 @@ export async function flushed(): Promise<void> {
 /** @throws UsageError where nothing says which address */
 export async function client(): Promise<LoomClient> {
   const { url, key, timeoutMs } = await readSettings(settings(), process.env);
-  return new LoomClient({ url, key, timeoutMs });
+  return new LoomClient({ url, key, timeoutMs, ...(!settings().json && { readText: printable }) });
 }
 
 /** Prints a value as JSON where that was asked for, else as text. */

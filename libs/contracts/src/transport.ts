@@ -1,5 +1,6 @@
 /** Requests to the API over `fetch`: repeated while they may be, with the API's problems as errors. */
 import type { Problem } from './http.js';
+import { mapTexts } from './plain-text.js';
 
 export interface ClientOptions {
   /** Where the API listens, such as `http://127.0.0.1:3000`; empty for the page's own origin. */
@@ -12,6 +13,8 @@ export interface ClientOptions {
   retryDelayMs?: number;
   /** How long a call, or a silent stream, may take before it counts as lost. */
   timeoutMs?: number;
+  /** What becomes of each text of an answer: `printable` where it goes to a terminal. */
+  readText?: ((text: string) => string) | undefined;
 }
 
 /** The API refused: `problem` says which field, what was expected and what came. */
@@ -70,17 +73,24 @@ export class Transport {
   protected readonly retries: number;
   protected readonly retryDelayMs: number;
   protected readonly timeoutMs: number;
+  private readonly readText: ((text: string) => string) | undefined;
 
-  constructor({ url, key, retries = 4, retryDelayMs = 250, timeoutMs = 30_000 }: ClientOptions) {
+  constructor({ url, key, retries = 4, retryDelayMs = 250, timeoutMs = 30_000, readText }: ClientOptions) {
     this.url = url.replace(/(?<!\/)\/+$/, '');
     this.authorization = key === undefined ? {} : { authorization: `Bearer ${key}` };
     this.retries = retries;
     this.retryDelayMs = retryDelayMs;
     this.timeoutMs = timeoutMs;
+    this.readText = readText;
   }
 
   protected async json<Result>(path: string, options: CallOptions = {}): Promise<Result> {
-    return (await (await this.send(path, options)).json()) as Result;
+    return this.read((await (await this.send(path, options)).json()) as Result);
+  }
+
+  /** A value of an answer, with its texts as they were asked for. */
+  protected read<Value>(value: Value): Value {
+    return this.readText ? mapTexts(value, this.readText) : value;
   }
 
   /**
@@ -118,7 +128,10 @@ export class Transport {
       ...(body !== undefined && { body: JSON.stringify(body) }),
       signal,
     });
-    if (!response.ok) throw await problemOf(response);
+    if (!response.ok) {
+      const { problem, retryAfterSeconds } = await problemOf(response);
+      throw new ApiError(this.read(problem), retryAfterSeconds);
+    }
     return response;
   }
 
