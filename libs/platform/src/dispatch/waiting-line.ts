@@ -128,6 +128,7 @@ interface Due {
   project: string;
   placement: string;
   urgency: number;
+  submittedAt: number;
   labels: Record<string, string>;
   gpu: Requires['gpu'] | null;
 }
@@ -158,11 +159,12 @@ export const readDue = (tx: Transaction, limit: number): Promise<Due[]> => tx.$q
   SELECT due.*
   FROM lane CROSS JOIN LATERAL (
     SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, o.project, o.placement, o.urgency,
+      extract(epoch FROM o.submitted_at)::float8 * 1000 AS "submittedAt",
       r.required_labels AS labels, r.required_gpu AS gpu
     FROM outbox o JOIN run r ON r.id = o.run_id
     WHERE o.dispatched_at IS NULL AND o.project = lane.project AND o.placement = lane.placement
       AND o.not_before <= now() AND ${hasStatus(WAITING_STATUSES, 'r')} AND r.attempt = o.attempt - 1
-    ORDER BY o.dispatched_at, o.project, o.placement, o.urgency, o.run_id
+    ORDER BY o.dispatched_at, o.project, o.placement, o.urgency, o.submitted_at, o.run_id
     LIMIT ${limit}) AS due`;
 
 /**
