@@ -65,6 +65,11 @@ export class OperationsController {
     registers: [this.registry],
   });
 
+  private readonly impaired = new Gauge({
+    name: 'loom_workers_impaired',
+    help: 'Workers that answer and take no runs for now, because they can’t store what runs make or start trainers',
+    registers: [this.registry],
+  });
   private readonly projects = new Gauge({
     name: 'loom_project_runs',
     help: 'Runs of a project by whether workers hold them or they wait',
@@ -151,6 +156,7 @@ export class OperationsController {
     for (const [state, count] of Object.entries(jobs)) this.jobs.set({ state }, count);
     for (const [kind, count] of Object.entries(this.leader.repairs)) this.repairs.set({ kind }, count as number);
     this.workers.set({ alive: 'true' }, workers.filter(({ alive }) => alive).length);
+    this.impaired.set(workers.filter(({ alive, impairment }) => alive && impairment !== null).length);
     this.workers.set({ alive: 'false' }, workers.filter(isMissed).length);
     for (const { name, running, waiting, gpuSecondsUsed } of projects) {
       this.projects.set({ project: name, state: 'running' }, running);

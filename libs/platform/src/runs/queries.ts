@@ -236,6 +236,7 @@ export class RunQueries {
         host,
         pid,
         state,
+        impairment,
         slots,
         versions,
         labels,
