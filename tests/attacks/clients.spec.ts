@@ -52,7 +52,7 @@ function expectFair(alone: readonly number[], beside: readonly number[]): string
   return told;
 }
 
-test('#50 1,500 streams of one client: most are told to come later, and another is served as before', async ({
+test('#51 1,500 streams of one client: most are told to come later, and another is served as before', async ({
   annotate,
 }) => {
   const [greedy, polite] = [new ClientAt(stack.client.url, '127.0.0.2'), new ClientAt(stack.client.url, '127.0.0.3')];
@@ -79,7 +79,7 @@ test('#50 1,500 streams of one client: most are told to come later, and another 
   }
 }, 120_000);
 
-test('#50 a flood of submits of one client: what finds no room gets 429, and another is served', async ({
+test('#51 a flood of submits of one client: what finds no room gets 429, and another is served', async ({
   annotate,
 }) => {
   const [greedy, polite] = [new ClientAt(stack.client.url, '127.0.0.2'), new ClientAt(stack.client.url, '127.0.0.3')];

@@ -33,7 +33,7 @@ const late = () => stack.startApi({}, [], { waits: false });
 const ends = (api: ApiProcess) =>
   eventually(() => expect(api.child.exitCode, api.output()).toBe(1), { timeoutMs: 30_000 });
 
-test('#51 an API older than its database does not start, and says what to do', async () => {
+test('#52 an API older than its database does not start, and says what to do', async () => {
   await migrateFurther();
   const api = await late();
   await ends(api);
@@ -42,7 +42,7 @@ test('#51 an API older than its database does not start, and says what to do', a
   expect((await fetch(`${stack.client.url}/v1/runs`)).status).toBe(200);
 });
 
-test('#51 one that starts while Postgres is away is not ready, and ends when it learns that it is older', async () => {
+test('#52 one that starts while Postgres is away is not ready, and ends when it learns that it is older', async () => {
   postgres.proxy.cut();
   const api = await late();
   await eventually(async () => expect((await fetch(`${api.client.url}/healthz`)).status).toBe(200), {

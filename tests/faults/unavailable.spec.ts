@@ -297,7 +297,7 @@ test('the requests are to every route of openapi.json, and well a healthy API an
 });
 
 test.each(Object.entries(WAYS))(
-  '#49 Postgres is %s: every route answers 503 with Retry-After, or what it can do without',
+  '#50 Postgres is %s: every route answers 503 with Retry-After, or what it can do without',
   async (way, { begin, end, expected = () => [503] }) => {
     const requests = await prepare();
     await begin();
@@ -315,7 +315,7 @@ test.each(Object.entries(WAYS))(
   120_000,
 );
 
-test('#49 Postgres is full (53100): what finds no room answers 503 with Retry-After, and /readyz', async (context) => {
+test('#50 Postgres is full (53100): what finds no room answers 503 with Retry-After, and /readyz', async (context) => {
   if (!mounted) context.skip('a small file system could not be mounted: this needs root');
   const requests = await prepare();
   const filler = path.join(small, 'filler');

@@ -93,9 +93,12 @@ test(
       times.push(performance.now() - begun);
     }
     expect(items.every(({ jobsAhead }) => jobsAhead !== null)).toBe(true);
-    const most = await database.prisma.$queryRaw<
-      { id: string }[]
-    >`SELECT run_id AS id FROM outbox WHERE project = 'a' ORDER BY urgency DESC, run_id DESC LIMIT 1`;
+    const most = await database.prisma.$queryRaw<{ id: string }[]>`
+      SELECT run_id AS id
+      FROM outbox
+      WHERE project = 'a'
+      ORDER BY urgency DESC, submitted_at DESC, run_id DESC
+      LIMIT 1`;
     expect((await told(most[0]!.id)).jobsAhead).toBe(50_000);
     await platform.outbox.takeDispatchable(1000, 'auto');
     const begun = performance.now();

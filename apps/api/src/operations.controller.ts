@@ -47,6 +47,13 @@ export class OperationsController {
       'nobody leads',
     registers: [this.registry],
   });
+  private readonly startWait = new Gauge({
+    name: 'loom_start_wait_seconds',
+    help:
+      'How long the run has waited, of those in Redis, for which a worker has a slot free; above the time between ' +
+      'two rounds of the reconciler Redis has lost it, or workers do not hear Redis',
+    registers: [this.registry],
+  });
   private readonly leading = new Gauge({
     name: 'loom_leader',
     help: '1 in the process that dispatches and reconciles',
@@ -68,6 +75,11 @@ export class OperationsController {
     name: 'loom_turned_away',
     help: 'Requests that this process has turned away (429, 503), by what there was too much of',
     labelNames: ['reason'],
+    registers: [this.registry],
+  });
+  private readonly impaired = new Gauge({
+    name: 'loom_workers_impaired',
+    help: 'Workers that answer and take no runs for now, because they can’t store what runs make or start trainers',
     registers: [this.registry],
   });
   private readonly projects = new Gauge({
@@ -142,11 +154,12 @@ export class OperationsController {
     content: { 'text/plain': { schema: { type: 'string' } } },
   })
   async metrics(): Promise<string> {
-    const [runs, jobs, workers, dispatchWait, projects] = await Promise.all([
+    const [runs, jobs, workers, dispatchWait, startWait, projects] = await Promise.all([
       this.queries.runCounts(),
       this.queue.counts().catch(() => ({})),
       this.queries.workerCounts(),
       this.queries.dispatchWaitSeconds(),
+      this.queries.untakenSeconds(),
       this.projectStore.list(),
     ]);
     this.runs.reset();
@@ -156,12 +169,14 @@ export class OperationsController {
     for (const [kind, count] of Object.entries(this.leader.repairs)) this.repairs.set({ kind }, count as number);
     this.workers.set({ alive: 'true' }, workers.alive);
     this.workers.set({ alive: 'false' }, workers.missed);
+    this.impaired.set(workers.impaired);
     for (const { name, running, waiting, gpuSecondsUsed } of projects) {
       this.projects.set({ project: name, state: 'running' }, running);
       this.projects.set({ project: name, state: 'waiting' }, waiting);
       this.used.set({ project: name }, gpuSecondsUsed);
     }
     this.dispatchWait.set(dispatchWait);
+    this.startWait.set(startWait);
     this.leading.set(this.leader.isLeader ? 1 : 0);
     this.streams.set(this.clients.openStreams);
     for (const [reason, count] of Object.entries(this.clients.turnedAway)) this.turnedAway.set({ reason }, count);

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** `loom`: its commands, in the order of its help. */
-import { ApiError } from '#libs/contracts';
+import { ApiError, printableJson } from '#libs/contracts';
 import { CommanderError, type Command } from 'commander';
 import { addArtifacts, addExport, addCollect } from './commands/artifacts.js';
 import { addWhy, addCompare } from './commands/compare.js';
@@ -62,7 +62,9 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 
 function errorJson(error: unknown): string {
   const problem = error instanceof ApiError && { problem: error.problem };
-  return JSON.stringify({ error: { exitCode: exitCodeOf(error), message: messageOf(error), ...problem } });
+  return printableJson(
+    JSON.stringify({ error: { exitCode: exitCodeOf(error), message: messageOf(error), ...problem } }),
+  );
 }
 
 if (import.meta.main) {

@@ -1,5 +1,5 @@
 /** The options of every command, and what follows from them: the API to talk to, and how to print. */
-import { LoomClient, type DamagedRow } from '#libs/contracts';
+import { LoomClient, printable, printableJson, type DamagedRow } from '#libs/contracts';
 import { Command, InvalidArgumentError } from 'commander';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -20,7 +20,8 @@ out.on('error', (error: NodeJS.ErrnoException) => {
 // A reader that closes stderr is told of errors by the exit code alone.
 process.stderr.on('error', () => undefined);
 export const say = (text: string): void => {
-  out.write(`${text}\n`);
+  // What others named so does not reach a terminal as an order to it: texts are read as `printable`.
+  out.write(`${settings().json ? printableJson(text) : text}\n`);
 };
 
 /** The version in the nearest package.json above a folder. */
@@ -95,7 +96,13 @@ function sayDamaged({ resource, id, field, message }: DamagedRow): void {
 /** @throws UsageError where nothing says which address */
 export async function client(): Promise<LoomClient> {
   const { url, key, timeoutMs } = await readSettings(settings(), process.env);
-  return new LoomClient({ url, key, timeoutMs, onDamaged: sayDamaged });
+  return new LoomClient({
+    url,
+    key,
+    timeoutMs,
+    onDamaged: sayDamaged,
+    ...(!settings().json && { readText: printable }),
+  });
 }
 
 /** Prints a value as JSON where that was asked for, else as text. */

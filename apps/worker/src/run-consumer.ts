@@ -25,11 +25,11 @@ export abstract class RunConsumer extends WorkerHost {
 
   /** Takes nothing more for now. Jobs that were taken go on. */
   pause(): void {
-    if (this.attendTo) void this.worker.pause(true);
+    if (this.attendTo && !this.worker.isPaused()) void this.worker.pause(true);
   }
 
   resume(): void {
-    if (this.attendTo) this.worker.resume().catch((error: unknown) => this.ended(error));
+    if (this.attendTo && this.worker.isPaused()) this.worker.resume().catch((error: unknown) => this.ended(error));
   }
 
   /** Takes nothing more. Resolves when the jobs that were taken have ended. */

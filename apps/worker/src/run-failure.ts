@@ -1,17 +1,21 @@
 /** Why an attempt ended without a result, in the classes that decide whether it is repeated. */
 import type { StatusReason } from '#libs/contracts';
-import { CorruptArtifactError } from '#libs/platform';
-import { readFile } from 'node:fs/promises';
+import { CorruptArtifactError, NoFileError } from '#libs/platform';
 import type { Exit } from './trainer-process.js';
 
 export class RunFailure extends Error {
   constructor(
     readonly reason: StatusReason,
     message: string,
+    /** What the system called it. */
+    readonly code?: string,
   ) {
     super(message);
   }
 }
+
+/** What this worker could not do for a run that it had taken: that is no failure of the run. */
+export class UnfitError extends Error {}
 
 /** What V8, the C++ library and TensorFlow say when memory is out, on a GPU or not. */
 const OUT_OF_MEMORY =
@@ -20,19 +24,18 @@ const OUT_OF_MEMORY =
 const GPU_FAULT =
   /CUDA_ERROR_(ECC|HARDWARE|ILLEGAL|LAUNCH|MISALIGNED|INVALID_DEVICE|NO_DEVICE|DEVICE_UNAVAILABLE|UNKNOWN)|CUDNN_STATUS_(INTERNAL|EXECUTION)|uncorrectable ECC|Xid/i;
 
-/** How many processes the kernel of this machine has killed for want of memory; 0 where it does not say. */
-export async function kernelKills(): Promise<number> {
-  return Number(/^oom_kill (\d+)$/m.exec(await readFile('/proc/vmstat', 'utf8').catch(() => ''))?.[1] ?? 0);
-}
-
 /**
- * Of a trainer that died by itself. `words`: the end of what it wrote to stderr; `killsBefore`: what `kernelKills` was
- * when it began.
+ * Of a trainer that died by itself. `words`: the end of what it wrote to stderr; `killedForMemory`: whether the kernel
+ * killed it for that, asked only of one that was killed.
  */
-export async function failureOfDeath({ code, signal }: Exit, words: string, killsBefore: number): Promise<RunFailure> {
+export async function failureOfDeath(
+  { code, signal }: Exit,
+  words: string,
+  killedForMemory: () => Promise<boolean>,
+): Promise<RunFailure> {
   const ending = signal ?? `exit code ${code}`;
   const how = `the trainer process ended with ${ending}${words ? `; its last words: ${words}` : ''}`;
-  if (OUT_OF_MEMORY.test(words) || (signal === 'SIGKILL' && (await kernelKills()) > killsBefore))
+  if (OUT_OF_MEMORY.test(words) || (signal === 'SIGKILL' && (await killedForMemory())))
     return new RunFailure(
       'oom',
       `not enough memory: lower the batch size or the width, or take a machine with more; ${how}`,
@@ -43,8 +46,17 @@ export async function failureOfDeath({ code, signal }: Exit, words: string, kill
 /** Failure of a run by anything that was thrown. */
 export function failureOf(error: unknown): RunFailure {
   if (error instanceof RunFailure) return error;
+  if (error instanceof NoFileError) return new RunFailure('worker_crash', error.message);
   if (error instanceof CorruptArtifactError) return new RunFailure('internal_error', error.message);
   if ((error as NodeJS.ErrnoException)?.code === 'ENOSPC')
-    return new RunFailure('disk_full', 'no space is left where artifacts are stored: make room, then retry the run');
-  return new RunFailure('internal_error', error instanceof Error ? error.message : String(error));
+    return new RunFailure(
+      'disk_full',
+      'no space is left where artifacts are stored: make room, then retry the run',
+      'ENOSPC',
+    );
+  return new RunFailure(
+    'internal_error',
+    error instanceof Error ? error.message : String(error),
+    (error as NodeJS.ErrnoException)?.code,
+  );
 }

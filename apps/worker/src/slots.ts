@@ -54,6 +54,18 @@ export class Slots {
     this.free.push({ slot, trainer: this.newTrainer(slot) });
   }
 
+  /**
+   * Starts a trainer anew in each free slot whose own is gone. Resolves with why one could not be started; undefined
+   * when all are loaded.
+   */
+  async startAgain(): Promise<string | undefined> {
+    for (const free of this.free) if (!free.trainer.alive) free.trainer = this.newTrainer(free.slot);
+    return Promise.all(this.free.map(({ trainer }) => trainer.ready)).then(
+      () => undefined,
+      (error: Error) => error.message,
+    );
+  }
+
   /** Kills the trainers of the slots that are free. */
   close(): void {
     for (const { trainer } of this.free) trainer.kill();

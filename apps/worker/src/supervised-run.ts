@@ -7,12 +7,15 @@ import {
   type Env,
   type Logger,
   type Runs,
+  type StoredFile,
 } from '#libs/platform';
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { MemoryKills } from './memory-kills.js';
 import { ProgressBuffer } from './progress-buffer.js';
-import { failureOf, failureOfDeath, kernelKills, RunFailure } from './run-failure.js';
+import type { Fitness } from './fitness.js';
+import { failureOf, failureOfDeath, RunFailure, UnfitError } from './run-failure.js';
 import { verifiedInputs } from './run-inputs.js';
 import { NoGpuError, type TrainerProcess } from './trainer-process.js';
 
@@ -32,6 +35,8 @@ interface Services {
   artifacts: ArtifactStore;
   log: Logger;
   env: Env;
+  fitness: Fitness;
+  kills: MemoryKills;
 }
 
 /** This worker had to leave before Postgres answered: the run is recovered when its lease expires. */
@@ -57,13 +62,14 @@ export class SupervisedRun {
   private leavesAt = Number.POSITIVE_INFINITY;
   private readonly said = new ProgressBuffer();
   private flusher: NodeJS.Timeout | undefined;
-  /** How many processes the kernel had killed for memory when this one began. */
-  private killedForMemory = 0;
   /** Writes that may be repeated, counted, so that none is done twice. */
   private written = 0;
   /** Writes follow each other in the order in which the trainer spoke. */
   private writes: Promise<void> = Promise.resolve();
+  private flushes = false;
   private fault: unknown;
+  /** What it has stored, but for checkpoints, which newer ones replace. */
+  private readonly stored: StoredFile[] = [];
   private readonly workDir: string;
 
   constructor(
@@ -153,31 +159,53 @@ export class SupervisedRun {
   private async attempt(): Promise<RunStatus> {
     const { runs } = this.services;
     try {
-      await mkdir(this.workDir, { recursive: true });
       const last = await this.train();
       // What the trainer said before its last word is written before that.
       await this.flush();
-      if (last.type === 'succeeded') return await this.persist(() => runs.leases.succeed(this.token, last.result));
-      if (last.type === 'stopped' && last.reason === 'rung')
+      if (last.type === 'succeeded') {
+        await this.services.artifacts.checkHolds(this.stored);
+        return await this.persist(() => runs.leases.succeed(this.token, last.result));
+      }
+      if (last.type === 'stopped' && last.reason === 'rung' && this.run.stopAtStep !== null)
         return await this.persist(() => runs.leases.reachRung(this.token, last.step));
+      if (last.type === 'stopped' && !this.stopping)
+        throw new RunFailure('worker_crash', `the trainer stopped (${last.reason}), and nobody had asked it to`);
       // Postgres knows whether it was to be cancelled, to pause, or to go on elsewhere.
       if (last.type === 'stopped') return await this.persist(() => runs.leases.release(this.token));
-      throw new RunFailure(last.reason, last.message);
+      throw new RunFailure(last.reason, last.message, last.code);
     } catch (error) {
       if (error instanceof LeaseLostError || error instanceof UnrecordedError || this.lost) throw error;
-      const { reason, message } = failureOf(error);
-      this.ending = true;
-      return await this.persist(() => runs.leases.fail(this.token, reason, message));
+      return await this.failed(error);
     }
+  }
+
+  /** Of the run's own failure it fails; by what this worker could not do it is given back, uncharged. */
+  private async failed(error: unknown): Promise<RunStatus> {
+    const { fitness, runs } = this.services;
+    const failure = failureOf(error);
+    const blame = error instanceof UnfitError ? { why: error.message, lasts: true } : await fitness.blameFor(failure);
+    this.ending = true;
+    if (!blame) return this.persist(() => runs.leases.fail(this.token, failure.reason, failure.message));
+    this.services.log.warn({ ...this.token, why: blame.why }, 'the run is given back: this worker can not work on it');
+    return this.persist(() =>
+      blame.lasts ? runs.leases.release(this.token, blame.why) : runs.leases.giveBack(this.token, blame.why),
+    );
   }
 
   /** Starts the trainer and follows it to its last word. All writes before that are done then. */
   private async train(): Promise<LastWord> {
-    const { runs } = this.services;
-    await this.trainer.ready.catch((error: Error) => {
-      throw new RunFailure(error instanceof NoGpuError ? 'gpu_error' : 'internal_error', error.message);
+    const { artifacts, fitness, runs } = this.services;
+    await mkdir(this.workDir).catch((error: Error) => {
+      throw new UnfitError(error.message);
     });
-    this.killedForMemory = await kernelKills();
+    await this.trainer.ready.catch(async (error: Error) => {
+      if (error instanceof NoGpuError) throw new RunFailure('gpu_error', error.message);
+      await fitness.trainerFailed();
+      throw new UnfitError(error.message);
+    });
+    // In another store each of its files would be missing, and each checkpoint be passed over.
+    await artifacts.checkIdentity();
+    await this.services.kills.begin();
     // A trainer that is gone needs no inputs, which storage may never give.
     const found = await Promise.race([this.inputs(), this.trainer.exited.then(() => undefined)]);
     if (!found) return this.death();
@@ -185,7 +213,10 @@ export class SupervisedRun {
     this.heard();
     this.readsInputs = false;
     this.flusher = setInterval(() => {
-      this.enqueue(() => this.flush());
+      // While Postgres is away one waits, and takes all that is said until it answers.
+      if (this.flushes) return;
+      this.flushes = true;
+      this.enqueue(() => this.flush().finally(() => (this.flushes = false)));
     }, FLUSH_MS);
     const last = await this.lastWord(found.inputs);
     clearInterval(this.flusher);
@@ -221,6 +252,9 @@ export class SupervisedRun {
   private async death(): Promise<LastWord> {
     const exit = await this.trainer.exited;
     if (this.lost) throw new LeaseLostError(this.token);
+    const { garbled } = this.trainer;
+    if (garbled !== undefined)
+      throw new RunFailure('worker_crash', `the trainer said what is no message of its protocol: ${garbled}`);
     if (this.stopping) return { type: 'stopped', reason: this.stopping, step: 0 };
     if (this.hung) {
       const seconds = this.services.env.hungMs / 1000;
@@ -231,7 +265,8 @@ export class SupervisedRun {
           : `the trainer made no progress for ${seconds} s and was killed`,
       );
     }
-    throw await failureOfDeath(exit, this.trainer.lastWords, this.killedForMemory);
+    const { lastWords, pid, bornAtMs } = this.trainer;
+    throw await failureOfDeath(exit, lastWords, () => this.services.kills.includes(pid, bornAtMs));
   }
 
   private readonly heard = (): void => {
@@ -277,6 +312,7 @@ export class SupervisedRun {
     await this.flush();
     const { name, kind, mime, step } = message;
     const stored = await this.services.artifacts.put(message.path, this.heard);
+    if (kind !== 'checkpoint') this.stored.push(stored);
     const write = ++this.written;
     const { recorder } = this.services.runs;
     await this.persist(() => recorder.addArtifact(this.token, { name, kind, mime, step, ...stored }, write));
@@ -319,6 +355,8 @@ export class SupervisedRun {
         const unavailable = isUnavailable(error);
         if (unavailable && performance.now() > this.leavesAt) throw new UnrecordedError((error as Error).message);
         if (!unavailable && performance.now() > until) throw error;
+        // The trainer waits for what is not stored yet: that is not its silence.
+        if (unavailable && !this.readsInputs) this.heard();
         this.services.log.warn({ ...this.token, err: error }, 'a write failed, it is repeated');
         await delay(pauseMs);
       }

@@ -1,12 +1,19 @@
 import type { Gpu, TrainerCommand, TrainerMessage } from '#libs/contracts';
 import { spawnDependent } from '#libs/platform';
 import type { ChildProcess } from 'node:child_process';
+import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { Lines, LONGEST_MESSAGE, parseMessage } from './trainer-messages.js';
 
 const TRAINER = fileURLToPath(new URL('./trainer.js', import.meta.url));
 /** Loading TensorFlow takes a second; a machine under load may need longer. */
 const READY_TIMEOUT_MS = 120_000;
 const STDERR_TAIL = 4000;
+/**
+ * Has a Node program take this descriptor for the channel to its parent. The parent reads it itself: Node's own end
+ * throws at what it can't decode, where nobody can catch it.
+ */
+const CHANNEL = { NODE_CHANNEL_FD: '3', NODE_CHANNEL_SERIALIZATION_MODE: 'json' };
 /** Has TensorFlow print warnings: they say why it can't use a GPU. */
 const WARNINGS = { TF_CPP_MIN_LOG_LEVEL: '1' };
 /** By which an index in CUDA_VISIBLE_DEVICES means to CUDA what it means to nvidia-smi, and so to `listGpus`. */
@@ -54,8 +61,14 @@ export interface Exit {
  * elsewhere it leaves when its channel closes. It starts before it is needed, because TensorFlow takes a while to load.
  */
 export class TrainerProcess {
+  /** When it was started, in milliseconds of the monotonic clock (`CLOCK_MONOTONIC`). */
+  readonly bornAtMs = Number(process.hrtime.bigint() / 1_000_000n);
   private readonly child: ChildProcess;
+  private readonly channel: Duplex | undefined;
   private stderr = '';
+  private handle: ((message: TrainerMessage) => void) | undefined;
+  /** What it said, where it is no message: it is not followed any further then. */
+  garbled: string | undefined;
   /** The end of what the process wrote to stderr: native crashes explain themselves there. */
   get lastWords(): string {
     return this.stderr.trim();
@@ -77,16 +90,23 @@ export class TrainerProcess {
         ...(gpu && WARNINGS),
         ...environment,
         ...GPU_ORDER,
+        ...CHANNEL,
         ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }),
       },
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+      // A process group of its own: what it starts ends with it.
+      detached: true,
     });
-    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    // Neither is there where the system had no descriptors left, or no process.
+    this.channel = this.child.stdio?.[3] as Duplex | undefined;
+    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr = (this.stderr + text).slice(-STDERR_TAIL);
     });
     this.exited = new Promise((resolve) => {
-      this.child.once('exit', (code, signal) => resolve({ code, signal }));
+      this.child.once('exit', (code, signal) => {
+        this.killGroup();
+        resolve({ code, signal });
+      });
       this.child.once('error', (error) => {
         this.stderr += error.message;
         resolve({ code: null, signal: null });
@@ -98,11 +118,15 @@ export class TrainerProcess {
         () => reject(new Error(`expected the trainer to load TensorFlow within ${READY_TIMEOUT_MS / 1000} s`)),
         READY_TIMEOUT_MS,
       );
-      this.child.once('message', (message: TrainerMessage) => {
+      this.handle = (message) => {
         clearTimeout(timer);
         if (message.type === 'ready' && message.device === 'cpu') unseen = gpu;
         if (unseen) this.kill();
         else resolve();
+      };
+      this.child.once('error', (error) => {
+        clearTimeout(timer);
+        reject(new Error(`a trainer could not be started: ${error.message}`));
       });
       // 'close' comes when all that the process wrote has arrived, 'exit' may come before.
       this.child.once('close', (code, signal) => {
@@ -117,6 +141,7 @@ export class TrainerProcess {
         );
       });
     });
+    this.follow();
     // Whoever takes the process looks at `ready`; one that is never taken must not end the worker.
     this.ready.catch(() => undefined);
   }
@@ -125,19 +150,49 @@ export class TrainerProcess {
     return this.child.pid ?? 0;
   }
   get alive(): boolean {
-    return this.child.exitCode === null && this.child.signalCode === null;
+    return this.child.pid !== undefined && this.child.exitCode === null && this.child.signalCode === null;
   }
 
   onMessage(handle: (message: TrainerMessage) => void): void {
-    this.child.on('message', (message) => handle(message as TrainerMessage));
+    this.handle = handle;
+  }
+
+  private follow(): void {
+    const lines = new Lines();
+    this.channel?.on('data', (piece: Buffer) => {
+      if (this.garbled !== undefined) return;
+      const said = lines.push(piece);
+      if (!said) this.refuse(`more than ${LONGEST_MESSAGE / 2 ** 20} MiB in one message`);
+      for (const line of said ?? []) {
+        const message = parseMessage(line);
+        if (message && this.garbled === undefined) this.handle?.(message);
+        else this.refuse(line.slice(0, 200));
+      }
+    });
+    // A process that has gone takes nothing and says nothing: its exit says the rest.
+    this.channel?.on('error', () => undefined);
+  }
+
+  private refuse(line: string): void {
+    this.garbled ??= line;
+    this.kill();
   }
 
   /** A message to a process that has gone is dropped: its exit says the rest. */
   send(command: TrainerCommand): void {
-    if (this.child.connected) this.child.send(command, () => undefined);
+    if (this.channel?.writable) this.channel.write(`${JSON.stringify(command)}\n`);
   }
 
   kill(): void {
     this.child.kill('SIGKILL');
+  }
+
+  /** Ends what a process that has gone has left behind of its own. */
+  private killGroup(): void {
+    try {
+      if (this.child.pid !== undefined) process.kill(-this.child.pid, 'SIGKILL');
+    } catch {
+      /* There is nothing left. */
+    }
   }
 }

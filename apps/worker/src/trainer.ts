@@ -66,11 +66,13 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
         message:
           `no space is left in ${path.basename(shell.workDir)}: make room where artifacts are stored, then retry ` +
           'the run',
+        code,
       };
     return {
       type: 'failed',
       reason: 'internal_error',
       message: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      code,
     };
   }
 }

@@ -14,14 +14,16 @@ import {
 } from '#libs/platform';
 import type { BeforeApplicationShutdown } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
-import { rm, statfs } from 'node:fs/promises';
-import { availableParallelism, hostname, totalmem } from 'node:os';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, hostname, tmpdir, totalmem } from 'node:os';
 import path from 'node:path';
+import { Fitness } from './fitness.js';
 import { listGpus } from './gpus.js';
+import { MemoryKills } from './memory-kills.js';
 import type { RunConsumer } from './run-consumer.js';
 import { Slots, type Slot } from './slots.js';
+import { Storage } from './storage.js';
 import { SupervisedRun } from './supervised-run.js';
-import { makeWorkFolder, workFolderOf } from './work-folder.js';
 
 const WATCH_MS = 200;
 
@@ -42,6 +44,10 @@ export class LoomWorker implements BeforeApplicationShutdown {
   readonly id: string;
   private readonly runs = new Map<string, SupervisedRun>();
   private readonly workRoot: string;
+  private compiled = '';
+  private readonly kills = new MemoryKills();
+  private readonly storage: Storage;
+  private readonly fitness: Fitness;
   private slots: Slots | undefined;
   private timers: NodeJS.Timeout[] = [];
   private control: { close(): Promise<void> } | undefined;
@@ -49,7 +55,8 @@ export class LoomWorker implements BeforeApplicationShutdown {
   private beatAgain = false;
   private draining = false;
   private outdated = false;
-  private full = false;
+  /** It can't store what runs make, or start trainers. */
+  private impaired = false;
   /** When the heartbeat was sent that Postgres answered last. */
   private answeredAt = performance.now();
   /** Postgres does not answer: what this worker would take another can have. */
@@ -62,18 +69,31 @@ export class LoomWorker implements BeforeApplicationShutdown {
 
   constructor(private readonly services: Services) {
     this.id = `${services.env.workerName ?? hostname()}-${randomUUID().slice(0, 8)}`;
-    this.workRoot = workFolderOf(services.env.artifactsDir);
+    const { artifacts, database, env, log, runs } = services;
+    this.workRoot = path.join(env.artifactsDir, 'work', this.id);
+    this.storage = new Storage(artifacts, database, { workRoot: this.workRoot, minFreeBytes: env.minFreeBytes });
+    this.fitness = new Fitness({
+      storage: this.storage,
+      log,
+      startTrainer: async () => this.slots?.startAgain(),
+      tell: (why) => runs.workers.setImpairment(this.id, why),
+      onChange: (fit) => {
+        this.impaired = !fit;
+        this.queueOrNot();
+      },
+    });
   }
 
   /**
-   * Resolves when runs are being taken. Rejects when a trainer can't start, Postgres does not answer or a folder can't
-   * be written.
+   * Resolves when runs are being taken, or would be if they could be stored. Rejects when a trainer can't start or
+   * Postgres does not answer.
    */
   async start(): Promise<void> {
     const { runs, env, log } = this.services;
     await runs.workers.checkSchema();
-    await makeWorkFolder(this.workRoot);
     const gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
+    // Not beside the work folders: Node would make those anew where their volume is away.
+    this.compiled = await mkdtemp(path.join(tmpdir(), 'loom-compiled-'));
     const slots = this.openSlots(gpus);
     this.slots = slots;
     await runs.workers.registerWorker({
@@ -93,7 +113,9 @@ export class LoomWorker implements BeforeApplicationShutdown {
     );
     await slots.ready();
     if (this.draining) return;
+    await this.fitness.isFit();
     await runs.workers.setWorkerState(this.id, 'running');
+    this.fitness.watch();
     this.takeRuns(slots);
     log.info(
       { worker: this.id, slots: slots.count, labels: env.workerLabels, gpus: gpus.map(({ name }) => name) },
@@ -110,7 +132,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
       gpus,
       environment: {
         // What one trainer has compiled the next ones load: a seventh less of the time until it is ready.
-        NODE_COMPILE_CACHE: path.join(this.workRoot, 'compiled'),
+        NODE_COMPILE_CACHE: this.compiled,
         ...env.trainerEnvironment,
         LOOM_TRAINER_THREADS: String(threads),
       },
@@ -133,6 +155,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
     consumer
       .take(slots.count, (job) => this.process(job, slots))
       .catch((error: unknown) => log.error({ err: error }, 'the queue consumer has ended'));
+    this.queueOrNot();
   }
 
   /** A drain is over before Nest closes what it needs: the consumer, the queue, Postgres. */
@@ -152,12 +175,14 @@ export class LoomWorker implements BeforeApplicationShutdown {
     await consumer.close();
     this.slots?.close();
     for (const timer of this.timers) clearInterval(timer);
+    await this.fitness.close();
     await this.control?.close();
     await this.beating;
     await runs.workers
       .setWorkerState(this.id, 'stopped')
       .catch((error: unknown) => log.warn({ err: error }, 'the state stopped could not be recorded'));
-    await rm(this.workRoot, { recursive: true, force: true });
+    await this.storage.close();
+    await rm(this.compiled, { recursive: true, force: true });
   }
 
   /** For a drain that must not take long: the runs go on elsewhere from the checkpoints they have. */
@@ -176,7 +201,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
       throw Object.assign(new Error('a job came before Postgres has answered a heartbeat again'), {
         code: 'ETIMEDOUT',
       });
-    if (this.draining || !(await this.hasSpace())) return runs.outbox.offerAgain(job);
+    if (this.draining || !(await this.fitness.isFit())) return runs.outbox.offerAgain(job);
     const taken = await this.claim(job, slots);
     if (taken === 'refused') return;
     if (!taken) {
@@ -210,7 +235,12 @@ export class LoomWorker implements BeforeApplicationShutdown {
   }
 
   private async supervise(claimed: ClaimedRun, slot: Slot, slots: Slots): Promise<void> {
-    const run = new SupervisedRun(claimed, slot.trainer, this.services, this.workRoot);
+    const run = new SupervisedRun(
+      claimed,
+      slot.trainer,
+      { ...this.services, fitness: this.fitness, kills: this.kills },
+      this.workRoot,
+    );
     const key = `${claimed.runId}:${claimed.attempt}`;
     this.runs.set(key, run);
     this.services.log.info({ ...run.token, kind: claimed.spec.kind, pid: slot.trainer.pid }, 'attempt begins');
@@ -233,14 +263,14 @@ export class LoomWorker implements BeforeApplicationShutdown {
     if (this.cutOff) return;
     this.cutOff = true;
     this.services.log.warn({ worker: this.id }, 'Postgres does not answer: no runs are taken until it does');
-    this.services.consumer.pause();
+    this.queueOrNot();
   }
 
   private returnToQueue(): void {
     if (!this.cutOff) return;
     this.cutOff = false;
     this.services.log.info({ worker: this.id }, 'Postgres answers again');
-    if (!this.outdated && !this.draining) this.services.consumer.resume();
+    this.queueOrNot();
   }
 
   /**
@@ -254,22 +284,14 @@ export class LoomWorker implements BeforeApplicationShutdown {
       { err: error },
       'this worker is of another version than the database: it takes no more runs and ends when it has none',
     );
-    this.services.consumer.pause();
+    this.queueOrNot();
     if (this.runs.size === 0) this.told.resolve();
   }
 
-  /** False where a run could not store what it makes; said once each time it comes to that. */
-  private async hasSpace(): Promise<boolean> {
-    const { log, env } = this.services;
-    const { bavail, bsize } = await statfs(env.artifactsDir);
-    const enough = bavail * bsize >= env.minFreeBytes;
-    if (!enough && !this.full)
-      log.error(
-        { freeMiB: Math.floor((bavail * bsize) / 2 ** 20), neededMiB: env.minFreeBytes / 2 ** 20 },
-        'too little space is left where artifacts are stored: no runs are taken until there is room',
-      );
-    this.full = !enough;
-    return enough;
+  /** Jobs are taken while this worker could do something with them. */
+  private queueOrNot(): void {
+    if (this.cutOff || this.impaired || this.outdated) this.services.consumer.pause();
+    else if (!this.draining) this.services.consumer.resume();
   }
 
   /**

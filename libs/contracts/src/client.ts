@@ -340,7 +340,11 @@ export class LoomClient extends Transport {
       timeoutMs: this.timeoutMs,
       signal,
     };
-    return followRun(stream, handlers, { retries, backoffMs: (failures) => this.backoffMs(failures) });
+    return followRun(stream, handlers, {
+      retries,
+      backoffMs: (failures) => this.backoffMs(failures),
+      read: (value) => this.read(value),
+    });
   }
 }
 

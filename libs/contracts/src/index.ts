@@ -9,6 +9,7 @@ export * from './evaluation-spec.js';
 export { MOST_TAGS } from './http-fields.js';
 export * from './http.js';
 export * from './memory.js';
+export * from './plain-text.js';
 export * from './plans-api.js';
 export * from './prepare-spec.js';
 export * from './progress.js';

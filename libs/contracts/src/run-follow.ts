@@ -24,13 +24,18 @@ export interface RunHandlers {
 
 /**
  * Takes a stream up again after the last message that came, as often as it breaks, and returns how the run ended.
- * `retries`: how often in a row without news; `backoffMs`: how long it waits after so many.
+ * `retries`: how often in a row without news; `backoffMs`: how long it waits after so many;
+ * `read`: what becomes of what it says.
  * @throws ApiError, UnreachableError, the signal's reason, and what a handler throws
  */
 export async function followRun(
   stream: EventStream,
   handlers: RunHandlers,
-  { retries, backoffMs }: { retries: number; backoffMs(failures: number): number },
+  {
+    retries,
+    backoffMs,
+    read,
+  }: { retries: number; backoffMs(failures: number): number; read<Value>(value: Value): Value },
 ): Promise<Run> {
   const { signal } = stream;
   let lost = false;
@@ -42,7 +47,7 @@ export async function followRun(
   };
   const dispatch = (message: ServerSentEvent) => {
     if (message.id !== undefined) lastEventId = message.id;
-    const data: unknown = JSON.parse(message.data);
+    const data = read<unknown>(JSON.parse(message.data));
     if (message.event === 'run') {
       run = data as Run;
       handlers.onRun?.(run);

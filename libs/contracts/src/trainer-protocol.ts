@@ -69,7 +69,8 @@ export type TrainerMessage =
   | { type: 'artifact'; id: number; name: string; kind: ArtifactKind; mime: string; path: string; step: number | null }
   | { type: 'succeeded'; result: RunResult }
   | { type: 'stopped'; reason: StopReason; step: number }
-  | { type: 'failed'; reason: StatusReason; message: string };
+  /** `code`: what the system called the error that it failed of. */
+  | { type: 'failed'; reason: StatusReason; message: string; code?: string | undefined };
 
 /** Last values (never best ones) of a finished run; a prepared dataset's manifest, and what became of its files. */
 export interface RunResult {

@@ -1,5 +1,6 @@
 /** Requests to the API over `fetch`: repeated while they may be, with the API's problems as errors. */
 import type { DamagedRow, Problem } from './http.js';
+import { mapTexts } from './plain-text.js';
 
 export interface ClientOptions {
   /** Where the API listens, such as `http://127.0.0.1:3000`; empty for the page's own origin. */
@@ -14,6 +15,8 @@ export interface ClientOptions {
   timeoutMs?: number;
   /** Called for what is left out of a list because its row is damaged. */
   onDamaged?: (row: DamagedRow) => void;
+  /** What becomes of each text of an answer: `printable` where it goes to a terminal. */
+  readText?: ((text: string) => string) | undefined;
 }
 
 /** The API refused: `problem` says which field, what was expected and what came. */
@@ -78,18 +81,33 @@ export class Transport {
   protected readonly retryDelayMs: number;
   protected readonly timeoutMs: number;
   private readonly onDamaged: (row: DamagedRow) => void;
+  private readonly readText: ((text: string) => string) | undefined;
 
-  constructor({ url, key, retries = 4, retryDelayMs = 250, timeoutMs = 30_000, onDamaged = () => {} }: ClientOptions) {
+  constructor({
+    url,
+    key,
+    retries = 4,
+    retryDelayMs = 250,
+    timeoutMs = 30_000,
+    onDamaged = () => {},
+    readText,
+  }: ClientOptions) {
     this.url = url.replace(/(?<!\/)\/+$/, '');
     this.authorization = key === undefined ? {} : { authorization: `Bearer ${key}` };
     this.retries = retries;
     this.retryDelayMs = retryDelayMs;
     this.timeoutMs = timeoutMs;
     this.onDamaged = onDamaged;
+    this.readText = readText;
   }
 
   protected async json<Result>(path: string, options: CallOptions = {}): Promise<Result> {
-    return (await (await this.send(path, options)).json()) as Result;
+    return this.read((await (await this.send(path, options)).json()) as Result);
+  }
+
+  /** A value of an answer, with its texts as they were asked for. */
+  protected read<Value>(value: Value): Value {
+    return this.readText ? mapTexts(value, this.readText) : value;
   }
 
   /** The answer to a call that lists; who made the client hears of what is left out of it. */
@@ -138,7 +156,10 @@ export class Transport {
       ...(body !== undefined && { body: JSON.stringify(body) }),
       signal,
     });
-    if (!response.ok) throw await problemOf(response);
+    if (!response.ok) {
+      const { problem, retryAfterSeconds } = await problemOf(response);
+      throw new ApiError(this.read(problem), retryAfterSeconds);
+    }
     return response;
   }
 

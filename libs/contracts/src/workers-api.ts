@@ -48,6 +48,10 @@ export const Worker = z
     id: z.string(),
     host: z.string(),
     state: z.enum(['starting', 'running', 'draining', 'stopped']),
+    impairment: z
+      .string()
+      .nullable()
+      .describe('Why it takes no runs for now, such as a store that it can’t write to; null where it takes some.'),
     slots: z.int(),
     pid: z.int(),
     versions: z.record(z.string(), z.string()),

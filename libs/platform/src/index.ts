@@ -1,4 +1,5 @@
 export * from './artifacts/collector.js';
+export * from './artifacts/identity.js';
 export * from './artifacts/store.js';
 export * from './machine/child-process.js';
 export { Database, isUnavailable } from './machine/database.js';

@@ -15,7 +15,7 @@ export function addWorkers(program: Command): void {
           ['id', 'state', 'slots', 'alive', 'heartbeat', 'labels', 'GPUs'],
           workers.map((worker) => [
             worker.id,
-            worker.state,
+            worker.impairment === null ? worker.state : `${worker.state}, takes no runs: ${worker.impairment}`,
             String(worker.slots),
             worker.alive ? 'yes' : 'no',
             age(worker.heartbeatAt),

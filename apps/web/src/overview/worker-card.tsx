@@ -32,6 +32,11 @@ export function WorkerCard({ worker, runs }: { worker: Worker; runs: Run[] }) {
         {worker.gpus.length === 0 ? 'CPU' : ''}
         {hardware.join(' · ')} · heartbeat <Ago at={worker.heartbeatAt} />
       </p>
+      {worker.impairment !== null && (
+        <p className="bad" role="status">
+          takes no runs: {worker.impairment}
+        </p>
+      )}
       {runs.map((run) => (
         <div key={run.id} className="dim">
           ↳ <a href={link(`runs/${run.id}`)}>{nameOf(run)}</a>

@@ -1,6 +1,8 @@
 import type { CollectResult } from '#libs/contracts';
+import { ForeignStoreError, identify } from './identity.js';
 import type { ArtifactStore } from './store.js';
 import type { Database } from '../machine/database.js';
+import { RequestError } from '../request-error.js';
 import { isAlive } from '../runs/sql.js';
 
 /**
@@ -16,8 +18,14 @@ export class ArtifactCollector {
     private readonly options: { collectGraceSeconds: number },
   ) {}
 
-  /** With `dryRun` it only counts. May run any number of times, also at once, and beside those who store. */
+  /**
+   * With `dryRun` it only counts. May run any number of times, also at once, and beside those who store.
+   * @throws RequestError `invalid_state` where the folder is not the store that its artifacts are in.
+   */
   async collect({ dryRun }: { dryRun: boolean }): Promise<CollectResult> {
+    await identify(this.artifacts, this.database).catch((error: unknown) => {
+      throw error instanceof ForeignStoreError ? new RequestError('invalid_state', error.message) : error;
+    });
     const graceMs = this.options.collectGraceSeconds * 1000;
     const before = Date.now() - graceMs;
     const result: CollectResult = {
@@ -41,7 +49,7 @@ export class ArtifactCollector {
     const alive = new Set(
       (
         await this.database.prisma.$queryRaw<{ folder: string }[]>`
-          SELECT host || '.' || pid AS folder
+          SELECT id AS folder
           FROM worker
           WHERE ${isAlive(graceMs)}`
       ).map(({ folder }) => folder),

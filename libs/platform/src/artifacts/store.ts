@@ -1,8 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream, type ReadStream } from 'node:fs';
-import { link, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { constants, createReadStream, type ReadStream } from 'node:fs';
+import { copyFile, link, mkdir, open, readdir, rename, rm, stat, utimes, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { ForeignStoreError, storeIdOf } from './identity.js';
 
 export interface StoredFile {
   sha256: string;
@@ -19,6 +20,9 @@ interface Leftover {
   sha256?: string | undefined;
   process?: string | undefined;
 }
+
+/** What was to be stored is no file: a pipe would never end, a device neither. */
+export class NoFileError extends Error {}
 
 /** The bytes in the store are not those that were put there. */
 export class CorruptArtifactError extends Error {}
@@ -37,6 +41,41 @@ const appearance = (file: string): Promise<string | undefined> =>
     () => undefined,
   );
 
+/**
+ * Opens a file to read it, and nothing else: opening a pipe would wait for its writer.
+ * @throws NoFileError
+ */
+async function openFile(file: string): Promise<FileHandle> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW).catch(
+    (error: NodeJS.ErrnoException) => {
+      throw error.code === 'ELOOP' || error.code === 'ENXIO' ? notAFile(file) : error;
+    },
+  );
+  if ((await handle.stat()).isFile()) return handle;
+  await handle.close();
+  throw notAFile(file);
+}
+const notAFile = (file: string) =>
+  new NoFileError(`expected ${path.basename(file)} to be a file, got a pipe, a link or something else`);
+
+/** Gives a file its place. Where that is on another device it is copied beside it first, and flushed. */
+async function movedInto(file: string, target: string): Promise<void> {
+  try {
+    await rename(file, target);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error;
+    const beside = `${target}.${randomUUID()}`;
+    try {
+      await copyFile(file, beside, constants.COPYFILE_EXCL);
+      const handle = await open(beside, 'r');
+      await handle.sync().finally(() => handle.close());
+      await rename(beside, target);
+    } finally {
+      await rm(beside, { force: true });
+    }
+  }
+}
+
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
@@ -51,6 +90,8 @@ async function syncFolder(folder: string): Promise<void> {
  * flushed to disk and renamed. The database row that makes it visible is written after that.
  */
 export class ArtifactStore {
+  /** Which store this has to be; undefined where nobody has said (see `identify`). */
+  id: string | undefined;
   /** How files looked that were found whole, by sha256. */
   private readonly whole = new Map<string, string>();
 
@@ -76,19 +117,70 @@ export class ArtifactStore {
   }
 
   /**
+   * Resolves when the folder is the store that it has to be.
+   * @throws ForeignStoreError
+   */
+  async checkIdentity(): Promise<void> {
+    if (this.id === undefined) return;
+    const found = await storeIdOf(this.dir);
+    if (found !== this.id) throw new ForeignStoreError(this.dir, this.id, found);
+  }
+
+  /**
+   * Resolves when all of these files are in the store that it has to be.
+   * @throws ForeignStoreError, CorruptArtifactError
+   */
+  async checkHolds(files: readonly StoredFile[]): Promise<void> {
+    await this.checkIdentity();
+    for (const { sha256, sizeBytes } of files) {
+      const size = await this.size(sha256);
+      if (size !== sizeBytes)
+        throw new CorruptArtifactError(
+          `expected artifact ${sha256} of ${sizeBytes} bytes in the store, found ${size ?? 'no such file'}`,
+        );
+    }
+  }
+
+  /** A folder of the store, made where it is missing. The store itself is never made where it has to be a known one. */
+  private async folder(...names: string[]): Promise<string> {
+    if (this.id === undefined) await mkdir(this.dir, { recursive: true });
+    let folder = this.dir;
+    for (const name of names) {
+      folder = path.join(folder, name);
+      await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+      });
+    }
+    return folder;
+  }
+
+  /**
    * Copies a file into the store; `onRead` is called for each piece of it. Throws what the file system throws, ENOSPC
    * for one; nothing is left behind then.
+   * @throws ForeignStoreError when the folder is not the store that it has to be, before or after the file was written;
+   *   NoFileError when `file` is a pipe, a device or a link.
    */
   async put(file: string, onRead?: () => void): Promise<StoredFile> {
-    const temporary = path.join(this.dir, 'tmp', randomUUID());
-    await mkdir(path.dirname(temporary), { recursive: true });
+    await this.checkIdentity();
+    const source = await openFile(file);
+    try {
+      const stored = await this.putFrom(source, onRead);
+      await this.checkIdentity();
+      return stored;
+    } finally {
+      await source.close();
+    }
+  }
+
+  private async putFrom(source: FileHandle, onRead?: () => void): Promise<StoredFile> {
+    const temporary = path.join(await this.folder('tmp'), randomUUID());
     // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
     const handle = await open(temporary, 'wx');
     try {
       const hash = createHash('sha256');
       let sizeBytes = 0;
       await pipeline(
-        createReadStream(file),
+        source.createReadStream({ autoClose: false }),
         async function* (chunks: AsyncIterable<Buffer>) {
           for await (const chunk of chunks) {
             hash.update(chunk);
@@ -100,12 +192,12 @@ export class ArtifactStore {
         handle.createWriteStream({ flush: true }),
       );
       const sha256 = hash.digest('hex');
+      await this.folder('sha256', sha256.slice(0, 2));
       const target = this.path(sha256);
-      await mkdir(path.dirname(target), { recursive: true });
       // A file that was there already counts as new, so that a collection of orphans leaves it alone until its row is
       // in.
       await utimes(temporary, new Date(), new Date());
-      await rename(temporary, target);
+      await movedInto(temporary, target);
       await syncFolder(path.dirname(target));
       return { sha256, sizeBytes };
     } finally {
@@ -184,8 +276,7 @@ export class ArtifactStore {
   /** Removes a file unless it was stored (again) after `before`. True when it is gone by this. */
   async removeOld(sha256: string, before: number): Promise<boolean> {
     const target = this.path(sha256);
-    const aside = path.join(this.dir, 'tmp', `${sha256}.${randomUUID()}`);
-    await mkdir(path.dirname(aside), { recursive: true });
+    const aside = path.join(await this.folder('tmp'), `${sha256}.${randomUUID()}`);
     if (!(await moved(target, aside))) return false;
     // Only now nobody can store it anew under our hands: had somebody just done so, it goes back.
     const found = await lookAt(aside);

@@ -17,6 +17,7 @@ const run = (project: string, more: Partial<Waiting> = {}): Waiting => ({
   project,
   placement: '',
   urgency: 50,
+  submittedAt: 0,
   runId: String(made++).padStart(8, '0'),
   ...more,
 });

@@ -28,6 +28,8 @@ export interface Waiting {
   project: string;
   placement: string;
   urgency: number;
+  /** By the database's clock, in milliseconds since 1970: among equals the first starts first. */
+  submittedAt: number;
   runId: string;
 }
 
@@ -45,8 +47,10 @@ export function quotaReached({
 
 const virtualTime = (shares: readonly Share[]): number => shares.reduce((latest, { tag }) => Math.max(latest, tag), 0);
 const nextTag = ({ tag, weight }: Share, now: number): number => Math.max(now, tag + 1 / weight);
-const before = (a: Waiting, b: Waiting): boolean =>
-  a.urgency < b.urgency || (a.urgency === b.urgency && a.runId < b.runId);
+function before(a: Waiting, b: Waiting): boolean {
+  if (a.urgency !== b.urgency) return a.urgency < b.urgency;
+  return a.submittedAt === b.submittedAt ? a.runId < b.runId : a.submittedAt < b.submittedAt;
+}
 
 /**
  * Takes at most `places` runs, in the order in which they are to start: of the project whose turn it is the most

@@ -16,6 +16,10 @@ export type QueuedJob = Job<RunJob>;
 
 const jobId = ({ runId, attempt }: RunJob) => `run_${runId}_a${attempt}`;
 
+/** Where BullMQ has jobs of which a worker will be given each, in its turn. */
+const LISTS = ['wait', 'paused', 'active'] as const;
+const SETS = ['prioritized', 'delayed'] as const;
+
 const LONGEST_READ_MS = 12_000;
 
 /**
@@ -97,17 +101,28 @@ export class RunQueue {
     );
   }
 
-  /** Those of the given jobs that Redis does not know. */
+  /**
+   * Those of the given jobs that no worker will be given. A job is in a list, where workers look, and its data are in a
+   * hash: Redis can have lost the one and kept the other. What is left of those that are returned is removed, because
+   * BullMQ adds no job whose hash is there.
+   */
   async missing<T extends RunJob>(jobs: readonly T[]): Promise<T[]> {
     if (jobs.length === 0) return [];
-    const pipeline = this.redis.pipeline();
-    for (const job of jobs) pipeline.exists(this.queue.toKey(jobId(job)));
-    const replies = (await pipeline.exec()) ?? [];
-    return jobs.filter((_, index) => {
-      const [error, count] = replies[index] ?? [new Error('no reply')];
+    const keysOf = (job: RunJob) => [this.queue.toKey(jobId(job)), `${this.queue.toKey(jobId(job))}:lock`];
+    // As of one moment: a job that a worker takes meanwhile moves from one list to another.
+    const asked = this.redis.multi();
+    for (const list of LISTS) asked.lrange(this.queue.toKey(list), 0, -1);
+    for (const set of SETS) asked.zrange(this.queue.toKey(set), '0', '-1');
+    for (const job of jobs) asked.exists(keysOf(job)[0]!);
+    const replies = ((await asked.exec()) ?? []).map(([error, reply]) => {
       if (error) throw error;
-      return count === 0;
+      return reply;
     });
+    const places = LISTS.length + SETS.length;
+    const listed = new Set((replies.slice(0, places) as string[][]).flat());
+    const missing = jobs.filter((job, i) => !listed.has(jobId(job)) || replies[places + i] === 0);
+    if (missing.length) await this.redis.del(...missing.flatMap(keysOf));
+    return missing;
   }
 
   async counts(): Promise<Record<string, number>> {

@@ -111,18 +111,19 @@ export class WaitingLine {
 const placesInLine = (runIds: readonly string[]): Prisma.Sql => Prisma.sql`
   WITH RECURSIVE lane AS (${LANES}),
     asked AS (
-      SELECT run_id, project, urgency, dispatched_at
+      SELECT run_id, project, urgency, submitted_at, dispatched_at
       FROM outbox
       WHERE run_id = ANY(${[...runIds]}::uuid[])),
     stepwise AS (
       SELECT
         asked.*,
         coalesce(lag(urgency) OVER line, -1) AS from_urgency,
+        coalesce(lag(submitted_at) OVER line, '-infinity') AS from_time,
         coalesce(lag(run_id) OVER line, '00000000-0000-0000-0000-000000000000') AS from_id,
         row_number() OVER line - 1 AS asked_before
       FROM asked
       WHERE dispatched_at IS NULL
-      WINDOW line AS (PARTITION BY project ORDER BY urgency, run_id)),
+      WINDOW line AS (PARTITION BY project ORDER BY urgency, submitted_at, run_id)),
     counted AS (
       SELECT s.*, (
         SELECT coalesce(sum(n), 0)
@@ -130,21 +131,22 @@ const placesInLine = (runIds: readonly string[]): Prisma.Sql => Prisma.sql`
           SELECT count(*) AS n
           FROM outbox o
           WHERE o.dispatched_at IS NULL AND o.project = lane.project AND o.placement = lane.placement
-            AND (o.urgency, o.run_id) > (s.from_urgency, s.from_id)
-            AND (o.urgency, o.run_id) < (s.urgency, s.run_id)) AS between_them
+            AND (o.urgency, o.submitted_at, o.run_id) > (s.from_urgency, s.from_time, s.from_id)
+            AND (o.urgency, o.submitted_at, o.run_id) < (s.urgency, s.submitted_at, s.run_id)) AS between_them
         WHERE lane.project = s.project) AS step
       FROM stepwise s)
   SELECT
     run_id AS "runId",
     project,
     false AS admitted,
-    (asked_before + sum(step) OVER (PARTITION BY project ORDER BY urgency, run_id))::int AS ahead
+    (asked_before + sum(step) OVER (PARTITION BY project ORDER BY urgency, submitted_at, run_id))::int AS ahead
   FROM counted
   UNION ALL
   SELECT run_id, project, true, (
     SELECT count(*)
     FROM outbox o
     WHERE o.dispatched_at <= asked.dispatched_at
-      AND (o.dispatched_at, o.urgency, o.run_id) < (asked.dispatched_at, asked.urgency, asked.run_id))::int
+      AND (o.dispatched_at, o.urgency, o.submitted_at, o.run_id)
+        < (asked.dispatched_at, asked.urgency, asked.submitted_at, asked.run_id))::int
   FROM asked
   WHERE dispatched_at IS NOT NULL`;

@@ -128,6 +128,7 @@ interface Due {
   project: string;
   placement: string;
   urgency: number;
+  submittedAt: number;
   labels: Record<string, string>;
   gpu: Requires['gpu'] | null;
 }
@@ -158,11 +159,12 @@ export const readDue = (tx: Transaction, limit: number): Promise<Due[]> => tx.$q
   SELECT due.*
   FROM lane CROSS JOIN LATERAL (
     SELECT o.id AS "outboxId", o.run_id AS "runId", o.attempt, o.project, o.placement, o.urgency,
+      extract(epoch FROM o.submitted_at)::float8 * 1000 AS "submittedAt",
       r.required_labels AS labels, r.required_gpu AS gpu
     FROM outbox o JOIN run r ON r.id = o.run_id
     WHERE o.dispatched_at IS NULL AND o.project = lane.project AND o.placement = lane.placement
       AND o.not_before <= now() AND ${hasStatus(WAITING_STATUSES, 'r')} AND r.attempt = o.attempt - 1
-    ORDER BY o.dispatched_at, o.project, o.placement, o.urgency, o.run_id
+    ORDER BY o.dispatched_at, o.project, o.placement, o.urgency, o.submitted_at, o.run_id
     LIMIT ${limit}) AS due`;
 
 /**
@@ -232,6 +234,47 @@ export async function undispatchedSeconds(
     FROM outbox
     WHERE id = ${String(first.outboxId)}::text::bigint`;
   return Math.max(0, row?.seconds ?? 0);
+}
+
+/**
+ * For how many seconds the run has waited that has waited longest of those that count as put into Redis though a worker
+ * that is as it asks has a slot free; 0 where there is none. It counts from when it was put there, and from when that
+ * worker last had an attempt end. So it grows where Redis has lost the run, or no worker hears of it.
+ */
+export async function untakenSeconds(tx: Transaction, { leaseMs }: { leaseMs: number }): Promise<number> {
+  const line = await readLine(tx, leaseMs, 'admitted');
+  const free = line.machines.filter(({ free }) => free > 0);
+  if (free.length === 0) return 0;
+  const waiting = await tx.$queryRaw<
+    { seconds: number; labels: Record<string, string>; gpu: Requires['gpu'] | null }[]
+  >`
+    SELECT
+      extract(epoch FROM now() - min(greatest(o.dispatched_at, o.not_before)))::float8 AS seconds,
+      r.required_labels AS labels,
+      r.required_gpu AS gpu
+    FROM outbox o JOIN run r ON r.id = o.run_id JOIN project p ON p.name = o.project
+    WHERE o.dispatched_at IS NOT NULL AND o.not_before <= now() AND ${hasStatus(WAITING_STATUSES, 'r')}
+      AND (p.max_running IS NULL OR p.max_running > (
+        SELECT count(*)
+        FROM run active
+        WHERE active.project = p.name AND ${hasStatus(ACTIVE_STATUSES, 'active')}))
+    GROUP BY r.required_labels, r.required_gpu`;
+  const idle = new Map(
+    (
+      await tx.$queryRaw<{ id: string; seconds: number }[]>`
+        SELECT
+          worker.id,
+          extract(epoch FROM now() - greatest(worker.started_at, max(attempt.ended_at)))::float8 AS seconds
+        FROM worker LEFT JOIN attempt ON attempt.worker_id = worker.id AND NOT attempt.charged
+        WHERE worker.id = ANY(${free.map(({ id }) => id)}::text[])
+        GROUP BY worker.id`
+    ).map(({ id, seconds }) => [id, seconds]),
+  );
+  const untaken = waiting.map(({ seconds, labels, gpu }) => {
+    const able = free.filter((machine) => capacity(machine, machine.free, { labels, ...(gpu && { gpu }) }) > 0);
+    return Math.min(seconds, Math.max(0, ...able.map(({ id }) => idle.get(id) ?? 0)));
+  });
+  return Math.max(0, ...untaken);
 }
 
 /** Seconds that workers have worked on the runs of each project, by its name. */

@@ -1,4 +1,11 @@
-import { ACTIVE_STATUSES, type RunResult, type RunStatus, type StatusReason } from '#libs/contracts';
+import {
+  ACTIVE_STATUSES,
+  mapTexts,
+  storableText,
+  type RunResult,
+  type RunStatus,
+  type StatusReason,
+} from '#libs/contracts';
 import { Prisma, type Database, type Transaction } from '../machine/database.js';
 import { hasStatus, interval, isOutOfTime, spentSeconds } from './sql.js';
 import { held, LeaseLostError, type Token } from './token.js';
@@ -72,15 +79,16 @@ export class Leases {
    * @throws LeaseLostError
    */
   async succeed(token: Token, result: RunResult): Promise<RunStatus> {
+    const kept = storableResult(result);
     return this.database.transaction(async (tx) => {
       const moved = await this.transitions.end(tx, token, {
         from: ['running', 'pausing'],
         to: 'succeeded',
-        set: [Prisma.sql`result = ${JSON.stringify(result)}::jsonb`, Prisma.sql`step = coalesce(total_steps, step)`],
+        set: [Prisma.sql`result = ${JSON.stringify(kept)}::jsonb`, Prisma.sql`step = coalesce(total_steps, step)`],
       });
       if (!moved) return this.stoppedMeanwhile(tx, token, 'succeeded');
-      if (result.dataset) {
-        const { dataset } = result;
+      if (kept.dataset) {
+        const { dataset } = kept;
         await tx.$executeRaw`
           INSERT INTO dataset (name, digest, manifest, run_id)
           VALUES (${dataset.name}, ${dataset.digest}, ${JSON.stringify(dataset)}::jsonb, ${token.runId}::uuid)
@@ -114,7 +122,7 @@ export class Leases {
         from: from[to],
         to,
         reason,
-        detail: detail.replaceAll('\0', ''),
+        detail: storableText(detail),
         outcome: 'failed',
         set: [
           Prisma.sql`failures = ${failures}`,
@@ -128,19 +136,33 @@ export class Leases {
   /**
    * Hands a run back that its worker has stopped, uncharged. One that was to be cancelled or to pause is, one whose
    * time limit is used up has timed out; any other goes on elsewhere from its last checkpoint. Returns the status that
-   * it has now.
+   * it has now. `why`: what of its worker made it impossible to go on there.
    * @throws LeaseLostError
    */
-  async release(token: Token): Promise<RunStatus> {
+  async release(token: Token, why: string | null = null): Promise<RunStatus> {
+    return this.database.transaction((tx) => this.releaseWithin(tx, token, why));
+  }
+
+  /**
+   * The same for one that failed by what its worker could not do, and that the worker can do again by now: uncharged,
+   * but for a run of which that is said again and again, because it may be the run.
+   * @throws LeaseLostError
+   */
+  async giveBack(token: Token, why: string): Promise<RunStatus> {
     return this.database.transaction(async (tx) => {
-      if (await this.timeOut(tx, token)) return 'timed_out';
+      const [run] = await tx.$queryRaw<{ losses: number }[]>`
+        UPDATE run SET losses = losses + 1
+        WHERE ${held(token)} AND status = 'running'
+        RETURNING losses`;
+      if (!run || run.losses <= MAX_LOSSES) return this.releaseWithin(tx, token, why);
       const moved = await this.transitions.end(tx, token, {
         from: ['running'],
-        to: 'queued',
-        reason: 'preempted',
-        outcome: 'preempted',
+        to: 'failed',
+        reason: 'internal_error',
+        outcome: 'failed',
+        detail: `${why}, and so it was ${MAX_LOSSES} times before`,
       });
-      return moved ? 'queued' : this.stoppedMeanwhile(tx, token);
+      return moved ? 'failed' : this.stoppedMeanwhile(tx, token, 'failed');
     });
   }
 
@@ -226,6 +248,18 @@ export class Leases {
       AND (lease_until < now() OR (${hasStatus(LIMITED_STATUSES)} AND ${isOutOfTime(cancelGraceMs + leaseMs)}))`;
   }
 
+  private async releaseWithin(tx: Transaction, token: Token, why: string | null): Promise<RunStatus> {
+    if (await this.timeOut(tx, token)) return 'timed_out';
+    const moved = await this.transitions.end(tx, token, {
+      from: ['running'],
+      to: 'queued',
+      reason: 'preempted',
+      ...(why !== null && { detail: storableText(why) }),
+      outcome: 'preempted',
+    });
+    return moved ? 'queued' : this.stoppedMeanwhile(tx, token);
+  }
+
   /** Ends a run as timed out whose attempt ends with its time limit used up. False where it is not, or has ended. */
   private async timeOut(tx: Transaction, token: Token): Promise<boolean> {
     const [late] = await tx.$queryRaw<{ spent: number; limit: number }[]>`
@@ -272,6 +306,12 @@ export class Leases {
     if (!ended) throw new LeaseLostError(token);
     return ended.status;
   }
+}
+
+/** A result as Postgres takes it and as it can be read: what is not finite has no JSON, and is left out. */
+function storableResult(result: RunResult): RunResult {
+  const metrics = Object.entries(result.metrics).filter(([, value]) => Number.isFinite(value));
+  return mapTexts({ ...result, metrics: Object.fromEntries(metrics) }, storableText);
 }
 
 /** A cancel goes before a time limit, and that before a pause, from which the run could not go on. */

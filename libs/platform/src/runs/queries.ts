@@ -10,7 +10,7 @@ import type {
   RunStatus,
 } from '#libs/contracts';
 import { isWaiting, WaitingLine } from '../dispatch/standing.js';
-import { undispatchedSeconds, type Window } from '../dispatch/waiting-line.js';
+import { undispatchedSeconds, untakenSeconds, type Window } from '../dispatch/waiting-line.js';
 import { intactRows, onlyOne, type IntactRows } from '../checked-row.js';
 import type { Database } from '../machine/database.js';
 import { inTurns, Turns } from '../machine/turns.js';
@@ -210,6 +210,11 @@ export class RunQueries {
     return undispatchedSeconds(this.prisma, { leaseMs: this.options.leaseMs, window: this.options.window ?? 'auto' });
   }
 
+  /** For how long the run has waited that a worker could take now, and does not. */
+  untakenSeconds(): Promise<number> {
+    return untakenSeconds(this.prisma, this.options);
+  }
+
   // Datasets and workers
 
   /** All versions, the newest first. */
@@ -248,12 +253,16 @@ export class RunQueries {
     return row ?? undefined;
   }
 
-  /** How many workers answer, and how many fell silent without having been told to end or having said that they do. */
-  async workerCounts(): Promise<{ alive: number; missed: number }> {
+  /**
+   * How many workers answer, how many of these take no runs for now, and how many fell silent without having been told
+   * to end or having said that they do.
+   */
+  async workerCounts(): Promise<{ alive: number; impaired: number; missed: number }> {
     const alive = isAlive(this.options.leaseMs);
-    const [counts] = await this.prisma.$queryRaw<{ alive: number; missed: number }[]>`
+    const [counts] = await this.prisma.$queryRaw<{ alive: number; impaired: number; missed: number }[]>`
       SELECT
         count(*) FILTER (WHERE ${alive})::int AS alive,
+        count(*) FILTER (WHERE ${alive} AND impairment IS NOT NULL)::int AS impaired,
         count(*) FILTER (WHERE NOT ${alive} AND state NOT IN ('draining', 'stopped'))::int AS missed
       FROM worker`;
     return counts!;
@@ -267,6 +276,7 @@ export class RunQueries {
         host,
         pid,
         state,
+        impairment,
         slots,
         versions,
         labels,

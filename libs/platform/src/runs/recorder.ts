@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { LogLevel, MetricPoint } from '#libs/contracts';
+import { mapTexts, storableText, type LogLevel, type MetricPoint } from '#libs/contracts';
 import { codeOf, Prisma, type Database, type Transaction } from '../machine/database.js';
 import { held, LeaseLostError, type Token } from './token.js';
 
@@ -208,18 +208,20 @@ function recorded(token: Token, progress: Progress, write: WriteNumber, hopeful:
         FROM fence,
           unnest(
             ${lines.map(({ level }) => level)}::text[],
-            ${lines.map(({ message }) => message.replaceAll('\0', ''))}::text[]) AS l(level, message)),
+            ${lines.map(({ message }) => storableText(message))}::text[]) AS l(level, message)),
       events AS (
         INSERT INTO run_event (run_id, attempt, type, data)
         SELECT fence.id, ${token.attempt}, e.type, e.data
-        FROM fence, jsonb_to_recordset(${JSON.stringify(events)}::jsonb) AS e(type text, data jsonb))
+        FROM
+          fence,
+          jsonb_to_recordset(${JSON.stringify(mapTexts(events, storableText))}::jsonb) AS e(type text, data jsonb))
     SELECT pg_notify('run_changed', id::text)::text
     FROM fence`;
 }
 
 /** The row of an artifact and its event behind one fence: neither is seen without the other. */
 function artifactAdded(token: Token, id: string, artifact: NewArtifact, write: WriteNumber): Prisma.Sql {
-  const { name, kind, mime, sizeBytes, sha256, step } = artifact;
+  const { name, kind, mime, sizeBytes, sha256, step } = mapTexts(artifact, storableText);
   return Prisma.sql`
     WITH fence AS (
         UPDATE run SET ${counted(write)}
@@ -266,8 +268,10 @@ const surplusCheckpointsForgotten = (runId: string): Prisma.Sql => Prisma.sql`
  */
 function columnsOf(points: readonly MetricPoint[]) {
   const byKey = new Map<string, Map<number, number>>();
-  for (const { key, step, value } of points)
+  for (const { key: given, step, value } of points) {
+    const key = storableText(given);
     if (Number.isFinite(value)) (byKey.get(key) ?? byKey.set(key, new Map()).get(key)!).set(step, value);
+  }
   const keys = [...byKey.keys()].sort();
   const series = keys.map((key) => [...byKey.get(key)!].sort(([a], [b]) => a - b));
   const literal = (numbers: readonly number[]) => `{${numbers.join()}}`;

@@ -24,8 +24,10 @@ export const isAlive = (leaseMs: number, alias = 'worker'): Prisma.Sql =>
   Prisma.sql`(${Prisma.raw(alias)}.state <> 'stopped' AND ${heard(leaseMs, alias)})`;
 
 /** The worker under this alias answers and takes runs. */
-export const takesRuns = (leaseMs: number, alias = 'worker'): Prisma.Sql =>
-  Prisma.sql`(${Prisma.raw(alias)}.state = 'running' AND ${heard(leaseMs, alias)})`;
+export const takesRuns = (leaseMs: number, alias = 'worker'): Prisma.Sql => {
+  const worker = Prisma.raw(alias);
+  return Prisma.sql`(${worker}.state = 'running' AND ${worker}.impairment IS NULL AND ${heard(leaseMs, alias)})`;
+};
 
 /** How long the attempt under this alias took, or has taken until now, in seconds (a `numeric`). */
 export const attemptSeconds = (alias = 'attempt'): Prisma.Sql =>

@@ -92,13 +92,14 @@ export class Transitions {
   /** Puts runs that are queued into the line of those that wait for a worker. */
   async enqueue(tx: Transaction, runIds: readonly string[]): Promise<void> {
     await tx.$executeRaw`
-      INSERT INTO outbox (run_id, attempt, not_before, project, urgency, placement)
+      INSERT INTO outbox (run_id, attempt, not_before, project, urgency, submitted_at, placement)
       SELECT
         id,
         attempt + 1,
         coalesce(next_start_at, now()),
         project,
         100 - priority,
+        created_at,
         CASE
           WHEN required_labels = '{}' AND required_gpu IS NULL THEN ''
           ELSE md5(jsonb_build_array(required_labels, required_gpu)::text)

@@ -36,7 +36,13 @@ export class Workers {
         ${JSON.stringify(labels)}::jsonb, ${JSON.stringify(gpus)}::jsonb, ${memoryMiB}::int)
       ON CONFLICT (id) DO UPDATE SET host = excluded.host, pid = excluded.pid, state = excluded.state,
         slots = excluded.slots, versions = excluded.versions, labels = excluded.labels, gpus = excluded.gpus,
-        memory_mib = excluded.memory_mib, started_at = now(), heartbeat_at = now()`;
+        memory_mib = excluded.memory_mib, impairment = NULL, started_at = now(), heartbeat_at = now()`;
+  }
+
+  /** Why a worker takes no runs for now; null: it takes some. */
+  async setImpairment(id: string, why: string | null): Promise<void> {
+    await this.database.prisma.$executeRaw`UPDATE worker SET impairment = ${why} WHERE id = ${id}`;
+    if (why === null) await this.database.prisma.$executeRaw`SELECT pg_notify('outbox', '')`;
   }
 
   /** A worker that was told to drain never runs again. */

@@ -1,0 +1,101 @@
+import type { Logger } from '#libs/platform';
+import { isFaultOfTheMachine, type Impairment, type Storage } from './storage.js';
+
+/** So often it is looked whether a worker that took no runs can take some again, and the other way round. */
+const LOOK_MS = 1000;
+
+interface FitnessOptions {
+  storage: Storage;
+  log: Logger;
+  /** Why no trainer can be started; undefined where one could. Asked after one could not. */
+  startTrainer: () => Promise<string | undefined>;
+  /** Has others see why it takes no runs (null: it takes some). Repeated while it fails. */
+  tell: (why: string | null) => Promise<void>;
+  /** Called with whether runs can be taken, when that has changed. */
+  onChange: (fit: boolean) => void;
+}
+
+/** What it is of its machine that has ended a run. `lasts`: it has been found to be so still. */
+export interface Blame {
+  why: string;
+  lasts: boolean;
+}
+
+/**
+ * Whether this worker can work at all: store what runs make, and start trainers. One that can't takes nothing, says so,
+ * and takes up again by itself.
+ */
+export class Fitness {
+  private impairment: Impairment | undefined;
+  private trainersFail = false;
+  private told: string | null = null;
+  private timer: NodeJS.Timeout | undefined;
+  private looking: Promise<void> = Promise.resolve();
+
+  constructor(private readonly options: FitnessOptions) {}
+
+  watch(): void {
+    this.timer = setTimeout(() => {
+      this.looking = this.look({ anew: true }).then(
+        () => this.timer && this.watch(),
+        (error: unknown) => this.options.log.error({ err: error }, 'the fitness of the worker could not be told'),
+      );
+    }, LOOK_MS);
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    await this.looking;
+  }
+
+  /** Whether a run can be taken. */
+  async isFit(): Promise<boolean> {
+    await this.look();
+    return this.impairment === undefined;
+  }
+
+  /** What of this machine has ended a run that failed of this; undefined where it is the run's own failure. */
+  async blameFor(failure: { reason: string; message: string; code?: string | undefined }): Promise<Blame | undefined> {
+    const isOfMachine = isFaultOfTheMachine(failure.code);
+    if (!isOfMachine && failure.reason !== 'internal_error' && failure.reason !== 'disk_full') return undefined;
+    await this.look({ anew: true });
+    if (this.impairment?.kind === 'storage') return { why: this.impairment.why, lasts: true };
+    return isOfMachine ? { why: failure.message, lasts: false } : undefined;
+  }
+
+  /** A trainer could not be started: until one can, no run is taken. */
+  async trainerFailed(): Promise<void> {
+    this.trainersFail = true;
+    await this.look();
+  }
+
+  private async look(how: { anew?: boolean } = {}): Promise<void> {
+    const found = (await this.options.storage.look(how)) ?? (await this.trainers());
+    const wasFit = this.impairment === undefined;
+    const { log, onChange } = this.options;
+    if (found && found.why !== this.impairment?.why) log.error(`no runs are taken: ${found.why}`);
+    if (!found && !wasFit) log.info('runs are taken again');
+    this.impairment = found;
+    if (wasFit !== (found === undefined)) onChange(found === undefined);
+    await this.tell(found?.why ?? null);
+  }
+
+  private async trainers(): Promise<Impairment | undefined> {
+    if (!this.trainersFail) return undefined;
+    const why = await this.options.startTrainer();
+    this.trainersFail = why !== undefined;
+    return why === undefined ? undefined : { kind: 'storage', why };
+  }
+
+  private async tell(why: string | null): Promise<void> {
+    if (this.told === why) return;
+    await this.options.tell(why).then(
+      () => {
+        this.told = why;
+      },
+      // Postgres is away; it is said the next time.
+      () => undefined,
+    );
+  }
+}
