@@ -1,9 +1,9 @@
 /** Who holds the stack of a folder: one process at a time, by a lock of the kernel's that ends with it. */
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 // Past the lib's index, which brings Prisma: commands that start nothing answer three times as fast without it.
+import { isLocked, lockFile } from '../../../libs/platform/src/machine/file-lock.js';
 import { identityOf, isStill, type ProcessSources } from '../../../libs/platform/src/machine/process-identity.js';
 
 /** A worker writes a checkpoint before it goes, so that the next start goes on from there. */
@@ -22,40 +22,13 @@ export class StackRunningError extends StackError {
   }
 }
 
-/** Its bytes are locked, nothing is written to it. */
 const lockOf = (dir: string): string => path.join(dir, 'stack.lock');
 /** Names the process that has the lock. */
 const holderFile = (dir: string): string => path.join(dir, 'holder');
 
-/** A starter waits as long for those that only ask whether the folder is held. */
-const ASKING_MS = 100;
 const NAMING_MS = 10_000;
-const SQLITE_BUSY = 5;
 
-/**
- * Takes the lock of the folder's file by SQLite, which takes it by fcntl(2): the kernel gives it to one process, and
- * takes it back from one that is killed. A copy of the folder has a file of its own, so that it is not held with it.
- * Undefined where it is held.
- */
-function locked(dir: string, how: 'exclusive' | 'shared'): DatabaseSync | undefined {
-  const exclusive = how === 'exclusive';
-  const database = new DatabaseSync(lockOf(dir), { timeout: exclusive ? ASKING_MS : 0 });
-  try {
-    database.exec(exclusive ? 'BEGIN EXCLUSIVE' : 'BEGIN; SELECT * FROM sqlite_schema');
-    return database;
-  } catch (error) {
-    database.close();
-    if ((error as { errcode?: number }).errcode === SQLITE_BUSY) return undefined;
-    throw error;
-  }
-}
-
-function isHeld(dir: string): boolean {
-  if (!existsSync(lockOf(dir))) return false;
-  const asked = locked(dir, 'shared');
-  asked?.close();
-  return asked === undefined;
-}
+const isHeld = (dir: string): boolean => isLocked(lockOf(dir));
 
 /** The process that holds the stack of `dir`, while it lives and is known to be the one. */
 export function runningPid(dir: string, sources?: ProcessSources): number | undefined {
@@ -91,14 +64,14 @@ export async function stopStack(
 export async function takeLock(dir: string, sources?: ProcessSources): Promise<() => void> {
   try {
     for (;;) {
-      const lock = locked(dir, 'exclusive');
+      const lock = lockFile(lockOf(dir));
       if (lock) {
         const draft = `${holderFile(dir)}.${process.pid}`;
         writeFileSync(draft, `${process.pid} ${identityOf(process.pid, sources)}\n`);
         renameSync(draft, holderFile(dir));
         return () => {
           rmSync(holderFile(dir), { force: true });
-          lock.close();
+          lock.release();
         };
       }
       const pid = await liveHolder(dir, sources);

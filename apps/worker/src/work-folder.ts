@@ -1,28 +1,15 @@
 /**
- * The folder in which a worker's runs have their files under way. It is locked by the kernel for as long as its process
- * lives, also where several have one host name and one process id: containers do. Node locks no files itself; SQLite
- * does.
+ * The folder in which a worker's runs have their files under way. It is locked for as long as its process lives, also
+ * where several have one host name and one process id: containers do.
  */
+import { lockFile, type FileLock } from '#libs/platform';
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 
 const LOCK = 'lock';
 
-/** Undefined where another process has it. */
-function lock(folder: string): DatabaseSync | undefined {
-  const file = new DatabaseSync(path.join(folder, LOCK), { timeout: 0 });
-  try {
-    file.exec('BEGIN EXCLUSIVE');
-    return file;
-  } catch {
-    file.close();
-    return undefined;
-  }
-}
-
 export class WorkFolder {
-  private lock: DatabaseSync | undefined;
+  private lock: FileLock | undefined;
 
   constructor(readonly path: string) {}
 
@@ -33,8 +20,8 @@ export class WorkFolder {
   async make(): Promise<void> {
     const isNew = await made(path.dirname(this.path)).then(() => made(this.path));
     if (!isNew && this.lock) return;
-    this.lock?.close();
-    this.lock = lock(this.path);
+    this.lock?.release();
+    this.lock = lockFile(path.join(this.path, LOCK));
     if (!this.lock) throw new Error(`expected ${this.path} to be this worker's own, another holds it`);
     await this.removeAbandoned();
   }
@@ -45,17 +32,26 @@ export class WorkFolder {
     for (const name of await readdir(root)) {
       const folder = path.join(root, name);
       if (folder === this.path || !(await isThere(path.join(folder, LOCK)))) continue;
-      const abandoned = lock(folder);
+      const abandoned = lockOf(folder);
       if (abandoned) await rm(folder, { recursive: true, force: true });
-      abandoned?.close();
+      abandoned?.release();
     }
   }
 
   async remove(): Promise<void> {
     if (!this.lock) return;
     await rm(this.path, { recursive: true, force: true });
-    this.lock.close();
+    this.lock.release();
     this.lock = undefined;
+  }
+}
+
+/** Undefined where another has it, and where nobody can tell: what is not known to be abandoned is left alone. */
+function lockOf(folder: string): FileLock | undefined {
+  try {
+    return lockFile(path.join(folder, LOCK));
+  } catch {
+    return undefined;
   }
 }
 

@@ -4,6 +4,7 @@ export * from './artifacts/store.js';
 export * from './machine/child-process.js';
 export { Database, isUnavailable } from './machine/database.js';
 export * from './machine/env.js';
+export { lockFile, type FileLock } from './machine/file-lock.js';
 export { Explanations } from './runs/explain.js';
 export * from './dispatch/leader.js';
 export * from './dispatch/outbox.js';
