@@ -1,3 +1,4 @@
+import { DriverAdapterError } from '@prisma/driver-adapter-utils';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Database, isUnavailable } from './database.js';
@@ -29,4 +30,20 @@ describe('a Postgres that is not there is known as that, by a query and in a tra
       await database.close();
     }
   });
+});
+
+test('what ends the BEGIN or the COMMIT of a transaction is known, of which Prisma makes no error of its own', () => {
+  const told = (code: string) =>
+    new DriverAdapterError({
+      kind: 'postgres',
+      originalCode: code,
+      code,
+      severity: 'FATAL',
+      message: 'it said so',
+      detail: undefined,
+      column: undefined,
+      hint: undefined,
+    });
+  expect(['57P01', '53100', '25006', '55P03'].map((code) => isUnavailable(told(code)))).toEqual(Array(4).fill(true));
+  expect(['23505', '22P02'].map((code) => isUnavailable(told(code)))).toEqual([false, false]);
 });

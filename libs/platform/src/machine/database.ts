@@ -1,4 +1,5 @@
 import { PrismaPg } from '@prisma/adapter-pg';
+import { isDriverAdapterError } from '@prisma/driver-adapter-utils';
 import { Socket } from 'node:net';
 import pg from 'pg';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,13 +16,24 @@ export type Channel = 'run_changed' | 'run_control' | 'worker_control' | 'outbox
 
 /** Serialisation failure and deadlock: the transaction did nothing and may be repeated. */
 const REPEATABLE = new Set(['P2034', '40001', '40P01']);
-/** What the driver says of an error of Prisma: the code that Postgres gave, and the kind that it sorts it into. */
-const driverCause = (error: Prisma.PrismaClientKnownRequestError) =>
-  (error.meta?.['driverAdapterError'] as { cause?: { originalCode?: string; kind?: string } } | undefined)?.cause;
+interface DriverCause {
+  originalCode?: string;
+  kind?: string;
+}
+
+/**
+ * What the driver says of an error: the code that Postgres gave, and the kind that it sorts it into. Prisma makes an
+ * error of its own of it, but not of what ends a transaction's BEGIN or COMMIT and has no code of Prisma's.
+ */
+function driverCause(error: unknown): DriverCause | undefined {
+  if (error instanceof Prisma.PrismaClientKnownRequestError)
+    return (error.meta?.['driverAdapterError'] as { cause?: DriverCause } | undefined)?.cause;
+  return error instanceof Error && isDriverAdapterError(error) ? error.cause : undefined;
+}
 
 /** What Postgres, or else Prisma, calls an error. */
 export const codeOf = (error: unknown): string | undefined =>
-  error instanceof Prisma.PrismaClientKnownRequestError ? (driverCause(error)?.originalCode ?? error.code) : undefined;
+  driverCause(error)?.originalCode ?? (error instanceof Prisma.PrismaClientKnownRequestError ? error.code : undefined);
 
 /**
  * Codes of the network, of Postgres (connection exceptions, session timeouts, shutdown, statement timeout; read-only,
@@ -43,9 +55,8 @@ const UNAVAILABLE_MESSAGE =
 export function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = codeOf(error) ?? (error as NodeJS.ErrnoException).code ?? '';
-  const kind = error instanceof Prisma.PrismaClientKnownRequestError ? driverCause(error)?.kind : undefined;
   return (
-    UNAVAILABLE_KINDS.has(kind ?? '') ||
+    UNAVAILABLE_KINDS.has(driverCause(error)?.kind ?? '') ||
     UNAVAILABLE.test(code) ||
     REPEATABLE.has(code) ||
     UNAVAILABLE_MESSAGE.test(error.message) ||
