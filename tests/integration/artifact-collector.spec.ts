@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 
 beforeEach(async () => {
-  await database.prisma.$executeRaw`TRUNCATE run, dataset, worker CASCADE`;
+  await database.prisma.$executeRaw`TRUNCATE run, dataset, worker, artifact_store CASCADE`;
   if (dir) await rm(dir, { recursive: true, force: true });
   dir = await mkdtemp(path.join(tmpdir(), 'loom-collect-'));
   store = new ArtifactStore(path.join(dir, 'artifacts'));
@@ -77,14 +77,14 @@ test('takes old files that nothing names and leavings of the dead; a dry run tak
   for (const file of ['half-old', 'half-young']) await writeFile(path.join(tmp, file), 'half');
   await age(path.join(tmp, 'half-old'));
   // `busy` has an old name and a young file in it.
-  for (const folder of ['dead.7', 'busy.8', 'alive.9']) {
+  for (const folder of ['dead', 'busy', 'alive']) {
     await mkdir(path.join(store.dir, 'work', folder, 'run'), { recursive: true });
     await writeFile(path.join(store.dir, 'work', folder, 'run', 'file'), '12345678');
-    if (folder !== 'busy.8') await age(path.join(store.dir, 'work', folder, 'run', 'file'));
+    if (folder !== 'busy') await age(path.join(store.dir, 'work', folder, 'run', 'file'));
     await age(path.join(store.dir, 'work', folder, 'run'));
     await age(path.join(store.dir, 'work', folder));
   }
-  await runs.workers.registerWorker({ id: 'w9', host: 'alive', pid: 9, slots: 1, versions: {} });
+  await runs.workers.registerWorker({ id: 'alive', host: 'host', pid: 9, slots: 1, versions: {} });
   const split = { count: 8, countPerClass: [4, 4], samples, labels };
   await runs.leases.succeed(token, {
     metrics: {},
@@ -110,7 +110,7 @@ test('takes old files that nothing names and leavings of the dead; a dry run tak
   expect(await store.size(orphan)).toBeUndefined();
   for (const sha256 of [named, samples, labels, young]) await store.verified(sha256);
   expect(await readdir(tmp)).toEqual(['half-young']);
-  expect((await readdir(path.join(store.dir, 'work'))).sort()).toEqual(['alive.9', 'busy.8']);
+  expect((await readdir(path.join(store.dir, 'work'))).sort()).toEqual(['alive', 'busy']);
   expect(await collector.collect({ dryRun: false })).toEqual({ ...expected, orphans: none, leftovers: none });
 });
 

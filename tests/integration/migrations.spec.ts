@@ -1,4 +1,5 @@
 /** An upgrade: the database of the first version takes the migrations while it is written to. */
+import { RunSpec } from '#libs/contracts';
 import { Database, migrate, RunQueries, Runs } from '#libs/platform';
 import { spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
@@ -10,6 +11,7 @@ import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
 
 const MIGRATIONS = path.resolve(import.meta.dirname, '..', '..', 'prisma', 'migrations');
+const SPEC = RunSpec.parse({ kind: 'prepare-dataset', name: 'shapes', path: 'shapes' });
 let name: string;
 let url: URL;
 
@@ -64,9 +66,9 @@ test(
         while (!load.signal.aborted) {
           const id = randomUUID();
           await client.query(
-            `INSERT INTO run (id, kind, status, digest, spec, tags, priority) VALUES ($1, 'pretrain', 'queued', $2, ` +
-              `'{"kind": "pretrain"}', '{}', 50)`,
-            [id, id],
+            `INSERT INTO run (id, kind, status, digest, spec, tags, priority) VALUES ($1, 'prepare-dataset', ` +
+              `'queued', $2, $3, '{}', 50)`,
+            [id, id, SPEC],
           );
           await client.query('INSERT INTO outbox (run_id, attempt) VALUES ($1, 1)', [id]);
           await client.query(

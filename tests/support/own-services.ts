@@ -64,6 +64,7 @@ export const ownRedis = ({ durable }: { durable: boolean }): Promise<OwnServer> 
       const { redisUrl, stop } = await startLocalServices({
         dir,
         durable,
+        keep: false,
         log: () => {},
         databaseUrl: inject('databaseUrl'),
       });
@@ -86,6 +87,7 @@ export const ownPostgres = (): Promise<OwnServer> =>
       const { databaseUrl, stop } = await startLocalServices({
         dir,
         durable: true,
+        keep: false,
         log: () => {},
         redisUrl: inject('redisUrl'),
       });

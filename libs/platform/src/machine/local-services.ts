@@ -4,7 +4,7 @@ import { chmod, chown, link, mkdir, readFile, rm, writeFile } from 'node:fs/prom
 import path from 'node:path';
 import { postgresUser, startPostgres } from './local-postgres.js';
 import { startRedis } from './local-redis.js';
-import { keptUp, LocalServiceError, type ServerUser } from './local-server.js';
+import { keptUp, LocalServiceError, type LocalServer, type ServerUser } from './local-server.js';
 
 export { LocalServiceError } from './local-server.js';
 
@@ -24,6 +24,8 @@ export interface LocalServicesOptions {
   log: (line: string) => void;
   /** False gives up safety against a power cut for speed. */
   durable?: boolean;
+  /** False leaves one that ends as it is. */
+  keep?: boolean;
   /** A server that runs already is used as it is. */
   databaseUrl?: string | undefined;
   redisUrl?: string | undefined;
@@ -31,14 +33,15 @@ export interface LocalServicesOptions {
 
 /**
  * Starts what no URL is given for: Postgres from the embedded binaries, Redis from the PATH, both on free ports of
- * 127.0.0.1, with passwords that are kept in `dir`. One that ends is started again. On Linux they end with this
- * process, however it ends. `dir` is closed to other users.
+ * 127.0.0.1, with passwords that are kept in `dir`. One that ends is started again, unless `keep` is false. On Linux
+ * they end with this process, however it ends. `dir` is closed to other users.
  * @throws LocalServiceError
  */
 export async function startLocalServices({
   dir,
   log,
   durable = true,
+  keep = true,
   databaseUrl,
   redisUrl,
 }: LocalServicesOptions): Promise<KeptServices> {
@@ -46,17 +49,16 @@ export async function startLocalServices({
   const owner = process.getuid?.() === 0 && !databaseUrl ? await postgresUser() : undefined;
   await closeToOthers(dir, owner);
   const passwords = await keptPasswords(dir);
-  const given = async (url: string) => ({
-    url,
-    stop: async () => undefined,
-    failure: new Promise<never>(() => undefined),
-  });
+  const never = new Promise<never>(() => undefined);
+  const given = async (url: string) => ({ url, stop: async () => undefined, failure: never });
+  const up = async (name: string, start: (port?: number) => Promise<LocalServer>) =>
+    keep ? keptUp(name, start, log) : { ...(await start()), failure: never };
   const postgres = (port?: number) =>
     startPostgres(path.join(dir, 'postgres'), { durable, passwords, owner, port, log });
   const redis = (port?: number) => startRedis(path.join(dir, 'redis'), { durable, password: passwords.redis, port });
   const started = await Promise.allSettled([
-    databaseUrl ? given(databaseUrl) : keptUp('Postgres', postgres, log),
-    redisUrl ? given(redisUrl) : keptUp('Redis', redis, log),
+    databaseUrl ? given(databaseUrl) : up('Postgres', postgres),
+    redisUrl ? given(redisUrl) : up('Redis', redis),
   ]);
   const stop = async () => {
     await Promise.all(started.flatMap((server) => (server.status === 'fulfilled' ? [server.value.stop()] : [])));
