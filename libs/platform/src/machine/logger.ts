@@ -29,7 +29,8 @@ export function createLogger(name: string, level: Env['logLevel']): Logger {
         logMethod(args, method) {
           const [fields, message] = args as unknown as [object | string, string | undefined];
           const err = typeof fields === 'object' && fields !== null && 'err' in fields ? fields.err : undefined;
-          if (!(err instanceof Error)) return method.apply(this, args);
+          // What fails in a request is asked for by the request's id, each by its own.
+          if (!(err instanceof Error) || 'requestId' in this.bindings()) return method.apply(this, args);
           const repeated = repeatsOf(said, `${message} ${err.name} ${err.message}`, fields);
           if (repeated === undefined) return;
           return method.apply(this, repeated === 0 ? args : ([{ ...(fields as object), repeated }, message] as never));
