@@ -38,6 +38,8 @@ const table = new Map<string, Map<string, string>>();
 const administer = async <Result>(work: (admin: pg.Client) => Promise<Result>, name = 'postgres'): Promise<Result> => {
   const url = new URL(postgres.url);
   url.pathname = `/${name}`;
+  url.username = 'loom';
+  url.password = await postgres.superuserPassword();
   const admin = new pg.Client({ connectionString: url.href });
   admin.on('error', () => undefined);
   await admin.connect();

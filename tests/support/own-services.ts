@@ -16,6 +16,8 @@ export interface OwnServer {
   signal(name: NodeJS.Signals): Promise<void>;
   /** Ends it with a signal and waits until it is gone. */
   kill(name: NodeJS.Signals): Promise<void>;
+  /** What its superuser logs in with. */
+  superuserPassword(): Promise<string>;
   /** Brings it up again on the same data. */
   start(): Promise<void>;
   stop(): Promise<void>;
@@ -38,6 +40,8 @@ async function ownServer(
     signal: async (name) => {
       process.kill(pid, name);
     },
+    superuserPassword: async () =>
+      (JSON.parse(await readFile(path.join(dir, 'passwords.json'), 'utf8')) as { superuser: string }).superuser,
     kill: async (name) => {
       process.kill(pid, name);
       await eventually(async () => {

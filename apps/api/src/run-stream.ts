@@ -160,16 +160,15 @@ class Feed {
       for (let caughtUp = false; !caughtUp;) {
         if (this.run) reader.tell(this.run);
         const goal = { ...this.position };
-        for (let full = true; full;) {
-          const news = await this.turnstile.through(() => read(this.queries, this.runId, reader.position, goal));
-          for (const message of news.messages) {
-            reader.tell(message);
-            await reader.drained();
-            if (turns.over) await turns.next();
-            if (reader.gone.signal.aborted) return true;
-          }
-          ({ full } = news);
+        // Not through the turnstile: while it waited in line the feed would go on, and it would not catch up.
+        const news = await read(this.queries, this.runId, reader.position, goal);
+        for (const message of news.messages) {
+          reader.tell(message);
+          await reader.drained();
+          if (turns.over) await turns.next();
+          if (reader.gone.signal.aborted) return true;
         }
+        if (news.full) continue;
         // What was superseded is not there to be read.
         for (const of of ['event', 'metric', 'log'] as const)
           reader.position[of] = Math.max(reader.position[of], goal[of]);

@@ -1,4 +1,4 @@
-/** So many runs are read at once for those who follow them: other requests find connections to Postgres. */
+/** So many runs are read at once for all who follow them: other requests find connections to Postgres. */
 const READ_AT_ONCE = 4;
 
 /** Lets so many read at once, in the order in which they came. */
