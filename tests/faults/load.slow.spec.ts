@@ -367,7 +367,13 @@ test(
     const [before, together] = [await resident(), await perSecond(400)];
     const submits = await timesOf(100, (i) => submit(3300 + i));
     await goOn(2000);
-    const grown = (await resident()) - before;
+    // The least of some: a collection of garbage may be due at any one moment.
+    const sizes: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      await goOn(100);
+      sizes.push(await resident());
+    }
+    const grown = Math.min(...sizes) - before;
     await annotate(
       `transactions a second with 1 client ${alone.toFixed(0)}, with 200 ${together.toFixed(0)}; submits beside ` +
         `them ${inWords(submits, without)}; the API grew by ` +
