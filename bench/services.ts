@@ -3,7 +3,7 @@
  * for each part.
  */
 import { migrate, startLocalServices, type LocalServices } from '#libs/platform';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
@@ -30,8 +30,6 @@ export class Services {
 
   static async start(): Promise<Services> {
     const dir = await mkdtemp(path.join(tmpdir(), 'loom-bench-'));
-    // The user that Postgres runs as has to get in.
-    await chmod(dir, 0o711);
     const { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl } = process.env;
     return new Services(dir, await startLocalServices({ dir, log: console.log, databaseUrl, redisUrl }));
   }

@@ -1,6 +1,6 @@
 /** Servers of a test's own, behind a proxy, for faults that nobody else must feel. */
 import { migrate, startLocalServices } from '#libs/platform';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
@@ -29,7 +29,6 @@ async function ownServer(
   prepare: (url: string) => Promise<void> = async () => {},
 ): Promise<OwnServer> {
   const dir = await mkdtemp(path.join(tmpdir(), 'loom-server-'));
-  await chmod(dir, 0o711);
   let server = await start(dir);
   await prepare(server.url);
   let pid = await pidOf(server.url, dir);

@@ -2,7 +2,7 @@
 // By path: global set-up runs where `#libs` means the build, which may be older than the sources.
 import { startLocalServices, type LocalServices } from '../../libs/platform/src/machine/local-services.js';
 import { migrate } from '../../libs/platform/src/machine/migrations.js';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestProject } from 'vitest/node';
@@ -38,8 +38,6 @@ async function containers(): Promise<LocalServices | undefined> {
 
 async function embedded(): Promise<LocalServices> {
   const dir = await mkdtemp(path.join(tmpdir(), 'loom-test-'));
-  // The user that Postgres runs as has to get in.
-  await chmod(dir, 0o711);
   const remove = () => rm(dir, { recursive: true, force: true });
   try {
     const services = await startLocalServices({

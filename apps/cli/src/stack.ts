@@ -7,6 +7,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 // Past the lib's index, which brings Prisma and is loaded where databases are brought up.
 import { spawnDependent } from '../../../libs/platform/src/machine/child-process.js';
+import { restartPause, RESTARTS, STEADY_MS } from '../../../libs/platform/src/machine/local-server.js';
 import { choosePort, urlOf } from './listening.js';
 import { StackError, STOP_GRACE_MS, takeLock } from './stack-lock.js';
 import { readState, writeState, type StackState } from './stack-state.js';
@@ -14,7 +15,6 @@ import { readState, writeState, type StackState } from './stack-state.js';
 const DIST = path.resolve(import.meta.dirname, '..', '..', '..');
 const ROOT = path.basename(DIST) === 'dist' ? path.dirname(DIST) : DIST;
 const START_TIMEOUT_MS = 60_000;
-const RESTARTS = 5;
 
 export interface StackOptions {
   /** Holds everything: databases, artifacts, logs, state. What is there is brought up again. */
@@ -224,7 +224,7 @@ export class Stack {
 
   /** A process that ends by itself is started again, unless it keeps ending. */
   private async revive(service: Service, how: string): Promise<void> {
-    if (performance.now() - service.startedAt > 60_000) service.restarts = 0;
+    if (performance.now() - service.startedAt > STEADY_MS) service.restarts = 0;
     if (service.restarts >= RESTARTS) {
       this.failed(
         new StackError(
@@ -235,7 +235,7 @@ export class Stack {
       return;
     }
     this.options.log(`${service.name} ended (${how}): starting it again`);
-    await delay(250 * 2 ** service.restarts);
+    await delay(restartPause(service.restarts));
     if (this.stopping) return;
     try {
       service.restart();
