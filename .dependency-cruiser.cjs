@@ -22,7 +22,10 @@ module.exports = {
     only(
       'cli-knows-contracts',
       '^apps/cli/',
-      ['^libs/contracts/', '^libs/platform/src/(index|machine/(local-services|child-process|process-identity))'],
+      [
+        '^libs/contracts/',
+        '^libs/platform/src/(index|machine/(local-services|local-server|child-process|process-identity|file-lock))',
+      ],
       'of platform only what brings up services and processes on one machine',
     ),
     only('web-knows-contracts', '^apps/web/', ['^libs/contracts/']),
