@@ -23,6 +23,19 @@ const MP3_WITH_HEADER = Buffer.from(
   'base64',
 );
 
+/** 0.2 s of a sine of 440 Hz and amplitude 0.5, mono at 16 kHz, by libopus; with much room for tags. */
+const OPUS = Buffer.from(
+  '' +
+    'T2dnUwACAAAAAAAAAAB0ZjYrAAAAAFMf6TABE09wdXNIZWFkAQE4AYA+AAAAAABPZ2dTAAAAAAAAAAAAAHRmNisBAAAAsj2w3AT/' +
+    '//8aT3B1c1RhZ3MLAAAAbGlib3B1cyAxLjQ' +
+    'A'.repeat(1023) +
+    'BPZ2dTAAS4JgAAAAAAAHRmNisCAAAANqQzfgsPFhAQFBATEhUQCgiE5HULn4wvWR0gzSt5wAi0r7nspIiCA2UUTNUE8YBd/qHsyQ' +
+    'oIrOeK+v7iyMiWqH9u4Z5ACKznivr6ZyjegygWlPCI4Ais54r6/uLJGXVodZdLNi9acgqACK6NYvsyoSVv2Qeeg/JSMAiumkr6/u' +
+    'K+vllJdqefluokxrAIro1i+zKhJW/vrlhglYpFA8AIrppJBPq1rQ9kNaEo5DVZYPvb554IrppK+v7iyRl2n+L352OoAL1QfPo5mZ' +
+    'r7gA==',
+  'base64',
+);
+
 const sine = (hertz: number, rate: number, count: number, amplitude = 0.5) =>
   Float32Array.from({ length: count }, (_, i) => amplitude * Math.sin((2 * Math.PI * hertz * i) / rate));
 const pcm = (samples: Float32Array) => Int16Array.from(samples, (value) => Math.round(value * 32767));
@@ -110,6 +123,26 @@ describe('a sound file', () => {
     expect(rms(decoded.subarray(0, 100))).toBeGreaterThan(0.8 * rms(expected));
   });
 
+  test('in Opus begins and ends with the sound itself, at whatever rate', async () => {
+    for (const rate of [16_000, 48_000]) {
+      const decoded = await decodeFitted(OPUS, rate, rate / 4);
+      expect(decoded.fit).toBe('padded');
+      const expected = pcm(sine(440, rate, rate / 5));
+      expect([...decoded.samples.subarray(expected.length + 40)].every((value) => value === 0)).toBe(true);
+      const margin = rate / 100;
+      const inside = expected.subarray(margin, -margin);
+      const error = Float64Array.from(inside, (value, i) => decoded.samples[i + margin]! - value);
+      expect(rms(error) / rms(inside)).toBeLessThan(0.15);
+    }
+  });
+
+  test('in Opus that is cut or changed is refused', async () => {
+    await expect(decodeSound(OPUS.subarray(0, -10), 16_000, 100)).rejects.toThrow(/ends early/);
+    const changed = Buffer.from(OPUS);
+    changed[OPUS.length - 40]! ^= 1;
+    await expect(decodeSound(changed, 16_000, 100)).rejects.toThrow(/CRC differs/);
+  });
+
   test.each<[string, Buffer, RegExp]>([
     ['nothing', Buffer.alloc(0), /empty or can't be read/],
     ['text', Buffer.from('no sound at all'), /begins like none of them/],
@@ -123,10 +156,10 @@ describe('a sound file', () => {
 
   test('that is damaged gives a sound or an error, soon', async () => {
     const random = Random.seeded(1);
-    const wholes = [wavOf(pcm(sine(440, 8000, 4000)), 8000), flacOf(pcm(sine(440, 8000, 4000))), MP3];
+    const wholes = [wavOf(pcm(sine(440, 8000, 4000)), 8000), flacOf(pcm(sine(440, 8000, 4000))), MP3, OPUS];
     let [sounds, errors] = [0, 0];
     for (let round = 0; round < 150; round++) {
-      const bytes = Buffer.from(wholes[round % 3]!);
+      const bytes = Buffer.from(wholes[round % wholes.length]!);
       for (let i = 0; i < 1 + (round % 20); i++)
         bytes[random.uint32() % (i % 2 ? 64 : bytes.length)] = random.uint32() & 255;
       const file = round % 5 === 0 ? bytes.subarray(0, random.uint32() % bytes.length) : bytes;

@@ -1,6 +1,7 @@
-/** WAV, AIFF, FLAC, MP3 and Ogg Vorbis files → mono sounds of one rate and length. */
+/** WAV, AIFF, FLAC, MP3, Ogg Vorbis and Ogg Opus files → mono sounds of one rate and length. */
 import { decoder as flac } from '@audio/decode-flac';
 import { decoder as mp3 } from '@audio/decode-mp3';
+import { decoder as opus } from '@audio/decode-opus';
 import { decoder as vorbis } from '@audio/decode-vorbis';
 import { createHash, type Hash } from 'node:crypto';
 import { isAiff, openAiff } from './aiff.js';
@@ -25,7 +26,7 @@ const MAX_RATE = 768_000;
 const FLAC_INFO_BYTES = 42;
 /** Seconds of a FLAC that are decoded and held against its checksum whatever is needed of them. */
 const MOST_CHECKED_SECONDS = 600;
-export const SOUND_FORMATS = 'WAV, AIFF, FLAC, MP3 or Ogg Vorbis';
+export const SOUND_FORMATS = 'WAV, AIFF, FLAC, MP3, Ogg Vorbis or Opus';
 
 interface Decoded {
   channelData: readonly Float32Array[];
@@ -101,9 +102,9 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
       flac: flacInfo(content),
     };
   if (magic === 'OggS') {
-    requireVorbis(content);
+    const decoder = decoderOfOgg(content);
     requireWholeOgg(content);
-    return { decoder: await vorbis(), content };
+    return { decoder: await decoder(), content };
   }
   const isSync = content[0] === 0xff && (content[1]! & 0xe0) === 0xe0;
   // Eleven set bits begin a frame of MPEG; that of AAC has no layer.
@@ -131,15 +132,17 @@ function foreignFormat(bytes: Buffer): string | undefined {
   return magic === '0&²u' ? 'is WMA: write it as FLAC' : undefined;
 }
 
-/** @throws Error naming the codec of an Ogg file that is not Vorbis. */
-function requireVorbis(bytes: Buffer): void {
+/** By the first packet of an Ogg file. @throws Error naming the codec of what is neither Vorbis nor Opus. */
+function decoderOfOgg(bytes: Buffer): () => Promise<Decoder> {
   const start = 27 + (bytes[26] ?? 0);
   const codec = bytes.toString('latin1', start, start + 8);
-  const other = ['OpusHead', 'Speex   ', '\x7fFLAC'].find((name) => codec.startsWith(name));
+  if (codec === 'OpusHead') return opus;
+  const other = ['Speex   ', '\x7fFLAC'].find((name) => codec.startsWith(name));
   if (other)
     throw new Error(
       `expected ${SOUND_FORMATS}, the file is Ogg with ${/[A-Z]\w{3}/.exec(other)![0]}: write it as FLAC`,
     );
+  return vorbis;
 }
 
 /**

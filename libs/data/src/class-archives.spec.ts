@@ -12,6 +12,22 @@ afterAll(() => data.remove());
 
 const red = (value: number) => colour(value, 0, 0).png().toBuffer();
 
+/** Tars of cat/1.ppm (red 1) and dog/1.ppm (red 2): by bzip2 in two pieces, and by xz. */
+const BZIP2 = Buffer.from(
+  '' +
+    'QlpoOTFBWSZTWX3XfuQAASzfgPyQQAH/wEAAQIBsgt4ACAggAJIFVU9I0MammgYmIbU9BFQppoYAIMmRkfj2UhykDNMKSVWKqxBE' +
+    'MK/hedgvKieggCJXBVYRAwJGQZFBvtidAZyAJmoblC7Ba4ql6l2RVWsWTerphFYcJoFz7pHWSUH5JNCaaIbC7kinChIPuu/cgEJa' +
+    'aDkxQVkmU1lWczzWAAAKYADAAEAAAAggACClNBmMTYk8XckU4UJBWczzWA==',
+  'base64',
+);
+const XZ = Buffer.from(
+  '' +
+    '/Td6WFoAAATm1rRGAgAhARYAAAB0L+Wj4Cf/AHpdADGYSushqavKdEuANBBbtBQPk1MajYbxu3WdMixTrX/c3DI1Enb8TVWHPNmC' +
+    'Lzn4Jzd5w7FLRak5DiQ+0nZrUZb28ILRe4oB42MsTJIICxfjWCSYYrddtGqeH53AIiL1/0XQgBap/89SX4b4pF4OKEjbANQZxQXc' +
+    'nxwAAAAAo2gUme38cycAAZYBgFAAALiQ77SxxGf7AgAAAAAEWVo=',
+  'base64',
+);
+
 describe('a compressed tar', () => {
   test('by Zstandard, or called otherwise than it is packed, is read', async () => {
     const plain = await data.prepare(await data.folder('plain', twoClasses()));
@@ -23,12 +39,40 @@ describe('a compressed tar', () => {
   });
 
   test.each([
-    ['x.tar.bz2', '425a6839', /compressed by bzip2: unpack it and give the folder, or pack it anew as \.tar\.zst/],
-    ['x.tar.xz', 'fd377a585a00', /compressed by xz/],
+    ['pets.tar.bz2', BZIP2],
+    ['pets.txz', XZ],
+  ])('%s by bzip2 or xz is read', async (name, bytes) => {
+    await writeFile(path.join(data.root, name), bytes);
+    const { manifest, arrays } = await data.prepare(name);
+    expect([manifest.classes, reds(arrays['train-samples']!)]).toEqual([
+      ['cat', 'dog'],
+      [1, 2],
+    ]);
+  });
+
+  test.each([
+    ['x.tar.lz4', '04224d18', /compressed by LZ4: unpack it and give the folder, or pack it anew as \.tar\.zst/],
+    ['x.tar.bz2', '425a6839', /expected x\.tar\.bz2 to be a whole tar\.bz2 archive: its bzip2 is damaged/],
+    ['x.tar.xz', 'fd377a585a00', /expected x\.tar\.xz to be a whole tar\.xz archive: its xz is damaged/],
     ['x.tar.zst', '28b52ffd0000', /expected x\.tar\.zst to be a whole tar\.zst archive/],
   ])('%s that is not read is refused with what to do', async (name, magic, why) => {
     await writeFile(path.join(data.root, name), Buffer.concat([Buffer.from(magic, 'hex'), Buffer.alloc(50, 1)]));
     expect(await refusal(data.prepare(name))).toMatch(why);
+  });
+
+  test.each([
+    ['bz2', BZIP2, /damaged or ends early/],
+    ['xz', XZ, /its xz (is damaged|ends early)/],
+  ])('by %s that is cut or changed anywhere is refused, and never a tar of less', async (ending, bytes, why) => {
+    const name = `broken.tar.${ending}`;
+    for (let at = 6; at < bytes.length; at += 29) {
+      const changed = Buffer.from(bytes);
+      changed[at]! ^= 0x10;
+      for (const broken of [bytes.subarray(0, at), changed]) {
+        await writeFile(path.join(data.root, name), broken);
+        expect.soft(await refusal(data.prepare(name)), `byte ${at} of ${broken.length}`).toMatch(why);
+      }
+    }
   });
 });
 

@@ -20,7 +20,7 @@ import { openZip } from './zip.js';
 
 const LIST = /\.(csv|tsv|jsonl|ndjson|txt|lst)$/i;
 const PARQUET = /\.parquet$/i;
-/** Those by bzip2 and xz are known so that they are refused with what to do. */
+/** LZ4 is among them so that it is refused with what to do. */
 const TAR = /\.(tar|tar\.(gz|zst|zstd|bz2|xz|lz4)|tgz|tzst|tbz2?|txz)$/i;
 
 type SourceSpec = Pick<
@@ -188,7 +188,8 @@ async function openArchive(found: string, target: string, isFile: boolean): Prom
   if (isFile && TAR.test(found)) return openTar(found, target);
   if (isFile && /\.zip$/i.test(found)) return openZip(found, target);
   throw new InvalidDataError(
-    `expected a folder, a .tar.zst, or a file that ends in .tar, .tar.gz, .tgz, .zip or .parquet, got ${target}`,
+    'expected a folder, or a file that ends in .tar, .tar.gz, .tgz, .tar.zst, .tar.bz2, .tar.xz, .zip or .parquet, ' +
+      `got ${target}`,
   );
 }
 

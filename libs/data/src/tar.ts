@@ -1,12 +1,11 @@
 /** Files in a tar, plain or compressed, as unpacking it with `tar -x` would give them. */
 import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { extract, type Header } from 'tar-stream';
 import { emptyAmong, innerName, nameOfBytes, sizeGuard, type Container, type LeftOut } from './containers.js';
 import { InvalidDataError } from './invalid-data.js';
+import { DamagedPacking, packingOf } from './packings.js';
 
 export interface Tar extends Container {
   /** Bytes of the files that `keep` asked for. */
@@ -106,38 +105,6 @@ interface Entry {
 
 type Visit = (entry: Entry, bytes?: Buffer) => boolean | undefined | void | Promise<boolean | undefined | void>;
 
-interface Packing {
-  name: string;
-  unpack: () => NodeJS.ReadWriteStream;
-}
-
-/** By the first bytes: what an archive is called says less. */
-const PACKINGS: readonly [magic: string, packing: Packing | string][] = [
-  ['1f8b', { name: 'tar.gz', unpack: () => createGunzip() }],
-  ['28b52ffd', { name: 'tar.zst', unpack: () => createZstdDecompress() }],
-  ['425a68', 'bzip2'],
-  ['fd377a585a00', 'xz'],
-  ['04224d18', 'LZ4'],
-];
-
-/** How an archive is compressed. @throws InvalidDataError for what is not read, with what to do. */
-async function packingOf(file: string, shown: string): Promise<Packing | undefined> {
-  const handle = await open(file);
-  const start = Buffer.alloc(6);
-  try {
-    await handle.read(start);
-  } finally {
-    await handle.close();
-  }
-  const packing = PACKINGS.find(([magic]) => start.toString('hex').startsWith(magic))?.[1];
-  if (typeof packing === 'string')
-    throw new InvalidDataError(
-      `expected ${shown} to be a tar, plain or compressed by gzip or Zstandard, it is compressed by ${packing}: ` +
-        'unpack it and give the folder, or pack it anew as .tar.zst',
-    );
-  return packing;
-}
-
 /** Streams through the archive. `visit` is asked for each entry whether its bytes are wanted, and then given them. */
 async function scan(file: string, shown: string, visit: Visit): Promise<void> {
   // Names as bytes, whatever their encoding; headers of Unix V7, which have no magic, are known by their checksum.
@@ -186,6 +153,7 @@ async function scan(file: string, shown: string, visit: Visit): Promise<void> {
   const { code, message } = fault as NodeJS.ErrnoException;
   if (fault instanceof InvalidDataError || !(fault instanceof Error)) throw fault;
   if (
+    fault instanceof DamagedPacking ||
     /^(Z|ERR_ZSTD|ZSTD)_/.test(code ?? '') ||
     /unexpected end of (file|data)|invalid (tar|header)|unknown format/i.test(message)
   )
