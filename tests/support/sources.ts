@@ -10,6 +10,7 @@ import sharp from 'sharp';
 import { pack } from 'tar-stream';
 import { expect } from 'vitest';
 import type { z } from 'zod';
+import { decodeSound } from '../../libs/data/src/audio-file.js';
 import { InvalidDataError } from '../../libs/data/src/invalid-data.js';
 import { readNpy } from '../../libs/data/src/npy.js';
 import { prepareDataset } from '../../libs/data/src/prepare.js';
@@ -92,6 +93,10 @@ export function wavOf(samples: ArrayLike<number>, sampleRate: number, channels =
   header.writeUInt32LE(2 * samples.length, 40);
   return Buffer.concat([header, Buffer.from(Int16Array.from(samples).buffer)]);
 }
+
+/** The first `length` samples of a sound file at `rate`, as codes of 16 bits. */
+export const beginningOf = async (file: Buffer, rate: number, length: number): Promise<Int16Array> =>
+  (await decodeSound(file, rate, { length, hop: length, most: 1 })).windows[0]!;
 
 /** A data root of its own, with ways to fill it. */
 export class DataRoot {

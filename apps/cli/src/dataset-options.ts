@@ -13,6 +13,9 @@ export interface DatasetOptions {
   sounds?: true;
   sampleRate?: number;
   seconds?: number;
+  windows?: true;
+  windowHop?: number;
+  mostWindows?: number;
   masks?: string[];
   unlabelled?: number;
   maskValue?: Record<string, string>;
@@ -60,6 +63,9 @@ export const withDatasetOptions = (command: Command): Command =>
     .option('--sounds', 'sounds instead of images')
     .option('--sample-rate <hertz>', 'what sounds are resampled to', positive)
     .option('--seconds <seconds>', 'what sounds are cut or filled with silence to', number)
+    .option('--windows', 'as many samples of that length as a sound has, instead of its beginning alone')
+    .option('--window-hop <seconds>', 'from the beginning of a window to that of the next', number)
+    .option('--most-windows <count>', 'of one sound', positive)
     .option('--masks <classes>', 'pairs of images and masks: names of the class ids, from 0, separated by commas', list)
     .option('--unlabelled <id>', "the masks' id of pixels that have no class", positive)
     .option('--mask-value <value=class>', 'which class a value of masks means, `7=` none; can be repeated', pair)
@@ -85,11 +91,17 @@ const present = <Given extends object>(given: Given) =>
 
 /** What the options say of a spec. @throws UsageError for options that don't go together. */
 export function specOf(options: DatasetOptions): Omit<Spec, 'kind' | 'name' | 'path'> {
-  const { sounds, sampleRate, seconds, masks, unlabelled, maskValue, maskColour, maskSuffix, ...others } = options;
+  const { sounds, sampleRate, seconds, windows, windowHop, mostWindows, ...ofImages } = options;
+  const { masks, unlabelled, maskValue, maskColour, maskSuffix, ...others } = ofImages;
   const { holdOut, channels, column, splitList, rename, ...rest } = others;
   if (channels !== undefined && channels !== 1 && channels !== 3)
     throw new UsageError(`expected --channels 1 or 3, got ${String(channels)}`);
-  const ofSounds = present({ sampleRate, seconds });
+  const ofWindows = present({ hopSeconds: windowHop, most: mostWindows });
+  const ofSounds = present({
+    sampleRate,
+    seconds,
+    windows: windows || Object.keys(ofWindows).length > 0 ? ofWindows : undefined,
+  });
   const ofMasks = present({
     unlabelled,
     values: maskValue && orNone(maskValue),

@@ -42,6 +42,10 @@ describe('options of datasets add', () => {
       holdOut: { test: ['ann', 'ben'], val: ['cem'] },
     });
     expect(whole(sounds).audio).toEqual({ sampleRate: 16_000, seconds: 0.5 });
+    expect(whole(specFrom('--windows')).audio).toEqual({ sampleRate: 16_000, seconds: 1, windows: { most: 1000 } });
+    expect(specFrom('--window-hop', '0.5', '--most-windows', '9')).toMatchObject({
+      audio: { windows: { hopSeconds: 0.5, most: 9 } },
+    });
     expect(specFrom('--sounds').audio).toEqual({});
     const listed = specFrom(
       ...['--list', 'x.csv', '--column', 'label=dx', '--column', 'group=who', '--split-list', 'test=t.txt'],

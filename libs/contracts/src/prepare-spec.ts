@@ -81,6 +81,21 @@ export const PrepareDataset = z
       .strictObject({
         sampleRate: z.int().min(1000).max(48_000).default(16_000),
         seconds: z.number().gt(0).max(60).default(1),
+        windows: z
+          .strictObject({
+            hopSeconds: z
+              .number()
+              .gt(0)
+              .max(3600)
+              .optional()
+              .describe('From the beginning of a window to that of the next; left out, they lie one behind another.'),
+            most: z.int().min(1).max(10_000).default(1000).describe('Of one recording.'),
+          })
+          .optional()
+          .describe(
+            'Takes many samples of `seconds` from each recording instead of its beginning alone. The last one counts ' +
+              'where at least half of it is sound. All windows of a recording go to one split.',
+          ),
       })
       .optional()
       .describe(

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { decodeSound } from './audio-file.js';
+import { beginningOf } from '../../../tests/support/sources.js';
 
 const chunk = (id: string, content: Buffer): Buffer => {
   const head = Buffer.alloc(8);
@@ -43,7 +43,7 @@ const bytesOf = (width: number, write: (bytes: Buffer, value: number, at: number
   VALUES.forEach((value, i) => write(bytes, value, i * width));
   return bytes;
 };
-const decoded = async (bytes: Buffer) => [...(await decodeSound(bytes, 8000, 6)).samples];
+const decoded = async (bytes: Buffer) => [...(await beginningOf(bytes, 8000, 6))];
 const frames = VALUES.length;
 
 describe('AIFF', () => {

@@ -1,11 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { flacOf } from '../../../tests/support/flac.js';
-import { wavOf } from '../../../tests/support/sources.js';
-import { decodeSound as decodeFitted } from './audio-file.js';
+import { beginningOf, wavOf } from '../../../tests/support/sources.js';
+import { decodeSound } from './audio-file.js';
 import { resample } from './resampling.js';
 import { Random } from './random.js';
-
-const decodeSound = async (...given: Parameters<typeof decodeFitted>) => (await decodeFitted(...given)).samples;
 
 /** 0.2 s of a sine of 500 Hz and amplitude 0.5, mono at 8 kHz and 8 kbit/s, by LAME. */
 const MP3 = Buffer.from(
@@ -79,43 +77,43 @@ describe('a sound file', () => {
 
   test('of 16 bits at its own rate keeps its samples, cut or followed by silence', async () => {
     for (const file of [wavOf(loud, 8000), flacOf(Array.from({ length: 16 }, (_, i) => loud[i] ?? 0))]) {
-      expect([...(await decodeSound(file, 8000, 9))]).toEqual([...loud, 0, 0]);
-      expect([...(await decodeSound(file, 8000, 3))]).toEqual(loud.slice(0, 3));
+      expect([...(await beginningOf(file, 8000, 9))]).toEqual([...loud, 0, 0]);
+      expect([...(await beginningOf(file, 8000, 3))]).toEqual(loud.slice(0, 3));
     }
   });
 
   test('in FLAC whose frames leave rate or bits to the beginning of the file is read all the same', async () => {
     const samples = Array.from({ length: 4000 }, (_, i) => ((i * 7919) % 65_536) - 32_768);
     for (const told of [{ rate: false }, { bits: false }, { rate: false, bits: false }])
-      expect([...(await decodeSound(flacOf(samples, told), 8000, 4000))]).toEqual(samples);
+      expect([...(await beginningOf(flacOf(samples, told), 8000, 4000))]).toEqual(samples);
   });
 
   test('of two channels becomes their mean', async () => {
-    expect([...(await decodeSound(wavOf([100, 300, -100, 100, 32767, 32767], 8000, 2), 8000, 4))]).toEqual([
+    expect([...(await beginningOf(wavOf([100, 300, -100, 100, 32767, 32767], 8000, 2), 8000, 4))]).toEqual([
       200, 0, 32767, 0,
     ]);
   });
 
   test('of another rate is resampled, and no more of it is read than is needed', async () => {
-    const whole = await decodeSound(wavOf(pcm(sine(440, 44_100, 441_000)), 44_100), 16_000, 1600);
+    const whole = await beginningOf(wavOf(pcm(sine(440, 44_100, 441_000)), 44_100), 16_000, 1600);
     const expected = pcm(sine(440, 16_000, 1600));
     for (let i = 100; i < 1600; i++) expect(Math.abs(whole[i]! - expected[i]!)).toBeLessThan(12);
     // All that is behind the first tenth of a second and what the filter reaches is of no concern.
     const damaged = wavOf(pcm(sine(440, 44_100, 441_000)), 44_100);
     damaged.fill(0x7f, 44 + 2 * 4410 + 400);
-    expect(await decodeSound(damaged, 16_000, 1600)).toEqual(whole);
+    expect(await beginningOf(damaged, 16_000, 1600)).toEqual(whole);
   });
 
   test('in MP3 has the sine that it was made from', async () => {
     // Behind what an encoder puts before.
-    const middle = (await decodeSound(MP3, 8000, 2400)).subarray(1400, 1800);
+    const middle = (await beginningOf(MP3, 8000, 2400)).subarray(1400, 1800);
     expect(rms(middle) / 32768).toBeCloseTo(0.5 / Math.SQRT2, 1);
     const rises = [...middle].filter((value, i) => i > 0 && value >= 0 && middle[i - 1]! < 0).length;
     expect(rises).toBe(400 / (8000 / 500));
   });
 
   test('in MP3 whose header tells what the encoder added begins and ends with the sound itself', async () => {
-    const decoded = await decodeSound(MP3_WITH_HEADER, 8000, 2400);
+    const decoded = await beginningOf(MP3_WITH_HEADER, 8000, 2400);
     expect([...decoded.subarray(1600)]).toEqual(new Array(800).fill(0));
     const expected = pcm(sine(500, 8000, 1600));
     const error = Float64Array.from(expected.subarray(100, 1500), (value, i) => decoded[i + 100]! - value);
@@ -125,22 +123,73 @@ describe('a sound file', () => {
 
   test('in Opus begins and ends with the sound itself, at whatever rate', async () => {
     for (const rate of [16_000, 48_000]) {
-      const decoded = await decodeFitted(OPUS, rate, rate / 4);
-      expect(decoded.fit).toBe('padded');
+      const decoded = await beginningOf(OPUS, rate, rate / 4);
       const expected = pcm(sine(440, rate, rate / 5));
-      expect([...decoded.samples.subarray(expected.length + 40)].every((value) => value === 0)).toBe(true);
+      expect([...decoded.subarray(expected.length + 40)].every((value) => value === 0)).toBe(true);
       const margin = rate / 100;
       const inside = expected.subarray(margin, -margin);
-      const error = Float64Array.from(inside, (value, i) => decoded.samples[i + margin]! - value);
+      const error = Float64Array.from(inside, (value, i) => decoded[i + margin]! - value);
       expect(rms(error) / rms(inside)).toBeLessThan(0.15);
     }
   });
 
+  test.each<[string, { length: number; hop: number; most: number }, number[][], string]>([
+    [
+      'one behind another',
+      { length: 3, hop: 3, most: 9 },
+      [
+        [1, 2, 3],
+        [4, 5, 6],
+        [7, 8, 0],
+      ],
+      'padded',
+    ],
+    [
+      'that overlap',
+      { length: 4, hop: 2, most: 9 },
+      [
+        [1, 2, 3, 4],
+        [3, 4, 5, 6],
+        [5, 6, 7, 8],
+        [7, 8, 0, 0],
+      ],
+      'padded',
+    ],
+    ['without one that is mostly silence', { length: 6, hop: 6, most: 9 }, [[1, 2, 3, 4, 5, 6]], 'cut'],
+    [
+      'with room between',
+      { length: 2, hop: 3, most: 9 },
+      [
+        [1, 2],
+        [4, 5],
+        [7, 8],
+      ],
+      'whole',
+    ],
+    [
+      'no more than wanted',
+      { length: 2, hop: 2, most: 2 },
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      'cut',
+    ],
+    ['of a sound shorter than half of one', { length: 20, hop: 1, most: 9 }, [[1, 2, 3, 4, 5, 6, 7, 8]], 'padded'],
+  ])('is taken in windows %s', async (_, windows, expected, fit) => {
+    const decoded = await decodeSound(wavOf([1, 2, 3, 4, 5, 6, 7, 8], 8000), 8000, windows);
+    const filled = expected.map((window) => [...window, ...new Array<number>(windows.length - window.length).fill(0)]);
+    expect({ windows: decoded.windows.map((window) => [...window]), fit: decoded.fit }).toEqual({
+      windows: filled,
+      fit,
+    });
+  });
+
   test('in Opus that is cut or changed is refused', async () => {
-    await expect(decodeSound(OPUS.subarray(0, -10), 16_000, 100)).rejects.toThrow(/ends early/);
+    await expect(beginningOf(OPUS.subarray(0, -10), 16_000, 100)).rejects.toThrow(/ends early/);
     const changed = Buffer.from(OPUS);
     changed[OPUS.length - 40]! ^= 1;
-    await expect(decodeSound(changed, 16_000, 100)).rejects.toThrow(/CRC differs/);
+    await expect(beginningOf(changed, 16_000, 100)).rejects.toThrow(/CRC differs/);
   });
 
   test.each<[string, Buffer, RegExp]>([
@@ -151,7 +200,7 @@ describe('a sound file', () => {
     ['a beginning only', Buffer.from('RIFF'), /found no samples/],
     ['a tag only', Buffer.from('ID3\x04\0\0\0\0\0\0', 'latin1'), /found no samples/],
   ])('with %s in it is told', async (_, bytes, expected) => {
-    await expect(decodeSound(bytes, 8000, 10)).rejects.toThrow(expected);
+    await expect(beginningOf(bytes, 8000, 10)).rejects.toThrow(expected);
   });
 
   test('that is damaged gives a sound or an error, soon', async () => {
@@ -163,7 +212,7 @@ describe('a sound file', () => {
       for (let i = 0; i < 1 + (round % 20); i++)
         bytes[random.uint32() % (i % 2 ? 64 : bytes.length)] = random.uint32() & 255;
       const file = round % 5 === 0 ? bytes.subarray(0, random.uint32() % bytes.length) : bytes;
-      await decodeSound(file, 16_000, 16_000).then(
+      await beginningOf(file, 16_000, 16_000).then(
         (sound) => {
           sounds++;
           expect(sound).toHaveLength(16_000);

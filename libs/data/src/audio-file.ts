@@ -38,27 +38,48 @@ interface Decoder {
   free(): void;
 }
 
+/** Which samples are taken of a sound: one window from its beginning on, and more of them every `hop` samples. */
+export interface SoundWindows {
+  length: number;
+  hop: number;
+  most: number;
+}
+
 export interface FittedSound {
-  samples: Int16Array;
+  windows: Int16Array[];
+  /** Whether sound is left over behind the last window, or that is filled up with silence. */
   fit: 'whole' | 'cut' | 'padded';
 }
 
 /**
- * The first `length` samples at `sampleRate`, the mean of the channels, followed by silence where the file ends before;
- * whether it was longer or shorter.
+ * Windows of the sound at `sampleRate`, the mean of the channels. Behind the end there is silence: the first window may
+ * be of it to any part, others to half.
  * Loudness is kept: full scale is ±32768. What a file is, its bytes say and not its name.
  * @throws Error for what is none of these formats, has no sound in it, or less than it promises.
  */
-export async function decodeSound(bytes: Buffer, sampleRate: number, length: number): Promise<FittedSound> {
+export async function decodeSound(bytes: Buffer, sampleRate: number, windows: SoundWindows): Promise<FittedSound> {
+  const length = (windows.most - 1) * windows.hop + windows.length;
   const needed = (sourceRate: number): number =>
     Math.ceil((length * sourceRate) / sampleRate) + reachOf(sourceRate, sampleRate);
   const { samples, rate } = isWave(bytes) || isAiff(bytes) ? waveOf(bytes, needed) : await decodeMono(bytes, needed);
   const sound = rate === sampleRate ? samples.subarray(0, length) : resample(samples, rate, sampleRate, length);
-  const result = new Int16Array(length);
-  for (let i = 0; i < sound.length; i++) result[i] = Math.max(-32768, Math.min(32767, Math.round(sound[i]! * 32768)));
+  const taken = windowsOf(sound, windows);
   const whole = (samples.length * sampleRate) / rate;
-  if (whole >= length + 1) return { samples: result, fit: 'cut' };
-  return { samples: result, fit: sound.length < length ? 'padded' : 'whole' };
+  const end = (taken.length - 1) * windows.hop + windows.length;
+  if (whole >= end + 1) return { windows: taken, fit: 'cut' };
+  return { windows: taken, fit: sound.length < end ? 'padded' : 'whole' };
+}
+
+/** As codes of 16 bits. */
+function windowsOf(sound: Float32Array, { length, hop, most }: SoundWindows): Int16Array[] {
+  const count = Math.max(1, Math.min(most, Math.floor((sound.length - length / 2) / hop) + 1));
+  return Array.from({ length: count }, (_, w) => {
+    const codes = new Int16Array(length);
+    const samples = sound.subarray(w * hop, w * hop + length);
+    for (let i = 0; i < samples.length; i++)
+      codes[i] = Math.max(-32768, Math.min(32767, Math.round(samples[i]! * 32768)));
+    return codes;
+  });
 }
 
 const isWave = (bytes: Buffer): boolean => /^(RIFF|RF64|BW64)$/.test(bytes.toString('latin1', 0, 4));

@@ -1,9 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { flacOf } from '../../../tests/support/flac.js';
-import { wavOf } from '../../../tests/support/sources.js';
-import { decodeSound as decodeFitted } from './audio-file.js';
-
-const decodeSound = async (...given: Parameters<typeof decodeFitted>) => (await decodeFitted(...given)).samples;
+import { beginningOf, wavOf } from '../../../tests/support/sources.js';
 
 const RATE = 8000;
 /** Chunks of a RIFF file, each padded to an even length unless told otherwise. */
@@ -33,7 +30,7 @@ const format = (tag: number, bits: number, channels = 1): Buffer => {
   bytes.writeUInt16LE(bits, 14);
   return bytes;
 };
-const decoded = async (bytes: Buffer, length: number) => [...(await decodeSound(bytes, RATE, length))];
+const decoded = async (bytes: Buffer, length: number) => [...(await beginningOf(bytes, RATE, length))];
 
 describe('a WAV', () => {
   const codes = [16_384, -16_384, 32_767, -32_768];
@@ -85,7 +82,7 @@ describe('a WAV', () => {
 
   test('cut short is damaged', async () => {
     const whole = wavOf(Array.from({ length: 100 }, (_, i) => i), RATE); // prettier-ignore
-    await expect(decodeSound(whole.subarray(0, -50), RATE, 100)).rejects.toThrow(
+    await expect(beginningOf(whole.subarray(0, -50), RATE, 100)).rejects.toThrow(
       /ends early: expected 200 bytes of sound as its header says, found 150/,
     );
   });
@@ -116,7 +113,7 @@ describe('a FLAC', () => {
     const frame = (whole.length - 42) / 8;
     const lost = Buffer.from(whole).fill(0, 42 + 3 * frame, 42 + 4 * frame);
     for (const bytes of [whole.subarray(0, -2.5 * frame), lost, flacOf(samples, { size: SIZE, md5: 'ab'.repeat(16) })])
-      await expect(decodeSound(bytes, RATE, 100)).rejects.toThrow(/the file is damaged: /);
+      await expect(beginningOf(bytes, RATE, 100)).rejects.toThrow(/the file is damaged: /);
   });
 });
 
@@ -162,6 +159,6 @@ describe('an MP3', () => {
     ['frames of AAC', Buffer.concat([Buffer.of(0xff, 0xf1, 0x50, 0x80), Buffer.alloc(200)]), /the file is AAC/],
     ['AAC in MP4', Buffer.from('\0\0\0\x20ftypM4A ', 'latin1'), /the file is MP4 or M4A/],
   ])('with %s is damaged, or named what it is', async (_, bytes, expected) => {
-    await expect(decodeSound(bytes, RATE, 100)).rejects.toThrow(expected);
+    await expect(beginningOf(bytes, RATE, 100)).rejects.toThrow(expected);
   });
 });

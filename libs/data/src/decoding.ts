@@ -1,6 +1,6 @@
 /** Samples of a source as arrays of one size, many at a time. */
-import type { PrepareDataset, SampleShape } from '#libs/contracts';
-import { decodeSound } from './audio-file.js';
+import type { AudioShape, PrepareDataset, SampleShape } from '#libs/contracts';
+import { decodeSound, type SoundWindows } from './audio-file.js';
 import type { LeftOut, Part, Payload, Source } from './containers.js';
 import { decodeImage } from './image-file.js';
 import { decodeMask } from './mask-file.js';
@@ -28,7 +28,8 @@ export interface Decoding {
 }
 
 /**
- * Decodes as the source reads, a bounded number at a time, and hands each array to `keep`.
+ * Decodes as the source reads, a bounded number at a time, and hands the arrays of each file to `keep`: one, or those
+ * of a sound's windows.
  * @throws InvalidDataError where too many are damaged; what `keep` throws; whatever `signal` was aborted with.
  */
 export async function decodeAll(
@@ -37,7 +38,7 @@ export async function decodeAll(
   sample: SampleShape,
   report: Report,
   { signal, progress }: DecodingContext,
-  keep: (part: Part, index: number, data: Uint8Array) => Promise<void>,
+  keep: (part: Part, index: number, arrays: Uint8Array[]) => Promise<void>,
 ): Promise<Decoding> {
   const parts = spec.masks ? 2 : 1;
   const { unread } = source;
@@ -58,8 +59,8 @@ export async function decodeAll(
     bytesInFlight += bytes;
     const work = (payload instanceof Error ? Promise.reject(payload) : decode(index, payload, part))
       .then(
-        async (data) => {
-          await keep(part, index, data);
+        async (arrays) => {
+          await keep(part, index, arrays);
           whole[index]!++;
         },
         (error: Error) => {
@@ -105,8 +106,16 @@ function decoderOf(
   spec: PrepareDataset,
   sample: SampleShape,
   found: Found,
-): (index: number, payload: Exclude<Payload, Error>, part: Part) => Promise<Uint8Array> {
+): (index: number, payload: Exclude<Payload, Error>, part: Part) => Promise<Uint8Array[]> {
   const { masks } = spec;
+  if (sample.modality === 'audio') {
+    const windows = windowsOf(spec, sample);
+    return async (_, payload) => {
+      const sound = await decodeSound(payload as Buffer, sample.sampleRate, windows);
+      if (sound.fit !== 'whole') found.sounds[sound.fit]++;
+      return sound.windows.map(({ buffer }) => new Uint8Array(buffer));
+    };
+  }
   const sizes = new Map<number, string>();
   const requireSize = (index: number, size: string): void => {
     if ((sizes.get(index) ?? size) !== size)
@@ -114,19 +123,20 @@ function decoderOf(
     sizes.set(index, size);
   };
   return async (index, payload, part) => {
-    if (sample.modality === 'audio') {
-      const { samples, fit } = await decodeSound(payload as Buffer, sample.sampleRate, sample.length);
-      if (fit !== 'whole') found.sounds[fit]++;
-      return new Uint8Array(samples.buffer);
-    }
     if (part === 'mask') {
       const { data, size } = await decodeMask(payload as Buffer, sample, masks!, MAX_PIXELS);
       requireSize(index, size);
-      return data;
+      return [data];
     }
     const { data, size, isTurned } = await decodeImage(payload, sample, MAX_PIXELS, masks !== undefined);
     if (isTurned) found.turned.add(index);
     if (masks) requireSize(index, size);
-    return data;
+    return [data];
   };
+}
+
+/** One window from the beginning on, where the spec wants no more of them. */
+function windowsOf({ audio }: PrepareDataset, { length, sampleRate }: AudioShape): SoundWindows {
+  const { hopSeconds, most = 1 } = audio?.windows ?? {};
+  return { length, hop: hopSeconds === undefined ? length : Math.max(1, Math.round(hopSeconds * sampleRate)), most };
 }

@@ -52,6 +52,51 @@ describe('sounds', () => {
     );
   });
 
+  test('are windows of long recordings, all of one in the same split, in the order of files and in time', async () => {
+    const recording = (first: number, length: number) =>
+      wavOf(
+        Array.from({ length }, (_, i) => first + i),
+        1000,
+      );
+    const source = await folder('recordings', {
+      ...Object.fromEntries(
+        ['crow', 'owl'].flatMap((bird, b) =>
+          Array.from({ length: 4 }, (_, n) => [`${bird}/${n}.wav`, recording(1000 * (4 * b + n), 9)] as const),
+        ),
+      ),
+      'owl/9.wav': recording(9000, 3),
+    });
+    const { manifest, arrays, summary } = await data.prepare(source, {
+      audio: { sampleRate: 1000, seconds: 0.004, windows: { hopSeconds: 0.002, most: 3 } },
+      valFraction: 0.25,
+    });
+    const windows = (split: string) => {
+      const { data: values, shape } = arrays[`${split}-samples`]!;
+      return Array.from({ length: shape[0]! }, (_, i) => values.slice(4 * i, 4 * i + 4));
+    };
+    const [train, val] = [windows('train'), windows('val')];
+    expect([train.length, val.length]).toEqual([3 * 6 + 1, 3 * 2]);
+    const recordings = (rows: number[][]) => new Set(rows.map(([first]) => Math.floor(first! / 1000)));
+    expect([...recordings(train)].filter((number) => recordings(val).has(number))).toEqual([]);
+    for (const rows of [train, val])
+      expect(rows).toEqual(
+        [...recordings(rows)].flatMap((number) =>
+          (number === 9 ? [0] : [0, 2, 4]).map((at) =>
+            [0, 1, 2, 3].map((i) => (number === 9 && i === 3 ? 0 : 1000 * number + at + i)),
+          ),
+        ),
+      );
+    expect(arrays['val-labels']!.data).toEqual([0, 0, 0, 1, 1, 1]);
+    expect(manifest.splits.val!.countPerClass).toEqual([3, 3]);
+    expect(summary).toMatchObject({ sounds: { cut: 8, padded: 1 }, splits: { val: { count: 6 } } });
+    const dry = await data.prepare(source, {
+      audio: { sampleRate: 1000, seconds: 0.004, windows: { hopSeconds: 0.002, most: 3 } },
+      valFraction: 0.25,
+      dryRun: true,
+    });
+    expect(dry.summary).toEqual({ ...summary, dryRun: true });
+  });
+
   test('of the groups held out are in those splits, and nowhere else', async () => {
     const { arrays } = await data.prepare('words.tar.gz', {
       audio,

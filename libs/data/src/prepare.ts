@@ -50,10 +50,10 @@ export interface Prepared {
 /**
  * Files → arrays, one set a split. Images: upright, on black where they are transparent, scaled to cover the size asked
  * for and cut to its centre (files of just this size keep their pixels). Sounds: mono, resampled, cut or filled with
- * silence. Masks: like their images, whose pixels are then taken as they are stored, but each pixel from the nearest.
- * Splits that the source lacks are taken from the training samples, stratified and seeded, or by whole groups where
- * file names tell them. Files that can't be decoded are counted and named. A dry run decodes everything and keeps
- * nothing.
+ * silence, or all windows of them. Masks: like their images, whose pixels are then taken as they are stored, but each
+ * pixel from the nearest. Splits that the source lacks are taken from the training samples, stratified and seeded, or
+ * by whole groups where file names tell them. Files that can't be decoded are counted and named. A dry run decodes
+ * everything and keeps nothing.
  * @throws InvalidDataError when the source can't make a dataset; whatever `signal` was aborted with.
  */
 export async function prepareDataset(spec: PrepareDataset, context: PrepareContext): Promise<Prepared> {
@@ -63,6 +63,7 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
   report.leaveOut(source, classes);
   const sample = shapeOf(spec);
   const decoded = await scratchOf(spec, sample, context.workDir);
+  const places = new Places(spec.audio?.windows !== undefined);
   try {
     const { usable, sounds, turned } = await decodeAll(
       source,
@@ -70,12 +71,13 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
       sample,
       report,
       context,
-      async (part, ...given) => {
-        await decoded[part]?.write(...given);
+      async (part, index, arrays) => {
+        const at = places.take(index, arrays.length);
+        for (const [i, array] of arrays.entries()) await decoded[part]?.write(at + i, array);
       },
     );
     report.turned(turned);
-    const rows = assignSplits(rowsOf(source, spec, classes, usable), spec, report.log);
+    const rows = places.spread(assignSplits(rowsOf(source, spec, classes, usable), spec, report.log));
     requireTrained(rows.train, spec, classes);
     report.rareClasses(rows, classes);
 
@@ -108,6 +110,36 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
   } finally {
     await decoded.sample?.remove();
     await decoded.mask?.remove();
+  }
+}
+
+/** Where the samples of each file lie among all. */
+class Places {
+  private readonly ofFile = new Map<number, { first: number; count: number }>();
+  private next = 0;
+
+  /** `areMany`: whether a file can have several samples, so that its own place among the files is not theirs. */
+  constructor(private readonly areMany: boolean) {}
+
+  /** The first of so many places for the samples of a file. */
+  take(file: number, count: number): number {
+    const first = this.areMany ? this.next : file;
+    this.next += count;
+    this.ofFile.set(file, { first, count });
+    return first;
+  }
+
+  /** Rows of files → rows of their samples, in the same order. */
+  spread(rows: Record<Split, readonly Row[]>): Record<Split, Row[]> {
+    const samplesOf = (row: Row): Row[] => {
+      const { first, count } = this.ofFile.get(row.index)!;
+      return Array.from({ length: count }, (_, i) => ({ ...row, index: first + i }));
+    };
+    return {
+      train: rows.train.flatMap(samplesOf),
+      val: rows.val.flatMap(samplesOf),
+      test: rows.test.flatMap(samplesOf),
+    };
   }
 }
 

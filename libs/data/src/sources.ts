@@ -188,8 +188,8 @@ async function openArchive(found: string, target: string, isFile: boolean): Prom
   if (isFile && TAR.test(found)) return openTar(found, target);
   if (isFile && /\.zip$/i.test(found)) return openZip(found, target);
   throw new InvalidDataError(
-    'expected a folder, or a file that ends in .tar, .tar.gz, .tgz, .tar.zst, .tar.bz2, .tar.xz, .zip or .parquet, ' +
-      `got ${target}`,
+    'expected a folder, a .tar.zst, .tar.bz2 or .tar.xz, or a file that ends in .tar, .tar.gz, .tgz, .zip or ' +
+      `.parquet, got ${target}`,
   );
 }
 
