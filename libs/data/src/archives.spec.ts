@@ -67,6 +67,14 @@ describe('a tar', () => {
     );
   });
 
+  test('with a file of more than is unpacked into memory names it, and goes on behind it', async () => {
+    const [cat, dog] = await plain();
+    const source = await tarOf('large.tar', [cat!, { name: 'cat/2.png', bytes: Buffer.alloc(2 ** 28 + 1) }, dog!]);
+    const { warnings, ...rest } = await redsOf(source, { maxCorruptFraction: 0.5 });
+    expect(rest).toEqual({ classes: ['cat', 'dog'], reds: [1, 2] });
+    expect(warnings).toMatch(/1 of 3 files could not be decoded: cat\/2\.png \(expected files of at most 268435456/);
+  });
+
   test('in which a name comes twice has the last of them, as a zip has', async () => {
     const again = [...(await plain()), { name: './cat/1.png', bytes: await red(7) }];
     expect((await redsOf(await tarOf('twice.tar', again))).reds).toEqual([7, 2]);

@@ -74,8 +74,8 @@ export interface Container {
 }
 
 export const MAX_FILES = 20_000_000;
-/** Bytes of one file of an archive: a photograph fits many times over, and what unpacks to more is none. */
-export const MAX_FILE_BYTES = 256 * 2 ** 20;
+/** Bytes of one file of an archive that are unpacked into memory: a photograph fits many times over. */
+const MAX_FILE_BYTES = 256 * 2 ** 20;
 const MAX_ARCHIVE_BYTES = 2 ** 40;
 
 /** Refuses links that lead out of the root. */
@@ -107,13 +107,19 @@ export function innerName(name: string, shown: string): string | undefined {
   return parts.join('/') || undefined;
 }
 
+/** Why a file of an archive is not read, where it is too large for that. */
+export function tooLarge(size: number): Error | undefined {
+  if (size <= MAX_FILE_BYTES) return undefined;
+  return new Error(
+    `expected files of at most ${MAX_FILE_BYTES} bytes in an archive, it has ${size}: give the unpacked folder`,
+  );
+}
+
 /** Adds up what an archive unpacks to. */
-export function sizeGuard(shown: string): (name: string, size: number) => void {
+export function sizeGuard(shown: string): (size: number) => void {
   let total = 0;
   let files = 0;
-  return (name, size) => {
-    if (size > MAX_FILE_BYTES)
-      throw new InvalidDataError(`expected files of at most ${MAX_FILE_BYTES} bytes in ${shown}, ${name} has ${size}`);
+  return (size) => {
     if ((total += size) > MAX_ARCHIVE_BYTES)
       throw new InvalidDataError(`expected ${shown} to unpack to at most ${MAX_ARCHIVE_BYTES} bytes`);
     if (++files > MAX_FILES) throw new InvalidDataError(`expected at most ${MAX_FILES} files in a source`);

@@ -3,7 +3,16 @@ import { createReadStream } from 'node:fs';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { extract, type Header } from 'tar-stream';
-import { emptyAmong, innerName, nameOfBytes, sizeGuard, type Container, type LeftOut } from './containers.js';
+import {
+  emptyAmong,
+  innerName,
+  nameOfBytes,
+  sizeGuard,
+  tooLarge,
+  type Bytes,
+  type Container,
+  type LeftOut,
+} from './containers.js';
 import { InvalidDataError } from './invalid-data.js';
 import { DamagedPacking, packingOf } from './packings.js';
 
@@ -33,7 +42,7 @@ export async function openTar(
   await scan(file, shown, (entry, bytes) => {
     const { name, type, place } = entry;
     if (bytes) {
-      kept.set(name, bytes);
+      if (!(bytes instanceof Error)) kept.set(name, bytes);
       return;
     }
     if (type === 'directory') {
@@ -103,7 +112,7 @@ interface Entry {
   type: 'file' | 'directory' | 'link' | 'symlink' | (string & {});
 }
 
-type Visit = (entry: Entry, bytes?: Buffer) => boolean | undefined | void | Promise<boolean | undefined | void>;
+type Visit = (entry: Entry, bytes?: Bytes) => boolean | undefined | void | Promise<boolean | undefined | void>;
 
 /** Streams through the archive. `visit` is asked for each entry whether its bytes are wanted, and then given them. */
 async function scan(file: string, shown: string, visit: Visit): Promise<void> {
@@ -127,9 +136,15 @@ async function scan(file: string, shown: string, visit: Visit): Promise<void> {
               size: header.size ?? 0,
               place: place++,
             };
-      if (entry?.type === 'file') guard(entry.name, entry.size);
+      if (entry?.type === 'file') guard(entry.size);
       if (!entry || (await visit(entry)) !== true) {
         stream.resume();
+        continue;
+      }
+      const refused = tooLarge(entry.size);
+      if (refused) {
+        stream.resume();
+        await visit(entry, refused);
         continue;
       }
       const chunks: Buffer[] = [];

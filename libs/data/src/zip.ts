@@ -1,7 +1,7 @@
 /** Files in a zip. */
 import { crc32 } from 'node:zlib';
 import { getFileNameLowLevel, openPromise, validateFileName, type ZipFile } from 'yauzl';
-import { emptyAmong, innerName, sizeGuard, type Bytes, type Container, type LeftOut } from './containers.js';
+import { emptyAmong, innerName, sizeGuard, tooLarge, type Bytes, type Container, type LeftOut } from './containers.js';
 import { InvalidDataError } from './invalid-data.js';
 
 type Entry = Parameters<ZipFile['openReadStreamPromise']>[0];
@@ -21,7 +21,7 @@ export async function openZip(file: string, shown: string): Promise<Container> {
       folders.push(name.slice(0, -1));
       return;
     }
-    guard(name, entry.uncompressedSize);
+    guard(entry.uncompressedSize);
     if (entry.isEncrypted())
       throw new InvalidDataError(
         `expected ${shown} without encryption, ${name} is encrypted: unpack it and give the folder`,
@@ -47,6 +47,8 @@ export async function openZip(file: string, shown: string): Promise<Container> {
 }
 
 async function bytesOf(entry: Entry, zip: ZipFile): Promise<Bytes> {
+  const fault = tooLarge(entry.uncompressedSize);
+  if (fault) return fault;
   const chunks: Buffer[] = [];
   try {
     // Ends with an error as soon as more comes than the directory says.
