@@ -90,9 +90,16 @@ export const Knn = z
   });
 export type Knn = z.infer<typeof Knn>;
 
+const l2 = z.number().min(0).max(1000);
 export const Probe = z
   .strictObject({
-    l2: z.number().min(0).max(1000).default(1e-4),
+    l2: z
+      .union([l2, z.array(l2).min(2).max(20)])
+      .default(1e-4)
+      .describe(
+        'Of several the one with the least loss on a fifth of the labels, which is held out; the probe is then ' +
+          'fitted to all of them.',
+      ),
     maxIterations: z.int().min(1).max(10_000).default(200),
   })
   .meta({ id: 'Probe', description: 'L2-regularised multinomial logistic regression on frozen features.' });

@@ -34,6 +34,7 @@ const REPORTED: Record<RunKind, readonly string[]> = {
   ],
   distill: [
     'eval/accuracy',
+    'eval/top5_accuracy',
     'eval/agreement',
     'eval/teacher_accuracy',
     'train/cross_entropy',
@@ -49,7 +50,7 @@ const REPORTED: Record<RunKind, readonly string[]> = {
     'train/kl',
     ...TRAINING,
   ],
-  evaluate: ['eval/knn', 'eval/probe_accuracy', 'train/probe_loss'],
+  evaluate: ['eval/knn', 'eval/probe_accuracy', 'eval/probe_top5_accuracy', 'train/probe_loss'],
   interpolate: ['interpolate/middle_mse_to_training'],
   embed: [],
   export: [],

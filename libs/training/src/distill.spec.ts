@@ -1,4 +1,5 @@
 import type { RunSpec } from '#libs/contracts';
+import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
@@ -22,6 +23,8 @@ test('a student learns what its teacher knows, from samples without labels and w
   const student = await run(spec, { parentModel });
   expect(student.metrics['eval/teacher_accuracy']).toBeCloseTo(teacher.metrics['eval/accuracy']!, 5);
   expect(student.metrics['eval/agreement']).toBeGreaterThan(0.8);
+  const report = JSON.parse(await readFile(student.files.get('report')!, 'utf8')) as { accuracy: number };
+  expect(report.accuracy).toBe(student.metrics['eval/accuracy']);
   const mixed = await run({ ...spec, labelWeight: 0.5, labelFraction: 0.5, epochs: 4 }, { parentModel });
   expect(Object.keys(mixed.metrics)).toEqual(expect.arrayContaining(['train/distillation', 'train/cross_entropy']));
   const first = await run({ ...spec, labelWeight: 0.5, epochs: 4 }, { parentModel, stopAt: 11 });

@@ -9,6 +9,7 @@ import {
 import { allRows, gatherLabels, gatherSamples, labelSubset, viewsOf, type Random, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { judgeClasses, storeClassification, type ClassJudgement } from './classification.js';
 import { accuracy, collect, type Pause } from './evaluation.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildClassifier } from './networks/heads.js';
@@ -61,6 +62,7 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
       `${labelled.rows.length} labels (fraction ${spec.labelFraction}, seed ${spec.labelSeed}), sha256 of the ` +
         `rows ${labelled.sha256}`,
     );
+  let judgement: ClassJudgement | undefined;
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const session = new Session(
     {
@@ -74,7 +76,11 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
       seed: spec.seed,
       batch: (rows, random) => batchOf(spec, data.train, labelled?.rows, rows, random),
       objective: objectiveOf(spec, teacher, student),
-      evaluate: (pause) => compare(teacher, student, data, pause),
+      evaluate: async (pause) => {
+        const compared = await compare(teacher, student, data, pause);
+        judgement = compared.judgement;
+        return compared.metrics;
+      },
       evaluateEvery: stepsPerEpoch,
       evaluateAtStart: false,
       quality: 'eval/agreement',
@@ -84,6 +90,8 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
   );
   try {
     const metrics = await session.run(inputs.checkpoint);
+    if (judgement)
+      await storeClassification(data.evaluation, spec.evalSplit, judgement, spec.epochs * stepsPerEpoch, context);
     await storeModel(
       { kind: 'distill', task: 'classification', sample, classes, encoder: spec.encoder },
       [encoder, classifier],
@@ -137,27 +145,32 @@ const objectiveOf =
     };
   };
 
-/** Part of the evaluation split on which student and teacher agree, and the accuracy of both where it has labels. */
+/** Part of the evaluation split on which student and teacher agree, and how good both are where it has labels. */
 async function compare(
   teacher: Classifier,
   student: Student,
   { evaluation }: Data,
   pause: Pause,
-): Promise<Record<string, number>> {
+): Promise<{ metrics: Record<string, number>; judgement?: ClassJudgement }> {
   const rows = allRows(evaluation);
   const [ours, theirs] = [
     await collect(evaluation, rows, (x) => student(x, false), pause),
     await collect(evaluation, rows, (x) => teacher.logits(x), pause),
   ];
   const [predicted, taught] = tf.tidy(() => [tf.argMax(ours, 1).dataSync(), tf.argMax(theirs, 1).dataSync()] as const);
-  tf.dispose([ours, theirs]);
   const { labels } = evaluation;
+  const judgement = labels && judgeClasses(ours, labels);
+  tf.dispose([ours, theirs]);
+  const agreement = { 'eval/agreement': accuracy(predicted, taught) };
+  if (!judgement) return { metrics: agreement };
   return {
-    'eval/agreement': accuracy(predicted, taught),
-    ...(labels && {
-      'eval/accuracy': accuracy(predicted, labels),
-      'eval/teacher_accuracy': accuracy(taught, labels),
-    }),
+    metrics: {
+      ...agreement,
+      'eval/accuracy': judgement.accuracy,
+      ...(judgement.top5 !== null && { 'eval/top5_accuracy': judgement.top5 }),
+      'eval/teacher_accuracy': accuracy(taught, judgement.labels),
+    },
+    judgement,
   };
 }
 

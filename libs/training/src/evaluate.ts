@@ -4,8 +4,9 @@ import { allRows, balancedRows, gatherLabels, labelSubset } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { createHash } from 'node:crypto';
+import { judgeClasses, storeClassification } from './classification.js';
 import { accuracy, collect, representation, weightedKnn } from './evaluation.js';
-import { fitLinearProbe, reportProbe } from './linear-probe.js';
+import { fitProbe, reportProbe } from './linear-probe.js';
 import { weightsOf } from './networks/weights.js';
 import { openData, reportNeighbours, startingEncoder } from './run-inputs.js';
 import { breathe, definedMetrics, TrainingError, type TrainContext } from './session.js';
@@ -43,14 +44,18 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     done = 1;
     const features = own(await collect(data.train, subset.rows, represent, pause));
     done = 2;
-    const probe = own(
-      await fitLinearProbe(features, gatherLabels(data.train, subset.rows), classes.length, spec.probe, pause),
-    );
+    const labels = gatherLabels(data.train, subset.rows);
+    const probe = own(await fitProbe(features, labels, classes.length, spec.probe, spec.labelSeed, pause));
     reportProbe(probe, context.log);
+    if (typeof spec.probe.l2 !== 'number')
+      context.log('info', `of probe.l2 ${spec.probe.l2.join(', ')} held-out labels have chosen ${probe.l2}`);
+    const judgement = judgeClasses(own(probe.logits(queries)), evaluated);
+    const { top5 } = judgement;
     const metrics = definedMetrics(
       {
         'eval/knn': knn,
-        'eval/probe_accuracy': accuracy(probe.predict(queries), evaluated),
+        'eval/probe_accuracy': judgement.accuracy,
+        ...(top5 !== null && { 'eval/probe_top5_accuracy': top5 }),
         'train/probe_loss': probe.loss,
         'data/labels': subset.rows.length,
       },
@@ -64,6 +69,7 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     if (before !== undefined)
       context.log('info', `the encoder stayed frozen: sha256 of its weights before and after ${before}`);
     context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
+    await storeClassification(data.evaluation, spec.evalSplit, judgement, 0, context);
     context.progress(PARTS, PARTS);
     return { metrics, labels: { count: subset.rows.length, sha256: subset.sha256 } };
   } finally {

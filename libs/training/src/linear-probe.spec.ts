@@ -1,8 +1,8 @@
-import { Random } from '#libs/data';
+import { labelSubset, Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
-import { fitLinearProbe, reportProbe } from './linear-probe.js';
+import { fitLinearProbe, fitProbe, reportProbe } from './linear-probe.js';
 
 beforeAll(async () => {
   await loadTensorFlow({ threads: 1 });
@@ -91,6 +91,39 @@ test.each([1e-5, 1e-6, 1e-12])('features of deviation %s are worth what they are
   expect(tiny.loss).toBeCloseTo(whole.loss, 5);
   whole.dispose();
   tiny.dispose();
+});
+
+test('of several strengths takes that which is the best on labels held out, and fits it to all', async () => {
+  const { features, labels } = correlated(60, 24, 3);
+  const all = { l2: [1e-6, 1e-2, 0.3, 100], maxIterations: 300 };
+  const x = tf.tensor2d(features);
+  const held = async (l2: number) => {
+    // The fifth of each class that `labelSubset` leaves out.
+    const { rows } = labelSubset({ labels, count: 60, classes: ['a', 'b', 'c'] }, 0.8, 7);
+    const rest = [...labels.keys()].filter((row) => !rows.includes(row));
+    expect(rest).toHaveLength(12);
+    const of = (places: ArrayLike<number>) => tf.gather(x, Int32Array.from(places));
+    const probe = await fitLinearProbe(
+      of(rows),
+      rows.map((row) => labels[row]!),
+      3,
+      { l2, maxIterations: 300 },
+    );
+    const logits = await probe.logits(of(rest)).array();
+    return rest.reduce((sum, row, i) => {
+      const own = logits[i]!;
+      return sum + Math.log(own.reduce((total, value) => total + Math.exp(value), 0)) - own[labels[row]!]!;
+    }, 0);
+  };
+  const losses: number[] = [];
+  for (const l2 of all.l2) losses.push(await held(l2));
+  const best = all.l2[losses.indexOf(Math.min(...losses))]!;
+  const chosen = await fitProbe(x, labels, 3, all, 7);
+  const alone = await fitLinearProbe(x, labels, 3, { l2: best, maxIterations: 300 });
+  expect(chosen.l2).toBe(best);
+  expect([...chosen.weights]).toEqual([...alone.weights]);
+  expect([1e-6, 100]).not.toContain(best);
+  await expect(fitProbe(x, Int32Array.of(0, 1, 2), 3, all, 7)).rejects.toThrow(/too few to hold any out/);
 });
 
 test('a feature that is the same everywhere counts for nothing', async () => {

@@ -1,8 +1,10 @@
 /** What frozen features are worth to a linear classifier. */
 import type { LogLevel, Probe } from '#libs/contracts';
+import { InvalidDataError, labelSubset } from '#libs/data';
 import { float, kernel } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { turn, type Pause } from './evaluation.js';
+import { crossEntropy } from './objectives.js';
 
 /** Largest slope of a converged fit, of any weight. */
 const GRADIENT_TOLERANCE = 1e-5;
@@ -12,7 +14,11 @@ const LEAST_CURVATURE = 1e-6;
 /** By how much rounding in single precision may raise a loss. */
 const LOSS_NOISE = 1e-6;
 
+/** Part of the labels that the strength of regularisation is not held against while it is chosen. */
+const FITTED_PART = 0.8;
+
 export interface LinearProbe {
+  l2: number;
   weights: Float64Array;
   loss: number;
   iterations: number;
@@ -20,8 +26,51 @@ export interface LinearProbe {
   converged: boolean;
   /** Largest slope of a weight. */
   gradient: number;
+  /** [N, F] → [N, classes], which the caller owns */
+  logits(features: tf.Tensor2D): tf.Tensor2D;
   predict(features: tf.Tensor2D): Int32Array;
   dispose(): void;
+}
+
+/**
+ * The probe of `l2`, and of several the one whose mean cross-entropy is the least on a fifth of each class's labels,
+ * drawn by seed, that it was not fitted to; fitted anew to all. features: [N, F].
+ * @throws InvalidDataError where one of several is to be chosen and no class has labels to spare
+ */
+export async function fitProbe(
+  features: tf.Tensor2D,
+  labels: Int32Array,
+  classCount: number,
+  { l2, maxIterations }: Probe,
+  seed: number,
+  pause: Pause = turn,
+): Promise<LinearProbe> {
+  const fit = (rows: tf.Tensor2D, of: Int32Array, strength: number) =>
+    fitLinearProbe(rows, of, classCount, { l2: strength, maxIterations }, pause);
+  if (typeof l2 === 'number') return fit(features, labels, l2);
+  const classes = Array.from({ length: classCount }, (_, label) => String(label));
+  const fitted = labelSubset({ labels, count: labels.length, classes }, FITTED_PART, seed).rows;
+  const isFitted = new Set(fitted);
+  const heldOut = Int32Array.from([...labels.keys()].filter((row) => !isFitted.has(row)));
+  if (heldOut.length === 0)
+    throw new InvalidDataError(
+      `expected labels to choose one of ${l2.length} values of probe.l2 by, got ${labels.length} of ${classCount} ` +
+        'classes, which are too few to hold any out: give one value, or more labels',
+    );
+  const of = (rows: Int32Array) => Int32Array.from(rows, (row) => labels[row]!);
+  const [theirs, others] = tf.tidy(() => [tf.gather(features, fitted), tf.gather(features, heldOut)] as const);
+  try {
+    const losses: number[] = [];
+    for (const strength of l2) {
+      const probe = await fit(theirs, of(fitted), strength);
+      losses.push(tf.tidy(() => crossEntropy(probe.logits(others), of(heldOut)).dataSync()[0]!));
+      probe.dispose();
+    }
+    const finite = losses.map((loss) => (Number.isFinite(loss) ? loss : Infinity));
+    return await fit(features, labels, l2[finite.indexOf(Math.min(...finite))]!);
+  } finally {
+    tf.dispose([theirs, others]);
+  }
 }
 
 /**
@@ -33,7 +82,7 @@ export async function fitLinearProbe(
   features: tf.Tensor2D,
   labels: Int32Array,
   classCount: number,
-  { l2, maxIterations }: Probe,
+  { l2, maxIterations }: Probe & { l2: number },
   pause: Pause = turn,
 ): Promise<LinearProbe> {
   const [count, width] = features.shape;
@@ -70,16 +119,18 @@ export async function fitLinearProbe(
     const start = new Float64Array(shape[0] * shape[1]);
     const { point, loss, gradient, iterations } = await minimise(start, objective, precondition, maxIterations, pause);
     const weights = tf.tensor2d(Float32Array.from(point), shape);
-    const predict = (rows: tf.Tensor2D) =>
-      tf.tidy(() => tf.argMax(tf.matMul(standardise(rows), weights), 1).dataSync() as Int32Array);
+    const logits = (rows: tf.Tensor2D): tf.Tensor2D => tf.tidy(() => tf.matMul(standardise(rows), weights));
+    const predict = (rows: tf.Tensor2D) => tf.tidy(() => tf.argMax(logits(rows), 1).dataSync() as Int32Array);
     const steepest = largest(gradient);
     const converged = steepest <= GRADIENT_TOLERANCE;
     return {
+      l2,
       weights: point,
       loss,
       iterations,
       converged,
       gradient: steepest,
+      logits,
       predict,
       dispose: () => weights.dispose(),
     };

@@ -24,7 +24,7 @@ import {
   weightedKnn,
   type Pause,
 } from './evaluation.js';
-import { fitLinearProbe, reportProbe, type LinearProbe } from './linear-probe.js';
+import { fitProbe, reportProbe, type LinearProbe } from './linear-probe.js';
 import { barlowTwins, negativeCosine, ntXent, vicreg } from './objectives.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildPredictor, buildProjectionHead } from './networks/heads.js';
@@ -287,7 +287,7 @@ async function judge(
         await weightedKnn(bank, labels, queries, manifest.classes.length, spec.knn, pause),
         evaluation.labels,
       );
-      const probe = own(await fitLinearProbe(bank, labels, manifest.classes.length, spec.probe, pause));
+      const probe = own(await fitProbe(bank, labels, manifest.classes.length, spec.probe, spec.seed, pause));
       tellProbe(probe);
       metrics['eval/probe_accuracy'] = accuracy(probe.predict(queries), evaluation.labels);
     }
