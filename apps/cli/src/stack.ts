@@ -26,6 +26,8 @@ export interface StackOptions {
   /** The only folder from which datasets may be prepared. */
   dataRoot?: string | undefined;
   databaseUrl?: string | undefined;
+  /** Of the same database, past a pooler by transaction. */
+  databaseDirectUrl?: string | undefined;
   redisUrl?: string | undefined;
   /** Inherited by the API and the workers. */
   environment: NodeJS.ProcessEnv;
@@ -132,13 +134,15 @@ export class Stack {
     services.failure.catch((error: unknown) => this.failed(new StackError((error as Error).message)));
     signal?.throwIfAborted();
     Object.assign(this.state, { databaseUrl: services.databaseUrl, redisUrl: services.redisUrl });
-    await migrate(services.databaseUrl);
+    const databaseDirectUrl = this.options.databaseUrl && this.options.databaseDirectUrl;
+    await migrate(databaseDirectUrl || services.databaseUrl);
     signal?.throwIfAborted();
 
     log(`starting the API and ${this.state.workers} worker${this.state.workers === 1 ? '' : 's'}`);
     const env = {
       ...environment,
       DATABASE_URL: services.databaseUrl,
+      DATABASE_DIRECT_URL: databaseDirectUrl,
       REDIS_URL: services.redisUrl,
       LOOM_HOST: this.state.host,
       LOOM_PORT: String(this.state.port),

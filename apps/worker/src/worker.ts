@@ -89,7 +89,8 @@ export class LoomWorker implements BeforeApplicationShutdown {
    * Postgres does not answer.
    */
   async start(): Promise<void> {
-    const { runs, env, log } = this.services;
+    const { database, runs, env, log } = this.services;
+    await database.requireSessions();
     await runs.workers.checkSchema();
     const gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
     // Not beside the work folders: Node would make those anew where their volume is away.

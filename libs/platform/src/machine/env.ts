@@ -8,6 +8,10 @@ const milliseconds = z.coerce
   .int()
   .min(10)
   .max(24 * 3600 * 1000);
+const postgres = z.url({
+  protocol: /^postgres(ql)?$/,
+  error: 'expected a URL such as postgresql://user:password@host:5432/database',
+});
 const days = z.coerce.number().int().min(0).max(36_500);
 /** Items separated by commas. */
 const list = z
@@ -27,10 +31,9 @@ const folder = z
 
 const Environment = z
   .object({
-    DATABASE_URL: z.url({
-      protocol: /^postgres(ql)?$/,
-      error: 'expected a URL such as postgresql://user:password@host:5432/database',
-    }),
+    DATABASE_URL: postgres,
+    /** Past a pooler by transaction: for the leader's lock, LISTEN and migrations. */
+    DATABASE_DIRECT_URL: z.preprocess((url) => url || undefined, postgres.optional()),
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'expected a URL such as redis://host:6379' }),
     LOOM_HOST: z.string().min(1).default('127.0.0.1'),
     /** Port of the API; 0 takes a free one. */
@@ -151,6 +154,7 @@ const Environment = z
   })
   .transform((env) => ({
     databaseUrl: env.DATABASE_URL,
+    databaseDirectUrl: env.DATABASE_DIRECT_URL,
     redisUrl: env.REDIS_URL,
     host: env.LOOM_HOST,
     port: env.LOOM_PORT,
