@@ -4,6 +4,7 @@ import {
   ClaimRefusedError,
   isUnavailable,
   SchemaMismatchError,
+  temporaryFolder,
   type Ask,
   type ClaimedRun,
   type Database,
@@ -14,8 +15,8 @@ import {
 } from '#libs/platform';
 import type { BeforeApplicationShutdown } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { availableParallelism, hostname, tmpdir, totalmem } from 'node:os';
+import { rm } from 'node:fs/promises';
+import { availableParallelism, hostname, totalmem } from 'node:os';
 import path from 'node:path';
 import { Fitness } from './fitness.js';
 import { listGpus } from './gpus.js';
@@ -94,7 +95,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
     await runs.workers.checkSchema();
     const gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
     // Not beside the work folders: Node would make those anew where their volume is away.
-    this.compiled = await mkdtemp(path.join(tmpdir(), 'loom-compiled-'));
+    this.compiled = await temporaryFolder('loom-compiled-');
     const slots = this.openSlots(gpus);
     this.slots = slots;
     await runs.workers.registerWorker({

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { postgresUser, startPostgres } from './local-postgres.js';
 import { startRedis } from './local-redis.js';
 import { keptUp, LocalServiceError, type LocalServer, type ServerUser } from './local-server.js';
+import { RotatingLog } from './rotating-log.js';
 
 export { LocalServiceError } from './local-server.js';
 
@@ -19,7 +20,9 @@ export interface KeptServices extends LocalServices {
 }
 
 export interface LocalServicesOptions {
-  /** Data goes to `dir/postgres` and `dir/redis`; what is there already is brought up again. */
+  /**
+   * Data goes to `dir/postgres` and `dir/redis`, what they say to `dir/logs`; what is there is brought up again.
+   */
   dir: string;
   log: (line: string) => void;
   /** False gives up safety against a power cut for speed. */
@@ -45,7 +48,8 @@ export async function startLocalServices({
   databaseUrl,
   redisUrl,
 }: LocalServicesOptions): Promise<KeptServices> {
-  await mkdir(dir, { recursive: true });
+  const logs = path.join(dir, 'logs');
+  await mkdir(logs, { recursive: true });
   const owner = process.getuid?.() === 0 && !databaseUrl ? await postgresUser() : undefined;
   await closeToOthers(dir, owner);
   const passwords = await keptPasswords(dir);
@@ -53,9 +57,19 @@ export async function startLocalServices({
   const given = async (url: string) => ({ url, stop: async () => undefined, failure: never });
   const up = async (name: string, start: (port?: number) => Promise<LocalServer>) =>
     keep ? keptUp(name, start, log) : { ...(await start()), failure: never };
+  const serverLogs = {
+    postgres: new RotatingLog(path.join(logs, 'postgres.log')),
+    redis: new RotatingLog(path.join(logs, 'redis.log')),
+  };
   const postgres = (port?: number) =>
-    startPostgres(path.join(dir, 'postgres'), { durable, passwords, owner, port, log });
-  const redis = (port?: number) => startRedis(path.join(dir, 'redis'), { durable, password: passwords.redis, port });
+    startPostgres(path.join(dir, 'postgres'), { durable, passwords, owner, port, serverLog: serverLogs.postgres, log });
+  const redis = (port?: number) =>
+    startRedis(path.join(dir, 'redis'), {
+      durable,
+      password: passwords.redis,
+      port,
+      serverLog: serverLogs.redis,
+    });
   const started = await Promise.allSettled([
     databaseUrl ? given(databaseUrl) : up('Postgres', postgres),
     redisUrl ? given(redisUrl) : up('Redis', redis),
