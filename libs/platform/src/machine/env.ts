@@ -3,6 +3,12 @@ import path from 'node:path';
 import { z } from 'zod';
 import { trainerEnvironment } from './trainer-environment.js';
 
+/**
+ * Whom trainers of a root worker run as, from this id up. No distribution gives these ids to users, and systemd none to
+ * services (its `UIDS-GIDS`).
+ */
+export const FIRST_TRAINER_UID = 60_700;
+
 const milliseconds = z.coerce
   .number()
   .int()
@@ -136,6 +142,23 @@ const Environment = z
     LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
     /** Threads of a trainer's native operations; all cores unless set. */
     LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
+    /**
+     * Whom trainers run as where the worker is root: from this id up, one for each slot; `none`: as the worker. Unset:
+     * from 60700 up where that is possible.
+     */
+    LOOM_TRAINER_UID: z
+      .union(
+        [
+          z.literal('none'),
+          z.coerce
+            .number()
+            .int()
+            .min(1)
+            .max(2 ** 31),
+        ],
+        'expected none, or the number of a user',
+      )
+      .optional(),
     /** Variables that trainers are given besides those that they need, separated by commas; `A_*`: all such. */
     LOOM_TRAINER_ENVIRONMENT: list,
     /**
@@ -191,6 +214,7 @@ const Environment = z
     slots: env.LOOM_SLOTS,
     trainerThreads: env.LOOM_TRAINER_THREADS,
     trainerProgram: env.LOOM_TRAINER,
+    trainerUid: env.LOOM_TRAINER_UID,
     trainerVariables: env.LOOM_TRAINER_ENVIRONMENT,
   }));
 

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { FIRST_TRAINER_UID } from './env.js';
 import { postgresUser, startPostgres } from './local-postgres.js';
 import { startRedis } from './local-redis.js';
 import { keptUp, LocalServiceError, type LocalServer, type ServerUser } from './local-server.js';
@@ -49,7 +50,10 @@ export async function startLocalServices({
   redisUrl,
 }: LocalServicesOptions): Promise<KeptServices> {
   const logs = path.join(dir, 'logs');
-  await mkdir(logs, { recursive: true });
+  for (const folder of [logs, path.join(dir, 'redis')]) {
+    await mkdir(folder, { recursive: true });
+    await chmod(folder, 0o700);
+  }
   const owner = process.getuid?.() === 0 && !databaseUrl ? await postgresUser() : undefined;
   await closeToOthers(dir, owner);
   const passwords = await keptPasswords(dir);
@@ -89,10 +93,14 @@ export async function startLocalServices({
   throw started.find((server) => server.status === 'rejected')!.reason;
 }
 
-/** Nobody but this user reads the folder; the one that Postgres runs as may pass through to its own. */
+/**
+ * Nobody but this user reads the folder. Where it is root, a group may pass through to what is its own: the one that
+ * Postgres runs as, or else that of the first trainer. Workers put their trainers into it.
+ */
 async function closeToOthers(dir: string, owner: ServerUser | undefined): Promise<void> {
-  if (owner) await chown(dir, process.getuid!(), owner.gid);
-  await chmod(dir, owner ? 0o710 : 0o700);
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) await chown(dir, 0, owner?.gid ?? FIRST_TRAINER_UID);
+  await chmod(dir, isRoot ? 0o710 : 0o700);
 }
 
 interface Passwords {
