@@ -24,7 +24,7 @@ module.exports = {
       '^apps/cli/',
       [
         '^libs/contracts/',
-        '^libs/platform/src/(index|machine/(local-services|local-server|child-process|process-identity|file-lock))',
+        '^libs/platform/src/(index|machine/(local-services|local-server|child-process|process-identity|file-lock|rotating-log|temporary-folder))',
       ],
       'of platform only what brings up services and processes on one machine',
     ),

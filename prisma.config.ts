@@ -8,5 +8,8 @@ export default defineConfig({
   schema: 'prisma/schema.prisma',
   migrations: { path: 'prisma/migrations' },
   // `generate` needs no database, but the configuration needs a URL.
-  datasource: { url: process.env['DATABASE_URL'] ?? 'postgresql://127.0.0.1:5432/loom' },
+  // A pooler by transaction lets go of the lock under which migrations run.
+  datasource: {
+    url: process.env['DATABASE_DIRECT_URL'] || (process.env['DATABASE_URL'] ?? 'postgresql://127.0.0.1:5432/loom'),
+  },
 });

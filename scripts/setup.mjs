@@ -11,10 +11,12 @@ import { compileBinding } from './setup/binding.mjs';
 import { build, generatePrismaClient } from './setup/build.mjs';
 import { installGenerators } from './setup/clients.mjs';
 import { installPackages, linkPostgres } from './setup/packages.mjs';
+import { openUmask } from './setup/shared-cache.mjs';
 import { Missing, node, platform, say, seconds } from './setup/step.mjs';
 import { provideChromium, provideRedis } from './setup/system-packages.mjs';
 import { installTensorFlow } from './setup/tensorflow.mjs';
 
+openUmask();
 const mode = process.argv.slice(2).find((argument) => !argument.startsWith('-')) ?? 'demo';
 
 try {

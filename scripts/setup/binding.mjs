@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
-import { cache, hash, isDone, markDone, Missing, modules, onPath, platform, run, say, seconds } from './step.mjs';
+import { sharedCache } from './shared-cache.mjs';
+import { hash, isDone, markDone, Missing, modules, onPath, platform, run, say, seconds } from './step.mjs';
 
 /** tfjs-node-gpu's Node-API binding, compiled against that library and kept beside it. */
 export async function compileBinding(tensorflow) {
@@ -13,6 +14,7 @@ export async function compileBinding(tensorflow) {
     platform,
     ...(await Promise.all(sources.map((name) => readFile(path.join(folder, 'binding', name))))),
   );
+  const cache = sharedCache();
   const compiled = path.join(cache, `binding-${key.slice(0, 16)}.node`);
   const target = path.join(folder, 'lib', 'napi-v8', 'tfjs_binding.node');
   if (existsSync(target) && (await isDone('binding', key))) return;

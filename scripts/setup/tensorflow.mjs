@@ -1,10 +1,11 @@
-/** The TensorFlow library, from wheels that are checked: kept once for all checkouts of this user. */
+/** The TensorFlow library, from wheels that are checked: kept once for all checkouts. */
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { driverAnswers } from './nvidia.mjs';
-import { answers, cache, Missing, platform, run, say, seconds } from './step.mjs';
+import { adopt, sharedCache } from './shared-cache.mjs';
+import { answers, Missing, platform, run, say, seconds } from './step.mjs';
 
 const TENSORFLOW = '2.21.0';
 /**
@@ -122,8 +123,10 @@ export async function installTensorFlow() {
       `There is no TensorFlow wheel pinned for ${kind}: set LIBTENSORFLOW_DIR to the \`tensorflow\` folder of an ` +
         `installed TensorFlow ${TENSORFLOW}.`,
     );
+  const cache = sharedCache();
   const target = path.join(cache, `tensorflow-${TENSORFLOW}-${kind}`);
   const library = path.join(target, 'tensorflow');
+  await adopt(target);
   if (existsSync(library)) return library;
 
   const python = ['python3', 'python'].find((name) => answers(name, '-m', 'pip', '--version'));

@@ -218,6 +218,12 @@ describe('without a terminal', () => {
       const { code, stderr } = await up([...args]);
       expect([code, stderr]).toEqual([3, expect.stringContaining(message)]);
     }
+    const noTemporaryFiles = await up([], { TMPDIR: path.join(cwd, 'gone') });
+    expect([noTemporaryFiles.code, noTemporaryFiles.stderr]).toEqual([
+      3,
+      `loom: expected a folder for temporary files that can be written (TMPDIR), got ${path.join(cwd, 'gone')}: ` +
+        'it does not exist\n',
+    ]);
     const wrong = await up([], { LOOM_SLOTS: 'abc' });
     expect([wrong.code, wrong.stderr]).toEqual([3, expect.stringMatching(/LOOM_SLOTS: .*expected number/)]);
     expect(wrong.stderr).not.toMatch(/^\s+at |node:|\.js:/m);

@@ -1,7 +1,7 @@
 /** The databases of a stack: closed to whoever else is on the machine, and up as long as the stack is. */
 import { startLocalServices, type KeptServices } from '#libs/platform';
 import { execFileSync } from 'node:child_process';
-import { cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -138,6 +138,22 @@ test('a Postgres and a Redis that are killed come back where they were, with wha
     expect(await redis(redisUrl, (client) => client.ping())).toBe('PONG');
   });
   expect(said.filter((line) => line.includes('ended (SIGKILL): starting it again'))).toHaveLength(2);
+});
+
+test('what the servers say is in logs of bounded size and number', async () => {
+  const { databaseUrl } = await start();
+  await sql(
+    databaseUrl,
+    `DO $$ BEGIN FOR i IN 1..600 LOOP RAISE WARNING 'flood % %', i, repeat('x', 100000); END LOOP; END $$`,
+  );
+  const logs = path.join(dir, 'logs');
+  await eventually(async () =>
+    expect(await readFile(path.join(logs, 'postgres.log'), 'utf8')).toContain('flood 600 xxx'),
+  );
+  const names = (await readdir(logs)).sort();
+  expect(names).toEqual(['postgres.log', 'postgres.log.1', 'postgres.log.2', 'postgres.log.3', 'redis.log']);
+  for (const name of names) expect((await stat(path.join(logs, name))).size).toBeLessThan(11 * 2 ** 20);
+  expect(await readFile(path.join(logs, 'redis.log'), 'utf8')).toContain('Ready to accept connections');
 });
 
 test('a Redis that can’t come back is told of in the end', async () => {

@@ -1,13 +1,15 @@
 /** The whole product on one machine: Postgres, Redis, the API and workers as processes that end with this one. */
 import { LoomClient } from '#libs/contracts';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 // Past the lib's index, which brings Prisma and is loaded where databases are brought up.
 import { spawnDependent } from '../../../libs/platform/src/machine/child-process.js';
 import { restartPause, RESTARTS, STEADY_MS } from '../../../libs/platform/src/machine/local-server.js';
+import { RotatingLog } from '../../../libs/platform/src/machine/rotating-log.js';
+import { temporaryFolder } from '../../../libs/platform/src/machine/temporary-folder.js';
 import { choosePort, urlOf } from './listening.js';
 import { StackError, STOP_GRACE_MS, takeLock } from './stack-lock.js';
 import { readState, writeState, type StackState } from './stack-state.js';
@@ -26,6 +28,8 @@ export interface StackOptions {
   /** The only folder from which datasets may be prepared. */
   dataRoot?: string | undefined;
   databaseUrl?: string | undefined;
+  /** Of the same database, past a pooler by transaction. */
+  databaseDirectUrl?: string | undefined;
   redisUrl?: string | undefined;
   /** Inherited by the API and the workers. */
   environment: NodeJS.ProcessEnv;
@@ -37,6 +41,8 @@ interface Service {
   name: string;
   child: ChildProcess;
   startedAt: number;
+  /** It has ended, and what it said is in its log. */
+  closed: boolean;
   restarts: number;
   restart(): Service;
 }
@@ -44,6 +50,7 @@ interface Service {
 export class Stack {
   readonly client: LoomClient;
   private readonly services = new Map<string, Service>();
+  private readonly logs = new Map<string, RotatingLog>();
   private stopping: Promise<void> | undefined;
   private readonly cleanups: (() => Promise<void> | void)[] = [];
   private failed: (error: Error) => void = () => undefined;
@@ -75,6 +82,7 @@ export class Stack {
     const options = { ...given, dir: path.resolve(given.dir) };
     const { dir, signal } = options;
     await mkdir(path.join(dir, 'logs'), { recursive: true });
+    await requireTemporaryFiles();
     const release = await takeLock(dir);
     const last = await readState(dir).catch(() => undefined);
     const host = options.host ?? '127.0.0.1';
@@ -132,13 +140,15 @@ export class Stack {
     services.failure.catch((error: unknown) => this.failed(new StackError((error as Error).message)));
     signal?.throwIfAborted();
     Object.assign(this.state, { databaseUrl: services.databaseUrl, redisUrl: services.redisUrl });
-    await migrate(services.databaseUrl);
+    const databaseDirectUrl = this.options.databaseUrl && this.options.databaseDirectUrl;
+    await migrate(databaseDirectUrl || services.databaseUrl);
     signal?.throwIfAborted();
 
     log(`starting the API and ${this.state.workers} worker${this.state.workers === 1 ? '' : 's'}`);
     const env = {
       ...environment,
       DATABASE_URL: services.databaseUrl,
+      DATABASE_DIRECT_URL: databaseDirectUrl,
       REDIS_URL: services.redisUrl,
       LOOM_HOST: this.state.host,
       LOOM_PORT: String(this.state.port),
@@ -165,8 +175,8 @@ export class Stack {
   private async until(what: string, probe: () => Promise<boolean>): Promise<void> {
     for (const end = performance.now() + START_TIMEOUT_MS; !(await probe()); await delay(50)) {
       this.options.signal?.throwIfAborted();
-      for (const { name, child } of this.services.values()) {
-        if (child.exitCode !== null || child.signalCode !== null)
+      for (const { name, closed } of this.services.values()) {
+        if (closed)
           throw new StackError(
             `${name} ended while it started. The end of ${this.logFile(name)}:\n${tail(this.logFile(name))}`,
           );
@@ -182,24 +192,36 @@ export class Stack {
     return path.join(this.dir, 'logs', `${name}.log`);
   }
 
+  /** The log of a process: a new file at each start of the stack. */
+  private logOf(name: string): RotatingLog {
+    const known = this.logs.get(name);
+    if (known) return known;
+    const log = new RotatingLog(this.logFile(name));
+    log.begin();
+    this.logs.set(name, log);
+    return log;
+  }
+
   private launch(name: string, main: string, env: NodeJS.ProcessEnv, restarts = 0): void {
     if (!existsSync(main))
       throw new StackError(`expected ${path.relative(ROOT, main)} to be built: run \`npm run setup\``);
-    const file = openSync(this.logFile(name), restarts ? 'a' : 'w');
     // In a group of its own a Ctrl-C reaches us alone, and we end the processes in order. If we are killed there is no
     // order to keep: the databases go with us, and the lease brings the run back at the next start.
     const child = spawnDependent(process.execPath, [main], {
       parentDeathSignal: 'KILL',
       cwd: this.dir,
       env,
-      stdio: ['ignore', file, file],
+      stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     });
-    closeSync(file);
+    const log = this.logOf(name);
+    log.follow(child.stdout!);
+    log.follow(child.stderr!);
     const service: Service = {
       name,
       child,
       startedAt: performance.now(),
+      closed: false,
       restarts,
       restart: () => {
         this.launch(name, main, env, service.restarts + 1);
@@ -208,7 +230,9 @@ export class Stack {
     };
     this.services.set(name, service);
     child.once('error', (error) => this.failed(new StackError(`${name} can't be started: ${error.message}`)));
-    child.once('exit', (code, signal) => {
+    // 'close' comes when all that the process wrote has arrived, 'exit' may come before.
+    child.once('close', (code, signal) => {
+      service.closed = true;
       if (this.stopping || !this.state.processes.length) return;
       // A worker that ends well was told to drain.
       if (code === 0 && name !== 'api') void this.drained(name);
@@ -272,6 +296,15 @@ export class Stack {
   }
 }
 
+/** What is started here makes files for itself. @throws StackError where it could not */
+async function requireTemporaryFiles(): Promise<void> {
+  try {
+    await rmdir(await temporaryFolder('loom-'));
+  } catch (error) {
+    throw new StackError((error as Error).message);
+  }
+}
+
 async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
   const gone = new Promise((resolve) => child.once('exit', resolve));
@@ -282,6 +315,7 @@ async function end(child: ChildProcess): Promise<void> {
 }
 
 function tail(file: string): string {
-  const lines = readFileSync(file, 'utf8').trim().split('\n').slice(-15).join('\n');
+  const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
+  const lines = text.trim().split('\n').slice(-15).join('\n');
   return lines || '(nothing)';
 }

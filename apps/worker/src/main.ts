@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { loadEnvOrExit, type Logger } from '#libs/platform';
+import { loadEnvOrExit, RunQueue, type Logger } from '#libs/platform';
 import { NestFactory } from '@nestjs/core';
 import { LOGGER, WorkerModule } from './worker.module.js';
 import { LoomWorker } from './worker.js';
@@ -37,11 +37,12 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-try {
-  await worker.start();
-} catch (error) {
+async function refuse(error: unknown): Promise<never> {
   // A drain while trainers load ends those.
   if (leaving) await leaving;
   log.fatal({ err: error }, 'the worker could not start');
   process.exit(1);
 }
+
+context.get(RunQueue).requireStandalone().catch(refuse);
+await worker.start().catch(refuse);

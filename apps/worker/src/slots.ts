@@ -1,5 +1,6 @@
 import type { Gpu } from '#libs/contracts';
 import { TrainerProcess } from './trainer-process.js';
+import type { TrainerUsers } from './trainer-users.js';
 
 /** A place for one run, with the trainer that was started for it. */
 export interface Slot {
@@ -7,11 +8,15 @@ export interface Slot {
   trainer: TrainerProcess;
 }
 
-/** How the trainers of a machine are started: on which GPUs, in what environment, by which program (default: ours). */
+/**
+ * How the trainers of a machine are started: on which GPUs, in what environment, by which program (default: ours), as
+ * whom (default: the user of the worker).
+ */
 export interface TrainerSettings {
   gpus: readonly Gpu[];
   environment: NodeJS.ProcessEnv;
   program: string | undefined;
+  users?: TrainerUsers | undefined;
 }
 
 /**
@@ -76,7 +81,10 @@ export class Slots {
   }
 
   private newTrainer(slot: number): TrainerProcess {
-    const { environment, program } = this.settings;
-    return new TrainerProcess(environment, { gpu: this.gpuOf(slot), program });
+    const { environment, program, users } = this.settings;
+    return new TrainerProcess(
+      { ...environment, ...users?.environmentOf(slot) },
+      { gpu: this.gpuOf(slot), program, user: users?.of(slot) },
+    );
   }
 }

@@ -9,7 +9,7 @@ import {
   type Runs,
   type StoredFile,
 } from '#libs/platform';
-import { mkdir, rm } from 'node:fs/promises';
+import { chown, mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MemoryKills } from './memory-kills.js';
@@ -195,7 +195,7 @@ export class SupervisedRun {
   /** Starts the trainer and follows it to its last word. All writes before that are done then. */
   private async train(): Promise<LastWord> {
     const { artifacts, fitness, runs } = this.services;
-    await mkdir(this.workDir).catch((error: Error) => {
+    await this.makeWorkDir().catch((error: Error) => {
       throw new UnfitError(error.message);
     });
     await this.trainer.ready.catch(async (error: Error) => {
@@ -224,6 +224,11 @@ export class SupervisedRun {
     if (!this.hung) await this.writes;
     if (this.fault) throw this.fault;
     return last ?? (await this.death());
+  }
+
+  private async makeWorkDir(): Promise<void> {
+    await mkdir(this.workDir, { mode: 0o700 });
+    if (this.trainer.user) await chown(this.workDir, this.trainer.user.uid, this.trainer.user.gid);
   }
 
   /** Has the trainer begin, and hears it until its last word; undefined where it dies without one. */
@@ -311,7 +316,10 @@ export class SupervisedRun {
   private async keep(message: Extract<TrainerMessage, { type: 'artifact' }>): Promise<void> {
     await this.flush();
     const { name, kind, mime, step } = message;
-    const stored = await this.services.artifacts.put(message.path, this.heard);
+    const stored = await this.services.artifacts.put(message.path, this.heard, {
+      folder: this.workDir,
+      uid: this.trainer.user?.uid,
+    });
     if (kind !== 'checkpoint') this.stored.push(stored);
     const write = ++this.written;
     const { recorder } = this.services.runs;

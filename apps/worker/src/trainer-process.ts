@@ -1,11 +1,13 @@
 import type { Gpu, TrainerCommand, TrainerMessage } from '#libs/contracts';
-import { spawnDependent } from '#libs/platform';
+import { endRemains, newMark, spawnDependent } from '#libs/platform';
 import type { ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Lines, LONGEST_MESSAGE, parseMessage } from './trainer-messages.js';
+import type { TrainerUser } from './trainer-users.js';
 
-const TRAINER = fileURLToPath(new URL('./trainer.js', import.meta.url));
+export const TRAINER = fileURLToPath(new URL('./trainer.js', import.meta.url));
 /** Loading TensorFlow takes a second; a machine under load may need longer. */
 const READY_TIMEOUT_MS = 120_000;
 const STDERR_TAIL = 4000;
@@ -51,6 +53,18 @@ export class NoGpuError extends Error {
   }
 }
 
+/** Trainers of this worker that live. */
+const living = new Set<number>();
+
+interface TrainerOptions {
+  /** The only one that it is to see. */
+  gpu?: Gpu | undefined;
+  /** Another trainer that speaks the same protocol. */
+  program?: string | undefined;
+  /** Whom it runs as, where that is not the user of the worker. */
+  user?: TrainerUser | undefined;
+}
+
 export interface Exit {
   code: number | null;
   signal: NodeJS.Signals | null;
@@ -77,26 +91,30 @@ export class TrainerProcess {
   /** Resolves when TensorFlow is loaded. Rejects with a NoGpuError where it does not see `gpu`. */
   readonly ready: Promise<void>;
 
-  /** `gpu`: the only one that it is to see; `program`: another trainer that speaks the same protocol. */
-  constructor(
-    environment: NodeJS.ProcessEnv,
-    { gpu, program = TRAINER }: { gpu?: Gpu | undefined; program?: string | undefined } = {},
-  ) {
+  /** Whom it runs as, where that is not the user of the worker. */
+  readonly user: TrainerUser | undefined;
+  private readonly mark = newMark(randomUUID());
+
+  constructor(environment: NodeJS.ProcessEnv, { gpu, program = TRAINER, user }: TrainerOptions = {}) {
+    this.user = user;
     this.child = spawnDependent(process.execPath, [program], {
       parentDeathSignal: 'KILL',
       noNewPrivileges: true,
+      user,
       env: {
         ...KEEP_MEMORY,
         ...(gpu && WARNINGS),
         ...environment,
         ...GPU_ORDER,
         ...CHANNEL,
+        ...this.mark,
         ...(gpu && { CUDA_VISIBLE_DEVICES: gpu.uuid }),
       },
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       // A process group of its own: what it starts ends with it.
       detached: true,
     });
+    if (this.child.pid !== undefined) living.add(this.child.pid);
     // Neither is there where the system had no descriptors left, or no process.
     this.channel = this.child.stdio?.[3] as Duplex | undefined;
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -104,8 +122,8 @@ export class TrainerProcess {
     });
     this.exited = new Promise((resolve) => {
       this.child.once('exit', (code, signal) => {
-        this.killGroup();
-        resolve({ code, signal });
+        living.delete(this.pid);
+        void this.endRest().then(() => resolve({ code, signal }));
       });
       this.child.once('error', (error) => {
         this.stderr += error.message;
@@ -187,12 +205,13 @@ export class TrainerProcess {
     this.child.kill('SIGKILL');
   }
 
-  /** Ends what a process that has gone has left behind of its own. */
-  private killGroup(): void {
+  /** Ends what a process that has gone has left behind of its own: its group, and what has left that. */
+  private async endRest(): Promise<void> {
     try {
-      if (this.child.pid !== undefined) process.kill(-this.child.pid, 'SIGKILL');
+      process.kill(-this.pid, 'SIGKILL');
     } catch {
       /* There is nothing left. */
     }
+    await endRemains({ uid: this.user?.uid, mark: Object.values(this.mark)[0], but: living });
   }
 }

@@ -6,6 +6,7 @@ import type { StopReason, TrainerCommand, TrainerMessage } from '#libs/contracts
 import { InvalidDataError, prepareDataset } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import { Stopped, train, TrainingError, type TrainContext } from '#libs/training';
+import { flushCompileCache } from 'node:module';
 import path from 'node:path';
 
 const stop = new AbortController();
@@ -58,7 +59,16 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
     if (stop.signal.aborted) return { type: 'stopped', reason: stop.signal.reason as StopReason, step: 0 };
     if (error instanceof TrainingError) return { type: 'failed', reason: error.reason, message: error.message };
     if (error instanceof InvalidDataError) return { type: 'failed', reason: 'invalid_data', message: error.message };
-    const { code } = error as NodeJS.ErrnoException;
+    const { code, path: file = '' } = error as NodeJS.ErrnoException;
+    if (code === 'EACCES')
+      return {
+        type: 'failed',
+        reason: 'invalid_data',
+        message:
+          `expected to be let into ${path.relative(inputs.dataRoot, file)}: open it to the user that trainers run as ` +
+          '(`chmod -R o+rX`), or see LOOM_TRAINER_UID',
+        code,
+      };
     if (code === 'ENOSPC')
       return {
         type: 'failed',
@@ -97,4 +107,6 @@ process.on('message', (command: TrainerCommand) => {
 
 const threads = Number(process.env['LOOM_TRAINER_THREADS']);
 const { gpu } = await loadTensorFlow(threads > 0 ? { threads } : {});
+// Compiled code is read only from the first run on (TrainerUsers).
+flushCompileCache();
 await say({ type: 'ready', device: gpu ? 'gpu' : 'cpu' });

@@ -2,8 +2,10 @@ import type { Gpu } from '#libs/contracts';
 import {
   ArtifactStore,
   ClaimRefusedError,
+  endOrphans,
   isUnavailable,
   SchemaMismatchError,
+  temporaryFolder,
   type Ask,
   type ClaimedRun,
   type Database,
@@ -14,8 +16,8 @@ import {
 } from '#libs/platform';
 import type { BeforeApplicationShutdown } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { availableParallelism, hostname, tmpdir, totalmem } from 'node:os';
+import { rm } from 'node:fs/promises';
+import { availableParallelism, hostname, totalmem } from 'node:os';
 import path from 'node:path';
 import { Fitness } from './fitness.js';
 import { listGpus } from './gpus.js';
@@ -24,6 +26,8 @@ import type { RunConsumer } from './run-consumer.js';
 import { Slots, type Slot } from './slots.js';
 import { Storage } from './storage.js';
 import { SupervisedRun } from './supervised-run.js';
+import { TRAINER } from './trainer-process.js';
+import { TrainerUsers } from './trainer-users.js';
 
 const WATCH_MS = 200;
 
@@ -89,12 +93,15 @@ export class LoomWorker implements BeforeApplicationShutdown {
    * Postgres does not answer.
    */
   async start(): Promise<void> {
-    const { runs, env, log } = this.services;
+    const { database, runs, env, log } = this.services;
+    await database.requireSessions();
     await runs.workers.checkSchema();
     const gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
     // Not beside the work folders: Node would make those anew where their volume is away.
-    this.compiled = await mkdtemp(path.join(tmpdir(), 'loom-compiled-'));
-    const slots = this.openSlots(gpus);
+    this.compiled = await temporaryFolder('loom-compiled-');
+    await endOrphans();
+    const users = await this.trainerUsers(gpus);
+    let slots = this.openSlots(gpus, users);
     this.slots = slots;
     await runs.workers.registerWorker({
       id: this.id,
@@ -111,7 +118,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
         this.beat();
       }, env.heartbeatMs),
     );
-    await slots.ready();
+    slots = await this.readySlots(slots, gpus, users);
     if (this.draining) return;
     await this.fitness.isFit();
     await runs.workers.setWorkerState(this.id, 'running');
@@ -123,10 +130,50 @@ export class LoomWorker implements BeforeApplicationShutdown {
     );
   }
 
-  /** A slot for each GPU, unless the environment says how many. */
-  private openSlots(gpus: readonly Gpu[]): Slots {
+  /** Whom trainers run as where that is not this worker's user; who that is was only a wish unless it was said. */
+  private async trainerUsers(gpus: readonly Gpu[]): Promise<TrainerUsers | undefined> {
     const { env } = this.services;
-    const count = env.slots ?? Math.max(1, gpus.length);
+    const program = env.trainerProgram ?? TRAINER;
+    try {
+      return await TrainerUsers.take(env, { slots: this.slotCount(gpus), program, dir: this.compiled });
+    } catch (error) {
+      if (env.trainerUid !== undefined) throw error;
+      this.warnOfSharedUser(error as Error);
+      return undefined;
+    }
+  }
+
+  private warnOfSharedUser({ message }: Error): void {
+    this.services.log.warn(
+      `trainers run as the user of this worker, and could do what it can: ${message}; see LOOM_TRAINER_UID`,
+    );
+  }
+
+  /** Resolves when trainers are loaded: as nobody else where they can't be as others, and that was only a wish. */
+  private async readySlots(slots: Slots, gpus: readonly Gpu[], users: TrainerUsers | undefined): Promise<Slots> {
+    try {
+      await slots.ready();
+      await users?.closeCode();
+      return slots;
+    } catch (error) {
+      if (!users || this.services.env.trainerUid !== undefined || this.draining) throw error;
+      this.warnOfSharedUser(error as Error);
+      slots.close();
+      users.release();
+      this.slots = this.openSlots(gpus, undefined);
+      await this.slots.ready();
+      return this.slots;
+    }
+  }
+
+  /** A slot for each GPU, unless the environment says how many. */
+  private slotCount(gpus: readonly Gpu[]): number {
+    return this.services.env.slots ?? Math.max(1, gpus.length);
+  }
+
+  private openSlots(gpus: readonly Gpu[], users: TrainerUsers | undefined): Slots {
+    const { env } = this.services;
+    const count = this.slotCount(gpus);
     const threads = env.trainerThreads ?? Math.max(1, Math.floor(availableParallelism() / count));
     return new Slots(count, {
       gpus,
@@ -137,6 +184,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
         LOOM_TRAINER_THREADS: String(threads),
       },
       program: env.trainerProgram,
+      users,
     });
   }
 

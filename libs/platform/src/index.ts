@@ -12,6 +12,8 @@ export * from './machine/local-services.js';
 export * from './machine/migrations.js';
 export * from './machine/logger.js';
 export { Readiness } from './machine/readiness.js';
+export * from './machine/remains.js';
+export { temporaryFolder } from './machine/temporary-folder.js';
 export * from './machine/turns.js';
 export * from './dispatch/projects.js';
 export * from './dispatch/queue.js';

@@ -39,6 +39,7 @@ export function addUp(program: Command): void {
           signal: interrupted.signal,
           log: say,
           databaseUrl: process.env['DATABASE_URL'],
+          databaseDirectUrl: process.env['DATABASE_DIRECT_URL'],
           redisUrl: process.env['REDIS_URL'],
         });
         try {

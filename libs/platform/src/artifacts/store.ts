@@ -1,6 +1,19 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants, createReadStream, type ReadStream } from 'node:fs';
-import { copyFile, link, mkdir, open, readdir, rename, rm, stat, utimes, type FileHandle } from 'node:fs/promises';
+import {
+  copyFile,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+  utimes,
+  type FileHandle,
+} from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { ForeignStoreError, storeIdOf } from './identity.js';
@@ -41,22 +54,42 @@ const appearance = (file: string): Promise<string | undefined> =>
     () => undefined,
   );
 
+/** Whose files may be stored: those in a folder, of a user where that is known. */
+export interface FilesOf {
+  folder: string;
+  uid?: number | undefined;
+}
+
 /**
- * Opens a file to read it, and nothing else: opening a pipe would wait for its writer.
+ * Opens a file to read it, and nothing else: opening a pipe would wait for its writer. Where it is said whose file it
+ * has to be, that is asked of what was opened: a path can lead elsewhere a moment later.
  * @throws NoFileError
  */
-async function openFile(file: string): Promise<FileHandle> {
+async function openFile(file: string, of?: FilesOf): Promise<FileHandle> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW).catch(
     (error: NodeJS.ErrnoException) => {
       throw error.code === 'ELOOP' || error.code === 'ENXIO' ? notAFile(file) : error;
     },
   );
-  if ((await handle.stat()).isFile()) return handle;
-  await handle.close();
-  throw notAFile(file);
+  try {
+    const found = await handle.stat();
+    if (!found.isFile()) throw notAFile(file);
+    if (of && ((of.uid ?? found.uid) !== found.uid || !(await isIn(of.folder, handle, file))))
+      throw new NoFileError(`expected ${path.basename(file)} to be a file that the run itself has made`);
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
 }
 const notAFile = (file: string) =>
   new NoFileError(`expected ${path.basename(file)} to be a file, got a pipe, a link or something else`);
+
+/** Whether an opened file is in a folder, links followed. Linux says where it is, elsewhere its path does. */
+async function isIn(folder: string, handle: FileHandle, file: string): Promise<boolean> {
+  const place = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => realpath(file));
+  return place.startsWith(`${await realpath(folder)}${path.sep}`);
+}
 
 /** Gives a file its place. Where that is on another device it is copied beside it first, and flushed. */
 async function movedInto(file: string, target: string): Promise<void> {
@@ -158,11 +191,11 @@ export class ArtifactStore {
    * Copies a file into the store; `onRead` is called for each piece of it. Throws what the file system throws, ENOSPC
    * for one; nothing is left behind then.
    * @throws ForeignStoreError when the folder is not the store that it has to be, before or after the file was written;
-   *   NoFileError when `file` is a pipe, a device or a link.
+   *   NoFileError when `file` is a pipe, a device or a link, or none of those that `of` says.
    */
-  async put(file: string, onRead?: () => void): Promise<StoredFile> {
+  async put(file: string, onRead?: () => void, of?: FilesOf): Promise<StoredFile> {
     await this.checkIdentity();
-    const source = await openFile(file);
+    const source = await openFile(file, of);
     try {
       const stored = await this.putFrom(source, onRead);
       await this.checkIdentity();

@@ -1,5 +1,6 @@
 import { WaitingError, type Job, type Queue, type QueueOptions, type WorkerOptions } from 'bullmq';
 import { Redis } from 'ioredis';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isUnavailable } from '../machine/database.js';
 import type { Env } from '../machine/env.js';
 
@@ -21,6 +22,22 @@ const LISTS = ['wait', 'paused', 'active'] as const;
 const SETS = ['prioritized', 'delayed'] as const;
 
 const LONGEST_READ_MS = 12_000;
+/** Pause before a Redis that was away is asked again what it is. */
+const ASK_AGAIN_MS = 1000;
+
+/** What REDIS_URL names is no Redis that a queue can be kept in; the message says what is expected. */
+export class UnsuitableRedisError extends Error {
+  constructor(mode: string) {
+    const found =
+      mode === 'sentinel'
+        ? 'a Sentinel, which knows where a Redis is and keeps nothing: name the Redis itself, by an address that ' +
+          'follows a failover (a proxy, a service or a DNS name of the primary)'
+        : `one in ${mode} mode, whose nodes each keep a part of the keys: name a Redis that is on its own, or a ` +
+          'primary with replicas. Redis carries ids alone, so that a small one does for any number of runs';
+    super(`expected REDIS_URL to name a Redis that keeps all keys (redis_mode standalone), got ${found}`);
+    this.name = new.target.name;
+  }
+}
 
 /**
  * How the queue is opened by those who put jobs into it. It makes a connection, which `RunQueue.close` ends. A Redis
@@ -132,6 +149,19 @@ export class RunQueue {
   /** Forgets every job. The reconciler brings back those of runs that wait. */
   async clear(): Promise<void> {
     await this.queue.obliterate({ force: true });
+  }
+
+  /**
+   * Resolves when Redis has said that it keeps all keys by itself; while it is away it is asked again.
+   * @throws UnsuitableRedisError for a node of a cluster and for a Sentinel
+   */
+  async requireStandalone(signal?: AbortSignal): Promise<void> {
+    for (; !signal?.aborted; await delay(ASK_AGAIN_MS, undefined, { ref: false })) {
+      const info = await this.redis.info('server').catch(() => undefined);
+      const mode = /^redis_mode:(\w+)/m.exec(info ?? '')?.[1];
+      if (mode !== undefined && mode !== 'standalone') throw new UnsuitableRedisError(mode);
+      if (info !== undefined) return;
+    }
   }
 
   async ping(): Promise<void> {

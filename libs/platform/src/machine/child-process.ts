@@ -8,8 +8,8 @@ const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((file) => process.plat
 export interface DependentOptions extends Omit<SpawnOptions, 'uid' | 'gid'> {
   /** What the child gets from the kernel when this process is gone. */
   parentDeathSignal: 'KILL' | 'INT' | 'TERM';
-  /** Whom the child runs as, without any other group; like this process without it. */
-  user?: { uid: number; gid: number } | undefined;
+  /** Whom the child runs as, without any other group than `groups`; like this process without it. */
+  user?: { uid: number; gid: number; groups?: readonly number[] } | undefined;
   /** Nothing that it starts gets more rights than it has, not by a set-uid program either (PR_SET_NO_NEW_PRIVS). */
   noNewPrivileges?: boolean;
 }
@@ -23,9 +23,10 @@ export function spawnDependent(
   args: readonly string[],
   { parentDeathSignal, user, noNewPrivileges = false, ...options }: DependentOptions,
 ): ChildProcess {
-  if (!SETPRIV) return spawn(command, args, { ...options, ...user });
+  if (!SETPRIV) return spawn(command, args, { ...options, ...(user && { uid: user.uid, gid: user.gid }) });
   // A change of user clears the signal, so that setpriv does both, in the right order.
-  const identity = user ? [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups'] : [];
+  const groups = user?.groups?.length ? `--groups=${user.groups.join(',')}` : '--clear-groups';
+  const identity = user ? [`--reuid=${user.uid}`, `--regid=${user.gid}`, groups] : [];
   const limits = noNewPrivileges ? ['--no-new-privs'] : [];
   return spawn(SETPRIV, [...identity, ...limits, '--pdeathsig', parentDeathSignal, command, ...args], options);
 }

@@ -67,7 +67,27 @@ export function isUnavailable(error: unknown): boolean {
 /** A listener asks so often whether its connection lives: nothing else is sent on it. */
 const LISTENER_PULSE_MS = 5000;
 
+/** Two connections are asked so often who serves them: a pooler that takes its servers in turn shows itself too. */
+const ASKED = 3;
+
+/**
+ * The URL is that of a pooler that lends a server to each transaction anew. A lock of a session's own, by which one API
+ * leads, would be held by nobody then, and each API lead; a LISTEN would hear nothing.
+ */
+export class PooledSessionsError extends Error {
+  constructor(variable: 'DATABASE_URL' | 'DATABASE_DIRECT_URL') {
+    super(
+      `expected a session of its own for each connection to ${variable}, got a pooler that lends one to each ` +
+        'transaction (PgBouncer with pool_mode = transaction): set DATABASE_DIRECT_URL to a URL of Postgres itself ' +
+        'or of a pool by session. It is used for the lock of the leader, for LISTEN and for migrations',
+    );
+    this.name = new.target.name;
+  }
+}
+
 export interface DatabaseOptions {
+  /** Where sessions last as long as connections do; `url` may be that of a pooler by transaction then. */
+  databaseDirectUrl?: string | undefined;
   poolSize?: number;
   /**
    * A connection on which nothing comes or goes for so long is given up, by both ends: a peer that has vanished without
@@ -80,14 +100,16 @@ export interface DatabaseOptions {
 export class Database {
   readonly prisma: PrismaClient;
   private readonly pool: pg.Pool;
+  /** Of connections that keep what they say of their session. */
   private readonly connection: pg.ClientConfig;
 
   constructor(
     readonly url: string,
-    { poolSize = 10, networkTimeoutMs = 20_000 }: DatabaseOptions = {},
+    private readonly options: DatabaseOptions = {},
   ) {
+    const { databaseDirectUrl, poolSize = 10, networkTimeoutMs = 20_000 } = options;
     this.connection = {
-      connectionString: url,
+      connectionString: databaseDirectUrl ?? url,
       application_name: 'latent-loom',
       connectionTimeoutMillis: 5000,
       keepAlive: true,
@@ -104,9 +126,13 @@ export class Database {
     };
     this.pool = new pg.Pool({
       ...this.connection,
+      connectionString: url,
       max: poolSize,
-      statement_timeout: networkTimeoutMs,
-      idle_in_transaction_session_timeout: networkTimeoutMs,
+      // A pooler refuses settings that it can't keep; there they are the server's (docs/operations.md).
+      ...(databaseDirectUrl === undefined && {
+        statement_timeout: networkTimeoutMs,
+        idle_in_transaction_session_timeout: networkTimeoutMs,
+      }),
     });
     // A connection that dies is replaced by the pool. Without a listener it would end the process: the pool listens
     // while it is idle, Prisma within a transaction, and nobody in between.
@@ -128,6 +154,31 @@ export class Database {
         if (attempt >= 5 || code === undefined || !REPEATABLE.has(code)) throw error;
         await delay(Math.random() * 20 * 2 ** attempt);
       }
+    }
+  }
+
+  /**
+   * Resolves when connections for session state have sessions of their own. Found out by two at once, asked in turn
+   * which server process answers: a pooler gives them one between them, or one of them several.
+   * @throws PooledSessionsError
+   */
+  async requireSessions(): Promise<void> {
+    const clients: pg.Client[] = [];
+    try {
+      for (let i = 0; i < 2; i++) clients.push(await this.connect());
+      const servers = clients.map(() => new Set<number>());
+      for (let round = 0; round < ASKED; round++)
+        for (const [i, client] of clients.entries())
+          // Three questions a round: two servers that a pooler takes in turn don't fall to one client each.
+          for (let asked = 0; asked <= i; asked++) {
+            const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+            servers[i]!.add(rows[0]!.pid);
+          }
+      const all = servers.flatMap((pids) => [...pids]);
+      if (all.length !== clients.length || new Set(all).size !== all.length)
+        throw new PooledSessionsError(this.options.databaseDirectUrl ? 'DATABASE_DIRECT_URL' : 'DATABASE_URL');
+    } finally {
+      await Promise.all(clients.map((client) => client.end().catch(() => undefined)));
     }
   }
 

@@ -3,11 +3,21 @@ import path from 'node:path';
 import { z } from 'zod';
 import { trainerEnvironment } from './trainer-environment.js';
 
+/**
+ * Whom trainers of a root worker run as, from this id up. No distribution gives these ids to users, and systemd none to
+ * services (its `UIDS-GIDS`).
+ */
+export const FIRST_TRAINER_UID = 60_700;
+
 const milliseconds = z.coerce
   .number()
   .int()
   .min(10)
   .max(24 * 3600 * 1000);
+const postgres = z.url({
+  protocol: /^postgres(ql)?$/,
+  error: 'expected a URL such as postgresql://user:password@host:5432/database',
+});
 const days = z.coerce.number().int().min(0).max(36_500);
 /** Items separated by commas. */
 const list = z
@@ -27,10 +37,9 @@ const folder = z
 
 const Environment = z
   .object({
-    DATABASE_URL: z.url({
-      protocol: /^postgres(ql)?$/,
-      error: 'expected a URL such as postgresql://user:password@host:5432/database',
-    }),
+    DATABASE_URL: postgres,
+    /** Past a pooler by transaction: for the leader's lock, LISTEN and migrations. */
+    DATABASE_DIRECT_URL: z.preprocess((url) => url || undefined, postgres.optional()),
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'expected a URL such as redis://host:6379' }),
     LOOM_HOST: z.string().min(1).default('127.0.0.1'),
     /** Port of the API; 0 takes a free one. */
@@ -133,6 +142,23 @@ const Environment = z
     LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
     /** Threads of a trainer's native operations; all cores unless set. */
     LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
+    /**
+     * Whom trainers run as where the worker is root: from this id up, one for each slot; `none`: as the worker. Unset:
+     * from 60700 up where that is possible.
+     */
+    LOOM_TRAINER_UID: z
+      .union(
+        [
+          z.literal('none'),
+          z.coerce
+            .number()
+            .int()
+            .min(1)
+            .max(2 ** 31),
+        ],
+        'expected none, or the number of a user',
+      )
+      .optional(),
     /** Variables that trainers are given besides those that they need, separated by commas; `A_*`: all such. */
     LOOM_TRAINER_ENVIRONMENT: list,
     /**
@@ -151,6 +177,7 @@ const Environment = z
   })
   .transform((env) => ({
     databaseUrl: env.DATABASE_URL,
+    databaseDirectUrl: env.DATABASE_DIRECT_URL,
     redisUrl: env.REDIS_URL,
     host: env.LOOM_HOST,
     port: env.LOOM_PORT,
@@ -187,6 +214,7 @@ const Environment = z
     slots: env.LOOM_SLOTS,
     trainerThreads: env.LOOM_TRAINER_THREADS,
     trainerProgram: env.LOOM_TRAINER,
+    trainerUid: env.LOOM_TRAINER_UID,
     trainerVariables: env.LOOM_TRAINER_ENVIRONMENT,
   }));
 

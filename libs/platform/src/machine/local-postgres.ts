@@ -18,6 +18,7 @@ import {
   type ServerUser,
 } from './local-server.js';
 import { commandLineOf, isAlive, workingFolderOf, type ProcessSources } from './process-identity.js';
+import type { RotatingLog } from './rotating-log.js';
 
 const LEFTOVER_TIMEOUT_MS = 10_000;
 
@@ -28,6 +29,8 @@ export interface PostgresOptions {
   owner: ServerUser | undefined;
   /** A free one without it. */
   port?: number | undefined;
+  /** What the server says is written there. */
+  serverLog: RotatingLog;
   log(line: string): void;
 }
 
@@ -60,6 +63,7 @@ export async function startPostgres(dir: string, options: PostgresOptions): Prom
   const words = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const server = spawnServer(path.join(binaries, 'postgres'), ['-D', dir, '-p', String(port), ...words], {
     signal: 'INT',
+    log: options.serverLog,
     user: owner,
   });
   try {

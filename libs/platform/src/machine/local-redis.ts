@@ -11,8 +11,18 @@ import {
   untilReady,
   type LocalServer,
 } from './local-server.js';
+import type { RotatingLog } from './rotating-log.js';
 
 const PROGRAMS = ['redis-server', 'valkey-server', 'keydb-server'];
+
+interface RedisOptions {
+  durable: boolean;
+  password: string;
+  /** A free one without it. */
+  port?: number | undefined;
+  /** What the server says is written there. */
+  serverLog: RotatingLog;
+}
 
 /**
  * Brings up what was kept in `dir`, on the port or a free one.
@@ -20,7 +30,7 @@ const PROGRAMS = ['redis-server', 'valkey-server', 'keydb-server'];
  */
 export async function startRedis(
   dir: string,
-  { durable, password, port: wanted }: { durable: boolean; password: string; port?: number | undefined },
+  { durable, password, port: wanted, serverLog }: RedisOptions,
 ): Promise<LocalServer> {
   const binary = await redisBinary();
   await mkdir(dir, { recursive: true });
@@ -38,7 +48,7 @@ export async function startRedis(
   const input = Object.entries(settings)
     .map(([name, value]) => `${name} ${value}\n`)
     .join('');
-  const server = spawnServer(binary, ['-'], { signal: 'TERM', input });
+  const server = spawnServer(binary, ['-'], { signal: 'TERM', log: serverLog, input });
   const url = `redis://:${password}@127.0.0.1:${port}`;
   try {
     await untilReady('Redis', server, async () => {

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { spawnDependent } from './child-process.js';
+import type { RotatingLog } from './rotating-log.js';
 
 const START_TIMEOUT_MS = 30_000;
 /** Whoever else may listen on the port, and not answer. */
@@ -40,14 +41,21 @@ export interface ServerUser {
   gid: number;
 }
 
-/**
- * A server of its own process group, so that a Ctrl-C for us is not one for it, which gets `signal` when we are gone.
- * `input`: what it reads at its start that others on this machine must not see, as they see its arguments.
- */
+interface ServerSettings {
+  /** What it gets when this process is gone. */
+  signal: 'INT' | 'TERM';
+  /** Where what it says is written. */
+  log: RotatingLog;
+  user?: ServerUser | undefined;
+  /** What it reads at its start that others on this machine must not see, as they see its arguments. */
+  input?: string;
+}
+
+/** A server of its own process group, so that a Ctrl-C for us is not one for it. */
 export function spawnServer(
   command: string,
   args: string[],
-  { signal, user, input }: { signal: 'INT' | 'TERM'; user?: ServerUser | undefined; input?: string },
+  { signal, log, user, input }: ServerSettings,
 ): ServerProcess {
   let output = '';
   const child = spawnDependent(command, args, {
@@ -63,8 +71,10 @@ export function spawnServer(
   const keep = (chunk: Buffer) => {
     output = (output + chunk.toString()).slice(-4000);
   };
-  child.stdout!.on('data', keep);
-  child.stderr!.on('data', keep);
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.on('data', keep);
+    log.follow(stream);
+  }
   child.on('error', (error) => {
     output += error.message;
   });

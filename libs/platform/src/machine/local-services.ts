@@ -2,9 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, chown, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { FIRST_TRAINER_UID } from './env.js';
 import { postgresUser, startPostgres } from './local-postgres.js';
 import { startRedis } from './local-redis.js';
 import { keptUp, LocalServiceError, type LocalServer, type ServerUser } from './local-server.js';
+import { RotatingLog } from './rotating-log.js';
 
 export { LocalServiceError } from './local-server.js';
 
@@ -19,7 +21,9 @@ export interface KeptServices extends LocalServices {
 }
 
 export interface LocalServicesOptions {
-  /** Data goes to `dir/postgres` and `dir/redis`; what is there already is brought up again. */
+  /**
+   * Data goes to `dir/postgres` and `dir/redis`, what they say to `dir/logs`; what is there is brought up again.
+   */
   dir: string;
   log: (line: string) => void;
   /** False gives up safety against a power cut for speed. */
@@ -45,7 +49,11 @@ export async function startLocalServices({
   databaseUrl,
   redisUrl,
 }: LocalServicesOptions): Promise<KeptServices> {
-  await mkdir(dir, { recursive: true });
+  const logs = path.join(dir, 'logs');
+  for (const folder of [logs, path.join(dir, 'redis')]) {
+    await mkdir(folder, { recursive: true });
+    await chmod(folder, 0o700);
+  }
   const owner = process.getuid?.() === 0 && !databaseUrl ? await postgresUser() : undefined;
   await closeToOthers(dir, owner);
   const passwords = await keptPasswords(dir);
@@ -53,9 +61,19 @@ export async function startLocalServices({
   const given = async (url: string) => ({ url, stop: async () => undefined, failure: never });
   const up = async (name: string, start: (port?: number) => Promise<LocalServer>) =>
     keep ? keptUp(name, start, log) : { ...(await start()), failure: never };
+  const serverLogs = {
+    postgres: new RotatingLog(path.join(logs, 'postgres.log')),
+    redis: new RotatingLog(path.join(logs, 'redis.log')),
+  };
   const postgres = (port?: number) =>
-    startPostgres(path.join(dir, 'postgres'), { durable, passwords, owner, port, log });
-  const redis = (port?: number) => startRedis(path.join(dir, 'redis'), { durable, password: passwords.redis, port });
+    startPostgres(path.join(dir, 'postgres'), { durable, passwords, owner, port, serverLog: serverLogs.postgres, log });
+  const redis = (port?: number) =>
+    startRedis(path.join(dir, 'redis'), {
+      durable,
+      password: passwords.redis,
+      port,
+      serverLog: serverLogs.redis,
+    });
   const started = await Promise.allSettled([
     databaseUrl ? given(databaseUrl) : up('Postgres', postgres),
     redisUrl ? given(redisUrl) : up('Redis', redis),
@@ -75,10 +93,14 @@ export async function startLocalServices({
   throw started.find((server) => server.status === 'rejected')!.reason;
 }
 
-/** Nobody but this user reads the folder; the one that Postgres runs as may pass through to its own. */
+/**
+ * Nobody but this user reads the folder. Where it is root, a group may pass through to what is its own: the one that
+ * Postgres runs as, or else that of the first trainer. Workers put their trainers into it.
+ */
 async function closeToOthers(dir: string, owner: ServerUser | undefined): Promise<void> {
-  if (owner) await chown(dir, process.getuid!(), owner.gid);
-  await chmod(dir, owner ? 0o710 : 0o700);
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) await chown(dir, 0, owner?.gid ?? FIRST_TRAINER_UID);
+  await chmod(dir, isRoot ? 0o710 : 0o700);
 }
 
 interface Passwords {

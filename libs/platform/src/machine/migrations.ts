@@ -53,7 +53,12 @@ async function prisma(databaseUrl: string, ...words: string[]): Promise<void> {
   try {
     await promisify(execFile)(process.execPath, [cli, ...words], {
       cwd: root,
-      env: { ...process.env, DATABASE_URL: databaseUrl, PRISMA_HIDE_UPDATE_MESSAGE: '1' },
+      env: {
+        ...process.env,
+        DATABASE_URL: databaseUrl,
+        DATABASE_DIRECT_URL: '',
+        PRISMA_HIDE_UPDATE_MESSAGE: '1',
+      },
     });
   } catch (error) {
     const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
