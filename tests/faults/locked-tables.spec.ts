@@ -62,6 +62,32 @@ test.each(['metric', 'artifact'])(
   120_000,
 );
 
+test('#48 the table metric is locked when a run begins: it waits until it can, and was not hung', async () => {
+  const worker = stack.startWorker({ LOOM_HUNG_MS: '4000' });
+  await eventually(() => expect(worker.output()).toContain('worker ready'), { timeoutMs: 40_000 });
+  const admin = new pg.Client({ connectionString: stack.database.url });
+  await admin.connect();
+  await admin.query('BEGIN; LOCK TABLE metric IN ACCESS EXCLUSIVE MODE');
+  const id = await stack.submit({ ...SHORT, seed: 48 });
+  try {
+    await stack.reaches(id, 'running');
+    const begun = performance.now();
+    await eventually(
+      () => {
+        if (performance.now() - begun < 9000) throw new Error('the lock has not been held for long enough');
+      },
+      { timeoutMs: 30_000 },
+    );
+    expect(worker.output()).toContain('it is repeated');
+  } finally {
+    await admin.query('ROLLBACK');
+    await admin.end();
+  }
+  await stack.ended(id);
+  expect((await stack.client.run(id)).attempts.map(({ outcome }) => outcome)).toEqual(['succeeded']);
+  await expectKeptPromises(stack, [id]);
+}, 120_000);
+
 test('#49 Redis refuses every write: a worker and an API say so once and count it, and go on afterwards', async () => {
   const worker = stack.startWorker();
   let written = 0;

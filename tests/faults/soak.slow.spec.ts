@@ -12,11 +12,13 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { eventually } from '../support/eventually.js';
-import { readHistory, violations } from '../support/history.js';
+import { overdue, readHistory, readWorkers, violations } from '../support/history.js';
 import { ownPostgres, ownRedis, type OwnServer } from '../support/own-services.js';
+import { ownStore, type OwnStore } from '../support/own-store.js';
 import { isRunning, type Started } from '../support/processes.js';
 import { startProxy, type Proxy } from '../support/proxy.js';
 import { prepareStripes, pretraining, small } from '../support/small-runs.js';
+import { canContain, CONTAINED, CONTAINER, faultsOf } from '../support/soak-faults.js';
 import { startStack, type ApiProcess, type Stack } from '../support/stack.js';
 
 const MINUTES = Number(process.env['SOAK_MINUTES'] ?? 1);
@@ -24,19 +26,23 @@ const SEED = Number(process.env['SOAK_SEED'] ?? 1);
 const RUNS = Math.round(20 * MINUTES);
 const WORKERS = 3;
 const APIS = 2;
+/** A run that could start may wait for so long: for a worker to start, and for some faults in a row. */
+const LONGEST_WAIT_MS = 30_000;
 
 type Way = Proxy & { url: string };
 let postgres: OwnServer;
 let redis: OwnServer;
+let store: OwnStore;
 let stack: Stack;
 const ways: { postgres: Way; redis: Way }[] = [];
 
 beforeAll(async () => {
-  [postgres, redis] = await Promise.all([ownPostgres(), ownRedis({ durable: true })]);
+  [postgres, redis, store] = await Promise.all([ownPostgres(), ownRedis({ durable: true }), ownStore()]);
   stack = await startStack({
     environment: {
       DATABASE_URL: postgres.url,
       REDIS_URL: redis.url,
+      LOOM_ARTIFACTS_DIR: store.dir,
       LOOM_CHECKPOINT_SECONDS: '0.3',
       LOOM_NETWORK_TIMEOUT_MS: '2000',
       LOOM_HUNG_MS: '5000',
@@ -52,7 +58,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await stack?.stop();
   await Promise.all(ways.flatMap((way) => [way.postgres.close(), way.redis.close()]));
-  await Promise.all([postgres?.stop(), redis?.stop()]);
+  await Promise.all([postgres?.stop(), redis?.stop(), store?.remove()]);
 });
 
 const alive = ({ child }: Started) => child.exitCode === null && child.signalCode === null;
@@ -66,12 +72,25 @@ test(
     const pick = <T>(items: readonly T[]): T => items[below(items.length)]!;
     const fleet: Started[] = [];
     const apis: ApiProcess[] = [stack.api];
-    const workerAt = (place: number) =>
-      stack.startWorker({
-        DATABASE_URL: ways[place]!.postgres.url,
-        REDIS_URL: ways[place]!.redis.url,
-        LOOM_WORKER_NAME: `soak-${place}`,
-      });
+    /** All of one name, as where a host name says nothing. */
+    const workerAt = (place: number, more: Record<string, string> = {}, through: readonly string[] = []) =>
+      stack.startWorker(
+        {
+          DATABASE_URL: ways[place]!.postgres.url,
+          REDIS_URL: ways[place]!.redis.url,
+          LOOM_WORKER_NAME: 'soak',
+          ...more,
+        },
+        through,
+      );
+    const contains = await canContain();
+    const contained = new Set<Started>();
+    const startContained = (place: number): Started => {
+      if (!contains) return workerAt(place);
+      const worker = workerAt(place, { LOOM_WORKER_LABELS: `${CONTAINED}=yes` }, CONTAINER);
+      contained.add(worker);
+      return worker;
+    };
     for (let place = 0; place < WORKERS; place++) fleet.push(workerAt(place));
     while (apis.length < APIS) apis.push(await stack.startApi());
     const anyApi = (): LoomClient => pick(apis).client;
@@ -116,112 +135,28 @@ test(
     direct.on('error', () => undefined);
     const queue = new Queue(stack.environment['LOOM_QUEUE']!, { connection: direct });
     queue.on('error', () => undefined);
-    const trainer = async (): Promise<number | undefined> => {
-      const { items } = await stack.client.runs({ status: ['running'], limit: 20 } as never);
-      const run = items.length ? await stack.client.run(pick(items).id) : undefined;
-      return run?.attempts.at(-1)?.trainerPid ?? undefined;
-    };
-    const signal = (pid: number | undefined, name: NodeJS.Signals) => {
-      try {
-        if (pid) process.kill(pid, name);
-      } catch {
-        /* It has gone by itself. */
-      }
-    };
-    const span = () => chance.uniform(500, 4000);
-    const faults: Record<string, () => Promise<void>> = {
-      'kill -9 of a worker': async () => {
-        await pick(fleet).kill('SIGKILL');
-      },
-      'drain of a worker': async () => {
-        signal(pick(fleet).pid, 'SIGTERM');
-      },
-      'a worker stopped for a while': async () => {
-        const { pid } = pick(fleet);
-        signal(pid, 'SIGSTOP');
-        await delay(span());
-        signal(pid, 'SIGCONT');
-      },
-      'kill -9 of a trainer': async () => {
-        signal(await trainer(), 'SIGKILL');
-      },
-      'a trainer that hangs': async () => {
-        signal(await trainer(), 'SIGSTOP');
-      },
-      'kill -9 of an API': async () => {
-        await pick(apis).kill('SIGKILL');
-      },
-      FLUSHALL: async () => {
-        await direct.flushall();
-      },
-      'kill -9 of Redis': async () => {
-        await redis.kill('SIGKILL');
-        await delay(span());
-        await redis.start();
-      },
-      'a frozen Redis': async () => {
-        await redis.signal('SIGSTOP');
-        await delay(span());
-        await redis.signal('SIGCONT');
-      },
-      'an immediate restart of Postgres': async () => {
-        await postgres.kill('SIGQUIT');
-        await postgres.start();
-      },
-      'a worker cut off from Postgres': async () => {
-        const way = pick(ways).postgres;
-        way.freeze();
-        await delay(span());
-        way.heal();
-      },
-      'a worker whose words to Postgres are lost': async () => {
-        const way = pick(ways).postgres;
-        way.blackhole();
-        await delay(span());
-        way.heal();
-      },
-      'a worker cut off from Redis': async () => {
-        const way = pick(ways).redis;
-        way.blackhole();
-        await delay(span());
-        way.heal();
-      },
-      'connections reset': async () => {
-        const way = pick(ways);
-        way.postgres.cut();
-        way.redis.cut();
-        await delay(200);
-        way.postgres.heal();
-        way.redis.heal();
-      },
-      'a cancel': async () => {
-        if (accepted.length) await anyApi().cancelRun(pick(accepted));
-      },
-      'a pause and a resume': async () => {
-        if (accepted.length) {
-          const id = pick(accepted);
-          await anyApi().pauseRun(id);
-          await delay(span() / 4);
-          await anyApi().resumeRun(id);
-        }
-      },
-      'a duplicate delivery': async () => {
-        if (accepted.length)
-          await queue.add(
-            'run',
-            { runId: pick(accepted), attempt: 1 + below(2) },
-            { jobId: `copy-${randomUUID()}`, removeOnComplete: true, removeOnFail: true },
-          );
-      },
-    };
+    const faults = faultsOf({
+      postgres,
+      redis,
+      store,
+      ways,
+      fleet,
+      apis,
+      accepted,
+      direct,
+      queue,
+      startContained,
+      pick,
+      span: () => chance.uniform(500, 4000),
+    });
     const counts: Record<string, number> = {};
+    let missed = 0;
     const until = performance.now() + MINUTES * 60_000;
     async function breakThings(): Promise<void> {
       while (performance.now() < until) {
         const name = pick(Object.keys(faults));
         counts[name] = (counts[name] ?? 0) + 1;
-        // A request of a fault may fail by the fault before it.
-        await faults[name]!().catch(() => undefined);
+        await faults[name]!().catch(() => missed++);
         for (const { pid } of fleet) pids.add(pid);
         for (const [place, worker] of fleet.entries()) if (!alive(worker)) fleet[place] = workerAt(place);
         for (const [place, api] of apis.entries())
@@ -253,15 +188,19 @@ test(
       { timeoutMs: 300_000, intervalMs: 500 },
     );
     const histories = await readHistory(postgres.url, stack.environment['LOOM_ARTIFACTS_DIR']!);
-    const trainers = await sql.query<{ pid: number }>(
-      'SELECT trainer_pid AS pid FROM attempt WHERE trainer_pid IS NOT NULL',
+    const workers = await readWorkers(postgres.url);
+    const trainers = await sql.query<{ pid: number; foreign: boolean }>(
+      'SELECT trainer_pid AS pid, coalesce(labels ? $1, false) AS foreign FROM attempt LEFT JOIN worker ON ' +
+        'worker.id = worker_id WHERE trainer_pid IS NOT NULL',
+      [CONTAINED],
     );
     await sql.end();
     await queue.close();
     direct.disconnect();
     for (const { pid } of fleet) pids.add(pid);
-    for (const worker of fleet) await worker.kill('SIGTERM');
-    for (const { pid } of trainers.rows) pids.add(pid);
+    // What stands for a container passes no signal on.
+    for (const worker of fleet) await worker.kill(contained.has(worker) ? 'SIGKILL' : 'SIGTERM');
+    for (const { pid, foreign } of trainers.rows) if (!foreign) pids.add(pid);
     await eventually(async () => {
       const left = (await Promise.all([...pids].map(async (pid) => ((await isRunning(pid)) ? pid : undefined)))).filter(
         (pid) => pid !== undefined,
@@ -273,9 +212,10 @@ test(
     const happened = Object.entries(counts).map(([name, count]) => `${count} × ${name}`);
     await annotate(
       `${accepted.length} runs accepted, ${outcomes.join(', ')}, ${trainers.rows.length} attempts; faults: ` +
-        happened.join(', '),
+        `${happened.join(', ')}; ${missed} of them could not be done`,
     );
     expect(violations(histories, accepted)).toEqual([]);
+    expect(overdue(histories, workers, LONGEST_WAIT_MS)).toEqual([]);
     // A soak in which nothing gets done, or nothing goes wrong, shows nothing.
     expect(statuses.get('succeeded')?.length ?? 0).toBeGreaterThan(accepted.length / 2);
     expect(trainers.rows.length).toBeGreaterThan(accepted.length);

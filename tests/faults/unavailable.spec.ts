@@ -3,21 +3,16 @@
  * the row of the table in docs/reliability.md.
  */
 import { Database, Runs } from '#libs/platform';
-import { execFile } from 'node:child_process';
-import { chown, mkdir, mkdtemp, rm, stat, statfs, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { documented, everyRoute, type RouteRequest } from '../support/every-route.js';
+import { administer, locked, smallDisk, type Hindrance, type SmallDisk } from '../support/own-postgres.js';
 import { ownPostgres, type OwnServer } from '../support/own-services.js';
 import { knowShapes } from '../support/shapes.js';
 import { startStack, type Stack } from '../support/stack.js';
 
-const run = promisify(execFile);
 /** Answered without Postgres. */
 const WITHOUT = ['GET /healthz', 'GET /schemas/{name}'];
 /** Answered from what is there, though nothing can be written. */
@@ -29,57 +24,28 @@ let postgres: OwnServer;
 let stack: Stack;
 let database: Database;
 let runs: Runs;
-/** A small file system that the database lies in, where one could be mounted. */
-let small: string;
-let mounted = false;
+let disk: SmallDisk | undefined;
+let locks: Hindrance;
 /** What each route answered, by the way in which Postgres was away. */
 const table = new Map<string, Map<string, string>>();
 
-const administer = async <Result>(work: (admin: pg.Client) => Promise<Result>, name = 'postgres'): Promise<Result> => {
-  const url = new URL(postgres.url);
-  url.pathname = `/${name}`;
-  url.username = 'loom';
-  url.password = await postgres.superuserPassword();
-  const admin = new pg.Client({ connectionString: url.href });
-  admin.on('error', () => undefined);
-  await admin.connect();
-  try {
-    return await work(admin);
-  } finally {
-    await admin.end().catch(() => undefined);
-  }
-};
-const everywhere = (sql: string) => administer((admin) => admin.query(sql));
+const everywhere = (sql: string) => administer(postgres, (admin) => admin.query(sql));
 /** The API's connections end, so that new ones meet what was changed. */
 const END = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${ROLE}'`;
 
-/** The database moves to a file system of 96 MiB. */
-async function moveToSmallDisk(): Promise<void> {
-  mounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=96m', 'tmpfs', small]).then(
-    () => true,
-    () => false,
-  );
-  if (!mounted) return;
-  const folder = path.join(small, 'database');
-  await mkdir(folder);
-  await administer(async (admin) => {
-    const { rows } = await admin.query<{ data_directory: string }>('SHOW data_directory');
-    const { uid, gid } = await stat(rows[0]!.data_directory);
-    await chown(folder, uid, gid);
-    await admin.query(`CREATE TABLESPACE small LOCATION '${folder}'`);
-    await admin.query('ALTER DATABASE loom SET TABLESPACE small');
-  });
-}
-
 beforeAll(async () => {
-  small = await mkdtemp(path.join(tmpdir(), 'loom-small-'));
   postgres = await ownPostgres();
-  await moveToSmallDisk();
-  await administer(async (admin) => {
-    await admin.query(`CREATE ROLE ${ROLE} LOGIN PASSWORD 'api'`);
-    await admin.query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${ROLE}`);
-    await admin.query(`GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO ${ROLE}`);
-  }, 'loom');
+  disk = await smallDisk(postgres, 96);
+  await administer(
+    postgres,
+    async (admin) => {
+      await admin.query(`CREATE ROLE ${ROLE} LOGIN PASSWORD 'api'`);
+      await admin.query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${ROLE}`);
+      await admin.query(`GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO ${ROLE}`);
+    },
+    'loom',
+  );
+  locks = locked(postgres);
   const url = new URL(postgres.url);
   url.username = ROLE;
   url.password = 'api';
@@ -99,8 +65,7 @@ afterAll(async () => {
   await stack?.stop();
   await database?.close();
   await postgres?.stop();
-  if (mounted) await run('umount', ['-l', small]);
-  await rm(small, { recursive: true, force: true });
+  await disk?.remove();
   process.stdout.write(`\n${matrix()}\n`);
 });
 
@@ -190,32 +155,6 @@ interface Way {
   expected?: (route: string) => ('ok' | 503)[];
 }
 
-/** Holds every table of the database, as `VACUUM FULL` holds one, until it is told to end. */
-function lockAll(): { begin(): Promise<void>; end(): Promise<void> } {
-  let release = () => {};
-  let held = Promise.resolve();
-  return {
-    begin: () =>
-      new Promise<void>((resolve, reject) => {
-        held = administer(async (admin) => {
-          const { rows } = await admin.query<{ tables: string }>(
-            "SELECT string_agg(quote_ident(tablename), ', ') AS tables FROM pg_tables WHERE schemaname = 'public'",
-          );
-          await admin.query('BEGIN');
-          await admin.query(`LOCK TABLE ${rows[0]!.tables} IN ACCESS EXCLUSIVE MODE`);
-          resolve();
-          await new Promise<void>((over) => (release = over));
-          await admin.query('ROLLBACK');
-        }, 'loom').catch(reject);
-      }),
-    end: async () => {
-      release();
-      await held;
-    },
-  };
-}
-
-const locks = lockAll();
 let ending: NodeJS.Timeout | undefined;
 let shuttingDown: Promise<void> | undefined;
 let connected = () => {};
@@ -258,7 +197,7 @@ const WAYS: Record<string, Way> = {
     // A smart shutdown refuses newcomers for as long as somebody is there.
     begin: async () => {
       await new Promise<void>((resolve) => {
-        shuttingDown = administer(async (admin) => {
+        shuttingDown = administer(postgres, async (admin) => {
           await postgres.signal('SIGTERM');
           await delay(100);
           await admin.query(END);
@@ -318,18 +257,16 @@ test.each(Object.entries(WAYS))(
 );
 
 test('#50 Postgres is full (53100): what finds no room answers 503 with Retry-After, and /readyz', async (context) => {
-  if (!mounted) context.skip('a small file system could not be mounted: this needs root');
+  if (!disk) context.skip('a small file system could not be mounted: this needs root');
   const requests = await prepare();
-  const filler = path.join(small, 'filler');
-  const { bavail, bsize } = await statfs(small);
-  await writeFile(filler, Buffer.alloc(Math.max(0, bavail * bsize)));
   try {
+    await disk!.fill();
     // Pages that are there take some more.
     const submits = requests.filter(({ route }) => route === 'POST /v1/runs');
     await eventually(async () => expect((await ask(submits[0]!)).status).toBe(503), { timeoutMs: 60_000 });
     expectAnswers(await askAll('full (53100)', requests), (route) => (route === 'GET /readyz' ? [503] : ['ok', 503]));
   } finally {
-    await rm(filler);
+    await disk!.empty();
     await recovered();
   }
 }, 120_000);

@@ -80,6 +80,28 @@ test('an artifact whose COMMIT was not answered is there once, and takes the pla
   expect(await artifactsOf(token.runId)).toEqual(['checkpoint-20', 'checkpoint-30']);
 });
 
+test('what an earlier attempt has made already is there once; other bytes, and another step, are more', async () => {
+  const token = await begun();
+  const picture = { ...checkpoint(10), name: 'reconstructions.png', kind: 'image' };
+  const add = (of: Token, more: object) => platform.recorder.addArtifact(of, { ...picture, ...more });
+  expect(await add(token, {})).not.toBeNull();
+  await platform.leases.release(token);
+  const next = (await platform.claims.claim({ runId: token.runId, attempt: 2 }, 'w'))!;
+  expect(await add(next, {})).toBeNull();
+  expect(await add(next, { sha256: 'b'.repeat(64) })).not.toBeNull();
+  expect(await add(next, {})).not.toBeNull();
+  expect(await add(next, { step: 20 })).not.toBeNull();
+  const { items } = await queries.artifacts(token.runId, { limit: 100 });
+  expect(items.map(({ attempt, step }) => [attempt, step])).toEqual([
+    [1, 10],
+    [2, 10],
+    [2, 10],
+    [2, 20],
+  ]);
+  const events = await queries.events(token.runId, { limit: 100 });
+  expect(events.filter(({ type }) => type === 'artifact')).toHaveLength(4);
+});
+
 test('log lines, events and points whose write was not answered are there once', async () => {
   const token = await begun();
   const progress = {

@@ -1,4 +1,5 @@
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** A TCP proxy whose network can be broken in the ways in which networks break. */
 export interface Proxy {
@@ -14,6 +15,8 @@ export interface Proxy {
   blackhole(): void;
   /** Connections are reset, and new ones refused. */
   cut(): void;
+  /** What a client sends arrives so many milliseconds later, in order; 0: at once again. */
+  slow(milliseconds: number): void;
   /** All is well again. */
   heal(): void;
   /**
@@ -35,6 +38,7 @@ export async function startProxy(url: string): Promise<Proxy & { url: string }> 
   let mode: Mode = 'well';
   let watch: { bytes: string; action: () => void } | undefined;
   let unanswered: string | undefined;
+  let slowMs = 0;
   const pairs = new Set<{ sockets: Socket[]; queue: (() => void)[]; dead: boolean; losing: boolean }>();
 
   const server = createServer((client) => {
@@ -48,6 +52,20 @@ export async function startProxy(url: string): Promise<Proxy & { url: string }> 
     };
     pairs.add(pair);
     const relay = (from: Socket, into: Socket) => {
+      // What is on its way, and how many pieces of it: what comes later does not overtake it.
+      let arrived = Promise.resolve();
+      let underWay = 0;
+      const pass = (send: () => void) => {
+        if (underWay === 0 && (slowMs === 0 || from !== client)) return void send();
+        underWay++;
+        const after = delay(slowMs);
+        arrived = arrived
+          .then(() => after)
+          .then(() => {
+            underWay--;
+            send();
+          });
+      };
       from.on('data', (chunk) => {
         if (from === client && watch && (chunk as Buffer).includes(watch.bytes)) {
           const { action } = watch;
@@ -61,14 +79,14 @@ export async function startProxy(url: string): Promise<Proxy & { url: string }> 
         if (mode === 'blackhole') pair.dead = true;
         if (pair.dead) return;
         if (mode === 'frozen') pair.queue.push(() => into.write(chunk));
-        else into.write(chunk);
+        else pass(() => into.write(chunk));
       });
       from.on('end', () => {
-        if (mode === 'well' && !pair.dead) into.end();
+        if (mode === 'well' && !pair.dead) pass(() => into.end());
       });
       from.on('close', () => {
         // A vanished network does not pass on that one end has gone.
-        if (mode === 'well' && !pair.dead) into.destroy();
+        if (mode === 'well' && !pair.dead) pass(() => into.destroy());
         if (pair.sockets.every((socket) => socket.destroyed)) pairs.delete(pair);
       });
       from.on('error', () => undefined);
@@ -98,8 +116,12 @@ export async function startProxy(url: string): Promise<Proxy & { url: string }> 
       mode = 'cut';
       reset();
     },
+    slow: (milliseconds) => {
+      slowMs = milliseconds;
+    },
     heal: () => {
       mode = 'well';
+      slowMs = 0;
       for (const pair of pairs) {
         for (const send of pair.queue.splice(0)) send();
         // What one end closed in the meantime, the other learns now; what was swallowed stays lost.

@@ -49,6 +49,10 @@ export class SupervisedRun {
   /** When the trainer was heard last, or bytes of its inputs or artifacts were read. */
   private progressAt = performance.now();
   private readsInputs = true;
+  /** What Postgres has to know before the trainer can go on: that it begins, and artifacts that it has handed over. */
+  private awaited = 1;
+  /** Writes that Postgres has not answered. */
+  private unanswered = 0;
   private stopping: StopReason | undefined;
   private lost = false;
   /**
@@ -94,6 +98,8 @@ export class SupervisedRun {
   /** Called often: ends what must not go on. */
   watch(): void {
     const now = performance.now();
+    // A trainer that waits for Postgres is not silent, however long that takes.
+    if (this.awaited > 0 && this.unanswered > 0) this.heard();
     if (now > this.leaseUntil) this.leaseLost('no heartbeat was answered for the length of the lease');
     else if (now - this.progressAt > this.services.env.hungMs && !this.hung && !this.ending) {
       this.hung = true;
@@ -211,6 +217,7 @@ export class SupervisedRun {
     if (!found) return this.death();
     await this.persist(() => runs.recorder.begin(this.token, found.step, this.trainer.pid));
     this.heard();
+    this.awaited--;
     this.readsInputs = false;
     this.flusher = setInterval(() => {
       // While Postgres is away one waits, and takes all that is said until it answers.
@@ -287,6 +294,7 @@ export class SupervisedRun {
     } else if (message.type === 'log') {
       this.said.addLine(message.level, message.message);
     } else if (message.type === 'artifact') {
+      this.awaited++;
       this.enqueue(() => this.keep(message));
     }
   }
@@ -325,6 +333,7 @@ export class SupervisedRun {
     const { recorder } = this.services.runs;
     await this.persist(() => recorder.addArtifact(this.token, { name, kind, mime, step, ...stored }, write));
     this.heard();
+    this.awaited--;
     this.trainer.send({ type: 'stored', id: message.id });
   }
 
@@ -353,6 +362,11 @@ export class SupervisedRun {
    * @throws UnrecordedError when this worker has to leave first
    */
   private async persist<Result>(write: () => Promise<Result>): Promise<Result> {
+    this.unanswered++;
+    return this.repeated(write).finally(() => this.unanswered--);
+  }
+
+  private async repeated<Result>(write: () => Promise<Result>): Promise<Result> {
     const until = performance.now() + this.services.env.leaseMs;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
       if (this.lost) throw new LeaseLostError(this.token);
@@ -363,8 +377,6 @@ export class SupervisedRun {
         const unavailable = isUnavailable(error);
         if (unavailable && performance.now() > this.leavesAt) throw new UnrecordedError((error as Error).message);
         if (!unavailable && performance.now() > until) throw error;
-        // The trainer waits for what is not stored yet: that is not its silence.
-        if (unavailable && !this.readsInputs) this.heard();
         this.services.log.warn({ ...this.token, err: error }, 'a write failed, it is repeated');
         await delay(pauseMs);
       }

@@ -65,19 +65,19 @@ export class Recorder {
   /**
    * Makes a file visible that is in the artifact store already. Of checkpoints the newest few stay visible, the newest
    * of those that were the best, and those that another run names. Returns its id; null where the write was done
-   * before.
+   * before, or an earlier attempt has made the same: it is there once.
    * @throws LeaseLostError
    */
   async addArtifact(token: Token, artifact: NewArtifact, write?: WriteNumber): Promise<string | null> {
     return this.database.transaction(async (tx) => {
       const id = randomUUID();
-      const rows = await tx.$queryRaw<unknown[]>(artifactAdded(token, id, artifact, write));
+      const rows = await tx.$queryRaw<{ added: boolean }[]>(artifactAdded(token, id, artifact, write));
       if (rows.length === 0) {
         await checkWritten(tx, token, write);
         return null;
       }
       if (artifact.kind === 'checkpoint') await tx.$executeRaw(surplusCheckpointsForgotten(token.runId));
-      return id;
+      return rows[0]!.added ? id : null;
     });
   }
 }
@@ -219,7 +219,11 @@ function recorded(token: Token, progress: Progress, write: WriteNumber, hopeful:
     FROM fence`;
 }
 
-/** The row of an artifact and its event behind one fence: neither is seen without the other. */
+/**
+ * The row of an artifact and its event behind one fence: neither is seen without the other. What an attempt makes may
+ * have been made before, by one that came further than its last checkpoint: where the newest of that name is the same,
+ * it stays.
+ */
 function artifactAdded(token: Token, id: string, artifact: NewArtifact, write: WriteNumber): Prisma.Sql {
   const { name, kind, mime, sizeBytes, sha256, step } = mapTexts(artifact, storableText);
   return Prisma.sql`
@@ -227,15 +231,28 @@ function artifactAdded(token: Token, id: string, artifact: NewArtifact, write: W
         UPDATE run SET ${counted(write)}
         WHERE ${heldFor(token, write)}
         RETURNING id),
+      newest AS (
+        SELECT sha256, step
+        FROM artifact
+        WHERE run_id = ${token.runId}::uuid AND kind = ${kind} AND name = ${name}
+        ORDER BY created_at DESC
+        LIMIT 1),
+      added AS (
+        SELECT id
+        FROM fence
+        WHERE NOT EXISTS (
+          SELECT 1
+          FROM newest
+          WHERE sha256 = ${sha256} AND step IS NOT DISTINCT FROM ${step}::int)),
       event AS (
         INSERT INTO run_event (run_id, attempt, type, data)
         SELECT id, ${token.attempt}, 'artifact', ${JSON.stringify({ id, name, kind, step })}::jsonb
-        FROM fence),
+        FROM added),
       row AS (
         INSERT INTO artifact (id, run_id, attempt, name, kind, mime, size_bytes, sha256, step)
         SELECT ${id}::uuid, id, ${token.attempt}, ${name}, ${kind}, ${mime}, ${sizeBytes}, ${sha256}, ${step}::int
-        FROM fence)
-    SELECT pg_notify('run_changed', id::text)::text
+        FROM added)
+    SELECT pg_notify('run_changed', id::text)::text, EXISTS (SELECT 1 FROM added) AS added
     FROM fence`;
 }
 
