@@ -112,6 +112,7 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ['GET /v1/runs/{id}/why', `${run}/why`],
     ['GET /v1/runs/counts'],
     ['GET /v1/runs/{id}', run],
+    ['PATCH /v1/runs/{id}', run, { notes: 'looked at' }],
     ['DELETE /v1/runs/{id}', `/v1/runs/${gone.id}`],
     ['GET /v1/runs/{id}/events', `${run}/events`],
     ['GET /v1/runs/{id}/metrics', `${run}/metrics`],

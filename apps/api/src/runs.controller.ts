@@ -14,6 +14,7 @@ import {
   RecordedMetrics,
   RecordMetrics,
   Run,
+  RunChanges,
   RunCounts,
   RunDetail,
   RunEvent,
@@ -33,7 +34,7 @@ import {
   RunQueries,
   Submission,
 } from '#libs/platform';
-import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Patch, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { createHash } from 'node:crypto';
@@ -168,6 +169,17 @@ export class RunsController {
       return undefined;
     }
     return run;
+  }
+
+  @Patch(':id')
+  @ApiOperation({
+    summary: 'Change the name, notes, tags or priority of a run',
+    description: 'The priority of a run that has ended is refused (409); a run that waits takes its new place in line.',
+  })
+  @Returns(RunDetail)
+  async change(@Param('id', { schema: Id }) id: string, @Body({ schema: RunChanges }) body: RunChanges) {
+    await this.requests.change(id, body);
+    return (await this.queries.runDetail(id)) ?? missing(id);
   }
 
   @Delete(':id')

@@ -47,6 +47,7 @@ const EXAMPLES: Record<string, string[]> = {
     'loom tag --where "eval/knn>0.5" --add good --remove new',
     'loom tag --sweep SWEEP --add views --dry-run',
   ],
+  change: ['loom change RUN --name baseline --notes "before the new views"', 'loom change RUN --priority 90'],
   artifacts: ['loom artifacts RUN', 'loom artifacts RUN --download files'],
   export: ['loom export RUN', 'loom export RUN --format onnx,safetensors --out model'],
   datasets: ['loom datasets ls', 'loom datasets add digits ~/images/digits'],

@@ -11,7 +11,7 @@ import { addInit } from './commands/init.js';
 import { addLogs } from './commands/logs.js';
 import { addProjects } from './commands/projects.js';
 import { addReproduce } from './commands/reproduce.js';
-import { addDelete, addRunActions, addTag } from './commands/run-actions.js';
+import { addChange, addDelete, addRunActions, addTag } from './commands/run-actions.js';
 import { addRuns, addRun } from './commands/runs.js';
 import { addStatus } from './commands/status.js';
 import { addSubmit, addPlan } from './commands/submit.js';
@@ -45,6 +45,7 @@ const GROUPS: Record<string, ((program: Command) => void)[]> = {
     addSweeps,
     addRunActions,
     addTag,
+    addChange,
     addDelete,
     addArtifacts,
     addExport,

@@ -12,6 +12,7 @@ import type {
   MetricSeries,
   RecordMetrics,
   Run,
+  RunChanges,
   RunDetail,
   RunEvent,
   SubmitRun,
@@ -118,6 +119,11 @@ export class LoomClient extends Transport {
   }
   retryRun(id: string): Promise<Run> {
     return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' });
+  }
+
+  /** Changes what a run is called, what is said of it, and its place in the line; null takes a name or notes away. */
+  changeRun(id: string, changes: z.input<typeof RunChanges>): Promise<RunDetail> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}`, { method: 'PATCH', body: changes, repeatable: true });
   }
 
   /** Deletes a run that has ended and that nothing needs. */

@@ -73,11 +73,12 @@ export class RunQueries {
 
   /** @throws DamagedRowError */
   async runDetail(id: string): Promise<RunDetailRecord | undefined> {
-    const [run, attempts] = await Promise.all([
+    const [run, about, attempts] = await Promise.all([
       this.run(id),
+      this.prisma.run.findUnique({ where: { id }, select: { notes: true } }),
       this.prisma.attempt.findMany({ where: { runId: id }, orderBy: { attempt: 'asc' }, omit: { runId: true } }),
     ]);
-    return run && { ...run, attempts };
+    return run && { ...run, notes: about?.notes ?? null, attempts };
   }
 
   /**
