@@ -133,7 +133,7 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ['GET /v1/sweeps'],
     ['GET /v1/sweeps/{id}', sweep],
     ['PATCH /v1/sweeps/{id}', `/v1/sweeps/${changed}`, { parallel_trials: 1 }],
-    ...['results', 'rungs', 'trials.csv', 'trials.json', 'trials.parquet', 'mlflow.tar'].map(
+    ...['trials', 'results', 'rungs', 'trials.csv', 'trials.json', 'trials.parquet', 'mlflow.tar'].map(
       (view): [Route, string] => [`GET /v1/sweeps/{id}/${view}`, `${sweep}/${view}`],
     ),
     ['DELETE /v1/sweeps/{id}', `/v1/sweeps/${ended}`],

@@ -1,7 +1,9 @@
 import {
   CloneSweep,
   DeletedSweep,
-  ListPage,
+  ListedTrial,
+  ListSweeps,
+  ListTrials,
   page,
   Plan,
   RetryResult,
@@ -72,9 +74,14 @@ export class SweepsController {
   }
 
   @Get()
-  @ApiOperation({ summary: 'List sweeps, the newest first' })
+  @ApiOperation({
+    summary: 'List sweeps',
+    description:
+      'Filtered by `where=eval/knn>0.5` (repeatable) and the other parameters, sorted by `sort=-metric:eval/knn`, ' +
+      '`name` or `-createdAt`, the newest first unless it says otherwise.',
+  })
   @Returns(page(Sweep))
-  list(@Query({ schema: ListPage }) query: ListPage) {
+  list(@Query({ schema: ListSweeps }) query: ListSweeps) {
     return this.queries.sweeps(query);
   }
 
@@ -83,6 +90,16 @@ export class SweepsController {
   @Returns(SweepDetail)
   async get(@Param('id', { schema: Id }) id: string) {
     return (await this.queries.sweep(id)) ?? missing(id);
+  }
+
+  @Get(':id/trials')
+  @ApiOperation({
+    summary: 'List trials of a sweep with their runs',
+    description: 'Filtered by `status` and `where`, sorted by `sort=-metric:eval/knn` or by their index.',
+  })
+  @Returns(page(ListedTrial))
+  async listTrials(@Param('id', { schema: Id }) id: string, @Query({ schema: ListTrials }) query: ListTrials) {
+    return (await this.queries.trialsOf(id, query)) ?? missing(id);
   }
 
   @Get(':id/results')

@@ -36,7 +36,12 @@ const EXAMPLES: Record<string, string[]> = {
     'loom sweep SWEEP --clone views-2',
     'loom sweep SWEEP --delete --with-runs',
   ],
-  sweeps: ['loom sweeps', 'loom sweeps --json | jq -r .items[0].id'],
+  sweeps: [
+    'loom sweeps --status running',
+    'loom sweeps --where "eval/knn>0.5" --sort -metric:eval/knn',
+    'loom sweeps --json | jq -r .items[0].id',
+  ],
+  trials: ['loom trials SWEEP --sort -metric:eval/knn --limit 5', 'loom trials SWEEP --status failed'],
   cancel: ['loom cancel RUN OTHER', 'loom cancel --sweep SWEEP', 'loom cancel --status queued --tag demo --dry-run'],
   pause: ['loom pause RUN', 'loom pause --kind pretrain --dry-run'],
   resume: ['loom resume RUN', 'loom resume --status paused'],

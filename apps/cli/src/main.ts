@@ -15,7 +15,7 @@ import { addChange, addDelete, addRunActions, addTag } from './commands/run-acti
 import { addRuns, addRun } from './commands/runs.js';
 import { addStatus } from './commands/status.js';
 import { addSubmit, addPlan } from './commands/submit.js';
-import { addSweep, addSweeps } from './commands/sweeps.js';
+import { addSweep, addSweeps, addTrials } from './commands/sweeps.js';
 import { addUp, addDown } from './commands/up.js';
 import { addWatch } from './commands/watch.js';
 import { addWorkers, addDrain } from './commands/workers.js';
@@ -43,6 +43,7 @@ const GROUPS: Record<string, ((program: Command) => void)[]> = {
     addReproduce,
     addSweep,
     addSweeps,
+    addTrials,
     addRunActions,
     addTag,
     addChange,

@@ -17,6 +17,7 @@ import type {
   RunEvent,
   SubmitRun,
 } from './runs-api.js';
+import type { ListedTrial, ListSweeps, ListTrials } from './sweep-filter.js';
 import type { SweepRungs, SweepTable } from './sweep-results.js';
 import type { SubmitSweep, Sweep, SweepDetail, DeletedSweep } from './sweeps-api.js';
 import type { SweepChanges } from './sweep.js';
@@ -201,8 +202,18 @@ export class LoomClient extends Transport {
     return this.json('/v1/sweeps', { query: { validate_only: true }, body: request, repeatable: true });
   }
 
-  sweeps(query: Partial<ListPage> = {}): Promise<PageOf<Sweep>> {
+  sweeps(query: Partial<ListSweeps> = {}): Promise<PageOf<Sweep>> {
     return this.listed('/v1/sweeps', query);
+  }
+  /** All sweeps that match, fetched page by page as they are read. */
+  eachSweep(query: Partial<ListSweeps> = {}): AsyncGenerator<Sweep> {
+    return each((cursor) => this.sweeps({ limit: 100, ...query, ...cursor }));
+  }
+  trials(id: string, query: Partial<ListTrials> = {}): Promise<PageOf<ListedTrial>> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/trials`, { query });
+  }
+  eachTrial(id: string, query: Partial<ListTrials> = {}): AsyncGenerator<ListedTrial> {
+    return each((cursor) => this.trials(id, { limit: 200, ...query, ...cursor }));
   }
   sweep(id: string): Promise<SweepDetail> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}`);
