@@ -41,8 +41,9 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { matches, sendArtifact } from './artifact-content.js';
 import { itemsAsJson } from './json-stream.js';
+import { ListStreams } from './list-stream.js';
 import { parsePosition, RunStreams } from './run-stream.js';
-import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
+import { checkKey, Returns, ReturnsEvents, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a run');
 const after = (cursor: string | undefined): number => {
@@ -63,6 +64,7 @@ export class RunsController {
     private readonly queries: RunQueries,
     private readonly artifacts: ArtifactStore,
     private readonly streams: RunStreams,
+    private readonly lists: ListStreams,
     private readonly explanations: Explanations,
     private readonly deletion: Deletion,
   ) {}
@@ -144,6 +146,28 @@ export class RunsController {
   @Returns(RunCounts)
   async counts(@Query({ schema: CountRuns }) filter: CountRuns) {
     return { counts: await this.queries.runCounts(filter) };
+  }
+
+  @Get('stream')
+  @ApiOperation({
+    summary: 'Follow the runs that a filter names by server-sent events',
+    description:
+      'Events `runs`: `{counts, changed}`, how many are in each status now and the ids of those that have changed, ' +
+      'not of new ones, since the message before (null: too many to be named), as often as something changes, twice a second at most. ' +
+      'The first says how things stand. Goes on until the client goes; runs named by `id` are followed until all ' +
+      'have ended.',
+  })
+  @ReturnsEvents('Server-sent events')
+  async streamList(
+    @Query({ schema: CountRuns }) filter: CountRuns,
+    @Req() { method }: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    // What can't be read is refused before the stream is opened.
+    await this.queries.runCounts(filter);
+    if (method === 'HEAD') return void reply.type('text/event-stream').send('');
+    reply.hijack();
+    await this.lists.followRuns(filter, reply.raw);
   }
 
   @Get(':id')
@@ -293,11 +317,7 @@ export class RunsController {
       'Events `run`, `event`, `metrics` and `log`. Last-Event-ID takes the stream up again without holes or ' +
       'repeats. Ends with the run.',
   })
-  @ApiResponse({
-    status: 200,
-    description: 'Server-sent events, until the run has ended',
-    content: { 'text/event-stream': { schema: { type: 'string' } } },
-  })
+  @ReturnsEvents('Server-sent events, until the run has ended')
   async stream(
     @Param('id', { schema: Id }) id: string,
     @Headers('last-event-id') lastEventId: string | undefined,

@@ -27,13 +27,15 @@ import {
   Patch,
   Post,
   Query,
+  Req,
   Res,
   StreamableFile,
 } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
+import { ListStreams } from './list-stream.js';
+import { checkKey, Returns, ReturnsEvents, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a sweep');
 const DeleteSweep = z.strictObject({ runs: z.stringbool().default(false) });
@@ -50,6 +52,7 @@ export class SweepsController {
     private readonly found: SweepResults,
     private readonly exports: SweepExports,
     private readonly deletion: Deletion,
+    private readonly lists: ListStreams,
   ) {}
 
   @Post()
@@ -100,6 +103,26 @@ export class SweepsController {
   @Returns(page(ListedTrial))
   async listTrials(@Param('id', { schema: Id }) id: string, @Query({ schema: ListTrials }) query: ListTrials) {
     return (await this.queries.trialsOf(id, query)) ?? missing(id);
+  }
+
+  @Get(':id/stream')
+  @ApiOperation({
+    summary: 'Follow a sweep by server-sent events',
+    description:
+      'Events `sweep`: `{id, status, haltReason, runCounts, changed}`, with the ids of its runs that have changed ' +
+      'since the message before (null: too many to be named), as often as something changes, twice a second at most. ' +
+      'The first says how it stands. Ends with the sweep.',
+  })
+  @ReturnsEvents('Server-sent events, until the sweep has ended')
+  async stream(
+    @Param('id', { schema: Id }) id: string,
+    @Req() { method }: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    if (!(await this.queries.record(id))) missing(id);
+    if (method === 'HEAD') return void reply.type('text/event-stream').send('');
+    reply.hijack();
+    await this.lists.followSweep(id, reply.raw);
   }
 
   @Get(':id/results')

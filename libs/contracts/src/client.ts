@@ -5,7 +5,7 @@ import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
 import type { Reference } from './references-api.js';
 import type { BulkResult, BulkRuns, ListRuns, RetryResult, RunCounts, RunFilter } from './run-filter.js';
-import { followRun, type RunHandlers } from './run-follow.js';
+import { Streams } from './client-streams.js';
 import type {
   ListMetrics,
   LogLine,
@@ -21,7 +21,7 @@ import type { ListedTrial, ListSweeps, ListTrials } from './sweep-filter.js';
 import type { SweepRungs, SweepTable } from './sweep-results.js';
 import type { SubmitSweep, Sweep, SweepDetail, DeletedSweep } from './sweeps-api.js';
 import type { SweepChanges } from './sweep.js';
-import { Transport, UnreachableError } from './transport.js';
+import { UnreachableError } from './transport.js';
 import type { Worker } from './workers-api.js';
 
 export interface PageOf<Item> {
@@ -38,7 +38,7 @@ const EXPORT_TIMEOUT_MS = 600_000;
  * The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601
  * text.
  */
-export class LoomClient extends Transport {
+export class LoomClient extends Streams {
   // Runs
 
   /** `created` is false when an equal run was reused, or the key had been used for it before. */
@@ -106,9 +106,6 @@ export class LoomClient extends Transport {
   eachArtifact(id: string): AsyncGenerator<Artifact> {
     return each((cursor) => this.artifacts(id, { limit: 200, ...cursor }));
   }
-  artifactUrl(runId: string, artifactId: string): string {
-    return `${this.url}/v1/runs/${encodeURIComponent(runId)}/artifacts/${encodeURIComponent(artifactId)}/content`;
-  }
   cancelRun(id: string): Promise<Run> {
     return this.json(`/v1/runs/${encodeURIComponent(id)}/cancel`, { method: 'POST', repeatable: true });
   }
@@ -149,39 +146,6 @@ export class LoomClient extends Transport {
       cursor = part.nextCursor;
     }
     return total;
-  }
-
-  /**
-   * The bytes of an artifact; the caller compares them with its sha256. It may take long, and be silent as long as a
-   * call.
-   */
-  async download(runId: string, artifactId: string): Promise<ReadableStream<Uint8Array>> {
-    const silent = new AbortController();
-    const watch = () =>
-      setTimeout(
-        () => silent.abort(new UnreachableError(this.url, new Error(`nothing came for ${this.timeoutMs} ms`))),
-        this.timeoutMs,
-      );
-    let timer = watch();
-    try {
-      const response = await this.send(this.artifactUrl(runId, artifactId).slice(this.url.length), {
-        signal: silent.signal,
-      });
-      if (!response.body) throw new UnreachableError(this.url, new Error('a download without a body'));
-      return (response.body as ReadableStream<Uint8Array>).pipeThrough(
-        new TransformStream<Uint8Array, Uint8Array>({
-          transform: (chunk, controller) => {
-            clearTimeout(timer);
-            timer = watch();
-            controller.enqueue(chunk);
-          },
-          flush: () => clearTimeout(timer),
-        }),
-      );
-    } catch (error) {
-      clearTimeout(timer);
-      throw error;
-    }
   }
 
   // Sweeps
@@ -337,31 +301,6 @@ export class LoomClient extends Transport {
     } catch {
       return false;
     }
-  }
-
-  /**
-   * Streams a run until it has ended, and returns how it ended. A lost connection is taken up again after the last
-   * message that came (`Last-Event-ID`), so that nothing is lost and nothing comes twice; at most `retries` times in a
-   * row.
-   * @throws ApiError when the run does not exist, UnreachableError when the API stays away, the signal's reason
-   */
-  follow(
-    runId: string,
-    handlers: RunHandlers = {},
-    { signal, retries = this.retries }: { signal?: AbortSignal; retries?: number } = {},
-  ): Promise<Run> {
-    const stream = {
-      url: this.url,
-      path: `/v1/runs/${encodeURIComponent(runId)}/stream`,
-      headers: this.authorization,
-      timeoutMs: this.timeoutMs,
-      signal,
-    };
-    return followRun(stream, handlers, {
-      retries,
-      backoffMs: (failures) => this.backoffMs(failures),
-      read: (value) => this.read(value),
-    });
   }
 }
 

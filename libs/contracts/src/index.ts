@@ -30,7 +30,7 @@ export {
   type RunSort,
   type Sort,
 } from './run-filter.js';
-export type { RunHandlers, TimedPoint } from './run-follow.js';
+export type { RunHandlers, StandingHandlers, TimedPoint } from './run-follow.js';
 export * from './run-settings.js';
 export * from './run-spec.js';
 export * from './run-status.js';
@@ -39,6 +39,7 @@ export * from './search-space.js';
 export * from './spec-diff.js';
 export { trialsPerDraw } from './sweep-axes.js';
 export * from './spelling.js';
+export type { RunsStanding, SweepStanding } from './standings.js';
 export * from './sweep-expansion.js';
 export { notesOnDraws, takesOf } from './field-draws.js';
 export { goalOfMetric, reportedBy } from './sweep-metrics.js';

@@ -206,6 +206,16 @@ export class RunQueries {
     return Object.fromEntries(groups.map(({ status, count }) => [status, count]));
   }
 
+  /** Those of some runs that a filter names. */
+  async runsAmong(ids: readonly string[], filter: RunFilter): Promise<string[]> {
+    if (ids.length === 0) return [];
+    const rows = await this.prisma.$queryRaw<{ id: string }[]>`
+      SELECT run.id
+      FROM run
+      WHERE run.id = ANY(${[...ids]}::uuid[]) AND ${runsLike(filter)}`;
+    return rows.map(({ id }) => id);
+  }
+
   /** For how many seconds a run has waited that could be in Redis; 0 where none has. */
   dispatchWaitSeconds(): Promise<number> {
     return undispatchedSeconds(this.prisma, { leaseMs: this.options.leaseMs, window: this.options.window ?? 'auto' });
