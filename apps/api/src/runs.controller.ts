@@ -153,9 +153,9 @@ export class RunsController {
     summary: 'Follow the runs that a filter names by server-sent events',
     description:
       'Events `runs`: `{counts, changed}`, how many are in each status now and the ids of those that have changed, ' +
-      'not of new ones, since the message before (null: too many to be named), as often as something changes, twice a second at most. ' +
-      'The first says how things stand. Goes on until the client goes; runs named by `id` are followed until all ' +
-      'have ended.',
+      'not of new ones, since the message before (null: too many to be named), as often as something changes, twice ' +
+      'a second at most. The first says how things stand. Goes on until the client goes; runs named by `id` are ' +
+      'followed until all have ended.',
   })
   @ReturnsEvents('Server-sent events')
   async streamList(
