@@ -23,14 +23,12 @@ export {
   parseCondition,
   parseSort,
   RetryResult,
-  RUN_SORTS,
   RunCounts,
   RunFilter,
-  type MetricCondition,
   type RunSort,
   type Sort,
 } from './run-filter.js';
-export type { RunHandlers, StandingHandlers, TimedPoint } from './run-follow.js';
+export type { RunHandlers, TimedPoint } from './run-follow.js';
 export * from './run-settings.js';
 export * from './run-spec.js';
 export * from './run-status.js';
@@ -43,7 +41,7 @@ export type { RunsStanding, SweepStanding } from './standings.js';
 export * from './sweep-expansion.js';
 export { notesOnDraws, takesOf } from './field-draws.js';
 export { goalOfMetric, reportedBy } from './sweep-metrics.js';
-export { ListedTrial, ListSweeps, ListTrials, SWEEP_SORTS, TRIAL_SORTS } from './sweep-filter.js';
+export { ListedTrial, ListSweeps, ListTrials, SWEEP_SORTS } from './sweep-filter.js';
 export * from './sweep-results.js';
 export * from './sweep.js';
 export * from './sweeps-api.js';

@@ -8,7 +8,7 @@ import { SweepStatus, TrialStatus, TrialView } from './sweeps-api.js';
 /** What sweeps can be sorted by, beside `metric:KEY`. */
 export const SWEEP_SORTS = ['createdAt', 'name'] as const;
 /** The same of trials. `index` is the order in which they were laid out. */
-export const TRIAL_SORTS = ['index'] as const;
+const TRIAL_SORTS = ['index'] as const;
 
 const BEST_OF_RUNS =
   'By `metric:KEY` the last values of their runs count (without controls): the largest with a leading -, else the ' +
