@@ -98,10 +98,10 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
   const [toCancel, toPause, toResume, toRetry] = await Promise.all([1, 2, 3, 4].map(() => waiting(platform)));
   await client.pauseRun(toResume!);
   await client.cancelRun(toRetry!);
-  const sweeps = await Promise.all([1, 2, 3, 4, 5, 6].map(() => sweepOf(platform)));
-  const [known, paused, ended, changed, pausing, cancelling] = sweeps;
+  const sweeps = await Promise.all([1, 2, 3, 4, 5, 6, 7].map(() => sweepOf(platform)));
+  const [known, paused, ended, changed, pausing, cancelling, over] = sweeps;
   await client.pauseSweep(paused!);
-  await client.cancelSweep(ended!);
+  for (const id of [ended!, over!]) await client.cancelSweep(id);
   const [spare, worker] = [await spareDataset(platform), await workerOf(platform)];
   const [run, sweep] = [`/v1/runs/${done.id}`, `/v1/sweeps/${known}`];
   const list: [Route, string?, unknown?][] = [
@@ -111,7 +111,9 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ['POST /v1/runs/why', undefined, { spec: pretrain }],
     ['GET /v1/runs/{id}/why', `${run}/why`],
     ['GET /v1/runs/counts'],
+    ['GET /v1/runs/stream', `/v1/runs/stream?id=${done.id}`],
     ['GET /v1/runs/{id}', run],
+    ['PATCH /v1/runs/{id}', run, { notes: 'looked at' }],
     ['DELETE /v1/runs/{id}', `/v1/runs/${gone.id}`],
     ['GET /v1/runs/{id}/events', `${run}/events`],
     ['GET /v1/runs/{id}/metrics', `${run}/metrics`],
@@ -132,9 +134,10 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ['GET /v1/sweeps'],
     ['GET /v1/sweeps/{id}', sweep],
     ['PATCH /v1/sweeps/{id}', `/v1/sweeps/${changed}`, { parallel_trials: 1 }],
-    ...['results', 'rungs', 'trials.csv', 'trials.json', 'trials.parquet', 'mlflow.tar'].map(
+    ...['trials', 'results', 'rungs', 'trials.csv', 'trials.json', 'trials.parquet', 'mlflow.tar'].map(
       (view): [Route, string] => [`GET /v1/sweeps/{id}/${view}`, `${sweep}/${view}`],
     ),
+    ['GET /v1/sweeps/{id}/stream', `/v1/sweeps/${over}/stream`],
     ['DELETE /v1/sweeps/{id}', `/v1/sweeps/${ended}`],
     ['POST /v1/sweeps/{id}/pause', `/v1/sweeps/${pausing}/pause`],
     ['POST /v1/sweeps/{id}/resume', `/v1/sweeps/${paused}/resume`],

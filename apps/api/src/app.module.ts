@@ -40,18 +40,44 @@ import { LoggerModule, PinoLogger } from 'nestjs-pino';
 import { ArtifactsController } from './artifacts.controller.js';
 import { Clients } from './clients.js';
 import { DatasetsController } from './datasets.controller.js';
+import { ListStreams } from './list-stream.js';
 import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
 import { ProjectsController } from './projects.controller.js';
 import { ReferencesController } from './references.controller.js';
 import { requestLog } from './request-log.js';
+import { RunChanges } from './run-changes.js';
 import { RunStreams } from './run-stream.js';
 import { RunsController } from './runs.controller.js';
 import { SweepsController } from './sweeps.controller.js';
+import { Turnstile } from './turnstile.js';
 import { AnswerSerializer, ZodPipe } from './validation.js';
 import { WorkersController } from './workers.controller.js';
 
 export const LOGGER = Symbol('logger');
+
+/** What sends server-sent events. */
+const STREAMS: Provider[] = [
+  { provide: RunChanges, inject: [Database], useFactory: (database: Database) => new RunChanges(database) },
+  Turnstile,
+  {
+    provide: RunStreams,
+    inject: [RunQueries, PinoLogger, Turnstile, RunChanges],
+    useFactory: (queries: RunQueries, requests: PinoLogger, turnstile: Turnstile, changes: RunChanges) =>
+      new RunStreams(queries, requests, turnstile, changes),
+  },
+  {
+    provide: ListStreams,
+    inject: [RunQueries, SweepQueries, PinoLogger, Turnstile, RunChanges],
+    useFactory: (
+      runs: RunQueries,
+      sweeps: SweepQueries,
+      requests: PinoLogger,
+      turnstile: Turnstile,
+      changes: RunChanges,
+    ) => new ListStreams(runs, sweeps, requests, turnstile, changes),
+  },
+];
 
 /** What controllers and the module itself are given: stores, queries and the leader, over one database. */
 const providersOf = (env: Env, log: Logger): Provider[] => [
@@ -107,12 +133,7 @@ const providersOf = (env: Env, log: Logger): Provider[] => [
     inject: [SweepQueries, RunQueries],
     useFactory: (sweeps: SweepQueries, runs: RunQueries) => new SweepExports(sweeps, runs),
   },
-  {
-    provide: RunStreams,
-    inject: [Database, RunQueries, PinoLogger],
-    useFactory: (database: Database, queries: RunQueries, requests: PinoLogger) =>
-      new RunStreams(database, queries, requests),
-  },
+  ...STREAMS,
   { provide: APP_PIPE, useClass: ZodPipe },
   {
     provide: APP_FILTER,

@@ -1,11 +1,12 @@
 import { isTerminal, LogLine, Run, RunEvent } from '#libs/contracts';
-import { inTurns, RequestError, Turns, type Database, type Logger, type RunQueries } from '#libs/platform';
-import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { inTurns, RequestError, Turns, type Logger, type RunQueries } from '#libs/platform';
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import type { PinoLogger } from 'nestjs-pino';
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Turnstile } from './turnstile.js';
+import { EventResponse } from './event-response.js';
+import type { RunChanges } from './run-changes.js';
+import type { Turnstile } from './turnstile.js';
 
 /** How far a reader has come in the three sequences of a run. */
 interface Position {
@@ -20,9 +21,6 @@ const POLL_MS = 2000;
 const POLL_MS_PER_RUN = 40;
 /** However often a run says something, those who follow it hear of it no more often. */
 const AT_MOST_EVERY_MS = 100;
-const KEEP_ALIVE_MS = 15_000;
-/** A client that lets so much pile up does not read. */
-const LARGEST_BACKLOG = 4 * 2 ** 20;
 
 /** `<event>.<metric>.<log>`, the id of a message: where to go on after it. */
 export function parsePosition(id: string | undefined): Position {
@@ -62,30 +60,16 @@ const told = ({ data }: Message): string => JSON.stringify({ ...(data as object)
 const same = (a: Position, b: Position) => a.event === b.event && a.metric === b.metric && a.log === b.log;
 
 /** Somebody who follows a run. */
-class Reader {
-  readonly gone = new AbortController();
+class Reader extends EventResponse {
   /** What it was told of the run. */
   shown = '';
-  /** Resolves to true when it is gone: nobody has to serve it further. */
-  readonly left = new Promise<true>((resolve) =>
-    this.gone.signal.addEventListener('abort', () => resolve(true), { once: true }),
-  );
 
   constructor(
-    private readonly response: ServerResponse,
+    response: ServerResponse,
     readonly position: Position,
-    private readonly log: Logger,
+    log: Logger,
   ) {
-    response.once('close', () => this.gone.abort());
-  }
-
-  write(text: string): void {
-    if (this.gone.signal.aborted) return;
-    this.response.write(text);
-    if (this.response.writableLength <= LARGEST_BACKLOG) return;
-    this.log.warn('a stream was closed: its client does not read');
-    this.response.destroy();
-    this.gone.abort();
+    super(response, log);
   }
 
   /** Tells what it does not know yet. Points of a message that it has in part are told without that part. */
@@ -109,12 +93,6 @@ class Reader {
         );
     }
     this.write(frame(this.position, message));
-  }
-
-  /** Resolves when the client has taken enough of what was written. */
-  async drained(): Promise<void> {
-    if (this.response.writableNeedDrain && !this.gone.signal.aborted)
-      await once(this.response, 'drain', { signal: this.gone.signal }).catch(() => undefined);
   }
 }
 
@@ -291,24 +269,20 @@ async function read(queries: RunQueries, runId: string, from: Position, goal?: P
   };
 }
 
-/**
- * Server-sent events of runs. One connection listens for all of them, and each run is read once for all who follow it.
- */
+/** Server-sent events of runs. Each run is read once for all who follow it. */
 @Injectable()
-export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown {
+export class RunStreams implements OnApplicationShutdown {
   private readonly feeds = new Map<string, Promise<Feed>>();
-  private readonly open = new Set<ServerResponse>();
-  private readonly turnstile = new Turnstile();
-  private listener: { close(): Promise<void> } | undefined;
+  private readonly open = new Set<Reader>();
 
   constructor(
-    private readonly database: Database,
     private readonly queries: RunQueries,
     private readonly requests: PinoLogger,
-  ) {}
-
-  onApplicationBootstrap(): void {
-    this.listener = this.database.listen(['run_changed'], (_, runId) => {
+    private readonly turnstile: Turnstile,
+    changes: RunChanges,
+  ) {
+    changes.tell((runId, channel) => {
+      if (channel === 'outbox') return;
       for (const feed of runId ? [this.feeds.get(runId)] : this.feeds.values())
         void feed?.then(
           ({ changed }) => changed(),
@@ -317,14 +291,13 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
     });
   }
 
-  async onApplicationShutdown(): Promise<void> {
-    for (const response of this.open) response.end();
+  onApplicationShutdown(): void {
+    for (const reader of this.open) reader.end();
     for (const feed of this.feeds.values())
       void feed.then(
         ({ stop }) => stop(),
         () => undefined,
       );
-    await this.listener?.close();
   }
 
   /**
@@ -332,25 +305,16 @@ export class RunStreams implements OnApplicationBootstrap, OnApplicationShutdown
    * and everything is sent, or the client goes.
    */
   async follow(runId: string, position: Position, response: ServerResponse): Promise<void> {
-    response.writeHead(200, {
-      'content-type': 'text/event-stream',
-      'cache-control': 'no-store',
-      'x-accel-buffering': 'no',
-      'x-content-type-options': 'nosniff',
-    });
-    this.open.add(response);
     // A feed tells a reader what it reads for another request: the reader keeps the logger of its own.
-    const log = this.requests.logger;
-    const reader = new Reader(response, position, log);
-    const keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
+    const reader = new Reader(response, position, this.requests.logger);
+    this.open.add(reader);
     try {
       while (!reader.gone.signal.aborted && !(await (await this.feedOf(runId)).serve(reader)));
     } catch (error) {
-      log.warn({ err: error, runId }, 'a stream was broken off; its client can take it up again');
+      reader.broken(error, { runId });
     } finally {
-      clearInterval(keepAlive);
-      this.open.delete(response);
-      response.end();
+      this.open.delete(reader);
+      reader.end();
     }
   }
 

@@ -14,6 +14,7 @@ import {
   RecordedMetrics,
   RecordMetrics,
   Run,
+  RunChanges,
   RunCounts,
   RunDetail,
   RunEvent,
@@ -33,15 +34,16 @@ import {
   RunQueries,
   Submission,
 } from '#libs/platform';
-import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Query, Req, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Patch, Post, Query, Req, Res } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { matches, sendArtifact } from './artifact-content.js';
 import { itemsAsJson } from './json-stream.js';
+import { ListStreams } from './list-stream.js';
 import { parsePosition, RunStreams } from './run-stream.js';
-import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
+import { checkKey, Returns, ReturnsEvents, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a run');
 const after = (cursor: string | undefined): number => {
@@ -62,6 +64,7 @@ export class RunsController {
     private readonly queries: RunQueries,
     private readonly artifacts: ArtifactStore,
     private readonly streams: RunStreams,
+    private readonly lists: ListStreams,
     private readonly explanations: Explanations,
     private readonly deletion: Deletion,
   ) {}
@@ -145,6 +148,28 @@ export class RunsController {
     return { counts: await this.queries.runCounts(filter) };
   }
 
+  @Get('stream')
+  @ApiOperation({
+    summary: 'Follow the runs that a filter names by server-sent events',
+    description:
+      'Events `runs`: `{counts, changed}`, how many are in each status now and the ids of those that have changed, ' +
+      'not of new ones, since the message before (null: too many to be named), as often as something changes, twice ' +
+      'a second at most. The first says how things stand. Goes on until the client goes; runs named by `id` are ' +
+      'followed until all have ended.',
+  })
+  @ReturnsEvents('Server-sent events')
+  async streamList(
+    @Query({ schema: CountRuns }) filter: CountRuns,
+    @Req() { method }: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    // What can't be read is refused before the stream is opened.
+    await this.queries.runCounts(filter);
+    if (method === 'HEAD') return void reply.type('text/event-stream').send('');
+    reply.hijack();
+    await this.lists.followRuns(filter, reply.raw);
+  }
+
   @Get(':id')
   @ApiOperation({
     summary: 'A run with its attempts',
@@ -168,6 +193,17 @@ export class RunsController {
       return undefined;
     }
     return run;
+  }
+
+  @Patch(':id')
+  @ApiOperation({
+    summary: 'Change the name, notes, tags or priority of a run',
+    description: 'The priority of a run that has ended is refused (409); a run that waits takes its new place in line.',
+  })
+  @Returns(RunDetail)
+  async change(@Param('id', { schema: Id }) id: string, @Body({ schema: RunChanges }) body: RunChanges) {
+    await this.requests.change(id, body);
+    return (await this.queries.runDetail(id)) ?? missing(id);
   }
 
   @Delete(':id')
@@ -281,11 +317,7 @@ export class RunsController {
       'Events `run`, `event`, `metrics` and `log`. Last-Event-ID takes the stream up again without holes or ' +
       'repeats. Ends with the run.',
   })
-  @ApiResponse({
-    status: 200,
-    description: 'Server-sent events, until the run has ended',
-    content: { 'text/event-stream': { schema: { type: 'string' } } },
-  })
+  @ReturnsEvents('Server-sent events, until the run has ended')
   async stream(
     @Param('id', { schema: Id }) id: string,
     @Headers('last-event-id') lastEventId: string | undefined,

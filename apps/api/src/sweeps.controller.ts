@@ -1,7 +1,9 @@
 import {
   CloneSweep,
   DeletedSweep,
-  ListPage,
+  ListedTrial,
+  ListSweeps,
+  ListTrials,
   page,
   Plan,
   RetryResult,
@@ -25,13 +27,15 @@ import {
   Patch,
   Post,
   Query,
+  Req,
   Res,
   StreamableFile,
 } from '@nestjs/common';
 import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
+import { ListStreams } from './list-stream.js';
+import { checkKey, Returns, ReturnsEvents, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a sweep');
 const DeleteSweep = z.strictObject({ runs: z.stringbool().default(false) });
@@ -48,6 +52,7 @@ export class SweepsController {
     private readonly found: SweepResults,
     private readonly exports: SweepExports,
     private readonly deletion: Deletion,
+    private readonly lists: ListStreams,
   ) {}
 
   @Post()
@@ -72,9 +77,14 @@ export class SweepsController {
   }
 
   @Get()
-  @ApiOperation({ summary: 'List sweeps, the newest first' })
+  @ApiOperation({
+    summary: 'List sweeps',
+    description:
+      'Filtered by `where=eval/knn>0.5` (repeatable) and the other parameters, sorted by `sort=-metric:eval/knn`, ' +
+      '`name` or `-createdAt`, the newest first unless it says otherwise.',
+  })
   @Returns(page(Sweep))
-  list(@Query({ schema: ListPage }) query: ListPage) {
+  list(@Query({ schema: ListSweeps }) query: ListSweeps) {
     return this.queries.sweeps(query);
   }
 
@@ -83,6 +93,36 @@ export class SweepsController {
   @Returns(SweepDetail)
   async get(@Param('id', { schema: Id }) id: string) {
     return (await this.queries.sweep(id)) ?? missing(id);
+  }
+
+  @Get(':id/trials')
+  @ApiOperation({
+    summary: 'List trials of a sweep with their runs',
+    description: 'Filtered by `status` and `where`, sorted by `sort=-metric:eval/knn` or by their index.',
+  })
+  @Returns(page(ListedTrial))
+  async listTrials(@Param('id', { schema: Id }) id: string, @Query({ schema: ListTrials }) query: ListTrials) {
+    return (await this.queries.trialsOf(id, query)) ?? missing(id);
+  }
+
+  @Get(':id/stream')
+  @ApiOperation({
+    summary: 'Follow a sweep by server-sent events',
+    description:
+      'Events `sweep`: `{id, status, haltReason, runCounts, changed}`, with the ids of its runs that have changed ' +
+      'since the message before (null: too many to be named), as often as something changes, twice a second at most. ' +
+      'The first says how it stands. Ends with the sweep.',
+  })
+  @ReturnsEvents('Server-sent events, until the sweep has ended')
+  async stream(
+    @Param('id', { schema: Id }) id: string,
+    @Req() { method }: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    if (!(await this.queries.record(id))) missing(id);
+    if (method === 'HEAD') return void reply.type('text/event-stream').send('');
+    reply.hijack();
+    await this.lists.followSweep(id, reply.raw);
   }
 
   @Get(':id/results')

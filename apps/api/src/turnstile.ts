@@ -1,7 +1,10 @@
+import { Injectable } from '@nestjs/common';
+
 /** So many runs are read at once for all who follow them: other requests find connections to Postgres. */
 const READ_AT_ONCE = 4;
 
 /** Lets so many read at once, in the order in which they came. */
+@Injectable()
 export class Turnstile {
   private free = READ_AT_ONCE;
   private readonly line: (() => void)[] = [];

@@ -80,6 +80,10 @@ export class AnswerSerializer extends StandardSchemaSerializerInterceptor {
 export const Returns = (schema: z.ZodType, { status = 200, description = '' } = {}): MethodDecorator =>
   applyDecorators(SerializeOptions({ schema }), ApiResponse({ status, description, standardSchema: schema }));
 
+/** A route answers with server-sent events. */
+export const ReturnsEvents = (description: string): MethodDecorator =>
+  ApiResponse({ status: 200, description, content: { 'text/event-stream': { schema: { type: 'string' } } } });
+
 /** By which a repeat is known. */
 const IDEMPOTENCY_KEY = { minLength: 1, maxLength: 255, pattern: '^[!-~]+$' };
 const IdempotencyKey = z

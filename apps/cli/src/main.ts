@@ -11,11 +11,11 @@ import { addInit } from './commands/init.js';
 import { addLogs } from './commands/logs.js';
 import { addProjects } from './commands/projects.js';
 import { addReproduce } from './commands/reproduce.js';
-import { addDelete, addRunActions, addTag } from './commands/run-actions.js';
+import { addChange, addDelete, addRunActions, addTag } from './commands/run-actions.js';
 import { addRuns, addRun } from './commands/runs.js';
 import { addStatus } from './commands/status.js';
 import { addSubmit, addPlan } from './commands/submit.js';
-import { addSweep, addSweeps } from './commands/sweeps.js';
+import { addSweep, addSweeps, addTrials } from './commands/sweeps.js';
 import { addUp, addDown } from './commands/up.js';
 import { addWatch } from './commands/watch.js';
 import { addWorkers, addDrain } from './commands/workers.js';
@@ -43,8 +43,10 @@ const GROUPS: Record<string, ((program: Command) => void)[]> = {
     addReproduce,
     addSweep,
     addSweeps,
+    addTrials,
     addRunActions,
     addTag,
+    addChange,
     addDelete,
     addArtifacts,
     addExport,

@@ -5,21 +5,23 @@ import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
 import type { Reference } from './references-api.js';
 import type { BulkResult, BulkRuns, ListRuns, RetryResult, RunCounts, RunFilter } from './run-filter.js';
-import { followRun, type RunHandlers } from './run-follow.js';
+import { Streams } from './client-streams.js';
 import type {
   ListMetrics,
   LogLine,
   MetricSeries,
   RecordMetrics,
   Run,
+  RunChanges,
   RunDetail,
   RunEvent,
   SubmitRun,
 } from './runs-api.js';
+import type { ListedTrial, ListSweeps, ListTrials } from './sweep-filter.js';
 import type { SweepRungs, SweepTable } from './sweep-results.js';
 import type { SubmitSweep, Sweep, SweepDetail, DeletedSweep } from './sweeps-api.js';
 import type { SweepChanges } from './sweep.js';
-import { Transport, UnreachableError } from './transport.js';
+import { UnreachableError } from './transport.js';
 import type { Worker } from './workers-api.js';
 
 export interface PageOf<Item> {
@@ -36,7 +38,7 @@ const EXPORT_TIMEOUT_MS = 600_000;
  * The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601
  * text.
  */
-export class LoomClient extends Transport {
+export class LoomClient extends Streams {
   // Runs
 
   /** `created` is false when an equal run was reused, or the key had been used for it before. */
@@ -104,9 +106,6 @@ export class LoomClient extends Transport {
   eachArtifact(id: string): AsyncGenerator<Artifact> {
     return each((cursor) => this.artifacts(id, { limit: 200, ...cursor }));
   }
-  artifactUrl(runId: string, artifactId: string): string {
-    return `${this.url}/v1/runs/${encodeURIComponent(runId)}/artifacts/${encodeURIComponent(artifactId)}/content`;
-  }
   cancelRun(id: string): Promise<Run> {
     return this.json(`/v1/runs/${encodeURIComponent(id)}/cancel`, { method: 'POST', repeatable: true });
   }
@@ -118,6 +117,11 @@ export class LoomClient extends Transport {
   }
   retryRun(id: string): Promise<Run> {
     return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' });
+  }
+
+  /** Changes what a run is called, what is said of it, and its place in the line; null takes a name or notes away. */
+  changeRun(id: string, changes: z.input<typeof RunChanges>): Promise<RunDetail> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}`, { method: 'PATCH', body: changes, repeatable: true });
   }
 
   /** Deletes a run that has ended and that nothing needs. */
@@ -144,39 +148,6 @@ export class LoomClient extends Transport {
     return total;
   }
 
-  /**
-   * The bytes of an artifact; the caller compares them with its sha256. It may take long, and be silent as long as a
-   * call.
-   */
-  async download(runId: string, artifactId: string): Promise<ReadableStream<Uint8Array>> {
-    const silent = new AbortController();
-    const watch = () =>
-      setTimeout(
-        () => silent.abort(new UnreachableError(this.url, new Error(`nothing came for ${this.timeoutMs} ms`))),
-        this.timeoutMs,
-      );
-    let timer = watch();
-    try {
-      const response = await this.send(this.artifactUrl(runId, artifactId).slice(this.url.length), {
-        signal: silent.signal,
-      });
-      if (!response.body) throw new UnreachableError(this.url, new Error('a download without a body'));
-      return (response.body as ReadableStream<Uint8Array>).pipeThrough(
-        new TransformStream<Uint8Array, Uint8Array>({
-          transform: (chunk, controller) => {
-            clearTimeout(timer);
-            timer = watch();
-            controller.enqueue(chunk);
-          },
-          flush: () => clearTimeout(timer),
-        }),
-      );
-    } catch (error) {
-      clearTimeout(timer);
-      throw error;
-    }
-  }
-
   // Sweeps
 
   async submitSweep(
@@ -195,8 +166,18 @@ export class LoomClient extends Transport {
     return this.json('/v1/sweeps', { query: { validate_only: true }, body: request, repeatable: true });
   }
 
-  sweeps(query: Partial<ListPage> = {}): Promise<PageOf<Sweep>> {
+  sweeps(query: Partial<ListSweeps> = {}): Promise<PageOf<Sweep>> {
     return this.listed('/v1/sweeps', query);
+  }
+  /** All sweeps that match, fetched page by page as they are read. */
+  eachSweep(query: Partial<ListSweeps> = {}): AsyncGenerator<Sweep> {
+    return each((cursor) => this.sweeps({ limit: 100, ...query, ...cursor }));
+  }
+  trials(id: string, query: Partial<ListTrials> = {}): Promise<PageOf<ListedTrial>> {
+    return this.json(`/v1/sweeps/${encodeURIComponent(id)}/trials`, { query });
+  }
+  eachTrial(id: string, query: Partial<ListTrials> = {}): AsyncGenerator<ListedTrial> {
+    return each((cursor) => this.trials(id, { limit: 200, ...query, ...cursor }));
   }
   sweep(id: string): Promise<SweepDetail> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}`);
@@ -320,31 +301,6 @@ export class LoomClient extends Transport {
     } catch {
       return false;
     }
-  }
-
-  /**
-   * Streams a run until it has ended, and returns how it ended. A lost connection is taken up again after the last
-   * message that came (`Last-Event-ID`), so that nothing is lost and nothing comes twice; at most `retries` times in a
-   * row.
-   * @throws ApiError when the run does not exist, UnreachableError when the API stays away, the signal's reason
-   */
-  follow(
-    runId: string,
-    handlers: RunHandlers = {},
-    { signal, retries = this.retries }: { signal?: AbortSignal; retries?: number } = {},
-  ): Promise<Run> {
-    const stream = {
-      url: this.url,
-      path: `/v1/runs/${encodeURIComponent(runId)}/stream`,
-      headers: this.authorization,
-      timeoutMs: this.timeoutMs,
-      signal,
-    };
-    return followRun(stream, handlers, {
-      retries,
-      backoffMs: (failures) => this.backoffMs(failures),
-      read: (value) => this.read(value),
-    });
   }
 }
 

@@ -15,7 +15,19 @@ export * from './prepare-spec.js';
 export * from './progress.js';
 export * from './projects-api.js';
 export * from './references-api.js';
-export * from './run-filter.js';
+export {
+  BulkResult,
+  BulkRuns,
+  CountRuns,
+  ListRuns,
+  parseCondition,
+  parseSort,
+  RetryResult,
+  RunCounts,
+  RunFilter,
+  type RunSort,
+  type Sort,
+} from './run-filter.js';
 export type { RunHandlers, TimedPoint } from './run-follow.js';
 export * from './run-settings.js';
 export * from './run-spec.js';
@@ -25,9 +37,11 @@ export * from './search-space.js';
 export * from './spec-diff.js';
 export { trialsPerDraw } from './sweep-axes.js';
 export * from './spelling.js';
+export type { RunsStanding, SweepStanding } from './standings.js';
 export * from './sweep-expansion.js';
 export { notesOnDraws, takesOf } from './field-draws.js';
 export { goalOfMetric, reportedBy } from './sweep-metrics.js';
+export { ListedTrial, ListSweeps, ListTrials, SWEEP_SORTS } from './sweep-filter.js';
 export * from './sweep-results.js';
 export * from './sweep.js';
 export * from './sweeps-api.js';

@@ -11,7 +11,6 @@ const CONDITION = /^([^<>=,\0]{1,128}?)(<=|>=|<|>|=)(-?(?:\d+(?:\.\d*)?|\.\d+)(?
 const LONGEST_CONDITION = 256;
 /** What runs can be sorted by, beside `metric:KEY`. `duration` is that of runs that have ended. */
 export const RUN_SORTS = ['createdAt', 'startedAt', 'finishedAt', 'name', 'duration', 'priority'] as const;
-const SORT = new RegExp(`^-?(${RUN_SORTS.join('|')}|metric:[^<>=,\\0]{1,128})$`);
 
 export interface MetricCondition {
   key: string;
@@ -27,48 +26,60 @@ export function parseCondition(text: string): MetricCondition | undefined {
     : { key, operator: operator as MetricCondition['operator'], value: Number(value) };
 }
 
-export interface RunSort {
-  by: (typeof RUN_SORTS)[number] | 'metric';
-  /** The metric's key where runs are sorted by a metric, else empty. */
+/** An order: by a field, or by a metric. */
+export interface Sort<Field extends string> {
+  by: Field | 'metric';
+  /** The metric's key where the order is by a metric, else empty. */
   key: string;
   descending: boolean;
 }
+export type RunSort = Sort<(typeof RUN_SORTS)[number]>;
 /** `-metric:eval/knn`: what by, with a leading - the largest first. */
-export function parseSort(text: string): RunSort {
+export function parseSort<Field extends string>(text: string): Sort<Field> {
   const [by = '', key = ''] = text.replace(/^-/, '').split(/:(.*)/s);
-  return { by: by as RunSort['by'], key, descending: text.startsWith('-') };
+  return { by: by as Field, key, descending: text.startsWith('-') };
 }
+
+/** Parameter of a list: one of these fields, or `metric:KEY`. */
+export const sortedBy = (fields: readonly string[], otherwise: string) =>
+  z
+    .string()
+    .regex(
+      new RegExp(`^-?(${fields.join('|')}|metric:[^<>=,\\0]{1,128})$`),
+      `expected one of ${fields.join(', ')} or metric:KEY, with a leading - for the largest first`,
+    )
+    .default(otherwise);
+/** Parameter of a list: conditions on metrics, all of which have to hold. */
+export const whereMetrics = list(
+  z
+    .string()
+    .refine(
+      (text) => parseCondition(text) !== undefined,
+      'expected a metric, one of < <= > >= = and a number, such as eval/knn>0.5',
+    ),
+  8,
+);
+/** Parameter of a list: text that the name holds, in either case. */
+export const nameHolds = z
+  .string()
+  .max(128)
+  .regex(/^[^\0]*$/, 'expected text without NUL')
+  .optional();
 
 export const ListRuns = z.strictObject({
   status: list(RunStatus),
   kind: list(z.enum(RUN_KINDS)),
   tag: Name.optional(),
   sweep: z.uuid().optional(),
-  name: z
-    .string()
-    .max(128)
-    .regex(/^[^\0]*$/, 'expected text without NUL')
-    .optional(),
+  name: nameHolds,
   project: Name.optional(),
   id: list(z.uuid(), 500).describe('Exactly the runs with these ids.'),
   parent: z.uuid().optional().describe('Runs that take the result of this one.'),
-  where: list(
-    z
-      .string()
-      .refine(
-        (text) => parseCondition(text) !== undefined,
-        'expected a metric, one of < <= > >= = and a number, such as eval/knn>0.5',
-      ),
-    8,
-  ).describe('Conditions on last values of metrics, such as `eval/knn>0.5`: all have to hold.'),
-  sort: z
-    .string()
-    .regex(SORT, `expected one of ${RUN_SORTS.join(', ')} or metric:KEY, with a leading - for the largest first`)
-    .default('-createdAt')
-    .describe(
-      'What runs are sorted by: the time they were submitted, the newest first, unless it says otherwise; a ' +
-        'leading - turns the order. Runs that lack it come last.',
-    ),
+  where: whereMetrics.describe('Conditions on last values of metrics, such as `eval/knn>0.5`: all have to hold.'),
+  sort: sortedBy(RUN_SORTS, '-createdAt').describe(
+    'What runs are sorted by: the time they were submitted, the newest first, unless it says otherwise; a ' +
+      'leading - turns the order. Runs that lack it come last.',
+  ),
   limit,
   cursor,
 });

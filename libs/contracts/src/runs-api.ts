@@ -113,8 +113,23 @@ export const Attempt = z
     gpu: z.string().nullable().describe('UUID of the GPU that it trained on; null on a worker without.'),
   })
   .meta({ id: 'Attempt' });
-export const RunDetail = Run.extend({ attempts: z.array(Attempt) }).meta({ id: 'RunDetail' });
+export const RunDetail = Run.extend({
+  notes: z.string().nullable().describe('What people have written about it.'),
+  attempts: z.array(Attempt),
+}).meta({ id: 'RunDetail' });
 export type RunDetail = z.output<typeof RunDetail>;
+
+const LONGEST_NOTES = 10_000;
+export const RunChanges = z
+  .strictObject({
+    name: Name.nullable().optional(),
+    notes: z.string().max(LONGEST_NOTES).nullable().optional().describe('Any text about the run.'),
+    tags: tags.optional().describe('All tags that the run then has.'),
+    priority: z.int().min(0).max(100).optional().describe('Its place in the line; only of a run that has not ended.'),
+  })
+  .refine((changes) => Object.keys(changes).length > 0, 'expected at least one of name, notes, tags and priority')
+  .meta({ id: 'RunChanges', description: 'What is to be otherwise; null takes away the name or the notes.' });
+export type RunChanges = z.infer<typeof RunChanges>;
 
 export const RunEvent = z
   .object({

@@ -191,7 +191,7 @@ export async function problemOf(response: Response): Promise<ApiError> {
   return new ApiError(problem, Number.isFinite(retryAfter) ? retryAfter : undefined);
 }
 
-function queryString(query: object): string {
+export function queryString(query: object): string {
   const parameters = new URLSearchParams();
   for (const [key, value] of Object.entries(query) as [string, string | number | boolean | string[] | undefined][]) {
     if (value !== undefined) parameters.set(key, Array.isArray(value) ? value.join(',') : String(value));

@@ -2,7 +2,7 @@ export * from './artifacts/collector.js';
 export * from './artifacts/identity.js';
 export * from './artifacts/store.js';
 export * from './machine/child-process.js';
-export { Database, isUnavailable } from './machine/database.js';
+export { Database, isUnavailable, type Channel } from './machine/database.js';
 export * from './machine/env.js';
 export { lockFile, type FileLock } from './machine/file-lock.js';
 export { Explanations } from './runs/explain.js';

@@ -2,10 +2,15 @@
 import type { BulkResult, LoomClient, Run, RunAction } from '#libs/contracts';
 import type { Command } from 'commander';
 import { UsageError } from '../document.js';
-import { filtered, filterOf, type Filter } from '../options.js';
+import { filtered, filterOf, positive, type Filter } from '../options.js';
 import { client, say, settings, show } from '../program.js';
-import { filterWithId, runIds } from '../references.js';
+import { filterWithId, runId, runIds } from '../references.js';
 
+const names = (text = ''): string[] =>
+  text
+    .split(',')
+    .map((each) => each.trim())
+    .filter(Boolean);
 const runCount = (count: number): string => `${count} ${count === 1 ? 'run' : 'runs'}`;
 
 const ACTIONS = {
@@ -125,11 +130,6 @@ export function addTag(program: Command): void {
         if (Number(ids.length > 0) + Number(Object.keys(filter).length > 0) + Number(all) !== 1)
           throw new UsageError('expected ids, or a filter such as --status or --where, or --all: one of the three');
         if (add === undefined && remove === undefined) throw new UsageError('expected --add or --remove with tags');
-        const names = (text = '') =>
-          text
-            .split(',')
-            .map((each) => each.trim())
-            .filter(Boolean);
         const api = await client();
         const result = await api.bulkRuns(
           {
@@ -150,4 +150,27 @@ export function addTag(program: Command): void {
         );
       },
     );
+}
+
+export function addChange(program: Command): void {
+  program
+    .command('change <id>')
+    .description('change the name, notes, tags or priority of a run; an empty text takes them away')
+    .option('--name <name>', 'what it is called')
+    .option('--notes <text>', 'any text about it')
+    .option('--tags <tags>', 'all its tags, separated by commas')
+    .option('--priority <n>', '0 to 100: of the runs of a project that wait, the higher start first', positive)
+    .action(async (given: string, options: { name?: string; notes?: string; tags?: string; priority?: number }) => {
+      const { name, notes, tags, priority } = options;
+      if (Object.keys(options).length === 0)
+        throw new UsageError('expected at least one of --name, --notes, --tags and --priority');
+      const api = await client();
+      const run = await api.changeRun(await runId(api, given), {
+        ...(name !== undefined && { name: name || null }),
+        ...(notes !== undefined && { notes: notes || null }),
+        ...(tags !== undefined && { tags: names(tags) }),
+        ...(priority !== undefined && { priority }),
+      });
+      show(run, () => `changed ${run.id}${run.name === null ? '' : ` (${run.name})`}\n`);
+    });
 }

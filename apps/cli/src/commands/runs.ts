@@ -45,6 +45,7 @@ export function addRun(program: Command): void {
           `status    ${statusText(run.status, out)}${run.statusDetail ? `: ${run.statusDetail}` : ''}`,
           ...(run.waitsFor ? [`waits for ${waitText(run)}`] : []),
           `project   ${run.project}`,
+          ...(run.notes === null ? [] : [`notes     ${run.notes}`]),
           ...(run.maxSeconds === null ? [] : [`at most   ${run.maxSeconds} s`]),
           `steps     ${run.step}${run.totalSteps ? ` of ${run.totalSteps}` : ''}`,
           `digest    ${run.digest}`,

@@ -1,5 +1,5 @@
 /** Sweeps: listed, and each with its table, or changed. */
-import type { LoomClient } from '#libs/contracts';
+import { shortNumber, SweepStatus, TrialStatus, type LoomClient } from '#libs/contracts';
 import type { Command } from 'commander';
 import { createWriteStream } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream as WebReadableStream } from 'node:stream/web';
 import { UsageError } from '../document.js';
-import { positive } from '../options.js';
+import { positive, words, type Filter } from '../options.js';
 import { client, out, say, show } from '../program.js';
 import { sweepId } from '../references.js';
 import { age, resultsText, table } from '../render.js';
@@ -130,16 +130,66 @@ async function showSweep(api: LoomClient, id: string): Promise<void> {
   );
 }
 
+const LARGEST_PAGE = 500;
+
+/** At most so many of what comes, in pages. */
+async function first<Item>(most: number, pages: (limit: number) => AsyncGenerator<Item>): Promise<Item[]> {
+  const items: Item[] = [];
+  if (most > 0) for await (const item of pages(Math.min(most, LARGEST_PAGE))) if (items.push(item) === most) break;
+  return items;
+}
+
+type ListOptions = Pick<Filter, 'status' | 'tag' | 'name' | 'project' | 'where'> & { limit: number; sort: string };
+
 export function addSweeps(program: Command): void {
   program
     .command('sweeps')
     .description('list sweeps, the newest first')
-    .action(async () => {
-      const page = await (await client()).sweeps();
-      show(page, () =>
+    .addOption(words('--status <status>', 'only these', SweepStatus.options))
+    .option('--tag <tag>', 'only sweeps with this tag')
+    .option('--name <text>', 'only sweeps whose name holds it')
+    .option('--project <name>', 'only sweeps of this project')
+    .option('--where <conditions>', 'that have a trial with such last values, such as eval/knn>0.5')
+    .option('--limit <n>', 'at most so many', positive, 50)
+    .option('--sort <field>', 'createdAt, name or metric:KEY, with a leading - for the largest first', '-createdAt')
+    .action(async ({ limit, ...query }: ListOptions) => {
+      const api = await client();
+      const items = await first(limit, (size) => api.eachSweep({ ...query, limit: size } as never));
+      show({ items }, () =>
         table(
           ['id', 'name', 'status', 'age'],
-          page.items.map((sweep) => [sweep.id, sweep.name, sweep.status, age(sweep.createdAt)]),
+          items.map((sweep) => [sweep.id, sweep.name, sweep.status, age(sweep.createdAt)]),
+          out,
+        ),
+      );
+    });
+}
+
+export function addTrials(program: Command): void {
+  program
+    .command('trials <sweep>')
+    .description('list trials of a sweep with their parameters')
+    .addOption(words('--status <status>', 'only these', TrialStatus.options))
+    .option('--where <conditions>', 'by last values of metrics of their runs, such as eval/knn>0.5')
+    .option('--limit <n>', 'at most so many', positive, 30)
+    .option('--sort <field>', 'index or metric:KEY, with a leading - for the largest first', 'index')
+    .action(async (given: string, { limit, ...query }: ListOptions) => {
+      const api = await client();
+      const id = await sweepId(api, given);
+      const items = await first(limit, (size) => api.eachTrial(id, { ...query, limit: size } as never));
+      const metric = /^-?metric:(.+)$/.exec(query.sort)?.[1];
+      show({ items }, () =>
+        table(
+          ['trial', 'status', ...(metric === undefined ? [] : [metric]), 'parameters', 'runs'],
+          items.map((trial) => [
+            String(trial.index),
+            trial.status,
+            ...(metric === undefined ? [] : [trial.value === null ? '–' : shortNumber(trial.value)]),
+            Object.entries(trial.parameters)
+              .map(([name, value]) => `${name}=${JSON.stringify(value)}`)
+              .join(' '),
+            trial.runs.map(({ runId }) => runId).join(' '),
+          ]),
           out,
         ),
       );

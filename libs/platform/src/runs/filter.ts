@@ -3,6 +3,13 @@ import { parseCondition, parseSort, type RunFilter, type RunSort, type RunStatus
 import { Prisma, type Transaction } from '../machine/database.js';
 import { decodeCursor, encodeCursor, invalidCursor } from './page.js';
 
+/** Of the row of `run_metric` under this alias: that it is of the metric of a condition, which holds. */
+export const holdsOf = (condition: string, alias = 'run_metric'): Prisma.Sql => {
+  const { key, operator, value } = parseCondition(condition)!;
+  const metric = Prisma.raw(alias);
+  return Prisma.sql`${metric}.key = ${key} AND ${metric}.value ${Prisma.raw(operator)} ${String(value)}::text::float8`;
+};
+
 /** A condition on `run`: that a filter names it. */
 export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, where = [] }: RunFilter): Prisma.Sql =>
   Prisma.join(
@@ -19,17 +26,18 @@ export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, 
       ...(project ? [Prisma.sql`run.project = ${project}`] : []),
       ...(id ? [Prisma.sql`run.id = ANY(${id}::uuid[])`] : []),
       ...(parent ? [Prisma.sql`run.id IN (SELECT run_id FROM run_dependency WHERE parent_id = ${parent}::uuid)`] : []),
-      ...where.map((text) => {
-        const { key, operator, value } = parseCondition(text)!;
-        const compared = Prisma.sql`value ${Prisma.raw(operator)} ${String(value)}::text::float8`;
-        return Prisma.sql`run.id IN (SELECT run_id FROM run_metric WHERE key = ${key} AND ${compared})`;
-      }),
+      ...where.map((text) => Prisma.sql`run.id IN (SELECT run_id FROM run_metric WHERE ${holdsOf(text)})`),
     ],
     ' AND ',
   );
 
-/** By what runs are sorted: the expression, its type, and whether a run can lack it. */
-const SORTS: Record<RunSort['by'], { by: Prisma.Sql; type: 'timestamptz' | 'text' | 'float8'; optional: boolean }> = {
+/** What something is sorted by: its type, and whether it can lack it. */
+export interface SortedType {
+  type: 'timestamptz' | 'text' | 'float8';
+  optional: boolean;
+}
+/** By what runs are sorted. */
+const SORTS: Record<RunSort['by'], { by: Prisma.Sql } & SortedType> = {
   createdAt: { by: Prisma.sql`run.created_at`, type: 'timestamptz', optional: false },
   startedAt: { by: Prisma.sql`run.started_at`, type: 'timestamptz', optional: true },
   finishedAt: { by: Prisma.sql`run.finished_at`, type: 'timestamptz', optional: true },
@@ -43,26 +51,29 @@ const SORTS: Record<RunSort['by'], { by: Prisma.Sql; type: 'timestamptz' | 'text
   metric: { by: Prisma.sql`sorted.value`, type: 'float8', optional: true },
 };
 
-/** A run and what it is sorted by; null where it lacks that. */
-export interface Sorted {
+/** What is listed and what it is sorted by; null where it lacks that. */
+export interface Sorted<Status = RunStatus> {
   id: string;
-  status: RunStatus;
+  status: Status;
   value: Date | number | string | null;
 }
 
-/** Where a page of runs in the order `sort` ended. */
-export const cursorAfter = (sort: string, { id, value }: Sorted): string =>
+/** Where a page in the order `sort` ended. */
+export const cursorAfter = (sort: string, { id, value }: Pick<Sorted, 'id' | 'value'>): string =>
   encodeCursor(sort, value instanceof Date ? value.toISOString() : String(value ?? ''), id, value === null ? 0 : 1);
 
 /**
  * The place that a cursor names in the order of `sort`.
  * @throws RequestError for one that is none, or of another order.
  */
-function placeOf(sort: string, cursor: string | undefined): { value: string; id: string; lacks: boolean } | undefined {
+export function placeIn(
+  sort: string,
+  cursor: string | undefined,
+  { type, optional }: SortedType,
+): { value: string; id: string; lacks: boolean } | undefined {
   const after = decodeCursor(cursor, 'text', 'text', 'id', 'number') as [string, string, string, number] | undefined;
   if (!after) return undefined;
   const [order, value, id, has] = after;
-  const { type, optional } = SORTS[parseSort(sort).by];
   const fits = {
     text: () => true,
     float8: () => value !== '' && Number.isFinite(Number(value)),
@@ -82,11 +93,11 @@ export async function runsInOrder(
   filter: RunFilter,
   { sort, cursor, limit }: { sort: string; cursor: string | undefined; limit: number },
 ): Promise<Sorted[]> {
-  const { key, descending, by: field } = parseSort(sort);
+  const { key, descending, by: field } = parseSort<Exclude<RunSort['by'], 'metric'>>(sort);
   const { by, type, optional } = SORTS[field];
   const byMetric = field === 'metric';
   const [direction, beyond] = descending ? [Prisma.raw('DESC'), Prisma.raw('<')] : [Prisma.raw('ASC'), Prisma.raw('>')];
-  const after = placeOf(sort, cursor);
+  const after = placeIn(sort, cursor, { type, optional });
   const like = runsLike(filter);
   const found: Sorted[] = [];
   if (!after?.lacks) {

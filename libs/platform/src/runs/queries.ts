@@ -73,11 +73,12 @@ export class RunQueries {
 
   /** @throws DamagedRowError */
   async runDetail(id: string): Promise<RunDetailRecord | undefined> {
-    const [run, attempts] = await Promise.all([
+    const [run, about, attempts] = await Promise.all([
       this.run(id),
+      this.prisma.run.findUnique({ where: { id }, select: { notes: true } }),
       this.prisma.attempt.findMany({ where: { runId: id }, orderBy: { attempt: 'asc' }, omit: { runId: true } }),
     ]);
-    return run && { ...run, attempts };
+    return run && { ...run, notes: about?.notes ?? null, attempts };
   }
 
   /**
@@ -203,6 +204,16 @@ export class RunQueries {
       WHERE ${runsLike(filter)}
       GROUP BY run.status`;
     return Object.fromEntries(groups.map(({ status, count }) => [status, count]));
+  }
+
+  /** Those of some runs that a filter names. */
+  async runsAmong(ids: readonly string[], filter: RunFilter): Promise<string[]> {
+    if (ids.length === 0) return [];
+    const rows = await this.prisma.$queryRaw<{ id: string }[]>`
+      SELECT run.id
+      FROM run
+      WHERE run.id = ANY(${[...ids]}::uuid[]) AND ${runsLike(filter)}`;
+    return rows.map(({ id }) => id);
   }
 
   /** For how many seconds a run has waited that could be in Redis; 0 where none has. */

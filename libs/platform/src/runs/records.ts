@@ -16,7 +16,7 @@ import type { z } from 'zod';
 import { checkedRow, damageOf, intactRows, type IntactRows, type RecordOf } from '../checked-row.js';
 import type { Prisma, Transaction } from '../machine/database.js';
 
-export type RunDetailRecord = RunRecord & Pick<z.input<typeof RunDetail>, 'attempts'>;
+export type RunDetailRecord = RunRecord & Pick<z.input<typeof RunDetail>, 'notes' | 'attempts'>;
 export type RunEventRecord = RecordOf<typeof RunEvent>;
 export type ArtifactRecord = RecordOf<typeof Artifact>;
 export type LogLineRecord = RecordOf<typeof LogLine>;

@@ -1,4 +1,4 @@
-import { canMove, RETRYABLE_STATUSES, type RunStatus } from '#libs/contracts';
+import { canMove, isTerminal, RETRYABLE_STATUSES, type RunChanges, type RunStatus } from '#libs/contracts';
 import { Prisma, type Database, type Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
 import type { Transitions } from './transitions.js';
@@ -37,6 +37,34 @@ export class Requests {
     } else {
       throw new RequestError('invalid_state', `expected a run that has not ended, got one that is ${status}`);
     }
+  }
+
+  /**
+   * Changes what a run is called, what is said of it and, of one that has not ended, its priority: one that waits in
+   * Postgres for a worker takes its new place in the line. What workers are about to take stays with them.
+   * @throws RequestError `not_found`; `invalid_state` for the priority of a run that has ended.
+   */
+  async change(runId: string, { name, notes, tags, priority }: RunChanges): Promise<void> {
+    await this.database.transaction(async (tx) => {
+      const status = await this.transitions.lock(tx, runId);
+      if (priority !== undefined && isTerminal(status))
+        throw new RequestError(
+          'invalid_state',
+          `expected no priority for a run that has ended, got one for a run that is ${status}`,
+        );
+      await tx.run.updateMany({
+        where: { id: runId },
+        data: {
+          ...(name !== undefined && { name }),
+          ...(notes !== undefined && { notes }),
+          ...(tags !== undefined && { tags: [...new Set(tags)] }),
+          ...(priority !== undefined && { priority }),
+        },
+      });
+      if (priority !== undefined)
+        await tx.$executeRaw`UPDATE outbox SET urgency = ${100 - priority} WHERE run_id = ${runId}::uuid`;
+      await tx.$executeRaw`SELECT pg_notify('run_changed', ${runId})`;
+    });
   }
 
   /**

@@ -1,28 +1,34 @@
 /** Sweeps as people and programs read them. Nothing here changes anything. */
 import {
   CONTROLS,
-  FAILED_STATUSES,
-  isTerminal,
   stageOrder,
   Sweep,
   TrialView,
-  UNDER_WAY_STATUSES,
-  type ListPage,
+  type DamagedRow,
+  type ListedTrial,
   type RunRecord,
   type RunStatus,
-  type DamagedRow,
   type SweepDetail,
-  type TrialStatus,
 } from '#libs/contracts';
 import { checkedRow, damageOf, type RecordOf } from '../checked-row.js';
 import type { Database, Prisma } from '../machine/database.js';
-import { decodeCursor, encodeCursor, pageOf, type Page } from '../runs/page.js';
+import { cursorAfter } from '../runs/filter.js';
+import { pageOf, type Page } from '../runs/page.js';
 import { runsById } from '../runs/records.js';
+import {
+  cursorAfterTrial,
+  sweepsInOrder,
+  trialsInOrder,
+  type SortedTrial,
+  type SweepsQuery,
+  type TrialsQuery,
+} from './listing.js';
+import { SWEEP_STATUS } from './status.js';
 import { secondsOfWorkers } from './steering.js';
-import type { SweepRow } from './sweep-row.js';
 
 export type SweepRecord = RecordOf<typeof Sweep>;
 export type SweepDetailRecord = RecordOf<typeof SweepDetail>;
+export type ListedTrialRecord = RecordOf<typeof ListedTrial>;
 
 /** The runs of a sweep by id, and those that can't be told because they are damaged. */
 export interface RunsOfSweep {
@@ -40,28 +46,36 @@ export class SweepQueries {
     return this.database.prisma;
   }
 
-  async sweeps({ limit, cursor }: ListPage): Promise<Page<SweepRecord>> {
-    const after = decodeCursor(cursor, 'date', 'id') as [string, string] | undefined;
-    const rows = await this.prisma.sweep.findMany({
-      where: after
-        ? { OR: [{ createdAt: { lt: new Date(after[0]) } }, { createdAt: new Date(after[0]), id: { lt: after[1] } }] }
-        : {},
-      orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-      take: limit + 1,
-    });
-    const counts = await this.sweepRunCounts(rows.map(({ id }) => id));
+  /**
+   * Those that a query names, by what it sorts them by and the id.
+   * @throws RequestError for a cursor that is none, or of another order.
+   */
+  async sweeps(query: SweepsQuery): Promise<Page<SweepRecord>> {
+    const { sort = '-createdAt', limit } = query;
+    const found = await sweepsInOrder(this.prisma, { ...query, limit: limit + 1 });
+    const ids = found.map(({ id }) => id);
+    const rows = new Map(
+      (await this.prisma.sweep.findMany({ where: { id: { in: ids } } })).map((row) => [row.id, row]),
+    );
+    const counts = await this.sweepRunCounts(ids);
+    // One that was deleted meanwhile is left out.
+    const there = found.flatMap((each) => (rows.has(each.id) ? [{ ...each, row: rows.get(each.id)! }] : []));
     return pageOf(
-      rows,
+      there,
       limit,
-      (row) => encodeCursor(row.createdAt.toISOString(), row.id),
-      (row) => sweepRecord(row, counts.get(row.id) ?? {}),
+      (last) => cursorAfter(sort, last),
+      ({ row, status }) => sweepRecord(row, status, counts.get(row.id) ?? {}),
     );
   }
 
   /** A sweep without its trials. @throws DamagedRowError */
   async record(id: string): Promise<SweepRecord | undefined> {
-    const row = await this.prisma.sweep.findUnique({ where: { id } });
-    return row ? sweepRecord(row, (await this.sweepRunCounts([id])).get(id) ?? {}) : undefined;
+    const [found] = await this.prisma.$queryRaw<{ status: string }[]>`
+      SELECT ${SWEEP_STATUS} AS status
+      FROM sweep
+      WHERE id = ${id}::uuid`;
+    const row = found && (await this.prisma.sweep.findUnique({ where: { id } }));
+    return row ? sweepRecord(row, found.status, (await this.sweepRunCounts([id])).get(id) ?? {}) : undefined;
   }
 
   /** @throws DamagedRowError */
@@ -79,23 +93,62 @@ export class SweepQueries {
     };
   }
 
-  /** In order of their indices, each with its runs as they are trained: rows come in any order. */
+  /**
+   * Trials of a sweep that a query names; undefined where there is no such sweep.
+   * @throws RequestError for a cursor that is none, or of another order; DamagedRowError
+   */
+  async trialsOf(id: string, query: TrialsQuery): Promise<Page<ListedTrialRecord> | undefined> {
+    const sweep = await this.record(id);
+    if (!sweep) return undefined;
+    const { sort = 'index', limit } = query;
+    const found = await trialsInOrder(this.prisma, id, { ...query, limit: limit + 1 });
+    const page = await pageOf(
+      found,
+      limit,
+      (last) => cursorAfterTrial(sort, last),
+      (each) => each,
+    );
+    const values = new Map(page.items.map(({ index, value }) => [index, value]));
+    const views = await this.views(id, stageOrder(sweep.spec.stages), page.items);
+    return { ...page, items: views.map((view) => ({ ...view, value: values.get(view.index) ?? null })) };
+  }
+
+  /** All trials in order of their indices. */
   private async trials(sweepId: string, stages: readonly string[]): Promise<SweepDetailRecord['trials']> {
     const trials: SweepDetailRecord['trials'] = [];
-    for (let after = -1; ;) {
-      const rows = await this.prisma.trial.findMany({
-        where: { sweepId, index: { gt: after } },
-        orderBy: { index: 'asc' },
-        take: BATCH,
-        omit: { root: true },
-        include: { runs: { include: { run: { select: { status: true, statusReason: true } } } } },
-      });
-      for (const { index, parameters, fault, draft, outcome, runs } of rows)
-        trials.push({
+    for (let cursor: string | undefined; ;) {
+      const batch = await trialsInOrder(this.prisma, sweepId, { limit: BATCH, cursor });
+      trials.push(...(await this.views(sweepId, stages, batch)));
+      if (batch.length < BATCH) return trials;
+      cursor = cursorAfterTrial('index', batch.at(-1)!);
+    }
+  }
+
+  /** These trials, each with its runs as they are trained: rows come in any order. */
+  private async views(
+    sweepId: string,
+    stages: readonly string[],
+    found: readonly SortedTrial[],
+  ): Promise<SweepDetailRecord['trials']> {
+    const rows = await this.prisma.trial.findMany({
+      where: { sweepId, index: { in: found.map(({ index }) => index) } },
+      select: {
+        index: true,
+        parameters: true,
+        fault: true,
+        runs: { include: { run: { select: { status: true } } } },
+      },
+    });
+    const byIndex = new Map(rows.map((row) => [row.index, row]));
+    return found.flatMap(({ index, status }) => {
+      const row = byIndex.get(index);
+      if (!row) return [];
+      return [
+        {
           index,
-          ...parametersOf(parameters, fault),
-          status: trialStatus({ held: draft !== null, outcome, runs: runs.map(({ run }) => run) }),
-          runs: runs
+          ...parametersOf(row.parameters, row.fault),
+          status,
+          runs: row.runs
             .toSorted((a, b) => stages.indexOf(a.stage) - stages.indexOf(b.stage) || (a.control < b.control ? -1 : 1))
             .map(({ stage, control, runId, reused, run }) => ({
               stage,
@@ -104,10 +157,9 @@ export class SweepQueries {
               reused,
               status: run.status,
             })),
-        });
-      if (rows.length < BATCH) return trials;
-      after = rows.at(-1)!.index;
-    }
+        },
+      ];
+    });
   }
 
   private async sweepRunCounts(ids: readonly string[]): Promise<Map<string, Record<string, number>>> {
@@ -139,12 +191,11 @@ export class SweepQueries {
   }
 }
 
-const sweepRecord = (row: Prisma.SweepGetPayload<object>, runCounts: Record<string, number>): SweepRecord =>
-  checkedRow(
-    Sweep,
-    { resource: 'sweep', id: row.id },
-    { ...row, runCounts, status: sweepStatus(row, Object.keys(runCounts) as RunStatus[]) },
-  );
+const sweepRecord = (
+  row: Prisma.SweepGetPayload<object>,
+  status: string,
+  runCounts: Record<string, number>,
+): SweepRecord => checkedRow(Sweep, { resource: 'sweep', id: row.id }, { ...row, runCounts, status });
 
 /** A trial's parameters; of damaged ones none, and its fault is that they are. */
 function parametersOf(
@@ -157,40 +208,3 @@ function parametersOf(
     : { parameters: stored as Record<string, unknown>, fault };
 }
 const StoredParameters = TrialView.pick({ parameters: true });
-
-/** @param statuses All that its runs have. */
-export function sweepStatus(
-  { steered, pausedAt, cancelledAt, haltReason }: Pick<SweepRow, 'steered' | 'pausedAt' | 'cancelledAt' | 'haltReason'>,
-  statuses: readonly RunStatus[],
-): SweepRecord['status'] {
-  if (statuses.some((each) => !isTerminal(each)) || steered) return pausedAt && !cancelledAt ? 'paused' : 'running';
-  if (cancelledAt) return 'cancelled';
-  const allWell = statuses.every((each) => each === 'succeeded' || each === 'early_stopped');
-  return haltReason === null && allWell ? 'succeeded' : 'failed';
-}
-
-/** What its runs, or that it has none yet, make of a trial. `held`: it has not been started. */
-export function trialStatus({
-  held,
-  outcome,
-  runs,
-}: {
-  held: boolean;
-  outcome: string | null;
-  runs: readonly { status: RunStatus; statusReason: string | null }[];
-}): TrialStatus {
-  if (runs.length === 0) {
-    if (outcome === 'early_stopped') return 'early_stopped';
-    return outcome || !held ? 'failed' : 'held';
-  }
-  const some = (statuses: readonly RunStatus[]) => runs.some(({ status }) => statuses.includes(status));
-  if (some(FAILED_STATUSES)) return 'failed';
-  if (some(UNDER_WAY_STATUSES)) return 'running';
-  if (some(['paused']))
-    return runs.some(({ status, statusReason }) => status === 'paused' && statusReason !== 'rung')
-      ? 'paused'
-      : 'waiting';
-  if (some(['pending'])) return 'running';
-  if (some(['cancelled'])) return 'cancelled';
-  return some(['early_stopped']) ? 'early_stopped' : 'succeeded';
-}

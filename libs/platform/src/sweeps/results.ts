@@ -6,6 +6,7 @@ import { damageOf } from '../checked-row.js';
 import type { Database } from '../machine/database.js';
 import { inTurns } from '../machine/turns.js';
 import type { SweepQueries } from './queries.js';
+import { TRIAL_STATUS } from './status.js';
 import { NO_VALUES, tableOf, TrialRow, TrialRun } from './table.js';
 
 /** Trials that one statement reads: so many are taken apart in a few milliseconds. */
@@ -104,9 +105,8 @@ export class SweepResults {
   /** The next trials, with what the table needs of their runs and no more: a spec is a hundred times as much. */
   private batch(id: string, metric: string, after: number): Promise<TrialRow[]> {
     return this.database.prisma.$queryRaw`
-      SELECT t.index, t.parameters, t.draft IS NOT NULL AS held, t.outcome,
-        coalesce(placed.runs, '[]') AS runs
-      FROM trial t
+      SELECT trial.index, trial.parameters, ${TRIAL_STATUS} AS status, coalesce(placed.runs, '[]') AS runs
+      FROM trial
       CROSS JOIN LATERAL (
         SELECT jsonb_agg(jsonb_build_object(
           'stage', p.stage,
@@ -126,9 +126,9 @@ export class SweepResults {
           'labels', r.result->'labels')) AS runs
         FROM trial_run p
         JOIN run r ON r.id = p.run_id
-        WHERE p.sweep_id = t.sweep_id AND p.index = t.index) AS placed
-      WHERE t.sweep_id = ${id}::uuid AND t.index > ${after}
-      ORDER BY t.index
+        WHERE p.sweep_id = trial.sweep_id AND p.index = trial.index) AS placed
+      WHERE trial.sweep_id = ${id}::uuid AND trial.index > ${after}
+      ORDER BY trial.index
       LIMIT ${BATCH}`;
   }
 

@@ -6,7 +6,6 @@ import {
   type Plan,
   type Requires,
   type RetryResult,
-  type RunStatus,
   type SubmitSweep,
   type SweepChanges,
   type SweepRungs,
@@ -21,7 +20,7 @@ import { RequestError } from '../request-error.js';
 import type { Runs } from '../runs/runs.js';
 import { expand, planFor } from './expansion.js';
 import { SweepController } from './steering.js';
-import { sweepStatus } from './queries.js';
+import { SWEEP_STATUS } from './status.js';
 import { lockSweep, noSuchSweep, type SweepRow } from './sweep-row.js';
 import { draftsOf, type Places } from './trials.js';
 
@@ -305,16 +304,11 @@ export class SweepStore {
 }
 
 /** @throws RequestError `invalid_state` for a sweep that has come to its end: that is not changed by what is asked. */
-async function checkNotEnded(tx: Transaction, sweep: SweepRow): Promise<void> {
-  const runs = await tx.$queryRaw<{ status: RunStatus }[]>`
-    SELECT DISTINCT run.status::text AS status
-    FROM trial_run
-    JOIN run ON run.id = trial_run.run_id
-    WHERE trial_run.sweep_id = ${sweep.id}::uuid`;
-  const status = sweepStatus(
-    sweep,
-    runs.map((run) => run.status),
-  );
-  if (status !== 'running' && status !== 'paused')
-    throw new RequestError('invalid_state', `expected a sweep that has not ended, got one that is ${status}`);
+async function checkNotEnded(tx: Transaction, { id }: SweepRow): Promise<void> {
+  const [sweep] = await tx.$queryRaw<{ status: string }[]>`
+    SELECT ${SWEEP_STATUS} AS status
+    FROM sweep
+    WHERE id = ${id}::uuid`;
+  if (sweep?.status !== 'running' && sweep?.status !== 'paused')
+    throw new RequestError('invalid_state', `expected a sweep that has not ended, got one that is ${sweep?.status}`);
 }

@@ -6,13 +6,14 @@ import {
   goalOfMetric,
   RUN_KINDS,
   RunStatus,
+  TrialStatus,
   type Estimate,
   type SweepTable,
 } from '#libs/contracts';
 import { z } from 'zod';
 import { compositionOf, estimateMean, leaveOneOutEffects, pairedDifference, type Outcome } from '#libs/search';
 import { inTurns } from '../machine/turns.js';
-import { trialStatus, type SweepRecord } from './queries.js';
+import type { SweepRecord } from './queries.js';
 
 /** Of each run what a table is made of. Null is what it lacks. */
 export const TrialRun = z.object({
@@ -50,8 +51,7 @@ export const NO_VALUES = {
 export const TrialRow = z.object({
   index: z.int(),
   parameters: z.record(z.string(), z.unknown()),
-  held: z.boolean().describe('It has not been started.'),
-  outcome: z.string().nullable(),
+  status: TrialStatus,
   runs: z.array(TrialRun),
 });
 export type TrialRow = z.infer<typeof TrialRow>;
@@ -240,7 +240,7 @@ async function coordinatesOf(
     axes,
     lines: await inTurns(trials, (trial) => ({
       trial: trial.index,
-      status: trialStatus(trial),
+      status: trial.status,
       value: judgedBy(trial)?.value ?? lastValue(trial) ?? null,
       values: axes.map((path) => coordinate(path, trial.parameters[path])),
     })),

@@ -1,0 +1,2 @@
+-- What people write about a run.
+ALTER TABLE "run" ADD COLUMN "notes" TEXT;

@@ -1,0 +1,79 @@
+/** PATCH of a run: what it is called, what is said of it, and its place in the line. */
+import { LoomClient, type Problem } from '#libs/contracts';
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { json, pretrain, startApi, type Api } from '../support/api.js';
+
+let api: Api;
+let client: LoomClient;
+beforeAll(async () => {
+  api = await startApi();
+  client = new LoomClient({ url: api.url, retries: 0 });
+}, 30_000);
+afterAll(() => api.stop());
+
+const patch = (id: string, body: unknown) =>
+  fetch(`${api.url}/v1/runs/${id}`, {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+
+test('name, notes and tags of a run are changed one by one and taken away, also when it has ended', async () => {
+  const { id } = await api.submit({ ...pretrain, seed: 1 }, { name: 'first', tags: ['a'] });
+  expect(await client.run(id)).toMatchObject({ name: 'first', notes: null, tags: ['a'], priority: 50 });
+  expect(await client.changeRun(id, { notes: 'läuft\nbesser' })).toMatchObject({
+    name: 'first',
+    notes: 'läuft\nbesser',
+    tags: ['a'],
+  });
+  const etag = (await fetch(`${api.url}/v1/runs/${id}`)).headers.get('etag');
+  await client.cancelRun(id);
+  expect(await client.changeRun(id, { name: 'baseline', tags: ['b', 'c', 'b'] })).toMatchObject({
+    name: 'baseline',
+    notes: 'läuft\nbesser',
+    tags: ['b', 'c'],
+  });
+  expect((await fetch(`${api.url}/v1/runs/${id}`)).headers.get('etag')).not.toBe(etag);
+  expect((await client.runs({ name: 'baseline', tag: 'c' })).items.map((run) => run.id)).toEqual([id]);
+  expect((await client.references('baseline')).map((found) => found.id)).toEqual([id]);
+  await client.changeRun(id, { name: null, notes: null, tags: [] });
+  expect(await client.run(id)).toMatchObject({ name: null, notes: null, tags: [], status: 'cancelled' });
+});
+
+test('of runs that wait the one whose priority is raised starts before those that came earlier', async () => {
+  // The first is in Redis, where there is room for one while nobody works.
+  const runs: string[] = [];
+  for (let seed = 10; seed < 15; seed++) runs.push((await api.submit({ ...pretrain, seed })).id);
+  const ahead = async () => Promise.all(runs.map(async (id) => (await client.run(id)).jobsAhead));
+  const last = runs.at(-1)!;
+  await expect
+    .poll(async () => (await api.database.prisma.outbox.count({ where: { dispatchedAt: { not: null } } })) > 0)
+    .toBe(true);
+  await expect.poll(async () => (await ahead())[4]! > (await ahead())[1]!, { timeout: 5000 }).toBe(true);
+  expect(await client.changeRun(last, { priority: 90 })).toMatchObject({ priority: 90 });
+  await expect.poll(async () => (await ahead())[4]! < (await ahead())[1]!, { timeout: 5000 }).toBe(true);
+  await client.changeRun(last, { priority: 10 });
+  await expect.poll(async () => (await ahead())[4]! > (await ahead())[3]!, { timeout: 5000 }).toBe(true);
+});
+
+test('the priority of a run that has ended is refused with nothing changed, and what names nothing too', async () => {
+  const { id } = await api.submit({ ...pretrain, seed: 30 });
+  await client.cancelRun(id);
+  const refused = await patch(id, { priority: 80, name: 'late' });
+  expect([refused.status, (await json<Problem>(refused)).detail]).toEqual([
+    409,
+    expect.stringContaining('got one for a run that is cancelled'),
+  ]);
+  expect(await client.run(id)).toMatchObject({ name: null, priority: 50 });
+  for (const body of [
+    {},
+    { priority: 101 },
+    { name: '' },
+    { notes: 'x'.repeat(10_001) },
+    { notes: 'a\0b' },
+    { status: 'queued' },
+  ])
+    expect([body, (await patch(id, body)).status]).toEqual([body, 422]);
+  expect((await patch(randomUUID(), { notes: 'x' })).status).toBe(404);
+});
