@@ -18,6 +18,13 @@ export const Augmentation = z
           .min(0.1)
           .max(10)
           .default(4 / 3),
+        grid: z
+          .enum(['corners', 'half-pixel'])
+          .optional()
+          .describe(
+            'Where the pixels of a crop lie in its view: the outermost on the outermost (`corners`, also where left ' +
+              'out), or centres in their part of the view, as torchvision has it.',
+          ),
         p: probability.default(1),
       })
       .superRefine(ordered('minArea', 'maxArea'))

@@ -20,9 +20,9 @@ export const batchSize = z.int().min(2).max(16_384);
 
 /** `low <= high`, told at the field of the lower bound. */
 export const ordered =
-  <T extends Record<string, number>>(low: keyof T & string, high: keyof T & string) =>
-  (value: T, context: z.RefinementCtx) => {
-    if (value[low]! > value[high]!)
+  <Low extends string, High extends string>(low: Low, high: High) =>
+  (value: Record<Low | High, number>, context: z.RefinementCtx) => {
+    if (value[low] > value[high])
       context.addIssue({
         code: 'custom',
         path: [low],

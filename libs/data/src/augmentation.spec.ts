@@ -9,10 +9,10 @@ import {
   adjustSaturation,
   augment,
   augmentWithMask,
-  drawCrop,
   gaussianBlur,
   gaussianKernel,
 } from './augmentation.js';
+import { drawCrop, resampleByPixels } from './crops.js';
 import { Random } from './random.js';
 
 await loadTensorFlow({ threads: 1 });
@@ -322,6 +322,57 @@ describe('a view with its mask', () => {
     tf.dispose({ ...augmentWithMask(images, masks, {}, Random.seeded(2)) });
     expect(tf.memory().numTensors).toBe(before);
     expect([images.isDisposed, masks.isDisposed]).toEqual([false, false]);
+  });
+});
+
+describe("a crop on torchvision's grid", () => {
+  /** Rows 1 to 3 and columns 2 to 5 of the ramp at 6 x 6, as OpenCV and torchvision have it without antialiasing. */
+  const RESIZED = [
+    [27.0, 17.0, 10.1667, 22.8333, 18.0, 10.0],
+    [23.0, 14.5, 9.6667, 24.3333, 21.5, 15.0],
+    [15.0, 9.5, 8.6667, 27.3333, 28.5, 25.0],
+    [15.75, 13.25, 13.3333, 23.6667, 25.75, 25.25],
+    [25.25, 25.75, 23.6667, 13.3333, 13.25, 15.75],
+    [30.0, 32.0, 28.8333, 8.1667, 7.0, 11.0],
+  ];
+  /** Rows 1 to 5 and columns 0 to 4, each from the nearest. */
+  const NEAREST = [
+    [36, 12, 27, 27, 7, 26],
+    [33, 21, 11, 11, 3, 34],
+    [28, 28, 30, 30, 34, 3],
+    [28, 28, 30, 30, 34, 3],
+    [21, 33, 10, 10, 26, 7],
+    [12, 36, 25, 25, 16, 9],
+  ];
+  const ramp = tf.tensor4d(
+    Float32Array.from({ length: 36 }, (_, i) => (i * i) % 37),
+    [1, 6, 6, 1],
+  );
+  const window = { top: 1, left: 2, height: 3, width: 4, mirrored: false };
+  const valuesOf = (result: tf.Tensor4D) =>
+    (result.squeeze([0, 3]).arraySync() as number[][]).map((row) => row.map((value) => Math.round(value * 1e4) / 1e4));
+
+  test('has the values of resized_crop, and mirrored those mirrored', () => {
+    expect(valuesOf(resampleByPixels(ramp, [window], 'bilinear'))).toEqual(RESIZED);
+    expect(valuesOf(resampleByPixels(ramp, [{ ...window, mirrored: true }], 'bilinear'))).toEqual(
+      RESIZED.map((row) => row.toReversed()),
+    );
+  });
+
+  test('of a mask has the nearest classes', () => {
+    expect(valuesOf(resampleByPixels(ramp, [{ ...window, left: 0, height: 5, width: 5 }], 'nearest'))).toEqual(NEAREST);
+  });
+
+  test('of the whole image is the image, and a view is the same for the same seed, in range', () => {
+    const images = noise(5, 12);
+    const whole = Augmentation.parse({ crop: { minArea: 1, minAspect: 1, maxAspect: 1, grid: 'half-pixel' } });
+    expect(largestDifference(augment(images, whole, Random.seeded(1)), images)).toBeLessThan(1e-6);
+    const crop = Augmentation.parse({ crop: { grid: 'half-pixel' }, flip: {} });
+    const [view, again] = [1, 1].map((seed) => augment(images, crop, Random.seeded(seed)));
+    expect(largestDifference(view!, again!)).toBe(0);
+    const corners = augment(images, Augmentation.parse({ crop: {}, flip: {} }), Random.seeded(1));
+    expect(tf.mean(tf.abs(tf.sub(view!, corners))).dataSync()[0]).toBeGreaterThan(0.005);
+    expect([tf.min(view!).dataSync()[0]! >= 0, tf.max(view!).dataSync()[0]! <= 1 + 1e-6]).toEqual([true, true]);
   });
 });
 

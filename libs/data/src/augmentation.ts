@@ -7,56 +7,15 @@
 import { UNLABELLED, type Augmentation } from '#libs/contracts';
 import { kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
+import { drawWindows, resampleByCorners, resampleByPixels } from './crops.js';
 import type { Random } from './random.js';
 
 /** ITU-R BT.601 luma, as torchvision has it. */
 const LUMA = [0.2989, 0.587, 0.114] as const;
-const CROP_TRIES = 10;
-/**
- * Sides of a crop keep so far from the image's edge, in fractions of the image: rounding would push some beyond it,
- * where all is black.
- */
-const EDGE = 1e-6;
 /** Pixels of an image from which on one call of a kernel for each image is faster than converting a whole batch. */
 const LARGE_IMAGE = 96 * 96;
 /** Rows of a blurred image that are computed together: a band around the diagonal of a large matrix is mostly zeros. */
 const BLUR_ROWS = 64;
-
-export interface CropBox {
-  top: number;
-  left: number;
-  height: number;
-  width: number;
-}
-
-/**
- * torchvision's RandomResizedCrop: area uniform, aspect log-uniform, ten tries, then the largest centred crop of an
- * allowed aspect. Whole pixels.
- */
-export function drawCrop(
-  imageHeight: number,
-  imageWidth: number,
-  { minArea, maxArea, minAspect, maxAspect }: NonNullable<Augmentation['crop']>,
-  random: Random,
-): CropBox {
-  for (let attempt = 0; attempt < CROP_TRIES; attempt++) {
-    const area = imageHeight * imageWidth * random.uniform(minArea, maxArea);
-    const aspect = Math.exp(random.uniform(Math.log(minAspect), Math.log(maxAspect)));
-    const width = Math.round(Math.sqrt(area * aspect));
-    const height = Math.round(Math.sqrt(area / aspect));
-    if (width < 1 || height < 1 || width > imageWidth || height > imageHeight) continue;
-    return {
-      top: random.integer(0, imageHeight - height + 1),
-      left: random.integer(0, imageWidth - width + 1),
-      height,
-      width,
-    };
-  }
-  const aspect = Math.min(Math.max(imageWidth / imageHeight, minAspect), maxAspect);
-  const width = Math.min(imageWidth, Math.round(imageHeight * aspect));
-  const height = Math.min(imageHeight, Math.round(imageWidth / aspect));
-  return { top: Math.floor((imageHeight - height) / 2), left: Math.floor((imageWidth - width) / 2), height, width };
-}
 
 /**
  * Views of `images`, float32 [N, H, W, C] in [0, 1] with C = 1 or 3; the same shape and range. The caller owns both.
@@ -101,9 +60,10 @@ function augmentBoth(
     let views: tf.Tensor4D = images;
     let moved = masks;
     if (crop || flip) {
-      const boxes = drawBoxes(views, crop, flip, random);
-      views = cropAndFlip(views, boxes);
-      moved &&= cropAndFlip(moved, boxes, 'nearest', UNLABELLED);
+      const windows = drawWindows(views, crop, flip, random);
+      const resample = crop?.grid === 'half-pixel' ? resampleByPixels : resampleByCorners;
+      views = resample(views, windows, 'bilinear');
+      moved &&= resample(moved, windows, 'nearest');
     }
     if (rotate) {
       const turned = new Float32Array(views.shape[0]);
@@ -170,54 +130,6 @@ export function onDrawn<Samples extends tf.Tensor>(
     tf.tensor2d(drawn, [drawn.length, 1], 'int32'),
     transformed,
   ])[0] as Samples;
-}
-
-/** Where a crop begins and ends, in fractions of the image. */
-const sidesOf = (from: number, length: number, whole: number): [number, number] =>
-  length === whole
-    ? [0, 1]
-    : [Math.max(EDGE, from / (whole - 1)), Math.min(1 - EDGE, (from + length - 1) / (whole - 1))];
-
-/** Corners [N, 4] as `cropAndResize` takes them: swapped x coordinates mirror. */
-function drawBoxes(
-  images: tf.Tensor4D,
-  crop: Augmentation['crop'],
-  flip: Augmentation['flip'],
-  random: Random,
-): Float32Array {
-  const [count, height, width] = images.shape;
-  const boxes = new Float32Array(count * 4);
-  for (let i = 0; i < count; i++) {
-    const {
-      top,
-      left,
-      height: h,
-      width: w,
-    } = crop && random.bernoulli(crop.p) ? drawCrop(height, width, crop, random) : { top: 0, left: 0, height, width };
-    const mirrored = flip !== undefined && random.bernoulli(flip.p);
-    const [y1, y2] = sidesOf(top, h, height);
-    const [x1, x2] = sidesOf(left, w, width);
-    boxes.set([y1, mirrored ? x2 : x1, y2, mirrored ? x1 : x2], i * 4);
-  }
-  return boxes;
-}
-
-/** Crop, resize and flip in one pass. */
-function cropAndFlip(
-  images: tf.Tensor4D,
-  boxes: Float32Array,
-  method: 'bilinear' | 'nearest' = 'bilinear',
-  outside = 0,
-): tf.Tensor4D {
-  const [count, height, width] = images.shape;
-  return tf.image.cropAndResize(
-    images,
-    tf.tensor2d(boxes, [count, 4]),
-    tf.range(0, count, 1, 'int32'),
-    [height, width],
-    method,
-    outside,
-  );
 }
 
 /** Rotation about the centre, with one value `outside`. */
