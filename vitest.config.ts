@@ -7,14 +7,17 @@ const shared = {
   ssr: { resolve: { conditions: ['latent-loom-source'] } },
 };
 
-/** Tests that start processes of their own, one file at a time. */
+/** Tests against servers of their own, with processes that they start. */
 const processes = {
   pool: 'forks' as const,
   globalSetup: ['tests/support/services.ts'],
   testTimeout: 60_000,
   hookTimeout: 60_000,
-  fileParallelism: false,
 };
+/** Those that end or overload servers, or ask how long something takes: one file at a time. */
+const alone = { ...processes, fileParallelism: false };
+/** What watches the API's event loop. */
+const EVENT_LOOP = 'tests/integration/*event-loop.spec.ts';
 
 export default defineConfig({
   test: {
@@ -35,24 +38,35 @@ export default defineConfig({
         ...shared,
         test: {
           name: 'integration',
-          include: ['tests/{integration,e2e,faults}/**/*.spec.ts'],
-          exclude: ['**/*.slow.spec.ts'],
+          include: ['tests/integration/**/*.spec.ts'],
+          exclude: [EVENT_LOOP],
           ...processes,
+          // They mostly wait for leases, pauses and polls.
+          maxWorkers: 2,
+        },
+      },
+      {
+        ...shared,
+        test: {
+          name: 'faults',
+          include: ['tests/{faults,e2e}/**/*.spec.ts', EVENT_LOOP],
+          exclude: ['**/*.slow.spec.ts'],
+          ...alone,
         },
       },
       // What somebody would try who means harm: `npm run attacks`.
-      { ...shared, test: { name: 'attacks', include: ['tests/attacks/**/*.spec.ts'], ...processes } },
+      { ...shared, test: { name: 'attacks', include: ['tests/attacks/**/*.spec.ts'], ...alone } },
       // What takes minutes: `npm run faults`.
-      { ...shared, test: { name: 'slow', include: ['tests/faults/**/*.slow.spec.ts'], ...processes } },
+      { ...shared, test: { name: 'slow', include: ['tests/faults/**/*.slow.spec.ts'], ...alone } },
       // Clients generated from openapi.json: `npm run clients`.
-      { ...shared, test: { name: 'clients', include: ['tests/clients/**/*.spec.ts'], ...processes } },
+      { ...shared, test: { name: 'clients', include: ['tests/clients/**/*.spec.ts'], ...alone } },
       // The dashboard in the system's Chromium: `npm run e2e`.
       {
         ...shared,
         test: {
           name: 'e2e-browser',
           include: ['tests/browser/**/*.spec.ts'],
-          ...processes,
+          ...alone,
           testTimeout: 300_000,
           hookTimeout: 180_000,
         },
