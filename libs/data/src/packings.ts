@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import { Duplex, Readable } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import unbzip2 from 'unbzip2-stream';
-import { XzReadableStream } from 'xz-decompress';
+import xz from 'xz-decompress';
 import { InvalidDataError } from './invalid-data.js';
 
 export interface Packing {
@@ -81,7 +81,7 @@ const XZ_FAULTS: Readonly<Record<string, string>> = {
 
 async function* unpackXz(packed: AsyncIterable<Buffer>): AsyncGenerator<Uint8Array> {
   try {
-    yield* new XzReadableStream(Readable.toWeb(Readable.from(packed)) as ReadableStream<Uint8Array>);
+    yield* new xz.XzReadableStream(Readable.toWeb(Readable.from(packed)) as ReadableStream<Uint8Array>);
   } catch (error) {
     const code = /error code (\d+)/.exec((error as Error).message)?.[1];
     if (code === undefined) throw error;
