@@ -183,6 +183,19 @@ describe('calls', () => {
     expect(performance.now() - begun).toBeGreaterThan(900);
   });
 
+  it('keeps its place in line for as long as others are before it, unless it is not to repeat anything', async () => {
+    let calls = 0;
+    const client = await serve((_request, response) => {
+      if (++calls % 8) json(response, 429, problem(429, 'too_many_requests'));
+      else json(response, 200, runOf('queued'));
+    });
+    await client.retryRun('r1');
+    expect(calls).toBe(8);
+    const hasty = new LoomClient({ url: client.url, retries: 0 });
+    await expect(hasty.retryRun('r1')).rejects.toMatchObject({ status: 429 });
+    expect(calls).toBe(9);
+  });
+
   it('says where nobody answers', async () => {
     const client = await serve((_request, response) => {
       response.end();

@@ -7,7 +7,10 @@ export interface ClientOptions {
   url: string;
   /** Sent with every request as a bearer token, for a proxy in front that asks for one. */
   key?: string | undefined;
-  /** How often a call that may be repeated is tried again when the API can't be reached or is unavailable. */
+  /**
+   * How often a call that may be repeated is tried again when the API can't be reached or is unavailable. Without any
+   * neither is one that is turned away.
+   */
   retries?: number;
   /** First pause before a repeat; it doubles up to 5 s. */
   retryDelayMs?: number;
@@ -73,6 +76,9 @@ export const isPassing = (error: unknown): error is ApiError | UnreachableError 
 /** Refused at the door: nothing was done, whatever was asked. */
 const isTurnedAway = (error: ApiError | UnreachableError): boolean => error instanceof ApiError && error.status === 429;
 
+/** How long a call is repeated that is turned away: a script's thousand submits at once take their turns. */
+const PATIENCE_MS = 60_000;
+
 /** What every call to the API goes through. */
 export class Transport {
   readonly url: string;
@@ -121,19 +127,24 @@ export class Transport {
   }
 
   /**
-   * The answer to a call, repeated with growing pauses while its failure is passing and it may be repeated.
+   * The answer to a call, repeated with growing pauses while its failure is passing and it may be repeated; what is
+   * turned away is not counted, for a minute.
    * @throws ApiError, UnreachableError
    */
   protected async send(path: string, options: CallOptions): Promise<Response> {
     const { query = {}, method = options.body === undefined ? 'GET' : 'POST' } = options;
     const { repeatable = method === 'GET' } = options;
+    const begun = performance.now();
+    const mayComeAgain = (fault: ApiError | UnreachableError, attempt: number): boolean =>
+      isTurnedAway(fault)
+        ? this.retries > 0 && performance.now() - begun < PATIENCE_MS
+        : repeatable && isPassing(fault) && attempt < this.retries;
     for (let attempt = 0; ; attempt++) {
       try {
         return await this.sendOnce(this.url + path + queryString(query), method, options);
       } catch (error) {
         const fault = error instanceof ApiError ? error : new UnreachableError(this.url, error);
-        const again = isTurnedAway(fault) || (repeatable && isPassing(fault));
-        if (!again || attempt >= this.retries) throw fault;
+        if (!mayComeAgain(fault, attempt)) throw fault;
         const asked = fault instanceof ApiError ? (fault.retryAfterSeconds ?? 0) * 1000 : 0;
         await pause(Math.min(30_000, Math.max(asked, this.backoffMs(attempt))));
       }
