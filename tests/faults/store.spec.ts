@@ -78,7 +78,7 @@ async function succeedUncharged(...ids: string[]): Promise<void> {
   for (const id of ids) {
     await stack.ended(id);
     const { attempts } = await stack.client.run(id);
-    expect(attempts.map(({ outcome }) => outcome).filter((outcome) => outcome === 'failed')).toEqual([]);
+    expect(attempts.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
     for (const { id: file } of (await stack.client.artifacts(id)).items) {
       const answer = await fetch(stack.client.artifactUrl(id, file)).catch(() => undefined);
       expect(answer?.status).toBe(200);
