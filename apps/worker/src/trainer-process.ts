@@ -2,7 +2,9 @@ import type { Gpu, TrainerCommand, TrainerMessage } from '#libs/contracts';
 import { endRemains, newMark, spawnDependent } from '#libs/platform';
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Lines, LONGEST_MESSAGE, parseMessage } from './trainer-messages.js';
 import type { TrainerUser } from './trainer-users.js';
@@ -11,6 +13,8 @@ export const TRAINER = fileURLToPath(new URL('./trainer.js', import.meta.url));
 /** Loading TensorFlow takes a second; a machine under load may need longer. */
 const READY_TIMEOUT_MS = 120_000;
 const STDERR_TAIL = 4000;
+/** What a process that has gone has written is there to be read: longer only others hold its channel open. */
+const LAST_WORDS_MS = 5000;
 /**
  * Has a Node program take this descriptor for the channel to its parent. The parent reads it itself: Node's own end
  * throws at what it can't decode, where nobody can catch it.
@@ -87,6 +91,7 @@ export class TrainerProcess {
   get lastWords(): string {
     return this.stderr.trim();
   }
+  /** Resolves when the process has gone, and all that it said has been heard. */
   readonly exited: Promise<Exit>;
   /** Resolves when TensorFlow is loaded. Rejects with a NoGpuError where it does not see `gpu`. */
   readonly ready: Promise<void>;
@@ -123,7 +128,9 @@ export class TrainerProcess {
     this.exited = new Promise((resolve) => {
       this.child.once('exit', (code, signal) => {
         living.delete(this.pid);
-        void this.endRest().then(() => resolve({ code, signal }));
+        void this.endRest()
+          .then(() => this.heardAll())
+          .then(() => resolve({ code, signal }));
       });
       this.child.once('error', (error) => {
         this.stderr += error.message;
@@ -203,6 +210,20 @@ export class TrainerProcess {
 
   kill(): void {
     this.child.kill('SIGKILL');
+  }
+
+  /**
+   * The end of the channel. The system tells of the ends of all processes as soon as one has ended: then what others
+   * have said before they went is still to be read.
+   */
+  private async heardAll(): Promise<void> {
+    if (!this.channel || this.channel.closed) return;
+    const giveUp = new AbortController();
+    await Promise.race([
+      once(this.channel, 'close', { signal: giveUp.signal }),
+      delay(LAST_WORDS_MS, undefined, { signal: giveUp.signal }),
+    ]).catch(() => undefined);
+    giveUp.abort();
   }
 
   /** Ends what a process that has gone has left behind of its own: its group, and what has left that. */
