@@ -167,6 +167,13 @@ test('a run is trained by another user than root, and its files are its workerâ€
   });
   const { sha256 } = checkpoint!;
   expect(await stat(path.join(open, 'artifacts', 'sha256', sha256.slice(0, 2), sha256))).toMatchObject({ uid: 0 });
+  await stack.client.cancelRun(id);
+  await mkdir(path.join(open, 'data', 'closed'), { mode: 0o700 });
+  const closed = await stack.submit({ kind: 'prepare-dataset', name: 'closed', path: 'closed' });
+  expect(await stack.ended(closed, 'failed')).toMatchObject({
+    statusReason: 'invalid_data',
+    statusDetail: expect.stringContaining('may read, the source is none (EACCES): change its permissions') as string,
+  });
   await worker.kill('SIGTERM');
 }, 90_000);
 
