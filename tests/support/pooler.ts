@@ -25,6 +25,17 @@ const WELCOME = Buffer.concat([
   message('Z', Buffer.from('I')),
 ]);
 
+/** Of a session, what it keeps for a client as PgBouncer does. */
+const KEPT = new Set(['user', 'database', 'application_name', 'client_encoding', 'DateStyle', 'TimeZone']);
+/** How a client is answered that asks to be let in, by what it says of its session. */
+function answerTo(startup: Buffer): Buffer {
+  const words = startup.toString('utf8', 8).split('\0');
+  const refused = words.find((word, i) => i % 2 === 0 && word !== '' && !KEPT.has(word));
+  if (refused === undefined) return WELCOME;
+  const fields = ['SFATAL', 'C08P01', `Munsupported startup parameter: ${refused}`, '', ''];
+  return message('E', Buffer.from(fields.join('\0')));
+}
+
 /** Cuts what comes into messages of the protocol, version 3: a letter, and a length that counts itself. */
 function messages(handle: (type: number, message: Buffer) => void): (chunk: Buffer) => void {
   let rest: Buffer = Buffer.alloc(0);
@@ -120,7 +131,7 @@ export async function startPooler(databaseUrl: string, { servers = 4, inTurn = f
       if (started) return relay(chunk);
       if (chunk.readInt32BE(4) === SSL_REQUEST) return void socket.write('N');
       started = true;
-      socket.write(WELCOME);
+      socket.write(answerTo(chunk));
     });
   });
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));

@@ -59,16 +59,7 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
     if (stop.signal.aborted) return { type: 'stopped', reason: stop.signal.reason as StopReason, step: 0 };
     if (error instanceof TrainingError) return { type: 'failed', reason: error.reason, message: error.message };
     if (error instanceof InvalidDataError) return { type: 'failed', reason: 'invalid_data', message: error.message };
-    const { code, path: file = '' } = error as NodeJS.ErrnoException;
-    if (code === 'EACCES')
-      return {
-        type: 'failed',
-        reason: 'invalid_data',
-        message:
-          `expected to be let into ${path.relative(inputs.dataRoot, file)}: open it to the user that trainers run as ` +
-          '(`chmod -R o+rX`), or see LOOM_TRAINER_UID',
-        code,
-      };
+    const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOSPC')
       return {
         type: 'failed',
