@@ -86,7 +86,9 @@ test(
     const contains = await canContain();
     const contained = new Set<Started>();
     const startContained = (place: number): Started => {
-      if (!contains) return workerAt(place);
+      // Of the others one at least has trainers that can be killed from here.
+      const others = fleet.filter((worker, at) => at !== place && contained.has(worker));
+      if (!contains || others.length > 1) return workerAt(place);
       const worker = workerAt(place, { LOOM_WORKER_LABELS: `${CONTAINED}=yes` }, CONTAINER);
       contained.add(worker);
       return worker;

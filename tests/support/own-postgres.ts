@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
+import { eventually } from './eventually.js';
 import type { OwnServer } from './own-services.js';
 
 const run = promisify(execFile);
@@ -73,8 +74,12 @@ export function locked(postgres: OwnServer, tables?: readonly string[]): Hindran
             const { rows } = await admin.query<{ tables: string }>(
               "SELECT string_agg(quote_ident(tablename), ', ') AS tables FROM pg_tables WHERE schemaname = 'public'",
             );
-            await admin.query('BEGIN');
-            await admin.query(`LOCK TABLE ${tables?.join() ?? rows[0]!.tables} IN ACCESS EXCLUSIVE MODE`);
+            // Those who work at the moment may lock it out, as it does them: one of both is told so.
+            await eventually(async () => {
+              await admin.query('ROLLBACK');
+              await admin.query('BEGIN');
+              await admin.query(`LOCK TABLE ${tables?.join() ?? rows[0]!.tables} IN ACCESS EXCLUSIVE MODE`);
+            });
             resolve();
             await new Promise<void>((over) => (release = over));
             await admin.query('ROLLBACK');
