@@ -150,6 +150,13 @@ describe('bad input gets its field, what was expected and what came, and nothing
     expect(await json<Problem>(response)).toMatchObject({ status, code });
   });
 
+  test('a filter that names no status at all names no run', async () => {
+    await api.submit({ ...pretrain, seed: 808 });
+    const body = { action: 'tag', filter: { status: [], kind: [], id: [] }, tags: { add: ['x'] } };
+    for (const query of ['', '?validate_only=true'])
+      expect(await json(api.post(`/v1/runs/bulk${query}`, body))).toEqual({ done: 0, skipped: {}, nextCursor: null });
+  });
+
   test('a label that is none', async () => {
     const problem = await json<Problem>(api.post('/v1/runs', { spec: pretrain, requires: { labels: { 'a b': 'c' } } }));
     expect(problem).toMatchObject({

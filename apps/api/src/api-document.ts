@@ -165,10 +165,11 @@ function refusals(route: string, method: string, { parameters = [], requestBody 
   return [
     ...(requestBody ? [400, 413, 415] : []),
     403,
-    ...(inPath ? [404] : []),
+    ...(inPath ? [404, 414] : []),
     ...(changes ? [409] : []),
     ...(parameters.length || requestBody ? [422] : []),
     ...(route.startsWith('/v1/') ? [429] : []),
+    431,
     ...(route === '/healthz' ? [] : [503]),
     500,
   ];

@@ -16,7 +16,9 @@ export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, 
     [
       Prisma.sql`true`,
       // A condition for each status, so that a single one is answered by its index, in the index's order.
-      ...(status
+      // None of no statuses: an empty list can't be joined.
+      ...(status?.length === 0 ? [Prisma.sql`false`] : []),
+      ...(status?.length
         ? [Prisma.sql`run.status IN (${Prisma.join(status.map((each) => Prisma.sql`${each}::text::run_status`))})`]
         : []),
       ...(kind ? [Prisma.sql`run.kind = ANY(${kind}::text[])`] : []),
