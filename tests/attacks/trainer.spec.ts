@@ -5,11 +5,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
+import { othersMayRead } from '../support/other-users.js';
 import { LONG, prepareStripes } from '../support/small-runs.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 const TAKEN = path.resolve(import.meta.dirname, '../support/taken-trainer.mjs');
-const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
+const hasOthers = othersMayRead(TAKEN);
 let stack: Stack;
 /** Artifacts and data where another user than this one may come. */
 let open: string;
@@ -67,7 +68,7 @@ async function lastWords(act: string): Promise<string> {
 const uidOf = async (pid: number) => Number(/^Uid:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1]);
 
 test('under a root worker it is another user: its worker can’t be read, nor the store be written', async (context) => {
-  if (!isRoot) context.skip('only root can start trainers as others');
+  if (!hasOthers) context.skip('only root can start trainers as others, and only where these may read the checkout');
   stack.startWorker({ LOOM_TRAINER: TAKEN });
   const { uid, ...came } = JSON.parse(await lastWords('look')) as Record<string, unknown>;
   expect(uid).toBeGreaterThanOrEqual(60_700);
@@ -85,7 +86,7 @@ test('under a root worker it is another user: its worker can’t be read, nor th
 });
 
 test('each slot has a user of its own, and so has each worker of the machine', async (context) => {
-  if (!isRoot) context.skip('only root can start trainers as others');
+  if (!hasOthers) context.skip('only root can start trainers as others, and only where these may read the checkout');
   const uids = new Set<unknown>();
   stack.startWorker({ LOOM_TRAINER: TAKEN, LOOM_SLOTS: '2' });
   stack.startWorker({ LOOM_TRAINER: TAKEN, LOOM_SLOTS: '1' });
@@ -105,7 +106,7 @@ test.each(['path', 'link', 'hardlink'])(
     const secret = path.join(open, 'secret');
     await writeFile(secret, 'swordfish', { mode: 0o600 });
     // Of one user's files a hard link is no theft.
-    for (const LOOM_TRAINER_UID of [...(theft === 'hardlink' ? [] : ['none']), ...(isRoot ? ['60700'] : [])]) {
+    for (const LOOM_TRAINER_UID of [...(theft === 'hardlink' ? [] : ['none']), ...(hasOthers ? ['60700'] : [])]) {
       stack.startWorker({ LOOM_TRAINER: TAKEN, LOOM_TRAINER_UID, TEST_SECRET: secret });
       expect(await lastWords(theft)).toMatch(/to be a file that the run itself has made|EPERM/);
       await stack.killWorkers();
@@ -114,7 +115,7 @@ test.each(['path', 'link', 'hardlink'])(
   60_000,
 );
 
-test.each(isRoot ? ['none', '60700'] : ['none'])(
+test.each(hasOthers ? ['none', '60700'] : ['none'])(
   'what it has started in a session of its own is gone after its end (LOOM_TRAINER_UID=%s)',
   async (LOOM_TRAINER_UID) => {
     stack.startWorker({ LOOM_TRAINER: TAKEN, LOOM_TRAINER_UID });
@@ -124,7 +125,7 @@ test.each(isRoot ? ['none', '60700'] : ['none'])(
   },
 );
 
-test.each(isRoot ? ['none', '60700'] : ['none'])(
+test.each(hasOthers ? ['none', '60700'] : ['none'])(
   'what it had started is gone after the start of the next worker, where its own was killed (LOOM_TRAINER_UID=%s)',
   async (LOOM_TRAINER_UID) => {
     const before = await sleepers();
@@ -149,7 +150,7 @@ async function sleepers(before: readonly string[] = []): Promise<string[]> {
 }
 
 test('a run is trained by another user than root, and its files are its worker’s', async (context) => {
-  if (!isRoot) context.skip('only root can start trainers as others');
+  if (!hasOthers) context.skip('only root can start trainers as others, and only where these may read the checkout');
   const opened = {
     ...stack,
     dataRoot: path.join(open, 'data'),
@@ -178,7 +179,7 @@ test('a run is trained by another user than root, and its files are its worker�
 }, 90_000);
 
 test('a user that trainers can’t run as ends the start, or is warned of where nobody asked for it', async (context) => {
-  if (!isRoot) context.skip('only root can start trainers as others');
+  if (!hasOthers) context.skip('only root can start trainers as others, and only where these may read the checkout');
   const refused = stack.startWorker({ LOOM_DATA_ROOT: stack.dataRoot, LOOM_TRAINER_UID: '60700' });
   await eventually(() => expect(refused.child.exitCode, refused.output()).toBe(1), { timeoutMs: 30_000 });
   expect(refused.output()).toContain(`others can't enter ${stack.dir}`);

@@ -65,7 +65,8 @@ test('a run that has ended is gone with all that was recorded of it, and an equa
   expect((await refusal(client.deleteRun(run.id))).status).toBe(404);
   for (const table of ['run_event', 'log_line', 'artifact', 'attempt', 'run_metric', 'outbox'])
     expect(await count(table, 'run_id = $1', run.id), table).toBe(0);
-  expect(await spent()).toBeGreaterThanOrEqual(before);
+  // A sum of seconds that is taken in another order differs in its last bit.
+  expect(await spent()).toBeGreaterThanOrEqual(before - 1e-9);
   const again = await client.submitRun({ spec: { ...SHORT, seed: 1 } }, key);
   expect(again).toMatchObject({ created: true });
   expect(again.run.id).not.toBe(run.id);
