@@ -71,7 +71,7 @@ export class Submission {
       await this.checkProject(tx, request.project);
       const placements = await this.admit(tx, [draftOf(request)], request.onDuplicate === 'reuse');
       return {
-        ...planOf(placements, 1),
+        ...(await planOf(placements, 1)),
         estimate: await estimate(tx, placements, { leaseMs }),
         memory: await memoryFit(tx, placements, { leaseMs, requires: request.requires, trialOf: () => 0 }),
       };
