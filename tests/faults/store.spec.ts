@@ -3,10 +3,12 @@
  * docs/reliability.md.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, expect, test, type TestContext } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { checkpointAt, expectKeptPromises, LONG, MEDIUM, prepareStripes, SHORT } from '../support/small-runs.js';
@@ -109,6 +111,21 @@ test(
   120_000,
 );
 
+test('#41 without the volume, where Postgres knows artifacts and no store, no store is made', async (context) => {
+  needsRoot(context);
+  const database = new pg.Client({ connectionString: stack.database.url });
+  await database.connect();
+  await database.query('TRUNCATE artifact_store');
+  await database.end();
+  await unmount();
+  stack.startWorker();
+  await isImpaired('is the volume mounted?');
+  expect(await readdir(store)).toEqual([]);
+  await mount();
+  await isFit();
+  await succeedUncharged(await stack.submit({ ...SHORT, seed: 8 }));
+}, 120_000);
+
 test('#41 a worker that starts without the volume takes nothing until it is there', async (context) => {
   needsRoot(context);
   await unmount();
@@ -190,6 +207,16 @@ test('#42 a part of the store that is another device: files are copied there who
     const id = await stack.submit({ ...LONG, epochs: 2, seed: 7 });
     await succeedUncharged(id);
     expect(await readdir(temporary)).toEqual([]);
+    // What a collection takes, and what a copy that was broken off has left.
+    const orphan = path.join(store, 'sha256', '00', '0'.repeat(64));
+    const lastWeek = new Date(Date.now() - 7 * 86_400_000);
+    await mkdir(path.dirname(orphan), { recursive: true });
+    for (const file of [orphan, `${orphan}.${randomUUID()}`]) {
+      await writeFile(file, 'orphan');
+      await utimes(file, lastWeek, lastWeek);
+    }
+    expect(await stack.client.collectArtifacts()).toMatchObject({ orphans: { files: 1 }, leftovers: { files: 1 } });
+    expect(await readdir(path.dirname(orphan))).toEqual([]);
   } finally {
     await run('umount', ['-l', temporary]);
   }

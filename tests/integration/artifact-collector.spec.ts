@@ -1,6 +1,6 @@
 /** The collection of files that nothing names any more: what it takes, what it leaves, beside those who store. */
 import { DatasetManifest, SubmitRun } from '#libs/contracts';
-import { ArtifactCollector, ArtifactStore, Database, Runs, type Token } from '#libs/platform';
+import { ArtifactCollector, ArtifactStore, Database, identify, Runs, type Token } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -28,6 +28,7 @@ beforeEach(async () => {
   if (dir) await rm(dir, { recursive: true, force: true });
   dir = await mkdtemp(path.join(tmpdir(), 'loom-collect-'));
   store = new ArtifactStore(path.join(dir, 'artifacts'));
+  await identify(store, database);
   collector = new ArtifactCollector(database, store, { collectGraceSeconds: GRACE_SECONDS });
   const { runId } = await runs.submission.submitRun(
     SubmitRun.parse({ spec: { kind: 'prepare-dataset', name: 'shapes', path: 'shapes' } }),
@@ -66,6 +67,11 @@ const name = (sha256: string, kind = 'model') =>
     step: null,
   });
 const none = { files: 0, bytes: 0 };
+/** Where a collection puts files aside: in their own folder, and in version 0.1 with what is under way. */
+const aside = (sha256: string) => [
+  `${store.path(sha256)}.aside-${randomUUID()}`,
+  path.join(store.dir, 'tmp', `${sha256}.${randomUUID()}`),
+];
 
 test('takes old files that nothing names and leavings of the dead; a dry run takes nothing', async () => {
   const named = await old('named');
@@ -143,11 +149,26 @@ test('a file that is stored again while it is being collected is there afterward
   expect(await readdir(path.join(store.dir, 'tmp'))).toEqual([]);
 });
 
+test('a copy that was broken off is never taken for the file that it was to be, and goes when it is old', async () => {
+  const sha256 = await put('whole');
+  await name(sha256);
+  const folder = path.dirname(store.path(sha256));
+  await rm(store.path(sha256));
+  const [dead, alive] = [`${sha256}.${randomUUID()}`, `${sha256}.${randomUUID()}`];
+  for (const copy of [dead, alive]) await writeFile(path.join(folder, copy), 'who');
+  await age(path.join(folder, dead));
+  expect((await collector.collect({ dryRun: true })).leftovers).toEqual({ files: 1, bytes: 3 });
+  expect((await collector.collect({ dryRun: false })).leftovers).toEqual({ files: 1, bytes: 3 });
+  expect(await readdir(folder)).toEqual([alive]);
+});
+
 test('a file that had been stored anew goes back when the collection died that had put it aside', async () => {
   const sha256 = await old('precious');
   await name(sha256);
-  await rename(store.path(sha256), path.join(store.dir, 'tmp', `${sha256}.${randomUUID()}`));
-  await collector.collect({ dryRun: false });
-  await store.verified(sha256);
-  expect(await readdir(path.join(store.dir, 'tmp'))).toEqual([]);
+  for (const place of aside(sha256)) {
+    await rename(store.path(sha256), place);
+    await collector.collect({ dryRun: false });
+    await store.verified(sha256);
+    expect(await readdir(path.dirname(place))).not.toContain(path.basename(place));
+  }
 });

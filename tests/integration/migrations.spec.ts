@@ -108,8 +108,11 @@ test(
   },
 );
 
-/** A process that migrates, killed where it waits for the lock of a table that somebody else has. */
-async function brokenOffAt(table: string): Promise<void> {
+/**
+ * A process that migrates, killed where it waits for the lock of a table that somebody else has. Its server process
+ * goes on alone with what it was told, and ends it, unless it is ended too: as where Postgres is killed.
+ */
+async function brokenOffAt(table: string, serverEndsToo: boolean): Promise<void> {
   const client = new pg.Client({ connectionString: url.href });
   await client.connect();
   try {
@@ -129,6 +132,11 @@ async function brokenOffAt(table: string): Promise<void> {
     });
     process.kill(-child.pid!, 'SIGKILL');
     await gone;
+    if (serverEndsToo)
+      await client.query(
+        'SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted AND relation = $1::regclass',
+        [table],
+      );
     await client.query('ROLLBACK');
     // The server learns that the other end has gone when it answers.
     await eventually(async () => {
@@ -142,10 +150,15 @@ async function brokenOffAt(table: string): Promise<void> {
   }
 }
 
-test.each(['attempt', 'metric'])(
-  'a migration that is broken off when it is about to change %s is gone on with by whoever starts next',
-  async (table) => {
-    await brokenOffAt(table);
+test.each([
+  ['attempt', 'and its server process goes on,', false],
+  ['metric', 'and its server process goes on,', false],
+  ['attempt', 'and its server process too,', true],
+  ['metric', 'and its server process too,', true],
+] as const)(
+  'a migration that is broken off when it is about to change %s, %s is gone on with by whoever starts next',
+  async (table, _, serverEndsToo) => {
+    await brokenOffAt(table, serverEndsToo);
     // Two at once, as two starters would.
     await Promise.all([migrate(url.href), migrate(url.href)]);
     const database = new Database(url.href);

@@ -1,6 +1,6 @@
 /** A trainer that breaks its protocol, each run in the way that its name in TEST_BREAKS says of its seed. */
 import { spawn, spawnSync } from 'node:child_process';
-import { writeFileSync, writeSync } from 'node:fs';
+import { existsSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 
 const ways = JSON.parse(process.env.TEST_BREAKS);
@@ -9,6 +9,7 @@ const end = (metrics = {}) => process.send({ type: 'succeeded', result: { metric
 
 process.on('disconnect', () => process.exit(1));
 process.on('message', ({ type, spec, workDir }) => {
+  if (type === 'stored') end();
   if (type !== 'start') return;
   say({ type: 'progress', step: 1, totalSteps: 2 });
   const artifact = (file) =>
@@ -35,6 +36,15 @@ process.on('message', ({ type, spec, workDir }) => {
       process.send({ type: 'failed', reason: 'invalid_data', message: 'last words with a \udc00 half' }, () =>
         process.exit(0),
       );
+    },
+    // When it is told to, by a file.
+    stores: () => {
+      const timer = setInterval(() => {
+        if (!existsSync(process.env.TEST_STORES)) return;
+        clearInterval(timer);
+        writeFileSync(path.join(workDir, 'model'), 'a model');
+        artifact(path.join(workDir, 'model'));
+      }, 20);
     },
     waits: () => setInterval(() => undefined, 1000),
     ends: () => end(),

@@ -27,7 +27,9 @@ export interface Blame {
  */
 export class Fitness {
   private impairment: Impairment | undefined;
-  private trainersFail = false;
+  /** How often a trainer could not be started, and how many of these times were before all could. */
+  private failures = 0;
+  private mended = 0;
   private told: string | null = null;
   private timer: NodeJS.Timeout | undefined;
   private looking: Promise<void> = Promise.resolve();
@@ -66,7 +68,7 @@ export class Fitness {
 
   /** A trainer could not be started: until one can, no run is taken. */
   async trainerFailed(): Promise<void> {
-    this.trainersFail = true;
+    this.failures++;
     await this.look();
   }
 
@@ -82,9 +84,10 @@ export class Fitness {
   }
 
   private async trainers(): Promise<Impairment | undefined> {
-    if (!this.trainersFail) return undefined;
+    const { failures } = this;
+    if (failures === this.mended) return undefined;
     const why = await this.options.startTrainer();
-    this.trainersFail = why !== undefined;
+    if (why === undefined) this.mended = failures;
     return why === undefined ? undefined : { kind: 'storage', why };
   }
 

@@ -54,9 +54,14 @@ export class Slots {
     return free.trainer.alive ? free : { slot: free.slot, trainer: this.newTrainer(free.slot) };
   }
 
-  /** Frees a slot and loads a trainer for the next run in it. */
-  release({ slot }: Slot): void {
-    this.free.push({ slot, trainer: this.newTrainer(slot) });
+  /**
+   * Frees a slot and loads a trainer for the next run in it. Resolves when that is loaded; rejects when it can't start,
+   * or does not see its GPU.
+   */
+  async release({ slot }: Slot): Promise<void> {
+    const trainer = this.newTrainer(slot);
+    this.free.push({ slot, trainer });
+    await trainer.ready;
   }
 
   /**

@@ -15,10 +15,10 @@ const PROBE = Buffer.alloc(4096, 'x');
 
 /**
  * What the system says where it is not the run that is at fault: storage that is read-only, broken, gone or over its
- * quota, another device, no descriptors and no processes left.
+ * quota, another device, no descriptors and no processes or threads left.
  */
 const FAULTS_OF_THE_MACHINE =
-  /^(EROFS|EIO|ESTALE|EDQUOT|ENODEV|ENXIO|ENOTCONN|EHOSTDOWN|EXDEV|EMFILE|ENFILE|EAGAIN|ENOMEM|EUCLEAN)$/;
+  /^(EROFS|EIO|ESTALE|EDQUOT|ENODEV|ENXIO|ENOTCONN|EHOSTDOWN|EXDEV|EMFILE|ENFILE|EAGAIN|ENOMEM|EUCLEAN|ERR_WORKER_INIT_FAILED)$/;
 export const isFaultOfTheMachine = (code: string | undefined): boolean => FAULTS_OF_THE_MACHINE.test(code ?? '');
 
 /** Why a worker takes no runs. `space`: bytes are short, which a run that fills a disk may have brought about. */

@@ -113,8 +113,8 @@ export class TrainerUsers {
 const isSomebody = (uid: number): Promise<boolean> =>
   promisify(execFile)('id', ['-un', String(uid)]).then(
     () => true,
-    // It exits with 1 where there is none; where it is missing nobody can tell.
-    (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
+    // It exits with 1 where there is none; where it can't be started nobody can tell.
+    (error: NodeJS.ErrnoException) => typeof error.code !== 'number',
   );
 
 /**

@@ -26,7 +26,7 @@ import type { RunConsumer } from './run-consumer.js';
 import { Slots, type Slot } from './slots.js';
 import { Storage } from './storage.js';
 import { SupervisedRun } from './supervised-run.js';
-import { TRAINER } from './trainer-process.js';
+import { NoGpuError, TRAINER } from './trainer-process.js';
 import { TrainerUsers } from './trainer-users.js';
 
 const WATCH_MS = 200;
@@ -298,8 +298,18 @@ export class LoomWorker implements BeforeApplicationShutdown {
       await run.complete();
     } finally {
       this.runs.delete(key);
-      if (!this.draining) slots.release(slot);
+      if (!this.draining) void this.loadNext(slots, slot);
       if (this.outdated && this.runs.size === 0) this.told.resolve();
+    }
+  }
+
+  /** Frees a slot. Where no trainer can be started for it, no run is taken before one can. */
+  private async loadNext(slots: Slots, slot: Slot): Promise<void> {
+    try {
+      await slots.release(slot);
+    } catch (error) {
+      // What a run does not find on its GPU is that run's to say.
+      if (!this.draining && !(error instanceof NoGpuError)) await this.fitness.trainerFailed();
     }
   }
 

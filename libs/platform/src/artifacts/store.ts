@@ -16,7 +16,7 @@ import {
 } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { ForeignStoreError, storeIdOf } from './identity.js';
+import { requireStore } from './identity.js';
 
 export interface StoredFile {
   sha256: string;
@@ -24,8 +24,8 @@ export interface StoredFile {
 }
 
 /**
- * A file or folder in a place for what is under way. `sha256`: a collection had put it aside; `process`: whose work
- * folder it is.
+ * What a process has left under way. `sha256`: the name of a file that a collection had put aside, whole; `process`:
+ * whose work folder it is.
  */
 interface Leftover {
   path: string;
@@ -41,6 +41,8 @@ export class NoFileError extends Error {}
 export class CorruptArtifactError extends Error {}
 
 const SHA256 = /^[0-9a-f]{64}$/;
+/** Between the name of a file and an id: a collection has put it aside, whole. */
+const ASIDE = '.aside-';
 /** Files that are remembered to be whole. */
 const MOST_KNOWN = 10_000;
 
@@ -91,7 +93,7 @@ async function isIn(folder: string, handle: FileHandle, file: string): Promise<b
   return place.startsWith(`${await realpath(folder)}${path.sep}`);
 }
 
-/** Gives a file its place. Where that is on another device it is copied beside it first, and flushed. */
+/** Gives a file its place. Where that is on another device it is copied beside that first, and flushed. */
 async function movedInto(file: string, target: string): Promise<void> {
   try {
     await rename(file, target);
@@ -154,9 +156,7 @@ export class ArtifactStore {
    * @throws ForeignStoreError
    */
   async checkIdentity(): Promise<void> {
-    if (this.id === undefined) return;
-    const found = await storeIdOf(this.dir);
-    if (found !== this.id) throw new ForeignStoreError(this.dir, this.id, found);
+    if (this.id !== undefined) await requireStore(this.dir, this.id);
   }
 
   /**
@@ -309,7 +309,8 @@ export class ArtifactStore {
   /** Removes a file unless it was stored (again) after `before`. True when it is gone by this. */
   async removeOld(sha256: string, before: number): Promise<boolean> {
     const target = this.path(sha256);
-    const aside = path.join(await this.folder('tmp'), `${sha256}.${randomUUID()}`);
+    // In its own folder: that for what is under way may be on another device.
+    const aside = `${target}${ASIDE}${randomUUID()}`;
     if (!(await moved(target, aside))) return false;
     // Only now nobody can store it anew under our hands: had somebody just done so, it goes back.
     const found = await lookAt(aside);
@@ -330,15 +331,13 @@ export class ArtifactStore {
     return true;
   }
 
-  /** What lies about in the places for what is under way and was not touched after `before`. */
+  /** What lies about unfinished and was not touched after `before`. */
   async *leftovers(before: number): AsyncGenerator<Leftover> {
-    for (const name of await namesIn(path.join(this.dir, 'tmp'))) {
-      const file = path.join(this.dir, 'tmp', name);
-      const found = await lookAt(file);
-      const sha256 = name.split('.')[0]!;
-      if (found && found.mtimeMs < before)
-        yield { path: file, sizeBytes: found.size, ...(SHA256.test(sha256) && { sha256 }) };
-    }
+    // Version 0.1 put aside here.
+    yield* this.filesLeft(path.join(this.dir, 'tmp'), before, '.');
+    const root = path.join(this.dir, 'sha256');
+    // A copy from another device that was broken off has part of a file.
+    for (const folder of await namesIn(root)) yield* this.filesLeft(path.join(root, folder), before, ASIDE);
     for (const name of await namesIn(path.join(this.dir, 'work'))) {
       const folder = path.join(this.dir, 'work', name);
       const inside = await Promise.all(
@@ -351,6 +350,18 @@ export class ArtifactStore {
           process: name,
           sizeBytes: all.reduce((sum, found) => sum + (found.isFile() ? found.size : 0), 0),
         };
+    }
+  }
+
+  /** Files of a folder that have not got their place. `aside`: what follows the name of one that was put aside. */
+  private async *filesLeft(folder: string, before: number, aside: string): AsyncGenerator<Leftover> {
+    for (const name of await namesIn(folder)) {
+      if (SHA256.test(name)) continue;
+      const file = path.join(folder, name);
+      const found = await lookAt(file);
+      const [sha256 = '', id] = name.split(aside);
+      if (found && found.mtimeMs < before)
+        yield { path: file, sizeBytes: found.size, ...(id !== undefined && SHA256.test(sha256) && { sha256 }) };
     }
   }
 

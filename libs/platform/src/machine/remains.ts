@@ -3,13 +3,11 @@
  * another: found in procfs by the user that they run as, or else by a mark in the environment that they inherited.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { setImmediate as others } from 'node:timers/promises';
 import { identityOf, isStill } from './process-identity.js';
+import { Turns } from './turns.js';
 
 /** Under which variable a process and all that it starts have their mark. */
 const MARK = 'LOOM_TRAINER_MARK';
-/** Processes that are looked at before others of this process have their turn. */
-const AT_ONCE = 100;
 /** Each round finds what the round before has overlooked, because it was being started. */
 const MOST_ROUNDS = 50;
 
@@ -51,12 +49,15 @@ export async function endOrphans(): Promise<void> {
 }
 
 async function endAll(matches: (pid: number) => boolean): Promise<void> {
+  const turns = new Turns();
   for (let round = 0, found = true; found && round < MOST_ROUNDS; round++) {
     found = false;
-    for (const [i, pid] of processes().entries()) {
-      if (i % AT_ONCE === AT_ONCE - 1) await others();
+    for (const pid of processes()) {
+      if (turns.over) await turns.next();
+      if (pid === process.pid || !matches(pid)) continue;
+      // The id may have been given to another since.
       const identity = identityOf(pid);
-      if (pid === process.pid || !matches(pid) || !isStill(pid, identity)) continue;
+      if (!matches(pid) || !isStill(pid, identity)) continue;
       found = true;
       try {
         process.kill(pid, 'SIGKILL');
