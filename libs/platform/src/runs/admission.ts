@@ -49,6 +49,8 @@ export interface Placement {
   parentIds: string[];
   /** What the run's status is, or is to be. */
   status: RunStatus;
+  /** The run is new, though one of its digest has begun: that one was stopped early, and stays so. */
+  stoppedBefore: boolean;
 }
 
 interface ExistingRun {
@@ -62,6 +64,14 @@ interface ExistingRun {
 
 /** A run that exists and can answer a draft. */
 type Reusable = Pick<ExistingRun, 'id' | 'digest' | 'status'>;
+
+/** What exists of the digests of a submit. */
+interface Known {
+  /** By digest the run to attach to. */
+  reusable: ReadonlyMap<string, Reusable>;
+  /** Digests of which a run was stopped early after it had begun. */
+  stopped: ReadonlySet<string>;
+}
 
 /** What the drafts of a submit name: datasets by reference, runs by id. */
 interface Named {
@@ -112,8 +122,10 @@ export async function admit(
   if (faults.length) throw RequestError.invalid(distinct(faults));
   const digests = complete.map(({ digest }) => digest);
   const sweepId = typeof options.reuse === 'string' ? options.reuse : null;
-  const reusable = options.reuse ? await reusableRuns(tx, digests, sweepId) : new Map<string, Reusable>();
-  return placed(drafts, complete, reusable, named);
+  const known: Known = options.reuse
+    ? { reusable: await reusableRuns(tx, digests, sweepId), stopped: await stoppedEarly(tx, digests) }
+    : { reusable: new Map(), stopped: new Set() };
+  return placed(drafts, complete, known, named);
 }
 
 /** Parents are share-locked until the transaction ends: none can finish between being looked at and depended on. */
@@ -270,7 +282,7 @@ function dependencies(
 async function placed(
   drafts: readonly Draft[],
   complete: readonly Complete[],
-  reusable: ReadonlyMap<string, Reusable>,
+  { reusable, stopped }: Known,
   { parents }: Named,
 ): Promise<Placement[]> {
   const placements: Placement[] = [];
@@ -291,6 +303,7 @@ async function placed(
       datasetDigest: dataset?.manifest.digest ?? null,
       ...dependencies(spec, parent, parents),
       ...(existing && { status: existing.status }),
+      stoppedBefore: !existing && stopped.has(digest),
     };
     byDigest.set(digest, placement);
     return placement;
@@ -334,6 +347,18 @@ async function reusableRuns(
   return best;
 }
 
+/**
+ * Those of the digests of which a run was stopped early after it had begun. None of them answers a draft: it was
+ * not among the best of the trials that it was judged with, and may be among others.
+ */
+async function stoppedEarly(tx: Transaction, digests: readonly string[]): Promise<Set<string>> {
+  const found = await tx.$queryRaw<{ digest: string }[]>`
+    SELECT DISTINCT digest
+    FROM run
+    WHERE digest = ANY(${[...new Set(digests)]}::text[]) AND ${hasStatus(['early_stopped'])} AND attempt > 0`;
+  return new Set(found.map(({ digest }) => digest));
+}
+
 /** What a submit would start and what it would take from elsewhere. */
 export function planOf(placements: readonly Placement[], trials: number): Plan {
   const count = (chosen: readonly Placement[]) => {
@@ -341,7 +366,9 @@ export function planOf(placements: readonly Placement[], trials: number): Plan {
     for (const { spec } of chosen) counts[spec.kind] = (counts[spec.kind] ?? 0) + 1;
     return counts;
   };
-  const newRuns = count(placements.filter(({ outcome }) => outcome === 'new'));
+  const fresh = placements.filter(({ outcome }) => outcome === 'new');
+  const newRuns = count(fresh);
+  const stoppedBefore = count(fresh.filter((each) => each.stoppedBefore));
   const reused = count(placements.filter(({ outcome }) => outcome !== 'new'));
   const there = new Map(placements.filter(({ outcome }) => outcome === 'existing').map((each) => [each.runId, each]));
   const existing = count([...there.values()]);
@@ -354,13 +381,17 @@ export function planOf(placements: readonly Placement[], trials: number): Plan {
     Object.entries(counts)
       .map(([kind, n]) => `${n} ${kind}`)
       .join(', ') || 'none';
+  const anyStopped = Object.keys(stoppedBefore).length > 0;
+  const anew = anyStopped ? ` (${list(stoppedBefore)} of them stopped early before and trained anew)` : '';
   return {
     trials,
     newRuns,
+    ...(anyStopped && { stoppedBefore }),
     reused,
     existing,
     summary:
-      `${trials} ${trials === 1 ? 'trial' : 'trials'}; new runs: ${list(newRuns)}; there already: ${list(existing)}` +
+      `${trials} ${trials === 1 ? 'trial' : 'trials'}; new runs: ${list(newRuns)}${anew}; ` +
+      `there already: ${list(existing)}` +
       (Object.keys(shared).length ? `; shared between trials: ${list(shared)}` : ''),
   };
 }
