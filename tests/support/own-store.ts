@@ -47,7 +47,10 @@ export async function ownStore(): Promise<OwnStore> {
       // A second mount over the first: files are open for writing there.
       begin: async () => {
         await mount();
-        await run('mount', ['-o', 'remount,ro,bind', dir]);
+        await run('mount', ['-o', 'remount,ro,bind', dir]).catch(async (error: unknown) => {
+          await unmount();
+          throw error;
+        });
       },
       end: unmount,
     },

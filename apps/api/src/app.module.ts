@@ -48,6 +48,7 @@ import { ReferencesController } from './references.controller.js';
 import { requestLog } from './request-log.js';
 import { RunChanges } from './run-changes.js';
 import { RunStreams } from './run-stream.js';
+import { RunListsController } from './run-lists.controller.js';
 import { RunsController } from './runs.controller.js';
 import { SweepsController } from './sweeps.controller.js';
 import { Turnstile } from './turnstile.js';
@@ -164,6 +165,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
       ],
       controllers: [
         RunsController,
+        RunListsController,
         SweepsController,
         DatasetsController,
         WorkersController,

@@ -3,10 +3,8 @@ import {
   AskWhy,
   BulkResult,
   BulkRuns,
-  CountRuns,
   ListMetrics,
   ListPage,
-  ListRuns,
   LogLine,
   MetricSeries,
   page,
@@ -15,7 +13,6 @@ import {
   RecordMetrics,
   Run,
   RunChanges,
-  RunCounts,
   RunDetail,
   RunEvent,
   SubmitOptions,
@@ -41,7 +38,6 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { matches, sendArtifact } from './artifact-content.js';
 import { itemsAsJson } from './json-stream.js';
-import { ListStreams } from './list-stream.js';
 import { parsePosition, RunStreams } from './run-stream.js';
 import { checkKey, Returns, ReturnsEvents, TakesIdempotencyKey } from './validation.js';
 
@@ -64,7 +60,6 @@ export class RunsController {
     private readonly queries: RunQueries,
     private readonly artifacts: ArtifactStore,
     private readonly streams: RunStreams,
-    private readonly lists: ListStreams,
     private readonly explanations: Explanations,
     private readonly deletion: Deletion,
   ) {}
@@ -129,47 +124,6 @@ export class RunsController {
   @Returns(Why)
   why(@Param('id', { schema: Id }) id: string, @Query({ schema: AskWhy }) { against }: AskWhy) {
     return this.explanations.ofRun(id, against);
-  }
-
-  @Get()
-  @ApiOperation({
-    summary: 'List runs with the last values of their metrics',
-    description:
-      'Filtered by `where=eval/knn>0.5` (repeatable) and the other parameters, sorted by `sort=-metric:eval/knn`, ' +
-      '`name`, `-finishedAt` …; runs that lack what they are sorted by come last.',
-  })
-  @Returns(page(Run))
-  list(@Query({ schema: ListRuns }) query: ListRuns) {
-    return this.queries.runs(query);
-  }
-
-  @Get('counts')
-  @ApiOperation({ summary: 'How many runs a filter names, by status' })
-  @Returns(RunCounts)
-  async counts(@Query({ schema: CountRuns }) filter: CountRuns) {
-    return { counts: await this.queries.runCounts(filter) };
-  }
-
-  @Get('stream')
-  @ApiOperation({
-    summary: 'Follow the runs that a filter names by server-sent events',
-    description:
-      'Events `runs`: `{counts, changed}`, how many are in each status now and the ids of those that have changed, ' +
-      'not of new ones, since the message before (null: too many to be named), as often as something changes, twice ' +
-      'a second at most. The first says how things stand. Goes on until the client goes; runs named by `id` are ' +
-      'followed until all have ended.',
-  })
-  @ReturnsEvents('Server-sent events')
-  async streamList(
-    @Query({ schema: CountRuns }) filter: CountRuns,
-    @Req() { method }: FastifyRequest,
-    @Res() reply: FastifyReply,
-  ): Promise<void> {
-    // What can't be read is refused before the stream is opened.
-    await this.queries.runCounts(filter);
-    if (method === 'HEAD') return void reply.type('text/event-stream').send('');
-    reply.hijack();
-    await this.lists.followRuns(filter, reply.raw);
   }
 
   @Get(':id')

@@ -12,7 +12,7 @@ import { addLogs } from './commands/logs.js';
 import { addProjects } from './commands/projects.js';
 import { addReproduce } from './commands/reproduce.js';
 import { addChange, addDelete, addRunActions, addTag } from './commands/run-actions.js';
-import { addRuns, addRun } from './commands/runs.js';
+import { addGroups, addRuns, addRun } from './commands/runs.js';
 import { addStatus } from './commands/status.js';
 import { addSubmit, addPlan } from './commands/submit.js';
 import { addSweep, addSweeps, addTrials } from './commands/sweeps.js';
@@ -36,6 +36,7 @@ const GROUPS: Record<string, ((program: Command) => void)[]> = {
     addPlan,
     addWhy,
     addRuns,
+    addGroups,
     addRun,
     addWatch,
     addLogs,

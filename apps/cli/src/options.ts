@@ -49,7 +49,10 @@ export const filtered = (command: Command): Command =>
     .option('--sweep <id>', 'only runs of this sweep')
     .option('--name <text>', 'only runs whose name holds it')
     .option('--project <name>', 'only runs of this project')
-    .option('--where <conditions>', 'by last values of metrics, such as eval/knn>0.5, separated by commas');
+    .option(
+      '--where <conditions>',
+      'by last values of metrics and fields of the spec, such as eval/knn>0.5,spec:method=simclr',
+    );
 export const filterOf = ({ status, kind, tag, sweep, name, project, where }: Filter): z.input<typeof RunFilter> => ({
   ...(status && { status }),
   ...(kind && { kind }),

@@ -72,7 +72,7 @@ export function table(header: readonly string[], rows: readonly (readonly string
   return [bold(line(header), output), ...rows.map(line)].map((text) => `${text}\n`).join('');
 }
 
-const MISSING = '–';
+export const MISSING = '–';
 const percent = (fraction: number): string => `${Number((fraction * 100).toPrecision(3))} %`;
 
 function accuracy(estimate: Estimate | null | undefined, sign = false): string {
@@ -217,24 +217,6 @@ export function waitText(
 }
 
 /** @param metric Whose last values have a column of their own. */
-export function runsText(runs: readonly Run[], output: Output, metric?: string): string {
-  return table(
-    ['id', 'kind', 'name', 'status', 'steps', 'age', ...(metric === undefined ? [] : [metric])],
-    runs.map((run) => [
-      run.id,
-      run.kind,
-      run.name ?? MISSING,
-      statusText(run.status, output) +
-        (run.statusReason ? ` (${run.statusReason})` : '') +
-        (run.waitsFor ? `, ${waitText(run)}` : ''),
-      progressText(run),
-      age(run.createdAt),
-      ...(metric === undefined ? [] : [run.metrics[metric]?.toPrecision(4) ?? MISSING]),
-    ]),
-    output,
-  );
-}
-
 const LEVELS = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'] as const;
 
 /**

@@ -4,7 +4,16 @@ import type { DamagedRow, ListPage } from './http.js';
 import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
 import type { Reference } from './references-api.js';
-import type { BulkResult, BulkRuns, ListRuns, RetryResult, RunCounts, RunFilter } from './run-filter.js';
+import type {
+  BulkResult,
+  BulkRuns,
+  GroupRuns,
+  ListRuns,
+  RetryResult,
+  RunCounts,
+  RunFilter,
+  RunGroups,
+} from './run-filter.js';
 import { Streams } from './client-streams.js';
 import type {
   ListMetrics,
@@ -75,6 +84,10 @@ export class LoomClient extends Streams {
   }
   async runCounts(filter: Partial<RunFilter> = {}): Promise<RunCounts['counts']> {
     return (await this.json<RunCounts>('/v1/runs/counts', { query: filter })).counts;
+  }
+  /** The runs that a filter names, in groups of equal fields, with the means of their metrics. */
+  runGroups(query: Partial<GroupRuns> = {}): Promise<RunGroups> {
+    return this.json('/v1/runs/groups', { query });
   }
   run(id: string): Promise<RunDetail> {
     return this.json(`/v1/runs/${encodeURIComponent(id)}`);

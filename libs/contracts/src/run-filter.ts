@@ -6,58 +6,90 @@ import { RUN_KINDS } from './run-spec.js';
 import { RunStatus, type RunAction } from './run-status.js';
 
 /** A metric's key where it stands in a condition or a sort. */
-const CONDITION = /^([^<>=,\0]{1,128}?)(<=|>=|<|>|=)(-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)$/i;
-/** Characters of a condition: a key of 128, an operator and a number as long as anybody writes one. */
+const METRIC_KEY = '[^<>=,\\0]{1,128}?';
+/** Of a spec: names of fields and places in lists, such as `optimizer.learningRate` or `views.0.size`. */
+const SPEC_FIELD = '\\w{1,64}(?:\\.\\w{1,64}){0,7}';
+const NUMBER = /^-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i;
+const METRIC_CONDITION = new RegExp(`^(${METRIC_KEY})(<=|>=|<|>|=)(.*)$`, 's');
+const SPEC_CONDITION = new RegExp(`^spec:(${SPEC_FIELD})(<=|>=|!=|<|>|=)([^,\\0]*)$`, 's');
+/** Characters of a condition: a key of 128, an operator and a value as long as anybody writes one. */
 const LONGEST_CONDITION = 256;
-/** What runs can be sorted by, beside `metric:KEY`. `duration` is that of runs that have ended. */
+/** What runs can be sorted by, beside `metric:KEY` and `spec:FIELD`. `duration` is that of runs that have ended. */
 export const RUN_SORTS = ['createdAt', 'startedAt', 'finishedAt', 'name', 'duration', 'priority'] as const;
 
-export interface MetricCondition {
-  key: string;
-  operator: '<' | '<=' | '>' | '>=' | '=';
-  value: number;
-}
-/** `eval/knn>0.5`: the last value of a metric, an operator, a number. Undefined for what is none. */
-export function parseCondition(text: string): MetricCondition | undefined {
+export type Comparison = '<' | '<=' | '>' | '>=' | '=' | '!=';
+/** On the last value of a metric, or on a field of the spec. */
+export type Condition =
+  | { of: 'metric'; key: string; operator: Comparison; value: number }
+  | { of: 'spec'; key: string; operator: Comparison; value: number | string };
+
+/**
+ * `eval/knn>0.5`, `spec:encoder.width>=32`, `spec:method=simclr`: texts are equal or not, numbers are also in
+ * an order. Undefined for what is no condition.
+ */
+export function parseCondition(text: string): Condition | undefined {
   if (text.length > LONGEST_CONDITION) return undefined;
-  const [, key, operator, value] = CONDITION.exec(text) ?? [];
-  return key === undefined
-    ? undefined
-    : { key, operator: operator as MetricCondition['operator'], value: Number(value) };
+  const of = text.startsWith('spec:') ? 'spec' : 'metric';
+  const [, key, sign, given] = (of === 'spec' ? SPEC_CONDITION : METRIC_CONDITION).exec(text) ?? [];
+  if (key === undefined || given === undefined) return undefined;
+  const operator = sign as Comparison;
+  if (NUMBER.test(given)) return { of, key, operator, value: Number(given) };
+  return of === 'spec' && (operator === '=' || operator === '!=') && given !== ''
+    ? { of, key, operator, value: given }
+    : undefined;
 }
 
 /** An order: by a field, or by a metric. */
-export interface Sort<Field extends string> {
-  by: Field | 'metric';
-  /** The metric's key where the order is by a metric, else empty. */
+export interface Sort<By extends string> {
+  by: By;
+  /** The metric's key, or the field of the spec, where the order is by one, else empty. */
   key: string;
   descending: boolean;
 }
-export type RunSort = Sort<(typeof RUN_SORTS)[number]>;
+export type RunSort = Sort<(typeof RUN_SORTS)[number] | 'metric' | 'spec'>;
 /** `-metric:eval/knn`: what by, with a leading - the largest first. */
-export function parseSort<Field extends string>(text: string): Sort<Field> {
+export function parseSort<By extends string>(text: string): Sort<By> {
   const [by = '', key = ''] = text.replace(/^-/, '').split(/:(.*)/s);
-  return { by: by as Field, key, descending: text.startsWith('-') };
+  return { by: by as By, key, descending: text.startsWith('-') };
 }
 
-/** Parameter of a list: one of these fields, or `metric:KEY`. */
-export const sortedBy = (fields: readonly string[], otherwise: string) =>
+/** Parameter of a list: one of these fields, `metric:KEY`, or another that is told of in words and as a pattern. */
+export const sortedBy = (
+  fields: readonly string[],
+  otherwise: string,
+  more: { words: string; pattern: string }[] = [],
+) =>
   z
     .string()
     .regex(
-      new RegExp(`^-?(${fields.join('|')}|metric:[^<>=,\\0]{1,128})$`),
-      `expected one of ${fields.join(', ')} or metric:KEY, with a leading - for the largest first`,
+      new RegExp(`^-?(${[...fields, 'metric:[^<>=,\\0]{1,128}', ...more.map(({ pattern }) => pattern)].join('|')})$`),
+      `expected one of ${[...fields, ...more.map(({ words }) => words)].join(', ')} or metric:KEY, ` +
+        'with a leading - for the largest first',
     )
     .default(otherwise);
+const bySpec = { words: 'spec:FIELD', pattern: `spec:${SPEC_FIELD}` };
+
+/** Conditions in one parameter. */
+const MOST_CONDITIONS = 8;
 /** Parameter of a list: conditions on metrics, all of which have to hold. */
 export const whereMetrics = list(
   z
     .string()
     .refine(
-      (text) => parseCondition(text) !== undefined,
+      (text) => parseCondition(text)?.of === 'metric',
       'expected a metric, one of < <= > >= = and a number, such as eval/knn>0.5',
     ),
-  8,
+  MOST_CONDITIONS,
+);
+const whereRuns = list(
+  z
+    .string()
+    .refine(
+      (text) => parseCondition(text) !== undefined,
+      'expected a metric, one of < <= > >= = and a number, such as eval/knn>0.5, or spec:FIELD and a value, ' +
+        'such as spec:method=simclr',
+    ),
+  MOST_CONDITIONS,
 );
 /** Parameter of a list: text that the name holds, in either case. */
 export const nameHolds = z
@@ -75,8 +107,11 @@ export const ListRuns = z.strictObject({
   project: Name.optional(),
   id: list(z.uuid(), 500).describe('Exactly the runs with these ids.'),
   parent: z.uuid().optional().describe('Runs that take the result of this one.'),
-  where: whereMetrics.describe('Conditions on last values of metrics, such as `eval/knn>0.5`: all have to hold.'),
-  sort: sortedBy(RUN_SORTS, '-createdAt').describe(
+  where: whereRuns.describe(
+    'Conditions on last values of metrics, such as `eval/knn>0.5`, and on fields of the spec, such as ' +
+      '`spec:encoder.width>=32` or `spec:method!=simclr`: all have to hold.',
+  ),
+  sort: sortedBy(RUN_SORTS, '-createdAt', [bySpec]).describe(
     'What runs are sorted by: the time they were submitted, the newest first, unless it says otherwise; a ' +
       'leading - turns the order. Runs that lack it come last.',
   ),
@@ -89,6 +124,50 @@ export const CountRuns = ListRuns.omit({ sort: true, limit: true, cursor: true }
 export type CountRuns = z.output<typeof CountRuns>;
 export const RunFilter = CountRuns.meta({ id: 'RunFilter' });
 export type RunFilter = z.output<typeof RunFilter>;
+
+/** What runs can be grouped by, beside fields of their specs. */
+const GROUPED_BY = ['kind', 'status', 'project'] as const;
+export const GroupRuns = CountRuns.extend({
+  by: list(
+    z
+      .string()
+      .regex(
+        new RegExp(`^(${GROUPED_BY.join('|')}|spec:${SPEC_FIELD})$`),
+        `expected one of ${GROUPED_BY.join(', ')} or spec:FIELD, such as spec:method`,
+      ),
+    4,
+  )
+    .refine((fields) => fields === undefined || fields.length > 0, 'expected what to group by')
+    .transform((fields) => fields ?? (['kind'] as string[]))
+    .describe('What runs of a group have in common: `kind` unless it says otherwise.'),
+  metric: list(z.string().min(1).max(128), 8).describe('Metrics whose last values are summed up for each group.'),
+});
+export type GroupRuns = z.output<typeof GroupRuns>;
+
+/** Groups that one answer tells of. */
+export const MOST_GROUPS = 500;
+export const RunGroups = z
+  .object({
+    groups: z.array(
+      z.object({
+        by: z.record(z.string(), z.json()).describe('The value of each field; null where runs lack it.'),
+        runs: z.int(),
+        metrics: z.record(
+          z.string(),
+          z.object({
+            runs: z.int().describe('Runs that have it.'),
+            mean: z.number(),
+            deviation: z.number().nullable().describe('Standard deviation of the sample; null for a single run.'),
+            min: z.number(),
+            max: z.number(),
+          }),
+        ),
+      }),
+    ),
+    more: z.int().describe(`Groups beyond the largest ${MOST_GROUPS}, which are left out.`),
+  })
+  .meta({ id: 'RunGroups', description: 'Runs that a filter names, grouped, the largest groups first.' });
+export type RunGroups = z.output<typeof RunGroups>;
 
 export const RunCounts = z
   .object({ counts: z.partialRecord(RunStatus, z.int()) })

@@ -4,7 +4,8 @@ import type { Command } from 'commander';
 import { filtered, filterOf, positive, type Filter } from '../options.js';
 import { client, out, show } from '../program.js';
 import { filterWithId, runId } from '../references.js';
-import { age, curvesText, runsText, statusText, table, waitText } from '../render.js';
+import { age, curvesText, statusText, table, waitText } from '../render.js';
+import { groupsText, runsText } from '../run-tables.js';
 
 const CURVE_POINTS = 200;
 const LARGEST_PAGE = 500;
@@ -14,7 +15,7 @@ export function addRuns(program: Command): void {
     .option('--limit <n>', 'at most so many', positive, 30)
     .option(
       '--sort <field>',
-      'createdAt, finishedAt, name, duration, metric:KEY …, with a leading - for the largest first',
+      'createdAt, finishedAt, name, duration, metric:KEY, spec:FIELD …, with a leading - for the largest first',
       '-createdAt',
     )
     .action(async ({ limit, sort, ...options }: Filter & { limit: number; sort: string }) => {
@@ -27,7 +28,23 @@ export function addRuns(program: Command): void {
           limit: Math.min(limit, LARGEST_PAGE),
         } as never))
           if (items.push(run) === limit) break;
-      show({ items }, () => runsText(items, out, /^-?metric:(.+)$/.exec(sort)?.[1]));
+      show({ items }, () => runsText(items, out, sort));
+    });
+}
+
+export function addGroups(program: Command): void {
+  filtered(program.command('groups').description('runs in groups of equal fields, with means and spreads of metrics'))
+    .option(
+      '--by <fields>',
+      'what runs of a group share: kind, status, project, spec:FIELD, separated by commas',
+      'kind',
+    )
+    .option('--metric <keys>', 'metrics whose last values are summed up, separated by commas')
+    .action(async ({ by, metric, ...options }: Filter & { by: string; metric?: string }) => {
+      const api = await client();
+      const query = { ...(await filterWithId(api, filterOf(options))), by, ...(metric && { metric }) };
+      const groups = await api.runGroups(query as never);
+      show(groups, () => groupsText(groups, out));
     });
 }
 

@@ -1,7 +1,7 @@
 /** What runs, waits and works. */
 import type { Command } from 'commander';
 import { client, out, settings, show } from '../program.js';
-import { runsText } from '../render.js';
+import { runsText } from '../run-tables.js';
 import { runningPid } from '../stack-lock.js';
 import { readState } from '../stack-state.js';
 

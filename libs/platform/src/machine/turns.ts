@@ -17,6 +17,11 @@ export class Turns {
   }
 }
 
+/** Items in runs of at most so many, in their order. */
+export function* batchesOf<Item>(items: readonly Item[], size: number): Generator<Item[]> {
+  for (let first = 0; first < items.length; first += size) yield items.slice(first, first + size);
+}
+
 /** Calls `work` for each item in its order; resolves with what it returns. */
 export async function inTurns<Item, Result>(
   items: Iterable<Item>,

@@ -10,7 +10,6 @@ import {
   parentsOf,
   REUSABLE_STATUSES,
   type Fault,
-  type Plan,
   type RunKind,
   type RunSpec,
   type RunStatus,
@@ -18,7 +17,7 @@ import {
 } from '#libs/contracts';
 import { randomUUIDv7 } from 'node:crypto';
 import { Prisma, type Transaction } from '../machine/database.js';
-import { inTurns, Turns } from '../machine/turns.js';
+import { batchesOf, inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import { runDigest } from './digests.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
@@ -93,6 +92,8 @@ interface Complete {
 /** Locks are taken by hash so that a sweep of any size takes few of them, always in ascending order. */
 const DIGEST_LOCKS = 256;
 const DIGEST_LOCK_SPACE = 0x10_0d;
+/** Digests that are asked for at once: to write and to read what a statement says holds the event loop. */
+const DIGEST_BATCH = 2000;
 
 const isReusable = (status: RunStatus): boolean => (REUSABLE_STATUSES as readonly RunStatus[]).includes(status);
 
@@ -327,71 +328,40 @@ async function reusableRuns(
   await tx.$queryRaw`
     SELECT pg_advisory_xact_lock(${DIGEST_LOCK_SPACE}::int, bucket)::text
     FROM unnest(${buckets}::int[]) AS bucket`;
-  // Without their specs: they may be many.
-  const found = await tx.$queryRaw<Reusable[]>`
-    SELECT id, digest, status::text AS status
-    FROM run
-    WHERE digest = ANY(${[...new Set(digests)]}::text[]) AND ${hasStatus(REUSABLE_STATUSES)}
-      AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))
-    ORDER BY created_at
-    FOR SHARE`;
   const rank = (status: RunStatus) => {
     if (status === 'succeeded') return 0;
     return (ACTIVE_STATUSES as readonly RunStatus[]).includes(status) ? 1 : 2;
   };
   const best = new Map<string, Reusable>();
-  for (const run of found) {
-    const known = best.get(run.digest);
-    if (!known || rank(run.status) < rank(known.status)) best.set(run.digest, run);
-  }
+  for (const batch of batchesOf([...new Set(digests)], DIGEST_BATCH))
+    for (const run of await tx.$queryRaw<Reusable[]>(runsOfDigests(batch, sweepId))) {
+      const known = best.get(run.digest);
+      if (!known || rank(run.status) < rank(known.status)) best.set(run.digest, run);
+    }
   return best;
 }
 
+/** Runs that can be reused, the oldest first, without their specs: they may be many. */
+const runsOfDigests = (digests: string[], sweepId: string | null): Prisma.Sql => Prisma.sql`
+  SELECT id, digest, status::text AS status
+  FROM run
+  WHERE digest = ANY(${digests}::text[]) AND ${hasStatus(REUSABLE_STATUSES)}
+    AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))
+  ORDER BY created_at
+  FOR SHARE`;
+
 /**
- * Those of the digests of which a run was stopped early after it had begun. None of them answers a draft: it was
- * not among the best of the trials that it was judged with, and may be among others.
+ * Those of the digests of which a run was stopped early after it had begun. None of them answers a draft: it was not
+ * among the best of the trials that it was judged with, and may be among others.
  */
 async function stoppedEarly(tx: Transaction, digests: readonly string[]): Promise<Set<string>> {
-  const found = await tx.$queryRaw<{ digest: string }[]>`
-    SELECT DISTINCT digest
-    FROM run
-    WHERE digest = ANY(${[...new Set(digests)]}::text[]) AND ${hasStatus(['early_stopped'])} AND attempt > 0`;
-  return new Set(found.map(({ digest }) => digest));
-}
-
-/** What a submit would start and what it would take from elsewhere. */
-export function planOf(placements: readonly Placement[], trials: number): Plan {
-  const count = (chosen: readonly Placement[]) => {
-    const counts: Record<string, number> = {};
-    for (const { spec } of chosen) counts[spec.kind] = (counts[spec.kind] ?? 0) + 1;
-    return counts;
-  };
-  const fresh = placements.filter(({ outcome }) => outcome === 'new');
-  const newRuns = count(fresh);
-  const stoppedBefore = count(fresh.filter((each) => each.stoppedBefore));
-  const reused = count(placements.filter(({ outcome }) => outcome !== 'new'));
-  const there = new Map(placements.filter(({ outcome }) => outcome === 'existing').map((each) => [each.runId, each]));
-  const existing = count([...there.values()]);
-  const shared = Object.fromEntries(
-    Object.entries(reused)
-      .map(([kind, n]) => [kind, n - (existing[kind] ?? 0)] as const)
-      .filter(([, n]) => n > 0),
-  );
-  const list = (counts: Record<string, number>) =>
-    Object.entries(counts)
-      .map(([kind, n]) => `${n} ${kind}`)
-      .join(', ') || 'none';
-  const anyStopped = Object.keys(stoppedBefore).length > 0;
-  const anew = anyStopped ? ` (${list(stoppedBefore)} of them stopped early before and trained anew)` : '';
-  return {
-    trials,
-    newRuns,
-    ...(anyStopped && { stoppedBefore }),
-    reused,
-    existing,
-    summary:
-      `${trials} ${trials === 1 ? 'trial' : 'trials'}; new runs: ${list(newRuns)}${anew}; ` +
-      `there already: ${list(existing)}` +
-      (Object.keys(shared).length ? `; shared between trials: ${list(shared)}` : ''),
-  };
+  const stopped = new Set<string>();
+  for (const batch of batchesOf([...new Set(digests)], DIGEST_BATCH)) {
+    const found = await tx.$queryRaw<{ digest: string }[]>`
+      SELECT DISTINCT digest
+      FROM run
+      WHERE digest = ANY(${batch}::text[]) AND ${hasStatus(['early_stopped'])} AND attempt > 0`;
+    for (const { digest } of found) stopped.add(digest);
+  }
+  return stopped;
 }

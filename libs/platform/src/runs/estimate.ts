@@ -143,17 +143,17 @@ export async function estimate(
   const basis: Estimation['basis'] = {};
   const unknown: Record<string, number> = {};
   const secondsOf = new Map<string, number>();
-  for (const [i, { spec, runId }] of wanted.entries()) {
+  await inTurns(wanted, ({ spec, runId }, i) => {
     const found = each[i];
     if (!found) {
       unknown[spec.kind] = (unknown[spec.kind] ?? 0) + 1;
-      continue;
+      return;
     }
     secondsOf.set(runId, found.seconds);
     const known = (basis[spec.kind] ??= { runs: found.runs, seconds: 0 });
     known.runs = Math.min(known.runs, found.runs);
     known.seconds += found.seconds;
-  }
+  });
   if (sweep) shorten(sweep, trials, wanted, basis, counts);
   const gpuSeconds = Object.values(basis).reduce((sum, { seconds }) => sum + seconds, 0);
   const [{ slots } = { slots: 0 }] = await tx.$queryRaw<{ slots: number }[]>`
@@ -164,7 +164,10 @@ export async function estimate(
     const parent = byId.get(placement.parentIds[0] ?? '');
     return (secondsOf.get(placement.runId) ?? 0) + (parent ? chain(parent) : 0);
   };
-  const longest = wanted.reduce((most, placement) => Math.max(most, chain(placement)), 0);
+  let longest = 0;
+  await inTurns(wanted, (placement) => {
+    longest = Math.max(longest, chain(placement));
+  });
   const places = Math.min(slots, sweep ? parallelTrialsOf(sweep) : 1);
   return { gpuSeconds, wallSeconds: places > 0 ? Math.max(longest, gpuSeconds / places) : null, slots, basis, unknown };
 }

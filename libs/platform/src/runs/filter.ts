@@ -10,6 +10,24 @@ export const holdsOf = (condition: string, alias = 'run_metric'): Prisma.Sql => 
   return Prisma.sql`${metric}.key = ${key} AND ${metric}.value ${Prisma.raw(operator)} ${String(value)}::text::float8`;
 };
 
+/** A field of the spec of `run` as JSON; NULL where the spec has none, or null. */
+export const specField = (field: string): Prisma.Sql => Prisma.sql`nullif(run.spec #> ${path(field)}::text[], 'null')`;
+const path = (field: string): string[] => field.split('.');
+
+/** A condition on `run`. Numbers are compared as numbers, whatever else as text; what is no number has no order. */
+function isLike(condition: string): Prisma.Sql {
+  const { of, key, operator, value } = parseCondition(condition)!;
+  if (of === 'metric') return Prisma.sql`run.id IN (SELECT run_id FROM run_metric WHERE ${holdsOf(condition)})`;
+  const found = specField(key);
+  const [is, wanted] =
+    typeof value === 'number'
+      ? [found, Prisma.sql`to_jsonb(${String(value)}::text::float8)`]
+      : [Prisma.sql`(run.spec #>> ${path(key)}::text[])`, Prisma.sql`${value}::text`];
+  if (operator === '=') return Prisma.sql`${is} = ${wanted}`;
+  if (operator === '!=') return Prisma.sql`${is} IS DISTINCT FROM ${wanted}`;
+  return Prisma.sql`(jsonb_typeof(${found}) = 'number' AND ${found} ${Prisma.raw(operator)} ${wanted})`;
+}
+
 /** A condition on `run`: that a filter names it. */
 export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, where = [] }: RunFilter): Prisma.Sql =>
   Prisma.join(
@@ -28,18 +46,18 @@ export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, 
       ...(project ? [Prisma.sql`run.project = ${project}`] : []),
       ...(id ? [Prisma.sql`run.id = ANY(${id}::uuid[])`] : []),
       ...(parent ? [Prisma.sql`run.id IN (SELECT run_id FROM run_dependency WHERE parent_id = ${parent}::uuid)`] : []),
-      ...where.map((text) => Prisma.sql`run.id IN (SELECT run_id FROM run_metric WHERE ${holdsOf(text)})`),
+      ...where.map(isLike),
     ],
     ' AND ',
   );
 
 /** What something is sorted by: its type, and whether it can lack it. */
 export interface SortedType {
-  type: 'timestamptz' | 'text' | 'float8';
+  type: 'timestamptz' | 'text' | 'float8' | 'jsonb';
   optional: boolean;
 }
 /** By what runs are sorted. */
-const SORTS: Record<RunSort['by'], { by: Prisma.Sql } & SortedType> = {
+const SORTS: Record<Exclude<RunSort['by'], 'spec'>, { by: Prisma.Sql } & SortedType> = {
   createdAt: { by: Prisma.sql`run.created_at`, type: 'timestamptz', optional: false },
   startedAt: { by: Prisma.sql`run.started_at`, type: 'timestamptz', optional: true },
   finishedAt: { by: Prisma.sql`run.finished_at`, type: 'timestamptz', optional: true },
@@ -52,6 +70,8 @@ const SORTS: Record<RunSort['by'], { by: Prisma.Sql } & SortedType> = {
   priority: { by: Prisma.sql`run.priority::float8`, type: 'float8', optional: false },
   metric: { by: Prisma.sql`sorted.value`, type: 'float8', optional: true },
 };
+const orderOf = ({ by, key }: RunSort): { by: Prisma.Sql } & SortedType =>
+  by === 'spec' ? { by: specField(key), type: 'jsonb', optional: true } : SORTS[by];
 
 /** What is listed and what it is sorted by; null where it lacks that. */
 export interface Sorted<Status = RunStatus> {
@@ -63,6 +83,15 @@ export interface Sorted<Status = RunStatus> {
 /** Where a page in the order `sort` ended. */
 export const cursorAfter = (sort: string, { id, value }: Pick<Sorted, 'id' | 'value'>): string =>
   encodeCursor(sort, value instanceof Date ? value.toISOString() : String(value ?? ''), id, value === null ? 0 : 1);
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /**
  * The place that a cursor names in the order of `sort`.
@@ -80,6 +109,7 @@ export function placeIn(
     text: () => true,
     float8: () => value !== '' && Number.isFinite(Number(value)),
     timestamptz: () => !Number.isNaN(Date.parse(value)),
+    jsonb: () => isJson(value),
   }[type];
   if (order !== sort || !(has === 0 ? optional : fits())) throw invalidCursor();
   return { value, id, lacks: has === 0 };
@@ -95,9 +125,12 @@ export async function runsInOrder(
   filter: RunFilter,
   { sort, cursor, limit }: { sort: string; cursor: string | undefined; limit: number },
 ): Promise<Sorted[]> {
-  const { key, descending, by: field } = parseSort<Exclude<RunSort['by'], 'metric'>>(sort);
-  const { by, type, optional } = SORTS[field];
-  const byMetric = field === 'metric';
+  const order = parseSort<RunSort['by']>(sort);
+  const { key, descending } = order;
+  const { by, type, optional } = orderOf(order);
+  const byMetric = order.by === 'metric';
+  // As text: a cursor says where a page ended as it stands here.
+  const told = type === 'jsonb' ? Prisma.sql`(${by})::text` : by;
   const [direction, beyond] = descending ? [Prisma.raw('DESC'), Prisma.raw('<')] : [Prisma.raw('ASC'), Prisma.raw('>')];
   const after = placeIn(sort, cursor, { type, optional });
   const like = runsLike(filter);
@@ -113,7 +146,7 @@ export async function runsInOrder(
       ? Prisma.sql`(${by}, ${id}) ${beyond} (${after.value}::text::${Prisma.raw(type)}, ${after.id}::uuid)`
       : Prisma.sql`true`;
     const having = await tx.$queryRaw<Sorted[]>`
-      SELECT run.id, run.status::text AS status, ${by} AS value
+      SELECT run.id, run.status::text AS status, ${told} AS value
       FROM ${source}
       WHERE ${like} AND ${has} AND ${rest}
       ORDER BY ${by} ${direction}, ${id} ${direction}

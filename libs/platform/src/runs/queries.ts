@@ -1,11 +1,13 @@
 /** Everything that is read from Postgres for people and programs. Nothing here changes anything. */
 import type {
   DamagedRow,
+  GroupRuns,
   ListMetrics,
   ListPage,
   ListRuns,
   MetricPoint,
   RunFilter,
+  RunGroups,
   RunRecord,
   RunStatus,
 } from '#libs/contracts';
@@ -16,6 +18,7 @@ import type { Database } from '../machine/database.js';
 import { inTurns, Turns } from '../machine/turns.js';
 import { curvesOf } from './curves.js';
 import { cursorAfter, runsInOrder, runsLike } from './filter.js';
+import { groupsOf } from './groups.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from './page.js';
 import {
   artifactRecord,
@@ -204,6 +207,11 @@ export class RunQueries {
       WHERE ${runsLike(filter)}
       GROUP BY run.status`;
     return Object.fromEntries(groups.map(({ status, count }) => [status, count]));
+  }
+
+  /** The runs that a filter names, in groups of equal fields. */
+  runGroups(query: GroupRuns): Promise<RunGroups> {
+    return groupsOf(this.prisma, query);
   }
 
   /** Those of some runs that a filter names. */

@@ -1,10 +1,11 @@
 import type { Plan, SubmitRun } from '#libs/contracts';
 import type { Database, Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
-import { admit, planOf, type Draft, type Placement } from './admission.js';
+import { admit, type Draft, type Placement } from './admission.js';
 import { requestHash } from './digests.js';
 import { estimate } from './estimate.js';
 import { memoryFit } from './memory-fit.js';
+import { planOf } from './plan.js';
 import type { Rungs } from './rungs.js';
 import type { Transitions } from './transitions.js';
 
@@ -73,7 +74,7 @@ export class Submission {
       await this.checkProject(tx, request.project);
       const placements = await this.admit(tx, [draftOf(request)], request.onDuplicate === 'reuse');
       return {
-        ...planOf(placements, 1),
+        ...(await planOf(placements, 1)),
         estimate: await estimate(tx, placements, { leaseMs }),
         memory: await memoryFit(tx, placements, { leaseMs, requires: request.requires, trialOf: () => 0 }),
       };

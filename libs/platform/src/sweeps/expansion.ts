@@ -10,7 +10,8 @@ import {
 } from '#libs/contracts';
 import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
-import { planOf, type Placement } from '../runs/admission.js';
+import type { Placement } from '../runs/admission.js';
+import { planOf } from '../runs/plan.js';
 
 /** What can be laid out at once, in the order in which it is to start. */
 export async function expand(spec: SweepSpec): Promise<Trial[]> {
@@ -34,22 +35,30 @@ type Compared = { value: unknown; text: string };
 
 /** Trials by these parameters, `-` before those that fall; equal ones by their indices. */
 async function inOrderOf(parameters: readonly string[], trials: readonly Trial[]): Promise<Trial[]> {
-  const keys = parameters.map((path) => ({ path: path.replace(/^-/, ''), sign: path.startsWith('-') ? -1 : 1 }));
-  const compared = await inTurns(trials, (trial) => ({
-    trial,
-    by: keys.map(({ path }): Compared => {
-      const value = trial.parameters[path];
-      return { value, text: JSON.stringify(value) ?? '' };
-    }),
-  }));
-  compared.sort((a, b) => {
-    for (const [i, { sign }] of keys.entries()) {
-      const found = compare(a.by[i]!, b.by[i]!);
-      if (found) return sign * found;
-    }
-    return a.trial.index - b.trial.index;
+  const ranks: number[][] = [];
+  for (const path of parameters)
+    ranks.push(await ranksOf(path.replace(/^-/, ''), path.startsWith('-') ? -1 : 1, trials));
+  const order = trials
+    .map((_, i) => i)
+    .sort((a, b) => {
+      for (const rank of ranks) if (rank[a] !== rank[b]) return rank[a]! - rank[b]!;
+      return trials[a]!.index - trials[b]!.index;
+    });
+  return order.map((i) => trials[i]!);
+}
+
+/** The place of each trial's value among all that the parameter has. */
+async function ranksOf(path: string, sign: 1 | -1, trials: readonly Trial[]): Promise<number[]> {
+  const values = new Map<string, Compared>();
+  const texts = await inTurns(trials, ({ parameters }) => {
+    const value = parameters[path];
+    const text = JSON.stringify(value) ?? '';
+    if (!values.has(text)) values.set(text, { value, text });
+    return text;
   });
-  return compared.map(({ trial }) => trial);
+  const sorted = [...values.values()].sort(compare);
+  const ranks = new Map(sorted.map(({ text }, rank) => [text, sign * rank]));
+  return texts.map((text) => ranks.get(text)!);
 }
 
 function compare(a: Compared, b: Compared): number {
@@ -58,9 +67,9 @@ function compare(a: Compared, b: Compared): number {
 }
 
 /** Of a search by a model only the first draws are known: the others follow from their results. */
-export function planFor(spec: SweepSpec, placements: readonly Placement[], trials: number): Plan {
+export async function planFor(spec: SweepSpec, placements: readonly Placement[], trials: number): Promise<Plan> {
   const notes = notesOnDraws(spec);
-  const plan = { ...planOf(placements, trials), ...(notes.length > 0 && { notes }) };
+  const plan = { ...(await planOf(placements, trials)), ...(notes.length > 0 && { notes }) };
   if (!isModelled(spec) || spec.run_cap! <= trials) return plan;
   return {
     ...plan,

@@ -67,7 +67,7 @@ const isOneOf = (status: Prisma.Sql, wanted: readonly string[] | undefined): Pri
 const directionOf = ({ descending }: Sort<string>) =>
   descending ? [Prisma.raw('DESC'), Prisma.raw('<')] : [Prisma.raw('ASC'), Prisma.raw('>')];
 
-const sweepOrder = (sort: Sort<(typeof SWEEP_SORTS)[number]>): { by: Prisma.Sql } & SortedType => {
+const sweepOrder = (sort: Sort<(typeof SWEEP_SORTS)[number] | 'metric'>): { by: Prisma.Sql } & SortedType => {
   if (sort.by === 'metric') return { by: bestIn(ofSweep, sort), type: 'float8', optional: true };
   return sort.by === 'name'
     ? { by: Prisma.sql`sweep.name`, type: 'text', optional: false }
@@ -82,7 +82,7 @@ export function sweepsInOrder(
   tx: Transaction,
   { status, sort: text = '-createdAt', cursor, limit, ...like }: SweepsQuery,
 ): Promise<SortedSweep[]> {
-  const sort = parseSort<(typeof SWEEP_SORTS)[number]>(text);
+  const sort = parseSort<(typeof SWEEP_SORTS)[number] | 'metric'>(text);
   const { by, type, optional } = sweepOrder(sort);
   const [direction, beyond] = directionOf(sort);
   const place = placeIn(text, cursor, { type, optional });

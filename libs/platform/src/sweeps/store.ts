@@ -65,7 +65,7 @@ export class SweepStore {
           requires,
           maxSeconds,
           steered: isSteered(spec),
-          plan: planFor(spec, placements, trials.length),
+          plan: await planFor(spec, placements, trials.length),
         },
       });
       const held = parallelTrialsOf(spec) < Number.POSITIVE_INFINITY;
@@ -90,7 +90,7 @@ export class SweepStore {
       await this.runs.submission.checkProject(tx, project);
       const { places, placements } = await this.admit(tx, spec, trials);
       return {
-        ...planFor(spec, placements, trials.length),
+        ...(await planFor(spec, placements, trials.length)),
         estimate: await estimate(tx, placements, {
           leaseMs: this.runs.submission.options.leaseMs,
           sweep: spec,
