@@ -75,6 +75,17 @@ describe('commands', () => {
     ).toEqual([expect.stringMatching(/^cancell/)]);
   }, 120_000);
 
+  test('a run that is there is found by the name it is submitted with, or it is said what it is called', async () => {
+    const submit = (more: object) =>
+      loom(['submit', '-'], { input: JSON.stringify({ spec: { ...SHORT, seed: 30 }, ...more }) });
+    await submit({});
+    expect((await submit({ name: 'baseline' })).stdout).toMatch(/^reused run [0-9a-f-]{36} \(\w+\)\n$/);
+    expect((await loom(['run', 'baseline', '--json'])).code).toBe(0);
+    const { stdout } = await submit({ name: 'other' });
+    expect(stdout).toMatch(/^reused run (.{36}) \(\w+\)\n {2}it is called baseline, and not other: /);
+    expect(stdout).toMatch(/loom change (.{36}) --name other renames it\n$/);
+  });
+
   test('runs are tagged by name or by a filter, after it was said how many', async () => {
     const ids = [await stack.submit({ ...SHORT, seed: 31 }), await stack.submit({ ...SHORT, seed: 32 })];
     const tagged = async (tag: string) => (await client.runs({ tag })).items.map(({ id }) => id).sort();

@@ -4,6 +4,7 @@ import {
   Leader,
   RequestError,
   ProjectStore,
+  References,
   SweepQueries,
   SweepResults,
   SweepStore,
@@ -56,6 +57,18 @@ describe('submitting', () => {
     expect(answers.filter(({ outcome }) => outcome === 'created')).toHaveLength(1);
     const again = await platform.submission.submitRun({ ...pretrain(), onDuplicate: 'replicate' });
     expect(again.outcome).toBe('created');
+  });
+
+  test('a run that is there takes the name of a submit if it has none, and keeps the one that it has', async () => {
+    const { runId } = await platform.submission.submitRun(pretrain({ epochs: 4 }));
+    expect(await queries.run(runId)).toMatchObject({ name: null });
+    const named = { ...pretrain({ epochs: 4 }), name: 'baseline' };
+    expect(await platform.submission.submitRun(named)).toEqual({ runId, outcome: 'reused' });
+    const references = new References(database);
+    expect(await references.find({ text: 'baseline', type: 'run' })).toMatchObject([{ id: runId, name: 'baseline' }]);
+    expect(await platform.submission.submitRun({ ...named, name: 'other' })).toEqual({ runId, outcome: 'reused' });
+    expect(await queries.run(runId)).toMatchObject({ name: 'baseline' });
+    expect(await references.find({ text: 'other', type: 'run' })).toEqual([]);
   });
 
   test.each<[string, object, string]>([

@@ -10,6 +10,7 @@ import {
   sweepQueries,
   sweep,
   alone,
+  temperatures,
   tick,
   work,
   statuses,
@@ -119,6 +120,31 @@ describe('early stopping', () => {
       '0.12': 'early_stopped',
       '0.17': 'succeeded',
     });
+  });
+
+  test('a clone says how many of its runs were stopped early before and are trained anew', async () => {
+    const { sweepId } = await sweeps.submit(sweep({ ...alone, ...halving }));
+    await work(4);
+    const count = async (status: string) =>
+      Object.values(await statuses(sweepId)).filter((each) => each === status).length;
+    const [stopped, succeeded] = [await count('early_stopped'), await count('succeeded')];
+    expect(stopped).toBeGreaterThan(0);
+    const again = sweep({ ...alone, ...halving, parameters: { 'pretrain.temperature': { values: temperatures(13) } } });
+    const expected = {
+      newRuns: { pretrain: stopped + 1 },
+      stoppedBefore: { pretrain: stopped },
+      existing: { pretrain: succeeded },
+      summary:
+        `13 trials; new runs: ${stopped + 1} pretrain (${stopped} pretrain of them stopped early before and trained ` +
+        `anew); there already: ${succeeded} pretrain`,
+    };
+    expect(await sweeps.plan(again)).toMatchObject(expected);
+    const clone = await sweeps.clone(sweepId, { parameters: again.spec.parameters });
+    expect((await sweepQueries.sweep(clone.sweepId))!.plan).toMatchObject(expected);
+    expect(await sweeps.plan(sweep({ ...alone, on_duplicate: 'replicate' }))).not.toHaveProperty('stoppedBefore');
+    await work(4);
+    expect((await sweepQueries.sweep(clone.sweepId))!.status).toBe('succeeded');
+    expect(await count('early_stopped'), 'the first sweep stays as it ended').toBe(stopped);
   });
 
   const tooFew =

@@ -1,6 +1,6 @@
 /** Functions whose least value is known, on which searches by a model are compared. */
 import { canonicalJson, type Parameter } from '#libs/contracts';
-import { nextDraw } from '#libs/search';
+import { atOnce, nextDraw } from '#libs/search';
 
 type Values = Record<string, unknown>;
 export interface Problem {
@@ -91,7 +91,8 @@ export function regretOf({ space, loss, least }: Problem, trials: number, seed: 
   const found: { parameters: Values; order: number; value: number }[] = [];
   const tried = new Set<string>();
   for (let place = 0; place < trials; place++) {
-    const draw = nextDraw(space, { seed, place, ranked: found.toSorted((a, b) => a.value - b.value), tried });
+    const ranked = found.toSorted((a, b) => a.value - b.value);
+    const draw = atOnce(nextDraw(space, { seed, place, ranked, tried }));
     if (!draw) break;
     tried.add(canonicalJson(draw));
     found.push({ parameters: draw, order: place, value: loss(draw) });

@@ -67,7 +67,9 @@ export class RunsController {
   @Post()
   @ApiOperation({
     summary: 'Submit a run, or (validate_only) see what submitting it would do',
-    description: '201 for a new run; 200 for one that exists with the same digest or Idempotency-Key, and for a plan.',
+    description:
+      '201 for a new run; 200 for one that exists with the same digest or Idempotency-Key, and for a plan. One that ' +
+      'exists takes the name if it has none; if it has, that stays: compare `name` of the answer.',
   })
   @TakesIdempotencyKey('A repeat with the same key returns the same run.')
   @ApiResponse({ status: 201, description: 'The new run', standardSchema: Run })

@@ -43,6 +43,13 @@ export const Plan = z
   .object({
     trials: z.int(),
     newRuns: z.record(z.string(), z.int()).describe('How many new runs, by kind.'),
+    stoppedBefore: z
+      .record(z.string(), z.int())
+      .optional()
+      .describe(
+        'How many of the new runs a sweep stopped early before, by kind: they are trained anew. Absent where there ' +
+          'is none.',
+      ),
     reused: z
       .record(z.string(), z.int())
       .describe('How many places in the trials a shared or finished run fills, by kind.'),

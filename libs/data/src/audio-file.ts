@@ -129,7 +129,8 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   }
   const isSync = content[0] === 0xff && (content[1]! & 0xe0) === 0xe0;
   // Eleven set bits begin a frame of MPEG; that of AAC has no layer.
-  if (isSync && (content[1]! & 0xf6) === 0xf0) throw new Error(`expected ${SOUND_FORMATS}, the file is AAC`);
+  if (isSync && (content[1]! & 0xf6) === 0xf0)
+    throw new Error(`expected ${SOUND_FORMATS}, the file is AAC: ${AS_FLAC}`);
   // Behind tags there can be something else before the first frame.
   const found = start > 0 ? nextFrames(content, 0) : undefined;
   const first = isSync ? 0 : found;
@@ -145,10 +146,15 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   );
 }
 
+/**
+ * What to do with AAC, in MP4 or alone: of its decoders those that are kept up are under the GPL, which this is not.
+ */
+const AS_FLAC = 'write it as FLAC (ffmpeg -i FILE FILE.flac)';
+
 /** What else people call sounds. */
 function foreignFormat(bytes: Buffer): string | undefined {
   const [magic, next] = [bytes.toString('latin1', 0, 4), bytes.toString('latin1', 4, 8)];
-  if (next === 'ftyp') return 'is MP4 or M4A: write it as FLAC';
+  if (next === 'ftyp') return `is MP4 or M4A: ${AS_FLAC}`;
   if (magic === '\x1aE\xdf\xa3') return 'is WebM or Matroska: write it as FLAC';
   return magic === '0&²u' ? 'is WMA: write it as FLAC' : undefined;
 }

@@ -156,8 +156,12 @@ describe('an MP3', () => {
     ['fewer frames than promised', Buffer.concat([promised(20, 0), frames(10)]), /expected 20 frames .* found 11/],
     ['half a frame at its end', frames(10).subarray(0, -70), /ends early, in the middle of a frame/],
     ['a gap', Buffer.concat([frames(5), Buffer.alloc(50, 'x'), frames(5)]), /sync is lost: 50 bytes at 720/],
-    ['frames of AAC', Buffer.concat([Buffer.of(0xff, 0xf1, 0x50, 0x80), Buffer.alloc(200)]), /the file is AAC/],
-    ['AAC in MP4', Buffer.from('\0\0\0\x20ftypM4A ', 'latin1'), /the file is MP4 or M4A/],
+    [
+      'frames of AAC',
+      Buffer.concat([Buffer.of(0xff, 0xf1, 0x50, 0x80), Buffer.alloc(200)]),
+      /the file is AAC: write it as FLAC \(ffmpeg -i/,
+    ],
+    ['AAC in MP4', Buffer.from('\0\0\0\x20ftypM4A ', 'latin1'), /the file is MP4 or M4A: write it as FLAC \(ffmpeg -i/],
   ])('with %s is damaged, or named what it is', async (_, bytes, expected) => {
     await expect(beginningOf(bytes, RATE, 100)).rejects.toThrow(expected);
   });

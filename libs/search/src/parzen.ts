@@ -3,6 +3,7 @@
  * kernel for each observed trial, the product of one in each parameter, and one for the prior.
  */
 import { canonicalJson, distributionOf, exact, type Parameter } from '#libs/contracts';
+import type { InPieces } from './pieces.js';
 
 /** Weight of the prior beside trials of weight 1. */
 const PRIOR_WEIGHT = 1;
@@ -22,7 +23,7 @@ type Assignment = Record<string, unknown>;
 /** Values drawn from a density, and its logarithm at a value. */
 export interface Density {
   draw(uniform: () => number): Assignment;
-  log(values: Assignment): number;
+  log(values: Assignment): InPieces<number>;
 }
 
 /** The kernels in one parameter: the observed ones in their order, then the prior's. */
@@ -33,14 +34,16 @@ interface Kernels {
 }
 
 /** The density of the values that some trials had of parameters, all of which each of them had. */
-export function densityOf(
+export function* densityOf(
   parameters: readonly (readonly [string, Parameter])[],
   observed: readonly Assignment[],
-): Density {
-  const kernels = parameters.map(([path, parameter]) => {
+): InPieces<Density> {
+  const kernels: (readonly [string, Kernels])[] = [];
+  for (const [path, parameter] of parameters) {
     const values = observed.map((each) => each[path]);
-    return [path, kernelsOf(parameter, values)] as const;
-  });
+    kernels.push([path, kernelsOf(parameter, values)]);
+    yield;
+  }
   const raw = [...weightsOf(observed.length), PRIOR_WEIGHT];
   const total = raw.reduce((sum, weight) => sum + weight, 0);
   const weights = raw.map((weight) => weight / total);
@@ -50,9 +53,12 @@ export function densityOf(
       const kernel = chosen(weights, uniform);
       return Object.fromEntries(kernels.map(([path, each]) => [path, each.draw(kernel, uniform)]));
     },
-    log: (values) => {
+    *log(values) {
       const logs = priors.slice();
-      for (const [path, each] of kernels) each.add(logs, values[path]);
+      for (const [path, each] of kernels) {
+        each.add(logs, values[path]);
+        yield;
+      }
       const highest = logs.reduce((max, log) => Math.max(max, log), Number.NEGATIVE_INFINITY);
       return highest + Math.log(logs.reduce((sum, log) => sum + Math.exp(log - highest), 0));
     },

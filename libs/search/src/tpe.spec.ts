@@ -1,8 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { canonicalJson, draws, uniformNumbers, type Parameter } from '#libs/contracts';
+import { canonicalJson, drawAll, draws, uniformNumbers, type Parameter } from '#libs/contracts';
 import { PROBLEMS, regretOf, uniform, type Problem } from '../../../tests/support/search-spaces.js';
 import { bandwidths, weightsOf } from './parzen.js';
-import { betterCount, nextDraw, suggest, type Observation } from './tpe.js';
+import { atOnce, type InPieces } from './pieces.js';
+import * as tpe from './tpe.js';
+import { betterCount, type Observation } from './tpe.js';
+
+const suggest = (...args: Parameters<typeof tpe.suggest>) => atOnce(tpe.suggest(...args));
+const nextDraw = (...args: Parameters<typeof tpe.nextDraw>) => atOnce(tpe.nextDraw(...args));
 
 const mean = (numbers: number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
 
@@ -108,6 +113,51 @@ describe('a suggestion', () => {
     expect(nextDraw(small, { seed: 1, place: 12, ranked: [], tried })).toBeNull();
   });
 });
+
+describe('many trials', () => {
+  const space: Record<string, Parameter> = {
+    rate: { min: 1e-5, max: 1, distribution: 'log_uniform_values' },
+    dropout: uniform(0, 0.5),
+    width: { min: 16, max: 512, q: 16, distribution: 'q_uniform' },
+    norm: { values: ['batch', 'group', 'none'] },
+  };
+  const trials = (count: number): Observation[] => {
+    const numbers = uniformNumbers(1, 1);
+    return Array.from({ length: count }, (_, order) => ({ parameters: drawAll(space, numbers), order }));
+  };
+
+  test('give the suggestions that they gave before these were made in pieces', () => {
+    const ranked = trials(400);
+    const next = (place: number) => nextDraw(space, { seed: 3, place, ranked, tried: new Set() });
+    expect([next(400), next(401), next(402)]).toEqual([
+      { dropout: 0.07781031937698743, norm: 'group', rate: 0.0002055163113116584, width: 80 },
+      { dropout: 0.35071131859308174, norm: 'none', rate: 0.01430231680087651, width: 512 },
+      { dropout: 0.3500947969841173, norm: 'none', rate: 0.000295646331465648, width: 480 },
+    ]);
+  });
+
+  test('take long in sum, and no piece of it does', () => {
+    const ranked = trials(10_000);
+    const shares = [0, 1, 2].map((place) => {
+      const pieces = secondsOfPieces(tpe.nextDraw(space, { seed: 3, place, ranked, tried: new Set() }));
+      return Math.max(...pieces) / pieces.reduce((sum, seconds) => sum + seconds, 0);
+    });
+    // A garbage collection may fall into one.
+    expect(Math.min(...shares)).toBeLessThan(0.2);
+  });
+});
+
+/** Seconds of processor time of each piece. */
+function secondsOfPieces(work: InPieces<unknown>): number[] {
+  const pieces: number[] = [];
+  for (let done = false; !done;) {
+    const before = process.threadCpuUsage();
+    done = work.next().done!;
+    const { user, system } = process.threadCpuUsage(before);
+    pieces.push((user + system) / 1e6);
+  }
+  return pieces;
+}
 
 describe('a parameter that does not always apply', () => {
   const space: Record<string, Parameter> = {

@@ -2,7 +2,8 @@
  * The tree-structured Parzen estimator (Bergstra et al. 2011), multivariate as by default in Optuna 5: two joint
  * densities from the better and the worse trials, and of the candidates drawn from the first the one where their ratio
  * is highest. Parameters that apply under the same conditions have a density together, the groups one after the other.
- * Pure and seeded: the same results give the same suggestion.
+ * Pure and seeded: the same results give the same suggestion. After thousands of trials a suggestion takes a second of
+ * a processor, so that all of it is made in pieces.
  */
 import {
   canonicalJson,
@@ -18,6 +19,7 @@ import {
   type Parameter,
 } from '#libs/contracts';
 import { densityOf } from './parzen.js';
+import type { InPieces } from './pieces.js';
 
 const CANDIDATES = 24;
 /** A finite space of up to so many cells is known cell by cell. */
@@ -52,12 +54,12 @@ export interface Suggesting {
  * does not always apply are made of the trials that had it, the better of those (Bergstra et al. 2011, section 4: a
  * tree).
  */
-export function suggest(
+export function* suggest(
   parameters: Record<string, Parameter>,
   ranked: readonly Observation[],
   uniform: () => number,
   { candidates = CANDIDATES, takes = () => true }: Suggesting = {},
-): Record<string, unknown> {
+): InPieces<Record<string, unknown>> {
   if (ranked.length < TPE_STARTUP) return drawAll(parameters, uniform, takes);
   const inTime = (some: readonly Observation[]) =>
     some.toSorted((a, b) => a.order - b.order).map(({ parameters: had }) => had);
@@ -72,12 +74,13 @@ export function suggest(
     const had = ranked.filter(({ parameters: of }) => varied.every(([path]) => of[path] !== undefined));
     // The better of all trials, and at least as many as would be the better of those alone.
     const cut = Math.max(betterCount(had.length), had.filter((each) => better.has(each)).length);
-    const [good, bad] = [densityOf(varied, inTime(had.slice(0, cut))), densityOf(varied, inTime(had.slice(cut)))];
+    const good = yield* densityOf(varied, inTime(had.slice(0, cut)));
+    const bad = yield* densityOf(varied, inTime(had.slice(cut)));
     let best: { values: Record<string, unknown>; score: number } | undefined;
     for (let i = 0; i < candidates; i++) {
       const values = good.draw(uniform);
       if (Object.entries(values).some(([path, value]) => !takes(path, value))) continue;
-      const score = good.log(values) - bad.log(values);
+      const score = (yield* good.log(values)) - (yield* bad.log(values));
       if (!best || score > best.score) best = { values, score };
     }
     const unconditional = varied.map(([path, { when: _, ...parameter }]) => [path, parameter] as const);
@@ -90,7 +93,7 @@ export function suggest(
  * The draw with number `place` of a search that never tries an assignment twice: the model's, or where that has been
  * tried another at random. Null where nothing is left to try.
  */
-export function nextDraw(
+export function* nextDraw(
   parameters: Record<string, Parameter>,
   {
     seed,
@@ -99,13 +102,13 @@ export function nextDraw(
     tried,
     takes = () => true,
   }: { seed: number; place: number; ranked: readonly Observation[]; tried: ReadonlySet<string>; takes?: Takes },
-): Record<string, unknown> | null {
+): InPieces<Record<string, unknown> | null> {
   const uniform = uniformNumbers(seed, place + 1);
   const isNew = (draw: Record<string, unknown>) => !tried.has(canonicalJson(draw));
   for (let i = 0; i < CANDIDATES; i++) {
     // A choice that leads to what was tried would be made again and again: of fewer candidates the second best has its
     // turn.
-    const draw = suggest(parameters, ranked, uniform, { candidates: Math.max(1, CANDIDATES >> i), takes });
+    const draw = yield* suggest(parameters, ranked, uniform, { candidates: Math.max(1, CANDIDATES >> i), takes });
     if (isNew(draw)) return draw;
   }
   const cells = cellsOf(parameters);

@@ -1,5 +1,5 @@
 /** Runs and sweeps from files: submitted, or only planned. */
-import { ApiError, type Estimation, type MemoryFit, type Plan } from '#libs/contracts';
+import { ApiError, type Estimation, type MemoryFit, type Plan, type Run, type SubmitRun } from '#libs/contracts';
 import type { Command } from 'commander';
 import { SubmissionFile, UsageError, type Reading } from '../document.js';
 import { FOLLOWING, positive } from '../options.js';
@@ -69,6 +69,12 @@ const forWandb = (command: Command): Command =>
 const notesOf = ({ notes }: SubmissionFile, plan: Plan): string[] => [...notes, ...(plan.notes ?? [])];
 const notesText = (notes: readonly string[]): string => notes.map((note) => `  ${note}\n`).join('');
 
+/** What of a run that was there before has another name than was asked for. */
+const nameText = (run: Run, { name: asked }: Pick<SubmitRun, 'name'>): string =>
+  asked === undefined || run.name === asked || run.name === null
+    ? ''
+    : `\n  it is called ${run.name}, and not ${asked}: loom change ${run.id} --name ${asked} renames it`;
+
 const read = (file: string, reading: Reading): Promise<SubmissionFile> =>
   SubmissionFile.read(file, reading, async (text) => runId(await client(), text));
 
@@ -96,7 +102,10 @@ export function addSubmit(program: Command): void {
         };
         if (submission.type === 'run') {
           const { run, created } = await api.submitRun(submission.request).catch(refused);
-          told(run, `${created ? 'submitted' : 'reused'} run ${run.id} (${run.status})`);
+          told(
+            run,
+            `${created ? 'submitted' : 'reused'} run ${run.id} (${run.status})${nameText(run, submission.request)}`,
+          );
           // What was there before is somebody else's: it is let go of, not cancelled.
           const watching = { cancelOnInterrupt: cancelOnInterrupt && created, spareShared: true };
           if (watch) process.exitCode = await follow(api, [run], watching);

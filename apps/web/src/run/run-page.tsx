@@ -9,6 +9,7 @@ import { RunActions } from '../ui/run-actions.js';
 import { nameOf, Progress, Status } from '../ui/run-status.js';
 import { Fault, Skeleton } from '../ui/states.js';
 import { Attempts } from './attempts.js';
+import { Classification } from './classification.js';
 import { Curves } from './curves.js';
 import { DatasetSummary } from './dataset-summary.js';
 import { Events } from './events.js';
@@ -42,6 +43,7 @@ export function RunPage({ id }: { id: string }) {
             </Panel>
           )}
           <Results run={run} />
+          <Classification artifacts={artifacts} />
           {run.result?.summary && <DatasetSummary summary={run.result.summary} />}
           <Shown
             run={run}

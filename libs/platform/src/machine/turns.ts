@@ -36,6 +36,16 @@ export async function inTurns<Item, Result>(
   return results;
 }
 
+/** Does work that says itself where it may be interrupted; resolves with what it returns. */
+export async function doneInTurns<Result>(work: Generator<unknown, Result>): Promise<Result> {
+  const turns = new Turns();
+  for (;;) {
+    const { done, value } = work.next();
+    if (done) return value;
+    if (turns.over) await turns.next();
+  }
+}
+
 /** Characters that are sent in one piece. */
 const PIECE = 65_536;
 

@@ -10,7 +10,6 @@ import {
   parentsOf,
   REUSABLE_STATUSES,
   type Fault,
-  type Plan,
   type RunKind,
   type RunSpec,
   type RunStatus,
@@ -49,6 +48,8 @@ export interface Placement {
   parentIds: string[];
   /** What the run's status is, or is to be. */
   status: RunStatus;
+  /** The run is new, though one of its digest has begun: that one was stopped early, and stays so. */
+  stoppedBefore: boolean;
 }
 
 interface ExistingRun {
@@ -62,6 +63,14 @@ interface ExistingRun {
 
 /** A run that exists and can answer a draft. */
 type Reusable = Pick<ExistingRun, 'id' | 'digest' | 'status'>;
+
+/** What exists of the digests of a submit. */
+interface Known {
+  /** By digest the run to attach to. */
+  reusable: ReadonlyMap<string, Reusable>;
+  /** Digests of which a run was stopped early after it had begun. */
+  stopped: ReadonlySet<string>;
+}
 
 /** What the drafts of a submit name: datasets by reference, runs by id. */
 interface Named {
@@ -114,8 +123,10 @@ export async function admit(
   if (faults.length) throw RequestError.invalid(distinct(faults));
   const digests = complete.map(({ digest }) => digest);
   const sweepId = typeof options.reuse === 'string' ? options.reuse : null;
-  const reusable = options.reuse ? await reusableRuns(tx, digests, sweepId) : new Map<string, Reusable>();
-  return placed(drafts, complete, reusable, named);
+  const known: Known = options.reuse
+    ? { reusable: await reusableRuns(tx, digests, sweepId), stopped: await stoppedEarly(tx, digests) }
+    : { reusable: new Map(), stopped: new Set() };
+  return placed(drafts, complete, known, named);
 }
 
 /** Parents are share-locked until the transaction ends: none can finish between being looked at and depended on. */
@@ -272,7 +283,7 @@ function dependencies(
 async function placed(
   drafts: readonly Draft[],
   complete: readonly Complete[],
-  reusable: ReadonlyMap<string, Reusable>,
+  { reusable, stopped }: Known,
   { parents }: Named,
 ): Promise<Placement[]> {
   const placements: Placement[] = [];
@@ -293,6 +304,7 @@ async function placed(
       datasetDigest: dataset?.manifest.digest ?? null,
       ...dependencies(spec, parent, parents),
       ...(existing && { status: existing.status }),
+      stoppedBefore: !existing && stopped.has(digest),
     };
     byDigest.set(digest, placement);
     return placement;
@@ -338,36 +350,18 @@ const runsOfDigests = (digests: string[], sweepId: string | null): Prisma.Sql =>
   ORDER BY created_at
   FOR SHARE`;
 
-/** Runs by their kinds. */
-type Counts = Partial<Record<RunKind, number>>;
-
-/** What a submit would start and what it would take from elsewhere. */
-export async function planOf(placements: readonly Placement[], trials: number): Promise<Plan> {
-  const newRuns: Counts = {};
-  const existing: Counts = {};
-  const reused: Counts = {};
-  const shared: Counts = {};
-  const add = (counts: Counts, { spec: { kind } }: Placement) => (counts[kind] = (counts[kind] ?? 0) + 1);
-  const there = new Set<string>();
-  await inTurns(placements, (placement) => {
-    const { outcome, runId } = placement;
-    if (outcome === 'new') return add(newRuns, placement);
-    add(reused, placement);
-    if (outcome === 'shared' || there.has(runId)) return add(shared, placement);
-    there.add(runId);
-    return add(existing, placement);
-  });
-  const list = (counts: Counts) =>
-    Object.entries(counts)
-      .map(([kind, n]) => `${n} ${kind}`)
-      .join(', ') || 'none';
-  return {
-    trials,
-    newRuns,
-    reused,
-    existing,
-    summary:
-      `${trials} ${trials === 1 ? 'trial' : 'trials'}; new runs: ${list(newRuns)}; there already: ${list(existing)}` +
-      (Object.keys(shared).length ? `; shared between trials: ${list(shared)}` : ''),
-  };
+/**
+ * Those of the digests of which a run was stopped early after it had begun. None of them answers a draft: it was not
+ * among the best of the trials that it was judged with, and may be among others.
+ */
+async function stoppedEarly(tx: Transaction, digests: readonly string[]): Promise<Set<string>> {
+  const stopped = new Set<string>();
+  for (const batch of batchesOf([...new Set(digests)], DIGEST_BATCH)) {
+    const found = await tx.$queryRaw<{ digest: string }[]>`
+      SELECT DISTINCT digest
+      FROM run
+      WHERE digest = ANY(${batch}::text[]) AND ${hasStatus(['early_stopped'])} AND attempt > 0`;
+    for (const { digest } of found) stopped.add(digest);
+  }
+  return stopped;
 }

@@ -1,10 +1,11 @@
 import type { Plan, SubmitRun } from '#libs/contracts';
 import type { Database, Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
-import { admit, planOf, type Draft, type Placement } from './admission.js';
+import { admit, type Draft, type Placement } from './admission.js';
 import { requestHash } from './digests.js';
 import { estimate } from './estimate.js';
 import { memoryFit } from './memory-fit.js';
+import { planOf } from './plan.js';
 import type { Rungs } from './rungs.js';
 import type { Transitions } from './transitions.js';
 
@@ -42,7 +43,8 @@ export class Submission {
   ) {}
 
   /**
-   * Queues a run, or attaches to an equal one. A repeat with the same key returns what the first returned.
+   * Queues a run, or attaches to an equal one, which takes the request's name if it has none. A repeat with the same
+   * key returns what the first returned.
    * @throws RequestError `invalid_request` naming the fields, `idempotency_mismatch` for a key that was used for
    *   another request.
    */
@@ -57,6 +59,7 @@ export class Submission {
       const [placement] = await this.admit(tx, [draftOf(request)], request.onDuplicate === 'reuse');
       const { runId, outcome, parentIds } = placement!;
       await this.insert(tx, [placement!], request);
+      if (outcome !== 'new' && request.name !== undefined) await nameUnnamed(tx, runId, request.name);
       await this.rungs.needInFull(tx, [runId, ...parentIds]);
       await this.askFor(tx, [...(outcome === 'new' ? [] : [runId]), ...parentIds]);
       await this.remember(tx, idempotencyKey, request, runId);
@@ -170,6 +173,16 @@ export class Submission {
 }
 
 const draftOf = ({ spec, name }: SubmitRun): Draft => ({ spec, name, path: ['spec'] });
+
+/** A run that people named otherwise keeps its name. */
+const nameUnnamed = (tx: Transaction, runId: string, name: string): Promise<unknown> => tx.$queryRaw`
+  WITH named AS (
+    UPDATE run
+    SET name = ${name}
+    WHERE id = ${runId}::uuid AND name IS NULL
+    RETURNING id)
+  SELECT pg_notify('run_changed', id::text)::text
+  FROM named`;
 
 /** Rows of `run`, as one value, because a parameter for each field of each run would be too many. */
 async function insertRuns(

@@ -10,7 +10,8 @@ import {
 } from '#libs/contracts';
 import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
-import { planOf, type Placement } from '../runs/admission.js';
+import type { Placement } from '../runs/admission.js';
+import { planOf } from '../runs/plan.js';
 
 /** What can be laid out at once, in the order in which it is to start. */
 export async function expand(spec: SweepSpec): Promise<Trial[]> {

@@ -12,6 +12,7 @@ import {
 } from '#libs/contracts';
 import { nextDraw, type Observation } from '#libs/search';
 import type { Prisma, Transaction } from '../machine/database.js';
+import { inTurns, doneInTurns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import type { Runs } from '../runs/runs.js';
 import { hasStatus } from '../runs/sql.js';
@@ -54,7 +55,7 @@ export class Search {
     const atOnce = Math.max(1, Math.floor(parallelTrialsOf(spec) / perDraw));
     const draws = await this.results(tx, sweep, perDraw);
     const takes = takesOf(spec);
-    const tried = new Set(draws.map(({ parameters }) => canonicalJson(parameters)));
+    const tried = new Set(await inTurns(draws, ({ parameters }) => canonicalJson(parameters)));
     for (;;) {
       const place = draws.length;
       if ((place + 1) * perDraw > spec.run_cap!) return false;
@@ -63,7 +64,7 @@ export class Search {
       const ranked: Observation[] = before
         .filter(({ value }) => value !== null)
         .sort((a, b) => b.value!.complete - a.value!.complete || b.value!.score - a.value!.score || a.order - b.order);
-      const draw = nextDraw(spec.parameters, { seed: spec.seed, place, ranked, tried, takes });
+      const draw = await doneInTurns(nextDraw(spec.parameters, { seed: spec.seed, place, ranked, tried, takes }));
       if (!draw) return false;
       tried.add(canonicalJson(draw));
       const admitted = await this.add(tx, sweep, draw, place * perDraw, perDraw);
@@ -111,18 +112,21 @@ export class Search {
     const sign = goalOfMetric(spec.metric) === 'maximize' ? 1 : -1;
     // Stages in the order of their dependencies: jsonb keeps no order of keys.
     const order = stageOrder(spec.stages);
-    return [...Map.groupBy(results, ({ index }) => Math.floor(index / perDraw))].map(([draw, trials]) => {
-      const values = trials.flatMap((trial) => lastStageValue(trial, order) ?? []).map((value) => sign * value);
-      const stopped = trials.flatMap(({ index }) => stoppedAt?.get(index) ?? []);
-      return {
-        parameters: Object.fromEntries(
-          Object.entries(trials[0]!.parameters).filter(([path]) => Object.hasOwn(spec.parameters, path)),
-        ),
-        order: draw,
-        settled: trials.every(({ settled }) => settled),
-        value: valueOfDraw(values, stopped),
-      };
-    });
+    return inTurns(
+      Map.groupBy(results, ({ index }) => Math.floor(index / perDraw)),
+      ([draw, trials]) => {
+        const values = trials.flatMap((trial) => lastStageValue(trial, order) ?? []).map((value) => sign * value);
+        const stopped = trials.flatMap(({ index }) => stoppedAt?.get(index) ?? []);
+        return {
+          parameters: Object.fromEntries(
+            Object.entries(trials[0]!.parameters).filter(([path]) => Object.hasOwn(spec.parameters, path)),
+          ),
+          order: draw,
+          settled: trials.every(({ settled }) => settled),
+          value: valueOfDraw(values, stopped),
+        };
+      },
+    );
   }
 
   /** The last point of each trial's pretraining, by the trial's index; scores are the higher the better. */

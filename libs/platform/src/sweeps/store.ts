@@ -272,7 +272,7 @@ export class SweepStore {
 
   /**
    * Submits the spec of a sweep again, changed at the top as asked: what has run to its end is reused, and
-   * what was stopped early is trained anew. @throws RequestError as `submit`, `not_found`
+   * what was stopped early is trained anew, as the plan says. @throws RequestError as `submit`, `not_found`
    */
   async clone(
     sweepId: string,
