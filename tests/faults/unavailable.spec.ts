@@ -96,7 +96,10 @@ async function ask({ route, method, path: at, body }: RouteRequest): Promise<Ans
   const response = await fetch(stack.client.url + at, {
     method,
     signal: AbortSignal.timeout(30_000),
-    ...(body !== undefined && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+    ...(body !== undefined && {
+      headers: { 'content-type': Buffer.isBuffer(body) ? 'application/octet-stream' : 'application/json' },
+      body: Buffer.isBuffer(body) ? new Uint8Array(body) : JSON.stringify(body),
+    }),
   });
   const { status, headers } = response;
   const text = await response.text();

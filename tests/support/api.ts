@@ -23,7 +23,7 @@ export const json = async <T>(response: Response | Promise<Response>): Promise<T
   (await (await response).json()) as T;
 
 /** An API on an empty database that knows the dataset `shapes`, without its test split, with `dir` for its files. */
-export async function startApi() {
+export async function startApi(environment: Record<string, string> = {}) {
   const dir = await mkdtemp(path.join(tmpdir(), 'loom-api-'));
   const home = await freshDatabase();
   const env = loadEnv({
@@ -34,6 +34,7 @@ export async function startApi() {
     LOOM_QUEUE: `test-${randomUUID()}`,
     LOOM_ARTIFACTS_DIR: dir,
     LOOM_DATA_ROOT: dir,
+    ...environment,
   });
   const app = await createApplication(env);
   await app.listen(0, '127.0.0.1');

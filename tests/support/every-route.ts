@@ -13,6 +13,7 @@ export interface RouteRequest {
   route: Route;
   method: string;
   path: string;
+  /** A file where it is a Buffer, else JSON. */
   body?: unknown;
 }
 
@@ -124,6 +125,7 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ],
     ['GET /v1/runs/{id}/logs', `${run}/logs`],
     ['GET /v1/runs/{id}/artifacts', `${run}/artifacts`],
+    ['PUT /v1/runs/{id}/artifacts/{name}', `${run}/artifacts/n-${randomUUID()}.txt`, Buffer.from('what was seen')],
     ['GET /v1/runs/{id}/artifacts/{artifactId}/content', `${run}/artifacts/${done.artifact}/content`],
     ['GET /v1/runs/{id}/stream', `${run}/stream`],
     ['POST /v1/runs/{id}/cancel', `/v1/runs/${toCancel}/cancel`],

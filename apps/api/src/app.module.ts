@@ -21,6 +21,7 @@ import {
   SweepQueries,
   SweepResults,
   SweepStore,
+  Uploads,
   Workers,
   type Env,
   type JobQueue,
@@ -37,7 +38,7 @@ import {
 } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { LoggerModule, PinoLogger } from 'nestjs-pino';
-import { ArtifactsController } from './artifacts.controller.js';
+import { ArtifactsController, RunArtifactsController } from './artifacts.controller.js';
 import { Clients } from './clients.js';
 import { DatasetsController } from './datasets.controller.js';
 import { ListStreams } from './list-stream.js';
@@ -94,6 +95,11 @@ const providersOf = (env: Env, log: Logger): Provider[] => [
     provide: ArtifactCollector,
     inject: [Database, ArtifactStore],
     useFactory: (database: Database, artifacts: ArtifactStore) => new ArtifactCollector(database, artifacts, env),
+  },
+  {
+    provide: Uploads,
+    inject: [Database, ArtifactStore],
+    useFactory: (database: Database, artifacts: ArtifactStore) => new Uploads(database, artifacts, env),
   },
   { provide: Runs, inject: [Database], useFactory: (database: Database) => new Runs(database, env) },
   { provide: Submission, inject: [Runs], useFactory: (runs: Runs) => runs.submission },
@@ -170,6 +176,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
         DatasetsController,
         WorkersController,
         ArtifactsController,
+        RunArtifactsController,
         ProjectsController,
         ReferencesController,
         OperationsController,

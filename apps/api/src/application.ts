@@ -11,7 +11,7 @@ import { describeApi } from './api-document.js';
 import { AppModule } from './app.module.js';
 import { Clients, LARGEST_BODY } from './clients.js';
 import { serveDashboard } from './dashboard-files.js';
-import { answerOrigin, refuseForeign, RouteMethods } from './door.js';
+import { answerOrigin, refuseForeign, RouteMethods, UPLOADED } from './door.js';
 import { refuseUnreadable, sendProblem } from './problems.js';
 import { rememberRequests } from './request-log.js';
 
@@ -72,6 +72,8 @@ export async function createApplication(env: Env): Promise<NestFastifyApplicatio
       'content-security-policy': POLICY,
     });
   });
+  // Only where a file is uploaded: the door refuses it elsewhere.
+  fastify.addContentTypeParser(UPLOADED.name, (_, body, done) => done(null, body));
   // Before the body is read, and after the request was noted in the log.
   const methods = new RouteMethods();
   fastify.addHook('onRoute', ({ method, url }) => methods.add(url, [method].flat()));

@@ -24,7 +24,8 @@ function isOwn(host: string, { host: listensOn, publicHosts }: Env): boolean {
  * A page elsewhere must not reach this server by a name that it has pointed here, nor change things through a browser.
  * @throws HttpException of 403 or 415
  */
-export function refuseForeign({ headers, method }: FastifyRequest, env: Env): void {
+export function refuseForeign(request: FastifyRequest, env: Env): void {
+  const { headers, method } = request;
   const { host = '', origin } = headers;
   if (!isOwn(host, env))
     throw new HttpException(
@@ -32,7 +33,7 @@ export function refuseForeign({ headers, method }: FastifyRequest, env: Env): vo
         'LOOM_PUBLIC_URL allows others',
       403,
     );
-  refuseBody(headers);
+  refuseBody(headers, isUpload(request) ? UPLOADED : JSON_BODY);
   const changes = method !== 'GET' && method !== 'HEAD' && method !== 'OPTIONS';
   const known = [`http://${host}`, `https://${host}`, ...env.allowedOrigins];
   if (origin && changes && !known.includes(origin))
@@ -43,13 +44,19 @@ export function refuseForeign({ headers, method }: FastifyRequest, env: Env): vo
     );
 }
 
-/** @throws HttpException of 415 for a body that is no JSON, or compressed */
-function refuseBody(headers: FastifyRequest['headers']): void {
+/** Type of a body: how it is called, and what is. */
+const JSON_BODY = { name: 'application/json', pattern: /^application\/(json|[^;\s]{0,100}\+json)\b/i };
+export const UPLOADED = { name: 'application/octet-stream', pattern: /^application\/octet-stream\b/i };
+/** The body of these requests is a file, read as it comes. */
+const isUpload = ({ method, routeOptions }: FastifyRequest): boolean =>
+  method === 'PUT' && routeOptions.url === '/v1/runs/:id/artifacts/:name';
+
+/** @throws HttpException of 415 for a body of another type, or compressed */
+function refuseBody(headers: FastifyRequest['headers'], { name, pattern }: typeof JSON_BODY): void {
   const hasBody = Number(headers['content-length'] ?? 0) > 0 || headers['transfer-encoding'] !== undefined;
   if (!hasBody) return;
   const { 'content-type': type = 'none', 'content-encoding': encoding = 'identity' } = headers;
-  if (!/^application\/(json|[^;\s]{0,100}\+json)\b/i.test(type))
-    throw new HttpException(`expected a body of type application/json, got ${type}`, 415);
+  if (!pattern.test(type)) throw new HttpException(`expected a body of type ${name}, got ${type}`, 415);
   if (encoding.toLowerCase() !== 'identity')
     throw new HttpException(`expected a body that is not compressed, got one in ${encoding.slice(0, 40)}`, 415);
 }

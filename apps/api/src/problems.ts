@@ -1,5 +1,5 @@
 import type { Problem } from '#libs/contracts';
-import { isUnavailable, RequestError, type RequestErrorCode } from '#libs/platform';
+import { isUnavailable, RequestError, StoreUnavailableError, type RequestErrorCode } from '#libs/platform';
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Socket } from 'node:net';
@@ -10,6 +10,7 @@ const STATUS: Record<RequestErrorCode, number> = {
   invalid_request: 422,
   not_found: 404,
   conflict: 409,
+  payload_too_large: 413,
   // As the draft on Idempotency-Key has it (draft-ietf-httpapi-idempotency-key-header).
   idempotency_mismatch: 422,
   invalid_state: 409,
@@ -23,7 +24,7 @@ const TITLES: Record<number, [code: string, title: string]> = {
   408: ['request_timeout', 'The request did not come in time'],
   409: ['conflict', 'The state of the resource does not allow this'],
   413: ['payload_too_large', 'The request is too large'],
-  415: ['unsupported_media_type', 'The body has to be JSON'],
+  415: ['unsupported_media_type', 'The body is of a type that is not taken here'],
   422: ['invalid_request', 'The request is not valid'],
   429: ['too_many_requests', 'One client asks for too much at once'],
   431: ['headers_too_large', 'The headers are too large'],
@@ -51,6 +52,8 @@ function describe(error: unknown): Described {
   const { statusCode } = error as { statusCode?: number };
   if (error instanceof Error && statusCode !== undefined && statusCode >= 400 && statusCode < 500)
     return by(statusCode, error.message);
+  if (error instanceof StoreUnavailableError)
+    return by(503, 'the artifact store cannot be written: nothing was added, try again');
   if (isUnavailable(error)) return by(503, 'Postgres or Redis does not answer: nothing was changed, try again');
   return by(500, 'the fault is on this side and was logged under the request id');
 }

@@ -53,7 +53,7 @@ const EXAMPLES: Record<string, string[]> = {
     'loom tag --sweep SWEEP --add views --dry-run',
   ],
   change: ['loom change RUN --name baseline --notes "before the new views"', 'loom change RUN --priority 90'],
-  artifacts: ['loom artifacts RUN', 'loom artifacts RUN --download files'],
+  artifacts: ['loom artifacts RUN', 'loom artifacts RUN --download files', 'loom artifacts RUN --add report.html'],
   export: ['loom export RUN', 'loom export RUN --format onnx,safetensors --out model'],
   datasets: ['loom datasets ls', 'loom datasets add digits ~/images/digits'],
   'datasets ls': ['loom datasets ls', 'loom datasets ls --json | jq -r .items[].name'],

@@ -1,6 +1,6 @@
 /** What runs leave behind: artifacts, and versions of datasets. */
 import { z } from 'zod';
-import { DatasetManifest } from './dataset.js';
+import { DatasetManifest, Name } from './dataset.js';
 import { dateTime } from './http-fields.js';
 
 export const Artifact = z
@@ -18,6 +18,31 @@ export const Artifact = z
   })
   .meta({ id: 'Artifact' });
 export type Artifact = z.output<typeof Artifact>;
+
+/** Kind of the files that programs beside its worker add to a run. */
+export const ATTACHMENT = 'attachment';
+
+/**
+ * Names that trainers give to their files (`context.store` in libs/training): whoever adds a file takes another, also
+ * where the run has none of it yet.
+ */
+const OF_TRAINERS =
+  /^((compression|classification|segmentation|maps|quality|export)\.json|(reconstructions|segmentation|views|samples|interpolation|atlas(-\d+)?)\.(png|webp)|(reconstruction|interpolation|sample)-.*\.wav|embeddings\.npy|.*\.(safetensors|onnx|model\.json|weights\.bin))$/;
+
+/** No longer than a part of a path that the API takes. */
+export const ArtifactName = Name.max(100).refine(
+  (name) => !OF_TRAINERS.test(name),
+  'expected a name that trainers give to no file of theirs, such as classification.json or model.onnx',
+);
+export const AddArtifact = z.strictObject({
+  mime: z
+    .string()
+    .max(100)
+    .regex(/^[a-z]+\/[a-z0-9][a-z0-9.+-]*$/, 'expected a media type such as text/csv')
+    .default('application/octet-stream')
+    .describe('What the file is served as.'),
+});
+export type AddArtifact = z.output<typeof AddArtifact>;
 
 const amount = z.object({ files: z.int(), bytes: z.int() });
 export const CollectResult = z.object({ orphans: amount, leftovers: amount, kept: amount }).meta({

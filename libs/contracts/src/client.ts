@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { Artifact, CollectResult, Dataset } from './artifacts-api.js';
+import type { AddArtifact, Artifact, CollectResult, Dataset } from './artifacts-api.js';
 import type { DamagedRow, ListPage } from './http.js';
 import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
@@ -42,6 +42,9 @@ export interface PageOf<Item> {
 
 const COLLECT_TIMEOUT_MS = 300_000;
 const EXPORT_TIMEOUT_MS = 600_000;
+const UPLOAD_TIMEOUT_MS = 600_000;
+
+const bytesOfHex = (hex: string): number[] => (hex.match(/../g) ?? []).map((pair) => Number.parseInt(pair, 16));
 
 /**
  * The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601
@@ -118,6 +121,26 @@ export class LoomClient extends Streams {
   }
   eachArtifact(id: string): AsyncGenerator<Artifact> {
     return each((cursor) => this.artifacts(id, { limit: 200, ...cursor }));
+  }
+  /**
+   * Adds a file to a run; the same again does no harm. `sha256` (in hex): bytes that are others are refused. In Node
+   * `openAsBlob` reads a file as it is sent.
+   */
+  addArtifact(
+    id: string,
+    name: string,
+    file: Blob,
+    { sha256, ...query }: Partial<AddArtifact> & { sha256?: string } = {},
+  ): Promise<Artifact> {
+    const digest = sha256 === undefined ? undefined : btoa(String.fromCharCode(...bytesOfHex(sha256)));
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/artifacts/${encodeURIComponent(name)}`, {
+      method: 'PUT',
+      body: file,
+      query,
+      ...(digest !== undefined && { headers: { 'content-digest': `sha-256=:${digest}:` } }),
+      repeatable: true,
+      timeoutMs: UPLOAD_TIMEOUT_MS,
+    });
   }
   cancelRun(id: string): Promise<Run> {
     return this.json(`/v1/runs/${encodeURIComponent(id)}/cancel`, { method: 'POST', repeatable: true });

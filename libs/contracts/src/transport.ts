@@ -61,6 +61,7 @@ export class UnreachableError extends Error {
 
 export interface CallOptions {
   query?: object;
+  /** Sent as JSON; a Blob as it is. */
   body?: unknown;
   headers?: Record<string, string>;
   method?: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
@@ -156,15 +157,16 @@ export class Transport {
     method: string,
     { body, headers = {}, timeoutMs = this.timeoutMs, signal = AbortSignal.timeout(timeoutMs) }: CallOptions,
   ): Promise<Response> {
+    const isFile = body instanceof Blob;
     const response = await fetch(url, {
       method,
       headers: {
         accept: 'application/json',
         ...this.authorization,
-        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(body !== undefined && { 'content-type': isFile ? 'application/octet-stream' : 'application/json' }),
         ...headers,
       },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(body !== undefined && { body: isFile ? body : JSON.stringify(body) }),
       signal,
     });
     if (!response.ok) {

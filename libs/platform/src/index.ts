@@ -1,6 +1,7 @@
 export * from './artifacts/collector.js';
 export * from './artifacts/identity.js';
 export * from './artifacts/store.js';
+export { StoreUnavailableError, Uploads } from './artifacts/uploads.js';
 export * from './machine/child-process.js';
 export { Database, isUnavailable, type Channel } from './machine/database.js';
 export * from './machine/env.js';

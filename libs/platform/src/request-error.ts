@@ -2,7 +2,13 @@ import { RUN_KINDS, type Fault } from '#libs/contracts';
 import type { z } from 'zod';
 
 export type RequestErrorCode =
-  'not_found' | 'invalid_request' | 'conflict' | 'idempotency_mismatch' | 'invalid_state' | 'damaged';
+  | 'not_found'
+  | 'invalid_request'
+  | 'conflict'
+  | 'payload_too_large'
+  | 'idempotency_mismatch'
+  | 'invalid_state'
+  | 'damaged';
 
 /** A request that can't be done as asked, for a reason that whoever asked can act on. Nothing was changed. */
 export class RequestError extends Error {

@@ -1,6 +1,11 @@
 /** Files of runs: fetched, made for other programs, and removed where nothing names them. */
-import { bytes, type Artifact } from '#libs/contracts';
-import type { Command } from 'commander';
+import { bytes, type Artifact, type LoomClient } from '#libs/contracts';
+import { Option, type Command } from 'commander';
+import { createHash } from 'node:crypto';
+import { createReadStream, openAsBlob } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { UsageError } from '../document.js';
 import { download } from '../download.js';
 import { EXIT } from '../exit-codes.js';
 import { followed } from '../follow.js';
@@ -13,14 +18,37 @@ import { table } from '../render.js';
 
 const EXPORT_FORMATS = ['tfjs', 'safetensors', 'onnx'] as const;
 
+interface ArtifactsOptions {
+  download?: string;
+  add?: string[];
+  mime?: string;
+}
+
+/** Adds files of this machine to a run, each under its own name. */
+async function addFiles(api: LoomClient, id: string, files: readonly string[], mime?: string): Promise<void> {
+  const added: Artifact[] = [];
+  for (const file of files) {
+    const found = await stat(file).catch(() => undefined);
+    if (!found?.isFile()) throw new UsageError(`expected a file, got ${file}: there is none`);
+    const sha256 = createHash('sha256');
+    for await (const piece of createReadStream(file)) sha256.update(piece as Buffer);
+    const options = { sha256: sha256.digest('hex'), ...(mime !== undefined && { mime }) };
+    added.push(await api.addArtifact(id, path.basename(file), await openAsBlob(file), options));
+  }
+  show(added, () => added.map((file) => `added ${file.name} (${bytes(file.sizeBytes)}, ${file.sha256})\n`).join(''));
+}
+
 export function addArtifacts(program: Command): void {
   program
     .command('artifacts <id>')
     .description('files of a run')
     .option('--download <folder>', 'fetch them all, each checked by its sha256')
-    .action(async (run: string, { download: folder }: { download?: string }) => {
+    .option('--add <files...>', 'add these files to the run')
+    .addOption(new Option('--mime <type>', 'media type of what is added').conflicts('download'))
+    .action(async (run: string, { download: folder, add, mime }: ArtifactsOptions) => {
       const api = await client();
       const id = await runId(api, run);
+      if (add) return addFiles(api, id, add, mime);
       const files: Artifact[] = [];
       for await (const file of api.eachArtifact(id)) files.push(file);
       if (folder === undefined)

@@ -197,15 +197,25 @@ export class ArtifactStore {
     await this.checkIdentity();
     const source = await openFile(file, of);
     try {
-      const stored = await this.putFrom(source, onRead);
-      await this.checkIdentity();
-      return stored;
+      return await this.written(source.createReadStream({ autoClose: false }), onRead);
     } finally {
       await source.close();
     }
   }
 
-  private async putFrom(source: FileHandle, onRead?: () => void): Promise<StoredFile> {
+  /** `put` of bytes as they come; where they break off, nothing is left behind. */
+  async putBytes(bytes: AsyncIterable<Buffer>): Promise<StoredFile> {
+    await this.checkIdentity();
+    return this.written(bytes);
+  }
+
+  private async written(source: AsyncIterable<Buffer>, onRead?: () => void): Promise<StoredFile> {
+    const stored = await this.writtenHere(source, onRead);
+    await this.checkIdentity();
+    return stored;
+  }
+
+  private async writtenHere(source: AsyncIterable<Buffer>, onRead?: () => void): Promise<StoredFile> {
     const temporary = path.join(await this.folder('tmp'), randomUUID());
     // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
     const handle = await open(temporary, 'wx');
@@ -213,7 +223,7 @@ export class ArtifactStore {
       const hash = createHash('sha256');
       let sizeBytes = 0;
       await pipeline(
-        source.createReadStream({ autoClose: false }),
+        source,
         async function* (chunks: AsyncIterable<Buffer>) {
           for await (const chunk of chunks) {
             hash.update(chunk);

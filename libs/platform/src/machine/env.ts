@@ -62,6 +62,8 @@ const Environment = z
     LOOM_MOST_STREAMS: count.default(4000),
     /** A request whose headers and body have not come by then is closed. */
     LOOM_REQUEST_TIMEOUT_MS: milliseconds.default(30_000),
+    /** Largest file that a program may add to a run. */
+    LOOM_LARGEST_UPLOAD_MIB: count.default(256),
     LOOM_ARTIFACTS_DIR: folder.prefault('.loom/artifacts'),
     /** The only folder that `prepare-dataset` may read. */
     LOOM_DATA_ROOT: folder.prefault('.'),
@@ -190,6 +192,7 @@ const Environment = z
     mostRequests: env.LOOM_MOST_REQUESTS,
     mostStreams: env.LOOM_MOST_STREAMS,
     requestTimeoutMs: env.LOOM_REQUEST_TIMEOUT_MS,
+    largestUploadBytes: env.LOOM_LARGEST_UPLOAD_MIB * 2 ** 20,
     artifactsDir: env.LOOM_ARTIFACTS_DIR,
     dataRoot: env.LOOM_DATA_ROOT,
     webDir: env.LOOM_WEB_DIR,
