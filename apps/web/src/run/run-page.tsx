@@ -1,4 +1,4 @@
-import { isTerminal, type RunDetail } from '#libs/contracts';
+import { isTerminal, UnreachableError, type RunDetail } from '#libs/contracts';
 import { client } from '../data/queries.js';
 import { useRun, type RunState } from '../data/run-feed.js';
 import { link, useRoute } from '../route.js';
@@ -33,7 +33,9 @@ export function RunPage({ id }: { id: string }) {
   return (
     <>
       <Title run={run} live={state.live} onDone={state.again} />
-      {state.error !== undefined && <Fault error={state.error} again={state.again} />}
+      {state.error !== undefined && !(state.error instanceof UnreachableError) && (
+        <Fault error={state.error} again={state.again} />
+      )}
       <div className="columns run">
         <div>
           {!isTerminal(run.status) && (
@@ -69,11 +71,7 @@ function Title({ run, live, onDone }: { run: RunDetail; live: boolean; onDone: (
       <div className="title">
         <h1>{nameOf(run)}</h1>
         <Status status={run.status} reason={run.statusReason} />
-        {live && (
-          <span className="live" title="What you see comes as it happens.">
-            live
-          </span>
-        )}
+        <Liveness live={live} ended={isTerminal(run.status)} />
         <RunActions run={run} onDone={onDone} />
         {isTerminal(run.status) && (
           <DeleteButton name={nameOf(run)} next={link('runs')} onDelete={() => client.deleteRun(run.id)}>
@@ -87,6 +85,22 @@ function Title({ run, live, onDone }: { run: RunDetail; live: boolean; onDone: (
         </p>
       )}
     </>
+  );
+}
+
+/** Whether what is shown of a run that goes on comes as it happens. */
+function Liveness({ live, ended }: { live: boolean; ended: boolean }) {
+  if (live)
+    return (
+      <span className="live" title="What you see comes as it happens.">
+        live
+      </span>
+    );
+  if (ended) return null;
+  return (
+    <span className="dim" title="What you see was so when the connection was lost; it is made anew.">
+      connecting …
+    </span>
   );
 }
 
