@@ -6,6 +6,9 @@ import { seed } from '../../bench/seed.js';
 import { accessibilityFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
 
+/** Pages take their time on a busy machine. */
+const LATER = { timeout: 30_000 };
+
 describeInBrowser('the list of runs', () => {
   const dashboard = dashboardOf((stack) => seed(stack.database.url, { runs: 300, points: 2000, log: () => undefined }));
 
@@ -83,6 +86,36 @@ describeInBrowser('the list of runs', () => {
     await page.getByRole('button', { name: 'Remove the condition eval/knn>0.5' }).click();
     await page.getByRole('textbox', { name: 'Metrics' }).fill('accuracy is good');
     await page.locator('input[aria-invalid=true]').waitFor();
+  });
+
+  test('runs without a name are told apart, and found by any part of what they are called or of their id', async () => {
+    const ids: string[] = [];
+    for (const seed of [1, 2, 3]) {
+      const spec = { kind: 'pretrain', dataset: 'made-up', batchSize: 64, epochs: 1, seed } as const;
+      ids.push((await dashboard.stack.client.submitRun({ spec, requires: { gpu: { name: 'none-such' } } })).run.id);
+    }
+    const page = await dashboard.open('#/runs');
+    const search = page.getByRole('searchbox', { name: 'Name or id' });
+    const shown = () => page.locator('table.runs tbody tr td.name').allTextContents();
+    const labels = ids.map((id) => `pretrain ${id.slice(-8)}`);
+    await expect.poll(async () => (await shown()).slice(0, 3), LATER).toEqual(labels.toReversed());
+    for (const part of [
+      labels[1]!,
+      labels[1]!.toUpperCase().slice(3),
+      ids[1]!,
+      ids[1]!.slice(20, -3).toUpperCase(),
+      ids[1]!.slice(-6),
+    ]) {
+      await search.fill(part);
+      await expect.poll(shown, LATER).toEqual([labels[1]]);
+    }
+    await page.reload();
+    await page.getByRole('link', { name: labels[1]! }).click();
+    await page.getByRole('heading', { name: labels[1]!, level: 1 }).waitFor();
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.getByRole('button', { name: 'Copy the id' }).click();
+    await page.getByRole('button', { name: 'Copied' }).waitFor();
+    expect(await page.evaluate<string>('navigator.clipboard.readText()')).toBe(ids[1]);
   });
 
   test('a dataset version is deleted where no run is of it, after asking', async () => {

@@ -53,14 +53,19 @@ export function launchChromium(): Promise<Browser> {
 
 /**
  * A window on a page of the dashboard at `url`. What must never happen goes to `wrong`: a fault in the page, something
- * that the policy forbids, a request to another origin.
+ * that the policy forbids, a request to another origin. `restarts`: the API goes away and comes back meanwhile.
  */
 export async function openPage(
   browser: Browser,
   url: string,
   hash: string,
   wrong: string[],
-  { width = 1280, height = 900, theme = 'light' }: { width?: number; height?: number; theme?: 'light' | 'dark' } = {},
+  {
+    width = 1280,
+    height = 900,
+    theme = 'light',
+    restarts = false,
+  }: { width?: number; height?: number; theme?: 'light' | 'dark'; restarts?: boolean } = {},
 ): Promise<{ context: BrowserContext; page: Page }> {
   const context = await browser.newContext({
     viewport: { width, height },
@@ -72,8 +77,8 @@ export async function openPage(
   const page = await context.newPage();
   page.on('pageerror', (error) => wrong.push(`fault: ${error.stack ?? error.message}`));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/ERR_INTERNET_DISCONNECTED|status of (404|409|422)/.test(message.text()))
-      wrong.push(`console: ${message.text()}`);
+    const expected = restarts ? /ERR_|status of (422|503)/ : /ERR_INTERNET_DISCONNECTED|status of (404|409|422)/;
+    if (message.type() === 'error' && !expected.test(message.text())) wrong.push(`console: ${message.text()}`);
   });
   page.on('request', (request) => {
     if (!request.url().startsWith(url) && !/^(data|blob):/.test(request.url()))

@@ -37,6 +37,7 @@ export interface Filter {
   tag?: string;
   sweep?: string;
   name?: string;
+  search?: string;
   project?: string;
   where?: string;
 }
@@ -48,17 +49,28 @@ export const filtered = (command: Command): Command =>
     .option('--tag <tag>', 'only runs with this tag')
     .option('--sweep <id>', 'only runs of this sweep')
     .option('--name <text>', 'only runs whose name holds it')
+    .option('--search <text>', 'only runs whose name or id holds it')
     .option('--project <name>', 'only runs of this project')
     .option(
       '--where <conditions>',
       'by last values of metrics and fields of the spec, such as eval/knn>0.5,spec:method=simclr',
     );
-export const filterOf = ({ status, kind, tag, sweep, name, project, where }: Filter): z.input<typeof RunFilter> => ({
+export const filterOf = ({
+  status,
+  kind,
+  tag,
+  sweep,
+  name,
+  search,
+  project,
+  where,
+}: Filter): z.input<typeof RunFilter> => ({
   ...(status && { status }),
   ...(kind && { kind }),
   ...(tag && { tag }),
   ...(sweep && { sweep }),
   ...(name && { name }),
+  ...(search && { search }),
   ...(project && { project }),
   ...(where && { where }),
 });

@@ -1,7 +1,8 @@
 import { QueryClientProvider } from '@tanstack/react-query';
 import { Component, lazy, StrictMode, Suspense, useEffect, useRef, useState, type ReactNode } from 'react';
 import { createRoot } from 'react-dom/client';
-import { queries, useOffline } from './data/queries.js';
+import { offline, useWatched } from './data/connection.js';
+import { queries } from './data/queries.js';
 import { OverviewPage } from './overview/overview-page.js';
 import { RunsPage } from './runs/runs-page.js';
 import { link, useRoute, type Route } from './route.js';
@@ -105,7 +106,7 @@ const Logo = () => (
 
 function App() {
   const route = useRoute();
-  const offline = useOffline();
+  const away = useWatched(offline);
   const main = useRef<HTMLElement>(null);
   const { title, content } = page(route);
   const place = route.path.join('/');
@@ -158,10 +159,10 @@ function App() {
         </footer>
       </header>
       <main ref={main} id="main" tabIndex={-1}>
-        {offline !== undefined && (
+        {away !== undefined && (
           <p className="offline" role="status">
-            <strong>Offline.</strong> The API has not answered since {new Date(offline).toLocaleTimeString()}; what you
-            see may be old. It is asked again every few seconds.
+            <strong>Offline.</strong> The API has not answered since {new Date(away).toLocaleTimeString()}; what you see
+            may be old. It is asked again every few seconds.
           </p>
         )}
         <Guard key={place}>

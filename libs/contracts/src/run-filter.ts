@@ -104,6 +104,9 @@ export const ListRuns = z.strictObject({
   tag: Name.optional(),
   sweep: z.uuid().optional(),
   name: nameHolds,
+  search: nameHolds.describe(
+    'Text that the id, the name, or the kind and the end of the id of a run without a name hold, in either case.',
+  ),
   project: Name.optional(),
   id: list(z.uuid(), 500).describe('Exactly the runs with these ids.'),
   parent: z.uuid().optional().describe('Runs that take the result of this one.'),

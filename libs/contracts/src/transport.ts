@@ -12,8 +12,9 @@ export interface ClientOptions {
    * neither is one that is turned away.
    */
   retries?: number;
-  /** First pause before a repeat; it doubles up to 5 s. */
+  /** First pause before a repeat; it doubles up to the longest, which is 5 s unless it is said. */
   retryDelayMs?: number;
+  longestDelayMs?: number;
   /** How long a call, or a silent stream, may take before it counts as lost. */
   timeoutMs?: number;
   /** Called for what is left out of a list because its row is damaged. */
@@ -86,6 +87,7 @@ export class Transport {
   protected readonly authorization: Record<string, string>;
   protected readonly retries: number;
   protected readonly retryDelayMs: number;
+  protected readonly longestDelayMs: number;
   protected readonly timeoutMs: number;
   private readonly onDamaged: (row: DamagedRow) => void;
   private readonly readText: ((text: string) => string) | undefined;
@@ -95,6 +97,7 @@ export class Transport {
     key,
     retries = 4,
     retryDelayMs = 250,
+    longestDelayMs = 5000,
     timeoutMs = 30_000,
     onDamaged = () => {},
     readText,
@@ -103,6 +106,7 @@ export class Transport {
     this.authorization = key === undefined ? {} : { authorization: `Bearer ${key}` };
     this.retries = retries;
     this.retryDelayMs = retryDelayMs;
+    this.longestDelayMs = longestDelayMs;
     this.timeoutMs = timeoutMs;
     this.onDamaged = onDamaged;
     this.readText = readText;
@@ -177,10 +181,11 @@ export class Transport {
   }
 
   /**
-   * Doubles from the first delay up to 5 s, less up to a half at random, so that many clients don't come back at once.
+   * Doubles from the first delay up to the longest, less up to a half at random, so that many clients don't come back
+   * at once.
    */
   protected backoffMs(attempt: number): number {
-    return Math.min(5000, this.retryDelayMs * 2 ** attempt) * (1 - Math.random() / 2);
+    return Math.min(this.longestDelayMs, this.retryDelayMs * 2 ** attempt) * (1 - Math.random() / 2);
   }
 }
 

@@ -1,5 +1,5 @@
-/** Queries of the pages over the typed client, repeated while a page is looked at. */
-import { LoomClient, RateMeter, UnreachableError, type Run } from '#libs/contracts';
+/** Queries of the pages over the typed client, repeated when one stream of all runs says that some changed. */
+import { RateMeter, type Run } from '#libs/contracts';
 import {
   keepPreviousData,
   MutationCache,
@@ -8,68 +8,130 @@ import {
   useQuery,
   type UseQueryResult,
 } from '@tanstack/react-query';
-import { useSyncExternalStore } from 'react';
+import { Coalesced } from './coalesced.js';
+import { client, heard, heardOf, isFinal, persistently, useWatched, Watched } from './connection.js';
 
-export const client = new LoomClient({ url: location.origin, retries: 1 });
+export { client } from './connection.js';
 
+/** How often what is shown is asked again while no stream says whether it has changed. */
 const REFRESH_MS = 3000;
-
-// Whether the API answers
-
-let offlineSince: number | undefined;
-
-const watchers = new Set<() => void>();
-
-export function heard(answered: boolean): void {
-  const next = answered ? undefined : (offlineSince ?? Date.now());
-  if (next === offlineSince) return;
-  offlineSince = next;
-  for (const each of watchers) each();
-}
+/** How often what changes mostly with runs, but also without, is asked again beside. */
+export const SELDOM_MS = 60_000;
+/** Least time from a change, or from the answers to the last one, to what is asked because of it. */
+const CHANGE_MS = 2000;
 
 const hearing = {
   onSuccess: () => heard(true),
-  onError: (error: unknown) => heard(!(error instanceof UnreachableError)),
+  onError: heardOf,
 };
-
-/** Since when the API has not answered, in ms; undefined while it does. */
-export const useOffline = (): number | undefined =>
-  useSyncExternalStore(
-    (listener) => {
-      watchers.add(listener);
-      return () => watchers.delete(listener);
-    },
-    () => offlineSince,
-  );
 
 export const queries = new QueryClient({
   queryCache: new QueryCache(hearing),
   mutationCache: new MutationCache(hearing),
   defaultOptions: {
-    queries: { retry: false, networkMode: 'always', refetchInterval: REFRESH_MS, staleTime: 1000 },
+    queries: { retry: false, networkMode: 'always', staleTime: 1000 },
     mutations: { networkMode: 'always' },
   },
 });
 
-/** `load` again every few seconds while the page is looked at; `live: false` for what no longer changes. */
+// What the API says of itself
+
+/** Whether the stream of changes is connected. */
+const told = new Watched(false);
+
+/** Who else hears which runs have changed: null where it is not known. */
+const hearers = new Set<(changed: readonly string[] | null) => void>();
+/** @returns what ends it */
+export function onChanges(hearer: (changed: readonly string[] | null) => void): () => void {
+  hearers.add(hearer);
+  return () => hearers.delete(hearer);
+}
+
+/** Asks again for what is shown and can change, or has failed. */
+const renew = (): Promise<void> =>
+  queries.invalidateQueries({
+    predicate: ({ meta, state: { data, error } }) =>
+      error !== null || (meta?.['changes'] as ((data: unknown) => boolean) | undefined)?.(data) !== false,
+  });
+const renewal = new Coalesced(renew, CHANGE_MS);
+
+/** Follows the changes of all runs. What changed before the connection is not told: all is asked then. */
+async function followChanges(signal: AbortSignal): Promise<void> {
+  const lost = () => told.set(false);
+  await persistently(
+    () =>
+      client.followRuns(
+        {},
+        {
+          onChange: ({ changed }) => {
+            heard(true);
+            const first = !told.get();
+            told.set(true);
+            for (const each of hearers) each(first ? null : changed);
+            if (first) void renew();
+            else renewal.ask();
+          },
+          onLost: (error) => {
+            lost();
+            heardOf(error);
+          },
+        },
+        { signal, retries: Number.POSITIVE_INFINITY },
+      ),
+    { signal, failed: lost },
+  );
+}
+
+let following: AbortController | undefined;
+
+/** Connects anew. A page that nobody sees has no connection: browsers have six of them for all pages of an address. */
+function follow(): void {
+  following?.abort();
+  told.set(false);
+  if (document.hidden) return;
+  following = new AbortController();
+  void followChanges(following.signal);
+}
+
+document.addEventListener('visibilitychange', follow);
+addEventListener('online', follow);
+addEventListener('offline', follow);
+follow();
+
+// What is shown
+
+/**
+ * `load` again whenever a run has changed, for as long as `live` says that it can change, and `everyMs` where it also
+ * changes without one.
+ */
 export function useLive<T>(
   key: readonly unknown[],
   load: () => Promise<T>,
   {
     live = true,
+    everyMs,
     keep = false,
     enabled = true,
-  }: { live?: boolean | ((value: T) => boolean); keep?: boolean; enabled?: boolean } = {},
+  }: { live?: boolean | ((value: T) => boolean); everyMs?: number; keep?: boolean; enabled?: boolean } = {},
 ): UseQueryResult<T> {
+  const stream = useWatched(told);
+  const changes = (data: T | undefined) => (typeof live === 'function' ? data === undefined || live(data) : live);
+  const repeatMs = stream ? (everyMs ?? false) : REFRESH_MS;
   return useQuery<T>({
     queryKey: key,
     queryFn: load,
     enabled,
-    refetchInterval: ({ state: { data } }) =>
-      (typeof live === 'function' ? data === undefined || live(data) : live) ? REFRESH_MS : false,
+    meta: { changes },
+    refetchInterval: ({ state: { data, error } }) => {
+      if (error && !isFinal(error)) return REFRESH_MS;
+      return changes(data) && repeatMs;
+    },
     ...(keep && { placeholderData: keepPreviousData }),
   });
 }
+
+/** The workers, who change without a run: they come, go, and say that they are there. */
+export const useWorkers = () => useLive(['workers'], () => client.workers(), { everyMs: 15_000 });
 
 /** Asks everything again that is shown: after an action. */
 export const refresh = (): Promise<void> => queries.invalidateQueries();

@@ -1,16 +1,10 @@
 /** Follows one run: what it has said is read once, and what it says from then on is streamed. */
-import {
-  isTerminal,
-  UnreachableError,
-  type Artifact,
-  type LogLine,
-  type RunDetail,
-  type RunEvent,
-} from '#libs/contracts';
+import { isTerminal, type Artifact, type LogLine, type RunDetail, type RunEvent } from '#libs/contracts';
 import { useEffect, useMemo, useSyncExternalStore } from 'react';
 import { Coalesced } from './coalesced.js';
 import { addPoints, seriesOf, type Series } from '../charts/series.js';
-import { client, heard, meter } from './queries.js';
+import { client, heard, heardOf, persistently } from './connection.js';
+import { meter, onChanges } from './queries.js';
 
 const PAGE = 500;
 
@@ -24,6 +18,7 @@ export interface RunState {
   loaded: boolean;
   /** Whether the stream is connected. */
   live: boolean;
+  /** Why it is not, and never will be where asking again can't help. */
   error: unknown;
   /** Counts changes of the curves, which are changed in place. */
   version: number;
@@ -35,7 +30,7 @@ const TELL_MS = 200;
 /** Least time from one read of a run and its artifacts to the next, however many events ask for it. */
 const DETAIL_MS = 1000;
 
-/** A run followed for as long as somebody subscribes. A run that has ended is read once. */
+/** A run followed for as long as somebody subscribes. A run that has ended is read, and again where it was changed. */
 class RunFeed {
   private state: RunState = {
     run: undefined,
@@ -51,6 +46,8 @@ class RunFeed {
   private readonly curves = new Map<string, Series>();
   private readonly listeners = new Set<() => void>();
   private stop: AbortController | undefined;
+  /** All that the run has said is read, and no stream is open. */
+  private ended = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly id: string) {}
@@ -60,7 +57,11 @@ class RunFeed {
   readonly subscribe = (listener: () => void): (() => void) => {
     this.listeners.add(listener);
     if (!this.stop) this.start();
+    const unheard = onChanges((changed) => {
+      if (this.ended && (changed === null || changed.includes(this.id))) this.again();
+    });
     return () => {
+      unheard();
       this.listeners.delete(listener);
       // React subscribes anew at once in some cases; a stream is not worth ending for that.
       setTimeout(() => {
@@ -87,24 +88,20 @@ class RunFeed {
 
   private start(): void {
     const stop = (this.stop = new AbortController());
-    this.curves.clear();
-    this.set({ curves: this.curves, events: [], log: [], error: undefined });
-    this.follow(stop.signal).then(
-      () => {
-        if (!stop.signal.aborted) this.set({ live: false });
-      },
-      (error: unknown) => {
-        if (stop.signal.aborted) return;
-        heard(!(error instanceof UnreachableError));
-        this.set({ error, live: false });
-      },
-    );
+    this.ended = false;
+    const failed = (error: unknown) => this.set({ error, live: false });
+    void persistently(() => this.follow(stop.signal), { signal: stop.signal, failed }).then(() => {
+      this.ended = !stop.signal.aborted;
+    });
   }
 
+  /** Reads all that the run has said, and what it says until it has ended. */
   private async follow(signal: AbortSignal): Promise<void> {
     const run = await client.run(this.id);
     if (signal.aborted) return;
-    this.set({ run });
+    heard(true);
+    this.curves.clear();
+    this.set({ run, curves: this.curves, events: [], log: [], error: undefined });
     await this.readArtifacts(signal);
     if (isTerminal(run.status)) return this.readAll(signal);
     this.set({ loaded: true });
@@ -115,7 +112,7 @@ class RunFeed {
       {
         onRun: (news) => {
           heard(true);
-          this.set({ live: true, ...(this.state.run && { run: { ...this.state.run, ...news } }) });
+          this.set({ live: true, error: undefined, ...(this.state.run && { run: { ...this.state.run, ...news } }) });
         },
         onEvent: (event) => {
           this.set({ events: [...this.state.events, event] });
@@ -126,11 +123,21 @@ class RunFeed {
           this.set({ version: this.state.version + 1 });
         },
         onLog: (line) => this.set({ log: [...this.state.log.slice(-MOST_LINES), line] }),
+        onLost: (error) => {
+          heardOf(error);
+          this.set({ live: false });
+        },
+        onBack: () => {
+          heard(true);
+          this.set({ live: true });
+          detail.ask();
+        },
       },
-      { signal },
+      { signal, retries: Number.POSITIVE_INFINITY },
     );
     await detail.stop();
-    await this.readDetail(signal);
+    const [ended] = await Promise.all([client.run(this.id), this.readArtifacts(signal)]);
+    if (!signal.aborted) this.set({ run: ended, live: false });
   }
 
   private async readDetail(signal: AbortSignal): Promise<void> {
@@ -139,7 +146,7 @@ class RunFeed {
       if (!signal.aborted) this.set({ run });
       await this.readArtifacts(signal);
     } catch (error) {
-      if (!signal.aborted) heard(!(error instanceof UnreachableError));
+      if (!signal.aborted) heardOf(error);
     }
   }
 

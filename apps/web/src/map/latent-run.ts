@@ -1,7 +1,6 @@
 /** A run that has mapped a latent space, with what its files hold. */
-import type { Run } from '#libs/contracts';
+import { runLabel, type Run } from '#libs/contracts';
 import { client, useLive } from '../data/queries.js';
-import { nameOf } from '../ui/run-status.js';
 import type { MapsFile } from './latent.js';
 
 export const MAP_NAMES: Record<string, string> = { pca: 'PCA', tsne: 't-SNE', umap: 'UMAP' };
@@ -26,11 +25,11 @@ export function useLatent(id: string | undefined, { keep = false } = {}) {
       const maps = artifacts.get('maps.json');
       if (!maps)
         throw new Error(
-          `expected a run that has mapped a latent space, ${nameOf(run)} (${run.kind}) has no maps.json: ` +
+          `expected a run that has mapped a latent space, ${runLabel(run)} (${run.kind}) has no maps.json: ` +
             `${run.status === 'succeeded' ? 'choose one of kind embed' : `it is ${run.status}`}`,
         );
       const answer = await fetch(maps.url);
-      if (!answer.ok) throw new Error(`expected the maps of ${nameOf(run)}, got HTTP ${answer.status}`);
+      if (!answer.ok) throw new Error(`expected the maps of ${runLabel(run)}, got HTTP ${answer.status}`);
       const file = (await answer.json()) as MapsFile;
       const atlas = Array.from(
         { length: Math.ceil(file.atlas.points.length / (file.atlas.perFile ?? Infinity)) || 1 },
@@ -42,7 +41,7 @@ export function useLatent(id: string | undefined, { keep = false } = {}) {
         atlas,
         features: artifacts.get('embeddings.npy'),
         metrics: run.result?.metrics ?? {},
-        name: nameOf(run),
+        name: runLabel(run),
       };
     },
     { live: false, keep, enabled: id !== undefined },

@@ -1,8 +1,8 @@
+import { runLabel } from '#libs/contracts';
 import { useMemo, useState } from 'react';
 import { client, useLive } from '../data/queries.js';
 import { link, useRoute } from '../route.js';
 import { Choice } from '../ui/controls.js';
-import { nameOf } from '../ui/run-status.js';
 import { Loaded } from '../ui/states.js';
 import { Checkpoints } from './checkpoints.js';
 import {
@@ -194,7 +194,7 @@ function Choices({ latent, map, colour }: { latent: Latent; map: string; colour:
             .filter((run) => run.id !== latent.run.id)
             .map((run) => (
               <option key={run.id} value={run.id}>
-                {nameOf(run)}
+                {runLabel(run)}
               </option>
             ))}
         </select>

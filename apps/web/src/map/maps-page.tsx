@@ -1,4 +1,4 @@
-import type { Run } from '#libs/contracts';
+import { runLabel, type Run } from '#libs/contracts';
 import { client, useLive } from '../data/queries.js';
 import { link } from '../route.js';
 import { Ago } from '../ui/time.js';
@@ -44,11 +44,7 @@ function MapsPanel({ maps }: { maps: readonly Run[] }) {
             .map(([key, value]) => `${key.split('/')[1]} ${value.toFixed(2)}`)
             .join(' · ');
           return [
-            run.status === 'succeeded' ? (
-              <a href={link(`maps/${run.id}`)}>{run.name ?? `embed ${run.id.slice(0, 8)}`}</a>
-            ) : (
-              <RunLink run={run} />
-            ),
+            run.status === 'succeeded' ? <a href={link(`maps/${run.id}`)}>{runLabel(run)}</a> : <RunLink run={run} />,
             <Status status={run.status} reason={run.statusReason} />,
             <Progress run={run} />,
             metrics['data/samples']?.toLocaleString('en') ?? '–',

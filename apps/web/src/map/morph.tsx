@@ -1,4 +1,4 @@
-import type { Artifact } from '#libs/contracts';
+import { runLabel, type Artifact } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { client, refresh, useLive } from '../data/queries.js';
@@ -6,7 +6,7 @@ import { useRun } from '../data/run-feed.js';
 import { link } from '../route.js';
 import { SoundList } from '../sounds/sound-list.js';
 import { Panel } from '../ui/panel.js';
-import { nameOf, Progress, Status } from '../ui/run-status.js';
+import { Progress, Status } from '../ui/run-status.js';
 import { Empty, Fault, Loaded } from '../ui/states.js';
 import { labelOf, type Latent } from './latent-run.js';
 import { Thumbnail } from './thumbnail.js';
@@ -52,7 +52,7 @@ export function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonl
                 <select value={from} onChange={({ target }) => choose(target.value)}>
                   {known.map((each) => (
                     <option key={each.id} value={each.id}>
-                      {nameOf(each)}
+                      {runLabel(each)}
                     </option>
                   ))}
                 </select>

@@ -1,6 +1,6 @@
 import { ACTIVE_STATUSES, sampleText, type Worker } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
-import { client, refresh, useLive } from '../data/queries.js';
+import { client, refresh, SELDOM_MS, useLive, useWorkers } from '../data/queries.js';
 import { NoWorker, WorkerCard } from './worker-card.js';
 import { link } from '../route.js';
 import { DeleteButton } from '../ui/delete-button.js';
@@ -19,7 +19,7 @@ export function MachinesPage() {
 }
 
 function WorkersPanel() {
-  const workers = useLive(['workers'], () => client.workers());
+  const workers = useWorkers();
   const running = useLive(['runs', 'active'], () => client.runs({ status: [...ACTIVE_STATUSES], limit: 100 }));
   const drain = useMutation({ mutationFn: (id: string) => client.drainWorker(id), onSettled: () => void refresh() });
   return (
@@ -99,7 +99,7 @@ function GoneWorkers({ workers }: { workers: readonly Worker[] }) {
 }
 
 function DatasetsPanel() {
-  const datasets = useLive(['datasets'], () => client.datasets({ limit: 200 }));
+  const datasets = useLive(['datasets'], () => client.datasets({ limit: 200 }), { everyMs: SELDOM_MS });
   return (
     <Panel title="Datasets" className="flush">
       <Loaded query={datasets}>

@@ -1,6 +1,6 @@
 import { ACTIVE_STATUSES, type RunStatus } from '#libs/contracts';
 import { useEffect } from 'react';
-import { client, meter, useLive } from '../data/queries.js';
+import { client, meter, SELDOM_MS, useLive, useWorkers } from '../data/queries.js';
 import { link } from '../route.js';
 import { Panel } from '../ui/panel.js';
 import { StatusBar } from '../ui/run-status.js';
@@ -14,7 +14,7 @@ import { NoWorker, WorkerCard } from './worker-card.js';
 export function OverviewPage() {
   const counts = useLive(['counts'], () => client.runCounts());
   const running = useLive(['runs', 'active'], () => client.runs({ status: [...ACTIVE_STATUSES], limit: 100 }));
-  const workers = useLive(['workers'], () => client.workers());
+  const workers = useWorkers();
   useEffect(() => {
     if (running.data) meter.note(running.data.items, Date.now());
   }, [running.data]);
@@ -63,7 +63,7 @@ export function OverviewPage() {
 }
 
 function SweepsPanel() {
-  const sweeps = useLive(['sweeps', 'recent'], () => client.sweeps({ limit: 4 }));
+  const sweeps = useLive(['sweeps', 'recent'], () => client.sweeps({ limit: 4 }), { everyMs: SELDOM_MS });
   return (
     <Panel title="Sweeps" aside={<a href={link('sweeps')}>All</a>}>
       <Loaded query={sweeps}>

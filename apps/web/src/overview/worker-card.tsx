@@ -1,6 +1,6 @@
-import type { Run, Worker } from '#libs/contracts';
+import { runLabel, type Run, type Worker } from '#libs/contracts';
 import { link } from '../route.js';
-import { nameOf, Status } from '../ui/run-status.js';
+import { Status } from '../ui/run-status.js';
 import { Ago } from '../ui/time.js';
 import { Empty } from '../ui/states.js';
 
@@ -39,7 +39,7 @@ export function WorkerCard({ worker, runs }: { worker: Worker; runs: Run[] }) {
       )}
       {runs.map((run) => (
         <div key={run.id} className="dim">
-          ↳ <a href={link(`runs/${run.id}`)}>{nameOf(run)}</a>
+          ↳ <a href={link(`runs/${run.id}`)}>{runLabel(run)}</a>
         </div>
       ))}
     </article>

@@ -1,4 +1,4 @@
-import { duration, type Finetune, type RunDetail } from '#libs/contracts';
+import { duration, SHORT_ID, type Finetune, type RunDetail } from '#libs/contracts';
 import { link } from '../route.js';
 import { requestOf } from '../submit/submission.js';
 import { Copy } from '../ui/hand-out.js';
@@ -20,6 +20,7 @@ export function Facts({ run }: { run: RunDetail }) {
   return (
     <Panel title="About">
       <dl className="facts">
+        <Id id={run.id} />
         <dt>Kind</dt>
         <dd>{run.kind}</dd>
         {'dataset' in run.spec && (
@@ -94,6 +95,16 @@ export function Facts({ run }: { run: RunDetail }) {
     </Panel>
   );
 }
+
+/** The end of an id, by which it can be meant, and all of it to be copied. */
+const Id = ({ id }: { id: string }) => (
+  <>
+    <dt>Id</dt>
+    <dd>
+      <code title={id}>…{id.slice(-SHORT_ID)}</code> <Copy text={id} label="Copy the id" />
+    </dd>
+  </>
+);
 
 /** Commands that train the run again. */
 function Reproduce({ run }: { run: RunDetail }) {

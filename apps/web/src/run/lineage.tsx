@@ -1,8 +1,8 @@
-import type { RunDetail } from '#libs/contracts';
+import { runLabel, type RunDetail } from '#libs/contracts';
 import { useLineage } from '../data/queries.js';
 import { link } from '../route.js';
 import { Panel } from '../ui/panel.js';
-import { nameOf, RunLink, Status } from '../ui/run-status.js';
+import { RunLink, Status } from '../ui/run-status.js';
 
 export function Lineage({ run }: { run: RunDetail }) {
   const { data } = useLineage(run);
@@ -22,7 +22,7 @@ export function Lineage({ run }: { run: RunDetail }) {
         )}
         {data.parents.map(row)}
         <li className="self">
-          <b>{nameOf(run)}</b>
+          <b>{runLabel(run)}</b>
         </li>
         {data.children.length > 0 && (
           <li className="children">

@@ -1,4 +1,4 @@
-import { isTerminal, type RunDetail } from '#libs/contracts';
+import { isTerminal, runLabel, UnreachableError, type RunDetail } from '#libs/contracts';
 import { client } from '../data/queries.js';
 import { useRun, type RunState } from '../data/run-feed.js';
 import { link, useRoute } from '../route.js';
@@ -6,7 +6,7 @@ import { Tabs } from '../ui/controls.js';
 import { DeleteButton } from '../ui/delete-button.js';
 import { Panel } from '../ui/panel.js';
 import { RunActions } from '../ui/run-actions.js';
-import { nameOf, Progress, Status } from '../ui/run-status.js';
+import { Progress, Status } from '../ui/run-status.js';
 import { Fault, Skeleton } from '../ui/states.js';
 import { Attempts } from './attempts.js';
 import { Classification } from './classification.js';
@@ -34,7 +34,9 @@ export function RunPage({ id }: { id: string }) {
   return (
     <>
       <Title run={run} live={state.live} onDone={state.again} />
-      {state.error !== undefined && <Fault error={state.error} again={state.again} />}
+      {state.error !== undefined && !(state.error instanceof UnreachableError) && (
+        <Fault error={state.error} again={state.again} />
+      )}
       <div className="columns run">
         <div>
           {!isTerminal(run.status) && (
@@ -69,16 +71,12 @@ function Title({ run, live, onDone }: { run: RunDetail; live: boolean; onDone: (
         <a href={link('runs')}>Runs</a> / <a href={link('runs', { kind: run.kind })}>{run.kind}</a>
       </p>
       <div className="title">
-        <h1>{nameOf(run)}</h1>
+        <h1>{runLabel(run)}</h1>
         <Status status={run.status} reason={run.statusReason} />
-        {live && (
-          <span className="live" title="What you see comes as it happens.">
-            live
-          </span>
-        )}
+        <Liveness live={live} ended={isTerminal(run.status)} />
         <RunActions run={run} onDone={onDone} />
         {isTerminal(run.status) && (
-          <DeleteButton name={nameOf(run)} next={link('runs')} onDelete={() => client.deleteRun(run.id)}>
+          <DeleteButton name={runLabel(run)} next={link('runs')} onDelete={() => client.deleteRun(run.id)}>
             <p>All that was recorded of it goes with it: attempts, events, log, metrics and files.</p>
           </DeleteButton>
         )}
@@ -89,6 +87,22 @@ function Title({ run, live, onDone }: { run: RunDetail; live: boolean; onDone: (
         </p>
       )}
     </>
+  );
+}
+
+/** Whether what is shown of a run that goes on comes as it happens. */
+function Liveness({ live, ended }: { live: boolean; ended: boolean }) {
+  if (live)
+    return (
+      <span className="live" title="What you see comes as it happens.">
+        live
+      </span>
+    );
+  if (ended) return null;
+  return (
+    <span className="dim" title="What you see was so when the connection was lost; it is made anew.">
+      connecting …
+    </span>
   );
 }
 
@@ -116,7 +130,7 @@ function Details({ run, state }: { run: RunDetail; state: RunState }) {
       {tab === 'curves' && <Curves state={state} run={run} />}
       {tab === 'files' && <Files run={run} artifacts={artifacts} />}
       {tab === 'events' && <Events events={events} />}
-      {tab === 'log' && <Log log={log} name={nameOf(run)} />}
+      {tab === 'log' && <Log log={log} name={runLabel(run)} />}
       {!['curves', 'files', 'events', 'log'].includes(tab) && <Spec run={run} />}
     </>
   );

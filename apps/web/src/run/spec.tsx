@@ -1,10 +1,9 @@
-import type { RunDetail } from '#libs/contracts';
+import { runLabel, type RunDetail } from '#libs/contracts';
 import { stringify } from 'yaml';
 import { link } from '../route.js';
 import { requestOf } from '../submit/submission.js';
 import { Copy, save } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
-import { nameOf } from '../ui/run-status.js';
 
 export function Spec({ run }: { run: RunDetail }) {
   const text = stringify(requestOf(run));
@@ -14,7 +13,7 @@ export function Spec({ run }: { run: RunDetail }) {
         <Copy text={text} label="Copy YAML" />
         <button
           className="quiet"
-          onClick={() => save(`${nameOf(run).replaceAll(' ', '-')}.yaml`, text, 'application/yaml')}
+          onClick={() => save(`${runLabel(run).replaceAll(' ', '-')}.yaml`, text, 'application/yaml')}
         >
           Download
         </button>

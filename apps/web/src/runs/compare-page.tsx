@@ -2,13 +2,13 @@ import { useState } from 'react';
 import { CurveChart } from '../charts/curve-chart.js';
 import { CurveControls, settingsFrom, settingsTo } from '../charts/curve-controls.js';
 import { client, useLive } from '../data/queries.js';
-import { diffSpecs, shortNumber, type RunDetail } from '#libs/contracts';
+import { diffSpecs, runLabel, type RunDetail, shortNumber } from '#libs/contracts';
 import { link, listOf, toggled, useRoute } from '../route.js';
 import { grouped, seriesOf, type Series } from '../charts/series.js';
 import { csv } from '../figures/csv.js';
 import { colourOf } from '../ui/colours.js';
 import { Empty, Loaded } from '../ui/states.js';
-import { isLive, nameOf, RunLink, Status } from '../ui/run-status.js';
+import { isLive, RunLink, Status } from '../ui/run-status.js';
 import { Menu } from '../ui/controls.js';
 import { Panel, Table } from '../ui/panel.js';
 import { save } from '../ui/hand-out.js';
@@ -119,7 +119,7 @@ function ComparedCurves({ runs, version }: { runs: readonly Compared[]; version:
               version={version}
               lines={runs.flatMap(({ run, curves }, i) => {
                 const series = curves.get(key);
-                return series ? [{ label: nameOf(run), colour: colourOf(i), series }] : [];
+                return series ? [{ label: runLabel(run), colour: colourOf(i), series }] : [];
               })}
             />
           ))}
@@ -133,7 +133,7 @@ function ComparedResults({ runs }: { runs: readonly Compared[] }) {
   const results = [...new Set(runs.flatMap(({ run }) => Object.keys(run.result?.metrics ?? {})))];
   const table = () =>
     csv([
-      ['metric', ...runs.map(({ run }) => nameOf(run))],
+      ['metric', ...runs.map(({ run }) => runLabel(run))],
       ...results.map((key) => [key, ...runs.map(({ run }) => run.result?.metrics[key])]),
     ]);
   return (

@@ -39,7 +39,7 @@ export function FilterPanel({
   return (
     <Panel className="filters">
       <div className="controls">
-        <Search value={query['name'] ?? ''} onChange={(name) => onRefine({ name })} />
+        <Search value={query['search'] ?? ''} onChange={(search) => onRefine({ search })} />
         <label>
           Kind{' '}
           <select value={query['kind'] ?? ''} onChange={({ target }) => onRefine({ kind: target.value })}>
@@ -95,7 +95,7 @@ function FilterChips({ where, sort, onRefine }: { where: RunFilter['where']; sor
   const order = `by ${sort.replace(/^-?(metric:)?/, '')}, ${sort.startsWith('-') ? 'largest' : 'smallest'} first`;
   return (
     <>
-      {(['tag', 'sweep', 'parent'] as const).map(
+      {(['name', 'tag', 'sweep', 'parent'] as const).map(
         (each) =>
           query[each] && (
             <button

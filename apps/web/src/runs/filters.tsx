@@ -14,6 +14,7 @@ export function filterFrom(query: Record<string, string>): RunFilter {
     ...(where.length && { where }),
     status: status.length ? status : undefined,
     kind: kind.length ? kind : undefined,
+    ...(query['search'] && { search: query['search'] }),
     ...(query['name'] && { name: query['name'] }),
     ...(query['tag'] && { tag: query['tag'] }),
     ...(query['sweep'] && { sweep: query['sweep'] }),
@@ -94,11 +95,11 @@ export function Search({ value, onChange }: { value: string; onChange: (value: s
   }, [text]);
   return (
     <label>
-      Name{' '}
+      Name or id{' '}
       <input
         type="search"
         value={text}
-        placeholder="any part of it"
+        placeholder="any part of either"
         maxLength={128}
         onChange={({ target }) => setText(target.value)}
       />

@@ -1,4 +1,4 @@
-import type { Run } from '#libs/contracts';
+import { runLabel, type Run } from '#libs/contracts';
 import { toggled } from '../route.js';
 import { RunLink } from '../ui/run-status.js';
 import { columnOf, Heading } from './columns.js';
@@ -44,7 +44,7 @@ export function RunTable({
               <td>
                 <input
                   type="checkbox"
-                  aria-label={`Choose ${run.name ?? run.id}`}
+                  aria-label={`Choose ${runLabel(run)}`}
                   checked={chosen.includes(run.id)}
                   onChange={() => onChoose(toggled(chosen, run.id))}
                 />

@@ -1,6 +1,6 @@
 /** The plan of the text, made anew while one types, and the button that submits it. */
-import { ApiError, duration, type Plan } from '#libs/contracts';
-import { client } from '../data/queries.js';
+import { ApiError, duration, UnreachableError, type Plan } from '#libs/contracts';
+import { client, isFinal } from '../data/connection.js';
 import { Panel } from '../ui/panel.js';
 import { Skeleton } from '../ui/states.js';
 import { lineOf, type Parsed, type Trouble } from './submission.js';
@@ -12,7 +12,7 @@ export interface Checked {
   general?: string;
 }
 
-/** Asks the API for the plan of what is written. */
+/** Asks the API for the plan of what is written. @throws what may pass */
 export async function planOf(parsed: Parsed): Promise<Checked> {
   if ('troubles' in parsed) return { troubles: parsed.troubles };
   const { submission, locate } = parsed;
@@ -33,6 +33,7 @@ export async function planOf(parsed: Parsed): Promise<Checked> {
           message: `${path.replace(/^spec\./, '')}: ${message}`,
         })),
       };
+    if (error instanceof UnreachableError || (error instanceof ApiError && !isFinal(error))) throw error;
     if (error instanceof ApiError) return { troubles: [], general: error.problem.detail || error.problem.title };
     return { troubles: [], general: error instanceof Error ? error.message : String(error) };
   }

@@ -1,6 +1,7 @@
 import { useMutation } from '@tanstack/react-query';
 import { useEffect, useEffectEvent, useMemo, useRef, useState } from 'react';
 import { stringify } from 'yaml';
+import { persistently } from '../data/connection.js';
 import { client, refresh, useLive } from '../data/queries.js';
 import { link, useRoute } from '../route.js';
 import { Choice } from '../ui/controls.js';
@@ -73,16 +74,17 @@ function useEditor(start: string, onSubmit: (text: string, checked: Checked) => 
     return () => created.destroy();
   }, []);
   useEffect(() => {
-    let current = true;
-    const timer = setTimeout(() => {
-      void planOf(parseSubmission(text)).then((next) => {
-        if (!current) return;
-        setChecked({ ...next, of: text });
-        editor.current?.mark(next.troubles);
-      });
-    }, TYPED_MS);
+    const stop = new AbortController();
+    const show = (next: Checked) => {
+      if (stop.signal.aborted) return;
+      setChecked({ ...next, of: text });
+      editor.current?.mark(next.troubles);
+    };
+    const plan = async () => show(await planOf(parseSubmission(text)));
+    const failed = () => show({ troubles: [], general: 'The API does not answer; it is asked again for the plan.' });
+    const timer = setTimeout(() => void persistently(plan, { signal: stop.signal, failed }), TYPED_MS);
     return () => {
-      current = false;
+      stop.abort();
       clearTimeout(timer);
     };
   }, [text]);

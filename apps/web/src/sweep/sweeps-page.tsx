@@ -1,4 +1,4 @@
-import { client, useLive } from '../data/queries.js';
+import { client, SELDOM_MS, useLive } from '../data/queries.js';
 import { link } from '../route.js';
 import { Ago } from '../ui/time.js';
 import { Damaged, Empty, Loaded } from '../ui/states.js';
@@ -11,7 +11,7 @@ export function SweepsPage() {
   const sweeps = useLive(
     ['sweeps', cursor],
     () => client.sweeps({ limit: 50, ...(cursor !== undefined && { cursor }) }),
-    { keep: true },
+    { keep: true, everyMs: SELDOM_MS },
   );
   return (
     <>

@@ -1,7 +1,6 @@
-import { RUN_ACTIONS, type Run, type RunAction } from '#libs/contracts';
+import { runLabel, type Run, RUN_ACTIONS, type RunAction } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { client, refresh } from '../data/queries.js';
-import { nameOf } from './run-status.js';
 
 const ACTIONS: Record<RunAction, { word: string; call: (id: string) => Promise<Run> }> = {
   pause: { word: 'Pause', call: (id) => client.pauseRun(id) },
@@ -38,7 +37,7 @@ export function RunActions({
           className={action === 'cancel' ? 'danger' : ''}
           disabled={act.isPending}
           onClick={() => act.mutate(action)}
-          aria-label={`${ACTIONS[action].word} ${nameOf(run)}`}
+          aria-label={`${ACTIONS[action].word} ${runLabel(run)}`}
         >
           {ACTIONS[action].word}
         </button>

@@ -1,14 +1,11 @@
 /** A run by its name, and how it stands. */
-import { duration, isTerminal, type Run } from '#libs/contracts';
+import { duration, isTerminal, runLabel, type Run } from '#libs/contracts';
 import { meter } from '../data/queries.js';
 import { link } from '../route.js';
 import { useNow } from './time.js';
 
-export const nameOf = (run: Pick<Run, 'name' | 'kind' | 'id'>): string =>
-  run.name ?? `${run.kind} ${run.id.slice(0, 8)}`;
-
 export const RunLink = ({ run }: { run: Pick<Run, 'name' | 'kind' | 'id'> }) => (
-  <a href={link(`runs/${run.id}`)}>{nameOf(run)}</a>
+  <a href={link(`runs/${run.id}`)}>{runLabel(run)}</a>
 );
 
 const WORDS: Record<string, string> = {

@@ -1,5 +1,5 @@
 /** Conditions that name runs, and the orders in which runs are listed. */
-import { parseCondition, parseSort, type RunFilter, type RunSort, type RunStatus } from '#libs/contracts';
+import { parseCondition, parseSort, SHORT_ID, type RunFilter, type RunSort, type RunStatus } from '#libs/contracts';
 import { Prisma, type Transaction } from '../machine/database.js';
 import { decodeCursor, encodeCursor, invalidCursor } from './page.js';
 
@@ -28,8 +28,22 @@ function isLike(condition: string): Prisma.Sql {
   return Prisma.sql`(jsonb_typeof(${found}) = 'number' AND ${found} ${Prisma.raw(operator)} ${wanted})`;
 }
 
+/** What a run is called, as `runLabel` says it. */
+const LABEL = Prisma.sql`coalesce(run.name, run.kind || ' ' || right(run.id::text, ${SHORT_ID}::int))`;
+
 /** A condition on `run`: that a filter names it. */
-export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, where = [] }: RunFilter): Prisma.Sql =>
+export const runsLike = ({
+  status,
+  kind,
+  tag,
+  sweep,
+  name,
+  search,
+  id,
+  parent,
+  project,
+  where = [],
+}: RunFilter): Prisma.Sql =>
   Prisma.join(
     [
       Prisma.sql`true`,
@@ -43,6 +57,7 @@ export const runsLike = ({ status, kind, tag, sweep, name, id, parent, project, 
       ...(tag ? [Prisma.sql`run.tags @> ARRAY[${tag}]::text[]`] : []),
       ...(sweep ? [Prisma.sql`run.id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweep}::uuid)`] : []),
       ...(name ? [Prisma.sql`position(lower(${name}) IN lower(run.name)) > 0`] : []),
+      ...(search ? [Prisma.sql`position(lower(${search}) IN lower(concat_ws(chr(10), ${LABEL}, run.id))) > 0`] : []),
       ...(project ? [Prisma.sql`run.project = ${project}`] : []),
       ...(id ? [Prisma.sql`run.id = ANY(${id}::uuid[])`] : []),
       ...(parent ? [Prisma.sql`run.id IN (SELECT run_id FROM run_dependency WHERE parent_id = ${parent}::uuid)`] : []),

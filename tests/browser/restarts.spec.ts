@@ -1,0 +1,135 @@
+/** Pages that stay open, in a real Chromium: while the API is away, and while nothing happens. */
+import type { Page, Request } from 'playwright-core';
+import { expect, test } from 'vitest';
+import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
+import { LONG, prepareStripes } from '../support/small-runs.js';
+
+/** From when the API answers again until a page shows what is so. */
+const FRESH_MS = 5000;
+/** For what a page shows by itself; a machine may be busy. */
+const SOON = { timeout: 20_000 };
+/** An idle page's minute. */
+const MOST_REQUESTS = 10;
+const MOST_BYTES = 20_000;
+/** How much of it is watched. */
+const IDLE_MS = 30_000;
+
+const RUN = 'kind: pretrain\ndataset: stripes\nbatchSize: 16\nepochs: 1\nencoder: {width: 4}\n';
+
+const sizeOf = async (request: Request): Promise<number> => {
+  const { responseBodySize, responseHeadersSize } = await request.sizes();
+  return responseBodySize + responseHeadersSize;
+};
+
+describeInBrowser('a page that stays open', () => {
+  let api: { kill(signal: NodeJS.Signals): Promise<unknown> };
+  const dashboard = dashboardOf(async (stack) => {
+    api = stack.api;
+    await prepareStripes(stack);
+    return { training: await stack.submit(LONG, { name: 'long-one' }) };
+  });
+
+  /** Ends the API for as long as `meanwhile` takes, and starts it where it was. @returns when it answers again */
+  async function away(meanwhile: () => Promise<void>): Promise<number> {
+    await api.kill('SIGKILL');
+    await meanwhile();
+    api = await dashboard.stack.startApi({ LOOM_PORT: new URL(dashboard.stack.client.url).port });
+    return performance.now();
+  }
+
+  const stepsShown = async (page: Page): Promise<number> => {
+    const label = await page.getByRole('img', { name: /^train\/loss: / }).getAttribute('aria-label', SOON);
+    return Number(/after (\d+) steps/.exec(label ?? '')?.[1] ?? 0);
+  };
+  const expectFresh = async (since: number, shown: Promise<unknown>) => {
+    await shown;
+    expect(performance.now() - since).toBeLessThan(FRESH_MS);
+  };
+
+  test('while nothing happens, Overview and Runs ask little of the API', async () => {
+    const page = await dashboard.open('#/');
+    // It waits for a worker, which is not there.
+    await page.getByText('long-one').first().waitFor();
+    const list = await page.context().newPage();
+    await list.goto(`${dashboard.stack.client.url}/#/runs`);
+    await list.getByText('long-one').first().waitFor();
+    // Until what is asked at the beginning is through.
+    await list.waitForTimeout(5000);
+    const idle = [page, list].map((each) => {
+      const asked: Request[] = [];
+      each.on('request', (request) => asked.push(request));
+      return asked;
+    });
+    await list.waitForTimeout(IDLE_MS);
+    for (const asked of idle.map((each) => each.slice())) {
+      const sizes = await Promise.all(asked.map(sizeOf));
+      const perMinute = 60_000 / IDLE_MS;
+      expect(asked.length * perMinute, 'requests a minute').toBeLessThan(MOST_REQUESTS);
+      expect(sizes.reduce((sum, each) => sum + each, 0) * perMinute, 'bytes a minute').toBeLessThan(MOST_BYTES);
+    }
+  });
+
+  test('the overview comes back with the API', async () => {
+    const { stack } = dashboard;
+    const page = await dashboard.open('#/', { restarts: true });
+    await page.getByRole('link', { name: 'long-one' }).first().waitFor();
+    const doomed = await stack.submit({ kind: 'prepare-dataset', name: 'other', path: 'stripes' }, { name: 'doomed' });
+    await page.getByRole('link', { name: 'doomed' }).first().waitFor(SOON);
+    await expectFresh(
+      await away(async () => {
+        await page.getByText('Offline.').waitFor(SOON);
+      }),
+      page.getByText('Offline.').waitFor({ state: 'detached', ...SOON }),
+    );
+    await stack.client.cancelRun(doomed);
+    await expect.poll(() => page.locator('.tile', { hasText: 'waiting' }).textContent(), SOON).toBe('1waiting');
+  });
+
+  test('the plan of what is written comes as soon as the API is back', async () => {
+    const page = await dashboard.open('#/new', { restarts: true });
+    const editor = page.getByRole('textbox', { name: 'YAML of the run or sweep' });
+    const write = async (text: string) => {
+      await editor.click();
+      await page.keyboard.press('ControlOrMeta+a');
+      await page.keyboard.insertText(text);
+    };
+    await write(RUN);
+    await page.getByText('1 trial, 1 new runs').waitFor(SOON);
+    await expectFresh(
+      await away(async () => {
+        await write(`${RUN}seed: 7\n`);
+        await page.getByText('it is asked again for the plan').waitFor(SOON);
+        expect(await page.getByRole('button', { name: 'Submit', exact: true }).isDisabled()).toBe(true);
+      }),
+      page.getByText('ready', { exact: true }).waitFor(SOON),
+    );
+    await page.getByText('1 trial, 1 new runs').waitFor(SOON);
+  });
+
+  test('a run that trains is followed on however long the API is away', async () => {
+    const { stack, made } = dashboard;
+    stack.startWorker();
+    await stack.runsAt(made.training, 60);
+    const page = await dashboard.open(`#/runs/${made.training}`, { restarts: true });
+    await page.locator('.live').waitFor(SOON);
+    await expect.poll(() => stepsShown(page), SOON).toBeGreaterThan(0);
+    let seen = 0;
+    const back = await away(async () => {
+      await page.getByText('Offline.').waitFor(SOON);
+      await page.getByText('connecting …').waitFor(SOON);
+      seen = await stepsShown(page);
+      // Longer than ten tries with their pauses take.
+      await page.waitForTimeout(20_000);
+    });
+    await expectFresh(
+      back,
+      Promise.all([
+        page.locator('.live').waitFor(SOON),
+        page.getByText('Offline.').waitFor({ state: 'detached', ...SOON }),
+        expect.poll(() => stepsShown(page), SOON).toBeGreaterThan(seen),
+      ]),
+    );
+    await stack.client.cancelRun(made.training);
+    await page.locator('.title .status.cancelled').waitFor(SOON);
+  });
+});
