@@ -1,6 +1,6 @@
 /** Commands of the command line against a real stack. */
 import type { MetricSeries, Run, SweepDetail } from '#libs/contracts';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
@@ -84,6 +84,23 @@ describe('commands', () => {
     const { stdout } = await submit({ name: 'other' });
     expect(stdout).toMatch(/^reused run (.{36}) \(\w+\)\n {2}it is called baseline, and not other: /);
     expect(stdout).toMatch(/loom change (.{36}) --name other renames it\n$/);
+  });
+
+  test('a file of this machine is added to a run, and one that is not there is named', async () => {
+    const id = await stack.submit({ ...SHORT, seed: 29 });
+    await writeFile(path.join(cwd, 'report.html'), '<p>seen</p>');
+    const added = await loom(['artifacts', id, '--add', 'report.html', '--mime', 'text/html']);
+    expect([added.code, added.stdout]).toEqual([
+      0,
+      expect.stringMatching(/^added report\.html \(.*, [0-9a-f]{64}\)\n$/),
+    ]);
+    expect((await client.artifacts(id)).items).toMatchObject([
+      { name: 'report.html', mime: 'text/html', sizeBytes: 11 },
+    ]);
+    expect(await loom(['artifacts', id, '--add', 'nowhere.html'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('expected a file, got nowhere.html') as string,
+    });
   });
 
   test('runs are tagged by name or by a filter, after it was said how many', async () => {
