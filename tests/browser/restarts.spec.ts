@@ -106,6 +106,31 @@ describeInBrowser('a page that stays open', () => {
     await page.getByText('1 trial, 1 new runs').waitFor(SOON);
   });
 
+  test('what is zoomed into stays so over new points, and what is under the pointer is said', async () => {
+    const { stack, made } = dashboard;
+    stack.startWorker();
+    await stack.runsAt(made.training, 60);
+    const page = await dashboard.open(`#/runs/${made.training}`);
+    const chart = page.locator('.chart', { has: page.getByRole('img', { name: /^train\/loss: / }) });
+    await expect.poll(() => stepsShown(page), SOON).toBeGreaterThan(60);
+    const { x, y, width, height } = (await chart.locator('.u-over').boundingBox())!;
+    const readAt = async (part: number): Promise<string> => {
+      await page.mouse.move(x + part * width - 2, y + height / 2);
+      await page.mouse.move(x + part * width, y + height / 2);
+      return (await chart.locator('figcaption b').textContent()) ?? '';
+    };
+    await readAt(0.2);
+    await page.mouse.down();
+    await page.mouse.move(x + 0.5 * width, y + height / 2, { steps: 5 });
+    await page.mouse.up();
+    const zoomed = await readAt(0.95);
+    expect(zoomed).toMatch(/^\S+ smoothed, \S+ raw at \d+$/);
+    const before = await stepsShown(page);
+    await expect.poll(() => stepsShown(page), SOON).toBeGreaterThan(before + 100);
+    const stepOf = (text: string) => Number(text.split(' at ')[1]);
+    expect(stepOf(await readAt(0.95))).toBe(stepOf(zoomed));
+  });
+
   test('a run that trains is followed on however long the API is away', async () => {
     const { stack, made } = dashboard;
     stack.startWorker();

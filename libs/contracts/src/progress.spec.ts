@@ -80,4 +80,6 @@ test.each([
   [3.2e-5, '3.2e-5'],
   [-0.5, '-0.5'],
   [Number.NaN, 'NaN'],
+  [4.2e244, '4.20e244'],
+  [-1e9, '-1.00e9'],
 ])('%d is %s', (value, text) => expect(shortNumber(value)).toBe(text));

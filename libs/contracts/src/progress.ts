@@ -91,6 +91,7 @@ export function bytes(count: number): string {
 export function shortNumber(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
+  if (size >= 1e9) return value.toExponential(2).replace('+', '');
   if (size >= 1000) return Math.round(value).toLocaleString('en');
   if (size !== 0 && size < 1e-3) return value.toExponential(1);
   return String(Number(value.toPrecision(4)));

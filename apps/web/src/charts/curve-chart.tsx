@@ -4,7 +4,7 @@ import { useEffect, useEffectEvent, useRef } from 'react';
 import type UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { useTheme } from '../ui/colours.js';
-import { columnsOf, plotCurves, type Curves, type CurveSettings, type Line, type Mark } from './curve-plot.js';
+import { columnsOf, plotCurves, renew, type Curves, type CurveSettings, type Line, type Mark } from './curve-plot.js';
 
 interface Props {
   title: string;
@@ -72,7 +72,7 @@ function usePlot(
   const draw = useEffectEvent((element: HTMLElement) =>
     plotCurves(element, curves, height, group, () => marked.current, read),
   );
-  const redraw = useEffectEvent(() => plot.current?.setData(columnsOf(curves)));
+  const redraw = useEffectEvent(() => plot.current && renew(plot.current, columnsOf(curves)));
 
   useEffect(() => {
     const element = box.current!;

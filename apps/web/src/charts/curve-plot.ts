@@ -2,7 +2,7 @@
 import { duration, shortNumber } from '#libs/contracts';
 import UPlot from 'uplot';
 import { themeColour } from '../ui/colours.js';
-import { smoothed, type Series } from './series.js';
+import { shownRange, smoothed, tickTexts, type Series } from './series.js';
 
 export interface Line {
   label: string;
@@ -89,13 +89,14 @@ function readingOf(self: UPlot, { lines, settings }: Curves, focused: number | n
   const each = settings.smoothing > 0 ? 2 : 1;
   const index = lines.length === 1 ? each : focused;
   const at = self.cursor.idx ?? undefined;
-  const value = index === null || at === undefined ? undefined : (self.data[index]?.[at] ?? undefined);
-  if (at === undefined || value === undefined || index === null) return undefined;
+  if (index === null || at === undefined) return undefined;
+  const place = Math.ceil(index / each);
+  const [raw, smooth] = [self.data[each * (place - 1) + 1]?.[at], self.data[each * place]?.[at]];
+  if (typeof raw !== 'number' || typeof smooth !== 'number') return undefined;
+  const value = each === 2 ? `${shortNumber(smooth)} smoothed, ${shortNumber(raw)} raw` : shortNumber(raw);
   const word = { time: 'after', step: 'at', epoch: 'in epoch' }[settings.axis];
-  return (
-    `${lines.length > 1 ? `${lines[Math.ceil(index / each) - 1]?.label}: ` : ''}${shortNumber(value)} ` +
-    `${word} ${atX(self.data[0][at]!, settings.axis)}`
-  );
+  const whose = lines.length > 1 ? `${lines[place - 1]?.label}: ` : '';
+  return `${whose}${value} ${word} ${atX(self.data[0][at]!, settings.axis)}`;
 }
 
 function axesOf({ settings: { axis } }: Curves): UPlot.Axis[] {
@@ -111,9 +112,36 @@ function axesOf({ settings: { axis } }: Curves): UPlot.Axis[] {
     {
       ...shared,
       size: 58,
-      values: (_, values) => values.map((value: number | null) => (value === null ? '' : shortNumber(value))),
+      values: (_, values: (number | null)[]) => tickTexts(values),
     },
   ];
+}
+
+/** Values of the curves in the part of the axis x that is shown. */
+function shownValues(self: UPlot): number[][] {
+  const [first, last] = self.series[0]!.idxs ?? [0, self.data[0].length - 1];
+  return self.data
+    .slice(1)
+    .map((values) => Array.from(values.slice(first, last + 1)).filter((value) => typeof value === 'number'));
+}
+
+/** The range of the axis y with some room, whatever few values or a curve that has diverged would have it be. */
+function rangeOf(self: UPlot, least: number, greatest: number): UPlot.Range.MinMax {
+  const [low, high] = shownRange(shownValues(self)) ?? [least, greatest];
+  return UPlot.rangeNum(low, high, 0.1, true);
+}
+
+/** Gives a plot new columns; what is zoomed into stays so. */
+export function renew(plot: UPlot, columns: UPlot.AlignedData): void {
+  const [x] = plot.data;
+  const { min, max } = plot.scales['x']!;
+  // Null until it has been drawn.
+  const drawn = typeof min === 'number' && typeof max === 'number';
+  if (!drawn || !(min > x[0]! || max < x.at(-1)!)) return plot.setData(columns);
+  plot.batch(() => {
+    plot.setData(columns, false);
+    plot.setScale('x', { min, max });
+  });
 }
 
 /**
@@ -136,7 +164,7 @@ export function plotCurves(
     {
       width: element.clientWidth || 300,
       height,
-      scales: { x: { time: false }, y: settings.log ? { distr: 3 } : {} },
+      scales: { x: { time: false }, y: settings.log ? { distr: 3 } : { range: rangeOf } },
       axes: axesOf(curves),
       series: [{}, ...seriesOf(curves)],
       legend: { show: false },

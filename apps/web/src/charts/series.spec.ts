@@ -1,5 +1,16 @@
 import { expect, test } from 'vitest';
-import { addPoint, addPoints, emptySeries, grouped, smoothed, stepsOfEpoch, takeovers, type Series } from './series.js';
+import {
+  addPoint,
+  addPoints,
+  emptySeries,
+  grouped,
+  shownRange,
+  smoothed,
+  stepsOfEpoch,
+  takeovers,
+  tickTexts,
+  type Series,
+} from './series.js';
 
 test('points find their place whatever the order, and a later attempt replaces what it repeats', () => {
   const series = emptySeries();
@@ -52,6 +63,28 @@ test("smoothing starts without a bias, keeps a constant and is TensorBoard's", (
   smoothed(values, 0.8).forEach((value, i) => expect(value).toBeCloseTo(naive(values, 0.8)[i]!, 12));
   // What is not finite leaves a hole and no trace.
   expect(smoothed([1, Number.NaN, 1], 0.5)).toEqual([1, Number.NaN, 1]);
+});
+
+test('a few values that are far off, and a curve that has diverged, do not flatten the others', () => {
+  const loss = Array.from({ length: 100 }, (_, i) => 5 - i / 50);
+  expect(shownRange([loss])).toEqual([5 - 99 / 50, 5]);
+  expect(shownRange([[...loss, 1e6]])).toEqual([5 - 99 / 50, 5 - 1 / 50]);
+  expect(shownRange([loss, loss.map((value, i) => value * 10 ** i)])).toEqual([5 - 99 / 50, 5]);
+  expect(shownRange([loss, [0.02, 0.03]])).toEqual([0.02, 5]);
+  // One that starts high and falls is as it is.
+  expect(shownRange([[9, 3, 2, 1.5, 1.2, 1.1, 1]])).toEqual([1, 9]);
+  expect(shownRange([[1e200, 1e245]])).toEqual([1e200, 1e245]);
+  expect(shownRange([[0, 0]])).toEqual([0, 0]);
+  expect(shownRange([[Number.NaN], []])).toBeUndefined();
+});
+
+test('ticks differ from each other and stay short', () => {
+  expect(tickTexts([0, 1e9, 2e9, 2.5e9])).toEqual(['0', '1e9', '2e9', '2.5e9']);
+  expect(tickTexts([0, 5e244, 1e245])).toEqual(['0', '5e244', '1e245']);
+  expect(tickTexts([0, 0.5, 1, 1.5])).toEqual(['0', '0.5', '1', '1.5']);
+  expect(tickTexts([10, 10.001, null, 10.002])).toEqual(['10', '10.001', '', '10.002']);
+  expect(tickTexts([2e-4, 2.5e-4])).toEqual(['2e-4', '2.5e-4']);
+  expect(tickTexts([0, 20_000, 40_000])).toEqual(['0', '20,000', '40,000']);
 });
 
 test('attempts after the first are marked where they went on', () => {

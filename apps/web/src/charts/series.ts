@@ -57,6 +57,52 @@ export function smoothed(values: readonly number[], weight: number): number[] {
   });
 }
 
+/** Share of a curve's values at either end that may lie beyond what is shown, and how far off they have to be. */
+const OUTLIERS = 0.02;
+const FAR_OFF = 5;
+/** A curve that ends so many times as high as the lowest has diverged: the others are not flattened for it. */
+const DIVERGED = 1000;
+
+/**
+ * From where to where values are shown, so that few that are far off, or a curve that has diverged, leave the others
+ * to be seen. Undefined where there are none that are finite.
+ */
+export function shownRange(curves: readonly (readonly number[])[]): [number, number] | undefined {
+  const ranges = curves.flatMap((values) => {
+    const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
+    if (sorted.length === 0) return [];
+    const [low, high] = [sorted[0]!, sorted.at(-1)!];
+    const beyond = Math.floor(sorted.length * OUTLIERS);
+    const [usualLow, usualHigh] = [sorted[beyond]!, sorted.at(-1 - beyond)!];
+    const far = FAR_OFF * (usualHigh - usualLow);
+    return [[usualLow - low > far ? usualLow : low, high - usualHigh > far ? usualHigh : high] as const];
+  });
+  if (ranges.length === 0) return undefined;
+  const size = ([low, high]: readonly [number, number]) => Math.max(Math.abs(low), Math.abs(high));
+  const least = Math.min(...ranges.map(size).filter((each) => each > 0));
+  const kept = ranges.filter((range) => !(size(range) > DIVERGED * least));
+  return [Math.min(...kept.map(([low]) => low)), Math.max(...kept.map(([, high]) => high))];
+}
+
+/** The values of an axis in words, with as many digits as tell them apart; large and small ones by powers of ten. */
+export function tickTexts(values: readonly (number | null)[]): string[] {
+  const some = values.filter((value) => value !== null);
+  const size = Math.max(...some.map(Math.abs));
+  const scientific = size >= 1e5 || (size > 0 && size < 1e-3);
+  const written = (digits: number) =>
+    values.map((value) => {
+      if (value === null) return '';
+      const rounded = Number(value.toPrecision(digits));
+      return scientific && value !== 0
+        ? rounded.toExponential().replace('+', '')
+        : rounded.toLocaleString('en', { maximumFractionDigits: 15 });
+    });
+  for (let digits = 2; ; digits++) {
+    const texts = written(digits);
+    if (digits === 15 || new Set(texts.filter(Boolean)).size === new Set(some).size) return texts;
+  }
+}
+
 /** Steps from which later attempts went on. */
 export const takeovers = (
   attempts: readonly { attempt: number; resumedFromStep: number; startedAt: string }[],
