@@ -3,6 +3,8 @@ import { isFaultOfTheMachine, type Impairment, type Storage } from './storage.js
 
 /** So often it is looked whether a worker that took no runs can take some again, and the other way round. */
 const LOOK_MS = 1000;
+/** What storage was found to lack so lately may have ended a run that says so now: what it left may have made room. */
+const LATELY_MS = 60_000;
 
 interface FitnessOptions {
   storage: Storage;
@@ -27,6 +29,8 @@ export interface Blame {
  */
 export class Fitness {
   private impairment: Impairment | undefined;
+  /** What storage was last found to be like that nothing could be stored, and when. */
+  private lately: { why: string; at: number } | undefined;
   /** How often a trainer could not be started, and how many of these times were before all could. */
   private failures = 0;
   private mended = 0;
@@ -63,7 +67,10 @@ export class Fitness {
     if (!isOfMachine && failure.reason !== 'internal_error' && failure.reason !== 'disk_full') return undefined;
     await this.look({ anew: true });
     if (this.impairment?.kind === 'storage') return { why: this.impairment.why, lasts: true };
-    return isOfMachine ? { why: failure.message, lasts: false } : undefined;
+    if (isOfMachine) return { why: failure.message, lasts: false };
+    if (failure.reason !== 'disk_full' || !this.lately || performance.now() - this.lately.at > LATELY_MS)
+      return undefined;
+    return { why: this.lately.why, lasts: false };
   }
 
   /** A trainer could not be started: until one can, no run is taken. */
@@ -79,6 +86,7 @@ export class Fitness {
     if (found && found.why !== this.impairment?.why) log.error(`no runs are taken: ${found.why}`);
     if (!found && !wasFit) log.info('runs are taken again');
     this.impairment = found;
+    if (found?.kind === 'storage') this.lately = { why: found.why, at: performance.now() };
     if (wasFit !== (found === undefined)) onChange(found === undefined);
     await this.tell(found?.why ?? null);
   }
