@@ -14,9 +14,10 @@ const processes = {
   testTimeout: 60_000,
   hookTimeout: 60_000,
 };
-/** Those that end or overload servers, or ask how long something takes: one file at a time. */
+/** They mostly wait for leases, pauses and polls. */
+const twoAtATime = { ...processes, maxWorkers: 2 };
+/** Those that overload servers, or ask how long something takes: one file at a time. */
 const alone = { ...processes, fileParallelism: false };
-/** What watches the API's event loop. */
 const EVENT_LOOP = 'tests/integration/*event-loop.spec.ts';
 
 export default defineConfig({
@@ -40,20 +41,20 @@ export default defineConfig({
           name: 'integration',
           include: ['tests/integration/**/*.spec.ts'],
           exclude: [EVENT_LOOP],
-          ...processes,
-          // They mostly wait for leases, pauses and polls.
-          maxWorkers: 2,
+          ...twoAtATime,
         },
       },
+      // Servers and processes that end at the wrong moment; those that they share stay.
       {
         ...shared,
         test: {
           name: 'faults',
-          include: ['tests/{faults,e2e}/**/*.spec.ts', EVENT_LOOP],
+          include: ['tests/{faults,e2e}/**/*.spec.ts'],
           exclude: ['**/*.slow.spec.ts'],
-          ...alone,
+          ...twoAtATime,
         },
       },
+      { ...shared, test: { name: 'event-loop', include: [EVENT_LOOP], ...alone } },
       // What somebody would try who means harm: `npm run attacks`.
       { ...shared, test: { name: 'attacks', include: ['tests/attacks/**/*.spec.ts'], ...alone } },
       // What takes minutes: `npm run faults`.
