@@ -267,12 +267,15 @@ test(
       expect(span.filter((each) => each === 'team').length / span.length).toBeGreaterThan(0.4);
 
       await client.putProject('team', { weight: 3 });
-      const again = new Date();
+      // Nothing starts until all of them wait: a share is one of those who do.
+      await consumer.pause();
       await Promise.all(
         Array.from({ length: 60 }, (_, i) =>
           client.submitRun({ project: 'team', spec: { ...SHORT, seed: 34_000 + i } }),
         ),
       );
+      const again = new Date();
+      void consumer.resume();
       await eventually(
         async () => expect((await client.projects()).find(({ name }) => name === 'team')!.waiting).toBe(0),
         { timeoutMs: 60_000 },

@@ -112,6 +112,7 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ['POST /v1/runs/why', undefined, { spec: pretrain }],
     ['GET /v1/runs/{id}/why', `${run}/why`],
     ['GET /v1/runs/counts'],
+    ['GET /v1/runs/groups', '/v1/runs/groups?by=spec:method&metric=train/loss'],
     ['GET /v1/runs/stream', `/v1/runs/stream?id=${done.id}`],
     ['GET /v1/runs/{id}', run],
     ['PATCH /v1/runs/{id}', run, { notes: 'looked at' }],
