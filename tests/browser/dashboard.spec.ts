@@ -266,6 +266,7 @@ describeInBrowser('the dashboard', () => {
     expect(await page.getByRole('tab', { selected: true }).textContent()).toContain('Files');
     await page.goto(`${dashboard.stack.client.url}/#/machines`);
     await page.getByRole('heading', { name: 'Datasets', exact: true }).waitFor();
+    await page.getByText('stripes').first().waitFor();
     await page.context().setOffline(true);
     await page.getByText('Offline.').waitFor({ timeout: 30_000 });
     // What was there stays.

@@ -1,4 +1,5 @@
 /** The list of runs in a real Chromium, at size: made-up runs, nothing is trained. */
+import { runLabel, shortNumber, valueText } from '#libs/contracts';
 import pg from 'pg';
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
@@ -38,8 +39,8 @@ describeInBrowser('the list of runs', () => {
       .toEqual(best.items.map(({ metrics }) => Number(metrics['eval/knn']!.toPrecision(4))));
     expect(page.url()).toMatch(/sort=-metric%3Aeval%2Fknn/);
 
-    await page.getByRole('textbox', { name: 'Metrics' }).fill('eval/knn>0.5, train/loss<4.6');
-    await page.getByRole('textbox', { name: 'Metrics' }).press('Enter');
+    await page.getByRole('textbox', { name: 'Where' }).fill('eval/knn>0.5, train/loss<4.6');
+    await page.getByRole('textbox', { name: 'Where' }).press('Enter');
     const where = ['eval/knn>0.5', 'train/loss<4.6'];
     const matching = await dashboard.stack.client.runs({ where, sort: '-metric:eval/knn', limit: 50 });
     expect(matching.items.length).toBeGreaterThan(2);
@@ -84,8 +85,68 @@ describeInBrowser('the list of runs', () => {
     expect(await dashboard.stack.client.runCounts({ tag: 'keep' })).toEqual(counts);
 
     await page.getByRole('button', { name: 'Remove the condition eval/knn>0.5' }).click();
-    await page.getByRole('textbox', { name: 'Metrics' }).fill('accuracy is good');
+    await page.getByRole('textbox', { name: 'Where' }).fill('accuracy is good');
     await page.locator('input[aria-invalid=true]').waitFor();
+  });
+
+  test('fields of the spec are columns, sort the list, and group it; a group leads to its runs', async () => {
+    const { client } = dashboard.stack;
+    const page = await dashboard.open('#/runs?columns=status,spec:temperature&sort=-spec:temperature');
+    const first = await client.runs({ sort: '-spec:temperature', limit: 50 });
+    const temperatures = first.items.map(({ spec }) => ('temperature' in spec ? spec.temperature : 0));
+    expect(temperatures[0]).toBe(0.5);
+    await expect.poll(() => column(page, 4), LATER).toEqual(temperatures);
+    await page.locator('th[aria-sort=descending]', { hasText: 'temperature' }).waitFor();
+
+    await page.getByText('Columns', { exact: true }).first().click();
+    await page.getByRole('checkbox', { name: 'eval/knn' }).check();
+    await page.keyboard.press('Escape');
+    await page.getByRole('combobox', { name: 'Group by' }).selectOption('temperature');
+    const groups = page.getByRole('region', { name: 'Runs by temperature' }).getByRole('row');
+    const { groups: found } = await client.runGroups({ by: ['spec:temperature'], metric: ['eval/knn'] });
+    const told = found.map(({ by, runs, metrics }) => [
+      by['spec:temperature'] === null ? 'none' : valueText(by['spec:temperature']),
+      String(runs),
+      metrics['eval/knn']
+        ? `${shortNumber(metrics['eval/knn'].mean)} ± ${shortNumber(metrics['eval/knn'].deviation!)}`
+        : '',
+    ]);
+    expect(told.length).toBeGreaterThan(4);
+    const shown = async () =>
+      Promise.all((await groups.all()).slice(1).map((row) => row.getByRole('cell').allTextContents()));
+    await expect.poll(shown, LATER).toEqual(told);
+    expect(await accessibilityFaults(page, 'groups of runs')).toEqual([]);
+
+    await page.getByRole('link', { name: '0.2', exact: true }).click();
+    await page.getByRole('button', { name: 'Remove the condition spec:temperature=0.2' }).waitFor();
+    const { items } = await client.runs({ where: ['spec:temperature=0.2'], sort: '-spec:temperature', limit: 50 });
+    expect(items.length).toBeGreaterThan(2);
+    await expect
+      .poll(() => page.locator('table.runs tbody tr td.name').allTextContents(), LATER)
+      .toEqual(items.map((run) => runLabel(run)));
+  });
+
+  test('what is chosen stays so on the other pages of a list and after Back, but not in another list', async () => {
+    const page = await dashboard.open('#/runs?kind=pretrain');
+    const boxes = page.locator('table.runs tbody input[type=checkbox]');
+    await boxes.nth(0).check();
+    await boxes.nth(3).check();
+    await page.getByText('2 chosen').waitFor();
+    await page.getByRole('button', { name: 'Further' }).click();
+    await page.waitForURL(/at=/);
+    await expect.poll(() => boxes.nth(0).isChecked(), LATER).toBe(false);
+    await boxes.nth(1).check();
+    await page.getByText('3 chosen').waitFor();
+    await page.locator('table.runs tbody td.name a').first().click();
+    await page.waitForURL(/runs\/[0-9a-f-]{36}/);
+    await page.goBack();
+    await page.getByText('3 chosen').waitFor();
+    await page.getByRole('link', { name: 'Compare', exact: true }).click();
+    await page.waitForURL(/compare/);
+    expect(new URL(page.url().replace('#/', '')).searchParams.get('runs')!.split(',')).toHaveLength(3);
+    await page.goBack();
+    await page.getByRole('combobox', { name: 'Kind' }).selectOption('autoencode');
+    await page.getByText('0 chosen').waitFor();
   });
 
   test('runs without a name are told apart, and found by any part of what they are called or of their id', async () => {

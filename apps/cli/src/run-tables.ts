@@ -1,5 +1,5 @@
 /** Runs, one in each row, and groups of runs. */
-import { parseSort, type Run, type RunGroups, type RunSort } from '#libs/contracts';
+import { fieldText, parseSort, valueText, type Run, type RunGroups, type RunSort } from '#libs/contracts';
 import { age, MISSING, progressText, statusText, table, waitText, type Output } from './render.js';
 
 /** Runs in a table, with the metric or the field of the spec that they are sorted by. */
@@ -26,14 +26,8 @@ export function runsText(runs: readonly Run[], output: Output, sort = ''): strin
 /** Of what runs are sorted by, where no other column has it: its text. */
 function ownColumn({ by, key }: RunSort): ((run: Run) => string | undefined) | undefined {
   if (by === 'metric') return ({ metrics }) => metrics[key]?.toPrecision(4);
-  if (by !== 'spec') return undefined;
-  return ({ spec }) => {
-    let found: unknown = spec;
-    for (const field of key.split('.')) found = (found as Record<string, unknown> | null | undefined)?.[field];
-    return found === undefined || found === null ? undefined : valueText(found);
-  };
+  return by === 'spec' ? ({ spec }) => fieldText(spec, key) : undefined;
 }
-const valueText = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
 
 /** Groups in a table: their fields, how many runs each has, and mean ± deviation of each metric. */
 export function groupsText({ groups, more }: RunGroups, output: Output): string {

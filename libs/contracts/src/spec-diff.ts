@@ -9,6 +9,15 @@ export function flattened(value: unknown, prefix = ''): Map<string, unknown> {
   );
 }
 
+/** What a spec has at a path such as `encoder.width`, as text; undefined where it has nothing there, or null. */
+export function fieldText(spec: unknown, path: string): string | undefined {
+  let found = spec;
+  for (const field of path.split('.')) found = (found as Record<string, unknown> | null | undefined)?.[field];
+  return found === undefined || found === null ? undefined : valueText(found);
+}
+/** Text as it is, all else as JSON. */
+export const valueText = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+
 export interface DiffRow {
   path: string;
   values: (string | undefined)[];

@@ -1,5 +1,5 @@
 /** Runs that are under way, that failed and that succeeded lately. */
-import { ACTIVE_STATUSES, RETRYABLE_STATUSES, type Run, type Worker } from '#libs/contracts';
+import { ACTIVE_STATUSES, FAILED_STATUSES, type Run, type Worker } from '#libs/contracts';
 import type { UseQueryResult } from '@tanstack/react-query';
 import { client, useLive } from '../data/queries.js';
 import { link } from '../route.js';
@@ -9,8 +9,6 @@ import { RunActions } from '../ui/run-actions.js';
 import { Progress, RunLink, Status } from '../ui/run-status.js';
 import { Empty, Loaded } from '../ui/states.js';
 import { Ago } from '../ui/time.js';
-
-export const FAILED = RETRYABLE_STATUSES.filter((status) => status !== 'cancelled');
 
 /** `queued`: how many runs wait for a slot. */
 export function RunningPanel({
@@ -54,9 +52,9 @@ export function RunningPanel({
 }
 
 export function FailedPanel() {
-  const failed = useLive(['runs', 'failed'], () => client.runs({ status: FAILED, limit: 6 }));
+  const failed = useLive(['runs', 'failed'], () => client.runs({ status: [...FAILED_STATUSES], limit: 6 }));
   return (
-    <Panel title="Failed lately" aside={<a href={link('runs', { status: FAILED.join(',') })}>All</a>}>
+    <Panel title="Failed lately" aside={<a href={link('runs', { status: FAILED_STATUSES.join() })}>All</a>}>
       <Loaded query={failed}>
         {({ items }) =>
           items.length === 0 ? (

@@ -1,6 +1,6 @@
-import { ACTIVE_STATUSES, type RunStatus } from '#libs/contracts';
+import type { RunStatus } from '#libs/contracts';
 import { link } from '../route.js';
-import { FAILED } from './run-panels.js';
+import { STATUS_GROUPS } from '../ui/run-status.js';
 
 /** Numbers of runs by what became of them, and of busy slots. Undefined is what isn't known yet. */
 export function Tiles({
@@ -14,30 +14,15 @@ export function Tiles({
 }) {
   return (
     <ul className="tiles">
-      <Tile
-        label="running"
-        value={count?.(...ACTIVE_STATUSES)}
-        href={link('runs', { status: ACTIVE_STATUSES.join(',') })}
-        tone="running"
-      />
-      <Tile
-        label="waiting"
-        value={count?.('queued', 'retrying', 'pending', 'paused')}
-        href={link('runs', { status: 'queued,retrying,pending,paused' })}
-        tone="queued"
-      />
-      <Tile
-        label="succeeded"
-        value={count?.('succeeded', 'early_stopped')}
-        href={link('runs', { status: 'succeeded,early_stopped' })}
-        tone="succeeded"
-      />
-      <Tile
-        label="failed"
-        value={count?.(...FAILED)}
-        href={link('runs', { status: FAILED.join(',') })}
-        tone={count && count(...FAILED) > 0 ? 'failed' : ''}
-      />
+      {(['running', 'waiting', 'paused', 'succeeded', 'failed'] as const).map((name) => {
+        const statuses = STATUS_GROUPS[name];
+        const value = count?.(...statuses);
+        if (name === 'paused' && !value) return null;
+        const tone = name === 'failed' && !value ? '' : statuses[0];
+        return (
+          <Tile key={name} label={name} value={value} href={link('runs', { status: statuses.join() })} tone={tone} />
+        );
+      })}
       <Tile
         label={slots === 1 ? 'slot busy of 1' : `slots busy of ${slots}`}
         value={busy}

@@ -1,4 +1,4 @@
-import type { BulkResult, BulkRuns, Run, RunAction, RunFilter } from '#libs/contracts';
+import type { BulkResult, BulkRuns, RunAction, RunFilter } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
 import { client, refresh } from '../data/queries.js';
@@ -35,25 +35,25 @@ const outcomeText = ({ done, skipped }: Outcome, word: string) =>
 interface Target {
   scope: 'chosen' | 'all';
   filter: RunFilter;
-  chosen: readonly Run[];
+  /** Ids. */
+  chosen: readonly string[];
 }
 
 /** The filter that names the runs of a target. */
-const meantBy = ({ scope, filter, chosen }: Target): RunFilter =>
-  scope === 'all' ? filter : { id: chosen.map(({ id }) => id) };
+const meantBy = ({ scope, filter, chosen }: Target): RunFilter => (scope === 'all' ? filter : { id: [...chosen] });
 
 /** Whether an action first says how many runs it would change: for all that match, and for what can't be undone. */
 const asksFirst = (scope: Target['scope'], action: BulkAction): boolean => scope === 'all' || action === 'delete';
 
 /** Acts on one run after the other; says how many did and why the first of the others did not. */
-async function actOnEach(action: RunAction, runs: readonly Run[]): Promise<string> {
+async function actOnEach(action: RunAction, ids: readonly string[]): Promise<string> {
   const calls = {
     cancel: (id: string) => client.cancelRun(id),
     retry: (id: string) => client.retryRun(id),
     pause: (id: string) => client.pauseRun(id),
     resume: (id: string) => client.resumeRun(id),
   };
-  const results = await Promise.allSettled(runs.map(({ id }) => calls[action](id)));
+  const results = await Promise.allSettled(ids.map((id) => calls[action](id)));
   const refused = results.flatMap((result) =>
     result.status === 'rejected'
       ? [result.reason instanceof Error ? result.reason.message : String(result.reason)]
@@ -86,7 +86,7 @@ function useBulkActions(target: Target, onDone: () => void) {
   return { act, asked, setAsked, said, setSaid };
 }
 
-/** Actions on the runs that are chosen, or on all that the filter names. */
+/** Actions on the runs that are chosen, on whatever page of the list, or on all that the filter names. */
 export function Bulk({
   filter,
   chosen,
@@ -94,8 +94,9 @@ export function Bulk({
   onDone,
 }: {
   filter: RunFilter;
-  chosen: Run[];
+  chosen: readonly string[];
   matching: number | undefined;
+  /** None is to be chosen any more. */
   onDone: () => void;
 }) {
   const [scope, setScope] = useState<Target['scope']>('chosen');
@@ -123,6 +124,7 @@ export function Bulk({
           ['all', `all ${(matching ?? 0).toLocaleString('en')} that match`],
         ]}
       />
+      {chosen.length > 0 && <button onClick={onDone}>Choose none</button>}
       {BULK.map(([action, word]) => (
         <button
           key={action}
@@ -137,7 +139,7 @@ export function Bulk({
       <button disabled={none} onClick={() => setTagging(true)}>
         Tag …
       </button>
-      <CompareLink runs={chosen} />
+      <CompareLink ids={chosen} />
       {tagging && (
         <TagDialog
           count={scope === 'all' ? (matching ?? 0) : chosen.length}
@@ -160,14 +162,14 @@ export function Bulk({
   );
 }
 
-function CompareLink({ runs }: { runs: readonly Run[] }) {
-  const comparable = runs.length >= 2 && runs.length <= MOST_COMPARED;
+function CompareLink({ ids }: { ids: readonly string[] }) {
+  const comparable = ids.length >= 2 && ids.length <= MOST_COMPARED;
   return (
     <a
       className={`button ${comparable ? '' : 'disabled'}`}
       aria-disabled={!comparable}
       title={comparable ? '' : `choose 2 to ${MOST_COMPARED} runs`}
-      {...(comparable && { href: link('compare', { runs: runs.map(({ id }) => id).join() }) })}
+      {...(comparable && { href: link('compare', { runs: ids.join() }) })}
     >
       Compare
     </a>

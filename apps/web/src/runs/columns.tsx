@@ -1,5 +1,5 @@
 /** What a list of runs can show of each, and be sorted by. */
-import { duration, shortNumber, type Run } from '#libs/contracts';
+import { duration, fieldText, shortNumber, type Run } from '#libs/contracts';
 import { link } from '../route.js';
 import { Progress, Status } from '../ui/run-status.js';
 import { Ago } from '../ui/time.js';
@@ -37,20 +37,21 @@ export const COLUMNS: Record<string, Column> = {
 };
 
 export const METRIC = 'metric:';
+export const SPEC = 'spec:';
 
-/** A column by its id: one of the above, or `metric:KEY`. */
-export const columnOf = (id: string): Column | undefined =>
-  COLUMNS[id] ??
-  (id.startsWith(METRIC)
-    ? {
-        name: id.slice(METRIC.length),
-        cell: ({ metrics }) => {
-          const value = metrics[id.slice(METRIC.length)];
-          return value === undefined ? '' : shortNumber(value);
-        },
-        sort: id,
-      }
-    : undefined);
+/** A column by its id: one of the above, `metric:KEY` or `spec:FIELD`. */
+export function columnOf(id: string): Column | undefined {
+  if (id.startsWith(METRIC)) {
+    const name = id.slice(METRIC.length);
+    const cell = ({ metrics }: Run) => (metrics[name] === undefined ? '' : shortNumber(metrics[name]));
+    return { name, cell, sort: id };
+  }
+  if (id.startsWith(SPEC)) {
+    const name = id.slice(SPEC.length);
+    return { name, cell: ({ spec }) => fieldText(spec, name) ?? '', sort: id };
+  }
+  return COLUMNS[id];
+}
 
 /** The newest first, where the address does not say otherwise. */
 export const USUAL_SORT = '-createdAt';

@@ -1,17 +1,11 @@
 import { RUN_KINDS, type RunFilter, type RunStatus } from '#libs/contracts';
+import type { ReactNode } from 'react';
 import { listOf, toggled, useRoute } from '../route.js';
 import { Menu } from '../ui/controls.js';
 import { Panel } from '../ui/panel.js';
-import { columnOf, COLUMNS, METRIC, USUAL_SORT } from './columns.js';
+import { STATUS_GROUPS } from '../ui/run-status.js';
+import { columnOf, USUAL_SORT } from './columns.js';
 import { Conditions, Search } from './filters.js';
-
-const STATUS_GROUPS: [string, RunStatus[]][] = [
-  ['running', ['running', 'pausing', 'cancelling']],
-  ['waiting', ['queued', 'retrying', 'pending', 'paused']],
-  ['succeeded', ['succeeded', 'early_stopped']],
-  ['failed', ['failed', 'timed_out', 'upstream_failed']],
-  ['cancelled', ['cancelled']],
-];
 
 type Counts = Partial<Record<RunStatus, number>>;
 type Refine = (next: Record<string, string | undefined>) => void;
@@ -22,7 +16,9 @@ export function FilterPanel({
   counts,
   sort,
   columns,
+  offered,
   metrics,
+  grouping,
   onRefine,
   onColumn,
 }: {
@@ -30,7 +26,10 @@ export function FilterPanel({
   counts: Counts | undefined;
   sort: string;
   columns: readonly string[];
+  /** Columns that can be had. */
+  offered: readonly string[];
   metrics: readonly string[];
+  grouping: ReactNode;
   onRefine: Refine;
   onColumn: (id: string) => void;
 }) {
@@ -53,13 +52,11 @@ export function FilterPanel({
         <Menu
           title="Columns"
           name="Columns"
-          options={[...Object.keys(COLUMNS), ...metrics.map((each) => METRIC + each)].map((id) => ({
-            id,
-            label: columnOf(id)!.name,
-          }))}
+          options={offered.map((id) => ({ id, label: columnOf(id)!.name }))}
           chosen={columns}
           onToggle={onColumn}
         />
+        {grouping}
       </div>
       <div className="chips" role="group" aria-label="Status">
         <StatusChips counts={counts} onRefine={onRefine} />
@@ -72,10 +69,12 @@ export function FilterPanel({
 
 function StatusChips({ counts, onRefine }: { counts: Counts | undefined; onRefine: Refine }) {
   const status = listOf(useRoute().query['status']);
-  return STATUS_GROUPS.map(([name, statuses]) => {
+  return Object.entries(STATUS_GROUPS).map(([name, statuses]: [string, readonly RunStatus[]]) => {
     const on = statuses.some((each) => status.includes(each));
     const count = statuses.reduce((sum, each) => sum + (counts?.[each] ?? 0), 0);
-    const next = on ? status.filter((each) => !(statuses as string[]).includes(each)) : [...status, ...statuses];
+    const next = on
+      ? status.filter((each) => !(statuses as readonly string[]).includes(each))
+      : [...status, ...statuses];
     return (
       <button
         key={name}
@@ -92,7 +91,7 @@ function StatusChips({ counts, onRefine }: { counts: Counts | undefined; onRefin
 /** A chip to remove each filter that has no control of its own, and the order where it isn't the usual one. */
 function FilterChips({ where, sort, onRefine }: { where: RunFilter['where']; sort: string; onRefine: Refine }) {
   const { query } = useRoute();
-  const order = `by ${sort.replace(/^-?(metric:)?/, '')}, ${sort.startsWith('-') ? 'largest' : 'smallest'} first`;
+  const order = `by ${sort.replace(/^-?(metric:|spec:)?/, '')}, ${sort.startsWith('-') ? 'largest' : 'smallest'} first`;
   return (
     <>
       {(['name', 'tag', 'sweep', 'parent'] as const).map(
@@ -104,7 +103,10 @@ function FilterChips({ where, sort, onRefine }: { where: RunFilter['where']; sor
               onClick={() => onRefine({ [each]: '' })}
               aria-label={`Remove the filter by ${each} ${query[each]}`}
             >
-              {each} {query[each].slice(0, 16)} ✕
+              <span className="clipped">
+                {each} {query[each]}
+              </span>{' '}
+              <span aria-hidden="true">✕</span>
             </button>
           ),
       )}

@@ -22,7 +22,10 @@ export function filterFrom(query: Record<string, string>): RunFilter {
   };
 }
 
-/** Conditions on last values of metrics; `onChange` is called when the field is left and all can be parsed. */
+/**
+ * Conditions on last values of metrics and on fields of the spec; `onChange` is called when the field is left and all
+ * can be parsed.
+ */
 export function Conditions({
   value,
   metrics,
@@ -53,7 +56,7 @@ export function Conditions({
   };
   return (
     <label>
-      Metrics{' '}
+      Where{' '}
       <input
         value={text}
         placeholder={`${metrics.find((each) => each.startsWith('eval/')) ?? 'eval/knn'}>0.5`}
@@ -61,8 +64,8 @@ export function Conditions({
         aria-invalid={wrong !== undefined}
         title={
           wrong === undefined
-            ? 'a metric, one of < <= > >= = and a number; several with commas between'
-            : `expected a condition such as eval/knn>0.5, got ${wrong}`
+            ? 'a metric, one of < <= > >= = and a number, or spec:FIELD and a value; several with commas between'
+            : `expected a condition such as eval/knn>0.5 or spec:method=simclr, got ${wrong}`
         }
         onChange={({ target }) => setText(target.value)}
         onBlur={send}

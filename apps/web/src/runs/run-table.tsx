@@ -16,9 +16,11 @@ export function RunTable({
   columns: readonly string[];
   sort: string;
   chosen: readonly string[];
-  onChoose: (ids: string[]) => void;
+  onChoose: (ids: readonly string[]) => void;
   onSort: (sort: string) => void;
 }) {
+  const ids = runs.map(({ id }) => id);
+  const elsewhere = chosen.filter((id) => !ids.includes(id));
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label="Runs">
       <table className="runs">
@@ -28,8 +30,8 @@ export function RunTable({
               <input
                 type="checkbox"
                 aria-label="Choose all on this page"
-                checked={runs.every(({ id }) => chosen.includes(id))}
-                onChange={({ target }) => onChoose(target.checked ? runs.map(({ id }) => id) : [])}
+                checked={ids.every((id) => chosen.includes(id))}
+                onChange={({ target }) => onChoose(target.checked ? [...new Set([...chosen, ...ids])] : elsewhere)}
               />
             </th>
             <Heading name="run" by="name" sort={sort} onSort={onSort} />

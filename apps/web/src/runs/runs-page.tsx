@@ -1,14 +1,16 @@
-import { ListRuns, type Run } from '#libs/contracts';
-import { useEffect, useState } from 'react';
+import { diffSpecs, ListRuns, type Run } from '#libs/contracts';
+import { useEffect } from 'react';
+import { useWatched, Watched } from '../data/connection.js';
 import { client, meter, useLive } from '../data/queries.js';
 import { link, listOf, toggled, useRoute } from '../route.js';
 import { Pager, usePages } from '../ui/pager.js';
 import { Panel } from '../ui/panel.js';
 import { Damaged, Empty, Loaded } from '../ui/states.js';
 import { Bulk } from './bulk.js';
-import { columnOf, COLUMNS, METRIC, USUAL, USUAL_SORT } from './columns.js';
+import { columnOf, COLUMNS, METRIC, SPEC, USUAL, USUAL_SORT } from './columns.js';
 import { FilterPanel } from './filter-panel.js';
 import { filterFrom } from './filters.js';
+import { groupFrom, Grouping, Groups } from './groups.js';
 import { RunTable } from './run-table.js';
 
 const PAGE = 50;
@@ -24,7 +26,7 @@ export function RunsPage() {
   const sort = sortFrom(query);
   const { trail, cursor } = usePages();
   const key = JSON.stringify([filter, sort, cursor]);
-  const [chosen, setChosen] = useChoice(key);
+  const [chosen, setChosen] = useChoice(JSON.stringify(filter));
   const runs = useLive(
     ['runs', key],
     () => client.runs({ ...filter, sort, limit: PAGE, ...(cursor !== undefined && { cursor }) }),
@@ -41,7 +43,8 @@ export function RunsPage() {
   const refine = (next: Record<string, string | undefined>) => change({ at: '', ...next });
   const total = Object.values(counts.data ?? {}).reduce((sum, count) => sum + count, 0);
   const items = runs.data?.items ?? [];
-  const { shown, metrics, toggle } = useColumns(items);
+  const { shown, offered, metrics, fields, toggle } = useColumns(items);
+  const group = groupFrom(query);
   return (
     <>
       <h1>Runs</h1>
@@ -50,19 +53,22 @@ export function RunsPage() {
         counts={counts.data}
         sort={sort}
         columns={shown}
+        offered={offered}
         metrics={metrics}
+        grouping={<Grouping by={group} fields={fields} onBy={(by) => change({ group: by })} />}
         onRefine={refine}
         onColumn={toggle}
       />
       <Bulk
         filter={filter}
-        chosen={items.filter(({ id }) => chosen.includes(id))}
+        chosen={chosen}
         matching={
           counts.data &&
           (filter.status ? filter.status.reduce((sum, each) => sum + (counts.data[each] ?? 0), 0) : total)
         }
         onDone={() => setChosen([])}
       />
+      {group && <Groups filter={filter} by={group} metrics={metrics} shown={shown} />}
       <Damaged rows={runs.data?.damaged} />
       <Loaded query={runs} lines={12}>
         {({ items: listed, nextCursor }) =>
@@ -87,30 +93,38 @@ export function RunsPage() {
   );
 }
 
-/** Ids of the chosen runs; what was chosen in one list, named by `key`, is not chosen in another. */
-function useChoice(key: string): [readonly string[], (ids: string[]) => void] {
-  const [choice, setChoice] = useState<{ key: string; ids: string[] }>({ key, ids: [] });
-  return [choice.key === key ? choice.ids : [], (ids) => setChoice({ key, ids })];
-}
+/** The runs that are chosen in the list of a filter: on all its pages, and when one comes back to it. */
+const choice = new Watched<{ filter: string; ids: readonly string[] }>({ filter: '', ids: [] });
 
-/** Ids of the columns that the address names, else the usual ones, and the metrics that could be columns. */
+/** Ids of the chosen runs; what was chosen in one list is not chosen in another. */
+function useChoice(filter: string): [readonly string[], (ids: readonly string[]) => void] {
+  const chosen = useWatched(choice);
+  return [chosen.filter === filter ? chosen.ids : NONE, (ids) => choice.set({ filter, ids })];
+}
+const NONE: readonly string[] = [];
+
+/**
+ * Ids of the columns that the address names, else the usual ones, of those that there could be, and what the runs of
+ * the page have of both kinds: metrics, and fields of their specs in which they differ.
+ */
 function useColumns(items: readonly Run[]) {
   const { query, change } = useRoute();
   const columns = listOf(query['columns']).filter((each) => columnOf(each));
   const shown = columns.length ? columns : USUAL;
-  const metrics = [
-    ...new Set([
-      ...items.flatMap((run) => Object.keys(run.metrics)),
-      ...shown.filter((id) => id.startsWith(METRIC)).map((id) => id.slice(METRIC.length)),
-    ]),
-  ].sort();
+  const namesOf = (prefix: string) => shown.filter((id) => id.startsWith(prefix)).map((id) => id.slice(prefix.length));
+  const metrics = [...new Set([...items.flatMap((run) => Object.keys(run.metrics)), ...namesOf(METRIC)])].sort();
+  const differing = diffSpecs(items.map(({ spec }) => spec)).filter(({ differs }) => differs);
+  const fields = [...new Set([...differing.map(({ path }) => path), ...namesOf(SPEC)])].sort();
+  const offered = [
+    ...Object.keys(COLUMNS),
+    ...metrics.map((each) => METRIC + each),
+    ...fields.map((each) => SPEC + each),
+  ];
   const toggle = (id: string) => {
-    const next = [...Object.keys(COLUMNS), ...metrics.map((each) => METRIC + each)].filter((each) =>
-      toggled(shown, id).includes(each),
-    );
+    const next = offered.filter((each) => toggled(shown, id).includes(each));
     change({ columns: next.join() === USUAL.join() ? '' : next.join() });
   };
-  return { shown, metrics, toggle };
+  return { shown, offered, metrics, fields, toggle };
 }
 
 /** `none`: there are no runs at all, not only none that match. */

@@ -1,5 +1,14 @@
 /** A run by its name, and how it stands. */
-import { duration, isTerminal, runLabel, type Run } from '#libs/contracts';
+import {
+  ACTIVE_STATUSES,
+  duration,
+  FAILED_STATUSES,
+  isTerminal,
+  runLabel,
+  WAITING_STATUSES,
+  type Run,
+  type RunStatus,
+} from '#libs/contracts';
 import { meter } from '../data/queries.js';
 import { link } from '../route.js';
 import { useNow } from './time.js';
@@ -91,5 +100,15 @@ const BAR_ORDER = [
   'failed',
   'upstream_failed',
 ];
+
+/** Statuses as people count them. */
+export const STATUS_GROUPS = {
+  running: ACTIVE_STATUSES,
+  waiting: [...WAITING_STATUSES, 'pending'],
+  paused: ['paused'],
+  succeeded: ['succeeded', 'early_stopped'],
+  failed: FAILED_STATUSES,
+  cancelled: ['cancelled'],
+} as const satisfies Record<string, readonly RunStatus[]>;
 
 export const isLive = (run: Pick<Run, 'status'>): boolean => !isTerminal(run.status);
