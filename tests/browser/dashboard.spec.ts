@@ -277,6 +277,28 @@ describeInBrowser('the dashboard', () => {
     await page.getByText('There is no such thing').waitFor();
   });
 
+  test('a worker is drained only after asking, and what is said of two on one host tells them apart', async () => {
+    const { client } = dashboard.stack;
+    const spare = async () =>
+      (await client.workers()).find(({ id, alive }) => id.startsWith('spare-') && alive)?.state ?? 'away';
+    dashboard.stack.startWorker({ LOOM_WORKER_NAME: 'spare' });
+    await expect.poll(spare, { timeout: 60_000 }).toBe('running');
+    const page = await dashboard.open('#/machines');
+    const drain = page.getByRole('button', { name: 'Drain … spare-' });
+    await drain.click();
+    const asked = page.getByRole('dialog', { name: 'Drain spare-' });
+    await asked.getByText('another has to be started in its place').waitFor();
+    expect(await accessibilityFaults(page, 'before a drain')).toEqual([]);
+    const names = await page.locator('.cards .card strong').allTextContents();
+    expect(new Set(names).size).toBe(2);
+    await asked.getByRole('button', { name: 'No', exact: true }).click();
+    expect(await spare()).toBe('running');
+    await drain.click();
+    await asked.getByRole('button', { name: 'Yes, drain it' }).click();
+    await asked.waitFor({ state: 'hidden' });
+    await expect.poll(spare, { timeout: 60_000 }).not.toBe('running');
+  });
+
   test.each([
     [1280, 'light'],
     [390, 'dark'],

@@ -1,9 +1,8 @@
 import { ACTIVE_STATUSES, sampleText, type Worker } from '#libs/contracts';
-import { useMutation } from '@tanstack/react-query';
-import { client, refresh, SELDOM_MS, useLive, useWorkers } from '../data/queries.js';
+import { client, SELDOM_MS, useLive, useWorkers } from '../data/queries.js';
 import { NoWorker, WorkerCard } from './worker-card.js';
 import { link } from '../route.js';
-import { DeleteButton } from '../ui/delete-button.js';
+import { DeleteButton, SureButton } from '../ui/sure-button.js';
 import { Ago } from '../ui/time.js';
 import { Damaged, Empty, Loaded } from '../ui/states.js';
 import { Panel, Table } from '../ui/panel.js';
@@ -21,14 +20,8 @@ export function MachinesPage() {
 function WorkersPanel() {
   const workers = useWorkers();
   const running = useLive(['runs', 'active'], () => client.runs({ status: [...ACTIVE_STATUSES], limit: 100 }));
-  const drain = useMutation({ mutationFn: (id: string) => client.drainWorker(id), onSettled: () => void refresh() });
   return (
     <Panel title="Workers">
-      {drain.error && (
-        <p role="alert" className="bad">
-          {drain.error.message}
-        </p>
-      )}
       <Loaded query={workers}>
         {(all) => {
           const here = all.filter(({ state, alive }) => state !== 'stopped' && alive);
@@ -36,15 +29,15 @@ function WorkersPanel() {
             <>
               {here.length === 0 && <NoWorker />}
               <ul className="cards wide">
-                {here.map((worker) => (
-                  <li key={worker.id}>
-                    <WorkerCard
-                      worker={worker}
-                      runs={(running.data?.items ?? []).filter(({ workerId }) => workerId === worker.id)}
-                    />
-                    <WorkerFooter worker={worker} busy={drain.isPending} onDrain={() => drain.mutate(worker.id)} />
-                  </li>
-                ))}
+                {here.map((worker) => {
+                  const runs = (running.data?.items ?? []).filter(({ workerId }) => workerId === worker.id);
+                  return (
+                    <li key={worker.id}>
+                      <WorkerCard worker={worker} runs={runs} />
+                      <WorkerFooter worker={worker} runs={runs.length} />
+                    </li>
+                  );
+                })}
               </ul>
               <GoneWorkers workers={all.filter((worker) => !here.includes(worker))} />
             </>
@@ -55,7 +48,8 @@ function WorkersPanel() {
   );
 }
 
-function WorkerFooter({ worker, busy, onDrain }: { worker: Worker; busy: boolean; onDrain: () => void }) {
+/** `runs`: how many it has. */
+function WorkerFooter({ worker, runs }: { worker: Worker; runs: number }) {
   return (
     <div className="line">
       <span className="dim">
@@ -65,14 +59,12 @@ function WorkerFooter({ worker, busy, onDrain }: { worker: Worker; busy: boolean
         · up since <Ago at={worker.startedAt} />
       </span>
       {worker.state === 'running' && (
-        <button
-          disabled={busy}
-          onClick={onDrain}
-          aria-label={`Drain ${worker.host}`}
-          title="It hands its runs back at a checkpoint and ends."
-        >
-          Drain
-        </button>
+        <SureButton action="Drain" name={worker.id} yes="drain it" onYes={() => client.drainWorker(worker.id)}>
+          <p>
+            Drain {worker.id}? {runs > 0 && `Its ${runs === 1 ? 'run goes' : `${runs} runs go`} on elsewhere. `}
+            It takes no more runs, and its process ends: another has to be started in its place.
+          </p>
+        </SureButton>
       )}
     </div>
   );

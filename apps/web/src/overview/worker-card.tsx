@@ -18,7 +18,7 @@ export function WorkerCard({ worker, runs }: { worker: Worker; runs: Run[] }) {
   return (
     <article className="card">
       <div className="line">
-        <strong title={worker.id}>{worker.host}</strong>
+        <strong title={`on ${worker.host}, process ${worker.pid}`}>{worker.id}</strong>
         <Status status={statusOf(worker)} />
       </div>
       <meter
@@ -49,7 +49,8 @@ export function WorkerCard({ worker, runs }: { worker: Worker; runs: Run[] }) {
 export const NoWorker = () => (
   <Empty title="No worker answers.">
     <p>
-      Runs wait until one does: <code>loom up</code>, or start one on another machine.
+      Runs wait until one does. Where <code>loom up</code> keeps this machine’s, end it and begin it again; on any other
+      that reaches Postgres and Redis, start one by <code>node dist/apps/worker/src/main.js</code>.
     </p>
   </Empty>
 );

@@ -3,7 +3,7 @@ import { client } from '../data/queries.js';
 import { useRun, type RunState } from '../data/run-feed.js';
 import { link, useRoute } from '../route.js';
 import { Tabs } from '../ui/controls.js';
-import { DeleteButton } from '../ui/delete-button.js';
+import { DeleteButton } from '../ui/sure-button.js';
 import { Panel } from '../ui/panel.js';
 import { RunActions } from '../ui/run-actions.js';
 import { Progress, Status } from '../ui/run-status.js';

@@ -4,7 +4,7 @@ import { useState } from 'react';
 import { client, refresh, useLive } from '../data/queries.js';
 import { link, useRoute } from '../route.js';
 import { Tabs } from '../ui/controls.js';
-import { DeleteButton } from '../ui/delete-button.js';
+import { DeleteButton } from '../ui/sure-button.js';
 import { Panel, Table } from '../ui/panel.js';
 import { isLive, Progress, RunLink, Status, StatusBar } from '../ui/run-status.js';
 import { Damaged, Loaded } from '../ui/states.js';
