@@ -100,7 +100,7 @@ describeInBrowser('the dashboard', () => {
     await page.getByRole('button', { name: 'Submit', exact: true }).click();
     await page.getByRole('heading', { name: 'pairs-of-views' }).waitFor();
     await page
-      .getByRole('img', { name: /Heat map of accuracy on 10 % of the labels for crop, blur; the best is/ })
+      .getByRole('img', { name: /Heat map of accuracy on 10 % of the labels for crop, blur; the (best|highest) is/ })
       .waitFor({ timeout: 250_000 });
     await page.getByRole('heading', { name: 'Which views need the fewest labels' }).waitFor();
     await page.locator('.title .status.succeeded').waitFor({ timeout: 250_000 });

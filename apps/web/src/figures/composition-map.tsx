@@ -1,7 +1,7 @@
 import type { Estimate, SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { Figure } from './figure.js';
-import { percent, share } from './numbers.js';
+import { areLevel, percent, share } from './numbers.js';
 
 /** SimCLR's figure 5: how good each augmentation is with each, alone on the diagonal. */
 export function CompositionMap({
@@ -19,6 +19,14 @@ export function CompositionMap({
     (a, b) => (a && a.estimate.mean >= b.estimate.mean ? a : b),
     undefined,
   );
+  // Each pair stands on both sides of the diagonal.
+  const level = known.filter(
+    ({ first, second, estimate }) =>
+      best &&
+      names.indexOf(first) <= names.indexOf(second) &&
+      [first, second].sort().join() !== [best.first, best.second].sort().join() &&
+      areLevel(estimate, best.estimate),
+  ).length;
   const what = measure === 'kNN' ? 'kNN accuracy' : `accuracy on ${share(measure.split(' ')[1]!)} of the labels`;
   const pair = best && (best.first === best.second ? best.first : `${best.first} with ${best.second}`);
   return (
@@ -32,7 +40,8 @@ export function CompositionMap({
           {best && (
             <>
               {' '}
-              Best: <b>{pair}</b>, {percent(best.estimate.mean)}.
+              {level > 0 ? 'Highest' : 'Best'}: <b>{pair}</b>, {percent(best.estimate.mean)}
+              {level > 0 && `, which ${level} ${level === 1 ? 'other is' : 'others are'} level with`}.
             </>
           )}{' '}
           {known.length < points.length && `${points.length - known.length} cells are still to come.`}
@@ -40,7 +49,8 @@ export function CompositionMap({
       }
       description={
         `Heat map of ${what} for ` +
-        `${names.join(', ')}${best ? `; the best is ${pair} with ${percent(best.estimate.mean)}` : ''}`
+        names.join(', ') +
+        (best ? `; the ${level > 0 ? 'highest' : 'best'} is ${pair} with ${percent(best.estimate.mean)}` : '')
       }
       rows={() => [['', ...names], ...names.map((each, i) => [each, ...cells[i]!.map((cell) => cell?.mean)])]}
       draw={(width) => plotOf(names, points, known, best, width)}

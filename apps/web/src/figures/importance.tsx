@@ -28,8 +28,8 @@ export function Importance({
       data={importance}
       caption={
         <>
-          Permutation importance of what was varied in a random forest over the trials, in parts of the variance of{' '}
-          {measure}.
+          Permutation importance of what was varied in a random forest over the trials, in % of the variance of{' '}
+          {measure} (above 100 % where the forest without it is worse than the mean).
         </>
       }
       description={
@@ -43,7 +43,7 @@ export function Importance({
       draw={(width) => ({
         height: 60 + 34 * importance.length,
         marginLeft: Math.min(width / 2, 16 + LETTER * longest),
-        x: { percent: true, grid: true, label: 'of the variance →' },
+        x: { percent: true, grid: true, label: '% of the variance →' },
         y: { label: null, tickSize: 0, tickFormat: (parameter: string) => short.get(parameter)! },
         marks: [
           Plot.barX(importance, {

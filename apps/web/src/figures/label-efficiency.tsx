@@ -4,7 +4,7 @@ import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
 import { percent, share, within } from './numbers.js';
 
-/** Two seeds give bands as wide as a house: the axis follows the means, and bands are cut where it ends. */
+/** Few seeds give bands as wide as a house: the axis follows the means, and bands are cut where it ends. */
 const around = (means: number[]): [number, number] => {
   const [low, high] = [Math.min(...means), Math.max(...means)];
   const margin = Math.max(0.02, 0.25 * (high - low));
@@ -12,6 +12,9 @@ const around = (means: number[]): [number, number] => {
 };
 
 const MOST_COLOURED = 5;
+/** Seeds from which on an interval is drawn: of two it is 13 times their distance from the mean (Student's t). */
+const LEAST_SEEDS = 3;
+const drawn = ({ n }: { n: number }): boolean => n >= LEAST_SEEDS;
 
 const inWords = ({ fraction, mean }: { fraction: number; mean: number }) =>
   `on ${share(String(fraction))}: ${percent(mean)}`;
@@ -99,7 +102,7 @@ export function LabelEfficiency({ rows, name }: { rows: SweepTable['rows']; name
   );
 }
 
-const Key = ({ efficiency: { coloured, controls, others, othersCount } }: { efficiency: Efficiency }) => (
+const Key = ({ efficiency: { coloured, best, controls, others, othersCount } }: { efficiency: Efficiency }) => (
   <span className="legends">
     {coloured.map(({ combo }, i) => (
       <span key={combo} className="legend">
@@ -119,6 +122,11 @@ const Key = ({ efficiency: { coloured, controls, others, othersCount } }: { effi
         {othersCount} more
       </span>
     )}
+    <span className="dim">
+      {best.some(drawn)
+        ? `bands: 95 % intervals, where there are ${LEAST_SEEDS} seeds or more`
+        : `95 % intervals are drawn from ${LEAST_SEEDS} seeds on`}
+    </span>
   </span>
 );
 
@@ -145,9 +153,8 @@ function plotOf({ fractions, coloured, best, others, controls }: Efficiency, wid
     },
     marks: [
       Plot.line(others, { x: 'fraction', y: 'mean', z: 'combo', stroke: 'currentColor', strokeOpacity: 0.18 }),
-      ...(best.some(({ low, high }) => high > low)
-        ? [bandOf(best, stroke, 0.12), bandOf(controls, 'currentColor', 0.08)]
-        : []),
+      bandOf(best.filter(drawn), stroke, 0.12),
+      bandOf(controls.filter(drawn), 'currentColor', 0.08),
       Plot.line(controls, {
         x: 'fraction',
         y: 'mean',

@@ -1,4 +1,4 @@
-import { Augmentation, augmentationName, shortNumber } from '#libs/contracts';
+import { Augmentation, augmentationName, shortNumber, type SweepSpec } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { Figure } from './figure.js';
 
@@ -7,6 +7,9 @@ export interface TrialPoint {
   parameters: Record<string, unknown>;
   metrics: Record<string, number>;
 }
+
+/** An axis whose values are so many times each other is logarithmic, however they were drawn. */
+const LOG_FROM = 30;
 
 /** Pixels left of the first axis for the names of what has no order. */
 const roomForNames = (width: number) => (width < 520 ? 92 : 150);
@@ -18,27 +21,31 @@ function text(value: unknown): string {
 }
 
 /** An axis for each varied parameter and each metric, with the place of a value on it, from 0 to 1. */
-function axesOf(trials: TrialPoint[], varied: string[], metrics: string[]) {
+function axesOf(trials: TrialPoint[], varied: string[], metrics: string[], scales: SweepSpec['parameters']) {
   return [
     ...varied.map((path) => ({
       id: path,
       title: path.split('.').slice(1).join('.'),
       of: (trial: TrialPoint): unknown => trial.parameters[path],
+      drawnByLog: scales?.[path]?.distribution?.includes('log_') ?? false,
     })),
     ...metrics.map((key) => ({
       id: key,
       title: key.replace('eval/', ''),
       of: (trial: TrialPoint): unknown => trial.metrics[key],
+      drawnByLog: false,
     })),
   ].map((axis) => {
     const values = trials.map(axis.of).filter((value) => value !== undefined);
     const numeric = values.every((value) => typeof value === 'number');
     const levels = numeric ? [] : [...new Set(values.map(text))].sort();
     const [low, high] = numeric ? [Math.min(...values), Math.max(...values)] : [0, levels.length - 1];
+    const scale = numeric && low > 0 && (axis.drawnByLog || high / low >= LOG_FROM) ? Math.log : Number;
     const place = (value: unknown) =>
       value === undefined
         ? undefined
-        : ((numeric ? (value as number) : levels.indexOf(text(value))) - low) / (high - low || 1);
+        : (scale(numeric ? (value as number) : levels.indexOf(text(value))) - scale(low)) /
+          (scale(high) - scale(low) || 1);
     const every = Math.ceil(levels.length / 21);
     return {
       ...axis,
@@ -63,9 +70,22 @@ interface Place {
   value: number;
 }
 
+const USUAL_METRICS = ['eval/knn', 'eval/probe_accuracy', 'eval/miou', 'eval/accuracy'];
+
 /** A line for each trial through its parameters and its metrics. */
-export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; name: string }) {
-  const metrics = ['eval/knn', 'eval/probe_accuracy', 'eval/miou', 'eval/accuracy'].filter((key) =>
+export function ParallelCoordinates({
+  trials,
+  metric,
+  scales,
+  name,
+}: {
+  trials: TrialPoint[];
+  /** What the sweep is about: lines are coloured by it. */
+  metric: string;
+  scales: SweepSpec['parameters'];
+  name: string;
+}) {
+  const metrics = [...USUAL_METRICS.filter((key) => key !== metric), metric].filter((key) =>
     trials.some((trial) => trial.metrics[key] !== undefined),
   );
   const varied = [...new Set(trials.flatMap(({ parameters }) => Object.keys(parameters)))].filter(
@@ -75,7 +95,7 @@ export function ParallelCoordinates({ trials, name }: { trials: TrialPoint[]; na
   );
   const target = metrics.at(-1);
   if (varied.length === 0 || target === undefined || trials.length < 2) return null;
-  const axes = axesOf(trials, varied, metrics);
+  const axes = axesOf(trials, varied, metrics, scales);
   const points: Place[] = trials
     .filter((trial) => trial.metrics[target] !== undefined)
     .flatMap((trial) =>

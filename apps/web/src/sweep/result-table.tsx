@@ -1,6 +1,6 @@
 import type { Estimate, SweepTable } from '#libs/contracts';
 import { csv } from '../figures/csv.js';
-import { share } from '../figures/numbers.js';
+import { share, signOf } from '../figures/numbers.js';
 import { save } from '../ui/hand-out.js';
 import { Panel, Table } from '../ui/panel.js';
 
@@ -11,11 +11,9 @@ function percent(estimate: Estimate | null | undefined, sign = false): string {
   return `${sign && mean >= 0 ? '+' : ''}${(mean * 100).toFixed(1)}${interval}`;
 }
 
-/** Gains are good or bad; other estimates are neither. */
-function toneOf(estimate: Estimate | null | undefined, sign = false): string {
-  if (!sign || !estimate) return '';
-  return estimate.mean > 0 ? 'good' : 'bad';
-}
+/** Gains are good or bad where they can be told from none; other estimates are neither. */
+const toneOf = (estimate: Estimate | null | undefined, sign = false): string =>
+  sign && estimate ? { '1': 'good', '0': '', '-1': 'bad' }[signOf(estimate)] : '';
 
 export function ResultTable({ table, name }: { table: SweepTable; name: string }) {
   const fractions = [...new Set(table.rows.flatMap((row) => Object.keys(row.accuracy)))].sort(
@@ -58,7 +56,8 @@ export function ResultTable({ table, name }: { table: SweepTable; name: string }
       }
     >
       <p className="dim">
-        In %, the best first; gains are the mean of paired differences to the from-scratch control on the same labels.
+        In %, the highest mean first; ± is half of the 95 % interval over seeds. Gains are the mean of paired
+        differences to the from-scratch control on the same labels; one whose interval holds 0 has no colour.
       </p>
       <Table
         caption="All combinations"

@@ -57,7 +57,12 @@ export function Figures({ sweep, table, runs }: { sweep: SweepDetail; table: Swe
         <Importance importance={table.importance} measure={table.measure} name={sweep.name} />
       </div>
       <ResultTable table={table} name={sweep.name} />
-      <ParallelCoordinates trials={trials} name={sweep.name} />
+      <ParallelCoordinates
+        trials={trials}
+        metric={sweep.spec.metric.name}
+        scales={sweep.spec.parameters}
+        name={sweep.name}
+      />
       <Views runs={runs} />
     </>
   );
