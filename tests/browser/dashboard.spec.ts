@@ -273,6 +273,32 @@ describeInBrowser('the dashboard', () => {
     await page.getByText('There is no such thing').waitFor();
   });
 
+  test('which run a page is of, what is chosen and where the focus is can be told by everybody', async () => {
+    const { stack } = dashboard;
+    const id = await stack.submit({ ...LONG, seed: 77 }, { name: 'long-and-cancelled' });
+    const page = await dashboard.open(`#/runs/${id}`);
+    await expect.poll(() => page.title()).toMatch(/^long-and-cancelled, (queued|running) · /);
+    await page.getByRole('tabpanel', { name: 'Curves' }).waitFor();
+    await page.getByRole('button', { name: 'Cancel long-and-cancelled' }).focus();
+    await page.keyboard.press('Enter');
+    await stack.ended(id, 'cancelled');
+    await expect.poll(() => page.title(), { timeout: 20_000 }).toMatch(/^long-and-cancelled, cancelled · /);
+    await page.getByRole('button', { name: 'Retry long-and-cancelled' }).waitFor();
+    expect(await page.evaluate<string>('document.activeElement.getAttribute("aria-label")')).toBe(
+      'Actions on long-and-cancelled',
+    );
+
+    await page.emulateMedia({ forcedColors: 'active' });
+    await page.goto(`${stack.client.url}/#/runs?status=succeeded,early_stopped`);
+    await page.locator('table.runs tbody tr').first().waitFor();
+    const backgroundOf = (pressed: boolean) =>
+      page.evaluate<string>(
+        `getComputedStyle(document.querySelector('.chip[aria-pressed=${pressed}]')).backgroundColor`,
+      );
+    expect(await backgroundOf(true)).not.toBe(await backgroundOf(false));
+    expect(await accessibilityFaults(page, 'runs in forced colours')).toEqual([]);
+  });
+
   test('a worker is drained only after asking, and what is said of two on one host tells them apart', async () => {
     const { client } = dashboard.stack;
     const spare = async () =>

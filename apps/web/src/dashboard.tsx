@@ -1,5 +1,15 @@
 import { QueryClientProvider } from '@tanstack/react-query';
-import { Component, lazy, StrictMode, Suspense, useEffect, useRef, useState, type ReactNode } from 'react';
+import {
+  Component,
+  lazy,
+  StrictMode,
+  Suspense,
+  useEffect,
+  useLayoutEffect,
+  useRef,
+  useState,
+  type ReactNode,
+} from 'react';
 import { createRoot } from 'react-dom/client';
 import { offline, useWatched } from './data/connection.js';
 import { queries } from './data/queries.js';
@@ -111,9 +121,10 @@ function App() {
   const { title, content } = page(route);
   const place = route.path.join('/');
   const first = useRef(true);
-  useEffect(() => {
+  // Before a page says it more closely, which it does in an effect of its own.
+  useLayoutEffect(() => {
     document.title = `${title} · Latent Loom`;
-  }, [title]);
+  }, [title, place]);
   useEffect(() => {
     scrollTo(0, 0);
     // The focus follows to the new page, for those who use the keyboard or a screen reader.

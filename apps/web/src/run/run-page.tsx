@@ -8,6 +8,7 @@ import { Panel } from '../ui/panel.js';
 import { RunActions } from '../ui/run-actions.js';
 import { Progress, Status } from '../ui/run-status.js';
 import { Fault, Skeleton } from '../ui/states.js';
+import { useTitle } from '../ui/title.js';
 import { Attempts } from './attempts.js';
 import { Classification } from './classification.js';
 import { Curves } from './curves.js';
@@ -27,6 +28,7 @@ type Tab = 'curves' | 'files' | 'events' | 'log' | 'spec';
 export function RunPage({ id }: { id: string }) {
   const state = useRun(id);
   const { run, artifacts } = state;
+  useTitle(run && `${runLabel(run)}, ${run.status.replaceAll('_', ' ')}`);
   if (!run) return state.error ? <Fault error={state.error} again={state.again} /> : <Skeleton lines={8} />;
   const results = artifacts.filter(
     ({ mime, kind }) => mime.startsWith('image/') || mime.startsWith('audio/') || kind === 'embedding',
@@ -126,12 +128,13 @@ function Details({ run, state }: { run: RunDetail; state: RunState }) {
           ['log', `Log ${log.length || ''}`],
           ['spec', 'Spec'],
         ]}
-      />
-      {tab === 'curves' && <Curves state={state} run={run} />}
-      {tab === 'files' && <Files run={run} artifacts={artifacts} />}
-      {tab === 'events' && <Events events={events} />}
-      {tab === 'log' && <Log log={log} name={runLabel(run)} />}
-      {!['curves', 'files', 'events', 'log'].includes(tab) && <Spec run={run} />}
+      >
+        {tab === 'curves' && <Curves state={state} run={run} />}
+        {tab === 'files' && <Files run={run} artifacts={artifacts} />}
+        {tab === 'events' && <Events events={events} />}
+        {tab === 'log' && <Log log={log} name={runLabel(run)} />}
+        {!['curves', 'files', 'events', 'log'].includes(tab) && <Spec run={run} />}
+      </Tabs>
     </>
   );
 }

@@ -3,11 +3,12 @@ import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { client, refresh, useLive } from '../data/queries.js';
 import { link, useRoute } from '../route.js';
-import { Tabs } from '../ui/controls.js';
+import { ActionGroup, Tabs } from '../ui/controls.js';
 import { DeleteButton } from '../ui/sure-button.js';
 import { Panel, Table } from '../ui/panel.js';
 import { isLive, Progress, RunLink, Status, StatusBar } from '../ui/run-status.js';
 import { Damaged, Loaded } from '../ui/states.js';
+import { useTitle } from '../ui/title.js';
 import { Ago } from '../ui/time.js';
 import { Spec } from './spec.js';
 import { Stopping } from './stopping.js';
@@ -35,6 +36,7 @@ export function SweepPage({ id }: { id: string }) {
     },
     { live: ({ sweep }) => sweep.status === 'running' || sweep.status === 'paused' },
   );
+  useTitle(state.data && `${state.data.sweep.name}, ${state.data.sweep.status}`);
   return (
     <Loaded query={state} lines={10}>
       {({ sweep, table, runs, rungs }) => {
@@ -79,12 +81,13 @@ export function SweepPage({ id }: { id: string }) {
                 ['trials', `Trials ${sweep.trials.length}`],
                 ['spec', 'Spec'],
               ]}
-            />
-            {tab === 'figures' && <Figures sweep={sweep} table={table} runs={runs} />}
-            {tab === 'rungs' && rungs && <Stopping rungs={rungs} sweep={sweep} />}
-            {tab === 'runs' && <Runs runs={runs} id={id} />}
-            {tab === 'trials' && <Trials sweep={sweep} />}
-            {!(['figures', 'runs', 'trials'].includes(tab) || (tab === 'rungs' && rungs)) && <Spec sweep={sweep} />}
+            >
+              {tab === 'figures' && <Figures sweep={sweep} table={table} runs={runs} />}
+              {tab === 'rungs' && rungs && <Stopping rungs={rungs} sweep={sweep} />}
+              {tab === 'runs' && <Runs runs={runs} id={id} />}
+              {tab === 'trials' && <Trials sweep={sweep} />}
+              {!(['figures', 'runs', 'trials'].includes(tab) || (tab === 'rungs' && rungs)) && <Spec sweep={sweep} />}
+            </Tabs>
           </>
         );
       }}
@@ -125,7 +128,7 @@ function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
     onSettled: () => void refresh(),
   });
   return (
-    <span className="actions">
+    <ActionGroup label={`Actions on ${sweep.name}`}>
       {sweep.status === 'running' && (
         <button disabled={act.isPending} onClick={() => act.mutate('pause')}>
           Pause
@@ -163,6 +166,6 @@ function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
           {act.error.message}
         </span>
       )}
-    </span>
+    </ActionGroup>
   );
 }

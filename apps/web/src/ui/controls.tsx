@@ -1,4 +1,4 @@
-import { useEffect, useRef, type ReactNode } from 'react';
+import { useEffect, useId, useRef, type ReactNode } from 'react';
 
 /** Boxes to tick, under a button. Escape and a click elsewhere close it. */
 export function Menu({
@@ -70,12 +70,16 @@ export function Tabs<T extends string>({
   value,
   tabs,
   onChange,
+  children,
 }: {
   label: string;
   value: T;
   tabs: readonly (readonly [T, ReactNode])[];
   onChange: (value: T) => void;
+  /** What is under the chosen one. */
+  children: ReactNode;
 }) {
+  const id = useId();
   const bar = useRef<HTMLDivElement>(null);
   const move = (by: number) => {
     const at = (tabs.findIndex(([each]) => each === value) + by + tabs.length) % tabs.length;
@@ -83,27 +87,60 @@ export function Tabs<T extends string>({
     bar.current?.querySelectorAll<HTMLElement>('[role=tab]')[at]?.focus();
   };
   return (
-    <div
-      className="tabs"
-      role="tablist"
+    <>
+      <div
+        className="tabs"
+        role="tablist"
+        aria-label={label}
+        ref={bar}
+        onKeyDown={({ key }) => {
+          if (key === 'ArrowRight') move(1);
+          else if (key === 'ArrowLeft') move(-1);
+        }}
+      >
+        {tabs.map(([each, text]) => (
+          <button
+            key={each}
+            role="tab"
+            id={`${id}-${each}`}
+            aria-selected={each === value}
+            aria-controls={`${id}-panel`}
+            tabIndex={each === value ? 0 : -1}
+            onClick={() => onChange(each)}
+          >
+            {text}
+          </button>
+        ))}
+      </div>
+      <div role="tabpanel" id={`${id}-panel`} aria-labelledby={`${id}-${value}`}>
+        {children}
+      </div>
+    </>
+  );
+}
+
+/** Buttons that what they do disables, or takes away: who uses the keyboard stays among them. */
+export function ActionGroup({ label, children }: { label: string; children: ReactNode }) {
+  const group = useRef<HTMLSpanElement>(null);
+  const within = useRef(false);
+  useEffect(() => {
+    if (within.current && document.activeElement === document.body) group.current!.focus({ preventScroll: true });
+  });
+  return (
+    <span
+      className="actions"
+      role="group"
       aria-label={label}
-      ref={bar}
-      onKeyDown={({ key }) => {
-        if (key === 'ArrowRight') move(1);
-        else if (key === 'ArrowLeft') move(-1);
+      tabIndex={-1}
+      ref={group}
+      onFocus={() => {
+        within.current = true;
+      }}
+      onBlur={({ target, relatedTarget }) => {
+        within.current = relatedTarget === null && target instanceof HTMLButtonElement && target.disabled;
       }}
     >
-      {tabs.map(([each, text]) => (
-        <button
-          key={each}
-          role="tab"
-          aria-selected={each === value}
-          tabIndex={each === value ? 0 : -1}
-          onClick={() => onChange(each)}
-        >
-          {text}
-        </button>
-      ))}
-    </div>
+      {children}
+    </span>
   );
 }

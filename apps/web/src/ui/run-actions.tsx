@@ -1,6 +1,7 @@
 import { runLabel, type Run, RUN_ACTIONS, type RunAction } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { client, refresh } from '../data/queries.js';
+import { ActionGroup } from './controls.js';
 
 const ACTIONS: Record<RunAction, { word: string; call: (id: string) => Promise<Run> }> = {
   pause: { word: 'Pause', call: (id) => client.pauseRun(id) },
@@ -30,7 +31,7 @@ export function RunActions({
     (action) => (RUN_ACTIONS[action] as readonly string[]).includes(run.status) && (only?.includes(action) ?? true),
   );
   return (
-    <span className="actions">
+    <ActionGroup label={`Actions on ${runLabel(run)}`}>
       {possible.map((action) => (
         <button
           key={action}
@@ -47,6 +48,6 @@ export function RunActions({
           {act.error.message}
         </span>
       )}
-    </span>
+    </ActionGroup>
   );
 }
