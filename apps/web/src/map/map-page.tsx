@@ -186,6 +186,11 @@ function Choices({ latent, map, colour }: { latent: Latent; map: string; colour:
         onChange={(next) => change({ colour: next === 'class' ? '' : next })}
         options={coloursOf(latent.file)}
       />
+      {latent.file.labels && !latent.file.predictions && (
+        <span className="dim" title="A map by t-SNE or UMAP seeks them anyway.">
+          no predictions: of more than 20,000 points their neighbours are sought only where a map needs them
+        </span>
+      )}
       <label>
         Beside it{' '}
         <select value={query['with'] ?? ''} onChange={({ target }) => change({ with: target.value })}>

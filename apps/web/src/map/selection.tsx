@@ -6,6 +6,11 @@ import { labelOf, type Focus, type Latent } from './latent-run.js';
 import { Thumbnail } from './thumbnail.js';
 
 const MOST_LISTED = 300;
+/** At most so many, evenly spread: points are in the order of their classes, and each has its share. */
+const spread = (points: readonly number[]): readonly number[] =>
+  points.length <= MOST_LISTED
+    ? points
+    : Array.from({ length: MOST_LISTED }, (_, i) => points[Math.floor((i * points.length) / MOST_LISTED)]!);
 
 export function Selection({
   latent,
@@ -58,7 +63,7 @@ export function Selection({
         </p>
       )}
       <ul className="thumbnails">
-        {selected.slice(0, MOST_LISTED).map((i) => (
+        {spread(selected).map((i) => (
           <li key={i}>
             <button
               className="bare"
@@ -72,7 +77,9 @@ export function Selection({
         ))}
       </ul>
       {selected.length > MOST_LISTED && (
-        <p className="dim">and {(selected.length - MOST_LISTED).toLocaleString('en')} more: the CSV has them all.</p>
+        <p className="dim">
+          {MOST_LISTED} of {selected.length.toLocaleString('en')}, evenly spread: the CSV has them all.
+        </p>
       )}
     </Panel>
   );
