@@ -1,6 +1,6 @@
 /** A folder of artifacts that can be taken away from under who uses it, and be made read-only. */
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rename, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -15,6 +15,22 @@ export interface OwnStore {
   readOnly: Hindrance;
   /** After those who use it have ended. */
   remove(): Promise<void>;
+}
+
+/**
+ * Mounts a folder over another, read-only from the first moment: what is mounted so is made so in a place where nobody
+ * has a file open for writing. A second mount over the first, where files are.
+ */
+export async function mountReadOnly(folder: string, over: string): Promise<void> {
+  const aside = await mkdtemp(path.join(tmpdir(), 'loom-read-only-'));
+  await run('mount', ['--bind', folder, aside]);
+  try {
+    await run('mount', ['-o', 'remount,ro,bind', aside]);
+    await run('mount', ['--bind', aside, over]);
+  } finally {
+    await run('umount', ['-l', aside]);
+    await rmdir(aside);
+  }
 }
 
 /** A folder that is mounted where that is allowed (to root), and one that is moved away and back where it is not. */
@@ -44,14 +60,7 @@ export async function ownStore(): Promise<OwnStore> {
     dir,
     gone: { begin: unmount, end: mount },
     readOnly: {
-      // A second mount over the first: files are open for writing there.
-      begin: async () => {
-        await mount();
-        await run('mount', ['-o', 'remount,ro,bind', dir]).catch(async (error: unknown) => {
-          await unmount();
-          throw error;
-        });
-      },
+      begin: () => mountReadOnly(volume, dir),
       end: unmount,
     },
     remove,

@@ -234,7 +234,9 @@ export function describeApi(app: NestFastifyApplication): OpenAPIObject {
   for (const [tag, description] of Object.entries(TAGS)) config.addTag(tag, description);
   const document = SwaggerModule.createDocument(app, config.build(), {
     standardSchemaConverter: convert,
-    operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '').toLowerCase()}_${method}`,
+    // Whoever generates a client does not care that the list of a resource has a controller of its own.
+    operationIdFactory: (controller, method) =>
+      `${controller.replace(/(List)?Controller$/, '').toLowerCase()}_${method}`,
   });
   return completed(settled(document));
 }

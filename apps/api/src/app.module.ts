@@ -49,7 +49,7 @@ import { ReferencesController } from './references.controller.js';
 import { requestLog } from './request-log.js';
 import { RunChanges } from './run-changes.js';
 import { RunStreams } from './run-stream.js';
-import { RunListsController } from './run-lists.controller.js';
+import { RunsListController } from './runs-list.controller.js';
 import { RunsController } from './runs.controller.js';
 import { SweepsController } from './sweeps.controller.js';
 import { Turnstile } from './turnstile.js';
@@ -171,7 +171,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
       ],
       controllers: [
         RunsController,
-        RunListsController,
+        RunsListController,
         SweepsController,
         DatasetsController,
         WorkersController,

@@ -9,7 +9,7 @@ import { Returns, ReturnsEvents } from './validation.js';
 
 @ApiTags('runs')
 @Controller('v1/runs')
-export class RunListsController {
+export class RunsListController {
   constructor(
     private readonly queries: RunQueries,
     private readonly lists: ListStreams,
