@@ -36,7 +36,7 @@ beforeAll(async () => {
   [store, volume] = [path.join(dir, 'artifacts'), path.join(dir, 'volume')];
   await mkdir(store);
   await mkdir(volume);
-  mounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=64m,nr_inodes=4000', 'tmpfs', volume])
+  mounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=512m,nr_inodes=16000', 'tmpfs', volume])
     .then(mount)
     .then(
       () => true,
