@@ -44,14 +44,14 @@ export default defineConfig({
           ...twoAtATime,
         },
       },
-      // Servers and processes that end at the wrong moment; those that they share stay.
+      // Servers and processes that end at the wrong moment. Two files at a time disturb each other's waits.
       {
         ...shared,
         test: {
           name: 'faults',
           include: ['tests/{faults,e2e}/**/*.spec.ts'],
           exclude: ['**/*.slow.spec.ts'],
-          ...twoAtATime,
+          ...alone,
         },
       },
       { ...shared, test: { name: 'event-loop', include: [EVENT_LOOP], ...alone } },
