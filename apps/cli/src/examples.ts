@@ -20,6 +20,7 @@ const EXAMPLES: Record<string, string[]> = {
     'loom runs --kind pretrain --sort -metric:eval/knn --limit 10',
     'loom runs --status failed --json | jq -r .items[].id',
   ],
+  groups: ['loom groups --by spec:method --metric eval/knn', 'loom groups --by status,project --tag new'],
   run: ['loom run RUN', 'loom run best:SWEEP', 'loom run RUN --json | jq .result.metrics'],
   watch: ['loom watch RUN', 'loom watch RUN OTHER && echo both succeeded', 'loom watch SWEEP'],
   logs: ['loom logs RUN', 'loom logs RUN --follow'],
