@@ -133,6 +133,18 @@ export function useLive<T>(
 /** The workers, who change without a run: they come, go, and say that they are there. */
 export const useWorkers = () => useLive(['workers'], () => client.workers(), { everyMs: 15_000 });
 
+/** Scores by class that a run has stored as JSON, by their address: they do not change. */
+export const useReport = <Report>(url: string): UseQueryResult<Report> =>
+  useLive(
+    ['report', url],
+    async () => {
+      const answer = await fetch(url);
+      if (!answer.ok) throw new Error(`expected the scores by class, got HTTP ${answer.status}`);
+      return (await answer.json()) as Report;
+    },
+    { live: false },
+  );
+
 /** Asks everything again that is shown: after an action. */
 export const refresh = (): Promise<void> => queries.invalidateQueries();
 

@@ -1,5 +1,5 @@
 import type { Artifact } from '#libs/contracts';
-import { client, useLive } from '../data/queries.js';
+import { client, useReport } from '../data/queries.js';
 import { Panel } from '../ui/panel.js';
 import { Loaded } from '../ui/states.js';
 import { ClassScores, type ClassReport } from './class-scores.js';
@@ -11,15 +11,7 @@ export function Classification({ artifacts }: { artifacts: readonly Artifact[] }
 }
 
 function Report({ url }: { url: string }) {
-  const report = useLive(
-    ['classification', url],
-    async () => {
-      const answer = await fetch(url);
-      if (!answer.ok) throw new Error(`expected the scores by class, got HTTP ${answer.status}`);
-      return (await answer.json()) as ClassReport;
-    },
-    { live: false },
-  );
+  const report = useReport<ClassReport>(url);
   return (
     <Panel title="Classes">
       <Loaded query={report} lines={4}>

@@ -1,4 +1,4 @@
-import { useLive } from '../data/queries.js';
+import { useReport } from '../data/queries.js';
 import { Table } from '../ui/panel.js';
 import { Loaded } from '../ui/states.js';
 
@@ -9,15 +9,7 @@ interface PixelReport {
 
 /** What the colours of the overlays mean, and how well each class is found. */
 export function PixelClasses({ url }: { url: string }) {
-  const report = useLive(
-    ['segmentation', url],
-    async () => {
-      const answer = await fetch(url);
-      if (!answer.ok) throw new Error(`expected the scores by class, got HTTP ${answer.status}`);
-      return (await answer.json()) as PixelReport;
-    },
-    { live: false },
-  );
+  const report = useReport<PixelReport>(url);
   const percent = (value: number | null) => (value === null ? '–' : `${(100 * value).toFixed(1)} %`);
   return (
     <Loaded query={report} lines={2}>
