@@ -4,7 +4,7 @@ import { parameterImportance, type Outcome } from '#libs/search';
 import { createHash } from 'node:crypto';
 import { damageOf } from '../checked-row.js';
 import type { Database } from '../machine/database.js';
-import { inTurns } from '../machine/turns.js';
+import { batchesOf, inTurns } from '../machine/turns.js';
 import type { SweepQueries } from './queries.js';
 import { TRIAL_STATUS } from './status.js';
 import { NO_VALUES, tableOf, TrialRow, TrialRun } from './table.js';
@@ -134,11 +134,11 @@ export class SweepResults {
 
   private async lastValues(runIds: readonly string[], metric: string): Promise<Map<string, number>> {
     const last = new Map<string, number>();
-    for (let from = 0; from < runIds.length; from += BATCH) {
+    for (const batch of batchesOf(runIds, BATCH)) {
       const values = await this.database.prisma.$queryRaw<{ runId: string; value: number }[]>`
         SELECT DISTINCT ON (run_id) run_id AS "runId", value
         FROM metric
-        WHERE run_id = ANY(${runIds.slice(from, from + BATCH)}::uuid[]) AND key = ${metric}
+        WHERE run_id = ANY(${batch}::uuid[]) AND key = ${metric}
         ORDER BY run_id, step DESC`;
       for (const { runId, value } of values) last.set(runId, value);
     }
