@@ -111,6 +111,14 @@ const AUGMENTATION_NAMES: Record<string, keyof Augmentation> = {
   randomgrayscale: 'grayscale',
   gaussianblur: 'blur',
   solarization: 'solarize',
+  randomsolarize: 'solarize',
+  randomadjustsharpness: 'sharpness',
+  randomautocontrast: 'autocontrast',
+  randomequalize: 'equalize',
+  randomposterize: 'posterize',
+  randomperspective: 'perspective',
+  randomerasing: 'erasing',
+  trivialaugmentwide: 'trivialAugment',
 };
 
 /** `crop+jitter` as the augmentations that it names, each in its default strength; undefined where one is none. */

@@ -2,16 +2,9 @@ import { Augmentation, UNLABELLED } from '#libs/contracts';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
-import {
-  adjustBrightness,
-  adjustContrast,
-  adjustHue,
-  adjustSaturation,
-  augment,
-  augmentWithMask,
-  gaussianBlur,
-  gaussianKernel,
-} from './augmentation.js';
+import { augment, augmentWithMask } from './augmentation.js';
+import { gaussianBlur, gaussianKernel } from './blur.js';
+import { adjustBrightness, adjustContrast, adjustHue, adjustSaturation } from './colour.js';
 import { drawCrop, resampleByPixels } from './crops.js';
 import { Random } from './random.js';
 
@@ -150,11 +143,19 @@ describe('a view', () => {
     crop: {},
     flip: {},
     rotate: {},
-    colorJitter: {},
+    perspective: {},
+    randAugment: {},
+    trivialAugment: {},
+    colorJitter: { order: 'random' },
     grayscale: {},
     blur: {},
+    sharpness: {},
     solarize: {},
+    posterize: {},
+    autocontrast: {},
+    equalize: {},
     cutout: {},
+    erasing: {},
   });
 
   test('has the shape and range of its image, and is the same for the same seed', () => {
@@ -253,11 +254,17 @@ describe('a view with its mask', () => {
     crop: {},
     flip: {},
     rotate: { p: 0.5 },
+    perspective: { p: 0.2 },
+    randAugment: {},
+    trivialAugment: {},
     colorJitter: {},
     grayscale: {},
     blur: {},
     solarize: {},
+    sharpness: {},
+    equalize: {},
     cutout: { p: 0.5 },
+    erasing: {},
   });
 
   test('is the very view that there is without one, from the same draws', () => {
@@ -273,6 +280,8 @@ describe('a view with its mask', () => {
     [{ flip: { p: 1 } }, 0.01],
     [{ crop: {}, flip: {} }, 0.01],
     [{ rotate: { maxDegrees: 40, p: 0.6 } }, 0.01],
+    [{ perspective: { p: 0.6 } }, 0.01],
+    [{ erasing: {} }, 0.01],
     // Rounding twice, the mask may go the other way where the image still mixes both parts.
     [{ crop: { minArea: 0.3 }, flip: {}, rotate: {}, cutout: { size: 0.4, p: 0.7 } }, 0.45],
   ])('%j: the mask goes where the image goes', (augmentation, mixed) => {
@@ -301,7 +310,8 @@ describe('a view with its mask', () => {
     });
     expect(counts[0]).toBeGreaterThan(500);
     expect(counts[1]).toBeGreaterThan(500);
-    if ('rotate' in augmentation) expect(counts[UNLABELLED]).toBeGreaterThan(50);
+    if (['rotate', 'perspective', 'erasing'].some((name) => name in augmentation))
+      expect(counts[UNLABELLED]).toBeGreaterThan(50);
   });
 
   test('has the colours changed and the mask left alone', () => {

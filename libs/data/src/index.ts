@@ -1,4 +1,4 @@
-export * from './augmentation.js';
+export { augment, augmentWithMask } from './augmentation.js';
 export * from './dataset.js';
 export { InvalidDataError } from './invalid-data.js';
 export * from './label-subset.js';

@@ -5,7 +5,7 @@
 import type { Augmentation } from '#libs/contracts';
 import { kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { onDrawn } from './augmentation.js';
+import { onDrawn } from './drawn.js';
 import type { Random } from './random.js';
 import { resample } from './resampling.js';
 

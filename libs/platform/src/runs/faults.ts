@@ -4,7 +4,7 @@ import {
   labelsPerClass,
   PARENT_KINDS,
   sampleText,
-  SOUND_AUGMENTATIONS,
+  isOfSounds,
   strataOf,
   type Augmentation,
   type DatasetManifest,
@@ -164,7 +164,7 @@ function supervisionOf(spec: RunSpec): 'labels' | 'masks' | null {
 /** Views have to suit what a sample is, and colour operations need colours. */
 function augmentationFaults(augmentation: Augmentation, sample: SampleShape, at: At): Fault[] {
   const faults: Fault[] = AUGMENTATIONS.filter(
-    (name) => augmentation[name] !== undefined && SOUND_AUGMENTATIONS.includes(name) !== (sample.modality === 'audio'),
+    (name) => augmentation[name] !== undefined && isOfSounds(name) !== (sample.modality === 'audio'),
   ).map((name) => ({
     path: at(name),
     message: `expected no ${name}: the dataset is of ${sample.modality === 'audio' ? 'sounds' : 'images'}`,
