@@ -16,8 +16,8 @@ export interface Pooler {
 const NOBODY = 65_534;
 
 /**
- * Resolves when it lets clients in, on a port of 127.0.0.1, to so many sessions of a Postgres. It lends the one that was
- * given back last, or, `inTurn`, the one that has waited longest.
+ * Resolves when it lets clients in, on a port of 127.0.0.1, to so many sessions of a Postgres. It lends the one that
+ * was given back last, or, `inTurn`, the one that has waited longest.
  */
 export async function startPooler(databaseUrl: string, { servers = 4, inTurn = false } = {}): Promise<Pooler> {
   const dir = await mkdtemp(path.join(tmpdir(), 'loom-pooler-'));
