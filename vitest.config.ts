@@ -14,11 +14,26 @@ const processes = {
   testTimeout: 60_000,
   hookTimeout: 60_000,
 };
-/** They mostly wait for leases, pauses and polls. */
-const twoAtATime = { ...processes, maxWorkers: 2 };
-/** Those that overload servers, or ask how long something takes: one file at a time. */
-const alone = { ...processes, fileParallelism: false };
-const EVENT_LOOP = 'tests/integration/*event-loop.spec.ts';
+
+/**
+ * Test files of one subject. They mostly wait, for leases, pauses and polls, so that two run at a time; those that
+ * overload servers or hold how long something takes are `alone`: they are a project of their own, `NAME-alone`, whose
+ * files run one after the other when all others are through. `--project 'NAME*'` runs both.
+ */
+function suite(
+  name: string,
+  files: { include: string[]; exclude?: string[]; alone?: string[] },
+  timeouts: { testTimeout?: number; hookTimeout?: number } = {},
+) {
+  const { include, exclude = [], alone = [] } = files;
+  const test = { ...processes, ...timeouts };
+  return [
+    { ...shared, test: { ...test, name, include, exclude: [...exclude, ...alone], maxWorkers: 2 } },
+    ...(alone.length > 0
+      ? [{ ...shared, test: { ...test, name: `${name}-alone`, include: alone, fileParallelism: false } }]
+      : []),
+  ];
+}
 
 export default defineConfig({
   test: {
@@ -33,45 +48,42 @@ export default defineConfig({
           pool: 'forks',
           testTimeout: 30_000,
           hookTimeout: 60_000,
+          maxWorkers: '100%',
+          // Projects whose numbers of workers differ can't be in one group.
+          sequence: { groupOrder: 1 },
         },
       },
-      {
-        ...shared,
-        test: {
-          name: 'integration',
-          include: ['tests/integration/**/*.spec.ts'],
-          exclude: [EVENT_LOOP],
-          ...twoAtATime,
-        },
-      },
-      // Servers and processes that end at the wrong moment. Two files at a time disturb each other's waits.
-      {
-        ...shared,
-        test: {
-          name: 'faults',
-          include: ['tests/{faults,e2e}/**/*.spec.ts'],
-          exclude: ['**/*.slow.spec.ts'],
-          ...alone,
-        },
-      },
-      { ...shared, test: { name: 'event-loop', include: [EVENT_LOOP], ...alone } },
-      // What somebody would try who means harm: `npm run attacks`.
-      { ...shared, test: { name: 'attacks', include: ['tests/attacks/**/*.spec.ts'], ...alone } },
+      ...suite('integration', {
+        include: ['tests/integration/**/*.spec.ts'],
+        alone: ['tests/integration/*event-loop.spec.ts'],
+      }),
+      // Servers and processes that end at the wrong moment.
+      ...suite('faults', {
+        include: ['tests/{faults,e2e}/**/*.spec.ts'],
+        exclude: ['**/*.slow.spec.ts'],
+        alone: ['tests/faults/{hindered-postgres,redis,workers}.spec.ts'],
+      }),
       // What takes minutes: `npm run faults`.
-      { ...shared, test: { name: 'slow', include: ['tests/faults/**/*.slow.spec.ts'], ...alone } },
+      ...suite('slow', {
+        include: ['tests/faults/**/*.slow.spec.ts'],
+        alone: ['tests/faults/{load,soak}.slow.spec.ts'],
+      }),
+      // What somebody would try who means harm: `npm run attacks`.
+      ...suite('attacks', {
+        include: ['tests/attacks/**/*.spec.ts'],
+        alone: ['tests/attacks/{clients,slow}.spec.ts'],
+      }),
       // Clients generated from openapi.json: `npm run clients`.
-      { ...shared, test: { name: 'clients', include: ['tests/clients/**/*.spec.ts'], ...alone } },
+      ...suite('clients', { include: ['tests/clients/**/*.spec.ts'] }),
       // The dashboard in the system's Chromium: `npm run e2e`.
-      {
-        ...shared,
-        test: {
-          name: 'e2e-browser',
+      ...suite(
+        'e2e-browser',
+        {
           include: ['tests/browser/**/*.spec.ts'],
-          ...alone,
-          testTimeout: 300_000,
-          hookTimeout: 180_000,
+          alone: ['tests/browser/{dashboard,latent,restarts}.spec.ts'],
         },
-      },
+        { testTimeout: 300_000, hookTimeout: 180_000 },
+      ),
     ],
   },
 });

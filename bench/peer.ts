@@ -71,10 +71,23 @@ export class Peer {
     });
   }
 
-  /** `requirements`: the file in bench/ that names what the script imports. */
-  static start(script: string, threads: number, requirements = 'requirements.txt'): Peer {
+  /**
+   * `requirements`: the file in bench/ that names what the script imports; `more`: variables on top of
+   * those that it inherits.
+   */
+  static start(
+    script: string,
+    threads: number,
+    requirements = 'requirements.txt',
+    more: Record<string, string> = {},
+  ): Peer {
     const { GLIBC_TUNABLES: _ours, ...inherited } = process.env;
-    const env = { ...inherited, OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) };
+    const env = {
+      ...inherited,
+      OMP_NUM_THREADS: String(threads),
+      MKL_NUM_THREADS: String(threads),
+      ...more,
+    };
     const child = spawn(environment(requirements), ['-u', path.join(BENCH, script)], {
       stdio: ['pipe', 'pipe', 'inherit'],
       env,

@@ -7,12 +7,14 @@ import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { availableParallelism, tmpdir } from 'node:os';
+import { KEEP_MEMORY } from '../apps/worker/src/trainer-process.js';
 import { buildAutoencoder } from '../libs/training/src/autoencoder.js';
 import { CompiledStep } from '../libs/training/src/compiled-step.js';
 import { buildEncoder, encode, featureWidth } from '../libs/training/src/networks/encoder.js';
 import { buildProjectionHead } from '../libs/training/src/networks/heads.js';
 import { forward, initialise, weightsOf } from '../libs/training/src/networks/weights.js';
-import { meanSquaredError, ntXent } from '../libs/training/src/objectives.js';
+import { ntXent } from '../libs/training/src/methods/contrastive-losses.js';
+import { meanSquaredError } from '../libs/training/src/objectives.js';
 import { createOptimizer } from '../libs/training/src/optimizers.js';
 import { median, Peer, type BenchOptions, type BenchResult } from './peer.js';
 import { printProfile } from './profile.js';
@@ -25,11 +27,20 @@ interface Case {
 }
 interface Measured {
   ours: number;
+  /** The fastest of `peers`. */
   peer: number;
+  peers: Record<string, number>;
   ratio: number;
   parameters: number;
   batch: number;
 }
+/** How PyTorch is run: each is a process of its own. */
+const PEERS: Record<string, { compiled: boolean; environment: Record<string, string> }> = {
+  eager: { compiled: false, environment: {} },
+  'eager, memory kept': { compiled: false, environment: KEEP_MEMORY },
+  compiled: { compiled: true, environment: {} },
+  'compiled, memory kept': { compiled: true, environment: KEEP_MEMORY },
+};
 const SIDE = 32;
 const LATENT = 64;
 const CASES: Record<string, Case> = {
@@ -43,8 +54,14 @@ const onGpu = (each: Case): Case => ({ ...each, batch: 256, steps: 20 });
 /** In which both take the memory that they keep, and find their pace. */
 const UNCOUNTED_ROUNDS = 3;
 
+export function millisecondsAStep(step: () => void, steps: number): number {
+  const started = performance.now();
+  for (let i = 0; i < steps; i++) step();
+  return (performance.now() - started) / steps;
+}
+
 /** One step as a graph, the same operation by operation, and how many parameters it moves. */
-function stepOf({ kind, encoder: architecture, batch }: Case): {
+export function stepOf({ kind, encoder: architecture, batch }: Case): {
   step: () => void;
   operations: () => void;
   parameters: number;
@@ -112,56 +129,83 @@ function reconstruction(encoder: Encoder) {
   return { models, loss: (x: tf.Tensor4D) => meanSquaredError(decode(code(x, true).mean, true), x) };
 }
 
+/** A step of PyTorch on the same network. @throws Error where the networks are of different sizes */
+async function startPeer(
+  name: string,
+  { kind, encoder, batch, steps }: Case,
+  { threads, device, parameters }: { threads: number; device: string; parameters: number },
+) {
+  const { compiled, environment } = PEERS[name]!;
+  const peer = Peer.start('train_step_peer.py', threads, 'requirements.txt', environment);
+  const start = await peer.request<{ parameters: number; torch: string; mode: string | null }>({
+    command: 'start',
+    threads,
+    device,
+    kind,
+    encoder: encoder.name,
+    width: encoder.width,
+    latent: LATENT,
+    batch,
+    trial: steps,
+    compiled,
+  });
+  if (parameters !== start.parameters)
+    throw new Error(`expected equal networks, got ${parameters} parameters here and ${start.parameters} there`);
+  return { name: start.mode === null ? name : `${name} (${start.mode})`, torch: start.torch, peer };
+}
+
+/** Ours and all peers in turns; medians in ms a step. */
+async function measure(
+  name: string,
+  each: Case,
+  { threads, device, rounds }: { threads: number; device: string; rounds: number },
+  profiledSteps: number,
+): Promise<Measured & { torch: string }> {
+  const { step, operations, parameters, dispose } = stepOf(each);
+  const peers: Awaited<ReturnType<typeof startPeer>>[] = [];
+  try {
+    for (const peer of Object.keys(PEERS)) peers.push(await startPeer(peer, each, { threads, device, parameters }));
+    const times: { ours: number[]; peers: number[][] } = { ours: [], peers: peers.map(() => []) };
+    for (let round = -UNCOUNTED_ROUNDS; round < rounds; round++) {
+      const mine = millisecondsAStep(step, each.steps);
+      const theirs: number[] = [];
+      for (const { peer } of peers)
+        theirs.push((await peer.request<{ ms: number }>({ command: 'steps', steps: each.steps })).ms);
+      if (round < 0) continue;
+      times.ours.push(mine);
+      theirs.forEach((ms, i) => times.peers[i]!.push(ms));
+      const words = peers.map((peer, i) => `${peer.name} ${theirs[i]!.toPrecision(3)}`);
+      console.log(`${name}, round ${round + 1}, ms a step: ours ${mine.toPrecision(3)}, PyTorch ${words.join(', ')}`);
+    }
+    const mine = median(times.ours);
+    const byPeer = Object.fromEntries(peers.map((peer, i) => [peer.name, median(times.peers[i]!)]));
+    const fastest = Math.min(...Object.values(byPeer));
+    if (profiledSteps > 0) printProfile(name, operations, profiledSteps);
+    const { torch } = peers[0]!;
+    return { ours: mine, peer: fastest, peers: byPeer, ratio: fastest / mine, parameters, batch: each.batch, torch };
+  } finally {
+    for (const { peer } of peers) peer.stop();
+    dispose();
+  }
+}
+
 export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<BenchResult> {
   const threads = availableParallelism();
   const runtime = await loadTensorFlow({ threads });
+  const device = runtime.gpu ? 'cuda' : 'cpu';
+  const profiledSteps = quick ? 5 : 20;
   const cases: Record<string, Measured> = {};
   let torch = '';
   for (const [name, onCpu] of Object.entries(CASES)) {
     const each = runtime.gpu ? onGpu(onCpu) : onCpu;
-    const { kind, encoder, batch, steps } = each;
-    const { step, operations, parameters, dispose } = stepOf(each);
-    const ours = (): number => {
-      const started = performance.now();
-      for (let i = 0; i < steps; i++) step();
-      return (performance.now() - started) / steps;
-    };
-    const peer = Peer.start('train_step_peer.py', threads);
-    try {
-      const start = await peer.request<{ parameters: number; torch: string }>({
-        command: 'start',
-        threads,
-        device: runtime.gpu ? 'cuda' : 'cpu',
-        kind,
-        encoder: encoder.name,
-        width: encoder.width,
-        latent: LATENT,
-        batch,
-      });
-      ({ torch } = start);
-      if (parameters !== start.parameters)
-        throw new Error(`expected equal networks, got ${parameters} parameters here and ${start.parameters} there`);
-      const theirs = async () => (await peer.request<{ ms: number }>({ command: 'steps', steps })).ms;
-      for (let round = 0; round < UNCOUNTED_ROUNDS; round++) {
-        ours();
-        await theirs();
-      }
-      const rounds: { ours: number[]; peer: number[] } = { ours: [], peer: [] };
-      for (let round = 0; round < (quick ? 3 : 10); round++) {
-        rounds.ours.push(ours());
-        rounds.peer.push(await theirs());
-        console.log(
-          `${name}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toPrecision(3)} ms, PyTorch ` +
-            `${rounds.peer.at(-1)!.toPrecision(3)} ms a step`,
-        );
-      }
-      const [a, b] = [median(rounds.ours), median(rounds.peer)];
-      cases[name] = { ours: a, peer: b, ratio: b / a, parameters, batch };
-    } finally {
-      peer.stop();
-    }
-    if (profile) printProfile(name, operations, quick ? 5 : 20);
-    dispose();
+    const measured = await measure(
+      name,
+      each,
+      { threads, device, rounds: quick ? 3 : 10 },
+      profile ? profiledSteps : 0,
+    );
+    ({ torch } = measured);
+    cases[name] = measured;
   }
   const { ours, peer, ratio } = cases[MAIN]!;
   return {

@@ -1,131 +1,83 @@
-"""Training steps in PyTorch eager, channels_last: the networks, batches and losses of the bench's other side."""
+"""
+Training steps in PyTorch, channels_last, eager or compiled: the networks, batches and losses of the bench's other side.
+"""
 
 import json
 import sys
 import time
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
+from torch_networks import build_autoencoder, build_simclr, nt_xent
 
 
-def conv(inputs, outputs, size, stride=1):
-    return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
+class Steps:
+    """Steps of one network; `mode` is torch.compile's, or None for eager."""
 
-
-class Block(nn.Module):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.conv1, self.bn1 = conv(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
-        self.conv2, self.bn2 = conv(outputs, outputs, 3), nn.BatchNorm2d(outputs)
-        self.shortcut = (
-            nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
-            if stride != 1 or inputs != outputs
-            else nn.Identity()
+    def __init__(self, message, mode):
+        torch.manual_seed(0)
+        torch._dynamo.reset()
+        device = torch.device(message["device"])
+        name, width, contrasts = message["encoder"], message["width"], message["kind"] == "simclr"
+        model = build_simclr(name, width) if contrasts else build_autoencoder(name, width, message["latent"])
+        self.model = model.to(device, memory_format=torch.channels_last).train()
+        # One kernel for all weights.
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
+        self.x = torch.rand(message["batch"] * (2 if contrasts else 1), 3, 32, 32).to(
+            device, memory_format=torch.channels_last
         )
+        loss = (lambda x: nt_xent(self.model(x), 0.1)) if contrasts else (lambda x: F.mse_loss(self.model(x), x))
+        self.loss = loss if mode is None else torch.compile(loss, mode=mode)
 
-    def forward(self, x):
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
+    def run(self, steps):
+        """Milliseconds a step."""
+        started = time.perf_counter()
+        for _ in range(steps):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.loss(self.x)
+            loss.backward()
+            self.optimizer.step()
+            loss.item()
+        return (time.perf_counter() - started) * 1000 / steps
 
 
-# Stride of the stem, and (width factor, stride) of each residual block.
-ENCODERS = {
-    "small-resnet": (2, [(1, 1), (2, 2), (4, 2)]),
-    "resnet18": (1, [(1, 1), (1, 1), (2, 2), (2, 1), (4, 2), (4, 1), (8, 2), (8, 1)]),
+# Graphs of CUDA are recorded by two of the modes; without a GPU these are the others.
+MODES = {
+    "cpu": ["default", "max-autotune-no-cudagraphs"],
+    "cuda": ["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"],
 }
 
 
-def build_encoder(name, width):
-    stem_stride, blocks = ENCODERS[name]
-    layers, inputs = [conv(3, width, 3, stem_stride), nn.BatchNorm2d(width), nn.ReLU(inplace=True)], width
-    for factor, stride in blocks:
-        layers.append(Block(inputs, factor * width, stride))
-        inputs = factor * width
-    return nn.Sequential(*layers), inputs
-
-
-def build_simclr(name, width):
-    encoder, features = build_encoder(name, width)
-    last = nn.BatchNorm1d(64)
-    # It has no offset.
-    last.register_parameter("bias", None)
-    head = nn.Sequential(
-        nn.Linear(features, 256, bias=False),
-        nn.BatchNorm1d(256),
-        nn.ReLU(inplace=True),
-        nn.Linear(256, 64, bias=False),
-        last,
-    )
-    return nn.Sequential(encoder, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
-
-
-def build_autoencoder(name, width, latent):
-    encoder, features = build_encoder(name, width)
-    side = 4
-    layers, inputs = (
-        [
-            nn.Flatten(),
-            nn.Linear(side * side * features, latent),
-            nn.Linear(latent, side * side * features),
-            nn.ReLU(inplace=True),
-            nn.Unflatten(1, (features, side, side)),
-        ],
-        features,
-    )
-    while side < 32:
-        side, outputs = 2 * side, max(width, inputs // 2)
-        layers += [
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            conv(inputs, outputs, 3),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        ]
-        inputs = outputs
-    return nn.Sequential(encoder, *layers, nn.Conv2d(inputs, 3, 3, padding=1), nn.Sigmoid())
-
-
-def nt_xent(z, temperature):
-    z = F.normalize(z)
-    n = z.shape[0] // 2
-    logits = z @ z.T / temperature
-    logits.fill_diagonal_(-1e9)
-    index = torch.arange(n, device=z.device)
-    labels = torch.cat([index + n, index])
-    return F.cross_entropy(logits, labels)
+def fastest_mode(message):
+    """The mode of torch.compile in which this network trains fastest; one in which it does not train is told of."""
+    times = {}
+    for mode in MODES[message["device"]]:
+        try:
+            steps = Steps(message, mode)
+            # The first compiles, the second still finds its memory.
+            steps.run(2)
+            times[mode] = min(steps.run(message["trial"]) for _ in range(3))
+        except Exception as error:
+            print(f"torch.compile does not train this in mode {mode}: {error}", file=sys.stderr)
+    return min(times, key=times.get)
 
 
 def main():
-    model = optimizer = x = loss_of = None
+    steps = None
     for line in sys.stdin:
         message = json.loads(line)
         if message["command"] == "start":
-            torch.manual_seed(0)
             torch.set_num_threads(message["threads"])
-            device = torch.device(message["device"])
-            if device.type == "cuda":
+            if message["device"] == "cuda":
                 # As TensorFlow does: TF32 products, and each convolution by the kernel that was fastest when tried.
                 torch.set_float32_matmul_precision("high")
                 torch.backends.cudnn.benchmark = True
-            name, width, contrasts = message["encoder"], message["width"], message["kind"] == "simclr"
-            model = build_simclr(name, width) if contrasts else build_autoencoder(name, width, message["latent"])
-            model = model.to(device, memory_format=torch.channels_last).train()
-            optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-            x = torch.rand(message["batch"] * (2 if contrasts else 1), 3, 32, 32).to(
-                device, memory_format=torch.channels_last
-            )
-            loss_of = (lambda: nt_xent(model(x), 0.1)) if contrasts else (lambda: F.mse_loss(model(x), x))
-            parameters = sum(p.numel() for p in model.parameters())
-            print(json.dumps({"parameters": parameters, "torch": torch.__version__}), flush=True)
+            mode = fastest_mode(message) if message["compiled"] else None
+            steps = Steps(message, mode)
+            parameters = sum(p.numel() for p in steps.model.parameters())
+            print(json.dumps({"parameters": parameters, "torch": torch.__version__, "mode": mode}), flush=True)
         else:
-            started = time.perf_counter()
-            for _ in range(message["steps"]):
-                optimizer.zero_grad(set_to_none=True)
-                loss = loss_of()
-                loss.backward()
-                optimizer.step()
-                loss.item()
-            print(json.dumps({"ms": (time.perf_counter() - started) * 1000 / message["steps"]}), flush=True)
+            print(json.dumps({"ms": steps.run(message["steps"])}), flush=True)
 
 
 main()

@@ -13,7 +13,7 @@ import { installGenerators } from './setup/clients.mjs';
 import { installPackages, linkPostgres } from './setup/packages.mjs';
 import { openUmask } from './setup/shared-cache.mjs';
 import { Missing, node, platform, say, seconds } from './setup/step.mjs';
-import { provideChromium, provideRedis } from './setup/system-packages.mjs';
+import { provideChromium, providePgBouncer, provideRedis } from './setup/system-packages.mjs';
 import { installTensorFlow } from './setup/tensorflow.mjs';
 
 openUmask();
@@ -31,6 +31,7 @@ try {
   if (mode !== 'check') {
     await linkPostgres();
     await provideRedis();
+    if (mode === 'test' || mode === 'e2e') await providePgBouncer();
     if (mode === 'e2e') await provideChromium();
     if (mode === 'clients') await installGenerators();
   }

@@ -27,6 +27,17 @@ export async function provideRedis() {
   );
 }
 
+/** PgBouncer, behind which tests put what the product must not be put behind. */
+export async function providePgBouncer() {
+  // Debian has it where only root's PATH leads.
+  if (onPath('pgbouncer') || existsSync('/usr/sbin/pgbouncer')) return;
+  await install(
+    'pgbouncer',
+    'PgBouncer is missing, which the tests need: install it (Debian and Ubuntu: `sudo apt-get install pgbouncer`; ' +
+      'macOS: `brew install pgbouncer`) and run the command again.',
+  );
+}
+
 const CHROMIUM = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome'];
 const CHROMIUM_ON_MACOS = [
   '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',

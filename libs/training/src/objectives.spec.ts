@@ -5,18 +5,17 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
   accuracyOf,
-  barlowTwins,
   crossEntropy,
   distillation,
   klDivergence,
   negativeCosine,
-  ntXent,
   pixelCrossEntropy,
   unitRows,
-  vicreg,
 } from './objectives.js';
 import { withoutGradient } from './networks/operations.js';
-import { targetMomentumAt } from './pretrain.js';
+import { ntXent } from './methods/contrastive-losses.js';
+import { targetMomentumAt } from './methods/momentum-target.js';
+import { barlowTwins, vicreg } from './methods/redundancy-losses.js';
 
 const N = 4;
 const D = 6;

@@ -1,27 +1,6 @@
-import { UNLABELLED, type Pretrain } from '#libs/contracts';
+import { UNLABELLED } from '#libs/contracts';
 import { float, kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-
-/** Far below any logit: a view is never its own negative. */
-const SELF = -1e9;
-
-/**
- * NT-Xent, the loss of SimCLR (Chen et al. 2020, eq. 1), as the mean over all 2N views (lightly, solo-learn; the
- * reference code of SimCLR gives the sum of both halves' means, twice this). z: [2N, D], views of the same image at
- * rows i and i + N; rows are normalised here. `accuracy` is how often the other view of an image is the most similar of
- * all 2N − 1.
- */
-export function ntXent(z: tf.Tensor2D, temperature: number): { loss: tf.Scalar; accuracy: tf.Scalar } {
-  const views = z.shape[0];
-  const half = views / 2;
-  if (!Number.isInteger(half)) throw new RangeError(`expected two views of each image, got ${views} rows`);
-  const unit = unitRows(z);
-  // logits: [2N, 2N]
-  const itself = tf.oneHot(tf.range(0, views, 1, 'int32'), views, SELF, 0, 'float32');
-  const logits = tf.add<tf.Tensor2D>(tf.div(tf.matMul(unit, unit, false, true), temperature), itself);
-  const partner = Int32Array.from({ length: views }, (_, i) => (i + half) % views);
-  return { loss: crossEntropy(logits, partner), accuracy: accuracyOf(logits, partner) };
-}
 
 /**
  * Cosine of p and z, with its sign turned, as the mean over rows: −1 where all agree (SimSiam, Chen and He 2021, eq. 1;
@@ -29,69 +8,6 @@ export function ntXent(z: tf.Tensor2D, temperature: number): { loss: tf.Scalar; 
  */
 export const negativeCosine = (p: tf.Tensor2D, z: tf.Tensor2D): tf.Scalar =>
   tf.neg(tf.mean(tf.sum(tf.mul(unitRows(p), unitRows(z)), 1)));
-
-const NORMALISATION_EPSILON = 1e-5;
-
-/**
- * Barlow Twins (Zbontar et al. 2021, eq. 1; main.py): the cross-correlation of both views, normalised over the batch
- * with the biased variance, is to be the identity. `scale` is the whole loss's. a, b: [N, D], views of the same images.
- */
-export function barlowTwins(
-  a: tf.Tensor2D,
-  b: tf.Tensor2D,
-  { lambda, scale }: Pretrain['barlowTwins'],
-): { loss: tf.Scalar; on_diagonal: tf.Scalar; off_diagonal: tf.Scalar } {
-  const [count, width] = a.shape;
-  // c: [D, D]
-  const c = tf.div(tf.matMul(normalisedColumns(a), normalisedColumns(b), true), count);
-  const itself = tf.eye(width);
-  const onDiagonal = tf.sum<tf.Scalar>(tf.square(tf.mul(tf.sub(c, 1), itself)));
-  const offDiagonal = tf.sum<tf.Scalar>(tf.square(tf.mul(c, tf.sub(1, itself))));
-  return {
-    loss: tf.mul(tf.add(onDiagonal, tf.mul(offDiagonal, lambda)), scale),
-    on_diagonal: onDiagonal,
-    off_diagonal: offDiagonal,
-  };
-}
-
-function normalisedColumns(x: tf.Tensor2D): tf.Tensor2D {
-  const { mean, variance } = tf.moments(x, 0);
-  return tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, NORMALISATION_EPSILON)));
-}
-
-const VARIANCE_EPSILON = 1e-4;
-
-/**
- * VICReg (Bardes et al. 2022; main_vicreg.py, which halves the variance term over the views, where solo-learn does
- * not): views agree (invariance), each dimension keeps a standard deviation of at least 1 (variance), and dimensions
- * are uncorrelated (covariance). a, b: [N, D], views of the same images.
- */
-export function vicreg(
-  a: tf.Tensor2D,
-  b: tf.Tensor2D,
-  weights: Pretrain['vicreg'],
-): { loss: tf.Scalar; invariance: tf.Scalar; variance: tf.Scalar; covariance: tf.Scalar } {
-  const [count, width] = a.shape;
-  const invariance = meanSquaredError(a, b);
-  const offDiagonal = tf.sub(1, tf.eye(width));
-  const [spreadA, spreadB] = [a, b].map((z) => {
-    const centred = tf.sub(z, tf.mean(z, 0, true));
-    const deviation = tf.sqrt(tf.add(tf.div(tf.sum(tf.square(centred), 0), count - 1), VARIANCE_EPSILON));
-    const covariances = tf.div(tf.matMul(centred, centred, true), count - 1);
-    return {
-      hinge: tf.mean<tf.Scalar>(tf.relu(tf.sub(1, deviation))),
-      covariance: tf.div<tf.Scalar>(tf.sum(tf.square(tf.mul(covariances, offDiagonal))), width),
-    };
-  }) as [{ hinge: tf.Scalar; covariance: tf.Scalar }, { hinge: tf.Scalar; covariance: tf.Scalar }];
-  const variance = tf.div<tf.Scalar>(tf.add(spreadA.hinge, spreadB.hinge), 2);
-  const covariance = tf.add<tf.Scalar>(spreadA.covariance, spreadB.covariance);
-  const loss = tf.addN<tf.Scalar>([
-    tf.mul(invariance, weights.invariance),
-    tf.mul(variance, weights.variance),
-    tf.mul(covariance, weights.covariance),
-  ]);
-  return { loss, invariance, variance, covariance };
-}
 
 /**
  * Cross-entropy of the student's softmax against the teacher's, both at a temperature, as the mean over rows (SimCLRv2,
