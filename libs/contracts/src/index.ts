@@ -1,5 +1,6 @@
 export * from './artifacts-api.js';
 export * from './augmentation.js';
+export * from './pretraining-views.js';
 export * from './canonical-json.js';
 export * from './client.js';
 export * from './dataset-summary.js';

@@ -1,6 +1,7 @@
 /** Runs that train a network. */
 import { z } from 'zod';
 import { Augmentation } from './augmentation.js';
+import { viewCount, Views } from './pretraining-views.js';
 import {
   Checkpoints,
   DatasetReference,
@@ -25,6 +26,7 @@ export const Pretrain = z
     encoder: Encoder.prefault({}),
     projection: Projection.prefault({}),
     augmentation: Augmentation.optional(),
+    views: Views.optional(),
     temperature: z.number().min(0.01).max(10).default(0.1).describe('SimCLR: temperature of the NT-Xent loss.'),
     predictorHidden: z
       .int()
@@ -73,6 +75,12 @@ export const Pretrain = z
     checkpoints: Checkpoints.optional(),
     evalSplit,
     seed: seed.default(0),
+  })
+  .superRefine(({ method, augmentation, views }, context) => {
+    if (views === undefined || typeof views === 'string') return;
+    const told = (message: string) => context.addIssue({ code: 'custom', path: ['views'], message });
+    if (augmentation) told('expected no views beside augmentation, which makes both alike: name one of them');
+    if (viewCount(views) !== 2) told(`expected two views of each sample for ${method}, got ${viewCount(views)}`);
   })
   .meta({ id: 'Pretrain' });
 export type Pretrain = z.infer<typeof Pretrain>;

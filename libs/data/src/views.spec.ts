@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import { Random } from './random.js';
 import { addNoise, amplify, augmentSounds, maskSpectrograms, shiftInTime, shiftPitch } from './sound-augmentation.js';
-import { inputOf, inputShape, viewsOf } from './views.js';
+import { inputOf, inputShape, viewsOf, viewsOfEach } from './views.js';
 
 await loadTensorFlow({ threads: 1 });
 
@@ -201,5 +201,36 @@ describe('a view of a sound', () => {
     const before = tf.memory().numTensors;
     viewsOf(sample, sounds, everything, Random.seeded(2)).dispose();
     expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('the views of each sample', () => {
+  const images: SampleShape = { modality: 'image', height: 8, width: 8, channels: 3 };
+  const random = Random.seeded(4);
+  const samples = tf.tensor4d(
+    Float32Array.from({ length: 6 * 8 * 8 * 3 }, () => random.uniform()),
+    [6, 8, 8, 3],
+  );
+
+  test('are made by different combinations, one below the other', () => {
+    const views = viewsOfEach(
+      images,
+      samples,
+      [
+        { augmentation: {}, count: 1 },
+        { augmentation: Augmentation.parse({ solarize: { threshold: 0, p: 1 } }), count: 1 },
+      ],
+      Random.seeded(1),
+    );
+    const [first, second] = tf.split(views, 2) as [tf.Tensor4D, tf.Tensor4D];
+    expect(largestDifference(first, samples)).toBe(0);
+    expect(largestDifference(second, tf.sub(1, samples))).toBe(0);
+  });
+
+  test('made alike are those of one pass over the samples, twice', () => {
+    const augmentation = Augmentation.parse({ crop: {}, colorJitter: {} });
+    const views = viewsOfEach(images, samples, [{ augmentation, count: 2 }], Random.seeded(1));
+    const twice = tf.concat([samples, samples], 0);
+    expect(largestDifference(views, viewsOf(images, twice, augmentation, Random.seeded(1)))).toBe(0);
   });
 });

@@ -1,5 +1,5 @@
 /** What an encoder sees of a sample: the sample itself, or a random view of it. */
-import type { Augmentation, Autoencode, SampleShape } from '#libs/contracts';
+import type { Augmentation, Autoencode, SampleShape, View } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { augment } from './augmentation.js';
 import type { Random } from './random.js';
@@ -52,3 +52,22 @@ export function viewsOf(
     ),
   );
 }
+
+/**
+ * All views of each sample, those by one combination of augmentations below those by the one before: view v of sample i
+ * of N at row v · N + i.
+ */
+export const viewsOfEach = (
+  sample: SampleShape,
+  samples: tf.Tensor,
+  views: readonly View[],
+  random: Random,
+): tf.Tensor4D =>
+  tf.tidy(() =>
+    tf.concat(
+      // Those that are made alike in one pass, which needs fewer operations.
+      views.map(({ augmentation, count }) =>
+        viewsOf(sample, tf.concat(Array.from({ length: count }, () => samples)), augmentation, random),
+      ),
+    ),
+  );

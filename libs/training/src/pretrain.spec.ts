@@ -65,6 +65,19 @@ test('a pretraining shows samples over two augmented views of each before its fi
   ).toEqual([]);
 }, 60_000);
 
+test('a pretraining shows each view as its own combination makes it', async () => {
+  const views = [{ augmentation: {} }, { augmentation: { solarize: { threshold: 0, p: 1 } } }];
+  const { all } = await run({ ...specs['pretrain'], augmentation: undefined, views } as z.input<typeof RunSpec>, {
+    stopAt: 0,
+    reason: 'cancel',
+  });
+  const { data, info } = await sharp(all.get('views.png')).raw().toBuffer({ resolveWithObject: true });
+  const size = SIZE * info.width * 3;
+  const [samples, first, second] = [0, 1, 2].map((band) => data.subarray(band * size, (band + 1) * size));
+  expect(first!.equals(samples!)).toBe(true);
+  expect(second!.every((value, i) => value === 255 - samples![i]!)).toBe(true);
+}, 60_000);
+
 // Grill et al. 2020: the target is moved by the average alone, and only its parameters are.
 test.each([
   [0, 'is the online network after a step without memory'],

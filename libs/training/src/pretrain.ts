@@ -1,12 +1,13 @@
 /** Learning from two views of each sample, by any method: the loop, its judging, and the views that are shown. */
 import {
-  defaultAugmentation,
   type Augmentation,
   type Pretrain,
   type RunResult,
   type TrainerInputs,
+  type View,
+  viewsOfSpec,
 } from '#libs/contracts';
-import { allRows, balancedRows, gatherLabels, gatherSamples, inputOf, Random, viewsOf } from '#libs/data';
+import { allRows, balancedRows, gatherLabels, gatherSamples, inputOf, Random, viewsOf, viewsOfEach } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
@@ -38,9 +39,9 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const { sample, classes } = data.manifest;
   requireBatch(spec.batchSize, data.train.count);
   reportNeighbours(spec.knn, data, context);
-  const augmentation = spec.augmentation ?? defaultAugmentation('pretrain', sample);
+  const views = viewsOfSpec(spec, sample);
   // An earlier attempt that came to a checkpoint has stored the views.
-  if (inputs.checkpoint === undefined) await storeViews(spec, augmentation, data, context);
+  if (inputs.checkpoint === undefined) await storeViews(spec, views, data, context);
   const encoder = newEncoder(spec.encoder, sample, spec.seed);
   const head = newHead(spec, encoder);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
@@ -59,14 +60,10 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random): [tf.Tensor4D] => {
-        const samples = gatherSamples(data.train, rows);
-        // Both views in one pass need half as many operations.
-        return [viewsOf(sample, tf.concat([samples, samples], 0), augmentation, random)];
-      },
-      objective: ([views]) => method.objective(views),
+      batch: (rows, random): [tf.Tensor4D] => [viewsOfEach(sample, gatherSamples(data.train, rows), views, random)],
+      objective: ([seen]) => method.objective(seen),
       evaluate: async (pause) => {
-        const metrics = await judge(spec, augmentation, encoder, data, tellProbe, pause);
+        const metrics = await judge(spec, views, encoder, data, tellProbe, pause);
         requireSpread(spec, metrics['eval/feature_spread'], session.stepsDone);
         return metrics;
       },
@@ -110,20 +107,20 @@ function requireSpread({ collapseBelow }: Pretrain, spread: number | undefined, 
 }
 
 /**
- * Stores `views.png`: training samples over two views of each as the network gets them, sounds as spectrograms. Draws
+ * Stores `views.png`: training samples over the views of each as the network gets them, sounds as spectrograms. Draws
  * nothing from the run's own randomness.
  */
 async function storeViews(
   spec: Pretrain,
-  augmentation: Augmentation,
+  views: readonly View[],
   { train }: Data,
   context: TrainContext,
 ): Promise<void> {
   const layers = tf.tidy(() => {
     const random = Random.seeded(spec.seed, 'shown views');
     const samples = gatherSamples(train, balancedRows(train, SHOWN));
-    const views = [0, 1].map(() => viewsOf(train.sample, samples, augmentation, random));
-    return [inputOf(train.sample, samples), ...views].map((each) => pictureOf(each, train.sample, 'spectrogram'));
+    const seen = oneByOne(views).map((augmentation) => viewsOf(train.sample, samples, augmentation, random));
+    return [inputOf(train.sample, samples), ...seen].map((each) => pictureOf(each, train.sample, 'spectrogram'));
   });
   try {
     const file = path.join(context.workDir, 'views.png');
@@ -140,7 +137,7 @@ async function storeViews(
  */
 async function judge(
   spec: Pretrain,
-  augmentation: Augmentation,
+  views: readonly View[],
   encoder: LayersModel,
   { manifest, train, evaluation }: Data,
   tellProbe: (probe: LinearProbe) => void,
@@ -170,17 +167,21 @@ async function judge(
     // A seed of its own gives the same samples and views after every epoch.
     const some = balancedRows(evaluation, JUDGED_SAMPLES);
     const random = Random.seeded(spec.seed, 'judged views');
-    const views = [0, 1].map(() =>
+    const [first, second] = oneByOne(views).map((augmentation) =>
       own(tf.tidy(() => represent(viewsOf(evaluation.sample, gatherSamples(evaluation, some), augmentation, random)))),
     ) as [tf.Tensor2D, tf.Tensor2D];
     return {
       ...metrics,
       'eval/feature_spread': spreadOf(bank),
       'eval/rank': rankMe(bank),
-      'eval/alignment': alignment(...views),
-      'eval/uniformity': uniformity(views[0]),
+      'eval/alignment': alignment(first, second),
+      'eval/uniformity': uniformity(first),
     };
   } finally {
     for (const each of owned) each.dispose();
   }
 }
+
+/** The augmentations of each view of a sample. */
+const oneByOne = (views: readonly View[]): Augmentation[] =>
+  views.flatMap(({ augmentation, count }) => Array.from({ length: count }, () => augmentation));

@@ -1,4 +1,4 @@
-import { augmentationName, type Artifact, type RunDetail } from '#libs/contracts';
+import { augmentationName, viewsName, type Artifact, type RunDetail } from '#libs/contracts';
 import { lazy, Suspense, useState } from 'react';
 import { client } from '../data/queries.js';
 import { link } from '../route.js';
@@ -44,6 +44,12 @@ export function Shown({
             {run.spec.kind === 'pretrain' && run.spec.augmentation && (
               <>
                 Each sample, and two random views of it: <b>{augmentationName(run.spec.augmentation)}</b>.{' '}
+              </>
+            )}
+            {run.spec.kind === 'pretrain' && typeof run.spec.views === 'object' && (
+              <>
+                Each sample, and two random views of it, each made in its own way: <b>{viewsName(run.spec.views)}</b>
+                .{' '}
               </>
             )}
             The network learns that the two below each other are the same thing.

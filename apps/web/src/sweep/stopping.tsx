@@ -1,4 +1,4 @@
-import { Augmentation, augmentationName, shortNumber, type SweepDetail, type SweepRungs } from '#libs/contracts';
+import { combinationName, shortNumber, type SweepDetail, type SweepRungs } from '#libs/contracts';
 import { Rungs } from '../figures/rungs.js';
 import { link } from '../route.js';
 import { Panel, Table } from '../ui/panel.js';
@@ -16,13 +16,12 @@ export function Stopping({ rungs, sweep }: { rungs: SweepRungs; sweep: SweepDeta
         trials.slice(0, 50).map((trial) =>
           Object.entries(parameters.get(trial) ?? {})
             .filter(([path]) => !/\.(seed|labelSeed|labelFraction)$/.test(path))
-            .map(([path, value]) => {
-              const augmentation = path.endsWith('.augmentation') ? Augmentation.safeParse(value) : undefined;
-              return augmentation?.success
-                ? augmentationName(augmentation.data)
-                : `${path.split('.').slice(1).join('.')} ` +
-                    `${typeof value === 'number' ? shortNumber(value) : JSON.stringify(value)}`;
-            })
+            .map(
+              ([path, value]) =>
+                combinationName(path, value) ??
+                `${path.split('.').slice(1).join('.')} ` +
+                  `${typeof value === 'number' ? shortNumber(value) : JSON.stringify(value)}`,
+            )
             .join(', '),
         ),
       ),

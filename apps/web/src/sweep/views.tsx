@@ -1,4 +1,4 @@
-import { augmentationName, canonicalJson, type Run } from '#libs/contracts';
+import { augmentationName, canonicalJson, viewsName, type Run } from '#libs/contracts';
 import { useState } from 'react';
 import { client, useLive } from '../data/queries.js';
 import { Bands } from '../ui/bands.js';
@@ -15,6 +15,8 @@ export function Views({ runs }: { runs: Run[] }) {
   for (const run of runs.toReversed())
     if (run.spec.kind === 'pretrain' && run.spec.augmentation)
       seen.set(canonicalJson(run.spec.augmentation), { run, combo: augmentationName(run.spec.augmentation) });
+    else if (run.spec.kind === 'pretrain' && typeof run.spec.views === 'object')
+      seen.set(canonicalJson(run.spec.views), { run, combo: viewsName(run.spec.views) });
   const combinations = [...seen.values()];
   if (combinations.length === 0) return null;
   return (

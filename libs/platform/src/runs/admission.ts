@@ -208,6 +208,7 @@ function withDataset(spec: RunSpec, dataset: KnownDataset | undefined): RunSpec 
   const named = { ...spec, dataset: dataset.reference };
   const { kind } = named;
   if ((kind !== 'pretrain' && kind !== 'finetune' && kind !== 'distill') || named.augmentation) return named;
+  if (kind === 'pretrain' && named.views) return named;
   const augmentation = defaultAugmentation(kind === 'pretrain' ? 'pretrain' : 'labels', dataset.manifest.sample);
   return { ...named, augmentation };
 }

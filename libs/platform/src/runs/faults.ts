@@ -32,6 +32,14 @@ export function datasetFaults(spec: Trained, dataset: KnownDataset, at: At): Fau
   const faults = [...splitFaults(spec, dataset, at), ...supervisionFaults(spec, dataset, at)];
   if ('augmentation' in spec && spec.augmentation)
     faults.push(...augmentationFaults(spec.augmentation, manifest.sample, (...field) => at('augmentation', ...field)));
+  if (spec.kind === 'pretrain' && typeof spec.views === 'object')
+    spec.views.forEach(({ augmentation }, i) =>
+      faults.push(
+        ...augmentationFaults(augmentation, manifest.sample, (...field) =>
+          at('views', String(i), 'augmentation', ...field),
+        ),
+      ),
+    );
   if ('knn' in spec && train.labels && spec.knn.k > Math.min(spec.knn.bankSize, train.count)) {
     faults.push({
       path: at('knn', 'k'),

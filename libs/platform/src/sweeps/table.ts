@@ -2,6 +2,7 @@
 import {
   Augmentation,
   augmentationName,
+  combinationName,
   CONTROLS,
   goalOfMetric,
   RUN_KINDS,
@@ -264,10 +265,7 @@ function labelsOf(trials: readonly TrialRow[]): SweepTable['labels'] {
 }
 
 /** A parameter's value on an axis: a combination of augmentations by its name, null where it does not apply. */
-const coordinate = (path: string, value: unknown): unknown => {
-  const combination = path.endsWith('.augmentation') ? Augmentation.safeParse(value) : undefined;
-  return combination?.success ? augmentationName(combination.data) : (value ?? null);
-};
+const coordinate = (path: string, value: unknown): unknown => combinationName(path, value) ?? value ?? null;
 
 /** Mean and interval of one value of each run, by its id; null without any run. */
 const meanOf = (values: ReadonlyMap<string, number>): Estimate | null =>
@@ -284,7 +282,7 @@ function comboName(parameters: Record<string, unknown>, runs: readonly TrialRun[
     const augmentation = field.length === 1 && field[0] === 'augmentation' ? stages.get(stage)?.augmentation : null;
     return augmentation
       ? augmentationName(augmentation)
-      : `${field.join('.')}=${JSON.stringify(value)?.replaceAll('"', '')}`;
+      : (combinationName(path, value) ?? `${field.join('.')}=${JSON.stringify(value)?.replaceAll('"', '')}`);
   });
   if (names.length) return names.join(' ');
   const pretraining = [...stages.values()].find(({ kind }) => kind === 'pretrain');

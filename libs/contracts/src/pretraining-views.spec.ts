@@ -1,0 +1,54 @@
+import { describe, expect, test } from 'vitest';
+import { combinationName, viewsOfSpec } from './pretraining-views.js';
+import { RunSpec } from './run-spec.js';
+import type { Pretrain } from './training-spec.js';
+
+const parse = (fields: object) => RunSpec.safeParse({ kind: 'pretrain', dataset: 'x', ...fields });
+const image = { modality: 'image' as const, height: 32, width: 32, channels: 3 as const };
+
+describe('views of a pretraining', () => {
+  test('are two alike by its augmentation, and a spec without them is the spec that it was', () => {
+    const spec = parse({ augmentation: { flip: {} } }).data as Pretrain;
+    expect(Object.hasOwn(spec, 'views')).toBe(false);
+    expect(viewsOfSpec(spec, image)).toEqual([{ augmentation: { flip: { p: 0.5 } }, count: 2 }]);
+  });
+
+  test.each(['byol', 'barlow-twins'])('%s by name are the published ones, written out', (views) => {
+    const [first, second] = (parse({ views }).data as Pretrain).views as { augmentation: object }[];
+    const both = {
+      crop: { minArea: 0.08, maxArea: 1 },
+      flip: { p: 0.5 },
+      colorJitter: { brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1, order: 'random', p: 0.8 },
+      grayscale: { p: 0.2 },
+    };
+    expect(first).toMatchObject({ augmentation: { ...both, blur: { minSigma: 0.1, maxSigma: 2, p: 1 } }, count: 1 });
+    expect(first!.augmentation).not.toHaveProperty('solarize');
+    expect(second).toMatchObject({ augmentation: { ...both, blur: { p: 0.1 }, solarize: { threshold: 0.5, p: 0.2 } } });
+    expect(parse({ views: [first, second] }).data).toEqual(parse({ views }).data);
+  });
+
+  test('are refused beside an augmentation, and unless they are two', () => {
+    const crop = { augmentation: { crop: {} } };
+    const faults = (fields: object) =>
+      parse(fields).error?.issues.map(({ path, message }) => [path.join('.'), message]);
+    expect(faults({ views: [crop, crop], augmentation: {} })).toEqual([
+      ['views', 'expected no views beside augmentation, which makes both alike: name one of them'],
+    ]);
+    expect(faults({ method: 'byol', views: [crop] })).toEqual([
+      ['views', 'expected two views of each sample for byol, got 1'],
+    ]);
+    expect(faults({ views: [crop, { ...crop, count: 2 }] })).toEqual([
+      ['views', 'expected two views of each sample for simclr, got 3'],
+    ]);
+    expect(faults({ views: [{ ...crop, count: 2 }] })).toBeUndefined();
+  });
+
+  test('are called by what makes each', () => {
+    const views = [{ augmentation: { crop: {}, blur: {} } }, { augmentation: { crop: {} } }];
+    expect(combinationName('pretrain.views', views)).toBe('crop+blur | crop');
+    expect(combinationName('pretrain.views', [{ augmentation: {}, count: 2 }])).toBe('2 × none');
+    expect(combinationName('pretrain.augmentation', { crop: {} })).toBe('crop');
+    expect(combinationName('pretrain.views', 'byol')).toBeUndefined();
+    expect(combinationName('pretrain.epochs', 3)).toBeUndefined();
+  });
+});

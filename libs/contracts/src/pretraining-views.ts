@@ -1,0 +1,64 @@
+/** The views of a sample that a pretraining compares, each made by augmentations of its own. */
+import { z } from 'zod';
+import { Augmentation, augmentationName, defaultAugmentation } from './augmentation.js';
+import type { SampleShape } from './dataset.js';
+
+export const View = z
+  .strictObject({
+    augmentation: Augmentation,
+    count: z.int().min(1).max(16).default(1).describe('So many views by these augmentations.'),
+  })
+  .meta({ id: 'View', description: 'How one view of a sample is made, or several alike.' });
+export type View = z.infer<typeof View>;
+
+/** What both views of BYOL have (Grill et al. 2020, table 6; Barlow Twins takes them over). */
+const BYOL = {
+  crop: {},
+  flip: {},
+  colorJitter: { brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1, order: 'random' as const, p: 0.8 },
+  grayscale: { p: 0.2 },
+};
+const byol = z
+  .array(View)
+  .parse([
+    { augmentation: { ...BYOL, blur: { p: 1 } } },
+    { augmentation: { ...BYOL, blur: { p: 0.1 }, solarize: { p: 0.2 } } },
+  ]);
+/** Published pairs whose two views differ, by name: blur always on one and rarely on the other, which is solarized. */
+const PUBLISHED_VIEWS = { byol, 'barlow-twins': byol };
+
+export const Views = z
+  .union([z.enum(Object.keys(PUBLISHED_VIEWS) as (keyof typeof PUBLISHED_VIEWS)[]), z.array(View).min(1).max(16)])
+  .overwrite((views) => (typeof views === 'string' ? PUBLISHED_VIEWS[views] : views))
+  .describe(
+    'The two views of a sample, where they are not made alike: `[{augmentation: …}, {augmentation: …}]`, or a ' +
+      'published pair by name, which the run keeps written out. In place of `augmentation`, which makes both.',
+  );
+
+/** `crop+flip+blur | crop+flip+solarize`: what makes each view. */
+export const viewsName = (views: readonly View[]): string =>
+  views
+    .map(({ augmentation, count }) => `${count > 1 ? `${count} × ` : ''}${augmentationName(augmentation)}`)
+    .join(' | ');
+
+/** How many views there are of each sample. */
+export const viewCount = (views: readonly View[]): number => views.reduce((sum, { count }) => sum + count, 0);
+
+/** The views of a pretraining: those that it names, or two alike by its augmentation or the usual one. */
+export function viewsOfSpec(
+  spec: { augmentation?: Augmentation | undefined; views?: z.infer<typeof Views> | undefined },
+  sample: SampleShape,
+): readonly View[] {
+  if (spec.views !== undefined) return typeof spec.views === 'string' ? PUBLISHED_VIEWS[spec.views] : spec.views;
+  return [{ augmentation: spec.augmentation ?? defaultAugmentation('pretrain', sample), count: 2 }];
+}
+
+/** What a value of `augmentation` or `views` is called; undefined for another field, or what is neither. */
+export function combinationName(path: string, value: unknown): string | undefined {
+  if (path.endsWith('.augmentation')) {
+    const augmentation = Augmentation.safeParse(value);
+    return augmentation.success ? augmentationName(augmentation.data) : undefined;
+  }
+  const views = path.endsWith('.views') && typeof value !== 'string' ? Views.safeParse(value) : undefined;
+  return views?.success && typeof views.data !== 'string' ? viewsName(views.data) : undefined;
+}
