@@ -51,6 +51,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
     {
       models: [encoder, head, ...method.models],
       ...(method.followers && { followers: method.followers }),
+      ...(method.memory && { memory: method.memory }),
       ...(method.rates && { rates: method.rates }),
       ...(method.afterUpdate && { afterUpdate: method.afterUpdate }),
       rows: allRows(data.train),
@@ -59,12 +60,13 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random): [tf.Tensor4D] => {
+      batch: (rows, random): [views: tf.Tensor4D, ...labels: tf.Tensor1D[]] => {
         const samples = gatherSamples(data.train, rows);
         // Both views in one pass need half as many operations.
-        return [viewsOf(sample, tf.concat([samples, samples], 0), augmentation, random)];
+        const views = viewsOf(sample, tf.concat([samples, samples], 0), augmentation, random);
+        return method.readsLabels ? [views, tf.tensor1d(gatherLabels(data.train, rows), 'int32')] : [views];
       },
-      objective: ([views]) => method.objective(views),
+      objective: ([views, labels]) => method.objective(views, labels),
       evaluate: async (pause) => {
         const metrics = await judge(spec, augmentation, encoder, data, tellProbe, pause);
         requireSpread(spec, metrics['eval/feature_spread'], session.stepsDone);
