@@ -2,7 +2,7 @@
 import type { SampleShape } from './dataset.js';
 import { Encoder, type Optimizer, type Projection } from './run-settings.js';
 import type { RunSpec } from './run-spec.js';
-import type { Autoencode, Pretrain } from './training-spec.js';
+import { QUEUE_SIZE, type Autoencode, type Pretrain } from './training-spec.js';
 
 /** What differs between the encoders: stride of the stem, and (width factor, stride) of each residual block. */
 export const ARCHITECTURES: Record<
@@ -149,7 +149,7 @@ function numbersOf(
       const parameters =
         size.parameters +
         headParameters(size.features, spec.projection) +
-        (spec.method === 'byol' || spec.method === 'simsiam' ? 2 * spec.predictorHidden * spec.projection.output : 0);
+        (PREDICTING.includes(spec.method) ? 2 * spec.predictorHidden * spec.projection.output : 0);
       return Math.max(
         judged + 3 * parameters,
         learning(
@@ -158,7 +158,7 @@ function numbersOf(
           size.maps,
           parameters,
           spec.optimizer,
-          pairsOf(spec) + (spec.method === 'byol' ? parameters + forward(size, pixels, 2 * spec.batchSize) : 0),
+          pairsOf(spec) + (FOLLOWED.includes(spec.method) ? parameters + forward(size, pixels, 2 * spec.batchSize) : 0),
         ),
       );
     }
@@ -206,9 +206,19 @@ function numbersOf(
   }
 }
 
-/** Similarities between all views of a batch, or between all dimensions. */
-function pairsOf({ method, batchSize, projection: { output } }: Pretrain): number {
-  if (method === 'simclr') return 12 * (2 * batchSize) ** 2;
+/** Methods with a predictor, and those with a network that follows. */
+const PREDICTING: readonly Pretrain['method'][] = ['byol', 'simsiam', 'moco-v3', 'nnclr'];
+const FOLLOWED: readonly Pretrain['method'][] = ['byol', 'moco-v2', 'moco-v3'];
+
+/** Similarities between all views of a batch, between them and a queue, or between all dimensions. */
+function pairsOf({ method, batchSize, projection: { output }, queueSize = QUEUE_SIZE }: Pretrain): number {
+  const views = 2 * batchSize;
+  if (method === 'moco-v2') return 8 * queueSize * (views + output);
+  // Neighbours are constants: nothing of them is kept for the gradient.
+  if (method === 'nnclr') return 4 * queueSize * (views + output);
+  if (method === 'moco-v3') return 12 * batchSize ** 2;
+  if (method === 'simclr') return 12 * views ** 2;
+  if (method === 'dcl' || method === 'supcon') return 20 * views ** 2;
   return method === 'barlow-twins' || method === 'vicreg' ? 48 * output ** 2 : 0;
 }
 

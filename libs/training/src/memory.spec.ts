@@ -72,6 +72,11 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
   ['SimCLR on larger images', 64, { ...pretrain, encoder: { width: 8 } }],
   ['SimCLR without colours', 32, { ...pretrain, encoder: { width: 32 }, augmentation: { crop: {} } }],
   ['BYOL with LARS', 32, { ...pretrain, method: 'byol', encoder: { width: 16 }, optimizer: { name: 'lars' } }],
+  ['SupCon in a large batch', 16, { ...pretrain, method: 'supcon', encoder: { width: 8 }, batchSize: 64 }],
+  ['DCL in a large batch', 16, { ...pretrain, method: 'dcl', encoder: { width: 8 }, batchSize: 64 }],
+  ['MoCo v2 with a long queue', 16, { ...pretrain, method: 'moco-v2', encoder: { width: 8 }, queueSize: 16384 }],
+  ['NNCLR with a long queue', 16, { ...pretrain, method: 'nnclr', encoder: { width: 8 }, queueSize: 16384 }],
+  ['MoCo v3 in a large batch', 16, { ...pretrain, method: 'moco-v3', encoder: { width: 8 }, batchSize: 64 }],
   [
     'VICReg with a wide head',
     16,
