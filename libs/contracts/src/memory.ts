@@ -1,36 +1,9 @@
 /** How much memory a run needs at its peak, from its spec alone, so that a plan can say what fits where. */
+import { architectureOf } from './architectures.js';
 import type { SampleShape } from './dataset.js';
 import { Encoder, type Optimizer, type Projection } from './run-settings.js';
 import type { RunSpec } from './run-spec.js';
 import { QUEUE_SIZE, type Autoencode, type Pretrain } from './training-spec.js';
-
-/** What differs between the encoders: stride of the stem, and (width factor, stride) of each residual block. */
-export const ARCHITECTURES: Record<
-  Encoder['name'],
-  { stemStride: number; blocks: [factor: number, stride: number][] }
-> = {
-  'small-resnet': {
-    stemStride: 2,
-    blocks: [
-      [1, 1],
-      [2, 2],
-      [4, 2],
-    ],
-  },
-  resnet18: {
-    stemStride: 1,
-    blocks: [
-      [1, 1],
-      [1, 1],
-      [2, 2],
-      [2, 1],
-      [4, 2],
-      [4, 1],
-      [8, 2],
-      [8, 1],
-    ],
-  },
-};
 
 const FLOAT = 4;
 /**
@@ -70,19 +43,45 @@ interface Size {
   last: number;
 }
 
-function encoderSize({ name, width }: Encoder, [height, columns, channels]: [number, number, number]): Size {
-  const { stemStride, blocks } = ARCHITECTURES[name];
-  let [h, w, depth] = [Math.ceil(height / stemStride), Math.ceil(columns / stemStride), width];
-  let parameters = 9 * channels * depth + 4 * depth;
-  let maps = h * w * depth;
-  let largest = maps;
-  for (const [factor, stride] of blocks) {
-    const out = factor * width;
+function encoderSize(encoder: Encoder, [height, columns, channels]: [number, number, number]): Size {
+  const { stem, pool, blocks, bottleneck, padding } = architectureOf(encoder);
+  let [h, w, depth] = [height, columns, channels];
+  let [parameters, maps, largest] = [0, 0, 0];
+  const hold = (numbers: number): void => {
+    maps += numbers;
+    largest = Math.max(largest, numbers);
+  };
+  const convolve = (from: number, to: number, kernel: number): void => {
+    parameters += kernel ** 2 * from * to + 4 * to;
+    hold(h * w * to);
+  };
+  const shrink = (stride: number): void => {
     [h, w] = [Math.ceil(h / stride), Math.ceil(w / stride)];
-    const changes = stride !== 1 || depth !== out;
-    parameters += 9 * depth * out + 9 * out * out + 8 * out + (changes ? depth * out + 4 * out : 0);
-    maps += h * w * out * (changes ? 4 : 3);
-    largest = Math.max(largest, h * w * out);
+  };
+  /** What a window of `kernel` places slides over, where it is copied to be padded. */
+  const pad = (from: number, kernel: number, stride: number): void => {
+    if (stride > 1 && padding === 'symmetric') hold((h + kernel - 1) * (w + kernel - 1) * from);
+  };
+  for (const { kernel, stride, channels: out } of stem) {
+    pad(depth, kernel, stride);
+    shrink(stride);
+    convolve(depth, out, kernel);
+    depth = out;
+  }
+  if (pool) {
+    pad(depth, 3, 2);
+    shrink(2);
+    hold(h * w * depth);
+  }
+  for (const { width, stride, channels: out } of blocks) {
+    if (bottleneck) convolve(depth, width, 1);
+    pad(bottleneck ? width : depth, 3, stride);
+    shrink(stride);
+    convolve(bottleneck ? width : depth, width, 3);
+    convolve(width, out, bottleneck ? 1 : 3);
+    if (stride !== 1 || depth !== out) convolve(depth, out, 1);
+    // The sum of both ways.
+    hold(h * w * out);
     depth = out;
   }
   return { parameters, maps, largest, features: depth, last: h * w * depth };

@@ -83,6 +83,11 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
     { ...pretrain, method: 'vicreg', encoder: { width: 8 }, projection: { layers: 3, hidden: 1024, output: 1024 } },
   ],
   ['a ResNet-18', 16, { ...pretrain, batchSize: 16, encoder: { name: 'resnet18', width: 16 } }],
+  [
+    'a ResNet-50 with the stem of ImageNet',
+    64,
+    { ...pretrain, batchSize: 16, encoder: { name: 'resnet50', width: 8, stem: 'imagenet' } },
+  ],
   ['a finetuning', 32, { kind: 'finetune', dataset: 'x', from: null, encoder: { width: 16 }, batchSize: 32, steps: 2 }],
   [
     'an autoencoder',
