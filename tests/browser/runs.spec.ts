@@ -1,5 +1,6 @@
 /** The list of runs in a real Chromium, at size: made-up runs, nothing is trained. */
 import { runLabel, shortNumber, valueText } from '#libs/contracts';
+import { readFile } from 'node:fs/promises';
 import pg from 'pg';
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
@@ -179,6 +180,56 @@ describeInBrowser('the list of runs', () => {
     expect(await page.evaluate<string>('navigator.clipboard.readText()')).toBe(ids[1]);
   });
 
+  test('a run that has diverged leaves the others to be seen; curves are hidden, limited and saved', async () => {
+    const { client } = dashboard.stack;
+    const database = new pg.Client({ connectionString: dashboard.stack.database.url });
+    await database.connect();
+    const recorded = async (name: string, valueAt: (step: number) => number) => {
+      const spec = { kind: 'pretrain', dataset: 'made-up', batchSize: 64, epochs: 1, seed: name.length } as const;
+      const { run } = await client.submitRun({ spec, name, requires: { gpu: { name: 'none-such' } } });
+      await database.query(
+        `INSERT INTO metric (run_id, key, step, attempt, value)
+         SELECT $1, 'train/loss', place - 1, 1, value
+         FROM unnest($2::float8[]) WITH ORDINALITY AS p(value, place)`,
+        [run.id, Array.from({ length: 60 }, (_, step) => valueAt(step))],
+      );
+      return run.id;
+    };
+    const steady = await recorded('steady', (step) => 5 - step / 20);
+    const diverged = await recorded('diverged', (step) => 5 * 10 ** (4 * step));
+    await database.end();
+    const page = await dashboard.open(`#/compare?runs=${steady},${diverged}`);
+    const chart = page.getByRole('img', { name: /^train\/loss: / });
+    await chart.locator('canvas').waitFor();
+    await page.getByText('Beyond what is shown: diverged').waitFor();
+    await page.getByLabel('Axes and files of train/loss').click();
+    const menu = page.getByRole('group', { name: 'Chart train/loss' });
+    await menu.getByLabel('Lowest').fill('3');
+    expect(await accessibilityFaults(page, 'the menu of a chart')).toEqual([]);
+    const file = async (kind: string) => {
+      const button = menu.getByRole('button', { name: kind, exact: true });
+      const [download] = await Promise.all([page.waitForEvent('download'), button.click()]);
+      return (await readFile(await download.path())).toString('latin1');
+    };
+    const [head, first] = (await file('CSV')).split('\r\n');
+    expect(head).toBe('steps,steady,steady smoothed,diverged,diverged smoothed');
+    expect(first).toBe('0,5,5,5,5');
+    const svg = await file('SVG');
+    expect(svg).toMatch(/^<svg[^]*steady/);
+    // The axis begins where it was asked to.
+    expect(svg).toMatch(/>3\.0</);
+    expect(svg).not.toMatch(/>2\.5</);
+    expect((await file('PNG')).slice(1, 4)).toBe('PNG');
+    await menu.getByRole('button', { name: 'Full screen' }).click();
+    await expect.poll(() => page.evaluate<string>('document.fullscreenElement?.className'), LATER).toBe('chart');
+    await page.keyboard.press('Escape');
+    await page.evaluate('document.fullscreenElement && document.exitFullscreen()');
+    await page.getByRole('checkbox', { name: 'Show diverged' }).uncheck();
+    await expect.poll(() => chart.getAttribute('aria-label'), LATER).toMatch(/^train\/loss: steady ends at [^;]+$/);
+    await page.reload();
+    await expect.poll(() => chart.getAttribute('aria-label'), LATER).toMatch(/^train\/loss: steady ends at [^;]+$/);
+  });
+
   test('a dataset version is deleted where no run is of it, after asking', async () => {
     const database = new pg.Client({ connectionString: dashboard.stack.database.url });
     await database.connect();
@@ -187,8 +238,14 @@ describeInBrowser('the list of runs', () => {
        SELECT 'unused', repeat('f', 64), manifest, run_id
        FROM dataset`,
     );
+    await database.query(
+      `INSERT INTO worker (id, host, pid, state, slots, versions, heartbeat_at)
+       VALUES ('told', 'attic', 1, 'draining', 1, '{}', now() + interval '1 hour')`,
+    );
     await database.end();
     const page = await dashboard.open('#/machines');
+    await page.getByText('can’t be called back; attic has a worker again when another is started there').waitFor();
+    expect(await page.getByRole('button', { name: 'Drain … told' }).count()).toBe(0);
     const deletion = async (name: string) => {
       await page.getByRole('button', { name: `Delete … ${name}@` }).click();
       return page.getByRole('dialog', { name: `Delete ${name}@` });

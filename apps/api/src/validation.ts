@@ -1,5 +1,6 @@
 import type { Fault } from '#libs/contracts';
-import { faultsOf, RequestError, Turns } from '#libs/platform';
+import { faultsOf } from '#libs/contracts';
+import { RequestError, Turns } from '#libs/platform';
 import {
   Injectable,
   SerializeOptions,

@@ -14,13 +14,13 @@ import { createRoot } from 'react-dom/client';
 import { offline, useWatched } from './data/connection.js';
 import { queries } from './data/queries.js';
 import { OverviewPage } from './overview/overview-page.js';
-import { RunsPage } from './runs/runs-page.js';
 import { link, useRoute, type Route } from './route.js';
 import './style.css';
 import { Empty, Fault, Skeleton } from './ui/states.js';
 import { Icon } from './ui/icon.js';
 
 // Pages that the first view does not need are loaded when they are asked for.
+const RunsPage = lazy(() => import('./runs/runs-page.js').then(({ RunsPage: page }) => ({ default: page })));
 const RunPage = lazy(() => import('./run/run-page.js').then(({ RunPage: page }) => ({ default: page })));
 const ComparePage = lazy(() => import('./runs/compare-page.js').then(({ ComparePage: page }) => ({ default: page })));
 const SweepPage = lazy(() => import('./sweep/sweep-page.js').then(({ SweepPage: page }) => ({ default: page })));

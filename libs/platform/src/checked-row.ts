@@ -3,10 +3,10 @@
  * has of it. A row may be damaged, edited by hand or written by another version: then it is said where, and all other
  * rows are told.
  */
-import type { DamagedRow } from '#libs/contracts';
+import { faultsOf, type DamagedRow } from '#libs/contracts';
 import type { z } from 'zod';
 import { inTurns } from './machine/turns.js';
-import { faultsOf, RequestError } from './request-error.js';
+import { RequestError } from './request-error.js';
 
 /** What a schema makes of a row, but with dates as dates: the API turns them into what is sent. */
 export type RecordOf<Schema extends z.ZodType> = {

@@ -1,10 +1,22 @@
 /** Curves over steps, epochs or time, drawn by uPlot: quick enough to be drawn again with every point that comes. */
 import { shortNumber } from '#libs/contracts';
-import { useEffect, useEffectEvent, useRef } from 'react';
+import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import type UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { useTheme } from '../ui/colours.js';
-import { columnsOf, plotCurves, renew, type Curves, type CurveSettings, type Line, type Mark } from './curve-plot.js';
+import { ChartMenu } from './chart-menu.js';
+import {
+  AXIS_WORDS,
+  columnsOf,
+  plotCurves,
+  renew,
+  type Curves,
+  type CurveSettings,
+  type Line,
+  type Mark,
+  type Range,
+} from './curve-plot.js';
+import { beyond, shownRange } from './series.js';
 
 interface Props {
   title: string;
@@ -36,16 +48,79 @@ export function CurveChart({
   const read = (reading: string | undefined) => {
     if (caption.current) caption.current.textContent = reading ?? atRest;
   };
-  const box = usePlot({ lines, settings, perEpoch }, { marks, version, height, group }, read);
+  const [range, setRange] = useState<Range>({});
+  const [log, setLog] = useState<boolean>();
+  const [figure, full, showFull] = useFullScreen();
+  const own = { ...settings, log: log ?? settings.log };
+  const curves = { lines, settings: own, perEpoch, range };
+  const { box, plot } = usePlot(
+    curves,
+    { marks, version, height: full ? innerHeight - AROUND_FULL_PX : height, group },
+    read,
+  );
+  const scaleOf = (axis: 'x' | 'y') => {
+    const { min, max } = plot.current!.scales[axis]!;
+    return { domain: [min!, max!], ...(axis === 'y' && own.log && { type: 'log' as const }) };
+  };
+  const files = {
+    rows: () => rowsOf(curves),
+    figure: async () => (await import('./curve-figure.js')).curveFigure(title, curves, scaleOf('x'), scaleOf('y')),
+  };
   return (
-    <figure className="chart">
+    <figure className="chart" ref={figure}>
       <figcaption>
         {title}
         <b ref={caption}>{atRest}</b>
+        <ChartMenu
+          title={title}
+          range={range}
+          log={own.log}
+          files={files}
+          onRange={setRange}
+          onLog={setLog}
+          onFull={showFull}
+        />
       </figcaption>
       <div ref={box} role="img" aria-label={`${title}: ${summaryOf(lines)}`} />
+      <Beyond lines={lines} log={own.log} />
     </figure>
   );
+}
+
+/** Height of what is around a chart that has all of the screen. */
+const AROUND_FULL_PX = 90;
+
+/** The element that has all of the screen when it is asked for, and whether it has it. */
+function useFullScreen() {
+  const element = useRef<HTMLElement>(null);
+  const [full, setFull] = useState(false);
+  useEffect(() => {
+    const change = () => setFull(document.fullscreenElement !== null && document.fullscreenElement === element.current);
+    document.addEventListener('fullscreenchange', change);
+    return () => document.removeEventListener('fullscreenchange', change);
+  }, []);
+  const show = () => void (full ? document.exitFullscreen() : element.current?.requestFullscreen());
+  return [element, full, show] as const;
+}
+
+/** Which of several curves have left what is shown, so that nobody takes them for absent. */
+function Beyond({ lines, log }: { lines: readonly Line[]; log: boolean }) {
+  if (lines.length < 2) return null;
+  const values = lines.map(({ series }) => series.values);
+  const range = shownRange(values, log ? 'log' : 'linear');
+  const names = range ? beyond(values, range).map((i) => lines[i]!.label) : [];
+  return names.length > 0 && <p className="dim">Beyond what is shown: {names.join(', ')}</p>;
+}
+
+/** The curves as a table: each raw, and smoothed where it is shown so. */
+function rowsOf(curves: Curves): (string | number | null)[][] {
+  const { lines, settings } = curves;
+  const columns = columnsOf(curves);
+  const head = lines.flatMap(({ label }) => (settings.smoothing > 0 ? [label, `${label} smoothed`] : [label]));
+  return [
+    [AXIS_WORDS[settings.axis], ...head],
+    ...Array.from(columns[0], (_, row) => columns.map((column) => column[row] ?? null)),
+  ];
 }
 
 /**
@@ -57,7 +132,7 @@ function usePlot(
   options: { marks: readonly Mark[]; version: number; height: number; group: string | undefined },
   read: (reading: string | undefined) => void,
 ) {
-  const { lines, settings, perEpoch } = curves;
+  const { lines, settings, perEpoch, range } = curves;
   const { marks, version, height, group } = options;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<UPlot>(undefined);
@@ -68,7 +143,7 @@ function usePlot(
   const theme = useTheme();
   const shape =
     `${lines.map(({ label, colour }) => label + colour).join('|')} ${settings.log} ${settings.axis} ${perEpoch} ` +
-    `${settings.smoothing > 0} ${theme} ${height}`;
+    `${settings.smoothing > 0} ${theme} ${height} ${range.low} ${range.high}`;
   const draw = useEffectEvent((element: HTMLElement) =>
     plotCurves(element, curves, height, group, () => marked.current, read),
   );
@@ -88,7 +163,7 @@ function usePlot(
   useEffect(() => {
     redraw();
   }, [version, settings.smoothing, shape]);
-  return box;
+  return { box, plot };
 }
 
 /** The ends of the curves in words, for those who don't see them. */

@@ -22,12 +22,21 @@ export interface Mark {
   attempt: number;
 }
 
+/** Ends of the axis y that were asked for. */
+export interface Range {
+  low?: number | undefined;
+  high?: number | undefined;
+}
+
 export interface Curves {
   lines: readonly Line[];
   settings: CurveSettings;
   /** Steps in an epoch. */
   perEpoch: number;
+  range: Range;
 }
+
+export const AXIS_WORDS = { step: 'steps', epoch: 'epochs', time: 'seconds' } as const;
 
 /** Curves of fewer points are not smoothed, and each point has a dot. */
 const FEW = 30;
@@ -37,7 +46,11 @@ const startOf = (lines: readonly Line[]): number =>
   Math.min(...lines.flatMap(({ series }) => series.times.slice(0, 1)));
 
 /** Columns as uPlot wants them: one x for all, each line raw and smoothed. */
-export function columnsOf({ lines, settings: { smoothing, axis, log }, perEpoch }: Curves): UPlot.AlignedData {
+export function columnsOf({
+  lines,
+  settings: { smoothing, axis, log },
+  perEpoch,
+}: Omit<Curves, 'range'>): UPlot.AlignedData {
   const start = startOf(lines);
   const tables = lines.map(({ series }): UPlot.AlignedData => {
     const shown = log ? series.values.map((value) => (value > 0 ? value : Number.NaN)) : series.values;
@@ -125,10 +138,20 @@ function shownValues(self: UPlot): number[][] {
     .map((values) => Array.from(values.slice(first, last + 1)).filter((value) => typeof value === 'number'));
 }
 
-/** The range of the axis y with some room, whatever few values or a curve that has diverged would have it be. */
-function rangeOf(self: UPlot, least: number, greatest: number): UPlot.Range.MinMax {
-  const [low, high] = shownRange(shownValues(self)) ?? [least, greatest];
-  return UPlot.rangeNum(low, high, 0.1, true);
+/**
+ * The range of the axis y with some room, whatever few values or a curve that has diverged would have it be; where it
+ * was asked for, as it was.
+ */
+function rangeOf({ settings: { log }, range }: Curves) {
+  const asked = (value: number | undefined) => (value !== undefined && log && value <= 0 ? undefined : value);
+  return (self: UPlot): UPlot.Range.MinMax => {
+    const shown = shownRange(shownValues(self), log ? 'log' : 'linear');
+    if (!shown) return [null, null];
+    const [low, high] = shown;
+    const usual = log ? UPlot.rangeLog(low, high, 10, false) : UPlot.rangeNum(low, high, 0.1, true);
+    const [from, to] = [asked(range.low) ?? usual[0], asked(range.high) ?? usual[1]];
+    return from !== null && to !== null && from < to ? [from, to] : usual;
+  };
 }
 
 /** Gives a plot new columns; what is zoomed into stays so. */
@@ -164,7 +187,7 @@ export function plotCurves(
     {
       width: element.clientWidth || 300,
       height,
-      scales: { x: { time: false }, y: settings.log ? { distr: 3 } : { range: rangeOf } },
+      scales: { x: { time: false }, y: { ...(settings.log && { distr: 3 as const }), range: rangeOf(curves) } },
       axes: axesOf(curves),
       series: [{}, ...seriesOf(curves)],
       legend: { show: false },

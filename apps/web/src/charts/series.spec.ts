@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import {
   addPoint,
   addPoints,
+  beyond,
   emptySeries,
   grouped,
   shownRange,
@@ -76,6 +77,17 @@ test('a few values that are far off, and a curve that has diverged, do not flatt
   expect(shownRange([[1e200, 1e245]])).toEqual([1e200, 1e245]);
   expect(shownRange([[0, 0]])).toEqual([0, 0]);
   expect(shownRange([[Number.NaN], []])).toBeUndefined();
+});
+
+test('an axis of powers shows what is far off, but not a curve that has left all others; which have is told', () => {
+  const loss = Array.from({ length: 100 }, (_, i) => 5 - i / 50);
+  const diverged = loss.map((value, i) => value * 10 ** i);
+  expect(shownRange([[...loss, 1e6]], 'log')).toEqual([5 - 99 / 50, 1e6]);
+  expect(shownRange([loss, loss.map((value) => value * 1e6)], 'log')).toEqual([5 - 99 / 50, 5e6]);
+  expect(shownRange([loss, diverged], 'log')).toEqual([5 - 99 / 50, 5]);
+  expect(beyond([loss, diverged, [Number.NaN]], [3, 5])).toEqual([1]);
+  expect(beyond([loss, [0.2, Number.NaN]], [3.02, 5])).toEqual([1]);
+  expect(beyond([loss, loss], [3, 5])).toEqual([]);
 });
 
 test('ticks differ from each other and stay short', () => {

@@ -60,14 +60,18 @@ export function smoothed(values: readonly number[], weight: number): number[] {
 /** Share of a curve's values at either end that may lie beyond what is shown, and how far off they have to be. */
 const OUTLIERS = 0.02;
 const FAR_OFF = 5;
-/** A curve that ends so many times as high as the lowest has diverged: the others are not flattened for it. */
-const DIVERGED = 1000;
+/** A curve so many times as high as the lowest has diverged: the others are not flattened for it. */
+const DIVERGED = { linear: 1000, log: 1e9 };
 
 /**
  * From where to where values are shown, so that few that are far off, or a curve that has diverged, leave the others
- * to be seen. Undefined where there are none that are finite.
+ * to be seen. On an axis of powers a few that are far off take little room. Undefined where there are none that are
+ * finite.
  */
-export function shownRange(curves: readonly (readonly number[])[]): [number, number] | undefined {
+export function shownRange(
+  curves: readonly (readonly number[])[],
+  scale: 'linear' | 'log' = 'linear',
+): [number, number] | undefined {
   const ranges = curves.flatMap((values) => {
     const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
     if (sorted.length === 0) return [];
@@ -75,14 +79,22 @@ export function shownRange(curves: readonly (readonly number[])[]): [number, num
     const beyond = Math.floor(sorted.length * OUTLIERS);
     const [usualLow, usualHigh] = [sorted[beyond]!, sorted.at(-1 - beyond)!];
     const far = FAR_OFF * (usualHigh - usualLow);
+    if (scale === 'log') return [[low, high] as const];
     return [[usualLow - low > far ? usualLow : low, high - usualHigh > far ? usualHigh : high] as const];
   });
   if (ranges.length === 0) return undefined;
   const size = ([low, high]: readonly [number, number]) => Math.max(Math.abs(low), Math.abs(high));
   const least = Math.min(...ranges.map(size).filter((each) => each > 0));
-  const kept = ranges.filter((range) => !(size(range) > DIVERGED * least));
+  const kept = ranges.filter((range) => !(size(range) > DIVERGED[scale] * least));
   return [Math.min(...kept.map(([low]) => low)), Math.max(...kept.map(([, high]) => high))];
 }
+
+/** Which curves end beyond what is shown of them. */
+export const beyond = (curves: readonly (readonly number[])[], [low, high]: readonly [number, number]): number[] =>
+  curves.flatMap((values, i) => {
+    const last = values.findLast(Number.isFinite);
+    return last !== undefined && (last < low || last > high) ? [i] : [];
+  });
 
 /** The values of an axis in words, with as many digits as tell them apart; large and small ones by powers of ten. */
 export function tickTexts(values: readonly (number | null)[]): string[] {

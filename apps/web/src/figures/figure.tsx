@@ -5,6 +5,7 @@ import { themeColour, useTheme } from '../ui/colours.js';
 import { save } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
 import { csv } from './csv.js';
+import { savePng, saveSvg } from './picture.js';
 
 type Cells = (string | number | null | undefined)[][];
 
@@ -57,18 +58,10 @@ export function Figure({ title, name, caption, description, data, draw, rows }: 
       title={title}
       aside={
         <span className="actions">
-          <button
-            className="quiet"
-            onClick={() => save(`${name}.svg`, svgText(svg()), 'image/svg+xml')}
-            aria-label={`${title} as SVG`}
-          >
+          <button className="quiet" onClick={() => saveSvg(name, svg())} aria-label={`${title} as SVG`}>
             SVG
           </button>
-          <button
-            className="quiet"
-            onClick={() => void pngOf(svg()).then((png) => save(`${name}.png`, png))}
-            aria-label={`${title} as PNG`}
-          >
+          <button className="quiet" onClick={() => void savePng(name, svg())} aria-label={`${title} as PNG`}>
             PNG
           </button>
           <button
@@ -84,30 +77,5 @@ export function Figure({ title, name, caption, description, data, draw, rows }: 
       {caption && <p className="dim">{caption}</p>}
       <div ref={box} className="figure" role="img" aria-label={description} />
     </Panel>
-  );
-}
-
-/** The SVG as a file of its own: with its namespace and the paper that its ink was chosen for. */
-function svgText(svg: SVGSVGElement): string {
-  const copy = svg.cloneNode(true) as SVGSVGElement;
-  copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
-  copy.removeAttribute('aria-hidden');
-  copy.style.background = themeColour('panel');
-  return new XMLSerializer().serializeToString(copy);
-}
-
-/** The figure as PNG at twice its size, for print. */
-async function pngOf(svg: SVGSVGElement): Promise<Blob> {
-  const image = new Image();
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svgText(svg))}`;
-  await image.decode();
-  const { width, height } = svg.getBoundingClientRect();
-  const canvas = Object.assign(document.createElement('canvas'), { width: width * 2, height: height * 2 });
-  canvas.getContext('2d')!.drawImage(image, 0, 0, canvas.width, canvas.height);
-  return new Promise((resolve, reject) =>
-    canvas.toBlob(
-      (blob) => (blob ? resolve(blob) : reject(new Error('expected the browser to make a PNG, it gave nothing'))),
-      'image/png',
-    ),
   );
 }

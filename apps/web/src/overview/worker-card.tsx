@@ -37,6 +37,12 @@ export function WorkerCard({ worker, runs }: { worker: Worker; runs: Run[] }) {
           takes no runs: {worker.impairment}
         </p>
       )}
+      {worker.alive && worker.state === 'draining' && (
+        <p className="dim" role="status">
+          Told to end: {runs.length > 0 ? 'its runs write a checkpoint and go on elsewhere. ' : ''}It takes no more runs
+          and can’t be called back; {worker.host} has a worker again when another is started there.
+        </p>
+      )}
       {runs.map((run) => (
         <div key={run.id} className="dim">
           ↳ <a href={link(`runs/${run.id}`)}>{runLabel(run)}</a>

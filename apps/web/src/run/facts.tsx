@@ -1,5 +1,4 @@
 import { duration, SHORT_ID, type Finetune, type RunDetail } from '#libs/contracts';
-import { link } from '../route.js';
 import { requestOf } from '../submit/submission.js';
 import { Copy } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
@@ -71,18 +70,6 @@ export function Facts({ run }: { run: RunDetail }) {
               {Object.entries(run.requires.labels)
                 .map((label) => label.join('='))
                 .join(', ')}
-            </dd>
-          </>
-        )}
-        {run.tags.length > 0 && (
-          <>
-            <dt>Tags</dt>
-            <dd>
-              {run.tags.map((tag) => (
-                <a key={tag} className="tag" href={link('runs', { tag })}>
-                  {tag}
-                </a>
-              ))}
             </dd>
           </>
         )}

@@ -12,12 +12,14 @@ import { useTitle } from '../ui/title.js';
 import { Attempts } from './attempts.js';
 import { Classification } from './classification.js';
 import { Curves } from './curves.js';
+import { Described } from './described.js';
 import { DatasetSummary } from './dataset-summary.js';
 import { Events } from './events.js';
 import { Facts } from './facts.js';
 import { Files } from './files.js';
 import { Lineage } from './lineage.js';
 import { Log } from './log.js';
+import { Next } from './next.js';
 import { Results } from './results.js';
 import { Shown } from './shown.js';
 import { Spec } from './spec.js';
@@ -57,6 +59,8 @@ export function RunPage({ id }: { id: string }) {
           <Details run={run} state={state} />
         </div>
         <aside>
+          <Next run={run} />
+          <Described run={run} onDone={state.again} />
           <Facts run={run} />
           <Lineage run={run} />
           <Attempts run={run} />

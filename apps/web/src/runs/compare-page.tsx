@@ -83,11 +83,18 @@ function ComparedCurves({ runs, version }: { runs: readonly Compared[]; version:
   const usual = USUAL_METRICS.filter((key) => keys.includes(key));
   const wanted = [listOf(query['metrics']), usual].find(({ length }) => length > 0) ?? keys.slice(0, 4);
   const shown = keys.filter((key) => wanted.includes(key));
+  const hidden = listOf(query['hide']);
   return (
     <Panel title="Curves" aside={<CurveControls settings={settings} onChange={(next) => change(settingsTo(next))} />}>
       <p className="legends">
         {headsOf(runs).map((head, i) => (
           <span key={i}>
+            <input
+              type="checkbox"
+              aria-label={`Show ${runLabel(runs[i]!.run)}`}
+              checked={!hidden.includes(runs[i]!.run.id)}
+              onChange={() => change({ hide: toggled(hidden, runs[i]!.run.id).join() })}
+            />{' '}
             {head} <Status status={runs[i]!.run.status} />
           </span>
         ))}
@@ -119,7 +126,9 @@ function ComparedCurves({ runs, version }: { runs: readonly Compared[]; version:
               version={version}
               lines={runs.flatMap(({ run, curves }, i) => {
                 const series = curves.get(key);
-                return series ? [{ label: runLabel(run), colour: colourOf(i), series }] : [];
+                return series && !hidden.includes(run.id)
+                  ? [{ label: runLabel(run), colour: colourOf(i), series }]
+                  : [];
               })}
             />
           ))}

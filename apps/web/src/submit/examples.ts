@@ -1,11 +1,42 @@
-/** What one can begin with: a sweep, and a run of each common kind. */
-import { METHODS } from '#libs/contracts';
+/** What one can begin with: a sweep, a run of each common kind, and what follows a run. */
+import { METHODS, type Run } from '#libs/contracts';
+import { stringify } from 'yaml';
+
+/** A run, and the dataset that it was trained on. */
+export interface Trained {
+  id: string;
+  dataset: string;
+}
 
 /** Names of this stack's that the examples are filled with. */
 export interface Names {
   dataset: string;
-  encoder: string;
-  autoencoder: string;
+  encoder: Trained;
+  autoencoder: Trained;
+}
+
+/** Settings of a run that follows another, beside its dataset and `from`. */
+const FOLLOWING: Record<string, object> = {
+  finetune: { labelFraction: 1, steps: 200 },
+  embed: { split: 'train', maxSamples: 5000, maps: ['pca', 'tsne', 'umap'] },
+  interpolate: { between: { rows: [0, 1] }, points: 11, samples: 8 },
+};
+/** Kinds that need no data. */
+const WITHOUT_DATASET = ['export'];
+/** Kinds that are judged on a split, which is the one that the run before was judged on. */
+const JUDGED = ['finetune', 'evaluate', 'distill'];
+
+/** The draft of a run of a kind that takes the result of `run`: of the same dataset, judged on the same split. */
+export function nextText(kind: string, run: Pick<Run, 'id' | 'spec'>): string {
+  const { spec, id } = run;
+  if (spec.kind === 'prepare-dataset') return stringify({ kind, dataset: spec.name, epochs: 8 });
+  return stringify({
+    kind,
+    ...('dataset' in spec && !WITHOUT_DATASET.includes(kind) && { dataset: spec.dataset }),
+    from: id,
+    ...(JUDGED.includes(kind) && 'evalSplit' in spec && { evalSplit: spec.evalSplit }),
+    ...FOLLOWING[kind],
+  });
 }
 
 export const EXAMPLES: Record<string, { title: string; text: (names: Names) => string }> = {
@@ -47,9 +78,9 @@ encoder: {width: 32}
   },
   embed: {
     title: 'Latent map',
-    text: ({ dataset, encoder }) => `kind: embed
-dataset: ${dataset}
-from: ${encoder}   # the run whose encoder gives the features
+    text: ({ encoder }) => `kind: embed
+dataset: ${encoder.dataset}
+from: ${encoder.id}   # the run whose encoder gives the features
 split: train
 maxSamples: 5000
 maps: [pca, tsne, umap]
@@ -57,9 +88,9 @@ maps: [pca, tsne, umap]
   },
   interpolate: {
     title: 'Walk',
-    text: ({ dataset, autoencoder }) => `kind: interpolate
-dataset: ${dataset}
-from: ${autoencoder}   # an autoencoder
+    text: ({ autoencoder }) => `kind: interpolate
+dataset: ${autoencoder.dataset}
+from: ${autoencoder.id}   # an autoencoder
 between: {rows: [0, 1]}
 points: 11
 samples: 8

@@ -3,7 +3,7 @@ import { ApiError, duration, UnreachableError, type Plan } from '#libs/contracts
 import { client, isFinal } from '../data/connection.js';
 import { Panel } from '../ui/panel.js';
 import { Skeleton } from '../ui/states.js';
-import { lineOf, type Parsed, type Trouble } from './submission.js';
+import { lineOf, refusalsOf, troubleAt, type Parsed, type Trouble } from './submission.js';
 
 /** What submitting would do, or what stands in its way: faults with their places, or one that has none. */
 export interface Checked {
@@ -12,10 +12,12 @@ export interface Checked {
   general?: string;
 }
 
-/** Asks the API for the plan of what is written. @throws what may pass */
+/** Asks the API for the plan of what is written, unless that can't be right. @throws what may pass */
 export async function planOf(parsed: Parsed): Promise<Checked> {
   if ('troubles' in parsed) return { troubles: parsed.troubles };
   const { submission, locate } = parsed;
+  const refusals = refusalsOf(parsed);
+  if (refusals.length > 0) return { troubles: refusals };
   try {
     return {
       plan:
@@ -28,10 +30,7 @@ export async function planOf(parsed: Parsed): Promise<Checked> {
     const faults = error instanceof ApiError ? (error.problem.errors ?? []) : [];
     if (faults.length)
       return {
-        troubles: faults.map(({ path, message }) => ({
-          ...locate(path),
-          message: `${path.replace(/^spec\./, '')}: ${message}`,
-        })),
+        troubles: faults.map(({ path, message }) => troubleAt(path, message, locate)),
       };
     if (error instanceof UnreachableError || (error instanceof ApiError && !isFinal(error))) throw error;
     if (error instanceof ApiError) return { troubles: [], general: error.problem.detail || error.problem.title };

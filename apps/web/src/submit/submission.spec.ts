@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { SubmitRun, type Run, type Sweep } from '#libs/contracts';
 import { stringify } from 'yaml';
-import { edited, parseSubmission, requestOf, sweepRequestOf } from './submission.js';
+import { edited, parseSubmission, refusalsOf, requestOf, sweepRequestOf } from './submission.js';
 
 const SWEEP = `name: views   # a comment
 stages:
@@ -111,4 +111,23 @@ test('a field is set from outside, and comments stay', () => {
     { name: 'embed', path: ['spec'] },
     { name: 'request', subject: { type: 'run-request' }, value: { tags: ['a'] }, path: [] },
   ]);
+});
+
+test('what a draft can never be is told at its place without asking the API', () => {
+  const told = (text: string) => {
+    const parsed = parseSubmission(text);
+    if ('troubles' in parsed) throw new Error(parsed.troubles[0]!.message);
+    return refusalsOf(parsed).map(({ from, to, message }) => [text.slice(from, to), message]);
+  };
+  expect(told('kind: pretrain\ndataset: digits\nepochs: none\n')).toEqual([
+    ['epochs: none', 'epochs: expected number, got "none"'],
+  ]);
+  expect(told('kind: pretrain\ndataset: digits\nepoch: 2\n')).toEqual([
+    ['epoch: 2', 'epoch: expected no such field: it is unknown'],
+  ]);
+  expect(told('kind: pretrian\n')).toMatchObject([['kind: pretrian', expect.stringMatching(/^kind: expected one of/)]]);
+  expect(told(SWEEP.replace('dataset: digits', 'dataset: 3'))).toMatchObject([
+    ['dataset: 3', expect.stringMatching(/^stages.pretrain.dataset: .*expected string/)],
+  ]);
+  expect(told(SWEEP)).toEqual([]);
 });

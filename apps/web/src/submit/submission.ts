@@ -1,5 +1,16 @@
 /** The text of a run or a sweep, as one types it: what it asks for, and where in it each field stands. Pure. */
-import { RUN_KINDS, type Run, type SubmitRun, type SubmitSweep, type Sweep } from '#libs/contracts';
+import {
+  expansionOf,
+  faultsOf,
+  InvalidSweepError,
+  RUN_KINDS,
+  SubmitRun,
+  SubmitSweep,
+  type Fault,
+  type Run,
+  type Sweep,
+  type SweepSpec,
+} from '#libs/contracts';
 import { isCollection, isMap, isNode, isScalar, isSeq, parseDocument, type Document, type Node } from 'yaml';
 import type { z } from 'zod';
 import type { Subject } from './spec-fields.js';
@@ -21,7 +32,13 @@ export type Request =
 export interface Draft {
   parts: { name: string; subject: Subject; value: Record<string, unknown>; path: string[] }[];
 }
-export type Parsed = { submission: Request; draft: Draft; locate(path: string): Place } | { troubles: Trouble[] };
+export interface Submission {
+  submission: Request;
+  draft: Draft;
+  /** Where the field of a path such as `spec.epochs` of the request stands. */
+  locate(this: void, path: string): Place;
+}
+export type Parsed = Submission | { troubles: Trouble[] };
 
 /** The request that submits a run once more as it was. */
 export const requestOf = ({
@@ -77,6 +94,33 @@ export function parseSubmission(text: string): Parsed {
     locate: (path) => locate(document, isWhole ? path : path.replace(/^spec(\.|$)/, '')),
   };
 }
+
+/** What the API would refuse in a request whatever there is, told without asking it, at the places of the text. */
+export function refusalsOf({ submission: { type, request }, locate: placeOfPath }: Submission): Trouble[] {
+  const { data, error } = (type === 'sweep' ? SubmitSweep : SubmitRun).safeParse(request, { reportInput: true });
+  const faults = error?.issues.flatMap(faultsOf) ?? (type === 'sweep' ? faultsOfTrials(data!.spec as SweepSpec) : []);
+  return faults.map(({ path, message }) => troubleAt(path.join('.'), message, placeOfPath));
+}
+
+/** As many trials as are held against what their stages take while one types: a tenth of a second at most. */
+const CHECKED_TRIALS = 100;
+
+function faultsOfTrials(sweep: SweepSpec): Fault[] {
+  try {
+    const trials = expansionOf(sweep);
+    for (let checked = 0; checked < CHECKED_TRIALS && !trials.next().done;) checked++;
+    return [];
+  } catch (error) {
+    if (!(error instanceof InvalidSweepError)) throw error;
+    return error.faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] }));
+  }
+}
+
+/** A fault that is told at a path of the request, at its place in the text. */
+export const troubleAt = (path: string, message: string, placeOfPath: Submission['locate']): Trouble => ({
+  ...placeOfPath(path),
+  message: `${path.replace(/^spec\./, '')}: ${message}`,
+});
 
 function draftOf(spec: Record<string, unknown>, request: Record<string, unknown> | undefined): Draft {
   const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -1,3 +1,4 @@
+import type { Run } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useEffect, useEffectEvent, useMemo, useRef, useState } from 'react';
 import { stringify } from 'yaml';
@@ -8,7 +9,7 @@ import { Choice } from '../ui/controls.js';
 import { Panel } from '../ui/panel.js';
 import { Fault, Skeleton } from '../ui/states.js';
 import { Editor } from './editor.js';
-import { EXAMPLES, type Names } from './examples.js';
+import { EXAMPLES, nextText, type Names, type Trained } from './examples.js';
 import { PlanPanel, planOf, type Checked } from './plan-panel.js';
 import { SpecForm } from './spec-form.js';
 import { parseSubmission, requestOf, sweepRequestOf } from './submission.js';
@@ -16,13 +17,20 @@ import { parseSubmission, requestOf, sweepRequestOf } from './submission.js';
 const TYPED_MS = 350;
 const DRAFT = 'draft';
 
+const NO_RUN: Trained = { id: 'RUN', dataset: 'cifar10' };
+const NO_NAMES: Names = { dataset: 'cifar10', encoder: NO_RUN, autoencoder: NO_RUN };
+/** An example pairs a run with its own dataset. */
+const trained = (run: Run | undefined): Trained =>
+  run && 'dataset' in run.spec ? { id: run.id, dataset: run.spec.dataset } : NO_RUN;
+
 /** A run or a sweep as YAML, with its plan while one types. */
 export function SubmitPage() {
   const { query } = useRoute();
   const start = useLive(
-    ['start', query['from'], query['sweep'], query['example']],
+    ['start', query['from'], query['sweep'], query['example'], query['next'], query['of']],
     async () => {
       if (query['from']) return stringify(requestOf(await client.run(query['from'])));
+      if (query['next'] && query['of']) return nextText(query['next'], await client.run(query['of']));
       if (query['sweep']) return stringify(sweepRequestOf(await client.sweep(query['sweep'])));
       return null;
     },
@@ -37,20 +45,20 @@ export function SubmitPage() {
         client.runs({ kind: ['autoencode'], status: ['succeeded'], limit: 1 }),
       ]);
       return {
-        dataset: datasets.items[0]?.name ?? 'cifar10',
-        encoder: encoders.items[0]?.id ?? 'RUN',
-        autoencoder: autoencoders.items[0]?.id ?? 'RUN',
+        dataset: datasets.items[0]?.name ?? NO_NAMES.dataset,
+        encoder: trained(encoders.items[0]),
+        autoencoder: trained(autoencoders.items[0]),
       };
     },
     { live: false },
   );
   if (start.error) return <Fault error={start.error} />;
   if (start.isPending || (names.isPending && !names.error)) return <Skeleton lines={10} />;
-  const given = names.data ?? { dataset: 'cifar10', encoder: 'RUN', autoencoder: 'RUN' };
+  const given = names.data ?? NO_NAMES;
   const example = EXAMPLES[query['example'] ?? ''];
   return (
     <Composer
-      key={`${query['from']} ${query['sweep']} ${query['example']}`}
+      key={`${query['from']} ${query['sweep']} ${query['example']} ${query['next']} ${query['of']}`}
       start={start.data ?? example?.text(given) ?? sessionStorage.getItem(DRAFT) ?? EXAMPLES['sweep']!.text(given)}
       names={given}
     />

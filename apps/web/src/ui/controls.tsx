@@ -1,18 +1,16 @@
 import { useEffect, useId, useRef, type ReactNode } from 'react';
 
-/** Boxes to tick, under a button. Escape and a click elsewhere close it. */
-export function Menu({
+/** What lies under a button. Escape and a click elsewhere close it. `label`: the button in words, where it has none. */
+export function Dropdown({
   title,
+  label,
   name,
-  options,
-  chosen,
-  onToggle,
+  children,
 }: {
   title: ReactNode;
+  label?: string;
   name: string;
-  options: readonly { id: string; label: string }[];
-  chosen: readonly string[];
-  onToggle: (id: string) => void;
+  children: ReactNode;
 }) {
   const box = useRef<HTMLDetailsElement>(null);
   useEffect(() => {
@@ -29,16 +27,37 @@ export function Menu({
   };
   return (
     <details className="menu" ref={box} onKeyDown={onKeyDown}>
-      <summary>{title}</summary>
+      <summary aria-label={label}>{title}</summary>
       <fieldset>
         <legend className="hidden">{name}</legend>
-        {options.map(({ id, label }) => (
-          <label key={id}>
-            <input type="checkbox" checked={chosen.includes(id)} onChange={() => onToggle(id)} /> {label}
-          </label>
-        ))}
+        {children}
       </fieldset>
     </details>
+  );
+}
+
+/** Boxes to tick, under a button. */
+export function Menu({
+  title,
+  name,
+  options,
+  chosen,
+  onToggle,
+}: {
+  title: ReactNode;
+  name: string;
+  options: readonly { id: string; label: string }[];
+  chosen: readonly string[];
+  onToggle: (id: string) => void;
+}) {
+  return (
+    <Dropdown title={title} name={name}>
+      {options.map(({ id, label }) => (
+        <label key={id}>
+          <input type="checkbox" checked={chosen.includes(id)} onChange={() => onToggle(id)} /> {label}
+        </label>
+      ))}
+    </Dropdown>
   );
 }
 

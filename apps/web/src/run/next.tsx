@@ -1,0 +1,40 @@
+/** What can be done with the result of a run: links to New, filled in. */
+import { PARENT_KINDS, type Run, type RunKind } from '#libs/contracts';
+import { link } from '../route.js';
+import { Panel } from '../ui/panel.js';
+
+const WORDS: Partial<Record<RunKind, string>> = {
+  pretrain: 'Pretrain',
+  autoencode: 'Autoencode',
+  embed: 'Map',
+  finetune: 'Finetune',
+  evaluate: 'Evaluate',
+  export: 'Export',
+  distill: 'Distill',
+  interpolate: 'Walk',
+};
+
+/** Kinds of runs that take the result of this one: trainings of a dataset, or what takes a network of its kind. */
+export function nextKinds({ kind, spec }: Pick<Run, 'kind' | 'spec'>): RunKind[] {
+  if (kind === 'prepare-dataset') return ['pretrain', 'autoencode'];
+  const segments = spec.kind === 'finetune' && spec.task === 'segmentation';
+  return (Object.keys(WORDS) as RunKind[]).filter(
+    (next) => PARENT_KINDS[next].includes(kind) && !(next === 'distill' && segments),
+  );
+}
+
+export function Next({ run }: { run: Run }) {
+  const kinds = run.status === 'succeeded' ? nextKinds(run) : [];
+  if (kinds.length === 0) return null;
+  return (
+    <Panel title="What comes next">
+      <p className="actions">
+        {kinds.map((kind) => (
+          <a key={kind} className="button" href={link('new', { next: kind, of: run.id })}>
+            {WORDS[kind]}
+          </a>
+        ))}
+      </p>
+    </Panel>
+  );
+}
