@@ -13,7 +13,7 @@ const FRACTIONS = [
 const encoder = { name: 'small-resnet', width: 32 } as const;
 
 /**
- * Five methods and the autoencoder with one budget on CIFAR-10, against three controls. The learning rate of each is
+ * All methods and the autoencoder with one budget on CIFAR-10, against three controls. The learning rate of each is
  * chosen on a tenth of the training images, by the probe after one epoch; the table is of the test images. Hours on two
  * cores: with `--dir` a second start goes on where the first ended, because equal runs are reused.
  */

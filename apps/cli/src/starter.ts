@@ -1,4 +1,5 @@
 /** A sweep to start from: what `loom init` writes. */
+import { METHODS } from '#libs/contracts';
 
 /** A commented sweep in YAML, valid as it stands, of a dataset by its name. Small enough to be tried on a laptop. */
 export const starterSweep = (dataset: string): string => `\
@@ -17,7 +18,7 @@ stages:
   pretrain:
     kind: pretrain
     dataset: ${dataset}          # a name (its newest version) or name@digest: \`loom datasets ls\`
-    method: simclr            # or byol, simsiam, barlow-twins, vicreg
+    method: simclr            # or ${METHODS.slice(1).join(', ')}
     epochs: 8
     batchSize: 128
     encoder: {name: small-resnet, width: 16}

@@ -1,4 +1,5 @@
 export * from './artifacts-api.js';
+export * from './architectures.js';
 export * from './augmentation.js';
 export * from './pretraining-views.js';
 export * from './canonical-json.js';

@@ -1,36 +1,9 @@
 /** How much memory a run needs at its peak, from its spec alone, so that a plan can say what fits where. */
+import { architectureOf } from './architectures.js';
 import type { SampleShape } from './dataset.js';
 import { Encoder, type Optimizer, type Projection } from './run-settings.js';
 import type { RunSpec } from './run-spec.js';
-import type { Autoencode, Pretrain } from './training-spec.js';
-
-/** What differs between the encoders: stride of the stem, and (width factor, stride) of each residual block. */
-export const ARCHITECTURES: Record<
-  Encoder['name'],
-  { stemStride: number; blocks: [factor: number, stride: number][] }
-> = {
-  'small-resnet': {
-    stemStride: 2,
-    blocks: [
-      [1, 1],
-      [2, 2],
-      [4, 2],
-    ],
-  },
-  resnet18: {
-    stemStride: 1,
-    blocks: [
-      [1, 1],
-      [1, 1],
-      [2, 2],
-      [2, 1],
-      [4, 2],
-      [4, 1],
-      [8, 2],
-      [8, 1],
-    ],
-  },
-};
+import { QUEUE_SIZE, type Autoencode, type Pretrain } from './training-spec.js';
 
 const FLOAT = 4;
 /**
@@ -70,19 +43,45 @@ interface Size {
   last: number;
 }
 
-function encoderSize({ name, width }: Encoder, [height, columns, channels]: [number, number, number]): Size {
-  const { stemStride, blocks } = ARCHITECTURES[name];
-  let [h, w, depth] = [Math.ceil(height / stemStride), Math.ceil(columns / stemStride), width];
-  let parameters = 9 * channels * depth + 4 * depth;
-  let maps = h * w * depth;
-  let largest = maps;
-  for (const [factor, stride] of blocks) {
-    const out = factor * width;
+function encoderSize(encoder: Encoder, [height, columns, channels]: [number, number, number]): Size {
+  const { stem, pool, blocks, bottleneck, padding } = architectureOf(encoder);
+  let [h, w, depth] = [height, columns, channels];
+  let [parameters, maps, largest] = [0, 0, 0];
+  const hold = (numbers: number): void => {
+    maps += numbers;
+    largest = Math.max(largest, numbers);
+  };
+  const convolve = (from: number, to: number, kernel: number): void => {
+    parameters += kernel ** 2 * from * to + 4 * to;
+    hold(h * w * to);
+  };
+  const shrink = (stride: number): void => {
     [h, w] = [Math.ceil(h / stride), Math.ceil(w / stride)];
-    const changes = stride !== 1 || depth !== out;
-    parameters += 9 * depth * out + 9 * out * out + 8 * out + (changes ? depth * out + 4 * out : 0);
-    maps += h * w * out * (changes ? 4 : 3);
-    largest = Math.max(largest, h * w * out);
+  };
+  /** What a window of `kernel` places slides over, where it is copied to be padded. */
+  const pad = (from: number, kernel: number, stride: number): void => {
+    if (stride > 1 && padding === 'symmetric') hold((h + kernel - 1) * (w + kernel - 1) * from);
+  };
+  for (const { kernel, stride, channels: out } of stem) {
+    pad(depth, kernel, stride);
+    shrink(stride);
+    convolve(depth, out, kernel);
+    depth = out;
+  }
+  if (pool) {
+    pad(depth, 3, 2);
+    shrink(2);
+    hold(h * w * depth);
+  }
+  for (const { width, stride, channels: out } of blocks) {
+    if (bottleneck) convolve(depth, width, 1);
+    pad(bottleneck ? width : depth, 3, stride);
+    shrink(stride);
+    convolve(bottleneck ? width : depth, width, 3);
+    convolve(width, out, bottleneck ? 1 : 3);
+    if (stride !== 1 || depth !== out) convolve(depth, out, 1);
+    // The sum of both ways.
+    hold(h * w * out);
     depth = out;
   }
   return { parameters, maps, largest, features: depth, last: h * w * depth };
@@ -149,7 +148,7 @@ function numbersOf(
       const parameters =
         size.parameters +
         headParameters(size.features, spec.projection) +
-        (spec.method === 'byol' || spec.method === 'simsiam' ? 2 * spec.predictorHidden * spec.projection.output : 0);
+        (PREDICTING.includes(spec.method) ? 2 * spec.predictorHidden * spec.projection.output : 0);
       return Math.max(
         judged + 3 * parameters,
         learning(
@@ -158,7 +157,7 @@ function numbersOf(
           size.maps,
           parameters,
           spec.optimizer,
-          pairsOf(spec) + (spec.method === 'byol' ? parameters + forward(size, pixels, 2 * spec.batchSize) : 0),
+          pairsOf(spec) + (FOLLOWED.includes(spec.method) ? parameters + forward(size, pixels, 2 * spec.batchSize) : 0),
         ),
       );
     }
@@ -206,9 +205,19 @@ function numbersOf(
   }
 }
 
-/** Similarities between all views of a batch, or between all dimensions. */
-function pairsOf({ method, batchSize, projection: { output } }: Pretrain): number {
-  if (method === 'simclr') return 12 * (2 * batchSize) ** 2;
+/** Methods with a predictor, and those with a network that follows. */
+const PREDICTING: readonly Pretrain['method'][] = ['byol', 'simsiam', 'moco-v3', 'nnclr'];
+const FOLLOWED: readonly Pretrain['method'][] = ['byol', 'moco-v2', 'moco-v3'];
+
+/** Similarities between all views of a batch, between them and a queue, or between all dimensions. */
+function pairsOf({ method, batchSize, projection: { output }, queueSize = QUEUE_SIZE }: Pretrain): number {
+  const views = 2 * batchSize;
+  if (method === 'moco-v2') return 8 * queueSize * (views + output);
+  // Neighbours are constants: nothing of them is kept for the gradient.
+  if (method === 'nnclr') return 4 * queueSize * (views + output);
+  if (method === 'moco-v3') return 12 * batchSize ** 2;
+  if (method === 'simclr') return 12 * views ** 2;
+  if (method === 'dcl' || method === 'supcon') return 20 * views ** 2;
   return method === 'barlow-twins' || method === 'vicreg' ? 48 * output ** 2 : 0;
 }
 

@@ -11,15 +11,34 @@ export const RunId = z.uuid();
 
 export const Encoder = z
   .strictObject({
-    name: z.enum(['small-resnet', 'resnet18']).default('small-resnet'),
+    name: z
+      .enum(['small-resnet', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152'])
+      .default('small-resnet'),
     width: z.int().min(4).max(256).default(32),
+    stem: z
+      .enum(['cifar', 'imagenet'])
+      .optional()
+      .describe(
+        'What comes before the blocks: a 3x3 convolution of stride 1 (`cifar`), or a 7x7 convolution and a 3x3 max ' +
+          'pool of stride 2 each (`imagenet`). Left out: `cifar`, but for `small-resnet` its own.',
+      ),
+    padding: z
+      .enum(['same', 'symmetric'])
+      .optional()
+      .describe(
+        "Where convolutions of stride 2 have their zeros: as TensorFlow's SAME, the odd one at the end (`same`), or " +
+          'as many at both ends, as torchvision (`symmetric`). Left out: `symmetric` with the stem ' +
+          '`imagenet`, otherwise `same`.',
+      ),
   })
   .meta({
     id: 'Encoder',
     description:
       '`small-resnet`: 3x3 stride-2 stem and three residual blocks of width, 2·width, 4·width channels, made for ' +
       'CPUs. `resnet18`: ResNet-18 with the 3x3 stride-1 stem that SimCLR uses for CIFAR; width 64 is the published ' +
-      'one.',
+      "one. `resnet34`; `resnet50`, `resnet101` and `resnet152` of bottlenecks (torchvision's: the stride in the 3x3 " +
+      'convolution): their features are 32·width wide. `width` is 64 times what SimCLR calls the width multiplier: ' +
+      '64 for 1x, 128 for 2x.',
   });
 export type Encoder = z.infer<typeof Encoder>;
 

@@ -29,6 +29,11 @@ describe('specs', () => {
     expect(read({ kind: 'pretrain', method: 'simclr', temperature: 0.5 })).not.toBe(
       read({ kind: 'pretrain', method: 'simclr' }),
     );
+    expect(read({ kind: 'pretrain', queueSize: 64 })).toBe(read({ kind: 'pretrain' }));
+    expect(read({ kind: 'pretrain', method: 'nnclr', queueSize: 64 })).not.toBe(
+      read({ kind: 'pretrain', method: 'nnclr' }),
+    );
+    expect(read({ kind: 'pretrain', method: 'moco-v2' })).not.toContain('queueSize');
     expect(read({ kind: 'autoencode', beta: 4 })).toBe(read({ kind: 'autoencode' }));
     const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
     expect(read({ kind: 'embed', from, maps: ['pca'], umap: { neighbors: 5 } })).toBe(

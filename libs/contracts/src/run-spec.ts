@@ -59,9 +59,10 @@ export const parentsOf = (spec: RunSpec): string[] => [
 
 /** Settings that only some methods of pretraining, variants of autoencoders or kinds of maps read. */
 const READ_BY: Record<string, readonly string[]> = {
-  temperature: ['simclr'],
-  predictorHidden: ['byol', 'simsiam'],
-  targetMomentum: ['byol'],
+  temperature: ['simclr', 'dcl', 'supcon', 'moco-v2', 'moco-v3', 'nnclr'],
+  predictorHidden: ['byol', 'simsiam', 'moco-v3', 'nnclr'],
+  targetMomentum: ['byol', 'moco-v2', 'moco-v3'],
+  queueSize: ['moco-v2', 'nnclr'],
   barlowTwins: ['barlow-twins'],
   vicreg: ['vicreg'],
   noise: ['denoising'],

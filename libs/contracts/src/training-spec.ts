@@ -16,7 +16,20 @@ import {
 import { batchSize, epochs, evalSplit, labelFraction, noEncoderWithParent, seed } from './spec-fields.js';
 
 const weight = z.number().min(0).max(1e6);
-export const METHODS = ['simclr', 'byol', 'simsiam', 'barlow-twins', 'vicreg'] as const;
+export const METHODS = [
+  'simclr',
+  'byol',
+  'simsiam',
+  'barlow-twins',
+  'vicreg',
+  'dcl',
+  'supcon',
+  'moco-v2',
+  'moco-v3',
+  'nnclr',
+] as const;
+/** Rows of a method's queue, where a spec says nothing else. */
+export const QUEUE_SIZE = 4096;
 
 export const Pretrain = z
   .strictObject({
@@ -27,19 +40,33 @@ export const Pretrain = z
     projection: Projection.prefault({}),
     augmentation: Augmentation.optional(),
     views: Views.optional(),
-    temperature: z.number().min(0.01).max(10).default(0.1).describe('SimCLR: temperature of the NT-Xent loss.'),
+    temperature: z
+      .number()
+      .min(0.01)
+      .max(10)
+      .default(0.1)
+      .describe('SimCLR, DCL, SupCon, MoCo and NNCLR: temperature of the contrastive loss.'),
     predictorHidden: z
       .int()
       .min(8)
       .max(8192)
       .default(128)
-      .describe('BYOL and SimSiam: hidden width of the two-layer predictor.'),
+      .describe('BYOL, SimSiam, MoCo v3 and NNCLR: hidden width of the two-layer predictor.'),
     targetMomentum: z
       .number()
       .min(0)
       .max(1)
       .default(0.99)
-      .describe('BYOL: weight of the old value in the target network, from here to 1 on a cosine.'),
+      .describe('BYOL and MoCo: weight of the old value in the target network, from here to 1 on a cosine.'),
+    queueSize: z
+      .int()
+      .min(16)
+      .max(262_144)
+      .optional()
+      .describe(
+        `MoCo v2: how many keys of earlier steps are negatives. NNCLR: among how many outputs of earlier steps ` +
+          `neighbours are sought. ${QUEUE_SIZE} unless it is given.`,
+      ),
     barlowTwins: z
       .strictObject({ lambda: weight.default(5e-3), scale: weight.default(1) })
       .prefault({})

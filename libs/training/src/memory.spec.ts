@@ -72,12 +72,22 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
   ['SimCLR on larger images', 64, { ...pretrain, encoder: { width: 8 } }],
   ['SimCLR without colours', 32, { ...pretrain, encoder: { width: 32 }, augmentation: { crop: {} } }],
   ['BYOL with LARS', 32, { ...pretrain, method: 'byol', encoder: { width: 16 }, optimizer: { name: 'lars' } }],
+  ['SupCon in a large batch', 16, { ...pretrain, method: 'supcon', encoder: { width: 8 }, batchSize: 64 }],
+  ['DCL in a large batch', 16, { ...pretrain, method: 'dcl', encoder: { width: 8 }, batchSize: 64 }],
+  ['MoCo v2 with a long queue', 16, { ...pretrain, method: 'moco-v2', encoder: { width: 8 }, queueSize: 16384 }],
+  ['NNCLR with a long queue', 16, { ...pretrain, method: 'nnclr', encoder: { width: 8 }, queueSize: 16384 }],
+  ['MoCo v3 in a large batch', 16, { ...pretrain, method: 'moco-v3', encoder: { width: 8 }, batchSize: 64 }],
   [
     'VICReg with a wide head',
     16,
     { ...pretrain, method: 'vicreg', encoder: { width: 8 }, projection: { layers: 3, hidden: 1024, output: 1024 } },
   ],
   ['a ResNet-18', 16, { ...pretrain, batchSize: 16, encoder: { name: 'resnet18', width: 16 } }],
+  [
+    'a ResNet-50 with the stem of ImageNet',
+    64,
+    { ...pretrain, batchSize: 16, encoder: { name: 'resnet50', width: 8, stem: 'imagenet' } },
+  ],
   ['a finetuning', 32, { kind: 'finetune', dataset: 'x', from: null, encoder: { width: 16 }, batchSize: 32, steps: 2 }],
   [
     'an autoencoder',

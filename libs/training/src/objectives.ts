@@ -61,6 +61,40 @@ export function crossEntropy(logits: tf.Tensor2D, labels: Labels): tf.Scalar {
   return mean(logits) as tf.Scalar;
 }
 
+/**
+ * Mean over rows of the cross-entropy of softmax against targets that get no gradient, each row a distribution, by the
+ * kernel that gives losses and slopes in one pass. logits, targets: [N, C]
+ */
+export function softCrossEntropy(logits: tf.Tensor2D, targets: tf.Tensor2D): tf.Scalar {
+  const mean = tf.customGrad((...inputs) => {
+    const [x, save] = inputs as unknown as [tf.Tensor2D, (tensors: tf.Tensor[]) => void];
+    const [losses, slopes] = kernel('SoftmaxCrossEntropyWithLogits', float(), [x, targets], 2) as [
+      tf.Tensor1D,
+      tf.Tensor2D,
+    ];
+    save([slopes]);
+    return {
+      value: tf.mean(losses),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(saved[0]!, tf.div(dy, x.shape[0])),
+    };
+  });
+  return mean(logits) as tf.Scalar;
+}
+
+/** Mean over rows of log Σ e^x. logits: [N, C] */
+export function meanLogSumExp(logits: tf.Tensor2D): tf.Scalar {
+  // tfjs's gradient of a sum multiplies by an array of ones that it makes in JavaScript.
+  const mean = tf.customGrad((...inputs) => {
+    const [x, save] = inputs as unknown as [tf.Tensor2D, (tensors: tf.Tensor[]) => void];
+    save([tf.softmax(x)]);
+    return {
+      value: tf.mean(tf.logSumExp(x, 1)),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.mul(saved[0]!, tf.div(dy, x.shape[0])),
+    };
+  });
+  return mean(logits) as tf.Scalar;
+}
+
 /** Fraction of rows whose largest logit is the label's. */
 export const accuracyOf = (logits: tf.Tensor2D, labels: Labels): tf.Scalar =>
   tf.mean<tf.Scalar>(tf.cast(tf.equal(tf.argMax(logits, 1), asTensor(labels)), 'float32'));

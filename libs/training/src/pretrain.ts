@@ -52,6 +52,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
     {
       models: [encoder, head, ...method.models],
       ...(method.followers && { followers: method.followers }),
+      ...(method.memory && { memory: method.memory }),
       ...(method.rates && { rates: method.rates }),
       ...(method.afterUpdate && { afterUpdate: method.afterUpdate }),
       rows: allRows(data.train),
@@ -60,8 +61,11 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random): [tf.Tensor4D] => [viewsOfEach(sample, gatherSamples(data.train, rows), views, random)],
-      objective: ([seen]) => method.objective(seen),
+      batch: (rows, random): [seen: tf.Tensor4D, ...labels: tf.Tensor1D[]] => {
+        const seen = viewsOfEach(sample, gatherSamples(data.train, rows), views, random);
+        return method.readsLabels ? [seen, tf.tensor1d(gatherLabels(data.train, rows), 'int32')] : [seen];
+      },
+      objective: ([seen, labels]) => method.objective(seen, labels),
       evaluate: async (pause) => {
         const metrics = await judge(spec, views, encoder, data, tellProbe, pause);
         requireSpread(spec, metrics['eval/feature_spread'], session.stepsDone);

@@ -127,6 +127,12 @@ export function definedMetrics(
 /** Scalars of a step by metric name; `loss` is minimised. */
 export type Terms = { loss: tf.Scalar } & Record<string, tf.Scalar>;
 
+/** A tensor beside networks that steps read and change, such as a queue. */
+export interface Memory {
+  key: string;
+  variable: tf.Variable;
+}
+
 /** `Batch`: what a step sees, as a tuple of tensors. */
 export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   /** Trained and stored in checkpoints. */
@@ -135,6 +141,8 @@ export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   slower?: { models: readonly LayersModel[]; factor: number };
   /** Stored in checkpoints and not trained, such as a target network. */
   followers?: LayersModel[];
+  /** Read and assigned by the objective, and stored in checkpoints. */
+  memory?: readonly Memory[];
   /** Read by the objective and never changed, such as a teacher. Not the session's to dispose of. */
   frozen?: LayersModel[];
   /** Rows that batches are drawn from. */
@@ -339,7 +347,7 @@ export class Session<Batch extends tf.Tensor[]> {
   }
 
   private variables() {
-    return [...this.weights, ...this.optimizer.slots()];
+    return [...this.weights, ...(this.recipe.memory ?? []), ...this.optimizer.slots()];
   }
 
   private async checkpoint(name: 'checkpoint' | 'best' = 'checkpoint'): Promise<void> {
@@ -385,6 +393,7 @@ export class Session<Batch extends tf.Tensor[]> {
   dispose(): void {
     this.compiled.dispose();
     this.optimizer.dispose();
+    tf.dispose((this.recipe.memory ?? []).map(({ variable }) => variable));
     for (const model of [...this.recipe.models, ...(this.recipe.followers ?? [])]) model.dispose();
   }
 }

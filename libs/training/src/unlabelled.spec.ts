@@ -1,5 +1,7 @@
 /** Datasets without classes: what learns without labels runs, what needs them says so. */
+import type { RunSpec } from '#libs/contracts';
 import { beforeAll, expect, test } from 'vitest';
+import type { z } from 'zod';
 import { inputs, run, small, specs, useTinyDataset } from '../../../tests/support/training-runs.js';
 
 useTinyDataset();
@@ -25,6 +27,12 @@ test('pretraining and autoencoders learn, and are measured by all that needs no 
   );
   expect(mapped.stored).toContain('maps.json');
 }, 120_000);
+
+test('a method that learns from labels says that it needs classes', async () => {
+  await expect(run({ ...specs['pretrain'], method: 'supcon' } as z.input<typeof RunSpec>)).rejects.toThrow(
+    /a class for each sample, this one has none/,
+  );
+});
 
 test('an evaluation says that it needs classes', async () => {
   await expect(

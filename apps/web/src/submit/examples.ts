@@ -1,4 +1,6 @@
 /** What one can begin with: a sweep, and a run of each common kind. */
+import { METHODS } from '#libs/contracts';
+
 /** Names of this stack's that the examples are filled with. */
 export interface Names {
   dataset: string;
@@ -26,7 +28,7 @@ controls: [scratch]
     title: 'Pretraining',
     text: ({ dataset }) => `kind: pretrain
 dataset: ${dataset}
-method: simclr        # or byol, simsiam, barlow-twins, vicreg
+method: simclr        # or ${METHODS.slice(1).join(', ')}
 epochs: 8
 batchSize: 256
 encoder: {name: small-resnet, width: 16}

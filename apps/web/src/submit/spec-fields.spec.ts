@@ -20,7 +20,10 @@ test('every kind has a form, made from its schema', () => {
   expect(field('pretrain', 'method')).toMatchObject({
     required: false,
     usual: '"simclr"',
-    input: { type: 'choice', options: ['simclr', 'byol', 'simsiam', 'barlow-twins', 'vicreg'] },
+    input: {
+      type: 'choice',
+      options: ['simclr', 'byol', 'simsiam', 'barlow-twins', 'vicreg', 'dcl', 'supcon', 'moco-v2', 'moco-v3', 'nnclr'],
+    },
   });
   expect(field('pretrain', 'epochs')).toMatchObject({
     usual: '8',

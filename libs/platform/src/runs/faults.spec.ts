@@ -27,6 +27,11 @@ describe('a dataset without labels', () => {
   test.each([
     [{ kind: 'finetune', from }, 'dataset', /a class for each sample, photos@0 has no labels: pretrain on it/],
     [{ kind: 'finetune', from, task: 'segmentation' }, 'dataset', /with masks, photos@0 has no labels/],
+    [
+      { kind: 'pretrain', method: 'supcon' },
+      'dataset',
+      /a class for each sample, photos@0 has no labels: pretrain on it by another/,
+    ],
     [{ kind: 'evaluate', from }, 'dataset', /a class for each sample, photos@0 has no labels/],
     [{ kind: 'distill', from, labelWeight: 0 }, 'dataset', /photos@0 has no labels/],
     [{ kind: 'interpolate', from, between: { classes: ['a', 'b'] } }, 'between.classes', /expected rows: photos@0/],

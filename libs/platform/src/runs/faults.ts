@@ -81,7 +81,10 @@ function supervisionFaults(spec: Trained, dataset: KnownDataset, at: At): Fault[
         path: at('dataset'),
         message:
           `expected a dataset with ${supervision === 'masks' ? 'masks' : 'a class for each sample'}, ${reference} ` +
-          'has no labels: pretrain on it, then evaluate and fine-tune on one that has some',
+          'has no labels: pretrain on it' +
+          (spec.kind === 'pretrain'
+            ? ' by another method, which needs none'
+            : ', then evaluate and fine-tune on one that has some'),
       },
     ];
   if (!supervision) return batchFaults(spec, dataset, at);
@@ -166,6 +169,7 @@ const isVaried = (at: At, field: string): boolean => at(field).at(-1) !== field;
 /** What the run learns from, beside the samples. */
 function supervisionOf(spec: RunSpec): 'labels' | 'masks' | null {
   if (spec.kind === 'finetune') return spec.task === 'segmentation' ? 'masks' : 'labels';
+  if (spec.kind === 'pretrain') return spec.method === 'supcon' ? 'labels' : null;
   return spec.kind === 'evaluate' || (spec.kind === 'distill' && spec.labelWeight > 0) ? 'labels' : null;
 }
 

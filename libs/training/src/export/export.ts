@@ -3,7 +3,7 @@
  * model back and compares it with the network. That ONNX files give the same, to 1e-4 by onnxruntime, is for the tests
  * to show, for every kind of network: no run loads one.
  */
-import type { ExportModel, RunResult, TrainerInputs } from '#libs/contracts';
+import { architectureOf, type ExportModel, type RunResult, type TrainerInputs } from '#libs/contracts';
 import { logMelSettings, Random, readWhole } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
@@ -263,7 +263,10 @@ const WRITE: Record<
     const file = `${name}.safetensors`;
     const layout =
       'convolution kernels [height, width, in, out], dense kernels [in, out]; batch normalisation adds ' +
-      `${BATCH_NORM_EPSILON} to the variance; padding as TensorFlow's SAME`;
+      `${BATCH_NORM_EPSILON} to the variance; padding as TensorFlow's SAME` +
+      (architectureOf(about.architecture.encoder).padding === 'symmetric'
+        ? ', but of convolutions and pools of stride 2 (kernel - 1) / 2 zeros at both ends'
+        : '');
     const tensors = weightsOf(model).map(({ key, variable }) => ({ key: key.slice(model.name.length + 1), variable }));
     await writeSafetensors(path.join(folder, file), tensors, () => ({
       format: 'latent-loom',

@@ -108,6 +108,20 @@ function samePadding(side: number, kernel: number, stride: number, dilation: num
   return [Math.floor(total / 2), Math.ceil(total / 2)];
 }
 
+/** As ONNX has them: what is before each axis, then what is behind each. */
+function padsOf(
+  { settings }: Use,
+  sides: readonly number[],
+  kernel: readonly number[],
+  strides: readonly number[],
+  dilations: readonly number[] = sides.map(() => 1),
+): number[] {
+  const pads = sides.map((side, axis) =>
+    settings['padding'] === 'same' ? samePadding(side, kernel[axis]!, strides[axis]!, dilations[axis]!) : [0, 0],
+  );
+  return [...pads.map(([begin]) => begin!), ...pads.map(([, end]) => end!)];
+}
+
 function convolution(use: Use): string {
   const { layer, name, settings, inputs, inputShapes, graph } = use;
   requireSetting(use, 'dataFormat', ['channelsLast']);
@@ -116,9 +130,6 @@ function convolution(use: Use): string {
   const [kernelSize, strides, dilations] = (['kernelSize', 'strides', 'dilationRate'] as const).map((key) =>
     perAxis(settings[key], sides.length),
   ) as [number[], number[], number[]];
-  const pads = sides.map((side, axis) =>
-    settings['padding'] === 'same' ? samePadding(side, kernelSize[axis]!, strides[axis]!, dilations[axis]!) : [0, 0],
-  );
   const kernel = weightOf(layer, 'kernel')!;
   // [...places, in, out] → [out, in, ...places]
   const { shape, values } = tf.tidy(() => {
@@ -140,7 +151,7 @@ function convolution(use: Use): string {
         kernel_shape: { ints: kernelSize },
         strides: { ints: strides },
         dilations: { ints: dilations },
-        pads: { ints: [...pads.map(([begin]) => begin!), ...pads.map(([, end]) => end!)] },
+        pads: { ints: padsOf(use, sides, kernelSize, strides, dilations) },
       },
     ),
   );
@@ -236,6 +247,33 @@ function cropped(use: Use): string {
   ]);
 }
 
+function zeroPadded(use: Use): string {
+  const { name, settings, inputs, graph } = use;
+  requireSetting(use, 'dataFormat', ['channelsLast']);
+  const padding = settings['padding'] as [number, number][];
+  const pads = [0, 1].flatMap((end) => [0, 0, ...padding.map((axis) => axis[end]!)]);
+  return graph.add('Pad', name, [inputs[0]!, graph.wholes(`${name}/pads`, pads)]);
+}
+
+/** The operators leave what is padded out of a maximum and of a mean, as TensorFlow's. */
+const windowed =
+  (operator: 'MaxPool' | 'AveragePool') =>
+  (use: Use): string => {
+    const { name, settings, inputs, inputShapes, graph } = use;
+    requireSetting(use, 'dataFormat', ['channelsLast']);
+    requireSetting(use, 'padding', ['same', 'valid']);
+    const sides = inputShapes[0]!.slice(1, -1);
+    const [size, strides] = (['poolSize', 'strides'] as const).map((key) => perAxis(settings[key], sides.length)) as [
+      number[],
+      number[],
+    ];
+    return graph.add(operator, name, inputs, {
+      kernel_shape: { ints: size },
+      strides: { ints: strides },
+      pads: { ints: padsOf(use, sides, size, strides) },
+    });
+  };
+
 function pooled(use: Use): string {
   requireSetting(use, 'dataFormat', ['channelsLast']);
   const { name, inputs, graph } = use;
@@ -263,6 +301,9 @@ const WRITERS: Readonly<Record<string, (use: Use) => string>> = {
   Reshape: reshaped,
   UpSampling2D: upsampled,
   Cropping2D: cropped,
+  ZeroPadding2D: zeroPadded,
+  MaxPooling2D: windowed('MaxPool'),
+  AveragePooling2D: windowed('AveragePool'),
   GlobalAveragePooling1D: pooled,
   GlobalAveragePooling2D: pooled,
 };

@@ -6,15 +6,22 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { encode, featureWidth } from '../networks/encoder.js';
 import { buildPredictor, buildProjectionHead } from '../networks/heads.js';
 import { forward, initialise } from '../networks/weights.js';
-import type { Terms } from '../session.js';
+import type { Memory, Terms } from '../session.js';
+import type { Contrast } from './contrastive-losses.js';
 
 /** The part of a method that is its own, beside the encoder, its projection head and the loop, which all share. */
 export interface Method {
   /** Networks that are trained beside encoder and head. */
   models: LayersModel[];
   followers?: LayersModel[];
-  /** Named terms, `loss` the one that is minimised. views: [2N, H, W, C], those of sample i at rows i and i + N. */
-  objective(views: tf.Tensor4D): Terms;
+  memory?: readonly Memory[];
+  /** Whether the classes of a batch's samples are part of what it learns from. */
+  readsLabels?: boolean;
+  /**
+   * Named terms, `loss` the one that is minimised. views: [2N, H, W, C], those of sample i at rows i and i + N; labels:
+   * int32 [N], where the method reads them.
+   */
+  objective(views: tf.Tensor4D, labels: tf.Tensor1D | undefined): Terms;
   rates?(step: number): number[];
   afterUpdate?(rates: readonly tf.Scalar[]): void;
 }
@@ -43,6 +50,9 @@ export function newPredictor(spec: Pretrain): LayersModel {
   initialise([predictor], Random.seeded(spec.seed, 'predictor'));
   return predictor;
 }
+
+/** What a contrastive loss is logged as. */
+export const contrastTerms = ({ loss, accuracy }: Contrast): Terms => ({ loss, contrastive_accuracy: accuracy });
 
 /** Outputs [2N, D] → those of the first views and those of the second, [N, D] each. */
 export const halves = (z: tf.Tensor2D): [tf.Tensor2D, tf.Tensor2D] => tf.split(z, 2) as [tf.Tensor2D, tf.Tensor2D];

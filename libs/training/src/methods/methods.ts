@@ -1,7 +1,9 @@
 /** The methods of pretraining by their names. */
 import { byol } from './byol.js';
-import { ntXent } from './contrastive-losses.js';
-import { halves, project, type Learner, type Method } from './method.js';
+import { decoupledContrast, ntXent, supervisedContrast } from './contrastive-losses.js';
+import { contrastTerms, halves, project, type Learner, type Method } from './method.js';
+import { mocoV2, mocoV3 } from './moco.js';
+import { nnclr } from './nnclr.js';
 import { barlowTwins, vicreg } from './redundancy-losses.js';
 import { simsiam } from './simsiam.js';
 
@@ -11,10 +13,19 @@ export function methodOf(learner: Learner): Method {
     case 'simclr':
       return {
         models: [],
-        objective: (views) => {
-          const { loss, accuracy } = ntXent(project(learner, views), spec.temperature);
-          return { loss, contrastive_accuracy: accuracy };
-        },
+        objective: (views) => contrastTerms(ntXent(project(learner, views), spec.temperature)),
+      };
+    case 'dcl':
+      return {
+        models: [],
+        objective: (views) => contrastTerms(decoupledContrast(project(learner, views), spec.temperature)),
+      };
+    case 'supcon':
+      return {
+        models: [],
+        readsLabels: true,
+        objective: (views, labels) =>
+          contrastTerms(supervisedContrast(project(learner, views), labels!, spec.temperature)),
       };
     case 'barlow-twins':
       return { models: [], objective: (views) => barlowTwins(...halves(project(learner, views)), spec.barlowTwins) };
@@ -24,5 +35,11 @@ export function methodOf(learner: Learner): Method {
       return simsiam(learner);
     case 'byol':
       return byol(learner);
+    case 'moco-v2':
+      return mocoV2(learner);
+    case 'moco-v3':
+      return mocoV3(learner);
+    case 'nnclr':
+      return nnclr(learner);
   }
 }

@@ -42,7 +42,7 @@ export function buildDecoder(encoder: layers.LayersModel, latent: number, width:
   if (cut.flat().some((side) => side > 0)) x = apply(layers.layers.cropping2D({ cropping: cut, name: 'crop' }), x);
   const pixels = apply(
     layers.layers.activation({ activation: 'sigmoid', name: 'pixels' }),
-    convolution(x, 'pixels_conv', channels, 3, 1, true),
+    convolution(x, 'pixels_conv', channels, 3, { useBias: true }),
   );
   return layers.model({ inputs: code, outputs: pixels, name: 'decoder' });
 }

@@ -123,20 +123,41 @@ export const normaliseAndRectify = (x: Symbolic, norm: string, name: string) =>
   apply(new Rectifier({ name, rectified: true }), apply(new BatchNorm({ name: norm, rectifies: true }), x));
 /** Side of a square, or height and width: of a kernel or a stride. */
 export type Size = number | [height: number, width: number];
+/** Zeros around a window: as TensorFlow's SAME, or as many at both ends of an axis where the stride is above 1. */
+export type Padding = 'same' | 'symmetric';
+/** As many zeros at both ends as leave a window of an odd size its places with every stride. */
+const padded = (x: Symbolic, name: string, [height, width]: [number, number]): Symbolic => {
+  const [rows, columns] = [(height - 1) / 2, (width - 1) / 2];
+  return apply(
+    layers.layers.zeroPadding2d({
+      name: `${name}_pad`,
+      padding: [
+        [rows, rows],
+        [columns, columns],
+      ],
+    }),
+    x,
+  );
+};
+const sidesOf = (size: Size): [number, number] => (typeof size === 'number' ? [size, size] : size);
+
 export function convolution(
   x: Symbolic,
   name: string,
   filters: number,
   kernelSize: Size,
-  strides: Size = 1,
-  useBias = false,
+  { strides = 1, padding = 'same', useBias = false }: { strides?: Size; padding?: Padding; useBias?: boolean } = {},
 ): Symbolic {
+  const pads =
+    padding === 'symmetric' && Math.max(...sidesOf(strides)) > 1 && Math.max(...sidesOf(kernelSize)) > 1
+      ? 'valid'
+      : 'same';
   const layer = layers.layers.conv2d({
     name,
     filters,
     kernelSize,
     strides,
-    padding: 'same',
+    padding: pads,
     useBias,
     kernelInitializer: 'zeros',
   });
@@ -150,10 +171,21 @@ export function convolution(
       // of it.
       return skips && sides.every((side) => side % 2 === 0)
         ? tf.conv2d(everySecond(input), kernel, 1, 'same')
-        : tf.conv2d(input, kernel, strides, 'same');
+        : tf.conv2d(input, kernel, strides, pads);
     };
   }
-  return apply(layer, x);
+  return apply(layer, pads === 'valid' ? padded(x, name, sidesOf(kernelSize)) : x);
+}
+/**
+ * The largest of each 3x3 window at every second place. x is rectified: zeros around it then change no maximum, and get
+ * no gradient that counts.
+ */
+export function maxPool(x: Symbolic, name: string, padding: Padding): Symbolic {
+  const isPadded = padding === 'symmetric';
+  return apply(
+    layers.layers.maxPooling2d({ name, poolSize: 3, strides: 2, padding: isPadded ? 'valid' : 'same' }),
+    isPadded ? padded(x, name, [3, 3]) : x,
+  );
 }
 /** Every second place along height and width: [N, 2h, 2w, C] → [N, h, w, C] */
 function everySecond(x: tf.Tensor4D): tf.Tensor4D {

@@ -1,6 +1,7 @@
 /** A U-Net's way back from an encoder's maps to classes of pixels. */
-import { ARCHITECTURES, type Encoder } from '#libs/contracts';
+import type { Encoder } from '#libs/contracts';
 import * as layers from '@tensorflow/tfjs-layers';
+import { lastOfEachResolution } from './encoder.js';
 import { apply, convolution, normaliseAndRectify, type Symbolic } from './layers.js';
 
 /** Channels of a segmenter's maps are half the encoder's at that resolution, but at least so many. */
@@ -10,12 +11,10 @@ const SEGMENTER_WIDTH = 16;
  * A model over the encoder's layers that gives the last map of each resolution [N, h, w, C], finest first. It shares
  * the encoder's weights and is disposed of with it.
  */
-export function pyramidOf(encoder: layers.LayersModel, { name }: Encoder): layers.LayersModel {
-  const { blocks } = ARCHITECTURES[name];
-  const last = blocks.flatMap((_, i) => (blocks[i + 1]?.[1] === 1 ? [] : [`block${i + 1}_relu2`]));
+export function pyramidOf(encoder: layers.LayersModel, architecture: Encoder): layers.LayersModel {
   return layers.model({
     inputs: encoder.inputs,
-    outputs: last.map((layer) => encoder.getLayer(layer).output as Symbolic),
+    outputs: lastOfEachResolution(architecture).map((layer) => encoder.getLayer(layer).output as Symbolic),
     name: 'pyramid',
   });
 }
@@ -48,5 +47,9 @@ export function buildSegmenter(pyramid: layers.LayersModel, classes: number): la
     if (skip) x = apply(layers.layers.concatenate({ name: `${name}_join` }), [x, skip]);
     x = normaliseAndRectify(convolution(x, `${name}_conv`, channels, 3), `${name}_bn`, `${name}_relu`);
   });
-  return layers.model({ inputs: maps, outputs: convolution(x, 'logits', classes, 1, 1, true), name: 'segmenter' });
+  return layers.model({
+    inputs: maps,
+    outputs: convolution(x, 'logits', classes, 1, { useBias: true }),
+    name: 'segmenter',
+  });
 }

@@ -27,9 +27,12 @@ function leak(x: Symbolic, name: string): Symbolic {
  */
 export function buildWaveformEncoder(width: number, length: number): layers.LayersModel {
   const sounds = layers.input({ shape: [1, length, 1], name: 'sounds' });
-  const stem = leak(convolution(sounds, 'stem_conv', width, WAVE_STEM, [1, WAVE_STRIDE], true), 'stem_leak');
+  const stem = leak(
+    convolution(sounds, 'stem_conv', width, WAVE_STEM, { strides: [1, WAVE_STRIDE], useBias: true }),
+    'stem_leak',
+  );
   const map = leak(
-    convolution(stem, 'stage_conv', WAVE_DEPTH * width, WAVE_KERNEL, [1, WAVE_STRIDE], true),
+    convolution(stem, 'stage_conv', WAVE_DEPTH * width, WAVE_KERNEL, { strides: [1, WAVE_STRIDE], useBias: true }),
     'stage_leak',
   );
   const features = averagePool(map, 'features');
@@ -78,7 +81,7 @@ export function buildWaveformBottleneck(
   const parts = Array.from({ length: codes }, (_, i) =>
     apply(
       layers.layers.flatten({ name: `flatten${i + 1}` }),
-      convolution(padded, `latent${i + 1}`, latent / stretches, [1, length], [1, length], true),
+      convolution(padded, `latent${i + 1}`, latent / stretches, [1, length], { strides: [1, length], useBias: true }),
     ),
   );
   return layers.model({
@@ -105,16 +108,15 @@ export function buildWaveformDecoder(encoder: layers.LayersModel, latent: number
   );
   const unfolded = apply(
     layers.layers.reshape({ targetShape: [1, stretches * stretch, depth], name: 'unfold_map' }),
-    convolution(places, 'unfold', stretch * depth, 1, 1, true),
+    convolution(places, 'unfold', stretch * depth, 1, { useBias: true }),
   );
   const up = apply(layers.layers.upSampling2d({ size: [1, WAVE_STRIDE], name: 'up' }), unfolded);
   const blocks = convolution(
-    leak(convolution(up, 'up_conv', width, WAVE_KERNEL, 1, true), 'up_leak'),
+    leak(convolution(up, 'up_conv', width, WAVE_KERNEL, { useBias: true }), 'up_leak'),
     'samples_conv',
     WAVE_STRIDE,
     WAVE_KERNEL,
-    1,
-    true,
+    { useBias: true },
   );
   const available = stretches * stretch * WAVE_STRIDE ** 2;
   let x = apply(layers.layers.reshape({ targetShape: [1, available, 1], name: 'samples_in_time' }), blocks);

@@ -1,0 +1,38 @@
+/** Encoders learn as a compiled graph, without a leak, and after a stop as if there had been none. */
+import type { Encoder, RunSpec } from '#libs/contracts';
+import * as tf from '@tensorflow/tfjs-core';
+import { describe, expect, test } from 'vitest';
+import type { z } from 'zod';
+import { readTensors } from './checkpoint.js';
+import { run, useTinyDataset } from '../../../tests/support/training-runs.js';
+
+useTinyDataset();
+
+const finetune = (encoder: Encoder, steps: number): z.input<typeof RunSpec> => ({
+  kind: 'finetune',
+  dataset: 'tiny',
+  from: null,
+  encoder,
+  batchSize: 9,
+  steps,
+  optimizer: { name: 'adam', learningRate: 5e-3 },
+});
+
+// Protects exact resume: losing a worker must not change what a run learns.
+describe.each<Encoder>([{ name: 'resnet50', width: 4, stem: 'imagenet' }])('%o', (encoder) => {
+  test('4 steps, stopped at 2 and resumed, end in the very weights, and no tensor stays', async () => {
+    const spec = finetune(encoder, 4);
+    const whole = await run(spec);
+    const before = tf.memory().numTensors;
+    const first = await run(spec, { stopAt: 2 });
+    expect(first.stopped).toMatchObject({ reason: 'drain', step: 2 });
+    const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
+    expect(tf.memory().numTensors).toBe(before);
+    const [expected, found] = [
+      await readTensors(whole.files.get('model')!),
+      await readTensors(second.files.get('model')!),
+    ];
+    expect([...found.tensors.keys()]).toEqual([...expected.tensors.keys()]);
+    for (const [key, { values }] of expected.tensors) expect(found.tensors.get(key)!.values, key).toEqual(values);
+  }, 120_000);
+});
