@@ -161,7 +161,10 @@ const HEAT = [17, 18, 24, 30, 36, 71, 107, 143, 179, 221] as const;
  * The composition matrix as a heat map: colours where the output is a terminal that wants them, numbers in %
  * everywhere.
  */
-function compositionText({ names, measure, cells }: NonNullable<SweepTable['composition']>, output: Output): string {
+function compositionText(
+  { names, measure, branches, cells }: NonNullable<SweepTable['composition']>,
+  output: Output,
+): string {
   const values = cells.flat().flatMap((cell) => (cell ? [cell.mean] : []));
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const widest = Math.max(...names.map((name) => name.length), 5);
@@ -173,7 +176,8 @@ function compositionText({ names, measure, cells }: NonNullable<SweepTable['comp
   };
   const title =
     measure === 'kNN' ? 'kNN accuracy' : `accuracy on ${percent(Number(measure.split(' ')[1]))} of the labels`;
-  const head = bold(`${title}, in %: each augmentation with each, alone on the diagonal`, output);
+  const where = branches === 'one' ? ', on one of the two views' : '';
+  const head = bold(`${title}, in %: each augmentation with each, alone on the diagonal${where}`, output);
   const columns = names.map((name) => ` ${name.padStart(widest)} `).join('');
   const rows = cells.map((row, i) => `${names[i]!.padEnd(widest)} ${row.map(cell).join('')}\n`).join('');
   return `${head}\n${' '.repeat(widest)} ${columns}\n${rows}`;

@@ -19,7 +19,16 @@ export const AugmentationAlgebra = z
       .optional()
       .describe('Every combination of so many: one number, or from and to.'),
     pairs: z
-      .strictObject({ of: Pool })
+      .strictObject({
+        of: Pool,
+        branches: z
+          .enum(['both', 'one'])
+          .optional()
+          .describe(
+            'Views that have the pair: both (also where left out), or only the first, while the second has what is ' +
+              "in `always` alone: the setting of SimCLR's figure 5, where `always` is the crop.",
+          ),
+      })
       .optional()
       .describe('Each alone and each two together: the composition matrix of SimCLR (Chen et al. 2020, figure 5).'),
     leave_one_out: z
@@ -86,4 +95,12 @@ export function combinations(algebra: AugmentationAlgebra): Record<string, unkno
       [{ ...(always && resolved(always)) }],
     ),
   );
+}
+
+/** The field of a pretraining that an algebra sets, and its values: both views alike, or two of which one has more. */
+export function valuesOf(algebra: AugmentationAlgebra): { field: 'augmentation' | 'views'; values: unknown[] } {
+  const augmentations = combinations(algebra);
+  if (algebra.pairs?.branches !== 'one') return { field: 'augmentation', values: augmentations };
+  const other = { augmentation: algebra.always ? resolved(algebra.always) : {} };
+  return { field: 'views', values: augmentations.map((augmentation) => [{ augmentation }, other]) };
 }

@@ -1,5 +1,5 @@
 /** What trials assign: every combination of what a grid lists, or draws, with what is tried in full. */
-import { combinationCount, combinations } from './augmentation-algebra.js';
+import { combinationCount, valuesOf as combinationsOf } from './augmentation-algebra.js';
 import { takesOf } from './field-draws.js';
 import type { RunSpec } from './run-spec.js';
 import { draws, everyAssignment, finiteValues, inOrder, TPE_STARTUP, type Parameter } from './search-space.js';
@@ -45,11 +45,8 @@ function sharedAxes(sweep: SweepSpec): Axis[] {
     const targets = need('augmentations', 'pretrain');
     const count = combinationCount(augmentations);
     if (count > cap) refuse(cap, count);
-    axes.push(
-      combinations(augmentations).map((augmentation) =>
-        Object.fromEntries(targets.map((stage) => [`${stage}.augmentation`, augmentation])),
-      ),
-    );
+    const { field, values } = combinationsOf(augmentations);
+    axes.push(values.map((value) => Object.fromEntries(targets.map((stage) => [`${stage}.${field}`, value]))));
   }
   const finetunes = fractions || seeds ? need(fractions ? 'label_fractions' : 'seeds', 'finetune') : [];
   if (fractions)

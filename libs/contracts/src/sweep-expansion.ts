@@ -274,7 +274,7 @@ const sourceOf = (field: readonly (string | number)[], stage: string, assigned: 
 
 /** The key at the top of the spec that set a field. */
 function sharedKeyOf(path: string): string {
-  if (path.endsWith('.augmentation')) return 'augmentations';
+  if (path.endsWith('.augmentation') || path.endsWith('.views')) return 'augmentations';
   return path.endsWith('.labelFraction') ? 'label_fractions' : 'seeds';
 }
 

@@ -34,7 +34,16 @@ export const SweepTable = z
       }),
     ),
     composition: z
-      .object({ names: z.array(z.string()), measure: z.string(), cells: z.array(z.array(estimate.nullable())) })
+      .object({
+        names: z.array(z.string()),
+        measure: z.string(),
+        branches: z
+          .enum(['both', 'one'])
+          .describe(
+            'Whether both views had the augmentations of a cell, or one of them, which its order does not tell.',
+          ),
+        cells: z.array(z.array(estimate.nullable())),
+      })
       .nullable()
       .describe(
         'Where augmentations were tried alone and in pairs: how good each is with each, itself alone on the diagonal.',

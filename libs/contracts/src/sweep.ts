@@ -54,7 +54,8 @@ export const SweepSpec = z
       .refine((stages) => Object.keys(stages).length > 0, 'expected at least one stage'),
     parameters: z.record(z.string().min(1).max(256), Parameter).default({}),
     augmentations: AugmentationAlgebra.optional().describe(
-      `Sets \`augmentation\` of every stage that pretrains. ${AugmentationAlgebra.description}`,
+      'Sets `augmentation` of every stage that pretrains (`views` where pairs are on one branch). ' +
+        AugmentationAlgebra.description,
     ),
     label_fractions: z
       .array(z.number().gt(0).max(1))

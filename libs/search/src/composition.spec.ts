@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { expandSweep, SweepSpec } from '#libs/contracts';
 import { compositionOf } from './composition.js';
 
 test('a composition matrix has each augmentation alone on its diagonal and pairs beside it', () => {
@@ -17,7 +18,7 @@ test('a composition matrix has each augmentation alone on its diagonal and pairs
     row({ crop: {}, cutout: {}, blur: {} }, 0.6),
   ];
   const composition = compositionOf(rows)!;
-  expect(composition).toMatchObject({ names: ['crop', 'blur'], measure: 'accuracy 0.01' });
+  expect(composition).toMatchObject({ names: ['crop', 'blur'], measure: 'accuracy 0.01', branches: 'both' });
   expect(composition.cells.map((line) => line.map((cell) => cell?.mean))).toEqual([
     [0.4, 0.5],
     [0.5, 0.2],
@@ -27,4 +28,44 @@ test('a composition matrix has each augmentation alone on its diagonal and pairs
   expect(
     compositionOf(rows.map((each) => ({ ...each, parameters: { ...each.parameters, 'pretrain.temperature': 0.1 } }))),
   ).toBeNull();
+});
+
+test('pairs on one branch are planned as views of which one has them, and their matrix says so', () => {
+  const trials = expandSweep(
+    SweepSpec.parse({
+      name: 'figure-5',
+      stages: { pretrain: { kind: 'pretrain', dataset: 'x' } },
+      augmentations: { pairs: { of: ['flip', 'blur', 'grayscale'], branches: 'one' }, always: ['crop'] },
+    }),
+  );
+  const made = trials.map(({ runs: [run] }) => {
+    const { spec } = run!;
+    if (spec.kind !== 'pretrain' || typeof spec.views !== 'object')
+      throw new Error('expected a pretraining with views');
+    expect(spec.augmentation).toBeUndefined();
+    return spec.views.map(({ augmentation }) => Object.keys(augmentation).sort().join('+'));
+  });
+  expect(made).toEqual([
+    ['crop+flip', 'crop'],
+    ['crop+grayscale', 'crop'],
+    ['blur+crop', 'crop'],
+    ['crop+flip+grayscale', 'crop'],
+    ['blur+crop+flip', 'crop'],
+    ['blur+crop+grayscale', 'crop'],
+  ]);
+  const rows = trials.map(({ parameters }, i) => ({
+    parameters,
+    knn: { mean: i / 10, ci95: null, n: 1 },
+    accuracy: {},
+  }));
+  const composition = compositionOf(rows)!;
+  expect(composition).toMatchObject({ names: ['flip', 'grayscale', 'blur'], measure: 'kNN', branches: 'one' });
+  // The order of application is one and the same, so that both halves are.
+  expect(composition.cells.map((line) => line.map((cell) => cell?.mean))).toEqual([
+    [0, 0.3, 0.4],
+    [0.3, 0.1, 0.5],
+    [0.4, 0.5, 0.2],
+  ]);
+  const mixed = { ...rows[0]!, parameters: { 'pretrain.augmentation': { crop: {} } } };
+  expect(compositionOf([...rows, mixed])).toBeNull();
 });

@@ -5,7 +5,7 @@ import { areLevel, percent, share } from './numbers.js';
 
 /** SimCLR's figure 5: how good each augmentation is with each, alone on the diagonal. */
 export function CompositionMap({
-  composition: { names, measure, cells },
+  composition: { names, measure, branches, cells },
   name,
 }: {
   composition: NonNullable<SweepTable['composition']>;
@@ -36,7 +36,8 @@ export function CompositionMap({
       data={[names, cells]}
       caption={
         <>
-          Each augmentation with each, alone on the diagonal: {what}.
+          Each augmentation with each, alone on the diagonal
+          {branches === 'one' && ', on one of the two views (the other has what all have)'}: {what}.
           {best && (
             <>
               {' '}
@@ -50,6 +51,7 @@ export function CompositionMap({
       description={
         `Heat map of ${what} for ` +
         names.join(', ') +
+        (branches === 'one' ? ' on one of the two views' : '') +
         (best ? `; the ${level > 0 ? 'highest' : 'best'} is ${pair} with ${percent(best.estimate.mean)}` : '')
       }
       rows={() => [['', ...names], ...names.map((each, i) => [each, ...cells[i]!.map((cell) => cell?.mean)])]}

@@ -190,12 +190,16 @@ function whole({ runs, ...trial }: TrialRow, damaged: DamagedRow[]): TrialRow {
   };
 }
 
-/** With each augmentation as a parameter of its own: its settings, or null where it is off. */
+/** With each augmentation (of each view) as a parameter of its own: its settings, or null where it is off. */
 const apart = (parameters: Record<string, unknown>): Record<string, unknown> =>
-  Object.fromEntries(
-    Object.entries(parameters).flatMap(([path, value]) =>
-      path.endsWith('.augmentation') && typeof value === 'object' && value !== null
-        ? Object.entries(value).map(([name, settings]) => [`${path}.${name}`, settings])
-        : [[path, value]],
-    ),
+  Object.fromEntries(Object.entries(parameters).flatMap(([path, value]) => partsOf(path, value)));
+
+function partsOf(path: string, value: unknown): [string, unknown][] {
+  if (typeof value !== 'object' || value === null) return [[path, value]];
+  if (path.endsWith('.augmentation'))
+    return Object.entries(value).map(([name, settings]) => [`${path}.${name}`, settings]);
+  if (!path.endsWith('.views') || !Array.isArray(value)) return [[path, value]];
+  return value.flatMap((view: { augmentation?: unknown }, i) =>
+    partsOf(`${path}.${i}.augmentation`, view.augmentation),
   );
+}
