@@ -159,8 +159,10 @@ describe('a file in the shape of public ones', () => {
   test('keys for the service itself, a metric that is set aside, and a value that no field takes', () => {
     const text =
       'apiVersion: 1\nkind: sweep\nmethod: grid\nmetric: {name: fid, goal: minimize}\nwandb_version: 3\n' +
-      'parameters:\n  optimizer: {values: [adam, sgd]}\n  seed: {values: [1, 2]}\n';
-    expect(() => read(text)).toThrow(/f\.yaml:7:\d+: .*expected adam, lars, got "sgd": map: \{optimizer: null\}/);
+      'parameters:\n  optimizer: {values: [adam, rmsprop]}\n  seed: {values: [1, 2]}\n';
+    expect(() => read(text)).toThrow(
+      /f\.yaml:7:\d+: .*expected adam, lars, sgd, got "rmsprop": map: \{optimizer: null\}/,
+    );
     const { notes, trials } = read(text, { optimizer: null, fid: null });
     expect(trials).toHaveLength(2);
     expect(notes).toMatch(/wandb_version: set aside, sweeps have no such key[^]*metric fid: set aside/);

@@ -96,8 +96,16 @@ const headParameters = (input: number, { layers, hidden, output }: Projection): 
  * A weight, its gradient, the optimiser's averages, and what recording the step holds of them; and while it applies
  * them, what it makes of them, for all weights at once.
  */
-const copiesOfWeights = ({ name }: Optimizer): { held: number; applying: number } =>
-  name === 'adam' ? { held: 9, applying: 13 } : { held: 7, applying: 9 };
+const COPIES_OF_WEIGHTS: Record<Optimizer['name'], { held: number; applying: number }> = {
+  adam: { held: 9, applying: 13 },
+  lars: { held: 7, applying: 9 },
+  sgd: { held: 9, applying: 14 },
+};
+/** Clipped gradients lie beside those they are made of. */
+const copiesOfWeights = ({ name, clipNorm }: Optimizer): { held: number; applying: number } => {
+  const { held, applying } = COPIES_OF_WEIGHTS[name];
+  return { held, applying: applying + (clipNorm === undefined ? 0 : 1) };
+};
 
 /**
  * Bytes of tensors at the peak of a run: at least what was measured, at most twice that (memory.spec.ts of

@@ -52,6 +52,22 @@ export const Projection = z
 export type Projection = z.infer<typeof Projection>;
 
 const learningRate = z.number().gt(0).max(100);
+/** What any optimiser may be told beside its own; absent: nothing is clipped or scaled. */
+const common = {
+  scaling: z
+    .enum(['linear', 'sqrt'])
+    .optional()
+    .describe(
+      '`learningRate` is that of a batch, as SimCLR has it: `linear` times batchSize / 256, `sqrt` times the root of ' +
+        'batchSize. Without it, it is the learning rate as it stands.',
+    ),
+  clipNorm: z
+    .number()
+    .gt(0)
+    .max(1e6)
+    .optional()
+    .describe('Gradients whose norm, over all weights together, is above this are shortened to it.'),
+};
 const Adam = z
   .strictObject({
     name: z.literal('adam'),
@@ -60,6 +76,7 @@ const Adam = z
     beta1: z.number().min(0).lt(1).default(0.9),
     beta2: z.number().min(0).lt(1).default(0.999),
     epsilon: z.number().gt(0).max(1).default(1e-8),
+    ...common,
   })
   .meta({ id: 'Adam' });
 const Lars = z
@@ -69,9 +86,25 @@ const Lars = z
     weightDecay: z.number().min(0).max(1).default(1e-6),
     momentum: z.number().min(0).lt(1).default(0.9),
     trustCoefficient: z.number().gt(0).max(1).default(1e-3),
+    ...common,
   })
   .meta({ id: 'Lars' });
-const NamedOptimizer = z.discriminatedUnion('name', [Adam, Lars]);
+const Sgd = z
+  .strictObject({
+    name: z.literal('sgd'),
+    learningRate: learningRate.default(0.03),
+    weightDecay: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(5e-4)
+      .describe('Added to the gradient, as PyTorch does; not for biases and normalisation.'),
+    momentum: z.number().min(0).lt(1).default(0.9),
+    nesterov: z.boolean().default(false),
+    ...common,
+  })
+  .meta({ id: 'Sgd' });
+const NamedOptimizer = z.discriminatedUnion('name', [Adam, Lars, Sgd]);
 export type Optimizer = z.infer<typeof NamedOptimizer>;
 /** Settings without a name are those of Adam, as where none is given at all. */
 const withName = (given: z.input<typeof NamedOptimizer>): unknown =>
@@ -84,10 +117,22 @@ export const Schedule = z
   .strictObject({
     name: z.enum(['cosine', 'constant']).default('cosine'),
     warmupSteps: z.int().min(0).max(1_000_000).default(0),
+    warmupEpochs: z
+      .number()
+      .min(0)
+      .max(10_000)
+      .optional()
+      .describe('The warm-up in epochs of the samples that are trained on, in place of `warmupSteps`.'),
+  })
+  .refine(({ warmupSteps, warmupEpochs }) => warmupEpochs === undefined || warmupSteps === 0, {
+    path: ['warmupEpochs'],
+    message: 'expected one of `warmupSteps` and `warmupEpochs`, got both',
   })
   .meta({
     id: 'Schedule',
-    description: 'Linear warm-up over `warmupSteps` steps, then a cosine to zero at the last step; or a constant rate.',
+    description:
+      'Linear warm-up over `warmupSteps` steps or `warmupEpochs` epochs, then a cosine to zero at the last step; or ' +
+      'a constant rate.',
   });
 export type Schedule = z.infer<typeof Schedule>;
 

@@ -78,6 +78,17 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
   ['NNCLR with a long queue', 16, { ...pretrain, method: 'nnclr', encoder: { width: 8 }, queueSize: 16384 }],
   ['MoCo v3 in a large batch', 16, { ...pretrain, method: 'moco-v3', encoder: { width: 8 }, batchSize: 64 }],
   [
+    'SGD that is clipped, of many weights',
+    8,
+    {
+      ...pretrain,
+      batchSize: 4,
+      encoder: { width: 8 },
+      projection: { layers: 2, hidden: 1024, output: 256 },
+      optimizer: { name: 'sgd', clipNorm: 1 },
+    },
+  ],
+  [
     'VICReg with a wide head',
     16,
     { ...pretrain, method: 'vicreg', encoder: { width: 8 }, projection: { layers: 3, hidden: 1024, output: 1024 } },

@@ -19,6 +19,28 @@ export function learningRateAt(
   return 0.5 * base * (1 + Math.cos(Math.PI * Math.min(1, progress)));
 }
 
+/** What is learnt how, for how long and from what. */
+interface Training {
+  optimizer: OptimizerSpec;
+  schedule: Schedule;
+  totalSteps: number;
+  batchSize: number;
+  /** Samples that are trained on; an epoch is as many whole batches as they fill. */
+  rows: { readonly length: number };
+}
+
+/** The learning rate of each step as a spec says it: scaled with the batch, its warm-up in steps or epochs. */
+export function learningRateOf(training: Training): (step: number) => number {
+  const { optimizer, schedule, totalSteps, batchSize, rows } = training;
+  const { warmupEpochs } = schedule;
+  const factor = { none: 1, linear: batchSize / 256, sqrt: Math.sqrt(batchSize) }[optimizer.scaling ?? 'none'];
+  const warmupSteps =
+    warmupEpochs === undefined
+      ? schedule.warmupSteps
+      : Math.round(warmupEpochs * Math.max(1, Math.floor(rows.length / batchSize)));
+  return (step) => learningRateAt(step, totalSteps, optimizer.learningRate * factor, { ...schedule, warmupSteps });
+}
+
 /** Biases and normalisation are neither decayed nor adapted: everything of one dimension. */
 const isExcluded = (variable: tf.Tensor) => variable.rank <= 1;
 
@@ -42,13 +64,41 @@ export interface Optimizer {
   dispose(): void;
 }
 
+function named(spec: OptimizerSpec, weights: readonly NamedWeight[], factors?: readonly number[]): Optimizer {
+  switch (spec.name) {
+    case 'adam':
+      return new Adam(spec, weights, factors);
+    case 'lars':
+      return new Lars(spec, weights, factors);
+    case 'sgd':
+      return new Sgd(spec, weights, factors);
+  }
+}
+
+/** Gradients times min(1, most / (norm + 1e-6)), where the norm is that of all together (PyTorch, clip_grad_norm_). */
+function clippedByNorm(gradients: readonly tf.Tensor[], most: number): tf.Tensor[] {
+  const squares = gradients.map((gradient) => tf.tidy(() => tf.sum<tf.Scalar>(tf.square(gradient))));
+  const norm = tf.sqrt(tf.addN<tf.Scalar>(squares));
+  const factor = tf.minimum(1, tf.div(most, tf.add(norm, 1e-6)));
+  return gradients.map((gradient) => tf.mul(gradient, factor));
+}
+
 /** `factors`: of the learning rate, one for each weight; without them 1. */
 export function createOptimizer(
   spec: OptimizerSpec,
   weights: readonly NamedWeight[],
   factors?: readonly number[],
 ): Optimizer {
-  return spec.name === 'adam' ? new Adam(spec, weights, factors) : new Lars(spec, weights, factors);
+  const optimizer = named(spec, weights, factors);
+  const { clipNorm } = spec;
+  if (clipNorm === undefined) return optimizer;
+  const apply = optimizer.apply.bind(optimizer);
+  optimizer.apply = (gradients, rates) => {
+    tf.tidy(() => {
+      apply(clippedByNorm(gradients, clipNorm), rates);
+    });
+  };
+  return optimizer;
 }
 
 /**
@@ -204,6 +254,48 @@ class Lars implements Optimizer {
         }
         velocity.assign(tf.add(tf.mul(velocity, momentum), scaled));
         variable.assign(tf.sub(variable, velocity));
+      }),
+    );
+  }
+
+  slots() {
+    return this.weights.map(({ key }, i) => ({ key: `optimizer/velocity/${key}`, variable: this.velocities[i]! }));
+  }
+
+  dispose(): void {
+    tf.dispose(this.velocities);
+  }
+}
+
+/**
+ * Stochastic gradient descent as PyTorch has it, without dampening: g ← g + wd·p; v ← m·v + g; p ← p − lr·v, or with
+ * Nesterov's momentum p ← p − lr·(g + m·v). Biases and normalisation get no decay.
+ */
+class Sgd implements Optimizer {
+  private readonly velocities: tf.Variable[];
+
+  constructor(
+    private readonly spec: Extract<OptimizerSpec, { name: 'sgd' }>,
+    private readonly weights: readonly NamedWeight[],
+    private readonly factors?: readonly number[],
+  ) {
+    this.velocities = weights.map(({ variable }) => tf.tidy(() => tf.variable(tf.zerosLike(variable), false)));
+  }
+
+  rates(learningRate: number): number[] {
+    return [learningRate];
+  }
+
+  apply(gradients: readonly tf.Tensor[], [learningRate]: readonly tf.Scalar[]): void {
+    const { momentum, weightDecay, nesterov } = this.spec;
+    tf.tidy(() =>
+      this.weights.forEach(({ variable }, i) => {
+        const velocity = this.velocities[i]!;
+        const rate = tf.mul(learningRate!, this.factors?.[i] ?? 1);
+        const g = isExcluded(variable) ? gradients[i]! : tf.add(gradients[i]!, tf.mul(variable, weightDecay));
+        const next = tf.add(tf.mul(velocity, momentum), g);
+        velocity.assign(next);
+        variable.assign(tf.sub(variable, tf.mul(nesterov ? tf.add(g, tf.mul(next, momentum)) : next, rate)));
       }),
     );
   }

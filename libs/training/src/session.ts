@@ -18,7 +18,7 @@ import { CompiledStep } from './compiled-step.js';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
 import { turn, type Pause } from './evaluation.js';
 import { weightsOf, type NamedWeight } from './networks/weights.js';
-import { createOptimizer, learningRateAt, type Optimizer } from './optimizers.js';
+import { createOptimizer, learningRateOf, type Optimizer } from './optimizers.js';
 
 /** What training needs of the world around it. */
 export interface TrainContext {
@@ -128,10 +128,7 @@ export function definedMetrics(
 export type Terms = { loss: tf.Scalar } & Record<string, tf.Scalar>;
 
 /** A tensor beside networks that steps read and change, such as a queue. */
-export interface Memory {
-  key: string;
-  variable: tf.Variable;
-}
+export type Memory = Omit<NamedWeight, 'trainable'>;
 
 /** `Batch`: what a step sees, as a tuple of tensors. */
 export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
@@ -178,6 +175,7 @@ export class Session<Batch extends tf.Tensor[]> {
   private readonly weights: NamedWeight[];
   private readonly trainable: NamedWeight[];
   private readonly optimizer: Optimizer;
+  private readonly learningRateOf: (step: number) => number;
   private readonly compiled: CompiledStep;
   private readonly cursor: BatchCursor;
   private views: Random;
@@ -207,6 +205,7 @@ export class Session<Batch extends tf.Tensor[]> {
       this.trainable,
       recipe.slower && this.trainable.map(({ variable }) => (slow.has(variable) ? recipe.slower!.factor : 1)),
     );
+    this.learningRateOf = learningRateOf(recipe);
     const state = [...this.variables(), ...weightsOf(...(recipe.frozen ?? []))].map(({ variable }) => variable);
     const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0, 0).length, recipe.rates?.(0).length ?? 0];
     this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state, context.workDir);
@@ -291,8 +290,8 @@ export class Session<Batch extends tf.Tensor[]> {
 
   /** Trains one step, and reports its metrics where a point of the curve is due. */
   private advance(): void {
-    const { totalSteps, batchSize, optimizer, schedule } = this.recipe;
-    const learningRate = learningRateAt(this.step, totalSteps, optimizer.learningRate, schedule);
+    const { totalSteps, batchSize } = this.recipe;
+    const learningRate = this.learningRateOf(this.step);
     const values = this.trainStep(learningRate);
     this.step++;
     this.timed.steps++;

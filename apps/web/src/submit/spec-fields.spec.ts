@@ -44,12 +44,18 @@ test('every kind has a form, made from its schema', () => {
 test('an optimiser has the fields of its name, early stopping those of its type; what has many forms is a line', () => {
   expect(field('pretrain', 'kind')).toMatchObject({ input: { type: 'choice', options: RUN_KINDS } });
   const optimizer = field('pretrain', 'optimizer').input;
-  expect(optimizer).toMatchObject({ type: 'variant', key: 'name', options: [{ value: 'adam' }, { value: 'lars' }] });
+  expect(optimizer).toMatchObject({
+    type: 'variant',
+    key: 'name',
+    options: [{ value: 'adam' }, { value: 'lars' }, { value: 'sgd' }],
+  });
   expect(optimizer.type === 'variant' && optimizer.options[1]!.fields.map(({ name }) => name)).toEqual([
     'learningRate',
     'weightDecay',
     'momentum',
     'trustCoefficient',
+    'scaling',
+    'clipNorm',
   ]);
   const sweep = new Map(fieldsOf({ type: 'sweep' })!.map((each) => [each.name, each.input]));
   expect(sweep.get('early_terminate')).toMatchObject({
