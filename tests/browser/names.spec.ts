@@ -1,11 +1,16 @@
 /** Names as long as they may be, and in any writing, in a real Chromium: on no page does anything stick out. */
 import { SubmitRun } from '#libs/contracts';
-import { Database, Runs } from '#libs/platform';
+import { ArtifactStore, Database, Runs, type Token } from '#libs/platform';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import pg from 'pg';
-import type { Page } from 'playwright-core';
+import type { Locator, Page } from 'playwright-core';
+import sharp from 'sharp';
 import { expect, test } from 'vitest';
 import { seed } from '../../bench/seed.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
+import { wavOf } from '../support/sources.js';
 
 const LONG = `${'simclr_resnet18_crop_colorjitter_blur_lr0.004_bs256_seed3'.repeat(3).slice(0, 114)}_${'x'.repeat(2)}`;
 const CLASSES = ['Rückenmark'.repeat(12), 'شبكة_عصبية_'.repeat(11), '超長い名前'.repeat(24)];
@@ -45,23 +50,91 @@ describeInBrowser('long names', () => {
       JSON.stringify(CLASSES),
     ]);
     await client.end();
-    return { ids, sweep, running: await runningOnLongHost(stack.database.url) };
+    const running = await runningOnLongHost(stack.database.url, stack.environment['LOOM_ARTIFACTS_DIR']!);
+    return { ids, sweep, running };
   });
 
   /** A run that somebody has taken who says no more. */
-  async function runningOnLongHost(url: string): Promise<string> {
+  async function runningOnLongHost(url: string, artifactsDir: string): Promise<string> {
     const database = new Database(url);
     try {
-      const { submission, workers, claims } = new Runs(database, { dataRoot: '/', leaseMs: 600_000 });
+      const runs = new Runs(database, { dataRoot: '/', leaseMs: 600_000 });
+      const { submission, workers, claims } = runs;
       const spec = { kind: 'prepare-dataset', name: 'other', path: 'other' } as const;
       const { runId } = await submission.submitRun(SubmitRun.parse({ spec, name: LONG, tags: [LONG] }));
       await workers.registerWorker({ id: LONG, host: LONG, pid: 1, slots: 1, versions: { loom: LONG }, labels: {} });
       await workers.setWorkerState(LONG, 'running');
-      expect(await claims.claim({ runId, attempt: 1 }, LONG)).toBeDefined();
+      const token = await claims.claim({ runId, attempt: 1 }, LONG);
+      await addFilesOfLongClasses(runs, token!, new ArtifactStore(artifactsDir));
       return runId;
     } finally {
       await database.close();
     }
+  }
+
+  /** Scores of pixels and of samples, a map, pictures and a sound, as runs of several kinds have them. */
+  async function addFilesOfLongClasses(runs: Runs, token: Token, store: ArtifactStore): Promise<void> {
+    const names = [LONG, ...CLASSES];
+    const picture = (format: 'png' | 'webp') =>
+      sharp({ create: { width: 64, height: 48, channels: 3, background: '#468' } })
+        .toFormat(format)
+        .toBuffer();
+    const labels = names.map((_, i) => i);
+    const files: [name: string, mime: string, content: Buffer | object][] = [
+      ['segmentation.png', 'image/png', await picture('png')],
+      [
+        'segmentation.json',
+        'application/json',
+        {
+          split: 'test',
+          classes: names.map((name, i) => ({
+            name,
+            colour: `#${i}${i}8`,
+            pixels: 10 ** (3 * i),
+            iou: 0.5,
+            dice: null,
+          })),
+        },
+      ],
+      [
+        'classification.json',
+        'application/json',
+        {
+          split: 'test',
+          accuracy: 1,
+          classes: names.map((name) => ({ name, samples: 1, predicted: 1, accuracy: 1 })),
+          confusion: names.map((_, row) => names.map((__, column) => Number(row === column))),
+        },
+      ],
+      [`${LONG}.wav`, 'audio/wav', wavOf(new Float32Array(2000), 8000)],
+      ['atlas.webp', 'image/webp', await picture('webp')],
+      [
+        'maps.json',
+        'application/json',
+        {
+          dataset: LONG,
+          split: 'test',
+          samplesDigest: '0',
+          rows: labels,
+          classes: names,
+          labels,
+          predictions: labels.toReversed(),
+          predictedBy: 'neighbours',
+          dimensions: 2,
+          atlas: { columns: 2, tile: { width: 32, height: 24 }, points: labels },
+          maps: { pca: { x: [0, 0, 1, 1], y: [0, 1, 0, 1], parameters: {} } },
+        },
+      ],
+    ];
+    const folder = await mkdtemp(path.join(tmpdir(), 'long-names-'));
+    for (const [name, mime, content] of files) {
+      const file = path.join(folder, name);
+      await writeFile(file, Buffer.isBuffer(content) ? content : JSON.stringify(content));
+      const stored = await store.put(file);
+      const kind = name === 'maps.json' ? 'embedding' : 'report';
+      await runs.recorder.addArtifact(token, { name, kind, mime, step: null, ...stored });
+    }
+    await rm(folder, { recursive: true });
   }
 
   test.each([390, 1280, 2560])('at %i pixels nothing sticks out, and every action can be reached', async (width) => {
@@ -70,6 +143,10 @@ describeInBrowser('long names', () => {
     const [first, second] = made.ids;
     const page = await dashboard.open('#/', { width, height: 844 });
     const found: string[] = [];
+    const shown: Record<string, Locator> = {
+      [`#/runs/${made.running}`]: page.getByRole('region', { name: 'Classes of pixels in the test split' }),
+      [`#/maps/${made.running}`]: page.getByRole('group', { name: 'Classes' }),
+    };
     for (const hash of [
       '#/',
       '#/runs',
@@ -84,15 +161,26 @@ describeInBrowser('long names', () => {
       `#/sweeps/${sweep}?tab=runs`,
       `#/sweeps/${sweep}?tab=trials`,
       '#/maps',
+      `#/maps/${made.running}`,
+      `#/maps/${made.running}?colour=prediction`,
       '#/machines',
       `#/new?from=${first}`,
     ]) {
       await page.goto(`${stack.client.url}/${hash}`);
       await page.getByRole('heading', { level: 1 }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
+      await shown[hash]?.waitFor();
       found.push(...(await sticksOut(page)).map((what) => `${hash}: ${what}`));
     }
     expect(found).toEqual([]);
+    await page.emulateMedia({ forcedColors: 'active' });
+    await page.goto(`${stack.client.url}/#/maps/${made.running}`);
+    await shown[`#/maps/${made.running}`]!.waitFor();
+    const colours = await page.evaluate<string[]>(
+      `[...document.querySelectorAll('.chip i')].map((each) => getComputedStyle(each).backgroundColor)`,
+    );
+    expect(new Set(colours).size).toBe(CLASSES.length + 1);
+    await page.emulateMedia({ forcedColors: 'none' });
     await page.goto(`${stack.client.url}/#/`);
     const box = (await page.getByRole('button', { name: `Cancel ${LONG}` }).boundingBox())!;
     expect(box.x).toBeGreaterThanOrEqual(0);
