@@ -1,4 +1,4 @@
-import { RunSpec, type DatasetManifest } from '#libs/contracts';
+import { RunSpec, type DatasetManifest, type SampleShape } from '#libs/contracts';
 import { describe, expect, test } from 'vitest';
 import { datasetFaults } from './faults.js';
 
@@ -39,5 +39,33 @@ describe('a dataset without labels', () => {
     const [fault] = faultsOf(spec);
     expect(fault?.path.join('.')).toBe(path);
     expect(fault?.message).toMatch(message);
+  });
+});
+
+describe('views that do not suit the samples are refused where they are named', () => {
+  const told = (sample: SampleShape, given: object) => {
+    const spec = RunSpec.parse({ kind: 'pretrain', dataset: 'x', ...given }) as Extract<RunSpec, { dataset: string }>;
+    const manifest = { ...unlabelled, sample };
+    return datasetFaults(spec, { manifest, reference: 'x@0' }, (...field) => field).map(
+      ({ path, message }) => `${path.join('.')}: ${message}`,
+    );
+  };
+  const sounds: SampleShape = { modality: 'audio', sampleRate: 8000, length: 800 };
+  const gray: SampleShape = { modality: 'image', height: 8, width: 8, channels: 1 };
+
+  test('operations on images, of sounds', () => {
+    const augmentation = { randAugment: {}, sharpness: {}, perspective: {}, erasing: {} };
+    expect(told(sounds, { augmentation })).toEqual(
+      ['perspective', 'randAugment', 'sharpness', 'erasing'].map(
+        (name) => `augmentation.${name}: expected no ${name}: the dataset is of sounds`,
+      ),
+    );
+  });
+
+  test('colours of each view, of gray images', () => {
+    const views = [{ augmentation: { equalize: {}, trivialAugment: {} } }, { augmentation: { grayscale: {} } }];
+    expect(told(gray, { views })).toEqual([
+      'views.1.augmentation.grayscale: expected no grayscale: the dataset has one channel',
+    ]);
   });
 });
