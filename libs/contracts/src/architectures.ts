@@ -29,18 +29,32 @@ export interface Architecture {
   /** Blocks of a 1x1, a 3x3 and a 1x1 convolution, the stride in the 3x3 one; otherwise of two 3x3 convolutions. */
   bottleneck: boolean;
   padding: NonNullable<Encoder['padding']>;
+  /** Width of the layer that mixes selective kernels, for a block of this width; undefined without them. */
+  mixing: ((width: number) => number) | undefined;
+  /** Width of the layer that squeezes a block of this width; undefined where no channel is weighed. */
+  squeeze: ((width: number) => number) | undefined;
 }
 
-const stemOf = (stem: Stem, width: number): Architecture['stem'] => {
+/** Narrowest layer that mixes selective kernels. */
+const LEAST_MIXING = 32;
+
+const stemOf = (stem: Stem, width: number, isSelective: boolean): Architecture['stem'] => {
+  const half = Math.floor(width / 2);
+  if (stem === 'imagenet' && isSelective)
+    return [
+      { kernel: 3, stride: 2, channels: half },
+      { kernel: 3, stride: 1, channels: half },
+      { kernel: 3, stride: 1, channels: width },
+    ];
   if (stem === 'imagenet') return [{ kernel: 7, stride: 2, channels: width }];
   return [{ kernel: 3, stride: stem === 'strided' ? 2 : 1, channels: width }];
 };
 
-export function architectureOf({ name, width, stem: given, padding }: Encoder): Architecture {
+export function architectureOf({ name, width, stem: given, padding, skRatio, seRatio }: Encoder): Architecture {
   const { stem: usual, expansion, blocks } = ARCHITECTURES[name];
   const stem = given ?? usual;
   return {
-    stem: stemOf(stem, width),
+    stem: stemOf(stem, width, skRatio !== undefined),
     pool: stem === 'imagenet',
     blocks: blocks.map(([factor, stride]) => ({
       width: factor * width,
@@ -49,5 +63,7 @@ export function architectureOf({ name, width, stem: given, padding }: Encoder): 
     })),
     bottleneck: expansion > 1,
     padding: padding ?? (stem === 'imagenet' ? 'symmetric' : 'same'),
+    mixing: skRatio === undefined ? undefined : (inner) => Math.max(Math.floor(inner * skRatio), LEAST_MIXING),
+    squeeze: seRatio === undefined ? undefined : (inner) => Math.max(Math.floor(inner * seRatio), 1),
   };
 }

@@ -44,7 +44,7 @@ interface Size {
 }
 
 function encoderSize(encoder: Encoder, [height, columns, channels]: [number, number, number]): Size {
-  const { stem, pool, blocks, bottleneck, padding } = architectureOf(encoder);
+  const { stem, pool, blocks, bottleneck, padding, mixing, squeeze } = architectureOf(encoder);
   let [h, w, depth] = [height, columns, channels];
   let [parameters, maps, largest] = [0, 0, 0];
   const hold = (numbers: number): void => {
@@ -73,13 +73,29 @@ function encoderSize(encoder: Encoder, [height, columns, channels]: [number, num
     shrink(2);
     hold(h * w * depth);
   }
+  const shortcut = (from: number, to: number, stride: number): void => {
+    if (stride === 1 && from === to) return;
+    if (mixing) hold(h * w * from);
+    convolve(from, to, 1);
+  };
   for (const { width, stride, channels: out } of blocks) {
     if (bottleneck) convolve(depth, width, 1);
-    pad(bottleneck ? width : depth, 3, stride);
+    const inner = bottleneck ? width : depth;
+    // With selective kernels, the window's way twice, both added, both weighed, and those added.
+    for (let way = 0; way < (mixing ? 2 : 1); way++) pad(inner, 3, stride);
     shrink(stride);
-    convolve(bottleneck ? width : depth, width, 3);
+    convolve(inner, width, 3);
+    if (mixing) {
+      convolve(inner, width, 3);
+      for (let each = 0; each < 4; each++) hold(h * w * width);
+      parameters += mixing(width) * (3 * width + 4);
+    }
     convolve(width, out, bottleneck ? 1 : 3);
-    if (stride !== 1 || depth !== out) convolve(depth, out, 1);
+    if (squeeze) {
+      hold(h * w * out);
+      parameters += squeeze(width) * (2 * out + 1) + out;
+    }
+    shortcut(depth, out, stride);
     // The sum of both ways.
     hold(h * w * out);
     depth = out;

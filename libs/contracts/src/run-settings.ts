@@ -9,11 +9,10 @@ export const DatasetReference = z
   );
 export const RunId = z.uuid();
 
+const BOTTLENECKS = ['resnet50', 'resnet101', 'resnet152'] as const;
 export const Encoder = z
   .strictObject({
-    name: z
-      .enum(['small-resnet', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152'])
-      .default('small-resnet'),
+    name: z.enum(['small-resnet', 'resnet18', 'resnet34', ...BOTTLENECKS]).default('small-resnet'),
     width: z.int().min(4).max(256).default(32),
     stem: z
       .enum(['cifar', 'imagenet'])
@@ -30,6 +29,33 @@ export const Encoder = z
           'as many at both ends, as torchvision (`symmetric`). Left out: `symmetric` with the stem ' +
           '`imagenet`, otherwise `same`.',
       ),
+    skRatio: z
+      .number()
+      .gt(0)
+      .max(1)
+      .optional()
+      .describe(
+        'Selective kernels in the bottlenecks, as in SimCLRv2 (there 0.0625): of two 3x3 convolutions each channel ' +
+          'gets a mixture, which a layer of this part of their width chooses, 32 at least. Shortcuts take means ' +
+          'before they halve, and the stem `imagenet` is three 3x3 convolutions (ResNet-D).',
+      ),
+    seRatio: z
+      .number()
+      .gt(0)
+      .max(1)
+      .optional()
+      .describe(
+        'Squeeze and excitation: each channel of a block is weighed by what all have in the mean, through a layer of ' +
+          "this part of the block's width.",
+      ),
+  })
+  .superRefine(({ name, skRatio }, context) => {
+    if (skRatio !== undefined && !BOTTLENECKS.some((each) => each === name))
+      context.addIssue({
+        code: 'custom',
+        path: ['skRatio'],
+        message: `expected a network of bottlenecks (${BOTTLENECKS.join(', ')}) for selective kernels, got ${name}`,
+      });
   })
   .meta({
     id: 'Encoder',

@@ -148,23 +148,28 @@ describe('what other runtimes compute is what the networks here compute', () => 
     [{ name: 'resnet50', width: 4 }, image(33, 20, 3), true],
     [{ name: 'resnet50', width: 4, stem: 'imagenet' }, image(32, 38, 3), true],
     [{ name: 'resnet34', width: 4, stem: 'imagenet', padding: 'same' }, image(32, 39, 1), true],
+    [{ name: 'resnet50', width: 4, stem: 'imagenet', skRatio: 0.5, seRatio: 0.5 }, image(32, 39, 3), true],
     [{ name: 'small-resnet', width: 4, padding: 'symmetric' }, sound, true],
-  ])('%o on %o, with its projection head (factor at the end: %s)', async (architecture, sample, affineEnd) => {
-    const encoder = buildEncoder(architecture, inputShape(sample));
-    const projection = { layers: 3, hidden: 12, output: 9 };
-    const head = buildProjectionHead(featureWidth(encoder), projection, { affineEnd });
-    randomised(encoder, head);
-    const run = await exported({ kind: 'pretrain', sample, encoder: architecture, projection }, [encoder, head]);
-    expect([...run.files.keys()]).toEqual(
-      ['encoder', 'projection']
-        .flatMap((each) => [`${each}.model.json`, `${each}.weights.bin`, `${each}.safetensors`, `${each}.onnx`])
-        .concat('export.json'),
-    );
-    const x = uniform([3, ...inputShape(sample)]) as tf.Tensor4D;
-    const { features } = encode(encoder, x, false);
-    await expectSame(run, 'encoder', x, { features });
-    await expectSame(run, 'projection', features, { projection: forward(head, features, false) });
-  });
+  ])(
+    '%o on %o, with its projection head (factor at the end: %s)',
+    async (architecture, sample, affineEnd) => {
+      const encoder = buildEncoder(architecture, inputShape(sample));
+      const projection = { layers: 3, hidden: 12, output: 9 };
+      const head = buildProjectionHead(featureWidth(encoder), projection, { affineEnd });
+      randomised(encoder, head);
+      const run = await exported({ kind: 'pretrain', sample, encoder: architecture, projection }, [encoder, head]);
+      expect([...run.files.keys()]).toEqual(
+        ['encoder', 'projection']
+          .flatMap((each) => [`${each}.model.json`, `${each}.weights.bin`, `${each}.safetensors`, `${each}.onnx`])
+          .concat('export.json'),
+      );
+      const x = uniform([3, ...inputShape(sample)]) as tf.Tensor4D;
+      const { features } = encode(encoder, x, false);
+      await expectSame(run, 'encoder', x, { features });
+      await expectSame(run, 'projection', features, { projection: forward(head, features, false) });
+    },
+    120_000,
+  );
 
   test.each([
     ['small-resnet', image(28, 28, 1), 0],

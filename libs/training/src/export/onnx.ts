@@ -4,63 +4,14 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { layers, LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
-import { encodeOnnx, type Attribute, type OnnxConstant, type OnnxNode } from './onnx-format.js';
+import { encodeOnnx } from './onnx-format.js';
+import { axes, Graph } from './onnx-graph.js';
 import { TrainingError } from '../session.js';
 
 type Layer = layers.Layer;
 
 /** Most bytes of a protobuf message. */
 const LARGEST = 2 ** 31 - 1;
-
-/** Nodes and constants as they are added, each under a name of its own. */
-class Graph {
-  readonly nodes: OnnxNode[] = [];
-  readonly constants: OnnxConstant[] = [];
-  private readonly names = new Set<string>();
-
-  /** Adds an operation, and returns the name of what it gives. */
-  add(operator: string, name: string, inputs: readonly string[], attributes: Record<string, Attribute> = {}): string {
-    const output = this.unique(name);
-    this.nodes.push({ operator, inputs, output, attributes });
-    return output;
-  }
-
-  floats(name: string, shape: readonly number[], values: Float32Array): string {
-    const unique = this.unique(name);
-    this.constants.push({ name: unique, shape, values });
-    return unique;
-  }
-
-  /** A vector of whole numbers, as operators take shapes and places. */
-  wholes(name: string, values: readonly number[]): string {
-    const unique = this.unique(name);
-    this.constants.push({ name: unique, shape: [values.length], values: BigInt64Array.from(values, BigInt) });
-    return unique;
-  }
-
-  channelsFirst(name: string, value: string, rank: number): string {
-    return rank < 3
-      ? value
-      : this.add('Transpose', `${name}/channels_first`, [value], {
-          perm: { ints: [0, rank - 1, ...axes(1, rank - 1)] },
-        });
-  }
-
-  channelsLast(name: string, value: string, rank: number): string {
-    return rank < 3
-      ? value
-      : this.add('Transpose', `${name}/channels_last`, [value], { perm: { ints: [0, ...axes(2, rank), 1] } });
-  }
-
-  unique(name: string): string {
-    let unique = name;
-    for (let n = 2; this.names.has(unique); n++) unique = `${name}_${n}`;
-    this.names.add(unique);
-    return unique;
-  }
-}
-
-const axes = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 
 /** One use of a layer. Shapes are those of tfjs, channels last, the batch null. */
 interface Use {
@@ -213,6 +164,27 @@ function reshaped(use: Use): string {
   return graph.channelsFirst(name, value, outputShape.length);
 }
 
+function permuted(use: Use): string {
+  const { name, settings, inputs, inputShapes, graph } = use;
+  const rank = inputShapes[0]!.length;
+  const places = graph.channelsLast(`${name}/in`, inputs[0]!, rank);
+  const turned = graph.add('Transpose', name, [places], { perm: { ints: [0, ...(settings['dims'] as number[])] } });
+  return graph.channelsFirst(name, turned, rank);
+}
+
+/** Over the last axis of tfjs, which is the second one here for tensors of three axes and more. */
+function softmax(use: Use): string {
+  const rank = use.outputShape.length;
+  requireSetting(use, 'axis', [-1, rank - 1]);
+  return use.graph.add('Softmax', use.name, use.inputs, { axis: { int: 1 } });
+}
+
+function multiplied(use: Use): string {
+  const { name, inputs, inputShapes, graph } = use;
+  if (new Set(inputShapes.map(({ length }) => length)).size > 1) refuse(use, 'factors of as many axes', 'others');
+  return inputs.slice(1).reduce((product, each) => graph.add('Mul', name, [product, each]), inputs[0]!);
+}
+
 function upsampled(use: Use): string {
   const { name, settings, inputs, graph } = use;
   requireSetting(use, 'dataFormat', ['channelsLast']);
@@ -296,9 +268,12 @@ const WRITERS: Readonly<Record<string, (use: Use) => string>> = {
     graph.add('LeakyRelu', name, inputs, { alpha: { float: settings['alpha'] as number } }),
   Activation: (use) => activated(use, use.inputs[0]!),
   Add: ({ name, inputs, graph }) => graph.add('Sum', name, inputs),
+  Multiply: multiplied,
+  Softmax: softmax,
   Concatenate: joined,
   Flatten: reshaped,
   Reshape: reshaped,
+  Permute: permuted,
   UpSampling2D: upsampled,
   Cropping2D: cropped,
   ZeroPadding2D: zeroPadded,

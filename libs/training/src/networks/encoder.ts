@@ -5,6 +5,7 @@ import * as layers from '@tensorflow/tfjs-layers';
 import {
   apply,
   averagePool,
+  averageWindows,
   batchNorm,
   convolution,
   maxPool,
@@ -12,33 +13,55 @@ import {
   rectify,
   type Symbolic,
 } from './layers.js';
+import { excite, mixture } from './channel-weights.js';
 
 type Block = Architecture['blocks'][number];
+
+/** A block's 3x3 convolution, normalised and rectified, or a mixture of two. */
+function spatial(x: Symbolic, name: string, { width, stride }: Block, { padding, mixing }: Architecture): Symbolic {
+  const convolve = (suffix: string): Symbolic =>
+    normaliseAndRectify(
+      convolution(x, `${name}_conv${suffix}`, width, 3, { strides: stride, padding }),
+      `${name}_bn${suffix}`,
+      `${name}_relu${suffix}`,
+    );
+  return mixing ? mixture(convolve('2a'), convolve('2b'), `${name}_sk`, mixing(width)) : convolve('2');
+}
+
+/** Takes the mean of each 2x2 window, and changes channels by a 1x1 convolution (He et al. 2019, ResNet-D). */
+function averagedShortcut(x: Symbolic, name: string, { channels, stride }: Block): Symbolic {
+  return convolution(averageWindows(x, `${name}_mean`, stride), name, channels, 1);
+}
 
 /**
  * Convolutions and a shortcut, which is a 1x1 convolution where the shape changes (He et al. 2015). Of a bottleneck
  * the 3x3 convolution has the stride, as torchvision's.
  */
-function residualBlock(x: Symbolic, name: string, block: Block, { bottleneck, padding }: Architecture): Symbolic {
+function residualBlock(x: Symbolic, name: string, block: Block, architecture: Architecture): Symbolic {
   const { width, stride, channels } = block;
-  const kernels = bottleneck ? [1, 3, 1] : [3, 3];
-  const strided = bottleneck ? 1 : 0;
-  let inner = x;
-  kernels.forEach((kernel, i) => {
-    const isLast = i === kernels.length - 1;
-    const convolved = convolution(inner, `${name}_conv${i + 1}`, isLast ? channels : width, kernel, {
-      strides: i === strided ? stride : 1,
-      padding,
-    });
-    inner = isLast
-      ? batchNorm(convolved, `${name}_bn${i + 1}`)
-      : normaliseAndRectify(convolved, `${name}_bn${i + 1}`, `${name}_relu${i + 1}`);
-  });
+  const { bottleneck, padding, mixing, squeeze } = architecture;
+  const last = bottleneck ? 3 : 2;
+  const first = normaliseAndRectify(
+    convolution(x, `${name}_conv1`, width, bottleneck ? 1 : 3, { strides: bottleneck ? 1 : stride, padding }),
+    `${name}_bn1`,
+    `${name}_relu1`,
+  );
+  const inner = bottleneck ? spatial(first, name, block, architecture) : first;
+  let through = batchNorm(convolution(inner, `${name}_conv${last}`, channels, bottleneck ? 1 : 3), `${name}_bn${last}`);
+  if (squeeze) through = excite(through, `${name}_se`, squeeze(width));
   const changes = stride !== 1 || x.shape.at(-1) !== channels;
-  const shortcut = changes
-    ? batchNorm(convolution(x, `${name}_shortcut`, channels, 1, { strides: stride }), `${name}_shortcut_bn`)
-    : x;
-  return rectify(apply(layers.layers.add({ name: `${name}_add` }), [inner, shortcut]), `${name}_relu${kernels.length}`);
+  const shortcutName = `${name}_shortcut`;
+  const shortcut = (): Symbolic =>
+    batchNorm(
+      mixing
+        ? averagedShortcut(x, shortcutName, block)
+        : convolution(x, shortcutName, channels, 1, { strides: stride }),
+      `${shortcutName}_bn`,
+    );
+  return rectify(
+    apply(layers.layers.add({ name: `${name}_add` }), [through, changes ? shortcut() : x]),
+    `${name}_relu${last}`,
+  );
 }
 
 /**

@@ -187,6 +187,23 @@ export function maxPool(x: Symbolic, name: string, padding: Padding): Symbolic {
     isPadded ? padded(x, name, [3, 3]) : x,
   );
 }
+/**
+ * The mean of each 2x2 window, at every place or (`stride` 2) every second one. As SimCLRv2 pads it: where a side is
+ * odd, the last windows of stride 2 see zeros, which count, and those of stride 1 only what there is.
+ */
+export function averageWindows(x: Symbolic, name: string, stride: number): Symbolic {
+  const [, height, width] = x.shape as [null, number, number, number];
+  const ends: [[number, number], [number, number]] = [
+    [0, height % 2],
+    [0, width % 2],
+  ];
+  const whole =
+    stride > 1 && (height % 2 || width % 2)
+      ? apply(layers.layers.zeroPadding2d({ name: `${name}_pad`, padding: ends }), x)
+      : x;
+  const padding = stride > 1 ? 'valid' : 'same';
+  return apply(layers.layers.averagePooling2d({ name, poolSize: 2, strides: stride, padding }), whole);
+}
 /** Every second place along height and width: [N, 2h, 2w, C] → [N, h, w, C] */
 function everySecond(x: tf.Tensor4D): tf.Tensor4D {
   const [count, height, width, channels] = x.shape;
