@@ -54,7 +54,9 @@ describe('an editor', () => {
     const pretrain = definitions['Stage']!.oneOf!.find(
       (option) => option.properties!['kind']!['const'] === 'pretrain',
     )!;
-    expect(pretrain.properties!['temperature']!.description).toBe('SimCLR: temperature of the NT-Xent loss.');
+    expect(pretrain.properties!['temperature']!.description).toBe(
+      'SimCLR, DCL, SupCon, MoCo and NNCLR: temperature of the contrastive loss.',
+    );
   });
 
   test('shows what a field is for before what all of its type are', () => {

@@ -78,7 +78,7 @@ export async function startStack({ environment: given = {} }: { environment?: En
         async () => {
           if (!(await api.client.ready())) throw new Error(`the API is not ready: ${api.output()}`);
         },
-        { timeoutMs: 30_000 },
+        { timeoutMs: 60_000 },
       );
     return api;
   }
