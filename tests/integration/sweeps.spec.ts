@@ -78,6 +78,13 @@ describe('nothing is spent twice', () => {
     expect(new Set([...(await runs(sweepId)), ...(await runs(again.sweepId))]).size).toBe(24);
   });
 
+  test('trials of one submission wait in the order asked for', async () => {
+    await sweeps.submit(sweep({ ...alone, order_by: ['-pretrain.temperature'] }));
+    const offered = await platform.outbox.takeDispatchable(1000);
+    const waiting = await Promise.all(offered.map(({ runId }) => queries.run(runId)));
+    expect(waiting.map((run) => (run!.spec as Pretrain).temperature)).toEqual(temperatures(12).toReversed());
+  });
+
   test('trials start in the order asked for, where the sweep may run', async () => {
     const requires = { labels: { zone: 'b' }, gpu: { memoryMiB: 4096 } };
     const { sweepId } = await sweeps.submit({

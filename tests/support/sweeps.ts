@@ -81,7 +81,8 @@ export async function work(
     );
     const jobs = await database.prisma.outbox.findMany({
       where: { run: { status: 'queued' } },
-      orderBy: { id: 'asc' },
+      // The order of starts: ids of the outbox are in that in which Postgres found the runs.
+      orderBy: [{ urgency: 'asc' }, { submittedAt: 'asc' }, { runId: 'asc' }],
       take: slots,
     });
     if (jobs.length === 0) {

@@ -281,6 +281,12 @@ function dependencies(
   return { parentIds: parent ? [parent.runId, ...given.slice(1)] : given, status: waits ? 'pending' : 'queued' };
 }
 
+/**
+ * Ids of new runs in ascending order: those of one moment are drawn in any, and runs of one submission start in the
+ * order of their ids.
+ */
+const ascendingIds = (count: number): string[] => Array.from({ length: count }, () => randomUUIDv7()).sort();
+
 async function placed(
   drafts: readonly Draft[],
   complete: readonly Complete[],
@@ -289,7 +295,9 @@ async function placed(
 ): Promise<Placement[]> {
   const placements: Placement[] = [];
   const byDigest = new Map<string, Placement>();
-  const place = ({ spec, digest, dataset }: Complete, draft: Draft): Placement => {
+  const ids = ascendingIds(drafts.length);
+  const place = ({ spec, digest, dataset }: Complete, index: number): Placement => {
+    const draft = drafts[index]!;
     // What a folder holds may have changed since it was last prepared.
     const mayShare = spec.kind !== 'prepare-dataset';
     const earlier = mayShare ? byDigest.get(digest) : undefined;
@@ -297,7 +305,7 @@ async function placed(
     const existing = mayShare ? reusable.get(digest) : undefined;
     const parent = draft.parent !== undefined ? placements[draft.parent]! : undefined;
     const placement: Placement = {
-      runId: existing?.id ?? randomUUIDv7(),
+      runId: existing?.id ?? ids[index]!,
       outcome: existing ? 'existing' : 'new',
       digest,
       name: draft.name ?? null,
@@ -310,7 +318,7 @@ async function placed(
     byDigest.set(digest, placement);
     return placement;
   };
-  await inTurns(complete, (each, index) => placements.push(place(each, drafts[index]!)));
+  await inTurns(complete, (each, index) => placements.push(place(each, index)));
   return placements;
 }
 
