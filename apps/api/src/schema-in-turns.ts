@@ -9,55 +9,59 @@ const MOST_FAULTY = 100;
 
 type Checked = { data: unknown; issues?: undefined } | { data?: undefined; issues: z.core.$ZodIssue[] };
 
-/** The same object schema where a list may hold anything: its length and all else is still checked. */
+/** The same object schema where these lists may hold anything: their lengths and all else is still checked. */
 const lenient = new WeakMap<z.ZodObject, Map<string, z.ZodObject>>();
-function withoutItemsOf(schema: z.ZodObject, field: string, list: z.ZodArray): z.ZodObject {
+function withoutItemsOf(schema: z.ZodObject, lists: readonly LongList[]): z.ZodObject {
   const known = lenient.get(schema) ?? new Map<string, z.ZodObject>();
   lenient.set(schema, known);
+  const name = lists.map(({ field }) => field).join();
+  const free = lists.map(({ field, list }) => [field, list.clone({ ...list._zod.def, element: z.any() })]);
   const made =
-    known.get(field) ??
-    schema.clone({
-      ...schema._zod.def,
-      shape: { ...schema.shape, [field]: list.clone({ ...list._zod.def, element: z.any() }) },
-    });
-  known.set(field, made);
+    known.get(name) ??
+    schema.clone({ ...schema._zod.def, shape: { ...schema.shape, ...(Object.fromEntries(free) as z.ZodRawShape) } });
+  known.set(name, made);
   return made;
 }
 
-/** The field of an object that is a long list, where its schema is an object's. */
-function longList(schema: z.ZodType, value: unknown): { object: z.ZodObject; field: string; list: z.ZodArray } | null {
-  if (!(schema instanceof z.ZodObject) || typeof value !== 'object' || value === null) return null;
-  for (const [field, of] of Object.entries(schema.shape)) {
+interface LongList {
+  field: string;
+  list: z.ZodArray;
+}
+/** The fields of an object that are long lists, where its schema is an object's. */
+function longLists(schema: z.ZodObject, value: unknown): LongList[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(schema.shape).flatMap(([field, of]) => {
     const given = (value as Record<string, unknown>)[field];
-    if (of instanceof z.ZodArray && Array.isArray(given) && given.length > FEW)
-      return { object: schema, field, list: of };
-  }
-  return null;
+    return of instanceof z.ZodArray && Array.isArray(given) && given.length > FEW ? [{ field, list: of }] : [];
+  });
 }
 
 /** What `schema` makes of a value; of a long list of faulty items only the first faults are told. */
 export async function checkInTurns(schema: z.ZodType, value: unknown): Promise<Checked> {
-  const long = longList(schema, value);
-  if (!long) {
+  const lists = schema instanceof z.ZodObject ? longLists(schema, value) : [];
+  if (!(schema instanceof z.ZodObject) || lists.length === 0) {
     const parsed = schema.safeParse(value, { reportInput: true });
     return parsed.success ? { data: parsed.data } : { issues: parsed.error.issues };
   }
-  const { object, field, list } = long;
-  const whole = withoutItemsOf(object, field, list).safeParse(value, { reportInput: true });
+  const whole = withoutItemsOf(schema, lists).safeParse(value, { reportInput: true });
   if (!whole.success) return { issues: whole.error.issues };
-  const item = list.element as z.ZodType;
-  const items: unknown[] = [];
+  const data: Record<string, unknown> = { ...whole.data };
   const issues: z.core.$ZodIssue[] = [];
-  let faulty = 0;
   const turns = new Turns();
-  for (const [index, given] of (whole.data[field] as unknown[]).entries()) {
-    const parsed = item.safeParse(given, { reportInput: true });
-    if (parsed.success) items.push(parsed.data);
-    else {
-      issues.push(...parsed.error.issues.map((issue) => ({ ...issue, path: [field, index, ...issue.path] })));
-      if (++faulty === MOST_FAULTY) break;
+  for (const { field, list } of lists) {
+    const item = list.element as z.ZodType;
+    const items: unknown[] = [];
+    let faulty = 0;
+    for (const [index, given] of (whole.data[field] as unknown[]).entries()) {
+      const parsed = item.safeParse(given, { reportInput: true });
+      if (parsed.success) items.push(parsed.data);
+      else {
+        issues.push(...parsed.error.issues.map((issue) => ({ ...issue, path: [field, index, ...issue.path] })));
+        if (++faulty === MOST_FAULTY) break;
+      }
+      if (turns.over) await turns.next();
     }
-    if (turns.over) await turns.next();
+    data[field] = items;
   }
-  return issues.length ? { issues } : { data: { ...whole.data, [field]: items } };
+  return issues.length ? { issues } : { data };
 }

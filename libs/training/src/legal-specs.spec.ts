@@ -18,6 +18,8 @@ const COUNTS = { train: 12, val: 6 } as const;
 /** Families of runs: each a pretraining and an autoencoder, and what is made of them. */
 const IMAGES = METHODS.length;
 const SOUNDS = 2;
+/** Families of which all is made; of the others the pretraining, which is by a method that none before has. */
+const WHOLE = 5;
 
 let dir: string;
 beforeAll(async () => {
@@ -135,6 +137,7 @@ async function family(modality: SampleShape['modality'], seed: number): Promise<
     },
     dataset,
   );
+  if (seed >= WHOLE) return;
   const isFirst = seed === 0;
   const judged = { dataset: 'noise', from: PARENT, knn: { k: 3 }, probe, seed } as const;
   await runOf({ kind: 'evaluate', ...judged, labelFraction: 0.5 }, dataset, pretrained);

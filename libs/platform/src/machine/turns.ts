@@ -22,12 +22,19 @@ export function* batchesOf<Item>(items: readonly Item[], size: number): Generato
   for (let first = 0; first < items.length; first += size) yield items.slice(first, first + size);
 }
 
-/** Calls `work` for each item in its order; resolves with what it returns. */
+/** Lists of at most so many items are done within a turn that has begun. */
+const FEW = 500;
+
+/**
+ * Calls `work` for each item in its order; resolves with what it returns. A long list begins with a turn of its own:
+ * what came before it may have held the event loop already.
+ */
 export async function inTurns<Item, Result>(
   items: Iterable<Item>,
   work: (item: Item, index: number) => Result,
 ): Promise<Result[]> {
   const turns = new Turns();
+  if (Array.isArray(items) && items.length > FEW) await turns.next();
   const results: Result[] = [];
   for (const item of items) {
     results.push(work(item, results.length));

@@ -121,7 +121,9 @@ export async function admit(
     if (turns.over) await turns.next();
   }
   if (faults.length) throw RequestError.invalid(distinct(faults));
-  const digests = complete.map(({ digest }) => digest);
+  const distinctDigests = new Set<string>();
+  await inTurns(complete, ({ digest }) => distinctDigests.add(digest));
+  const digests = [...distinctDigests];
   const sweepId = typeof options.reuse === 'string' ? options.reuse : null;
   const known: Known = options.reuse
     ? { reusable: await reusableRuns(tx, digests, sweepId), stopped: await stoppedEarly(tx, digests) }
@@ -282,10 +284,20 @@ function dependencies(
 }
 
 /**
- * Ids of new runs in ascending order: those of one moment are drawn in any, and runs of one submission start in the
- * order of their ids.
+ * UUIDv7s in ascending order, because runs of one submission start in that of their ids: the first random bits are a
+ * counter within the millisecond, which goes on to the next when it is full (RFC 9562, section 6.2, methods 1 and 4).
  */
-const ascendingIds = (count: number): string[] => Array.from({ length: count }, () => randomUUIDv7()).sort();
+function* ascendingIds(): Generator<string, never> {
+  let [millisecond, counter] = [0, 0];
+  for (;;) {
+    counter = (counter + 1) % 4096;
+    if (counter === 0) millisecond++;
+    if (Date.now() > millisecond) [millisecond, counter] = [Date.now(), 0];
+    const time = millisecond.toString(16).padStart(12, '0');
+    const count = counter.toString(16).padStart(3, '0');
+    yield `${time.slice(0, 8)}-${time.slice(8)}-7${count}-${randomUUIDv7().slice(19)}`;
+  }
+}
 
 async function placed(
   drafts: readonly Draft[],
@@ -295,9 +307,8 @@ async function placed(
 ): Promise<Placement[]> {
   const placements: Placement[] = [];
   const byDigest = new Map<string, Placement>();
-  const ids = ascendingIds(drafts.length);
-  const place = ({ spec, digest, dataset }: Complete, index: number): Placement => {
-    const draft = drafts[index]!;
+  const ids = ascendingIds();
+  const place = ({ spec, digest, dataset }: Complete, draft: Draft): Placement => {
     // What a folder holds may have changed since it was last prepared.
     const mayShare = spec.kind !== 'prepare-dataset';
     const earlier = mayShare ? byDigest.get(digest) : undefined;
@@ -305,7 +316,7 @@ async function placed(
     const existing = mayShare ? reusable.get(digest) : undefined;
     const parent = draft.parent !== undefined ? placements[draft.parent]! : undefined;
     const placement: Placement = {
-      runId: existing?.id ?? ids[index]!,
+      runId: existing?.id ?? ids.next().value,
       outcome: existing ? 'existing' : 'new',
       digest,
       name: draft.name ?? null,
@@ -318,7 +329,7 @@ async function placed(
     byDigest.set(digest, placement);
     return placement;
   };
-  await inTurns(complete, (each, index) => placements.push(place(each, index)));
+  await inTurns(complete, (each, index) => placements.push(place(each, drafts[index]!)));
   return placements;
 }
 
@@ -342,7 +353,7 @@ async function reusableRuns(
     return (ACTIVE_STATUSES as readonly RunStatus[]).includes(status) ? 1 : 2;
   };
   const best = new Map<string, Reusable>();
-  for (const batch of batchesOf([...new Set(digests)], DIGEST_BATCH))
+  for (const batch of batchesOf(digests, DIGEST_BATCH))
     for (const run of await tx.$queryRaw<Reusable[]>(runsOfDigests(batch, sweepId))) {
       const known = best.get(run.digest);
       if (!known || rank(run.status) < rank(known.status)) best.set(run.digest, run);
@@ -365,7 +376,7 @@ const runsOfDigests = (digests: string[], sweepId: string | null): Prisma.Sql =>
  */
 async function stoppedEarly(tx: Transaction, digests: readonly string[]): Promise<Set<string>> {
   const stopped = new Set<string>();
-  for (const batch of batchesOf([...new Set(digests)], DIGEST_BATCH)) {
+  for (const batch of batchesOf(digests, DIGEST_BATCH)) {
     const found = await tx.$queryRaw<{ digest: string }[]>`
       SELECT DISTINCT digest
       FROM run
