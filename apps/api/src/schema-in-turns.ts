@@ -9,59 +9,78 @@ const MOST_FAULTY = 100;
 
 type Checked = { data: unknown; issues?: undefined } | { data?: undefined; issues: z.core.$ZodIssue[] };
 
-/** The same object schema where these lists may hold anything: their lengths and all else is still checked. */
-const lenient = new WeakMap<z.ZodObject, Map<string, z.ZodObject>>();
-function withoutItemsOf(schema: z.ZodObject, lists: readonly LongList[]): z.ZodObject {
-  const known = lenient.get(schema) ?? new Map<string, z.ZodObject>();
+/** A long list within a value, and its schema. */
+interface LongList {
+  path: string[];
+  list: z.ZodArray;
+}
+const isWrapped = (schema: z.ZodType): schema is z.ZodNullable<z.ZodType> | z.ZodOptional<z.ZodType> =>
+  schema instanceof z.ZodNullable || schema instanceof z.ZodOptional;
+
+/** The long lists of a value that are reached by fields of objects alone. */
+function longLists(schema: z.ZodType, value: unknown, path: string[] = []): LongList[] {
+  if (isWrapped(schema)) return longLists(schema.unwrap(), value, path);
+  if (schema instanceof z.ZodArray) return Array.isArray(value) && value.length > FEW ? [{ path, list: schema }] : [];
+  if (!(schema instanceof z.ZodObject) || typeof value !== 'object' || value === null) return [];
+  return Object.entries(schema.shape as z.ZodRawShape).flatMap(([field, of]) =>
+    longLists(of as z.ZodType, (value as Record<string, unknown>)[field], [...path, field]),
+  );
+}
+
+/** The same schema where these lists may hold anything: their lengths and all else is still checked. */
+function withoutItemsOf(schema: z.ZodType, paths: readonly string[][]): z.ZodType {
+  if (paths.length === 0) return schema;
+  if (isWrapped(schema))
+    return schema.clone({ ...schema._zod.def, innerType: withoutItemsOf(schema.unwrap(), paths) } as never);
+  if (schema instanceof z.ZodArray) return schema.clone({ ...schema._zod.def, element: z.any() });
+  const { shape } = schema as z.ZodObject;
+  const free = Object.entries(shape).map(([field, of]) => [
+    field,
+    withoutItemsOf(
+      of as z.ZodType,
+      paths.filter(([first]) => first === field).map(([, ...rest]) => rest),
+    ),
+  ]);
+  const object = schema as z.ZodObject;
+  return object.clone({ ...object._zod.def, shape: Object.fromEntries(free) as z.ZodRawShape });
+}
+const lenient = new WeakMap<z.ZodType, Map<string, z.ZodType>>();
+/** `withoutItemsOf`, made once for each schema and its lists. */
+function lenientOf(schema: z.ZodType, lists: readonly LongList[]): z.ZodType {
+  const known = lenient.get(schema) ?? new Map<string, z.ZodType>();
   lenient.set(schema, known);
-  const name = lists.map(({ field }) => field).join();
-  const free = lists.map(({ field, list }) => [field, list.clone({ ...list._zod.def, element: z.any() })]);
-  const made =
-    known.get(name) ??
-    schema.clone({ ...schema._zod.def, shape: { ...schema.shape, ...(Object.fromEntries(free) as z.ZodRawShape) } });
+  const paths = lists.map(({ path }) => path);
+  const name = JSON.stringify(paths);
+  const made = known.get(name) ?? withoutItemsOf(schema, paths);
   known.set(name, made);
   return made;
 }
 
-interface LongList {
-  field: string;
-  list: z.ZodArray;
-}
-/** The fields of an object that are long lists, where its schema is an object's. */
-function longLists(schema: z.ZodObject, value: unknown): LongList[] {
-  if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(schema.shape).flatMap(([field, of]) => {
-    const given = (value as Record<string, unknown>)[field];
-    return of instanceof z.ZodArray && Array.isArray(given) && given.length > FEW ? [{ field, list: of }] : [];
-  });
-}
-
 /** What `schema` makes of a value; of a long list of faulty items only the first faults are told. */
 export async function checkInTurns(schema: z.ZodType, value: unknown): Promise<Checked> {
-  const lists = schema instanceof z.ZodObject ? longLists(schema, value) : [];
-  if (!(schema instanceof z.ZodObject) || lists.length === 0) {
-    const parsed = schema.safeParse(value, { reportInput: true });
-    return parsed.success ? { data: parsed.data } : { issues: parsed.error.issues };
-  }
-  const whole = withoutItemsOf(schema, lists).safeParse(value, { reportInput: true });
+  const lists = longLists(schema, value).filter(({ path }) => path.length > 0);
+  const whole = (lists.length ? lenientOf(schema, lists) : schema).safeParse(value, { reportInput: true });
   if (!whole.success) return { issues: whole.error.issues };
-  const data: Record<string, unknown> = { ...whole.data };
   const issues: z.core.$ZodIssue[] = [];
   const turns = new Turns();
-  for (const { field, list } of lists) {
+  for (const { path, list } of lists) {
     const item = list.element as z.ZodType;
+    const holder = path
+      .slice(0, -1)
+      .reduce((at, field) => at[field] as Record<string, unknown>, whole.data as Record<string, unknown>);
+    const field = path.at(-1)!;
     const items: unknown[] = [];
     let faulty = 0;
-    for (const [index, given] of (whole.data[field] as unknown[]).entries()) {
+    for (const [index, given] of (holder[field] as unknown[]).entries()) {
       const parsed = item.safeParse(given, { reportInput: true });
       if (parsed.success) items.push(parsed.data);
       else {
-        issues.push(...parsed.error.issues.map((issue) => ({ ...issue, path: [field, index, ...issue.path] })));
+        issues.push(...parsed.error.issues.map((issue) => ({ ...issue, path: [...path, index, ...issue.path] })));
         if (++faulty === MOST_FAULTY) break;
       }
       if (turns.over) await turns.next();
     }
-    data[field] = items;
+    holder[field] = items;
   }
-  return issues.length ? { issues } : { data };
+  return issues.length ? { issues } : { data: whole.data };
 }
