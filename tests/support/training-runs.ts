@@ -6,8 +6,9 @@ import { Stopped, train, type TrainContext } from '#libs/training';
 import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import type { z } from 'zod';
+import { readTensors } from '../../libs/training/src/checkpoint.js';
 import { npy } from './npy.js';
 
 type TrainSpec = Parameters<typeof train>[0];
@@ -82,6 +83,20 @@ export interface Options {
   parentCheckpoint?: string;
   checkpointEverySeconds?: number;
   rung?: number;
+}
+
+/** The points of a run, of its parts one after the other, but for those that say how fast it was. */
+export const curvesOf = (...outcomes: Outcome[]): MetricPoint[] =>
+  outcomes.flatMap(({ points }) => points.filter(({ key }) => key !== 'train/images_per_second'));
+
+/** Two runs have ended in the very weights, bit for bit. */
+export async function expectSameModel(found: Outcome, expected: Outcome): Promise<void> {
+  const [{ tensors }, { tensors: whole }] = [
+    await readTensors(found.all.get('model.safetensors')!),
+    await readTensors(expected.all.get('model.safetensors')!),
+  ];
+  expect([...tensors.keys()]).toEqual([...whole.keys()]);
+  for (const [key, { values }] of whole) expect(tensors.get(key)!.values, key).toEqual(values);
 }
 
 /** A run on the dataset `tiny`. */

@@ -33,15 +33,14 @@ function withoutItemsOf(schema: z.ZodType, paths: readonly string[][]): z.ZodTyp
   if (isWrapped(schema))
     return schema.clone({ ...schema._zod.def, innerType: withoutItemsOf(schema.unwrap(), paths) } as never);
   if (schema instanceof z.ZodArray) return schema.clone({ ...schema._zod.def, element: z.any() });
-  const { shape } = schema as z.ZodObject;
-  const free = Object.entries(shape).map(([field, of]) => [
+  const object = schema as z.ZodObject;
+  const free = Object.entries(object.shape).map(([field, of]) => [
     field,
     withoutItemsOf(
       of as z.ZodType,
       paths.filter(([first]) => first === field).map(([, ...rest]) => rest),
     ),
   ]);
-  const object = schema as z.ZodObject;
   return object.clone({ ...object._zod.def, shape: Object.fromEntries(free) as z.ZodRawShape });
 }
 const lenient = new WeakMap<z.ZodType, Map<string, z.ZodType>>();

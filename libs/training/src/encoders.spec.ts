@@ -3,8 +3,7 @@ import type { Encoder, RunSpec } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { readTensors } from './checkpoint.js';
-import { run, useTinyDataset } from '../../../tests/support/training-runs.js';
+import { expectSameModel, run, useTinyDataset } from '../../../tests/support/training-runs.js';
 
 useTinyDataset();
 
@@ -28,11 +27,6 @@ describe.each<Encoder>([{ name: 'resnet50', width: 4, stem: 'imagenet' }])('%o',
     expect(first.stopped).toMatchObject({ reason: 'drain', step: 2 });
     const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
     expect(tf.memory().numTensors).toBe(before);
-    const [expected, found] = [
-      await readTensors(whole.files.get('model')!),
-      await readTensors(second.files.get('model')!),
-    ];
-    expect([...found.tensors.keys()]).toEqual([...expected.tensors.keys()]);
-    for (const [key, { values }] of expected.tensors) expect(found.tensors.get(key)!.values, key).toEqual(values);
+    await expectSameModel(second, whole);
   }, 120_000);
 });

@@ -3,8 +3,7 @@ import type { RunSpec } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
 import type { z } from 'zod';
-import { readTensors } from './checkpoint.js';
-import { run, specs, useTinyDataset, type Outcome } from '../../../tests/support/training-runs.js';
+import { expectSameModel, run, specs, useTinyDataset, type Outcome } from '../../../tests/support/training-runs.js';
 
 useTinyDataset();
 
@@ -21,11 +20,7 @@ test('SGD, clipped, scaled and warmed up over epochs, resumes exactly and leaves
   const first = await run(spec, { stopAt: 5 });
   const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
   expect(tf.memory().numTensors).toBe(before);
-  const [expected, found] = [
-    await readTensors(whole.files.get('model')!),
-    await readTensors(second.files.get('model')!),
-  ];
-  for (const [key, { values }] of expected.tensors) expect(found.tensors.get(key)!.values, key).toEqual(values);
+  await expectSameModel(second, whole);
   const rates = (...outcomes: Outcome[]) =>
     outcomes.flatMap(({ points }) => points.filter(({ key }) => key === 'train/learning_rate'));
   expect(rates(first, second)).toEqual(rates(whole));

@@ -215,15 +215,12 @@ function adamOperations(
   return [tf.sub(p, tf.div(tf.mul(first, rate), tf.add(tf.sqrt(second), epsilon))), first, second];
 }
 
-/**
- * LARS (You et al. 2017) as in SimCLR's `lars_optimizer.py`, with classic momentum: g ← g + wd·p; trust = η |p| / |g|
- * (1 where either norm is 0); v ← m·v + lr·trust·g; p ← p − v. Biases and normalisation get neither decay nor trust.
- */
-class Lars implements Optimizer {
+/** An optimiser that remembers a velocity of each weight: v ← m·v + …, and p moves against it. */
+abstract class Momentum<Spec extends OptimizerSpec> implements Optimizer {
   private readonly velocities: tf.Variable[];
 
   constructor(
-    private readonly spec: Extract<OptimizerSpec, { name: 'lars' }>,
+    protected readonly spec: Spec,
     private readonly weights: readonly NamedWeight[],
     private readonly factors?: readonly number[],
   ) {
@@ -235,28 +232,17 @@ class Lars implements Optimizer {
   }
 
   apply(gradients: readonly tf.Tensor[], [learningRate]: readonly tf.Scalar[]): void {
-    const { momentum, weightDecay, trustCoefficient } = this.spec;
     tf.tidy(() =>
       this.weights.forEach(({ variable }, i) => {
-        const velocity = this.velocities[i]!;
         const factor = this.factors?.[i] ?? 1;
         const rate = factor === 1 ? learningRate! : tf.mul<tf.Scalar>(learningRate!, factor);
-        let scaled: tf.Tensor = tf.mul(gradients[i]!, rate);
-        if (!isExcluded(variable)) {
-          const g = tf.add(gradients[i]!, tf.mul(variable, weightDecay));
-          const [pNorm, gNorm] = [tf.norm(variable), tf.norm(g)];
-          const trust = tf.where(
-            tf.logicalAnd(tf.greater(pNorm, 0), tf.greater(gNorm, 0)),
-            tf.div(tf.mul(pNorm, trustCoefficient), gNorm),
-            tf.scalar(1),
-          );
-          scaled = tf.mul(g, tf.mul(trust, rate));
-        }
-        velocity.assign(tf.add(tf.mul(velocity, momentum), scaled));
-        variable.assign(tf.sub(variable, velocity));
+        this.move(variable, this.velocities[i]!, gradients[i]!, rate);
       }),
     );
   }
+
+  /** Assigns a weight and its velocity, inside a tidy. */
+  protected abstract move(p: tf.Variable, velocity: tf.Variable, gradient: tf.Tensor, rate: tf.Scalar): void;
 
   slots() {
     return this.weights.map(({ key }, i) => ({ key: `optimizer/velocity/${key}`, variable: this.velocities[i]! }));
@@ -268,43 +254,38 @@ class Lars implements Optimizer {
 }
 
 /**
+ * LARS (You et al. 2017) as in SimCLR's `lars_optimizer.py`, with classic momentum: g ← g + wd·p; trust = η |p| / |g|
+ * (1 where either norm is 0); v ← m·v + lr·trust·g; p ← p − v. Biases and normalisation get neither decay nor trust.
+ */
+class Lars extends Momentum<Extract<OptimizerSpec, { name: 'lars' }>> {
+  protected move(p: tf.Variable, velocity: tf.Variable, gradient: tf.Tensor, rate: tf.Scalar): void {
+    const { momentum, weightDecay, trustCoefficient } = this.spec;
+    let scaled: tf.Tensor = tf.mul(gradient, rate);
+    if (!isExcluded(p)) {
+      const g = tf.add(gradient, tf.mul(p, weightDecay));
+      const [pNorm, gNorm] = [tf.norm(p), tf.norm(g)];
+      const trust = tf.where(
+        tf.logicalAnd(tf.greater(pNorm, 0), tf.greater(gNorm, 0)),
+        tf.div(tf.mul(pNorm, trustCoefficient), gNorm),
+        tf.scalar(1),
+      );
+      scaled = tf.mul(g, tf.mul(trust, rate));
+    }
+    velocity.assign(tf.add(tf.mul(velocity, momentum), scaled));
+    p.assign(tf.sub(p, velocity));
+  }
+}
+
+/**
  * Stochastic gradient descent as PyTorch has it, without dampening: g ← g + wd·p; v ← m·v + g; p ← p − lr·v, or with
  * Nesterov's momentum p ← p − lr·(g + m·v). Biases and normalisation get no decay.
  */
-class Sgd implements Optimizer {
-  private readonly velocities: tf.Variable[];
-
-  constructor(
-    private readonly spec: Extract<OptimizerSpec, { name: 'sgd' }>,
-    private readonly weights: readonly NamedWeight[],
-    private readonly factors?: readonly number[],
-  ) {
-    this.velocities = weights.map(({ variable }) => tf.tidy(() => tf.variable(tf.zerosLike(variable), false)));
-  }
-
-  rates(learningRate: number): number[] {
-    return [learningRate];
-  }
-
-  apply(gradients: readonly tf.Tensor[], [learningRate]: readonly tf.Scalar[]): void {
+class Sgd extends Momentum<Extract<OptimizerSpec, { name: 'sgd' }>> {
+  protected move(p: tf.Variable, velocity: tf.Variable, gradient: tf.Tensor, rate: tf.Scalar): void {
     const { momentum, weightDecay, nesterov } = this.spec;
-    tf.tidy(() =>
-      this.weights.forEach(({ variable }, i) => {
-        const velocity = this.velocities[i]!;
-        const rate = tf.mul(learningRate!, this.factors?.[i] ?? 1);
-        const g = isExcluded(variable) ? gradients[i]! : tf.add(gradients[i]!, tf.mul(variable, weightDecay));
-        const next = tf.add(tf.mul(velocity, momentum), g);
-        velocity.assign(next);
-        variable.assign(tf.sub(variable, tf.mul(nesterov ? tf.add(g, tf.mul(next, momentum)) : next, rate)));
-      }),
-    );
-  }
-
-  slots() {
-    return this.weights.map(({ key }, i) => ({ key: `optimizer/velocity/${key}`, variable: this.velocities[i]! }));
-  }
-
-  dispose(): void {
-    tf.dispose(this.velocities);
+    const g = isExcluded(p) ? gradient : tf.add(gradient, tf.mul(p, weightDecay));
+    const next = tf.add(tf.mul(velocity, momentum), g);
+    velocity.assign(next);
+    p.assign(tf.sub(p, tf.mul(nesterov ? tf.add(g, tf.mul(next, momentum)) : next, rate)));
   }
 }

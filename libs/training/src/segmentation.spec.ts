@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
 import { judgeSegmentation, segmentationScores, type SegmentationScores } from './segmentation.js';
-import { trained, type Options, type Outcome } from '../../../tests/support/training-runs.js';
+import { curvesOf, trained, type Options, type Outcome } from '../../../tests/support/training-runs.js';
 
 const [HEIGHT, WIDTH] = [20, 24];
 const CLASSES = ['ground', 'red square', 'green disc'];
@@ -222,9 +222,7 @@ test('20 steps, stopped at 11 and resumed, end in the weights and curves of a ru
   expect(first.stopped).toMatchObject({ reason: 'drain', step: 11 });
   const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
   expect(await tensorsOf(second)).toEqual(await tensorsOf(whole));
-  const curves = (...outcomes: Outcome[]) =>
-    outcomes.flatMap(({ points }) => points.filter(({ key }) => key !== 'train/images_per_second'));
-  expect(curves(first, second)).toEqual(curves(whole));
+  expect(curvesOf(first, second)).toEqual(curvesOf(whole));
 }, 60_000);
 
 test('no tensor is left behind, also where a stop breaks an evaluation off', async () => {

@@ -13,7 +13,13 @@ import { soundsOf } from './sounds.js';
 import { readTensors } from './checkpoint.js';
 import type { ModelState } from './run-inputs.js';
 import { npy } from '../../../tests/support/npy.js';
-import { trained, type Options, type Outcome } from '../../../tests/support/training-runs.js';
+import {
+  curvesOf,
+  expectSameModel,
+  trained,
+  type Options,
+  type Outcome,
+} from '../../../tests/support/training-runs.js';
 
 const RATE = 2000;
 const LENGTH = 600;
@@ -94,14 +100,10 @@ describe.each(Object.keys(specs))('%s of sounds', (kind) => {
     const first = await run(spec, { stopAt: 8 });
     expect(first.stopped).toMatchObject({ reason: 'drain', step: 8 });
     const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
-    const [expected, found] = [await readTensors(modelOf(whole)), await readTensors(modelOf(second))];
-    expect([...found.tensors.keys()]).toEqual([...expected.tensors.keys()]);
-    for (const [key, { values }] of expected.tensors) expect(found.tensors.get(key)!.values, key).toEqual(values);
-    const curves = (outcomes: Outcome[]) =>
-      outcomes.flatMap(({ points }) => points.filter(({ key }) => key !== 'train/images_per_second'));
-    expect(curves([first, second])).toEqual(curves([whole]));
+    await expectSameModel(second, whole);
+    expect(curvesOf(first, second)).toEqual(curvesOf(whole));
     expect(
-      curves([whole])
+      curvesOf(whole)
         .filter(({ key }) => key === 'train/loss')
         .map(({ step }) => step),
     ).toEqual(Array.from({ length: 15 }, (_, i) => i + 1));

@@ -5,7 +5,16 @@ import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { readTensors } from './checkpoint.js';
 import { TrainingError } from './session.js';
-import { run, small, specs, without, useTinyDataset, type Outcome } from '../../../tests/support/training-runs.js';
+import {
+  curvesOf,
+  expectSameModel,
+  run,
+  small,
+  specs,
+  without,
+  useTinyDataset,
+  type Outcome,
+} from '../../../tests/support/training-runs.js';
 
 useTinyDataset();
 
@@ -26,17 +35,10 @@ describe.each(Object.keys(specs))('%s', (kind) => {
     const first = await run(spec, { stopAt: 11 });
     expect(first.stopped).toMatchObject({ reason: 'drain', step: 11 });
     const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
-    const [expected, found] = [
-      await readTensors(whole.files.get('model')!),
-      await readTensors(second.files.get('model')!),
-    ];
-    expect([...found.tensors.keys()]).toEqual([...expected.tensors.keys()]);
-    for (const [key, { values }] of expected.tensors) expect(found.tensors.get(key)!.values, key).toEqual(values);
-    const curves = (outcomes: Outcome[]) =>
-      outcomes.flatMap(({ points }) => points.filter(({ key }) => key !== 'train/images_per_second'));
-    expect(curves([first, second])).toEqual(curves([whole]));
+    await expectSameModel(second, whole);
+    expect(curvesOf(first, second)).toEqual(curvesOf(whole));
     expect(
-      curves([whole])
+      curvesOf(whole)
         .filter(({ key }) => key === 'train/loss')
         .map(({ step }) => step),
     ).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));

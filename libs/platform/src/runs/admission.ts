@@ -121,14 +121,16 @@ export async function admit(
     if (turns.over) await turns.next();
   }
   if (faults.length) throw RequestError.invalid(distinct(faults));
+  return placed(drafts, complete, await knownOf(tx, complete, options.reuse), named);
+}
+
+async function knownOf(tx: Transaction, complete: readonly Complete[], reuse: boolean | string): Promise<Known> {
+  if (!reuse) return { reusable: new Map(), stopped: new Set() };
   const distinctDigests = new Set<string>();
   await inTurns(complete, ({ digest }) => distinctDigests.add(digest));
   const digests = [...distinctDigests];
-  const sweepId = typeof options.reuse === 'string' ? options.reuse : null;
-  const known: Known = options.reuse
-    ? { reusable: await reusableRuns(tx, digests, sweepId), stopped: await stoppedEarly(tx, digests) }
-    : { reusable: new Map(), stopped: new Set() };
-  return placed(drafts, complete, known, named);
+  const sweepId = typeof reuse === 'string' ? reuse : null;
+  return { reusable: await reusableRuns(tx, digests, sweepId), stopped: await stoppedEarly(tx, digests) };
 }
 
 /** Parents are share-locked until the transaction ends: none can finish between being looked at and depended on. */

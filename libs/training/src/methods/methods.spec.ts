@@ -3,7 +3,7 @@ import { METHODS, type RunSpec } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { run, specs, useTinyDataset, type Outcome } from '../../../../tests/support/training-runs.js';
+import { curvesOf, expectSameModel, run, specs, useTinyDataset } from '../../../../tests/support/training-runs.js';
 import { readTensors } from '../checkpoint.js';
 
 useTinyDataset();
@@ -12,8 +12,6 @@ useTinyDataset();
 const others = METHODS.filter((method) => method !== 'simclr' && !(method in specs));
 const specOf = (method: (typeof METHODS)[number]) =>
   ({ ...specs['byol'], method, epochs: 1, probe: { maxIterations: 2 } }) as z.input<typeof RunSpec>;
-const curves = (...outcomes: Outcome[]) =>
-  outcomes.flatMap(({ points }) => points.filter(({ key }) => key !== 'train/images_per_second'));
 
 describe.each(others)('%s', (method) => {
   // Protects exact resume: losing a worker must not change what a run learns.
@@ -25,13 +23,8 @@ describe.each(others)('%s', (method) => {
     expect(first.stopped).toMatchObject({ reason: 'drain', step: 3 });
     const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
     expect(tf.memory().numTensors).toBe(before);
-    const [expected, found] = [
-      await readTensors(whole.files.get('model')!),
-      await readTensors(second.files.get('model')!),
-    ];
-    expect([...found.tensors.keys()]).toEqual([...expected.tensors.keys()]);
-    for (const [key, { values }] of expected.tensors) expect(found.tensors.get(key)!.values, key).toEqual(values);
-    expect(curves(first, second)).toEqual(curves(whole));
+    await expectSameModel(second, whole);
+    expect(curvesOf(first, second)).toEqual(curvesOf(whole));
     expect(Object.keys(whole.metrics)).toContain('train/contrastive_accuracy');
     const { tensors } = await readTensors(first.files.get('checkpoint')!);
     expect(tensors.has('queue')).toBe(method === 'moco-v2' || method === 'nnclr');
