@@ -1,5 +1,6 @@
 export * from './artifacts/collector.js';
 export * from './artifacts/identity.js';
+export { NoFileError } from './artifacts/opened-file.js';
 export * from './artifacts/store.js';
 export { StoreUnavailableError, Uploads } from './artifacts/uploads.js';
 export * from './machine/child-process.js';

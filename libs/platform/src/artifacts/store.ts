@@ -1,22 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants, createReadStream, type ReadStream } from 'node:fs';
-import {
-  copyFile,
-  link,
-  mkdir,
-  open,
-  readdir,
-  readlink,
-  realpath,
-  rename,
-  rm,
-  stat,
-  utimes,
-  type FileHandle,
-} from 'node:fs/promises';
+import { copyFile, link, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { requireStore } from './identity.js';
+import { openFile, type FilesOf } from './opened-file.js';
 
 export interface StoredFile {
   sha256: string;
@@ -33,9 +21,6 @@ interface Leftover {
   sha256?: string | undefined;
   process?: string | undefined;
 }
-
-/** What was to be stored is no file: a pipe would never end, a device neither. */
-export class NoFileError extends Error {}
 
 /** The bytes in the store are not those that were put there. */
 export class CorruptArtifactError extends Error {}
@@ -55,43 +40,6 @@ const appearance = (file: string): Promise<string | undefined> =>
     ({ dev, ino, size, ctimeNs }) => `${dev} ${ino} ${size} ${ctimeNs}`,
     () => undefined,
   );
-
-/** Whose files may be stored: those in a folder, of a user where that is known. */
-export interface FilesOf {
-  folder: string;
-  uid?: number | undefined;
-}
-
-/**
- * Opens a file to read it, and nothing else: opening a pipe would wait for its writer. Where it is said whose file it
- * has to be, that is asked of what was opened: a path can lead elsewhere a moment later.
- * @throws NoFileError
- */
-async function openFile(file: string, of?: FilesOf): Promise<FileHandle> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW).catch(
-    (error: NodeJS.ErrnoException) => {
-      throw error.code === 'ELOOP' || error.code === 'ENXIO' ? notAFile(file) : error;
-    },
-  );
-  try {
-    const found = await handle.stat();
-    if (!found.isFile()) throw notAFile(file);
-    if (of && ((of.uid ?? found.uid) !== found.uid || !(await isIn(of.folder, handle, file))))
-      throw new NoFileError(`expected ${path.basename(file)} to be a file that the run itself has made`);
-    return handle;
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
-}
-const notAFile = (file: string) =>
-  new NoFileError(`expected ${path.basename(file)} to be a file, got a pipe, a link or something else`);
-
-/** Whether an opened file is in a folder, links followed. Linux says where it is, elsewhere its path does. */
-async function isIn(folder: string, handle: FileHandle, file: string): Promise<boolean> {
-  const place = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => realpath(file));
-  return place.startsWith(`${await realpath(folder)}${path.sep}`);
-}
 
 /** Gives a file its place. Where that is on another device it is copied beside that first, and flushed. */
 async function movedInto(file: string, target: string): Promise<void> {
