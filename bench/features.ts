@@ -5,33 +5,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
+import { placeInTorchvision } from '../libs/training/src/import/names.js';
 import { buildEncoder, encode } from '../libs/training/src/networks/encoder.js';
 import { weightsOf } from '../libs/training/src/networks/weights.js';
 import { Peer, type BenchOptions } from './peer.js';
 
 const NETWORKS = ['resnet18', 'resnet34', 'resnet50'] as const;
 const BAR = 1e-4;
-
-const PARAMETERS: Readonly<Record<string, string>> = {
-  kernel: 'weight',
-  gamma: 'weight',
-  beta: 'bias',
-  moving_mean: 'running_mean',
-  moving_variance: 'running_var',
-};
-
-/** Torchvision's name of a weight of ours, `encoder/block4_conv2/kernel`: `layer2.0.conv2.weight`. */
-function torchvisionName(key: string, blocksOfStages: readonly number[]): string {
-  const [, layer, parameter] = key.split('/') as [string, string, string];
-  const [, block, part] = /^(stem|block\d+)_(.+)$/.exec(layer)!;
-  const weight = PARAMETERS[parameter]!;
-  if (block === 'stem') return `${part === 'conv' ? 'conv1' : 'bn1'}.${weight}`;
-  let at = Number(block!.slice('block'.length)) - 1;
-  let stage = 0;
-  while (at >= blocksOfStages[stage]!) at -= blocksOfStages[stage++]!;
-  const shortcut: Readonly<Record<string, string>> = { shortcut: 'downsample.0', shortcut_bn: 'downsample.1' };
-  return `layer${stage + 1}.${at}.${shortcut[part!] ?? part}.${weight}`;
-}
 
 async function differenceOf(peer: Peer, name: (typeof NETWORKS)[number], size: number) {
   const folder = await mkdtemp(path.join(tmpdir(), 'bench-features-'));
@@ -49,9 +29,8 @@ async function differenceOf(peer: Peer, name: (typeof NETWORKS)[number], size: n
     };
     const spec: Encoder = { name, width: 64, stem: 'imagenet' };
     const encoder = buildEncoder(spec, [size, size, 3]);
-    const stages = name === 'resnet18' ? [2, 2, 2, 2] : [3, 4, 6, 3];
     for (const { key, variable } of weightsOf(encoder)) {
-      const values = await read(torchvisionName(key, stages));
+      const values = await read(placeInTorchvision(key.slice('encoder/'.length), spec).name);
       variable.assign(values);
       values.dispose();
     }

@@ -12,6 +12,7 @@ export { MOST_TAGS } from './http-fields.js';
 export { faultsOf } from './faults.js';
 export * from './http.js';
 export * from './memory.js';
+export * from './model.js';
 export * from './plain-text.js';
 export * from './plans-api.js';
 export * from './prepare-spec.js';

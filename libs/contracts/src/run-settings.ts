@@ -9,6 +9,23 @@ export const DatasetReference = z
   );
 export const RunId = z.uuid();
 
+export const Normalisation = z
+  .strictObject({
+    mean: z.array(z.number().min(-10).max(10)).min(1).max(3),
+    std: z.array(z.number().min(0.01).max(10)).min(1).max(3),
+  })
+  .refine(({ mean, std }) => mean.length === std.length, {
+    path: ['std'],
+    message: 'expected as many standard deviations as means',
+  })
+  .meta({
+    id: 'Normalisation',
+    description:
+      'What an encoder does first with its input, in [0, 1]: from each channel its mean is taken, and what is left ' +
+      'is divided by its standard deviation. One of each for all channels, or one for each channel.',
+  });
+export type Normalisation = z.infer<typeof Normalisation>;
+
 const BOTTLENECKS = ['resnet50', 'resnet101', 'resnet152'] as const;
 export const Encoder = z
   .strictObject({
@@ -48,6 +65,7 @@ export const Encoder = z
         'Squeeze and excitation: each channel of a block is weighed by what all have in the mean, through a layer of ' +
           "this part of the block's width.",
       ),
+    normalisation: Normalisation.optional(),
   })
   .superRefine(({ name, skRatio }, context) => {
     if (skRatio !== undefined && !BOTTLENECKS.some((each) => each === name))

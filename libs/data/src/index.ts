@@ -1,11 +1,12 @@
 export { augment, augmentWithMask } from './augmentation.js';
 export * from './dataset.js';
-export { InvalidDataError } from './invalid-data.js';
+export { InvalidDataError, named } from './invalid-data.js';
 export * from './label-subset.js';
 export { NpyWriter, Rows } from './npy.js';
 export * from './positioned-io.js';
 export * from './prepare.js';
 export * from './random.js';
 export { logMel, logMelSettings, soundsOfLogMel } from './sound.js';
+export { insideRoot } from './sources.js';
 export * from './views.js';
 export * from './wav.js';

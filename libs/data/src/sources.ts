@@ -39,15 +39,28 @@ export async function openSource(spec: SourceSpec, dataRoot: string): Promise<So
   return spec.renameClasses ? withRenamed(source, spec.renameClasses) : source;
 }
 
-async function openPath(spec: SourceSpec, dataRoot: string): Promise<Source> {
-  const { path: target } = spec;
+/**
+ * The data root, and what lies at `target` in it, both without links. `what` is expected there.
+ * @throws InvalidDataError where nothing is there, or it lies outside of the root
+ */
+export async function insideRoot(
+  dataRoot: string,
+  target: string,
+  what: string,
+): Promise<{ root: string; found: string }> {
   const root = await realpath(dataRoot).catch(() => {
     throw new InvalidDataError(`expected the data root ${dataRoot} to exist on the worker`);
   });
   const found = await realpath(path.resolve(root, target)).catch(() => {
-    throw new InvalidDataError(`expected a folder or an archive at ${target} in the data root, found nothing`);
+    throw new InvalidDataError(`expected ${what} at ${target} in the data root, found nothing`);
   });
   requireInside(found, root, target);
+  return { root, found };
+}
+
+async function openPath(spec: SourceSpec, dataRoot: string): Promise<Source> {
+  const { path: target } = spec;
+  const { root, found } = await insideRoot(dataRoot, target, 'a folder or an archive');
   const info = await stat(found);
   const fileName = spec.fileName === undefined ? undefined : fileNameMatcher(spec.fileName);
   const collections = collectionsOf(spec, fileName);

@@ -8,6 +8,7 @@ import {
   strataOf,
   type Augmentation,
   type DatasetManifest,
+  type Encoder,
   type Fault,
   type RunSpec,
   type SampleShape,
@@ -30,6 +31,7 @@ export function datasetFaults(spec: Trained, dataset: KnownDataset, at: At): Fau
   const { manifest } = dataset;
   const { train } = manifest.splits;
   const faults = [...splitFaults(spec, dataset, at), ...supervisionFaults(spec, dataset, at)];
+  if ('encoder' in spec && spec.encoder) faults.push(...encoderFaults(spec.encoder, manifest.sample, at));
   if ('augmentation' in spec && spec.augmentation)
     faults.push(...augmentationFaults(spec.augmentation, manifest.sample, (...field) => at('augmentation', ...field)));
   if (spec.kind === 'pretrain' && typeof spec.views === 'object')
@@ -47,6 +49,18 @@ export function datasetFaults(spec: Trained, dataset: KnownDataset, at: At): Fau
     });
   }
   return faults;
+}
+
+/** An encoder that normalises channels has as many as a sample, or one for all; a spectrogram has one. */
+function encoderFaults({ normalisation }: Encoder, sample: SampleShape, at: At): Fault[] {
+  const channels = sample.modality === 'image' ? sample.channels : 1;
+  if (!normalisation || [1, channels].includes(normalisation.mean.length)) return [];
+  return [
+    {
+      path: at('encoder', 'normalisation'),
+      message: `expected a mean and a deviation for each of ${channels} channels, got ${normalisation.mean.length}`,
+    },
+  ];
 }
 
 /** The split that the run is measured on, or reads, has to be there. */

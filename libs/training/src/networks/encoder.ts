@@ -10,6 +10,7 @@ import {
   convolution,
   maxPool,
   normaliseAndRectify,
+  normaliseInputs,
   rectify,
   type Symbolic,
 } from './layers.js';
@@ -71,7 +72,7 @@ export function buildEncoder(encoder: Encoder, inputShape: readonly [number, num
   const architecture = architectureOf(encoder);
   const { stem, pool, blocks, padding } = architecture;
   const images = layers.input({ shape: [...inputShape], name: 'images' });
-  let x = images;
+  let x = encoder.normalisation ? normaliseInputs(images, 'normalisation', encoder.normalisation) : images;
   stem.forEach(({ kernel, stride, channels }, i) => {
     const name = i === stem.length - 1 ? 'stem' : `stem${i + 1}`;
     const convolved = convolution(x, `${name}_conv`, channels, kernel, { strides: stride, padding });

@@ -1,4 +1,5 @@
 /** Layers of all networks, on kernels of their own where tfjs's are slow. Saved models load wherever tfjs does. */
+import type { Normalisation } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import {
@@ -97,6 +98,13 @@ class BatchNorm extends layers.layers.Layer {
   }
 }
 
+/** Batch normalisation by statistics that were given to it: also while training, and none is learnt. */
+class FixedNorm extends BatchNorm {
+  override call(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
+    return super.call(inputs, { training: false });
+  }
+}
+
 class Rectifier extends layers.layers.Layer {
   static className = 'ReLU';
   private readonly rectified: boolean;
@@ -118,6 +126,19 @@ export const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Sym
 export const batchNorm = (x: Symbolic, name: string, learns: { center?: boolean; scale?: boolean } = {}) =>
   apply(new BatchNorm({ name, ...learns }), x);
 export const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
+/** (x - mean) / std for each channel; see `Encoder.normalisation`. */
+export function normaliseInputs(x: Symbolic, name: string, { mean, std }: Normalisation): Symbolic {
+  const channels = x.shape.at(-1)!;
+  const layer = new FixedNorm({ name, center: false, scale: false });
+  const normalised = apply(layer, x);
+  const ofEach = (values: readonly number[]): number[] =>
+    values.length === 1 ? Array<number>(channels).fill(values[0]!) : [...values];
+  tf.tidy(() => {
+    const variance = std.map((each) => each ** 2 - BATCH_NORM_EPSILON);
+    layer.setWeights([tf.tensor1d(ofEach(mean)), tf.tensor1d(ofEach(variance))]);
+  });
+  return normalised;
+}
 /** Batch normalisation and ReLU at the cost of the former; the saved model has both layers. */
 export const normaliseAndRectify = (x: Symbolic, norm: string, name: string) =>
   apply(new Rectifier({ name, rectified: true }), apply(new BatchNorm({ name: norm, rectifies: true }), x));

@@ -1,0 +1,57 @@
+/** Weights that were trained elsewhere, as runs begin with them: how they are taken in, and what is known of them. */
+import { z } from 'zod';
+import { Name, SampleShape, Sha256 } from './dataset.js';
+import { Encoder, Normalisation } from './run-settings.js';
+
+/** Networks that torchvision and timm have by these names. */
+export const PUBLISHED_NETWORKS = ['resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152'] as const;
+
+export const ImportModel = z
+  .strictObject({
+    kind: z.literal('import-model'),
+    name: Name,
+    path: z
+      .string()
+      .min(1)
+      .max(1024)
+      .refine((path) => !path.includes('\0'), 'expected a path without NUL characters')
+      .describe('Relative to the data root: a safetensors file.'),
+    as: z
+      .enum(PUBLISHED_NETWORKS)
+      .optional()
+      .describe(
+        "The network that weights of torchvision's or timm's names are of; its width and stem are read from them. " +
+          'Left out for a file that this program exported, which says it itself.',
+      ),
+    normalisation: Normalisation.optional().describe(
+      "What torchvision's and timm's weights expect of their input. Left out for those of three channels: the mean " +
+        'and standard deviation of ImageNet, 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225.',
+    ),
+  })
+  .superRefine(({ as, normalisation }, context) => {
+    if (as === undefined && normalisation)
+      context.addIssue({
+        code: 'custom',
+        path: ['normalisation'],
+        message: 'expected none without `as`: a file that this program exported says it itself',
+      });
+  })
+  .meta({ id: 'ImportModel' });
+export type ImportModel = z.infer<typeof ImportModel>;
+
+export const ModelManifest = z
+  .strictObject({
+    name: Name,
+    digest: Sha256,
+    encoder: Encoder.describe('The network, with what it does to its input (`normalisation`) where it does something.'),
+    sample: SampleShape.describe('What it was made for. Images may be of another size.'),
+    parameters: z.int().min(0).describe('Numbers in its weights, running averages among them.'),
+    weights: Sha256,
+  })
+  .meta({
+    id: 'ModelManifest',
+    description:
+      'An immutable version of a model. Its digest is the sha256 of the manifest in canonical JSON without `digest` ' +
+      'and `name`: the same weights for the same input give the same digest.',
+  });
+export type ModelManifest = z.infer<typeof ModelManifest>;

@@ -1,0 +1,162 @@
+/** An encoder with the weights of a file: all of them fit, or none is taken. */
+import { Encoder, SampleShape, type ImportModel, type Normalisation } from '#libs/contracts';
+import { inputShape, InvalidDataError, named } from '#libs/data';
+import * as tf from '@tensorflow/tfjs-core';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { buildEncoder } from '../networks/encoder.js';
+import { weightsOf } from '../networks/weights.js';
+import { isBesideTorchvision, placeInOwn, placeInTorchvision, type Place } from './names.js';
+import type { SafetensorsFile } from './safetensors.js';
+
+/** Of ImageNet, in RGB: what torchvision's and timm's weights were trained with. */
+const IMAGENET: Normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+/** Sides of the images that networks of each stem were made for. */
+const IMAGE_SIDE = { imagenet: 224, cifar: 32 } as const;
+/** Sides of the first convolution's kernel, by which a stem is known. */
+const STEM_KERNEL: Readonly<Record<number, keyof typeof IMAGE_SIDE>> = { 7: 'imagenet', 3: 'cifar' };
+/** Tensors that do not fit and are named: those of a large ResNet. */
+const MOST_LISTED = 1000;
+/** What this program's own exports call their format. */
+const OWN = 'latent-loom';
+
+/** What a file has: a network, what it was made for, and where each weight lies. */
+interface Described {
+  architecture: Encoder;
+  sample: SampleShape;
+  placeOf(key: string): Place;
+  /** Tensors of the file that are left where they are. */
+  isBeside(name: string): boolean;
+}
+
+/**
+ * The caller owns the encoder.
+ * @throws InvalidDataError for a file that says of no network what it is, and where tensors are missing, left over or
+ *   of another shape, naming each
+ */
+export async function encoderFrom(
+  file: SafetensorsFile,
+  spec: Pick<ImportModel, 'path' | 'as' | 'normalisation'>,
+): Promise<{ encoder: LayersModel; architecture: Encoder; sample: SampleShape; beside: string[] }> {
+  const described = file.metadata['format'] === OWN ? describedByItself(file, spec) : describedAs(file, spec);
+  const { architecture, sample } = described;
+  const encoder = buildEncoder(architecture, inputShape(sample));
+  try {
+    return { encoder, architecture, sample, beside: await filled(encoder, file, described, spec.path) };
+  } catch (error) {
+    encoder.dispose();
+    throw error;
+  }
+}
+
+/** A file with torchvision's names: width, stem and channels are those of its first convolution. */
+function describedAs(
+  { tensors }: SafetensorsFile,
+  { path, as: name, normalisation: given }: Pick<ImportModel, 'path' | 'as' | 'normalisation'>,
+): Described {
+  if (name === undefined)
+    throw new InvalidDataError(
+      `expected \`as\` (--as) with ${path}, which says of itself no network: one of torchvision's, such as resnet50`,
+    );
+  const first = tensors.get('conv1.weight');
+  if (!first)
+    throw new InvalidDataError(
+      `expected a tensor conv1.weight of ${name} in ${path}, found ${named([...tensors.keys()])}`,
+    );
+  const [width = 0, channels = 0, side = 0] = first.shape;
+  const stem = STEM_KERNEL[side];
+  if (first.shape.length !== 4 || !stem || (channels !== 1 && channels !== 3))
+    throw new InvalidDataError(
+      `expected conv1.weight of shape [width, 1 or 3, 7, 7], or with 3 x 3, got [${first.shape.join(', ')}]`,
+    );
+  const normalisation = given ?? (channels === 3 ? IMAGENET : undefined);
+  if (!normalisation || ![1, channels].includes(normalisation.mean.length))
+    throw new InvalidDataError(
+      `expected a \`normalisation\` (--mean, --std) for ${channels} channels, got ` +
+        `${normalisation ? `one for ${normalisation.mean.length}` : 'none'}`,
+    );
+  const parsed = Encoder.safeParse({ name, width, stem, padding: 'symmetric', normalisation });
+  if (!parsed.success)
+    throw new InvalidDataError(`expected conv1.weight to give 4 to 256 channels, got ${width} in ${path}`);
+  const architecture = parsed.data;
+  return {
+    architecture,
+    sample: { modality: 'image', height: IMAGE_SIDE[stem], width: IMAGE_SIDE[stem], channels },
+    placeOf: (key) => placeInTorchvision(key, architecture),
+    isBeside: isBesideTorchvision,
+  };
+}
+
+/** A file that a run of kind export wrote. */
+function describedByItself({ metadata }: SafetensorsFile, { path, as }: Pick<ImportModel, 'path' | 'as'>): Described {
+  const { network, architecture, preprocessing } = metadata;
+  const read = <T>(text: string | undefined): T | undefined => {
+    try {
+      return JSON.parse(text ?? '') as T;
+    } catch {
+      return undefined;
+    }
+  };
+  const encoder = Encoder.safeParse(read<{ encoder?: unknown }>(architecture)?.encoder);
+  const sample = SampleShape.safeParse(read<{ sample?: unknown }>(preprocessing)?.sample);
+  if (network !== 'encoder' || !encoder.success || !sample.success)
+    throw new InvalidDataError(
+      `expected ${path} to be the encoder.safetensors of an export, got its ${network ?? 'part without a name'}` +
+        `${encoder.success && sample.success ? '' : ', which does not say what it is'}`,
+    );
+  if (as !== undefined && as !== encoder.data.name)
+    throw new InvalidDataError(`expected ${path} to be of ${as}, it says that it is of ${encoder.data.name}`);
+  return { architecture: encoder.data, sample: sample.data, placeOf: placeInOwn, isBeside: () => false };
+}
+
+/** Sets every weight from its tensor, after all of them have been found to fit. Returns what was left in the file. */
+async function filled(
+  encoder: LayersModel,
+  file: SafetensorsFile,
+  { architecture, placeOf, isBeside }: Described,
+  shown: string,
+): Promise<string[]> {
+  const own = weightsOf(encoder).map((weight) => ({ ...weight, key: weight.key.slice(encoder.name.length + 1) }));
+  // What is done to the input is told beside the weights, unless they are our own.
+  const wanted = own
+    .filter(({ key }) => placeOf === placeInOwn || !key.startsWith('normalisation/'))
+    .map((weight) => ({ ...weight, place: placeOf(weight.key) }));
+  const known = new Set(wanted.map(({ place }) => place.name));
+  const others = [...file.tensors.keys()].filter((name) => !known.has(name));
+  requireFit({
+    shown: `${shown} to have the weights of ${architecture.name}, ${architecture.width} wide`,
+    missing: wanted.flatMap(({ place }) => (file.tensors.has(place.name) ? [] : [place.name])),
+    leftOver: others.filter((name) => !isBeside(name)),
+    misshapen: wanted.flatMap(({ variable, place }) => {
+      const [expected, found] = [place.shape(variable.shape), file.tensors.get(place.name)?.shape];
+      return !found || found.join() === expected.join()
+        ? []
+        : [`${place.name} [${found.join(', ')}] for [${expected.join(', ')}]`];
+    }),
+  });
+  for (const { key, variable, place } of wanted) {
+    const values = await file.floats(place.name);
+    if (key.endsWith('/moving_variance') && values.some((value) => value < 0))
+      throw new InvalidDataError(`expected variances of at least 0 in ${place.name}, found a negative one`);
+    tf.tidy(() => {
+      variable.assign(place.turned(tf.tensor(values, place.shape(variable.shape))));
+    });
+  }
+  return others;
+}
+
+const listed = (names: readonly string[]): string =>
+  names.slice(0, MOST_LISTED).join(', ') +
+  (names.length > MOST_LISTED ? ` and ${names.length - MOST_LISTED} more` : '');
+
+/** @throws InvalidDataError naming each tensor that is missing, left over or of another shape */
+function requireFit({
+  shown,
+  missing,
+  leftOver,
+  misshapen,
+}: Record<'missing' | 'leftOver' | 'misshapen', string[]> & { shown: string }): void {
+  const faults = Object.entries({ missing, 'left over': leftOver, 'of another shape': misshapen }).flatMap(
+    ([what, names]) => (names.length ? [`${what}: ${listed(names)}`] : []),
+  );
+  if (faults.length) throw new InvalidDataError(`expected ${shown}; ${faults.join('; ')}`);
+}
