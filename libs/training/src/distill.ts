@@ -16,6 +16,7 @@ import { buildClassifier } from './networks/heads.js';
 import { forward } from './networks/weights.js';
 import { crossEntropy, distillation } from './objectives.js';
 import { withoutGradient } from './networks/operations.js';
+import type { Recipe, Terms } from './recipe.js';
 import {
   newEncoder,
   openData,
@@ -26,7 +27,7 @@ import {
   type Data,
   type ParentModel,
 } from './run-inputs.js';
-import { Session, TrainingError, type Recipe, type Terms, type TrainContext } from './session.js';
+import { Session, TrainingError, type TrainContext } from './session.js';
 
 /** Views of samples; with labels also views of labelled samples and those labels [N]. */
 type Batch = [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor4D, tf.Tensor1D];

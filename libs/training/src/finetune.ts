@@ -20,6 +20,7 @@ import { buildClassifier, buildProjectionHead } from './networks/heads.js';
 import { buildSegmenter, pyramidOf } from './networks/segmenter.js';
 import { forward, initialise } from './networks/weights.js';
 import { accuracyOf, crossEntropy, pixelCrossEntropy } from './objectives.js';
+import type { Recipe } from './recipe.js';
 import {
   openData,
   requireBatch,
@@ -31,7 +32,7 @@ import {
   type ParentModel,
 } from './run-inputs.js';
 import { judgeSegmentation, requireLabelledPixels, storeSegmentation, type Judgement } from './segmentation.js';
-import { Session, TrainingError, type Recipe, type TrainContext } from './session.js';
+import { Session, TrainingError, type TrainContext } from './session.js';
 
 /** Evaluations of a finetuning, evenly spread. */
 const EVALUATIONS = 4;
