@@ -1,6 +1,7 @@
 /** How much memory a run needs at its peak, from its spec alone, so that a plan can say what fits where. */
 import { architectureOf } from './architectures.js';
-import type { SampleShape } from './dataset.js';
+import { sampleAt, type SampleShape } from './dataset.js';
+import { viewSizeOf } from './pretraining-views.js';
 import { Encoder, type Optimizer, type Projection } from './run-settings.js';
 import type { RunSpec } from './run-spec.js';
 import { QUEUE_SIZE, type Autoencode, type Pretrain } from './training-spec.js';
@@ -13,6 +14,8 @@ const FLOAT = 4;
 const COPIES = 7.25;
 /** Copies of a batch's samples: views, and what augmentation makes on the way. Measured: 16 with colours. */
 const VIEW_COPIES = 18;
+/** Copies of a batch's samples as they are stored, where views are of another size. */
+const STORED_COPIES = 2;
 /** Samples of a batch of an evaluation. */
 const EVALUATION_BATCH = 512;
 /**
@@ -125,18 +128,27 @@ const copiesOfWeights = ({ name, clipNorm }: Optimizer): { held: number; applyin
 
 /**
  * Bytes of tensors at the peak of a run: at least what was measured, at most twice that (memory.spec.ts of
- * libs/training); null for a kind that holds no network. `encoder`: of a run that has its network from a parent.
+ * libs/training); null for a kind that holds no network. `inherited`, `size`: of a run that has its network from a
+ * parent, and height and width at which it sees images where they are not the samples' own.
  */
 export function tensorBytes(
   spec: RunSpec,
   sample: SampleShape,
   inherited: Encoder | undefined,
   samples: number,
+  size = spec.kind === 'pretrain' ? viewSizeOf(spec) : undefined,
 ): number | null {
   if (spec.kind === 'prepare-dataset') return null;
-  const input = inputOf(sample);
-  const size = encoderSize(('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({}), input);
-  return FLOAT * numbersOf(spec, size, input, samples);
+  const input = inputOf(sampleAt(sample, size));
+  const encoder = ('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({});
+  const needed = numbersOf(spec, encoderSize(encoder, input), input, samples);
+  return FLOAT * (needed + (size === undefined ? 0 : storedNumbers(spec, sample, samples)));
+}
+
+/** Numbers of a batch's samples as they are stored, and of what resizes them, where views are of another size. */
+function storedNumbers(spec: RunSpec, sample: SampleShape, samples: number): number {
+  const batch = 'batchSize' in spec ? 2 * spec.batchSize : Math.min(EVALUATION_BATCH, samples);
+  return STORED_COPIES * batch * inputOf(sample).reduce((product, side) => product * side, 1);
 }
 
 /** Numbers at the peak of a batch that only goes forward through an encoder. */
@@ -273,12 +285,19 @@ export function neededMiB(
   {
     sample,
     inherited,
+    size,
     trainCount,
     host,
-  }: { sample: SampleShape; inherited: Encoder | undefined; trainCount: number; host: boolean },
+  }: {
+    sample: SampleShape;
+    inherited: Encoder | undefined;
+    size?: number | undefined;
+    trainCount: number;
+    host: boolean;
+  },
 ): number | null {
   const votes = 'knn' in spec ? Math.min(spec.knn.bankSize, trainCount) : Math.min(5000, trainCount);
-  const tensors = tensorBytes(spec, sample, inherited, votes);
+  const tensors = tensorBytes(spec, sample, inherited, votes, size);
   if (tensors === null) return null;
   const sampleBytes = sample.modality === 'image' ? sample.height * sample.width * sample.channels : 4 * sample.length;
   return Math.ceil(

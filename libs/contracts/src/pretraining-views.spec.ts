@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { combinationName, viewsOfSpec } from './pretraining-views.js';
+import { canonicalJson } from './canonical-json.js';
+import { combinationName, viewSizeOf, viewsName, viewsOfSpec } from './pretraining-views.js';
 import { RunSpec } from './run-spec.js';
 import type { Pretrain } from './training-spec.js';
 
@@ -41,6 +42,28 @@ describe('views of a pretraining', () => {
       ['views', 'expected two views of each sample for simclr, got 3'],
     ]);
     expect(faults({ views: [{ ...crop, count: 2 }] })).toBeUndefined();
+  });
+
+  test('have a size only where one is given, one for both, and none with corners on corners', () => {
+    const crop = { augmentation: { crop: {} } };
+    const bare = parse({ views: [crop, crop] }).data as Pretrain;
+    expect(canonicalJson(bare.views)).not.toContain('size');
+    const sized = parse({ views: [{ ...crop, count: 2, size: 32 }] }).data as Pretrain;
+    expect([bare, sized].map(viewSizeOf)).toEqual([undefined, 32]);
+    expect(viewsName(viewsOfSpec(sized, image))).toBe('2 × crop at 32');
+    const faults = (views: object[]) =>
+      parse({ views }).error?.issues.map(({ path, message }) => [path.join('.'), message]);
+    expect(faults([{ ...crop, size: 32 }, crop])).toEqual([
+      ['views', "expected views of one size for simclr, got 32, the samples' own"],
+    ]);
+    const corners = { augmentation: { crop: { grid: 'corners' } } };
+    expect(faults([corners, corners])).toBeUndefined();
+    expect(faults([{ ...corners, count: 2, size: 16 }])).toEqual([
+      [
+        'views.0.augmentation.crop.grid',
+        'expected no `corners` beside size: views of another size are resampled by the centres of pixels',
+      ],
+    ]);
   });
 
   test('are called by what makes each', () => {

@@ -1,7 +1,7 @@
 /** Runs that train a network. */
 import { z } from 'zod';
 import { Augmentation } from './augmentation.js';
-import { viewCount, Views } from './pretraining-views.js';
+import { viewCount, Views, viewSizes } from './pretraining-views.js';
 import {
   Checkpoints,
   DatasetReference,
@@ -108,6 +108,8 @@ export const Pretrain = z
     const told = (message: string) => context.addIssue({ code: 'custom', path: ['views'], message });
     if (augmentation) told('expected no views beside augmentation, which makes both alike: name one of them');
     if (viewCount(views) !== 2) told(`expected two views of each sample for ${method}, got ${viewCount(views)}`);
+    const sizes = viewSizes(views);
+    if (sizes.length > 1) told(`expected views of one size for ${method}, got ${sizes.join(', ')}`);
   })
   .meta({ id: 'Pretrain' });
 export type Pretrain = z.infer<typeof Pretrain>;

@@ -35,8 +35,9 @@ export function datasetFaults(spec: Trained, dataset: KnownDataset, at: At): Fau
   if ('augmentation' in spec && spec.augmentation)
     faults.push(...augmentationFaults(spec.augmentation, manifest.sample, (...field) => at('augmentation', ...field)));
   if (spec.kind === 'pretrain' && typeof spec.views === 'object')
-    spec.views.forEach(({ augmentation }, i) =>
+    spec.views.forEach(({ augmentation, size }, i) =>
       faults.push(
+        ...sizeFaults(size, manifest.sample, at('views', String(i), 'size')),
         ...augmentationFaults(augmentation, manifest.sample, (...field) =>
           at('views', String(i), 'augmentation', ...field),
         ),
@@ -208,6 +209,12 @@ function augmentationFaults(augmentation: Augmentation, sample: SampleShape, at:
   }
   return faults;
 }
+
+/** Spectrograms are of the size that their sounds have. */
+const sizeFaults = (size: number | undefined, sample: SampleShape, place: (string | number)[]): Fault[] =>
+  size !== undefined && sample.modality === 'audio'
+    ? [{ path: place, message: 'expected no size: the dataset is of sounds' }]
+    : [];
 
 /** Faults that only the parent in `from` can show. */
 export function parentFaults(

@@ -6,7 +6,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { encode, featureWidth } from '../networks/encoder.js';
 import { buildPredictor, buildProjectionHead } from '../networks/heads.js';
 import { forward, initialise } from '../networks/weights.js';
-import type { Memory, Terms } from '../session.js';
+import type { Memory, Terms } from '../recipe.js';
 import type { Contrast } from './contrastive-losses.js';
 
 /** The part of a method that is its own, beside the encoder, its projection head and the loop, which all share. */
