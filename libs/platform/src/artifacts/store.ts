@@ -11,6 +11,17 @@ export interface StoredFile {
   sizeBytes: number;
 }
 
+/** Bytes that are on the store's disk whole, and are no file of it until `place`. */
+export interface Staged extends StoredFile {
+  /**
+   * Gives them their place; again, it does no harm.
+   * @throws ForeignStoreError when the folder is no longer the store that it has to be.
+   */
+  place(): Promise<void>;
+  /** Removes what has got no place. */
+  discard(): Promise<void>;
+}
+
 /**
  * What a process has left under way. `sha256`: the name of a file that a collection had put aside, whole; `process`:
  * whose work folder it is.
@@ -56,6 +67,31 @@ async function movedInto(file: string, target: string): Promise<void> {
     } finally {
       await rm(beside, { force: true });
     }
+  }
+}
+
+/** Writes a new file and flushes it to disk. */
+async function writtenTo(file: string, source: AsyncIterable<Buffer>, onRead?: () => void): Promise<StoredFile> {
+  // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
+  const handle = await open(file, 'wx');
+  try {
+    const hash = createHash('sha256');
+    let sizeBytes = 0;
+    await pipeline(
+      source,
+      async function* (chunks: AsyncIterable<Buffer>) {
+        for await (const chunk of chunks) {
+          hash.update(chunk);
+          sizeBytes += chunk.length;
+          onRead?.();
+          yield chunk;
+        }
+      },
+      handle.createWriteStream({ flush: true }),
+    );
+    return { sha256: hash.digest('hex'), sizeBytes };
+  } finally {
+    await handle.close();
   }
 }
 
@@ -145,58 +181,44 @@ export class ArtifactStore {
     await this.checkIdentity();
     const source = await openFile(file, of);
     try {
-      return await this.written(source.createReadStream({ autoClose: false }), onRead);
+      const { sha256, sizeBytes, place, discard } = await this.stage(
+        source.createReadStream({ autoClose: false }),
+        onRead,
+      );
+      await place().finally(discard);
+      return { sha256, sizeBytes };
     } finally {
       await source.close();
     }
   }
 
-  /** `put` of bytes as they come; where they break off, nothing is left behind. */
-  async putBytes(bytes: AsyncIterable<Buffer>): Promise<StoredFile> {
+  /**
+   * Writes bytes as they come, to be placed or discarded; where they break off, nothing is left behind.
+   * @throws as `put`
+   */
+  async stage(bytes: AsyncIterable<Buffer>, onRead?: () => void): Promise<Staged> {
     await this.checkIdentity();
-    return this.written(bytes);
-  }
-
-  private async written(source: AsyncIterable<Buffer>, onRead?: () => void): Promise<StoredFile> {
-    const stored = await this.writtenHere(source, onRead);
-    await this.checkIdentity();
-    return stored;
-  }
-
-  private async writtenHere(source: AsyncIterable<Buffer>, onRead?: () => void): Promise<StoredFile> {
     const temporary = path.join(await this.folder('tmp'), randomUUID());
-    // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
-    const handle = await open(temporary, 'wx');
+    const discard = () => rm(temporary, { force: true });
     try {
-      const hash = createHash('sha256');
-      let sizeBytes = 0;
-      await pipeline(
-        source,
-        async function* (chunks: AsyncIterable<Buffer>) {
-          for await (const chunk of chunks) {
-            hash.update(chunk);
-            sizeBytes += chunk.length;
-            onRead?.();
-            yield chunk;
-          }
-        },
-        handle.createWriteStream({ flush: true }),
-      );
-      const sha256 = hash.digest('hex');
-      await this.folder('sha256', sha256.slice(0, 2));
-      const target = this.path(sha256);
-      // A file that was there already counts as new, so that a collection of orphans leaves it alone until its row is
-      // in.
-      await utimes(temporary, new Date(), new Date());
-      await movedInto(temporary, target);
-      await syncFolder(path.dirname(target));
-      return { sha256, sizeBytes };
-    } finally {
-      await handle.close();
-      await rm(temporary, { force: true });
+      const file = await writtenTo(temporary, bytes, onRead);
+      let placed: Promise<void> | undefined;
+      return { ...file, place: () => (placed ??= this.place(temporary, file.sha256)), discard };
+    } catch (error) {
+      await discard();
+      throw error;
     }
   }
 
+  private async place(temporary: string, sha256: string): Promise<void> {
+    await this.folder('sha256', sha256.slice(0, 2));
+    const target = this.path(sha256);
+    // A file that was there already counts as new, so that a collection of orphans leaves it alone until its row is in.
+    await utimes(temporary, new Date(), new Date());
+    await movedInto(temporary, target);
+    await syncFolder(path.dirname(target));
+    await this.checkIdentity();
+  }
   /**
    * The path of a stored file whose bytes were read and compared with its name: by this process, since anything was
    * done to the file. `onRead` is called for each piece that was read.
