@@ -49,7 +49,8 @@ export const Views = z
   .overwrite((views) => (typeof views === 'string' ? PUBLISHED_VIEWS[views] : views))
   .describe(
     'The two views of a sample, where they are not made alike: `[{augmentation: …}, {augmentation: …}]`, or a ' +
-      'published pair by name, which the run keeps written out. In place of `augmentation`, which makes both.',
+      'published pair by name, which the run keeps written out. In place of `augmentation`, which makes both. ' +
+      'SwAV and DINO take more than two, and small ones beside the large ones, which come first.',
   );
 
 /** `crop+flip+blur | crop+flip+solarize`: what makes each view. */
@@ -63,6 +64,9 @@ export const viewsName = (views: readonly View[]): string =>
 
 /** How many views there are of each sample. */
 export const viewCount = (views: readonly View[]): number => views.reduce((sum, { count }) => sum + count, 0);
+
+/** The views of each size, those of the first one's size first. */
+export const groupedBySize = (views: readonly View[]): View[][] => [...Map.groupBy(views, ({ size }) => size).values()];
 
 /** Which sizes the views have, in words. */
 export const viewSizes = (views: readonly View[]): string[] => [

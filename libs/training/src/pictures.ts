@@ -46,6 +46,26 @@ export const writePng = async ({ pixels, ...raw }: Picture, file: string): Promi
   await sharp(pixels, { raw }).png().toFile(file);
 };
 
+/** Images of several sizes as those of the largest, white to the right and below. Each: [N, H, W, C] */
+export function paddedAlike(images: readonly tf.Tensor4D[]): tf.Tensor4D[] {
+  const [height, width] = [1, 2].map((axis) => Math.max(...images.map(({ shape }) => shape[axis]!))) as [
+    number,
+    number,
+  ];
+  return images.map((each) =>
+    tf.pad4d(
+      each,
+      [
+        [0, 0],
+        [0, height - each.shape[1]],
+        [0, width - each.shape[2]],
+        [0, 0],
+      ],
+      1,
+    ),
+  );
+}
+
 const FRAME_MS = 120;
 
 /**

@@ -1,5 +1,6 @@
 /** Learning from two views of each sample, by any method: the loop, its judging, and the views that are shown. */
 import {
+  groupedBySize,
   sampleAt,
   viewSizeOf,
   viewsOfSpec,
@@ -14,6 +15,7 @@ import {
   gatherLabels,
   gatherSamples,
   inputOf,
+  inputShape,
   Random,
   seenAt,
   viewsOf,
@@ -37,7 +39,7 @@ import {
 import { fitProbe, reportProbe, type LinearProbe } from './linear-probe.js';
 import { newHead } from './methods/method.js';
 import { methodOf } from './methods/methods.js';
-import { pictureOf, writeGrid } from './pictures.js';
+import { paddedAlike, pictureOf, writeGrid } from './pictures.js';
 import { newEncoder, openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
 import { Session, TrainingError, type TrainContext } from './session.js';
 
@@ -60,7 +62,9 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const head = newHead(spec, encoder);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;
-  const method = methodOf({ spec, sample: seen, encoder, head, totalSteps });
+  const sizes = groupedBySize(views);
+  const shapes = sizes.map(([view]) => inputShape(sampleAt(sample, view!.size)));
+  const method = methodOf({ spec, sample: seen, shapes, encoder, head, totalSteps });
   const tellProbe = firstUnconverged(context);
   const session = new Session(
     {
@@ -75,11 +79,15 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random): [both: tf.Tensor4D, ...labels: tf.Tensor1D[]] => {
-        const both = viewsOfEach(sample, gatherSamples(data.train, rows), views, random);
-        return method.readsLabels ? [both, tf.tensor1d(gatherLabels(data.train, rows), 'int32')] : [both];
+      batch: (rows, random): tf.Tensor[] => {
+        const samples = gatherSamples(data.train, rows);
+        const ofEachSize = sizes.map((alike) => viewsOfEach(sample, samples, alike, random));
+        return method.readsLabels ? [...ofEachSize, tf.tensor1d(gatherLabels(data.train, rows), 'int32')] : ofEachSize;
       },
-      objective: ([both, labels]) => method.objective(both, labels),
+      objective: (batch) => {
+        const [first, ...others] = batch.slice(0, sizes.length) as [tf.Tensor4D, ...tf.Tensor4D[]];
+        return method.objective(first, batch[sizes.length] as tf.Tensor1D | undefined, others);
+      },
       evaluate: async (pause) => {
         const metrics = await judge(spec, views, encoder, data, tellProbe, pause);
         requireSpread(spec, metrics['eval/feature_spread'], session.stepsDone);
@@ -149,7 +157,10 @@ async function storeViews(
       viewsOf(train.sample, samples, augmentation, random, size),
     );
     const whole = gatherSamples(seenAt(train, viewSizeOf(spec)), rows);
-    return [inputOf(train.sample, whole), ...seen].map((each) => pictureOf(each, train.sample, 'spectrogram'));
+    const pictures = [inputOf(train.sample, whole), ...seen].map((each) =>
+      pictureOf(each, train.sample, 'spectrogram'),
+    );
+    return paddedAlike(pictures);
   });
   try {
     const file = path.join(context.workDir, 'views.png');
@@ -201,13 +212,15 @@ async function judge(
     // A seed of its own gives the same samples and views after every epoch.
     const some = balancedRows(evaluation, JUDGED_SAMPLES);
     const random = Random.seeded(spec.seed, 'judged views');
-    const [first, second] = oneByOne(views).map(({ augmentation, size }) =>
-      own(
-        tf.tidy(() =>
-          represent(viewsOf(evaluation.sample, gatherSamples(data.evaluation, some), augmentation, random, size)),
+    const [first, second] = oneByOne(views)
+      .slice(0, 2)
+      .map(({ augmentation, size }) =>
+        own(
+          tf.tidy(() =>
+            represent(viewsOf(evaluation.sample, gatherSamples(data.evaluation, some), augmentation, random, size)),
+          ),
         ),
-      ),
-    ) as [tf.Tensor2D, tf.Tensor2D];
+      ) as [tf.Tensor2D, tf.Tensor2D];
     return {
       ...metrics,
       'eval/feature_spread': spreadOf(bank),
