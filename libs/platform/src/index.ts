@@ -24,6 +24,7 @@ export { Deletion } from './runs/deletion.js';
 export * from './checked-row.js';
 export * from './request-error.js';
 export * from './runs/bulk.js';
+export { DataRoot } from './runs/data-root.js';
 export * from './runs/claims.js';
 export * from './runs/leases.js';
 export * from './runs/page.js';

@@ -15,6 +15,7 @@ import {
 } from '#libs/contracts';
 import path from 'node:path';
 import type { Transaction } from '../machine/database.js';
+import { leadsOut } from './data-root.js';
 
 /** A dataset version, and how it is called in full. */
 export interface KnownDataset {
@@ -286,7 +287,6 @@ export async function checkpointFaults(
 
 /** The path stays below the data root as far as its text says; the worker looks at links. */
 export function pathFaults(spec: Extract<RunSpec, { kind: 'prepare-dataset' }>, dataRoot: string, at: At): Fault[] {
-  const relative = path.relative(dataRoot, path.resolve(dataRoot, spec.path));
-  if (relative !== '..' && !relative.startsWith(`..${path.sep}`) && !path.isAbsolute(relative)) return [];
+  if (!leadsOut(dataRoot, path.resolve(dataRoot, spec.path))) return [];
   return [{ path: at('path'), message: `expected a path inside the data root, got ${spec.path}` }];
 }
