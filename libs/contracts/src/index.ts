@@ -37,7 +37,7 @@ export {
   type RunSort,
   type Sort,
 } from './run-filter.js';
-export type { RunHandlers, TimedPoint } from './run-follow.js';
+export type { LinkHandlers, RunHandlers, TimedPoint } from './run-follow.js';
 export * from './run-settings.js';
 export * from './run-spec.js';
 export * from './run-status.js';
