@@ -21,6 +21,7 @@ export * from './prepare-spec.js';
 export * from './progress.js';
 export * from './projects-api.js';
 export * from './references-api.js';
+export * from './saved-views-api.js';
 export {
   BulkResult,
   BulkRuns,
