@@ -41,6 +41,7 @@ import { LoggerModule, PinoLogger } from 'nestjs-pino';
 import { ArtifactsController, RunArtifactsController } from './artifacts.controller.js';
 import { Clients } from './clients.js';
 import { DatasetsController } from './datasets.controller.js';
+import { ModelsController } from './models.controller.js';
 import { ListStreams } from './list-stream.js';
 import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
@@ -174,6 +175,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
         RunsListController,
         SweepsController,
         DatasetsController,
+        ModelsController,
         WorkersController,
         ArtifactsController,
         RunArtifactsController,

@@ -133,7 +133,7 @@ export function tensorBytes(
   inherited: Encoder | undefined,
   samples: number,
 ): number | null {
-  if (spec.kind === 'prepare-dataset') return null;
+  if (spec.kind === 'prepare-dataset' || spec.kind === 'import-model') return null;
   const input = inputOf(sample);
   const size = encoderSize(('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({}), input);
   return FLOAT * numbersOf(spec, size, input, samples);
@@ -159,7 +159,7 @@ const learning = (
 
 /** Numbers in the tensors at the peak of a run: of learning, or of the evaluation between. */
 function numbersOf(
-  spec: Exclude<RunSpec, { kind: 'prepare-dataset' }>,
+  spec: Exclude<RunSpec, { kind: 'prepare-dataset' | 'import-model' }>,
   size: Size,
   input: [number, number, number],
   samples: number,

@@ -26,7 +26,7 @@ import { fitProbe, reportProbe, type LinearProbe } from './linear-probe.js';
 import { newHead } from './methods/method.js';
 import { methodOf } from './methods/methods.js';
 import { pictureOf, writeGrid } from './pictures.js';
-import { newEncoder, openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
+import { openData, reportNeighbours, requireBatch, startingEncoder, storeModel, type Data } from './run-inputs.js';
 import { Session, TrainingError, type TrainContext } from './session.js';
 
 /** Samples of the evaluation split whose alignment and uniformity are measured. */
@@ -42,7 +42,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const views = viewsOfSpec(spec, sample);
   // An earlier attempt that came to a checkpoint has stored the views.
   if (inputs.checkpoint === undefined) await storeViews(spec, views, data, context);
-  const encoder = newEncoder(spec.encoder, sample, spec.seed);
+  const { encoder } = await startingEncoder(spec, inputs, sample);
   const head = newHead(spec, encoder);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;

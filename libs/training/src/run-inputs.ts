@@ -154,11 +154,16 @@ export function newEncoder(architecture: Encoder, sample: SampleShape, seed: num
 
 /** The parent's encoder, or a new one where there is no parent. */
 export async function startingEncoder(
-  spec: { from: string | null; encoder?: Encoder | undefined; seed: number; checkpoint?: number | undefined },
+  spec: {
+    from?: string | null | undefined;
+    encoder?: Encoder | undefined;
+    seed: number;
+    checkpoint?: number | undefined;
+  },
   inputs: TrainerInputs,
   sample: SampleShape,
 ): Promise<{ encoder: LayersModel; architecture: Encoder; parent: ParentModel | undefined }> {
-  if (spec.from === null) {
+  if (!spec.from) {
     if (!spec.encoder) throw new TrainingError('invalid_spec', 'expected an encoder in a spec without a parent');
     return { encoder: newEncoder(spec.encoder, sample, spec.seed), architecture: spec.encoder, parent: undefined };
   }
@@ -182,12 +187,12 @@ export async function startingEncoder(
   };
 }
 
-/** Stores networks as the run's `model` artifact. */
+/** Stores networks as the run's `model` artifact. Returns the file's path. */
 export async function storeModel(
   state: Omit<ModelState, 'range'>,
   models: LayersModel[],
   context: TrainContext,
-): Promise<void> {
+): Promise<string> {
   const file = path.join(context.workDir, 'model.safetensors');
   await writeTensors(file, { ...state, range: [0, 1] }, weightsOf(...models));
   await context.store({
@@ -197,4 +202,5 @@ export async function storeModel(
     path: file,
     step: null,
   });
+  return file;
 }

@@ -278,7 +278,8 @@ export async function checkpointFaults(
 }
 
 /** The path stays below the data root as far as its text says; the worker looks at links. */
-export function pathFaults(spec: Extract<RunSpec, { kind: 'prepare-dataset' }>, dataRoot: string, at: At): Fault[] {
+export function pathFaults(spec: RunSpec, dataRoot: string, at: At): Fault[] {
+  if (spec.kind !== 'prepare-dataset' && spec.kind !== 'import-model') return [];
   const relative = path.relative(dataRoot, path.resolve(dataRoot, spec.path));
   if (relative !== '..' && !relative.startsWith(`..${path.sep}`) && !path.isAbsolute(relative)) return [];
   return [{ path: at('path'), message: `expected a path inside the data root, got ${spec.path}` }];
