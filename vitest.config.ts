@@ -61,7 +61,7 @@ export default defineConfig({
       ...suite('faults', {
         include: ['tests/{faults,e2e}/**/*.spec.ts'],
         exclude: ['**/*.slow.spec.ts'],
-        alone: ['tests/faults/{hindered-postgres,redis,workers}.spec.ts'],
+        alone: ['tests/faults/redis.spec.ts'],
       }),
       // What takes minutes: `npm run faults`.
       ...suite('slow', {
@@ -80,7 +80,7 @@ export default defineConfig({
         'e2e-browser',
         {
           include: ['tests/browser/**/*.spec.ts'],
-          alone: ['tests/browser/{dashboard,latent,restarts}.spec.ts'],
+          alone: ['tests/browser/{latent,restarts}.spec.ts'],
         },
         { testTimeout: 300_000, hookTimeout: 180_000 },
       ),

@@ -64,6 +64,7 @@ const pages = Object.entries({
   sounds: sounds && `#/runs/${sounds}`,
   masks: segmented && `#/runs/${segmented}`,
   walk: walk && `#/runs/${walk}`,
+  datasets: '#/datasets',
   machines: '#/machines',
   new: '#/new',
 }).filter(([name, hash]) => hash && (!only || only.split(',').includes(name)));

@@ -287,7 +287,7 @@ describeInBrowser('the dashboard', () => {
     await curves.focus();
     await page.keyboard.press('ArrowRight');
     expect(await page.getByRole('tab', { selected: true }).textContent()).toContain('Files');
-    await page.goto(`${dashboard.stack.client.url}/#/machines`);
+    await page.goto(`${dashboard.stack.client.url}/#/datasets`);
     await page.getByRole('heading', { name: 'Datasets', exact: true }).waitFor();
     await page.getByText('stripes').first().waitFor();
     await page.context().setOffline(true);
@@ -368,7 +368,10 @@ describeInBrowser('the dashboard', () => {
       ['#/sweeps', 'Sweeps'],
       ['#/maps', 'Latent maps'],
       [`#/maps/${dashboard.made.embed}`, 'map-of-features'],
-      ['#/machines', 'Workers and datasets'],
+      ['#/datasets', 'Datasets'],
+      ['#/datasets/stripes', 'stripes'],
+      ['#/add-dataset', 'Add a dataset'],
+      ['#/machines', 'Workers'],
       ['#/new', 'New sweep or run'],
       ...(sweep
         ? ([

@@ -163,6 +163,8 @@ describeInBrowser('long names', () => {
       '#/maps',
       `#/maps/${made.running}`,
       `#/maps/${made.running}?colour=prediction`,
+      '#/datasets',
+      '#/add-dataset',
       '#/machines',
       `#/new?from=${first}`,
     ]) {

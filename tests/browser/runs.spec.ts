@@ -246,6 +246,7 @@ describeInBrowser('the list of runs', () => {
     const page = await dashboard.open('#/machines');
     await page.getByText('can’t be called back; attic has a worker again when another is started there').waitFor();
     expect(await page.getByRole('button', { name: 'Drain … told' }).count()).toBe(0);
+    await page.goto(`${dashboard.stack.client.url}/#/datasets`);
     const deletion = async (name: string) => {
       await page.getByRole('button', { name: `Delete … ${name}@` }).click();
       return page.getByRole('dialog', { name: `Delete ${name}@` });
@@ -260,5 +261,33 @@ describeInBrowser('the list of runs', () => {
     await (await deletion('unused')).getByRole('button', { name: 'Yes, delete it' }).click();
     await page.getByRole('button', { name: 'Delete … unused@' }).waitFor({ state: 'detached' });
     expect((await dashboard.stack.client.datasets()).items.map(({ name }) => name)).toEqual(['made-up']);
+  });
+
+  test('what several parts of a page can’t show for one reason is told once', async () => {
+    const page = await dashboard.open('#/runs?group=kind&parent=nobody');
+    await page.getByText('This did not work').waitFor(LATER);
+    await page.getByText('Not here either, for the reason that is told above.').waitFor(LATER);
+    expect(await page.getByRole('alert').count()).toBe(1);
+  });
+
+  test('what only the API knows to be wrong is told at its field, and goes when the field is changed', async () => {
+    const page = await dashboard.open('#/new');
+    await page.getByRole('textbox', { name: 'YAML of the run or sweep' }).click();
+    await page.keyboard.press('ControlOrMeta+a');
+    await page.keyboard.insertText('kind: finetune\ndataset: nowhere\nfrom: null\nlabelFraction: 1\nsteps: 5\n');
+    const dataset = page.locator('#field-dataset');
+    await expect.poll(() => dataset.getAttribute('aria-invalid'), LATER).toBe('true');
+    await page
+      .locator('#field-dataset-fault')
+      .getByText(/nowhere/)
+      .waitFor();
+    await page.getByRole('list', { name: 'Faults' }).getByText('line 2').waitFor();
+    expect(await accessibilityFaults(page, 'a fault at a field')).toEqual([]);
+    await dataset.fill('made-up');
+    await expect.poll(() => dataset.getAttribute('aria-invalid'), LATER).toBe(null);
+    const fraction = page.locator('#field-labelFraction');
+    await fraction.fill('0.000001');
+    await expect.poll(() => fraction.getAttribute('aria-invalid'), LATER).toBe('true');
+    await page.getByRole('list', { name: 'Faults' }).getByText('line 4').waitFor();
   });
 });

@@ -113,6 +113,23 @@ test('every name that trainers give is one that others do not', async () => {
   for (const name of names) expect([name, (await put(name, 'x')).status]).toEqual([name, 422]);
 });
 
+test('of a file that is refused nothing stays, however late that is known', async () => {
+  await put('taken.txt', 'first');
+  const before = await stored();
+  // The name is taken; the bytes are others than was said.
+  expect((await put('taken.txt', 'second')).status).toBe(409);
+  const other = createHash('sha256').update('what was said').digest('base64');
+  expect((await put('new.txt', 'what came', { 'content-digest': `sha-256=:${other}:` })).status).toBe(422);
+  expect(await stored()).toEqual(before);
+  // Of several files of one name at one moment the others are only refused when all have come.
+  const texts = Array.from({ length: 6 }, (_, i) => `file ${i}`);
+  const answers = await Promise.all(texts.map((text) => put('contested.txt', text)));
+  expect(answers.map(({ status }) => status).sort()).toEqual([201, 409, 409, 409, 409, 409]);
+  const kept = (await files()).find(({ name }) => name === 'contested.txt')!;
+  expect(texts.map(sha256)).toContain(kept.sha256);
+  expect(await stored()).toEqual([...before, kept.sha256].sort());
+});
+
 test('bytes that are not those of Content-Digest, and bodies of other types, are refused', async () => {
   const digest = (text: string) => `sha-256=:${createHash('sha256').update(text).digest('base64')}:`;
   expect((await put('right.txt', 'right', { 'content-digest': digest('right') })).status).toBe(201);

@@ -179,7 +179,9 @@ test('the event loop is free while a sweep is planned of which all 10,000 runs a
     path: ['spec'],
   }));
   const { submission } = runs;
-  await database.transaction(async (tx) => submission.insert(tx, await submission.admit(tx, drafts, true), template));
+  await database.transaction(async (tx) =>
+    submission.insert(tx, await submission.admit(tx, drafts, { from: true }), template),
+  );
   const parameters = { 'pretrain.seed': { values: seeds }, 'pretrain.temperature': { values: temperatures } };
   const body = { spec: { name: 'again', stages: { pretrain: spec }, parameters } };
   await expectFree(async () => {

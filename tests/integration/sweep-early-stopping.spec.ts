@@ -147,6 +147,57 @@ describe('early stopping', () => {
     expect(await count('early_stopped'), 'the first sweep stays as it ended').toBe(stopped);
   });
 
+  const sameAgain =
+    'a clone with the same trials and the same rule takes what was stopped early as it ended, and trains nothing';
+  test(sameAgain, async () => {
+    const { sweepId } = await sweeps.submit(sweep({ ...halving, seeds: 2 }));
+    await work(4);
+    const ofTrials = async (id: string) => (await sweepQueries.sweep(id))!.trials.map(({ status }) => status);
+    const ended = await ofTrials(sweepId);
+    const decisions = async (id: string) =>
+      (await sweeps.rungs(id))!.runs.map(({ trials, reached }) => [trials.toSorted((a, b) => a - b), reached]);
+    const stopped = (await sweeps.rungs(sweepId))!.runs.filter(({ status }) => status === 'early_stopped').length;
+    expect(stopped).toBeGreaterThan(5);
+    const clones = [
+      // In another order, so that trials come first whose finetuning was never started.
+      (await sweeps.clone(sweepId, { name: 'again', order_by: ['-finetune.seed'], parallel_trials: 3 })).sweepId,
+      // All at once, so that those are places too.
+      (await sweeps.submit(sweep({ ...halving, seeds: 2, parallel_trials: undefined }))).sweepId,
+    ];
+    for (const clone of clones) {
+      expect(await work(4)).toMatchObject({ epochs: 0, started: {} });
+      const found = (await sweepQueries.sweep(clone))!;
+      expect(found).toMatchObject({ status: 'succeeded', plan: { newRuns: {} } });
+      expect(found.plan.summary).toContain(`${stopped} pretrain`);
+      expect(found.plan.summary).toMatch(/^24 trials; new runs: none; there already: .* of them stopped early\)/);
+      expect(await ofTrials(clone)).toEqual(ended);
+      expect(await decisions(clone)).toEqual(await decisions(sweepId));
+      const { best, coordinates } = (await results.table(clone))!;
+      const before = (await results.table(sweepId))!;
+      expect([best?.trial, coordinates.lines]).toEqual([before.best?.trial, before.coordinates.lines]);
+    }
+    expect(await ofTrials(sweepId), 'the first sweep stays as it ended').toEqual(ended);
+    // By another rule, in full, or asked for by name it is another question.
+    const rule = { ...halving.early_terminate, reduction_factor: 2 };
+    for (const other of [{ early_terminate: rule }, { early_terminate: undefined }])
+      expect(await sweeps.plan(sweep({ ...halving, seeds: 2, ...other }))).toMatchObject({
+        stoppedBefore: { pretrain: stopped },
+      });
+    const worst = SubmitRun.parse({ spec: { ...alone.stages.pretrain, temperature: 0.1 } });
+    expect((await platform.submission.planRun(worst)).newRuns).toEqual({ pretrain: 1 });
+  });
+
+  test('what a sweep stopped of which a trial failed is trained anew: it may be among the best of all', async () => {
+    const { sweepId } = await sweeps.submit(sweep({ ...alone, ...halving }));
+    await work(4, { fails: (spec) => spec.kind === 'pretrain' && spec.temperature === 0.2 });
+    expect((await sweepQueries.sweep(sweepId))!.status).toBe('failed');
+    const stopped = Object.values(await statuses(sweepId)).filter((status) => status === 'early_stopped').length;
+    expect(await sweeps.plan(sweep({ ...alone, ...halving }))).toMatchObject({
+      newRuns: { pretrain: stopped + 1 },
+      stoppedBefore: { pretrain: stopped },
+    });
+  });
+
   const tooFew =
     'of too few runs for a promotion trains the best ' + 'to its end; two sweeps that stop the same runs end';
   test(tooFew, async () => {

@@ -171,6 +171,7 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ['POST /v1/sweeps/{id}/retry', `${sweep}/retry`],
     ['POST /v1/sweeps/{id}/clone', `${sweep}/clone`, { changes: { name: 'again' } }],
     ['POST /v1/sweeps/{id}/cancel', `/v1/sweeps/${cancelling}/cancel`],
+    ['GET /v1/data-root'],
     ['GET /v1/datasets'],
     ['GET /v1/datasets/{reference}', '/v1/datasets/shapes'],
     ['DELETE /v1/datasets/{reference}', `/v1/datasets/${encodeURIComponent(spare)}`],

@@ -3,6 +3,7 @@ import {
   ArtifactStore,
   BulkRequests,
   Database,
+  DataRoot,
   Deletion,
   Explanations,
   Leader,
@@ -40,6 +41,7 @@ import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE, Reflector } from '@nestjs/core';
 import { LoggerModule, PinoLogger } from 'nestjs-pino';
 import { ArtifactsController, RunArtifactsController } from './artifacts.controller.js';
 import { Clients } from './clients.js';
+import { DataRootController } from './data-root.controller.js';
 import { DatasetsController } from './datasets.controller.js';
 import { ModelsController } from './models.controller.js';
 import { ListStreams } from './list-stream.js';
@@ -118,6 +120,7 @@ const providersOf = (env: Env, log: Logger): Provider[] => [
     inject: [Database, Runs],
     useFactory: (database: Database, runs: Runs) => new SweepStore(database, runs),
   },
+  { provide: DataRoot, useFactory: () => new DataRoot(env.dataRoot) },
   { provide: Deletion, inject: [Runs], useFactory: (runs: Runs) => runs.deletion },
   { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
   { provide: Clients, useFactory: () => new Clients(env) },
@@ -176,6 +179,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
         SweepsController,
         DatasetsController,
         ModelsController,
+        DataRootController,
         WorkersController,
         ArtifactsController,
         RunArtifactsController,

@@ -271,7 +271,9 @@ export class SweepsController {
   @Post(':id/clone')
   @ApiOperation({
     summary: 'Submit the spec of a sweep again with changes',
-    description: 'What has run to its end is reused; what was stopped early is trained anew.',
+    description:
+      'What has run to its end is reused, and what was stopped early where the same trials are judged by the same ' +
+      'rule again; else it is trained anew.',
   })
   @TakesIdempotencyKey('A repeat with the same key returns the same sweep.')
   @ApiResponse({ status: 201, description: 'The new sweep', standardSchema: Sweep })

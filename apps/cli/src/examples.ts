@@ -57,6 +57,7 @@ const EXAMPLES: Record<string, string[]> = {
   artifacts: ['loom artifacts RUN', 'loom artifacts RUN --download files', 'loom artifacts RUN --add report.html'],
   export: ['loom export RUN', 'loom export RUN --format onnx,safetensors --out model'],
   datasets: ['loom datasets ls', 'loom datasets add digits ~/images/digits'],
+  'datasets browse': ['loom datasets browse', 'loom datasets browse images --json | jq .found'],
   'datasets ls': ['loom datasets ls', 'loom datasets ls --json | jq -r .items[].name'],
   'datasets rm': ['loom datasets rm digits@0123456789ab'],
   'datasets add': ['loom datasets add cifar10', 'loom datasets add digits digits.tar.gz --image-size 28'],

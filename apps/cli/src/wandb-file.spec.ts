@@ -52,6 +52,69 @@ describe('a sweep file for Weights & Biases', () => {
     expect(notes).toMatch(/x-rates: set aside\nearly_terminate: none/);
   });
 
+  const SGD = '  optimizer: {value: SGD}\n';
+  test.each<[line: string, field: string, value: unknown, before?: string]>([
+    ['momentum: {value: 0.9}', 'optimizer.momentum', 0.9, SGD],
+    ['nesterov: {values: [true, false]}', 'optimizer.nesterov', [true, false], SGD],
+    ['weight-decay: {value: 1e-4}', 'optimizer.weightDecay', 1e-4, SGD],
+    ['adam_beta2: {value: 0.98}', 'optimizer.beta2', 0.98],
+    ['eps: {value: 1e-6}', 'optimizer.epsilon', 1e-6],
+    ['trust_coefficient: {value: 0.01}', 'optimizer.trustCoefficient', 0.01, '  optimizer: {value: LARS}\n'],
+    ['optim: {values: [AdamW, LARS, sgd]}', 'optimizer.name', ['adam', 'lars', 'sgd']],
+    ...['clip_norm', 'grad_clip', 'max_grad_norm', 'clip-grad-norm', 'grad_clip_norm'].map(
+      (name): [string, string, unknown] => [`${name}: {values: [0.5, 1]}`, 'optimizer.clipNorm', [0.5, 1]],
+    ),
+    ...['warmup_epochs', 'warmup-epoch', 'num_warmup_epochs'].map((name): [string, string, unknown] => [
+      `${name}: {value: 10}`,
+      'schedule.warmupEpochs',
+      10,
+    ]),
+    ['lr_scheduler: {values: [CosineAnnealingLR, none]}', 'schedule.name', ['cosine', 'constant']],
+    ['arch: {value: resnet50}', 'encoder.name', 'resnet50'],
+    [
+      'base_model: {values: [ResNet-18, resnet_34, small-resnet]}',
+      'encoder.name',
+      ['resnet18', 'resnet34', 'small-resnet'],
+    ],
+    ['backbone: {value: ResNet101}', 'encoder.name', 'resnet101'],
+    [
+      'method: {values: [SimCLR, BYOL, moco, MoCo_v3, SupCon, DCL, NNCLR, barlow, VICReg]}',
+      'method',
+      ['simclr', 'byol', 'moco-v2', 'moco-v3', 'supcon', 'dcl', 'nnclr', 'barlow-twins', 'vicreg'],
+    ],
+    ['method: {values: [moco, mocov2, barlow_twins]}', 'method', ['moco-v2', 'barlow-twins']],
+    ['moco_k: {value: 8192}', 'queueSize', 8192],
+    ['queue-size: {values: [1024, 4096]}', 'queueSize', [1024, 4096]],
+    ['moco_m: {value: 0.999}', 'targetMomentum', 0.999],
+    ['ema_decay: {value: 0.99}', 'targetMomentum', 0.99],
+    ['projection_dim: {value: 128}', 'projection.output', 128],
+    ['proj_hidden_dim: {value: 2048}', 'projection.hidden', 2048],
+    ['pred_hidden_dim: {value: 512}', 'predictorHidden', 512],
+    ['encoder.stem: {value: imagenet}', 'encoder.stem', 'imagenet'],
+    ['optimizer.scaling: {value: sqrt}', 'optimizer.scaling', 'sqrt'],
+  ])('%s is %s', (line, field, value, before = '') => {
+    const { spec } = read(`${HEAD}${before}  ${line}\n`);
+    expect(spec.parameters[`pretrain.${field}`]).toEqual(Array.isArray(value) ? { values: value } : { value });
+  });
+
+  test('has settings of optimizers with those that have them', () => {
+    const of = (text: string) => read(`${HEAD}${text}`);
+    const mixed = of('  optimizer: {values: [adam, sgd, lars]}\n  momentum: {min: 0.8, max: 0.95}\n');
+    expect(mixed.spec.parameters['pretrain.optimizer.momentum']).toEqual({
+      min: 0.8,
+      max: 0.95,
+      distribution: 'uniform',
+      when: { 'pretrain.optimizer.name': ['sgd', 'lars'] },
+    });
+    expect(mixed.notes).toContain('momentum: set where optimizer.name is sgd or lars');
+    const adam = of('  optimizer: {value: adam}\n  momentum: {value: 0.9}\n  nesterov: {value: false}\n');
+    expect(Object.keys(adam.spec.parameters)).toEqual(['pretrain.optimizer.name']);
+    expect(adam.notes).toMatch(/momentum: set aside, adam has none[^]*nesterov: set aside, adam has none/);
+    expect(() => of('  lr: {min: 0.1, max: 1}\n  momentum: {min: 0.8, max: 0.95}\n')).toThrow(
+      /^f\.yaml:6:\d+: parameters\.momentum: expected an optimizer that has momentum \(lars, sgd\), got adam/,
+    );
+  });
+
   test('is mapped where a name has no synonym; else refused at its line with the way out', () => {
     const text = `${HEAD}  jitter: {values: [1, 2]}\n`;
     expect(() => read(text)).toThrow(/^f\.yaml:5:\d+: parameters\.jitter: .*map: \{jitter: <field>\}/);

@@ -11,8 +11,9 @@ import {
   type ReactNode,
 } from 'react';
 import { createRoot } from 'react-dom/client';
-import { offline, useWatched } from './data/connection.js';
+import { offline } from './data/connection.js';
 import { queries } from './data/queries.js';
+import { useWatched } from './data/watched.js';
 import { OverviewPage } from './overview/overview-page.js';
 import { link, useRoute, type Route } from './route.js';
 import './style.css';
@@ -30,6 +31,15 @@ const MachinesPage = lazy(() =>
 );
 const MapsPage = lazy(() => import('./map/maps-page.js').then(({ MapsPage: page }) => ({ default: page })));
 const MapPage = lazy(() => import('./map/map-page.js').then(({ MapPage: page }) => ({ default: page })));
+const DatasetsPage = lazy(() =>
+  import('./datasets/datasets-page.js').then(({ DatasetsPage: page }) => ({ default: page })),
+);
+const DatasetPage = lazy(() =>
+  import('./datasets/dataset-page.js').then(({ DatasetPage: page }) => ({ default: page })),
+);
+const AddDatasetPage = lazy(() =>
+  import('./datasets/add-page.js').then(({ AddDatasetPage: page }) => ({ default: page })),
+);
 const SubmitPage = lazy(() => import('./submit/submit-page.js').then(({ SubmitPage: page }) => ({ default: page })));
 
 const PAGES = [
@@ -37,9 +47,13 @@ const PAGES = [
   ['runs', 'Runs', 'runs'],
   ['sweeps', 'Sweeps', 'sweeps'],
   ['maps', 'Latent maps', 'map'],
+  ['datasets', 'Datasets', 'datasets'],
   ['machines', 'Workers', 'machines'],
   ['new', 'New', 'plus'],
 ] as const;
+
+/** Pages that belong to another in the navigation. */
+const SECTIONS: Record<string, string> = { compare: 'runs', 'add-dataset': 'datasets' };
 
 function page({ path: [name = '', id] }: Route): { title: string; content: ReactNode } {
   if (name === '') return { title: 'Overview', content: <OverviewPage /> };
@@ -54,7 +68,12 @@ function page({ path: [name = '', id] }: Route): { title: string; content: React
     return id
       ? { title: 'Latent map', content: <MapPage key={id} id={id} /> }
       : { title: 'Latent maps', content: <MapsPage /> };
-  if (name === 'machines') return { title: 'Workers and datasets', content: <MachinesPage /> };
+  if (name === 'datasets')
+    return id
+      ? { title: 'Dataset', content: <DatasetPage key={id} name={id} /> }
+      : { title: 'Datasets', content: <DatasetsPage /> };
+  if (name === 'add-dataset') return { title: 'Add a dataset', content: <AddDatasetPage /> };
+  if (name === 'machines') return { title: 'Workers', content: <MachinesPage /> };
   if (name === 'new') return { title: 'New sweep or run', content: <SubmitPage /> };
   return {
     title: 'Not found',
@@ -131,7 +150,7 @@ function App() {
     if (!first.current) main.current?.focus({ preventScroll: true });
     first.current = false;
   }, [place]);
-  const section = route.path[0] === 'compare' ? 'runs' : (route.path[0] ?? '');
+  const section = SECTIONS[route.path[0] ?? ''] ?? route.path[0] ?? '';
   return (
     <>
       <a

@@ -6,6 +6,7 @@ import type { StopReason, TrainerCommand, TrainerMessage } from '#libs/contracts
 import { InvalidDataError, prepareDataset } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import { Stopped, train, TrainingError, type TrainContext } from '#libs/training';
+import { writeFile } from 'node:fs/promises';
 import { flushCompileCache } from 'node:module';
 import path from 'node:path';
 
@@ -44,15 +45,20 @@ async function run(command: Extract<TrainerCommand, { type: 'start' }>): Promise
   const shell = context(command);
   try {
     if (spec.kind !== 'prepare-dataset') return { type: 'succeeded', result: await train(spec, inputs, shell) };
-    const { manifest, files, summary } = await prepareDataset(spec, {
+    const { manifest, files, summary, preview } = await prepareDataset(spec, {
       dataRoot: inputs.dataRoot,
       workDir: shell.workDir,
       signal: stop.signal,
       progress: shell.progress,
       log: shell.log,
     });
-    for (const { name, path } of files)
-      await shell.store({ name, kind: 'dataset', mime: 'application/octet-stream', path, step: null });
+    for (const { name, path: at } of files)
+      await shell.store({ name, kind: 'dataset', mime: 'application/octet-stream', path: at, step: null });
+    for (const { bytes, ...file } of preview) {
+      const at = path.join(shell.workDir, file.name);
+      await writeFile(at, bytes);
+      await shell.store({ ...file, path: at, step: null });
+    }
     return { type: 'succeeded', result: { metrics: {}, ...(manifest && { dataset: manifest }), summary } };
   } catch (error) {
     if (error instanceof Stopped) return { type: 'stopped', reason: error.reason, step: error.step };

@@ -27,7 +27,7 @@ export const ATTACHMENT = 'attachment';
  * where the run has none of it yet.
  */
 const OF_TRAINERS =
-  /^((compression|classification|segmentation|maps|quality|export)\.json|(reconstructions|segmentation|views|samples|interpolation|atlas(-\d+)?)\.(png|webp)|(reconstruction|interpolation|sample)-.*\.wav|embeddings\.npy|.*\.(safetensors|onnx|model\.json|weights\.bin))$/;
+  /^((compression|classification|segmentation|maps|quality|export|preview)\.json|(reconstructions|segmentation|views|samples|interpolation|preview-\d+|atlas(-\d+)?)\.(png|webp)|(reconstruction|interpolation|sample|preview)-.*\.wav|embeddings\.npy|.*\.(safetensors|onnx|model\.json|weights\.bin))$/;
 
 /** No longer than a part of a path that the API takes. */
 export const ArtifactName = Name.max(100).refine(

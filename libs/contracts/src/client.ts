@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import type { AddArtifact, Artifact, CollectResult, Dataset } from './artifacts-api.js';
+import type { DataFolder } from './data-root-api.js';
 import type { DamagedRow, ListPage } from './http.js';
 import type { Model } from './model.js';
 import type { Plan, Why } from './plans-api.js';
@@ -288,6 +289,10 @@ export class LoomClient extends Streams {
     return (await this.json<{ items: Reference[] }>('/v1/references', { query: { text, type } })).items;
   }
 
+  /** A folder below the data root, and what kinds of files are in it and below. */
+  dataRoot(path = ''): Promise<DataFolder> {
+    return this.json('/v1/data-root', { query: { path } });
+  }
   datasets(query: Partial<ListPage> = {}): Promise<PageOf<Dataset>> {
     return this.listed('/v1/datasets', query);
   }

@@ -32,6 +32,14 @@ export const DatasetSummary = z
 export type DatasetSummary = z.infer<typeof DatasetSummary>;
 export type SummarySplit = z.infer<typeof SummarySplit>;
 
+/** `preview.json` of a run that only looked at a source: its classes, each with files of the same run. */
+export interface DatasetPreview {
+  /** A picture or sounds; the name is empty where samples have no class. */
+  groups: { name: string; files: string[] }[];
+  /** Classes of pixels with their colours, where there are masks. */
+  masks?: { name: string; colour: string }[];
+}
+
 const KINDS_OF_NUMBER = [
   ['countPerClass', 'samples'],
   ['pixelsPerClass', 'pixels'],

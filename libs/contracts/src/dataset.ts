@@ -31,6 +31,10 @@ export type SampleShape = z.infer<typeof SampleShape>;
 export type ImageShape = Extract<SampleShape, { modality: 'image' }>;
 export type AudioShape = Extract<SampleShape, { modality: 'audio' }>;
 
+/** A sample of this height and width; without a size, and of sounds, the sample itself. */
+export const sampleAt = (sample: SampleShape, size: number | undefined): SampleShape =>
+  size === undefined || sample.modality === 'audio' ? sample : { ...sample, height: size, width: size };
+
 /** Value of a mask's pixel that belongs to no class: it counts neither in the loss nor in the metrics. */
 export const UNLABELLED = 255;
 

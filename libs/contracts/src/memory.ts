@@ -1,9 +1,10 @@
 /** How much memory a run needs at its peak, from its spec alone, so that a plan can say what fits where. */
 import { architectureOf } from './architectures.js';
-import type { SampleShape } from './dataset.js';
+import { sampleAt, type SampleShape } from './dataset.js';
+import { viewCount, viewSizeOf, viewsOfSpec } from './pretraining-views.js';
 import { Encoder, type Optimizer, type Projection } from './run-settings.js';
 import type { RunSpec } from './run-spec.js';
-import { QUEUE_SIZE, type Autoencode, type Pretrain } from './training-spec.js';
+import { MULTI_CROP, PROTOTYPES, QUEUE_SIZE, type Autoencode, type Pretrain } from './training-spec.js';
 
 const FLOAT = 4;
 /**
@@ -13,6 +14,8 @@ const FLOAT = 4;
 const COPIES = 7.25;
 /** Copies of a batch's samples: views, and what augmentation makes on the way. Measured: 16 with colours. */
 const VIEW_COPIES = 18;
+/** Copies of a batch's samples as they are stored, where views are of another size. */
+const STORED_COPIES = 2;
 /** Samples of a batch of an evaluation. */
 const EVALUATION_BATCH = 512;
 /**
@@ -125,18 +128,43 @@ const copiesOfWeights = ({ name, clipNorm }: Optimizer): { held: number; applyin
 
 /**
  * Bytes of tensors at the peak of a run: at least what was measured, at most twice that (memory.spec.ts of
- * libs/training); null for a kind that holds no network. `encoder`: of a run that has its network from a parent.
+ * libs/training); null for a kind that holds no network. `inherited`, `size`: of a run that has its network from a
+ * parent, and height and width at which it sees images where they are not the samples' own.
  */
 export function tensorBytes(
   spec: RunSpec,
   sample: SampleShape,
   inherited: Encoder | undefined,
   samples: number,
+  size = spec.kind === 'pretrain' ? viewSizeOf(spec) : undefined,
 ): number | null {
   if (spec.kind === 'prepare-dataset' || spec.kind === 'import-model') return null;
-  const input = inputOf(sample);
-  const size = encoderSize(('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({}), input);
-  return FLOAT * numbersOf(spec, size, input, samples);
+  const input = inputOf(sampleAt(sample, size));
+  const encoder = ('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({});
+  const needed = numbersOf(spec, encoderSize(encoder, input), input, samples);
+  return (
+    FLOAT *
+    (needed + otherViews(spec, encoder, sample) + (size === undefined ? 0 : storedNumbers(spec, sample, samples)))
+  );
+}
+
+/** Numbers at the peak of a step for views beside the first two, each of its own size. */
+function otherViews(spec: RunSpec, encoder: Encoder, sample: SampleShape): number {
+  if (spec.kind !== 'pretrain') return 0;
+  return viewsOfSpec(spec, sample)
+    .flatMap(({ size, count }) => new Array<number | undefined>(count).fill(size))
+    .slice(2)
+    .reduce<number>((sum, size) => {
+      const input = inputOf(sampleAt(sample, size));
+      const pixels = input.reduce((product, side) => product * side, 1);
+      return sum + spec.batchSize * (COPIES * encoderSize(encoder, input).maps + VIEW_COPIES * pixels);
+    }, 0);
+}
+
+/** Numbers of a batch's samples as they are stored, and of what resizes them, where views are of another size. */
+function storedNumbers(spec: RunSpec, sample: SampleShape, samples: number): number {
+  const batch = 'batchSize' in spec ? 2 * spec.batchSize : Math.min(EVALUATION_BATCH, samples);
+  return STORED_COPIES * batch * inputOf(sample).reduce((product, side) => product * side, 1);
 }
 
 /** Numbers at the peak of a batch that only goes forward through an encoder. */
@@ -172,7 +200,8 @@ function numbersOf(
       const parameters =
         size.parameters +
         headParameters(size.features, spec.projection) +
-        (PREDICTING.includes(spec.method) ? 2 * spec.predictorHidden * spec.projection.output : 0);
+        (PREDICTING.includes(spec.method) ? 2 * spec.predictorHidden * spec.projection.output : 0) +
+        (MULTI_CROP.includes(spec.method) ? (spec.prototypes ?? PROTOTYPES) * spec.projection.output : 0);
       return Math.max(
         judged + 3 * parameters,
         learning(
@@ -231,10 +260,16 @@ function numbersOf(
 
 /** Methods with a predictor, and those with a network that follows. */
 const PREDICTING: readonly Pretrain['method'][] = ['byol', 'simsiam', 'moco-v3', 'nnclr'];
-const FOLLOWED: readonly Pretrain['method'][] = ['byol', 'moco-v2', 'moco-v3'];
+const FOLLOWED: readonly Pretrain['method'][] = ['byol', 'moco-v2', 'moco-v3', 'dino'];
 
-/** Similarities between all views of a batch, between them and a queue, or between all dimensions. */
-function pairsOf({ method, batchSize, projection: { output }, queueSize = QUEUE_SIZE }: Pretrain): number {
+/** Similarities between all views of a batch, between them and a queue or prototypes, or between all dimensions. */
+function pairsOf(spec: Pretrain): number {
+  const { method, batchSize, queueSize = QUEUE_SIZE } = spec;
+  const { output } = spec.projection;
+  if (MULTI_CROP.includes(method)) {
+    const seen = Array.isArray(spec.views) ? viewCount(spec.views) : 2;
+    return 12 * seen * batchSize * (spec.prototypes ?? PROTOTYPES);
+  }
   const views = 2 * batchSize;
   if (method === 'moco-v2') return 8 * queueSize * (views + output);
   // Neighbours are constants: nothing of them is kept for the gradient.
@@ -273,12 +308,19 @@ export function neededMiB(
   {
     sample,
     inherited,
+    size,
     trainCount,
     host,
-  }: { sample: SampleShape; inherited: Encoder | undefined; trainCount: number; host: boolean },
+  }: {
+    sample: SampleShape;
+    inherited: Encoder | undefined;
+    size?: number | undefined;
+    trainCount: number;
+    host: boolean;
+  },
 ): number | null {
   const votes = 'knn' in spec ? Math.min(spec.knn.bankSize, trainCount) : Math.min(5000, trainCount);
-  const tensors = tensorBytes(spec, sample, inherited, votes);
+  const tensors = tensorBytes(spec, sample, inherited, votes, size);
   if (tensors === null) return null;
   const sampleBytes = sample.modality === 'image' ? sample.height * sample.width * sample.channels : 4 * sample.length;
   return Math.ceil(

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { combinationName, viewsOfSpec } from './pretraining-views.js';
+import { canonicalJson } from './canonical-json.js';
+import { combinationName, groupedBySize, viewSizeOf, viewsName, viewsOfSpec, type View } from './pretraining-views.js';
 import { RunSpec } from './run-spec.js';
 import type { Pretrain } from './training-spec.js';
 
@@ -41,6 +42,53 @@ describe('views of a pretraining', () => {
       ['views', 'expected two views of each sample for simclr, got 3'],
     ]);
     expect(faults({ views: [{ ...crop, count: 2 }] })).toBeUndefined();
+  });
+
+  test('have a size only where one is given, one for both, and none with corners on corners', () => {
+    const crop = { augmentation: { crop: {} } };
+    const bare = parse({ views: [crop, crop] }).data as Pretrain;
+    expect(canonicalJson(bare.views)).not.toContain('size');
+    const sized = parse({ views: [{ ...crop, count: 2, size: 32 }] }).data as Pretrain;
+    expect([bare, sized].map(viewSizeOf)).toEqual([undefined, 32]);
+    expect(viewsName(viewsOfSpec(sized, image))).toBe('2 × crop at 32');
+    const faults = (views: object[]) =>
+      parse({ views }).error?.issues.map(({ path, message }) => [path.join('.'), message]);
+    expect(faults([{ ...crop, size: 32 }, crop])).toEqual([
+      ['views', "expected views of one size for simclr, got 32, the samples' own: swav and dino take several"],
+    ]);
+    const corners = { augmentation: { crop: { grid: 'corners' } } };
+    expect(faults([corners, corners])).toBeUndefined();
+    expect(faults([{ ...corners, count: 2, size: 16 }])).toEqual([
+      [
+        'views.0.augmentation.crop.grid',
+        'expected no `corners` beside size: views of another size are resampled by the centres of pixels',
+      ],
+    ]);
+  });
+
+  test('are several, of several sizes, for methods that learn from them: large ones first', () => {
+    const [large, small] = [
+      { augmentation: { crop: {} }, count: 2, size: 32 },
+      { augmentation: { crop: { maxArea: 0.3 } }, count: 4, size: 16 },
+    ];
+    for (const method of ['swav', 'dino']) {
+      const faults = (views: object[]) =>
+        parse({ method, views }).error?.issues.map(({ path, message }) => [path.join('.'), message]);
+      expect(faults([large, small])).toBeUndefined();
+      expect(faults([{ ...large, count: 1 }])).toEqual([
+        ['views', `expected at least two views of each sample for ${method}, got 1`],
+      ]);
+      expect(faults([{ ...large, count: 1 }, small])).toEqual([
+        ['views', `expected two views or more of the first one's size for ${method}, got one`],
+      ]);
+    }
+    const { views } = parse({ method: 'dino', views: [large, small, { ...large, count: 1 }] }).data as Pretrain;
+    expect(groupedBySize(views as View[]).map((alike) => alike.map(({ count }) => count))).toEqual([[2, 1], [4]]);
+    expect(canonicalJson(parse({ method: 'swav' }).data)).not.toMatch(/prototypes|"swav":|"dino":/);
+    expect(parse({ views: [large, small] }).error?.issues.map(({ message }) => message)).toEqual([
+      'expected two views of each sample for simclr, got 6',
+      'expected views of one size for simclr, got 32, 16: swav and dino take several',
+    ]);
   });
 
   test('are called by what makes each', () => {

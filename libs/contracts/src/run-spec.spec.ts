@@ -35,6 +35,8 @@ describe('specs', () => {
       read({ kind: 'pretrain', method: 'nnclr' }),
     );
     expect(read({ kind: 'pretrain', method: 'moco-v2' })).not.toContain('queueSize');
+    expect(read({ kind: 'pretrain', method: 'swav', dino: {} })).toBe(read({ kind: 'pretrain', method: 'swav' }));
+    expect(read({ kind: 'pretrain', prototypes: 64, swav: {} })).toBe(read({ kind: 'pretrain' }));
     expect(read({ kind: 'autoencode', beta: 4 })).toBe(read({ kind: 'autoencode' }));
     const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
     expect(read({ kind: 'embed', from, maps: ['pca'], umap: { neighbors: 5 } })).toBe(

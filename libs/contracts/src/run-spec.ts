@@ -70,10 +70,13 @@ export const READS_DATA_ROOT: readonly RunKind[] = ['prepare-dataset', 'import-m
 
 /** Settings that only some methods of pretraining, variants of autoencoders or kinds of maps read. */
 const READ_BY: Record<string, readonly string[]> = {
-  temperature: ['simclr', 'dcl', 'supcon', 'moco-v2', 'moco-v3', 'nnclr'],
+  temperature: ['simclr', 'dcl', 'supcon', 'moco-v2', 'moco-v3', 'nnclr', 'swav', 'dino'],
   predictorHidden: ['byol', 'simsiam', 'moco-v3', 'nnclr'],
-  targetMomentum: ['byol', 'moco-v2', 'moco-v3'],
+  targetMomentum: ['byol', 'moco-v2', 'moco-v3', 'dino'],
   queueSize: ['moco-v2', 'nnclr'],
+  prototypes: ['swav', 'dino'],
+  swav: ['swav'],
+  dino: ['dino'],
   barlowTwins: ['barlow-twins'],
   vicreg: ['vicreg'],
   noise: ['denoising'],

@@ -1,7 +1,7 @@
 /** Runs that train a network. */
 import { z } from 'zod';
 import { Augmentation } from './augmentation.js';
-import { viewCount, Views } from './pretraining-views.js';
+import { groupedBySize, viewCount, Views, viewSizes, type View } from './pretraining-views.js';
 import {
   Checkpoints,
   DatasetReference,
@@ -28,9 +28,32 @@ export const METHODS = [
   'moco-v2',
   'moco-v3',
   'nnclr',
+  'swav',
+  'dino',
 ] as const;
+/** Methods that learn from more than two views of a sample, of several sizes: small ones beside two large ones. */
+export const MULTI_CROP: readonly (typeof METHODS)[number][] = ['swav', 'dino'];
 /** Rows of a method's queue, where a spec says nothing else. */
 export const QUEUE_SIZE = 4096;
+/** Prototypes of SwAV and DINO, where a spec says nothing else. */
+export const PROTOTYPES = 512;
+
+/** What keeps a method from learning from these views. */
+function viewFaults(method: (typeof METHODS)[number], views: readonly View[]): string[] {
+  const [count, sizes] = [viewCount(views), viewSizes(views)];
+  if (MULTI_CROP.includes(method)) {
+    if (count < 2) return [`expected at least two views of each sample for ${method}, got ${count}`];
+    return viewCount(groupedBySize(views)[0]!) < 2
+      ? [`expected two views or more of the first one's size for ${method}, got one`]
+      : [];
+  }
+  return [
+    ...(count === 2 ? [] : [`expected two views of each sample for ${method}, got ${count}`]),
+    ...(sizes.length > 1
+      ? [`expected views of one size for ${method}, got ${sizes.join(', ')}: ${MULTI_CROP.join(' and ')} take several`]
+      : []),
+  ];
+}
 
 export const Pretrain = z
   .strictObject({
@@ -49,7 +72,10 @@ export const Pretrain = z
       .min(0.01)
       .max(10)
       .default(0.1)
-      .describe('SimCLR, DCL, SupCon, MoCo and NNCLR: temperature of the contrastive loss.'),
+      .describe(
+        'SimCLR, DCL, SupCon, MoCo and NNCLR: temperature of the contrastive loss. SwAV and DINO: of what foretells ' +
+          'prototypes.',
+      ),
     predictorHidden: z
       .int()
       .min(8)
@@ -61,7 +87,7 @@ export const Pretrain = z
       .min(0)
       .max(1)
       .default(0.99)
-      .describe('BYOL and MoCo: weight of the old value in the target network, from here to 1 on a cosine.'),
+      .describe('BYOL, MoCo and DINO: weight of the old value in the target network, from here to 1 on a cosine.'),
     queueSize: z
       .int()
       .min(16)
@@ -71,6 +97,26 @@ export const Pretrain = z
         `MoCo v2: how many keys of earlier steps are negatives. NNCLR: among how many outputs of earlier steps ` +
           `neighbours are sought. ${QUEUE_SIZE} unless it is given.`,
       ),
+    prototypes: z
+      .int()
+      .min(2)
+      .max(65_536)
+      .optional()
+      .describe(`SwAV and DINO: how many directions outputs are told apart by. ${PROTOTYPES} unless it is given.`),
+    swav: z
+      .strictObject({
+        epsilon: z.number().min(0.01).max(10).default(0.05),
+        iterations: z.int().min(1).max(100).default(3),
+      })
+      .optional()
+      .describe('SwAV: sharpness of the codes (`epsilon`, lower is sharper), and iterations of Sinkhorn and Knopp.'),
+    dino: z
+      .strictObject({
+        teacherTemperature: z.number().min(0.01).max(10).default(0.04),
+        centerMomentum: z.number().min(0).max(1).default(0.9),
+      })
+      .optional()
+      .describe("DINO: temperature of the teacher's softmax, and weight of the old value in the centre of its scores."),
     barlowTwins: z
       .strictObject({ lambda: weight.default(5e-3), scale: weight.default(1) })
       .prefault({})
@@ -111,7 +157,7 @@ export const Pretrain = z
     if (views === undefined || typeof views === 'string') return;
     const told = (message: string) => context.addIssue({ code: 'custom', path: ['views'], message });
     if (augmentation) told('expected no views beside augmentation, which makes both alike: name one of them');
-    if (viewCount(views) !== 2) told(`expected two views of each sample for ${method}, got ${viewCount(views)}`);
+    for (const message of viewFaults(method, views)) told(message);
   })
   .meta({ id: 'Pretrain' });
 export type Pretrain = z.infer<typeof Pretrain>;

@@ -15,6 +15,23 @@ const FIELDS: Record<string, string> = {
   optim: 'optimizer.name',
   optimizername: 'optimizer.name',
   optimizertype: 'optimizer.name',
+  momentum: 'optimizer.momentum',
+  sgdmomentum: 'optimizer.momentum',
+  nesterov: 'optimizer.nesterov',
+  beta1: 'optimizer.beta1',
+  adambeta1: 'optimizer.beta1',
+  beta2: 'optimizer.beta2',
+  adambeta2: 'optimizer.beta2',
+  eps: 'optimizer.epsilon',
+  epsilon: 'optimizer.epsilon',
+  adamepsilon: 'optimizer.epsilon',
+  trustcoefficient: 'optimizer.trustCoefficient',
+  clipnorm: 'optimizer.clipNorm',
+  gradclip: 'optimizer.clipNorm',
+  gradclipnorm: 'optimizer.clipNorm',
+  clipgradnorm: 'optimizer.clipNorm',
+  maxgradnorm: 'optimizer.clipNorm',
+  maxnorm: 'optimizer.clipNorm',
   bs: 'batchSize',
   batch: 'batchSize',
   batchsize: 'batchSize',
@@ -35,13 +52,29 @@ const FIELDS: Record<string, string> = {
   width: 'encoder.width',
   warmup: 'schedule.warmupSteps',
   warmupsteps: 'schedule.warmupSteps',
+  warmupepochs: 'schedule.warmupEpochs',
+  warmupepoch: 'schedule.warmupEpochs',
+  numwarmupepochs: 'schedule.warmupEpochs',
   schedule: 'schedule.name',
   scheduler: 'schedule.name',
   lrscheduler: 'schedule.name',
   encoder: 'encoder.name',
   backbone: 'encoder.name',
   arch: 'encoder.name',
+  basemodel: 'encoder.name',
   method: 'method',
+  queuesize: 'queueSize',
+  queuelength: 'queueSize',
+  mocok: 'queueSize',
+  mocom: 'targetMomentum',
+  mocomomentum: 'targetMomentum',
+  emamomentum: 'targetMomentum',
+  emadecay: 'targetMomentum',
+  projdim: 'projection.output',
+  projectiondim: 'projection.output',
+  projoutputdim: 'projection.output',
+  projhiddendim: 'projection.hidden',
+  predhiddendim: 'predictorHidden',
   augmentation: 'augmentation',
   augmentations: 'augmentation',
   aug: 'augmentation',
@@ -62,6 +95,25 @@ export function fieldNamed(name: string, kind: RunKind): string | undefined {
   return [FIELDS[plain(name)], camel, FIELDS[plain(parts.at(-1)!)]].find(
     (field) => field !== undefined && fieldAt(kind, field),
   );
+}
+
+/** Words of fields by what people call them, in small letters and digits alone. */
+const WORDS: Record<string, Record<string, string>> = {
+  method: {
+    moco: 'moco-v2',
+    barlow: 'barlow-twins',
+    decoupled: 'dcl',
+    supervisedcontrastive: 'supcon',
+    supcontrast: 'supcon',
+  },
+  'optimizer.name': { adamw: 'adam' },
+  'schedule.name': { cosineannealing: 'cosine', cosineannealinglr: 'cosine', warmupcosine: 'cosine', none: 'constant' },
+};
+
+/** The word that a field chooses among which a text means, however it is written; undefined where there is none. */
+export function wordNamed(field: string, words: readonly string[], text: string): string | undefined {
+  const meant = WORDS[field]?.[plain(text)];
+  return words.find((word) => word === meant || plain(word) === plain(text));
 }
 
 /** Metrics by the names that people give them; what is an accuracy depends on the kind of stage. */

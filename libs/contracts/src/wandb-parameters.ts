@@ -1,8 +1,9 @@
 /** Parameters of a file for Weights & Biases under the names of the fields that they mean. */
 import type { RunKind } from './run-spec.js';
+import { Optimizer } from './run-settings.js';
 import { distributionOf, Parameter } from './search-space.js';
 import { fieldAt } from './stage-fields.js';
-import { augmentationNamed, fieldNamed } from './wandb-names.js';
+import { augmentationNamed, fieldNamed, wordNamed } from './wandb-names.js';
 
 export interface WandbOptions {
   stages: Record<string, Record<string, unknown>>;
@@ -107,8 +108,10 @@ class ParameterReader {
   private parameterOf(name: string, path: string[], given: Given, target: string): Given {
     const [of, fieldPath] = divided(target);
     const field = fieldAt(this.options.stages[of]!['kind'] as RunKind, fieldPath)!;
-    const words = fieldPath === 'augmentation' ? (value: unknown) => this.augmentation(name, value) : undefined;
-    const one = (value: unknown) => (words ?? ((each: unknown) => this.number(name, each)))(value);
+    const one = (value: unknown) => {
+      if (fieldPath === 'augmentation') return this.augmentation(name, value);
+      return this.word(name, fieldPath, field.words, value) ?? this.number(name, value);
+    };
     const made: Given = {};
     for (const [key, value] of Object.entries(given)) {
       if (!Object.hasOwn(Parameter.shape, key)) this.notes.push(`${name}.${key}: set aside, no parameter has it`);
@@ -131,6 +134,49 @@ class ParameterReader {
     const named = typeof value === 'string' ? augmentationNamed(value) : undefined;
     if (named) this.notes.push(`${name}: ${String(value)} → ${Object.keys(named).join('+') || 'none'}`);
     return named ?? value;
+  }
+
+  private word(name: string, field: string, words: readonly string[], value: unknown): string | undefined {
+    const meant = typeof value === 'string' ? wordNamed(field, words, value) : undefined;
+    if (meant !== undefined && meant !== value) this.notes.push(`${name}: ${String(value)} → ${meant}`);
+    return meant;
+  }
+
+  /**
+   * Settings that only some optimisers have go with those: a constant that none takes is set aside, one that varies is
+   * refused.
+   */
+  fitOptimizers(): void {
+    for (const [target, parameter] of Object.entries(this.made)) {
+      const [of, setting] = divided(target);
+      const takers = OPTIMIZERS.filter((name) => setting.startsWith('optimizer.') && takesSetting(name, setting));
+      if (takers.length === 0 || takers.length === OPTIMIZERS.length) continue;
+      const chosen = this.optimizersOf(of);
+      const fitting = chosen.filter((name) => takers.includes(name));
+      const [name, given] = [this.names.get(target)!, parameter as Given];
+      if (fitting.length === chosen.length) continue;
+      if (fitting.length > 0) {
+        this.made[target] = { ...given, when: { [`${of}.optimizer.name`]: fitting, ...(given['when'] as object) } };
+        this.notes.push(`${name}: set where optimizer.name is ${fitting.join(' or ')}, the others have none`);
+      } else if (isConstant(given)) {
+        delete this.made[target];
+        this.notes.push(`${name}: set aside, ${chosen.join(' and ')} has none`);
+      } else
+        this.refuse(
+          this.places.get(target)!,
+          `expected an optimizer that has ${setting.slice('optimizer.'.length)} (${takers.join(', ')}), ` +
+            `got ${chosen.join(', ')}: name it, or map: {${name}: null} sets it aside`,
+        );
+    }
+  }
+
+  /** Names of the optimisers that trials of a stage have. */
+  private optimizersOf(stage: string): string[] {
+    const varied = this.made[`${stage}.optimizer.name`] as Given | undefined;
+    const listed = varied?.['values'] ?? (varied?.['value'] === undefined ? undefined : [varied['value']]);
+    if (Array.isArray(listed)) return listed.map(String);
+    const set = this.options.stages[stage]!['optimizer'];
+    return [isMapping(set) && typeof set['name'] === 'string' ? set['name'] : 'adam'];
   }
 
   private number(name: string, value: unknown): unknown {
@@ -159,6 +205,11 @@ class ParameterReader {
   }
 }
 
+const OPTIMIZERS = fieldAt('pretrain', 'optimizer.name')!.words;
+/** Whether an optimiser has a setting of its own, by the path of that; not so of those that all may be told. */
+const takesSetting = (name: string, setting: string): boolean =>
+  Object.hasOwn(Optimizer.parse({ name }), setting.slice('optimizer.'.length));
+
 const DISTRIBUTIONS: readonly string[] = Parameter.shape.distribution.unwrap().options;
 
 /** The first part of a name with dots, and the rest. */
@@ -174,6 +225,7 @@ export function parametersOf(
 ): Pick<ParameterReader, 'made' | 'notes' | 'places'> {
   const reader = new ParameterReader(options);
   for (const named of flattened(isMapping(parameters) ? parameters : {})) reader.add(named);
+  reader.fitOptimizers();
   if (reader.faults.length) throw new WandbError(reader.faults);
   return reader;
 }

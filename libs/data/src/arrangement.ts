@@ -5,11 +5,6 @@ import type { FileName } from './file-name.js';
 import { InvalidDataError, named } from './invalid-data.js';
 import { splitOfFolder, splitsOfFamily, type SplitWord } from './split-words.js';
 
-/** JPEG goes by five names, that of several views of a camera (MPO) among them: the first is read. */
-export const IMAGE = /\.(jpe?g|jfif|jpe|mpo|png|webp|gif|tiff?|avif|bmp|dib|p[bgpn]m)$/i;
-
-export const SOUND = /\.(wave?|aiff?|aifc|flac|mp3|ogg|oga|opus)$/i;
-
 /** Samples with the paths that their parts have in the container, and what gives none. */
 export interface Arrangement {
   files: { file: SourceFile; sample: string; mask?: string }[];

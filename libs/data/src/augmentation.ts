@@ -15,12 +15,14 @@ import { autocontrast, equalize, posterize, solarize } from './tone.js';
 import { drawCorners, perspective, rotation, UNMOVED, warpEach, type Warp } from './warps.js';
 
 /**
- * Views of `images`, float32 [N, H, W, C] in [0, 1] with C = 1 or 3; the same shape and range. The caller owns both.
- * The same `random` state gives the same views; an image that an operation does not fall on is not touched by it.
+ * Views of `images`, float32 [N, H, W, C] in [0, 1] with C = 1 or 3; the same range, and the same shape, or [N, size,
+ * size, C]: a crop then comes straight from the image, and a view without one shows the square in its middle. The
+ * caller owns both. The same `random` state gives the same views; an image that an operation does not fall on is not
+ * touched by it.
  * @throws RangeError for operations on colour when C = 1.
  */
-export function augment(images: tf.Tensor4D, augmentation: Augmentation, random: Random): tf.Tensor4D {
-  return augmentBoth(images, undefined, augmentation, random).views;
+export function augment(images: tf.Tensor4D, augmentation: Augmentation, random: Random, size?: number): tf.Tensor4D {
+  return augmentBoth(images, undefined, augmentation, random, size).views;
 }
 
 /**
@@ -47,6 +49,7 @@ function augmentBoth(
   masks: tf.Tensor4D | undefined,
   augmentation: Augmentation,
   random: Random,
+  size?: number,
 ): Seen {
   const { crop, flip, colorJitter, grayscale } = augmentation;
   if (images.shape[3] === 1 && (grayscale || (colorJitter && (colorJitter.saturation > 0 || colorJitter.hue > 0)))) {
@@ -54,14 +57,19 @@ function augmentBoth(
   }
   return tf.tidy(() => {
     let seen: Seen = { views: images, masks };
-    if (crop || flip) seen = cropped(seen, crop, flip, random);
+    if (crop || flip || size !== undefined) seen = cropped(seen, augmentation, random, size);
     for (const name of Object.keys(OPERATIONS) as Name[]) seen = applied(seen, name, augmentation, random);
     return { views: seen.views === images ? tf.clone(images) : seen.views, ...(seen.masks && { masks: seen.masks }) };
   });
 }
 
-function cropped({ views, masks }: Seen, crop: Augmentation['crop'], flip: Augmentation['flip'], random: Random): Seen {
-  const windows = drawWindows(views, crop, flip, random);
+function cropped({ views, masks }: Seen, { crop, flip }: Augmentation, random: Random, size?: number): Seen {
+  const windows = drawWindows(views, crop, flip, random, size !== undefined);
+  if (size !== undefined)
+    return {
+      views: resampleByPixels(views, windows, 'bilinear', size),
+      masks: masks && resampleByPixels(masks, windows, 'nearest', size),
+    };
   const resample = crop?.grid === 'half-pixel' ? resampleByPixels : resampleByCorners;
   return { views: resample(views, windows, 'bilinear'), masks: masks && resample(masks, windows, 'nearest') };
 }

@@ -1,6 +1,5 @@
 /** Which classes a dataset has. */
-import type { PrepareDataset, Split } from '#libs/contracts';
-import { IMAGE, SOUND } from './arrangement.js';
+import { IMAGE, SOUND, type PrepareDataset, type Split } from '#libs/contracts';
 import type { Source } from './containers.js';
 import { InvalidDataError, named } from './invalid-data.js';
 

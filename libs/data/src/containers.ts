@@ -98,14 +98,26 @@ export function nameOfBytes(bytes: Uint8Array): string {
   }
 }
 
-/** A name in an archive without `./`; undefined for what is hidden. @throws InvalidDataError where it leaves it. */
+/** Characters of a name in an archive: more than systems take. */
+const MOST_NAME = 4096;
+
+/** A name in an archive without `./`; undefined for the archive itself. @throws InvalidDataError where it leaves it. */
 export function innerName(name: string, shown: string): string | undefined {
+  requireNameLength(name);
   const parts = name.split('/').filter((part, i) => part !== '.' && (part !== '' || i === 0));
   if (name.includes('\0') || name.startsWith('/') || name.split(/[/\\]/).includes('..'))
     throw new InvalidDataError(`expected names inside the archive ${shown}, got ${JSON.stringify(name)}`);
-  if (parts[0] === '__MACOSX' || parts.some((part) => part.startsWith('.'))) return undefined;
   return parts.join('/') || undefined;
 }
+
+export function requireNameLength({ length }: string): void {
+  if (length > MOST_NAME)
+    throw new InvalidDataError(`expected names of at most ${MOST_NAME} characters in an archive, got one of ${length}`);
+}
+
+/** Whether no sample lies there: what programs keep for themselves, such as the checkpoints of notebooks. */
+export const isHidden = (name: string): boolean =>
+  name === '__MACOSX' || name.startsWith('__MACOSX/') || name.startsWith('.') || name.includes('/.');
 
 /** Why a file of an archive is not read, where it is too large for that. */
 export function tooLarge(size: number): Error | undefined {

@@ -50,14 +50,22 @@ interface Window extends CropBox {
   mirrored: boolean;
 }
 
+/** The largest square in the middle of an image. */
+export function centredSquare(height: number, width: number): CropBox {
+  const side = Math.min(height, width);
+  return { top: Math.floor((height - side) / 2), left: Math.floor((width - side) / 2), height: side, width: side };
+}
+
+/** `isSquare`: a view of a whole image shows the square in its middle. */
 export function drawWindows(
   images: tf.Tensor4D,
   crop: Augmentation['crop'],
   flip: Augmentation['flip'],
   random: Random,
+  isSquare = false,
 ): Window[] {
   const [count, height, width] = images.shape;
-  const whole = { top: 0, left: 0, height, width };
+  const whole = isSquare ? centredSquare(height, width) : { top: 0, left: 0, height, width };
   return Array.from({ length: count }, () => {
     const box = crop && random.bernoulli(crop.p) ? drawCrop(height, width, crop, random) : whole;
     return { ...box, mirrored: flip !== undefined && random.bernoulli(flip.p) };
@@ -95,46 +103,72 @@ export function resampleByCorners(images: tf.Tensor4D, windows: readonly Window[
 }
 
 /**
- * The windows at the size of their images as torchvision's `resized_crop` has them: the grid is of pixels' centres
- * (half a pixel from the edge), and beyond the outermost ones of a window there is nothing but them. Rows and columns
- * are sums of two by a matrix each. images: [N, H, W, C] → the same
+ * The windows at the size of their images, or at `size` on both sides, as torchvision's `resized_crop` with
+ * antialiasing has them: the grid is of pixels' centres (half a pixel from the edge), and beyond the outermost ones of
+ * a window there is nothing but them. Rows and columns are sums by a matrix each: of two places, or of all that a
+ * place of a view covers where it shows fewer. images: [N, H, W, C] → the same, or [N, size, size, C]
  */
-export const resampleByPixels = (images: tf.Tensor4D, windows: readonly Window[], method: Method): tf.Tensor4D =>
+export const resampleByPixels = (
+  images: tf.Tensor4D,
+  windows: readonly Window[],
+  method: Method,
+  size?: number,
+): tf.Tensor4D =>
   tf.tidy(() => {
     const [count, height, width, channels] = images.shape;
+    const [down, across] = [size ?? height, size ?? width];
     const rows = weightsOf(
       windows.map((w) => ({ from: w.top, length: w.height, mirrored: false })),
       height,
+      down,
       method,
     );
     const columns = weightsOf(
       windows.map((w) => ({ from: w.left, length: w.width, mirrored: w.mirrored })),
       width,
+      across,
       method,
     );
-    const narrowed = tf.reshape<tf.Rank.R4>(
-      tf.matMul(rows, tf.reshape(images, [count, height, width * channels])),
-      images.shape,
-    );
+    const narrowed = tf.reshape<tf.Rank.R4>(tf.matMul(rows, tf.reshape(images, [count, height, width * channels])), [
+      count,
+      down,
+      width,
+      channels,
+    ]);
     // [N, H, W, C] → [N, W, H · C]: columns come to the front.
-    const turned = tf.reshape(tf.transpose(narrowed, [0, 2, 1, 3]), [count, width, height * channels]);
-    const resampled = tf.reshape<tf.Rank.R4>(tf.matMul(columns, turned), [count, width, height, channels]);
+    const turned = tf.reshape(tf.transpose(narrowed, [0, 2, 1, 3]), [count, width, down * channels]);
+    const resampled = tf.reshape<tf.Rank.R4>(tf.matMul(columns, turned), [count, across, down, channels]);
     return tf.transpose<tf.Tensor4D>(resampled, [0, 2, 1, 3]);
   });
 
-/** What each place of a view takes of those of its image: [N, whole, whole]. */
+/**
+ * The largest square in the middle of each image at this size, antialiased where it shrinks. images: [N, H, W, C] →
+ * [N, size, size, C]. The caller owns both.
+ */
+export function resizedWhole(images: tf.Tensor4D, size: number): tf.Tensor4D {
+  const [count, height, width] = images.shape;
+  const window = { ...centredSquare(height, width), mirrored: false };
+  return resampleByPixels(images, new Array<Window>(count).fill(window), 'bilinear', size);
+}
+
+/** What each place of a view takes of those of its image: [N, places, whole]. */
 function weightsOf(
   spans: readonly { from: number; length: number; mirrored: boolean }[],
   whole: number,
+  places: number,
   method: Method,
 ): tf.Tensor3D {
-  const weights = new Float32Array(spans.length * whole * whole);
+  const weights = new Float32Array(spans.length * places * whole);
   spans.forEach(({ from, length, mirrored }, n) => {
-    for (let i = 0; i < whole; i++) {
-      const row = (n * whole + (mirrored ? whole - 1 - i : i)) * whole + from;
-      const place = ((i + 0.5) * length) / whole;
+    for (let i = 0; i < places; i++) {
+      const row = (n * places + (mirrored ? places - 1 - i : i)) * whole + from;
+      const place = ((i + 0.5) * length) / places;
       if (method === 'nearest') {
         weights[row + Math.floor(place)] = 1;
+        continue;
+      }
+      if (length > places) {
+        triangle(place, length, length / places).forEach((weight, j) => (weights[row + j] = weight));
         continue;
       }
       const centre = Math.max(0, place - 0.5);
@@ -143,5 +177,15 @@ function weightsOf(
       weights[row + Math.min(before + 1, length - 1)]! += centre - before;
     }
   });
-  return tf.tensor3d(weights, [spans.length, whole, whole]);
+  return tf.tensor3d(weights, [spans.length, places, whole]);
+}
+
+/**
+ * What a place that covers `reach` > 1 of `length` places takes of each of them: less the farther its centre is, and
+ * nothing beyond `reach` (Pillow's and torch's antialiased bilinear filter).
+ */
+function triangle(centre: number, length: number, reach: number): number[] {
+  const weights = Array.from({ length }, (_, j) => Math.max(0, 1 - Math.abs(j + 0.5 - centre) / reach));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
 }

@@ -1,6 +1,7 @@
 import { UNLABELLED, type DatasetManifest, type SampleShape, type Split, type SplitFiles } from '#libs/contracts';
 import { floatsOfBytes } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
+import { resizedWhole } from './crops.js';
 import { InvalidDataError } from './invalid-data.js';
 import { MEMORY_LIMIT, readNpy, Rows } from './npy.js';
 import { Random, type RandomState } from './random.js';
@@ -8,6 +9,7 @@ import { Random, type RandomState } from './random.js';
 /** One split of a dataset version: in memory where it is small, otherwise read from its files row by row. */
 export interface SampleSplit {
   count: number;
+  /** What samples are when they are gathered: images may be stored at another size (`seenAt`). */
   sample: SampleShape;
   classes: readonly string[];
   /** Images: bytes [count, height, width, channels]. Sounds: int16 [count, length]. */
@@ -86,16 +88,20 @@ export function closeSplit({ samples, masks }: Pick<SampleSplit, 'samples' | 'ma
 const FULL_SCALE = 32768;
 
 /**
- * The samples of these rows, in their order: images float32 [rows, H, W, C] in [0, 1], sounds float32 [rows, length] in
- * [-1, 1). The caller owns the tensor.
+ * The samples of these rows, in their order: images float32 [rows, H, W, C] in [0, 1], resized where they are stored at
+ * another size, sounds float32 [rows, length] in [-1, 1). The caller owns the tensor.
  */
 export function gatherSamples({ samples, sample }: SampleSplit, rows: ArrayLike<number>): tf.Tensor {
-  const shape = numbersOf(sample);
+  const shape = samples.shape.slice(1);
   const size = shape.reduce((product, side) => product * side, 1);
   if (sample.modality === 'image') {
     const bytes = new Uint8Array(rows.length * size);
     for (let i = 0; i < rows.length; i++) bytes.set(samples.read(rows[i]!), i * size);
-    return tf.tidy(() => tf.div(floatsOfBytes(bytes, [rows.length, ...shape]), 255));
+    const isStored = shape[0] === sample.height && shape[1] === sample.width;
+    return tf.tidy(() => {
+      const images = tf.div<tf.Tensor4D>(floatsOfBytes(bytes, [rows.length, ...shape]), 255);
+      return isStored ? images : resizedWhole(images, sample.height);
+    });
   }
   const numbers = new Float32Array(rows.length * size);
   for (let i = 0, to = 0; i < rows.length; i++) {

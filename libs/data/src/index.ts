@@ -1,4 +1,5 @@
 export { augment, augmentWithMask } from './augmentation.js';
+export { CLASS_COLOURS, overlayColour } from './class-colours.js';
 export * from './dataset.js';
 export { InvalidDataError, named } from './invalid-data.js';
 export * from './label-subset.js';

@@ -1,15 +1,10 @@
 /** Images and their masks, as the paths of files tell which belong together. */
-import type { Split } from '#libs/contracts';
-import { IMAGE, type Arrangement } from './arrangement.js';
+import { IMAGE, IMAGE_FOLDER, MASK_FOLDER, type Split } from '#libs/contracts';
+import type { Arrangement } from './arrangement.js';
 import { splitOfFolder, type SplitWord } from './split-words.js';
 
 type Part = 'images' | 'masks';
 
-/** Folders of VOC (JPEGImages), Cityscapes (leftImg8bit) and all others. */
-const IMAGES = /^(images?|imgs?|jpegimages|leftimg8bit|photos?|inputs?)$/i;
-/** Folders of VOC (SegmentationClass), Cityscapes (gtFine), ADE20K (annotations) and all others. */
-const MASKS =
-  /^(masks?|labels?|annotations?|annots?|segmentations?|segmentationclass(aug|raw)?|gtfine|gtcoarse|gt|ground_?truths?)$/i;
 /** A folder of masks beside the folder of images that it begins like: `trainannot` of CamVid as SegNet has it. */
 const ANNOTATED = /^(.+?)[_-]?annot$/i;
 const IMAGE_SUFFIX = /(_leftImg8bit|_image|_img|_rgb|_sat)$/i;
@@ -34,8 +29,8 @@ interface Placed {
 }
 
 const partOf = (folder: string): Part | undefined => {
-  if (IMAGES.test(folder)) return 'images';
-  return MASKS.test(folder) ? 'masks' : undefined;
+  if (IMAGE_FOLDER.test(folder)) return 'images';
+  return MASK_FOLDER.test(folder) ? 'masks' : undefined;
 };
 
 /** How many folders around everything there are: each with all that follows in it, and neither a split nor a part. */

@@ -19,6 +19,7 @@ import type { Part, Source } from './containers.js';
 import { decodeAll, type DecodingContext } from './decoding.js';
 import { InvalidDataError, named } from './invalid-data.js';
 import { NpyWriter, type NpyType } from './npy.js';
+import { Preview, type PreviewFile } from './preview.js';
 import { Report } from './report.js';
 import { Scratch } from './scratch.js';
 import { openSource } from './sources.js';
@@ -45,6 +46,8 @@ export interface Prepared {
   manifest?: DatasetManifest;
   files: PreparedFile[];
   summary: DatasetSummary;
+  /** Some samples of each class, of a source that was only looked at. */
+  preview: PreviewFile[];
 }
 
 /**
@@ -64,6 +67,7 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
   const sample = shapeOf(spec);
   const decoded = await scratchOf(spec, sample, context.workDir);
   const places = new Places(spec.audio?.windows !== undefined);
+  const preview = spec.dryRun ? new Preview(source, classes, spec, sample) : undefined;
   try {
     const { usable, sounds, turned } = await decodeAll(
       source,
@@ -74,6 +78,7 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
       async (part, index, arrays) => {
         const at = places.take(index, arrays.length);
         for (const [i, array] of arrays.entries()) await decoded[part]?.write(at + i, array);
+        await preview?.keep(part, index, arrays);
       },
     );
     report.turned(turned);
@@ -103,10 +108,10 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
       leftOut: report.leftOut,
       warnings: report.warnings,
     };
-    if (spec.dryRun) return { files, summary };
+    if (preview) return { files, summary, preview: await preview.files() };
     const content = { sample, classes, splits: splits as DatasetManifest['splits'] };
     const digest = createHash('sha256').update(canonicalJson(content)).digest('hex');
-    return { manifest: { name: spec.name, digest, ...content }, files, summary };
+    return { manifest: { name: spec.name, digest, ...content }, files, summary, preview: [] };
   } finally {
     await decoded.sample?.remove();
     await decoded.mask?.remove();

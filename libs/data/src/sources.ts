@@ -1,8 +1,8 @@
 /** Where samples come from, whatever form they lie in there. */
-import { SPLITS, type PrepareDataset } from '#libs/contracts';
+import { IMAGE, SOUND, SPLITS, type PrepareDataset } from '#libs/contracts';
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { arrange, IMAGE, SOUND, type Arrangement } from './arrangement.js';
+import { arrange, type Arrangement } from './arrangement.js';
 import { SOUND_FORMATS } from './audio-file.js';
 import { withRenamed } from './classes.js';
 import { areCalledLikeClasses, openClassArchives } from './class-archives.js';

@@ -1,7 +1,8 @@
 /** What an encoder sees of a sample: the sample itself, or a random view of it. */
-import type { Augmentation, Autoencode, SampleShape, View } from '#libs/contracts';
+import { sampleAt, type Augmentation, type Autoencode, type SampleShape, type View } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { augment } from './augmentation.js';
+import type { SampleSplit } from './dataset.js';
 import type { Random } from './random.js';
 import { augmentSounds, maskSpectrograms } from './sound-augmentation.js';
 import { logMel, spectrogramShape } from './sound.js';
@@ -34,16 +35,24 @@ export function inputOf(
 }
 
 /**
- * A random view of each sample as an encoder's input, sounds as spectrograms. The same `random` state gives the same
- * views.
+ * The split as a network sees it that has learnt from views of this size: of each image the largest square in its
+ * middle, at the size, antialiased where it shrinks. Without a size the split itself. It has no masks.
+ */
+export const seenAt = (split: SampleSplit, size: number | undefined): SampleSplit =>
+  size === undefined ? split : { ...split, sample: sampleAt(split.sample, size), masks: undefined };
+
+/**
+ * A random view of each sample as an encoder's input, sounds as spectrograms, images at their size or at `size` on both
+ * sides. The same `random` state gives the same views.
  */
 export function viewsOf(
   sample: SampleShape,
   samples: tf.Tensor,
   augmentation: Augmentation,
   random: Random,
+  size?: number,
 ): tf.Tensor4D {
-  if (sample.modality === 'image') return augment(samples as tf.Tensor4D, augmentation, random);
+  if (sample.modality === 'image') return augment(samples as tf.Tensor4D, augmentation, random, size);
   return tf.tidy(() =>
     maskSpectrograms(
       logMel(augmentSounds(samples as tf.Tensor2D, augmentation, random), sample.sampleRate),
@@ -54,8 +63,8 @@ export function viewsOf(
 }
 
 /**
- * All views of each sample, those by one combination of augmentations below those by the one before: view v of sample i
- * of N at row v · N + i.
+ * All views of each sample, of one size, those by one combination of augmentations below those by the one before: view
+ * v of sample i of N at row v · N + i.
  */
 export const viewsOfEach = (
   sample: SampleShape,
@@ -66,8 +75,8 @@ export const viewsOfEach = (
   tf.tidy(() =>
     tf.concat(
       // Those that are made alike in one pass, which needs fewer operations.
-      views.map(({ augmentation, count }) =>
-        viewsOf(sample, tf.concat(Array.from({ length: count }, () => samples)), augmentation, random),
+      views.map(({ augmentation, count, size }) =>
+        viewsOf(sample, tf.concat(Array.from({ length: count }, () => samples)), augmentation, random, size),
       ),
     ),
   );

@@ -1,5 +1,6 @@
 export * from './artifacts/collector.js';
 export * from './artifacts/identity.js';
+export { NoFileError } from './artifacts/opened-file.js';
 export * from './artifacts/store.js';
 export { StoreUnavailableError, Uploads } from './artifacts/uploads.js';
 export * from './machine/child-process.js';
@@ -23,6 +24,7 @@ export { Deletion } from './runs/deletion.js';
 export * from './checked-row.js';
 export * from './request-error.js';
 export * from './runs/bulk.js';
+export { DataRoot } from './runs/data-root.js';
 export * from './runs/claims.js';
 export * from './runs/leases.js';
 export * from './runs/page.js';

@@ -1,12 +1,22 @@
 /** Distillation of a finetuned teacher into a student, mostly by unlabelled samples (SimCLRv2, section 2). */
 import {
   defaultAugmentation,
+  sampleAt,
   type Distill,
   type RunResult,
   type SampleShape,
   type TrainerInputs,
 } from '#libs/contracts';
-import { allRows, gatherLabels, gatherSamples, labelSubset, viewsOf, type Random, type SampleSplit } from '#libs/data';
+import {
+  allRows,
+  gatherLabels,
+  gatherSamples,
+  labelSubset,
+  seenAt,
+  viewsOf,
+  type Random,
+  type SampleSplit,
+} from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { judgeClasses, storeClassification, type ClassJudgement } from './classification.js';
@@ -16,6 +26,7 @@ import { buildClassifier } from './networks/heads.js';
 import { forward } from './networks/weights.js';
 import { crossEntropy, distillation } from './objectives.js';
 import { withoutGradient } from './networks/operations.js';
+import type { Recipe, Terms } from './recipe.js';
 import {
   newEncoder,
   openData,
@@ -23,10 +34,9 @@ import {
   requireBatch,
   storedNetworks,
   storeModel,
-  type Data,
   type ParentModel,
 } from './run-inputs.js';
-import { Session, TrainingError, type Recipe, type Terms, type TrainContext } from './session.js';
+import { Session, TrainingError, type TrainContext } from './session.js';
 
 /** Views of samples; with labels also views of labelled samples and those labels [N]. */
 type Batch = [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor4D, tf.Tensor1D];
@@ -50,8 +60,10 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
       'invalid_spec',
       `expected the classes that the teacher knows (${parent.state.classes.join(', ')}), got ${classes.join(', ')}`,
     );
-  const teacher = classifierOf(parent, sample);
-  const encoder = newEncoder(spec.encoder, sample, spec.seed);
+  const { size } = parent.state;
+  const seen = sampleAt(sample, size);
+  const teacher = classifierOf(parent, seen);
+  const encoder = newEncoder(spec.encoder, seen, spec.seed);
   const classifier = buildClassifier(featureWidth(encoder), classes.length);
   const student: Student = (x, training) =>
     forward<tf.Tensor2D>(classifier, encode(encoder, x, training).features, training);
@@ -74,10 +86,10 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random) => batchOf(spec, data.train, labelled?.rows, rows, random),
+      batch: (rows, random) => batchOf(spec, data.train, labelled?.rows, rows, random, size),
       objective: objectiveOf(spec, teacher, student),
       evaluate: async (pause) => {
-        const compared = await compare(teacher, student, data, pause);
+        const compared = await compare(teacher, student, seenAt(data.evaluation, size), pause);
         judgement = compared.judgement;
         return compared.metrics;
       },
@@ -93,7 +105,14 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
     if (judgement)
       await storeClassification(data.evaluation, spec.evalSplit, judgement, spec.epochs * stepsPerEpoch, context);
     await storeModel(
-      { kind: 'distill', task: 'classification', sample, classes, encoder: spec.encoder },
+      {
+        kind: 'distill',
+        task: 'classification',
+        sample: seen,
+        ...(size !== undefined && { size }),
+        classes,
+        encoder: spec.encoder,
+      },
       [encoder, classifier],
       context,
     );
@@ -111,10 +130,11 @@ function batchOf(
   labelled: Int32Array | undefined,
   rows: Int32Array,
   random: Random,
+  size: number | undefined,
 ): Batch {
   const { sample } = train;
   const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
-  const x = viewsOf(sample, gatherSamples(train, rows), augmentation, random);
+  const x = viewsOf(sample, gatherSamples(train, rows), augmentation, random, size);
   if (!labelled) return [x];
   const some = Int32Array.from(
     { length: Math.min(spec.batchSize, labelled.length) },
@@ -122,7 +142,7 @@ function batchOf(
   );
   return [
     x,
-    viewsOf(sample, gatherSamples(train, some), augmentation, random),
+    viewsOf(sample, gatherSamples(train, some), augmentation, random, size),
     tf.tensor1d(gatherLabels(train, some), 'int32'),
   ];
 }
@@ -149,7 +169,7 @@ const objectiveOf =
 async function compare(
   teacher: Classifier,
   student: Student,
-  { evaluation }: Data,
+  evaluation: SampleSplit,
   pause: Pause,
 ): Promise<{ metrics: Record<string, number>; judgement?: ClassJudgement }> {
   const rows = allRows(evaluation);

@@ -1,6 +1,6 @@
 /** A frozen encoder, or the raw samples, judged by neighbours and by a linear probe. */
 import type { Evaluate, RunResult, TrainerInputs } from '#libs/contracts';
-import { allRows, balancedRows, gatherLabels, labelSubset } from '#libs/data';
+import { allRows, balancedRows, gatherLabels, labelSubset, seenAt } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { createHash } from 'node:crypto';
@@ -28,21 +28,22 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     return thing;
   };
   try {
-    const encoder =
-      spec.features === 'encoder' ? own((await startingEncoder(spec, inputs, sample)).encoder) : undefined;
+    const start = spec.features === 'encoder' ? await startingEncoder(spec, inputs, sample) : undefined;
+    const encoder = start && own(start.encoder);
+    const [train, evaluation] = [seenAt(data.train, start?.size), seenAt(data.evaluation, start?.size)];
     const before = encoder && weightsHash(encoder);
     const represent = encoder
       ? representation(encoder)
       : (x: tf.Tensor4D): tf.Tensor2D => tf.reshape(x, [x.shape[0], -1]);
     const rows = balancedRows(data.train, spec.knn.bankSize);
-    const queries = own(await collect(data.evaluation, allRows(data.evaluation), represent, pause));
-    const bank = own(await collect(data.train, rows, represent, pause));
+    const queries = own(await collect(evaluation, allRows(evaluation), represent, pause));
+    const bank = own(await collect(train, rows, represent, pause));
     const knn = accuracy(
       await weightedKnn(bank, gatherLabels(data.train, rows), queries, classes.length, spec.knn, pause),
       evaluated,
     );
     done = 1;
-    const features = own(await collect(data.train, subset.rows, represent, pause));
+    const features = own(await collect(train, subset.rows, represent, pause));
     done = 2;
     const labels = gatherLabels(data.train, subset.rows);
     const probe = own(await fitProbe(features, labels, classes.length, spec.probe, spec.labelSeed, pause));

@@ -33,8 +33,10 @@ export async function collect(
   domain?: Autoencode['domain'],
 ): Promise<tf.Tensor2D> {
   const parts: tf.Tensor2D[] = [];
-  const size = inputShape(split.sample, 'waveform').reduce((product, side) => product * side, 1);
-  const batch = Math.max(1, Math.min(EVALUATION_BATCH, Math.floor(EVALUATION_NUMBERS / size)));
+  const [seen, stored] = [inputShape(split.sample, 'waveform'), split.samples.shape.slice(1)].map((sides) =>
+    sides.reduce((product, side) => product * side, 1),
+  ) as [number, number];
+  const batch = Math.max(1, Math.min(EVALUATION_BATCH, Math.floor(EVALUATION_NUMBERS / Math.max(seen, stored))));
   try {
     for (let start = 0; start < rows.length; start += batch) {
       await pause();

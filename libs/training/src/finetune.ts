@@ -1,5 +1,5 @@
 /** Training with a fraction of the labels, from a pretrained encoder or from scratch. */
-import { defaultAugmentation, type Finetune, type RunResult, type TrainerInputs } from '#libs/contracts';
+import { defaultAugmentation, sampleAt, type Finetune, type RunResult, type TrainerInputs } from '#libs/contracts';
 import {
   allRows,
   augmentWithMask,
@@ -8,6 +8,7 @@ import {
   gatherSamples,
   labelSubset,
   Random,
+  seenAt,
   viewsOf,
   type LabelSubset,
 } from '#libs/data';
@@ -20,6 +21,7 @@ import { buildClassifier, buildProjectionHead } from './networks/heads.js';
 import { buildSegmenter, pyramidOf } from './networks/segmenter.js';
 import { forward, initialise } from './networks/weights.js';
 import { accuracyOf, crossEntropy, pixelCrossEntropy } from './objectives.js';
+import type { Recipe } from './recipe.js';
 import {
   openData,
   requireBatch,
@@ -31,7 +33,7 @@ import {
   type ParentModel,
 } from './run-inputs.js';
 import { judgeSegmentation, requireLabelledPixels, storeSegmentation, type Judgement } from './segmentation.js';
-import { Session, TrainingError, type Recipe, type TrainContext } from './session.js';
+import { Session, TrainingError, type TrainContext } from './session.js';
 
 /** Evaluations of a finetuning, evenly spread. */
 const EVALUATIONS = 4;
@@ -64,7 +66,8 @@ async function classify(
   context: TrainContext,
 ): Promise<RunResult['metrics']> {
   const { sample, classes } = data.manifest;
-  const { encoder, architecture, parent } = await startingEncoder(spec, inputs, sample);
+  const { encoder, architecture, parent, size } = await startingEncoder(spec, inputs, sample);
+  const evaluation = seenAt(data.evaluation, size);
   const middle = middleOfHead(spec, encoder, parent);
   const trunk = middle ? [encoder, middle.head] : [encoder];
   const classifier = buildClassifier(
@@ -87,13 +90,14 @@ async function classify(
     state: {
       kind: 'finetune',
       task: 'classification',
-      sample,
+      sample: sampleAt(sample, size),
+      ...(size !== undefined && { size }),
       classes,
       encoder: architecture,
       ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }),
     },
     batch: (rows, random): [tf.Tensor4D, tf.Tensor1D] => [
-      viewsOf(sample, gatherSamples(data.train, rows), augmentation, random),
+      viewsOf(sample, gatherSamples(data.train, rows), augmentation, random, size),
       tf.tensor1d(gatherLabels(data.train, rows), 'int32'),
     ],
     objective: ([views, labels]) => {
@@ -101,8 +105,8 @@ async function classify(
       return { loss: crossEntropy(logits, labels), accuracy: accuracyOf(logits, labels) };
     },
     evaluate: async (pause) => {
-      const labels = gatherLabels(data.evaluation, allRows(data.evaluation));
-      const logits = await collect(data.evaluation, allRows(data.evaluation), (x) => logitsOf(x, false), pause);
+      const labels = gatherLabels(evaluation, allRows(evaluation));
+      const logits = await collect(evaluation, allRows(evaluation), (x) => logitsOf(x, false), pause);
       judgement = judgeClasses(logits, labels);
       logits.dispose();
       const { loss, accuracy, top5 } = judgement;

@@ -67,6 +67,7 @@ const pretrain = {
   knn: { k: 5, bankSize: 64 },
   probe: { maxIterations: 1 },
 };
+const sized = (size: number) => [{ augmentation: { crop: {}, flip: {}, colorJitter: {} }, count: 2, size }];
 test.each<[string, number, z.input<typeof RunSpec>]>([
   ['SimCLR', 32, { ...pretrain, encoder: { width: 16 } }],
   ['SimCLR on larger images', 64, { ...pretrain, encoder: { width: 8 } }],
@@ -93,6 +94,8 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
     16,
     { ...pretrain, method: 'vicreg', encoder: { width: 8 }, projection: { layers: 3, hidden: 1024, output: 1024 } },
   ],
+  ['SimCLR on views of larger pictures', 96, { ...pretrain, encoder: { width: 8 }, views: sized(32) }],
+  ['SimCLR on views larger than their pictures', 16, { ...pretrain, encoder: { width: 8 }, views: sized(64) }],
   ['a ResNet-18', 16, { ...pretrain, batchSize: 16, encoder: { name: 'resnet18', width: 16 } }],
   [
     'a ResNet-50 with the stem of ImageNet',

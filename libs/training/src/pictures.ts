@@ -1,6 +1,6 @@
 /** Tensors of images → PNG files that people look at. */
 import { UNLABELLED, type Autoencode, type SampleShape } from '#libs/contracts';
-import { logMel } from '#libs/data';
+import { CLASS_COLOURS, logMel } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import sharp from 'sharp';
 
@@ -45,6 +45,26 @@ export function tile(images: tf.Tensor4D, columns: number): Picture {
 export const writePng = async ({ pixels, ...raw }: Picture, file: string): Promise<void> => {
   await sharp(pixels, { raw }).png().toFile(file);
 };
+
+/** Images of several sizes as those of the largest, white to the right and below. Each: [N, H, W, C] */
+export function paddedAlike(images: readonly tf.Tensor4D[]): tf.Tensor4D[] {
+  const [height, width] = [1, 2].map((axis) => Math.max(...images.map(({ shape }) => shape[axis]!))) as [
+    number,
+    number,
+  ];
+  return images.map((each) =>
+    tf.pad4d(
+      each,
+      [
+        [0, 0],
+        [0, height - each.shape[1]],
+        [0, width - each.shape[2]],
+        [0, 0],
+      ],
+      1,
+    ),
+  );
+}
 
 const FRAME_MS = 120;
 
@@ -99,17 +119,10 @@ export async function writeGrid(file: string, layers: readonly tf.Tensor4D[]): P
   }
 }
 
-/** One colour a class, over and over; neighbours in the list are far apart in hue or lightness. */
-const COLOURS = [
-  0xe6194b, 0x3cb44b, 0xffe119, 0x4363d8, 0xf58231, 0x911eb4, 0x42d4f4, 0xf032e6, 0xbfef45, 0xfabed4, 0x469990,
-  0xdcbeff, 0x9a6324, 0xfffac8, 0x800000, 0xaaffc3, 0x808000, 0xffd8b1, 0x000075, 0xa9a9a9,
-];
-const PALETTE = COLOURS.map((colour) => [colour >> 16, (colour >> 8) & 255, colour & 255].map((part) => part / 255));
+const PALETTE = CLASS_COLOURS.map((colour) =>
+  [colour >> 16, (colour >> 8) & 255, colour & 255].map((part) => part / 255),
+);
 const OVERLAY_OPACITY = 0.6;
-
-/** Colour of a class in an overlay, as `#e6194b`. */
-export const overlayColour = (label: number): string =>
-  `#${COLOURS[label % COLOURS.length]!.toString(16).padStart(6, '0')}`;
 
 /**
  * Images [N, H, W, 1 or 3] in [0, 1] under the colours of their classes; pixels that are `UNLABELLED` show the image.

@@ -1,13 +1,27 @@
 /** Learning from two views of each sample, by any method: the loop, its judging, and the views that are shown. */
 import {
-  type Augmentation,
+  groupedBySize,
+  sampleAt,
+  viewSizeOf,
+  viewsOfSpec,
   type Pretrain,
   type RunResult,
   type TrainerInputs,
   type View,
-  viewsOfSpec,
 } from '#libs/contracts';
-import { allRows, balancedRows, gatherLabels, gatherSamples, inputOf, Random, viewsOf, viewsOfEach } from '#libs/data';
+import {
+  allRows,
+  balancedRows,
+  gatherLabels,
+  gatherSamples,
+  inputOf,
+  inputShape,
+  Random,
+  seenAt,
+  viewsOf,
+  viewsOfEach,
+  type SampleSplit,
+} from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
@@ -25,7 +39,7 @@ import {
 import { fitProbe, reportProbe, type LinearProbe } from './linear-probe.js';
 import { newHead } from './methods/method.js';
 import { methodOf } from './methods/methods.js';
-import { pictureOf, writeGrid } from './pictures.js';
+import { paddedAlike, pictureOf, writeGrid } from './pictures.js';
 import { openData, reportNeighbours, requireBatch, startingEncoder, storeModel, type Data } from './run-inputs.js';
 import { Session, TrainingError, type TrainContext } from './session.js';
 
@@ -42,11 +56,15 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const views = viewsOfSpec(spec, sample);
   // An earlier attempt that came to a checkpoint has stored the views.
   if (inputs.checkpoint === undefined) await storeViews(spec, views, data, context);
-  const { encoder } = await startingEncoder(spec, inputs, sample);
+  const size = viewSizeOf(spec);
+  const seen = sampleAt(sample, size);
+  const { encoder } = await startingEncoder(spec, inputs, seen);
   const head = newHead(spec, encoder);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;
-  const method = methodOf({ spec, sample, encoder, head, totalSteps });
+  const sizes = groupedBySize(views);
+  const shapes = sizes.map(([view]) => inputShape(sampleAt(sample, view!.size)));
+  const method = methodOf({ spec, sample: seen, shapes, encoder, head, totalSteps });
   const tellProbe = firstUnconverged(context);
   const session = new Session(
     {
@@ -61,11 +79,15 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random): [seen: tf.Tensor4D, ...labels: tf.Tensor1D[]] => {
-        const seen = viewsOfEach(sample, gatherSamples(data.train, rows), views, random);
-        return method.readsLabels ? [seen, tf.tensor1d(gatherLabels(data.train, rows), 'int32')] : [seen];
+      batch: (rows, random): tf.Tensor[] => {
+        const samples = gatherSamples(data.train, rows);
+        const ofEachSize = sizes.map((alike) => viewsOfEach(sample, samples, alike, random));
+        return method.readsLabels ? [...ofEachSize, tf.tensor1d(gatherLabels(data.train, rows), 'int32')] : ofEachSize;
       },
-      objective: ([seen, labels]) => method.objective(seen, labels),
+      objective: (batch) => {
+        const [first, ...others] = batch.slice(0, sizes.length) as [tf.Tensor4D, ...tf.Tensor4D[]];
+        return method.objective(first, batch[sizes.length] as tf.Tensor1D | undefined, others);
+      },
       evaluate: async (pause) => {
         const metrics = await judge(spec, views, encoder, data, tellProbe, pause);
         requireSpread(spec, metrics['eval/feature_spread'], session.stepsDone);
@@ -81,7 +103,14 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   try {
     const metrics = await session.run(inputs.checkpoint);
     await storeModel(
-      { kind: 'pretrain', sample, classes, encoder: spec.encoder, projection: spec.projection },
+      {
+        kind: 'pretrain',
+        sample: seen,
+        ...(size !== undefined && { size }),
+        classes,
+        encoder: spec.encoder,
+        projection: spec.projection,
+      },
       [encoder, head],
       context,
     );
@@ -122,9 +151,16 @@ async function storeViews(
 ): Promise<void> {
   const layers = tf.tidy(() => {
     const random = Random.seeded(spec.seed, 'shown views');
-    const samples = gatherSamples(train, balancedRows(train, SHOWN));
-    const seen = oneByOne(views).map((augmentation) => viewsOf(train.sample, samples, augmentation, random));
-    return [inputOf(train.sample, samples), ...seen].map((each) => pictureOf(each, train.sample, 'spectrogram'));
+    const rows = balancedRows(train, SHOWN);
+    const samples = gatherSamples(train, rows);
+    const seen = oneByOne(views).map(({ augmentation, size }) =>
+      viewsOf(train.sample, samples, augmentation, random, size),
+    );
+    const whole = gatherSamples(seenAt(train, viewSizeOf(spec)), rows);
+    const pictures = [inputOf(train.sample, whole), ...seen].map((each) =>
+      pictureOf(each, train.sample, 'spectrogram'),
+    );
+    return paddedAlike(pictures);
   });
   try {
     const file = path.join(context.workDir, 'views.png');
@@ -143,10 +179,15 @@ async function judge(
   spec: Pretrain,
   views: readonly View[],
   encoder: LayersModel,
-  { manifest, train, evaluation }: Data,
+  data: Data,
   tellProbe: (probe: LinearProbe) => void,
   pause: Pause,
 ): Promise<Record<string, number>> {
+  const { manifest } = data;
+  const [train, evaluation] = [data.train, data.evaluation].map((split) => seenAt(split, viewSizeOf(spec))) as [
+    SampleSplit,
+    SampleSplit,
+  ];
   const represent = representation(encoder);
   const rows = balancedRows(train, spec.knn.bankSize);
   const owned: { dispose(): void }[] = [];
@@ -171,9 +212,15 @@ async function judge(
     // A seed of its own gives the same samples and views after every epoch.
     const some = balancedRows(evaluation, JUDGED_SAMPLES);
     const random = Random.seeded(spec.seed, 'judged views');
-    const [first, second] = oneByOne(views).map((augmentation) =>
-      own(tf.tidy(() => represent(viewsOf(evaluation.sample, gatherSamples(evaluation, some), augmentation, random)))),
-    ) as [tf.Tensor2D, tf.Tensor2D];
+    const [first, second] = oneByOne(views)
+      .slice(0, 2)
+      .map(({ augmentation, size }) =>
+        own(
+          tf.tidy(() =>
+            represent(viewsOf(evaluation.sample, gatherSamples(data.evaluation, some), augmentation, random, size)),
+          ),
+        ),
+      ) as [tf.Tensor2D, tf.Tensor2D];
     return {
       ...metrics,
       'eval/feature_spread': spreadOf(bank),
@@ -186,6 +233,6 @@ async function judge(
   }
 }
 
-/** The augmentations of each view of a sample. */
-const oneByOne = (views: readonly View[]): Augmentation[] =>
-  views.flatMap(({ augmentation, count }) => Array.from({ length: count }, () => augmentation));
+/** Each view of a sample by itself. */
+const oneByOne = (views: readonly View[]): View[] =>
+  views.flatMap((view) => Array.from({ length: view.count }, () => view));

@@ -1,15 +1,16 @@
 /** Inputs of a run: its dataset, and the networks of its parent. */
-import type {
-  Autoencode,
-  DatasetManifest,
-  Encoder,
-  Finetune,
-  Knn,
-  Projection,
-  RunKind,
-  SampleShape,
-  Split,
-  TrainerInputs,
+import {
+  sampleAt,
+  type Autoencode,
+  type DatasetManifest,
+  type Encoder,
+  type Finetune,
+  type Knn,
+  type Projection,
+  type RunKind,
+  type SampleShape,
+  type Split,
+  type TrainerInputs,
 } from '#libs/contracts';
 import { inputShape, InvalidDataError, openSplit, Random, type SampleSplit } from '#libs/data';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
@@ -63,7 +64,10 @@ export function reportNeighbours({ k, bankSize }: Knn, { train: { count } }: Dat
 /** Description in a model file: enough to build its networks and to feed them. */
 export interface ModelState {
   kind: RunKind;
+  /** What the networks see of a sample. */
   sample: SampleShape;
+  /** Images were resized for them to this height and width, of whatever size they are stored. */
+  size?: number;
   classes: readonly string[];
   /** Range of the values of the encoder's input; waveforms are in [-1, 1]. */
   range: [0, 1];
@@ -152,20 +156,33 @@ export function newEncoder(architecture: Encoder, sample: SampleShape, seed: num
   return encoder;
 }
 
-/** The parent's encoder, or a new one where there is no parent. */
+interface Start {
+  encoder: LayersModel;
+  architecture: Encoder;
+  parent: ParentModel | undefined;
+  /** Height and width at which the encoder sees images (`seenAt`); undefined: those of the samples. */
+  size: number | undefined;
+}
+
+/**
+ * The parent's encoder, or a new one where there is no parent. It sees images at the size at which the parent has
+ * learnt from them, but for segmentation, which needs all pixels of a mask.
+ */
 export async function startingEncoder(
   spec: {
     from?: string | null | undefined;
     encoder?: Encoder | undefined;
     seed: number;
     checkpoint?: number | undefined;
+    task?: Finetune['task'];
   },
   inputs: TrainerInputs,
   sample: SampleShape,
-): Promise<{ encoder: LayersModel; architecture: Encoder; parent: ParentModel | undefined }> {
+): Promise<Start> {
   if (!spec.from) {
     if (!spec.encoder) throw new TrainingError('invalid_spec', 'expected an encoder in a spec without a parent');
-    return { encoder: newEncoder(spec.encoder, sample, spec.seed), architecture: spec.encoder, parent: undefined };
+    const encoder = newEncoder(spec.encoder, sample, spec.seed);
+    return { encoder, architecture: spec.encoder, parent: undefined, size: undefined };
   }
   const parent = await readParent(inputs, spec);
   if (parent.state.domain === 'waveform' && parent.state.sample.modality === 'audio')
@@ -174,7 +191,8 @@ export async function startingEncoder(
       'expected a parent whose encoder sees spectrograms, got an autoencoder of waveforms: train one with ' +
         '`domain: spectrogram`',
     );
-  const [own, theirs] = [inputShape(sample), inputShape(parent.state.sample)];
+  const size = spec.task === 'segmentation' ? undefined : parent.state.size;
+  const [own, theirs] = [inputShape(sampleAt(sample, size)), inputShape(parent.state.sample)];
   if (own[2] !== theirs[2])
     throw new TrainingError(
       'invalid_spec',
@@ -184,6 +202,7 @@ export async function startingEncoder(
     encoder: restored(buildEncoder(parent.state.encoder, own), parent),
     architecture: parent.state.encoder,
     parent,
+    size,
   };
 }
 

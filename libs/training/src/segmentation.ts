@@ -7,6 +7,7 @@ import {
   gatherSamples,
   inputOf,
   InvalidDataError,
+  overlayColour,
   type SampleSplit,
 } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
@@ -14,7 +15,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { turn, type Pause } from './evaluation.js';
 import { pixelCrossEntropy } from './objectives.js';
-import { overlay, overlayColour, writeGrid } from './pictures.js';
+import { overlay, writeGrid } from './pictures.js';
 import type { TrainContext } from './session.js';
 
 /** Pixels that are judged at once: the decoder's maps have their size. */

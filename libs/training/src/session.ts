@@ -1,24 +1,14 @@
 /** The loop that all training runs share: steps, curves, evaluation, checkpoints, and stopping in between. */
-import type {
-  ArtifactKind,
-  Checkpoints,
-  LogLevel,
-  MetricPoint,
-  Optimizer as OptimizerSpec,
-  RunResult,
-  Schedule,
-  StatusReason,
-  StopReason,
-} from '#libs/contracts';
+import type { ArtifactKind, LogLevel, MetricPoint, RunResult, StatusReason, StopReason } from '#libs/contracts';
 import { BatchCursor, Random, type BatchCursorState, type RandomState } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
-import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
 import { CompiledStep } from './compiled-step.js';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
-import { turn, type Pause } from './evaluation.js';
+import { turn } from './evaluation.js';
 import { weightsOf, type NamedWeight } from './networks/weights.js';
 import { createOptimizer, learningRateOf, type Optimizer } from './optimizers.js';
+import type { Recipe, Terms } from './recipe.js';
 
 /** What training needs of the world around it. */
 export interface TrainContext {
@@ -122,52 +112,6 @@ export function definedMetrics(
       return false;
     }),
   );
-}
-
-/** Scalars of a step by metric name; `loss` is minimised. */
-export type Terms = { loss: tf.Scalar } & Record<string, tf.Scalar>;
-
-/** A tensor beside networks that steps read and change, such as a queue. */
-export type Memory = Omit<NamedWeight, 'trainable'>;
-
-/** `Batch`: what a step sees, as a tuple of tensors. */
-export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
-  /** Trained and stored in checkpoints. */
-  models: LayersModel[];
-  /** Some of them learn at this fraction of the learning rate. */
-  slower?: { models: readonly LayersModel[]; factor: number };
-  /** Stored in checkpoints and not trained, such as a target network. */
-  followers?: LayersModel[];
-  /** Read and assigned by the objective, and stored in checkpoints. */
-  memory?: readonly Memory[];
-  /** Read by the objective and never changed, such as a teacher. Not the session's to dispose of. */
-  frozen?: LayersModel[];
-  /** Rows that batches are drawn from. */
-  rows: Int32Array;
-  batchSize: number;
-  totalSteps: number;
-  optimizer: OptimizerSpec;
-  schedule: Schedule;
-  seed: number;
-  /** What a step sees, of the same shapes each time: views, labels, noise. Runs inside a tidy. */
-  batch(rows: Int32Array, views: Random): Batch;
-  /** Other numbers that differ from step to step. Steps are counted from 0. */
-  rates?(step: number): number[];
-  /** Tensor operations only (`CompiledStep`), inside a tidy. `rates`: as scalars. */
-  objective(batch: Batch, rates: readonly tf.Scalar[]): Terms;
-  /** After the update, as the objective: moves what follows the trained weights. */
-  afterUpdate?(rates: readonly tf.Scalar[]): void;
-  /**
-   * Whenever `evaluateEvery` steps are done, and at the end. Draws nothing from the views' randomness; what `pause`
-   * throws goes through.
-   */
-  evaluate(pause: Pause): Promise<Record<string, number>>;
-  evaluateEvery: number;
-  /** Before the first step too. */
-  evaluateAtStart: boolean;
-  checkpoints?: Checkpoints | undefined;
-  /** The metric by which an evaluation is the best, higher is better. */
-  quality: string;
 }
 
 /** One run's training state: weights, optimiser, order of the data, randomness of the views. */

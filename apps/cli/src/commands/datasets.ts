@@ -1,5 +1,5 @@
 /** Dataset versions. */
-import { sampleText } from '#libs/contracts';
+import { sampleText, type DataFolder } from '#libs/contracts';
 import type { Command } from 'commander';
 import path from 'node:path';
 import { belowRoot, dataRootHere } from '../data-root.js';
@@ -33,6 +33,13 @@ export function addDatasets(program: Command): void {
       );
     });
   datasets
+    .command('browse [path]')
+    .description('what lies in a folder below the data root, and what kinds of files')
+    .action(async (given: string | undefined) => {
+      const folder = await (await client()).dataRoot(given);
+      show(folder, () => folderText(folder));
+    });
+  datasets
     .command('rm <version>')
     .description('delete a version, `name@digest`, that no run is of')
     .action(async (version: string) => {
@@ -57,6 +64,22 @@ export function addDatasets(program: Command): void {
     const { result } = await api.run(run.id);
     if (result?.summary && !settings().json) out.write(summaryText(result.summary, out));
   });
+}
+
+function folderText({ path: shown, entries, more, found }: DataFolder): string {
+  const counts = [
+    `${found.images} images`,
+    `${found.sounds} sounds`,
+    `${found.others} others`,
+    ...(found.masks ? ['masks beside their images: --masks says which classes they have'] : []),
+  ];
+  return (
+    table(
+      [shown || 'data root', 'bytes'],
+      entries.map(({ name, kind, sizeBytes }) => [kind === 'folder' ? `${name}/` : name, String(sizeBytes ?? '')]),
+      out,
+    ) + `${more ? 'and more; ' : ''}${found.all ? '' : 'at least '}${counts.join(', ')}\n`
+  );
 }
 
 /** The one dataset that is fetched by its name. @throws UsageError for any other. */

@@ -1,6 +1,6 @@
 /** The page's connection to the API: its client, whether it answers, and how what was lost is taken up again. */
 import { ApiError, LoomClient, UnreachableError } from '#libs/contracts';
-import { useSyncExternalStore } from 'react';
+import { Watched } from './watched.js';
 
 /** Longest pause before the API is asked again while it is away: what is shown is fresh soon after it is back. */
 const LONGEST_PAUSE_MS = 1500;
@@ -13,28 +13,6 @@ export const client = new LoomClient({
   longestDelayMs: LONGEST_PAUSE_MS,
   timeoutMs: SILENT_MS,
 });
-
-/** A value that components can watch. */
-export class Watched<T> {
-  private readonly watchers = new Set<() => void>();
-
-  constructor(private value: T) {}
-
-  readonly get = (): T => this.value;
-
-  readonly watch = (watcher: () => void): (() => void) => {
-    this.watchers.add(watcher);
-    return () => this.watchers.delete(watcher);
-  };
-
-  set(value: T): void {
-    if (value === this.value) return;
-    this.value = value;
-    for (const each of this.watchers) each();
-  }
-}
-
-export const useWatched = <T>({ watch, get }: Watched<T>): T => useSyncExternalStore(watch, get);
 
 let lastAnswer = Date.now();
 

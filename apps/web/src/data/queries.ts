@@ -9,7 +9,8 @@ import {
   type UseQueryResult,
 } from '@tanstack/react-query';
 import { Coalesced } from './coalesced.js';
-import { client, heard, heardOf, isFinal, persistently, useWatched, Watched } from './connection.js';
+import { client, heard, heardOf, isFinal, persistently } from './connection.js';
+import { useWatched, Watched } from './watched.js';
 
 export { client } from './connection.js';
 

@@ -105,7 +105,7 @@ function plotOf(
         tip: { format: { x: false, y: false, fill: false } },
         title: ({ first, second, estimate: { mean, ci95, n } }: KnownCell) =>
           `${first === second ? `${first} alone` : `${first} + ${second}`}\n` +
-          `${percent(mean)}${ci95 === null ? '' : ` ± ${percent(ci95)}`}, n = ${n}`,
+          `${percent(mean)}${ci95 === null ? '' : ` ± ${percent(ci95)}, half of the 95 % interval`}, n = ${n}`,
       }),
       Plot.text(known, {
         x: 'second',

@@ -2,7 +2,10 @@ import type { SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
-import { percent, within } from './numbers.js';
+import { isDrawn, percent, signOf, within } from './numbers.js';
+
+/** Colour of a gain, of a loss, and of what may be either. */
+const TONES = { '1': colourOf(2), '-1': colourOf(3), '0': colourOf(8) };
 
 /** What each augmentation adds to the others: all together against all but it, paired by labels and seeds. */
 export function Effects({ effects, measure, name }: { effects: SweepTable['effects']; measure: string; name: string }) {
@@ -13,6 +16,7 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
     low: within(effect)[0],
     high: within(effect)[1],
     n: effect.n,
+    tone: TONES[signOf(effect)],
   }));
   return (
     <Figure
@@ -20,11 +24,17 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
       name={`${name}-effects`}
       data={points}
       caption={
-        <>All together against all but one, in points of {measure}, with 95 % intervals where there are seeds.</>
+        <>
+          All together against all but one, in points of {measure}: a gain is green and a loss red where the 95 %
+          interval does not hold 0, else nobody can tell and the bar is grey. Lines are the intervals, drawn from three
+          seeds on.
+        </>
       }
       description={
         `What each augmentation adds to ${measure}: ` +
-        `${points.map(({ each, mean }) => `${each} ${percent(mean)}`).join(', ')}`
+        points
+          .map(({ each, mean, tone }) => `${each} ${percent(mean)}${tone === TONES['0'] ? ' (may be none)' : ''}`)
+          .join(', ')
       }
       rows={() => [
         ['augmentation', 'effect', 'low', 'high', 'n'],
@@ -39,13 +49,19 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
           Plot.barX(points, {
             x: 'mean',
             y: 'each',
-            fill: (d: (typeof points)[number]) => (d.mean >= 0 ? colourOf(2) : colourOf(3)),
+            fill: 'tone',
             sort: { y: '-x' },
             insetTop: 5,
             insetBottom: 5,
             rx: 3,
           }),
-          Plot.ruleY(points, { x1: 'low', x2: 'high', y: 'each', stroke: 'currentColor', strokeWidth: 1.5 }),
+          Plot.ruleY(points.filter(isDrawn), {
+            x1: 'low',
+            x2: 'high',
+            y: 'each',
+            stroke: 'currentColor',
+            strokeWidth: 1.5,
+          }),
           Plot.ruleX([0], { stroke: 'currentColor' }),
         ],
       })}

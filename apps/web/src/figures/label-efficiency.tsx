@@ -2,7 +2,7 @@ import type { Estimate, SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
-import { percent, share, within } from './numbers.js';
+import { isDrawn, LEAST_SEEDS, percent, share, within } from './numbers.js';
 
 /** Few seeds give bands as wide as a house: the axis follows the means, and bands are cut where it ends. */
 const around = (means: number[]): [number, number] => {
@@ -12,10 +12,6 @@ const around = (means: number[]): [number, number] => {
 };
 
 const MOST_COLOURED = 5;
-/** Seeds from which on an interval is drawn: of two it is 13 times their distance from the mean (Student's t). */
-const LEAST_SEEDS = 3;
-const drawn = ({ n }: { n: number }): boolean => n >= LEAST_SEEDS;
-
 const inWords = ({ fraction, mean }: { fraction: number; mean: number }) =>
   `on ${share(String(fraction))}: ${percent(mean)}`;
 
@@ -123,7 +119,7 @@ const Key = ({ efficiency: { coloured, best, controls, others, othersCount } }: 
       </span>
     )}
     <span className="dim">
-      {best.some(drawn)
+      {best.some(isDrawn)
         ? `bands: 95 % intervals, where there are ${LEAST_SEEDS} seeds or more`
         : `95 % intervals are drawn from ${LEAST_SEEDS} seeds on`}
     </span>
@@ -153,8 +149,8 @@ function plotOf({ fractions, coloured, best, others, controls }: Efficiency, wid
     },
     marks: [
       Plot.line(others, { x: 'fraction', y: 'mean', z: 'combo', stroke: 'currentColor', strokeOpacity: 0.18 }),
-      bandOf(best.filter(drawn), stroke, 0.12),
-      bandOf(controls.filter(drawn), 'currentColor', 0.08),
+      bandOf(best.filter(isDrawn), stroke, 0.12),
+      bandOf(controls.filter(isDrawn), 'currentColor', 0.08),
       Plot.line(controls, {
         x: 'fraction',
         y: 'mean',

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { areLevel, signOf } from './numbers.js';
+import { areLevel, isDrawn, signOf } from './numbers.js';
 
 const estimate = (mean: number, ci95: number | null) => ({ mean, ci95, n: ci95 === null ? 1 : 3 });
 
@@ -22,3 +22,9 @@ test.each([
   // Of one seed nobody knows.
   [0.2, null, 0],
 ])('a difference of %f ± %s has the sign %i', (mean, ci95, sign) => expect(signOf(estimate(mean, ci95))).toBe(sign));
+
+test.each([
+  [1, false],
+  [2, false],
+  [3, true],
+])('the interval of %i seeds is drawn: %s', (n, drawn) => expect(isDrawn({ n })).toBe(drawn));

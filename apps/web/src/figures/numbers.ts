@@ -7,6 +7,10 @@ export const share = (fraction: string) => `${Number((Number(fraction) * 100).to
 
 export const within = ({ mean, ci95 }: Estimate): [number, number] => [mean - (ci95 ?? 0), mean + (ci95 ?? 0)];
 
+/** Seeds from which on an interval is drawn: of two it is 13 times their distance from the mean (Student's t). */
+export const LEAST_SEEDS = 3;
+export const isDrawn = ({ n }: { n: number }): boolean => n >= LEAST_SEEDS;
+
 /** Whether two can't be told apart: their 95 % intervals meet, or they are equal where there are none. */
 export function areLevel(a: Estimate, b: Estimate): boolean {
   const [[lowA, highA], [lowB, highB]] = [within(a), within(b)];

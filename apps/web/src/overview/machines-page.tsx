@@ -1,18 +1,16 @@
-import { ACTIVE_STATUSES, sampleText, type Worker } from '#libs/contracts';
-import { client, SELDOM_MS, useLive, useWorkers } from '../data/queries.js';
+import { ACTIVE_STATUSES, type Worker } from '#libs/contracts';
+import { client, useLive, useWorkers } from '../data/queries.js';
 import { NoWorker, WorkerCard } from './worker-card.js';
-import { link } from '../route.js';
-import { DeleteButton, SureButton } from '../ui/sure-button.js';
+import { SureButton } from '../ui/sure-button.js';
 import { Ago } from '../ui/time.js';
-import { Damaged, Empty, Loaded } from '../ui/states.js';
+import { Loaded } from '../ui/states.js';
 import { Panel, Table } from '../ui/panel.js';
 
 export function MachinesPage() {
   return (
     <>
-      <h1>Workers and datasets</h1>
+      <h1>Workers</h1>
       <WorkersPanel />
-      <DatasetsPanel />
     </>
   );
 }
@@ -21,7 +19,7 @@ function WorkersPanel() {
   const workers = useWorkers();
   const running = useLive(['runs', 'active'], () => client.runs({ status: [...ACTIVE_STATUSES], limit: 100 }));
   return (
-    <Panel title="Workers">
+    <Panel title="Processes">
       <Loaded query={workers}>
         {(all) => {
           const here = all.filter(({ state, alive }) => state !== 'stopped' && alive);
@@ -87,47 +85,5 @@ function GoneWorkers({ workers }: { workers: readonly Worker[] }) {
         ])}
       />
     </details>
-  );
-}
-
-function DatasetsPanel() {
-  const datasets = useLive(['datasets'], () => client.datasets({ limit: 200 }), { everyMs: SELDOM_MS });
-  return (
-    <Panel title="Datasets" className="flush">
-      <Loaded query={datasets}>
-        {({ items, damaged }) => (
-          <>
-            <Damaged rows={damaged} />
-            <Table
-              caption="Datasets"
-              keys={items.map(({ name, digest }) => name + digest)}
-              empty={
-                <Empty title="No datasets yet.">
-                  <p>
-                    <code>loom datasets add NAME PATH</code> prepares the images or sounds of a folder.
-                  </p>
-                </Empty>
-              }
-              head={['name', 'digest', 'samples', 'classes', 'each', 'prepared', 'delete']}
-              rows={items.map(({ name, digest, manifest, runId, createdAt }) => [
-                <a href={link(`runs/${runId}`)}>{name}</a>,
-                <code>{digest.slice(0, 12)}</code>,
-                Object.entries(manifest.splits)
-                  .map(([split, part]) => `${part?.count.toLocaleString('en') ?? 0} ${split}`)
-                  .join(' · '),
-                <span title={manifest.classes.join(', ')}>{manifest.classes.length}</span>,
-                sampleText(manifest.sample),
-                <Ago at={createdAt} />,
-                <DeleteButton
-                  name={`${name}@${digest.slice(0, 12)}`}
-                  next={link('machines')}
-                  onDelete={() => client.deleteDataset(`${name}@${digest}`)}
-                />,
-              ])}
-            />
-          </>
-        )}
-      </Loaded>
-    </Panel>
   );
 }

@@ -1,4 +1,5 @@
 import { duration, SHORT_ID, type Finetune, type RunDetail } from '#libs/contracts';
+import { link } from '../route.js';
 import { requestOf } from '../submit/submission.js';
 import { Copy } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
@@ -26,7 +27,8 @@ export function Facts({ run }: { run: RunDetail }) {
           <>
             <dt>Dataset</dt>
             <dd>
-              {run.spec.dataset.split('@')[0]} <code className="dim">{run.spec.dataset.split('@')[1]}</code>
+              <a href={link(`datasets/${run.spec.dataset.split('@')[0]}`)}>{run.spec.dataset.split('@')[0]}</a>{' '}
+              <code className="dim">{run.spec.dataset.split('@')[1]}</code>
             </dd>
           </>
         )}

@@ -17,7 +17,8 @@ export function Lineage({ run }: { run: RunDetail }) {
       <ol className="lineage">
         {'dataset' in run.spec && (
           <li>
-            <a href={link('machines')}>{run.spec.dataset.split('@')[0]}</a> <span className="dim">dataset</span>
+            <a href={link(`datasets/${run.spec.dataset.split('@')[0]}`)}>{run.spec.dataset.split('@')[0]}</a>{' '}
+            <span className="dim">dataset</span>
           </li>
         )}
         {data.parents.map(row)}

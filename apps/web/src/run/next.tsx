@@ -16,7 +16,8 @@ const WORDS: Partial<Record<RunKind, string>> = {
 
 /** Kinds of runs that take the result of this one: trainings of a dataset, or what takes a network of its kind. */
 export function nextKinds({ kind, spec }: Pick<Run, 'kind' | 'spec'>): RunKind[] {
-  if (kind === 'prepare-dataset') return ['pretrain', 'autoencode'];
+  // Of what was only looked at there is no dataset.
+  if (spec.kind === 'prepare-dataset') return spec.dryRun ? [] : ['pretrain', 'autoencode'];
   const segments = spec.kind === 'finetune' && spec.task === 'segmentation';
   return (Object.keys(WORDS) as RunKind[]).filter(
     (next) => PARENT_KINDS[next].includes(kind) && !(next === 'distill' && segments),

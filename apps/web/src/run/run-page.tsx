@@ -1,6 +1,7 @@
 import { isTerminal, runLabel, UnreachableError, type RunDetail } from '#libs/contracts';
 import { client } from '../data/queries.js';
 import { useRun, type RunState } from '../data/run-feed.js';
+import { isOfPreview, Samples } from '../datasets/samples.js';
 import { link, useRoute } from '../route.js';
 import { Tabs } from '../ui/controls.js';
 import { DeleteButton } from '../ui/sure-button.js';
@@ -33,7 +34,8 @@ export function RunPage({ id }: { id: string }) {
   useTitle(run && `${runLabel(run)}, ${run.status.replaceAll('_', ' ')}`);
   if (!run) return state.error ? <Fault error={state.error} again={state.again} /> : <Skeleton lines={8} />;
   const results = artifacts.filter(
-    ({ mime, kind }) => mime.startsWith('image/') || mime.startsWith('audio/') || kind === 'embedding',
+    ({ name, mime, kind }) =>
+      !isOfPreview({ name }) && (mime.startsWith('image/') || mime.startsWith('audio/') || kind === 'embedding'),
   );
   return (
     <>
@@ -51,6 +53,7 @@ export function RunPage({ id }: { id: string }) {
           <Results run={run} />
           <Classification artifacts={artifacts} />
           {run.result?.summary && <DatasetSummary summary={run.result.summary} />}
+          <Samples run={run} artifacts={artifacts} />
           <Shown
             run={run}
             artifacts={results}

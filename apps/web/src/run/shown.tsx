@@ -1,4 +1,4 @@
-import { augmentationName, viewsName, type Artifact, type RunDetail } from '#libs/contracts';
+import { augmentationName, viewCount, viewsName, type Artifact, type RunDetail } from '#libs/contracts';
 import { lazy, Suspense, useState } from 'react';
 import { client } from '../data/queries.js';
 import { link } from '../route.js';
@@ -9,6 +9,10 @@ import { Skeleton } from '../ui/states.js';
 import { PixelClasses } from './pixel-classes.js';
 
 const LatentMap = lazy(() => import('../map/latent-map.js').then(({ LatentMap: map }) => ({ default: map })));
+
+/** How many views of each sample a run learns from. */
+const viewsSeen = ({ spec }: RunDetail): number =>
+  spec.kind === 'pretrain' && typeof spec.views === 'object' ? viewCount(spec.views) : 2;
 
 /** Pictures, maps and sounds of a run. */
 export function Shown({
@@ -35,7 +39,7 @@ export function Shown({
             <figure className="views">
               <Bands
                 url={client.artifactUrl(run.id, views.id)}
-                words={['Samples', 'One view', 'Another view']}
+                words={['Samples', 'One view', ...new Array<string>(viewsSeen(run) - 1).fill('Another view')]}
                 alt="Samples over two random views of each, as the network gets them"
               />
             </figure>
@@ -48,11 +52,10 @@ export function Shown({
             )}
             {run.spec.kind === 'pretrain' && typeof run.spec.views === 'object' && (
               <>
-                Each sample, and two random views of it, each made in its own way: <b>{viewsName(run.spec.views)}</b>
-                .{' '}
+                Each sample, and random views of it, each made in its own way: <b>{viewsName(run.spec.views)}</b>.{' '}
               </>
             )}
-            The network learns that the two below each other are the same thing.
+            The network learns that those below each other are the same thing.
           </p>
         </Panel>
       )}

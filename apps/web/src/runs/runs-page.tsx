@@ -1,7 +1,7 @@
 import { diffSpecs, ListRuns, type Run } from '#libs/contracts';
 import { useEffect } from 'react';
-import { useWatched, Watched } from '../data/connection.js';
 import { client, meter, useLive } from '../data/queries.js';
+import { useWatched, Watched } from '../data/watched.js';
 import { link, listOf, toggled, useRoute } from '../route.js';
 import { Pager, usePages } from '../ui/pager.js';
 import { Panel } from '../ui/panel.js';

@@ -12,6 +12,7 @@ const TRAINED = ['embed', 'finetune', 'evaluate', 'export'];
 
 test.each([
   [{ kind: 'prepare-dataset', name: 'digits', path: 'digits' }, ['pretrain', 'autoencode']],
+  [{ kind: 'prepare-dataset', name: 'digits', path: 'digits', dryRun: true }, []],
   [{ kind: 'pretrain', dataset: 'digits', evalSplit: 'test' }, TRAINED],
   [{ kind: 'finetune', dataset: 'digits', from: ID, steps: 5 }, [...TRAINED, 'distill']],
   [{ kind: 'finetune', dataset: 'digits', from: ID, steps: 5, task: 'segmentation' }, TRAINED],

@@ -3,7 +3,7 @@ import { ApiError, duration, UnreachableError, type Plan } from '#libs/contracts
 import { client, isFinal } from '../data/connection.js';
 import { Panel } from '../ui/panel.js';
 import { Skeleton } from '../ui/states.js';
-import { lineOf, refusalsOf, troubleAt, type Parsed, type Trouble } from './submission.js';
+import { lineOf, refusalsOf, troublesOf, type Parsed, type Trouble } from './submission.js';
 
 /** What submitting would do, or what stands in its way: faults with their places, or one that has none. */
 export interface Checked {
@@ -27,11 +27,8 @@ export async function planOf(parsed: Parsed): Promise<Checked> {
       troubles: [],
     };
   } catch (error) {
-    const faults = error instanceof ApiError ? (error.problem.errors ?? []) : [];
-    if (faults.length)
-      return {
-        troubles: faults.map(({ path, message }) => troubleAt(path, message, locate)),
-      };
+    const troubles = troublesOf(error, locate);
+    if (troubles.length) return { troubles };
     if (error instanceof UnreachableError || (error instanceof ApiError && !isFinal(error))) throw error;
     if (error instanceof ApiError) return { troubles: [], general: error.problem.detail || error.problem.title };
     return { troubles: [], general: error instanceof Error ? error.message : String(error) };

@@ -8,15 +8,30 @@ interface Single {
   /** Shown while the field is empty: the value that holds then. */
   placeholder: string;
   value: unknown;
+  /** What is wrong with it. */
+  fault: string | undefined;
   onChange: (value: unknown) => void;
 }
 
-export function ChoiceInput({ id, label, placeholder, value, options, onChange }: Single & { options: string[] }) {
+/** How an input says that it is at fault, and where it is told why. */
+const faulty = ({ id, fault }: Single) =>
+  fault !== undefined && { 'aria-invalid': true, 'aria-describedby': `${id}-fault` };
+
+const Why = ({ id, fault }: Single) =>
+  fault !== undefined && (
+    <small id={`${id}-fault`} className="bad why">
+      {fault}
+    </small>
+  );
+
+export function ChoiceInput({ options, ...single }: Single & { options: string[] }) {
+  const { id, label, placeholder, value, onChange } = single;
   return (
     <div>
       {label}
       <select
         id={id}
+        {...faulty(single)}
         value={typeof value === 'string' ? value : ''}
         onChange={({ target }) => onChange(target.value === '' ? undefined : target.value)}
       >
@@ -25,6 +40,7 @@ export function ChoiceInput({ id, label, placeholder, value, options, onChange }
           <option key={each}>{each}</option>
         ))}
       </select>
+      <Why {...single} />
     </div>
   );
 }
@@ -68,13 +84,15 @@ interface Range {
   max?: number | undefined;
 }
 
-export function NumberInput({ id, label, placeholder, value, whole, min, max, onChange }: Single & Range) {
+export function NumberInput({ whole, min, max, ...single }: Single & Range) {
+  const { id, label, placeholder, value, onChange } = single;
   return (
     <div>
       {label}
       <input
         id={id}
         type="number"
+        {...faulty(single)}
         min={min}
         max={max}
         step={whole ? 1 : 'any'}
@@ -84,6 +102,7 @@ export function NumberInput({ id, label, placeholder, value, whole, min, max, on
           onChange(target.value === '' || Number.isNaN(target.valueAsNumber) ? undefined : target.valueAsNumber)
         }
       />
+      <Why {...single} />
     </div>
   );
 }
@@ -98,7 +117,8 @@ function valueOf(text: string): string | null | undefined {
   return text === 'null' ? null : text;
 }
 
-export function TextInput({ id, label, placeholder, value, onChange }: Single) {
+export function TextInput(single: Single) {
+  const { id, label, placeholder, value, onChange } = single;
   return (
     <div>
       {label}
@@ -107,14 +127,17 @@ export function TextInput({ id, label, placeholder, value, onChange }: Single) {
         type="text"
         placeholder={placeholder}
         value={textOf(value)}
+        {...faulty(single)}
         onChange={({ target }) => onChange(valueOf(target.value))}
       />
+      <Why {...single} />
     </div>
   );
 }
 
 /** A value of any form, in one line of YAML. A line that is no YAML yet stays in the field and changes nothing. */
-export function LineInput({ id, label, placeholder, value, onChange }: Single) {
+export function LineInput(single: Single) {
+  const { id, label, placeholder, value, fault, onChange } = single;
   const line = inOneLine(value);
   const [known, setKnown] = useState(line);
   const [typed, setTyped] = useState(line);
@@ -133,7 +156,8 @@ export function LineInput({ id, label, placeholder, value, onChange }: Single) {
         spellCheck={false}
         placeholder={placeholder}
         value={typed}
-        aria-invalid={broken}
+        {...faulty(single)}
+        aria-invalid={broken || fault !== undefined}
         title={
           broken
             ? 'expected YAML, such as [0.01, 0.1] or {rows: [0, 1]}'
@@ -145,6 +169,7 @@ export function LineInput({ id, label, placeholder, value, onChange }: Single) {
           if (next) onChange(next.value);
         }}
       />
+      <Why {...single} />
     </div>
   );
 }

@@ -22,7 +22,20 @@ test('every kind has a form, made from its schema', () => {
     usual: '"simclr"',
     input: {
       type: 'choice',
-      options: ['simclr', 'byol', 'simsiam', 'barlow-twins', 'vicreg', 'dcl', 'supcon', 'moco-v2', 'moco-v3', 'nnclr'],
+      options: [
+        'simclr',
+        'byol',
+        'simsiam',
+        'barlow-twins',
+        'vicreg',
+        'dcl',
+        'supcon',
+        'moco-v2',
+        'moco-v3',
+        'nnclr',
+        'swav',
+        'dino',
+      ],
     },
   });
   expect(field('pretrain', 'epochs')).toMatchObject({

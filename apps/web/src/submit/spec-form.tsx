@@ -1,12 +1,23 @@
-import { useState } from 'react';
+import { createContext, useContext, useState } from 'react';
 import { Choice } from '../ui/controls.js';
 import { Panel } from '../ui/panel.js';
 import { BooleanInput, ChoiceInput, LineInput, NumberInput, SeveralInput, TextInput } from './single-inputs.js';
 import { fieldsOf, type Field } from './spec-fields.js';
-import { edited, type Draft } from './submission.js';
+import { edited, type Draft, type Trouble } from './submission.js';
 
 /** The fields of the run, or of the sweep and each of its stages, beside the text: each changes the other. */
-export function SpecForm({ text, draft, onChange }: { text: string; draft: Draft; onChange: (text: string) => void }) {
+export function SpecForm({
+  text,
+  draft,
+  troubles,
+  onChange,
+}: {
+  text: string;
+  draft: Draft;
+  /** What is wrong with the text: shown at the fields that it is of. */
+  troubles: readonly Trouble[];
+  onChange: (text: string) => void;
+}) {
   const [chosen, setChosen] = useState<string>();
   const { parts } = draft;
   // A sweep's form opens at its first stage, which is edited most.
@@ -32,16 +43,20 @@ export function SpecForm({ text, draft, onChange }: { text: string; draft: Draft
         )
       }
     >
-      <Fields
-        key={part.name}
-        fields={fields}
-        value={part.value}
-        path={part.path}
-        onChange={(path, value) => onChange(edited(text, path, value))}
-      />
+      <Troubles value={troubles}>
+        <Fields
+          key={part.name}
+          fields={fields}
+          value={part.value}
+          path={part.path}
+          onChange={(path, value) => onChange(edited(text, path, value))}
+        />
+      </Troubles>
     </Panel>
   );
 }
+
+const Troubles = createContext<readonly Trouble[]>([]);
 
 interface Part<T> {
   value: T;
@@ -72,11 +87,14 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 function FieldInput({ field, value, path, onChange }: Part<unknown> & { field: Field }) {
   const { name, input, required, usual } = field;
   const part = { value, path, onChange };
+  const at = path.join('.');
+  const fault = useContext(Troubles).find((each) => each.field === at || each.field?.startsWith(`${at}.`));
   const single = {
     id: idOf(path),
     label: <Label field={field} path={path} />,
     placeholder: usual?.replaceAll('"', '') ?? (required ? 'needed' : ''),
     value,
+    fault: fault?.message,
     onChange: (next: unknown) => onChange(path, next),
   };
   switch (input.type) {

@@ -1,5 +1,6 @@
 /** The text of a run or a sweep, as one types it: what it asks for, and where in it each field stands. Pure. */
 import {
+  ApiError,
   expansionOf,
   faultsOf,
   InvalidSweepError,
@@ -22,6 +23,8 @@ export interface Place {
 }
 export interface Trouble extends Place {
   message: string;
+  /** Path of the field in the text, such as `stages.pretrain.dataset`; absent where the text is at fault. */
+  field?: string;
 }
 export type Request =
   { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
@@ -35,8 +38,8 @@ export interface Draft {
 export interface Submission {
   submission: Request;
   draft: Draft;
-  /** Where the field of a path such as `spec.epochs` of the request stands. */
-  locate(this: void, path: string): Place;
+  /** Where the field of a path such as `spec.epochs` of the request stands, and its path in the text. */
+  locate(this: void, path: string): Place & { field: string };
 }
 export type Parsed = Submission | { troubles: Trouble[] };
 
@@ -91,7 +94,10 @@ export function parseSubmission(text: string): Parsed {
   return {
     submission: { type: 'stages' in spec ? 'sweep' : 'run', request } as Request,
     draft: draftOf(spec, isWhole ? content : undefined),
-    locate: (path) => locate(document, isWhole ? path : path.replace(/^spec(\.|$)/, '')),
+    locate: (path) => {
+      const field = isWhole ? path : path.replace(/^spec(\.|$)/, '');
+      return { ...locate(document, field), field };
+    },
   };
 }
 
@@ -121,6 +127,12 @@ export const troubleAt = (path: string, message: string, placeOfPath: Submission
   ...placeOfPath(path),
   message: `${path.replace(/^spec\./, '')}: ${message}`,
 });
+
+/** What the API has refused, at the places of the text; nothing where it told of no field. */
+export const troublesOf = (error: unknown, placeOfPath: Submission['locate']): Trouble[] =>
+  error instanceof ApiError
+    ? (error.problem.errors ?? []).map(({ path, message }) => troubleAt(path, message, placeOfPath))
+    : [];
 
 function draftOf(spec: Record<string, unknown>, request: Record<string, unknown> | undefined): Draft {
   const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -12,7 +12,7 @@ import { Editor } from './editor.js';
 import { EXAMPLES, nextText, type Names, type Trained } from './examples.js';
 import { PlanPanel, planOf, type Checked } from './plan-panel.js';
 import { SpecForm } from './spec-form.js';
-import { parseSubmission, requestOf, sweepRequestOf } from './submission.js';
+import { parseSubmission, requestOf, sweepRequestOf, troublesOf } from './submission.js';
 
 const TYPED_MS = 350;
 const DRAFT = 'draft';
@@ -124,6 +124,10 @@ function Composer({ start, names }: { start: string; names: Names }) {
     if (plan && !submit.isPending) submit.mutate(written);
   });
   const parsed = useMemo(() => parseSubmission(text), [text]);
+  // What was refused when it was submitted is told as what is refused while one types, until it is changed.
+  const refused =
+    submit.error && submit.variables === text && 'locate' in parsed ? troublesOf(submit.error, parsed.locate) : [];
+  const troubles = refused.length > 0 ? refused : checked.troubles;
   // The form shows nothing while the text can't be parsed.
   const draft = 'draft' in parsed ? parsed.draft : undefined;
   const example = Object.entries(EXAMPLES).find(([, each]) => each.text(names) === text)?.[0] ?? '';
@@ -143,14 +147,14 @@ function Composer({ start, names }: { start: string; names: Names }) {
         <div>
           <PlanPanel
             text={text}
-            checked={checked}
+            checked={{ ...checked, troubles }}
             checking={checked.of !== text}
             submitting={submit.isPending}
-            error={submit.error}
+            error={refused.length > 0 ? null : submit.error}
             onShow={show}
             onSubmit={() => submit.mutate(text)}
           />
-          {draft && <SpecForm text={text} draft={draft} onChange={replace} />}
+          {draft && <SpecForm text={text} draft={draft} troubles={troubles} onChange={replace} />}
           <Panel title="Help">
             <p className="dim">
               A run has a <code>kind</code>; a sweep has <code>stages</code> and what is varied. Nothing is spent until

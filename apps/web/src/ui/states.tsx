@@ -1,9 +1,24 @@
 /** What stands in a place whose contents are on their way, are none, or could not be had. */
 import { ApiError, UnreachableError, type DamagedRow } from '#libs/contracts';
 import type { UseQueryResult } from '@tanstack/react-query';
-import type { ReactNode } from 'react';
+import { useId, useLayoutEffect, type ReactNode } from 'react';
+import { useWatched, Watched } from '../data/watched.js';
 
 // States of what is asked for
+
+/** What the faults on the page say, the first that came first. */
+const said = new Watched<readonly { text: string; by: string }[]>([]);
+
+/** Whether this is the first on the page that says so: what several parts of it can't show is told once. */
+function useFirst(text: string): boolean {
+  const by = useId();
+  useLayoutEffect(() => {
+    said.set([...said.get(), { text, by }]);
+    return () => said.set(said.get().filter((each) => each.by !== by));
+  }, [text, by]);
+  const first = useWatched(said).find((each) => each.text === text);
+  return first === undefined || first.by === by;
+}
 
 export function Fault({ error, again }: { error: unknown; again?: () => void }) {
   const lost = error instanceof UnreachableError;
@@ -16,6 +31,7 @@ export function Fault({ error, again }: { error: unknown; again?: () => void }) 
         title: error instanceof ApiError && error.status === 404 ? 'There is no such thing' : 'This did not work',
         text: error instanceof Error ? error.message : String(error),
       };
+  if (!useFirst(`${title} ${text}`)) return <p className="dim">Not here either, for the reason that is told above.</p>;
   return (
     <div className="fault" role="alert">
       <strong>{title}</strong>

@@ -1,26 +1,25 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants, createReadStream, type ReadStream } from 'node:fs';
-import {
-  copyFile,
-  link,
-  mkdir,
-  open,
-  readdir,
-  readlink,
-  realpath,
-  rename,
-  rm,
-  stat,
-  utimes,
-  type FileHandle,
-} from 'node:fs/promises';
+import { copyFile, link, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { requireStore } from './identity.js';
+import { openFile, type FilesOf } from './opened-file.js';
 
 export interface StoredFile {
   sha256: string;
   sizeBytes: number;
+}
+
+/** Bytes that are on the store's disk whole, and are no file of it until `place`. */
+export interface Staged extends StoredFile {
+  /**
+   * Gives them their place; again, it does no harm.
+   * @throws ForeignStoreError when the folder is no longer the store that it has to be.
+   */
+  place(): Promise<void>;
+  /** Removes what has got no place. */
+  discard(): Promise<void>;
 }
 
 /**
@@ -33,9 +32,6 @@ interface Leftover {
   sha256?: string | undefined;
   process?: string | undefined;
 }
-
-/** What was to be stored is no file: a pipe would never end, a device neither. */
-export class NoFileError extends Error {}
 
 /** The bytes in the store are not those that were put there. */
 export class CorruptArtifactError extends Error {}
@@ -56,43 +52,6 @@ const appearance = (file: string): Promise<string | undefined> =>
     () => undefined,
   );
 
-/** Whose files may be stored: those in a folder, of a user where that is known. */
-export interface FilesOf {
-  folder: string;
-  uid?: number | undefined;
-}
-
-/**
- * Opens a file to read it, and nothing else: opening a pipe would wait for its writer. Where it is said whose file it
- * has to be, that is asked of what was opened: a path can lead elsewhere a moment later.
- * @throws NoFileError
- */
-async function openFile(file: string, of?: FilesOf): Promise<FileHandle> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW).catch(
-    (error: NodeJS.ErrnoException) => {
-      throw error.code === 'ELOOP' || error.code === 'ENXIO' ? notAFile(file) : error;
-    },
-  );
-  try {
-    const found = await handle.stat();
-    if (!found.isFile()) throw notAFile(file);
-    if (of && ((of.uid ?? found.uid) !== found.uid || !(await isIn(of.folder, handle, file))))
-      throw new NoFileError(`expected ${path.basename(file)} to be a file that the run itself has made`);
-    return handle;
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
-}
-const notAFile = (file: string) =>
-  new NoFileError(`expected ${path.basename(file)} to be a file, got a pipe, a link or something else`);
-
-/** Whether an opened file is in a folder, links followed. Linux says where it is, elsewhere its path does. */
-async function isIn(folder: string, handle: FileHandle, file: string): Promise<boolean> {
-  const place = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => realpath(file));
-  return place.startsWith(`${await realpath(folder)}${path.sep}`);
-}
-
 /** Gives a file its place. Where that is on another device it is copied beside that first, and flushed. */
 async function movedInto(file: string, target: string): Promise<void> {
   try {
@@ -108,6 +67,31 @@ async function movedInto(file: string, target: string): Promise<void> {
     } finally {
       await rm(beside, { force: true });
     }
+  }
+}
+
+/** Writes a new file and flushes it to disk. */
+async function writtenTo(file: string, source: AsyncIterable<Buffer>, onRead?: () => void): Promise<StoredFile> {
+  // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
+  const handle = await open(file, 'wx');
+  try {
+    const hash = createHash('sha256');
+    let sizeBytes = 0;
+    await pipeline(
+      source,
+      async function* (chunks: AsyncIterable<Buffer>) {
+        for await (const chunk of chunks) {
+          hash.update(chunk);
+          sizeBytes += chunk.length;
+          onRead?.();
+          yield chunk;
+        }
+      },
+      handle.createWriteStream({ flush: true }),
+    );
+    return { sha256: hash.digest('hex'), sizeBytes };
+  } finally {
+    await handle.close();
   }
 }
 
@@ -197,58 +181,44 @@ export class ArtifactStore {
     await this.checkIdentity();
     const source = await openFile(file, of);
     try {
-      return await this.written(source.createReadStream({ autoClose: false }), onRead);
+      const { sha256, sizeBytes, place, discard } = await this.stage(
+        source.createReadStream({ autoClose: false }),
+        onRead,
+      );
+      await place().finally(discard);
+      return { sha256, sizeBytes };
     } finally {
       await source.close();
     }
   }
 
-  /** `put` of bytes as they come; where they break off, nothing is left behind. */
-  async putBytes(bytes: AsyncIterable<Buffer>): Promise<StoredFile> {
+  /**
+   * Writes bytes as they come, to be placed or discarded; where they break off, nothing is left behind.
+   * @throws as `put`
+   */
+  async stage(bytes: AsyncIterable<Buffer>, onRead?: () => void): Promise<Staged> {
     await this.checkIdentity();
-    return this.written(bytes);
-  }
-
-  private async written(source: AsyncIterable<Buffer>, onRead?: () => void): Promise<StoredFile> {
-    const stored = await this.writtenHere(source, onRead);
-    await this.checkIdentity();
-    return stored;
-  }
-
-  private async writtenHere(source: AsyncIterable<Buffer>, onRead?: () => void): Promise<StoredFile> {
     const temporary = path.join(await this.folder('tmp'), randomUUID());
-    // Opened before anything can fail: a stream that opens it by itself could do so after it was removed.
-    const handle = await open(temporary, 'wx');
+    const discard = () => rm(temporary, { force: true });
     try {
-      const hash = createHash('sha256');
-      let sizeBytes = 0;
-      await pipeline(
-        source,
-        async function* (chunks: AsyncIterable<Buffer>) {
-          for await (const chunk of chunks) {
-            hash.update(chunk);
-            sizeBytes += chunk.length;
-            onRead?.();
-            yield chunk;
-          }
-        },
-        handle.createWriteStream({ flush: true }),
-      );
-      const sha256 = hash.digest('hex');
-      await this.folder('sha256', sha256.slice(0, 2));
-      const target = this.path(sha256);
-      // A file that was there already counts as new, so that a collection of orphans leaves it alone until its row is
-      // in.
-      await utimes(temporary, new Date(), new Date());
-      await movedInto(temporary, target);
-      await syncFolder(path.dirname(target));
-      return { sha256, sizeBytes };
-    } finally {
-      await handle.close();
-      await rm(temporary, { force: true });
+      const file = await writtenTo(temporary, bytes, onRead);
+      let placed: Promise<void> | undefined;
+      return { ...file, place: () => (placed ??= this.place(temporary, file.sha256)), discard };
+    } catch (error) {
+      await discard();
+      throw error;
     }
   }
 
+  private async place(temporary: string, sha256: string): Promise<void> {
+    await this.folder('sha256', sha256.slice(0, 2));
+    const target = this.path(sha256);
+    // A file that was there already counts as new, so that a collection of orphans leaves it alone until its row is in.
+    await utimes(temporary, new Date(), new Date());
+    await movedInto(temporary, target);
+    await syncFolder(path.dirname(target));
+    await this.checkIdentity();
+  }
   /**
    * The path of a stored file whose bytes were read and compared with its name: by this process, since anything was
    * done to the file. `onRead` is called for each piece that was read.

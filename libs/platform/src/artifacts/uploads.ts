@@ -5,7 +5,7 @@ import type { Database, Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
 import { artifactRecord, type ArtifactRecord } from '../runs/records.js';
 import { ForeignStoreError, identify } from './identity.js';
-import type { ArtifactStore, StoredFile } from './store.js';
+import type { ArtifactStore, Staged } from './store.js';
 
 /** Most files that others may add to one run. */
 const MOST_ATTACHMENTS = 1000;
@@ -32,8 +32,8 @@ export class Uploads {
   ) {}
 
   /**
-   * Stores a file, then makes it visible as an artifact of a run, whatever the run's status is. The same file under the
-   * same name is there once (`created` is false).
+   * Stores a file and makes it visible as an artifact of a run, whatever the run's status is. The same file under the
+   * same name is there once (`created` is false); of what is refused nothing stays on disk.
    * @throws RequestError `not_found`; `conflict` where the run has another file of that name; `invalid_state` for one
    *   too many; `payload_too_large`; `invalid_request` for bytes that are not those of `sha256`. StoreUnavailableError.
    */
@@ -45,16 +45,33 @@ export class Uploads {
     if (sizeBytes > largestUploadBytes) throw tooLarge(largestUploadBytes);
     // Before anything is read: what is there with other bytes is refused anyway.
     await this.database.transaction((tx) => attachable(tx, runId, name, sha256));
-    const file = await this.stored(bytes);
-    if (sha256 !== undefined && file.sha256 !== sha256)
-      throw RequestError.invalid([
-        { path: ['Content-Digest'], message: `expected bytes of sha256 ${sha256}, got ${file.sha256}` },
-      ]);
+    const staged = await this.staged(bytes);
+    try {
+      if (sha256 !== undefined && staged.sha256 !== sha256)
+        throw RequestError.invalid([
+          { path: ['Content-Digest'], message: `expected bytes of sha256 ${sha256}, got ${staged.sha256}` },
+        ]);
+      return await this.attached(runId, { name, mime }, staged);
+    } finally {
+      await staged.discard();
+    }
+  }
+
+  /**
+   * The file gets its place when nothing refuses it any more, and before the transaction ends: no row names a file that
+   * is not there.
+   */
+  private attached(
+    runId: string,
+    { name, mime }: Pick<Upload, 'name' | 'mime'>,
+    { sha256, sizeBytes, place }: Staged,
+  ): Promise<{ artifact: ArtifactRecord; created: boolean }> {
     return this.database.transaction(async (tx) => {
-      const { attempt, known } = await attachable(tx, runId, name, file.sha256);
+      const { attempt, known } = await attachable(tx, runId, name, sha256);
+      await place().catch(unavailable);
       if (known) return { artifact: known, created: false };
       const row = await tx.artifact.create({
-        data: { id: randomUUID(), runId, attempt, name, kind: ATTACHMENT, mime, ...file },
+        data: { id: randomUUID(), runId, attempt, name, kind: ATTACHMENT, mime, sha256, sizeBytes },
       });
       const data = { id: row.id, name, kind: ATTACHMENT, step: null };
       await tx.runEvent.create({ data: { runId, attempt, type: 'artifact', data } });
@@ -63,19 +80,25 @@ export class Uploads {
     });
   }
 
-  /** Bytes in the store; of what comes too much, breaks off or can't be written nothing is left. */
-  private async stored(bytes: AsyncIterable<Buffer>): Promise<StoredFile> {
+  /** Bytes on the store's disk; of what comes too much, breaks off or can't be written nothing is left. */
+  private async staged(bytes: AsyncIterable<Buffer>): Promise<Staged> {
     const source = { fault: undefined as unknown };
     try {
       await identify(this.store, this.database);
-      return await this.store.putBytes(atMost(bytes, this.options.largestUploadBytes, source));
+      return await this.store.stage(atMost(bytes, this.options.largestUploadBytes, source));
     } catch (error) {
-      const { code = '' } = error as NodeJS.ErrnoException;
-      if (error !== source.fault && (error instanceof ForeignStoreError || AWAY.includes(code)))
-        throw new StoreUnavailableError('the artifact store cannot be written', { cause: error });
-      throw error;
+      if (error === source.fault) throw error;
+      return unavailable(error);
     }
   }
+}
+
+/** @throws StoreUnavailableError for what the file system says where it can't be written, all else as it is */
+function unavailable(error: unknown): never {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  if (error instanceof ForeignStoreError || AWAY.includes(code))
+    throw new StoreUnavailableError('the artifact store cannot be written', { cause: error });
+  throw error;
 }
 
 const tooLarge = (most: number) =>

@@ -3,7 +3,6 @@
  * together are checked, and each spec gets its digest, by which an equal run that exists already is found.
  */
 import {
-  ACTIVE_STATUSES,
   canonicalJson,
   defaultAugmentation,
   Encoder,
@@ -18,14 +17,14 @@ import {
   type SampleShape,
 } from '#libs/contracts';
 import { Prisma, type Transaction } from '../machine/database.js';
-import { batchesOf, inTurns, Turns } from '../machine/turns.js';
+import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
 import { ascendingIds } from './ascending-ids.js';
 import { runDigest } from './digests.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
 import { startFaults, withModels, withTheirEncoder } from './models.js';
 import { manifestOf, modelOfRun, specOf } from './records.js';
-import { hasStatus } from './sql.js';
+import { knownOf, type Known, type Reuse } from './reuse.js';
 
 /** A run that is asked for. */
 export interface Draft {
@@ -42,8 +41,11 @@ export interface Draft {
 /** The run that answers a draft. */
 export interface Placement {
   runId: string;
-  /** `new`: to be inserted; `shared`: with an earlier draft of the same submit; `existing`: it was there before. */
-  outcome: 'new' | 'shared' | 'existing';
+  /**
+   * `new`: to be inserted; `ended`: to be inserted too, and never to run, because its parent is one that was stopped
+   * early; `shared`: with an earlier draft of the same submit; `existing`: it was there before.
+   */
+  outcome: 'new' | 'ended' | 'shared' | 'existing';
   digest: string;
   spec: RunSpec;
   name: string | null;
@@ -51,7 +53,7 @@ export interface Placement {
   parentIds: string[];
   /** What the run's status is, or is to be. */
   status: RunStatus;
-  /** The run is new, though one of its digest has begun: that one was stopped early, and stays so. */
+  /** A run of its digest has begun and was stopped early: a new one is trained anew. */
   stoppedBefore: boolean;
 }
 
@@ -64,17 +66,6 @@ interface ExistingRun {
   datasetDigest: string | null;
   /** Of a run that took one in. */
   model: ModelManifest | undefined;
-}
-
-/** A run that exists and can answer a draft. */
-type Reusable = Pick<ExistingRun, 'id' | 'digest' | 'status'>;
-
-/** What exists of the digests of a submit. */
-interface Known {
-  /** By digest the run to attach to. */
-  reusable: ReadonlyMap<string, Reusable>;
-  /** Digests of which a run was stopped early after it had begun. */
-  stopped: ReadonlySet<string>;
 }
 
 /** What the drafts of a submit name: datasets by reference, runs by id. */
@@ -94,25 +85,18 @@ interface Complete {
   dataset: KnownDataset | undefined;
 }
 
-/** Locks are taken by hash so that a sweep of any size takes few of them, always in ascending order. */
-const DIGEST_LOCKS = 256;
-const DIGEST_LOCK_SPACE = 0x10_0d;
-/** Digests that are asked for at once: to write and to read what a statement says holds the event loop. */
-const DIGEST_BATCH = 2000;
-
 const isReusable = (status: RunStatus): boolean => (REUSABLE_STATUSES as readonly RunStatus[]).includes(status);
 
 /**
- * Finds or makes a place for each draft. Equal drafts share a run; where `reuse` is set, a run that exists with the
- * same digest and can still give a result is taken, or (the id of a sweep) one of that sweep's. Equal submits at the
- * same moment wait for each other on the digest.
- * Nothing is written: `Submission` inserts the placements that are `new`.
+ * Finds or makes a place for each draft. Equal drafts share a run, and a run that exists with the same digest is taken
+ * where `reuse` says so. Equal submits at the same moment wait for each other on the digest.
+ * Nothing is written: `Submission` inserts the placements that are `new` or `ended`.
  * @throws RequestError `invalid_request` with every fault that was found.
  */
 export async function admit(
   tx: Transaction,
   given: readonly Draft[],
-  options: { dataRoot: string; reuse: boolean | string },
+  options: { dataRoot: string; reuse: Reuse },
 ): Promise<Placement[]> {
   const drafts = await withModels(tx, given);
   const named = await lookUp(tx, drafts);
@@ -127,16 +111,9 @@ export async function admit(
     if (turns.over) await turns.next();
   }
   if (faults.length) throw RequestError.invalid(distinct(faults));
-  return placed(drafts, complete, await knownOf(tx, complete, options.reuse), named);
-}
-
-async function knownOf(tx: Transaction, complete: readonly Complete[], reuse: boolean | string): Promise<Known> {
-  if (!reuse) return { reusable: new Map(), stopped: new Set() };
-  const distinctDigests = new Set<string>();
-  await inTurns(complete, ({ digest }) => distinctDigests.add(digest));
-  const digests = [...distinctDigests];
-  const sweepId = typeof reuse === 'string' ? reuse : null;
-  return { reusable: await reusableRuns(tx, digests, sweepId), stopped: await stoppedEarly(tx, digests) };
+  const digests = new Set<string>();
+  await inTurns(complete, ({ digest }) => digests.add(digest));
+  return placed(drafts, complete, await knownOf(tx, [...digests], options.reuse), named);
 }
 
 /** Parents are share-locked until the transaction ends: none can finish between being looked at and depended on. */
@@ -293,18 +270,20 @@ const distinct = (faults: Fault[]): Fault[] => [
   ...new Map(faults.map((fault) => [canonicalJson([fault.path, fault.message]), fault])).values(),
 ];
 
-/** On which runs a new run depends, `parent` in the place of `from`, and whether it has to wait for one of them. */
+/** On which runs a new run depends, `parent` in the place of `from`, and what its status is for it. */
 function dependencies(
   spec: RunSpec,
   parent: Placement | undefined,
   parents: ReadonlyMap<string, ExistingRun>,
-): Pick<Placement, 'parentIds' | 'status'> {
+): Pick<Placement, 'parentIds' | 'status' | 'outcome'> {
   const given = parentsOf(spec);
   const others = given.slice(parent ? 1 : 0);
+  const parentIds = parent ? [parent.runId, ...given.slice(1)] : given;
+  if (parent?.status === 'early_stopped') return { parentIds, status: 'early_stopped', outcome: 'ended' };
   const waits =
     (parent !== undefined && parent.status !== 'succeeded') ||
     others.some((id) => parents.get(id)?.status !== 'succeeded');
-  return { parentIds: parent ? [parent.runId, ...given.slice(1)] : given, status: waits ? 'pending' : 'queued' };
+  return { parentIds, status: waits ? 'pending' : 'queued', outcome: 'new' };
 }
 
 async function placed(
@@ -324,71 +303,17 @@ async function placed(
     const parent = draft.parent !== undefined ? placements[draft.parent]! : undefined;
     const placement: Placement = {
       runId: existing?.id ?? ids.next().value,
-      outcome: existing ? 'existing' : 'new',
       digest,
       name: draft.name ?? null,
       spec: parent && 'from' in spec ? { ...spec, from: parent.runId } : spec,
       datasetDigest: dataset?.manifest.digest ?? null,
       ...dependencies(spec, parent, parents),
-      ...(existing && { status: existing.status }),
-      stoppedBefore: !existing && stopped.has(digest),
+      ...(existing && { status: existing.status, outcome: 'existing' }),
+      stoppedBefore: stopped.has(digest),
     };
     byDigest.set(digest, placement);
     return placement;
   };
   await inTurns(complete, (each, index) => placements.push(place(each, drafts[index]!)));
   return placements;
-}
-
-/**
- * For each digest the run to attach to: one that has succeeded before one that runs, one that runs before one that
- * waits.
- */
-async function reusableRuns(
-  tx: Transaction,
-  digests: string[],
-  sweepId: string | null,
-): Promise<Map<string, Reusable>> {
-  const buckets = [...new Set(digests.map((digest) => Number.parseInt(digest.slice(0, 8), 16) % DIGEST_LOCKS))].sort(
-    (a, b) => a - b,
-  );
-  await tx.$queryRaw`
-    SELECT pg_advisory_xact_lock(${DIGEST_LOCK_SPACE}::int, bucket)::text
-    FROM unnest(${buckets}::int[]) AS bucket`;
-  const rank = (status: RunStatus) => {
-    if (status === 'succeeded') return 0;
-    return (ACTIVE_STATUSES as readonly RunStatus[]).includes(status) ? 1 : 2;
-  };
-  const best = new Map<string, Reusable>();
-  for (const batch of batchesOf(digests, DIGEST_BATCH))
-    for (const run of await tx.$queryRaw<Reusable[]>(runsOfDigests(batch, sweepId))) {
-      const known = best.get(run.digest);
-      if (!known || rank(run.status) < rank(known.status)) best.set(run.digest, run);
-    }
-  return best;
-}
-
-/** Runs that can be reused, the oldest first, without their specs: they may be many. */
-const runsOfDigests = (digests: string[], sweepId: string | null): Prisma.Sql => Prisma.sql`
-  SELECT id, digest, status::text AS status
-  FROM run
-  WHERE digest = ANY(${digests}::text[]) AND ${hasStatus(REUSABLE_STATUSES)}
-    AND (${sweepId}::uuid IS NULL OR id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid))
-  ORDER BY created_at
-  FOR SHARE`;
-
-/**
- * Those of the digests of which a run was stopped early after it had begun. None of them answers a draft: it was not
- * among the best of the trials that it was judged with, and may be among others.
- */
-async function stoppedEarly(tx: Transaction, digests: readonly string[]): Promise<Set<string>> {
-  const stopped = new Set<string>();
-  for (const batch of batchesOf(digests, DIGEST_BATCH)) {
-    const found = await tx.$queryRaw<{ digest: string }[]>`
-      SELECT DISTINCT digest
-      FROM run
-      WHERE digest = ANY(${batch}::text[]) AND ${hasStatus(['early_stopped'])} AND attempt > 0`;
-    for (const { digest } of found) stopped.add(digest);
-  }
-  return stopped;
 }

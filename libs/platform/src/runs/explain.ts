@@ -136,7 +136,7 @@ export class Explanations {
    */
   async ofSubmission({ spec, name }: SubmitRun): Promise<Why> {
     const here = await this.database.transaction(async (tx) => {
-      const [placement] = await this.submission.admit(tx, [{ spec, name, path: ['spec'] }], true);
+      const [placement] = await this.submission.admit(tx, [{ spec, name, path: ['spec'] }], { from: true });
       const parents = await tx.run.findMany({
         where: { id: { in: placement!.parentIds } },
         select: { id: true, digest: true },

@@ -62,6 +62,12 @@ describe('views that do not suit the samples are refused where they are named', 
     );
   });
 
+  test('a size of views, of sounds', () => {
+    const views = [{ augmentation: { shift: {} }, count: 2, size: 32 }];
+    expect(told(sounds, { views })).toEqual(['views.0.size: expected no size: the dataset is of sounds']);
+    expect(told(gray, { views: [{ augmentation: { flip: {} }, count: 2, size: 32 }] })).toEqual([]);
+  });
+
   test('colours of each view, of gray images', () => {
     const views = [{ augmentation: { equalize: {}, trivialAugment: {} } }, { augmentation: { grayscale: {} } }];
     expect(told(gray, { views })).toEqual([

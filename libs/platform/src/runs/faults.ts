@@ -15,6 +15,7 @@ import {
 } from '#libs/contracts';
 import path from 'node:path';
 import type { Transaction } from '../machine/database.js';
+import { leadsOut } from './data-root.js';
 
 /** A dataset version, and how it is called in full. */
 export interface KnownDataset {
@@ -35,8 +36,9 @@ export function datasetFaults(spec: Trained, dataset: KnownDataset, at: At): Fau
   if ('augmentation' in spec && spec.augmentation)
     faults.push(...augmentationFaults(spec.augmentation, manifest.sample, (...field) => at('augmentation', ...field)));
   if (spec.kind === 'pretrain' && typeof spec.views === 'object')
-    spec.views.forEach(({ augmentation }, i) =>
+    spec.views.forEach(({ augmentation, size }, i) =>
       faults.push(
+        ...sizeFaults(size, manifest.sample, at('views', String(i), 'size')),
         ...augmentationFaults(augmentation, manifest.sample, (...field) =>
           at('views', String(i), 'augmentation', ...field),
         ),
@@ -209,6 +211,12 @@ function augmentationFaults(augmentation: Augmentation, sample: SampleShape, at:
   return faults;
 }
 
+/** Spectrograms are of the size that their sounds have. */
+const sizeFaults = (size: number | undefined, sample: SampleShape, place: (string | number)[]): Fault[] =>
+  size !== undefined && sample.modality === 'audio'
+    ? [{ path: place, message: 'expected no size: the dataset is of sounds' }]
+    : [];
+
 /** Faults that only the parent in `from` can show. */
 export function parentFaults(
   spec: RunSpec,
@@ -280,7 +288,6 @@ export async function checkpointFaults(
 /** The path stays below the data root as far as its text says; the worker looks at links. */
 export function pathFaults(spec: RunSpec, dataRoot: string, at: At): Fault[] {
   if (spec.kind !== 'prepare-dataset' && spec.kind !== 'import-model') return [];
-  const relative = path.relative(dataRoot, path.resolve(dataRoot, spec.path));
-  if (relative !== '..' && !relative.startsWith(`..${path.sep}`) && !path.isAbsolute(relative)) return [];
+  if (!leadsOut(dataRoot, path.resolve(dataRoot, spec.path))) return [];
   return [{ path: at('path'), message: `expected a path inside the data root, got ${spec.path}` }];
 }

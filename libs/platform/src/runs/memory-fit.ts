@@ -1,6 +1,7 @@
 /** Whether the new runs of a plan fit the memory of the workers that are there. */
 import {
   neededMiB,
+  viewSizeOf,
   type DatasetManifest,
   type Encoder,
   type MemoryFit,
@@ -34,11 +35,11 @@ export async function memoryFit(
 ): Promise<MemoryFit> {
   const place = roomiest(await placesFor(tx, leaseMs, requires));
   const datasets = await datasetsOf(tx, placements);
-  const inherited = await inheritedEncoders(tx, placements);
+  const inherited = await inheritedOf(tx, placements);
   const neededBy = (spec: RunSpec, { sample, splits }: DatasetManifest) =>
     neededMiB(spec, {
       sample,
-      inherited: inherited(spec),
+      ...inherited(spec),
       trainCount: splits.train.count,
       host: place?.host ?? true,
     });
@@ -96,11 +97,14 @@ async function datasetsOf(tx: Transaction, placements: readonly Placement[]): Pr
   return new Map(rows.map((row) => [row.digest, manifestOf(row)]));
 }
 
-/** The encoder of a spec: its own, or that of the nearest ancestor which has one or took one in. */
-async function inheritedEncoders(
+/**
+ * The encoder of a spec, its own or that of the nearest ancestor which has one or took one in, and the size at which it
+ * sees.
+ */
+async function inheritedOf(
   tx: Transaction,
   placements: readonly Placement[],
-): Promise<(spec: RunSpec) => Encoder | undefined> {
+): Promise<(spec: RunSpec) => { inherited: Encoder | undefined; size: number | undefined }> {
   const byId = new Map(placements.map((placement) => [placement.runId, placement.spec]));
   const outside = [...new Set(placements.flatMap(({ parentIds }) => parentIds.filter((id) => !byId.has(id))))];
   const rows = outside.length
@@ -119,5 +123,11 @@ async function inheritedEncoders(
     if (spec && 'encoder' in spec && spec.encoder) return spec.encoder;
     return spec && 'from' in spec && spec.from ? (takenIn.get(spec.from) ?? encoderOf(byId.get(spec.from))) : undefined;
   };
-  return encoderOf;
+  const sizeOf = (spec: RunSpec | undefined): number | undefined => {
+    if (spec?.kind === 'pretrain') return viewSizeOf(spec);
+    if (!spec || !('from' in spec) || !spec.from || (spec.kind === 'finetune' && spec.task === 'segmentation'))
+      return undefined;
+    return sizeOf(byId.get(spec.from));
+  };
+  return (spec) => ({ inherited: encoderOf(spec), size: sizeOf(spec) });
 }

@@ -13,16 +13,20 @@ export async function planOf(placements: readonly Placement[], trials: number): 
   const existing: Counts = {};
   const reused: Counts = {};
   const shared: Counts = {};
+  const stoppedThere: Counts = {};
   const add = (counts: Counts, { spec: { kind } }: Placement) => (counts[kind] = (counts[kind] ?? 0) + 1);
   const there = new Set<string>();
   await inTurns(placements, (placement) => {
     const { outcome, runId } = placement;
     if (outcome === 'new' && placement.stoppedBefore) add(stoppedBefore, placement);
     if (outcome === 'new') return add(newRuns, placement);
+    // It never runs.
+    if (outcome === 'ended') return;
     add(reused, placement);
     if (outcome === 'shared' || there.has(runId)) return add(shared, placement);
     there.add(runId);
-    return add(existing, placement);
+    add(existing, placement);
+    if (placement.status === 'early_stopped') add(stoppedThere, placement);
   });
   const list = (counts: Counts) =>
     Object.entries(counts)
@@ -30,6 +34,7 @@ export async function planOf(placements: readonly Placement[], trials: number): 
       .join(', ') || 'none';
   const anyStopped = Object.keys(stoppedBefore).length > 0;
   const anew = anyStopped ? ` (${list(stoppedBefore)} of them stopped early before and trained anew)` : '';
+  const asStopped = Object.keys(stoppedThere).length > 0 ? ` (${list(stoppedThere)} of them stopped early)` : '';
   return {
     trials,
     newRuns,
@@ -38,7 +43,7 @@ export async function planOf(placements: readonly Placement[], trials: number): 
     existing,
     summary:
       `${trials} ${trials === 1 ? 'trial' : 'trials'}; new runs: ${list(newRuns)}${anew}; ` +
-      `there already: ${list(existing)}` +
+      `there already: ${list(existing)}${asStopped}` +
       (Object.keys(shared).length ? `; shared between trials: ${list(shared)}` : ''),
   };
 }

@@ -1,4 +1,4 @@
-import type { Plan, SubmitRun } from '#libs/contracts';
+import type { Plan, RunStatus, SubmitRun } from '#libs/contracts';
 import type { Database, Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
 import { admit, type Draft, type Placement } from './admission.js';
@@ -6,6 +6,7 @@ import { requestHash } from './digests.js';
 import { estimate } from './estimate.js';
 import { memoryFit } from './memory-fit.js';
 import { planOf } from './plan.js';
+import type { Reuse } from './reuse.js';
 import type { Rungs } from './rungs.js';
 import type { Transitions } from './transitions.js';
 
@@ -56,7 +57,7 @@ export class Submission {
       const replayed = await this.replay(tx, idempotencyKey, request);
       if (replayed) return { runId: replayed, outcome: 'replayed' as const };
       await this.checkProject(tx, request.project);
-      const [placement] = await this.admit(tx, [draftOf(request)], request.onDuplicate === 'reuse');
+      const [placement] = await this.admit(tx, [draftOf(request)], { from: request.onDuplicate === 'reuse' });
       const { runId, outcome, parentIds } = placement!;
       await this.insert(tx, [placement!], request);
       if (outcome !== 'new' && request.name !== undefined) await nameUnnamed(tx, runId, request.name);
@@ -72,7 +73,7 @@ export class Submission {
     const { leaseMs } = this.options;
     return this.database.transaction(async (tx) => {
       await this.checkProject(tx, request.project);
-      const placements = await this.admit(tx, [draftOf(request)], request.onDuplicate === 'reuse');
+      const placements = await this.admit(tx, [draftOf(request)], { from: request.onDuplicate === 'reuse' });
       return {
         ...(await planOf(placements, 1)),
         estimate: await estimate(tx, placements, { leaseMs }),
@@ -82,7 +83,7 @@ export class Submission {
   }
 
   /** Places drafts without writing anything; see `admit`. */
-  admit(tx: Transaction, drafts: readonly Draft[], reuse: boolean | string): Promise<Placement[]> {
+  admit(tx: Transaction, drafts: readonly Draft[], reuse: Reuse): Promise<Placement[]> {
     return admit(tx, drafts, { dataRoot: this.options.dataRoot, reuse });
   }
 
@@ -130,9 +131,12 @@ export class Submission {
     await tx.idempotencyKey.create({ data: { project, key, requestHash: await requestHash(request), resourceId } });
   }
 
-  /** Writes the runs of those placements that are new, with their dependencies, events and outbox rows. */
+  /**
+   * Writes the runs of those placements that are new, with their dependencies, events and outbox rows; those that are
+   * `ended` wait for their parent first, and are ended like it.
+   */
   async insert(tx: Transaction, placements: readonly Placement[], common: Common): Promise<void> {
-    const fresh = placements.filter(({ outcome }) => outcome === 'new');
+    const fresh = placements.filter(isInserted);
     if (fresh.length === 0) return;
     for (let start = 0; start < fresh.length; start += INSERT_BATCH)
       await insertRuns(tx, fresh.slice(start, start + INSERT_BATCH), common);
@@ -148,9 +152,14 @@ export class Submission {
       SELECT id, 0, 'submitted', jsonb_build_object('status', status)
       FROM unnest(
         ${fresh.map(({ runId }) => runId)}::uuid[],
-        ${fresh.map(({ status }) => status)}::text[]) AS r(id, status)`;
+        ${fresh.map(firstStatus)}::text[]) AS r(id, status)`;
     const queued = fresh.filter(({ status }) => status === 'queued').map(({ runId }) => runId);
     await this.transitions.enqueue(tx, queued);
+    for (const { outcome, runId, parentIds } of fresh) {
+      if (outcome !== 'ended') continue;
+      const detail = `its parent run ${parentIds[0]} was stopped early`;
+      await this.rungs.stopEarly(tx, runId, 'parent_early_stopped', detail);
+    }
   }
 
   /**
@@ -172,6 +181,12 @@ export class Submission {
   }
 }
 
+/** True of what a submit inserts. */
+export const isInserted = ({ outcome }: Placement): boolean => outcome === 'new' || outcome === 'ended';
+
+/** The status that an inserted run begins with. */
+const firstStatus = ({ outcome, status }: Placement): RunStatus => (outcome === 'ended' ? 'pending' : status);
+
 const draftOf = ({ spec, name }: SubmitRun): Draft => ({ spec, name, path: ['spec'] });
 
 /** A run that people named otherwise keeps its name. */
@@ -190,17 +205,17 @@ async function insertRuns(
   placements: readonly Placement[],
   { tags, project, priority, requires, maxSeconds }: Common,
 ): Promise<void> {
-  const rows = placements.map(({ runId, name, spec, status, digest, datasetDigest }) => ({
-    id: runId,
-    name,
-    kind: spec.kind,
-    status,
-    digest,
-    spec,
+  const rows = placements.map((placement) => ({
+    id: placement.runId,
+    name: placement.name,
+    kind: placement.spec.kind,
+    status: firstStatus(placement),
+    digest: placement.digest,
+    spec: placement.spec,
     tags,
     project,
     priority,
-    dataset_digest: datasetDigest,
+    dataset_digest: placement.datasetDigest,
     required_labels: requires?.labels ?? {},
     required_gpu: requires?.gpu ?? null,
     max_seconds: maxSeconds ?? null,

@@ -14,7 +14,6 @@ import { nextDraw, type Observation } from '#libs/search';
 import type { Prisma, Transaction } from '../machine/database.js';
 import { inTurns, doneInTurns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
-import type { Runs } from '../runs/runs.js';
 import { hasStatus } from '../runs/sql.js';
 import { goalOf, type Pretrainings } from './pretrainings.js';
 import type { SweepRow } from './sweep-row.js';
@@ -39,7 +38,6 @@ const mean = (values: readonly number[]): number => values.reduce((sum, value) =
 
 export class Search {
   constructor(
-    private readonly runs: Runs,
     private readonly trials: Trials,
     private readonly pretrainings: Pretrainings,
   ) {}
@@ -82,7 +80,7 @@ export class Search {
   ): Promise<boolean> {
     try {
       const places = await draftsOf(spec, expandDraw(spec, draw, firstIndex));
-      const placements = await this.runs.submission.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
+      const placements = await this.trials.admit(tx, spec, places.drafts);
       await this.trials.write(tx, id, spec, places, placements, { firstPosition: firstIndex });
       return true;
     } catch (error) {

@@ -28,7 +28,7 @@ export class SweepController {
     this.ownRuns = new OwnRuns(runs);
     this.stopping = new EarlyStopping(runs, this.pretrainings);
     this.trials = new Trials(runs, this.pretrainings);
-    this.search = new Search(runs, this.trials, this.pretrainings);
+    this.search = new Search(this.trials, this.pretrainings);
   }
 
   /**

@@ -111,7 +111,7 @@ export class SweepStore {
     trials: readonly Trial[],
   ): Promise<{ places: Places; placements: Placement[] }> {
     const places = await draftsOf(spec, trials);
-    const placements = await this.runs.submission.admit(tx, places.drafts, spec.on_duplicate !== 'replicate');
+    const placements = await this.controller.trials.admit(tx, spec, places.drafts);
     if (spec.on_duplicate === 'reject') {
       const ofTrial = Map.groupBy(
         places.places.map(({ trial }, i) => ({ index: trial.index, placement: placements[i]! })),
@@ -271,8 +271,9 @@ export class SweepStore {
   }
 
   /**
-   * Submits the spec of a sweep again, changed at the top as asked: what has run to its end is reused, and
-   * what was stopped early is trained anew, as the plan says. @throws RequestError as `submit`, `not_found`
+   * Submits the spec of a sweep again, changed at the top as asked: what has run to its end is reused, and so is what
+   * was stopped early where the same trials are judged by the same rule; else it is trained anew, as the plan says.
+   * @throws RequestError as `submit`, `not_found`
    */
   async clone(
     sweepId: string,

@@ -13,6 +13,8 @@ import { RequestError } from '../request-error.js';
 import type { Draft, Placement } from '../runs/admission.js';
 import type { Runs } from '../runs/runs.js';
 import { hasStatus } from '../runs/sql.js';
+import { isInserted } from '../runs/submission.js';
+import { sweepsJudgedAlike } from './judged-alike.js';
 import type { Pretrainings } from './pretrainings.js';
 import type { SweepRow } from './sweep-row.js';
 
@@ -72,6 +74,20 @@ export class Trials {
     private readonly runs: Runs,
     private readonly pretrainings: Pretrainings,
   ) {}
+
+  /**
+   * Finds or makes a place for each draft of a sweep, `from` as in `Reuse`. What was stopped early answers a sweep that
+   * would stop it again.
+   */
+  async admit(
+    tx: Transaction,
+    spec: SweepSpec,
+    drafts: readonly Draft[],
+    from: boolean | string = spec.on_duplicate !== 'replicate',
+  ): Promise<Placement[]> {
+    const stoppedIn = from === true ? await sweepsJudgedAlike(tx, spec) : [];
+    return this.runs.submission.admit(tx, drafts, { from, stoppedIn });
+  }
 
   /**
    * Writes trials, and of those that are not started yet (`held`) the specs as they were admitted: a dataset stays the
@@ -139,7 +155,7 @@ export class Trials {
       stage,
       control: control ?? '',
       run_id: placements[i]!.runId,
-      reused: placements[i]!.outcome !== 'new',
+      reused: !isInserted(placements[i]!),
     }));
     for (let from = 0; from < filled.length; from += BATCH) {
       await tx.$executeRaw`
@@ -212,7 +228,7 @@ export class Trials {
     );
     let placements: Placement[];
     try {
-      placements = await this.runs.submission.admit(tx, places.drafts, spec.on_duplicate === 'replicate' ? id : true);
+      placements = await this.admit(tx, spec, places.drafts, spec.on_duplicate === 'replicate' ? id : true);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       if (ready.length > 1) {

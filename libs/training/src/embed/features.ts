@@ -1,6 +1,6 @@
 /** Outputs of a parent's network for samples: the points that are mapped, and the classes that they are taken for. */
 import { sampleText, type Autoencode, type Embed, type TrainerInputs } from '#libs/contracts';
-import type { SampleSplit } from '#libs/data';
+import { seenAt, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { storedAutoencoder } from '../autoencoder.js';
@@ -56,7 +56,7 @@ export async function featuresOf(
   const { models, represent, domain, classes } =
     parent.state.kind === 'autoencode' ? codesOf(parent, split) : await outputsOf(spec, inputs, parent, split);
   try {
-    const collected = await collect(split, rows, represent, pause, domain);
+    const collected = await collect(seenAt(split, parent.state.size), rows, represent, pause, domain);
     const width = collected.shape[1] - classes;
     const [values, classified] = tf.tidy(
       () =>

@@ -6,7 +6,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { encode, featureWidth } from '../networks/encoder.js';
 import { buildPredictor, buildProjectionHead } from '../networks/heads.js';
 import { forward, initialise } from '../networks/weights.js';
-import type { Memory, Terms } from '../session.js';
+import type { Memory, Terms } from '../recipe.js';
 import type { Contrast } from './contrastive-losses.js';
 
 /** The part of a method that is its own, beside the encoder, its projection head and the loop, which all share. */
@@ -19,9 +19,10 @@ export interface Method {
   readsLabels?: boolean;
   /**
    * Named terms, `loss` the one that is minimised. views: [2N, H, W, C], those of sample i at rows i and i + N; labels:
-   * int32 [N], where the method reads them.
+   * int32 [N], where the method reads them. Of a method that learns from several views, as many as are of the first
+   * one's size, those of view v at rows v·N and on, and `others`: those of each other size.
    */
-  objective(views: tf.Tensor4D, labels: tf.Tensor1D | undefined): Terms;
+  objective(views: tf.Tensor4D, labels: tf.Tensor1D | undefined, others: readonly tf.Tensor4D[]): Terms;
   rates?(step: number): number[];
   afterUpdate?(rates: readonly tf.Scalar[]): void;
 }
@@ -29,7 +30,10 @@ export interface Method {
 /** What a method is made for: the networks that learn, and how long. */
 export interface Learner {
   spec: Pretrain;
+  /** What the encoder sees of a sample. */
   sample: SampleShape;
+  /** [height, width, channels] of the views of each size, the encoder's first. */
+  shapes: readonly (readonly [number, number, number])[];
   encoder: LayersModel;
   head: LayersModel;
   totalSteps: number;

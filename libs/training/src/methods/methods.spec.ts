@@ -1,5 +1,5 @@
 /** Runs of the methods beside those of `specs`: of five steps, to keep them short. */
-import { METHODS, type RunSpec } from '#libs/contracts';
+import { METHODS, MULTI_CROP, type RunSpec } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
@@ -10,8 +10,22 @@ useTinyDataset();
 
 /** Those that train.spec.ts does not run. */
 const others = METHODS.filter((method) => method !== 'simclr' && !(method in specs));
+/** What a method logs beside its loss, where that is no accuracy. */
+const TERMS: Partial<Record<(typeof METHODS)[number], string>> = { swav: 'code_entropy', dino: 'teacher_entropy' };
+const FOLLOWED = /^(moco|dino)/;
+/** Small views beside large ones, for the methods that learn from both. */
+const crops = [
+  { augmentation: { crop: {} }, count: 2, size: 12 },
+  { augmentation: { crop: { maxArea: 0.5 }, flip: {} }, count: 3, size: 9 },
+];
 const specOf = (method: (typeof METHODS)[number]) =>
-  ({ ...specs['byol'], method, epochs: 1, probe: { maxIterations: 2 } }) as z.input<typeof RunSpec>;
+  ({
+    ...specs['byol'],
+    method,
+    epochs: 1,
+    probe: { maxIterations: 2 },
+    ...(MULTI_CROP.includes(method) && { views: crops, prototypes: 10 }),
+  }) as z.input<typeof RunSpec>;
 
 describe.each(others)('%s', (method) => {
   // Protects exact resume: losing a worker must not change what a run learns.
@@ -25,9 +39,10 @@ describe.each(others)('%s', (method) => {
     expect(tf.memory().numTensors).toBe(before);
     await expectSameModel(second, whole);
     expect(curvesOf(first, second)).toEqual(curvesOf(whole));
-    expect(Object.keys(whole.metrics)).toContain('train/contrastive_accuracy');
+    expect(Object.keys(whole.metrics)).toContain(`train/${TERMS[method] ?? 'contrastive_accuracy'}`);
     const { tensors } = await readTensors(first.files.get('checkpoint')!);
     expect(tensors.has('queue')).toBe(method === 'moco-v2' || method === 'nnclr');
-    expect([...tensors.keys()].some((key) => key.startsWith('target_'))).toBe(method.startsWith('moco'));
+    expect([...tensors.keys()].some((key) => key.startsWith('target_'))).toBe(FOLLOWED.test(method));
+    expect(tensors.has('centre')).toBe(method === 'dino');
   }, 120_000);
 });

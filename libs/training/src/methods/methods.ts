@@ -1,11 +1,13 @@
 /** The methods of pretraining by their names. */
 import { byol } from './byol.js';
 import { decoupledContrast, ntXent, supervisedContrast } from './contrastive-losses.js';
+import { dino } from './dino.js';
 import { contrastTerms, halves, project, type Learner, type Method } from './method.js';
 import { mocoV2, mocoV3 } from './moco.js';
 import { nnclr } from './nnclr.js';
 import { barlowTwins, vicreg } from './redundancy-losses.js';
 import { simsiam } from './simsiam.js';
+import { swav } from './swav.js';
 
 export function methodOf(learner: Learner): Method {
   const { spec } = learner;
@@ -41,5 +43,9 @@ export function methodOf(learner: Learner): Method {
       return mocoV3(learner);
     case 'nnclr':
       return nnclr(learner);
+    case 'swav':
+      return swav(learner);
+    case 'dino':
+      return dino(learner);
   }
 }

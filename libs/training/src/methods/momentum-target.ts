@@ -12,12 +12,18 @@ export interface MomentumTarget extends Required<Pick<Method, 'followers' | 'rat
   project(views: tf.Tensor4D): tf.Tensor2D;
 }
 
-/** The target begins as a copy of encoder and head, because it is made with the same seeds. */
-export function momentumTarget({ spec, sample, encoder, head, totalSteps }: Learner): MomentumTarget {
+/**
+ * The target begins as a copy of encoder and head, because it is made with the same seeds. `more`: a network of the
+ * method's own, and its copy, which follows too.
+ */
+export function momentumTarget(
+  { spec, sample, encoder, head, totalSteps }: Learner,
+  more?: { online: LayersModel; copy: LayersModel },
+): MomentumTarget {
   const target = { encoder: newEncoder(spec.encoder, sample, spec.seed), head: newHead(spec, encoder) };
-  const networks = [target.encoder, target.head];
+  const networks = [target.encoder, target.head, ...(more ? [more.copy] : [])];
   for (const each of networks) each.name = `target_${each.name}`;
-  const online = trainableOf(encoder, head);
+  const online = trainableOf(encoder, head, ...(more ? [more.online] : []));
   const following = trainableOf(...networks);
   return {
     followers: networks,

@@ -3,7 +3,7 @@ import { QUEUE_SIZE, type Pretrain } from '#libs/contracts';
 import { Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { unitRows } from '../objectives.js';
-import type { Memory } from '../session.js';
+import type { Memory } from '../recipe.js';
 
 /** First in, first out; the newest are the last. */
 export interface Queue {

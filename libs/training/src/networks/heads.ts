@@ -32,6 +32,12 @@ export function buildPredictor(width: number, hidden: number): layers.LayersMode
   return layers.model({ inputs: z, outputs: dense(inner, 'dense2', width), name: 'predictor' });
 }
 
+/** z [N, D] → how much of each prototype is in it [N, count]: SwAV's and DINO's last layer. */
+export function buildPrototypes(width: number, count: number): layers.LayersModel {
+  const z = layers.input({ shape: [width], name: 'projected' });
+  return layers.model({ inputs: z, outputs: dense(z, 'prototypes', count, false), name: 'prototypes' });
+}
+
 /** h [N, F] → logits [N, classes] */
 export function buildClassifier(inputWidth: number, classes: number): layers.LayersModel {
   const features = layers.input({ shape: [inputWidth], name: 'features' });
