@@ -84,6 +84,29 @@ async function spareDataset({ runs }: Platform): Promise<string> {
   return `spare-${digest.slice(0, 8)}@${digest.slice(0, 12)}`;
 }
 
+/** A model that a played worker has taken in. */
+async function modelOf(platform: Platform): Promise<string> {
+  const { run } = await platform.client.submitRun({
+    spec: { kind: 'import-model', name: 'resnet', path: 'w.safetensors' },
+  });
+  const claim = await platform.runs.claims.claim({ runId: run.id, attempt: 1 }, 'played');
+  if (!claim) throw new Error('expected a claim');
+  await platform.runs.recorder.begin(claim, null, 10);
+  const digest = createHash('sha256').update(randomUUID()).digest('hex');
+  await platform.runs.leases.succeed(claim, {
+    metrics: {},
+    model: {
+      name: 'resnet',
+      digest,
+      encoder: { name: 'resnet18', width: 64 },
+      sample: { modality: 'image', height: 32, width: 32, channels: 3 },
+      parameters: 11_000_000,
+      weights: digest,
+    },
+  });
+  return `resnet@${digest.slice(0, 12)}`;
+}
+
 async function workerOf({ runs }: Platform): Promise<string> {
   const id = `w-${randomUUID().slice(0, 8)}`;
   await runs.workers.registerWorker({ id, host: 'played', pid: 1, slots: 0, versions: {} });
@@ -106,6 +129,7 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
   const [spare, worker] = [await spareDataset(platform), await workerOf(platform)];
   const view = `v-${randomUUID().slice(0, 8)}`;
   await client.putSavedView(view, {});
+  const [model, unused] = [await modelOf(platform), await modelOf(platform)];
   const [run, sweep] = [`/v1/runs/${done.id}`, `/v1/sweeps/${known}`];
   const list: [Route, string?, unknown?][] = [
     ['POST /v1/runs', undefined, { spec: pretrain, onDuplicate: 'replicate' }],
@@ -153,6 +177,9 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ['GET /v1/datasets'],
     ['GET /v1/datasets/{reference}', '/v1/datasets/shapes'],
     ['DELETE /v1/datasets/{reference}', `/v1/datasets/${encodeURIComponent(spare)}`],
+    ['GET /v1/models'],
+    ['GET /v1/models/{reference}', `/v1/models/${encodeURIComponent(model)}`],
+    ['DELETE /v1/models/{reference}', `/v1/models/${encodeURIComponent(unused)}`],
     ['GET /v1/workers'],
     ['POST /v1/workers/{id}/drain', `/v1/workers/${worker}/drain`],
     ['POST /v1/artifacts/collect'],

@@ -24,6 +24,7 @@ const TAGS = {
   runs: 'Submitting runs, following them, and what they made',
   sweeps: 'Many runs from one file, and their results',
   datasets: 'Versions of prepared datasets',
+  models: 'Versions of models that were trained elsewhere, with which runs begin',
   projects: 'Whose share of the workers a run takes',
   references: 'Runs and sweeps by name, or by a part of their id',
   workers: 'The processes that train',

@@ -44,6 +44,7 @@ import { ArtifactsController, RunArtifactsController } from './artifacts.control
 import { Clients } from './clients.js';
 import { DataRootController } from './data-root.controller.js';
 import { DatasetsController } from './datasets.controller.js';
+import { ModelsController } from './models.controller.js';
 import { ListStreams } from './list-stream.js';
 import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
@@ -180,6 +181,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
         RunsListController,
         SweepsController,
         DatasetsController,
+        ModelsController,
         DataRootController,
         WorkersController,
         ArtifactsController,

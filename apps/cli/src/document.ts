@@ -6,6 +6,7 @@ import {
   expandSweep,
   fromWandb,
   InvalidSweepError,
+  modelNamedBy,
   WandbError,
   type WandbOptions,
   type Fault,
@@ -156,7 +157,7 @@ export class SubmissionFile {
       if (isMapping(child)) children.push({ path: ['spec', 'stages', stage], child });
     for (const { path: within, child } of children) {
       const { from } = child;
-      if (typeof from !== 'string' || Object.hasOwn(stages, from)) continue;
+      if (typeof from !== 'string' || Object.hasOwn(stages, from) || modelNamedBy(from) !== undefined) continue;
       child.from = await runId(from).catch((error: unknown) => {
         if (!(error instanceof UsageError)) throw error;
         const names = Object.keys(stages).filter((name) => stages[name] !== child);

@@ -65,6 +65,15 @@ const EXAMPLES: Record<string, string[]> = {
   'datasets ls': ['loom datasets ls', 'loom datasets ls --json | jq -r .items[].name'],
   'datasets rm': ['loom datasets rm digits@0123456789ab'],
   'datasets add': ['loom datasets add cifar10', 'loom datasets add digits digits.tar.gz --image-size 28'],
+  models: ['loom models list', 'loom models add resnet18 resnet18.safetensors --as resnet18'],
+  'models list': ['loom models list', 'loom models list --json | jq -r .items[].name'],
+  'models show': ['loom models show resnet18', 'loom models show resnet18 --json | jq .manifest.encoder'],
+  'models delete': ['loom models delete resnet18@0123456789ab'],
+  'models add': [
+    'loom models add resnet18 resnet18.safetensors --as resnet18',
+    'loom models add gray gray.safetensors --as resnet50 --mean 0.5 --std 0.25',
+    'loom models add mine encoder.safetensors',
+  ],
   workers: ['loom workers', 'loom workers --json | jq -r .[].id'],
   projects: ['loom projects', 'loom projects --json | jq -r .[].name'],
   'projects set': [

@@ -6,6 +6,7 @@ import { addArtifacts, addExport, addCollect } from './commands/artifacts.js';
 import { addWhy, addCompare } from './commands/compare.js';
 import { addCompletion } from './commands/completion.js';
 import { addDatasets } from './commands/datasets.js';
+import { addModels } from './commands/models.js';
 import { addDemo } from './commands/demo.js';
 import { addInit } from './commands/init.js';
 import { addLogs } from './commands/logs.js';
@@ -54,7 +55,7 @@ const GROUPS: Record<string, ((program: Command) => void)[]> = {
     addArtifacts,
     addExport,
   ],
-  'Datasets and workers:': [addDatasets, addWorkers, addProjects, addDrain, addCollect],
+  'Datasets, models and workers:': [addDatasets, addModels, addWorkers, addProjects, addDrain, addCollect],
   'To begin with:': [addDemo, addInit, addCompletion],
 };
 for (const [group, commands] of Object.entries(GROUPS)) {

@@ -318,7 +318,10 @@ export function reproductionText(verdicts: readonly Verdict[], tolerance: number
   return `${verdicts.map((verdict) => verdictText(verdict, output)).join('\n')}\n${sum} within ${tolerance}\n`;
 }
 
-function verdictText({ kind, original, again, status, metrics, dataset, within }: Verdict, output: Output): string {
+function verdictText(
+  { kind, original, again, status, metrics, dataset, model, within }: Verdict,
+  output: Output,
+): string {
   const number = (value: number | null) => (value === null ? MISSING : shortNumber(value));
   const outcome =
     status === 'succeeded'
@@ -334,6 +337,7 @@ function verdictText({ kind, original, again, status, metrics, dataset, within }
     `${bold(kind, output)} ${original} → ${again}: ${outcome}\n`,
     rows.length ? table(['metric', 'original', 'again', ''], rows, output) : '',
     dataset ? `dataset ${dataset.original ?? MISSING} → ${dataset.again ?? MISSING}\n` : '',
+    model ? `model ${model.original ?? MISSING} → ${model.again ?? MISSING}\n` : '',
   ].join('');
 }
 

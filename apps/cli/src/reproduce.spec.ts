@@ -105,6 +105,30 @@ test('a run is submitted anew, from the new ones, and after a parent whose check
   ]);
 });
 
+test('a run that begins with a model is submitted after the model has been taken in again', async () => {
+  const importing = runOf(7, { kind: 'import-model', name: 'm', path: 'm.safetensors', as: 'resnet18' });
+  const beginning = runOf(8, { kind: 'evaluate', dataset: 'digits@0123456789ab', from: id(7) });
+  const happened: unknown[] = [];
+  await resubmit(
+    {
+      submitRun: async ({ spec }) => {
+        happened.push('from' in spec ? `from ${spec.from}` : spec.kind);
+        return { run: { ...importing, id: id(17) }, created: true };
+      },
+    },
+    [importing, beginning],
+    () => undefined,
+    async (parent) => {
+      happened.push(`ended ${parent}`);
+    },
+  );
+  expect(happened).toEqual(['import-model', `ended ${id(17)}`, `from ${id(17)}`]);
+  expect(shellScript([importing, beginning])).toContain('loom watch "$import_model"\nevaluate=');
+  const taken = (digest: string): Run => ({ ...importing, result: { metrics: {}, model: { digest } } }) as Run;
+  expect(judge(taken('a'), taken('a'), 0)).toMatchObject({ within: true, model: { original: 'a', again: 'a' } });
+  expect(judge(taken('a'), taken('b'), 0)).toMatchObject({ within: false, model: { original: 'a', again: 'b' } });
+});
+
 test('the printed commands are a script that does the same', () => {
   // A loom that gives ids by the kind and shows what it was asked.
   const loom =

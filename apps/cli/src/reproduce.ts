@@ -1,5 +1,5 @@
 /** A run once more, with all runs that it was made from, and whether the same came out. */
-import { ApiError, parentsOf, type LoomClient, type Run, type SubmitRun } from '#libs/contracts';
+import { ApiError, parentsOf, READS_DATA_ROOT, type LoomClient, type Run, type SubmitRun } from '#libs/contracts';
 import type { z } from 'zod';
 import { UsageError } from './document.js';
 
@@ -57,8 +57,10 @@ async function expectSameToday(api: Api, run: Run): Promise<void> {
   }
 }
 
-/** A checkpoint can be named only once the run that has it has ended. */
-const needsEnded = ({ spec }: Run): boolean => 'checkpoint' in spec && spec.checkpoint !== undefined;
+/** A checkpoint can be named, and a model begun with, only once the run that has it has ended. */
+const needsEnded = ({ spec }: Run, runs: readonly Run[]): boolean =>
+  ('checkpoint' in spec && spec.checkpoint !== undefined) ||
+  parentsOf(spec).some((parent) => runs.some(({ id, kind }) => id === parent && kind === 'import-model'));
 
 /** What is submitted for a run, with other ids in place of its parents'. */
 function again(
@@ -69,7 +71,7 @@ function again(
   return {
     spec: {
       ...spec,
-      ...('from' in spec && spec.from !== null && { from: replaced(spec.from) }),
+      ...('from' in spec && spec.from && { from: replaced(spec.from) }),
       ...('alignTo' in spec && spec.alignTo !== null && { alignTo: replaced(spec.alignTo) }),
     },
     ...(name !== null && { name }),
@@ -95,7 +97,7 @@ export async function resubmit(
   const replacements = new Map<string, string>();
   const anew: Run[] = [];
   for (const run of runs) {
-    if (needsEnded(run)) for (const parent of parentsOf(run.spec)) await ended(replacements.get(parent)!);
+    if (needsEnded(run, runs)) for (const parent of parentsOf(run.spec)) await ended(replacements.get(parent)!);
     const { run: one } = await api.submitRun(again(run, replacements));
     replacements.set(run.id, one.id);
     anew.push(one);
@@ -111,13 +113,15 @@ export interface MetricVerdict {
   difference: number | null;
   within: boolean;
 }
+type Digests = Record<'original' | 'again', string | null>;
 export interface Verdict {
   original: string;
   again: string;
   kind: Run['kind'];
   status: Run['status'];
   metrics: MetricVerdict[];
-  dataset?: { original: string | null; again: string | null };
+  dataset?: Digests;
+  model?: Digests;
   within: boolean;
 }
 
@@ -133,16 +137,17 @@ function compared(key: string, original: number | null, again: number | null, to
   };
 }
 
-/** The dataset versions that two preparations made. */
-const digestsOf = (original: Run, anew: Run): { original: string | null; again: string | null } => ({
-  original: original.result?.dataset?.digest ?? null,
-  again: anew.result?.dataset?.digest ?? null,
+/** The versions that two preparations of a dataset made, or two runs that took a model in. */
+const digestOf = ({ result }: Run): string | null => (result?.dataset ?? result?.model)?.digest ?? null;
+const digestsOf = (original: Run, anew: Run): Digests => ({
+  original: digestOf(original),
+  again: digestOf(anew),
 });
 
 /**
  * Every last metric of two runs: within the tolerance where they differ by at most `tolerance`, or that part of a value
  * beyond ±1.
- * Datasets are compared by their digest.
+ * Datasets and models are compared by their digest.
  */
 export function judge(original: Run, anew: Run, tolerance: number): Verdict {
   const [before, after] = [original.result?.metrics ?? {}, anew.result?.metrics ?? {}];
@@ -150,14 +155,14 @@ export function judge(original: Run, anew: Run, tolerance: number): Verdict {
     .filter((key) => !OF_THE_MACHINE.test(key))
     .sort();
   const metrics = keys.map((key) => compared(key, before[key] ?? null, after[key] ?? null, tolerance));
-  const prepared = original.kind === 'prepare-dataset' ? digestsOf(original, anew) : undefined;
+  const prepared = READS_DATA_ROOT.includes(original.kind) ? digestsOf(original, anew) : undefined;
   return {
     original: original.id,
     again: anew.id,
     kind: original.kind,
     status: anew.status,
     metrics,
-    ...(prepared && { dataset: prepared }),
+    ...(prepared && { [original.kind === 'import-model' ? 'model' : 'dataset']: prepared }),
     within:
       anew.status === 'succeeded' && metrics.every(({ within }) => within) && prepared?.original === prepared?.again,
   };
@@ -174,7 +179,7 @@ export function shellScript(runs: readonly Run[]): string {
   }
   const steps = runs.map((run) => {
     const parents = parentsOf(run.spec).map((id) => names.get(id)!);
-    const waits = needsEnded(run) ? `loom watch ${parents.map((name) => `"$${name}"`).join(' ')}\n` : '';
+    const waits = needsEnded(run, runs) ? `loom watch ${parents.map((name) => `"$${name}"`).join(' ')}\n` : '';
     // The shell puts the ids of the new runs in, and must leave everything else as it is.
     const text = JSON.stringify(again(run, new Map()), null, 2).replace(/[\\$`]/g, '\\$&');
     const request = parentsOf(run.spec).reduce((all, id) => all.replaceAll(id, `$${names.get(id)}`), text);

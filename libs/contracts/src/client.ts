@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { AddArtifact, Artifact, CollectResult, Dataset } from './artifacts-api.js';
 import type { DataFolder } from './data-root-api.js';
 import type { DamagedRow, ListPage } from './http.js';
+import type { Model } from './model.js';
 import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
 import type { Reference } from './references-api.js';
@@ -282,7 +283,7 @@ export class LoomClient extends Streams {
     return { sweep: (await response.json()) as Sweep, created: response.status === 201 };
   }
 
-  // Datasets, workers, projects, health
+  // Datasets, models, workers, projects, health
 
   /** Runs and sweeps that a text may mean, by name or by a part of their id. */
   async references(text: string, type?: Reference['type']): Promise<Reference[]> {
@@ -314,6 +315,16 @@ export class LoomClient extends Streams {
   /** Deletes a version of a dataset, `name@digest`, that no run is of. */
   async deleteDataset(reference: string): Promise<void> {
     await this.send(`/v1/datasets/${encodeURIComponent(reference)}`, { method: 'DELETE' });
+  }
+  models(query: Partial<ListPage> = {}): Promise<PageOf<Model>> {
+    return this.listed('/v1/models', query);
+  }
+  model(reference: string): Promise<Model> {
+    return this.json(`/v1/models/${encodeURIComponent(reference)}`);
+  }
+  /** Deletes a version of a model, `name@digest`, that no run began with. */
+  async deleteModel(reference: string): Promise<void> {
+    await this.send(`/v1/models/${encodeURIComponent(reference)}`, { method: 'DELETE' });
   }
   async workers(): Promise<Worker[]> {
     return (await this.listed<Omit<PageOf<Worker>, 'nextCursor'>>('/v1/workers')).items;

@@ -1,7 +1,7 @@
 /** Runs that look at what others have learnt, or hand it on: nothing is trained. */
 import { z } from 'zod';
 import { SPLITS } from './dataset.js';
-import { DatasetReference, Encoder, Knn, Probe, RunId } from './run-settings.js';
+import { DatasetReference, Encoder, Knn, Probe, RunId, Start } from './run-settings.js';
 import { evalSplit, labelFraction, noEncoderWithParent, seed } from './spec-fields.js';
 
 const fromCheckpoint = z
@@ -15,8 +15,8 @@ export const Evaluate = z
   .strictObject({
     kind: z.literal('evaluate'),
     dataset: DatasetReference,
-    from: RunId.nullable().describe(
-      'The run whose encoder is evaluated, frozen; null evaluates a randomly initialised one.',
+    from: Start.nullable().describe(
+      'The run whose encoder is evaluated, frozen, or `model NAME`; null evaluates a randomly initialised one.',
     ),
     checkpoint: fromCheckpoint,
     encoder: Encoder.optional(),
@@ -85,7 +85,7 @@ export const Embed = z
   .strictObject({
     kind: z.literal('embed'),
     dataset: DatasetReference,
-    from: RunId.describe('The run whose encoder gives the features.'),
+    from: Start.describe('The run whose encoder gives the features, or `model NAME`.'),
     checkpoint: fromCheckpoint,
     split: z.enum(SPLITS).default('val'),
     maxSamples: z
@@ -132,7 +132,7 @@ export type Embed = z.infer<typeof Embed>;
 export const ExportModel = z
   .strictObject({
     kind: z.literal('export'),
-    from: RunId.describe('The run whose networks are written.'),
+    from: Start.describe('The run whose networks are written, or `model NAME`.'),
     formats: z
       .array(z.enum(['tfjs', 'safetensors', 'onnx']))
       .min(1)

@@ -138,7 +138,7 @@ export function tensorBytes(
   samples: number,
   size = spec.kind === 'pretrain' ? viewSizeOf(spec) : undefined,
 ): number | null {
-  if (spec.kind === 'prepare-dataset') return null;
+  if (spec.kind === 'prepare-dataset' || spec.kind === 'import-model') return null;
   const input = inputOf(sampleAt(sample, size));
   const encoder = ('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({});
   const needed = numbersOf(spec, encoderSize(encoder, input), input, samples);
@@ -187,7 +187,7 @@ const learning = (
 
 /** Numbers in the tensors at the peak of a run: of learning, or of the evaluation between. */
 function numbersOf(
-  spec: Exclude<RunSpec, { kind: 'prepare-dataset' }>,
+  spec: Exclude<RunSpec, { kind: 'prepare-dataset' | 'import-model' }>,
   size: Size,
   input: [number, number, number],
   samples: number,

@@ -1,6 +1,7 @@
 /** Weights that were trained elsewhere, as runs begin with them: how they are taken in, and what is known of them. */
 import { z } from 'zod';
 import { Name, SampleShape, Sha256 } from './dataset.js';
+import { dateTime } from './http-fields.js';
 import { Encoder, Normalisation } from './run-settings.js';
 
 /** Networks that torchvision and timm have by these names. */
@@ -55,3 +56,8 @@ export const ModelManifest = z
       'and `name`: the same weights for the same input give the same digest.',
   });
 export type ModelManifest = z.infer<typeof ModelManifest>;
+
+export const Model = z
+  .object({ name: z.string(), digest: z.string(), manifest: ModelManifest, runId: z.uuid(), createdAt: dateTime })
+  .meta({ id: 'Model', description: 'A version of a model, and the run that took it in.' });
+export type Model = z.output<typeof Model>;

@@ -206,7 +206,7 @@ const bulkCounts = z.object({
       'Runs that the filter names and that were left as they are, by the status which does not allow the action, ' +
         '`parent_failed` where the parent has to be retried, of tags `unchanged` and `too_many_tags`, or where ' +
         'something ' +
-        'needs a run that was to be deleted: `in_sweep`, `has_children`, `has_dataset`.',
+        'needs a run that was to be deleted: `in_sweep`, `has_children`, `has_dataset`, `has_model`.',
     ),
 });
 export const RetryResult = bulkCounts.meta({

@@ -9,6 +9,23 @@ export const DatasetReference = z
   );
 export const RunId = z.uuid();
 
+const VERSION = '[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@[0-9a-f]{12,64})?';
+export const ModelReference = z
+  .string()
+  .regex(new RegExp(`^${VERSION}$`), 'expected the name of a model, or name@digest')
+  .describe('A model by name (its newest version) or by version, `name@<first 12 or more hex digits of the digest>`.');
+const MODEL = /^model /;
+/** The run, or the model, that a run begins with. */
+export const Start = z
+  .string()
+  .regex(
+    new RegExp(`^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|model ${VERSION})$`),
+    'expected the id of a run, or `model` with its name',
+  );
+/** The reference of a model where that is what a run begins with: of `model NAME@DIGEST` what follows the word. */
+export const modelNamedBy = (start: string): string | undefined =>
+  MODEL.test(start) ? start.slice('model '.length) : undefined;
+
 export const Normalisation = z
   .strictObject({
     mean: z.array(z.number().min(-10).max(10)).min(1).max(3),

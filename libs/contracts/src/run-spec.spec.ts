@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { Augmentation, augmentationName } from './augmentation.js';
 import { canonicalJson } from './canonical-json.js';
 import { labelsPerClass } from './dataset.js';
+import { modelNamedBy } from './run-settings.js';
 import { RunSpec, withoutUnread } from './run-spec.js';
 
 describe('specs', () => {
@@ -44,6 +45,23 @@ describe('specs', () => {
     expect(read({ kind: 'embed', from, maps: ['umap'], umap: { neighbors: 5 } })).not.toBe(
       read({ kind: 'embed', from, maps: ['umap'] }),
     );
+  });
+
+  test('of before have none of the fields that came with models, and so the digests that they had', () => {
+    const spec = RunSpec.parse({ kind: 'pretrain', dataset: 'x' });
+    expect(spec).not.toHaveProperty('from');
+    expect(spec).toHaveProperty('encoder', { name: 'small-resnet', width: 32 });
+  });
+
+  test('begin with a run or a model, and with nothing else', () => {
+    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+    const begins = (start: string) => RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from: start });
+    for (const start of [from, 'model resnet18', 'model resnet18@0123456789ab'])
+      expect(begins(start).success).toBe(true);
+    for (const start of ['resnet18', 'model', 'model ', 'model a b', 'model a@0123', `${from}0`, 'model ../a'])
+      expect(begins(start).error?.issues, start).toMatchObject([{ path: ['from'] }]);
+    expect(modelNamedBy('model resnet18@0123456789ab')).toBe('resnet18@0123456789ab');
+    expect(modelNamedBy(from)).toBeUndefined();
   });
 
   test('name a combination of views in their order', () => {

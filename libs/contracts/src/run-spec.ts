@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Embed, Evaluate, ExportModel, Interpolate } from './evaluation-spec.js';
+import { ImportModel } from './model.js';
 import { PrepareDataset } from './prepare-spec.js';
 import { Autoencode, Distill, Finetune, Pretrain } from './training-spec.js';
 
@@ -13,6 +14,7 @@ export const TRAINING_CODE_VERSION = 6;
 export const RunSpec = z
   .discriminatedUnion('kind', [
     PrepareDataset,
+    ImportModel,
     Pretrain,
     Finetune,
     Distill,
@@ -27,6 +29,7 @@ export type RunSpec = z.infer<typeof RunSpec>;
 export type RunKind = RunSpec['kind'];
 export const RUN_KINDS = [
   'prepare-dataset',
+  'import-model',
   'pretrain',
   'finetune',
   'distill',
@@ -38,24 +41,32 @@ export const RUN_KINDS = [
 ] as const satisfies readonly RunKind[];
 
 const TRAINED = ['pretrain', 'finetune', 'distill', 'autoencode'] as const;
+const WITH_ENCODER = [...TRAINED, 'import-model'] as const;
 /** Which kinds the run in `from` may be of, by the kind of the run. */
 export const PARENT_KINDS: Record<RunKind, readonly RunKind[]> = {
   'prepare-dataset': [],
-  pretrain: [],
+  'import-model': [],
+  pretrain: ['import-model'],
   autoencode: [],
-  finetune: TRAINED,
-  evaluate: TRAINED,
-  embed: TRAINED,
-  export: TRAINED,
+  finetune: WITH_ENCODER,
+  evaluate: WITH_ENCODER,
+  embed: WITH_ENCODER,
+  export: WITH_ENCODER,
   distill: ['finetune', 'distill'],
   interpolate: ['autoencode'],
 };
 
-/** The runs that a run waits for and takes its input from, the one whose model it uses first. */
+/**
+ * The runs that a run waits for and takes its input from, the one whose model it uses first. Of what is submitted
+ * `from` may name a model instead, which is then the run that took it in.
+ */
 export const parentsOf = (spec: RunSpec): string[] => [
-  ...('from' in spec && spec.from !== null ? [spec.from] : []),
+  ...('from' in spec && spec.from ? [spec.from] : []),
   ...('alignTo' in spec && spec.alignTo !== null ? [spec.alignTo] : []),
 ];
+
+/** Kinds whose runs are never reused: what lies in the data root may have changed since. */
+export const READS_DATA_ROOT: readonly RunKind[] = ['prepare-dataset', 'import-model'];
 
 /** Settings that only some methods of pretraining, variants of autoencoders or kinds of maps read. */
 const READ_BY: Record<string, readonly string[]> = {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { DatasetSummary } from './dataset-summary.js';
 import { DatasetManifest, Name } from './dataset.js';
 import { dateTime, list, maxSeconds, optionalDateTime, priority, project, tags } from './http-fields.js';
+import { ModelManifest } from './model.js';
 import { RUN_KINDS, RunSpec } from './run-spec.js';
 import { RunStatus, StatusReason } from './run-status.js';
 import { Labels, Requires } from './workers-api.js';
@@ -72,6 +73,7 @@ export const Run = z
         metrics: z.record(z.string(), z.number()),
         dataset: DatasetManifest.optional(),
         summary: DatasetSummary.optional(),
+        model: ModelManifest.optional(),
         labels: LabelsUsed.optional(),
       })
       .nullable()

@@ -21,6 +21,12 @@ describe('sweeps', () => {
     return [];
   };
 
+  test('have stages that begin with a model: it is no stage', () => {
+    const given = { evaluate: { kind: 'evaluate', dataset: 'x', from: 'model resnet18' } };
+    const [trial] = expandSweep(parse({ stages: given, controls: ['random_init_probe'] }));
+    expect(trial!.runs).toMatchObject([{ stage: 'evaluate', parentStage: null, spec: { from: 'model resnet18' } }]);
+  });
+
   test('are every combination, the last parameter fastest, parents before children', () => {
     const trials = expandSweep(
       parse({

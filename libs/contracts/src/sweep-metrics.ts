@@ -7,6 +7,7 @@ const TRAINING = ['train/loss', 'train/learning_rate', 'train/images_per_second'
 /** What runs of each kind report. */
 const REPORTED: Record<RunKind, readonly string[]> = {
   'prepare-dataset': [],
+  'import-model': [],
   pretrain: [
     'eval/knn',
     'eval/probe_accuracy',

@@ -4,6 +4,7 @@
  */
 import type { DatasetSummary } from './dataset-summary.js';
 import type { DatasetManifest, Split } from './dataset.js';
+import type { ModelManifest } from './model.js';
 import type { RunSpec } from './run-spec.js';
 import type { StatusReason } from './run-status.js';
 
@@ -19,7 +20,7 @@ export interface SplitFiles {
 
 /** Where the trainer finds what its run needs: absolute paths of files that the parent has verified. */
 export interface TrainerInputs {
-  /** Root that `prepare-dataset` paths are relative to and must not leave. */
+  /** Root that paths of `prepare-dataset` and `import-model` are relative to and must not leave. */
   dataRoot: string;
   dataset?: { manifest: DatasetManifest; files: Partial<Record<Split, SplitFiles>> };
   /** The parent run's `model` artifact. */
@@ -77,6 +78,8 @@ export interface RunResult {
   metrics: Record<string, number>;
   dataset?: DatasetManifest;
   summary?: DatasetSummary;
+  /** Of a model that was taken in. */
+  model?: ModelManifest;
   /** Where it used labels: how many, and the sha256 of their rows. */
   labels?: { count: number; sha256: string };
 }

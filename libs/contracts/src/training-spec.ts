@@ -12,6 +12,7 @@ import {
   Projection,
   RunId,
   Schedule,
+  Start,
 } from './run-settings.js';
 import { batchSize, epochs, evalSplit, labelFraction, noEncoderWithParent, seed } from './spec-fields.js';
 
@@ -59,6 +60,9 @@ export const Pretrain = z
     kind: z.literal('pretrain'),
     method: z.enum(METHODS).default('simclr'),
     dataset: DatasetReference,
+    from: Start.optional().describe(
+      '`model NAME`: the model whose encoder it begins with. `encoder` is then that one, and is left out.',
+    ),
     encoder: Encoder.prefault({}),
     projection: Projection.prefault({}),
     augmentation: Augmentation.optional(),
@@ -166,7 +170,9 @@ export const Finetune = z
       .default('classification')
       .describe('`segmentation` gives each pixel a class, for datasets with masks.'),
     dataset: DatasetReference,
-    from: RunId.nullable().describe('The run whose encoder is tuned; null trains the same network from scratch.'),
+    from: Start.nullable().describe(
+      'The run whose encoder is tuned, or `model NAME`; null trains the same network from scratch.',
+    ),
     encoder: Encoder.optional().describe(
       `From scratch only: with \`from\`, the encoder is the parent's. ${Encoder.description}`,
     ),

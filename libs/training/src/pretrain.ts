@@ -40,7 +40,7 @@ import { fitProbe, reportProbe, type LinearProbe } from './linear-probe.js';
 import { newHead } from './methods/method.js';
 import { methodOf } from './methods/methods.js';
 import { paddedAlike, pictureOf, writeGrid } from './pictures.js';
-import { newEncoder, openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
+import { openData, reportNeighbours, requireBatch, startingEncoder, storeModel, type Data } from './run-inputs.js';
 import { Session, TrainingError, type TrainContext } from './session.js';
 
 /** Samples of the evaluation split whose alignment and uniformity are measured. */
@@ -58,7 +58,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   if (inputs.checkpoint === undefined) await storeViews(spec, views, data, context);
   const size = viewSizeOf(spec);
   const seen = sampleAt(sample, size);
-  const encoder = newEncoder(spec.encoder, seen, spec.seed);
+  const { encoder } = await startingEncoder(spec, inputs, seen);
   const head = newHead(spec, encoder);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;

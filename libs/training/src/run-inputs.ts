@@ -170,7 +170,7 @@ interface Start {
  */
 export async function startingEncoder(
   spec: {
-    from: string | null;
+    from?: string | null | undefined;
     encoder?: Encoder | undefined;
     seed: number;
     checkpoint?: number | undefined;
@@ -179,7 +179,7 @@ export async function startingEncoder(
   inputs: TrainerInputs,
   sample: SampleShape,
 ): Promise<Start> {
-  if (spec.from === null) {
+  if (!spec.from) {
     if (!spec.encoder) throw new TrainingError('invalid_spec', 'expected an encoder in a spec without a parent');
     const encoder = newEncoder(spec.encoder, sample, spec.seed);
     return { encoder, architecture: spec.encoder, parent: undefined, size: undefined };
@@ -206,12 +206,12 @@ export async function startingEncoder(
   };
 }
 
-/** Stores networks as the run's `model` artifact. */
+/** Stores networks as the run's `model` artifact. Returns the file's path. */
 export async function storeModel(
   state: Omit<ModelState, 'range'>,
   models: LayersModel[],
   context: TrainContext,
-): Promise<void> {
+): Promise<string> {
   const file = path.join(context.workDir, 'model.safetensors');
   await writeTensors(file, { ...state, range: [0, 1] }, weightsOf(...models));
   await context.store({
@@ -221,4 +221,5 @@ export async function storeModel(
     path: file,
     step: null,
   });
+  return file;
 }

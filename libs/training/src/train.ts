@@ -7,6 +7,7 @@ import { embed } from './embed/embed.js';
 import { evaluate } from './evaluate.js';
 import { exportModel } from './export/export.js';
 import { finetune } from './finetune.js';
+import { importModel } from './import/import.js';
 import { interpolate } from './interpolate.js';
 import { pretrain } from './pretrain.js';
 import { TrainingError, type TrainContext } from './session.js';
@@ -20,6 +21,8 @@ export type TrainSpec = Exclude<RunSpec, { kind: 'prepare-dataset' }>;
 export async function train(spec: TrainSpec, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   try {
     switch (spec.kind) {
+      case 'import-model':
+        return await importModel(spec, inputs, context);
       case 'pretrain':
         return await pretrain(spec, inputs, context);
       case 'finetune':

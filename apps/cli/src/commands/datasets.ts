@@ -1,15 +1,14 @@
 /** Dataset versions. */
 import { sampleText, type DataFolder } from '#libs/contracts';
 import type { Command } from 'commander';
-import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { belowRoot, dataRootHere } from '../data-root.js';
 import { specOf, withDatasetOptions, type DatasetOptions } from '../dataset-options.js';
 import { summaryText } from '../dataset-summary.js';
 import { UsageError } from '../document.js';
 import { follow } from '../outcome.js';
 import { client, out, say, settings, show } from '../program.js';
 import { age, table } from '../render.js';
-import { readState } from '../stack-state.js';
 
 export function addDatasets(program: Command): void {
   const datasets = program.command('datasets').description('dataset versions');
@@ -56,7 +55,7 @@ export function addDatasets(program: Command): void {
   ).action(async (name: string, given: string | undefined, options: DatasetOptions) => {
     const spec = specOf(options);
     const api = await client();
-    const { dataRoot } = (await readState(settings().dir)) ?? {};
+    const dataRoot = await dataRootHere();
     const source = given ?? (await fetched(name, dataRoot));
     const { run } = await api.submitRun({
       spec: { kind: 'prepare-dataset', name, path: await belowRoot(source, dataRoot), ...spec },
@@ -93,15 +92,4 @@ async function fetched(name: string, dataRoot: string | undefined): Promise<stri
   const target = path.join(dataRoot, 'cifar10');
   await fetchCifar10(target, undefined, say);
   return target;
-}
-
-/** A path as it is typed here, where it lies in the stack's data root; else as the API shall read it. */
-async function belowRoot(source: string, dataRoot: string | undefined): Promise<string> {
-  const absolute = path.resolve(source);
-  if (!dataRoot || !absolute.startsWith(dataRoot + path.sep)) return source;
-  const isThere = await stat(absolute).then(
-    () => true,
-    () => false,
-  );
-  return isThere ? path.relative(dataRoot, absolute) : source;
 }

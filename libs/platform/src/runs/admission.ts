@@ -8,19 +8,22 @@ import {
   Encoder,
   parentsOf,
   REUSABLE_STATUSES,
+  READS_DATA_ROOT,
   type Fault,
+  type ModelManifest,
   type RunKind,
   type RunSpec,
   type RunStatus,
   type SampleShape,
 } from '#libs/contracts';
-import { randomUUIDv7 } from 'node:crypto';
 import { Prisma, type Transaction } from '../machine/database.js';
 import { inTurns, Turns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
+import { ascendingIds } from './ascending-ids.js';
 import { runDigest } from './digests.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
-import { manifestOf, specOf } from './records.js';
+import { startFaults, withModels, withTheirEncoder } from './models.js';
+import { manifestOf, modelOfRun, specOf } from './records.js';
 import { knownOf, type Known, type Reuse } from './reuse.js';
 
 /** A run that is asked for. */
@@ -61,6 +64,8 @@ interface ExistingRun {
   status: RunStatus;
   spec: RunSpec;
   datasetDigest: string | null;
+  /** Of a run that took one in. */
+  model: ModelManifest | undefined;
 }
 
 /** What the drafts of a submit name: datasets by reference, runs by id. */
@@ -90,18 +95,19 @@ const isReusable = (status: RunStatus): boolean => (REUSABLE_STATUSES as readonl
  */
 export async function admit(
   tx: Transaction,
-  drafts: readonly Draft[],
+  given: readonly Draft[],
   options: { dataRoot: string; reuse: Reuse },
 ): Promise<Placement[]> {
+  const drafts = await withModels(tx, given);
   const named = await lookUp(tx, drafts);
   const faults: Fault[] = [];
   const turns = new Turns();
   const complete: Complete[] = [];
   for (const [index, draft] of drafts.entries()) {
-    const given = draft.parent === undefined ? undefined : complete[draft.parent];
-    if (draft.parent !== undefined && (!given || draft.parent >= index))
+    const parent = draft.parent === undefined ? undefined : complete[draft.parent];
+    if (draft.parent !== undefined && (!parent || draft.parent >= index))
       throw new TypeError(`expected a parent before draft ${index}, got ${draft.parent}`);
-    complete.push(await check(tx, draft, given, named, options.dataRoot, faults));
+    complete.push(await check(tx, draft, parent, named, options.dataRoot, faults));
     if (turns.over) await turns.next();
   }
   if (faults.length) throw RequestError.invalid(distinct(faults));
@@ -143,15 +149,22 @@ async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named>
   return {
     datasets,
     datasetNames: names.map(({ name }) => name),
-    parents: new Map(parents.map((run) => [run.id, { ...run, spec: specOf(run) }])),
+    parents: new Map(parents.map((run) => [run.id, { ...run, spec: specOf(run), model: modelOfRun(run) }])),
     samples,
   };
 }
 
 /** Share-locked until the transaction ends, the oldest first. */
-async function existingRuns(tx: Transaction, condition: Prisma.Sql): Promise<ExistingRun[]> {
-  return tx.$queryRaw<ExistingRun[]>`
-    SELECT id, digest, kind, status::text AS status, spec, dataset_digest AS "datasetDigest"
+async function existingRuns(tx: Transaction, condition: Prisma.Sql) {
+  return tx.$queryRaw<(Omit<ExistingRun, 'model'> & { result: unknown })[]>`
+    SELECT
+      id,
+      digest,
+      kind,
+      status::text AS status,
+      spec,
+      dataset_digest AS "datasetDigest",
+      CASE WHEN kind = 'import-model' THEN result END AS result
     FROM run
     WHERE ${condition}
     ORDER BY created_at
@@ -169,19 +182,24 @@ async function check(
 ): Promise<Complete> {
   const at: At = (...field) => draft.setBy?.get(field.join('.')) ?? [...draft.path, ...field];
   const dataset = 'dataset' in draft.spec ? named.datasets.get(draft.spec.dataset) : undefined;
-  const spec = withParentless(withDataset(draft.spec, dataset), given);
-  if (spec.kind === 'prepare-dataset') faults.push(...pathFaults(spec, dataRoot, at));
-  else if ('dataset' in spec && dataset) faults.push(...datasetFaults(draft.spec as typeof spec, dataset, at));
+  const model = given ? undefined : modelBegunWith(draft.spec, named);
+  const spec = withTheirEncoder(withParentless(withDataset(draft.spec, dataset), given), model);
+  faults.push(...startFaults(draft.spec, model, at));
+  faults.push(...pathFaults(spec, dataRoot, at));
+  if ('dataset' in spec && dataset) faults.push(...datasetFaults(draft.spec as typeof spec, dataset, at));
   else if ('dataset' in spec) faults.push(missingDataset(spec.dataset, named, at));
   const parent = parentOf(spec, given, named, dataset?.manifest.sample, at);
   faults.push(...parent.faults);
-  if ('checkpoint' in spec && spec.checkpoint !== undefined && spec.from !== null)
+  if ('checkpoint' in spec && spec.checkpoint !== undefined && spec.from)
     faults.push(...(await checkpointFaults(tx, given ? undefined : spec.from, spec.checkpoint, at)));
   const aligned = alignedTo(spec, named, at);
   faults.push(...aligned.faults);
   const digest = runDigest(spec, dataset?.manifest.digest ?? null, parent.digest, aligned.digest);
   return { spec, digest, dataset };
 }
+
+const modelBegunWith = (spec: RunSpec, { parents }: Named): ModelManifest | undefined =>
+  'from' in spec && spec.from ? parents.get(spec.from)?.model : undefined;
 
 /** What only the dataset can fill in. */
 function withDataset(spec: RunSpec, dataset: KnownDataset | undefined): RunSpec {
@@ -219,18 +237,22 @@ function parentOf(
   at: At,
 ): { digest: string | null; faults: Fault[] } {
   if (!('from' in spec)) return { digest: null, faults: [] };
+  const fault = (message: string) => ({ digest: null, faults: [{ path: at('from'), message }] });
+  if (given?.spec.kind === 'import-model')
+    return fault('expected a model that has been taken in: do that first, then name it by `from: model NAME`');
   if (given) {
     const faults = parentFaults(spec, sample, { spec: given.spec, sample: given.dataset?.manifest.sample }, at);
     return { digest: given.digest, faults };
   }
-  if (spec.from === null) return { digest: null, faults: [] };
+  if (!spec.from) return { digest: null, faults: [] };
   const parent = named.parents.get(spec.from);
-  const fault = (message: string) => ({ digest: null, faults: [{ path: at('from'), message }] });
   if (!parent) return fault(`expected the id of a run, got ${spec.from}: there is no such run`);
   if (!isReusable(parent.status))
     return fault(`expected a run that has succeeded or still can, got one that is ${parent.status}: retry it first`);
-  const of = { spec: parent.spec, sample: named.samples.get(parent.datasetDigest ?? '') };
-  return { digest: parent.digest, faults: parentFaults(spec, sample, of, at) };
+  if (parent.kind === 'import-model' && !parent.model)
+    return fault(`expected a model that has been taken in, its run is ${parent.status}: wait until it has succeeded`);
+  const of = { spec: parent.spec, sample: parent.model?.sample ?? named.samples.get(parent.datasetDigest ?? '') };
+  return { digest: parent.model?.digest ?? parent.digest, faults: parentFaults(spec, sample, of, at) };
 }
 
 /** The same of the embed run that another is aligned to. */
@@ -264,22 +286,6 @@ function dependencies(
   return { parentIds, status: waits ? 'pending' : 'queued', outcome: 'new' };
 }
 
-/**
- * UUIDv7s in ascending order, because runs of one submission start in that of their ids: the first random bits are a
- * counter within the millisecond, which goes on to the next when it is full (RFC 9562, section 6.2, methods 1 and 4).
- */
-function* ascendingIds(): Generator<string, never> {
-  let [millisecond, counter] = [0, 0];
-  for (;;) {
-    counter = (counter + 1) % 4096;
-    if (counter === 0) millisecond++;
-    if (Date.now() > millisecond) [millisecond, counter] = [Date.now(), 0];
-    const time = millisecond.toString(16).padStart(12, '0');
-    const count = counter.toString(16).padStart(3, '0');
-    yield `${time.slice(0, 8)}-${time.slice(8)}-7${count}-${randomUUIDv7().slice(19)}`;
-  }
-}
-
 async function placed(
   drafts: readonly Draft[],
   complete: readonly Complete[],
@@ -290,8 +296,7 @@ async function placed(
   const byDigest = new Map<string, Placement>();
   const ids = ascendingIds();
   const place = ({ spec, digest, dataset }: Complete, draft: Draft): Placement => {
-    // What a folder holds may have changed since it was last prepared.
-    const mayShare = spec.kind !== 'prepare-dataset';
+    const mayShare = !READS_DATA_ROOT.includes(spec.kind);
     const earlier = mayShare ? byDigest.get(digest) : undefined;
     if (earlier) return { ...earlier, outcome: earlier.outcome === 'existing' ? 'existing' : 'shared' };
     const existing = mayShare ? reusable.get(digest) : undefined;

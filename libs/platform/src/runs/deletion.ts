@@ -1,9 +1,9 @@
 /**
- * What people delete: runs, sweeps and dataset versions, where nothing else needs them. Rows go in one transaction with
- * the check that they may; the points of a run's metrics follow in batches (`dispatch/retention.ts`), and files when
- * artifacts are collected.
+ * What people delete: runs, sweeps, and versions of datasets and models, where nothing else needs them. Rows go in one
+ * transaction with the check that they may; the points of a run's metrics follow in batches (`dispatch/retention.ts`),
+ * and files when artifacts are collected.
  *
- * Whoever comes to need a run or a dataset version holds its row while saying so (`admission.ts`): it is seen here, or
+ * Whoever comes to need a run or a version holds its row while saying so (`admission.ts`): it is seen here, or
  * finds that the row is gone.
  */
 import { isTerminal, TERMINAL_STATUSES, type DeletedSweep, type RunStatus } from '#libs/contracts';
@@ -22,6 +22,7 @@ interface Need {
   child: string | null;
   sweep: string | null;
   dataset: string | null;
+  model: string | null;
 }
 
 /**
@@ -34,8 +35,18 @@ export const needOf = (child: Prisma.Sql): Prisma.Sql => Prisma.sql`
     WHEN EXISTS (SELECT 1 FROM trial_run WHERE trial_run.run_id = run.id) THEN 'in_sweep'
     WHEN EXISTS (SELECT 1 FROM run_dependency WHERE parent_id = run.id AND ${child}) THEN 'has_children'
     WHEN EXISTS (SELECT 1 FROM dataset WHERE dataset.run_id = run.id) THEN 'has_dataset'
+    WHEN EXISTS (SELECT 1 FROM model WHERE model.run_id = run.id) THEN 'has_model'
     ELSE 'done'
   END`;
+
+/** A sweep with trials that are yet to start and name this; NULL where there is none. */
+const waitingSweep = (named: string): Prisma.Sql => Prisma.sql`(
+  SELECT sweep.id::text
+  FROM sweep
+  JOIN trial ON trial.sweep_id = sweep.id
+  WHERE sweep.steered AND sweep.cancelled_at IS NULL
+    AND trial.draft IS NOT NULL AND position(${named} IN trial.draft::text) > 0
+  LIMIT 1)`;
 
 export class Deletion {
   constructor(private readonly database: Database) {}
@@ -43,8 +54,8 @@ export class Deletion {
   /**
    * Deletes a run that has ended, with its attempts, events, log lines, metrics and artifacts. Equal submits are
    * trained anew from then on.
-   * @throws RequestError `not_found`; `invalid_state` for a run that has not ended, or that another run, a sweep or a
-   *   dataset needs, naming it.
+   * @throws RequestError `not_found`; `invalid_state` for a run that has not ended, or that another run, a sweep, a
+   *   dataset or a model needs, naming it.
    */
   async run(runId: string): Promise<void> {
     await this.database.transaction(async (tx) => {
@@ -132,12 +143,7 @@ export class Deletion {
         SELECT
           (SELECT count(*)::int FROM run WHERE dataset_digest = ${digest}) AS runs,
           (SELECT id::text FROM run WHERE dataset_digest = ${digest} LIMIT 1) AS run,
-          (SELECT sweep.id::text
-            FROM sweep
-            JOIN trial ON trial.sweep_id = sweep.id
-            WHERE sweep.steered AND sweep.cancelled_at IS NULL
-              AND trial.draft IS NOT NULL AND position(${reference} IN trial.draft::text) > 0
-            LIMIT 1) AS sweep`;
+          ${waitingSweep(reference)} AS sweep`;
       if (needs!.runs > 0 && row.copies === 1)
         throw new RequestError(
           'invalid_state',
@@ -152,6 +158,39 @@ export class Deletion {
             'cancel that one first',
         );
       await tx.$executeRaw`DELETE FROM dataset WHERE name = ${name} AND digest = ${digest}`;
+    });
+  }
+
+  /**
+   * Deletes a version of a model. The run that took it in stays, and can be deleted then.
+   * @throws RequestError `not_found`; `invalid_state` where runs, or trials that are yet to start, begin with it.
+   */
+  async model(name: string, digest: string): Promise<void> {
+    await this.database.transaction(async (tx) => {
+      const [row] = await tx.$queryRaw<{ runId: string }[]>`
+        SELECT run_id AS "runId"
+        FROM model
+        WHERE name = ${name} AND digest = ${digest}
+        FOR UPDATE`;
+      const reference = `${name}@${digest.slice(0, 12)}`;
+      if (!row) throw new RequestError('not_found', `expected a model, got ${reference}: there is none`);
+      const [needs] = await tx.$queryRaw<{ runs: number; run: string | null; sweep: string | null }[]>`
+        SELECT
+          (SELECT count(*)::int FROM run_dependency WHERE parent_id = ${row.runId}::uuid) AS runs,
+          (SELECT run_id::text FROM run_dependency WHERE parent_id = ${row.runId}::uuid LIMIT 1) AS run,
+          ${waitingSweep(row.runId)} AS sweep`;
+      if (needs!.runs > 0)
+        throw new RequestError(
+          'invalid_state',
+          `expected a model that no run began with, but ${needs!.runs} did (such as ${needs!.run}): delete them first`,
+        );
+      if (needs!.sweep !== null)
+        throw new RequestError(
+          'invalid_state',
+          `expected a model that nothing waits for, but sweep ${needs!.sweep} has trials yet to start that begin ` +
+            'with it: cancel that one first',
+        );
+      await tx.$executeRaw`DELETE FROM model WHERE name = ${name} AND digest = ${digest}`;
     });
   }
 
@@ -171,7 +210,8 @@ export class Deletion {
         ${needOf(Prisma.sql`true`)} AS outcome,
         (SELECT run_id::text FROM run_dependency WHERE parent_id = run.id LIMIT 1) AS child,
         (SELECT sweep_id::text FROM trial_run WHERE run_id = run.id LIMIT 1) AS sweep,
-        (SELECT name || '@' || left(digest, 12) FROM dataset WHERE run_id = run.id LIMIT 1) AS dataset
+        (SELECT name || '@' || left(digest, 12) FROM dataset WHERE run_id = run.id LIMIT 1) AS dataset,
+        (SELECT name || '@' || left(digest, 12) FROM model WHERE run_id = run.id LIMIT 1) AS model
       FROM run
       WHERE id = ANY(${ids})
       ORDER BY id`;
@@ -259,11 +299,13 @@ export class Deletion {
 }
 
 /** In a sentence; undefined where nothing is against it. */
-function reasonAgainst({ status, outcome, child, sweep, dataset }: Need): string | undefined {
+function reasonAgainst({ status, outcome, child, sweep, dataset, model }: Need): string | undefined {
   if (outcome === 'done') return undefined;
   if (!isTerminal(status)) return `expected a run that has ended, got one that is ${status}: cancel it first`;
   if (sweep !== null)
     return `expected a run that nothing needs, but it is part of sweep ${sweep}: delete that one first`;
   if (child !== null) return `expected a run that nothing needs, but run ${child} hangs on it: delete that one first`;
+  if (model !== null)
+    return `expected a run that nothing needs, but model ${model} was taken in by it: delete that one first`;
   return `expected a run that nothing needs, but dataset ${dataset} was prepared by it: delete that one first`;
 }

@@ -1,5 +1,6 @@
 /** Why a run is, or is not, another's result. */
 import {
+  READS_DATA_ROOT,
   canonicalJson,
   REUSABLE_STATUSES,
   withoutUnread,
@@ -87,8 +88,10 @@ function compare(here: Identity, there: Identity): Why {
   const same = here.digest === there.digest;
   const reason = (): string => {
     if (here.id !== null && here.id === there.id) return 'it is the same run';
-    if (same && here.kind === 'prepare-dataset')
-      return 'the specs are equal, but what a folder holds may have changed: datasets are always prepared anew';
+    if (same && READS_DATA_ROOT.includes(here.kind)) {
+      const what = here.kind === 'import-model' ? 'models are always taken in' : 'datasets are always prepared';
+      return `the specs are equal, but what a folder holds may have changed: ${what} anew`;
+    }
     if (same && reusable) return "all that the digest is made of is equal: one is the other's result";
     if (same) return `the specs are equal, but that run is ${there.status} and gives no result: retry it`;
     const first = differences.slice(0, 5).map(({ field }) => field);
@@ -101,7 +104,7 @@ function compare(here: Identity, there: Identity): Why {
     against: there.id,
     digest: here.digest,
     againstDigest: there.digest,
-    reused: same && reusable && here.kind !== 'prepare-dataset',
+    reused: same && reusable && !READS_DATA_ROOT.includes(here.kind),
     reason: reason(),
     differences,
   };
@@ -176,7 +179,7 @@ export class Explanations {
     const rows = await this.database.prisma.$queryRaw<RunRow[]>`
       SELECT r.id, r.kind, r.status::text AS status, r.digest, r.spec, r.dataset_digest AS "datasetDigest",
         (
-          SELECT jsonb_object_agg(p.id::text, p.digest)
+          SELECT jsonb_object_agg(p.id::text, coalesce(p.result->'model'->>'digest', p.digest))
           FROM run_dependency d JOIN run p ON p.id = d.parent_id
           WHERE d.run_id = r.id) AS parents
       FROM run r

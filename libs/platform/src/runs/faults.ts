@@ -286,7 +286,8 @@ export async function checkpointFaults(
 }
 
 /** The path stays below the data root as far as its text says; the worker looks at links. */
-export function pathFaults(spec: Extract<RunSpec, { kind: 'prepare-dataset' }>, dataRoot: string, at: At): Fault[] {
+export function pathFaults(spec: RunSpec, dataRoot: string, at: At): Fault[] {
+  if (spec.kind !== 'prepare-dataset' && spec.kind !== 'import-model') return [];
   if (!leadsOut(dataRoot, path.resolve(dataRoot, spec.path))) return [];
   return [{ path: at('path'), message: `expected a path inside the data root, got ${spec.path}` }];
 }

@@ -72,8 +72,8 @@ export class Leases {
   }
 
   /**
-   * The run is done. A prepared dataset becomes visible in the same transaction, and runs that waited for this one are
-   * queued.
+   * The run is done. A prepared dataset, or a model that was taken in, becomes visible in the same transaction, and
+   * runs that waited for this one are queued.
    * A run that was cancelled meanwhile ends as cancelled; one that was to pause is done. Returns the status it ended
    * in.
    * @throws LeaseLostError
@@ -92,6 +92,13 @@ export class Leases {
         await tx.$executeRaw`
           INSERT INTO dataset (name, digest, manifest, run_id)
           VALUES (${dataset.name}, ${dataset.digest}, ${JSON.stringify(dataset)}::jsonb, ${token.runId}::uuid)
+          ON CONFLICT (name, digest) DO UPDATE SET created_at = now()`;
+      }
+      if (kept.model) {
+        const { model } = kept;
+        await tx.$executeRaw`
+          INSERT INTO model (name, digest, manifest, run_id)
+          VALUES (${model.name}, ${model.digest}, ${JSON.stringify(model)}::jsonb, ${token.runId}::uuid)
           ON CONFLICT (name, digest) DO UPDATE SET created_at = now()`;
       }
       return 'succeeded';

@@ -11,7 +11,7 @@ import {
 import type { Placement } from './admission.js';
 import type { Transaction } from '../machine/database.js';
 import { inTurns } from '../machine/turns.js';
-import { manifestOf, specOf } from './records.js';
+import { manifestOf, modelOfRun, specOf } from './records.js';
 import { takesRuns } from './sql.js';
 
 interface Place {
@@ -97,7 +97,10 @@ async function datasetsOf(tx: Transaction, placements: readonly Placement[]): Pr
   return new Map(rows.map((row) => [row.digest, manifestOf(row)]));
 }
 
-/** The encoder of a spec, its own or that of the nearest ancestor which has one, and the size at which it sees. */
+/**
+ * The encoder of a spec, its own or that of the nearest ancestor which has one or took one in, and the size at which it
+ * sees.
+ */
 async function inheritedOf(
   tx: Transaction,
   placements: readonly Placement[],
@@ -105,12 +108,20 @@ async function inheritedOf(
   const byId = new Map(placements.map((placement) => [placement.runId, placement.spec]));
   const outside = [...new Set(placements.flatMap(({ parentIds }) => parentIds.filter((id) => !byId.has(id))))];
   const rows = outside.length
-    ? await tx.run.findMany({ where: { id: { in: outside } }, select: { id: true, spec: true } })
+    ? await tx.run.findMany({
+        where: { id: { in: outside } },
+        select: { id: true, kind: true, spec: true, result: true },
+      })
     : [];
-  for (const row of rows) byId.set(row.id, specOf(row));
+  const takenIn = new Map<string, Encoder>();
+  for (const row of rows) {
+    byId.set(row.id, specOf(row));
+    const model = row.kind === 'import-model' ? modelOfRun(row) : undefined;
+    if (model) takenIn.set(row.id, model.encoder);
+  }
   const encoderOf = (spec: RunSpec | undefined): Encoder | undefined => {
     if (spec && 'encoder' in spec && spec.encoder) return spec.encoder;
-    return spec && 'from' in spec && spec.from ? encoderOf(byId.get(spec.from)) : undefined;
+    return spec && 'from' in spec && spec.from ? (takenIn.get(spec.from) ?? encoderOf(byId.get(spec.from))) : undefined;
   };
   const sizeOf = (spec: RunSpec | undefined): number | undefined => {
     if (spec?.kind === 'pretrain') return viewSizeOf(spec);

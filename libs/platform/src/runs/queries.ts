@@ -23,6 +23,7 @@ import { decodeCursor, encodeCursor, pageOf, type Page } from './page.js';
 import {
   artifactRecord,
   datasetRecord,
+  modelRecord,
   eventRecord,
   logLineRecord,
   runsById,
@@ -30,6 +31,8 @@ import {
   type ArtifactRecord,
   type DatasetRecord,
   type DatasetRow,
+  type ModelRecord,
+  type ModelRow,
   type LogLineRecord,
   type MetricSeriesRecord,
   type RunDetailRecord,
@@ -234,26 +237,11 @@ export class RunQueries {
     return untakenSeconds(this.prisma, this.options);
   }
 
-  // Datasets and workers
+  // Datasets, models and workers
 
   /** All versions, the newest first. */
-  async datasets({ limit, cursor }: ListPage): Promise<Page<DatasetRecord>> {
-    const after = decodeCursor(cursor, 'date', 'text', 'text') as [string, string, string] | undefined;
-    const at = after && new Date(after[0]);
-    const rows = await this.prisma.dataset.findMany({
-      where: after
-        ? {
-            OR: [
-              { createdAt: { lt: at! } },
-              { createdAt: at!, name: { gt: after[1] } },
-              { createdAt: at!, name: after[1], digest: { gt: after[2] } },
-            ],
-          }
-        : {},
-      orderBy: [{ createdAt: 'desc' }, { name: 'asc' }, { digest: 'asc' }],
-      take: limit + 1,
-    });
-    return pageOf(rows, limit, (row) => encodeCursor(row.createdAt.toISOString(), row.name, row.digest), datasetRecord);
+  async datasets(page: ListPage): Promise<Page<DatasetRecord>> {
+    return pageOf(await this.prisma.dataset.findMany(versionsOf(page)), page.limit, versionCursor, datasetRecord);
   }
 
   /** `name` for its newest version, or `name@digest`. @throws DamagedRowError */
@@ -264,12 +252,21 @@ export class RunQueries {
 
   /** The same as it is stored. */
   async datasetVersion(reference: string): Promise<DatasetRow | undefined> {
-    const [name = '', digest = ''] = reference.split('@');
-    const row = await this.prisma.dataset.findFirst({
-      where: { name, digest: { startsWith: digest } },
-      orderBy: { createdAt: 'desc' },
-    });
-    return row ?? undefined;
+    return (await this.prisma.dataset.findFirst(newestOf(reference))) ?? undefined;
+  }
+
+  /** The same of models. */
+  async models(page: ListPage): Promise<Page<ModelRecord>> {
+    return pageOf(await this.prisma.model.findMany(versionsOf(page)), page.limit, versionCursor, modelRecord);
+  }
+
+  async model(reference: string): Promise<ModelRecord | undefined> {
+    const row = await this.modelVersion(reference);
+    return row && modelRecord(row);
+  }
+
+  async modelVersion(reference: string): Promise<ModelRow | undefined> {
+    return (await this.prisma.model.findFirst(newestOf(reference))) ?? undefined;
   }
 
   /**
@@ -313,6 +310,33 @@ export class RunQueries {
       ORDER BY started_at DESC`;
     return intactRows(rows, workerRecord);
   }
+}
+
+/** A page of versions, the newest first, and one more. */
+function versionsOf({ limit, cursor }: ListPage) {
+  const after = decodeCursor(cursor, 'date', 'text', 'text') as [string, string, string] | undefined;
+  const at = after && new Date(after[0]);
+  return {
+    where: after
+      ? {
+          OR: [
+            { createdAt: { lt: at! } },
+            { createdAt: at!, name: { gt: after[1] } },
+            { createdAt: at!, name: after[1], digest: { gt: after[2] } },
+          ],
+        }
+      : {},
+    orderBy: [{ createdAt: 'desc' as const }, { name: 'asc' as const }, { digest: 'asc' as const }],
+    take: limit + 1,
+  };
+}
+const versionCursor = ({ createdAt, name, digest }: { createdAt: Date; name: string; digest: string }): string =>
+  encodeCursor(createdAt.toISOString(), name, digest);
+
+/** The newest version of a name, or of those whose digest begins so. */
+function newestOf(reference: string) {
+  const [name = '', digest = ''] = reference.split('@');
+  return { where: { name, digest: { startsWith: digest } }, orderBy: { createdAt: 'desc' as const } };
 }
 
 /** Damaged rows in the order of those that were asked for. */

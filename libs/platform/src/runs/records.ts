@@ -3,11 +3,13 @@ import {
   Artifact,
   Dataset,
   LogLine,
+  Model,
   Run,
   RunEvent,
   Worker,
   type DatasetManifest,
   type MetricSeries,
+  type ModelManifest,
   type RunDetail,
   type RunRecord,
   type RunSpec,
@@ -21,6 +23,7 @@ export type RunEventRecord = RecordOf<typeof RunEvent>;
 export type ArtifactRecord = RecordOf<typeof Artifact>;
 export type LogLineRecord = RecordOf<typeof LogLine>;
 export type DatasetRecord = RecordOf<typeof Dataset>;
+export type ModelRecord = RecordOf<typeof Model>;
 export type WorkerRecord = RecordOf<typeof Worker>;
 export type MetricSeriesRecord = z.input<typeof MetricSeries>;
 
@@ -94,15 +97,24 @@ export const artifactRecord = (row: Prisma.ArtifactGetPayload<object>): Artifact
 
 export type DatasetRow = Prisma.DatasetGetPayload<object>;
 export const datasetRecord = (row: DatasetRow): DatasetRecord =>
-  checkedRow(Dataset, { resource: 'dataset', id: datasetId(row) }, row);
+  checkedRow(Dataset, { resource: 'dataset', id: versionId(row) }, row);
 
 /** What is stored of a dataset version's samples. @throws DamagedRowError */
 export const manifestOf = (row: { name: string; digest: string; manifest: unknown }): DatasetManifest =>
-  checkedRow(StoredManifest, { resource: 'dataset', id: datasetId(row) }, row).manifest;
+  checkedRow(StoredManifest, { resource: 'dataset', id: versionId(row) }, row).manifest;
 const StoredManifest = Dataset.pick({ manifest: true });
 
+export type ModelRow = Prisma.ModelGetPayload<object>;
+export const modelRecord = (row: ModelRow): ModelRecord =>
+  checkedRow(Model, { resource: 'model', id: versionId(row) }, row);
+
+/** The model that a run took in. @throws DamagedRowError */
+export const modelOfRun = ({ id, result }: { id: string; result: unknown }): ModelManifest | undefined =>
+  checkedRow(StoredResult, { resource: 'run', id }, { result: result ?? null }).result?.model;
+const StoredResult = Run.pick({ result: true });
+
 /** `name@digest` with as much of the digest as tells a version. */
-const datasetId = ({ name, digest }: { name: string; digest: string }): string => `${name}@${digest.slice(0, 12)}`;
+const versionId = ({ name, digest }: { name: string; digest: string }): string => `${name}@${digest.slice(0, 12)}`;
 
 export const workerRecord = (row: { id: string }): WorkerRecord =>
   checkedRow(Worker, { resource: 'worker', id: row.id }, row);

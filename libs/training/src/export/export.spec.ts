@@ -137,6 +137,7 @@ async function expectSame(
   expect(run.metrics['export/tfjs_difference']).toBeLessThan(1e-5);
 }
 
+const normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 describe('what other runtimes compute is what the networks here compute', () => {
   test.each<[Encoder, SampleShape, boolean]>([
     [{ name: 'small-resnet', width: 4 }, image(32, 32, 3), true],
@@ -150,6 +151,7 @@ describe('what other runtimes compute is what the networks here compute', () => 
     [{ name: 'resnet34', width: 4, stem: 'imagenet', padding: 'same' }, image(32, 39, 1), true],
     [{ name: 'resnet50', width: 4, stem: 'imagenet', skRatio: 0.5, seRatio: 0.5 }, image(32, 39, 3), true],
     [{ name: 'small-resnet', width: 4, padding: 'symmetric' }, sound, true],
+    [{ name: 'resnet18', width: 4, stem: 'imagenet', normalisation }, image(32, 38, 3), true],
   ])(
     '%o on %o, with its projection head (factor at the end: %s)',
     async (architecture, sample, affineEnd) => {

@@ -106,7 +106,7 @@ function networksOf(parent: ParentModel): Network[] {
     model: layers.model({ inputs: trunk.inputs, outputs: trunk.outputs[1]!, name: 'encoder' }),
     outputs: ['features'],
   };
-  if (state.kind === 'pretrain')
+  if (state.kind === 'pretrain' || state.kind === 'import-model')
     return [
       encoder,
       ...(head
