@@ -1,4 +1,4 @@
-/** Which layers of an encoder a finetuning leaves as they are, and how much slower the lower ones of a network learn. */
+/** Which layers of an encoder a finetuning leaves as they are, and how much slower its lower ones learn. */
 import { architectureOf, type Encoder } from '#libs/contracts';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import type { NamedWeight } from './networks/weights.js';
