@@ -4,8 +4,10 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { hasUserNamespaces } from '#libs/platform';
 import { eventually } from '../support/eventually.js';
 import { othersMayRead } from '../support/other-users.js';
+import { LIMITABLE } from '../support/process-limit.js';
 import { LONG, prepareStripes } from '../support/small-runs.js';
 import { startStack, type Stack } from '../support/stack.js';
 
@@ -76,6 +78,7 @@ test('under a root worker it is another user: its worker can’t be read, nor th
     environment: 'EACCES',
     memory: 'EACCES',
     descriptors: 'EACCES',
+    inherited: 'EACCES',
     signal: 'EPERM',
     store: 'EACCES',
     artifacts: 'EACCES',
@@ -83,6 +86,36 @@ test('under a root worker it is another user: its worker can’t be read, nor th
     code: 'EACCES',
     own: 'done',
   });
+});
+
+/** As another user than root, which may open all files: trainers that it starts may only where they are not apart. */
+const asNobody = hasOthers ? LIMITABLE : [];
+const mayBeApart = hasUserNamespaces();
+
+test('under a worker that is not root it is its user, and can read neither memory nor environment', async (context) => {
+  if (!mayBeApart) context.skip('only where the system gives users namespaces');
+  if (process.getuid?.() === 0 && !hasOthers) context.skip('only where others may read the checkout');
+  const worker = stack.startWorker({ LOOM_TRAINER: TAKEN }, asNobody);
+  const came = JSON.parse(await lastWords('look')) as Record<string, unknown>;
+  expect(came).toMatchObject({ environment: 'EACCES', memory: 'EACCES', inherited: 'EACCES', own: 'done' });
+  expect(worker.output()).not.toContain('trainers can read');
+});
+
+test('what it has started from a namespace of its own is gone after its end', async (context) => {
+  if (!mayBeApart) context.skip('only where the system gives users namespaces');
+  if (process.getuid?.() === 0 && !hasOthers) context.skip('only where others may read the checkout');
+  stack.startWorker({ LOOM_TRAINER: TAKEN }, asNobody);
+  const before = await sleepers();
+  await lastWords('daemon');
+  await eventually(async () => expect(await sleepers(before)).toEqual([]));
+});
+
+test('where it can’t work in a namespace of its own it is in none, and its worker warns', async (context) => {
+  if (!mayBeApart) context.skip('only where the system gives users namespaces');
+  if (process.getuid?.() === 0 && !hasOthers) context.skip('only where others may read the checkout');
+  const worker = stack.startWorker({ LOOM_TRAINER: TAKEN, TEST_NEEDS_USER: '1' }, asNobody);
+  expect(JSON.parse(await lastWords('look'))).toMatchObject({ environment: 'done' });
+  expect(worker.output()).toContain('trainers run as the user of this worker, and could do what it can');
 });
 
 test('each slot has a user of its own, and so has each worker of the machine', async (context) => {

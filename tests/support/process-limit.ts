@@ -19,12 +19,26 @@ const prlimit = async (...words: string[]): Promise<string> => {
   return (await run(command!, rest, { cwd: '/' })).stdout.trim();
 };
 
-/** From here on a process can start no others. Resolves with what ends that. */
-export async function noMoreProcesses(pid: number): Promise<() => Promise<void>> {
-  const soft = await prlimit('--pid', String(pid), '--nproc', '--raw', '--noheadings', '-o', 'SOFT');
-  await prlimit('--pid', String(pid), '--nproc=1:');
-  return async () => void (await prlimit('--pid', String(pid), `--nproc=${soft}:`));
+/** Sets what a process may have of something. Resolves with what sets it back. */
+async function limit(pid: number, resource: 'nproc' | 'stack', most: number): Promise<() => Promise<void>> {
+  const soft = await prlimit('--pid', String(pid), `--${resource}`, '--raw', '--noheadings', '-o', 'SOFT');
+  await prlimit('--pid', String(pid), `--${resource}=${most}:`);
+  return async () => void (await prlimit('--pid', String(pid), `--${resource}=${soft}:`));
 }
+
+/** From here on a process can start no others (EAGAIN). Resolves with what ends that. */
+export const noMoreProcesses = (pid: number) => limit(pid, 'nproc', 1);
+
+/**
+ * An environment that is too long for the processes which a process starts from `noRoomForEnvironment` on: Linux gives
+ * it a fourth of the stack.
+ */
+export const LONG_ENVIRONMENT = Object.fromEntries(
+  Array.from({ length: 12 }, (_, i) => [`TEST_LONG_${i}`, 'x'.repeat(120_000)]),
+);
+
+/** From here on a process that has the long environment can start no others (E2BIG). Resolves with what ends that. */
+export const noRoomForEnvironment = (pid: number) => limit(pid, 'stack', 4 * 2 ** 20);
 
 /** The processes that a process has started and that run. */
 export async function childrenOf(pid: number): Promise<number[]> {

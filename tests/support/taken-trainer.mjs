@@ -39,8 +39,10 @@ const acts = {
       environment: tried(() => readFileSync(`/proc/${worker}/environ`)),
       memory: tried(readMemory),
       descriptors: tried(() => readdirSync(`/proc/${worker}/fd`)),
+      inherited: tried(() => openSync(`/proc/${worker}/fd/0`, 'r')),
       signal: tried(() => process.kill(worker, 0)),
-      store: tried(() => writeFileSync(path.join(store, 'store-id'), 'x')),
+      // Opened and left as it is: other runs need it.
+      store: tried(() => openSync(path.join(store, 'store-id'), 'r+')),
       artifacts: tried(() => mkdirSync(path.join(store, 'sha256', 'zz'), { recursive: true })),
       others: tried(() => mkdirSync(path.join(workDir, '..', 'another'))),
       code: tried(() => writeFileSync(path.join(process.env.NODE_COMPILE_CACHE, 'x'), 'x')),
@@ -83,4 +85,6 @@ process.on('message', (command) => {
   );
 });
 process.on('disconnect', () => process.exit(0));
+// As drivers might that know nothing of namespaces.
+if (process.env.TEST_NEEDS_USER && readFileSync('/proc/self/uid_map', 'utf8') === '') process.exit(1);
 process.send({ type: 'ready', device: 'cpu' });

@@ -215,8 +215,7 @@ export class Stack {
       detached: true,
     });
     const log = this.logOf(name);
-    log.follow(child.stdout!);
-    log.follow(child.stderr!);
+    for (const stream of [child.stdout, child.stderr]) if (stream) log.follow(stream);
     const service: Service = {
       name,
       child,

@@ -17,6 +17,8 @@ export interface TrainerSettings {
   environment: NodeJS.ProcessEnv;
   program: string | undefined;
   users?: TrainerUsers | undefined;
+  /** Each in a user namespace of its own. */
+  apart?: boolean;
 }
 
 /**
@@ -86,10 +88,10 @@ export class Slots {
   }
 
   private newTrainer(slot: number): TrainerProcess {
-    const { environment, program, users } = this.settings;
+    const { environment, program, users, apart } = this.settings;
     return new TrainerProcess(
       { ...environment, ...users?.environmentOf(slot) },
-      { gpu: this.gpuOf(slot), program, user: users?.of(slot) },
+      { gpu: this.gpuOf(slot), program, user: users?.of(slot), apart },
     );
   }
 }

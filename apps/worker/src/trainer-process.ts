@@ -67,6 +67,8 @@ interface TrainerOptions {
   program?: string | undefined;
   /** Whom it runs as, where that is not the user of the worker. */
   user?: TrainerUser | undefined;
+  /** In a user namespace of its own, so that it can't look into processes of its user, its worker among them. */
+  apart?: boolean | undefined;
 }
 
 export interface Exit {
@@ -100,12 +102,13 @@ export class TrainerProcess {
   readonly user: TrainerUser | undefined;
   private readonly mark = newMark(randomUUID());
 
-  constructor(environment: NodeJS.ProcessEnv, { gpu, program = TRAINER, user }: TrainerOptions = {}) {
+  constructor(environment: NodeJS.ProcessEnv, { gpu, program = TRAINER, user, apart = false }: TrainerOptions = {}) {
     this.user = user;
     this.child = spawnDependent(process.execPath, [program], {
       parentDeathSignal: 'KILL',
       noNewPrivileges: true,
       user,
+      apart,
       env: {
         ...KEEP_MEMORY,
         ...(gpu && WARNINGS),

@@ -2,7 +2,15 @@
  * Whom trainers run as where the worker is root: decoders read what users bring, and a flaw in one of them must not
  * reach what root can. Each slot has a user of its own, who is nobody else on this machine.
  */
-import { endRemains, FIRST_TRAINER_UID, lockFile, type Env, type FileLock } from '#libs/platform';
+import {
+  endRemains,
+  FIRST_TRAINER_UID,
+  hasUserNamespaces,
+  lockFile,
+  type Env,
+  type FileLock,
+  type Logger,
+} from '#libs/platform';
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import { chmod, chown, mkdir, readdir, realpath, stat } from 'node:fs/promises';
@@ -107,6 +115,14 @@ export class TrainerUsers {
   release(): void {
     for (const lock of this.locks) lock.release();
   }
+}
+
+/** Whether trainers that run as this worker's user get user namespaces of their own, from which they can't read it. */
+export function canBeApart({ trainerUid }: Env, log: Logger): boolean {
+  if (trainerUid === 'none' || process.getuid?.() === 0 || process.platform !== 'linux') return false;
+  const can = hasUserNamespaces();
+  if (!can) log.warn("trainers can read this worker's memory and environment: the system gives it no user namespaces");
+  return can;
 }
 
 /** Whether the system knows a user of this id, whose processes are not ours to end. */

@@ -27,7 +27,7 @@ import { Slots, type Slot } from './slots.js';
 import { Storage } from './storage.js';
 import { SupervisedRun } from './supervised-run.js';
 import { NoGpuError, TRAINER } from './trainer-process.js';
-import { TrainerUsers } from './trainer-users.js';
+import { canBeApart, TrainerUsers } from './trainer-users.js';
 
 const WATCH_MS = 200;
 
@@ -53,6 +53,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
   private readonly storage: Storage;
   private readonly fitness: Fitness;
   private slots: Slots | undefined;
+  private apart = false;
   private timers: NodeJS.Timeout[] = [];
   private control: { close(): Promise<void> } | undefined;
   private beating: Promise<void> | undefined;
@@ -101,6 +102,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
     this.compiled = await temporaryFolder('loom-compiled-');
     await endOrphans();
     const users = await this.trainerUsers(gpus);
+    this.apart = !users && canBeApart(env, log);
     let slots = this.openSlots(gpus, users);
     this.slots = slots;
     await runs.workers.registerWorker({
@@ -156,10 +158,12 @@ export class LoomWorker implements BeforeApplicationShutdown {
       await users?.closeCode();
       return slots;
     } catch (error) {
-      if (!users || this.services.env.trainerUid !== undefined || this.draining) throw error;
+      const isWish = this.apart || (users && this.services.env.trainerUid === undefined);
+      if (!isWish || this.draining) throw error;
       this.warnOfSharedUser(error as Error);
       slots.close();
-      users.release();
+      users?.release();
+      this.apart = false;
       this.slots = this.openSlots(gpus, undefined);
       await this.slots.ready();
       return this.slots;
@@ -185,6 +189,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
       },
       program: env.trainerProgram,
       users,
+      apart: this.apart,
     });
   }
 

@@ -71,7 +71,9 @@ export function spawnServer(
   const keep = (chunk: Buffer) => {
     output = (output + chunk.toString()).slice(-4000);
   };
-  for (const stream of [child.stdout!, child.stderr!]) {
+  for (const stream of [child.stdout, child.stderr]) {
+    // One that could not be started has neither.
+    if (!stream) continue;
     stream.on('data', keep);
     log.follow(stream);
   }
