@@ -139,6 +139,22 @@ test('a program beside the worker records metrics of the attempt that runs, and 
   expect((await api.post(`/v1/runs/${randomUUID()}/metrics`, { attempt: 1, points: watts })).status).toBe(404);
 });
 
+test('what was recorded before the trainer of an attempt began stays when it begins', async () => {
+  const { id } = await api.submit({ ...pretrain, seed: 4243 });
+  const token = (await api.runs.claims.claim({ runId: id, attempt: 1 }, 'w'))!;
+  const points = [0, 3].map((step) => ({ key: 'power', step, value: 200 + step }));
+  expect((await api.post(`/v1/runs/${id}/metrics`, { attempt: 1, points })).status).toBe(200);
+  await api.runs.recorder.begin(token, null, 4711);
+  const told = await json<{ items: { points: { step: number; value: number }[] }[] }>(
+    fetch(`${api.url}/v1/runs/${id}/metrics?key=power`),
+  );
+  expect(told.items[0]?.points.map(({ step, value }) => [step, value])).toEqual([
+    [0, 200],
+    [3, 203],
+  ]);
+  expect((await json<{ metrics: object }>(fetch(`${api.url}/v1/runs/${id}`))).metrics).toEqual({ power: 203 });
+});
+
 test('runs are listed in either order and by parent, and counted by status', async () => {
   const parent = await api.submit({ ...pretrain, seed: 31 });
   const children = [

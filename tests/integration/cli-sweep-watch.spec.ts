@@ -34,7 +34,8 @@ const begun = async (sweepId: string, trial: number) => {
   });
   return (await api.runs.claims.claim({ runId: run, attempt: 1 }, 'w'))!;
 };
-const watch = (id: string) => piped(['watch', id], { cwd: api.dir, env: { LOOM_URL: api.url } });
+const watch = (id: string, ...more: string[]) =>
+  piped(['watch', id, ...more], { cwd: api.dir, env: { LOOM_URL: api.url } });
 
 test('a run that starts later is followed from its start, though another still goes on', async () => {
   const id = await submitted('later', [1, 2, 3]);
@@ -64,4 +65,20 @@ test('one that fails makes it a failure, and one that is paused with nothing und
   for (const token of tokens) await api.runs.leases.succeed(token, { metrics: { 'eval/knn': 0.1 } });
   await pausing;
   expect((await second.ended).code).toBe(1);
+}, 90_000);
+
+test('Ctrl-C lets go of the sweep, or cancels it where that was asked for', async () => {
+  const id = await submitted('interrupted', [31, 32, 33]);
+  await begun(id, 0);
+  for (const [options, status, said] of [
+    [[], 'running', `loom sweep ${id} --cancel`],
+    [['--cancel-on-interrupt'], 'cancelled', `cancelled ${id}`],
+  ] as const) {
+    const { child, soFar, ended } = watch(id, ...options);
+    await eventually(() => expect(soFar.stdout).toMatch(/interrupted-p-0 +running/));
+    child.kill('SIGINT');
+    expect(await ended).toMatchObject({ code: 130, stderr: expect.stringContaining(said) as string });
+    // A run that a worker has is on its way to be cancelled.
+    expect((await client.sweep(id)).trials[1]!.runs[0]!.status).toBe(status === 'cancelled' ? status : 'queued');
+  }
 }, 90_000);
