@@ -46,9 +46,9 @@ describeInBrowser('the list of runs', () => {
     const matching = await dashboard.stack.client.runs({ where, sort: '-metric:eval/knn', limit: 50 });
     expect(matching.items.length).toBeGreaterThan(2);
     const shown = () => page.locator('table.runs tbody tr td.name').allTextContents();
-    await expect.poll(shown).toEqual(matching.items.map(({ name }) => name));
+    await expect.poll(shown, LATER).toEqual(matching.items.map(({ name }) => name));
     await page.reload();
-    await expect.poll(shown).toEqual(matching.items.map(({ name }) => name));
+    await expect.poll(shown, LATER).toEqual(matching.items.map(({ name }) => name));
     await page.getByRole('button', { name: 'eval/knn', exact: true }).click();
     await expect
       .poll(shown)
@@ -265,8 +265,8 @@ describeInBrowser('the list of runs', () => {
 
   test('what several parts of a page can’t show for one reason is told once', async () => {
     const page = await dashboard.open('#/runs?group=kind&parent=nobody');
-    await page.getByText('This did not work').waitFor(LATER);
     await page.getByText('Not here either, for the reason that is told above.').waitFor(LATER);
+    await page.getByRole('alert').getByText('parent: Invalid UUID').waitFor(LATER);
     expect(await page.getByRole('alert').count()).toBe(1);
   });
 

@@ -52,7 +52,8 @@ export function Groups({
   const metric = columns.length ? columns : metrics.filter((each) => each.startsWith('eval/')).slice(0, MOST_METRICS);
   const groups = useLive(
     ['groups', JSON.stringify([filter, by, metric])],
-    () => client.runGroups({ ...filter, by: [by], metric }),
+    // None at all would be the one without a name.
+    () => client.runGroups({ ...filter, by: [by], ...(metric.length > 0 && { metric }) }),
     { keep: true },
   );
   const name = by.replace(SPEC, '');
