@@ -290,4 +290,34 @@ describeInBrowser('the list of runs', () => {
     await expect.poll(() => fraction.getAttribute('aria-invalid'), LATER).toBe('true');
     await page.getByRole('list', { name: 'Faults' }).getByText('line 4').waitFor();
   });
+
+  test('a view of the list is saved by name, for all, and chosen again', async () => {
+    const { client } = dashboard.stack;
+    const page = await dashboard.open('#/runs?kind=finetune&sort=name&columns=status,kind');
+    const views = page.getByText('Views', { exact: true });
+    await views.click();
+    const name = page.getByRole('textbox', { name: 'This one as' });
+    await name.fill('not a name');
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await page.getByRole('alert').getByText('expected 1 to 128 of A-Z a-z').waitFor(LATER);
+    await name.fill('finetuned');
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    const saved = page.getByRole('list', { name: 'Saved views' });
+    await saved.getByRole('link', { name: 'finetuned' }).waitFor(LATER);
+    expect(await accessibilityFaults(page, 'saved views')).toEqual([]);
+    expect((await client.savedViews()).map((view) => [view.name, view.query])).toEqual([
+      ['finetuned', { kind: 'finetune', sort: 'name', columns: 'status,kind' }],
+    ]);
+
+    await page.goto(`${client.url}/#/runs`);
+    await page.reload();
+    await views.click();
+    await saved.getByRole('link', { name: 'finetuned' }).click();
+    await expect.poll(() => page.url(), LATER).toContain('#/runs?columns=status,kind&kind=finetune&sort=name');
+    await page.getByRole('button', { name: 'Delete … the view finetuned' }).click();
+    await page.getByRole('button', { name: 'Yes, delete it' }).click();
+    await expect.poll(() => client.savedViews(), LATER).toEqual([]);
+    await expect(client.putSavedView('wrong', { where: 'eval/knn' })).rejects.toThrow('where');
+    await expect(client.deleteSavedView('finetuned')).rejects.toThrow('expected a saved view, got finetuned');
+  });
 });

@@ -1,5 +1,5 @@
 /** Commands of the command line against a real stack. */
-import type { MetricSeries, Run, SweepDetail } from '#libs/contracts';
+import type { MetricSeries, Run, SavedView, SweepDetail } from '#libs/contracts';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
@@ -259,4 +259,30 @@ describe('commands', () => {
       await database.end();
     }
   }, 240_000);
+
+  test('views of the list of runs are saved, listed, used and deleted', async () => {
+    const set = await loom(['views', 'set', 'prepared', '--status', 'succeeded', '--kind', 'prepare-dataset']);
+    expect([set.code, set.stdout, set.stderr]).toEqual([0, 'view prepared saved\n', '']);
+    const { items } = parsed<{ items: SavedView[] }>((await loom(['views', '--json'])).stdout);
+    expect(items.map(({ name, query }) => [name, query])).toEqual([
+      ['prepared', { status: 'succeeded', kind: 'prepare-dataset' }],
+    ]);
+    const listed = parsed<{ items: Run[] }>((await loom(['runs', '--view', 'prepared', '--json'])).stdout);
+    expect(listed.items.map(({ kind }) => kind)).toEqual(['prepare-dataset']);
+    expect(await loom(['runs', '--view', 'none-such'])).toMatchObject({
+      code: 2,
+      stderr: 'loom: expected a saved view, got none-such: there are prepared\n',
+    });
+    expect((await loom(['views', 'set', 'wrong', '--where', 'eval/knn'])).code).toBe(2);
+    expect((await loom(['views', 'rm', 'prepared'])).code).toBe(0);
+    expect((await loom(['views', 'rm', 'prepared'])).code).toBe(2);
+  });
+
+  test('the data root is listed', async () => {
+    const { stdout, code } = await loom(['datasets', 'browse', 'stripes']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('class0/');
+    expect(stdout).toContain('240 images, 0 sounds, 0 others');
+    expect((await loom(['datasets', 'browse', '..'])).code).toBe(2);
+  });
 });

@@ -128,6 +128,8 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
   for (const id of [ended!, over!]) await client.cancelSweep(id);
   const [spare, worker] = [await spareDataset(platform), await workerOf(platform)];
   const [model, unused] = [await modelOf(platform), await modelOf(platform)];
+  const view = `v-${randomUUID().slice(0, 8)}`;
+  await client.putSavedView(view, {});
   const [run, sweep] = [`/v1/runs/${done.id}`, `/v1/sweeps/${known}`];
   const list: [Route, string?, unknown?][] = [
     ['POST /v1/runs', undefined, { spec: pretrain, onDuplicate: 'replicate' }],
@@ -183,6 +185,9 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ['POST /v1/artifacts/collect'],
     ['GET /v1/projects'],
     ['PUT /v1/projects/{name}', '/v1/projects/team', { weight: 2 }],
+    ['GET /v1/saved-views'],
+    ['PUT /v1/saved-views/{name}', '/v1/saved-views/kept', { status: 'running' }],
+    ['DELETE /v1/saved-views/{name}', `/v1/saved-views/${view}`],
     ['GET /v1/references', '/v1/references?text=shapes'],
     ['GET /healthz'],
     ['GET /readyz'],

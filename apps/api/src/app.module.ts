@@ -17,6 +17,7 @@ import {
   Retention,
   RunQueue,
   Runs,
+  SavedViews,
   Submission,
   SweepExports,
   SweepQueries,
@@ -54,6 +55,7 @@ import { RunChanges } from './run-changes.js';
 import { RunStreams } from './run-stream.js';
 import { RunsListController } from './runs-list.controller.js';
 import { RunsController } from './runs.controller.js';
+import { SavedViewsController } from './saved-views.controller.js';
 import { SweepsController } from './sweeps.controller.js';
 import { Turnstile } from './turnstile.js';
 import { AnswerSerializer, ZodPipe } from './validation.js';
@@ -123,6 +125,7 @@ const providersOf = (env: Env, log: Logger): Provider[] => [
   { provide: DataRoot, useFactory: () => new DataRoot(env.dataRoot) },
   { provide: Deletion, inject: [Runs], useFactory: (runs: Runs) => runs.deletion },
   { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
+  { provide: SavedViews, inject: [Database], useFactory: (database: Database) => new SavedViews(database) },
   { provide: Clients, useFactory: () => new Clients(env) },
   { provide: Readiness, inject: [Database], useFactory: (database: Database) => new Readiness(database) },
   { provide: References, inject: [Database], useFactory: (database: Database) => new References(database) },
@@ -185,6 +188,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
         RunArtifactsController,
         ProjectsController,
         ReferencesController,
+        SavedViewsController,
         OperationsController,
       ],
       providers: providersOf(env, log),

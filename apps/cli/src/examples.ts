@@ -18,9 +18,13 @@ const EXAMPLES: Record<string, string[]> = {
   runs: [
     'loom runs --status running,queued',
     'loom runs --kind pretrain --sort -metric:eval/knn --limit 10',
+    'loom runs --view good',
     'loom runs --status failed --json | jq -r .items[].id',
   ],
   groups: ['loom groups --by spec:method --metric eval/knn', 'loom groups --by status,project --tag new'],
+  views: ['loom views', 'loom views --json | jq -r .items[].name'],
+  'views set': ['loom views set good --where "eval/knn>0.5" --sort -metric:eval/knn', 'loom views set mine --tag mine'],
+  'views rm': ['loom views rm good'],
   run: ['loom run RUN', 'loom run best:SWEEP', 'loom run RUN --json | jq .result.metrics'],
   watch: ['loom watch RUN', 'loom watch RUN OTHER && echo both succeeded', 'loom watch SWEEP'],
   logs: ['loom logs RUN', 'loom logs RUN --follow'],

@@ -1,5 +1,14 @@
 /** Runs followed to their end, on a board. */
-import { ApiError, type LoomClient, type Run, type RunHandlers } from '#libs/contracts';
+import {
+  ApiError,
+  isTerminal,
+  type LinkHandlers,
+  type LoomClient,
+  type Run,
+  type RunHandlers,
+  type RunStatus,
+  type SweepStanding,
+} from '#libs/contracts';
 import { ProgressBoard } from './board.js';
 import type { Output } from './render.js';
 
@@ -19,39 +28,46 @@ export interface FollowOptions {
   say(line: string): void;
 }
 
+/** Follows a run that is added on the board, to its end. */
+type Add = (run: Run) => Promise<Run>;
+
 /**
- * Follows the runs given, and those that `more` adds, until `more` has its result.
+ * Follows the runs given, and those that `more` adds, until `more` has its result. `more` may follow another stream,
+ * whose `link` says on the board when it is lost.
  * @throws the signal's reason; UnreachableError where the API stays away
  */
 export async function following<Result>(
   api: LoomClient,
   runs: readonly Run[],
   { output, signal, sweep, cancelOnInterrupt = false, spareShared = false, say }: FollowOptions,
-  more: (add: (run: Run) => Promise<Run>, given: Promise<Run[]>) => Promise<Result>,
+  more: (add: Add, given: Promise<Run[]>, link: LinkHandlers) => Promise<Result>,
 ): Promise<Result> {
   const board = new ProgressBoard(output);
   const open = new Set<string>();
   const lost = new Set<string>();
+  const linkOf = (stream: string): LinkHandlers => ({
+    onLost: (error) => {
+      lost.add(stream);
+      board.note(`${error.message}: trying again`);
+    },
+    onBack: () => {
+      if (lost.delete(stream) && lost.size === 0) board.note('');
+    },
+  });
   const add = async (run: Run): Promise<Run> => {
     open.add(run.id);
     board.add(run, run.name ?? run.kind);
     const handlers: RunHandlers = {
       onRun: (news) => board.update(news),
       onMetrics: (points) => board.metrics(run.id, points),
-      onLost: (error) => {
-        lost.add(run.id);
-        board.note(`${error.message}: trying again`);
-      },
-      onBack: () => {
-        if (lost.delete(run.id) && lost.size === 0) board.note('');
-      },
+      ...linkOf(run.id),
     };
     const ended = await api.follow(run.id, handlers, { signal, retries: FOLLOW_RETRIES });
     open.delete(run.id);
     return ended;
   };
   try {
-    return await more(add, Promise.all(runs.map(add)));
+    return await more(add, Promise.all(runs.map(add)), linkOf(sweep ?? ''));
   } catch (error) {
     board.end();
     if (signal.aborted) {
@@ -98,3 +114,39 @@ async function isShared(api: LoomClient, id: string): Promise<boolean> {
 
 export const followed = (api: LoomClient, runs: readonly Run[], options: FollowOptions): Promise<Run[]> =>
   following(api, runs, options, (_, given) => given);
+
+/** Nothing goes on in a sweep that is paused, and has no run that is: who would go on with it is somebody else. */
+const isAtRest = ({ status, runCounts }: SweepStanding): boolean =>
+  status === 'paused' && Object.keys(runCounts).every((each) => isTerminal(each as RunStatus));
+
+/**
+ * Follows a sweep until it has ended or is at rest, and each of its runs from the moment when it is there. Returns how
+ * the runs ended.
+ */
+export const followedSweep = (api: LoomClient, id: string, options: FollowOptions): Promise<Run[]> =>
+  following(api, [], options, async (add, _, link) => {
+    const runs = new Map<string, Promise<Run>>();
+    const { promise: over, resolve: end, reject } = Promise.withResolvers<unknown>();
+    const look = async (): Promise<void> => {
+      for await (const run of api.eachRun({ sweep: id, sort: 'createdAt' }))
+        if (!runs.has(run.id)) {
+          const ended = add(run);
+          ended.catch(reject);
+          runs.set(run.id, ended);
+        }
+    };
+    let looked = Promise.resolve();
+    const onChange = (standing: SweepStanding) => {
+      looked = looked.then(async () => {
+        const there = Object.values(standing.runCounts).reduce((sum, count) => sum + count, 0);
+        if (there > runs.size) await look();
+        if (isAtRest(standing)) end(standing);
+      });
+      looked.catch(reject);
+    };
+    const follows = { signal: options.signal, retries: FOLLOW_RETRIES };
+    api.followSweep(id, { onChange, ...link }, follows).then(end, reject);
+    await over;
+    await looked;
+    return Promise.all(runs.values());
+  });

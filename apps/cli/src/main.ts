@@ -18,6 +18,7 @@ import { addStatus } from './commands/status.js';
 import { addSubmit, addPlan } from './commands/submit.js';
 import { addSweep, addSweeps, addTrials } from './commands/sweeps.js';
 import { addUp, addDown } from './commands/up.js';
+import { addViews } from './commands/views.js';
 import { addWatch } from './commands/watch.js';
 import { addWorkers, addDrain } from './commands/workers.js';
 import { addExamples } from './examples.js';
@@ -38,6 +39,7 @@ const GROUPS: Record<string, ((program: Command) => void)[]> = {
     addWhy,
     addRuns,
     addGroups,
+    addViews,
     addRun,
     addWatch,
     addLogs,

@@ -1,8 +1,7 @@
 /** Follows runs and sweeps to their end; the exit code says how they ended. */
 import type { LoomClient, Run } from '#libs/contracts';
-import { setTimeout as delay } from 'node:timers/promises';
 import { EXIT } from './exit-codes.js';
-import { followed, type FollowOptions } from './follow.js';
+import { followed, followedSweep, type FollowOptions } from './follow.js';
 import { interrupted } from './interrupt.js';
 import { out, say, settings, show } from './program.js';
 import { resultsText } from './render.js';
@@ -26,21 +25,10 @@ const succeeded = ({ status }: Run): boolean => status === 'succeeded' || status
 
 /** Follows the runs of a sweep, also those that it starts later, and prints what it found. */
 export async function followSweep(api: LoomClient, id: string, watching: Watching = {}): Promise<number> {
-  const seen = new Set<string>();
-  let code: number = EXIT.ok;
-  for (let status = 'running'; status === 'running';) {
-    const runs: Run[] = [];
-    for await (const run of api.eachRun({ sweep: id })) if (!seen.has(run.id)) runs.push(run);
-    for (const run of runs) seen.add(run.id);
-    if (runs.length > 0 && !(await followed(api, runs.reverse(), followOptions(watching, id))).every(succeeded))
-      code = EXIT.failed;
-    ({ status } = await api.sweep(id));
-    if (status !== 'running') code = status === 'succeeded' ? code : EXIT.failed;
-    else if (runs.length === 0) await delay(1000, undefined, { signal: interrupted.signal });
-  }
+  const runs = await followedSweep(api, id, followOptions(watching, id));
   const [sweep, results] = [await api.sweep(id), await api.sweepResults(id)];
   show({ ...sweep, results }, () => resultsText(results, out));
-  return code;
+  return sweep.status === 'succeeded' && runs.every(succeeded) ? EXIT.ok : EXIT.failed;
 }
 
 /** Follows runs and says how they ended. The exit code says whether all succeeded, or were stopped early. */

@@ -16,6 +16,7 @@ import type {
   RunFilter,
   RunGroups,
 } from './run-filter.js';
+import type { SavedQuery, SavedView } from './saved-views-api.js';
 import { Streams } from './client-streams.js';
 import type {
   ListMetrics,
@@ -287,6 +288,18 @@ export class LoomClient extends Streams {
   /** Runs and sweeps that a text may mean, by name or by a part of their id. */
   async references(text: string, type?: Reference['type']): Promise<Reference[]> {
     return (await this.json<{ items: Reference[] }>('/v1/references', { query: { text, type } })).items;
+  }
+
+  /** Ways to look at the list of runs that somebody has saved, by name. */
+  async savedViews(): Promise<SavedView[]> {
+    return (await this.listed<Omit<PageOf<SavedView>, 'nextCursor'>>('/v1/saved-views')).items;
+  }
+  /** Saves one, in the place of the one of its name. */
+  putSavedView(name: string, query: SavedQuery): Promise<SavedView> {
+    return this.json(`/v1/saved-views/${encodeURIComponent(name)}`, { method: 'PUT', body: query, repeatable: true });
+  }
+  async deleteSavedView(name: string): Promise<void> {
+    await this.send(`/v1/saved-views/${encodeURIComponent(name)}`, { method: 'DELETE' });
   }
 
   /** A folder below the data root, and what kinds of files are in it and below. */

@@ -21,6 +21,7 @@ export * from './prepare-spec.js';
 export * from './progress.js';
 export * from './projects-api.js';
 export * from './references-api.js';
+export * from './saved-views-api.js';
 export {
   BulkResult,
   BulkRuns,
@@ -37,7 +38,7 @@ export {
   type RunSort,
   type Sort,
 } from './run-filter.js';
-export type { RunHandlers, TimedPoint } from './run-follow.js';
+export type { LinkHandlers, RunHandlers, TimedPoint } from './run-follow.js';
 export * from './run-settings.js';
 export * from './run-spec.js';
 export * from './run-status.js';

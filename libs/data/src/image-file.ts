@@ -5,6 +5,7 @@ import { decodeBmp, isBmp } from './bmp.js';
 import type { Payload, RawImage } from './containers.js';
 import { decodeNetpbm, isNetpbm } from './netpbm.js';
 import { hasForeignChannel, requirePixels, tiffSamples } from './tiff.js';
+import { formatOfBytes, refusalOf } from './unread-formats.js';
 
 // One image at a time on each thread of the pool, instead of many threads on one image.
 sharp.concurrency(1);
@@ -38,8 +39,10 @@ export async function decodeImage(
   return { data, size: `${stored?.width} x ${stored?.height}`, isTurned: (stored?.orientation ?? 1) !== 1 };
 }
 
-/** Pixels of a file that libvips does not read; else its bytes. */
+/** Pixels of a file that libvips does not read; else its bytes. @throws Error for a known format that is not read */
 function pixelsOf(bytes: Buffer, limitInputPixels: number): Buffer | RawImage {
+  const unread = formatOfBytes(bytes);
+  if (unread !== undefined) throw new Error(refusalOf(unread));
   if (isBmp(bytes)) return decodeBmp(bytes, limitInputPixels);
   return isNetpbm(bytes) ? decodeNetpbm(bytes, limitInputPixels) : bytes;
 }

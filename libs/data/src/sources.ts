@@ -15,6 +15,7 @@ import { arrangeListed, splitByLists } from './listed.js';
 import { arrangePairs } from './mask-pairs.js';
 import { openParquet } from './parquet.js';
 import { openTar } from './tar.js';
+import { formatOfName, refusalOf } from './unread-formats.js';
 import { openShards } from './web-dataset.js';
 import { openZip } from './zip.js';
 
@@ -210,11 +211,8 @@ async function openArchive(found: string, target: string, isFile: boolean): Prom
 const NOTE =
   /\.(txt|md|rst|json|jsonl|geojson|csv|tsv|xml|ya?ml|toml|html?|pdf|docx?|xlsx?|db|ini|log|lnk|url|py|ipynb|sh|m|mat|pkl|npy|npz|h5|names|cls|zip|tar|tgz|gz|parquet|sha\d*|md5)$/i;
 
-const nounOfMedia = (media: RegExp): string =>
-  media === SOUND ? SOUND_FORMATS : 'JPEG, PNG, WebP, GIF, TIFF, AVIF, BMP or PPM';
-
-const insteadOf = (media: RegExp): string =>
-  media === SOUND ? 'write it as FLAC' : 'write it as PNG or JPEG (magick mogrify -format png)';
+const whyUnread = (name: string, media: RegExp): string =>
+  media === SOUND ? `expected ${SOUND_FORMATS}: write it as FLAC` : refusalOf(formatOfName(name));
 
 /** Files in folders that are no samples, no notes, and don't belong to a sample by their name. */
 function unreadAmong(ignored: readonly string[], media: RegExp, arranged: Arrangement): string[] {
@@ -242,7 +240,7 @@ function sourceOf(container: Container, arranged: Arrangement, media: RegExp, cl
     ignored: ignored.filter((name) => !unread.has(name)),
     leftOut: [...container.leftOut.filter((each) => !isMedia(each)), ...arranged.leftOut],
     unread: [
-      ...[...unread].map((name) => ({ name, reason: `expected ${nounOfMedia(media)}: ${insteadOf(media)}` })),
+      ...[...unread].map((name) => ({ name, reason: whyUnread(name, media) })),
       ...container.leftOut.filter(isMedia),
     ],
     notes: arranged.notes ?? [],

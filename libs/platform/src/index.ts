@@ -34,6 +34,7 @@ export * from './runs/records.js';
 export { References } from './runs/references.js';
 export * from './runs/requests.js';
 export * from './runs/runs.js';
+export { SavedViews } from './runs/saved-views.js';
 export * from './runs/submission.js';
 export * from './runs/token.js';
 export * from './runs/workers.js';

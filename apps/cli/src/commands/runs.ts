@@ -1,6 +1,7 @@
 /** Runs: listed, and each with its curves, attempts and results. */
-import type { Run } from '#libs/contracts';
+import type { LoomClient, Run, SavedQuery } from '#libs/contracts';
 import type { Command } from 'commander';
+import { UsageError } from '../document.js';
 import { filtered, filterOf, positive, type Filter } from '../options.js';
 import { client, out, show } from '../program.js';
 import { filterWithId, runId } from '../references.js';
@@ -15,21 +16,38 @@ export function addRuns(program: Command): void {
     .option('--limit <n>', 'at most so many', positive, 30)
     .option(
       '--sort <field>',
-      'createdAt, finishedAt, name, duration, metric:KEY, spec:FIELD …, with a leading - for the largest first',
-      '-createdAt',
+      'createdAt, finishedAt, name, duration, metric:KEY, spec:FIELD …, with a leading - for the largest first ' +
+        '(-createdAt)',
     )
-    .action(async ({ limit, sort, ...options }: Filter & { limit: number; sort: string }) => {
+    .option('--view <name>', 'those of a saved view (`loom views`); other options take the place of its own')
+    .action(async ({ limit, view, ...options }: Filter & { limit: number; sort?: string; view?: string }) => {
       const items: Run[] = [];
       const api = await client();
+      const saved = view === undefined ? {} : await viewOf(api, view);
+      const sort = options.sort ?? saved.sort ?? '-createdAt';
       if (limit > 0)
         for await (const run of api.eachRun({
-          sort,
+          ...saved,
           ...(await filterWithId(api, filterOf(options))),
+          sort,
           limit: Math.min(limit, LARGEST_PAGE),
         } as never))
           if (items.push(run) === limit) break;
       show({ items }, () => runsText(items, out, sort));
     });
+}
+
+/** What a saved view lists. @throws UsageError where there is none of that name */
+async function viewOf(api: LoomClient, name: string): Promise<Omit<SavedQuery, 'columns' | 'group'>> {
+  const views = await api.savedViews();
+  const found = views.find((view) => view.name === name);
+  if (!found)
+    throw new UsageError(
+      `expected a saved view, got ${name}: ` +
+        (views.length ? `there are ${views.map((view) => view.name).join(', ')}` : 'there is none yet'),
+    );
+  const { columns: _, group: __, ...query } = found.query;
+  return query;
 }
 
 export function addGroups(program: Command): void {

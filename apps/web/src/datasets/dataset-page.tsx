@@ -92,7 +92,8 @@ function Counts({ version: { name, manifest } }: { version: Dataset }) {
 
 /** How many runs of each kind are of this version. */
 function Users({ version: { name, digest } }: { version: Dataset }) {
-  const where = `spec:dataset=${name}@${digest}`;
+  // As the specs of runs name it.
+  const where = `spec:dataset=${name}@${digest.slice(0, 12)}`;
   const groups = useLive(['users', name, digest], () => client.runGroups({ by: ['kind'], where: [where] }), {
     keep: true,
   });

@@ -6,6 +6,7 @@ import { Panel } from '../ui/panel.js';
 import { STATUS_GROUPS } from '../ui/run-status.js';
 import { columnOf, USUAL_SORT } from './columns.js';
 import { Conditions, Search } from './filters.js';
+import { SavedViews } from './saved-views.js';
 
 type Counts = Partial<Record<RunStatus, number>>;
 type Refine = (next: Record<string, string | undefined>) => void;
@@ -57,6 +58,7 @@ export function FilterPanel({
           onToggle={onColumn}
         />
         {grouping}
+        <SavedViews />
       </div>
       <div className="chips" role="group" aria-label="Status">
         <StatusChips counts={counts} onRefine={onRefine} />
