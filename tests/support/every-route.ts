@@ -127,9 +127,9 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
   await client.pauseSweep(paused!);
   for (const id of [ended!, over!]) await client.cancelSweep(id);
   const [spare, worker] = [await spareDataset(platform), await workerOf(platform)];
-  const [model, unused] = [await modelOf(platform), await modelOf(platform)];
   const view = `v-${randomUUID().slice(0, 8)}`;
   await client.putSavedView(view, {});
+  const [model, unused] = [await modelOf(platform), await modelOf(platform)];
   const [run, sweep] = [`/v1/runs/${done.id}`, `/v1/sweeps/${known}`];
   const list: [Route, string?, unknown?][] = [
     ['POST /v1/runs', undefined, { spec: pretrain, onDuplicate: 'replicate' }],

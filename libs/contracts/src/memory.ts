@@ -144,8 +144,18 @@ export function tensorBytes(
   const needed = numbersOf(spec, encoderSize(encoder, input), input, samples);
   return (
     FLOAT *
-    (needed + otherViews(spec, encoder, sample) + (size === undefined ? 0 : storedNumbers(spec, sample, samples)))
+    (needed +
+      averages(spec, encoderSize(encoder, input)) +
+      otherViews(spec, encoder, sample) +
+      (size === undefined ? 0 : storedNumbers(spec, sample, samples)))
   );
+}
+
+/** Averages of the weights, and what recording the step holds of them. */
+function averages(spec: RunSpec, { parameters, features }: Size): number {
+  if (!('ema' in spec) || !spec.ema) return 0;
+  const head = 'projection' in spec && spec.projection ? headParameters(features, spec.projection) : 0;
+  return 3 * (parameters + head);
 }
 
 /** Numbers at the peak of a step for views beside the first two, each of its own size. */

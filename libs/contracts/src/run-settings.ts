@@ -215,6 +215,15 @@ export const Knn = z
   });
 export type Knn = z.infer<typeof Knn>;
 
+export const Ema = z.strictObject({ decay: z.number().min(0).max(0.999999).default(0.999) }).meta({
+  id: 'Ema',
+  description:
+    'An exponential moving average of all weights, statistics of normalisation too: after each step `decay` times ' +
+    'its old value and the rest of the weight. It is what evaluations judge and what the run stores; training goes ' +
+    'on with the weights themselves. Left out: there is none.',
+});
+export type Ema = z.infer<typeof Ema>;
+
 const l2 = z.number().min(0).max(1000);
 export const Probe = z
   .strictObject({

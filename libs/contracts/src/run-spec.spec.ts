@@ -82,6 +82,25 @@ describe('specs', () => {
     ).toMatchObject([{ path: ['backbone'] }]);
   });
 
+  test('have averages, rates of layers and frozen blocks only where these are given', () => {
+    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+    for (const given of [
+      { kind: 'pretrain' },
+      { kind: 'finetune', from },
+      { kind: 'distill', from },
+      { kind: 'autoencode' },
+    ])
+      expect(canonicalJson(RunSpec.parse({ dataset: 'x', ...given }))).not.toMatch(/ema|layerDecay|fineTuneAfterBlock/);
+    expect(RunSpec.parse({ kind: 'finetune', dataset: 'x', from, ema: {}, fineTuneAfterBlock: 0 })).toMatchObject({
+      ema: { decay: 0.999 },
+      fineTuneAfterBlock: 0,
+    });
+    expect(
+      RunSpec.safeParse({ kind: 'finetune', dataset: 'x', from: null, encoder: {}, fineTuneAfterBlock: 1 }).error
+        ?.issues,
+    ).toMatchObject([{ path: ['fineTuneAfterBlock'] }]);
+  });
+
   test('of an evaluation name a checkpoint only of a run', () => {
     const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
     expect(RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from, checkpoint: 5 }).success).toBe(true);

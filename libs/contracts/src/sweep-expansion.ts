@@ -285,12 +285,13 @@ function controlsOf({ controls }: SweepSpec, stage: string, spec: RunSpec, paren
   if (controls.includes('random_init_probe') && spec.kind === 'evaluate')
     return [{ stage, control: 'random_init_probe', spec: { ...spec, from: null, encoder }, parentStage: null }];
   if (!controls.includes('scratch') || spec.kind !== 'finetune') return [];
+  const alike = { backbone: undefined, layerDecay: undefined, fineTuneAfterBlock: undefined };
   const head = spec.fromHeadLayer > 0 && parent.kind === 'pretrain' && { projection: parent.projection };
   return [
     {
       stage,
       control: 'scratch',
-      spec: { ...spec, from: null, encoder, backbone: undefined, ...head },
+      spec: { ...spec, from: null, encoder, ...alike, ...head },
       parentStage: null,
     },
   ];

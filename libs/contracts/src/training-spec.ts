@@ -5,6 +5,7 @@ import { groupedBySize, viewCount, Views, viewSizes, type View } from './pretrai
 import {
   Checkpoints,
   DatasetReference,
+  Ema,
   Encoder,
   Knn,
   Optimizer,
@@ -150,6 +151,7 @@ export const Pretrain = z
           'this after an epoch.',
       ),
     checkpoints: Checkpoints.optional(),
+    ema: Ema.optional(),
     evalSplit,
     seed: seed.default(0),
   })
@@ -212,6 +214,24 @@ export const Finetune = z
         "With `from` only: how the parent's layers are tuned. Without it they learn like those that are new. Few " +
           'labels spoil features that took all samples to learn.',
       ),
+    layerDecay: z
+      .number()
+      .gt(0)
+      .max(1)
+      .optional()
+      .describe(
+        'Lower layers learn slower: the learning rate of a block, or a layer of the head, is this part of that of ' +
+          'the one above. Left out: all learn alike. With `backbone` its rate counts too.',
+      ),
+    fineTuneAfterBlock: z
+      .int()
+      .min(0)
+      .max(4)
+      .optional()
+      .describe(
+        "With `from` only: the parent's layers up to the end of this group of blocks (0: what comes before the " +
+          'blocks) stay as they are, normalised by their running averages; those after it are tuned (SimCLRv2).',
+      ),
     labelFraction,
     labelSeed: seed.default(0),
     augmentation: Augmentation.optional(),
@@ -220,6 +240,7 @@ export const Finetune = z
     optimizer: Optimizer.prefault({ name: 'adam', learningRate: 1e-3 }),
     schedule: Schedule.prefault({}),
     checkpoints: Checkpoints.optional(),
+    ema: Ema.optional(),
     evalSplit,
     seed: seed.default(0),
   })
@@ -230,6 +251,12 @@ export const Finetune = z
         code: 'custom',
         path: ['backbone'],
         message: 'expected no `backbone` without a parent run in `from`: from scratch all layers are new',
+      });
+    if (spec.from === null && spec.fineTuneAfterBlock !== undefined)
+      context.addIssue({
+        code: 'custom',
+        path: ['fineTuneAfterBlock'],
+        message: 'expected no `fineTuneAfterBlock` without a parent run in `from`: from scratch all layers are new',
       });
     if (spec.from !== null && spec.projection)
       context.addIssue({
@@ -277,6 +304,7 @@ export const Distill = z
     optimizer: Optimizer.prefault({ name: 'adam', learningRate: 2e-3 }),
     schedule: Schedule.prefault({}),
     checkpoints: Checkpoints.optional(),
+    ema: Ema.optional(),
     evalSplit,
     seed: seed.default(0),
   })
@@ -333,6 +361,7 @@ export const Autoencode = z
       .describe('How many samples of the evaluation split are shown next to their reconstructions.'),
     knn: Knn.prefault({}),
     checkpoints: Checkpoints.optional(),
+    ema: Ema.optional(),
     evalSplit,
     seed: seed.default(0),
   })

@@ -49,6 +49,7 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
       evaluateAtStart: false,
       quality: 'eval/psnr',
       checkpoints: spec.checkpoints,
+      ema: spec.ema,
     },
     context,
   );

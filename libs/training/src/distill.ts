@@ -97,6 +97,7 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
       evaluateAtStart: false,
       quality: 'eval/agreement',
       checkpoints: spec.checkpoints,
+      ema: spec.ema,
     },
     context,
   );

@@ -16,10 +16,11 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { judgeClasses, storeClassification, type ClassJudgement } from './classification.js';
 import { collect } from './evaluation.js';
+import { freezeThrough, layerFactor } from './layer-rates.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildClassifier, buildProjectionHead } from './networks/heads.js';
 import { buildSegmenter, pyramidOf } from './networks/segmenter.js';
-import { forward, initialise } from './networks/weights.js';
+import { forward, initialise, weightsOf } from './networks/weights.js';
 import { accuracyOf, crossEntropy, pixelCrossEntropy } from './objectives.js';
 import type { Recipe } from './recipe.js';
 import {
@@ -68,6 +69,7 @@ async function classify(
   const { sample, classes } = data.manifest;
   const { encoder, architecture, parent, size } = await startingEncoder(spec, inputs, sample);
   const evaluation = seenAt(data.evaluation, size);
+  if (spec.fineTuneAfterBlock !== undefined) freezeThrough(encoder, architecture, spec.fineTuneAfterBlock);
   const middle = middleOfHead(spec, encoder, parent);
   const trunk = middle ? [encoder, middle.head] : [encoder];
   const classifier = buildClassifier(
@@ -130,6 +132,7 @@ async function segment(
   requireLabelledPixels(data.train, subset.rows, 'the masks to train on');
   requireLabelledPixels(data.evaluation, allRows(data.evaluation), `the masks of the ${spec.evalSplit} split`);
   const { encoder, architecture } = await startingEncoder(spec, inputs, sample);
+  if (spec.fineTuneAfterBlock !== undefined) freezeThrough(encoder, architecture, spec.fineTuneAfterBlock);
   const pyramid = pyramidOf(encoder, architecture);
   const segmenter = buildSegmenter(pyramid, classes.length);
   // The logits' layer too: from zero, a decoder of as many steps told classes apart far later.
@@ -171,8 +174,26 @@ async function segment(
 const normalisesByBatch = ({ backbone }: Finetune): boolean =>
   !backbone || (backbone.rate > 0 && backbone.statistics === 'batch');
 
+/** The part of the learning rate at which each weight learns; undefined where all learn alike. */
+function rateOf(
+  { backbone, layerDecay }: Finetune,
+  { encoder, headLayers = 0 }: Pick<ModelState, 'encoder' | 'headLayers'>,
+  trunk: readonly LayersModel[],
+): Recipe['rateOf'] {
+  if (!backbone && layerDecay === undefined) return undefined;
+  const inTrunk = new Set(weightsOf(...trunk).map(({ key }) => key));
+  const byLayer = layerFactor(encoder, headLayers, layerDecay ?? 1);
+  return (weight) => (backbone && inTrunk.has(weight.key) ? backbone.rate : 1) * byLayer(weight);
+}
+
 /** What happens to the trunk, in words. */
-function treatment({ backbone }: Finetune): string {
+function treatment(spec: Finetune): string {
+  const { fineTuneAfterBlock } = spec;
+  if (fineTuneAfterBlock === undefined || spec.backbone?.rate === 0) return treatmentOf(spec);
+  return `${treatmentOf(spec)}, but for those up to the end of group ${fineTuneAfterBlock} of blocks, which stay`;
+}
+
+function treatmentOf({ backbone }: Finetune): string {
   if (!backbone) return 'are tuned';
   if (backbone.rate === 0) return 'stay as the parent left them';
   return (
@@ -206,9 +227,8 @@ async function tune<Batch extends tf.Tensor[]>(
   const session = new Session(
     {
       ...task,
-      ...(backbone?.rate === 0
-        ? { models: [head], followers: trunk }
-        : { models: [...trunk, head], ...(backbone && { slower: { models: trunk, factor: backbone.rate } }) }),
+      ...(backbone?.rate === 0 ? { models: [head], followers: trunk } : { models: [...trunk, head] }),
+      rateOf: rateOf(spec, state, trunk),
       rows,
       batchSize: spec.batchSize,
       totalSteps: spec.steps,
@@ -218,6 +238,7 @@ async function tune<Batch extends tf.Tensor[]>(
       evaluateEvery: Math.ceil(spec.steps / EVALUATIONS),
       evaluateAtStart: false,
       checkpoints: spec.checkpoints,
+      ema: spec.ema,
     },
     context,
   );

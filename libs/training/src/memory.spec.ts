@@ -96,6 +96,38 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
   ],
   ['SimCLR on views of larger pictures', 96, { ...pretrain, encoder: { width: 8 }, views: sized(32) }],
   ['SimCLR on views larger than their pictures', 16, { ...pretrain, encoder: { width: 8 }, views: sized(64) }],
+  [
+    'SwAV with small views and many prototypes',
+    32,
+    {
+      ...pretrain,
+      method: 'swav',
+      prototypes: 3000,
+      encoder: { width: 8 },
+      views: [...sized(32), { augmentation: { crop: {} }, count: 4, size: 16 }],
+    },
+  ],
+  [
+    'DINO with small views',
+    32,
+    {
+      ...pretrain,
+      method: 'dino',
+      encoder: { width: 8 },
+      views: [...sized(32), { augmentation: { crop: {} }, count: 4, size: 16 }],
+    },
+  ],
+  [
+    'averages of many weights',
+    8,
+    {
+      ...pretrain,
+      batchSize: 4,
+      encoder: { width: 8 },
+      projection: { layers: 2, hidden: 1024, output: 256 },
+      ema: { decay: 0.9 },
+    },
+  ],
   ['a ResNet-18', 16, { ...pretrain, batchSize: 16, encoder: { name: 'resnet18', width: 16 } }],
   [
     'a ResNet-50 with the stem of ImageNet',

@@ -97,6 +97,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
       evaluateAtStart: true,
       quality: 'eval/knn',
       checkpoints: spec.checkpoints,
+      ema: spec.ema,
     },
     context,
   );

@@ -1,5 +1,5 @@
 /** What a kind of run tells the loop that all share: its networks, its batches, its objective and its evaluation. */
-import type { Checkpoints, Optimizer, Schedule } from '#libs/contracts';
+import type { Checkpoints, Ema, Optimizer, Schedule } from '#libs/contracts';
 import type { Random } from '#libs/data';
 import type * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
@@ -16,8 +16,10 @@ export type Memory = Omit<NamedWeight, 'trainable'>;
 export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   /** Trained and stored in checkpoints. */
   models: LayersModel[];
-  /** Some of them learn at this fraction of the learning rate. */
-  slower?: { models: readonly LayersModel[]; factor: number };
+  /** The part of the learning rate at which a weight learns; without it all learn at the whole. */
+  rateOf?: ((weight: NamedWeight) => number) | undefined;
+  /** The average of their weights is evaluated, and takes their place at the end. */
+  ema?: Ema | undefined;
   /** Stored in checkpoints and not trained, such as a target network. */
   followers?: LayersModel[];
   /** Read and assigned by the objective, and stored in checkpoints. */

@@ -20,6 +20,7 @@ import { buildEncoder, featureWidth } from './networks/encoder.js';
 import { buildClassifier, buildProjectionHead } from './networks/heads.js';
 import { initialise, weightsOf } from './networks/weights.js';
 import { TrainingError, type TrainContext } from './session.js';
+import { withAverages } from './weight-averages.js';
 
 export interface Data {
   manifest: DatasetManifest;
@@ -87,8 +88,8 @@ export interface ParentModel {
 }
 
 /**
- * The parent run's networks, with the weights of a checkpoint where the spec names one. @throws TrainingError,
- * CheckpointError
+ * The parent run's networks, with the weights of a checkpoint, or their averages, where the spec names one.
+ * @throws TrainingError, CheckpointError
  */
 export async function readParent(
   inputs: TrainerInputs,
@@ -103,7 +104,7 @@ export async function readParent(
       'internal_error',
       `expected the parent's checkpoint of step ${checkpoint} among the inputs, got none`,
     );
-  return { ...model, tensors: (await readTensors(inputs.parentCheckpoint)).tensors };
+  return { ...model, tensors: withAverages((await readTensors(inputs.parentCheckpoint)).tensors) };
 }
 
 /** A network with the parent's weights, built for samples that may be of another size. */

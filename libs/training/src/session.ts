@@ -9,6 +9,7 @@ import { turn } from './evaluation.js';
 import { weightsOf, type NamedWeight } from './networks/weights.js';
 import { createOptimizer, learningRateOf, type Optimizer } from './optimizers.js';
 import type { Recipe, Terms } from './recipe.js';
+import { WeightAverages } from './weight-averages.js';
 
 /** What training needs of the world around it. */
 export interface TrainContext {
@@ -119,6 +120,7 @@ export class Session<Batch extends tf.Tensor[]> {
   private readonly weights: NamedWeight[];
   private readonly trainable: NamedWeight[];
   private readonly optimizer: Optimizer;
+  private readonly averages: WeightAverages | undefined;
   private readonly learningRateOf: (step: number) => number;
   private readonly compiled: CompiledStep;
   private readonly cursor: BatchCursor;
@@ -143,12 +145,9 @@ export class Session<Batch extends tf.Tensor[]> {
     const trained = weightsOf(...recipe.models);
     this.weights = [...trained, ...weightsOf(...(recipe.followers ?? []))];
     this.trainable = trained.filter(({ trainable }) => trainable);
-    const slow = new Set(weightsOf(...(recipe.slower?.models ?? [])).map(({ variable }) => variable));
-    this.optimizer = createOptimizer(
-      recipe.optimizer,
-      this.trainable,
-      recipe.slower && this.trainable.map(({ variable }) => (slow.has(variable) ? recipe.slower!.factor : 1)),
-    );
+    const factors = recipe.rateOf && this.trainable.map(recipe.rateOf);
+    this.optimizer = createOptimizer(recipe.optimizer, this.trainable, factors);
+    this.averages = recipe.ema && new WeightAverages(trained, recipe.ema.decay);
     this.learningRateOf = learningRateOf(recipe);
     const state = [...this.variables(), ...weightsOf(...(recipe.frozen ?? []))].map(({ variable }) => variable);
     const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0, 0).length, recipe.rates?.(0).length ?? 0];
@@ -158,7 +157,10 @@ export class Session<Batch extends tf.Tensor[]> {
     this.evaluationDue = recipe.evaluateAtStart;
   }
 
-  /** Trains to the end, from a checkpoint where one is given. Returns the last value of each metric. */
+  /**
+   * Trains to the end, from a checkpoint where one is given; then averages, where there are any, are the weights.
+   * Returns the last value of each metric.
+   */
   async run(checkpoint: string | undefined): Promise<RunResult['metrics']> {
     const { recipe, context } = this;
     const { totalSteps, evaluateEvery } = recipe;
@@ -172,7 +174,10 @@ export class Session<Batch extends tf.Tensor[]> {
       for (;;) {
         await breathe(context, this.step, totalSteps);
         if (this.evaluationDue) await this.evaluate();
-        if (this.step === totalSteps) return this.last;
+        if (this.step === totalSteps) {
+          this.averages?.replace();
+          return this.last;
+        }
         if (context.stopAtStep && this.step >= context.stopAtStep && this.step % evaluateEvery === 0)
           throw new Stopped('rung', this.step);
         if (this.checkpointDue()) {
@@ -219,7 +224,8 @@ export class Session<Batch extends tf.Tensor[]> {
     const { recipe } = this;
     const { keepBest = false } = recipe.checkpoints ?? {};
     this.compiled.settle();
-    const judged = await recipe.evaluate(() => this.breathe());
+    const judge = () => recipe.evaluate(() => this.breathe());
+    const judged = await (this.averages ? this.averages.whileReplaced(judge) : judge());
     if (!Object.values(judged).every(Number.isFinite)) requireFiniteWeights(this.weights, this.step);
     const values = definedMetrics(judged, this.context, this.leftOut);
     this.report(values);
@@ -284,13 +290,15 @@ export class Session<Batch extends tf.Tensor[]> {
       optimizerRates,
     );
     recipe.afterUpdate?.(rates);
+    this.averages?.follow();
     const others = Object.fromEntries(kept.map(([name, scalar]) => [name, tf.clone(scalar)]));
     tf.dispose(kept.map(([, scalar]) => scalar));
     return { loss, ...others };
   }
 
   private variables() {
-    return [...this.weights, ...(this.recipe.memory ?? []), ...this.optimizer.slots()];
+    const { memory = [] } = this.recipe;
+    return [...this.weights, ...memory, ...this.optimizer.slots(), ...(this.averages?.slots() ?? [])];
   }
 
   private async checkpoint(name: 'checkpoint' | 'best' = 'checkpoint'): Promise<void> {
@@ -336,6 +344,7 @@ export class Session<Batch extends tf.Tensor[]> {
   dispose(): void {
     this.compiled.dispose();
     this.optimizer.dispose();
+    this.averages?.dispose();
     tf.dispose((this.recipe.memory ?? []).map(({ variable }) => variable));
     for (const model of [...this.recipe.models, ...(this.recipe.followers ?? [])]) model.dispose();
   }

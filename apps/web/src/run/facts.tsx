@@ -6,8 +6,12 @@ import { Panel } from '../ui/panel.js';
 import { Ago } from '../ui/time.js';
 
 /** Part of the network that a finetuning trains, in words. */
-function tunedText({ from, fromHeadLayer, task }: Pick<Finetune, 'from' | 'fromHeadLayer' | 'task'>): string {
-  const scratch = from === null ? ', from scratch' : '';
+function tunedText({ from, fromHeadLayer, task, fineTuneAfterBlock }: Finetune): string {
+  const stays =
+    fineTuneAfterBlock === undefined
+      ? ''
+      : `; up to the end of group ${fineTuneAfterBlock} of blocks the encoder stays`;
+  const scratch = from === null ? ', from scratch' : stays;
   if (task === 'segmentation') return `the whole network, with a decoder of pixels on top${scratch}`;
   if (fromHeadLayer === 0) return `the whole network, with a classifier on the encoder${scratch}`;
   return (

@@ -70,7 +70,8 @@ class BatchNorm extends layers.layers.Layer {
       const [mean, variance] = [this.movingMean.read() as tf.Tensor1D, this.movingVariance.read() as tf.Tensor1D];
       const gamma = (this.gamma?.read() ?? tf.onesLike(mean)) as tf.Tensor1D;
       const beta = (this.beta?.read() ?? tf.zerosLike(mean)) as tf.Tensor1D;
-      if (!training) return batchNormInference(x, gamma, beta, { mean, variance });
+      // As in Keras: what does not learn goes by its averages, which stay.
+      if (!training || !this.trainable) return batchNormInference(x, gamma, beta, { mean, variance });
       return batchNormTraining(
         x,
         gamma,
@@ -117,7 +118,7 @@ class Rectifier extends layers.layers.Layer {
 
   override call(inputs: tf.Tensor | tf.Tensor[], { training = false }: { training?: boolean }): tf.Tensor {
     const x = only(inputs);
-    return training && this.rectified ? x : relu(x);
+    return training && this.trainable && this.rectified ? x : relu(x);
   }
 }
 

@@ -1,0 +1,41 @@
+/** Which layers of an encoder a finetuning leaves as they are, and how much slower the lower ones of a network learn. */
+import { architectureOf, type Encoder } from '#libs/contracts';
+import type { LayersModel } from '@tensorflow/tfjs-layers';
+import type { NamedWeight } from './networks/weights.js';
+import { TrainingError } from './session.js';
+
+/** Number of a layer's block, counted from 1; 0 of what comes before the blocks. */
+const blockOf = (layer: string): number => Number(/^block(\d+)_/.exec(layer)?.[1] ?? 0);
+
+/**
+ * The factor of a weight's learning rate: `decay` for each layer that stands above its own, which are the blocks of the
+ * encoder, those of the projection head, and what is new on top (BEiT, Bao et al. 2022; timm's `layer_decay` by block).
+ * What comes before the blocks is the lowest.
+ */
+export function layerFactor(encoder: Encoder, headLayers: number, decay: number): (weight: NamedWeight) => number {
+  const blocks = architectureOf(encoder).blocks.length;
+  const top = blocks + headLayers + 1;
+  return ({ key }) => {
+    const [network, layer] = key.split('/') as [string, string];
+    if (network === 'encoder') return decay ** (top - blockOf(layer));
+    const ofHead = network === 'projection' ? Number(/\d+$/.exec(layer)![0]) : undefined;
+    return ofHead === undefined ? 1 : decay ** (top - blocks - ofHead);
+  };
+}
+
+/**
+ * The encoder's layers up to the end of a group of blocks, which are those of one width, neither learn nor go by the
+ * batch in their normalisation (SimCLRv2, `fine_tune_after_block`): of group 0 only what comes before the blocks.
+ * @throws TrainingError where the encoder has fewer groups.
+ */
+export function freezeThrough(encoder: LayersModel, architecture: Encoder, group: number): void {
+  const { blocks } = architectureOf(architecture);
+  const ends = blocks.flatMap(({ width }, i) => (blocks[i + 1]?.width === width ? [] : [i + 1]));
+  if (group > ends.length)
+    throw new TrainingError(
+      'invalid_spec',
+      `expected fineTuneAfterBlock of at most ${ends.length}, the groups of blocks of the encoder, got ${group}`,
+    );
+  const last = group === 0 ? 0 : ends[group - 1]!;
+  for (const layer of encoder.layers) if (blockOf(layer.name) <= last) layer.trainable = false;
+}
