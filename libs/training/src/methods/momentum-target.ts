@@ -1,10 +1,24 @@
 /** A copy of encoder and head that follows them slowly and gets no gradient. */
+import type { Encoder, SampleShape } from '#libs/contracts';
+import { inputShape } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { buildEncoder } from '../networks/encoder.js';
 import { withoutGradient } from '../networks/operations.js';
 import { weightsOf } from '../networks/weights.js';
-import { newEncoder } from '../run-inputs.js';
 import { newHead, project, type Learner, type Method } from './method.js';
+
+/** An encoder that begins with the weights of another, which may be a model's. */
+function copyOf(encoder: LayersModel, architecture: Encoder, sample: SampleShape): LayersModel {
+  const copy = buildEncoder(architecture, inputShape(sample));
+  const weights = weightsOf(encoder);
+  weightsOf(copy).forEach(({ variable }, i) =>
+    tf.tidy(() => {
+      variable.assign(tf.tensor(weights[i]!.variable.dataSync().slice(), variable.shape));
+    }),
+  );
+  return copy;
+}
 
 /** A target network, and how it follows: parts of the method that has it. */
 export interface MomentumTarget extends Required<Pick<Method, 'followers' | 'rates' | 'afterUpdate'>> {
@@ -13,14 +27,14 @@ export interface MomentumTarget extends Required<Pick<Method, 'followers' | 'rat
 }
 
 /**
- * The target begins as a copy of encoder and head, because it is made with the same seeds. `more`: a network of the
- * method's own, and its copy, which follows too.
+ * The target begins as a copy of encoder and head: of the head because it is made with the same seed. `more`: a network
+ * of the method's own, and its copy, which follows too.
  */
 export function momentumTarget(
   { spec, sample, encoder, head, totalSteps }: Learner,
   more?: { online: LayersModel; copy: LayersModel },
 ): MomentumTarget {
-  const target = { encoder: newEncoder(spec.encoder, sample, spec.seed), head: newHead(spec, encoder) };
+  const target = { encoder: copyOf(encoder, spec.encoder, sample), head: newHead(spec, encoder) };
   const networks = [target.encoder, target.head, ...(more ? [more.copy] : [])];
   for (const each of networks) each.name = `target_${each.name}`;
   const online = trainableOf(encoder, head, ...(more ? [more.online] : []));
