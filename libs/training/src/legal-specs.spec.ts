@@ -1,5 +1,5 @@
 /** Whatever a spec may say runs: random ones of every kind, each built and run for a step or two on tiny data. */
-import { METHODS, UNLABELLED, type RunSpec, type SampleShape, type TrainerInputs } from '#libs/contracts';
+import { METHODS, MULTI_CROP, UNLABELLED, type RunSpec, type SampleShape, type TrainerInputs } from '#libs/contracts';
 import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -90,27 +90,62 @@ async function runOf(spec: Spec, dataset: Dataset, parentModel?: string): Promis
   return outcome.files.get('model') ?? '';
 }
 
-const optimizer = (random: Random) =>
-  random.bernoulli(0.5)
-    ? ({ name: 'adam', beta1: oneOf(random, [0, 0.9]), beta2: oneOf(random, [0, 0.999]), weightDecay: 0.01 } as const)
-    : ({ name: 'lars', learningRate: 0.1 } as const);
+const optimizer = (random: Random) => {
+  const common = {
+    ...(random.bernoulli(0.3) && { scaling: oneOf(random, ['linear', 'sqrt'] as const) }),
+    ...(random.bernoulli(0.3) && { clipNorm: oneOf(random, [0.01, 100]) }),
+  };
+  return oneOf(random, [
+    { name: 'adam', beta1: oneOf(random, [0, 0.9]), beta2: oneOf(random, [0, 0.999]), weightDecay: 0.01, ...common },
+    { name: 'lars', learningRate: 0.1, ...common },
+    { name: 'sgd', momentum: oneOf(random, [0, 0.9]), nesterov: random.bernoulli(0.5), ...common },
+  ] as const);
+};
+/** What all that learn may be told beside the optimiser. */
+const learning = (random: Random) => ({
+  optimizer: optimizer(random),
+  schedule: {
+    name: oneOf(random, ['cosine', 'constant'] as const),
+    ...(random.bernoulli(0.3) && { warmupEpochs: oneOf(random, [0, 0.5, 2]) }),
+  },
+  ...(random.bernoulli(0.3) && { ema: { decay: oneOf(random, [0, 0.9]) } }),
+});
+const AUGMENTATIONS = {
+  image: [{}, { crop: {}, flip: {} }, { crop: { grid: 'half-pixel' }, cutout: {} }, { flip: {}, solarize: {} }],
+  audio: [{}, { shift: {}, gain: {} }, { noise: {}, timeMask: {} }],
+} as const;
+/** The usual ones, or of their own: alike or not, of another size or, where the method takes them, of several. */
+function views(random: Random, method: (typeof METHODS)[number], modality: SampleShape['modality']) {
+  if (random.bernoulli(0.3)) return {};
+  const ofSize = (size: number) => (modality === 'image' ? { size } : {});
+  const size = random.bernoulli(0.7) ? ofSize(random.integer(8, 18)) : {};
+  const view = () => ({ augmentation: oneOf(random, AUGMENTATIONS[modality]), ...size });
+  const large = random.bernoulli(0.5) ? [view(), view()] : [{ ...view(), count: 2 }];
+  const small = { ...view(), ...ofSize(random.integer(8, 12)), count: random.integer(1, 3) };
+  return { views: MULTI_CROP.includes(method) ? [...large, small] : large };
+}
 const stem = (random: Random) => ({
   ...(random.bernoulli(0.3) && { stem: oneOf(random, ['cifar', 'imagenet'] as const) }),
   ...(random.bernoulli(0.3) && { padding: oneOf(random, ['same', 'symmetric'] as const) }),
 });
-/** Those that are left out are as `resnet50`, and take as many seconds as they have tens of blocks. */
-const encoder = (random: Random) => {
-  const name = random.bernoulli(0.1)
-    ? oneOf(random, ['resnet18', 'resnet34', 'resnet50'] as const)
-    : ('small-resnet' as const);
-  return {
-    name,
-    width: width(random),
-    ...stem(random),
-    ...(random.bernoulli(0.2) && { seRatio: oneOf(random, [0.01, 0.25, 1]) }),
-    ...(name === 'resnet50' && random.bernoulli(0.5) && { skRatio: oneOf(random, [0.01, 1]) }),
-  };
+/**
+ * Which runs have deep networks, by samples, family and kind; all others have the small one. They take most of the
+ * time: drawn at random, one of 50 layers in the wrong place took longer than several families. Those that are left out
+ * are as `resnet50`.
+ */
+const DEEP: Record<string, 'resnet18' | 'resnet34' | 'resnet50' | undefined> = {
+  'image 2 distill': 'resnet34',
+  'image 3 pretrain': 'resnet18',
+  'image 5 pretrain': 'resnet50',
+  'audio 1 autoencode': 'resnet18',
 };
+const encoder = (random: Random, name: 'small-resnet' | NonNullable<(typeof DEEP)[string]> = 'small-resnet') => ({
+  name,
+  width: width(random),
+  ...stem(random),
+  ...(random.bernoulli(0.2) && { seRatio: oneOf(random, [0.01, 0.25, 1]) }),
+  ...(name === 'resnet50' && { skRatio: oneOf(random, [0.01, 1]) }),
+});
 const projection = (random: Random) => ({
   layers: random.integer(1, 5),
   hidden: width(random, 8),
@@ -123,13 +158,15 @@ async function family(modality: SampleShape['modality'], seed: number): Promise<
   const random = Random.seeded(seed, `legal ${modality}`);
   const dataset = await noise(shapeOf(modality, random), random.integer(2, 4), random);
   const few = { dataset: 'noise', batchSize: random.integer(4, COUNTS.train + 1), evalSplit: 'val', seed } as const;
-  const common = () => ({ ...few, epochs: 1, optimizer: optimizer(random), knn: { k: random.integer(1, 30) } });
+  const common = () => ({ ...few, epochs: 1, ...learning(random), knn: { k: random.integer(1, 30) } });
   const head = projection(random);
+  const method = METHODS[seed % METHODS.length]!;
   const pretrained = await runOf(
     {
       kind: 'pretrain',
-      method: METHODS[seed % METHODS.length]!,
-      encoder: encoder(random),
+      method,
+      ...views(random, method, modality),
+      encoder: encoder(random, DEEP[`${modality} ${seed} pretrain`]),
       projection: head,
       predictorHidden: width(random, 8),
       probe,
@@ -150,14 +187,20 @@ async function family(modality: SampleShape['modality'], seed: number): Promise<
       ...(random.bernoulli(0.7) && {
         backbone: { rate: oneOf(random, [0, 0.1]), statistics: oneOf(random, ['parent', 'batch'] as const) },
       }),
+      ...(random.bernoulli(0.5) && { layerDecay: oneOf(random, [0.1, 1]) }),
+      ...(random.bernoulli(0.5) && { fineTuneAfterBlock: random.integer(0, 4) }),
       steps: 1,
-      optimizer: optimizer(random),
+      ...learning(random),
       ...few,
     },
     dataset,
     pretrained,
   );
-  const student = { from: PARENT, encoder: encoder(random), labelWeight: oneOf(random, [0, 0.5]) };
+  const student = {
+    from: PARENT,
+    encoder: encoder(random, DEEP[`${modality} ${seed} distill`]),
+    labelWeight: oneOf(random, [0, 0.5]),
+  };
   const { knn: _, ...taught } = common();
   await runOf({ kind: 'distill', ...student, ...taught }, dataset, tuned);
   const maps = { maps: ['pca', 'tsne', 'umap'] as ('pca' | 'tsne' | 'umap')[], split: 'train' as const };
@@ -169,7 +212,7 @@ async function family(modality: SampleShape['modality'], seed: number): Promise<
       variant: (['plain', 'denoising', 'variational'] as const)[seed % 3]!,
       domain: modality === 'audio' && seed % 2 === 0 ? 'waveform' : 'spectrogram',
       latent: random.integer(2, 9),
-      encoder: encoder(random),
+      encoder: encoder(random, DEEP[`${modality} ${seed} autoencode`]),
       gridImages: 2,
       ...common(),
     },
@@ -188,7 +231,7 @@ async function segmentations(sample: SampleShape, pretrained: string, seed: numb
     kind: 'finetune',
     task: 'segmentation',
     steps: 1,
-    optimizer: optimizer(random),
+    ...learning(random),
     dataset: 'noise',
     batchSize: 5,
     seed,
