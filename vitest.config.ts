@@ -16,23 +16,24 @@ const processes = {
 };
 
 /**
- * Test files of one subject. They mostly wait, for leases, pauses and polls, so that two run at a time; those that
- * overload servers or hold how long something takes are `alone`: they are a project of their own, `NAME-alone`, whose
- * files run one after the other when all others are through. `--project 'NAME*'` runs both.
+ * Test files of one subject. They mostly wait, for leases, pauses and polls, so that two run at a time. Two sorts are
+ * projects of their own, which run when all others are through (`--project 'NAME*'` runs all three): what holds how
+ * long something takes and uses little of a machine is `calm`, two files at a time too; what overloads servers, or
+ * measures, is `alone`, one after the other.
  */
 function suite(
   name: string,
-  files: { include: string[]; exclude?: string[]; alone?: string[] },
+  files: { include: string[]; exclude?: string[]; calm?: string[]; alone?: string[] },
   timeouts: { testTimeout?: number; hookTimeout?: number } = {},
 ) {
-  const { include, exclude = [], alone = [] } = files;
+  const { include, exclude = [], calm = [], alone = [] } = files;
   const test = { ...processes, ...timeouts };
-  return [
-    { ...shared, test: { ...test, name, include, exclude: [...exclude, ...alone], maxWorkers: 2 } },
-    ...(alone.length > 0
-      ? [{ ...shared, test: { ...test, name: `${name}-alone`, include: alone, fileParallelism: false } }]
-      : []),
+  const sorts = [
+    { ...test, name, include, exclude: [...exclude, ...calm, ...alone], maxWorkers: 2 },
+    { ...test, name: `${name}-calm`, include: calm, maxWorkers: 2, sequence: { groupOrder: 2 } },
+    { ...test, name: `${name}-alone`, include: alone, fileParallelism: false },
   ];
+  return sorts.filter((each) => each.include.length > 0).map((each) => ({ ...shared, test: each }));
 }
 
 export default defineConfig({
@@ -61,7 +62,7 @@ export default defineConfig({
       ...suite('faults', {
         include: ['tests/{faults,e2e}/**/*.spec.ts'],
         exclude: ['**/*.slow.spec.ts'],
-        alone: ['tests/faults/redis.spec.ts'],
+        calm: ['tests/faults/redis.spec.ts'],
       }),
       // What takes minutes: `npm run faults`.
       ...suite('slow', {
@@ -80,7 +81,8 @@ export default defineConfig({
         'e2e-browser',
         {
           include: ['tests/browser/**/*.spec.ts'],
-          alone: ['tests/browser/{latent,restarts}.spec.ts'],
+          calm: ['tests/browser/restarts.spec.ts'],
+          alone: ['tests/browser/latent.spec.ts'],
         },
         { testTimeout: 300_000, hookTimeout: 180_000 },
       ),
