@@ -18,7 +18,7 @@ export function layerFactor(encoder: Encoder, headLayers: number, decay: number)
   return ({ key }) => {
     const [network, layer] = key.split('/') as [string, string];
     if (network === 'encoder') return decay ** (top - blockOf(layer));
-    const ofHead = network === 'projection' ? Number(/\d+$/.exec(layer)![0]) : undefined;
+    const ofHead = network === 'projection' ? Number(/^\D+(\d+)$/.exec(layer)![1]) : undefined;
     return ofHead === undefined ? 1 : decay ** (top - blocks - ofHead);
   };
 }
