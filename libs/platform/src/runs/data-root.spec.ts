@@ -64,6 +64,9 @@ describe('a folder of the data root', () => {
   });
 
   test.each(['absent', 'pets/notes.txt', 'pets/gone'])('%s is no folder', async (given) => {
-    await expect(dataRoot.browse(given)).rejects.toThrow(`expected a folder of the API's data root, got ${given}`);
+    const refusal = dataRoot.browse(given);
+    await expect(refusal).rejects.toThrow(`expected a folder of the API's data root, got ${given}`);
+    // As the document of the API says: no part of the address is at fault, but what it was asked for.
+    await expect(refusal).rejects.toMatchObject({ code: 'invalid_request' });
   });
 });

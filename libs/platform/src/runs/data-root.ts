@@ -47,15 +47,14 @@ export class DataRoot {
   private async folderAt(relative: string): Promise<{ root: string; folder: string }> {
     const root = await realpath(this.root).catch(() => this.root);
     const wanted = path.resolve(root, relative);
-    const outside = () =>
-      RequestError.invalid([{ path: ['path'], message: `expected a path inside the data root, got ${relative}` }]);
+    const refused = (message: string) => RequestError.invalid([{ path: ['path'], message }]);
+    const outside = () => refused(`expected a path inside the data root, got ${relative}`);
     if (leadsOut(root, wanted)) throw outside();
     const folder = await realpath(wanted).catch(() => undefined);
     if (folder !== undefined && leadsOut(root, folder)) throw outside();
     const info = folder === undefined ? undefined : await stat(folder).catch(() => undefined);
     if (folder === undefined || !info?.isDirectory())
-      throw new RequestError(
-        'not_found',
+      throw refused(
         `expected a folder of the API's data root, got ${relative || 'the root itself'}: there is none. Where only ` +
           'workers have the data, name its path',
       );
