@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import SlowFirst from './tests/support/slow-first.js';
 
 const shared = {
   // Nest's decorators need the legacy form with metadata; libs are imported as sources.
@@ -39,6 +40,7 @@ function suite(
 export default defineConfig({
   test: {
     reporters: ['default', './tests/support/summary-reporter.ts'],
+    sequence: { sequencer: SlowFirst },
     projects: [
       // Native TensorFlow does not survive worker threads: one child process per test file.
       {
