@@ -55,7 +55,8 @@ describe('an editor', () => {
       (option) => option.properties!['kind']!['const'] === 'pretrain',
     )!;
     expect(pretrain.properties!['temperature']!.description).toBe(
-      'SimCLR, DCL, SupCon, MoCo and NNCLR: temperature of the contrastive loss.',
+      'SimCLR, DCL, SupCon, MoCo and NNCLR: temperature of the contrastive loss. SwAV and DINO: of what foretells ' +
+        'prototypes.',
     );
   });
 
