@@ -1,5 +1,4 @@
 /** What people delete and what is let go with time: over HTTP, with real files and a leader that does its rounds. */
-import { ApiError } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import pg from 'pg';
@@ -7,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.js';
 import { writeImageFolder } from '../support/images.js';
 import { prepareStripes, SHORT, small } from '../support/small-runs.js';
-import { startStack, type Stack } from '../support/stack.js';
+import { refusal, startStack, type Stack } from '../support/stack.js';
 
 const NO_OP = path.resolve(import.meta.dirname, '..', '..', 'dist', 'bench', 'no-op-trainer.js');
 const FINETUNE = { kind: 'finetune', dataset: 'stripes', batchSize: 4, steps: 5, evalSplit: 'test' } as const;
@@ -35,15 +34,6 @@ afterAll(async () => {
 
 const count = async (table: string, where: string, ...values: unknown[]): Promise<number> =>
   Number((await sql.query<{ n: string }>(`SELECT count(*) AS n FROM ${table} WHERE ${where}`, values)).rows[0]!.n);
-/** What the API says against it; fails where it does not. */
-const refusal = async (call: Promise<unknown>): Promise<ApiError> => {
-  const error = await call.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(ApiError);
-  return error as ApiError;
-};
 /** Points by hand: the trainer here says none. */
 const addPoints = (id: string, points: number) =>
   sql.query(

@@ -1,12 +1,12 @@
 /** Weights that were trained elsewhere, from a file to runs that begin with them, on real processes. */
-import { ApiError, type LoomClient } from '#libs/contracts';
+import type { LoomClient } from '#libs/contracts';
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { writeImageFolder } from '../support/images.js';
 import { drawnResNet, writeTensorsTo } from '../support/safetensors.js';
 import { snippetsOf } from '../support/snippets.js';
-import { startStack, type Stack } from '../support/stack.js';
+import { refusal, startStack, type Stack } from '../support/stack.js';
 import { piped } from '../support/terminal.js';
 
 const GUIDE = path.resolve(import.meta.dirname, '..', '..', 'docs', 'models.md');
@@ -34,14 +34,6 @@ const loom = async (args: readonly string[], input?: string): Promise<string> =>
   }).ended;
   expect(code, `loom ${args.join(' ')}: ${stdout}${stderr}`).toBe(0);
   return stdout;
-};
-const refusal = async (call: Promise<unknown>): Promise<ApiError> => {
-  const error = await call.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(ApiError);
-  return error as ApiError;
 };
 const metricsOf = async (id: string) => (await stack.ended(id)).result!.metrics;
 

@@ -151,7 +151,7 @@ export class DataRoot {
         testFraction: 0,
         ...more,
       });
-      const { manifest, files, summary } = await prepareDataset(spec, {
+      const { manifest, files, summary, preview } = await prepareDataset(spec, {
         dataRoot: this.root,
         workDir,
         signal: new AbortController().signal,
@@ -166,7 +166,8 @@ export class DataRoot {
         arrays[name.replace('.npy', '')] = { shape, data: [...data] };
       }
       const messages = (level: LogLevel) => lines.filter((line) => line.level === level).map(({ message }) => message);
-      return { manifest: manifest!, arrays, summary, warnings: messages('warn'), infos: messages('info') };
+      const told = { warnings: messages('warn'), infos: messages('info') };
+      return { manifest: manifest!, arrays, summary, preview, ...told };
     } finally {
       await rm(workDir, { recursive: true, force: true });
     }

@@ -1,9 +1,9 @@
-import { LoomClient, type Run, type RunSpec, type SubmitRun } from '#libs/contracts';
+import { ApiError, LoomClient, type Run, type RunSpec, type SubmitRun } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { inject } from 'vitest';
+import { expect, inject } from 'vitest';
 import type { z } from 'zod';
 import { freshDatabase } from './database.js';
 import { eventually } from './eventually.js';
@@ -180,4 +180,14 @@ export async function startStack({ environment: given = {} }: { environment?: En
     explain,
     stop,
   };
+}
+
+/** What the API says against a request; fails where it says nothing. */
+export async function refusal(call: Promise<unknown>): Promise<ApiError> {
+  const error = await call.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(ApiError);
+  return error as ApiError;
 }

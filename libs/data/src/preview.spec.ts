@@ -1,12 +1,8 @@
-import { type DatasetPreview, PrepareDataset } from '#libs/contracts';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import type { DatasetPreview, PrepareDataset } from '#libs/contracts';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { colour, DataRoot, twoClasses, wavOf } from '../../../tests/support/sources.js';
-import { prepareDataset } from './prepare.js';
 import type { PreviewFile } from './preview.js';
 import { decodeWav } from './wav.js';
 
@@ -18,32 +14,9 @@ afterAll(() => data.remove());
 
 /** What a dry run of the source shows: its files, and what `preview.json` says of them. */
 async function previewOf(source: string, more: Partial<z.input<typeof PrepareDataset>> = {}) {
-  const workDir = await mkdtemp(path.join(tmpdir(), 'loom-preview-'));
-  try {
-    const { preview } = await prepareDataset(
-      PrepareDataset.parse({
-        kind: 'prepare-dataset',
-        name: 'x',
-        path: source,
-        imageSize: 8,
-        valFraction: 0,
-        testFraction: 0,
-        dryRun: true,
-        ...more,
-      }),
-      {
-        dataRoot: data.root,
-        workDir,
-        signal: new AbortController().signal,
-        progress: () => undefined,
-        log: () => undefined,
-      },
-    );
-    const files = new Map(preview.map((file) => [file.name, file]));
-    return { files, told: JSON.parse(files.get('preview.json')!.bytes.toString()) as DatasetPreview };
-  } finally {
-    await rm(workDir, { recursive: true });
-  }
+  const { preview } = await data.prepare(source, { dryRun: true, ...more });
+  const files = new Map(preview.map((file) => [file.name, file]));
+  return { files, told: JSON.parse(files.get('preview.json')!.bytes.toString()) as DatasetPreview };
 }
 
 /** Colours of the pixels of a column of a picture. */
