@@ -188,6 +188,8 @@ test(
     await annotate(`five more had succeeded ${seconds.toFixed(1)} s after FLUSHALL`);
     await stack.killWorkers();
 
+    // As Postgres does by itself, sooner or later.
+    await sql.query('ANALYZE');
     const submits = await timesOf(200, (i) => submitted(3100 + i));
     const lists = await timesOf(100, listed);
     const grown = (await resident()) - before;

@@ -60,14 +60,24 @@ export async function runsById(tx: Transaction, ids: readonly string[]): Promise
       step,
       total_steps AS "totalSteps",
       result,
-      (SELECT json_object_agg(key, value) FROM run_metric WHERE run_id = run.id) AS metrics,
-      ARRAY(SELECT parent_id FROM run_dependency WHERE run_id = run.id) AS parents,
+      measured.metrics,
+      coalesce(depending.parents, '{}') AS parents,
       worker_id AS "workerId",
       created_at AS "createdAt",
       started_at AS "startedAt",
       finished_at AS "finishedAt",
       next_start_at AS "nextStartAt"
     FROM run
+      LEFT JOIN (
+        SELECT run_id, json_object_agg(key, value) AS metrics
+        FROM run_metric
+        WHERE run_id = ANY(${[...ids]}::uuid[])
+        GROUP BY run_id) AS measured ON measured.run_id = run.id
+      LEFT JOIN (
+        SELECT run_id, array_agg(parent_id) AS parents
+        FROM run_dependency
+        WHERE run_id = ANY(${[...ids]}::uuid[])
+        GROUP BY run_id) AS depending ON depending.run_id = run.id
     WHERE id = ANY(${[...ids]}::uuid[])`;
   return intactRows(rows, runRecord);
 }
