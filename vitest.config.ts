@@ -69,7 +69,8 @@ export default defineConfig({
       // What takes minutes: `npm run faults`.
       ...suite('slow', {
         include: ['tests/faults/**/*.slow.spec.ts'],
-        alone: ['tests/faults/{load,soak}.slow.spec.ts'],
+        calm: ['tests/faults/soak.slow.spec.ts'],
+        alone: ['tests/faults/load.slow.spec.ts'],
       }),
       // What somebody would try who means harm: `npm run attacks`.
       ...suite('attacks', {

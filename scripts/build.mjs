@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { bundle } from './bundle.mjs';
 import { compressFiles } from './compress.mjs';
 
 const root = path.resolve(import.meta.dirname, '..');
@@ -13,6 +14,11 @@ const run = (...args) => {
 };
 
 run(module('ts-native', 'bin', 'tsc'), '-p', 'tsconfig.build.json');
+const built = (...parts) => path.join(root, 'dist', ...parts);
+await bundle(built('apps', 'api', 'src', 'main.js'), {
+  'random-forest-thread': built('libs', 'search', 'src', 'random-forest-thread.js'),
+});
+await bundle(built('apps', 'worker', 'src', 'main.js'));
 if (existsSync(path.join(root, 'apps', 'web', 'vite.config.ts'))) {
   run(module('vite', 'bin', 'vite.js'), 'build', '--config', 'apps/web/vite.config.ts', '--logLevel', 'warn');
   await compressFiles(path.join(root, 'web-dist'));

@@ -38,6 +38,8 @@ export async function build() {
   const folders = ['apps', 'libs', 'bench', 'tests/learning'];
   const key = hash(
     ...(await Promise.all(folders.map((folder) => sourcesKey(folder)))),
+    await read(path.join(root, 'scripts', 'build.mjs')),
+    await read(path.join(root, 'scripts', 'bundle.mjs')),
     await read(path.join(root, 'tsconfig.build.json')),
     await read(path.join(root, 'tsconfig.json')),
     await read(path.join(root, 'prisma', 'schema.prisma')),

@@ -92,7 +92,8 @@ test(
 );
 
 test('#4 a trainer that hangs: its worker lives, the run is killed as hung and repeated', async () => {
-  stack.startWorker({ LOOM_HUNG_MS: '2000' });
+  // Longer than a trainer takes to begin on a busy machine.
+  stack.startWorker({ LOOM_HUNG_MS: '5000' });
   const id = await stack.submit(LONG);
   await stack.runsAt(id, 10);
   process.kill(await trainerOf(id), 'SIGSTOP');

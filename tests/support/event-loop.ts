@@ -34,6 +34,8 @@ export async function startWatchedStack(environment: Record<string, string> = {}
     environment: { TEST_LOOP_PORT: String(port), NODE_OPTIONS: preload('watch-loop.mjs'), ...environment },
   });
   const slowness = Math.max(1, Math.min(...Array.from({ length: 10 }, fixedWork)) / FIXED_MS);
+  /** Milliseconds that this machine needs for what may take BOUND_MS. */
+  const bound = BOUND_MS * slowness;
 
   async function read(): Promise<Hold> {
     const socket = connect(port, '127.0.0.1');
@@ -43,16 +45,18 @@ export async function startWatchedStack(environment: Record<string, string> = {}
 
   return {
     ...stack,
-    /** Milliseconds that this machine needs for what may take BOUND_MS. */
-    bound: BOUND_MS * slowness,
-    /** The longest that the loop was held while something was done; of several times the shortest. */
+    bound,
+    /**
+     * The longest that the loop was held while something was done: of several times the shortest, for the first finds
+     * code that has not been compiled. It is done once where that was short enough.
+     */
     longestHold: async (work: () => Promise<unknown>, times = 3): Promise<Hold> => {
       const holds: Hold[] = [];
-      for (let i = 0; i < times; i++) {
+      do {
         await read();
         await work();
         holds.push(await read());
-      }
+      } while (holds.length < times && holds.at(-1)!.worked >= bound);
       return holds.reduce((least, hold) => (hold.worked < least.worked ? hold : least));
     },
   };
