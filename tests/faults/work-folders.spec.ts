@@ -68,6 +68,25 @@ test.each([
   120_000,
 );
 
+test('#42 work folders that can not be made for a while: nothing is taken, and all goes on afterwards', async () => {
+  const { active } = await training();
+  // Its worker makes the folder anew once a second.
+  await eventually(async () => {
+    await rm(work, { recursive: true, force: true });
+    await writeFile(work, '');
+  });
+  const waiting = await stack.submit({ ...SHORT, seed: 7 });
+  try {
+    await impairedBy(stack, `nothing can be written to ${work}: ENOTDIR`);
+    await givenBack(stack, ...active);
+    expect((await stack.client.run(waiting)).attempt).toBe(0);
+  } finally {
+    await rm(work);
+  }
+  await fit(stack);
+  await uncharged(stack, ...active, waiting);
+}, 120_000);
+
 test('#42 work folders on a device of their own that is full: nothing is taken until there is room', async (context) => {
   await mkdir(work, { recursive: true });
   const isMounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', work]).then(
