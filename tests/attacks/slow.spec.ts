@@ -1,14 +1,17 @@
 /** Connections that are kept open and say little, too much or nothing. */
+import { Database, Runs } from '#libs/platform';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { eventually } from '../support/eventually.js';
+import { knowShapes } from '../support/shapes.js';
 import { startStack, type Stack } from '../support/stack.js';
 
 const TIMEOUT_MS = 1500;
 
 let stack: Stack;
 beforeAll(async () => {
-  stack = await startStack({ environment: { LOOM_REQUEST_TIMEOUT_MS: String(TIMEOUT_MS) } });
+  stack = await startStack({ environment: { LOOM_REQUEST_TIMEOUT_MS: String(TIMEOUT_MS), LOOM_STREAM_SECONDS: '1' } });
 }, 60_000);
 afterAll(() => stack?.stop());
 
@@ -69,6 +72,45 @@ test('a thousand such connections keep nobody else waiting', async () => {
   expect(performance.now() - begun).toBeLessThan(2000);
   for (const { text } of await Promise.all(held)) expect(text).toMatch(/^(HTTP\/1\.1 (408|429) |$)/);
 }, 60_000);
+
+const openStreams = async () => {
+  const text = await (await fetch(`${stack.client.url}/metrics`)).text();
+  return Number(/^loom_streams (\d+)$/m.exec(text)?.[1]);
+};
+
+test('a stream on which nothing happens is counted, ends when it is old, and leaves its place', async () => {
+  const ends = until((socket, host) =>
+    socket.write(`GET /v1/runs/stream?tag=nothing HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`),
+  );
+  await eventually(async () => expect(await openStreams()).toBe(1));
+  expect((await ends).text).toMatch(/^HTTP\/1\.1 200 .*"counts":\{\}/s);
+  await eventually(async () => expect(await openStreams()).toBe(0));
+});
+
+test('whoever follows a run takes its stream up again where it was, as often as it ends', async () => {
+  const database = new Database(stack.database.url);
+  await knowShapes(new Runs(database, { dataRoot: stack.dataRoot, leaseMs: 60_000 })).finally(() => database.close());
+  const id = await stack.submit({ kind: 'pretrain', dataset: 'shapes', batchSize: 32 });
+  const asked = vi.spyOn(globalThis, 'fetch');
+  try {
+    const events: string[] = [];
+    const lost: Error[] = [];
+    const over = stack.client.follow(id, {
+      onEvent: ({ type }) => void events.push(type),
+      onLost: (error) => void lost.push(error),
+    });
+    await eventually(
+      () => expect(asked.mock.calls.filter(([url]) => String(url).endsWith('/stream')).length).toBeGreaterThan(2),
+      { timeoutMs: 30_000 },
+    );
+    await stack.client.cancelRun(id);
+    expect((await over).status).toBe('cancelled');
+    expect(events.filter((type) => type === 'submitted')).toEqual(['submitted']);
+    expect(lost).toEqual([]);
+  } finally {
+    asked.mockRestore();
+  }
+});
 
 test('a body that says it is larger than any is refused before it comes', async () => {
   const { text } = await until((socket, host) => socket.write(post(host, 'content-length: 999999999')));

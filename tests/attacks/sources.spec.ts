@@ -1,8 +1,10 @@
 /** Datasets of somebody who means harm: links and names that leave the data root, files that are more than they say. */
+import { parquetMetadata } from 'hyparquet';
+import { parquetWriteBuffer } from 'hyparquet-writer';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { crc32, deflateSync } from 'node:zlib';
+import { crc32, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { pack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DataRoot, reds, refusal, twoClasses } from '../support/sources.js';
@@ -131,4 +133,45 @@ describe('a file that is more than it says', () => {
     await data.prepare(name).catch(() => undefined);
     expect(residentMiB() - before).toBeLessThan(500);
   });
+
+  /** A number of Thrift's compact form, in as many bytes as the one in whose place it comes. */
+  function varint(value: number, bytes = 1): Buffer {
+    const parts: number[] = [];
+    for (let rest = BigInt(2 * value); rest > 0n || parts.length < bytes; rest >>= 7n)
+      parts.push(Number(rest & 127n) | 128);
+    parts[parts.length - 1]! &= 127;
+    return Buffer.from(parts);
+  }
+
+  test.each(['SNAPPY', 'ZSTD', 'GZIP'] as const)(
+    'a page of Parquet (%s) that unpacks to more than its metadata says is refused before it is allocated',
+    async (codec) => {
+      const bytes = parquetWriteBuffer({
+        codec,
+        compressors: { GZIP: (page) => gzipSync(page), ZSTD: (page) => zstdCompressSync(page) },
+        columnData: [
+          { name: 'image', data: [new Uint8Array(100_000_000), new Uint8Array(9)], type: 'BYTE_ARRAY' },
+          { name: 'label', data: ['a', 'b'], type: 'STRING' },
+        ],
+      });
+      const lying = Buffer.from(bytes);
+      const size = Number(parquetMetadata(bytes).row_groups[0]!.columns[0]!.meta_data!.total_uncompressed_size);
+      expect(size).toBeGreaterThan(99_999_999);
+      const told = varint(size);
+      const at = lying.lastIndexOf(told);
+      expect(at).toBeGreaterThan(lying.length - 1000);
+      varint(1000, told.length).copy(lying, at);
+      await data.folder(`lying-${codec}`, { 'x.parquet': lying });
+      expect(await refusal(data.prepare(`lying-${codec}`))).toMatch(
+        /its pages unpack to 1\d{8} bytes, its metadata promises 1000 at most/,
+      );
+    },
+  );
+});
+
+test('a drawing that is called a picture, and may name other files, is not drawn', async () => {
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><image href="file://${outside}/cats/1.png"/></svg>`;
+  const name = await data.folder('drawn', { ...twoClasses(), 'cats/drawing.png': Buffer.from(svg) });
+  const { warnings } = await data.prepare(name, { maxCorruptFraction: 0.5 });
+  expect(warnings.join('\n')).toMatch(/cats\/drawing\.png \(expected JPEG, .*found SVG/);
 });

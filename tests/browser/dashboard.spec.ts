@@ -330,9 +330,11 @@ describeInBrowser('the dashboard', () => {
     const { client } = dashboard.stack;
     const spare = async () =>
       (await client.workers()).find(({ id, alive }) => id.startsWith('spare-') && alive)?.state ?? 'away';
-    dashboard.stack.startWorker({ LOOM_WORKER_NAME: 'spare' });
+    // It takes no runs, and says so.
+    dashboard.stack.startWorker({ LOOM_WORKER_NAME: 'spare', LOOM_MIN_FREE_MIB: String(2 ** 30) });
     await expect.poll(spare, { timeout: 60_000 }).toBe('running');
     const page = await dashboard.open('#/machines');
+    await page.getByText('takes no runs: too little space is left').waitFor();
     const drain = page.getByRole('button', { name: 'Drain … spare-' });
     await drain.click();
     const asked = page.getByRole('dialog', { name: 'Drain spare-' });

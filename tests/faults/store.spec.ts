@@ -11,7 +11,8 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, expect, test, type TestContext } from 'vitest';
 import { eventually } from '../support/eventually.js';
-import { checkpointAt, expectKeptPromises, LONG, MEDIUM, prepareStripes, SHORT } from '../support/small-runs.js';
+import { fit, impairedBy, uncharged } from '../support/impairment.js';
+import { checkpointAt, LONG, MEDIUM, prepareStripes, SHORT } from '../support/small-runs.js';
 import { mountReadOnly } from '../support/own-store.js';
 import { startStack, type Stack } from '../support/stack.js';
 
@@ -65,31 +66,11 @@ afterAll(async () => {
 const needsRoot = (context: TestContext) => {
   if (!mounted) context.skip('a file system could not be mounted: this needs root');
 };
-/** What the worker that takes runs says of itself. */
-const impairment = async () => {
-  const [worker] = (await stack.client.workers()).filter(({ alive, state }) => alive && state === 'running');
-  return worker?.impairment;
-};
-const isImpaired = (why: string) =>
-  eventually(async () => expect(await impairment()).toContain(why), { timeoutMs: 30_000 });
-const isFit = () => eventually(async () => expect(await impairment()).toBeNull(), { timeoutMs: 30_000 });
+const isImpaired = (why: string) => impairedBy(stack, why);
+const isFit = () => fit(stack);
+const succeedUncharged = (...ids: string[]) => uncharged(stack, ...ids);
 const impaired = async () =>
   Number(/^loom_workers_impaired (\S+)$/m.exec(await (await fetch(`${stack.client.url}/metrics`)).text())?.[1]);
-
-/** All of these succeed, were not charged for anything, and their files can be had. */
-async function succeedUncharged(...ids: string[]): Promise<void> {
-  for (const id of ids) {
-    await stack.ended(id);
-    const { attempts } = await stack.client.run(id);
-    expect(attempts.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
-    for (const { id: file } of (await stack.client.artifacts(id)).items) {
-      const answer = await fetch(stack.client.artifactUrl(id, file)).catch(() => undefined);
-      expect(answer?.status).toBe(200);
-      await answer!.arrayBuffer();
-    }
-  }
-  await expectKeptPromises(stack, ids);
-}
 
 test(
   '#41 the volume drops in mid-run: nothing is written beside it, its worker says so and takes nothing; with the ' +

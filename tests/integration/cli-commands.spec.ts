@@ -278,6 +278,27 @@ describe('commands', () => {
     expect((await loom(['views', 'rm', 'prepared'])).code).toBe(2);
   });
 
+  test('what others have named is no order to a terminal, and is what it is in JSON', async () => {
+    const name = 'x\u001b]0;owned\u0007\u001b[2J';
+    const { run } = await client.submitRun({ spec: { ...SHORT, seed: 777 }, name });
+    for (const command of [['runs'], ['run', run.id], ['change', run.id, '--priority', '60']]) {
+      const { stdout, stderr } = await loom(command);
+      expect(stdout + stderr).not.toContain('\u001b');
+      expect(stdout + stderr).not.toContain('\u0007');
+    }
+    expect((await loom(['runs'])).stdout).toContain('x\\x1b]0;owned\\x07');
+    const { items } = parsed<{ items: Run[] }>((await loom(['runs', '--json'])).stdout);
+    expect(items.find(({ id }) => id === run.id)?.name).toBe(name);
+    await client.cancelRun(run.id);
+  });
+
+  test('a worker that takes no runs says why', async () => {
+    const worker = stack.startWorker({ LOOM_WORKER_NAME: 'narrow', LOOM_MIN_FREE_MIB: String(2 ** 30) });
+    const told = /narrow-.*running, takes no runs: too little space is left where artifacts are stored/;
+    await expect.poll(async () => (await loom(['workers'])).stdout, { timeout: 60_000 }).toMatch(told);
+    await worker.kill('SIGTERM');
+  }, 90_000);
+
   test('the data root is listed', async () => {
     const { stdout, code } = await loom(['datasets', 'browse', 'stripes']);
     expect(code).toBe(0);

@@ -2,7 +2,14 @@ import Fastify, { type FastifyInstance } from 'fastify';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { clientOf, Clients } from './clients.js';
 
-const LIMITS = { clientRequests: 20, clientStreams: 2, clientWaitMs: 200, mostRequests: 30, mostStreams: 3 };
+const LIMITS = {
+  clientRequests: 20,
+  clientStreams: 2,
+  streamMs: 60_000,
+  clientWaitMs: 200,
+  mostRequests: 30,
+  mostStreams: 3,
+};
 
 let app: FastifyInstance;
 let clients: Clients;

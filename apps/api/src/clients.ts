@@ -6,6 +6,8 @@ import { isIPv6 } from 'node:net';
 
 /** So many requests of a client are worked on at once: fewer than there are connections to Postgres. */
 const AT_WORK = 8;
+/** The last words of a stream that is ended may take so long to go out: who has gone without a word takes none. */
+const LAST_WORDS_MS = 5000;
 /** Largest sum of the bodies of a client's requests. */
 const MOST_BYTES = 64 * 2 ** 20;
 /** Largest body of a request: what says that it is larger is refused when it is read, what says nothing counts so. */
@@ -13,7 +15,7 @@ export const LARGEST_BODY = 2 * 2 ** 20;
 
 export type ClientLimits = Pick<
   Env,
-  'clientRequests' | 'clientWaitMs' | 'clientStreams' | 'mostRequests' | 'mostStreams'
+  'clientRequests' | 'clientWaitMs' | 'clientStreams' | 'streamMs' | 'mostRequests' | 'mostStreams'
 >;
 type Refusal = 'requests' | 'waiting' | 'bytes' | 'streams';
 
@@ -111,11 +113,12 @@ export class Clients {
   }
 
   /**
-   * A stream is opened, and counted until its connection is gone.
+   * A stream is opened, and counted until its connection is gone. It ends when it has become old: who is there takes it
+   * up again, and who has gone without a word, or does not listen, holds nothing for ever.
    * @throws TurnedAwayError
    */
   openStream(ip: string, reply: FastifyReply): void {
-    const { clientStreams, mostStreams } = this.limits;
+    const { clientStreams, streamMs, mostStreams } = this.limits;
     const client = this.of(ip);
     if (client.streams >= clientStreams)
       throw this.refused('streams', 429, `expected at most ${clientStreams} streams of one client at once`);
@@ -123,7 +126,13 @@ export class Clients {
       throw this.refused('streams', 503, `expected at most ${mostStreams} streams at once`);
     client.streams++;
     this.streams++;
-    reply.raw.once('close', () => {
+    const { raw } = reply;
+    let timer = setTimeout(() => {
+      raw.end();
+      timer = setTimeout(() => raw.destroy(), LAST_WORDS_MS);
+    }, streamMs);
+    raw.once('close', () => {
+      clearTimeout(timer);
       client.streams--;
       this.streams--;
       this.forget(ip, client);

@@ -27,11 +27,12 @@ export class EventResponse {
       'x-content-type-options': 'nosniff',
     });
     response.once('close', () => this.gone.abort());
-    this.keepAlive = setInterval(() => response.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
+    this.keepAlive = setInterval(() => this.write(': keep-alive\n\n'), KEEP_ALIVE_MS);
   }
 
   write(text: string): void {
-    if (this.gone.signal.aborted) return;
+    // One that was ended has a moment for what is on its way out.
+    if (this.gone.signal.aborted || this.response.writableEnded) return;
     this.response.write(text);
     if (this.response.writableLength <= LARGEST_BACKLOG) return;
     this.log.warn('a stream was closed: its client does not read');

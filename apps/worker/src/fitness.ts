@@ -55,9 +55,9 @@ export class Fitness {
     await this.looking;
   }
 
-  /** Whether a run can be taken. */
-  async isFit(): Promise<boolean> {
-    await this.look();
+  /** Whether a run can be taken. `anew`: what was found within the last second does not count. */
+  async isFit(how: { anew?: boolean } = {}): Promise<boolean> {
+    await this.look(how);
     return this.impairment === undefined;
   }
 

@@ -68,35 +68,44 @@ export class Storage {
 
   private async probe(): Promise<Impairment | undefined> {
     const { dir } = this.store;
+    const { workRoot } = this.options;
+    /** What is being looked at: work folders may be on a device of their own. */
+    let folder = dir;
     try {
       await (this.store.id === undefined ? identify(this.store, this.database) : this.store.checkIdentity());
-      const { bavail, bsize, files, ffree } = await statfs(dir);
-      const mebibytes = (bytes: number) => Math.floor(bytes / 2 ** 20);
-      if (bavail * bsize < this.options.minFreeBytes)
-        return {
-          kind: 'space',
-          why:
-            'too little space is left where artifacts are stored: ' +
-            `${mebibytes(bavail * bsize)} MiB, ${mebibytes(this.options.minFreeBytes)} are needed`,
-        };
-      // File systems that make inodes as they need them say that they have none at all.
-      if (files > 0 && ffree < LEAST_INODES)
-        return {
-          kind: 'storage',
-          why: `${ffree} inodes are left where artifacts are stored, ${LEAST_INODES} are needed`,
-        };
+      const short = await this.shortOf(dir, 'where artifacts are stored');
+      if (short) return short;
+      await writeProbe(path.join(dir, `probe-${path.basename(workRoot)}`));
+      folder = path.dirname(workRoot);
       // Where the volume was away and came back without it, it is made again; the store itself never is.
       await this.work.make();
-      await writeProbe(path.join(dir, `probe-${path.basename(this.options.workRoot)}`));
-      await writeProbe(path.join(this.options.workRoot, 'probe'));
+      const shortForWork = await this.shortOf(workRoot, `where runs have their files under way (${folder})`);
+      if (shortForWork) return shortForWork;
+      await writeProbe(path.join(workRoot, 'probe'));
       return undefined;
     } catch (error) {
       // What Postgres knows of the store is asked again when it answers; until then nothing is claimed anyway.
       if (isUnavailable(error)) return { kind: 'storage', why: 'Postgres has not said which store artifacts are in' };
       if (error instanceof ForeignStoreError) return { kind: 'storage', why: error.message };
       const { code, message } = error as NodeJS.ErrnoException;
-      return { kind: 'storage', why: `nothing can be written to ${dir}: ${code ? `${code}, ` : ''}${message}` };
+      return { kind: 'storage', why: `nothing can be written to ${folder}: ${code ? `${code}, ` : ''}${message}` };
     }
+  }
+
+  private async shortOf(folder: string, where: string): Promise<Impairment | undefined> {
+    const { bavail, bsize, files, ffree } = await statfs(folder);
+    const mebibytes = (bytes: number) => Math.floor(bytes / 2 ** 20);
+    if (bavail * bsize < this.options.minFreeBytes)
+      return {
+        kind: 'space',
+        why:
+          `too little space is left ${where}: ` +
+          `${mebibytes(bavail * bsize)} MiB, ${mebibytes(this.options.minFreeBytes)} are needed`,
+      };
+    // File systems that make inodes as they need them say that they have none at all.
+    if (files > 0 && ffree < LEAST_INODES)
+      return { kind: 'storage', why: `${ffree} inodes are left ${where}, ${LEAST_INODES} are needed` };
+    return undefined;
   }
 
   /** Removes this worker's folder, if it has made one. */

@@ -9,15 +9,15 @@ import {
   type Runs,
   type StoredFile,
 } from '#libs/platform';
-import { chown, mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MemoryKills } from './memory-kills.js';
 import { ProgressBuffer } from './progress-buffer.js';
-import type { Fitness } from './fitness.js';
+import type { Blame, Fitness } from './fitness.js';
 import { failureOf, failureOfDeath, RunFailure, UnfitError } from './run-failure.js';
 import { verifiedInputs } from './run-inputs.js';
 import { NoGpuError, type TrainerProcess } from './trainer-process.js';
+import { RunFolder } from './work-folder.js';
 
 /** Metrics, log lines and progress are written together, this often. */
 const FLUSH_MS = 250;
@@ -74,7 +74,7 @@ export class SupervisedRun {
   private fault: unknown;
   /** What it has stored, but for checkpoints, which newer ones replace. */
   private readonly stored: StoredFile[] = [];
-  private readonly workDir: string;
+  private readonly folder: RunFolder;
 
   constructor(
     private readonly run: ClaimedRun,
@@ -83,7 +83,7 @@ export class SupervisedRun {
     workRoot: string,
   ) {
     this.leaseUntil = performance.now() + services.env.leaseMs;
-    this.workDir = path.join(workRoot, `${run.runId}-a${run.attempt}`);
+    this.folder = new RunFolder(path.join(workRoot, `${run.runId}-a${run.attempt}`));
   }
 
   get token() {
@@ -156,9 +156,9 @@ export class SupervisedRun {
       clearInterval(this.flusher);
       this.trainer.kill();
       await Promise.race([this.trainer.exited, delay(KILL_WAIT_MS)]);
-      await rm(this.workDir, { recursive: true, force: true }).catch((error: unknown) =>
-        log.warn({ err: error }, 'a work folder could not be removed'),
-      );
+      await this.folder
+        .remove()
+        .catch((error: unknown) => log.warn({ err: error }, 'a work folder could not be removed'));
     }
   }
 
@@ -189,7 +189,10 @@ export class SupervisedRun {
   private async failed(error: unknown): Promise<RunStatus> {
     const { fitness, runs } = this.services;
     const failure = failureOf(error);
-    const blame = error instanceof UnfitError ? { why: error.message, lasts: true } : await fitness.blameFor(failure);
+    const blame =
+      error instanceof UnfitError
+        ? { why: error.message, lasts: true }
+        : ((await fitness.blameFor(failure)) ?? (await this.lostFolder(failure)));
     this.ending = true;
     if (!blame) return this.persist(() => runs.leases.fail(this.token, failure.reason, failure.message));
     this.services.log.warn({ ...this.token, why: blame.why }, 'the run is given back: this worker can not work on it');
@@ -198,10 +201,21 @@ export class SupervisedRun {
     );
   }
 
+  /** A run whose work folder was taken from under it, and that fails where it misses it, has not failed by itself. */
+  private async lostFolder({ reason }: RunFailure): Promise<Blame | undefined> {
+    const isOfFiles = reason === 'internal_error' || reason === 'disk_full' || reason === 'worker_crash';
+    if (!isOfFiles || !(await this.folder.isGone())) return undefined;
+    return {
+      why: `the work folder of the run is gone: ${this.folder.path} was removed, or its volume is away`,
+      lasts: false,
+    };
+  }
+
   /** Starts the trainer and follows it to its last word. All writes before that are done then. */
   private async train(): Promise<LastWord> {
     const { artifacts, fitness, runs } = this.services;
-    await this.makeWorkDir().catch((error: Error) => {
+    await this.folder.make(this.trainer.user).catch(async (error: Error) => {
+      await fitness.isFit({ anew: true });
       throw new UnfitError(error.message);
     });
     await this.trainer.ready.catch(async (error: Error) => {
@@ -233,11 +247,6 @@ export class SupervisedRun {
     return last ?? (await this.death());
   }
 
-  private async makeWorkDir(): Promise<void> {
-    await mkdir(this.workDir, { mode: 0o700 });
-    if (this.trainer.user) await chown(this.workDir, this.trainer.user.uid, this.trainer.user.gid);
-  }
-
   /** Has the trainer begin, and hears it until its last word; undefined where it dies without one. */
   private lastWord(inputs: TrainerInputs): Promise<LastWord | undefined> {
     return new Promise((resolve) => {
@@ -252,7 +261,7 @@ export class SupervisedRun {
         type: 'start',
         spec: this.run.spec,
         inputs,
-        workDir: this.workDir,
+        workDir: this.folder.path,
         checkpointEverySeconds: this.services.env.checkpointSeconds,
         stopAtStep: this.run.stopAtStep,
       });
@@ -325,7 +334,7 @@ export class SupervisedRun {
     await this.flush();
     const { name, kind, mime, step } = message;
     const stored = await this.services.artifacts.put(message.path, this.heard, {
-      folder: this.workDir,
+      folder: this.folder.path,
       uid: this.trainer.user?.uid,
     });
     if (kind !== 'checkpoint') this.stored.push(stored);

@@ -3,7 +3,7 @@
  * where several have one host name and one process id: containers do.
  */
 import { lockFile, type FileLock } from '#libs/platform';
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { chown, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 
 const LOCK = 'lock';
@@ -46,6 +46,30 @@ export class WorkFolder {
   }
 }
 
+/** The folder of one run in it, which its trainer writes to. */
+export class RunFolder {
+  /** What tells the folder that was made from another of its name. */
+  private madeAs: string | undefined;
+
+  constructor(readonly path: string) {}
+
+  /** @throws Error of the file system */
+  async make(user: { uid: number; gid: number } | undefined): Promise<void> {
+    await mkdir(this.path, { mode: 0o700 });
+    this.madeAs = await inodeOf(this.path);
+    if (user) await chown(this.path, user.uid, user.gid);
+  }
+
+  /** Whether it was made and is not there any more: removed, or on a volume that is away. */
+  async isGone(): Promise<boolean> {
+    return this.madeAs !== undefined && (await inodeOf(this.path)) !== this.madeAs;
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.path, { recursive: true, force: true });
+  }
+}
+
 /** Undefined where another has it, and where nobody can tell: what is not known to be abandoned is left alone. */
 function lockOf(folder: string): FileLock | undefined {
   try {
@@ -68,4 +92,10 @@ const isThere = (file: string): Promise<boolean> =>
   stat(file).then(
     () => true,
     () => false,
+  );
+/** Device and number of a folder; undefined where none can be found. */
+const inodeOf = (folder: string): Promise<string | undefined> =>
+  stat(folder, { bigint: true }).then(
+    ({ dev, ino }) => `${dev} ${ino}`,
+    () => undefined,
   );

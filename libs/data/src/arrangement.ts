@@ -3,7 +3,7 @@ import type { Split } from '#libs/contracts';
 import type { LeftOut, SourceFile } from './containers.js';
 import type { FileName } from './file-name.js';
 import { InvalidDataError, named } from './invalid-data.js';
-import { splitOfFolder, splitsOfFamily, type SplitWord } from './split-words.js';
+import { splitFamilies, splitNamed, splitOfFolder, type SplitWord } from './split-words.js';
 
 /** Samples with the paths that their parts have in the container, and what gives none. */
 export interface Arrangement {
@@ -52,7 +52,7 @@ export function arrange(
     files: arranged.files,
     ignored: [...ignored, ...stray, ...arranged.ignored],
     leftOut: [...strangers, ...(onlyUnlabelled ? [] : withoutLabel(placed)), ...arranged.leftOut],
-    notes: foldersOfOneSplit(splits),
+    notes: [...(classesInNames ? [] : notesOnClasses(arranged.files)), ...foldersOfOneSplit(splits)],
     lostClasses: classesInNames ? [] : lostClassesOf(others, prefix, arranged.files),
   };
 }
@@ -87,7 +87,16 @@ function placedInSplits(
   }
   const tops = [...new Set(inside.filter(isInFolder).map(({ parts }) => parts[0]!))];
   const splits = new Map(tops.map((top) => [top, splitOfFolder(top)]));
-  for (const [top, split] of splitsOfFamily(tops)) splits.set(top, split);
+  inside = withoutRepeated(inside);
+  const families = splitFamilies(tops);
+  // `catTrain`, `catTest`, `dogTrain` and `dogTest` are classes as well, where nothing else is.
+  const areClasses = families.length > 1 && inside.every(({ parts }) => parts.length <= 2);
+  const classOf = new Map<string, string>();
+  for (const family of areClasses ? families : families.slice(0, 1))
+    for (const [top, { split, rest }] of family) {
+      splits.set(top, split);
+      if (areClasses) classOf.set(top, rest);
+    }
   const found = new Set(splits.values());
   const hasSplits = found.has('train') || found.has('val') || found.has('test');
   // Beside `train` there are splits only; without it, what lies beside `test` is trained on.
@@ -96,18 +105,59 @@ function placedInSplits(
   const strangers: LeftOut[] = [];
   for (const { name, parts } of inside) {
     const split = parts.length > 1 ? splits.get(parts[0]!) : undefined;
-    if (split) placed.push({ name, split, parts: parts.slice(1) });
+    const className = classOf.get(parts[0]!);
+    if (split) placed.push({ name, split, parts: [...(className ? [className] : []), ...parts.slice(1)] });
     else if (hasSplits && (hasTrain || parts.length === 1))
       strangers.push({ name, reason: `lie beside the folders of splits (${splitFolders(splits)}), in none of them` });
     else placed.push({ name, split: null, parts });
   }
-  return { placed, prefix, stray, strangers, splits };
+  return { placed, prefix, stray, strangers, splits: areClasses ? new Map() : splits };
+}
+
+/** `seg_train/seg_train/cat` is `seg_train/cat`: a folder that is all there is in one, and of the same split, says nothing. */
+function withoutRepeated(inside: readonly { name: string; parts: string[] }[]): { name: string; parts: string[] }[] {
+  const below = Map.groupBy(inside, ({ parts }) => parts[0]!);
+  const repeats = new Set(
+    [...below].flatMap(([top, those]) => {
+      const [next, ...more] = new Set(those.map(({ parts }) => (parts.length > 2 ? parts[1]! : undefined)));
+      const split = splitNamed(top);
+      return split !== null && next !== undefined && more.length === 0 && splitNamed(next) === split ? [top] : [];
+    }),
+  );
+  return inside.map((each) =>
+    repeats.has(each.parts[0]!) ? { name: each.name, parts: each.parts.toSpliced(1, 1) } : each,
+  );
+}
+
+/** How parts of a whole are called, such as those of a cross-validation or of a download. */
+const PART = /^(folds?|parts?|chunks?|batch|shards?|splits?|subset|volumes?|dis[ck]s?|images?|data|set)[ _-]?\d{1,6}$/i;
+
+/** Says where classes may not be what was meant: called like parts of one whole, or by one word in two writings. */
+function notesOnClasses(files: Arrangement['files']): string[] {
+  const classes = [...new Set(files.map(({ file }) => file.className))].sort();
+  const areParts = classes.length > 1 && classes.every((name) => PART.test(name));
+  const alike = [...Map.groupBy(classes, (name) => name.normalize('NFC').trim().toLowerCase()).values()];
+  return [
+    ...(areParts
+      ? [
+          `the classes ${named(classes)} are called like parts of one whole (folds, parts of a download): if that is ` +
+            'what they are, say with `list` or `fileName` which class a sample has',
+        ]
+      : []),
+    ...alike
+      .filter((names) => names.length > 1)
+      .map(
+        (names) =>
+          `the classes ${names.map((name) => JSON.stringify(name)).join(' and ')} differ in nothing but how they are ` +
+          'written (large letters, spaces, or how accents are coded): merge them with `renameClasses` if they are one',
+      ),
+  ];
 }
 
 /** Says where several folders are one split, such as `dev` and `eval`, which may not have been meant. */
 const foldersOfOneSplit = (splits: ReadonlyMap<string, SplitWord | undefined>): string[] =>
   [...Map.groupBy(splits.keys(), (top) => splits.get(top))].flatMap(([split, tops]) =>
-    split && split !== 'unlabelled' && tops.length > 1
+    split && split !== 'unlabelled' && new Set(tops.map((top) => top.replaceAll(/\d+/g, ''))).size > 1
       ? [`the folders ${tops.toSorted().join(' and ')} are all taken for ${split}: rename one, or leave it out, if not`]
       : [],
   );
@@ -239,6 +289,20 @@ function lostClassesOf(others: readonly string[], prefix: readonly string[], fil
 
 const IMAGES = /^(images?|imgs?|jpegimages|leftimg8bit)$/i;
 const LABELS = /^(labels?|annotations?|annots?|masks?|gtfine|gtcoarse|segmentationclass|segmentationobject)$/i;
+/** The same by words that can be classes where they are not the only two folders. */
+const PAIRED = [
+  /^(images?|imgs?|inputs?|photos?|rgb|x)$/i,
+  /^(msks?|gts?|ground_?truths?|segs?|segmentations?|trimaps?|targets?|y)$/i,
+] as const;
+
+/** The two folders of these that are of images and of their labels. */
+function imagesAndLabels(folders: readonly string[]): [images: string | undefined, labels: string | undefined] {
+  const found = (pattern: RegExp) => folders.find((name) => pattern.test(name));
+  const told = [found(IMAGES), found(LABELS)] as const;
+  if ((told[0] && told[1]) || folders.length !== 2) return [...told];
+  const [images, labels] = PAIRED;
+  return [found(images), found(labels)];
+}
 
 /** @throws InvalidDataError where folders of images have a folder of labels or masks beside them. */
 function refuseOtherLabels(samples: readonly string[], names: readonly string[]): void {
@@ -253,8 +317,7 @@ function refuseOtherLabels(samples: readonly string[], names: readonly string[])
     }
   }
   for (const [above, inside] of children) {
-    const images = [...inside].find((name) => IMAGES.test(name));
-    const labels = [...inside].find((name) => LABELS.test(name));
+    const [images, labels] = imagesAndLabels([...inside]);
     if (!images || !labels) continue;
     const [imagesAt, labelsAt] = [images, labels].map((name) => (above ? `${above}/${name}` : name)) as [
       string,

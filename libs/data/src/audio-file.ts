@@ -8,9 +8,9 @@ import { isAiff, openAiff } from './aiff.js';
 import { reachOf, resample } from './resampling.js';
 import { decodeWave, openWave } from './riff.js';
 import {
+  endTagsLength,
   flacInfo,
   id3Length,
-  id3v1Length,
   nextFrames,
   requireWholeMp3,
   requireWholeOgg,
@@ -22,6 +22,8 @@ const PIECE_BYTES = 4096;
 /** Bytes before the first sample, where pictures and other notes lie. */
 const MAX_SILENT_BYTES = 32 * 2 ** 20;
 const MAX_RATE = 768_000;
+/** Full scale is 1. Floats may be somewhat above it (here 24 dB); what is far above are whole numbers of 16 bits. */
+const MOST_PEAK = 16;
 /** Bytes of a FLAC's magic and its first block, STREAMINFO. */
 const FLAC_INFO_BYTES = 42;
 /** Seconds of a FLAC that are decoded and held against its checksum whatever is needed of them. */
@@ -95,6 +97,9 @@ function waveOf(bytes: Buffer, needed: (rate: number) => number): Mono {
   const samples = decodeWave(wave, needed(rate));
   if (samples.length === 0) throw new Error('expected a sound, found no samples');
   if (!samples.every(Number.isFinite)) throw new Error('expected finite samples');
+  const peak = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+  if (peak > MOST_PEAK)
+    throw new Error(`expected samples between -1 and 1, got up to ${peak.toPrecision(3)}: divide them by full scale`);
   return { samples, rate };
 }
 
@@ -119,7 +124,7 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   if (magic === 'fLaC')
     return {
       decoder: await flacDecoder(content),
-      content: content.subarray(0, content.length - id3v1Length(content)),
+      content: content.subarray(0, content.length - endTagsLength(content)),
       flac: flacInfo(content),
     };
   if (magic === 'OggS') {

@@ -103,3 +103,21 @@ describe('archives of one class each', () => {
     expect([manifest.classes, manifest.splits.train.count]).toEqual([[], 2]);
   });
 });
+
+describe('archives of one split each', () => {
+  test('have classes by their folders, however many are of one split', async () => {
+    for (const [i, name] of ['train-0.tar', 'train-1.tar', 'dev.tar'].entries())
+      await data.archive(`by-split/${name}`, { 'cat/1.png': red(10 * i + 1), 'dog/1.png': red(10 * i + 2) });
+    const { manifest, arrays, warnings } = await data.prepare('by-split');
+    expect([manifest.classes, manifest.splits.train.count, manifest.splits.val?.count]).toEqual([['cat', 'dog'], 4, 2]);
+    expect(arrays['train-labels']!.data).toEqual([0, 0, 1, 1]);
+    expect(warnings).toEqual([]);
+  });
+
+  test('are shards where they have no folders of classes', async () => {
+    for (const name of ['train-0.tar', 'val-0.tar'])
+      await data.archive(`flat-split/${name}`, { 'keys/1.png': red(1), 'keys/2.png': red(2) });
+    const { manifest } = await data.prepare('flat-split');
+    expect([manifest.classes, manifest.splits.train.count, manifest.splits.val?.count]).toEqual([[], 2, 2]);
+  });
+});

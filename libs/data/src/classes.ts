@@ -59,7 +59,13 @@ export function withRenamed(source: Source, names: Readonly<Record<string, strin
   };
 }
 
-function classesOfFiles(source: Source, { path: shown, fileName }: PrepareDataset): string[] {
+/** What may have been meant as samples of other classes. */
+const alsoLeftOut = ({ leftOut }: Source): string =>
+  leftOut.length
+    ? `; ${leftOut.length} files were left out, such as ${leftOut[0]!.name}, which ${leftOut[0]!.reason}`
+    : '';
+
+function classesOfFiles(source: Source, { path: shown, fileName, list }: PrepareDataset): string[] {
   const { files, classNames, classesAreFolders, lostClasses } = source;
   const classesOf = (of: (split: Split | null) => boolean) =>
     new Set(files.filter(({ split }) => of(split)).map(({ className }) => className));
@@ -78,10 +84,12 @@ function classesOfFiles(source: Source, { path: shown, fileName }: PrepareDatase
     throw new InvalidDataError(`expected the classes of train in val and test, found others: ${named(strangers)}`);
   if (classes.length === 1 && classes[0] === '') return [];
   if (classes.length === 1 && classesAreFolders && lostClasses.length === 0) return [];
+  const areFolders = fileName === undefined && list === undefined;
   if (classes.length === 1)
     throw new InvalidDataError(
-      `expected at least two ${fileName === undefined ? 'class folders' : 'classes'} in ${shown}, found one: ` +
-        `${classes[0]}${fileName === undefined ? '; where the names of files tell the class, fileName says how' : ''}`,
+      `expected at least two ${areFolders ? 'class folders' : 'classes'} in ${shown}, found one: ${classes[0]}` +
+        (areFolders ? '; where the names of files tell the class, fileName says how' : '') +
+        alsoLeftOut(source),
     );
   return classes;
 }

@@ -80,6 +80,23 @@ describe('a WAV', () => {
     expect(await decoded(bytes, 4)).toEqual(codes);
   });
 
+  test('of floats that are whole numbers of 16 bits is told, one that is a little too loud is read', async () => {
+    const floats = (scale: number) =>
+      riff([['fmt ', format(3, 32)], ['data', Buffer.from(Float32Array.from(parts, (part) => scale * part).buffer)]]); // prettier-ignore
+    await expect(decoded(floats(32_768), 4)).rejects.toThrow(/samples between -1 and 1, got up to 3\.28e\+4/);
+    expect(await decoded(floats(2), 4)).toEqual([32_767, -32_768, 32_767, -32_768]);
+  });
+
+  test('of 64-bit sizes (RF64) is read, and held against them', async () => {
+    const data = Buffer.from(Int16Array.from(codes).buffer);
+    const sizes = Buffer.alloc(28);
+    sizes.writeBigUInt64LE(BigInt(data.length), 8);
+    const bytes = riff([['ds64', sizes], ['fmt ', format(1, 16)], ['data', data]], { size: 0xffffffff }); // prettier-ignore
+    bytes.write('RF64', 0, 'latin1');
+    expect(await decoded(bytes, 4)).toEqual(codes);
+    await expect(decoded(bytes.subarray(0, -3), 4)).rejects.toThrow(/ends early: expected 8 bytes .* found 5/);
+  });
+
   test('cut short is damaged', async () => {
     const whole = wavOf(Array.from({ length: 100 }, (_, i) => i), RATE); // prettier-ignore
     await expect(beginningOf(whole.subarray(0, -50), RATE, 100)).rejects.toThrow(
@@ -101,7 +118,10 @@ describe('a FLAC', () => {
       expect(await decoded(whole, 512)).toEqual(samples);
       expect(await decoded(Buffer.concat([tag, whole]), 512)).toEqual(samples);
       const oldTag = Buffer.concat([Buffer.from('TAG'), Buffer.alloc(125, 65)]);
-      expect(await decoded(Buffer.concat([whole, oldTag]), 512)).toEqual(samples);
+      const apeTag = Buffer.concat([Buffer.alloc(40, 65), Buffer.from('APETAGEX'), Buffer.alloc(24)]);
+      apeTag.writeUInt32LE(apeTag.length, 40 + 12);
+      for (const tags of [[oldTag], [apeTag], [apeTag, oldTag]])
+        expect(await decoded(Buffer.concat([whole, ...tags]), 512)).toEqual(samples);
       expect(await decoded(flacOf(samples, { size: SIZE, channels, md5: '0'.repeat(32) }), 100)).toEqual(
         samples.slice(0, 100),
       );
@@ -143,6 +163,7 @@ describe('an MP3', () => {
         Buffer.from('TAG'),
         Buffer.alloc(125),
       ]),
+      Buffer.concat([frames(10), Buffer.alloc(500)]),
     ])
       expect(await decoded(bytes, 100)).toEqual(silence);
   });
@@ -156,6 +177,7 @@ describe('an MP3', () => {
     ['fewer frames than promised', Buffer.concat([promised(20, 0), frames(10)]), /expected 20 frames .* found 11/],
     ['half a frame at its end', frames(10).subarray(0, -70), /ends early, in the middle of a frame/],
     ['a gap', Buffer.concat([frames(5), Buffer.alloc(50, 'x'), frames(5)]), /sync is lost: 50 bytes at 720/],
+    ['zeros in its middle', frames(10).fill(0, 700, 900), /sync is lost: 288 bytes at 720/],
     [
       'frames of AAC',
       Buffer.concat([Buffer.of(0xff, 0xf1, 0x50, 0x80), Buffer.alloc(200)]),

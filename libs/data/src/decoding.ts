@@ -25,6 +25,8 @@ export interface Decoding {
   sounds: { cut: number; padded: number };
   /** Images with masks that their EXIF says to turn. */
   turned: string[];
+  /** TIFFs of several images, of which the first was taken. */
+  stacks: string[];
 }
 
 /**
@@ -48,7 +50,7 @@ export async function decodeAll(
   const whole = new Uint8Array(total);
   const corrupt = new Map<number, LeftOut>();
   const pending = new Set<Promise<void>>();
-  const found: Found = { sounds: { cut: 0, padded: 0 }, turned: new Set() };
+  const found: Found = { sounds: { cut: 0, padded: 0 }, turned: new Set(), stacks: new Set() };
   const decode = decoderOf(spec, sample, found);
   let bytesInFlight = 0;
   let fault: unknown;
@@ -87,9 +89,13 @@ export async function decodeAll(
   return {
     usable: Array.from(whole, (count) => count === parts),
     sounds: found.sounds,
-    turned: [...found.turned].map((index) => source.files[index]!.name).sort(),
+    turned: namesOf(source, found.turned),
+    stacks: namesOf(source, found.stacks),
   };
 }
+
+const namesOf = ({ files }: Source, places: ReadonlySet<number>): string[] =>
+  [...places].map((index) => files[index]!.name).sort();
 
 function bytesIn(payload: Payload): number {
   if (payload instanceof Error) return 0;
@@ -99,6 +105,7 @@ function bytesIn(payload: Payload): number {
 interface Found {
   sounds: Decoding['sounds'];
   turned: Set<number>;
+  stacks: Set<number>;
 }
 
 /** Decodes one part of a sample. An image and its mask have to be of one size, whichever comes first. */
@@ -128,8 +135,9 @@ function decoderOf(
       requireSize(index, size);
       return [data];
     }
-    const { data, size, isTurned } = await decodeImage(payload, sample, MAX_PIXELS, masks !== undefined);
+    const { data, size, isTurned, isStack } = await decodeImage(payload, sample, MAX_PIXELS, masks !== undefined);
     if (isTurned) found.turned.add(index);
+    if (isStack) found.stacks.add(index);
     if (masks) requireSize(index, size);
     return [data];
   };

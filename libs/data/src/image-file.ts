@@ -10,11 +10,17 @@ import { formatOfBytes, refusalOf } from './unread-formats.js';
 // One image at a time on each thread of the pool, instead of many threads on one image.
 sharp.concurrency(1);
 sharp.cache(false);
+// Nothing else that libvips could read is tried on bytes that somebody gave.
+sharp.block({ operation: ['VipsForeignLoad'] });
+sharp.unblock({
+  operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Tiff', 'Heif'].map((format) => `VipsForeignLoad${format}`),
+});
 
 /**
  * Scaled to cover height x width and cut to its centre, on black where it is transparent; upright, or, with `asStored`,
  * as its pixels lie whatever it says of its orientation: masks say nothing of theirs. With `asStored`, also the
- * image's own size, and whether its EXIF says that it is turned or mirrored.
+ * image's own size, and whether its EXIF says that it is turned or mirrored. `isStack`: a TIFF of several images, of
+ * which this is the first.
  * @throws Error for what is no image, for one of more than `limitInputPixels`, and for numbers that are no pixels.
  */
 export async function decodeImage(
@@ -22,7 +28,7 @@ export async function decodeImage(
   { height, width, channels }: ImageShape,
   limitInputPixels: number,
   asStored: boolean,
-): Promise<{ data: Uint8Array; size: string; isTurned: boolean }> {
+): Promise<{ data: Uint8Array; size: string; isTurned: boolean; isStack: boolean }> {
   if ('length' in given && given.length === 0) throw new Error("the file is empty or can't be read");
   const payload = 'data' in given ? given : pixelsOf(given, limitInputPixels);
   const tiff = 'data' in payload ? undefined : tiffSamples(payload);
@@ -36,7 +42,12 @@ export async function decodeImage(
     .raw({ depth: 'uchar' })
     .toBuffer({ resolveWithObject: true });
   if (info.channels !== channels) throw new Error(`expected ${channels} channels after decoding, got ${info.channels}`);
-  return { data, size: `${stored?.width} x ${stored?.height}`, isTurned: (stored?.orientation ?? 1) !== 1 };
+  return {
+    data,
+    size: `${stored?.width} x ${stored?.height}`,
+    isTurned: (stored?.orientation ?? 1) !== 1,
+    isStack: tiff?.isStack === true,
+  };
 }
 
 /** Pixels of a file that libvips does not read; else its bytes. @throws Error for a known format that is not read */

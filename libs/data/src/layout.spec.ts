@@ -37,6 +37,10 @@ describe('a split word is never a class', () => {
     ['train2017', 'val2017', 'test2017'],
     ['seg_train', 'seg_val', 'seg_test'],
     ['cats-v2-train', 'cats-v2-valid', 'cats-v2-test'],
+    ['train1', 'valid1', 'test1'],
+    ['TrainSet', 'ValidationData', 'TestImages'],
+    ['trainval', 'dev', 'test'],
+    ['labeled', 'val', 'test'],
   ])('%s, %s and %s are splits', async (train, val, test) => {
     const { manifest, warnings } = await prepared(...classFolders(train, val, test), 'preview.png');
     expect(manifest.classes).toEqual(['cat', 'dog']);
@@ -53,6 +57,36 @@ describe('a split word is never a class', () => {
   test('but words that only begin like one are no splits', async () => {
     const { manifest } = await prepared('train_station/1.png', 'test tube/1.png', 'validity/1.png');
     expect(manifest.classes).toEqual(['test tube', 'train_station', 'validity']);
+  });
+
+  test.each([
+    ['trainA', 'testA', 'trainB', 'testB', 'A', 'B'],
+    ['cat_train', 'cat_test', 'dog_train', 'dog_test', 'cat', 'dog'],
+  ])('%s, %s, %s and %s are splits of classes', async (...names) => {
+    const { manifest, warnings } = await prepared(...names.slice(0, 4).map((folder) => `${folder}/1.png`));
+    expect([manifest.classes, counts(manifest)]).toEqual([names.slice(4), { train: 2, test: 2 }]);
+    expect(warnings).toEqual([]);
+  });
+
+  test('and neither are folds and parts of a download, which is said', async () => {
+    const { manifest, warnings } = await prepared('fold1/1.png', 'fold2/2.png', 'fold10/3.png');
+    expect(manifest.classes).toHaveLength(3);
+    expect(warnings.join()).toMatch(/the classes fold1, fold10, fold2 are called like parts of one whole .*`list`/);
+  });
+
+  test('a folder of a split in one of the same name is that split', async () => {
+    const { manifest, warnings } = await prepared(
+      ...classFolders('seg_train/seg_train', 'seg_test/seg_test'),
+      'seg_pred/seg_pred/9.png',
+    );
+    expect([manifest.classes, counts(manifest)]).toEqual([['cat', 'dog'], { train: 2, test: 2 }]);
+    expect(warnings.join()).toMatch(/1 files were left out: seg_pred\/seg_pred\/9\.png/);
+  });
+
+  test('what is labelled beside what is not is what there is to train on', async () => {
+    const { manifest, warnings } = await prepared(...classFolders('labeled', 'unlabeled'));
+    expect([manifest.classes, counts(manifest)]).toEqual([['cat', 'dog'], { train: 2 }]);
+    expect(warnings.join()).toMatch(/2 files were left out: unlabeled/);
   });
 
   test('splits inside the folders of classes are splits', async () => {
@@ -110,6 +144,14 @@ describe('a split word is never a class', () => {
       /train\/images and train\/labels, which look like labels for detection/,
     ],
     ['annotations', ['v/JPEGImages/1.png', 'v/Annotations/1.xml'], /v\/JPEGImages and v\/Annotations/],
+    ...['img msk', 'images gt', 'input target', 'x y'].map((names): [string, string[], RegExp] => {
+      const [images, labels] = names.split(' ') as [string, string];
+      return [
+        `masks, as ${names}`,
+        [`${images}/1.png`, `${labels}/1.png`],
+        new RegExp(`${names.replace(' ', ' and ')}, .*masks`),
+      ];
+    }),
     ['masks', ['images/1.png', 'masks/1.png'], /images and masks, which look like images and their masks: .*`masks`/],
   ])('%s is told, with what to do', async (_, names, expected) => {
     expect(await refusal(prepared(...names))).toMatch(expected);
@@ -162,6 +204,19 @@ describe('a dataset without labels', () => {
     const { manifest, arrays } = await data.prepare(source, { audio: { sampleRate: 1000, seconds: 0.002 } });
     expect([manifest.classes, arrays['train-samples']!.data]).toEqual([[], [1, 2, 3, 4]]);
   });
+});
+
+test('classes that differ in nothing but how they are written are named', async () => {
+  const { manifest, warnings } = await prepared(
+    'Cat/1.png',
+    'cat/2.png',
+    'caf\u00e9/3.png',
+    'cafe\u0301/4.png',
+    'x/5.png',
+  );
+  expect(manifest.classes).toHaveLength(5);
+  expect(warnings.join('\n')).toMatch(/the classes "Cat" and "cat" differ in nothing but .*renameClasses/);
+  expect(warnings.join('\n')).toContain('"cafe\u0301" and "caf\u00e9"');
 });
 
 describe('what is lost is named', () => {

@@ -45,6 +45,20 @@ function columnsOf({ columns }: TableFile, list: string, given: Columns | undefi
 }
 
 /**
+ * Where a list without a head has its files in another column than the first, such as MXNet's `.lst` (number, label,
+ * path): told by the endings of its cells.
+ */
+function columnsOfFiles(
+  { columns, rows }: TableFile,
+  media: RegExp,
+  given: Columns | undefined,
+): Partial<Record<Role, string>> {
+  if (given?.sample !== undefined || columns.some((column, i) => column !== String(i + 1))) return {};
+  const [sample = '1'] = columns.filter((column) => rows.every((row) => media.test(row.get(column) ?? '')));
+  return { sample, ...(given?.label === undefined && sample === '2' && { label: '1' }) };
+}
+
+/**
  * Finds files by what lists say of them: a path from the list's folder or from anywhere below, with or without its
  * ending.
  */
@@ -104,7 +118,8 @@ type ListedSample = Arrangement['files'][number];
 /** The sample that a row describes, or why it gives none. */
 function sampleIn(row: ReadonlyMap<string, string>, reading: Reading): ListedSample | LeftOut {
   const { list, files, columns, isLabelled, hasMasks } = reading;
-  const cell = (role: Role): string => row.get(columns[role] ?? '') ?? '';
+  // A column may have no name: the numbers of rows, as pandas writes them.
+  const cell = (role: Role): string => (columns[role] === undefined ? '' : (row.get(columns[role]) ?? ''));
   const fileIn = (role: Role) => only(files.find(cell(role), path.posix.dirname(list)), cell(role), list);
   const sample = fileIn('sample');
   const mask = hasMasks ? fileIn('mask') : undefined;
@@ -139,11 +154,11 @@ export function arrangeListed(
   const table = parseTable(list, text, (cells) =>
     cells.some((cell) => given.has(cell.trim()) || HEAD.has(cell.trim().toLowerCase())),
   );
-  const columns = columnsOf(table, list, spec.columns);
+  const columns = { ...columnsOf(table, list, spec.columns), ...columnsOfFiles(table, media, spec.columns) };
   const hasMasks = spec.masks !== undefined;
   if (hasMasks && columns.mask === undefined)
     throw new InvalidDataError(`expected a column mask in ${list} (columns.mask), found ${named(table.columns)}`);
-  const isLabelled = !hasMasks && table.rows.some((row) => row.get(columns.label ?? ''));
+  const isLabelled = !hasMasks && columns.label !== undefined && table.rows.some((row) => row.get(columns.label!));
   const reading = { list, files: new Files(samples), columns, isLabelled, hasMasks };
   const arranged = new Map<string, ListedSample>();
   const leftOut: LeftOut[] = [];
@@ -156,6 +171,11 @@ export function arrangeListed(
     }
   }
   const files = [...arranged.values()];
+  if (files.length === 0 && leftOut.length > 0)
+    throw new InvalidDataError(
+      `expected files of the source in ${list}, found none of those that it names ` +
+        `(${named(leftOut.map(({ name }) => name))}); the source has ${named(samples.toSorted()) || 'none'}`,
+    );
   const told = new Set([
     ...leftOut.map(({ name }) => name),
     ...files.flatMap(({ sample, mask = '' }) => [sample, mask]),

@@ -107,6 +107,31 @@ describe('a list', () => {
     });
   });
 
+  test('may have numbers of rows in a column without a name, as pandas writes them', async () => {
+    const list = text(',file_name,label', '0,img/1.png,cat', '1,img/2.png,dog', '2,img/3.png,cat');
+    const found = await prepared({ ...images(), 'x.csv': list }, { list: 'x.csv' });
+    expect(content(found)).toEqual({ train: ['1 cat', '2 dog', '3 cat'] });
+    expect(found.warnings.join()).not.toContain('group');
+  });
+
+  test('has its files where their endings are, when it has no head: not in the numbers of MXNet', async () => {
+    const found = await prepared(
+      { ...images(), 'x.lst': text('1\t5.0\timg/2.png', '2\t7.0\timg/1.png', '3\t5.0\timg/3.png') },
+      { list: 'x.lst' },
+    );
+    expect(content(found)).toEqual({ train: ['1 7.0', '2 5.0', '3 5.0'] });
+    const labelFirst = { ...images(), 'y.txt': text('cat img/1.png', 'dog img/2.png') };
+    expect(content(await prepared(labelFirst, { list: 'y.txt' }))).toEqual({ train: ['1 cat', '2 dog'] });
+  });
+
+  test('is read in UTF-16 where it says so; what is no text is told', async () => {
+    const list = 'file_name,label\nimg/1.png,café\nimg/2.png,cafè\n';
+    const wide = { ...images(), 'x.csv': Buffer.from(`\ufeff${list}`, 'utf16le') };
+    expect(content(await prepared(wide, { list: 'x.csv' }))).toEqual({ train: ['1 café', '2 cafè'] });
+    const latin = { ...images(), 'x.csv': Buffer.from(list, 'latin1') };
+    expect(await refusal(prepared(latin, { list: 'x.csv' }))).toMatch(/x\.csv to be text in UTF-8, .*iconv/);
+  });
+
   test('can be of masks, or of nothing but samples', async () => {
     const mask = (id: number) => pngOf(Array.from({ length: 8 }, () => new Array<number>(8).fill(id)));
     const files = {
@@ -134,6 +159,18 @@ describe('a list', () => {
       { 'x.csv': text('path,label', 'b,c') },
       { list: 'x.csv', columns: { label: 'kind' } },
       /expected a column kind in x\.csv \(columns\.label\), found path, label/,
+    ],
+    [
+      'of files that are elsewhere',
+      { 'x.csv': text('path,label', '/data/7.png,cat', '/data/8.png,dog') },
+      { list: 'x.csv' },
+      /found none of those that it names \(\/data\/7\.png, \/data\/8\.png\); the source has img\/1\.png/,
+    ],
+    [
+      'of one class, the other of which is not there',
+      { 'x.csv': text('path,label', 'img/1.png,cat', 'gone.png,dog') },
+      { list: 'x.csv' },
+      /at least two classes .*found one: cat; \d+ files were left out, such as gone\.png, which are named in x\.csv/,
     ],
     [
       'that contradicts itself',
@@ -250,6 +287,28 @@ describe('classes', () => {
     expect(await refusal(prepared(file, { columns: { sample: 'picture', label: 'fine' } }))).toMatch(
       /expected a column fine in x\.parquet \(columns\.label\), found thumb, picture/,
     );
+  });
+});
+
+test('a column of Parquet that is called split has splits where it holds nothing else', async () => {
+  const pictures = await Promise.all([1, 2, 3].map(red));
+  const withSplits = (...splits: string[]): Files => ({
+    'train.parquet': Buffer.from(
+      parquetWriteBuffer({
+        columnData: [
+          { name: 'image', data: pictures.map((bytes) => new Uint8Array(bytes)), type: 'BYTE_ARRAY' },
+          { name: 'label', data: ['cat', 'dog', 'cat'], type: 'STRING' },
+          { name: 'split', data: splits, type: 'STRING' },
+        ],
+      }),
+    ),
+  });
+  expect(content(await prepared(withSplits('train', 'train', 'dev'), {}))).toEqual({
+    train: ['1 cat', '2 dog'],
+    val: ['3 cat'],
+  });
+  expect(content(await prepared(withSplits('upper', 'lower', 'dev'), {}))).toEqual({
+    train: ['1 cat', '2 dog', '3 cat'],
   });
 });
 

@@ -6,6 +6,7 @@ import {
   asyncBufferFromFile,
   parquetMetadataAsync,
   parquetReadObjects,
+  snappyUncompress,
   type AsyncBuffer,
   type Compressors,
   type FileMetaData,
@@ -28,17 +29,47 @@ export type Answer =
 const ANSWER_BYTES = 8 * 2 ** 20;
 const VALUE_BYTES = 32;
 
+/** What pages may unpack to beyond what the metadata promises: some writers count otherwise. */
+const UNPROMISED_BYTES = 64 * 2 ** 20;
+
 type Unpack = (bytes: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
 const bounded = (unpack: Unpack) => (bytes: Uint8Array, length: number) =>
   unpack(bytes, { maxOutputLength: Math.max(length, 1) });
-/** Snappy is in hyparquet itself. */
-const compressors: Compressors = {
+const UNPACKERS = {
+  SNAPPY: (bytes: Uint8Array, length: number) => {
+    const unpacked = new Uint8Array(length);
+    snappyUncompress(bytes, unpacked);
+    return unpacked;
+  },
   GZIP: bounded(gunzipSync),
   ZSTD: bounded(zstdDecompressSync),
   BROTLI: bounded(brotliDecompressSync),
   LZ4_RAW: unpackLz4,
   LZ4: unpackLz4OfHadoop,
 };
+
+/**
+ * For pages of one column in one row group: what they say of their sizes is held against what the metadata says of all
+ * of them, which the one that asks has bounded, before memory is taken for it.
+ */
+function compressorsFor(column: string, { row_groups: groups }: FileMetaData): Compressors {
+  const promised = groups.map(({ columns }) =>
+    columns.reduce(
+      (sum, { meta_data: meta }) =>
+        sum + (meta?.path_in_schema[0] === column ? Number(meta.total_uncompressed_size) : 0),
+      0,
+    ),
+  );
+  const most = UNPROMISED_BYTES + Math.max(0, ...promised);
+  let taken = 0;
+  const within = (unpack: (bytes: Uint8Array, length: number) => Uint8Array) => (bytes: Uint8Array, length: number) => {
+    taken += length;
+    if (taken > most)
+      throw new Error(`its pages unpack to ${taken} bytes, its metadata promises ${most - UNPROMISED_BYTES} at most`);
+    return unpack(bytes, length);
+  };
+  return Object.fromEntries(Object.entries(UNPACKERS).map(([codec, unpack]) => [codec, within(unpack)]));
+}
 
 const port = parentPort!;
 const say = (answer: Answer, transfer: ArrayBuffer[] = []): void => port.postMessage(answer, transfer);
@@ -68,7 +99,7 @@ async function answer(question: Question): Promise<void> {
       rows: await parquetReadObjects({
         file,
         metadata,
-        compressors,
+        compressors: compressorsFor(column, metadata),
         columns: [column],
         rowStart: start,
         rowEnd: end,

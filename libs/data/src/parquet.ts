@@ -35,12 +35,15 @@ interface Labelled extends Table {
   label: string | undefined;
   groupColumn: string | undefined;
   splitColumn: string | undefined;
+  /** A column that is called as if it had splits; it has where all of it are words of such. */
+  maybeSplits: string | undefined;
   names: readonly string[] | undefined;
   split: Split | null;
 }
 
 /**
- * Splits by the files' names (`train-*`, `validation-*`, `test-*`). A negative label is none: such rows are passed
+ * Splits by the files' names (`train-*`, `validation-*`, `test-*`), or by a column `split` or `subset` that holds nothing
+ * but words of splits. A negative label is none: such rows are passed
  * over, unless none has a label.
  * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds), for labels in some of the files
  *   only or of a type that names no class, and for a file whose reading makes no progress for `patienceMs`.
@@ -116,15 +119,22 @@ async function rowsOf(reader: Reader, table: Labelled): Promise<Row[]> {
   };
   const labels = await cells(table.label);
   const groups = await cells(table.groupColumn);
-  const splits = await cells(table.splitColumn);
+  let { splitColumn } = table;
+  const splits = await cells(splitColumn ?? table.maybeSplits);
+  if (splits.length && splits.every(isSplit)) splitColumn ??= table.maybeSplits;
   return Array.from(table.indexOf, (_, row) => ({
     table,
     row,
     className: classOf(labels[row] ?? null, table.names),
     group: classOf(groups[row] ?? null, undefined) ?? null,
-    split: table.splitColumn === undefined ? table.split : splitOf(classOf(splits[row] ?? null, undefined), table.name),
+    split: splitColumn === undefined ? table.split : splitOf(classOf(splits[row] ?? null, undefined), table.name),
   }));
 }
+
+const isSplit = (value: Value): boolean => {
+  const split = splitOfFolder(classOf(value, undefined));
+  return split !== undefined && split !== 'unlabelled';
+};
 
 /** @throws InvalidDataError for a word that names no split */
 function splitOf(word: string | undefined, name: string): Split | null {
@@ -282,6 +292,10 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
     label,
     groupColumn: chosen.group,
     splitColumn: chosen.split,
+    maybeSplits: ['split', 'subset'].find(
+      (each) =>
+        each !== label && columns.some(({ element, children }) => element.name === each && children.length === 0),
+    ),
     names: Array.isArray(names) && names.every((each) => typeof each === 'string') ? names : undefined,
   };
 }

@@ -1,3 +1,5 @@
+import { truncate } from 'node:fs/promises';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { colour, DataRoot, wavOf } from '../../../tests/support/sources.js';
 import { InvalidDataError } from './invalid-data.js';
@@ -143,6 +145,20 @@ describe('sounds', () => {
     );
     expect(Object.keys(manifest.splits)).toEqual(['train']);
     expect(warnings.join()).toMatch(/no val split: only one group/);
+  });
+
+  test('of a recording of more than 256 MB its beginning is read like that of another', async () => {
+    const short = wavOf([1, 2], 1000);
+    const bytes = 300_000_000;
+    const header = Buffer.from(short.subarray(0, 48));
+    header.writeUInt32LE(36 + bytes, 4);
+    header.writeUInt32LE(bytes, 40);
+    const source = await data.folder('huge-recording', { 'a/long.wav': header, 'b/short.wav': short });
+    // A file with a hole: silence that no disk holds.
+    await truncate(path.join(data.root, source, 'a', 'long.wav'), 44 + bytes);
+    const { arrays, summary } = await data.prepare(source, { audio: { sampleRate: 1000, seconds: 0.002 } });
+    expect(arrays['train-samples']!.data).toEqual([1, 2, 1, 2]);
+    expect(summary.leftOut).toEqual([]);
   });
 
   test('in class folders and splits need no template', async () => {

@@ -97,6 +97,16 @@ export class Report {
       );
   }
 
+  /** Names the TIFFs of which more than the first image was perhaps meant. */
+  stacks(names: readonly string[]): void {
+    if (names.length)
+      this.log(
+        'warn',
+        `${names.length} TIFFs hold several images, of which the first is taken (${named(names)}): where the others ` +
+          'are samples too, write each into a file of its own (ImageMagick: magick FILE.tif FILE-%d.png)',
+      );
+  }
+
   /** Names the classes that a split has no sample of: what is measured there says nothing of them. */
   rareClasses(rows: Record<Split, readonly Row[]>, classes: readonly string[]): void {
     if (this.spec.masks) return;

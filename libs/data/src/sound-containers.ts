@@ -12,10 +12,17 @@ export function id3Length(bytes: Buffer, at = 0): number {
 }
 
 const ID3V1_BYTES = 128;
+const APE_BYTES = 32;
 
-/** Bytes of an ID3v1 tag at the end, which is no frame of any format. */
-export const id3v1Length = (bytes: Buffer): number =>
-  bytes.toString('latin1', bytes.length - ID3V1_BYTES, bytes.length - ID3V1_BYTES + 3) === 'TAG' ? ID3V1_BYTES : 0;
+/** Bytes of the tags at the end (ID3v1, and APEv2 before it), which are no frames of any format. */
+export function endTagsLength(bytes: Buffer): number {
+  const at = bytes.length - ID3V1_BYTES;
+  const id3 = at >= 0 && bytes.toString('latin1', at, at + 3) === 'TAG' ? ID3V1_BYTES : 0;
+  const ape = bytes.length - id3 - APE_BYTES;
+  if (ape < 0 || bytes.toString('latin1', ape, ape + 8) !== 'APETAGEX') return id3;
+  const hasHeader = bytes.readUInt32LE(ape + 20) >= 2 ** 31;
+  return Math.min(bytes.length, id3 + bytes.readUInt32LE(ape + 12) + (hasHeader ? APE_BYTES : 0));
+}
 
 export interface FlacInfo {
   rate: number;
@@ -94,9 +101,15 @@ function xingPromise(bytes: Buffer, at: number): { frames: number; bytes: number
   };
 }
 
-/** Tags and zeros, which end a file's frames. */
+/** Tags, which end a file's frames. */
 const isTrailer = (bytes: Buffer, at: number): boolean =>
-  /^(TAG|APETAGEX|LYRICSBEGIN|3DI|\0)/.test(bytes.toString('latin1', at, at + 11));
+  /^(TAG|APETAGEX|LYRICSBEGIN|3DI)/.test(bytes.toString('latin1', at, at + 11));
+/** Zeros may follow the last frame: there are none between two. */
+const behindZeros = (bytes: Buffer, at: number): number => {
+  let end = at;
+  while (bytes[end] === 0) end++;
+  return end;
+};
 
 /**
  * The frames of an MP3 from `start` on follow one upon the other to the end, as many as its encoder has promised.
@@ -115,7 +128,8 @@ export function requireWholeMp3(bytes: Buffer, start: number): void {
     const tag = id3Length(bytes, at);
     const frame = mpegFrame(bytes, at + tag);
     if (!frame) {
-      const next = nextFrames(bytes, at);
+      const rest = behindZeros(bytes, at);
+      const next = isTrailer(bytes, rest) ? undefined : nextFrames(bytes, rest);
       if (next === undefined) break;
       throw new Error(`sync is lost: ${next - at} bytes at ${at} are no frame of an MP3`);
     }

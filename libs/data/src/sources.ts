@@ -14,6 +14,7 @@ import { InvalidDataError, named } from './invalid-data.js';
 import { arrangeListed, splitByLists } from './listed.js';
 import { arrangePairs } from './mask-pairs.js';
 import { openParquet } from './parquet.js';
+import { splitNamed } from './split-words.js';
 import { openTar } from './tar.js';
 import { formatOfName, refusalOf } from './unread-formats.js';
 import { openShards } from './web-dataset.js';
@@ -107,11 +108,25 @@ async function readTexts(container: Container, wanted: readonly string[]): Promi
     (name) => names.has(name),
     (name, bytes) => {
       if (bytes instanceof Error) throw new InvalidDataError(`expected to be able to read ${name}: ${bytes.message}`);
-      texts.set(name, bytes.toString('utf8'));
+      texts.set(name, textOf(name, bytes));
     },
     new AbortController().signal,
   );
   return new Map(wanted.map((name) => [name, texts.get(path.posix.normalize(name))!]));
+}
+
+/** @throws InvalidDataError for bytes that are no text: names that differ in an accent would become one */
+function textOf(name: string, bytes: Buffer): string {
+  const mark = bytes.toString('hex', 0, 2);
+  const wide: Readonly<Record<string, string>> = { fffe: 'utf-16le', feff: 'utf-16be' };
+  try {
+    return new TextDecoder(wide[mark] ?? 'utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new InvalidDataError(
+      `expected ${name} to be text in UTF-8, or in UTF-16 with a mark at its beginning: write it so ` +
+        '(iconv -f latin1 -t utf-8)',
+    );
+  }
 }
 
 function arrangementOf(
@@ -146,7 +161,20 @@ async function folderOrCollection(
     const archives = await openClassArchives(shards);
     if (!archives.names.some((name) => /\.cls$/i.test(name))) return collections.folder(archives);
   }
-  return collections.shards(shards);
+  const source = await collections.shards(shards);
+  return source.files.some(({ className }) => className !== '')
+    ? source
+    : ((await byFolders(shards, collections)) ?? source);
+}
+
+/** Archives of one split each, in which classes are folders: `train.tar` and `val.tar`. Undefined for what is none. */
+async function byFolders(files: Files, collections: Collections): Promise<Source | undefined> {
+  if (!files.every(({ name }) => splitNamed(path.posix.basename(name)) !== null)) return undefined;
+  const archives = await openClassArchives(files);
+  const classes = new Set(
+    archives.names.flatMap((name) => (IMAGE.test(name) || SOUND.test(name) ? [path.posix.dirname(name)] : [])),
+  );
+  return classes.size > files.length ? collections.folder(archives) : undefined;
 }
 
 /** A tar is a shard where it has `.cls` files, or describes every sample in JSON, whatever folders its keys lie in. */

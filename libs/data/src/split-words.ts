@@ -5,7 +5,7 @@ import type { Split } from '#libs/contracts';
 export type SplitWord = Split | 'unlabelled';
 
 const WORDS: Readonly<Record<SplitWord, readonly string[]>> = {
-  train: ['train', 'training', 'trn'],
+  train: ['train', 'training', 'trn', 'trainval', 'labeled', 'labelled', 'supervised'],
   val: ['val', 'valid', 'validation', 'validate', 'dev', 'devel', 'development', 'eval', 'evaluation'],
   test: ['test', 'testing', 'tst', 't10k'],
   unlabelled: ['unlabeled', 'unlabelled', 'unlabel', 'nolabel', 'unsup', 'unsupervised'],
@@ -15,15 +15,17 @@ const WORD_OF = new Map(
 );
 /** What stands beside the word and says nothing: `test_set`, `train-images`, `validation data`. */
 const FILLER = /^(sets?|data|dataset|split|images?|imgs?|audio|sounds?|wavs?|samples|files|folder|\d+)$/;
-const JOINED = /^([a-z]+?)(?:set|data|images|split|(?:19|20)\d\d)$/;
+const JOINED = /^([a-z]+?)(?:set|data|images|split|\d{1,4})$/;
 
-const tokensOf = (name: string): string[] =>
+/** Words of a name as they are written: what stands between other signs, and from a small letter to a large one. */
+const partsOf = (name: string): string[] =>
   name
-    .toLowerCase()
+    .replaceAll(/(?<=\p{Ll})(?=\p{Lu})/gu, ' ')
     .split(/[^\p{L}\p{N}]+/u)
     .filter(Boolean);
+const tokensOf = (name: string): string[] => partsOf(name).map((part) => part.toLowerCase());
 
-/** `train`, also within `trainset`, `train2017` or `t10k`. */
+/** `train`, also within `trainset`, `train2017`, `test1` or `t10k`. */
 const wordOf = (token: string): SplitWord | undefined =>
   WORD_OF.get(token) ?? WORD_OF.get(JOINED.exec(token)?.[1] ?? '');
 
@@ -47,19 +49,29 @@ export const withoutSplit = (path: string): string =>
     .filter((token) => wordOf(token) === undefined)
     .join(' ');
 
+/** A folder whose name says a split, and beside it another word: `seg` of `seg_train`. */
+export interface SplitMember {
+  split: SplitWord;
+  rest: string;
+}
+
 /**
- * Folders that differ in nothing but a split's name, such as `seg_train` and `seg_test`: the splits that they hold, or
- * an empty map where they are not of this kind. One of them has to be of train.
+ * Folders that differ in nothing but a split's name, such as `seg_train` and `seg_test`, by what they have in common:
+ * of each family one is of train, and no two are of one split.
  */
-export function splitsOfFamily(folders: readonly string[]): Map<string, SplitWord> {
+export function splitFamilies(folders: readonly string[]): Map<string, SplitMember>[] {
   const families = Map.groupBy(
     folders.filter((name) => splitNamed(name) !== null),
     withoutSplit,
   );
-  for (const members of families.values()) {
-    const splits = new Map(members.map((name) => [name, splitNamed(name)!]));
-    const different = new Set(splits.values());
-    if (different.size === members.length && different.size > 1 && different.has('train')) return splits;
-  }
-  return new Map();
+  return [...families.values()].flatMap((members) => {
+    const told = new Map(members.map((name) => [name, { split: splitNamed(name)!, rest: restOf(name) }]));
+    const different = new Set([...told.values()].map(({ split }) => split));
+    return different.size === members.length && different.size > 1 && different.has('train') ? [told] : [];
+  });
 }
+
+const restOf = (name: string): string =>
+  partsOf(name)
+    .filter((part) => wordOf(part.toLowerCase()) === undefined)
+    .join('_');

@@ -91,6 +91,31 @@ describe('a TIFF', () => {
     await expect(firstPixel('big floats', floats)).rejects.toThrow(/got floating-point numbers of 32 bits/);
   });
 
+  test('of several images is the first of them, which is said; smaller versions of it are none', async () => {
+    const one = tiffOf(Buffer.of(100), 8, 1);
+    /** Followed by its directory again, which says what kind of image it is of. */
+    const followedBy = (kind: number): Buffer => {
+      const entries = one.readUInt16LE(8);
+      const directory = Buffer.from(one.subarray(8, 10 + 12 * entries + 4));
+      const subfile = Buffer.of(254, 0, 4, 0, 1, 0, 0, 0, kind, 0, 0, 0);
+      directory.writeUInt16LE(entries + 1, 0);
+      const first = Buffer.from(one);
+      first.writeUInt32LE(one.length, 10 + 12 * entries);
+      return Buffer.concat([first, directory.subarray(0, 2), subfile, directory.subarray(2)]);
+    };
+    for (const [name, kind, warned] of [
+      ['stack', 0, 1],
+      ['page', 2, 1],
+      ['thumbnail', 1, 0],
+    ] as const) {
+      const source = await data.folder(name, { 'a/x.tif': followedBy(kind), 'b/y.tif': one });
+      const { arrays, warnings } = await data.prepare(source);
+      expect(arrays['train-samples']!.data[0]).toBe(100);
+      expect(warnings.filter((each) => /1 TIFFs hold several images, .*\(a\/x\.tif\)/.test(each))).toHaveLength(warned);
+      expect(warnings).toHaveLength(warned);
+    }
+  });
+
   test('of whole numbers is read, 16 bits by their upper 8', async () => {
     expect(await firstPixel('u8', tiffOf(Buffer.of(100), 8, 1))).toEqual([100, 100, 100]);
     expect(await firstPixel('u16', tiffOf(Buffer.from(Uint16Array.of(40_000).buffer), 16, 1))).toEqual([156, 156, 156]);

@@ -1,11 +1,12 @@
 /** What a TIFF says of its samples, which decoders turn into bytes in ways of their own. */
 
-const [BITS, EXTRA_SAMPLES, SAMPLE_FORMAT] = [258, 338, 339];
+const [SUBFILE, BITS, EXTRA_SAMPLES, SAMPLE_FORMAT] = [254, 258, 338, 339];
 const FORMATS = ['whole numbers', 'signed whole numbers', 'floating-point numbers', 'untyped data', 'complex numbers'];
 /** Bytes of a value by its type: BYTE, SHORT, LONG. */
 const TYPE_BYTES: Readonly<Record<number, 1 | 2 | 4>> = { 1: 1, 3: 2, 4: 4 };
 
 const MOST_ENTRIES = 65_535;
+const MOST_DIRECTORIES = 1000;
 
 export interface TiffSamples {
   bits: number;
@@ -13,6 +14,8 @@ export interface TiffSamples {
   format: number;
   /** What lies beside gray or colour: 0 unspecified, 1 and 2 alpha. */
   extra: readonly number[];
+  /** Whether other images follow, that are no smaller versions of the first or masks of it. */
+  isStack: boolean;
 }
 
 /** Of the first image of a TIFF in its classic form (TIFF 6.0, 2) or as BigTIFF; undefined for what is none. */
@@ -28,10 +31,11 @@ export function tiffSamples(bytes: Buffer): TiffSamples | undefined {
   };
   // Bytes of a place or a count, of the number of entries, and of an entry.
   const [place, counted, each] = isBig ? ([8, 8, 20] as const) : ([4, 2, 12] as const);
-  const directory = number(isBig ? 8 : 4, place);
-  const entries = Math.min(number(directory, counted), MOST_ENTRIES);
-  const values = (tag: number): number[] => {
-    for (let i = 0; i < entries; i++) {
+  const first = number(isBig ? 8 : 4, place);
+  const entriesOf = (directory: number): number => Math.min(number(directory, counted), MOST_ENTRIES);
+  const next = (directory: number): number => number(directory + counted + each * entriesOf(directory), place);
+  const values = (tag: number, directory = first): number[] => {
+    for (let i = 0; i < entriesOf(directory); i++) {
       const entry = directory + counted + each * i;
       const size = TYPE_BYTES[number(entry + 2, 2)];
       if (number(entry, 2) !== tag || size === undefined) continue;
@@ -42,7 +46,10 @@ export function tiffSamples(bytes: Buffer): TiffSamples | undefined {
     }
     return [];
   };
-  return { bits: values(BITS)[0] ?? 1, format: values(SAMPLE_FORMAT)[0] ?? 1, extra: values(EXTRA_SAMPLES) };
+  let isStack = false;
+  for (let at = next(first), n = 1; at > 0 && at < bytes.length && n < MOST_DIRECTORIES && !isStack; at = next(at), n++)
+    isStack = ((values(SUBFILE, at)[0] ?? 0) & 5) === 0;
+  return { bits: values(BITS)[0] ?? 1, format: values(SAMPLE_FORMAT)[0] ?? 1, extra: values(EXTRA_SAMPLES), isStack };
 }
 
 /**

@@ -19,6 +19,8 @@ test.each([
   ['cats/phone.jpg', fileType('heic', 'mif1', 'heic'), 'HEIC'],
   ['cats/camera.jpg', fileType('mif1', 'mif1', 'heix'), 'HEIC'],
   ['cats/scan.png', Buffer.from('\0\0\0\fJXL \r\n\x87\n....', 'latin1'), 'JPEG XL'],
+  ['cats/drawing.png', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>'), 'SVG'],
+  ['cats/page.jpg', Buffer.from('<?xml version="1.0"?>\n<!-- x -->\n<svg width="8" height="8"></svg>'), 'SVG'],
   ['cats/camera.NEF', Buffer.from('whatever'), 'a raw photograph'],
 ])('%s is refused with what was found and what to do', async (name, bytes, found) => {
   const folder = await data.folder(`refused-${name.replace('/', '-')}`, { ...twoClasses(), [name]: bytes });

@@ -24,8 +24,14 @@ export function formatOfBytes(bytes: Buffer): string | undefined {
   const start = bytes.toString('latin1', 0, 12);
   if (start.startsWith('\xff\x0a') || start === '\0\0\0\fJXL \r\n\x87\n') return 'JPEG XL';
   if (start.startsWith('\xff\x4f\xff\x51') || start === '\0\0\0\fjP  \r\n\x87\n') return 'JPEG 2000';
+  if (isSvg(bytes)) return 'SVG';
   return start.startsWith('8BPS') ? 'a Photoshop document' : undefined;
 }
+
+/** A drawing is no picture whatever it is called: it has no pixels, and may name other files. */
+const isSvg = (bytes: Buffer): boolean =>
+  /^\ufeff?\s{0,100}<(?:svg|\?xml|!--|!doctype)/i.test(bytes.toString('utf8', 0, 128)) &&
+  /<svg[\s>]/i.test(bytes.toString('latin1', 0, 4096));
 
 function isHeic(bytes: Buffer): boolean {
   const end = Math.min(bytes.readUInt32BE(0), bytes.length, 16 + 4 * MOST_BRANDS);

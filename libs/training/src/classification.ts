@@ -48,13 +48,17 @@ export function confusionOf(
   return confusion;
 }
 
-/** Stores `classification.json`: scores by class, and the confusion matrix where it is not too large. */
+/**
+ * Stores `classification.json`: scores by class, the confusion matrix where it is not too large, and what else is told
+ * of the classifier.
+ */
 export async function storeClassification(
   { classes }: Pick<SampleSplit, 'classes'>,
   split: Split,
   judgement: ClassJudgement,
   step: number,
   context: TrainContext,
+  told: object = {},
 ): Promise<void> {
   const confusion = confusionOf(judgement, classes.length);
   const report = {
@@ -68,6 +72,7 @@ export async function storeClassification(
       return { name, samples, predicted, accuracy: samples > 0 ? confusion[c]![c]! / samples : null };
     }),
     ...(classes.length <= MOST_CLASSES && { confusion }),
+    ...told,
   };
   const file = path.join(context.workDir, 'classification.json');
   await writeFile(file, `${JSON.stringify(report)}\n`);

@@ -6,7 +6,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { createHash } from 'node:crypto';
 import { judgeClasses, storeClassification } from './classification.js';
 import { accuracy, collect, representation, weightedKnn } from './evaluation.js';
-import { fitProbe, reportProbe } from './linear-probe.js';
+import { fitProbe, reportChoice, reportProbe } from './linear-probe.js';
 import { weightsOf } from './networks/weights.js';
 import { openData, reportNeighbours, startingEncoder } from './run-inputs.js';
 import { breathe, definedMetrics, TrainingError, type TrainContext } from './session.js';
@@ -48,8 +48,7 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     const labels = gatherLabels(data.train, subset.rows);
     const probe = own(await fitProbe(features, labels, classes.length, spec.probe, spec.labelSeed, pause));
     reportProbe(probe, context.log);
-    if (typeof spec.probe.l2 !== 'number')
-      context.log('info', `of probe.l2 ${spec.probe.l2.join(', ')} held-out labels have chosen ${probe.l2}`);
+    reportChoice(probe, spec.probe, context.log);
     const judgement = judgeClasses(own(probe.logits(queries)), evaluated);
     const { top5 } = judgement;
     const metrics = definedMetrics(
@@ -70,7 +69,9 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     if (before !== undefined)
       context.log('info', `the encoder stayed frozen: sha256 of its weights before and after ${before}`);
     context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
-    await storeClassification(data.evaluation, spec.evalSplit, judgement, 0, context);
+    const { l2, loss, iterations, converged } = probe;
+    const told = { probe: { l2, loss, iterations, converged } };
+    await storeClassification(data.evaluation, spec.evalSplit, judgement, 0, context, told);
     context.progress(PARTS, PARTS);
     return { metrics, labels: { count: subset.rows.length, sha256: subset.sha256 } };
   } finally {

@@ -139,6 +139,15 @@ export async function fitLinearProbe(
   }
 }
 
+/** Says which of several strengths was chosen. */
+export function reportChoice(
+  probe: Pick<LinearProbe, 'l2'>,
+  { l2 }: Pick<Probe, 'l2'>,
+  log: (level: LogLevel, message: string) => void,
+): void {
+  if (typeof l2 !== 'number') log('info', `of probe.l2 ${l2.join(', ')} held-out labels have chosen ${probe.l2}`);
+}
+
 /** Says where a fit ended above its minimum. */
 export function reportProbe(
   { converged, iterations, gradient }: LinearProbe,

@@ -36,7 +36,7 @@ import {
   weightedKnn,
   type Pause,
 } from './evaluation.js';
-import { fitProbe, reportProbe, type LinearProbe } from './linear-probe.js';
+import { fitProbe, reportChoice, reportProbe, type LinearProbe } from './linear-probe.js';
 import { newHead } from './methods/method.js';
 import { methodOf } from './methods/methods.js';
 import { paddedAlike, pictureOf, writeGrid } from './pictures.js';
@@ -65,7 +65,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const sizes = groupedBySize(views);
   const shapes = sizes.map(([view]) => inputShape(sampleAt(sample, view!.size)));
   const method = methodOf({ spec, sample: seen, shapes, encoder, head, totalSteps });
-  const tellProbe = firstUnconverged(context);
+  const tellProbe = probeTold(spec, context);
   const session = new Session(
     {
       models: [encoder, head, ...method.models],
@@ -121,12 +121,17 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   }
 }
 
-/** Reports the probes of all epochs up to the first that did not converge: those after it would say the same. */
-function firstUnconverged({ log }: TrainContext): (probe: LinearProbe) => void {
-  let told = false;
+/**
+ * Reports the probes of all epochs up to the first that did not converge: those after it would say the same. And which
+ * strength was chosen, where it is another than before.
+ */
+function probeTold({ probe: settings }: Pretrain, { log }: TrainContext): (probe: LinearProbe) => void {
+  let [told, chosen] = [false, Number.NaN];
   return (probe) => {
     if (!told) reportProbe(probe, log);
     told ||= !probe.converged;
+    if (probe.l2 !== chosen) reportChoice(probe, settings, log);
+    chosen = probe.l2;
   };
 }
 

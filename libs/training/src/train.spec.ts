@@ -179,3 +179,20 @@ test('a loss that is no number ends the run and says where', async () => {
     message: expect.stringMatching(/at step \d+, got (NaN|Infinity)/) as string,
   });
 }, 60_000);
+
+test('a loss that is no number before any weight was changed is not put down to the learning rate', async () => {
+  const file = (await run(specs['pretrain']!)).files.get('model')!;
+  const bytes = await readFile(file);
+  for (let at = 8 + Number(bytes.readBigUInt64LE(0)); at < bytes.length; at += 4) bytes.writeFloatLE(NaN, at);
+  await writeFile(file, bytes);
+  const failure = await run(
+    { kind: 'finetune', dataset: 'tiny', from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11', batchSize: 9, steps: 3 },
+    { parentModel: file },
+  ).catch((error: unknown) => error);
+  expect(failure).toMatchObject({
+    reason: 'nan_loss',
+    message: expect.stringMatching(
+      /at step 1, got NaN: no weight has been changed .*weights that training starts/,
+    ) as string,
+  });
+});

@@ -55,6 +55,12 @@ const Environment = z
     /** So many requests, and streams, of one client (an address) may be under way; the others get 429. */
     LOOM_CLIENT_REQUESTS: count.default(256),
     LOOM_CLIENT_STREAMS: count.default(256),
+    /** A stream that is as old as this ends; its client takes it up again where it was. */
+    LOOM_STREAM_SECONDS: z.coerce
+      .number()
+      .min(1)
+      .max(7 * 24 * 3600)
+      .default(3600),
     /** A request waits so long behind others of its client, then it gets 429. */
     LOOM_CLIENT_WAIT_MS: milliseconds.default(2000),
     /** So many requests, and streams, of all clients may be under way; the others get 503. */
@@ -188,6 +194,7 @@ const Environment = z
     trustedProxies: env.LOOM_TRUSTED_PROXIES,
     clientRequests: env.LOOM_CLIENT_REQUESTS,
     clientStreams: env.LOOM_CLIENT_STREAMS,
+    streamMs: 1000 * env.LOOM_STREAM_SECONDS,
     clientWaitMs: env.LOOM_CLIENT_WAIT_MS,
     mostRequests: env.LOOM_MOST_REQUESTS,
     mostStreams: env.LOOM_MOST_STREAMS,
