@@ -1,5 +1,5 @@
 /** Whatever stands in a request, each route says what is wrong with it, or takes it: none has an error of its own. */
-import { LoomClient } from '#libs/contracts';
+import { LoomClient, type Problem } from '#libs/contracts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startApi, type Api } from '../support/api.js';
 import { everyRoute, type RouteRequest } from '../support/every-route.js';
@@ -18,7 +18,18 @@ const HOSTILE: [what: string, value: unknown][] = [
   ['an integer beyond 32 bits', 2 ** 31],
   ['nested lists', Array.from({ length: 300 }).reduce<unknown>((inner) => [inner], 1)],
 ];
-const HOSTILE_TEXTS = ['a%00b', '%ED%A0%80', String(2 ** 31), '1e400'];
+/** What is of another type than most fields, and what is no id, URL, time or word that is known. */
+const WRONG: [what: string, value: unknown][] = [
+  ['a word', 'pp'],
+  ['a number', -1.5],
+  ['nothing', null],
+  ['an object', { some: { other: 'pp' } }],
+  ['a list', ['pp']],
+];
+/** How the library says what its schemas refuse. */
+const OF_THE_LIBRARY = /^(Invalid|Too (big|small)|Unrecognized|Required|Expected)|, received |discriminator/;
+
+const HOSTILE_TEXTS = ['a%00b', '%ED%A0%80', String(2 ** 31), '1e400', 'pp'];
 
 /** A body with something else at each place of it. */
 function* changedBodies(body: unknown, value: unknown): Generator<unknown> {
@@ -62,12 +73,15 @@ test('no route of the API has an error of its own for any place of a request', a
     });
     counts.set(response.status, (counts.get(response.status) ?? 0) + 1);
     const text = await response.text();
+    if (response.status === 422 && text.startsWith('{'))
+      for (const { path, message } of (JSON.parse(text) as Problem).errors ?? [])
+        if (OF_THE_LIBRARY.test(message)) faults.push(`${method} ${at} with ${what}: ${path}: ${message}`);
     if (response.status >= 500) faults.push(`${method} ${at} with ${what}: ${response.status} ${text.slice(0, 200)}`);
   };
   for (const request of routes) {
     for (const path of changedPaths(request)) await send(path, { ...request, path });
     if (request.body === undefined || Buffer.isBuffer(request.body)) continue;
-    for (const [what, value] of HOSTILE)
+    for (const [what, value] of [...HOSTILE, ...WRONG])
       for (const body of changedBodies(request.body, value)) await send(what, { ...request, body });
   }
   await annotate(JSON.stringify(Object.fromEntries(counts)));

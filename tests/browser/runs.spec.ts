@@ -266,7 +266,7 @@ describeInBrowser('the list of runs', () => {
   test('what several parts of a page can’t show for one reason is told once', async () => {
     const page = await dashboard.open('#/runs?group=kind&parent=nobody');
     await page.getByText('Not here either, for the reason that is told above.').waitFor(LATER);
-    await page.getByRole('alert').getByText('parent: Invalid UUID').waitFor(LATER);
+    await page.getByRole('alert').getByText('parent: expected the id of a run').waitFor(LATER);
     expect(await page.getByRole('alert').count()).toBe(1);
   });
 

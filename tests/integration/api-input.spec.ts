@@ -52,6 +52,13 @@ describe('bad input gets its field, what was expected and what came, and nothing
       /no such run/,
     ],
     [
+      'a parent that is no id',
+      { kind: 'finetune', dataset: 'shapes', from: 'pp' },
+      'spec.from',
+      /^expected the id of a run, or `model` with its name, got "pp"$/,
+    ],
+    ['a teacher that is no id', { kind: 'distill', dataset: 'shapes', from: 'pp' }, 'spec.from', /^expected the id of/],
+    [
       'a path that leaves the data root',
       { kind: 'prepare-dataset', name: 'x', path: 'a/../../etc' },
       'spec.path',

@@ -181,6 +181,9 @@ describe('commands', () => {
     expect([child.stderr, parsed<Run>(child.stdout).parents]).toEqual(['', [alpha]]);
     const orphan = await loom(['submit', '-'], { input: JSON.stringify({ ...spec, from: 'nobody' }) });
     expect([orphan.code, orphan.stderr]).toEqual([2, expect.stringMatching(/^loom: stdin:1:\d+: from: .*got nobody/)]);
+    const map = { kind: 'embed', dataset: 'stripes', split: 'test', from: 'alpha', alignTo: 'nobody' };
+    const unaligned = await loom(['submit', '-'], { input: JSON.stringify(map) });
+    expect([unaligned.code, unaligned.stderr]).toEqual([2, expect.stringMatching(/: alignTo: .*got nobody/)]);
     expect((await loom(['cancel', 'alpha'])).stdout).toBe(`${alpha} cancelled\n`);
   }, 60_000);
 
@@ -274,8 +277,26 @@ describe('commands', () => {
       stderr: 'loom: expected a saved view, got none-such: there are prepared\n',
     });
     expect((await loom(['views', 'set', 'wrong', '--where', 'eval/knn'])).code).toBe(2);
-    expect((await loom(['views', 'rm', 'prepared'])).code).toBe(0);
-    expect((await loom(['views', 'rm', 'prepared'])).code).toBe(2);
+    expect((await loom(['views', 'delete', 'prepared'])).code).toBe(0);
+    expect((await loom(['views', 'delete', 'prepared'])).code).toBe(2);
+  });
+
+  test('what is kept by name is listed and deleted by the same words, and by the short ones', async () => {
+    for (const kept of ['datasets', 'models', 'views'])
+      for (const [word, short] of [
+        [
+          ['list', '--json'],
+          ['ls', '--json'],
+        ],
+        [
+          ['delete', 'none-such@0123456789ab'],
+          ['rm', 'none-such@0123456789ab'],
+        ],
+      ]) {
+        const [long, brief] = [await loom([kept, ...word!]), await loom([kept, ...short!])];
+        expect([kept, word, brief]).toEqual([kept, word, long]);
+        expect([kept, word, long.code]).toEqual([kept, word, word![0] === 'list' ? 0 : 2]);
+      }
   });
 
   test('what others have named is no order to a terminal, and is what it is in JSON', async () => {

@@ -41,10 +41,11 @@ describe('without a terminal', () => {
 
   test('an API that is not there is exit code 3, and said', async () => {
     const url = `http://127.0.0.1:${await freePort()}`;
-    const [plain, json, nowhere] = await Promise.all([
+    const unsaid = { env: { LOOM_URL: '' } };
+    const [plain, json, ...nowhere] = await Promise.all([
       loom(['runs', '--url', url]),
       loom(['runs', '--url', url, '--json']),
-      loom(['runs'], { env: { LOOM_URL: '' } }),
+      ...['runs', 'status', 'workers'].map((command) => loom([command], unsaid)),
     ]);
     expect(plain).toEqual({
       code: 3,
@@ -56,10 +57,29 @@ describe('without a terminal', () => {
       '',
       { exitCode: 3, message: expect.stringContaining(url) as string },
     ]);
-    expect([nowhere.code, nowhere.stderr]).toEqual([
-      3,
-      'loom: expected an address: start a stack here with `loom up`, or give --url or LOOM_URL\n',
-    ]);
+    const message = 'expected an address: start a stack here with `loom up`, or give --url or LOOM_URL';
+    for (const each of nowhere) expect(each).toEqual({ code: 3, stdout: '', stderr: `loom: ${message}\n` });
+    const asJson = await loom(['status', '--json'], unsaid);
+    expect([asJson.code, parsed(asJson.stderr)]).toEqual([3, { error: { exitCode: 3, message } }]);
+  });
+
+  test.each<[string, string[], object | undefined, string]>([
+    ['a file', ['submit', '-'], { ...SHORT, dataset: 'nowhere' }, 'got nowhere'],
+    ['a plan', ['plan', '-'], { ...SHORT, evalSplit: 'val', batchSize: 4096 }, 'at most the'],
+    ['a condition', ['runs', '--where', 'eval/knn'], undefined, 'expected'],
+    ['a sort', ['sweeps', '--sort', 'nothing'], undefined, 'expected'],
+    ['a weight', ['projects', 'set', 'a b'], undefined, 'expected'],
+  ])('what the API refuses of %s is said once', async (_, args, spec, words) => {
+    const { code, stdout, stderr } = await loom(args, spec && { input: JSON.stringify(spec) });
+    expect([code, stdout, stderr]).toEqual([2, '', expect.stringContaining(words)]);
+    const said = stderr
+      .replace(/^loom: /, '')
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.trim());
+    // A line of its own for each fault, and no sentence above them that says the same.
+    for (const line of said) expect(stderr.split(line.replace(/^[^ ]*: /, ''))).toHaveLength(2);
+    expect(stderr).not.toMatch(/Invalid|Too (big|small)|Unrecognized|received/);
   });
 
   test.each<[string, string[], RegExp]>([
@@ -103,7 +123,7 @@ describe('without a terminal', () => {
   test('a reader that has enough is no error', () => {
     const { status, stderr, stdout } = spawnSync(
       'bash',
-      ['-c', 'set -o pipefail; "$0" "$1" datasets ls --json | head -c 1', process.execPath, LOOM],
+      ['-c', 'set -o pipefail; "$0" "$1" datasets list --json | head -c 1', process.execPath, LOOM],
       { env: { ...process.env, LOOM_URL: client.url }, encoding: 'utf8' },
     );
     expect([status, stdout, stderr]).toEqual([0, '{', '']);
@@ -170,7 +190,7 @@ describe('without a terminal', () => {
     }
   }, 60_000);
 
-  test('a sweep that has ended is not cancelled, and a quota is taken away', async () => {
+  test('what has ended is not acted on, a sweep or what prepared a dataset, and a quota is taken away', async () => {
     stack.startWorker();
     const ended = await loom(['submit', '-', '--watch', '--json'], {
       input: JSON.stringify({
@@ -187,6 +207,23 @@ describe('without a terminal', () => {
       expect.stringContaining('expected a sweep that has not ended, got one that is succeeded'),
     ]);
     expect((await client.sweep(id)).status).toBe('succeeded');
+
+    // What prepared a dataset has ended as well, and the dataset stays as it is.
+    const [prepared] = (await client.runs({ kind: ['prepare-dataset'], status: ['succeeded'] })).items;
+    for (const action of ['cancel', 'pause', 'resume', 'retry']) {
+      const { code, stdout, stderr } = await loom([action, prepared!.id]);
+      expect([action, code, stdout, stderr]).toEqual([
+        action,
+        2,
+        '',
+        expect.stringMatching(/^loom: expected a run that/),
+      ]);
+    }
+    expect(await client.run(prepared!.id)).toMatchObject({ status: 'succeeded', finishedAt: prepared!.finishedAt });
+    const { digest } = await client.dataset('stripes');
+    const needed = await loom(['datasets', 'delete', `stripes@${digest.slice(0, 12)}`]);
+    expect([needed.code, needed.stderr]).toEqual([2, expect.stringContaining('that no run is of')]);
+    expect((await client.dataset('stripes')).digest).toBe(digest);
 
     expect((await loom(['projects', 'set', 'team', '--max-running', '2', '--gpu-seconds', '9'])).code).toBe(0);
     const freed = await loom(['projects', 'set', 'team', '--max-running', 'none', '--gpu-seconds', 'none', '--json']);

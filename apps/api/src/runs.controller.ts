@@ -257,7 +257,7 @@ export class RunsController {
   @ApiResponse({ status: 416, description: 'The range lies beyond the end' })
   async content(
     @Param('id', { schema: Id }) id: string,
-    @Param('artifactId', { schema: z.uuid() }) artifactId: string,
+    @Param('artifactId', { schema: z.uuid('expected the id of an artifact') }) artifactId: string,
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {

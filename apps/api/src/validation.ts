@@ -43,6 +43,13 @@ async function unstorable(given: unknown): Promise<Fault[]> {
   return [];
 }
 
+/** An issue with what came: of text in a query that is no number, the text and not what Number makes of it. */
+function asGiven(issue: z.core.$ZodIssue, given: unknown): z.core.$ZodIssue {
+  const [field] = issue.path;
+  if (!Number.isNaN(issue.input) || issue.path.length !== 1) return issue;
+  return { ...issue, input: (given as Record<PropertyKey, unknown>)[field!] } as z.core.$ZodIssue;
+}
+
 /**
  * Checks and completes what comes in by the zod schema that the parameter names. @throws RequestError with every fault
  */
@@ -59,7 +66,9 @@ export class ZodPipe implements PipeTransform {
     const checked = await checkInTurns(schema as z.ZodType, value ?? (type === 'body' ? null : undefined));
     if (!checked.issues) return checked.data;
     throw RequestError.invalid(
-      checked.issues.flatMap(faultsOf).map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
+      checked.issues
+        .flatMap((issue) => faultsOf(asGiven(issue, value)))
+        .map((fault) => ({ ...fault, path: data ? [data, ...fault.path] : fault.path })),
     );
   }
 }

@@ -54,7 +54,7 @@ function placesOf(command: Command, path = ''): Place[] {
       choices: command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []),
       takesFile: command.registeredArguments.some(takesFile),
     },
-    ...own.flatMap((inner) => placesOf(inner, `${path}/${inner.name()}`)),
+    ...own.flatMap((inner) => [inner.name(), ...inner.aliases()].flatMap((name) => placesOf(inner, `${path}/${name}`))),
   ];
 }
 

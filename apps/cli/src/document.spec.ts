@@ -70,6 +70,36 @@ describe('a submitted file', () => {
       /^f\.yaml:5:18: parameters\.p\.temperature: p\.temperature: /,
     ],
     [
+      'a metric that no stage reports, at its line',
+      'name: s\nmetric: {name: val_loss, goal: minimize}\nstages:\n  p: {kind: pretrain, dataset: x}\n',
+      /^f\.yaml:2:16: metric\.name: .*, got val_loss: did you mean train\/loss\?$/,
+    ],
+    [
+      'a metric that does not say which way it is better',
+      'name: s\nmetric:\n  name: eval/uniformity\nstages:\n  p: {kind: pretrain, dataset: x}\n',
+      /^f\.yaml:2:1: metric\.goal: expected maximize or minimize: eval\/uniformity does not say/,
+    ],
+    [
+      'an optimizer that is none',
+      'kind: pretrain\ndataset: x\noptimizer: {name: adm}\n',
+      /^f\.yaml:3:19: optimizer\.name: expected one of adam, lars, sgd, got "adm": did you mean adam\?$/,
+    ],
+    [
+      'one of several, in words of our own',
+      'name: s\nseeds: few\nstages:\n  p: {kind: pretrain, dataset: x}\n',
+      /^f\.yaml:2:8: seeds: expected number or array, got "few"$/,
+    ],
+    [
+      'a parent that is none',
+      'kind: distill\ndataset: x\nfrom: pp\n',
+      /^f\.yaml:3:7: from: expected the id of a run, got "pp"$/,
+    ],
+    [
+      'a parent of a stage that is none',
+      'name: s\nstages:\n  p: {kind: pretrain, dataset: x}\n  f:\n    kind: finetune\n    dataset: x\n    from: pp\n',
+      /^f\.yaml:7:11: stages\.f\.from: .*, got "pp"; of this sweep's stages it could be p$/,
+    ],
+    [
       'a condition on what is no parameter, at its line',
       'stages:\n  p: {kind: pretrain, dataset: x}\nname: s\nparameters:\n  p.temperature:\n    values: [0.1]\n    ' +
         'when:\n      p.methd: simclr\n',

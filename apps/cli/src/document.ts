@@ -4,6 +4,7 @@ import {
   SubmitSweep,
   type SweepSpec,
   expandSweep,
+  faultsOf,
   fromWandb,
   InvalidSweepError,
   modelNamedBy,
@@ -147,30 +148,31 @@ export class SubmissionFile {
     return this;
   }
 
-  /** Puts the ids of runs in the place of what else `from` says, in a run and in the stages of a sweep. */
+  /** Puts the ids of runs in the place of what else `from` and `alignTo` say, in a run and in stages of a sweep. */
   private async findParents(runId: (text: string) => Promise<string>): Promise<void> {
     const { type, request } = this.submission;
-    const spec = request.spec as { from?: unknown; stages?: unknown };
+    const spec = request.spec as { from?: unknown; alignTo?: unknown; stages?: unknown };
     const stages = type === 'sweep' && isMapping(spec.stages) ? spec.stages : {};
     const children = type === 'run' ? [{ path: ['spec'], child: spec }] : [];
     for (const [stage, child] of Object.entries(stages))
       if (isMapping(child)) children.push({ path: ['spec', 'stages', stage], child });
-    for (const { path: within, child } of children) {
-      const { from } = child;
-      if (typeof from !== 'string' || Object.hasOwn(stages, from) || modelNamedBy(from) !== undefined) continue;
-      child.from = await runId(from).catch((error: unknown) => {
-        if (!(error instanceof UsageError)) throw error;
-        const names = Object.keys(stages).filter((name) => stages[name] !== child);
-        const or = names.length ? `; of this sweep's stages it could be ${names.join(', ')}` : '';
-        throw new UsageError(this.located({ path: [...within, 'from'], message: `${error.message}${or}` }));
-      });
-    }
+    for (const { path: within, child } of children)
+      for (const field of ['from', 'alignTo'] as const) {
+        const named = child[field];
+        if (typeof named !== 'string' || Object.hasOwn(stages, named) || modelNamedBy(named) !== undefined) continue;
+        child[field] = await runId(named).catch((error: unknown) => {
+          if (!(error instanceof UsageError)) throw error;
+          const names = field === 'from' ? Object.keys(stages).filter((name) => stages[name] !== child) : [];
+          const or = names.length ? `; of this sweep's stages it could be ${names.join(', ')}` : '';
+          throw new UsageError(this.located({ path: [...within, field], message: `${error.message}${or}` }));
+        });
+      }
   }
 
   private faults(): Fault[] {
     const { type, request } = this.submission;
-    const parsed = (type === 'run' ? SubmitRun : SubmitSweep).safeParse(request);
-    if (!parsed.success) return faultsOf(parsed.error);
+    const parsed = (type === 'run' ? SubmitRun : SubmitSweep).safeParse(request, { reportInput: true });
+    if (!parsed.success) return parsed.error.issues.flatMap(faultsOfIssue);
     if (type === 'sweep') {
       try {
         expandSweep(parsed.data.spec as SweepSpec);
@@ -309,12 +311,6 @@ function typeOf(spec: unknown): Submission['type'] | undefined {
   return 'kind' in spec ? 'run' : undefined;
 }
 
-/** Each issue once, at its field. An unknown key is told at the key. */
-function faultsOf(error: z.ZodError): Fault[] {
-  return error.issues.flatMap((issue): Fault[] => {
-    const path = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
-    return issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => ({ path: [...path, key], message: 'unknown field' }))
-      : [{ path, message: issue.message }];
-  });
-}
+/** Each issue once, at its field. An unknown key is told at the key, where the nearest one follows. */
+const faultsOfIssue = (issue: z.core.$ZodIssue): Fault[] =>
+  faultsOf(issue).map((fault) => (issue.code === 'unrecognized_keys' ? { ...fault, message: 'unknown field' } : fault));

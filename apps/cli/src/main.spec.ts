@@ -77,7 +77,10 @@ describe('completion', () => {
   test('bash completes commands, options, and values that are known', async () => {
     expect(completed('loom w')).toEqual(['why', 'watch', 'workers']);
     expect(completed('loom --json --url http://x da')).toEqual(['datasets']);
-    expect(completed('loom datasets ')).toEqual(expect.arrayContaining(['ls', 'add']));
+    expect(completed('loom datasets ')).toEqual(expect.arrayContaining(['list', 'add']));
+    // An alias is known where it is written, and not offered beside its command.
+    expect(completed('loom datasets rm --js')).toEqual(['--json']);
+    expect(completed('loom datasets l')).toEqual(['list']);
     expect(completed('loom datasets add --im')).toEqual(['--image-size']);
     expect(completed('loom runs --status r')).toEqual(['running', 'retrying']);
     // As bash takes --status=r apart.

@@ -63,7 +63,7 @@ test("what can't be used is told", async () => {
     return readSettings({ dir }, { LOOM_CONFIG: named });
   };
   await expect(told('ulr: http://x\n')).rejects.toThrow(`${named}: ulr: unknown field: did you mean url?`);
-  await expect(told('url: loom.example\n')).rejects.toThrow(`${named}: url: Invalid URL`);
+  await expect(told('url: loom.example\n')).rejects.toThrow(`${named}: url: expected a URL, got "loom.example"`);
   await expect(told('- a\n')).rejects.toThrow(`${named}: document: `);
   await expect(told('a: [\n')).rejects.toThrow(`${named}: expected YAML`);
   await expect(readSettings({ dir }, { LOOM_CONFIG: path.join(dir, 'gone.yaml') })).rejects.toThrow(

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { UsageError } from './document.js';
-import { didYouMean } from '#libs/contracts';
+import { didYouMean, faultsOf } from '#libs/contracts';
 import { StackError } from './stack-lock.js';
 import { readState } from './stack-state.js';
 
@@ -58,7 +58,7 @@ async function readConfiguration(environment: NodeJS.ProcessEnv): Promise<Config
   } catch (error) {
     throw new UsageError(`${file}: expected YAML, ${(error as Error).message.split('\n')[0]}`);
   }
-  const parsed = Configuration.safeParse(content);
+  const parsed = Configuration.safeParse(content, { reportInput: true });
   if (parsed.success) return parsed.data;
   const known = Object.keys(Configuration.shape);
   throw new UsageError(
@@ -70,7 +70,7 @@ async function readConfiguration(environment: NodeJS.ProcessEnv): Promise<Config
                 (key) => `${file}: ${key}: unknown field${didYouMean(key, known) || `: expected ${known.join(', ')}`}`,
               )
               .join('\n')
-          : `${file}: ${issue.path.join('.') || 'document'}: ${issue.message}`,
+          : `${file}: ${issue.path.join('.') || 'document'}: ${faultsOf(issue)[0]!.message}`,
       )
       .join('\n'),
   );

@@ -17,7 +17,7 @@ metric: {name: eval/accuracy, goal: maximize}
 stages:
   pretrain:
     kind: pretrain
-    dataset: ${dataset}          # a name (its newest version) or name@digest: \`loom datasets ls\`
+    dataset: ${dataset}          # a name (its newest version) or name@digest: \`loom datasets list\`
     method: simclr            # or ${METHODS.slice(1).join(', ')}
     epochs: 8
     batchSize: 128

@@ -169,6 +169,89 @@ describe('a file in the shape of public ones', () => {
     expect(() => read(text.replace('metric:', 'metrc:'), { optimizer: null })).toThrow(/4:\d+: metrc: unknown/);
   });
 
+  test('metrics with how they were summed up; the top five and those of training are others', () => {
+    const metricOf = (name: string, stage = 'pretrain') =>
+      read(
+        `method: random\nmetric: {name: "${name}", goal: maximize}\nparameters: {seed: {min: 1, max: 9}}\n`,
+        {},
+        { stage },
+      ).spec.metric.name;
+    for (const name of [
+      'val/acc@1',
+      'val_acc_best',
+      'Test Accuracy',
+      'best_valid_acc1',
+      'eval_top1',
+      'linear/acc_epoch',
+    ])
+      expect([name, metricOf(name)]).toEqual([name, 'eval/probe_accuracy']);
+    expect(metricOf('test_acc_top5', 'finetune')).toBe('eval/top5_accuracy');
+    expect(metricOf('train/acc_step', 'finetune')).toBe('train/accuracy');
+    expect(metricOf('Loss/val (mean)', 'finetune')).toBe('eval/loss');
+    for (const name of ['test_acc_top5', 'train_acc', 'earlystop'])
+      expect(() => metricOf(name)).toThrow(`, got ${name}`);
+    expect(() => metricOf('Validation Loss (epoch)')).toThrow(/: did you mean train\/loss\?$/);
+    const none = 'method: bayes\nparameters: {lr: {min: 0.001, max: 0.1}}\n';
+    expect(() => read(none)).toThrow(/, got eval\/accuracy \(what a sweep is ranked by that names none\)/);
+  });
+
+  test('names within groups: what ends with a field means it, and not what is of logs and evaluations', () => {
+    const { spec, notes } = read(
+      'method: random\nmetric: {name: accuracy}\nparameters:\n  ++model.optimizer.lr: {values: [0.001, 0.01]}\n' +
+        '  model/encoder: {values: [resnet18, resnet50]}\n  optim: {parameters: {name: {value: lars}}}\n' +
+        '  train.schedule.warmup_steps: {value: 10}\n  method: {value: moco_v2plus}\n' +
+        '  logging.epochs: {value: 5}\n  eval.batch_size: {value: 999}\n',
+    );
+    expect(spec.parameters).toMatchObject({
+      [LR]: { values: [0.001, 0.01] },
+      'pretrain.encoder.name': { values: ['resnet18', 'resnet50'] },
+      'pretrain.optimizer.name': { value: 'lars' },
+      'pretrain.schedule.warmupSteps': { value: 10 },
+      'pretrain.method': { value: 'moco-v2' },
+    });
+    expect(Object.keys(spec.parameters)).toHaveLength(5);
+    for (const name of ['logging.epochs', 'eval.batch_size']) expect(notes).toContain(`${name}: set aside, it varies`);
+  });
+
+  test('values without a mapping around them, anchors at the top, and numbers with underscores', () => {
+    const { spec, notes } = read(
+      '_defaults: &d {program: a.py, method: random}\n<<: *d\nrun_cap: 1_000\nmetric: {name: accuracy}\n' +
+        'parameters:\n  <<: &common {epochs: 3}\n  lr: [0.1, 0.01]\n  batch_size: {values: ["64", 1_28]}\n',
+    );
+    expect([spec.method, spec.run_cap]).toEqual(['random', 1000]);
+    expect(spec.parameters).toEqual({
+      'pretrain.epochs': { value: 3 },
+      [LR]: { values: [0.1, 0.01] },
+      'pretrain.batchSize': { values: [64, 128] },
+    });
+    expect(notes).toContain('_defaults: set aside, sweeps have no such key');
+  });
+
+  test.each<[string, string, RegExp]>([
+    ['a list of parameters', 'parameters: [{lr: {values: [1]}}]\n', /^f\.yaml:3:13: parameters: expected a mapping/],
+    ['no values', 'parameters: {lr: {values: []}}\n', /learningRate\.values: .*1/],
+    [
+      'nothing to draw from',
+      'parameters: {epochs: {}}\n',
+      /pretrain\.epochs: expected one of value, values, or a range/,
+    ],
+    ['one end', 'parameters: {lr: {min: 0.001}}\n', /learningRate\.max: expected a number for uniform/],
+    [
+      'a distribution alone',
+      'parameters: {lr: {distribution: log_uniform_values}}\n',
+      /expected one of value, values, or/,
+    ],
+    [
+      'a rule that is not there',
+      'early_terminate: {type: envelope}\n',
+      /^f\.yaml:3:25: .*asha, hyperband, median, got "env/,
+    ],
+    ['a goal that is none', 'parameters: {}\nmetric: {goal: min, name: acc}\n', /metric\.goal: .*maximize.*minimize/],
+  ])('%s is refused with what is missing', (_, text, message) => {
+    const metric = text.includes('metric:') ? 'description: x\n' : 'metric: {name: accuracy}\n';
+    expect(() => read(`method: random\n${metric}${text}`)).toThrow(message);
+  });
+
   test('a supervised one trains from scratch, and is not stopped early', () => {
     const { spec, notes } = read(
       'method: random\nmetric: {name: val_loss}\nearly_terminate: {type: hyperband, min_iter: 3}\n' +

@@ -35,15 +35,13 @@ function bounded(issue: RawIssue & { inclusive?: boolean }, bound: unknown, ends
   return `expected ${issue.inclusive === false ? ends[1] : ends[0]} ${String(bound)}${of}, got ${shown(issue.input)}`;
 }
 
-/** For `z.config`. Undefined leaves the library's own words. */
+/** For `z.config`. Undefined leaves the library's own words, which `faultsOf` reads. */
 export function worded(issue: RawIssue): string | undefined {
   const got = `got ${shown(issue.input)}`;
   if (issue.code === 'invalid_type') return `expected ${TYPES[issue.expected] ?? issue.expected}, ${got}`;
   if (issue.code === 'invalid_value') return `expected ${listed(issue.values)}, ${got}`;
   if (issue.code === 'too_small') return bounded(issue, issue.minimum, ['at least', 'more than']);
   if (issue.code === 'too_big') return bounded(issue, issue.maximum, ['at most', 'less than']);
-  if (issue.code === 'invalid_format' && issue.format === 'uuid') return `expected the id or the name of a run, ${got}`;
-  return issue.code === 'invalid_union' && issue.discriminator === undefined
-    ? `expected another value, ${got}`
-    : undefined;
+  if (issue.code === 'invalid_format' && issue.format === 'url') return `expected a URL, ${got}`;
+  return issue.code === 'not_multiple_of' ? `expected a multiple of ${issue.divisor}, ${got}` : undefined;
 }

@@ -102,14 +102,14 @@ export const ListRuns = z.strictObject({
   status: list(RunStatus),
   kind: list(z.enum(RUN_KINDS)),
   tag: Name.optional(),
-  sweep: z.uuid().optional(),
+  sweep: z.uuid('expected the id of a sweep').optional(),
   name: nameHolds,
   search: nameHolds.describe(
     'Text that the id, the name, or the kind and the end of the id of a run without a name hold, in either case.',
   ),
   project: Name.optional(),
-  id: list(z.uuid(), 500).describe('Exactly the runs with these ids.'),
-  parent: z.uuid().optional().describe('Runs that take the result of this one.'),
+  id: list(z.uuid('expected the id of a run'), 500).describe('Exactly the runs with these ids.'),
+  parent: z.uuid('expected the id of a run').optional().describe('Runs that take the result of this one.'),
   where: whereRuns.describe(
     'Conditions on last values of metrics, such as `eval/knn>0.5`, and on fields of the spec, such as ' +
       '`spec:encoder.width>=32` or `spec:method!=simclr`: all have to hold.',

@@ -7,7 +7,7 @@ export const DatasetReference = z
   .describe(
     'A dataset by name (its newest version) or by version, `name@<first 12 or more hex digits of the digest>`.',
   );
-export const RunId = z.uuid();
+export const RunId = z.uuid('expected the id of a run');
 
 const VERSION = '[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@[0-9a-f]{12,64})?';
 export const ModelReference = z

@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import { canonicalJson } from './canonical-json.js';
 import { CONTRASTIVE_METRICS, judgeOf } from './early-stopping.js';
+import { faultsOf } from './faults.js';
 import { PARENT_KINDS, RunSpec } from './run-spec.js';
 import { conditionFaults } from './search-space.js';
 import { assignments, drawnAssignments } from './sweep-axes.js';
@@ -82,7 +83,8 @@ function metricFaults(sweep: SweepSpec): Fault[] {
     name,
     Object.values(sweep.stages).map(({ kind }) => kind),
   );
-  if (unknown) return [{ path: ['metric', 'name'], message: unknown }];
+  const unsaid = name === DEFAULT_METRIC ? ' (what a sweep is ranked by that names none)' : '';
+  if (unknown) return [{ path: ['metric', 'name'], message: unknown.replace(`got ${name}`, `$&${unsaid}`) }];
   if (goalOfMetric(sweep.metric)) return [];
   return [{ path: ['metric', 'goal'], message: `expected maximize or minimize: ${name} does not say which is better` }];
 }
@@ -198,7 +200,7 @@ function trialOf(
   const runs: StageRun[] = [];
   for (const stage of order) {
     const parentStage = parentStageOf(sweep.stages, stage);
-    const parsed = RunSpec.safeParse(draftOf(sweep, stage, parentStage, assigned));
+    const parsed = RunSpec.safeParse(draftOf(sweep, stage, parentStage, assigned), { reportInput: true });
     if (!parsed.success) {
       for (const fault of specFaults(parsed.error, sweep, stage, assigned, index))
         if (!faults.some((known) => canonicalJson(known.path) === canonicalJson(fault.path))) faults.push(fault);
@@ -248,21 +250,24 @@ function specFaults(
   assigned: readonly Assigned[],
   index: number,
 ): Fault[] {
-  return error.issues
-    .flatMap((issue) =>
-      issue.code === 'unrecognized_keys'
-        ? issue.keys.map((key) => ({ path: [...issue.path, key], message: 'expected no such field: it is unknown' }))
-        : [issue],
-    )
-    .map((issue): Fault => {
-      const field = issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key));
-      const source = field.length ? sourceOf(field, stage, assigned) : undefined;
-      if (!source) return { path: ['stages', stage, ...field], message: issue.message };
+  return error.issues.flatMap(faultsOf).map(({ path: field, message }): Fault => {
+    const source = field.length ? sourceOf(field, stage, assigned) : undefined;
+    if (!source)
       return {
-        path: Object.hasOwn(sweep.parameters, source.path) ? ['parameters', source.path] : [sharedKeyOf(source.path)],
-        message: `${[stage, ...field].join('.')}: ${issue.message} (trial ${index}: ${JSON.stringify(source.value)})`,
+        path: ['stages', stage, ...field],
+        message: field[0] === 'from' ? orStage(message, sweep, stage) : message,
       };
-    });
+    return {
+      path: Object.hasOwn(sweep.parameters, source.path) ? ['parameters', source.path] : [sharedKeyOf(source.path)],
+      message: `${[stage, ...field].join('.')}: ${message} (trial ${index}: ${JSON.stringify(source.value)})`,
+    };
+  });
+}
+
+/** What a stage may begin with: also another stage, where there is one. */
+function orStage(message: string, { stages }: SweepSpec, stage: string): string {
+  const others = Object.keys(stages).filter((name) => name !== stage);
+  return others.length ? `${message}; of this sweep's stages it could be ${others.join(', ')}` : message;
 }
 
 /** What the trial set of a field: it, what it lies in, or what lies in it. */

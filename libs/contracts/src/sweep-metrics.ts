@@ -74,17 +74,22 @@ export const reportedBy = (kinds: readonly unknown[]): string[] => [
   ...new Set(kinds.flatMap((kind) => REPORTED[kind as RunKind] ?? [])),
 ];
 
-const lastWord = (name: string): string =>
+/** Words of a name, the last one first. */
+const wordsOf = (name: string): string[] =>
   name
-    .split(/[/_.\s-]/)
-    .at(-1)!
-    .toLowerCase();
+    .toLowerCase()
+    .split(/[^a-z0-9]/)
+    .filter(Boolean)
+    .reverse();
 
 /** What is wrong with a sweep's metric for stages of these kinds; undefined where one reports it. */
 export function unreported(name: string, kinds: readonly unknown[]): string | undefined {
   const known = reportedBy(kinds);
   if (known.includes(name) || kinds.some((kind) => OPEN.includes(kind as string))) return undefined;
-  const near = known.find((each) => lastWord(each) === lastWord(name)) ?? nearest(name, known);
+  const near =
+    wordsOf(name)
+      .map((word) => known.find((each) => wordsOf(each)[0] === word))
+      .find(Boolean) ?? nearest(name, known);
   return (
     `expected a metric that a stage of this sweep reports (${known.join(', ') || 'none does'}), got ${name}` +
     (near === undefined ? '' : `: did you mean ${near}?`)

@@ -8,11 +8,16 @@ const FIELDS: Record<string, string> = {
   lr: 'optimizer.learningRate',
   learningrate: 'optimizer.learningRate',
   baselr: 'optimizer.learningRate',
+  lrbase: 'optimizer.learningRate',
+  lr0: 'optimizer.learningRate',
   initlr: 'optimizer.learningRate',
   wd: 'optimizer.weightDecay',
   weightdecay: 'optimizer.weightDecay',
   optimizer: 'optimizer.name',
   optim: 'optimizer.name',
+  opt: 'optimizer.name',
+  optimname: 'optimizer.name',
+  optimtype: 'optimizer.name',
   optimizername: 'optimizer.name',
   optimizertype: 'optimizer.name',
   momentum: 'optimizer.momentum',
@@ -36,6 +41,9 @@ const FIELDS: Record<string, string> = {
   batch: 'batchSize',
   batchsize: 'batchSize',
   trainbatchsize: 'batchSize',
+  perdevicetrainbatchsize: 'batchSize',
+  perdevicebatchsize: 'batchSize',
+  batchsizepergpu: 'batchSize',
   epochs: 'epochs',
   epoch: 'epochs',
   numepochs: 'epochs',
@@ -57,9 +65,14 @@ const FIELDS: Record<string, string> = {
   numwarmupepochs: 'schedule.warmupEpochs',
   schedule: 'schedule.name',
   scheduler: 'schedule.name',
+  schedulername: 'schedule.name',
   lrscheduler: 'schedule.name',
+  lrschedulertype: 'schedule.name',
+  lrschedule: 'schedule.name',
+  sched: 'schedule.name',
   encoder: 'encoder.name',
   backbone: 'encoder.name',
+  backbonename: 'encoder.name',
   arch: 'encoder.name',
   basemodel: 'encoder.name',
   method: 'method',
@@ -82,25 +95,40 @@ const FIELDS: Record<string, string> = {
 
 const plain = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
 
+/** Groups of settings that are of no training: `log.steps` is not how long one takes. */
+const OF_OTHERS = new Set(
+  (
+    'log logs logging logger wandb tensorboard checkpoint checkpoints ckpt save saving callback callbacks hydra ' +
+    'eval evaluation evaluator validation val test'
+  ).split(' '),
+);
+/** More parts than a name has that means a field. */
+const MOST_PARTS = 12;
+
 /**
- * The field of a kind of run that a name means: one by its path, or by a synonym of it or of its last word. Undefined
- * where there is none.
+ * The field of a kind of run that a name means: one by its path or by a synonym, of the whole name or of what it ends
+ * with (`model.optimizer.lr`). Undefined where there is none.
  */
 export function fieldNamed(name: string, kind: RunKind): string | undefined {
-  const parts = name.split(/[./]/);
-  const camel = parts
-    .map((part) => part.replaceAll(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase()))
-    .join('.');
+  const parts = name.split(/[./]/).map((part) => part.replaceAll('+', ''));
+  if (parts.length > MOST_PARTS) return undefined;
+  const ends = OF_OTHERS.has(plain(parts[0]!)) ? [parts] : parts.map((_, i) => parts.slice(i));
   // `optimizer.name` is the field itself; `optimizer` alone means its name, `optimizer.lr` is one by its last word.
-  return [FIELDS[plain(name)], camel, FIELDS[plain(parts.at(-1)!)]].find(
-    (field) => field !== undefined && fieldAt(kind, field),
-  );
+  return ends
+    .flatMap((end) => {
+      const camel = end
+        .map((part) => part.replaceAll(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase()))
+        .join('.');
+      return [FIELDS[plain(end.join(''))], camel];
+    })
+    .find((field) => field !== undefined && fieldAt(kind, field));
 }
 
 /** Words of fields by what people call them, in small letters and digits alone. */
 const WORDS: Record<string, Record<string, string>> = {
   method: {
     moco: 'moco-v2',
+    mocov2plus: 'moco-v2',
     barlow: 'barlow-twins',
     decoupled: 'dcl',
     supervisedcontrastive: 'supcon',
@@ -124,6 +152,8 @@ const METRICS: Record<string, Partial<Record<RunKind, string>>> = {
     finetune: 'eval/accuracy',
     distill: 'eval/accuracy',
   },
+  top5: { evaluate: 'eval/probe_top5_accuracy', finetune: 'eval/top5_accuracy', distill: 'eval/top5_accuracy' },
+  trainaccuracy: { finetune: 'train/accuracy' },
   knn: { pretrain: 'eval/knn', evaluate: 'eval/knn', autoencode: 'eval/knn' },
   trainloss: {
     pretrain: 'train/loss',
@@ -136,15 +166,24 @@ const METRICS: Record<string, Partial<Record<RunKind, string>>> = {
 };
 const METRIC_NAMES: [RegExp, keyof typeof METRICS][] = [
   [/knn/, 'knn'],
-  [/^(train|training)loss$/, 'trainloss'],
+  [/^((train|training)loss|loss(train|training))$/, 'trainloss'],
   [/^loss$/, 'loss'],
-  [/^(val|valid|validation|eval|test)loss$/, 'valloss'],
-  [/(acc|accuracy|top1)$/, 'accuracy'],
+  [/^((val|valid|validation|eval|test)loss|loss(val|valid|validation|eval|test))$/, 'valloss'],
+  [/top5|acc(uracy)?5$/, 'top5'],
+  [/^(train|training)(top1)?acc(uracy)?1?$|^(acc|accuracy)1?(train|training)$/, 'trainaccuracy'],
+  [/(acc1?|accuracy1?|top1)$/, 'accuracy'],
 ];
+
+/** What says how a metric was summed up, and not which one it is. */
+const QUALIFIERS = new Set('epoch step best final last mean avg average min max score'.split(' '));
 
 /** The metric that a name means in a sweep of these stages, the last one first; undefined for a name of its own. */
 export function metricNamed(name: string, kinds: readonly RunKind[]): string | undefined {
-  const word = METRIC_NAMES.find(([pattern]) => pattern.test(plain(name)))?.[1];
+  const words = name
+    .toLowerCase()
+    .split(/[^a-z0-9]/)
+    .filter((each) => !QUALIFIERS.has(each));
+  const word = METRIC_NAMES.find(([pattern]) => pattern.test(words.join('')))?.[1];
   return word && kinds.toReversed().flatMap((kind) => METRICS[word]![kind] ?? [])[0];
 }
 

@@ -46,6 +46,14 @@ function flattened(parameters: Given, path: string[] = ['parameters'], prefix = 
 const isConstant = ({ value, values }: Given): boolean =>
   value !== undefined || (Array.isArray(values) && values.length === 1);
 
+/** The number that a text says, as YAML of before wrote them too (`1_000`), with a note; else the value itself. */
+export function numberIn(name: string, value: unknown, notes: string[]): unknown {
+  if (typeof value !== 'string' || !/^[+-]?(\d[\d_]*(?:\.\d*)?|\.\d+)(e[+-]?\d+)?$/i.test(value)) return value;
+  const number = Number(value.replaceAll('_', ''));
+  notes.push(`${name}: the text "${value}" is read as ${number}`);
+  return number;
+}
+
 /** Reads parameters of one file, and writes down what became of each. */
 class ParameterReader {
   readonly notes: string[] = [];
@@ -180,10 +188,7 @@ class ParameterReader {
   }
 
   private number(name: string, value: unknown): unknown {
-    if (typeof value !== 'string' || !/^[+-]?(\d[\d_]*(?:\.\d*)?|\.\d+)(e[+-]?\d+)?$/i.test(value)) return value;
-    const number = Number(value.replaceAll('_', ''));
-    this.notes.push(`${name}: the text "${value}" is read as ${number}`);
-    return number;
+    return numberIn(name, value, this.notes);
   }
 
   /** Values without those that come again. */
@@ -223,6 +228,8 @@ export function parametersOf(
   parameters: unknown,
   options: WandbOptions,
 ): Pick<ParameterReader, 'made' | 'notes' | 'places'> {
+  if (parameters !== undefined && parameters !== null && !isMapping(parameters))
+    throw new WandbError([{ path: ['parameters'], message: 'expected a mapping of names to what they may be' }]);
   const reader = new ParameterReader(options);
   for (const named of flattened(isMapping(parameters) ? parameters : {})) reader.add(named);
   reader.fitOptimizers();

@@ -6,7 +6,7 @@ import { nearest } from './spelling.js';
 import { goalOfMetric, reportedBy, scaleVariedBy } from './sweep-metrics.js';
 import { SweepSpec } from './sweep.js';
 import { metricNamed } from './wandb-names.js';
-import { isMapping, parametersOf, type Given, type WandbOptions } from './wandb-parameters.js';
+import { isMapping, numberIn, parametersOf, type Given, type WandbOptions } from './wandb-parameters.js';
 
 /** What stands in a file for Weights & Biases for the program that it starts, and for the service that keeps it. */
 const SET_ASIDE = new Set(
@@ -96,7 +96,7 @@ function gridSize(parameters: Given): number | undefined {
 function extentOf(content: Given, parameters: Given, notes: string[]): Given {
   const method = content['method'] === 'custom' ? 'tpe' : content['method'];
   if (method !== content['method']) notes.push('method: custom is read as tpe');
-  const cap = content['run_cap'] ?? undefined;
+  const cap = numberIn('run_cap', content['run_cap'] ?? undefined, notes);
   if (method !== 'grid' && method !== undefined) {
     if (cap === undefined) notes.push(`run_cap: ${RUN_CAP}, the file has none and would go on for ever`);
     return { method, run_cap: cap ?? RUN_CAP };

@@ -13,7 +13,8 @@ import { age, table } from '../render.js';
 export function addDatasets(program: Command): void {
   const datasets = program.command('datasets').description('dataset versions');
   datasets
-    .command('ls')
+    .command('list')
+    .alias('ls')
     .description('list them')
     .action(async () => {
       const page = await (await client()).datasets({ limit: 500 });
@@ -40,7 +41,8 @@ export function addDatasets(program: Command): void {
       show(folder, () => folderText(folder));
     });
   datasets
-    .command('rm <version>')
+    .command('delete <version>')
+    .alias('rm')
     .description('delete a version, `name@digest`, that no run is of')
     .action(async (version: string) => {
       await (await client()).deleteDataset(version);

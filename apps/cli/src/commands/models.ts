@@ -18,6 +18,7 @@ export function addModels(program: Command): void {
   const models = program.command('models').description('weights that were trained elsewhere, with which runs begin');
   models
     .command('list')
+    .alias('ls')
     .description('list them')
     .action(async () => {
       const page = await (await client()).models({ limit: 500 });
@@ -34,6 +35,7 @@ export function addModels(program: Command): void {
     });
   models
     .command('delete <version>')
+    .alias('rm')
     .description('delete a version, `name@digest`, that no run began with')
     .action(async (version: string) => {
       await (await client()).deleteModel(version);

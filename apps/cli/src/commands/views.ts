@@ -6,25 +6,28 @@ import { client, out, show } from '../program.js';
 import { filterWithId } from '../references.js';
 import { table } from '../render.js';
 
+async function listViews(): Promise<void> {
+  const list = await (await client()).savedViews();
+  show({ items: list }, () =>
+    table(
+      ['name', 'runs'],
+      list.map(({ name, query }) => [
+        name,
+        Object.entries(query)
+          .map((each) => each.join('='))
+          .join(' ') || 'all',
+      ]),
+      out,
+    ),
+  );
+}
+
 export function addViews(program: Command): void {
   const views = program
     .command('views')
     .description('ways to look at the list of runs, saved by name; `loom runs --view NAME` lists one')
-    .action(async () => {
-      const list = await (await client()).savedViews();
-      show({ items: list }, () =>
-        table(
-          ['name', 'runs'],
-          list.map(({ name, query }) => [
-            name,
-            Object.entries(query)
-              .map((each) => each.join('='))
-              .join(' ') || 'all',
-          ]),
-          out,
-        ),
-      );
-    });
+    .action(listViews);
+  views.command('list').alias('ls').description('list them, as `loom views` alone does').action(listViews);
   filtered(views.command('set <name>').description('save a view, in the place of the one of its name'))
     .option('--sort <field>', 'what runs are sorted by, with a leading - for the largest first')
     .action(async (view: string, { sort, ...options }: Filter & { sort?: string }) => {
@@ -34,7 +37,8 @@ export function addViews(program: Command): void {
       show(saved, () => `view ${saved.name} saved\n`);
     });
   views
-    .command('rm <name>')
+    .command('delete <name>')
+    .alias('rm')
     .description('delete a saved view')
     .action(async (view: string) => {
       await (await client()).deleteSavedView(view);

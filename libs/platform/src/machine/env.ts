@@ -1,4 +1,4 @@
-import { Labels } from '#libs/contracts';
+import { faultsOf, Labels } from '#libs/contracts';
 import path from 'node:path';
 import { z } from 'zod';
 import { trainerEnvironment } from './trainer-environment.js';
@@ -246,7 +246,12 @@ export function loadEnv(source: NodeJS.ProcessEnv = process.env): Env {
   }
   const faults = parsed.error.issues.map((issue) => {
     const name = String(issue.path[0]);
-    return `  ${name}: ${source[name] === undefined ? 'not set; ' : ''}${issue.message}`;
+    if (source[name] === undefined) return `  ${name}: not set; ${issue.message}`;
+    // URLs have passwords in them, which no log is to show.
+    const told = name.startsWith('LOOM_')
+      ? faultsOf({ ...issue, input: source[name] } as z.core.$ZodIssue)[0]!.message
+      : issue.message;
+    return `  ${name}: ${told}`;
   });
   throw new Error(`The environment is not valid:\n${faults.join('\n')}`);
 }

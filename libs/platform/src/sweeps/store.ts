@@ -1,5 +1,6 @@
 import {
   FAILED_STATUSES,
+  faultsOf,
   isSteered,
   parallelTrialsOf,
   SweepSpec,
@@ -282,13 +283,10 @@ export class SweepStore {
   ): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
     const sweep = await this.database.prisma.sweep.findUnique({ where: { id: sweepId } });
     if (!sweep) throw noSuchSweep(sweepId);
-    const spec = SweepSpec.safeParse({ ...(sweep.spec as object), ...changes });
+    const spec = SweepSpec.safeParse({ ...(sweep.spec as object), ...changes }, { reportInput: true });
     if (!spec.success)
       throw RequestError.invalid(
-        spec.error.issues.map((issue) => ({
-          path: ['changes', ...issue.path.map((key) => (typeof key === 'symbol' ? String(key) : key))],
-          message: issue.message,
-        })),
+        spec.error.issues.flatMap(faultsOf).map((fault) => ({ ...fault, path: ['changes', ...fault.path] })),
       );
     return this.submit(
       {

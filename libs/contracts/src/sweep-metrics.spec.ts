@@ -1,0 +1,64 @@
+import { describe, expect, test } from 'vitest';
+import { expandSweep } from './sweep-expansion.js';
+import { goalOfMetric } from './sweep-metrics.js';
+import { InvalidSweepError, SweepSpec } from './sweep.js';
+
+const PRETRAIN = { p: { kind: 'pretrain', dataset: 'x' } };
+const FINETUNE = { f: { kind: 'finetune', dataset: 'x', from: null } };
+
+function faultsOf(metric: object, more: object = {}): string[] {
+  try {
+    expandSweep(SweepSpec.parse({ name: 's', stages: PRETRAIN, metric, ...more }));
+    return [];
+  } catch (error) {
+    if (!(error instanceof InvalidSweepError)) throw error;
+    return error.faults.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  }
+}
+
+describe('the metric of a sweep', () => {
+  test.each<[string, object, object, RegExp]>([
+    ['val_loss', { goal: 'minimize' }, {}, /: did you mean train\/loss\?$/],
+    ['eval/kn', {}, {}, /: did you mean eval\/knn\?$/],
+    ['accuracy', {}, { stages: FINETUNE }, /: did you mean eval\/accuracy\?$/],
+    [
+      'eval/accuracy',
+      {},
+      { method: 'tpe', run_cap: 3 },
+      /\(eval\/knn, .*, got eval\/accuracy \(what .* names none\): did you mean/,
+    ],
+    ['eval/knn', {}, { stages: FINETUNE }, /\(eval\/accuracy, /],
+    ['fid', { goal: 'minimize' }, { method: 'random', run_cap: 3 }, /, got fid$/],
+  ])('%s is refused where no stage reports it, with the nearest one', (name, of, more, message) => {
+    const faults = faultsOf({ name, ...of }, more);
+    expect(faults).toEqual([expect.stringMatching(message)]);
+    expect(faults[0]).toMatch(/^metric\.name: expected a metric that a stage of this sweep reports \(/);
+  });
+
+  test('is taken where any stage reports it', () => {
+    for (const name of ['eval/knn', 'eval/accuracy', 'eval/loss'])
+      expect(faultsOf({ name }, { stages: { ...PRETRAIN, ...FINETUNE } })).toEqual([]);
+  });
+
+  test('needs a goal where its name does not say it', () => {
+    for (const name of ['eval/uniformity', 'eval/alignment', 'train/invariance']) {
+      expect(faultsOf({ name })).toEqual([
+        `metric.goal: expected maximize or minimize: ${name} does not say which is better`,
+      ]);
+      for (const goal of ['maximize', 'minimize']) expect(faultsOf({ name, goal })).toEqual([]);
+    }
+  });
+
+  test('says by its name which way it is better; what is written counts for more', () => {
+    const goals = ['eval/accuracy', 'eval/knn', 'eval/miou', 'eval/loss', 'train/loss', 'eval/reconstruction_mse'];
+    expect(goals.map((name) => goalOfMetric({ name }))).toEqual([
+      'maximize',
+      'maximize',
+      'maximize',
+      'minimize',
+      'minimize',
+      'minimize',
+    ]);
+    expect(goalOfMetric({ name: 'eval/knn', goal: 'minimize' })).toBe('minimize');
+  });
+});
