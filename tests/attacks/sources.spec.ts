@@ -170,7 +170,8 @@ describe('a file that is more than it says', () => {
 });
 
 test('a drawing that is called a picture, and may name other files, is not drawn', async () => {
-  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><image href="file://${outside}/cats/1.png"/></svg>`;
+  const image = `<image href="file://${outside}/cats/1.png"/>`;
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8">${image}</svg>`;
   const name = await data.folder('drawn', { ...twoClasses(), 'cats/drawing.png': Buffer.from(svg) });
   const { warnings } = await data.prepare(name, { maxCorruptFraction: 0.5 });
   expect(warnings.join('\n')).toMatch(/cats\/drawing\.png \(expected JPEG, .*found SVG/);

@@ -34,7 +34,7 @@ async function training(): Promise<{ active: string[]; folder: string }> {
   return { active, folder: path.join(work, (await workingOf(stack))!.id) };
 }
 
-test('#42 a work folder is read-only for a while: its runs go back uncharged, and go on afterwards', async (context) => {
+test('#42 a work folder is read-only for a while: its runs go back uncharged and go on later', async (context) => {
   const { active, folder } = await training();
   const isMounted = await mountReadOnly(folder, folder).then(
     () => true,
@@ -87,7 +87,7 @@ test('#42 work folders that can not be made for a while: nothing is taken, and a
   await uncharged(stack, ...active, waiting);
 }, 120_000);
 
-test('#42 work folders on a device of their own that is full: nothing is taken until there is room', async (context) => {
+test('#42 work folders on a full device of their own: nothing is taken until there is room', async (context) => {
   await mkdir(work, { recursive: true });
   const isMounted = await run('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', work]).then(
     () => true,

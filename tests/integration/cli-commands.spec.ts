@@ -299,18 +299,15 @@ describe('commands', () => {
       }
   });
 
-  test('what others have named is no order to a terminal, and is what it is in JSON', async () => {
-    const name = 'x\u001b]0;owned\u0007\u001b[2J';
-    const { run } = await client.submitRun({ spec: { ...SHORT, seed: 777 }, name });
-    for (const command of [['runs'], ['run', run.id], ['change', run.id, '--priority', '60']]) {
-      const { stdout, stderr } = await loom(command);
-      expect(stdout + stderr).not.toContain('\u001b');
-      expect(stdout + stderr).not.toContain('\u0007');
-    }
-    expect((await loom(['runs'])).stdout).toContain('x\\x1b]0;owned\\x07');
-    const { items } = parsed<{ items: Run[] }>((await loom(['runs', '--json'])).stdout);
-    expect(items.find(({ id }) => id === run.id)?.name).toBe(name);
-    await client.cancelRun(run.id);
+  test('what others have written is no order to a terminal, and is what it is in JSON', async () => {
+    const notes = 'x\u001b]0;owned\u0007\u001b[2J';
+    const { run } = await client.submitRun({ spec: { ...SHORT, seed: 777 }, name: 'noted' });
+    await client.changeRun(run.id, { notes });
+    const [text, json] = [await loom(['run', run.id]), await loom(['run', run.id, '--json'])];
+    expect(text.stdout).toContain('notes     x\\x1b]0;owned\\x07\\x1b[2J\n');
+    for (const { stdout, stderr } of [text, json])
+      for (const order of '\u001b\u0007') expect(stdout + stderr).not.toContain(order);
+    expect(parsed<Run>(json.stdout).notes).toBe(notes);
   });
 
   test('a worker that takes no runs says why', async () => {

@@ -57,6 +57,14 @@ export function arrange(
   };
 }
 
+/** A sample by the folders around it that say something. */
+interface Inside {
+  name: string;
+  parts: string[];
+}
+
+const isInFolder = ({ parts }: Inside) => parts.length > 1;
+
 /** Takes folders around everything off and looks for those of splits. */
 function placedInSplits(
   samples: readonly string[],
@@ -66,12 +74,33 @@ function placedInSplits(
   prefix: string[];
   stray: string[];
   strangers: LeftOut[];
+  /** Of folders; none where their names say classes, too: then several are of one split. */
   splits: ReadonlyMap<string, SplitWord | undefined>;
 } {
+  const { inside, prefix, stray } = unwrapped(samples, depth);
+  const { splits, classOf } = splitsAmong(inside);
+  const found = new Set(splits.values());
+  const hasSplits = found.has('train') || found.has('val') || found.has('test');
+  // Beside `train` there are splits only; without it, what lies beside `test` is trained on.
+  const hasTrain = found.has('train');
+  const placed: Placed[] = [];
+  const strangers: LeftOut[] = [];
+  for (const { name, parts } of withoutRepeated(inside)) {
+    const split = parts.length > 1 ? splits.get(parts[0]!) : undefined;
+    const className = classOf.get(parts[0]!);
+    if (split) placed.push({ name, split, parts: [...(className ? [className] : []), ...parts.slice(1)] });
+    else if (hasSplits && (hasTrain || parts.length === 1))
+      strangers.push({ name, reason: `lie beside the folders of splits (${splitFolders(splits)}), in none of them` });
+    else placed.push({ name, split: null, parts });
+  }
+  return { placed, prefix, stray, strangers, splits: classOf.size > 0 ? new Map() : splits };
+}
+
+/** Takes folders around everything off (`prefix`); what lies beside them is stray. */
+function unwrapped(samples: readonly string[], depth: number): { inside: Inside[]; prefix: string[]; stray: string[] } {
   const prefix: string[] = [];
   const stray: string[] = [];
   let inside = samples.map((name) => ({ name, parts: name.split('/') }));
-  const isInFolder = ({ parts }: { parts: string[] }) => parts.length > 1;
   for (;;) {
     const inFolders = inside.filter(isInFolder);
     const tops = new Set(inFolders.map(({ parts }) => parts[0]!));
@@ -85,37 +114,32 @@ function placedInSplits(
     inside = inFolders.map(({ name, parts }) => ({ name, parts: parts.slice(1) }));
     prefix.push(top!);
   }
+  return { inside, prefix, stray };
+}
+
+/**
+ * The split of each folder, and its class where its name says both: `catTrain`, `catTest`, `dogTrain` and `dogTest`,
+ * where nothing else is.
+ */
+function splitsAmong(inside: readonly Inside[]): {
+  splits: Map<string, SplitWord | undefined>;
+  classOf: Map<string, string>;
+} {
   const tops = [...new Set(inside.filter(isInFolder).map(({ parts }) => parts[0]!))];
   const splits = new Map(tops.map((top) => [top, splitOfFolder(top)]));
-  inside = withoutRepeated(inside);
-  const families = splitFamilies(tops);
-  // `catTrain`, `catTest`, `dogTrain` and `dogTest` are classes as well, where nothing else is.
-  const areClasses = families.length > 1 && inside.every(({ parts }) => parts.length <= 2);
   const classOf = new Map<string, string>();
+  const families = splitFamilies(tops);
+  const areClasses = families.length > 1 && inside.every(({ parts }) => parts.length <= 2);
   for (const family of areClasses ? families : families.slice(0, 1))
     for (const [top, { split, rest }] of family) {
       splits.set(top, split);
       if (areClasses) classOf.set(top, rest);
     }
-  const found = new Set(splits.values());
-  const hasSplits = found.has('train') || found.has('val') || found.has('test');
-  // Beside `train` there are splits only; without it, what lies beside `test` is trained on.
-  const hasTrain = found.has('train');
-  const placed: Placed[] = [];
-  const strangers: LeftOut[] = [];
-  for (const { name, parts } of inside) {
-    const split = parts.length > 1 ? splits.get(parts[0]!) : undefined;
-    const className = classOf.get(parts[0]!);
-    if (split) placed.push({ name, split, parts: [...(className ? [className] : []), ...parts.slice(1)] });
-    else if (hasSplits && (hasTrain || parts.length === 1))
-      strangers.push({ name, reason: `lie beside the folders of splits (${splitFolders(splits)}), in none of them` });
-    else placed.push({ name, split: null, parts });
-  }
-  return { placed, prefix, stray, strangers, splits: areClasses ? new Map() : splits };
+  return { splits, classOf };
 }
 
-/** `seg_train/seg_train/cat` is `seg_train/cat`: a folder that is all there is in one, and of the same split, says nothing. */
-function withoutRepeated(inside: readonly { name: string; parts: string[] }[]): { name: string; parts: string[] }[] {
+/** `seg_train/seg_train/cat` is `seg_train/cat`: all there is in a folder, and of the same split, says nothing more. */
+function withoutRepeated(inside: readonly Inside[]): Inside[] {
   const below = Map.groupBy(inside, ({ parts }) => parts[0]!);
   const repeats = new Set(
     [...below].flatMap(([top, those]) => {

@@ -81,8 +81,13 @@ describe('a WAV', () => {
   });
 
   test('of floats that are whole numbers of 16 bits is told, one that is a little too loud is read', async () => {
-    const floats = (scale: number) =>
-      riff([['fmt ', format(3, 32)], ['data', Buffer.from(Float32Array.from(parts, (part) => scale * part).buffer)]]); // prettier-ignore
+    const floats = (scale: number) => {
+      const content = Buffer.from(Float32Array.from(parts, (part) => scale * part).buffer);
+      return riff([
+        ['fmt ', format(3, 32)],
+        ['data', content],
+      ]);
+    };
     await expect(decoded(floats(32_768), 4)).rejects.toThrow(/samples between -1 and 1, got up to 3\.28e\+4/);
     expect(await decoded(floats(2), 4)).toEqual([32_767, -32_768, 32_767, -32_768]);
   });
@@ -91,7 +96,12 @@ describe('a WAV', () => {
     const data = Buffer.from(Int16Array.from(codes).buffer);
     const sizes = Buffer.alloc(28);
     sizes.writeBigUInt64LE(BigInt(data.length), 8);
-    const bytes = riff([['ds64', sizes], ['fmt ', format(1, 16)], ['data', data]], { size: 0xffffffff }); // prettier-ignore
+    const chunks: [string, Buffer][] = [
+      ['ds64', sizes],
+      ['fmt ', format(1, 16)],
+      ['data', data],
+    ];
+    const bytes = riff(chunks, { size: 0xffffffff });
     bytes.write('RF64', 0, 'latin1');
     expect(await decoded(bytes, 4)).toEqual(codes);
     await expect(decoded(bytes.subarray(0, -3), 4)).rejects.toThrow(/ends early: expected 8 bytes .* found 5/);

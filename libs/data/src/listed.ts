@@ -186,7 +186,17 @@ export function arrangeListed(
     ignored: names.filter((name) => !media.test(name) && name !== list),
     leftOut: [...leftOut, ...others.map((name) => ({ name, reason: `are not named in ${list}` }))],
     lostClasses: [],
+    notes: isLabelled || hasMasks ? [] : withoutLabels(table, list, columns),
   };
+}
+
+/** Says which columns a list has where none is of labels, and others than those that were read. */
+function withoutLabels(table: TableFile, list: string, columns: Partial<Record<Role, string>>): string[] {
+  const read = new Set(Object.values(columns));
+  const others = table.columns.filter((column) => column !== '' && !read.has(column));
+  if (columns.label !== undefined || others.length === 0) return [];
+  const usual = USUAL.label.slice(0, 4).join(', ');
+  return [`${list} has no column ${usual}: if it is one of ${named(others)}, columns.label says so`];
 }
 
 /** @throws InvalidDataError for a word that names no split. */

@@ -144,6 +144,11 @@ describe('a list', () => {
     expect(arrays['train-masks']!.data).toEqual(new Array(64).fill(1));
     const plain = await prepared({ ...images(), 'x.csv': text('image', 'img/2.png', 'img/4.png') }, { list: 'x.csv' });
     expect(content(plain)).toEqual({ train: [2, 4] });
+    expect(plain.warnings.join()).not.toContain('columns.label');
+    const oneHot = { ...images(), 'x.csv': text('image,MEL,NV', '1,1.0,0.0', '2,0.0,1.0') };
+    expect((await prepared(oneHot, { list: 'x.csv' })).warnings.join('\n')).toMatch(
+      /x\.csv has no column label, class, .*: if it is one of MEL, NV, columns\.label says so/,
+    );
   });
 
   test.each<[string, Files, NonNullable<More>, RegExp]>([

@@ -42,9 +42,8 @@ interface Labelled extends Table {
 }
 
 /**
- * Splits by the files' names (`train-*`, `validation-*`, `test-*`), or by a column `split` or `subset` that holds nothing
- * but words of splits. A negative label is none: such rows are passed
- * over, unless none has a label.
+ * Splits by the files' names (`train-*`, `validation-*`, `test-*`), or by a column `split` or `subset` that holds
+ * nothing but words of splits. A negative label is none: such rows are passed over, unless none has a label.
  * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds), for labels in some of the files
  *   only or of a type that names no class, and for a file whose reading makes no progress for `patienceMs`.
  */

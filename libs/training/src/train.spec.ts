@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { readTensors } from './checkpoint.js';
+import { readTensors, writeTensors } from './checkpoint.js';
 import { TrainingError } from './session.js';
 import {
   curvesOf,
@@ -182,9 +182,10 @@ test('a loss that is no number ends the run and says where', async () => {
 
 test('a loss that is no number before any weight was changed is not put down to the learning rate', async () => {
   const file = (await run(specs['pretrain']!)).files.get('model')!;
-  const bytes = await readFile(file);
-  for (let at = 8 + Number(bytes.readBigUInt64LE(0)); at < bytes.length; at += 4) bytes.writeFloatLE(NaN, at);
-  await writeFile(file, bytes);
+  const { state, tensors } = await readTensors(file);
+  const broken = [...tensors].map(([key, { shape }]) => ({ key, variable: tf.fill(shape, NaN) }));
+  await writeTensors(file, state, broken);
+  tf.dispose(broken.map(({ variable }) => variable));
   const failure = await run(
     { kind: 'finetune', dataset: 'tiny', from: '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11', batchSize: 9, steps: 3 },
     { parentModel: file },
