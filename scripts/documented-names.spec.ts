@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { RunSpec } from '#libs/contracts';
 
 const ROOT = path.join(import.meta.dirname, '..');
 const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8');
@@ -39,6 +40,14 @@ test('every variable of the environment that is read is in a document', () => {
   for (const name of ['CXX', 'OMP_NUM_THREADS', 'XDG_CACHE_HOME', 'LOOM_SLOTS', 'REDIS_URL', 'CUDA_VISIBLE_DEVICES'])
     expect(variables).toContain(name);
   expect(variables.filter((name) => !isDocumented(name))).toEqual([]);
+});
+
+test('every field of a dataset is in the document about datasets', () => {
+  const guide = read('docs/sweeps.md');
+  const shapes = RunSpec.options.map(({ shape }) => shape as Record<string, unknown>);
+  const fields = Object.keys(shapes.find((shape) => 'valFraction' in shape)!);
+  expect(fields).toEqual(expect.arrayContaining(['audio', 'masks', 'channels', 'holdOut']));
+  expect(fields.filter((field) => !new RegExp(`\\b${field}\\b`).test(guide))).toEqual([]);
 });
 
 test('every page that the API serves beside its routes is in a document', () => {

@@ -80,6 +80,12 @@ describe('bad input gets its field, what was expected and what came, and nothing
   });
 
   test.each<[string, () => Promise<Response>, number, string]>([
+    [
+      'a name that JavaScript has for itself',
+      () => api.post('/v1/runs', '{"spec":{"kind":"pretrain","dataset":"shapes","__proto__":{"epochs":3}}}'),
+      400,
+      'invalid_request',
+    ],
     ['text that is no JSON', () => api.post('/v1/runs', '{"spec":'), 400, 'invalid_request'],
     ['no body', () => fetch(`${api.url}/v1/runs`, { method: 'POST' }), 422, 'invalid_request'],
     ['a list', () => api.post('/v1/runs', []), 422, 'invalid_request'],

@@ -10,7 +10,6 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { modelOf } from '../support/every-route.js';
 import { knowShapes, shapes } from '../support/shapes.js';
 import { inlineCode, snippetsOf, type Snippet } from '../support/snippets.js';
 import { startStack, type Stack } from '../support/stack.js';
@@ -18,7 +17,7 @@ import { startStack, type Stack } from '../support/stack.js';
 const ROOT = path.resolve(import.meta.dirname, '..', '..');
 const NO_OP = path.join(ROOT, 'dist', 'bench', 'no-op-trainer.js');
 /** In the order in which the README names them. */
-const DOCUMENTS = ['README.md', 'docs/sweeps.md', 'docs/models.md', 'docs/operations.md', 'docs/cli.md'];
+const DOCUMENTS = ['README.md', 'docs/sweeps.md', 'docs/operations.md', 'docs/cli.md'];
 
 type Document = Record<string, unknown>;
 
@@ -66,7 +65,6 @@ beforeAll(async () => {
     ['mnist-digits', 1000],
   ] as const)
     await knowShapes(runs, known(name, perClass, sha256));
-  await modelOf({ client: stack.client, runs }, 'resnet18', sha256);
   await database.close();
   stack.startWorker({ LOOM_TRAINER: NO_OP, LOOM_SLOTS: '4' });
   here = path.join(stack.dir, 'here');

@@ -84,13 +84,11 @@ async function spareDataset({ runs }: Platform): Promise<string> {
   return `spare-${digest.slice(0, 8)}@${digest.slice(0, 12)}`;
 }
 
-/** A model that a played worker has taken in. `weights`: the sha256 of the file that holds them. */
-export async function modelOf(
-  platform: Pick<Platform, 'client' | 'runs'>,
-  name = 'resnet',
-  weights?: string,
-): Promise<string> {
-  const { run } = await platform.client.submitRun({ spec: { kind: 'import-model', name, path: 'w.safetensors' } });
+/** A model that a played worker has taken in. */
+async function modelOf(platform: Platform): Promise<string> {
+  const { run } = await platform.client.submitRun({
+    spec: { kind: 'import-model', name: 'resnet', path: 'w.safetensors' },
+  });
   const claim = await platform.runs.claims.claim({ runId: run.id, attempt: 1 }, 'played');
   if (!claim) throw new Error('expected a claim');
   await platform.runs.recorder.begin(claim, null, 10);
@@ -98,15 +96,15 @@ export async function modelOf(
   await platform.runs.leases.succeed(claim, {
     metrics: {},
     model: {
-      name,
+      name: 'resnet',
       digest,
       encoder: { name: 'resnet18', width: 64 },
       sample: { modality: 'image', height: 32, width: 32, channels: 3 },
       parameters: 11_000_000,
-      weights: weights ?? digest,
+      weights: digest,
     },
   });
-  return `${name}@${digest.slice(0, 12)}`;
+  return `resnet@${digest.slice(0, 12)}`;
 }
 
 async function workerOf({ runs }: Platform): Promise<string> {

@@ -61,6 +61,21 @@ describe('a submitted file', () => {
       'kind: pretrain\ndataset: x\naugmentation: {colourJitter: {}}\n',
       /augmentation\.colourJitter: unknown field: did you mean colorJitter\?$/,
     ],
+    [
+      'a name that JavaScript has for itself',
+      'kind: pretrain\ndataset: x\n__proto__: {epochs: 3}\n',
+      /^f\.yaml:3:1: expected another name, got __proto__$/,
+    ],
+    [
+      'a sweep with such a name',
+      'name: s\nstages:\n  p: {kind: pretrain, dataset: x}\n  __proto__: {kind: pretrain, dataset: x}\n',
+      /^f\.yaml:4:3: expected another name, got __proto__$/,
+    ],
+    [
+      'more lists in each other than anything has',
+      `kind: pretrain\ndataset: ${'['.repeat(30_000)}x${']'.repeat(30_000)}\n`,
+      /^f\.yaml:2:\d+: expected fewer lists and mappings in each other$/,
+    ],
     ['text that is no YAML', 'kind: [', /^f\.yaml:1:\d+: expected YAML or JSON/],
     ['something else', 'a: 1', /^f\.yaml:1:1: expected `kind`/],
     ['an empty file', '', /an empty file/],

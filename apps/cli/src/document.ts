@@ -15,7 +15,7 @@ import {
 } from '#libs/contracts';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { isMap, isNode, LineCounter, parseDocument, visit, type Document } from 'yaml';
+import { isMap, isNode, isScalar, LineCounter, parseDocument, visit, type Document } from 'yaml';
 import { text as textOf } from 'node:stream/consumers';
 import type { z } from 'zod';
 import { advice } from './fields.js';
@@ -87,11 +87,7 @@ export class SubmissionFile {
     const broken = document.errors[0];
     if (broken) {
       const { line, col } = lines.linePos(broken.pos[0]);
-      const what =
-        broken.code === 'MULTIPLE_DOCS'
-          ? 'expected one document, got several: a file is one run or one sweep'
-          : `expected YAML or JSON, ${broken.message.split('\n')[0]}`;
-      throw new UsageError(`${file}:${line}:${col}: ${what}`);
+      throw new UsageError(`${file}:${line}:${col}: ${brokenBy(broken)}`);
     }
     const content = contentOf(document, file, lines);
     if (!isMapping(content))
@@ -227,13 +223,32 @@ export class SubmissionFile {
   }
 }
 
+/** What is wrong with a text that is no document. */
+function brokenBy({ code, message }: Document['errors'][number]): string {
+  if (code === 'MULTIPLE_DOCS') return 'expected one document, got several: a file is one run or one sweep';
+  // The parser's own calls lie in each other as the lists do.
+  if (message.startsWith('Maximum call stack')) return 'expected fewer lists and mappings in each other';
+  return `expected YAML or JSON, ${message.split('\n')[0]}`;
+}
+
 /** A number that was written as a real, such as 2.0: JavaScript alone would forget it. */
 class Real extends Number {}
 
-/** What a document says. @throws UsageError where an alias has no anchor, or there are too many */
+/** A key that every object of JavaScript has: it would be lost without a word. */
+const RESERVED = '__proto__';
+
+/** What a document says. @throws UsageError where an alias has no anchor, or there are too many; for a reserved key */
 function contentOf(document: Document, file: string, lines: LineCounter): unknown {
   let alias = 0;
+  const at = (offset: number) => {
+    const { line, col } = lines.linePos(offset);
+    return `${file}:${line}:${col}`;
+  };
   visit(document, {
+    Pair: (_, { key }) => {
+      if (isScalar(key) && key.value === RESERVED)
+        throw new UsageError(`${at(key.range?.[0] ?? 0)}: expected another name, got ${RESERVED}`);
+    },
     Scalar: (_, node) => {
       if (typeof node.value === 'number' && /[.e]/i.test(node.source ?? '')) node.value = new Real(node.value);
     },
@@ -245,8 +260,7 @@ function contentOf(document: Document, file: string, lines: LineCounter): unknow
     return withReals(document.toJS());
   } catch (error) {
     if (!(error instanceof ReferenceError)) throw error;
-    const { line, col } = lines.linePos(alias);
-    throw new UsageError(`${file}:${line}:${col}: expected YAML or JSON, ${error.message}`);
+    throw new UsageError(`${at(alias)}: expected YAML or JSON, ${error.message}`);
   }
 }
 

@@ -215,10 +215,12 @@ describe('a file in the shape of public ones', () => {
 
   test('values without a mapping around them, anchors at the top, and numbers with underscores', () => {
     const { spec, notes } = read(
-      '_defaults: &d {program: a.py, method: random}\n<<: *d\nrun_cap: 1_000\nmetric: {name: accuracy}\n' +
-        'parameters:\n  <<: &common {epochs: 3}\n  lr: [0.1, 0.01]\n  batch_size: {values: ["64", 1_28]}\n',
+      '_defaults: &d {program: a.py, method: random}\n<<: *d\nname: "lr x wd (2)"\nrun_cap: 1_000\n' +
+        'metric: {name: accuracy}\nparameters:\n  <<: &common {epochs: 3}\n' +
+        '  lr: [0.1, 0.01]\n  batch_size: {values: ["64", 1_28]}\n',
     );
-    expect([spec.method, spec.run_cap]).toEqual(['random', 1000]);
+    expect([spec.name, spec.method, spec.run_cap]).toEqual(['lr-x-wd-2-', 'random', 1000]);
+    expect(notes).toContain('name: "lr x wd (2)" → lr-x-wd-2-');
     expect(spec.parameters).toEqual({
       'pretrain.epochs': { value: 3 },
       [LR]: { values: [0.1, 0.01] },

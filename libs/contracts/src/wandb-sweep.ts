@@ -142,11 +142,13 @@ export function fromWandb(content: Given, options: WandbOptions): WandbSweep {
   const taken = takenOf(content, notes);
   const { made: parameters, places, ...read } = parametersOf(content['parameters'], options);
   notes.push(...read.notes);
-  const { metric = null, early_terminate: policy } = content;
+  const { metric = null, early_terminate: policy, name: given } = content;
+  const name = nameOf(given) ?? options.name;
+  if (given !== undefined && given !== null && name !== given) notes.push(`name: ${JSON.stringify(given)} → ${name}`);
   const spec: Given = {
     ...taken,
     stages: options.stages,
-    name: nameOf(content['name']) ?? options.name,
+    name,
     parameters,
     ...extentOf(content, parameters, notes),
     ...(metric !== null && {
