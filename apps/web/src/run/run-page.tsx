@@ -1,4 +1,4 @@
-import { isTerminal, runLabel, UnreachableError, type RunDetail } from '#libs/contracts';
+import { isTerminal, isUsage, runLabel, UnreachableError, type RunDetail } from '#libs/contracts';
 import { client } from '../data/queries.js';
 import { useRun, type RunState } from '../data/run-feed.js';
 import { isOfPreview, Samples } from '../datasets/samples.js';
@@ -20,12 +20,13 @@ import { Facts } from './facts.js';
 import { Files } from './files.js';
 import { Lineage } from './lineage.js';
 import { Log } from './log.js';
+import { Machine } from './machine.js';
 import { Next } from './next.js';
 import { Results } from './results.js';
 import { Shown } from './shown.js';
 import { Spec } from './spec.js';
 
-type Tab = 'curves' | 'files' | 'events' | 'log' | 'spec';
+type Tab = 'curves' | 'machine' | 'files' | 'events' | 'log' | 'spec';
 
 /** A run as it goes: its curves, what it wrote, what happened to it, where it comes from. */
 export function RunPage({ id }: { id: string }) {
@@ -119,7 +120,7 @@ function Liveness({ live, ended }: { live: boolean; ended: boolean }) {
 function Details({ run, state }: { run: RunDetail; state: RunState }) {
   const { query, change } = useRoute();
   const { curves, events, log, artifacts } = state;
-  const drawn = [...curves.values()].some(({ steps }) => steps.length > 1);
+  const drawn = [...curves].some(([key, { steps }]) => steps.length > 1 && !isUsage(key));
   const usual = !state.loaded || drawn || !isTerminal(run.status) ? 'curves' : 'files';
   const tab = (query['tab'] ?? usual) as Tab;
   return (
@@ -130,6 +131,7 @@ function Details({ run, state }: { run: RunDetail; state: RunState }) {
         onChange={(next) => change({ tab: next === usual ? '' : next })}
         tabs={[
           ['curves', 'Curves'],
+          ['machine', 'Machine'],
           ['files', `Files ${artifacts.length || ''}`],
           ['events', `Events ${events.length || ''}`],
           ['log', `Log ${log.length || ''}`],
@@ -137,10 +139,11 @@ function Details({ run, state }: { run: RunDetail; state: RunState }) {
         ]}
       >
         {tab === 'curves' && <Curves state={state} run={run} />}
+        {tab === 'machine' && <Machine state={state} run={run} />}
         {tab === 'files' && <Files run={run} artifacts={artifacts} />}
         {tab === 'events' && <Events events={events} />}
         {tab === 'log' && <Log log={log} name={runLabel(run)} />}
-        {!['curves', 'files', 'events', 'log'].includes(tab) && <Spec run={run} />}
+        {!['curves', 'machine', 'files', 'events', 'log'].includes(tab) && <Spec run={run} />}
       </Tabs>
     </>
   );
