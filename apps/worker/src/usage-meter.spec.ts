@@ -84,7 +84,7 @@ describe('a trainer of which the system tells', () => {
     expect(told).toEqual([]);
   });
 
-  test('the older a run is the less often it is read, and a later attempt goes on where an earlier one was', async () => {
+  test('the older a run is the less often it is read; a later attempt goes on where an earlier one was', async () => {
     await process7([0, 0, 0], 1024);
     const steps = async (ageS: number, seconds: number) => {
       told = [];
@@ -100,7 +100,7 @@ describe('a trainer of which the system tells', () => {
   });
 });
 
-test('GPUs are asked once for all runs; of a part of a card that MIG has made only its temperature is known', async () => {
+test('GPUs are asked once for all runs; of a part that MIG has made only the temperature is known', async () => {
   const bin = await standInForNvidiaSmi(path.join(dir, 'bin'), {
     table: [],
     listing: [],

@@ -74,8 +74,8 @@ export class UsageMeter {
   }
 
   /**
-   * Nothing is read from here on, but for a last time where the trainer may still be there and was not read just now: it
-   * leaves when it has said its last word. What takes long is not waited for.
+   * Nothing is read from here on, but for a last time where the trainer may still be there and was not read just now:
+   * it leaves when it has said its last word. What takes long is not waited for.
    */
   async end(alive: boolean): Promise<void> {
     if (this.state !== 'reads') return;
