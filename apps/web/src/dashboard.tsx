@@ -14,6 +14,7 @@ import { createRoot } from 'react-dom/client';
 import { offline } from './data/connection.js';
 import { queries } from './data/queries.js';
 import { useWatched } from './data/watched.js';
+import { NoticesLink, Unseen } from './notices/unseen.js';
 import { OverviewPage } from './overview/overview-page.js';
 import { link, useRoute, type Route } from './route.js';
 import './style.css';
@@ -43,6 +44,9 @@ const AddDatasetPage = lazy(() =>
 const ModelsPage = lazy(() => import('./models/models-page.js').then(({ ModelsPage: page }) => ({ default: page })));
 const ModelPage = lazy(() => import('./models/model-page.js').then(({ ModelPage: page }) => ({ default: page })));
 const AddModelPage = lazy(() => import('./models/add-page.js').then(({ AddModelPage: page }) => ({ default: page })));
+const NoticesPage = lazy(() =>
+  import('./notices/notices-page.js').then(({ NoticesPage: page }) => ({ default: page })),
+);
 const SubmitPage = lazy(() => import('./submit/submit-page.js').then(({ SubmitPage: page }) => ({ default: page })));
 
 const PAGES = [
@@ -84,6 +88,7 @@ const VIEWS: Record<string, (id: string | undefined) => View> = {
   models: (id) =>
     id ? { title: 'Model', content: <ModelPage key={id} name={id} /> } : { title: 'Models', content: <ModelsPage /> },
   'add-model': () => ({ title: 'Add a model', content: <AddModelPage /> }),
+  notices: () => ({ title: 'Notices', content: <NoticesPage /> }),
   machines: () => ({ title: 'Workers', content: <MachinesPage /> }),
   new: () => ({ title: 'New sweep or run', content: <SubmitPage /> }),
 };
@@ -197,6 +202,7 @@ function App() {
         </nav>
         <footer>
           <ThemeSwitch />
+          <NoticesLink current={section === 'notices'} />
           <a href="/docs" className="dim">
             API
           </a>
@@ -209,6 +215,7 @@ function App() {
             may be old. It is asked again every few seconds.
           </p>
         )}
+        <Unseen />
         <Guard key={place}>
           <Suspense fallback={<Skeleton lines={6} />}>{content}</Suspense>
         </Guard>

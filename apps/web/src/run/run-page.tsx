@@ -2,6 +2,7 @@ import { isTerminal, isUsage, runLabel, UnreachableError, type RunDetail } from 
 import { client } from '../data/queries.js';
 import { useRun, type RunState } from '../data/run-feed.js';
 import { isOfPreview, Samples } from '../datasets/samples.js';
+import { NotifyMenu } from '../notices/notify-menu.js';
 import { link, useRoute } from '../route.js';
 import { Tabs } from '../ui/controls.js';
 import { DeleteButton } from '../ui/sure-button.js';
@@ -84,6 +85,14 @@ function Title({ run, live, onDone }: { run: RunDetail; live: boolean; onDone: (
         <h1>{runLabel(run)}</h1>
         <Status status={run.status} reason={run.statusReason} />
         <Liveness live={live} ended={isTerminal(run.status)} />
+        {!isTerminal(run.status) && (
+          <NotifyMenu
+            of="run"
+            target={run.id}
+            name={runLabel(run)}
+            metric={Object.keys(run.metrics).find((key) => key.startsWith('eval/'))}
+          />
+        )}
         <RunActions run={run} onDone={onDone} />
         {isTerminal(run.status) && (
           <DeleteButton name={runLabel(run)} next={link('runs')} onDelete={() => client.deleteRun(run.id)}>
@@ -131,10 +140,10 @@ function Details({ run, state }: { run: RunDetail; state: RunState }) {
         onChange={(next) => change({ tab: next === usual ? '' : next })}
         tabs={[
           ['curves', 'Curves'],
-          ['machine', 'Machine'],
           ['files', `Files ${artifacts.length || ''}`],
           ['events', `Events ${events.length || ''}`],
           ['log', `Log ${log.length || ''}`],
+          ['machine', 'Machine'],
           ['spec', 'Spec'],
         ]}
       >
