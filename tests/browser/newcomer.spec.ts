@@ -1,10 +1,12 @@
 /** A newcomer's path, who reads no documentation: each step is offered by the page before it. */
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { accessibilityFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
 import { writeImageFolder, writeScenes, writeTones } from '../support/images.js';
+import { drawnResNet, writeTensorsTo } from '../support/safetensors.js';
 
 /** Pages take their time on a busy machine, and real training does. */
 const LATER = { timeout: 30_000 };
@@ -15,6 +17,9 @@ describeInBrowser('a newcomer', () => {
     await writeImageFolder(path.join(stack.dataRoot, 'pictures', 'stripes'), { classes: 3, perClass: 24 });
     await writeScenes(path.join(stack.dataRoot, 'scenes'));
     await writeTones(path.join(stack.dataRoot, 'tones'));
+    await mkdir(path.join(stack.dataRoot, 'weights'));
+    const narrow = drawnResNet([2, 2, 2, 2], false, [8, 3, 3, 3]);
+    await writeTensorsTo(path.join(stack.dataRoot, 'weights', 'my net.safetensors'), narrow);
     stack.startWorker();
   });
 
@@ -151,4 +156,49 @@ describeInBrowser('a newcomer', () => {
       await page.getByRole('button', { name: 'Play preview-0-0.wav' }).waitFor({ timeout: RUN_MS });
     },
   );
+
+  test('adds a model that was trained elsewhere, sees what uses it, and deletes it', { timeout: 400_000 }, async () => {
+    const { client } = dashboard.stack;
+    const page = await dashboard.open('#/models');
+    await page.getByText('No models yet.').waitFor();
+    await page.getByRole('link', { name: 'Add a model', exact: true }).click();
+    const add = page.getByRole('button', { name: 'Add', exact: true });
+    await page.getByRole('button', { name: 'weights/', exact: true }).click();
+    expect(await add.isDisabled()).toBe(true);
+    await page.getByRole('button', { name: 'my net.safetensors', exact: true }).click();
+    expect(await page.getByRole('textbox', { name: 'Name', exact: true }).inputValue()).toBe('my-net');
+    await page.getByRole('combobox', { name: 'Network' }).selectOption('resnet18');
+    await page.getByRole('textbox', { name: 'Mean of each channel' }).fill('0.5, half, 0.5');
+    await expect.poll(() => page.locator('input[aria-invalid=true]').count(), LATER).toBe(2);
+    expect(await add.isDisabled()).toBe(true);
+    expect(await accessibilityFaults(page, 'the form of a model')).toEqual([]);
+    await page.getByRole('textbox', { name: 'Mean of each channel' }).fill('0.5, 0.5, 0.5');
+    await page.getByRole('textbox', { name: 'Deviation of each' }).fill('0.25, 0.25, 0.25');
+    await add.click();
+    await page.locator('.title .status.succeeded').waitFor({ timeout: RUN_MS });
+    const { runId, manifest } = await client.model('my-net');
+    expect(manifest).toMatchObject({
+      encoder: { name: 'resnet18', width: 8, normalisation: { std: [0.25, 0.25, 0.25] } },
+    });
+
+    const spec = { kind: 'export', from: 'model my-net' } as const;
+    const { run } = await client.submitRun({ spec, requires: { gpu: { name: 'none-such' } } });
+    await page.getByRole('link', { name: 'Models', exact: true }).click();
+    expect(await accessibilityFaults(page, 'models')).toEqual([]);
+    await page.getByRole('link', { name: 'my-net', exact: true }).click();
+    await page.getByRole('link', { name: '1 export' }).waitFor();
+    await page.getByText('normalised by mean 0.5, 0.5, 0.5').waitFor();
+    expect(await accessibilityFaults(page, 'a model')).toEqual([]);
+    await page.getByRole('button', { name: 'Delete … my-net@' }).click();
+    const dialog = page.getByRole('dialog', { name: 'Delete my-net@' });
+    await dialog.getByRole('button', { name: 'Yes, delete it' }).click();
+    await dialog.getByRole('alert').getByText(run.id).waitFor();
+    await client.cancelRun(run.id);
+    await client.deleteRun(run.id);
+    await dialog.getByRole('button', { name: 'Yes, delete it' }).click();
+    await page.getByText('No models yet.').waitFor();
+    await page.goto(`${client.url}/#/runs/${runId}`);
+    await next(page, 'Pretrain');
+    await expect.poll(() => text(page).innerText(), LATER).toContain(runId);
+  });
 });

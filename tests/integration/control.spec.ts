@@ -253,6 +253,17 @@ test(
     );
     expect(seen.sort()).toEqual(['GPU-aaaa', 'GPU-bbbb']);
     expect(await loom('workers')).toContain('gpu=a100,zone=b');
+    const temperature = 'system/gpu_temperature_c';
+    const others = ['system/gpu_memory_mib', 'system/gpu_percent'];
+    const told = async (id: string) =>
+      (await client.metrics(id, { key: [...others, temperature] })).map(({ key }) => key).toSorted();
+    // The second card does not tell its temperature.
+    await eventually(async () =>
+      expect((await Promise.all(ids.map(told))).sort((a, b) => a.length - b.length)).toEqual([
+        others,
+        [...others, temperature],
+      ]),
+    );
     expect(await client.run(elsewhere)).toMatchObject({ status: 'queued', attempts: [] });
     expect(plain.child.exitCode).toBe(null);
     expect(plainId).not.toBe(worker.id);

@@ -88,6 +88,21 @@ describe('last values', () => {
     ]);
   });
 
+  test('none are kept of what a run used of its machine, whose points stay when another attempt begins', async () => {
+    const first = await begin(await submit('a'));
+    const used = (step: number, value: number) => ({ key: 'system/memory_mib', step, value });
+    await platform.recorder.record(first, { points: [...points('loss', 3, 2), used(0, 100), used(11, 200)] });
+    expect(await metricsOf(first.runId)).toEqual({ loss: 2 });
+    await platform.leases.release(first);
+    const second = await begin(first.runId, 2);
+    // Attempts that begin within one second share a point.
+    await platform.recorder.record(second, { points: [used(11, 300), used(12, 400)] });
+    expect(await metricsOf(first.runId)).toEqual({});
+    expect(await queries.metrics(first.runId, { points: 100, key: undefined })).toMatchObject([
+      { key: 'system/memory_mib', points: [{ value: 100 }, { value: 300 }, { value: 400 }] },
+    ]);
+  });
+
   test('a dead attempt leaves none: they are those at the checkpoint that the next one goes on from', async () => {
     const first = await begin(await submit('a'));
     await platform.recorder.record(first, {

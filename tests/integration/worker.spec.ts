@@ -1,7 +1,7 @@
 /**
  * The whole way, on real processes: submit → Postgres → BullMQ → worker → trainer → metrics and artifacts → read back.
  */
-import type { LoomClient } from '#libs/contracts';
+import { isUsage, USAGE_METRICS, type LoomClient } from '#libs/contracts';
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -126,6 +126,22 @@ describe('the main job', () => {
     expect(evaluated!['eval/probe_accuracy']).toBeGreaterThan(0.5);
     expect(reconstructed!['eval/reconstruction_mse']).toBeLessThan(0.1);
 
+    // However short each was.
+    for (const run of [preparing, ...results]) {
+      const used = await client.metrics(run.id, { key: Object.keys(USAGE_METRICS) });
+      const [cpu, memory] = ['cpu_percent', 'memory_mib'].map((key) =>
+        used.find((each) => each.key === `system/${key}`),
+      );
+      expect(memory?.points.length, run.kind).toBeGreaterThan(0);
+      for (const { step, value } of memory!.points) {
+        expect(value).toBeGreaterThan(40);
+        expect(value).toBeLessThan(20_000);
+        expect(step).toBeLessThanOrEqual((Date.parse(run.finishedAt!) - Date.parse(run.startedAt!)) / 1000 + 1);
+      }
+      for (const { value } of cpu?.points ?? []) expect(value).toBeGreaterThanOrEqual(0);
+      // It is told of, and nothing is chosen by it.
+      expect(Object.keys({ ...run.metrics, ...run.result!.metrics }).filter(isUsage)).toEqual([]);
+    }
     const [loss] = await client.metrics(pretraining, { key: ['train/loss'] });
     expect(loss!.points.map(({ step }) => step)).toEqual(Array.from({ length: 48 }, (_, step) => step + 1));
     const { items: files } = await client.artifacts(autoencoding);

@@ -102,10 +102,10 @@ function rangeOf(name: string, shape: readonly number[]): [low: number, high: nu
 }
 
 /** A ResNet of torchvision or timm with weights and statistics that are drawn, each tensor from a series of its own. */
-export function drawnResNet(blocks: readonly number[], bottleneck: boolean): Map<string, Tensor> {
+export function drawnResNet(blocks: readonly number[], bottleneck: boolean, stem?: number[]): Map<string, Tensor> {
   const tensors = new Map<string, Tensor>();
   let k = 0;
-  for (const [name, shape] of resNetShapes(blocks, bottleneck)) {
+  for (const [name, shape] of resNetShapes(blocks, bottleneck, stem)) {
     if (name.endsWith('num_batches_tracked')) {
       tensors.set(name, { dtype: 'I64', shape, bytes: new Uint8Array(8) });
       continue;

@@ -1,6 +1,6 @@
 import type { RunDetail } from '#libs/contracts';
 import { expect, test } from 'vitest';
-import { comparisonText, curvesText, sparkline } from './render.js';
+import { comparisonText, curvesText, sparkline, usageText } from './render.js';
 
 const plain = { write: () => true };
 const at = '2026-01-01T00:00:00.000Z';
@@ -32,6 +32,14 @@ test('curves with their ends and how far they go', () => {
       plain,
     ).split('\n')[1],
   ).toMatch(/^train\/loss +▅█▁▂ +4 +2 +1 +6$/);
+});
+
+test('what a run used of its machine stands by itself', () => {
+  const points = [4, 6, 5].map((value, step) => ({ step, value, at }));
+  const used = [{ key: 'system/memory_mib', points }];
+  expect(curvesText(used, plain)).toBe('');
+  expect(usageText(used, plain).split('\n')[1]).toMatch(/^Memory, MiB +▁█▅ +5 +6$/);
+  expect(usageText([{ key: 'train/loss', points }], plain)).toBe('');
 });
 
 test('runs side by side: metrics with their difference, curves on one scale, fields that differ', () => {

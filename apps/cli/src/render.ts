@@ -1,5 +1,7 @@
 import {
+  isUsage,
   shortNumber,
+  USAGE_METRICS,
   type DiffRow,
   type Estimate,
   type MetricSeries,
@@ -220,7 +222,6 @@ export function waitText(
   return `${WAITS[waitsFor]}${jobsAhead ? `, ${jobsAhead} ahead` : ''}${when}`;
 }
 
-/** @param metric Whose last values have a column of their own. */
 const LEVELS = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'] as const;
 
 /**
@@ -240,10 +241,10 @@ export function sparkline(values: readonly number[], size: number, bounds?: read
     .join('');
 }
 
-/** The curves of a run, each with where it begins, where it ends and how far it goes. */
+/** The curves of a run, each with where it begins, where it ends and how far it goes; empty where there are none. */
 export function curvesText(series: readonly MetricSeries[], output: Output): string {
   const rows = series
-    .filter(({ points }) => points.length > 1)
+    .filter(({ key, points }) => points.length > 1 && !isUsage(key))
     .map(({ key, points }) => {
       const values = points.map(({ value }) => value);
       return [
@@ -256,6 +257,17 @@ export function curvesText(series: readonly MetricSeries[], output: Output): str
       ];
     });
   return rows.length ? table(['curve', '', 'first', 'last', 'lowest', 'highest'], rows, output) : '';
+}
+
+/** What a run used of its machine; empty where nobody has seen it. */
+export function usageText(series: readonly MetricSeries[], output: Output): string {
+  const rows = Object.entries(USAGE_METRICS).flatMap(([key, words]) => {
+    const values = series.find((each) => each.key === key)?.points.map(({ value }) => value) ?? [];
+    return values.length > 0
+      ? [[words, sparkline(values, 32), shortNumber(values.at(-1)!), shortNumber(Math.max(...values))]]
+      : [];
+  });
+  return rows.length ? table(['machine', '', 'last', 'highest'], rows, output) : '';
 }
 
 /** Runs side by side: their last metrics, their curves on one scale, and what tells their specs apart. */

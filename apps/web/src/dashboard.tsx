@@ -14,6 +14,7 @@ import { createRoot } from 'react-dom/client';
 import { offline } from './data/connection.js';
 import { queries } from './data/queries.js';
 import { useWatched } from './data/watched.js';
+import { NoticesLink, Unseen } from './notices/unseen.js';
 import { OverviewPage } from './overview/overview-page.js';
 import { link, useRoute, type Route } from './route.js';
 import './style.css';
@@ -40,6 +41,12 @@ const DatasetPage = lazy(() =>
 const AddDatasetPage = lazy(() =>
   import('./datasets/add-page.js').then(({ AddDatasetPage: page }) => ({ default: page })),
 );
+const ModelsPage = lazy(() => import('./models/models-page.js').then(({ ModelsPage: page }) => ({ default: page })));
+const ModelPage = lazy(() => import('./models/model-page.js').then(({ ModelPage: page }) => ({ default: page })));
+const AddModelPage = lazy(() => import('./models/add-page.js').then(({ AddModelPage: page }) => ({ default: page })));
+const NoticesPage = lazy(() =>
+  import('./notices/notices-page.js').then(({ NoticesPage: page }) => ({ default: page })),
+);
 const SubmitPage = lazy(() => import('./submit/submit-page.js').then(({ SubmitPage: page }) => ({ default: page })));
 
 const PAGES = [
@@ -48,42 +55,54 @@ const PAGES = [
   ['sweeps', 'Sweeps', 'sweeps'],
   ['maps', 'Latent maps', 'map'],
   ['datasets', 'Datasets', 'datasets'],
+  ['models', 'Models', 'models'],
   ['machines', 'Workers', 'machines'],
   ['new', 'New', 'plus'],
 ] as const;
 
 /** Pages that belong to another in the navigation. */
-const SECTIONS: Record<string, string> = { compare: 'runs', 'add-dataset': 'datasets' };
+const SECTIONS: Record<string, string> = { compare: 'runs', 'add-dataset': 'datasets', 'add-model': 'models' };
 
-function page({ path: [name = '', id] }: Route): { title: string; content: ReactNode } {
-  if (name === '') return { title: 'Overview', content: <OverviewPage /> };
-  if (name === 'runs')
-    return id ? { title: 'Run', content: <RunPage key={id} id={id} /> } : { title: 'Runs', content: <RunsPage /> };
-  if (name === 'compare') return { title: 'Compare', content: <ComparePage /> };
-  if (name === 'sweeps')
-    return id
-      ? { title: 'Sweep', content: <SweepPage key={id} id={id} /> }
-      : { title: 'Sweeps', content: <SweepsPage /> };
-  if (name === 'maps')
-    return id
-      ? { title: 'Latent map', content: <MapPage key={id} id={id} /> }
-      : { title: 'Latent maps', content: <MapsPage /> };
-  if (name === 'datasets')
-    return id
-      ? { title: 'Dataset', content: <DatasetPage key={id} name={id} /> }
-      : { title: 'Datasets', content: <DatasetsPage /> };
-  if (name === 'add-dataset') return { title: 'Add a dataset', content: <AddDatasetPage /> };
-  if (name === 'machines') return { title: 'Workers', content: <MachinesPage /> };
-  if (name === 'new') return { title: 'New sweep or run', content: <SubmitPage /> };
-  return {
-    title: 'Not found',
-    content: (
-      <Empty title="There is no such page.">
-        <a href="#/">To the overview</a>
-      </Empty>
-    ),
-  };
+interface View {
+  title: string;
+  content: ReactNode;
 }
+
+/** Pages by the first part of their address; those that are of one thing get its id, or its name, as the second. */
+const VIEWS: Record<string, (id: string | undefined) => View> = {
+  '': () => ({ title: 'Overview', content: <OverviewPage /> }),
+  runs: (id) =>
+    id ? { title: 'Run', content: <RunPage key={id} id={id} /> } : { title: 'Runs', content: <RunsPage /> },
+  compare: () => ({ title: 'Compare', content: <ComparePage /> }),
+  sweeps: (id) =>
+    id ? { title: 'Sweep', content: <SweepPage key={id} id={id} /> } : { title: 'Sweeps', content: <SweepsPage /> },
+  maps: (id) =>
+    id
+      ? { title: 'Latent map', content: <MapPage key={id} id={id} /> }
+      : { title: 'Latent maps', content: <MapsPage /> },
+  datasets: (id) =>
+    id
+      ? { title: 'Dataset', content: <DatasetPage key={id} name={id} /> }
+      : { title: 'Datasets', content: <DatasetsPage /> },
+  'add-dataset': () => ({ title: 'Add a dataset', content: <AddDatasetPage /> }),
+  models: (id) =>
+    id ? { title: 'Model', content: <ModelPage key={id} name={id} /> } : { title: 'Models', content: <ModelsPage /> },
+  'add-model': () => ({ title: 'Add a model', content: <AddModelPage /> }),
+  notices: () => ({ title: 'Notices', content: <NoticesPage /> }),
+  machines: () => ({ title: 'Workers', content: <MachinesPage /> }),
+  new: () => ({ title: 'New sweep or run', content: <SubmitPage /> }),
+};
+
+const NOWHERE: View = {
+  title: 'Not found',
+  content: (
+    <Empty title="There is no such page.">
+      <a href="#/">To the overview</a>
+    </Empty>
+  ),
+};
+
+const page = ({ path: [name = '', id] }: Route): View => (Object.hasOwn(VIEWS, name) ? VIEWS[name]!(id) : NOWHERE);
 
 /** A fault in one page leaves the others. */
 class Guard extends Component<{ children: ReactNode }, { error?: unknown }> {
@@ -183,6 +202,7 @@ function App() {
         </nav>
         <footer>
           <ThemeSwitch />
+          <NoticesLink current={section === 'notices'} />
           <a href="/docs" className="dim">
             API
           </a>
@@ -195,6 +215,7 @@ function App() {
             may be old. It is asked again every few seconds.
           </p>
         )}
+        <Unseen />
         <Guard key={place}>
           <Suspense fallback={<Skeleton lines={6} />}>{content}</Suspense>
         </Guard>

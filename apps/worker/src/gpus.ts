@@ -12,9 +12,9 @@ interface Device extends Gpu {
 }
 
 /** What nvidia-smi prints; undefined where there is no NVIDIA driver. */
-async function ask(...options: string[]): Promise<string | undefined> {
+export async function askNvidiaSmi(options: readonly string[], timeout = TIMEOUT_MS): Promise<string | undefined> {
   try {
-    return (await promisify(execFile)('nvidia-smi', options, { timeout: TIMEOUT_MS })).stdout;
+    return (await promisify(execFile)('nvidia-smi', options, { timeout })).stdout;
   } catch {
     return undefined;
   }
@@ -79,8 +79,8 @@ function instanceByPath(entry: string, cards: readonly Device[]): Device | undef
  */
 export async function listGpus(visible: string | undefined): Promise<Gpu[]> {
   const [table, listing] = await Promise.all([
-    ask(`--query-gpu=${FIELDS.join(',')}`, '--format=csv,noheader,nounits'),
-    ask('-L'),
+    askNvidiaSmi([`--query-gpu=${FIELDS.join(',')}`, '--format=csv,noheader,nounits']),
+    askNvidiaSmi(['-L']),
   ]);
   const cards = parseCards(table ?? '');
   const instances = parseInstances(listing ?? '', cards);

@@ -17,6 +17,7 @@ import type { Blame, Fitness } from './fitness.js';
 import { failureOf, failureOfDeath, RunFailure, UnfitError } from './run-failure.js';
 import { verifiedInputs } from './run-inputs.js';
 import { NoGpuError, type TrainerProcess } from './trainer-process.js';
+import { UsageMeter } from './usage-meter.js';
 import { RunFolder } from './work-folder.js';
 
 /** Metrics, log lines and progress are written together, this often. */
@@ -75,6 +76,7 @@ export class SupervisedRun {
   /** What it has stored, but for checkpoints, which newer ones replace. */
   private readonly stored: StoredFile[] = [];
   private readonly folder: RunFolder;
+  private readonly usage: UsageMeter;
 
   constructor(
     private readonly run: ClaimedRun,
@@ -84,6 +86,7 @@ export class SupervisedRun {
   ) {
     this.leaseUntil = performance.now() + services.env.leaseMs;
     this.folder = new RunFolder(path.join(workRoot, `${run.runId}-a${run.attempt}`));
+    this.usage = new UsageMeter(trainer, run.secondsSinceFirst, (points) => this.said.addPoints(points));
   }
 
   get token() {
@@ -95,9 +98,10 @@ export class SupervisedRun {
     this.leaseUntil = Math.max(this.leaseUntil, sentAt + this.services.env.leaseMs);
   }
 
-  /** Called often: ends what must not go on. */
+  /** Called often: ends what must not go on, and reads what the trainer uses. */
   watch(): void {
     const now = performance.now();
+    this.usage.watch();
     // A trainer that waits for Postgres is not silent, however long that takes.
     if (this.awaited > 0 && this.unanswered > 0) this.heard();
     if (now > this.leaseUntil) this.leaseLost('no heartbeat was answered for the length of the lease');
@@ -239,7 +243,9 @@ export class SupervisedRun {
       this.flushes = true;
       this.enqueue(() => this.flush().finally(() => (this.flushes = false)));
     }, FLUSH_MS);
+    this.usage.begin();
     const last = await this.lastWord(found.inputs);
+    await this.usage.end(last !== undefined);
     clearInterval(this.flusher);
     // The write of an artifact whose storage stands still never ends.
     if (!this.hung) await this.writes;

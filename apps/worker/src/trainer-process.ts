@@ -100,10 +100,13 @@ export class TrainerProcess {
 
   /** Whom it runs as, where that is not the user of the worker. */
   readonly user: TrainerUser | undefined;
+  /** The GPU that it sees; none where it computes on the processor. */
+  readonly gpu: Gpu | undefined;
   private readonly mark = newMark(randomUUID());
 
   constructor(environment: NodeJS.ProcessEnv, { gpu, program = TRAINER, user, apart = false }: TrainerOptions = {}) {
     this.user = user;
+    this.gpu = gpu;
     this.child = spawnDependent(process.execPath, [program], {
       parentDeathSignal: 'KILL',
       noNewPrivileges: true,

@@ -25,6 +25,7 @@ export * from './saved-views-api.js';
 export {
   BulkResult,
   BulkRuns,
+  type Comparison,
   CountRuns,
   GroupRuns,
   ListRuns,
@@ -57,6 +58,7 @@ export * from './sweep.js';
 export * from './sweeps-api.js';
 export * from './trainer-protocol.js';
 export * from './training-spec.js';
+export * from './usage-metrics.js';
 export { ApiError, UnreachableError } from './transport.js';
 export { WandbError, type WandbOptions } from './wandb-parameters.js';
 export { fromWandb } from './wandb-sweep.js';

@@ -6,6 +6,7 @@ import { dateTime, list, maxSeconds, optionalDateTime, priority, project, tags }
 import { ModelManifest } from './model.js';
 import { RUN_KINDS, RunSpec } from './run-spec.js';
 import { RunStatus, StatusReason } from './run-status.js';
+import { isUsage } from './usage-metrics.js';
 import { Labels, Requires } from './workers-api.js';
 
 export const SubmitRun = z
@@ -67,7 +68,9 @@ export const Run = z
     attempt: z.int(),
     step: z.int(),
     totalSteps: z.int().nullable(),
-    metrics: z.record(z.string(), z.number()).describe('Last value of each metric, also while it runs.'),
+    metrics: z
+      .record(z.string(), z.number())
+      .describe('Last value of each metric but those of its machine (`system/…`), also while it runs.'),
     result: z
       .object({
         metrics: z.record(z.string(), z.number()),
@@ -150,7 +153,12 @@ export const MetricSeries = z
     key: z.string(),
     points: z.array(z.object({ step: z.int(), value: z.number(), at: dateTime.describe('When it was recorded.') })),
   })
-  .meta({ id: 'MetricSeries', description: 'Points of one key in ascending order of step.' });
+  .meta({
+    id: 'MetricSeries',
+    description:
+      'Points of one key in ascending order of step. Of keys that begin with `system/`, what the trainer used of its ' +
+      'machine, the step is in seconds since the first attempt of the run began.',
+  });
 export type MetricSeries = z.output<typeof MetricSeries>;
 
 export const LogLine = z
@@ -183,7 +191,8 @@ export const RecordMetrics = z
             .string()
             .min(1)
             .max(128)
-            .regex(/^[^<>=,\0]+$/, 'expected a key without < > = , and NUL'),
+            .regex(/^[^<>=,\0]+$/, 'expected a key without < > = , and NUL')
+            .refine((key) => !isUsage(key), 'expected a key that does not begin with system/: workers record these'),
           step: z
             .int()
             .min(0)

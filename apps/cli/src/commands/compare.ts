@@ -1,5 +1,5 @@
 /** Commands that compare runs: `why` one is not another's result, and `compare` side by side. */
-import { diffSpecs } from '#libs/contracts';
+import { diffSpecs, isUsage } from '#libs/contracts';
 import type { Command } from 'commander';
 import { UsageError } from '../document.js';
 import { client, out, show } from '../program.js';
@@ -48,10 +48,10 @@ export function addCompare(program: Command): void {
       several(ids);
       const runs = await Promise.all(ids.map((id) => api.run(id)));
       const series = await Promise.all(
-        ids.map(
-          async (id) =>
-            new Map((await api.metrics(id, { points: CURVE_POINTS })).map(({ key, points }) => [key, points])),
-        ),
+        ids.map(async (id) => {
+          const trained = (await api.metrics(id, { points: CURVE_POINTS })).filter(({ key }) => !isUsage(key));
+          return new Map(trained.map(({ key, points }) => [key, points]));
+        }),
       );
       // A run that has not ended has no result yet: its last points stand for it.
       const last = runs.map(

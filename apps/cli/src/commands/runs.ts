@@ -5,7 +5,7 @@ import { UsageError } from '../document.js';
 import { filtered, filterOf, positive, type Filter } from '../options.js';
 import { client, out, show } from '../program.js';
 import { filterWithId, runId } from '../references.js';
-import { age, curvesText, statusText, table, waitText } from '../render.js';
+import { age, curvesText, statusText, table, usageText, waitText } from '../render.js';
 import { groupsText, runsText } from '../run-tables.js';
 
 const CURVE_POINTS = 200;
@@ -87,7 +87,7 @@ export function addRun(program: Command): void {
           ...(run.parents.length ? [`made from ${run.parents.join(', ')}`] : []),
           ...Object.entries(run.result?.metrics ?? {}).map(([key, value]) => `${key.padEnd(28)} ${value}`),
           '',
-          ...(curves.some(({ points }) => points.length > 1) ? [curvesText(curves, out)] : []),
+          ...[curvesText(curves, out), usageText(curves, out)].filter(Boolean),
           table(
             ['attempt', 'worker', 'started', 'from step', 'outcome'],
             run.attempts.map((each) => [

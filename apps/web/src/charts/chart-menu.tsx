@@ -2,7 +2,7 @@
 import { csv } from '../figures/csv.js';
 import { Dropdown } from '../ui/controls.js';
 import { save } from '../ui/hand-out.js';
-import type { Range } from './curve-plot.js';
+import { RangeFields, type Range } from './range-fields.js';
 
 export interface ChartFiles {
   rows: () => (string | number | null)[][];
@@ -30,24 +30,9 @@ export function ChartMenu({
   const name = title.replaceAll(/[^\w.-]+/g, '-');
   const draw = async (save: (name: string, svg: SVGElement) => unknown) => save(name, await files.figure());
   const pictures = () => import('../figures/picture.js');
-  const limit = (which: keyof Range, word: string) => (
-    <label>
-      {word}{' '}
-      <input
-        type="number"
-        step="any"
-        placeholder="as it is"
-        value={range[which] ?? ''}
-        onChange={({ target }) =>
-          onRange({ ...range, [which]: Number.isNaN(target.valueAsNumber) ? undefined : target.valueAsNumber })
-        }
-      />
-    </label>
-  );
   return (
     <Dropdown title={<span aria-hidden="true">⋯</span>} label={`Axes and files of ${title}`} name={`Chart ${title}`}>
-      {limit('low', 'Lowest')}
-      {limit('high', 'Highest')}
+      <RangeFields range={range} onRange={onRange} />
       <label>
         <input type="checkbox" checked={log} onChange={({ target }) => onLog(target.checked)} /> Log scale
       </label>

@@ -1,9 +1,10 @@
 /** Curves over steps, epochs or time, drawn by uPlot: quick enough to be drawn again with every point that comes. */
-import { shortNumber } from '#libs/contracts';
+import { duration, shortNumber } from '#libs/contracts';
 import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import type UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { useTheme } from '../ui/colours.js';
+import { fullHeight, useFullScreen } from '../ui/full-screen.js';
 import { ChartMenu } from './chart-menu.js';
 import {
   AXIS_WORDS,
@@ -14,8 +15,8 @@ import {
   type CurveSettings,
   type Line,
   type Mark,
-  type Range,
 } from './curve-plot.js';
+import type { Range } from './range-fields.js';
 import { beyond, shownRange } from './series.js';
 
 interface Props {
@@ -53,11 +54,7 @@ export function CurveChart({
   const [figure, full, showFull] = useFullScreen();
   const own = { ...settings, log: log ?? settings.log };
   const curves = { lines, settings: own, perEpoch, range };
-  const { box, plot } = usePlot(
-    curves,
-    { marks, version, height: full ? innerHeight - AROUND_FULL_PX : height, group },
-    read,
-  );
+  const { box, plot } = usePlot(curves, { marks, version, height: full ? fullHeight() : height, group }, read);
   const scaleOf = (axis: 'x' | 'y') => {
     const { min, max } = plot.current!.scales[axis]!;
     return { domain: [min!, max!], ...(axis === 'y' && own.log && { type: 'log' as const }) };
@@ -81,26 +78,10 @@ export function CurveChart({
           onFull={showFull}
         />
       </figcaption>
-      <div ref={box} role="img" aria-label={`${title}: ${summaryOf(lines)}`} />
+      <div ref={box} role="img" aria-label={`${title}: ${summaryOf(lines, settings.axis)}`} />
       <Beyond lines={lines} log={own.log} />
     </figure>
   );
-}
-
-/** Height of what is around a chart that has all of the screen. */
-const AROUND_FULL_PX = 90;
-
-/** The element that has all of the screen when it is asked for, and whether it has it. */
-function useFullScreen() {
-  const element = useRef<HTMLElement>(null);
-  const [full, setFull] = useState(false);
-  useEffect(() => {
-    const change = () => setFull(document.fullscreenElement !== null && document.fullscreenElement === element.current);
-    document.addEventListener('fullscreenchange', change);
-    return () => document.removeEventListener('fullscreenchange', change);
-  }, []);
-  const show = () => void (full ? document.exitFullscreen() : element.current?.requestFullscreen());
-  return [element, full, show] as const;
 }
 
 /** Which of several curves have left what is shown, so that nobody takes them for absent. */
@@ -167,13 +148,12 @@ function usePlot(
 }
 
 /** The ends of the curves in words, for those who don't see them. */
-const summaryOf = (lines: readonly Line[]): string =>
+const summaryOf = (lines: readonly Line[], axis: CurveSettings['axis']): string =>
   lines
-    .map(({ label, series }) => {
-      const end = series.values.at(-1);
-      return (
-        `${label} ` +
-        `${end === undefined ? 'has no points' : `ends at ${shortNumber(end)} after ${series.steps.at(-1)} steps`}`
-      );
+    .map(({ label, series: { values, steps, times } }) => {
+      const end = values.at(-1);
+      if (end === undefined) return `${label} has no points`;
+      const way = axis === 'time' ? duration(times.at(-1)! - times[0]!) : `${steps.at(-1)} steps`;
+      return `${label} ends at ${shortNumber(end)} after ${way}`;
     })
     .join('; ');

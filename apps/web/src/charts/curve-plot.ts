@@ -2,6 +2,7 @@
 import { duration, shortNumber } from '#libs/contracts';
 import UPlot from 'uplot';
 import { themeColour } from '../ui/colours.js';
+import type { Range } from './range-fields.js';
 import { shownRange, smoothed, tickTexts, type Series } from './series.js';
 
 export interface Line {
@@ -22,17 +23,12 @@ export interface Mark {
   attempt: number;
 }
 
-/** Ends of the axis y that were asked for. */
-export interface Range {
-  low?: number | undefined;
-  high?: number | undefined;
-}
-
 export interface Curves {
   lines: readonly Line[];
   settings: CurveSettings;
   /** Steps in an epoch. */
   perEpoch: number;
+  /** Ends of the axis y that were asked for. */
   range: Range;
 }
 

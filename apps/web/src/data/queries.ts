@@ -69,6 +69,8 @@ async function followChanges(signal: AbortSignal): Promise<void> {
             const first = !told.get();
             told.set(true);
             for (const each of hearers) each(first ? null : changed);
+            // What nobody sees is asked for when somebody does.
+            if (document.hidden) return;
             if (first) void renew();
             else renewal.ask();
           },
@@ -85,11 +87,24 @@ async function followChanges(signal: AbortSignal): Promise<void> {
 
 let following: AbortController | undefined;
 
-/** Connects anew. A page that nobody sees has no connection: browsers have six of them for all pages of an address. */
+/** Whether changes are followed while nobody sees the page. */
+let hidden = false;
+
+/** Says whether somebody wants to hear of changes while nobody sees the page. */
+export function followHidden(wanted: boolean): void {
+  if (wanted === hidden) return;
+  hidden = wanted;
+  if (document.hidden) follow();
+}
+
+/**
+ * Connects anew. A page that nobody sees has no connection unless it is told to: browsers have six of them for all
+ * pages of an address.
+ */
 function follow(): void {
   following?.abort();
   told.set(false);
-  if (document.hidden) return;
+  if (document.hidden && !hidden) return;
   following = new AbortController();
   void followChanges(following.signal);
 }

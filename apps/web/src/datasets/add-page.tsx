@@ -1,9 +1,10 @@
 /** Adds a dataset: a folder of the data root, what it would become, and the run that prepares it. */
-import { ApiError, isTerminal, type Run } from '#libs/contracts';
+import { isTerminal, type Run } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { client, refresh, useLive } from '../data/queries.js';
 import { useRun } from '../data/run-feed.js';
+import { faultsOfSpec } from '../data/spec-faults.js';
 import { link, useRoute } from '../route.js';
 import { DatasetSummary } from '../run/dataset-summary.js';
 import { Panel } from '../ui/panel.js';
@@ -53,7 +54,7 @@ export function AddDatasetPage() {
     change({ ...next, look: '' }, 'push');
   };
   const own = faultsOfSettings(settings);
-  const told = own.size > 0 ? own : faultsOf(submit.error);
+  const told = own.size > 0 ? own : faultsOfSpec(submit.error);
   const ready = own.size === 0 && !submit.isPending;
   return (
     <>
@@ -91,14 +92,6 @@ export function AddDatasetPage() {
       {look && <Look key={look} id={look} />}
     </>
   );
-}
-
-/** What is wrong with a request by field of its spec; under the empty field what has none. */
-function faultsOf(error: Error | null): ReadonlyMap<string, string> {
-  if (!error) return new Map();
-  const faults = error instanceof ApiError ? (error.problem.errors ?? []) : [];
-  if (faults.length === 0) return new Map([['', error.message]]);
-  return new Map(faults.map(({ path, message }) => [path.replace(/^spec\.?/, ''), message]));
 }
 
 /** What a dry run found, as it goes. */

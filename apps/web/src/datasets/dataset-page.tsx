@@ -1,33 +1,18 @@
-import { sampleText, SPLITS, valueText, type Dataset } from '#libs/contracts';
+import { sampleText, SPLITS, type Dataset } from '#libs/contracts';
 import { client, useLive } from '../data/queries.js';
+import { versionsOf } from '../data/versions.js';
 import { link } from '../route.js';
 import { Panel, Table } from '../ui/panel.js';
 import { Empty, Loaded } from '../ui/states.js';
 import { Ago } from '../ui/time.js';
 import { useTitle } from '../ui/title.js';
+import { RunsByKind } from '../runs/by-kind.js';
 import { DeleteVersion } from './datasets-page.js';
-
-/** Pages of versions that are looked through for those of one name. */
-const PAGE = 500;
-const MOST_PAGES = 20;
-
-/** All versions of a dataset, the newest first. */
-async function versionsOf(name: string): Promise<Dataset[]> {
-  const found: Dataset[] = [];
-  let cursor: string | undefined;
-  for (let page = 0; page < MOST_PAGES; page++) {
-    const { items, nextCursor } = await client.datasets({ limit: PAGE, ...(cursor !== undefined && { cursor }) });
-    found.push(...items.filter((item) => item.name === name));
-    if (nextCursor === null) break;
-    cursor = nextCursor;
-  }
-  return found;
-}
 
 /** A dataset: its versions, each with how many samples of each class there are and what it is used by. */
 export function DatasetPage({ name }: { name: string }) {
   useTitle(name);
-  const versions = useLive(['dataset', name], () => versionsOf(name));
+  const versions = useLive(['dataset', name], () => versionsOf(name, (page) => client.datasets(page)));
   return (
     <>
       <p className="crumbs">
@@ -59,7 +44,8 @@ function Version({ version }: { version: Dataset }) {
       </p>
       <Counts version={version} />
       <h3>Used by</h3>
-      <Users version={version} />
+      {/* As the specs of runs name it. */}
+      <RunsByKind filter={{ where: [`spec:dataset=${short}`] }} />
     </Panel>
   );
 }
@@ -87,36 +73,5 @@ function Counts({ version: { name, manifest } }: { version: Dataset }) {
       />
       {!perClass && classes.length > 0 && <p className="dim">Classes of pixels: {classes.join(', ')}.</p>}
     </>
-  );
-}
-
-/** How many runs of each kind are of this version. */
-function Users({ version: { name, digest } }: { version: Dataset }) {
-  // As the specs of runs name it.
-  const where = `spec:dataset=${name}@${digest.slice(0, 12)}`;
-  const groups = useLive(['users', name, digest], () => client.runGroups({ by: ['kind'], where: [where] }), {
-    keep: true,
-  });
-  return (
-    <Loaded query={groups} lines={1}>
-      {({ groups: found }) =>
-        found.length === 0 ? (
-          <p className="dim">No run.</p>
-        ) : (
-          <ul className="plain">
-            {found.map(({ by, runs }) => {
-              const kind = valueText(by['kind'] ?? null);
-              return (
-                <li key={kind}>
-                  <a href={link('runs', { where, kind })}>
-                    {runs.toLocaleString('en')} {kind}
-                  </a>
-                </li>
-              );
-            })}
-          </ul>
-        )
-      }
-    </Loaded>
   );
 }

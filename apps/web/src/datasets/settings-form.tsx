@@ -1,6 +1,7 @@
 /** The settings of a dataset that is added, each with what is wrong with it. */
-import { useId, type ReactNode } from 'react';
+import type { ReactNode } from 'react';
 import { Choice } from '../ui/controls.js';
+import { Field, OtherFaults } from '../ui/field.js';
 import { Panel } from '../ui/panel.js';
 import type { Settings } from './source-settings.js';
 
@@ -77,45 +78,9 @@ export function SettingsForm({
         {text('Part for validation', 'valFraction', 'valFraction', '0.1')}
         {text('Part for testing', 'testFraction', 'testFraction', '0.1')}
       </div>
-      <Others faults={faults} />
+      <OtherFaults faults={faults} shown={SHOWN} />
       {children}
     </Panel>
-  );
-}
-
-function Field({
-  label,
-  value,
-  fault,
-  placeholder,
-  onChange,
-}: {
-  label: string;
-  value: string;
-  fault: string | undefined;
-  placeholder: string;
-  onChange: (value: string) => void;
-}) {
-  const id = useId();
-  return (
-    <div>
-      <label htmlFor={id}>{label}</label>
-      <span>
-        <input
-          id={id}
-          value={value}
-          placeholder={placeholder}
-          aria-invalid={fault !== undefined}
-          aria-describedby={fault === undefined ? undefined : `${id}-fault`}
-          onChange={({ target }) => onChange(target.value)}
-        />
-        {fault !== undefined && (
-          <small id={`${id}-fault`} className="bad">
-            {fault}
-          </small>
-        )}
-      </span>
-    </div>
   );
 }
 
@@ -130,14 +95,3 @@ const SHOWN = [
   'valFraction',
   'testFraction',
 ];
-
-/** What is wrong with a field that has no input here. */
-const Others = ({ faults }: { faults: ReadonlyMap<string, string> }) =>
-  [...faults]
-    .filter(([path]) => !SHOWN.includes(path))
-    .map(([path, message]) => (
-      <p key={path} className="bad" role="alert">
-        {path && `${path}: `}
-        {message}
-      </p>
-    ));

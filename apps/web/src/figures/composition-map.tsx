@@ -55,6 +55,7 @@ export function CompositionMap({
         (best ? `; the ${level > 0 ? 'highest' : 'best'} is ${pair} with ${percent(best.estimate.mean)}` : '')
       }
       rows={() => [['', ...names], ...names.map((each, i) => [each, ...cells[i]!.map((cell) => cell?.mean)])]}
+      axis="color"
       draw={(width) => plotOf(names, points, known, best, width)}
     />
   );

@@ -40,6 +40,7 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
         ['augmentation', 'effect', 'low', 'high', 'n'],
         ...points.map((d) => [d.each, d.mean, d.low, d.high, d.n]),
       ]}
+      axis="x"
       draw={() => ({
         height: 60 + 34 * points.length,
         marginLeft: 96,

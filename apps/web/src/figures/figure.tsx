@@ -1,7 +1,10 @@
 /** A figure drawn by Observable Plot, to be had as SVG, PNG and CSV. */
 import * as Plot from '@observablehq/plot';
 import { useEffect, useEffectEvent, useRef, useState } from 'react';
+import { RangeFields, type Range } from '../charts/range-fields.js';
 import { themeColour, useTheme } from '../ui/colours.js';
+import { Dropdown } from '../ui/controls.js';
+import { fullHeight, useFullScreen } from '../ui/full-screen.js';
 import { save } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
 import { csv } from './csv.js';
@@ -18,13 +21,22 @@ interface FigureProps {
   description: string;
   /** Drawn again when it changes. */
   data: unknown;
-  draw: (width: number, ink: { ink: string; dim: string; paper: string }) => Plot.PlotOptions;
+  /** What of it has values, whose ends can be asked for. */
+  axis: 'x' | 'y' | 'color';
+  draw: (width: number, ink: Ink) => Plot.PlotOptions;
   rows: () => Cells;
 }
+interface Ink {
+  ink: string;
+  dim: string;
+  paper: string;
+}
 
-export function Figure({ title, name, caption, description, data, draw, rows }: FigureProps) {
+export function Figure({ title, name, caption, description, data, axis, draw, rows }: FigureProps) {
   const box = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
+  const [range, setRange] = useState<Range>({});
+  const [figure, full, showFull] = useFullScreen();
   const theme = useTheme();
   const key = JSON.stringify(data);
   useEffect(() => {
@@ -35,23 +47,14 @@ export function Figure({ title, name, caption, description, data, draw, rows }: 
   const redraw = useEffectEvent(() => {
     if (width === 0) return;
     const ink = { ink: themeColour('ink'), dim: themeColour('dim'), paper: themeColour('panel') };
-    const drawn = Plot.plot({
-      ...draw(width, ink),
-      width,
-      style: {
-        color: ink.ink,
-        background: 'transparent',
-        fontSize: '12px',
-        fontFamily: 'system-ui, sans-serif',
-        overflow: 'visible',
-      },
-    });
+    const options = { ...draw(width, ink), width, ...(full && { height: fullHeight() }) };
+    const drawn = limited(options, axis, range, ink.ink);
     drawn.setAttribute('aria-hidden', 'true');
     box.current!.replaceChildren(drawn);
   });
   useEffect(() => {
     redraw();
-  }, [key, width, theme]);
+  }, [key, width, theme, range, full]);
   const svg = () => box.current!.querySelector('svg')!;
   return (
     <Panel
@@ -71,11 +74,42 @@ export function Figure({ title, name, caption, description, data, draw, rows }: 
           >
             CSV
           </button>
+          <Dropdown title={<span aria-hidden="true">⋯</span>} label={`Axis and size of ${title}`} name={title}>
+            <RangeFields range={range} onRange={setRange} />
+            <button className="quiet" onClick={showFull}>
+              Full screen
+            </button>
+          </Dropdown>
         </span>
       }
     >
-      {caption && <p className="dim">{caption}</p>}
-      <div ref={box} className="figure" role="img" aria-label={description} />
+      <figure ref={figure} className="whole">
+        {caption && <p className="dim">{caption}</p>}
+        <div ref={box} className="figure" role="img" aria-label={description} />
+      </figure>
     </Panel>
   );
+}
+
+/** Draws a figure whose values begin and end where it was asked for; what lies beyond is cut. */
+function limited(
+  options: Plot.PlotOptions,
+  axis: 'x' | 'y' | 'color',
+  { low, high }: Range,
+  ink: string,
+): ReturnType<typeof Plot.plot> {
+  const style = {
+    color: ink,
+    background: 'transparent',
+    fontSize: '12px',
+    fontFamily: 'system-ui, sans-serif',
+    overflow: 'visible',
+  };
+  const drawn = Plot.plot({ ...options, style });
+  if (low === undefined && high === undefined) return drawn;
+  const [from, to] = (drawn.scale(axis)?.domain ?? []) as number[];
+  const domain = [low ?? from, high ?? to];
+  // Ends that leave nothing between them are still being typed.
+  if (!(domain[0]! < domain[1]!)) return drawn;
+  return Plot.plot({ ...options, style, clip: true, [axis]: { ...options[axis], domain, clamp: axis === 'color' } });
 }

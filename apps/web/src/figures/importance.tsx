@@ -40,6 +40,7 @@ export function Importance({
         ['parameter', 'importance'],
         ...importance.map(({ parameter, importance: part }) => [parameter, part]),
       ]}
+      axis="x"
       draw={(width) => ({
         height: 60 + 34 * importance.length,
         marginLeft: Math.min(width / 2, 16 + LETTER * longest),

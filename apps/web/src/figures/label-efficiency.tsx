@@ -93,6 +93,7 @@ export function LabelEfficiency({ rows, name }: { rows: SweepTable['rows']; name
         ['combination', 'label fraction', 'accuracy', 'low', 'high', 'n'],
         ...[...best, ...others, ...controls].map((d) => [d.combo, d.fraction, d.mean, d.low, d.high, d.n]),
       ]}
+      axis="y"
       draw={(width) => plotOf(efficiency, width)}
     />
   );

@@ -123,6 +123,7 @@ export function ParallelCoordinates({
           }),
         ]),
       ]}
+      axis="color"
       draw={(width, { paper }) => plotOf(axes, points, width, paper)}
     />
   );

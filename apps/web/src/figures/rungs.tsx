@@ -72,6 +72,7 @@ export function Rungs({
         ['run', 'trials', 'step', metric, 'decision'],
         ...points.map((d) => [d.run, d.trials, d.step, d.value, d.decision]),
       ]}
+      axis="y"
       draw={() => plotOf(points, metric, policy === 'median' ? undefined : steps)}
     />
   );

@@ -1,4 +1,4 @@
-import { isTerminal, shortNumber, type RunDetail } from '#libs/contracts';
+import { isTerminal, isUsage, shortNumber, type RunDetail } from '#libs/contracts';
 import { CurveChart } from '../charts/curve-chart.js';
 import { CurveControls, settingsFrom, settingsTo } from '../charts/curve-controls.js';
 import { grouped, stepsOfEpoch, takeovers } from '../charts/series.js';
@@ -9,12 +9,13 @@ import { Panel, Table } from '../ui/panel.js';
 import { Empty, Skeleton } from '../ui/states.js';
 import { CollapseMeter } from './collapse-meter.js';
 
-export function Curves({ state: { curves, version, loaded }, run }: { state: RunState; run: RunDetail }) {
+export function Curves({ state: { curves: all, version, loaded }, run }: { state: RunState; run: RunDetail }) {
   const { query, change } = useRoute();
   const perEpoch = stepsOfEpoch(run);
   const asked = settingsFrom(query);
   const settings = asked.axis === 'epoch' && perEpoch === undefined ? { ...asked, axis: 'step' as const } : asked;
   const marks = takeovers(run.attempts);
+  const curves = new Map([...all].filter(([key]) => !isUsage(key)));
   const drawn = [...curves].filter(([, { steps }]) => steps.length > 1).map(([key]) => key);
   const single = [...curves].filter(([key, { steps }]) => steps.length === 1 && run.result?.metrics[key] === undefined);
   if (!loaded) return <Skeleton />;

@@ -19,23 +19,30 @@ export function nextKinds({ kind, spec }: Pick<Run, 'kind' | 'spec'>): RunKind[]
   // Of what was only looked at there is no dataset.
   if (spec.kind === 'prepare-dataset') return spec.dryRun ? [] : ['pretrain', 'autoencode'];
   const segments = spec.kind === 'finetune' && spec.task === 'segmentation';
-  return (Object.keys(WORDS) as RunKind[]).filter(
-    (next) => PARENT_KINDS[next].includes(kind) && !(next === 'distill' && segments),
-  );
+  return followers(kind).filter((next) => !(next === 'distill' && segments));
 }
+
+const followers = (kind: RunKind): RunKind[] =>
+  (Object.keys(WORDS) as RunKind[]).filter((next) => PARENT_KINDS[next].includes(kind));
 
 export function Next({ run }: { run: Run }) {
   const kinds = run.status === 'succeeded' ? nextKinds(run) : [];
-  if (kinds.length === 0) return null;
-  return (
+  return kinds.length === 0 ? null : (
     <Panel title="What comes next">
-      <p className="actions">
-        {kinds.map((kind) => (
-          <a key={kind} className="button" href={link('new', { next: kind, of: run.id })}>
-            {WORDS[kind]}
-          </a>
-        ))}
-      </p>
+      <Links kinds={kinds} of={run.id} />
     </Panel>
   );
 }
+
+/** The same of a run of a kind whose specs make no difference, where only its id is known. */
+export const NextLinks = ({ kind, of }: { kind: RunKind; of: string }) => <Links kinds={followers(kind)} of={of} />;
+
+const Links = ({ kinds, of }: { kinds: readonly RunKind[]; of: string }) => (
+  <p className="actions">
+    {kinds.map((kind) => (
+      <a key={kind} className="button" href={link('new', { next: kind, of })}>
+        {WORDS[kind]}
+      </a>
+    ))}
+  </p>
+);

@@ -1,7 +1,8 @@
-import { isTerminal, runLabel, UnreachableError, type RunDetail } from '#libs/contracts';
+import { isTerminal, isUsage, runLabel, UnreachableError, type RunDetail } from '#libs/contracts';
 import { client } from '../data/queries.js';
 import { useRun, type RunState } from '../data/run-feed.js';
 import { isOfPreview, Samples } from '../datasets/samples.js';
+import { NotifyMenu } from '../notices/notify-menu.js';
 import { link, useRoute } from '../route.js';
 import { Tabs } from '../ui/controls.js';
 import { DeleteButton } from '../ui/sure-button.js';
@@ -20,12 +21,13 @@ import { Facts } from './facts.js';
 import { Files } from './files.js';
 import { Lineage } from './lineage.js';
 import { Log } from './log.js';
+import { Machine } from './machine.js';
 import { Next } from './next.js';
 import { Results } from './results.js';
 import { Shown } from './shown.js';
 import { Spec } from './spec.js';
 
-type Tab = 'curves' | 'files' | 'events' | 'log' | 'spec';
+type Tab = 'curves' | 'machine' | 'files' | 'events' | 'log' | 'spec';
 
 /** A run as it goes: its curves, what it wrote, what happened to it, where it comes from. */
 export function RunPage({ id }: { id: string }) {
@@ -83,6 +85,14 @@ function Title({ run, live, onDone }: { run: RunDetail; live: boolean; onDone: (
         <h1>{runLabel(run)}</h1>
         <Status status={run.status} reason={run.statusReason} />
         <Liveness live={live} ended={isTerminal(run.status)} />
+        {!isTerminal(run.status) && (
+          <NotifyMenu
+            of="run"
+            target={run.id}
+            name={runLabel(run)}
+            metric={Object.keys(run.metrics).find((key) => key.startsWith('eval/'))}
+          />
+        )}
         <RunActions run={run} onDone={onDone} />
         {isTerminal(run.status) && (
           <DeleteButton name={runLabel(run)} next={link('runs')} onDelete={() => client.deleteRun(run.id)}>
@@ -119,7 +129,7 @@ function Liveness({ live, ended }: { live: boolean; ended: boolean }) {
 function Details({ run, state }: { run: RunDetail; state: RunState }) {
   const { query, change } = useRoute();
   const { curves, events, log, artifacts } = state;
-  const drawn = [...curves.values()].some(({ steps }) => steps.length > 1);
+  const drawn = [...curves].some(([key, { steps }]) => steps.length > 1 && !isUsage(key));
   const usual = !state.loaded || drawn || !isTerminal(run.status) ? 'curves' : 'files';
   const tab = (query['tab'] ?? usual) as Tab;
   return (
@@ -133,14 +143,16 @@ function Details({ run, state }: { run: RunDetail; state: RunState }) {
           ['files', `Files ${artifacts.length || ''}`],
           ['events', `Events ${events.length || ''}`],
           ['log', `Log ${log.length || ''}`],
+          ['machine', 'Machine'],
           ['spec', 'Spec'],
         ]}
       >
         {tab === 'curves' && <Curves state={state} run={run} />}
+        {tab === 'machine' && <Machine state={state} run={run} />}
         {tab === 'files' && <Files run={run} artifacts={artifacts} />}
         {tab === 'events' && <Events events={events} />}
         {tab === 'log' && <Log log={log} name={runLabel(run)} />}
-        {!['curves', 'files', 'events', 'log'].includes(tab) && <Spec run={run} />}
+        {!['curves', 'machine', 'files', 'events', 'log'].includes(tab) && <Spec run={run} />}
       </Tabs>
     </>
   );

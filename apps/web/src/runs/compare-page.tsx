@@ -2,7 +2,7 @@ import { useState } from 'react';
 import { CurveChart } from '../charts/curve-chart.js';
 import { CurveControls, settingsFrom, settingsTo } from '../charts/curve-controls.js';
 import { client, useLive } from '../data/queries.js';
-import { diffSpecs, runLabel, type RunDetail, shortNumber } from '#libs/contracts';
+import { diffSpecs, isUsage, runLabel, type RunDetail, shortNumber } from '#libs/contracts';
 import { link, listOf, toggled, useRoute } from '../route.js';
 import { grouped, seriesOf, type Series } from '../charts/series.js';
 import { csv } from '../figures/csv.js';
@@ -31,7 +31,8 @@ export function ComparePage() {
       Promise.all(
         ids.map(async (id): Promise<Compared> => {
           const [run, metrics] = await Promise.all([client.run(id), client.metrics(id, { points: 500 })]);
-          return { run, curves: new Map(metrics.map(({ key, points }) => [key, seriesOf(points)])) };
+          const trained = metrics.filter(({ key }) => !isUsage(key));
+          return { run, curves: new Map(trained.map(({ key, points }) => [key, seriesOf(points)])) };
         }),
       ),
     { live: (runs) => runs.some(({ run }) => isLive(run)) },

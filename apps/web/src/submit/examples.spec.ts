@@ -17,12 +17,16 @@ test.each([
   [{ kind: 'finetune', dataset: 'digits', from: ID, steps: 5 }, [...TRAINED, 'distill']],
   [{ kind: 'finetune', dataset: 'digits', from: ID, steps: 5, task: 'segmentation' }, TRAINED],
   [{ kind: 'autoencode', dataset: 'digits' }, [...TRAINED, 'interpolate']],
+  [{ kind: 'import-model', name: 'net', path: 'net.safetensors' }, ['pretrain', ...TRAINED]],
   [{ kind: 'export', from: ID }, []],
 ])('%j leads to what belongs to it, filled in so that it is valid', (spec, kinds) => {
   const run = runOf(spec);
   expect(nextKinds(run)).toEqual(kinds);
   for (const kind of kinds) {
-    const next = parse(nextText(kind, run)) as Record<string, unknown>;
+    const next = parse(nextText(kind, run, spec.kind === 'import-model' ? 'digits' : undefined)) as Record<
+      string,
+      unknown
+    >;
     expect(SubmitRun.parse({ spec: next }).spec.kind).toBe(kind);
     if (spec.kind !== 'prepare-dataset') expect(next['from']).toBe(ID);
     if (kind !== 'export') expect(next['dataset']).toBe('digits');

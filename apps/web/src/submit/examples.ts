@@ -26,13 +26,16 @@ const WITHOUT_DATASET = ['export'];
 /** Kinds that are judged on a split, which is the one that the run before was judged on. */
 const JUDGED = ['finetune', 'evaluate', 'distill'];
 
-/** The draft of a run of a kind that takes the result of `run`: of the same dataset, judged on the same split. */
-export function nextText(kind: string, run: Pick<Run, 'id' | 'spec'>): string {
+/**
+ * The draft of a run of a kind that takes the result of `run`: of the same dataset, judged on the same split. Where the
+ * run is of none, as one that has taken a model in, of `dataset`.
+ */
+export function nextText(kind: string, run: Pick<Run, 'id' | 'spec'>, dataset?: string): string {
   const { spec, id } = run;
   if (spec.kind === 'prepare-dataset') return stringify({ kind, dataset: spec.name, epochs: 8 });
   return stringify({
     kind,
-    ...('dataset' in spec && !WITHOUT_DATASET.includes(kind) && { dataset: spec.dataset }),
+    ...(!WITHOUT_DATASET.includes(kind) && { dataset: 'dataset' in spec ? spec.dataset : dataset }),
     from: id,
     ...(JUDGED.includes(kind) && 'evalSplit' in spec && { evalSplit: spec.evalSplit }),
     ...FOLLOWING[kind],

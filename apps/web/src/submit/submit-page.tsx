@@ -30,7 +30,11 @@ export function SubmitPage() {
     ['start', query['from'], query['sweep'], query['example'], query['next'], query['of']],
     async () => {
       if (query['from']) return stringify(requestOf(await client.run(query['from'])));
-      if (query['next'] && query['of']) return nextText(query['next'], await client.run(query['of']));
+      if (query['next'] && query['of']) {
+        const run = await client.run(query['of']);
+        const newest = 'dataset' in run.spec ? undefined : (await client.datasets({ limit: 1 })).items[0]?.name;
+        return nextText(query['next'], run, newest);
+      }
       if (query['sweep']) return stringify(sweepRequestOf(await client.sweep(query['sweep'])));
       return null;
     },

@@ -2,6 +2,7 @@ import { RETRYABLE_STATUSES, type Run, type SweepDetail } from '#libs/contracts'
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { client, refresh, useLive } from '../data/queries.js';
+import { NotifyMenu } from '../notices/notify-menu.js';
 import { link, useRoute } from '../route.js';
 import { ActionGroup, Tabs } from '../ui/controls.js';
 import { DeleteButton } from '../ui/sure-button.js';
@@ -53,6 +54,9 @@ export function SweepPage({ id }: { id: string }) {
                 <span className="live" title="What you see comes as it happens.">
                   live
                 </span>
+              )}
+              {(sweep.status === 'running' || sweep.status === 'paused') && (
+                <NotifyMenu of="sweep" target={id} name={sweep.name} metric={sweep.spec.metric.name} />
               )}
               <Actions sweep={sweep} runs={runs} />
             </div>

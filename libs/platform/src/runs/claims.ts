@@ -36,6 +36,8 @@ export interface ClaimedRun extends Token {
   gpu: string | null;
   /** Where it is to stop and wait to be let on; null: it runs in full. */
   stopAtStep: number | null;
+  /** How long ago its first attempt began. */
+  secondsSinceFirst: number;
 }
 
 /** This worker may not take a run that another could: it was offered again. */
@@ -233,7 +235,7 @@ async function begun(
   gpu: string | null,
 ): Promise<ClaimedRun> {
   const [run] = await tx.$queryRaw<
-    (Pick<ClaimedRun, 'stopAtStep' | 'checkpoints'> & {
+    (Pick<ClaimedRun, 'stopAtStep' | 'checkpoints' | 'secondsSinceFirst'> & {
       spec: unknown;
       dataset: Parameters<typeof manifestOf>[0] | null;
     })[]
@@ -244,6 +246,9 @@ async function begun(
     SELECT
       spec,
       stop_at_step AS "stopAtStep",
+      coalesce(
+        (SELECT extract(epoch FROM now() - min(started_at)) FROM attempt WHERE run_id = run.id), 0)::float8
+        AS "secondsSinceFirst",
       (
         SELECT jsonb_build_object('name', name, 'digest', digest, 'manifest', manifest)
         FROM dataset

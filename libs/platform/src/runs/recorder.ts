@@ -82,6 +82,13 @@ export class Recorder {
   }
 }
 
+/**
+ * What a run used of its machine (`isUsage` of the contracts). No last values of it are kept: runs are not told apart,
+ * sorted or chosen by it. It is of what was, and stays when another attempt goes on from an earlier step.
+ */
+const isUsage = (key: 'metric.key' | 'keys.key' | 'known.key') =>
+  Prisma.sql`starts_with(${Prisma.raw(key)}, 'system/')`;
+
 /** A fence that a write passes once: the token holds, and no write of this number, or a later one, is there. */
 const heldFor = (token: Token, write: WriteNumber) =>
   write === undefined ? held(token) : Prisma.sql`${held(token)} AND run.written < ${write}`;
@@ -118,7 +125,8 @@ function beginAt(token: Token, checkpointStep: number | null, trainerPid: number
       superseded AS (
         DELETE FROM metric
         USING fence
-        WHERE metric.run_id = fence.id AND metric.step > ${beyond} AND metric.attempt < ${token.attempt}),
+        WHERE metric.run_id = fence.id AND metric.step > ${beyond} AND metric.attempt < ${token.attempt}
+          AND NOT ${isUsage('metric.key')}),
       keys AS (
         SELECT (SELECT min(key) FROM metric WHERE ${ofRun}) AS key
         UNION ALL
@@ -133,6 +141,7 @@ function beginAt(token: Token, checkpointStep: number | null, trainerPid: number
           WHERE ${ofRun} AND metric.key = keys.key AND (step <= ${beyond} OR attempt = ${token.attempt})
           ORDER BY step DESC
           LIMIT 1) AS last
+        WHERE NOT ${isUsage('keys.key')}
         LIMIT ${MOST_LAST_VALUES}),
       last AS (
         INSERT INTO run_metric (run_id, key, step, value)
@@ -198,8 +207,9 @@ function recorded(token: Token, progress: Progress, write: WriteNumber, hopeful:
         FROM fence,
           unnest(${last.steps}::text::int[], ${last.values}::text::float8[]) WITH ORDINALITY AS p(step, value, place)
           JOIN known ON known.place = p.place
-        WHERE known.step IS NOT NULL
-          OR known.place <= ${MOST_LAST_VALUES} - (SELECT count(*) FROM run_metric WHERE ${ofRun})
+        WHERE NOT ${isUsage('known.key')}
+          AND (known.step IS NOT NULL
+            OR known.place <= ${MOST_LAST_VALUES} - (SELECT count(*) FROM run_metric WHERE ${ofRun}))
         ON CONFLICT (run_id, key) DO UPDATE SET step = excluded.step, value = excluded.value
         WHERE run_metric.step <= excluded.step),
       lines AS (
