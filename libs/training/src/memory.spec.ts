@@ -134,6 +134,17 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
     64,
     { ...pretrain, batchSize: 16, encoder: { name: 'resnet50', width: 8, stem: 'imagenet' } },
   ],
+  [
+    'a transformer',
+    32,
+    { ...pretrain, batchSize: 16, encoder: { name: 'vit-tiny', width: 16, patch: 4 }, views: sized(32) },
+  ],
+  [
+    'a transformer of many tokens, and the mean over them',
+    64,
+    { ...pretrain, batchSize: 4, encoder: { name: 'vit-tiny', width: 8, patch: 4, pooling: 'mean' } },
+  ],
+  ['a transformer of many weights', 16, { ...pretrain, batchSize: 4, encoder: { name: 'vit-tiny', width: 32 } }],
   ['a finetuning', 32, { kind: 'finetune', dataset: 'x', from: null, encoder: { width: 16 }, batchSize: 32, steps: 2 }],
   [
     'an autoencoder',
