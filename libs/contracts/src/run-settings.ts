@@ -92,8 +92,8 @@ export const Encoder = z
       .max(64)
       .optional()
       .describe(
-        'Transformers: height and width of the squares that an image is cut into. Left out: 16, for images of 224; of ' +
-          'images of 32, squares of 4 tell more. A last square that is not whole is filled up with zeros.',
+        'Transformers: height and width of the squares that an image is cut into. Left out: 16, for images of 224; ' +
+          'of images of 32, squares of 4 tell more. A last square that is not whole is filled up with zeros.',
       ),
     pooling: z
       .enum(['class', 'mean'])

@@ -19,8 +19,11 @@ export function nextKinds({ kind, spec }: Pick<Run, 'kind' | 'spec'>): RunKind[]
   // Of what was only looked at there is no dataset.
   if (spec.kind === 'prepare-dataset') return spec.dryRun ? [] : ['pretrain', 'autoencode'];
   const segments = spec.kind === 'finetune' && spec.task === 'segmentation';
+  // Of what is masked there is no latent vector to walk in.
+  const isMasked = spec.kind === 'autoencode' && spec.variant === 'masked';
   return (Object.keys(WORDS) as RunKind[]).filter(
-    (next) => PARENT_KINDS[next].includes(kind) && !(next === 'distill' && segments),
+    (next) =>
+      PARENT_KINDS[next].includes(kind) && !(next === 'distill' && segments) && !(next === 'interpolate' && isMasked),
   );
 }
 

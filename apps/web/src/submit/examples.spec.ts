@@ -17,6 +17,7 @@ test.each([
   [{ kind: 'finetune', dataset: 'digits', from: ID, steps: 5 }, [...TRAINED, 'distill']],
   [{ kind: 'finetune', dataset: 'digits', from: ID, steps: 5, task: 'segmentation' }, TRAINED],
   [{ kind: 'autoencode', dataset: 'digits' }, [...TRAINED, 'interpolate']],
+  [{ kind: 'autoencode', dataset: 'digits', variant: 'masked', encoder: { name: 'vit-tiny' } }, TRAINED],
   [{ kind: 'export', from: ID }, []],
 ])('%j leads to what belongs to it, filled in so that it is valid', (spec, kinds) => {
   const run = runOf(spec);

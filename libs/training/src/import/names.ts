@@ -67,12 +67,14 @@ const BLOCK_PARTS: Readonly<Record<string, string>> = {
  */
 export function placeInTimm(key: string, lastNorm: string): Place {
   const [layer, parameter] = key.split('/') as [string, string];
-  if (layer === 'positions')
+  if (layer === 'positions') {
+    const before = parameter === 'class_token' ? [0, 1] : [0];
     return {
       name: parameter === 'class_token' ? 'cls_token' : 'pos_embed',
-      shape: (own) => [1, ...own],
-      turned: (values) => tf.squeeze(values, [0]),
+      shape: (own) => [...before.map(() => 1), ...own],
+      turned: (values) => tf.squeeze(values, before),
     };
+  }
   const weight = parameter === 'kernel' || parameter === 'gamma' ? 'weight' : 'bias';
   const turn = { shape: (own: readonly number[]) => [...own], turned: (values: tf.Tensor) => values };
   if (layer === 'patches')

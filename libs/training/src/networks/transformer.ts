@@ -54,7 +54,7 @@ export class Positions extends layers.layers.Layer {
   override build(inputShape: layers.Shape): void {
     const [, tokens, width] = inputShape as [null, number, number];
     const { zeros } = layers.initializers;
-    if (this.before) this.token = this.addWeight('class_token', [1, width], 'float32', zeros());
+    if (this.before) this.token = this.addWeight('class_token', [width], 'float32', zeros());
     if (this.settings.positions === 'learnt')
       this.learnt = this.addWeight('positions', [this.before + tokens, width], 'float32', zeros());
     this.built = true;
@@ -137,7 +137,7 @@ export class StochasticDepth extends layers.layers.Layer {
     return tf.tidy(() => {
       const x = only(inputs);
       const { rate } = this.settings;
-      const drawn = training && this.trainable ? drawInStep([x.shape[0]!, 1, 1]) : undefined;
+      const drawn = training && this.trainable ? drawInStep([x.shape[0], 1, 1]) : undefined;
       return drawn ? tf.mul(x, tf.div(tf.cast(tf.greaterEqual(drawn, rate), 'float32'), 1 - rate)) : tf.clone(x);
     });
   }
@@ -161,7 +161,7 @@ export function tokenDense(x: Symbolic, name: string, units: number): Symbolic {
 }
 
 function activate(x: Symbolic, name: string): Symbolic {
-  const layer = layers.layers.activation({ name, activation: 'gelu' as never });
+  const layer = layers.layers.activation({ name, activation: 'gelu' });
   layer.call = (inputs) => tf.tidy(() => gelu(only(inputs)));
   return apply(layer, x);
 }
