@@ -177,23 +177,8 @@ function numbersOf(
         ),
       );
     case 'autoencode': {
-      if (spec.variant === 'masked') {
-        const masked = maskedSize(spec.encoder, spec.masking ?? MASKING, input);
-        const parameters = masked.encoder.parameters + masked.decoder.parameters;
-        const maps = masked.encoder.maps + masked.decoder.maps;
-        return Math.max(judged + 3 * parameters, learning(pixels, spec.batchSize, maps, parameters, spec.optimizer));
-      }
-      const decoder = decoderSize(spec, size, input);
-      return Math.max(
-        judged + 3 * (size.parameters + decoder.parameters),
-        learning(
-          pixels,
-          spec.batchSize,
-          size.maps + decoder.maps,
-          size.parameters + decoder.parameters,
-          spec.optimizer,
-        ),
-      );
+      const { parameters, maps } = autoencoderSize(spec, size, input);
+      return Math.max(judged + 3 * parameters, learning(pixels, spec.batchSize, maps, parameters, spec.optimizer));
     }
     case 'evaluate':
     case 'embed':
@@ -213,7 +198,9 @@ function pairsOf(spec: Pretrain): number {
   const { output } = spec.projection;
   if (MULTI_CROP.includes(method)) {
     const seen = Array.isArray(spec.views) ? viewCount(spec.views) : 2;
-    return 12 * seen * batchSize * (spec.prototypes ?? PROTOTYPES);
+    const prototypes = spec.prototypes ?? PROTOTYPES;
+    const queued = method === 'swav' ? 2 * (spec.queueSize ?? 0) : 0;
+    return 12 * seen * batchSize * prototypes + queued * (12 * prototypes + 8 * output);
   }
   const views = 2 * batchSize;
   if (method === 'moco-v2') return 8 * queueSize * (views + output);
@@ -223,6 +210,19 @@ function pairsOf(spec: Pretrain): number {
   if (method === 'simclr') return 12 * views ** 2;
   if (method === 'dcl' || method === 'supcon') return 20 * views ** 2;
   return method === 'barlow-twins' || method === 'vicreg' ? 48 * output ** 2 : 0;
+}
+
+/** Of an autoencoder's networks while they learn. */
+function autoencoderSize(
+  spec: Autoencode,
+  size: Size,
+  input: [number, number, number],
+): Pick<Size, 'parameters' | 'maps'> {
+  const { encoder, decoder } =
+    spec.variant === 'masked'
+      ? maskedSize(spec.encoder, spec.masking ?? MASKING, input)
+      : { encoder: size, decoder: decoderSize(spec, size, input) };
+  return { parameters: encoder.parameters + decoder.parameters, maps: encoder.maps + decoder.maps };
 }
 
 /** Doubles the last map until it is as large as a sample; channels halve each time, down to the encoder's width. */

@@ -74,7 +74,7 @@ const READ_BY: Record<string, readonly string[]> = {
   temperature: ['simclr', 'dcl', 'supcon', 'moco-v2', 'moco-v3', 'nnclr', 'swav', 'dino'],
   predictorHidden: ['byol', 'simsiam', 'moco-v3', 'nnclr'],
   targetMomentum: ['byol', 'moco-v2', 'moco-v3', 'dino'],
-  queueSize: ['moco-v2', 'nnclr'],
+  queueSize: ['moco-v2', 'nnclr', 'swav'],
   prototypes: ['swav', 'dino'],
   swav: ['swav'],
   dino: ['dino'],

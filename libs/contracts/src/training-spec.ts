@@ -97,7 +97,8 @@ export const Pretrain = z
       .optional()
       .describe(
         `MoCo v2: how many keys of earlier steps are negatives. NNCLR: among how many outputs of earlier steps ` +
-          `neighbours are sought. ${QUEUE_SIZE} unless it is given.`,
+          `neighbours are sought. ${QUEUE_SIZE} unless it is given. SwAV: how many outputs of earlier steps, of each ` +
+          'large view, are assigned to prototypes along with those of the step; none unless it is given.',
       ),
     prototypes: z
       .int()
@@ -109,9 +110,13 @@ export const Pretrain = z
       .strictObject({
         epsilon: z.number().min(0.01).max(10).default(0.05),
         iterations: z.int().min(1).max(100).default(3),
+        queueFromEpoch: z.int().min(0).max(10_000).optional(),
       })
       .optional()
-      .describe('SwAV: sharpness of the codes (`epsilon`, lower is sharper), and iterations of Sinkhorn and Knopp.'),
+      .describe(
+        'SwAV: sharpness of the codes (`epsilon`, lower is sharper), iterations of Sinkhorn and Knopp, and the epoch, ' +
+          'counted from 0, before which a queue does not count.',
+      ),
     dino: z
       .strictObject({
         teacherTemperature: z.number().min(0.01).max(10).default(0.04),

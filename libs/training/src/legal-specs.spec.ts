@@ -138,6 +138,7 @@ const DEEP: Record<string, 'resnet18' | 'resnet34' | 'resnet50' | 'vit-tiny' | u
   'image 3 pretrain': 'resnet18',
   'image 1 pretrain': 'vit-tiny',
   'image 5 pretrain': 'resnet50',
+  'image 11 pretrain': 'vit-tiny',
   'audio 1 autoencode': 'resnet18',
   'audio 0 distill': 'vit-tiny',
 };
@@ -179,9 +180,14 @@ async function family(modality: SampleShape['modality'], seed: number): Promise<
       kind: 'pretrain',
       method,
       ...views(random, method, modality),
-      encoder: encoder(random, DEEP[`${modality} ${seed} pretrain`]),
+      encoder: {
+        ...encoder(random, DEEP[`${modality} ${seed} pretrain`]),
+        // Learnt positions are for views of one size.
+        ...(MULTI_CROP.includes(method) && { positions: undefined }),
+      },
       projection: head,
       predictorHidden: width(random, 8),
+      ...(method === 'swav' && { queueSize: random.integer(16, 40) }),
       probe,
       ...common(),
     },
@@ -231,6 +237,24 @@ async function family(modality: SampleShape['modality'], seed: number): Promise<
     },
     dataset,
   );
+  if (seed === 0)
+    await runOf(
+      {
+        ...common(),
+        kind: 'autoencode',
+        variant: 'masked',
+        encoder: { ...transformer(random), patch: 4 },
+        masking: {
+          ratio: oneOf(random, [0.05, 0.5, 0.95]),
+          blocks: 1,
+          heads: random.integer(1, 4),
+          headWidth: random.integer(4, 9),
+          normalise: random.bernoulli(0.5),
+        },
+        gridImages: 2,
+      },
+      dataset,
+    );
   if (modality === 'image') await segmentations(dataset.manifest.sample, pretrained, seed, random);
   if (!isFirst) return;
   await runOf({ kind: 'interpolate', dataset: 'noise', from: PARENT, points: 3, samples: 2 }, dataset, autoencoder);

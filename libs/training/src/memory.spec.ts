@@ -103,6 +103,7 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
       ...pretrain,
       method: 'swav',
       prototypes: 3000,
+      queueSize: 512,
       encoder: { width: 8 },
       views: [...sized(32), { augmentation: { crop: {} }, count: 4, size: 16 }],
     },
@@ -145,6 +146,20 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
     { ...pretrain, batchSize: 4, encoder: { name: 'vit-tiny', width: 8, patch: 4, pooling: 'mean' } },
   ],
   ['a transformer of many weights', 16, { ...pretrain, batchSize: 4, encoder: { name: 'vit-tiny', width: 32 } }],
+  [
+    'a masked autoencoder',
+    32,
+    {
+      kind: 'autoencode',
+      variant: 'masked',
+      dataset: 'x',
+      encoder: { name: 'vit-tiny', width: 16, patch: 4 },
+      masking: { blocks: 2 },
+      batchSize: 32,
+      epochs: 1,
+      knn: { k: 5, bankSize: 64 },
+    },
+  ],
   ['a finetuning', 32, { kind: 'finetune', dataset: 'x', from: null, encoder: { width: 16 }, batchSize: 32, steps: 2 }],
   [
     'an autoencoder',
