@@ -93,19 +93,57 @@ export function* resNetShapes(
   yield ['fc.bias', [10]];
 }
 
+/** Names and shapes of a vision transformer of timm, 12 blocks deep, in the order of its state_dict. */
+function* transformerShapes({
+  width,
+  patch,
+  squares,
+  pooling,
+  classes = 0,
+}: TimmTransformer): Generator<[string, number[]]> {
+  const isMean = pooling === 'mean';
+  const layer = (name: string, shape: number[]): [string, number[]][] => [
+    [`${name}.weight`, shape],
+    [`${name}.bias`, [shape[0]!]],
+  ];
+  if (!isMean) yield ['cls_token', [1, 1, width]];
+  yield ['pos_embed', [1, squares + (isMean ? 0 : 1), width]];
+  yield* layer('patch_embed.proj', [width, 3, patch, patch]);
+  for (let block = 0; block < 12; block++) {
+    const at = `blocks.${block}`;
+    yield* layer(`${at}.norm1`, [width]);
+    yield* layer(`${at}.attn.qkv`, [3 * width, width]);
+    yield* layer(`${at}.attn.proj`, [width, width]);
+    yield* layer(`${at}.norm2`, [width]);
+    yield* layer(`${at}.mlp.fc1`, [4 * width, width]);
+    yield* layer(`${at}.mlp.fc2`, [width, 4 * width]);
+  }
+  yield* layer(isMean ? 'fc_norm' : 'norm', [width]);
+  if (classes > 0) yield* layer('head', [classes, width]);
+}
+
+interface TimmTransformer {
+  width: number;
+  patch: number;
+  squares: number;
+  pooling: 'class' | 'mean';
+  classes?: number;
+}
+
 /** Kernels as He et al. have them; normalisations as after a training. */
 function rangeOf(name: string, shape: readonly number[]): [low: number, high: number] {
+  if (name === 'cls_token' || name === 'pos_embed') return [-0.5, 0.5];
   const limit = Math.sqrt(6 / shape.slice(1).reduce((product, side) => product * side, 1));
   if (shape.length > 1) return [-limit, limit];
   if (name.endsWith('running_var')) return [0.5, 1.5];
   return name.endsWith('weight') ? [0.5, 1] : [-0.2, 0.2];
 }
 
-/** A ResNet of torchvision or timm with weights and statistics that are drawn, each tensor from a series of its own. */
-export function drawnResNet(blocks: readonly number[], bottleneck: boolean, stem?: number[]): Map<string, Tensor> {
+/** Tensors with numbers that are drawn, each from a series of its own. */
+function drawnTensors(shapes: Iterable<[string, number[]]>): Map<string, Tensor> {
   const tensors = new Map<string, Tensor>();
   let k = 0;
-  for (const [name, shape] of resNetShapes(blocks, bottleneck, stem)) {
+  for (const [name, shape] of shapes) {
     if (name.endsWith('num_batches_tracked')) {
       tensors.set(name, { dtype: 'I64', shape, bytes: new Uint8Array(8) });
       continue;
@@ -117,3 +155,11 @@ export function drawnResNet(blocks: readonly number[], bottleneck: boolean, stem
   }
   return tensors;
 }
+
+/** A ResNet of torchvision or timm with weights and statistics that are drawn. */
+export const drawnResNet = (blocks: readonly number[], bottleneck: boolean, stem?: number[]): Map<string, Tensor> =>
+  drawnTensors(resNetShapes(blocks, bottleneck, stem));
+
+/** A vision transformer of timm with weights that are drawn. */
+export const drawnTransformer = (transformer: TimmTransformer): Map<string, Tensor> =>
+  drawnTensors(transformerShapes(transformer));

@@ -57,6 +57,7 @@ export * from './sweep-results.js';
 export * from './sweep.js';
 export * from './sweeps-api.js';
 export * from './trainer-protocol.js';
+export * from './autoencode-spec.js';
 export * from './training-spec.js';
 export * from './usage-metrics.js';
 export { ApiError, UnreachableError } from './transport.js';

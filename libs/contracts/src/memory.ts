@@ -1,10 +1,11 @@
 /** How much memory a run needs at its peak, from its spec alone, so that a plan can say what fits where. */
-import { architectureOf } from './architectures.js';
 import { sampleAt, type SampleShape } from './dataset.js';
+import { encoderSize, maskedSize, type Size } from './encoder-size.js';
 import { viewCount, viewSizeOf, viewsOfSpec } from './pretraining-views.js';
 import { Encoder, type Optimizer, type Projection } from './run-settings.js';
 import type { RunSpec } from './run-spec.js';
-import { MULTI_CROP, PROTOTYPES, QUEUE_SIZE, type Autoencode, type Pretrain } from './training-spec.js';
+import { MASKING, type Autoencode } from './autoencode-spec.js';
+import { MULTI_CROP, PROTOTYPES, QUEUE_SIZE, type Pretrain } from './training-spec.js';
 
 const FLOAT = 4;
 /**
@@ -33,78 +34,6 @@ const inputOf = (sample: SampleShape): [number, number, number] =>
   sample.modality === 'image'
     ? [sample.height, sample.width, sample.channels]
     : [1 + Math.ceil(sample.length / sample.sampleRate / 0.016), 64, 1];
-
-/** What an encoder holds: weights, and numbers between its layers. */
-interface Size {
-  parameters: number;
-  /** Numbers in the outputs of all convolutions, for one sample. */
-  maps: number;
-  /** Numbers in the largest of those outputs. */
-  largest: number;
-  features: number;
-  /** Numbers in the output of the last convolution. */
-  last: number;
-}
-
-function encoderSize(encoder: Encoder, [height, columns, channels]: [number, number, number]): Size {
-  const { stem, pool, blocks, bottleneck, padding, mixing, squeeze } = architectureOf(encoder);
-  let [h, w, depth] = [height, columns, channels];
-  let [parameters, maps, largest] = [0, 0, 0];
-  const hold = (numbers: number): void => {
-    maps += numbers;
-    largest = Math.max(largest, numbers);
-  };
-  const convolve = (from: number, to: number, kernel: number): void => {
-    parameters += kernel ** 2 * from * to + 4 * to;
-    hold(h * w * to);
-  };
-  const shrink = (stride: number): void => {
-    [h, w] = [Math.ceil(h / stride), Math.ceil(w / stride)];
-  };
-  /** What a window of `kernel` places slides over, where it is copied to be padded. */
-  const pad = (from: number, kernel: number, stride: number): void => {
-    if (stride > 1 && padding === 'symmetric') hold((h + kernel - 1) * (w + kernel - 1) * from);
-  };
-  for (const { kernel, stride, channels: out } of stem) {
-    pad(depth, kernel, stride);
-    shrink(stride);
-    convolve(depth, out, kernel);
-    depth = out;
-  }
-  if (pool) {
-    pad(depth, 3, 2);
-    shrink(2);
-    hold(h * w * depth);
-  }
-  const shortcut = (from: number, to: number, stride: number): void => {
-    if (stride === 1 && from === to) return;
-    if (mixing) hold(h * w * from);
-    convolve(from, to, 1);
-  };
-  for (const { width, stride, channels: out } of blocks) {
-    if (bottleneck) convolve(depth, width, 1);
-    const inner = bottleneck ? width : depth;
-    // With selective kernels, the window's way twice, both added, both weighed, and those added.
-    for (let way = 0; way < (mixing ? 2 : 1); way++) pad(inner, 3, stride);
-    shrink(stride);
-    convolve(inner, width, 3);
-    if (mixing) {
-      convolve(inner, width, 3);
-      for (let each = 0; each < 4; each++) hold(h * w * width);
-      parameters += mixing(width) * (3 * width + 4);
-    }
-    convolve(width, out, bottleneck ? 1 : 3);
-    if (squeeze) {
-      hold(h * w * out);
-      parameters += squeeze(width) * (2 * out + 1) + out;
-    }
-    shortcut(depth, out, stride);
-    // The sum of both ways.
-    hold(h * w * out);
-    depth = out;
-  }
-  return { parameters, maps, largest, features: depth, last: h * w * depth };
-}
 
 const headParameters = (input: number, { layers, hidden, output }: Projection): number =>
   Array.from(
@@ -248,17 +177,8 @@ function numbersOf(
         ),
       );
     case 'autoencode': {
-      const decoder = decoderSize(spec, size, input);
-      return Math.max(
-        judged + 3 * (size.parameters + decoder.parameters),
-        learning(
-          pixels,
-          spec.batchSize,
-          size.maps + decoder.maps,
-          size.parameters + decoder.parameters,
-          spec.optimizer,
-        ),
-      );
+      const { parameters, maps } = autoencoderSize(spec, size, input);
+      return Math.max(judged + 3 * parameters, learning(pixels, spec.batchSize, maps, parameters, spec.optimizer));
     }
     case 'evaluate':
     case 'embed':
@@ -278,7 +198,9 @@ function pairsOf(spec: Pretrain): number {
   const { output } = spec.projection;
   if (MULTI_CROP.includes(method)) {
     const seen = Array.isArray(spec.views) ? viewCount(spec.views) : 2;
-    return 12 * seen * batchSize * (spec.prototypes ?? PROTOTYPES);
+    const prototypes = spec.prototypes ?? PROTOTYPES;
+    const queued = method === 'swav' ? 2 * (spec.queueSize ?? 0) : 0;
+    return 12 * seen * batchSize * prototypes + queued * (12 * prototypes + 8 * output);
   }
   const views = 2 * batchSize;
   if (method === 'moco-v2') return 8 * queueSize * (views + output);
@@ -288,6 +210,19 @@ function pairsOf(spec: Pretrain): number {
   if (method === 'simclr') return 12 * views ** 2;
   if (method === 'dcl' || method === 'supcon') return 20 * views ** 2;
   return method === 'barlow-twins' || method === 'vicreg' ? 48 * output ** 2 : 0;
+}
+
+/** Of an autoencoder's networks while they learn. */
+function autoencoderSize(
+  spec: Autoencode,
+  size: Size,
+  input: [number, number, number],
+): Pick<Size, 'parameters' | 'maps'> {
+  const { encoder, decoder } =
+    spec.variant === 'masked'
+      ? maskedSize(spec.encoder, spec.masking ?? MASKING, input)
+      : { encoder: size, decoder: decoderSize(spec, size, input) };
+  return { parameters: encoder.parameters + decoder.parameters, maps: encoder.maps + decoder.maps };
 }
 
 /** Doubles the last map until it is as large as a sample; channels halve each time, down to the encoder's width. */

@@ -2,10 +2,17 @@
 import { z } from 'zod';
 import { Name, SampleShape, Sha256 } from './dataset.js';
 import { dateTime } from './http-fields.js';
-import { Encoder, Normalisation } from './run-settings.js';
+import { Encoder, Normalisation, TRANSFORMERS } from './run-settings.js';
 
 /** Networks that torchvision and timm have by these names. */
-export const PUBLISHED_NETWORKS = ['resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152'] as const;
+export const PUBLISHED_NETWORKS = [
+  'resnet18',
+  'resnet34',
+  'resnet50',
+  'resnet101',
+  'resnet152',
+  ...TRANSFORMERS,
+] as const;
 
 export const ImportModel = z
   .strictObject({

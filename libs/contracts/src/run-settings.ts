@@ -44,9 +44,13 @@ export const Normalisation = z
 export type Normalisation = z.infer<typeof Normalisation>;
 
 const BOTTLENECKS = ['resnet50', 'resnet101', 'resnet152'] as const;
+export const TRANSFORMERS = ['vit-tiny', 'vit-small', 'vit-base'] as const;
+/** Settings that only networks of convolutions have, and those that only transformers have. */
+const OF_CONVOLUTIONS = ['stem', 'padding', 'skRatio', 'seRatio'] as const;
+const OF_TRANSFORMERS = ['patch', 'pooling', 'positions', 'stochasticDepth'] as const;
 export const Encoder = z
   .strictObject({
-    name: z.enum(['small-resnet', 'resnet18', 'resnet34', ...BOTTLENECKS]).default('small-resnet'),
+    name: z.enum(['small-resnet', 'resnet18', 'resnet34', ...BOTTLENECKS, ...TRANSFORMERS]).default('small-resnet'),
     width: z.int().min(4).max(256).default(32),
     stem: z
       .enum(['cifar', 'imagenet'])
@@ -82,7 +86,53 @@ export const Encoder = z
         'Squeeze and excitation: each channel of a block is weighed by what all have in the mean, through a layer of ' +
           "this part of the block's width.",
       ),
+    patch: z
+      .int()
+      .min(2)
+      .max(64)
+      .optional()
+      .describe(
+        'Transformers: height and width of the squares that an image is cut into. Left out: 16, for images of 224; ' +
+          'of images of 32, squares of 4 tell more. A last square that is not whole is filled up with zeros.',
+      ),
+    pooling: z
+      .enum(['class', 'mean'])
+      .optional()
+      .describe(
+        'Transformers: what the features are. Of a token that belongs to no square, as BERT and ViT have it ' +
+          '(`class`), or of the mean over all squares, without such a token (`mean`). Left out: `class`.',
+      ),
+    positions: z
+      .enum(['sine-cosine', 'learnt'])
+      .optional()
+      .describe(
+        'Transformers: how a token tells where its square is. By sines and cosines that stay as they are, for images ' +
+          'of any size, or by numbers that are learnt, as weights of timm have them; those are for one size of ' +
+          'images, and where a run sees another they are interpolated. Left out: `sine-cosine`.',
+      ),
+    stochasticDepth: z
+      .number()
+      .min(0)
+      .max(0.9)
+      .optional()
+      .describe(
+        'Transformers: how often the last block leaves a sample as it is while training (Huang et al. 2016); those ' +
+          'before it do so less, the first never. Left out: 0.',
+      ),
     normalisation: Normalisation.optional(),
+  })
+  .superRefine((encoder, context) => {
+    const { name } = encoder;
+    const isTransformer = TRANSFORMERS.some((each) => each === name);
+    for (const field of isTransformer ? OF_CONVOLUTIONS : OF_TRANSFORMERS)
+      if (encoder[field] !== undefined)
+        context.addIssue({
+          code: 'custom',
+          path: [field],
+          message: isTransformer
+            ? `expected no \`${field}\` of a transformer, whose only convolution is that of its squares, got ${name}`
+            : `expected a transformer (${TRANSFORMERS.join(', ')}) for \`${field}\`, got ${name}`,
+        });
   })
   .superRefine(({ name, skRatio }, context) => {
     if (skRatio !== undefined && !BOTTLENECKS.some((each) => each === name))
@@ -99,7 +149,8 @@ export const Encoder = z
       'CPUs. `resnet18`: ResNet-18 with the 3x3 stride-1 stem that SimCLR uses for CIFAR; width 64 is the published ' +
       "one. `resnet34`; `resnet50`, `resnet101` and `resnet152` of bottlenecks (torchvision's: the stride in the 3x3 " +
       'convolution): their features are 32·width wide. `width` is 64 times what SimCLR calls the width multiplier: ' +
-      '64 for 1x, 128 for 2x.',
+      '64 for 1x, 128 for 2x. `vit-tiny`, `vit-small` and `vit-base`: vision transformers of 12 blocks with 3, 6 and ' +
+      '12 heads (Dosovitskiy et al. 2021, Touvron et al. 2021); `width` is that of a head, 64 the published one.',
   });
 export type Encoder = z.infer<typeof Encoder>;
 

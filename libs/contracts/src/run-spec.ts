@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { Embed, Evaluate, ExportModel, Interpolate } from './evaluation-spec.js';
 import { ImportModel } from './model.js';
 import { PrepareDataset } from './prepare-spec.js';
-import { Autoencode, Distill, Finetune, Pretrain } from './training-spec.js';
+import { Autoencode } from './autoencode-spec.js';
+import { Distill, Finetune, Pretrain } from './training-spec.js';
 
 /**
  * Part of every run's digest. Raise it when the same spec would train to a different result, so that an
@@ -73,7 +74,7 @@ const READ_BY: Record<string, readonly string[]> = {
   temperature: ['simclr', 'dcl', 'supcon', 'moco-v2', 'moco-v3', 'nnclr', 'swav', 'dino'],
   predictorHidden: ['byol', 'simsiam', 'moco-v3', 'nnclr'],
   targetMomentum: ['byol', 'moco-v2', 'moco-v3', 'dino'],
-  queueSize: ['moco-v2', 'nnclr'],
+  queueSize: ['moco-v2', 'nnclr', 'swav'],
   prototypes: ['swav', 'dino'],
   swav: ['swav'],
   dino: ['dino'],
@@ -82,6 +83,8 @@ const READ_BY: Record<string, readonly string[]> = {
   noise: ['denoising'],
   beta: ['variational'],
   klWarmupSteps: ['variational'],
+  latent: ['plain', 'denoising', 'variational'],
+  masking: ['masked'],
   tsne: ['tsne'],
   umap: ['umap'],
 };

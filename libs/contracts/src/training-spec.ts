@@ -1,5 +1,6 @@
 /** Runs that train a network. */
 import { z } from 'zod';
+import { transformerOf } from './architectures.js';
 import { Augmentation } from './augmentation.js';
 import { groupedBySize, viewCount, Views, viewSizes, type View } from './pretraining-views.js';
 import {
@@ -96,7 +97,8 @@ export const Pretrain = z
       .optional()
       .describe(
         `MoCo v2: how many keys of earlier steps are negatives. NNCLR: among how many outputs of earlier steps ` +
-          `neighbours are sought. ${QUEUE_SIZE} unless it is given.`,
+          `neighbours are sought. ${QUEUE_SIZE} unless it is given. SwAV: how many outputs of earlier steps, of each ` +
+          'large view, are assigned to prototypes along with those of the step; none unless it is given.',
       ),
     prototypes: z
       .int()
@@ -108,9 +110,13 @@ export const Pretrain = z
       .strictObject({
         epsilon: z.number().min(0.01).max(10).default(0.05),
         iterations: z.int().min(1).max(100).default(3),
+        queueFromEpoch: z.int().min(0).max(10_000).optional(),
       })
       .optional()
-      .describe('SwAV: sharpness of the codes (`epsilon`, lower is sharper), and iterations of Sinkhorn and Knopp.'),
+      .describe(
+        'SwAV: sharpness of the codes (`epsilon`, lower is sharper), iterations of Sinkhorn and Knopp, and the epoch, ' +
+          'counted from 0, before which a queue does not count.',
+      ),
     dino: z
       .strictObject({
         teacherTemperature: z.number().min(0.01).max(10).default(0.04),
@@ -245,6 +251,16 @@ export const Finetune = z
     seed: seed.default(0),
   })
   .superRefine(noEncoderWithParent)
+  .superRefine(({ task, encoder }, context) => {
+    if (task === 'segmentation' && encoder && transformerOf(encoder))
+      context.addIssue({
+        code: 'custom',
+        path: ['encoder', 'name'],
+        message:
+          'expected an encoder with maps of several resolutions for segmentation, such as resnet18, got ' +
+          encoder.name,
+      });
+  })
   .superRefine((spec, context) => {
     if (spec.from === null && spec.backbone)
       context.addIssue({
@@ -310,60 +326,3 @@ export const Distill = z
   })
   .meta({ id: 'Distill' });
 export type Distill = z.infer<typeof Distill>;
-
-export const Autoencode = z
-  .strictObject({
-    kind: z.literal('autoencode'),
-    dataset: DatasetReference,
-    variant: z
-      .enum(['plain', 'denoising', 'variational'])
-      .default('plain')
-      .describe(
-        '`denoising` reproduces the clean sample from a noisy one; `variational` makes the latent space one to ' +
-          'sample from.',
-      ),
-    noise: z
-      .number()
-      .gt(0)
-      .max(2)
-      .default(0.1)
-      .describe('Denoising: standard deviation of the noise, where samples lie in [0, 1] (sounds in [-1, 1]).'),
-    beta: z
-      .number()
-      .min(0)
-      .max(1000)
-      .default(1)
-      .describe('Variational: weight of the KL term against the squared error summed over a sample.'),
-    klWarmupSteps: z
-      .int()
-      .min(0)
-      .max(1_000_000)
-      .default(0)
-      .describe('Variational: how many steps the weight of the KL term takes to get to `beta`.'),
-    domain: z
-      .enum(['spectrogram', 'waveform'])
-      .default('spectrogram')
-      .describe(
-        'Sounds: what is encoded and reproduced. A spectrogram is turned into sound by Griffin-Lim. Networks of ' +
-          'waveforms have a shape of their own: of `encoder` only the width counts.',
-      ),
-    latent: z.int().min(2).max(4096).default(64).describe('Width of the bottleneck, in numbers per sample.'),
-    encoder: Encoder.prefault({}),
-    epochs: epochs.default(5),
-    batchSize: batchSize.default(128),
-    optimizer: Optimizer.prefault({ name: 'adam', learningRate: 1e-3 }),
-    schedule: Schedule.prefault({}),
-    gridImages: z
-      .int()
-      .min(1)
-      .max(64)
-      .default(16)
-      .describe('How many samples of the evaluation split are shown next to their reconstructions.'),
-    knn: Knn.prefault({}),
-    checkpoints: Checkpoints.optional(),
-    ema: Ema.optional(),
-    evalSplit,
-    seed: seed.default(0),
-  })
-  .meta({ id: 'Autoencode' });
-export type Autoencode = z.infer<typeof Autoencode>;

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { buildAutoencoder, type Architecture, type Autoencoder } from './autoencoder.js';
 import { accuracy, collect, weightedKnn, type Pause } from './evaluation.js';
 import { initialise } from './networks/weights.js';
+import { autoencodeMasked } from './masked.js';
 import { klDivergence, meanSquaredError } from './objectives.js';
 import { pictureOf, writeGrid } from './pictures.js';
 import { openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
@@ -16,6 +17,7 @@ import { Session, type TrainContext } from './session.js';
 import { MOST_SOUNDS, soundsOf, storeSound } from './sounds.js';
 
 export async function autoencode(spec: Autoencode, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
+  if (spec.variant === 'masked') return autoencodeMasked(spec, inputs, context);
   const data = await openData(inputs, spec.evalSplit);
   const { sample, classes } = data.manifest;
   requireBatch(spec.batchSize, data.train.count);
@@ -79,6 +81,7 @@ function batchOf(spec: Autoencode, { train }: Data, rows: Int32Array, random: Ra
     );
   switch (spec.variant) {
     case 'plain':
+    case 'masked':
       return [x];
     case 'denoising':
       return [x, normal(x.shape, spec.noise)];

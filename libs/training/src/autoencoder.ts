@@ -63,6 +63,12 @@ export function buildAutoencoder(
 /** The parent's networks with their trained weights. */
 export function storedAutoencoder(parent: ParentModel, sample: SampleShape): Autoencoder {
   const { encoder, latent = 64, variant = 'plain', domain = 'spectrogram' } = parent.state;
+  if (variant === 'masked')
+    throw new TrainingError(
+      'invalid_spec',
+      'expected an autoencoder with a latent vector, got a masked one, which has none: train one of the variants ' +
+        'plain, denoising or variational',
+    );
   const autoencoder = buildAutoencoder({ encoder, latent, variant, domain }, sample);
   for (const model of autoencoder.models) restored(model, parent);
   return autoencoder;

@@ -18,7 +18,10 @@ const finetune = (encoder: Encoder, steps: number): z.input<typeof RunSpec> => (
 });
 
 // Protects exact resume: losing a worker must not change what a run learns.
-describe.each<Encoder>([{ name: 'resnet50', width: 4, stem: 'imagenet' }])('%o', (encoder) => {
+describe.each<Encoder>([
+  { name: 'resnet50', width: 4, stem: 'imagenet' },
+  { name: 'vit-tiny', width: 4, patch: 8, stochasticDepth: 0.5 },
+])('%o', (encoder) => {
   test('4 steps, stopped at 2 and resumed, end in the very weights, and no tensor stays', async () => {
     const spec = finetune(encoder, 4);
     const whole = await run(spec);

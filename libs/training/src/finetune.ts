@@ -1,5 +1,12 @@
 /** Training with a fraction of the labels, from a pretrained encoder or from scratch. */
-import { defaultAugmentation, sampleAt, type Finetune, type RunResult, type TrainerInputs } from '#libs/contracts';
+import {
+  defaultAugmentation,
+  sampleAt,
+  transformerOf,
+  type Finetune,
+  type RunResult,
+  type TrainerInputs,
+} from '#libs/contracts';
 import {
   allRows,
   augmentWithMask,
@@ -132,6 +139,12 @@ async function segment(
   requireLabelledPixels(data.train, subset.rows, 'the masks to train on');
   requireLabelledPixels(data.evaluation, allRows(data.evaluation), `the masks of the ${spec.evalSplit} split`);
   const { encoder, architecture } = await startingEncoder(spec, inputs, sample);
+  if (transformerOf(architecture))
+    throw new TrainingError(
+      'invalid_spec',
+      `expected an encoder with maps of several resolutions for segmentation, got ${architecture.name}: take one of ` +
+        'the ResNets',
+    );
   if (spec.fineTuneAfterBlock !== undefined) freezeThrough(encoder, architecture, spec.fineTuneAfterBlock);
   const pyramid = pyramidOf(encoder, architecture);
   const segmenter = buildSegmenter(pyramid, classes.length);

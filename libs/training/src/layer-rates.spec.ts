@@ -5,7 +5,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { run, specs, useTinyDataset } from '../../../tests/support/training-runs.js';
 import { readTensors } from './checkpoint.js';
-import { layerFactor } from './layer-rates.js';
+import { freezeThrough, layerFactor } from './layer-rates.js';
+import { buildEncoder } from './networks/encoder.js';
+import { weightsOf } from './networks/weights.js';
 
 useTinyDataset();
 
@@ -23,7 +25,26 @@ describe('rates of layers', () => {
     ).toEqual([1, 0.5, 0.25, 2 ** -9]);
     expect(factor(named('encoder/stem_conv/kernel'))).toBe(2 ** -10);
     expect(layerFactor(Encoder.parse({}), 0, 1)(named('encoder/stem_conv/kernel'))).toBe(1);
+    const ofTransformer = layerFactor(Encoder.parse({ name: 'vit-tiny' }), 0, 0.5);
+    // Its last normalisation is as high as its last block; squares and positions are below the first.
+    expect(
+      ['norm/gamma', 'block12_qkv/kernel', 'block1_norm1/beta', 'patches/bias', 'positions/class_token']
+        .map((key) => named(`encoder/${key}`))
+        .map(ofTransformer),
+    ).toEqual([0.5, 0.5, 2 ** -12, 2 ** -13, 2 ** -13]);
   });
+});
+
+test('of a transformer three blocks at a time stay as they are, with all that is below them', () => {
+  const architecture = Encoder.parse({ name: 'vit-tiny', width: 4, patch: 4, positions: 'learnt' });
+  const encoder = buildEncoder(architecture, [8, 8, 3]);
+  freezeThrough(encoder, architecture, 4);
+  expect(weightsOf(encoder).flatMap(({ key, trainable }) => (trainable ? [key] : []))).toEqual([
+    'encoder/norm/gamma',
+    'encoder/norm/beta',
+  ]);
+  encoder.dispose();
+  expect(() => freezeThrough(encoder, architecture, 5)).toThrow(/at most 4/);
 });
 
 describe('a finetuning', () => {

@@ -1,6 +1,7 @@
 /** Which layers of an encoder a finetuning leaves as they are, and how much slower its lower ones learn. */
-import { architectureOf, type Encoder } from '#libs/contracts';
+import { depthOf, groupsOfBlocks, type Encoder } from '#libs/contracts';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
+import { LAST_NORM } from './networks/transformer.js';
 import type { NamedWeight } from './networks/weights.js';
 import { TrainingError } from './session.js';
 
@@ -13,29 +14,30 @@ const blockOf = (layer: string): number => Number(/^block(\d+)_/.exec(layer)?.[1
  * What comes before the blocks is the lowest.
  */
 export function layerFactor(encoder: Encoder, headLayers: number, decay: number): (weight: NamedWeight) => number {
-  const blocks = architectureOf(encoder).blocks.length;
+  const blocks = depthOf(encoder);
   const top = blocks + headLayers + 1;
   return ({ key }) => {
     const [network, layer] = key.split('/') as [string, string];
-    if (network === 'encoder') return decay ** (top - blockOf(layer));
+    if (network === 'encoder') return decay ** (top - (layer === LAST_NORM ? blocks : blockOf(layer)));
     const ofHead = network === 'projection' ? Number(/^\D+(\d+)$/.exec(layer)![1]) : undefined;
     return ofHead === undefined ? 1 : decay ** (top - blocks - ofHead);
   };
 }
 
 /**
- * The encoder's layers up to the end of a group of blocks, which are those of one width, neither learn nor go by the
- * batch in their normalisation (SimCLRv2, `fine_tune_after_block`): of group 0 only what comes before the blocks.
+ * The encoder's layers up to the end of a group of blocks, which are those of one width, or of a transformer every
+ * three, neither learn nor go by the batch in their normalisation (SimCLRv2, `fine_tune_after_block`): of group 0 only
+ * what comes before the blocks.
  * @throws TrainingError where the encoder has fewer groups.
  */
 export function freezeThrough(encoder: LayersModel, architecture: Encoder, group: number): void {
-  const { blocks } = architectureOf(architecture);
-  const ends = blocks.flatMap(({ width }, i) => (blocks[i + 1]?.width === width ? [] : [i + 1]));
+  const ends = groupsOfBlocks(architecture);
   if (group > ends.length)
     throw new TrainingError(
       'invalid_spec',
       `expected fineTuneAfterBlock of at most ${ends.length}, the groups of blocks of the encoder, got ${group}`,
     );
   const last = group === 0 ? 0 : ends[group - 1]!;
-  for (const layer of encoder.layers) if (blockOf(layer.name) <= last) layer.trainable = false;
+  for (const layer of encoder.layers)
+    if (layer.name !== LAST_NORM && blockOf(layer.name) <= last) layer.trainable = false;
 }

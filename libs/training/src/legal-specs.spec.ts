@@ -133,19 +133,33 @@ const stem = (random: Random) => ({
  * time: drawn at random, one of 50 layers in the wrong place took longer than several families. Those that are left out
  * are as `resnet50`.
  */
-const DEEP: Record<string, 'resnet18' | 'resnet34' | 'resnet50' | undefined> = {
+const DEEP: Record<string, 'resnet18' | 'resnet34' | 'resnet50' | 'vit-tiny' | undefined> = {
   'image 2 distill': 'resnet34',
   'image 3 pretrain': 'resnet18',
+  'image 1 pretrain': 'vit-tiny',
   'image 5 pretrain': 'resnet50',
+  'image 11 pretrain': 'vit-tiny',
   'audio 1 autoencode': 'resnet18',
+  'audio 0 distill': 'vit-tiny',
 };
-const encoder = (random: Random, name: 'small-resnet' | NonNullable<(typeof DEEP)[string]> = 'small-resnet') => ({
-  name,
-  width: width(random),
-  ...stem(random),
-  ...(random.bernoulli(0.2) && { seRatio: oneOf(random, [0.01, 0.25, 1]) }),
-  ...(name === 'resnet50' && { skRatio: oneOf(random, [0.01, 1]) }),
+const transformer = (random: Random) => ({
+  name: 'vit-tiny' as const,
+  width: random.integer(4, 8),
+  patch: random.integer(4, 12),
+  ...(random.bernoulli(0.5) && { pooling: oneOf(random, ['class', 'mean'] as const) }),
+  ...(random.bernoulli(0.3) && { positions: oneOf(random, ['sine-cosine', 'learnt'] as const) }),
+  ...(random.bernoulli(0.5) && { stochasticDepth: oneOf(random, [0, 0.2, 0.9]) }),
 });
+const encoder = (random: Random, name: 'small-resnet' | NonNullable<(typeof DEEP)[string]> = 'small-resnet') =>
+  name === 'vit-tiny'
+    ? transformer(random)
+    : {
+        name,
+        width: width(random),
+        ...stem(random),
+        ...(random.bernoulli(0.2) && { seRatio: oneOf(random, [0.01, 0.25, 1]) }),
+        ...(name === 'resnet50' && { skRatio: oneOf(random, [0.01, 1]) }),
+      };
 const projection = (random: Random) => ({
   layers: random.integer(1, 5),
   hidden: width(random, 8),
@@ -166,9 +180,14 @@ async function family(modality: SampleShape['modality'], seed: number): Promise<
       kind: 'pretrain',
       method,
       ...views(random, method, modality),
-      encoder: encoder(random, DEEP[`${modality} ${seed} pretrain`]),
+      encoder: {
+        ...encoder(random, DEEP[`${modality} ${seed} pretrain`]),
+        // Learnt positions are for views of one size.
+        ...(MULTI_CROP.includes(method) && { positions: undefined }),
+      },
       projection: head,
       predictorHidden: width(random, 8),
+      ...(method === 'swav' && { queueSize: random.integer(16, 40) }),
       probe,
       ...common(),
     },
@@ -218,6 +237,24 @@ async function family(modality: SampleShape['modality'], seed: number): Promise<
     },
     dataset,
   );
+  if (seed === 0)
+    await runOf(
+      {
+        ...common(),
+        kind: 'autoencode',
+        variant: 'masked',
+        encoder: { ...transformer(random), patch: 4 },
+        masking: {
+          ratio: oneOf(random, [0.05, 0.5, 0.95]),
+          blocks: 1,
+          heads: random.integer(1, 4),
+          headWidth: random.integer(4, 9),
+          normalise: random.bernoulli(0.5),
+        },
+        gridImages: 2,
+      },
+      dataset,
+    );
   if (modality === 'image') await segmentations(dataset.manifest.sample, pretrained, seed, random);
   if (!isFirst) return;
   await runOf({ kind: 'interpolate', dataset: 'noise', from: PARENT, points: 3, samples: 2 }, dataset, autoencoder);

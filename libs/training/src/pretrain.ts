@@ -84,9 +84,9 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
         const ofEachSize = sizes.map((alike) => viewsOfEach(sample, samples, alike, random));
         return method.readsLabels ? [...ofEachSize, tf.tensor1d(gatherLabels(data.train, rows), 'int32')] : ofEachSize;
       },
-      objective: (batch) => {
+      objective: (batch, rates) => {
         const [first, ...others] = batch.slice(0, sizes.length) as [tf.Tensor4D, ...tf.Tensor4D[]];
-        return method.objective(first, batch[sizes.length] as tf.Tensor1D | undefined, others);
+        return method.objective(first, batch[sizes.length] as tf.Tensor1D | undefined, others, rates);
       },
       evaluate: async (pause) => {
         const metrics = await judge(spec, views, encoder, data, tellProbe, pause);

@@ -1,6 +1,8 @@
 /** Inputs of a run: its dataset, and the networks of its parent. */
 import {
+  gridOf,
   sampleAt,
+  transformerOf,
   type Autoencode,
   type DatasetManifest,
   type Encoder,
@@ -18,6 +20,8 @@ import path from 'node:path';
 import { assignTensors, readTensors, writeTensors, type StoredTensor } from './checkpoint.js';
 import { buildEncoder, featureWidth } from './networks/encoder.js';
 import { buildClassifier, buildProjectionHead } from './networks/heads.js';
+import { resizedPositions } from './networks/positions.js';
+import { Positions } from './networks/transformer.js';
 import { initialise, weightsOf } from './networks/weights.js';
 import { TrainingError, type TrainContext } from './session.js';
 import { withAverages } from './weight-averages.js';
@@ -107,10 +111,24 @@ export async function readParent(
   return { ...model, tensors: withAverages((await readTensors(inputs.parentCheckpoint)).tensors) };
 }
 
-/** A network with the parent's weights, built for samples that may be of another size. */
-export function restored<Model extends LayersModel>(model: Model, { tensors }: ParentModel): Model {
-  assignTensors(tensors, weightsOf(model));
+/**
+ * A network with the parent's weights, built for samples that may be of another size. Learnt positions of another size
+ * are interpolated.
+ */
+export function restored<Model extends LayersModel>(model: Model, parent: ParentModel): Model {
+  assignTensors(withPositionsFor(model, parent), weightsOf(model));
   return model;
+}
+
+function withPositionsFor(model: LayersModel, { state, tensors }: ParentModel): ParentModel['tensors'] {
+  const layer = model.layers.find((each) => each instanceof Positions);
+  const key = `${model.name}/positions/positions`;
+  const stored = tensors.get(key);
+  if (!layer || !stored) return tensors;
+  const { grid, pooling } = layer.settings;
+  const from = gridOf(transformerOf(state.encoder)!.patch, inputShape(state.sample));
+  const positions = resizedPositions(stored, { from, to: grid, before: pooling === 'class' ? 1 : 0 });
+  return new Map([...tensors, [key, positions]]);
 }
 
 /** The first layers of the parent's projection head, on its encoder. */

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { CompiledStep } from './compiled-step.js';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
 import { turn } from './evaluation.js';
+import { drawsInSteps, withStepSeed } from './networks/step-seed.js';
 import { weightsOf, type NamedWeight } from './networks/weights.js';
 import { createOptimizer, learningRateOf, type Optimizer } from './optimizers.js';
 import type { Recipe, Terms } from './recipe.js';
@@ -125,6 +126,8 @@ export class Session<Batch extends tf.Tensor[]> {
   private readonly compiled: CompiledStep;
   private readonly cursor: BatchCursor;
   private views: Random;
+  /** Whether layers draw while they learn: then each step gets a seed. */
+  private readonly isSeeded: boolean;
   private step = 0;
   private evaluationDue: boolean;
   private last: Record<string, number> = {};
@@ -151,6 +154,7 @@ export class Session<Batch extends tf.Tensor[]> {
     this.learningRateOf = learningRateOf(recipe);
     const state = [...this.variables(), ...weightsOf(...(recipe.frozen ?? []))].map(({ variable }) => variable);
     const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0, 0).length, recipe.rates?.(0).length ?? 0];
+    this.isSeeded = drawsInSteps(recipe.models);
     this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state, context.workDir);
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
     this.views = Random.seeded(recipe.seed, 'views');
@@ -267,7 +271,10 @@ export class Session<Batch extends tf.Tensor[]> {
     const rows = this.cursor.next();
     return tf.tidy(() => {
       const rates = [...this.optimizer.rates(learningRate, this.step), ...(this.recipe.rates?.(this.step) ?? [])];
-      return this.compiled.run([...rates.map((rate) => tf.scalar(rate)), ...this.recipe.batch(rows, this.views)]);
+      const batch = this.recipe.batch(rows, this.views);
+      const draw = (): number => this.views.integer(0, 2 ** 31 - 1);
+      const seed = this.isSeeded ? [tf.tensor1d([draw(), draw()], 'int32')] : [];
+      return this.compiled.run([...rates.map((rate) => tf.scalar(rate)), ...seed, ...batch]);
     });
   }
 
@@ -276,11 +283,13 @@ export class Session<Batch extends tf.Tensor[]> {
     const { optimizer, recipe } = this;
     const optimizerRates = inputs.slice(0, ofOptimizer) as tf.Scalar[];
     const rates = inputs.slice(ofOptimizer, ofOptimizer + ofRecipe) as tf.Scalar[];
-    const batch = inputs.slice(ofOptimizer + ofRecipe) as Batch;
+    const ofStep = inputs.slice(ofOptimizer + ofRecipe);
+    const seed = this.isSeeded ? (ofStep.shift() as tf.Tensor1D) : undefined;
+    const batch = ofStep as Batch;
     let kept: [string, tf.Scalar][] = [];
     const variables = this.trainable.map(({ variable }) => variable);
     const { value: loss, grads } = tf.variableGrads(() => {
-      const { loss: minimised, ...others } = recipe.objective(batch, rates);
+      const { loss: minimised, ...others } = withStepSeed(seed, () => recipe.objective(batch, rates));
       // Scalars beside the loss are kept: the tape would dispose of them when it ends.
       kept = Object.entries(others).map(([name, scalar]) => [name, tf.keep(scalar)]);
       return minimised;

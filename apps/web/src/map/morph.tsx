@@ -19,7 +19,7 @@ export function Morph({ latent, ends, onClose }: { latent: Latent; ends: readonl
   const [chosen, choose] = useState<string>();
   const autoencoders = useLive(['runs', 'autoencoders', file.dataset], async () =>
     (await client.runs({ kind: ['autoencode'], status: ['succeeded'], limit: 200 })).items.filter(
-      ({ spec }) => 'dataset' in spec && spec.dataset === file.dataset,
+      ({ spec }) => spec.kind === 'autoencode' && spec.variant !== 'masked' && spec.dataset === file.dataset,
     ),
   );
   const own = autoencoders.data?.find(({ id }) => run.spec.kind === 'embed' && id === run.spec.from);

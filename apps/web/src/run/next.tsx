@@ -19,7 +19,9 @@ export function nextKinds({ kind, spec }: Pick<Run, 'kind' | 'spec'>): RunKind[]
   // Of what was only looked at there is no dataset.
   if (spec.kind === 'prepare-dataset') return spec.dryRun ? [] : ['pretrain', 'autoencode'];
   const segments = spec.kind === 'finetune' && spec.task === 'segmentation';
-  return followers(kind).filter((next) => !(next === 'distill' && segments));
+  // Of what is masked there is no latent vector to walk in.
+  const isMasked = spec.kind === 'autoencode' && spec.variant === 'masked';
+  return followers(kind).filter((next) => !(next === 'distill' && segments) && !(next === 'interpolate' && isMasked));
 }
 
 const followers = (kind: RunKind): RunKind[] =>

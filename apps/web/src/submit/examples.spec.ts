@@ -18,6 +18,7 @@ test.each([
   [{ kind: 'finetune', dataset: 'digits', from: ID, steps: 5, task: 'segmentation' }, TRAINED],
   [{ kind: 'autoencode', dataset: 'digits' }, [...TRAINED, 'interpolate']],
   [{ kind: 'import-model', name: 'net', path: 'net.safetensors' }, ['pretrain', ...TRAINED]],
+  [{ kind: 'autoencode', dataset: 'digits', variant: 'masked', encoder: { name: 'vit-tiny' } }, TRAINED],
   [{ kind: 'export', from: ID }, []],
 ])('%j leads to what belongs to it, filled in so that it is valid', (spec, kinds) => {
   const run = runOf(spec);

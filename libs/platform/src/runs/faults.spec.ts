@@ -1,6 +1,6 @@
 import { RunSpec, type DatasetManifest, type SampleShape } from '#libs/contracts';
 import { describe, expect, test } from 'vitest';
-import { datasetFaults } from './faults.js';
+import { datasetFaults, parentFaults } from './faults.js';
 
 const sum = '0'.repeat(64);
 const unlabelled: DatasetManifest = {
@@ -39,6 +39,33 @@ describe('a dataset without labels', () => {
     const [fault] = faultsOf(spec);
     expect(fault?.path.join('.')).toBe(path);
     expect(fault?.message).toMatch(message);
+  });
+});
+
+describe('a parent whose networks do not suit is refused in `from`', () => {
+  const told = (spec: object, parent: object) =>
+    parentFaults(
+      RunSpec.parse({ dataset: 'photos', from, ...spec }),
+      undefined,
+      { spec: RunSpec.parse({ dataset: 'photos', ...parent }), sample: undefined },
+      (...field) => field,
+    ).map(({ path, message }) => `${path.join('.')}: ${message}`);
+  const encoder = { name: 'vit-tiny' };
+
+  test('a masked autoencoder, to walk in its latent space', () => {
+    expect(told({ kind: 'interpolate' }, { kind: 'autoencode', variant: 'masked', encoder })).toEqual([
+      'from: expected an autoencoder with a latent vector, got a masked one, which has none',
+    ]);
+    expect(told({ kind: 'interpolate' }, { kind: 'autoencode', encoder })).toEqual([]);
+  });
+
+  test('a transformer, to segment by', () => {
+    const segmenting = { kind: 'finetune', task: 'segmentation' };
+    expect(told(segmenting, { kind: 'pretrain', encoder })).toEqual([
+      'from: expected a parent with maps of several resolutions for segmentation, got one of vit-tiny',
+    ]);
+    expect(told(segmenting, { kind: 'pretrain' })).toEqual([]);
+    expect(told({ kind: 'finetune' }, { kind: 'pretrain', encoder })).toEqual([]);
   });
 });
 

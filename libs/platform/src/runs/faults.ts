@@ -6,6 +6,7 @@ import {
   sampleText,
   isOfSounds,
   strataOf,
+  transformerOf,
   type Augmentation,
   type DatasetManifest,
   type Encoder,
@@ -217,6 +218,26 @@ const sizeFaults = (size: number | undefined, sample: SampleShape, place: (strin
     ? [{ path: place, message: 'expected no size: the dataset is of sounds' }]
     : [];
 
+/** What a parent's networks can't be used for. */
+function networkFaults(spec: RunSpec, parent: RunSpec, at: At): Fault[] {
+  if (spec.kind === 'interpolate' && parent.kind === 'autoencode' && parent.variant === 'masked')
+    return [
+      {
+        path: at('from'),
+        message: 'expected an autoencoder with a latent vector, got a masked one, which has none',
+      },
+    ];
+  const encoder = 'encoder' in parent ? parent.encoder : undefined;
+  if (spec.kind === 'finetune' && spec.task === 'segmentation' && encoder && transformerOf(encoder))
+    return [
+      {
+        path: at('from'),
+        message: `expected a parent with maps of several resolutions for segmentation, got one of ${encoder.name}`,
+      },
+    ];
+  return [];
+}
+
 /** Faults that only the parent in `from` can show. */
 export function parentFaults(
   spec: RunSpec,
@@ -240,6 +261,7 @@ export function parentFaults(
   }
   if (spec.kind === 'distill' && parent.spec.kind === 'finetune' && parent.spec.task !== 'classification')
     faults.push({ path: at('from'), message: 'expected a teacher that classifies, got one that segments' });
+  faults.push(...networkFaults(spec, parent.spec, at));
   if (sample && parent.sample) {
     const essence = (shape: SampleShape) => {
       if (spec.kind === 'interpolate') return sampleText(shape);

@@ -42,8 +42,8 @@ interface Representation {
 }
 
 /**
- * The parent's latent codes where it is an autoencoder, else its encoder's features; and what its classifier says,
- * where it has one of these classes. Leaves no tensor.
+ * The parent's latent codes where it is an autoencoder that has them, else its encoder's features; and what its
+ * classifier says, where it has one of these classes. Leaves no tensor.
  */
 export async function featuresOf(
   spec: Embed,
@@ -54,7 +54,9 @@ export async function featuresOf(
 ): Promise<{ points: Points; classified: Int32Array | undefined }> {
   const parent = await readParent(inputs, spec);
   const { models, represent, domain, classes } =
-    parent.state.kind === 'autoencode' ? codesOf(parent, split) : await outputsOf(spec, inputs, parent, split);
+    parent.state.kind === 'autoencode' && parent.state.variant !== 'masked'
+      ? codesOf(parent, split)
+      : await outputsOf(spec, inputs, parent, split);
   try {
     const collected = await collect(seenAt(split, parent.state.size), rows, represent, pause, domain);
     const width = collected.shape[1] - classes;

@@ -152,6 +152,9 @@ describe('what other runtimes compute is what the networks here compute', () => 
     [{ name: 'resnet50', width: 4, stem: 'imagenet', skRatio: 0.5, seRatio: 0.5 }, image(32, 39, 3), true],
     [{ name: 'small-resnet', width: 4, padding: 'symmetric' }, sound, true],
     [{ name: 'resnet18', width: 4, stem: 'imagenet', normalisation }, image(32, 38, 3), true],
+    [{ name: 'vit-tiny', width: 4, patch: 8, normalisation }, image(20, 16, 3), true],
+    [{ name: 'vit-tiny', width: 5, patch: 8, pooling: 'mean', stochasticDepth: 0.3 }, sound, true],
+    [{ name: 'vit-tiny', width: 4, patch: 8, positions: 'learnt' }, image(16, 16, 1), true],
   ])(
     '%o on %o, with its projection head (factor at the end: %s)',
     async (architecture, sample, affineEnd) => {
@@ -211,6 +214,7 @@ describe('what other runtimes compute is what the networks here compute', () => 
     ['denoising', 'small-resnet', image(16, 16, 3)],
     ['variational', 'small-resnet', image(28, 28, 1)],
     ['plain', 'resnet18', image(33, 20, 3)],
+    ['plain', 'vit-tiny', image(33, 20, 3)],
   ] as const)('a %s autoencoder with a %s of %o', async (variant, name, sample) => {
     const architecture = { encoder: { name, width: 4 }, latent: 5, variant, domain: 'spectrogram' } as const;
     const autoencoder = buildAutoencoder(architecture, sample);
@@ -306,14 +310,15 @@ test('only the formats that were asked for are written', async () => {
   expect(metrics).toEqual({ 'export/files': 1, 'export/bytes': (await readFile(files.get('encoder.onnx')!)).length });
 });
 
-test.each<[string, State['variant']]>([
-  ['pretrain', undefined],
-  ['autoencode', 'plain'],
-  ['autoencode', 'variational'],
-])('an export of %s (%s) leaves no tensor behind', async (kind, variant) => {
+test.each<[string, State['variant'], Encoder['name']]>([
+  ['pretrain', undefined, 'small-resnet'],
+  ['pretrain', undefined, 'vit-tiny'],
+  ['autoencode', 'plain', 'small-resnet'],
+  ['autoencode', 'variational', 'small-resnet'],
+])('an export of %s (%s, %s) leaves no tensor behind', async (kind, variant, name) => {
   const sample = image(8, 8, 1);
   const architecture = {
-    encoder: { name: 'small-resnet', width: 4 },
+    encoder: { name, width: 4 },
     latent: 3,
     variant: variant ?? 'plain',
     domain: 'spectrogram',
@@ -321,7 +326,8 @@ test.each<[string, State['variant']]>([
   const models = variant
     ? buildAutoencoder(architecture, sample).models
     : [buildEncoder(architecture.encoder, inputShape(sample))];
-  const once = () => exported({ kind: kind as 'pretrain', sample, ...(variant && architecture) }, models);
+  const once = () =>
+    exported({ kind: kind as 'pretrain', sample, encoder: architecture.encoder, ...(variant && architecture) }, models);
   await once();
   const before = tf.memory().numTensors;
   await once();

@@ -3,7 +3,14 @@
  * model back and compares it with the network. That ONNX files give the same, to 1e-4 by onnxruntime, is for the tests
  * to show, for every kind of network: no run loads one.
  */
-import { architectureOf, type ExportModel, type RunResult, type TrainerInputs } from '#libs/contracts';
+import {
+  architectureOf,
+  transformerOf,
+  type Encoder,
+  type ExportModel,
+  type RunResult,
+  type TrainerInputs,
+} from '#libs/contracts';
 import { logMelSettings, Random, readWhole } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
@@ -15,7 +22,9 @@ import { writeSafetensors } from '../checkpoint.js';
 import { buildSegmenter, pyramidOf } from '../networks/segmenter.js';
 import { weightsOf } from '../networks/weights.js';
 import { onnxOf } from './onnx.js';
+import { portable } from './portable.js';
 import { BATCH_NORM_EPSILON } from '../networks/operations.js';
+import { LAYER_NORM_EPSILON } from '../networks/token-operations.js';
 import { readParent, restored, storedNetworks, type ModelState, type ParentModel } from '../run-inputs.js';
 import { breathe, TrainingError, type TrainContext } from '../session.js';
 
@@ -98,7 +107,8 @@ async function handOver(name: string, { workDir, store }: TrainContext): Promise
 /** The parent's networks. The caller owns their weights. */
 function networksOf(parent: ParentModel): Network[] {
   const { state } = parent;
-  if (state.kind === 'autoencode') return autoencoderNetworks(parent);
+  const isMasked = state.variant === 'masked';
+  if (state.kind === 'autoencode' && !isMasked) return autoencoderNetworks(parent);
   const { encoder: trunk, head, classifier } = storedNetworks(parent);
   const encoder: Network = {
     name: 'encoder',
@@ -106,7 +116,7 @@ function networksOf(parent: ParentModel): Network[] {
     model: layers.model({ inputs: trunk.inputs, outputs: trunk.outputs[1]!, name: 'encoder' }),
     outputs: ['features'],
   };
-  if (state.kind === 'pretrain' || state.kind === 'import-model')
+  if (state.kind === 'pretrain' || state.kind === 'import-model' || isMasked)
     return [
       encoder,
       ...(head
@@ -231,6 +241,17 @@ function aboutOf({ name, does, model, outputs }: Network, state: ModelState) {
     architecture: { kind, encoder, task, projection, headLayers, latent, variant, domain },
   };
 }
+/** What else the layout of an encoder's weights tells. */
+function ownOf(encoder: Encoder): string {
+  if (transformerOf(encoder))
+    return (
+      `; layer normalisation adds ${LAYER_NORM_EPSILON}; qkv: queries, keys and values side by side, each of all ` +
+      'heads; positions of sines and cosines are no weights'
+    );
+  return architectureOf(encoder).padding === 'symmetric'
+    ? ', but of convolutions and pools of stride 2 (kernel - 1) / 2 zeros at both ends'
+    : '';
+}
 type About = ReturnType<typeof aboutOf>;
 
 /** Metadata as text, for formats that have no other. */
@@ -246,7 +267,8 @@ const WRITE: Record<
 > = {
   tfjs: async ({ name, model }, about, folder) => {
     const [topology, weights] = [`${name}.model.json`, `${name}.weights.bin`];
-    await model.save(
+    const written = portable(model);
+    await written.model.save(
       tf.io.withSaveHandler(async ({ weightData, weightSpecs, ...artifacts }) => {
         const manifest = [{ paths: [weights], weights: weightSpecs! }];
         await writeFile(path.join(folder, weights), new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData)));
@@ -257,16 +279,14 @@ const WRITE: Record<
         return { modelArtifactsInfo: { dateSaved: new Date(), modelTopologyType: 'JSON' } };
       }),
     );
+    written.release();
     return [topology, weights];
   },
   safetensors: async ({ name, model }, about, folder) => {
     const file = `${name}.safetensors`;
     const layout =
       'convolution kernels [height, width, in, out], dense kernels [in, out]; batch normalisation adds ' +
-      `${BATCH_NORM_EPSILON} to the variance; padding as TensorFlow's SAME` +
-      (architectureOf(about.architecture.encoder).padding === 'symmetric'
-        ? ', but of convolutions and pools of stride 2 (kernel - 1) / 2 zeros at both ends'
-        : '');
+      `${BATCH_NORM_EPSILON} to the variance; padding as TensorFlow's SAME${ownOf(about.architecture.encoder)}`;
     const tensors = weightsOf(model).map(({ key, variable }) => ({ key: key.slice(model.name.length + 1), variable }));
     await writeSafetensors(path.join(folder, file), tensors, () => ({
       format: 'latent-loom',

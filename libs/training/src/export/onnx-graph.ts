@@ -1,4 +1,6 @@
 /** An ONNX graph while it grows. */
+import type * as tf from '@tensorflow/tfjs-core';
+import type { layers } from '@tensorflow/tfjs-layers';
 import type { Attribute, OnnxConstant, OnnxNode } from './onnx-format.js';
 
 /** Nodes and constants as they are added, each under a name of its own. */
@@ -51,3 +53,18 @@ export class Graph {
 
 /** `from`, …, `to` - 1 */
 export const axes = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+/** One use of a layer. Shapes are those of tfjs, channels last, the batch null. */
+export interface Use {
+  layer: layers.Layer;
+  name: string;
+  settings: Readonly<Record<string, unknown>>;
+  inputs: readonly string[];
+  inputShapes: readonly (readonly number[])[];
+  outputShape: readonly number[];
+  graph: Graph;
+}
+
+export const weightOf = (layer: layers.Layer, name: string): tf.Tensor | undefined =>
+  layer.weights.find(({ originalName }) => originalName.split('/').at(-1) === name)?.read();
+export const valuesOf = (weight: tf.Tensor): Float32Array => weight.dataSync<'float32'>();

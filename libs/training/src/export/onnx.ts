@@ -3,26 +3,14 @@
  * tensors of three axes and more have their channels first, as ONNX's operators want them.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import type { layers, LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
+import type { LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
 import { encodeOnnx } from './onnx-format.js';
-import { axes, Graph } from './onnx-graph.js';
+import { axes, Graph, valuesOf, weightOf, type Use } from './onnx-graph.js';
+import { TOKEN_WRITERS } from './onnx-tokens.js';
 import { TrainingError } from '../session.js';
-
-type Layer = layers.Layer;
 
 /** Most bytes of a protobuf message. */
 const LARGEST = 2 ** 31 - 1;
-
-/** One use of a layer. Shapes are those of tfjs, channels last, the batch null. */
-interface Use {
-  layer: Layer;
-  name: string;
-  settings: Readonly<Record<string, unknown>>;
-  inputs: readonly string[];
-  inputShapes: readonly (readonly number[])[];
-  outputShape: readonly number[];
-  graph: Graph;
-}
 
 const refuse = ({ layer }: Pick<Use, 'layer'>, expected: string, got: string): never => {
   throw new TrainingError(
@@ -39,18 +27,26 @@ function requireSetting(use: Use, key: string, known: readonly unknown[]): void 
     refuse(use, `${key} ${known.join(' or ')}`, JSON.stringify(value));
 }
 
-const weightOf = (layer: Layer, name: string): tf.Tensor | undefined =>
-  layer.weights.find(({ originalName }) => originalName.split('/').at(-1) === name)?.read();
-const valuesOf = (weight: tf.Tensor): Float32Array => weight.dataSync<'float32'>();
 const perAxis = (value: unknown, count: number): number[] =>
   Array.isArray(value) ? (value as number[]) : Array<number>(count).fill(value as number);
 
 const ACTIVATIONS: Readonly<Record<string, string>> = { relu: 'Relu', sigmoid: 'Sigmoid', tanh: 'Tanh' };
 
 function activated(use: Use, value: string): string {
-  requireSetting(use, 'activation', ['linear', ...Object.keys(ACTIVATIONS)]);
+  if (use.settings['activation'] === 'gelu') return gelu(use, value);
+  requireSetting(use, 'activation', ['linear', ...Object.keys(ACTIVATIONS), 'gelu']);
   const operator = ACTIVATIONS[String(use.settings['activation'])];
   return operator ? use.graph.add(operator, `${use.name}/${String(use.settings['activation'])}`, [value]) : value;
+}
+
+/** x / 2 · (1 + erf(x / √2)) */
+function gelu({ name, graph }: Use, value: string): string {
+  const own = `${name}/gelu`;
+  const number = (part: string, at: number) => graph.floats(`${own}/${part}`, [1], Float32Array.of(at));
+  const scaled = graph.add('Mul', `${own}/scaled`, [value, number('root', Math.SQRT1_2)]);
+  const shifted = graph.add('Add', `${own}/shifted`, [graph.add('Erf', `${own}/erf`, [scaled]), number('one', 1)]);
+  const half = graph.add('Mul', `${own}/half`, [value, number('half_of', 0.5)]);
+  return graph.add('Mul', own, [half, shifted]);
 }
 
 /** What TensorFlow puts before and behind an axis with `same`: as much as the last window lacks, the odd one behind. */
@@ -110,7 +106,10 @@ function convolution(use: Use): string {
 
 function dense(use: Use): string {
   const { layer, name, inputs, inputShapes, graph } = use;
-  if (inputShapes[0]!.length !== 2) refuse(use, 'vectors', `inputs of shape [${inputShapes[0]!.join(', ')}]`);
+  const rank = inputShapes[0]!.length;
+  if (rank !== 2 && rank !== 3)
+    refuse(use, 'vectors, or rows of them', `inputs of shape [${inputShapes[0]!.join(', ')}]`);
+  if (rank === 3) return activated(use, denseOfRows(use));
   const [kernel, bias] = [weightOf(layer, 'kernel')!, weightOf(layer, 'bias')];
   return activated(
     use,
@@ -120,6 +119,16 @@ function dense(use: Use): string {
       ...(bias ? [graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))] : []),
     ]),
   );
+}
+
+function denseOfRows({ layer, name, inputs, graph }: Use): string {
+  const [kernel, bias] = [weightOf(layer, 'kernel')!, weightOf(layer, 'bias')];
+  const rows = graph.channelsLast(`${name}/in`, inputs[0]!, 3);
+  const product = graph.add('MatMul', name, [rows, graph.floats(`${name}/kernel`, kernel.shape, valuesOf(kernel))]);
+  const shifted = bias
+    ? graph.add('Add', `${name}/shifted`, [product, graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))])
+    : product;
+  return graph.channelsFirst(name, shifted, 3);
 }
 
 function normalization(use: Use): string {
@@ -281,6 +290,7 @@ const WRITERS: Readonly<Record<string, (use: Use) => string>> = {
   AveragePooling2D: windowed('AveragePool'),
   GlobalAveragePooling1D: pooled,
   GlobalAveragePooling2D: pooled,
+  ...TOKEN_WRITERS,
 };
 
 /**

@@ -51,6 +51,53 @@ export function placeInTorchvision(key: string, encoder: Encoder): Place {
   };
 }
 
+const BLOCK_PARTS: Readonly<Record<string, string>> = {
+  norm1: 'norm1',
+  qkv: 'attn.qkv',
+  proj: 'attn.proj',
+  norm2: 'norm2',
+  mlp1: 'mlp.fc1',
+  mlp2: 'mlp.fc2',
+};
+
+/**
+ * The place in timm's vision transformers of a weight `block4_qkv/kernel`: `blocks.3.attn.qkv.weight`. Dense layers lie
+ * there as [out, in], positions and the class's token with an axis of one before. `lastNorm`: what the last
+ * normalisation is called, `fc_norm` where it follows the mean over tokens.
+ */
+export function placeInTimm(key: string, lastNorm: string): Place {
+  const [layer, parameter] = key.split('/') as [string, string];
+  if (layer === 'positions') {
+    const before = parameter === 'class_token' ? [0, 1] : [0];
+    return {
+      name: parameter === 'class_token' ? 'cls_token' : 'pos_embed',
+      shape: (own) => [...before.map(() => 1), ...own],
+      turned: (values) => tf.squeeze(values, before),
+    };
+  }
+  const weight = parameter === 'kernel' || parameter === 'gamma' ? 'weight' : 'bias';
+  const turn = { shape: (own: readonly number[]) => [...own], turned: (values: tf.Tensor) => values };
+  if (layer === 'patches')
+    return parameter === 'kernel'
+      ? {
+          name: 'patch_embed.proj.weight',
+          shape: ([height, width, from, to]) => [to!, from!, height!, width!],
+          turned: (values) => tf.transpose(values, [2, 3, 1, 0]),
+        }
+      : { name: 'patch_embed.proj.bias', ...turn };
+  const [, block, part] = /^block(\d+)_(.+)$/.exec(layer) ?? [];
+  const name = block === undefined ? lastNorm : `blocks.${Number(block) - 1}.${BLOCK_PARTS[part!]!}`;
+  if (parameter !== 'kernel') return { name: `${name}.${weight}`, ...turn };
+  return {
+    name: `${name}.weight`,
+    shape: ([from, to]) => [to!, from!],
+    turned: (values) => tf.transpose(values),
+  };
+}
+
+/** What timm's files have beside the encoder: the classifier. */
+export const isBesideTimm = (name: string): boolean => /^head\.(weight|bias)$/.test(name);
+
 /** What such files have beside the encoder: the classifier, and how many batches a normalisation has seen. */
 export const isBesideTorchvision = (name: string): boolean => /^fc\.(weight|bias)$|\.num_batches_tracked$/.test(name);
 

@@ -1,11 +1,18 @@
 /** An encoder with the weights of a file: all of them fit, or none is taken. */
-import { Encoder, SampleShape, type ImportModel, type Normalisation } from '#libs/contracts';
+import {
+  Encoder,
+  SampleShape,
+  TRANSFORMERS,
+  transformerOf,
+  type ImportModel,
+  type Normalisation,
+} from '#libs/contracts';
 import { inputShape, InvalidDataError, named } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { buildEncoder } from '../networks/encoder.js';
 import { weightsOf } from '../networks/weights.js';
-import { isBesideTorchvision, placeInOwn, placeInTorchvision, type Place } from './names.js';
+import { isBesideTimm, isBesideTorchvision, placeInOwn, placeInTimm, placeInTorchvision, type Place } from './names.js';
 import type { SafetensorsFile } from './safetensors.js';
 
 /** Of ImageNet, in RGB: what torchvision's and timm's weights were trained with. */
@@ -48,15 +55,77 @@ export async function encoderFrom(
   }
 }
 
+/** @throws InvalidDataError where none is given and none is known */
+function normalisationFor(channels: number, given: Normalisation | undefined): Normalisation {
+  const normalisation = given ?? (channels === 3 ? IMAGENET : undefined);
+  if (!normalisation || ![1, channels].includes(normalisation.mean.length))
+    throw new InvalidDataError(
+      `expected a \`normalisation\` (--mean, --std) for ${channels} channels, got ` +
+        `${normalisation ? `one for ${normalisation.mean.length}` : 'none'}`,
+    );
+  return normalisation;
+}
+
+/**
+ * A file with timm's names of a vision transformer: width, squares and size are those of its first layer and its
+ * positions. Without a token for the class its features are the mean over squares.
+ */
+function describedAsTransformer(
+  { tensors }: SafetensorsFile,
+  { path, normalisation: given }: Pick<ImportModel, 'path' | 'normalisation'>,
+  name: (typeof TRANSFORMERS)[number],
+): Described {
+  const shapeOf = (tensor: string, axes: number): readonly number[] => {
+    const { shape } = tensors.get(tensor) ?? {};
+    if (shape?.length !== axes)
+      throw new InvalidDataError(
+        `expected a tensor ${tensor} of ${axes} axes of ${name} in ${path}, ` +
+          `${shape ? `got [${shape.join(', ')}]` : `found ${named([...tensors.keys()])}`}`,
+      );
+    return shape;
+  };
+  const [width = 0, channels = 0, patch = 0, other = 0] = shapeOf('patch_embed.proj.weight', 4);
+  const [, places = 0] = shapeOf('pos_embed', 3);
+  const pooling = tensors.has('cls_token') ? 'class' : 'mean';
+  const side = Math.sqrt(places - (pooling === 'class' ? 1 : 0));
+  const heads = transformerOf(Encoder.parse({ name }))!.heads;
+  if (patch !== other || !Number.isInteger(side) || side === 0 || (channels !== 1 && channels !== 3))
+    throw new InvalidDataError(
+      `expected ${path} to be of square images of 1 or 3 channels, got squares of ${patch} x ${other}, ${channels} ` +
+        `channels and ${places} positions`,
+    );
+  const normalisation = normalisationFor(channels, given);
+  const parsed = Encoder.safeParse({ name, width: width / heads, patch, pooling, positions: 'learnt', normalisation });
+  if (!parsed.success)
+    throw new InvalidDataError(
+      `expected patch_embed.proj.weight of ${name} to give ${heads} times 4 to 256 channels, and squares of 2 to 64, ` +
+        `got [${[width, channels, patch, other].join(', ')}] in ${path}`,
+    );
+  const lastNorm = tensors.has('fc_norm.weight') ? 'fc_norm' : 'norm';
+  return {
+    architecture: parsed.data,
+    sample: { modality: 'image', height: side * patch, width: side * patch, channels },
+    placeOf: (key) => placeInTimm(key, lastNorm),
+    isBeside: isBesideTimm,
+  };
+}
+
+const transformerNamed = (name: string): (typeof TRANSFORMERS)[number] | undefined =>
+  TRANSFORMERS.find((each) => each === name);
+
 /** A file with torchvision's names: width, stem and channels are those of its first convolution. */
 function describedAs(
-  { tensors }: SafetensorsFile,
+  file: SafetensorsFile,
   { path, as: name, normalisation: given }: Pick<ImportModel, 'path' | 'as' | 'normalisation'>,
 ): Described {
   if (name === undefined)
     throw new InvalidDataError(
-      `expected \`as\` (--as) with ${path}, which says of itself no network: one of torchvision's, such as resnet50`,
+      `expected \`as\` (--as) with ${path}, which says of itself no network: one of torchvision's, such as resnet50, ` +
+        "or a vision transformer of timm's, such as vit-small",
     );
+  const transformer = transformerNamed(name);
+  if (transformer) return describedAsTransformer(file, { path, normalisation: given }, transformer);
+  const { tensors } = file;
   const first = tensors.get('conv1.weight');
   if (!first)
     throw new InvalidDataError(
@@ -68,12 +137,7 @@ function describedAs(
     throw new InvalidDataError(
       `expected conv1.weight of shape [width, 1 or 3, 7, 7], or with 3 x 3, got [${first.shape.join(', ')}]`,
     );
-  const normalisation = given ?? (channels === 3 ? IMAGENET : undefined);
-  if (!normalisation || ![1, channels].includes(normalisation.mean.length))
-    throw new InvalidDataError(
-      `expected a \`normalisation\` (--mean, --std) for ${channels} channels, got ` +
-        `${normalisation ? `one for ${normalisation.mean.length}` : 'none'}`,
-    );
+  const normalisation = normalisationFor(channels, given);
   const parsed = Encoder.safeParse({ name, width, stem, padding: 'symmetric', normalisation });
   if (!parsed.success)
     throw new InvalidDataError(`expected conv1.weight to give 4 to 256 channels, got ${width} in ${path}`);

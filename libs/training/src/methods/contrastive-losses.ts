@@ -2,8 +2,8 @@
  * Losses that pull two views of a sample together and push those of other samples apart. Rows are normalised here;
  * `accuracy` is how often a row finds its own counterpart the most similar of all that it is compared with.
  */
-import { kernel, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
+import { rowsAt } from '../networks/operations.js';
 import { accuracyOf, crossEntropy, meanLogSumExp, softCrossEntropy, unitRows } from '../objectives.js';
 
 export interface Contrast {
@@ -59,19 +59,6 @@ export function decoupledContrast(z: tf.Tensor2D, temperature: number): Contrast
     accuracy: accuracyOf(logits, partner),
   };
 }
-
-/** The rows of x at these indices, which tfjs's own operation would read. x: [M, …], indices: int32 [N] → [N, …] */
-export const rowsAt = <T extends tf.Tensor>(x: T, indices: tf.Tensor1D): T =>
-  kernel(
-    'GatherV2',
-    {
-      Tparams: typeAttribute(x.dtype === 'int32' ? 'TF_INT32' : 'TF_FLOAT'),
-      Tindices: typeAttribute('TF_INT32'),
-      Taxis: typeAttribute('TF_INT32'),
-      batch_dims: { type: 'int', value: 0 },
-    },
-    [x, indices, tf.scalar(0, 'int32')],
-  )[0] as T;
 
 /**
  * Supervised contrastive loss (Khosla et al. 2020, eq. 2, the sum over positives outside the logarithm), as the mean

@@ -20,9 +20,14 @@ export interface Method {
   /**
    * Named terms, `loss` the one that is minimised. views: [2N, H, W, C], those of sample i at rows i and i + N; labels:
    * int32 [N], where the method reads them. Of a method that learns from several views, as many as are of the first
-   * one's size, those of view v at rows v·N and on, and `others`: those of each other size.
+   * one's size, those of view v at rows v·N and on, and `others`: those of each other size. `rates`: as scalars.
    */
-  objective(views: tf.Tensor4D, labels: tf.Tensor1D | undefined, others: readonly tf.Tensor4D[]): Terms;
+  objective(
+    views: tf.Tensor4D,
+    labels: tf.Tensor1D | undefined,
+    others: readonly tf.Tensor4D[],
+    rates: readonly tf.Scalar[],
+  ): Terms;
   rates?(step: number): number[];
   afterUpdate?(rates: readonly tf.Scalar[]): void;
 }

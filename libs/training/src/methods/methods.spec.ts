@@ -27,6 +27,31 @@ const specOf = (method: (typeof METHODS)[number]) =>
     ...(MULTI_CROP.includes(method) && { views: crops, prototypes: 10 }),
   }) as z.input<typeof RunSpec>;
 
+test('swav with a queue, stopped and resumed, ends in the weights of a whole run, and leaves no tensor', async () => {
+  // Three steps fill the queues; from then on they count.
+  const spec = { ...specOf('swav'), batchSize: 12, queueSize: 36, swav: { queueFromEpoch: 0 } } as z.input<
+    typeof RunSpec
+  >;
+  const whole = await run(spec);
+  const before = tf.memory().numTensors;
+  const first = await run(spec, { stopAt: 4 });
+  const { tensors } = await readTensors(first.files.get('checkpoint')!);
+  const second = await run(spec, { checkpoint: first.files.get('checkpoint')! });
+  expect(tf.memory().numTensors).toBe(before);
+  await expectSameModel(second, whole);
+  expect(curvesOf(first, second)).toEqual(curvesOf(whole));
+  expect([tensors.get('queue_0')!.shape[0], tensors.get('queue_1')!.shape[0]]).toEqual([36, 36]);
+  const late = await run({ ...spec, swav: { queueFromEpoch: 1 } } as z.input<typeof RunSpec>);
+  expect(late.metrics['train/loss']).not.toBe(whole.metrics['train/loss']);
+}, 120_000);
+
+test('views of several sizes are refused for learnt positions, which are for one', async () => {
+  const encoder = { name: 'vit-tiny', width: 4, patch: 4, positions: 'learnt' };
+  await expect(run({ ...specOf('dino'), encoder } as z.input<typeof RunSpec>)).rejects.toThrow(
+    /expected views of one size for an encoder with learnt positions, .* got 12 x 12, 9 x 9/,
+  );
+});
+
 describe.each(others)('%s', (method) => {
   // Protects exact resume: losing a worker must not change what a run learns.
   test('stopped and resumed ends in the weights and curves of an uninterrupted run, and leaves no tensor', async () => {

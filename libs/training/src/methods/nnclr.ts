@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { withoutGradient } from '../networks/operations.js';
+import { rowsAt, withoutGradient } from '../networks/operations.js';
 import { forward } from '../networks/weights.js';
 import { unitRows } from '../objectives.js';
-import { batchContrast, meanOf, rowsAt } from './contrastive-losses.js';
+import { batchContrast, meanOf } from './contrastive-losses.js';
 import { contrastTerms, halves, newPredictor, project, type Learner, type Method } from './method.js';
 import { newQueue } from './queue.js';
 

@@ -81,6 +81,49 @@ describe('swapped assignments', () => {
   });
 });
 
+// SwAV's main_swav.py (torch 2.15.0, doubles) at the same settings, the queue before the scores of the batch.
+describe('swapped assignments with a queue', () => {
+  const queued = (wave: (x: number) => number, down: number, across: number, start: number) =>
+    tf.tensor2d(
+      Array.from({ length: 5 }, (_, i) =>
+        Array.from({ length: K }, (_unused, j) => wave(down * i + across * j + start)),
+      ),
+    );
+  const earlier = (count: number) => ({
+    scores: [queued(Math.sin, 1.9, 0.6, 0.8), queued(Math.cos, 0.4, 2.1, 0.6)] as const,
+    count: tf.scalar(count),
+  });
+
+  test.each([
+    [
+      2,
+      2.773305313,
+      [
+        [-0.19344692, 0.18728619, 0.00468852, 3e-8, 2e-8, 0.00147216],
+        [1.24350791, -1.24337371, -0.00019268, 0, 3e-8, 5.846e-5],
+      ],
+    ],
+    [
+      4,
+      7.514617054,
+      [
+        [-0.06448231, 0.06242873, 0.00156284, 1e-8, 1e-8, 0.00049072],
+        [0.41450264, -0.4144579, -6.423e-5, 0, 1e-8, 1.949e-5],
+        [-0.06417893, -0.75687895, 0.13998855, 0.40540969, 0.24297271, 0.03268694],
+        [0.53485754, -0.76872629, -6.452e-5, 0.21610417, 0.0178299, -8e-7],
+      ],
+    ],
+  ])('of %i views, with gradients', (count, loss, gradients) => {
+    const found = judged(count, (scores) => swappedAssignments(scores, N, 0.1, ASSIGNMENT, earlier(1)).loss);
+    expect(Math.abs(found.loss - loss)).toBeLessThan(2e-5);
+    gradients.forEach((each, view) => expectWithin(found.gradients[view]!, each));
+    const [alone, uncounted] = [undefined, earlier(0)].map(
+      (each) => judged(count, (scores) => swappedAssignments(scores, N, 0.1, ASSIGNMENT, each).loss).loss,
+    );
+    expect(uncounted).toBe(alone);
+  });
+});
+
 // lightly 1.6.0: DINOLoss(output_dim=6, teacher_temp=0.04, warmup_teacher_temp=0.04, student_temp=0.1).
 describe('self-distillation', () => {
   const centre = () => tf.zeros<tf.Rank.R2>([1, K]);

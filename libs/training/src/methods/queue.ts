@@ -14,14 +14,17 @@ export interface Queue {
   push(outputs: tf.Tensor2D): void;
 }
 
-/** Begins with random directions, drawn from the run's seed (MoCo, builder.py). */
-export function newQueue({ queueSize: size = QUEUE_SIZE, projection: { output }, seed }: Pretrain): Queue {
-  const random = Random.seeded(seed, 'queue');
+/** Begins with random directions, drawn from the run's seed (MoCo, builder.py). `key`: its name in checkpoints. */
+export function newQueue(
+  { queueSize: size = QUEUE_SIZE, projection: { output }, seed }: Pretrain,
+  key = 'queue',
+): Queue {
+  const random = Random.seeded(seed, key);
   const values = Float32Array.from({ length: size * output }, () => random.normal(0, 1));
   const rows = tf.tidy(() => tf.variable(unitRows(tf.tensor2d(values, [size, output])), false));
   return {
     rows,
-    memory: { key: 'queue', variable: rows },
+    memory: { key, variable: rows },
     push: (outputs) => {
       const fresh = unitRows(outputs);
       const count = fresh.shape[0];

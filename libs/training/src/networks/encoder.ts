@@ -1,5 +1,5 @@
-/** The residual encoder of images and spectrograms. */
-import { architectureOf, type Architecture, type Encoder } from '#libs/contracts';
+/** The encoder of images and spectrograms: a residual network, or a transformer. */
+import { architectureOf, transformerOf, type Architecture, type Encoder } from '#libs/contracts';
 import type * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import {
@@ -15,6 +15,7 @@ import {
   type Symbolic,
 } from './layers.js';
 import { excite, mixture } from './channel-weights.js';
+import { buildTransformer } from './transformer.js';
 
 type Block = Architecture['blocks'][number];
 
@@ -66,9 +67,11 @@ function residualBlock(x: Symbolic, name: string, block: Block, architecture: Ar
 }
 
 /**
- * Inputs [N, H, W, C] about [0, 1] → feature map [N, s, s, F] and its mean over places [N, F], the representation h.
+ * Inputs [N, H, W, C] about [0, 1] → feature map [N, s, s, F] and the representation h [N, F]: the map's mean over
+ * places, or what a transformer's `pooling` makes.
  */
 export function buildEncoder(encoder: Encoder, inputShape: readonly [number, number, number]): layers.LayersModel {
+  if (transformerOf(encoder)) return buildTransformer(encoder, inputShape);
   const architecture = architectureOf(encoder);
   const { stem, pool, blocks, padding } = architecture;
   const images = layers.input({ shape: [...inputShape], name: 'images' });

@@ -206,3 +206,16 @@ export function withoutGradient<T extends tf.Tensor>(x: tf.Tensor, compute: (x: 
   });
   return constant(x);
 }
+
+/** The rows of x at these indices, which tfjs's own operation would read. x: [M, …], indices: int32 [N] → [N, …] */
+export const rowsAt = <T extends tf.Tensor>(x: T, indices: tf.Tensor1D): T =>
+  kernel(
+    'GatherV2',
+    {
+      Tparams: typeAttribute(x.dtype === 'int32' ? 'TF_INT32' : 'TF_FLOAT'),
+      Tindices: typeAttribute('TF_INT32'),
+      Taxis: typeAttribute('TF_INT32'),
+      batch_dims: { type: 'int', value: 0 },
+    },
+    [x, indices, tf.scalar(0, 'int32')],
+  )[0] as T;
