@@ -286,7 +286,7 @@ describe('commands', () => {
     expect(text.stdout).toContain('notes     x\\x1b]0;owned\\x07\\x1b[2J\n');
     for (const { stdout, stderr } of [text, json])
       for (const order of '\u001b\u0007') expect(stdout + stderr).not.toContain(order);
-    expect(parsed<Run>(json.stdout).notes).toBe(notes);
+    expect(parsed<{ notes: string }>(json.stdout).notes).toBe(notes);
   });
 
   test('a worker that takes no runs says why', async () => {
