@@ -50,7 +50,7 @@ export const withoutSplit = (path: string): string =>
     .join(' ');
 
 /** A folder whose name says a split, and beside it another word: `seg` of `seg_train`. */
-export interface SplitMember {
+interface SplitMember {
   split: SplitWord;
   rest: string;
 }
