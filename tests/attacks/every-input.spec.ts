@@ -25,6 +25,8 @@ const WRONG: [what: string, value: unknown][] = [
   ['nothing', null],
   ['an object', { some: { other: 'pp' } }],
   ['a list', ['pp']],
+  ['a name that every object has', 'constructor'],
+  ['what every object begins with', '__proto__'],
 ];
 /** How the library says what its schemas refuse. */
 const OF_THE_LIBRARY = /^(Invalid|Too (big|small)|Unrecognized|Required|Expected)|, received |discriminator/;

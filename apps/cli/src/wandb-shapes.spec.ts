@@ -115,6 +115,10 @@ describe('a file in the shape of public ones', () => {
       `early_terminate: ${JSON.stringify(early)}\nparameters:\n  lr: {<<: *a, max: 0.2}\n`;
     expect(read(text(policy)).spec.early_terminate).toMatchObject(policy);
     expect(read(text(null)).spec.early_terminate).toBeUndefined();
+    const { s: _, ...without } = policy;
+    const counted = read(text(without));
+    expect(counted.spec.early_terminate).toMatchObject({ ...without, s: 3 });
+    expect(counted.notes).toContain('early_terminate.s: 3, as many as lie below max_iter');
     const both = read(text({ ...policy, min_iter: 3 }));
     expect(both.notes).toContain('early_terminate.min_iter: set aside');
     expect(both.spec.parameters[LR]).toEqual({ min: 0.001, max: 0.2, distribution: 'uniform' });
@@ -229,7 +233,27 @@ describe('a file in the shape of public ones', () => {
     expect(notes).toContain('_defaults: set aside, sweeps have no such key');
   });
 
+  test('truth as YAML of before and Python write it', () => {
+    const { of, notes } = read(
+      'method: grid\nmetric: {name: accuracy}\nparameters:\n  optimizer: {value: sgd}\n' +
+        '  nesterov: {values: [yes, "False"]}\n',
+    );
+    expect(of('pretrain.optimizer.nesterov')).toEqual([true, false]);
+    expect(notes).toContain('nesterov: the text "yes" is read as true');
+  });
+
   test.each<[string, string, RegExp]>([
+    [
+      'two names of one field',
+      'parameters: {lr: {value: 1}, a.lr: {value: 2}}\n',
+      /one name for .* lr and a\.lr: map: /,
+    ],
+    [
+      'a name of JavaScript’s',
+      'parameters: {constructor: {values: [1, 2]}}\n',
+      /parameters\.constructor: expected a name/,
+    ],
+    ['an augmentation of that', 'parameters: {aug: {values: [constructor]}}\n', /parameters\.aug: .*got "constructor"/],
     ['a list of parameters', 'parameters: [{lr: {values: [1]}}]\n', /^f\.yaml:3:13: parameters: expected a mapping/],
     ['no values', 'parameters: {lr: {values: []}}\n', /learningRate\.values: .*1/],
     [

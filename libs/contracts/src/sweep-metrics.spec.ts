@@ -35,6 +35,13 @@ describe('the metric of a sweep', () => {
     expect(faults[0]).toMatch(/^metric\.name: expected a metric that a stage of this sweep reports \(/);
   });
 
+  test('of stages that are of no kind is refused as any other', () => {
+    for (const kind of ['constructor', '__proto__', 7, null, undefined])
+      expect(faultsOf({ name: 'eval/knn' }, { stages: { p: { kind } } })).toEqual([
+        'metric.name: expected a metric that a stage of this sweep reports (none does), got eval/knn',
+      ]);
+  });
+
   test('is taken where any stage reports it', () => {
     for (const name of ['eval/knn', 'eval/accuracy', 'eval/loss'])
       expect(faultsOf({ name }, { stages: { ...PRETRAIN, ...FINETUNE } })).toEqual([]);

@@ -71,7 +71,7 @@ type Goal = 'maximize' | 'minimize';
 
 /** What stages of these kinds report, each once. */
 export const reportedBy = (kinds: readonly unknown[]): string[] => [
-  ...new Set(kinds.flatMap((kind) => REPORTED[kind as RunKind] ?? [])),
+  ...new Set(kinds.flatMap((kind) => (Object.hasOwn(REPORTED, kind as string) ? REPORTED[kind as RunKind] : []))),
 ];
 
 /** Words of a name, the last one first. */

@@ -93,6 +93,9 @@ const FIELDS: Record<string, string> = {
   aug: 'augmentation',
 };
 
+/** What a table has under a name, and not what every object has. */
+const entry = <T>(table: Record<string, T>, name: string): T | undefined =>
+  Object.hasOwn(table, name) ? table[name] : undefined;
 const plain = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
 
 /** Groups of settings that are of no training: `log.steps` is not how long one takes. */
@@ -119,7 +122,7 @@ export function fieldNamed(name: string, kind: RunKind): string | undefined {
       const camel = end
         .map((part) => part.replaceAll(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase()))
         .join('.');
-      return [FIELDS[plain(end.join(''))], camel];
+      return [entry(FIELDS, plain(end.join(''))), camel];
     })
     .find((field) => field !== undefined && fieldAt(kind, field));
 }
@@ -140,7 +143,7 @@ const WORDS: Record<string, Record<string, string>> = {
 
 /** The word that a field chooses among which a text means, however it is written; undefined where there is none. */
 export function wordNamed(field: string, words: readonly string[], text: string): string | undefined {
-  const meant = WORDS[field]?.[plain(text)];
+  const meant = entry(entry(WORDS, field) ?? {}, plain(text));
   return words.find((word) => word === meant || plain(word) === plain(text));
 }
 
@@ -184,7 +187,7 @@ export function metricNamed(name: string, kinds: readonly RunKind[]): string | u
     .split(/[^a-z0-9]/)
     .filter((each) => !QUALIFIERS.has(each));
   const word = METRIC_NAMES.find(([pattern]) => pattern.test(words.join('')))?.[1];
-  return word && kinds.toReversed().flatMap((kind) => METRICS[word]![kind] ?? [])[0];
+  return word && kinds.toReversed().flatMap((kind) => entry(METRICS[word]!, kind) ?? [])[0];
 }
 
 const AUGMENTATION_NAMES: Record<string, keyof Augmentation> = {
@@ -215,6 +218,6 @@ const AUGMENTATION_NAMES: Record<string, keyof Augmentation> = {
 /** `crop+jitter` as the augmentations that it names, each in its default strength; undefined where one is none. */
 export function augmentationNamed(text: string): Record<string, object> | undefined {
   if (plain(text) === 'none') return {};
-  const names = text.split(/[+,|&]/).map((name) => AUGMENTATION_NAMES[plain(name)]);
+  const names = text.split(/[+,|&]/).map((name) => entry(AUGMENTATION_NAMES, plain(name)));
   return names.includes(undefined) ? undefined : Object.fromEntries(names.map((name) => [name!, {}]));
 }

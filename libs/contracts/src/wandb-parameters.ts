@@ -2,7 +2,7 @@
 import type { RunKind } from './run-spec.js';
 import { Optimizer } from './run-settings.js';
 import { distributionOf, Parameter } from './search-space.js';
-import { fieldAt } from './stage-fields.js';
+import { fieldAt, type StageField } from './stage-fields.js';
 import { augmentationNamed, fieldNamed, wordNamed } from './wandb-names.js';
 
 export interface WandbOptions {
@@ -74,8 +74,10 @@ class ParameterReader {
     else if (target === undefined) {
       const way = `map it (\`map: {${name}: <field>}\`, or null to set it aside)`;
       this.refuse(path, `expected a name that a field of ${stage} has, got ${mapped ?? name}: ${way}`);
-    } else if (other !== undefined) this.refuse(path, `expected one name for ${target}, got ${other} and ${name}`);
-    else {
+    } else if (other !== undefined) {
+      const way = `map: {${name}: null} sets it aside`;
+      this.refuse(path, `expected one name for ${target}, got ${other} and ${name}: ${way}`);
+    } else {
       this.names.set(target, name);
       this.places.set(target, path);
       if (target !== name) this.notes.push(`${name} → ${target}`);
@@ -118,7 +120,11 @@ class ParameterReader {
     const field = fieldAt(this.options.stages[of]!['kind'] as RunKind, fieldPath)!;
     const one = (value: unknown) => {
       if (fieldPath === 'augmentation') return this.augmentation(name, value);
-      return this.word(name, fieldPath, field.words, value) ?? this.number(name, value);
+      return (
+        this.word(name, fieldPath, field.words, value) ??
+        this.truth(name, field, value) ??
+        numberIn(name, value, this.notes)
+      );
     };
     const made: Given = {};
     for (const [key, value] of Object.entries(given)) {
@@ -187,8 +193,12 @@ class ParameterReader {
     return [isMapping(set) && typeof set['name'] === 'string' ? set['name'] : 'adam'];
   }
 
-  private number(name: string, value: unknown): unknown {
-    return numberIn(name, value, this.notes);
+  /** What YAML of before, and Python, write for true and false. */
+  private truth(name: string, field: StageField, value: unknown): boolean | undefined {
+    const meant = typeof value === 'string' ? TRUTHS.get(value.toLowerCase()) : undefined;
+    if (meant === undefined || field.takes(value) || !field.takes(meant)) return undefined;
+    this.notes.push(`${name}: the text "${String(value)}" is read as ${meant}`);
+    return meant;
   }
 
   /** Values without those that come again. */
@@ -210,6 +220,10 @@ class ParameterReader {
   }
 }
 
+const TRUTHS = new Map<string, boolean>([
+  ...['yes', 'on', 'true'].map((word) => [word, true] as const),
+  ...['no', 'off', 'false'].map((word) => [word, false] as const),
+]);
 const OPTIMIZERS = fieldAt('pretrain', 'optimizer.name')!.words;
 /** Whether an optimiser has a setting of its own, by the path of that; not so of those that all may be told. */
 const takesSetting = (name: string, setting: string): boolean =>

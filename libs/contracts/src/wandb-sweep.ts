@@ -74,7 +74,12 @@ function stoppingOf(policy: Given, stages: WandbOptions['stages'], notes: string
     notes.push('early_terminate: set aside, it stops pretrainings and there is none');
     return undefined;
   }
-  const { min_iter: least, max_iter: most } = policy;
+  const { min_iter: least, max_iter: most, s, eta = 3 } = policy;
+  if (typeof most === 'number' && typeof eta === 'number' && least === undefined && s === undefined && eta > 1) {
+    const bands = Math.max(1, Math.floor(Math.log(most) / Math.log(eta) + 1e-9));
+    notes.push(`early_terminate.s: ${bands}, as many as lie below max_iter: the file has none`);
+    return { ...policy, s: bands };
+  }
   if (least === undefined || most === undefined) return policy;
   notes.push('early_terminate.min_iter: set aside, max_iter counts');
   return Object.fromEntries(Object.entries(policy).filter(([key]) => key !== 'min_iter'));
