@@ -4,8 +4,9 @@ import { readFile } from 'node:fs/promises';
 import type { Page } from 'playwright-core';
 import sharp from 'sharp';
 import { expect, test } from 'vitest';
-import { accessibilityFaults } from '../support/browser.js';
+import { accessibilityFaults, practiceFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
+import { asksToHear, checkLimits, handsOut, hasHeard, showsUsage } from '../support/page-checks.js';
 import { LONG, prepareStripes, pretraining, SHORT, small } from '../support/small-runs.js';
 
 /** Of all that comes over the line, the answers of the API among it. */
@@ -103,25 +104,20 @@ describeInBrowser('the dashboard', () => {
     await page.getByText('12 trials, 19 new runs').waitFor();
     await page.getByRole('button', { name: 'Submit', exact: true }).click();
     await page.getByRole('heading', { name: 'pairs-of-views' }).waitFor();
+    await page.getByText('Notify me').click();
+    await page.getByRole('checkbox', { name: 'when it ends' }).check();
+    await page.keyboard.press('Escape');
     await page
       .getByRole('img', { name: /Heat map of accuracy on 10 % of the labels for crop, blur; the (best|highest) is/ })
       .waitFor({ timeout: 250_000 });
     await page.getByRole('heading', { name: 'Which views need the fewest labels' }).waitFor();
     await page.locator('.title .status.succeeded').waitFor({ timeout: 250_000 });
+    await page.getByRole('status').getByRole('link', { name: 'pairs-of-views: succeeded' }).waitFor();
     expect(await page.locator('.figure svg').count()).toBeGreaterThanOrEqual(3);
     // Two for each cell of the heat map.
     expect(await page.locator('.figure').first().locator('rect').count()).toBeGreaterThanOrEqual(8);
-    for (const [kind, start] of [
-      ['SVG', '<svg'],
-      ['PNG', '\x89PNG'],
-      ['CSV', ',crop,blur'],
-    ] as const) {
-      const [download] = await Promise.all([
-        page.waitForEvent('download'),
-        page.getByRole('button', { name: `Which views go together as ${kind}` }).click(),
-      ]);
-      expect((await readFile(await download.path())).toString('latin1').slice(0, 40)).toContain(start);
-    }
+    await handsOut(page, 'Which views go together', ',crop,blur');
+    await checkLimits(page, 'Which views need the fewest labels');
     await page.getByRole('tab', { name: /Trials/ }).click();
     await page.getByText('19 runs fill').waitFor();
   });
@@ -151,6 +147,7 @@ describeInBrowser('the dashboard', () => {
     await page.locator('.title .status.running').waitFor({ timeout: 30_000 });
     const before = await steps();
     await expect.poll(steps, { timeout: 30_000 }).toBeGreaterThan(before);
+    await showsUsage(page);
     await page.getByRole('button', { name: 'Cancel long-one' }).click();
     await page.locator('.title .status.cancelled').waitFor({ timeout: 30_000 });
     await expect
@@ -306,6 +303,7 @@ describeInBrowser('the dashboard', () => {
     const page = await dashboard.open(`#/runs/${id}`);
     await expect.poll(() => page.title(), { timeout: 20_000 }).toMatch(/^long-and-cancelled, (queued|running) · /);
     await page.getByRole('tabpanel', { name: 'Curves' }).waitFor();
+    await asksToHear(page, 'long-and-cancelled');
     await page.getByRole('button', { name: 'Cancel long-and-cancelled' }).focus();
     await page.keyboard.press('Enter');
     await stack.ended(id, 'cancelled');
@@ -314,6 +312,7 @@ describeInBrowser('the dashboard', () => {
     expect(await page.evaluate<string>('document.activeElement.getAttribute("aria-label")')).toBe(
       'Actions on long-and-cancelled',
     );
+    await hasHeard(page, 'long-and-cancelled');
 
     await page.emulateMedia({ forcedColors: 'active' });
     await page.goto(`${stack.client.url}/#/runs?status=succeeded,early_stopped`);
@@ -374,6 +373,9 @@ describeInBrowser('the dashboard', () => {
       ['#/datasets/stripes', 'stripes'],
       ['#/add-dataset', 'Add a dataset'],
       ['#/machines', 'Workers'],
+      ['#/models', 'Models'],
+      ['#/add-model', 'Add a model'],
+      ['#/notices', 'Notices'],
       ['#/new', 'New sweep or run'],
       ...(sweep
         ? ([
@@ -389,6 +391,7 @@ describeInBrowser('the dashboard', () => {
       await page.getByRole('heading', { name: heading, level: 1 }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
       faults.push(...(await accessibilityFaults(page, hash)));
+      faults.push(...(await practiceFaults(page)).map((fault) => `${hash}: ${fault}`));
     }
     expect(faults).toEqual([]);
   });

@@ -75,6 +75,7 @@ export async function openPage(
   });
   context.setDefaultTimeout(60_000);
   const page = await context.newPage();
+  await followIssues(page, wrong);
   page.on('pageerror', (error) => wrong.push(`fault: ${error.stack ?? error.message}`));
   page.on('console', (message) => {
     const expected = restarts ? /ERR_|status of (422|503)/ : /ERR_INTERNET_DISCONNECTED|status of (404|409|422)/;
@@ -88,27 +89,97 @@ export async function openPage(
   return { context, page };
 }
 
-/** What axe finds against WCAG 2.1 AA in a page, and whether it is wider than its window; `where` is told with each. */
+/** Rules of axe beside those of WCAG 2.1 AA by which Lighthouse scores the accessibility of a page. */
+const LIGHTHOUSE_RULES = [
+  'accesskeys',
+  'aria-allowed-role',
+  'aria-dialog-name',
+  'aria-text',
+  'aria-treeitem-name',
+  'heading-order',
+  'image-redundant-alt',
+  'label-content-name-mismatch',
+  'landmark-one-main',
+  'meta-viewport',
+  'skip-link',
+  'tabindex',
+  'table-duplicate-name',
+  'target-size',
+];
+
+/**
+ * What axe finds against WCAG 2.1 AA and Lighthouse’s further rules in a page, and whether it is wider than its window;
+ * `where` is told with each.
+ */
 export async function accessibilityFaults(page: Page, where: string): Promise<string[]> {
   await page.evaluate(axe.source);
-  const faults = await page.evaluate(async (place) => {
-    const { violations } = await (
-      globalThis as unknown as {
-        axe: {
-          run(options: object): Promise<{
-            violations: { id: string; help: string; nodes: { target: unknown; failureSummary: string }[] }[];
-          }>;
-        };
-      }
-    ).axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] });
-    return violations.map(
-      ({ id, help, nodes }) =>
-        `${place}: ${id}: ${help}: ${nodes
-          .slice(0, 3)
-          .map(({ target, failureSummary }) => `${String(target)} ${failureSummary}`)
-          .join(' | ')}`,
-    );
-  }, where);
+  const rules = Object.fromEntries(LIGHTHOUSE_RULES.map((rule) => [rule, { enabled: true }]));
+  const faults = await page.evaluate(
+    async ([place, further]) => {
+      const { violations } = await (
+        globalThis as unknown as {
+          axe: {
+            run(options: object): Promise<{
+              violations: { id: string; help: string; nodes: { target: unknown; failureSummary: string }[] }[];
+            }>;
+          };
+        }
+      ).axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], rules: further });
+      return violations.map(
+        ({ id, help, nodes }) =>
+          `${place}: ${id}: ${help}: ${nodes
+            .slice(0, 3)
+            .map(({ target, failureSummary }) => `${String(target)} ${failureSummary}`)
+            .join(' | ')}`,
+      );
+    },
+    [where, rules] as const,
+  );
   const tooWide = await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth');
   return tooWide > 0 ? [...faults, `${where} is ${tooWide} pixels wider than the window`] : faults;
 }
+
+/** What the browser tells of a page by itself that Lighthouse counts against its best practices. */
+const ISSUES = [
+  'BlockedByResponseIssue',
+  'ContentSecurityPolicyIssue',
+  'CookieIssue',
+  'DeprecationIssue',
+  'HeavyAdIssue',
+  'MixedContentIssue',
+  'QuirksModeIssue',
+];
+async function followIssues(page: Page, wrong: string[]): Promise<void> {
+  const session = await page.context().newCDPSession(page);
+  session.on('Audits.issueAdded', ({ issue }) => {
+    if (ISSUES.includes(issue.code)) wrong.push(`issue: ${issue.code} ${JSON.stringify(issue.details)}`);
+  });
+  await session.send('Audits.enable');
+}
+
+/**
+ * What Lighthouse scores as best practices and a page can break: its type and its encoding are declared, pictures are
+ * neither distorted nor blurred, and every field lets one paste. Faults, deprecated features and requests to elsewhere
+ * are watched for as long as a page is open (`openPage`).
+ */
+export const practiceFaults = (page: Page): Promise<string[]> =>
+  page.evaluate<string[]>(`(() => {
+    const faults = [];
+    if (document.doctype?.name !== 'html' || document.compatMode !== 'CSS1Compat') faults.push('no doctype');
+    if (document.characterSet !== 'UTF-8') faults.push('encoded as ' + document.characterSet);
+    for (const image of document.images) {
+      const { width, height } = image.getBoundingClientRect();
+      const { naturalWidth, naturalHeight } = image;
+      const { objectFit, imageRendering } = getComputedStyle(image);
+      if (width < 5 || height < 5 || naturalWidth < 5 || naturalHeight < 5) continue;
+      const told = (image.alt || image.src) + ' of ' + naturalWidth + ' x ' + naturalHeight + ' shown as ' +
+        Math.round(width) + ' x ' + Math.round(height);
+      if (objectFit === 'fill' && Math.abs(width - height * naturalWidth / naturalHeight) > Math.max(2, 0.05 * width))
+        faults.push('distorted: ' + told);
+      if (imageRendering === 'auto' && naturalWidth < 0.75 * width) faults.push('blurred: ' + told);
+    }
+    for (const field of document.querySelectorAll('input, textarea'))
+      if (!field.dispatchEvent(new ClipboardEvent('paste', { cancelable: true })))
+        faults.push('no pasting into ' + (field.name || field.id || field.type));
+    return faults;
+  })()`);
