@@ -1,7 +1,7 @@
 /** Runs that look at what others have learnt, or hand it on: nothing is trained. */
 import { z } from 'zod';
 import { SPLITS } from './dataset.js';
-import { DatasetReference, Encoder, Knn, Probe, RunId, Start } from './run-settings.js';
+import { DatasetReference, Encoder, Knn, Patches, Probe, RunId, Start } from './run-settings.js';
 import { evalSplit, labelFraction, noEncoderWithParent, seed } from './spec-fields.js';
 
 const fromCheckpoint = z
@@ -24,6 +24,9 @@ export const Evaluate = z
       .enum(['encoder', 'pixels'])
       .default('encoder')
       .describe('`pixels` leaves the network out: the control that says what the raw samples are worth.'),
+    patches: Patches.optional().describe(
+      `The features are the mean of those of patches. Left out: those of the whole image. ${Patches.description}`,
+    ),
     knn: Knn.prefault({}),
     probe: Probe.prefault({}),
     labelFraction,
@@ -38,6 +41,12 @@ export const Evaluate = z
         code: 'custom',
         path: ['features'],
         message: 'expected `from: null` and no encoder where the features are the raw samples',
+      });
+    if (spec.features === 'pixels' && spec.patches)
+      context.addIssue({
+        code: 'custom',
+        path: ['patches'],
+        message: 'expected no patches where the features are the raw samples',
       });
     if (spec.from === null && spec.checkpoint !== undefined)
       context.addIssue({

@@ -202,6 +202,7 @@ function pairsOf(spec: Pretrain): number {
     const queued = method === 'swav' ? 2 * (spec.queueSize ?? 0) : 0;
     return 12 * seen * batchSize * prototypes + queued * (12 * prototypes + 8 * output);
   }
+  if (method === 'emp-ssl') return 14 * (Array.isArray(spec.views) ? viewCount(spec.views) : 2) * output ** 2;
   const views = 2 * batchSize;
   if (method === 'moco-v2') return 8 * queueSize * (views + output);
   // Neighbours are constants: nothing of them is kept for the gradient.

@@ -50,7 +50,8 @@ export const Views = z
   .describe(
     'The two views of a sample, where they are not made alike: `[{augmentation: …}, {augmentation: …}]`, or a ' +
       'published pair by name, which the run keeps written out. In place of `augmentation`, which makes both. ' +
-      'SwAV and DINO take more than two, and small ones beside the large ones, which come first.',
+      'SwAV and DINO take more than two, and small ones beside the large ones, which come first; EMP-SSL takes ' +
+      'many of one size.',
   );
 
 /** `crop+flip+blur | crop+flip+solarize`: what makes each view. */

@@ -275,6 +275,17 @@ export const Ema = z.strictObject({ decay: z.number().min(0).max(0.999999).defau
 });
 export type Ema = z.infer<typeof Ema>;
 
+export const Patches = z
+  .strictObject({
+    count: z.int().min(1).max(128).default(16),
+    area: z.number().min(0.01).max(1).default(0.25).describe('Of a patch, in parts of the image.'),
+  })
+  .meta({
+    id: 'Patches',
+    description: 'Squares at random places of an image, the same ones each time, brought to the size of the image.',
+  });
+export type Patches = z.infer<typeof Patches>;
+
 const l2 = z.number().min(0).max(1000);
 export const Probe = z
   .strictObject({

@@ -78,6 +78,7 @@ const READ_BY: Record<string, readonly string[]> = {
   prototypes: ['swav', 'dino'],
   swav: ['swav'],
   dino: ['dino'],
+  emp: ['emp-ssl'],
   barlowTwins: ['barlow-twins'],
   vicreg: ['vicreg'],
   noise: ['denoising'],

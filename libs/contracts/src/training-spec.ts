@@ -10,6 +10,7 @@ import {
   Encoder,
   Knn,
   Optimizer,
+  Patches,
   Probe,
   Projection,
   RunId,
@@ -32,9 +33,12 @@ export const METHODS = [
   'nnclr',
   'swav',
   'dino',
+  'emp-ssl',
 ] as const;
 /** Methods that learn from more than two views of a sample, of several sizes: small ones beside two large ones. */
 export const MULTI_CROP: readonly (typeof METHODS)[number][] = ['swav', 'dino'];
+/** What EMP-SSL weighs, where a spec says nothing else (Tong et al. 2023). */
+export const EMP = { similarity: 200, epsilon: 0.2 };
 /** Rows of a method's queue, where a spec says nothing else. */
 export const QUEUE_SIZE = 4096;
 /** Prototypes of SwAV and DINO, where a spec says nothing else. */
@@ -49,8 +53,10 @@ function viewFaults(method: (typeof METHODS)[number], views: readonly View[]): s
       ? [`expected two views or more of the first one's size for ${method}, got one`]
       : [];
   }
+  const isFew = method === 'emp-ssl' ? count < 2 : count !== 2;
+  const many = method === 'emp-ssl' ? 'two views or more' : 'two views';
   return [
-    ...(count === 2 ? [] : [`expected two views of each sample for ${method}, got ${count}`]),
+    ...(isFew ? [`expected ${many} of each sample for ${method}, got ${count}`] : []),
     ...(sizes.length > 1
       ? [`expected views of one size for ${method}, got ${sizes.join(', ')}: ${MULTI_CROP.join(' and ')} take several`]
       : []),
@@ -124,6 +130,21 @@ export const Pretrain = z
       })
       .optional()
       .describe("DINO: temperature of the teacher's softmax, and weight of the old value in the centre of its scores."),
+    emp: z
+      .strictObject({
+        similarity: z.number().min(0).max(1e6).default(EMP.similarity),
+        epsilon: z.number().min(0.01).max(10).default(EMP.epsilon),
+      })
+      .optional()
+      .describe(
+        'EMP-SSL: weight of the similarity of a view and the mean of all views of its sample, beside the coding ' +
+          'rate, and the distortion (`epsilon`) up to which that is counted.',
+      ),
+    patches: Patches.optional().describe(
+      'Online evaluation by the mean of the features of patches, as EMP-SSL is evaluated. Left out: by the whole ' +
+        'image. ' +
+        Patches.description,
+    ),
     barlowTwins: z
       .strictObject({ lambda: weight.default(5e-3), scale: weight.default(1) })
       .prefault({})

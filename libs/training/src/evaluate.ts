@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { createHash } from 'node:crypto';
 import { judgeClasses, storeClassification } from './classification.js';
-import { accuracy, collect, representation, weightedKnn } from './evaluation.js';
+import { accuracy, collect, representation, representationByPatches, weightedKnn } from './evaluation.js';
 import { fitProbe, reportChoice, reportProbe } from './linear-probe.js';
 import { weightsOf } from './networks/weights.js';
 import { openData, reportNeighbours, startingEncoder } from './run-inputs.js';
@@ -32,9 +32,7 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     const encoder = start && own(start.encoder);
     const [train, evaluation] = [seenAt(data.train, start?.size), seenAt(data.evaluation, start?.size)];
     const before = encoder && weightsHash(encoder);
-    const represent = encoder
-      ? representation(encoder)
-      : (x: tf.Tensor4D): tf.Tensor2D => tf.reshape(x, [x.shape[0], -1]);
+    const represent = representing(spec, encoder);
     const rows = balancedRows(data.train, spec.knn.bankSize);
     const queries = own(await collect(evaluation, allRows(evaluation), represent, pause));
     const bank = own(await collect(train, rows, represent, pause));
@@ -77,6 +75,12 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
   } finally {
     for (const each of owned) each.dispose();
   }
+}
+
+/** What a sample's features are: the encoder's, of the whole or of patches, or the sample itself. */
+function representing({ patches, seed }: Evaluate, encoder: LayersModel | undefined): (x: tf.Tensor4D) => tf.Tensor2D {
+  if (!encoder) return (x) => tf.reshape(x, [x.shape[0], -1]);
+  return patches ? representationByPatches(encoder, patches, seed) : representation(encoder);
 }
 
 /** Digest of all weights, running averages too, in their order. */

@@ -1,5 +1,5 @@
-import type { Autoencode, Knn } from '#libs/contracts';
-import { gatherSamples, inputOf, inputShape, type SampleSplit } from '#libs/data';
+import type { Autoencode, Knn, Patches } from '#libs/contracts';
+import { gatherSamples, inputOf, inputShape, Random, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
@@ -55,6 +55,38 @@ export const representation =
   (encoder: LayersModel) =>
   (inputs: tf.Tensor4D): tf.Tensor2D =>
     encode(encoder, inputs, false).features;
+
+/**
+ * Inputs → the mean of the features [N, F] of so many patches at random places, brought to the size of the input (how
+ * EMP-SSL is evaluated, Tong et al. 2023, section 3). The same places for the same seed and the same inputs in a row.
+ */
+export function representationByPatches(
+  encoder: LayersModel,
+  { count, area }: Patches,
+  seed: number,
+): (inputs: tf.Tensor4D) => tf.Tensor2D {
+  const random = Random.seeded(seed, 'patches');
+  const side = Math.sqrt(area);
+  return (inputs) => {
+    const [rows, height, width] = inputs.shape;
+    const indices = tf.range(0, rows, 1, 'int32');
+    const featuresOf = (): tf.Tensor2D =>
+      tf.tidy(() => {
+        const corners = Array.from({ length: rows }, () => [random.uniform(), random.uniform()]);
+        const boxes = corners.map((at) => at.map((each) => each * (1 - side)));
+        const ends = boxes.map(([top, left]) => [top!, left!, top! + side, left! + side]);
+        const patches = tf.image.cropAndResize(inputs, tf.tensor2d(ends), indices, [height, width]);
+        return encode(encoder, patches, false).features;
+      });
+    let sum = featuresOf();
+    for (let i = 1; i < count; i++) {
+      const next = tf.tidy(() => tf.add<tf.Tensor2D>(sum, featuresOf()));
+      sum.dispose();
+      sum = next;
+    }
+    return tf.div(sum, count);
+  };
+}
 
 /**
  * Weighted k-nearest-neighbour classification (Wu et al. 2018): the k most similar vectors of the bank by cosine, as

@@ -122,6 +122,7 @@ function views(random: Random, method: (typeof METHODS)[number], modality: Sampl
   const view = () => ({ augmentation: oneOf(random, AUGMENTATIONS[modality]), ...size });
   const large = random.bernoulli(0.5) ? [view(), view()] : [{ ...view(), count: 2 }];
   const small = { ...view(), ...ofSize(random.integer(8, 12)), count: random.integer(1, 3) };
+  if (method === 'emp-ssl') return { views: [{ ...view(), count: random.integer(2, 5) }], patches: { count: 2 } };
   return { views: MULTI_CROP.includes(method) ? [...large, small] : large };
 }
 const stem = (random: Random) => ({

@@ -61,6 +61,7 @@ function rangeOf(key: string, shape: readonly number[]): [low: number, high: num
 test.each(LOSSES)('loss and gradients are MAE’s (normalise: %s)', (normalise, expected, gradients) => {
   const architecture = Encoder.parse({ name: 'vit-tiny', width: 4, patch: 4 });
   const masking = { ratio: 0.75, blocks: 2, heads: 2, headWidth: 4, normalise };
+  const atFirst = tf.memory().numTensors;
   const encoder = buildEncoder(architecture, [12, 12, 3]);
   const masked = buildMasked(encoder, architecture, masking);
   expect(masked.visible).toBe(2);
@@ -95,6 +96,8 @@ test.each(LOSSES)('loss and gradients are MAE’s (normalise: %s)', (normalise, 
   expect(tf.memory().numTensors).toBe(before);
   masked.decoder.dispose();
   encoder.dispose();
+  masked.trunk.dispose();
+  expect(tf.memory().numTensors).toBe(atFirst);
 });
 
 test('orders are as many of each kind, and have their ways back', () => {

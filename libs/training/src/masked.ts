@@ -94,6 +94,7 @@ export async function autoencodeMasked(
     return { metrics };
   } finally {
     session.dispose();
+    masked.trunk.dispose();
   }
 }
 

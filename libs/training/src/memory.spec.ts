@@ -109,6 +109,17 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
     },
   ],
   [
+    'EMP-SSL of many patches, and a wide head',
+    32,
+    {
+      ...pretrain,
+      method: 'emp-ssl',
+      encoder: { width: 8 },
+      projection: { layers: 2, hidden: 256, output: 512 },
+      views: [{ augmentation: { crop: {} }, count: 6 }],
+    },
+  ],
+  [
     'DINO with small views',
     32,
     {

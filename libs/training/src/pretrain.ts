@@ -31,6 +31,7 @@ import {
   collect,
   rankMe,
   representation,
+  representationByPatches,
   spreadOf,
   uniformity,
   weightedKnn,
@@ -194,7 +195,7 @@ async function judge(
     SampleSplit,
     SampleSplit,
   ];
-  const represent = representation(encoder);
+  const represent = spec.patches ? representationByPatches(encoder, spec.patches, spec.seed) : representation(encoder);
   const rows = balancedRows(train, spec.knn.bankSize);
   const owned: { dispose(): void }[] = [];
   const own = <T extends { dispose(): void }>(thing: T): T => {
@@ -223,7 +224,9 @@ async function judge(
       .map(({ augmentation, size }) =>
         own(
           tf.tidy(() =>
-            represent(viewsOf(evaluation.sample, gatherSamples(data.evaluation, some), augmentation, random, size)),
+            representation(encoder)(
+              viewsOf(evaluation.sample, gatherSamples(data.evaluation, some), augmentation, random, size),
+            ),
           ),
         ),
       ) as [tf.Tensor2D, tf.Tensor2D];

@@ -11,13 +11,19 @@ useTinyDataset();
 /** Those that train.spec.ts does not run. */
 const others = METHODS.filter((method) => method !== 'simclr' && !(method in specs));
 /** What a method logs beside its loss, where that is no accuracy. */
-const TERMS: Partial<Record<(typeof METHODS)[number], string>> = { swav: 'code_entropy', dino: 'teacher_entropy' };
+const TERMS: Partial<Record<(typeof METHODS)[number], string>> = {
+  swav: 'code_entropy',
+  dino: 'teacher_entropy',
+  'emp-ssl': 'coding_rate',
+};
 const FOLLOWED = /^(moco|dino)/;
 /** Small views beside large ones, for the methods that learn from both. */
 const crops = [
   { augmentation: { crop: {} }, count: 2, size: 12 },
   { augmentation: { crop: { maxArea: 0.5 }, flip: {} }, count: 3, size: 9 },
 ];
+/** Many patches of one size. */
+const patches = [{ augmentation: { crop: { minArea: 0.25, maxArea: 0.25 }, flip: {} }, count: 4 }];
 const specOf = (method: (typeof METHODS)[number]) =>
   ({
     ...specs['byol'],
@@ -25,6 +31,7 @@ const specOf = (method: (typeof METHODS)[number]) =>
     epochs: 1,
     probe: { maxIterations: 2 },
     ...(MULTI_CROP.includes(method) && { views: crops, prototypes: 10 }),
+    ...(method === 'emp-ssl' && { views: patches, patches: { count: 2 } }),
   }) as z.input<typeof RunSpec>;
 
 test('swav with a queue, stopped and resumed, ends in the weights of a whole run, and leaves no tensor', async () => {

@@ -2,6 +2,7 @@
 import { byol } from './byol.js';
 import { decoupledContrast, ntXent, supervisedContrast } from './contrastive-losses.js';
 import { dino } from './dino.js';
+import { empSsl } from './emp-ssl.js';
 import { contrastTerms, halves, project, type Learner, type Method } from './method.js';
 import { mocoV2, mocoV3 } from './moco.js';
 import { nnclr } from './nnclr.js';
@@ -47,5 +48,7 @@ export function methodOf(learner: Learner): Method {
       return swav(learner);
     case 'dino':
       return dino(learner);
+    case 'emp-ssl':
+      return empSsl(learner);
   }
 }

@@ -105,9 +105,11 @@ class Unmask extends layers.layers.Layer {
   }
 }
 
-/** Networks of a masked autoencoder. `encoder` is the one that runs go on with; `decoder` is let go of by them. */
+/** Networks of a masked autoencoder beside its encoder. */
 export interface Masked {
   decoder: layers.LayersModel;
+  /** The encoder's own blocks. They count who uses them: it is to be disposed of with the encoder. */
+  trunk: layers.LayersModel;
   /** How many squares of a sample the encoder sees. */
   visible: number;
   /** Images [N, H, W, C] → what the decoder makes of each square [N, L, patch²·C], from the first ones by `order`. */
@@ -147,6 +149,7 @@ export function buildMasked(
   });
   return {
     decoder,
+    trunk,
     visible,
     reproduce: (images, orders, training) => {
       const tokens = tokensOf.apply(images, { training }) as tf.Tensor3D;
