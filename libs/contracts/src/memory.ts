@@ -192,17 +192,19 @@ function numbersOf(
 const PREDICTING: readonly Pretrain['method'][] = ['byol', 'simsiam', 'moco-v3', 'nnclr'];
 const FOLLOWED: readonly Pretrain['method'][] = ['byol', 'moco-v2', 'moco-v3', 'dino'];
 
+const viewsSeen = ({ views }: Pretrain): number => (Array.isArray(views) ? viewCount(views) : 2);
+
 /** Similarities between all views of a batch, between them and a queue or prototypes, or between all dimensions. */
 function pairsOf(spec: Pretrain): number {
   const { method, batchSize, queueSize = QUEUE_SIZE } = spec;
   const { output } = spec.projection;
+  const seen = viewsSeen(spec);
   if (MULTI_CROP.includes(method)) {
-    const seen = Array.isArray(spec.views) ? viewCount(spec.views) : 2;
     const prototypes = spec.prototypes ?? PROTOTYPES;
     const queued = method === 'swav' ? 2 * (spec.queueSize ?? 0) : 0;
     return 12 * seen * batchSize * prototypes + queued * (12 * prototypes + 8 * output);
   }
-  if (method === 'emp-ssl') return 14 * (Array.isArray(spec.views) ? viewCount(spec.views) : 2) * output ** 2;
+  if (method === 'emp-ssl') return 14 * seen * output ** 2;
   const views = 2 * batchSize;
   if (method === 'moco-v2') return 8 * queueSize * (views + output);
   // Neighbours are constants: nothing of them is kept for the gradient.

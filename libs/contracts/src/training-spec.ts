@@ -120,8 +120,8 @@ export const Pretrain = z
       })
       .optional()
       .describe(
-        'SwAV: sharpness of the codes (`epsilon`, lower is sharper), iterations of Sinkhorn and Knopp, and the epoch, ' +
-          'counted from 0, before which a queue does not count.',
+        'SwAV: sharpness of the codes (`epsilon`, lower is sharper), iterations of Sinkhorn and Knopp, and the ' +
+          'epoch, counted from 0, before which a queue does not count.',
       ),
     dino: z
       .strictObject({

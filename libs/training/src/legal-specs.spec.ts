@@ -256,14 +256,21 @@ async function family(modality: SampleShape['modality'], seed: number): Promise<
       },
       dataset,
     );
-  if (modality === 'image') await segmentations(dataset.manifest.sample, pretrained, seed, random);
+  // A transformer has no maps of several resolutions to segment by.
+  const parent = DEEP[`${modality} ${seed} pretrain`] === 'vit-tiny' ? undefined : pretrained;
+  if (modality === 'image') await segmentations(dataset.manifest.sample, parent, seed, random);
   if (!isFirst) return;
   await runOf({ kind: 'interpolate', dataset: 'noise', from: PARENT, points: 3, samples: 2 }, dataset, autoencoder);
   await runOf({ kind: 'export', from: PARENT }, dataset, oneOf(random, [pretrained, tuned, autoencoder]));
 }
 
 /** Of a parent's encoder, and from scratch with maps wider than the segmenter's least. */
-async function segmentations(sample: SampleShape, pretrained: string, seed: number, random: Random): Promise<void> {
+async function segmentations(
+  sample: SampleShape,
+  pretrained: string | undefined,
+  seed: number,
+  random: Random,
+): Promise<void> {
   const masked = await noise(sample, 3, random, true);
   const segmenting = {
     kind: 'finetune',
@@ -274,7 +281,7 @@ async function segmentations(sample: SampleShape, pretrained: string, seed: numb
     batchSize: 5,
     seed,
   } as const;
-  await runOf({ ...segmenting, from: PARENT }, masked, pretrained);
+  if (pretrained) await runOf({ ...segmenting, from: PARENT }, masked, pretrained);
   await runOf({ ...segmenting, from: null, encoder: { width: random.integer(33, 40), ...stem(random) } }, masked);
 }
 

@@ -40,7 +40,7 @@ test('loss, terms and gradients of four patches', () => {
   ].forEach((expected, view) => expected.forEach((each, i) => within(gradient[view * N]![i]!, each)));
 });
 
-test('the mean over patches is that of the features of each, the same for one seed; a patch of all is the image', () => {
+test('the mean over patches is that of their features, the same for one seed; a patch of all is the image', () => {
   const encoder = buildEncoder({ name: 'small-resnet', width: 4 }, [8, 8, 3]);
   initialise([encoder], Random.seeded(3));
   const x = tf.randomUniform<tf.Rank.R4>([3, 8, 8, 3], 0, 1, 'float32', 1);

@@ -17,12 +17,12 @@ function logDeterminant(matrix: tf.Tensor2D): tf.Scalar {
         tf.mul(kernel('MatrixInverse', { ...float(), adjoint: { type: 'bool', value: false } }, [at!])[0]!, dy),
     };
   });
-  return compute(matrix) as tf.Scalar;
+  return compute(matrix);
 }
 
 /**
- * How many nats code a row up to a distortion (Yu et al. 2020, eq. 2): more, the more directions rows have. z: [N, D], of
- * length 1
+ * How many nats code a row up to a distortion (Yu et al. 2020, eq. 2): more, the more directions rows have. z: [N, D],
+ * of length 1
  */
 export function codingRate(z: tf.Tensor2D, epsilon: number): tf.Scalar {
   const [count, width] = z.shape;
@@ -48,8 +48,8 @@ export function patchesLoss(
 }
 
 /**
- * EMP-SSL (Tong et al. 2023): outputs of many patches of a sample agree with their mean, and those of each patch's batch
- * spread over as many directions as they can.
+ * EMP-SSL (Tong et al. 2023): outputs of many patches of a sample agree with their mean, and those of each patch's
+ * batch spread over as many directions as they can.
  */
 export function empSsl(learner: Learner): Method {
   const { batchSize, emp = EMP } = learner.spec;
