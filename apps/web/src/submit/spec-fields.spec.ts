@@ -35,6 +35,7 @@ test('every kind has a form, made from its schema', () => {
         'nnclr',
         'swav',
         'dino',
+        'emp-ssl',
       ],
     },
   });
