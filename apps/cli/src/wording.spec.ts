@@ -21,7 +21,7 @@ test('what a schema refuses is said in this program’s words, each at its line'
   expect(told).toEqual([
     'f.yaml:10:7: tags: expected a list, got 3',
     'f.yaml:3:9: method: expected one of simclr, byol, simsiam, barlow-twins, vicreg, dcl, supcon, moco-v2, ' +
-      'moco-v3, nnclr, swav, dino, got "foo"',
+      'moco-v3, nnclr, swav, dino, emp-ssl, got "foo"',
     'f.yaml:6:10: encoder.width: expected at least 4, got 3',
     'f.yaml:7:9: epochs: expected a number, got "many"',
     'f.yaml:8:12: batchSize: expected a whole number, got 1.5',
