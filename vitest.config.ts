@@ -19,8 +19,8 @@ const processes = {
 /**
  * Test files of one subject. They mostly wait, for leases, pauses and polls, so that two run at a time. Two sorts are
  * projects of their own, which run when all others are through (`--project 'NAME*'` runs all three): what holds how
- * long something takes, by the clock where it mostly waits and else by processor time, is `calm`, three files at a
- * time; what overloads servers is `alone`, one after the other.
+ * long something takes and uses little of a machine is `calm`, two files at a time too; what overloads servers, or
+ * measures, is `alone`, one after the other.
  */
 function suite(
   name: string,
@@ -31,7 +31,7 @@ function suite(
   const test = { ...processes, ...timeouts };
   const sorts = [
     { ...test, name, include, exclude: [...exclude, ...calm, ...alone], maxWorkers: 2 },
-    { ...test, name: `${name}-calm`, include: calm, maxWorkers: 3, sequence: { groupOrder: 2 } },
+    { ...test, name: `${name}-calm`, include: calm, maxWorkers: 2, sequence: { groupOrder: 2 } },
     { ...test, name: `${name}-alone`, include: alone, fileParallelism: false },
   ];
   return sorts.filter((each) => each.include.length > 0).map((each) => ({ ...shared, test: each }));
@@ -58,7 +58,7 @@ export default defineConfig({
       },
       ...suite('integration', {
         include: ['tests/integration/**/*.spec.ts'],
-        calm: ['tests/integration/*event-loop.spec.ts'],
+        alone: ['tests/integration/*event-loop.spec.ts'],
       }),
       // Servers and processes that end at the wrong moment.
       ...suite('faults', {
@@ -84,7 +84,8 @@ export default defineConfig({
         'e2e-browser',
         {
           include: ['tests/browser/**/*.spec.ts'],
-          calm: ['tests/browser/{latent,restarts}.spec.ts'],
+          calm: ['tests/browser/restarts.spec.ts'],
+          alone: ['tests/browser/latent.spec.ts'],
         },
         { testTimeout: 300_000, hookTimeout: 180_000 },
       ),
