@@ -1,5 +1,6 @@
 /** What a trainer uses of its machine, measured from outside of it: by procfs, and by what nvidia-smi tells. */
 import type { Gpu, MetricPoint } from '#libs/contracts';
+import { statFields } from '#libs/platform';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GpuUsage } from './gpu-usage.js';
@@ -123,10 +124,9 @@ export class UsageMeter {
 
   /** Of the process and of those of its own that have ended; undefined where the system does not say. */
   private async processorTime(): Promise<{ at: number; used: number } | undefined> {
-    const status = await this.file('stat');
-    // The name, in brackets, may hold spaces.
-    const fields = status?.slice(status.lastIndexOf(')') + 2).split(' ');
-    if (!fields) return undefined;
+    const stat = await this.file('stat');
+    if (stat === undefined) return undefined;
+    const fields = statFields(stat);
     const used = TICK_S * TIMES.reduce((sum, place) => sum + Number(fields[place]), 0);
     return Number.isFinite(used) ? { at: this.sources.now(), used } : undefined;
   }

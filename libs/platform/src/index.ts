@@ -13,6 +13,7 @@ export * from './dispatch/outbox.js';
 export * from './machine/local-services.js';
 export * from './machine/migrations.js';
 export * from './machine/logger.js';
+export { statFields } from './machine/process-identity.js';
 export { Readiness } from './machine/readiness.js';
 export * from './machine/remains.js';
 export { temporaryFolder } from './machine/temporary-folder.js';

@@ -1,12 +1,12 @@
 /** Reproducing samples through a narrow latent vector: plain, from noise, or variational. */
 import type { Autoencode, RunResult, SampleShape, TrainerInputs } from '#libs/contracts';
-import { allRows, balancedRows, gatherLabels, gatherSamples, inputOf, inputShape, Random } from '#libs/data';
+import { allRows, balancedRows, gatherSamples, inputOf, inputShape, Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { buildAutoencoder, type Architecture, type Autoencoder } from './autoencoder.js';
-import { accuracy, collect, weightedKnn, type Pause } from './evaluation.js';
+import { collect, LEAST_POWER, neighbourAccuracy, peakSignalToNoise, type Pause } from './evaluation.js';
 import { initialise } from './networks/weights.js';
 import { autoencodeMasked } from './masked.js';
 import { klDivergence, meanSquaredError } from './objectives.js';
@@ -118,13 +118,9 @@ async function judge(
     'eval/reconstruction_mse': mse,
     'eval/psnr': peakSignalToNoise(mse),
     ...(data.manifest.sample.modality === 'audio' && { 'eval/snr_db': snr }),
-    ...(await neighbours(spec, autoencoder, data, pause)),
+    ...(await neighbourAccuracy(data, (x) => autoencoder.code(x, false).mean, spec.knn, pause, autoencoder.domain)),
   };
 }
-
-const LEAST_POWER = 1e-10;
-/** Peak signal-to-noise ratio in decibels of values whose peak is 1; at most 100, where the samples are equal. */
-const peakSignalToNoise = (mse: number): number => -10 * Math.log10(Math.max(mse, LEAST_POWER));
 
 /** Mean squared error over the evaluation split with its codes changed by `through`, and the samples' mean square. */
 async function reconstructionError(
@@ -149,34 +145,6 @@ async function reconstructionError(
   const [mse, power] = tf.tidy(() => tf.mean(each, 0).dataSync());
   each.dispose();
   return { mse: mse!, power: power! };
-}
-
-/** Accuracy of the nearest neighbours by latent codes, where samples have a class. */
-async function neighbours(
-  spec: Autoencode,
-  autoencoder: Autoencoder,
-  { manifest, train, evaluation }: Data,
-  pause: Pause,
-): Promise<Record<string, number>> {
-  if (!train.labels || !evaluation.labels) return {};
-  const rows = balancedRows(train, spec.knn.bankSize);
-  const code = (x: tf.Tensor4D) => autoencoder.code(x, false).mean;
-  const bank = await collect(train, rows, code, pause, autoencoder.domain);
-  try {
-    const queries = await collect(evaluation, allRows(evaluation), code, pause, autoencoder.domain);
-    try {
-      return {
-        'eval/knn': accuracy(
-          await weightedKnn(bank, gatherLabels(train, rows), queries, manifest.classes.length, spec.knn, pause),
-          evaluation.labels,
-        ),
-      };
-    } finally {
-      queries.dispose();
-    }
-  } finally {
-    bank.dispose();
-  }
 }
 
 const BITS = [1, 2, 3, 4, 5, 6, 8] as const;

@@ -1,5 +1,14 @@
-import type { Autoencode, Knn, Patches } from '#libs/contracts';
-import { gatherSamples, inputOf, inputShape, Random, type SampleSplit } from '#libs/data';
+import type { Autoencode, DatasetManifest, Knn, Patches } from '#libs/contracts';
+import {
+  allRows,
+  balancedRows,
+  gatherLabels,
+  gatherSamples,
+  inputOf,
+  inputShape,
+  Random,
+  type SampleSplit,
+} from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
@@ -135,6 +144,38 @@ function rowLength(values: ArrayLike<number>, start: number, width: number): num
   for (let i = start; i < start + width; i++) sum += values[i]! ** 2;
   return Math.sqrt(sum);
 }
+
+/**
+ * Accuracy (`eval/knn`) of the nearest neighbours of the evaluation split among training samples, by what `map` gives
+ * for an encoder's inputs; nothing where samples have no class.
+ */
+export async function neighbourAccuracy(
+  { manifest, train, evaluation }: { manifest: DatasetManifest; train: SampleSplit; evaluation: SampleSplit },
+  map: (inputs: tf.Tensor4D) => tf.Tensor2D,
+  knn: Knn,
+  pause: Pause,
+  domain?: Autoencode['domain'],
+): Promise<Record<string, number>> {
+  if (!train.labels || !evaluation.labels) return {};
+  const rows = balancedRows(train, knn.bankSize);
+  const bank = await collect(train, rows, map, pause, domain);
+  try {
+    const queries = await collect(evaluation, allRows(evaluation), map, pause, domain);
+    try {
+      const found = await weightedKnn(bank, gatherLabels(train, rows), queries, manifest.classes.length, knn, pause);
+      return { 'eval/knn': accuracy(found, evaluation.labels) };
+    } finally {
+      queries.dispose();
+    }
+  } finally {
+    bank.dispose();
+  }
+}
+
+/** Least power that has a logarithm of its own. */
+export const LEAST_POWER = 1e-10;
+/** Peak signal-to-noise ratio in decibels of values whose peak is 1; at most 100, where the samples are equal. */
+export const peakSignalToNoise = (mse: number): number => -10 * Math.log10(Math.max(mse, LEAST_POWER));
 
 export function accuracy(predictions: ArrayLike<number>, labels: ArrayLike<number>): number {
   let right = 0;

@@ -8,11 +8,11 @@ import {
   type RunResult,
   type TrainerInputs,
 } from '#libs/contracts';
-import { allRows, balancedRows, gatherLabels, gatherSamples, inputOf, inputShape, Random } from '#libs/data';
+import { allRows, balancedRows, gatherSamples, inputOf, inputShape, Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
-import { accuracy, collect, representation, weightedKnn, type Pause } from './evaluation.js';
+import { collect, neighbourAccuracy, peakSignalToNoise, representation, type Pause } from './evaluation.js';
 import { buildMasked, imagesOf, squaresOf, type Masked, type Orders } from './networks/masking.js';
 import { initialise } from './networks/weights.js';
 import { pictureOf, writeGrid } from './pictures.js';
@@ -21,7 +21,6 @@ import { Session, TrainingError, type TrainContext } from './session.js';
 
 /** Shade of what is left out, in pictures. */
 const LEFT_OUT = 0.5;
-const LEAST_MSE = 1e-10;
 /** Added to the variance of a square (MAE, models_mae.py). */
 const SQUARE_EPSILON = 1e-6;
 
@@ -102,12 +101,8 @@ export async function autoencodeMasked(
 export function drawOrders(count: number, squares: number, random: Random): Orders {
   const [order, inverse] = [new Int32Array(count * squares), new Int32Array(count * squares)];
   for (let begin = 0; begin < order.length; begin += squares) {
-    const own = order.subarray(begin, begin + squares);
-    own.forEach((_, i) => {
-      const other = random.integer(0, i + 1);
-      own[i] = own[other]!;
-      own[other] = i;
-    });
+    const own = random.permutation(squares);
+    order.set(own, begin);
     own.forEach((square, i) => {
       inverse[begin + square] = i;
     });
@@ -177,7 +172,7 @@ function reproduced(
 /** Error of the squares that are left out, the same ones each time, and how well neighbours tell classes apart. */
 async function judge(learner: Learner, data: Data, pause: Pause): Promise<Record<string, number>> {
   const { spec, encoder, squares: count } = learner;
-  const { manifest, train, evaluation } = data;
+  const { evaluation } = data;
   const random = Random.seeded(spec.seed, 'judged masks');
   const errors = await collect(
     evaluation,
@@ -191,29 +186,11 @@ async function judge(learner: Learner, data: Data, pause: Pause): Promise<Record
   );
   const mse = tf.tidy(() => tf.mean(errors).dataSync()[0]!);
   errors.dispose();
-  const metrics = { 'eval/reconstruction_mse': mse, 'eval/psnr': -10 * Math.log10(Math.max(mse, LEAST_MSE)) };
-  if (!train.labels || !evaluation.labels) return metrics;
-  const represent = representation(encoder);
-  const rows = balancedRows(train, spec.knn.bankSize);
-  const bank = await collect(train, rows, represent, pause);
-  try {
-    const queries = await collect(evaluation, allRows(evaluation), represent, pause);
-    try {
-      const found = await weightedKnn(
-        bank,
-        gatherLabels(train, rows),
-        queries,
-        manifest.classes.length,
-        spec.knn,
-        pause,
-      );
-      return { ...metrics, 'eval/knn': accuracy(found, evaluation.labels) };
-    } finally {
-      queries.dispose();
-    }
-  } finally {
-    bank.dispose();
-  }
+  return {
+    'eval/reconstruction_mse': mse,
+    'eval/psnr': peakSignalToNoise(mse),
+    ...(await neighbourAccuracy(data, representation(encoder), spec.knn, pause)),
+  };
 }
 
 /** Stores samples over what is seen of them, over that with what the decoder makes of the rest. */

@@ -15,6 +15,9 @@ const PS_TIMEOUT_MS = 5000;
 /** Place of `starttime` in /proc/PID/stat (proc(5), field 22), counted from the field after the name. */
 const START_TIME = 19;
 
+/** Fields of /proc/PID/stat from the one after the name, which is in brackets and may hold spaces. */
+export const statFields = (stat: string): string[] => stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+
 /** Whether a process of this id is there, be it another user's. */
 export function isAlive(pid: number): boolean {
   try {
@@ -31,8 +34,7 @@ export function isAlive(pid: number): boolean {
  */
 export function identityOf(pid: number, sources: ProcessSources = SYSTEM): string {
   const status = procFile(pid, 'stat', sources);
-  // The name, in brackets, may hold spaces.
-  if (status !== undefined) return status.slice(status.lastIndexOf(')') + 2).split(' ')[START_TIME] ?? '';
+  if (status !== undefined) return statFields(status)[START_TIME] ?? '';
   return encodeURIComponent(ps(pid, ['lstart', 'command'], sources));
 }
 
