@@ -108,7 +108,8 @@ test(
       Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
     const worker = stack.startWorker({
       NODE_OPTIONS: preload('flood.mjs'),
-      TEST_FLOOD: '100',
+      // Ten steps fill what may wait, however slow the machine is.
+      TEST_FLOOD: '500',
       TEST_FLOOD_SEED: '55',
       // Until then it goes on saying things, and after that it waits.
       LOOM_CHECKPOINT_SECONDS: '3',

@@ -4,6 +4,7 @@ export * from './augmentation.js';
 export * from './pretraining-views.js';
 export * from './canonical-json.js';
 export * from './client.js';
+export { type Comparison, parseCondition } from './condition.js';
 export * from './data-root-api.js';
 export * from './dataset-summary.js';
 export * from './source-names.js';
@@ -25,12 +26,10 @@ export * from './saved-views-api.js';
 export {
   BulkResult,
   BulkRuns,
-  type Comparison,
   CountRuns,
   GroupRuns,
   ListRuns,
   MOST_GROUPS,
-  parseCondition,
   parseSort,
   RetryResult,
   RunCounts,

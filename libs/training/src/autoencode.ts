@@ -114,11 +114,13 @@ async function judge(
   const { mse, power } = await reconstructionError(autoencoder, data, (code) => code, pause);
   // The signal is what is reproduced: the waveform, or the log-mel spectrogram.
   const snr = 10 * Math.log10(Math.max(power, LEAST_POWER) / Math.max(mse, LEAST_POWER));
+  const code = (inputs: tf.Tensor4D) => autoencoder.code(inputs, false).mean;
+  const knn = await neighbourAccuracy(data, code, spec.knn, pause, autoencoder.domain);
   return {
     'eval/reconstruction_mse': mse,
     'eval/psnr': peakSignalToNoise(mse),
     ...(data.manifest.sample.modality === 'audio' && { 'eval/snr_db': snr }),
-    ...(await neighbourAccuracy(data, (x) => autoencoder.code(x, false).mean, spec.knn, pause, autoencoder.domain)),
+    ...(knn !== undefined && { 'eval/knn': knn }),
   };
 }
 

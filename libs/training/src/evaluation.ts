@@ -146,8 +146,8 @@ function rowLength(values: ArrayLike<number>, start: number, width: number): num
 }
 
 /**
- * Accuracy (`eval/knn`) of the nearest neighbours of the evaluation split among training samples, by what `map` gives
- * for an encoder's inputs; nothing where samples have no class.
+ * Accuracy of the nearest neighbours of the evaluation split among training samples, by what `map` gives
+ * for an encoder's inputs; undefined where samples have no class.
  */
 export async function neighbourAccuracy(
   { manifest, train, evaluation }: { manifest: DatasetManifest; train: SampleSplit; evaluation: SampleSplit },
@@ -155,15 +155,15 @@ export async function neighbourAccuracy(
   knn: Knn,
   pause: Pause,
   domain?: Autoencode['domain'],
-): Promise<Record<string, number>> {
-  if (!train.labels || !evaluation.labels) return {};
+): Promise<number | undefined> {
+  if (!train.labels || !evaluation.labels) return undefined;
   const rows = balancedRows(train, knn.bankSize);
   const bank = await collect(train, rows, map, pause, domain);
   try {
     const queries = await collect(evaluation, allRows(evaluation), map, pause, domain);
     try {
       const found = await weightedKnn(bank, gatherLabels(train, rows), queries, manifest.classes.length, knn, pause);
-      return { 'eval/knn': accuracy(found, evaluation.labels) };
+      return accuracy(found, evaluation.labels);
     } finally {
       queries.dispose();
     }

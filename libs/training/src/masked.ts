@@ -186,10 +186,11 @@ async function judge(learner: Learner, data: Data, pause: Pause): Promise<Record
   );
   const mse = tf.tidy(() => tf.mean(errors).dataSync()[0]!);
   errors.dispose();
+  const knn = await neighbourAccuracy(data, representation(encoder), spec.knn, pause);
   return {
     'eval/reconstruction_mse': mse,
     'eval/psnr': peakSignalToNoise(mse),
-    ...(await neighbourAccuracy(data, representation(encoder), spec.knn, pause)),
+    ...(knn !== undefined && { 'eval/knn': knn }),
   };
 }
 
