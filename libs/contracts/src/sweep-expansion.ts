@@ -6,8 +6,8 @@ import { faultsOf } from './faults.js';
 import { PARENT_KINDS, RunSpec } from './run-spec.js';
 import { conditionFaults } from './search-space.js';
 import { assignments, drawnAssignments } from './sweep-axes.js';
-import { goalOfMetric, scaleVariedBy, unreported } from './sweep-metrics.js';
-import { DEFAULT_METRIC, InvalidSweepError, isModelled, type Control, type Fault, type SweepSpec } from './sweep.js';
+import { goalOfMetric, metricOf, scaleVariedBy, unreported } from './sweep-metrics.js';
+import { InvalidSweepError, isModelled, type Control, type Fault, type SweepSpec } from './sweep.js';
 
 export interface StageRun {
   stage: string;
@@ -75,17 +75,24 @@ function assign(target: Record<string, unknown>, keys: string[], value: unknown)
   assign(next, rest, value);
 }
 
-/** A search by what no run reports would be a blind one that succeeds. The default stands where nothing is ranked. */
+/** A search by what no run reports would be a blind one that succeeds. What draws by nothing may be ranked by nothing. */
 function metricFaults(sweep: SweepSpec): Fault[] {
-  const { name } = sweep.metric;
-  if (name === DEFAULT_METRIC && !isModelled(sweep)) return [];
+  const metric = metricOf(sweep);
+  const { name } = metric;
+  const unsaid = sweep.metric.name === undefined;
+  if (unsaid && !isModelled(sweep)) return [];
   const unknown = unreported(
     name,
     Object.values(sweep.stages).map(({ kind }) => kind),
   );
-  const unsaid = name === DEFAULT_METRIC ? ' (what a sweep is ranked by that names none)' : '';
-  if (unknown) return [{ path: ['metric', 'name'], message: unknown.replace(`got ${name}`, `$&${unsaid}`) }];
-  if (goalOfMetric(sweep.metric)) return [];
+  if (unknown)
+    return [
+      {
+        path: ['metric', 'name'],
+        message: unsaid ? unknown.replace(`got ${name}`, 'and this sweep names none') : unknown,
+      },
+    ];
+  if (goalOfMetric(metric)) return [];
   return [{ path: ['metric', 'goal'], message: `expected maximize or minimize: ${name} does not say which is better` }];
 }
 
@@ -105,10 +112,11 @@ function rankingFaults(sweep: SweepSpec): Fault[] {
         `else for each value of ${varied}`,
     });
   };
-  contrastive(sweep.metric.name, ['metric', 'name']);
+  const { name } = metricOf(sweep);
+  contrastive(name, ['metric', 'name']);
   if (!sweep.early_terminate) return faults;
   contrastive(
-    judgeOf(sweep.early_terminate, sweep.metric.name),
+    judgeOf(sweep.early_terminate, name),
     sweep.early_terminate.metric ? ['early_terminate', 'metric'] : ['metric', 'name'],
   );
   const pretrainings = Object.values(sweep.stages).filter((stage) => stage['kind'] === 'pretrain').length;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { expandSweep } from './sweep-expansion.js';
-import { goalOfMetric } from './sweep-metrics.js';
+import { goalOfMetric, metricOf } from './sweep-metrics.js';
 import { InvalidSweepError, SweepSpec } from './sweep.js';
 
 const PRETRAIN = { p: { kind: 'pretrain', dataset: 'x' } };
@@ -21,18 +21,39 @@ describe('the metric of a sweep', () => {
     ['val_loss', { goal: 'minimize' }, {}, /: did you mean train\/loss\?$/],
     ['eval/kn', {}, {}, /: did you mean eval\/knn\?$/],
     ['accuracy', {}, { stages: FINETUNE }, /: did you mean eval\/accuracy\?$/],
-    [
-      'eval/accuracy',
-      {},
-      { method: 'tpe', run_cap: 3 },
-      /\(eval\/knn, .*, got eval\/accuracy \(what .* names none\): did you mean/,
-    ],
+    ['eval/accuracy', {}, {}, /\(eval\/knn, .*, got eval\/accuracy: did you mean eval\/probe_accuracy\?$/],
+    ['eval/accuracy', {}, { method: 'tpe', run_cap: 3 }, /\(eval\/knn, .*, got eval\/accuracy: did you mean/],
     ['eval/knn', {}, { stages: FINETUNE }, /\(eval\/accuracy, /],
     ['fid', { goal: 'minimize' }, { method: 'random', run_cap: 3 }, /, got fid$/],
   ])('%s is refused where no stage reports it, with the nearest one', (name, of, more, message) => {
     const faults = faultsOf({ name, ...of }, more);
     expect(faults).toEqual([expect.stringMatching(message)]);
     expect(faults[0]).toMatch(/^metric\.name: expected a metric that a stage of this sweep reports \(/);
+  });
+
+  test.each<[string, object[]]>([
+    ['eval/accuracy', [{ kind: 'pretrain' }, { kind: 'finetune' }, { kind: 'evaluate' }]],
+    ['eval/miou', [{ kind: 'pretrain' }, { kind: 'finetune', task: 'segmentation' }]],
+    ['eval/accuracy', [{ kind: 'distill' }]],
+    ['eval/knn', [{ kind: 'pretrain' }, { kind: 'evaluate' }]],
+    ['eval/knn', [{ kind: 'pretrain' }]],
+    ['eval/reconstruction_mse', [{ kind: 'autoencode' }, { kind: 'embed' }]],
+  ])('is %s where a sweep names none and has such stages', (name, stages) => {
+    const sweep = SweepSpec.parse({
+      name: 's',
+      stages: Object.fromEntries(stages.map((stage, i) => [`s${i}`, stage])),
+    });
+    expect(metricOf(sweep)).toEqual({ name });
+    expect(metricOf({ ...sweep, metric: { name: 'eval/loss' } }).name).toBe('eval/loss');
+  });
+
+  test('is asked for by a search whose stages report none', () => {
+    const search = { method: 'tpe', run_cap: 3, parameters: { 'e.dimensions': { min: 2, max: 3 } } };
+    const stages = { d: { kind: 'prepare-dataset', name: 'x', format: 'image-folder', path: 'x' } };
+    expect(() => expandSweep(SweepSpec.parse({ name: 's', stages, ...search }))).toThrow(
+      'metric.name: expected a metric that a stage of this sweep reports (none does), and this sweep names none',
+    );
+    expect(faultsOf({}, { method: 'grid' })).toEqual([]);
   });
 
   test('of stages that are of no kind is refused as any other', () => {

@@ -2,6 +2,7 @@
 import { nearest } from './spelling.js';
 import type { RunKind } from './run-spec.js';
 import type { Parameter } from './search-space.js';
+import type { SweepSpec } from './sweep.js';
 
 const TRAINING = ['train/loss', 'train/learning_rate', 'train/images_per_second'];
 /** What runs of each kind report. */
@@ -68,6 +69,25 @@ export function goalOfMetric({ name, goal }: { name: string; goal?: Goal | undef
     : undefined;
 }
 type Goal = 'maximize' | 'minimize';
+
+/** What a sweep is ranked by that names no metric: the first of these that a stage is for. */
+const DEFAULTS: [kind: RunKind, metric: string][] = [
+  ['finetune', 'eval/accuracy'],
+  ['distill', 'eval/accuracy'],
+  ['evaluate', 'eval/knn'],
+  ['pretrain', 'eval/knn'],
+  ['autoencode', 'eval/reconstruction_mse'],
+  ['interpolate', 'interpolate/middle_mse_to_training'],
+];
+
+/** What a sweep is ranked by: what it names, or what its stages are for; there is no value of it where none reports. */
+export function metricOf({ metric, stages }: Pick<SweepSpec, 'metric' | 'stages'>): RankingMetric {
+  const of = (kind: RunKind) => Object.values(stages).find((stage) => stage['kind'] === kind);
+  const [kind, usual] = DEFAULTS.find(([each]) => of(each)) ?? ['finetune', 'eval/accuracy'];
+  const name = of(kind)?.['task'] === 'segmentation' ? 'eval/miou' : usual;
+  return { ...metric, name: metric.name ?? name };
+}
+type RankingMetric = SweepSpec['metric'] & { name: string };
 
 /** What stages of these kinds report, each once. */
 export const reportedBy = (kinds: readonly unknown[]): string[] => [

@@ -10,9 +10,6 @@ const stageName = z.string().regex(/^[a-z][a-z0-9_-]{0,31}$/, 'expected a lower-
 export const CONTROLS = ['scratch', 'random_init_probe'] as const;
 export type Control = (typeof CONTROLS)[number];
 
-/** What a sweep is ranked by that says nothing else. */
-export const DEFAULT_METRIC = 'eval/accuracy';
-
 const runCap = z.int().min(1).max(100_000);
 const parallelTrials = z.int().min(1).max(10_000);
 const maxFailedTrials = z.int().min(0).max(100_000);
@@ -35,7 +32,15 @@ export const SweepSpec = z
       ),
     metric: z
       .strictObject({
-        name: z.string().min(1).max(128).default(DEFAULT_METRIC),
+        name: z
+          .string()
+          .min(1)
+          .max(128)
+          .optional()
+          .describe(
+            'Left out: accuracy where something is finetuned or distilled (IoU where pixels get a class), else that ' +
+              'of nearest neighbours where something is pretrained or evaluated, else the error of reconstructions.',
+          ),
         goal: z
           .enum(['maximize', 'minimize'])
           .optional()

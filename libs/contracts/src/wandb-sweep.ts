@@ -3,7 +3,7 @@ import { CONTRASTIVE_METRICS } from './early-stopping.js';
 import type { RunKind } from './run-spec.js';
 import { finiteValues, Parameter } from './search-space.js';
 import { nearest } from './spelling.js';
-import { goalOfMetric, reportedBy, scaleVariedBy } from './sweep-metrics.js';
+import { goalOfMetric, metricOf, reportedBy, scaleVariedBy } from './sweep-metrics.js';
 import { SweepSpec } from './sweep.js';
 import { metricNamed } from './wandb-names.js';
 import { isMapping, numberIn, parametersOf, type Given, type WandbOptions } from './wandb-parameters.js';
@@ -34,7 +34,12 @@ export interface WandbSweep {
 }
 
 /** The metric under the name that a stage reports it by, where it is a known one; none where it is set aside. */
-function metricOf(metric: Given, { stages, map }: WandbOptions, parameters: Given, notes: string[]): Given | undefined {
+function reportedMetric(
+  metric: Given,
+  { stages, map }: WandbOptions,
+  parameters: Given,
+  notes: string[],
+): Given | undefined {
   const { name, goal } = metric;
   for (const key of Object.keys(metric))
     if (key !== 'name' && key !== 'goal') notes.push(`metric.${key}: set aside, the sweep goes on to its end`);
@@ -157,9 +162,13 @@ export function fromWandb(content: Given, options: WandbOptions): WandbSweep {
     parameters,
     ...extentOf(content, parameters, notes),
     ...(metric !== null && {
-      metric: metricOf(isMapping(metric) ? metric : { name: metric }, options, parameters, notes),
+      metric: reportedMetric(isMapping(metric) ? metric : { name: metric }, options, parameters, notes),
     }),
     ...(isMapping(policy) && { early_terminate: stoppingOf(policy, options.stages, notes) }),
   };
+  if (spec['metric'] === undefined) {
+    const { name: usual } = metricOf({ metric: {}, stages: options.stages });
+    notes.push(`metric: none is named, the sweep is ranked by what its stages are for (${usual})`);
+  }
   return { spec: Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== undefined)), notes, places };
 }

@@ -1,4 +1,4 @@
-import type { Run, SweepDetail, SweepTable } from '#libs/contracts';
+import { metricOf, type Run, type SweepDetail, type SweepTable } from '#libs/contracts';
 import { CompositionMap } from '../figures/composition-map.js';
 import { Effects } from '../figures/effects.js';
 import { Importance } from '../figures/importance.js';
@@ -59,7 +59,7 @@ export function Figures({ sweep, table, runs }: { sweep: SweepDetail; table: Swe
       <ResultTable table={table} name={sweep.name} />
       <ParallelCoordinates
         trials={trials}
-        metric={sweep.spec.metric.name}
+        metric={metricOf(sweep.spec).name}
         scales={sweep.spec.parameters}
         name={sweep.name}
       />

@@ -1,4 +1,4 @@
-import { RETRYABLE_STATUSES, type Run, type SweepDetail } from '#libs/contracts';
+import { metricOf, RETRYABLE_STATUSES, type Run, type SweepDetail } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { client, refresh, useLive } from '../data/queries.js';
@@ -56,7 +56,7 @@ export function SweepPage({ id }: { id: string }) {
                 </span>
               )}
               {(sweep.status === 'running' || sweep.status === 'paused') && (
-                <NotifyMenu of="sweep" target={id} name={sweep.name} metric={sweep.spec.metric.name} />
+                <NotifyMenu of="sweep" target={id} name={sweep.name} metric={metricOf(sweep.spec).name} />
               )}
               <Actions sweep={sweep} runs={runs} />
             </div>

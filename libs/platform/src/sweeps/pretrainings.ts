@@ -1,4 +1,4 @@
-import { isTerminal, JUDGES, judgeOf, type Pretrain, type RunStatus, type SweepSpec } from '#libs/contracts';
+import { isTerminal, JUDGES, judgeOf, metricOf, type Pretrain, type RunStatus, type SweepSpec } from '#libs/contracts';
 import { halvingOf, rungsOf, stepsPerEpoch, type Goal, type Halving, type Standing } from '#libs/search';
 import type { Transaction } from '../machine/database.js';
 import type { Placement } from '../runs/admission.js';
@@ -35,7 +35,7 @@ interface PretrainingRow {
 export const ANYWHERE = 2 ** 31 - 1;
 
 /** Which way the metric that pretrainings are judged by is better. */
-export const goalOf = (spec: SweepSpec): Goal => JUDGES[judgeOf(spec.early_terminate!, spec.metric.name)];
+export const goalOf = (spec: SweepSpec): Goal => JUDGES[judgeOf(spec.early_terminate!, metricOf(spec).name)];
 /** By digest, so that it stays the same whoever asks. */
 const bracketOf = ({ brackets }: Halving, digest: string): number => Number.parseInt(digest.slice(0, 8), 16) % brackets;
 
@@ -68,7 +68,7 @@ export class Pretrainings {
     const points = await tx.$queryRaw<{ runId: string; step: number; value: number }[]>`
       SELECT run_id AS "runId", step, value
       FROM metric
-      WHERE run_id = ANY(${runs.map((run) => run.id)}::uuid[]) AND key = ${judgeOf(policy, spec.metric.name)}
+      WHERE run_id = ANY(${runs.map((run) => run.id)}::uuid[]) AND key = ${judgeOf(policy, metricOf(spec).name)}
         AND step > 0
       ORDER BY run_id, step`;
     const ofRun = Map.groupBy(points, ({ runId }) => runId);

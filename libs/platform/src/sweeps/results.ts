@@ -1,5 +1,5 @@
 /** What a sweep found, read once for each state that it is in and kept until the next. */
-import { stageOrder, type DamagedRow, type SweepTable } from '#libs/contracts';
+import { metricOf, stageOrder, type DamagedRow, type SweepTable } from '#libs/contracts';
 import { parameterImportance, type Outcome } from '#libs/search';
 import { createHash } from 'node:crypto';
 import { damageOf } from '../checked-row.js';
@@ -39,12 +39,12 @@ export class SweepResults {
     const sweep = await this.sweeps.record(id);
     if (!sweep) return undefined;
     const damaged: DamagedRow[] = [];
-    const trials = await this.trials(id, sweep.spec.metric.name, stageOrder(sweep.spec.stages), damaged);
+    const trials = await this.trials(id, metricOf(sweep.spec).name, stageOrder(sweep.spec.stages), damaged);
     // A run that was stopped early has no result, but a last value.
     const stopped = new Set(
       trials.flatMap(({ runs }) => runs.filter(({ status }) => status === 'early_stopped').map(({ runId }) => runId)),
     );
-    const last = await this.lastValues([...stopped], sweep.spec.metric.name);
+    const last = await this.lastValues([...stopped], metricOf(sweep.spec).name);
     const table = await tableOf(sweep, trials, last, (judged) => this.importance(id, judged));
     return { ...table, ...(damaged.length > 0 && { damaged }) };
   }

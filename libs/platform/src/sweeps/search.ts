@@ -1,6 +1,7 @@
 /** Search by a model: which trials a sweep draws next, from what its draws so far came to. */
 import {
   goalOfMetric,
+  metricOf,
   canonicalJson,
   expandDraw,
   InvalidSweepError,
@@ -107,7 +108,7 @@ export class Search {
     const { spec } = sweep;
     const results = await resultsOfTrials(tx, sweep);
     const stoppedAt = spec.early_terminate ? await this.lastPoints(tx, sweep) : undefined;
-    const sign = goalOfMetric(spec.metric) === 'maximize' ? 1 : -1;
+    const sign = goalOfMetric(metricOf(spec)) === 'maximize' ? 1 : -1;
     // Stages in the order of their dependencies: jsonb keeps no order of keys.
     const order = stageOrder(spec.stages);
     return inTurns(
@@ -178,7 +179,7 @@ const resultsOfTrials = (tx: Transaction, { id, spec }: SweepRow): Promise<Trial
           WHERE p.sweep_id = t.sweep_id AND root.digest = t.root AND root.status = 'paused')) AS settled,
     coalesce(array_agg(p.stage) FILTER (WHERE p.control = ''), '{}') AS stages,
     coalesce(
-      array_agg((r.result->'metrics'->>${spec.metric.name})::float8) FILTER (WHERE p.control = ''),
+      array_agg((r.result->'metrics'->>${metricOf(spec).name})::float8) FILTER (WHERE p.control = ''),
       '{}') AS values
   FROM trial t
   LEFT JOIN trial_run p ON p.sweep_id = t.sweep_id AND p.index = t.index

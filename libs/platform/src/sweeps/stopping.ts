@@ -1,5 +1,5 @@
 /** Early stopping of a sweep's pretrainings: the rules of `libs/search` are asked, and what they say is done. */
-import { isTerminal, judgeOf, Sweep, type StatusReason, type SweepRungs } from '#libs/contracts';
+import { isTerminal, judgeOf, metricOf, Sweep, type StatusReason, type SweepRungs } from '#libs/contracts';
 import { belowMedian, champion, halvingOf, promotable } from '#libs/search';
 import { checkedRow } from '../checked-row.js';
 import type { Database, Transaction } from '../machine/database.js';
@@ -38,7 +38,7 @@ export class EarlyStopping {
     if (policy.type !== 'median') return;
     const judged = pretrainings.filter(({ status, stopAtStep }) => status === 'running' && stopAtStep !== null);
     const limits = { gracePeriod: policy.grace_period, minTrials: policy.min_trials };
-    const judge = judgeOf(policy, sweep.spec.metric.name);
+    const judge = judgeOf(policy, metricOf(sweep.spec).name);
     for (const id of belowMedian(pretrainings, new Set(judged.map((run) => run.id)), limits, goalOf(sweep.spec))) {
       const detail = `its best ${judge} so far is worse than the median of the others at its time`;
       await this.stop(tx, sweep.id, id, 'below_median', detail);
@@ -72,7 +72,7 @@ export class EarlyStopping {
       }
     }
     for (const run of waiting) {
-      const detail = `it was not among the best at step ${run.stopAtStep} by ${judgeOf(policy, spec.metric.name)}`;
+      const detail = `it was not among the best at step ${run.stopAtStep} by ${judgeOf(policy, metricOf(spec).name)}`;
       await this.stop(tx, id, run.id, 'not_promoted', detail);
     }
     // Trials that are held for a pretraining stopped here are settled at the next look at the sweep.
@@ -117,7 +117,7 @@ export class EarlyStopping {
     const sweep = await database.prisma.sweep.findUnique({ where: { id: sweepId }, select: { spec: true } });
     if (!sweep) throw noSuchSweep(sweepId);
     const { spec } = checkedRow(StoredSpec, { resource: 'sweep', id: sweepId }, sweep);
-    const { early_terminate: policy, metric } = spec;
+    const { early_terminate: policy } = spec;
     if (!policy) return null;
     const [pretrainings, places] = await database.transaction(
       async (tx) =>
@@ -135,7 +135,7 @@ export class EarlyStopping {
     return {
       sweepId,
       policy: policy.type,
-      metric: judgeOf(policy, metric.name),
+      metric: judgeOf(policy, metricOf(spec).name),
       goal: goalOf(spec),
       runs: pretrainings.map((run) => ({
         runId: run.id,

@@ -5,6 +5,7 @@ import {
   combinationName,
   CONTROLS,
   goalOfMetric,
+  metricOf,
   RUN_KINDS,
   RunStatus,
   TrialStatus,
@@ -79,8 +80,9 @@ export async function tableOf(
   last: ReadonlyMap<string, number>,
   importanceOf: (outcomes: readonly Outcome[]) => Promise<SweepTable['importance']>,
 ): Promise<SweepTable> {
-  const { name: metric } = sweep.spec.metric;
-  const goal = goalOfMetric(sweep.spec.metric) ?? 'maximize';
+  const ranking = metricOf(sweep.spec);
+  const { name: metric } = ranking;
+  const goal = goalOfMetric(ranking) ?? 'maximize';
   const sign = goal === 'maximize' ? 1 : -1;
   const combinations = await combinationsOf(trials);
   const rows = await inTurns(combinations, rowOf);
