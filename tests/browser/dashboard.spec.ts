@@ -352,8 +352,6 @@ describeInBrowser('the dashboard', () => {
   test.each([
     [1280, 'light'],
     [390, 'dark'],
-    [1280, 'dark'],
-    [390, 'light'],
   ] as const)('every page at %i pixels in the %s theme is accessible and not too wide', async (width, theme) => {
     const sweep = (await dashboard.stack.client.sweeps({ limit: 1 })).items[0]?.id;
     const pages: [string, string][] = [
