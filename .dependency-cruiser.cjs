@@ -64,7 +64,11 @@ module.exports = {
     ),
     never('contracts-in-a-browser', { path: '^libs/contracts/src/(?!.*\\.spec\\.ts$)' }, { dependencyTypes: ['core'] }),
     never('no-cycles', {}, { circular: true }),
-    never('no-orphans', { orphan: true, pathNot: ['\\.spec\\.ts$', '\\.d\\.ts$', 'vite\\.config\\.ts$'] }, {}),
+    never(
+      'no-orphans',
+      { orphan: true, pathNot: ['\\.spec\\.ts$', '\\.d\\.ts$', 'vite(\\.report)?\\.config\\.ts$'] },
+      {},
+    ),
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

@@ -22,4 +22,6 @@ await bundle(built('apps', 'worker', 'src', 'main.js'));
 if (existsSync(path.join(root, 'apps', 'web', 'vite.config.ts'))) {
   run(module('vite', 'bin', 'vite.js'), 'build', '--config', 'apps/web/vite.config.ts', '--logLevel', 'warn');
   await compressFiles(path.join(root, 'web-dist'));
+  // After that: it is put into files as it is.
+  run(module('vite', 'bin', 'vite.js'), 'build', '--config', 'apps/web/vite.report.config.ts', '--logLevel', 'warn');
 }

@@ -51,7 +51,20 @@ describeInBrowser('long names', () => {
     ]);
     await client.end();
     const running = await runningOnLongHost(stack.database.url, stack.environment['LOOM_ARTIFACTS_DIR']!);
-    return { ids, sweep, running };
+    const report = await stack.client.addReport({
+      title: LONG,
+      blocks: [
+        {
+          type: 'text',
+          markdown: `# ${LONG}\n\n${CLASSES.join(' ')}\n\n| ${LONG} | b |\n|-|-|\n| a | ${LONG} |\n\n    ${LONG}`,
+        },
+        { type: 'chart', title: LONG, metric: 'train/loss', runs: ids.slice(0, 3) },
+        { type: 'table', title: LONG, runs: ids, columns: ['tags', 'dataset', 'metric:train/loss'] },
+        { type: 'sweep', sweep: sweep.id, figure: 'results' },
+        { type: 'map', run: running },
+      ],
+    });
+    return { ids, sweep, running, report: report.id };
   });
 
   /** A run that somebody has taken who says no more. */
@@ -146,6 +159,8 @@ describeInBrowser('long names', () => {
     const shown: Record<string, Locator> = {
       [`#/runs/${made.running}`]: page.getByRole('region', { name: 'Classes of pixels in the test split' }),
       [`#/maps/${made.running}`]: page.getByRole('group', { name: 'Classes' }),
+      [`#/reports/${made.report}`]: page.getByRole('img', { name: /^PCA of / }),
+      [`#/reports/${made.report}?edit=1`]: page.getByRole('img', { name: /^PCA of / }),
     };
     for (const hash of [
       '#/',
@@ -167,6 +182,9 @@ describeInBrowser('long names', () => {
       '#/add-dataset',
       '#/machines',
       `#/new?from=${first}`,
+      '#/reports',
+      `#/reports/${made.report}`,
+      `#/reports/${made.report}?edit=1`,
     ]) {
       await page.goto(`${stack.client.url}/${hash}`);
       await page.getByRole('heading', { level: 1 }).waitFor();

@@ -1,7 +1,9 @@
-/** The HTTP contract, against a real Postgres and Redis: files, schemas, operations, the OpenAPI document. */
+/** The HTTP contract, against a real Postgres and Redis: files, reports, schemas, operations, the OpenAPI document. */
+import type { BlockContent, ListedReport, Problem, Report } from '#libs/contracts';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { describeApi } from '../../apps/api/src/api-document.js';
 import { json, pretrain, startApi, type Api } from '../support/api.js';
 
@@ -109,4 +111,168 @@ test('openapi.json says what is so', async () => {
     JSON.parse(committed),
   );
   expect((await fetch(`${api.url}/openapi.json`)).status).toBe(200);
+});
+
+describe('reports', () => {
+  const text = { type: 'text', markdown: '**Crop** with colour' };
+  const put = (id: string, body: unknown) =>
+    fetch(`${api.url}/v1/reports/${id}`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+  const written = async (body: unknown) => json<Report>(api.post('/v1/reports', body));
+  const listed = async (query = '') =>
+    json<{ items: ListedReport[]; nextCursor: string | null }>(fetch(`${api.url}/v1/reports${query}`));
+
+  test('a report is written, listed, read, saved and deleted; an edit of an older version changes nothing', async () => {
+    const created = await api.post('/v1/reports', { title: 'Views', blocks: [text] });
+    const report = await json<Report>(created);
+    expect([created.status, created.headers.get('location')]).toEqual([201, `/v1/reports/${report.id}`]);
+    expect(report).toMatchObject({ title: 'Views', blocks: [text], version: 1 });
+    const other = await written({ title: 'Another', blocks: [] });
+    expect((await listed()).items.map(({ title }) => title)).toEqual(['Another', 'Views']);
+
+    const chart = { type: 'chart', metric: 'eval/knn', runs: [randomUUID()] };
+    const saves = await Promise.all(
+      ['mine', 'yours'].map((title) => put(report.id, { title, blocks: [chart], version: 1 })),
+    );
+    expect(saves.map(({ status }) => status).sort()).toEqual([200, 409]);
+    const refused = await json<Problem>(saves.find(({ status }) => status === 409)!);
+    expect(refused).toMatchObject({
+      code: 'conflict',
+      detail: expect.stringContaining('expected an edit of version 2 of the report, got one of version 1') as string,
+    });
+    const saved = await json<Report>(fetch(`${api.url}/v1/reports/${report.id}`));
+    expect(saved).toEqual(await json<Report>(saves.find(({ status }) => status === 200)!));
+    expect(saved.blocks).toEqual([{ ...chart, axis: 'step', log: false, smoothing: 0 }]);
+
+    // The one that was changed last is the first; pages hold each once.
+    const first = await listed('?limit=1');
+    const second = await listed(`?limit=1&cursor=${first.nextCursor}`);
+    expect([first, second].map(({ items }) => items.map(({ id }) => id))).toEqual([[report.id], [other.id]]);
+    expect(second.nextCursor).toBeNull();
+    expect((await listed('?cursor=none')) as unknown).toMatchObject({ status: 422, errors: [{ path: 'cursor' }] });
+
+    for (const { id } of [report, other])
+      expect((await fetch(`${api.url}/v1/reports/${id}`, { method: 'DELETE' })).status).toBe(204);
+    expect((await listed()).items).toEqual([]);
+    for (const answer of [
+      await fetch(`${api.url}/v1/reports/${report.id}`),
+      await fetch(`${api.url}/v1/reports/${report.id}/html`),
+      await put(report.id, { title: 'gone', blocks: [], version: 2 }),
+      await fetch(`${api.url}/v1/reports/${report.id}`, { method: 'DELETE' }),
+    ])
+      expect([answer.status, (await json<Problem>(answer)).detail]).toEqual([
+        404,
+        `expected the id of a report, got ${report.id}: there is no such report`,
+      ]);
+  });
+
+  const id = '0193a6b2-7c10-7000-8000-000000000000';
+  test.each<[string, object, string, RegExp]>([
+    ['no title', { blocks: [] }, 'title', /expected string/],
+    ['a title of spaces', { title: ' ', blocks: [] }, 'title', /got spaces alone/],
+    ['a title of two lines', { title: 'a\nb', blocks: [] }, 'title', /one line of text/],
+    ['NUL', { title: 'a', blocks: [{ type: 'text', markdown: 'a\0b' }] }, 'blocks.0.markdown', /without NUL/],
+    [
+      'half a surrogate pair',
+      { title: 'a', blocks: [{ type: 'text', markdown: '\ud800' }] },
+      'blocks.0.markdown',
+      /surrogate/,
+    ],
+    ['an unknown block', { title: 'a', blocks: [{ type: 'script', text: '1' }] }, 'blocks.0.type', /script/],
+    ['HTML in a metric', { title: 'a', blocks: [{ ...text, html: '<b>' }] }, 'blocks.0.html', /unknown/],
+    ['no run', { title: 'a', blocks: [{ type: 'chart', metric: 'x', runs: [] }] }, 'blocks.0.runs', /1/],
+    [
+      'what is no id',
+      { title: 'a', blocks: [{ type: 'chart', metric: 'x', runs: ['best'] }] },
+      'blocks.0.runs.0',
+      /expected the id of a run/,
+    ],
+    [
+      'a run twice',
+      { title: 'a', blocks: [{ type: 'table', columns: ['status'], runs: [id, id] }] },
+      'blocks.0.runs',
+      /each run once/,
+    ],
+    [
+      'an unknown column',
+      { title: 'a', blocks: [{ type: 'table', columns: ['beauty'], runs: [id] }] },
+      'blocks.0.columns.0',
+      /metric:KEY or spec:FIELD/,
+    ],
+    [
+      'an unknown figure',
+      { title: 'a', blocks: [{ type: 'sweep', sweep: id, figure: 'pie' }] },
+      'blocks.0.figure',
+      /composition/,
+    ],
+    ['too many blocks', { title: 'a', blocks: Array.from({ length: 51 }, () => text) }, 'blocks', /50/],
+    [
+      'too much text',
+      { title: 'a', blocks: Array.from({ length: 5 }, () => ({ type: 'text', markdown: 'x'.repeat(45_000) })) },
+      'blocks',
+      /200,000 characters/,
+    ],
+  ])('%s is refused, and nothing is written', async (_, body, field, message) => {
+    const answer = await api.post('/v1/reports', body);
+    const { errors } = await json<Problem>(answer);
+    expect([answer.status, errors!.map(({ path }) => path)]).toEqual([
+      422,
+      expect.arrayContaining([field]) as string[],
+    ]);
+    expect(errors!.find(({ path }) => path === field)!.message).toMatch(message);
+    expect((await listed()).items).toEqual([]);
+  });
+
+  test('the file of a report has what it shows, says what is gone, and no text gets out of its place', async () => {
+    const trained = await api.submit({ ...pretrain, seed: 77 }, { name: 'trained' });
+    const claim = (await api.runs.claims.claim({ runId: trained.id, attempt: 1 }, 'w'))!;
+    await api.runs.recorder.begin(claim, null, 10);
+    const values = [0.25, 0.5, 0.75];
+    await api.runs.recorder.record(claim, {
+      points: values.map((value, i) => ({ key: 'eval/knn', step: i + 1, value })),
+      lines: [],
+    });
+    const markdown = '</script><script>alert(1)</script><!-- <script> ]]> & "';
+    const { id: report } = await written({
+      title: '</title><script>alert(1)</script> & "Views"',
+      blocks: [
+        { type: 'text', markdown },
+        { type: 'chart', metric: 'eval/knn', runs: [trained.id, id] },
+        { type: 'table', columns: ['status', 'metric:eval/knn', 'spec:batchSize'], runs: [trained.id, id] },
+        { type: 'sweep', sweep: id, figure: 'composition' },
+        { type: 'map', run: trained.id },
+      ],
+    });
+    const answer = await fetch(`${api.url}/v1/reports/${report}/html`);
+    expect([answer.status, answer.headers.get('content-type'), answer.headers.get('content-disposition')]).toEqual([
+      200,
+      'text/html; charset=utf-8',
+      `attachment; filename="report-${report}.html"`,
+    ]);
+    const html = await answer.text();
+    expect(html.match(/<title>(.*?)<\/title>/)![1]).toBe(
+      '&lt;/title&gt;&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;Views&quot;',
+    );
+    const [, content, program] = /<script type="application\/json" id="report">(.*?)<\/script>\n(.*)$/s.exec(html)!;
+    expect(content).not.toContain('<');
+    const offline = JSON.parse(content!) as { report: Report; contents: BlockContent[]; dashboard: string };
+    expect(offline.report.blocks[0]).toEqual({ type: 'text', markdown });
+    expect(offline.dashboard).toBe(api.url);
+    const gone = `Run ${id} is not shown: there is no such run any more`;
+    expect(offline.contents.slice(1)).toMatchObject([
+      { runs: [{ label: 'trained', points: values.map((value, i) => ({ step: i + 1, value })) }], absent: [gone] },
+      { rows: [{ label: 'trained', cells: ['running', '0.75', '32'] }], absent: [gone] },
+      { absent: [`Sweep ${id} is not shown: there is no such sweep any more`] },
+      { absent: ['trained has no map yet.'] },
+    ]);
+    // One program, which the policy of the file names by its hash and which alone may run.
+    const [, script] = /^<script type="module">(.*)<\/script>\n<\/html>\n$/s.exec(program!)!;
+    expect(/<\/?script|<!--/i.exec(script!)).toBeNull();
+    const hash = createHash('sha256').update(script!).digest('base64');
+    expect(html).toContain(`content="default-src 'none'; script-src 'sha256-${hash}';`);
+    await fetch(`${api.url}/v1/reports/${report}`, { method: 'DELETE' });
+  });
 });

@@ -129,6 +129,8 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
   const [spare, worker] = [await spareDataset(platform), await workerOf(platform)];
   const view = `v-${randomUUID().slice(0, 8)}`;
   await client.putSavedView(view, {});
+  const page = { title: 'What we saw', blocks: [{ type: 'table' as const, runs: [done.id], columns: ['status'] }] };
+  const [report, torn] = [await client.addReport(page), await client.addReport(page)];
   const [model, unused] = [await modelOf(platform), await modelOf(platform)];
   const [run, sweep] = [`/v1/runs/${done.id}`, `/v1/sweeps/${known}`];
   const list: [Route, string?, unknown?][] = [
@@ -188,6 +190,12 @@ export async function everyRoute(platform: Platform): Promise<RouteRequest[]> {
     ['GET /v1/saved-views'],
     ['PUT /v1/saved-views/{name}', '/v1/saved-views/kept', { status: 'running' }],
     ['DELETE /v1/saved-views/{name}', `/v1/saved-views/${view}`],
+    ['GET /v1/reports'],
+    ['POST /v1/reports', undefined, page],
+    ['GET /v1/reports/{id}', `/v1/reports/${report.id}`],
+    ['GET /v1/reports/{id}/html', `/v1/reports/${report.id}/html`],
+    ['PUT /v1/reports/{id}', `/v1/reports/${report.id}`, { ...page, version: 1 }],
+    ['DELETE /v1/reports/{id}', `/v1/reports/${torn.id}`],
     ['GET /v1/references', '/v1/references?text=shapes'],
     ['GET /healthz'],
     ['GET /readyz'],

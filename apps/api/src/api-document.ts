@@ -26,6 +26,7 @@ const TAGS = {
   datasets: 'Versions of prepared datasets',
   models: 'Versions of models that were trained elsewhere, with which runs begin',
   projects: 'Whose share of the workers a run takes',
+  reports: 'Pages of text, charts, tables and maps that a team writes',
   references: 'Runs and sweeps by name, or by a part of their id',
   workers: 'The processes that train',
   artifacts: 'Files that nothing names any more',

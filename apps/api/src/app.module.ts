@@ -10,6 +10,7 @@ import {
   ProjectStore,
   Readiness,
   References,
+  Reports,
   queueOptions,
   Recorder,
   Requests,
@@ -50,6 +51,8 @@ import { OperationsController } from './operations.controller.js';
 import { ProblemFilter } from './problems.js';
 import { ProjectsController } from './projects.controller.js';
 import { ReferencesController } from './references.controller.js';
+import { ReportFiles, StoredSource } from './report-file.js';
+import { ReportsController } from './reports.controller.js';
 import { requestLog } from './request-log.js';
 import { RunChanges } from './run-changes.js';
 import { RunStreams } from './run-stream.js';
@@ -125,6 +128,7 @@ const providersOf = (env: Env, log: Logger): Provider[] => [
   { provide: DataRoot, useFactory: () => new DataRoot(env.dataRoot) },
   { provide: Deletion, inject: [Runs], useFactory: (runs: Runs) => runs.deletion },
   { provide: ProjectStore, inject: [Database], useFactory: (database: Database) => new ProjectStore(database) },
+  { provide: Reports, inject: [Database], useFactory: (database: Database) => new Reports(database) },
   { provide: SavedViews, inject: [Database], useFactory: (database: Database) => new SavedViews(database) },
   { provide: Clients, useFactory: () => new Clients(env) },
   { provide: Readiness, inject: [Database], useFactory: (database: Database) => new Readiness(database) },
@@ -146,6 +150,12 @@ const providersOf = (env: Env, log: Logger): Provider[] => [
     provide: SweepExports,
     inject: [SweepQueries, RunQueries],
     useFactory: (sweeps: SweepQueries, runs: RunQueries) => new SweepExports(sweeps, runs),
+  },
+  {
+    provide: ReportFiles,
+    inject: [RunQueries, SweepQueries, SweepResults, ArtifactStore],
+    useFactory: (runs: RunQueries, sweeps: SweepQueries, found: SweepResults, artifacts: ArtifactStore) =>
+      new ReportFiles(new StoredSource(runs, sweeps, found, artifacts), env.webDir),
   },
   ...STREAMS,
   { provide: APP_PIPE, useClass: ZodPipe },
@@ -188,6 +198,7 @@ export class AppModule implements OnApplicationBootstrap, BeforeApplicationShutd
         RunArtifactsController,
         ProjectsController,
         ReferencesController,
+        ReportsController,
         SavedViewsController,
         OperationsController,
       ],

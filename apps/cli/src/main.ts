@@ -11,6 +11,7 @@ import { addDemo } from './commands/demo.js';
 import { addInit } from './commands/init.js';
 import { addLogs } from './commands/logs.js';
 import { addProjects } from './commands/projects.js';
+import { addReports } from './commands/reports.js';
 import { addReproduce } from './commands/reproduce.js';
 import { addChange, addDelete, addRunActions, addTag } from './commands/run-actions.js';
 import { addGroups, addRuns, addRun } from './commands/runs.js';
@@ -40,6 +41,7 @@ const GROUPS: Record<string, ((program: Command) => void)[]> = {
     addRuns,
     addGroups,
     addViews,
+    addReports,
     addRun,
     addWatch,
     addLogs,

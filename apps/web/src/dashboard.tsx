@@ -47,6 +47,13 @@ const AddModelPage = lazy(() => import('./models/add-page.js').then(({ AddModelP
 const NoticesPage = lazy(() =>
   import('./notices/notices-page.js').then(({ NoticesPage: page }) => ({ default: page })),
 );
+const ReportsPage = lazy(() =>
+  import('./reports/reports-page.js').then(({ ReportsPage: page }) => ({ default: page })),
+);
+const ReportPage = lazy(() => import('./reports/report-page.js').then(({ ReportPage: page }) => ({ default: page })));
+const WriteReportPage = lazy(() =>
+  import('./reports/report-page.js').then(({ WriteReportPage: page }) => ({ default: page })),
+);
 const SubmitPage = lazy(() => import('./submit/submit-page.js').then(({ SubmitPage: page }) => ({ default: page })));
 
 const PAGES = [
@@ -54,6 +61,7 @@ const PAGES = [
   ['runs', 'Runs', 'runs'],
   ['sweeps', 'Sweeps', 'sweeps'],
   ['maps', 'Latent maps', 'map'],
+  ['reports', 'Reports', 'reports'],
   ['datasets', 'Datasets', 'datasets'],
   ['models', 'Models', 'models'],
   ['machines', 'Workers', 'machines'],
@@ -61,7 +69,12 @@ const PAGES = [
 ] as const;
 
 /** Pages that belong to another in the navigation. */
-const SECTIONS: Record<string, string> = { compare: 'runs', 'add-dataset': 'datasets', 'add-model': 'models' };
+const SECTIONS: Record<string, string> = {
+  compare: 'runs',
+  'write-report': 'reports',
+  'add-dataset': 'datasets',
+  'add-model': 'models',
+};
 
 interface View {
   title: string;
@@ -80,6 +93,9 @@ const VIEWS: Record<string, (id: string | undefined) => View> = {
     id
       ? { title: 'Latent map', content: <MapPage key={id} id={id} /> }
       : { title: 'Latent maps', content: <MapsPage /> },
+  reports: (id) =>
+    id ? { title: 'Report', content: <ReportPage key={id} id={id} /> } : { title: 'Reports', content: <ReportsPage /> },
+  'write-report': () => ({ title: 'New report', content: <WriteReportPage /> }),
   datasets: (id) =>
     id
       ? { title: 'Dataset', content: <DatasetPage key={id} name={id} /> }

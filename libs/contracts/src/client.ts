@@ -6,6 +6,7 @@ import type { Model } from './model.js';
 import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
 import type { Reference } from './references-api.js';
+import type { ListedReport, ReplaceReport, Report, WriteReport } from './reports-api.js';
 import type {
   BulkResult,
   BulkRuns,
@@ -300,6 +301,31 @@ export class LoomClient extends Streams {
   }
   async deleteSavedView(name: string): Promise<void> {
     await this.send(`/v1/saved-views/${encodeURIComponent(name)}`, { method: 'DELETE' });
+  }
+
+  /** Reports without what is in them, the one that was changed last first. */
+  reports(query: Partial<ListPage> = {}): Promise<PageOf<ListedReport>> {
+    return this.listed('/v1/reports', query);
+  }
+  eachReport(): AsyncGenerator<ListedReport> {
+    return each((cursor) => this.reports({ limit: 200, ...cursor }));
+  }
+  report(id: string): Promise<Report> {
+    return this.json(`/v1/reports/${encodeURIComponent(id)}`);
+  }
+  addReport(report: z.input<typeof WriteReport>): Promise<Report> {
+    return this.json('/v1/reports', { body: report });
+  }
+  /** Saves an edit of the report of `version`; refused (409) where somebody has saved another since. */
+  replaceReport(id: string, report: z.input<typeof ReplaceReport>): Promise<Report> {
+    return this.json(`/v1/reports/${encodeURIComponent(id)}`, { method: 'PUT', body: report });
+  }
+  async deleteReport(id: string): Promise<void> {
+    await this.send(`/v1/reports/${encodeURIComponent(id)}`, { method: 'DELETE' });
+  }
+  /** The report as one HTML file that needs no network. */
+  async reportAsHtml(id: string): Promise<string> {
+    return (await this.send(`/v1/reports/${encodeURIComponent(id)}/html`, { timeoutMs: EXPORT_TIMEOUT_MS })).text();
   }
 
   /** A folder below the data root, and what kinds of files are in it and below. */

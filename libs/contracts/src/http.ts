@@ -4,7 +4,7 @@ import { cursor, flag, limit } from './http-fields.js';
 
 export const DamagedRow = z
   .object({
-    resource: z.enum(['run', 'sweep', 'trial', 'dataset', 'model', 'artifact', 'worker', 'saved_view']),
+    resource: z.enum(['run', 'sweep', 'trial', 'dataset', 'model', 'artifact', 'worker', 'saved_view', 'report']),
     id: z.string().describe('Its id; of a dataset or a model `name@digest`, of a trial its index.'),
     field: z.string().describe('Where the damage is, such as `spec.temperature`.'),
     message: z.string().describe('What was expected there and what is stored.'),

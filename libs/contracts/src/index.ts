@@ -22,6 +22,8 @@ export * from './prepare-spec.js';
 export * from './progress.js';
 export * from './projects-api.js';
 export * from './references-api.js';
+export * from './report-content.js';
+export * from './reports-api.js';
 export * from './saved-views-api.js';
 export {
   BulkResult,

@@ -33,6 +33,7 @@ export * from './runs/queries.js';
 export * from './runs/recorder.js';
 export * from './runs/records.js';
 export { References } from './runs/references.js';
+export { Reports, type ReportRecord } from './runs/reports.js';
 export * from './runs/requests.js';
 export * from './runs/runs.js';
 export { SavedViews } from './runs/saved-views.js';

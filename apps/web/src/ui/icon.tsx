@@ -7,6 +7,7 @@ const PATHS = {
   map:
     'M6 7a1 1 0 1 0 .1 0M11 4a1 1 0 1 0 .1 0M9 11a1 1 0 1 0 .1 0M16 9a1 1 0 1 0 .1 0M18 15a1 1 0 1 0 .1 0M14 17a1 1 ' +
     '0 1 0 .1 0M6 18a1 1 0 1 0 .1 0',
+  reports: 'M5 2h10l4 4v16H5zM15 2v4h4M8 11h8M8 15h8M8 19h5',
   datasets: 'M4 6a8 3 0 1 0 16 0a8 3 0 1 0-16 0M4 6v12a8 3 0 0 0 16 0V6M4 12a8 3 0 0 0 16 0',
   models: 'M12 2l9 5v10l-9 5-9-5V7zM12 12l9-5M12 12L3 7M12 12v10',
   machines: 'M4 4h16v6H4zM4 14h16v6H4zM7 7h1M7 17h1',

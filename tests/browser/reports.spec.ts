@@ -1,0 +1,167 @@
+/** Reports in a real Chromium: written, shared, saved by two at once, and opened as a file without a network. */
+import type { Run } from '#libs/contracts';
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Page } from 'playwright-core';
+import { expect, test } from 'vitest';
+import { seed } from '../../bench/seed.js';
+import { accessibilityFaults, practiceFaults } from '../support/browser.js';
+import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
+
+/** Text that would run a program were it taken as it is. */
+const ATTACK = '<img src=x onerror="globalThis.attacked = 1"> [link](javascript:globalThis.attacked=1) </script>';
+const GONE = randomUUID();
+const MAPS = {
+  split: 'val',
+  classes: ['cats', 'dogs'],
+  labels: [0, 0, 1, 1, 1],
+  maps: { umap: { x: [0, 1, 2, 3, 4], y: [4, 3, 2, 1, 0], parameters: {} } },
+};
+
+/** Whether something was drawn on each canvas of the page. */
+const DRAWN = `[...document.querySelectorAll('main canvas')].map((canvas) =>
+  canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value > 0))`;
+
+/** What a reader sees of the report, on its page as in the file. */
+async function showsAll(page: Page, [first, second]: readonly Run[], sweep: string): Promise<void> {
+  await page.getByRole('heading', { level: 1, name: 'Views, week 12' }).waitFor();
+  await page.getByRole('heading', { level: 2, name: 'What we saw' }).waitFor();
+  expect(await page.locator('.markdown strong').allTextContents()).toEqual(['Crop with colour']);
+  await page.getByText('<img src=x onerror="globalThis.attacked = 1"> [link](javascript:').waitFor();
+  const chart = page.getByRole('region', { name: 'Nearest neighbours' });
+  await chart.getByRole('img', { name: /^eval\/knn: / }).waitFor();
+  expect(await chart.locator('.legend').allTextContents()).toEqual([first!.name, second!.name]);
+  await expect.poll(() => page.evaluate<boolean[]>(DRAWN)).toEqual([true]);
+  const table = page.getByRole('region', { name: 'Runs', exact: true }).first();
+  expect(await table.getByRole('columnheader').allTextContents()).toEqual(['run', 'status', 'eval/knn', 'batchSize']);
+  expect(await table.locator('tbody tr').first().locator('td').allTextContents()).toEqual([
+    first!.name,
+    first!.status,
+    String(Number(first!.metrics['eval/knn']!.toPrecision(4))),
+    '256',
+  ]);
+  await page.getByText(`Of the sweep ${sweep}`).waitFor();
+  await page.getByRole('region', { name: 'Which views need the fewest labels' }).locator('svg path').first().waitFor();
+  const map = page.getByRole('img', { name: `UMAP of ${first!.name}: 5 samples of cats, dogs` });
+  expect(await map.locator('circle').count()).toBe(MAPS.labels.length);
+  expect(await page.locator('.absent').allTextContents()).toEqual([
+    `Run ${GONE} is not shown: there is no such run any more`,
+    `Sweep ${GONE} is not shown: there is no such sweep any more`,
+  ]);
+  expect(await page.evaluate('globalThis.attacked')).toBeUndefined();
+  expect(await page.locator('main [href^="javascript"], main img, main iframe').count()).toBe(0);
+}
+
+describeInBrowser('reports', () => {
+  const dashboard = dashboardOf(async ({ client, database }) => {
+    await seed(database.url, { runs: 60, points: 6000, log: () => undefined });
+    const { items: runs } = await client.runs({ kind: ['pretrain'], status: ['succeeded'], limit: 2 });
+    await client.addArtifact(runs[0]!.id, 'maps.json', new Blob([JSON.stringify(MAPS)]), { mime: 'application/json' });
+    const { items: sweeps } = await client.sweeps({ limit: 1 });
+    return { runs, sweep: sweeps[0]! };
+  });
+
+  test('a report is written with its preview, saved beside somebody else, and opens as a file offline', async () => {
+    const { runs, sweep } = dashboard.made;
+    const { client } = dashboard.stack;
+    const page = await dashboard.open('#/reports');
+    await page.getByText('No reports yet.').waitFor();
+    await page.getByRole('link', { name: 'New report' }).click();
+    await page.getByRole('heading', { level: 1, name: 'New report' }).waitFor();
+    const save = page.getByRole('button', { name: 'Save', exact: true });
+    expect(await save.isDisabled()).toBe(true);
+    await page.getByRole('textbox', { name: 'Title' }).fill('Views, week 12');
+    const preview = page.getByRole('region', { name: 'Preview' });
+
+    await page.getByRole('button', { name: '+ Chart' }).click();
+    await preview.getByText('Chart: it is shown here once all of it is chosen.').waitFor();
+    const chart = page.getByRole('region', { name: 'Chart, block 1', exact: true });
+    expect(await save.isDisabled()).toBe(true);
+    for (const run of runs) {
+      await chart.getByRole('searchbox').fill(run.name!);
+      await chart.getByRole('button', { name: `Add ${run.name}`, exact: true }).click();
+    }
+    await chart.getByRole('combobox', { name: 'Metric' }).fill('eval/knn');
+    await chart.getByRole('textbox', { name: 'Title' }).fill('Nearest neighbours');
+    await preview.getByRole('img', { name: /^eval\/knn: / }).waitFor();
+
+    await page.getByRole('button', { name: '+ Text' }).click();
+    const text = page.getByRole('textbox', { name: 'Markdown' });
+    await text.fill(`# What we saw\n\n**Crop with colour** needs the fewest.\n\n${ATTACK}`);
+    await preview.getByRole('heading', { level: 2, name: 'What we saw' }).waitFor();
+    await page.getByRole('button', { name: 'Move up Text, block 2' }).click();
+    expect(await page.locator('.writing .panel h2').allTextContents()).toEqual(
+      expect.arrayContaining(['Text, block 1', 'Chart, block 2']) as string[],
+    );
+    expect(await accessibilityFaults(page, 'a report that is written')).toEqual([]);
+
+    // What was left is there again.
+    await page.goto(`${client.url}/#/runs`);
+    await page.goto(`${client.url}/#/write-report`);
+    await page.reload();
+    await preview.getByRole('img', { name: /^eval\/knn: / }).waitFor();
+    await save.click();
+    await page.getByRole('button', { name: 'Edit' }).waitFor();
+    const id = /#\/reports\/([0-9a-f-]+)$/.exec(page.url())![1]!;
+
+    // Somebody else adds the rest while it is edited here.
+    await page.getByRole('button', { name: 'Edit' }).click();
+    await page.getByRole('textbox', { name: 'Title' }).first().fill('Mine');
+    const { blocks, version } = await client.report(id);
+    await client.replaceReport(id, {
+      title: 'Views, week 12',
+      version,
+      blocks: [
+        ...blocks,
+        { type: 'table', runs: [runs[0]!.id, GONE], columns: ['status', 'metric:eval/knn', 'spec:batchSize'] },
+        { type: 'sweep', sweep: sweep.id, figure: 'label-efficiency' },
+        { type: 'sweep', sweep: GONE, figure: 'effects' },
+        { type: 'map', run: runs[0]!.id },
+      ],
+    });
+    await save.click();
+    await page.getByText('Somebody else has saved it meanwhile').waitFor();
+    expect(await accessibilityFaults(page, 'a report that was overtaken')).toEqual([]);
+    await page.getByRole('button', { name: 'Drop mine and see theirs' }).click();
+    await showsAll(page, runs, sweep.name);
+    expect(await page.title()).toBe('Views, week 12 · Latent Loom');
+    expect(await accessibilityFaults(page, 'a report')).toEqual([]);
+    expect(await practiceFaults(page)).toEqual([]);
+
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('link', { name: 'Export as HTML' }).click(),
+    ]);
+    const folder = await mkdtemp(path.join(tmpdir(), 'report-'));
+    const context = await page.context().browser()!.newContext({ offline: true, colorScheme: 'dark' });
+    try {
+      const file = await context.newPage();
+      const wrong: string[] = [];
+      file.on('request', (request) => {
+        if (!/^(file|data|blob):/.test(request.url())) wrong.push(`request: ${request.url()}`);
+      });
+      file.on('console', (message) => wrong.push(`console: ${message.text()}`));
+      file.on('pageerror', (error) => wrong.push(`fault: ${error.message}`));
+      await download.saveAs(path.join(folder, 'report.html'));
+      await file.goto(pathToFileURL(path.join(folder, 'report.html')).href);
+      await showsAll(file, runs, sweep.name);
+      expect(await accessibilityFaults(file, 'the file of a report')).toEqual([]);
+      const link = file.getByRole('link', { name: runs[0]!.name!, exact: true }).first();
+      await link.hover();
+      expect(await link.getAttribute('href')).toBe(`${client.url}/#/runs/${runs[0]!.id}`);
+      expect(wrong).toEqual([]);
+    } finally {
+      await context.close();
+      await rm(folder, { recursive: true });
+    }
+
+    await page.getByRole('button', { name: 'Delete … Views, week 12' }).click();
+    await page.getByRole('button', { name: 'Yes, delete it' }).click();
+    await page.getByText('No reports yet.').waitFor();
+    await page.goto(`${client.url}/#/reports/${id}`);
+    await page.getByText('There is no such thing').waitFor();
+  });
+});
