@@ -21,11 +21,13 @@ export const only = (inputs: tf.Tensor | tf.Tensor[]): tf.Tensor => (Array.isArr
  * Batch normalisation on the fused kernels. Config, weights and name are those of tfjs's own layer, so that a saved
  * model loads wherever tfjs does.
  */
-class BatchNorm extends layers.layers.Layer {
+export class BatchNorm extends layers.layers.Layer {
   static className = 'BatchNormalization';
   private readonly center: boolean;
   private readonly scale: boolean;
   private readonly rectifies: boolean;
+  private readonly momentum: number;
+  private readonly epsilon: number;
   private gamma: layers.LayerVariable | undefined;
   private beta: layers.LayerVariable | undefined;
   private movingMean!: layers.LayerVariable;
@@ -33,21 +35,28 @@ class BatchNorm extends layers.layers.Layer {
 
   /**
    * `scale` learns a factor and `center` an offset for each channel. `rectifies`: applies ReLU too while training, and
-   * the `Rectifier` after it passes that on.
+   * the `Rectifier` after it passes that on. `momentum`: the weight of the old running average; `epsilon`: what is
+   * added to the variance.
    */
   constructor({
     center = true,
     scale = true,
     rectifies = false,
+    momentum = MOMENTUM,
+    epsilon = BATCH_NORM_EPSILON,
     ...config
   }: {
     name: string;
     center?: boolean;
     scale?: boolean;
     rectifies?: boolean;
+    momentum?: number;
+    epsilon?: number;
   }) {
     super(config);
     this.rectifies = rectifies;
+    this.momentum = momentum;
+    this.epsilon = epsilon;
     // The fused kernel is tried here, because trying one is no part of a compiled step.
     if (rectifies) findRectifiedNorm();
     this.center = center;
@@ -71,18 +80,19 @@ class BatchNorm extends layers.layers.Layer {
       const gamma = (this.gamma?.read() ?? tf.onesLike(mean)) as tf.Tensor1D;
       const beta = (this.beta?.read() ?? tf.zerosLike(mean)) as tf.Tensor1D;
       // As in Keras: what does not learn goes by its averages, which stay.
-      if (!training || !this.trainable) return batchNormInference(x, gamma, beta, { mean, variance });
+      if (!training || !this.trainable) return batchNormInference(x, gamma, beta, { mean, variance }, this.epsilon);
       return batchNormTraining(
         x,
         gamma,
         beta,
         { mean, variance },
-        1 - MOMENTUM,
+        1 - this.momentum,
         (averages) => {
           this.movingMean.write(averages.mean);
           this.movingVariance.write(averages.variance);
         },
         this.rectifies,
+        this.epsilon,
       );
     });
   }
@@ -91,8 +101,8 @@ class BatchNorm extends layers.layers.Layer {
     return {
       ...super.getConfig(),
       axis: -1,
-      momentum: MOMENTUM,
-      epsilon: BATCH_NORM_EPSILON,
+      momentum: this.momentum,
+      epsilon: this.epsilon,
       center: this.center,
       scale: this.scale,
     };
