@@ -21,7 +21,8 @@ export const layer = (className: string, name: string, config: Json, ...from: st
   class_name: className,
   name,
   config: { name, trainable: true, dtype: 'float32', ...config },
-  inbound_nodes: from.length ? [from.map((each) => [each, 0, 0, {}])] : [],
+  // A model inside of this one counts the call in which it was made.
+  inbound_nodes: from.length ? [from.map((each) => [each, each === 'inner' ? 1 : 0, 0, {}])] : [],
 });
 export const input = (shape: (number | null)[], name = 'input_1'): Json => ({
   class_name: 'InputLayer',
@@ -83,31 +84,41 @@ export function drawn(shapes: Record<string, number[]>, seed = 1): Weight[] {
 }
 
 const normalisation = (name: string, channels: number): Record<string, number[]> =>
-  Object.fromEntries(['gamma', 'beta', 'moving_mean', 'moving_variance'].map((part) => [`${name}/${part}`, [channels]]));
+  Object.fromEntries(
+    ['gamma', 'beta', 'moving_mean', 'moving_variance'].map((part) => [`${name}/${part}`, [channels]]),
+  );
 
 /**
- * A small network of its own: convolutions with biases and activations, normalisation, a Sequential inside, a dropout, a
- * sum, and a classifier. Layer `pool` gives 12 features.
+ * A small network of its own: convolutions with biases and activations, normalisation, a model inside, a dropout, a sum,
+ * and a classifier. Layer `pool` gives 12 features.
  */
-export function kerasModel(side: number | null = 8): Model {
+export function kerasModel(side: number | null = 8, isSequential = false): Model {
   const norm = { axis: [3], momentum: 0.9, epsilon: 0.001, center: true, scale: true };
+  const parts = [
+    input([null, null, 8], 'inner_input'),
+    layer(
+      'DepthwiseConv2D',
+      'depthwise',
+      {
+        kernel_size: [3, 3],
+        strides: [1, 1],
+        padding: 'same',
+        depth_multiplier: 1,
+        use_bias: false,
+        activation: 'linear',
+      },
+      'inner_input',
+    ),
+    layer('Conv2D', 'pointwise', convolution(8, 1, { activation: 'swish' }), 'depthwise'),
+  ];
+  const graph = { input_layers: [['inner_input', 0, 0]], output_layers: [['pointwise', 0, 0]] };
   const inner = {
-    class_name: 'Sequential',
+    class_name: isSequential ? 'Sequential' : 'Functional',
     name: 'inner',
     config: {
       name: 'inner',
-      layers: [
-        input([null, null, 8], 'inner_input'),
-        layer('DepthwiseConv2D', 'depthwise', {
-          kernel_size: [3, 3],
-          strides: [1, 1],
-          padding: 'same',
-          depth_multiplier: 1,
-          use_bias: false,
-          activation: 'linear',
-        }),
-        layer('Conv2D', 'pointwise', convolution(8, 1, { activation: 'swish' })),
-      ].map(({ inbound_nodes: _, ...each }) => each),
+      layers: isSequential ? parts.map(({ inbound_nodes: _, ...each }) => each) : parts,
+      ...(!isSequential && graph),
     },
     inbound_nodes: [[['stem_relu', 0, 0, {}]]],
   };
@@ -148,7 +159,9 @@ export async function writeModel({ json, weights }: Model, folder: string, name 
   const paths = ['group1-shard1of2.bin', 'group1-shard2of2.bin'];
   await writeFile(path.join(folder, paths[0]!), bytes.subarray(0, half));
   await writeFile(path.join(folder, paths[1]!), bytes.subarray(half));
-  const manifest = [{ paths, weights: weights.map(({ name: own, shape }) => ({ name: own, shape, dtype: 'float32' })) }];
+  const manifest = [
+    { paths, weights: weights.map(({ name: own, shape }) => ({ name: own, shape, dtype: 'float32' })) },
+  ];
   const file = path.join(folder, name);
   await writeFile(file, JSON.stringify({ ...json, weightsManifest: manifest }));
   return file;

@@ -72,6 +72,7 @@ export async function pretrain(given: Pretrain, inputs: TrainerInputs, context: 
   const session = new Session(
     {
       models: [encoder, head, ...method.models],
+      ...(method.shared && { shared: method.shared }),
       ...(method.followers && { followers: method.followers }),
       ...(method.memory && { memory: method.memory }),
       ...(method.rates && { rates: method.rates }),

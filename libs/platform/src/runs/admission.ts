@@ -138,9 +138,7 @@ async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named>
   }
   const ids = [
     ...new Set(
-      drafts.flatMap(({ spec, parent }) =>
-        parent === undefined ? parentsOf(spec) : (encoderModelOf(spec) ?? []),
-      ),
+      drafts.flatMap(({ spec, parent }) => (parent === undefined ? parentsOf(spec) : (encoderModelOf(spec) ?? []))),
     ),
   ];
   const parents = ids.length ? await existingRuns(tx, Prisma.sql`id = ANY(${ids}::uuid[])`) : [];

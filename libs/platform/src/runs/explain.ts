@@ -64,8 +64,7 @@ function identityOf({
     model: digestOf(encoderModelOf(spec)),
   };
   const fields = leaves(identifying(spec, named), '', new Map());
-  if (runDigest(spec, named) !== digest)
-    fields.set('code', 'an older version of the training code');
+  if (runDigest(spec, named) !== digest) fields.set('code', 'an older version of the training code');
   return { id, kind, status, digest, fields };
 }
 

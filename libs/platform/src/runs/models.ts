@@ -132,8 +132,12 @@ export function ownFaults(
   if (!own?.model?.layers)
     return fault(
       'model',
-      `expected a layers model that was taken in, got ${own?.model ? `${own.model.name}, which is one of ` +
-        `${own.model.encoder.name}: begin with it by \`from: model ${own.model.name}\`` : encoder.model}`,
+      `expected a layers model that was taken in, got ${
+        own?.model
+          ? `${own.model.name}, which is one of ` +
+            `${own.model.encoder.name}: begin with it by \`from: model ${own.model.name}\``
+          : encoder.model
+      }`,
     );
   const names = own.model.layers.map(({ name }) => name);
   if (encoder.features !== undefined && !names.includes(encoder.features))

@@ -133,7 +133,30 @@ class Rectifier extends layers.layers.Layer {
 }
 
 export type Symbolic = layers.SymbolicTensor;
-export const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic => layer.apply(x) as Symbolic;
+/** Layers that are taken, by their names, in the place of new ones while a network is built. */
+let known: ReadonlyMap<string, layers.layers.Layer> | undefined;
+/** A layer that has to be built anew for another shape of input takes its weights from the one that is known. */
+interface Sharing {
+  shareWeights(known: layers.layers.Layer): void;
+}
+
+/** What `build` makes, of the layers of a network wherever those have weights: both learn by the same ones. */
+export function withLayersOf<T>(network: layers.LayersModel, build: () => T): T {
+  const before = known;
+  known = new Map(network.layers.filter(({ weights }) => weights.length > 0).map((layer) => [layer.name, layer]));
+  try {
+    return build();
+  } finally {
+    known = before;
+  }
+}
+
+export function apply(layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic {
+  const shared = known?.get(layer.name);
+  if (shared && 'shareWeights' in layer) (layer as layers.layers.Layer & Sharing).shareWeights(shared);
+  else if (shared) return shared.apply(x) as Symbolic;
+  return layer.apply(x) as Symbolic;
+}
 export const batchNorm = (x: Symbolic, name: string, learns: { center?: boolean; scale?: boolean } = {}) =>
   apply(new BatchNorm({ name, ...learns }), x);
 export const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
@@ -195,9 +218,10 @@ export function convolution(
   });
   // The layer's own call computes the gradient for its input also where that is an image, which nobody asks for.
   if (!useBias) {
-    const [skips, ...sides] = [kernelSize === 1 && strides === 2, ...x.shape.slice(1, 3)] as [boolean, number, number];
+    const skips = kernelSize === 1 && strides === 2;
     layer.call = (inputs) => {
       const input = only(inputs) as tf.Tensor4D;
+      const sides = input.shape.slice(1, 3);
       const kernel = layer.weights[0]!.read() as tf.Tensor4D;
       // A window of one place at every second place sees a quarter of its input: its kernel's gradient passes over all
       // of it.

@@ -129,13 +129,10 @@ export const KINDS: Readonly<Record<string, Kind>> = {
   Average: made(average),
   AveragePooling1D: made(averagePooling1d, 'poolSize', 'strides', 'padding'),
   AveragePooling2D: made(averagePooling2d, ...WINDOW),
-  BatchNormalization: made((settings: ConstructorParameters<typeof BatchNorm>[0]) => new BatchNorm(settings), ...[
-    'axis',
-    'momentum',
-    'epsilon',
-    'center',
-    'scale',
-  ]),
+  BatchNormalization: made(
+    (settings: ConstructorParameters<typeof BatchNorm>[0]) => new BatchNorm(settings),
+    ...['axis', 'momentum', 'epsilon', 'center', 'scale'],
+  ),
   Concatenate: made(concatenate, 'axis'),
   Conv1D: made(conv1d, 'filters', ...CONVOLUTION),
   Conv2D: made(conv2d, 'filters', ...CONVOLUTION),

@@ -28,7 +28,9 @@ interface Entry {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const areCounts = (value: unknown): value is number[] =>
-  Array.isArray(value) && value.length <= MOST_DIMENSIONS && value.every((each) => Number.isSafeInteger(each) && each >= 0);
+  Array.isArray(value) &&
+  value.length <= MOST_DIMENSIONS &&
+  value.every((each) => Number.isSafeInteger(each) && each >= 0);
 
 /** The content of a file of JSON. @throws InvalidDataError for one that is too long or no JSON */
 export async function readJson(file: string, shown: string): Promise<unknown> {
@@ -36,7 +38,9 @@ export async function readJson(file: string, shown: string): Promise<unknown> {
   if (!info.isFile()) throw new InvalidDataError(`expected a file at ${shown} in the data root, found something else`);
   const { size } = info;
   if (size > LONGEST_JSON)
-    throw new InvalidDataError(`expected ${shown} to have at most ${LONGEST_JSON} bytes without its weights, got ${size}`);
+    throw new InvalidDataError(
+      `expected ${shown} to have at most ${LONGEST_JSON} bytes without its weights, got ${size}`,
+    );
   const handle = await open(file);
   try {
     const bytes = Buffer.alloc(size);
@@ -72,7 +76,8 @@ export class LayersWeights {
       const { paths, weights } = isObject(given) ? given : {};
       if (!Array.isArray(paths) || !Array.isArray(weights) || paths.some((each) => typeof each !== 'string'))
         throw refused(target, 'a group of its weightsManifest has no paths and weights');
-      if (entries.size + weights.length > MOST_WEIGHTS) throw refused(target, `it has more than ${MOST_WEIGHTS} weights`);
+      if (entries.size + weights.length > MOST_WEIGHTS)
+        throw refused(target, `it has more than ${MOST_WEIGHTS} weights`);
       let begin = 0;
       for (const weight of weights) {
         const entry = entryOf(weight, group, begin, target);
@@ -173,7 +178,6 @@ async function piecesOf(
     pieces.push({ path: found, size: info.size });
   }
   const size = pieces.reduce((sum, piece) => sum + piece.size, 0);
-  if (size !== wanted)
-    throw refused(target, `its weights have ${wanted} bytes, ${named(paths) || 'no file'} ${size}`);
+  if (size !== wanted) throw refused(target, `its weights have ${wanted} bytes, ${named(paths) || 'no file'} ${size}`);
   return pieces;
 }

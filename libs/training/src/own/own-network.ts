@@ -136,7 +136,13 @@ export function buildOwnNetwork(
     topology.steps.forEach(({ layer: index, from }, i) => {
       if (!needed.has(i + 1)) return;
       const own = topology.layers[index]!;
-      results[i + 1] = applied(own, built, index, from.map((each) => results[each]!), onWeight);
+      results[i + 1] = applied(
+        own,
+        built,
+        index,
+        from.map((each) => results[each]!),
+        onWeight,
+      );
     });
     for (const [index, layer] of built) if (!topology.layers[index]!.trainable) layer.trainable = false;
     if (end === 0) throw new OwnNetworkError('expected a model with a layer at least');

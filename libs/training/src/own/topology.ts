@@ -22,8 +22,7 @@ const LAYER_NAME = /^[^\p{C}]{1,200}$/u;
 
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
-const camelCase = (word: string): string =>
-  word.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+const camelCase = (word: string): string => word.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 const shown = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').slice(0, 100);
 
 /** @throws InvalidDataError for a key by which a parser could be led astray; walks without recursion */
@@ -52,6 +51,15 @@ interface Described {
 
 /** Where a value comes from: a layer's call. */
 type Reference = [layer: string, call: number];
+
+/** The number of a layer's first call. A model inside of another has made one of its own, which files may count. */
+function firstCalls(layers: readonly Described[], references: readonly Reference[]): Map<string, number> {
+  const models = new Set(layers.filter(({ className }) => MODELS.includes(className)).map(({ name }) => name));
+  const first = new Map<string, number>();
+  for (const [name, call] of references)
+    if (models.has(name)) first.set(name, Math.min(1, call, first.get(name) ?? call));
+  return first;
+}
 
 class Reader {
   readonly layers: OwnLayer[] = [];
@@ -116,9 +124,12 @@ class Reader {
         ? []
         : layer.calls.map((call, at) => ({ layer, part: parts[i] as object, at, from: this.callOf(layer, call) })),
     );
+    const outputs = this.references(config['output_layers']);
+    const first = firstCalls(layers, [...waiting.flatMap(({ from }) => from), ...outputs]);
+    const valueOf = ([name, call]: Reference) => results.get(name)?.[call - (first.get(name) ?? 0)];
     while (waiting.length) {
       const later = waiting.filter(({ layer, part, at, from }) => {
-        const values = from.map(([name, call]) => results.get(name)?.[call]);
+        const values = from.map(valueOf);
         const own = results.get(layer.name)!;
         if (own.length !== at || values.some((value) => value === undefined)) return true;
         own.push(this.result(layer, part, values as Value[], within));
@@ -131,20 +142,15 @@ class Reader {
         );
       waiting = later;
     }
-    const outputs = this.references(config['output_layers']).map(([name, call]) => results.get(name)?.[call]);
-    if (outputs.length === 0 || outputs.some((value) => value === undefined))
-      throw this.fail('its output is of no layer');
-    return outputs as Value[];
+    const ends = outputs.map(valueOf);
+    if (ends.length === 0 || ends.some((value) => value === undefined)) throw this.fail('its output is of no layer');
+    return ends as Value[];
   }
 
   /** The result of a layer, or of a model in its place, of these values. */
   private result(layer: Described, part: object, from: Value[], within: readonly string[]): Value {
     if (MODELS.includes(layer.className)) {
-      const outputs = this.apply(
-        { class_name: layer.className, config: layer.config },
-        from,
-        [...within, layer.name],
-      );
+      const outputs = this.apply({ class_name: layer.className, config: layer.config }, from, [...within, layer.name]);
       if (outputs.length !== 1) throw this.fail(`the model ${layer.name} inside of it has ${outputs.length} outputs`);
       return outputs[0]!;
     }
@@ -233,7 +239,10 @@ class Reader {
   private callOf(layer: Described, call: unknown): Reference[] {
     const [inputs, settings] = isObject(call)
       ? [tensorsOf(call['args']), [call['kwargs']]]
-      : [call, Array.isArray(call) ? call.map((each: unknown) => (Array.isArray(each) ? (each[3] as unknown) : {})) : []];
+      : [
+          call,
+          Array.isArray(call) ? call.map((each: unknown) => (Array.isArray(each) ? (each[3] as unknown) : {})) : [],
+        ];
     if (!Array.isArray(inputs) || inputs.length === 0)
       throw this.fail(`layer ${layer.name} is applied to ${shown(call)}`);
     for (const each of settings)
@@ -284,7 +293,13 @@ function inputOf(model: Json, reader: Reader): Pick<Topology, 'input' | 'inputNa
   const [height = null, width = null, channels] = Array.isArray(shape) ? (shape.slice(1) as unknown[]) : [];
   const isSide = (side: unknown): side is number | null =>
     side === null || (Number.isSafeInteger(side) && (side as number) >= 1 && (side as number) <= 4096);
-  if (!Array.isArray(shape) || shape.length !== 4 || !isSide(height) || !isSide(width) || ![1, 3].includes(channels as number))
+  if (
+    !Array.isArray(shape) ||
+    shape.length !== 4 ||
+    !isSide(height) ||
+    !isSide(width) ||
+    ![1, 3].includes(channels as number)
+  )
     throw new InvalidDataError(
       `${reader.fail('expected an input [null, height, width, 1 or 3]').message}, got ${shown(shape)}`,
     );
