@@ -72,6 +72,8 @@ function again(
     spec: {
       ...spec,
       ...('from' in spec && spec.from && { from: replaced(spec.from) }),
+      ...('encoder' in spec &&
+        spec.encoder?.model && { encoder: { ...spec.encoder, model: replaced(spec.encoder.model) } }),
       ...('alignTo' in spec && spec.alignTo !== null && { alignTo: replaced(spec.alignTo) }),
     },
     ...(name !== null && { name }),

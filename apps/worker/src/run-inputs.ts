@@ -22,7 +22,7 @@ export async function verifiedInputs(
   run: ClaimedRun,
   { artifacts, dataRoot, onRead, onCorrupt }: Sources,
 ): Promise<{ inputs: TrainerInputs; step: number | null }> {
-  const { dataset, parentModel, parentCheckpoint, alignTo, checkpoints } = run;
+  const { dataset, parentModel, parentCheckpoint, encoderModel, alignTo, checkpoints } = run;
   const verified = (sha256: string) => artifacts.verified(sha256, onRead);
   const inputs: TrainerInputs = { dataRoot };
   if (dataset) {
@@ -40,6 +40,7 @@ export async function verifiedInputs(
   }
   if (parentModel) inputs.parentModel = await verified(parentModel);
   if (parentCheckpoint) inputs.parentCheckpoint = await verified(parentCheckpoint);
+  if (encoderModel) inputs.encoderModel = await verified(encoderModel);
   if (alignTo) inputs.alignTo = await verified(alignTo);
   for (const checkpoint of checkpoints) {
     try {

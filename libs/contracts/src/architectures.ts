@@ -1,5 +1,5 @@
 /** What the encoders of images and spectrograms are built of, by their settings. */
-import { TRANSFORMERS, type Encoder } from './run-settings.js';
+import { OWN_NETWORK, TRANSFORMERS, type Encoder } from './run-settings.js';
 
 type TransformerName = (typeof TRANSFORMERS)[number];
 
@@ -13,7 +13,7 @@ const stages = (...counts: number[]): [factor: number, stride: number][] =>
 
 /** `stem` where the settings name none. A bottleneck's output is `expansion` times as wide as its 3x3 convolution. */
 const ARCHITECTURES: Record<
-  Exclude<Encoder['name'], TransformerName>,
+  Exclude<Encoder['name'], TransformerName | typeof OWN_NETWORK>,
   { stem: Stem; expansion: 1 | 4; blocks: [number, number][] }
 > = {
   'small-resnet': { stem: 'strided', expansion: 1, blocks: stages(1, 1, 1) },
@@ -57,9 +57,12 @@ const stemOf = (stem: Stem, width: number, isSelective: boolean): Architecture['
 
 const isTransformer = (name: Encoder['name']): name is TransformerName => TRANSFORMERS.some((each) => each === name);
 
-/** @throws Error for a transformer, which `transformerOf` describes. */
+/** Whether it is a model of its users' own, of which the settings say no more. */
+export const isOwnNetwork = ({ name }: Pick<Encoder, 'name'>): boolean => name === OWN_NETWORK;
+
+/** @throws Error for a transformer, which `transformerOf` describes, and for a model of its users' own. */
 export function architectureOf({ name, width, stem: given, padding, skRatio, seRatio }: Encoder): Architecture {
-  if (isTransformer(name)) throw new Error(`expected a network of convolutions, got ${name}`);
+  if (isTransformer(name) || name === OWN_NETWORK) throw new Error(`expected one of the ResNets, got ${name}`);
   const { stem: usual, expansion, blocks } = ARCHITECTURES[name];
   const stem = given ?? usual;
   return {

@@ -1,7 +1,8 @@
 /** How many weights an encoder has, and how many numbers lie between its layers. */
 import { architectureOf, gridOf, transformerOf, visibleSquares, type Transformer } from './architectures.js';
 import type { Masking } from './autoencode-spec.js';
-import type { Encoder } from './run-settings.js';
+import type { ModelManifest } from './model.js';
+import { OWN_NETWORK, type Encoder } from './run-settings.js';
 
 /** What an encoder holds: weights, and numbers between its layers. */
 export interface Size {
@@ -15,7 +16,31 @@ export interface Size {
   last: number;
 }
 
-export function encoderSize(encoder: Encoder, input: [number, number, number]): Size {
+/** An encoder with what is known of the layers of a model of its users' own. */
+export type KnownEncoder = Encoder & { made?: Pick<ModelManifest, 'layers' | 'sample'> | undefined };
+
+/** What a model's layers hold beside their outputs while they learn, in parts of those. Fitted to what was measured. */
+const OWN_NUMBERS = 0.75;
+
+/** Of the layers up to the one that gives the features; of another input in the same proportion. */
+function ownSize({ features, made }: KnownEncoder, [height, columns]: [number, number, number]): Size {
+  const { layers = [], sample } = made ?? {};
+  const end = layers.findIndex(({ name }) => name === features);
+  const used = end < 0 ? layers : layers.slice(0, end + 1);
+  const scale = sample?.modality === 'image' ? (height * columns) / (sample.height * sample.width) : 1;
+  const numbers = used.map(({ shape }) => shape.reduce((product, side) => product * side, 1));
+  const places = (used.at(-1)?.shape ?? []).slice(0, -1).reduce((product, side) => product * side, 1);
+  return {
+    parameters: used.reduce((sum, { parameters }) => sum + parameters, 0),
+    maps: OWN_NUMBERS * scale * numbers.reduce((sum, each) => sum + each, 0),
+    largest: scale * Math.max(0, ...numbers),
+    features: used.at(-1)?.shape.at(-1) ?? 1,
+    last: Math.ceil(scale * places) * (used.at(-1)?.shape.at(-1) ?? 1),
+  };
+}
+
+export function encoderSize(encoder: KnownEncoder, input: [number, number, number]): Size {
+  if (encoder.name === OWN_NETWORK) return ownSize(encoder, input);
   const transformer = transformerOf(encoder);
   return transformer ? transformerSize(transformer, input) : convolutionalSize(encoder, input);
 }

@@ -12,6 +12,7 @@ export * from './dataset.js';
 export * from './early-stopping.js';
 export * from './evaluation-spec.js';
 export { MOST_TAGS } from './http-fields.js';
+export type { KnownEncoder } from './encoder-size.js';
 export { faultsOf } from './faults.js';
 export * from './http.js';
 export * from './memory.js';

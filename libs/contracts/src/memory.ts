@@ -1,6 +1,7 @@
 /** How much memory a run needs at its peak, from its spec alone, so that a plan can say what fits where. */
 import { sampleAt, type SampleShape } from './dataset.js';
-import { encoderSize, maskedSize, type Size } from './encoder-size.js';
+import { isOwnNetwork } from './architectures.js';
+import { encoderSize, maskedSize, type KnownEncoder, type Size } from './encoder-size.js';
 import { viewCount, viewSizeOf, viewsOfSpec } from './pretraining-views.js';
 import { Encoder, type Optimizer, type Projection } from './run-settings.js';
 import type { RunSpec } from './run-spec.js';
@@ -57,19 +58,22 @@ const copiesOfWeights = ({ name, clipNorm }: Optimizer): { held: number; applyin
 
 /**
  * Bytes of tensors at the peak of a run: at least what was measured, at most twice that (memory.spec.ts of
- * libs/training); null for a kind that holds no network. `inherited`, `size`: of a run that has its network from a
- * parent, and height and width at which it sees images where they are not the samples' own.
+ * libs/training); null for a kind that holds no network, and for one of which nothing is known. `inherited`, `size`: of a
+ * run that has its network from a parent or a model, and height and width at which it sees images where they are not the
+ * samples' own.
  */
 export function tensorBytes(
   spec: RunSpec,
   sample: SampleShape,
-  inherited: Encoder | undefined,
+  inherited: KnownEncoder | undefined,
   samples: number,
   size = spec.kind === 'pretrain' ? viewSizeOf(spec) : undefined,
 ): number | null {
   if (spec.kind === 'prepare-dataset' || spec.kind === 'import-model') return null;
   const input = inputOf(sampleAt(sample, size));
-  const encoder = ('encoder' in spec ? spec.encoder : undefined) ?? inherited ?? Encoder.parse({});
+  const own = 'encoder' in spec ? spec.encoder : undefined;
+  const encoder: KnownEncoder = (own && isOwnNetwork(own) ? inherited : own) ?? inherited ?? Encoder.parse({});
+  if (isOwnNetwork(encoder) && !encoder.made?.layers) return null;
   const needed = numbersOf(spec, encoderSize(encoder, input), input, samples);
   return (
     FLOAT *
@@ -88,7 +92,7 @@ function averages(spec: RunSpec, { parameters, features }: Size): number {
 }
 
 /** Numbers at the peak of a step for views beside the first two, each of its own size. */
-function otherViews(spec: RunSpec, encoder: Encoder, sample: SampleShape): number {
+function otherViews(spec: RunSpec, encoder: KnownEncoder, sample: SampleShape): number {
   if (spec.kind !== 'pretrain') return 0;
   return viewsOfSpec(spec, sample)
     .flatMap(({ size, count }) => new Array<number | undefined>(count).fill(size))
@@ -261,7 +265,7 @@ export function neededMiB(
     host,
   }: {
     sample: SampleShape;
-    inherited: Encoder | undefined;
+    inherited: KnownEncoder | undefined;
     size?: number | undefined;
     trainCount: number;
     host: boolean;

@@ -14,6 +14,9 @@ export const PUBLISHED_NETWORKS = [
   ...TRANSFORMERS,
 ] as const;
 
+/** Whether a path is that of a layers model's description; otherwise it is one of safetensors. */
+export const isLayersModel = (path: string): boolean => /\.json$/i.test(path);
+
 export const ImportModel = z
   .strictObject({
     kind: z.literal('import-model'),
@@ -23,26 +26,28 @@ export const ImportModel = z
       .min(1)
       .max(1024)
       .refine((path) => !path.includes('\0'), 'expected a path without NUL characters')
-      .describe('Relative to the data root: a safetensors file.'),
+      .describe(
+        'Relative to the data root: a safetensors file, or the `model.json` of a layers model of tfjs, with its ' +
+          'weights beside it.',
+      ),
     as: z
       .enum(PUBLISHED_NETWORKS)
       .optional()
       .describe(
         "The network that weights of torchvision's or timm's names are of; its width and stem are read from them. " +
-          'Left out for a file that this program exported, which says it itself.',
+          'Left out for a file that this program exported, and for a layers model: those say it themselves.',
       ),
     normalisation: Normalisation.optional().describe(
       "What torchvision's and timm's weights expect of their input. Left out for those of three channels: the mean " +
         'and standard deviation of ImageNet, 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225.',
     ),
   })
-  .superRefine(({ as, normalisation }, context) => {
-    if (as === undefined && normalisation)
-      context.addIssue({
-        code: 'custom',
-        path: ['normalisation'],
-        message: 'expected none without `as`: a file that this program exported says it itself',
-      });
+  .superRefine(({ as, normalisation, path }, context) => {
+    const told = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message });
+    if (isLayersModel(path) && as !== undefined)
+      told('as', `expected none with ${path}: a layers model says itself of which layers it is`);
+    if (as === undefined && normalisation && !isLayersModel(path))
+      told('normalisation', 'expected none without `as`: a file that this program exported says it itself');
   })
   .meta({ id: 'ImportModel' });
 export type ImportModel = z.infer<typeof ImportModel>;
@@ -55,6 +60,15 @@ export const ModelManifest = z
     sample: SampleShape.describe('What it was made for. Images may be of another size.'),
     parameters: z.int().min(0).describe('Numbers in its weights, running averages among them.'),
     weights: Sha256,
+    layers: z
+      .array(
+        z.strictObject({ name: z.string(), shape: z.array(z.int().min(0)), parameters: z.int().min(0) }).meta({
+          id: 'ModelLayer',
+          description: 'A layer: what it gives of a sample of the size that the model was made for, and its weights.',
+        }),
+      )
+      .optional()
+      .describe('Of a layers model, in the order in which they are computed: `encoder.features` names one of them.'),
   })
   .meta({
     id: 'ModelManifest',

@@ -48,9 +48,27 @@ export const TRANSFORMERS = ['vit-tiny', 'vit-small', 'vit-base'] as const;
 /** Settings that only networks of convolutions have, and those that only transformers have. */
 const OF_CONVOLUTIONS = ['stem', 'padding', 'skRatio', 'seRatio'] as const;
 const OF_TRANSFORMERS = ['patch', 'pooling', 'positions', 'stochasticDepth'] as const;
+/** What `encoder.name` is of a model of the users' own. */
+export const OWN_NETWORK = 'layers';
+const OF_OWN = ['model', 'features'] as const;
 export const Encoder = z
   .strictObject({
-    name: z.enum(['small-resnet', 'resnet18', 'resnet34', ...BOTTLENECKS, ...TRANSFORMERS]).default('small-resnet'),
+    name: z
+      .enum(['small-resnet', 'resnet18', 'resnet34', ...BOTTLENECKS, ...TRANSFORMERS, OWN_NETWORK])
+      .default('small-resnet'),
+    model: ModelReference.optional().describe(
+      'A layers model that was taken in (`loom models add NAME model.json`), by name, version, or the run that took ' +
+        'it in: it is trained, from the weights that it has. `name` is `layers` then.',
+    ),
+    features: z
+      .string()
+      .min(1)
+      .max(200)
+      .optional()
+      .describe(
+        'Layers of a model: the name of the one that gives the features. A map of places gives the mean over them. ' +
+          'Left out: what the model gives.',
+      ),
     width: z.int().min(4).max(256).default(32),
     stem: z
       .enum(['cifar', 'imagenet'])
@@ -121,11 +139,24 @@ export const Encoder = z
       ),
     normalisation: Normalisation.optional(),
   })
+  .overwrite((encoder) =>
+    encoder.model !== undefined && encoder.name === 'small-resnet' ? { ...encoder, name: OWN_NETWORK } : encoder,
+  )
   .superRefine((encoder, context) => {
     const { name } = encoder;
+    const isOwn = name === OWN_NETWORK;
+    for (const field of isOwn ? [...OF_CONVOLUTIONS, ...OF_TRANSFORMERS] : OF_OWN)
+      if (encoder[field] !== undefined)
+        context.addIssue({
+          code: 'custom',
+          path: [field],
+          message: isOwn
+            ? `expected no \`${field}\` beside a model, which has its layers as they are`
+            : `expected no \`${field}\` of ${name}: that is of a model that was taken in`,
+        });
     const isTransformer = TRANSFORMERS.some((each) => each === name);
     for (const field of isTransformer ? OF_CONVOLUTIONS : OF_TRANSFORMERS)
-      if (encoder[field] !== undefined)
+      if (encoder[field] !== undefined && !isOwn)
         context.addIssue({
           code: 'custom',
           path: [field],
@@ -150,7 +181,9 @@ export const Encoder = z
       "one. `resnet34`; `resnet50`, `resnet101` and `resnet152` of bottlenecks (torchvision's: the stride in the 3x3 " +
       'convolution): their features are 32·width wide. `width` is 64 times what SimCLR calls the width multiplier: ' +
       '64 for 1x, 128 for 2x. `vit-tiny`, `vit-small` and `vit-base`: vision transformers of 12 blocks with 3, 6 and ' +
-      '12 heads (Dosovitskiy et al. 2021, Touvron et al. 2021); `width` is that of a head, 64 the published one.',
+      '12 heads (Dosovitskiy et al. 2021, Touvron et al. 2021); `width` is that of a head, 64 the published one. ' +
+      '`layers`: a layers model that was taken in (`model`); of it `width` is but the least number of channels in ' +
+      "an autoencoder's decoder.",
   });
 export type Encoder = z.infer<typeof Encoder>;
 

@@ -57,12 +57,17 @@ export const PARENT_KINDS: Record<RunKind, readonly RunKind[]> = {
   interpolate: ['autoencode'],
 };
 
+/** What a spec says of the model that its encoder is of: once it is submitted, the run that took it in. */
+export const encoderModelOf = (spec: RunSpec): string | undefined =>
+  'encoder' in spec ? spec.encoder?.model : undefined;
+
 /**
  * The runs that a run waits for and takes its input from, the one whose model it uses first. Of what is submitted
- * `from` may name a model instead, which is then the run that took it in.
+ * `from` and `encoder.model` may name a model instead, which is then the run that took it in.
  */
 export const parentsOf = (spec: RunSpec): string[] => [
   ...('from' in spec && spec.from ? [spec.from] : []),
+  ...[encoderModelOf(spec)].filter((model) => model !== undefined),
   ...('alignTo' in spec && spec.alignTo !== null ? [spec.alignTo] : []),
 ];
 

@@ -27,6 +27,8 @@ export interface TrainerInputs {
   parentModel?: string;
   /** The parent run's checkpoint that the spec names. */
   parentCheckpoint?: string;
+  /** The `model` artifact of the run that took in the model which the spec's encoder is of. */
+  encoderModel?: string;
   /** The `embedding` artifact of the run that an embed run is aligned to. */
   alignTo?: string;
   /** Checkpoint to go on from: written by an earlier attempt of this very run. */

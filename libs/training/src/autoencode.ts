@@ -1,5 +1,5 @@
 /** Reproducing samples through a narrow latent vector: plain, from noise, or variational. */
-import type { Autoencode, RunResult, SampleShape, TrainerInputs } from '#libs/contracts';
+import { isOwnNetwork, type Autoencode, type RunResult, type SampleShape, type TrainerInputs } from '#libs/contracts';
 import { allRows, balancedRows, gatherSamples, inputOf, inputShape, Random } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
@@ -9,6 +9,7 @@ import { buildAutoencoder, type Architecture, type Autoencoder } from './autoenc
 import { collect, LEAST_POWER, neighbourAccuracy, peakSignalToNoise, type Pause } from './evaluation.js';
 import { initialise } from './networks/weights.js';
 import { autoencodeMasked } from './masked.js';
+import { withOwnWeights } from './own/own-weights.js';
 import { klDivergence, meanSquaredError } from './objectives.js';
 import { pictureOf, writeGrid } from './pictures.js';
 import { openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
@@ -30,7 +31,8 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
   };
   const autoencoder = buildAutoencoder(architecture, sample);
   const [encoder, ...others] = autoencoder.models as [LayersModel, ...LayersModel[]];
-  initialise([encoder], Random.seeded(spec.seed, 'encoder'));
+  if (isOwnNetwork(spec.encoder)) await withOwnWeights(encoder, inputs);
+  else initialise([encoder], Random.seeded(spec.seed, 'encoder'));
   initialise(others, Random.seeded(spec.seed, 'decoder'));
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;

@@ -1,5 +1,5 @@
 /** The networks of an autoencoder, of pictures, spectrograms or waveforms. */
-import type { Autoencode, SampleShape } from '#libs/contracts';
+import { isOwnNetwork, type Autoencode, type SampleShape } from '#libs/contracts';
 import { inputShape } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
@@ -35,6 +35,11 @@ export function buildAutoencoder(
     throw new TrainingError(
       'invalid_spec',
       'expected a dataset of sounds for an autoencoder of waveforms, got one of images',
+    );
+  if (isWaveform && isOwnNetwork(architecture))
+    throw new TrainingError(
+      'invalid_spec',
+      'expected spectrograms for an encoder of layers of a model, got waveforms: take `domain: spectrogram`',
     );
   const encoder = isWaveform
     ? buildWaveformEncoder(architecture.width, inputShape(sample, domain)[1])

@@ -28,7 +28,7 @@ import { crossEntropy, distillation } from './objectives.js';
 import { withoutGradient } from './networks/operations.js';
 import type { Recipe, Terms } from './recipe.js';
 import {
-  newEncoder,
+  firstEncoder,
   openData,
   readParent,
   requireBatch,
@@ -63,7 +63,7 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
   const { size } = parent.state;
   const seen = sampleAt(sample, size);
   const teacher = classifierOf(parent, seen);
-  const encoder = newEncoder(spec.encoder, seen, spec.seed);
+  const encoder = await firstEncoder(spec.encoder, seen, spec.seed, inputs);
   const classifier = buildClassifier(featureWidth(encoder), classes.length);
   const student: Student = (x, training) =>
     forward<tf.Tensor2D>(classifier, encode(encoder, x, training).features, training);

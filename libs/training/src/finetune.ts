@@ -2,6 +2,7 @@
 import {
   defaultAugmentation,
   sampleAt,
+  isOwnNetwork,
   transformerOf,
   type Finetune,
   type RunResult,
@@ -139,7 +140,7 @@ async function segment(
   requireLabelledPixels(data.train, subset.rows, 'the masks to train on');
   requireLabelledPixels(data.evaluation, allRows(data.evaluation), `the masks of the ${spec.evalSplit} split`);
   const { encoder, architecture } = await startingEncoder(spec, inputs, sample);
-  if (transformerOf(architecture))
+  if (transformerOf(architecture) || isOwnNetwork(architecture))
     throw new TrainingError(
       'invalid_spec',
       `expected an encoder with maps of several resolutions for segmentation, got ${architecture.name}: take one of ` +

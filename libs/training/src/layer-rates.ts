@@ -1,5 +1,5 @@
 /** Which layers of an encoder a finetuning leaves as they are, and how much slower its lower ones learn. */
-import { depthOf, groupsOfBlocks, type Encoder } from '#libs/contracts';
+import { depthOf, groupsOfBlocks, isOwnNetwork, type Encoder } from '#libs/contracts';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { LAST_NORM } from './networks/transformer.js';
 import type { NamedWeight } from './networks/weights.js';
@@ -8,12 +8,24 @@ import { TrainingError } from './session.js';
 /** Number of a layer's block, counted from 1; 0 of what comes before the blocks. */
 const blockOf = (layer: string): number => Number(/^block(\d+)_/.exec(layer)?.[1] ?? 0);
 
+/** @throws TrainingError for a model of its users' own, of whose layers none is known to be a block. */
+function requireBlocks(encoder: Encoder, field: string): void {
+  if (isOwnNetwork(encoder))
+    throw new TrainingError(
+      'invalid_spec',
+      `expected no ${field} for layers of a model, which have no blocks: set \`trainable\` of its layers, or ` +
+        '`backbone.rate`',
+    );
+}
+
 /**
  * The factor of a weight's learning rate: `decay` for each layer that stands above its own, which are the blocks of the
  * encoder, those of the projection head, and what is new on top (BEiT, Bao et al. 2022; timm's `layer_decay` by block).
  * What comes before the blocks is the lowest.
  */
 export function layerFactor(encoder: Encoder, headLayers: number, decay: number): (weight: NamedWeight) => number {
+  if (decay === 1) return () => 1;
+  requireBlocks(encoder, 'layerDecay');
   const blocks = depthOf(encoder);
   const top = blocks + headLayers + 1;
   return ({ key }) => {
@@ -31,6 +43,7 @@ export function layerFactor(encoder: Encoder, headLayers: number, decay: number)
  * @throws TrainingError where the encoder has fewer groups.
  */
 export function freezeThrough(encoder: LayersModel, architecture: Encoder, group: number): void {
+  requireBlocks(architecture, 'fineTuneAfterBlock');
   const ends = groupsOfBlocks(architecture);
   if (group > ends.length)
     throw new TrainingError(

@@ -49,17 +49,19 @@ const JUDGED_SAMPLES = 512;
 /** Training samples whose views are shown. */
 const SHOWN = 8;
 
-export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
-  const data = await openData(inputs, spec.evalSplit);
+export async function pretrain(given: Pretrain, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
+  const data = await openData(inputs, given.evalSplit);
   const { sample, classes } = data.manifest;
-  requireBatch(spec.batchSize, data.train.count);
-  reportNeighbours(spec.knn, data, context);
-  const views = viewsOfSpec(spec, sample);
+  requireBatch(given.batchSize, data.train.count);
+  reportNeighbours(given.knn, data, context);
+  const views = viewsOfSpec(given, sample);
+  const size = viewSizeOf(given);
+  const seen = sampleAt(sample, size);
+  const { encoder, architecture } = await startingEncoder(given, inputs, seen);
+  // Of a model of its users' own the layers are in its file.
+  const spec = { ...given, encoder: architecture };
   // An earlier attempt that came to a checkpoint has stored the views.
   if (inputs.checkpoint === undefined) await storeViews(spec, views, data, context);
-  const size = viewSizeOf(spec);
-  const seen = sampleAt(sample, size);
-  const { encoder } = await startingEncoder(spec, inputs, seen);
   const head = newHead(spec, encoder);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const totalSteps = spec.epochs * stepsPerEpoch;
@@ -70,6 +72,7 @@ export async function pretrain(spec: Pretrain, inputs: TrainerInputs, context: T
   const session = new Session(
     {
       models: [encoder, head, ...method.models],
+      ...(method.shared && { shared: method.shared }),
       ...(method.followers && { followers: method.followers }),
       ...(method.memory && { memory: method.memory }),
       ...(method.rates && { rates: method.rates }),

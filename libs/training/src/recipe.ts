@@ -24,6 +24,8 @@ export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   followers?: LayersModel[];
   /** Read and assigned by the objective, and stored in checkpoints. */
   memory?: readonly Memory[];
+  /** Networks of layers that `models` have too, for other shapes of input: disposed of along with those. */
+  shared?: readonly LayersModel[];
   /** Read by the objective and never changed, such as a teacher. Not the session's to dispose of. */
   frozen?: LayersModel[];
   /** Rows that batches are drawn from. */

@@ -1,6 +1,7 @@
 /** Inputs of a run: its dataset, and the networks of its parent. */
 import {
   gridOf,
+  isOwnNetwork,
   sampleAt,
   transformerOf,
   type Autoencode,
@@ -22,6 +23,7 @@ import { buildEncoder, featureWidth } from './networks/encoder.js';
 import { buildClassifier, buildProjectionHead } from './networks/heads.js';
 import { resizedPositions } from './networks/positions.js';
 import { Positions } from './networks/transformer.js';
+import { withOwnWeights } from './own/own-weights.js';
 import { initialise, weightsOf } from './networks/weights.js';
 import { TrainingError, type TrainContext } from './session.js';
 import { withAverages } from './weight-averages.js';
@@ -175,6 +177,18 @@ export function newEncoder(architecture: Encoder, sample: SampleShape, seed: num
   return encoder;
 }
 
+/** A new encoder, or that of a model of its users' own with the weights that it has. */
+export async function firstEncoder(
+  architecture: Encoder,
+  sample: SampleShape,
+  seed: number,
+  inputs: TrainerInputs,
+): Promise<LayersModel> {
+  return isOwnNetwork(architecture)
+    ? withOwnWeights(buildEncoder(architecture, inputShape(sample)), inputs)
+    : newEncoder(architecture, sample, seed);
+}
+
 interface Start {
   encoder: LayersModel;
   architecture: Encoder;
@@ -200,7 +214,7 @@ export async function startingEncoder(
 ): Promise<Start> {
   if (!spec.from) {
     if (!spec.encoder) throw new TrainingError('invalid_spec', 'expected an encoder in a spec without a parent');
-    const encoder = newEncoder(spec.encoder, sample, spec.seed);
+    const encoder = await firstEncoder(spec.encoder, sample, spec.seed, inputs);
     return { encoder, architecture: spec.encoder, parent: undefined, size: undefined };
   }
   const parent = await readParent(inputs, spec);

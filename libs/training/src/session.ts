@@ -355,6 +355,7 @@ export class Session<Batch extends tf.Tensor[]> {
     this.optimizer.dispose();
     this.averages?.dispose();
     tf.dispose((this.recipe.memory ?? []).map(({ variable }) => variable));
-    for (const model of [...this.recipe.models, ...(this.recipe.followers ?? [])]) model.dispose();
+    const { models, followers = [], shared = [] } = this.recipe;
+    for (const model of [...models, ...followers, ...shared]) model.dispose();
   }
 }

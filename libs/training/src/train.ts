@@ -9,6 +9,8 @@ import { exportModel } from './export/export.js';
 import { finetune } from './finetune.js';
 import { importModel } from './import/import.js';
 import { interpolate } from './interpolate.js';
+import { OwnNetworkError } from './own/own-network.js';
+import { withTheirLayers } from './own/own-weights.js';
 import { pretrain } from './pretrain.js';
 import { TrainingError, type TrainContext } from './session.js';
 
@@ -18,8 +20,9 @@ export type TrainSpec = Exclude<RunSpec, { kind: 'prepare-dataset' }>;
  * Trains or evaluates to the end.
  * @throws Stopped, TrainingError, InvalidDataError
  */
-export async function train(spec: TrainSpec, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
+export async function train(given: TrainSpec, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   try {
+    const spec = await withTheirLayers(given, inputs);
     switch (spec.kind) {
       case 'import-model':
         return await importModel(spec, inputs, context);
@@ -49,6 +52,7 @@ export async function train(spec: TrainSpec, inputs: TrainerInputs, context: Tra
       );
     if (/CUDA_ERROR_(?!OUT_OF_MEMORY)|CUDNN_STATUS|uncorrectable ECC/.test(message))
       throw new TrainingError('gpu_error', `the GPU failed: ${message.split('\n')[0]}`);
+    if (error instanceof OwnNetworkError) throw new TrainingError('invalid_spec', message);
     if (error instanceof CheckpointError) throw new TrainingError('internal_error', message);
     throw error;
   }

@@ -6,6 +6,7 @@ import {
   canonicalJson,
   defaultAugmentation,
   Encoder,
+  encoderModelOf,
   parentsOf,
   REUSABLE_STATUSES,
   READS_DATA_ROOT,
@@ -22,7 +23,7 @@ import { RequestError } from '../request-error.js';
 import { ascendingIds } from './ascending-ids.js';
 import { runDigest } from './digests.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
-import { startFaults, withModels, withTheirEncoder } from './models.js';
+import { ownFaults, startFaults, withModels, withTheirEncoder } from './models.js';
 import { manifestOf, modelOfRun, specOf } from './records.js';
 import { knownOf, type Known, type Reuse } from './reuse.js';
 
@@ -135,7 +136,11 @@ async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named>
         reference: `${version.name}@${version.digest.slice(0, 12)}`,
       });
   }
-  const ids = [...new Set(drafts.filter(({ parent }) => parent === undefined).flatMap(({ spec }) => parentsOf(spec)))];
+  const ids = [
+    ...new Set(
+      drafts.flatMap(({ spec, parent }) => (parent === undefined ? parentsOf(spec) : (encoderModelOf(spec) ?? []))),
+    ),
+  ];
   const parents = ids.length ? await existingRuns(tx, Prisma.sql`id = ANY(${ids}::uuid[])`) : [];
   const samples = new Map<string, SampleShape>();
   for (const digest of new Set(parents.flatMap(({ datasetDigest }) => datasetDigest ?? []))) {
@@ -183,8 +188,9 @@ async function check(
   const at: At = (...field) => draft.setBy?.get(field.join('.')) ?? [...draft.path, ...field];
   const dataset = 'dataset' in draft.spec ? named.datasets.get(draft.spec.dataset) : undefined;
   const model = given ? undefined : modelBegunWith(draft.spec, named);
-  const spec = withTheirEncoder(withParentless(withDataset(draft.spec, dataset), given), model);
-  faults.push(...startFaults(draft.spec, model, at));
+  const own = named.parents.get(encoderModelOf(draft.spec) ?? '');
+  const spec = withTheirEncoder(withParentless(withDataset(draft.spec, dataset), given), model, own?.model);
+  faults.push(...startFaults(draft.spec, model, at), ...ownFaults(spec, own, dataset?.manifest.sample, at));
   faults.push(...pathFaults(spec, dataRoot, at));
   if ('dataset' in spec && dataset) faults.push(...datasetFaults(draft.spec as typeof spec, dataset, at));
   else if ('dataset' in spec) faults.push(missingDataset(spec.dataset, named, at));
@@ -194,7 +200,12 @@ async function check(
     faults.push(...(await checkpointFaults(tx, given ? undefined : spec.from, spec.checkpoint, at)));
   const aligned = alignedTo(spec, named, at);
   faults.push(...aligned.faults);
-  const digest = runDigest(spec, dataset?.manifest.digest ?? null, parent.digest, aligned.digest);
+  const digest = runDigest(spec, {
+    dataset: dataset?.manifest.digest ?? null,
+    from: parent.digest,
+    alignTo: aligned.digest,
+    model: own?.model?.digest ?? null,
+  });
   return { spec, digest, dataset };
 }
 
@@ -276,9 +287,8 @@ function dependencies(
   parent: Placement | undefined,
   parents: ReadonlyMap<string, ExistingRun>,
 ): Pick<Placement, 'parentIds' | 'status' | 'outcome'> {
-  const given = parentsOf(spec);
-  const others = given.slice(parent ? 1 : 0);
-  const parentIds = parent ? [parent.runId, ...given.slice(1)] : given;
+  const others = parentsOf(spec).slice(parent && 'from' in spec && spec.from ? 1 : 0);
+  const parentIds = [...(parent ? [parent.runId] : []), ...others];
   if (parent?.status === 'early_stopped') return { parentIds, status: 'early_stopped', outcome: 'ended' };
   const waits =
     (parent !== undefined && parent.status !== 'succeeded') ||

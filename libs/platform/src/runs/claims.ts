@@ -1,5 +1,6 @@
 import {
   ACTIVE_STATUSES,
+  encoderModelOf,
   WAITING_STATUSES,
   type ArtifactKind,
   type DatasetManifest,
@@ -28,6 +29,8 @@ export interface ClaimedRun extends Token {
   parentModel: string | null;
   /** sha256 of the parent run's checkpoint that the spec names. */
   parentCheckpoint: string | null;
+  /** sha256 of the model that the spec's encoder is of. */
+  encoderModel: string | null;
   /** sha256 of the maps of the embed run that this one is aligned to. */
   alignTo: string | null;
   /** Checkpoints of earlier attempts, the newest first. */
@@ -286,6 +289,7 @@ async function begun(
       'checkpoint' in spec && spec.checkpoint !== undefined
         ? await newest(spec.from, 'checkpoint', spec.checkpoint)
         : null,
+    encoderModel: await newest(encoderModelOf(spec), 'model'),
     alignTo: await newest('alignTo' in spec ? spec.alignTo : null, 'embedding'),
   };
 }

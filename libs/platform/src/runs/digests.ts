@@ -1,5 +1,12 @@
 /** Digests of runs, by which an equal one is found, and of requests, by which a repeat is known. */
-import { canonicalJson, canonicalPieces, TRAINING_CODE_VERSION, withoutUnread, type RunSpec } from '#libs/contracts';
+import {
+  canonicalJson,
+  canonicalPieces,
+  encoderModelOf,
+  TRAINING_CODE_VERSION,
+  withoutUnread,
+  type RunSpec,
+} from '#libs/contracts';
 import { createHash } from 'node:crypto';
 import { Turns } from '../machine/turns.js';
 
@@ -23,22 +30,24 @@ export async function requestHash(request: unknown): Promise<string> {
   return hash.update(text).digest('hex');
 }
 
-/**
- * The digest of a run: what it reads of its spec, with dataset and parents by what they are, not by what they are
- * called.
- */
-export const runDigest = (
-  spec: RunSpec,
-  datasetDigest: string | null,
-  parentDigest: string | null,
-  alignDigest: string | null = null,
-): string =>
-  sha256(
-    canonicalJson({
-      ...withoutUnread(spec),
-      ...('dataset' in spec && { dataset: datasetDigest }),
-      ...('from' in spec && { from: parentDigest }),
-      ...('alignTo' in spec && { alignTo: alignDigest }),
-      code: TRAINING_CODE_VERSION,
-    }),
-  );
+/** What a spec names, by digests: its dataset, the run or model it begins with, the maps it is aligned to, its model. */
+export interface NamedDigests {
+  dataset: string | null;
+  from: string | null;
+  alignTo?: string | null;
+  /** Of the model that its encoder is of. */
+  model?: string | null;
+}
+
+/** What a run reads of its spec, with dataset, parents and models by what they are, not by what they are called. */
+export const identifying = (spec: RunSpec, { dataset, from, alignTo = null, model = null }: NamedDigests) => ({
+  ...withoutUnread(spec),
+  ...('dataset' in spec && { dataset }),
+  ...('from' in spec && { from }),
+  ...('alignTo' in spec && { alignTo }),
+  ...('encoder' in spec && encoderModelOf(spec) !== undefined && { encoder: { ...spec.encoder, model } }),
+});
+
+/** The digest of a run. */
+export const runDigest = (spec: RunSpec, named: NamedDigests): string =>
+  sha256(canonicalJson({ ...identifying(spec, named), code: TRAINING_CODE_VERSION }));

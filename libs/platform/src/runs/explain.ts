@@ -2,20 +2,20 @@
 import {
   READS_DATA_ROOT,
   canonicalJson,
+  encoderModelOf,
   REUSABLE_STATUSES,
-  withoutUnread,
   type RunKind,
   type RunSpec,
   type RunStatus,
   type SubmitRun,
   type Why,
 } from '#libs/contracts';
-import { runDigest } from './digests.js';
+import { identifying, runDigest } from './digests.js';
 import { intactRows, onlyOne, type IntactRows } from '../checked-row.js';
 import { Prisma, type Database } from '../machine/database.js';
 import { inTurns } from '../machine/turns.js';
 import { RequestError } from '../request-error.js';
-import { specOf } from './records.js';
+import { modelOfRun, specOf } from './records.js';
 import type { Submission } from './submission.js';
 
 /** Runs among which the nearest is looked for. */
@@ -56,21 +56,15 @@ function identityOf({
   datasetDigest,
   parents,
 }: Omit<RunRow, 'id' | 'status'> & { id: string | null; status: RunStatus | null }): Identity {
-  const parentOf = (field: 'from' | 'alignTo') =>
-    field in spec ? (parents?.[(spec as Record<string, unknown>)[field] as string] ?? null) : null;
-  const [from, alignTo] = [parentOf('from'), parentOf('alignTo')];
-  const fields = leaves(
-    {
-      ...withoutUnread(spec),
-      ...('dataset' in spec && { dataset: datasetDigest }),
-      ...('from' in spec && { from }),
-      ...('alignTo' in spec && { alignTo }),
-    },
-    '',
-    new Map(),
-  );
-  if (runDigest(spec, datasetDigest, from, alignTo) !== digest)
-    fields.set('code', 'an older version of the training code');
+  const digestOf = (parent: string | null | undefined) => (parent ? (parents?.[parent] ?? null) : null);
+  const named = {
+    dataset: datasetDigest,
+    from: digestOf('from' in spec ? spec.from : null),
+    alignTo: digestOf('alignTo' in spec ? spec.alignTo : null),
+    model: digestOf(encoderModelOf(spec)),
+  };
+  const fields = leaves(identifying(spec, named), '', new Map());
+  if (runDigest(spec, named) !== digest) fields.set('code', 'an older version of the training code');
   return { id, kind, status, digest, fields };
 }
 
@@ -139,14 +133,14 @@ export class Explanations {
       const [placement] = await this.submission.admit(tx, [{ spec, name, path: ['spec'] }], { from: true });
       const parents = await tx.run.findMany({
         where: { id: { in: placement!.parentIds } },
-        select: { id: true, digest: true },
+        select: { id: true, digest: true, result: true },
       });
       return identityOf({
         ...placement!,
         id: null,
         kind: spec.kind,
         status: null,
-        parents: Object.fromEntries(parents.map(({ id, digest }) => [id, digest])),
+        parents: Object.fromEntries(parents.map((run) => [run.id, modelOfRun(run)?.digest ?? run.digest])),
       });
     });
     return this.nearest(here);

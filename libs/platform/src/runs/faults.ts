@@ -5,6 +5,7 @@ import {
   PARENT_KINDS,
   sampleText,
   isOfSounds,
+  isOwnNetwork,
   strataOf,
   transformerOf,
   type Augmentation,
@@ -218,6 +219,9 @@ const sizeFaults = (size: number | undefined, sample: SampleShape, place: (strin
     ? [{ path: place, message: 'expected no size: the dataset is of sounds' }]
     : [];
 
+/** Whether it has maps of several resolutions, of which it is known where they are. */
+const hasResolutions = (encoder: Encoder): boolean => !transformerOf(encoder) && !isOwnNetwork(encoder);
+
 /** What a parent's networks can't be used for. */
 function networkFaults(spec: RunSpec, parent: RunSpec, at: At): Fault[] {
   if (spec.kind === 'interpolate' && parent.kind === 'autoencode' && parent.variant === 'masked')
@@ -228,7 +232,7 @@ function networkFaults(spec: RunSpec, parent: RunSpec, at: At): Fault[] {
       },
     ];
   const encoder = 'encoder' in parent ? parent.encoder : undefined;
-  if (spec.kind === 'finetune' && spec.task === 'segmentation' && encoder && transformerOf(encoder))
+  if (spec.kind === 'finetune' && spec.task === 'segmentation' && encoder && !hasResolutions(encoder))
     return [
       {
         path: at('from'),

@@ -1,9 +1,11 @@
 /** Whether the new runs of a plan fit the memory of the workers that are there. */
 import {
+  encoderModelOf,
+  isOwnNetwork,
   neededMiB,
   viewSizeOf,
   type DatasetManifest,
-  type Encoder,
+  type KnownEncoder,
   type MemoryFit,
   type Requires,
   type RunSpec,
@@ -104,7 +106,7 @@ async function datasetsOf(tx: Transaction, placements: readonly Placement[]): Pr
 async function inheritedOf(
   tx: Transaction,
   placements: readonly Placement[],
-): Promise<(spec: RunSpec) => { inherited: Encoder | undefined; size: number | undefined }> {
+): Promise<(spec: RunSpec) => { inherited: KnownEncoder | undefined; size: number | undefined }> {
   const byId = new Map(placements.map((placement) => [placement.runId, placement.spec]));
   const outside = [...new Set(placements.flatMap(({ parentIds }) => parentIds.filter((id) => !byId.has(id))))];
   const rows = outside.length
@@ -113,14 +115,18 @@ async function inheritedOf(
         select: { id: true, kind: true, spec: true, result: true },
       })
     : [];
-  const takenIn = new Map<string, Encoder>();
+  const takenIn = new Map<string, KnownEncoder>();
   for (const row of rows) {
     byId.set(row.id, specOf(row));
     const model = row.kind === 'import-model' ? modelOfRun(row) : undefined;
-    if (model) takenIn.set(row.id, model.encoder);
+    if (model) takenIn.set(row.id, { ...model.encoder, made: model });
   }
-  const encoderOf = (spec: RunSpec | undefined): Encoder | undefined => {
-    if (spec && 'encoder' in spec && spec.encoder) return spec.encoder;
+  const encoderOf = (spec: RunSpec | undefined): KnownEncoder | undefined => {
+    if (spec && 'encoder' in spec && spec.encoder) {
+      const begun = 'from' in spec && spec.from ? takenIn.get(spec.from) : undefined;
+      const made = (takenIn.get(encoderModelOf(spec) ?? '') ?? begun)?.made;
+      return isOwnNetwork(spec.encoder) ? { ...spec.encoder, made } : spec.encoder;
+    }
     return spec && 'from' in spec && spec.from ? (takenIn.get(spec.from) ?? encoderOf(byId.get(spec.from))) : undefined;
   };
   const sizeOf = (spec: RunSpec | undefined): number | undefined => {

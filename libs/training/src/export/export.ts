@@ -5,6 +5,7 @@
  */
 import {
   architectureOf,
+  isOwnNetwork,
   transformerOf,
   type Encoder,
   type ExportModel,
@@ -22,6 +23,7 @@ import { writeSafetensors } from '../checkpoint.js';
 import { buildSegmenter, pyramidOf } from '../networks/segmenter.js';
 import { weightsOf } from '../networks/weights.js';
 import { onnxOf } from './onnx.js';
+import { withoutTopology } from '../own/import-layers.js';
 import { portable } from './portable.js';
 import { BATCH_NORM_EPSILON } from '../networks/operations.js';
 import { LAYER_NORM_EPSILON } from '../networks/token-operations.js';
@@ -238,7 +240,7 @@ function aboutOf({ name, does, model, outputs }: Network, state: ModelState) {
               : { input: 'log-mel spectrogram', logMel: logMelSettings(sample.sampleRate) }),
           },
     classes,
-    architecture: { kind, encoder, task, projection, headLayers, latent, variant, domain },
+    architecture: { kind, encoder: withoutTopology(encoder), task, projection, headLayers, latent, variant, domain },
   };
 }
 /** What else the layout of an encoder's weights tells. */
@@ -248,6 +250,7 @@ function ownOf(encoder: Encoder): string {
       `; layer normalisation adds ${LAYER_NORM_EPSILON}; qkv: queries, keys and values side by side, each of all ` +
       'heads; positions of sines and cosines are no weights'
     );
+  if (isOwnNetwork(encoder)) return '; what a layer does is in its model';
   return architectureOf(encoder).padding === 'symmetric'
     ? ', but of convolutions and pools of stride 2 (kernel - 1) / 2 zeros at both ends'
     : '';

@@ -1,6 +1,7 @@
 /** An encoder with the weights of a file: all of them fit, or none is taken. */
 import {
   Encoder,
+  isOwnNetwork,
   SampleShape,
   TRANSFORMERS,
   transformerOf,
@@ -162,6 +163,11 @@ function describedByItself({ metadata }: SafetensorsFile, { path, as }: Pick<Imp
   };
   const encoder = Encoder.safeParse(read<{ encoder?: unknown }>(architecture)?.encoder);
   const sample = SampleShape.safeParse(read<{ sample?: unknown }>(preprocessing)?.sample);
+  if (encoder.success && isOwnNetwork(encoder.data))
+    throw new InvalidDataError(
+      `expected the encoder.model.json of the export beside its weights, got ${path}: it is of layers of a model, ` +
+        'which are told there',
+    );
   if (network !== 'encoder' || !encoder.success || !sample.success)
     throw new InvalidDataError(
       `expected ${path} to be the encoder.safetensors of an export, got its ${network ?? 'part without a name'}` +

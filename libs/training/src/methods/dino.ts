@@ -34,12 +34,13 @@ export function selfDistillation(
 export function dino(learner: Learner): Method {
   const { spec } = learner;
   const { batchSize, temperature, dino: settings = { teacherTemperature: 0.04, centerMomentum: 0.9 } } = spec;
-  const project = multiCrop(learner);
+  const { project, shared } = multiCrop(learner);
   const [prototypes, copy] = [newPrototypes(spec), newPrototypes(spec)];
   const { project: projectByTarget, ...target } = momentumTarget(learner, { online: prototypes, copy });
   const centre = tf.tidy(() => tf.variable(tf.zeros<tf.Rank.R2>([1, columnsOf(prototypes).shape[1]]), false));
   return {
     models: [prototypes],
+    shared,
     ...target,
     memory: [{ key: 'centre', variable: centre }],
     objective: (large, _, small) => {

@@ -53,7 +53,7 @@ export function patchesLoss(
  */
 export function empSsl(learner: Learner): Method {
   const { batchSize, emp = EMP } = learner.spec;
-  const project = multiCrop(learner);
+  const { project } = multiCrop(learner);
   return {
     models: [],
     objective: (views) => {

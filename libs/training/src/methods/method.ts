@@ -14,6 +14,8 @@ export interface Method {
   /** Networks that are trained beside encoder and head. */
   models: LayersModel[];
   followers?: LayersModel[];
+  /** Networks of the encoder's layers, for views of other sizes. */
+  shared?: readonly LayersModel[];
   memory?: readonly Memory[];
   /** Whether the classes of a batch's samples are part of what it learns from. */
   readsLabels?: boolean;

@@ -64,7 +64,7 @@ export function swav(learner: Learner): Method {
     Math.ceil((queueSize ?? 0) / batchSize),
     Math.ceil(((assignment.queueFromEpoch ?? 0) * totalSteps) / spec.epochs),
   );
-  const project = multiCrop(learner);
+  const { project, shared } = multiCrop(learner);
   const prototypes = newPrototypes(learner.spec);
   const columns = columnsOf(prototypes);
   const normalise = (): void => {
@@ -73,6 +73,7 @@ export function swav(learner: Learner): Method {
   tf.tidy(normalise);
   return {
     models: [prototypes],
+    shared,
     memory: queues.map(({ memory }) => memory),
     ...(queues.length > 0 && { rates: (step) => [step >= beginsAt ? 1 : 0] }),
     objective: (large, _, small, [count]) => {

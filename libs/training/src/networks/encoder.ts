@@ -1,5 +1,5 @@
 /** The encoder of images and spectrograms: a residual network, or a transformer. */
-import { architectureOf, transformerOf, type Architecture, type Encoder } from '#libs/contracts';
+import { architectureOf, isOwnNetwork, transformerOf, type Architecture, type Encoder } from '#libs/contracts';
 import type * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import {
@@ -16,6 +16,7 @@ import {
 } from './layers.js';
 import { excite, mixture } from './channel-weights.js';
 import { buildTransformer } from './transformer.js';
+import { buildOwnNetwork, topologyOf } from '../own/own-network.js';
 
 type Block = Architecture['blocks'][number];
 
@@ -68,10 +69,14 @@ function residualBlock(x: Symbolic, name: string, block: Block, architecture: Ar
 
 /**
  * Inputs [N, H, W, C] about [0, 1] → feature map [N, s, s, F] and the representation h [N, F]: the map's mean over
- * places, or what a transformer's `pooling` makes.
+ * places, or what a transformer's `pooling` makes. Of a model of its users' own the settings have its layers with them.
+ * @throws OwnNetworkError where those do not fit the input
  */
 export function buildEncoder(encoder: Encoder, inputShape: readonly [number, number, number]): layers.LayersModel {
   if (transformerOf(encoder)) return buildTransformer(encoder, inputShape);
+  const topology = topologyOf(encoder);
+  if (topology) return buildOwnNetwork({ ...encoder, topology }, inputShape);
+  if (isOwnNetwork(encoder)) throw new Error('expected an encoder with its layers, got one without');
   const architecture = architectureOf(encoder);
   const { stem, pool, blocks, padding } = architecture;
   const images = layers.input({ shape: [...inputShape], name: 'images' });

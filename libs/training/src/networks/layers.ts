@@ -21,11 +21,13 @@ export const only = (inputs: tf.Tensor | tf.Tensor[]): tf.Tensor => (Array.isArr
  * Batch normalisation on the fused kernels. Config, weights and name are those of tfjs's own layer, so that a saved
  * model loads wherever tfjs does.
  */
-class BatchNorm extends layers.layers.Layer {
+export class BatchNorm extends layers.layers.Layer {
   static className = 'BatchNormalization';
   private readonly center: boolean;
   private readonly scale: boolean;
   private readonly rectifies: boolean;
+  private readonly momentum: number;
+  private readonly epsilon: number;
   private gamma: layers.LayerVariable | undefined;
   private beta: layers.LayerVariable | undefined;
   private movingMean!: layers.LayerVariable;
@@ -33,21 +35,28 @@ class BatchNorm extends layers.layers.Layer {
 
   /**
    * `scale` learns a factor and `center` an offset for each channel. `rectifies`: applies ReLU too while training, and
-   * the `Rectifier` after it passes that on.
+   * the `Rectifier` after it passes that on. `momentum`: the weight of the old running average; `epsilon`: what is
+   * added to the variance.
    */
   constructor({
     center = true,
     scale = true,
     rectifies = false,
+    momentum = MOMENTUM,
+    epsilon = BATCH_NORM_EPSILON,
     ...config
   }: {
     name: string;
     center?: boolean;
     scale?: boolean;
     rectifies?: boolean;
+    momentum?: number;
+    epsilon?: number;
   }) {
     super(config);
     this.rectifies = rectifies;
+    this.momentum = momentum;
+    this.epsilon = epsilon;
     // The fused kernel is tried here, because trying one is no part of a compiled step.
     if (rectifies) findRectifiedNorm();
     this.center = center;
@@ -71,18 +80,19 @@ class BatchNorm extends layers.layers.Layer {
       const gamma = (this.gamma?.read() ?? tf.onesLike(mean)) as tf.Tensor1D;
       const beta = (this.beta?.read() ?? tf.zerosLike(mean)) as tf.Tensor1D;
       // As in Keras: what does not learn goes by its averages, which stay.
-      if (!training || !this.trainable) return batchNormInference(x, gamma, beta, { mean, variance });
+      if (!training || !this.trainable) return batchNormInference(x, gamma, beta, { mean, variance }, this.epsilon);
       return batchNormTraining(
         x,
         gamma,
         beta,
         { mean, variance },
-        1 - MOMENTUM,
+        1 - this.momentum,
         (averages) => {
           this.movingMean.write(averages.mean);
           this.movingVariance.write(averages.variance);
         },
         this.rectifies,
+        this.epsilon,
       );
     });
   }
@@ -91,8 +101,8 @@ class BatchNorm extends layers.layers.Layer {
     return {
       ...super.getConfig(),
       axis: -1,
-      momentum: MOMENTUM,
-      epsilon: BATCH_NORM_EPSILON,
+      momentum: this.momentum,
+      epsilon: this.epsilon,
       center: this.center,
       scale: this.scale,
     };
@@ -123,7 +133,30 @@ class Rectifier extends layers.layers.Layer {
 }
 
 export type Symbolic = layers.SymbolicTensor;
-export const apply = (layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic => layer.apply(x) as Symbolic;
+/** Layers that are taken, by their names, in the place of new ones while a network is built. */
+let known: ReadonlyMap<string, layers.layers.Layer> | undefined;
+/** A layer that has to be built anew for another shape of input takes its weights from the one that is known. */
+interface Sharing {
+  shareWeights(known: layers.layers.Layer): void;
+}
+
+/** What `build` makes, of the layers of a network wherever those have weights: both learn by the same ones. */
+export function withLayersOf<T>(network: layers.LayersModel, build: () => T): T {
+  const before = known;
+  known = new Map(network.layers.filter(({ weights }) => weights.length > 0).map((layer) => [layer.name, layer]));
+  try {
+    return build();
+  } finally {
+    known = before;
+  }
+}
+
+export function apply(layer: layers.layers.Layer, x: Symbolic | Symbolic[]): Symbolic {
+  const shared = known?.get(layer.name);
+  if (shared && 'shareWeights' in layer) (layer as layers.layers.Layer & Sharing).shareWeights(shared);
+  else if (shared) return shared.apply(x) as Symbolic;
+  return layer.apply(x) as Symbolic;
+}
 export const batchNorm = (x: Symbolic, name: string, learns: { center?: boolean; scale?: boolean } = {}) =>
   apply(new BatchNorm({ name, ...learns }), x);
 export const rectify = (x: Symbolic, name: string) => apply(new Rectifier({ name }), x);
@@ -185,9 +218,10 @@ export function convolution(
   });
   // The layer's own call computes the gradient for its input also where that is an image, which nobody asks for.
   if (!useBias) {
-    const [skips, ...sides] = [kernelSize === 1 && strides === 2, ...x.shape.slice(1, 3)] as [boolean, number, number];
+    const skips = kernelSize === 1 && strides === 2;
     layer.call = (inputs) => {
       const input = only(inputs) as tf.Tensor4D;
+      const sides = input.shape.slice(1, 3);
       const kernel = layer.weights[0]!.read() as tf.Tensor4D;
       // A window of one place at every second place sees a quarter of its input: its kernel's gradient passes over all
       // of it.

@@ -12,10 +12,10 @@ export interface BatchStatistics {
   variance: tf.Tensor1D;
 }
 
-const attributes = (training: boolean) => ({
+const attributes = (training: boolean, epsilon: number) => ({
   ...float(),
   U: typeAttribute('TF_FLOAT'),
-  epsilon: { type: 'float' as const, value: BATCH_NORM_EPSILON },
+  epsilon: { type: 'float' as const, value: epsilon },
   data_format: { type: 'string' as const, value: 'NHWC' },
   is_training: { type: 'bool' as const, value: training },
 });
@@ -28,11 +28,11 @@ const shapedLike = (y: tf.Tensor, { rank, shape }: tf.Tensor): tf.Tensor => (ran
 /**
  * Images, scale, offset, running mean, running variance → the same outputs as FusedBatchNormV3, the first rectified.
  */
-const rectifiedNorm = (inputs: tf.Tensor[], rate: number): tf.Tensor[] =>
+const rectifiedNorm = (inputs: tf.Tensor[], rate: number, epsilon = BATCH_NORM_EPSILON): tf.Tensor[] =>
   kernel(
     '_MklNativeFusedBatchNormEx',
     {
-      ...attributes(true),
+      ...attributes(true, epsilon),
       exponential_avg_factor: { type: 'float', value: rate },
       activation_mode: { type: 'string', value: 'Relu' },
       num_side_inputs: { type: 'int', value: 0 },
@@ -61,7 +61,7 @@ export function findRectifiedNorm(): boolean {
 
 /**
  * Normalises each channel of a batch by its own mean and biased variance (Ioffe and Szegedy 2015), then scales and
- * shifts; `rectified`: max(·, 0) of that. x: [N, …, C]. `onAverages` gets the running averages moved on by this batch
+ * shifts; `rectified`: max(·, 0) of that; `epsilon` is added to the variance. x: [N, …, C]. `onAverages` gets the running averages moved on by this batch
  * (its variance is the unbiased one there): (1 − rate) · running + rate · batch, both [C]; they are disposed after.
  */
 export function batchNormTraining<T extends tf.Tensor>(
@@ -72,6 +72,7 @@ export function batchNormTraining<T extends tf.Tensor>(
   rate: number,
   onAverages: (averages: BatchStatistics) => void,
   rectified = false,
+  epsilon = BATCH_NORM_EPSILON,
 ): T {
   const normalise = tf.customGrad((...inputs) => {
     const [input, gamma, beta, save] = inputs as unknown as [
@@ -85,10 +86,10 @@ export function batchNormTraining<T extends tf.Tensor>(
     const fused = rectified && findRectifiedNorm();
     const [normalised, mean, variance, savedMean, savedVariance, reserve] = (
       fused
-        ? rectifiedNorm(operands, rate)
+        ? rectifiedNorm(operands, rate, epsilon)
         : kernel(
             'FusedBatchNormV3',
-            { ...attributes(true), exponential_avg_factor: { type: 'float', value: rate } },
+            { ...attributes(true, epsilon), exponential_avg_factor: { type: 'float', value: rate } },
             operands,
             6,
           )
@@ -103,7 +104,7 @@ export function batchNormTraining<T extends tf.Tensor>(
         const above = positive ? kernel('ReluGrad', float(), [asImages(dy), positive])[0]! : asImages(dy);
         const [dx, dGamma, dBeta] = kernel(
           'FusedBatchNormGradV3',
-          attributes(true),
+          attributes(true, epsilon),
           [above, ...saved.slice(0, 5)],
           5,
         ) as [tf.Tensor, tf.Tensor, tf.Tensor];
@@ -120,6 +121,7 @@ export function batchNormInference<T extends tf.Tensor>(
   scale: tf.Tensor1D,
   offset: tf.Tensor1D,
   { mean, variance }: BatchStatistics,
+  epsilon = BATCH_NORM_EPSILON,
 ): T {
   const normalise = tf.customGrad((...inputs) => {
     const [input, gamma, beta, save] = inputs as unknown as [
@@ -131,7 +133,7 @@ export function batchNormInference<T extends tf.Tensor>(
     const images = asImages(input);
     const [y, , , , , reserve] = kernel(
       'FusedBatchNormV3',
-      { ...attributes(false), exponential_avg_factor: { type: 'float', value: 1 } },
+      { ...attributes(false, epsilon), exponential_avg_factor: { type: 'float', value: 1 } },
       [images, gamma, beta, mean, variance],
       6,
     ) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
@@ -141,7 +143,7 @@ export function batchNormInference<T extends tf.Tensor>(
       gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
         const [dx, dGamma, dBeta] = kernel(
           'FusedBatchNormGradV3',
-          attributes(false),
+          attributes(false, epsilon),
           [asImages(dy), saved[0]!, saved[1]!, mean, variance, saved[2]!],
           5,
         ) as [tf.Tensor, tf.Tensor, tf.Tensor];

@@ -40,6 +40,7 @@ export class Positions extends layers.layers.Layer {
   static className = 'Positions';
   private token: layers.LayerVariable | undefined;
   private learnt: layers.LayerVariable | undefined;
+  private shared: Positions | undefined;
 
   constructor(
     readonly settings: { name: string; pooling: 'class' | 'mean'; positions: 'sine-cosine' | 'learnt'; grid: number[] },
@@ -54,10 +55,16 @@ export class Positions extends layers.layers.Layer {
   override build(inputShape: layers.Shape): void {
     const [, tokens, width] = inputShape as [null, number, number];
     const { zeros } = layers.initializers;
-    if (this.before) this.token = this.addWeight('class_token', [width], 'float32', zeros());
+    if (this.shared) this.token = this.shared.token;
+    else if (this.before) this.token = this.addWeight('class_token', [width], 'float32', zeros());
     if (this.settings.positions === 'learnt')
       this.learnt = this.addWeight('positions', [this.before + tokens, width], 'float32', zeros());
     this.built = true;
+  }
+
+  /** The token for the class of others, with squares of another grid. Positions that are learnt are for one grid. */
+  shareWeights(known: layers.layers.Layer): void {
+    this.shared = known as Positions;
   }
 
   override computeOutputShape(inputShape: layers.Shape): layers.Shape {
