@@ -9,6 +9,7 @@ import { SWEEP_FIGURES, type ReportBlock, type SweepFigure } from './reports-api
 import { isTerminal } from './run-status.js';
 import type { MetricSeries, Run } from './runs-api.js';
 import { fieldText } from './spec-diff.js';
+import { metricOf } from './sweep-metrics.js';
 import type { SweepTable } from './sweep-results.js';
 import type { Sweep } from './sweeps-api.js';
 
@@ -202,8 +203,8 @@ async function sweepContent(source: ReportSource, { sweep: id, figure }: Of<'swe
   if (!hasResults[figure](table))
     content.absent.push(`Sweep ${sweep.name} has nothing for “${SWEEP_FIGURES[figure]}”${content.live ? ' yet' : ''}.`);
   else {
-    const { metric, parameters } = sweep.spec;
-    content.sweep = { id, name: sweep.name, metric: metric.name, parameters, table: tableFor(figure, table) };
+    const { parameters } = sweep.spec;
+    content.sweep = { id, name: sweep.name, metric: metricOf(sweep.spec).name, parameters, table: tableFor(figure, table) };
   }
   return content;
 }
