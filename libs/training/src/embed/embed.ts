@@ -40,6 +40,7 @@ export async function embed(spec: Embed, inputs: TrainerInputs, context: TrainCo
     metrics[`pca/explained_${i + 1}`] = ratio;
   });
   metrics['data/samples'] = rows.length;
+  if (neighbours.recall !== undefined) metrics['embedding/neighbour_recall'] = neighbours.recall;
   if (labels && predictions) metrics['embedding/accuracy'] = accuracy(predictions, labels);
   context.metrics(Object.entries(metrics).map(([key, value]) => ({ key, step: 0, value })));
   done++;

@@ -2,7 +2,7 @@
 import type { Embed } from '#libs/contracts';
 import { Random } from '#libs/data';
 import type { Pause } from '../evaluation.js';
-import { nearest, type Neighbours } from '../manifold/neighbours.js';
+import { nearestForMaps, type Neighbours } from '../manifold/neighbours.js';
 import type { Points } from '../manifold/points.js';
 import { pca } from '../manifold/principal-components.js';
 import { procrustes } from '../manifold/procrustes.js';
@@ -76,12 +76,12 @@ export async function mapsOf(
   { log }: TrainContext,
   pause: Pause,
   onDone: () => void,
-): Promise<{ maps: Maps; explained: number[]; neighbours: Neighbours }> {
+): Promise<{ maps: Maps; explained: number[]; neighbours: Neighbours & { recall?: number } }> {
   const { scores: start, explained } = await pca(points, 2, pause);
   const wanted = Math.max(neighboursWanted(spec), voters);
-  const neighbours: Neighbours =
+  const neighbours: Neighbours & { recall?: number } =
     wanted > 0
-      ? await nearest(points, wanted, pause)
+      ? await nearestForMaps(points, wanted, Random.seeded(spec.seed, 'neighbours'), pause)
       : { k: 0, places: new Int32Array(), distances: new Float64Array() };
   onDone();
   const maps: Maps = new Map();

@@ -1,5 +1,7 @@
 /** Nearest neighbours, and the weighted graph that t-SNE and UMAP make of them. */
+import type { Random } from '#libs/data';
 import { turn, type Pause } from '../evaluation.js';
+import { nearestByCells } from './cell-search.js';
 import { nearestAmong, type Neighbours } from './exact-search.js';
 import { countOf, type Points } from './points.js';
 
@@ -12,13 +14,35 @@ export const MOST_NEIGHBOURS = 4e7;
  * @throws RangeError beyond `MOST_NEIGHBOURS` in all
  */
 export async function nearest(points: Points, k: number, pause: Pause = turn): Promise<Neighbours> {
+  return nearestAmong(points, points, keptOf(points, k), pause);
+}
+
+/** Neighbours of each point that there are. @throws RangeError beyond `MOST_NEIGHBOURS` in all */
+function keptOf(points: Points, k: number): number {
   const count = countOf(points);
   const kept = Math.min(k, count - 1);
   if (count * kept > MOST_NEIGHBOURS)
     throw new RangeError(
       `expected at most ${MOST_NEIGHBOURS} neighbours in all, got ${count} points with ${kept} each`,
     );
-  return nearestAmong(points, points, kept, pause);
+  return kept;
+}
+
+/** Most points whose neighbours are sought exactly, in about a minute on two cores. */
+export const EXACT_POINTS = 50_000;
+/**
+ * Neighbours for a map: exact of up to `EXACT_POINTS`, of more points most of them, with the part that was found.
+ * @throws RangeError beyond `MOST_NEIGHBOURS` in all
+ */
+export async function nearestForMaps(
+  points: Points,
+  k: number,
+  random: Random,
+  pause: Pause,
+): Promise<Neighbours & { recall?: number }> {
+  return countOf(points) <= EXACT_POINTS
+    ? nearest(points, k, pause)
+    : nearestByCells(points, keptOf(points, k), random, pause);
 }
 
 /** A symmetric sparse matrix by rows: row i has `targets` and `weights` from `starts[i]` up to `starts[i + 1]`. */
