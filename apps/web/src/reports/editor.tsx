@@ -52,6 +52,8 @@ export function Editor({ report, onSave, onSaved, onLeave }: Props) {
   };
   const leave = () => {
     forgetDraft(report?.id);
+    // Somebody else may have saved it meanwhile.
+    void refresh();
     onLeave();
   };
   const faults = faultsIn(draft);
