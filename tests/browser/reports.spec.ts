@@ -65,7 +65,9 @@ async function addMaps(databaseUrl: string, artifactsDir: string, runId: string)
     await writeFile(file, JSON.stringify(MAPS));
     const { sha256, sizeBytes } = await new ArtifactStore(artifactsDir).put(file);
     const about = { name: 'maps.json', kind: 'embedding' as const, mime: 'application/json' };
-    await database.prisma.artifact.create({ data: { runId, attempt: 1, sha256, sizeBytes, ...about } });
+    await database.prisma.artifact.create({
+      data: { id: randomUUID(), runId, attempt: 1, sha256, sizeBytes, ...about },
+    });
   } finally {
     await database.close();
     await rm(folder, { recursive: true });

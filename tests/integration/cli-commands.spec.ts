@@ -281,7 +281,7 @@ describe('commands', () => {
     expect((await loom(['views', 'delete', 'prepared'])).code).toBe(2);
   });
 
-  test('reports are written from files, shown, saved only over what was read, taken out as HTML and deleted', async () => {
+  test('reports are written from files, shown, saved over what was read, taken out as HTML and deleted', async () => {
     const { items } = await client.runs({ limit: 2, kind: ['prepare-dataset'] });
     const [run] = items;
     const write = (name: string, text: string) => writeFile(path.join(cwd, name), text);

@@ -33,7 +33,7 @@ const nothing: SweepTable = {
   labels: [],
 };
 const source = (maps?: unknown, change: Partial<Run> = {}): ReportSource => ({
-  run: (id) => (id === ID ? Promise.resolve({ ...run, ...change } as Run) : Promise.reject(new Gone('it is gone'))),
+  run: (id) => (id === ID ? Promise.resolve({ ...run, ...change }) : Promise.reject(new Gone('it is gone'))),
   curve: (_, metric) =>
     Promise.resolve(metric === 'eval/knn' ? [{ step: 1, value: 0.5, at: '2026-01-02T03:04:07.000Z' }] : []),
   sweep: () => Promise.resolve({ name: 'views', status: 'succeeded', spec: { metric: { name: 'eval/knn' } } } as never),
