@@ -1,7 +1,8 @@
 /** Reports in a real Chromium: written, shared, saved by two at once, and opened as a file without a network. */
 import type { Run } from '#libs/contracts';
+import { ArtifactStore, Database } from '#libs/platform';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -55,11 +56,29 @@ async function showsAll(page: Page, [first, second]: readonly Run[], sweep: stri
   expect(await page.locator('main [href^="javascript"], main img, main iframe').count()).toBe(0);
 }
 
+/** As a trainer would have left its maps. */
+async function addMaps(databaseUrl: string, artifactsDir: string, runId: string): Promise<void> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'maps-'));
+  const database = new Database(databaseUrl);
+  try {
+    const file = path.join(folder, 'maps.json');
+    await writeFile(file, JSON.stringify(MAPS));
+    const { sha256, sizeBytes } = await new ArtifactStore(artifactsDir).put(file);
+    const about = { name: 'maps.json', kind: 'embedding' as const, mime: 'application/json' };
+    await database.prisma.artifact.create({
+      data: { id: randomUUID(), runId, attempt: 1, sha256, sizeBytes, ...about },
+    });
+  } finally {
+    await database.close();
+    await rm(folder, { recursive: true });
+  }
+}
+
 describeInBrowser('reports', () => {
-  const dashboard = dashboardOf(async ({ client, database }) => {
+  const dashboard = dashboardOf(async ({ client, database, environment }) => {
     await seed(database.url, { runs: 60, points: 6000, log: () => undefined });
     const { items: runs } = await client.runs({ kind: ['pretrain'], status: ['succeeded'], limit: 2 });
-    await client.addArtifact(runs[0]!.id, 'maps.json', new Blob([JSON.stringify(MAPS)]), { mime: 'application/json' });
+    await addMaps(database.url, environment['LOOM_ARTIFACTS_DIR']!, runs[0]!.id);
     const { items: sweeps } = await client.sweeps({ limit: 1 });
     return { runs, sweep: sweeps[0]! };
   });
@@ -81,7 +100,7 @@ describeInBrowser('reports', () => {
     const chart = page.getByRole('region', { name: 'Chart, block 1', exact: true });
     expect(await save.isDisabled()).toBe(true);
     for (const run of runs) {
-      await chart.getByRole('searchbox').fill(run.name!);
+      await chart.getByRole('searchbox').fill(run.id);
       await chart.getByRole('button', { name: `Add ${run.name}`, exact: true }).click();
     }
     await chart.getByRole('combobox', { name: 'Metric' }).fill('eval/knn');

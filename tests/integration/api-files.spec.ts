@@ -125,7 +125,7 @@ describe('reports', () => {
   const listed = async (query = '') =>
     json<{ items: ListedReport[]; nextCursor: string | null }>(fetch(`${api.url}/v1/reports${query}`));
 
-  test('a report is written, listed, read, saved and deleted; an edit of an older version changes nothing', async () => {
+  test('a report is written, listed, read, saved, deleted; an edit of an older version changes nothing', async () => {
     const created = await api.post('/v1/reports', { title: 'Views', blocks: [text] });
     const report = await json<Report>(created);
     expect([created.status, created.headers.get('location')]).toEqual([201, `/v1/reports/${report.id}`]);

@@ -1,4 +1,4 @@
-/** A report as one HTML file: its content as JSON beside the program that draws it, so that it asks for nothing more. */
+/** A report as one HTML file: its content as JSON beside the program that draws it. It asks nobody for anything. */
 import {
   blockContent,
   CHART_POINTS,
@@ -94,7 +94,7 @@ const inElement = (json: string): string => json.replaceAll('<', String.raw`\u00
 const escaped = (text: string): string =>
   text.replace(/[&<>"]/g, (sign) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[sign]!);
 
-/** What in a program could end the element that it stands in, or keep its end from being seen: only its texts have it. */
+/** What in a program could end its element, or keep the end from being seen. Only its texts have such. */
 const ENDS_SCRIPT = /<(\/?script|!--)/gi;
 
 /** The program and its style, as the build has made them. @throws HttpException where it has not */

@@ -118,7 +118,7 @@ async function chartContent(source: ReportSource, { runs, metric }: Of<'chart'>)
     const points = run && (await there(source, content, `Run ${id}`, () => source.curve(id, metric)));
     if (!run || !points) continue;
     if (points.length > 0) content.runs.push({ id, label: runLabel(run), points });
-    else content.absent.push(`${runLabel(run)} has no curve of ${metric}${content.live ? ' yet' : ''}.`);
+    else content.absent.push(`${runLabel(run)} has no curve of ${metric}${isTerminal(run.status) ? '' : ' yet'}.`);
   }
   return content;
 }
@@ -227,7 +227,9 @@ async function mapContent(source: ReportSource, { run: id, map: asked }: Of<'map
   const name = asked ?? Object.keys(data?.maps ?? {}).at(-1);
   const found = name !== undefined && Object.hasOwn(data?.maps ?? {}, name) ? data!.maps[name] : undefined;
   if (!data || !found || name === undefined)
-    content.absent.push(`${runLabel(run)} has no map${asked ? ` by ${asked}` : ''}${content.live ? ' yet' : ''}.`);
+    content.absent.push(
+      `${runLabel(run)} has no map${asked ? ` by ${asked}` : ''}${isTerminal(run.status) ? '' : ' yet'}.`,
+    );
   else {
     const samples = Math.min(found.x.length, found.y.length);
     const every = Math.max(1, Math.ceil(samples / MOST_MAPPED));

@@ -11,12 +11,14 @@ export const MOST_CHARTED = 20;
 const MOST_LISTED = 100;
 const MOST_COLUMNS = 20;
 
+/** C0, DEL and C1: no text of one line has them. Written out, so that readers of the OpenAPI document understand it. */
+const CONTROL = String.raw`\u0000-\u001f\u007f-\u009f`;
 const line = (longest: number) =>
   z
     .string()
     .min(1)
     .max(longest)
-    .regex(/^[^\p{Cc}]*$/u, 'expected one line of text, without control characters')
+    .regex(new RegExp(`^[^${CONTROL}]*$`), 'expected one line of text, without control characters')
     .regex(/\S/, 'expected text, got spaces alone');
 const title = line(200).optional().describe('What stands above it; left out: what it shows.');
 const runs = (most: number) =>
@@ -32,7 +34,7 @@ const Column = z
   .string()
   .max(256)
   .regex(
-    new RegExp(`^(?:${REPORT_COLUMNS.join('|')}|metric:[^\\p{Cc}]+|spec:[^\\p{Cc}]+)$`, 'u'),
+    new RegExp(`^(?:${REPORT_COLUMNS.join('|')}|metric:[^${CONTROL}]+|spec:[^${CONTROL}]+)$`),
     `expected ${REPORT_COLUMNS.join(', ')}, metric:KEY or spec:FIELD`,
   );
 
@@ -49,39 +51,49 @@ export type SweepFigure = keyof typeof SWEEP_FIGURES;
 
 export const REPORT_MAPS = ['pca', 'tsne', 'umap'] as const;
 
-const TextBlock = z.strictObject({
-  type: z.literal('text'),
-  markdown: z
-    .string()
-    .max(LONGEST_TEXT)
-    .describe('CommonMark with tables. HTML in it is shown as text; pictures and links of other schemes are none.'),
-});
-const ChartBlock = z.strictObject({
-  type: z.literal('chart'),
-  title,
-  metric: line(128),
-  runs: runs(MOST_CHARTED),
-  axis: z.enum(['step', 'time']).default('step').describe('Steps, or seconds since the first point.'),
-  log: z.boolean().default(false).describe('Whether the values have a logarithmic axis.'),
-  smoothing: z.number().min(0).max(0.99).default(0).describe('Weight of the moving average; 0: none.'),
-});
-const TableBlock = z.strictObject({
-  type: z.literal('table'),
-  title,
-  runs: runs(MOST_LISTED),
-  columns: z.array(Column).min(1).max(MOST_COLUMNS),
-});
-const SweepBlock = z.strictObject({
-  type: z.literal('sweep'),
-  sweep: z.uuid('expected the id of a sweep'),
-  figure: z.enum(Object.keys(SWEEP_FIGURES) as [SweepFigure, ...SweepFigure[]]),
-});
-const MapBlock = z.strictObject({
-  type: z.literal('map'),
-  title,
-  run: z.uuid('expected the id of a run of kind embed'),
-  map: z.enum(REPORT_MAPS).optional().describe('Left out: the last that the run has made.'),
-});
+const TextBlock = z
+  .strictObject({
+    type: z.literal('text'),
+    markdown: z
+      .string()
+      .max(LONGEST_TEXT)
+      .describe('CommonMark with tables. HTML in it is shown as text; pictures and links of other schemes are none.'),
+  })
+  .meta({ id: 'TextBlock' });
+const ChartBlock = z
+  .strictObject({
+    type: z.literal('chart'),
+    title,
+    metric: line(128),
+    runs: runs(MOST_CHARTED),
+    axis: z.enum(['step', 'time']).default('step').describe('Steps, or seconds since the first point.'),
+    log: z.boolean().default(false).describe('Whether the values have a logarithmic axis.'),
+    smoothing: z.number().min(0).max(0.99).default(0).describe('Weight of the moving average; 0: none.'),
+  })
+  .meta({ id: 'ChartBlock' });
+const TableBlock = z
+  .strictObject({
+    type: z.literal('table'),
+    title,
+    runs: runs(MOST_LISTED),
+    columns: z.array(Column).min(1).max(MOST_COLUMNS),
+  })
+  .meta({ id: 'TableBlock' });
+const SweepBlock = z
+  .strictObject({
+    type: z.literal('sweep'),
+    sweep: z.uuid('expected the id of a sweep'),
+    figure: z.enum(Object.keys(SWEEP_FIGURES) as [SweepFigure, ...SweepFigure[]]),
+  })
+  .meta({ id: 'SweepBlock' });
+const MapBlock = z
+  .strictObject({
+    type: z.literal('map'),
+    title,
+    run: z.uuid('expected the id of a run of kind embed'),
+    map: z.enum(REPORT_MAPS).optional().describe('Left out: the last that the run has made.'),
+  })
+  .meta({ id: 'MapBlock' });
 
 export const ReportBlock = z
   .discriminatedUnion('type', [TextBlock, ChartBlock, TableBlock, SweepBlock, MapBlock])

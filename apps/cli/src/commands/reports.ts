@@ -57,11 +57,11 @@ async function withIds(api: LoomClient, blocks: unknown): Promise<unknown> {
     blocks.map(async (block: unknown): Promise<unknown> => {
       if (typeof block !== 'object' || block === null) return block;
       const { run, runs, sweep } = block as Record<string, unknown>;
-      const names = Array.isArray(runs) && runs.every((each) => typeof each === 'string');
+      const names: unknown[] = Array.isArray(runs) ? runs : [];
       return {
         ...block,
         ...(typeof run === 'string' && { run: await runId(api, run) }),
-        ...(names && { runs: await runIds(api, runs as string[]) }),
+        ...(names.length > 0 && names.every((each) => typeof each === 'string') && { runs: await runIds(api, names) }),
         ...(typeof sweep === 'string' && { sweep: await sweepId(api, sweep) }),
       };
     }),

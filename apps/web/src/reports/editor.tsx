@@ -52,6 +52,8 @@ export function Editor({ report, onSave, onSaved, onLeave }: Props) {
   };
   const leave = () => {
     forgetDraft(report?.id);
+    // Somebody else may have saved it meanwhile.
+    void refresh();
     onLeave();
   };
   const faults = faultsIn(draft);
@@ -79,18 +81,11 @@ export function Editor({ report, onSave, onSaved, onLeave }: Props) {
       )}
       <div className="writing report">
         <div>
-          <Panel>
-            <label htmlFor="report-title">Title</label>
-            <input
-              id="report-title"
-              className="wide"
-              value={draft.title}
-              maxLength={200}
-              aria-invalid={changed && faults.has('title')}
-              onChange={({ target }) => change({ ...draft, title: target.value })}
-            />
-            {changed && faults.has('title') && <small className="bad">{faults.get('title')}</small>}
-          </Panel>
+          <TitlePanel
+            title={draft.title}
+            fault={changed ? faults.get('title') : undefined}
+            onChange={(title) => change({ ...draft, title })}
+          />
           {draft.blocks.map((each, i) => (
             <BlockPanel
               key={each.key}
@@ -101,13 +96,7 @@ export function Editor({ report, onSave, onSaved, onLeave }: Props) {
               onChange={change}
             />
           ))}
-          <div className="actions" role="group" aria-label="Add a block">
-            {(Object.keys(NEW_BLOCKS) as (keyof typeof NEW_BLOCKS)[]).map((type) => (
-              <button key={type} onClick={() => change(withBlock(draft, type))}>
-                + {NEW_BLOCKS[type].word}
-              </button>
-            ))}
-          </div>
+          <NewBlocks onAdd={(type) => change(withBlock(draft, type))} />
           {faults.has('blocks') && (
             <p className="bad" role="alert">
               {faults.get('blocks')}
@@ -119,6 +108,42 @@ export function Editor({ report, onSave, onSaved, onLeave }: Props) {
     </>
   );
 }
+
+function TitlePanel({
+  title,
+  fault,
+  onChange,
+}: {
+  title: string;
+  fault: string | undefined;
+  onChange: (title: string) => void;
+}) {
+  return (
+    <Panel>
+      <label htmlFor="report-title">Title</label>
+      <input
+        id="report-title"
+        className="wide"
+        value={title}
+        maxLength={200}
+        aria-invalid={fault !== undefined}
+        onChange={({ target }) => onChange(target.value)}
+      />
+      {fault !== undefined && <small className="bad">{fault}</small>}
+    </Panel>
+  );
+}
+
+const TYPES = Object.keys(NEW_BLOCKS) as ReportBlock['type'][];
+const NewBlocks = ({ onAdd }: { onAdd: (type: ReportBlock['type']) => void }) => (
+  <div className="actions" role="group" aria-label="Add a block">
+    {TYPES.map((type) => (
+      <button key={type} onClick={() => onAdd(type)}>
+        + {NEW_BLOCKS[type].word}
+      </button>
+    ))}
+  </div>
+);
 
 /** Why a report was not saved; where somebody else has saved it meanwhile, what can be done. */
 function Refused({ error, onOver, onTheirs }: { error: Error; onOver: () => Promise<void>; onTheirs: () => void }) {

@@ -23,6 +23,7 @@ export function MapFigure({ map, title }: { map: NonNullable<MapContent['map']>;
   const shown = labels ? classes.map((name, i) => ({ name, i })).filter(({ i }) => labels.includes(i)) : [];
   const some =
     x.length < samples ? `${x.length.toLocaleString('en')} of ${samples.toLocaleString('en')}` : String(x.length);
+  const kinds = shown.length > 0 ? ` of ${shown.map(({ name }) => name).join(', ')}` : '';
   const what = `${MAP_WORDS[map.name] ?? map.name} of ${map.label}`;
   return (
     <Figure
@@ -44,7 +45,7 @@ export function MapFigure({ map, title }: { map: NonNullable<MapContent['map']>;
           </span>
         </>
       }
-      description={`${what}: ${some} samples${shown.length > 0 ? ` of ${shown.map(({ name }) => name).join(', ')}` : ''}`}
+      description={`${what}: ${some} samples${kinds}`}
       rows={() => [['x', 'y', 'class'], ...points.map((point, i) => [x[i], y[i], point.kind])]}
       draw={(width) => {
         const height = Math.min(520, Math.max(260, width * 0.6));

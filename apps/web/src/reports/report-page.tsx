@@ -1,6 +1,6 @@
 /** A report as it is read, and as it is written. */
 import type { Report } from '#libs/contracts';
-import { client, queries, useLive } from '../data/queries.js';
+import { client, queries, SELDOM_MS, useLive } from '../data/queries.js';
 import { link, useRoute } from '../route.js';
 import { Copy } from '../ui/hand-out.js';
 import { DeleteButton } from '../ui/sure-button.js';
@@ -18,7 +18,7 @@ const Crumbs = () => (
 
 export function ReportPage({ id }: { id: string }) {
   const { query, change } = useRoute();
-  const report = useLive(['report', id], () => client.report(id), { live: false });
+  const report = useLive(['report', id], () => client.report(id), { everyMs: SELDOM_MS });
   useTitle(report.data?.title);
   return (
     <>

@@ -1,4 +1,4 @@
-import { client, useLive } from '../data/queries.js';
+import { client, SELDOM_MS, useLive } from '../data/queries.js';
 import { link } from '../route.js';
 import { Pager, usePages } from '../ui/pager.js';
 import { Panel, Table } from '../ui/panel.js';
@@ -10,7 +10,7 @@ export function ReportsPage() {
   const reports = useLive(
     ['reports', cursor],
     () => client.reports({ limit: 50, ...(cursor !== undefined && { cursor }) }),
-    { live: false, keep: true },
+    { everyMs: SELDOM_MS, keep: true },
   );
   return (
     <>

@@ -45,7 +45,10 @@ export class Reports {
     return recordOf(await this.table.create({ data: { title, blocks } }));
   }
 
-  /** Saves an edit of one version. @throws RequestError where there is no such report, or it has another version by now */
+  /**
+   * Saves an edit of one version.
+   * @throws RequestError where there is no such report, or it has another version by now
+   */
   async replace(id: string, { title, blocks, version }: ReplaceReport): Promise<ReportRecord> {
     const [row] = await this.table.updateManyAndReturn({
       where: { id, version },
