@@ -251,9 +251,10 @@ function ownOf(encoder: Encoder): string {
       'heads; positions of sines and cosines are no weights'
     );
   if (isOwnNetwork(encoder)) return '; what a layer does is in its model';
-  return architectureOf(encoder).padding === 'symmetric'
-    ? ', but of convolutions and pools of stride 2 (kernel - 1) / 2 zeros at both ends'
-    : '';
+  const { padding } = architectureOf(encoder);
+  return padding === 'same'
+    ? ''
+    : `, but of convolutions ${padding === 'simclr' ? '' : 'and pools '}of stride 2 (kernel - 1) / 2 zeros at both ends`;
 }
 type About = ReturnType<typeof aboutOf>;
 

@@ -19,6 +19,7 @@ import { ownEncoderFrom, withoutTopology } from '../own/import-layers.js';
 import { storeModel } from '../run-inputs.js';
 import type { TrainContext } from '../session.js';
 import { SafetensorsFile } from './safetensors.js';
+import { TensorBundle } from './tensor-bundle.js';
 import { encoderFrom } from './weights.js';
 
 /** What was taken in, whose caller owns the encoder. */
@@ -71,7 +72,9 @@ export async function importModel(spec: ImportModel, inputs: TrainerInputs, cont
 
 async function takenIn(spec: ImportModel, dataRoot: string): Promise<TakenIn> {
   if (isLayersModel(spec.path)) return ownEncoderFrom(spec, dataRoot);
-  const file = await openedFile(spec.path, dataRoot);
+  const file = /\.index$/i.test(spec.path)
+    ? await TensorBundle.open(spec.path, dataRoot)
+    : await openedFile(spec.path, dataRoot);
   try {
     return await encoderFrom(file, spec);
   } finally {

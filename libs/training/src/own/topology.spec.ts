@@ -255,7 +255,6 @@ const TRIED: Record<string, { config?: Json; weights?: Record<string, number[]>;
   },
   Softmax: { config: { axis: -1 } },
   SpatialDropout1D: { config: { rate: 0.5 }, rows: true },
-  ThresholdedReLU: { config: { theta: 0.1 } },
   UpSampling2D: { config: { size: [2, 2], interpolation: 'nearest' } },
   ZeroPadding2D: {
     config: {
