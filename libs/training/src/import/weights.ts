@@ -9,6 +9,7 @@ import {
   type Normalisation,
 } from '#libs/contracts';
 import { inputShape, InvalidDataError, named } from '#libs/data';
+import { z } from 'zod';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { buildEncoder } from '../networks/encoder.js';
@@ -32,6 +33,8 @@ const OWN = 'latent-loom';
 interface Described {
   architecture: Encoder;
   sample: SampleShape;
+  /** Height and width at which it learnt from images, whatever size those were stored at. */
+  size?: number;
   placeOf(key: string): Place;
   /** Tensors of the file that are left where they are. */
   isBeside(name: string): boolean;
@@ -45,12 +48,18 @@ interface Described {
 export async function encoderFrom(
   file: TensorFile,
   spec: Pick<ImportModel, 'path' | 'as' | 'normalisation'>,
-): Promise<{ encoder: LayersModel; architecture: Encoder; sample: SampleShape; beside: string[] }> {
+): Promise<Pick<Described, 'architecture' | 'sample' | 'size'> & { encoder: LayersModel; beside: string[] }> {
   const described = file.metadata['format'] === OWN ? describedByItself(file, spec) : describedAs(file, spec);
-  const { architecture, sample } = described;
+  const { architecture, sample, size } = described;
   const encoder = buildEncoder(architecture, inputShape(sample));
   try {
-    return { encoder, architecture, sample, beside: await filled(encoder, file, described, spec.path) };
+    return {
+      encoder,
+      architecture,
+      sample,
+      ...(size !== undefined && { size }),
+      beside: await filled(encoder, file, described, spec.path),
+    };
   } catch (error) {
     encoder.dispose();
     throw error;
@@ -186,7 +195,14 @@ function describedByItself({ metadata }: TensorFile, { path, as }: Pick<ImportMo
     );
   if (as !== undefined && as !== encoder.data.name)
     throw new InvalidDataError(`expected ${path} to be of ${as}, it says that it is of ${encoder.data.name}`);
-  return { architecture: encoder.data, sample: sample.data, placeOf: placeInOwn, isBeside: () => false };
+  const size = z.int().min(8).max(1024).safeParse(read<{ size?: unknown }>(preprocessing)?.size);
+  return {
+    architecture: encoder.data,
+    sample: sample.data,
+    ...(size.success && { size: size.data }),
+    placeOf: placeInOwn,
+    isBeside: () => false,
+  };
 }
 
 /** Sets every weight from its tensor, after all of them have been found to fit. Returns what was left in the file. */

@@ -207,9 +207,7 @@ export function convolution(
   { strides = 1, padding = 'same', useBias = false }: { strides?: Size; padding?: Padding; useBias?: boolean } = {},
 ): Symbolic {
   const pads =
-    padding !== 'same' && Math.max(...sidesOf(strides)) > 1 && Math.max(...sidesOf(kernelSize)) > 1
-      ? 'valid'
-      : 'same';
+    padding !== 'same' && Math.max(...sidesOf(strides)) > 1 && Math.max(...sidesOf(kernelSize)) > 1 ? 'valid' : 'same';
   const layer = layers.layers.conv2d({
     name,
     filters,
