@@ -6,10 +6,16 @@ const PROBE_BAR = 0.08;
 /** Methods that have to be above the random encoder by the bar. */
 const BARRED = ['simclr', 'barlow-twins', 'vicreg'] as const;
 const LEARNING_RATES = [1e-3, 4e-3];
-const FRACTIONS = [
+/** Parts of the labels, and the steps that a network is tuned by them. */
+const FRACTIONS: [fraction: number, steps: number][] = [
   [0.01, 420],
   [0.1, 1000],
-] as const;
+];
+/** Of a slice of the images, whose hundredth would be too few. */
+const QUICK_FRACTIONS: typeof FRACTIONS = [
+  [0.1, 40],
+  [0.5, 100],
+];
 const encoder = { name: 'small-resnet', width: 32 } as const;
 /** What a masked autoencoder hides squares from: about as many steps a second as the network of the others. */
 const transformer = { name: 'vit-tiny', width: 16, patch: 4 } as const;
@@ -28,6 +34,7 @@ export async function methods({
   seed,
   epochs = quick ? 1 : 4,
 }: SuiteOptions & { epochs?: number | undefined }): Promise<Section> {
+  const fractions = quick ? QUICK_FRACTIONS : FRACTIONS;
   const seeds = (quick ? [0] : [0, 1, 2]).map((each) => seed + each);
   await lab.complete(
     { kind: 'prepare-dataset', name: 'cifar10', path: source, valFraction: 0.1, testFraction: 0 },
@@ -125,7 +132,7 @@ export async function methods({
     const row: Row = {
       knn: [],
       probe: [],
-      accuracy: new Map(FRACTIONS.map(([fraction]) => [fraction, []])),
+      accuracy: new Map(fractions.map(([fraction]) => [fraction, []])),
       learningRate,
     };
     for (const each of seeds) {
@@ -133,18 +140,18 @@ export async function methods({
       const { knn, probe } = await evaluate(run.id, 'test', each, name);
       row.knn.push(knn);
       row.probe.push(probe);
-      for (const [fraction, steps] of FRACTIONS)
+      for (const [fraction, steps] of fractions)
         row.accuracy.get(fraction)!.push(await finetune(run.id, fraction, steps, each, name));
     }
     table.set(name, row);
   }
-  const random: Row = { knn: [], probe: [], accuracy: new Map(FRACTIONS.map(([fraction]) => [fraction, []])) };
-  const twice = new Map<number, number[]>(FRACTIONS.map(([fraction]) => [fraction, []]));
+  const random: Row = { knn: [], probe: [], accuracy: new Map(fractions.map(([fraction]) => [fraction, []])) };
+  const twice = new Map<number, number[]>(fractions.map(([fraction]) => [fraction, []]));
   for (const each of seeds) {
     const { knn, probe } = await evaluate(null, 'test', each, 'random encoder');
     random.knn.push(knn);
     random.probe.push(probe);
-    for (const [fraction, steps] of FRACTIONS) {
+    for (const [fraction, steps] of fractions) {
       random.accuracy.get(fraction)!.push(await finetune(null, fraction, steps, each, 'scratch'));
       twice.get(fraction)!.push(await finetune(null, fraction, 2 * steps, each, 'scratch, twice the steps'));
     }
@@ -156,7 +163,7 @@ export async function methods({
     .map(([name]) => name);
   const met = BARRED.every((name) => mean(table.get(name)!.probe) - mean(random.probe) >= PROBE_BAR);
   const ofFractions = (accuracy: Row['accuracy']) =>
-    FRACTIONS.map(([fraction]) => percentEstimate(accuracy.get(fraction)!));
+    fractions.map(([fraction]) => percentEstimate(accuracy.get(fraction)!));
   const line = (name: string, { knn, probe, accuracy, learningRate }: Row) =>
     row(name, learningRate ?? '', percentEstimate(knn), percentEstimate(probe), ...ofFractions(accuracy));
   const columns = [
@@ -164,7 +171,7 @@ export async function methods({
     'learning rate',
     'kNN',
     'linear probe',
-    ...FRACTIONS.map(([each]) => `${100 * each} % of the labels`),
+    ...fractions.map(([each]) => `${100 * each} % of the labels`),
   ];
   const ofPixels = [percentEstimate([pixels.knn]), percentEstimate([pixels.probe])];
   return {
@@ -186,7 +193,7 @@ ${rule(columns.length)}
 ${[...table].map(([name, values]) => line(name, values)).join('\n')}
 ${line('no pretraining', random)}
 ${row('no pretraining, twice the steps', '', '', '', ...ofFractions(twice))}
-${row('raw pixels', '', ...ofPixels, ...FRACTIONS.map(() => ''))}
+${row('raw pixels', '', ...ofPixels, ...fractions.map(() => ''))}
 
 Less than ${100 * PROBE_BAR} points above the random encoder, so that they need more epochs than these: ${short.join(', ') || 'none'}.
 
