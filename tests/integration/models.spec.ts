@@ -4,6 +4,7 @@ import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { writeImageFolder } from '../support/images.js';
+import { kerasModel, writeModel } from '../support/layers-models.js';
 import { drawnResNet, writeTensorsTo } from '../support/safetensors.js';
 import { snippetsOf } from '../support/snippets.js';
 import { refusal, startStack, type Stack } from '../support/stack.js';
@@ -37,8 +38,9 @@ const loom = async (args: readonly string[], input?: string): Promise<string> =>
 };
 const metricsOf = async (id: string) => (await stack.ended(id)).result!.metrics;
 
-test('the guide evaluates, tunes and pretrains a ResNet-18 of torchvision’s, as it stands', async () => {
+test('the guide evaluates, tunes and pretrains a ResNet-18 of torchvision’s and a Keras model, as it stands', async () => {
   await writeTensorsTo(path.join(stack.dataRoot, 'resnet18.safetensors'), drawnResNet([2, 2, 2, 2], false));
+  await writeModel(kerasModel(), path.join(stack.dataRoot, 'network'));
   const ran: string[] = [];
   for (const { language, text, notRun } of await snippetsOf(GUIDE, 'docs/models.md')) {
     if (notRun !== undefined) continue;
@@ -46,7 +48,7 @@ test('the guide evaluates, tunes and pretrains a ResNet-18 of torchvision’s, a
     else await loom(['submit', '-', '--watch'], text);
     ran.push(language);
   }
-  expect(ran).toEqual(['sh', 'yaml', 'yaml', 'yaml']);
+  expect(ran).toEqual(['sh', 'yaml', 'yaml', 'yaml', 'sh', 'yaml']);
   const { manifest, runId } = await client.model('resnet18');
   expect(manifest).toMatchObject({
     encoder: { name: 'resnet18', width: 64, stem: 'imagenet', normalisation: { mean: [0.485, 0.456, 0.406] } },
@@ -56,6 +58,17 @@ test('the guide evaluates, tunes and pretrains a ResNet-18 of torchvision’s, a
   expect(children.map(({ kind }) => kind).sort()).toEqual(['evaluate', 'finetune', 'pretrain']);
   expect(children.find(({ kind }) => kind === 'pretrain')!.spec).toMatchObject({ encoder: manifest.encoder });
   expect(await loom(['models', 'show', 'resnet18'])).toContain('normalised by mean 0.485, 0.456, 0.406');
+  const own = await client.model('network');
+  expect(own.manifest).toMatchObject({
+    encoder: { name: 'layers', features: 'predictions' },
+    sample: { height: 8, width: 8, channels: 3 },
+  });
+  expect(own.manifest.layers!.at(-2)).toEqual({ name: 'pool', shape: [12], parameters: 0 });
+  const [trained] = (await client.runs({ parent: own.runId, limit: 10 })).items;
+  expect(trained).toMatchObject({
+    status: 'succeeded',
+    spec: { kind: 'pretrain', encoder: { name: 'layers', model: own.runId, features: 'pool' } },
+  });
 }, 170_000);
 
 /** A tiny encoder of this installation, exported, its file in the data root; the run that trained it. */
@@ -122,6 +135,48 @@ test('an export that is taken in gives what its own run gives; runs are told apa
   await stack.ended(map);
   expect((await metricsOf(written))['export/tfjs_difference']).toBeLessThan(1e-5);
 }, 170_000);
+
+test('layers of a model are an encoder by what they are; what they can’t be is refused where it is named', async () => {
+  const own = await client.model('network');
+  const spec = {
+    kind: 'finetune',
+    dataset: 'cifar10',
+    from: null,
+    encoder: { model: 'network', features: 'pool' },
+    batchSize: 8,
+    steps: 3,
+    ...SPLIT,
+  } as const;
+  const tuned = await stack.submit(spec);
+  await loom(['models', 'add', 'same', 'network/model.json']);
+  expect((await client.model('same')).digest).toBe(own.digest);
+  const again = { ...spec, encoder: { model: `same@${own.digest.slice(0, 12)}`, features: 'pool' } };
+  expect(await client.submitRun({ spec: again })).toMatchObject({ created: false, run: { id: tuned } });
+  expect(await client.why(tuned)).toMatchObject({ digest: (await client.run(tuned)).digest });
+  const other = await client.planRun({ spec: { ...spec, encoder: { model: 'network', features: 'add' } } });
+  expect(other).toMatchObject({ newRuns: { finetune: 1 }, memory: { neededMiB: expect.any(Number) as number } });
+  expect((await refusal(client.deleteModel(`network@${own.digest.slice(0, 12)}`))).status).toBe(409);
+  await stack.ended(tuned);
+  // What was made of it needs the model's run no more.
+  const mapped = await stack.submit({ kind: 'embed', dataset: 'cifar10', from: tuned, maps: ['pca'], split: 'train' });
+  await stack.ended(mapped);
+
+  const faults = async (encoder: object, more: object = {}) =>
+    (await refusal(client.submitRun({ spec: { ...spec, ...more, encoder } as typeof spec }))).problem.errors;
+  expect(await faults({ model: 'nobody' })).toMatchObject([
+    { path: 'spec.encoder.model', message: expect.stringContaining('expected a model (') as string },
+  ]);
+  expect(await faults({ model: 'network', features: 'pol' })).toMatchObject([
+    { path: 'spec.encoder.features', message: expect.stringContaining('did you mean pool?') as string },
+  ]);
+  expect(await faults({ model: 'resnet18' })).toMatchObject([
+    { path: 'spec.encoder.model', message: expect.stringContaining('from: model resnet18') as string },
+  ]);
+  expect(await faults({ name: 'layers' })).toMatchObject([{ path: 'spec.encoder.model' }]);
+  expect(await faults({ model: 'network', stem: 'cifar' })).toMatchObject([{ path: 'spec.encoder.stem' }]);
+  expect(await faults({ name: 'resnet18', features: 'pool' })).toMatchObject([{ path: 'spec.encoder.features' }]);
+  expect(await faults({ model: 'network' }, { layerDecay: 0.7 })).toMatchObject([{ path: 'spec.layerDecay' }]);
+}, 120_000);
 
 test('a model stays as long as a run has begun with it, and its run as long as the model', async () => {
   const { name, digest, runId } = await client.model('twin');

@@ -81,6 +81,7 @@ const EXAMPLES: Record<string, string[]> = {
     'loom models add resnet18 resnet18.safetensors --as resnet18',
     'loom models add gray gray.safetensors --as resnet50 --mean 0.5 --std 0.25',
     'loom models add mine encoder.safetensors',
+    'loom models add keras model/model.json',
   ],
   workers: ['loom workers', 'loom workers --json | jq -r .[].id'],
   projects: ['loom projects', 'loom projects --json | jq -r .[].name'],

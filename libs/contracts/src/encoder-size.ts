@@ -127,7 +127,7 @@ function convolutionalSize(encoder: Encoder, [height, columns, channels]: [numbe
   };
   /** What a window of `kernel` places slides over, where it is copied to be padded. */
   const pad = (from: number, kernel: number, stride: number): void => {
-    if (stride > 1 && padding === 'symmetric') hold((h + kernel - 1) * (w + kernel - 1) * from);
+    if (stride > 1 && padding !== 'same') hold((h + kernel - 1) * (w + kernel - 1) * from);
   };
   for (const { kernel, stride, channels: out } of stem) {
     pad(depth, kernel, stride);

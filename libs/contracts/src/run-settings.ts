@@ -78,11 +78,11 @@ export const Encoder = z
           'pool of stride 2 each (`imagenet`). Left out: `cifar`, but for `small-resnet` its own.',
       ),
     padding: z
-      .enum(['same', 'symmetric'])
+      .enum(['same', 'symmetric', 'simclr'])
       .optional()
       .describe(
         "Where convolutions of stride 2 have their zeros: as TensorFlow's SAME, the odd one at the end (`same`), or " +
-          'as many at both ends, as torchvision (`symmetric`). Left out: `symmetric` with the stem ' +
+          'as many at both ends, as torchvision (`symmetric`), or so but for the max pool, as SimCLR (`simclr`). Left out: `symmetric` with the stem ' +
           '`imagenet`, otherwise `same`.',
       ),
     skRatio: z

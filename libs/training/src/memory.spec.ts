@@ -1,13 +1,14 @@
 /** The estimate of a run's memory against what its tensors take at their peak. */
-import { RunSpec, tensorBytes, type TrainerInputs } from '#libs/contracts';
+import { encoderModelOf, RunSpec, tensorBytes, type TrainerInputs } from '#libs/contracts';
 import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { z } from 'zod';
+import { kerasModel, writeModel } from '../../../tests/support/layers-models.js';
 import { npy } from '../../../tests/support/npy.js';
 import { train, type TrainSpec } from './train.js';
 
@@ -58,6 +59,15 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
+const context = {
+  signal: new AbortController().signal,
+  progress: () => undefined,
+  metrics: () => undefined,
+  log: () => undefined,
+  store: async () => undefined,
+  checkpointEverySeconds: 1e6,
+  stopAtStep: null,
+};
 const pretrain = {
   kind: 'pretrain' as const,
   dataset: 'x',
@@ -68,7 +78,24 @@ const pretrain = {
   probe: { maxIterations: 1 },
 };
 const sized = (size: number) => [{ augmentation: { crop: {}, flip: {}, colorJitter: {} }, count: 2, size }];
+/** The inputs with the model that the spec's encoder is of, and what is known of it. */
+async function withModel(spec: TrainSpec, inputs: TrainerInputs) {
+  if (encoderModelOf(spec) === undefined) return { inputs, encoder: undefined };
+  await writeModel(kerasModel(null), path.join(dir, 'keras'));
+  const file = path.join(dir, 'model.safetensors');
+  const { model } = await train({ kind: 'import-model', name: 'own', path: 'keras/model.json' }, inputs, {
+    ...context,
+    workDir: dir,
+    store: ({ path: stored }) => copyFile(stored, `${file}.own`),
+  });
+  return {
+    inputs: { ...inputs, encoderModel: `${file}.own` },
+    encoder: { ...model!.encoder, features: 'pool', made: model },
+  };
+}
+
 test.each<[string, number, z.input<typeof RunSpec>]>([
+  ['layers of a model', 32, { ...pretrain, encoder: { model: 'own', features: 'pool' } }],
   ['SimCLR', 32, { ...pretrain, encoder: { width: 16 } }],
   ['SimCLR on larger images', 64, { ...pretrain, encoder: { width: 8 } }],
   ['SimCLR without colours', 32, { ...pretrain, encoder: { width: 32 }, augmentation: { crop: {} } }],
@@ -181,22 +208,13 @@ test.each<[string, number, z.input<typeof RunSpec>]>([
   '%s takes at most what is estimated, and at least half of it',
   async (name, size, given) => {
     const spec = RunSpec.parse(given) as TrainSpec;
-    const inputs = await images(size);
+    const { inputs, ...known } = await withModel(spec, await images(size));
     const before = tf.memory().numBytes;
     const { peakBytes } = await tf.profile(async () => {
-      await train(spec, inputs, {
-        signal: new AbortController().signal,
-        workDir: dir,
-        progress: () => undefined,
-        metrics: () => undefined,
-        log: () => undefined,
-        store: async () => undefined,
-        checkpointEverySeconds: 1e6,
-        stopAtStep: null,
-      });
+      await train(spec, inputs, { ...context, workDir: dir });
       return tf.scalar(0);
     });
-    const estimated = tensorBytes(spec, inputs.dataset!.manifest.sample, undefined, 64)!;
+    const estimated = tensorBytes(spec, inputs.dataset!.manifest.sample, known.encoder, 64)!;
     const ratio = estimated / (peakBytes - before);
     expect(ratio, `${name}: ${estimated} estimated, ${peakBytes - before} at the peak`).toBeGreaterThan(1);
     expect(ratio, `${name}: ${estimated} estimated, ${peakBytes - before} at the peak`).toBeLessThan(2);

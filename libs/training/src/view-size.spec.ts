@@ -48,10 +48,17 @@ describe('a run that has learnt from larger views than its samples', () => {
     expect(await stateOf(model)).toMatchObject({ size: LARGER, sample: { height: LARGER, width: LARGER } });
     const { info } = await sharp(pretrained.all.get('views.png')).raw().toBuffer({ resolveWithObject: true });
     expect(info).toMatchObject({ width: 8 * LARGER, height: 3 * LARGER });
-    const exported = await run({ kind: 'export', from: PARENT, formats: ['tfjs'] }, { parentModel: model });
+    const exported = await run(
+      { kind: 'export', from: PARENT, formats: ['tfjs', 'safetensors'] },
+      { parentModel: model },
+    );
     expect(JSON.parse(await readFile(exported.all.get('export.json')!, 'utf8'))).toMatchObject({
-      networks: [{ inputs: [{ shape: [null, LARGER, LARGER, 3] }] }, {}],
+      networks: [{ inputs: [{ shape: [null, LARGER, LARGER, 3] }], preprocessing: { size: LARGER } }, {}],
     });
+    // And where the export is taken in.
+    const file = path.basename(exported.all.get('encoder.safetensors')!);
+    const taken = await run({ kind: 'import-model', name: 'larger', path: file });
+    expect(await stateOf(taken.files.get('model')!)).toMatchObject({ size: LARGER, sample: { height: LARGER } });
   });
 
   test('resumed is the run that it would have been', async () => {

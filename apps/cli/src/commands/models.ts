@@ -1,5 +1,12 @@
 /** Weights that were trained elsewhere, with which runs begin. */
-import { PUBLISHED_NETWORKS, sampleText, type ImportModel, type Model, type ModelManifest } from '#libs/contracts';
+import {
+  isOwnNetwork,
+  PUBLISHED_NETWORKS,
+  sampleText,
+  type ImportModel,
+  type Model,
+  type ModelManifest,
+} from '#libs/contracts';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { belowRoot, dataRootHere } from '../data-root.js';
 import { UsageError } from '../document.js';
@@ -44,7 +51,8 @@ export function addModels(program: Command): void {
   models
     .command('add <name> <path>')
     .description(
-      "take in a safetensors file below the data root: torchvision's or timm's weights, or an export of a run",
+      "take in a file below the data root: torchvision's or timm's weights or an export of a run (safetensors), or a " +
+        'layers model of tfjs, such as a converted Keras model (model.json), or a checkpoint of SimCLR (.index)',
     )
     .addOption(new Option('--as <network>', 'what weights of other programs are of').choices(PUBLISHED_NETWORKS))
     .option('--mean <numbers>', "of each channel in [0, 1], separated by commas (ImageNet's)", numbers)
@@ -75,21 +83,37 @@ const rows = (models: readonly Model[]): string[][] =>
     name,
     digest.slice(0, 12),
     encoder.name,
-    String(encoder.width),
+    isOwnNetwork(encoder) ? '' : String(encoder.width),
     sampleText(sample),
     parameters.toLocaleString('en'),
     age(createdAt),
   ]);
 
-function aboutText({ name, digest, encoder, sample, parameters }: ModelManifest): string {
+function aboutText({ name, digest, encoder, sample, parameters, layers }: ModelManifest): string {
   const { normalisation } = encoder;
   const stem = encoder.stem ? `, stem ${encoder.stem}` : '';
+  const network = layers ? `${layers.length} layers` : `${encoder.name}, ${encoder.width} wide${stem}`;
   const input = normalisation
     ? `normalised by mean ${normalisation.mean.join(', ')} and std ${normalisation.std.join(', ')}`
     : 'taken as it is';
   return (
-    `model ${name}@${digest.slice(0, 12)}: ${encoder.name}, ${encoder.width} wide${stem}, ` +
+    `model ${name}@${digest.slice(0, 12)}: ${network}, ` +
     `${parameters.toLocaleString('en')} parameters, made for ${sampleText(sample)}\n` +
-    `its input in [0, 1] is ${input}\n`
+    `its input in [0, 1] is ${input}\n` +
+    (layers ? layersText(encoder.features, layers) : '')
   );
 }
+
+/** What `encoder.features` may name, the last one first, as those are what is mostly wanted. */
+const layersText = (features: string | undefined, layers: NonNullable<ModelManifest['layers']>): string =>
+  table(
+    ['layer', 'gives', 'parameters'],
+    layers
+      .toReversed()
+      .map(({ name, shape, parameters }) => [
+        name === features ? `${name} (its features, where none are named)` : name,
+        shape.join(' x '),
+        parameters.toLocaleString('en'),
+      ]),
+    out,
+  );

@@ -1,5 +1,5 @@
 /** Adds a model that was trained elsewhere: a file of the data root, and the run that takes it in. */
-import { PUBLISHED_NETWORKS } from '#libs/contracts';
+import { PUBLISHED_NETWORKS, isLayersModel } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
 import { useId, useState } from 'react';
 import { DataBrowser } from '../datasets/data-browser.js';
@@ -71,13 +71,14 @@ export function AddModelPage() {
         <Panel title="Model">
           <p className="dim">
             A safetensors file: weights of torchvision or timm, or an export of this program (
-            <code>encoder.safetensors</code>), which says itself what it is.
+            <code>encoder.safetensors</code>), which says itself what it is. Or the <code>model.json</code> of a layers
+            model of tfjs, such as a converted Keras model, with its weights beside it.
           </p>
           <div className="fields">
             {text('Path', 'path', 'path', 'choose a file')}
             {text('Name', 'name', 'name')}
             <Network value={settings.as} fault={faults.get('as')} onChange={(as) => set({ as })} />
-            {settings.as !== '' && (
+            {(settings.as !== '' || isLayersModel(path)) && (
               <>
                 {text('Mean of each channel', 'mean', 'normalisation.mean', 'ImageNet’s: 0.485, 0.456, 0.406')}
                 {text('Deviation of each', 'std', 'normalisation.std', 'ImageNet’s: 0.229, 0.224, 0.225')}

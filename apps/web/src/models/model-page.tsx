@@ -50,11 +50,15 @@ function Version({ version: { name, digest, manifest, runId, createdAt } }: { ve
   );
 }
 
-function Known({ manifest: { encoder, sample, parameters } }: { manifest: ModelManifest }) {
+function Known({ manifest: { encoder, sample, parameters, layers } }: { manifest: ModelManifest }) {
   const { normalisation } = encoder;
   const facts = [
-    ['Network', `${encoder.name}${encoder.stem ? `, stem ${encoder.stem}` : ''}`],
-    ['Width', encoder.width.toLocaleString('en')],
+    ...(layers
+      ? [['Layers', layers.map(({ name }) => name).join(', ')]]
+      : [
+          ['Network', `${encoder.name}${encoder.stem ? `, stem ${encoder.stem}` : ''}`],
+          ['Width', encoder.width.toLocaleString('en')],
+        ]),
     ['Made for', sampleText(sample)],
     ['Parameters', parameters.toLocaleString('en')],
     [

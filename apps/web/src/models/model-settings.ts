@@ -16,7 +16,7 @@ export interface Settings {
 /** A name for the model of a file: its own, of the characters that names have. */
 export const nameOfFile = (path: string): string =>
   (path.split('/').at(-1) ?? '')
-    .replace(/\.safetensors$/i, '')
+    .replace(/\.(safetensors|json|index)$/i, '')
     .replaceAll(/[^\w.-]+/g, '-')
     .replace(/^[^A-Za-z0-9]+/, '')
     .slice(0, 128);

@@ -1,4 +1,4 @@
-import { sampleText } from '#libs/contracts';
+import { isOwnNetwork, sampleText } from '#libs/contracts';
 import { client, SELDOM_MS, useLive } from '../data/queries.js';
 import { link } from '../route.js';
 import { Panel, Table } from '../ui/panel.js';
@@ -28,8 +28,8 @@ export function ModelsPage() {
                 empty={
                   <Empty title="No models yet.">
                     <p>
-                      Weights that were trained elsewhere: <a href={link('add-model')}>add a safetensors file</a>, or
-                      let <code>loom models add NAME FILE</code> take one in. What is trained here is among the{' '}
+                      Weights that were trained elsewhere: <a href={link('add-model')}>add a file</a>, or let{' '}
+                      <code>loom models add NAME FILE</code> take one in. What is trained here is among the{' '}
                       <a href={link('runs')}>runs</a>.
                     </p>
                   </Empty>
@@ -39,7 +39,7 @@ export function ModelsPage() {
                   <a href={link(`models/${name}`)}>{name}</a>,
                   <code>{digest.slice(0, 12)}</code>,
                   encoder.name,
-                  encoder.width,
+                  isOwnNetwork(encoder) ? '' : encoder.width,
                   sampleText(sample),
                   parameters.toLocaleString('en'),
                   <Ago at={createdAt} />,

@@ -79,6 +79,43 @@ epochs: 20
 encoder: {width: 32}
 `,
   },
+  transformer: {
+    title: 'Transformer',
+    text: ({ dataset }) => `kind: pretrain
+dataset: ${dataset}
+method: dino
+epochs: 8
+batchSize: 128
+# Squares of 4 tell more of images of 32 than of 16, which is usual for 224.
+encoder: {name: vit-tiny, width: 16, patch: 4}
+views:
+  - {augmentation: {crop: {minArea: 0.4}, flip: {}}, count: 2, size: 32}
+  - {augmentation: {crop: {minArea: 0.1, maxArea: 0.4}, flip: {}}, count: 2, size: 16}
+`,
+  },
+  masked: {
+    title: 'Masked autoencoder',
+    text: ({ dataset }) => `kind: autoencode
+variant: masked       # MAE: what is left out of a picture is made of what is seen
+dataset: ${dataset}
+epochs: 8
+batchSize: 128
+encoder: {name: vit-tiny, width: 16, patch: 4}
+masking: {ratio: 0.75, blocks: 2}
+`,
+  },
+  own: {
+    title: 'A network of your own',
+    text: ({
+      dataset,
+    }) => `# loom models add network model.json takes in a layers model, such as a converted Keras model.
+kind: pretrain
+dataset: ${dataset}
+epochs: 8
+batchSize: 128
+encoder: {model: network}   # features: LAYER names the layer that gives them
+`,
+  },
   embed: {
     title: 'Latent map',
     text: ({ encoder }) => `kind: embed

@@ -213,7 +213,7 @@ function halves(output: Symbolic): Symbolic[] {
 
 /** What goes in, what comes out, and what the network was made for: in every file of it. */
 function aboutOf({ name, does, model, outputs }: Network, state: ModelState) {
-  const { kind, sample, classes, range, encoder, projection, headLayers, task, latent, variant, domain } = state;
+  const { kind, sample, size, classes, range, encoder, projection, headLayers, task, latent, variant, domain } = state;
   const isWaveform = sample.modality === 'audio' && domain === 'waveform';
   const ports = (tensors: Symbolic[], names: string[]) =>
     tensors.map(({ shape }, i) => ({
@@ -232,7 +232,12 @@ function aboutOf({ name, does, model, outputs }: Network, state: ModelState) {
     outputs: ports(model.outputs, outputs),
     preprocessing:
       sample.modality === 'image'
-        ? { sample, fit: `scaled to cover ${sample.height} x ${sample.width} and cut around the centre`, divideBy: 255 }
+        ? {
+            sample,
+            ...(size !== undefined && { size }),
+            fit: `scaled to cover ${sample.height} x ${sample.width} and cut around the centre`,
+            divideBy: 255,
+          }
         : {
             sample,
             ...(isWaveform
@@ -251,9 +256,10 @@ function ownOf(encoder: Encoder): string {
       'heads; positions of sines and cosines are no weights'
     );
   if (isOwnNetwork(encoder)) return '; what a layer does is in its model';
-  return architectureOf(encoder).padding === 'symmetric'
-    ? ', but of convolutions and pools of stride 2 (kernel - 1) / 2 zeros at both ends'
-    : '';
+  const { padding } = architectureOf(encoder);
+  return padding === 'same'
+    ? ''
+    : `, but of convolutions ${padding === 'simclr' ? '' : 'and pools '}of stride 2 (kernel - 1) / 2 zeros at both ends`;
 }
 type About = ReturnType<typeof aboutOf>;
 

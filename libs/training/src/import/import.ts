@@ -19,6 +19,7 @@ import { ownEncoderFrom, withoutTopology } from '../own/import-layers.js';
 import { storeModel } from '../run-inputs.js';
 import type { TrainContext } from '../session.js';
 import { SafetensorsFile } from './safetensors.js';
+import { TensorBundle } from './tensor-bundle.js';
 import { encoderFrom } from './weights.js';
 
 /** What was taken in, whose caller owns the encoder. */
@@ -26,6 +27,8 @@ interface TakenIn {
   encoder: LayersModel;
   architecture: Encoder;
   sample: SampleShape;
+  /** Height and width at which it sees images, where they are brought to those. */
+  size?: number;
   layers?: ModelManifest['layers'];
   /** What was left in the file. */
   beside: string[];
@@ -33,7 +36,7 @@ interface TakenIn {
 
 /** @throws InvalidDataError for a file that is none, or does not fit */
 export async function importModel(spec: ImportModel, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
-  const { encoder, architecture, sample, layers, beside } = await takenIn(spec, inputs.dataRoot);
+  const { encoder, architecture, sample, size, layers, beside } = await takenIn(spec, inputs.dataRoot);
   try {
     const weights = weightsOf(encoder);
     const parameters = weights.reduce((sum, { variable }) => sum + variable.size, 0);
@@ -50,7 +53,7 @@ export async function importModel(spec: ImportModel, inputs: TrainerInputs, cont
     const left = beside.filter((name) => !name.endsWith('num_batches_tracked'));
     if (left.length) context.log('info', `left in the file, no part of an encoder: ${left.join(', ')}`);
     const stored = await storeModel(
-      { kind: 'import-model', sample, classes: [], encoder: architecture },
+      { kind: 'import-model', sample, ...(size !== undefined && { size }), classes: [], encoder: architecture },
       [encoder],
       context,
     );
@@ -71,7 +74,9 @@ export async function importModel(spec: ImportModel, inputs: TrainerInputs, cont
 
 async function takenIn(spec: ImportModel, dataRoot: string): Promise<TakenIn> {
   if (isLayersModel(spec.path)) return ownEncoderFrom(spec, dataRoot);
-  const file = await openedFile(spec.path, dataRoot);
+  const file = /\.index$/i.test(spec.path)
+    ? await TensorBundle.open(spec.path, dataRoot)
+    : await openedFile(spec.path, dataRoot);
   try {
     return await encoderFrom(file, spec);
   } finally {

@@ -4,28 +4,18 @@
  */
 import { InvalidDataError, readFully } from '#libs/data';
 import { open, type FileHandle } from 'node:fs/promises';
+import { BYTES_OF, floatsOf, type Dtype, type TensorEntry, type TensorFile } from './tensor-file.js';
 
 /** Bytes of a header, as the format's own reader has it. */
 const LONGEST_HEADER = 100_000_000;
 const MOST_DIMENSIONS = 8;
-
-const BYTES_OF = { F32: 4, F16: 2, BF16: 2, I64: 8 } as const;
-type Dtype = keyof typeof BYTES_OF;
-
-export interface TensorEntry {
-  dtype: Dtype;
-  shape: number[];
-  /** Where its bytes lie behind the header. */
-  begin: number;
-  end: number;
-}
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const areCounts = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((each) => Number.isSafeInteger(each) && (each as number) >= 0);
 
-export class SafetensorsFile {
+export class SafetensorsFile implements TensorFile {
   private constructor(
     private readonly handle: FileHandle,
     private readonly dataStart: number,
@@ -57,16 +47,11 @@ export class SafetensorsFile {
     }
   }
 
-  /** The values of a tensor that has real numbers. @throws InvalidDataError for others, and for what is not finite */
   async floats(name: string): Promise<Float32Array> {
     const { dtype, begin, end } = this.tensors.get(name)!;
-    if (dtype === 'I64') throw new InvalidDataError(`expected ${name} to have real numbers, got I64`);
     const bytes = new Uint8Array(end - begin);
     await readFully(this.handle, bytes, this.dataStart + begin);
-    const values = FLOATS_OF[dtype](bytes.buffer);
-    const at = values.findIndex((value) => !Number.isFinite(value));
-    if (at >= 0) throw new InvalidDataError(`expected finite values in ${name}, found ${values[at]} at ${at}`);
-    return values;
+    return floatsOf(name, dtype, bytes);
   }
 
   close = (): Promise<void> => this.handle.close();
@@ -122,20 +107,4 @@ function requireFilled(entries: readonly TensorEntry[], available: number, shown
     filled = end;
   }
   if (filled !== available) throw refused(shown, `its tensors have ${filled} bytes of the ${available} that are there`);
-}
-
-const FLOATS_OF: Record<Exclude<Dtype, 'I64'>, (bytes: ArrayBuffer) => Float32Array> = {
-  F32: (bytes) => new Float32Array(bytes),
-  // The upper half of a float32.
-  BF16: (bytes) => new Float32Array(Uint32Array.from(new Uint16Array(bytes), (half) => half << 16).buffer),
-  F16: (bytes) => Float32Array.from(new Uint16Array(bytes), ofHalf),
-};
-
-/** IEEE 754 binary16: a sign, 5 bits of exponent, 10 of fraction. */
-function ofHalf(half: number): number {
-  const sign = half & 0x8000 ? -1 : 1;
-  const exponent = (half >> 10) & 0x1f;
-  const fraction = half & 0x3ff;
-  if (exponent === 0x1f) return fraction ? NaN : sign * Infinity;
-  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }

@@ -9,12 +9,14 @@ import {
   type Normalisation,
 } from '#libs/contracts';
 import { inputShape, InvalidDataError, named } from '#libs/data';
+import { z } from 'zod';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { buildEncoder } from '../networks/encoder.js';
 import { weightsOf } from '../networks/weights.js';
 import { isBesideTimm, isBesideTorchvision, placeInOwn, placeInTimm, placeInTorchvision, type Place } from './names.js';
-import type { SafetensorsFile } from './safetensors.js';
+import { isBesideSimclr, isOfSimclr, placeInSimclr, simclrNetwork } from './simclr.js';
+import type { TensorFile } from './tensor-file.js';
 
 /** Of ImageNet, in RGB: what torchvision's and timm's weights were trained with. */
 const IMAGENET: Normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
@@ -31,6 +33,8 @@ const OWN = 'latent-loom';
 interface Described {
   architecture: Encoder;
   sample: SampleShape;
+  /** Height and width at which it learnt from images, whatever size those were stored at. */
+  size?: number;
   placeOf(key: string): Place;
   /** Tensors of the file that are left where they are. */
   isBeside(name: string): boolean;
@@ -42,14 +46,20 @@ interface Described {
  *   of another shape, naming each
  */
 export async function encoderFrom(
-  file: SafetensorsFile,
+  file: TensorFile,
   spec: Pick<ImportModel, 'path' | 'as' | 'normalisation'>,
-): Promise<{ encoder: LayersModel; architecture: Encoder; sample: SampleShape; beside: string[] }> {
+): Promise<Pick<Described, 'architecture' | 'sample' | 'size'> & { encoder: LayersModel; beside: string[] }> {
   const described = file.metadata['format'] === OWN ? describedByItself(file, spec) : describedAs(file, spec);
-  const { architecture, sample } = described;
+  const { architecture, sample, size } = described;
   const encoder = buildEncoder(architecture, inputShape(sample));
   try {
-    return { encoder, architecture, sample, beside: await filled(encoder, file, described, spec.path) };
+    return {
+      encoder,
+      architecture,
+      sample,
+      ...(size !== undefined && { size }),
+      beside: await filled(encoder, file, described, spec.path),
+    };
   } catch (error) {
     encoder.dispose();
     throw error;
@@ -72,7 +82,7 @@ function normalisationFor(channels: number, given: Normalisation | undefined): N
  * positions. Without a token for the class its features are the mean over squares.
  */
 function describedAsTransformer(
-  { tensors }: SafetensorsFile,
+  { tensors }: TensorFile,
   { path, normalisation: given }: Pick<ImportModel, 'path' | 'normalisation'>,
   name: (typeof TRANSFORMERS)[number],
 ): Described {
@@ -116,7 +126,7 @@ const transformerNamed = (name: string): (typeof TRANSFORMERS)[number] | undefin
 
 /** A file with torchvision's names: width, stem and channels are those of its first convolution. */
 function describedAs(
-  file: SafetensorsFile,
+  file: TensorFile,
   { path, as: name, normalisation: given }: Pick<ImportModel, 'path' | 'as' | 'normalisation'>,
 ): Described {
   if (name === undefined)
@@ -126,6 +136,16 @@ function describedAs(
     );
   const transformer = transformerNamed(name);
   if (transformer) return describedAsTransformer(file, { path, normalisation: given }, transformer);
+  if (isOfSimclr(file)) {
+    const { architecture, channels } = simclrNetwork(file, { path, as: name, normalisation: given });
+    const side = IMAGE_SIDE[architecture.stem!];
+    return {
+      architecture,
+      sample: { modality: 'image', height: side, width: side, channels: channels as 1 | 3 },
+      placeOf: placeInSimclr(architecture),
+      isBeside: isBesideSimclr,
+    };
+  }
   const { tensors } = file;
   const first = tensors.get('conv1.weight');
   if (!first)
@@ -152,7 +172,7 @@ function describedAs(
 }
 
 /** A file that a run of kind export wrote. */
-function describedByItself({ metadata }: SafetensorsFile, { path, as }: Pick<ImportModel, 'path' | 'as'>): Described {
+function describedByItself({ metadata }: TensorFile, { path, as }: Pick<ImportModel, 'path' | 'as'>): Described {
   const { network, architecture, preprocessing } = metadata;
   const read = <T>(text: string | undefined): T | undefined => {
     try {
@@ -175,13 +195,20 @@ function describedByItself({ metadata }: SafetensorsFile, { path, as }: Pick<Imp
     );
   if (as !== undefined && as !== encoder.data.name)
     throw new InvalidDataError(`expected ${path} to be of ${as}, it says that it is of ${encoder.data.name}`);
-  return { architecture: encoder.data, sample: sample.data, placeOf: placeInOwn, isBeside: () => false };
+  const size = z.int().min(8).max(1024).safeParse(read<{ size?: unknown }>(preprocessing)?.size);
+  return {
+    architecture: encoder.data,
+    sample: sample.data,
+    ...(size.success && { size: size.data }),
+    placeOf: placeInOwn,
+    isBeside: () => false,
+  };
 }
 
 /** Sets every weight from its tensor, after all of them have been found to fit. Returns what was left in the file. */
 async function filled(
   encoder: LayersModel,
-  file: SafetensorsFile,
+  file: TensorFile,
   { architecture, placeOf, isBeside }: Described,
   shown: string,
 ): Promise<string[]> {

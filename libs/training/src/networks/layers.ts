@@ -178,8 +178,11 @@ export const normaliseAndRectify = (x: Symbolic, norm: string, name: string) =>
   apply(new Rectifier({ name, rectified: true }), apply(new BatchNorm({ name: norm, rectifies: true }), x));
 /** Side of a square, or height and width: of a kernel or a stride. */
 export type Size = number | [height: number, width: number];
-/** Zeros around a window: as TensorFlow's SAME, or as many at both ends of an axis where the stride is above 1. */
-export type Padding = 'same' | 'symmetric';
+/**
+ * Zeros around a window: as TensorFlow's SAME, or as many at both ends of an axis where the stride is above 1; or
+ * (`simclr`) so of convolutions only.
+ */
+export type Padding = 'same' | 'symmetric' | 'simclr';
 /** As many zeros at both ends as leave a window of an odd size its places with every stride. */
 const padded = (x: Symbolic, name: string, [height, width]: [number, number]): Symbolic => {
   const [rows, columns] = [(height - 1) / 2, (width - 1) / 2];
@@ -204,9 +207,7 @@ export function convolution(
   { strides = 1, padding = 'same', useBias = false }: { strides?: Size; padding?: Padding; useBias?: boolean } = {},
 ): Symbolic {
   const pads =
-    padding === 'symmetric' && Math.max(...sidesOf(strides)) > 1 && Math.max(...sidesOf(kernelSize)) > 1
-      ? 'valid'
-      : 'same';
+    padding !== 'same' && Math.max(...sidesOf(strides)) > 1 && Math.max(...sidesOf(kernelSize)) > 1 ? 'valid' : 'same';
   const layer = layers.layers.conv2d({
     name,
     filters,

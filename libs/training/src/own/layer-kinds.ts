@@ -115,7 +115,6 @@ const {
   reshape,
   separableConv2d,
   softmax,
-  thresholdedReLU,
   upSampling2d,
   zeroPadding2d,
 } = layers.layers;
@@ -167,7 +166,6 @@ export const KINDS: Readonly<Record<string, Kind>> = {
     (settings: ConstructorParameters<typeof SeededDropout>[0]) => new SeededSpatialDropout(settings),
     'rate',
   ),
-  ThresholdedReLU: made(thresholdedReLU, 'theta'),
   UpSampling2D: made(upSampling2d, 'size', 'interpolation', 'dataFormat'),
   ZeroPadding2D: made(zeroPadding2d, 'padding', 'dataFormat'),
 };

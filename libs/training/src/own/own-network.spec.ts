@@ -1,7 +1,7 @@
 import { Random, readWhole } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
-import { readFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { kerasModel, writeModel, type Model } from '../../../../tests/support/layers-models.js';
@@ -158,12 +158,17 @@ test('what it has learnt is tuned further, distilled into another, evaluated, ma
   );
   expect(exported.metrics['export/tfjs_difference']).toBeLessThan(1e-5);
   // What tfjs reads is taken in again, with the same features.
-  const again = await run({
-    kind: 'import-model',
-    name: 'again',
-    path: path.basename(exported.all.get('encoder.model.json')!),
-  }).catch((error: Error) => error.message);
-  expect(again).toContain('encoder.weights.bin');
+  const folder = path.join(inputs.dataRoot, 'again');
+  await mkdir(folder);
+  for (const name of ['encoder.model.json', 'encoder.weights.bin'])
+    await copyFile(exported.all.get(name)!, path.join(folder, name));
+  const again = await run({ kind: 'import-model', name: 'again', path: 'again/encoder.model.json' });
+  const spec = { kind: 'evaluate', dataset: 'tiny', from, knn: { k: 3 } } as const;
+  const [one, other] = [
+    await run(spec, { parentModel: fileOf(tuned) }),
+    await run(spec, { parentModel: fileOf(again) }),
+  ];
+  expect(other.metrics).toEqual(one.metrics);
 });
 
 test('as it is, from scratch of a run that has no parent, an evaluation judges its own weights', async () => {

@@ -1,0 +1,66 @@
+/** Checkpoints as TensorFlow itself writes them: by a graph of its operation SaveV2. */
+import { backend } from '#libs/tensorflow';
+import * as tf from '@tensorflow/tfjs-core';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { constantNode, mark, node, placeholder, savedModel, TAG, UNUSED } from '../../libs/training/src/graph-def.js';
+import { message, packed, text, whole, type Pieces } from '../../libs/training/src/export/protobuf.js';
+
+const [FLOAT, STRING] = [1, 7];
+
+/** A constant of texts: TensorProto has them in its field 8. */
+const texts = (name: string, values: readonly string[], isList: boolean): Pieces =>
+  node(name, 'Const', [], {
+    dtype: whole(6, STRING),
+    value: message(8, [
+      ...whole(1, STRING),
+      ...message(2, isList ? message(2, whole(1, values.length)) : []),
+      ...values.flatMap((each) => text(8, each)),
+    ]),
+  });
+
+/** Writes `PREFIX.index` and `PREFIX.data-00000-of-00001`. */
+export async function writeBundle(
+  prefix: string,
+  tensors: readonly { name: string; shape: number[]; values: Float32Array }[],
+): Promise<void> {
+  const sorted = tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const names = sorted.map(({ name }) => name);
+  const folder = await mkdtemp(path.join(tmpdir(), 'loom-bundle-'));
+  const graph = savedModel([
+    texts('prefix', [prefix], false),
+    texts('names', names, true),
+    texts(
+      'slices',
+      names.map(() => ''),
+      true,
+    ),
+    ...sorted.map(({ shape, values }, i) => constantNode(`tensor${i}`, FLOAT, shape, values)),
+    node('save', 'SaveV2', ['prefix:0', 'names:0', 'slices:0', ...names.map((_, i) => `tensor${i}:0`)], {
+      dtypes: message(
+        1,
+        packed(
+          6,
+          names.map(() => FLOAT),
+        ),
+      ),
+    }),
+    mark('saved', ['^save']),
+    placeholder(UNUSED, FLOAT, []),
+  ]);
+  try {
+    await writeFile(path.join(folder, 'saved_model.pb'), Buffer.concat(graph));
+    const { binding } = backend();
+    const session = binding.loadSavedModel(folder, TAG);
+    tf.tidy(() => {
+      const fed = backend().getInputTensorIds([tf.scalar(0)]);
+      binding
+        .runSavedModel(session, fed, `${UNUSED}:0`, 'saved:0')
+        .forEach((handle) => backend().createOutputTensor(handle));
+    });
+    binding.deleteSavedModel(session);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
