@@ -6,7 +6,7 @@ import { UNLABELLED, type Augmentation, type SoundAugmentation } from '#libs/con
 import { tensorOf, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { adjustSharpness, blurBy, kernelsOf } from './blur.js';
-import { grayOf, jitterColours } from './colour.js';
+import { jitterColours, withoutColour } from './colour.js';
 import { drawCutouts, drawErasings, keptOutside } from './covers.js';
 import { cornersOf, drawWindows, gridOf, resampleByCorners, resampleByGrid } from './crops.js';
 import {
@@ -210,7 +210,7 @@ export const OPERATIONS: { [Each in Name]: Operation<Each> } = {
   randAugment: (_, settings) => ({ transform: (seen, random) => randAugment(seen, settings, random) }),
   trivialAugment: (_, settings) => ({ transform: (seen, random) => trivialAugment(seen, settings, random) }),
   colorJitter: (images, settings) => ofViews(jitterColours(images, settings)),
-  grayscale: values((images) => tf.broadcastTo(grayOf(images), images.shape)),
+  grayscale: values(withoutColour),
   blur: ({ count, height }, { minSigma, maxSigma, p }) =>
     ofViews({
       draw: (random) => {

@@ -36,6 +36,16 @@ export function grayOf(images: tf.Tensor4D): tf.Tensor4D {
   return tf.reshape(tf.matMul(tf.reshape(images, [-1, 3]), tf.tensor2d([...LUMA], [3, 1])), [count, height, width, 1]);
 }
 
+/** The gray of each pixel in all three channels: one product, with the luma in each column. [N, H, W, 3] → the same */
+export const withoutColour = (images: tf.Tensor4D): tf.Tensor4D =>
+  tf.tidy(() => {
+    const columns = tf.tensor2d(
+      LUMA.flatMap((weight) => [weight, weight, weight]),
+      [3, 3],
+    );
+    return tf.reshape(tf.matMul(tf.reshape(images, [-1, 3]), columns), images.shape);
+  });
+
 /** One of the four: its factors [N] as what its tensor operations take, and these. */
 interface Part {
   input(factors: Float32Array, large: boolean): HostTensor;
@@ -73,17 +83,40 @@ const saturation: Part = {
   },
 };
 
+/**
+ * Hue, saturation and value, each [N, H, W], as TensorFlow's kernel `RGBToHSV` has them, bit for bit, which on a CPU
+ * takes three times as long: it looks for the largest of three numbers as for that of thousands.
+ */
+function hsvOf(images: tf.Tensor4D): [hue: tf.Tensor, saturation: tf.Tensor, value: tf.Tensor] {
+  const attributes = { T: typeAttribute('TF_FLOAT') };
+  if (usesGpu()) {
+    const [hsv] = kernel('RGBToHSV', attributes, [images]) as [tf.Tensor4D];
+    return tf.unstack(hsv, 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  }
+  const [r, g, b] = tf.unstack(images, 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  const value = tf.maximum(tf.maximum(r, g), b);
+  const range = tf.sub(value, tf.minimum(tf.minimum(r, g), b));
+  // Gray has no hue, and black no saturation: both are 0.
+  const quotient = (x: tf.Tensor, by: tf.Tensor): tf.Tensor => kernel('DivNoNan', attributes, [x, by])[0]!;
+  const slope = tf.mul(quotient(tf.scalar(1), range), 1 / 6);
+  const between = (x: tf.Tensor, y: tf.Tensor): tf.Tensor => tf.mul(slope, tf.sub(x, y));
+  const hue = tf.where(
+    tf.equal(r, value),
+    between(g, b),
+    tf.where(tf.equal(g, value), tf.add(between(b, r), 2 / 6), tf.add(between(r, g), 4 / 6)),
+  );
+  return [tf.add(hue, tf.cast(tf.less(hue, 0), 'float32')), quotient(range, value), value];
+}
+
 const hue: Part = {
-  // Hue is periodic: what reaches 1 begins at 0 again. Saturation and value stay below 2.
+  // Hue is periodic: what reaches 1 begins at 0 again.
   input: (turns, large) =>
     large
       ? floats(turns, [turns.length])
-      : floats(Float32Array.from([...turns].flatMap((turn) => [turn - Math.floor(turn), 0, 0])), [
-          turns.length,
-          1,
-          1,
-          3,
-        ]),
+      : floats(
+          turns.map((turn) => turn - Math.floor(turn)),
+          [turns.length, 1, 1],
+        ),
   apply: (images, turns, large) => {
     const attributes = { T: typeAttribute('TF_FLOAT') };
     if (large) {
@@ -92,10 +125,10 @@ const hue: Part = {
         tf.unstack(images).map((image, i) => kernel('AdjustHue', attributes, [image, each[i]!])[0]!),
       ) as tf.Tensor4D;
     }
-    const [hsv] = kernel('RGBToHSV', attributes, [images]) as [tf.Tensor4D];
-    const shifted = tf.add(hsv, turns);
-    const wrapped = tf.sub(shifted, tf.cast(tf.greaterEqual(shifted, tf.tensor4d([1, 2, 2], [1, 1, 1, 3])), 'float32'));
-    return kernel('HSVToRGB', attributes, [wrapped])[0] as tf.Tensor4D;
+    const [hue, saturation, value] = hsvOf(images);
+    const shifted = tf.add(hue, turns);
+    const wrapped = tf.sub(shifted, tf.cast(tf.greaterEqual(shifted, 1), 'float32'));
+    return kernel('HSVToRGB', attributes, [tf.stack([wrapped, saturation, value], 3)])[0] as tf.Tensor4D;
   },
 };
 
