@@ -1,9 +1,10 @@
 /** Views a second of the SimCLR pipeline, from bytes to float images, against the best of torchvision's ways. */
 import { Augmentation } from '#libs/contracts';
-import { augment, gatherSamples, Random, Rows, type SampleSplit } from '#libs/data';
+import { DrawnViews, inOrder, Random, Rows, type SampleSplit } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
-import type { Tensor4D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { availableParallelism } from 'node:os';
+import { CompiledStep } from '../libs/training/src/compiled-step.js';
 import { median, Peer, type BenchOptions, type BenchResult } from './peer.js';
 
 const PLAIN = Augmentation.parse({ crop: {}, flip: {}, colorJitter: {}, grayscale: {} });
@@ -28,16 +29,14 @@ export async function benchAugment({ quick }: BenchOptions): Promise<BenchResult
       labels: undefined,
       masks: undefined,
     };
+    const drawn = new DrawnViews(split, [[{ augmentation, count: 1 }]], batch);
+    // As in a step, where a network reads them.
+    const graph = new CompiledStep((inputs) => ({ brightest: tf.max(drawn.make(inOrder(inputs))[0]!) }), []);
     const ours = (): number => {
       const started = performance.now();
       for (let start = 0; start < count; start += batch) {
-        const originals = gatherSamples(
-          split,
-          Int32Array.from({ length: batch }, (_, i) => start + i),
-        );
-        const views = augment(originals as Tensor4D, augmentation, random);
-        originals.dispose();
-        views.dispose();
+        const rows = Int32Array.from({ length: batch }, (_, i) => start + i);
+        graph.run(drawn.draw(rows, random));
       }
       return (count * 1000) / (performance.now() - started);
     };
@@ -68,6 +67,7 @@ export async function benchAugment({ quick }: BenchOptions): Promise<BenchResult
         way: best,
       };
     } finally {
+      graph.dispose();
       peer.stop();
     }
   }

@@ -16,8 +16,9 @@ import { millisecondsAStep, stepOf } from './train-step.js';
 
 interface Case {
   encoder: Encoder;
-  /** Side of the stored images and of the views. */
+  /** Side of the views, and of the stored images where that is another. */
   size: number;
+  stored?: number;
   batch: number;
   epochs: number;
   samples: { train: number; test: number };
@@ -49,9 +50,20 @@ const CASES: Record<string, Case> = {
     epochs: 1,
     samples: { train: 5120, test: 1000 },
   },
+  'ResNet-18, 224 x 224 from 256 x 256': {
+    encoder: { name: 'resnet18', width: 64, stem: 'imagenet' },
+    size: 224,
+    stored: 256,
+    batch: 32,
+    epochs: 1,
+    samples: { train: 640, test: 160 },
+  },
 };
 const MAIN = 'small network, 32 x 32';
 const NEIGHBOURS = 20;
+/** Samples that an evaluation compares with, as a run has it by default. */
+const BANK = 5000;
+const storedSide = ({ size, stored = size }: Case): number => stored;
 
 /** How a user may run PyTorch; the fastest counts. */
 const PEERS: Record<string, { compiled: boolean; workers: number; environment: Record<string, string> }> = {
@@ -62,7 +74,9 @@ const PEERS: Record<string, { compiled: boolean; workers: number; environment: R
 };
 
 /** PNGs of noise over a colour of their class: `train/CLASS/N.png` and `test/CLASS/N.png`, ten classes. */
-async function writeImages(folder: string, { size, samples }: Case): Promise<void> {
+async function writeImages(folder: string, each: Case): Promise<void> {
+  const { samples } = each;
+  const size = storedSide(each);
   const random = Random.seeded(0, `epochs ${size}`);
   for (const [split, count] of Object.entries(samples))
     for (let name = 0; name < 10; name++) {
@@ -100,7 +114,21 @@ async function oursOf(client: LoomClient, dataset: string, each: Case, seed: num
     projection: { layers: 2, hidden: 256, output: 64 },
     optimizer: { name: 'adam', learningRate: 1e-3 },
     evalSplit: 'test',
-    knn: { k: NEIGHBOURS, bankSize: each.samples.train },
+    ...(each.stored !== undefined && {
+      views: [
+        {
+          augmentation: {
+            crop: { minArea: 0.2 },
+            flip: {},
+            colorJitter: { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1, p: 0.8 },
+            grayscale: { p: 0.2 },
+          },
+          count: 2,
+          size: each.size,
+        },
+      ],
+    }),
+    knn: { k: NEIGHBOURS, bankSize: BANK },
     probe: { maxIterations: 1 },
     seed,
   });
@@ -119,15 +147,19 @@ async function measure(
   { client, dataRoot }: { client: LoomClient; dataRoot: string },
   { threads, device, rounds }: { threads: number; device: string; rounds: number },
 ): Promise<Measured & { torch: string }> {
-  const dataset = `noise-${each.size}-${each.samples.train}`;
+  const dataset = `noise-${storedSide(each)}-${each.samples.train}`;
   await writeImages(path.join(dataRoot, dataset), each);
-  await succeed(client, RunSpec.parse({ kind: 'prepare-dataset', name: dataset, path: dataset, imageSize: each.size }));
+  await succeed(
+    client,
+    RunSpec.parse({ kind: 'prepare-dataset', name: dataset, path: dataset, imageSize: storedSide(each) }),
+  );
   const peers = Object.entries(PEERS).map(([peerName, { compiled, workers, environment }]) => {
     const peer = Peer.start('epoch_peer.py', threads, 'requirements.txt', environment);
     const { encoder, size, batch, epochs } = each;
     const root = path.join(dataRoot, dataset);
-    const recipe = { root, size, batch, epochs, encoder: encoder.name, width: encoder.width, k: NEIGHBOURS };
-    const message = { ...recipe, threads, device, compiled, workers };
+    const stem = encoder.stem ?? 'small';
+    const recipe = { root, size, batch, epochs, encoder: encoder.name, width: encoder.width, stem };
+    const message = { ...recipe, k: NEIGHBOURS, bank: BANK, threads, device, compiled, workers };
     const rate = async () => {
       const { seconds, torch } = await peer.request<{ seconds: number; torch: string }>(message);
       return { rate: imagesOf(each) / seconds, torch };
@@ -139,7 +171,7 @@ async function measure(
     step: [],
     peers: peers.map(() => []),
   };
-  const alone = stepOf({ kind: 'simclr', encoder: each.encoder, batch: each.batch, steps: 5 });
+  const alone = stepOf({ kind: 'simclr', encoder: each.encoder, batch: each.batch, steps: 5 }, each.size);
   let torch = '';
   try {
     for (let round = 0; round < rounds; round++) {

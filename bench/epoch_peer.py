@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from torch_networks import build_simclr, nt_xent
 from torchvision.transforms import v2
 
@@ -94,9 +94,10 @@ def train(message):
     small = message["size"] < 100
     root = message["root"]
     samples = Files(os.path.join(root, "train"), pair, small)
-    bank = Files(os.path.join(root, "train"), plain, small)
+    every = Files(os.path.join(root, "train"), plain, small)
+    bank = Subset(every, np.linspace(0, len(every) - 1, min(len(every), message["bank"])).astype(int).tolist())
     queries = Files(os.path.join(root, "test"), plain, small)
-    network = build_simclr(message["encoder"], message["width"])
+    network = build_simclr(message["encoder"], message["width"], message["stem"])
     network = network.to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
 

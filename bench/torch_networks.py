@@ -32,17 +32,20 @@ ENCODERS = {
 }
 
 
-def build_encoder(name, width):
+def build_encoder(name, width, stem="small"):
     stem_stride, blocks = ENCODERS[name]
-    layers, inputs = [conv(3, width, 3, stem_stride), nn.BatchNorm2d(width), nn.ReLU(inplace=True)], width
+    first = conv(3, width, 7, 2) if stem == "imagenet" else conv(3, width, 3, stem_stride)
+    layers, inputs = [first, nn.BatchNorm2d(width), nn.ReLU(inplace=True)], width
+    if stem == "imagenet":
+        layers.append(nn.MaxPool2d(3, 2, 1))
     for factor, stride in blocks:
         layers.append(Block(inputs, factor * width, stride))
         inputs = factor * width
     return nn.Sequential(*layers), inputs
 
 
-def build_simclr(name, width):
-    encoder, features = build_encoder(name, width)
+def build_simclr(name, width, stem="small"):
+    encoder, features = build_encoder(name, width, stem)
     last = nn.BatchNorm1d(64)
     # It has no offset.
     last.register_parameter("bias", None)

@@ -6,7 +6,7 @@ import { Optimizer, type Encoder } from '#libs/contracts';
 import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { availableParallelism, tmpdir } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { KEEP_MEMORY } from '../apps/worker/src/trainer-process.js';
 import { buildAutoencoder } from '../libs/training/src/autoencoder.js';
 import { CompiledStep } from '../libs/training/src/compiled-step.js';
@@ -61,7 +61,10 @@ export function millisecondsAStep(step: () => void, steps: number): number {
 }
 
 /** One step as a graph, the same operation by operation, and how many parameters it moves. */
-export function stepOf({ kind, encoder: architecture, batch }: Case): {
+export function stepOf(
+  { kind, encoder: architecture, batch }: Case,
+  side = SIDE,
+): {
   step: () => void;
   operations: () => void;
   parameters: number;
@@ -70,10 +73,10 @@ export function stepOf({ kind, encoder: architecture, batch }: Case): {
   const random = Random.seeded(0, 'bench');
   const samples = kind === 'simclr' ? 2 * batch : batch;
   const x = tf.tensor4d(
-    Float32Array.from({ length: samples * SIDE * SIDE * 3 }, () => random.uniform()),
-    [samples, SIDE, SIDE, 3],
+    Float32Array.from({ length: samples * side * side * 3 }, () => random.uniform()),
+    [samples, side, side, 3],
   );
-  const { models, loss } = kind === 'simclr' ? contrast(architecture) : reconstruction(architecture);
+  const { models, loss } = kind === 'simclr' ? contrast(architecture, side) : reconstruction(architecture);
   initialise(models, random);
   const weights = weightsOf(...models).filter(({ trainable }) => trainable);
   const variables = weights.map(({ variable }) => variable);
@@ -91,7 +94,6 @@ export function stepOf({ kind, encoder: architecture, batch }: Case): {
   const compiled = new CompiledStep(
     update,
     [...weightsOf(...models), ...optimizer.slots()].map(({ variable }) => variable),
-    tmpdir(),
   );
   return {
     parameters: variables.reduce((sum, { size }) => sum + size, 0),
@@ -112,8 +114,8 @@ export function stepOf({ kind, encoder: architecture, batch }: Case): {
   };
 }
 
-function contrast(architecture: Encoder) {
-  const encoder = buildEncoder(architecture, [SIDE, SIDE, 3]);
+function contrast(architecture: Encoder, side: number) {
+  const encoder = buildEncoder(architecture, [side, side, 3]);
   const head = buildProjectionHead(featureWidth(encoder), { layers: 2, hidden: 256, output: 64 });
   return {
     models: [encoder, head],

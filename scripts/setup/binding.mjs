@@ -1,62 +1,74 @@
-/** The binding of Node to TensorFlow. */
+/** The bindings of Node to TensorFlow: tfjs-node's, and ours to sessions (libs/tensorflow/native). */
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { sharedCache } from './shared-cache.mjs';
-import { hash, isDone, markDone, Missing, modules, onPath, platform, run, say, seconds } from './step.mjs';
+import { hash, isDone, markDone, Missing, modules, onPath, platform, root, run, say, seconds } from './step.mjs';
 
-/** tfjs-node-gpu's Node-API binding, compiled against that library and kept beside it. */
+/** By the name of each binding, its sources, and the headers that they are compiled with. */
+const sourcesOf = (folder) => ({
+  tfjs_binding: ['tfjs_backend.cc', 'tfjs_binding.cc'].map((name) => path.join(folder, 'binding', name)),
+  loom_session: [path.join(root, 'libs', 'tensorflow', 'native', 'session.cc')],
+});
+
+/** Node-API bindings, compiled against that library and kept beside it. */
 export async function compileBinding(tensorflow) {
   const folder = path.join(modules, '@tensorflow', 'tfjs-node-gpu');
-  const sources = (await readdir(path.join(folder, 'binding'))).filter((name) => /\.(cc|h)$/.test(name)).sort();
-  const key = hash(
-    tensorflow,
-    platform,
-    ...(await Promise.all(sources.map((name) => readFile(path.join(folder, 'binding', name))))),
-  );
+  const headers = (await readdir(path.join(folder, 'binding'))).filter((name) => name.endsWith('.h')).sort();
+  const bindings = sourcesOf(folder);
+  const read = [...headers.map((name) => path.join(folder, 'binding', name)), ...Object.values(bindings).flat()];
+  const key = hash(tensorflow, platform, ...(await Promise.all(read.map((file) => readFile(file)))));
   const cache = sharedCache();
-  const compiled = path.join(cache, `binding-${key.slice(0, 16)}.node`);
-  const target = path.join(folder, 'lib', 'napi-v8', 'tfjs_binding.node');
-  if (existsSync(target) && (await isDone('binding', key))) return;
-  if (!existsSync(compiled)) {
-    const compiler = process.env.CXX || ['g++', 'c++', 'clang++'].find(onPath);
-    if (!compiler)
-      throw new Missing(
-        'A C++ compiler is missing, which links TensorFlow to Node: install one (Debian and Ubuntu: `sudo apt-get ' +
-          'install g++`) and run the command again.',
-      );
-    const started = performance.now();
-    say('compiling the TensorFlow binding …');
-    const draft = `${compiled}.${process.pid}`;
-    await mkdir(cache, { recursive: true });
-    await run(
-      compiler,
-      [
-        '-O2',
-        '-std=c++17',
-        '-fPIC',
-        '-shared',
-        '-DNAPI_VERSION=8',
-        '-I..',
-        `-I${path.join(tensorflow, 'include')}`,
-        '-I.',
-        `-I${path.join(modules, 'node-api-headers', 'include')}`,
-        'binding/tfjs_backend.cc',
-        'binding/tfjs_binding.cc',
-        '-o',
-        draft,
-        `-L${tensorflow}`,
-        '-l:libtensorflow_cc.so.2',
-        '-l:libtensorflow_framework.so.2',
-        `-Wl,-rpath,${tensorflow}`,
-      ],
-      { cwd: folder, label: 'compiling' },
-    );
-    await rename(draft, compiled);
-    say(`binding compiled in ${seconds(started)}`);
+  const targetOf = (name) => path.join(folder, 'lib', 'napi-v8', `${name}.node`);
+  const isThere = Object.keys(bindings).every((name) => existsSync(targetOf(name)));
+  if (isThere && (await isDone('binding', key))) return;
+  for (const [name, sources] of Object.entries(bindings)) {
+    const compiled = path.join(cache, `${name}-${key.slice(0, 16)}.node`);
+    if (!existsSync(compiled)) {
+      const started = performance.now();
+      say(`compiling ${name} …`);
+      const draft = `${compiled}.${process.pid}`;
+      await mkdir(cache, { recursive: true });
+      await compile(tensorflow, folder, sources, draft);
+      await rename(draft, compiled);
+      say(`${name} compiled in ${seconds(started)}`);
+    }
+    const target = targetOf(name);
+    await mkdir(path.dirname(target), { recursive: true });
+    await copyFile(compiled, `${target}.${process.pid}`);
+    await rename(`${target}.${process.pid}`, target);
   }
-  await mkdir(path.dirname(target), { recursive: true });
-  await copyFile(compiled, `${target}.${process.pid}`);
-  await rename(`${target}.${process.pid}`, target);
   await markDone('binding', key);
+}
+
+/** @throws Missing where there is no compiler */
+async function compile(tensorflow, folder, sources, output) {
+  const compiler = process.env.CXX || ['g++', 'c++', 'clang++'].find(onPath);
+  if (!compiler)
+    throw new Missing(
+      'A C++ compiler is missing, which links TensorFlow to Node: install one (Debian and Ubuntu: `sudo apt-get ' +
+        'install g++`) and run the command again.',
+    );
+  await run(
+    compiler,
+    [
+      '-O2',
+      '-std=c++17',
+      '-fPIC',
+      '-shared',
+      '-DNAPI_VERSION=8',
+      '-I..',
+      `-I${path.join(tensorflow, 'include')}`,
+      '-I.',
+      `-I${path.join(modules, 'node-api-headers', 'include')}`,
+      ...sources,
+      '-o',
+      output,
+      `-L${tensorflow}`,
+      '-l:libtensorflow_cc.so.2',
+      '-l:libtensorflow_framework.so.2',
+      `-Wl,-rpath,${tensorflow}`,
+    ],
+    { cwd: folder, label: 'compiling' },
+  );
 }

@@ -48,3 +48,22 @@ test('what a process said before it left is heard before it counts as gone, also
     }),
   );
 });
+
+test('files are decoded by as many threads as a trainer may use, at least four, or as many as it is told', async () => {
+  const program = path.join(dir, 'pool.mjs');
+  await writeFile(
+    program,
+    `process.send({ type: 'log', level: 'info', message: process.env.UV_THREADPOOL_SIZE });
+process.send({ type: 'ready', device: 'cpu' }, undefined, {}, () => process.exit(0));`,
+  );
+  const poolOf = async (environment: NodeJS.ProcessEnv) => {
+    const trainer = new TrainerProcess({ PATH: process.env['PATH'], ...environment }, { program });
+    const said: string[] = [];
+    trainer.onMessage((message) => said.push(...(message.type === 'log' ? [message.message] : [])));
+    await trainer.exited;
+    return said;
+  };
+  expect(await poolOf({ LOOM_TRAINER_THREADS: '9' })).toEqual(['9']);
+  expect(await poolOf({ LOOM_TRAINER_THREADS: '1' })).toEqual(['4']);
+  expect(await poolOf({ LOOM_TRAINER_THREADS: '9', UV_THREADPOOL_SIZE: '6' })).toEqual(['6']);
+});

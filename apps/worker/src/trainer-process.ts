@@ -3,6 +3,7 @@ import { endRemains, newMark, spawnDependent } from '#libs/platform';
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { availableParallelism } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -38,6 +39,13 @@ export const KEEP_MEMORY = {
     'glibc.malloc.hugetlb=1',
   ].join(':'),
 };
+
+/** As many as Node takes by itself, of which one computes a step while others read and write files. */
+const LEAST_POOL = 4;
+/** Threads that decode files, for as many cores as a trainer may use. Node reads it when a process starts. */
+const pool = ({ LOOM_TRAINER_THREADS: threads }: NodeJS.ProcessEnv) => ({
+  UV_THREADPOOL_SIZE: String(Math.max(LEAST_POOL, Number(threads) || availableParallelism())),
+});
 
 /**
  * A trainer was given a GPU that its TensorFlow does not see. On a CPU it would take a hundred times as long, and say
@@ -115,6 +123,7 @@ export class TrainerProcess {
       env: {
         ...KEEP_MEMORY,
         ...(gpu && WARNINGS),
+        ...pool(environment),
         ...environment,
         ...GPU_ORDER,
         ...CHANNEL,

@@ -3,16 +3,30 @@
  * follow SimCLR (Chen et al. 2020, appendix A; `data_util.py`), those of what SimCLR has not torchvision's for floats.
  */
 import { UNLABELLED, type Augmentation, type SoundAugmentation } from '#libs/contracts';
+import { tensorOf, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { adjustSharpness, gaussianBlur } from './blur.js';
-import { grayOf, jitterColours } from './colour.js';
-import { cutoutMask, erasingMask } from './covers.js';
-import { drawWindows, resampleByCorners, resampleByPixels } from './crops.js';
-import { draw, onDrawn } from './drawn.js';
-import { randAugment, trivialAugment, type Seen } from './policies.js';
+import { adjustSharpness, blurBy, kernelsOf } from './blur.js';
+import { jitterColours, withoutColour } from './colour.js';
+import { drawCutouts, drawErasings, keptOutside } from './covers.js';
+import { cornersOf, drawWindows, gridOf, resampleByCorners, resampleByGrid } from './crops.js';
+import {
+  draw,
+  drawPlaces,
+  flagsOf,
+  inOrder,
+  isGraphable,
+  onDrawn,
+  select,
+  spread,
+  type AnyStage,
+  type Geometry,
+  type Seen,
+  type Stage,
+} from './drawn.js';
+import { randAugment, trivialAugment } from './policies.js';
 import type { Random } from './random.js';
 import { autocontrast, equalize, posterize, solarize } from './tone.js';
-import { drawCorners, perspective, rotation, UNMOVED, warpEach, type Warp } from './warps.js';
+import { drawCorners, perspective, rotation, UNMOVED, warpBy, warpsOf, type Warp } from './warps.js';
 
 /**
  * Views of `images`, float32 [N, H, W, C] in [0, 1] with C = 1 or 3; the same range, and the same shape, or [N, size,
@@ -51,98 +65,166 @@ function augmentBoth(
   random: Random,
   size?: number,
 ): Seen {
-  const { crop, flip, colorJitter, grayscale } = augmentation;
-  if (images.shape[3] === 1 && (grayscale || (colorJitter && (colorJitter.saturation > 0 || colorJitter.hue > 0)))) {
-    throw new RangeError('expected images of three channels for grayscale, saturation or hue, got one');
-  }
+  const [count, height, width, channels] = images.shape;
+  const stages = stagesOf({ count, height, width, channels, hasMasks: masks !== undefined }, augmentation, size);
   return tf.tidy(() => {
-    let seen: Seen = { views: images, masks };
-    if (crop || flip || size !== undefined) seen = cropped(seen, augmentation, random, size);
-    for (const name of Object.keys(OPERATIONS) as Name[]) seen = applied(seen, name, augmentation, random);
+    const seen = stages.reduce<Seen>((before, stage) => applyNow(stage, before, random), { views: images, masks });
     return { views: seen.views === images ? tf.clone(images) : seen.views, ...(seen.masks && { masks: seen.masks }) };
   });
 }
 
-function cropped({ views, masks }: Seen, { crop, flip }: Augmentation, random: Random, size?: number): Seen {
-  const windows = drawWindows(views, crop, flip, random, size !== undefined);
-  if (size !== undefined)
+function applyNow(stage: AnyStage<Seen>, seen: Seen, random: Random): Seen {
+  return tf.tidy(() => {
+    if (!isGraphable(stage)) return { ...stage.transform(seen, random) };
+    return { ...stage.apply(seen, inOrder(stage.draw(random).map(tensorOf))) };
+  });
+}
+
+/**
+ * What an augmentation does to images of which there are `count`, or to `copies` views of each, in order: view v of
+ * image i of N is at row v · N + i.
+ * @throws RangeError for operations on colour when there is one channel.
+ */
+export function stagesOf(images: Geometry, augmentation: Augmentation, size?: number, copies = 1): AnyStage<Seen>[] {
+  const { crop, flip, colorJitter, grayscale } = augmentation;
+  if (images.channels === 1 && (grayscale || (colorJitter && (colorJitter.saturation > 0 || colorJitter.hue > 0)))) {
+    throw new RangeError('expected images of three channels for grayscale, saturation or hue, got one');
+  }
+  const all = { ...images, count: images.count * copies };
+  const first = crop || flip || size !== undefined ? [cropped(all, augmentation, size, copies)] : repeated(copies);
+  const seen = size === undefined ? all : { ...all, height: size, width: size };
+  return [...first, ...(Object.keys(OPERATIONS) as Name[]).flatMap((name) => operationOf(name, seen, augmentation))];
+}
+
+/** The images one below the other so many times, where a stage does not bring that with it. */
+const repeated = (copies: number): Stage<Seen>[] =>
+  copies === 1
+    ? []
+    : [
+        {
+          draw: () => [],
+          apply: ({ views, masks }) => ({ views: again(views, copies), masks: masks && again(masks, copies) }),
+        },
+      ];
+const again = (images: tf.Tensor4D, copies: number): tf.Tensor4D =>
+  copies === 1 ? images : tf.concat4d(new Array<tf.Tensor4D>(copies).fill(images), 0);
+
+function cropped(all: Geometry, { crop, flip }: Augmentation, size: number | undefined, copies: number): Stage<Seen> {
+  const { height, width } = all;
+  const draw = (random: Random) => drawWindows(all, crop, flip, random, size !== undefined);
+  if (size === undefined && crop?.grid !== 'half-pixel')
     return {
-      views: resampleByPixels(views, windows, 'bilinear', size),
-      masks: masks && resampleByPixels(masks, windows, 'nearest', size),
+      draw: (random) => [cornersOf(draw(random), height, width)],
+      apply: ({ views, masks }, next) => {
+        const corners = next();
+        return {
+          views: resampleByCorners(views, corners, 'bilinear'),
+          masks: masks && resampleByCorners(masks, corners, 'nearest'),
+        };
+      },
     };
-  const resample = crop?.grid === 'half-pixel' ? resampleByPixels : resampleByCorners;
-  return { views: resample(views, windows, 'bilinear'), masks: masks && resample(masks, windows, 'nearest') };
+  const [down, across] = [size ?? height, size ?? width];
+  return {
+    draw: (random) => {
+      const windows = draw(random);
+      return [
+        ...gridOf(windows, 'bilinear', down, across),
+        ...(all.hasMasks ? gridOf(windows, 'nearest', down, across) : []),
+      ];
+    },
+    apply: ({ views, masks }, next) => {
+      const grid = () => [next(), next(), next(), next()] as const;
+      return {
+        views: resampleByGrid(again(views, copies), grid()),
+        masks: masks && resampleByGrid(again(masks, copies), grid()),
+      };
+    },
+  };
 }
 
 /** Augmentations of images after crop and flip, which are one. */
 type Name = Exclude<keyof Augmentation, SoundAugmentation | 'crop' | 'flip'>;
 type Settings<Each extends keyof Augmentation> = NonNullable<Augmentation[Each]>;
-type Operation<Each extends keyof Augmentation> = (seen: Seen, settings: Settings<Each>, random: Random) => Seen;
+type Operation<Each extends keyof Augmentation> = (images: Geometry, settings: Settings<Each>) => AnyStage<Seen>;
 
-function applied<Each extends Name>(seen: Seen, name: Each, augmentation: Augmentation, random: Random): Seen {
+function operationOf<Each extends Name>(name: Each, images: Geometry, augmentation: Augmentation): AnyStage<Seen>[] {
   const settings = augmentation[name] as Settings<Each> | undefined;
-  return settings ? tf.tidy(() => ({ ...(OPERATIONS[name] as Operation<Each>)(seen, settings, random) })) : seen;
+  return settings ? [(OPERATIONS[name] as Operation<Each>)(images, settings)] : [];
 }
 
-/** What changes values where it falls, and leaves pixels where they are. */
+/** What changes values, and leaves pixels where they are. */
+function ofViews(stage: AnyStage<tf.Tensor4D>): AnyStage<Seen> {
+  if (!isGraphable(stage))
+    return { transform: (seen, random) => ({ ...seen, views: stage.transform(seen.views, random) }) };
+  return { draw: stage.draw, apply: (seen, next) => ({ ...seen, views: stage.apply(seen.views, next) }) };
+}
+
+/** Settings of what falls on an image with a probability. */
+type WithProbability = Name & { [Other in Name]: Settings<Other> extends { p: number } ? Other : never }[Name];
+
+/** What changes values where it falls, and draws nothing else. */
 const values =
-  <Each extends Name & { [Other in Name]: Settings<Other> extends { p: number } ? Other : never }[Name]>(
-    transform: (drawn: tf.Tensor4D, settings: Settings<Each>, random: Random) => tf.Tensor4D,
+  <Each extends WithProbability>(
+    transform: (images: tf.Tensor4D, settings: Settings<Each>) => tf.Tensor4D,
   ): Operation<Each> =>
-  (seen, settings, random) => ({
-    ...seen,
-    views: onDrawn(seen.views, settings.p, random, (drawn) => transform(drawn, settings, random)),
-  });
+  ({ count }, settings) =>
+    ofViews({
+      draw: (random) => [flagsOf(count, drawPlaces(count, settings.p, random))],
+      apply: (images, next) => select(next(), transform(images, settings), images),
+    });
 
 /** What moves pixels where it falls: each image by a warp that it draws. */
-function warped(seen: Seen, p: number, random: Random, drawWarps: (count: number) => Warp[]): Seen {
-  const all: Warp[] = Array.from({ length: seen.views.shape[0] }, () => UNMOVED);
-  const views = onDrawn(seen.views, p, random, (drawn, places) => {
-    const warps = drawWarps(places.length);
-    places.forEach((place, i) => (all[place] = warps[i]!));
-    return warpEach(drawn, warps, 'BILINEAR');
-  });
-  return { views, masks: seen.masks && warpEach(seen.masks, all, 'NEAREST', UNLABELLED) };
-}
+const warped = ({ count }: Geometry, p: number, drawWarp: (random: Random) => Warp): Stage<Seen> => ({
+  draw: (random) => {
+    const all = new Array<Warp>(count).fill(UNMOVED);
+    for (const place of drawPlaces(count, p, random)) all[place] = drawWarp(random);
+    return [warpsOf(all)];
+  },
+  apply: ({ views, masks }, next) => {
+    const warps = next();
+    return { views: warpBy(views, warps, 'BILINEAR'), masks: masks && warpBy(masks, warps, 'NEAREST', UNLABELLED) };
+  },
+});
 
-/** What covers pixels: `kept` is 0 where it does, else 1. [N, H, W, 1] */
-const covered = ({ views, masks }: Seen, kept: tf.Tensor4D): Seen => ({
-  views: tf.mul(views, kept),
-  masks: masks && tf.where(tf.cast(kept, 'bool'), masks, UNLABELLED),
+/** What covers a box of pixels with black. */
+const covered = ({ height, width }: Geometry, drawBoxes: (random: Random) => HostTensor): Stage<Seen> => ({
+  draw: (random) => [drawBoxes(random)],
+  apply: ({ views, masks }, next) => {
+    const kept = keptOutside(next(), height, width);
+    return { views: tf.mul(views, kept), masks: masks && tf.where(tf.cast(kept, 'bool'), masks, UNLABELLED) };
+  },
 });
 
 /** In the order in which they are applied. */
 export const OPERATIONS: { [Each in Name]: Operation<Each> } = {
-  rotate: (seen, { maxDegrees, p }, random) => {
-    const [, height, width] = seen.views.shape;
-    return warped(seen, p, random, (count) =>
-      Array.from({ length: count }, () =>
-        rotation(Math.fround(random.uniform(-maxDegrees, maxDegrees)), height, width),
-      ),
+  rotate: (images, { maxDegrees, p }) =>
+    warped(images, p, (random) =>
+      rotation(Math.fround(random.uniform(-maxDegrees, maxDegrees)), images.height, images.width),
+    ),
+  perspective: (images, settings) => {
+    const { height, width } = images;
+    return warped(images, settings.p, (random) =>
+      perspective(drawCorners(height, width, settings, random), height, width),
     );
   },
-  perspective: (seen, settings, random) => {
-    const [, height, width] = seen.views.shape;
-    return warped(seen, settings.p, random, (count) =>
-      Array.from({ length: count }, () => perspective(drawCorners(height, width, settings, random), height, width)),
-    );
-  },
-  randAugment,
-  trivialAugment,
-  colorJitter: values(jitterColours),
-  grayscale: values((drawn) => tf.broadcastTo(grayOf(drawn), drawn.shape)),
-  blur: values((drawn, { minSigma, maxSigma }, random) => gaussianBlur(drawn, draw(drawn, random, minSigma, maxSigma))),
-  sharpness: values((drawn, { factor }) => adjustSharpness(drawn, new Float32Array(drawn.shape[0]).fill(factor))),
-  solarize: values((drawn, { threshold }) => solarize(drawn, threshold)),
-  posterize: values((drawn, { bits }) => posterize(drawn, new Array<number>(drawn.shape[0]).fill(bits))),
+  randAugment: (_, settings) => ({ transform: (seen, random) => randAugment(seen, settings, random) }),
+  trivialAugment: (_, settings) => ({ transform: (seen, random) => trivialAugment(seen, settings, random) }),
+  colorJitter: (images, settings) => ofViews(jitterColours(images, settings)),
+  grayscale: values(withoutColour),
+  blur: ({ count, height }, { minSigma, maxSigma, p }) =>
+    ofViews({
+      draw: (random) => {
+        const places = drawPlaces(count, p, random);
+        const sigmas = draw(places.length, random, minSigma, maxSigma);
+        return [kernelsOf(spread(count, places, sigmas, 0), height)];
+      },
+      apply: (images, next) => blurBy(images, next()),
+    }),
+  sharpness: values((images, { factor }) => adjustSharpness(images, new Float32Array(images.shape[0]).fill(factor))),
+  solarize: values((images, { threshold }) => solarize(images, threshold)),
+  posterize: values((images, { bits }) => posterize(images, new Array<number>(images.shape[0]).fill(bits))),
   autocontrast: values(autocontrast),
-  equalize: values(equalize),
-  cutout: (seen, settings, random) => {
-    const [count, height, width] = seen.views.shape;
-    return covered(seen, cutoutMask(count, height, width, settings, random));
-  },
-  erasing: (seen, settings, random) => {
-    const [count, height, width] = seen.views.shape;
-    return covered(seen, erasingMask(count, height, width, settings, random));
-  },
+  equalize: (_, { p }) => ofViews({ transform: (images, random) => onDrawn(images, p, random, equalize) }),
+  cutout: (images, settings) => covered(images, (random) => drawCutouts(images, settings, random)),
+  erasing: (images, settings) => covered(images, (random) => drawErasings(images, settings, random)),
 };

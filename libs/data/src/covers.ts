@@ -1,43 +1,70 @@
 /** Parts of images that are covered with black. */
 import type { Augmentation } from '#libs/contracts';
+import { floats, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
+import type { Geometry } from './drawn.js';
 import type { Random } from './random.js';
 
 /** Boxes that RandomErasing draws until one fits. */
 const ERASING_TRIES = 10;
 
-/** 0 inside a square at a random place that lies wholly in the image, 1 elsewhere. [N, H, W, 1] */
-export function cutoutMask(
-  count: number,
-  height: number,
-  width: number,
+/** Boxes of so many images: top, bottom, left, right, the first of each inside; none where all are 0. [N, 4] */
+class Boxes {
+  readonly values: Float32Array;
+  constructor(private readonly count: number) {
+    this.values = new Float32Array(4 * count);
+  }
+  set(i: number, top: number, left: number, height: number, width: number): void {
+    this.values.set([top, top + height, left, left + width], 4 * i);
+  }
+  get host(): HostTensor {
+    return floats(this.values, [this.count, 4]);
+  }
+}
+
+/** 0 inside of each image's box [N, 4], 1 elsewhere. [N, H, W, 1] */
+export function keptOutside(boxes: tf.Tensor, height: number, width: number): tf.Tensor4D {
+  return tf.tidy(() => {
+    const [top, bottom, left, right] = tf.split(boxes, 4, 1) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+    const within = (side: number, first: tf.Tensor, end: tf.Tensor): tf.Tensor => {
+      const places = tf.range(0, side);
+      return tf.logicalAnd(tf.greaterEqual(places, first), tf.less(places, end));
+    };
+    const inside = tf.logicalAnd(
+      tf.expandDims(within(height, top, bottom), 2),
+      tf.expandDims(within(width, left, right), 1),
+    );
+    return tf.expandDims(tf.sub(1, tf.cast(inside, 'float32')), 3);
+  });
+}
+
+/** Of each image that it falls on, a square at a random place that lies wholly in it. [N, 4] */
+export function drawCutouts(
+  { count, height, width }: Geometry,
   { size, p }: NonNullable<Augmentation['cutout']>,
   random: Random,
-): tf.Tensor4D {
+): HostTensor {
   const side = Math.max(1, Math.round(size * Math.min(height, width)));
-  const mask = new Float32Array(count * height * width).fill(1);
+  const boxes = new Boxes(count);
   for (let i = 0; i < count; i++) {
     if (!random.bernoulli(p)) continue;
     const top = random.integer(0, height - side + 1);
     const left = random.integer(0, width - side + 1);
-    for (let y = top; y < top + side; y++)
-      mask.fill(0, (i * height + y) * width + left, (i * height + y) * width + left + side);
+    boxes.set(i, top, left, side, side);
   }
-  return tf.tensor4d(mask, [count, height, width, 1]);
+  return boxes.host;
 }
 
 /**
  * The same with a box as torchvision's RandomErasing draws it: area uniform, aspect (height to width) log-uniform, ten
- * tries, else none. [N, H, W, 1]
+ * tries, else none. [N, 4]
  */
-export function erasingMask(
-  count: number,
-  height: number,
-  width: number,
+export function drawErasings(
+  { count, height, width }: Geometry,
   { minArea, maxArea, minAspect, maxAspect, p }: NonNullable<Augmentation['erasing']>,
   random: Random,
-): tf.Tensor4D {
-  const mask = new Float32Array(count * height * width).fill(1);
+): HostTensor {
+  const boxes = new Boxes(count);
   for (let i = 0; i < count; i++) {
     if (!random.bernoulli(p)) continue;
     for (let attempt = 0; attempt < ERASING_TRIES; attempt++) {
@@ -47,10 +74,9 @@ export function erasingMask(
       if (h >= height || w >= width) continue;
       const top = random.integer(0, height - h + 1);
       const left = random.integer(0, width - w + 1);
-      for (let y = top; y < top + h; y++)
-        mask.fill(0, (i * height + y) * width + left, (i * height + y) * width + left + w);
+      boxes.set(i, top, left, h, w);
       break;
     }
   }
-  return tf.tensor4d(mask, [count, height, width, 1]);
+  return boxes.host;
 }

@@ -1,6 +1,8 @@
 /** Random resized crops, and mirrored ones. */
 import { UNLABELLED, type Augmentation } from '#libs/contracts';
+import { floats, tensorOf, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
+import type { Geometry } from './drawn.js';
 import type { Random } from './random.js';
 
 const CROP_TRIES = 10;
@@ -46,7 +48,7 @@ export function drawCrop(
 }
 
 /** What a view shows of an image. */
-interface Window extends CropBox {
+export interface Window extends CropBox {
   mirrored: boolean;
 }
 
@@ -58,13 +60,12 @@ export function centredSquare(height: number, width: number): CropBox {
 
 /** `isSquare`: a view of a whole image shows the square in its middle. */
 export function drawWindows(
-  images: tf.Tensor4D,
+  { count, height, width }: Pick<Geometry, 'count' | 'height' | 'width'>,
   crop: Augmentation['crop'],
   flip: Augmentation['flip'],
   random: Random,
   isSquare = false,
 ): Window[] {
-  const [count, height, width] = images.shape;
   const whole = isSquare ? centredSquare(height, width) : { top: 0, left: 0, height, width };
   return Array.from({ length: count }, () => {
     const box = crop && random.bernoulli(crop.p) ? drawCrop(height, width, crop, random) : whole;
@@ -72,7 +73,7 @@ export function drawWindows(
   });
 }
 
-type Method = 'bilinear' | 'nearest';
+export type Method = 'bilinear' | 'nearest';
 
 /** Where a window begins and ends, in fractions of the image. */
 const sidesOf = (from: number, length: number, whole: number): [number, number] =>
@@ -80,22 +81,29 @@ const sidesOf = (from: number, length: number, whole: number): [number, number] 
     ? [0, 1]
     : [Math.max(EDGE, from / (whole - 1)), Math.min(1 - EDGE, (from + length - 1) / (whole - 1))];
 
-/**
- * The windows at the size of their images, in one pass: the outermost pixels of a window lie on those of the view, as
- * TensorFlow's `CropAndResize` has it. images: [N, H, W, C] → the same
- */
-export function resampleByCorners(images: tf.Tensor4D, windows: readonly Window[], method: Method): tf.Tensor4D {
-  const [count, height, width] = images.shape;
+/** Corners of each window in fractions of the image, as `CropAndResize` takes them. [N, 4] */
+export function cornersOf(windows: readonly Window[], height: number, width: number): HostTensor {
   const boxes = windows.flatMap((window) => {
     const [y1, y2] = sidesOf(window.top, window.height, height);
     const [x1, x2] = sidesOf(window.left, window.width, width);
     // Swapped x coordinates mirror.
     return window.mirrored ? [y1, x2, y2, x1] : [y1, x1, y2, x2];
   });
+  return floats(Float32Array.from(boxes), [windows.length, 4]);
+}
+
+/**
+ * The windows [N · k, 4] at the size of their images, in one pass: the outermost pixels of a window lie on those of the
+ * view, as TensorFlow's `CropAndResize` has it. images: [N, H, W, C], for the windows from the first on and again →
+ * [N · k, H, W, C]
+ */
+export function resampleByCorners(images: tf.Tensor4D, corners: tf.Tensor, method: Method): tf.Tensor4D {
+  const [count, height, width] = images.shape;
+  const places = Int32Array.from({ length: corners.shape[0]! }, (_, i) => i % count);
   return tf.image.cropAndResize(
     images,
-    tf.tensor2d(boxes, [count, 4]),
-    tf.range(0, count, 1, 'int32'),
+    corners as tf.Tensor2D,
+    tf.tensor1d(places, 'int32'),
     [height, width],
     method,
     method === 'nearest' ? UNLABELLED : 0,
@@ -103,32 +111,85 @@ export function resampleByCorners(images: tf.Tensor4D, windows: readonly Window[
 }
 
 /**
- * The windows at the size of their images, or at `size` on both sides, as torchvision's `resized_crop` with
- * antialiasing has them: the grid is of pixels' centres (half a pixel from the edge), and beyond the outermost ones of
- * a window there is nothing but them. Rows and columns are sums by a matrix each: of two places, or of all that a
- * place of a view covers where it shows fewer. images: [N, H, W, C] → the same, or [N, size, size, C]
+ * Where each place of a view lies in its image along one side, and how far it reaches: [N, places, 2], whole pixels and
+ * the part of one beyond, and [N, 3], the reach in pixels, and where the window begins and ends.
  */
-export const resampleByPixels = (
-  images: tf.Tensor4D,
-  windows: readonly Window[],
+type Spans = readonly [HostTensor, HostTensor];
+/** Of rows and columns. */
+export type Grid = readonly [...Spans, ...Spans];
+
+/** Images of this size on `down` x `across` places, on torchvision's grid: see `resampleByPixels`. */
+export const gridOf = (windows: readonly Window[], method: Method, down: number, across: number): Grid => [
+  ...spansOf(
+    windows.map((w) => ({ from: w.top, length: w.height, mirrored: false })),
+    down,
+    method,
+  ),
+  ...spansOf(
+    windows.map((w) => ({ from: w.left, length: w.width, mirrored: w.mirrored })),
+    across,
+    method,
+  ),
+];
+
+function spansOf(
+  windows: readonly { from: number; length: number; mirrored: boolean }[],
+  places: number,
   method: Method,
-  size?: number,
+): Spans {
+  const centres = new Float32Array(windows.length * places * 2);
+  const reaches = new Float32Array(windows.length * 3);
+  windows.forEach(({ from, length, mirrored }, n) => {
+    const shrinks = method === 'bilinear' && length > places;
+    reaches.set([shrinks ? length / places : 1, from, from + length], n * 3);
+    for (let i = 0; i < places; i++) {
+      const place = ((i + 0.5) * length) / places;
+      const centre = centreOf(place, length, method, shrinks);
+      const whole = Math.floor(centre);
+      centres.set([from + whole, centre - whole], (n * places + (mirrored ? places - 1 - i : i)) * 2);
+    }
+  });
+  return [floats(centres, [windows.length, places, 2]), floats(reaches, [windows.length, 3])];
+}
+
+/** In pixels' centres from a window's first. Beyond its outermost pixels there is nothing but them. */
+function centreOf(place: number, length: number, method: Method, shrinks: boolean): number {
+  if (method === 'nearest') return Math.floor(place);
+  return shrinks ? place - 0.5 : Math.min(Math.max(0, place - 0.5), length - 1);
+}
+
+/**
+ * What each place of a view takes of those of its image [N, places, whole]: less the farther a centre is, and nothing
+ * beyond the reach (linear interpolation, and Pillow's and torch's antialiased bilinear filter).
+ */
+function weightsOf(centres: tf.Tensor, reaches: tf.Tensor, whole: number): tf.Tensor3D {
+  return tf.tidy(() => {
+    const [at, part] = tf.split(centres, 2, 2) as [tf.Tensor, tf.Tensor];
+    const [reach, from, end] = tf.split(tf.expandDims(reaches, 1), 3, 2) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    const places = tf.range(0, whole);
+    const inside = tf.cast(tf.logicalAnd(tf.greaterEqual(places, from), tf.less(places, end)), 'float32');
+    // Whole numbers first: they are exact.
+    const distances = tf.abs(tf.sub(tf.sub(places, at), part));
+    const weights = tf.mul(tf.relu(tf.sub(1, tf.div(distances, reach))), inside);
+    return tf.div(weights, tf.sum(weights, 2, true));
+  });
+}
+
+/**
+ * The windows at the size of their images, or at another (`gridOf`), as torchvision's `resized_crop` with antialiasing
+ * has them: the grid is of pixels' centres (half a pixel from the edge), and beyond the outermost ones of a window
+ * there is nothing but them. Rows and columns are sums by a matrix each: of two places, or of all that a place of a view
+ * covers where it shows fewer. images: [N, H, W, C] → [N, down, across, C]. One window is for all images.
+ */
+export const resampleByGrid = (
+  images: tf.Tensor4D,
+  [rowCentres, rowReaches, columnCentres, columnReaches]: readonly [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor],
 ): tf.Tensor4D =>
   tf.tidy(() => {
     const [count, height, width, channels] = images.shape;
-    const [down, across] = [size ?? height, size ?? width];
-    const rows = weightsOf(
-      windows.map((w) => ({ from: w.top, length: w.height, mirrored: false })),
-      height,
-      down,
-      method,
-    );
-    const columns = weightsOf(
-      windows.map((w) => ({ from: w.left, length: w.width, mirrored: w.mirrored })),
-      width,
-      across,
-      method,
-    );
+    const [down, across] = [rowCentres.shape[1]!, columnCentres.shape[1]!];
+    const rows = weightsOf(rowCentres, rowReaches, height);
+    const columns = weightsOf(columnCentres, columnReaches, width);
     const narrowed = tf.reshape<tf.Rank.R4>(tf.matMul(rows, tf.reshape(images, [count, height, width * channels])), [
       count,
       down,
@@ -141,51 +202,24 @@ export const resampleByPixels = (
     return tf.transpose<tf.Tensor4D>(resampled, [0, 2, 1, 3]);
   });
 
+/** The same, of windows that are there, at the size of their images or at `size` on both sides. */
+export const resampleByPixels = (
+  images: tf.Tensor4D,
+  windows: readonly Window[],
+  method: Method,
+  size?: number,
+): tf.Tensor4D =>
+  tf.tidy(() => {
+    const [, height, width] = images.shape;
+    const grid = gridOf(windows, method, size ?? height, size ?? width);
+    return resampleByGrid(images, grid.map(tensorOf) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]);
+  });
+
 /**
  * The largest square in the middle of each image at this size, antialiased where it shrinks. images: [N, H, W, C] →
  * [N, size, size, C]. The caller owns both.
  */
 export function resizedWhole(images: tf.Tensor4D, size: number): tf.Tensor4D {
-  const [count, height, width] = images.shape;
-  const window = { ...centredSquare(height, width), mirrored: false };
-  return resampleByPixels(images, new Array<Window>(count).fill(window), 'bilinear', size);
-}
-
-/** What each place of a view takes of those of its image: [N, places, whole]. */
-function weightsOf(
-  spans: readonly { from: number; length: number; mirrored: boolean }[],
-  whole: number,
-  places: number,
-  method: Method,
-): tf.Tensor3D {
-  const weights = new Float32Array(spans.length * places * whole);
-  spans.forEach(({ from, length, mirrored }, n) => {
-    for (let i = 0; i < places; i++) {
-      const row = (n * places + (mirrored ? places - 1 - i : i)) * whole + from;
-      const place = ((i + 0.5) * length) / places;
-      if (method === 'nearest') {
-        weights[row + Math.floor(place)] = 1;
-        continue;
-      }
-      if (length > places) {
-        triangle(place, length, length / places).forEach((weight, j) => (weights[row + j] = weight));
-        continue;
-      }
-      const centre = Math.max(0, place - 0.5);
-      const before = Math.floor(centre);
-      weights[row + before]! += 1 - (centre - before);
-      weights[row + Math.min(before + 1, length - 1)]! += centre - before;
-    }
-  });
-  return tf.tensor3d(weights, [spans.length, places, whole]);
-}
-
-/**
- * What a place that covers `reach` > 1 of `length` places takes of each of them: less the farther its centre is, and
- * nothing beyond `reach` (Pillow's and torch's antialiased bilinear filter).
- */
-function triangle(centre: number, length: number, reach: number): number[] {
-  const weights = Array.from({ length }, (_, j) => Math.max(0, 1 - Math.abs(j + 0.5 - centre) / reach));
-  const sum = weights.reduce((total, weight) => total + weight, 0);
-  return weights.map((weight) => weight / sum);
+  const [, height, width] = images.shape;
+  return resampleByPixels(images, [{ ...centredSquare(height, width), mirrored: false }], 'bilinear', size);
 }

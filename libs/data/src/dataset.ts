@@ -1,7 +1,8 @@
 import { UNLABELLED, type DatasetManifest, type SampleShape, type Split, type SplitFiles } from '#libs/contracts';
-import { floatsOfBytes } from '#libs/tensorflow';
+import { floats, floatsOfBytes, tensorOf, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { resizedWhole } from './crops.js';
+import { inOrder } from './drawn.js';
 import { InvalidDataError } from './invalid-data.js';
 import { MEMORY_LIMIT, readNpy, Rows } from './npy.js';
 import { Random, type RandomState } from './random.js';
@@ -87,29 +88,46 @@ export function closeSplit({ samples, masks }: Pick<SampleSplit, 'samples' | 'ma
 
 const FULL_SCALE = 32768;
 
+/** What white is as a byte. */
+const WHITE = 255;
+
+/**
+ * The samples of these rows as they are stored: images as bytes [rows, H, W, C] with what they are to be divided by,
+ * sounds float32 [rows, length]. A division by a constant would in a graph become a product with its reciprocal, which
+ * is rounded otherwise.
+ */
+export function gatherStored({ samples, sample }: SampleSplit, rows: ArrayLike<number>): HostTensor[] {
+  const { size } = samples;
+  const shape = [rows.length, ...samples.shape.slice(1)];
+  if (sample.modality === 'image') {
+    const values = new Uint8Array(rows.length * size);
+    for (let i = 0; i < rows.length; i++) samples.readInto(rows[i]!, values, i * size);
+    return [{ dtype: 'uint8', shape, values }, floats(Float32Array.of(WHITE), [])];
+  }
+  const values = new Float32Array(rows.length * size);
+  for (let i = 0, to = 0; i < rows.length; i++) {
+    const item = samples.read(rows[i]!);
+    for (let from = 0; from < size; from++, to++) values[to] = item[from]! / FULL_SCALE;
+  }
+  return [floats(values, shape)];
+}
+
+/** Samples of what `gatherStored` gives, in order by `next`: as `gatherSamples` gives them, by tensor operations. */
+export function samplesOf({ sample }: Pick<SampleSplit, 'sample'>, next: () => tf.Tensor): tf.Tensor {
+  if (sample.modality !== 'image') return tf.clone(next());
+  return tf.tidy(() => {
+    const images = tf.div<tf.Tensor4D>(floatsOfBytes(next()), next());
+    const [, height, width] = images.shape;
+    return height === sample.height && width === sample.width ? images : resizedWhole(images, sample.height);
+  });
+}
+
 /**
  * The samples of these rows, in their order: images float32 [rows, H, W, C] in [0, 1], resized where they are stored at
  * another size, sounds float32 [rows, length] in [-1, 1). The caller owns the tensor.
  */
-export function gatherSamples({ samples, sample }: SampleSplit, rows: ArrayLike<number>): tf.Tensor {
-  const shape = samples.shape.slice(1);
-  const size = shape.reduce((product, side) => product * side, 1);
-  if (sample.modality === 'image') {
-    const bytes = new Uint8Array(rows.length * size);
-    for (let i = 0; i < rows.length; i++) bytes.set(samples.read(rows[i]!), i * size);
-    const isStored = shape[0] === sample.height && shape[1] === sample.width;
-    return tf.tidy(() => {
-      const images = tf.div<tf.Tensor4D>(floatsOfBytes(bytes, [rows.length, ...shape]), 255);
-      return isStored ? images : resizedWhole(images, sample.height);
-    });
-  }
-  const numbers = new Float32Array(rows.length * size);
-  for (let i = 0, to = 0; i < rows.length; i++) {
-    const item = samples.read(rows[i]!);
-    for (let from = 0; from < size; from++, to++) numbers[to] = item[from]! / FULL_SCALE;
-  }
-  return tf.tensor(numbers, [rows.length, ...shape]);
-}
+export const gatherSamples = (split: SampleSplit, rows: ArrayLike<number>): tf.Tensor =>
+  tf.tidy(() => samplesOf(split, inOrder(gatherStored(split, rows).map(tensorOf))));
 
 /** @throws InvalidDataError where samples have no class. */
 export function gatherLabels({ labels }: SampleSplit, rows: ArrayLike<number>): Int32Array {
@@ -117,17 +135,20 @@ export function gatherLabels({ labels }: SampleSplit, rows: ArrayLike<number>): 
   return Int32Array.from(rows, (row) => labels[row]!);
 }
 
-/**
- * Class of each pixel, `UNLABELLED` where there is none: int32 [rows, H, W]. @throws InvalidDataError where there are
- * no masks.
- */
-export function gatherMasks({ masks, sample }: SampleSplit, rows: ArrayLike<number>): tf.Tensor3D {
+/** Class of each pixel, `UNLABELLED` where there is none, as bytes [rows, H, W]. @throws InvalidDataError without masks */
+export function gatherStoredMasks({ masks, sample }: SampleSplit, rows: ArrayLike<number>): HostTensor {
   if (!masks || sample.modality !== 'image')
     throw new InvalidDataError('expected a dataset with masks, this one has none');
   const size = sample.height * sample.width;
-  const values = new Int32Array(rows.length * size);
-  for (let i = 0; i < rows.length; i++) values.set(masks.read(rows[i]!), i * size);
-  return tf.tensor3d(values, [rows.length, sample.height, sample.width], 'int32');
+  const values = new Uint8Array(rows.length * size);
+  for (let i = 0; i < rows.length; i++) masks.readInto(rows[i]!, values, i * size);
+  return { dtype: 'uint8', shape: [rows.length, sample.height, sample.width], values };
+}
+
+/** The same as int32. @throws InvalidDataError where there are no masks. */
+export function gatherMasks(split: SampleSplit, rows: ArrayLike<number>): tf.Tensor3D {
+  const { shape, values } = gatherStoredMasks(split, rows);
+  return tf.tensor3d(Int32Array.from(values), shape as [number, number, number], 'int32');
 }
 
 export const allRows = ({ count }: SampleSplit): Int32Array => Int32Array.from({ length: count }, (_, row) => row);
@@ -184,7 +205,14 @@ export class BatchCursor {
   }
 
   state(): BatchCursorState {
-    return { random: this.random.state(), order: [...this.order], position: this.position };
+    return this.snapshot()();
+  }
+
+  /** The state as it is now, written out when it is asked for: it is long. */
+  snapshot(): () => BatchCursorState {
+    const { order, position } = this;
+    const random = this.random.state();
+    return () => ({ random, order: [...order], position });
   }
 
   restore({ random, order, position }: BatchCursorState): void {

@@ -1,5 +1,6 @@
 /** Samples of a source as arrays of one size, many at a time. */
 import type { AudioShape, PrepareDataset, SampleShape } from '#libs/contracts';
+import { availableParallelism } from 'node:os';
 import { decodeSound, type SoundWindows } from './audio-file.js';
 import type { LeftOut, Part, Payload, Source } from './containers.js';
 import { decodeImage } from './image-file.js';
@@ -9,7 +10,7 @@ import type { Report } from './report.js';
 /** 100 megapixels: more than any camera takes, and 400 MB when decoded. */
 const MAX_PIXELS = 100e6;
 /** Decodings under way: enough to keep every core of the decoder's thread pool busy, and no more bytes than fit. */
-const IN_FLIGHT = 32;
+const IN_FLIGHT = Math.max(32, 2 * availableParallelism());
 const MAX_BYTES_IN_FLIGHT = 512 * 2 ** 20;
 
 export interface DecodingContext {

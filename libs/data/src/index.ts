@@ -1,6 +1,7 @@
 export { augment, augmentWithMask } from './augmentation.js';
 export { CLASS_COLOURS, overlayColour } from './class-colours.js';
 export * from './dataset.js';
+export { inOrder } from './drawn.js';
 export { InvalidDataError, named } from './invalid-data.js';
 export * from './label-subset.js';
 export { NpyWriter, Rows } from './npy.js';

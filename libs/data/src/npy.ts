@@ -168,18 +168,44 @@ export class Rows<Type extends NpyType = NpyType> {
 
   /** One row. What it returns is valid until the next call. @throws RangeError where there is no such row. */
   read(row: number): NpyData<Type> {
+    const { kept, file, size } = this;
+    if (!file) {
+      this.requireRow(row);
+      return kept!.subarray(row * size, (row + 1) * size) as NpyData<Type>;
+    }
+    this.readBytes(row, file.bytes);
+    return file.row;
+  }
+
+  /**
+   * One row, into `into` from its number `at` on: from a file without a copy in between.
+   * @throws RangeError where there is no such row.
+   */
+  readInto(row: number, into: NpyData<Type>, at: number): void {
+    const { kept, file, size } = this;
+    if (file) {
+      const { BYTES_PER_ELEMENT: width } = into;
+      this.readBytes(row, new Uint8Array(into.buffer, into.byteOffset + at * width, size * width));
+      return;
+    }
+    this.requireRow(row);
+    into.set(kept!.subarray(row * size, (row + 1) * size), at);
+  }
+
+  private requireRow(row: number): void {
     if (!(row >= 0 && row < this.shape[0]!))
       throw new RangeError(`expected a row from 0 to ${this.shape[0]! - 1}, got ${row}`);
-    const { kept, file, size } = this;
-    if (!file) return kept!.subarray(row * size, (row + 1) * size) as NpyData<Type>;
-    const { bytes, start, descriptor } = file;
-    for (let done = 0; done < bytes.length;) {
-      const read = readSync(descriptor, bytes, done, bytes.length - done, start + row * bytes.length + done);
+  }
+
+  private readBytes(row: number, into: Uint8Array): void {
+    this.requireRow(row);
+    const { path, start, descriptor } = this.file!;
+    for (let done = 0; done < into.length;) {
+      const read = readSync(descriptor, into, done, into.length - done, start + row * into.length + done);
       if (read === 0)
-        throw new InvalidDataError(`expected ${file.path} to stay as it was when it was opened, row ${row} is gone`);
+        throw new InvalidDataError(`expected ${path} to stay as it was when it was opened, row ${row} is gone`);
       done += read;
     }
-    return file.row;
   }
 
   close(): void {

@@ -1,11 +1,11 @@
 import { Augmentation, AUGMENTATIONS, isOfSounds } from '#libs/contracts';
-import { loadTensorFlow } from '#libs/tensorflow';
+import { loadTensorFlow, tensorOf } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import { augment, OPERATIONS } from './augmentation.js';
 import { adjustSharpness } from './blur.js';
 import { adjustBrightness, adjustContrast, adjustHue, adjustSaturation } from './colour.js';
-import { erasingMask } from './covers.js';
+import { drawErasings, keptOutside } from './covers.js';
 import { applyDrawn, RAND, TRIVIAL, type Operation } from './policies.js';
 import { Random } from './random.js';
 import { autocontrast, equalize, posterize } from './tone.js';
@@ -166,7 +166,8 @@ describe('what is drawn', () => {
 
   test('erased boxes have the areas and aspects of RandomErasing', () => {
     const settings = Augmentation.parse({ erasing: { p: 1 } }).erasing!;
-    const masks = erasingMask(300, 64, 64, settings, Random.seeded(3)).arraySync();
+    const boxes = drawErasings({ count: 300, height: 64, width: 64, channels: 3 }, settings, Random.seeded(3));
+    const masks = keptOutside(tensorOf(boxes), 64, 64).arraySync();
     const shares = masks.map((mask) => mask.flat(2).filter((value) => value === 0).length / 4096);
     expect(Math.min(...shares)).toBeGreaterThan(0.012);
     expect(Math.max(...shares)).toBeLessThan(0.35);

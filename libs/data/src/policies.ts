@@ -3,10 +3,11 @@
  * operations and magnitudes: each image draws its operations from one list.
  */
 import { UNLABELLED, type Augmentation } from '#libs/contracts';
+import { tensorOf } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import { adjustSharpness } from './blur.js';
 import { adjustBrightness, adjustContrast, adjustSaturation } from './colour.js';
-import { inGroups, perImage } from './drawn.js';
+import { inGroups, perImage, type Seen } from './drawn.js';
 import type { Random } from './random.js';
 import { autocontrast, equalize, posterize, solarize } from './tone.js';
 import { rotation, UNMOVED, warpEach, type Warp } from './warps.js';
@@ -51,7 +52,7 @@ const CHANGES = {
       images,
       parts.map((part) => Math.round(8 - part * bits)),
     ),
-  solarize: (images, parts) => solarize(images, perImage(Float32Array.from(parts, (part) => 1 - part))),
+  solarize: (images, parts) => solarize(images, tensorOf(perImage(Float32Array.from(parts, (part) => 1 - part)))),
   autocontrast: (images) => autocontrast(images),
   equalize: (images) => equalize(images),
 } satisfies Record<string, (images: tf.Tensor4D, parts: Parts, ranges: Ranges) => tf.Tensor4D>;
@@ -74,12 +75,6 @@ interface Drawn {
   part: number;
 }
 const NOTHING: Drawn = { operation: 'identity', part: 0 };
-
-/** Images, and the classes of their pixels where they have any (float32 [N, H, W, 1]). */
-export interface Seen {
-  views: tf.Tensor4D;
-  masks?: tf.Tensor4D | undefined;
-}
 
 /** So many operations one after the other, each of the same magnitude (0 to 30), for each image. */
 export function randAugment(

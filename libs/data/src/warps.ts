@@ -1,6 +1,6 @@
 /** Images seen from elsewhere: rotated, sheared, moved, tilted. What lies outside has one value. */
 import type { Augmentation } from '#libs/contracts';
-import { kernel, typeAttribute } from '#libs/tensorflow';
+import { floats, kernel, tensorOf, typeAttribute, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Random } from './random.js';
 
@@ -12,13 +12,17 @@ export type Warp = readonly [number, number, number, number, number, number, num
 
 export const UNMOVED: Warp = [1, 0, 0, 0, 1, 0, 0, 0];
 
-/** Each image through its warp. images: [N, H, W, C] → the same */
-export const warpEach = (
+/** [N, 8] */
+export const warpsOf = (warps: readonly Warp[]): HostTensor =>
+  floats(Float32Array.from(warps.flat()), [warps.length, 8]);
+
+/** Each image through its warp [N, 8]. images: [N, H, W, C] → the same */
+export function warpBy(
   images: tf.Tensor4D,
-  warps: readonly Warp[],
+  warps: tf.Tensor,
   interpolation: 'BILINEAR' | 'NEAREST',
   outside = 0,
-): tf.Tensor4D => {
+): tf.Tensor4D {
   const [, height, width] = images.shape;
   return kernel(
     'ImageProjectiveTransformV3',
@@ -27,14 +31,17 @@ export const warpEach = (
       interpolation: { type: 'string', value: interpolation },
       fill_mode: { type: 'string', value: 'CONSTANT' },
     },
-    [
-      images,
-      tf.tensor2d(Float32Array.from(warps.flat()), [warps.length, 8]),
-      tf.tensor1d([height, width], 'int32'),
-      tf.scalar(outside),
-    ],
+    [images, warps, tf.tensor1d([height, width], 'int32'), tf.scalar(outside)],
   )[0] as tf.Tensor4D;
-};
+}
+
+/** The same, of warps that are there. */
+export const warpEach = (
+  images: tf.Tensor4D,
+  warps: readonly Warp[],
+  interpolation: 'BILINEAR' | 'NEAREST',
+  outside = 0,
+): tf.Tensor4D => tf.tidy(() => warpBy(images, tensorOf(warpsOf(warps)), interpolation, outside));
 
 /** Rotation about the centre. */
 export function rotation(degrees: number, height: number, width: number): Warp {

@@ -1,3 +1,5 @@
 export * from './binding.js';
+export * from './graph.js';
+export * from './host-tensor.js';
 export * from './kernels.js';
 export * from './load.js';

@@ -12,29 +12,17 @@ export const typeAttribute = (name: 'TF_FLOAT' | 'TF_INT32'): Attributes[string]
   value: backend().binding[name],
 });
 
-/**
- * Bytes as float32 tensors, 0 to 255: tfjs has no type for bytes, and converting them in JavaScript takes twice as
- * long. The values are copied.
- */
-export function floatsOfBytes(bytes: Uint8Array, shape: number[]): tf.Tensor {
-  const { binding } = backend();
-  return tf.tidy(() => {
-    const raw = backend().createOutputTensor({
-      id: binding.createTensor(shape, binding.TF_UINT8, bytes),
-      shape,
-      dtype: binding.TF_UINT8,
-    });
-    return kernel(
-      'Cast',
-      {
-        SrcT: { type: 'type', value: binding.TF_UINT8 },
-        DstT: typeAttribute('TF_FLOAT'),
-        Truncate: { type: 'bool', value: false },
-      },
-      [raw],
-    )[0]!;
-  });
-}
+/** Bytes, as `tensorOf` makes them, as float32, 0 to 255: tfjs has no type for bytes. */
+export const floatsOfBytes = (bytes: tf.Tensor): tf.Tensor =>
+  kernel(
+    'Cast',
+    {
+      SrcT: { type: 'type', value: backend().binding.TF_UINT8 },
+      DstT: typeAttribute('TF_FLOAT'),
+      Truncate: { type: 'bool', value: false },
+    },
+    [bytes],
+  )[0]!;
 
 /**
  * Runs a kernel and gives its `outputs` results. No gradient is recorded: inside `tf.customGrad` the caller says what

@@ -1,6 +1,17 @@
 /** Reproducing samples through a narrow latent vector: plain, from noise, or variational. */
 import { isOwnNetwork, type Autoencode, type RunResult, type SampleShape, type TrainerInputs } from '#libs/contracts';
-import { allRows, balancedRows, gatherSamples, inputOf, inputShape, Random } from '#libs/data';
+import {
+  allRows,
+  balancedRows,
+  gatherSamples,
+  gatherStored,
+  inOrder,
+  inputOf,
+  inputShape,
+  Random,
+  samplesOf,
+} from '#libs/data';
+import { floats, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { writeFile } from 'node:fs/promises';
@@ -46,6 +57,11 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
       schedule: spec.schedule,
       seed: spec.seed,
       batch: (rows, random) => batchOf(spec, data, rows, random),
+      see: (taken): Batch => {
+        const next = inOrder(taken);
+        const x = inputOf(sample, samplesOf(data.train, next), spec.domain);
+        return isNoisy(spec) ? [x, next()] : [x];
+      },
       rates: (step) => [spec.beta * (spec.klWarmupSteps > 0 ? Math.min(1, step / spec.klWarmupSteps) : 1)],
       objective: objectiveOf(spec, autoencoder, sample),
       evaluate: (pause) => judge(spec, autoencoder, data, pause),
@@ -74,21 +90,23 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
 /** Samples, and noise of their shape (denoising) or of the code's (variational). */
 type Batch = [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor];
 
-function batchOf(spec: Autoencode, { train }: Data, rows: Int32Array, random: Random): Batch {
-  const x = inputOf(train.sample, gatherSamples(train, rows), spec.domain);
+const isNoisy = ({ variant }: Autoencode): boolean => variant === 'denoising' || variant === 'variational';
+
+function batchOf(spec: Autoencode, { train }: Data, rows: Int32Array, random: Random): HostTensor[] {
+  const stored = gatherStored(train, rows);
   const normal = (shape: number[], std: number) =>
-    tf.tensor(
+    floats(
       Float32Array.from({ length: shape.reduce((product, side) => product * side, 1) }, () => random.normal(0, std)),
       shape,
     );
   switch (spec.variant) {
     case 'plain':
     case 'masked':
-      return [x];
+      return stored;
     case 'denoising':
-      return [x, normal(x.shape, spec.noise)];
+      return [...stored, normal([rows.length, ...inputShape(train.sample, spec.domain)], spec.noise)];
     case 'variational':
-      return [x, normal([spec.batchSize, spec.latent], 1)];
+      return [...stored, normal([spec.batchSize, spec.latent], 1)];
   }
 }
 

@@ -1,10 +1,7 @@
 import { Optimizer as OptimizerSpec } from '#libs/contracts';
 import { Random } from '#libs/data';
-import { kernel, loadTensorFlow, typeAttribute } from '#libs/tensorflow';
+import { floats, floatsOfBytes, kernel, loadTensorFlow, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { mkdtempSync, readdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { CompiledStep, type Scalars } from './compiled-step.js';
 import { buildEncoder, encode } from './networks/encoder.js';
@@ -12,8 +9,6 @@ import { buildClassifier } from './networks/heads.js';
 import { forward, initialise, weightsOf } from './networks/weights.js';
 import { accuracyOf, crossEntropy } from './objectives.js';
 import { createOptimizer } from './optimizers.js';
-
-const folder = mkdtempSync(path.join(tmpdir(), 'compiled-step-'));
 
 beforeAll(async () => {
   // As TensorFlow decides by itself on a CPU without AVX-512.
@@ -67,7 +62,7 @@ function classification(seed: number) {
 
 test('steps run as a graph do what their operations do one by one', () => {
   const [plain, compiled] = [classification(1), classification(1)];
-  const graph = new CompiledStep(compiled.step, compiled.state, folder);
+  const graph = new CompiledStep(compiled.step, compiled.state);
   for (let i = 0; i < 5; i++) {
     const expected = tf.tidy(() => {
       const { loss, accuracy } = plain.step(plain.inputs(i));
@@ -85,9 +80,9 @@ test('steps run as a graph do what their operations do one by one', () => {
   for (const each of [graph, plain, compiled]) each.dispose();
 });
 
-test('a step leaves no tensor behind, and no file', () => {
+test('a step leaves no tensor behind', () => {
   const { state, step, inputs, dispose } = classification(2);
-  const graph = new CompiledStep(step, state, folder);
+  const graph = new CompiledStep(step, state);
   const before = tf.memory().numTensors;
   for (let i = 0; i < 3; i++) {
     tf.tidy(() => {
@@ -97,7 +92,6 @@ test('a step leaves no tensor behind, and no file', () => {
     graph.settle();
     expect(tf.memory().numTensors).toBe(before);
   }
-  expect(readdirSync(folder)).toEqual([]);
   graph.dispose();
   dispose();
 });
@@ -111,7 +105,6 @@ describe('the state', () => {
         return { count: tf.mul(count, 1) };
       },
       [count],
-      folder,
     );
     return {
       count,
@@ -174,7 +167,6 @@ describe('the state', () => {
         return { before, moved: tf.max<tf.Scalar>(tf.abs(tf.sub(weight, start))), after: tf.sum<tf.Scalar>(weight) };
       },
       [weight, ...optimizer.slots().map(({ variable }) => variable)],
-      folder,
     );
     let sum = tf.tidy(() => tf.sum(weight).dataSync()[0]!);
     for (let step = 0; step < 5; step++) {
@@ -215,7 +207,6 @@ test('a kernel that works on state in place, in a step that does not assign it, 
       return { sum: tf.sum<tf.Scalar>(sum) };
     },
     [weight],
-    folder,
   );
   expect(() => {
     tf.tidy(() => {
@@ -257,7 +248,6 @@ describe('what is no graph is refused, and nothing is changed', () => {
         return { sum: tf.sum<tf.Scalar>(weight) };
       },
       [weight],
-      folder,
     );
     const before = tf.memory().numTensors;
     expect(() => {
@@ -278,7 +268,6 @@ describe('what is no graph is refused, and nothing is changed', () => {
         return { sum: tf.sum<tf.Scalar>(weight) };
       },
       [weight],
-      folder,
     );
     expect(tf.tidy(() => graph.run([tf.tensor1d([1, 1])]))).toEqual({ sum: 9 });
     expect(tf.tidy(() => graph.run([tf.tensor1d([2, 1])]))).toEqual({ sum: 12 });
@@ -291,5 +280,65 @@ describe('what is no graph is refused, and nothing is changed', () => {
     expect([...weight.dataSync()]).toEqual([6, 6]);
     graph.dispose();
     weight.dispose();
+  });
+});
+
+describe('a step that is computed off the event loop', () => {
+  /** Products of large matrices, and how often it was done. */
+  const slow = () => {
+    const count = tf.variable(tf.scalar(0));
+    const graph = new CompiledStep(
+      ([bytes, by]) => {
+        count.assign(tf.add(count, by as tf.Scalar));
+        const x = tf.reshape(floatsOfBytes(bytes!), [400, 400]);
+        return { sum: tf.sum<tf.Scalar>(tf.matMul(tf.matMul(x, x), x)), count: tf.mul(count, 1) };
+      },
+      [count],
+    );
+    const ones = { dtype: 'uint8' as const, shape: [400 * 400], values: new Uint8Array(400 * 400).fill(1) };
+    return { count, graph, inputs: [ones, floats(Float32Array.of(1), [])] };
+  };
+
+  test('gives the same, while the event loop turns', async () => {
+    const { count, graph, inputs } = slow();
+    const before = tf.memory().numTensors;
+    expect(await graph.start(inputs)).toEqual({ sum: 400 ** 4, count: 1 });
+    let turns = 0;
+    const turning = setImmediate(function turn() {
+      turns++;
+      again = setImmediate(turn);
+    });
+    let again = turning;
+    expect(await graph.start(inputs)).toEqual({ sum: 400 ** 4, count: 2 });
+    clearImmediate(again);
+    expect(turns).toBeGreaterThan(0);
+    expect(graph.run(inputs)).toEqual({ sum: 400 ** 4, count: 3 });
+    graph.settle();
+    expect(count.dataSync()[0]).toBe(3);
+    expect(tf.memory().numTensors).toBe(before);
+    graph.dispose();
+    count.dispose();
+  });
+
+  test('is the only one, and its state waits for it', async () => {
+    const { count, graph, inputs } = slow();
+    const running = graph.start(inputs);
+    expect(() => graph.run(inputs)).toThrow('one step after the other');
+    expect(() => graph.settle()).toThrow('a step that is done');
+    expect(() => graph.dispose()).toThrow('not running');
+    expect((await running)['count']).toBe(1);
+    expect((await graph.start(inputs))['count']).toBe(2);
+    graph.dispose();
+    count.dispose();
+  });
+
+  test('says what is wrong with its inputs, and computes the next one', async () => {
+    const { count, graph, inputs } = slow();
+    await graph.start(inputs);
+    const short = { ...inputs[0]!, values: new Uint8Array(3) };
+    await expect(graph.start([short, inputs[1]!])).rejects.toThrow('expected 160000 bytes for input0, got 3');
+    expect((await graph.start(inputs))['count']).toBe(2);
+    graph.dispose();
+    count.dispose();
   });
 });

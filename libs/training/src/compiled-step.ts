@@ -2,11 +2,9 @@
  * A step of training as one TensorFlow graph: its operations are recorded once, and then run with no JavaScript between
  * them.
  */
-import { backend, float, kernel, usesGpu } from '#libs/tensorflow';
+import { backend, DATA_TYPES, Graph, hostTensorOf, tensorOf, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
-import { CHANGED, DATA_TYPES, placeholder, savedModel, stateNodes, TAG, TAKEN, UNUSED } from './graph-def.js';
+import { CHANGED, graphDef, placeholder, stateNodes, TAKEN } from './graph-def.js';
 import { StepRecorder } from './step-recorder.js';
 
 /** What a step computes beside its changes of the state. */
@@ -14,145 +12,161 @@ export type Scalars = Record<string, tf.Scalar>;
 
 const idsOf = (tensors: readonly tf.Tensor[]): number[] => backend().getInputTensorIds([...tensors]);
 const idOf = (tensor: tf.Tensor): number => idsOf([tensor])[0]!;
+const hostOf = (input: tf.Tensor | HostTensor): HostTensor =>
+  input instanceof tf.Tensor ? hostTensorOf(input) : input;
 
 /** A recorded graph, as the text of its file, and what comes out by name. */
 interface Trace {
-  graph: Buffer;
-  scalars: [name: string, source: string][];
+  definition: Buffer;
+  given: [name: string, source: string][];
   assigned: number[];
 }
-interface Graph extends Trace {
-  session: number;
-  inputNames: string;
-  outputNames: string;
+interface Compiled extends Trace {
+  graph: Graph;
+  outputs: string[];
   shapes: string;
   /** The tensors that the state had when it last was the same as the graph's; none before it has been handed over. */
   known: readonly number[];
   /** Whether the tensors of `known` hold what the graph's variables do: not after a step, until `settle` reads them. */
   settled: boolean;
+  /** Whether a run is on its way. */
+  running: boolean;
 }
 
 /**
- * What `step` does to `state` and the scalars it gives, by one native call. The first call executes it twice to record
- * it and takes its changes back; it must consist of tensor operations of the same shapes each time, and take what
- * changes from step to step as `inputs`: values made in JavaScript become constants, which is checked by comparing both
- * recordings.
+ * What `step` does to `state` and what it gives, by one native call. The first call executes it twice to record it and
+ * takes its changes back; it must consist of tensor operations of the same shapes each time, and take what changes from
+ * step to step as `inputs`: values made in JavaScript become constants, which is checked by comparing both recordings.
  * From step to step the state stays in TensorFlow, where kernels change it in place: whoever reads it calls `settle`
  * first.
- * Of a step on a GPU only its inputs and the scalars that it gives go over the bus.
+ * Of a step on a GPU only its inputs and what it gives go over the bus.
  */
 export class CompiledStep {
-  private graph: Graph | undefined;
+  private compiled: Compiled | undefined;
 
-  /** `folder` is for the graph's file, while it is loaded. `state`: every variable that the step reads or assigns. */
+  /** `state`: every variable that the step reads or assigns. */
   constructor(
-    private readonly step: (inputs: tf.Tensor[]) => Scalars,
+    private readonly step: (inputs: tf.Tensor[]) => Record<string, tf.Tensor>,
     private readonly state: readonly tf.Variable[],
-    private readonly folder: string,
   ) {}
 
-  /** @throws Error when the step isn't one graph, or for inputs of other shapes than the first time. */
-  run(inputs: tf.Tensor[]): Record<string, number> {
-    return tf.tidy(() => {
-      const shapes = JSON.stringify(inputs.map(({ dtype, shape }) => [dtype, ...shape]));
-      this.graph ??= this.compile(inputs, shapes);
-      if (shapes !== this.graph.shapes)
-        throw new Error(`expected inputs as in the first step, ${this.graph.shapes}, got ${shapes}`);
-      this.take(this.graph);
-      const { inputNames, outputNames, scalars } = this.graph;
-      const outputs = this.execute(this.graph, inputs, inputNames, outputNames);
-      this.graph.settled = false;
-      return Object.fromEntries(scalars.map(([name], i) => [name, outputs[i]!.dataSync()[0]!]));
-    });
+  /**
+   * The scalars of a step. Everything else waits.
+   * @throws Error when the step isn't one graph, or for inputs of other shapes than the first time.
+   */
+  run(inputs: readonly (tf.Tensor | HostTensor)[]): Record<string, number> {
+    const { compiled, fed } = this.begin(inputs.map(hostOf));
+    return scalarsOf(compiled, compiled.graph.runSync(fed, compiled.outputs));
+  }
+
+  /**
+   * The scalars of a step, which is computed off the event loop; the first is compiled before this returns. Until it is
+   * done there is no other.
+   */
+  async start(inputs: readonly HostTensor[]): Promise<Record<string, number>> {
+    const { compiled, fed } = this.begin(inputs);
+    return scalarsOf(compiled, await this.during(compiled, fed));
+  }
+
+  /** As `start`, with all that the step gives: its first tensor by the order of names it was given under. */
+  async compute(inputs: readonly HostTensor[]): Promise<HostTensor> {
+    const { compiled, fed } = this.begin(inputs);
+    return (await this.during(compiled, fed))[0]!;
+  }
+
+  private async during(compiled: Compiled, fed: Record<string, HostTensor>): Promise<HostTensor[]> {
+    compiled.running = true;
+    try {
+      return await compiled.graph.run(fed, compiled.outputs);
+    } finally {
+      compiled.running = false;
+    }
+  }
+
+  private begin(inputs: readonly HostTensor[]): { compiled: Compiled; fed: Record<string, HostTensor> } {
+    const shapes = JSON.stringify(inputs.map(({ dtype, shape }) => [dtype, ...shape]));
+    const compiled = (this.compiled ??= this.compile(inputs, shapes));
+    if (shapes !== compiled.shapes)
+      throw new Error(`expected inputs as in the first step, ${compiled.shapes}, got ${shapes}`);
+    if (compiled.running) throw new Error('expected one step after the other, got one while another runs');
+    this.take(compiled);
+    // A failed step may have changed some of it.
+    compiled.settled = compiled.assigned.length === 0;
+    return { compiled, fed: Object.fromEntries(inputs.map((input, i) => [`input${i}`, input])) };
   }
 
   /** Brings the state up to date, after steps. Until then its variables hold what they did before these. */
   settle(): void {
-    const { graph, state } = this;
-    if (!graph || graph.settled) return;
+    const { compiled, state } = this;
+    if (!compiled || compiled.settled) return;
+    if (compiled.running) throw new Error('expected a step that is done, got one that runs');
+    const values = compiled.graph.runSync(
+      {},
+      compiled.assigned.map((i) => `state${i}:0`),
+    );
     tf.tidy(() => {
-      const values = this.execute(
-        graph,
-        [tf.scalar(0)],
-        `${UNUSED}:0`,
-        graph.assigned.map((i) => `state${i}:0`).join(','),
-      );
-      // A graph hands its outputs over in the machine's memory; where weights are read, they belong on the GPU.
-      const placed = usesGpu() ? values.map((value) => kernel('Identity', float(), [value])[0]!) : values;
-      graph.assigned.forEach((i, at) => state[i]!.assign(placed[at]!));
+      compiled.assigned.forEach((i, at) => state[i]!.assign(tensorOf(values[at]!)));
     });
-    graph.known = idsOf(state);
-    graph.settled = true;
+    compiled.known = idsOf(state);
+    compiled.settled = true;
   }
 
   /** Hands the state to the graph, where it is another than the graph's own. */
-  private take(graph: Graph): void {
+  private take(compiled: Compiled): void {
     const ids = idsOf(this.state);
-    if (ids.every((id, i) => id === graph.known[i])) return;
-    if (!graph.settled)
+    if (ids.every((id, i) => id === compiled.known[i])) return;
+    if (!compiled.settled)
       throw new Error(
         'expected state that is read and assigned after settle() only, got one that was assigned between two steps',
       );
-    this.execute(graph, this.state, this.state.map((_, i) => `value${i}:0`).join(','), `${TAKEN}:0`);
-    graph.known = ids;
+    if (ids.length > 0)
+      compiled.graph.runSync(
+        Object.fromEntries(this.state.map((variable, i) => [`value${i}`, hostTensorOf(variable)])),
+        [`${TAKEN}:0`],
+      );
+    compiled.known = ids;
   }
 
-  private execute({ session }: Graph, fed: readonly tf.Tensor[], inputNames: string, outputNames: string): tf.Tensor[] {
-    return backend()
-      .binding.runSavedModel(session, idsOf(fed), inputNames, outputNames)
-      .map((handle) => backend().createOutputTensor(handle));
-  }
-
-  private compile(inputs: tf.Tensor[], shapes: string): Graph {
+  private compile(inputs: readonly HostTensor[], shapes: string): Compiled {
     const trace = this.trace(inputs);
     const again = this.trace(inputs);
-    if (!trace.graph.equals(again.graph))
+    if (!trace.definition.equals(again.definition))
       throw new Error(
         'expected a step that computes the same each time, got one with other constants or operations the second ' +
           'time: pass what changes as an input',
       );
-    const folder = mkdtempSync(path.join(this.folder, 'graph-'));
-    try {
-      writeFileSync(path.join(folder, 'saved_model.pb'), trace.graph);
-      const session = backend().binding.loadSavedModel(folder, TAG);
-      const inputNames = inputs.map((_, i) => `input${i}:0`).join(',');
-      return {
-        ...trace,
-        session,
-        shapes,
-        known: [],
-        settled: true,
-        inputNames,
-        outputNames: [...trace.scalars.map(([, source]) => source), `${CHANGED}:0`].join(','),
-      };
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    return {
+      ...trace,
+      graph: Graph.load(trace.definition),
+      shapes,
+      known: [],
+      settled: true,
+      running: false,
+      outputs: [...trace.given.map(([, source]) => source), `${CHANGED}:0`],
+    };
   }
 
   /** Executes the step and takes its changes back. */
-  private trace(inputs: tf.Tensor[]): Trace {
+  private trace(inputs: readonly HostTensor[]): Trace {
     const { state } = this;
     return tf.tidy(() => {
       const before = state.map((variable) => tf.clone(variable));
-      const fed = [...state, ...inputs];
-      const ids = idsOf(fed);
-      if (new Set(ids).size < ids.length)
-        throw new Error('expected inputs and state of different tensors, got one twice');
+      const fed = inputs.map(tensorOf);
+      const ids = idsOf([...state, ...fed]);
+      if (new Set(ids).size < ids.length) throw new Error('expected state of different tensors, got one twice');
       const current = backend();
       const native = current.binding;
-      const named = [...state.map((_, i) => `state${i}`), ...inputs.map((_, i) => `input${i}`)].map((name, i) => ({
-        id: ids[i]!,
-        name,
-        dtype: DATA_TYPES[fed[i]!.dtype]!,
-      }));
+      const named = [
+        ...state.map(({ dtype }, i) => ({ name: `state${i}`, dtype })),
+        ...inputs.map(({ dtype }, i) => ({ name: `input${i}`, dtype })),
+      ].map(({ name, dtype }, i) => ({ id: ids[i]!, name, dtype: DATA_TYPES[dtype]! }));
       const recorder = new StepRecorder(native, named, state.length);
       try {
         current.binding = recorder.binding();
-        const results = this.step(inputs);
-        const scalars = Object.entries(results).map(([name, scalar]): [string, string] => [
+        const results = this.step(fed);
+        const given = Object.entries(results).map(([name, result]): [string, string] => [
           name,
-          recorder.sourceOf(idOf(scalar)).source,
+          recorder.sourceOf(idOf(result)).source,
         ]);
         const changes = state.flatMap((variable, i): [number, number][] => {
           const id = idOf(variable);
@@ -161,8 +175,8 @@ export class CompiledStep {
         recorder.change(changes);
         const placeholders = inputs.map(({ dtype, shape }, i) => placeholder(`input${i}`, DATA_TYPES[dtype]!, shape));
         return {
-          graph: Buffer.concat(savedModel([stateNodes(state), ...placeholders, ...recorder.nodes])),
-          scalars,
+          definition: Buffer.concat(graphDef([stateNodes(state), ...placeholders, ...recorder.nodes])),
+          given,
           assigned: changes.map(([variable]) => variable),
         };
       } finally {
@@ -173,7 +187,10 @@ export class CompiledStep {
   }
 
   dispose(): void {
-    if (this.graph) backend().binding.deleteSavedModel(this.graph.session);
-    this.graph = undefined;
+    this.compiled?.graph.close();
+    this.compiled = undefined;
   }
 }
+
+const scalarsOf = ({ given }: Trace, values: readonly HostTensor[]): Record<string, number> =>
+  Object.fromEntries(given.map(([name], i) => [name, values[i]!.values[0]!]));

@@ -7,19 +7,12 @@ import {
   type SampleShape,
   type TrainerInputs,
 } from '#libs/contracts';
-import {
-  allRows,
-  gatherLabels,
-  gatherSamples,
-  labelSubset,
-  seenAt,
-  viewsOf,
-  type Random,
-  type SampleSplit,
-} from '#libs/data';
+import { allRows, DrawnViews, gatherLabels, inOrder, labelSubset, seenAt, type SampleSplit } from '#libs/data';
+import { integers } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { judgeClasses, storeClassification, type ClassJudgement } from './classification.js';
+import { CompiledMap } from './compiled-map.js';
 import { accuracy, collect, type Pause } from './evaluation.js';
 import { encode, featureWidth } from './networks/encoder.js';
 import { buildClassifier } from './networks/heads.js';
@@ -75,6 +68,8 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
         `rows ${labelled.sha256}`,
     );
   let judgement: ClassJudgement | undefined;
+  const ofTeacher = new CompiledMap((x) => teacher.logits(x), teacher.models);
+  const ofStudent = new CompiledMap((x) => student(x, false), [encoder, classifier]);
   const stepsPerEpoch = Math.floor(data.train.count / spec.batchSize);
   const session = new Session(
     {
@@ -86,10 +81,10 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random) => batchOf(spec, data.train, labelled?.rows, rows, random, size),
+      ...batchesOf(spec, data.train, labelled?.rows, size),
       objective: objectiveOf(spec, teacher, student),
       evaluate: async (pause) => {
-        const compared = await compare(teacher, student, seenAt(data.evaluation, size), pause);
+        const compared = await compare(ofTeacher, ofStudent, seenAt(data.evaluation, size), pause);
         judgement = compared.judgement;
         return compared.metrics;
       },
@@ -119,33 +114,37 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
     );
     return { metrics, ...(labelled && { labels: { count: labelled.rows.length, sha256: labelled.sha256 } }) };
   } finally {
+    for (const each of [ofTeacher, ofStudent]) each.dispose();
     session.dispose();
     for (const model of teacher.models) model.dispose();
   }
 }
 
 /** Views of samples, and views of as many labelled samples (fewer where there are fewer) with their labels. */
-function batchOf(
+function batchesOf(
   spec: Distill,
   train: SampleSplit,
   labelled: Int32Array | undefined,
-  rows: Int32Array,
-  random: Random,
   size: number | undefined,
-): Batch {
-  const { sample } = train;
-  const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
-  const x = viewsOf(sample, gatherSamples(train, rows), augmentation, random, size);
-  if (!labelled) return [x];
-  const some = Int32Array.from(
-    { length: Math.min(spec.batchSize, labelled.length) },
-    () => labelled[random.integer(0, labelled.length)]!,
-  );
-  return [
-    x,
-    viewsOf(sample, gatherSamples(train, some), augmentation, random, size),
-    tf.tensor1d(gatherLabels(train, some), 'int32'),
-  ];
+): Pick<Recipe<Batch>, 'batch' | 'see'> {
+  const augmentation = spec.augmentation ?? defaultAugmentation('labels', train.sample);
+  const viewsOf = (count: number) => new DrawnViews(train, [[{ augmentation, count: 1, size }]], count);
+  const all = viewsOf(spec.batchSize);
+  if (!labelled)
+    return { batch: (rows, random) => all.draw(rows, random), see: (taken) => [all.make(inOrder(taken))[0]!] };
+  const count = Math.min(spec.batchSize, labelled.length);
+  const ofLabelled = viewsOf(count);
+  return {
+    batch: (rows, random) => {
+      const drawn = all.draw(rows, random);
+      const some = Int32Array.from({ length: count }, () => labelled[random.integer(0, labelled.length)]!);
+      return [...drawn, ...ofLabelled.draw(some, random), integers(gatherLabels(train, some), [count])];
+    },
+    see: (taken) => {
+      const next = inOrder(taken);
+      return [all.make(next)[0]!, ofLabelled.make(next)[0]!, next() as tf.Tensor1D];
+    },
+  };
 }
 
 /** (1 − α) times the cross-entropy to the teacher's predictions, and α = `labelWeight` times that to the labels. */
@@ -168,15 +167,15 @@ const objectiveOf =
 
 /** Part of the evaluation split on which student and teacher agree, and how good both are where it has labels. */
 async function compare(
-  teacher: Classifier,
-  student: Student,
+  teacher: CompiledMap,
+  student: CompiledMap,
   evaluation: SampleSplit,
   pause: Pause,
 ): Promise<{ metrics: Record<string, number>; judgement?: ClassJudgement }> {
   const rows = allRows(evaluation);
   const [ours, theirs] = [
-    await collect(evaluation, rows, (x) => student(x, false), pause),
-    await collect(evaluation, rows, (x) => teacher.logits(x), pause),
+    await collect(evaluation, rows, student, pause),
+    await collect(evaluation, rows, teacher, pause),
   ];
   const [predicted, taught] = tf.tidy(() => [tf.argMax(ours, 1).dataSync(), tf.argMax(theirs, 1).dataSync()] as const);
   const { labels } = evaluation;

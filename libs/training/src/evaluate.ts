@@ -5,6 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { createHash } from 'node:crypto';
 import { judgeClasses, storeClassification } from './classification.js';
+import { CompiledMap } from './compiled-map.js';
 import { accuracy, collect, representation, representationByPatches, weightedKnn } from './evaluation.js';
 import { fitProbe, reportChoice, reportProbe } from './linear-probe.js';
 import { weightsOf } from './networks/weights.js';
@@ -33,6 +34,7 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
     const [train, evaluation] = [seenAt(data.train, start?.size), seenAt(data.evaluation, start?.size)];
     const before = encoder && weightsHash(encoder);
     const represent = representing(spec, encoder);
+    if (represent instanceof CompiledMap) own(represent);
     const rows = balancedRows(data.train, spec.knn.bankSize);
     const queries = own(await collect(evaluation, allRows(evaluation), represent, pause));
     const bank = own(await collect(train, rows, represent, pause));
@@ -78,9 +80,13 @@ export async function evaluate(spec: Evaluate, inputs: TrainerInputs, context: T
 }
 
 /** What a sample's features are: the encoder's, of the whole or of patches, or the sample itself. */
-function representing({ patches, seed }: Evaluate, encoder: LayersModel | undefined): (x: tf.Tensor4D) => tf.Tensor2D {
+function representing(
+  { patches, seed }: Evaluate,
+  encoder: LayersModel | undefined,
+): ((x: tf.Tensor4D) => tf.Tensor2D) | CompiledMap {
   if (!encoder) return (x) => tf.reshape(x, [x.shape[0], -1]);
-  return patches ? representationByPatches(encoder, patches, seed) : representation(encoder);
+  if (patches) return representationByPatches(encoder, patches, seed);
+  return new CompiledMap(representation(encoder), [encoder]);
 }
 
 /** Digest of all weights, running averages too, in their order. */

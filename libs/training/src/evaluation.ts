@@ -12,6 +12,7 @@ import {
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
+import { CompiledMap } from './compiled-map.js';
 import { encode } from './networks/encoder.js';
 import { nearestAmong } from './manifold/exact-search.js';
 import type { Points } from './manifold/points.js';
@@ -30,6 +31,9 @@ export const turn = (): Promise<void> =>
 /** Awaited between two batches of an evaluation, which may take minutes. What it throws ends the evaluation. */
 export type Pause = () => Promise<void>;
 
+/** From an encoder's inputs [N, H, W, C] to vectors [N, D]. */
+type InputMap = (inputs: tf.Tensor4D) => tf.Tensor2D;
+
 /**
  * What `map` gives for the encoder's inputs of these rows, batch by batch, in one tensor [rows, D] that the caller
  * owns.
@@ -37,7 +41,7 @@ export type Pause = () => Promise<void>;
 export async function collect(
   split: SampleSplit,
   rows: Int32Array,
-  map: (inputs: tf.Tensor4D) => tf.Tensor2D,
+  map: InputMap | CompiledMap,
   pause: Pause = turn,
   domain?: Autoencode['domain'],
 ): Promise<tf.Tensor2D> {
@@ -46,11 +50,14 @@ export async function collect(
     sides.reduce((product, side) => product * side, 1),
   ) as [number, number];
   const batch = Math.max(1, Math.min(EVALUATION_BATCH, Math.floor(EVALUATION_NUMBERS / Math.max(seen, stored))));
+  if (map instanceof CompiledMap && map.pays(split, rows.length, batch, domain))
+    return map.over(split, rows, batch, pause, domain);
+  const mapped = map instanceof CompiledMap ? map.map : map;
   try {
     for (let start = 0; start < rows.length; start += batch) {
       await pause();
       parts.push(
-        tf.tidy(() => map(inputOf(split.sample, gatherSamples(split, rows.subarray(start, start + batch)), domain))),
+        tf.tidy(() => mapped(inputOf(split.sample, gatherSamples(split, rows.subarray(start, start + batch)), domain))),
       );
     }
     return tf.concat2d(parts, 0);
@@ -151,7 +158,7 @@ function rowLength(values: ArrayLike<number>, start: number, width: number): num
  */
 export async function neighbourAccuracy(
   { manifest, train, evaluation }: { manifest: DatasetManifest; train: SampleSplit; evaluation: SampleSplit },
-  map: (inputs: tf.Tensor4D) => tf.Tensor2D,
+  map: InputMap | CompiledMap,
   knn: Knn,
   pause: Pause,
   domain?: Autoencode['domain'],
@@ -205,14 +212,19 @@ export function rankMe(features: tf.Tensor2D): number {
   // The product of features with themselves squares small singular values away, but for 64-bit numbers.
   const [count, width] = features.shape;
   const values = features.dataSync();
-  const gram = Matrix.zeros(width, width);
-  for (let row = 0; row < count; row++) {
+  const sums = new Float64Array(width * width);
+  for (let first = 0; first < count * width; first += width) {
     for (let i = 0; i < width; i++) {
-      const x = values[row * width + i]!;
-      if (x !== 0) for (let j = 0; j <= i; j++) gram.set(i, j, gram.get(i, j) + x * values[row * width + j]!);
+      const x = values[first + i]!;
+      if (x !== 0) for (let j = 0, at = i * width; j <= i; j++, at++) sums[at]! += x * values[first + j]!;
     }
   }
-  for (let i = 0; i < width; i++) for (let j = 0; j < i; j++) gram.set(j, i, gram.get(i, j));
+  const gram = Matrix.zeros(width, width);
+  for (let i = 0; i < width; i++)
+    for (let j = 0; j <= i; j++) {
+      gram.set(i, j, sums[i * width + j]!);
+      gram.set(j, i, sums[i * width + j]!);
+    }
   const singular = new EigenvalueDecomposition(gram, { assumeSymmetric: true }).realEigenvalues.map((value) =>
     Math.sqrt(Math.max(0, value)),
   );

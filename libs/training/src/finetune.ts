@@ -10,19 +10,20 @@ import {
 } from '#libs/contracts';
 import {
   allRows,
-  augmentWithMask,
+  DrawnMasks,
+  DrawnViews,
   gatherLabels,
-  gatherMasks,
-  gatherSamples,
+  inOrder,
   labelSubset,
   Random,
   seenAt,
-  viewsOf,
   type LabelSubset,
 } from '#libs/data';
-import * as tf from '@tensorflow/tfjs-core';
+import { integers } from '#libs/tensorflow';
+import type * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { judgeClasses, storeClassification, type ClassJudgement } from './classification.js';
+import { CompiledMap } from './compiled-map.js';
 import { collect } from './evaluation.js';
 import { freezeThrough, layerFactor } from './layer-rates.js';
 import { encode, featureWidth } from './networks/encoder.js';
@@ -85,6 +86,7 @@ async function classify(
     classes.length,
   );
   const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
+  const drawn = new DrawnViews(data.train, [[{ augmentation, count: 1, size }]], spec.batchSize);
   const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor2D => {
     const byBatch = training && normalisesByBatch(spec);
     const { features } = encode(encoder, x, byBatch);
@@ -93,9 +95,11 @@ async function classify(
   const ofHead = trunk.length > 1 ? ` and the first ${spec.fromHeadLayer} of the projection head` : '';
   context.log('info', `all layers of the encoder${ofHead} ${treatment(spec)}, with a linear classifier on top`);
   let judgement!: ClassJudgement;
+  const judged = new CompiledMap((x) => logitsOf(x, false), [...trunk, classifier]);
   return tune(spec, subset, inputs, context, {
     trunk,
     head: classifier,
+    judged,
     quality: 'eval/accuracy',
     state: {
       kind: 'finetune',
@@ -106,17 +110,18 @@ async function classify(
       encoder: architecture,
       ...(middle && { projection: middle.projection, headLayers: spec.fromHeadLayer }),
     },
-    batch: (rows, random): [tf.Tensor4D, tf.Tensor1D] => [
-      viewsOf(sample, gatherSamples(data.train, rows), augmentation, random, size),
-      tf.tensor1d(gatherLabels(data.train, rows), 'int32'),
-    ],
+    batch: (rows, random) => [...drawn.draw(rows, random), integers(gatherLabels(data.train, rows), [rows.length])],
+    see: (taken): [tf.Tensor4D, tf.Tensor1D] => {
+      const next = inOrder(taken);
+      return [drawn.make(next)[0]!, next() as tf.Tensor1D];
+    },
     objective: ([views, labels]) => {
       const logits = logitsOf(views, true);
       return { loss: crossEntropy(logits, labels), accuracy: accuracyOf(logits, labels) };
     },
     evaluate: async (pause) => {
       const labels = gatherLabels(evaluation, allRows(evaluation));
-      const logits = await collect(evaluation, allRows(evaluation), (x) => logitsOf(x, false), pause);
+      const logits = await collect(evaluation, allRows(evaluation), judged, pause);
       judgement = judgeClasses(logits, labels);
       logits.dispose();
       const { loss, accuracy, top5 } = judgement;
@@ -152,6 +157,7 @@ async function segment(
   // The logits' layer too: from zero, a decoder of as many steps told classes apart far later.
   initialise([segmenter], Random.seeded(spec.seed, 'segmenter'));
   const augmentation = spec.augmentation ?? defaultAugmentation('labels', sample);
+  const drawn = new DrawnMasks(data.train, augmentation, spec.batchSize);
   const logitsOf = (x: tf.Tensor4D, training: boolean): tf.Tensor4D =>
     forward(segmenter, forward<tf.Tensor[]>(pyramid, x, training && normalisesByBatch(spec)), training);
   context.log('info', `all layers of the encoder ${treatment(spec)}, with a decoder of pixels on top`);
@@ -161,13 +167,9 @@ async function segment(
     head: segmenter,
     quality: 'eval/miou',
     state: { kind: 'finetune', task: 'segmentation', sample, classes, encoder: architecture },
-    batch: (rows, random): [tf.Tensor4D, tf.Tensor3D] => {
-      const { views, masks } = augmentWithMask(
-        gatherSamples(data.train, rows) as tf.Tensor4D,
-        gatherMasks(data.train, rows),
-        augmentation,
-        random,
-      );
+    batch: (rows, random) => drawn.draw(rows, random),
+    see: (taken): [tf.Tensor4D, tf.Tensor3D] => {
+      const { views, masks } = drawn.make(inOrder(taken));
       return [views, masks];
     },
     objective: ([views, masks]) => ({ loss: pixelCrossEntropy(logitsOf(views, true), masks) }),
@@ -220,10 +222,12 @@ function treatmentOf({ backbone }: Finetune): string {
  * What a task trains, the trunk from the parent where there is one, and how its model file describes it. `report`:
  * once, after the last evaluation.
  */
-type Task<Batch extends tf.Tensor[]> = Pick<Recipe<Batch>, 'batch' | 'objective' | 'evaluate' | 'quality'> & {
+type Task<Batch extends tf.Tensor[]> = Pick<Recipe<Batch>, 'batch' | 'see' | 'objective' | 'evaluate' | 'quality'> & {
   trunk: LayersModel[];
   head: LayersModel;
   state: Omit<ModelState, 'range'>;
+  /** What evaluations map samples by. */
+  judged?: CompiledMap;
   report?(): Promise<void>;
 };
 
@@ -235,7 +239,7 @@ async function tune<Batch extends tf.Tensor[]>(
   { rows }: LabelSubset,
   inputs: TrainerInputs,
   context: TrainContext,
-  { trunk, head, state, report, ...task }: Task<Batch>,
+  { trunk, head, state, judged, report, ...task }: Task<Batch>,
 ): Promise<RunResult['metrics']> {
   const { backbone } = spec;
   const session = new Session(
@@ -262,6 +266,7 @@ async function tune<Batch extends tf.Tensor[]>(
     await storeModel(state, [...trunk, head], context);
     return metrics;
   } finally {
+    judged?.dispose();
     session.dispose();
   }
 }

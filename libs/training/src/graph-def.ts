@@ -1,21 +1,17 @@
-/** A graph in TensorFlow's own format, a SavedModel: nodes, their attributes, and the variables of a step's state. */
-import type { Attribute, Binding } from '#libs/tensorflow';
+/** A graph in TensorFlow's own format, a GraphDef: nodes, their attributes, and the variables of a step's state. */
+import { DATA_TYPES, type Attribute, type Binding } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import { bytes, float, message, packed, text, whole, type Pieces } from './export/protobuf.js';
 
-/** Numbers of the types of tensors, as types.proto has them. */
-export const DATA_TYPES: Readonly<Record<string, number>> = { float32: 1, int32: 3, bool: 10 };
+/** Number of the type of a variable's handle, as types.proto has it. */
 export const RESOURCE = 20;
 /** Which TensorFlow a graph is for, as TF_GRAPH_DEF_VERSION in its version.h; newer ones read it too. */
 const GRAPH_VERSION = 1882;
-export const TAG = 'train';
 /**
  * Names of two outputs of a graph: TAKEN is there when its variables have been given the state's values, CHANGED when a
  * step has written all variables that it changes.
  */
 export const [TAKEN, CHANGED] = ['taken', 'changed'] as const;
-/** Name of an input that nothing reads: TensorFlow's binding runs no graph without one. */
-export const UNUSED = 'unused';
 
 /** NodeDef: name 1, op 2, input 3, attr 5 (a map: key 1, value 2). */
 export const node = (
@@ -101,18 +97,8 @@ export function stateNodes(state: readonly tf.Variable[]): Pieces {
       TAKEN,
       state.map((_, i) => `^take${i}`),
     ),
-    ...placeholder(UNUSED, DATA_TYPES['float32']!, []),
   ];
 }
 
-/**
- * SavedModel: saved_model_schema_version 1, meta_graphs 2; MetaGraphDef: meta_info_def 1 → tags 4, graph_def 2;
- * GraphDef: node 1, versions 4 → producer 1.
- */
-export const savedModel = (nodes: readonly Pieces[]): Pieces => [
-  ...whole(1, 1),
-  ...message(2, [
-    ...message(1, text(4, TAG)),
-    ...message(2, [...nodes.flat(), ...message(4, whole(1, GRAPH_VERSION))]),
-  ]),
-];
+/** GraphDef: node 1, versions 4 → producer 1. */
+export const graphDef = (nodes: readonly Pieces[]): Pieces => [...nodes.flat(), ...message(4, whole(1, GRAPH_VERSION))];

@@ -8,7 +8,18 @@ import {
   type RunResult,
   type TrainerInputs,
 } from '#libs/contracts';
-import { allRows, balancedRows, gatherSamples, inputOf, inputShape, Random } from '#libs/data';
+import {
+  allRows,
+  balancedRows,
+  gatherSamples,
+  gatherStored,
+  inOrder,
+  inputOf,
+  inputShape,
+  Random,
+  samplesOf,
+} from '#libs/data';
+import { integers, tensorOf, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
@@ -68,9 +79,10 @@ export async function autoencodeMasked(
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random): [tf.Tensor4D, tf.Tensor2D, tf.Tensor2D] => {
-        const { order, inverse } = drawOrders(rows.length, squares, random);
-        return [inputOf(sample, gatherSamples(data.train, rows)), order, inverse];
+      batch: (rows, random) => [...gatherStored(data.train, rows), ...ordersOf(rows.length, squares, random)],
+      see: (taken): [tf.Tensor4D, tf.Tensor2D, tf.Tensor2D] => {
+        const next = inOrder(taken);
+        return [inputOf(sample, samplesOf(data.train, next)), next() as tf.Tensor2D, next() as tf.Tensor2D];
       },
       objective: ([x, order, inverse]) => ({ loss: lossOf(learner, x, { order, inverse }, true) }),
       evaluate: (pause) => judge(learner, data, pause),
@@ -97,8 +109,8 @@ export async function autoencodeMasked(
   }
 }
 
-/** For each sample an order of its squares, of which the first are seen, and the way back. */
-export function drawOrders(count: number, squares: number, random: Random): Orders {
+/** For each sample an order of its squares, of which the first are seen, and the way back. int32 [count, squares] */
+function ordersOf(count: number, squares: number, random: Random): [order: HostTensor, inverse: HostTensor] {
   const [order, inverse] = [new Int32Array(count * squares), new Int32Array(count * squares)];
   for (let begin = 0; begin < order.length; begin += squares) {
     const own = random.permutation(squares);
@@ -107,8 +119,13 @@ export function drawOrders(count: number, squares: number, random: Random): Orde
       inverse[begin + square] = i;
     });
   }
-  const asTensor = (values: Int32Array) => tf.tensor2d(values, [count, squares], 'int32');
-  return { order: asTensor(order), inverse: asTensor(inverse) };
+  return [integers(order, [count, squares]), integers(inverse, [count, squares])];
+}
+
+/** The same as tensors, which the caller owns. */
+export function drawOrders(count: number, squares: number, random: Random): Orders {
+  const [order, inverse] = ordersOf(count, squares, random).map(tensorOf) as [tf.Tensor2D, tf.Tensor2D];
+  return { order, inverse };
 }
 
 /** 1 for each square that is left out [N, L, 1]. */

@@ -12,19 +12,22 @@ import {
 import {
   allRows,
   balancedRows,
+  DrawnViews,
   gatherLabels,
   gatherSamples,
   inputOf,
+  inOrder,
   inputShape,
   Random,
   seenAt,
   viewsOf,
-  viewsOfEach,
   type SampleSplit,
 } from '#libs/data';
+import { integers } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import path from 'node:path';
+import { CompiledMap } from './compiled-map.js';
 import {
   accuracy,
   alignment,
@@ -68,7 +71,9 @@ export async function pretrain(given: Pretrain, inputs: TrainerInputs, context: 
   const sizes = groupedBySize(views);
   const shapes = sizes.map(([view]) => inputShape(sampleAt(sample, view!.size)));
   const method = methodOf({ spec, sample: seen, shapes, encoder, head, totalSteps });
+  const drawn = new DrawnViews(data.train, sizes, spec.batchSize);
   const tellProbe = probeTold(spec, context);
+  const represent = new CompiledMap(representation(encoder), [encoder]);
   const session = new Session(
     {
       models: [encoder, head, ...method.models],
@@ -83,17 +88,21 @@ export async function pretrain(given: Pretrain, inputs: TrainerInputs, context: 
       optimizer: spec.optimizer,
       schedule: spec.schedule,
       seed: spec.seed,
-      batch: (rows, random): tf.Tensor[] => {
-        const samples = gatherSamples(data.train, rows);
-        const ofEachSize = sizes.map((alike) => viewsOfEach(sample, samples, alike, random));
-        return method.readsLabels ? [...ofEachSize, tf.tensor1d(gatherLabels(data.train, rows), 'int32')] : ofEachSize;
+      batch: (rows, random) => [
+        ...drawn.draw(rows, random),
+        ...(method.readsLabels ? [integers(gatherLabels(data.train, rows), [rows.length])] : []),
+      ],
+      see: (taken): tf.Tensor[] => {
+        const next = inOrder(taken);
+        const views = drawn.make(next);
+        return method.readsLabels ? [...views, next()] : views;
       },
       objective: (batch, rates) => {
         const [first, ...others] = batch.slice(0, sizes.length) as [tf.Tensor4D, ...tf.Tensor4D[]];
         return method.objective(first, batch[sizes.length] as tf.Tensor1D | undefined, others, rates);
       },
       evaluate: async (pause) => {
-        const metrics = await judge(spec, views, encoder, data, tellProbe, pause);
+        const metrics = await judge(spec, views, encoder, represent, data, tellProbe, pause);
         requireSpread(spec, metrics['eval/feature_spread'], session.stepsDone);
         return metrics;
       },
@@ -121,6 +130,7 @@ export async function pretrain(given: Pretrain, inputs: TrainerInputs, context: 
     );
     return { metrics };
   } finally {
+    represent.dispose();
     session.dispose();
   }
 }
@@ -189,6 +199,7 @@ async function judge(
   spec: Pretrain,
   views: readonly View[],
   encoder: LayersModel,
+  whole: CompiledMap,
   data: Data,
   tellProbe: (probe: LinearProbe) => void,
   pause: Pause,
@@ -198,7 +209,7 @@ async function judge(
     SampleSplit,
     SampleSplit,
   ];
-  const represent = spec.patches ? representationByPatches(encoder, spec.patches, spec.seed) : representation(encoder);
+  const represent = spec.patches ? representationByPatches(encoder, spec.patches, spec.seed) : whole;
   const rows = balancedRows(train, spec.knn.bankSize);
   const owned: { dispose(): void }[] = [];
   const own = <T extends { dispose(): void }>(thing: T): T => {

@@ -1,6 +1,7 @@
 /** What a kind of run tells the loop that all share: its networks, its batches, its objective and its evaluation. */
 import type { Checkpoints, Ema, Optimizer, Schedule } from '#libs/contracts';
 import type { Random } from '#libs/data';
+import type { HostTensor } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import type { Pause } from './evaluation.js';
@@ -35,8 +36,13 @@ export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   optimizer: Optimizer;
   schedule: Schedule;
   seed: number;
-  /** What a step sees, of the same shapes each time: views, labels, noise. Runs inside a tidy. */
-  batch(rows: Int32Array, views: Random): Batch;
+  /**
+   * What a step takes, of the same shapes each time: samples, what is drawn for their views, labels, noise. Called
+   * while the step before is computed; draws from `views` alone.
+   */
+  batch(rows: Int32Array, views: Random): HostTensor[];
+  /** What a step sees, made of what it takes: tensor operations only, inside a tidy. Without it both are the same. */
+  see?(taken: tf.Tensor[]): Batch;
   /** Other numbers that differ from step to step. Steps are counted from 0. */
   rates?(step: number): number[];
   /** Tensor operations only (`CompiledStep`), inside a tidy. `rates`: as scalars. */

@@ -1,6 +1,7 @@
 /** The loop that all training runs share: steps, curves, evaluation, checkpoints, and stopping in between. */
 import type { ArtifactKind, LogLevel, MetricPoint, RunResult, StatusReason, StopReason } from '#libs/contracts';
 import { BatchCursor, Random, type BatchCursorState, type RandomState } from '#libs/data';
+import { floats, integers, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import path from 'node:path';
 import { CompiledStep } from './compiled-step.js';
@@ -68,6 +69,13 @@ interface SessionState {
   stored?: number;
 }
 
+/** What a step takes of samples and randomness, drawn ahead of it, and where both stood before. */
+interface Drawn {
+  inputs: HostTensor[];
+  cursor: () => BatchCursorState;
+  views: RandomState;
+}
+
 /** Shows that the run lives, and lets messages in. @throws Stopped when the run is to stop; nothing is stored here. */
 export async function breathe({ signal, progress }: TrainContext, step: number, totalSteps: number): Promise<void> {
   progress(step, totalSteps);
@@ -126,6 +134,8 @@ export class Session<Batch extends tf.Tensor[]> {
   private readonly compiled: CompiledStep;
   private readonly cursor: BatchCursor;
   private views: Random;
+  /** For the next step, while the one before runs. */
+  private ahead: Drawn | undefined;
   /** Whether layers draw while they learn: then each step gets a seed. */
   private readonly isSeeded: boolean;
   private step = 0;
@@ -155,7 +165,7 @@ export class Session<Batch extends tf.Tensor[]> {
     const state = [...this.variables(), ...weightsOf(...(recipe.frozen ?? []))].map(({ variable }) => variable);
     const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0, 0).length, recipe.rates?.(0).length ?? 0];
     this.isSeeded = drawsInSteps(recipe.models);
-    this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state, context.workDir);
+    this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state);
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
     this.views = Random.seeded(recipe.seed, 'views');
     this.evaluationDue = recipe.evaluateAtStart;
@@ -189,7 +199,7 @@ export class Session<Batch extends tf.Tensor[]> {
           this.awaitCheckpoint();
           this.startTiming();
         }
-        this.advance();
+        await this.advance();
         this.evaluationDue = this.step % evaluateEvery === 0 || this.step === totalSteps;
       }
     } catch (error) {
@@ -243,10 +253,10 @@ export class Session<Batch extends tf.Tensor[]> {
   }
 
   /** Trains one step, and reports its metrics where a point of the curve is due. */
-  private advance(): void {
+  private async advance(): Promise<void> {
     const { totalSteps, batchSize } = this.recipe;
     const learningRate = this.learningRateOf(this.step);
-    const values = this.trainStep(learningRate);
+    const values = await this.trainStep(learningRate);
     this.step++;
     this.timed.steps++;
     requireFinite(values, this.step, this.hasUpdated);
@@ -266,16 +276,28 @@ export class Session<Batch extends tf.Tensor[]> {
     this.context.metrics(Object.entries(values).map(([key, value]) => ({ key, step: this.step, value })));
   }
 
-  /** One step. Leaves no tensor behind. */
-  private trainStep(learningRate: number): Record<string, number> {
-    const rows = this.cursor.next();
-    return tf.tidy(() => {
-      const rates = [...this.optimizer.rates(learningRate, this.step), ...(this.recipe.rates?.(this.step) ?? [])];
-      const batch = this.recipe.batch(rows, this.views);
-      const draw = (): number => this.views.integer(0, 2 ** 31 - 1);
-      const seed = this.isSeeded ? [tf.tensor1d([draw(), draw()], 'int32')] : [];
-      return this.compiled.run([...rates.map((rate) => tf.scalar(rate)), ...seed, ...batch]);
-    });
+  /** One step. While it is computed, what the next one takes is drawn. Leaves no tensor behind. */
+  private async trainStep(learningRate: number): Promise<Record<string, number>> {
+    const { optimizer, recipe, step } = this;
+    const rates = [...optimizer.rates(learningRate, step), ...(recipe.rates?.(step) ?? [])];
+    const { inputs } = this.ahead ?? this.draw();
+    this.ahead = undefined;
+    const running = this.compiled.start([...rates.map((rate) => floats(Float32Array.of(rate), [])), ...inputs]);
+    try {
+      if (step + 1 < recipe.totalSteps) this.ahead = this.draw();
+    } catch (error) {
+      await running.catch(() => undefined);
+      throw error;
+    }
+    return running;
+  }
+
+  private draw(): Drawn {
+    const [cursor, views] = [this.cursor.snapshot(), this.views.state()];
+    const batch = this.recipe.batch(this.cursor.next(), this.views);
+    const draw = (): number => this.views.integer(0, 2 ** 31 - 1);
+    const seed = this.isSeeded ? [integers(Int32Array.of(draw(), draw()), [2])] : [];
+    return { inputs: [...seed, ...batch], cursor, views };
   }
 
   /** Forward, back, update: what is compiled. */
@@ -285,7 +307,7 @@ export class Session<Batch extends tf.Tensor[]> {
     const rates = inputs.slice(ofOptimizer, ofOptimizer + ofRecipe) as tf.Scalar[];
     const ofStep = inputs.slice(ofOptimizer + ofRecipe);
     const seed = this.isSeeded ? (ofStep.shift() as tf.Tensor1D) : undefined;
-    const batch = ofStep as Batch;
+    const batch = recipe.see ? recipe.see(ofStep) : (ofStep as Batch);
     let kept: [string, tf.Scalar][] = [];
     const variables = this.trainable.map(({ variable }) => variable);
     const { value: loss, grads } = tf.variableGrads(() => {
@@ -315,8 +337,8 @@ export class Session<Batch extends tf.Tensor[]> {
     if (name === 'checkpoint') this.stored = this.step;
     const state: SessionState = {
       step: this.step,
-      cursor: this.cursor.state(),
-      views: this.views.state(),
+      cursor: (this.ahead?.cursor ?? this.cursor.snapshot())(),
+      views: this.ahead?.views ?? this.views.state(),
       evaluationDue: this.evaluationDue,
       last: this.last,
       stored: this.stored,
@@ -337,6 +359,7 @@ export class Session<Batch extends tf.Tensor[]> {
     try {
       const { state, tensors } = await readTensors<SessionState>(file);
       assignTensors(tensors, this.variables());
+      this.ahead = undefined;
       this.cursor.restore(state.cursor);
       this.views = Random.fromState(state.views);
       this.step = state.step;

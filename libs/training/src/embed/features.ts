@@ -4,6 +4,7 @@ import { seenAt, type SampleSplit } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { storedAutoencoder } from '../autoencoder.js';
+import { CompiledMap } from '../compiled-map.js';
 import { collect, representation, type Pause } from '../evaluation.js';
 import type { Neighbours } from '../manifold/neighbours.js';
 import type { Points } from '../manifold/points.js';
@@ -32,7 +33,7 @@ export function votes({ k, places }: Neighbours, labels: Int32Array, classCount:
 
 /** How samples become points. `models` are the caller's to dispose of. */
 interface Representation {
-  models: { dispose(): void }[];
+  models: LayersModel[];
   /** x: the encoder's inputs → [N, width], and beside it the logits [N, classes]. */
   represent(x: tf.Tensor4D): tf.Tensor2D;
   /** How sounds are given to an autoencoder. */
@@ -57,8 +58,9 @@ export async function featuresOf(
     parent.state.kind === 'autoencode' && parent.state.variant !== 'masked'
       ? codesOf(parent, split)
       : await outputsOf(spec, inputs, parent, split);
+  const map = new CompiledMap(represent, models);
   try {
-    const collected = await collect(seenAt(split, parent.state.size), rows, represent, pause, domain);
+    const collected = await collect(seenAt(split, parent.state.size), rows, map, pause, domain);
     const width = collected.shape[1] - classes;
     const [values, classified] = tf.tidy(
       () =>
@@ -79,6 +81,7 @@ export async function featuresOf(
       );
     return { points: { values, width }, classified };
   } finally {
+    map.dispose();
     for (const model of models) model.dispose();
   }
 }

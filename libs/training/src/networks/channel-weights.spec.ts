@@ -3,9 +3,6 @@ import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { excite, mixture } from './channel-weights.js';
 import { CompiledStep } from '../compiled-step.js';
@@ -150,11 +147,9 @@ test('a compiled step takes the gradients of all of it that its operations give 
       variable.assign(tf.tensor(before[i]!, variable.shape));
     });
   });
-  const folder = mkdtempSync(path.join(tmpdir(), 'channel-weights-'));
   const graph = new CompiledStep(
     (inputs) => Object.fromEntries(gradients(inputs).map((square, i) => [String(i), square])),
     weights.map(({ variable }) => variable),
-    folder,
   );
   const found = tf.tidy(() => graph.run([x, target]));
   expected.forEach((square, i) => {
@@ -162,7 +157,6 @@ test('a compiled step takes the gradients of all of it that its operations give 
     expect(Math.abs(found[i]! / square - 1), variables[i]!.name).toBeLessThan(1e-3);
   });
   graph.dispose();
-  rmSync(folder, { recursive: true });
 });
 
 test('selective kernels are for bottlenecks', () => {
