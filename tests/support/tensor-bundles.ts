@@ -1,10 +1,6 @@
 /** Checkpoints as TensorFlow itself writes them: by a graph of its operation SaveV2. */
-import { backend } from '#libs/tensorflow';
-import * as tf from '@tensorflow/tfjs-core';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { constantNode, mark, node, placeholder, savedModel, TAG, UNUSED } from '../../libs/training/src/graph-def.js';
+import { Graph } from '#libs/tensorflow';
+import { constantNode, graphDef, mark, node } from '../../libs/training/src/graph-def.js';
 import { message, packed, text, whole, type Pieces } from '../../libs/training/src/export/protobuf.js';
 
 const [FLOAT, STRING] = [1, 7];
@@ -27,8 +23,7 @@ export async function writeBundle(
 ): Promise<void> {
   const sorted = tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const names = sorted.map(({ name }) => name);
-  const folder = await mkdtemp(path.join(tmpdir(), 'loom-bundle-'));
-  const graph = savedModel([
+  const nodes = [
     texts('prefix', [prefix], false),
     texts('names', names, true),
     texts(
@@ -47,20 +42,11 @@ export async function writeBundle(
       ),
     }),
     mark('saved', ['^save']),
-    placeholder(UNUSED, FLOAT, []),
-  ]);
+  ];
+  const graph = Graph.load(Buffer.concat(graphDef(nodes)));
   try {
-    await writeFile(path.join(folder, 'saved_model.pb'), Buffer.concat(graph));
-    const { binding } = backend();
-    const session = binding.loadSavedModel(folder, TAG);
-    tf.tidy(() => {
-      const fed = backend().getInputTensorIds([tf.scalar(0)]);
-      binding
-        .runSavedModel(session, fed, `${UNUSED}:0`, 'saved:0')
-        .forEach((handle) => backend().createOutputTensor(handle));
-    });
-    binding.deleteSavedModel(session);
+    await graph.run({}, ['saved:0']);
   } finally {
-    await rm(folder, { recursive: true });
+    graph.close();
   }
 }

@@ -204,7 +204,13 @@ async function sweepContent(source: ReportSource, { sweep: id, figure }: Of<'swe
     content.absent.push(`Sweep ${sweep.name} has nothing for “${SWEEP_FIGURES[figure]}”${content.live ? ' yet' : ''}.`);
   else {
     const { parameters } = sweep.spec;
-    content.sweep = { id, name: sweep.name, metric: metricOf(sweep.spec).name, parameters, table: tableFor(figure, table) };
+    content.sweep = {
+      id,
+      name: sweep.name,
+      metric: metricOf(sweep.spec).name,
+      parameters,
+      table: tableFor(figure, table),
+    };
   }
   return content;
 }

@@ -75,7 +75,7 @@ function assign(target: Record<string, unknown>, keys: string[], value: unknown)
   assign(next, rest, value);
 }
 
-/** A search by what no run reports would be a blind one that succeeds. What draws by nothing may be ranked by nothing. */
+/** A search by what no run reports would be a blind one that succeeds. What is laid out may be ranked by nothing. */
 function metricFaults(sweep: SweepSpec): Fault[] {
   const metric = metricOf(sweep);
   const { name } = metric;

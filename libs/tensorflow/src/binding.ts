@@ -23,9 +23,6 @@ export interface Binding extends Record<AttributeType | DataType, number> {
   executeOp(name: string, attributes: Attribute[], inputs: number[], outputs: number): Handle[];
   createTensor(shape: number[], dtype: number, values: tf.TypedArray): number;
   tensorDataSync(id: number): tf.TypedArray;
-  loadSavedModel(folder: string, tags: string): number;
-  deleteSavedModel(id: number): void;
-  runSavedModel(id: number, inputs: number[], inputNames: string, outputNames: string): Handle[];
 }
 
 interface NativeBackend {

@@ -22,7 +22,7 @@ function clusters(count: number, width: number): Points {
   return { values, width };
 }
 
-test('of many points most neighbours are found, those that are found are as far as said, and what part is true', async () => {
+test('of many points most neighbours are found, as far as said, and what part of all is said', async () => {
   const [count, points] = [6000, clusters(6000, 6)];
   const tensors = tf.memory().numTensors;
   const found = await nearestByCells(points, K, Random.seeded(1), now, 1500);
