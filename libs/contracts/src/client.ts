@@ -3,6 +3,7 @@ import type { AddArtifact, Artifact, CollectResult, Dataset } from './artifacts-
 import type { DataFolder } from './data-root-api.js';
 import type { DamagedRow, ListPage } from './http.js';
 import type { Model } from './model.js';
+import { itemsOf, type PageOf } from './pages.js';
 import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
 import type { Reference } from './references-api.js';
@@ -36,13 +37,6 @@ import type { SubmitSweep, Sweep, SweepDetail, DeletedSweep } from './sweeps-api
 import type { SweepChanges } from './sweep.js';
 import { UnreachableError } from './transport.js';
 import type { Worker } from './workers-api.js';
-
-export interface PageOf<Item> {
-  items: Item[];
-  nextCursor: string | null;
-  /** What belongs here and can't be told because its row is damaged. */
-  damaged?: DamagedRow[] | undefined;
-}
 
 const COLLECT_TIMEOUT_MS = 300_000;
 const EXPORT_TIMEOUT_MS = 600_000;
@@ -87,7 +81,7 @@ export class LoomClient extends Streams {
   }
   /** All runs that match, fetched page by page as they are read. */
   eachRun(query: Partial<ListRuns> = {}): AsyncGenerator<Run> {
-    return each((cursor) => this.runs({ limit: 200, ...query, ...cursor }));
+    return itemsOf((cursor) => this.runs({ limit: 200, ...query, ...cursor }));
   }
   async runCounts(filter: Partial<RunFilter> = {}): Promise<RunCounts['counts']> {
     return (await this.json<RunCounts>('/v1/runs/counts', { query: filter })).counts;
@@ -124,7 +118,7 @@ export class LoomClient extends Streams {
     return this.listed(`/v1/runs/${encodeURIComponent(id)}/artifacts`, query);
   }
   eachArtifact(id: string): AsyncGenerator<Artifact> {
-    return each((cursor) => this.artifacts(id, { limit: 200, ...cursor }));
+    return itemsOf((cursor) => this.artifacts(id, { limit: 200, ...cursor }));
   }
   /**
    * Adds a file to a run; the same again does no harm. `sha256` (in hex): bytes that are others are refused. In Node
@@ -211,13 +205,13 @@ export class LoomClient extends Streams {
   }
   /** All sweeps that match, fetched page by page as they are read. */
   eachSweep(query: Partial<ListSweeps> = {}): AsyncGenerator<Sweep> {
-    return each((cursor) => this.sweeps({ limit: 100, ...query, ...cursor }));
+    return itemsOf((cursor) => this.sweeps({ limit: 100, ...query, ...cursor }));
   }
   trials(id: string, query: Partial<ListTrials> = {}): Promise<PageOf<ListedTrial>> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}/trials`, { query });
   }
   eachTrial(id: string, query: Partial<ListTrials> = {}): AsyncGenerator<ListedTrial> {
-    return each((cursor) => this.trials(id, { limit: 200, ...query, ...cursor }));
+    return itemsOf((cursor) => this.trials(id, { limit: 200, ...query, ...cursor }));
   }
   sweep(id: string): Promise<SweepDetail> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}`);
@@ -308,7 +302,7 @@ export class LoomClient extends Streams {
     return this.listed('/v1/reports', query);
   }
   eachReport(): AsyncGenerator<ListedReport> {
-    return each((cursor) => this.reports({ limit: 200, ...cursor }));
+    return itemsOf((cursor) => this.reports({ limit: 200, ...cursor }));
   }
   report(id: string): Promise<Report> {
     return this.json(`/v1/reports/${encodeURIComponent(id)}`);
@@ -392,14 +386,6 @@ export class LoomClient extends Streams {
     } catch {
       return false;
     }
-  }
-}
-
-async function* each<Item>(fetchPage: (cursor: { cursor?: string }) => Promise<PageOf<Item>>): AsyncGenerator<Item> {
-  for (let cursor: string | null | undefined; cursor !== null;) {
-    const page = await fetchPage(cursor === undefined ? {} : { cursor });
-    yield* page.items;
-    cursor = page.nextCursor;
   }
 }
 
