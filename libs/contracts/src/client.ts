@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { AddArtifact, Artifact, CollectResult, Dataset } from './artifacts-api.js';
 import type { DataFolder } from './data-root-api.js';
-import type { DamagedRow, ListPage } from './http.js';
+import type { ListPage } from './http.js';
 import type { Model } from './model.js';
 import { itemsOf, type PageOf } from './pages.js';
 import type { Plan, Why } from './plans-api.js';
