@@ -64,7 +64,8 @@ class SeededSpatialDropout extends SeededDropout {
   static override className = 'SpatialDropout1D';
 
   protected override shapeOfDraw({ shape }: tf.Tensor): number[] {
-    return [shape[0]!, 1, shape.at(-1)!];
+    const [count = 1, , channels = 1] = shape;
+    return [count, 1, channels];
   }
 }
 
