@@ -38,7 +38,7 @@ const loom = async (args: readonly string[], input?: string): Promise<string> =>
 };
 const metricsOf = async (id: string) => (await stack.ended(id)).result!.metrics;
 
-test('the guide evaluates, tunes and pretrains a ResNet-18 of torchvision’s and a Keras model, as it stands', async () => {
+test('the guide’s ResNet-18 of torchvision’s and Keras model are evaluated and trained, as it stands', async () => {
   await writeTensorsTo(path.join(stack.dataRoot, 'resnet18.safetensors'), drawnResNet([2, 2, 2, 2], false));
   await writeModel(kerasModel(), path.join(stack.dataRoot, 'network'));
   const ran: string[] = [];
@@ -162,7 +162,7 @@ test('layers of a model are an encoder by what they are; what they can’t be is
   await stack.ended(mapped);
 
   const faults = async (encoder: object, more: object = {}) =>
-    (await refusal(client.submitRun({ spec: { ...spec, ...more, encoder } as typeof spec }))).problem.errors;
+    (await refusal(client.submitRun({ spec: { ...spec, ...more, encoder } }))).problem.errors;
   expect(await faults({ model: 'nobody' })).toMatchObject([
     { path: 'spec.encoder.model', message: expect.stringContaining('expected a model (') as string },
   ]);
@@ -200,7 +200,10 @@ test('what can’t be begun with is refused where it is named', async () => {
   const faults = async (spec: Parameters<LoomClient['submitRun']>[0]['spec']) =>
     (await refusal(client.submitRun({ spec }))).problem.errors;
   expect(await faults({ ...evaluate, from: 'model nobody' })).toMatchObject([
-    { path: 'spec.from', message: expect.stringMatching(/expected a model \(mine, resnet18\), got nobody/) as string },
+    {
+      path: 'spec.from',
+      message: expect.stringMatching(/expected a model \(mine, network, resnet18, same\), got nobody/) as string,
+    },
   ]);
   expect(await faults({ ...evaluate, from: 'mine' })).toMatchObject([
     { path: 'spec.from', message: 'expected the id of a run, or `model` with its name, got "mine"' },

@@ -178,15 +178,16 @@ export async function methods({
     heading: 'CIFAR-10: methods compared',
     met,
     body: `
-\`npm run learn -- --suite methods --dataset PATH --epochs ${epochs}\` with CIFAR-10 as JPEGs,
+\`npm run learn -- --suite methods --dataset PATH --epochs ${epochs}${quick ? ' --quick' : ''}\` with CIFAR-10 as JPEGs,
 seeds ${seeds.join(', ')}, ${provenance()}.
 
-One budget for all: ${epochs} epochs of the unlabelled images (45,000 of the whole), ${batchSize} a step, small-resnet of
-width 32 (the masked autoencoder: vit-tiny of ${transformer.width} a head, squares of ${transformer.patch}; EMP-SSL: ${PATCHES} views a sample), Adam,
+One budget for all: ${epochs} epochs of the unlabelled images (45,000 of the whole), ${batchSize} a step,
+small-resnet of width 32 (the masked autoencoder: vit-tiny of ${transformer.width} a head, squares of
+${transformer.patch}; EMP-SSL: ${PATCHES} views a sample), Adam,
 ${schedule.warmupSteps} steps of warm-up, cosine, SimCLR's views at half strength. The learning rate (of
 ${LEARNING_RATES.join(' and ')}) is the one whose probe was better on 5,000 held-out training images after one epoch.
-Everything in the table is of the test images (5,000 of the whole), after the last epoch, in %, mean ± 95 % interval over
-${seeds.length} ${seeds.length === 1 ? 'seed' : 'seeds'} of pretraining and labels.
+Everything in the table is of the test images (5,000 of the whole), after the last epoch, in %, mean ± 95 % interval
+over ${seeds.length} ${seeds.length === 1 ? 'seed' : 'seeds'} of pretraining and labels.
 
 ${row(...columns)}
 ${rule(columns.length)}
@@ -195,7 +196,8 @@ ${line('no pretraining', random)}
 ${row('no pretraining, twice the steps', '', '', '', ...ofFractions(twice))}
 ${row('raw pixels', '', ...ofPixels, ...fractions.map(() => ''))}
 
-Less than ${100 * PROBE_BAR} points above the random encoder, so that they need more epochs than these: ${short.join(', ') || 'none'}.
+Less than ${100 * PROBE_BAR} points above the random encoder, so that they need more epochs than these:
+${short.join(', ') || 'none'}.
 
 kNN and probe of "no pretraining" are of the encoder as it was initialised. The bar (${BARRED.join(', ')} at least
 ${100 * PROBE_BAR} points above it in the linear probe) is ${met ? 'met' : 'missed'}.`,

@@ -89,8 +89,8 @@ const normalisation = (name: string, channels: number): Record<string, number[]>
   );
 
 /**
- * A small network of its own: convolutions with biases and activations, normalisation, a model inside, a dropout, a sum,
- * and a classifier. Layer `pool` gives 12 features.
+ * A small network of its own: convolutions with biases and activations, normalisation, a model inside, a dropout, a
+ * sum, and a classifier. Layer `pool` gives 12 features.
  */
 export function kerasModel(side: number | null = 8, isSequential = false): Model {
   const norm = { axis: [3], momentum: 0.9, epsilon: 0.001, center: true, scale: true };

@@ -58,9 +58,9 @@ const copiesOfWeights = ({ name, clipNorm }: Optimizer): { held: number; applyin
 
 /**
  * Bytes of tensors at the peak of a run: at least what was measured, at most twice that (memory.spec.ts of
- * libs/training); null for a kind that holds no network, and for one of which nothing is known. `inherited`, `size`: of a
- * run that has its network from a parent or a model, and height and width at which it sees images where they are not the
- * samples' own.
+ * libs/training); null for a kind that holds no network, and for one of which nothing is known. `inherited`, `size`: of
+ * a run that has its network from a parent or a model, and height and width at which it sees images where they are not
+ * the samples' own.
  */
 export function tensorBytes(
   spec: RunSpec,

@@ -27,15 +27,15 @@ export const ImportModel = z
       .max(1024)
       .refine((path) => !path.includes('\0'), 'expected a path without NUL characters')
       .describe(
-        'Relative to the data root: a safetensors file; the `model.json` of a layers model of tfjs, or the `.index` of ' +
-          'a checkpoint of SimCLR, with its numbers beside it.',
+        'Relative to the data root: a safetensors file; the `model.json` of a layers model of tfjs, or the `.index` ' +
+          'of a checkpoint of SimCLR, with its numbers beside it.',
       ),
     as: z
       .enum(PUBLISHED_NETWORKS)
       .optional()
       .describe(
-        "The network that weights of torchvision's, timm's or SimCLR's names are of; its width and stem are read from them. " +
-          'Left out for a file that this program exported, and for a layers model: those say it themselves.',
+        "The network that weights of torchvision's, timm's or SimCLR's names are of; width and stem are read from " +
+          'them. Left out for a file that this program exported, and for a layers model: those say it themselves.',
       ),
     normalisation: Normalisation.optional().describe(
       "What torchvision's and timm's weights expect of their input. Left out for those of three channels: the mean " +

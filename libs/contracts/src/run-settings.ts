@@ -82,8 +82,8 @@ export const Encoder = z
       .optional()
       .describe(
         "Where convolutions of stride 2 have their zeros: as TensorFlow's SAME, the odd one at the end (`same`), or " +
-          'as many at both ends, as torchvision (`symmetric`), or so but for the max pool, as SimCLR (`simclr`). Left out: `symmetric` with the stem ' +
-          '`imagenet`, otherwise `same`.',
+          'as many at both ends, as torchvision (`symmetric`), or so but for the max pool, as SimCLR (`simclr`). ' +
+          'Left out: `symmetric` with the stem `imagenet`, otherwise `same`.',
       ),
     skRatio: z
       .number()

@@ -188,10 +188,13 @@ async function check(
   const at: At = (...field) => draft.setBy?.get(field.join('.')) ?? [...draft.path, ...field];
   const dataset = 'dataset' in draft.spec ? named.datasets.get(draft.spec.dataset) : undefined;
   const model = given ? undefined : modelBegunWith(draft.spec, named);
-  const own = named.parents.get(encoderModelOf(draft.spec) ?? '');
+  const own = ownModelOf(draft.spec, named);
   const spec = withTheirEncoder(withParentless(withDataset(draft.spec, dataset), given), model, own?.model);
-  faults.push(...startFaults(draft.spec, model, at), ...ownFaults(spec, own, dataset?.manifest.sample, at));
-  faults.push(...pathFaults(spec, dataRoot, at));
+  faults.push(
+    ...startFaults(draft.spec, model, at),
+    ...ownFaults(spec, own, dataset?.manifest.sample, at),
+    ...pathFaults(spec, dataRoot, at),
+  );
   if ('dataset' in spec && dataset) faults.push(...datasetFaults(draft.spec as typeof spec, dataset, at));
   else if ('dataset' in spec) faults.push(missingDataset(spec.dataset, named, at));
   const parent = parentOf(spec, given, named, dataset?.manifest.sample, at);
@@ -201,13 +204,17 @@ async function check(
   const aligned = alignedTo(spec, named, at);
   faults.push(...aligned.faults);
   const digest = runDigest(spec, {
-    dataset: dataset?.manifest.digest ?? null,
+    dataset: digestOf(dataset?.manifest),
     from: parent.digest,
     alignTo: aligned.digest,
-    model: own?.model?.digest ?? null,
+    model: digestOf(own?.model),
   });
   return { spec, digest, dataset };
 }
+
+const digestOf = (version: { digest: string } | undefined): string | null => version?.digest ?? null;
+const ownModelOf = (spec: RunSpec, { parents }: Named): ExistingRun | undefined =>
+  parents.get(encoderModelOf(spec) ?? '');
 
 const modelBegunWith = (spec: RunSpec, { parents }: Named): ModelManifest | undefined =>
   'from' in spec && spec.from ? parents.get(spec.from)?.model : undefined;

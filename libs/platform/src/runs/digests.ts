@@ -30,7 +30,7 @@ export async function requestHash(request: unknown): Promise<string> {
   return hash.update(text).digest('hex');
 }
 
-/** What a spec names, by digests: its dataset, the run or model it begins with, the maps it is aligned to, its model. */
+/** What a spec names, by digests: its dataset, what it begins with, the maps it is aligned to, its encoder's model. */
 export interface NamedDigests {
   dataset: string | null;
   from: string | null;

@@ -36,8 +36,8 @@ function modelsOf(spec: RunSpec): Named[] {
 }
 
 /**
- * Drafts in which `from` and `encoder.model` are the runs that took models in, where they named models. A version that a
- * run is about to begin with is held until the transaction ends: it can't be deleted meanwhile.
+ * Drafts in which `from` and `encoder.model` are the runs that took models in, where they named models. A version that
+ * a run is about to begin with is held until the transaction ends: it can't be deleted meanwhile.
  * @throws RequestError `invalid_request` for each model that is not there
  */
 export async function withModels<Draft extends { spec: RunSpec; path: (string | number)[] }>(
@@ -104,7 +104,7 @@ export function withTheirEncoder(
   if (spec.kind === 'pretrain' && begun) return { ...spec, encoder: begun.encoder };
   if (!('encoder' in spec) || !spec.encoder || !own) return spec;
   const { features } = own.encoder;
-  return { ...spec, encoder: { ...(features !== undefined && { features }), ...spec.encoder } } as RunSpec;
+  return { ...spec, encoder: { ...(features !== undefined && { features }), ...spec.encoder } };
 }
 
 /** An encoder of its own is none beside a model's, unless it is the same, or the one where none is named. */

@@ -259,7 +259,8 @@ function ownOf(encoder: Encoder): string {
   const { padding } = architectureOf(encoder);
   return padding === 'same'
     ? ''
-    : `, but of convolutions ${padding === 'simclr' ? '' : 'and pools '}of stride 2 (kernel - 1) / 2 zeros at both ends`;
+    : `, but of convolutions ${padding === 'simclr' ? '' : 'and pools '}of stride 2 (kernel - 1) / 2 zeros at ` +
+        'both ends';
 }
 type About = ReturnType<typeof aboutOf>;
 

@@ -68,14 +68,15 @@ class Simclr {
       this.variable(layer, part, [x.shape[3]], () => mean + spread * this.random.uniform());
     const [gamma, beta] = [of('gamma', 0.5, 1), of('beta', -0.2, 0.4)];
     const [mean, variance] = [of('moving_mean', -0.2, 0.4), of('moving_variance', 0.5, 1)];
-    const y = tf.add(tf.mul(tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, 1e-5))), gamma), beta) as tf.Tensor4D;
+    const scaled = tf.mul(tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, 1e-5))), gamma);
+    const y = tf.add<tf.Tensor4D>(scaled, beta);
     return rectified ? tf.relu(y) : y;
   }
 
   private selective(x: tf.Tensor4D, filters: number, strides: number): tf.Tensor4D {
     const both = this.normalise(this.convolve(x, 2 * filters, 3, strides));
     const streams = tf.stack(tf.split(both, 2, 3));
-    const seen = tf.mean(tf.sum(streams, 0), [1, 2], true) as tf.Tensor4D;
+    const seen = tf.mean<tf.Tensor4D>(tf.sum(streams, 0), [1, 2], true);
     const inner = this.normalise(this.convolve(seen, Math.max(Math.floor(filters * 0.0625), 32), 1, 1));
     const mixing = tf.stack(tf.split(this.convolve(inner, 2 * filters, 1, 1), 2, 3));
     const shares = tf.exp(tf.sub(mixing, tf.logSumExp(mixing, 0, true)));
@@ -86,12 +87,12 @@ class Simclr {
     if (!this.isSelective) return this.normalise(this.convolve(x, filters, 1, strides), false);
     const padded =
       strides > 1
-        ? (tf.pad(x, [
+        ? tf.pad<tf.Tensor4D>(x, [
             [0, 0],
             [0, 1],
             [0, 1],
             [0, 0],
-          ]) as tf.Tensor4D)
+          ])
         : x;
     const mean = tf.avgPool(padded, 2, strides, strides === 1 ? 'same' : 'valid');
     return this.normalise(this.convolve(mean, filters, 1, 1), false);

@@ -1,6 +1,6 @@
 /**
- * Checkpoints of SimCLR and SimCLRv2 (google-research/simclr, resnet.py): variables `base_model/conv2d_7/kernel`, counted
- * in the order in which the network makes its layers.
+ * Checkpoints of SimCLR and SimCLRv2 (google-research/simclr, resnet.py): variables `base_model/conv2d_7/kernel`,
+ * counted in the order in which the network makes its layers.
  */
 import { architectureOf, Encoder, type ImportModel } from '#libs/contracts';
 import { InvalidDataError, named } from '#libs/data';
@@ -72,27 +72,38 @@ export function simclrNetwork(
 ): { architecture: Encoder; channels: number } {
   if (name === undefined || !['resnet50', 'resnet101', 'resnet152'].includes(name))
     throw new InvalidDataError(
-      `expected resnet50, resnet101 or resnet152 in \`as\` (--as) for ${path}, whose names are SimCLR's, got ${name ?? 'none'}`,
+      `expected resnet50, resnet101 or resnet152 in \`as\` (--as) for ${path}, whose names are SimCLR's, got ` +
+        (name ?? 'none'),
     );
-  const [first, second] = [tensors.get(FIRST)?.shape, tensors.get(`${ROOT}conv2d_1/kernel`)?.shape];
-  const [side = 0, , channels = 0, out = 0] = first ?? [];
-  const isSelective = side === 3 && second?.[0] === 3;
+  const first = tensors.get(FIRST)!.shape;
+  const [side, , channels] = first;
   const parsed = Encoder.safeParse({
     name,
-    width: isSelective ? 2 * out : out,
-    stem: side === 7 || isSelective ? 'imagenet' : 'cifar',
+    ...stemOf(first, tensors),
     padding: 'simclr',
-    ...((isSelective || hasMixing(tensors)) && { skRatio: SELECTIVE }),
     ...(normalisation && { normalisation }),
   });
-  if (first?.length !== 4 || ![3, 7].includes(side) || ![1, 3].includes(channels) || !parsed.success)
+  if (first.length !== 4 || ![3, 7].includes(side!) || ![1, 3].includes(channels!) || !parsed.success)
     throw new InvalidDataError(
-      `expected ${FIRST} of ${path} of shape [7, 7, 3, width], or with 3 x 3, got [${named((first ?? []).map(String))}]`,
+      `expected ${FIRST} of ${path} of shape [7, 7, 3, width], or with 3 x 3, got [${named(first.map(String))}]`,
     );
-  return { architecture: parsed.data, channels };
+  return { architecture: parsed.data, channels: channels! };
 }
 
-/** Selective kernels behind the stem of CIFAR: the third convolution of a block gives twice the channels of its second. */
+/** What the first convolution tells, and whether it is the first of three (ResNet-D). */
+function stemOf(
+  [side, , , out = 0]: readonly number[],
+  tensors: TensorFile['tensors'],
+): Pick<Encoder, 'width' | 'stem' | 'skRatio'> {
+  const isOfThree = side === 3 && tensors.get(`${ROOT}conv2d_1/kernel`)?.shape[0] === 3;
+  return {
+    width: isOfThree ? 2 * out : out,
+    stem: side === 7 || isOfThree ? 'imagenet' : 'cifar',
+    ...((isOfThree || hasMixing(tensors)) && { skRatio: SELECTIVE }),
+  };
+}
+
+/** Selective kernels behind the stem of CIFAR: a block's third convolution gives twice the channels of its second. */
 function hasMixing(tensors: TensorFile['tensors']): boolean {
   const [narrow, wide] = [2, 3].map((number) => tensors.get(`${ROOT}conv2d_${number}/kernel`)?.shape);
   return narrow?.[0] === 1 && wide?.[0] === 3 && wide[3] === 2 * narrow[3]!;

@@ -1,7 +1,7 @@
 /**
  * Checkpoints of TensorFlow: a table of their tensors (`NAME.index`), and the numbers beside it
- * (`NAME.data-00000-of-00001`). TensorFlow's tensor_bundle.proto and table_format.txt say what lies where. Nothing that a
- * file says is believed before it was checked.
+ * (`NAME.data-00000-of-00001`). TensorFlow's tensor_bundle.proto and table_format.txt say what lies where. Nothing that
+ * a file says is believed before it was checked.
  */
 import { insideRoot, InvalidDataError, readFully } from '#libs/data';
 import { open, stat, type FileHandle } from 'node:fs/promises';

@@ -61,8 +61,9 @@ export function findRectifiedNorm(): boolean {
 
 /**
  * Normalises each channel of a batch by its own mean and biased variance (Ioffe and Szegedy 2015), then scales and
- * shifts; `rectified`: max(·, 0) of that; `epsilon` is added to the variance. x: [N, …, C]. `onAverages` gets the running averages moved on by this batch
- * (its variance is the unbiased one there): (1 − rate) · running + rate · batch, both [C]; they are disposed after.
+ * shifts; `rectified`: max(·, 0) of that; `epsilon` is added to the variance. x: [N, …, C]. `onAverages` gets the
+ * running averages moved on by this batch (its variance is the unbiased one there): (1 − rate) · running + rate ·
+ * batch, both [C]; they are disposed after.
  */
 export function batchNormTraining<T extends tf.Tensor>(
   x: T,

@@ -28,7 +28,7 @@ export const FIXED: Readonly<Record<string, Setting>> = {
   outputPadding: null,
 };
 
-/** While it learns, each number is left out `rate` of the time, and otherwise as much more; drawn by the step's seed. */
+/** While it learns, a number is left out `rate` of the time, and otherwise as much more; drawn by the step's seed. */
 class SeededDropout extends layers.layers.Layer {
   static className = 'Dropout';
   readonly draws: boolean;
@@ -64,7 +64,8 @@ class SeededSpatialDropout extends SeededDropout {
   static override className = 'SpatialDropout1D';
 
   protected override shapeOfDraw({ shape }: tf.Tensor): number[] {
-    return [shape[0]!, 1, shape[2]!];
+    const [count = 1, , channels = 1] = shape;
+    return [count, 1, channels];
   }
 }
 

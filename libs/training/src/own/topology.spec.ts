@@ -151,7 +151,7 @@ describe('weights', () => {
     await writeModel({ json, weights }, folder);
     const manifest = {
       paths: ['group1-shard1of2.bin', 'group1-shard2of2.bin'],
-      weights: weights.map(({ name, shape }) => ({ name, shape, dtype: 'float32' }) as Json),
+      weights: weights.map(({ name, shape }): Json => ({ name, shape, dtype: 'float32' })),
     };
     edit(manifest);
     return refusalOf(JSON.stringify({ ...json, weightsManifest: [manifest] }));
@@ -190,12 +190,20 @@ describe('weights', () => {
   });
 });
 
+interface Tried {
+  config?: Json;
+  weights?: Record<string, number[]>;
+  /** What it is applied to: the map itself, or rows or a vector made of it. */
+  from?: 'first' | 'rows' | 'vector';
+  twice?: true;
+}
+
 /** Settings of a layer for maps [8, 8, 4], and its weights. */
-const TRIED: Record<string, { config?: Json; weights?: Record<string, number[]>; rows?: true; twice?: true }> = {
+const TRIED: Record<string, Tried> = {
   Activation: { config: { activation: 'hard_sigmoid' } },
   Add: { twice: true },
   Average: { twice: true },
-  AveragePooling1D: { config: { pool_size: [2], strides: [2], padding: 'valid' }, rows: true },
+  AveragePooling1D: { config: { pool_size: [2], strides: [2], padding: 'valid' }, from: 'rows' },
   AveragePooling2D: { config: { pool_size: [2, 2], strides: [2, 2], padding: 'same' } },
   BatchNormalization: {
     config: { axis: -1, momentum: 0.99, epsilon: 1e-3, center: true, scale: false },
@@ -205,7 +213,7 @@ const TRIED: Record<string, { config?: Json; weights?: Record<string, number[]>;
   Conv1D: {
     config: { filters: 4, kernel_size: [3], strides: [1], padding: 'same', activation: 'gelu', use_bias: true },
     weights: { kernel: [3, 4, 4], bias: [4] },
-    rows: true,
+    from: 'rows',
   },
   Conv2D: { config: convolution(4, 3, { activation: 'elu' }), weights: { kernel: [3, 3, 4, 4], bias: [4] } },
   Conv2DTranspose: {
@@ -225,13 +233,13 @@ const TRIED: Record<string, { config?: Json; weights?: Record<string, number[]>;
     config: { kernel_size: [3, 3], strides: [1, 1], padding: 'same', depth_multiplier: 2, use_bias: true },
     weights: { depthwise_kernel: [3, 3, 4, 2], bias: [8] },
   },
-  Dot: { config: { axes: 2, normalize: false }, rows: true, twice: true },
+  Dot: { config: { axes: 2, normalize: false }, from: 'rows', twice: true },
   Dropout: { config: { rate: 0.5 } },
   ELU: { config: { alpha: 1 } },
   Flatten: {},
-  GlobalAveragePooling1D: { rows: true },
+  GlobalAveragePooling1D: { from: 'rows' },
   GlobalAveragePooling2D: {},
-  GlobalMaxPooling1D: { rows: true },
+  GlobalMaxPooling1D: { from: 'rows' },
   GlobalMaxPooling2D: {},
   LayerNormalization: {
     config: { axis: [3], epsilon: 1e-6, center: true, scale: true },
@@ -239,14 +247,14 @@ const TRIED: Record<string, { config?: Json; weights?: Record<string, number[]>;
   },
   LeakyReLU: { config: { negative_slope: 0.2 } },
   Maximum: { twice: true },
-  MaxPooling1D: { config: { pool_size: [2], strides: [2], padding: 'valid' }, rows: true },
+  MaxPooling1D: { config: { pool_size: [2], strides: [2], padding: 'valid' }, from: 'rows' },
   MaxPooling2D: { config: { pool_size: [3, 3], strides: [2, 2], padding: 'same' } },
   Minimum: { twice: true },
   Multiply: { twice: true },
   PReLU: { config: { shared_axes: [1, 2] }, weights: { alpha: [1, 1, 4] } },
   Permute: { config: { dims: [2, 1, 3] } },
   ReLU: { config: { max_value: 6 } },
-  RepeatVector: { config: { n: 3 } },
+  RepeatVector: { config: { n: 3 }, from: 'vector' },
   Rescaling: { config: { scale: 0.5, offset: 0.1 } },
   Reshape: { config: { target_shape: [4, 64] } },
   SeparableConv2D: {
@@ -254,7 +262,7 @@ const TRIED: Record<string, { config?: Json; weights?: Record<string, number[]>;
     weights: { depthwise_kernel: [3, 3, 4, 1], pointwise_kernel: [1, 1, 4, 4], bias: [4] },
   },
   Softmax: { config: { axis: -1 } },
-  SpatialDropout1D: { config: { rate: 0.5 }, rows: true },
+  SpatialDropout1D: { config: { rate: 0.5 }, from: 'rows' },
   UpSampling2D: { config: { size: [2, 2], interpolation: 'nearest' } },
   ZeroPadding2D: {
     config: {
@@ -271,15 +279,16 @@ describe('a layer of each class that is taken in learns in a graph as it does wi
     expect(Object.keys(TRIED).sort()).toEqual(Object.keys(KINDS).sort());
   });
 
-  test.each(Object.entries(TRIED))('%s', async (className, { config = {}, weights = {}, rows, twice }) => {
-    const before = rows ? layer('Reshape', 'rows', { target_shape: [64, 4] }, 'first') : undefined;
-    const vector = layer('GlobalAveragePooling2D', 'vector', {}, 'first');
-    const from = rows ? 'rows' : className === 'RepeatVector' ? 'vector' : 'first';
+  test.each(Object.entries(TRIED))('%s', async (className, { config = {}, weights = {}, from = 'first', twice }) => {
+    const before = {
+      first: [],
+      rows: [layer('Reshape', 'rows', { target_shape: [64, 4] }, 'first')],
+      vector: [layer('GlobalAveragePooling2D', 'vector', {}, 'first')],
+    };
     const layers = [
       input([8, 8, 3]),
       layer('Conv2D', 'first', convolution(4, 3), 'input_1'),
-      ...(before ? [before] : []),
-      ...(className === 'RepeatVector' ? [vector] : []),
+      ...before[from],
       layer(className, 'tried', config, from, ...(twice ? [from] : [])),
     ];
     const named = Object.fromEntries(Object.entries(weights).map(([name, shape]) => [`tried/${name}`, shape]));
@@ -292,12 +301,12 @@ describe('a layer of each class that is taken in learns in a graph as it does wi
       folder,
     );
     const taken = await run({ kind: 'import-model', name: 'own', path: `tried-${className}/model.json` });
-    const before_ = tf.memory().numTensors;
+    const tensors = tf.memory().numTensors;
     const outcome = await trained(
       { ...inputs, encoderModel: taken.files.get('model')! },
       { kind: 'finetune', dataset: 'tiny', from: null, encoder: { model: 'own' }, batchSize: 9, steps: 3 },
     );
     expect(outcome.metrics['train/loss']).toBeGreaterThan(0);
-    expect(tf.memory().numTensors).toBe(before_);
+    expect(tf.memory().numTensors).toBe(tensors);
   });
 });

@@ -79,7 +79,7 @@ class Reader {
   private described(given: unknown): Described {
     if (!isObject(given)) throw this.fail(`a layer is described by ${shown(given)}`);
     const { class_name: className, config, name, inbound_nodes: calls = [] } = given;
-    const own = typeof name === 'string' ? name : isObject(config) ? config['name'] : undefined;
+    const own = typeof name === 'string' ? name : (config as Json | null | undefined)?.['name'];
     if (typeof className !== 'string' || !isObject(config) || typeof own !== 'string' || !LAYER_NAME.test(own))
       throw this.fail(`a layer has no class_name, config and name: ${shown(given)}`);
     if (!Array.isArray(calls)) throw this.fail(`what layer ${own} is applied to is no list`);
@@ -268,52 +268,51 @@ function tensorsOf(args: unknown): unknown {
 }
 
 function partsOf(config: unknown): unknown[] {
-  const parts = Array.isArray(config) ? config : isObject(config) ? config['layers'] : undefined;
+  const parts = isObject(config) ? config['layers'] : config;
   return Array.isArray(parts) ? parts : [];
 }
 
 /** Sides of the images of a model whose input may be of any size. */
 const ANY_SIDE = 224;
+const LARGEST_SIDE = 4096;
+
+/** The layer that a model begins with. @throws InvalidDataError for none, and for several */
+function firstLayer({ class_name: className, config }: Json, reader: Reader): Json {
+  const parts = partsOf(config).filter(isObject);
+  if (className === 'Sequential') return parts[0] ?? {};
+  const starts = isObject(config) ? config['input_layers'] : undefined;
+  const names = Array.isArray(starts) ? starts.flat().filter((each) => typeof each === 'string') : [];
+  if (names.length !== 1) throw reader.fail(`expected a model of one input, got ${shown(starts)}`);
+  return parts.find(({ name }) => name === names[0]) ?? {};
+}
+
+/** Height, width and channels of a batch's shape. */
+const sidesOf = (shape: unknown): unknown[] => (Array.isArray(shape) && shape.length === 4 ? shape.slice(1) : []);
+const isSide = (side: unknown): side is number | null =>
+  side === null || (Number.isSafeInteger(side) && (side as number) >= 1 && (side as number) <= LARGEST_SIDE);
 
 /** Where the input is, and its shape. @throws InvalidDataError for what is no picture of one or three channels */
 function inputOf(model: Json, reader: Reader): Pick<Topology, 'input' | 'inputName'> {
-  const { class_name: className, config } = model;
-  const parts = partsOf(config).filter(isObject);
-  const starts = isObject(config) ? config['input_layers'] : undefined;
-  if (className !== 'Sequential' && (!Array.isArray(starts) || starts.length === 0))
-    throw reader.fail('it has no input_layers');
-  const flat = (starts as unknown[] | undefined)?.flat() ?? [];
-  if (className !== 'Sequential' && flat.filter((each) => typeof each === 'string').length !== 1)
-    throw new InvalidDataError(`${reader.fail('expected a model of one input').message}, got ${shown(starts)}`);
-  const first = className === 'Sequential' ? parts[0] : parts.find(({ name }) => name === flat[0]);
-  const settings = isObject(first?.['config']) ? first['config'] : {};
+  const isSequential = model['class_name'] === 'Sequential';
+  const first = firstLayer(model, reader);
+  const settings = isObject(first['config']) ? first['config'] : {};
   const shape = settings['batch_input_shape'] ?? settings['batch_shape'];
-  if (className === 'Sequential' && shape === undefined && MODELS.includes(String(first?.['class_name'])))
-    return inputOf({ class_name: first!['class_name'], config: settings }, reader);
-  const [height = null, width = null, channels] = Array.isArray(shape) ? (shape.slice(1) as unknown[]) : [];
-  const isSide = (side: unknown): side is number | null =>
-    side === null || (Number.isSafeInteger(side) && (side as number) >= 1 && (side as number) <= 4096);
-  if (
-    !Array.isArray(shape) ||
-    shape.length !== 4 ||
-    !isSide(height) ||
-    !isSide(width) ||
-    ![1, 3].includes(channels as number)
-  )
-    throw new InvalidDataError(
-      `${reader.fail('expected an input [null, height, width, 1 or 3]').message}, got ${shown(shape)}`,
-    );
-  const name = settings['name'] ?? first?.['name'];
+  if (isSequential && shape === undefined && MODELS.includes(String(first['class_name'])))
+    return inputOf({ class_name: first['class_name'], config: settings }, reader);
+  const [height, width, channels] = sidesOf(shape);
+  if (!isSide(height) || !isSide(width) || (channels !== 1 && channels !== 3))
+    throw reader.fail(`expected an input [null, height, width, 1 or 3], got ${shown(shape)}`);
+  const { name = first['name'] } = settings;
   return {
-    input: [height ?? ANY_SIDE, width ?? ANY_SIDE, channels as number],
-    inputName: className !== 'Sequential' && typeof name === 'string' ? name : 'images',
+    input: [height ?? ANY_SIDE, width ?? ANY_SIDE, channels],
+    inputName: !isSequential && typeof name === 'string' ? name : 'images',
   };
 }
 
 /**
  * @param file what it is called in messages
- * @throws InvalidDataError naming the layer that is at fault: of a class that is not trained here, or with settings that
- *   tfjs has not; layers that wait for each other; another input than one picture
+ * @throws InvalidDataError naming the layer that is at fault: of a class that is not trained here, or with settings
+ *   that tfjs has not; layers that wait for each other; another input than one picture
  */
 export function topologyFrom(json: unknown, file: string): Topology {
   const reader = new Reader(file);
