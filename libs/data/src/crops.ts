@@ -178,8 +178,8 @@ function weightsOf(centres: tf.Tensor, reaches: tf.Tensor, whole: number): tf.Te
 /**
  * The windows at the size of their images, or at another (`gridOf`), as torchvision's `resized_crop` with antialiasing
  * has them: the grid is of pixels' centres (half a pixel from the edge), and beyond the outermost ones of a window
- * there is nothing but them. Rows and columns are sums by a matrix each: of two places, or of all that a place of a view
- * covers where it shows fewer. images: [N, H, W, C] → [N, down, across, C]. One window is for all images.
+ * there is nothing but them. Rows and columns are sums by a matrix each: of two places, or of all that a place of a
+ * view covers where it shows fewer. images: [N, H, W, C] → [N, down, across, C]. One window is for all images.
  */
 export const resampleByGrid = (
   images: tf.Tensor4D,

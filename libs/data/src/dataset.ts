@@ -135,7 +135,10 @@ export function gatherLabels({ labels }: SampleSplit, rows: ArrayLike<number>): 
   return Int32Array.from(rows, (row) => labels[row]!);
 }
 
-/** Class of each pixel, `UNLABELLED` where there is none, as bytes [rows, H, W]. @throws InvalidDataError without masks */
+/**
+ * Class of each pixel, `UNLABELLED` where there is none, as bytes [rows, H, W]. @throws InvalidDataError where there
+ * are no masks.
+ */
 export function gatherStoredMasks({ masks, sample }: SampleSplit, rows: ArrayLike<number>): HostTensor {
   if (!masks || sample.modality !== 'image')
     throw new InvalidDataError('expected a dataset with masks, this one has none');

@@ -29,11 +29,12 @@ const map = representation(encoder);
 const rows = Int32Array.from({ length: COUNT }, (_, i) => (i * 7) % COUNT);
 const largestDifference = (a: tf.Tensor, b: tf.Tensor) => tf.tidy(() => tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]!);
 
-test('features of many batches come from a graph, as they come one by one, also after weights have changed', async () => {
+test('features of many batches come from a graph as one by one, also when weights have changed', async () => {
   const compiled = new CompiledMap(map, [encoder]);
   const before = tf.memory().numTensors;
   for (let epoch = 0; epoch < 2; epoch++) {
-    const [expected, found] = [await collect(split, rows, map), await collect(split, rows, compiled)];
+    const expected = await collect(split, rows, map);
+    const found = await collect(split, rows, compiled);
     expect(found.shape).toEqual([COUNT, 16]);
     expect(largestDifference(found, expected)).toBeLessThan(1e-5);
     expect(tf.tidy(() => tf.max(found).dataSync()[0]!)).toBeGreaterThan(0.1);
