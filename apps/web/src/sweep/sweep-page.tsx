@@ -5,7 +5,7 @@ import { client, refresh, useLive } from '../data/queries.js';
 import { NotifyMenu } from '../notices/notify-menu.js';
 import { link, useRoute } from '../route.js';
 import { ActionGroup, Tabs } from '../ui/controls.js';
-import { DeleteButton } from '../ui/sure-button.js';
+import { DeleteButton, SureButton } from '../ui/sure-button.js';
 import { Panel, Table } from '../ui/panel.js';
 import { isLive, Progress, RunLink, Status, StatusBar } from '../ui/run-status.js';
 import { Damaged, Loaded } from '../ui/states.js';
@@ -50,6 +50,11 @@ export function SweepPage({ id }: { id: string }) {
             <div className="title">
               <h1>{sweep.name}</h1>
               <Status status={sweep.status} />
+              {sweep.archivedAt && (
+                <span className="tag" title="Lists leave it out.">
+                  archived
+                </span>
+              )}
               {sweep.status === 'running' && (
                 <span className="live" title="What you see comes as it happens.">
                   live
@@ -120,13 +125,16 @@ const Runs = ({ runs, id }: { runs: Run[]; id: string }) => (
 
 function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
   const [withRuns, setWithRuns] = useState(false);
+  const ended = sweep.status !== 'running' && sweep.status !== 'paused';
   const act = useMutation({
-    mutationFn: async (action: 'pause' | 'resume' | 'retry' | 'cancel'): Promise<void> => {
+    mutationFn: async (action: 'pause' | 'resume' | 'retry' | 'cancel' | 'unarchive'): Promise<void> => {
       await {
         pause: () => client.pauseSweep(sweep.id),
         resume: () => client.resumeSweep(sweep.id),
         retry: () => client.retrySweep(sweep.id),
         cancel: () => client.cancelSweep(sweep.id),
+        // With its runs: those that were archived apart from it are few, and each is found again.
+        unarchive: () => client.unarchiveSweep(sweep.id, { runs: true }),
       }[action]();
     },
     onSettled: () => void refresh(),
@@ -148,12 +156,32 @@ function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
           Retry what failed
         </button>
       )}
-      {(sweep.status === 'running' || sweep.status === 'paused') && (
+      {!ended && (
         <button className="danger" disabled={act.isPending} onClick={() => act.mutate('cancel')}>
           Cancel
         </button>
       )}
-      {sweep.status !== 'running' && sweep.status !== 'paused' && (
+      {ended && sweep.archivedAt && (
+        <button disabled={act.isPending} onClick={() => act.mutate('unarchive')}>
+          Unarchive
+        </button>
+      )}
+      {ended && !sweep.archivedAt && (
+        <SureButton
+          action="Archive"
+          name={sweep.name}
+          yes="archive it"
+          danger={false}
+          onYes={() => client.archiveSweep(sweep.id, { runs: withRuns })}
+        >
+          <p>Archive {sweep.name}? Lists leave it out then; nothing is deleted.</p>
+          <label>
+            <input type="checkbox" checked={withRuns} onChange={(event) => setWithRuns(event.target.checked)} /> its own
+            runs too, where no other sweep has them
+          </label>
+        </SureButton>
+      )}
+      {ended && (
         <DeleteButton
           name={sweep.name}
           next={link('sweeps')}

@@ -4,7 +4,7 @@ import { Prisma, type Transaction } from '../machine/database.js';
  * The newest migration that this build was made for: a worker of another version than the database takes no runs, and
  * an API does not start.
  */
-export const SCHEMA = '20261129233000_models';
+export const SCHEMA = '20261130070000_archive';
 
 /** What to do about a database of another schema. */
 export const mismatch = (found: string, who = 'worker'): string =>
