@@ -151,7 +151,7 @@ test(
   },
 );
 
-test('what was archived is left out of lists and counts, is reused as before, and comes back when it goes on', async () => {
+test('what was archived is in no list, is reused as before, and comes back when it goes on', async () => {
   const { client } = stack;
   const tag = 'shelf';
   const ended = await stack.submit({ ...SHORT, seed: 40 }, { tags: [tag] });

@@ -94,7 +94,8 @@ export class RunsController {
   @HttpCode(200)
   @ApiOperation({
     summary:
-      'Cancel, pause, resume, retry, archive, tag or delete all runs that a filter names, or (validate_only) count them',
+      'Cancel, pause, resume, retry, archive, tag or delete all runs that a filter names, or (validate_only) count ' +
+      'them',
     description:
       'Done in batches, each whole or not at all. An answer with a `nextCursor` did not come to the end: ask ' +
       'again with it.',

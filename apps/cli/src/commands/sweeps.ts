@@ -34,8 +34,8 @@ export function addSweep(program: Command): void {
   program
     .command('sweep <id>')
     .description(
-      'which combination needs the fewest labels; or pause, resume, cancel, retry, clone, change, archive or delete a ' +
-        'sweep',
+      'which combination needs the fewest labels; or pause, resume, cancel, retry, clone, change, archive or delete ' +
+        'a sweep',
     )
     .option('--pause', 'start no other trial, pause its runs')
     .option('--resume', 'go on where it was paused')

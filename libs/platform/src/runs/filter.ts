@@ -49,11 +49,12 @@ export const runsLike = ({
   parent,
   project,
   where = [],
-  archived = (id ?? sweep ?? parent) ? 'all' : 'no',
+  archived,
 }: RunFilter): Prisma.Sql =>
   Prisma.join(
     [
-      isArchived('run', archived),
+      // Who names runs by these means all of them.
+      isArchived('run', archived ?? ([id, sweep, parent].some(Boolean) ? 'all' : 'no')),
       // A condition for each status, so that a single one is answered by its index, in the index's order.
       // None of no statuses: an empty list can't be joined.
       ...(status?.length === 0 ? [Prisma.sql`false`] : []),
