@@ -6,11 +6,12 @@ import { NotifyMenu } from '../notices/notify-menu.js';
 import { link, useRoute } from '../route.js';
 import { ActionGroup, Tabs } from '../ui/controls.js';
 import { DeleteButton, SureButton } from '../ui/sure-button.js';
-import { Panel, Table } from '../ui/panel.js';
-import { isLive, Progress, RunLink, Status, StatusBar } from '../ui/run-status.js';
+import { Panel } from '../ui/panel.js';
+import { isLive, Status, StatusBar } from '../ui/run-status.js';
 import { Damaged, Loaded } from '../ui/states.js';
 import { useTitle } from '../ui/title.js';
 import { Ago } from '../ui/time.js';
+import { Runs } from './runs.js';
 import { Spec } from './spec.js';
 import { Stopping } from './stopping.js';
 import { Figures } from './sweep-figures.js';
@@ -47,24 +48,7 @@ export function SweepPage({ id }: { id: string }) {
             <p className="crumbs">
               <a href={link('sweeps')}>Sweeps</a>
             </p>
-            <div className="title">
-              <h1>{sweep.name}</h1>
-              <Status status={sweep.status} />
-              {sweep.archivedAt && (
-                <span className="tag" title="Lists leave it out.">
-                  archived
-                </span>
-              )}
-              {sweep.status === 'running' && (
-                <span className="live" title="What you see comes as it happens.">
-                  live
-                </span>
-              )}
-              {(sweep.status === 'running' || sweep.status === 'paused') && (
-                <NotifyMenu of="sweep" target={id} name={sweep.name} metric={sweep.spec.metric.name} />
-              )}
-              <Actions sweep={sweep} runs={runs} />
-            </div>
+            <Title sweep={sweep} runs={runs} />
             <Panel>
               <StatusBar counts={sweep.runCounts} />
               <p>
@@ -82,7 +66,7 @@ export function SweepPage({ id }: { id: string }) {
             <Tabs
               label="About this sweep"
               value={tab}
-              onChange={(next) => change({ tab: next === 'figures' ? '' : next })}
+              onChange={(next) => change({ tab: next === 'figures' ? '' : next, trials: '', by: '' })}
               tabs={[
                 ['figures', 'Results'],
                 ...(rungs ? ([['rungs', 'Rungs']] as [Tab, string][]) : []),
@@ -93,8 +77,8 @@ export function SweepPage({ id }: { id: string }) {
             >
               {tab === 'figures' && <Figures sweep={sweep} table={table} runs={runs} />}
               {tab === 'rungs' && rungs && <Stopping rungs={rungs} sweep={sweep} />}
-              {tab === 'runs' && <Runs runs={runs} id={id} />}
-              {tab === 'trials' && <Trials sweep={sweep} />}
+              {tab === 'runs' && <Runs runs={runs} sweep={sweep} />}
+              {tab === 'trials' && <Trials sweep={sweep} runs={runs} />}
               {!(['figures', 'runs', 'trials'].includes(tab) || (tab === 'rungs' && rungs)) && <Spec sweep={sweep} />}
             </Tabs>
           </>
@@ -104,24 +88,28 @@ export function SweepPage({ id }: { id: string }) {
   );
 }
 
-const Runs = ({ runs, id }: { runs: Run[]; id: string }) => (
-  <Panel className="flush" title="Runs" aside={<a href={link('runs', { sweep: id })}>Filter, compare, cancel</a>}>
-    <Table
-      caption="Runs"
-      empty="No runs."
-      keys={runs.slice(0, 200).map((run) => run.id)}
-      head={['run', 'kind', 'status', 'progress']}
-      rows={runs
-        .slice(0, 200)
-        .map((run) => [
-          <RunLink run={run} />,
-          run.kind,
-          <Status status={run.status} reason={run.statusReason} />,
-          <Progress run={run} />,
-        ])}
-    />
-  </Panel>
-);
+function Title({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
+  return (
+    <div className="title">
+      <h1>{sweep.name}</h1>
+      <Status status={sweep.status} />
+      {sweep.archivedAt && (
+        <span className="tag" title="Lists leave it out.">
+          archived
+        </span>
+      )}
+      {sweep.status === 'running' && (
+        <span className="live" title="What you see comes as it happens.">
+          live
+        </span>
+      )}
+      {(sweep.status === 'running' || sweep.status === 'paused') && (
+        <NotifyMenu of="sweep" target={sweep.id} name={sweep.name} metric={sweep.spec.metric.name} />
+      )}
+      <Actions sweep={sweep} runs={runs} />
+    </div>
+  );
+}
 
 function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
   const [withRuns, setWithRuns] = useState(false);
