@@ -1,15 +1,12 @@
 /** The latent space and what led to it, in a real Chromium on the real stack, with real (tiny) training. */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { expect, test } from 'vitest';
 import { accessibilityFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser, sizeOf } from '../support/dashboard.js';
+import { movesManyPoints } from '../support/many-points.js';
 import { prepareStripes, SHORT, small } from '../support/small-runs.js';
 
-const MANY = 50_000;
-/**
- * CPU time of the page's own work for each move of the pointer that drags the map: well within a frame of a sixtieth of
- * a second.
- */
-const MOVE_CPU_MS = 8;
 /** Pages take their time on a busy machine. */
 const LATER = { timeout: 30_000 };
 
@@ -224,90 +221,122 @@ describeInBrowser('the latent space', () => {
     await page.getByText('1 trial, 1 new runs').waitFor();
   });
 
-  test('fifty thousand points are moved within a frame', async () => {
+  test('a map is had as files, with its samples’ files, and what is chosen is tagged and has an address', async () => {
+    const page = await dashboard.open(`#/maps/${dashboard.made.embed}`);
+    const canvas = page.locator('.canvas').first();
+    await canvas.locator('canvas').first().waitFor(LATER);
+    const title = 'PCA of map-of-seen';
+    await page.getByLabel(`Size and files of ${title}`).click();
+    const saved = async (kind: string) => {
+      const button = page.getByRole('button', { name: `${title} as ${kind}` });
+      const [download] = await Promise.all([page.waitForEvent('download'), button.click()]);
+      return readFile(await download.path(), 'latin1');
+    };
+    await expect.poll(async () => (await saved('CSV')).split('\r\n')[1], LATER).toMatch(/^\d+,\w+\/\w+.*\.jpg,/);
+    expect((await saved('SVG')).match(/<circle/g)).toHaveLength(120);
+    expect((await saved('PNG')).slice(1, 4)).toBe('PNG');
+    await page.getByRole('button', { name: 'Full screen' }).click();
+    await expect.poll(() => page.evaluate<string>('document.fullscreenElement?.className'), LATER).toBe('map whole');
+    await page.evaluate('document.exitFullscreen()');
+
+    await page.getByRole('group', { name: 'Classes' }).getByRole('button').first().click();
+    await page.getByRole('button', { name: 'List this class' }).click();
+    const chosen = page.getByRole('heading', { name: /^\d+ chosen$/ });
+    const text = await chosen.textContent();
+    expect(page.url()).toContain('chosen=');
+    await page.reload();
+    await expect.poll(() => chosen.textContent(), LATER).toBe(text);
+    await page.getByRole('textbox', { name: 'Tag' }).fill('first class');
+    expect(await page.getByRole('button', { name: 'Save', exact: true }).isDisabled()).toBe(true);
+    await page.getByRole('textbox', { name: 'Tag' }).fill('first-class');
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await expect.poll(() => page.url(), LATER).toMatch(/tag=first-class/);
+    expect(page.url()).not.toContain('chosen=');
+    expect(await accessibilityFaults(page, 'a tagged choice')).toEqual([]);
+    await page.getByRole('button', { name: /^Forget the/ }).click();
+    await chosen.waitFor({ state: 'detached' });
+    await page.getByRole('combobox', { name: 'Tagged' }).selectOption('first-class');
+    await expect.poll(() => chosen.textContent(), LATER).toBe(text);
+    const files = (await dashboard.stack.client.artifacts(dashboard.made.embed)).items.map(({ name }) => name);
+    expect(files).toContain('selection-first-class.json');
+  });
+
+  test('what lies nearest to a file of one’s own is found by the exported encoder, in the page', async () => {
+    const { client, dataRoot } = dashboard.stack;
+    const page = await dashboard.open(`#/maps/${dashboard.made.embed}`);
+    await page.getByRole('button', { name: 'Export it' }).click();
+    const file = page.getByLabel('A picture or a sound');
+    await file.waitFor({ timeout: 120_000 });
+    const { runId } = await client.dataset('stripes');
+    const read = async (run: string, wanted: string) => {
+      const { id } = (await client.artifacts(run)).items.find(({ name }) => name === wanted)!;
+      return (await fetch(client.artifactUrl(run, id))).text();
+    };
+    const paths = (await read(runId, 'train-paths.txt')).split('\n');
+    const { rows } = JSON.parse(await read(dashboard.made.embed, 'maps.json')) as { rows: number[] };
+    const sample = paths[rows[5]!]!;
+    await file.setInputFiles(path.join(dataRoot, 'stripes', sample));
+    const nearest = page.getByRole('region', { name: 'Search by a file of yours' }).getByRole('listitem').first();
+    await nearest.waitFor({ timeout: 60_000 });
+    // The sample itself, by other sums of the same products.
+    expect(await nearest.getByRole('button').getAttribute('title')).toBe(sample);
+    expect(Number((await nearest.textContent())!.split(' · ')[1])).toBeLessThan(1e-3);
+    expect(await accessibilityFaults(page, 'a search by a file')).toEqual([]);
+    await file.setInputFiles({ name: 'no.png', mimeType: 'image/png', buffer: Buffer.from('no picture') });
+    await page.getByRole('alert').getByText('expected a picture that this browser shows').waitFor(LATER);
+  }, 200_000);
+
+  test('figures of a sweep lead to its trials, trials have their results, and axes are brushed', async () => {
+    const { halving } = dashboard.made;
+    await expect
+      .poll(async () => (await dashboard.stack.client.sweep(halving)).status, { timeout: 120_000 })
+      .toBe('succeeded');
+    const page = await dashboard.open(`#/sweeps/${halving}`);
+    await page.getByRole('heading', { name: 'Best so far' }).waitFor(LATER);
+    await page.getByRole('heading', { name: 'knn over augmentation' }).waitFor();
+    const side = page.getByRole('img', { name: /^Parallel coordinates of 3 trials/ });
+    await side.scrollIntoViewIfNeeded();
+    const { x, y } = (await side.locator('svg').boundingBox())!;
+    // From the top of the first axis to its middle: crop+flip and flip lie there, crop at its bottom.
+    const left = await side.locator('svg [aria-label=rule] line').first().getAttribute('x1');
+    await page.mouse.move(x + Number(left), y + 40);
+    await page.mouse.down();
+    await page.mouse.move(x + Number(left), y + 190, { steps: 4 });
+    await page.mouse.up();
+    await page.getByText('2 of 3 trials').waitFor(LATER);
+    await page.getByRole('button', { name: 'Show all', exact: true }).click();
+    await page.getByText('Narrow', { exact: true }).click();
+    const parts = page.getByRole('group', { name: 'Parts of the axes' });
+    await parts.getByRole('combobox', { name: 'augmentation' }).selectOption('crop');
+    expect(await accessibilityFaults(page, 'narrowed axes')).toEqual([]);
+    await page.getByText('1 of 3 trials').waitFor();
+    await page.getByRole('link', { name: 'List them' }).click();
+    const trials = page.getByRole('region', { name: 'Trials' }).locator('tbody tr');
+    await expect.poll(() => trials.count(), LATER).toBe(1);
+    expect((await trials.first().getByRole('cell').allTextContents()).slice(2, 4)).toEqual([
+      'crop',
+      expect.stringMatching(/^0\.\d+$|^1$|^0$/),
+    ]);
+    await page.getByRole('button', { name: 'Show all trials' }).click();
+    await expect.poll(() => trials.count()).toBe(3);
+    await page.getByRole('tab', { name: /^Runs/ }).click();
+    await page
+      .getByRole('cell', { name: /^augmentation crop/ })
+      .first()
+      .waitFor();
+    await page.getByRole('tab', { name: 'Results' }).click();
+    // A cell of the heat map leads to its trials, and so does a row.
+    await page.locator('[aria-label=cell] a').first().click();
+    await expect.poll(() => page.url(), LATER).toMatch(/tab=trials&trials=\w+$/);
+    await page.getByRole('tab', { name: 'Results' }).click();
+    await page.getByRole('region', { name: 'All combinations' }).getByRole('link').first().click();
+    await expect.poll(() => trials.count(), LATER).toBe(1);
+  }, 180_000);
+
+  test('two hundred thousand points are moved within a frame, and have contours and clusters', async () => {
     // A processor that plays the graphics card has fewer pixels to fill in a smaller window.
     const page = await dashboard.open('#/', { width: 800, height: 700 });
-    const file = (await dashboard.stack.client.artifacts(dashboard.made.embed)).items.find(
-      ({ name }) => name === 'maps.json',
-    )!;
-    const line = <T>(of: (i: number) => T) => Array.from({ length: MANY }, (_, i) => of(i));
-    const noise = (i: number) => Math.sin(i * 12.9898) * Math.cos(i * 78.233);
-    const labels = line((i) => i % 10);
-    await page.route(`**/artifacts/${file.id}/content`, (route) =>
-      route.fulfill({
-        json: {
-          dataset: 'many@000000000000',
-          split: 'train',
-          samplesDigest: '0',
-          rows: line((i) => i),
-          classes: Array.from({ length: 10 }, (_, i) => `class ${i}`),
-          labels,
-          predictions: labels.toReversed(),
-          predictedBy: 'neighbours',
-          dimensions: 64,
-          atlas: { columns: 71, tile: { width: 32, height: 32 }, points: line((i) => i), perFile: 5000 },
-          maps: {
-            umap: {
-              x: line((i) => 3 * Math.cos((i % 10) * 0.63) + noise(i)),
-              y: line((i) => 3 * Math.sin((i % 10) * 0.63) + noise(i + 0.5)),
-              parameters: {},
-            },
-          },
-        },
-      }),
-    );
-    await page.goto(`${dashboard.stack.client.url}/#/maps/${dashboard.made.embed}`);
-    await page.getByText('50,000 samples').waitFor();
-    await page.locator('.plot canvas').first().waitFor();
-    const session = await page.context().newCDPSession(page);
-    await session.send('Performance.enable', { timeDomain: 'threadTicks' });
-    const counters = async () =>
-      new Map((await session.send('Performance.getMetrics')).metrics.map(({ name, value }) => [name, value]));
-    await page.evaluate(
-      'globalThis.frames60 = 0; (function count() { globalThis.frames60++; requestAnimationFrame(count); })()',
-    );
-    const { x, y, width, height } = (await page.locator('.canvas').first().boundingBox())!;
-    const moves = 12;
-    /** CPU time of scripts and of all work of the page's thread, and wall time, for each move. */
-    const measured = async (what: (i: number) => Promise<void>) => {
-      const [before, frames, started] = [
-        await counters(),
-        await page.evaluate<number>('globalThis.frames60'),
-        performance.now(),
-      ];
-      for (let i = 0; i < moves; i++) await what(i);
-      const [after, drawn] = [await counters(), (await page.evaluate<number>('globalThis.frames60')) - frames];
-      const spent = (name: string) => (1000 * (after.get(name)! - before.get(name)!)) / moves;
-      return {
-        scriptMs: spent('ScriptDuration'),
-        threadMs: spent('TaskDuration'),
-        wallMs: (performance.now() - started) / moves,
-        frameMs: (performance.now() - started) / drawn,
-      };
-    };
-    await page.mouse.move(x + width / 2, y + height / 2);
-    const hover = await measured((i) =>
-      page.mouse.move(
-        x + width * (0.3 + 0.4 * Math.abs(Math.sin(i))),
-        y + height * (0.3 + 0.4 * Math.abs(Math.cos(i))),
-      ),
-    );
-    await page.mouse.move(x + width / 2, y + height / 2);
-    await page.mouse.down();
-    const pan = await measured((i) =>
-      page.mouse.move(x + width / 2 + 120 * Math.sin(i / 3), y + height / 2 + 80 * Math.cos(i / 3)),
-    );
-    await page.mouse.up();
-    const zoom = await measured((i) => page.mouse.wheel(0, i % 20 < 10 ? -40 : 40));
-    const told = Object.entries({ hover, pan, zoom }).map(
-      ([name, times]) =>
-        `${name}: ${Object.entries(times)
-          .map(([key, value]) => `${key} ${value.toFixed(2)}`)
-          .join(', ')}`,
-    );
-    process.stdout.write(`${MANY} points, for each move of the pointer:\n  ${told.join('\n  ')}\n`);
-    // The rasteriser's time is that of a processor here; of a graphics card it is well below a millisecond.
-    for (const { scriptMs } of [hover, pan, zoom]) expect(scriptMs).toBeLessThan(MOVE_CPU_MS);
+    await movesManyPoints(page, dashboard.stack.client, dashboard.made.embed);
   }, 900_000);
 
   test.each([

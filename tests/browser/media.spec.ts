@@ -1,4 +1,5 @@
 /** Sounds and masks as the dashboard shows them, in a real Chromium on the real stack, with real (tiny) training. */
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
 import { expect, test } from 'vitest';
@@ -8,6 +9,18 @@ import { writeScenes, writeTones } from '../support/images.js';
 
 /** Pages take their time on a busy machine. */
 const LATER = { timeout: 30_000 };
+
+/** How many pixels of a canvas differ from those of the images that it shows. */
+const COVERED_PIXELS = `async (shown) => {
+  const { width, height } = shown;
+  const pixelsOf = (canvas) => canvas.getContext('2d').getImageData(0, 0, width, height).data;
+  const picture = document.querySelector('img[alt="Images, masks, predictions"]');
+  const images = Object.assign(document.createElement('canvas'), { width, height });
+  await picture.decode();
+  images.getContext('2d').drawImage(picture, 0, 0);
+  const alone = pixelsOf(images);
+  return pixelsOf(shown).filter((value, i) => i % 4 === 0 && Math.abs(value - alone[i]) > 1).length;
+}`;
 
 describeInBrowser('sounds and masks', () => {
   const dashboard = dashboardOf(async (stack) => {
@@ -76,6 +89,30 @@ describeInBrowser('sounds and masks', () => {
     ).toContain('rgb(230, 25, 75)');
   });
 
+  test('classes of masks and predictions are shown one by one, as strongly as one likes', async () => {
+    const page = await dashboard.open(`#/runs/${dashboard.made.scenes}`);
+    const canvas = page.getByRole('img', { name: 'Images under their mask: ground, square' });
+    await canvas.waitFor(LATER);
+    const covered = () => page.evaluate<number>(`(${COVERED_PIXELS})(document.querySelector('.masks canvas'))`);
+    const all = await covered();
+    expect(all).toBeGreaterThan(100);
+    const classes = page.getByRole('group', { name: 'Classes of pixels that are shown' });
+    await classes.getByRole('button', { name: 'ground' }).click();
+    await expect.poll(covered).toBeLessThan(all);
+    expect(await covered()).toBeGreaterThan(0);
+    await page.getByRole('button', { name: 'Predicted', exact: true }).click();
+    await page.getByRole('img', { name: 'Images under their predicted: square' }).waitFor();
+    await page.getByRole('slider', { name: 'Opacity' }).fill('0');
+    await expect.poll(covered).toBe(0);
+    expect(await accessibilityFaults(page, 'masks')).toEqual([]);
+    await page.getByLabel('Size and files of Images, masks, predictions').click();
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('button', { name: 'Images, masks, predictions as PNG' }).click(),
+    ]);
+    expect((await sharp(await download.path()).metadata()).height).toBe(3 * 24);
+  });
+
   test('sounds are seen over time and by frequency, and played', async () => {
     const page = await dashboard.open(`#/runs/${dashboard.made.tones}`);
     const spectrogram = page.getByRole('img', { name: /^Spectrogram of .*from 0 to 2.0 kHz/ }).first();
@@ -90,6 +127,19 @@ describeInBrowser('sounds and masks', () => {
       .getByRole('img', { name: /^Course of .* 0.5 s/ })
       .first()
       .waitFor();
+    await page
+      .getByLabel(/^Size and files of .*\.wav/)
+      .first()
+      .click();
+    const saved = async (kind: string) => {
+      const button = page.getByRole('button', { name: new RegExp(`\\.wav.* as ${kind}$`) }).first();
+      const [download] = await Promise.all([page.waitForEvent('download'), button.click()]);
+      return readFile(await download.path(), 'latin1');
+    };
+    expect((await saved('CSV')).split('\r\n')).toHaveLength(2 + 2000);
+    expect(await saved('SVG')).toMatch(/^<svg[^]*<image/);
+    expect((await saved('PNG')).slice(1, 4)).toBe('PNG');
+    await page.keyboard.press('Escape');
     const play = page.getByRole('button', { name: /^Play / }).first();
     const name = await play.getAttribute('aria-label');
     await play.click();

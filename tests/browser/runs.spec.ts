@@ -207,7 +207,7 @@ describeInBrowser('the list of runs', () => {
     await menu.getByLabel('Lowest').fill('3');
     expect(await accessibilityFaults(page, 'the menu of a chart')).toEqual([]);
     const file = async (kind: string) => {
-      const button = menu.getByRole('button', { name: kind, exact: true });
+      const button = menu.getByRole('button', { name: `train/loss as ${kind}`, exact: true });
       const [download] = await Promise.all([page.waitForEvent('download'), button.click()]);
       return (await readFile(await download.path())).toString('latin1');
     };
@@ -228,6 +228,65 @@ describeInBrowser('the list of runs', () => {
     await expect.poll(() => chart.getAttribute('aria-label'), LATER).toMatch(/^train\/loss: steady ends at [^;]+$/);
     await page.reload();
     await expect.poll(() => chart.getAttribute('aria-label'), LATER).toMatch(/^train\/loss: steady ends at [^;]+$/);
+  });
+
+  test('what has ended is archived, found when it is asked for, and brought back; nothing that goes on', async () => {
+    const { client } = dashboard.stack;
+    const spec = { kind: 'pretrain', dataset: 'made-up', batchSize: 64, epochs: 1 } as const;
+    const requires = { gpu: { name: 'none-such' } };
+    const submitted = async (name: string) =>
+      (await client.submitRun({ spec, name, tags: ['shelf'], onDuplicate: 'replicate', requires })).run.id;
+    const [ended] = [await submitted('ended'), await submitted('waiting')];
+    await client.cancelRun(ended);
+    const page = await dashboard.open('#/runs?tag=shelf');
+    const shown = async () => (await page.locator('table.runs tbody tr td.name').allTextContents()).toSorted();
+    await expect.poll(shown, LATER).toEqual(['ended', 'waiting']);
+    expect(await page.getByRole('button', { name: 'Unarchive' }).count()).toBe(0);
+    await page.getByRole('checkbox', { name: 'Choose all on this page' }).check();
+    await page.getByRole('button', { name: 'Archive', exact: true }).click();
+    await page.getByText('1 done, 1 refused: expected a run that has ended, got one that is queued').waitFor(LATER);
+    await expect.poll(shown, LATER).toEqual(['waiting']);
+    await page.getByRole('combobox', { name: 'Archive' }).selectOption('archived only');
+    await expect.poll(shown, LATER).toEqual(['ended']);
+    expect(page.url()).toContain('archived=yes');
+    expect(await accessibilityFaults(page, 'the archive')).toEqual([]);
+    await page.getByRole('link', { name: 'ended', exact: true }).click();
+    await page.getByText('archived', { exact: true }).waitFor(LATER);
+    await page.getByRole('button', { name: 'Unarchive ended' }).click();
+    await page.getByRole('button', { name: 'Archive ended', exact: true }).click();
+    await page.getByRole('button', { name: 'Unarchive ended' }).waitFor(LATER);
+    await page.goBack();
+    await page.getByRole('button', { name: /^all .* that match/ }).click();
+    await page.getByRole('button', { name: 'Unarchive …' }).click();
+    const dialog = page.getByRole('dialog', { name: 'Are you sure?' });
+    await dialog.getByText('Unarchive 1 runs').waitFor(LATER);
+    await dialog.getByRole('button', { name: 'Yes, all of them' }).click();
+    await page.getByText('No run is like that.').waitFor(LATER);
+    expect((await client.run(ended)).archivedAt).toBeNull();
+
+    const { sweep } = await client.submitSweep({
+      spec: {
+        name: 'shelved',
+        stages: { pretrain: { ...spec, seed: 77 } },
+        parameters: {},
+        metric: { name: 'eval/knn' },
+      },
+      requires,
+    });
+    await client.cancelSweep(sweep.id);
+    await page.goto(`${client.url}/#/sweeps/${sweep.id}`);
+    await page.getByRole('button', { name: 'Archive … shelved' }).click();
+    const asked = page.getByRole('dialog', { name: 'Archive shelved?' });
+    await asked.getByRole('checkbox').check();
+    expect(await accessibilityFaults(page, 'archiving a sweep')).toEqual([]);
+    await asked.getByRole('button', { name: 'Yes, archive it' }).click();
+    await page.getByRole('button', { name: 'Unarchive', exact: true }).waitFor(LATER);
+    await page.goto(`${client.url}/#/sweeps`);
+    const link = page.getByRole('link', { name: 'shelved' });
+    await page.getByRole('combobox', { name: 'Archive' }).selectOption('with archived');
+    await link.waitFor(LATER);
+    await page.getByRole('combobox', { name: 'Archive' }).selectOption('without archived');
+    await link.waitFor({ state: 'detached', ...LATER });
   });
 
   test('a dataset version is deleted where no run is of it, after asking', async () => {

@@ -134,6 +134,21 @@ describe('commands', () => {
     });
   }, 60_000);
 
+  test('what has ended is archived by name or by a filter, and listed when it is asked for', async () => {
+    const id = await stack.submit({ ...SHORT, seed: 33 }, { tags: ['shelf'] });
+    expect(await loom(['archive', id])).toMatchObject({ code: 2, stderr: expect.stringContaining('queued') as string });
+    await client.cancelRun(id);
+    expect((await loom(['archive', '--tag', 'shelf', '--dry-run'])).stdout).toBe('archive would change 1 run\n');
+    expect((await loom(['archive', id])).stdout).toBe(`${id} cancelled\n`);
+    const listed = async (...more: string[]) =>
+      parsed<{ items: { id: string }[] }>((await loom(['runs', '--tag', 'shelf', ...more, '--json'])).stdout).items;
+    expect(await listed()).toEqual([]);
+    expect(await listed('--archived', 'yes')).toMatchObject([{ id }]);
+    expect((await loom(['unarchive', '--tag', 'shelf'])).stdout).toBe('unarchive changed 1 run\n');
+    expect(await listed()).toMatchObject([{ id }]);
+    expect((await loom(['runs', '--archived', 'maybe'])).code).toBe(2);
+  }, 60_000);
+
   test('a sweep is followed to its end, and prints what it found', async () => {
     stack.startWorker();
     const sweep = {
@@ -147,6 +162,13 @@ describe('commands', () => {
     const found = parsed<SweepDetail & { results: { rows: { knn: { n: number } }[] } }>(stdout);
     expect([found.status, found.results.rows.map(({ knn }) => knn.n)]).toEqual(['succeeded', [2]]);
     expect((await loom(['watch', found.id])).stdout).toMatch(/kNN\n/);
+    expect((await loom(['sweep', found.id, '--archive', '--with-runs'])).stdout).toBe(
+      `archived sweep ${found.id} and 2 runs\n`,
+    );
+    const sweeps = async (...more: string[]) => (await loom(['sweeps', ...more])).stdout.includes(found.id);
+    expect([await sweeps(), await sweeps('--archived', 'all')]).toEqual([false, true]);
+    expect((await loom(['sweep', found.id, '--unarchive', '--with-runs'])).stdout).toMatch(/and 2 runs\n$/);
+    expect((await loom(['sweep', found.id, '--archive', '--unarchive'])).code).toBe(2);
 
     const { best } = await client.sweepResults(found.id);
     const table = await loom(['sweep', 'two']);

@@ -151,6 +151,89 @@ test(
   },
 );
 
+test('what was archived is in no list, is reused as before, and comes back when it goes on', async () => {
+  const { client } = stack;
+  const tag = 'shelf';
+  const ended = await stack.submit({ ...SHORT, seed: 40 }, { tags: [tag] });
+  await stack.ended(ended);
+  const waiting = await stack.submit({ ...SHORT, seed: 41 }, { tags: [tag], requires: { labels: { nobody: 'has' } } });
+  const refused = await refusal(client.archiveRun(waiting));
+  expect([refused.status, refused.message]).toEqual([409, expect.stringContaining('what goes on is not archived')]);
+  const request = { action: 'archive', filter: { tag } } as const;
+  const expected = { done: 1, skipped: { queued: 1 } };
+  expect(await client.bulkRuns(request, { validateOnly: true })).toEqual(expected);
+  expect(await client.bulkRuns(request)).toEqual(expected);
+  expect(await client.bulkRuns(request)).toEqual({ done: 0, skipped: { queued: 1 } });
+
+  const listed = async (archived?: 'no' | 'yes' | 'all') =>
+    (await client.runs({ tag, archived })).items.map(({ id }) => id);
+  expect(await Promise.all([listed(), listed('no'), listed('yes'), listed('all')])).toEqual([
+    [waiting],
+    [waiting],
+    [ended],
+    [waiting, ended],
+  ]);
+  expect(await client.runCounts({ tag })).toEqual({ queued: 1 });
+  expect((await client.runGroups({ tag, by: ['status'] })).groups).toMatchObject([{ runs: 1 }]);
+  expect((await client.runs({ id: [ended] })).items).toMatchObject([{ archivedAt: expect.any(String) as string }]);
+  expect(await client.submitRun({ spec: { ...SHORT, seed: 40 } })).toMatchObject({
+    created: false,
+    run: { id: ended, archivedAt: expect.any(String) as string },
+  });
+
+  await client.cancelRun(waiting);
+  expect((await client.archiveRun(waiting)).archivedAt).not.toBeNull();
+  expect(await listed()).toEqual([]);
+  expect(await client.retryRun(waiting)).toMatchObject({ status: 'queued', archivedAt: null });
+  await client.cancelRun(waiting);
+  expect(await client.bulkRuns({ action: 'unarchive', filter: { tag } })).toEqual({ done: 1, skipped: {} });
+  expect(await listed()).toEqual([waiting, ended]);
+});
+
+test('a sweep is archived with its own runs when it has ended, and comes back when one of them goes on', async () => {
+  const { client } = stack;
+  const submit = async (name: string, seeds: number[]) =>
+    (
+      await client.submitSweep({
+        spec: {
+          name,
+          method: 'grid',
+          parameters: { 'pretrain.seed': { values: seeds } },
+          metric: { name: 'eval/knn', goal: 'maximize' },
+          stages: { pretrain: { kind: 'pretrain', dataset: 'stripes', batchSize: 8, epochs: 1, ...small } },
+        },
+        ...(name === 'stuck' && { requires: { labels: { nobody: 'has' } } }),
+      })
+    ).sweep.id;
+  const [stuck, done] = [await submit('stuck', [50, 51]), await submit('done', [52, 53])];
+  expect((await refusal(client.archiveSweep(stuck))).message).toContain('got one that is running');
+  await eventually(async () => expect((await client.sweep(done)).status).toBe('succeeded'), { timeoutMs: 60_000 });
+  const other = await submit('other', [53]);
+  expect(await client.archiveSweep(done, { runs: true })).toEqual({ runs: 1 });
+  const names = async (archived?: 'yes' | 'all') =>
+    (await client.sweeps({ archived, name: 'one', sort: 'name' })).items.map(({ name }) => name);
+  expect(await Promise.all([names(), names('yes'), names('all')])).toEqual([[], ['done'], ['done']]);
+  // What the other has too stays in the list, and a sweep has all of its runs.
+  const seeds = async (query: object) =>
+    (await client.runs({ ...query, where: ['spec:seed>=52', 'spec:seed<54'] })).items.map(({ spec }) =>
+      'seed' in spec ? spec.seed : undefined,
+    );
+  expect(await seeds({})).toEqual([53]);
+  expect((await seeds({ sweep: done })).sort()).toEqual([52, 53]);
+  expect((await client.sweepResults(done)).rows.length).toBeGreaterThan(0);
+  expect(await client.unarchiveSweep(done, { runs: true })).toEqual({ runs: 1 });
+  expect([await names(), (await seeds({})).sort()]).toEqual([['done'], [52, 53]]);
+  expect((await client.sweep(other)).status).toBe('succeeded');
+
+  const [first] = (await client.runs({ sweep: stuck })).items;
+  await client.bulkRuns({ action: 'cancel', filter: { sweep: stuck } });
+  await client.archiveSweep(stuck, { runs: true });
+  expect(await client.sweep(stuck)).toMatchObject({ archivedAt: expect.any(String) as string });
+  await client.retryRun(first!.id);
+  expect(await client.sweep(stuck)).toMatchObject({ status: 'running', archivedAt: null });
+  await client.cancelSweep(stuck);
+});
+
 test('a dataset version goes when no run is of it, and then the run that prepared it', async () => {
   const { client } = stack;
   const { digest } = await client.dataset('others');

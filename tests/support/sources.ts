@@ -1,7 +1,7 @@
 /** Small sources made on the spot, and what is prepared from them. */
 import { PrepareDataset, type LogLevel } from '#libs/contracts';
 import { createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -159,7 +159,12 @@ export class DataRoot {
         log: (level, message) => lines.push({ level, message }),
       });
       const arrays: Record<string, { shape: number[]; data: number[] }> = {};
+      const paths: Record<string, string[]> = {};
       for (const { name, path: file } of files) {
+        if (name.endsWith('-paths.txt')) {
+          paths[name.replace('-paths.txt', '')] = (await readFile(file, 'utf8')).split('\n').slice(0, -1);
+          continue;
+        }
         const sound = name.endsWith('-samples.npy') && summary.sample.modality === 'audio';
         const typeOfSamples = sound ? '<i2' : '|u1';
         const { shape, data } = await readNpy(file, name.endsWith('-labels.npy') ? '<i4' : typeOfSamples);
@@ -167,7 +172,7 @@ export class DataRoot {
       }
       const messages = (level: LogLevel) => lines.filter((line) => line.level === level).map(({ message }) => message);
       const told = { warnings: messages('warn'), infos: messages('info') };
-      return { manifest: manifest!, arrays, summary, preview, ...told };
+      return { manifest: manifest!, arrays, paths, summary, preview, ...told };
     } finally {
       await rm(workDir, { recursive: true, force: true });
     }

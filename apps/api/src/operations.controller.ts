@@ -155,7 +155,7 @@ export class OperationsController {
   })
   async metrics(): Promise<string> {
     const [runs, jobs, workers, dispatchWait, startWait, projects] = await Promise.all([
-      this.queries.runCounts(),
+      this.queries.runCounts({ archived: 'all' }),
       this.queue.counts().catch(() => ({})),
       this.queries.workerCounts(),
       this.queries.dispatchWaitSeconds(),

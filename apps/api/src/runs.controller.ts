@@ -93,7 +93,9 @@ export class RunsController {
   @Post('bulk')
   @HttpCode(200)
   @ApiOperation({
-    summary: 'Cancel, pause, resume, retry or tag all runs that a filter names, or (validate_only) count them',
+    summary:
+      'Cancel, pause, resume, retry, archive, tag or delete all runs that a filter names, or (validate_only) count ' +
+      'them',
     description:
       'Done in batches, each whole or not at all. An answer with a `nextCursor` did not come to the end: ask ' +
       'again with it.',
@@ -331,6 +333,27 @@ export class RunsController {
   @Returns(Run)
   async retry(@Param('id', { schema: Id }) id: string) {
     await this.requests.retry(id);
+    return this.found(id);
+  }
+
+  @Post(':id/archive')
+  @HttpCode(200)
+  @ApiOperation({
+    summary: 'Archive a run that has ended: lists leave it out',
+    description: 'Nothing else changes: its page, its files and its results stay, and submits reuse it as before.',
+  })
+  @Returns(Run)
+  async archive(@Param('id', { schema: Id }) id: string) {
+    await this.requests.archive(id);
+    return this.found(id);
+  }
+
+  @Post(':id/unarchive')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Take a run out of the archive' })
+  @Returns(Run)
+  async unarchive(@Param('id', { schema: Id }) id: string) {
+    await this.requests.unarchive(id);
     return this.found(id);
   }
 

@@ -1,4 +1,5 @@
 import {
+  ArchivedSweep,
   CloneSweep,
   DeletedSweep,
   ListedTrial,
@@ -38,7 +39,7 @@ import { ListStreams } from './list-stream.js';
 import { checkKey, Returns, ReturnsEvents, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a sweep');
-const DeleteSweep = z.strictObject({ runs: z.stringbool().default(false) });
+const WithRuns = z.strictObject({ runs: z.stringbool().default(false) });
 const missing = (id: string): never => {
   throw new RequestError('not_found', `expected the id of a sweep, got ${id}: there is no such sweep`);
 };
@@ -217,9 +218,36 @@ export class SweepsController {
   @Returns(DeletedSweep)
   delete(
     @Param('id', { schema: Id }) id: string,
-    @Query({ schema: DeleteSweep }) { runs }: z.output<typeof DeleteSweep>,
+    @Query({ schema: WithRuns }) { runs }: z.output<typeof WithRuns>,
   ): Promise<DeletedSweep> {
     return this.deletion.sweep(id, { runs });
+  }
+
+  @Post(':id/archive')
+  @HttpCode(200)
+  @ApiOperation({
+    summary: 'Archive a sweep that has come to its end: lists leave it out',
+    description:
+      'With `runs` those of its own runs too that no other sweep has and nobody has asked for by name. Nothing else ' +
+      'changes: pages, files and results stay, and submits reuse its runs as before.',
+  })
+  @Returns(ArchivedSweep)
+  archive(
+    @Param('id', { schema: Id }) id: string,
+    @Query({ schema: WithRuns }) { runs }: z.output<typeof WithRuns>,
+  ): Promise<ArchivedSweep> {
+    return this.sweeps.archive(id, { runs });
+  }
+
+  @Post(':id/unarchive')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Take a sweep out of the archive, and with `runs` all of its runs' })
+  @Returns(ArchivedSweep)
+  unarchive(
+    @Param('id', { schema: Id }) id: string,
+    @Query({ schema: WithRuns }) { runs }: z.output<typeof WithRuns>,
+  ): Promise<ArchivedSweep> {
+    return this.sweeps.unarchive(id, { runs });
   }
 
   @Post(':id/cancel')

@@ -19,6 +19,7 @@ const EXAMPLES: Record<string, string[]> = {
     'loom runs --status running,queued',
     'loom runs --kind pretrain --sort -metric:eval/knn --limit 10',
     'loom runs --view good',
+    'loom runs --archived yes',
     'loom runs --status failed --json | jq -r .items[].id',
   ],
   groups: ['loom groups --by spec:method --metric eval/knn', 'loom groups --by status,project --tag new'],
@@ -47,6 +48,7 @@ const EXAMPLES: Record<string, string[]> = {
     'loom sweep SWEEP --pause',
     'loom sweep SWEEP --parallel-trials 2 --gpu-seconds 36000',
     'loom sweep SWEEP --clone views-2',
+    'loom sweep SWEEP --archive --with-runs',
     'loom sweep SWEEP --delete --with-runs',
   ],
   sweeps: [
@@ -59,6 +61,8 @@ const EXAMPLES: Record<string, string[]> = {
   pause: ['loom pause RUN', 'loom pause --kind pretrain --dry-run'],
   resume: ['loom resume RUN', 'loom resume --status paused'],
   retry: ['loom retry RUN', 'loom retry --status failed --sweep SWEEP'],
+  archive: ['loom archive RUN OTHER', 'loom archive --status failed --dry-run'],
+  unarchive: ['loom unarchive RUN', 'loom unarchive --tag demo'],
   delete: ['loom delete RUN OTHER', 'loom delete --status failed --tag demo --dry-run'],
   tag: [
     'loom tag RUN OTHER --add good',

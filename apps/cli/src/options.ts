@@ -31,6 +31,14 @@ export function words(flags: string, description: string, known: readonly string
 
 export const FOLLOWING = 'cancel what is followed on Ctrl-C, which otherwise goes on';
 
+/** Takes what was archived in, or nothing else. */
+export const archivedOption = (): Option =>
+  new Option('--archived <which>', 'what was archived: no (left out), yes (only that), all').choices([
+    'no',
+    'yes',
+    'all',
+  ]);
+
 export interface Filter {
   status?: string;
   kind?: string;
@@ -40,6 +48,7 @@ export interface Filter {
   search?: string;
   project?: string;
   where?: string;
+  archived?: string;
 }
 /** Takes the options that choose runs. */
 export const filtered = (command: Command): Command =>
@@ -51,6 +60,7 @@ export const filtered = (command: Command): Command =>
     .option('--name <text>', 'only runs whose name holds it')
     .option('--search <text>', 'only runs whose name or id holds it')
     .option('--project <name>', 'only runs of this project')
+    .addOption(archivedOption())
     .option(
       '--where <conditions>',
       'by last values of metrics and fields of the spec, such as eval/knn>0.5,spec:method=simclr',
@@ -64,6 +74,7 @@ export const filterOf = ({
   search,
   project,
   where,
+  archived,
 }: Filter): z.input<typeof RunFilter> => ({
   ...(status && { status }),
   ...(kind && { kind }),
@@ -73,4 +84,5 @@ export const filterOf = ({
   ...(search && { search }),
   ...(project && { project }),
   ...(where && { where }),
+  ...(archived && { archived: archived as NonNullable<RunFilter['archived']> }),
 });

@@ -33,7 +33,7 @@ import type {
 } from './runs-api.js';
 import type { ListedTrial, ListSweeps, ListTrials } from './sweep-filter.js';
 import type { SweepRungs, SweepTable } from './sweep-results.js';
-import type { SubmitSweep, Sweep, SweepDetail, DeletedSweep } from './sweeps-api.js';
+import type { SubmitSweep, Sweep, SweepDetail, DeletedSweep, ArchivedSweep } from './sweeps-api.js';
 import type { SweepChanges } from './sweep.js';
 import { UnreachableError } from './transport.js';
 import type { Worker } from './workers-api.js';
@@ -152,6 +152,13 @@ export class LoomClient extends Streams {
   retryRun(id: string): Promise<Run> {
     return this.json(`/v1/runs/${encodeURIComponent(id)}/retry`, { method: 'POST' });
   }
+  /** Lists leave out what was archived; only a run that has ended can be. */
+  archiveRun(id: string): Promise<Run> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/archive`, { method: 'POST', repeatable: true });
+  }
+  unarchiveRun(id: string): Promise<Run> {
+    return this.json(`/v1/runs/${encodeURIComponent(id)}/unarchive`, { method: 'POST', repeatable: true });
+  }
 
   /** Changes what a run is called, what is said of it, and its place in the line; null takes a name or notes away. */
   changeRun(id: string, changes: z.input<typeof RunChanges>): Promise<RunDetail> {
@@ -254,6 +261,16 @@ export class LoomClient extends Streams {
   /** Deletes a sweep that has come to its end, and with `runs` those of its own runs that nothing else needs. */
   deleteSweep(id: string, { runs = false } = {}): Promise<DeletedSweep> {
     return this.json(`/v1/sweeps/${encodeURIComponent(id)}`, { method: 'DELETE', query: { runs }, timeoutMs: 600_000 });
+  }
+  /** Lists leave it out; with `runs` those of its own runs too that no other sweep has and nobody has asked for. */
+  archiveSweep(id: string, { runs = false } = {}): Promise<ArchivedSweep> {
+    const path = `/v1/sweeps/${encodeURIComponent(id)}/archive`;
+    return this.json(path, { method: 'POST', query: { runs }, repeatable: true });
+  }
+  /** Takes it out of the archive, and with `runs` all of its runs. */
+  unarchiveSweep(id: string, { runs = false } = {}): Promise<ArchivedSweep> {
+    const path = `/v1/sweeps/${encodeURIComponent(id)}/unarchive`;
+    return this.json(path, { method: 'POST', query: { runs }, repeatable: true });
   }
   /** Changes limits while it runs; null lifts one. */
   changeSweep(id: string, changes: z.input<typeof SweepChanges>): Promise<Sweep> {

@@ -68,7 +68,14 @@ export const nameHolds = z
   .regex(/^[^\0]*$/, 'expected text without NUL')
   .optional();
 
+/** Parameter of a list: what becomes of that which was archived. */
+export const archived = z.enum(['no', 'yes', 'all']).optional();
+
 export const ListRuns = z.strictObject({
+  archived: archived.describe(
+    'Whether runs that were archived are left out (`no`), are the only ones (`yes`) or are among the others (`all`): ' +
+      '`all` where runs are named by their id, their sweep or their parent, else `no`, unless it says otherwise.',
+  ),
   status: list(RunStatus),
   kind: list(z.enum(RUN_KINDS)),
   tag: Name.optional(),
@@ -147,10 +154,24 @@ export const RunCounts = z
   .meta({ id: 'RunCounts', description: 'How many runs a filter names, by status.' });
 export type RunCounts = z.output<typeof RunCounts>;
 
+/** What is done to all runs that a filter names. */
+const BULK_ACTIONS = [
+  'cancel',
+  'pause',
+  'resume',
+  'retry',
+  'archive',
+  'unarchive',
+  'tag',
+  'delete',
+] as const satisfies (RunAction | 'tag' | 'delete')[];
 export const BulkRuns = z
   .strictObject({
-    action: z.enum(['cancel', 'pause', 'resume', 'retry', 'tag', 'delete'] satisfies (RunAction | 'tag' | 'delete')[]),
-    filter: RunFilter.describe('Which runs are meant, as in the list; `{}` means all runs.'),
+    action: z.enum(BULK_ACTIONS),
+    filter: RunFilter.describe(
+      'Which runs are meant, as in the list; `{}` means all runs but those that were archived, and for `unarchive` ' +
+        'these.',
+    ),
     tags: z
       .strictObject({ add: tags.default([]), remove: tags.default([]) })
       .refine(({ add, remove }) => add.length + remove.length > 0, 'expected at least one tag to add or to remove')

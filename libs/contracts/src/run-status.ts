@@ -122,6 +122,8 @@ export const RUN_ACTIONS = {
   pause: ['queued', 'retrying', 'running'],
   resume: ['pausing', 'paused'],
   retry: RETRYABLE_STATUSES,
+  archive: TERMINAL_STATUSES,
+  unarchive: TERMINAL_STATUSES,
 } as const satisfies Record<string, readonly RunStatus[]>;
 export type RunAction = keyof typeof RUN_ACTIONS;
 

@@ -86,6 +86,7 @@ export const Run = z
     createdAt: dateTime,
     startedAt: optionalDateTime,
     finishedAt: optionalDateTime,
+    archivedAt: optionalDateTime.describe('Since when lists leave it out; null for a run that they have.'),
     nextStartAt: optionalDateTime,
     jobsAhead: z
       .int()

@@ -8,7 +8,19 @@ const MOST_CHARACTERS = 2000;
 const text = z.string().min(1).max(MOST_CHARACTERS).optional();
 
 /** Parameters of the list, as text, as they stand in an address. */
-const LISTED = ['status', 'kind', 'tag', 'sweep', 'name', 'search', 'project', 'parent', 'where', 'sort'] as const;
+const LISTED = [
+  'status',
+  'kind',
+  'tag',
+  'sweep',
+  'name',
+  'search',
+  'project',
+  'parent',
+  'where',
+  'archived',
+  'sort',
+] as const;
 type Listed = (typeof LISTED)[number];
 
 export const SavedQuery = z

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { Name } from './dataset.js';
 import { cursor, limit, list } from './http-fields.js';
-import { nameHolds, sortedBy, whereMetrics } from './run-filter.js';
+import { archived, nameHolds, sortedBy, whereMetrics } from './run-filter.js';
 import { SweepStatus, TrialStatus, TrialView } from './sweeps-api.js';
 
 /** What sweeps can be sorted by, beside `metric:KEY`. */
@@ -15,6 +15,10 @@ const BEST_OF_RUNS =
   'smallest; what has none comes last.';
 
 export const ListSweeps = z.strictObject({
+  archived: archived.describe(
+    'Whether sweeps that were archived are left out (`no`, unless it says otherwise), are the only ones (`yes`) or ' +
+      'are among the others (`all`).',
+  ),
   status: list(SweepStatus),
   tag: Name.optional(),
   name: nameHolds,

@@ -1,6 +1,6 @@
 /** Submits of sweeps, and sweeps with their trials as the API tells of them. */
 import { z } from 'zod';
-import { dateTime, maxSeconds, priority, project, tags } from './http-fields.js';
+import { dateTime, maxSeconds, optionalDateTime, priority, project, tags } from './http-fields.js';
 import { Plan } from './plans-api.js';
 import { RunStatus } from './run-status.js';
 import { CONTROLS, SweepSpec } from './sweep.js';
@@ -28,6 +28,12 @@ export const DeletedSweep = z
   })
   .meta({ id: 'DeletedSweep' });
 export type DeletedSweep = z.infer<typeof DeletedSweep>;
+
+/** What was archived, or brought back, with a sweep. */
+export const ArchivedSweep = z
+  .object({ runs: z.int().describe('Its own runs that were archived, or brought back, with it.') })
+  .meta({ id: 'ArchivedSweep' });
+export type ArchivedSweep = z.infer<typeof ArchivedSweep>;
 
 export const SweepStatus = z
   .enum(['running', 'paused', 'succeeded', 'failed', 'cancelled'])
@@ -65,6 +71,7 @@ export const Sweep = z
     spec: SweepSpec,
     tags: z.array(z.string()),
     createdAt: dateTime,
+    archivedAt: optionalDateTime.describe('Since when lists leave it out; null for a sweep that they have.'),
     runCounts: z.record(z.string(), z.int()).describe('How many runs (each counted once) are in each status.'),
     haltReason: z
       .string()

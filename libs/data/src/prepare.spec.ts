@@ -33,6 +33,22 @@ describe('a dataset version', () => {
     expect(labels).toEqual([...Array<number>(10).fill(0), ...Array<number>(10).fill(1)]);
   });
 
+  test('keeps beside its samples which file each is from', async () => {
+    const source = await folder('named', twoClasses());
+    const { images, paths } = await prepare(source, { valFraction: 0.2, testFraction: 0.2, seed: 3 });
+    expect([paths['train']!.length, paths['val']!.length, paths['test']!.length]).toEqual([12, 4, 4]);
+    expect([...paths['train']!, ...paths['val']!, ...paths['test']!].toSorted()).toEqual(
+      Object.keys(twoClasses()).toSorted(),
+    );
+    // Each image is of a colour of its own.
+    const whole = await prepare(source);
+    const colours = ({ data: bytes, shape }: typeof images) =>
+      Array.from({ length: shape[0]! }, (_, i) => bytes.slice(i * 8 * 8 * 3, i * 8 * 8 * 3 + 2).join());
+    const byName = new Map(whole.paths['train']!.map((name, i) => [name, colours(whole.images)[i]]));
+    expect(new Set(byName.values()).size).toBe(20);
+    expect(paths['train']!.map((name) => byName.get(name))).toEqual(colours(images));
+  });
+
   test('has one digest, from a folder, a tar or a tar.gz, wrapped or not, in any order', async () => {
     const files = twoClasses();
     const reversed = Object.fromEntries(Object.entries(files).reverse());

@@ -13,6 +13,7 @@ import {
 } from '#libs/contracts';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { nounOf, requireClasses } from './classes.js';
 import type { Part, Source } from './containers.js';
@@ -185,8 +186,9 @@ function rowsOf(
 ): Row[] {
   const labelOf = new Map(classes.map((name, label) => [name, label]));
   return files
-    .map(({ className, group, split }, index) => ({
+    .map(({ name, className, group, split }, index) => ({
       index,
+      name,
       label: masks || classes.length === 0 ? 0 : labelOf.get(className)!,
       group,
       split,
@@ -231,7 +233,10 @@ async function summaryOf(
   return { count, pixelsPerClass: pixels.slice(0, classes.length), unlabelledPixels: pixels[UNLABELLED]! };
 }
 
-/** Writes the arrays of a split. */
+/**
+ * Writes the arrays of a split, and beside them which file each sample is from, a line each. These are no part of the
+ * version: where files lie does not change what is learnt from them.
+ */
 async function storeSplit(
   split: Split,
   rows: readonly Row[],
@@ -270,7 +275,22 @@ async function storeSplit(
     );
     described.countPerClass = countsPerClass(rows, classes);
   }
+  const name = `${split}-paths.txt`;
+  const file = path.join(workDir, name);
+  await writeFile(file, linesOf(rows));
+  files.push({ name, path: file, sha256: await sha256Of(file) });
   return { described, files };
+}
+
+/** Lines that are written at once. */
+const LINES = 4096;
+
+function* linesOf(rows: readonly Row[]): Generator<string> {
+  for (let from = 0; from < rows.length; from += LINES)
+    yield rows
+      .slice(from, from + LINES)
+      .map(({ name }) => `${name.replaceAll(/[\r\n]/g, ' ')}\n`)
+      .join('');
 }
 
 async function sha256Of(file: string): Promise<string> {

@@ -6,6 +6,8 @@ import { Random } from './random.js';
 /** A sample that could be decoded. */
 export interface Row {
   index: number;
+  /** Name of the file that it is from, in its source. */
+  name: string;
   label: number;
   group: string | null;
   split: Split | null;

@@ -18,6 +18,8 @@ const ACTIONS = {
   pause: ['stop runs at a checkpoint until they are resumed', (api: LoomClient, id: string) => api.pauseRun(id)],
   resume: ['queue paused runs, which go on from their checkpoints', (api: LoomClient, id: string) => api.resumeRun(id)],
   retry: ['queue runs again that failed or were cancelled', (api: LoomClient, id: string) => api.retryRun(id)],
+  archive: ['leave runs that have ended out of lists', (api: LoomClient, id: string) => api.archiveRun(id)],
+  unarchive: ['have archived runs in lists again', (api: LoomClient, id: string) => api.unarchiveRun(id)],
 } as const satisfies Record<RunAction, [string, (api: LoomClient, id: string) => Promise<Run>]>;
 
 interface Choice extends Filter {

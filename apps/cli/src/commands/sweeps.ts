@@ -8,7 +8,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream as WebReadableStream } from 'node:stream/web';
 import { UsageError } from '../document.js';
-import { positive, words, type Filter } from '../options.js';
+import { archivedOption, positive, words, type Filter } from '../options.js';
 import { client, out, say, show } from '../program.js';
 import { sweepId } from '../references.js';
 import { age, resultsText, table } from '../render.js';
@@ -19,6 +19,8 @@ interface SweepOptions {
   cancel?: boolean;
   retry?: boolean;
   delete?: boolean;
+  archive?: boolean;
+  unarchive?: boolean;
   withRuns?: boolean;
   clone?: string;
   export?: string;
@@ -32,14 +34,21 @@ export function addSweep(program: Command): void {
   program
     .command('sweep <id>')
     .description(
-      'which combination needs the fewest labels; or pause, resume, cancel, retry, clone, change or delete a sweep',
+      'which combination needs the fewest labels; or pause, resume, cancel, retry, clone, change, archive or delete ' +
+        'a sweep',
     )
     .option('--pause', 'start no other trial, pause its runs')
     .option('--resume', 'go on where it was paused')
     .option('--cancel', 'cancel its runs')
     .option('--retry', 'queue again exactly what failed')
     .option('--delete', 'delete it when it has come to its end; its runs stay')
-    .option('--with-runs', 'with --delete: those of its own runs too that nothing else needs')
+    .option('--archive', 'leave it out of lists when it has come to its end')
+    .option('--unarchive', 'have it in lists again')
+    .option(
+      '--with-runs',
+      'with --delete: those of its own runs too that nothing else needs; with --archive those that nothing else has, ' +
+        'with --unarchive all',
+    )
     .option('--clone <name>', 'submit it again under another name')
     .option(
       '--export <file>',
@@ -50,7 +59,9 @@ export function addSweep(program: Command): void {
     .option('--gpu-seconds <n>', 'of its budget', positive)
     .option('--wall-seconds <n>', 'of its budget', positive)
     .action(async (given: string, options: SweepOptions) => {
-      if (options.withRuns && !options.delete) throw new UsageError('expected --with-runs together with --delete');
+      if (options.withRuns && !(options.delete || options.archive || options.unarchive))
+        throw new UsageError('expected --with-runs together with --delete, --archive or --unarchive');
+      if (options.archive && options.unarchive) throw new UsageError('expected --archive or --unarchive, got both');
       const api = await client();
       const id = await sweepId(api, given);
       if (options.delete) {
@@ -59,6 +70,12 @@ export function addSweep(program: Command): void {
           gone,
           () => `deleted sweep ${id} and ${gone.deleted} runs; ${gone.kept} of its own are needed elsewhere\n`,
         );
+        return;
+      }
+      if (options.archive || options.unarchive) {
+        const own = { runs: options.withRuns ?? false };
+        const { runs } = await (options.archive ? api.archiveSweep(id, own) : api.unarchiveSweep(id, own));
+        show({ id, runs }, () => `${options.archive ? 'archived' : 'unarchived'} sweep ${id} and ${runs} runs\n`);
         return;
       }
       await change(api, id, options);
@@ -139,7 +156,10 @@ async function first<Item>(most: number, pages: (limit: number) => AsyncGenerato
   return items;
 }
 
-type ListOptions = Pick<Filter, 'status' | 'tag' | 'name' | 'project' | 'where'> & { limit: number; sort: string };
+type ListOptions = Pick<Filter, 'archived' | 'status' | 'tag' | 'name' | 'project' | 'where'> & {
+  limit: number;
+  sort: string;
+};
 
 export function addSweeps(program: Command): void {
   program
@@ -149,6 +169,7 @@ export function addSweeps(program: Command): void {
     .option('--tag <tag>', 'only sweeps with this tag')
     .option('--name <text>', 'only sweeps whose name holds it')
     .option('--project <name>', 'only sweeps of this project')
+    .addOption(archivedOption())
     .option('--where <conditions>', 'that have a trial with such last values, such as eval/knn>0.5')
     .option('--limit <n>', 'at most so many', positive, 50)
     .option('--sort <field>', 'createdAt, name or metric:KEY, with a leading - for the largest first', '-createdAt')

@@ -1,14 +1,7 @@
 /** What can be done with one chart: its axis y, all of the screen for it, and files of it. */
-import { csv } from '../figures/csv.js';
+import { FileButtons, type Files } from '../figures/files.js';
 import { Dropdown } from '../ui/controls.js';
-import { save } from '../ui/hand-out.js';
 import { RangeFields, type Range } from './range-fields.js';
-
-export interface ChartFiles {
-  rows: () => (string | number | null)[][];
-  /** Drawn when it is asked for. */
-  figure: () => Promise<SVGElement>;
-}
 
 export function ChartMenu({
   title,
@@ -22,14 +15,11 @@ export function ChartMenu({
   title: string;
   range: Range;
   log: boolean;
-  files: ChartFiles;
+  files: Files;
   onRange: (range: Range) => void;
   onLog: (log: boolean) => void;
   onFull: () => void;
 }) {
-  const name = title.replaceAll(/[^\w.-]+/g, '-');
-  const draw = async (save: (name: string, svg: SVGElement) => unknown) => save(name, await files.figure());
-  const pictures = () => import('../figures/picture.js');
   return (
     <Dropdown title={<span aria-hidden="true">⋯</span>} label={`Axes and files of ${title}`} name={`Chart ${title}`}>
       <RangeFields range={range} onRange={onRange} />
@@ -40,15 +30,7 @@ export function ChartMenu({
         Full screen
       </button>
       <span className="actions">
-        <button className="quiet" onClick={() => void pictures().then(({ saveSvg }) => draw(saveSvg))}>
-          SVG
-        </button>
-        <button className="quiet" onClick={() => void pictures().then(({ savePng }) => draw(savePng))}>
-          PNG
-        </button>
-        <button className="quiet" onClick={() => save(`${name}.csv`, csv(files.rows()), 'text/csv')}>
-          CSV
-        </button>
+        <FileButtons title={title} files={files} />
       </span>
     </Dropdown>
   );

@@ -3,6 +3,7 @@ import { duration, shortNumber } from '#libs/contracts';
 import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import type UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
+import { fileName } from '../figures/files.js';
 import { useTheme } from '../ui/colours.js';
 import { fullHeight, useFullScreen } from '../ui/full-screen.js';
 import { ChartMenu } from './chart-menu.js';
@@ -61,7 +62,8 @@ export function CurveChart({
   };
   const files = {
     rows: () => rowsOf(curves),
-    figure: async () => (await import('./curve-figure.js')).curveFigure(title, curves, scaleOf('x'), scaleOf('y')),
+    name: fileName(title),
+    drawn: async () => (await import('./curve-figure.js')).curveFigure(title, curves, scaleOf('x'), scaleOf('y')),
   };
   return (
     <figure className="chart" ref={figure}>

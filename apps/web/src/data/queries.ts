@@ -62,7 +62,7 @@ async function followChanges(signal: AbortSignal): Promise<void> {
   await persistently(
     () =>
       client.followRuns(
-        {},
+        { archived: 'all' },
         {
           onChange: ({ changed }) => {
             heard(true);

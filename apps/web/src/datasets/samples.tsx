@@ -1,11 +1,16 @@
 /** Samples of a source that was only looked at, class by class. */
 import type { Artifact, DatasetPreview, Run } from '#libs/contracts';
+import { Fragment } from 'react';
 import { client, useReport } from '../data/queries.js';
+import { MaskViewer } from '../run/mask-viewer.js';
 import { SoundList } from '../sounds/sound-list.js';
 import { Panel } from '../ui/panel.js';
+import { Picture } from '../ui/picture.js';
 import { Loaded } from '../ui/states.js';
 
 const INDEX = 'preview.json';
+/** What pictures of samples have below the images, and the pixels between. */
+const [MASK, GAP] = [['Mask'], 2];
 
 /** Whether a file is one of those that are shown here. */
 export const isOfPreview = ({ name }: Pick<Artifact, 'name'>): boolean =>
@@ -38,7 +43,7 @@ function Groups({ run, artifacts, url }: { run: Pick<Run, 'id'>; artifacts: read
                 key={name}
                 run={run}
                 name={name}
-                masked={masks !== undefined}
+                masks={masks}
                 files={files.flatMap((each) => artifacts.findLast((artifact) => artifact.name === each) ?? [])}
               />
             ))}
@@ -52,12 +57,12 @@ function Groups({ run, artifacts, url }: { run: Pick<Run, 'id'>; artifacts: read
 function Group({
   run,
   name,
-  masked,
+  masks,
   files,
 }: {
   run: Pick<Run, 'id'>;
   name: string;
-  masked: boolean;
+  masks: DatasetPreview['masks'];
   files: readonly Artifact[];
 }) {
   const what = name === '' ? 'Samples' : `Samples of ${name}`;
@@ -66,14 +71,15 @@ function Group({
       {name !== '' && <h3>{name}</h3>}
       {files
         .filter(({ mime }) => mime.startsWith('image/'))
-        .map(({ id }) => (
-          <img
-            key={id}
-            src={client.artifactUrl(run.id, id)}
-            alt={masked ? `${what}, each over itself under its mask` : what}
-            loading="lazy"
-          />
-        ))}
+        .map(({ id }) => {
+          const url = client.artifactUrl(run.id, id);
+          return (
+            <Fragment key={id}>
+              <Picture url={url} alt={masks ? `${what}, each over itself under its mask` : what} />
+              {masks && <MaskViewer url={url} classes={masks} layers={MASK} gap={GAP} name={what} />}
+            </Fragment>
+          );
+        })}
       <SoundList run={run} sounds={files.filter(({ mime }) => mime.startsWith('audio/'))} />
     </section>
   );

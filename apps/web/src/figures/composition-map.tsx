@@ -7,9 +7,12 @@ import { areLevel, percent, share } from './numbers.js';
 export function CompositionMap({
   composition: { names, measure, branches, cells },
   name,
+  linkOf,
 }: {
   composition: NonNullable<SweepTable['composition']>;
   name: string;
+  /** Where the trials of a cell are listed. */
+  linkOf: (first: string, second: string) => string | undefined;
 }) {
   const points = names.flatMap((first, i) =>
     names.map((second, j) => ({ first, second, estimate: cells[i]?.[j] ?? null })),
@@ -56,7 +59,7 @@ export function CompositionMap({
       }
       rows={() => [['', ...names], ...names.map((each, i) => [each, ...cells[i]!.map((cell) => cell?.mean)])]}
       axis="color"
-      draw={(width) => plotOf(names, points, known, best, width)}
+      draw={(width) => plotOf(names, points, { known, best, linkOf }, width)}
     />
   );
 }
@@ -72,8 +75,15 @@ interface KnownCell extends Cell {
 function plotOf(
   names: string[],
   points: Cell[],
-  known: KnownCell[],
-  best: KnownCell | undefined,
+  {
+    known,
+    best,
+    linkOf,
+  }: {
+    known: KnownCell[];
+    best: KnownCell | undefined;
+    linkOf: (first: string, second: string) => string | undefined;
+  },
   width: number,
 ): Plot.PlotOptions {
   const values = known.map(({ estimate }) => estimate.mean);
@@ -103,6 +113,7 @@ function plotOf(
         y: 'first',
         fill: (d: KnownCell) => d.estimate.mean,
         rx: 4,
+        href: ({ first, second }: KnownCell) => linkOf(first, second),
         tip: { format: { x: false, y: false, fill: false } },
         title: ({ first, second, estimate: { mean, ci95, n } }: KnownCell) =>
           `${first === second ? `${first} alone` : `${first} + ${second}`}\n` +

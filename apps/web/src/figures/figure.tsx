@@ -5,10 +5,8 @@ import { RangeFields, type Range } from '../charts/range-fields.js';
 import { themeColour, useTheme } from '../ui/colours.js';
 import { Dropdown } from '../ui/controls.js';
 import { fullHeight, useFullScreen } from '../ui/full-screen.js';
-import { save } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
-import { csv } from './csv.js';
-import { savePng, saveSvg } from './picture.js';
+import { FileButtons } from './files.js';
 
 type Cells = (string | number | null | undefined)[][];
 
@@ -24,6 +22,10 @@ interface FigureProps {
   /** What of it has values, whose ends can be asked for. */
   axis: 'x' | 'y' | 'color';
   draw: (width: number, ink: Ink) => Plot.PlotOptions;
+  /** What can be chosen of it. */
+  controls?: React.ReactNode;
+  /** Called with what was drawn. */
+  onDrawn?: (drawn: ReturnType<typeof Plot.plot>) => void;
   rows: () => Cells;
 }
 interface Ink {
@@ -32,7 +34,7 @@ interface Ink {
   paper: string;
 }
 
-export function Figure({ title, name, caption, description, data, axis, draw, rows }: FigureProps) {
+export function Figure({ title, name, caption, description, data, axis, draw, controls, onDrawn, rows }: FigureProps) {
   const box = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const [range, setRange] = useState<Range>({});
@@ -50,30 +52,19 @@ export function Figure({ title, name, caption, description, data, axis, draw, ro
     const options = { ...draw(width, ink), width, ...(full && { height: fullHeight() }) };
     const drawn = limited(options, axis, range, ink.ink);
     drawn.setAttribute('aria-hidden', 'true');
+    for (const each of drawn.querySelectorAll('a')) forPointer(each);
+    onDrawn?.(drawn);
     box.current!.replaceChildren(drawn);
   });
   useEffect(() => {
     redraw();
   }, [key, width, theme, range, full]);
-  const svg = () => box.current!.querySelector('svg')!;
   return (
     <Panel
       title={title}
       aside={
         <span className="actions">
-          <button className="quiet" onClick={() => saveSvg(name, svg())} aria-label={`${title} as SVG`}>
-            SVG
-          </button>
-          <button className="quiet" onClick={() => void savePng(name, svg())} aria-label={`${title} as PNG`}>
-            PNG
-          </button>
-          <button
-            className="quiet"
-            onClick={() => save(`${name}.csv`, csv(rows()), 'text/csv')}
-            aria-label={`${title} as CSV`}
-          >
-            CSV
-          </button>
+          <FileButtons title={title} files={{ name, drawn: () => box.current!.querySelector('svg')!, rows }} />
           <Dropdown title={<span aria-hidden="true">⋯</span>} label={`Axis and size of ${title}`} name={title}>
             <RangeFields range={range} onRange={setRange} />
             <button className="quiet" onClick={showFull}>
@@ -85,10 +76,24 @@ export function Figure({ title, name, caption, description, data, axis, draw, ro
     >
       <figure ref={figure} className="whole">
         {caption && <p className="dim">{caption}</p>}
+        {controls && <div className="controls">{controls}</div>}
         <div ref={box} className="figure" role="img" aria-label={description} />
       </figure>
     </Panel>
   );
+}
+
+/**
+ * A link of a drawing as something that can be clicked: a drawing is one image for those who don't see it, in which
+ * nothing may be focused, and where its links lead is listed in words beside it.
+ */
+function forPointer(link: Element): void {
+  const href = link.getAttribute('href') ?? link.getAttribute('xlink:href') ?? '';
+  for (const name of ['href', 'xlink:href']) link.removeAttribute(name);
+  link.classList.add('leads');
+  link.addEventListener('click', () => {
+    location.hash = href;
+  });
 }
 
 /** Draws a figure whose values begin and end where it was asked for; what lies beyond is cut. */

@@ -74,7 +74,16 @@ function efficiencyOf(rows: SweepTable['rows']): Efficiency | undefined {
  * Accuracy over the labels that were used, with 95 % bands where there are seeds, against the same network without
  * pretraining.
  */
-export function LabelEfficiency({ rows, name }: { rows: SweepTable['rows']; name: string }) {
+export function LabelEfficiency({
+  rows,
+  name,
+  linkOf,
+}: {
+  rows: SweepTable['rows'];
+  name: string;
+  /** Where the trials of a combination are listed. */
+  linkOf: (combo: string) => string | undefined;
+}) {
   const efficiency = efficiencyOf(rows);
   if (!efficiency) return null;
   const { best, others, controls } = efficiency;
@@ -94,7 +103,7 @@ export function LabelEfficiency({ rows, name }: { rows: SweepTable['rows']; name
         ...[...best, ...others, ...controls].map((d) => [d.combo, d.fraction, d.mean, d.low, d.high, d.n]),
       ]}
       axis="y"
-      draw={(width) => plotOf(efficiency, width)}
+      draw={(width) => plotOf(efficiency, width, linkOf)}
     />
   );
 }
@@ -127,7 +136,12 @@ const Key = ({ efficiency: { coloured, best, controls, others, othersCount } }: 
   </span>
 );
 
-function plotOf({ fractions, coloured, best, others, controls }: Efficiency, width: number): Plot.PlotOptions {
+function plotOf(
+  { fractions, coloured, best, others, controls }: Efficiency,
+  width: number,
+  linkOf: (combo: string) => string | undefined,
+): Plot.PlotOptions {
+  const href = ({ combo }: Point) => linkOf(combo);
   const colours = new Map(coloured.map(({ combo }, i) => [combo, colourOf(i)]));
   const stroke = (d: Point) => colours.get(d.combo) ?? 'currentColor';
   return {
@@ -149,7 +163,7 @@ function plotOf({ fractions, coloured, best, others, controls }: Efficiency, wid
       domain: around([...best, ...others, ...controls].map(({ mean }) => mean)).map((value) => 100 * value),
     },
     marks: [
-      Plot.line(others, { x: 'fraction', y: 'mean', z: 'combo', stroke: 'currentColor', strokeOpacity: 0.18 }),
+      Plot.line(others, { x: 'fraction', y: 'mean', z: 'combo', stroke: 'currentColor', strokeOpacity: 0.18, href }),
       bandOf(best.filter(isDrawn), stroke, 0.12),
       bandOf(controls.filter(isDrawn), 'currentColor', 0.08),
       Plot.line(controls, {
@@ -161,8 +175,8 @@ function plotOf({ fractions, coloured, best, others, controls }: Efficiency, wid
         strokeWidth: 1.75,
       }),
       Plot.dot(controls, { x: 'fraction', y: 'mean', stroke: 'currentColor', fill: 'currentColor', r: 3 }),
-      Plot.line(best, { x: 'fraction', y: 'mean', z: 'combo', stroke, strokeWidth: 2 }),
-      Plot.dot(best, { x: 'fraction', y: 'mean', fill: stroke, r: 4 }),
+      Plot.line(best, { x: 'fraction', y: 'mean', z: 'combo', stroke, strokeWidth: 2, href }),
+      Plot.dot(best, { x: 'fraction', y: 'mean', fill: stroke, r: 4, href }),
       Plot.tip(
         [...best, ...controls],
         Plot.pointer({

@@ -1,5 +1,6 @@
 import { shortNumber, type SweepRungs } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
+import { link } from '../route.js';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
 
@@ -93,7 +94,14 @@ function plotOf(points: Point[], metric: string, ticks: number[] | undefined): P
     },
     y: { label: `↑ ${metric}`, grid: true, tickFormat: (d: number) => shortNumber(d) },
     marks: [
-      Plot.line(points, { x: 'step', y: 'value', z: 'run', stroke: 'currentColor', strokeOpacity: 0.25 }),
+      Plot.line(points, {
+        x: 'step',
+        y: 'value',
+        z: 'run',
+        stroke: 'currentColor',
+        strokeOpacity: 0.25,
+        href: (d: Point) => link(`runs/${d.run}`),
+      }),
       Plot.dot(points, {
         x: 'step',
         y: 'value',
@@ -102,6 +110,7 @@ function plotOf(points: Point[], metric: string, ticks: number[] | undefined): P
         symbol: (d: Point) => (d.decision === 'stopped' ? 'times' : 'circle'),
         r: 4,
         strokeWidth: 1.5,
+        href: ({ run }: Point) => link(`runs/${run}`),
       }),
       Plot.tip(
         points,

@@ -1,6 +1,7 @@
 /** A run that has mapped a latent space, with what its files hold. */
 import { runLabel, type Run } from '#libs/contracts';
 import { client, useLive } from '../data/queries.js';
+import { tagOf } from './chosen.js';
 import type { MapsFile } from './latent.js';
 
 export const MAP_NAMES: Record<string, string> = { pca: 'PCA', tsne: 't-SNE', umap: 'UMAP' };
@@ -12,6 +13,8 @@ export interface Latent {
   features: { url: string; bytes: number } | undefined;
   metrics: Record<string, number>;
   name: string;
+  /** Where what somebody has chosen and named is stored, by its name. */
+  tags: ReadonlyMap<string, string>;
 }
 
 export function useLatent(id: string | undefined, { keep = false } = {}) {
@@ -42,6 +45,12 @@ export function useLatent(id: string | undefined, { keep = false } = {}) {
         features: artifacts.get('embeddings.npy'),
         metrics: run.result?.metrics ?? {},
         name: runLabel(run),
+        tags: new Map(
+          [...artifacts].flatMap(([each, { url }]) => {
+            const tag = tagOf(each);
+            return tag === undefined ? [] : [[tag, url] as const];
+          }),
+        ),
       };
     },
     { live: false, keep, enabled: id !== undefined },

@@ -177,13 +177,27 @@ export function readFeatures(file: ArrayBuffer): { values: Float32Array; width: 
  * themselves.
  */
 export function nearestTo(
-  { values, width }: { values: Float32Array; width: number },
+  { values, width }: Features,
   some: readonly number[],
   k: number,
 ): { point: number; distance: number }[] {
   const middle = new Float64Array(width);
   for (const point of some) for (let i = 0; i < width; i++) middle[i]! += values[point * width + i]! / some.length;
-  const own = new Set(some);
+  return nearestToVector({ values, width }, middle, k, new Set(some));
+}
+
+interface Features {
+  values: Float32Array;
+  width: number;
+}
+
+/** The same of any place in the space: `vector` [width]. `own`: points that are not sought. */
+export function nearestToVector(
+  { values, width }: Features,
+  middle: ArrayLike<number>,
+  k: number,
+  own: ReadonlySet<number> = new Set(),
+): { point: number; distance: number }[] {
   const best: { point: number; distance: number }[] = [];
   for (let other = 0; other < values.length / width; other++) {
     if (own.has(other)) continue;

@@ -15,10 +15,12 @@ import {
   type Focus,
   type Latent,
 } from './latent-run.js';
+import { FileSearch } from './file-search.js';
 import { MapPanel } from './map-panel.js';
 import { Morph } from './morph.js';
 import { Neighbours } from './neighbours.js';
 import { Selection } from './selection.js';
+import { TagChoice, useFocus } from './tags.js';
 
 /** The page: one map or two side by side, a run's checkpoints one after the other, and what was chosen in them. */
 export function MapPage({ id }: { id: string }) {
@@ -66,7 +68,7 @@ interface MapsProps {
 function Maps({ latent, second, secondError, checkpoint }: MapsProps) {
   const { query, change } = useRoute();
   const { id } = latent.run;
-  const [focus, setFocus] = useState<Focus>(NOTHING);
+  const [focus, setFocus] = useFocus(latent);
   const [apart, setApart] = useState<Focus>(NOTHING);
   // Undefined while no morph is asked for.
   const [ends, setEnds] = useState<readonly number[]>();
@@ -87,6 +89,7 @@ function Maps({ latent, second, secondError, checkpoint }: MapsProps) {
       <Title latent={latent} />
       <div className="controls">
         <Choices latent={latent} map={map} colour={colour} />
+        <TagChoice latent={latent} />
         <button aria-pressed={ends !== undefined} onClick={() => setEnds(ends ? undefined : pickedOnly)}>
           Morph
         </button>
@@ -130,7 +133,8 @@ function Maps({ latent, second, secondError, checkpoint }: MapsProps) {
         }
         onPick={(next) => look({ ...focus, picked: next })}
       />
-      <Selection latent={shown} focus={focus} onFocus={look} />
+      <FileSearch latent={shown} onPick={(next) => look({ ...focus, picked: next })} />
+      <Selection latent={shown} tagging={latent} focus={focus} onFocus={look} />
       <Neighbours
         latent={shown}
         some={focus.selected}

@@ -6,6 +6,7 @@ import { useRun } from '../data/run-feed.js';
 import { link } from '../route.js';
 import { SoundList } from '../sounds/sound-list.js';
 import { Panel } from '../ui/panel.js';
+import { Picture } from '../ui/picture.js';
 import { Progress, Status } from '../ui/run-status.js';
 import { Empty, Fault, Loaded } from '../ui/states.js';
 import { labelOf, type Latent } from './latent-run.js';
@@ -145,12 +146,12 @@ function Walk({ id }: { id: string }) {
       <div className="pictures">
         {strip && (
           <figure className="strip">
-            <img src={strip} alt="Decoded points on the way" />
+            <Picture url={strip} alt="Decoded points on the way" />
           </figure>
         )}
         {moving && (
           <figure>
-            <img className="moving" src={moving} alt="The way as an animation" />
+            <Picture className="moving" url={moving} alt="The way as an animation" />
           </figure>
         )}
       </div>

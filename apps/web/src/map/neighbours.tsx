@@ -5,11 +5,16 @@ import { Panel } from '../ui/panel.js';
 import { Empty, Loaded } from '../ui/states.js';
 import { labelOf, type Latent } from './latent-run.js';
 import { nearestTo, readFeatures, type MapsFile } from './latent.js';
+import { usePaths } from './paths.js';
 import { Thumbnail } from './thumbnail.js';
 
-const NEIGHBOURS = 12;
+export const NEIGHBOURS = 12;
+export const LARGEST_FEATURES = 96e6;
 
-const LARGEST_FEATURES = 96e6;
+export interface Found {
+  point: number;
+  distance: number;
+}
 
 /** The samples nearest to some in the space that was mapped: a map may show neighbours far apart. */
 export function Neighbours({
@@ -41,31 +46,51 @@ export function Neighbours({
       ) : (
         <Loaded query={features} lines={1}>
           {() => (
-            <ul className="thumbnails">
-              {some.length === 1 && (
-                <li className="self">
-                  <Thumbnail latent={latent} point={some[0]!} size={64} />
-                  <small>this one</small>
-                </li>
-              )}
-              {found.map(({ point: other, distance }) => (
-                <li key={other}>
-                  <button
-                    className="bare"
-                    onClick={() => onPick(other)}
-                    aria-label={`Row ${latent.file.rows[other]}: ${labelOf(latent.file, other)}`}
-                  >
-                    <Thumbnail latent={latent} point={other} size={64} />
-                    <small>
-                      {labelOf(latent.file, other)} · {shortNumber(distance)}
-                    </small>
-                  </button>
-                </li>
-              ))}
-            </ul>
+            <FoundList latent={latent} found={found} onPick={onPick} self={some.length === 1 ? some[0] : undefined} />
           )}
         </Loaded>
       )}
     </Panel>
+  );
+}
+
+/** Samples with how far each is; `self`: what they are nearest to, where that is one. */
+export function FoundList({
+  latent,
+  found,
+  self,
+  onPick,
+}: {
+  latent: Latent;
+  found: readonly Found[];
+  self?: number | undefined;
+  onPick: (point: number) => void;
+}) {
+  const { file } = latent;
+  const pathOf = usePaths(file);
+  return (
+    <ul className="thumbnails">
+      {self !== undefined && (
+        <li className="self">
+          <Thumbnail latent={latent} point={self} size={64} />
+          <small>{pathOf(self) ?? 'this one'}</small>
+        </li>
+      )}
+      {found.map(({ point, distance }) => (
+        <li key={point}>
+          <button
+            className="bare"
+            onClick={() => onPick(point)}
+            aria-label={`Row ${file.rows[point]}: ${labelOf(file, point)} · ${shortNumber(distance)}`}
+            title={pathOf(point)}
+          >
+            <Thumbnail latent={latent} point={point} size={64} />
+            <small>
+              {labelOf(file, point)} · {shortNumber(distance)}
+            </small>
+          </button>
+        </li>
+      ))}
+    </ul>
   );
 }

@@ -3,14 +3,17 @@
  * content security policy allows no eval.
  */
 import { Deck, OrthographicView, type OrthographicViewState } from '@deck.gl/core';
-import { ScatterplotLayer } from '@deck.gl/layers';
+import { LineLayer, ScatterplotLayer } from '@deck.gl/layers';
 import { PointGrid } from './latent.js';
+import type { MapShown } from './map-picture.js';
 
 export interface ScatterProps {
   /** Coordinates [2N], in about [-1, 1]. */
   points: Float32Array;
   /** A colour of each point, RGBA [4N]. */
   colours: Uint8Array;
+  /** Ends of short lines, [x, y, x, y] each: contours that lie over the points. */
+  lines?: Float32Array | undefined;
   onHover(point: number | undefined, x: number, y: number): void;
   onPick(point: number): void;
 }
@@ -30,6 +33,25 @@ export function drawsWebGl(): boolean {
 /** Pixels from a point within which the pointer means it, and that the pointer may move during a click. */
 const REACH = 8;
 const CLICK = 4;
+/** Pixels that a point has at most, however near one looks. */
+const MOST_RADIUS = 12;
+const LINE_COLOUR = [128, 134, 148, 230] as const;
+
+const contours = (lines: Float32Array) =>
+  new LineLayer({
+    id: 'contours',
+    data: {
+      length: lines.length / 4,
+      attributes: {
+        getSourcePosition: { value: lines, size: 2, stride: 16 },
+        getTargetPosition: { value: lines, size: 2, stride: 16, offset: 8 },
+      },
+    },
+    getColor: [...LINE_COLOUR],
+    getWidth: 1.25,
+    widthUnits: 'pixels',
+    pickable: false,
+  });
 
 export class Scatter {
   private readonly deck: Deck<OrthographicView>;
@@ -43,6 +65,7 @@ export class Scatter {
   private grid: { of: Float32Array; grid: PointGrid } | undefined;
   private hovering = false;
   private readonly listening = new AbortController();
+  private readonly followers = new Set<() => void>();
   private data:
     | {
         points: Float32Array;
@@ -163,14 +186,30 @@ export class Scatter {
     return [cx + (x - this.box.clientWidth / 2) / scale, cy - (y - this.box.clientHeight / 2) / scale];
   }
 
-  /** Place of a point in the box, in pixels. */
-  project(point: number): [number, number] {
+  /** Place of coordinates of the map in the box, in pixels. */
+  placeOf(x: number, y: number): [number, number] {
     const scale = 2 ** (this.view.zoom as number);
     const [cx = 0, cy = 0] = this.view.target ?? [];
-    return [
-      this.box.clientWidth / 2 + (this.props.points[2 * point]! - cx) * scale,
-      this.box.clientHeight / 2 - (this.props.points[2 * point + 1]! - cy) * scale,
-    ];
+    return [this.box.clientWidth / 2 + (x - cx) * scale, this.box.clientHeight / 2 - (y - cy) * scale];
+  }
+
+  /** What is in view, for a picture of it. */
+  shown(): MapShown {
+    const { points, colours } = this.props;
+    return {
+      width: this.box.clientWidth,
+      height: this.box.clientHeight,
+      radius: this.radius(),
+      count: points.length / 2,
+      colours,
+      place: (point) => this.placeOf(points[2 * point]!, points[2 * point + 1]!),
+    };
+  }
+
+  /** Calls `moved` whenever the view has another place or size. Returns what ends that. */
+  onMove(moved: () => void): () => void {
+    this.followers.add(moved);
+    return () => this.followers.delete(moved);
   }
 
   destroy(): void {
@@ -189,10 +228,18 @@ export class Scatter {
 
   private draw(): void {
     this.deck.setProps({ layers: this.layers() });
+    for (const moved of this.followers) moved();
+  }
+
+  /** Radius of a point in pixels: less where there are many, more the nearer one looks. */
+  private radius(): number {
+    const home = Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100);
+    const usual = Math.max(1.1, Math.min(3.2, 180 / Math.sqrt(this.props.points.length / 2)));
+    return Math.min(MOST_RADIUS, usual * 2 ** (0.35 * ((this.view.zoom as number) - home)));
   }
 
   private layers() {
-    const { points, colours } = this.props;
+    const { points, colours, lines } = this.props;
     const count = points.length / 2;
     // The same object as long as nothing in it has changed: deck.gl uploads a new one.
     if (this.data?.points !== points || this.data.colours !== colours)
@@ -205,21 +252,19 @@ export class Scatter {
           getFillColor: { value: colours, size: 4, normalized: true },
         },
       };
-    const home = Math.log2(Math.min(this.box.clientWidth, this.box.clientHeight) / 2.12 || 100);
-    const radius =
-      Math.max(1.1, Math.min(3.2, 180 / Math.sqrt(count))) * 2 ** (0.35 * ((this.view.zoom as number) - home));
     return [
       new ScatterplotLayer({
         id: 'points',
         data: this.data,
         getRadius: 1,
-        radiusScale: radius,
+        radiusScale: this.radius(),
         radiusUnits: 'pixels',
-        radiusMaxPixels: 12,
+        radiusMaxPixels: MOST_RADIUS,
         pickable: false,
         stroked: false,
         antialiasing: true,
       }),
+      ...(lines ? [contours(lines)] : []),
     ];
   }
 }

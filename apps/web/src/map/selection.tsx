@@ -3,6 +3,8 @@ import { colourOf } from '../ui/colours.js';
 import { save } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
 import { labelOf, type Focus, type Latent } from './latent-run.js';
+import { usePaths } from './paths.js';
+import { TagForm } from './tags.js';
 import { Thumbnail } from './thumbnail.js';
 
 const MOST_LISTED = 300;
@@ -14,15 +16,19 @@ const spread = (points: readonly number[]): readonly number[] =>
 
 export function Selection({
   latent,
+  tagging,
   focus,
   onFocus,
 }: {
   latent: Latent;
+  /** The run that keeps what is chosen under a name. */
+  tagging: Latent;
   focus: Focus;
   onFocus: (focus: Focus) => void;
 }) {
   const { file, name } = latent;
   const { selected } = focus;
+  const pathOf = usePaths(file);
   if (selected.length === 0) return null;
   const counts = file.labels
     ? [...Map.groupBy(selected, (i) => file.labels![i]!)]
@@ -39,7 +45,7 @@ export function Selection({
             onClick={() =>
               save(
                 `${name}-chosen.csv`,
-                csv([['row', 'class'], ...selected.map((i) => [file.rows[i], labelOf(file, i)])]),
+                csv([['row', 'class', 'path'], ...selected.map((i) => [file.rows[i], labelOf(file, i), pathOf(i)])]),
                 'text/csv',
               )
             }
@@ -52,6 +58,7 @@ export function Selection({
         </span>
       }
     >
+      <TagForm latent={tagging} selected={selected} />
       {counts.length > 0 && (
         <p className="legends">
           {counts.map(({ label, count }) => (
@@ -69,6 +76,7 @@ export function Selection({
               className="bare"
               onClick={() => onFocus({ ...focus, picked: i })}
               aria-label={`Row ${file.rows[i]}: ${labelOf(file, i)}`}
+              title={pathOf(i)}
             >
               <Thumbnail latent={latent} point={i} size={48} />
               <small>{labelOf(file, i) || file.rows[i]}</small>

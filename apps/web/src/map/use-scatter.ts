@@ -18,6 +18,7 @@ export function useScatter(
   colours: Options['colours'],
   frame: Latent,
   map: string,
+  lines: Float32Array | undefined,
   { onHover, onPick }: Pick<Options, 'onHover' | 'onPick'>,
 ) {
   const box = useRef<HTMLDivElement>(null);
@@ -37,6 +38,7 @@ export function useScatter(
     };
   }, []);
   useEffect(() => scatter.current?.update({ colours }), [colours]);
+  useEffect(() => scatter.current?.update({ lines }), [lines]);
   const before = useRef({ points, frame, map });
   useEffect(() => {
     const { points: from, frame: window, map: was } = before.current;

@@ -1,3 +1,5 @@
+import { useRef } from 'react';
+import { useWhole } from '../figures/files.js';
 import { Table } from '../ui/panel.js';
 
 /** `classification.json`, as libs/training writes it. */
@@ -57,9 +59,17 @@ export function ClassScores({ split, accuracy, top5, classes, confusion }: Class
 /** A cell for each two classes, the fuller the more of the row's samples were taken for the column. */
 function Confusion({ names, confusion }: { names: readonly string[]; confusion: readonly (readonly number[])[] }) {
   const edge = names.length * CELL;
+  const drawn = useRef<SVGSVGElement>(null);
+  const { element, menu } = useWhole('What is taken for what', {
+    name: 'confusion',
+    drawn: () => drawn.current!,
+    rows: () => [['class', ...names], ...confusion.map((row, of) => [names[of], ...row])],
+  });
   return (
-    <figure>
+    <figure ref={element} className="whole">
+      {menu}
       <svg
+        ref={drawn}
         role="img"
         aria-label="What is taken for what: a row for each class, a column for what it was taken for"
         viewBox={`0 0 ${edge} ${edge}`}

@@ -84,6 +84,11 @@ function Title({ run, live, onDone }: { run: RunDetail; live: boolean; onDone: (
       <div className="title">
         <h1>{runLabel(run)}</h1>
         <Status status={run.status} reason={run.statusReason} />
+        {run.archivedAt && (
+          <span className="tag" title="Lists leave it out.">
+            archived
+          </span>
+        )}
         <Liveness live={live} ended={isTerminal(run.status)} />
         {!isTerminal(run.status) && (
           <NotifyMenu

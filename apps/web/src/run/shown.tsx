@@ -1,10 +1,11 @@
-import { augmentationName, viewCount, viewsName, type Artifact, type RunDetail } from '#libs/contracts';
+import { augmentationName, runLabel, viewCount, viewsName, type Artifact, type RunDetail } from '#libs/contracts';
 import { lazy, Suspense, useState } from 'react';
 import { client } from '../data/queries.js';
 import { link } from '../route.js';
 import { SoundList } from '../sounds/sound-list.js';
 import { Bands } from '../ui/bands.js';
 import { Panel } from '../ui/panel.js';
+import { Picture } from '../ui/picture.js';
 import { Skeleton } from '../ui/states.js';
 import { PixelClasses } from './pixel-classes.js';
 
@@ -30,6 +31,7 @@ export function Shown({
   );
   const views = artifacts.findLast(({ name }) => name === 'views.png');
   const sounds = artifacts.filter(({ mime }) => mime.startsWith('audio/'));
+  const urlOf = (file: Artifact | undefined) => file && client.artifactUrl(run.id, file.id);
   const last = [...new Map(images.map((each) => [each.name, each])).values()];
   return (
     <>
@@ -70,10 +72,16 @@ export function Shown({
         <Panel title={run.kind === 'interpolate' ? 'Through the latent space' : 'Pictures'}>
           <div className="pictures">
             {last.map((file) => (
-              <Picture key={file.name} versions={images.filter(({ name }) => name === file.name)} run={run} />
+              <Pictured key={file.name} versions={images.filter(({ name }) => name === file.name)} run={run} />
             ))}
           </div>
-          {segmentation && <PixelClasses url={client.artifactUrl(run.id, segmentation.id)} />}
+          {segmentation && (
+            <PixelClasses
+              url={client.artifactUrl(run.id, segmentation.id)}
+              picture={urlOf(images.findLast(({ name }) => name === 'segmentation.png'))}
+              name={runLabel(run)}
+            />
+          )}
         </Panel>
       )}
       {sounds.length > 0 && (
@@ -86,7 +94,7 @@ export function Shown({
 }
 
 /** A picture with a slider over the steps at which it was made. */
-function Picture({ versions, run }: { versions: Artifact[]; run: RunDetail }) {
+function Pictured({ versions, run }: { versions: Artifact[]; run: RunDetail }) {
   const [at, setAt] = useState<number>();
   const place = Math.min(at ?? versions.length - 1, versions.length - 1);
   const file = versions[place]!;
@@ -106,14 +114,12 @@ function Picture({ versions, run }: { versions: Artifact[]; run: RunDetail }) {
           alt={words[file.name]!}
         />
       ) : (
-        <a href={client.artifactUrl(run.id, file.id)}>
-          <img
-            src={client.artifactUrl(run.id, file.id)}
-            alt={words[file.name] ?? file.name}
-            loading="lazy"
-            className={file.mime === 'image/webp' ? 'moving' : ''}
-          />
-        </a>
+        <Picture
+          url={client.artifactUrl(run.id, file.id)}
+          alt={words[file.name] ?? file.name}
+          name={`${runLabel(run)}-${file.name}`}
+          className={file.mime === 'image/webp' ? 'moving' : ''}
+        />
       )}
       <figcaption>
         {words[file.name] ?? file.name}

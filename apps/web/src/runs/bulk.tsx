@@ -14,6 +14,8 @@ const BULK: [BulkAction, string][] = [
   ['retry', 'Retry'],
   ['pause', 'Pause'],
   ['resume', 'Resume'],
+  ['archive', 'Archive'],
+  ['unarchive', 'Unarchive'],
   ['delete', 'Delete'],
 ];
 
@@ -45,6 +47,12 @@ const meantBy = ({ scope, filter, chosen }: Target): RunFilter => (scope === 'al
 /** Whether an action first says how many runs it would change: for all that match, and for what can't be undone. */
 const asksFirst = (scope: Target['scope'], action: BulkAction): boolean => scope === 'all' || action === 'delete';
 
+/** Whether a list can have runs that an action changes: those of the archive, or others. */
+const isPossible = (action: BulkAction, { archived, sweep, parent }: RunFilter): boolean => {
+  const listed = archived ?? ((sweep ?? parent) ? 'all' : 'no');
+  return action === 'unarchive' ? listed !== 'no' : action !== 'archive' || listed !== 'yes';
+};
+
 /** Acts on one run after the other; says how many did and why the first of the others did not. */
 async function actOnEach(action: RunAction, ids: readonly string[]): Promise<string> {
   const calls = {
@@ -52,6 +60,8 @@ async function actOnEach(action: RunAction, ids: readonly string[]): Promise<str
     retry: (id: string) => client.retryRun(id),
     pause: (id: string) => client.pauseRun(id),
     resume: (id: string) => client.resumeRun(id),
+    archive: (id: string) => client.archiveRun(id),
+    unarchive: (id: string) => client.unarchiveRun(id),
   };
   const results = await Promise.allSettled(ids.map((id) => calls[action](id)));
   const refused = results.flatMap((result) =>
@@ -125,7 +135,7 @@ export function Bulk({
         ]}
       />
       {chosen.length > 0 && <button onClick={onDone}>Choose none</button>}
-      {BULK.map(([action, word]) => (
+      {BULK.filter(([action]) => isPossible(action, filter)).map(([action, word]) => (
         <button
           key={action}
           className={action === 'cancel' || action === 'delete' ? 'danger' : ''}

@@ -5,7 +5,8 @@ import { Loaded } from '../ui/states.js';
 
 /** How many runs of each kind a filter names; each number leads to these runs. */
 export function RunsByKind({ filter: { where, parent } }: { filter: { where?: string[]; parent?: string } }) {
-  const filter = { ...(where && { where }), ...(parent && { parent }) };
+  // What was archived uses it too.
+  const filter = { ...(where && { where }), ...(parent && { parent }), archived: 'all' as const };
   const groups = useLive(['by-kind', filter], () => client.runGroups({ by: ['kind'], ...filter }), { keep: true });
   return (
     <Loaded query={groups} lines={1}>
@@ -18,7 +19,7 @@ export function RunsByKind({ filter: { where, parent } }: { filter: { where?: st
               const kind = valueText(by['kind'] ?? null);
               return (
                 <li key={kind}>
-                  <a href={link('runs', { where: where?.join(), parent, kind })}>
+                  <a href={link('runs', { where: where?.join(), parent, kind, archived: 'all' })}>
                     {runs.toLocaleString('en')} {kind}
                   </a>
                 </li>

@@ -1,6 +1,7 @@
 import { RUN_KINDS, type RunFilter, type RunStatus } from '#libs/contracts';
 import type { ReactNode } from 'react';
 import { listOf, toggled, useRoute } from '../route.js';
+import { ArchivedSelect } from '../ui/archived.js';
 import { Menu } from '../ui/controls.js';
 import { Panel } from '../ui/panel.js';
 import { STATUS_GROUPS } from '../ui/run-status.js';
@@ -49,6 +50,11 @@ export function FilterPanel({
             ))}
           </select>
         </label>
+        <ArchivedSelect
+          value={filter.archived}
+          usual={(filter.sweep ?? filter.parent) ? 'all' : 'no'}
+          onChange={(archived) => onRefine({ archived })}
+        />
         <Conditions value={query['where'] ?? ''} metrics={metrics} onChange={(where) => onRefine({ where })} />
         <Menu
           title="Columns"

@@ -2,6 +2,7 @@
 import { parseCondition, RUN_KINDS, RunStatus, type Run, type RunFilter } from '#libs/contracts';
 import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import { listOf } from '../route.js';
+import { archivedFrom } from '../ui/archived.js';
 
 /** The filter that the address names; what it doesn't know is left out. */
 export function filterFrom(query: Record<string, string>): RunFilter {
@@ -19,6 +20,7 @@ export function filterFrom(query: Record<string, string>): RunFilter {
     ...(query['tag'] && { tag: query['tag'] }),
     ...(query['sweep'] && { sweep: query['sweep'] }),
     ...(query['parent'] && { parent: query['parent'] }),
+    ...(archivedFrom(query) && { archived: archivedFrom(query) }),
   };
 }
 

@@ -130,9 +130,9 @@ function useColumns(items: readonly Run[]) {
 /** `none`: there are no runs at all, not only none that match. */
 function NoRuns({ none }: { none: boolean }) {
   const { query } = useRoute();
-  const { status, search, name, kind, tag, where } = query;
+  const { status, search, name, kind, tag, archived, where } = query;
   const filtered =
-    listOf(status).length > 0 || search || name || kind || tag || filterFrom({ where: where ?? '' }).where;
+    listOf(status).length > 0 || search || name || kind || tag || archived || filterFrom({ where: where ?? '' }).where;
   return (
     <Empty title={none ? 'There are no runs yet.' : 'No run is like that.'}>
       <p>{filtered ? <a href={link('runs')}>Show all</a> : <a href={link('new')}>Submit the first</a>}</p>

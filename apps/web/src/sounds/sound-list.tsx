@@ -2,6 +2,7 @@
 import type { Artifact, Run } from '#libs/contracts';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { client, useLive } from '../data/queries.js';
+import { fileName, useWhole } from '../figures/files.js';
 import { envelope, readWav, spectrogram, type Sound } from './sound.js';
 import { Loaded } from '../ui/states.js';
 import { themeColour, useTheme } from '../ui/colours.js';
@@ -48,6 +49,14 @@ function SoundItem({ name, url }: { name: string; url: string }) {
     follow();
     return () => cancelAnimationFrame(timer);
   }, [plays]);
+  const { element, menu } = useWhole(name, {
+    name: fileName(name.replace('.wav', '')),
+    drawn: () => stacked([...element.current!.querySelectorAll('canvas')]),
+    rows: () => [
+      ['second', 'sample'],
+      ...Array.from(sound.data?.samples ?? [], (value, i) => [i / sound.data!.sampleRate, value]),
+    ],
+  });
   return (
     <li>
       <button
@@ -72,7 +81,7 @@ function SoundItem({ name, url }: { name: string; url: string }) {
         }}
       />
       <span className="name">{name}</span>
-      <div className="sound">
+      <div className="sound whole" ref={element as React.RefObject<HTMLDivElement>}>
         <Loaded query={sound} lines={2}>
           {(data) => (
             <>
@@ -83,8 +92,21 @@ function SoundItem({ name, url }: { name: string; url: string }) {
           )}
         </Loaded>
       </div>
+      {menu}
     </li>
   );
+}
+
+/** What is drawn one over the other, as large as on print. */
+function stacked(canvases: readonly HTMLCanvasElement[]): HTMLCanvasElement {
+  const [width, height] = [2 * WIDTH, 4 * WAVE_HEIGHT];
+  const all = Object.assign(document.createElement('canvas'), { width, height: canvases.length * height });
+  const context = all.getContext('2d')!;
+  context.fillStyle = themeColour('paper');
+  context.fillRect(0, 0, width, all.height);
+  context.imageSmoothingEnabled = false;
+  canvases.forEach((canvas, i) => context.drawImage(canvas, 0, i * height, width, height));
+  return all;
 }
 
 function Wave({ sound, name }: { sound: Sound; name: string }) {

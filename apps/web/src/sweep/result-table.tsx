@@ -15,7 +15,16 @@ function percent(estimate: Estimate | null | undefined, sign = false): string {
 const toneOf = (estimate: Estimate | null | undefined, sign = false): string =>
   sign && estimate ? { '1': 'good', '0': '', '-1': 'bad' }[signOf(estimate)] : '';
 
-export function ResultTable({ table, name }: { table: SweepTable; name: string }) {
+export function ResultTable({
+  table,
+  name,
+  linkOf,
+}: {
+  table: SweepTable;
+  name: string;
+  /** Where the trials of a row are listed. */
+  linkOf: (row: SweepTable['rows'][number]) => string | undefined;
+}) {
   const fractions = [...new Set(table.rows.flatMap((row) => Object.keys(row.accuracy)))].sort(
     (a, b) => Number(a) - Number(b),
   );
@@ -65,7 +74,7 @@ export function ResultTable({ table, name }: { table: SweepTable; name: string }
         keys={rows.map(({ combo }) => combo)}
         head={['combination', ...columns.map(({ title }) => title)]}
         rows={rows.map((row) => [
-          row.combo,
+          <a href={linkOf(row)}>{row.combo}</a>,
           ...columns.map(({ of, sign, title }) => {
             const estimate = of(row);
             return (

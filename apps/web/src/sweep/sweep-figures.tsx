@@ -1,69 +1,84 @@
-import { metricOf, type Run, type SweepDetail, type SweepTable } from '#libs/contracts';
+import { goalOfMetric, metricOf, type Run, type SweepDetail, type SweepTable } from '#libs/contracts';
+import { BestSoFar } from '../figures/best-so-far.js';
 import { CompositionMap } from '../figures/composition-map.js';
 import { Effects } from '../figures/effects.js';
 import { Importance } from '../figures/importance.js';
 import { LabelEfficiency } from '../figures/label-efficiency.js';
-import { ParallelCoordinates, type TrialPoint } from '../figures/parallel-coordinates.js';
+import { ParallelCoordinates } from '../figures/parallel-coordinates.js';
 import { link } from '../route.js';
 import { Panel } from '../ui/panel.js';
 import { Empty } from '../ui/states.js';
 import { ResultTable } from './result-table.js';
+import { Slices } from './slices.js';
+import { linkToTrials, rowOfCell, trialPoints, trialsOfRow } from './trial-points.js';
 import { Views } from './views.js';
 
 export function Figures({ sweep, table, runs }: { sweep: SweepDetail; table: SweepTable; runs: Run[] }) {
-  const results = new Map(runs.map((run) => [run.id, run.result?.metrics ?? {}]));
-  const trials = sweep.trials.map(({ index, parameters, runs: own }): TrialPoint => ({
-    index,
-    parameters,
-    metrics: Object.assign(
-      {},
-      ...own
-        .filter(({ control }) => !control)
-        .map(({ runId }) =>
-          Object.fromEntries(Object.entries(results.get(runId) ?? {}).filter(([key]) => key.startsWith('eval/'))),
-        ),
-    ) as Record<string, number>,
-  }));
   const nothing = table.rows.every(
     (row) => row.knn === null && row.probe === null && Object.keys(row.accuracy).length === 0,
   );
-  if (nothing)
-    return (
-      <>
-        <Panel>
-          <Empty
-            title={sweep.status === 'running' ? 'Nothing has finished yet.' : 'No run of this sweep has left a result.'}
-          >
-            <p>
-              {sweep.status === 'running' ? (
-                'Figures appear with the first result and follow the rest.'
-              ) : (
-                <a href={link('runs', { sweep: sweep.id })}>See what happened to its runs</a>
-              )}
-            </p>
-          </Empty>
-        </Panel>
-        <Views runs={runs} />
-      </>
-    );
+  return (
+    <>
+      {nothing ? <Nothing sweep={sweep} /> : <Results sweep={sweep} table={table} runs={runs} />}
+      <Views runs={runs} />
+    </>
+  );
+}
+
+function Nothing({ sweep }: { sweep: SweepDetail }) {
+  return (
+    <Panel>
+      <Empty
+        title={sweep.status === 'running' ? 'Nothing has finished yet.' : 'No run of this sweep has left a result.'}
+      >
+        <p>
+          {sweep.status === 'running' ? (
+            'Figures appear with the first result and follow the rest.'
+          ) : (
+            <a href={link('runs', { sweep: sweep.id })}>See what happened to its runs</a>
+          )}
+        </p>
+      </Empty>
+    </Panel>
+  );
+}
+
+function Results({ sweep, table, runs }: { sweep: SweepDetail; table: SweepTable; runs: Run[] }) {
+  const trials = trialPoints(sweep, runs);
+  const { name, id, spec } = sweep;
+  const ranking = metricOf(spec);
+  const linkTo = (some: readonly number[]) => linkToTrials(id, some);
+  const linkToRow = (row: SweepTable['rows'][number] | undefined) => row && linkTo(trialsOfRow(row, trials));
+  const shared = { trials, scales: spec.parameters, name };
   return (
     <>
       <div className="pair">
         {table.composition?.cells.some((row) => row.some((cell) => cell !== null)) && (
-          <CompositionMap composition={table.composition} name={sweep.name} />
+          <CompositionMap
+            composition={table.composition}
+            name={name}
+            linkOf={(first, second) => linkToRow(rowOfCell(table.rows, first, second))}
+          />
         )}
-        <LabelEfficiency rows={table.rows} name={sweep.name} />
-        <Effects effects={table.effects} measure={table.measure} name={sweep.name} />
-        <Importance importance={table.importance} measure={table.measure} name={sweep.name} />
+        <LabelEfficiency
+          rows={table.rows}
+          name={name}
+          linkOf={(combo) => linkToRow(table.rows.find((row) => row.combo === combo))}
+        />
+        <Effects effects={table.effects} measure={table.measure} name={name} />
+        <Importance importance={table.importance} measure={table.measure} name={name} />
+        <BestSoFar
+          trials={trials}
+          metric={ranking.name}
+          goal={goalOfMetric(ranking) ?? 'maximize'}
+          begun={Date.parse(sweep.createdAt)}
+          name={name}
+          linkOf={(trial) => linkTo([trial])}
+        />
       </div>
-      <ResultTable table={table} name={sweep.name} />
-      <ParallelCoordinates
-        trials={trials}
-        metric={metricOf(sweep.spec).name}
-        scales={sweep.spec.parameters}
-        name={sweep.name}
-      />
-      <Views runs={runs} />
+      <ResultTable table={table} name={name} linkOf={linkToRow} />
+      <ParallelCoordinates {...shared} metric={ranking.name} linkOf={linkTo} />
+      <Slices {...shared} metric={ranking.name} linkOf={(trial) => linkTo([trial])} />
     </>
   );
 }

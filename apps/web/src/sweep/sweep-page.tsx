@@ -5,12 +5,13 @@ import { client, refresh, useLive } from '../data/queries.js';
 import { NotifyMenu } from '../notices/notify-menu.js';
 import { link, useRoute } from '../route.js';
 import { ActionGroup, Tabs } from '../ui/controls.js';
-import { DeleteButton } from '../ui/sure-button.js';
-import { Panel, Table } from '../ui/panel.js';
-import { isLive, Progress, RunLink, Status, StatusBar } from '../ui/run-status.js';
+import { DeleteButton, SureButton } from '../ui/sure-button.js';
+import { Panel } from '../ui/panel.js';
+import { isLive, Status, StatusBar } from '../ui/run-status.js';
 import { Damaged, Loaded } from '../ui/states.js';
 import { useTitle } from '../ui/title.js';
 import { Ago } from '../ui/time.js';
+import { Runs } from './runs.js';
 import { Spec } from './spec.js';
 import { Stopping } from './stopping.js';
 import { Figures } from './sweep-figures.js';
@@ -47,19 +48,7 @@ export function SweepPage({ id }: { id: string }) {
             <p className="crumbs">
               <a href={link('sweeps')}>Sweeps</a>
             </p>
-            <div className="title">
-              <h1>{sweep.name}</h1>
-              <Status status={sweep.status} />
-              {sweep.status === 'running' && (
-                <span className="live" title="What you see comes as it happens.">
-                  live
-                </span>
-              )}
-              {(sweep.status === 'running' || sweep.status === 'paused') && (
-                <NotifyMenu of="sweep" target={id} name={sweep.name} metric={metricOf(sweep.spec).name} />
-              )}
-              <Actions sweep={sweep} runs={runs} />
-            </div>
+            <Title sweep={sweep} runs={runs} />
             <Panel>
               <StatusBar counts={sweep.runCounts} />
               <p>
@@ -77,7 +66,7 @@ export function SweepPage({ id }: { id: string }) {
             <Tabs
               label="About this sweep"
               value={tab}
-              onChange={(next) => change({ tab: next === 'figures' ? '' : next })}
+              onChange={(next) => change({ tab: next === 'figures' ? '' : next, trials: '', by: '' })}
               tabs={[
                 ['figures', 'Results'],
                 ...(rungs ? ([['rungs', 'Rungs']] as [Tab, string][]) : []),
@@ -88,8 +77,8 @@ export function SweepPage({ id }: { id: string }) {
             >
               {tab === 'figures' && <Figures sweep={sweep} table={table} runs={runs} />}
               {tab === 'rungs' && rungs && <Stopping rungs={rungs} sweep={sweep} />}
-              {tab === 'runs' && <Runs runs={runs} id={id} />}
-              {tab === 'trials' && <Trials sweep={sweep} />}
+              {tab === 'runs' && <Runs runs={runs} sweep={sweep} />}
+              {tab === 'trials' && <Trials sweep={sweep} runs={runs} />}
               {!(['figures', 'runs', 'trials'].includes(tab) || (tab === 'rungs' && rungs)) && <Spec sweep={sweep} />}
             </Tabs>
           </>
@@ -99,34 +88,41 @@ export function SweepPage({ id }: { id: string }) {
   );
 }
 
-const Runs = ({ runs, id }: { runs: Run[]; id: string }) => (
-  <Panel className="flush" title="Runs" aside={<a href={link('runs', { sweep: id })}>Filter, compare, cancel</a>}>
-    <Table
-      caption="Runs"
-      empty="No runs."
-      keys={runs.slice(0, 200).map((run) => run.id)}
-      head={['run', 'kind', 'status', 'progress']}
-      rows={runs
-        .slice(0, 200)
-        .map((run) => [
-          <RunLink run={run} />,
-          run.kind,
-          <Status status={run.status} reason={run.statusReason} />,
-          <Progress run={run} />,
-        ])}
-    />
-  </Panel>
-);
+function Title({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
+  return (
+    <div className="title">
+      <h1>{sweep.name}</h1>
+      <Status status={sweep.status} />
+      {sweep.archivedAt && (
+        <span className="tag" title="Lists leave it out.">
+          archived
+        </span>
+      )}
+      {sweep.status === 'running' && (
+        <span className="live" title="What you see comes as it happens.">
+          live
+        </span>
+      )}
+      {(sweep.status === 'running' || sweep.status === 'paused') && (
+        <NotifyMenu of="sweep" target={sweep.id} name={sweep.name} metric={metricOf(sweep.spec).name} />
+      )}
+      <Actions sweep={sweep} runs={runs} />
+    </div>
+  );
+}
 
 function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
   const [withRuns, setWithRuns] = useState(false);
+  const ended = sweep.status !== 'running' && sweep.status !== 'paused';
   const act = useMutation({
-    mutationFn: async (action: 'pause' | 'resume' | 'retry' | 'cancel'): Promise<void> => {
+    mutationFn: async (action: 'pause' | 'resume' | 'retry' | 'cancel' | 'unarchive'): Promise<void> => {
       await {
         pause: () => client.pauseSweep(sweep.id),
         resume: () => client.resumeSweep(sweep.id),
         retry: () => client.retrySweep(sweep.id),
         cancel: () => client.cancelSweep(sweep.id),
+        // With its runs: those that were archived apart from it are few, and each is found again.
+        unarchive: () => client.unarchiveSweep(sweep.id, { runs: true }),
       }[action]();
     },
     onSettled: () => void refresh(),
@@ -148,12 +144,32 @@ function Actions({ sweep, runs }: { sweep: SweepDetail; runs: Run[] }) {
           Retry what failed
         </button>
       )}
-      {(sweep.status === 'running' || sweep.status === 'paused') && (
+      {!ended && (
         <button className="danger" disabled={act.isPending} onClick={() => act.mutate('cancel')}>
           Cancel
         </button>
       )}
-      {sweep.status !== 'running' && sweep.status !== 'paused' && (
+      {ended && sweep.archivedAt && (
+        <button disabled={act.isPending} onClick={() => act.mutate('unarchive')}>
+          Unarchive
+        </button>
+      )}
+      {ended && !sweep.archivedAt && (
+        <SureButton
+          action="Archive"
+          name={sweep.name}
+          yes="archive it"
+          danger={false}
+          onYes={() => client.archiveSweep(sweep.id, { runs: withRuns })}
+        >
+          <p>Archive {sweep.name}? Lists leave it out then; nothing is deleted.</p>
+          <label>
+            <input type="checkbox" checked={withRuns} onChange={(event) => setWithRuns(event.target.checked)} /> its own
+            runs too, where no other sweep has them
+          </label>
+        </SureButton>
+      )}
+      {ended && (
         <DeleteButton
           name={sweep.name}
           next={link('sweeps')}

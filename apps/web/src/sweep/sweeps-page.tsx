@@ -1,5 +1,6 @@
 import { client, SELDOM_MS, useLive } from '../data/queries.js';
-import { link } from '../route.js';
+import { link, useRoute } from '../route.js';
+import { ArchivedSelect, archivedFrom } from '../ui/archived.js';
 import { Ago } from '../ui/time.js';
 import { Damaged, Empty, Loaded } from '../ui/states.js';
 import { Pager, usePages } from '../ui/pager.js';
@@ -8,15 +9,18 @@ import { Status, StatusBar } from '../ui/run-status.js';
 
 export function SweepsPage() {
   const { trail, cursor } = usePages();
+  const { query, change } = useRoute();
+  const archived = archivedFrom(query);
   const sweeps = useLive(
-    ['sweeps', cursor],
-    () => client.sweeps({ limit: 50, ...(cursor !== undefined && { cursor }) }),
+    ['sweeps', cursor, archived],
+    () => client.sweeps({ limit: 50, archived, ...(cursor !== undefined && { cursor }) }),
     { keep: true, everyMs: SELDOM_MS },
   );
   return (
     <>
       <div className="title">
         <h1>Sweeps</h1>
+        <ArchivedSelect value={archived} onChange={(next) => change({ archived: next, at: '' })} />
         <a className="button primary" href={link('new')}>
           New sweep
         </a>
@@ -28,7 +32,7 @@ export function SweepsPage() {
             <Table
               caption="Sweeps"
               empty={
-                <Empty title="No sweeps yet.">
+                <Empty title={archived === 'yes' ? 'No sweep is archived.' : 'No sweeps yet.'}>
                   <p>
                     A sweep trains every combination you ask for, shares what is the same, and says which views need the
                     fewest labels. <a href={link('new')}>Plan the first</a>

@@ -8,7 +8,13 @@ const ACTIONS: Record<RunAction, { word: string; call: (id: string) => Promise<R
   resume: { word: 'Resume', call: (id) => client.resumeRun(id) },
   retry: { word: 'Retry', call: (id) => client.retryRun(id) },
   cancel: { word: 'Cancel', call: (id) => client.cancelRun(id) },
+  archive: { word: 'Archive', call: (id) => client.archiveRun(id) },
+  unarchive: { word: 'Unarchive', call: (id) => client.unarchiveRun(id) },
 };
+
+/** The one of the two that changes something. */
+const isNeeded = (action: RunAction, { archivedAt }: Pick<Run, 'archivedAt'>): boolean =>
+  action !== (archivedAt ? 'archive' : 'unarchive');
 
 /** What can be done with a run in its status. */
 export function RunActions({
@@ -16,7 +22,7 @@ export function RunActions({
   only,
   onDone,
 }: {
-  run: Pick<Run, 'id' | 'status' | 'name' | 'kind'>;
+  run: Pick<Run, 'id' | 'status' | 'name' | 'kind' | 'archivedAt'>;
   only?: RunAction[];
   onDone?: () => void;
 }) {
@@ -28,7 +34,10 @@ export function RunActions({
     },
   });
   const possible = (Object.keys(ACTIONS) as RunAction[]).filter(
-    (action) => (RUN_ACTIONS[action] as readonly string[]).includes(run.status) && (only?.includes(action) ?? true),
+    (action) =>
+      (RUN_ACTIONS[action] as readonly string[]).includes(run.status) &&
+      isNeeded(action, run) &&
+      (only?.includes(action) ?? true),
   );
   return (
     <ActionGroup label={`Actions on ${runLabel(run)}`}>

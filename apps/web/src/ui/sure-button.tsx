@@ -1,4 +1,4 @@
-/** Actions that can't be taken back: a button that asks first. */
+/** Actions that are not done by one click: a button that asks first. */
 import { useMutation } from '@tanstack/react-query';
 import { useRef, type ReactNode } from 'react';
 import { refresh } from '../data/queries.js';
@@ -11,6 +11,7 @@ export function SureButton({
   action,
   name,
   yes,
+  danger = true,
   onYes,
   onDone,
   children,
@@ -20,11 +21,14 @@ export function SureButton({
   name: string;
   /** What the answer says, such as "drain it". */
   yes: string;
+  /** It can't be taken back. */
+  danger?: boolean;
   onYes: () => Promise<unknown>;
   onDone?: () => void;
   children: ReactNode;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
+  const look = danger ? 'danger' : '';
   const act = useMutation({
     mutationFn: onYes,
     onSuccess: () => {
@@ -35,7 +39,7 @@ export function SureButton({
   });
   return (
     <>
-      <button className="danger" aria-label={`${action} … ${name}`} onClick={() => dialog.current?.showModal()}>
+      <button className={look} aria-label={`${action} … ${name}`} onClick={() => dialog.current?.showModal()}>
         {action} …
       </button>
       <dialog ref={dialog} aria-label={`${action} ${name}?`} onClose={() => act.reset()}>
@@ -47,7 +51,7 @@ export function SureButton({
         )}
         <div className="actions">
           <button onClick={() => dialog.current?.close()}>No</button>
-          <button className="danger" disabled={act.isPending} onClick={() => act.mutate()}>
+          <button className={look} disabled={act.isPending} onClick={() => act.mutate()}>
             Yes, {yes}
           </button>
         </div>

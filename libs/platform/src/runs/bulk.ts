@@ -45,6 +45,10 @@ const plannedOutcome = ({ action, filter, tags }: BulkRuns): Prisma.Sql => {
   return Prisma.sql`CASE WHEN ${hasStatus(RUN_ACTIONS[action])} THEN 'done' ELSE status::text END`;
 };
 
+/** What a filter that says nothing of the archive means by itself: what is brought back is in it. */
+const meantBy = (action: BulkRuns['action'], filter: RunFilter): RunFilter =>
+  action === 'unarchive' ? { archived: 'yes', ...filter } : filter;
+
 /** Actions on all runs that a filter names. */
 export class BulkRequests {
   constructor(
@@ -60,11 +64,12 @@ export class BulkRequests {
    * After some seconds it returns with a cursor to go on from. A repeat does no harm.
    * @throws RequestError `invalid_request` for a cursor that is none.
    */
-  async bulk({ action, filter, tags, cursor }: BulkRuns): Promise<BulkResult> {
+  async bulk({ action, filter: given, tags, cursor: from }: BulkRuns): Promise<BulkResult> {
     const until = performance.now() + BULK_MS;
-    const given = decodeCursor(cursor, 'date', 'date', 'id') as [string, string, string] | undefined;
-    const begun = given ? new Date(given[0]) : await this.now();
-    let after = given && { createdAt: new Date(given[1]), id: given[2] };
+    const filter = meantBy(action, given);
+    const place = decodeCursor(from, 'date', 'date', 'id') as [string, string, string] | undefined;
+    const begun = place ? new Date(place[0]) : await this.now();
+    let after = place && { createdAt: new Date(place[1]), id: place[2] };
     const result: BulkResult = { done: 0, skipped: {}, nextCursor: null };
     for (;;) {
       const batch = await this.nextBatch(filter, {
@@ -96,8 +101,8 @@ export class BulkRequests {
    * and of runs to be deleted those whose children are to be deleted with them.
    */
   async planBulk(request: BulkRuns): Promise<BulkResult> {
-    const { filter } = request;
-    const outcome = plannedOutcome(request);
+    const filter = meantBy(request.action, request.filter);
+    const outcome = plannedOutcome({ ...request, filter });
     const groups = await this.database.prisma.$queryRaw<{ outcome: string; count: number }[]>`
       SELECT ${outcome} AS outcome, count(*)::int AS count
       FROM run

@@ -31,6 +31,12 @@ function isLike(condition: string): Prisma.Sql {
 /** What a run is called, as `runLabel` says it. */
 const LABEL = Prisma.sql`coalesce(run.name, run.kind || ' ' || right(run.id::text, ${SHORT_ID}::int))`;
 
+/** A condition on the row of `run` or `sweep`: that a list has it, as `archived` of the list says. */
+export const isArchived = (table: 'run' | 'sweep', archived: NonNullable<RunFilter['archived']>): Prisma.Sql => {
+  if (archived === 'all') return Prisma.sql`true`;
+  return Prisma.raw(`${table}.archived_at IS ${archived === 'yes' ? 'NOT NULL' : 'NULL'}`);
+};
+
 /** A condition on `run`: that a filter names it. */
 export const runsLike = ({
   status,
@@ -43,10 +49,12 @@ export const runsLike = ({
   parent,
   project,
   where = [],
+  archived,
 }: RunFilter): Prisma.Sql =>
   Prisma.join(
     [
-      Prisma.sql`true`,
+      // Who names runs by these means all of them.
+      isArchived('run', archived ?? ([id, sweep, parent].some(Boolean) ? 'all' : 'no')),
       // A condition for each status, so that a single one is answered by its index, in the index's order.
       // None of no statuses: an empty list can't be joined.
       ...(status?.length === 0 ? [Prisma.sql`false`] : []),

@@ -66,6 +66,7 @@ export async function runsById(tx: Transaction, ids: readonly string[]): Promise
       created_at AS "createdAt",
       started_at AS "startedAt",
       finished_at AS "finishedAt",
+      archived_at AS "archivedAt",
       next_start_at AS "nextStartAt"
     FROM run
       LEFT JOIN (

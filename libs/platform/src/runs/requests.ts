@@ -68,6 +68,42 @@ export class Requests {
   }
 
   /**
+   * Lists leave the run out from now on; nothing else changes: what asks for the same still takes its result.
+   * @throws RequestError `not_found`; `invalid_state` for a run that has not ended.
+   */
+  async archive(runId: string): Promise<void> {
+    await this.database.transaction((tx) => this.archiveWithin(tx, runId));
+  }
+
+  /** `archive` as a part of something larger. */
+  async archiveWithin(tx: Transaction, runId: string): Promise<void> {
+    const status = await this.transitions.lock(tx, runId);
+    if (!isTerminal(status))
+      throw new RequestError(
+        'invalid_state',
+        `expected a run that has ended, got one that is ${status}: what goes on is not archived, cancel it first`,
+      );
+    await this.setArchived(tx, runId, true);
+  }
+
+  /** Lists have the run again. @throws RequestError `not_found` */
+  async unarchive(runId: string): Promise<void> {
+    await this.database.transaction((tx) => this.unarchiveWithin(tx, runId));
+  }
+
+  /** `unarchive` as a part of something larger. */
+  async unarchiveWithin(tx: Transaction, runId: string): Promise<void> {
+    await this.transitions.lock(tx, runId);
+    await this.setArchived(tx, runId, false);
+  }
+
+  private async setArchived(tx: Transaction, runId: string, archived: boolean): Promise<void> {
+    const at = archived ? Prisma.sql`coalesce(archived_at, now())` : Prisma.sql`NULL`;
+    await tx.$executeRaw`UPDATE run SET archived_at = ${at} WHERE id = ${runId}::uuid`;
+    await tx.$executeRaw`SELECT pg_notify('run_changed', ${runId})`;
+  }
+
+  /**
    * A run that waits is paused at once, and nothing takes it until it is resumed. One that runs is told to write a
    * checkpoint and stop, and is paused when its worker has stopped it.
    * @throws RequestError `not_found`; `invalid_state` for a run that has ended, is being cancelled or waits for a

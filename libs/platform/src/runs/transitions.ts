@@ -68,7 +68,7 @@ export class Transitions {
     if (to === 'succeeded') await this.queueChildren(tx, runId);
     else if (isTerminal(to)) await this.failChildren(tx, runId, to);
     else if (from.some((status) => (RETRYABLE_STATUSES as readonly RunStatus[]).includes(status)))
-      await this.rearmChildren(tx, runId);
+      await this.bringBackSweeps(tx, [runId, ...(await this.rearmChildren(tx, runId))]);
     return run;
   }
 
@@ -170,15 +170,25 @@ export class Transitions {
     await this.statusEvents(tx, ids, { status, reason });
   }
 
-  /** `upstream_failed` → `pending` for everything that waited for this run. */
-  private async rearmChildren(tx: Transaction, parentId: string): Promise<void> {
+  /** `upstream_failed` → `pending` for everything that waited for this run. Returns what did. */
+  private async rearmChildren(tx: Transaction, parentId: string): Promise<string[]> {
     const armed = await tx.$queryRaw<{ id: string }[]>`
       ${descendants(parentId)}
-      UPDATE run SET status = 'pending', status_reason = NULL, status_detail = NULL, finished_at = NULL
+      UPDATE run
+      SET status = 'pending', status_reason = NULL, status_detail = NULL, finished_at = NULL, archived_at = NULL
       WHERE status = 'upstream_failed' AND id IN (SELECT run_id FROM descendant)
       RETURNING id`;
     const ids = armed.map(({ id }) => id);
     await this.statusEvents(tx, ids, { status: 'pending' });
+    return ids;
+  }
+
+  /** Takes sweeps out of the archive of which some runs go on again. */
+  private async bringBackSweeps(tx: Transaction, runIds: readonly string[]): Promise<void> {
+    await tx.$executeRaw`
+      UPDATE sweep SET archived_at = NULL
+      WHERE archived_at IS NOT NULL
+        AND id IN (SELECT sweep_id FROM trial_run WHERE run_id = ANY(${[...runIds]}::uuid[]))`;
   }
 
   private async statusEvents(tx: Transaction, runIds: readonly string[], data: Record<string, unknown>): Promise<void> {
@@ -204,7 +214,8 @@ function compareAndSet({ runId, from, to, attempt, reason, set = [], data = {}, 
     Prisma.sql`status = ${to}::text::run_status`,
     ...(reason !== undefined ? [Prisma.sql`status_reason = ${reason}`] : []),
     ...(detail !== undefined ? [Prisma.sql`status_detail = ${detail}`] : []),
-    ...(ended ? [Prisma.sql`finished_at = now()`] : []),
+    // What goes on is never left out of lists.
+    ended ? Prisma.sql`finished_at = now()` : Prisma.sql`archived_at = NULL`,
     ...set,
   ];
   const event = JSON.stringify({ status: to, ...(reason && { reason }), ...(detail && { detail }), ...data });

@@ -8,7 +8,7 @@ import {
   type TrialStatus,
 } from '#libs/contracts';
 import { Prisma, type Transaction } from '../machine/database.js';
-import { holdsOf, placeIn, type Sorted, type SortedType } from '../runs/filter.js';
+import { holdsOf, isArchived, placeIn, type Sorted, type SortedType } from '../runs/filter.js';
 import { decodeCursor, encodeCursor, invalidCursor } from '../runs/page.js';
 import { SWEEP_STATUS, TRIAL_STATUS } from './status.js';
 
@@ -47,10 +47,10 @@ const trialHolds = (where: readonly string[]): Prisma.Sql =>
     ' AND ',
   );
 
-const sweepsLike = ({ tag, name, project, where }: Partial<ListSweeps>): Prisma.Sql =>
+const sweepsLike = ({ tag, name, project, where, archived = 'no' }: Partial<ListSweeps>): Prisma.Sql =>
   Prisma.join(
     [
-      Prisma.sql`true`,
+      isArchived('sweep', archived),
       ...(tag ? [Prisma.sql`sweep.tags @> ARRAY[${tag}]::text[]`] : []),
       ...(name ? [Prisma.sql`position(lower(${name}) IN lower(sweep.name)) > 0`] : []),
       ...(project ? [Prisma.sql`sweep.project = ${project}`] : []),

@@ -4,6 +4,7 @@ import {
   isSteered,
   parallelTrialsOf,
   SweepSpec,
+  type ArchivedSweep,
   type Plan,
   type Requires,
   type RetryResult,
@@ -215,7 +216,7 @@ export class SweepStore {
       const halted = sweep.haltReason === 'max_failed_trials' && changes.max_failed_trials !== undefined;
       await tx.$executeRaw`
         UPDATE sweep
-        SET spec = ${JSON.stringify(spec)}::jsonb, steered = true,
+        SET spec = ${JSON.stringify(spec)}::jsonb, steered = true, archived_at = NULL,
           halt_reason = CASE WHEN ${halted} THEN NULL ELSE halt_reason END
         WHERE id = ${sweepId}::uuid`;
       if (changes.budget !== undefined && sweep.haltReason?.startsWith('budget')) await this.goOn(tx, sweepId);
@@ -242,8 +243,9 @@ export class SweepStore {
         throw new RequestError('invalid_state', 'expected a sweep that is running, got one that is cancelled');
       await tx.$executeRaw`
         UPDATE sweep
-        SET halt_reason = NULL
-        WHERE id = ${sweepId}::uuid AND halt_reason = 'max_failed_trials'`;
+        SET archived_at = NULL,
+          halt_reason = CASE WHEN halt_reason = 'max_failed_trials' THEN NULL ELSE halt_reason END
+        WHERE id = ${sweepId}::uuid`;
       await tx.$executeRaw`
         UPDATE trial
         SET outcome = NULL, fault = NULL
@@ -269,6 +271,44 @@ export class SweepStore {
       WHERE id = ${sweepId}::uuid
         AND EXISTS (SELECT 1 FROM trial WHERE sweep_id = ${sweepId}::uuid AND root IS NOT NULL)`;
     return total;
+  }
+
+  /**
+   * Lists leave the sweep out from now on, and with `runs` those of its own runs that no other sweep has and nobody has
+   * asked for by name. Nothing else changes. A repeat goes on where an interrupted one ended.
+   * @throws RequestError `not_found`; `invalid_state` for a sweep that goes on.
+   */
+  async archive(sweepId: string, { runs }: { runs: boolean }): Promise<ArchivedSweep> {
+    await this.database.transaction(async (tx) => {
+      await lockSweep(tx, sweepId);
+      // A retry of one of them that has begun is waited for, and one that begins waits.
+      await tx.$executeRaw`
+        SELECT 1
+        FROM run
+        WHERE id IN (SELECT run_id FROM trial_run WHERE sweep_id = ${sweepId}::uuid)
+        ORDER BY id
+        FOR SHARE`;
+      const status = await statusOf(tx, sweepId);
+      if (!hasEnded(status))
+        throw new RequestError(
+          'invalid_state',
+          `expected a sweep that has ended, got one that is ${status}: what goes on is not archived, cancel it first`,
+        );
+      await tx.$executeRaw`
+        UPDATE sweep
+        SET archived_at = coalesce(archived_at, now())
+        WHERE id = ${sweepId}::uuid`;
+    });
+    return { runs: runs ? await this.controller.ownRuns.archive(this.database, sweepId, true) : 0 };
+  }
+
+  /** Lists have the sweep again, and with `runs` all of its runs. @throws RequestError `not_found` */
+  async unarchive(sweepId: string, { runs }: { runs: boolean }): Promise<ArchivedSweep> {
+    await this.database.transaction(async (tx) => {
+      await lockSweep(tx, sweepId);
+      await tx.$executeRaw`UPDATE sweep SET archived_at = NULL WHERE id = ${sweepId}::uuid`;
+    });
+    return { runs: runs ? await this.controller.ownRuns.archive(this.database, sweepId, false) : 0 };
   }
 
   /**
@@ -302,12 +342,18 @@ export class SweepStore {
   }
 }
 
-/** @throws RequestError `invalid_state` for a sweep that has come to its end: that is not changed by what is asked. */
-async function checkNotEnded(tx: Transaction, { id }: SweepRow): Promise<void> {
+async function statusOf(tx: Transaction, id: string): Promise<string | undefined> {
   const [sweep] = await tx.$queryRaw<{ status: string }[]>`
     SELECT ${SWEEP_STATUS} AS status
     FROM sweep
     WHERE id = ${id}::uuid`;
-  if (sweep?.status !== 'running' && sweep?.status !== 'paused')
-    throw new RequestError('invalid_state', `expected a sweep that has not ended, got one that is ${sweep?.status}`);
+  return sweep?.status;
+}
+const hasEnded = (status: string | undefined): boolean => status !== 'running' && status !== 'paused';
+
+/** @throws RequestError `invalid_state` for a sweep that has come to its end: that is not changed by what is asked. */
+async function checkNotEnded(tx: Transaction, { id }: SweepRow): Promise<void> {
+  const status = await statusOf(tx, id);
+  if (hasEnded(status))
+    throw new RequestError('invalid_state', `expected a sweep that has not ended, got one that is ${status}`);
 }
