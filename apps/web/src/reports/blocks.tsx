@@ -81,17 +81,22 @@ const Runs = ({ block, content: { rows } }: { block: Of<'table'>; content: Table
     </Panel>
   );
 
+/** Trials are a page of the dashboard: a report says of which sweep it is. */
+const nowhere = () => undefined;
+
 function SweepView({ block: { figure }, content: { sweep } }: { block: Of<'sweep'>; content: SweepContent }) {
   if (!sweep) return null;
   const { id, name, table, metric, parameters } = sweep;
   const { composition, coordinates } = table;
   return (
     <>
-      {figure === 'composition' && composition && <CompositionMap composition={composition} name={name} />}
-      {figure === 'label-efficiency' && <LabelEfficiency rows={table.rows} name={name} />}
+      {figure === 'composition' && composition && (
+        <CompositionMap composition={composition} name={name} linkOf={nowhere} />
+      )}
+      {figure === 'label-efficiency' && <LabelEfficiency rows={table.rows} name={name} linkOf={nowhere} />}
       {figure === 'effects' && <Effects effects={table.effects} measure={table.measure} name={name} />}
       {figure === 'importance' && <Importance importance={table.importance} measure={table.measure} name={name} />}
-      {figure === 'results' && <ResultTable table={table} name={name} />}
+      {figure === 'results' && <ResultTable table={table} name={name} linkOf={nowhere} />}
       {figure === 'coordinates' && (
         <ParallelCoordinates
           trials={coordinates.lines.map(({ trial, values, value }) => ({
@@ -100,10 +105,12 @@ function SweepView({ block: { figure }, content: { sweep } }: { block: Of<'sweep
               coordinates.axes.flatMap((axis, i) => (values[i] === null ? [] : [[axis, values[i]]])),
             ),
             metrics: value === null ? {} : { [metric]: value },
+            ended: undefined,
           }))}
           metric={metric}
           scales={parameters}
           name={name}
+          linkOf={nowhere}
         />
       )}
       <p className="source">
