@@ -1,5 +1,5 @@
 /** Commands of the command line against a real stack. */
-import type { ListedReport, MetricSeries, Report, Run, SavedView, SweepDetail } from '#libs/contracts';
+import type { MetricSeries, Run, SavedView, SweepDetail } from '#libs/contracts';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
@@ -302,67 +302,6 @@ describe('commands', () => {
     expect((await loom(['views', 'delete', 'prepared'])).code).toBe(0);
     expect((await loom(['views', 'delete', 'prepared'])).code).toBe(2);
   });
-
-  test('reports are written from files, shown, saved over what was read, taken out as HTML and deleted', async () => {
-    const { items } = await client.runs({ limit: 2, kind: ['prepare-dataset'] });
-    const [run] = items;
-    const write = (name: string, text: string) => writeFile(path.join(cwd, name), text);
-    await write(
-      'week.yaml',
-      `title: Week 12\nblocks:\n  - {type: table, runs: ['${run!.id.slice(-12)}'], columns: [status]}\n`,
-    );
-    const added = await loom(['reports', 'add', 'week.yaml', '--json']);
-    const report = parsed<Report>(added.stdout);
-    expect([added.code, report.blocks]).toEqual([0, [{ type: 'table', runs: [run!.id], columns: ['status'] }]]);
-    await write('notes.md', '# Notes of *June*\n\nAll is well.\n');
-    expect((await loom(['reports', 'add', 'notes.md'])).stdout).toMatch(/^report [0-9a-f-]{36} written\n$/);
-    expect((await loom(['reports', 'show', 'Notes of *June*'])).stdout).toBe('# Notes of *June*\n\nAll is well.\n');
-    const listed = parsed<{ items: ListedReport[] }>((await loom(['reports', '--json'])).stdout);
-    expect(listed.items.map(({ title }) => title)).toEqual(['Notes of *June*', 'Week 12']);
-
-    // What was read is saved once; again it is an edit of what is no longer there.
-    await write('read.json', (await loom(['reports', 'show', report.id, '--json'])).stdout);
-    expect(await loom(['reports', 'replace', 'Week 12', 'read.json'])).toMatchObject({
-      code: 0,
-      stdout: `report ${report.id} saved, version 2\n`,
-    });
-    expect(await loom(['reports', 'replace', report.id, 'read.json'])).toMatchObject({
-      code: 2,
-      stderr: expect.stringContaining('expected an edit of version 2 of the report, got one of version 1') as string,
-    });
-    expect((await loom(['reports', 'replace', report.id, 'week.yaml'])).stdout).toContain('version 3');
-
-    const wrong = [
-      ['list.yaml', '- a', 'list.yaml: expected a report in YAML or JSON'],
-      ['half.yaml', 'title: "a', 'half.yaml: expected a report in YAML or JSON'],
-      ['none.yaml', 'title: a\nblocks: [{type: map, run: none-such}]', 'expected the name of a run'],
-      ['wrong.yaml', 'title: a\nblocks: [{type: pie}]', 'wrong.yaml: blocks.0.type: '],
-    ] as const;
-    await Promise.all(
-      wrong.map(async ([name, text, message]) => {
-        await write(name, text);
-        expect(await loom(['reports', 'add', name])).toMatchObject({
-          code: 2,
-          stderr: expect.stringContaining(message) as string,
-        });
-      }),
-    );
-    expect(await loom(['reports', 'show', 'none'])).toMatchObject({
-      code: 2,
-      stderr: 'loom: expected the id or the title of a report, got none: there is no such one\n',
-    });
-
-    const exported = ['reports', 'export', 'Week 12', '--out', 'week.html'];
-    expect(await loom(exported)).toMatchObject({ code: 0, stdout: 'week.html written\n' });
-    expect(await readFile(path.join(cwd, 'week.html'), 'utf8')).toMatch(/^<!doctype html>\n.*<title>Week 12<\/title>/s);
-    expect(await loom(exported)).toMatchObject({
-      code: 2,
-      stderr: 'loom: expected no file at week.html, there is one: choose another by --out, or --force\n',
-    });
-    expect((await loom([...exported, '--force'])).code).toBe(0);
-    for (const { id } of listed.items) expect((await loom(['reports', 'delete', id])).code).toBe(0);
-    expect((await loom(['reports', 'rm', report.id])).code).toBe(2);
-  }, 60_000);
 
   test('what is kept by name is listed and deleted by the same words, and by the short ones', async () => {
     for (const kept of ['datasets', 'models', 'views', 'reports'])

@@ -1,13 +1,11 @@
 import type { z } from 'zod';
-import type { AddArtifact, Artifact, CollectResult, Dataset } from './artifacts-api.js';
-import type { DataFolder } from './data-root-api.js';
+import { EXPORT_TIMEOUT_MS, Kept } from './client-kept.js';
+import type { AddArtifact, Artifact, CollectResult } from './artifacts-api.js';
 import type { ListPage } from './http.js';
-import type { Model } from './model.js';
 import { itemsOf, type PageOf } from './pages.js';
 import type { Plan, Why } from './plans-api.js';
 import type { Project, ProjectSettings } from './projects-api.js';
 import type { Reference } from './references-api.js';
-import type { ListedReport, ReplaceReport, Report, WriteReport } from './reports-api.js';
 import type {
   BulkResult,
   BulkRuns,
@@ -18,8 +16,7 @@ import type {
   RunFilter,
   RunGroups,
 } from './run-filter.js';
-import type { SavedQuery, SavedView } from './saved-views-api.js';
-import { Streams } from './client-streams.js';
+
 import type {
   ListMetrics,
   LogLine,
@@ -39,7 +36,6 @@ import { UnreachableError } from './transport.js';
 import type { Worker } from './workers-api.js';
 
 const COLLECT_TIMEOUT_MS = 300_000;
-const EXPORT_TIMEOUT_MS = 600_000;
 const UPLOAD_TIMEOUT_MS = 600_000;
 
 const bytesOfHex = (hex: string): number[] => (hex.match(/../g) ?? []).map((pair) => Number.parseInt(pair, 16));
@@ -48,7 +44,7 @@ const bytesOfHex = (hex: string): number[] => (hex.match(/../g) ?? []).map((pair
  * The API of Latent Loom over `fetch`: for the command line, the dashboard and programs of others. Dates are ISO 8601
  * text.
  */
-export class LoomClient extends Streams {
+export class LoomClient extends Kept {
   // Runs
 
   /** `created` is false when an equal run was reused, or the key had been used for it before. */
@@ -295,74 +291,13 @@ export class LoomClient extends Streams {
     return { sweep: (await response.json()) as Sweep, created: response.status === 201 };
   }
 
-  // Datasets, models, workers, projects, health
+  // Workers, projects, health
 
   /** Runs and sweeps that a text may mean, by name or by a part of their id. */
   async references(text: string, type?: Reference['type']): Promise<Reference[]> {
     return (await this.json<{ items: Reference[] }>('/v1/references', { query: { text, type } })).items;
   }
 
-  /** Ways to look at the list of runs that somebody has saved, by name. */
-  async savedViews(): Promise<SavedView[]> {
-    return (await this.listed<Omit<PageOf<SavedView>, 'nextCursor'>>('/v1/saved-views')).items;
-  }
-  /** Saves one, in the place of the one of its name. */
-  putSavedView(name: string, query: SavedQuery): Promise<SavedView> {
-    return this.json(`/v1/saved-views/${encodeURIComponent(name)}`, { method: 'PUT', body: query, repeatable: true });
-  }
-  async deleteSavedView(name: string): Promise<void> {
-    await this.send(`/v1/saved-views/${encodeURIComponent(name)}`, { method: 'DELETE' });
-  }
-
-  /** Reports without what is in them, the one that was changed last first. */
-  reports(query: Partial<ListPage> = {}): Promise<PageOf<ListedReport>> {
-    return this.listed('/v1/reports', query);
-  }
-  eachReport(): AsyncGenerator<ListedReport> {
-    return itemsOf((cursor) => this.reports({ limit: 200, ...cursor }));
-  }
-  report(id: string): Promise<Report> {
-    return this.json(`/v1/reports/${encodeURIComponent(id)}`);
-  }
-  addReport(report: z.input<typeof WriteReport>): Promise<Report> {
-    return this.json('/v1/reports', { body: report });
-  }
-  /** Saves an edit of the report of `version`; refused (409) where somebody has saved another since. */
-  replaceReport(id: string, report: z.input<typeof ReplaceReport>): Promise<Report> {
-    return this.json(`/v1/reports/${encodeURIComponent(id)}`, { method: 'PUT', body: report });
-  }
-  async deleteReport(id: string): Promise<void> {
-    await this.send(`/v1/reports/${encodeURIComponent(id)}`, { method: 'DELETE' });
-  }
-  /** The report as one HTML file that needs no network. */
-  async reportAsHtml(id: string): Promise<string> {
-    return (await this.send(`/v1/reports/${encodeURIComponent(id)}/html`, { timeoutMs: EXPORT_TIMEOUT_MS })).text();
-  }
-
-  /** A folder below the data root, and what kinds of files are in it and below. */
-  dataRoot(path = ''): Promise<DataFolder> {
-    return this.json('/v1/data-root', { query: { path } });
-  }
-  datasets(query: Partial<ListPage> = {}): Promise<PageOf<Dataset>> {
-    return this.listed('/v1/datasets', query);
-  }
-  dataset(reference: string): Promise<Dataset> {
-    return this.json(`/v1/datasets/${encodeURIComponent(reference)}`);
-  }
-  /** Deletes a version of a dataset, `name@digest`, that no run is of. */
-  async deleteDataset(reference: string): Promise<void> {
-    await this.send(`/v1/datasets/${encodeURIComponent(reference)}`, { method: 'DELETE' });
-  }
-  models(query: Partial<ListPage> = {}): Promise<PageOf<Model>> {
-    return this.listed('/v1/models', query);
-  }
-  model(reference: string): Promise<Model> {
-    return this.json(`/v1/models/${encodeURIComponent(reference)}`);
-  }
-  /** Deletes a version of a model, `name@digest`, that no run began with. */
-  async deleteModel(reference: string): Promise<void> {
-    await this.send(`/v1/models/${encodeURIComponent(reference)}`, { method: 'DELETE' });
-  }
   async workers(): Promise<Worker[]> {
     return (await this.listed<Omit<PageOf<Worker>, 'nextCursor'>>('/v1/workers')).items;
   }

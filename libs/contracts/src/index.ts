@@ -18,7 +18,6 @@ export * from './http.js';
 export * from './memory.js';
 export * from './model.js';
 export * from './plain-text.js';
-export type { PageOf } from './pages.js';
 export * from './plans-api.js';
 export * from './prepare-spec.js';
 export * from './progress.js';
