@@ -72,7 +72,7 @@ function blurAndMoveLast(x: tf.Tensor3D, kernels: tf.Tensor, radius: number): tf
         places[row * inputs + input] = input - centre + radius;
     }
     const bands: tf.Tensor = tf.gather(padded, tf.tensor2d(places, [rows, inputs], 'int32'), 1);
-    blocks.push(tf.matMul(tf.slice3d(x, [0, from, 0], [-1, inputs, -1]), bands as tf.Tensor3D, true, true));
+    blocks.push(tf.matMul(tf.slice3d(x, [0, from, 0], [-1, inputs, -1]), bands, true, true));
   }
   return tf.concat3d(blocks, 2);
 }

@@ -99,7 +99,7 @@ export function cornersOf(windows: readonly Window[], height: number, width: num
  */
 export function resampleByCorners(images: tf.Tensor4D, corners: tf.Tensor, method: Method): tf.Tensor4D {
   const [count, height, width] = images.shape;
-  const places = Int32Array.from({ length: corners.shape[0]! }, (_, i) => i % count);
+  const places = Int32Array.from({ length: corners.shape[0] }, (_, i) => i % count);
   return tf.image.cropAndResize(
     images,
     corners as tf.Tensor2D,

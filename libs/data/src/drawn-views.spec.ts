@@ -1,4 +1,4 @@
-import { Augmentation, UNLABELLED, type SampleShape, type View } from '#libs/contracts';
+import { Augmentation, UNLABELLED, type View } from '#libs/contracts';
 import { loadTensorFlow, tensorOf, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, test } from 'vitest';
@@ -101,7 +101,7 @@ function expectSame(split: SampleSplit, sizes: View[][]): void {
       const made = drawnViews.make(inOrder(drawn.map(tensorOf)));
       const samples = gatherSamples(split, rows);
       sizes.forEach((alike, i) => {
-        const expected = viewsOfEach(split.sample as SampleShape, samples, alike, together);
+        const expected = viewsOfEach(split.sample, samples, alike, together);
         expect(made[i]!.shape).toEqual(expected.shape);
         expect(largestDifference(made[i]!, expected)).toBe(0);
       });

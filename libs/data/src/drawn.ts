@@ -91,7 +91,7 @@ export function onDrawn<Samples extends tf.Tensor>(
   random: Random,
   transform: (drawn: Samples, places: number[]) => Samples,
 ): Samples {
-  const drawn = drawPlaces(images.shape[0]!, p, random);
+  const drawn = drawPlaces(images.shape[0], p, random);
   if (drawn.length === 0) return images;
   if (drawn.length === images.shape[0]) return transform(images, drawn);
   const transformed = transform(tf.gather(images, tf.tensor1d(drawn, 'int32')), drawn);

@@ -1,4 +1,3 @@
-export { augment, augmentWithMask } from './augmentation.js';
 export { CLASS_COLOURS, overlayColour } from './class-colours.js';
 export * from './dataset.js';
 export { inOrder } from './drawn.js';

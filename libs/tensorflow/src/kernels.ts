@@ -1,5 +1,5 @@
 /** TensorFlow kernels that tfjs has no function for, called by their name in the C API. */
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 import { backend } from './binding.js';
 
 type AttributeType = 'int' | 'float' | 'bool' | 'type' | 'string' | 'shape';
