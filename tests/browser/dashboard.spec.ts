@@ -374,6 +374,8 @@ describeInBrowser('the dashboard', () => {
       ['#/models', 'Models'],
       ['#/add-model', 'Add a model'],
       ['#/notices', 'Notices'],
+      ['#/reports', 'Reports'],
+      ['#/write-report', 'New report'],
       ['#/new', 'New sweep or run'],
       ...(sweep
         ? ([
