@@ -37,6 +37,7 @@ async function showsAll(page: Page, [first, second]: readonly Run[], sweep: stri
   expect(await chart.locator('.legend').allTextContents()).toEqual([first!.name, second!.name]);
   await expect.poll(() => page.evaluate<boolean[]>(DRAWN)).toEqual([true]);
   const table = page.getByRole('region', { name: 'Runs', exact: true }).first();
+  await table.getByRole('columnheader').first().waitFor();
   expect(await table.getByRole('columnheader').allTextContents()).toEqual(['run', 'status', 'eval/knn', 'batchSize']);
   expect(await table.locator('tbody tr').first().locator('td').allTextContents()).toEqual([
     first!.name,
@@ -45,7 +46,9 @@ async function showsAll(page: Page, [first, second]: readonly Run[], sweep: stri
     '256',
   ]);
   await page.getByText(`Of the sweep ${sweep}`).waitFor();
-  await page.getByRole('region', { name: 'Which views need the fewest labels' }).locator('svg path').first().waitFor();
+  await page.getByRole('region', { name: 'Which views need the fewest labels' }).locator('svg path').first().waitFor({
+    state: 'attached',
+  });
   const map = page.getByRole('img', { name: `UMAP of ${first!.name}: 5 samples of cats, dogs` });
   expect(await map.locator('circle').count()).toBe(MAPS.labels.length);
   expect(await page.locator('.absent').allTextContents()).toEqual([

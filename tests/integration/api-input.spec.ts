@@ -200,4 +200,15 @@ describe('bad input gets its field, what was expected and what came, and nothing
       message: expect.stringContaining('(trial 1: 99)') as string,
     });
   });
+
+  test('a name as long as names may be is read as one, however it is written in an address', async () => {
+    const reference = `${'d'.repeat(128)}@${'0'.repeat(64)}`;
+    const encoded = [...reference].map((each) => `%${each.charCodeAt(0).toString(16)}`).join('');
+    for (const each of [reference, encoded]) {
+      const { status, detail } = await json<Problem>(fetch(`${api.url}/v1/datasets/${each}`));
+      expect([status, detail]).toEqual([404, expect.stringContaining(reference)]);
+    }
+    const longer = await json<Problem>(fetch(`${api.url}/v1/datasets/${'d'.repeat(2000)}`));
+    expect(longer).toMatchObject({ status: 414 });
+  });
 });

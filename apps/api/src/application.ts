@@ -19,6 +19,9 @@ const POLICY =
   "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri " +
   "'none'; frame-ancestors 'none'";
 
+/** Characters of a part of a path: a name of 128 and a digest after an @, each percent-encoded. */
+const LONGEST_PARAMETER = 3 * (128 + 1 + 64);
+
 const isStream = ({ routeOptions }: FastifyRequest) => routeOptions.url?.endsWith('/stream') ?? false;
 
 /** What asks Postgres takes its turn among what else its client asks. An answer without a body is not made. */
@@ -45,6 +48,7 @@ function limitClients(fastify: FastifyInstance, clients: Clients): void {
 export async function createApplication(env: Env): Promise<NestFastifyApplication> {
   const adapter = new FastifyAdapter({
     bodyLimit: LARGEST_BODY,
+    routerOptions: { maxParamLength: LONGEST_PARAMETER },
     genReqId: () => randomUUID(),
     forceCloseConnections: true,
     requestTimeout: env.requestTimeoutMs,

@@ -4,12 +4,14 @@
 //   load(graph: Uint8Array, config: Uint8Array): handle       GraphDef and ConfigProto, serialised
 //   run(handle, inputs: Input[], outputs: string[], wait: boolean): Output[] | Promise<Output[]>
 //   close(handle): void                                        not while a run is on its way
+//   allocatable(bytes: number): boolean                        whether there is memory for so many at once
 //
 // Input: [name of an operation, TF_DataType, shape, typed array]; the values are copied before `run` returns. Output:
 // { dtype, shape, values }, of "operation:index"; the values are copies.
 
 #include <node_api.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -194,7 +196,12 @@ std::string AddInput(napi_env env, napi_value input, Run* run) {
   TF_Output place;
   if (!FindOutput(run->loaded->graph, name, &place)) return "expected an input of the graph, got " + name;
   TF_Tensor* tensor = TF_AllocateTensor(data_type, sides.data(), static_cast<int>(rank), bytes);
-  if (bytes > 0) std::memcpy(TF_TensorData(tensor), data, bytes);
+  void* values = tensor ? TF_TensorData(tensor) : nullptr;
+  if (bytes > 0 && !values) {
+    if (tensor) TF_DeleteTensor(tensor);
+    return "OOM when allocating " + std::to_string(bytes) + " bytes for " + name;
+  }
+  if (bytes > 0) std::memcpy(values, data, bytes);
   run->inputs.push_back(place);
   run->fed.push_back(tensor);
   return "";
@@ -211,7 +218,7 @@ napi_value OutputOf(napi_env env, TF_Tensor* tensor) {
   }
   const size_t bytes = TF_TensorByteSize(tensor);
   void* data = nullptr;
-  if (napi_create_arraybuffer(env, bytes, &data, &buffer) != napi_ok) return nullptr;
+  if (napi_create_arraybuffer(env, bytes, &data, &buffer) != napi_ok || (bytes > 0 && !data)) return nullptr;
   if (bytes > 0) std::memcpy(data, TF_TensorData(tensor), bytes);
   const TF_DataType type = TF_TensorType(tensor);
   const napi_typedarray_type array =
@@ -236,6 +243,11 @@ napi_value OutputsOf(napi_env env, const Run& run) {
   return outputs;
 }
 
+std::string NoMemory(const Run& run) {
+  size_t bytes = 0;
+  for (TF_Tensor* tensor : run.fetched) bytes += TF_TensorByteSize(tensor);
+  return "OOM when allocating " + std::to_string(bytes) + " bytes for what the graph gives";
+}
 std::string Failure(const Run& run) { return std::string("the graph failed: ") + TF_Message(run.status); }
 
 void Finish(napi_env env, napi_status, void* data) {
@@ -247,7 +259,7 @@ void Finish(napi_env env, napi_status, void* data) {
     napi_resolve_deferred(env, run->deferred, outputs);
   } else {
     napi_value text, error;
-    const std::string message = failed ? Failure(*run) : "no memory for what the graph gives";
+    const std::string message = failed ? Failure(*run) : NoMemory(*run);
     napi_create_string_utf8(env, message.c_str(), message.size(), &text);
     napi_create_error(env, nullptr, text, &error);
     napi_reject_deferred(env, run->deferred, error);
@@ -281,7 +293,8 @@ napi_value RunGraph(napi_env env, napi_callback_info info) {
   if (wait) {
     run->Compute();
     if (TF_GetCode(run->status) != TF_OK) return Throw(env, Failure(*run));
-    return OutputsOf(env, *run);
+    napi_value given = OutputsOf(env, *run);
+    return given ? given : Throw(env, NoMemory(*run));
   }
   napi_value promise, name;
   napi_create_promise(env, &run->deferred, &promise);
@@ -295,11 +308,26 @@ napi_value RunGraph(napi_env env, napi_callback_info info) {
   return promise;
 }
 
+napi_value Allocatable(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value args[1], found;
+  int64_t bytes = 0;
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+  if (count < 1 || napi_get_value_int64(env, args[0], &bytes) != napi_ok || bytes < 0)
+    return Throw(env, "expected a number of bytes");
+  // Volatile: an allocation that nothing is done with may be left out.
+  void* volatile memory = std::malloc(static_cast<size_t>(bytes));
+  napi_get_boolean(env, bytes == 0 || memory, &found);
+  std::free(memory);
+  return found;
+}
+
 napi_value Init(napi_env env, napi_value exports) {
   const napi_property_descriptor members[] = {
       {"load", nullptr, Load, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"run", nullptr, RunGraph, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"close", nullptr, Close, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"allocatable", nullptr, Allocatable, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
   };
   napi_define_properties(env, exports, sizeof(members) / sizeof(members[0]), members);
   return exports;

@@ -15,6 +15,7 @@ interface Sessions {
   run(handle: object, inputs: NativeInput[], outputs: readonly string[], wait: true): NativeOutput[];
   run(handle: object, inputs: NativeInput[], outputs: readonly string[], wait: false): Promise<NativeOutput[]>;
   close(handle: object): void;
+  allocatable(bytes: number): boolean;
 }
 
 let sessions: Sessions | undefined;
@@ -28,6 +29,11 @@ function native(): Sessions {
   if (!existsSync(file))
     throw new Error("expected the binding to TensorFlow's sessions in node_modules, found none: run `npm run setup`");
   return (sessions = require(file) as Sessions);
+}
+
+/** @throws Error of the sort that TensorFlow's kernels have, where there is no memory for so many bytes at once. */
+export function requireMemory(bytes: number): void {
+  if (!native().allocatable(bytes)) throw new Error(`OOM when allocating ${bytes} bytes for a tensor`);
 }
 
 const names = new Map(Object.entries(DATA_TYPES).map(([name, number]) => [number, name as HostTensor['dtype']]));

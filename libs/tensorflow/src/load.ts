@@ -3,7 +3,8 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import util from 'node:util';
-import { backend } from './binding.js';
+import { backend, type Binding } from './binding.js';
+import { requireMemory } from './graph.js';
 
 export interface Runtime {
   version: string;
@@ -47,6 +48,21 @@ async function load(threads: number): Promise<Runtime> {
     Object.defineProperty(util, name, { value, configurable: true });
   const tf = require('@tensorflow/tfjs-node-gpu') as typeof import('@tensorflow/tfjs-node-gpu');
   await tf.ready();
-  const { binding, isUsingGpuDevice } = backend();
+  const native = backend();
+  native.binding = withMemory(native.binding);
+  const { binding, isUsingGpuDevice } = native;
   return { version: binding.TF_Version, gpu: isUsingGpuDevice, threads };
 }
+
+/** Smaller tensors are not asked about. */
+const LARGE_BYTES = 2 ** 20;
+/** As `binding`, which ends the process where there is no memory for the values of a tensor: this throws. */
+const withMemory = (binding: Binding): Binding =>
+  Object.create(binding, {
+    createTensor: {
+      value: (shape: number[], dtype: number, values: Parameters<Binding['createTensor']>[2]) => {
+        if (values.byteLength > LARGE_BYTES) requireMemory(values.byteLength);
+        return binding.createTensor(shape, dtype, values);
+      },
+    },
+  }) as Binding;
