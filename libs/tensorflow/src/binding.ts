@@ -25,6 +25,14 @@ export interface Binding extends Record<AttributeType | DataType, number> {
   tensorDataSync(id: number): tf.TypedArray;
 }
 
+/** The binding with some of its functions replaced. Its members can't be changed, and are not enumerable. */
+export const replacing = (binding: Binding, functions: Partial<Binding>): Binding => ({
+  ...(Object.fromEntries(
+    Object.getOwnPropertyNames(binding).map((key) => [key, binding[key as keyof Binding]]),
+  ) as unknown as Binding),
+  ...functions,
+});
+
 interface NativeBackend {
   isUsingGpuDevice: boolean;
   binding: Binding;

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import util from 'node:util';
-import { backend, type Binding } from './binding.js';
+import { backend, replacing, type Binding } from './binding.js';
 import { requireMemory } from './graph.js';
 
 export interface Runtime {
@@ -58,11 +58,9 @@ async function load(threads: number): Promise<Runtime> {
 const LARGE_BYTES = 2 ** 20;
 /** As `binding`, which ends the process where there is no memory for the values of a tensor: this throws. */
 const withMemory = (binding: Binding): Binding =>
-  Object.create(binding, {
-    createTensor: {
-      value: (shape: number[], dtype: number, values: Parameters<Binding['createTensor']>[2]) => {
-        if (values.byteLength > LARGE_BYTES) requireMemory(values.byteLength);
-        return binding.createTensor(shape, dtype, values);
-      },
+  replacing(binding, {
+    createTensor(shape, dtype, values) {
+      if (values.byteLength > LARGE_BYTES) requireMemory(values.byteLength);
+      return binding.createTensor(shape, dtype, values);
     },
-  }) as Binding;
+  });

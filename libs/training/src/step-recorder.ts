@@ -1,5 +1,5 @@
 /** Records the operations of a step, while they are executed, as the nodes of a graph. */
-import type { Attribute, Binding, Handle } from '#libs/tensorflow';
+import { replacing, type Attribute, type Binding, type Handle } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import { attributeValue, CHANGED, constantNode, handleOf, mark, node, RESOURCE } from './graph-def.js';
 import { whole, type Pieces } from './export/protobuf.js';
@@ -66,26 +66,24 @@ export class StepRecorder {
   }
 
   /** The binding that the step is executed with. */
-  readonly binding = (): Binding => ({
-    ...(Object.fromEntries(
-      Object.getOwnPropertyNames(this.native).map((key) => [key, this.native[key as keyof Binding]]),
-    ) as unknown as Binding),
-    executeOp: (name, attributes, inputs, outputs) =>
-      this.record(name, attributes, inputs, this.native.executeOp(name, attributes, inputs, outputs)),
-    createTensor: (shape, dtype, values) => {
-      const id = this.native.createTensor(shape, dtype, values);
-      this.constants.set(id, { shape, dtype, values: values.slice() });
-      return id;
-    },
-    tensorDataSync: (id) => {
-      if (this.sources.has(id))
-        throw new Error(
-          'expected a step of tensor operations only, got one that reads a value: what depends on it would be the ' +
-            'same in all steps',
-        );
-      return this.native.tensorDataSync(id);
-    },
-  });
+  readonly binding = (): Binding =>
+    replacing(this.native, {
+      executeOp: (name, attributes, inputs, outputs) =>
+        this.record(name, attributes, inputs, this.native.executeOp(name, attributes, inputs, outputs)),
+      createTensor: (shape, dtype, values) => {
+        const id = this.native.createTensor(shape, dtype, values);
+        this.constants.set(id, { shape, dtype, values: values.slice() });
+        return id;
+      },
+      tensorDataSync: (id) => {
+        if (this.sources.has(id))
+          throw new Error(
+            'expected a step of tensor operations only, got one that reads a value: what depends on it would be the ' +
+              'same in all steps',
+          );
+        return this.native.tensorDataSync(id);
+      },
+    });
 
   sourceOf(id: number): { source: string; dtype: number } {
     const known = this.sources.get(id);
