@@ -36,7 +36,12 @@ const source = (maps?: unknown, change: Partial<Run> = {}): ReportSource => ({
   run: (id) => (id === ID ? Promise.resolve({ ...run, ...change }) : Promise.reject(new Gone('it is gone'))),
   curve: (_, metric) =>
     Promise.resolve(metric === 'eval/knn' ? [{ step: 1, value: 0.5, at: '2026-01-02T03:04:07.000Z' }] : []),
-  sweep: () => Promise.resolve({ name: 'views', status: 'succeeded', spec: { metric: { name: 'eval/knn' } } } as never),
+  sweep: () =>
+    Promise.resolve({
+      name: 'views',
+      status: 'succeeded',
+      spec: { metric: {}, stages: { p: { kind: 'pretrain' } } },
+    } as never),
   results: () => Promise.resolve(nothing),
   maps: () => Promise.resolve(maps),
   absence: (error) => (error instanceof Gone ? error.message : undefined),
