@@ -53,6 +53,7 @@ export function Figure({ title, name, caption, description, data, axis, draw, co
     const drawn = limited(options, axis, range, ink.ink);
     drawn.setAttribute('aria-hidden', 'true');
     for (const each of drawn.querySelectorAll('a')) forPointer(each);
+    drawn.addEventListener('click', (event) => follow(drawn, event as MouseEvent));
     onDrawn?.(drawn);
     box.current!.replaceChildren(drawn);
   });
@@ -91,9 +92,16 @@ function forPointer(link: Element): void {
   const href = link.getAttribute('href') ?? link.getAttribute('xlink:href') ?? '';
   for (const name of ['href', 'xlink:href']) link.removeAttribute(name);
   link.classList.add('leads');
-  link.addEventListener('click', () => {
-    location.hash = href;
-  });
+  (link as SVGElement).dataset['href'] = href;
+}
+
+/** Goes where the link under the pointer leads, whatever a tip that came up with the press lies over it. */
+function follow(drawn: Element, { clientX, clientY }: MouseEvent): void {
+  const link = document
+    .elementsFromPoint(clientX, clientY)
+    .map((each) => drawn.contains(each) && each.closest<SVGElement>('.leads'))
+    .find(Boolean);
+  if (link) location.hash = link.dataset['href']!;
 }
 
 /** Draws a figure whose values begin and end where it was asked for; what lies beyond is cut. */
