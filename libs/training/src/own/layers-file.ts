@@ -1,5 +1,6 @@
 /**
- * The files of a layers model: a JSON file (model.json), and beside it the numbers of its weights in as many pieces as it says.
+ * The files of a layers model: a JSON file (model.json), and beside it the numbers of its weights in as many pieces as
+ * it says.
  * Nothing that it says is believed before it was checked.
  */
 import { insideRoot, InvalidDataError, named, readFully } from '#libs/data';
