@@ -1,5 +1,5 @@
 /** What can be done with one chart: its axis y, all of the screen for it, and files of it. */
-import { FileButtons, type Files } from '../figures/files.js';
+import { FullAndFiles, type Files } from '../figures/files.js';
 import { Dropdown } from '../ui/controls.js';
 import { RangeFields, type Range } from './range-fields.js';
 
@@ -26,12 +26,7 @@ export function ChartMenu({
       <label>
         <input type="checkbox" checked={log} onChange={({ target }) => onLog(target.checked)} /> Log scale
       </label>
-      <button className="quiet" onClick={onFull}>
-        Full screen
-      </button>
-      <span className="actions">
-        <FileButtons title={title} files={files} />
-      </span>
+      <FullAndFiles title={title} files={files} onFull={onFull} />
     </Dropdown>
   );
 }

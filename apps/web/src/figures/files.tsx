@@ -53,6 +53,18 @@ export function FileButtons({ title, files }: { title: string; files: Files }) {
   );
 }
 
+/** What every menu of something drawn ends with. */
+export const FullAndFiles = ({ title, files, onFull }: { title: string; files: Files; onFull: () => void }) => (
+  <>
+    <button className="quiet" onClick={onFull}>
+      Full screen
+    </button>
+    <span className="actions">
+      <FileButtons title={title} files={files} />
+    </span>
+  </>
+);
+
 /** Where a name of a figure has what file names can't have. */
 export const fileName = (title: string): string => title.replaceAll(/[^\w.-]+/g, '-');
 
@@ -64,12 +76,7 @@ export function useWhole(title: string, files: Files) {
   const [element, full, showFull] = useFullScreen();
   const menu = (
     <Dropdown title={<span aria-hidden="true">⋯</span>} label={`Size and files of ${title}`} name={title}>
-      <button className="quiet" onClick={showFull}>
-        Full screen
-      </button>
-      <span className="actions">
-        <FileButtons title={title} files={files} />
-      </span>
+      <FullAndFiles title={title} files={files} onFull={showFull} />
     </Dropdown>
   );
   return { element, full, menu };
