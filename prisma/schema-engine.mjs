@@ -110,7 +110,8 @@ class MigrationAdapterFactory extends PrismaPg {
     shadow.dispose = async () => {
       await dispose();
       await shadow.client.end().catch(() => undefined);
-      await execute(this.target, `DROP DATABASE IF EXISTS ${quoted(database)} WITH (FORCE)`);
+      // Not by force: Postgres waits for what is still connected, and ends autovacuum, which only a superuser may.
+      await execute(this.target, `DROP DATABASE IF EXISTS ${quoted(database)}`);
     };
     return shadow;
   }

@@ -19,6 +19,9 @@ await bundle(built('apps', 'api', 'src', 'main.js'), {
   'random-forest-thread': built('libs', 'search', 'src', 'random-forest-thread.js'),
 });
 await bundle(built('apps', 'worker', 'src', 'main.js'));
+await bundle(built('apps', 'worker', 'src', 'trainer.js'), {
+  'parquet-thread': built('libs', 'data', 'src', 'parquet-thread.js'),
+});
 if (existsSync(path.join(root, 'apps', 'web', 'vite.config.ts'))) {
   run(module('vite', 'bin', 'vite.js'), 'build', '--config', 'apps/web/vite.config.ts', '--logLevel', 'warn');
   await compressFiles(path.join(root, 'web-dist'));

@@ -4,7 +4,6 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import { accessibilityFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser, sizeOf } from '../support/dashboard.js';
-import { movesManyPoints } from '../support/many-points.js';
 import { prepareStripes, SHORT, small } from '../support/small-runs.js';
 
 /** Pages take their time on a busy machine. */
@@ -337,12 +336,6 @@ describeInBrowser('the latent space', () => {
     await page.getByRole('region', { name: 'All combinations' }).getByRole('link').first().click();
     await expect.poll(() => trials.count(), LATER).toBe(1);
   }, 180_000);
-
-  test('two hundred thousand points are moved within a frame, and have contours and clusters', async () => {
-    // A processor that plays the graphics card has fewer pixels to fill in a smaller window.
-    const page = await dashboard.open('#/', { width: 800, height: 700 });
-    await movesManyPoints(page, dashboard.stack.client, dashboard.made.embed);
-  }, 900_000);
 
   test.each([
     [1280, 'dark'],

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { administer, dropDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 
 const MIGRATIONS = path.resolve(import.meta.dirname, '..', '..', 'prisma', 'migrations');
@@ -15,20 +16,10 @@ const SPEC = RunSpec.parse({ kind: 'prepare-dataset', name: 'shapes', path: 'sha
 let name: string;
 let url: URL;
 
-async function administer(sql: string): Promise<void> {
-  const client = new pg.Client({ connectionString: new URL('/postgres', url).href });
-  await client.connect();
-  try {
-    await client.query(sql);
-  } finally {
-    await client.end();
-  }
-}
-
 beforeEach(async () => {
   name = `test_${randomUUID().replaceAll('-', '')}`;
   url = new URL(`/${name}`, inject('databaseUrl'));
-  await administer(`CREATE DATABASE ${name}`);
+  await administer(() => `CREATE DATABASE ${name}`);
   const client = new pg.Client({ connectionString: url.href });
   await client.connect();
   try {
@@ -50,7 +41,7 @@ beforeEach(async () => {
     await client.end();
   }
 });
-afterEach(() => administer(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`));
+afterEach(() => dropDatabase(name));
 
 test(
   'migrations go forward under load: every write of the version before is there afterwards, and the new version ' +
