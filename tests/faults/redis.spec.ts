@@ -42,30 +42,29 @@ const isReady = () =>
     },
     { timeoutMs: 30_000 },
   );
-/** Submits a run and expects an answer soon. */
-async function submitsQuickly(seed: number, withinMs = 500): Promise<string> {
+/** Of a submit that waits for nobody, on a machine that has much else to do. */
+const SOON_MS = 3000;
+/** Submits a run and expects an answer soon, whether or not Redis is there. */
+async function submitsQuickly(seed: number): Promise<string> {
   const begun = performance.now();
   const id = await stack.submit({ ...SHORT, seed });
-  expect(performance.now() - begun).toBeLessThan(withinMs);
+  expect(performance.now() - begun).toBeLessThan(SOON_MS);
   return id;
 }
 
-test(
-  '#6 kill -9 of Redis with an append-only file: submits are accepted all along, all runs are ' + 'finished once',
-  async () => {
-    stack.startWorker();
-    const active = await stack.submit(MEDIUM);
-    await stack.runsAt(active, 5);
-    const ids = [await submitsQuickly(1)];
-    await redis.kill('SIGKILL');
-    for (const seed of [2, 3]) ids.push(await submitsQuickly(seed));
-    await redis.start();
-    ids.push(await submitsQuickly(4));
-    await Promise.all([active, ...ids].map((id) => stack.ended(id)));
-    expect((await stack.client.run(active)).attempts).toHaveLength(1);
-    await proves(active, ...ids);
-  },
-);
+test('#6 kill -9 of Redis with an append-only file: submits are accepted all along, all runs end once', async () => {
+  stack.startWorker();
+  const active = await stack.submit(MEDIUM);
+  await stack.runsAt(active, 5);
+  const ids = [await submitsQuickly(1)];
+  await redis.kill('SIGKILL');
+  for (const seed of [2, 3]) ids.push(await submitsQuickly(seed));
+  await redis.start();
+  ids.push(await submitsQuickly(4));
+  await Promise.all([active, ...ids].map((id) => stack.ended(id)));
+  expect((await stack.client.run(active)).attempts).toHaveLength(1);
+  await proves(active, ...ids);
+});
 
 test(
   '#7 FLUSHALL with runs that wait and two that train: the queue is rebuilt with its priorities, those that train ' +

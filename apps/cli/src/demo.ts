@@ -35,8 +35,8 @@ export interface DemoOptions {
 
 /** Sizes of a full demo, six minutes on two cores, and of a quick one, ninety seconds. */
 const BUDGETS = {
-  full: { width: 16, pretrainSteps: 450, finetuneSteps: 250, autoencodeSteps: 250, bankSize: 2000 },
-  quick: { width: 8, pretrainSteps: 60, finetuneSteps: 100, autoencodeSteps: 60, bankSize: 1000 },
+  full: { width: 16, pretrainSteps: 1000, finetuneSteps: 150, seeds: 3, autoencodeSteps: 250, bankSize: 2000 },
+  quick: { width: 8, pretrainSteps: 240, finetuneSteps: 100, seeds: 1, autoencodeSteps: 60, bankSize: 1000 },
 } as const;
 const LABEL_FRACTIONS = [0.01, 0.1];
 /**
@@ -49,7 +49,11 @@ const COMBINATIONS: Record<1 | 3, z.input<typeof Augmentation>[]> = {
     { crop: { minArea: 0.2 }, flip: {}, colorJitter: {}, grayscale: {} },
     { flip: {}, colorJitter: {}, grayscale: {} },
   ],
-  1: [{ crop: { minArea: 0.4 } }, { crop: { minArea: 0.4 }, rotate: {} }, { rotate: {}, cutout: {} }],
+  1: [
+    { crop: { minArea: 0.4 } },
+    { crop: { minArea: 0.4 }, rotate: {} },
+    { crop: { minArea: 0.4 }, rotate: {}, perspective: {}, blur: {}, cutout: {} },
+  ],
 };
 
 /**
@@ -76,7 +80,9 @@ function plan(
 ): { sweep: z.input<typeof SubmitSweep>; autoencode: object } {
   const budget = BUDGETS[quick ? 'quick' : 'full'];
   const encoder = { name: 'small-resnet' as const, width: budget.width };
-  const batchSize = Math.min(256, Math.max(2, Math.floor(train.count / 4)));
+  const batchOf = (most: number) => Math.min(most, Math.max(2, Math.floor(train.count / 4)));
+  // Contrastive pretraining learns more by many small steps, in a time this short, than by few large ones.
+  const [batchSize, reconstructed] = [batchOf(64), batchOf(128)];
   const epochs = (steps: number, batch: number) =>
     Math.max(1, Math.round(steps / Math.max(1, Math.floor(train.count / batch))));
   const fewest = labelsPerClass(strataOf(train), LABEL_FRACTIONS[0]!).reduce((sum, count) => sum + count, 0);
@@ -113,6 +119,8 @@ function plan(
           ? { augmentations: { pairs: { of: PAIRED[channels] } } }
           : { parameters: { 'pretrain.augmentation': { values: COMBINATIONS[channels] } } }),
         label_fractions: LABEL_FRACTIONS,
+        // With one draw of the labels a gain has no interval.
+        ...(!pairs && budget.seeds > 1 && { seeds: budget.seeds }),
         controls: ['scratch'],
       },
     },
@@ -121,8 +129,8 @@ function plan(
       dataset: name,
       encoder,
       latent: 32,
-      batchSize: Math.min(128, batchSize),
-      epochs: epochs(budget.autoencodeSteps, Math.min(128, batchSize)),
+      batchSize: reconstructed,
+      epochs: epochs(budget.autoencodeSteps, reconstructed),
       knn,
     },
   };

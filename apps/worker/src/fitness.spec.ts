@@ -25,6 +25,15 @@ test('storage that lacked something a moment ago is to blame for a run that foun
   expect(await fitness.blameFor({ reason: 'internal_error', message: 'a bug' })).toBeUndefined();
 });
 
+test('a volume that was away a moment ago is to blame for a run that missed its files', async () => {
+  const away: Impairment = { kind: 'storage', why: 'the store is gone: is the volume mounted?' };
+  const missed = { reason: 'internal_error', message: 'ENOENT: no such file or directory', code: 'ENOENT' };
+  const fitness = fitnessWith(away, undefined);
+  expect(await fitness.isFit()).toBe(false);
+  expect(await fitness.blameFor(missed)).toEqual({ why: away.why, lasts: false });
+  expect(await fitnessWith(undefined).blameFor(missed)).toBeUndefined();
+});
+
 test('a run that fills the disk by itself has itself to blame', async () => {
   const space: Impairment = { kind: 'space', why: 'too little space is left' };
   const fitness = fitnessWith(undefined, space, undefined);

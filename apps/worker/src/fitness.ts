@@ -3,8 +3,13 @@ import { isFaultOfTheMachine, type Impairment, type Storage } from './storage.js
 
 /** So often it is looked whether a worker that took no runs can take some again, and the other way round. */
 const LOOK_MS = 1000;
-/** What storage was found to lack so lately may have ended a run that says so now: what it left may have made room. */
+/**
+ * What storage was found to lack so lately may have ended a run that says so now: what it left may have made room, a
+ * volume that was away may be back.
+ */
 const LATELY_MS = 60_000;
+/** What a run says that misses a file or a folder. */
+const MISSING = /^(ENOENT|ENOTDIR)$/;
 
 interface FitnessOptions {
   storage: Storage;
@@ -68,8 +73,8 @@ export class Fitness {
     await this.look({ anew: true });
     if (this.impairment?.kind === 'storage') return { why: this.impairment.why, lasts: true };
     if (isOfMachine) return { why: failure.message, lasts: false };
-    if (failure.reason !== 'disk_full' || !this.lately || performance.now() - this.lately.at > LATELY_MS)
-      return undefined;
+    const isOfFiles = failure.reason === 'disk_full' || MISSING.test(failure.code ?? '');
+    if (!isOfFiles || !this.lately || performance.now() - this.lately.at > LATELY_MS) return undefined;
     return { why: this.lately.why, lasts: false };
   }
 

@@ -3,9 +3,9 @@ import {
   ArtifactStore,
   ClaimRefusedError,
   endOrphans,
+  folderWhileAlive,
   isUnavailable,
   SchemaMismatchError,
-  temporaryFolder,
   type Ask,
   type ClaimedRun,
   type Database,
@@ -13,10 +13,10 @@ import {
   type Logger,
   type RunJob,
   type Runs,
+  type TemporaryFolder,
 } from '#libs/platform';
 import type { BeforeApplicationShutdown } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
-import { rm } from 'node:fs/promises';
 import { availableParallelism, hostname, totalmem } from 'node:os';
 import path from 'node:path';
 import { Fitness } from './fitness.js';
@@ -48,7 +48,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
   readonly id: string;
   private readonly runs = new Map<string, SupervisedRun>();
   private readonly workRoot: string;
-  private compiled = '';
+  private compiled: TemporaryFolder | undefined;
   private readonly kills = new MemoryKills();
   private readonly storage: Storage;
   private readonly fitness: Fitness;
@@ -99,7 +99,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
     await runs.workers.checkSchema();
     const gpus = await listGpus(env.trainerEnvironment['CUDA_VISIBLE_DEVICES']);
     // Not beside the work folders: Node would make those anew where their volume is away.
-    this.compiled = await temporaryFolder('loom-compiled-');
+    this.compiled = await folderWhileAlive('loom-compiled-');
     await endOrphans();
     const users = await this.trainerUsers(gpus);
     this.apart = !users && canBeApart(env, log);
@@ -137,7 +137,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
     const { env } = this.services;
     const program = env.trainerProgram ?? TRAINER;
     try {
-      return await TrainerUsers.take(env, { slots: this.slotCount(gpus), program, dir: this.compiled });
+      return await TrainerUsers.take(env, { slots: this.slotCount(gpus), program, dir: this.compiled!.path });
     } catch (error) {
       if (env.trainerUid !== undefined) throw error;
       this.warnOfSharedUser(error as Error);
@@ -183,7 +183,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
       gpus,
       environment: {
         // What one trainer has compiled the next ones load: a seventh less of the time until it is ready.
-        NODE_COMPILE_CACHE: this.compiled,
+        NODE_COMPILE_CACHE: this.compiled!.path,
         ...env.trainerEnvironment,
         LOOM_TRAINER_THREADS: String(threads),
       },
@@ -235,7 +235,7 @@ export class LoomWorker implements BeforeApplicationShutdown {
       .setWorkerState(this.id, 'stopped')
       .catch((error: unknown) => log.warn({ err: error }, 'the state stopped could not be recorded'));
     await this.storage.close();
-    await rm(this.compiled, { recursive: true, force: true });
+    await this.compiled?.remove();
   }
 
   /** For a drain that must not take long: the runs go on elsewhere from the checkpoints they have. */

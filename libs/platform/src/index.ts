@@ -16,7 +16,7 @@ export * from './machine/logger.js';
 export { statFields } from './machine/process-identity.js';
 export { Readiness } from './machine/readiness.js';
 export * from './machine/remains.js';
-export { temporaryFolder } from './machine/temporary-folder.js';
+export { folderWhileAlive, type TemporaryFolder } from './machine/temporary-folder.js';
 export * from './machine/turns.js';
 export * from './dispatch/projects.js';
 export * from './dispatch/queue.js';
