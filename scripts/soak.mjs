@@ -14,7 +14,7 @@ for (const [name, value] of Object.entries(values)) {
 }
 // The table says which faults came how often.
 const reporters = ['default', './tests/support/fault-table.ts', './tests/support/summary-reporter.ts'];
-const options = ['--project', 'slow-alone', ...reporters.map((reporter) => `--reporter=${reporter}`)];
+const options = ['--project', 'slow*', ...reporters.map((reporter) => `--reporter=${reporter}`)];
 const child = spawn('vitest', ['run', ...options, 'tests/faults/soak.slow.spec.ts'], {
   stdio: 'inherit',
   env: { ...process.env, SOAK_MINUTES: values.minutes, SOAK_SEED: values.seed },
