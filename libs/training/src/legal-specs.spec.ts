@@ -90,8 +90,8 @@ async function noise(sample: SampleShape, classes: number, random: Random, masks
 /** Runs it to its end: metrics are numbers. Returns the file of its model, where it has one. */
 async function runOf(given: Spec, dataset: Dataset, parentModel?: string): Promise<string> {
   // What learns in odd batches does so in bfloat16.
-  const learns = 'batchSize' in given && given.batchSize !== undefined && given.kind !== 'embed';
-  const spec = learns ? { ...given, precision: precisions[given.batchSize % precisions.length] } : given;
+  const batch = 'batchSize' in given ? given.batchSize : undefined;
+  const spec = batch === undefined ? given : ({ ...given, precision: precisions[batch % precisions.length] } as Spec);
   const outcome = await trained({ dataRoot: dir, dataset }, spec, parentModel ? { parentModel } : {}).catch(
     (error: unknown) => {
       throw new Error(`expected this to run: ${JSON.stringify({ spec, sample: dataset.manifest.sample })}`, {

@@ -133,7 +133,7 @@ describe('a graph in bfloat16', () => {
       (seal: (x: tf.Tensor) => tf.Tensor) =>
       ([x, weights]: tf.Tensor[]) => {
         const seen = seal(tf.reshape(x!, [6, 16]));
-        const product = tf.matMul(seen as tf.Tensor2D, weights as tf.Tensor2D);
+        const product = tf.matMul(seen, weights as tf.Tensor2D);
         return tf.add(tf.transpose(seen), tf.mul(tf.mean(product), 0));
       };
     const [exact, found] = await both(step(sealed), inputs);

@@ -49,7 +49,7 @@ export function vicreg(
   const invariance = meanSquaredError(a, b);
   const offDiagonal = tf.sub(1, tf.eye(width));
   const [spreadA, spreadB] = [a, b].map((z) => {
-    const centred = tf.sub(z, tf.mean(z, 0, true));
+    const centred = tf.sub<tf.Tensor2D>(z, tf.mean(z, 0, true));
     const deviation = tf.sqrt(tf.add(tf.div(tf.sum(tf.square(centred), 0), count - 1), VARIANCE_EPSILON));
     const covariances = tf.div(exactProduct(centred, centred, true), count - 1);
     return {
