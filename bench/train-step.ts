@@ -1,12 +1,14 @@
 /**
- * One training step of SimCLR and of the image autoencoder: networks, loss, gradients, Adam, on the same inputs in
- * both.
+ * One training step of SimCLR and of the image autoencoder: networks, loss, gradients, Adam. Where the peer's network
+ * is ours layer by layer, it is given our weights and inputs, and has to find our loss.
  */
 import { Optimizer, type Encoder } from '#libs/contracts';
 import { Random } from '#libs/data';
 import { loadTensorFlow } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { availableParallelism } from 'node:os';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import path from 'node:path';
 import { KEEP_MEMORY } from '../apps/worker/src/trainer-process.js';
 import { buildAutoencoder } from '../libs/training/src/autoencoder.js';
 import { CompiledStep } from '../libs/training/src/compiled-step.js';
@@ -24,6 +26,12 @@ interface Case {
   encoder: Encoder;
   batch: number;
   steps: number;
+  /** Of an image; 32 unless it is given. */
+  side?: number;
+  /** How many images a GPU takes at once; 256 unless it is given. */
+  batchOnGpu?: number;
+  /** Whether the peer's network is this one to the last zero of its padding. */
+  alike?: boolean;
 }
 interface Measured {
   ours: number;
@@ -47,10 +55,30 @@ const CASES: Record<string, Case> = {
   'SimCLR, small network': { kind: 'simclr', encoder: { name: 'small-resnet', width: 32 }, batch: 256, steps: 5 },
   'SimCLR, ResNet-18': { kind: 'simclr', encoder: { name: 'resnet18', width: 64 }, batch: 32, steps: 2 },
   autoencoder: { kind: 'autoencoder', encoder: { name: 'small-resnet', width: 32 }, batch: 256, steps: 4 },
+  'SimCLR, ResNet-50 at 224': {
+    kind: 'simclr',
+    encoder: { name: 'resnet50', width: 64, stem: 'imagenet' },
+    batch: 8,
+    steps: 1,
+    side: 224,
+    batchOnGpu: 64,
+    alike: true,
+  },
+  'SimCLR, ViT-small at 224': {
+    kind: 'simclr',
+    encoder: { name: 'vit-small', width: 64 },
+    batch: 8,
+    steps: 1,
+    side: 224,
+    batchOnGpu: 64,
+    alike: true,
+  },
 };
 const MAIN = 'SimCLR, small network';
 /** A GPU takes as many images of ResNet-18 as a user would give it, and many steps in the time of one. */
-const onGpu = (each: Case): Case => ({ ...each, batch: 256, steps: 20 });
+const onGpu = (each: Case): Case => ({ ...each, batch: each.batchOnGpu ?? 256, steps: 20 });
+/** By how much a loss in another order of sums may be another, in parts of it. */
+const LOSS_TOLERANCE = 1e-4;
 /** In which both take the memory that they keep, and find their pace. */
 const UNCOUNTED_ROUNDS = 3;
 
@@ -68,6 +96,8 @@ export function stepOf(
   step: () => void;
   operations: () => void;
   parameters: number;
+  /** What the first step starts from, by name, and its inputs as `x`. */
+  start: () => { values: Record<string, tf.Tensor>; loss: number };
   dispose: () => void;
 } {
   const random = Random.seeded(0, 'bench');
@@ -97,6 +127,10 @@ export function stepOf(
   );
   return {
     parameters: variables.reduce((sum, { size }) => sum + size, 0),
+    start: () => ({
+      values: { x, ...Object.fromEntries(weights.map(({ key, variable }) => [key, variable])) },
+      loss: tf.tidy(() => loss(x).dataSync()[0]!),
+    }),
     step: () =>
       tf.tidy(() => {
         compiled.run(inputs());
@@ -131,21 +165,40 @@ function reconstruction(encoder: Encoder) {
   return { models, loss: (x: tf.Tensor4D) => meanSquaredError(decode(code(x, true).mean, true), x) };
 }
 
+/** Weights and inputs of ours, each a file of float32 in a folder, and the loss that they give. */
+interface Given {
+  folder: string;
+  shapes: Record<string, number[]>;
+  loss: number;
+}
+
+async function givenBy({ values, loss }: ReturnType<ReturnType<typeof stepOf>['start']>): Promise<Given> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'bench-train-step-'));
+  for (const [key, tensor] of Object.entries(values))
+    await writeFile(path.join(folder, key.replaceAll('/', '.')), tensor.dataSync());
+  const { x: _, ...weights } = values;
+  return { folder, shapes: Object.fromEntries(Object.entries(weights).map(([key, { shape }]) => [key, shape])), loss };
+}
+
 /** A step of PyTorch on the same network. @throws Error where the networks are of different sizes */
 async function startPeer(
   name: string,
-  { kind, encoder, batch, steps }: Case,
-  { threads, device, parameters }: { threads: number; device: string; parameters: number },
+  { kind, encoder, batch, steps, side = SIDE }: Case,
+  { threads, device, parameters, given }: { threads: number; device: string; parameters: number; given: Given | null },
 ) {
   const { compiled, environment } = PEERS[name]!;
   const peer = Peer.start('train_step_peer.py', threads, 'requirements.txt', environment);
-  const start = await peer.request<{ parameters: number; torch: string; mode: string | null }>({
+  const start = await peer.request<{ parameters: number; torch: string; mode: string | null; loss: number }>({
     command: 'start',
     threads,
     device,
     kind,
     encoder: encoder.name,
     width: encoder.width,
+    stem: encoder.stem ?? 'small',
+    patch: encoder.patch ?? 16,
+    side,
+    given,
     latent: LATENT,
     batch,
     trial: steps,
@@ -153,6 +206,8 @@ async function startPeer(
   });
   if (parameters !== start.parameters)
     throw new Error(`expected equal networks, got ${parameters} parameters here and ${start.parameters} there`);
+  if (given && Math.abs(start.loss - given.loss) > LOSS_TOLERANCE * given.loss)
+    throw new Error(`expected equal losses of equal networks, got ${given.loss} here and ${start.loss} there`);
   return { name: start.mode === null ? name : `${name} (${start.mode})`, torch: start.torch, peer };
 }
 
@@ -163,10 +218,12 @@ async function measure(
   { threads, device, rounds }: { threads: number; device: string; rounds: number },
   profiledSteps: number,
 ): Promise<Measured & { torch: string }> {
-  const { step, operations, parameters, dispose } = stepOf(each);
+  const { step, operations, parameters, start, dispose } = stepOf(each, each.side);
   const peers: Awaited<ReturnType<typeof startPeer>>[] = [];
+  const given = each.alike ? await givenBy(start()) : null;
   try {
-    for (const peer of Object.keys(PEERS)) peers.push(await startPeer(peer, each, { threads, device, parameters }));
+    for (const peer of Object.keys(PEERS))
+      peers.push(await startPeer(peer, each, { threads, device, parameters, given }));
     const times: { ours: number[]; peers: number[][] } = { ours: [], peers: peers.map(() => []) };
     for (let round = -UNCOUNTED_ROUNDS; round < rounds; round++) {
       const mine = millisecondsAStep(step, each.steps);
@@ -187,11 +244,12 @@ async function measure(
     return { ours: mine, peer: fastest, peers: byPeer, ratio: fastest / mine, parameters, batch: each.batch, torch };
   } finally {
     for (const { peer } of peers) peer.stop();
+    if (given) await rm(given.folder, { recursive: true });
     dispose();
   }
 }
 
-export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<BenchResult> {
+export async function benchTrainStep({ quick, profile, only }: BenchOptions): Promise<BenchResult> {
   const threads = availableParallelism();
   const runtime = await loadTensorFlow({ threads });
   const device = runtime.gpu ? 'cuda' : 'cpu';
@@ -199,6 +257,7 @@ export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<
   const cases: Record<string, Measured> = {};
   let torch = '';
   for (const [name, onCpu] of Object.entries(CASES)) {
+    if (only !== undefined && name !== only) continue;
     const each = runtime.gpu ? onGpu(onCpu) : onCpu;
     const measured = await measure(
       name,
@@ -209,12 +268,15 @@ export async function benchTrainStep({ quick, profile }: BenchOptions): Promise<
     ({ torch } = measured);
     cases[name] = measured;
   }
-  const { ours, peer, ratio } = cases[MAIN]!;
+  const main = cases[MAIN] ? MAIN : only;
+  if (main === undefined || !cases[main])
+    throw new Error(`expected --only one of ${Object.keys(CASES).join('; ')}, got ${only}`);
+  const { ours, peer, ratio } = cases[main];
   return {
     name: 'train-step',
     ours,
     peer,
-    unit: `ms per step, ${MAIN}`,
+    unit: `ms per step, ${main}`,
     ratio,
     cases,
     threads,

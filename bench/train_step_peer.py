@@ -3,12 +3,14 @@ Training steps in PyTorch, channels_last, eager or compiled: the networks, batch
 """
 
 import json
+import os
 import sys
 import time
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch_networks import build_autoencoder, build_simclr, nt_xent
+from torch_networks import build_autoencoder, build_simclr, load, nt_xent
 
 
 class Steps:
@@ -18,15 +20,25 @@ class Steps:
         torch.manual_seed(0)
         torch._dynamo.reset()
         device = torch.device(message["device"])
-        name, width, contrasts = message["encoder"], message["width"], message["kind"] == "simclr"
-        model = build_simclr(name, width) if contrasts else build_autoencoder(name, width, message["latent"])
+        name, width, side = message["encoder"], message["width"], message["side"]
+        contrasts = message["kind"] == "simclr"
+        model = (
+            build_simclr(name, width, message["stem"], message["patch"], side)
+            if contrasts
+            else build_autoencoder(name, width, message["latent"])
+        )
+        x = torch.rand(message["batch"] * (2 if contrasts else 1), 3, side, side)
+        if message["given"]:
+            folder, shapes = message["given"]["folder"], message["given"]["shapes"]
+            load(model, folder, shapes)
+            x = torch.from_numpy(np.fromfile(os.path.join(folder, "x"), np.float32)).reshape(-1, side, side, 3)
+            x = x.permute(0, 3, 1, 2)
         self.model = model.to(device, memory_format=torch.channels_last).train()
         # One kernel for all weights.
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
-        self.x = torch.rand(message["batch"] * (2 if contrasts else 1), 3, 32, 32).to(
-            device, memory_format=torch.channels_last
-        )
+        self.x = x.to(device, memory_format=torch.channels_last)
         loss = (lambda x: nt_xent(self.model(x), 0.1)) if contrasts else (lambda x: F.mse_loss(self.model(x), x))
+        self.plain = loss
         self.loss = loss if mode is None else torch.compile(loss, mode=mode)
 
     def run(self, steps):
@@ -75,7 +87,10 @@ def main():
             mode = fastest_mode(message) if message["compiled"] else None
             steps = Steps(message, mode)
             parameters = sum(p.numel() for p in steps.model.parameters())
-            print(json.dumps({"parameters": parameters, "torch": torch.__version__, "mode": mode}), flush=True)
+            with torch.no_grad():
+                loss = steps.plain(steps.x).item()
+            started = {"parameters": parameters, "torch": torch.__version__, "mode": mode, "loss": loss}
+            print(json.dumps(started), flush=True)
         else:
             print(json.dumps({"ms": steps.run(message["steps"])}), flush=True)
 

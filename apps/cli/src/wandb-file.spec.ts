@@ -91,6 +91,7 @@ describe('a sweep file for Weights & Biases', () => {
     ['proj_hidden_dim: {value: 2048}', 'projection.hidden', 2048],
     ['pred_hidden_dim: {value: 512}', 'predictorHidden', 512],
     ['encoder.stem: {value: imagenet}', 'encoder.stem', 'imagenet'],
+    ['mixed_precision: {values: [bf16-mixed, fp32]}', 'precision', ['bfloat16', 'float32']],
     ['optimizer.scaling: {value: sqrt}', 'optimizer.scaling', 'sqrt'],
   ])('%s is %s', (line, field, value, before = '') => {
     const { spec } = read(`${HEAD}${before}  ${line}\n`);

@@ -1,7 +1,7 @@
 /** Runs that train a network to reproduce its input. */
 import { z } from 'zod';
 import { transformerOf } from './architectures.js';
-import { Checkpoints, DatasetReference, Ema, Encoder, Knn, Optimizer, Schedule } from './run-settings.js';
+import { Checkpoints, DatasetReference, Ema, Encoder, Knn, Optimizer, Precision, Schedule } from './run-settings.js';
 import { batchSize, epochs, evalSplit, seed } from './spec-fields.js';
 
 /** How a masked autoencoder masks, where a spec says nothing else. */
@@ -75,6 +75,7 @@ export const Autoencode = z
     knn: Knn.prefault({}),
     checkpoints: Checkpoints.optional(),
     ema: Ema.optional(),
+    precision: Precision.optional(),
     evalSplit,
     seed: seed.default(0),
   })

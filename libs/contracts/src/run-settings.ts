@@ -308,6 +308,16 @@ export const Ema = z.strictObject({ decay: z.number().min(0).max(0.999999).defau
 });
 export type Ema = z.infer<typeof Ema>;
 
+export const Precision = z.enum(['float32', 'bfloat16']).meta({
+  id: 'Precision',
+  description:
+    '`bfloat16`: TensorFlow computes the products of the networks, convolutions too, in bfloat16 while they learn. ' +
+    'Weights, what optimisers remember, statistics, losses and views stay in float32, and so do evaluations. Needs a ' +
+    'CPU that has avx512_bf16, amx_bf16 or avx_ne_convert; on any other machine, and on a GPU, the run fails as it ' +
+    'begins. Left out: `float32`.',
+});
+export type Precision = z.infer<typeof Precision>;
+
 export const Patches = z
   .strictObject({
     count: z.int().min(1).max(128).default(16),

@@ -101,6 +101,26 @@ describe('specs', () => {
     ).toMatchObject([{ path: ['fineTuneAfterBlock'] }]);
   });
 
+  test('are those of before without a precision and with float32, and others in bfloat16', () => {
+    const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
+    const read = (spec: object) => canonicalJson(withoutUnread(RunSpec.parse({ dataset: 'x', ...spec })));
+    for (const kind of [
+      { kind: 'pretrain' },
+      { kind: 'finetune', from },
+      { kind: 'distill', from },
+      { kind: 'autoencode' },
+    ]) {
+      expect(read(kind)).not.toContain('precision');
+      expect(read({ ...kind, precision: 'float32' })).toBe(read(kind));
+      expect(read({ ...kind, precision: 'bfloat16' })).toContain('"precision":"bfloat16"');
+      expect(RunSpec.safeParse({ dataset: 'x', ...kind, precision: 'float16' }).error?.issues).toMatchObject([
+        { path: ['precision'] },
+      ]);
+    }
+    // What only judges is in float32.
+    expect(RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from, precision: 'bfloat16' }).success).toBe(false);
+  });
+
   test('of an evaluation name a checkpoint only of a run', () => {
     const from = '6f1f64f4-0d1b-4a39-8a3a-1c7f2f0c4b11';
     expect(RunSpec.safeParse({ kind: 'evaluate', dataset: 'x', from, checkpoint: 5 }).success).toBe(true);

@@ -103,13 +103,13 @@ function readersOf(spec: RunSpec): readonly string[] | undefined {
 }
 
 /**
- * A spec without the settings that the run's method, variant or maps do not read: specs that differ in those only train
- * to the same result.
+ * A spec without the settings that the run's method, variant or maps do not read, and without a precision that it has
+ * anyway: specs that differ in those only train to the same result.
  */
 export function withoutUnread(spec: RunSpec): Record<string, unknown> {
   const chosen = readersOf(spec);
-  if (!chosen) return spec;
+  const isRead = (key: string): boolean => !chosen || (READ_BY[key]?.some((reader) => chosen.includes(reader)) ?? true);
   return Object.fromEntries(
-    Object.entries(spec).filter(([key]) => READ_BY[key]?.some((reader) => chosen.includes(reader)) ?? true),
+    Object.entries(spec).filter(([key, value]) => isRead(key) && !(key === 'precision' && value === 'float32')),
   );
 }

@@ -11,6 +11,7 @@ import {
   Knn,
   Optimizer,
   Patches,
+  Precision,
   Probe,
   Projection,
   RunId,
@@ -179,6 +180,7 @@ export const Pretrain = z
       ),
     checkpoints: Checkpoints.optional(),
     ema: Ema.optional(),
+    precision: Precision.optional(),
     evalSplit,
     seed: seed.default(0),
   })
@@ -268,6 +270,7 @@ export const Finetune = z
     schedule: Schedule.prefault({}),
     checkpoints: Checkpoints.optional(),
     ema: Ema.optional(),
+    precision: Precision.optional(),
     evalSplit,
     seed: seed.default(0),
   })
@@ -342,6 +345,7 @@ export const Distill = z
     schedule: Schedule.prefault({}),
     checkpoints: Checkpoints.optional(),
     ema: Ema.optional(),
+    precision: Precision.optional(),
     evalSplit,
     seed: seed.default(0),
   })

@@ -76,6 +76,8 @@ const FIELDS: Record<string, string> = {
   arch: 'encoder.name',
   basemodel: 'encoder.name',
   method: 'method',
+  precision: 'precision',
+  mixedprecision: 'precision',
   queuesize: 'queueSize',
   queuelength: 'queueSize',
   mocok: 'queueSize',
@@ -138,6 +140,7 @@ const WORDS: Record<string, Record<string, string>> = {
     supcontrast: 'supcon',
   },
   'optimizer.name': { adamw: 'adam' },
+  precision: { bf16: 'bfloat16', bf16mixed: 'bfloat16', fp32: 'float32' },
   'schedule.name': { cosineannealing: 'cosine', cosineannealinglr: 'cosine', warmupcosine: 'cosine', none: 'constant' },
 };
 

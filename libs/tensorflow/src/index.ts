@@ -3,3 +3,4 @@ export * from './graph.js';
 export * from './host-tensor.js';
 export * from './kernels.js';
 export * from './load.js';
+export * from './precision.js';

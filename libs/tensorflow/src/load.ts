@@ -5,6 +5,7 @@ import path from 'node:path';
 import util from 'node:util';
 import { backend, replacing, type Binding } from './binding.js';
 import { requireMemory } from './graph.js';
+import { BFLOAT16_ENVIRONMENT } from './precision.js';
 
 export interface Runtime {
   version: string;
@@ -37,6 +38,7 @@ async function load(threads: number): Promise<Runtime> {
   process.env['OMP_NUM_THREADS'] = String(threads);
   // A step's graph holds kernels of oneDNN, which TensorFlow leaves out by itself on CPUs without AVX-512.
   process.env['TF_ENABLE_ONEDNN_OPTS'] = '1';
+  Object.assign(process.env, BFLOAT16_ENVIRONMENT);
   // Unset, the first process on a GPU takes all of its memory.
   process.env['TF_FORCE_GPU_ALLOW_GROWTH'] ??= 'true';
   // tfjs-node calls two functions that Node has removed, or complains about.

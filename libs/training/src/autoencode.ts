@@ -70,6 +70,7 @@ export async function autoencode(spec: Autoencode, inputs: TrainerInputs, contex
       quality: 'eval/psnr',
       checkpoints: spec.checkpoints,
       ema: spec.ema,
+      precision: spec.precision,
     },
     context,
   );

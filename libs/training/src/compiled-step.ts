@@ -2,7 +2,8 @@
  * A step of training as one TensorFlow graph: its operations are recorded once, and then run with no JavaScript between
  * them.
  */
-import { backend, DATA_TYPES, Graph, hostTensorOf, tensorOf, type HostTensor } from '#libs/tensorflow';
+import type { Precision } from '#libs/contracts';
+import { backend, DATA_TYPES, Graph, hostTensorOf, IN_BFLOAT16, tensorOf, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { CHANGED, graphDef, placeholder, stateNodes, TAKEN } from './graph-def.js';
 import { StepRecorder } from './step-recorder.js';
@@ -44,10 +45,14 @@ interface Compiled extends Trace {
 export class CompiledStep {
   private compiled: Compiled | undefined;
 
-  /** `state`: every variable that the step reads or assigns. */
+  /**
+   * `state`: every variable that the step reads or assigns. Of what `precision` makes bfloat16, what it takes and gives
+   * is in float32, the state too.
+   */
   constructor(
     private readonly step: (inputs: tf.Tensor[]) => Record<string, tf.Tensor>,
     private readonly state: readonly tf.Variable[],
+    private readonly precision: Precision = 'float32',
   ) {}
 
   /**
@@ -137,7 +142,7 @@ export class CompiledStep {
       );
     return {
       ...trace,
-      graph: Graph.load(trace.definition),
+      graph: Graph.load(trace.definition, this.precision === 'bfloat16' ? IN_BFLOAT16 : undefined),
       shapes,
       known: [],
       settled: true,
@@ -160,7 +165,7 @@ export class CompiledStep {
         ...state.map(({ dtype }, i) => ({ name: `state${i}`, dtype })),
         ...inputs.map(({ dtype }, i) => ({ name: `input${i}`, dtype })),
       ].map(({ name, dtype }, i) => ({ id: ids[i]!, name, dtype: DATA_TYPES[dtype]! }));
-      const recorder = new StepRecorder(native, named, state.length);
+      const recorder = new StepRecorder(native, named, state.length, this.precision);
       try {
         current.binding = recorder.binding();
         const results = this.step(fed);

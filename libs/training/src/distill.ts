@@ -93,6 +93,7 @@ export async function distill(spec: Distill, inputs: TrainerInputs, context: Tra
       quality: 'eval/agreement',
       checkpoints: spec.checkpoints,
       ema: spec.ema,
+      precision: spec.precision,
     },
     context,
   );

@@ -257,6 +257,7 @@ async function tune<Batch extends tf.Tensor[]>(
       evaluateAtStart: false,
       checkpoints: spec.checkpoints,
       ema: spec.ema,
+      precision: spec.precision,
     },
     context,
   );

@@ -1,7 +1,15 @@
 /** Whatever a spec may say runs: random ones of every kind, each built and run for a step or two on tiny data. */
-import { METHODS, MULTI_CROP, UNLABELLED, type RunSpec, type SampleShape, type TrainerInputs } from '#libs/contracts';
+import {
+  METHODS,
+  MULTI_CROP,
+  UNLABELLED,
+  type Precision,
+  type RunSpec,
+  type SampleShape,
+  type TrainerInputs,
+} from '#libs/contracts';
 import { Random } from '#libs/data';
-import { loadTensorFlow } from '#libs/tensorflow';
+import { lackOfBfloat16, loadTensorFlow, processor } from '#libs/tensorflow';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -22,8 +30,11 @@ const SOUNDS = 2;
 const WHOLE = 5;
 
 let dir: string;
+/** On a machine without bfloat16 all specs are of float32: precision.spec.ts has them refused there. */
+let precisions: readonly Precision[];
 beforeAll(async () => {
   await loadTensorFlow({ threads: 1 });
+  precisions = lackOfBfloat16(processor()) === undefined ? ['float32', 'bfloat16'] : ['float32'];
   dir = await mkdtemp(path.join(tmpdir(), 'loom-legal-'));
 });
 afterAll(() => rm(dir, { recursive: true, force: true }));
@@ -77,7 +88,10 @@ async function noise(sample: SampleShape, classes: number, random: Random, masks
 }
 
 /** Runs it to its end: metrics are numbers. Returns the file of its model, where it has one. */
-async function runOf(spec: Spec, dataset: Dataset, parentModel?: string): Promise<string> {
+async function runOf(given: Spec, dataset: Dataset, parentModel?: string): Promise<string> {
+  // What learns in odd batches does so in bfloat16.
+  const batch = 'batchSize' in given ? given.batchSize : undefined;
+  const spec = batch === undefined ? given : ({ ...given, precision: precisions[batch % precisions.length] } as Spec);
   const outcome = await trained({ dataRoot: dir, dataset }, spec, parentModel ? { parentModel } : {}).catch(
     (error: unknown) => {
       throw new Error(`expected this to run: ${JSON.stringify({ spec, sample: dataset.manifest.sample })}`, {

@@ -91,6 +91,7 @@ export async function autoencodeMasked(
       quality: 'eval/psnr',
       checkpoints: spec.checkpoints,
       ema: spec.ema,
+      precision: spec.precision,
     },
     context,
   );

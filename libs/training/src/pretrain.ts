@@ -111,6 +111,7 @@ export async function pretrain(given: Pretrain, inputs: TrainerInputs, context: 
       quality: 'eval/knn',
       checkpoints: spec.checkpoints,
       ema: spec.ema,
+      precision: spec.precision,
     },
     context,
   );

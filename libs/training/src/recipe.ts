@@ -1,5 +1,5 @@
 /** What a kind of run tells the loop that all share: its networks, its batches, its objective and its evaluation. */
-import type { Checkpoints, Ema, Optimizer, Schedule } from '#libs/contracts';
+import type { Checkpoints, Ema, Optimizer, Precision, Schedule } from '#libs/contracts';
 import type { Random } from '#libs/data';
 import type { HostTensor } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
@@ -21,6 +21,8 @@ export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   rateOf?: ((weight: NamedWeight) => number) | undefined;
   /** The average of their weights is evaluated, and takes their place at the end. */
   ema?: Ema | undefined;
+  /** What products are computed in while it learns. */
+  precision?: Precision | undefined;
   /** Stored in checkpoints and not trained, such as a target network. */
   followers?: LayersModel[];
   /** Read and assigned by the objective, and stored in checkpoints. */

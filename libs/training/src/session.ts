@@ -10,6 +10,7 @@ import { turn } from './evaluation.js';
 import { drawsInSteps, withStepSeed } from './networks/step-seed.js';
 import { weightsOf, type NamedWeight } from './networks/weights.js';
 import { createOptimizer, learningRateOf, type Optimizer } from './optimizers.js';
+import { inFloat32, sealed } from './precision.js';
 import type { Recipe, Terms } from './recipe.js';
 import { WeightAverages } from './weight-averages.js';
 
@@ -165,7 +166,7 @@ export class Session<Batch extends tf.Tensor[]> {
     const state = [...this.variables(), ...weightsOf(...(recipe.frozen ?? []))].map(({ variable }) => variable);
     const [ofOptimizer, ofRecipe] = [this.optimizer.rates(0, 0).length, recipe.rates?.(0).length ?? 0];
     this.isSeeded = drawsInSteps(recipe.models);
-    this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state);
+    this.compiled = new CompiledStep((inputs) => this.update(inputs, ofOptimizer, ofRecipe), state, recipe.precision);
     this.cursor = new BatchCursor(recipe.rows, recipe.batchSize, Random.seeded(recipe.seed, 'order'));
     this.views = Random.seeded(recipe.seed, 'views');
     this.evaluationDue = recipe.evaluateAtStart;
@@ -307,7 +308,8 @@ export class Session<Batch extends tf.Tensor[]> {
     const rates = inputs.slice(ofOptimizer, ofOptimizer + ofRecipe) as tf.Scalar[];
     const ofStep = inputs.slice(ofOptimizer + ofRecipe);
     const seed = this.isSeeded ? (ofStep.shift() as tf.Tensor1D) : undefined;
-    const batch = recipe.see ? recipe.see(ofStep) : (ofStep as Batch);
+    const seen = inFloat32(() => (recipe.see ? recipe.see(ofStep) : (ofStep as Batch)));
+    const batch = recipe.precision === 'bfloat16' ? (seen.map(sealed) as Batch) : seen;
     let kept: [string, tf.Scalar][] = [];
     const variables = this.trainable.map(({ variable }) => variable);
     const { value: loss, grads } = tf.variableGrads(() => {

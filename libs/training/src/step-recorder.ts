@@ -1,8 +1,10 @@
 /** Records the operations of a step, while they are executed, as the nodes of a graph. */
+import type { Precision } from '#libs/contracts';
 import { replacing, type Attribute, type Binding, type Handle } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import { attributeValue, CHANGED, constantNode, handleOf, mark, node, RESOURCE } from './graph-def.js';
 import { whole, type Pieces } from './export/protobuf.js';
+import { computesInFloat32 } from './precision.js';
 
 /** Type attributes that tfjs leaves out: TensorFlow infers them of single operations, but not of those in a graph. */
 const INFERRED: Readonly<Record<string, readonly string[]>> = { ExpandDims: ['T', 'Tdim'] };
@@ -13,6 +15,16 @@ const INFERRED: Readonly<Record<string, readonly string[]>> = { ExpandDims: ['T'
  */
 const keepsNativeName = (name: string, [normalised]: readonly Handle[]): boolean =>
   name === '_MklNativeFusedBatchNormEx' && normalised!.shape.at(-1)! % 4 !== 0;
+
+/**
+ * What TensorFlow's pass turns into bfloat16 wherever it is → what TensorFlow itself rewrites it to, once that pass is
+ * through: oneDNN's kernel, by a name that the pass does not know.
+ */
+const PRODUCTS = new Map([
+  ['BatchMatMulV2', '_MklBatchMatMulV2'],
+  ['Conv2D', '_MklNativeConv2D'],
+  ['DepthwiseConv2dNative', '_MklNativeDepthwiseConv2dNative'],
+]);
 
 /** Stands between a step and the binding: each operation is executed, and recorded as a node of the graph. */
 export class StepRecorder {
@@ -31,11 +43,15 @@ export class StepRecorder {
    */
   private readonly lent = new Map<string, string>();
 
-  /** @param state How many of the inputs, from the first on, are the state. */
+  /**
+   * @param state How many of the inputs, from the first on, are the state.
+   * @param precision What the graph will be computed in.
+   */
   constructor(
     private readonly native: Binding,
     private readonly inputs: readonly { id: number; name: string; dtype: number }[],
     private readonly state: number,
+    private readonly precision: Precision = 'float32',
   ) {
     for (const { id, name, dtype } of inputs) this.sources.set(id, { source: `${name}:0`, dtype });
     for (let i = 0; i < state; i++) this.users.set(handleOf(i), inputs[i]!.name);
@@ -102,7 +118,10 @@ export class StepRecorder {
     return made;
   }
 
-  private record(name: string, attributes: Attribute[], ids: number[], outputs: Handle[]): Handle[] {
+  private record(called: string, given: Attribute[], ids: number[], outputs: Handle[]): Handle[] {
+    const exact = this.precision !== 'float32' && computesInFloat32() ? PRODUCTS.get(called) : undefined;
+    const name = exact ?? called;
+    const attributes = exact === undefined ? given : [...given, this.marked()];
     const sources = ids.map((id) => this.sourceOf(id));
     if (name === 'AssignVariableOp' && this.lends(sources[0]!.source, ids[1]!)) return outputs;
     if (name === 'DestroyResourceOp' && this.lent.has(sources[0]!.source)) return outputs;
@@ -110,7 +129,7 @@ export class StepRecorder {
     const self = `node${this.nodes.length}`;
     // oneDNN's kernels are recorded under the names of the operations that TensorFlow rewrites to them, unless it would
     // refuse to.
-    const native = keepsNativeName(name, outputs);
+    const native = exact !== undefined || keepsNativeName(name, outputs);
     const operation = native ? name : name.replace(/^_MklNative/, '_');
     const handles = inputs.filter(({ dtype }) => dtype === RESOURCE).map(({ source }) => source);
     const before = handles.flatMap((handle) => {
@@ -130,6 +149,11 @@ export class StepRecorder {
     );
     outputs.forEach(({ id, dtype }, i) => this.sources.set(id, { source: `${self}:${i}`, dtype }));
     return outputs;
+  }
+
+  /** How TensorFlow marks operations that it has put oneDNN's kernels in place of. */
+  private marked(): Attribute {
+    return { name: '_kernel', type: this.native.TF_ATTR_STRING, value: 'MklNameChangeOp' };
   }
 
   /**

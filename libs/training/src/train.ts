@@ -1,5 +1,6 @@
 /** A run spec and its inputs → metrics and artifacts. Pure compute: everything else is the context's business. */
 import type { RunResult, RunSpec, TrainerInputs } from '#libs/contracts';
+import { lackOfBfloat16, processor } from '#libs/tensorflow';
 import { autoencode } from './autoencode.js';
 import { CheckpointError } from './checkpoint.js';
 import { distill } from './distill.js';
@@ -22,6 +23,7 @@ export type TrainSpec = Exclude<RunSpec, { kind: 'prepare-dataset' }>;
  */
 export async function train(given: TrainSpec, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {
   try {
+    requirePrecision(given, context);
     const spec = await withTheirLayers(given, inputs);
     switch (spec.kind) {
       case 'import-model':
@@ -56,4 +58,19 @@ export async function train(given: TrainSpec, inputs: TrainerInputs, context: Tr
     if (error instanceof CheckpointError) throw new TrainingError('internal_error', message);
     throw error;
   }
+}
+
+/** @throws TrainingError where this machine has no bfloat16 and the run is to be in it */
+function requirePrecision(spec: TrainSpec, context: TrainContext): void {
+  if (!('precision' in spec) || spec.precision !== 'bfloat16') return;
+  const lack = lackOfBfloat16(processor());
+  if (lack === undefined) {
+    context.log('info', 'networks multiply in bfloat16 while they learn, all else is in float32');
+    return;
+  }
+  throw new TrainingError(
+    'invalid_spec',
+    `expected a CPU that multiplies in bfloat16, got ${lack}: leave \`precision\` out, or send the run to a worker ` +
+      'that has one, by a label (`requires`)',
+  );
 }

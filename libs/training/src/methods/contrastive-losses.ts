@@ -5,6 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { rowsAt } from '../networks/operations.js';
 import { accuracyOf, crossEntropy, meanLogSumExp, softCrossEntropy, unitRows } from '../objectives.js';
+import { exactProduct } from '../precision.js';
 
 export interface Contrast {
   loss: tf.Scalar;
@@ -29,7 +30,7 @@ function similarities(
   const itself = tf.oneHot(tf.range(0, views, 1, 'int32'), views, EXCLUDED, 0, 'float32');
   return {
     unit,
-    logits: tf.add<tf.Tensor2D>(tf.div(tf.matMul(unit, unit, false, true), temperature), itself),
+    logits: tf.add<tf.Tensor2D>(tf.div(exactProduct(unit, unit, false, true), temperature), itself),
     partner: Int32Array.from({ length: views }, (_, i) => (i + half) % views),
   };
 }
@@ -85,7 +86,7 @@ export function supervisedContrast(z: tf.Tensor2D, labels: tf.Tensor1D, temperat
 export function queueContrast(query: tf.Tensor2D, key: tf.Tensor2D, queue: tf.Tensor2D, temperature: number): Contrast {
   const unit = unitRows(query);
   const positive = tf.sum(tf.mul(unit, unitRows(key)), 1, true);
-  const negatives = tf.matMul(unit, queue, false, true);
+  const negatives = exactProduct(unit, queue, false, true);
   const logits = tf.div<tf.Tensor2D>(tf.concat([positive, negatives], 1), temperature);
   const own = new Int32Array(query.shape[0]);
   return { loss: crossEntropy(logits, own), accuracy: accuracyOf(logits, own) };
@@ -96,7 +97,7 @@ export function queueContrast(query: tf.Tensor2D, key: tf.Tensor2D, queue: tf.Te
  * gradient is given as a constant. rows, columns: [N, D]
  */
 export function batchContrast(rows: tf.Tensor2D, columns: tf.Tensor2D, temperature: number): Contrast {
-  const logits = tf.div<tf.Tensor2D>(tf.matMul(unitRows(rows), unitRows(columns), false, true), temperature);
+  const logits = tf.div<tf.Tensor2D>(exactProduct(unitRows(rows), unitRows(columns), false, true), temperature);
   const own = Int32Array.from({ length: rows.shape[0] }, (_, i) => i);
   return { loss: crossEntropy(logits, own), accuracy: accuracyOf(logits, own) };
 }

@@ -2,6 +2,7 @@ import { EMP, type Pretrain } from '#libs/contracts';
 import { float, kernel } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { unitRows } from '../objectives.js';
+import { exactProduct } from '../precision.js';
 import type { Learner, Method } from './method.js';
 import { multiCrop } from './multi-crop.js';
 
@@ -26,7 +27,7 @@ function logDeterminant(matrix: tf.Tensor2D): tf.Scalar {
  */
 export function codingRate(z: tf.Tensor2D, epsilon: number): tf.Scalar {
   const [count, width] = z.shape;
-  const products = tf.matMul<tf.Tensor2D>(z, z, true, false);
+  const products = exactProduct(z, z, true);
   return tf.mul(logDeterminant(tf.add(tf.eye(width), tf.mul(products, width / (count * epsilon)))), 0.5);
 }
 

@@ -2,13 +2,14 @@ import * as tf from '@tensorflow/tfjs-core';
 import { rowsAt, withoutGradient } from '../networks/operations.js';
 import { forward } from '../networks/weights.js';
 import { unitRows } from '../objectives.js';
+import { exactProduct } from '../precision.js';
 import { batchContrast, meanOf } from './contrastive-losses.js';
 import { contrastTerms, halves, newPredictor, project, type Learner, type Method } from './method.js';
 import { newQueue } from './queue.js';
 
 /** The most similar row of the queue for each row of z, as a constant. z: [N, D]; queue: [K, D], of length 1 */
 export const nearestIn = (queue: tf.Tensor2D, z: tf.Tensor2D): tf.Tensor2D =>
-  withoutGradient(z, (x) => rowsAt(queue, tf.argMax(tf.matMul(unitRows(x as tf.Tensor2D), queue, false, true), 1)));
+  withoutGradient(z, (x) => rowsAt(queue, tf.argMax(exactProduct(unitRows(x as tf.Tensor2D), queue, false, true), 1)));
 
 /**
  * NNCLR (Dwibedi et al. 2021, eq. 3): the nearest neighbour of each view's output, among outputs of earlier steps,

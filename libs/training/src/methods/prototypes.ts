@@ -6,6 +6,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { buildPrototypes } from '../networks/heads.js';
 import { initialise, weightsOf } from '../networks/weights.js';
 import { softCrossEntropy, unitRows } from '../objectives.js';
+import { exactProduct } from '../precision.js';
 
 export function newPrototypes({ projection: { output }, prototypes = PROTOTYPES, seed }: Pretrain): LayersModel {
   const model = buildPrototypes(output, prototypes);
@@ -22,7 +23,7 @@ export const unitColumns = (columns: tf.Tensor2D): tf.Tensor2D =>
   tf.transpose(unitRows(tf.transpose<tf.Tensor2D>(columns)));
 
 /** Cosines of outputs [M, D] and prototypes [D, K], which are of length 1. → [M, K] */
-export const scoresOf = (z: tf.Tensor2D, prototypes: tf.Tensor2D): tf.Tensor2D => tf.matMul(unitRows(z), prototypes);
+export const scoresOf = (z: tf.Tensor2D, prototypes: tf.Tensor2D): tf.Tensor2D => exactProduct(unitRows(z), prototypes);
 
 /**
  * Mean cross-entropy by which each view foretells the targets of the first two, but for its own (SwAV, Caron et al.

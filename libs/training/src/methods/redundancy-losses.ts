@@ -2,6 +2,7 @@
 import type { Pretrain } from '#libs/contracts';
 import * as tf from '@tensorflow/tfjs-core';
 import { meanSquaredError } from '../objectives.js';
+import { exactProduct } from '../precision.js';
 
 const NORMALISATION_EPSILON = 1e-5;
 
@@ -16,7 +17,7 @@ export function barlowTwins(
 ): { loss: tf.Scalar; on_diagonal: tf.Scalar; off_diagonal: tf.Scalar } {
   const [count, width] = a.shape;
   // c: [D, D]
-  const c = tf.div(tf.matMul(normalisedColumns(a), normalisedColumns(b), true), count);
+  const c = tf.div(exactProduct(normalisedColumns(a), normalisedColumns(b), true), count);
   const itself = tf.eye(width);
   const onDiagonal = tf.sum<tf.Scalar>(tf.square(tf.mul(tf.sub(c, 1), itself)));
   const offDiagonal = tf.sum<tf.Scalar>(tf.square(tf.mul(c, tf.sub(1, itself))));
@@ -48,9 +49,9 @@ export function vicreg(
   const invariance = meanSquaredError(a, b);
   const offDiagonal = tf.sub(1, tf.eye(width));
   const [spreadA, spreadB] = [a, b].map((z) => {
-    const centred = tf.sub(z, tf.mean(z, 0, true));
+    const centred = tf.sub<tf.Tensor2D>(z, tf.mean(z, 0, true));
     const deviation = tf.sqrt(tf.add(tf.div(tf.sum(tf.square(centred), 0), count - 1), VARIANCE_EPSILON));
-    const covariances = tf.div(tf.matMul(centred, centred, true), count - 1);
+    const covariances = tf.div(exactProduct(centred, centred, true), count - 1);
     return {
       hinge: tf.mean<tf.Scalar>(tf.relu(tf.sub(1, deviation))),
       covariance: tf.div<tf.Scalar>(tf.sum(tf.square(tf.mul(covariances, offDiagonal))), width),
