@@ -218,8 +218,13 @@ async function check(
     alignTo: aligned.digest,
     model: digestOf(own?.model),
   });
-  const begun = given ?? ('from' in spec && spec.from ? named.parents.get(spec.from) : undefined);
-  return { spec, digest, dataset, encoder: ('encoder' in spec ? spec.encoder : undefined) ?? begun?.encoder };
+  return { spec, digest, dataset, encoder: encoderOf(spec, given, named) };
+}
+
+/** A spec's own encoder, or that of the run which it begins with. */
+function encoderOf(spec: RunSpec, given: Complete | undefined, { parents }: Named): Encoder | undefined {
+  const begun = given ?? ('from' in spec && spec.from ? parents.get(spec.from) : undefined);
+  return ('encoder' in spec ? spec.encoder : undefined) ?? begun?.encoder;
 }
 
 const digestOf = (version: { digest: string } | undefined): string | null => version?.digest ?? null;

@@ -51,7 +51,7 @@ const MADE: Readonly<Record<string, (step: Step, x: string) => string>> = {
 
 /** What the activation of a layer makes of a value. */
 export function activated(use: Use, value: string): string {
-  const activation = String(use.settings['activation'] ?? 'linear');
+  const activation = (use.settings['activation'] ?? 'linear') as string;
   requireSetting(use, 'activation', [
     'linear',
     ...[PLAIN, OVER_CHANNELS, MADE].flatMap((each) => Object.keys(each)).sort(),

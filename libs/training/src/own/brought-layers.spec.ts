@@ -118,7 +118,7 @@ describe('what does not learn here is refused by its name, with what to do', () 
 });
 
 describe('layers that draw', () => {
-  const made = (className: string, config: Json) => KINDS[className]!.make({ name: 'drawing', ...config } as never);
+  const made = (className: string, config: Json) => KINDS[className]!.make({ name: 'drawing', ...config });
   const seed = () => tf.tensor1d([1, 2], 'int32');
   /** What a layer makes of x in a step, numbers drawn by the seed [1, 2]. */
   const inStep = (className: string, config: Json, x: tf.Tensor, training = true): tf.Tensor =>

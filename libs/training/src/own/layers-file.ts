@@ -167,13 +167,19 @@ export class LayersWeights {
 const refused = (target: string, why: string) =>
   new InvalidDataError(`expected ${target} to be a layers model with its weights: ${why}`);
 
+/** How many bytes a number of a type may have as it lies there. Undefined for a type that no file here has. */
+function sizesOf(dtype: unknown): Readonly<Record<string, number>> | undefined {
+  if (dtype === 'float32') return BYTES_OF;
+  return typeof dtype === 'string' && Object.hasOwn(OTHER_BYTES, dtype) ? OTHER_BYTES : undefined;
+}
+const otherThanFloat = (dtype: unknown): string | undefined => (dtype === 'float32' ? undefined : String(dtype));
+
 function entryOf(given: unknown, group: number, begin: number, target: string): Entry {
   const { name, shape, dtype, quantization } = isObject(given) ? given : {};
   if (typeof name !== 'string' || !areCounts(shape))
     throw refused(target, `a weight has no name and shape: ${JSON.stringify(given).slice(0, 200)}`);
-  const sizes: Readonly<Record<string, number>> = dtype === 'float32' ? BYTES_OF : OTHER_BYTES;
-  if (typeof dtype !== 'string' || !Object.hasOwn(sizes, dtype))
-    throw refused(target, `${name} is of ${String(dtype)}, expected float32`);
+  const sizes = sizesOf(dtype);
+  if (!sizes) throw refused(target, `${name} is of ${String(dtype)}, expected float32`);
   const { dtype: packed = dtype, min, scale } = isObject(quantization) ? quantization : {};
   const isScaled = packed === 'uint8' || packed === 'uint16';
   if (typeof packed !== 'string' || !Object.hasOwn(sizes, packed))
@@ -191,8 +197,7 @@ function entryOf(given: unknown, group: number, begin: number, target: string): 
     ...(isScaled && { quantization: scaled }),
     ...(packed === 'float16' && { quantization: half }),
   };
-  const other = dtype === 'float32' ? undefined : dtype;
-  return { spec, shape, other, group, begin, end: begin + bytes };
+  return { spec, shape, other: otherThanFloat(dtype), group, begin, end: begin + bytes };
 }
 
 /** Files beside the description, in the data root, as long together as their weights. */
