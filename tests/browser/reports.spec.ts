@@ -6,11 +6,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import pg from 'pg';
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { seed } from '../../bench/seed.js';
 import { accessibilityFaults, practiceFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
+import type { Stack } from '../support/stack.js';
 
 /** Text that would run a program were it taken as it is. */
 const ATTACK = '<img src=x onerror="globalThis.attacked = 1"> [link](javascript:globalThis.attacked=1) </script>';
@@ -77,13 +79,41 @@ async function addMaps(databaseUrl: string, artifactsDir: string, runId: string)
   }
 }
 
+/** A sweep of pairs on one branch whose trials are said to have come to 30 %, 40 %, … by their nearest neighbours. */
+async function addOneBranchSweep({ client, database }: Stack): Promise<string> {
+  const pretrain = { kind: 'pretrain', dataset: 'made-up', batchSize: 64, epochs: 1 } as const;
+  const { sweep } = await client.submitSweep({
+    spec: {
+      name: 'figure-5',
+      stages: { pretrain },
+      augmentations: { pairs: { of: ['flip', 'grayscale', 'blur'], branches: 'one' }, always: ['crop'] },
+    },
+  });
+  const postgres = new pg.Client({ connectionString: database.url });
+  await postgres.connect();
+  try {
+    await postgres.query(
+      `UPDATE run
+       SET status = 'succeeded', finished_at = now(),
+         result = jsonb_build_object('metrics', jsonb_build_object('eval/knn', 0.3 + 0.1 * placed.index))
+       FROM trial_run AS placed
+       WHERE placed.run_id = run.id AND placed.sweep_id = $1`,
+      [sweep.id],
+    );
+  } finally {
+    await postgres.end();
+  }
+  return sweep.id;
+}
+
 describeInBrowser('reports', () => {
-  const dashboard = dashboardOf(async ({ client, database, environment }) => {
+  const dashboard = dashboardOf(async (stack) => {
+    const { client, database, environment } = stack;
     await seed(database.url, { runs: 60, points: 6000, log: () => undefined });
     const { items: runs } = await client.runs({ kind: ['pretrain'], status: ['succeeded'], limit: 2 });
     await addMaps(database.url, environment['LOOM_ARTIFACTS_DIR']!, runs[0]!.id);
     const { items: sweeps } = await client.sweeps({ limit: 1 });
-    return { runs, sweep: sweeps[0]! };
+    return { runs, sweep: sweeps[0]!, oneBranch: await addOneBranchSweep(stack) };
   });
 
   test('a report is written with its preview, saved beside somebody else, and opens as a file offline', async () => {
@@ -185,5 +215,35 @@ describeInBrowser('reports', () => {
     await page.getByText('No reports yet.').waitFor();
     await page.goto(`${client.url}/#/reports/${id}`);
     await page.getByText('There is no such thing').waitFor();
+  });
+
+  test('a map of pairs on one branch says so of its rows and columns, on its page and in a report', async () => {
+    const { client } = dashboard.stack;
+    const { oneBranch } = dashboard.made;
+    const page = await dashboard.open(`#/sweeps/${oneBranch}`);
+    const of = 'flip, grayscale, blur, rows and columns both of one of the two views';
+    const map = page.getByRole('img', {
+      name: new RegExp(`^Heat map of kNN accuracy for ${of}; the (best|highest) is grayscale with blur`),
+    });
+    await map.waitFor();
+    await page.getByText('rows and columns both of one view (the other has what all have, and no more)').waitFor();
+    // Each alone on the diagonal, and each pair once, in both halves: which of the two was named first is all one.
+    const cells = map.locator('[aria-label=text] text');
+    const values = ['30.0', '60.0', '70.0', '60.0', '40.0', '80.0', '70.0', '80.0', '50.0'];
+    await expect.poll(() => cells.allTextContents()).toEqual(values);
+    const [, trial] = (await client.trials(oneBranch)).items;
+    const [views] = Object.values(trial!.parameters) as { augmentation: object }[][];
+    expect(views!.map(({ augmentation }) => Object.keys(augmentation).sort())).toEqual([
+      ['crop', 'grayscale'],
+      ['crop'],
+    ]);
+    const report = await client.addReport({
+      title: 'One branch',
+      blocks: [{ type: 'sweep', sweep: oneBranch, figure: 'composition' }],
+    });
+    await page.goto(`${client.url}/#/reports/${report.id}`);
+    await map.waitFor();
+    expect(await cells.allTextContents()).toEqual(values);
+    expect(await accessibilityFaults(page, 'a map of one branch')).toEqual([]);
   });
 });

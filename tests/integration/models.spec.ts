@@ -176,6 +176,21 @@ test('layers of a model are an encoder by what they are; what they can’t be is
   expect(await faults({ model: 'network', stem: 'cifar' })).toMatchObject([{ path: 'spec.encoder.stem' }]);
   expect(await faults({ name: 'resnet18', features: 'pool' })).toMatchObject([{ path: 'spec.encoder.features' }]);
   expect(await faults({ model: 'network' }, { layerDecay: 0.7 })).toMatchObject([{ path: 'spec.layerDecay' }]);
+
+  // Whose maps are not known can't segment: told as it is submitted, however many runs lie between.
+  const { encoder: _, ...further } = { ...spec, from: tuned };
+  const { run: child } = await client.submitRun({ spec: further, requires: { gpu: { name: 'none-such' } } });
+  const started = (await client.runs({ kind: ['pretrain'], parent: own.runId, limit: 1 })).items[0]!.id;
+  for (const from of ['model network', started, tuned, child.id]) {
+    const segmenting = { ...further, from, task: 'segmentation' } as const;
+    const { status, problem } = await refusal(client.submitRun({ spec: segmenting }));
+    expect(status).toBe(422);
+    expect(problem.errors, from).toContainEqual({
+      path: 'spec.from',
+      message: expect.stringContaining('maps of several resolutions for segmentation, got one of layers') as string,
+    });
+  }
+  await client.cancelRun(child.id);
 }, 120_000);
 
 test('a model stays as long as a run has begun with it, and its run as long as the model', async () => {

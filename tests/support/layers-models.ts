@@ -8,6 +8,8 @@ export interface Weight {
   name: string;
   shape: number[];
   values: Float32Array;
+  /** Left out: float32. */
+  dtype?: 'int32';
 }
 export interface Model {
   json: Json;
@@ -160,7 +162,7 @@ export async function writeModel({ json, weights }: Model, folder: string, name 
   await writeFile(path.join(folder, paths[0]!), bytes.subarray(0, half));
   await writeFile(path.join(folder, paths[1]!), bytes.subarray(half));
   const manifest = [
-    { paths, weights: weights.map(({ name: own, shape }) => ({ name: own, shape, dtype: 'float32' })) },
+    { paths, weights: weights.map(({ name: own, shape, dtype = 'float32' }) => ({ name: own, shape, dtype })) },
   ];
   const file = path.join(folder, name);
   await writeFile(file, JSON.stringify({ ...json, weightsManifest: manifest }));

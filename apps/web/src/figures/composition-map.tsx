@@ -40,7 +40,8 @@ export function CompositionMap({
       caption={
         <>
           Each augmentation with each, alone on the diagonal
-          {branches === 'one' && ', on one of the two views (the other has what all have)'}: {what}.
+          {branches === 'one' && ', rows and columns both of one view (the other has what all have, and no more)'}:{' '}
+          {what}.
           {best && (
             <>
               {' '}
@@ -54,7 +55,7 @@ export function CompositionMap({
       description={
         `Heat map of ${what} for ` +
         names.join(', ') +
-        (branches === 'one' ? ' on one of the two views' : '') +
+        (branches === 'one' ? ', rows and columns both of one of the two views' : '') +
         (best ? `; the ${level > 0 ? 'highest' : 'best'} is ${pair} with ${percent(best.estimate.mean)}` : '')
       }
       rows={() => [['', ...names], ...names.map((each, i) => [each, ...cells[i]!.map((cell) => cell?.mean)])]}

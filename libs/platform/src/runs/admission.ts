@@ -23,7 +23,7 @@ import { RequestError } from '../request-error.js';
 import { ascendingIds } from './ascending-ids.js';
 import { runDigest } from './digests.js';
 import { checkpointFaults, datasetFaults, parentFaults, pathFaults, type At, type KnownDataset } from './faults.js';
-import { ownFaults, startFaults, withModels, withTheirEncoder } from './models.js';
+import { encoderThrough, ownFaults, startFaults, withModels, withTheirEncoder } from './models.js';
 import { manifestOf, modelOfRun, specOf } from './records.js';
 import { knownOf, type Known, type Reuse } from './reuse.js';
 
@@ -67,6 +67,8 @@ interface ExistingRun {
   datasetDigest: string | null;
   /** Of a run that took one in. */
   model: ModelManifest | undefined;
+  /** Its own, or what it has from an ancestor. */
+  encoder: Encoder | undefined;
 }
 
 /** What the drafts of a submit name: datasets by reference, runs by id. */
@@ -84,6 +86,8 @@ interface Complete {
   spec: RunSpec;
   digest: string;
   dataset: KnownDataset | undefined;
+  /** Its own, or what it has from an ancestor. */
+  encoder: Encoder | undefined;
 }
 
 const isReusable = (status: RunStatus): boolean => (REUSABLE_STATUSES as readonly RunStatus[]).includes(status);
@@ -142,6 +146,11 @@ async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named>
     ),
   ];
   const parents = ids.length ? await existingRuns(tx, Prisma.sql`id = ANY(${ids}::uuid[])`) : [];
+  const known = new Map<string, ExistingRun>();
+  for (const row of parents) {
+    const run = { ...row, spec: specOf(row), model: modelOfRun(row) };
+    known.set(run.id, { ...run, encoder: await encoderThrough(tx, run) });
+  }
   const samples = new Map<string, SampleShape>();
   for (const digest of new Set(parents.flatMap(({ datasetDigest }) => datasetDigest ?? []))) {
     const row = await tx.dataset.findFirst({ where: { digest } });
@@ -154,14 +163,14 @@ async function lookUp(tx: Transaction, drafts: readonly Draft[]): Promise<Named>
   return {
     datasets,
     datasetNames: names.map(({ name }) => name),
-    parents: new Map(parents.map((run) => [run.id, { ...run, spec: specOf(run), model: modelOfRun(run) }])),
+    parents: known,
     samples,
   };
 }
 
 /** Share-locked until the transaction ends, the oldest first. */
 async function existingRuns(tx: Transaction, condition: Prisma.Sql) {
-  return tx.$queryRaw<(Omit<ExistingRun, 'model'> & { result: unknown })[]>`
+  return tx.$queryRaw<(Omit<ExistingRun, 'model' | 'encoder'> & { result: unknown })[]>`
     SELECT
       id,
       digest,
@@ -209,7 +218,13 @@ async function check(
     alignTo: aligned.digest,
     model: digestOf(own?.model),
   });
-  return { spec, digest, dataset };
+  return { spec, digest, dataset, encoder: encoderOf(spec, given, named) };
+}
+
+/** A spec's own encoder, or that of the run which it begins with. */
+function encoderOf(spec: RunSpec, given: Complete | undefined, { parents }: Named): Encoder | undefined {
+  const begun = given ?? ('from' in spec && spec.from ? parents.get(spec.from) : undefined);
+  return ('encoder' in spec ? spec.encoder : undefined) ?? begun?.encoder;
 }
 
 const digestOf = (version: { digest: string } | undefined): string | null => version?.digest ?? null;
@@ -259,7 +274,7 @@ function parentOf(
   if (given?.spec.kind === 'import-model')
     return fault('expected a model that has been taken in: do that first, then name it by `from: model NAME`');
   if (given) {
-    const faults = parentFaults(spec, sample, { spec: given.spec, sample: given.dataset?.manifest.sample }, at);
+    const faults = parentFaults(spec, sample, { ...given, sample: given.dataset?.manifest.sample }, at);
     return { digest: given.digest, faults };
   }
   if (!spec.from) return { digest: null, faults: [] };
@@ -269,7 +284,11 @@ function parentOf(
     return fault(`expected a run that has succeeded or still can, got one that is ${parent.status}: retry it first`);
   if (parent.kind === 'import-model' && !parent.model)
     return fault(`expected a model that has been taken in, its run is ${parent.status}: wait until it has succeeded`);
-  const of = { spec: parent.spec, sample: parent.model?.sample ?? named.samples.get(parent.datasetDigest ?? '') };
+  const of = {
+    spec: parent.spec,
+    sample: parent.model?.sample ?? named.samples.get(parent.datasetDigest ?? ''),
+    encoder: parent.encoder,
+  };
   return { digest: parent.model?.digest ?? parent.digest, faults: parentFaults(spec, sample, of, at) };
 }
 

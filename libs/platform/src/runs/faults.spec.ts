@@ -1,4 +1,4 @@
-import { RunSpec, type DatasetManifest, type SampleShape } from '#libs/contracts';
+import { Encoder, RunSpec, type DatasetManifest, type SampleShape } from '#libs/contracts';
 import { describe, expect, test } from 'vitest';
 import { datasetFaults, parentFaults } from './faults.js';
 
@@ -42,14 +42,18 @@ describe('a dataset without labels', () => {
   });
 });
 
+const IMPORT = { kind: 'import-model', name: 'own', path: 'own/model.json' };
+
 describe('a parent whose networks do not suit is refused in `from`', () => {
-  const told = (spec: object, parent: object) =>
-    parentFaults(
+  const told = (spec: object, given: object, encoder?: Encoder) => {
+    const parent = RunSpec.parse(given === IMPORT ? given : { dataset: 'photos', ...given });
+    return parentFaults(
       RunSpec.parse({ dataset: 'photos', from, ...spec }),
       undefined,
-      { spec: RunSpec.parse({ dataset: 'photos', ...parent }), sample: undefined },
+      { spec: parent, sample: undefined, encoder: encoder ?? ('encoder' in parent ? parent.encoder : undefined) },
       (...field) => field,
     ).map(({ path, message }) => `${path.join('.')}: ${message}`);
+  };
   const encoder = { name: 'vit-tiny' };
 
   test('a masked autoencoder, to walk in its latent space', () => {
@@ -66,6 +70,25 @@ describe('a parent whose networks do not suit is refused in `from`', () => {
     ]);
     expect(told(segmenting, { kind: 'pretrain' })).toEqual([]);
     expect(told({ kind: 'finetune' }, { kind: 'pretrain', encoder })).toEqual([]);
+    expect(told(segmenting, IMPORT, Encoder.parse(encoder))).toEqual([
+      'from: expected a parent with maps of several resolutions for segmentation, got one of vit-tiny',
+    ]);
+    expect(told(segmenting, IMPORT, Encoder.parse({ name: 'resnet50' }))).toEqual([]);
+  });
+
+  test('layers of a model, trained or as they were taken in, to segment by or where blocks are meant', () => {
+    const own = { name: 'layers', model: from, features: 'pool' };
+    const asking = { kind: 'finetune', task: 'segmentation', layerDecay: 0.7, fineTuneAfterBlock: 1 };
+    const faults = [
+      'from: expected a parent with maps of several resolutions for segmentation, got one of layers of a model, of ' +
+        'which it is not known where those are: take a ResNet',
+      'layerDecay: expected none, got a parent of layers of a model, which have no blocks: take `backbone.rate`',
+      'fineTuneAfterBlock: expected none, got a parent of layers of a model, which have no blocks: take ' +
+        '`backbone.rate`',
+    ];
+    expect(told(asking, { kind: 'pretrain', encoder: own })).toEqual(faults);
+    expect(told(asking, IMPORT, Encoder.parse({ name: 'layers' }))).toEqual(faults);
+    expect(told({ kind: 'finetune' }, IMPORT, Encoder.parse({ name: 'layers' }))).toEqual([]);
   });
 });
 

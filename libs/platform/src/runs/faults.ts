@@ -222,33 +222,45 @@ const sizeFaults = (size: number | undefined, sample: SampleShape, place: (strin
 /** Whether it has maps of several resolutions, of which it is known where they are. */
 const hasResolutions = (encoder: Encoder): boolean => !transformerOf(encoder) && !isOwnNetwork(encoder);
 
+/** A run that another begins with, or a model that was taken in. */
+interface Parent {
+  spec: RunSpec;
+  sample: SampleShape | undefined;
+  /** Of its networks: its own, a model's, or an ancestor's. */
+  encoder: Encoder | undefined;
+}
+
 /** What a parent's networks can't be used for. */
-function networkFaults(spec: RunSpec, parent: RunSpec, at: At): Fault[] {
-  if (spec.kind === 'interpolate' && parent.kind === 'autoencode' && parent.variant === 'masked')
+function networkFaults(spec: RunSpec, parent: Parent, at: At): Fault[] {
+  if (spec.kind === 'interpolate' && parent.spec.kind === 'autoencode' && parent.spec.variant === 'masked')
     return [
       {
         path: at('from'),
         message: 'expected an autoencoder with a latent vector, got a masked one, which has none',
       },
     ];
-  const encoder = 'encoder' in parent ? parent.encoder : undefined;
-  if (spec.kind === 'finetune' && spec.task === 'segmentation' && encoder && !hasResolutions(encoder))
-    return [
-      {
-        path: at('from'),
-        message: `expected a parent with maps of several resolutions for segmentation, got one of ${encoder.name}`,
-      },
-    ];
-  return [];
+  const { encoder } = parent;
+  if (spec.kind !== 'finetune' || !encoder) return [];
+  const isOwn = isOwnNetwork(encoder);
+  const faults: Fault[] = [];
+  if (spec.task === 'segmentation' && !hasResolutions(encoder))
+    faults.push({
+      path: at('from'),
+      message:
+        'expected a parent with maps of several resolutions for segmentation, got one of ' +
+        (isOwn ? 'layers of a model, of which it is not known where those are: take a ResNet' : encoder.name),
+    });
+  for (const field of ['layerDecay', 'fineTuneAfterBlock'] as const)
+    if (isOwn && spec[field] !== undefined)
+      faults.push({
+        path: at(field),
+        message: 'expected none, got a parent of layers of a model, which have no blocks: take `backbone.rate`',
+      });
+  return faults;
 }
 
 /** Faults that only the parent in `from` can show. */
-export function parentFaults(
-  spec: RunSpec,
-  sample: SampleShape | undefined,
-  parent: { spec: RunSpec; sample: SampleShape | undefined },
-  at: At,
-): Fault[] {
+export function parentFaults(spec: RunSpec, sample: SampleShape | undefined, parent: Parent, at: At): Fault[] {
   const faults: Fault[] = [];
   const kinds = PARENT_KINDS[spec.kind];
   if (!kinds.includes(parent.spec.kind))
@@ -265,7 +277,7 @@ export function parentFaults(
   }
   if (spec.kind === 'distill' && parent.spec.kind === 'finetune' && parent.spec.task !== 'classification')
     faults.push({ path: at('from'), message: 'expected a teacher that classifies, got one that segments' });
-  faults.push(...networkFaults(spec, parent.spec, at));
+  faults.push(...networkFaults(spec, parent, at));
   if (sample && parent.sample) {
     const essence = (shape: SampleShape) => {
       if (spec.kind === 'interpolate') return sampleText(shape);

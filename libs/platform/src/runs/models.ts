@@ -14,6 +14,7 @@ import {
 import type { Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
 import type { At } from './faults.js';
+import { modelOfRun, specOf } from './records.js';
 
 /** Names of models, and of layers, that are told where one is asked for that is not there. */
 const MOST_TOLD = 20;
@@ -105,6 +106,24 @@ export function withTheirEncoder(
   if (!('encoder' in spec) || !spec.encoder || !own) return spec;
   const { features } = own.encoder;
   return { ...spec, encoder: { ...(features !== undefined && { features }), ...spec.encoder } };
+}
+
+/** The encoder of a run's networks: its own, or that of the nearest ancestor which has one or took one in. */
+export async function encoderThrough(
+  tx: Transaction,
+  run: { spec: RunSpec; model: ModelManifest | undefined },
+): Promise<Encoder | undefined> {
+  for (let { spec, model } = run; ;) {
+    const own = model?.encoder ?? ('encoder' in spec ? spec.encoder : undefined);
+    if (own || !('from' in spec) || !spec.from) return own;
+    const before = await tx.run.findUnique({
+      where: { id: spec.from },
+      select: { id: true, spec: true, result: true },
+    });
+    if (!before) return undefined;
+    spec = specOf(before);
+    model = modelOfRun(before);
+  }
 }
 
 /** An encoder of its own is none beside a model's, unless it is the same, or the one where none is named. */

@@ -1,13 +1,21 @@
 /** Layers of transformers as ONNX operators. */
 import type { Attention, Positions } from '../networks/transformer.js';
 import { valuesOf, weightOf, type Use } from './onnx-graph.js';
+import { refuse } from './onnx-settings.js';
 
 /** Of each token, over the last axis of tfjs. */
-function normalised({ layer, name, settings, inputs, inputShapes, graph }: Use): string {
+function normalised(use: Use): string {
+  const { layer, name, settings, inputs, inputShapes, graph } = use;
   const rank = inputShapes[0]!.length;
+  const over = [settings['axis'] ?? -1].flat();
+  if (over.length !== 1 || ![-1, rank - 1].includes(over[0] as number))
+    refuse(use, `axis -1 or ${rank - 1}`, JSON.stringify(settings['axis']));
+  const width = inputShapes[0]!.at(-1)!;
   const [scale, offset] = (['gamma', 'beta'] as const).map((each) => {
-    const weight = weightOf(layer, each)!;
-    return graph.floats(`${name}/${each}`, weight.shape, valuesOf(weight));
+    const values = weightOf(layer, each);
+    // What is not learnt is 1, and 0.
+    const absent = new Float32Array(width).fill(each === 'gamma' ? 1 : 0);
+    return graph.floats(`${name}/${each}`, [width], values ? valuesOf(values) : absent);
   }) as [string, string];
   const rows = graph.channelsLast(`${name}/in`, inputs[0]!, rank);
   const value = graph.add('LayerNormalization', name, [rows, scale, offset], {

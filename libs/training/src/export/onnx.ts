@@ -2,114 +2,22 @@
  * tfjs-layers models as ONNX graphs. Inputs and outputs keep the layout they have here (channels last); in between,
  * tensors of three axes and more have their channels first, as ONNX's operators want them.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel, SymbolicTensor } from '@tensorflow/tfjs-layers';
+import { ACTIVATION_WRITERS, activated } from './onnx-activations.js';
 import { encodeOnnx } from './onnx-format.js';
 import { axes, Graph, valuesOf, weightOf, type Use } from './onnx-graph.js';
+import { axisOf, refuse, requireOneRank, requireSetting } from './onnx-settings.js';
 import { TOKEN_WRITERS } from './onnx-tokens.js';
+import { WINDOW_WRITERS } from './onnx-windows.js';
 import { TrainingError } from '../session.js';
 
 /** Most bytes of a protobuf message. */
 const LARGEST = 2 ** 31 - 1;
 
-const refuse = ({ layer }: Pick<Use, 'layer'>, expected: string, got: string): never => {
-  throw new TrainingError(
-    'invalid_spec',
-    `expected ${expected} for an ONNX file, got ${got} in layer ${layer.name} (${layer.getClassName()}): export ` +
-      'to tfjs or safetensors',
-  );
-};
-
-/** Refuses a layer whose setting `key` is none of those that its conversion accounts for. */
-function requireSetting(use: Use, key: string, known: readonly unknown[]): void {
-  const value = use.settings[key];
-  if (value !== undefined && value !== null && !known.includes(value))
-    refuse(use, `${key} ${known.join(' or ')}`, JSON.stringify(value));
-}
-
-const perAxis = (value: unknown, count: number): number[] =>
-  Array.isArray(value) ? (value as number[]) : Array<number>(count).fill(value as number);
-
-const ACTIVATIONS: Readonly<Record<string, string>> = { relu: 'Relu', sigmoid: 'Sigmoid', tanh: 'Tanh' };
-
-function activated(use: Use, value: string): string {
-  if (use.settings['activation'] === 'gelu') return gelu(use, value);
-  requireSetting(use, 'activation', ['linear', ...Object.keys(ACTIVATIONS), 'gelu']);
-  const operator = ACTIVATIONS[String(use.settings['activation'])];
-  return operator ? use.graph.add(operator, `${use.name}/${String(use.settings['activation'])}`, [value]) : value;
-}
-
-/** x / 2 · (1 + erf(x / √2)) */
-function gelu({ name, graph }: Use, value: string): string {
-  const own = `${name}/gelu`;
-  const number = (part: string, at: number) => graph.floats(`${own}/${part}`, [1], Float32Array.of(at));
-  const scaled = graph.add('Mul', `${own}/scaled`, [value, number('root', Math.SQRT1_2)]);
-  const shifted = graph.add('Add', `${own}/shifted`, [graph.add('Erf', `${own}/erf`, [scaled]), number('one', 1)]);
-  const half = graph.add('Mul', `${own}/half`, [value, number('half_of', 0.5)]);
-  return graph.add('Mul', own, [half, shifted]);
-}
-
-/** What TensorFlow puts before and behind an axis with `same`: as much as the last window lacks, the odd one behind. */
-function samePadding(side: number, kernel: number, stride: number, dilation: number): [number, number] {
-  const total = Math.max(0, (Math.ceil(side / stride) - 1) * stride + (kernel - 1) * dilation + 1 - side);
-  return [Math.floor(total / 2), Math.ceil(total / 2)];
-}
-
-/** As ONNX has them: what is before each axis, then what is behind each. */
-function padsOf(
-  { settings }: Use,
-  sides: readonly number[],
-  kernel: readonly number[],
-  strides: readonly number[],
-  dilations: readonly number[] = sides.map(() => 1),
-): number[] {
-  const pads = sides.map((side, axis) =>
-    settings['padding'] === 'same' ? samePadding(side, kernel[axis]!, strides[axis]!, dilations[axis]!) : [0, 0],
-  );
-  return [...pads.map(([begin]) => begin!), ...pads.map(([, end]) => end!)];
-}
-
-function convolution(use: Use): string {
-  const { layer, name, settings, inputs, inputShapes, graph } = use;
-  requireSetting(use, 'dataFormat', ['channelsLast']);
-  requireSetting(use, 'padding', ['same', 'valid']);
-  const sides = inputShapes[0]!.slice(1, -1);
-  const [kernelSize, strides, dilations] = (['kernelSize', 'strides', 'dilationRate'] as const).map((key) =>
-    perAxis(settings[key], sides.length),
-  ) as [number[], number[], number[]];
-  const kernel = weightOf(layer, 'kernel')!;
-  // [...places, in, out] → [out, in, ...places]
-  const { shape, values } = tf.tidy(() => {
-    const turned = tf.transpose(kernel, [kernel.rank - 1, kernel.rank - 2, ...axes(0, kernel.rank - 2)]);
-    return { shape: turned.shape, values: valuesOf(turned) };
-  });
-  const bias = weightOf(layer, 'bias');
-  return activated(
-    use,
-    graph.add(
-      'Conv',
-      name,
-      [
-        ...inputs,
-        graph.floats(`${name}/kernel`, shape, values),
-        ...(bias ? [graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))] : []),
-      ],
-      {
-        kernel_shape: { ints: kernelSize },
-        strides: { ints: strides },
-        dilations: { ints: dilations },
-        pads: { ints: padsOf(use, sides, kernelSize, strides, dilations) },
-      },
-    ),
-  );
-}
-
 function dense(use: Use): string {
   const { layer, name, inputs, inputShapes, graph } = use;
   const rank = inputShapes[0]!.length;
-  if (rank !== 2 && rank !== 3)
-    refuse(use, 'vectors, or rows of them', `inputs of shape [${inputShapes[0]!.join(', ')}]`);
-  if (rank === 3) return activated(use, denseOfRows(use));
+  if (rank > 2) return activated(use, denseOfRows(use, rank));
   const [kernel, bias] = [weightOf(layer, 'kernel')!, weightOf(layer, 'bias')];
   return activated(
     use,
@@ -121,14 +29,15 @@ function dense(use: Use): string {
   );
 }
 
-function denseOfRows({ layer, name, inputs, graph }: Use): string {
+/** Of rows, or of each place of a map. */
+function denseOfRows({ layer, name, inputs, graph }: Use, rank: number): string {
   const [kernel, bias] = [weightOf(layer, 'kernel')!, weightOf(layer, 'bias')];
-  const rows = graph.channelsLast(`${name}/in`, inputs[0]!, 3);
+  const rows = graph.channelsLast(`${name}/in`, inputs[0]!, rank);
   const product = graph.add('MatMul', name, [rows, graph.floats(`${name}/kernel`, kernel.shape, valuesOf(kernel))]);
   const shifted = bias
     ? graph.add('Add', `${name}/shifted`, [product, graph.floats(`${name}/bias`, bias.shape, valuesOf(bias))])
     : product;
-  return graph.channelsFirst(name, shifted, 3);
+  return graph.channelsFirst(name, shifted, rank);
 }
 
 function normalization(use: Use): string {
@@ -159,11 +68,6 @@ function normalization(use: Use): string {
   );
 }
 
-function rectifier(use: Use): string {
-  requireSetting(use, 'maxValue', []);
-  return use.graph.add('Relu', use.name, use.inputs);
-}
-
 /** Values keep the order that they have with channels last. */
 function reshaped(use: Use): string {
   const { name, inputs, inputShapes, outputShape, graph } = use;
@@ -181,33 +85,72 @@ function permuted(use: Use): string {
   return graph.channelsFirst(name, turned, rank);
 }
 
-/** Over the last axis of tfjs, which is the second one here for tensors of three axes and more. */
-function softmax(use: Use): string {
-  const rank = use.outputShape.length;
-  requireSetting(use, 'axis', [-1, rank - 1]);
-  return use.graph.add('Softmax', use.name, use.inputs, { axis: { int: 1 } });
-}
+/** What is of all inputs together, number by number. */
+const merged =
+  (operator: 'Sum' | 'Mean' | 'Max' | 'Min') =>
+  (use: Use): string => {
+    requireOneRank(use);
+    return use.graph.add(operator, use.name, use.inputs);
+  };
 
 function multiplied(use: Use): string {
-  const { name, inputs, inputShapes, graph } = use;
-  if (new Set(inputShapes.map(({ length }) => length)).size > 1) refuse(use, 'factors of as many axes', 'others');
+  const { name, inputs, graph } = use;
+  requireOneRank(use);
   return inputs.slice(1).reduce((product, each) => graph.add('Mul', name, [product, each]), inputs[0]!);
 }
+
+/** Rows [N, T, C] of two inputs, one axis of each summed over. */
+function dotted(use: Use): string {
+  const { name, settings, inputs, inputShapes, graph } = use;
+  requireSetting(use, 'normalize', [false]);
+  if (inputShapes.some(({ length }) => length !== 3)) refuse(use, 'rows', 'inputs of other ranks');
+  const given = settings['axes'] as number | number[];
+  const [left, right] = [given, given].map((each, i) => {
+    const axis = Array.isArray(each) ? each[i]! : each;
+    return axis < 0 ? axis + 3 : axis;
+  });
+  const [a, b] = inputs.map((input, i) => graph.channelsLast(`${name}/in${i}`, input, 3)) as [string, string];
+  const turned = (part: string, value: string) =>
+    graph.add('Transpose', `${name}/${part}`, [value], { perm: { ints: [0, 2, 1] } });
+  const product = graph.add('MatMul', name, [left === 2 ? a : turned('left', a), right === 1 ? b : turned('right', b)]);
+  return graph.channelsFirst(name, product, 3);
+}
+
+/** x · scale + offset, of each channel or of all. */
+function rescaled({ name, settings, inputs, outputShape, graph }: Use): string {
+  const [scale, offset] = (['scale', 'offset'] as const).map((key) => {
+    const values = [settings[key] ?? 0].flat() as number[];
+    // Of channels, which lie before places here.
+    const places = values.length > 1 ? outputShape.slice(2).map(() => 1) : [];
+    return graph.floats(`${name}/${key}`, [values.length, ...places], Float32Array.from(values));
+  }) as [string, string];
+  return graph.add('Add', name, [graph.add('Mul', `${name}/scaled`, [inputs[0]!, scale]), offset]);
+}
+
+/** [N, C] → rows [N, n, C], which are [N, C, n] here. */
+function repeated({ name, settings, inputs, graph }: Use): string {
+  const column = graph.add('Unsqueeze', `${name}/column`, [inputs[0]!, graph.wholes(`${name}/axes`, [2])]);
+  return graph.add('Tile', name, [column, graph.wholes(`${name}/repeats`, [1, 1, settings['n'] as number])]);
+}
+
+/** What only does something while a network learns. */
+const asItIs = ({ inputs }: Use): string => inputs[0]!;
 
 function upsampled(use: Use): string {
   const { name, settings, inputs, graph } = use;
   requireSetting(use, 'dataFormat', ['channelsLast']);
-  requireSetting(use, 'interpolation', ['nearest']);
+  requireSetting(use, 'interpolation', ['nearest', 'bilinear']);
   const size = settings['size'] as number[];
-  // Each value is repeated: place i takes from floor(i / size).
+  const isNearest = settings['interpolation'] !== 'bilinear';
+  // Place i takes from i / size: from the place before that, or between both.
   return graph.add(
     'Resize',
     name,
     [inputs[0]!, '', graph.floats(`${name}/scales`, [2 + size.length], Float32Array.from([1, 1, ...size]))],
     {
-      mode: { text: 'nearest' },
+      mode: { text: isNearest ? 'nearest' : 'linear' },
       coordinate_transformation_mode: { text: 'asymmetric' },
-      nearest_mode: { text: 'floor' },
+      ...(isNearest && { nearest_mode: { text: 'floor' } }),
     },
   );
 }
@@ -236,61 +179,37 @@ function zeroPadded(use: Use): string {
   return graph.add('Pad', name, [inputs[0]!, graph.wholes(`${name}/pads`, pads)]);
 }
 
-/** The operators leave what is padded out of a maximum and of a mean, as TensorFlow's. */
-const windowed =
-  (operator: 'MaxPool' | 'AveragePool') =>
-  (use: Use): string => {
-    const { name, settings, inputs, inputShapes, graph } = use;
-    requireSetting(use, 'dataFormat', ['channelsLast']);
-    requireSetting(use, 'padding', ['same', 'valid']);
-    const sides = inputShapes[0]!.slice(1, -1);
-    const [size, strides] = (['poolSize', 'strides'] as const).map((key) => perAxis(settings[key], sides.length)) as [
-      number[],
-      number[],
-    ];
-    return graph.add(operator, name, inputs, {
-      kernel_shape: { ints: size },
-      strides: { ints: strides },
-      pads: { ints: padsOf(use, sides, size, strides) },
-    });
-  };
-
-function pooled(use: Use): string {
-  requireSetting(use, 'dataFormat', ['channelsLast']);
-  const { name, inputs, graph } = use;
-  return graph.add('Flatten', name, [graph.add('GlobalAveragePool', `${name}/mean`, inputs)], { axis: { int: 1 } });
-}
-
-function joined(use: Use): string {
-  const rank = use.outputShape.length;
-  requireSetting(use, 'axis', [-1, rank - 1]);
-  return use.graph.add('Concat', use.name, use.inputs, { axis: { int: 1 } });
+function joined({ name, settings, inputs, outputShape, graph }: Use): string {
+  return graph.add('Concat', name, inputs, { axis: { int: axisOf(settings['axis'], outputShape.length) } });
 }
 
 const WRITERS: Readonly<Record<string, (use: Use) => string>> = {
-  Conv1D: convolution,
-  Conv2D: convolution,
-  Dense: dense,
-  BatchNormalization: normalization,
-  ReLU: rectifier,
-  LeakyReLU: ({ name, settings, inputs, graph }) =>
-    graph.add('LeakyRelu', name, inputs, { alpha: { float: settings['alpha'] as number } }),
-  Activation: (use) => activated(use, use.inputs[0]!),
-  Add: ({ name, inputs, graph }) => graph.add('Sum', name, inputs),
-  Multiply: multiplied,
-  Softmax: softmax,
-  Concatenate: joined,
-  Flatten: reshaped,
-  Reshape: reshaped,
-  Permute: permuted,
-  UpSampling2D: upsampled,
-  Cropping2D: cropped,
-  ZeroPadding2D: zeroPadded,
-  MaxPooling2D: windowed('MaxPool'),
-  AveragePooling2D: windowed('AveragePool'),
-  GlobalAveragePooling1D: pooled,
-  GlobalAveragePooling2D: pooled,
+  ...WINDOW_WRITERS,
+  ...ACTIVATION_WRITERS,
   ...TOKEN_WRITERS,
+  Add: merged('Sum'),
+  AlphaDropout: asItIs,
+  Average: merged('Mean'),
+  BatchNormalization: normalization,
+  Concatenate: joined,
+  Cropping2D: cropped,
+  Dense: dense,
+  Dot: dotted,
+  Dropout: asItIs,
+  Flatten: reshaped,
+  GaussianDropout: asItIs,
+  GaussianNoise: asItIs,
+  Maximum: merged('Max'),
+  Minimum: merged('Min'),
+  Multiply: multiplied,
+  Permute: permuted,
+  RepeatVector: repeated,
+  Rescaling: rescaled,
+  Reshape: reshaped,
+  SpatialDropout1D: asItIs,
+  SpatialDropout2D: asItIs,
+  UpSampling2D: upsampled,
+  ZeroPadding2D: zeroPadded,
 };
 
 /**
@@ -313,7 +232,7 @@ export function onnxOf(model: LayersModel, outputs: readonly string[], metadata:
       const layer = tensor.sourceLayer;
       const write =
         WRITERS[layer.getClassName()] ??
-        refuse({ layer }, `one of ${Object.keys(WRITERS).join(', ')}`, layer.getClassName());
+        refuse({ layer }, `one of ${Object.keys(WRITERS).sort().join(', ')}`, layer.getClassName());
       const { inputTensors } = layer.inboundNodes[tensor.nodeIndex]!;
       const use = {
         layer,

@@ -1,7 +1,8 @@
-/** Models of layers that every tfjs has: what transformers do by layers of their own is written out for the file. */
+/** Models of layers that every tfjs has: what others do is written out for the file. */
 import * as tf from '@tensorflow/tfjs-core';
 import * as layers from '@tensorflow/tfjs-layers';
 import { Attention, Positions, StochasticDepth } from '../networks/transformer.js';
+import { SpatialDropout2D } from '../own/drawing-layers.js';
 
 type Symbolic = layers.SymbolicTensor;
 const { add, concatenate, cropping2D, dense, dot, globalAveragePooling1d, reshape, softmax, zeroPadding2d } =
@@ -61,8 +62,11 @@ function positions(x: Symbolic, layer: Positions): Symbolic {
   ]);
 }
 
+/** Of no effect where nothing learns. */
+const passes = (layer: layers.layers.Layer): boolean =>
+  layer instanceof StochasticDepth || layer instanceof SpatialDropout2D;
 const isOwn = (layer: layers.layers.Layer): boolean =>
-  layer instanceof Attention || layer instanceof Positions || layer instanceof StochasticDepth;
+  layer instanceof Attention || layer instanceof Positions || passes(layer);
 
 /**
  * The model by layers that every tfjs loads, sharing weights with it; the model itself where it has no others. What is
@@ -78,7 +82,7 @@ export function portable(model: layers.LayersModel): { model: layers.LayersModel
       const from = layer.inboundNodes[tensor.nodeIndex]!.inputTensors.map(through);
       if (layer instanceof Attention) result = attention(from[0]!, layer);
       else if (layer instanceof Positions) result = positions(from[0]!, layer);
-      else if (layer instanceof StochasticDepth) result = from[0]!;
+      else if (passes(layer)) result = from[0]!;
       else result = apply(layer, from.length === 1 ? from[0]! : from);
       known.set(tensor.id, result);
     }

@@ -97,9 +97,16 @@ function softmax<T extends tf.Tensor>(x: T): T {
 }
 
 /** Numbers in [0, 1), the same for the same seed on the same machine. seed: int32 [2] */
-export function uniformBySeed(shape: number[], seed: tf.Tensor1D): tf.Tensor {
+export const uniformBySeed = (shape: number[], seed: tf.Tensor1D): tf.Tensor =>
+  bySeed('StatelessRandomUniform', shape, seed);
+
+/** Of the normal distribution of mean 0 and deviation 1, alike. */
+export const normalBySeed = (shape: number[], seed: tf.Tensor1D): tf.Tensor =>
+  bySeed('StatelessRandomNormal', shape, seed);
+
+function bySeed(name: 'StatelessRandomUniform' | 'StatelessRandomNormal', shape: number[], seed: tf.Tensor1D) {
   return kernel(
-    'StatelessRandomUniform',
+    name,
     { dtype: typeAttribute('TF_FLOAT'), T: typeAttribute('TF_INT32'), Tseed: typeAttribute('TF_INT32') },
     [tf.tensor1d(shape, 'int32'), seed],
   )[0]!;

@@ -30,7 +30,7 @@ export async function ownEncoderFrom(
 ): Promise<TakenIn> {
   const { found } = await insideRoot(dataRoot, target, 'a layers model');
   const json = await readJson(found, target);
-  const topology = topologyFrom(json, target);
+  const { topology, folders } = topologyFrom(json, target);
   const [height, width, channels] = topology.input;
   if (normalisation && ![1, channels].includes(normalisation.mean.length))
     throw new InvalidDataError(
@@ -46,8 +46,11 @@ export async function ownEncoderFrom(
     topology,
   } satisfies OwnEncoder;
   const names = new Map<string, string>();
+  const counts = new Map<string, number>();
   const encoder = built(architecture, target, (layer, weight, shape) => {
-    const name = weights.nameOf(layer, weight);
+    const count = counts.get(layer) ?? 0;
+    counts.set(layer, count + 1);
+    const name = weights.nameOf(layer, weight, folders.get(layer), count);
     const there = name === undefined ? undefined : weights.shapeOf(name)!;
     if (name === undefined || there?.join() !== shape.join())
       throw new InvalidDataError(

@@ -14,12 +14,16 @@ const MOST_WEIGHTS = 100_000;
 const MOST_DIMENSIONS = 8;
 
 /** How many bytes a number has, as it lies there. */
-const BYTES_OF = { float32: 4, float16: 2, uint16: 2, uint8: 1 } as const;
-type Stored = keyof typeof BYTES_OF;
+const BYTES_OF = { float32: 4, float16: 2, uint16: 2, uint8: 1 };
+
+/** Numbers of other types, which no layer here has: counters of an optimiser, seeds of a dropout. */
+const OTHER_BYTES = { int32: 4, bool: 1 };
 
 interface Entry {
   spec: tf.io.WeightsManifestEntry;
   shape: number[];
+  /** What it is of instead of float32. */
+  other: string | undefined;
   /** Which group of pieces, and where in it. */
   group: number;
   begin: number;
@@ -32,6 +36,23 @@ const areCounts = (value: unknown): value is number[] =>
   Array.isArray(value) &&
   value.length <= MOST_DIMENSIONS &&
   value.every((each) => Number.isSafeInteger(each) && each >= 0);
+
+/**
+ * The folders in which a `.keras` file keeps the weights of layers that lie beside each other: the class of each, and
+ * from the second of a class on its number.
+ */
+export function foldersOf(classNames: readonly string[]): string[] {
+  const seen = new Map<string, number>();
+  return classNames.map((className) => {
+    const word = className
+      .replace(/(.)([A-Z][a-z]+)/g, '$1_$2')
+      .replace(/([a-z])([A-Z])/g, '$1_$2')
+      .toLowerCase();
+    const count = seen.get(word) ?? 0;
+    seen.set(word, count + 1);
+    return count > 0 ? `${word}_${count}` : word;
+  });
+}
 
 /** The content of a file of JSON. @throws InvalidDataError for one that is too long or no JSON */
 export async function readJson(file: string, shown: string): Promise<unknown> {
@@ -99,18 +120,26 @@ export class LayersWeights {
     return this.entries.get(name)?.shape;
   }
 
-  /** The name by which a layer's weight lies here, whatever it stands behind. Undefined where there is none. */
-  nameOf(layer: string, weight: string): string | undefined {
-    const own = `${layer}/${weight}`;
-    const found = [own, `${own}:0`].find((name) => this.entries.has(name));
+  /**
+   * The name by which a layer's weight lies here: its own, whatever that stands behind, or, of the converter's
+   * `keras_keras`, its number in the folder of its layer. Undefined where there is none.
+   */
+  nameOf(layer: string, weight: string, folder: string | undefined, number: number): string | undefined {
+    // What tfjs and Keras 2 call depthwise_kernel is a kernel in Keras 3.
+    const words = weight === 'depthwise_kernel' ? [weight, 'kernel'] : [weight];
+    const owns = words.map((word) => `${layer}/${word}`);
+    const found = [...owns.flatMap((own) => [own, `${own}:0`]), `${folder}/vars/${number}`].find((name) =>
+      this.entries.has(name),
+    );
     if (found !== undefined) return found;
-    const behind = this.names.filter((name) => name.replace(/:0$/, '').endsWith(`/${own}`));
+    const behind = this.names.filter((name) => owns.some((own) => name.replace(/:0$/, '').endsWith(`/${own}`)));
     return behind.length === 1 ? behind[0] : undefined;
   }
 
   /** @throws InvalidDataError for what is not finite */
   async values(name: string): Promise<Float32Array> {
-    const { spec, group, begin, end } = this.entries.get(name)!;
+    const { spec, other, group, begin, end } = this.entries.get(name)!;
+    if (other !== undefined) throw refused(this.shown, `${name} is of ${other}, expected float32`);
     const bytes = new Uint8Array(end - begin);
     let start = 0;
     for (const { path: file, size } of this.groups[group]!) {
@@ -138,18 +167,26 @@ export class LayersWeights {
 const refused = (target: string, why: string) =>
   new InvalidDataError(`expected ${target} to be a layers model with its weights: ${why}`);
 
+/** How many bytes a number of a type may have as it lies there. Undefined for a type that no file here has. */
+function sizesOf(dtype: unknown): Readonly<Record<string, number>> | undefined {
+  if (dtype === 'float32') return BYTES_OF;
+  return typeof dtype === 'string' && Object.hasOwn(OTHER_BYTES, dtype) ? OTHER_BYTES : undefined;
+}
+const otherThanFloat = (dtype: unknown): string | undefined => (dtype === 'float32' ? undefined : String(dtype));
+
 function entryOf(given: unknown, group: number, begin: number, target: string): Entry {
   const { name, shape, dtype, quantization } = isObject(given) ? given : {};
   if (typeof name !== 'string' || !areCounts(shape))
     throw refused(target, `a weight has no name and shape: ${JSON.stringify(given).slice(0, 200)}`);
-  if (dtype !== 'float32') throw refused(target, `${name} is of ${String(dtype)}, expected float32`);
+  const sizes = sizesOf(dtype);
+  if (!sizes) throw refused(target, `${name} is of ${String(dtype)}, expected float32`);
   const { dtype: packed = dtype, min, scale } = isObject(quantization) ? quantization : {};
   const isScaled = packed === 'uint8' || packed === 'uint16';
-  if (typeof packed !== 'string' || !Object.hasOwn(BYTES_OF, packed))
-    throw refused(target, `${name} is packed as ${String(packed)}, expected ${Object.keys(BYTES_OF).join(', ')}`);
+  if (typeof packed !== 'string' || !Object.hasOwn(sizes, packed))
+    throw refused(target, `${name} is packed as ${String(packed)}, expected ${Object.keys(sizes).join(', ')}`);
   if (isScaled && (!Number.isFinite(min) || !Number.isFinite(scale)))
     throw refused(target, `${name} is packed without a scale and a minimum`);
-  const bytes = shape.reduce((product, side) => product * side, BYTES_OF[packed as Stored]);
+  const bytes = shape.reduce((product, side) => product * side, sizes[packed]!);
   if (!Number.isSafeInteger(begin + bytes)) throw refused(target, `${name} has the shape [${shape.join(', ')}]`);
   const scaled = { dtype: packed as 'uint8' | 'uint16', min: min as number, scale: scale as number };
   const half = { dtype: 'float16' as const };
@@ -160,7 +197,7 @@ function entryOf(given: unknown, group: number, begin: number, target: string): 
     ...(isScaled && { quantization: scaled }),
     ...(packed === 'float16' && { quantization: half }),
   };
-  return { spec, shape, group, begin, end: begin + bytes };
+  return { spec, shape, other: otherThanFloat(dtype), group, begin, end: begin + bytes };
 }
 
 /** Files beside the description, in the data root, as long together as their weights. */

@@ -153,11 +153,11 @@ export function buildOwnNetwork(
   }
 }
 
-/** Channels lie last here, and are what is normalised. */
+/** Channels lie last here: what is normalised, and what shares of one are of. */
 function requireLastAxis({ settings: { axis } }: OwnLayer, { shape }: Symbolic): void {
   const last = Array.isArray(axis) ? axis[0] : axis;
   if (last === undefined || last === -1 || last === shape.length - 1) return;
-  throw new Error(`expected it to normalise the last axis, got axis ${JSON.stringify(axis)}`);
+  throw new Error(`expected it to go over the last axis, got axis ${JSON.stringify(axis)}`);
 }
 
 function applied(
@@ -172,7 +172,7 @@ function applied(
   try {
     const layer = built.get(index) ?? madeLayer(own, onWeight);
     built.set(index, layer);
-    if (className === 'BatchNormalization') requireLastAxis(own, inputs[0]!);
+    if (['BatchNormalization', 'Softmax'].includes(className)) requireLastAxis(own, inputs[0]!);
     result = apply(layer, inputs.length === 1 ? inputs[0]! : inputs);
   } catch (error) {
     if (error instanceof OwnNetworkError) throw error;

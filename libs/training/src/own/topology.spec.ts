@@ -12,6 +12,7 @@ import {
   writeModel,
   type Model,
 } from '../../../../tests/support/layers-models.js';
+import { expectExported } from '../../../../tests/support/exports.js';
 import { inputs, run, trained, useTinyDataset } from '../../../../tests/support/training-runs.js';
 import { KINDS } from './layer-kinds.js';
 
@@ -64,6 +65,11 @@ describe('what is refused is told, before anything is built of it', () => {
     ['an unknown activation', withSettings('conv2', { activation: 'evil' }), /activation of layer conv2 .* got "evil"/],
     ['an object as a setting', withSettings('conv2', { filters: { a: 1 } }), /filters of layer conv2/],
     ['another axis', withSettings('stem/bn', { axis: [1] }), /layer stem\/bn .* last axis, got axis \[1\]/],
+    [
+      'shares of one along another axis',
+      withLayer('dropout', { class_name: 'Softmax', config: { name: 'dropout', axis: 1 } }),
+      /layer dropout \(Softmax\) can't be built .* last axis, got axis 1/,
+    ],
     [
       'more filters than weights',
       withSettings('conv2', { filters: 1e9 }),
@@ -202,6 +208,7 @@ interface Tried {
 const TRIED: Record<string, Tried> = {
   Activation: { config: { activation: 'hard_sigmoid' } },
   Add: { twice: true },
+  AlphaDropout: { config: { rate: 0.3, noise_shape: null } },
   Average: { twice: true },
   AveragePooling1D: { config: { pool_size: [2], strides: [2], padding: 'valid' }, from: 'rows' },
   AveragePooling2D: { config: { pool_size: [2, 2], strides: [2, 2], padding: 'same' } },
@@ -237,6 +244,8 @@ const TRIED: Record<string, Tried> = {
   Dropout: { config: { rate: 0.5 } },
   ELU: { config: { alpha: 1 } },
   Flatten: {},
+  GaussianDropout: { config: { rate: 0.3 } },
+  GaussianNoise: { config: { stddev: 0.2 } },
   GlobalAveragePooling1D: { from: 'rows' },
   GlobalAveragePooling2D: {},
   GlobalMaxPooling1D: { from: 'rows' },
@@ -263,6 +272,7 @@ const TRIED: Record<string, Tried> = {
   },
   Softmax: { config: { axis: -1 } },
   SpatialDropout1D: { config: { rate: 0.5 }, from: 'rows' },
+  SpatialDropout2D: { config: { rate: 0.5, data_format: 'channels_last' } },
   UpSampling2D: { config: { size: [2, 2], interpolation: 'nearest' } },
   ZeroPadding2D: {
     config: {
@@ -274,7 +284,7 @@ const TRIED: Record<string, Tried> = {
   },
 };
 
-describe('a layer of each class that is taken in learns in a graph as it does without', () => {
+describe('a layer of each class that is taken in learns, and is exported with the same features', () => {
   test('of every class', () => {
     expect(Object.keys(TRIED).sort()).toEqual(Object.keys(KINDS).sort());
   });
@@ -308,5 +318,6 @@ describe('a layer of each class that is taken in learns in a graph as it does wi
     );
     expect(outcome.metrics['train/loss']).toBeGreaterThan(0);
     expect(tf.memory().numTensors).toBe(tensors);
+    await expectExported(outcome.files.get('model')!);
   });
 });

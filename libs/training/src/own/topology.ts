@@ -4,7 +4,8 @@
  * it says is believed, before it was checked here.
  */
 import { InvalidDataError, named } from '#libs/data';
-import { FIXED, KINDS, WORDS, type Setting, type Settings } from './layer-kinds.js';
+import { adviceOn, FIXED, KINDS, meantOtherwise, WORDS, type Setting, type Settings } from './layer-kinds.js';
+import { foldersOf } from './layers-file.js';
 import { stepsFor, type OwnLayer, type Topology } from './own-network.js';
 
 type Json = Record<string, unknown>;
@@ -15,6 +16,8 @@ const MOST_LAYERS = 4000;
 const MOST_STEPS = 8000;
 const DEEPEST = 16;
 const MODELS = ['Functional', 'Model', 'Sequential'];
+/** Layers that draw while they learn. */
+const DRAWING = Object.keys(KINDS).filter((name) => /Dropout|Noise/.test(name));
 /** What other programs call settings or words that tfjs has by other names. */
 const RENAMED: Readonly<Record<string, string>> = { negativeSlope: 'alpha' };
 const OTHER_WORDS: Readonly<Record<string, string>> = { silu: 'swish', leaky_relu: 'leakyRelu', gelu_new: 'gelu_new' };
@@ -49,6 +52,16 @@ interface Described {
   calls: unknown[];
 }
 
+/** A layer or a model among the parts of another. */
+interface Placed {
+  layer: Described;
+  part: object;
+  /** Of which models it is a part. */
+  within: readonly string[];
+  /** Where a `.keras` file keeps its weights. */
+  path: string;
+}
+
 /** Where a value comes from: a layer's call. */
 type Reference = [layer: string, call: number];
 
@@ -64,13 +77,19 @@ function firstCalls(layers: readonly Described[], references: readonly Reference
 class Reader {
   readonly layers: OwnLayer[] = [];
   readonly steps: Topology['steps'] = [];
+  /** Of each layer, by its name: where a `.keras` file keeps its weights. */
+  readonly folders = new Map<string, string>();
   private readonly names = new Set<string>();
   /** Of each layer's description: its place among the layers. Of a model inside of this one, of its parts. */
   private readonly known = new Map<object, number>();
   /** How often models were applied, this one and those inside. */
   private applied = 0;
 
-  constructor(private readonly file: string) {}
+  /** @param madeBy the version of the program that wrote the file, as it says */
+  constructor(
+    private readonly file: string,
+    private readonly madeBy: string,
+  ) {}
 
   fail(why: string): InvalidDataError {
     return new InvalidDataError(`expected ${this.file} to be a layers model: ${why}`);
@@ -86,28 +105,34 @@ class Reader {
     return { name: own, className, config, calls };
   }
 
-  /** Adds what a model makes of values, and gives its results. `within`: of which models it is a part. */
-  apply(model: Json, inputs: Value[], within: readonly string[]): Value[] {
+  /**
+   * Adds what a model makes of values, and gives its results. `within`: of which models it is a part; `path`: where a
+   * `.keras` file keeps its layers.
+   */
+  apply(model: Json, inputs: Value[], within: readonly string[] = [], path = 'layers'): Value[] {
     if (within.length > DEEPEST) throw this.fail(`models lie in each other, ${within.join(' in ')}`);
     if (++this.applied > MOST_STEPS) throw this.fail(`models inside of it are applied more than ${MOST_STEPS} times`);
     const { class_name: className, config } = model;
-    return className === 'Sequential'
-      ? [this.chain(partsOf(config), inputs, within)]
-      : this.graph(config as Json, inputs, within);
+    const parts = partsOf(config);
+    const layers = parts.map((part) => this.described(part));
+    const folders = foldersOf(layers.map(({ className }) => className));
+    const placed = layers.map((layer, i): Placed => ({
+      layer,
+      part: parts[i] as object,
+      within,
+      path: `${path}/${folders[i]!}`,
+    }));
+    return className === 'Sequential' ? [this.chain(placed, inputs)] : this.graph(config as Json, placed, inputs);
   }
 
-  private chain(parts: unknown[], inputs: Value[], within: readonly string[]): Value {
+  private chain(placed: Placed[], inputs: Value[]): Value {
     let [value] = inputs as [Value];
-    for (const part of parts) {
-      const layer = this.described(part);
-      if (layer.className !== 'InputLayer') value = this.result(layer, part as object, [value], within);
-    }
+    for (const each of placed) if (each.layer.className !== 'InputLayer') value = this.result(each, [value]);
     return value;
   }
 
-  private graph(config: Json, inputs: Value[], within: readonly string[]): Value[] {
-    const parts = partsOf(config);
-    const layers = parts.map((part) => this.described(part));
+  private graph(config: Json, placed: Placed[], inputs: Value[]): Value[] {
+    const layers = placed.map(({ layer }) => layer);
     if (layers.reduce((sum, { calls }) => sum + calls.length, 0) > MOST_STEPS)
       throw this.fail(`it applies its layers more than ${MOST_STEPS} times`);
     const results = new Map<string, Value[]>(layers.map(({ name }) => [name, []]));
@@ -119,20 +144,20 @@ class Reader {
       if (!results.has(name)) throw this.fail(`its input ${name} is no layer`);
       results.set(name, [inputs[i]!]);
     });
-    let waiting = layers.flatMap((layer, i) =>
-      results.get(layer.name)!.length > 0
+    let waiting = placed.flatMap((each) =>
+      results.get(each.layer.name)!.length > 0
         ? []
-        : layer.calls.map((call, at) => ({ layer, part: parts[i] as object, at, from: this.callOf(layer, call) })),
+        : each.layer.calls.map((call, at) => ({ ...each, at, from: this.callOf(each.layer, call) })),
     );
     const outputs = this.references(config['output_layers']);
     const first = firstCalls(layers, [...waiting.flatMap(({ from }) => from), ...outputs]);
     const valueOf = ([name, call]: Reference) => results.get(name)?.[call - (first.get(name) ?? 0)];
     while (waiting.length) {
-      const later = waiting.filter(({ layer, part, at, from }) => {
-        const values = from.map(valueOf);
-        const own = results.get(layer.name)!;
-        if (own.length !== at || values.some((value) => value === undefined)) return true;
-        own.push(this.result(layer, part, values as Value[], within));
+      const later = waiting.filter((each) => {
+        const values = each.from.map(valueOf);
+        const own = results.get(each.layer.name)!;
+        if (own.length !== each.at || values.some((value) => value === undefined)) return true;
+        own.push(this.result(each, values as Value[]));
         return false;
       });
       if (later.length === waiting.length)
@@ -148,9 +173,10 @@ class Reader {
   }
 
   /** The result of a layer, or of a model in its place, of these values. */
-  private result(layer: Described, part: object, from: Value[], within: readonly string[]): Value {
+  private result({ layer, part, within, path }: Placed, from: Value[]): Value {
     if (MODELS.includes(layer.className)) {
-      const outputs = this.apply({ class_name: layer.className, config: layer.config }, from, [...within, layer.name]);
+      const model = { class_name: layer.className, config: layer.config };
+      const outputs = this.apply(model, from, [...within, layer.name], `${path}/layers`);
       if (outputs.length !== 1) throw this.fail(`the model ${layer.name} inside of it has ${outputs.length} outputs`);
       return outputs[0]!;
     }
@@ -158,7 +184,9 @@ class Reader {
     if (index === undefined) {
       index = this.layers.length;
       this.known.set(part, index);
-      this.layers.push(this.checked(layer, within));
+      const checked = this.checked(layer, within);
+      this.layers.push(checked);
+      this.folders.set(checked.name, path);
     }
     if (this.layers.length > MOST_LAYERS || this.steps.push({ layer: index, from }) > MOST_STEPS)
       throw this.fail(`it has more than ${MOST_LAYERS} layers, or applies them more than ${MOST_STEPS} times`);
@@ -170,7 +198,7 @@ class Reader {
     if (!kind)
       throw new InvalidDataError(
         `expected layers that tfjs has and that can be trained here, got ${name} of the class ${className} in ` +
-          `${this.file}: ${Object.keys(KINDS).join(', ')}`,
+          `${this.file}: ${adviceOn(className) ?? Object.keys(KINDS).join(', ')}`,
       );
     const own = this.names.has(name) ? [...within, name].join('/') : name;
     if (this.names.has(own)) throw this.fail(`two of its layers have the name ${own}`);
@@ -179,20 +207,21 @@ class Reader {
     return {
       name: own,
       className,
-      settings: this.settings(name, config, kind.settings),
+      settings: this.settings(name, config, kind),
       trainable: trainable === undefined || trainable === null || trainable === true,
     };
   }
 
-  private settings(name: string, config: Json, counting: readonly string[]): Settings {
+  private settings(name: string, config: Json, { settings: counting, fixed = {} }: (typeof KINDS)[string]): Settings {
     const settings: Record<string, Setting> = {};
     for (const [given, value] of Object.entries(config)) {
       const camel = camelCase(given);
       const key = counting.includes(camel) ? camel : (RENAMED[camel] ?? camel);
-      if (Object.hasOwn(FIXED, key) && !counting.includes(key) && value !== null && value !== FIXED[key])
+      const known = [fixed, counting.includes(key) ? {} : FIXED].find((each) => Object.hasOwn(each, camel))?.[camel];
+      if (known && value !== null && !known.some((each) => JSON.stringify(each) === JSON.stringify(value)))
         throw new InvalidDataError(
-          `expected ${given} of ${String(FIXED[key])} of layer ${name} in ${this.file}, got ${shown(value)}: tfjs ` +
-            'has no other',
+          `expected ${known.length > 0 ? `${given} of ${shown(known[0])}` : `no ${given}`} of layer ${name} in ` +
+            `${this.file}, got ${shown(value)}: tfjs has no other`,
         );
       if (!counting.includes(key) || value === null || value === undefined) continue;
       settings[key] = this.setting(name, given, key, value);
@@ -204,10 +233,12 @@ class Reader {
     if (typeof value === 'string') {
       const word = OTHER_WORDS[value] ?? camelCase(value);
       const words = WORDS[key] ?? [];
-      if (words.includes(word)) return word;
+      const other = words.includes(word) ? meantOtherwise(word, this.madeBy) : '';
+      if (other === undefined) return word;
       throw new InvalidDataError(
-        `expected ${given} of layer ${name} in ${this.file} to be ${words.join(', ') || 'a number'}, got ` +
-          shown(value),
+        `expected ${given} of layer ${name} in ${this.file} to be ` +
+          `${words.filter((each) => other === '' || each !== word).join(', ') || 'a number'}, got ${shown(value)}` +
+          (other && `, ${other}`),
       );
     }
     const isPlain = (each: unknown, depth: number): each is Setting =>
@@ -245,9 +276,11 @@ class Reader {
         ];
     if (!Array.isArray(inputs) || inputs.length === 0)
       throw this.fail(`layer ${layer.name} is applied to ${shown(call)}`);
+    // Keras 3 writes what a layer takes where nothing is said: of those that draw, `training=False`.
+    const draws = isObject(call) && DRAWING.includes(layer.className);
     for (const each of settings)
       for (const [key, value] of Object.entries(isObject(each) ? each : {}))
-        if (value !== null && !(key === 'training' && value === true))
+        if (value !== null && !(key === 'training' && (value === true || draws)))
           throw new InvalidDataError(
             `expected layer ${layer.name} in ${this.file} to be called without ${key}, got ${shown(value)}: for ` +
               'normalisation that stays as it is, set `trainable` of its layers to false instead',
@@ -256,10 +289,13 @@ class Reader {
   }
 }
 
-/** What Keras 3 calls a layer with, as Keras 2 wrote it; undefined for what is no tensor. */
+/**
+ * What Keras 3 calls a layer with, as Keras 2 wrote it: a tensor, a list of some, or, of an operator such as +,
+ * several. Undefined for what is no tensor.
+ */
 function tensorsOf(args: unknown): unknown {
-  if (!Array.isArray(args) || args.length !== 1) return undefined;
-  const given: unknown[] = Array.isArray(args[0]) ? args[0] : args;
+  if (!Array.isArray(args)) return undefined;
+  const given: unknown[] = args.length === 1 && Array.isArray(args[0]) ? args[0] : args;
   return given.map((each) =>
     isObject(each) && each['class_name'] === '__keras_tensor__' && isObject(each['config'])
       ? each['config']['keras_history']
@@ -310,15 +346,16 @@ function inputOf(model: Json, reader: Reader): Pick<Topology, 'input' | 'inputNa
 }
 
 /**
+ * A description's layers, and where a `.keras` file keeps the weights of each.
  * @param file what it is called in messages
  * @throws InvalidDataError naming the layer that is at fault: of a class that is not trained here, or with settings
  *   that tfjs has not; layers that wait for each other; another input than one picture
  */
-export function topologyFrom(json: unknown, file: string): Topology {
-  const reader = new Reader(file);
+export function topologyFrom(json: unknown, file: string): { topology: Topology; folders: Map<string, string> } {
   requirePlain(json, file);
+  const { modelTopology: given, format } = isObject(json) ? json : {};
+  const reader = new Reader(file, String(isObject(given) ? given['keras_version'] : ''));
   if (!isObject(json)) throw reader.fail(`it has ${shown(json)}`);
-  const { modelTopology: given, format } = json;
   if (format === 'graph-model' || (isObject(given) && 'node' in given))
     throw reader.fail('it is a graph, whose layers are gone: convert it with --output_format=tfjs_layers_model');
   if (!isObject(given)) throw reader.fail('it has no modelTopology');
@@ -326,10 +363,10 @@ export function topologyFrom(json: unknown, file: string): Topology {
   if (!MODELS.includes(String(model['class_name'])))
     throw reader.fail(`expected a ${MODELS.join(', ')}, got ${shown(model['class_name'])}`);
   const input = inputOf(model, reader);
-  const [output] = reader.apply(model, [0], []);
-  const { layers, steps } = reader;
+  const [output] = reader.apply(model, [0]);
+  const { layers, steps, folders } = reader;
   if (layers.some(({ name }) => name === input.inputName)) throw reader.fail(`a layer has the input's name`);
-  return withoutUnneeded({ ...input, layers, steps, output: output! });
+  return { topology: withoutUnneeded({ ...input, layers, steps, output: output! }), folders };
 }
 
 /** A network without what its output does not need, such as the ways to other outputs. */
