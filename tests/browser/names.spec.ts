@@ -214,6 +214,7 @@ describeInBrowser('long names', () => {
     const page = await dashboard.open('#/runs', { width, height: 844 });
     const bar = page.getByRole('navigation', { name: 'Pages' });
     const links = bar.getByRole('link');
+    await page.getByRole('heading', { level: 1, name: 'Runs', exact: true }).waitFor();
     const places = await page.evaluate<{ word: string; link: Place; text: Place }[]>(
       `[...document.querySelectorAll('nav a')].map((link) => {
         const text = link.querySelector('span');
