@@ -6,6 +6,8 @@ import sharp from 'sharp';
 import { expect, test } from 'vitest';
 import { accessibilityFaults, practiceFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
+import { pagesOf } from '../support/dashboard-pages.js';
+import { lighthouseFaults } from '../support/lighthouse.js';
 import { asksToHear, checkLimits, handsOut, hasHeard, showsUsage } from '../support/page-checks.js';
 import { LONG, prepareStripes, pretraining, SHORT, small } from '../support/small-runs.js';
 
@@ -354,39 +356,9 @@ describeInBrowser('the dashboard', () => {
     [390, 'dark'],
   ] as const)('every page at %i pixels in the %s theme is accessible and not too wide', async (width, theme) => {
     const sweep = (await dashboard.stack.client.sweeps({ limit: 1 })).items[0]?.id;
-    const pages: [string, string][] = [
-      ['#/', 'Overview'],
-      ['#/runs', 'Runs'],
-      ['#/runs?name=nothing-like-this', 'Runs'],
-      [`#/runs/${dashboard.made.pretrain}`, 'first-pretraining'],
-      [`#/runs/${dashboard.made.pretrain}?tab=files`, 'first-pretraining'],
-      [`#/runs/${dashboard.made.pretrain}?tab=events`, 'first-pretraining'],
-      [`#/runs/${dashboard.made.pretrain}?tab=spec`, 'first-pretraining'],
-      [`#/runs/${dashboard.made.walk}`, 'walk'],
-      [`#/compare?runs=${dashboard.made.pretrain},${dashboard.made.autoencode}`, 'Compare 2 runs'],
-      ['#/sweeps', 'Sweeps'],
-      ['#/maps', 'Latent maps'],
-      [`#/maps/${dashboard.made.embed}`, 'map-of-features'],
-      ['#/datasets', 'Datasets'],
-      ['#/datasets/stripes', 'stripes'],
-      ['#/add-dataset', 'Add a dataset'],
-      ['#/machines', 'Workers'],
-      ['#/models', 'Models'],
-      ['#/add-model', 'Add a model'],
-      ['#/notices', 'Notices'],
-      ['#/reports', 'Reports'],
-      ['#/write-report', 'New report'],
-      ['#/new', 'New sweep or run'],
-      ...(sweep
-        ? ([
-            [`#/sweeps/${sweep}`, 'pairs-of-views'],
-            [`#/sweeps/${sweep}?tab=trials`, 'pairs-of-views'],
-          ] as [string, string][])
-        : []),
-    ];
     const faults: string[] = [];
     const page = await dashboard.open('#/', { width, height: width > 500 ? 900 : 844, theme });
-    for (const [hash, heading] of pages) {
+    for (const [hash, heading] of pagesOf(dashboard.made, sweep)) {
       await page.goto(`${dashboard.stack.client.url}/${hash}`);
       await page.getByRole('heading', { name: heading, level: 1 }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
@@ -394,5 +366,13 @@ describeInBrowser('the dashboard', () => {
       faults.push(...(await practiceFaults(page)).map((fault) => `${hash}: ${fault}`));
     }
     expect(faults).toEqual([]);
+  });
+
+  test('Lighthouse gives every page all points for accessibility and best practices', async () => {
+    const { client } = dashboard.stack;
+    const sweep = (await client.sweeps({ limit: 1 })).items[0]?.id;
+    // Each page once: what its tabs hold is looked at by axe above.
+    const pages = pagesOf(dashboard.made, sweep).filter(([hash]) => !/\?(tab|name)=/.test(hash));
+    expect(await lighthouseFaults(client.url, pages)).toEqual([]);
   });
 });

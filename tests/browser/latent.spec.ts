@@ -4,6 +4,9 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import { accessibilityFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser, sizeOf } from '../support/dashboard.js';
+import type { PageOf } from '../support/dashboard-pages.js';
+import { lighthouseFaults } from '../support/lighthouse.js';
+import { colouredByLastAxis, leadsToTrials } from '../support/page-checks.js';
 import { prepareStripes, SHORT, small } from '../support/small-runs.js';
 
 /** Pages take their time on a busy machine. */
@@ -290,7 +293,7 @@ describeInBrowser('the latent space', () => {
     await expect
       .poll(async () => (await dashboard.stack.client.sweep(halving)).status, { timeout: 120_000 })
       .toBe('succeeded');
-    const page = await dashboard.open(`#/sweeps/${halving}`);
+    const page = await dashboard.open(`#/sweeps/${halving}`, { touch: true });
     await page.getByRole('heading', { name: 'Best so far' }).waitFor(LATER);
     await page.getByRole('heading', { name: 'knn over augmentation' }).waitFor();
     const side = page.getByRole('img', { name: /^Parallel coordinates of 3 trials/ });
@@ -304,6 +307,7 @@ describeInBrowser('the latent space', () => {
     await page.mouse.up();
     await page.getByText('2 of 3 trials').waitFor(LATER);
     await page.getByRole('button', { name: 'Show all', exact: true }).click();
+    await colouredByLastAxis(page, 'eval/knn', 'eval/probe_accuracy');
     await page.getByText('Narrow', { exact: true }).click();
     const parts = page.getByRole('group', { name: 'Parts of the axes' });
     await parts.getByRole('combobox', { name: 'augmentation' }).selectOption('crop');
@@ -335,7 +339,19 @@ describeInBrowser('the latent space', () => {
     await page.getByRole('tab', { name: 'Results' }).click();
     await page.getByRole('region', { name: 'All combinations' }).getByRole('link').first().click();
     await expect.poll(() => trials.count(), LATER).toBe(1);
+    await page.getByRole('tab', { name: 'Results' }).click();
+    await leadsToTrials(page, halving);
   }, 180_000);
+
+  const pages = (): PageOf[] => [
+    [`#/runs/${dashboard.made.pretrain}`, 'seen'],
+    [`#/runs/${dashboard.made.finetune}`, 'tuned'],
+    [`#/maps/${dashboard.made.judged}?colour=error`, 'map-of-tuned'],
+    [`#/maps/${dashboard.made.embed}`, 'map-of-seen'],
+    [`#/sweeps/${dashboard.made.halving}`, 'halving'],
+    [`#/sweeps/${dashboard.made.halving}?tab=rungs`, 'halving'],
+    ['#/new', 'New sweep or run'],
+  ];
 
   test.each([
     [1280, 'dark'],
@@ -343,15 +359,7 @@ describeInBrowser('the latent space', () => {
   ] as const)('at %i pixels in the %s theme it is accessible and not too wide', async (width, theme) => {
     const faults: string[] = [];
     const page = await dashboard.open('#/', { width, height: width > 500 ? 900 : 844, theme });
-    for (const [hash, heading] of [
-      [`#/runs/${dashboard.made.pretrain}`, 'seen'],
-      [`#/runs/${dashboard.made.finetune}`, 'tuned'],
-      [`#/maps/${dashboard.made.judged}?colour=error`, 'map-of-tuned'],
-      [`#/maps/${dashboard.made.embed}`, 'map-of-seen'],
-      [`#/sweeps/${dashboard.made.halving}`, 'halving'],
-      [`#/sweeps/${dashboard.made.halving}?tab=rungs`, 'halving'],
-      ['#/new', 'New sweep or run'],
-    ] as const) {
+    for (const [hash, heading] of pages()) {
       await page.goto(`${dashboard.stack.client.url}/${hash}`);
       await page.getByRole('heading', { name: heading, level: 1, exact: true }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
@@ -360,5 +368,14 @@ describeInBrowser('the latent space', () => {
       faults.push(...(await accessibilityFaults(page, hash)));
     }
     expect(faults).toEqual([]);
+  });
+
+  test('Lighthouse gives these pages all points for accessibility and best practices', async () => {
+    const { client } = dashboard.stack;
+    // Those that are of another kind than the pages of other files.
+    const others = pages().filter(
+      ([hash]) => /tab=rungs|colour=error/.test(hash) || hash.includes(dashboard.made.finetune),
+    );
+    expect(await lighthouseFaults(client.url, others)).toEqual([]);
   });
 });

@@ -5,7 +5,9 @@ import sharp from 'sharp';
 import { expect, test } from 'vitest';
 import { accessibilityFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser, sizeOf } from '../support/dashboard.js';
+import type { PageOf } from '../support/dashboard-pages.js';
 import { writeScenes, writeTones } from '../support/images.js';
+import { lighthouseFaults } from '../support/lighthouse.js';
 
 /** Pages take their time on a busy machine. */
 const LATER = { timeout: 30_000 };
@@ -71,8 +73,13 @@ describeInBrowser('sounds and masks', () => {
       },
       { name: 'squares' },
     );
-    for (const id of [tones, scenes]) await stack.ended(id);
-    return { tones, scenes };
+    const map = await stack.submit(
+      { kind: 'embed', dataset: 'tones', split: 'train', maxSamples: 72, maps: ['pca'], from: tones },
+      { name: 'map-of-voices' },
+    );
+    const encoder = await stack.submit({ kind: 'export', from: tones, formats: ['tfjs'] });
+    for (const id of [tones, scenes, map, encoder]) await stack.ended(id);
+    return { tones, scenes, map };
   });
 
   test('masks and predictions lie over the images, with the scores of each class', async () => {
@@ -160,21 +167,46 @@ describeInBrowser('sounds and masks', () => {
     await page.getByRole('button', { name: name!, exact: true }).waitFor();
   });
 
+  test('what lies nearest to a sound of one’s own is found in the space of a map', async () => {
+    const { dataRoot } = dashboard.stack;
+    const page = await dashboard.open(`#/maps/${dashboard.made.map}`);
+    const file = page.getByLabel('A picture or a sound');
+    const search = page.getByRole('region', { name: 'Search by a file of yours' });
+    await file.setInputFiles(path.join(dataRoot, 'tones', 'high_s1_3.wav'));
+    const found = search.getByRole('listitem');
+    await found.first().waitFor({ timeout: 60_000 });
+    // The sample itself, by other sums of the same products; then others of its class.
+    const [own, next] = await Promise.all([0, 1].map((i) => found.nth(i).textContent()));
+    expect(await found.first().getByRole('button').getAttribute('title')).toBe('high_s1_3.wav');
+    const distanceOf = (text: string | null | undefined) => Number(text!.split(' · ')[1]);
+    expect(distanceOf(own)).toBeLessThan(0.05 * distanceOf(next));
+    expect(await accessibilityFaults(page, 'a search by a sound')).toEqual([]);
+    await file.setInputFiles({ name: 'no.wav', mimeType: 'audio/wav', buffer: Buffer.from('no sound') });
+    await page.getByRole('alert').getByText('expected a sound that this browser plays').waitFor(LATER);
+  });
+
+  const pages = (): PageOf[] => [
+    [`#/runs/${dashboard.made.tones}`, 'voices'],
+    [`#/runs/${dashboard.made.scenes}`, 'squares'],
+    [`#/maps/${dashboard.made.map}`, 'map-of-voices'],
+  ];
+
   test.each([
     [1280, 'dark'],
     [390, 'light'],
   ] as const)('at %i pixels in the %s theme it is accessible and not too wide', async (width, theme) => {
     const faults: string[] = [];
     const page = await dashboard.open('#/', { width, height: width > 500 ? 900 : 844, theme });
-    for (const [hash, heading] of [
-      [`#/runs/${dashboard.made.tones}`, 'voices'],
-      [`#/runs/${dashboard.made.scenes}`, 'squares'],
-    ] as const) {
+    for (const [hash, heading] of pages()) {
       await page.goto(`${dashboard.stack.client.url}/${hash}`);
       await page.getByRole('heading', { name: heading, level: 1, exact: true }).waitFor();
       await page.locator('.skeleton').first().waitFor({ state: 'detached' });
       faults.push(...(await accessibilityFaults(page, hash)));
     }
     expect(faults).toEqual([]);
+  });
+
+  test('Lighthouse gives these pages all points for accessibility and best practices', async () => {
+    expect(await lighthouseFaults(dashboard.stack.client.url, pages().slice(0, 2))).toEqual([]);
   });
 });

@@ -15,6 +15,9 @@ import { wavOf } from '../support/sources.js';
 const LONG = `${'simclr_resnet18_crop_colorjitter_blur_lr0.004_bs256_seed3'.repeat(3).slice(0, 114)}_${'x'.repeat(2)}`;
 const CLASSES = ['Rückenmark'.repeat(12), 'شبكة_عصبية_'.repeat(11), '超長い名前'.repeat(24)];
 
+/** Edges of something on the page, in pixels. */
+type Place = Record<'left' | 'right' | 'top' | 'bottom', number>;
+
 /** What reaches out of the window although it can't be scrolled to, or is cut off without saying so. */
 const STICKS_OUT = `(() => {
   const scrolls = (element) => element !== null && element.tagName !== 'BODY' &&
@@ -205,5 +208,46 @@ describeInBrowser('long names', () => {
     const box = (await page.getByRole('button', { name: `Cancel ${LONG}` }).boundingBox())!;
     expect(box.x).toBeGreaterThanOrEqual(0);
     expect(box.x + box.width).toBeLessThanOrEqual(width);
+  });
+
+  test.each([320, 390])('at %i pixels every link of the bar is in reach, and it hides nothing', async (width) => {
+    const page = await dashboard.open('#/runs', { width, height: 844 });
+    const bar = page.getByRole('navigation', { name: 'Pages' });
+    const links = bar.getByRole('link');
+    await page.getByRole('heading', { level: 1, name: 'Runs', exact: true }).waitFor();
+    const places = await page.evaluate<{ word: string; link: Place; text: Place }[]>(
+      `[...document.querySelectorAll('nav a')].map((link) => {
+        const text = link.querySelector('span');
+        const placeOf = ({ left, right, top, bottom }) => ({ left, right, top, bottom });
+        const range = document.createRange();
+        range.selectNodeContents(text);
+        return {
+          word: text.textContent,
+          link: placeOf(link.getBoundingClientRect()),
+          text: placeOf(range.getBoundingClientRect()),
+        };
+      })`,
+    );
+    expect(places).toHaveLength(9);
+    for (const { word, link, text } of places) {
+      expect([word, link.left >= 0, link.right <= width, link.bottom <= 844]).toEqual([word, true, true, true]);
+      // Room for a finger, and for the word.
+      expect([word, link.right - link.left >= 44, link.bottom - link.top >= 40]).toEqual([word, true, true]);
+      expect([word, text.left >= link.left, text.right <= link.right, text.bottom - text.top < 24]).toEqual([
+        word,
+        ...[true, true, true],
+      ]);
+    }
+    await page.getByRole('row').nth(5).waitFor();
+    await page.evaluate('scrollTo(0, document.documentElement.scrollHeight)');
+    const [end, top] = await page.evaluate<[number, number]>(
+      `[document.querySelector('main').lastElementChild, document.querySelector('nav')]
+        .map((each, i) => each.getBoundingClientRect()[i === 0 ? 'bottom' : 'top'])`,
+    );
+    expect(end).toBeLessThanOrEqual(top);
+    for (const [place, heading] of ['Overview', 'Runs', 'Sweeps', 'Latent maps', 'Reports', 'Datasets'].entries()) {
+      await links.nth(place).click();
+      await page.getByRole('heading', { level: 1, name: heading, exact: true }).waitFor();
+    }
   });
 });

@@ -12,6 +12,8 @@ import { expect, test } from 'vitest';
 import { seed } from '../../bench/seed.js';
 import { accessibilityFaults, practiceFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
+import { lighthouseFaults } from '../support/lighthouse.js';
+import { faultsInForcedColours } from '../support/page-checks.js';
 import type { Stack } from '../support/stack.js';
 
 /** Text that would run a program were it taken as it is. */
@@ -149,6 +151,7 @@ describeInBrowser('reports', () => {
       expect.arrayContaining(['Text, block 1', 'Chart, block 2']) as string[],
     );
     expect(await accessibilityFaults(page, 'a report that is written')).toEqual([]);
+    expect(await faultsInForcedColours(page, 'a report that is written')).toEqual([]);
 
     // What was left is there again.
     await page.goto(`${client.url}/#/runs`);
@@ -181,6 +184,12 @@ describeInBrowser('reports', () => {
     await showsAll(page, runs, sweep.name);
     expect(await page.title()).toBe('Views, week 12 · Latent Loom');
     expect(await accessibilityFaults(page, 'a report')).toEqual([]);
+    expect(await faultsInForcedColours(page, 'a report')).toEqual([]);
+    await page.goto(`${client.url}/#/reports`);
+    await page.getByRole('link', { name: 'Views, week 12' }).waitFor();
+    expect(await faultsInForcedColours(page, 'reports')).toEqual([]);
+    await page.goBack();
+    await page.getByRole('heading', { level: 1, name: 'Views, week 12' }).waitFor();
     expect(await practiceFaults(page)).toEqual([]);
 
     const [download] = await Promise.all([
@@ -209,6 +218,18 @@ describeInBrowser('reports', () => {
       await context.close();
       await rm(folder, { recursive: true });
     }
+
+    // Of what is gone the browser tells a fault for each of its runs and sweeps: another has none of that.
+    const whole = await client.addReport({
+      title: 'Whole',
+      blocks: (await client.report(id)).blocks.filter((block) => !JSON.stringify(block).includes(GONE)),
+    });
+    const pages = [
+      [`#/reports/${whole.id}`, 'Whole'],
+      [`#/reports/${whole.id}?edit=1`, 'Edit Whole'],
+    ] as const;
+    expect(await lighthouseFaults(client.url, pages)).toEqual([]);
+    await client.deleteReport(whole.id);
 
     await page.getByRole('button', { name: 'Delete … Views, week 12' }).click();
     await page.getByRole('button', { name: 'Yes, delete it' }).click();

@@ -7,6 +7,7 @@ import { expect, test } from 'vitest';
 import { seed } from '../../bench/seed.js';
 import { accessibilityFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
+import { sweepsInBulk } from '../support/page-checks.js';
 
 /** Pages take their time on a busy machine. */
 const LATER = { timeout: 30_000 };
@@ -287,6 +288,7 @@ describeInBrowser('the list of runs', () => {
     await link.waitFor(LATER);
     await page.getByRole('combobox', { name: 'Archive' }).selectOption('without archived');
     await link.waitFor({ state: 'detached', ...LATER });
+    await sweepsInBulk(page, client, { pretrain: spec });
   });
 
   test('a dataset version is deleted where no run is of it, after asking', async () => {

@@ -226,6 +226,37 @@ describe('reports', () => {
     expect((await listed()).items).toEqual([]);
   });
 
+  test('a report is written once however often its writing is repeated with its key', async () => {
+    const keyed = (body: unknown, key = 'report-1') => api.post('/v1/reports', body, { 'idempotency-key': key });
+    const answers = await Promise.all([1, 2, 3].map(() => keyed({ title: 'Once', blocks: [text] })));
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 201]);
+    const ids = await Promise.all(answers.map(async (answer) => (await json<Report>(answer)).id));
+    const id = ids[0]!;
+    expect(new Set(ids).size).toBe(1);
+    expect((await listed()).items).toHaveLength(1);
+    // As it is now, not as it was written.
+    expect((await put(id, { title: 'Edited', blocks: [], version: 1 })).status).toBe(200);
+    const repeated = await keyed({ title: 'Once', blocks: [text] });
+    expect([repeated.status, repeated.headers.get('location')]).toEqual([200, `/v1/reports/${id}`]);
+    expect(await json<Report>(repeated)).toMatchObject({ id, title: 'Edited', version: 2 });
+    const other = await keyed({ title: 'Another', blocks: [text] });
+    expect([other.status, (await json<Problem>(other)).code]).toEqual([422, 'idempotency_mismatch']);
+    expect(await json<Problem>(keyed({ title: 'Once', blocks: [] }, 'a b'))).toMatchObject({
+      status: 422,
+      errors: [{ path: 'Idempotency-Key' }],
+    });
+    // The keys of runs are others.
+    const run = { spec: { ...pretrain, seed: 7 } };
+    expect((await api.post('/v1/runs', run, { 'idempotency-key': 'report-1' })).status).toBe(201);
+    // What was deleted is written anew.
+    expect((await fetch(`${api.url}/v1/reports/${id}`, { method: 'DELETE' })).status).toBe(204);
+    const anew = await keyed({ title: 'Once', blocks: [text] });
+    const second = await json<Report>(anew);
+    expect([anew.status, second.version]).toEqual([201, 1]);
+    expect(second.id).not.toBe(id);
+    expect((await fetch(`${api.url}/v1/reports/${second.id}`, { method: 'DELETE' })).status).toBe(204);
+  });
+
   test('the file of a report has what it shows, says what is gone, and no text gets out of its place', async () => {
     const trained = await api.submit({ ...pretrain, seed: 77 }, { name: 'trained' });
     const claim = (await api.runs.claims.claim({ runId: trained.id, attempt: 1 }, 'w'))!;

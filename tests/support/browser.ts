@@ -32,8 +32,10 @@ export function findChromium(): { executable: string } | { missing: string } {
       };
 }
 
-/** Without a graphics card WebGL is drawn by the processor. @throws where there is no Chromium */
-export function launchChromium(): Promise<Browser> {
+/**
+ * Without a graphics card WebGL is drawn by the processor. `more`: further arguments. @throws where there is no Chromium
+ */
+export function launchChromium(more: readonly string[] = []): Promise<Browser> {
   const found = findChromium();
   if ('missing' in found) throw new Error(found.missing);
   return chromium.launch({
@@ -47,6 +49,7 @@ export function launchChromium(): Promise<Browser> {
       '--disable-component-update',
       '--disable-sync',
       '--no-first-run',
+      ...more,
     ],
   });
 }
@@ -65,13 +68,15 @@ export async function openPage(
     height = 900,
     theme = 'light',
     restarts = false,
-  }: { width?: number; height?: number; theme?: 'light' | 'dark'; restarts?: boolean } = {},
+    touch = false,
+  }: { width?: number; height?: number; theme?: 'light' | 'dark'; restarts?: boolean; touch?: boolean } = {},
 ): Promise<{ context: BrowserContext; page: Page }> {
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: theme,
     acceptDownloads: true,
     reducedMotion: 'reduce',
+    hasTouch: touch,
   });
   context.setDefaultTimeout(60_000);
   const page = await context.newPage();

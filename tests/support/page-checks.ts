@@ -1,6 +1,7 @@
 /** Parts of what is tried in a browser, for pages that are open. */
+import type { LoomClient } from '#libs/contracts';
 import { readFile } from 'node:fs/promises';
-import type { Page } from 'playwright-core';
+import type { Locator, Page } from 'playwright-core';
 import { expect } from 'vitest';
 import { accessibilityFaults } from './browser.js';
 
@@ -52,6 +53,19 @@ export async function hasHeard(page: Page, name: string): Promise<void> {
   await page.getByRole('link', { name: 'Notices', exact: true }).waitFor();
 }
 
+/**
+ * What axe finds where the system gives the colours, and whether what legends are of can still be told apart there.
+ */
+export async function faultsInForcedColours(page: Page, where: string): Promise<string[]> {
+  await page.emulateMedia({ forcedColors: 'active' });
+  const faults = await accessibilityFaults(page, `${where} in forced colours`);
+  const legends = await page.evaluate<string[][]>(`[...document.querySelectorAll('.legends')].map((legend) =>
+    [...legend.querySelectorAll('.legend i:not(.dashed, .faint)')].map((each) => getComputedStyle(each).backgroundColor))`);
+  await page.emulateMedia({ forcedColors: 'none' });
+  const alike = legends.filter((colours) => new Set(colours).size < colours.length);
+  return [...faults, ...alike.map((colours) => `${where}: a legend has ${colours.join()}`)];
+}
+
 /** The axis of a figure of accuracies begins and ends where it was asked to, and it takes the full screen. */
 export async function checkLimits(page: Page, title: string): Promise<void> {
   const open = page.getByLabel(`Axis and size of ${title}`);
@@ -77,6 +91,84 @@ export async function checkLimits(page: Page, title: string): Promise<void> {
   await page.evaluate('document.exitFullscreen()');
 }
 
+/**
+ * Lines of trials side by side, from the highest to the lowest on the last axis: how green each is, which of the scale
+ * of colours grows with the value.
+ */
+const greensFromTheTop = (page: Page) =>
+  page.evaluate<number[]>(`[...document.querySelectorAll(
+    '[aria-label^="Parallel coordinates"] svg [aria-label=line] path[stroke]')]
+    .map((path) => [Number(path.getAttribute('d').split(',').at(-1)), path.getAttribute('stroke')])
+    .sort((a, b) => a[0] - b[0])
+    .map(([, stroke]) => Number(/^#..(..)/.exec(stroke) ? parseInt(/^#..(..)/.exec(stroke)[1], 16)
+      : /, ?(\\d+),/.exec(stroke)[1]))`);
+
+/** Trials side by side are coloured by the metric of the sweep first, and by another when it is chosen. */
+export async function colouredByLastAxis(page: Page, own: string, other: string): Promise<void> {
+  const coloured = page.getByRole('combobox', { name: 'Coloured by' });
+  for (const metric of [own, other]) {
+    if (metric === other) await coloured.selectOption(other);
+    expect(await coloured.inputValue()).toBe(metric);
+    const title = metric.replace('eval/', '');
+    await page.getByRole('img', { name: new RegExp(`^Parallel coordinates of .*, ${title}$`) }).waitFor();
+    await page.getByText(`came of it; coloured by ${metric}`).waitFor();
+    const greens = await greensFromTheTop(page);
+    expect(greens.length).toBeGreaterThan(1);
+    expect(greens).toEqual(greens.toSorted((a, b) => b - a));
+  }
+  await coloured.selectOption(own);
+}
+
+/** “What each view adds” and “What matters” lead to trials: by a click, by keyboard and by touch. */
+export async function leadsToTrials(page: Page, sweep: string): Promise<void> {
+  // Of as few trials as a test trains neither is computed.
+  await page.route(`**/v1/sweeps/${sweep}/results`, async (route) => {
+    const answer = await route.fetch();
+    const effects = [
+      { name: 'crop', effect: { mean: 0.1, ci95: 0.02, n: 3 } },
+      { name: 'flip', effect: { mean: 0.001, ci95: 0.02, n: 3 } },
+    ];
+    const importance = [{ parameter: 'pretrain.augmentation', importance: 1.2 }];
+    await route.fulfill({ response: answer, json: { ...((await answer.json()) as object), effects, importance } });
+  });
+  await page.reload();
+  const adds = page.getByRole('region', { name: 'What each view adds' });
+  const matters = page.getByRole('region', { name: 'What matters' });
+  const trials = page.getByRole('region', { name: 'Trials' }).locator('tbody tr');
+  const augmentations = async () =>
+    (await trials.all()).length > 0
+      ? Promise.all((await trials.all()).map((row) => row.getByRole('cell').nth(2).textContent()))
+      : [];
+  const sorted = async () => (await augmentations()).toSorted();
+  const back = () => page.getByRole('tab', { name: 'Results' }).click();
+  await adds.getByRole('link', { name: 'flip' }).waitFor();
+  expect(await accessibilityFaults(page, 'figures that lead to trials')).toEqual([]);
+
+  // A figure is drawn anew as its place becomes as wide as it will be: what met the one before is tried again.
+  const row = (figure: Locator, place: number) => figure.locator('svg [aria-label=cell] a').nth(place);
+  const until = async (act: () => Promise<unknown>, address: RegExp) => {
+    const tried = async () => {
+      if (!address.test(page.url())) await act().catch(() => undefined);
+      return page.url();
+    };
+    await expect.poll(tried, { timeout: 30_000 }).toMatch(address);
+  };
+  // Its bar is hardly to be seen: the row leads there.
+  await until(() => row(adds, 1).click({ timeout: 2000 }), /tab=trials&trials=\w/);
+  await expect.poll(sorted).toEqual(['crop+flip', 'flip']);
+  await back();
+  await adds.getByRole('link', { name: 'crop' }).press('Enter');
+  await expect.poll(sorted).toEqual(['crop', 'crop+flip']);
+  await back();
+  await until(() => row(matters, 0).tap({ timeout: 2000 }), /by=pretrain.augmentation&tab=trials/);
+  await expect.poll(augmentations).toEqual(['crop', 'crop+flip', 'flip']);
+  await back();
+  await matters.getByRole('link', { name: 'augmentation' }).press('Enter');
+  await expect
+    .poll(() => page.getByRole('combobox', { name: 'Highest first by' }).inputValue())
+    .toBe('pretrain.augmentation');
+}
+
 /** A figure is had as each kind of file. `head`: how its table begins. */
 export async function handsOut(page: Page, title: string, head: string): Promise<void> {
   for (const [kind, start] of [
@@ -100,4 +192,63 @@ export async function showsUsage(page: Page): Promise<void> {
   expect(await accessibilityFaults(page, 'what a run uses')).toEqual([]);
   await page.getByRole('tab', { name: 'Curves' }).click();
   expect(await page.getByText('Memory, MiB').count()).toBe(0);
+}
+
+/** Of three sweeps that wait for ever, chosen ones are cancelled, archived, paused and deleted from their list. */
+export async function sweepsInBulk(
+  page: Page,
+  client: LoomClient,
+  stages: Record<string, Record<string, unknown>>,
+): Promise<void> {
+  const names = ['bulk-a', 'bulk-b', 'bulk-c'];
+  const ids: string[] = [];
+  for (const [seed, name] of names.entries()) {
+    const spec = {
+      name,
+      stages,
+      parameters: { 'pretrain.seed': { values: [900 + seed] } },
+      metric: { name: 'eval/knn' },
+    };
+    ids.push((await client.submitSweep({ spec, requires: { gpu: { name: 'none-such' } } })).sweep.id);
+  }
+  const statuses = async () => Promise.all(ids.map(async (id) => (await client.sweep(id)).status));
+  const choose = async (...some: string[]) => {
+    for (const name of some) await page.getByRole('checkbox', { name: `Choose ${name}` }).check();
+    await page.getByText(`${some.length} chosen`).waitFor();
+  };
+  const act = (word: string) => page.getByRole('button', { name: word, exact: true }).click();
+  const dialog = page.getByRole('dialog', { name: 'Are you sure?' });
+  const yes = () => dialog.getByRole('button', { name: 'Yes, all of them' }).click();
+  await page.goto(`${client.url}/#/sweeps`);
+  await page.getByRole('link', { name: 'bulk-c' }).waitFor();
+  expect(await page.getByRole('button', { name: 'Cancel …' }).isDisabled()).toBe(true);
+  await choose('bulk-a', 'bulk-b');
+  await act('Cancel …');
+  await dialog.getByText('Cancel 2 sweeps?').waitFor();
+  expect(await accessibilityFaults(page, 'before sweeps are cancelled')).toEqual([]);
+  await yes();
+  await page.getByText('2 done', { exact: true }).waitFor();
+  await choose('bulk-c');
+  await act('Pause');
+  await page.getByText('1 done', { exact: true }).waitFor();
+  expect(await statuses()).toEqual(['cancelled', 'cancelled', 'paused']);
+  await choose('bulk-a', 'bulk-c');
+  await act('Archive');
+  await page.getByText(/^1 done, 1 refused: expected a sweep that has ended, got one that is paused/).waitFor();
+  await page.getByRole('link', { name: 'bulk-a' }).waitFor({ state: 'detached' });
+  await choose('bulk-c');
+  await act('Resume');
+  await expect.poll(statuses).toEqual(['cancelled', 'cancelled', 'running']);
+  await page.getByRole('combobox', { name: 'Archive' }).selectOption('with archived');
+  await page.getByRole('link', { name: 'bulk-a' }).waitFor();
+  await choose('bulk-a', 'bulk-b');
+  await act('Delete …');
+  await dialog.getByText('Delete 2 sweeps?').waitFor();
+  await dialog.getByRole('checkbox').check();
+  await yes();
+  await page.getByText('2 done', { exact: true }).waitFor();
+  await page.getByRole('link', { name: 'bulk-a' }).waitFor({ state: 'detached' });
+  await client.cancelSweep(ids[2]!);
+  const left = (await client.sweeps({ archived: 'all' })).items.map(({ id }) => id).filter((id) => ids.includes(id));
+  expect(left).toEqual([ids[2]]);
 }

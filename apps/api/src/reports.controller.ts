@@ -5,6 +5,7 @@ import {
   Controller,
   Delete,
   Get,
+  Headers,
   HttpCode,
   Param,
   Post,
@@ -18,7 +19,7 @@ import { ApiOperation, ApiResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { ReportFiles } from './report-file.js';
-import { Returns } from './validation.js';
+import { checkKey, Returns, TakesIdempotencyKey } from './validation.js';
 
 const Id = z.uuid('expected the id of a report');
 
@@ -42,10 +43,16 @@ export class ReportsController {
     summary: 'Write a report',
     description: 'What it names need not be there: a report says in its place what is gone.',
   })
-  @Returns(Report, { status: 201, description: 'The new report' })
-  async add(@Body({ schema: WriteReport }) body: WriteReport, @Res({ passthrough: true }) reply: FastifyReply) {
-    const report = await this.reports.add(body);
-    void reply.header('location', `/v1/reports/${report.id}`);
+  @TakesIdempotencyKey('A repeat with the same key returns the same report.')
+  @ApiResponse({ status: 201, description: 'The new report', standardSchema: Report })
+  @Returns(Report, { description: 'The report that exists' })
+  async add(
+    @Body({ schema: WriteReport }) body: WriteReport,
+    @Headers('idempotency-key') key: string | undefined,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ) {
+    const { report, outcome } = await this.reports.add(body, checkKey(key));
+    void reply.status(outcome === 'created' ? 201 : 200).header('location', `/v1/reports/${report.id}`);
     return report;
   }
 

@@ -1,6 +1,6 @@
-import type { RunDetail } from '#libs/contracts';
+import type { RunDetail, SweepTable } from '#libs/contracts';
 import { expect, test } from 'vitest';
-import { comparisonText, curvesText, sparkline, usageText } from './render.js';
+import { comparisonText, curvesText, resultsText, sparkline, usageText } from './render.js';
 
 const plain = { write: () => true };
 const at = '2026-01-01T00:00:00.000Z';
@@ -64,4 +64,38 @@ test('runs side by side: metrics with their difference, curves on one scale, fie
   expect(text).not.toContain('epochs');
   expect(comparisonText(comparison, plain, true)).toMatch(/epochs +1 +1\n/);
   expect(comparisonText({ ...comparison, spec: [] }, plain, false)).toContain('their specs are equal');
+});
+
+test('what a sweep found has units, says what ± is, and does not hide that others are as good as the best', () => {
+  const estimate = (mean: number, ci95: number | null) => ({ mean, ci95, n: ci95 === null ? 1 : 3 });
+  const nothing = { probe: null, randomProbe: null, accuracy: {}, scratch: {}, gain: {}, behind: {} };
+  const line = (trial: number, value: number) => ({
+    trial,
+    status: 'succeeded' as const,
+    values: [0.1 * trial],
+    value,
+  });
+  const results: SweepTable = {
+    sweepId: 'id',
+    complete: true,
+    measure: 'eval/loss',
+    rows: [{ combo: 'crop', parameters: {}, knn: estimate(0.5, 0.02), ...nothing }],
+    composition: null,
+    effects: [{ name: 'crop', effect: estimate(-0.25, 0.125) }],
+    importance: [{ parameter: 'p.lr', importance: 1.2 }],
+    best: { trial: 0, runId: 'r', value: 0.5, parameters: {}, reproduce: 'loom reproduce r' },
+    coordinates: { axes: ['p.lr'], lines: [line(0, 0.5), line(1, 0.5), line(2, 0.75)] },
+    labels: [],
+  };
+  const text = resultsText(results, plain);
+  expect(text).toMatch(
+    /combination +kNN\ncrop +50\.0 ± 2\.0\nshares in %\n± is half of the 95 % interval over seeds\n/,
+  );
+  expect(text).toContain('best: trial 0 with 0.5 (the first of 2 that came to the same), run r\n');
+  expect(text).toMatch(/what each adds to all others \(eval\/loss\)\naugmentation +effect\ncrop +-0\.25 ± 0\.125\n/);
+  expect(text).toMatch(/what matters \(in % of the variance of eval\/loss\)\nparameter +importance\np\.lr +120 %\n/);
+  const alone = { ...results, rows: [{ ...results.rows[0]!, knn: estimate(0.5, null) }], effects: [] };
+  expect(resultsText(alone, plain)).not.toContain('±');
+  const labelled = { axes: ['f.labelFraction'], lines: results.coordinates.lines };
+  expect(resultsText({ ...results, coordinates: labelled }, plain)).toContain('best: trial 0 with 0.5, run r\n');
 });

@@ -1,4 +1,5 @@
 import {
+  isShare,
   isUsage,
   shortNumber,
   USAGE_METRICS,
@@ -77,17 +78,20 @@ export function table(header: readonly string[], rows: readonly (readonly string
 export const MISSING = '–';
 const percent = (fraction: number): string => `${Number((fraction * 100).toPrecision(3))} %`;
 
-function accuracy(estimate: Estimate | null | undefined, sign = false): string {
+/** Of a metric that is a share in % without the sign, of any other as it is. */
+function estimated(estimate: Estimate | null | undefined, metric: string, sign = false): string {
   if (!estimate) return MISSING;
-  const points = (estimate.mean * 100).toFixed(1);
-  return (
-    (sign && estimate.mean >= 0 ? `+${points}` : points) +
-    (estimate.ci95 === null ? '' : ` ± ${(estimate.ci95 * 100).toFixed(1)}`)
-  );
+  const number = (value: number) => (isShare(metric) ? (value * 100).toFixed(1) : shortNumber(value));
+  const { mean, ci95 } = estimate;
+  return `${sign && mean >= 0 ? '+' : ''}${number(mean)}${ci95 === null ? '' : ` ± ${number(ci95)}`}`;
 }
 
+/** What `±` is, where one was written. */
+const intervalText = (written: string): string =>
+  written.includes('±') ? '± is half of the 95 % interval over seeds\n' : '';
+
 /** A sweep's result: accuracies in %, gains in percentage points over the from-scratch control on the same labels. */
-function sweepTableText({ rows }: SweepTable, output: Output): string {
+function sweepTableText({ rows, measure }: SweepTable, output: Output): string {
   const fractionsOf = (field: 'accuracy' | 'scratch' | 'gain') =>
     [...new Set(rows.flatMap((row) => Object.keys(row[field])))].sort((a, b) => Number(a) - Number(b));
   const columns = (['accuracy', 'scratch', 'gain'] as const).flatMap((field) =>
@@ -105,24 +109,39 @@ function sweepTableText({ rows }: SweepTable, output: Output): string {
     ...probes.map(([, title]) => title),
     ...columns.map(({ field, fraction }) => `${field} ${percent(Number(fraction))}`),
   ];
-  return table(
+  const text = table(
     header,
     rows.map((row) => [
       row.combo,
-      accuracy(row.knn),
-      ...probes.map(([field]) => accuracy(row[field])),
-      ...columns.map(({ field, fraction }) => accuracy(row[field][fraction], field === 'gain')),
+      estimated(row.knn, 'eval/knn'),
+      ...probes.map(([field]) => estimated(row[field], 'eval/probe_accuracy')),
+      ...columns.map(({ field, fraction }) => estimated(row[field][fraction], measure, field === 'gain')),
     ]),
     output,
   );
+  return text + (rows.length > 0 ? `shares in %\n${intervalText(text)}` : '');
+}
+
+/** How many other trials came to the same as the best, at its label fraction. */
+function equalToBest({ best, coordinates: { axes, lines } }: SweepTable): number {
+  const fraction = axes.findIndex((axis) => axis.endsWith('.labelFraction'));
+  const fractionOf = (trial: number | undefined) =>
+    fraction < 0 ? undefined : lines.find((line) => line.trial === trial)?.values[fraction];
+  return lines.filter(
+    ({ trial, value }) =>
+      trial !== best?.trial && value === best?.value && fractionOf(trial) === fractionOf(best?.trial),
+  ).length;
 }
 
 /** Which run is the best, and what can be done with it. */
-function bestText({ best }: SweepTable): string {
+function bestText(results: SweepTable): string {
+  const { best } = results;
   if (!best) return '';
   const { trial, value, runId, reproduce } = best;
+  const equal = equalToBest(results);
+  const others = equal === 0 ? '' : ` (the first of ${equal + 1} that came to the same)`;
   return (
-    `\nbest: trial ${trial} with ${value}, run ${runId}\n` +
+    `\nbest: trial ${trial} with ${value}${others}, run ${runId}\n` +
     `\`loom run ${runId}\` shows it, \`${reproduce}\` trains it anew\n`
   );
 }
@@ -132,7 +151,7 @@ function insightsText({ effects, importance, measure }: SweepTable, output: Outp
   const effect = effects.length
     ? `\nwhat each adds to all others (${measure})\n${table(
         ['augmentation', 'effect'],
-        effects.map(({ name, effect: each }) => [name, accuracy(each, true)]),
+        effects.map(({ name, effect: each }) => [name, estimated(each, measure, true)]),
         output,
       )}`
     : '';
@@ -140,9 +159,9 @@ function insightsText({ effects, importance, measure }: SweepTable, output: Outp
   return (
     effect +
     (important.length
-      ? `\nwhat matters (share of the variance of ${measure})\n${table(
+      ? `\nwhat matters (in % of the variance of ${measure})\n${table(
           ['parameter', 'importance'],
-          important.map(({ parameter, importance: share }) => [parameter, share.toFixed(2)]),
+          important.map(({ parameter, importance: share }) => [parameter, `${(100 * share).toFixed(0)} %`]),
           output,
         )}`
       : '')

@@ -7,6 +7,7 @@ import type { Model } from './model.js';
 import { itemsOf, type PageOf } from './pages.js';
 import type { ListedReport, ReplaceReport, Report, WriteReport } from './reports-api.js';
 import type { SavedQuery, SavedView } from './saved-views-api.js';
+import { newKey } from './transport.js';
 
 /** How long a file that is made while one waits may take. */
 export const EXPORT_TIMEOUT_MS = 600_000;
@@ -35,8 +36,13 @@ export class Kept extends Streams {
   report(id: string): Promise<Report> {
     return this.json(`/v1/reports/${encodeURIComponent(id)}`);
   }
-  addReport(report: z.input<typeof WriteReport>): Promise<Report> {
-    return this.json('/v1/reports', { body: report });
+  /** A repeat with the same key returns what the first has written. */
+  addReport(report: z.input<typeof WriteReport>, idempotencyKey: string = newKey()): Promise<Report> {
+    return this.json('/v1/reports', {
+      body: report,
+      headers: { 'idempotency-key': idempotencyKey },
+      repeatable: true,
+    });
   }
   /** Saves an edit of the report of `version`; refused (409) where somebody has saved another since. */
   replaceReport(id: string, report: z.input<typeof ReplaceReport>): Promise<Report> {

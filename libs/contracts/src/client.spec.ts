@@ -148,6 +148,18 @@ describe('calls', () => {
     expect(keys[0]).toMatch(/^[0-9a-f]{32}$/);
   });
 
+  it('repeats what writes a report with the same key, and with the one that it is given', async () => {
+    const keys: unknown[] = [];
+    const client = await serve((request, response, call) => {
+      keys.push(request.headers['idempotency-key']);
+      if (call % 2 === 0) json(response, 503, problem(503, 'unavailable'));
+      else json(response, 201, { id: 'r1' });
+    });
+    await client.addReport({ title: 'Views', blocks: [] });
+    await client.addReport({ title: 'Views', blocks: [] }, 'mine');
+    expect(keys).toEqual([expect.stringMatching(/^[0-9a-f]{32}$/), keys[0], 'mine', 'mine']);
+  });
+
   it('does not repeat what may act twice', async () => {
     let calls = 0;
     const client = await serve((_request, response) => {

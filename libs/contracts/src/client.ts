@@ -32,7 +32,7 @@ import type { ListedTrial, ListSweeps, ListTrials } from './sweep-filter.js';
 import type { SweepRungs, SweepTable } from './sweep-results.js';
 import type { SubmitSweep, Sweep, SweepDetail, DeletedSweep, ArchivedSweep } from './sweeps-api.js';
 import type { SweepChanges } from './sweep.js';
-import { UnreachableError } from './transport.js';
+import { newKey, UnreachableError } from './transport.js';
 import type { Worker } from './workers-api.js';
 
 const COLLECT_TIMEOUT_MS = 300_000;
@@ -340,7 +340,3 @@ export class LoomClient extends Kept {
     }
   }
 }
-
-/** `crypto.randomUUID` exists in browsers only on https and localhost. */
-const newKey = (): string =>
-  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -86,7 +86,11 @@ test('what is gone and what a run has not is said, and other errors are not swal
 test('a figure of a sweep has what it is drawn from and nothing else', async () => {
   expect(await content({ type: 'sweep', sweep: ID, figure: 'importance' })).toMatchObject({
     absent: [],
-    sweep: { name: 'views', metric: 'eval/knn', table: { importance: nothing.importance, coordinates: { axes: [] } } },
+    sweep: {
+      name: 'views',
+      ranking: { name: 'eval/knn', goal: 'maximize' },
+      table: { importance: nothing.importance, coordinates: { axes: [] } },
+    },
   });
   for (const figure of ['composition', 'label-efficiency', 'effects', 'results', 'coordinates'])
     expect(await content({ type: 'sweep', sweep: ID, figure })).toMatchObject({

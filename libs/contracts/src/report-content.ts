@@ -9,7 +9,7 @@ import { SWEEP_FIGURES, type ReportBlock, type SweepFigure } from './reports-api
 import { isTerminal } from './run-status.js';
 import type { MetricSeries, Run } from './runs-api.js';
 import { fieldText } from './spec-diff.js';
-import { metricOf } from './sweep-metrics.js';
+import { goalOfMetric, metricOf } from './sweep-metrics.js';
 import type { SweepTable } from './sweep-results.js';
 import type { Sweep } from './sweeps-api.js';
 
@@ -53,7 +53,14 @@ export interface TableContent extends Common {
 export interface SweepContent extends Common {
   type: 'sweep';
   /** Undefined where it is not there. `table` has what the figure shows, and nothing else. */
-  sweep?: { id: string; name: string; metric: string; parameters: Sweep['spec']['parameters']; table: SweepTable };
+  sweep?: {
+    id: string;
+    name: string;
+    /** What it is ranked by, and which way that is better. */
+    ranking: { name: string; goal: 'maximize' | 'minimize' };
+    parameters: Sweep['spec']['parameters'];
+    table: SweepTable;
+  };
 }
 export interface MapContent extends Common {
   type: 'map';
@@ -204,10 +211,11 @@ async function sweepContent(source: ReportSource, { sweep: id, figure }: Of<'swe
     content.absent.push(`Sweep ${sweep.name} has nothing for “${SWEEP_FIGURES[figure]}”${content.live ? ' yet' : ''}.`);
   else {
     const { parameters } = sweep.spec;
+    const metric = metricOf(sweep.spec);
     content.sweep = {
       id,
       name: sweep.name,
-      metric: metricOf(sweep.spec).name,
+      ranking: { name: metric.name, goal: goalOfMetric(metric) ?? 'maximize' },
       parameters,
       table: tableFor(figure, table),
     };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { expandSweep } from './sweep-expansion.js';
-import { goalOfMetric, metricOf } from './sweep-metrics.js';
+import { goalOfMetric, isShare, metricOf, reportedBy } from './sweep-metrics.js';
 import { InvalidSweepError, SweepSpec } from './sweep.js';
 
 const PRETRAIN = { p: { kind: 'pretrain', dataset: 'x' } };
@@ -88,5 +88,28 @@ describe('the metric of a sweep', () => {
       'minimize',
     ]);
     expect(goalOfMetric({ name: 'eval/knn', goal: 'minimize' })).toBe('minimize');
+  });
+
+  test('is a share of 1 where it is an accuracy or the like', () => {
+    const reported = reportedBy(['pretrain', 'finetune', 'distill', 'autoencode', 'evaluate', 'interpolate']);
+    expect(reported.filter(isShare).sort()).toEqual([
+      'eval/accuracy',
+      'eval/agreement',
+      'eval/dice',
+      'eval/knn',
+      'eval/miou',
+      'eval/pixel_accuracy',
+      'eval/probe_accuracy',
+      'eval/probe_top5_accuracy',
+      'eval/teacher_accuracy',
+      'eval/top5_accuracy',
+      'train/accuracy',
+      'train/contrastive_accuracy',
+    ]);
+    // As the table of a sweep says what its effects are of.
+    expect([isShare('eval/knn at label fraction 0.1'), isShare('eval/loss at label fraction 0.1')]).toEqual([
+      true,
+      false,
+    ]);
   });
 });

@@ -70,6 +70,10 @@ export function goalOfMetric({ name, goal }: { name: string; goal?: Goal | undef
 }
 type Goal = 'maximize' | 'minimize';
 
+/** Whether a metric is a share of 1, such as an accuracy, and is said in %. */
+export const isShare = (name: string): boolean =>
+  /(acc|knn|top-?\d|miou|dice|agreement|f1|auc|purity|recall)/i.test(name) && !/(loss|error)/i.test(name);
+
 /** What a sweep is ranked by that names no metric: the first of these that a stage is for. */
 const DEFAULTS: [kind: RunKind, metric: string][] = [
   ['finetune', 'eval/accuracy'],

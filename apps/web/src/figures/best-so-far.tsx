@@ -3,19 +3,18 @@ import * as Plot from '@observablehq/plot';
 import { bestSoFar, type TrialPoint } from '../sweep/trial-points.js';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
+import type { Ranking } from './numbers.js';
 
 /** How the best result grew with the time that trials took. */
 export function BestSoFar({
   trials,
-  metric,
-  goal,
+  ranking: { name: metric, goal },
   begun,
   name,
   linkOf,
 }: {
   trials: readonly TrialPoint[];
-  metric: string;
-  goal: 'maximize' | 'minimize';
+  ranking: Ranking;
   /** When the sweep was submitted, in milliseconds. */
   begun: number;
   name: string;

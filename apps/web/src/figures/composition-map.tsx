@@ -1,15 +1,17 @@
 import type { Estimate, SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { Figure } from './figure.js';
-import { areLevel, percent, share } from './numbers.js';
+import { leaderOf, leaderWord, said, share, wordOf, type Ranking } from './numbers.js';
 
 /** SimCLR's figure 5: how good each augmentation is with each, alone on the diagonal. */
 export function CompositionMap({
   composition: { names, measure, branches, cells },
+  ranking,
   name,
   linkOf,
 }: {
   composition: NonNullable<SweepTable['composition']>;
+  ranking: Ranking;
   name: string;
   /** Where the trials of a cell are listed. */
   linkOf: (first: string, second: string) => string | undefined;
@@ -18,20 +20,17 @@ export function CompositionMap({
     names.map((second, j) => ({ first, second, estimate: cells[i]?.[j] ?? null })),
   );
   const known = points.filter((point): point is KnownCell => point.estimate !== null);
-  const best = known.reduce<KnownCell | undefined>(
-    (a, b) => (a && a.estimate.mean >= b.estimate.mean ? a : b),
-    undefined,
+  const ofKnn = measure === 'kNN';
+  const metric = ofKnn ? 'eval/knn' : ranking.name;
+  const leader = leaderOf(
+    // Each pair stands on both sides of the diagonal.
+    known.filter(({ first, second }) => names.indexOf(first) <= names.indexOf(second)),
+    ofKnn ? 'maximize' : ranking.goal,
   );
-  // Each pair stands on both sides of the diagonal.
-  const level = known.filter(
-    ({ first, second, estimate }) =>
-      best &&
-      names.indexOf(first) <= names.indexOf(second) &&
-      [first, second].sort().join() !== [best.first, best.second].sort().join() &&
-      areLevel(estimate, best.estimate),
-  ).length;
-  const what = measure === 'kNN' ? 'kNN accuracy' : `accuracy on ${share(measure.split(' ')[1]!)} of the labels`;
-  const pair = best && (best.first === best.second ? best.first : `${best.first} with ${best.second}`);
+  const what = ofKnn ? 'kNN accuracy' : `${wordOf(ranking)} on ${share(measure.split(' ')[1]!)} of the labels`;
+  const missing = points.length - known.length;
+  const best = leader && { ...leader, word: leaderWord(leader, ofKnn ? 'maximize' : ranking.goal, missing > 0) };
+  const pair = best && (best.of.first === best.of.second ? best.of.first : `${best.of.first} with ${best.of.second}`);
   return (
     <Figure
       title="Which views go together"
@@ -45,22 +44,23 @@ export function CompositionMap({
           {best && (
             <>
               {' '}
-              {level > 0 ? 'Highest' : 'Best'}: <b>{pair}</b>, {percent(best.estimate.mean)}
-              {level > 0 && `, which ${level} ${level === 1 ? 'other is' : 'others are'} level with`}.
+              {best.word}: <b>{pair}</b>, {said(metric, best.of.estimate.mean)}
+              {best.level > 0 && `, which ${best.level} ${best.level === 1 ? 'other is' : 'others are'} level with`}.
+              {best.unknown && ' Where there is one seed, nobody can tell how much of it is chance.'}
             </>
           )}{' '}
-          {known.length < points.length && `${points.length - known.length} cells are still to come.`}
+          {missing > 0 && `${missing} cells are still to come.`}
         </>
       }
       description={
         `Heat map of ${what} for ` +
         names.join(', ') +
         (branches === 'one' ? ', rows and columns both of one of the two views' : '') +
-        (best ? `; the ${level > 0 ? 'highest' : 'best'} is ${pair} with ${percent(best.estimate.mean)}` : '')
+        (best ? `; the ${best.word.toLowerCase()} is ${pair} with ${said(metric, best.of.estimate.mean)}` : '')
       }
       rows={() => [['', ...names], ...names.map((each, i) => [each, ...cells[i]!.map((cell) => cell?.mean)])]}
       axis="color"
-      draw={(width) => plotOf(names, points, { known, best, linkOf }, width)}
+      draw={(width) => plotOf(names, points, { known, best: best?.of, metric, linkOf }, width)}
     />
   );
 }
@@ -79,10 +79,13 @@ function plotOf(
   {
     known,
     best,
+    metric,
     linkOf,
   }: {
     known: KnownCell[];
     best: KnownCell | undefined;
+    /** What the cells are of. */
+    metric: string;
     linkOf: (first: string, second: string) => string | undefined;
   },
   width: number,
@@ -118,12 +121,12 @@ function plotOf(
         tip: { format: { x: false, y: false, fill: false } },
         title: ({ first, second, estimate: { mean, ci95, n } }: KnownCell) =>
           `${first === second ? `${first} alone` : `${first} + ${second}`}\n` +
-          `${percent(mean)}${ci95 === null ? '' : ` ± ${percent(ci95)}, half of the 95 % interval`}, n = ${n}`,
+          `${said(metric, mean)}${ci95 === null ? '' : ` ± ${said(metric, ci95)}, half of the 95 % interval`}, n = ${n}`,
       }),
       Plot.text(known, {
         x: 'second',
         y: 'first',
-        text: (d: KnownCell) => (100 * d.estimate.mean).toFixed(1),
+        text: (d: KnownCell) => said(metric, d.estimate.mean).replace(/ %$/, ''),
         fill: (d: KnownCell) => ((d.estimate.mean - low) / (high - low || 1) < 0.45 ? 'white' : 'black'),
         fontSize: small ? 10 : 14,
         fontWeight: 600,

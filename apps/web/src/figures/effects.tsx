@@ -1,14 +1,28 @@
-import type { SweepTable } from '#libs/contracts';
+import { isShare, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
-import { isDrawn, percent, signOf, within } from './numbers.js';
+import { LeadingWords } from './leading-words.js';
+import { isDrawn, said, signOf, within, type Ranking } from './numbers.js';
 
 /** Colour of a gain, of a loss, and of what may be either. */
 const TONES = { '1': colourOf(2), '-1': colourOf(3), '0': colourOf(8) };
 
 /** What each augmentation adds to the others: all together against all but it, paired by labels and seeds. */
-export function Effects({ effects, measure, name }: { effects: SweepTable['effects']; measure: string; name: string }) {
+export function Effects({
+  effects,
+  measure,
+  goal,
+  name,
+  linkOf,
+}: {
+  effects: SweepTable['effects'];
+  measure: string;
+  goal: Ranking['goal'];
+  name: string;
+  /** Where the trials with an augmentation are listed. */
+  linkOf: (augmentation: string) => string | undefined;
+}) {
   if (effects.length === 0) return null;
   const points = effects.map(({ name: each, effect }) => ({
     each,
@@ -16,8 +30,10 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
     low: within(effect)[0],
     high: within(effect)[1],
     n: effect.n,
-    tone: TONES[signOf(effect)],
+    tone: TONES[signOf(effect, goal)],
   }));
+  const ofShares = isShare(measure);
+  const unit = ofShares ? `points of ${measure}` : measure;
   return (
     <Figure
       title="What each view adds"
@@ -25,15 +41,16 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
       data={points}
       caption={
         <>
-          All together against all but one, in points of {measure}: a gain is green and a loss red where the 95 %
-          interval does not hold 0, else nobody can tell and the bar is grey. Lines are the intervals, drawn from three
-          seeds on.
+          All together against all but one, in {unit}
+          {goal === 'minimize' && ', of which less is better'}: a gain is green and a loss red where the 95 % interval
+          does not hold 0, else nobody can tell and the bar is grey. Lines are the intervals, drawn from three seeds on.{' '}
+          <LeadingWords before="Trials with" words={effects.map((effect) => effect.name)} linkOf={linkOf} />
         </>
       }
       description={
         `What each augmentation adds to ${measure}: ` +
         points
-          .map(({ each, mean, tone }) => `${each} ${percent(mean)}${tone === TONES['0'] ? ' (may be none)' : ''}`)
+          .map(({ each, mean, tone }) => `${each} ${said(measure, mean)}${tone === TONES['0'] ? ' (may be none)' : ''}`)
           .join(', ')
       }
       rows={() => [
@@ -44,9 +61,11 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
       draw={() => ({
         height: 60 + 34 * points.length,
         marginLeft: 96,
-        x: { percent: true, grid: true, label: `points of ${measure} →` },
+        x: { percent: ofShares, grid: true, label: `${unit} →` },
         y: { label: null, tickSize: 0 },
         marks: [
+          // The whole row leads there: a bar may be too short to be met.
+          Plot.cellY(points, { y: 'each', fill: 'transparent', href: ({ each }: { each: string }) => linkOf(each) }),
           Plot.barX(points, {
             x: 'mean',
             y: 'each',
@@ -55,6 +74,7 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
             insetTop: 5,
             insetBottom: 5,
             rx: 3,
+            pointerEvents: 'none',
           }),
           Plot.ruleY(points.filter(isDrawn), {
             x1: 'low',
@@ -62,8 +82,9 @@ export function Effects({ effects, measure, name }: { effects: SweepTable['effec
             y: 'each',
             stroke: 'currentColor',
             strokeWidth: 1.5,
+            pointerEvents: 'none',
           }),
-          Plot.ruleX([0], { stroke: 'currentColor' }),
+          Plot.ruleX([0], { stroke: 'currentColor', pointerEvents: 'none' }),
         ],
       })}
     />

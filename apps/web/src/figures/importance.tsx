@@ -2,6 +2,7 @@ import { shortestPaths, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
+import { LeadingWords } from './leading-words.js';
 import { percent } from './numbers.js';
 
 /** Room for a letter of an axis, in pixels. */
@@ -12,10 +13,13 @@ export function Importance({
   importance,
   measure,
   name,
+  linkOf,
 }: {
   importance: SweepTable['importance'];
   measure: string;
   name: string;
+  /** Where the trials are listed in the order of a parameter. */
+  linkOf: (parameter: string) => string | undefined;
 }) {
   if (importance.length === 0) return null;
   const paths = importance.map(({ parameter }) => parameter);
@@ -29,7 +33,13 @@ export function Importance({
       caption={
         <>
           Permutation importance of what was varied in a random forest over the trials, in % of the variance of{' '}
-          {measure} (above 100 % where the forest without it is worse than the mean).
+          {measure} (above 100 % where the forest without it is worse than the mean).{' '}
+          <LeadingWords
+            before="Trials in the order of"
+            words={paths}
+            linkOf={linkOf}
+            labelOf={(path) => short.get(path)!}
+          />
         </>
       }
       description={
@@ -47,6 +57,12 @@ export function Importance({
         x: { percent: true, grid: true, label: '% of the variance →' },
         y: { label: null, tickSize: 0, tickFormat: (parameter: string) => short.get(parameter)! },
         marks: [
+          // The whole row leads there: a bar may be too short to be met.
+          Plot.cellY(importance, {
+            y: 'parameter',
+            fill: 'transparent',
+            href: ({ parameter }: { parameter: string }) => linkOf(parameter),
+          }),
           Plot.barX(importance, {
             x: 'importance',
             y: 'parameter',
@@ -55,8 +71,9 @@ export function Importance({
             insetTop: 5,
             insetBottom: 5,
             rx: 3,
+            pointerEvents: 'none',
           }),
-          Plot.ruleX([0], { stroke: 'currentColor' }),
+          Plot.ruleX([0], { stroke: 'currentColor', pointerEvents: 'none' }),
         ],
       })}
     />

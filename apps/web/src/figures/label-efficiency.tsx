@@ -1,19 +1,21 @@
-import type { Estimate, SweepTable } from '#libs/contracts';
+import { isShare, type Estimate, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
-import { isDrawn, LEAST_SEEDS, percent, share, within } from './numbers.js';
+import { isDrawn, LEAST_SEEDS, said, share, within, wordOf, type Ranking } from './numbers.js';
 
 /** Few seeds give bands as wide as a house: the axis follows the means, and bands are cut where it ends. */
-const around = (means: number[]): [number, number] => {
+const around = (means: number[], ofShares: boolean): [number, number] => {
   const [low, high] = [Math.min(...means), Math.max(...means)];
+  if (!ofShares) return [low - 0.25 * (high - low || 1), high + 0.25 * (high - low || 1)];
   const margin = Math.max(0.02, 0.25 * (high - low));
   return [Math.max(0, low - margin), Math.min(1, high + margin)];
 };
 
 const MOST_COLOURED = 5;
-const inWords = ({ fraction, mean }: { fraction: number; mean: number }) =>
-  `on ${share(String(fraction))}: ${percent(mean)}`;
+const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+const inWords = (metric: string, { fraction, mean }: { fraction: number; mean: number }) =>
+  `on ${share(String(fraction))}: ${said(metric, mean)}`;
 
 interface Point {
   combo: string;
@@ -28,7 +30,7 @@ interface Point {
 /** Curves of a figure of label efficiency, all by their points. */
 interface Efficiency {
   fractions: string[];
-  /** The best combinations by their accuracy at the smallest fraction, each with a colour of its own. */
+  /** The best combinations at the smallest fraction, each with a colour of its own. */
   coloured: SweepTable['rows'];
   best: Point[];
   others: Point[];
@@ -43,14 +45,15 @@ const pointsOf = (combo: string, estimates: Record<string, Estimate>): Point[] =
     return { combo, fraction: Number(fraction), mean: estimate.mean, low, high, n: estimate.n };
   });
 
-function efficiencyOf(rows: SweepTable['rows']): Efficiency | undefined {
+function efficiencyOf(rows: SweepTable['rows'], goal: Ranking['goal']): Efficiency | undefined {
   const fractions = [...new Set(rows.flatMap((row) => Object.keys(row.accuracy)))].sort(
     (a, b) => Number(a) - Number(b),
   );
   if (fractions.length === 0) return undefined;
+  const sign = goal === 'maximize' ? 1 : -1;
   const ranked = [...rows]
     .filter((row) => row.accuracy[fractions[0]!])
-    .sort((a, b) => b.accuracy[fractions[0]!]!.mean - a.accuracy[fractions[0]!]!.mean);
+    .sort((a, b) => sign * (b.accuracy[fractions[0]!]!.mean - a.accuracy[fractions[0]!]!.mean));
   const coloured = ranked.slice(0, MOST_COLOURED);
   // Combinations of one architecture share their control.
   const controls = [
@@ -71,20 +74,22 @@ function efficiencyOf(rows: SweepTable['rows']): Efficiency | undefined {
 }
 
 /**
- * Accuracy over the labels that were used, with 95 % bands where there are seeds, against the same network without
- * pretraining.
+ * The metric of a sweep over the labels that were used, with 95 % bands where there are seeds, against the same network
+ * without pretraining.
  */
 export function LabelEfficiency({
   rows,
+  ranking,
   name,
   linkOf,
 }: {
   rows: SweepTable['rows'];
+  ranking: Ranking;
   name: string;
   /** Where the trials of a combination are listed. */
   linkOf: (combo: string) => string | undefined;
 }) {
-  const efficiency = efficiencyOf(rows);
+  const efficiency = efficiencyOf(rows, ranking.goal);
   if (!efficiency) return null;
   const { best, others, controls } = efficiency;
   return (
@@ -94,16 +99,16 @@ export function LabelEfficiency({
       data={[best, controls, others.length]}
       caption={<Key efficiency={efficiency} />}
       description={
-        'Accuracy by label fraction. ' +
-        `${best.map((point) => `${point.combo} ${inWords(point)}`).join('; ')}. ` +
-        controls.map((point) => `From scratch ${inWords(point)}`).join('; ')
+        `${capital(wordOf(ranking))} by label fraction. ` +
+        `${best.map((point) => `${point.combo} ${inWords(ranking.name, point)}`).join('; ')}. ` +
+        controls.map((point) => `From scratch ${inWords(ranking.name, point)}`).join('; ')
       }
       rows={() => [
-        ['combination', 'label fraction', 'accuracy', 'low', 'high', 'n'],
+        ['combination', 'label fraction', wordOf(ranking), 'low', 'high', 'n'],
         ...[...best, ...others, ...controls].map((d) => [d.combo, d.fraction, d.mean, d.low, d.high, d.n]),
       ]}
       axis="y"
-      draw={(width) => plotOf(efficiency, width, linkOf)}
+      draw={(width) => plotOf(efficiency, ranking.name, width, linkOf)}
     />
   );
 }
@@ -138,12 +143,18 @@ const Key = ({ efficiency: { coloured, best, controls, others, othersCount } }: 
 
 function plotOf(
   { fractions, coloured, best, others, controls }: Efficiency,
+  metric: string,
   width: number,
   linkOf: (combo: string) => string | undefined,
 ): Plot.PlotOptions {
   const href = ({ combo }: Point) => linkOf(combo);
   const colours = new Map(coloured.map(({ combo }, i) => [combo, colourOf(i)]));
   const stroke = (d: Point) => colours.get(d.combo) ?? 'currentColor';
+  const ofShares = isShare(metric);
+  const ends = around(
+    [...best, ...others, ...controls].map(({ mean }) => mean),
+    ofShares,
+  );
   return {
     height: Math.min(420, Math.max(260, width * 0.5)),
     marginLeft: 48,
@@ -157,10 +168,10 @@ function plotOf(
       inset: 16,
     },
     y: {
-      label: '↑ accuracy',
-      percent: true,
+      label: `↑ ${wordOf({ name: metric })}`,
+      percent: ofShares,
       grid: true,
-      domain: around([...best, ...others, ...controls].map(({ mean }) => mean)).map((value) => 100 * value),
+      domain: ofShares ? ends.map((value) => 100 * value) : ends,
     },
     marks: [
       Plot.line(others, { x: 'fraction', y: 'mean', z: 'combo', stroke: 'currentColor', strokeOpacity: 0.18, href }),
@@ -183,8 +194,8 @@ function plotOf(
           x: 'fraction',
           y: 'mean',
           title: (d: Point) =>
-            `${d.combo}\n${percent(d.mean)} on ${share(String(d.fraction))} of the ` +
-            `labels${d.high > d.low ? `\n95 %: ${percent(d.low)} to ${percent(d.high)}` : ''}`,
+            `${d.combo}\n${said(metric, d.mean)} on ${share(String(d.fraction))} of the ` +
+            `labels${d.high > d.low ? `\n95 %: ${said(metric, d.low)} to ${said(metric, d.high)}` : ''}`,
           fill: 'var(--panel)',
         }),
       ),
@@ -192,6 +203,6 @@ function plotOf(
   };
 }
 
-/** Bands of 95 %, cut where the axis of accuracy ends. */
+/** Bands of 95 %, cut where the axis of the metric ends. */
 const bandOf = (points: Point[], fill: Plot.ChannelValueSpec, fillOpacity: number) =>
   Plot.areaY(points, { x: 'fraction', y1: 'low', y2: 'high', z: 'combo', fill, fillOpacity, clip: true });

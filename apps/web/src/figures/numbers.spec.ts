@@ -1,5 +1,5 @@
-import { expect, test } from 'vitest';
-import { areLevel, isDrawn, signOf } from './numbers.js';
+import { describe, expect, test } from 'vitest';
+import { areLevel, isDrawn, leaderOf, leaderWord, rankingOf, said, signOf, wordOf } from './numbers.js';
 
 const estimate = (mean: number, ci95: number | null) => ({ mean, ci95, n: ci95 === null ? 1 : 3 });
 
@@ -22,6 +22,40 @@ test.each([
   // Of one seed nobody knows.
   [0.2, null, 0],
 ])('a difference of %f ± %s has the sign %i', (mean, ci95, sign) => expect(signOf(estimate(mean, ci95))).toBe(sign));
+
+test('of a metric that is to be small, less is a gain', () => {
+  expect(signOf(estimate(-0.05, 0.02), 'minimize')).toBe(1);
+  expect(signOf(estimate(0.05, 0.02), 'minimize')).toBe(-1);
+  expect(signOf(estimate(0.01, 0.02), 'minimize')).toBe(0);
+});
+
+test('what a sweep is ranked by has a goal, and shares are said in %', () => {
+  const stages = { f: { kind: 'finetune', dataset: 'x', from: null } };
+  expect(rankingOf({ metric: {}, stages } as never)).toEqual({ name: 'eval/accuracy', goal: 'maximize' });
+  const loss = rankingOf({ metric: { name: 'eval/loss' }, stages } as never);
+  expect([loss, wordOf(loss)]).toEqual([{ name: 'eval/loss', goal: 'minimize' }, 'loss']);
+  expect([said('eval/knn', 0.5), said('eval/loss', 0.5)]).toEqual(['50.0 %', '0.5']);
+});
+
+describe('the leader of estimates', () => {
+  const of = (...estimates: ReturnType<typeof estimate>[]) => estimates.map((each) => ({ estimate: each }));
+  test.each([
+    ['Best', of(estimate(0.5, 0.01), estimate(0.6, 0.01)), 'maximize', false, 1],
+    ['Best', of(estimate(0.5, 0.01), estimate(0.6, 0.01)), 'minimize', false, 0],
+    // One that it can't be told from.
+    ['Highest', of(estimate(0.58, 0.02), estimate(0.6, 0.01)), 'maximize', false, 1],
+    ['Lowest', of(estimate(0.6, 0.01), estimate(0.6, 0.01)), 'minimize', false, 0],
+    // Of one seed nobody knows.
+    ['Highest', of(estimate(0.5, null), estimate(0.6, null)), 'maximize', false, 1],
+    ['Highest', of(estimate(0.5, 0.01), estimate(0.6, 0.01)), 'maximize', true, 1],
+  ] as const)('is called %s: %j, %s, more to come: %s', (word, some, goal, more, place) => {
+    const leader = leaderOf(some, goal)!;
+    expect(leaderWord(leader, goal, more)).toBe(word);
+    expect(some.indexOf(leader.of)).toBe(place);
+  });
+
+  test('is none of none', () => expect(leaderOf([], 'maximize')).toBeUndefined());
+});
 
 test.each([
   [1, false],

@@ -70,8 +70,9 @@ export function ParallelCoordinates({
       data={[points, brushes]}
       caption={
         <>
-          One line a trial, from what was varied to what came of it; coloured by {target}. Dragging along an axis keeps
-          the trials that lie there, a click on it all.
+          One line a trial, from what was varied to what came of it; coloured by {target}
+          {!known.includes(metric) && `, for no trial has ${metric} yet`}. Dragging along an axis keeps the trials that
+          lie there, a click on it all.
         </>
       }
       controls={

@@ -86,17 +86,20 @@ const nowhere = () => undefined;
 
 function SweepView({ block: { figure }, content: { sweep } }: { block: Of<'sweep'>; content: SweepContent }) {
   if (!sweep) return null;
-  const { id, name, table, metric, parameters } = sweep;
+  const { id, name, table, ranking, parameters } = sweep;
   const { composition, coordinates } = table;
+  const shared = { ranking, name, linkOf: nowhere };
   return (
     <>
-      {figure === 'composition' && composition && (
-        <CompositionMap composition={composition} name={name} linkOf={nowhere} />
+      {figure === 'composition' && composition && <CompositionMap composition={composition} {...shared} />}
+      {figure === 'label-efficiency' && <LabelEfficiency rows={table.rows} {...shared} />}
+      {figure === 'effects' && (
+        <Effects effects={table.effects} measure={table.measure} goal={ranking.goal} name={name} linkOf={nowhere} />
       )}
-      {figure === 'label-efficiency' && <LabelEfficiency rows={table.rows} name={name} linkOf={nowhere} />}
-      {figure === 'effects' && <Effects effects={table.effects} measure={table.measure} name={name} />}
-      {figure === 'importance' && <Importance importance={table.importance} measure={table.measure} name={name} />}
-      {figure === 'results' && <ResultTable table={table} name={name} linkOf={nowhere} />}
+      {figure === 'importance' && (
+        <Importance importance={table.importance} measure={table.measure} name={name} linkOf={nowhere} />
+      )}
+      {figure === 'results' && <ResultTable table={table} {...shared} />}
       {figure === 'coordinates' && (
         <ParallelCoordinates
           trials={coordinates.lines.map(({ trial, values, value }) => ({
@@ -104,10 +107,10 @@ function SweepView({ block: { figure }, content: { sweep } }: { block: Of<'sweep
             parameters: Object.fromEntries(
               coordinates.axes.flatMap((axis, i) => (values[i] === null ? [] : [[axis, values[i]]])),
             ),
-            metrics: value === null ? {} : { [metric]: value },
+            metrics: value === null ? {} : { [ranking.name]: value },
             ended: undefined,
           }))}
-          metric={metric}
+          metric={ranking.name}
           scales={parameters}
           name={name}
           linkOf={nowhere}

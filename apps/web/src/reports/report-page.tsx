@@ -1,5 +1,6 @@
 /** A report as it is read, and as it is written. */
-import type { Report } from '#libs/contracts';
+import { newKey, type Report, type WriteReport } from '#libs/contracts';
+import { useRef } from 'react';
 import { client, queries, SELDOM_MS, useLive } from '../data/queries.js';
 import { link, useRoute } from '../route.js';
 import { Copy } from '../ui/hand-out.js';
@@ -45,20 +46,29 @@ export function ReportPage({ id }: { id: string }) {
 }
 
 /** A report that is not written yet. */
-export const WriteReportPage = () => (
-  <>
-    <Crumbs />
-    <Editor
-      onSave={(edited) => client.addReport(edited)}
-      onSaved={({ id }) => {
-        location.hash = link(`reports/${id}`);
-      }}
-      onLeave={() => {
-        location.hash = link('reports');
-      }}
-    />
-  </>
-);
+export function WriteReportPage() {
+  // Save pressed again after an answer that was lost writes no second one of the same.
+  const last = useRef({ text: '', key: '' });
+  const write = (edited: WriteReport) => {
+    const text = JSON.stringify(edited);
+    if (last.current.text !== text) last.current = { text, key: newKey() };
+    return client.addReport(edited, last.current.key);
+  };
+  return (
+    <>
+      <Crumbs />
+      <Editor
+        onSave={write}
+        onSaved={({ id }) => {
+          location.hash = link(`reports/${id}`);
+        }}
+        onLeave={() => {
+          location.hash = link('reports');
+        }}
+      />
+    </>
+  );
+}
 
 function Read({ report, onEdit }: { report: Report; onEdit: () => void }) {
   const { id, title, blocks, version, updatedAt } = report;

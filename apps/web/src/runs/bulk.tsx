@@ -1,8 +1,9 @@
 import type { BulkResult, BulkRuns, RunAction, RunFilter } from '#libs/contracts';
 import { useMutation } from '@tanstack/react-query';
-import { useEffect, useRef, useState } from 'react';
+import { useState } from 'react';
 import { client, refresh } from '../data/queries.js';
 import { link } from '../route.js';
+import { actOnEach, BulkBar, SureDialog } from '../ui/bulk-bar.js';
 import { Choice } from '../ui/controls.js';
 import { TagDialog } from './tag-dialog.js';
 
@@ -18,6 +19,15 @@ const BULK: [BulkAction, string][] = [
   ['unarchive', 'Unarchive'],
   ['delete', 'Delete'],
 ];
+
+const CALLS: Record<RunAction, (id: string) => Promise<unknown>> = {
+  cancel: (id) => client.cancelRun(id),
+  retry: (id) => client.retryRun(id),
+  pause: (id) => client.pauseRun(id),
+  resume: (id) => client.resumeRun(id),
+  archive: (id) => client.archiveRun(id),
+  unarchive: (id) => client.unarchiveRun(id),
+};
 
 type Outcome = Omit<BulkResult, 'nextCursor'>;
 
@@ -53,34 +63,17 @@ const isPossible = (action: BulkAction, { archived, sweep, parent }: RunFilter):
   return action === 'unarchive' ? listed !== 'no' : action !== 'archive' || listed !== 'yes';
 };
 
-/** Acts on one run after the other; says how many did and why the first of the others did not. */
-async function actOnEach(action: RunAction, ids: readonly string[]): Promise<string> {
-  const calls = {
-    cancel: (id: string) => client.cancelRun(id),
-    retry: (id: string) => client.retryRun(id),
-    pause: (id: string) => client.pauseRun(id),
-    resume: (id: string) => client.resumeRun(id),
-    archive: (id: string) => client.archiveRun(id),
-    unarchive: (id: string) => client.unarchiveRun(id),
-  };
-  const results = await Promise.allSettled(ids.map((id) => calls[action](id)));
-  const refused = results.flatMap((result) =>
-    result.status === 'rejected'
-      ? [result.reason instanceof Error ? result.reason.message : String(result.reason)]
-      : [],
-  );
-  return `${results.length - refused.length} done${refused.length ? `, ${refused.length} refused: ${refused[0]}` : ''}`;
-}
-
 /** The actions on a target, what the last one said, and the one that waits for a yes. */
 function useBulkActions(target: Target, onDone: () => void) {
   const [asked, setAsked] = useState<Asked>();
   const [said, setSaid] = useState('');
+  const [through, setThrough] = useState<number>();
   const act = useMutation({
     mutationFn: async ({ action, sure }: { action: BulkAction; sure: boolean }): Promise<void> => {
       setSaid('');
+      setThrough(undefined);
       if (action !== 'delete' && !asksFirst(target.scope, action)) {
-        setSaid(await actOnEach(action, target.chosen));
+        setSaid(await actOnEach(CALLS[action], target.chosen, setThrough));
         onDone();
         return;
       }
@@ -93,7 +86,8 @@ function useBulkActions(target: Target, onDone: () => void) {
     },
     onSettled: () => void refresh(),
   });
-  return { act, asked, setAsked, said, setSaid };
+  const working = through === undefined ? 'Working …' : `Working … ${through} of ${target.chosen.length}`;
+  return { act, asked, setAsked, said, setSaid, busy: act.isPending ? working : undefined };
 }
 
 /** Actions on the runs that are chosen, on whatever page of the list, or on all that the filter names. */
@@ -112,7 +106,7 @@ export function Bulk({
   const [scope, setScope] = useState<Target['scope']>('chosen');
   const [tagging, setTagging] = useState(false);
   const target: Target = { scope, filter, chosen };
-  const { act, asked, setAsked, said, setSaid } = useBulkActions(target, onDone);
+  const { act, asked, setAsked, said, setSaid, busy } = useBulkActions(target, onDone);
   const tag = useMutation({
     mutationFn: async (tags: NonNullable<BulkRuns['tags']>): Promise<void> => {
       setSaid('');
@@ -124,32 +118,42 @@ export function Bulk({
   if (!matching && !said) return null;
   const none = scope === 'chosen' ? chosen.length === 0 : !matching;
   return (
-    <div className="bulk">
-      <Choice
-        label="Which runs"
-        value={scope}
-        onChange={setScope}
-        options={[
-          ['chosen', `${chosen.length} chosen`],
-          ['all', `all ${(matching ?? 0).toLocaleString('en')} that match`],
-        ]}
+    <>
+      <BulkBar
+        actions={BULK.filter(([action]) => isPossible(action, filter)).map(([action, word]) => ({
+          action,
+          word,
+          danger: action === 'cancel' || action === 'delete',
+          asks: asksFirst(scope, action),
+        }))}
+        none={none}
+        busy={busy}
+        said={said}
+        error={act.error}
+        onAct={(action) => act.mutate({ action, sure: false })}
+        before={
+          <>
+            <Choice
+              label="Which runs"
+              value={scope}
+              onChange={setScope}
+              options={[
+                ['chosen', `${chosen.length} chosen`],
+                ['all', `all ${(matching ?? 0).toLocaleString('en')} that match`],
+              ]}
+            />
+            {chosen.length > 0 && <button onClick={onDone}>Choose none</button>}
+          </>
+        }
+        after={
+          <>
+            <button disabled={none} onClick={() => setTagging(true)}>
+              Tag …
+            </button>
+            <CompareLink ids={chosen} />
+          </>
+        }
       />
-      {chosen.length > 0 && <button onClick={onDone}>Choose none</button>}
-      {BULK.filter(([action]) => isPossible(action, filter)).map(([action, word]) => (
-        <button
-          key={action}
-          className={action === 'cancel' || action === 'delete' ? 'danger' : ''}
-          disabled={act.isPending || none}
-          onClick={() => act.mutate({ action, sure: false })}
-        >
-          {word}
-          {asksFirst(scope, action) ? ' …' : ''}
-        </button>
-      ))}
-      <button disabled={none} onClick={() => setTagging(true)}>
-        Tag …
-      </button>
-      <CompareLink ids={chosen} />
       {tagging && (
         <TagDialog
           count={scope === 'all' ? (matching ?? 0) : chosen.length}
@@ -159,16 +163,20 @@ export function Bulk({
           onClose={() => setTagging(false)}
         />
       )}
-      <span role="status">
-        {act.isPending && 'Working …'}
-        {!act.isPending && (act.error ? <span className="bad">{act.error.message}</span> : said)}
-      </span>
       <SureDialog
-        asked={asked}
+        asked={asked !== undefined}
+        impossible={asked?.plan.done === 0}
         onNo={() => setAsked(undefined)}
-        onYes={(action) => act.mutate({ action, sure: true })}
-      />
-    </div>
+        onYes={() => act.mutate({ action: asked!.action, sure: true })}
+      >
+        {asked && (
+          <p>
+            {BULK.find(([action]) => action === asked.action)![1]} {asked.plan.done.toLocaleString('en')} runs?{' '}
+            {outcomeText(asked.plan, 'would be done')}.
+          </p>
+        )}
+      </SureDialog>
+    </>
   );
 }
 
@@ -183,40 +191,5 @@ function CompareLink({ ids }: { ids: readonly string[] }) {
     >
       Compare
     </a>
-  );
-}
-
-/** Asks whether an action shall be done to as many runs as it says. Closed while nothing is asked. */
-function SureDialog({
-  asked,
-  onNo,
-  onYes,
-}: {
-  asked: Asked | undefined;
-  onNo: () => void;
-  onYes: (action: BulkAction) => void;
-}) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    if (asked) dialog.current?.showModal();
-    else dialog.current?.close();
-  }, [asked]);
-  return (
-    <dialog ref={dialog} onClose={onNo} aria-label="Are you sure?">
-      {asked && (
-        <>
-          <p>
-            {BULK.find(([action]) => action === asked.action)![1]} {asked.plan.done.toLocaleString('en')} runs?{' '}
-            {outcomeText(asked.plan, 'would be done')}.
-          </p>
-          <div className="actions">
-            <button onClick={onNo}>No</button>
-            <button className="danger" disabled={asked.plan.done === 0} onClick={() => onYes(asked.action)}>
-              Yes, all of them
-            </button>
-          </div>
-        </>
-      )}
-    </dialog>
   );
 }

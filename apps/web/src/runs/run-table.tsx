@@ -1,5 +1,6 @@
 import { runLabel, type Run } from '#libs/contracts';
 import { toggled } from '../route.js';
+import { ChooseAll } from '../ui/bulk-bar.js';
 import { RunLink } from '../ui/run-status.js';
 import { columnOf, Heading } from './columns.js';
 
@@ -19,20 +20,13 @@ export function RunTable({
   onChoose: (ids: readonly string[]) => void;
   onSort: (sort: string) => void;
 }) {
-  const ids = runs.map(({ id }) => id);
-  const elsewhere = chosen.filter((id) => !ids.includes(id));
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label="Runs">
       <table className="runs">
         <thead>
           <tr>
             <th scope="col">
-              <input
-                type="checkbox"
-                aria-label="Choose all on this page"
-                checked={ids.every((id) => chosen.includes(id))}
-                onChange={({ target }) => onChoose(target.checked ? [...new Set([...chosen, ...ids])] : elsewhere)}
-              />
+              <ChooseAll ids={runs.map(({ id }) => id)} chosen={chosen} onChoose={onChoose} />
             </th>
             <Heading name="run" by="name" sort={sort} onSort={onSort} />
             {columns.map((id) => (

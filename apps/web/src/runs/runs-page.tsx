@@ -1,8 +1,8 @@
 import { diffSpecs, ListRuns, type Run } from '#libs/contracts';
 import { useEffect } from 'react';
 import { client, meter, useLive } from '../data/queries.js';
-import { useWatched, Watched } from '../data/watched.js';
 import { link, listOf, toggled, useRoute } from '../route.js';
+import { noChoice, useChosen } from '../ui/bulk-bar.js';
 import { Pager, usePages } from '../ui/pager.js';
 import { Panel } from '../ui/panel.js';
 import { Damaged, Empty, Loaded } from '../ui/states.js';
@@ -26,7 +26,7 @@ export function RunsPage() {
   const sort = sortFrom(query);
   const { trail, cursor } = usePages();
   const key = JSON.stringify([filter, sort, cursor]);
-  const [chosen, setChosen] = useChoice(JSON.stringify(filter));
+  const [chosen, setChosen] = useChosen(choice, JSON.stringify(filter));
   const runs = useLive(
     ['runs', key],
     () => client.runs({ ...filter, sort, limit: PAGE, ...(cursor !== undefined && { cursor }) }),
@@ -93,15 +93,8 @@ export function RunsPage() {
   );
 }
 
-/** The runs that are chosen in the list of a filter: on all its pages, and when one comes back to it. */
-const choice = new Watched<{ filter: string; ids: readonly string[] }>({ filter: '', ids: [] });
-
-/** Ids of the chosen runs; what was chosen in one list is not chosen in another. */
-function useChoice(filter: string): [readonly string[], (ids: readonly string[]) => void] {
-  const chosen = useWatched(choice);
-  return [chosen.filter === filter ? chosen.ids : NONE, (ids) => choice.set({ filter, ids })];
-}
-const NONE: readonly string[] = [];
+/** The runs that are chosen in the list of a filter. */
+const choice = noChoice();
 
 /**
  * Ids of the columns that the address names, else the usual ones, of those that there could be, and what the runs of

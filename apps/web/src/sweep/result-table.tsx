@@ -1,26 +1,37 @@
-import type { Estimate, SweepTable } from '#libs/contracts';
+import { isShare, shortNumber, type Estimate, type SweepTable } from '#libs/contracts';
 import { csv } from '../figures/csv.js';
-import { share, signOf } from '../figures/numbers.js';
+import { share, signOf, wordOf, type Ranking } from '../figures/numbers.js';
 import { save } from '../ui/hand-out.js';
 import { Panel, Table } from '../ui/panel.js';
 
-function percent(estimate: Estimate | null | undefined, sign = false): string {
+/** A column of estimates: of the metric `of`, with its sign where it is a difference. */
+interface Column {
+  title: string;
+  metric: string;
+  of: (row: SweepTable['rows'][number]) => Estimate | null | undefined;
+  sign?: boolean;
+}
+
+/** Shares in %, without the sign, which stands above the table; other metrics as they are. */
+function textOf(estimate: Estimate | null | undefined, { metric, sign = false }: Column): string {
   if (!estimate) return '–';
   const { mean, ci95 } = estimate;
-  const interval = ci95 === null ? '' : ` ± ${(ci95 * 100).toFixed(1)}`;
-  return `${sign && mean >= 0 ? '+' : ''}${(mean * 100).toFixed(1)}${interval}`;
+  const number = (value: number) => (isShare(metric) ? (value * 100).toFixed(1) : shortNumber(value));
+  return `${sign && mean >= 0 ? '+' : ''}${number(mean)}${ci95 === null ? '' : ` ± ${number(ci95)}`}`;
 }
 
 /** Gains are good or bad where they can be told from none; other estimates are neither. */
-const toneOf = (estimate: Estimate | null | undefined, sign = false): string =>
-  sign && estimate ? { '1': 'good', '0': '', '-1': 'bad' }[signOf(estimate)] : '';
+const toneOf = (estimate: Estimate | null | undefined, { sign = false }: Column, goal: Ranking['goal']): string =>
+  sign && estimate ? { '1': 'good', '0': '', '-1': 'bad' }[signOf(estimate, goal)] : '';
 
 export function ResultTable({
   table,
+  ranking,
   name,
   linkOf,
 }: {
   table: SweepTable;
+  ranking: Ranking;
   name: string;
   /** Where the trials of a row are listed. */
   linkOf: (row: SweepTable['rows'][number]) => string | undefined;
@@ -28,20 +39,28 @@ export function ResultTable({
   const fractions = [...new Set(table.rows.flatMap((row) => Object.keys(row.accuracy)))].sort(
     (a, b) => Number(a) - Number(b),
   );
-  const all: { title: string; of: (row: SweepTable['rows'][number]) => Estimate | null | undefined; sign?: boolean }[] =
-    [
-      { title: 'kNN', of: (row) => row.knn },
-      { title: 'probe', of: (row) => row.probe },
-      { title: 'probe of a random encoder', of: (row) => row.randomProbe },
-      ...fractions.flatMap((fraction) => [
-        { title: `accuracy ${share(fraction)}`, of: (row: SweepTable['rows'][number]) => row.accuracy[fraction] },
-        { title: `scratch ${share(fraction)}`, of: (row: SweepTable['rows'][number]) => row.scratch[fraction] },
-        { title: `gain ${share(fraction)}`, of: (row: SweepTable['rows'][number]) => row.gain[fraction], sign: true },
-      ]),
-    ];
+  const { name: metric, goal } = ranking;
+  const word = wordOf(ranking);
+  const all: Column[] = [
+    { title: 'kNN', metric: 'eval/knn', of: (row) => row.knn },
+    { title: 'probe', metric: 'eval/probe_accuracy', of: (row) => row.probe },
+    { title: 'probe of a random encoder', metric: 'eval/probe_accuracy', of: (row) => row.randomProbe },
+    ...fractions.flatMap((fraction): Column[] => [
+      { title: `${word} ${share(fraction)}`, metric, of: (row) => row.accuracy[fraction] },
+      { title: `scratch ${share(fraction)}`, metric, of: (row) => row.scratch[fraction] },
+      { title: `gain ${share(fraction)}`, metric, of: (row) => row.gain[fraction], sign: true },
+    ]),
+  ];
   const columns = all.filter(({ of }) => table.rows.some((row) => of(row)));
-  const by = columns.find(({ title }) => title.startsWith('accuracy')) ?? columns[0];
-  const rows = [...table.rows].sort((a, b) => (by?.of(b)?.mean ?? -1) - (by?.of(a)?.mean ?? -1));
+  const finetuned = columns.find(({ title }) => title.startsWith(`${word} `));
+  const by = finetuned ?? columns[0];
+  const lowest = finetuned !== undefined && goal === 'minimize';
+  const rank = (row: SweepTable['rows'][number]) => {
+    const mean = by?.of(row)?.mean ?? (lowest ? Infinity : -Infinity);
+    return lowest ? mean : -mean;
+  };
+  // Those that have none are equally far: their difference is none.
+  const rows = [...table.rows].sort((a, b) => rank(a) - rank(b) || 0);
   return (
     <Panel
       title="All combinations"
@@ -65,8 +84,9 @@ export function ResultTable({
       }
     >
       <p className="dim">
-        In %, the highest mean first; ± is half of the 95 % interval over seeds. Gains are the mean of paired
-        differences to the from-scratch control on the same labels; one whose interval holds 0 has no colour.
+        Shares in %, the {lowest ? 'lowest' : 'highest'} mean first; ± is half of the 95 % interval over seeds. Gains
+        are the mean of paired differences to the from-scratch control on the same labels; one whose interval holds 0
+        has no colour.
       </p>
       <Table
         caption="All combinations"
@@ -75,11 +95,11 @@ export function ResultTable({
         head={['combination', ...columns.map(({ title }) => title)]}
         rows={rows.map((row) => [
           <a href={linkOf(row)}>{row.combo}</a>,
-          ...columns.map(({ of, sign, title }) => {
-            const estimate = of(row);
+          ...columns.map((column) => {
+            const estimate = column.of(row);
             return (
-              <span key={title} className={toneOf(estimate, sign)}>
-                {percent(estimate, sign)}
+              <span key={column.title} className={toneOf(estimate, column, goal)}>
+                {textOf(estimate, column)}
               </span>
             );
           }),

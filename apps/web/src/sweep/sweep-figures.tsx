@@ -1,16 +1,17 @@
-import { goalOfMetric, metricOf, type Run, type SweepDetail, type SweepTable } from '#libs/contracts';
+import type { Run, SweepDetail, SweepTable } from '#libs/contracts';
 import { BestSoFar } from '../figures/best-so-far.js';
 import { CompositionMap } from '../figures/composition-map.js';
 import { Effects } from '../figures/effects.js';
 import { Importance } from '../figures/importance.js';
 import { LabelEfficiency } from '../figures/label-efficiency.js';
+import { rankingOf } from '../figures/numbers.js';
 import { ParallelCoordinates } from '../figures/parallel-coordinates.js';
 import { link } from '../route.js';
 import { Panel } from '../ui/panel.js';
 import { Empty } from '../ui/states.js';
 import { ResultTable } from './result-table.js';
 import { Slices } from './slices.js';
-import { linkToTrials, rowOfCell, trialPoints, trialsOfRow } from './trial-points.js';
+import { linkToTrials, rowOfCell, trialPoints, trialsOfRow, trialsWith } from './trial-points.js';
 import { Views } from './views.js';
 
 export function Figures({ sweep, table, runs }: { sweep: SweepDetail; table: SweepTable; runs: Run[] }) {
@@ -46,7 +47,8 @@ function Nothing({ sweep }: { sweep: SweepDetail }) {
 function Results({ sweep, table, runs }: { sweep: SweepDetail; table: SweepTable; runs: Run[] }) {
   const trials = trialPoints(sweep, runs);
   const { name, id, spec } = sweep;
-  const ranking = metricOf(spec);
+  const ranking = rankingOf(spec);
+  const metric = ranking.name;
   const linkTo = (some: readonly number[]) => linkToTrials(id, some);
   const linkToRow = (row: SweepTable['rows'][number] | undefined) => row && linkTo(trialsOfRow(row, trials));
   const shared = { trials, scales: spec.parameters, name };
@@ -56,29 +58,41 @@ function Results({ sweep, table, runs }: { sweep: SweepDetail; table: SweepTable
         {table.composition?.cells.some((row) => row.some((cell) => cell !== null)) && (
           <CompositionMap
             composition={table.composition}
+            ranking={ranking}
             name={name}
             linkOf={(first, second) => linkToRow(rowOfCell(table.rows, first, second))}
           />
         )}
         <LabelEfficiency
           rows={table.rows}
+          ranking={ranking}
           name={name}
           linkOf={(combo) => linkToRow(table.rows.find((row) => row.combo === combo))}
         />
-        <Effects effects={table.effects} measure={table.measure} name={name} />
-        <Importance importance={table.importance} measure={table.measure} name={name} />
+        <Effects
+          effects={table.effects}
+          measure={table.measure}
+          goal={ranking.goal}
+          name={name}
+          linkOf={(augmentation) => linkTo(trialsWith(augmentation, trials))}
+        />
+        <Importance
+          importance={table.importance}
+          measure={table.measure}
+          name={name}
+          linkOf={(parameter) => link(`sweeps/${id}`, { tab: 'trials', by: parameter })}
+        />
         <BestSoFar
           trials={trials}
-          metric={ranking.name}
-          goal={goalOfMetric(ranking) ?? 'maximize'}
+          ranking={ranking}
           begun={Date.parse(sweep.createdAt)}
           name={name}
           linkOf={(trial) => linkTo([trial])}
         />
       </div>
-      <ResultTable table={table} name={name} linkOf={linkToRow} />
-      <ParallelCoordinates {...shared} metric={ranking.name} linkOf={linkTo} />
-      <Slices {...shared} metric={ranking.name} linkOf={(trial) => linkTo([trial])} />
+      <ResultTable table={table} ranking={ranking} name={name} linkOf={linkToRow} />
+      <ParallelCoordinates {...shared} metric={metric} linkOf={linkTo} />
+      <Slices {...shared} metric={metric} linkOf={(trial) => linkTo([trial])} />
     </>
   );
 }

@@ -1,11 +1,16 @@
 import { client, SELDOM_MS, useLive } from '../data/queries.js';
-import { link, useRoute } from '../route.js';
+import { link, toggled, useRoute } from '../route.js';
 import { ArchivedSelect, archivedFrom } from '../ui/archived.js';
+import { ChooseAll, noChoice, useChosen } from '../ui/bulk-bar.js';
 import { Ago } from '../ui/time.js';
 import { Damaged, Empty, Loaded } from '../ui/states.js';
 import { Pager, usePages } from '../ui/pager.js';
 import { Panel, Table } from '../ui/panel.js';
 import { Status, StatusBar } from '../ui/run-status.js';
+import { Bulk } from './bulk.js';
+
+/** The sweeps that are chosen. */
+const choice = noChoice();
 
 export function SweepsPage() {
   const { trail, cursor } = usePages();
@@ -16,6 +21,7 @@ export function SweepsPage() {
     () => client.sweeps({ limit: 50, archived, ...(cursor !== undefined && { cursor }) }),
     { keep: true, everyMs: SELDOM_MS },
   );
+  const [chosen, setChosen] = useChosen(choice, archived ?? 'no');
   return (
     <>
       <div className="title">
@@ -25,6 +31,12 @@ export function SweepsPage() {
           New sweep
         </a>
       </div>
+      <Bulk
+        chosen={chosen}
+        archived={archived ?? 'no'}
+        listed={sweeps.data?.items.length ?? 0}
+        onDone={() => setChosen([])}
+      />
       <Damaged rows={sweeps.data?.damaged} />
       <Loaded query={sweeps} lines={8}>
         {({ items, nextCursor }) => (
@@ -40,8 +52,17 @@ export function SweepsPage() {
                 </Empty>
               }
               keys={items.map(({ id }) => id)}
-              head={['sweep', 'status', 'runs', 'trials', 'tags', 'submitted']}
+              head={[
+                <ChooseAll ids={items.map(({ id }) => id)} chosen={chosen} onChoose={setChosen} />,
+                ...['sweep', 'status', 'runs', 'trials', 'tags', 'submitted'],
+              ]}
               rows={items.map((sweep) => [
+                <input
+                  type="checkbox"
+                  aria-label={`Choose ${sweep.name}`}
+                  checked={chosen.includes(sweep.id)}
+                  onChange={() => setChosen(toggled(chosen, sweep.id))}
+                />,
                 <a href={link(`sweeps/${sweep.id}`)}>{sweep.name}</a>,
                 <Status status={sweep.status} />,
                 <StatusBar counts={sweep.runCounts} />,

@@ -4,9 +4,11 @@ import {
   bestSoFar,
   linkToTrials,
   metricsOf,
+  orderedBy,
   rowOfCell,
   trialPoints,
   trialsOfRow,
+  trialsWith,
   variedIn,
   type TrialPoint,
 } from './trial-points.js';
@@ -73,6 +75,33 @@ describe('trials of a sweep', () => {
     expect(rowOfCell(rows, 'crop', 'crop')).toBe(rows[1]);
     expect([rowOfCell(rows, 'crop', 'flip'), rowOfCell(rows, 'flip', 'crop')]).toEqual([rows[3], rows[3]]);
     expect(rowOfCell(rows, 'crop', 'grayscale')).toBeUndefined();
+  });
+
+  test('are those with an augmentation, in a view that has others too', () => {
+    const views = (...names: string[]) => ({ augmentation: Object.fromEntries(names.map((name) => [name, {}])) });
+    const trials = [
+      trial(0, { 'p.augmentation': { crop: {} } }),
+      trial(1, { 'p.augmentation': { crop: {}, blur: {} } }),
+      trial(2, { 'p.views': [views('blur'), views('crop')] }),
+      trial(3, { 'p.lr': 0.1 }),
+    ];
+    expect(trialsWith('blur', trials)).toEqual([1, 2]);
+    expect(trialsWith('crop', trials)).toEqual([0, 1]);
+    expect(trialsWith('flip', trials)).toEqual([]);
+  });
+
+  test('are in the order of a metric or a parameter, those that lack it last', () => {
+    const trials = [
+      trial(0, { 'p.lr': 0.1, 'p.method': 'simclr' }, { 'eval/knn': 0.5 }),
+      trial(1, { 'p.lr': 0.01, 'p.method': 'byol' }),
+      trial(2, { 'p.method': 'moco-v2' }, { 'eval/knn': 0.75 }),
+      trial(3, { 'p.lr': 1 }, { 'eval/knn': 0.25 }),
+    ];
+    const order = (by: string) => orderedBy(by, trials, (index) => trials[index]!.metrics).map(({ index }) => index);
+    expect(order('eval/knn')).toEqual([2, 0, 3, 1]);
+    expect(order('p.lr')).toEqual([3, 0, 1, 2]);
+    expect(order('p.method')).toEqual([1, 2, 0, 3]);
+    expect(order('no.such')).toEqual([0, 1, 2, 3]);
   });
 
   test('the best so far follows the goal', () => {

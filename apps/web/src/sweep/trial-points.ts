@@ -1,5 +1,6 @@
 /** Trials of a sweep with what came of them, and what leads from figures to them. Pure. */
 import { Augmentation, AUGMENTATIONS, Views, type Run, type SweepDetail, type SweepTable } from '#libs/contracts';
+import { valueOnAxis } from '../figures/parameter-scale.js';
 import { writeNumbers } from '../number-list.js';
 import { link } from '../route.js';
 
@@ -65,6 +66,30 @@ export function trialsOfRow(
     JSON.stringify(Object.entries(of).filter(([path]) => !isSeed(path) && !path.endsWith('.labelFraction')));
   const wanted = keyOf(parameters);
   return trials.filter((trial) => keyOf(trial.parameters) === wanted).map(({ index }) => index);
+}
+
+/** Trials whose first view has an augmentation, whatever else it has. */
+export const trialsWith = (augmentation: string, trials: readonly TrialPoint[]): number[] =>
+  trials.filter((trial) => namesOf(trial).includes(augmentation)).map(({ index }) => index);
+
+/**
+ * Trials in the order of a metric or a parameter, what is highest first; names and what is no number in their order, and
+ * those that lack it last.
+ */
+export function orderedBy<Of extends { index: number; parameters: Record<string, unknown> }>(
+  by: string,
+  trials: readonly Of[],
+  metricsAt: (index: number) => Record<string, number> | undefined,
+): Of[] {
+  const valueOf = ({ index, parameters }: Of) => metricsAt(index)?.[by] ?? parameters[by];
+  const textOf = (value: unknown) => (value === undefined ? undefined : valueOnAxis(value));
+  return trials.toSorted((a, b) => {
+    const [first, second] = [valueOf(a), valueOf(b)];
+    if (typeof first === 'number' && typeof second === 'number') return second - first;
+    const [one, other] = [textOf(first), textOf(second)];
+    if (one === undefined || other === undefined) return Number(one === undefined) - Number(other === undefined);
+    return one < other ? -1 : Number(one > other);
+  });
 }
 
 /** The row of a table that a cell of its composition is of: with these two beside what all rows have, or this one. */

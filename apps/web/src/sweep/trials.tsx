@@ -4,7 +4,7 @@ import { readNumbers } from '../number-list.js';
 import { link, useRoute } from '../route.js';
 import { Panel, Table } from '../ui/panel.js';
 import { Status } from '../ui/run-status.js';
-import { metricsOf, shortPath, trialPoints } from './trial-points.js';
+import { metricsOf, orderedBy, shortPath, trialPoints, variedIn } from './trial-points.js';
 
 const MOST_TRIALS = 300;
 const MOST_METRICS = 4;
@@ -22,19 +22,19 @@ export function Trials({ sweep, runs }: { sweep: SweepDetail; runs: readonly Run
   const paths = [...new Set(sweep.trials.flatMap(({ parameters }) => Object.keys(parameters)))];
   const named = query['trials'] ? new Set(readNumbers(query['trials'], sweep.trials.length)) : undefined;
   const by = query['by'];
-  const valueOf = (index: number) => (by === undefined ? undefined : results.get(index)?.[by]) ?? -Infinity;
   const listed = sweep.trials.filter(({ index }) => named?.has(index) ?? true);
-  const shown = by === undefined ? listed : listed.toSorted((a, b) => valueOf(b.index) - valueOf(a.index));
+  const shown = by === undefined ? listed : orderedBy(by, listed, (index) => results.get(index));
+  const varied = variedIn(points);
   return (
     <Panel title="What each trial is made of, and came to">
       <Places sweep={sweep} />
       <div className="controls">
-        {metrics.length > 0 && (
+        {metrics.length + varied.length > 0 && (
           <label>
             Highest first by{' '}
             <select value={by ?? ''} onChange={({ target }) => change({ by: target.value })}>
               <option value="">their order</option>
-              {metrics.map((key) => (
+              {[...metrics, ...varied].map((key) => (
                 <option key={key}>{key}</option>
               ))}
             </select>

@@ -3,6 +3,7 @@ import { checkedRow, type RecordOf } from '../checked-row.js';
 import type { Database } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
 import { decodeCursor, encodeCursor, pageOf, type Page } from './page.js';
+import { NO_PROJECT, rememberForRepeats, resourceOfRepeat } from './repeats.js';
 
 export type ReportRecord = RecordOf<typeof Report>;
 type ListedReportRecord = RecordOf<typeof ListedReport>;
@@ -41,8 +42,23 @@ export class Reports {
     return recordOf(row);
   }
 
-  async add({ title, blocks }: WriteReport): Promise<ReportRecord> {
-    return recordOf(await this.table.create({ data: { title, blocks } }));
+  /**
+   * Writes a report. A repeat with the same key returns the report that the first has written, as it is now.
+   * @throws RequestError `idempotency_mismatch` for a key that was used for another report
+   */
+  async add(
+    { title, blocks }: WriteReport,
+    idempotencyKey?: string,
+  ): Promise<{ report: ReportRecord; outcome: 'created' | 'replayed' }> {
+    const request = { project: NO_PROJECT, title, blocks };
+    return this.database.transaction(async (tx) => {
+      const id = await resourceOfRepeat(tx, idempotencyKey, request);
+      const known = id === undefined ? null : await tx.report.findUnique({ where: { id } });
+      if (known) return { report: recordOf(known), outcome: 'replayed' };
+      const row = await tx.report.create({ data: { title, blocks } });
+      await rememberForRepeats(tx, idempotencyKey, request, row.id);
+      return { report: recordOf(row), outcome: 'created' };
+    });
   }
 
   /**
@@ -66,7 +82,11 @@ export class Reports {
 
   /** @throws RequestError where there is none of that id */
   async delete(id: string): Promise<void> {
-    const { count } = await this.table.deleteMany({ where: { id } });
-    if (count === 0) throw missing(id);
+    await this.database.transaction(async (tx) => {
+      const { count } = await tx.report.deleteMany({ where: { id } });
+      if (count === 0) throw missing(id);
+      // A repeat writes anew what is no longer there.
+      await tx.idempotencyKey.deleteMany({ where: { resourceId: id } });
+    });
   }
 }

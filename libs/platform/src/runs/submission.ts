@@ -2,10 +2,10 @@ import type { Plan, RunStatus, SubmitRun } from '#libs/contracts';
 import type { Database, Transaction } from '../machine/database.js';
 import { RequestError } from '../request-error.js';
 import { admit, type Draft, type Placement } from './admission.js';
-import { requestHash } from './digests.js';
 import { estimate } from './estimate.js';
 import { memoryFit } from './memory-fit.js';
 import { planOf } from './plan.js';
+import { rememberForRepeats, resourceOfRepeat } from './repeats.js';
 import type { Reuse } from './reuse.js';
 import type { Rungs } from './rungs.js';
 import type { Transitions } from './transitions.js';
@@ -31,9 +31,6 @@ export interface SubmissionOptions {
   cancelGraceMs?: number;
 }
 
-/** A request of a project, in which its key is known again. */
-type Keyed = Pick<SubmitRun, 'project'>;
-
 /** From a request to runs that wait. */
 export class Submission {
   constructor(
@@ -54,7 +51,7 @@ export class Submission {
     idempotencyKey?: string,
   ): Promise<{ runId: string; outcome: 'created' | 'reused' | 'replayed' }> {
     return this.database.transaction(async (tx) => {
-      const replayed = await this.replay(tx, idempotencyKey, request);
+      const replayed = await resourceOfRepeat(tx, idempotencyKey, request);
       if (replayed) return { runId: replayed, outcome: 'replayed' as const };
       await this.checkProject(tx, request.project);
       const [placement] = await this.admit(tx, [draftOf(request)], { from: request.onDuplicate === 'reuse' });
@@ -63,7 +60,7 @@ export class Submission {
       if (outcome !== 'new' && request.name !== undefined) await nameUnnamed(tx, runId, request.name);
       await this.rungs.needInFull(tx, [runId, ...parentIds]);
       await this.askFor(tx, [...(outcome === 'new' ? [] : [runId]), ...parentIds]);
-      await this.remember(tx, idempotencyKey, request, runId);
+      await rememberForRepeats(tx, idempotencyKey, request, runId);
       return { runId, outcome: outcome === 'new' ? ('created' as const) : ('reused' as const) };
     });
   }
@@ -103,32 +100,6 @@ export class Submission {
           `first (\`loom projects set ${name}\`)`,
       },
     ]);
-  }
-
-  /**
-   * The resource that this key was used for in the request's project, if it was. Two requests with one key wait for
-   * each other here.
-   */
-  async replay(tx: Transaction, key: string | undefined, request: Keyed): Promise<string | undefined> {
-    if (key === undefined) return undefined;
-    const { project } = request;
-    await tx.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${`${project} ${key}`}, 0))::text`;
-    const known = await tx.idempotencyKey.findUnique({ where: { project_key: { project, key } } });
-    if (!known) return undefined;
-    if (known.requestHash !== (await requestHash(request))) {
-      throw new RequestError(
-        'idempotency_mismatch',
-        'expected the request that this Idempotency-Key was first used for, got another: use a new key for a new ' +
-          'request',
-      );
-    }
-    return known.resourceId;
-  }
-
-  async remember(tx: Transaction, key: string | undefined, request: Keyed, resourceId: string): Promise<void> {
-    if (key === undefined) return;
-    const { project } = request;
-    await tx.idempotencyKey.create({ data: { project, key, requestHash: await requestHash(request), resourceId } });
   }
 
   /**

@@ -18,6 +18,7 @@ import type { Placement } from '../runs/admission.js';
 import type { Prisma, Database, Transaction } from '../machine/database.js';
 import { estimate } from '../runs/estimate.js';
 import { memoryFit } from '../runs/memory-fit.js';
+import { rememberForRepeats, resourceOfRepeat } from '../runs/repeats.js';
 import { RequestError } from '../request-error.js';
 import type { Runs } from '../runs/runs.js';
 import { expand, planFor } from './expansion.js';
@@ -49,7 +50,7 @@ export class SweepStore {
   ): Promise<{ sweepId: string; outcome: 'created' | 'replayed' }> {
     const trials = await expand(request.spec);
     return this.database.transaction(async (tx) => {
-      const replayed = await this.runs.submission.replay(tx, idempotencyKey, request);
+      const replayed = await resourceOfRepeat(tx, idempotencyKey, request);
       if (replayed) return { sweepId: replayed, outcome: 'replayed' as const };
       const { spec, tags, project, priority } = request;
       await this.runs.submission.checkProject(tx, project);
@@ -80,7 +81,7 @@ export class SweepStore {
           places,
           placements,
         );
-      await this.runs.submission.remember(tx, idempotencyKey, request, sweepId);
+      await rememberForRepeats(tx, idempotencyKey, request, sweepId);
       return { sweepId, outcome: 'created' as const };
     });
   }
