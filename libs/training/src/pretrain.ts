@@ -94,8 +94,7 @@ export async function pretrain(given: Pretrain, inputs: TrainerInputs, context: 
       ],
       see: (taken): tf.Tensor[] => {
         const next = inOrder(taken);
-        const views = drawn.make(next);
-        return method.readsLabels ? [...views, next()] : views;
+        return [...drawn.make(next), ...(method.readsLabels ? [next()] : [])];
       },
       objective: (batch, rates) => {
         const [first, ...others] = batch.slice(0, sizes.length) as [tf.Tensor4D, ...tf.Tensor4D[]];
