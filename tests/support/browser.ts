@@ -33,7 +33,8 @@ export function findChromium(): { executable: string } | { missing: string } {
 }
 
 /**
- * Without a graphics card WebGL is drawn by the processor. `more`: further arguments. @throws where there is no Chromium
+ * Without a graphics card WebGL is drawn by the processor. `more`: further arguments.
+ * @throws where there is no Chromium
  */
 export function launchChromium(more: readonly string[] = []): Promise<Browser> {
   const found = findChromium();

@@ -60,7 +60,8 @@ export async function faultsInForcedColours(page: Page, where: string): Promise<
   await page.emulateMedia({ forcedColors: 'active' });
   const faults = await accessibilityFaults(page, `${where} in forced colours`);
   const legends = await page.evaluate<string[][]>(`[...document.querySelectorAll('.legends')].map((legend) =>
-    [...legend.querySelectorAll('.legend i:not(.dashed, .faint)')].map((each) => getComputedStyle(each).backgroundColor))`);
+    [...legend.querySelectorAll('.legend i:not(.dashed, .faint)')]
+      .map((each) => getComputedStyle(each).backgroundColor))`);
   await page.emulateMedia({ forcedColors: 'none' });
   const alike = legends.filter((colours) => new Set(colours).size < colours.length);
   return [...faults, ...alike.map((colours) => `${where}: a legend has ${colours.join()}`)];

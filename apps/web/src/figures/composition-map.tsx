@@ -121,7 +121,8 @@ function plotOf(
         tip: { format: { x: false, y: false, fill: false } },
         title: ({ first, second, estimate: { mean, ci95, n } }: KnownCell) =>
           `${first === second ? `${first} alone` : `${first} + ${second}`}\n` +
-          `${said(metric, mean)}${ci95 === null ? '' : ` ± ${said(metric, ci95)}, half of the 95 % interval`}, n = ${n}`,
+          `${said(metric, mean)}${ci95 === null ? '' : ` ± ${said(metric, ci95)}, half of the 95 % interval`}` +
+          `, n = ${n}`,
       }),
       Plot.text(known, {
         x: 'second',

@@ -43,7 +43,7 @@ export function Effects({
         <>
           All together against all but one, in {unit}
           {goal === 'minimize' && ', of which less is better'}: a gain is green and a loss red where the 95 % interval
-          does not hold 0, else nobody can tell and the bar is grey. Lines are the intervals, drawn from three seeds on.{' '}
+          does not hold 0, else nobody can tell and the bar is grey. Lines are the intervals, from three seeds on.{' '}
           <LeadingWords before="Trials with" words={effects.map((effect) => effect.name)} linkOf={linkOf} />
         </>
       }

@@ -31,8 +31,8 @@ test('of a metric that is to be small, less is a gain', () => {
 
 test('what a sweep is ranked by has a goal, and shares are said in %', () => {
   const stages = { f: { kind: 'finetune', dataset: 'x', from: null } };
-  expect(rankingOf({ metric: {}, stages } as never)).toEqual({ name: 'eval/accuracy', goal: 'maximize' });
-  const loss = rankingOf({ metric: { name: 'eval/loss' }, stages } as never);
+  expect(rankingOf({ metric: {}, stages })).toEqual({ name: 'eval/accuracy', goal: 'maximize' });
+  const loss = rankingOf({ metric: { name: 'eval/loss' }, stages });
   expect([loss, wordOf(loss)]).toEqual([{ name: 'eval/loss', goal: 'minimize' }, 'loss']);
   expect([said('eval/knn', 0.5), said('eval/loss', 0.5)]).toEqual(['50.0 %', '0.5']);
 });

@@ -5,8 +5,8 @@ import { Augmentation, augmentationName, distributionOf, type SweepSpec } from '
 const LOG_FROM = 30;
 
 /**
- * Whether values of a parameter, or of a metric, belong on a logarithmic axis: drawn so; or listed, and more evenly apart
- * by their ratios than by their differences; or far apart.
+ * Whether values of a parameter, or of a metric, belong on a logarithmic axis: drawn so; or listed, and more evenly
+ * apart by their ratios than by their differences; or far apart.
  */
 export function isLogarithmic(values: readonly number[], path: string, scales: SweepSpec['parameters']): boolean {
   const [low, high] = [Math.min(...values), Math.max(...values)];

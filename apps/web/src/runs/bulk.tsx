@@ -131,20 +131,7 @@ export function Bulk({
         said={said}
         error={act.error}
         onAct={(action) => act.mutate({ action, sure: false })}
-        before={
-          <>
-            <Choice
-              label="Which runs"
-              value={scope}
-              onChange={setScope}
-              options={[
-                ['chosen', `${chosen.length} chosen`],
-                ['all', `all ${(matching ?? 0).toLocaleString('en')} that match`],
-              ]}
-            />
-            {chosen.length > 0 && <button onClick={onDone}>Choose none</button>}
-          </>
-        }
+        before={<WhichRuns scope={scope} onScope={setScope} chosen={chosen} matching={matching} onNone={onDone} />}
         after={
           <>
             <button disabled={none} onClick={() => setTagging(true)}>
@@ -176,6 +163,36 @@ export function Bulk({
           </p>
         )}
       </SureDialog>
+    </>
+  );
+}
+
+/** What the actions are for: the runs that are chosen, or all that match. */
+function WhichRuns({
+  scope,
+  onScope,
+  chosen,
+  matching,
+  onNone,
+}: {
+  scope: Target['scope'];
+  onScope: (scope: Target['scope']) => void;
+  chosen: readonly string[];
+  matching: number | undefined;
+  onNone: () => void;
+}) {
+  return (
+    <>
+      <Choice
+        label="Which runs"
+        value={scope}
+        onChange={onScope}
+        options={[
+          ['chosen', `${chosen.length} chosen`],
+          ['all', `all ${(matching ?? 0).toLocaleString('en')} that match`],
+        ]}
+      />
+      {chosen.length > 0 && <button onClick={onNone}>Choose none</button>}
     </>
   );
 }

@@ -24,18 +24,8 @@ function textOf(estimate: Estimate | null | undefined, { metric, sign = false }:
 const toneOf = (estimate: Estimate | null | undefined, { sign = false }: Column, goal: Ranking['goal']): string =>
   sign && estimate ? { '1': 'good', '0': '', '-1': 'bad' }[signOf(estimate, goal)] : '';
 
-export function ResultTable({
-  table,
-  ranking,
-  name,
-  linkOf,
-}: {
-  table: SweepTable;
-  ranking: Ranking;
-  name: string;
-  /** Where the trials of a row are listed. */
-  linkOf: (row: SweepTable['rows'][number]) => string | undefined;
-}) {
+/** Columns that some row has, and rows from the best mean of the metric on; `lowest`: less is better. */
+function shownOf(table: SweepTable, ranking: Ranking) {
   const fractions = [...new Set(table.rows.flatMap((row) => Object.keys(row.accuracy)))].sort(
     (a, b) => Number(a) - Number(b),
   );
@@ -61,6 +51,23 @@ export function ResultTable({
   };
   // Those that have none are equally far: their difference is none.
   const rows = [...table.rows].sort((a, b) => rank(a) - rank(b) || 0);
+  return { columns, rows, lowest };
+}
+
+export function ResultTable({
+  table,
+  ranking,
+  name,
+  linkOf,
+}: {
+  table: SweepTable;
+  ranking: Ranking;
+  name: string;
+  /** Where the trials of a row are listed. */
+  linkOf: (row: SweepTable['rows'][number]) => string | undefined;
+}) {
+  const { columns, rows, lowest } = shownOf(table, ranking);
+  const { goal } = ranking;
   return (
     <Panel
       title="All combinations"

@@ -73,8 +73,8 @@ export const trialsWith = (augmentation: string, trials: readonly TrialPoint[]):
   trials.filter((trial) => namesOf(trial).includes(augmentation)).map(({ index }) => index);
 
 /**
- * Trials in the order of a metric or a parameter, what is highest first; names and what is no number in their order, and
- * those that lack it last.
+ * Trials in the order of a metric or a parameter, what is highest first; names and what is no number in their order,
+ * and those that lack it last.
  */
 export function orderedBy<Of extends { index: number; parameters: Record<string, unknown> }>(
   by: string,

@@ -99,7 +99,7 @@ export function SureDialog({
   );
 }
 
-/** Chooses all on the page of a list, or none of them; what is chosen on other pages stays. `ids`: those on this one. */
+/** Chooses all on the page of a list, or none of them; what is chosen elsewhere stays. `ids`: those on the page. */
 export function ChooseAll({
   ids,
   chosen,
