@@ -98,4 +98,11 @@ test('what a sweep found has units, says what ± is, and does not hide that othe
   expect(resultsText(alone, plain)).not.toContain('±');
   const labelled = { axes: ['f.labelFraction'], lines: results.coordinates.lines };
   expect(resultsText({ ...results, coordinates: labelled }, plain)).toContain('best: trial 0 with 0.5, run r\n');
+  const composition = { names: ['crop', 'flip'], branches: 'both' as const, cells: [[estimate(0.25, null), null]] };
+  const composed = (measure: string, judgedBy: string) =>
+    resultsText({ ...results, measure: judgedBy, composition: { ...composition, measure } }, plain);
+  expect(composed('kNN', 'eval/loss')).toMatch(/kNN accuracy, in %: each .*\n.*\ncrop +25\.0 /);
+  expect(composed('accuracy 0.1', 'eval/loss at label fraction 0.1')).toMatch(
+    /eval\/loss on 10 % of the labels: each .*\n.*\ncrop +0\.25 /,
+  );
 });

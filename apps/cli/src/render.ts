@@ -173,32 +173,36 @@ export const resultsText = (results: SweepTable, output: Output): string =>
   sweepTableText(results, output) +
   bestText(results) +
   insightsText(results, output) +
-  (results.composition ? `\n${compositionText(results.composition, output)}` : '');
+  (results.composition ? `\n${compositionText(results.composition, results.measure, output)}` : '');
 
 /** Steps of the 256 terminal colours from dark blue over green to yellow. */
 const HEAT = [17, 18, 24, 30, 36, 71, 107, 143, 179, 221] as const;
 
 /**
- * The composition matrix as a heat map: colours where the output is a terminal that wants them, numbers in %
- * everywhere.
+ * The composition matrix as a heat map: colours where the output is a terminal that wants them, numbers everywhere.
+ * `judgedBy`: what the sweep is judged by, where something was finetuned.
  */
 function compositionText(
   { names, measure, branches, cells }: NonNullable<SweepTable['composition']>,
+  judgedBy: string,
   output: Output,
 ): string {
+  const metric = measure === 'kNN' ? 'eval/knn' : judgedBy;
   const values = cells.flat().flatMap((cell) => (cell ? [cell.mean] : []));
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const widest = Math.max(...names.map((name) => name.length), 5);
   const cell = (estimate: Estimate | null) => {
-    const text = ` ${(estimate ? (100 * estimate.mean).toFixed(1) : MISSING).padStart(widest)} `;
+    const text = ` ${estimated(estimate && { ...estimate, ci95: null }, metric).padStart(widest)} `;
     if (!estimate || !output.isTTY || !colourWanted) return text;
     const place = Math.round(((estimate.mean - low) / (high - low || 1)) * (HEAT.length - 1));
     return `\u001b[48;5;${HEAT[place]}m\u001b[38;5;${place < 5 ? 255 : 16}m${text}\u001b[0m`;
   };
-  const title =
-    measure === 'kNN' ? 'kNN accuracy' : `accuracy on ${percent(Number(measure.split(' ')[1]))} of the labels`;
+  const word = metric.startsWith('eval/accuracy') ? 'accuracy' : metric.split(' ')[0]!;
+  const what =
+    measure === 'kNN' ? 'kNN accuracy' : `${word} on ${percent(Number(measure.split(' ')[1]))} of the labels`;
+  const title = `${what}${isShare(metric) ? ', in %' : ''}`;
   const where = branches === 'one' ? ', on one of the two views' : '';
-  const head = bold(`${title}, in %: each augmentation with each, alone on the diagonal${where}`, output);
+  const head = bold(`${title}: each augmentation with each, alone on the diagonal${where}`, output);
   const columns = names.map((name) => ` ${name.padStart(widest)} `).join('');
   const rows = cells.map((row, i) => `${names[i]!.padEnd(widest)} ${row.map(cell).join('')}\n`).join('');
   return `${head}\n${' '.repeat(widest)} ${columns}\n${rows}`;
