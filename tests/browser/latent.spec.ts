@@ -191,7 +191,7 @@ describeInBrowser('the latent space', () => {
     const text = page.getByRole('textbox', { name: 'YAML of the run or sweep' });
     await page.getByRole('button', { name: 'sweep', exact: true }).click();
     const fractions = page.getByRole('textbox', { name: 'label_fractions' });
-    expect(await fractions.inputValue()).toBe('[0.01, 0.1]');
+    expect(await fractions.inputValue()).toBe('[0.1, 0.5]');
     await fractions.fill('[0.2, 0.5]');
     await text.getByText('label_fractions: [0.2, 0.5]').waitFor();
     await fractions.fill('[0.2, ');

@@ -2,7 +2,7 @@ import { RunSpec, SubmitRun, type Run } from '#libs/contracts';
 import { parse } from 'yaml';
 import { expect, test } from 'vitest';
 import { nextKinds } from '../run/next.js';
-import { EXAMPLES, nextText } from './examples.js';
+import { EXAMPLES, firstExample, nextText, type Names } from './examples.js';
 
 const ID = '00000000-0000-4000-8000-000000000001';
 const runOf = (spec: object): Run =>
@@ -46,4 +46,30 @@ test('an example pairs a run with the dataset that it was trained on', () => {
   expect(specOf('interpolate')).toMatchObject({ dataset: 'sounds', from: ID });
   for (const name of Object.keys(EXAMPLES).filter((each) => each !== 'sweep'))
     expect(SubmitRun.safeParse({ spec: specOf(name) }).error).toBeUndefined();
+});
+
+test('examples fit the dataset that they are of: batches, and fractions that leave each class an example', () => {
+  const trained = { id: ID, dataset: 'stripes' };
+  const named = (train: object | undefined) =>
+    ({ dataset: 'stripes', encoder: trained, autoencoder: trained, train }) as Names;
+  const sweepOf = (names: Names) =>
+    parse(EXAMPLES['sweep']!.text(names)) as { stages: Record<string, object>; label_fractions: number[] };
+  const few = named({ count: 192, countPerClass: [48, 48, 48, 48] });
+  expect(sweepOf(few)).toMatchObject({
+    stages: { pretrain: { batchSize: 192 }, finetune: { batchSize: 20 } },
+    label_fractions: [0.1, 0.5],
+  });
+  for (const [name, { text }] of Object.entries(EXAMPLES)) {
+    const { batchSize = 0 } = parse(text(few)) as { batchSize?: number };
+    expect(batchSize, name).toBeLessThanOrEqual(192);
+  }
+  const many = sweepOf(named({ count: 50_000, countPerClass: Array(10).fill(5000) }));
+  expect(many).toEqual(sweepOf(named(undefined)));
+  expect(many).toMatchObject({ label_fractions: [0.01, 0.1] });
+  expect(many.stages['pretrain']).not.toHaveProperty('batchSize');
+  expect([firstExample(few), firstExample(named({ count: 5 })), firstExample(named(undefined))]).toEqual([
+    'sweep',
+    'pretrain',
+    'sweep',
+  ]);
 });

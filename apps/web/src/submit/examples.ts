@@ -1,5 +1,5 @@
 /** What one can begin with: a sweep, a run of each common kind, and what follows a run. */
-import { METHODS, type Run } from '#libs/contracts';
+import { labelsPerClass, METHODS, strataOf, type DatasetManifest, type Run } from '#libs/contracts';
 import { stringify } from 'yaml';
 
 /** A run, and the dataset that it was trained on. */
@@ -11,6 +11,8 @@ export interface Trained {
 /** Names of this stack's that the examples are filled with. */
 export interface Names {
   dataset: string;
+  /** Its training samples, which the examples are fitted to; absent where there is no dataset yet. */
+  train?: DatasetManifest['splits']['train'] | undefined;
   encoder: Trained;
   autoencoder: Trained;
 }
@@ -42,50 +44,72 @@ export function nextText(kind: string, run: Pick<Run, 'id' | 'spec'>, dataset?: 
   });
 }
 
+const FRACTIONS = [0.01, 0.1, 0.5, 1];
+
+/** The two smallest label fractions that leave each class an example, and how many samples the first one is. */
+function labelsOf(train: Names['train']): { fractions: number[]; fewest: number } {
+  if (!train) return { fractions: FRACTIONS.slice(0, 2), fewest: Infinity };
+  const kept = (fraction: number) => labelsPerClass(strataOf(train), fraction);
+  const fractions = FRACTIONS.filter((fraction) => kept(fraction).every((count) => count > 0)).slice(0, 2);
+  return { fractions, fewest: kept(fractions[0] ?? 1).reduce((sum, count) => sum + count, 0) };
+}
+
+/** A batch as large as it usually is, or of all samples where they are fewer. */
+const batchOf = (usual: number, samples = Infinity): number => Math.min(usual, samples);
+/** Of a flow mapping: nothing where the batch is the usual one. */
+const batchIn = (usual: number, samples = Infinity): string => (samples < usual ? `, batchSize: ${samples}` : '');
+
+/** What one begins with on a stack with such a dataset: a sweep asks for classes. */
+export const firstExample = ({ train }: Names): string => (train && !train.countPerClass ? 'pretrain' : 'sweep');
+
 export const EXAMPLES: Record<string, { title: string; text: (names: Names) => string }> = {
   sweep: {
     title: 'Sweep over views',
-    text: ({ dataset }) => `# Which views need the fewest labels? Each alone and each two together, with the control.
+    text: ({ dataset, train }) => {
+      const { fractions, fewest } = labelsOf(train);
+      return `# Which views need the fewest labels? Each alone and each two together, with the control.
 name: views
 stages:
-  pretrain: {kind: pretrain, dataset: ${dataset}, epochs: 8, encoder: {width: 16}}
+  pretrain: {kind: pretrain, dataset: ${dataset}, epochs: 8${batchIn(256, train?.count)}, encoder: {width: 16}}
   # \`from\` names the stage whose encoder is tuned.
-  finetune: {kind: finetune, dataset: ${dataset}, from: pretrain, steps: 200}
+  finetune: {kind: finetune, dataset: ${dataset}, from: pretrain, steps: 200${batchIn(64, fewest)}}
 augmentations:
   pairs: {of: {crop: {minArea: 0.2}, rotate: {}, blur: {}}}
-label_fractions: [0.01, 0.1]
+label_fractions: [${fractions.join(', ')}]
 seeds: 3
 controls: [scratch]
-`,
+`;
+    },
   },
   pretrain: {
     title: 'Pretraining',
-    text: ({ dataset }) => `kind: pretrain
+    text: ({ dataset, train }) => `kind: pretrain
 dataset: ${dataset}
 method: simclr        # or ${METHODS.slice(1).join(', ')}
 epochs: 8
-batchSize: 256
+batchSize: ${batchOf(256, train?.count)}
 encoder: {name: small-resnet, width: 16}
 augmentation: {crop: {minArea: 0.2}, rotate: {}}
 `,
   },
   autoencode: {
     title: 'Autoencoder',
-    text: ({ dataset }) => `kind: autoencode
+    text: ({ dataset, train }) => `kind: autoencode
 dataset: ${dataset}
 variant: plain      # or denoising, variational: one to draw samples from
 latent: 64
 epochs: 20
+batchSize: ${batchOf(128, train?.count)}
 encoder: {width: 32}
 `,
   },
   transformer: {
     title: 'Transformer',
-    text: ({ dataset }) => `kind: pretrain
+    text: ({ dataset, train }) => `kind: pretrain
 dataset: ${dataset}
 method: dino
 epochs: 8
-batchSize: 128
+batchSize: ${batchOf(128, train?.count)}
 # Squares of 4 tell more of images of 32 than of 16, which is usual for 224.
 encoder: {name: vit-tiny, width: 16, patch: 4}
 views:
@@ -95,11 +119,11 @@ views:
   },
   masked: {
     title: 'Masked autoencoder',
-    text: ({ dataset }) => `kind: autoencode
+    text: ({ dataset, train }) => `kind: autoencode
 variant: masked       # MAE: what is left out of a picture is made of what is seen
 dataset: ${dataset}
 epochs: 8
-batchSize: 128
+batchSize: ${batchOf(128, train?.count)}
 encoder: {name: vit-tiny, width: 16, patch: 4}
 masking: {ratio: 0.75, blocks: 2}
 `,
@@ -108,11 +132,12 @@ masking: {ratio: 0.75, blocks: 2}
     title: 'A network of your own',
     text: ({
       dataset,
+      train,
     }) => `# loom models add network model.json takes in a layers model, such as a converted Keras model.
 kind: pretrain
 dataset: ${dataset}
 epochs: 8
-batchSize: 128
+batchSize: ${batchOf(128, train?.count)}
 encoder: {model: network}   # features: LAYER names the layer that gives them
 `,
   },

@@ -9,7 +9,7 @@ import { Choice } from '../ui/controls.js';
 import { Panel } from '../ui/panel.js';
 import { Fault, Skeleton } from '../ui/states.js';
 import { Editor } from './editor.js';
-import { EXAMPLES, nextText, type Names, type Trained } from './examples.js';
+import { EXAMPLES, firstExample, nextText, type Names, type Trained } from './examples.js';
 import { PlanPanel, planOf, type Checked } from './plan-panel.js';
 import { SpecForm } from './spec-form.js';
 import { parseSubmission, requestOf, sweepRequestOf, troublesOf } from './submission.js';
@@ -50,6 +50,7 @@ export function SubmitPage() {
       ]);
       return {
         dataset: datasets.items[0]?.name ?? NO_NAMES.dataset,
+        train: datasets.items[0]?.manifest.splits.train,
         encoder: trained(encoders.items[0]),
         autoencoder: trained(autoencoders.items[0]),
       };
@@ -63,7 +64,12 @@ export function SubmitPage() {
   return (
     <Composer
       key={`${query['from']} ${query['sweep']} ${query['example']} ${query['next']} ${query['of']}`}
-      start={start.data ?? example?.text(given) ?? sessionStorage.getItem(DRAFT) ?? EXAMPLES['sweep']!.text(given)}
+      start={
+        start.data ??
+        example?.text(given) ??
+        sessionStorage.getItem(DRAFT) ??
+        EXAMPLES[firstExample(given)]!.text(given)
+      }
       names={given}
     />
   );
