@@ -14,16 +14,18 @@ def conv(inputs, outputs, size, stride=1):
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
 
 
+def shortcut(inputs, outputs, stride):
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    return nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+
 class Block(nn.Module):
     def __init__(self, inputs, outputs, stride):
         super().__init__()
         self.conv1, self.bn1 = conv(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
         self.conv2, self.bn2 = conv(outputs, outputs, 3), nn.BatchNorm2d(outputs)
-        self.shortcut = (
-            nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
-            if stride != 1 or inputs != outputs
-            else nn.Identity()
-        )
+        self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -37,11 +39,7 @@ class Bottleneck(nn.Module):
         self.conv1, self.bn1 = conv(inputs, width, 1), nn.BatchNorm2d(width)
         self.conv2, self.bn2 = conv(width, width, 3, stride), nn.BatchNorm2d(width)
         self.conv3, self.bn3 = conv(width, outputs, 1), nn.BatchNorm2d(outputs)
-        self.shortcut = (
-            nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
-            if stride != 1 or inputs != outputs
-            else nn.Identity()
-        )
+        self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
