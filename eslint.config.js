@@ -22,6 +22,10 @@ export default tseslint.config(
         { code: 120, ignoreRegExpLiterals: true, ignorePattern: "^(import|export) |^\\s*'[A-Za-z0-9+/=]{100,}'" },
       ],
       'no-console': 'error',
+      'no-restricted-properties': [
+        'error',
+        { object: 'tf', property: 'addN', message: 'Its order depends on other threads: sumOf of #libs/tensorflow.' },
+      ],
       '@typescript-eslint/consistent-type-imports': [
         'error',
         { fixStyle: 'inline-type-imports', disallowTypeAnnotations: false },

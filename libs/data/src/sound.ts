@@ -4,6 +4,7 @@
  * scale about 1.
  */
 import type { AudioShape } from '#libs/contracts';
+import { sumOf } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Random } from './random.js';
 
@@ -179,7 +180,7 @@ function soundsOfSpectrum(spectrum: tf.Tensor2D, { sampleRate, length }: Omit<Au
     const weights = new Float32Array((frames - 1) * hop + window);
     for (let frame = 0; frame < frames; frame++)
       for (let n = 0; n < window; n++) weights[frame * hop + n]! += hann[n]! ** 2;
-    const added = tf.reshape<tf.Rank.R2>(tf.addN(parts), [-1, weights.length]);
+    const added = tf.reshape<tf.Rank.R2>(sumOf(parts), [-1, weights.length]);
     return tf.slice2d(
       tf.div<tf.Tensor2D>(added, tf.maximum(tf.tensor1d(weights), 1e-8)),
       [0, window / 2],

@@ -1,5 +1,5 @@
 /** TensorFlow kernels that tfjs has no function for, called by their name in the C API. */
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { backend } from './binding.js';
 
 type AttributeType = 'int' | 'float' | 'bool' | 'type' | 'string' | 'shape';
@@ -23,6 +23,13 @@ export const floatsOfBytes = (bytes: tf.Tensor): tf.Tensor =>
     },
     [bytes],
   )[0]!;
+
+/**
+ * Sum of tensors of one shape, added in their order. `tf.addN` begins with whichever of them it may overwrite, which
+ * depends on what other threads still read: of three or more its last bit is another at times.
+ */
+export const sumOf = <T extends tf.Tensor>(tensors: readonly T[]): T =>
+  tensors.reduce((sum, each) => tf.add(sum, each));
 
 /**
  * Runs a kernel and gives its `outputs` results. No gradient is recorded: inside `tf.customGrad` the caller says what

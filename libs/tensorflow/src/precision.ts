@@ -1,12 +1,6 @@
-/** Graphs in bfloat16: TensorFlow's own pass over them, what it is to leave in float32, and which machines can. */
+/** Graphs in bfloat16: what TensorFlow's own pass over them is to leave in float32, and which machines can. */
 import { readFileSync } from 'node:fs';
 import { usesGpu } from './binding.js';
-
-/**
- * ConfigProto of a session whose graphs TensorFlow turns into bfloat16 where it can: graph_options 10,
- * rewrite_options 10, auto_mixed_precision_onednn_bfloat16 31, ON. The pass is for CPUs; that for GPUs makes float16.
- */
-export const IN_BFLOAT16: Uint8Array = Uint8Array.of(0x52, 0x05, 0x52, 0x03, 0xf8, 0x01, 0x01);
 
 /**
  * Operations that the pass would convert where what they take has been, and here does not (its `InferList`): by them

@@ -1,6 +1,6 @@
 import { Optimizer as OptimizerSpec } from '#libs/contracts';
 import { Random } from '#libs/data';
-import { floats, floatsOfBytes, kernel, loadTensorFlow, typeAttribute } from '#libs/tensorflow';
+import { floats, floatsOfBytes, kernel, loadTensorFlow, sumOf, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { CompiledStep, type Scalars } from './compiled-step.js';
@@ -59,6 +59,22 @@ function classification(seed: number) {
     },
   };
 }
+
+// Protects exact resume: which input a sum begins with must not depend on what other threads still read.
+test.each([
+  ['added in turns', (a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) => tf.add(tf.add(a, b), c)],
+  ['a sum of all', (...all: tf.Tensor[]) => sumOf(all)],
+])('three tensors, %s, are added in their order', (_, total) => {
+  const [a, b, c] = [2 ** 25, -(2 ** 25), 1].map((value) => tf.fill([3], value)) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  // Only the last is a result of the graph, into which a sum could be written; shapes are given, as sums are of one.
+  const graph = new CompiledStep((inputs) => {
+    const [x, y, z] = inputs.map((input) => tf.reshape(input, [3])) as [tf.Tensor, tf.Tensor, tf.Tensor];
+    return { loss: tf.mean(total(x, y, tf.relu(z))) };
+  }, []);
+  expect(graph.run([a, b, c])).toEqual({ loss: 1 });
+  graph.dispose();
+  tf.dispose([a, b, c]);
+});
 
 test('steps run as a graph do what their operations do one by one', () => {
   const [plain, compiled] = [classification(1), classification(1)];

@@ -3,7 +3,7 @@
  * them.
  */
 import type { Precision } from '#libs/contracts';
-import { backend, DATA_TYPES, Graph, hostTensorOf, IN_BFLOAT16, tensorOf, type HostTensor } from '#libs/tensorflow';
+import { backend, DATA_TYPES, Graph, hostTensorOf, tensorOf, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { CHANGED, graphDef, placeholder, stateNodes, TAKEN } from './graph-def.js';
 import { StepRecorder } from './step-recorder.js';
@@ -142,7 +142,7 @@ export class CompiledStep {
       );
     return {
       ...trace,
-      graph: Graph.load(trace.definition, this.precision === 'bfloat16' ? IN_BFLOAT16 : undefined),
+      graph: Graph.load(trace.definition, { bfloat16: this.precision === 'bfloat16' }),
       shapes,
       known: [],
       settled: true,

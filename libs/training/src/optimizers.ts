@@ -1,5 +1,5 @@
 import type { Optimizer as OptimizerSpec, Schedule } from '#libs/contracts';
-import { float, kernel, typeAttribute } from '#libs/tensorflow';
+import { float, kernel, sumOf, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import type { NamedWeight } from './networks/weights.js';
 
@@ -78,7 +78,7 @@ function named(spec: OptimizerSpec, weights: readonly NamedWeight[], factors?: r
 /** Gradients times min(1, most / (norm + 1e-6)), where the norm is that of all together (PyTorch, clip_grad_norm_). */
 function clippedByNorm(gradients: readonly tf.Tensor[], most: number): tf.Tensor[] {
   const squares = gradients.map((gradient) => tf.tidy(() => tf.sum<tf.Scalar>(tf.square(gradient))));
-  const norm = tf.sqrt(tf.addN<tf.Scalar>(squares));
+  const norm = tf.sqrt(sumOf(squares));
   const factor = tf.minimum(1, tf.div(most, tf.add(norm, 1e-6)));
   return gradients.map((gradient) => tf.mul(gradient, factor));
 }

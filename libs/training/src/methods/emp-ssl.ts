@@ -1,5 +1,5 @@
 import { EMP, type Pretrain } from '#libs/contracts';
-import { float, kernel } from '#libs/tensorflow';
+import { float, kernel, sumOf } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { unitRows } from '../objectives.js';
 import { exactProduct } from '../precision.js';
@@ -42,9 +42,9 @@ export function patchesLoss(
 ): { loss: tf.Scalar; similarity: tf.Scalar; rate: tf.Scalar } {
   const z = unitRows(outputs);
   const views = tf.split<tf.Tensor2D>(z, outputs.shape[0] / count);
-  const mean = unitRows(tf.div(tf.addN(views), views.length));
+  const mean = unitRows(tf.div(sumOf(views), views.length));
   const similarity = tf.mean<tf.Scalar>(tf.sum(tf.mul(z, tf.tile(mean, [views.length, 1])), 1));
-  const rate = tf.div<tf.Scalar>(tf.addN(views.map((view) => codingRate(view, epsilon))), views.length);
+  const rate = tf.div<tf.Scalar>(sumOf(views.map((view) => codingRate(view, epsilon))), views.length);
   return { loss: tf.neg(tf.add<tf.Scalar>(tf.mul(similarity, weight), rate)), similarity, rate };
 }
 

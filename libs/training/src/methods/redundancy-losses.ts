@@ -1,5 +1,6 @@
 /** Losses on the correlations of the dimensions of two views' outputs, without negatives. */
 import type { Pretrain } from '#libs/contracts';
+import { sumOf } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { meanSquaredError } from '../objectives.js';
 import { exactProduct } from '../precision.js';
@@ -59,7 +60,7 @@ export function vicreg(
   }) as [{ hinge: tf.Scalar; covariance: tf.Scalar }, { hinge: tf.Scalar; covariance: tf.Scalar }];
   const variance = tf.div<tf.Scalar>(tf.add(spreadA.hinge, spreadB.hinge), 2);
   const covariance = tf.add<tf.Scalar>(spreadA.covariance, spreadB.covariance);
-  const loss = tf.addN<tf.Scalar>([
+  const loss = sumOf<tf.Scalar>([
     tf.mul(invariance, weights.invariance),
     tf.mul(variance, weights.variance),
     tf.mul(covariance, weights.covariance),
