@@ -13,7 +13,7 @@ const CASES = [
   { size: 224, count: 256, batch: 32, augmentation: { ...PLAIN, ...Augmentation.parse({ blur: {} }) } },
 ] as const;
 
-export async function benchAugment({ quick }: BenchOptions): Promise<BenchResult> {
+export async function benchAugment({ quick, rounds = quick ? 2 : 7 }: BenchOptions): Promise<BenchResult> {
   const threads = availableParallelism();
   const runtime = await loadTensorFlow({ threads });
   const cases: Record<string, { ours: number; peer: number; ratio: number; way: string }> = {};
@@ -49,21 +49,21 @@ export async function benchAugment({ quick }: BenchOptions): Promise<BenchResult
         blur: 'blur' in augmentation,
       }));
       ours();
-      const rounds: { ours: number[]; pil: number[]; tensor: number[] } = { ours: [], pil: [], tensor: [] };
-      for (let round = 0; round < (quick ? 2 : 7); round++) {
-        rounds.ours.push(ours());
+      const rates: { ours: number[]; pil: number[]; tensor: number[] } = { ours: [], pil: [], tensor: [] };
+      for (let round = 0; round < rounds; round++) {
+        rates.ours.push(ours());
         for (const way of ['pil', 'tensor'] as const)
-          rounds[way].push((await peer.request<{ viewsPerSecond: number }>({ command: 'pass', way })).viewsPerSecond);
+          rates[way].push((await peer.request<{ viewsPerSecond: number }>({ command: 'pass', way })).viewsPerSecond);
         console.log(
-          `${size} x ${size}, round ${round + 1}: ours ${rounds.ours.at(-1)!.toFixed(0)}, PIL ` +
-            `${rounds.pil.at(-1)!.toFixed(0)}, tensors ${rounds.tensor.at(-1)!.toFixed(0)} views a second`,
+          `${size} x ${size}, round ${round + 1}: ours ${rates.ours.at(-1)!.toFixed(0)}, PIL ` +
+            `${rates.pil.at(-1)!.toFixed(0)}, tensors ${rates.tensor.at(-1)!.toFixed(0)} views a second`,
         );
       }
-      const best = median(rounds.pil) > median(rounds.tensor) ? 'pil' : 'tensor';
+      const best = median(rates.pil) > median(rates.tensor) ? 'pil' : 'tensor';
       cases[size] = {
-        ours: median(rounds.ours),
-        peer: median(rounds[best]),
-        ratio: median(rounds.ours) / median(rounds[best]),
+        ours: median(rates.ours),
+        peer: median(rates[best]),
+        ratio: median(rates.ours) / median(rates[best]),
         way: best,
       };
     } finally {

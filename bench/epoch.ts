@@ -198,7 +198,7 @@ async function measure(
   return { ours, peer: fastest, peers: byPeer, ratio: ours / fastest, step, run_over_step: ours / step, torch };
 }
 
-export async function benchEpoch({ quick, only }: BenchOptions): Promise<BenchResult> {
+export async function benchEpoch({ quick, only, rounds = quick ? 1 : 5 }: BenchOptions): Promise<BenchResult> {
   const threads = availableParallelism();
   const runtime = await loadTensorFlow({ threads });
   const device = runtime.gpu ? 'cuda' : 'cpu';
@@ -211,7 +211,7 @@ export async function benchEpoch({ quick, only }: BenchOptions): Promise<BenchRe
     const on = { client: stack.client, dataRoot: stack.state.dataRoot };
     for (const [name, each] of Object.entries(CASES)) {
       if (only !== undefined && name !== only) continue;
-      const measured = await measure(name, each, on, { threads, device, rounds: quick ? 1 : 5 });
+      const measured = await measure(name, each, on, { threads, device, rounds });
       ({ torch } = measured);
       cases[name] = measured;
     }

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- NAME [--quick] [--profile] [--only FIELD]`: measures against a peer, alternating in one run. The
+ * `npm run bench -- NAME [--quick] [--rounds N] [--profile] [--only FIELD]`: measures against a peer, alternating in one run. The
  * last line is one JSON object.
  */
 import { spawnSync } from 'node:child_process';
@@ -27,6 +27,7 @@ const { values, positionals } = parseArgs({
     quick: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
     only: { type: 'string' },
+    rounds: { type: 'string' },
   },
 });
 const bench = positionals.length === 1 ? benches[positionals[0]!] : undefined;
@@ -36,6 +37,11 @@ if (!bench) {
   );
   process.exit(2);
 }
+const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) {
+  console.error(`expected --rounds to be a whole number from 1 on, got ${values.rounds}`);
+  process.exit(2);
+}
 // A trainer has this from its worker, and the C library reads it when a process starts.
 if (bench.trains && process.env['GLIBC_TUNABLES'] === undefined) {
   process.exit(
@@ -43,6 +49,6 @@ if (bench.trains && process.env['GLIBC_TUNABLES'] === undefined) {
       .status ?? 1,
   );
 }
-const result = await bench.run(values);
+const result = await bench.run({ ...values, rounds });
 console.log(JSON.stringify({ ...result, machine: machine() }));
 process.exit(0);

@@ -16,6 +16,8 @@ const BENCH = [import.meta.dirname, path.resolve(import.meta.dirname, '..', '..'
 export interface BenchOptions {
   quick: boolean;
   profile: boolean;
+  /** In which ours and theirs are measured in turns, where another number is wanted. */
+  rounds?: number | undefined;
   /** The one part to measure, of a bench that has several. */
   only?: string | undefined;
 }

@@ -249,7 +249,12 @@ async function measure(
   }
 }
 
-export async function benchTrainStep({ quick, profile, only }: BenchOptions): Promise<BenchResult> {
+export async function benchTrainStep({
+  quick,
+  profile,
+  only,
+  rounds = quick ? 3 : 10,
+}: BenchOptions): Promise<BenchResult> {
   const threads = availableParallelism();
   const runtime = await loadTensorFlow({ threads });
   const device = runtime.gpu ? 'cuda' : 'cpu';
@@ -259,12 +264,7 @@ export async function benchTrainStep({ quick, profile, only }: BenchOptions): Pr
   for (const [name, onCpu] of Object.entries(CASES)) {
     if (only !== undefined && name !== only) continue;
     const each = runtime.gpu ? onGpu(onCpu) : onCpu;
-    const measured = await measure(
-      name,
-      each,
-      { threads, device, rounds: quick ? 3 : 10 },
-      profile ? profiledSteps : 0,
-    );
+    const measured = await measure(name, each, { threads, device, rounds }, profile ? profiledSteps : 0);
     ({ torch } = measured);
     cases[name] = measured;
   }
