@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- NAME [--quick] [--rounds N] [--profile] [--only FIELD]`: measures against a peer, alternating in one run. The
- * last line is one JSON object.
+ * `npm run bench -- NAME [--quick] [--rounds N] [--profile] [--only FIELD]`: measures against a peer, alternating in
+ * one run. The last line is one JSON object.
  */
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
