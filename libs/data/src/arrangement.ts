@@ -3,7 +3,15 @@ import type { Split } from '#libs/contracts';
 import type { LeftOut, SourceFile } from './containers.js';
 import type { FileName } from './file-name.js';
 import { InvalidDataError, named } from './invalid-data.js';
-import { splitFamilies, splitNamed, splitOfFolder, type SplitWord } from './split-words.js';
+import {
+  haveWordsOfSplits,
+  splitAmongWords,
+  splitAround,
+  splitFamilies,
+  splitNamed,
+  splitOfFolder,
+  type SplitWord,
+} from './split-words.js';
 
 /** Samples with the paths that their parts have in the container, and what gives none. */
 export interface Arrangement {
@@ -85,7 +93,7 @@ function placedInSplits(
   const hasTrain = found.has('train');
   const placed: Placed[] = [];
   const strangers: LeftOut[] = [];
-  for (const { name, parts } of withoutRepeated(inside)) {
+  for (const { name, parts } of withoutRepeated(inside, splits)) {
     const split = parts.length > 1 ? splits.get(parts[0]!) : undefined;
     const className = classOf.get(parts[0]!);
     if (split) placed.push({ name, split, parts: [...(className ? [className] : []), ...parts.slice(1)] });
@@ -119,14 +127,17 @@ function unwrapped(samples: readonly string[], depth: number): { inside: Inside[
 
 /**
  * The split of each folder, and its class where its name says both: `catTrain`, `catTest`, `dogTrain` and `dogTest`,
- * where nothing else is.
+ * where nothing else is. Where each folder has the word of a split in its name, and folders below, they are splits:
+ * `train-clean-100`, `dev-clean`, `dev-other`.
  */
 function splitsAmong(inside: readonly Inside[]): {
   splits: Map<string, SplitWord | undefined>;
   classOf: Map<string, string>;
 } {
   const tops = [...new Set(inside.filter(isInFolder).map(({ parts }) => parts[0]!))];
-  const splits = new Map(tops.map((top) => [top, splitOfFolder(top)]));
+  const deep = inside.filter(isInFolder).every(({ parts }) => parts.length > 2);
+  const areSplits = deep && haveWordsOfSplits(tops);
+  const splits = new Map(tops.map((top) => [top, splitAround(top) ?? (areSplits ? splitAmongWords(top) : undefined)]));
   const classOf = new Map<string, string>();
   const families = splitFamilies(tops);
   const areClasses = families.length > 1 && inside.every(({ parts }) => parts.length <= 2);
@@ -138,14 +149,22 @@ function splitsAmong(inside: readonly Inside[]): {
   return { splits, classOf };
 }
 
-/** `seg_train/seg_train/cat` is `seg_train/cat`: all there is in a folder, and of the same split, says nothing more. */
-function withoutRepeated(inside: readonly Inside[]): Inside[] {
+/**
+ * `seg_train/seg_train/cat` is `seg_train/cat`: all there is in a folder, and of the same split, says nothing more. Nor
+ * does `images` in `train/images/cat`.
+ */
+function withoutRepeated(
+  inside: readonly Inside[],
+  splits: ReadonlyMap<string, SplitWord | undefined>,
+): readonly Inside[] {
   const below = Map.groupBy(inside, ({ parts }) => parts[0]!);
   const repeats = new Set(
     [...below].flatMap(([top, those]) => {
       const [next, ...more] = new Set(those.map(({ parts }) => (parts.length > 2 ? parts[1]! : undefined)));
+      if (next === undefined || more.length > 0) return [];
+      const isPlain = splits.get(top) && PLAIN_FOLDER.test(next) && those.every(({ parts }) => parts.length > 3);
       const split = splitNamed(top);
-      return split !== null && next !== undefined && more.length === 0 && splitNamed(next) === split ? [top] : [];
+      return isPlain || (split !== null && splitNamed(next) === split) ? [top] : [];
     }),
   );
   return inside.map((each) =>
@@ -156,25 +175,23 @@ function withoutRepeated(inside: readonly Inside[]): Inside[] {
 /** How parts of a whole are called, such as those of a cross-validation or of a download. */
 const PART = /^(folds?|parts?|chunks?|batch|shards?|splits?|subset|volumes?|dis[ck]s?|images?|data|set)[ _-]?\d{1,6}$/i;
 
-/** Says where classes may not be what was meant: called like parts of one whole, or by one word in two writings. */
+/** Says where classes may not be what was meant: called like splits, or like parts of one whole. */
 function notesOnClasses(files: Arrangement['files']): string[] {
   const classes = [...new Set(files.map(({ file }) => file.className))].sort();
   const areParts = classes.length > 1 && classes.every((name) => PART.test(name));
-  const alike = [...Map.groupBy(classes, (name) => name.normalize('NFC').trim().toLowerCase()).values()];
   return [
+    ...(haveWordsOfSplits(classes)
+      ? [
+          `the classes ${named(classes)} have words of splits in their names: where they are splits, call the ` +
+            'folders train, val and test',
+        ]
+      : []),
     ...(areParts
       ? [
           `the classes ${named(classes)} are called like parts of one whole (folds, parts of a download): if that is ` +
             'what they are, say with `list` or `fileName` which class a sample has',
         ]
       : []),
-    ...alike
-      .filter((names) => names.length > 1)
-      .map(
-        (names) =>
-          `the classes ${names.map((name) => JSON.stringify(name)).join(' and ')} differ in nothing but how they are ` +
-          'written (large letters, spaces, or how accents are coded): merge them with `renameClasses` if they are one',
-      ),
   ];
 }
 
@@ -300,8 +317,9 @@ function lostClassesOf(others: readonly string[], prefix: readonly string[], fil
     const parts = name.split('/');
     if (prefix.some((folder, i) => parts[i] !== folder)) continue;
     const inside = parts.slice(prefix.length);
-    const at = inSplits && splitOfFolder(inside[0]) ? 1 : 0;
-    if (inSplits && at === 0) continue;
+    if (inSplits && !splitOfFolder(inside[0])) continue;
+    const isPlain = inSplits && PLAIN_FOLDER.test(inside[1] ?? '') && !classes.has(inside[1]!);
+    const at = Number(inSplits) + Number(isPlain);
     const className = inside[at];
     if (inside.length < at + 2 || !className || classes.has(className) || splitOfFolder(className)) continue;
     lost.set(className, [...(lost.get(className) ?? []), ...(inside.at(-1) ? [inside.at(-1)!] : [])]);

@@ -48,6 +48,37 @@ describe('a split word is never a class', () => {
     expect(warnings.join()).toMatch(/1 files were left out: preview\.png/);
   });
 
+  test.each<[string, string[], object]>([
+    [
+      'corpora as LibriSpeech is laid out',
+      ['train-clean-100', 'train-clean-360', 'dev-clean', 'test-other'].flatMap((part) => [
+        `Speech/${part}/19/198/1.png`,
+        `Speech/${part}/26/495/2.png`,
+      ]),
+      { train: 4, val: 2, test: 2 },
+    ],
+    ['what is trained on and what is not', classFolders('train_full', 'test'), { train: 2, test: 2 }],
+    ['versions', classFolders('train_v2', 'test_v1'), { train: 2, test: 2 }],
+    ['train and val in one', classFolders('train_val', 'test'), { train: 2, test: 2 }],
+    ['train and val in one, of a year', classFolders('TrainVal2012', 'test'), { train: 2, test: 2 }],
+  ])('nor in %s', async (_, names, expected) => {
+    const { manifest, warnings } = await prepared(...names);
+    expect(manifest.classes).toHaveLength(2);
+    expect([counts(manifest), warnings.filter((each) => !each.includes('all taken for'))]).toEqual([expected, []]);
+  });
+
+  test('and classes that are called like splits are named', async () => {
+    const { warnings } = await prepared('train-clean-100/1.png', 'dev-clean/2.png');
+    expect(warnings.join('\n')).toMatch(/the classes dev-clean, train-clean-100 have words of splits .* call the/);
+  });
+
+  test('a folder of images around the classes of a split says nothing', async () => {
+    const names = classFolders('train/images', 'val/images');
+    const { manifest, warnings } = await prepared(...names, 'train/images/fish/notes.txt');
+    expect([manifest.classes, counts(manifest)]).toEqual([['cat', 'dog'], { train: 2, val: 2 }]);
+    expect(warnings.join('\n')).toMatch(/1 folders give no class, .*: fish \(only notes\.txt\)/);
+  });
+
   test('and folders that are one split are named', async () => {
     const { manifest, warnings } = await prepared(...classFolders('train', 'dev', 'eval'));
     expect(counts(manifest)).toEqual({ train: 2, val: 4 });
