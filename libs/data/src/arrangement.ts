@@ -3,6 +3,7 @@ import type { Split } from '#libs/contracts';
 import type { LeftOut, SourceFile } from './containers.js';
 import type { FileName } from './file-name.js';
 import { InvalidDataError, named } from './invalid-data.js';
+import { refuseOtherLabels } from './other-labels.js';
 import {
   haveWordsOfSplits,
   splitAmongWords,
@@ -127,15 +128,17 @@ function unwrapped(samples: readonly string[], depth: number): { inside: Inside[
 
 /**
  * The split of each folder, and its class where its name says both: `catTrain`, `catTest`, `dogTrain` and `dogTest`,
- * where nothing else is. Where each folder has the word of a split in its name, and folders below, they are splits:
- * `train-clean-100`, `dev-clean`, `dev-other`.
+ * where nothing else is. Where each folder has the word of a split in its name, and those of train have folders below,
+ * they are splits: `train-clean-100`, `dev-clean`, `dev-other`.
  */
 function splitsAmong(inside: readonly Inside[]): {
   splits: Map<string, SplitWord | undefined>;
   classOf: Map<string, string>;
 } {
-  const tops = [...new Set(inside.filter(isInFolder).map(({ parts }) => parts[0]!))];
-  const deep = inside.filter(isInFolder).every(({ parts }) => parts.length > 2);
+  const inFolders = inside.filter(isInFolder);
+  const tops = [...new Set(inFolders.map(({ parts }) => parts[0]!))];
+  const trained = inFolders.filter(({ parts }) => splitAmongWords(parts[0]!) === 'train');
+  const deep = (trained.length ? trained : inFolders).every(({ parts }) => parts.length > 2);
   const areSplits = deep && haveWordsOfSplits(tops);
   const splits = new Map(tops.map((top) => [top, splitAround(top) ?? (areSplits ? splitAmongWords(top) : undefined)]));
   const classOf = new Map<string, string>();
@@ -327,57 +330,6 @@ function lostClassesOf(others: readonly string[], prefix: readonly string[], fil
   return [...lost]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, found]) => ({ name, reason: found.length ? `only ${named(found.sort())}` : 'empty' }));
-}
-
-const IMAGES = /^(images?|imgs?|jpegimages|leftimg8bit)$/i;
-const LABELS = /^(labels?|annotations?|annots?|masks?|gtfine|gtcoarse|segmentationclass|segmentationobject)$/i;
-/** The same by words that can be classes where they are not the only two folders. */
-const PAIRED = [
-  /^(images?|imgs?|inputs?|photos?|rgb|x)$/i,
-  /^(msks?|gts?|ground_?truths?|segs?|segmentations?|trimaps?|targets?|y)$/i,
-] as const;
-
-/** The two folders of these that are of images and of their labels. */
-function imagesAndLabels(folders: readonly string[]): [images: string | undefined, labels: string | undefined] {
-  const found = (pattern: RegExp) => folders.find((name) => pattern.test(name));
-  const told = [found(IMAGES), found(LABELS)] as const;
-  if ((told[0] && told[1]) || folders.length !== 2) return [...told];
-  const [images, labels] = PAIRED;
-  return [found(images), found(labels)];
-}
-
-/** @throws InvalidDataError where folders of images have a folder of labels or masks beside them. */
-function refuseOtherLabels(samples: readonly string[], names: readonly string[]): void {
-  const children = new Map<string, Set<string>>();
-  for (const name of names) {
-    const parts = name.split('/');
-    for (let depth = 0; depth < Math.min(parts.length - 1, 3); depth++) {
-      const above = parts.slice(0, depth).join('/');
-      let inside = children.get(above);
-      if (!inside) children.set(above, (inside = new Set()));
-      inside.add(parts[depth]!);
-    }
-  }
-  for (const [above, inside] of children) {
-    const [images, labels] = imagesAndLabels([...inside]);
-    if (!images || !labels) continue;
-    const [imagesAt, labelsAt] = [images, labels].map((name) => (above ? `${above}/${name}` : name)) as [
-      string,
-      string,
-    ];
-    const within = (name: string) => name.startsWith(`${labelsAt}/`);
-    const instead = `or give the folder ${imagesAt} alone, for pretraining without labels`;
-    if (samples.some(within))
-      throw new InvalidDataError(
-        `expected class folders, found ${imagesAt} and ${labelsAt}, which look like images and their masks: say with ` +
-          `\`masks\` which classes the masks have (folders images and masks), ${instead}`,
-      );
-    throw new InvalidDataError(
-      `expected class folders, found ${imagesAt} and ${labelsAt}, which look like labels for detection ` +
-        `(${named(names.filter(within).sort().slice(0, 3))}), which are not read: put images into folders of their ` +
-        `classes, ${instead}`,
-    );
-  }
 }
 
 const withoutEnding = (name: string): string => name.replace(/\.[^./]*$/, '');

@@ -59,12 +59,20 @@ describe('a split word is never a class', () => {
     ],
     ['what is trained on and what is not', classFolders('train_full', 'test'), { train: 2, test: 2 }],
     ['versions', classFolders('train_v2', 'test_v1'), { train: 2, test: 2 }],
+    [
+      'a small part to train on, and a test without classes',
+      [...classFolders('train_mini', 'val'), 'public_test/1.png'],
+      { train: 2, val: 2 },
+    ],
     ['train and val in one', classFolders('train_val', 'test'), { train: 2, test: 2 }],
     ['train and val in one, of a year', classFolders('TrainVal2012', 'test'), { train: 2, test: 2 }],
   ])('nor in %s', async (_, names, expected) => {
     const { manifest, warnings } = await prepared(...names);
     expect(manifest.classes).toHaveLength(2);
-    expect([counts(manifest), warnings.filter((each) => !each.includes('all taken for'))]).toEqual([expected, []]);
+    expect([counts(manifest), warnings.filter((each) => !/all taken for|public_test/.test(each))]).toEqual([
+      expected,
+      [],
+    ]);
   });
 
   test('and classes that are called like splits are named', async () => {
@@ -183,6 +191,21 @@ describe('a split word is never a class', () => {
         new RegExp(`${names.replace(' ', ' and ')}, .*masks`),
       ];
     }),
+    [
+      'masks, in folders of splits',
+      ['train_images/1.png', 'train_labels/1.png', 'test_images/2.png', 'test_labels/2.png'],
+      /(test|train)_images and \1_labels, which look like images and their masks: .*`masks`/,
+    ],
+    [
+      'masks of classes beside notes and other folders',
+      ['b/images/1/1.png', 'b/segmentations/1/1.png', 'b/parts/1.txt', 'b/depth/1/1.png'],
+      /b\/images and b\/segmentations, which look like images and their masks/,
+    ],
+    [
+      'masks by less usual words, beside notes',
+      ['photos/1.png', 'gt/1.png', 'splits/train.txt'],
+      /photos and gt, which look like images and their masks/,
+    ],
     ['masks', ['images/1.png', 'masks/1.png'], /images and masks, which look like images and their masks: .*`masks`/],
   ])('%s is told, with what to do', async (_, names, expected) => {
     expect(await refusal(prepared(...names))).toMatch(expected);
