@@ -13,12 +13,14 @@ import {
   type Fault,
   type Problem,
 } from '#libs/contracts';
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isMap, isNode, isScalar, LineCounter, parseDocument, visit, type Document } from 'yaml';
-import { text as textOf } from 'node:stream/consumers';
 import type { z } from 'zod';
 import { advice } from './fields.js';
+import { textGiven } from './given-text.js';
+import { UsageError } from './usage-error.js';
+
+export { UsageError } from './usage-error.js';
 
 export type Submission =
   { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
@@ -29,9 +31,6 @@ export interface Reading {
   dataset?: string | undefined;
   map?: Record<string, string | null> | undefined;
 }
-
-/** What the user wrote or typed is wrong; the message says where. */
-export class UsageError extends Error {}
 
 /** A YAML or JSON file that describes a run or a sweep, and knows on which line each field stands. */
 export class SubmissionFile {
@@ -57,19 +56,9 @@ export class SubmissionFile {
     reading: Reading = {},
     runId: (text: string) => Promise<string> = (text) => Promise.resolve(text),
   ): Promise<SubmissionFile> {
-    const draft = SubmissionFile.draft(await SubmissionFile.textOf(file), file === '-' ? 'stdin' : file, reading);
+    const draft = SubmissionFile.draft(await textGiven(file), file === '-' ? 'stdin' : file, reading);
     await draft.findParents(runId);
     return draft.checked();
-  }
-
-  private static async textOf(file: string): Promise<string> {
-    if (file === '-') return textOf(process.stdin);
-    return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      throw new UsageError(
-        `expected a file that can be read, got ${file}: ` +
-          (error.code === 'ENOENT' ? 'it does not exist' : error.message),
-      );
-    });
   }
 
   /**

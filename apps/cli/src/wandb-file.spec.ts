@@ -43,6 +43,38 @@ describe('a sweep file for Weights & Biases', () => {
     expect(spec.parameters['pretrain.optimizer.name']!.values).toEqual(['adam', 'lars']);
   });
 
+  test('has what stands beside nested parameters, and names of schedules, too', () => {
+    const { spec } = read(
+      `${HEAD}  optimizer:\n    values: [adam, lars]\n    parameters:\n      lr: {min: 0.1, max: 0.2}\n` +
+        '  lr_scheduler:\n    parameters:\n      name: {values: [cosine, constant]}\n',
+    );
+    expect(spec.parameters['pretrain.optimizer.name']!.values).toEqual(['adam', 'lars']);
+    expect(spec.parameters['pretrain.optimizer.learningRate']!.min).toBe(0.1);
+    expect(spec.parameters['pretrain.schedule.name']!.values).toEqual(['cosine', 'constant']);
+  });
+
+  test.each<[written: string, told: RegExp]>([
+    ['lr: {values: 32, 64}', /^f\.yaml:5:7: parameters\.lr: expected a list of values, got 32$/],
+    ['lr: {values: "0.1, 0.2"}', /expected a list of values, got "0\.1, 0\.2"$/],
+    ['lr: {values: {a: 1}}', /expected a list of values, got \{"a":1\}$/],
+    ['lr: {values: [.nan, 0.1]}', /expected what pretrain\.optimizer\.learningRate takes, got NaN: /],
+    ['lr: {value: 1e400}', /got Infinity: /],
+  ])('in which %s stands is refused at its line', (written, told) => {
+    expect(() => read(`${HEAD}  ${written}\n`)).toThrow(told);
+  });
+
+  test('is told where a range means something else than it looks like', () => {
+    const { notes } = read(
+      `early_terminate: {type: hyperband, min_iter: "3"}\n${HEAD}` +
+        '  lr: {distribution: log_uniform, min: 1e-5, max: 0.1}\n' +
+        '  weight_decay: {min: 0, max: 1}\n  epochs: {min: 1, max: 5}\n',
+    );
+    expect(notes).toContain('lr: log_uniform draws from e^0.00001 to e^0.1 (1.00 to 1.11): from 0.00001 to 0.1 it is');
+    expect(notes).toContain('weight_decay: whole numbers are drawn, as min and max are written: write 0.0 where reals');
+    expect(notes).toContain('early_terminate.min_iter: the text "3" is read as 3');
+    expect(notes).not.toContain('epochs: whole');
+  });
+
   test('may use merge keys, extension keys and no early stopping', () => {
     const { spec, notes } = read(
       `x-rates: &rates {distribution: log_uniform_values, min: 1.0e-5, max: 1.0e-2}\nearly_terminate: null\n${HEAD}` +

@@ -29,6 +29,17 @@ test('what a schema refuses is said in this program’s words, each at its line'
   ]);
 });
 
+test('numbers that are none, or too large for one, are said as they are', () => {
+  for (const [written, read] of [
+    ['1e400', 'Infinity'],
+    ['-.inf', '-Infinity'],
+    ['.nan', 'NaN'],
+  ])
+    expect(() => SubmissionFile.parse(`kind: pretrain\ndataset: x\ntemperature: ${written}\n`, 'f.yaml')).toThrow(
+      `f.yaml:3:14: temperature: expected a number, got ${read}`,
+    );
+});
+
 test('a field that stands below its key is told at the key, and several documents in a sentence', () => {
   const sweep =
     'name: s\nmethod: random\nrun_cap: 3\nmetric: {name: eval/knn}\nstages:\n  p:\n    kind: pretrain\n' +

@@ -20,6 +20,8 @@ const MOST_SHOWN = 80;
 /** What came, as it would be written. */
 function shown(input: unknown): string {
   if (input === undefined) return 'none';
+  // JSON has no such numbers.
+  if (typeof input === 'number' && !Number.isFinite(input)) return String(input);
   const text = JSON.stringify(input) ?? typeof input;
   return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text;
 }

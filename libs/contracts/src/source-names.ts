@@ -6,7 +6,13 @@ export const IMAGE = /\.(jpe?g|jfif|jpe|mpo|png|webp|gif|tiff?|avif|bmp|dib|p[bg
 export const SOUND = /\.(wave?|aiff?|aifc|flac|mp3|ogg|oga|opus)$/i;
 
 /** Folders of images beside those of masks: of VOC (JPEGImages), Cityscapes (leftImg8bit) and all others. */
-export const IMAGE_FOLDER = /^(images?|imgs?|jpegimages|leftimg8bit|photos?|inputs?)$/i;
-/** Folders of masks: of VOC (SegmentationClass), Cityscapes (gtFine), ADE20K (annotations) and all others. */
-export const MASK_FOLDER =
-  /^(masks?|labels?|annotations?|annots?|segmentations?|segmentationclass(aug|raw)?|gtfine|gtcoarse|gt|ground_?truths?)$/i;
+export const IMAGE_FOLDER = /^(images?|imgs?|jpegimages|leftimg8bit|photos?|inputs?)(_dir)?$/i;
+/**
+ * Folders of masks: of VOC (SegmentationClass), Cityscapes (gtFine), ADE20K (annotations), Oxford's pets (trimaps),
+ * MMSegmentation (ann_dir) and all others.
+ */
+export const MASK_FOLDER = new RegExp(
+  '^(masks?|labels?|annotations?|annots?|anns?|trimaps?|segmentations?|segmentationclass(aug|raw)?|gtfine|gtcoarse|' +
+    'gt|ground_?truths?)(_dir)?$',
+  'i',
+);

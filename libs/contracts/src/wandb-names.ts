@@ -66,6 +66,8 @@ const FIELDS: Record<string, string> = {
   schedule: 'schedule.name',
   scheduler: 'schedule.name',
   schedulername: 'schedule.name',
+  schedulertype: 'schedule.name',
+  lrschedulername: 'schedule.name',
   lrscheduler: 'schedule.name',
   lrschedulertype: 'schedule.name',
   lrschedule: 'schedule.name',

@@ -32,11 +32,18 @@ interface Named {
   given: Given;
 }
 
+/** Keys by which a parameter says what it may be. */
+const DRAWN = ['value', 'values', 'min', 'max', 'mu', 'sigma', 'distribution'];
+
 function flattened(parameters: Given, path: string[] = ['parameters'], prefix = ''): Named[] {
   return Object.entries(parameters).flatMap(([key, parameter]): Named[] => {
     const name = prefix + key;
-    if (isMapping(parameter) && isMapping(parameter['parameters']))
-      return flattened(parameter['parameters'], [...path, key, 'parameters'], `${name}.`);
+    if (isMapping(parameter) && isMapping(parameter['parameters'])) {
+      const { parameters: inner, ...own } = parameter;
+      // What else stands beside them is of the name itself: `optimizer: {values: […], parameters: {lr: …}}`.
+      const itself = DRAWN.some((of) => own[of] !== undefined) ? [{ name, path: [...path, key], given: own }] : [];
+      return [...itself, ...flattened(inner, [...path, key, 'parameters'], `${name}.`)];
+    }
     if (isMapping(parameter)) return [{ name, path: [...path, key], given: parameter }];
     const given = Array.isArray(parameter) ? { values: parameter } : { value: parameter };
     return [{ name, path: [...path, key], given }];
@@ -45,6 +52,10 @@ function flattened(parameters: Given, path: string[] = ['parameters'], prefix = 
 
 const isConstant = ({ value, values }: Given): boolean =>
   value !== undefined || (Array.isArray(values) && values.length === 1);
+
+/** A value as it is written: JSON has no numbers that are none or infinite. */
+const shown = (value: unknown): string =>
+  typeof value === 'number' && !Number.isFinite(value) ? String(value) : JSON.stringify(value);
 
 /** The number that a text says, as YAML of before wrote them too (`1_000`), with a note; else the value itself. */
 export function numberIn(name: string, value: unknown, notes: string[]): unknown {
@@ -134,14 +145,35 @@ class ParameterReader {
     }
     if (Array.isArray(made['values']) && made['probabilities'] === undefined)
       made['values'] = this.each(name, made['values']);
-    const listed = (made['values'] as unknown[] | undefined) ?? (made['value'] === undefined ? [] : [made['value']]);
-    const refused = listed.find((value) => !field.takes(value));
+    const { value, values = value === undefined ? [] : [value] }: Given = made;
+    if (!Array.isArray(values)) {
+      this.refuse(path, `expected a list of values, got ${shown(values)}`);
+      return made;
+    }
+    const refused: unknown = values.find((each) => !field.takes(each));
     if (refused !== undefined) {
       const wanted = field.words.length ? field.words.join(', ') : `what ${target} takes`;
       const way = `map: {${name}: null} sets it aside`;
-      this.refuse(path, `expected ${wanted}, got ${JSON.stringify(refused)}: ${way}`);
+      this.refuse(path, `expected ${wanted}, got ${shown(refused)}: ${way}`);
     }
+    this.tellMeaning(name, field, made);
     return field.integer ? this.whole(name, made) : made;
+  }
+
+  /** Says what a range means where people often mean something else. */
+  private tellMeaning(name: string, field: StageField, made: Given): void {
+    const { distribution, min, max } = made;
+    if (typeof min !== 'number' || typeof max !== 'number') return;
+    const isWhole = distribution === undefined && Number.isInteger(min) && Number.isInteger(max);
+    if (isWhole && field.takes((min + max) / 2 + 0.25))
+      this.notes.push(
+        `${name}: whole numbers are drawn, as min and max are written: write ${min}.0 where reals are meant`,
+      );
+    if (/^(q_)?log_uniform$/.test(String(distribution)) && min > 0 && max <= 1)
+      this.notes.push(
+        `${name}: ${String(distribution)} draws from e^${min} to e^${max} (${Math.exp(min).toPrecision(3)} to ` +
+          `${Math.exp(max).toPrecision(3)}): from ${min} to ${max} it is ${String(distribution)}_values`,
+      );
   }
 
   private augmentation(name: string, value: unknown): unknown {

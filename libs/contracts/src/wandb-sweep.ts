@@ -74,11 +74,14 @@ function scaleOf(metric: string, parameters: Given, notes: string[]): Given {
 }
 
 /** Early stopping as asked for, where it is by a rule that is there and there is a pretraining to stop. */
-function stoppingOf(policy: Given, stages: WandbOptions['stages'], notes: string[]): Given | undefined {
+function stoppingOf(given: Given, stages: WandbOptions['stages'], notes: string[]): Given | undefined {
   if (!Object.values(stages).some(({ kind }) => kind === 'pretrain')) {
     notes.push('early_terminate: set aside, it stops pretrainings and there is none');
     return undefined;
   }
+  const policy: Given = Object.fromEntries(
+    Object.entries(given).map(([key, value]) => [key, numberIn(`early_terminate.${key}`, value, notes)]),
+  );
   const { min_iter: least, max_iter: most, s, eta = 3 } = policy;
   if (typeof most === 'number' && typeof eta === 'number' && least === undefined && s === undefined && eta > 1) {
     const bands = Math.max(1, Math.floor(Math.log(most) / Math.log(eta) + 1e-9));

@@ -3,7 +3,16 @@ import type { Split } from '#libs/contracts';
 import type { LeftOut, SourceFile } from './containers.js';
 import type { FileName } from './file-name.js';
 import { InvalidDataError, named } from './invalid-data.js';
-import { splitFamilies, splitNamed, splitOfFolder, type SplitWord } from './split-words.js';
+import { refuseOtherLabels } from './other-labels.js';
+import {
+  haveWordsOfSplits,
+  splitAmongWords,
+  splitAround,
+  splitFamilies,
+  splitNamed,
+  splitOfFolder,
+  type SplitWord,
+} from './split-words.js';
 
 /** Samples with the paths that their parts have in the container, and what gives none. */
 export interface Arrangement {
@@ -85,7 +94,7 @@ function placedInSplits(
   const hasTrain = found.has('train');
   const placed: Placed[] = [];
   const strangers: LeftOut[] = [];
-  for (const { name, parts } of withoutRepeated(inside)) {
+  for (const { name, parts } of withoutRepeated(inside, splits)) {
     const split = parts.length > 1 ? splits.get(parts[0]!) : undefined;
     const className = classOf.get(parts[0]!);
     if (split) placed.push({ name, split, parts: [...(className ? [className] : []), ...parts.slice(1)] });
@@ -119,14 +128,19 @@ function unwrapped(samples: readonly string[], depth: number): { inside: Inside[
 
 /**
  * The split of each folder, and its class where its name says both: `catTrain`, `catTest`, `dogTrain` and `dogTest`,
- * where nothing else is.
+ * where nothing else is. Where each folder has the word of a split in its name, and those of train have folders below,
+ * they are splits: `train-clean-100`, `dev-clean`, `dev-other`.
  */
 function splitsAmong(inside: readonly Inside[]): {
   splits: Map<string, SplitWord | undefined>;
   classOf: Map<string, string>;
 } {
-  const tops = [...new Set(inside.filter(isInFolder).map(({ parts }) => parts[0]!))];
-  const splits = new Map(tops.map((top) => [top, splitOfFolder(top)]));
+  const inFolders = inside.filter(isInFolder);
+  const tops = [...new Set(inFolders.map(({ parts }) => parts[0]!))];
+  const trained = inFolders.filter(({ parts }) => splitAmongWords(parts[0]!) === 'train');
+  const deep = (trained.length ? trained : inFolders).every(({ parts }) => parts.length > 2);
+  const areSplits = deep && haveWordsOfSplits(tops);
+  const splits = new Map(tops.map((top) => [top, splitAround(top) ?? (areSplits ? splitAmongWords(top) : undefined)]));
   const classOf = new Map<string, string>();
   const families = splitFamilies(tops);
   const areClasses = families.length > 1 && inside.every(({ parts }) => parts.length <= 2);
@@ -138,14 +152,22 @@ function splitsAmong(inside: readonly Inside[]): {
   return { splits, classOf };
 }
 
-/** `seg_train/seg_train/cat` is `seg_train/cat`: all there is in a folder, and of the same split, says nothing more. */
-function withoutRepeated(inside: readonly Inside[]): Inside[] {
+/**
+ * `seg_train/seg_train/cat` is `seg_train/cat`: all there is in a folder, and of the same split, says nothing more. Nor
+ * does `images` in `train/images/cat`.
+ */
+function withoutRepeated(
+  inside: readonly Inside[],
+  splits: ReadonlyMap<string, SplitWord | undefined>,
+): readonly Inside[] {
   const below = Map.groupBy(inside, ({ parts }) => parts[0]!);
   const repeats = new Set(
     [...below].flatMap(([top, those]) => {
       const [next, ...more] = new Set(those.map(({ parts }) => (parts.length > 2 ? parts[1]! : undefined)));
+      if (next === undefined || more.length > 0) return [];
+      const isPlain = splits.get(top) && PLAIN_FOLDER.test(next) && those.every(({ parts }) => parts.length > 3);
       const split = splitNamed(top);
-      return split !== null && next !== undefined && more.length === 0 && splitNamed(next) === split ? [top] : [];
+      return isPlain || (split !== null && splitNamed(next) === split) ? [top] : [];
     }),
   );
   return inside.map((each) =>
@@ -156,25 +178,23 @@ function withoutRepeated(inside: readonly Inside[]): Inside[] {
 /** How parts of a whole are called, such as those of a cross-validation or of a download. */
 const PART = /^(folds?|parts?|chunks?|batch|shards?|splits?|subset|volumes?|dis[ck]s?|images?|data|set)[ _-]?\d{1,6}$/i;
 
-/** Says where classes may not be what was meant: called like parts of one whole, or by one word in two writings. */
+/** Says where classes may not be what was meant: called like splits, or like parts of one whole. */
 function notesOnClasses(files: Arrangement['files']): string[] {
   const classes = [...new Set(files.map(({ file }) => file.className))].sort();
   const areParts = classes.length > 1 && classes.every((name) => PART.test(name));
-  const alike = [...Map.groupBy(classes, (name) => name.normalize('NFC').trim().toLowerCase()).values()];
   return [
+    ...(haveWordsOfSplits(classes)
+      ? [
+          `the classes ${named(classes)} have words of splits in their names: where they are splits, call the ` +
+            'folders train, val and test',
+        ]
+      : []),
     ...(areParts
       ? [
           `the classes ${named(classes)} are called like parts of one whole (folds, parts of a download): if that is ` +
             'what they are, say with `list` or `fileName` which class a sample has',
         ]
       : []),
-    ...alike
-      .filter((names) => names.length > 1)
-      .map(
-        (names) =>
-          `the classes ${names.map((name) => JSON.stringify(name)).join(' and ')} differ in nothing but how they are ` +
-          'written (large letters, spaces, or how accents are coded): merge them with `renameClasses` if they are one',
-      ),
   ];
 }
 
@@ -300,8 +320,9 @@ function lostClassesOf(others: readonly string[], prefix: readonly string[], fil
     const parts = name.split('/');
     if (prefix.some((folder, i) => parts[i] !== folder)) continue;
     const inside = parts.slice(prefix.length);
-    const at = inSplits && splitOfFolder(inside[0]) ? 1 : 0;
-    if (inSplits && at === 0) continue;
+    if (inSplits && !splitOfFolder(inside[0])) continue;
+    const isPlain = inSplits && PLAIN_FOLDER.test(inside[1] ?? '') && !classes.has(inside[1]!);
+    const at = Number(inSplits) + Number(isPlain);
     const className = inside[at];
     if (inside.length < at + 2 || !className || classes.has(className) || splitOfFolder(className)) continue;
     lost.set(className, [...(lost.get(className) ?? []), ...(inside.at(-1) ? [inside.at(-1)!] : [])]);
@@ -309,57 +330,6 @@ function lostClassesOf(others: readonly string[], prefix: readonly string[], fil
   return [...lost]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, found]) => ({ name, reason: found.length ? `only ${named(found.sort())}` : 'empty' }));
-}
-
-const IMAGES = /^(images?|imgs?|jpegimages|leftimg8bit)$/i;
-const LABELS = /^(labels?|annotations?|annots?|masks?|gtfine|gtcoarse|segmentationclass|segmentationobject)$/i;
-/** The same by words that can be classes where they are not the only two folders. */
-const PAIRED = [
-  /^(images?|imgs?|inputs?|photos?|rgb|x)$/i,
-  /^(msks?|gts?|ground_?truths?|segs?|segmentations?|trimaps?|targets?|y)$/i,
-] as const;
-
-/** The two folders of these that are of images and of their labels. */
-function imagesAndLabels(folders: readonly string[]): [images: string | undefined, labels: string | undefined] {
-  const found = (pattern: RegExp) => folders.find((name) => pattern.test(name));
-  const told = [found(IMAGES), found(LABELS)] as const;
-  if ((told[0] && told[1]) || folders.length !== 2) return [...told];
-  const [images, labels] = PAIRED;
-  return [found(images), found(labels)];
-}
-
-/** @throws InvalidDataError where folders of images have a folder of labels or masks beside them. */
-function refuseOtherLabels(samples: readonly string[], names: readonly string[]): void {
-  const children = new Map<string, Set<string>>();
-  for (const name of names) {
-    const parts = name.split('/');
-    for (let depth = 0; depth < Math.min(parts.length - 1, 3); depth++) {
-      const above = parts.slice(0, depth).join('/');
-      let inside = children.get(above);
-      if (!inside) children.set(above, (inside = new Set()));
-      inside.add(parts[depth]!);
-    }
-  }
-  for (const [above, inside] of children) {
-    const [images, labels] = imagesAndLabels([...inside]);
-    if (!images || !labels) continue;
-    const [imagesAt, labelsAt] = [images, labels].map((name) => (above ? `${above}/${name}` : name)) as [
-      string,
-      string,
-    ];
-    const within = (name: string) => name.startsWith(`${labelsAt}/`);
-    const instead = `or give the folder ${imagesAt} alone, for pretraining without labels`;
-    if (samples.some(within))
-      throw new InvalidDataError(
-        `expected class folders, found ${imagesAt} and ${labelsAt}, which look like images and their masks: say with ` +
-          `\`masks\` which classes the masks have (folders images and masks), ${instead}`,
-      );
-    throw new InvalidDataError(
-      `expected class folders, found ${imagesAt} and ${labelsAt}, which look like labels for detection ` +
-        `(${named(names.filter(within).sort().slice(0, 3))}), which are not read: put images into folders of their ` +
-        `classes, ${instead}`,
-    );
-  }
 }
 
 const withoutEnding = (name: string): string => name.replace(/\.[^./]*$/, '');

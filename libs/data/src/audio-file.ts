@@ -12,6 +12,7 @@ import {
   flacInfo,
   id3Length,
   nextFrames,
+  requireWholeFlac,
   requireWholeMp3,
   requireWholeOgg,
   type FlacInfo,
@@ -28,6 +29,8 @@ const MOST_PEAK = 16;
 const FLAC_INFO_BYTES = 42;
 /** Seconds of a FLAC that are decoded and held against its checksum whatever is needed of them. */
 const MOST_CHECKED_SECONDS = 600;
+/** Bytes of one that does not say how many samples it has. */
+const MOST_CHECKED_BYTES = 128 * 2 ** 20;
 export const SOUND_FORMATS = 'WAV, AIFF, FLAC, MP3, Ogg Vorbis or Opus';
 
 interface Decoded {
@@ -121,12 +124,13 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   const start = id3Length(bytes);
   const content = bytes.subarray(start);
   const magic = content.toString('latin1', 0, 4);
-  if (magic === 'fLaC')
-    return {
-      decoder: await flacDecoder(content),
-      content: content.subarray(0, content.length - endTagsLength(content)),
-      flac: flacInfo(content),
-    };
+  if (magic === 'fLaC') {
+    const untagged = content.subarray(0, content.length - endTagsLength(content));
+    const flac = flacInfo(content);
+    // As those have it that were written to a pipe.
+    if (flac?.samples === 0 && untagged.length <= MOST_CHECKED_BYTES) requireWholeFlac(untagged);
+    return { decoder: await flacDecoder(content), content: untagged, flac };
+  }
   if (magic === 'OggS') {
     const decoder = decoderOfOgg(content);
     requireWholeOgg(content);
@@ -147,7 +151,7 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
   throw new Error(
     bytes.length === 0
       ? "the file is empty or can't be read"
-      : `expected ${SOUND_FORMATS}, the file ${foreignFormat(content) ?? 'begins like none of them'}`,
+      : `expected ${SOUND_FORMATS}, the file ${foreignFormat(content)}`,
   );
 }
 
@@ -156,12 +160,26 @@ async function openPacked(bytes: Buffer): Promise<Opened> {
  */
 const AS_FLAC = 'write it as FLAC (ffmpeg -i FILE FILE.flac)';
 
-/** What else people call sounds. */
-function foreignFormat(bytes: Buffer): string | undefined {
-  const [magic, next] = [bytes.toString('latin1', 0, 4), bytes.toString('latin1', 4, 8)];
-  if (next === 'ftyp') return `is MP4 or M4A: ${AS_FLAC}`;
-  if (magic === '\x1aE\xdf\xa3') return 'is WebM or Matroska: write it as FLAC';
-  return magic === '0&²u' ? 'is WMA: write it as FLAC' : undefined;
+/** What else people call sounds, by how it begins. */
+const FOREIGN: readonly (readonly [start: string, name: string])[] = [
+  ['\x1aE\xdf\xa3', 'WebM or Matroska'],
+  ['0&²u', 'WMA'],
+  ['NIST_1A', 'NIST SPHERE'],
+  ['.snd', 'AU'],
+  ['caff', 'CAF'],
+  ['#!AMR', 'AMR'],
+  ['riff', 'Wave64'],
+  ['wvpk', 'WavPack'],
+  ['MAC ', "Monkey's Audio"],
+  ['MThd', 'MIDI, which has no sound in it'],
+];
+
+/** What a file is that is not read, and what to do. */
+function foreignFormat(bytes: Buffer): string {
+  if (bytes.toString('latin1', 4, 8) === 'ftyp') return `is MP4 or M4A: ${AS_FLAC}`;
+  const start = bytes.toString('latin1', 0, 16);
+  const [, name] = FOREIGN.find(([magic]) => start.startsWith(magic)) ?? [];
+  return `${name === undefined ? 'begins like none of them' : `is ${name}`}: ${AS_FLAC}`;
 }
 
 /** By the first packet of an Ogg file. @throws Error naming the codec of what is neither Vorbis nor Opus. */

@@ -121,3 +121,26 @@ describe('archives of one split each', () => {
     expect([manifest.classes, manifest.splits.train.count, manifest.splits.val?.count]).toEqual([[], 2, 2]);
   });
 });
+
+describe('parts of a whole that were packed one by one', () => {
+  test('have the classes of their folders, as the whole has', async () => {
+    const files = (...reds: number[]) =>
+      Object.fromEntries(reds.map((value) => [`pets/${value % 2 ? 'cat' : 'dog'}/1.png`, red(value)]));
+    for (const [i, name] of ['pets-part1.tar', 'pets-part2.tar.gz', 'pets-part3.tar'].entries())
+      await data.archive(`parts/${name}`, i < 2 ? files(2 * i + 1, 2 * i + 2) : files(5));
+    const { manifest, arrays } = await data.prepare('parts');
+    expect(manifest.classes).toEqual(['cat', 'dog']);
+    expect(reds(arrays['train-samples']!)).toEqual([1, 3, 5, 2, 4]);
+  });
+
+  test('are shards where something else belongs to samples', async () => {
+    for (const name of ['0.tar', '1.tar'])
+      await data.archive(`described/${name}`, {
+        'a/1.png': red(1),
+        'a/1.txt': Buffer.from('a cat'),
+        'b/2.png': red(2),
+        'b/2.txt': Buffer.from('a dog'),
+      });
+    expect((await data.prepare('described')).manifest.classes).toEqual([]);
+  });
+});

@@ -23,14 +23,24 @@ function differInWords(stems: readonly string[]): boolean {
 const stemOf = (name: string): string => path.posix.basename(name).replace(/\.(tar(\.\w+)?|t\w+)$/i, '');
 
 /** Archives as if each were a folder of its name. */
-export async function openClassArchives(files: readonly { name: string; path: string }[]): Promise<Container> {
+export const openClassArchives = (files: Archives): Promise<Container> =>
+  openArchives(files, (folder, name) => `${folder}/${name}`);
+
+/** Archives as if all were unpacked into one folder. Names of files begin with those of their archives. */
+export const openParts = (files: Archives): Promise<Container> =>
+  openArchives(files, (folder, name) =>
+    path.posix.join(path.posix.dirname(name), `${folder.replaceAll('/', '-')}-${path.posix.basename(name)}`),
+  );
+
+type Archives = readonly { name: string; path: string }[];
+
+async function openArchives(files: Archives, nameIn: (folder: string, name: string) => string): Promise<Container> {
   const inside = await Promise.all(
     files.map(async ({ name, path: file }) => {
       const folder = path.posix.join(path.posix.dirname(name), stemOf(name));
       return { folder, tar: await openTar(file, name) };
     }),
   );
-  const nameIn = (folder: string, name: string): string => `${folder}/${name}`;
   return {
     names: inside.flatMap(({ folder, tar }) => tar.names.map((name) => nameIn(folder, name))),
     emptyFolders: inside.flatMap(({ folder, tar }) => (tar.names.length ? [] : [folder])),

@@ -11,6 +11,16 @@ afterAll(() => data.remove());
 
 const png = (r: number, g = 0) => colour(r, g, 0).png().toBuffer();
 
+test('what systems and disk stations keep in folders is no sample, whatever they are packed in', async () => {
+  const files = twoClasses();
+  const kept = ['@eaDir/cats/9.png', 'cats/@eaDir/0.png/SYNOPHOTO_THUMB_M.png', '$RECYCLE.BIN/cats/9.png'];
+  const all = { ...files, ...Object.fromEntries([...kept, 'dogs/__MACOSX/9.png'].map((name) => [name, png(9)])) };
+  const sources = [data.folder('systems', all), data.archive('systems.zip', all), data.archive('systems.tar', all)];
+  const found = await Promise.all(sources.map(async (source) => data.prepare(await source)));
+  const { manifest } = await data.prepare(await data.folder('without systems', files));
+  for (const { manifest: same, warnings } of found) expect([same.digest, warnings]).toEqual([manifest.digest, []]);
+});
+
 describe('a zip', () => {
   test('gives what its folder gives', async () => {
     const files = twoClasses();

@@ -115,9 +115,11 @@ export function requireNameLength({ length }: string): void {
     throw new InvalidDataError(`expected names of at most ${MOST_NAME} characters in an archive, got one of ${length}`);
 }
 
+/** Folders of systems and disk stations, with thumbnails and what was thrown away. */
+const OF_SYSTEMS = /(?:^|\/)(?:__MACOSX|@eaDir|#recycle|\$RECYCLE\.BIN|System Volume Information|lost\+found)(?:\/|$)/i;
+
 /** Whether no sample lies there: what programs keep for themselves, such as the checkpoints of notebooks. */
-export const isHidden = (name: string): boolean =>
-  name === '__MACOSX' || name.startsWith('__MACOSX/') || name.startsWith('.') || name.includes('/.');
+export const isHidden = (name: string): boolean => name.startsWith('.') || name.includes('/.') || OF_SYSTEMS.test(name);
 
 /** Why a file of an archive is not read, where it is too large for that. */
 export function tooLarge(size: number): Error | undefined {

@@ -147,6 +147,29 @@ describe('a FLAC', () => {
   });
 });
 
+describe('a FLAC that was written to a pipe, and says of no number of samples,', () => {
+  const SIZE = 64;
+  const samples = Array.from({ length: 512 }, (_, i) => Math.round(20_000 * Math.sin(i / 5)));
+  const streamed = flacOf(samples, { size: SIZE, md5: '0'.repeat(32) }).fill(0, 22, 26);
+  const frame = (streamed.length - 42) / 8;
+
+  test('is read, also before zeros', async () => {
+    for (const bytes of [streamed, Buffer.concat([streamed, Buffer.alloc(100)])])
+      expect(await decoded(bytes, 512)).toEqual(samples);
+  });
+
+  test.each<[string, Buffer]>([
+    ['is changed', Buffer.from(streamed).fill(7, 42 + 3 * frame + 20, 42 + 3 * frame + 24)],
+    [
+      'lacks part of a frame',
+      Buffer.concat([streamed.subarray(0, 42 + 3.5 * frame), streamed.subarray(42 + 4 * frame)]),
+    ],
+    ['ends within a frame', streamed.subarray(0, -0.5 * frame)],
+  ])('that %s is damaged', async (_, bytes) => {
+    await expect(beginningOf(bytes, RATE, 512)).rejects.toThrow(/damaged or ends early: the CRC of its FLAC frames/);
+  });
+});
+
 describe('an MP3', () => {
   /** Silent frames of MPEG 1, layer III, 32 kbit/s and 32 kHz: 144 bytes each. */
   const frames = (count: number): Buffer =>

@@ -4,6 +4,7 @@ import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import {
   emptyAmong,
+  isHidden,
   MAX_FILES,
   nameOfBytes,
   requireInside,
@@ -17,8 +18,8 @@ import { InvalidDataError } from './invalid-data.js';
 const MAX_BYTES = 2 * 2 ** 30 - 1;
 
 /**
- * Every file below `folder` but the hidden ones. What is neither file nor folder, such as a named pipe, is never
- * opened.
+ * Every file below `folder` but the hidden ones and those of systems. What is neither file nor folder, such as a named
+ * pipe, is never opened.
  * @throws InvalidDataError for a link out of `root` and for a folder that can't be read.
  */
 export async function openFolder(folder: string, root: string): Promise<Container> {
@@ -40,7 +41,7 @@ export async function openFolder(folder: string, root: string): Promise<Containe
     if (relative) folders.push(relative);
     for (const entry of await entriesOf(here, relative)) {
       const own = nameOfBytes(entry.name);
-      if (own.startsWith('.')) continue;
+      if (isHidden(own)) continue;
       const name = relative ? `${relative}/${own}` : own;
       if (paths.has(relative) || !entry.name.equals(Buffer.from(own)))
         paths.set(name, Buffer.concat([Buffer.from(here), Buffer.from(path.sep), entry.name]));

@@ -36,6 +36,23 @@ describe('IDX', () => {
     expect(reds((await data.prepare('mnist')).arrays['test-samples']!)).toEqual([0, 10]);
   });
 
+  test('may lie in folders that are called like its files, as Kaggle gives it, and beside them', async () => {
+    const files = (folder: (name: string) => string) => ({
+      [folder('train-images-idx3-ubyte')]: idx([2, 8, 8], pixels(2)),
+      [folder('train-labels-idx1-ubyte')]: idx([2], [4, 5]),
+      [folder('t10k-images-idx3-ubyte')]: idx([1, 8, 8], pixels(1)),
+      [folder('t10k-labels-idx1-ubyte')]: idx([1], [5]),
+    });
+    const nested = files((name) => `archive/${name}/${name}`);
+    for (const [source, all] of Object.entries({
+      nested,
+      both: { ...nested, ...files((name) => `archive/${name.replace('-idx', '.idx')}`) },
+    })) {
+      const { arrays } = await data.prepare(await data.folder(source, all));
+      expect([arrays['train-labels']!.data, arrays['test-labels']!.data]).toEqual([[0, 1], [1]]);
+    }
+  });
+
   test('of four dimensions is in colour', async () => {
     await data.folder('colour', {
       'train-images.idx4-ubyte': idx([2, 8, 8, 3], pixels(2, 3)),

@@ -12,6 +12,13 @@ export const IDX = /(^|[-_./])(images|labels)[-.]idx\d-ubyte(\.gz)?$/i;
 const MAX_COUNT = 20_000_000;
 const MAX_SIDE = 10_000;
 
+/** What images and labels of one set have in common. A file can lie in a folder that is called like it. */
+function keyOf(name: string): string {
+  const parts = name.split('/');
+  if (IDX.test(parts.at(-2) ?? '')) parts.splice(-2, 1);
+  return parts.join('/').replace(/(images|labels)[-.]idx\d-ubyte(\.gz)?$/i, '');
+}
+
 interface Pair {
   name: string;
   images: string;
@@ -31,7 +38,7 @@ export async function openIdx(paths: readonly { name: string; path: string }[]):
         .filter(({ name }) => IDX.exec(name)?.[2]!.toLowerCase() === kind)
         // Where a file is there packed and unpacked, the unpacked one comes last and stays.
         .sort((a, b) => Number(/\.gz$/i.test(b.name)) - Number(/\.gz$/i.test(a.name)))
-        .map((file) => [file.name.replace(/(images|labels)[-.]idx\d-ubyte(\.gz)?$/i, ''), file] as const),
+        .map((file) => [keyOf(file.name), file] as const),
     );
   const [images, labels] = [byKind('images'), byKind('labels')];
   const lone = [...images].find(([key]) => !labels.has(key)) ?? [...labels].find(([key]) => !images.has(key));

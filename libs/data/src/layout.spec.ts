@@ -48,6 +48,45 @@ describe('a split word is never a class', () => {
     expect(warnings.join()).toMatch(/1 files were left out: preview\.png/);
   });
 
+  test.each<[string, string[], object]>([
+    [
+      'corpora as LibriSpeech is laid out',
+      ['train-clean-100', 'train-clean-360', 'dev-clean', 'test-other'].flatMap((part) => [
+        `Speech/${part}/19/198/1.png`,
+        `Speech/${part}/26/495/2.png`,
+      ]),
+      { train: 4, val: 2, test: 2 },
+    ],
+    ['what is trained on and what is not', classFolders('train_full', 'test'), { train: 2, test: 2 }],
+    ['versions', classFolders('train_v2', 'test_v1'), { train: 2, test: 2 }],
+    [
+      'a small part to train on, and a test without classes',
+      [...classFolders('train_mini', 'val'), 'public_test/1.png'],
+      { train: 2, val: 2 },
+    ],
+    ['train and val in one', classFolders('train_val', 'test'), { train: 2, test: 2 }],
+    ['train and val in one, of a year', classFolders('TrainVal2012', 'test'), { train: 2, test: 2 }],
+  ])('nor in %s', async (_, names, expected) => {
+    const { manifest, warnings } = await prepared(...names);
+    expect(manifest.classes).toHaveLength(2);
+    expect([counts(manifest), warnings.filter((each) => !/all taken for|public_test/.test(each))]).toEqual([
+      expected,
+      [],
+    ]);
+  });
+
+  test('and classes that are called like splits are named', async () => {
+    const { warnings } = await prepared('train-clean-100/1.png', 'dev-clean/2.png');
+    expect(warnings.join('\n')).toMatch(/the classes dev-clean, train-clean-100 have words of splits .* call the/);
+  });
+
+  test('a folder of images around the classes of a split says nothing', async () => {
+    const names = classFolders('train/images', 'val/images');
+    const { manifest, warnings } = await prepared(...names, 'train/images/fish/notes.txt');
+    expect([manifest.classes, counts(manifest)]).toEqual([['cat', 'dog'], { train: 2, val: 2 }]);
+    expect(warnings.join('\n')).toMatch(/1 folders give no class, .*: fish \(only notes\.txt\)/);
+  });
+
   test('and folders that are one split are named', async () => {
     const { manifest, warnings } = await prepared(...classFolders('train', 'dev', 'eval'));
     expect(counts(manifest)).toEqual({ train: 2, val: 4 });
@@ -152,6 +191,21 @@ describe('a split word is never a class', () => {
         new RegExp(`${names.replace(' ', ' and ')}, .*masks`),
       ];
     }),
+    [
+      'masks, in folders of splits',
+      ['train_images/1.png', 'train_labels/1.png', 'test_images/2.png', 'test_labels/2.png'],
+      /(test|train)_images and \1_labels, which look like images and their masks: .*`masks`/,
+    ],
+    [
+      'masks of classes beside notes and other folders',
+      ['b/images/1/1.png', 'b/segmentations/1/1.png', 'b/parts/1.txt', 'b/depth/1/1.png'],
+      /b\/images and b\/segmentations, which look like images and their masks/,
+    ],
+    [
+      'masks by less usual words, beside notes',
+      ['photos/1.png', 'gt/1.png', 'splits/train.txt'],
+      /photos and gt, which look like images and their masks/,
+    ],
     ['masks', ['images/1.png', 'masks/1.png'], /images and masks, which look like images and their masks: .*`masks`/],
   ])('%s is told, with what to do', async (_, names, expected) => {
     expect(await refusal(prepared(...names))).toMatch(expected);

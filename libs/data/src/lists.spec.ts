@@ -4,7 +4,6 @@ import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pngOf } from '../../../tests/support/png.js';
 import { colour, DataRoot, reds, refusal, type Files } from '../../../tests/support/sources.js';
-import { parseTable } from './table-file.js';
 
 let data: DataRoot;
 beforeAll(async () => {
@@ -29,37 +28,6 @@ const content = ({ manifest, arrays }: Awaited<ReturnType<typeof prepared>>) =>
     ]),
   );
 const images = (): Files => ({ 'img/1.png': red(1), 'img/2.png': red(2), 'img/3.png': red(3), 'img/4.png': red(4) });
-
-describe('a table', () => {
-  const cells = (name: string, given: string) =>
-    parseTable(name, given, ([first]) => first === 'a').rows.map((row) => [...row.values()]);
-
-  test('of separated values has quotes, separators and ends of lines in its cells', () => {
-    expect(cells('x.csv', '\ufeffa,b\r\n"1, ""x""\n2",y\r\n,\n3, z\n')).toEqual([
-      ['1, "x"\n2', 'y'],
-      ['3', 'z'],
-    ]);
-    expect(cells('x.csv', 'a;b\n1;0,5')).toEqual([['1', '0,5']]);
-    expect(cells('x.tsv', 'a\tb\n1 2\t3')).toEqual([['1 2', '3']]);
-    expect(cells('x.csv', '1,2\n3,')).toEqual([
-      ['1', '2'],
-      ['3', ''],
-    ]);
-    expect(cells('x.txt', '1.png  0\n\n2.png 1\n')).toEqual([
-      ['1.png', '0'],
-      ['2.png', '1'],
-    ]);
-  });
-
-  test('of JSON Lines has the values that are texts, numbers or truth values', () => {
-    const { columns, rows } = parseTable('x.jsonl', '{"a":1,"b":true}\n\n{"c":"x","d":[1]}', () => false);
-    expect(columns).toEqual(['a', 'b', 'c', 'd']);
-    expect(rows.map((row) => Object.fromEntries(row))).toEqual([{ a: '1', b: 'true' }, { c: 'x' }]);
-    expect(() => parseTable('x.jsonl', '{"a":1}\nno', () => false)).toThrow(
-      /object of JSON in line 2 of x\.jsonl, got no/,
-    );
-  });
-});
 
 describe('a list', () => {
   const rows = [
@@ -86,6 +54,12 @@ describe('a list', () => {
     expect(content(await prepared({ ...images(), [list]: bytes }, { list }))).toEqual(expected);
     const packed = await data.archive(`packed-${list}.tar.gz`, { ...images(), [list]: bytes });
     expect(content(await data.prepare(packed, { list }))).toEqual(expected);
+  });
+
+  test('of classes in two writings says so', async () => {
+    const list = text('file_name,label', 'img/1.png,Cat', 'img/2.png,"cat "', 'img/3.png,dog');
+    const { warnings } = await prepared({ ...images(), 'x.csv': list }, { list: 'x.csv' });
+    expect(warnings.join('\n')).toMatch(/the classes "Cat" and "cat " differ in nothing but .*renameClasses/);
   });
 
   test('of words without a head, beside the images, and names without an ending', async () => {
@@ -293,6 +267,25 @@ describe('classes', () => {
       /expected a column fine in x\.parquet \(columns\.label\), found thumb, picture/,
     );
   });
+});
+
+test('Parquet whose labels are called otherwise, or whose images are elsewhere, says what it has', async () => {
+  const table = (pictures: readonly (string | Uint8Array)[], type: 'STRING' | 'BYTE_ARRAY') =>
+    Buffer.from(
+      parquetWriteBuffer({
+        columnData: [
+          { name: 'image', data: [...pictures], type },
+          { name: 'species', data: ['cat', 'dog'], type: 'STRING' },
+        ],
+      }),
+    );
+  const pictures = (await Promise.all([1, 2].map(red))).map((bytes) => new Uint8Array(bytes));
+  const { manifest, warnings } = await prepared({ 'x.parquet': table(pictures, 'BYTE_ARRAY') }, {});
+  expect(manifest.classes).toEqual([]);
+  expect(warnings.join('\n')).toMatch(/x\.parquet has no column label, .*: if it is one of species, columns\.label/);
+  expect(await refusal(prepared({ 'x.parquet': table(['a/1.png', 'a/2.png'], 'STRING') }, {}))).toMatch(
+    /bytes of a file in the column image, found the text "a\/1\.png": paths are not followed, write the bytes/,
+  );
 });
 
 test('a column of Parquet that is called split has splits where it holds nothing else', async () => {

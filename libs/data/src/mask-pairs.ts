@@ -1,7 +1,7 @@
 /** Images and their masks, as the paths of files tell which belong together. */
 import { IMAGE, IMAGE_FOLDER, MASK_FOLDER, type Split } from '#libs/contracts';
 import type { Arrangement } from './arrangement.js';
-import { splitOfFolder, type SplitWord } from './split-words.js';
+import { restOf, splitAmongWords, splitOfFolder, type SplitWord } from './split-words.js';
 
 type Part = 'images' | 'masks';
 
@@ -33,6 +33,15 @@ const partOf = (folder: string): Part | undefined => {
   return MASK_FOLDER.test(folder) ? 'masks' : undefined;
 };
 
+/** What a folder is whose name says both: `train_masks`, `LabelsVal`, `trainannot` of CamVid as SegNet has it. */
+function partOfSplit(folder: string): { part: Part; split: SplitWord } | undefined {
+  const annotated = splitOfFolder(ANNOTATED.exec(folder)?.[1]);
+  if (annotated) return { part: 'masks', split: annotated };
+  const split = splitAmongWords(folder);
+  const part = split && partOf(restOf(folder));
+  return part && { part, split };
+}
+
 /** How many folders around everything there are: each with all that follows in it, and neither a split nor a part. */
 function wrapping(names: readonly string[]): number {
   let prefix = 0;
@@ -47,6 +56,9 @@ function wrapping(names: readonly string[]): number {
   return prefix;
 }
 
+const isSamePart = (folder: string, inner: string): boolean =>
+  folder.toLowerCase() === inner.toLowerCase() || (partOf(folder) === 'masks' && /^trimaps?$/i.test(inner));
+
 /** Folders that a split's can lie below. */
 const DEPTH_OF_SPLITS = 3;
 
@@ -54,18 +66,20 @@ const DEPTH_OF_SPLITS = 3;
 function placeOf(name: string, prefix: number): Placed | 'unlabelled' {
   const parts = name.split('/').slice(prefix);
   const folders = parts.slice(0, -1);
-  const annotated = folders.map((folder) => ANNOTATED.exec(folder)?.[1]).findIndex((base) => splitOfFolder(base));
-  const partAt = annotated >= 0 ? annotated : folders.findIndex((folder) => partOf(folder) !== undefined);
-  const splitOf = (folder: string, at: number): SplitWord | undefined =>
-    splitOfFolder(at === annotated ? ANNOTATED.exec(folder)![1] : folder);
+  const both = folders.map(partOfSplit);
+  const plainAt = folders.findIndex((folder) => partOf(folder) !== undefined);
+  const partAt = plainAt >= 0 ? plainAt : both.findIndex((each) => each !== undefined);
   const splits = folders
     .slice(0, DEPTH_OF_SPLITS)
-    .map((folder, at) => (at === partAt && at !== annotated ? undefined : splitOf(folder, at)));
+    .map((folder, at) => (at === plainAt ? undefined : (splitOfFolder(folder) ?? both[at]?.split)));
   const splitAt = splits.findIndex((split) => split !== undefined);
   const split = splits[splitAt];
   if (split === 'unlabelled') return split;
-  const rest = parts.filter((_, at) => at !== partAt && at !== splitAt);
-  const part = annotated >= 0 ? 'masks' : partOf(folders[partAt] ?? '');
+  const part = partOf(folders[plainAt] ?? '') ?? both[partAt]?.part;
+  // `masks/masks`, as archives of folders give, and `annotations/trimaps`.
+  const isAgain = (at: number): boolean =>
+    partAt >= 0 && at === partAt + 1 && at < folders.length && isSamePart(folders[partAt]!, folders[at]!);
+  const rest = parts.filter((_, at) => at !== partAt && at !== splitAt && !isAgain(at));
   return {
     name,
     part,

@@ -151,6 +151,39 @@ describe('images and masks are paired', () => {
         'two/masks/1.png': mask(1),
       },
     ],
+    [
+      'CamVid as it is downloaded',
+      {
+        'CamVid/train/1.png': image(),
+        'CamVid/train_labels/1_L.png': mask(1),
+        'CamVid/val/2.png': image(),
+        'CamVid/val_labels/2_L.png': mask(2),
+      },
+    ],
+    [
+      'splits in the names of both folders',
+      {
+        'train_images/1.png': image(),
+        'train_masks/1.png': mask(1),
+        'imagesVal/2.png': image(),
+        'MasksVal/2.png': mask(2),
+      },
+    ],
+    [
+      'splits in names within the folders',
+      { 'images/train_images/1.png': image(), 'masks/train_masks/1.png': mask(1) },
+    ],
+    [
+      'MMSegmentation',
+      {
+        'img_dir/train/1.png': image(),
+        'ann_dir/train/1.png': mask(1),
+        'img_dir/val/2.png': image(),
+        'ann_dir/val/2.png': mask(2),
+      },
+    ],
+    ["Oxford's pets", { 'images/pug_1.png': image(), 'annotations/trimaps/pug_1.png': mask(1) }],
+    ['archives of folders', { 'images/images/1.png': image(), 'masks/Masks/1.png': mask(1) }],
     ['names that end like masks on both sides', { 'images/1_mask.png': image(), 'masks/1_mask.png': mask(1) }],
   ])('of %s', async (_, files) => {
     const found = await prepared(files, masks);

@@ -14,15 +14,17 @@ function checksum(bytes: Buffer): number {
   return sum >>> 0;
 }
 
-function page(flags: number, number: number, segments: readonly number[]): Buffer {
+/** `samples`: up to its end. */
+function page(flags: number, number: number, segments: readonly number[], samples = 0): Buffer {
   const head = Buffer.alloc(27);
   head.write('OggS', 0, 'latin1');
   head[5] = flags;
+  head.writeBigInt64LE(BigInt(samples), 6);
   head.writeUInt32LE(number, 18);
   head[26] = segments.length;
   const body = Buffer.alloc(
     segments.reduce((sum, length) => sum + length, 0),
-    number + 1,
+    (number + 1) & 255,
   );
   const bytes = Buffer.concat([head, Buffer.from(segments), body]);
   bytes.writeUInt32LE(checksum(bytes), 22);
@@ -36,6 +38,22 @@ describe('pages of an Ogg file', () => {
     expect(() => requireWholeOgg(whole())).not.toThrow();
     expect(() => requireWholeOgg(page(FIRST | LAST, 0, [9]))).not.toThrow();
     expect(() => requireWholeOgg(Buffer.concat([whole(), Buffer.from('TAG')]))).not.toThrow();
+  });
+
+  test('that lack one between two of sound are named; recordings of a stream begin somewhere', () => {
+    const sound = (...numbers: number[]) =>
+      Buffer.concat([
+        page(FIRST, 0, [30]),
+        page(0, 1, [40]),
+        ...numbers.map((number, i) => page(i === numbers.length - 1 ? LAST : 0, number, [9], i === 1 ? -1 : 100 + i)),
+      ]);
+    for (const bytes of [sound(2, 3, 4, 5), sound(5000, 5001, 5002), Buffer.concat([sound(2, 3), sound(2, 3)])])
+      expect(() => requireWholeOgg(bytes)).not.toThrow();
+    for (const [bytes, missing] of [
+      [sound(2, 3, 5), 1],
+      [sound(2, 7), 4],
+    ] as const)
+      expect(() => requireWholeOgg(bytes)).toThrow(`sync is lost: ${missing} Ogg pages are missing before byte`);
   });
 
   test.each<[string, (bytes: Buffer) => Buffer, RegExp]>([

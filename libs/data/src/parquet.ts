@@ -8,12 +8,14 @@ import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { splitsOfFiles } from './collections.js';
 import type { Source, SourceFile } from './containers.js';
-import { InvalidDataError } from './invalid-data.js';
+import { InvalidDataError, named } from './invalid-data.js';
 import { splitOfFolder } from './split-words.js';
 import type { Answer, Question, Value } from './parquet-thread.js';
 
 /** Bytes of a row group's column, which is unpacked at once. */
 const MAX_GROUP_BYTES = 2 ** 30;
+/** Characters of a cell that a message shows. */
+const MOST_SHOWN = 40;
 const LABEL_COLUMNS = ['label', 'labels', 'fine_label', 'class'];
 /** How long the reading may make no progress: a page is unpacked in moments. */
 const PATIENCE_MS = 30_000;
@@ -39,6 +41,8 @@ interface Labelled extends Table {
   maybeSplits: string | undefined;
   names: readonly string[] | undefined;
   split: Split | null;
+  /** Columns that nothing is read of, and that hold one value a row. */
+  others: readonly string[];
 }
 
 /**
@@ -86,6 +90,7 @@ export async function openParquet(
     leftOut,
     unread: [],
     lostClasses: [],
+    notes: labelled ? [] : notesOnColumns(tables),
     ...(classNames && labelled && { classNames }),
     read: (visit, signal) =>
       withReader(patienceMs, async (reader) => {
@@ -93,12 +98,28 @@ export async function openParquet(
           for await (const [row, value] of reader.rows(table)) {
             signal.throwIfAborted();
             const index = table.indexOf[row]!;
-            if (index >= 0)
-              await visit(index, value instanceof Uint8Array ? Buffer.from(value.buffer) : Buffer.alloc(0), 'sample');
+            if (index >= 0) await visit(index, bytesIn(value, table.column), 'sample');
           }
         }
       }),
   };
+}
+
+/** The bytes of a cell, or what is there in their place. */
+function bytesIn(value: Value, column: string): Buffer | Error {
+  if (value instanceof Uint8Array) return Buffer.from(value.buffer);
+  const found = typeof value === 'string' ? `the text ${JSON.stringify(value.slice(0, MOST_SHOWN))}` : 'nothing';
+  return new Error(
+    `expected the bytes of a file in the column ${column}, found ${found}: paths are not followed, write the bytes ` +
+      'into the table',
+  );
+}
+
+/** Says which columns may be of labels where none is called so. */
+function notesOnColumns(tables: readonly Labelled[]): string[] {
+  const [{ name, others } = { name: '', others: [] }] = tables.filter((table) => table.label === undefined);
+  if (others.length === 0) return [];
+  return [`${name} has no column ${LABEL_COLUMNS.join(', ')}: if it is one of ${named(others)}, columns.label says so`];
 }
 
 interface Row {
@@ -236,7 +257,7 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
         `expected a column ${column} in ${name} (columns.${role}), found ` +
           columns.map(({ element }) => element.name).join(', '),
       );
-  const named = (type: string) => Object.entries(features).find(([, feature]) => feature._type === type)?.[0];
+  const ofType = (type: string) => Object.entries(features).find(([, feature]) => feature._type === type)?.[0];
   const lookFor = (candidates: readonly (string | undefined)[]) =>
     candidates
       .map((candidate) => columns.find(({ element }) => element.name === candidate))
@@ -246,20 +267,21 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
     if (!found)
       throw new InvalidDataError(
         `expected a column ${candidates.filter((candidate) => candidate !== undefined).join(' or ')} of ${what} ` +
-          `in ${name}, found ${columns.map(({ element }) => element.name).join(', ') || 'no column'}`,
+          `in ${name}, found ${columns.map(({ element }) => element.name).join(', ') || 'no column'}: columns.sample ` +
+          'says which it is',
       );
     return found;
   };
   const media =
     modality === 'image'
-      ? find('images', [chosen.sample, named('Image'), 'image', 'img'])
-      : find('sounds', [chosen.sample, named('Audio'), 'audio', 'sound']);
+      ? find('images', [chosen.sample, ofType('Image'), 'image', 'img'])
+      : find('sounds', [chosen.sample, ofType('Audio'), 'audio', 'sound']);
   const holder = media.children.length ? media.children.find(({ element }) => element.name === 'bytes') : media;
   if (holder?.element.type !== 'BYTE_ARRAY')
     throw new InvalidDataError(
       `expected column ${media.element.name} of ${name} to hold bytes, or structs with a field bytes`,
     );
-  const labels = lookFor([chosen.label, ...LABEL_COLUMNS, named('ClassLabel')]);
+  const labels = lookFor([chosen.label, ...LABEL_COLUMNS, ofType('ClassLabel')]);
   if (labels?.children.length)
     throw new InvalidDataError(
       `expected column ${labels.element.name} of ${name} to hold text, whole numbers or truth values, which name a ` +
@@ -283,6 +305,10 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
   });
   if (end > Number(metadata.num_rows) || end > 2 ** 31 - 1)
     throw new InvalidDataError(`expected ${metadata.num_rows} rows in ${name}, its row groups have ${end}`);
+  const maybeSplits = ['split', 'subset'].find(
+    (each) => each !== label && columns.some(({ element, children }) => element.name === each && children.length === 0),
+  );
+  const read = [media.element.name, label, chosen.group, chosen.split, maybeSplits];
   return {
     name,
     path,
@@ -291,9 +317,9 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
     label,
     groupColumn: chosen.group,
     splitColumn: chosen.split,
-    maybeSplits: ['split', 'subset'].find(
-      (each) =>
-        each !== label && columns.some(({ element, children }) => element.name === each && children.length === 0),
+    maybeSplits,
+    others: columns.flatMap(({ element, children }) =>
+      children.length || read.includes(element.name) ? [] : [element.name],
     ),
     names: Array.isArray(names) && names.every((each) => typeof each === 'string') ? names : undefined,
   };

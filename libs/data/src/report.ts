@@ -55,7 +55,7 @@ export class Report {
         `${lostClasses.length} folders give no class, for nothing in them is one of the ${nounOf(this.spec)} that ` +
           `are read: ${named(lostClasses.map(({ name, reason }) => `${name} (${reason})`))}`,
       );
-    for (const note of notes) this.log('warn', note);
+    for (const note of [...notes, ...writtenAlike(classes)]) this.log('warn', note);
     if (classes.length === 0) this.log('warn', whyUnlabelled(source, this.spec));
   }
 
@@ -136,6 +136,16 @@ export class Report {
     }
   }
 }
+
+/** Says which classes may be one, in two writings. */
+const writtenAlike = (classes: readonly string[]): string[] =>
+  [...Map.groupBy(classes.toSorted(), (name) => name.normalize('NFC').trim().toLowerCase()).values()]
+    .filter((names) => names.length > 1)
+    .map(
+      (names) =>
+        `the classes ${names.map((name) => JSON.stringify(name)).join(' and ')} differ in nothing but how they are ` +
+        'written (large letters, spaces, or how accents are coded): merge them with `renameClasses` if they are one',
+    );
 
 function whyUnlabelled({ files, ignored }: Source, spec: PrepareDataset): string {
   const tables = spec.list === undefined ? ignored.filter((name) => /\.(csv|tsv|jsonl)$/i.test(name)) : [];

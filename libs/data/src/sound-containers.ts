@@ -48,6 +48,27 @@ export function flacInfo(bytes: Buffer): FlacInfo | undefined {
   };
 }
 
+/** By the polynomial of FLAC's frames, x^16 + x^15 + x^2 + 1. */
+const FLAC_CRC = Uint16Array.from({ length: 256 }, (_, byte) => {
+  let sum = byte << 8;
+  for (let i = 0; i < 8; i++) sum = sum & 0x8000 ? (sum << 1) ^ 0x8005 : sum << 1;
+  return sum & 0xffff;
+});
+
+/**
+ * The frames of a FLAC are whole and the last one is complete, for a file that does not say how many samples it has:
+ * behind a frame's own CRC-16 that of all of it is 0 (RFC 9639, 9.3), and so it is behind several.
+ * @throws Error where it is not
+ */
+export function requireWholeFlac(bytes: Buffer): void {
+  let at = 4;
+  for (let isLast = false; !isLast && at + 4 <= bytes.length; at += 4 + bytes.readUIntBE(at + 1, 3))
+    isLast = (bytes[at]! & 0x80) !== 0;
+  let sum = 0;
+  for (; at < bytes.length; at++) sum = FLAC_CRC[(sum >> 8) ^ bytes[at]!]! ^ ((sum << 8) & 0xffff);
+  if (sum !== 0) throw new Error('the file is damaged or ends early: the CRC of its FLAC frames differs');
+}
+
 /** Kilobits a second by layer and index, of MPEG 1 and of MPEG 2 and 2.5. */
 const BIT_RATES: Readonly<Record<1 | 2, readonly (readonly number[])[]>> = {
   1: [
@@ -156,11 +177,29 @@ const OGG_CRC = Uint32Array.from({ length: 256 }, (_, byte) => {
   return sum >>> 0;
 });
 
+/** Holds the numbers of Ogg pages against each other, each of the stream that its serial number says. */
+class OggNumbers {
+  private readonly before = new Map<number, { number: number; hasSound: boolean }>();
+
+  /** @throws Error where pages are missing between two of sound: recordings of a stream begin behind its first ones */
+  add(bytes: Buffer, at: number): void {
+    const [serial, number] = [bytes.readUInt32LE(at + 14), bytes.readUInt32LE(at + 18)];
+    const isFirst = (bytes[at + 5]! & 2) !== 0;
+    const before = isFirst ? undefined : this.before.get(serial);
+    const missing = before?.hasSound ? number - before.number - 1 : 0;
+    if (missing > 0) throw new Error(`sync is lost: ${missing} Ogg pages are missing before byte ${at}`);
+    // How many samples there are up to the end of the page, or -1 where none ends in it.
+    const samples = bytes.readBigInt64LE(at + 6);
+    this.before.set(serial, { number, hasSound: samples > 0n || (samples < 0n && before?.hasSound === true) });
+  }
+}
+
 /**
- * The pages of an Ogg file are whole and the last one says that it is the last (RFC 3533, 6).
+ * The pages of an Ogg file are whole, none is missing, and the last one says that it is the last (RFC 3533, 6).
  * @throws Error saying which is not.
  */
 export function requireWholeOgg(bytes: Buffer): void {
+  const numbers = new OggNumbers();
   let last = false;
   for (let at = 0; at + 4 <= bytes.length && bytes.toString('latin1', at, at + 4) === 'OggS';) {
     const segments = bytes[at + 26] ?? 0;
@@ -174,6 +213,7 @@ export function requireWholeOgg(bytes: Buffer): void {
       sum = ((sum << 8) ^ OGG_CRC[((sum >>> 24) ^ byte) & 255]!) >>> 0;
     }
     if (sum !== bytes.readUInt32LE(at + 22)) throw new Error(`the Ogg page at byte ${at} is damaged: its CRC differs`);
+    numbers.add(bytes, at);
     last = (bytes[at + 5]! & 4) !== 0;
     at = end;
     if (!last && at < bytes.length && bytes.toString('latin1', at, at + 4) !== 'OggS')

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { arrange, type Arrangement } from './arrangement.js';
 import { SOUND_FORMATS } from './audio-file.js';
 import { withRenamed } from './classes.js';
-import { areCalledLikeClasses, openClassArchives } from './class-archives.js';
+import { areCalledLikeClasses, openClassArchives, openParts } from './class-archives.js';
 import { requireInside, type Container, type Part, type Source } from './containers.js';
 import { fileNameMatcher, type FileName } from './file-name.js';
 import { openFolder } from './folder.js';
@@ -20,7 +20,7 @@ import { formatOfName, refusalOf } from './unread-formats.js';
 import { openShards } from './web-dataset.js';
 import { openZip } from './zip.js';
 
-const LIST = /\.(csv|tsv|jsonl|ndjson|txt|lst)$/i;
+const LIST = /\.(csv|tsv|jsonl?|ndjson|txt|lst)$/i;
 const PARQUET = /\.parquet$/i;
 /** LZ4 is among them so that it is refused with what to do. */
 const TAR = /\.(tar|tar\.(gz|zst|zstd|bz2|xz|lz4)|tgz|tzst|tbz2?|txz)$/i;
@@ -143,7 +143,7 @@ type Collections = ReturnType<typeof collectionsOf>;
 async function folderOrCollection(
   container: Container,
   found: string,
-  { masks }: SourceSpec,
+  spec: SourceSpec,
   collections: Collections,
 ): Promise<Source> {
   const those = (pattern: RegExp): Files =>
@@ -153,7 +153,7 @@ async function folderOrCollection(
       .map((name) => ({ name, path: path.join(found, name) }));
   const [tables, arrays, shards] = [those(PARQUET), those(IDX), those(TAR)];
   const inFolders = collections.folder(container);
-  if (inFolders.files.some(({ className }) => masks || className !== '')) return inFolders;
+  if (inFolders.files.some(({ className }) => spec.masks || className !== '')) return inFolders;
   if (tables.length) return collections.parquet(tables);
   if (arrays.length) return collections.idx(arrays);
   if (shards.length === 0) return inFolders;
@@ -164,17 +164,38 @@ async function folderOrCollection(
   const source = await collections.shards(shards);
   return source.files.some(({ className }) => className !== '')
     ? source
-    : ((await byFolders(shards, collections)) ?? source);
+    : ((await byFolders(shards, spec, collections)) ?? source);
 }
 
-/** Archives of one split each, in which classes are folders: `train.tar` and `val.tar`. Undefined for what is none. */
-async function byFolders(files: Files, collections: Collections): Promise<Source | undefined> {
-  if (!files.every(({ name }) => splitNamed(path.posix.basename(name)) !== null)) return undefined;
+/**
+ * Archives in which classes are folders: of one split each, `train.tar` and `val.tar`, or parts of a whole that were
+ * packed one by one. Undefined for what is none.
+ */
+async function byFolders(
+  files: Files,
+  { fileName }: SourceSpec,
+  collections: Collections,
+): Promise<Source | undefined> {
+  const splits = files.map(({ name }) => splitNamed(path.posix.basename(name)));
+  if (splits.every((split) => split === null))
+    return fileName === undefined ? byFoldersOfParts(files, collections) : undefined;
+  if (splits.includes(null)) return undefined;
   const archives = await openClassArchives(files);
   const classes = new Set(
     archives.names.flatMap((name) => (IMAGE.test(name) || SOUND.test(name) ? [path.posix.dirname(name)] : [])),
   );
   return classes.size > files.length ? collections.folder(archives) : undefined;
+}
+
+async function byFoldersOfParts(files: Files, collections: Collections): Promise<Source | undefined> {
+  const parts = await openParts(files);
+  const isMedia = (name: string) => IMAGE.test(name) || SOUND.test(name);
+  const keyOf = (name: string) => name.replace(/\.[^/]*$/, '');
+  const keys = new Set(parts.names.filter(isMedia).map(keyOf));
+  // Of a shard several files can be one sample.
+  if (parts.names.some((name) => !isMedia(name) && keys.has(keyOf(name)))) return undefined;
+  const source = collections.folder(parts);
+  return new Set(source.files.map(({ className }) => className)).size > 1 ? source : undefined;
 }
 
 /** A tar is a shard where it has `.cls` files, or describes every sample in JSON, whatever folders its keys lie in. */

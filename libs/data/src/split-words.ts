@@ -37,6 +37,24 @@ export function splitOfFolder(name: string | undefined): SplitWord | undefined {
   return words.length === 1 && tokens.every((token) => wordOf(token) ?? FILLER.test(token)) ? words[0] : undefined;
 }
 
+/** The one split that is named among the words of a folder, whatever else stands there: `train-clean-100`. */
+export function splitAmongWords(name: string): SplitWord | undefined {
+  const words = tokensOf(name).flatMap((token) => wordOf(token) ?? []);
+  return words.length === 1 ? words[0] : undefined;
+}
+
+/** `train_val`: what is trained on in the end. */
+const TRAIN_AND_VAL = /^train(?:ing)?[ _+&-]?val(?:id(?:ation)?)?(?:[ _-]?(?:set|\d{4}))?$/i;
+/** The split of a folder that lies around those of classes. */
+export const splitAround = (name: string): SplitWord | undefined =>
+  splitOfFolder(name) ?? (TRAIN_AND_VAL.test(name) ? 'train' : undefined);
+
+/** Whether each name has the word of one split in it, and they have those of several. */
+export function haveWordsOfSplits(names: readonly string[]): boolean {
+  const words = names.map((name) => splitAround(name) ?? splitAmongWords(name));
+  return words.every((word) => word !== undefined) && new Set(words).size > 1;
+}
+
 /** The split that a file's path names last: `data/test-00000-of-00003.parquet`. */
 export const splitNamed = (path: string): SplitWord | null =>
   tokensOf(path)
@@ -71,7 +89,8 @@ export function splitFamilies(folders: readonly string[]): Map<string, SplitMemb
   });
 }
 
-const restOf = (name: string): string =>
+/** The other words of a name, as they are written. */
+export const restOf = (name: string): string =>
   partsOf(name)
     .filter((part) => wordOf(part.toLowerCase()) === undefined)
     .join('_');

@@ -1,4 +1,5 @@
-/** Tables of text: CSV (RFC 4180), TSV, JSON Lines, and lists of words without a head. */
+/** Tables of text: CSV (RFC 4180), TSV, JSON and JSON Lines, and lists of words without a head. */
+import { IMAGE, SOUND } from '#libs/contracts';
 import { InvalidDataError } from './invalid-data.js';
 
 /** Rows by the names of their columns; what a row lacks is empty. */
@@ -16,7 +17,8 @@ type IsHead = (cells: readonly string[]) => boolean;
  */
 export function parseTable(name: string, text: string, isHead: IsHead): TableFile {
   const plain = text.replace(/^\ufeff/, '');
-  if (/\.(jsonl|ndjson)$/i.test(name)) return tableOfJson(name, plain);
+  if (/\.(jsonl|ndjson)$/i.test(name)) return tableOfLines(name, plain);
+  if (/\.json$/i.test(name)) return tableOfJson(name, plain);
   const records = recordsIn(name, plain).filter((cells) => cells.some((cell) => cell !== ''));
   const [first, ...rest] = records;
   if (!first) throw new InvalidDataError(`expected rows in ${name}, it is empty`);
@@ -29,13 +31,32 @@ export function parseTable(name: string, text: string, isHead: IsHead): TableFil
 function recordsIn(name: string, text: string): string[][] {
   if (/\.tsv$/i.test(name)) return separated(text, '\t');
   if (/\.csv$/i.test(name)) {
+    // The line in which Excel says it.
+    const [line, told] = /^sep=([^\r\n])(?:\r?\n|$)/i.exec(text) ?? [];
+    if (line !== undefined) return separated(text.slice(line.length), told!);
     const [head = ''] = text.split(/\r?\n/, 1);
     const separator = [',', ';', '\t'].reduce((best, each) =>
       head.split(each).length > head.split(best).length ? each : best,
     );
     return separated(text, separator);
   }
-  return text.split(/\r?\n/).map((line) => line.trim().split(/\s+/));
+  const lines = text
+    .split(/\r\n?|\n/)
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  return cellsOf(lines, /\t+/) ?? cellsOf(lines, /,/, 1) ?? lines.map((line) => line.split(/\s+/));
+}
+
+const isMedia = (cell: string): boolean => IMAGE.test(cell) || SOUND.test(cell);
+
+/**
+ * Cells with anything else than this separator in them, such as blanks; undefined where not every line, but for a head,
+ * has a file among the first `most` of them.
+ */
+function cellsOf(lines: readonly string[], separator: RegExp, most?: number): string[][] | undefined {
+  const cells = lines.map((line) => line.split(separator).map((cell) => cell.trim()));
+  const fits = (line: readonly string[]) => line.length > 1 && line.slice(0, most).some(isMedia);
+  return cells.every((line, i) => (i === 0 && lines.length > 1 ? line.length > 1 : fits(line))) ? cells : undefined;
 }
 
 /** Cells may be quoted, with separators, line ends and doubled quotes in them. */
@@ -68,28 +89,68 @@ function separated(text: string, separator: string): string[][] {
   return records;
 }
 
+function tableOfLines(name: string, text: string): TableFile {
+  const given = [...text.split('\n').entries()].filter(([, line]) => line.trim() !== '');
+  return tableOfObjects(
+    name,
+    given.map(([i, line]) => objectIn(line, `line ${i + 1} of ${name}`)),
+  );
+}
+
+/** A list of objects, or one object of files and their labels. @throws InvalidDataError for anything else */
 function tableOfJson(name: string, text: string): TableFile {
+  const content = parsedJson(text);
+  const isValue = (value: unknown) => value === null || WRITTEN.includes(typeof value);
+  if (Array.isArray(content) && content.every((each) => typeof each === 'object' && each !== null))
+    return tableOfObjects(name, content as object[]);
+  const isTable = typeof content === 'object' && content !== null && !Array.isArray(content);
+  if (!isTable || !Object.values(content).every(isValue))
+    throw new InvalidDataError(
+      `expected a list of objects, or an object of files and their labels, in ${name}: write it so, or as a CSV with ` +
+        'the columns file_name and label',
+    );
+  return tableOfObjects(
+    name,
+    Object.entries(content).map(([file, label]) => ({ 1: file, 2: label as unknown })),
+  );
+}
+
+/** Types of values that are written as texts; what is none of them, such as a list, is no cell. */
+const WRITTEN = ['string', 'number', 'boolean'];
+
+function tableOfObjects(name: string, objects: readonly object[]): TableFile {
   const columns = new Set<string>();
-  const rows: Map<string, string>[] = [];
-  for (const [i, line] of text.split('\n').entries()) {
-    if (line.trim() === '') continue;
+  const rows = objects.map((object) => {
     const row = new Map<string, string>();
-    for (const [key, value] of Object.entries(objectIn(line, `line ${i + 1} of ${name}`))) {
+    for (const [key, value] of Object.entries(object)) {
       columns.add(key);
-      if (['string', 'number', 'boolean'].includes(typeof value)) row.set(key, String(value));
+      if (WRITTEN.includes(typeof value)) row.set(key, String(value));
     }
-    rows.push(row);
-  }
+    return row;
+  });
   if (rows.length === 0) throw new InvalidDataError(`expected rows in ${name}, it is empty`);
   return { columns: [...columns], rows };
 }
 
 function objectIn(line: string, where: string): object {
-  try {
-    const value = JSON.parse(line) as unknown;
-    if (typeof value === 'object' && value !== null) return value;
-  } catch {
-    // Told below, as what is no object.
-  }
+  const value = parsedJson(line);
+  if (typeof value === 'object' && value !== null) return value;
   throw new InvalidDataError(`expected an object of JSON in ${where}, got ${line.slice(0, 40)}`);
+}
+
+/** Whether a number may be another one than was written. */
+const isRounded = (value: number): boolean => Math.abs(value) > Number.MAX_SAFE_INTEGER;
+
+/**
+ * JSON in which numbers of more digits than a number holds are texts, so that no two of them become one. Undefined for
+ * what is none.
+ */
+export function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text, (_, value: unknown, context?: { source?: string }) =>
+      typeof value === 'number' && isRounded(value) ? (context?.source ?? value) : value,
+    );
+  } catch {
+    return undefined;
+  }
 }

@@ -8,7 +8,14 @@ beforeAll(async () => {
 afterAll(() => data.remove());
 
 /** An uncompressed TIFF of 8 x 8 equal pixels, little-endian. `format`: 1 unsigned, 2 signed, 3 floating point. */
-function tiffOf(pixel: Buffer, bits: number, format: number, samples = 1, extra: number[] = []): Buffer {
+function tiffOf(
+  pixel: Buffer,
+  bits: number,
+  format: number,
+  samples = 1,
+  extra: number[] = [],
+  photometric = samples >= 3 ? 2 : 1,
+): Buffer {
   const side = 8;
   const content = Buffer.concat(Array.from({ length: side * side }, () => pixel));
   const lists: Buffer[] = [];
@@ -27,7 +34,7 @@ function tiffOf(pixel: Buffer, bits: number, format: number, samples = 1, extra:
     [257, [side]],
     [258, new Array<number>(samples).fill(bits)],
     [259, [1]],
-    [262, [samples >= 3 ? 2 : 1]],
+    [262, [photometric]],
     [273, [0]],
     [277, [samples]],
     [278, [side]],
@@ -126,7 +133,17 @@ describe('a TIFF', () => {
     expect(await firstPixel('alpha', tiffOf(Buffer.of(200, 100, 50, 0), 8, 1, 4, [2]))).toEqual([0, 0, 0]);
   });
 
+  test('keeps its colours beside values that it says nothing of', async () => {
+    expect(await firstPixel('untold', tiffOf(Buffer.of(200, 100, 50, 0), 8, 1, 4))).toEqual([200, 100, 50]);
+    const deep = Buffer.from(Uint16Array.of(51_400, 25_700, 12_850, 0).buffer);
+    expect(await firstPixel('untold deep', tiffOf(deep, 16, 1, 4))).toEqual([200, 100, 50]);
+    expect(await firstPixel('untold gray', tiffOf(Buffer.of(200, 0), 8, 1, 2))).toEqual([200, 200, 200]);
+    expect(await firstPixel('print', tiffOf(Buffer.of(0, 0, 0, 0), 8, 1, 4, [], 5))).toEqual([255, 255, 255]);
+  });
+
   test.each<[string, Buffer, RegExp]>([
+    ['12 bits', tiffOf(Buffer.of(0x88, 0x88, 0x88), 12, 1), /whole numbers of 1, 2, 4, 8, 16 bits .*got 12 bits/],
+    ['several grays', tiffOf(Buffer.of(1, 2, 3, 4), 8, 1, 4, [], 1), /at most one more value per pixel .*got 3/],
     ['floats', tiffOf(Buffer.from(Float32Array.of(0.5).buffer), 32, 3), /got floating-point numbers of 32 bits: scale/],
     ['signed numbers', tiffOf(int16(-1000), 16, 2), /got signed whole numbers of 16 bits/],
     ['32 bits', tiffOf(Buffer.from(Uint32Array.of(1e9).buffer), 32, 1), /got whole numbers of 32 bits/],

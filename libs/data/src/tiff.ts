@@ -1,6 +1,10 @@
 /** What a TIFF says of its samples, which decoders turn into bytes in ways of their own. */
 
-const [SUBFILE, BITS, EXTRA_SAMPLES, SAMPLE_FORMAT] = [254, 258, 338, 339];
+const [SUBFILE, BITS, PHOTOMETRIC, SAMPLES_PER_PIXEL, EXTRA_SAMPLES, SAMPLE_FORMAT] = [254, 258, 262, 277, 338, 339];
+/** Values of a pixel by what they mean together (TIFF 6.0, 262): gray, colours, places of a palette, a mask, CMYK. */
+const COLOURS: Readonly<Record<number, number>> = { 0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3 };
+/** Bits of a value that decoders read. */
+const READ_BITS = [1, 2, 4, 8, 16];
 const FORMATS = ['whole numbers', 'signed whole numbers', 'floating-point numbers', 'untyped data', 'complex numbers'];
 /** Bytes of a value by its type: BYTE, SHORT, LONG. */
 const TYPE_BYTES: Readonly<Record<number, 1 | 2 | 4>> = { 1: 1, 3: 2, 4: 4 };
@@ -12,7 +16,7 @@ export interface TiffSamples {
   bits: number;
   /** 1 for whole numbers without a sign, 2 with one, 3 for floating point. */
   format: number;
-  /** What lies beside gray or colour: 0 unspecified, 1 and 2 alpha. */
+  /** What lies beside gray or colour: 0 unspecified, as what the file does not tell of is, 1 and 2 alpha. */
   extra: readonly number[];
   /** Whether other images follow, that are no smaller versions of the first or masks of it. */
   isStack: boolean;
@@ -49,7 +53,14 @@ export function tiffSamples(bytes: Buffer): TiffSamples | undefined {
   let isStack = false;
   for (let at = next(first), n = 1; at > 0 && at < bytes.length && n < MOST_DIRECTORIES && !isStack; at = next(at), n++)
     isStack = ((values(SUBFILE, at)[0] ?? 0) & 5) === 0;
-  return { bits: values(BITS)[0] ?? 1, format: values(SAMPLE_FORMAT)[0] ?? 1, extra: values(EXTRA_SAMPLES), isStack };
+  const extra = extraOf(values(EXTRA_SAMPLES), values(SAMPLES_PER_PIXEL)[0], values(PHOTOMETRIC)[0]);
+  return { bits: values(BITS)[0] ?? 1, format: values(SAMPLE_FORMAT)[0] ?? 1, extra, isStack };
+}
+
+/** What lies beside the colours: as many are unspecified as the file has, and does not tell of. */
+function extraOf(told: readonly number[], samples = 1, photometric = -1): number[] {
+  const untold = samples - (COLOURS[photometric] ?? samples) - told.length;
+  return [...told, ...new Array<number>(Math.max(0, untold)).fill(0)];
 }
 
 /**
@@ -61,6 +72,10 @@ export function requirePixels({ bits, format, extra }: TiffSamples): void {
     throw new Error(
       `expected whole numbers of up to 16 bits in a TIFF, got ${FORMATS[format - 1] ?? 'unknown numbers'} of ` +
         `${bits} bits: scale them to 8 bits, for nothing says which are black and white`,
+    );
+  if (!READ_BITS.includes(bits))
+    throw new Error(
+      `expected whole numbers of ${READ_BITS.join(', ')} bits in a TIFF, got ${bits} bits: write it with 16 bits`,
     );
   if (extra.length > 1)
     throw new Error(

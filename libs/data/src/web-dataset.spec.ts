@@ -50,6 +50,15 @@ describe('WebDataset shards', () => {
     expect((await data.prepare('one.tar', { fileName: '{label}_{}' })).manifest.classes).toEqual(['a', 'b']);
   });
 
+  test('have labels of JSON that differ in their last digit alone', async () => {
+    const described = (key: string, label: string) => ({
+      [`${key}.png`]: png(1),
+      [`${key}.json`]: Buffer.from(`{"label": ${label}}`),
+    });
+    await data.archive('ids.tar', { ...described('a', '9007199254740993'), ...described('b', '9007199254740992') });
+    expect((await data.prepare('ids.tar')).manifest.classes).toEqual(['9007199254740992', '9007199254740993']);
+  });
+
   test('hold sounds, too', async () => {
     await data.archive(
       'words/0.tar',

@@ -1,12 +1,12 @@
 /** Reports: pages of text, charts, tables and maps, written from files and taken out as HTML. */
 import { faultsOf, ReplaceReport, WriteReport, type ListedReport, type LoomClient, type Report } from '#libs/contracts';
 import type { Command } from 'commander';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { text as textOf } from 'node:stream/consumers';
 import { parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { UsageError } from '../document.js';
+import { textGiven } from '../given-text.js';
 import { client, out, show } from '../program.js';
 import { runId, runIds, sweepId } from '../references.js';
 import { age, table } from '../render.js';
@@ -26,15 +26,7 @@ async function reportId(api: LoomClient, text: string): Promise<string> {
 
 /** What a file says: a mapping, or the text of a file in Markdown as the only block. `-`: standard input. */
 async function readReport(file: string): Promise<Record<string, unknown>> {
-  const text =
-    file === '-'
-      ? await textOf(process.stdin)
-      : await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-          throw new UsageError(
-            `expected a file that can be read, got ${file}: ` +
-              (error.code === 'ENOENT' ? 'it does not exist' : error.message),
-          );
-        });
+  const text = await textGiven(file);
   if (/\.(md|markdown)$/i.test(file)) {
     const heading = /^# +(.*)$/m.exec(text);
     const title = heading?.[1]?.trim() ?? path.basename(file).replace(/\.\w+$/, '');

@@ -1,0 +1,2 @@
+/** What the user wrote or typed is wrong; the message says where. */
+export class UsageError extends Error {}
