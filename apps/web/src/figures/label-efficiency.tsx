@@ -2,7 +2,7 @@ import { isShare, type Estimate, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
-import { isDrawn, LEAST_SEEDS, said, share, within, wordOf, type Ranking } from './numbers.js';
+import { isDrawn, LEAST_SEEDS, said, share, ticksOf, within, wordOf, type Ranking } from './numbers.js';
 
 /** Few seeds give bands as wide as a house: the axis follows the means, and bands are cut where it ends. */
 const around = (means: number[], ofShares: boolean): [number, number] => {
@@ -169,7 +169,7 @@ function plotOf(
     },
     y: {
       label: `↑ ${wordOf({ name: metric })}`,
-      percent: ofShares,
+      ...ticksOf(metric),
       grid: true,
       domain: ofShares ? ends.map((value) => 100 * value) : ends,
     },
