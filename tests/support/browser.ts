@@ -114,14 +114,19 @@ const LIGHTHOUSE_RULES = [
 ];
 
 /**
- * What axe finds against WCAG 2.1 AA and Lighthouse’s further rules in a page, and whether it is wider than its window;
- * `where` is told with each.
+ * What axe finds against WCAG 2.1 AA and Lighthouse’s further rules in a page, or against `only` some rules by their
+ * names, and whether it is wider than its window; `where` is told with each.
  */
-export async function accessibilityFaults(page: Page, where: string): Promise<string[]> {
+export async function accessibilityFaults(page: Page, where: string, only?: readonly string[]): Promise<string[]> {
   await page.evaluate(axe.source);
-  const rules = Object.fromEntries(LIGHTHOUSE_RULES.map((rule) => [rule, { enabled: true }]));
+  const options = only
+    ? { runOnly: only }
+    : {
+        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'],
+        rules: Object.fromEntries(LIGHTHOUSE_RULES.map((rule) => [rule, { enabled: true }])),
+      };
   const faults = await page.evaluate(
-    async ([place, further]) => {
+    async ([place, asked]) => {
       const { violations } = await (
         globalThis as unknown as {
           axe: {
@@ -130,7 +135,7 @@ export async function accessibilityFaults(page: Page, where: string): Promise<st
             }>;
           };
         }
-      ).axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], rules: further });
+      ).axe.run(asked);
       return violations.map(
         ({ id, help, nodes }) =>
           `${place}: ${id}: ${help}: ${nodes
@@ -139,7 +144,7 @@ export async function accessibilityFaults(page: Page, where: string): Promise<st
             .join(' | ')}`,
       );
     },
-    [where, rules] as const,
+    [where, options] as const,
   );
   const tooWide = await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth');
   return tooWide > 0 ? [...faults, `${where} is ${tooWide} pixels wider than the window`] : faults;
