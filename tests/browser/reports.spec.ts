@@ -55,9 +55,9 @@ async function showsAll(page: Page, [first, second]: readonly Run[], sweep: stri
     '256',
   ]);
   await page.getByText(`Of the sweep ${sweep}`).waitFor();
-  await page.getByRole('region', { name: 'Which views need the fewest labels' }).locator('svg path').first().waitFor({
-    state: 'attached',
-  });
+  // Those of what was pretrained, beside the dashed one from scratch.
+  const lines = page.getByRole('region', { name: 'Which views need the fewest labels' }).locator('[aria-label=line]');
+  await lines.and(page.locator('[stroke-width="2"]')).locator('path').first().waitFor({ state: 'attached' });
   const map = page.getByRole('img', { name: `UMAP of ${first!.name}: 5 samples of cats, dogs` });
   expect(await map.locator('circle').count()).toBe(MAPS.labels.length);
   expect(await page.locator('.absent').allTextContents()).toEqual([
@@ -267,12 +267,17 @@ describeInBrowser('reports', () => {
     ]);
     const report = await client.addReport({
       title: 'One branch',
-      blocks: [{ type: 'sweep', sweep: oneBranch, figure: 'composition' }],
+      blocks: [
+        { type: 'sweep', sweep: oneBranch, figure: 'composition' },
+        { type: 'sweep', sweep: oneBranch, figure: 'coordinates' },
+      ],
     });
     await page.goto(`${client.url}/#/reports/${report.id}`);
     await map.waitFor();
     expect(await cells.allTextContents()).toEqual(values);
     expect(await accessibilityFaults(page, 'a map of one branch')).toEqual([]);
+    const side = page.getByRole('img', { name: /^Parallel coordinates of 6 trials/ });
+    await side.locator('[aria-label=line] path').first().waitFor({ state: 'attached' });
     await page.goBack();
     await tellsGainFromChance(page, oneBranch);
   });

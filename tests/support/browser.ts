@@ -170,7 +170,8 @@ async function followIssues(page: Page, wrong: string[]): Promise<void> {
 
 /**
  * What Lighthouse scores as best practices and a page can break: its type and its encoding are declared, pictures are
- * neither distorted nor blurred, and every field lets one paste. Faults, deprecated features and requests to elsewhere
+ * neither distorted nor blurred, and every field lets one paste. Beside them: no text has so little room that its
+ * letters stand below each other. Faults, deprecated features and requests to elsewhere
  * are watched for as long as a page is open (`openPage`).
  */
 export const practiceFaults = (page: Page): Promise<string[]> =>
@@ -192,5 +193,10 @@ export const practiceFaults = (page: Page): Promise<string[]> =>
     for (const field of document.querySelectorAll('input, textarea'))
       if (!field.dispatchEvent(new ClipboardEvent('paste', { cancelable: true })))
         faults.push('no pasting into ' + (field.name || field.id || field.type));
+    for (const element of document.querySelectorAll('main :not(svg, svg *)')) {
+      const text = [...element.childNodes].map((node) => (node.nodeType === 3 ? node.data.trim() : '')).join('');
+      const { width, height } = element.getBoundingClientRect();
+      if (text.length > 3 && width > 0 && width < 24 && height > 60) faults.push('written downwards: ' + text);
+    }
     return faults;
   })()`);
