@@ -175,7 +175,14 @@ function plotOf(
       domain: ofShares ? ends.map((value) => 100 * value) : ends,
     },
     marks: [
-      Plot.line(others, { x: 'fraction', y: 'mean', z: 'combo', stroke: 'currentColor', strokeOpacity: 0.18, ...links }),
+      Plot.line(others, {
+        x: 'fraction',
+        y: 'mean',
+        z: 'combo',
+        stroke: 'currentColor',
+        strokeOpacity: 0.18,
+        ...links,
+      }),
       bandOf(best.filter(isDrawn), stroke, 0.12),
       bandOf(controls.filter(isDrawn), 'currentColor', 0.08),
       Plot.line(controls, {
