@@ -5,6 +5,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
+import { drawnResNet, writeTensorsTo } from '../tests/support/safetensors.ts';
 
 /** Numbers in [0, 1) that are the same each time (Park and Miller 1988). */
 function drawn(seed) {
@@ -148,6 +149,9 @@ export async function makeRuns(url, dataRoot) {
     imageSize: { height: 32, width: 48 },
     masks: { classes: ['ground', 'disc', 'square'] },
   });
+  const weights = 'resnet18-narrow.safetensors';
+  await writeTensorsTo(path.join(dataRoot, weights), drawnResNet([2, 2, 2, 2], false, [8, 3, 3, 3]));
+  await submit('weights', { kind: 'import-model', name: 'resnet18-narrow', path: weights, as: 'resnet18' });
   await ended();
 
   const dataset = 'shapes';
@@ -158,7 +162,7 @@ export async function makeRuns(url, dataRoot) {
     { tags: ['baseline'] },
   );
   const second = await submit('simclr-crop', { ...pretrain, epochs: 12, augmentation: { crop: {} } });
-  await submit('byol-crop-jitter', {
+  const third = await submit('byol-crop-jitter', {
     ...pretrain,
     method: 'byol',
     epochs: 12,
@@ -202,7 +206,8 @@ export async function makeRuns(url, dataRoot) {
     batchSize: 8,
     steps: 120,
   });
-  await sweep({
+  await submit('weights-as-they-are', { kind: 'evaluate', dataset, from: 'model resnet18-narrow' });
+  const views = await sweep({
     name: 'which-views',
     stages: {
       pretrain: { ...pretrain, epochs: 4 },
@@ -226,6 +231,15 @@ export async function makeRuns(url, dataRoot) {
     early_terminate: { type: 'asha', grace_period: 1, reduction_factor: 3 },
   });
   await ended();
+  await ask('/v1/reports', {
+    title: 'Which views go together',
+    blocks: [
+      { type: 'text', markdown: '**Three pretrainings** of the same images, and a sweep over their views in pairs.' },
+      { type: 'chart', title: 'Nearest neighbours', metric: 'eval/knn', runs: [first, second, third] },
+      { type: 'sweep', sweep: views, figure: 'label-efficiency' },
+      { type: 'map', run: aligned },
+    ],
+  });
   // One that goes on while pictures are taken, and what waits for it.
   for (const [name, seed] of Object.entries({ long: 1, 'long-too': 2, 'long-again': 3 }))
     await submit(name, { ...pretrain, epochs: 400, seed });

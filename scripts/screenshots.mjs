@@ -86,6 +86,9 @@ const [running, pretrain, embeds, walk, sweeps, finetunes, autoencodes] = await 
 const halving = sweeps.items.find(({ spec }) => spec.early_terminate)?.id;
 const sweep = sweeps.items.find(({ spec }) => !spec.early_terminate)?.id;
 const datasets = await get('/v1/datasets?limit=200');
+const [[model], [report]] = (await Promise.all(['models', 'reports'].map((list) => get(`/v1/${list}?limit=1`)))).map(
+  ({ items }) => items,
+);
 const soundSets = datasets.items.filter(({ manifest }) => manifest.sample.modality === 'audio').map(({ name }) => name);
 const sounds = autoencodes.items.find(({ spec }) => soundSets.includes(spec.dataset.split('@')[0]))?.id;
 const segmented = (await get('/v1/runs?kind=finetune&limit=500&status=succeeded')).items.find(
@@ -115,6 +118,10 @@ const pages = Object.entries({
   datasets: '#/datasets',
   dataset: datasets.items[0] && `#/datasets/${datasets.items.at(-1).name}`,
   'dataset-add': '#/add-dataset',
+  models: '#/models',
+  model: model && `#/models/${model.name}`,
+  reports: '#/reports',
+  report: report && `#/reports/${report.id}`,
   notices: '#/notices',
   machines: '#/machines',
   new: '#/new',

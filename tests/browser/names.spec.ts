@@ -1,5 +1,5 @@
 /** Names as long as they may be, and in any writing, in a real Chromium: on no page does anything stick out. */
-import { SubmitRun } from '#libs/contracts';
+import { SubmitRun, type ModelManifest } from '#libs/contracts';
 import { ArtifactStore, Database, Runs, type Token } from '#libs/platform';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -14,6 +14,17 @@ import { wavOf } from '../support/sources.js';
 
 const LONG = `${'simclr_resnet18_crop_colorjitter_blur_lr0.004_bs256_seed3'.repeat(3).slice(0, 114)}_${'x'.repeat(2)}`;
 const CLASSES = ['Rückenmark'.repeat(12), 'شبكة_عصبية_'.repeat(11), '超長い名前'.repeat(24)];
+
+/** A model whose layers have such names too. */
+const MODEL = {
+  name: LONG,
+  digest: 'd'.repeat(64),
+  encoder: { name: 'layers', width: 32, features: LONG },
+  sample: { modality: 'image', height: 32, width: 32, channels: 3 },
+  parameters: 10 ** 9,
+  weights: 'e'.repeat(64),
+  layers: [LONG, ...CLASSES].map((name) => ({ name, shape: [1], parameters: 0 })),
+} satisfies ModelManifest;
 
 /** Edges of something on the page, in pixels. */
 type Place = Record<'left' | 'right' | 'top' | 'bottom', number>;
@@ -51,6 +62,12 @@ describeInBrowser('long names', () => {
     await client.query(`UPDATE dataset SET name = $1, manifest = jsonb_set(manifest, '{classes}', $2)`, [
       LONG,
       JSON.stringify(CLASSES),
+    ]);
+    await client.query(`INSERT INTO model (name, digest, manifest, run_id) VALUES ($1, $2, $3, $4)`, [
+      LONG,
+      MODEL.digest,
+      JSON.stringify(MODEL),
+      ids[0],
     ]);
     await client.end();
     const running = await runningOnLongHost(stack.database.url, stack.environment['LOOM_ARTIFACTS_DIR']!);
@@ -162,6 +179,8 @@ describeInBrowser('long names', () => {
     const shown: Record<string, Locator> = {
       [`#/runs/${made.running}`]: page.getByRole('region', { name: 'Classes of pixels in the test split' }),
       [`#/maps/${made.running}`]: page.getByRole('group', { name: 'Classes' }),
+      [`#/datasets/${LONG}`]: page.getByRole('cell', { name: CLASSES[0]! }),
+      [`#/models/${LONG}`]: page.locator('.facts dd', { hasText: CLASSES[0]! }),
       [`#/reports/${made.report}`]: page.getByRole('img', { name: /^PCA of / }),
       [`#/reports/${made.report}?edit=1`]: page.getByRole('img', { name: /^PCA of / }),
     };
@@ -182,7 +201,12 @@ describeInBrowser('long names', () => {
       `#/maps/${made.running}`,
       `#/maps/${made.running}?colour=prediction`,
       '#/datasets',
+      `#/datasets/${LONG}`,
       '#/add-dataset',
+      '#/models',
+      `#/models/${LONG}`,
+      '#/add-model',
+      '#/notices',
       '#/machines',
       `#/new?from=${first}`,
       '#/reports',

@@ -13,14 +13,19 @@ import { seed } from '../../bench/seed.js';
 import { accessibilityFaults, practiceFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
 import { lighthouseFaults } from '../support/lighthouse.js';
-import { faultsInForcedColours } from '../support/page-checks.js';
+import { faultsInForcedColours, tellsGainFromChance } from '../support/page-checks.js';
 import type { Stack } from '../support/stack.js';
 
 /** Text that would run a program were it taken as it is. */
 const ATTACK = '<img src=x onerror="globalThis.attacked = 1"> [link](javascript:globalThis.attacked=1) </script>';
 const GONE = randomUUID();
 const MAPS = {
+  dataset: 'made-up',
   split: 'val',
+  samplesDigest: '0',
+  rows: [0, 1, 2, 3, 4],
+  dimensions: 64,
+  atlas: { columns: 1, tile: { width: 32, height: 32 }, points: [] },
   classes: ['cats', 'dogs'],
   labels: [0, 0, 1, 1, 1],
   maps: { umap: { x: [0, 1, 2, 3, 4], y: [4, 3, 2, 1, 0], parameters: {} } },
@@ -50,9 +55,9 @@ async function showsAll(page: Page, [first, second]: readonly Run[], sweep: stri
     '256',
   ]);
   await page.getByText(`Of the sweep ${sweep}`).waitFor();
-  await page.getByRole('region', { name: 'Which views need the fewest labels' }).locator('svg path').first().waitFor({
-    state: 'attached',
-  });
+  // Those of what was pretrained, beside the dashed one from scratch.
+  const lines = page.getByRole('region', { name: 'Which views need the fewest labels' }).locator('[aria-label=line]');
+  await lines.and(page.locator('[stroke-width="2"]')).locator('path').first().waitFor({ state: 'attached' });
   const map = page.getByRole('img', { name: `UMAP of ${first!.name}: 5 samples of cats, dogs` });
   expect(await map.locator('circle').count()).toBe(MAPS.labels.length);
   expect(await page.locator('.absent').allTextContents()).toEqual([
@@ -244,9 +249,11 @@ describeInBrowser('reports', () => {
     const page = await dashboard.open(`#/sweeps/${oneBranch}`);
     const of = 'flip, grayscale, blur, rows and columns both of one of the two views';
     const map = page.getByRole('img', {
-      name: new RegExp(`^Heat map of kNN accuracy for ${of}; the (best|highest) is grayscale with blur`),
+      name: new RegExp(`^Heat map of kNN accuracy for ${of}; the highest is grayscale with blur`),
     });
     await map.waitFor();
+    // Nor is it called the best: each is of one seed.
+    await page.getByText('Where there is one seed, nobody can tell how much of it is chance.').waitFor();
     await page.getByText('rows and columns both of one view (the other has what all have, and no more)').waitFor();
     // Each alone on the diagonal, and each pair once, in both halves: which of the two was named first is all one.
     const cells = map.locator('[aria-label=text] text');
@@ -260,11 +267,26 @@ describeInBrowser('reports', () => {
     ]);
     const report = await client.addReport({
       title: 'One branch',
-      blocks: [{ type: 'sweep', sweep: oneBranch, figure: 'composition' }],
+      blocks: [
+        { type: 'sweep', sweep: oneBranch, figure: 'composition' },
+        { type: 'sweep', sweep: oneBranch, figure: 'coordinates' },
+      ],
     });
     await page.goto(`${client.url}/#/reports/${report.id}`);
     await map.waitFor();
     expect(await cells.allTextContents()).toEqual(values);
     expect(await accessibilityFaults(page, 'a map of one branch')).toEqual([]);
+    const side = page.getByRole('img', { name: /^Parallel coordinates of 6 trials/ });
+    await side.locator('[aria-label=line] path').first().waitFor({ state: 'attached' });
+    await page.goBack();
+    await tellsGainFromChance(page, oneBranch);
+  });
+
+  test('a map without predictions says why it has none, and is coloured by class alone', async () => {
+    const page = await dashboard.open(`#/maps/${dashboard.made.runs[0]!.id}?colour=error`);
+    await page.getByText('no predictions: of more than 20,000 points').waitFor();
+    const colours = page.getByRole('group', { name: 'Coloured by' }).getByRole('button');
+    expect(await colours.allTextContents()).toEqual(['Class']);
+    await page.getByRole('img', { name: /^UMAP of 5 samples, coloured by 2 classes$/ }).waitFor();
   });
 });

@@ -1,4 +1,5 @@
 /** Pages that stay open, in a real Chromium: while the API is away, and while nothing happens. */
+import pg from 'pg';
 import type { Page, Request } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
@@ -69,17 +70,45 @@ describeInBrowser('a page that stays open', () => {
     }
   });
 
-  test('the overview comes back with the API', async () => {
+  /** What lists show, as another API would change it. */
+  async function changeBehindItsBack(run: string): Promise<void> {
+    const client = new pg.Client({ connectionString: dashboard.stack.database.url });
+    await client.connect();
+    await client.query(`UPDATE run SET name = 'late' WHERE id = $1`, [run]);
+    await client.query(
+      `INSERT INTO dataset (name, digest, manifest, run_id)
+       SELECT 'late', repeat('f', 64), manifest, run_id
+       FROM dataset`,
+    );
+    await client.query(
+      `INSERT INTO report (id, title, blocks, updated_at) VALUES (gen_random_uuid(), 'late', '[]', now())`,
+    );
+    await client.end();
+  }
+
+  test('the overview comes back with the API, and so do lists, with what has changed meanwhile', async () => {
     const { stack } = dashboard;
     const page = await dashboard.open('#/', { restarts: true });
     await page.getByRole('link', { name: 'long-one' }).first().waitFor();
     const doomed = await stack.submit({ kind: 'prepare-dataset', name: 'other', path: 'stripes' }, { name: 'doomed' });
     await page.getByRole('link', { name: 'doomed' }).first().waitFor(SOON);
+    const lists = await Promise.all(
+      ['runs', 'datasets', 'reports'].map(async (place) => {
+        const list = await page.context().newPage();
+        await list.goto(`${stack.client.url}/#/${place}`);
+        await list.locator('.panel.flush').waitFor(SOON);
+        return list;
+      }),
+    );
     await expectFresh(
       await away(async () => {
-        await page.getByText('Offline.').waitFor(SOON);
+        await Promise.all([page, ...lists].map((each) => each.getByText('Offline.').waitFor(SOON)));
+        await changeBehindItsBack(doomed);
       }),
-      page.getByText('Offline.').waitFor({ state: 'detached', ...SOON }),
+      Promise.all([
+        page.getByText('Offline.').waitFor({ state: 'detached', ...SOON }),
+        ...lists.map((list) => list.getByRole('link', { name: 'late', exact: true }).waitFor(SOON)),
+      ]),
     );
     await stack.client.cancelRun(doomed);
     await expect.poll(() => page.locator('.tile', { hasText: 'waiting' }).textContent(), SOON).toBe('1waiting');

@@ -114,14 +114,19 @@ const LIGHTHOUSE_RULES = [
 ];
 
 /**
- * What axe finds against WCAG 2.1 AA and Lighthouse’s further rules in a page, and whether it is wider than its window;
- * `where` is told with each.
+ * What axe finds against WCAG 2.1 AA and Lighthouse’s further rules in a page, or against `only` some rules by their
+ * names, and whether it is wider than its window; `where` is told with each.
  */
-export async function accessibilityFaults(page: Page, where: string): Promise<string[]> {
+export async function accessibilityFaults(page: Page, where: string, only?: readonly string[]): Promise<string[]> {
   await page.evaluate(axe.source);
-  const rules = Object.fromEntries(LIGHTHOUSE_RULES.map((rule) => [rule, { enabled: true }]));
+  const options = only
+    ? { runOnly: only }
+    : {
+        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'],
+        rules: Object.fromEntries(LIGHTHOUSE_RULES.map((rule) => [rule, { enabled: true }])),
+      };
   const faults = await page.evaluate(
-    async ([place, further]) => {
+    async ([place, asked]) => {
       const { violations } = await (
         globalThis as unknown as {
           axe: {
@@ -130,7 +135,7 @@ export async function accessibilityFaults(page: Page, where: string): Promise<st
             }>;
           };
         }
-      ).axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], rules: further });
+      ).axe.run(asked);
       return violations.map(
         ({ id, help, nodes }) =>
           `${place}: ${id}: ${help}: ${nodes
@@ -139,7 +144,7 @@ export async function accessibilityFaults(page: Page, where: string): Promise<st
             .join(' | ')}`,
       );
     },
-    [where, rules] as const,
+    [where, options] as const,
   );
   const tooWide = await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth');
   return tooWide > 0 ? [...faults, `${where} is ${tooWide} pixels wider than the window`] : faults;
@@ -165,7 +170,8 @@ async function followIssues(page: Page, wrong: string[]): Promise<void> {
 
 /**
  * What Lighthouse scores as best practices and a page can break: its type and its encoding are declared, pictures are
- * neither distorted nor blurred, and every field lets one paste. Faults, deprecated features and requests to elsewhere
+ * neither distorted nor blurred, and every field lets one paste. Beside them: no text has so little room that its
+ * letters stand below each other. Faults, deprecated features and requests to elsewhere
  * are watched for as long as a page is open (`openPage`).
  */
 export const practiceFaults = (page: Page): Promise<string[]> =>
@@ -187,5 +193,10 @@ export const practiceFaults = (page: Page): Promise<string[]> =>
     for (const field of document.querySelectorAll('input, textarea'))
       if (!field.dispatchEvent(new ClipboardEvent('paste', { cancelable: true })))
         faults.push('no pasting into ' + (field.name || field.id || field.type));
+    for (const element of document.querySelectorAll('main :not(svg, svg *)')) {
+      const text = [...element.childNodes].map((node) => (node.nodeType === 3 ? node.data.trim() : '')).join('');
+      const { width, height } = element.getBoundingClientRect();
+      if (text.length > 3 && width > 0 && width < 24 && height > 60) faults.push('written downwards: ' + text);
+    }
     return faults;
   })()`);

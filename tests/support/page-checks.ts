@@ -53,18 +53,81 @@ export async function hasHeard(page: Page, name: string): Promise<void> {
   await page.getByRole('link', { name: 'Notices', exact: true }).waitFor();
 }
 
-/**
- * What axe finds where the system gives the colours, and whether what legends are of can still be told apart there.
- */
+/** Rules of axe that depend on colours: the others find the same, whoever gives these. */
+const COLOUR_RULES = ['color-contrast', 'link-in-text-block'];
+
+/** What can't be told from what is beside it: curves of a legend, parts of a bar, and what is chosen. */
+const TOLD_BY_NO_COLOUR = `(() => {
+  const groundOf = (element) => getComputedStyle(element).backgroundColor;
+  const faults = [];
+  for (const legend of document.querySelectorAll('.legends')) {
+    const colours = [...legend.querySelectorAll('.legend i:not(.dashed, .faint)')].map(groundOf);
+    if (new Set(colours).size < colours.length) faults.push('a legend has ' + colours);
+  }
+  for (const part of document.querySelectorAll('.bar i'))
+    if (groundOf(part) === groundOf(part.parentElement)) faults.push('a bar hides what is ' + part.className);
+  const others = '[aria-pressed=false], [aria-selected=false], nav a:not([aria-current])';
+  for (const chosen of document.querySelectorAll('[aria-pressed=true], [aria-selected=true], nav [aria-current]'))
+    if ([...chosen.parentElement.children].some((each) => each.matches(others) && groundOf(each) === groundOf(chosen)))
+      faults.push(chosen.textContent + ' is chosen, and looks like the others');
+  return faults;
+})()`;
+
+/** What axe finds where the system gives the colours, and what can't be told by any colour there. */
 export async function faultsInForcedColours(page: Page, where: string): Promise<string[]> {
   await page.emulateMedia({ forcedColors: 'active' });
-  const faults = await accessibilityFaults(page, `${where} in forced colours`);
-  const legends = await page.evaluate<string[][]>(`[...document.querySelectorAll('.legends')].map((legend) =>
-    [...legend.querySelectorAll('.legend i:not(.dashed, .faint)')]
-      .map((each) => getComputedStyle(each).backgroundColor))`);
+  const faults = await accessibilityFaults(page, `${where} in forced colours`, COLOUR_RULES);
+  const alike = await page.evaluate<string[]>(TOLD_BY_NO_COLOUR);
   await page.emulateMedia({ forcedColors: 'none' });
-  const alike = legends.filter((colours) => new Set(colours).size < colours.length);
-  return [...faults, ...alike.map((colours) => `${where}: a legend has ${colours.join()}`)];
+  return [...faults, ...alike.map((fault) => `${where} in forced colours: ${fault}`)];
+}
+
+/** The page itself and the files that it is made of: how much came, and what part of its size it was packed to. */
+const FILES = `[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+  .filter(({ entryType, name }) => entryType === 'navigation' || name.includes('/assets/'))
+  .map(({ name, transferSize, encodedBodySize, decodedBodySize }) =>
+    ({ name, came: transferSize, packed: decodedBodySize < 1024 ? 0 : encodedBodySize / decodedBodySize }))`;
+
+/** On the overview: its files came packed, and do not come again when it is opened once more. */
+export async function sendsFilesOnce(page: Page): Promise<void> {
+  type Files = { name: string; came: number; packed: number }[];
+  const files = await page.evaluate<Files>(FILES);
+  expect(files.length).toBeGreaterThan(2);
+  expect(files.filter(({ came }) => came === 0)).toEqual([]);
+  expect(files.filter(({ packed }) => packed > 0.8)).toEqual([]);
+  const again = await page.context().newPage();
+  await again.goto(page.url());
+  await again.getByRole('heading', { name: 'Workers' }).waitFor();
+  const [entry, ...assets] = await again.evaluate<Files>(FILES);
+  // The page is asked for, since what it is made of may have changed.
+  expect(entry!.came).toBeGreaterThan(0);
+  expect(assets.length).toBeGreaterThan(1);
+  expect(assets.filter(({ came }) => came > 0)).toEqual([]);
+  await again.close();
+}
+
+/** While one run is paused and none waits: it is counted so on the overview and above the list of runs. */
+export async function countsOnePaused(page: Page): Promise<void> {
+  const other = await page.context().newPage();
+  await other.goto(new URL('/#/', page.url()).href);
+  const tiles = other.locator('.tile');
+  const some = (...texts: string[]): unknown => expect.arrayContaining(texts);
+  await expect.poll(() => tiles.allTextContents(), { timeout: 20_000 }).toEqual(some('0waiting', '1paused'));
+  await tiles.filter({ hasText: 'paused' }).click();
+  await other.waitForURL(/#\/runs\?status=paused$/);
+  await expect.poll(() => other.locator('table.runs tbody tr').count(), { timeout: 20_000 }).toBe(1);
+  const chips = other.getByRole('group', { name: 'Status' }).getByRole('button');
+  await expect.poll(() => chips.allTextContents()).toEqual(some('waiting 0', 'paused 1'));
+  await other.close();
+}
+
+/** On the results of a sweep of two seeds: no band is made of so few, and what ± is, is said. */
+export async function saysHowSure(page: Page): Promise<void> {
+  const labels = page.getByRole('region', { name: 'Which views need the fewest labels' });
+  await labels.getByText('95 % intervals are drawn from 3 seeds on').waitFor();
+  await labels.locator('svg [aria-label=line] path').first().waitFor({ state: 'attached' });
+  expect(await labels.locator('svg [aria-label=area] path').count()).toBe(0);
+  await page.getByText('± is half of the 95 % interval over seeds').waitFor();
 }
 
 /** The axis of a figure of accuracies begins and ends where it was asked to, and it takes the full screen. */
@@ -120,9 +183,11 @@ export async function colouredByLastAxis(page: Page, own: string, other: string)
   await coloured.selectOption(own);
 }
 
-/** “What each view adds” and “What matters” lead to trials: by a click, by keyboard and by touch. */
-export async function leadsToTrials(page: Page, sweep: string): Promise<void> {
-  // Of as few trials as a test trains neither is computed.
+/**
+ * Opens the results of a sweep of whose trials too few were trained for “What each view adds” and “What matters”, as
+ * if there were enough: one gain that can be told from none, and one that can't.
+ */
+async function withEffects(page: Page, sweep: string): Promise<void> {
   await page.route(`**/v1/sweeps/${sweep}/results`, async (route) => {
     const answer = await route.fetch();
     const effects = [
@@ -133,6 +198,23 @@ export async function leadsToTrials(page: Page, sweep: string): Promise<void> {
     await route.fulfill({ response: answer, json: { ...((await answer.json()) as object), effects, importance } });
   });
   await page.reload();
+}
+
+/** A gain is coloured as one where chance can be told from it; both figures say what their numbers are of. */
+export async function tellsGainFromChance(page: Page, sweep: string): Promise<void> {
+  await withEffects(page, sweep);
+  const adds = /^What each augmentation adds to [^:]+: crop 10\.0 %, flip 0\.1 % \(may be none\)$/;
+  await page.getByRole('img', { name: adds }).waitFor();
+  const bars = `[...document.querySelectorAll('[aria-label^="What each augmentation"] [aria-label=bar] rect')]
+    .map((bar) => bar.getAttribute('fill'))`;
+  await expect.poll(async () => new Set(await page.evaluate<string[]>(bars)).size).toBe(2);
+  await page.getByRole('img', { name: /^Importance for [^:]+: pretrain\.augmentation 120 %$/ }).waitFor();
+  await page.getByText('in % of the variance of').waitFor();
+}
+
+/** “What each view adds” and “What matters” lead to trials: by a click, by keyboard and by touch. */
+export async function leadsToTrials(page: Page, sweep: string): Promise<void> {
+  await withEffects(page, sweep);
   const adds = page.getByRole('region', { name: 'What each view adds' });
   const matters = page.getByRole('region', { name: 'What matters' });
   const trials = page.getByRole('region', { name: 'Trials' }).locator('tbody tr');

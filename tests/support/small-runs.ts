@@ -5,6 +5,7 @@ import { expect } from 'vitest';
 import { eventually } from './eventually.js';
 import { readHistory, violations } from './history.js';
 import { writeImageFolder } from './images.js';
+import { drawnResNet, writeTensorsTo } from './safetensors.js';
 import type { Stack } from './stack.js';
 
 export const small = { encoder: { width: 4 }, evalSplit: 'test' as const, knn: { k: 5 } };
@@ -25,6 +26,13 @@ export async function prepareStripes(stack: Stack): Promise<void> {
   const worker = stack.startWorker();
   await stack.ended(await stack.submit({ kind: 'prepare-dataset', name: 'stripes', path: 'stripes', imageSize: 16 }));
   await worker.kill('SIGTERM');
+}
+
+/** Submits the run that takes in a narrow ResNet-18, drawn as other programs write theirs, as the model `name`. */
+export async function submitModel(stack: Stack, name: string): Promise<string> {
+  const file = `${name}.safetensors`;
+  await writeTensorsTo(path.join(stack.dataRoot, file), drawnResNet([2, 2, 2, 2], false, [8, 3, 3, 3]));
+  return stack.submit({ kind: 'import-model', name, path: file, as: 'resnet18' });
 }
 
 /** Waits for a checkpoint of at least this step; its step. */

@@ -112,9 +112,12 @@ const VIEWS: Record<string, (id: string | undefined) => View> = {
 const NOWHERE: View = {
   title: 'Not found',
   content: (
-    <Empty title="There is no such page.">
-      <a href="#/">To the overview</a>
-    </Empty>
+    <>
+      <h1>Not found</h1>
+      <Empty title="There is no such page.">
+        <a href="#/">To the overview</a>
+      </Empty>
+    </>
   ),
 };
 

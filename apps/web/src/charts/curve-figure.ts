@@ -2,12 +2,17 @@
 import * as Plot from '@observablehq/plot';
 import { themeColour } from '../ui/colours.js';
 import { AXIS_WORDS, columnsOf, type Curves } from './curve-plot.js';
+import { tickTexts } from './series.js';
 
 const WIDTH = 720;
 const HEIGHT = 400;
 const LINE_PX = 16;
 /** How many heights of the figure a curve is drawn beyond it. */
 const OUTSIDE = 9;
+
+/** A tick of the axis y as the chart says it; alone where Plot does not tell of which ticks it is one. */
+const tickOf = (value: number, i: number, ticks?: readonly number[]): string =>
+  ticks ? tickTexts(ticks)[i]! : tickTexts([value])[0]!;
 
 /** `x` and `y`: what of the axes the chart shows. */
 export function curveFigure(
@@ -42,7 +47,7 @@ export function curveFigure(
     marginLeft: 60,
     style: { color: themeColour('ink'), background: 'transparent', fontFamily: 'system-ui, sans-serif' },
     x: { ...x, label: AXIS_WORDS[settings.axis] },
-    y: { ...y, label: title, grid: true },
+    y: { ...y, label: title, grid: true, tickFormat: tickOf },
     marks: [...courses, ...(lines.length > 1 ? names : [])],
   }) as unknown as SVGElement;
 }

@@ -90,13 +90,19 @@ test('an axis of powers shows what is far off, but not a curve that has left all
   expect(beyond([loss, loss], [3, 5])).toEqual([]);
 });
 
-test('ticks differ from each other and stay short', () => {
+test('ticks differ from each other, say where they lie and stay short', () => {
   expect(tickTexts([0, 1e9, 2e9, 2.5e9])).toEqual(['0', '1e9', '2e9', '2.5e9']);
   expect(tickTexts([0, 5e244, 1e245])).toEqual(['0', '5e244', '1e245']);
   expect(tickTexts([0, 0.5, 1, 1.5])).toEqual(['0', '0.5', '1', '1.5']);
   expect(tickTexts([10, 10.001, null, 10.002])).toEqual(['10', '10.001', '', '10.002']);
   expect(tickTexts([2e-4, 2.5e-4])).toEqual(['2e-4', '2.5e-4']);
   expect(tickTexts([0, 20_000, 40_000])).toEqual(['0', '20,000', '40,000']);
+  // None is rounded to where no tick is.
+  expect(tickTexts([100, 125, 150])).toEqual(['100', '125', '150']);
+  expect(tickTexts([0, 500, 750, 1000, 1250])).toEqual(['0', '500', '750', '1,000', '1,250']);
+  expect(tickTexts([1250])).toEqual(['1,250']);
+  expect(tickTexts([0.1, 0.2, 0.1 + 0.2])).toEqual(['0.1', '0.2', '0.3']);
+  expect(tickTexts([])).toEqual([]);
 });
 
 test('attempts after the first are marked where they went on', () => {

@@ -96,23 +96,30 @@ export const beyond = (curves: readonly (readonly number[])[], [low, high]: read
     return last !== undefined && (last < low || last > high) ? [i] : [];
   });
 
-/** The values of an axis in words, with as many digits as tell them apart; large and small ones by powers of ten. */
+/** Most digits of a number that mean something. */
+const MOST_DIGITS = 15;
+
+/**
+ * The values of an axis in words, with as many digits as tell them apart and say where they lie; large and small ones
+ * by powers of ten.
+ */
 export function tickTexts(values: readonly (number | null)[]): string[] {
-  const some = values.filter((value) => value !== null);
+  const some = [...new Set(values.filter((value) => value !== null))].sort((a, b) => a - b);
   const size = Math.max(...some.map(Math.abs));
   const scientific = size >= 1e5 || (size > 0 && size < 1e-3);
-  const written = (digits: number) =>
-    values.map((value) => {
-      if (value === null) return '';
-      const rounded = Number(value.toPrecision(digits));
-      return scientific && value !== 0
-        ? rounded.toExponential().replace('+', '')
-        : rounded.toLocaleString('en', { maximumFractionDigits: 15 });
-    });
-  for (let digits = 2; ; digits++) {
-    const texts = written(digits);
-    if (digits === 15 || new Set(texts.filter(Boolean)).size === new Set(some).size) return texts;
-  }
+  const gap = some.length > 1 ? Math.min(...some.slice(1).map((value, i) => value - some[i]!)) : size;
+  // 125 between 100 and 150 can be told from them as 130, too.
+  const areSaid = (digits: number) =>
+    some.every((value) => Math.abs(Number(value.toPrecision(digits)) - value) <= gap / 100);
+  let digits = 2;
+  while (digits < MOST_DIGITS && !areSaid(digits)) digits++;
+  return values.map((value) => {
+    if (value === null) return '';
+    const rounded = Number(value.toPrecision(digits));
+    return scientific && value !== 0
+      ? rounded.toExponential().replace('+', '')
+      : rounded.toLocaleString('en', { maximumFractionDigits: MOST_DIGITS });
+  });
 }
 
 /** Steps from which later attempts went on. */

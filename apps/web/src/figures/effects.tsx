@@ -3,7 +3,7 @@ import * as Plot from '@observablehq/plot';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
 import { LeadingWords } from './leading-words.js';
-import { isDrawn, said, signOf, within, type Ranking } from './numbers.js';
+import { isDrawn, said, signOf, ticksOf, within, type Ranking } from './numbers.js';
 
 /** Colour of a gain, of a loss, and of what may be either. */
 const TONES = { '1': colourOf(2), '-1': colourOf(3), '0': colourOf(8) };
@@ -61,7 +61,7 @@ export function Effects({
       draw={() => ({
         height: 60 + 34 * points.length,
         marginLeft: 96,
-        x: { percent: ofShares, grid: true, label: `${unit} →` },
+        x: { ...ticksOf(measure), grid: true, label: `${unit} →` },
         y: { label: null, tickSize: 0 },
         marks: [
           // The whole row leads there: a bar may be too short to be met.

@@ -2,7 +2,8 @@ import { isShare, type Estimate, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
-import { isDrawn, LEAST_SEEDS, said, share, within, wordOf, type Ranking } from './numbers.js';
+import { leading } from './links.js';
+import { isDrawn, LEAST_SEEDS, said, share, ticksOf, within, wordOf, type Ranking } from './numbers.js';
 
 /** Few seeds give bands as wide as a house: the axis follows the means, and bands are cut where it ends. */
 const around = (means: number[], ofShares: boolean): [number, number] => {
@@ -147,7 +148,7 @@ function plotOf(
   width: number,
   linkOf: (combo: string) => string | undefined,
 ): Plot.PlotOptions {
-  const href = ({ combo }: Point) => linkOf(combo);
+  const links = leading([...best, ...others], ({ combo }) => linkOf(combo));
   const colours = new Map(coloured.map(({ combo }, i) => [combo, colourOf(i)]));
   const stroke = (d: Point) => colours.get(d.combo) ?? 'currentColor';
   const ofShares = isShare(metric);
@@ -169,12 +170,19 @@ function plotOf(
     },
     y: {
       label: `↑ ${wordOf({ name: metric })}`,
-      percent: ofShares,
+      ...ticksOf(metric),
       grid: true,
       domain: ofShares ? ends.map((value) => 100 * value) : ends,
     },
     marks: [
-      Plot.line(others, { x: 'fraction', y: 'mean', z: 'combo', stroke: 'currentColor', strokeOpacity: 0.18, href }),
+      Plot.line(others, {
+        x: 'fraction',
+        y: 'mean',
+        z: 'combo',
+        stroke: 'currentColor',
+        strokeOpacity: 0.18,
+        ...links,
+      }),
       bandOf(best.filter(isDrawn), stroke, 0.12),
       bandOf(controls.filter(isDrawn), 'currentColor', 0.08),
       Plot.line(controls, {
@@ -186,8 +194,8 @@ function plotOf(
         strokeWidth: 1.75,
       }),
       Plot.dot(controls, { x: 'fraction', y: 'mean', stroke: 'currentColor', fill: 'currentColor', r: 3 }),
-      Plot.line(best, { x: 'fraction', y: 'mean', z: 'combo', stroke, strokeWidth: 2, href }),
-      Plot.dot(best, { x: 'fraction', y: 'mean', fill: stroke, r: 4, href }),
+      Plot.line(best, { x: 'fraction', y: 'mean', z: 'combo', stroke, strokeWidth: 2, ...links }),
+      Plot.dot(best, { x: 'fraction', y: 'mean', fill: stroke, r: 4, ...links }),
       Plot.tip(
         [...best, ...controls],
         Plot.pointer({

@@ -21,6 +21,10 @@ export const percent = (value: number, digits = 1) => `${(100 * value).toFixed(d
 /** A value of a metric: shares of 1 in %, all others as they are. */
 export const said = (name: string, value: number): string => (isShare(name) ? percent(value) : shortNumber(value));
 
+/** How the axis of a metric says its ticks: shares of 1 in %, all others as short as they are said elsewhere. */
+export const ticksOf = (name: string): { percent: true } | { tickFormat: (value: number) => string } =>
+  isShare(name) ? { percent: true } : { tickFormat: (value) => shortNumber(value) };
+
 export const share = (fraction: string) => `${Number((Number(fraction) * 100).toPrecision(3))} %`;
 
 export const within = ({ mean, ci95 }: Estimate): [number, number] => [mean - (ci95 ?? 0), mean + (ci95 ?? 0)];

@@ -5,6 +5,7 @@ import { metricsOf, variedIn, type TrialPoint } from '../sweep/trial-points.js';
 import { Dropdown } from '../ui/controls.js';
 import { brushable } from './brush.js';
 import { Figure } from './figure.js';
+import { leading } from './links.js';
 import { axesOf, within, type Axis, type Brushes } from './parallel-axes.js';
 import { valueOnAxis } from './parameter-scale.js';
 
@@ -246,7 +247,7 @@ function plotOf(
             strokeWidth: 1.5,
             curve: 'bump-x',
             ...(bright && {
-              href: ({ trial }: Place) => linkOf([trial]),
+              ...leading(points, ({ trial }) => linkOf([trial])),
               title: ({ trial }: Place) => `trial ${trial}`,
             }),
           },

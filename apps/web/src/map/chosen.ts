@@ -18,3 +18,9 @@ export function pointsOfTag({ rows }: Pick<Tagged, 'rows'>, mapped: readonly num
   const wanted = new Set(rows);
   return mapped.flatMap((row, point) => (wanted.has(row) ? [point] : []));
 }
+
+/** At most so many points, evenly spread: they are in the order of their classes, and each has its share. */
+export const spread = (points: readonly number[], most: number): readonly number[] =>
+  points.length <= most
+    ? points
+    : Array.from({ length: most }, (_, i) => points[Math.floor((i * points.length) / most)]!);

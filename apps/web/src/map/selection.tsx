@@ -2,17 +2,13 @@ import { csv } from '../figures/csv.js';
 import { colourOf } from '../ui/colours.js';
 import { save } from '../ui/hand-out.js';
 import { Panel } from '../ui/panel.js';
+import { spread } from './chosen.js';
 import { labelOf, type Focus, type Latent } from './latent-run.js';
 import { usePaths } from './paths.js';
 import { TagForm } from './tags.js';
 import { Thumbnail } from './thumbnail.js';
 
 const MOST_LISTED = 300;
-/** At most so many, evenly spread: points are in the order of their classes, and each has its share. */
-const spread = (points: readonly number[]): readonly number[] =>
-  points.length <= MOST_LISTED
-    ? points
-    : Array.from({ length: MOST_LISTED }, (_, i) => points[Math.floor((i * points.length) / MOST_LISTED)]!);
 
 export function Selection({
   latent,
@@ -70,7 +66,7 @@ export function Selection({
         </p>
       )}
       <ul className="thumbnails">
-        {spread(selected).map((i) => (
+        {spread(selected, MOST_LISTED).map((i) => (
           <li key={i}>
             <button
               className="bare"

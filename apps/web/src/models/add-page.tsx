@@ -72,7 +72,8 @@ export function AddModelPage() {
           <p className="dim">
             A safetensors file: weights of torchvision or timm, or an export of this program (
             <code>encoder.safetensors</code>), which says itself what it is. Or the <code>model.json</code> of a layers
-            model of tfjs, such as a converted Keras model, with its weights beside it.
+            model of tfjs, such as a converted Keras model, with its weights beside it; or the <code>.index</code> of a
+            checkpoint of SimCLR, with its numbers beside it.
           </p>
           <div className="fields">
             {text('Path', 'path', 'path', 'choose a file')}
