@@ -21,7 +21,7 @@ const processes = {
 /**
  * Test files of one subject. They mostly wait, for leases, pauses and polls, so that two run at a time. Two sorts are
  * projects of their own, which run when all others are through (`--project 'NAME*'` runs all three): what holds how
- * long something takes and uses little of a machine is `calm`, three files at a time; what overloads servers, or
+ * long something takes and uses little of a machine is `calm`, two files at a time too; what overloads servers, or
  * measures, is `alone`, one after the other.
  */
 function suite(
@@ -33,7 +33,7 @@ function suite(
   const test = { ...processes, ...timeouts };
   const sorts = [
     { ...test, name, include, exclude: [...exclude, ...calm, ...alone], maxWorkers: 2 },
-    { ...test, name: `${name}-calm`, include: calm, maxWorkers: 3, sequence: { groupOrder: 2 } },
+    { ...test, name: `${name}-calm`, include: calm, maxWorkers: 2, sequence: { groupOrder: 2 } },
     { ...test, name: `${name}-alone`, include: alone, fileParallelism: false },
   ];
   return sorts.filter((each) => each.include.length > 0).map((each) => ({ ...shared, test: each }));

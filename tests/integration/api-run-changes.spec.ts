@@ -1,4 +1,4 @@
-/** PATCH of a run: what it is called, what is said of it, and its place in the line. */
+/** A run that changes: by PATCH what it is called, what is said of it and its place in the line; and while it is read. */
 import { LoomClient, type Problem } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -76,4 +76,27 @@ test('the priority of a run that has ended is refused with nothing changed, and 
   ])
     expect([body, (await patch(id, body)).status]).toEqual([body, 422]);
   expect((await patch(randomUUID(), { notes: 'x' })).status).toBe(404);
+});
+
+test('the attempt that a run tells of is among its attempts, also where it began while it was asked for', async () => {
+  const { id } = await api.submit({ ...pretrain, seed: 40 });
+  let answer: ReturnType<LoomClient['run']> | undefined;
+  await api.database.prisma.$transaction(async (tx) => {
+    await tx.$executeRaw`LOCK TABLE run IN ACCESS EXCLUSIVE MODE`;
+    answer = client.run(id);
+    // What does not need the table has been read by now, what does waits for it.
+    await expect
+      .poll(async () => {
+        const waiting = await tx.$queryRaw<{ n: number }[]>`
+          SELECT count(*)::int AS n
+          FROM pg_stat_activity
+          WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%run%'`;
+        return waiting[0]!.n;
+      })
+      .toBeGreaterThan(0);
+    await tx.$executeRaw`INSERT INTO attempt (run_id, attempt, worker_id) VALUES (${id}::uuid, 1, 'played')`;
+    await tx.$executeRaw`UPDATE run SET attempt = 1, status = 'running' WHERE id = ${id}::uuid`;
+  });
+  const run = await await asked.promise;
+  expect([run.attempt, run.attempts.map(({ attempt }) => attempt)]).toEqual([1, [1]]);
 });

@@ -79,12 +79,18 @@ export class RunQueries {
 
   /** @throws DamagedRowError */
   async runDetail(id: string): Promise<RunDetailRecord | undefined> {
-    const [run, about, attempts] = await Promise.all([
-      this.run(id),
+    const run = await this.run(id);
+    if (!run) return undefined;
+    // Read after the run, so that the attempt which it tells of is there, and none that has begun since.
+    const [about, attempts] = await Promise.all([
       this.prisma.run.findUnique({ where: { id }, select: { notes: true } }),
-      this.prisma.attempt.findMany({ where: { runId: id }, orderBy: { attempt: 'asc' }, omit: { runId: true } }),
+      this.prisma.attempt.findMany({
+        where: { runId: id, attempt: { lte: run.attempt } },
+        orderBy: { attempt: 'asc' },
+        omit: { runId: true },
+      }),
     ]);
-    return run && { ...run, notes: about?.notes ?? null, attempts };
+    return { ...run, notes: about?.notes ?? null, attempts };
   }
 
   /**
