@@ -1,4 +1,4 @@
-/** A run that changes: by PATCH what it is called, what is said of it and its place in the line; and while it is read. */
+/** A run that changes: its name, what is said of it and its place in the line, by PATCH; and while it is read. */
 import { LoomClient, type Problem } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -80,10 +80,9 @@ test('the priority of a run that has ended is refused with nothing changed, and 
 
 test('the attempt that a run tells of is among its attempts, also where it began while it was asked for', async () => {
   const { id } = await api.submit({ ...pretrain, seed: 40 });
-  let answer: ReturnType<LoomClient['run']> | undefined;
-  await api.database.prisma.$transaction(async (tx) => {
+  const { answer } = await api.database.prisma.$transaction(async (tx) => {
     await tx.$executeRaw`LOCK TABLE run IN ACCESS EXCLUSIVE MODE`;
-    answer = client.run(id);
+    const asked = client.run(id);
     // What does not need the table has been read by now, what does waits for it.
     await expect
       .poll(async () => {
@@ -96,7 +95,8 @@ test('the attempt that a run tells of is among its attempts, also where it began
       .toBeGreaterThan(0);
     await tx.$executeRaw`INSERT INTO attempt (run_id, attempt, worker_id) VALUES (${id}::uuid, 1, 'played')`;
     await tx.$executeRaw`UPDATE run SET attempt = 1, status = 'running' WHERE id = ${id}::uuid`;
+    return { answer: asked };
   });
-  const run = await await asked.promise;
+  const run = await answer;
   expect([run.attempt, run.attempts.map(({ attempt }) => attempt)]).toEqual([1, [1]]);
 });
