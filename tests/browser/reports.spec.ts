@@ -59,7 +59,7 @@ async function showsAll(page: Page, [first, second]: readonly Run[], sweep: stri
   const lines = page.getByRole('region', { name: 'Which views need the fewest labels' }).locator('[aria-label=line]');
   await lines.and(page.locator('[stroke-width="2"]')).locator('path').first().waitFor({ state: 'attached' });
   const map = page.getByRole('img', { name: `UMAP of ${first!.name}: 5 samples of cats, dogs` });
-  expect(await map.locator('circle').count()).toBe(MAPS.labels.length);
+  await expect.poll(() => map.locator('circle').count()).toBe(MAPS.labels.length);
   expect(await page.locator('.absent').allTextContents()).toEqual([
     `Run ${GONE} is not shown: there is no such run any more`,
     `Sweep ${GONE} is not shown: there is no such sweep any more`,

@@ -33,7 +33,8 @@ export function findChromium(): { executable: string } | { missing: string } {
 }
 
 /**
- * Without a graphics card WebGL is drawn by the processor. `more`: further arguments.
+ * Without a graphics card WebGL is drawn by the processor. Pages themselves are painted without it: by way of WebGL's
+ * stand-in that takes twice the processor time. `more`: further arguments.
  * @throws where there is no Chromium
  */
 export function launchChromium(more: readonly string[] = []): Promise<Browser> {
@@ -50,6 +51,8 @@ export function launchChromium(more: readonly string[] = []): Promise<Browser> {
       '--disable-component-update',
       '--disable-sync',
       '--no-first-run',
+      '--disable-gpu-compositing',
+      '--disable-gpu-rasterization',
       ...more,
     ],
   });
