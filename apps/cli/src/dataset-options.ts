@@ -2,7 +2,7 @@
 import type { PrepareDataset } from '#libs/contracts';
 import { InvalidArgumentError, type Command } from 'commander';
 import type { z } from 'zod';
-import { UsageError } from './document.js';
+import { UsageError } from './usage-error.js';
 import { positive } from './options.js';
 
 type Spec = z.input<typeof PrepareDataset>;

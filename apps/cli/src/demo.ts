@@ -13,7 +13,7 @@ import path from 'node:path';
 import type { z } from 'zod';
 import { ProgressBoard } from './board.js';
 import { writeDigits } from './digits.js';
-import { UsageError } from './document.js';
+import { UsageError } from './usage-error.js';
 import { resultsText, type Output } from './render.js';
 import { Stack } from './stack.js';
 

@@ -20,8 +20,6 @@ import { advice } from './fields.js';
 import { textGiven } from './given-text.js';
 import { UsageError } from './usage-error.js';
 
-export { UsageError } from './usage-error.js';
-
 export type Submission =
   { type: 'run'; request: z.input<typeof SubmitRun> } | { type: 'sweep'; request: z.input<typeof SubmitSweep> };
 

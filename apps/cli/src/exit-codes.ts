@@ -1,5 +1,5 @@
 import { ApiError, UnreachableError } from '#libs/contracts';
-import { UsageError } from './document.js';
+import { UsageError } from './usage-error.js';
 import { StackError } from './stack-lock.js';
 
 /** Exit codes, by which scripts tell outcomes apart. */

@@ -1,6 +1,6 @@
 /** Finds the run or sweep that was typed in place of an id: a part of one, a name, or `best:` and a sweep. */
 import type { LoomClient, Reference } from '#libs/contracts';
-import { UsageError } from './document.js';
+import { UsageError } from './usage-error.js';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const BEST = 'best:';

@@ -1,7 +1,7 @@
 /** A run once more, with all runs that it was made from, and whether the same came out. */
 import { ApiError, parentsOf, READS_DATA_ROOT, type LoomClient, type Run, type SubmitRun } from '#libs/contracts';
 import type { z } from 'zod';
-import { UsageError } from './document.js';
+import { UsageError } from './usage-error.js';
 
 type Api = Pick<LoomClient, 'run' | 'whySubmission'>;
 type Submission = z.input<typeof SubmitRun>;

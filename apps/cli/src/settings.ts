@@ -7,7 +7,7 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { UsageError } from './document.js';
+import { UsageError } from './usage-error.js';
 import { didYouMean, faultsOf } from '#libs/contracts';
 import { StackError } from './stack-lock.js';
 import { readState } from './stack-state.js';

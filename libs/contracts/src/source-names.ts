@@ -4,6 +4,7 @@
 export const IMAGE = /\.(jpe?g|jfif|jpe|mpo|png|webp|gif|tiff?|avif|bmp|dib|p[bgpn]m)$/i;
 
 export const SOUND = /\.(wave?|aiff?|aifc|flac|mp3|ogg|oga|opus)$/i;
+export const isImageOrSound = (name: string): boolean => IMAGE.test(name) || SOUND.test(name);
 
 /** Folders of images beside those of masks: of VOC (JPEGImages), Cityscapes (leftImg8bit) and all others. */
 export const IMAGE_FOLDER = /^(images?|imgs?|jpegimages|leftimg8bit|photos?|inputs?)(_dir)?$/i;

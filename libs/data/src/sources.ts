@@ -1,5 +1,5 @@
 /** Where samples come from, whatever form they lie in there. */
-import { IMAGE, SOUND, SPLITS, type PrepareDataset } from '#libs/contracts';
+import { IMAGE, isImageOrSound, SOUND, SPLITS, type PrepareDataset } from '#libs/contracts';
 import { realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { arrange, type Arrangement } from './arrangement.js';
@@ -181,19 +181,16 @@ async function byFolders(
     return fileName === undefined ? byFoldersOfParts(files, collections) : undefined;
   if (splits.includes(null)) return undefined;
   const archives = await openClassArchives(files);
-  const classes = new Set(
-    archives.names.flatMap((name) => (IMAGE.test(name) || SOUND.test(name) ? [path.posix.dirname(name)] : [])),
-  );
+  const classes = new Set(archives.names.flatMap((name) => (isImageOrSound(name) ? [path.posix.dirname(name)] : [])));
   return classes.size > files.length ? collections.folder(archives) : undefined;
 }
 
 async function byFoldersOfParts(files: Files, collections: Collections): Promise<Source | undefined> {
   const parts = await openParts(files);
-  const isMedia = (name: string) => IMAGE.test(name) || SOUND.test(name);
   const keyOf = (name: string) => name.replace(/\.[^/]*$/, '');
-  const keys = new Set(parts.names.filter(isMedia).map(keyOf));
+  const keys = new Set(parts.names.filter(isImageOrSound).map(keyOf));
   // Of a shard several files can be one sample.
-  if (parts.names.some((name) => !isMedia(name) && keys.has(keyOf(name)))) return undefined;
+  if (parts.names.some((name) => !isImageOrSound(name) && keys.has(keyOf(name)))) return undefined;
   const source = collections.folder(parts);
   return new Set(source.files.map(({ className }) => className)).size > 1 ? source : undefined;
 }

@@ -1,5 +1,5 @@
 /** Tables of text: CSV (RFC 4180), TSV, JSON and JSON Lines, and lists of words without a head. */
-import { IMAGE, SOUND } from '#libs/contracts';
+import { isImageOrSound } from '#libs/contracts';
 import { InvalidDataError } from './invalid-data.js';
 
 /** Rows by the names of their columns; what a row lacks is empty. */
@@ -47,15 +47,13 @@ function recordsIn(name: string, text: string): string[][] {
   return cellsOf(lines, /\t+/) ?? cellsOf(lines, /,/, 1) ?? lines.map((line) => line.split(/\s+/));
 }
 
-const isMedia = (cell: string): boolean => IMAGE.test(cell) || SOUND.test(cell);
-
 /**
  * Cells with anything else than this separator in them, such as blanks; undefined where not every line, but for a head,
  * has a file among the first `most` of them.
  */
 function cellsOf(lines: readonly string[], separator: RegExp, most?: number): string[][] | undefined {
   const cells = lines.map((line) => line.split(separator).map((cell) => cell.trim()));
-  const fits = (line: readonly string[]) => line.length > 1 && line.slice(0, most).some(isMedia);
+  const fits = (line: readonly string[]) => line.length > 1 && line.slice(0, most).some(isImageOrSound);
   return cells.every((line, i) => (i === 0 && lines.length > 1 ? line.length > 1 : fits(line))) ? cells : undefined;
 }
 
@@ -100,7 +98,7 @@ function tableOfLines(name: string, text: string): TableFile {
 /** A list of objects, or one object of files and their labels. @throws InvalidDataError for anything else */
 function tableOfJson(name: string, text: string): TableFile {
   const content = parsedJson(text);
-  const isValue = (value: unknown) => value === null || WRITTEN.includes(typeof value);
+  const isValue = (value: unknown) => value === null || writtenOf(value) !== undefined;
   if (Array.isArray(content) && content.every((each) => typeof each === 'object' && each !== null))
     return tableOfObjects(name, content as object[]);
   const isTable = typeof content === 'object' && content !== null && !Array.isArray(content);
@@ -115,8 +113,11 @@ function tableOfJson(name: string, text: string): TableFile {
   );
 }
 
-/** Types of values that are written as texts; what is none of them, such as a list, is no cell. */
+/** Types of values that are written as texts. */
 const WRITTEN = ['string', 'number', 'boolean'];
+/** A value of JSON as a cell or a label; undefined for what is none, such as a list. */
+export const writtenOf = (value: unknown): string | undefined =>
+  WRITTEN.includes(typeof value) ? String(value) : undefined;
 
 function tableOfObjects(name: string, objects: readonly object[]): TableFile {
   const columns = new Set<string>();
@@ -124,7 +125,8 @@ function tableOfObjects(name: string, objects: readonly object[]): TableFile {
     const row = new Map<string, string>();
     for (const [key, value] of Object.entries(object)) {
       columns.add(key);
-      if (WRITTEN.includes(typeof value)) row.set(key, String(value));
+      const written = writtenOf(value);
+      if (written !== undefined) row.set(key, written);
     }
     return row;
   });

@@ -3,7 +3,7 @@ import type { Split } from '#libs/contracts';
 import { splitsOfFiles } from './collections.js';
 import type { LeftOut, Source, SourceFile } from './containers.js';
 import type { FileName } from './file-name.js';
-import { parsedJson } from './table-file.js';
+import { parsedJson, writtenOf } from './table-file.js';
 import { openTar, type Tar } from './tar.js';
 
 /** Endings of labels, the first of which counts. */
@@ -130,6 +130,5 @@ const dotsOf = (entry: string): number => partsOf(entry).ending.split('.').lengt
 
 function labelIn(ending: string, text: string, field: string): string | undefined {
   if (ending === 'cls') return text.trim() || undefined;
-  const label = (parsedJson(text) as Record<string, unknown> | null | undefined)?.[field];
-  return ['string', 'number', 'boolean'].includes(typeof label) ? String(label) : undefined;
+  return writtenOf((parsedJson(text) as Record<string, unknown> | null | undefined)?.[field]);
 }

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, openAsBlob } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { download } from '../download.js';
 import { EXIT } from '../exit-codes.js';
 import { followed } from '../follow.js';

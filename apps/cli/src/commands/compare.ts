@@ -1,7 +1,7 @@
 /** Commands that compare runs: `why` one is not another's result, and `compare` side by side. */
 import { diffSpecs, isUsage } from '#libs/contracts';
 import type { Command } from 'commander';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { client, out, show } from '../program.js';
 import { runId, runIds } from '../references.js';
 import { comparisonText, table, type Comparison } from '../render.js';

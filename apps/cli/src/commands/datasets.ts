@@ -5,7 +5,7 @@ import path from 'node:path';
 import { belowRoot, dataRootHere } from '../data-root.js';
 import { specOf, withDatasetOptions, type DatasetOptions } from '../dataset-options.js';
 import { summaryText } from '../dataset-summary.js';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { follow } from '../outcome.js';
 import { client, out, say, settings, show } from '../program.js';
 import { age, table } from '../render.js';

@@ -2,7 +2,7 @@
 import { Name } from '#libs/contracts';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { writeFile } from 'node:fs/promises';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { out, show } from '../program.js';
 import { starterSweep } from '../starter.js';
 

@@ -9,7 +9,7 @@ import {
 } from '#libs/contracts';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { belowRoot, dataRootHere } from '../data-root.js';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { follow } from '../outcome.js';
 import { client, out, settings, show } from '../program.js';
 import { age, table } from '../render.js';

@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { textGiven } from '../given-text.js';
 import { client, out, show } from '../program.js';
 import { runId, runIds, sweepId } from '../references.js';

@@ -1,7 +1,7 @@
 /** What is done to runs, to those named or to all that a filter names. */
 import type { BulkResult, LoomClient, Run, RunAction } from '#libs/contracts';
 import type { Command } from 'commander';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { filtered, filterOf, positive, type Filter } from '../options.js';
 import { client, say, settings, show } from '../program.js';
 import { filterWithId, runId, runIds } from '../references.js';

@@ -1,7 +1,7 @@
 /** Runs: listed, and each with its curves, attempts and results. */
 import type { LoomClient, Run, SavedQuery } from '#libs/contracts';
 import type { Command } from 'commander';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { filtered, filterOf, positive, type Filter } from '../options.js';
 import { client, out, show } from '../program.js';
 import { filterWithId, runId } from '../references.js';

@@ -1,7 +1,8 @@
 /** Runs and sweeps from files: submitted, or only planned. */
 import { ApiError, type Estimation, type MemoryFit, type Plan, type Run, type SubmitRun } from '#libs/contracts';
 import type { Command } from 'commander';
-import { SubmissionFile, UsageError, type Reading } from '../document.js';
+import { SubmissionFile, type Reading } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { FOLLOWING, positive } from '../options.js';
 import { follow, followSweep } from '../outcome.js';
 import { client, say, settings, show } from '../program.js';

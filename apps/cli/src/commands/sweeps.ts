@@ -7,7 +7,7 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream as WebReadableStream } from 'node:stream/web';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { archivedOption, positive, words, type Filter } from '../options.js';
 import { client, out, say, show } from '../program.js';
 import { sweepId } from '../references.js';

@@ -1,7 +1,7 @@
 /** A stack on this machine: brought up, and ended. */
 import type { Command } from 'commander';
 import { stat } from 'node:fs/promises';
-import { UsageError } from '../document.js';
+import { UsageError } from '../usage-error.js';
 import { interrupted } from '../interrupt.js';
 import { portNumber, positive } from '../options.js';
 import { say, settings, show } from '../program.js';
