@@ -16,6 +16,7 @@ const benches: Record<string, Bench> = {
   epoch: { run: async (options) => (await import('./epoch.js')).benchEpoch(options), trains: true },
   augment: { run: async (options) => (await import('./augment.js')).benchAugment(options), trains: true },
   features: { run: async (options) => (await import('./features.js')).benchFeatures(options), trains: true },
+  maps: { run: async (options) => (await import('./maps.js')).benchMaps(options), trains: true },
   pages: { run: async (options) => (await import('./pages.js')).benchPages(options), trains: false },
   sweep: { run: async (options) => (await import('./sweep.js')).benchSweep(options), trains: false },
   search: { run: async (options) => (await import('./search.js')).benchSearch(options), trains: false },

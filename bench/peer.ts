@@ -39,6 +39,8 @@ export const machine = () => ({
   node: process.versions.node,
 });
 
+export const rounded = (x: number): number => Number(x.toPrecision(3));
+
 export const median = (values: readonly number[]): number => {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
@@ -63,6 +65,12 @@ function environment(file: string): string {
     );
   return stdout.trim();
 }
+
+/** Those that run. One that is busy does not see that its input has ended. */
+const started = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of started) child.kill();
+});
 
 /** A Python program that answers each JSON line with one. */
 export class Peer {
@@ -94,8 +102,8 @@ export class Peer {
       stdio: ['pipe', 'pipe', 'inherit'],
       env,
     });
-    // One that is busy does not see that its input has ended.
-    process.once('exit', () => child.kill());
+    started.add(child);
+    child.once('exit', () => started.delete(child));
     return new Peer(child);
   }
 

@@ -1,13 +1,12 @@
 /** How near to the least value a search by a model comes in 60 trials, beside Optuna's by default. */
 import { PROBLEMS, regretOf, type Problem } from '../tests/support/search-spaces.js';
-import { median, Peer, type BenchOptions } from './peer.js';
+import { median, Peer, rounded, type BenchOptions } from './peer.js';
 
 const TRIALS = 60;
 /** Of 20 seeds a mean still moves by a fifth. */
 const SEEDS = 60;
 
 const mean = (some: readonly number[]): number => some.reduce((sum, x) => sum + x, 0) / some.length;
-const rounded = (x: number): number => Number(x.toPrecision(3));
 
 async function peerRegret(peer: Peer, { space, loss, least }: Problem, seed: number): Promise<number> {
   await peer.request({ command: 'start', space, seed });

@@ -89,6 +89,7 @@ async function processes(count: number): Promise<number> {
           workDir: '',
           checkpointEverySeconds: 60,
           stopAtStep: null,
+          overlapsEvaluation: false,
         });
         await trainer.exited;
       }
