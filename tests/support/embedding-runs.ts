@@ -15,7 +15,7 @@ import { afterAll, beforeAll } from 'vitest';
 import { buildAutoencoder } from '../../libs/training/src/autoencoder.js';
 import { initialise } from '../../libs/training/src/networks/weights.js';
 import { newEncoder, storeModel } from '../../libs/training/src/run-inputs.js';
-import { Stopped, type TrainContext } from '../../libs/training/src/session.js';
+import { Stopped, type TrainContext } from '../../libs/training/src/train-context.js';
 import { loadTensorFlow } from '#libs/tensorflow';
 import { train } from '../../libs/training/src/train.js';
 

@@ -1,10 +1,10 @@
 /** PNG files byte by byte: what encoders would not write. */
 import { crc32, deflateSync } from 'node:zlib';
 
-/** A PNG whose values are these, gray or places of a palette, of `depth` bits. */
+/** A PNG whose values are these, gray or places of a palette, of `depth` bits, `significant` by what it says. */
 export function pngOf(
   values: readonly (readonly number[])[],
-  { depth = 8, palette }: { depth?: 1 | 2 | 4 | 8 | 16; palette?: number[] } = {},
+  { depth = 8, palette, significant }: { depth?: 1 | 2 | 4 | 8 | 16; palette?: number[]; significant?: number } = {},
 ): Buffer {
   const chunk = (type: string, body: Buffer) => {
     const named = Buffer.concat([Buffer.from(type, 'latin1'), body]);
@@ -29,6 +29,7 @@ export function pngOf(
     Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
     chunk('IHDR', header),
     chunk('gAMA', Buffer.from([0, 1, 0x86, 0xa0])),
+    ...(significant === undefined ? [] : [chunk('sBIT', Buffer.of(significant))]),
     ...(palette ? [chunk('PLTE', Buffer.from(palette)), chunk('tRNS', Buffer.of(0))] : []),
     chunk('IDAT', deflateSync(Buffer.concat(rows))),
     chunk('IEND', Buffer.alloc(0)),

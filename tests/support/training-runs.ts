@@ -83,6 +83,7 @@ export interface Options {
   parentCheckpoint?: string;
   checkpointEverySeconds?: number;
   rung?: number;
+  overlaps?: boolean;
 }
 
 /** The points of a run, of its parts one after the other, but for those that say how fast it was. */
@@ -126,6 +127,7 @@ export async function trained(
     workDir,
     checkpointEverySeconds: options.checkpointEverySeconds ?? 1000,
     stopAtStep: options.rung ?? null,
+    overlapsEvaluation: options.overlaps ?? false,
     progress: (step) => {
       if (step === options.stopAt && ++signs === (options.sign ?? 1)) stop.abort(options.reason ?? 'drain');
     },

@@ -263,14 +263,10 @@ export class SupervisedRun {
         } else this.hear(message);
       });
       void this.trainer.exited.then(() => resolve(undefined));
-      this.trainer.send({
-        type: 'start',
-        spec: this.run.spec,
-        inputs,
-        workDir: this.folder.path,
-        checkpointEverySeconds: this.services.env.checkpointSeconds,
-        stopAtStep: this.run.stopAtStep,
-      });
+      const { spec, stopAtStep } = this.run;
+      const { checkpointSeconds: checkpointEverySeconds, overlapsEvaluation } = this.services.env;
+      const settings = { workDir: this.folder.path, checkpointEverySeconds, stopAtStep, overlapsEvaluation };
+      this.trainer.send({ type: 'start', spec, inputs, ...settings });
       if (this.stopping) this.trainer.send({ type: 'stop', reason: this.stopping });
     });
   }

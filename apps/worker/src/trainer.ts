@@ -29,6 +29,7 @@ const context = (command: Extract<TrainerCommand, { type: 'start' }>): TrainCont
   workDir: command.workDir,
   checkpointEverySeconds: command.checkpointEverySeconds,
   stopAtStep: command.stopAtStep,
+  overlapsEvaluation: command.overlapsEvaluation,
   progress: (step, totalSteps) => tell({ type: 'progress', step, totalSteps }),
   metrics: (points) => tell({ type: 'metrics', points }),
   log: (level, message) => tell({ type: 'log', level, message }),

@@ -50,6 +50,8 @@ export type TrainerCommand =
       checkpointEverySeconds: number;
       /** The trainer stops after the first evaluation at this step or beyond. */
       stopAtStep: number | null;
+      /** Evaluations run beside the steps after them. */
+      overlapsEvaluation: boolean;
     }
   | { type: 'stop'; reason: StopReason }
   | { type: 'stored'; id: number };

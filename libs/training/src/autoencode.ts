@@ -25,7 +25,8 @@ import { klDivergence, meanSquaredError } from './objectives.js';
 import { pictureOf, writeGrid } from './pictures.js';
 import { openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
 import type { Recipe, Terms } from './recipe.js';
-import { Session, type TrainContext } from './session.js';
+import { Session } from './session.js';
+import { type TrainContext } from './train-context.js';
 import { MOST_SOUNDS, soundsOf, storeSound } from './sounds.js';
 
 export async function autoencode(spec: Autoencode, inputs: TrainerInputs, context: TrainContext): Promise<RunResult> {

@@ -8,7 +8,7 @@ import { buildEncoder, encode } from './networks/encoder.js';
 import { buildWaveformBottleneck, buildWaveformDecoder, buildWaveformEncoder } from './networks/waveforms.js';
 import { forward } from './networks/weights.js';
 import { restored, type ModelState, type ParentModel } from './run-inputs.js';
-import { TrainingError } from './session.js';
+import { TrainingError } from './train-context.js';
 
 export type Architecture = Required<Pick<ModelState, 'encoder' | 'latent' | 'variant' | 'domain'>>;
 

@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { accuracy } from './evaluation.js';
 import { crossEntropy } from './objectives.js';
-import type { TrainContext } from './session.js';
+import type { TrainContext } from './train-context.js';
 
 /** Answers among which the right one counts for `top5`. */
 const TOP = 5;

@@ -29,7 +29,8 @@ import {
   storeModel,
   type ParentModel,
 } from './run-inputs.js';
-import { Session, TrainingError, type TrainContext } from './session.js';
+import { Session } from './session.js';
+import { TrainingError, type TrainContext } from './train-context.js';
 
 /** Views of samples; with labels also views of labelled samples and those labels [N]. */
 type Batch = [tf.Tensor4D] | [tf.Tensor4D, tf.Tensor4D, tf.Tensor1D];

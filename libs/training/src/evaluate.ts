@@ -10,7 +10,8 @@ import { accuracy, collect, representation, representationByPatches, weightedKnn
 import { fitProbe, reportChoice, reportProbe } from './linear-probe.js';
 import { weightsOf } from './networks/weights.js';
 import { openData, reportNeighbours, startingEncoder } from './run-inputs.js';
-import { breathe, definedMetrics, TrainingError, type TrainContext } from './session.js';
+import { definedMetrics } from './finite.js';
+import { breathe, TrainingError, type TrainContext } from './train-context.js';
 
 /** Parts of the progress: neighbours, features for the probe, the probe. */
 const PARTS = 3;

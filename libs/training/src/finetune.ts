@@ -43,7 +43,8 @@ import {
   type ParentModel,
 } from './run-inputs.js';
 import { judgeSegmentation, requireLabelledPixels, storeSegmentation, type Judgement } from './segmentation.js';
-import { Session, TrainingError, type TrainContext } from './session.js';
+import { Session } from './session.js';
+import { TrainingError, type TrainContext } from './train-context.js';
 
 /** Evaluations of a finetuning, evenly spread. */
 const EVALUATIONS = 4;

@@ -1,2 +1,2 @@
-export { Stopped, TrainingError, type TrainContext } from './session.js';
+export { Stopped, TrainingError, type TrainContext } from './train-context.js';
 export { train } from './train.js';

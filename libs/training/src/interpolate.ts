@@ -9,7 +9,7 @@ import { nearestAmong } from './manifold/exact-search.js';
 import type { Points } from './manifold/points.js';
 import { pictureOf, tile, writeAnimation, writeGrid, writePng } from './pictures.js';
 import { openOne, readParent } from './run-inputs.js';
-import { breathe, type TrainContext } from './session.js';
+import { breathe, type TrainContext } from './train-context.js';
 import { MOST_SOUNDS, soundsOf, storeSound } from './sounds.js';
 
 /** Samples of a class whose mean code is an end of the walk. */

@@ -3,7 +3,7 @@ import { depthOf, groupsOfBlocks, isOwnNetwork, type Encoder } from '#libs/contr
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { LAST_NORM } from './networks/transformer.js';
 import type { NamedWeight } from './networks/weights.js';
-import { TrainingError } from './session.js';
+import { TrainingError } from './train-context.js';
 
 /** Number of a layer's block, counted from 1; 0 of what comes before the blocks. */
 const blockOf = (layer: string): number => Number(/^block(\d+)_/.exec(layer)?.[1] ?? 0);

@@ -28,7 +28,8 @@ import { buildMasked, imagesOf, squaresOf, type Masked, type Orders } from './ne
 import { initialise } from './networks/weights.js';
 import { pictureOf, writeGrid } from './pictures.js';
 import { newEncoder, openData, reportNeighbours, requireBatch, storeModel, type Data } from './run-inputs.js';
-import { Session, TrainingError, type TrainContext } from './session.js';
+import { Session } from './session.js';
+import { TrainingError, type TrainContext } from './train-context.js';
 
 /** Shade of what is left out, in pictures. */
 const LEFT_OUT = 0.5;

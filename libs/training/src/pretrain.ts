@@ -45,7 +45,8 @@ import { newHead } from './methods/method.js';
 import { methodOf } from './methods/methods.js';
 import { paddedAlike, pictureOf, writeGrid } from './pictures.js';
 import { openData, reportNeighbours, requireBatch, startingEncoder, storeModel, type Data } from './run-inputs.js';
-import { Session, TrainingError, type TrainContext } from './session.js';
+import { Session } from './session.js';
+import { TrainingError, type TrainContext } from './train-context.js';
 
 /** Samples of the evaluation split whose alignment and uniformity are measured. */
 const JUDGED_SAMPLES = 512;
@@ -100,9 +101,9 @@ export async function pretrain(given: Pretrain, inputs: TrainerInputs, context: 
         const [first, ...others] = batch.slice(0, sizes.length) as [tf.Tensor4D, ...tf.Tensor4D[]];
         return method.objective(first, batch[sizes.length] as tf.Tensor1D | undefined, others, rates);
       },
-      evaluate: async (pause) => {
+      evaluate: async (pause, step) => {
         const metrics = await judge(spec, views, encoder, represent, data, tellProbe, pause);
-        requireSpread(spec, metrics['eval/feature_spread'], session.stepsDone);
+        requireSpread(spec, metrics['eval/feature_spread'], step);
         return metrics;
       },
       evaluateEvery: stepsPerEpoch,

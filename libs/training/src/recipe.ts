@@ -52,10 +52,10 @@ export interface Recipe<Batch extends tf.Tensor[] = tf.Tensor[]> {
   /** After the update, as the objective: moves what follows the trained weights. */
   afterUpdate?(rates: readonly tf.Scalar[]): void;
   /**
-   * Whenever `evaluateEvery` steps are done, and at the end. Draws nothing from the views' randomness; what `pause`
-   * throws goes through.
+   * Whenever `evaluateEvery` steps are done, and at the end: of the weights as they are after `step`. Draws nothing
+   * from the views' randomness; what `pause` throws goes through.
    */
-  evaluate(pause: Pause): Promise<Record<string, number>>;
+  evaluate(pause: Pause, step: number): Promise<Record<string, number>>;
   evaluateEvery: number;
   /** Before the first step too. */
   evaluateAtStart: boolean;

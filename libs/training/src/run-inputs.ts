@@ -25,7 +25,7 @@ import { resizedPositions } from './networks/positions.js';
 import { Positions } from './networks/transformer.js';
 import { withOwnWeights } from './own/own-weights.js';
 import { initialise, weightsOf } from './networks/weights.js';
-import { TrainingError, type TrainContext } from './session.js';
+import { TrainingError, type TrainContext } from './train-context.js';
 import { withAverages } from './weight-averages.js';
 
 export interface Data {

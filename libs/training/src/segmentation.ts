@@ -16,7 +16,7 @@ import path from 'node:path';
 import { turn, type Pause } from './evaluation.js';
 import { pixelCrossEntropy } from './objectives.js';
 import { overlay, writeGrid } from './pictures.js';
-import type { TrainContext } from './session.js';
+import type { TrainContext } from './train-context.js';
 
 /** Pixels that are judged at once: the decoder's maps have their size. */
 const EVALUATION_PIXELS = 2 ** 18;

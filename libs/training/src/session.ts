@@ -1,55 +1,19 @@
 /** The loop that all training runs share: steps, curves, evaluation, checkpoints, and stopping in between. */
-import type { ArtifactKind, LogLevel, MetricPoint, RunResult, StatusReason, StopReason } from '#libs/contracts';
+import type { RunResult } from '#libs/contracts';
 import { BatchCursor, Random, type BatchCursorState, type RandomState } from '#libs/data';
 import { floats, integers, type HostTensor } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import path from 'node:path';
 import { CompiledStep } from './compiled-step.js';
 import { assignTensors, CheckpointError, readTensors, writeTensors } from './checkpoint.js';
-import { turn } from './evaluation.js';
+import { definedMetrics, requireFinite, requireFiniteWeights } from './finite.js';
 import { drawsInSteps, withStepSeed } from './networks/step-seed.js';
 import { weightsOf, type NamedWeight } from './networks/weights.js';
 import { createOptimizer, learningRateOf, type Optimizer } from './optimizers.js';
 import { inFloat32, sealed } from './precision.js';
 import type { Recipe, Terms } from './recipe.js';
+import { breathe, Stopped, TrainingError, type TrainContext } from './train-context.js';
 import { WeightAverages } from './weight-averages.js';
-
-/** What training needs of the world around it. */
-export interface TrainContext {
-  /** Aborted with a `StopReason`. */
-  signal: AbortSignal;
-  workDir: string;
-  checkpointEverySeconds: number;
-  /** Stops (`rung`) when the evaluation of this step, or the first after it, is done; not at the last step. */
-  stopAtStep?: number | null;
-  progress(step: number, totalSteps: number): void;
-  metrics(points: MetricPoint[]): void;
-  log(level: LogLevel, message: string): void;
-  /** Hands a finished file over; resolves when it is durable. */
-  store(file: { name: string; kind: ArtifactKind; mime: string; path: string; step: number | null }): Promise<void>;
-}
-
-/** Training ended because it was asked to. Unless the reason is `cancel`, a checkpoint of this step was stored. */
-export class Stopped extends Error {
-  constructor(
-    readonly reason: StopReason,
-    readonly step: number,
-  ) {
-    super(`stopped at step ${step}: ${reason}`);
-    this.name = 'Stopped';
-  }
-}
-
-/** Why training can't go on; `reason` is the run's status reason. */
-export class TrainingError extends Error {
-  constructor(
-    readonly reason: StatusReason,
-    message: string,
-  ) {
-    super(message);
-    this.name = 'TrainingError';
-  }
-}
 
 const MIME = 'application/octet-stream';
 /** A curve has at least this many points, where the run has the steps. */
@@ -77,52 +41,12 @@ interface Drawn {
   views: RandomState;
 }
 
-/** Shows that the run lives, and lets messages in. @throws Stopped when the run is to stop; nothing is stored here. */
-export async function breathe({ signal, progress }: TrainContext, step: number, totalSteps: number): Promise<void> {
-  progress(step, totalSteps);
-  await turn();
-  if (signal.aborted) throw new Stopped(signal.reason as StopReason, step);
-}
-
-/** What a step gives. `isUpdated`: whether this session has changed a weight before. */
-function requireFinite(values: Record<string, number>, step: number, isUpdated: boolean): void {
-  const advice = isUpdated
-    ? 'lower the learning rate or lengthen the warm-up'
-    : 'no weight has been changed before, so the learning rate is not the cause; look at the weights and ' +
-      'temperatures of the loss, at the samples, and at the weights that training starts from';
-  for (const [name, value] of Object.entries(values)) {
-    if (!Number.isFinite(value))
-      throw new TrainingError('nan_loss', `expected a finite ${name} at step ${step}, got ${value}: ${advice}`);
-  }
-}
-
-/** @throws TrainingError naming the first weight that holds what is no number. */
-function requireFiniteWeights(weights: readonly NamedWeight[], step: number): void {
-  for (const { key, variable } of weights) {
-    const wrong = variable.dataSync().find((value) => !Number.isFinite(value));
-    if (wrong !== undefined)
-      throw new TrainingError(
-        'nan_loss',
-        `expected finite weights at step ${step}, got ${wrong} in ${key}: lower the learning rate or lengthen the ` +
-          'warm-up',
-      );
-  }
-}
-
-/** The metrics that are numbers. Others are not defined for what was judged, which is logged, but for those `known`. */
-export function definedMetrics(
-  values: Record<string, number>,
-  { log }: Pick<TrainContext, 'log'>,
-  known = new Set<string>(),
-): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(values).filter(([name, value]) => {
-      if (Number.isFinite(value)) return true;
-      if (!known.has(name)) log('warn', `${name} is left out: it is not defined for what was judged (${value})`);
-      known.add(name);
-      return false;
-    }),
-  );
+/** An evaluation beside the steps after it. */
+interface Overlapped {
+  /** The state that it is of, the evaluation due. Until `settle()` the variables hold what belongs to it. */
+  before: () => SessionState;
+  hasFailed: boolean;
+  ended: Promise<void>;
 }
 
 /** One run's training state: weights, optimiser, order of the data, randomness of the views. */
@@ -147,6 +71,7 @@ export class Session<Batch extends tf.Tensor[]> {
   private hasUpdated = false;
   /** Metrics of evaluations that are not defined for the samples, and were logged. */
   private readonly leftOut = new Set<string>();
+  private overlapped: Overlapped | undefined;
   /** When the next checkpoint is due, on the clock of `performance.now()`. */
   private checkpointAt = Infinity;
   /** Steps since the metrics' clock was started: evaluations and checkpoints don't count as training. */
@@ -187,7 +112,8 @@ export class Session<Batch extends tf.Tensor[]> {
     this.startTiming();
     try {
       for (;;) {
-        await breathe(context, this.step, totalSteps);
+        await this.breathe();
+        if (this.overlapped?.hasFailed) await this.judged();
         if (this.evaluationDue) await this.evaluate();
         if (this.step === totalSteps) {
           this.averages?.replace();
@@ -204,18 +130,30 @@ export class Session<Batch extends tf.Tensor[]> {
         this.evaluationDue = this.step % evaluateEvery === 0 || this.step === totalSteps;
       }
     } catch (error) {
-      if (error instanceof Stopped && error.reason !== 'cancel') await this.checkpoint();
-      throw error;
+      throw await this.stopped(error);
     }
-  }
-
-  get stepsDone(): number {
-    return this.step;
   }
 
   /** For what comes after the last step: shows that the run lives, and lets messages in. @throws Stopped */
   breathe(): Promise<void> {
     return breathe(this.context, this.step, this.recipe.totalSteps);
+  }
+
+  /**
+   * Stores a checkpoint where training was asked to stop and is to go on. That is one of an evaluation that is still
+   * running, which is broken off: the steps beside it are then done again. Returns what ends the run.
+   */
+  private async stopped(error: unknown): Promise<unknown> {
+    const failure = await this.judged().catch((reason: unknown) => reason);
+    if (!(error instanceof Stopped) || error.reason === 'cancel') return error;
+    if (failure !== undefined && !(failure instanceof Stopped)) return failure;
+    if (!this.overlapped) {
+      await this.checkpoint();
+      return error;
+    }
+    const before = this.overlapped.before();
+    await this.store('checkpoint', before);
+    return new Stopped(error.reason, before.step);
   }
 
   private awaitCheckpoint(): void {
@@ -234,23 +172,57 @@ export class Session<Batch extends tf.Tensor[]> {
     );
   }
 
-  /** Evaluates, and stores a checkpoint of the best so far where that is asked for. */
+  /** Evaluates, and stores a checkpoint of the best so far where that is asked for; or begins to evaluate. */
   private async evaluate(): Promise<void> {
-    const { recipe } = this;
-    const { keepBest = false } = recipe.checkpoints ?? {};
+    await this.judged();
     this.compiled.settle();
-    const judge = () => recipe.evaluate(() => this.breathe());
-    const judged = await (this.averages ? this.averages.whileReplaced(judge) : judge());
-    if (!Object.values(judged).every(Number.isFinite)) requireFiniteWeights(this.weights, this.step);
-    const values = definedMetrics(judged, this.context, this.leftOut);
-    this.report(values);
+    if (this.overlaps()) {
+      this.overlapped = this.beginEvaluation();
+      this.evaluationDue = false;
+      return;
+    }
+    const quality = (await this.judge())[this.recipe.quality];
     this.evaluationDue = false;
-    const quality = values[recipe.quality];
-    if (keepBest && quality !== undefined && quality > this.best) {
+    if (this.recipe.checkpoints?.keepBest && quality !== undefined && quality > this.best) {
       this.best = quality;
       await this.checkpoint('best');
     }
     this.startTiming();
+  }
+
+  /**
+   * Whether the next steps run beside an evaluation: not where averages take the weights' place for it, where what
+   * comes out decides what is stored, or where no step follows.
+   */
+  private overlaps(): boolean {
+    const { recipe, context, step } = this;
+    const isEnd = step === recipe.totalSteps || (context.stopAtStep && step >= context.stopAtStep);
+    return Boolean(context.overlapsEvaluation && !isEnd && !this.averages && !recipe.checkpoints?.keepBest);
+  }
+
+  private beginEvaluation(): Overlapped {
+    const overlapped = { before: this.snapshot(), hasFailed: false, ended: this.judge().then(() => undefined) };
+    overlapped.ended.catch(() => {
+      overlapped.hasFailed = true;
+    });
+    return overlapped;
+  }
+
+  /** The evaluation that runs beside steps has ended. @throws what it ended with, Stopped where that is to happen */
+  private async judged(): Promise<void> {
+    await this.overlapped?.ended;
+    this.overlapped = undefined;
+  }
+
+  /** Reports what the recipe's evaluation gives of the weights of this step, but for what is not defined. */
+  private async judge(): Promise<Record<string, number>> {
+    const { recipe, step } = this;
+    const evaluate = () => recipe.evaluate(() => this.breathe(), step);
+    const judged = await (this.averages ? this.averages.whileReplaced(evaluate) : evaluate());
+    if (!Object.values(judged).every(Number.isFinite)) requireFiniteWeights(this.weights, step);
+    const values = definedMetrics(judged, this.context, this.leftOut);
+    this.report(values, step);
+    return values;
   }
 
   /** Trains one step, and reports its metrics where a point of the curve is due. */
@@ -272,9 +244,9 @@ export class Session<Batch extends tf.Tensor[]> {
     this.startTiming();
   }
 
-  private report(values: Record<string, number>): void {
+  private report(values: Record<string, number>, step = this.step): void {
     Object.assign(this.last, values);
-    this.context.metrics(Object.entries(values).map(([key, value]) => ({ key, step: this.step, value })));
+    this.context.metrics(Object.entries(values).map(([key, value]) => ({ key, step, value })));
   }
 
   /** One step. While it is computed, what the next one takes is drawn. Leaves no tensor behind. */
@@ -334,27 +306,29 @@ export class Session<Batch extends tf.Tensor[]> {
     return [...this.weights, ...memory, ...this.optimizer.slots(), ...(this.averages?.slots() ?? [])];
   }
 
+  /** The state as it is now, written out when it is asked for: the order of the data is long. */
+  private snapshot(): () => SessionState {
+    const { step, evaluationDue, stored, best } = this;
+    const last = { ...this.last };
+    const cursor = this.ahead?.cursor ?? this.cursor.snapshot();
+    const views = this.ahead?.views ?? this.views.state();
+    const ofBest = Number.isFinite(best) ? { best } : {};
+    return () => ({ step, cursor: cursor(), views, evaluationDue, last, stored, ...ofBest });
+  }
+
   private async checkpoint(name: 'checkpoint' | 'best' = 'checkpoint'): Promise<void> {
-    const file = path.join(this.context.workDir, `${name}-${this.step}.safetensors`);
+    await this.judged();
     if (name === 'checkpoint') this.stored = this.step;
-    const state: SessionState = {
-      step: this.step,
-      cursor: (this.ahead?.cursor ?? this.cursor.snapshot())(),
-      views: this.ahead?.views ?? this.views.state(),
-      evaluationDue: this.evaluationDue,
-      last: this.last,
-      stored: this.stored,
-      ...(Number.isFinite(this.best) && { best: this.best }),
-    };
     this.compiled.settle();
+    await this.store(name, this.snapshot()());
+  }
+
+  /** Stores the variables as they are, and what belongs to them. */
+  private async store(name: 'checkpoint' | 'best', state: SessionState): Promise<void> {
+    const { step } = state;
+    const file = path.join(this.context.workDir, `${name}-${step}.safetensors`);
     await writeTensors(file, state, this.variables());
-    await this.context.store({
-      name: path.basename(file),
-      kind: 'checkpoint',
-      mime: MIME,
-      path: file,
-      step: this.step,
-    });
+    await this.context.store({ name: path.basename(file), kind: 'checkpoint', mime: MIME, path: file, step });
   }
 
   private async restore(file: string): Promise<void> {

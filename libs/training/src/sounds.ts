@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Autoencoder } from './autoencoder.js';
-import type { TrainContext } from './session.js';
+import type { TrainContext } from './train-context.js';
 
 /** Most sounds that a run stores of one kind. */
 export const MOST_SOUNDS = 8;

@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { readTensors, writeTensors } from './checkpoint.js';
-import { TrainingError } from './session.js';
+import { TrainingError } from './train-context.js';
 import {
   curvesOf,
   expectSameModel,

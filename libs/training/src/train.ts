@@ -13,7 +13,7 @@ import { interpolate } from './interpolate.js';
 import { OwnNetworkError } from './own/own-network.js';
 import { withTheirLayers } from './own/own-weights.js';
 import { pretrain } from './pretrain.js';
-import { TrainingError, type TrainContext } from './session.js';
+import { TrainingError, type TrainContext } from './train-context.js';
 
 export type TrainSpec = Exclude<RunSpec, { kind: 'prepare-dataset' }>;
 

@@ -150,6 +150,8 @@ const Environment = z
     LOOM_SLOTS: z.coerce.number().int().min(1).max(64).optional(),
     /** Threads of a trainer's native operations; all cores unless set. */
     LOOM_TRAINER_THREADS: z.coerce.number().int().min(1).max(1024).optional(),
+    /** Whether evaluations run beside the steps after them. */
+    LOOM_OVERLAP_EVALUATION: z.enum(['true', 'false']).default('false'),
     /**
      * Whom trainers run as where the worker is root: from this id up, one for each slot; `none`: as the worker. Unset:
      * from 60700 up where that is possible.
@@ -223,6 +225,7 @@ const Environment = z
     workerLabels: env.LOOM_WORKER_LABELS,
     slots: env.LOOM_SLOTS,
     trainerThreads: env.LOOM_TRAINER_THREADS,
+    overlapsEvaluation: env.LOOM_OVERLAP_EVALUATION === 'true',
     trainerProgram: env.LOOM_TRAINER,
     trainerUid: env.LOOM_TRAINER_UID,
     trainerVariables: env.LOOM_TRAINER_ENVIRONMENT,

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { accuracy, type Pause } from '../evaluation.js';
 import { MOST_NEIGHBOURS } from '../manifold/neighbours.js';
 import { openOne } from '../run-inputs.js';
-import { breathe, TrainingError, type TrainContext } from '../session.js';
+import { breathe, TrainingError, type TrainContext } from '../train-context.js';
 import { featuresOf, VOTERS, votes } from './features.js';
 import { qualityOf } from './map-quality.js';
 import { storeFiles, type Samples } from './files.js';

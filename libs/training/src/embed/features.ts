@@ -11,7 +11,7 @@ import type { Points } from '../manifold/points.js';
 import { encode } from '../networks/encoder.js';
 import { forward } from '../networks/weights.js';
 import { readParent, startingEncoder, storedTop, type ParentModel } from '../run-inputs.js';
-import { TrainingError } from '../session.js';
+import { TrainingError } from '../train-context.js';
 
 /** Neighbours that vote for a sample's class where no classifier was trained. */
 export const VOTERS = 15;

@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Pause } from '../evaluation.js';
 import type { Points } from '../manifold/points.js';
-import type { TrainContext } from '../session.js';
+import type { TrainContext } from '../train-context.js';
 import { writeAtlas } from './atlas.js';
 import { axisOf, type Maps, type MapsFile } from './maps.js';
 import { writeNpy, writeParquet } from './tables.js';

@@ -8,7 +8,7 @@ import { pca } from '../manifold/principal-components.js';
 import { procrustes } from '../manifold/procrustes.js';
 import { largestPerplexity, tsne } from '../manifold/tsne.js';
 import { umap, usualEpochs } from '../manifold/umap.js';
-import type { TrainContext } from '../session.js';
+import type { TrainContext } from '../train-context.js';
 
 export type MapName = Embed['maps'][number];
 

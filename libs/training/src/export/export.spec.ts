@@ -14,7 +14,7 @@ import { buildClassifier, buildProjectionHead } from '../networks/heads.js';
 import { buildSegmenter, pyramidOf } from '../networks/segmenter.js';
 import { forward, initialise, weightsOf } from '../networks/weights.js';
 import type { ModelState } from '../run-inputs.js';
-import type { TrainContext } from '../session.js';
+import type { TrainContext } from '../train-context.js';
 import { train } from '../train.js';
 import { byOnnx, expectClose, uniform } from '../../../../tests/support/onnx-runtime.js';
 

@@ -28,7 +28,7 @@ import { portable } from './portable.js';
 import { BATCH_NORM_EPSILON } from '../networks/operations.js';
 import { LAYER_NORM_EPSILON } from '../networks/token-operations.js';
 import { readParent, restored, storedNetworks, type ModelState, type ParentModel } from '../run-inputs.js';
-import { breathe, TrainingError, type TrainContext } from '../session.js';
+import { breathe, TrainingError, type TrainContext } from '../train-context.js';
 
 type Symbolic = layers.SymbolicTensor;
 

@@ -1,5 +1,5 @@
 /** What the conversion of a layer to ONNX accounts for: anything else is refused. */
-import { TrainingError } from '../session.js';
+import { TrainingError } from '../train-context.js';
 import type { Use } from './onnx-graph.js';
 
 export const refuse = ({ layer }: Pick<Use, 'layer'>, expected: string, got: string): never => {

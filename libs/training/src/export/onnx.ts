@@ -9,7 +9,7 @@ import { axes, Graph, valuesOf, weightOf, type Use } from './onnx-graph.js';
 import { axisOf, refuse, requireOneRank, requireSetting } from './onnx-settings.js';
 import { TOKEN_WRITERS } from './onnx-tokens.js';
 import { WINDOW_WRITERS } from './onnx-windows.js';
-import { TrainingError } from '../session.js';
+import { TrainingError } from '../train-context.js';
 
 /** Most bytes of a protobuf message. */
 const LARGEST = 2 ** 31 - 1;

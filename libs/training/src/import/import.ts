@@ -17,7 +17,7 @@ import { stat } from 'node:fs/promises';
 import { weightsOf } from '../networks/weights.js';
 import { ownEncoderFrom, withoutTopology } from '../own/import-layers.js';
 import { storeModel } from '../run-inputs.js';
-import type { TrainContext } from '../session.js';
+import type { TrainContext } from '../train-context.js';
 import { SafetensorsFile } from './safetensors.js';
 import { TensorBundle } from './tensor-bundle.js';
 import { encoderFrom } from './weights.js';

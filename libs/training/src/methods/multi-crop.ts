@@ -5,7 +5,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { buildEncoder, encode } from '../networks/encoder.js';
 import { withLayersOf } from '../networks/layers.js';
 import { forward } from '../networks/weights.js';
-import { TrainingError } from '../session.js';
+import { TrainingError } from '../train-context.js';
 import type { Learner } from './method.js';
 
 /** An encoder's layers in a network for images of another shape. */

@@ -36,14 +36,18 @@ interface Kind {
   make: Make;
   settings: readonly string[];
   fixed?: Readonly<Record<string, readonly Setting[]>>;
+  /** It draws while it learns. */
+  draws?: true;
 }
 // tfjs checks what it is given; each factory has a type of settings of its own.
 const made = (factory: (settings: never) => Layer, ...settings: string[]): Kind => ({
   make: (given) => factory(given as never),
   settings,
 });
-const drawn = <Given extends object>(Drawn: new (settings: Given) => Layer, ...settings: string[]): Kind =>
-  made((given: Given) => new Drawn(given), ...settings);
+const drawn = <Given extends object>(Drawn: new (settings: Given) => Layer, ...settings: string[]): Kind => ({
+  ...made((given: Given) => new Drawn(given), ...settings),
+  draws: true,
+});
 const {
   activation,
   add,

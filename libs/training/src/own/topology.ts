@@ -16,8 +16,6 @@ const MOST_LAYERS = 4000;
 const MOST_STEPS = 8000;
 const DEEPEST = 16;
 const MODELS = ['Functional', 'Model', 'Sequential'];
-/** Layers that draw while they learn. */
-const DRAWING = Object.keys(KINDS).filter((name) => /Dropout|Noise/.test(name));
 /** What other programs call settings or words that tfjs has by other names. */
 const RENAMED: Readonly<Record<string, string>> = { negativeSlope: 'alpha' };
 const OTHER_WORDS: Readonly<Record<string, string>> = { silu: 'swish', leaky_relu: 'leakyRelu', gelu_new: 'gelu_new' };
@@ -277,7 +275,7 @@ class Reader {
     if (!Array.isArray(inputs) || inputs.length === 0)
       throw this.fail(`layer ${layer.name} is applied to ${shown(call)}`);
     // Keras 3 writes what a layer takes where nothing is said: of those that draw, `training=False`.
-    const draws = isObject(call) && DRAWING.includes(layer.className);
+    const draws = isObject(call) && Object.hasOwn(KINDS, layer.className) && KINDS[layer.className]!.draws === true;
     for (const each of settings)
       for (const [key, value] of Object.entries(isObject(each) ? each : {}))
         if (value !== null && !(key === 'training' && (value === true || draws)))
