@@ -53,7 +53,7 @@ export * from './spelling.js';
 export type { RunsStanding, SweepStanding } from './standings.js';
 export * from './sweep-expansion.js';
 export { notesOnDraws, takesOf } from './field-draws.js';
-export { goalOfMetric, isShare, metricOf, reportedBy } from './sweep-metrics.js';
+export { goalOfMetric, isShare, metricOf, metricWord, reportedBy } from './sweep-metrics.js';
 export { ListedTrial, ListSweeps, ListTrials, SWEEP_SORTS } from './sweep-filter.js';
 export * from './sweep-results.js';
 export * from './sweep.js';

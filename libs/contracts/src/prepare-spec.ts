@@ -39,7 +39,7 @@ const Masks = z
       .optional()
       .describe(
         "What names of masks have behind their images' names, before the ending. Those of Cityscapes, ADE20K and " +
-          'CamVid are known, and so are `_mask`, `_label`, `_seg` and `_gt`.',
+          'CamVid are known, and so are `_mask`, `_label`, `_seg` and `_gt`, and the same before the names (`mask_`).',
       ),
   })
   .superRefine(({ classes, values, colours }, context) => {
@@ -123,8 +123,8 @@ export const PrepareDataset = z
           'and their labels, groups, splits and masks.',
       ),
     columns: Columns.optional().describe(
-      'Which columns of `list` or of Parquet files, or of JSON in WebDataset shards which field is the label, where ' +
-        'they are not called as usual.',
+      'Which columns of `list`, of Parquet files or of folders such as `species=cat`, or which file or field of JSON ' +
+        'in WebDataset shards is the label, where they are not called as usual.',
     ),
     splitLists: z
       .strictObject({ train: listFile.optional(), val: listFile.optional(), test: listFile.optional() })

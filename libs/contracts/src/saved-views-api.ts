@@ -1,6 +1,7 @@
 /** Ways to look at the list of runs that a team has given names. */
 import { z } from 'zod';
 import { Name } from './dataset.js';
+import { faultsOf } from './faults.js';
 import { dateTime } from './http-fields.js';
 import { GroupRuns, ListRuns } from './run-filter.js';
 
@@ -31,8 +32,8 @@ export const SavedQuery = z
   })
   .superRefine((query, context) => {
     const { columns: _, group, ...listed } = query;
-    const { error } = ListRuns.safeParse(listed);
-    for (const { path, message } of error?.issues ?? [])
+    const { error } = ListRuns.safeParse(listed, { reportInput: true });
+    for (const { path, message } of error?.issues.flatMap(faultsOf) ?? [])
       context.addIssue({ code: 'custom', path: path.slice(0, 1), message });
     if (group !== undefined && !GroupRuns.shape.by.safeParse(group).success)
       context.addIssue({

@@ -86,7 +86,7 @@ describe('a draw that its field does not take', () => {
   test('is refused where hardly any is taken', () => {
     const spec = sweep({ distribution: 'normal', mu: -9, sigma: 1 });
     expect(notesOnDraws(spec)).toEqual([]);
-    expect(() => expandSweep(spec)).toThrow(/p\.temperature: expected number to be >=0.01, got -/);
+    expect(() => expandSweep(spec)).toThrow(/p\.temperature: expected at least 0.01, got -/);
   });
 });
 

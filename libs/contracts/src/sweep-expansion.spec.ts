@@ -101,7 +101,7 @@ describe('sweeps', () => {
       0.5,
     ]);
     expect(faults({ augmentations: { pairs: { of: ['crop'] }, strengths: { crop: [{ minArea: 7 }] } } })[0]).toMatch(
-      /^augmentations: pretrain\.augmentation\.crop\.minArea: expected number to be <=1, got 7 /,
+      /^augmentations: pretrain\.augmentation\.crop\.minArea: expected at most 1, got 7 /,
     );
     expect(
       faults({ stages: { a: { kind: 'autoencode', dataset: 'x' } }, augmentations: { pairs: { of: ['crop'] } } }),
@@ -279,7 +279,7 @@ describe('sweeps', () => {
     [
       'a value out of range',
       { parameters: { 'pretrain.temperature': { values: [0.1, 50] } } },
-      'parameters|pretrain.temperature: pretrain.temperature: expected number to be <=10, got 50 (trial 1: 50)',
+      'parameters|pretrain.temperature: pretrain.temperature: expected at most 10, got 50 (trial 1: 50)',
     ],
     [
       'a field that is none',

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { expandSweep } from './sweep-expansion.js';
-import { goalOfMetric, isShare, metricOf, reportedBy } from './sweep-metrics.js';
+import { goalOfMetric, isShare, metricOf, metricWord, reportedBy } from './sweep-metrics.js';
 import { InvalidSweepError, SweepSpec } from './sweep.js';
 
 const PRETRAIN = { p: { kind: 'pretrain', dataset: 'x' } };
@@ -46,6 +46,12 @@ describe('the metric of a sweep', () => {
     expect(metricOf(sweep)).toEqual({ name });
     expect(metricOf({ ...sweep, metric: { name: 'eval/loss' } }).name).toBe('eval/loss');
   });
+
+  test.each([
+    ['eval/accuracy', 'accuracy'],
+    ['eval/loss at label fraction 0.1', 'loss'],
+    ['train/loss', 'train/loss'],
+  ])('%s is %s in a word', (name, word) => expect(metricWord(name)).toBe(word));
 
   test('is asked for by a search whose stages report none', () => {
     const search = { method: 'tpe', run_cap: 3, parameters: { 'e.dimensions': { min: 2, max: 3 } } };

@@ -74,6 +74,9 @@ type Goal = 'maximize' | 'minimize';
 export const isShare = (name: string): boolean =>
   /(acc|knn|top-?\d|miou|dice|agreement|f1|auc|purity|recall)/i.test(name) && !/(loss|error)/i.test(name);
 
+/** A metric in a word, whatever is said of it behind: `accuracy` of `eval/accuracy at label fraction 0.1`. */
+export const metricWord = (name: string): string => name.split(' ', 1)[0]!.replace(/^eval\//, '');
+
 /** What a sweep is ranked by that names no metric: the first of these that a stage is for. */
 const DEFAULTS: [kind: RunKind, metric: string][] = [
   ['finetune', 'eval/accuracy'],

@@ -1,9 +1,12 @@
 /** What the paths of files in a folder or an archive tell: samples, their classes and splits. */
-import type { Split } from '#libs/contracts';
+import { IMAGE, type Split } from '#libs/contracts';
+import { notesOnClasses } from './class-notes.js';
 import type { LeftOut, SourceFile } from './containers.js';
-import type { FileName } from './file-name.js';
+import { withoutEnding, type FileName } from './file-name.js';
 import { InvalidDataError, named } from './invalid-data.js';
+import { withoutMasks } from './mask-names.js';
 import { refuseOtherLabels } from './other-labels.js';
+import { PLAIN_FOLDER } from './part-folders.js';
 import {
   haveWordsOfSplits,
   splitAmongWords,
@@ -24,8 +27,8 @@ export interface Arrangement {
   notes?: string[];
 }
 
-/** Folders between a split, or the source, and what lies in it: they say nothing. */
-const PLAIN_FOLDER = /^(images?|imgs?|jpe?gs?|pngs?|data|files|samples|audio|sounds?|wavs?|clips)$/i;
+/** The folders around a file, and its own name. */
+export type PartsOf = (name: string) => string[];
 
 /** A sample by the folders around it, those around everything taken off. */
 interface Placed {
@@ -37,7 +40,8 @@ interface Placed {
 
 /**
  * What is a sample of which class: folders around everything are taken off, and a folder called like a split is one
- * and never a class. What fits in nowhere is left out and named.
+ * and never a class. What fits in nowhere is left out and named, and so are masks that lie beside their images.
+ * @param partsOf where a path says more than its folders are called
  * @throws InvalidDataError for splits that have no classes where others have, and for labels that are no folders.
  */
 export function arrange(
@@ -45,23 +49,36 @@ export function arrange(
   folders: readonly string[],
   media: RegExp,
   fileName: FileName | undefined,
+  partsOf: PartsOf = (name) => name.split('/'),
 ): Arrangement {
-  const samples = names.filter((name) => media.test(name));
+  const all = names.filter((name) => media.test(name));
   const ignored = names.filter((name) => !media.test(name));
   const classesInNames = fileName?.hasLabel === true;
-  if (!classesInNames) refuseOtherLabels(samples, names);
-  const { placed, prefix, stray, strangers, splits } = placedInSplits(samples, classesInNames ? 2 : 3);
+  if (!classesInNames) refuseOtherLabels(all, names);
+  const { images, masks } = classesInNames || media !== IMAGE ? { images: all, masks: [] } : withoutMasks(all);
+  const inside = images.map((name) => ({ name, parts: partsOf(name) }));
+  const { placed, prefix, stray, strangers, splits } = placedInSplits(inside, classesInNames ? 2 : 3);
   const labelled = placed.filter(({ split }) => split !== 'unlabelled');
   const onlyUnlabelled = labelled.length === 0;
-  const rest = onlyUnlabelled ? placed.map((each) => ({ ...each, split: null })) : labelled;
+  const taken = onlyUnlabelled ? placed.map((each) => ({ ...each, split: null })) : labelled;
+  const rest = taken.filter((each) => !isNoise(each));
   if (!classesInNames) requireClassesInTrain(rest, strangers);
   const arranged = classesInNames ? byFileName(rest, fileName) : grouped(byFolder(rest, onlyUnlabelled), fileName);
-  const others = [...ignored, ...folders.map((folder) => `${folder}/`)];
+  const others = [...ignored, ...folders.map((folder) => `${folder}/`)].map(partsOf);
   return {
     files: arranged.files,
     ignored: [...ignored, ...stray, ...arranged.ignored],
-    leftOut: [...strangers, ...(onlyUnlabelled ? [] : withoutLabel(placed)), ...arranged.leftOut],
-    notes: [...(classesInNames ? [] : notesOnClasses(arranged.files)), ...foldersOfOneSplit(splits)],
+    leftOut: [
+      ...masks,
+      ...strangers,
+      ...noiseAmong(taken),
+      ...(onlyUnlabelled ? [] : withoutLabel(placed)),
+      ...arranged.leftOut,
+    ],
+    notes: [
+      ...(classesInNames ? [] : notesOnClasses(arranged.files.map(({ file }) => file))),
+      ...foldersOfOneSplit(splits),
+    ],
     lostClasses: classesInNames ? [] : lostClassesOf(others, prefix, arranged.files),
   };
 }
@@ -76,7 +93,7 @@ const isInFolder = ({ parts }: Inside) => parts.length > 1;
 
 /** Takes folders around everything off and looks for those of splits. */
 function placedInSplits(
-  samples: readonly string[],
+  samples: readonly Inside[],
   depth: number,
 ): {
   placed: Placed[];
@@ -106,10 +123,13 @@ function placedInSplits(
 }
 
 /** Takes folders around everything off (`prefix`); what lies beside them is stray. */
-function unwrapped(samples: readonly string[], depth: number): { inside: Inside[]; prefix: string[]; stray: string[] } {
+function unwrapped(
+  samples: readonly Inside[],
+  depth: number,
+): { inside: readonly Inside[]; prefix: string[]; stray: string[] } {
   const prefix: string[] = [];
   const stray: string[] = [];
-  let inside = samples.map((name) => ({ name, parts: name.split('/') }));
+  let inside = samples;
   for (;;) {
     const inFolders = inside.filter(isInFolder);
     const tops = new Set(inFolders.map(({ parts }) => parts[0]!));
@@ -175,29 +195,6 @@ function withoutRepeated(
   );
 }
 
-/** How parts of a whole are called, such as those of a cross-validation or of a download. */
-const PART = /^(folds?|parts?|chunks?|batch|shards?|splits?|subset|volumes?|dis[ck]s?|images?|data|set)[ _-]?\d{1,6}$/i;
-
-/** Says where classes may not be what was meant: called like splits, or like parts of one whole. */
-function notesOnClasses(files: Arrangement['files']): string[] {
-  const classes = [...new Set(files.map(({ file }) => file.className))].sort();
-  const areParts = classes.length > 1 && classes.every((name) => PART.test(name));
-  return [
-    ...(haveWordsOfSplits(classes)
-      ? [
-          `the classes ${named(classes)} have words of splits in their names: where they are splits, call the ` +
-            'folders train, val and test',
-        ]
-      : []),
-    ...(areParts
-      ? [
-          `the classes ${named(classes)} are called like parts of one whole (folds, parts of a download): if that is ` +
-            'what they are, say with `list` or `fileName` which class a sample has',
-        ]
-      : []),
-  ];
-}
-
 /** Says where several folders are one split, such as `dev` and `eval`, which may not have been meant. */
 const foldersOfOneSplit = (splits: ReadonlyMap<string, SplitWord | undefined>): string[] =>
   [...Map.groupBy(splits.keys(), (top) => splits.get(top))].flatMap(([split, tops]) =>
@@ -217,6 +214,12 @@ const withoutLabel = (placed: readonly Placed[]): LeftOut[] =>
     .filter(({ split }) => split === 'unlabelled')
     .map(({ name }) => ({ name, reason: 'lie in a folder of unlabelled samples, which is no class' }));
 
+/** Recordings among those of words that are there to be mixed with them, as Speech Commands has them. */
+const NOISE = '_background_noise_';
+const isNoise = ({ parts }: Placed): boolean => parts.length > 1 && parts[0] === NOISE;
+const noiseAmong = (placed: readonly Placed[]): LeftOut[] =>
+  placed.filter(isNoise).map(({ name }) => ({ name, reason: `lie in ${NOISE}, which is to be mixed in and no class` }));
+
 type Arranged = Pick<Arrangement, 'files' | 'ignored' | 'leftOut'>;
 
 function byFileName(placed: readonly Placed[], fileName: FileName): Arranged {
@@ -231,7 +234,7 @@ function byFileName(placed: readonly Placed[], fileName: FileName): Arranged {
 }
 
 /** Groups by names where classes are by folders. */
-function grouped(arranged: Arranged, fileName: FileName | undefined): Arranged {
+export function grouped(arranged: Arranged, fileName: FileName | undefined): Arranged {
   if (!fileName) return arranged;
   const told = arranged.files.map((each) => ({ each, group: fileName(withoutEnding(each.sample))?.group ?? null }));
   const fitting = told.filter(({ group }) => group !== null);
@@ -262,7 +265,19 @@ function byFolder(placed: readonly Placed[], asOne: boolean): Arranged {
       arranged.leftOut.push({ name, reason: 'are of the test split, which has no class folders while train has' });
     else refuseFlat(split ?? 'train', placed, flat);
   }
-  return arranged;
+  return withoutBeside(arranged);
+}
+
+/** Where a class has a folder `train`, what lies beside it in none of a split, such as `ground_truth`, is left out. */
+function withoutBeside({ files, ignored, leftOut }: Arranged): Arranged {
+  const withTrain = new Set(files.flatMap(({ file }) => (file.split === 'train' ? [file.className] : [])));
+  const isBeside = ({ file }: Arrangement['files'][number]) => file.split === null && withTrain.has(file.className);
+  const reason = 'lie beside the folders of splits in the folder of their class';
+  return {
+    files: files.filter((each) => !isBeside(each)),
+    ignored,
+    leftOut: [...leftOut, ...files.filter(isBeside).map(({ sample }) => ({ name: sample, reason }))],
+  };
 }
 
 /** The split can be inside the class's folder: `cat/train/1.png`. */
@@ -309,15 +324,21 @@ const sampleOf = (
   file: { name: [...(split ? [split] : []), ...parts].join('/'), className, group, split },
 });
 
-/** Folders beside those of the classes in which nothing is a sample. `others`: other files, and folders with a `/`. */
-function lostClassesOf(others: readonly string[], prefix: readonly string[], files: Arrangement['files']): LeftOut[] {
+/**
+ * Folders beside those of the classes in which nothing is a sample. `others`: other files by the folders around them,
+ * and folders with an empty name in them.
+ */
+function lostClassesOf(
+  others: readonly (readonly string[])[],
+  prefix: readonly string[],
+  files: Arrangement['files'],
+): LeftOut[] {
   const classes = new Set(files.map(({ file }) => file.className));
   classes.delete('');
   if (classes.size === 0) return [];
   const inSplits = files.some(({ file }) => file.split !== null);
   const lost = new Map<string, string[]>();
-  for (const name of others) {
-    const parts = name.split('/');
+  for (const parts of others) {
     if (prefix.some((folder, i) => parts[i] !== folder)) continue;
     const inside = parts.slice(prefix.length);
     if (inSplits && !splitOfFolder(inside[0])) continue;
@@ -325,11 +346,14 @@ function lostClassesOf(others: readonly string[], prefix: readonly string[], fil
     const at = Number(inSplits) + Number(isPlain);
     const className = inside[at];
     if (inside.length < at + 2 || !className || classes.has(className) || splitOfFolder(className)) continue;
+    if (className === NOISE) continue;
     lost.set(className, [...(lost.get(className) ?? []), ...(inside.at(-1) ? [inside.at(-1)!] : [])]);
   }
-  return [...lost]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, found]) => ({ name, reason: found.length ? `only ${named(found.sort())}` : 'empty' }));
+  return saidToBeLost(lost);
 }
 
-const withoutEnding = (name: string): string => name.replace(/\.[^./]*$/, '');
+/** Classes without samples, by the files that lie in each. */
+export const saidToBeLost = (lost: ReadonlyMap<string, readonly string[]>): LeftOut[] =>
+  [...lost]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, found]) => ({ name, reason: found.length ? `only ${named([...found].sort())}` : 'empty' }));

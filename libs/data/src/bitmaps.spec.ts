@@ -1,7 +1,8 @@
 /** BMP, Netpbm and JPEG under other names. */
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { colour, DataRoot, refusal, type Files } from '../../../tests/support/sources.js';
+import { pngOf } from '../../../tests/support/png.js';
+import { colour, DataRoot, reds, refusal, type Files } from '../../../tests/support/sources.js';
 
 let data: DataRoot;
 beforeAll(async () => {
@@ -158,4 +159,33 @@ test.each(['jfif', 'jpe', 'MPO'])('JPEG called .%s is read', async (ending) => {
     .toBuffer();
   const behind = Buffer.concat([jpeg, ending === 'MPO' ? await colour(0, 0, 0).jpeg().toBuffer() : Buffer.alloc(0)]);
   expect(await pixelsOf(behind, `x.${ending}`)).toHaveLength(SIDE * SIDE * 3);
+});
+
+describe('PNG of 16 bits', () => {
+  const rows = (value: number) => Array.from({ length: SIDE }, () => new Array<number>(SIDE).fill(value));
+  const deep = (value: number, significant?: number) =>
+    pngOf(rows(value), { depth: 16, ...(significant !== undefined && { significant }) });
+  const byNames = async (files: Files) => {
+    const all: Files = { 'a/plain.png': colour(1, 2, 3).png().toBuffer(), ...files };
+    const { arrays, warnings } = await data.prepare(await data.folder(`deep-${made++}`, all));
+    return { reds: reds(arrays['train-samples']!), warnings };
+  };
+
+  test('gives its upper 8 bits, however many are significant, as libpng and Pillow give them', async () => {
+    // The book has 12 bits scaled to 16: 0xfff is 0xffff.
+    const found = await byNames({ 'b/1.png': deep(40_000), 'b/2.png': deep(0xabca, 12), 'b/3.png': deep(4000, 12) });
+    expect(found).toEqual({ reds: [1, 156, 0xab, 15], warnings: [] });
+  });
+
+  test.each<[string, Buffer, number, RegExp]>([
+    ['of 12 bits', deep(4095), 15, /seem to be of 12 bits.*multiply 16\)/],
+    ['of 8 bits', deep(255), 0, /seem to be of 12 bits.*multiply 16\)/],
+    ['that are said to be of 12 bits', deep(4095, 12), 15, /seem to be of 12 bits.*multiply 16\)/],
+    ['that are said to be of 14 bits', deep(16_383, 14), 63, /seem to be of 14 bits.*multiply 4\)/],
+  ])('is dark where values are %s, which is said', async (_, png, expected, warned) => {
+    const found = await byNames({ 'b/1.png': png, 'b/2.png': deep(30_000) });
+    expect(found.reds).toEqual([1, expected, 117]);
+    expect(found.warnings).toEqual([expect.stringMatching(/^1 of 2 images of 16 bits are dark \(b\/1\.png\): /)]);
+    expect(found.warnings[0]).toMatch(warned);
+  });
 });

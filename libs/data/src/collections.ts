@@ -1,7 +1,7 @@
 /** Several files that hold many samples each. */
 import type { Split } from '#libs/contracts';
 import type { LeftOut } from './containers.js';
-import { splitNamed } from './split-words.js';
+import { splitNamed, type SplitWord } from './split-words.js';
 
 interface CollectionFile {
   name: string;
@@ -9,13 +9,14 @@ interface CollectionFile {
 }
 
 /**
- * The split of each file by its name. Files of unlabelled samples beside others are left out, and so are files that
- * name no split beside those of train: nobody has said what they are for.
+ * The split of each file by its name, or by what `splitOf` makes of that. Files of unlabelled samples beside others are
+ * left out, and so are files that name no split beside those of train: nobody has said what they are for.
  */
 export function splitsOfFiles<File extends CollectionFile>(
   files: readonly File[],
+  splitOf: (name: string) => SplitWord | null = splitNamed,
 ): { taken: (File & { split: Split | null })[]; leftOut: LeftOut[] } {
-  const splits = files.map(({ name }) => splitNamed(name));
+  const splits = files.map(({ name }) => splitOf(name));
   const onlyUnlabelled = splits.every((split) => split === 'unlabelled');
   const hasTrain = splits.includes('train');
   const taken: (File & { split: Split | null })[] = [];

@@ -184,12 +184,23 @@ describe('an MP3', () => {
     first.writeUInt32BE(bytes, 33);
     return first;
   };
+  /** The same as Fraunhofer's encoders say it. */
+  const promisedByFraunhofer = (count: number, bytes: number, version = 1): Buffer => {
+    const first = frames(1);
+    first.write('VBRI', 36, 'latin1');
+    first.writeUInt16BE(version, 40);
+    first.writeUInt32BE(bytes, 46);
+    first.writeUInt32BE(count, 50);
+    return first;
+  };
   const silence = new Array<number>(100).fill(0);
 
   test('whose frames follow one upon the other is read, with tags around them', async () => {
     for (const bytes of [
       frames(10),
       Buffer.concat([promised(10, 11 * 144), frames(10)]),
+      Buffer.concat([promisedByFraunhofer(10, 11 * 144), frames(10)]),
+      Buffer.concat([promisedByFraunhofer(20, 99 * 144, 7), frames(10)]),
       Buffer.concat([
         Buffer.from('ID3\x03\0\0\0\0\0\x02ab', 'latin1'),
         frames(10),
@@ -208,6 +219,16 @@ describe('an MP3', () => {
       /expected 3024 bytes .* found 1584/,
     ],
     ['fewer frames than promised', Buffer.concat([promised(20, 0), frames(10)]), /expected 20 frames .* found 11/],
+    [
+      "fewer bytes than Fraunhofer's header promises",
+      Buffer.concat([promisedByFraunhofer(20, 21 * 144), frames(10)]),
+      /expected 3024 bytes .* found 1584/,
+    ],
+    [
+      'fewer frames than it promises, behind a tag',
+      Buffer.concat([Buffer.from('ID3\x03\0\0\0\0\0\x02ab', 'latin1'), promisedByFraunhofer(20, 0), frames(10)]),
+      /expected 20 frames .* found 11/,
+    ],
     ['half a frame at its end', frames(10).subarray(0, -70), /ends early, in the middle of a frame/],
     ['a gap', Buffer.concat([frames(5), Buffer.alloc(50, 'x'), frames(5)]), /sync is lost: 50 bytes at 720/],
     ['zeros in its middle', frames(10).fill(0, 700, 900), /sync is lost: 288 bytes at 720/],

@@ -3,6 +3,7 @@ import type { AudioShape, PrepareDataset, SampleShape } from '#libs/contracts';
 import { availableParallelism } from 'node:os';
 import { decodeSound, type SoundWindows } from './audio-file.js';
 import type { LeftOut, Part, Payload, Source } from './containers.js';
+import type { DarkImages } from './image-depth.js';
 import { decodeImage } from './image-file.js';
 import { decodeMask } from './mask-file.js';
 import type { Report } from './report.js';
@@ -28,6 +29,7 @@ export interface Decoding {
   turned: string[];
   /** TIFFs of several images, of which the first was taken. */
   stacks: string[];
+  dark: DarkImages;
 }
 
 /**
@@ -51,7 +53,13 @@ export async function decodeAll(
   const whole = new Uint8Array(total);
   const corrupt = new Map<number, LeftOut>();
   const pending = new Set<Promise<void>>();
-  const found: Found = { sounds: { cut: 0, padded: 0 }, turned: new Set(), stacks: new Set() };
+  const found: Found = {
+    sounds: { cut: 0, padded: 0 },
+    turned: new Set(),
+    stacks: new Set(),
+    deep: 0,
+    dark: new Map(),
+  };
   const decode = decoderOf(spec, sample, found);
   let bytesInFlight = 0;
   let fault: unknown;
@@ -92,6 +100,11 @@ export async function decodeAll(
     sounds: found.sounds,
     turned: namesOf(source, found.turned),
     stacks: namesOf(source, found.stacks),
+    dark: {
+      names: namesOf(source, new Set(found.dark.keys())),
+      bits: Math.max(0, ...new Set(found.dark.values())),
+      of: found.deep,
+    },
   };
 }
 
@@ -107,6 +120,9 @@ interface Found {
   sounds: Decoding['sounds'];
   turned: Set<number>;
   stacks: Set<number>;
+  /** How many images have 16 bits, and of how many bits those seem to be that are dark. */
+  deep: number;
+  dark: Map<number, number>;
 }
 
 /** Decodes one part of a sample. An image and its mask have to be of one size, whichever comes first. */
@@ -136,9 +152,12 @@ function decoderOf(
       requireSize(index, size);
       return [data];
     }
-    const { data, size, isTurned, isStack } = await decodeImage(payload, sample, MAX_PIXELS, masks !== undefined);
+    const image = await decodeImage(payload, sample, MAX_PIXELS, masks !== undefined);
+    const { data, size, isTurned, isStack, isDeep, darkAs } = image;
     if (isTurned) found.turned.add(index);
     if (isStack) found.stacks.add(index);
+    if (isDeep) found.deep++;
+    if (darkAs !== undefined) found.dark.set(index, darkAs);
     if (masks) requireSize(index, size);
     return [data];
   };

@@ -8,6 +8,9 @@ export interface FileName {
   hasLabel: boolean;
 }
 
+/** A path without what is behind the last dot of the file's own name. */
+export const withoutEnding = (name: string): string => name.replace(/\.[^./]*$/, '');
+
 /**
  * A template is of the file's own name, or, with `/` in it, of the folders before it too. Each field takes as little as
  * it can up to the text that follows it, the last one the rest; `{}` may be empty. One pass over the name, so that no

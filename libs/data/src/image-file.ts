@@ -3,6 +3,7 @@ import type { ImageShape } from '#libs/contracts';
 import sharp, { type Sharp } from 'sharp';
 import { decodeBmp, isBmp } from './bmp.js';
 import type { Payload, RawImage } from './containers.js';
+import { bitsOfDark, significantBits } from './image-depth.js';
 import { decodeNetpbm, isNetpbm } from './netpbm.js';
 import { hasForeignChannel, requirePixels, tiffSamples } from './tiff.js';
 import { formatOfBytes, refusalOf } from './unread-formats.js';
@@ -16,11 +17,21 @@ sharp.unblock({
   operation: ['Jpeg', 'Png', 'Webp', 'Nsgif', 'Tiff', 'Heif'].map((format) => `VipsForeignLoad${format}`),
 });
 
+interface DecodedImage {
+  data: Uint8Array;
+  size: string;
+  isTurned: boolean;
+  isStack: boolean;
+  isDeep: boolean;
+  darkAs: number | undefined;
+}
+
 /**
  * Scaled to cover height x width and cut to its centre, on black where it is transparent; upright, or, with `asStored`,
  * as its pixels lie whatever it says of its orientation: masks say nothing of theirs. With `asStored`, also the
  * image's own size, and whether its EXIF says that it is turned or mirrored. `isStack`: a TIFF of several images, of
- * which this is the first.
+ * which this is the first. `isDeep`: of 16 bits a value, of which the upper 8 are taken, whatever is said to be
+ * significant of them, as libpng and Pillow have it; `darkAs`: where all are small, of how many bits they seem to be.
  * @throws Error for what is no image, for one of more than `limitInputPixels`, and for numbers that are no pixels.
  */
 export async function decodeImage(
@@ -28,12 +39,13 @@ export async function decodeImage(
   { height, width, channels }: ImageShape,
   limitInputPixels: number,
   asStored: boolean,
-): Promise<{ data: Uint8Array; size: string; isTurned: boolean; isStack: boolean }> {
+): Promise<DecodedImage> {
   if ('length' in given && given.length === 0) throw new Error("the file is empty or can't be read");
   const payload = 'data' in given ? given : pixelsOf(given, limitInputPixels);
   const tiff = 'data' in payload ? undefined : tiffSamples(payload);
   if (tiff) requirePixels(tiff);
   const image = await openImage(payload, limitInputPixels, asStored, tiff !== undefined && hasForeignChannel(tiff));
+  const significant = 'data' in payload ? undefined : significantBits(payload, tiff);
   const stored = asStored ? await image.metadata() : undefined;
   const { data, info } = await image
     .flatten({ background: 'black' })
@@ -47,6 +59,8 @@ export async function decodeImage(
     size: `${stored?.width} x ${stored?.height}`,
     isTurned: (stored?.orientation ?? 1) !== 1,
     isStack: tiff?.isStack === true,
+    isDeep: significant !== undefined,
+    darkAs: bitsOfDark(data, significant),
   };
 }
 

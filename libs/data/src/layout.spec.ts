@@ -113,6 +113,24 @@ describe('a split word is never a class', () => {
     expect(warnings.join()).toMatch(/the classes fold1, fold10, fold2 are called like parts of one whole .*`list`/);
   });
 
+  test('and letters around the folders of classes are told, with what to write', async () => {
+    const names = ['train/a/abbey/1.png', 'train/a/alley/2.png', 'train/b/barn/3.png', 'val/b/barn/4.png'];
+    const { manifest, warnings } = await prepared(...names);
+    expect(manifest.classes).toEqual(['a', 'b']);
+    expect(warnings.join()).toMatch(/the classes a, b are letters with folders below: .*: \{label\}\/\{\}/);
+    const told = await data.prepare(await data.folder('places', files(...names)), { fileName: '{label}/{}' });
+    expect([told.manifest.classes, counts(told.manifest)]).toEqual([['abbey', 'alley', 'barn'], { train: 3, val: 1 }]);
+  });
+
+  test('and classes that have the same folders in them are told, with what to write', async () => {
+    const names = ['photo/images/cat/1.png', 'photo/images/dog/1.png', 'sketch/cat/1.png', 'sketch/dog/2.png'];
+    const { warnings } = await prepared(...names);
+    expect(warnings.join()).toMatch(/the classes photo, sketch have the same folders in them \(cat, dog\)/);
+    const told = await data.prepare(await data.folder('domains', files(...names)), { fileName: '{}/{label}/{}' });
+    expect(told.manifest.classes).toEqual(['cat', 'dog']);
+    expect((await prepared('photo/x/1.png', 'sketch/x/1.png')).warnings).toEqual([]);
+  });
+
   test('a folder of a split in one of the same name is that split', async () => {
     const { manifest, warnings } = await prepared(
       ...classFolders('seg_train/seg_train', 'seg_test/seg_test'),
@@ -131,6 +149,16 @@ describe('a split word is never a class', () => {
   test('splits inside the folders of classes are splits', async () => {
     const { manifest } = await prepared('cat/train/1.png', 'cat/test/2.png', 'dog/train/1.png', 'dog/test/2.png');
     expect([manifest.classes, counts(manifest)]).toEqual([['cat', 'dog'], { train: 2, test: 2 }]);
+  });
+
+  test('what lies beside splits in the folder of a class is named', async () => {
+    const { manifest, warnings } = await prepared(
+      ...['bottle', 'cable'].flatMap((name) => [`${name}/train/good/1.png`, `${name}/test/broken/2.png`]),
+      'bottle/ground_truth/broken/2_mask.png',
+      'dog/3.png',
+    );
+    expect([manifest.classes, counts(manifest)]).toEqual([['bottle', 'cable', 'dog'], { train: 3, test: 2 }]);
+    expect(warnings.join('\n')).toMatch(/1 files were left out: bottle\/ground_truth\/broken\/2_mask\.png lie beside/);
   });
 
   test.each<[string, string[], string[], RegExp]>([
@@ -182,20 +210,37 @@ describe('a split word is never a class', () => {
       ['train/images/1.png', 'train/labels/1.txt', 'valid/images/2.png', 'valid/labels/2.txt'],
       /train\/images and train\/labels, which look like labels for detection/,
     ],
+    [
+      'objects',
+      ['v/JPEGImages/1.png', 'v/SegmentationObject/1.png'],
+      /v\/JPEGImages and v\/SegmentationObject, .*masks/,
+    ],
     ['annotations', ['v/JPEGImages/1.png', 'v/Annotations/1.xml'], /v\/JPEGImages and v\/Annotations/],
-    ...['img msk', 'images gt', 'input target', 'x y'].map((names): [string, string[], RegExp] => {
-      const [images, labels] = names.split(' ') as [string, string];
-      return [
-        `masks, as ${names}`,
-        [`${images}/1.png`, `${labels}/1.png`],
-        new RegExp(`${names.replace(' ', ' and ')}, .*masks`),
-      ];
-    }),
+    ...['img msk', 'images gt', 'input target', 'photos labels', 'img_dir ann_dir', 'x y'].map(
+      (names): [string, string[], RegExp] => {
+        const [images, labels] = names.split(' ') as [string, string];
+        return [
+          `masks, as ${names}`,
+          [`${images}/1.png`, `${labels}/1.png`],
+          new RegExp(`${names.replace(' ', ' and ')}, .*masks`),
+        ];
+      },
+    ),
     [
       'masks, in folders of splits',
       ['train_images/1.png', 'train_labels/1.png', 'test_images/2.png', 'test_labels/2.png'],
       /(test|train)_images and \1_labels, which look like images and their masks: .*`masks`/,
     ],
+    ...[
+      'stage1_images stage1_masks',
+      'X_train y_train',
+      'imagesTr labelsTr',
+      'ISIC_Training_Input ISIC_1_Training_GroundTruth',
+    ].map((names): [string, string[], RegExp] => {
+      const [images, labels] = names.split(' ') as [string, string];
+      const files = [`d/${images}/1.png`, `d/${labels}/1.png`, 'd/imagesTs/2.png', 'd/notes/x.txt'];
+      return [`masks by the last words of ${names}`, files, new RegExp(`d/${images} and d/${labels}, .*masks`)];
+    }),
     [
       'masks of classes beside notes and other folders',
       ['b/images/1/1.png', 'b/segmentations/1/1.png', 'b/parts/1.txt', 'b/depth/1/1.png'],
@@ -283,6 +328,20 @@ describe('what is lost is named', () => {
       { maxCorruptFraction: 0.5 },
     );
     expect(warnings.join('\n')).toMatch(/2 folders give no class, .*: bird \(only 1\.heic\), fish \(only note\.txt\)/);
+  });
+
+  test('noise that is to be mixed in, which is no class', async () => {
+    const wav = wavOf([1, 2], 1000);
+    const source = await data.folder('commands', {
+      'yes/1.wav': wav,
+      'no/1.wav': wav,
+      '_background_noise_/tap.wav': wav,
+      '_background_noise_/README.md': Buffer.from('x'),
+    });
+    const { manifest, summary } = await data.prepare(source, { audio: { sampleRate: 1000, seconds: 0.002 } });
+    expect(manifest.classes).toEqual(['no', 'yes']);
+    expect(summary.leftOut.map(({ examples }) => examples)).toContainEqual(['_background_noise_/tap.wav']);
+    expect(summary.warnings).toEqual([]);
   });
 
   test('empty folders, in whatever they are packed', async () => {

@@ -3,21 +3,12 @@ import type { PrepareDataset, Split } from '#libs/contracts';
 import path from 'node:path';
 import type { Arrangement } from './arrangement.js';
 import type { LeftOut } from './containers.js';
+import { withoutEnding } from './file-name.js';
 import { InvalidDataError, named } from './invalid-data.js';
+import { USUAL, type Columns, type Role } from './roles.js';
 import { splitOfFolder } from './split-words.js';
 import { parseTable, type TableFile } from './table-file.js';
 
-type Columns = NonNullable<PrepareDataset['columns']>;
-type Role = keyof Columns;
-
-/** What columns are called, where the spec does not say. */
-const USUAL: Readonly<Record<Role, readonly string[]>> = {
-  sample: ['file_name', 'filename', 'file', 'path', 'filepath', 'image', 'image_path', 'audio', 'image_id', '1'],
-  label: ['label', 'class', 'class_name', 'category', 'target', 'dx', '2'],
-  group: ['group', 'speaker', 'speaker_id', 'patient', 'patient_id', 'subject'],
-  split: ['split', 'subset', 'set'],
-  mask: ['mask', 'mask_path'],
-};
 const HEAD = new Set(
   Object.values(USUAL)
     .flat()
@@ -58,18 +49,26 @@ function columnsOfFiles(
   return { sample, ...(given?.label === undefined && sample === '2' && { label: '1' }) };
 }
 
+/** A path of another machine, or an address: what it begins with is not here. */
+const ELSEWHERE = /^(?:[a-z][a-z\d+.-]*:)?\//i;
+
 /**
  * Finds files by what lists say of them: a path from the list's folder or from anywhere below, with or without its
- * ending.
+ * ending, or one of another machine that ends like it.
  */
 class Files {
   private readonly byStem = new Map<string, string[]>();
   private readonly names: ReadonlySet<string>;
+  /** Paths of other machines by the files that they were taken for. */
+  private readonly foreign = new Map<string, string>();
 
-  constructor(names: readonly string[]) {
+  constructor(
+    names: readonly string[],
+    private readonly list: string,
+  ) {
     this.names = new Set(names);
     for (const name of names) {
-      const stem = stemOf(path.posix.basename(name));
+      const stem = withoutEnding(path.posix.basename(name));
       this.byStem.set(stem, [...(this.byStem.get(stem) ?? []), name]);
     }
   }
@@ -84,13 +83,39 @@ class Files {
     const ends = (name: string, whole: string) => name === whole || name.endsWith(`/${whole}`);
     const base = path.posix.basename(tail);
     // An ending is one only where a file has it: `0.5_a` has none.
-    const candidates = [...(this.byStem.get(stemOf(base)) ?? []), ...(this.byStem.get(base) ?? [])];
+    const candidates = [...(this.byStem.get(withoutEnding(base)) ?? []), ...(this.byStem.get(base) ?? [])];
     const exact = candidates.filter((name) => ends(name, tail));
-    return exact.length ? exact : [...new Set(candidates.filter((name) => ends(stemOf(name), tail)))];
+    if (exact.length) return exact;
+    const bare = [...new Set(candidates.filter((name) => ends(withoutEnding(name), tail)))];
+    return bare.length || !ELSEWHERE.test(given) ? bare : this.findForeign(given, tail, folder);
+  }
+
+  /**
+   * By as much of the path's end as there is: a folder and a name anywhere, or a name alone in the source's or the
+   * list's own folder. @throws InvalidDataError where two paths end alike
+   */
+  private findForeign(given: string, tail: string, folder: string): string[] {
+    const names = this.byStem.get(withoutEnding(path.posix.basename(tail))) ?? [];
+    for (let at = tail.indexOf('/'); at >= 0; at = tail.indexOf('/', at + 1)) {
+      const rest = tail.slice(at + 1);
+      const isName = !rest.includes('/');
+      const found = names.filter(
+        (name) => name === rest || name === path.posix.join(folder, rest) || (!isName && name.endsWith(`/${rest}`)),
+      );
+      if (found.length === 0) continue;
+      const [first] = found as [string];
+      const before = this.foreign.get(first) ?? given;
+      if (before !== given)
+        throw new InvalidDataError(
+          `expected each path in ${this.list} to mean a file of its own, both ${before} and ${given} end like ` +
+            `${first}: write paths from the source on`,
+        );
+      this.foreign.set(first, given);
+      return found;
+    }
+    return [];
   }
 }
-
-const stemOf = (name: string): string => name.replace(/\.[^./]*$/, '');
 
 /** The one file that a text means. */
 function only(found: readonly string[], text: string, list: string): string | undefined {
@@ -159,7 +184,7 @@ export function arrangeListed(
   if (hasMasks && columns.mask === undefined)
     throw new InvalidDataError(`expected a column mask in ${list} (columns.mask), found ${named(table.columns)}`);
   const isLabelled = !hasMasks && columns.label !== undefined && table.rows.some((row) => row.get(columns.label!));
-  const reading = { list, files: new Files(samples), columns, isLabelled, hasMasks };
+  const reading = { list, files: new Files(samples, list), columns, isLabelled, hasMasks };
   const arranged = new Map<string, ListedSample>();
   const leftOut: LeftOut[] = [];
   for (const row of table.rows) {
@@ -212,10 +237,11 @@ function splitIn(word: string, list: string): Split | 'unlabelled' | null {
  * @throws InvalidDataError for samples in two lists.
  */
 export function splitByLists(arranged: Arrangement, lists: readonly (Listed & { split: Split })[]): Arrangement {
-  const files = new Files(arranged.files.map(({ sample }) => sample));
+  const samples = arranged.files.map(({ sample }) => sample);
   const splits = new Map<string, Split>();
   const leftOut = [...arranged.leftOut];
-  for (const { split, name: list, text } of lists)
+  for (const { split, name: list, text } of lists) {
+    const files = new Files(samples, list);
     for (const line of text.split(/\r?\n/).map((each) => each.trim())) {
       if (line === '') continue;
       const whole = files.find(line, path.posix.dirname(list));
@@ -227,6 +253,7 @@ export function splitByLists(arranged: Arrangement, lists: readonly (Listed & { 
         throw new InvalidDataError(`expected each sample in one list of splits, found ${sample} in two`);
       else splits.set(sample, split);
     }
+  }
   const hasTrain = lists.some(({ split }) => split === 'train');
   const kept = arranged.files.filter(({ sample }) => !hasTrain || splits.has(sample));
   for (const { sample } of arranged.files)

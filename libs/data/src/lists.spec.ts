@@ -81,6 +81,22 @@ describe('a list', () => {
     });
   });
 
+  test('may name paths of another machine, which end like those here', async () => {
+    const files = { 'cat/1.png': red(1), 'dog/1.png': red(2), '3.png': red(3) };
+    const list = (...paths: string[]) => text('path,label', ...paths.map((each, i) => `${each},${'abc'[i]}`));
+    for (const root of ['/home/ann/pets/', 'C:\\Users\\ann\\pets\\', 's3://bucket/pets/']) {
+      const there = list(`${root}cat/1.png`, `${root}dog/1.png`, `${root}3.png`);
+      const found = await prepared({ ...files, 'x.csv': there }, { list: 'x.csv' });
+      expect(content(found)).toEqual({ train: ['3 c', '1 a', '2 b'] });
+    }
+    const alike = { ...files, 'x.csv': list('/train/3.png', '/test/3.png') };
+    expect(await refusal(prepared(alike, { list: 'x.csv' }))).toMatch(
+      /each path in x\.csv to mean a file of its own, both \/train\/3\.png and \/test\/3\.png end like 3\.png/,
+    );
+    const absent = { ...files, 'x.csv': list('/pets/cat/1.png', '/pets/bird/1.png') };
+    expect(await refusal(prepared(absent, { list: 'x.csv' }))).toMatch(/left out, such as \/pets\/bird\/1\.png/);
+  });
+
   test('may have numbers of rows in a column without a name, as pandas writes them', async () => {
     const list = text(',file_name,label', '0,img/1.png,cat', '1,img/2.png,dog', '2,img/3.png,cat');
     const found = await prepared({ ...images(), 'x.csv': list }, { list: 'x.csv' });

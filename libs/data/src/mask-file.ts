@@ -5,8 +5,8 @@
 import { UNLABELLED, type PrepareDataset } from '#libs/contracts';
 import sharp from 'sharp';
 import { crc32 } from 'node:zlib';
+import { isPng, PNG_SIGNATURE } from './png.js';
 
-const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
 const JPEG_START = Buffer.of(0xff, 0xd8, 0xff);
 const [GRAY, PALETTE] = [0, 3];
 
@@ -25,13 +25,13 @@ interface PlainPng {
  */
 function plainPng(bytes: Buffer, asColours: boolean): PlainPng {
   if (bytes.length === 0) throw new Error("the file is empty or can't be read");
-  if (!bytes.subarray(0, 8).equals(SIGNATURE))
+  if (!isPng(bytes))
     throw new Error(
       bytes.subarray(0, 3).equals(JPEG_START)
         ? 'expected a PNG, got a JPEG, which does not keep the values of pixels: draw the mask anew as PNG'
         : 'expected a PNG: write the mask as one (magick mogrify -format png)',
     );
-  const chunks: Buffer[] = [SIGNATURE];
+  const chunks: Buffer[] = [PNG_SIGNATURE];
   let depth: number | undefined;
   for (let at = 8; at + 12 <= bytes.length;) {
     const end = at + 12 + bytes.readUInt32BE(at);

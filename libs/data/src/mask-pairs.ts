@@ -1,23 +1,13 @@
 /** Images and their masks, as the paths of files tell which belong together. */
-import { IMAGE, IMAGE_FOLDER, MASK_FOLDER, type Split } from '#libs/contracts';
+import { IMAGE, type Split } from '#libs/contracts';
 import type { Arrangement } from './arrangement.js';
-import { restOf, splitAmongWords, splitOfFolder, type SplitWord } from './split-words.js';
-
-type Part = 'images' | 'masks';
+import { withoutEnding } from './file-name.js';
+import { baseOfImage, baseOfMask, ofOneBase, otherBaseOf } from './mask-names.js';
+import { partByWords, partOf, type Part } from './part-folders.js';
+import { splitOfFolder, type SplitWord } from './split-words.js';
 
 /** A folder of masks beside the folder of images that it begins like: `trainannot` of CamVid as SegNet has it. */
 const ANNOTATED = /^(.+?)[_-]?annot$/i;
-const IMAGE_SUFFIX = /(_leftImg8bit|_image|_img|_rgb|_sat)$/i;
-/**
- * How names of masks end that otherwise are their images' names: of Cityscapes, CamVid (`_L`), ADE20K (`_seg`) and of
- * tools. Of several masks of an image that with the first of these endings is taken.
- */
-const MASK_SUFFIXES = [
-  /_gt(fine|coarse)_labelTrainIds$/i,
-  /_gt(fine|coarse)_labelIds$/i,
-  /_L$/,
-  /[_-](seg|segmentation|masks?|labels?|gt|annotation)$/i,
-];
 
 interface Placed {
   name: string;
@@ -28,28 +18,22 @@ interface Placed {
   shown: string;
 }
 
-const partOf = (folder: string): Part | undefined => {
-  if (IMAGE_FOLDER.test(folder)) return 'images';
-  return MASK_FOLDER.test(folder) ? 'masks' : undefined;
-};
-
-/** What a folder is whose name says both: `train_masks`, `LabelsVal`, `trainannot` of CamVid as SegNet has it. */
-function partOfSplit(folder: string): { part: Part; split: SplitWord } | undefined {
+/** What a folder is whose name says more than the part: `train_masks`, or `trainannot` of CamVid as SegNet has it. */
+function partAmongWords(folder: string): { part: Part; split: SplitWord | undefined; rest: string } | undefined {
   const annotated = splitOfFolder(ANNOTATED.exec(folder)?.[1]);
-  if (annotated) return { part: 'masks', split: annotated };
-  const split = splitAmongWords(folder);
-  const part = split && partOf(restOf(folder));
-  return part && { part, split };
+  return annotated ? { part: 'masks', split: annotated, rest: '' } : partByWords(folder);
 }
 
-/** How many folders around everything there are: each with all that follows in it, and neither a split nor a part. */
+/**
+ * How many folders around everything there are, each with all that follows in it, other than those of splits. One that
+ * is called like a part says nothing: all lies in it.
+ */
 function wrapping(names: readonly string[]): number {
   let prefix = 0;
   const first = names[0]?.split('/') ?? [];
   while (
     names.length &&
     !splitOfFolder(first[prefix]) &&
-    !partOf(first[prefix] ?? '') &&
     names.every((name) => name.split('/').length - prefix >= 2 && name.split('/')[prefix] === first[prefix])
   )
     prefix++;
@@ -62,11 +46,14 @@ const isSamePart = (folder: string, inner: string): boolean =>
 /** Folders that a split's can lie below. */
 const DEPTH_OF_SPLITS = 3;
 
-/** Whether a path leads to an image or to a mask, of which split, and what it is called there. */
-function placeOf(name: string, prefix: number): Placed | 'unlabelled' {
+/**
+ * Whether a path leads to an image or to a mask, of which split, and what it is called there. `withWords`: of a folder
+ * such as `stage1_masks` the other words count.
+ */
+function placeOf(name: string, prefix: number, withWords: boolean): Placed | 'unlabelled' {
   const parts = name.split('/').slice(prefix);
   const folders = parts.slice(0, -1);
-  const both = folders.map(partOfSplit);
+  const both = folders.map(partAmongWords);
   const plainAt = folders.findIndex((folder) => partOf(folder) !== undefined);
   const partAt = plainAt >= 0 ? plainAt : both.findIndex((each) => each !== undefined);
   const splits = folders
@@ -79,7 +66,10 @@ function placeOf(name: string, prefix: number): Placed | 'unlabelled' {
   // `masks/masks`, as archives of folders give, and `annotations/trimaps`.
   const isAgain = (at: number): boolean =>
     partAt >= 0 && at === partAt + 1 && at < folders.length && isSamePart(folders[partAt]!, folders[at]!);
-  const rest = parts.filter((_, at) => at !== partAt && at !== splitAt && !isAgain(at));
+  const words = plainAt < 0 && withWords ? both[partAt]?.rest : undefined;
+  const rest = parts
+    .map((folder, at) => (at === partAt ? words : folder))
+    .filter((folder, at) => folder && (at === partAt || (at !== splitAt && !isAgain(at))));
   return {
     name,
     part,
@@ -91,10 +81,16 @@ function placeOf(name: string, prefix: number): Placed | 'unlabelled' {
 
 /**
  * Images and masks of one name in `images/` and `masks/`, or folders that are called otherwise in known datasets; a
- * split is the folder around both, or one in each of them. Names of masks may go on behind their images' names, by
- * `suffix` or by what is usual; such ones may lie beside their images.
+ * split is the folder around both, or one in each of them. Names of masks may have something behind their images'
+ * names, by `suffix` or by what is usual, or before them; such ones may lie beside their images.
  */
 export function arrangePairs(names: readonly string[], suffix: string | undefined): Arrangement {
+  const arranged = arrangedBy(names, suffix, true);
+  // Folders of ISIC's training are called after different tasks.
+  return arranged.files.length > 0 ? arranged : arrangedBy(names, suffix, false);
+}
+
+function arrangedBy(names: readonly string[], suffix: string | undefined, withWords: boolean): Arrangement {
   const samples = names.filter((name) => IMAGE.test(name));
   const arranged: Arrangement = {
     files: [],
@@ -105,7 +101,7 @@ export function arrangePairs(names: readonly string[], suffix: string | undefine
   const prefix = wrapping(samples);
   const places: Placed[] = [];
   for (const name of samples) {
-    const place = placeOf(name, prefix);
+    const place = placeOf(name, prefix, withWords);
     if (place === 'unlabelled') arranged.leftOut.push({ name, reason: 'lie in a folder of unlabelled images' });
     else places.push(place);
   }
@@ -126,72 +122,67 @@ function partsOf(
   const found = { images: [] as Placed[], masks: [] as Placed[], others: [] as Placed[] };
   const hasMasks = places.some(({ part }) => part === 'masks');
   const hasImages = places.some(({ part }) => part === 'images');
-  const stems = new Set(places.map(({ stem }) => stem));
-  const maskOf = ({ stem }: Placed): string | undefined => {
-    const ending = endingOf(stem, suffix);
-    return ending && stems.has(stem.slice(0, -ending.length)) ? stem.slice(0, -ending.length) : undefined;
-  };
-  const beside = new Set(places.flatMap((place) => maskOf(place) ?? []));
+  const byName = hasMasks
+    ? undefined
+    : ofOneBase(
+        places.map(({ stem }) => stem),
+        suffix,
+      );
   for (const place of places) {
     if (hasMasks && place.part) found[place.part].push(place);
     // Beside folders of masks alone, all else is an image: `train` and `trainannot`.
     else if (hasMasks) found[hasImages ? 'others' : 'images'].push(place);
-    else if (maskOf(place) !== undefined) found.masks.push(place);
-    else found[beside.has(place.stem) ? 'images' : 'others'].push(place);
+    else found[byName!.get(place.stem) ?? 'others'].push(place);
   }
   return found;
 }
 
-/** What a mask's name has behind that of its image; undefined where it has nothing that is known. */
-function endingOf(stem: string, suffix: string | undefined): string | undefined {
-  if (suffix !== undefined) return stem.endsWith(suffix) ? suffix : undefined;
-  return MASK_SUFFIXES.map((usual) => usual.exec(stem)?.[0]).find((ending) => ending !== undefined);
+/** Masks by their names, where there is no suffix that they have to have, and the best of each by the images' names. */
+function byNames(
+  masks: readonly Placed[],
+  suffix: string | undefined,
+): { byStem: Map<string, Placed>; byBase: Map<string, { mask: Placed; rank: number }> } {
+  const byStem = new Map<string, Placed>();
+  const byBase = new Map<string, { mask: Placed; rank: number }>();
+  for (const mask of masks) {
+    const told = baseOfMask(mask.stem, suffix);
+    if (suffix === undefined && !byStem.has(mask.stem)) byStem.set(mask.stem, mask);
+    const other = told && byBase.get(told.base);
+    if (told && (!other || told.rank < other.rank)) byBase.set(told.base, { mask, rank: told.rank });
+  }
+  return { byStem, byBase };
 }
 
-const rankOf = (ending: string | undefined): number =>
-  ending === undefined ? -1 : MASK_SUFFIXES.findIndex((usual) => usual.test(ending));
-
-/** Equal names first, then those without what is usual behind them. What has no partner is ignored. */
+/** Equal names first, then those without what is usual behind or before them. What has no partner is ignored. */
 function* paired(
   images: readonly Placed[],
   masks: readonly Placed[],
   suffix: string | undefined,
   arranged: Pick<Arrangement, 'ignored' | 'leftOut'>,
 ): Generator<[Placed, Placed]> {
-  const byStem = new Map<string, Placed>();
-  const byBase = new Map<string, Placed>();
-  for (const mask of masks) {
-    const ending = endingOf(mask.stem, suffix);
-    if (suffix === undefined && !byStem.has(mask.stem)) byStem.set(mask.stem, mask);
-    if (ending === undefined) continue;
-    const base = mask.stem.slice(0, -ending.length);
-    const other = byBase.get(base);
-    if (!other || rankOf(ending) < rankOf(endingOf(other.stem, suffix))) byBase.set(base, mask);
-  }
+  const { byStem, byBase } = byNames(masks, suffix);
   const taken = new Set<Placed>();
   const bases = new Set<string>();
-  for (const image of images) {
-    const base = image.stem.replace(IMAGE_SUFFIX, '');
-    const mask = byStem.get(image.stem) ?? byBase.get(image.stem) ?? byBase.get(base) ?? byStem.get(base);
-    if (!mask || taken.has(mask)) {
-      arranged.ignored.push(image.name);
-      continue;
-    }
+  const take = (image: Placed, mask: Placed | undefined): Placed | undefined => {
+    if (mask === undefined || taken.has(mask)) return undefined;
     taken.add(mask);
-    bases.add(base);
-    yield [image, mask];
+    bases.add(baseOfImage(image.stem));
+    return mask;
+  };
+  const alone: Placed[] = [];
+  for (const image of images) {
+    const mask = take(image, byStem.get(image.stem) ?? byBase.get(image.stem)?.mask);
+    if (mask) yield [image, mask];
+    else alone.push(image);
+  }
+  for (const image of alone) {
+    const base = baseOfImage(image.stem);
+    const mask = take(image, byBase.get(base)?.mask ?? byStem.get(base));
+    if (mask) yield [image, mask];
+    else arranged.ignored.push(image.name);
   }
   for (const mask of masks.filter((each) => !taken.has(each)))
-    if (bases.has(baseOf(mask.stem)))
+    if (bases.has(otherBaseOf(mask.stem)))
       arranged.leftOut.push({ name: mask.name, reason: 'are of an image that another mask is taken of' });
     else arranged.ignored.push(mask.name);
 }
-
-/** What a mask's name has in common with its image's, also of those kinds of Cityscapes that are never taken. */
-function baseOf(stem: string): string {
-  const ofCityscapes = stem.replace(/_gt(fine|coarse)_\w+$/i, '');
-  const ending = endingOf(stem, undefined);
-  return ofCityscapes === stem && ending ? stem.slice(0, -ending.length) : ofCityscapes;
-}
-
-const withoutEnding = (name: string): string => name.replace(/\.[^./]*$/, '');

@@ -184,9 +184,105 @@ describe('images and masks are paired', () => {
     ],
     ["Oxford's pets", { 'images/pug_1.png': image(), 'annotations/trimaps/pug_1.png': mask(1) }],
     ['archives of folders', { 'images/images/1.png': image(), 'masks/Masks/1.png': mask(1) }],
+    ['names that say what is an image and what a mask', { 'images/img_1.png': image(), 'masks/mask_1.png': mask(1) }],
+    ['names that begin like masks', { 'all/1.png': image(), 'all/mask_1.png': mask(1) }],
+    ['names that begin otherwise', { 'all/image_1.png': image(), 'all/mask_1.png': mask(1) }],
+    ['names that begin otherwise, in short', { 'img1.png': image(), 'mask1.png': mask(1), 'logo.png': image() }],
+    ['names that begin like labels', { 'all/img-1.png': image(), 'all/label-1.png': mask(1) }],
+    ['names that begin like both', { 'all/img_1.png': image(), 'all/seg_img_1.png': mask(1) }],
+    ['DeepGlobe', { 'train/1_sat.jpg': colour(1, 2, 3).jpeg().toBuffer(), 'train/1_mask.png': mask(1) }],
+    [
+      'nnU-Net',
+      {
+        'imagesTr/a_0000.png': image(),
+        'imagesTr/a_0001.png': image(),
+        'labelsTr/a.png': mask(1),
+        'imagesTs/b_0000.png': image(),
+      },
+    ],
+    [
+      'folders of several words',
+      {
+        'cat_images/1.png': image(),
+        'cat_masks/1.png': mask(1),
+        'dog_images/1.png': image(),
+        'dog_masks/1.png': mask(1),
+      },
+    ],
+    [
+      'ISIC',
+      {
+        'ISIC_Task1-2_Training_Input/ISIC_1.jpg': colour(1, 2, 3).jpeg().toBuffer(),
+        'ISIC_Task1_Training_GroundTruth/ISIC_1_segmentation.png': mask(1),
+        'ISIC_Task1-2_Validation_Input/ISIC_2.jpg': colour(1, 2, 3).jpeg().toBuffer(),
+        'ISIC_Task1_Validation_GroundTruth/ISIC_2_segmentation.png': mask(1),
+      },
+    ],
+    ['LoveDA', { 'Train/Urban/images_png/1.png': image(), 'Train/Urban/masks_png/1.png': mask(1) }],
+    ['folders of less usual words', { 'rgb/1.png': image(), 'msks/1.png': mask(1) }],
+    ['folders of letters', { 'train/X/1.png': image(), 'train/y/1.png': mask(1) }],
+    ['folders around that are called like images', { 'rgb/images/1.png': image(), 'rgb/segs/1.png': mask(1) }],
     ['names that end like masks on both sides', { 'images/1_mask.png': image(), 'masks/1_mask.png': mask(1) }],
   ])('of %s', async (_, files) => {
     const found = await prepared(files, masks);
     expect(new Set(rows(found))).toEqual(new Set([1]));
+  });
+
+  test('by what is equal before what is alike', async () => {
+    const found = await prepared(
+      {
+        'images/img_1.png': image(),
+        'images/1.png': image(),
+        'images/image_2.png': image(),
+        'masks/1.png': mask(1),
+        'masks/mask_2.png': mask(2),
+      },
+      masks,
+    );
+    expect(rows(found).filter((_, i) => i % SIDE === 0)).toEqual([1, 2]);
+    expect(found.paths['train']).toEqual(['1.png', 'image_2.png']);
+    expect(found.summary.leftOut).toContainEqual(expect.objectContaining({ count: 1, examples: ['images/img_1.png'] }));
+  });
+});
+
+describe('masks beside images that are asked for without them', () => {
+  test.each<[string, string[], string[], string[]]>([
+    [
+      'in class folders, as of ultrasound',
+      ['benign/a (1).png', 'malignant/a (1).png', 'malignant/a (2).png'],
+      ['benign/a (1)_mask.png', 'malignant/a (1)_mask.png', 'malignant/a (2)_mask.png'],
+      ['benign', 'malignant'],
+    ],
+    ['by what they begin with', ['image_1.png', 'image_2.png'], ['mask_1.png', 'mask_2.png'], []],
+    [
+      'of half of the images',
+      ['a/1.png', 'a/2.png', 'b/3.png', 'b/4.png'],
+      ['a/mask_1.png', 'b/seg_3.png'],
+      ['a', 'b'],
+    ],
+    [
+      'in folders that say columns',
+      ['label=a/1.png', 'label=b/2.png'],
+      ['label=a/1_seg.png', 'label=b/2_seg.png'],
+      ['a', 'b'],
+    ],
+  ])('are no samples, which is said: %s', async (_, images, masks, classes) => {
+    const files = Object.fromEntries([...images, ...masks].map((name) => [name, image()]));
+    const { manifest, summary } = await data.prepare(await data.folder(`beside-${made++}`, files));
+    expect([manifest.classes, manifest.splits.train.count]).toEqual([classes, images.length]);
+    expect(summary.leftOut).toEqual([
+      {
+        reason: expect.stringMatching(/are masks of the images beside them.*`masks`/) as string,
+        count: masks.length,
+        examples: masks,
+      },
+    ]);
+  });
+
+  test('are samples where few names are so by chance', async () => {
+    const names = ['a/1.png', 'a/1_mask.png', 'a/2.png', 'b/3.png', 'b/4.png'];
+    const files = Object.fromEntries(names.map((name) => [name, image()]));
+    const { manifest } = await data.prepare(await data.folder(`beside-${made++}`, files));
+    expect(manifest.splits.train.count).toBe(5);
   });
 });

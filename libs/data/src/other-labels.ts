@@ -1,44 +1,44 @@
 /** Folders of images and of their labels or masks, which are no classes. */
 import { InvalidDataError, named } from './invalid-data.js';
-import { restOf, splitAmongWords } from './split-words.js';
+import { partByWords, type PartByWords } from './part-folders.js';
+import { splitAmongWords } from './split-words.js';
 
-const IMAGES = /^(images?|imgs?|jpegimages|leftimg8bit)$/i;
-const LABELS =
-  /^(labels?|annotations?|annots?|masks?|gtfine|gtcoarse|segmentationclass|segmentationobject|segmentations?|trimaps?)$/i;
-/** The same by words that can be classes where they are not the only two folders. */
-const PAIRED = [
-  /^(images?|imgs?|inputs?|photos?|rgb|x)$/i,
-  /^(msks?|gts?|ground_?truths?|segs?|segmentations?|trimaps?|targets?|y)$/i,
-] as const;
+/** Of VOC: masks of single objects, which are never read. */
+const OBJECTS = /^segmentationobject$/i;
 
 /** Two folders, of images and of their labels. */
 type Folders = [images: string, labels: string];
 
 /** Those of these folders. `holding`: the ones that samples lie in. */
-function imagesAndLabels(folders: readonly string[], holding: readonly string[]): Folders | undefined {
-  const found = (among: readonly string[], [images, labels]: readonly [RegExp, RegExp]): Folders | undefined => {
-    const told = [images, labels].map((pattern) => among.find((name) => pattern.test(name)));
-    return told[0] !== undefined && told[1] !== undefined ? [told[0], told[1]] : undefined;
-  };
-  // Letters alone, x and y, may be classes where there is anything else.
-  const areWords = holding.length === 2 && holding.every((name) => name.length > 1);
-  return (
-    found(folders, [IMAGES, LABELS]) ??
-    (folders.length === 2 ? found(folders, PAIRED) : undefined) ??
-    (areWords ? found(holding, PAIRED) : undefined) ??
-    ofOneSplit(folders)
-  );
-}
+const imagesAndLabels = (folders: readonly string[], holding: readonly string[]): Folders | undefined =>
+  // Letters, x and y, may be classes where there is anything else.
+  pairAmong(folders) ?? pairAmong(holding.filter((name) => name.length > 1));
 
-/** `train_images` and `train_masks`. */
-function ofOneSplit(folders: readonly string[]): Folders | undefined {
+/** `images` and `masks`, or `train_images` and `train_masks`. */
+function pairAmong(folders: readonly string[]): Folders | undefined {
   for (const [split, those] of Map.groupBy(folders, splitAmongWords)) {
-    if (split === undefined || those.length < 2) continue;
-    const byRest = new Map(those.map((name) => [restOf(name), name]));
-    const told = [IMAGES, LABELS].map((pattern) => [...byRest.keys()].find((rest) => pattern.test(rest)));
-    if (told[0] !== undefined && told[1] !== undefined) return [byRest.get(told[0])!, byRest.get(told[1])!];
+    const told = those.flatMap((name) => {
+      const part = partByWords(OBJECTS.test(name) ? 'masks' : name);
+      return part ? [{ name, ...part }] : [];
+    });
+    const areTwo = those.length === 2 && (split !== undefined || folders.length === 2);
+    for (const images of told) {
+      const labels = told.find((each) => areOfOne(images, each, areTwo));
+      if (labels) return [images.name, labels.name];
+    }
   }
   return undefined;
+}
+
+/**
+ * Whether folders of one split differ in their parts alone. Words that can be classes say so only of two that are
+ * alone, and there it is enough that both begin alike.
+ */
+function areOfOne(images: PartByWords, labels: PartByWords, areTwo: boolean): boolean {
+  if (images.part !== 'images' || labels.part !== 'masks') return false;
+  if (images.rest === labels.rest) return areTwo || (images.isSure && labels.isSure);
+  const first = ({ rest }: PartByWords) => rest.split('_', 1)[0];
+  return areTwo && first(images) === first(labels);
 }
 
 /** Folders by the folder that they lie in, down to three of them. */

@@ -2,14 +2,16 @@
  * Parquet as Hugging Face writes it: a column of structs `{bytes, path}`, a column of labels, the classes' names in the
  * schema.
  */
-import type { PrepareDataset, Split } from '#libs/contracts';
+import type { Split } from '#libs/contracts';
 import { parquetSchema, type FileMetaData } from 'hyparquet';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { splitsOfFiles } from './collections.js';
-import type { Source, SourceFile } from './containers.js';
+import { nameOfBytes, type Source, type SourceFile } from './containers.js';
 import { InvalidDataError, named } from './invalid-data.js';
-import { splitOfFolder } from './split-words.js';
+import { partitionsAmong, type Partitions } from './partitions.js';
+import type { Columns } from './roles.js';
+import { splitNamed, splitOfFolder } from './split-words.js';
 import type { Answer, Question, Value } from './parquet-thread.js';
 
 /** Bytes of a row group's column, which is unpacked at once. */
@@ -19,8 +21,6 @@ const MOST_SHOWN = 40;
 const LABEL_COLUMNS = ['label', 'labels', 'fine_label', 'class'];
 /** How long the reading may make no progress: a page is unpacked in moments. */
 const PATIENCE_MS = 30_000;
-
-type Columns = NonNullable<PrepareDataset['columns']>;
 
 interface Feature {
   _type?: unknown;
@@ -33,6 +33,7 @@ interface Table {
   groups: { start: number; end: number }[];
   indexOf: Int32Array;
 }
+type Told = ReturnType<Partitions['of']>;
 interface Labelled extends Table {
   label: string | undefined;
   groupColumn: string | undefined;
@@ -41,13 +42,16 @@ interface Labelled extends Table {
   maybeSplits: string | undefined;
   names: readonly string[] | undefined;
   split: Split | null;
+  /** What the folders around the file say of all of its rows. */
+  told: Told;
   /** Columns that nothing is read of, and that hold one value a row. */
   others: readonly string[];
 }
 
 /**
  * Splits by the files' names (`train-*`, `validation-*`, `test-*`), or by a column `split` or `subset` that holds
- * nothing but words of splits. A negative label is none: such rows are passed over, unless none has a label.
+ * nothing but words of splits. Columns can be said by folders: `split=train/label=dog/part-0.parquet`. A negative label
+ * is none: such rows are passed over, unless none has a label.
  * @throws InvalidDataError for what is no Parquet, or has no column of images (sounds), for labels in some of the files
  *   only or of a type that names no class, and for a file whose reading makes no progress for `patienceMs`.
  */
@@ -57,13 +61,21 @@ export async function openParquet(
   columns: Columns = {},
   patienceMs = PATIENCE_MS,
 ): Promise<Source> {
-  const { taken, leftOut } = splitsOfFiles(paths);
+  const partitions = partitionsAmong(
+    paths.map(({ name }) => name),
+    columns,
+  );
+  const toldBy = (name: string): Told => partitions?.of(name) ?? { parts: [name] };
+  const { taken, leftOut } = splitsOfFiles(paths, (name) => {
+    const { split, parts } = toldBy(name);
+    return split === undefined ? splitNamed(parts.join('/')) : split;
+  });
   const tables: Labelled[] = [];
   let rows: Row[] = [];
   let classNames: readonly string[] | undefined;
   await withReader(patienceMs, async (reader) => {
     for (const { name, path, split } of taken) {
-      const table = await open(reader, name, path, modality, columns);
+      const table = await open(reader, name, path, modality, columns, toldBy(name));
       if (table.names && classNames && table.names.join('\0') !== classNames.join('\0'))
         throw new InvalidDataError(`expected the same classes in every Parquet file, ${name} has others`);
       classNames ??= table.names;
@@ -90,7 +102,7 @@ export async function openParquet(
     leftOut,
     unread: [],
     lostClasses: [],
-    notes: labelled ? [] : notesOnColumns(tables),
+    notes: [...(labelled ? [] : notesOnColumns(tables)), ...(partitions?.notes ?? [])],
     ...(classNames && labelled && { classNames }),
     read: (visit, signal) =>
       withReader(patienceMs, async (reader) => {
@@ -142,11 +154,12 @@ async function rowsOf(reader: Reader, table: Labelled): Promise<Row[]> {
   let { splitColumn } = table;
   const splits = await cells(splitColumn ?? table.maybeSplits);
   if (splits.length && splits.every(isSplit)) splitColumn ??= table.maybeSplits;
+  const { label: toldLabel, group: toldGroup } = table.told;
   return Array.from(table.indexOf, (_, row) => ({
     table,
     row,
-    className: classOf(labels[row] ?? null, table.names),
-    group: classOf(groups[row] ?? null, undefined) ?? null,
+    className: table.label === undefined ? (toldLabel ?? undefined) : classOf(labels[row] ?? null, table.names),
+    group: classOf(groups[row] ?? null, undefined) ?? toldGroup ?? null,
     split: splitColumn === undefined ? table.split : splitOf(classOf(splits[row] ?? null, undefined), table.name),
   }));
 }
@@ -166,12 +179,13 @@ function splitOf(word: string | undefined, name: string): Split | null {
 
 /** @throws InvalidDataError where some files have labels and others have none. */
 function requireLabelsInAll(tables: readonly Labelled[]): void {
-  const without = tables.find(({ label }) => label === undefined);
-  const withLabels = tables.find(({ label }) => label !== undefined);
+  const isLabelled = ({ label, told }: Labelled) => label !== undefined || told.label !== undefined;
+  const without = tables.find((table) => !isLabelled(table));
+  const withLabels = tables.find(isLabelled);
   if (without && withLabels)
     throw new InvalidDataError(
-      `expected a column of labels in every Parquet file (${withLabels.name} has ${withLabels.label}), ` +
-        `${without.name} has none`,
+      `expected a column of labels in every Parquet file (${withLabels.name} has ` +
+        `${withLabels.label ?? 'one by its folder'}), ${without.name} has none`,
     );
 }
 
@@ -247,16 +261,23 @@ class Reader {
   }
 }
 
-async function open(reader: Reader, name: string, path: string, modality: 'image' | 'audio', chosen: Columns) {
+async function open(
+  reader: Reader,
+  name: string,
+  path: string,
+  modality: 'image' | 'audio',
+  given: Columns,
+  told: Told,
+) {
   const metadata = await reader.metadata({ name, path });
   const features = featuresOf(metadata);
   const columns = parquetSchema(metadata).children;
-  for (const [role, column] of Object.entries(chosen))
-    if (!columns.some(({ element }) => element.name === column))
-      throw new InvalidDataError(
-        `expected a column ${column} in ${name} (columns.${role}), found ` +
-          columns.map(({ element }) => element.name).join(', '),
-      );
+  const chosen = columnsIn(
+    columns.map(({ element }) => element.name),
+    name,
+    given,
+    told,
+  );
   const ofType = (type: string) => Object.entries(features).find(([, feature]) => feature._type === type)?.[0];
   const lookFor = (candidates: readonly (string | undefined)[]) =>
     candidates
@@ -281,7 +302,8 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
     throw new InvalidDataError(
       `expected column ${media.element.name} of ${name} to hold bytes, or structs with a field bytes`,
     );
-  const labels = lookFor([chosen.label, ...LABEL_COLUMNS, ofType('ClassLabel')]);
+  const isOfFolders = given.label !== undefined && chosen.label === undefined;
+  const labels = isOfFolders ? undefined : lookFor([chosen.label, ...LABEL_COLUMNS, ofType('ClassLabel')]);
   if (labels?.children.length)
     throw new InvalidDataError(
       `expected column ${labels.element.name} of ${name} to hold text, whole numbers or truth values, which name a ` +
@@ -289,23 +311,8 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
     );
   const label = labels?.element.name;
   const names = label === undefined ? undefined : features[label]?.names;
-  let end = 0;
-  const groups = metadata.row_groups.map(({ num_rows: rows, columns: chunks }) => {
-    const bytes = chunks.reduce(
-      (sum, { meta_data: meta }) =>
-        sum + (meta?.path_in_schema[0] === media.element.name ? Number(meta.total_uncompressed_size) : 0),
-      0,
-    );
-    if (bytes > MAX_GROUP_BYTES)
-      throw new InvalidDataError(
-        `expected row groups of at most ${MAX_GROUP_BYTES} bytes in ${name}, got one of ${bytes}: write the file ` +
-          'with smaller ones (row_group_size)',
-      );
-    return { start: end, end: (end += Number(rows)) };
-  });
-  if (end > Number(metadata.num_rows) || end > 2 ** 31 - 1)
-    throw new InvalidDataError(`expected ${metadata.num_rows} rows in ${name}, its row groups have ${end}`);
-  const maybeSplits = ['split', 'subset'].find(
+  const groups = groupsOf(metadata, media.element.name, name);
+  const maybeSplits = (told.split === undefined ? ['split', 'subset'] : []).find(
     (each) => each !== label && columns.some(({ element, children }) => element.name === each && children.length === 0),
   );
   const read = [media.element.name, label, chosen.group, chosen.split, maybeSplits];
@@ -318,11 +325,45 @@ async function open(reader: Reader, name: string, path: string, modality: 'image
     groupColumn: chosen.group,
     splitColumn: chosen.split,
     maybeSplits,
+    told,
     others: columns.flatMap(({ element, children }) =>
       children.length || read.includes(element.name) ? [] : [element.name],
     ),
     names: Array.isArray(names) && names.every((each) => typeof each === 'string') ? names : undefined,
   };
+}
+
+/** The row groups of a file by the rows in them. @throws InvalidDataError for one whose `column` is too large */
+function groupsOf({ row_groups: found, num_rows: promised }: FileMetaData, column: string, name: string) {
+  let end = 0;
+  const groups = found.map(({ num_rows: rows, columns: chunks }) => {
+    const bytes = chunks.reduce(
+      (sum, { meta_data: meta }) =>
+        sum + (meta?.path_in_schema[0] === column ? Number(meta.total_uncompressed_size) : 0),
+      0,
+    );
+    if (bytes > MAX_GROUP_BYTES)
+      throw new InvalidDataError(
+        `expected row groups of at most ${MAX_GROUP_BYTES} bytes in ${name}, got one of ${bytes}: write the file ` +
+          'with smaller ones (row_group_size)',
+      );
+    return { start: end, end: (end += Number(rows)) };
+  });
+  if (end > Number(promised) || end > 2 ** 31 - 1)
+    throw new InvalidDataError(`expected ${promised} rows in ${name}, its row groups have ${end}`);
+  return groups;
+}
+
+/** Those of the chosen columns that are in a file, and not said by its folders. @throws InvalidDataError for others */
+function columnsIn(columns: readonly string[], name: string, given: Columns, told: Told): Columns {
+  const byFolders: Readonly<Record<string, unknown>> = { label: told.label, group: told.group, split: told.split };
+  const isIn = (column: string | undefined) => columns.some((each) => each === column);
+  for (const [role, column] of Object.entries(given))
+    if (!isIn(column) && byFolders[role] === undefined)
+      throw new InvalidDataError(
+        `expected a column ${column} in ${name} (columns.${role}), found ${columns.join(', ')}`,
+      );
+  return Object.fromEntries(Object.entries(given).filter(([, column]) => isIn(column)));
 }
 
 function featuresOf({ key_value_metadata: pairs }: FileMetaData): Record<string, Feature> {
@@ -338,7 +379,7 @@ function featuresOf({ key_value_metadata: pairs }: FileMetaData): Record<string,
 
 function classOf(value: Value, names: readonly string[] | undefined): string | undefined {
   // Text that the schema does not call so comes as bytes.
-  if (typeof value === 'string' || value instanceof Uint8Array) return Buffer.from(value).toString() || undefined;
+  if (typeof value === 'string' || value instanceof Uint8Array) return nameOfBytes(Buffer.from(value)) || undefined;
   if (value === null) return undefined;
   if (typeof value !== 'boolean' && (value < 0 || Number.isNaN(Number(value)))) return undefined;
   return names && typeof value !== 'boolean' ? names[Number(value)] : String(value);

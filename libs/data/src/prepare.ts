@@ -70,7 +70,7 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
   const places = new Places(spec.audio?.windows !== undefined);
   const preview = spec.dryRun ? new Preview(source, classes, spec, sample) : undefined;
   try {
-    const { usable, sounds, turned, stacks } = await decodeAll(
+    const { usable, sounds, turned, stacks, dark } = await decodeAll(
       source,
       spec,
       sample,
@@ -84,6 +84,7 @@ export async function prepareDataset(spec: PrepareDataset, context: PrepareConte
     );
     report.turned(turned);
     report.stacks(stacks);
+    report.dark(dark);
     const rows = places.spread(assignSplits(rowsOf(source, spec, classes, usable), spec, report.log));
     requireTrained(rows.train, spec, classes);
     report.rareClasses(rows, classes);

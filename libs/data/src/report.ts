@@ -2,6 +2,7 @@
 import type { DatasetSummary, LogLevel, PrepareDataset, Split } from '#libs/contracts';
 import { nounOf } from './classes.js';
 import type { LeftOut, Source } from './containers.js';
+import type { DarkImages } from './image-depth.js';
 import { InvalidDataError, named } from './invalid-data.js';
 import type { Row } from './splits.js';
 
@@ -104,6 +105,17 @@ export class Report {
         'warn',
         `${names.length} TIFFs hold several images, of which the first is taken (${named(names)}): where the others ` +
           'are samples too, write each into a file of its own (ImageMagick: magick FILE.tif FILE-%d.png)',
+      );
+  }
+
+  /** Names the images whose values are perhaps of fewer bits than they are stored with, where most are such. */
+  dark({ names, bits, of }: DarkImages): void {
+    if (names.length > 0 && 2 * names.length >= of)
+      this.log(
+        'warn',
+        `${names.length} of ${of} images of 16 bits are dark (${named(names)}): their upper 8 bits are taken, and ` +
+          `their values seem to be of ${bits} bits or fewer, as microscopes have them. Where they are, scale them ` +
+          `first (ImageMagick: mogrify -evaluate multiply ${2 ** (16 - bits)})`,
       );
   }
 

@@ -91,6 +91,8 @@ interface MpegFrame {
   /** Where the header of an encoder, Xing's, would stand. */
   xing: number;
 }
+/** Where that of Fraunhofer's encoders would, whatever the frame is. */
+const VBRI_AT = 36;
 
 /** The frame that begins at `at` (ISO 11172-3, 2.4.1.3); undefined where none does, or its length is left open. */
 function mpegFrame(bytes: Buffer, at: number): MpegFrame | undefined {
@@ -111,8 +113,13 @@ function mpegFrame(bytes: Buffer, at: number): MpegFrame | undefined {
   return { bytes: Math.floor((perFrame * bitRate) / rate) + padding, xing: at + 4 + sideInfo };
 }
 
-/** Frames and bytes of the whole file, as its first frame tells where it is an encoder's header. */
-function xingPromise(bytes: Buffer, at: number): { frames: number; bytes: number } | undefined {
+/** What the first frame of a file says of all of it, where it is an encoder's header; 0 is untold. */
+interface Promised {
+  frames: number;
+  bytes: number;
+}
+
+function xingPromise(bytes: Buffer, at: number): Promised | undefined {
   if (!/^(Xing|Info)$/.test(bytes.toString('latin1', at, at + 4)) || at + 16 > bytes.length) return undefined;
   const flags = bytes.readUInt32BE(at + 4);
   const has = [flags & 1, flags & 2].map(Boolean);
@@ -120,6 +127,13 @@ function xingPromise(bytes: Buffer, at: number): { frames: number; bytes: number
     frames: has[0] ? bytes.readUInt32BE(at + 8) : 0,
     bytes: has[1] ? bytes.readUInt32BE(at + (has[0] ? 12 : 8)) : 0,
   };
+}
+
+function vbriPromise(bytes: Buffer, at: number): Promised | undefined {
+  if (bytes.toString('latin1', at, at + 4) !== 'VBRI' || at + 18 > bytes.length) return undefined;
+  // Of other versions nobody has said where what stands.
+  if (bytes.readUInt16BE(at + 4) !== 1) return undefined;
+  return { bytes: bytes.readUInt32BE(at + 10), frames: bytes.readUInt32BE(at + 14) };
 }
 
 /** Tags, which end a file's frames. */
@@ -139,7 +153,7 @@ const behindZeros = (bytes: Buffer, at: number): number => {
 export function requireWholeMp3(bytes: Buffer, start: number): void {
   const first = mpegFrame(bytes, start);
   if (!first) return;
-  const promise = xingPromise(bytes, first.xing);
+  const promise = xingPromise(bytes, first.xing) ?? vbriPromise(bytes, start + VBRI_AT);
   if (promise && bytes.length - start < promise.bytes)
     throw new Error(
       `the file ends early: expected ${promise.bytes} bytes as its header says, found ${bytes.length - start}`,

@@ -14,10 +14,11 @@ import { InvalidDataError, named } from './invalid-data.js';
 import { arrangeListed, splitByLists } from './listed.js';
 import { arrangePairs } from './mask-pairs.js';
 import { openParquet } from './parquet.js';
+import { arrangePartitioned, partitionsAmong } from './partitions.js';
 import { splitNamed } from './split-words.js';
 import { openTar } from './tar.js';
 import { formatOfName, refusalOf } from './unread-formats.js';
-import { openShards } from './web-dataset.js';
+import { isDescription, isLabel, openShards } from './web-dataset.js';
 import { openZip } from './zip.js';
 
 const LIST = /\.(csv|tsv|jsonl?|ndjson|txt|lst)$/i;
@@ -134,7 +135,16 @@ function arrangementOf(
   { names, emptyFolders }: Container,
   fileName: FileName | undefined,
 ): Arrangement {
-  return spec.masks ? arrangePairs(names, spec.masks.suffix) : arrange(names, emptyFolders, mediaOf(spec), fileName);
+  const { masks, columns } = spec;
+  if (masks) return arrangePairs(names, masks.suffix);
+  const media = mediaOf(spec);
+  const partitions = partitionsAmong(
+    names.filter((name) => media.test(name)),
+    columns,
+  );
+  return partitions
+    ? arrangePartitioned(partitions, names, emptyFolders, media, fileName, columns)
+    : arrange(names, emptyFolders, media, fileName);
 }
 
 type Collections = ReturnType<typeof collectionsOf>;
@@ -159,7 +169,7 @@ async function folderOrCollection(
   if (shards.length === 0) return inFolders;
   if (areCalledLikeClasses(shards.map(({ name }) => name))) {
     const archives = await openClassArchives(shards);
-    if (!archives.names.some((name) => /\.cls$/i.test(name))) return collections.folder(archives);
+    if (!archives.names.some(isLabel)) return collections.folder(archives);
   }
   const source = await collections.shards(shards);
   return source.files.some(({ className }) => className !== '')
@@ -195,7 +205,10 @@ async function byFoldersOfParts(files: Files, collections: Collections): Promise
   return new Set(source.files.map(({ className }) => className)).size > 1 ? source : undefined;
 }
 
-/** A tar is a shard where it has `.cls` files, or describes every sample in JSON, whatever folders its keys lie in. */
+/**
+ * A tar is a shard where it has labels such as `.cls`, or describes every sample in JSON, whatever folders its keys lie
+ * in.
+ */
 async function archiveOrShard(
   container: Container,
   alone: Files,
@@ -203,9 +216,9 @@ async function archiveOrShard(
   collections: Collections,
 ): Promise<Source> {
   const { names } = container;
-  if (names.some((name) => /\.cls$/i.test(name))) return collections.shards(alone);
+  if (names.some(isLabel)) return collections.shards(alone);
   const inFolders = collections.folder(container);
-  if (spec.masks || spec.fileName !== undefined || !names.some((name) => /\.json$/i.test(name))) return inFolders;
+  if (spec.masks || spec.fileName !== undefined || !names.some(isDescription)) return inFolders;
   const shard = await collections.shards(alone);
   const described = shard.files.filter(({ className }) => className !== '').length;
   return described > 0 && described >= inFolders.files.length ? shard : inFolders;

@@ -37,8 +37,13 @@ export function splitOfFolder(name: string | undefined): SplitWord | undefined {
   return words.length === 1 && tokens.every((token) => wordOf(token) ?? FILLER.test(token)) ? words[0] : undefined;
 }
 
+/** Of nnU-Net: `imagesTr`, `labelsTr` and `imagesTs`. */
+const OF_NNUNET = /^(images|labels)T([rs])$/;
+
 /** The one split that is named among the words of a folder, whatever else stands there: `train-clean-100`. */
 export function splitAmongWords(name: string): SplitWord | undefined {
+  const letter = OF_NNUNET.exec(name)?.[2];
+  if (letter) return letter === 'r' ? 'train' : 'test';
   const words = tokensOf(name).flatMap((token) => wordOf(token) ?? []);
   return words.length === 1 ? words[0] : undefined;
 }
@@ -91,6 +96,7 @@ export function splitFamilies(folders: readonly string[]): Map<string, SplitMemb
 
 /** The other words of a name, as they are written. */
 export const restOf = (name: string): string =>
+  OF_NNUNET.exec(name)?.[1] ??
   partsOf(name)
     .filter((part) => wordOf(part.toLowerCase()) === undefined)
     .join('_');

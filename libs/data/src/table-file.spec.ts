@@ -11,6 +11,7 @@ describe('a table', () => {
       ['3', 'z'],
     ]);
     expect(cells('x.csv', 'a;b\n1;0,5')).toEqual([['1', '0,5']]);
+    expect(cells('x.csv', 'a|b\n1|x, y')).toEqual([['1', 'x, y']]);
     expect(cells('x.csv', '\ufeffsep=|\r\na|b,c\r\n1|2;3\r\n')).toEqual([['1', '2;3']]);
     expect(cells('x.tsv', 'a\tb\n1 2\t3')).toEqual([['1 2', '3']]);
     expect(cells('x.csv', '1,2\n3,')).toEqual([

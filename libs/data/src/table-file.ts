@@ -35,7 +35,7 @@ function recordsIn(name: string, text: string): string[][] {
     const [line, told] = /^sep=([^\r\n])(?:\r?\n|$)/i.exec(text) ?? [];
     if (line !== undefined) return separated(text.slice(line.length), told!);
     const [head = ''] = text.split(/\r?\n/, 1);
-    const separator = [',', ';', '\t'].reduce((best, each) =>
+    const separator = [',', ';', '\t', '|'].reduce((best, each) =>
       head.split(each).length > head.split(best).length ? each : best,
     );
     return separated(text, separator);

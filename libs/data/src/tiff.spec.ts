@@ -128,6 +128,16 @@ describe('a TIFF', () => {
     expect(await firstPixel('u16', tiffOf(Buffer.from(Uint16Array.of(40_000).buffer), 16, 1))).toEqual([156, 156, 156]);
   });
 
+  test('of 16 bits whose values are of 12 is dark, which is said, and none of 12 bits is read', async () => {
+    const source = await data.folder('microscope', {
+      'a/x.tif': tiffOf(Buffer.from(Uint16Array.of(4095).buffer), 16, 1),
+      'b/y.png': colour(9, 9, 9).png().toBuffer(),
+    });
+    const { arrays, warnings } = await data.prepare(source);
+    expect(arrays['train-samples']!.data[0]).toBe(15);
+    expect(warnings).toEqual([expect.stringMatching(/1 of 1 images of 16 bits are dark \(a\/x\.tif\).*of 12 bits/)]);
+  });
+
   test('whose fourth channel is not alpha keeps its colours', async () => {
     expect(await firstPixel('infrared', tiffOf(Buffer.of(200, 100, 50, 0), 8, 1, 4, [0]))).toEqual([200, 100, 50]);
     expect(await firstPixel('alpha', tiffOf(Buffer.of(200, 100, 50, 0), 8, 1, 4, [2]))).toEqual([0, 0, 0]);
@@ -142,7 +152,11 @@ describe('a TIFF', () => {
   });
 
   test.each<[string, Buffer, RegExp]>([
-    ['12 bits', tiffOf(Buffer.of(0x88, 0x88, 0x88), 12, 1), /whole numbers of 1, 2, 4, 8, 16 bits .*got 12 bits/],
+    [
+      '12 bits',
+      tiffOf(Buffer.of(0x88, 0x88, 0x88), 12, 1),
+      /whole numbers of 1, 2, 4, 8, 16 bits .*got 12 bits: scale it to 16/,
+    ],
     ['several grays', tiffOf(Buffer.of(1, 2, 3, 4), 8, 1, 4, [], 1), /at most one more value per pixel .*got 3/],
     ['floats', tiffOf(Buffer.from(Float32Array.of(0.5).buffer), 32, 3), /got floating-point numbers of 32 bits: scale/],
     ['signed numbers', tiffOf(int16(-1000), 16, 2), /got signed whole numbers of 16 bits/],

@@ -75,7 +75,7 @@ export function requirePixels({ bits, format, extra }: TiffSamples): void {
     );
   if (!READ_BITS.includes(bits))
     throw new Error(
-      `expected whole numbers of ${READ_BITS.join(', ')} bits in a TIFF, got ${bits} bits: write it with 16 bits`,
+      `expected whole numbers of ${READ_BITS.join(', ')} bits in a TIFF, got ${bits} bits: scale it to 16 bits`,
     );
   if (extra.length > 1)
     throw new Error(

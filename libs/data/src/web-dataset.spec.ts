@@ -59,6 +59,58 @@ describe('WebDataset shards', () => {
     expect((await data.prepare('ids.tar')).manifest.classes).toEqual(['9007199254740992', '9007199254740993']);
   });
 
+  test.each(['cls', 'class', 'label', 'target', 'label.txt', 'target.cls', 'jsn'])(
+    'have labels in .%s, in one tar and in a folder',
+    async (ending) => {
+      const labelled = (key: string, red: number, label: string) => ({
+        [`${key}.png`]: png(red),
+        [`${key}.txt`]: Buffer.from(`a caption of ${key}`),
+        [`${key}.${ending}`]: Buffer.from(ending === 'jsn' ? JSON.stringify({ cls: label }) : `${label}\n`),
+      });
+      const files = { ...labelled('a/1', 1, '3'), ...labelled('a/2', 2, '12') };
+      for (const name of [`alias-${ending}.tar`, `alias-${ending}/0.tar`]) {
+        await data.archive(name, files);
+        const { manifest, arrays } = await data.prepare(name.replace('/0.tar', ''));
+        expect([manifest.classes, arrays['train-labels']!.data]).toEqual([
+          ['3', '12'],
+          [0, 1],
+        ]);
+      }
+    },
+  );
+
+  test('whose files may be labels under other names say which, and one is chosen', async () => {
+    const other = (key: string, place: number) => ({
+      [`${key}.png`]: png(place),
+      [`${key}.index`]: Buffer.from(String(place % 2)),
+      [`${key}.input.cls`]: Buffer.from('8'),
+      [`${key}.output.cls`]: Buffer.from('9'),
+      [`${key}.target`]: Buffer.of(0x80, 0, 1),
+      [`${key}.json`]: Buffer.from(JSON.stringify({ caption: 'x', kind: `k${place}`, box: [1] })),
+    });
+    await data.archive('untold/0.tar', { ...other('0', 1), ...other('1', 2), ...other('2', 3) });
+    const { manifest, warnings } = await data.prepare('untold');
+    expect(manifest.classes).toEqual([]);
+    expect(warnings.join('\n')).toMatch(
+      /no sample .* such as \.cls: .* the files \.index, \.input\.cls, \.output\.cls, \.target or the fields caption, kind of/,
+    );
+    const labels = async (label: string) => {
+      const found = await data.prepare('untold', { columns: { label } });
+      return found.arrays['train-labels']!.data.map((each) => found.manifest.classes[each]);
+    };
+    expect(await labels('index')).toEqual(['1', '0', '1']);
+    expect(await labels('kind')).toEqual(['k1', 'k2', 'k3']);
+  });
+
+  test('have labels of any bytes, each its own', async () => {
+    const labelled = (key: string, label: string) => ({
+      [`${key}.png`]: png(1),
+      [`${key}.cls`]: Buffer.from(label, 'latin1'),
+    });
+    await data.archive('latin.tar', { ...labelled('0', 'caf\xe9'), ...labelled('1', 'caf\xe8') });
+    expect((await data.prepare('latin.tar')).manifest.classes).toEqual(['caf\\xE8', 'caf\\xE9']);
+  });
+
   test('hold sounds, too', async () => {
     await data.archive(
       'words/0.tar',
