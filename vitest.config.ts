@@ -66,7 +66,7 @@ export default defineConfig({
       ...suite('faults', {
         include: ['tests/{faults,e2e}/**/*.spec.ts'],
         exclude: ['**/*.slow.spec.ts'],
-        calm: ['tests/faults/redis.spec.ts'],
+        calm: ['tests/faults/{dispatch,redis}.spec.ts'],
       }),
       // What takes minutes: `npm run faults`.
       ...suite('slow', {

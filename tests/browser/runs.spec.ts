@@ -8,6 +8,7 @@ import { seed } from '../../bench/seed.js';
 import { accessibilityFaults } from '../support/browser.js';
 import { dashboardOf, describeInBrowser } from '../support/dashboard.js';
 import { sweepsInBulk } from '../support/page-checks.js';
+import { eventually } from '../support/eventually.js';
 
 /** Pages take their time on a busy machine. */
 const LATER = { timeout: 30_000 };
@@ -365,9 +366,14 @@ describeInBrowser('the list of runs', () => {
   test('a view of the list is saved by name, for all, and chosen again', async () => {
     const { client } = dashboard.stack;
     const page = await dashboard.open('#/runs?kind=finetune&sort=name&columns=status,kind');
-    const views = page.getByText('Views', { exact: true });
-    await views.click();
     const name = page.getByRole('textbox', { name: 'This one as' });
+    // What is beside it becomes wider when the list is there: a click may fall where it no longer is.
+    const openViews = () =>
+      eventually(async () => {
+        if (!(await name.isVisible())) await page.getByText('Views', { exact: true }).click();
+        expect(await name.isVisible()).toBe(true);
+      });
+    await openViews();
     await name.fill('not a name');
     await page.getByRole('button', { name: 'Save', exact: true }).click();
     await page.getByRole('alert').getByText('expected 1 to 128 of A-Z a-z').waitFor(LATER);
@@ -382,7 +388,7 @@ describeInBrowser('the list of runs', () => {
 
     await page.goto(`${client.url}/#/runs`);
     await page.reload();
-    await views.click();
+    await openViews();
     await saved.getByRole('link', { name: 'finetuned' }).click();
     await expect.poll(() => page.url(), LATER).toContain('#/runs?columns=status,kind&kind=finetune&sort=name');
     await page.getByRole('button', { name: 'Delete … the view finetuned' }).click();

@@ -171,7 +171,7 @@ describe('reports', () => {
 
   const id = '0193a6b2-7c10-7000-8000-000000000000';
   test.each<[string, object, string, RegExp]>([
-    ['no title', { blocks: [] }, 'title', /expected string/],
+    ['no title', { blocks: [] }, 'title', /expected a text/],
     ['a title of spaces', { title: ' ', blocks: [] }, 'title', /got spaces alone/],
     ['a title of two lines', { title: 'a\nb', blocks: [] }, 'title', /one line of text/],
     ['NUL', { title: 'a', blocks: [{ type: 'text', markdown: 'a\0b' }] }, 'blocks.0.markdown', /without NUL/],

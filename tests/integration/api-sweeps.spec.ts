@@ -37,7 +37,7 @@ test('a sweep is planned, changed, paused, resumed, cloned and cancelled; a run 
   expect((await client.pauseSweep(sweep.id)).status).toBe('paused');
   expect((await client.changeSweep(sweep.id, { parallel_trials: 2 })).spec.parallel_trials).toBe(2);
   await expect(client.changeSweep(sweep.id, { parallel_trials: 0 })).rejects.toThrow(
-    /parallel_trials: expected number to be >=1, got 0/,
+    /parallel_trials: expected at least 1, got 0/,
   );
   expect((await client.resumeSweep(sweep.id)).status).toBe('running');
   await expect

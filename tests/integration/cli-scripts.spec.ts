@@ -262,7 +262,7 @@ describe('without a terminal', () => {
         'it does not exist\n',
     ]);
     const wrong = await up([], { LOOM_SLOTS: 'abc' });
-    expect([wrong.code, wrong.stderr]).toEqual([3, expect.stringMatching(/LOOM_SLOTS: .*expected number/)]);
+    expect([wrong.code, wrong.stderr]).toEqual([3, expect.stringMatching(/LOOM_SLOTS: .*expected a number/)]);
     expect(wrong.stderr).not.toMatch(/^\s+at |node:|\.js:/m);
   }, 60_000);
 

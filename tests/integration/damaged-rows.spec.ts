@@ -49,9 +49,9 @@ const setSpec = (id: string, spec: unknown) =>
 test.each<[what: string, damage: string, field: string, message: RegExp]>([
   ['a field of the spec', `spec = jsonb_set(spec, '{temperature}', '"hot"')`, 'spec.temperature', /got "hot"/],
   ['a spec of no kind', `spec = '{"kind": "dance"}'`, 'spec.kind', /expected one of .*, got "dance"/],
-  ['a spec that is a list', `spec = '[1, 2]'`, 'spec', /expected object, got \[1,2\]/],
-  ['a result without metrics', `result = '{"metric": 1}'`, 'result.metrics', /expected record/],
-  ['labels that are text', `required_labels = '"a100"'`, 'requires.labels', /expected record, got "a100"/],
+  ['a spec that is a list', `spec = '[1, 2]'`, 'spec', /expected a mapping, got \[1,2\]/],
+  ['a result without metrics', `result = '{"metric": 1}'`, 'result.metrics', /expected a mapping/],
+  ['labels that are text', `required_labels = '"a100"'`, 'requires.labels', /expected a mapping, got "a100"/],
   ['a reason that is none', `status_reason = 'moonlight'`, 'statusReason', /got "moonlight"/],
 ])('a run with %s is told of beside those that are whole', async (_, damage, field, message) => {
   const [first, damaged, last] = [await submitted(1), await submitted(2), await submitted(3)];
@@ -97,7 +97,7 @@ test('a run that waits with a damaged spec fails when a worker takes it, and is 
     FROM run
     WHERE id = ${id}::uuid`;
   expect(run).toMatchObject({ status: 'failed', reason: 'invalid_spec' });
-  expect(run!.detail).toContain(`run ${id} can't be told: spec: expected object, got "nothing"`);
+  expect(run!.detail).toContain(`run ${id} can't be told: spec: expected a mapping, got "nothing"`);
 });
 
 test('events and log lines that are damaged stay in their place, in lists and in streams', async () => {
@@ -109,7 +109,7 @@ test('events and log lines that are damaged stay in their place, in lists and in
     INSERT INTO log_line (run_id, attempt, level, message)
     VALUES (${id}::uuid, 0, 'loud', 'so it was said')`;
   const [event] = (await list(`/v1/runs/${id}/events`)).items.slice(-1);
-  expect(event).toMatchObject({ type: 'asked', data: { damaged: 'data: expected record, got [1]' } });
+  expect(event).toMatchObject({ type: 'asked', data: { damaged: 'data: expected a mapping, got [1]' } });
   const [line] = (await list(`/v1/runs/${id}/logs`)).items;
   expect(line).toMatchObject({
     level: 'error',
@@ -117,7 +117,7 @@ test('events and log lines that are damaged stay in their place, in lists and in
   });
   await api.runs.requests.cancel(id);
   const stream = await (await get(`/v1/runs/${id}/stream`)).text();
-  expect(stream).toContain('"damaged":"data: expected record');
+  expect(stream).toContain('"damaged":"data: expected a mapping');
   expect(stream).toContain('so it was said');
 });
 
@@ -142,10 +142,15 @@ test('workers and dataset versions that are damaged are told of beside the other
   const datasets = await list('/v1/datasets');
   expect(datasets.items.map(({ name }) => name)).toEqual(['shapes']);
   expect(datasets.damaged).toMatchObject([
-    { resource: 'dataset', id: 'torn@dddddddddddd', field: 'manifest.splits', message: 'expected object, got nothing' },
+    {
+      resource: 'dataset',
+      id: 'torn@dddddddddddd',
+      field: 'manifest.splits',
+      message: 'expected a mapping, got nothing',
+    },
   ]);
   const refused = await problem(get('/v1/datasets/torn'));
-  expect(refused.detail).toMatch(/dataset torn@dddddddddddd .*manifest\.splits: expected object/);
+  expect(refused.detail).toMatch(/dataset torn@dddddddddddd .*manifest\.splits: expected a mapping/);
   const onIt = await problem(api.post('/v1/runs', { spec: { ...pretrain, dataset: 'torn' } }));
   expect(onIt.code).toBe('damaged');
   expect((await fetch(`${api.url}/v1/datasets/torn@dddddddddddd`, { method: 'DELETE' })).status).toBe(204);
@@ -202,19 +207,19 @@ test('damaged runs of a sweep are left out of its table and its exports, where i
   expect(trials.map(({ status }) => status)).toEqual(['succeeded', 'succeeded', 'succeeded']);
   expect(trials[2]).toMatchObject({
     parameters: {},
-    fault: expect.stringContaining('parameters: expected record') as string,
+    fault: expect.stringContaining('parameters: expected a mapping') as string,
   });
 
   const table = await client.sweepResults(sweepId);
   expect(table.damaged).toEqual([
-    { resource: 'run', id: torn, field: 'value', message: 'expected number, got "good"' },
-    { resource: 'trial', id: '2', field: 'parameters', message: 'expected record, got "none"' },
+    { resource: 'run', id: torn, field: 'value', message: 'expected a number, got "good"' },
+    { resource: 'trial', id: '2', field: 'parameters', message: 'expected a mapping, got "none"' },
   ]);
   expect(table.coordinates.lines.map(({ value }) => value)).toEqual([0.5, null, 0.5]);
 
   const csv = await text(await client.exportSweep(sweepId, 'trials.csv'));
   expect(csv.split('\r\n')[0]!.split(',')).toContain('p:damaged');
-  expect(csv).toContain(`result.metrics.eval/knn: expected number, got ""good""`);
+  expect(csv).toContain(`result.metrics.eval/knn: expected a number, got ""good""`);
   const [, second] = JSON.parse(await text(await client.exportSweep(sweepId, 'trials.json'))) as object[];
   expect(second).toMatchObject({ 'p:run': torn, 'p:status': 'succeeded' });
   expect(second).not.toHaveProperty(['p:eval/knn']);

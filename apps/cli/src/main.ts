@@ -25,9 +25,7 @@ import { addWorkers, addDrain } from './commands/workers.js';
 import { addExamples } from './examples.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import { interrupted, interruption, tooLong } from './interrupt.js';
-import { z } from 'zod';
 import { flushed, program, settings } from './program.js';
-import { worded } from './wording.js';
 
 export { program };
 
@@ -76,7 +74,6 @@ function errorJson(error: unknown): string {
 }
 
 if (import.meta.main) {
-  z.config({ customError: worded });
   try {
     let begun = (_: Command): void => undefined;
     const running = new Promise<Command>((resolve) => {

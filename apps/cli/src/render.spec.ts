@@ -103,6 +103,6 @@ test('what a sweep found has units, says what ± is, and does not hide that othe
     resultsText({ ...results, measure: judgedBy, composition: { ...composition, measure } }, plain);
   expect(composed('kNN', 'eval/loss')).toMatch(/kNN accuracy, in %: each .*\n.*\ncrop +25\.0 /);
   expect(composed('accuracy 0.1', 'eval/loss at label fraction 0.1')).toMatch(
-    /eval\/loss on 10 % of the labels: each .*\n.*\ncrop +0\.25 /,
+    /\nloss on 10 % of the labels: each .*\n.*\ncrop +0\.25 /,
   );
 });

@@ -1,6 +1,7 @@
 import {
   isShare,
   isUsage,
+  metricWord,
   shortNumber,
   USAGE_METRICS,
   type DiffRow,
@@ -197,9 +198,8 @@ function compositionText(
     const place = Math.round(((estimate.mean - low) / (high - low || 1)) * (HEAT.length - 1));
     return `\u001b[48;5;${HEAT[place]}m\u001b[38;5;${place < 5 ? 255 : 16}m${text}\u001b[0m`;
   };
-  const word = metric.startsWith('eval/accuracy') ? 'accuracy' : metric.split(' ')[0]!;
-  const what =
-    measure === 'kNN' ? 'kNN accuracy' : `${word} on ${percent(Number(measure.split(' ')[1]))} of the labels`;
+  const labels = percent(Number(measure.split(' ')[1]));
+  const what = measure === 'kNN' ? 'kNN accuracy' : `${metricWord(metric)} on ${labels} of the labels`;
   const title = `${what}${isShare(metric) ? ', in %' : ''}`;
   const where = branches === 'one' ? ', on one of the two views' : '';
   const head = bold(`${title}: each augmentation with each, alone on the diagonal${where}`, output);

@@ -47,5 +47,6 @@ test('what is left as usual is not in the spec', () => {
 test('faults are told at their fields', () => {
   expect([...faultsOfSettings(settings())]).toEqual([]);
   expect([...faultsOfSettings(settings({ name: '-', imageSize: '4' })).keys()]).toEqual(['name', 'imageSize']);
+  expect(faultsOfSettings(settings({ name: '' })).get('name')).toMatch(/^expected 1 to 128 of .*, got ""$/);
   expect([...faultsOfSettings(settings({ medium: 'masks' })).keys()]).toEqual(['masks.classes']);
 });

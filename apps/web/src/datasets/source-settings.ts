@@ -1,5 +1,5 @@
 /** What is asked of somebody who adds a dataset, and the spec that it makes. Pure. */
-import { PrepareDataset, type DataFolder } from '#libs/contracts';
+import { faultsOf, PrepareDataset, type DataFolder } from '#libs/contracts';
 import type { z } from 'zod';
 
 /** What samples are. */
@@ -83,5 +83,5 @@ const defined = <Value>(fields: Record<string, Value | undefined>): Record<strin
 /** What is wrong with the settings by field of the spec, such as `masks.classes`, told without asking the API. */
 export function faultsOfSettings(settings: Settings): Map<string, string> {
   const { error } = PrepareDataset.safeParse(specOf(settings), { reportInput: true });
-  return new Map(error?.issues.map(({ path, message }) => [path.join('.'), message]));
+  return new Map(error?.issues.flatMap(faultsOf).map(({ path, message }) => [path.join('.'), message]));
 }

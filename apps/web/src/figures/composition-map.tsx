@@ -1,7 +1,7 @@
-import type { Estimate, SweepTable } from '#libs/contracts';
+import { metricWord, type Estimate, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { Figure } from './figure.js';
-import { leaderOf, leaderWord, said, share, wordOf, type Ranking } from './numbers.js';
+import { leaderOf, leaderWord, said, share, type Ranking } from './numbers.js';
 
 /** SimCLR's figure 5: how good each augmentation is with each, alone on the diagonal. */
 export function CompositionMap({
@@ -27,7 +27,7 @@ export function CompositionMap({
     known.filter(({ first, second }) => names.indexOf(first) <= names.indexOf(second)),
     ofKnn ? 'maximize' : ranking.goal,
   );
-  const what = ofKnn ? 'kNN accuracy' : `${wordOf(ranking)} on ${share(measure.split(' ')[1]!)} of the labels`;
+  const what = ofKnn ? 'kNN accuracy' : `${metricWord(ranking.name)} on ${share(measure.split(' ')[1]!)} of the labels`;
   const missing = points.length - known.length;
   const best = leader && { ...leader, word: leaderWord(leader, ofKnn ? 'maximize' : ranking.goal, missing > 0) };
   const pair = best && (best.of.first === best.of.second ? best.of.first : `${best.of.first} with ${best.of.second}`);

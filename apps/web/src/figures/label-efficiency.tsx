@@ -1,9 +1,9 @@
-import { isShare, type Estimate, type SweepTable } from '#libs/contracts';
+import { isShare, metricWord, type Estimate, type SweepTable } from '#libs/contracts';
 import * as Plot from '@observablehq/plot';
 import { colourOf } from '../ui/colours.js';
 import { Figure } from './figure.js';
 import { leading } from './links.js';
-import { isDrawn, LEAST_SEEDS, said, share, ticksOf, within, wordOf, type Ranking } from './numbers.js';
+import { isDrawn, LEAST_SEEDS, said, share, ticksOf, within, type Ranking } from './numbers.js';
 
 /** Few seeds give bands as wide as a house: the axis follows the means, and bands are cut where it ends. */
 const around = (means: number[], ofShares: boolean): [number, number] => {
@@ -100,12 +100,12 @@ export function LabelEfficiency({
       data={[best, controls, others.length]}
       caption={<Key efficiency={efficiency} />}
       description={
-        `${capital(wordOf(ranking))} by label fraction. ` +
+        `${capital(metricWord(ranking.name))} by label fraction. ` +
         `${best.map((point) => `${point.combo} ${inWords(ranking.name, point)}`).join('; ')}. ` +
         controls.map((point) => `From scratch ${inWords(ranking.name, point)}`).join('; ')
       }
       rows={() => [
-        ['combination', 'label fraction', wordOf(ranking), 'low', 'high', 'n'],
+        ['combination', 'label fraction', metricWord(ranking.name), 'low', 'high', 'n'],
         ...[...best, ...others, ...controls].map((d) => [d.combo, d.fraction, d.mean, d.low, d.high, d.n]),
       ]}
       axis="y"
@@ -169,7 +169,7 @@ function plotOf(
       inset: 16,
     },
     y: {
-      label: `↑ ${wordOf({ name: metric })}`,
+      label: `↑ ${metricWord(metric)}`,
       ...ticksOf(metric),
       grid: true,
       domain: ofShares ? ends.map((value) => 100 * value) : ends,

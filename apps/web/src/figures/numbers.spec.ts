@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { areLevel, isDrawn, leaderOf, leaderWord, rankingOf, said, signOf, wordOf } from './numbers.js';
+import { areLevel, isDrawn, leaderOf, leaderWord, rankingOf, said, signOf } from './numbers.js';
 
 const estimate = (mean: number, ci95: number | null) => ({ mean, ci95, n: ci95 === null ? 1 : 3 });
 
@@ -33,7 +33,7 @@ test('what a sweep is ranked by has a goal, and shares are said in %', () => {
   const stages = { f: { kind: 'finetune', dataset: 'x', from: null } };
   expect(rankingOf({ metric: {}, stages })).toEqual({ name: 'eval/accuracy', goal: 'maximize' });
   const loss = rankingOf({ metric: { name: 'eval/loss' }, stages });
-  expect([loss, wordOf(loss)]).toEqual([{ name: 'eval/loss', goal: 'minimize' }, 'loss']);
+  expect(loss).toEqual({ name: 'eval/loss', goal: 'minimize' });
   expect([said('eval/knn', 0.5), said('eval/loss', 0.5)]).toEqual(['50.0 %', '0.5']);
 });
 

@@ -1,6 +1,9 @@
 /** Numbers as figures say them. */
 import { goalOfMetric, isShare, metricOf, shortNumber, type Estimate, type SweepSpec } from '#libs/contracts';
 
+/** Metrics that are looked at first, of what most runs have. */
+export const USUAL_METRICS = ['eval/knn', 'eval/probe_accuracy', 'eval/miou', 'eval/accuracy'] as const;
+
 /** What a sweep is ranked by. */
 export interface Ranking {
   /** A metric, such as `eval/accuracy`. */
@@ -12,9 +15,6 @@ export function rankingOf(spec: Pick<SweepSpec, 'metric' | 'stages'>): Ranking {
   const metric = metricOf(spec);
   return { name: metric.name, goal: goalOfMetric(metric) ?? 'maximize' };
 }
-
-/** A metric in a word: `accuracy` of `eval/accuracy`. */
-export const wordOf = ({ name }: Pick<Ranking, 'name'>): string => name.replace(/^eval\//, '');
 
 export const percent = (value: number, digits = 1) => `${(100 * value).toFixed(digits)} %`;
 

@@ -1,5 +1,5 @@
 /** What is asked of somebody who adds a model, and the spec that it makes. Pure. */
-import { ImportModel } from '#libs/contracts';
+import { faultsOf, ImportModel } from '#libs/contracts';
 import type { z } from 'zod';
 
 /** As they are typed; empty for what is usual. */
@@ -44,6 +44,8 @@ export function faultsOfSettings(settings: Settings): Map<string, string> {
   const { error } = ImportModel.safeParse(specOf(settings), { reportInput: true });
   // A number of a list is part of what is typed in one field.
   return new Map(
-    error?.issues.map(({ path, message }) => [path.filter((step) => typeof step === 'string').join('.'), message]),
+    error?.issues
+      .flatMap(faultsOf)
+      .map(({ path, message }) => [path.filter((step) => typeof step === 'string').join('.'), message]),
   );
 }

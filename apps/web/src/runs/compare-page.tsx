@@ -6,6 +6,7 @@ import { diffSpecs, isUsage, runLabel, type RunDetail, shortNumber } from '#libs
 import { link, listOf, toggled, useRoute } from '../route.js';
 import { grouped, seriesOf, type Series } from '../charts/series.js';
 import { csv } from '../figures/csv.js';
+import { USUAL_METRICS } from '../figures/numbers.js';
 import { colourOf } from '../ui/colours.js';
 import { Empty, Loaded } from '../ui/states.js';
 import { isLive, RunLink, Status } from '../ui/run-status.js';
@@ -14,7 +15,6 @@ import { Panel, Table } from '../ui/panel.js';
 import { save } from '../ui/hand-out.js';
 
 const MOST_RUNS = 20;
-const USUAL_METRICS = ['train/loss', 'eval/knn', 'eval/accuracy', 'eval/probe_accuracy', 'eval/miou'];
 
 /** A run with its curves by metric. */
 interface Compared {
@@ -81,7 +81,7 @@ function ComparedCurves({ runs, version }: { runs: readonly Compared[]; version:
   const keys = [...new Set(runs.flatMap(({ curves }) => [...curves.keys()]))].filter((key) =>
     runs.some(({ curves }) => (curves.get(key)?.steps.length ?? 0) > 1),
   );
-  const usual = USUAL_METRICS.filter((key) => keys.includes(key));
+  const usual = ['train/loss', ...USUAL_METRICS].filter((key) => keys.includes(key));
   const wanted = [listOf(query['metrics']), usual].find(({ length }) => length > 0) ?? keys.slice(0, 4);
   const shown = keys.filter((key) => wanted.includes(key));
   const hidden = listOf(query['hide']);

@@ -120,14 +120,14 @@ test('what a draft can never be is told at its place without asking the API', ()
     return refusalsOf(parsed).map(({ from, to, message }) => [text.slice(from, to), message]);
   };
   expect(told('kind: pretrain\ndataset: digits\nepochs: none\n')).toEqual([
-    ['epochs: none', 'epochs: expected number, got "none"'],
+    ['epochs: none', 'epochs: expected a number, got "none"'],
   ]);
   expect(told('kind: pretrain\ndataset: digits\nepoch: 2\n')).toEqual([
     ['epoch: 2', 'epoch: expected no such field: it is unknown'],
   ]);
   expect(told('kind: pretrian\n')).toMatchObject([['kind: pretrian', expect.stringMatching(/^kind: expected one of/)]]);
   expect(told(SWEEP.replace('dataset: digits', 'dataset: 3'))).toMatchObject([
-    ['dataset: 3', expect.stringMatching(/^stages.pretrain.dataset: .*expected string/)],
+    ['dataset: 3', expect.stringMatching(/^stages.pretrain.dataset: .*expected a text/)],
   ]);
   expect(told(SWEEP)).toEqual([]);
 });

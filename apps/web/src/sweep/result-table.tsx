@@ -1,6 +1,6 @@
-import { isShare, shortNumber, type Estimate, type SweepTable } from '#libs/contracts';
+import { isShare, metricWord, shortNumber, type Estimate, type SweepTable } from '#libs/contracts';
 import { csv } from '../figures/csv.js';
-import { share, signOf, wordOf, type Ranking } from '../figures/numbers.js';
+import { share, signOf, type Ranking } from '../figures/numbers.js';
 import { save } from '../ui/hand-out.js';
 import { Panel, Table } from '../ui/panel.js';
 
@@ -30,7 +30,7 @@ function shownOf(table: SweepTable, ranking: Ranking) {
     (a, b) => Number(a) - Number(b),
   );
   const { name: metric, goal } = ranking;
-  const word = wordOf(ranking);
+  const word = metricWord(ranking.name);
   const all: Column[] = [
     { title: 'kNN', metric: 'eval/knn', of: (row) => row.knn },
     { title: 'probe', metric: 'eval/probe_accuracy', of: (row) => row.probe },

@@ -1,5 +1,6 @@
 /** Trials of a sweep with what came of them, and what leads from figures to them. Pure. */
 import { Augmentation, AUGMENTATIONS, Views, type Run, type SweepDetail, type SweepTable } from '#libs/contracts';
+import { USUAL_METRICS } from '../figures/numbers.js';
 import { valueOnAxis } from '../figures/parameter-scale.js';
 import { writeNumbers } from '../number-list.js';
 import { link } from '../route.js';
@@ -31,8 +32,6 @@ export function trialPoints({ trials }: SweepDetail, runs: readonly Run[]): Tria
 
 const resultOf = ({ result, status, metrics }: Run): Record<string, number> =>
   result?.metrics ?? (status === 'early_stopped' ? metrics : {});
-
-const USUAL_METRICS = ['eval/knn', 'eval/probe_accuracy', 'eval/miou', 'eval/accuracy'];
 
 /** Metrics that some trials have, that of the sweep first, those that are usually looked at next. */
 export function metricsOf(trials: readonly TrialPoint[], own: string): string[] {
