@@ -1,12 +1,12 @@
 /** Checkpoints as TensorFlow itself writes them: by a graph of its operation SaveV2. */
-import { Graph } from '#libs/tensorflow';
-import { constantNode, graphDef, mark, node } from '../../libs/training/src/graph-def.js';
-import { message, packed, text, whole, type Pieces } from '../../libs/training/src/export/protobuf.js';
+import { Graph, type GraphNode } from '#libs/tensorflow';
+import { constantNode, mark, node } from '../../libs/training/src/graph-def.js';
+import { message, packed, text, whole } from '../../libs/training/src/export/protobuf.js';
 
 const [FLOAT, STRING] = [1, 7];
 
 /** A constant of texts: TensorProto has them in its field 8. */
-const texts = (name: string, values: readonly string[], isList: boolean): Pieces =>
+const texts = (name: string, values: readonly string[], isList: boolean): GraphNode =>
   node(name, 'Const', [], {
     dtype: whole(6, STRING),
     value: message(8, [
@@ -32,7 +32,7 @@ export async function writeBundle(
       true,
     ),
     ...sorted.map(({ shape, values }, i) => constantNode(`tensor${i}`, FLOAT, shape, values)),
-    node('save', 'SaveV2', ['prefix:0', 'names:0', 'slices:0', ...names.map((_, i) => `tensor${i}:0`)], {
+    node('save', 'SaveV2', ['prefix:0', 'names:0', 'slices:0', names.map((_, i) => `tensor${i}:0`)], {
       dtypes: message(
         1,
         packed(
@@ -43,8 +43,9 @@ export async function writeBundle(
     }),
     mark('saved', ['^save']),
   ];
-  const graph = Graph.load(Buffer.concat(graphDef(nodes)));
+  const graph = new Graph();
   try {
+    for (const each of nodes) graph.add(each);
     await graph.run({}, ['saved:0']);
   } finally {
     graph.close();

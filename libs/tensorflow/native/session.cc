@@ -1,11 +1,16 @@
 // Graphs of TensorFlow in sessions of their own: what tfjs-node's binding has no function for. A run takes and gives
 // arrays of JavaScript, and may be computed on a thread of libuv's pool, off the event loop.
 //
-//   load(graph: Uint8Array, config: Uint8Array): handle       GraphDef and ConfigProto, serialised
+//   create(config: Uint8Array): handle                         ConfigProto, serialised; the graph has no operations
+//   add(handle, name, operation, inputs: (string | string[])[], attributes: [string, Uint8Array][]): Shape[]
+//                                                              AttrValue, serialised; not while a run is on its way
 //   run(handle, inputs: Input[], outputs: string[], wait: boolean): Output[] | Promise<Output[]>
 //   close(handle): void                                        not while a run is on its way
 //   allocatable(bytes: number): boolean                        whether there is memory for so many at once
 //
+// An input of an operation is "operation:index", a list of these where the operation takes a list, or "^operation", which
+// is only waited for. Shape: { dtype, shape } of an output, as TensorFlow infers it; null for a shape not known before it
+// runs.
 // Input: [name of an operation, TF_DataType, shape, typed array]; the values are copied before `run` returns. Output:
 // { dtype, shape, values }, of "operation:index"; the values are copies.
 
@@ -64,6 +69,9 @@ struct Run {
   }
 };
 
+using Status = std::unique_ptr<TF_Status, decltype(&TF_DeleteStatus)>;
+Status NewStatus() { return Status(TF_NewStatus(), TF_DeleteStatus); }
+
 napi_value Throw(napi_env env, const std::string& message) {
   bool pending = false;
   napi_is_exception_pending(env, &pending);
@@ -104,32 +112,23 @@ bool BytesOf(napi_env env, napi_value value, void** data, size_t* bytes) {
   return true;
 }
 
-napi_value Load(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value args[2];
+napi_value Create(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value args[1];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
-  void *graph_bytes = nullptr, *config_bytes = nullptr;
-  size_t graph_length = 0, config_length = 0;
-  if (count < 2 || !BytesOf(env, args[0], &graph_bytes, &graph_length) ||
-      !BytesOf(env, args[1], &config_bytes, &config_length))
-    return Throw(env, "expected a graph and a configuration as bytes");
-  std::unique_ptr<TF_Status, decltype(&TF_DeleteStatus)> status(TF_NewStatus(), TF_DeleteStatus);
+  void* config = nullptr;
+  size_t length = 0;
+  if (count < 1 || !BytesOf(env, args[0], &config, &length)) return Throw(env, "expected a configuration as bytes");
+  const Status status = NewStatus();
   auto loaded = std::make_unique<Loaded>();
   loaded->graph = TF_NewGraph();
   TF_SessionOptions* options = TF_NewSessionOptions();
-  if (config_length > 0) TF_SetConfig(options, config_bytes, config_length, status.get());
-  if (TF_GetCode(status.get()) == TF_OK) {
-    TF_Buffer* buffer = TF_NewBufferFromString(graph_bytes, graph_length);
-    TF_ImportGraphDefOptions* importing = TF_NewImportGraphDefOptions();
-    TF_GraphImportGraphDef(loaded->graph, buffer, importing, status.get());
-    TF_DeleteImportGraphDefOptions(importing);
-    TF_DeleteBuffer(buffer);
-  }
+  TF_SetConfig(options, config, length, status.get());
   if (TF_GetCode(status.get()) == TF_OK) loaded->session = TF_NewSession(loaded->graph, options, status.get());
   TF_DeleteSessionOptions(options);
   if (TF_GetCode(status.get()) != TF_OK) {
     loaded->Close();
-    return Throw(env, std::string("the graph can't be loaded: ") + TF_Message(status.get()));
+    return Throw(env, std::string("no session can be made: ") + TF_Message(status.get()));
   }
   napi_value handle;
   const auto finalize = [](napi_env, void* data, void*) {
@@ -170,6 +169,119 @@ napi_value Element(napi_env env, napi_value array, uint32_t i) {
   return element;
 }
 
+napi_value ShapeOf(napi_env env, const std::vector<int64_t>& sides) {
+  napi_value shape;
+  napi_create_array_with_length(env, sides.size(), &shape);
+  for (size_t i = 0; i < sides.size(); i++) {
+    napi_value side;
+    napi_create_int64(env, sides[i], &side);
+    napi_set_element(env, shape, static_cast<uint32_t>(i), side);
+  }
+  return shape;
+}
+
+// What an operation takes, found in the graph before it is described: a description can't be broken off.
+struct Described {
+  std::vector<std::pair<bool, std::vector<TF_Output>>> inputs;  // whether it is a list, and what is in it
+  std::vector<TF_Operation*> before;
+  std::vector<std::pair<std::string, std::pair<void*, size_t>>> attributes;
+};
+
+// Gives the name of what is missing, or nothing.
+std::string FindInput(napi_env env, TF_Graph* graph, napi_value input, Described* found) {
+  bool is_list = false;
+  uint32_t length = 1;
+  napi_is_array(env, input, &is_list);
+  if (is_list) napi_get_array_length(env, input, &length);
+  std::vector<TF_Output> places(length);
+  for (uint32_t i = 0; i < length; i++) {
+    std::string name;
+    if (!StringOf(env, is_list ? Element(env, input, i) : input, &name)) return "a name";
+    if (name[0] == '^' && !is_list) {
+      TF_Operation* operation = TF_GraphOperationByName(graph, name.c_str() + 1);
+      if (!operation) return name;
+      found->before.push_back(operation);
+      return "";
+    }
+    if (!FindOutput(graph, name, &places[i])) return name;
+  }
+  found->inputs.emplace_back(is_list, std::move(places));
+  return "";
+}
+
+// { dtype, shape } of each output.
+napi_value InferredOf(napi_env env, TF_Graph* graph, TF_Operation* operation) {
+  napi_value outputs;
+  const int count = TF_OperationNumOutputs(operation);
+  napi_create_array_with_length(env, static_cast<size_t>(count), &outputs);
+  const Status status = NewStatus();
+  for (int i = 0; i < count; i++) {
+    const TF_Output place{operation, i};
+    const int rank = TF_GraphGetTensorNumDims(graph, place, status.get());
+    std::vector<int64_t> sides(rank < 0 ? 0 : static_cast<size_t>(rank));
+    if (rank > 0) TF_GraphGetTensorShape(graph, place, sides.data(), rank, status.get());
+    bool known = rank >= 0;
+    for (const int64_t side : sides) known = known && side >= 0;
+    napi_value output, dtype, shape;
+    napi_create_object(env, &output);
+    napi_create_int32(env, TF_OperationOutputType(place), &dtype);
+    if (known) {
+      shape = ShapeOf(env, sides);
+    } else {
+      napi_get_null(env, &shape);
+    }
+    napi_set_named_property(env, output, "dtype", dtype);
+    napi_set_named_property(env, output, "shape", shape);
+    napi_set_element(env, outputs, static_cast<uint32_t>(i), output);
+  }
+  return outputs;
+}
+
+napi_value Add(napi_env env, napi_callback_info info) {
+  size_t count = 5;
+  napi_value args[5];
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+  Loaded* loaded = count < 5 ? nullptr : LoadedOf(env, args[0]);
+  if (!loaded || loaded->running > 0) return Throw(env, "expected a graph that is loaded and not running");
+  std::string name, operation;
+  uint32_t inputs = 0, attributes = 0;
+  if (!StringOf(env, args[1], &name) || !StringOf(env, args[2], &operation) ||
+      napi_get_array_length(env, args[3], &inputs) != napi_ok ||
+      napi_get_array_length(env, args[4], &attributes) != napi_ok)
+    return Throw(env, "expected a name, an operation, its inputs and its attributes");
+  Described described;
+  for (uint32_t i = 0; i < inputs; i++) {
+    const std::string missing = FindInput(env, loaded->graph, Element(env, args[3], i), &described);
+    if (!missing.empty()) return Throw(env, "expected inputs of " + name + " from its graph, got " + missing);
+  }
+  described.attributes.resize(attributes);
+  for (uint32_t i = 0; i < attributes; i++) {
+    auto& [key, value] = described.attributes[i];
+    napi_value pair = Element(env, args[4], i);
+    if (!StringOf(env, Element(env, pair, 0), &key) || !BytesOf(env, Element(env, pair, 1), &value.first, &value.second))
+      return Throw(env, "expected attributes of " + name + " to have a name and bytes");
+  }
+  // The first of them that fails says why.
+  const Status status = NewStatus(), finished = NewStatus();
+  TF_OperationDescription* description = TF_NewOperation(loaded->graph, operation.c_str(), name.c_str());
+  for (const auto& [is_list, places] : described.inputs) {
+    if (is_list) {
+      TF_AddInputList(description, places.data(), static_cast<int>(places.size()));
+    } else {
+      TF_AddInput(description, places[0]);
+    }
+  }
+  for (TF_Operation* before : described.before) TF_AddControlInput(description, before);
+  for (const auto& [key, value] : described.attributes)
+    if (TF_GetCode(status.get()) == TF_OK)
+      TF_SetAttrValueProto(description, key.c_str(), value.first, value.second, status.get());
+  TF_Operation* added = TF_FinishOperation(description, finished.get());
+  for (const Status* each : {&status, &finished})
+    if (TF_GetCode(each->get()) != TF_OK)
+      return Throw(env, operation + " can't be part of the graph: " + TF_Message(each->get()));
+  return InferredOf(env, loaded->graph, added);
+}
+
 // One input of a run. Gives what is wrong with it, or nothing.
 std::string AddInput(napi_env env, napi_value input, Run* run) {
   std::string name;
@@ -208,14 +320,9 @@ std::string AddInput(napi_env env, napi_value input, Run* run) {
 }
 
 napi_value OutputOf(napi_env env, TF_Tensor* tensor) {
-  napi_value output, shape, dtype, buffer, values;
-  const int rank = TF_NumDims(tensor);
-  napi_create_array_with_length(env, static_cast<size_t>(rank), &shape);
-  for (int i = 0; i < rank; i++) {
-    napi_value side;
-    napi_create_int64(env, TF_Dim(tensor, i), &side);
-    napi_set_element(env, shape, static_cast<uint32_t>(i), side);
-  }
+  napi_value output, dtype, buffer, values;
+  std::vector<int64_t> sides(static_cast<size_t>(TF_NumDims(tensor)));
+  for (size_t i = 0; i < sides.size(); i++) sides[i] = TF_Dim(tensor, static_cast<int>(i));
   const size_t bytes = TF_TensorByteSize(tensor);
   void* data = nullptr;
   if (napi_create_arraybuffer(env, bytes, &data, &buffer) != napi_ok || (bytes > 0 && !data)) return nullptr;
@@ -227,7 +334,7 @@ napi_value OutputOf(napi_env env, TF_Tensor* tensor) {
   napi_create_int32(env, type, &dtype);
   napi_create_object(env, &output);
   napi_set_named_property(env, output, "dtype", dtype);
-  napi_set_named_property(env, output, "shape", shape);
+  napi_set_named_property(env, output, "shape", ShapeOf(env, sides));
   napi_set_named_property(env, output, "values", values);
   return output;
 }
@@ -324,7 +431,8 @@ napi_value Allocatable(napi_env env, napi_callback_info info) {
 
 napi_value Init(napi_env env, napi_value exports) {
   const napi_property_descriptor members[] = {
-      {"load", nullptr, Load, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"create", nullptr, Create, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"add", nullptr, Add, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"run", nullptr, RunGraph, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"close", nullptr, Close, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"allocatable", nullptr, Allocatable, nullptr, nullptr, nullptr, napi_enumerable, nullptr},

@@ -1,4 +1,4 @@
-/** A graph of TensorFlow, loaded into a session of its own (native/session.cc). */
+/** A graph of TensorFlow in a session of its own (native/session.cc). */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -11,11 +11,33 @@ interface NativeOutput {
   values: HostTensor['values'];
 }
 interface Sessions {
-  load(graph: Uint8Array, config: Uint8Array): object;
+  create(config: Uint8Array): object;
+  add(
+    handle: object,
+    name: string,
+    operation: string,
+    inputs: GraphNode['inputs'],
+    attributes: readonly (readonly [name: string, value: Uint8Array])[],
+  ): Inferred[];
   run(handle: object, inputs: NativeInput[], outputs: readonly string[], wait: true): NativeOutput[];
   run(handle: object, inputs: NativeInput[], outputs: readonly string[], wait: false): Promise<NativeOutput[]>;
   close(handle: object): void;
   allocatable(bytes: number): boolean;
+}
+
+/** An operation of a graph. */
+export interface GraphNode {
+  name: string;
+  operation: string;
+  /** "node:index"; a list of these where the operation takes a list; "^node" is only waited for. */
+  inputs: readonly (string | readonly string[])[];
+  /** Each an AttrValue, serialised. */
+  attributes: Readonly<Record<string, Uint8Array>>;
+}
+/** What an operation gives, as TensorFlow infers it from what it takes; null where that is known only once it runs. */
+export interface Inferred {
+  dtype: number;
+  shape: number[] | null;
 }
 
 let sessions: Sessions | undefined;
@@ -53,16 +75,24 @@ const IN_BFLOAT16 = [...IN_ORDER, 0xf8, 0x01, 0x01];
 const configOf = (rewrites: readonly number[]): Uint8Array =>
   Uint8Array.of(0x52, rewrites.length + 2, 0x52, rewrites.length, ...rewrites);
 
-/** Values go in and come out as copies. Whoever has loaded a graph closes it. */
+/** Grows node by node, and runs. Values go in and come out as copies. Whoever has made a graph closes it. */
 export class Graph {
-  private constructor(private readonly handle: object) {}
+  private readonly handle: object;
 
   /**
-   * `graph`: a GraphDef, serialised. `bfloat16`: whether TensorFlow takes into it what can be.
+   * `bfloat16`: whether TensorFlow takes into it what can be.
    * @throws Error of TensorFlow, or when the binding is not installed.
    */
-  static load(graph: Uint8Array, { bfloat16 = false } = {}): Graph {
-    return new Graph(native().load(graph, configOf(bfloat16 ? IN_BFLOAT16 : IN_ORDER)));
+  constructor({ bfloat16 = false } = {}) {
+    this.handle = native().create(configOf(bfloat16 ? IN_BFLOAT16 : IN_ORDER));
+  }
+
+  /**
+   * Adds an operation, of which nothing is computed, and says what it will give.
+   * @throws Error of TensorFlow for one that it does not know or that does not fit its inputs.
+   */
+  add({ name, operation, inputs, attributes }: GraphNode): Inferred[] {
+    return native().add(this.handle, name, operation, inputs, Object.entries(attributes));
   }
 
   /**

@@ -3,10 +3,19 @@
  * them.
  */
 import type { Precision } from '#libs/contracts';
-import { backend, DATA_TYPES, Graph, hostTensorOf, tensorOf, type HostTensor } from '#libs/tensorflow';
+import {
+  backend,
+  DATA_TYPES,
+  Graph,
+  hostTensorOf,
+  tensorOf,
+  type GraphNode,
+  type HostTensor,
+  type Inferred,
+} from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { CHANGED, graphDef, placeholder, stateNodes, TAKEN } from './graph-def.js';
-import { StepRecorder } from './step-recorder.js';
+import { CHANGED, placeholder, stateNodes, TAKEN } from './graph-def.js';
+import { StepRecorder, type Growing } from './step-recorder.js';
 
 /** What a step computes beside its changes of the state. */
 export type Scalars = Record<string, tf.Scalar>;
@@ -16,9 +25,8 @@ const idOf = (tensor: tf.Tensor): number => idsOf([tensor])[0]!;
 const hostOf = (input: tf.Tensor | HostTensor): HostTensor =>
   input instanceof tf.Tensor ? hostTensorOf(input) : input;
 
-/** A recorded graph, as the text of its file, and what comes out by name. */
+/** What comes out of a recorded graph, by name, and which of the state's variables it changes. */
 interface Trace {
-  definition: Buffer;
   given: [name: string, source: string][];
   assigned: number[];
 }
@@ -34,9 +42,48 @@ interface Compiled extends Trace {
   running: boolean;
 }
 
+const sameNode = (a: GraphNode, b: GraphNode): boolean =>
+  a.name === b.name &&
+  a.operation === b.operation &&
+  String(a.inputs) === String(b.inputs) &&
+  Object.keys(a.attributes).length === Object.keys(b.attributes).length &&
+  Object.entries(a.attributes).every(([key, value]) => {
+    const other = b.attributes[key];
+    return other !== undefined && Buffer.compare(value, other) === 0;
+  });
+
+/** Passes nodes on to a graph, and keeps them to hold another recording against. */
+class Recording implements Growing {
+  private readonly nodes: { node: GraphNode; outputs: Inferred[] }[] = [];
+
+  constructor(private readonly graph: Graph) {}
+
+  add(node: GraphNode): Inferred[] {
+    const outputs = this.graph.add(node);
+    this.nodes.push({ node, outputs });
+    return outputs;
+  }
+
+  /** Takes the same nodes once more, and gives the same for them. */
+  again(): Growing {
+    const expected = this.nodes.values();
+    return {
+      add: (node) => {
+        const { value } = expected.next();
+        if (!value || !sameNode(value.node, node))
+          throw new Error(
+            'expected a step that computes the same each time, got one with other constants or operations the second ' +
+              'time: pass what changes as an input',
+          );
+        return value.outputs;
+      },
+    };
+  }
+}
+
 /**
- * What `step` does to `state` and what it gives, by one native call. The first call executes it twice to record it and
- * takes its changes back; it must consist of tensor operations of the same shapes each time, and take what changes from
+ * What `step` does to `state` and what it gives, by one native call. The first call records it twice,
+ * which computes nothing; it must consist of tensor operations of the same shapes each time, and take what changes from
  * step to step as `inputs`: values made in JavaScript become constants, which is checked by comparing both recordings.
  * From step to step the state stays in TensorFlow, where kernels change it in place: whoever reads it calls `settle`
  * first.
@@ -133,39 +180,43 @@ export class CompiledStep {
   }
 
   private compile(inputs: readonly HostTensor[], shapes: string): Compiled {
-    const trace = this.trace(inputs);
-    const again = this.trace(inputs);
-    if (!trace.definition.equals(again.definition))
-      throw new Error(
-        'expected a step that computes the same each time, got one with other constants or operations the second ' +
-          'time: pass what changes as an input',
-      );
-    return {
-      ...trace,
-      graph: Graph.load(trace.definition, { bfloat16: this.precision === 'bfloat16' }),
-      shapes,
-      known: [],
-      settled: true,
-      running: false,
-      outputs: [...trace.given.map(([, source]) => source), `${CHANGED}:0`],
-    };
+    const graph = new Graph({ bfloat16: this.precision === 'bfloat16' });
+    try {
+      const recording = new Recording(graph);
+      const trace = this.trace(inputs, recording);
+      this.trace(inputs, recording.again());
+      return {
+        ...trace,
+        graph,
+        shapes,
+        known: [],
+        settled: true,
+        running: false,
+        outputs: [...trace.given.map(([, source]) => source), `${CHANGED}:0`],
+      };
+    } catch (error) {
+      graph.close();
+      throw error;
+    }
   }
 
-  /** Executes the step and takes its changes back. */
-  private trace(inputs: readonly HostTensor[]): Trace {
+  /** Records the step, and takes back what it assigned. */
+  private trace(inputs: readonly HostTensor[], graph: Growing): Trace {
     const { state } = this;
     return tf.tidy(() => {
       const before = state.map((variable) => tf.clone(variable));
       const fed = inputs.map(tensorOf);
       const ids = idsOf([...state, ...fed]);
       if (new Set(ids).size < ids.length) throw new Error('expected state of different tensors, got one twice');
+      for (const each of stateNodes(state)) graph.add(each);
+      inputs.forEach(({ dtype, shape }, i) => graph.add(placeholder(`input${i}`, DATA_TYPES[dtype]!, shape)));
       const current = backend();
       const native = current.binding;
       const named = [
-        ...state.map(({ dtype }, i) => ({ name: `state${i}`, dtype })),
-        ...inputs.map(({ dtype }, i) => ({ name: `input${i}`, dtype })),
-      ].map(({ name, dtype }, i) => ({ id: ids[i]!, name, dtype: DATA_TYPES[dtype]! }));
-      const recorder = new StepRecorder(native, named, state.length, this.precision);
+        ...state.map(({ dtype, shape }, i) => ({ name: `state${i}`, dtype, shape })),
+        ...inputs.map(({ dtype, shape }, i) => ({ name: `input${i}`, dtype, shape })),
+      ].map(({ name, dtype, shape }, i) => ({ id: ids[i]!, name, dtype: DATA_TYPES[dtype]!, shape }));
+      const recorder = new StepRecorder(native, graph, named, state.length, this.precision);
       try {
         current.binding = recorder.binding();
         const results = this.step(fed);
@@ -178,12 +229,7 @@ export class CompiledStep {
           return id === ids[i] ? [] : [[i, id]];
         });
         recorder.change(changes);
-        const placeholders = inputs.map(({ dtype, shape }, i) => placeholder(`input${i}`, DATA_TYPES[dtype]!, shape));
-        return {
-          definition: Buffer.concat(graphDef([stateNodes(state), ...placeholders, ...recorder.nodes])),
-          given,
-          assigned: changes.map(([variable]) => variable),
-        };
+        return { given, assigned: changes.map(([variable]) => variable) };
       } finally {
         current.binding = native;
         before.forEach((value, i) => state[i]!.assign(value));

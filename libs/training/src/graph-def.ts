@@ -1,31 +1,27 @@
-/** A graph in TensorFlow's own format, a GraphDef: nodes, their attributes, and the variables of a step's state. */
-import { DATA_TYPES, type Attribute, type Binding } from '#libs/tensorflow';
+/** Nodes of a step's graph: attributes in TensorFlow's own format, constants, and the variables of its state. */
+import { DATA_TYPES, type Attribute, type Binding, type GraphNode } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import { bytes, float, message, packed, text, whole, type Pieces } from './export/protobuf.js';
 
 /** Number of the type of a variable's handle, as types.proto has it. */
 export const RESOURCE = 20;
-/** Which TensorFlow a graph is for, as TF_GRAPH_DEF_VERSION in its version.h; newer ones read it too. */
-const GRAPH_VERSION = 1882;
 /**
  * Names of two outputs of a graph: TAKEN is there when its variables have been given the state's values, CHANGED when a
  * step has written all variables that it changes.
  */
 export const [TAKEN, CHANGED] = ['taken', 'changed'] as const;
 
-/** NodeDef: name 1, op 2, input 3, attr 5 (a map: key 1, value 2). */
 export const node = (
   name: string,
   operation: string,
-  inputs: readonly string[],
+  inputs: GraphNode['inputs'],
   attributes: Readonly<Record<string, Pieces>>,
-): Pieces =>
-  message(1, [
-    ...text(1, name),
-    ...text(2, operation),
-    ...inputs.flatMap((input) => text(3, input)),
-    ...Object.entries(attributes).flatMap(([key, value]) => message(5, [...text(1, key), ...message(2, value)])),
-  ]);
+): GraphNode => ({
+  name,
+  operation,
+  inputs,
+  attributes: Object.fromEntries(Object.entries(attributes).map(([key, value]) => [key, Buffer.concat(value)])),
+});
 /** TensorShapeProto: dim 2 → size 1. */
 const shapeOf = (shape: readonly number[]): Pieces => shape.flatMap((side) => message(2, whole(1, side)));
 
@@ -52,7 +48,7 @@ export function attributeValue(
 /** Name of the output that is the handle of one of the state's variables. */
 export const handleOf = (variable: number): string => `handle${variable}:0`;
 
-export const placeholder = (name: string, dtype: number, shape: readonly number[]): Pieces =>
+export const placeholder = (name: string, dtype: number, shape: readonly number[]): GraphNode =>
   node(name, 'Placeholder', [], { dtype: whole(6, dtype), shape: message(7, shapeOf(shape)) });
 
 /** TensorProto: dtype 1, tensor_shape 2, tensor_content 4. */
@@ -62,7 +58,7 @@ export const constantNode = (
   shape: readonly number[],
   values: tf.TypedArray,
   after: readonly string[] = [],
-): Pieces =>
+): GraphNode =>
   node(name, 'Const', after, {
     dtype: whole(6, dtype),
     value: message(8, [
@@ -73,32 +69,27 @@ export const constantNode = (
   });
 
 /** A constant that waits for the nodes `after`: fetching it runs them. */
-export const mark = (name: string, after: readonly string[]): Pieces =>
+export const mark = (name: string, after: readonly string[]): GraphNode =>
   constantNode(name, DATA_TYPES['int32']!, [], new Int32Array(1), after);
 
 /** Nodes of each variable: its handle, its value as a step begins, and how it is given one from outside. */
-export function stateNodes(state: readonly tf.Variable[]): Pieces {
-  const nodes = state.flatMap(({ dtype, shape }, i): Pieces => {
-    const type = DATA_TYPES[dtype]!;
+export function stateNodes(state: readonly tf.Variable[]): GraphNode[] {
+  const nodes = state.flatMap(({ dtype, shape }, i): GraphNode[] => {
+    const type = whole(6, DATA_TYPES[dtype]!);
     return [
-      ...node(`handle${i}`, 'VarHandleOp', [], {
+      node(`handle${i}`, 'VarHandleOp', [], {
         shared_name: text(2, `state${i}`),
-        dtype: whole(6, type),
+        dtype: type,
         shape: message(7, shapeOf(shape)),
       }),
-      ...node(`state${i}`, 'ReadVariableOp', [handleOf(i)], { dtype: whole(6, type) }),
-      ...placeholder(`value${i}`, type, shape),
-      ...node(`take${i}`, 'AssignVariableOp', [handleOf(i), `value${i}:0`], { dtype: whole(6, type) }),
+      node(`state${i}`, 'ReadVariableOp', [handleOf(i)], { dtype: type }),
+      placeholder(`value${i}`, DATA_TYPES[dtype]!, shape),
+      node(`take${i}`, 'AssignVariableOp', [handleOf(i), `value${i}:0`], { dtype: type }),
     ];
   });
-  return [
-    ...nodes,
-    ...mark(
-      TAKEN,
-      state.map((_, i) => `^take${i}`),
-    ),
-  ];
+  const taken = mark(
+    TAKEN,
+    state.map((_, i) => `^take${i}`),
+  );
+  return [...nodes, taken];
 }
-
-/** GraphDef: node 1, versions 4 → producer 1. */
-export const graphDef = (nodes: readonly Pieces[]): Pieces => [...nodes.flat(), ...message(4, whole(1, GRAPH_VERSION))];

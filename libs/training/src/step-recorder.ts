@@ -1,19 +1,24 @@
-/** Records the operations of a step, while they are executed, as the nodes of a graph. */
+/** Records the operations of a step as the nodes of a graph. None is computed. */
 import type { Precision } from '#libs/contracts';
-import { replacing, type Attribute, type Binding, type Handle } from '#libs/tensorflow';
+import { replacing, type Attribute, type Binding, type GraphNode, type Handle, type Inferred } from '#libs/tensorflow';
 import type * as tf from '@tensorflow/tfjs-core';
 import { attributeValue, CHANGED, constantNode, handleOf, mark, node, RESOURCE } from './graph-def.js';
-import { whole, type Pieces } from './export/protobuf.js';
+import { whole } from './export/protobuf.js';
 import { computesInFloat32 } from './precision.js';
 
-/** Type attributes that tfjs leaves out: TensorFlow infers them of single operations, but not of those in a graph. */
-const INFERRED: Readonly<Record<string, readonly string[]>> = { ExpandDims: ['T', 'Tdim'] };
+/** Where nodes go, and what is known of what they give. */
+export interface Growing {
+  add(node: GraphNode): Inferred[];
+}
+
+/** Ids of tensors that there are none of: TensorFlow's own are not negative, and tfjs means "not yet there" by -1. */
+let nextId = -2;
 
 /**
  * TensorFlow's own fused normalisation is only for channels by fours, which is cuDNN's need and is asked of a graph for
  * any device; oneDNN's kernel takes any number of them.
  */
-const keepsNativeName = (name: string, [normalised]: readonly Handle[]): boolean =>
+const keepsNativeName = (name: string, [normalised]: readonly Source[]): boolean =>
   name === '_MklNativeFusedBatchNormEx' && normalised!.shape.at(-1)! % 4 !== 0;
 
 /**
@@ -26,11 +31,35 @@ const PRODUCTS = new Map([
   ['DepthwiseConv2dNative', '_MklNativeDepthwiseConv2dNative'],
 ]);
 
-/** Stands between a step and the binding: each operation is executed, and recorded as a node of the graph. */
+/** What an operation takes: by the attributes that count them, its first inputs or its last ones are one list. */
+function withLists(attributes: readonly Attribute[], sources: string[]): GraphNode['inputs'] {
+  const { N: first, num_side_inputs: last } = Object.fromEntries(
+    attributes.map(({ name, value }) => [name, value as number]),
+  );
+  if (first !== undefined) return [sources.slice(0, first), ...sources.slice(first)];
+  if (last !== undefined) return [...sources.slice(0, sources.length - last), sources.slice(sources.length - last)];
+  return sources;
+}
+
+/** The output of a node, as "node:index". */
+interface Source {
+  source: string;
+  dtype: number;
+  shape: readonly number[];
+}
+
+/** What normalisation keeps for its gradient, in a form of the device's own: its sixth output. */
+const isKeptForGradient = (operation: string, output: number): boolean =>
+  operation.includes('FusedBatchNorm') && output === 5;
+
+/**
+ * Stands between a step and the binding: each operation becomes a node of the graph, and what it gives are tensors of
+ * a shape and a type, and no values.
+ */
 export class StepRecorder {
-  readonly nodes: Pieces[] = [];
-  /** By the id of a tensor: the output of the node that gives it, and its type. */
-  private readonly sources = new Map<number, { source: string; dtype: number }>();
+  private count = 0;
+  /** By the id of a tensor. */
+  private readonly sources = new Map<number, Source>();
   private readonly constants = new Map<number, { shape: number[]; dtype: number; values: tf.TypedArray }>();
   /**
    * By the handle of a variable, the node that used it last. The next one that uses it waits for that node: a graph
@@ -44,16 +73,18 @@ export class StepRecorder {
   private readonly lent = new Map<string, string>();
 
   /**
+   * @param graph Holds the inputs' nodes already.
    * @param state How many of the inputs, from the first on, are the state.
    * @param precision What the graph will be computed in.
    */
   constructor(
     private readonly native: Binding,
-    private readonly inputs: readonly { id: number; name: string; dtype: number }[],
+    private readonly graph: Growing,
+    private readonly inputs: readonly { id: number; name: string; dtype: number; shape: readonly number[] }[],
     private readonly state: number,
     private readonly precision: Precision = 'float32',
   ) {
-    for (const { id, name, dtype } of inputs) this.sources.set(id, { source: `${name}:0`, dtype });
+    for (const { id, name, dtype, shape } of inputs) this.sources.set(id, { source: `${name}:0`, dtype, shape });
     for (let i = 0; i < state; i++) this.users.set(handleOf(i), inputs[i]!.name);
   }
 
@@ -67,7 +98,7 @@ export class StepRecorder {
       // A kernel has changed the variable in place: nothing is left to assign.
       if (source === `${last}:0`) return `^${last}`;
       const name = `change${variable}`;
-      this.nodes.push(
+      this.graph.add(
         node(name, 'AssignVariableOp', [handleOf(variable), source, `^${last}`], { dtype: whole(6, dtype) }),
       );
       return `^${name}`;
@@ -78,14 +109,14 @@ export class StepRecorder {
         throw new Error(
           'expected a step that assigns what a kernel has changed, got one that changes state and leaves it as it was',
         );
-    this.nodes.push(mark(CHANGED, ends));
+    this.graph.add(mark(CHANGED, ends));
   }
 
-  /** The binding that the step is executed with. */
+  /** The binding that the step is recorded with. */
   readonly binding = (): Binding =>
     replacing(this.native, {
       executeOp: (name, attributes, inputs, outputs) =>
-        this.record(name, attributes, inputs, this.native.executeOp(name, attributes, inputs, outputs)),
+        this.record(name, attributes, inputs).slice(0, outputs),
       createTensor: (shape, dtype, values) => {
         const id = this.native.createTensor(shape, dtype, values);
         this.constants.set(id, { shape, dtype, values: values.slice() });
@@ -101,7 +132,7 @@ export class StepRecorder {
       },
     });
 
-  sourceOf(id: number): { source: string; dtype: number } {
+  sourceOf(id: number): Source {
     const known = this.sources.get(id);
     if (known) return known;
     const constant = this.constants.get(id);
@@ -111,25 +142,25 @@ export class StepRecorder {
           'as state',
       );
     const { shape, dtype, values } = constant;
-    const name = `constant${this.nodes.length}`;
-    this.nodes.push(constantNode(name, dtype, shape, values));
-    const made = { source: `${name}:0`, dtype };
+    const name = `constant${this.count++}`;
+    this.graph.add(constantNode(name, dtype, shape, values));
+    const made = { source: `${name}:0`, dtype, shape };
     this.sources.set(id, made);
     return made;
   }
 
-  private record(called: string, given: Attribute[], ids: number[], outputs: Handle[]): Handle[] {
+  private record(called: string, given: Attribute[], ids: number[]): Handle[] {
     const exact = this.precision !== 'float32' && computesInFloat32() ? PRODUCTS.get(called) : undefined;
     const name = exact ?? called;
     const attributes = exact === undefined ? given : [...given, this.marked()];
     const sources = ids.map((id) => this.sourceOf(id));
-    if (name === 'AssignVariableOp' && this.lends(sources[0]!.source, ids[1]!)) return outputs;
-    if (name === 'DestroyResourceOp' && this.lent.has(sources[0]!.source)) return outputs;
+    if (name === 'AssignVariableOp' && this.lends(sources[0]!.source, ids[1]!)) return [];
+    if (name === 'DestroyResourceOp' && this.lent.has(sources[0]!.source)) return [];
     const inputs = sources.map(({ source, dtype }) => ({ source: this.lent.get(source) ?? source, dtype }));
-    const self = `node${this.nodes.length}`;
+    const self = `node${this.count++}`;
     // oneDNN's kernels are recorded under the names of the operations that TensorFlow rewrites to them, unless it would
     // refuse to.
-    const native = exact !== undefined || keepsNativeName(name, outputs);
+    const native = exact !== undefined || keepsNativeName(name, sources);
     const operation = native ? name : name.replace(/^_MklNative/, '_');
     const handles = inputs.filter(({ dtype }) => dtype === RESOURCE).map(({ source }) => source);
     const before = handles.flatMap((handle) => {
@@ -137,18 +168,26 @@ export class StepRecorder {
       return user === undefined ? [] : [`^${user}`];
     });
     for (const handle of handles) this.users.set(handle, self);
-    this.nodes.push(
-      node(self, operation, [...inputs.map(({ source }) => source), ...new Set(before)], {
-        ...Object.fromEntries((INFERRED[name] ?? []).map((key, i) => [key, whole(6, inputs[i]!.dtype)])),
-        ...Object.fromEntries(
+    const outputs = this.graph.add(
+      node(
+        self,
+        operation,
+        [...withLists(attributes, inputs.map(({ source }) => source)), ...new Set(before)],
+        Object.fromEntries(
           attributes
             .filter((each) => native || each.name !== '_kernel')
             .map((each) => [each.name, attributeValue(this.native, each)]),
         ),
-      }),
+      ),
     );
-    outputs.forEach(({ id, dtype }, i) => this.sources.set(id, { source: `${self}:${i}`, dtype }));
-    return outputs;
+    return outputs.map(({ dtype, shape }, i) => {
+      if (!shape && !isKeptForGradient(operation, i))
+        throw new Error(`expected operations whose shapes are known before they run, got ${name}`);
+      const id = nextId--;
+      const handle = { dtype, shape: shape ?? [] };
+      this.sources.set(id, { source: `${self}:${i}`, ...handle });
+      return { id, ...handle };
+    });
   }
 
   /** How TensorFlow marks operations that it has put oneDNN's kernels in place of. */
