@@ -5,18 +5,26 @@ import path from 'node:path';
 import { sharedCache } from './shared-cache.mjs';
 import { hash, isDone, markDone, Missing, modules, onPath, platform, root, run, say, seconds } from './step.mjs';
 
-/** By the name of each binding, its sources, and the headers that they are compiled with. */
+const native = path.join(root, 'libs', 'tensorflow', 'native');
+
+/** By the name of each binding, its sources. */
 const sourcesOf = (folder) => ({
   tfjs_binding: ['tfjs_backend.cc', 'tfjs_binding.cc'].map((name) => path.join(folder, 'binding', name)),
-  loom_session: [path.join(root, 'libs', 'tensorflow', 'native', 'session.cc')],
+  loom_session: ['graph.cc', 'session.cc'].map((name) => path.join(native, name)),
 });
+
+const headersIn = async (folder) =>
+  (await readdir(folder))
+    .filter((name) => name.endsWith('.h'))
+    .sort()
+    .map((name) => path.join(folder, name));
 
 /** Node-API bindings, compiled against that library and kept beside it. */
 export async function compileBinding(tensorflow) {
   const folder = path.join(modules, '@tensorflow', 'tfjs-node-gpu');
-  const headers = (await readdir(path.join(folder, 'binding'))).filter((name) => name.endsWith('.h')).sort();
+  const headers = (await Promise.all([path.join(folder, 'binding'), native].map(headersIn))).flat();
   const bindings = sourcesOf(folder);
-  const read = [...headers.map((name) => path.join(folder, 'binding', name)), ...Object.values(bindings).flat()];
+  const read = [...headers, ...Object.values(bindings).flat()];
   const key = hash(tensorflow, platform, ...(await Promise.all(read.map((file) => readFile(file)))));
   const cache = sharedCache();
   const targetOf = (name) => path.join(folder, 'lib', 'napi-v8', `${name}.node`);

@@ -7,7 +7,7 @@ import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { CompiledStep } from './compiled-step.js';
 import { weightsOf } from './networks/weights.js';
 
-/** Fewer batches are through sooner than a graph is made: that takes two of them, and a tenth of a second. */
+/** Fewer batches are through sooner than a graph is made and optimised, which takes some tenths of a second. */
 const LEAST_BATCHES = 5;
 
 /** Awaited between two batches. What it throws ends all. */

@@ -1,6 +1,6 @@
 import { Optimizer as OptimizerSpec } from '#libs/contracts';
 import { Random } from '#libs/data';
-import { floats, floatsOfBytes, kernel, loadTensorFlow, sumOf, typeAttribute } from '#libs/tensorflow';
+import { float, floats, floatsOfBytes, kernel, loadTensorFlow, sumOf, typeAttribute } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { CompiledStep, type Scalars } from './compiled-step.js';
@@ -94,6 +94,24 @@ test('steps run as a graph do what their operations do one by one', () => {
     expect(Math.max(...found.map((value, j) => Math.abs(value - expected[j]!)))).toBeLessThan(2e-4);
   });
   for (const each of [graph, plain, compiled]) each.dispose();
+});
+
+test('recording a step computes nothing of it', () => {
+  const count = tf.variable(tf.scalar(0));
+  let product: tf.Tensor | undefined;
+  const graph = new CompiledStep(
+    ([by]) => {
+      count.assign(tf.add(count, by as tf.Scalar));
+      // A terabyte, of which the graph takes no part.
+      product = tf.matMul(tf.fill([500_000, 2], 1), tf.fill([2, 500_000], 1));
+      return { count: tf.mul(count, 1) };
+    },
+    [count],
+  );
+  expect(tf.tidy(() => graph.run([tf.scalar(1)]))).toEqual({ count: 1 });
+  expect(product!.shape).toEqual([500_000, 500_000]);
+  graph.dispose();
+  count.dispose();
 });
 
 test('a step leaves no tensor behind', () => {
@@ -249,6 +267,11 @@ describe('what is no graph is refused, and nothing is changed', () => {
       'a step that takes a tensor from elsewhere',
       (x, weight, other) => tf.add(tf.mul(weight, x), other),
       /from elsewhere/,
+    ],
+    [
+      'a step of an operation whose shape is known only once it has run',
+      (x) => tf.cast(kernel('Where', float(), [x])[0]!, 'float32'),
+      /shapes are known before they run, got Where/,
     ],
   ];
   test.each(cases)('%s', (_, compute, message) => {
