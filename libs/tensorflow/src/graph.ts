@@ -71,8 +71,8 @@ const taken = (inputs: Readonly<Record<string, HostTensor>>): NativeInput[] =>
  */
 const IN_ORDER = [0x38, 0x02];
 /**
- * Passes go over a graph once, and those of MLIR not at all: meta_optimizer_iterations 12, ONE, disable_tfg_optimizer 32.
- * A second time they find next to nothing, and take a fifth of a small network's first step.
+ * Passes go over a graph once, and those of MLIR not at all: meta_optimizer_iterations 12, ONE; disable_tfg_optimizer
+ * 32. A second time they find next to nothing, and take a fifth of a small network's first step.
  */
 const ONCE = [0x60, 0x01, 0x80, 0x02, 0x01];
 /** What can be is computed in bfloat16: auto_mixed_precision_onednn_bfloat16 31, ON. For CPUs only. */

@@ -115,8 +115,7 @@ export class StepRecorder {
   /** The binding that the step is recorded with. */
   readonly binding = (): Binding =>
     replacing(this.native, {
-      executeOp: (name, attributes, inputs, outputs) =>
-        this.record(name, attributes, inputs).slice(0, outputs),
+      executeOp: (name, attributes, inputs, outputs) => this.record(name, attributes, inputs).slice(0, outputs),
       createTensor: (shape, dtype, values) => {
         const id = this.native.createTensor(shape, dtype, values);
         this.constants.set(id, { shape, dtype, values: values.slice() });
@@ -172,7 +171,13 @@ export class StepRecorder {
       node(
         self,
         operation,
-        [...withLists(attributes, inputs.map(({ source }) => source)), ...new Set(before)],
+        [
+          ...withLists(
+            attributes,
+            inputs.map(({ source }) => source),
+          ),
+          ...new Set(before),
+        ],
         Object.fromEntries(
           attributes
             .filter((each) => native || each.name !== '_kernel')
