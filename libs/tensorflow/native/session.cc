@@ -84,6 +84,19 @@ std::string AddInput(napi_env env, napi_value input, Run* run) {
   return "";
 }
 
+napi_typedarray_type ArrayOf(TF_DataType type) {
+  switch (type) {
+    case TF_FLOAT:
+      return napi_float32_array;
+    case TF_DOUBLE:
+      return napi_float64_array;
+    case TF_INT32:
+      return napi_int32_array;
+    default:
+      return napi_uint8_array;
+  }
+}
+
 napi_value OutputOf(napi_env env, TF_Tensor* tensor) {
   napi_value output, dtype, buffer, values;
   std::vector<int64_t> sides(static_cast<size_t>(TF_NumDims(tensor)));
@@ -93,8 +106,7 @@ napi_value OutputOf(napi_env env, TF_Tensor* tensor) {
   if (napi_create_arraybuffer(env, bytes, &data, &buffer) != napi_ok || (bytes > 0 && !data)) return nullptr;
   if (bytes > 0) std::memcpy(data, TF_TensorData(tensor), bytes);
   const TF_DataType type = TF_TensorType(tensor);
-  const napi_typedarray_type array =
-      type == TF_FLOAT ? napi_float32_array : (type == TF_INT32 ? napi_int32_array : napi_uint8_array);
+  const napi_typedarray_type array = ArrayOf(type);
   napi_create_typedarray(env, array, bytes / WidthOf(array), buffer, 0, &values);
   napi_create_int32(env, type, &dtype);
   napi_create_object(env, &output);

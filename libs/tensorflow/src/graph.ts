@@ -59,7 +59,8 @@ export function requireMemory(bytes: number): void {
 }
 
 const names = new Map(Object.entries(DATA_TYPES).map(([name, number]) => [number, name as HostTensor['dtype']]));
-const given = ({ dtype, shape, values }: NativeOutput): HostTensor => ({ dtype: names.get(dtype)!, shape, values });
+const given = ({ dtype, shape, values }: NativeOutput): HostTensor =>
+  ({ dtype: names.get(dtype)!, shape, values }) as HostTensor;
 const taken = (inputs: Readonly<Record<string, HostTensor>>): NativeInput[] =>
   Object.entries(inputs).map(([name, { dtype, shape, values }]) => [name, DATA_TYPES[dtype]!, shape, values]);
 

@@ -2,18 +2,22 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { backend } from './binding.js';
 
-/** `values` in C order; bool as bytes 0 and 1. */
-export interface HostTensor {
-  dtype: 'float32' | 'int32' | 'uint8' | 'bool';
-  shape: readonly number[];
-  values: Float32Array | Int32Array | Uint8Array;
-}
+/** `values` in C order; bool as bytes 0 and 1. Double precision is for graphs alone: tfjs has none. */
+export type HostTensor = { shape: readonly number[] } & (
+  | { dtype: 'float32' | 'int32' | 'uint8' | 'bool'; values: Float32Array | Int32Array | Uint8Array }
+  | { dtype: 'float64'; values: Float64Array }
+);
 
 /** Numbers of the types of tensors, as types.proto and the C API have them. */
-export const DATA_TYPES: Readonly<Record<string, number>> = { float32: 1, int32: 3, uint8: 4, bool: 10 };
+export const DATA_TYPES: Readonly<Record<string, number>> = { float32: 1, float64: 2, int32: 3, uint8: 4, bool: 10 };
 
 export const floats = (values: Float32Array, shape: readonly number[]): HostTensor => ({
   dtype: 'float32',
+  shape,
+  values,
+});
+export const doubles = (values: Float64Array, shape: readonly number[]): HostTensor => ({
+  dtype: 'float64',
   shape,
   values,
 });
@@ -23,8 +27,12 @@ export const integers = (values: Int32Array, shape: readonly number[]): HostTens
   values,
 });
 
-/** The tensor, which the caller owns and which shares the values. Bytes are for kernels that take them (`Cast`). */
+/**
+ * The tensor, which the caller owns and which shares the values. Bytes are for kernels that take them (`Cast`).
+ * @throws Error for double precision
+ */
 export function tensorOf({ dtype, shape, values }: HostTensor): tf.Tensor {
+  if (dtype === 'float64') throw new Error('expected a type that tfjs has, got float64');
   if (dtype !== 'uint8') return tf.tensor(values, [...shape], dtype);
   const { binding } = backend();
   const id = binding.createTensor([...shape], binding.TF_UINT8, values);

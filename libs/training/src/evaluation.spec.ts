@@ -132,9 +132,9 @@ describe('how features spread', () => {
   const a = Array.from({ length: 4 }, (_, i) => Array.from({ length: 6 }, (_, j) => Math.sin(0.7 * i + 1.3 * j + 0.1)));
   const b = Array.from({ length: 4 }, (_, i) => Array.from({ length: 6 }, (_, j) => Math.cos(0.5 * i + 0.9 * j + 0.2)));
 
-  test('meets the reference values', () => {
+  test('meets the reference values', async () => {
     expect(spreadOf(tf.tensor2d([...a, ...b]))).toBeCloseTo(0.6882487, 4);
-    expect(rankMe(tf.tensor2d([...a, ...b]))).toBeCloseTo(3.457423, 3);
+    expect(await rankMe(tf.tensor2d([...a, ...b]))).toBeCloseTo(3.457423, 3);
     expect(alignment(tf.tensor2d(a), tf.tensor2d(b))).toBeCloseTo(0.4977345, 5);
     expect(uniformity(tf.tensor2d([...a, ...b]))).toBeCloseTo(-1.3863164, 4);
   });
@@ -165,15 +165,23 @@ describe('how features spread', () => {
     expect(uniformity(tf.tensor2d(rows))).toBeCloseTo(expected, 5);
   });
 
+  test('the effective number of dimensions is the same of fewer samples than dimensions, and not defined for NaN', async () => {
+    const few = tf.tensor2d(Array.from({ length: 3 }, (_, i) => Array.from({ length: 5 }, (_, j) => Number(i === j))));
+    // Three orthogonal rows of one length.
+    expect(await rankMe(few)).toBeCloseTo(3, 3);
+    expect(await rankMe(tf.tensor2d([[1, Number.NaN]]))).toBeNaN();
+    expect(await rankMe(tf.zeros([2, 3]))).toBe(0);
+  });
+
   test('a single sample has neither spread nor uniformity', () => {
     expect([spreadOf, uniformity].map((metric) => metric(tf.tensor2d([[1, 2]])))).toEqual([NaN, NaN]);
   });
 
-  test('is nothing when all are one point, and leaves no tensor behind', () => {
+  test('is nothing when all are one point, and leaves no tensor behind', async () => {
     const before = tf.memory().numTensors;
     const point = tf.ones<tf.Rank.R2>([5, 3]);
     expect(spreadOf(point)).toBeCloseTo(0, 5);
-    expect(rankMe(point)).toBeCloseTo(1, 2);
+    expect(await rankMe(point)).toBeCloseTo(1, 2);
     expect(alignment(point, point)).toBeCloseTo(0, 6);
     expect(uniformity(point)).toBeCloseTo(0, 5);
     point.dispose();

@@ -11,12 +11,12 @@ import {
 } from '#libs/data';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
-import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { CompiledMap } from './compiled-map.js';
 import { encode } from './networks/encoder.js';
 import { nearestAmong } from './manifold/exact-search.js';
 import type { Points } from './manifold/points.js';
 import { unitRows } from './objectives.js';
+import { singularValues } from './spectrum.js';
 
 const EVALUATION_BATCH = 512;
 /** Most numbers in the samples of a batch: long sounds come in smaller batches. */
@@ -206,28 +206,12 @@ const RANK_EPSILON = 1e-7;
 
 /**
  * RankMe (Garrido et al. 2023, eq. 1): e to the entropy of the singular values, an effective number of dimensions.
- * Features are not centred. [N, D]
+ * Features are not centred. Not defined (NaN) where one is no finite number. [N, D]
  */
-export function rankMe(features: tf.Tensor2D): number {
-  // The product of features with themselves squares small singular values away, but for 64-bit numbers.
-  const [count, width] = features.shape;
-  const values = features.dataSync();
-  const sums = new Float64Array(width * width);
-  for (let first = 0; first < count * width; first += width) {
-    for (let i = 0; i < width; i++) {
-      const x = values[first + i]!;
-      if (x !== 0) for (let j = 0, at = i * width; j <= i; j++, at++) sums[at]! += x * values[first + j]!;
-    }
-  }
-  const gram = Matrix.zeros(width, width);
-  for (let i = 0; i < width; i++)
-    for (let j = 0; j <= i; j++) {
-      gram.set(i, j, sums[i * width + j]!);
-      gram.set(j, i, sums[i * width + j]!);
-    }
-  const singular = new EigenvalueDecomposition(gram, { assumeSymmetric: true }).realEigenvalues.map((value) =>
-    Math.sqrt(Math.max(0, value)),
-  );
+export async function rankMe(features: tf.Tensor2D): Promise<number> {
+  const values = features.dataSync<'float32'>();
+  if (!values.every(Number.isFinite)) return Number.NaN;
+  const singular = await singularValues(values, features.shape);
   const total = singular.reduce((sum, value) => sum + value, 0);
   if (total === 0) return 0;
   return Math.exp(

@@ -248,7 +248,7 @@ async function judge(
     return {
       ...metrics,
       'eval/feature_spread': spreadOf(bank),
-      'eval/rank': rankMe(bank),
+      'eval/rank': await rankMe(bank),
       'eval/alignment': alignment(first, second),
       'eval/uniformity': uniformity(first),
     };
