@@ -25,6 +25,7 @@ export default tseslint.config(
       'no-restricted-properties': [
         'error',
         { object: 'tf', property: 'addN', message: 'Its order depends on other threads: sumOf of #libs/tensorflow.' },
+        { object: 'tf', property: 'eye', message: 'A large constant of a graph: identity of #libs/tensorflow.' },
       ],
       '@typescript-eslint/consistent-type-imports': [
         'error',

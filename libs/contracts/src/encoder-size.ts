@@ -20,7 +20,7 @@ export interface Size {
 export type KnownEncoder = Encoder & { made?: Pick<ModelManifest, 'layers' | 'sample'> | undefined };
 
 /** What a model's layers hold beside their outputs while they learn, in parts of those. Fitted to what was measured. */
-const OWN_NUMBERS = 0.75;
+const OWN_NUMBERS = 1.75;
 
 /** Of the layers up to the one that gives the features; of another input in the same proportion. */
 function ownSize({ features, made }: KnownEncoder, [height, columns]: [number, number, number]): Size {
@@ -47,9 +47,9 @@ export function encoderSize(encoder: KnownEncoder, input: [number, number, numbe
 
 /**
  * How many numbers a block counts for each number of its tokens, and for each pair of tokens of a head, where a
- * convolution counts 1 for each of its output. Fitted to what was measured: 21 and 0.84.
+ * convolution counts 1 for each of its output. Fitted to what was measured.
  */
-const BLOCK_NUMBERS = { tokens: 26.5, pairs: 1.05 };
+const BLOCK_NUMBERS = { tokens: 7.5, pairs: 0.9 };
 
 function blocksSize(
   { depth, width, hidden, heads }: Pick<Transformer, 'depth' | 'width' | 'hidden' | 'heads'>,
@@ -82,7 +82,7 @@ export function maskedSize(
     },
     decoder: {
       parameters: size.parameters + width * (outer + 3) + width * (pixels + 2) + pixels,
-      maps: size.maps + 4 * squares * (width + pixels),
+      maps: size.maps + 12 * squares * (width + pixels),
     },
   };
 }

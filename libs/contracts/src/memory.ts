@@ -1,6 +1,6 @@
 /** How much memory a run needs at its peak, from its spec alone, so that a plan can say what fits where. */
 import { sampleAt, type SampleShape } from './dataset.js';
-import { isOwnNetwork } from './architectures.js';
+import { isOwnNetwork, transformerOf } from './architectures.js';
 import { encoderSize, maskedSize, type KnownEncoder, type Size } from './encoder-size.js';
 import { viewCount, viewSizeOf, viewsOfSpec } from './pretraining-views.js';
 import { Encoder, type Optimizer, type Projection } from './run-settings.js';
@@ -10,23 +10,26 @@ import { MULTI_CROP, PROTOTYPES, QUEUE_SIZE, type Pretrain } from './training-sp
 
 const FLOAT = 4;
 /**
- * Copies of each convolution's output that live at the peak of a step: itself, what is made of it, and what the
- * backward pass holds of both. Measured: 5.5 to 6.5.
+ * Copies of each convolution's output that live at the peak of a step: itself, and what is made of it. Measured: 2.1 to
+ * 2.4.
  */
-const COPIES = 7.25;
-/** Copies of a batch's samples: views, and what augmentation makes on the way. Measured: 16 with colours. */
+const COPIES = 2.5;
+/** Copies of a batch's samples that a step makes of them. */
+const SAMPLE_COPIES = 4;
+/** Copies of the samples of an evaluation: views, and what augmentation makes on the way. Measured: 16 with colours. */
 const VIEW_COPIES = 18;
 /** Copies of a batch's samples as they are stored, where views are of another size. */
-const STORED_COPIES = 2;
+const STORED_COPIES = 3.5;
 /** Samples of a batch of an evaluation. */
 const EVALUATION_BATCH = 512;
 /**
- * What the process takes beside tensors: Node, TensorFlow's library and its buffers. Measured: 420 to 500 MiB of
- * resident memory in a trainer of a small network.
+ * What the process takes beside all this: Node, TensorFlow's library and its buffers. Measured: 430 MiB of resident
+ * memory in a trainer before its run, 510 at the end of one of a small network of hardly any weights, 580 of such a
+ * ResNet-50.
  */
-const PROCESS_BYTES = 500 * 2 ** 20;
-/** What allocators keep and kernels work in, in parts of the tensors. */
-const OVERHEAD = 1.25;
+const PROCESS_BYTES = 590 * 2 ** 20;
+/** What the graph of a transformer's block takes by itself. Measured: 11 to 16 MiB. */
+const BLOCK_BYTES = 14 * 2 ** 20;
 /** Up to so many bytes, a dataset's samples are read into memory. */
 const MOST_SAMPLE_BYTES = 512 * 2 ** 20;
 
@@ -42,27 +45,19 @@ const headParameters = (input: number, { layers, hidden, output }: Projection): 
     (_, i) => ((i === 0 ? input : hidden) + 4) * (i === layers - 1 ? output : hidden),
   ).reduce((sum, each) => sum + each, 0);
 /**
- * A weight, its gradient, the optimiser's averages, and what recording the step holds of them; and while it applies
- * them, what it makes of them, for all weights at once.
+ * Copies of the weights that a trainer takes by the end of its first step: they are drawn, held with the optimiser's
+ * averages by tfjs and once more by the graph, and there are their gradients and what kernels work in. Measured, of a
+ * ResNet-50: 12.4, 11.7 and 10.9.
  */
-const COPIES_OF_WEIGHTS: Record<Optimizer['name'], { held: number; applying: number }> = {
-  adam: { held: 9, applying: 13 },
-  lars: { held: 7, applying: 9 },
-  sgd: { held: 9, applying: 14 },
-};
-/** Clipped gradients lie beside those they are made of. */
-const copiesOfWeights = ({ name, clipNorm }: Optimizer): { held: number; applying: number } => {
-  const { held, applying } = COPIES_OF_WEIGHTS[name];
-  return { held, applying: applying + (clipNorm === undefined ? 0 : 1) };
-};
+const COPIES_OF_WEIGHTS: Record<Optimizer['name'], number> = { adam: 13.5, sgd: 12.5, lars: 12 };
 
 /**
- * Bytes of tensors at the peak of a run: at least what was measured, at most twice that (memory.spec.ts of
- * libs/training); null for a kind that holds no network, and for one of which nothing is known. `inherited`, `size`: of
- * a run that has its network from a parent or a model, and height and width at which it sees images where they are not
- * the samples' own.
+ * Bytes at the peak of a run beside what each process takes: at least what was measured of trainers
+ * (trainer-memory.spec.ts); null for a kind that holds no network, and for one of which nothing is known. `inherited`,
+ * `size`: of a run that has its network from a parent or a model, and height and width at which it sees images where
+ * they are not the samples' own.
  */
-export function tensorBytes(
+export function workingBytes(
   spec: RunSpec,
   sample: SampleShape,
   inherited: KnownEncoder | undefined,
@@ -76,19 +71,26 @@ export function tensorBytes(
   if (isOwnNetwork(encoder) && !encoder.made?.layers) return null;
   const needed = numbersOf(spec, encoderSize(encoder, input), input, samples);
   return (
+    BLOCK_BYTES * blocksOf(spec, encoder) +
     FLOAT *
-    (needed +
-      averages(spec, encoderSize(encoder, input)) +
-      otherViews(spec, encoder, sample) +
-      (size === undefined ? 0 : storedNumbers(spec, sample, samples)))
+      (needed +
+        averages(spec, encoderSize(encoder, input)) +
+        otherViews(spec, encoder, sample) +
+        (size === undefined ? 0 : storedNumbers(spec, sample, samples)))
   );
 }
 
-/** Averages of the weights, and what recording the step holds of them. */
+/** Blocks of a transformer, its masked autoencoder's decoder included; none of other networks. */
+function blocksOf(spec: RunSpec, encoder: KnownEncoder): number {
+  const depth = (!isOwnNetwork(encoder) && transformerOf(encoder)?.depth) || 0;
+  return depth + (spec.kind === 'autoencode' && spec.variant === 'masked' ? (spec.masking ?? MASKING).blocks : 0);
+}
+
+/** Averages of the weights, held as these are. */
 function averages(spec: RunSpec, { parameters, features }: Size): number {
   if (!('ema' in spec) || !spec.ema) return 0;
   const head = 'projection' in spec && spec.projection ? headParameters(features, spec.projection) : 0;
-  return 3 * (parameters + head);
+  return 5 * (parameters + head);
 }
 
 /** Numbers at the peak of a step for views beside the first two, each of its own size. */
@@ -100,7 +102,7 @@ function otherViews(spec: RunSpec, encoder: KnownEncoder, sample: SampleShape): 
     .reduce<number>((sum, size) => {
       const input = inputOf(sampleAt(sample, size));
       const pixels = input.reduce((product, side) => product * side, 1);
-      return sum + spec.batchSize * (COPIES * encoderSize(encoder, input).maps + VIEW_COPIES * pixels);
+      return sum + spec.batchSize * (COPIES * encoderSize(encoder, input).maps + SAMPLE_COPIES * pixels);
     }, 0);
 }
 
@@ -114,19 +116,9 @@ function storedNumbers(spec: RunSpec, sample: SampleShape, samples: number): num
 const forward = ({ largest }: Size, pixels: number, batch: number): number =>
   batch * (2.5 * largest + VIEW_COPIES * pixels);
 
-/** Numbers at the peak of a step that learns; `kept`: what lies beside it all the time. */
-const learning = (
-  pixels: number,
-  batch: number,
-  maps: number,
-  parameters: number,
-  optimizer: Optimizer,
-  kept = 0,
-): number =>
-  Math.max(
-    batch * (COPIES * maps + VIEW_COPIES * pixels) + parameters * copiesOfWeights(optimizer).held + kept,
-    parameters * copiesOfWeights(optimizer).applying,
-  );
+/** Numbers at the peak of a step that learns. */
+const learning = (pixels: number, batch: number, maps: number, parameters: number, optimizer: Optimizer): number =>
+  batch * (COPIES * maps + SAMPLE_COPIES * pixels) + parameters * COPIES_OF_WEIGHTS[optimizer.name];
 
 /** Numbers in the tensors at the peak of a run: of learning, or of the evaluation between. */
 function numbersOf(
@@ -147,14 +139,9 @@ function numbersOf(
         (MULTI_CROP.includes(spec.method) ? (spec.prototypes ?? PROTOTYPES) * spec.projection.output : 0);
       return Math.max(
         judged + 3 * parameters,
-        learning(
-          pixels,
-          2 * spec.batchSize,
-          size.maps,
-          parameters,
-          spec.optimizer,
-          pairsOf(spec) + (FOLLOWED.includes(spec.method) ? parameters + forward(size, pixels, 2 * spec.batchSize) : 0),
-        ),
+        learning(pixels, 2 * spec.batchSize, size.maps, parameters, spec.optimizer) +
+          pairsOf(spec) +
+          (FOLLOWED.includes(spec.method) ? 3 * parameters + forward(size, pixels, 2 * spec.batchSize) : 0),
       );
     }
     case 'finetune':
@@ -171,14 +158,9 @@ function numbersOf(
     case 'distill':
       return Math.max(
         judged + 3 * size.parameters,
-        learning(
-          pixels,
-          spec.batchSize * (spec.labelWeight > 0 ? 2 : 1),
-          size.maps,
-          size.parameters,
-          spec.optimizer,
-          size.parameters + forward(size, pixels, spec.batchSize),
-        ),
+        learning(pixels, spec.batchSize * (spec.labelWeight > 0 ? 2 : 1), size.maps, size.parameters, spec.optimizer) +
+          3 * size.parameters +
+          forward(size, pixels, spec.batchSize),
       );
     case 'autoencode': {
       const { parameters, maps } = autoencoderSize(spec, size, input);
@@ -206,17 +188,17 @@ function pairsOf(spec: Pretrain): number {
   if (MULTI_CROP.includes(method)) {
     const prototypes = spec.prototypes ?? PROTOTYPES;
     const queued = method === 'swav' ? 2 * (spec.queueSize ?? 0) : 0;
-    return 12 * seen * batchSize * prototypes + queued * (12 * prototypes + 8 * output);
+    return 10 * seen * batchSize * prototypes + queued * (10 * prototypes + 8 * output);
   }
-  if (method === 'emp-ssl') return 14 * seen * output ** 2;
+  if (method === 'emp-ssl') return 6 * seen * output ** 2;
   const views = 2 * batchSize;
-  if (method === 'moco-v2') return 8 * queueSize * (views + output);
+  if (method === 'moco-v2') return 6 * queueSize * (views + output);
   // Neighbours are constants: nothing of them is kept for the gradient.
   if (method === 'nnclr') return 4 * queueSize * (views + output);
-  if (method === 'moco-v3') return 12 * batchSize ** 2;
-  if (method === 'simclr') return 12 * views ** 2;
-  if (method === 'dcl' || method === 'supcon') return 20 * views ** 2;
-  return method === 'barlow-twins' || method === 'vicreg' ? 48 * output ** 2 : 0;
+  if (method === 'moco-v3') return 6 * batchSize ** 2;
+  if (method === 'simclr') return 5 * views ** 2;
+  if (method === 'dcl' || method === 'supcon') return 7 * views ** 2;
+  return method === 'barlow-twins' || method === 'vicreg' ? 32 * output ** 2 : 0;
 }
 
 /** Of an autoencoder's networks while they learn. */
@@ -272,10 +254,10 @@ export function neededMiB(
   },
 ): number | null {
   const votes = 'knn' in spec ? Math.min(spec.knn.bankSize, trainCount) : Math.min(5000, trainCount);
-  const tensors = tensorBytes(spec, sample, inherited, votes, size);
-  if (tensors === null) return null;
+  const working = workingBytes(spec, sample, inherited, votes, size);
+  if (working === null) return null;
   const sampleBytes = sample.modality === 'image' ? sample.height * sample.width * sample.channels : 4 * sample.length;
   return Math.ceil(
-    (OVERHEAD * tensors + PROCESS_BYTES + (host ? Math.min(MOST_SAMPLE_BYTES, trainCount * sampleBytes) : 0)) / 2 ** 20,
+    (working + PROCESS_BYTES + (host ? Math.min(MOST_SAMPLE_BYTES, trainCount * sampleBytes) : 0)) / 2 ** 20,
   );
 }

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
+import { usesGpu } from './binding.js';
 import { DATA_TYPES, type HostTensor } from './host-tensor.js';
 
 type NativeInput = [name: string, dtype: number, shape: readonly number[], values: HostTensor['values']];
@@ -76,11 +77,16 @@ const IN_ORDER = [0x38, 0x02];
  * 32. A second time they find next to nothing, and take a fifth of a small network's first step.
  */
 const ONCE = [0x60, 0x01, 0x80, 0x02, 0x01];
+/**
+ * memory_optimization 4, NO_MEM_OPT: of use only where tensors are moved from a GPU's memory to the machine's, and the
+ * longest of the passes over a transformer.
+ */
+const STAYING = [0x20, 0x01];
 /** What can be is computed in bfloat16: auto_mixed_precision_onednn_bfloat16 31, ON. For CPUs only. */
 const IN_BFLOAT16 = [0xf8, 0x01, 0x01];
 
 function configOf(bfloat16: boolean): Uint8Array {
-  const rewrites = [...IN_ORDER, ...ONCE, ...(bfloat16 ? IN_BFLOAT16 : [])];
+  const rewrites = [...IN_ORDER, ...ONCE, ...(usesGpu() ? [] : STAYING), ...(bfloat16 ? IN_BFLOAT16 : [])];
   return Uint8Array.of(0x52, rewrites.length + 2, 0x52, rewrites.length, ...rewrites);
 }
 

@@ -32,6 +32,18 @@ export const sumOf = <T extends tf.Tensor>(tensors: readonly T[]): T =>
   tensors.reduce((sum, each) => tf.add(sum, each));
 
 /**
+ * [N, N], 1 on the diagonal. `tf.eye` makes its values in JavaScript, and so a constant of a step's graph: TensorFlow
+ * copies it some fifty times while it goes over the graph.
+ */
+export const identity = (width: number): tf.Tensor2D =>
+  kernel('OneHot', { ...float(), TI: typeAttribute('TF_INT32'), axis: { type: 'int', value: -1 } }, [
+    tf.range(0, width, 1, 'int32'),
+    tf.scalar(width, 'int32'),
+    tf.scalar(1),
+    tf.scalar(0),
+  ])[0] as tf.Tensor2D;
+
+/**
  * Runs a kernel and gives its `outputs` results. No gradient is recorded: inside `tf.customGrad` the caller says what
  * it is.
  * @throws Error of TensorFlow for an unknown name or a shape that does not fit.

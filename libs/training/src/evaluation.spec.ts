@@ -165,7 +165,7 @@ describe('how features spread', () => {
     expect(uniformity(tf.tensor2d(rows))).toBeCloseTo(expected, 5);
   });
 
-  test('the effective number of dimensions is the same of fewer samples than dimensions, and not defined for NaN', async () => {
+  test('dimensions are counted of fewer samples than there are, and not where one is no number', async () => {
     const few = tf.tensor2d(Array.from({ length: 3 }, (_, i) => Array.from({ length: 5 }, (_, j) => Number(i === j))));
     // Three orthogonal rows of one length.
     expect(await rankMe(few)).toBeCloseTo(3, 3);

@@ -9,6 +9,7 @@ import {
   Random,
   type SampleSplit,
 } from '#libs/data';
+import { identity } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LayersModel } from '@tensorflow/tfjs-layers';
 import { CompiledMap } from './compiled-map.js';
@@ -240,7 +241,7 @@ export const uniformity = (features: tf.Tensor2D): number =>
     const squares = tf.sum(tf.square(unit), 1, true);
     const products = tf.matMul(unit, unit, false, true);
     const distances = tf.relu(tf.sub(tf.add(squares, tf.transpose(squares)), tf.mul(products, 2)));
-    const potentials = tf.mul(tf.exp(tf.mul(distances, -2)), tf.sub(1, tf.eye(count)));
+    const potentials = tf.mul(tf.exp(tf.mul(distances, -2)), tf.sub(1, identity(count)));
     // Each pair is in the matrix twice.
     return Math.log(tf.sum(potentials).dataSync()[0]! / (count * (count - 1)));
   });

@@ -1,7 +1,7 @@
 /** What frozen features are worth to a linear classifier. */
 import type { LogLevel, Probe } from '#libs/contracts';
 import { InvalidDataError, labelSubset } from '#libs/data';
-import { float, kernel } from '#libs/tensorflow';
+import { float, identity, kernel } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { turn, type Pause } from './evaluation.js';
 import { crossEntropy } from './objectives.js';
@@ -92,7 +92,7 @@ export async function fitLinearProbe(
   const x = standardise(features);
   const target = tf.tidy(() => tf.cast(tf.oneHot(tf.tensor1d(labels, 'int32'), classCount), 'float32') as tf.Tensor2D);
   // Of features that are no numbers neither is the loss, and no iteration is made.
-  const inverse = isFinite ? inverseCurvature(x, l2) : tf.eye(width + 1);
+  const inverse = isFinite ? inverseCurvature(x, l2) : identity(width + 1);
 
   const objective = (w: Float64Array): Evaluated => {
     const [loss, gradient] = tf.tidy(() => {
@@ -198,7 +198,7 @@ const inverseCurvature = (x: tf.Tensor2D, l2: number): tf.Tensor2D =>
     const curvature = tf.mul<tf.Tensor2D>(tf.matMul(x, x, true), 0.5 / count);
     const ridge = Math.max(l2, (LEAST_CURVATURE * width) / 2);
     const [inverse] = kernel('MatrixInverse', { ...float(), adjoint: { type: 'bool', value: false } }, [
-      tf.add(curvature, tf.mul(tf.eye(width), ridge)),
+      tf.add(curvature, tf.mul(identity(width), ridge)),
     ]) as [tf.Tensor2D];
     return tf.mul(tf.add(inverse, tf.transpose(inverse)), 0.5);
   });

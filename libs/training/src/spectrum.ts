@@ -29,8 +29,8 @@ async function computed(
 }
 
 /**
- * Singular values of a matrix, rising, as many as its shorter side is long: roots of the eigenvalues of its product with
- * itself, which double precision keeps apart where single would not. x: [N, D], finite
+ * Singular values of a matrix, rising, as many as its shorter side is long: roots of the eigenvalues of its product
+ * with itself, which double precision keeps apart where single would not. x: [N, D], finite
  */
 export async function singularValues(
   x: Float32Array,

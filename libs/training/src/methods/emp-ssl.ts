@@ -1,5 +1,5 @@
 import { EMP, type Pretrain } from '#libs/contracts';
-import { float, kernel, sumOf } from '#libs/tensorflow';
+import { float, identity, kernel, sumOf } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { unitRows } from '../objectives.js';
 import { exactProduct } from '../precision.js';
@@ -28,7 +28,7 @@ function logDeterminant(matrix: tf.Tensor2D): tf.Scalar {
 export function codingRate(z: tf.Tensor2D, epsilon: number): tf.Scalar {
   const [count, width] = z.shape;
   const products = exactProduct(z, z, true);
-  return tf.mul(logDeterminant(tf.add(tf.eye(width), tf.mul(products, width / (count * epsilon)))), 0.5);
+  return tf.mul(logDeterminant(tf.add(identity(width), tf.mul(products, width / (count * epsilon)))), 0.5);
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Losses on the correlations of the dimensions of two views' outputs, without negatives. */
 import type { Pretrain } from '#libs/contracts';
-import { sumOf } from '#libs/tensorflow';
+import { identity, sumOf } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
 import { meanSquaredError } from '../objectives.js';
 import { exactProduct } from '../precision.js';
@@ -19,7 +19,7 @@ export function barlowTwins(
   const [count, width] = a.shape;
   // c: [D, D]
   const c = tf.div(exactProduct(normalisedColumns(a), normalisedColumns(b), true), count);
-  const itself = tf.eye(width);
+  const itself = identity(width);
   const onDiagonal = tf.sum<tf.Scalar>(tf.square(tf.mul(tf.sub(c, 1), itself)));
   const offDiagonal = tf.sum<tf.Scalar>(tf.square(tf.mul(c, tf.sub(1, itself))));
   return {
@@ -48,7 +48,7 @@ export function vicreg(
 ): { loss: tf.Scalar; invariance: tf.Scalar; variance: tf.Scalar; covariance: tf.Scalar } {
   const [count, width] = a.shape;
   const invariance = meanSquaredError(a, b);
-  const offDiagonal = tf.sub(1, tf.eye(width));
+  const offDiagonal = tf.sub(1, identity(width));
   const [spreadA, spreadB] = [a, b].map((z) => {
     const centred = tf.sub<tf.Tensor2D>(z, tf.mean(z, 0, true));
     const deviation = tf.sqrt(tf.add(tf.div(tf.sum(tf.square(centred), 0), count - 1), VARIANCE_EPSILON));
