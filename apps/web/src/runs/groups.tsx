@@ -18,7 +18,7 @@ export const groupFrom = ({ group = '' }: Record<string, string>): string =>
 export function Grouping({ by, fields, onBy }: { by: string; fields: readonly string[]; onBy: (by: string) => void }) {
   const options = [...new Set([...OTHERS, ...fields.map((each) => SPEC + each), ...(by ? [by] : [])])];
   return (
-    <label>
+    <label className="group-by">
       Group by{' '}
       <select value={by} onChange={({ target }) => onBy(target.value)}>
         <option value="">nothing</option>
