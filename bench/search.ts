@@ -20,7 +20,11 @@ async function peerRegret(peer: Peer, { space, loss, least }: Problem, seed: num
   return best - least;
 }
 
-export async function benchSearch({ quick, only, rounds }: BenchOptions): Promise<{ name: string } & Record<string, unknown>> {
+export async function benchSearch({
+  quick,
+  only,
+  rounds,
+}: BenchOptions): Promise<{ name: string } & Record<string, unknown>> {
   const peer = Peer.start('search_peer.py', 1, 'requirements-optuna.txt');
   const seeds = Array.from({ length: rounds ?? (quick ? 20 : SEEDS) }, (_, seed) => seed);
   const cases: Record<string, unknown> = {};
