@@ -184,8 +184,8 @@ const cases: [string, number, z.input<typeof RunSpec>][] = [
   ['a finetuning', 32, { kind: 'finetune', dataset: 'x', from: null, encoder: wide, batchSize: 256, steps: 2 }],
 ];
 
-/** Checks that the estimate is at least what a run takes, and at most so many times as much. */
-async function expectNear(name: string, size: number, given: z.input<typeof RunSpec>, most: number) {
+/** Checks that the estimate is at least what a run takes, and at most twice as much. */
+async function expectNear(name: string, size: number, given: z.input<typeof RunSpec>) {
   const spec = RunSpec.parse(given);
   const batch = 'batchSize' in spec ? spec.batchSize : 0;
   const inputs = await images(size, batch);
@@ -197,13 +197,13 @@ async function expectNear(name: string, size: number, given: z.input<typeof RunS
   const needed = neededMiB(spec, { sample, inherited, trainCount: splits.train.count, host: true })!;
   const said = `${name}: ${needed} MiB estimated, ${peak.toFixed(0)} at the peak`;
   expect(needed / peak, said).toBeGreaterThan(1);
-  expect(needed / peak, said).toBeLessThan(most);
+  expect(needed / peak, said).toBeLessThan(2);
 }
 
 describe.runIf(process.platform === 'linux')('a trainer', () => {
   test.each(cases)(
-    'that learns %s takes at most what is estimated, and not much less',
-    (name, size, given) => expectNear(name, size, given, 1.5),
+    'that learns %s takes at most what is estimated, and at least half of it',
+    (name, size, given) => expectNear(name, size, given),
     120_000,
   );
 
@@ -212,6 +212,6 @@ describe.runIf(process.platform === 'linux')('a trainer', () => {
     const lack = lackOfBfloat16(processor());
     skip(lack !== undefined, lack);
     const spec = { ...pretrain, batchSize: 256, encoder: wide, precision: 'bfloat16' as const };
-    await expectNear('bfloat16', 32, spec, 1.7);
+    await expectNear('bfloat16', 32, spec);
   }, 120_000);
 });

@@ -20,7 +20,7 @@ export interface Size {
 export type KnownEncoder = Encoder & { made?: Pick<ModelManifest, 'layers' | 'sample'> | undefined };
 
 /** What a model's layers hold beside their outputs while they learn, in parts of those. Fitted to what was measured. */
-const OWN_NUMBERS = 1.75;
+const OWN_NUMBERS = 2;
 
 /** Of the layers up to the one that gives the features; of another input in the same proportion. */
 function ownSize({ features, made }: KnownEncoder, [height, columns]: [number, number, number]): Size {
@@ -82,7 +82,7 @@ export function maskedSize(
     },
     decoder: {
       parameters: size.parameters + width * (outer + 3) + width * (pixels + 2) + pixels,
-      maps: size.maps + 12 * squares * (width + pixels),
+      maps: size.maps + 16 * squares * (width + pixels),
     },
   };
 }
