@@ -57,7 +57,7 @@ const COPIES_OF_WEIGHTS: Record<Optimizer['name'], number> = { adam: 13.5, sgd: 
  * `size`: of a run that has its network from a parent or a model, and height and width at which it sees images where
  * they are not the samples' own.
  */
-export function workingBytes(
+function workingBytes(
   spec: RunSpec,
   sample: SampleShape,
   inherited: KnownEncoder | undefined,

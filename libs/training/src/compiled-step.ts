@@ -14,7 +14,7 @@ import {
   type Inferred,
 } from '#libs/tensorflow';
 import * as tf from '@tensorflow/tfjs-core';
-import { CHANGED, placeholder, stateNodes, takenOf } from './graph-def.js';
+import { CHANGED, placeholder, stateNodes, TAKEN } from './graph-def.js';
 import { StepRecorder, type Growing } from './step-recorder.js';
 
 /** What a step computes beside its changes of the state. */
@@ -22,8 +22,6 @@ export type Scalars = Record<string, tf.Scalar>;
 
 const idsOf = (tensors: readonly tf.Tensor[]): number[] => backend().getInputTensorIds([...tensors]);
 const idOf = (tensor: tf.Tensor): number => idsOf([tensor])[0]!;
-/** Of the state, about so much goes in and out at once: for that time it is there twice more. */
-const HANDED_BYTES = 2 ** 26;
 const hostOf = (input: tf.Tensor | HostTensor): HostTensor =>
   input instanceof tf.Tensor ? hostTensorOf(input) : input;
 
@@ -93,8 +91,6 @@ class Recording implements Growing {
  */
 export class CompiledStep {
   private compiled: Compiled | undefined;
-  /** Places in the state of what is handed over together. */
-  private readonly groups: number[][];
 
   /**
    * `state`: every variable that the step reads or assigns. Of what `precision` makes bfloat16, what it takes and gives
@@ -104,11 +100,7 @@ export class CompiledStep {
     private readonly step: (inputs: tf.Tensor[]) => Record<string, tf.Tensor>,
     private readonly state: readonly tf.Variable[],
     private readonly precision: Precision = 'float32',
-  ) {
-    let handed = 0;
-    const groupOf = state.map(({ size }) => Math.floor((handed += 4 * size) / HANDED_BYTES));
-    this.groups = [...Map.groupBy(state.keys(), (i) => groupOf[i]).values()];
-  }
+  ) {}
 
   /**
    * The scalars of a step. Everything else waits.
@@ -160,17 +152,13 @@ export class CompiledStep {
     const { compiled, state } = this;
     if (!compiled || compiled.settled) return;
     if (compiled.running) throw new Error('expected a step that is done, got one that runs');
-    const assigned = new Set(compiled.assigned);
-    for (const group of this.groups) {
-      const changed = group.filter((i) => assigned.has(i));
-      const values = compiled.graph.runSync(
-        {},
-        changed.map((i) => `state${i}:0`),
-      );
-      tf.tidy(() => {
-        changed.forEach((i, at) => state[i]!.assign(tensorOf(values[at]!)));
-      });
-    }
+    const values = compiled.graph.runSync(
+      {},
+      compiled.assigned.map((i) => `state${i}:0`),
+    );
+    tf.tidy(() => {
+      compiled.assigned.forEach((i, at) => state[i]!.assign(tensorOf(values[at]!)));
+    });
     compiled.known = idsOf(state);
     compiled.settled = true;
   }
@@ -183,10 +171,11 @@ export class CompiledStep {
       throw new Error(
         'expected state that is read and assigned after settle() only, got one that was assigned between two steps',
       );
-    for (const [at, group] of this.groups.entries())
-      compiled.graph.runSync(Object.fromEntries(group.map((i) => [`value${i}`, hostTensorOf(this.state[i]!)])), [
-        `${takenOf(at)}:0`,
-      ]);
+    if (ids.length > 0)
+      compiled.graph.runSync(
+        Object.fromEntries(this.state.map((variable, i) => [`value${i}`, hostTensorOf(variable)])),
+        [`${TAKEN}:0`],
+      );
     compiled.known = ids;
   }
 
@@ -219,7 +208,7 @@ export class CompiledStep {
       const fed = inputs.map(tensorOf);
       const ids = idsOf([...state, ...fed]);
       if (new Set(ids).size < ids.length) throw new Error('expected state of different tensors, got one twice');
-      for (const each of stateNodes(state, this.groups)) graph.add(each);
+      for (const each of stateNodes(state)) graph.add(each);
       inputs.forEach(({ dtype, shape }, i) => graph.add(placeholder(`input${i}`, DATA_TYPES[dtype]!, shape)));
       const current = backend();
       const native = current.binding;

@@ -5,8 +5,11 @@ import { bytes, float, message, packed, text, whole, type Pieces } from './expor
 
 /** Number of the type of a variable's handle, as types.proto has it. */
 export const RESOURCE = 20;
-/** Name of the output of a graph that is there when a step has written all variables that it changes. */
-export const CHANGED = 'changed';
+/**
+ * Names of two outputs of a graph: TAKEN is there when its variables have been given the state's values, CHANGED when a
+ * step has written all variables that it changes.
+ */
+export const [TAKEN, CHANGED] = ['taken', 'changed'] as const;
 
 export const node = (
   name: string,
@@ -69,14 +72,8 @@ export const constantNode = (
 export const mark = (name: string, after: readonly string[]): GraphNode =>
   constantNode(name, DATA_TYPES['int32']!, [], new Int32Array(1), after);
 
-/** Name of the output that is there when the variables of one group have been given the state's values. */
-export const takenOf = (group: number): string => `taken${group}`;
-
-/**
- * Nodes of each variable: its handle, its value as a step begins, and how it is given one from outside, which those of
- * a group are at once. `groups`: variables by their places.
- */
-export function stateNodes(state: readonly tf.Variable[], groups: readonly (readonly number[])[]): GraphNode[] {
+/** Nodes of each variable: its handle, its value as a step begins, and how it is given one from outside. */
+export function stateNodes(state: readonly tf.Variable[]): GraphNode[] {
   const nodes = state.flatMap(({ dtype, shape }, i): GraphNode[] => {
     const type = whole(6, DATA_TYPES[dtype]!);
     return [
@@ -90,11 +87,9 @@ export function stateNodes(state: readonly tf.Variable[], groups: readonly (read
       node(`take${i}`, 'AssignVariableOp', [handleOf(i), `value${i}:0`], { dtype: type }),
     ];
   });
-  const taken = groups.map((group, at) =>
-    mark(
-      takenOf(at),
-      group.map((i) => `^take${i}`),
-    ),
+  const taken = mark(
+    TAKEN,
+    state.map((_, i) => `^take${i}`),
   );
-  return [...nodes, ...taken];
+  return [...nodes, taken];
 }

@@ -1,5 +1,5 @@
 /** Spectra of features, in double precision: by TensorFlow's kernels, off the event loop. */
-import { DATA_TYPES, doubles, floats, Graph, type HostTensor } from '#libs/tensorflow';
+import { DATA_TYPES, doubles, floats, Graph, type GraphNode, type HostTensor } from '#libs/tensorflow';
 import { whole, type Pieces } from './export/protobuf.js';
 import { node, placeholder } from './graph-def.js';
 
@@ -15,7 +15,7 @@ const eigen = (name: string, matrix: string, vectors: boolean) =>
 
 /** What a graph of these nodes gives, computed once. */
 async function computed(
-  nodes: readonly ReturnType<typeof node>[],
+  nodes: readonly GraphNode[],
   inputs: Readonly<Record<string, HostTensor>>,
   outputs: readonly string[],
 ): Promise<Float64Array[]> {
