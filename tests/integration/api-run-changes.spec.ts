@@ -3,6 +3,7 @@ import { LoomClient, type Problem } from '#libs/contracts';
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { json, pretrain, startApi, type Api } from '../support/api.js';
+import { eventually } from '../support/eventually.js';
 
 let api: Api;
 let client: LoomClient;
@@ -78,25 +79,34 @@ test('the priority of a run that has ended is refused with nothing changed, and 
   expect((await patch(randomUUID(), { notes: 'x' })).status).toBe(404);
 });
 
-test('the attempt that a run tells of is among its attempts, also where it began while it was asked for', async () => {
-  const { id } = await api.submit({ ...pretrain, seed: 40 });
-  const { answer } = await api.database.prisma.$transaction(async (tx) => {
-    await tx.$executeRaw`LOCK TABLE run IN ACCESS EXCLUSIVE MODE`;
-    const asked = client.run(id);
-    // What does not need the table has been read by now, what does waits for it.
-    await expect
-      .poll(async () => {
-        const waiting = await tx.$queryRaw<{ n: number }[]>`
-          SELECT count(*)::int AS n
+test.each(['run', 'attempt'] as const)(
+  'a run and its attempts are told as of one moment, also where a trainer begins while %s is read',
+  async (table) => {
+    const { prisma } = api.database;
+    const { id } = await api.submit({ ...pretrain, seed: table === 'run' ? 40 : 41 });
+    await prisma.$executeRaw`UPDATE run SET attempt = 2, status = 'running', step = 90 WHERE id = ${id}::uuid`;
+    await prisma.attempt.createMany({ data: [1, 2].map((attempt) => ({ runId: id, attempt, workerId: 'played' })) });
+    const { answer } = await prisma.$transaction(async (tx) => {
+      await tx.$executeRawUnsafe(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+      const asked = client.run(id);
+      // What does not need the table has been read by now, what does waits for it. Asked outside of the transaction,
+      // in which Postgres would say each time what it said first.
+      await eventually(async () => {
+        const waiting = await prisma.$queryRaw<unknown[]>`
+          SELECT pid
           FROM pg_stat_activity
-          WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%run%'`;
-        return waiting[0]!.n;
-      })
-      .toBeGreaterThan(0);
-    await tx.$executeRaw`INSERT INTO attempt (run_id, attempt, worker_id) VALUES (${id}::uuid, 1, 'played')`;
-    await tx.$executeRaw`UPDATE run SET attempt = 1, status = 'running' WHERE id = ${id}::uuid`;
-    return { answer: asked };
-  });
-  const run = await answer;
-  expect([run.attempt, run.attempts.map(({ attempt }) => attempt)]).toEqual([1, [1]]);
-});
+          WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE ${`%${table}%`}`;
+        expect(waiting).not.toEqual([]);
+      });
+      await tx.attempt.updateMany({ where: { runId: id, attempt: 2 }, data: { resumedFromStep: 60 } });
+      await tx.$executeRaw`UPDATE run SET step = 60 WHERE id = ${id}::uuid`;
+      return { answer: asked };
+    });
+    const { step, attempts } = await answer;
+    const [before, after] = [
+      [90, [0, 0]],
+      [60, [0, 60]],
+    ];
+    expect([before, after]).toContainEqual([step, attempts.map(({ resumedFromStep }) => resumedFromStep)]);
+  },
+);

@@ -157,6 +157,11 @@ export class Database {
     }
   }
 
+  /** Runs reads of `work` on one snapshot: what several statements say is of one moment. Nothing is locked by it. */
+  async snapshot<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result> {
+    return this.prisma.$transaction(work, { isolationLevel: Prisma.TransactionIsolationLevel.RepeatableRead });
+  }
+
   /**
    * Resolves when connections for session state have sessions of their own. Found out by two at once, asked in turn
    * which server process answers: a pooler gives them one between them, or one of them several.

@@ -72,25 +72,29 @@ export class RunQueries {
   }
 
   /** The run, with its place in the line where it waits for a worker. */
-  private async inLine(run: RunRecord): Promise<RunRecord> {
+  private async inLine<Run extends RunRecord>(run: Run): Promise<Run> {
     if (!isWaiting(run)) return run;
     return { ...run, ...(await this.line.standings([run.id]))(run) };
   }
 
-  /** @throws DamagedRowError */
+  /**
+   * With its attempts, of one moment: a step of the attempt before beside the attempt that has begun since would be
+   * progress that there is not.
+   * @throws DamagedRowError
+   */
   async runDetail(id: string): Promise<RunDetailRecord | undefined> {
-    const run = await this.run(id);
-    if (!run) return undefined;
-    // Read after the run, so that the attempt which it tells of is there, and none that has begun since.
-    const [about, attempts] = await Promise.all([
-      this.prisma.run.findUnique({ where: { id }, select: { notes: true } }),
-      this.prisma.attempt.findMany({
-        where: { runId: id, attempt: { lte: run.attempt } },
+    const detail = await this.database.snapshot(async (tx) => {
+      const run = onlyOne(await runsById(tx, [id]));
+      if (!run) return undefined;
+      const about = await tx.run.findUnique({ where: { id }, select: { notes: true } });
+      const attempts = await tx.attempt.findMany({
+        where: { runId: id },
         orderBy: { attempt: 'asc' },
         omit: { runId: true },
-      }),
-    ]);
-    return { ...run, notes: about?.notes ?? null, attempts };
+      });
+      return { ...run, notes: about?.notes ?? null, attempts };
+    });
+    return detail && this.inLine(detail);
   }
 
   /**
