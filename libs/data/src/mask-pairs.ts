@@ -15,6 +15,8 @@ interface Placed {
   split: Split | undefined;
   /** What is left of the path without the folders of the split and the part, and without the ending. */
   stem: string;
+  /** Whether it lies in a folder of the part within another: `labels/sem_seg/masks`. */
+  isWithin: boolean;
   shown: string;
 }
 
@@ -47,17 +49,20 @@ const isSamePart = (folder: string, inner: string): boolean =>
 const DEPTH_OF_SPLITS = 3;
 
 /**
- * Whether a path leads to an image or to a mask, of which split, and what it is called there. `withWords`: of a folder
- * such as `stage1_masks` the other words count.
+ * What an image and its mask have in common beside their own names: all folders with the other words of such as
+ * `stage1_masks`, the folders alone, or nothing.
  */
-function placeOf(name: string, prefix: number, withWords: boolean): Placed | 'unlabelled' {
+type Alike = 'words' | 'folders' | 'own names';
+
+/** Whether a path leads to an image or to a mask, of which split, and what it is called there. */
+function placeOf(name: string, prefix: number, alike: Alike): Placed | 'unlabelled' {
   const parts = name.split('/').slice(prefix);
   const folders = parts.slice(0, -1);
   const both = folders.map(partAmongWords);
   const plainAt = folders.findIndex((folder) => partOf(folder) !== undefined);
   const partAt = plainAt >= 0 ? plainAt : both.findIndex((each) => each !== undefined);
   const splits = folders
-    .slice(0, DEPTH_OF_SPLITS)
+    .slice(0, alike === 'own names' ? undefined : DEPTH_OF_SPLITS)
     .map((folder, at) => (at === plainAt ? undefined : (splitOfFolder(folder) ?? both[at]?.split)));
   const splitAt = splits.findIndex((split) => split !== undefined);
   const split = splits[splitAt];
@@ -66,7 +71,7 @@ function placeOf(name: string, prefix: number, withWords: boolean): Placed | 'un
   // `masks/masks`, as archives of folders give, and `annotations/trimaps`.
   const isAgain = (at: number): boolean =>
     partAt >= 0 && at === partAt + 1 && at < folders.length && isSamePart(folders[partAt]!, folders[at]!);
-  const words = plainAt < 0 && withWords ? both[partAt]?.rest : undefined;
+  const words = plainAt < 0 && alike === 'words' ? both[partAt]?.rest : undefined;
   const rest = parts
     .map((folder, at) => (at === partAt ? words : folder))
     .filter((folder, at) => folder && (at === partAt || (at !== splitAt && !isAgain(at))));
@@ -74,7 +79,8 @@ function placeOf(name: string, prefix: number, withWords: boolean): Placed | 'un
     name,
     part,
     split,
-    stem: `${split ?? ''}/${withoutEnding(rest.join('/'))}`,
+    stem: `${split ?? ''}/${withoutEnding(alike === 'own names' ? parts.at(-1)! : rest.join('/'))}`,
+    isWithin: folders.some((folder, at) => partAt >= 0 && at > partAt && part !== undefined && partOf(folder) === part),
     shown: [...(split ? [split] : []), ...rest].join('/'),
   };
 }
@@ -85,12 +91,17 @@ function placeOf(name: string, prefix: number, withWords: boolean): Placed | 'un
  * names, by `suffix` or by what is usual, or before them; such ones may lie beside their images.
  */
 export function arrangePairs(names: readonly string[], suffix: string | undefined): Arrangement {
-  const arranged = arrangedBy(names, suffix, true);
+  const arranged = arrangedBy(names, suffix, 'words');
+  if (arranged.files.length > 0) return arranged;
   // Folders of ISIC's training are called after different tasks.
-  return arranged.files.length > 0 ? arranged : arrangedBy(names, suffix, false);
+  const byFolders = arrangedBy(names, suffix, 'folders');
+  if (byFolders.files.length > 0) return byFolders;
+  // The archives of Cityscapes unpack to folders of their own, those of BDD100K to trees that differ.
+  const byOwnNames = arrangedBy(names, suffix, 'own names');
+  return byOwnNames.files.length > 0 ? byOwnNames : byFolders;
 }
 
-function arrangedBy(names: readonly string[], suffix: string | undefined, withWords: boolean): Arrangement {
+function arrangedBy(names: readonly string[], suffix: string | undefined, alike: Alike): Arrangement {
   const samples = names.filter((name) => IMAGE.test(name));
   const arranged: Arrangement = {
     files: [],
@@ -101,11 +112,13 @@ function arrangedBy(names: readonly string[], suffix: string | undefined, withWo
   const prefix = wrapping(samples);
   const places: Placed[] = [];
   for (const name of samples) {
-    const place = placeOf(name, prefix, withWords);
+    const place = placeOf(name, prefix, alike);
     if (place === 'unlabelled') arranged.leftOut.push({ name, reason: 'lie in a folder of unlabelled images' });
     else places.push(place);
   }
-  const { images, masks, others } = partsOf(places, suffix);
+  const parts = partsOf(places, suffix);
+  const { images, masks, others } = alike === 'own names' ? innermost(parts) : parts;
+  if (alike === 'own names' && !(areApart(images) && areApart(masks))) return arranged;
   arranged.ignored.push(...others.map(({ name }) => name));
   for (const [image, mask] of paired(images, masks, suffix, arranged)) {
     const file = { name: image.shown, className: '', group: null, split: image.split ?? null };
@@ -114,12 +127,21 @@ function arrangedBy(names: readonly string[], suffix: string | undefined, withWo
   return arranged;
 }
 
+type Parts = Record<Part | 'others', Placed[]>;
+
+/** Of masks in several forms, as `labels/sem_seg/masks` and `labels/sem_seg/colormaps`, those that are called so. */
+function innermost({ images, masks, others }: Parts): Parts {
+  const within = masks.filter(({ isWithin }) => isWithin);
+  if (within.length === 0) return { images, masks, others };
+  return { images, masks: within, others: [...others, ...masks.filter(({ isWithin }) => !isWithin)] };
+}
+
+/** Whether no two are called alike: otherwise names alone could pair an image with the mask of another. */
+const areApart = (places: readonly Placed[]): boolean => new Set(places.map(({ stem }) => stem)).size === places.length;
+
 /** Where no folder says what is an image and what a mask, their names do. */
-function partsOf(
-  places: readonly Placed[],
-  suffix: string | undefined,
-): { images: Placed[]; masks: Placed[]; others: Placed[] } {
-  const found = { images: [] as Placed[], masks: [] as Placed[], others: [] as Placed[] };
+function partsOf(places: readonly Placed[], suffix: string | undefined): Parts {
+  const found: Parts = { images: [], masks: [], others: [] };
   const hasMasks = places.some(({ part }) => part === 'masks');
   const hasImages = places.some(({ part }) => part === 'images');
   const byName = hasMasks

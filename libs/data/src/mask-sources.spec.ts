@@ -182,6 +182,27 @@ describe('images and masks are paired', () => {
         'ann_dir/val/2.png': mask(2),
       },
     ],
+    [
+      'Cityscapes as its two archives unpack side by side',
+      {
+        'leftImg8bit_trainvaltest/leftImg8bit/train/ulm/ulm_1_leftImg8bit.png': image(),
+        'gtFine_trainvaltest/gtFine/train/ulm/ulm_1_gtFine_labelIds.png': mask(1),
+        'gtFine_trainvaltest/gtFine/train/ulm/ulm_1_gtFine_color.png': image(),
+        'leftImg8bit_trainvaltest/README': Buffer.from('x'),
+      },
+    ],
+    [
+      'BDD100K',
+      {
+        'bdd100k/images/10k/train/1-a.jpg': colour(1, 2, 3).jpeg().toBuffer(),
+        'bdd100k/images/10k/val/2-b.jpg': colour(1, 2, 3).jpeg().toBuffer(),
+        'bdd100k/images/10k/test/3-c.jpg': colour(1, 2, 3).jpeg().toBuffer(),
+        'bdd100k/labels/sem_seg/masks/train/1-a.png': mask(1),
+        'bdd100k/labels/sem_seg/masks/val/2-b.png': mask(1),
+        'bdd100k/labels/sem_seg/colormaps/train/1-a.png': image(),
+        'bdd100k/labels/sem_seg/polygons/sem_seg_train.json': Buffer.from('[]'),
+      },
+    ],
     ["Oxford's pets", { 'images/pug_1.png': image(), 'annotations/trimaps/pug_1.png': mask(1) }],
     ['archives of folders', { 'images/images/1.png': image(), 'masks/Masks/1.png': mask(1) }],
     ['names that say what is an image and what a mask', { 'images/img_1.png': image(), 'masks/mask_1.png': mask(1) }],
@@ -226,6 +247,15 @@ describe('images and masks are paired', () => {
   ])('of %s', async (_, files) => {
     const found = await prepared(files, masks);
     expect(new Set(rows(found))).toEqual(new Set([1]));
+  });
+
+  test('not by names alone where several are called alike', async () => {
+    const files = {
+      'images/raw/one/1.png': image(),
+      'images/raw/two/1.png': image(),
+      'masks/drawn/fine/one/1.png': mask(1),
+    };
+    expect(await refusal(prepared(files, masks))).toMatch(/expected .*masks/);
   });
 
   test('by what is equal before what is alike', async () => {

@@ -269,6 +269,11 @@ async function openArchive(found: string, target: string, isFile: boolean): Prom
 /** Notes, lists and programs that lie among samples, and were never meant as one. */
 const NOTE =
   /\.(txt|md|rst|json|jsonl|geojson|csv|tsv|xml|ya?ml|toml|html?|pdf|docx?|xlsx?|db|ini|log|lnk|url|py|ipynb|sh|m|mat|pkl|npy|npz|h5|names|cls|zip|tar|tgz|gz|parquet|sha\d*|md5)$/i;
+/** Such as are called so whatever they end in, or end in nothing. */
+const CALLED_NOTE =
+  /(?:^|\/)(?:readme|licen[cs]e|copying|authors|citation|notice|change(?:log|s)|version|makefile)[^/]*$/i;
+
+const isNote = (name: string): boolean => NOTE.test(name) || CALLED_NOTE.test(name);
 
 const whyUnread = (name: string, media: RegExp): string =>
   media === SOUND ? `expected ${SOUND_FORMATS}: write it as FLAC` : refusalOf(formatOfName(name));
@@ -277,9 +282,7 @@ const whyUnread = (name: string, media: RegExp): string =>
 function unreadAmong(ignored: readonly string[], media: RegExp, arranged: Arrangement): string[] {
   const stem = (name: string) => name.replace(/\.[^/]*$/, '').toLowerCase();
   const taken = new Set(arranged.files.map(({ sample }) => stem(sample)));
-  return ignored.filter(
-    (name) => name.includes('/') && !media.test(name) && !NOTE.test(name) && !taken.has(stem(name)),
-  );
+  return ignored.filter((name) => name.includes('/') && !media.test(name) && !isNote(name) && !taken.has(stem(name)));
 }
 
 function sourceOf(container: Container, arranged: Arrangement, media: RegExp, classesAreFolders: boolean): Source {
