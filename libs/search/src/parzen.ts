@@ -1,6 +1,6 @@
 /**
- * Joint Parzen densities of several parameters (Falkner et al. 2018, section 3.2, with the bandwidths of Optuna 5): a
- * kernel for each observed trial, the product of one in each parameter, and one for the prior.
+ * Joint Parzen densities of several parameters (Falkner et al. 2018, section 3.2): a kernel for each observed trial,
+ * the product of one in each parameter, and one for the prior.
  */
 import { canonicalJson, distributionOf, exact, type Parameter } from '#libs/contracts';
 import type { InPieces } from './pieces.js';
@@ -8,13 +8,23 @@ import type { InPieces } from './pieces.js';
 /** Weight of the prior beside trials of weight 1. */
 const PRIOR_WEIGHT = 1;
 
-/** The newest 25 in full, older ones less and less. */
-export function weightsOf(n: number): number[] {
+/** Of n trials, the oldest first: the newest 25 in full, older ones less and less (as Optuna). */
+export function weightsByTime(n: number): number[] {
   const ramp = Math.max(0, n - 25);
   return Array.from({ length: n }, (_, i) => {
     if (i >= ramp) return 1;
     return ramp === 1 ? 1 / n : 1 / n + (1 - 1 / n) * (i / (ramp - 1));
   });
+}
+
+/**
+ * Of n trials, the best first: log(n + 1) − log(rank), as CMA-ES weighs those that it goes on from (Hansen 2016,
+ * equation 49), with a mean of 1.
+ */
+export function weightsByRank(n: number): number[] {
+  const raw = Array.from({ length: n }, (_, i) => Math.log(n + 1) - Math.log(i + 1));
+  const mean = raw.reduce((sum, weight) => sum + weight, 0) / n;
+  return raw.map((weight) => weight / mean);
 }
 
 /** Parameters by their paths, and what trials had of them. */
@@ -33,10 +43,14 @@ interface Kernels {
   add(logs: Float64Array, value: unknown): void;
 }
 
-/** The density of the values that some trials had of parameters, all of which each of them had. */
+/**
+ * The density of the values that some trials had of parameters, all of which each of them had; each trial counts by its
+ * weight.
+ */
 export function* densityOf(
   parameters: readonly (readonly [string, Parameter])[],
   observed: readonly Assignment[],
+  weightOf: readonly number[],
 ): InPieces<Density> {
   const kernels: (readonly [string, Kernels])[] = [];
   for (const [path, parameter] of parameters) {
@@ -44,7 +58,7 @@ export function* densityOf(
     kernels.push([path, kernelsOf(parameter, values)]);
     yield;
   }
-  const raw = [...weightsOf(observed.length), PRIOR_WEIGHT];
+  const raw = [...weightOf, PRIOR_WEIGHT];
   const total = raw.reduce((sum, weight) => sum + weight, 0);
   const weights = raw.map((weight) => weight / total);
   const priors = Float64Array.from(weights, (weight) => Math.log(weight));
@@ -137,11 +151,17 @@ function endsOf(parameter: Parameter): [low: number, high: number] {
 }
 
 /**
- * Widths of kernels at these places: as far as the farther neighbour. The ends of the range are none, but for a kernel
- * that is alone. Never wider than the range, nor narrower than a part of it that falls with their number.
+ * By which power of the number of kernels the narrowest may become narrower. 1, as Optuna has it, leaves the best of
+ * sixty trials a range of a thirtieth to be drawn in; docs/benchmarks.md has what each power comes to.
+ */
+const NARROWING = 1.25;
+
+/**
+ * Widths of kernels at these places: as far as the farther neighbour (as Optuna 5). The ends of the range are none, but
+ * for a kernel that is alone. Never wider than the range, nor narrower than a part of it that falls with their number.
  */
 export function bandwidths(mus: readonly number[], low: number, high: number, width: number): number[] {
-  const least = width / Math.min(100, 2 + mus.length);
+  const least = width / Math.min(100, (2 + mus.length) ** NARROWING);
   const order = mus.map((_, i) => i).sort((a, b) => mus[a]! - mus[b]!);
   const sigmas = mus.map(() => width);
   for (const [place, i] of order.entries()) {

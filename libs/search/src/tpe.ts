@@ -1,9 +1,9 @@
 /**
  * The tree-structured Parzen estimator (Bergstra et al. 2011), multivariate as by default in Optuna 5: two joint
  * densities from the better and the worse trials, and of the candidates drawn from the first the one where their ratio
- * is highest. Parameters that apply under the same conditions have a density together, the groups one after the other.
- * Pure and seeded: the same results give the same suggestion. After thousands of trials a suggestion takes a second of
- * a processor, so that all of it is made in pieces.
+ * is highest. The better ones count by their rank. Parameters that apply under the same conditions have a density
+ * together, the groups one after the other. Pure and seeded: the same results give the same suggestion. After thousands
+ * of trials a suggestion takes a second of a processor, so that all of it is made in pieces.
  */
 import {
   canonicalJson,
@@ -18,7 +18,7 @@ import {
   uniformNumbers,
   type Parameter,
 } from '#libs/contracts';
-import { densityOf } from './parzen.js';
+import { densityOf, weightsByRank, weightsByTime } from './parzen.js';
 import type { InPieces } from './pieces.js';
 
 const CANDIDATES = 24;
@@ -33,6 +33,8 @@ export interface Observation {
 
 /** How many of n trials count as the better ones. */
 export const betterCount = (n: number): number => Math.min(Math.ceil(0.1 * n), 25);
+
+const assigned = ({ parameters }: Observation) => parameters;
 
 type Takes = (path: string, value: unknown) => boolean;
 type Group = [string, Parameter][];
@@ -61,9 +63,7 @@ export function* suggest(
   { candidates = CANDIDATES, takes = () => true }: Suggesting = {},
 ): InPieces<Record<string, unknown>> {
   if (ranked.length < TPE_STARTUP) return drawAll(parameters, uniform, takes);
-  const inTime = (some: readonly Observation[]) =>
-    some.toSorted((a, b) => a.order - b.order).map(({ parameters: had }) => had);
-  const better = new Set(ranked.slice(0, betterCount(ranked.length)));
+  const best = new Set(ranked.slice(0, betterCount(ranked.length)));
   const suggestion: Record<string, unknown> = {};
   for (const group of groupsOf(parameters)) {
     if (!isActive(group[0]![1], suggestion)) continue;
@@ -73,18 +73,19 @@ export function* suggest(
     for (const [path, { value }] of constant) suggestion[path] = value;
     const had = ranked.filter(({ parameters: of }) => varied.every(([path]) => of[path] !== undefined));
     // The better of all trials, and at least as many as would be the better of those alone.
-    const cut = Math.max(betterCount(had.length), had.filter((each) => better.has(each)).length);
-    const good = yield* densityOf(varied, inTime(had.slice(0, cut)));
-    const bad = yield* densityOf(varied, inTime(had.slice(cut)));
-    let best: { values: Record<string, unknown>; score: number } | undefined;
+    const cut = Math.max(betterCount(had.length), had.filter((each) => best.has(each)).length);
+    const [better, worse] = [had.slice(0, cut), had.slice(cut).sort((a, b) => a.order - b.order)];
+    const good = yield* densityOf(varied, better.map(assigned), weightsByRank(better.length));
+    const bad = yield* densityOf(varied, worse.map(assigned), weightsByTime(worse.length));
+    let chosen: { values: Record<string, unknown>; score: number } | undefined;
     for (let i = 0; i < candidates; i++) {
       const values = good.draw(uniform);
       if (Object.entries(values).some(([path, value]) => !takes(path, value))) continue;
       const score = (yield* good.log(values)) - (yield* bad.log(values));
-      if (!best || score > best.score) best = { values, score };
+      if (!chosen || score > chosen.score) chosen = { values, score };
     }
     const unconditional = varied.map(([path, { when: _, ...parameter }]) => [path, parameter] as const);
-    Object.assign(suggestion, best?.values ?? drawAll(Object.fromEntries(unconditional), uniform, takes));
+    Object.assign(suggestion, chosen?.values ?? drawAll(Object.fromEntries(unconditional), uniform, takes));
   }
   return suggestion;
 }
