@@ -35,22 +35,15 @@ interface Measured {
   run_over_step: number;
 }
 
+const SMALL: Pick<Case, 'encoder' | 'size' | 'batch'> = {
+  encoder: { name: 'small-resnet', width: 32 },
+  size: 32,
+  batch: 256,
+};
 const CASES: Record<string, Case> = {
-  'small network, 32 x 32': {
-    encoder: { name: 'small-resnet', width: 32 },
-    size: 32,
-    batch: 256,
-    epochs: 4,
-    samples: { train: 10_240, test: 2000 },
-  },
+  'small network, 32 x 32': { ...SMALL, epochs: 4, samples: { train: 10_240, test: 2000 } },
   // As many as CIFAR-10 has beside those held out: of a shorter run, evaluations are a larger part.
-  "small network, CIFAR-10's size": {
-    encoder: { name: 'small-resnet', width: 32 },
-    size: 32,
-    batch: 256,
-    epochs: 2,
-    samples: { train: 45_000, test: 5000 },
-  },
+  "small network, CIFAR-10's size": { ...SMALL, epochs: 2, samples: { train: 45_000, test: 5000 } },
   'ResNet-18, 32 x 32': {
     encoder: { name: 'resnet18', width: 64 },
     size: 32,

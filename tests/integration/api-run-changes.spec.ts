@@ -79,13 +79,36 @@ test('the priority of a run that has ended is refused with nothing changed, and 
   expect((await patch(randomUUID(), { notes: 'x' })).status).toBe(404);
 });
 
-test.each(['run', 'attempt'] as const)(
-  'a run and its attempts are told as of one moment, also where a trainer begins while %s is read',
-  async (table) => {
+/** A run's attempt and step, and the steps that its attempts went on from. */
+type Told = [attempt: number, step: number, resumedFrom: number[]];
+const TRAINS: Told = [1, 90, [0]];
+const CLAIMED: Told = [2, 90, [0, 0]];
+const BEGUN: Told = [2, 60, [0, 60]];
+
+type Tables = Pick<Api['database']['prisma'], 'run' | 'attempt'>;
+async function become(tables: Tables, runId: string, [attempt, step, resumedFrom]: Told): Promise<void> {
+  for (const [i, resumedFromStep] of resumedFrom.entries()) {
+    const place = { runId, attempt: i + 1 };
+    await tables.attempt.upsert({
+      where: { runId_attempt: place },
+      create: { ...place, workerId: 'played', resumedFromStep },
+      update: { resumedFromStep },
+    });
+  }
+  await tables.run.update({ where: { id: runId }, data: { attempt, step, status: 'running' } });
+}
+
+test.each([
+  { table: 'run', what: 'an attempt is made', before: TRAINS, after: CLAIMED, seed: 40 },
+  { table: 'attempt', what: 'an attempt is made', before: TRAINS, after: CLAIMED, seed: 41 },
+  { table: 'run', what: 'a trainer begins', before: CLAIMED, after: BEGUN, seed: 42 },
+  { table: 'attempt', what: 'a trainer begins', before: CLAIMED, after: BEGUN, seed: 43 },
+])(
+  'a run and its attempts are told as of one moment, also where $what while $table is read',
+  async ({ table, before, after, seed }) => {
     const { prisma } = api.database;
-    const { id } = await api.submit({ ...pretrain, seed: table === 'run' ? 40 : 41 });
-    await prisma.$executeRaw`UPDATE run SET attempt = 2, status = 'running', step = 90 WHERE id = ${id}::uuid`;
-    await prisma.attempt.createMany({ data: [1, 2].map((attempt) => ({ runId: id, attempt, workerId: 'played' })) });
+    const { id } = await api.submit({ ...pretrain, seed });
+    await become(prisma, id, before);
     const { answer } = await prisma.$transaction(async (tx) => {
       await tx.$executeRawUnsafe(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
       const asked = client.run(id);
@@ -98,15 +121,12 @@ test.each(['run', 'attempt'] as const)(
           WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE ${`%${table}%`}`;
         expect(waiting).not.toEqual([]);
       });
-      await tx.attempt.updateMany({ where: { runId: id, attempt: 2 }, data: { resumedFromStep: 60 } });
-      await tx.$executeRaw`UPDATE run SET step = 60 WHERE id = ${id}::uuid`;
+      await become(tx, id, after);
       return { answer: asked };
     });
-    const { step, attempts } = await answer;
-    const [before, after] = [
-      [90, [0, 0]],
-      [60, [0, 60]],
-    ];
-    expect([before, after]).toContainEqual([step, attempts.map(({ resumedFromStep }) => resumedFromStep)]);
+    const { attempt, step, attempts } = await answer;
+    expect(attempts.map((each) => each.attempt)).toContain(attempt);
+    const told: Told = [attempt, step, attempts.map(({ resumedFromStep }) => resumedFromStep)];
+    expect([before, after]).toContainEqual(told);
   },
 );

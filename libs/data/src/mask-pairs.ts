@@ -80,7 +80,7 @@ function placeOf(name: string, prefix: number, alike: Alike): Placed | 'unlabell
     part,
     split,
     stem: `${split ?? ''}/${withoutEnding(alike === 'own names' ? parts.at(-1)! : rest.join('/'))}`,
-    isWithin: folders.some((folder, at) => partAt >= 0 && at > partAt && part !== undefined && partOf(folder) === part),
+    isWithin: part !== undefined && folders.slice(partAt + 1).some((folder) => partOf(folder) === part),
     shown: [...(split ? [split] : []), ...rest].join('/'),
   };
 }
@@ -117,8 +117,7 @@ function arrangedBy(names: readonly string[], suffix: string | undefined, alike:
     else places.push(place);
   }
   const parts = partsOf(places, suffix);
-  const { images, masks, others } = alike === 'own names' ? innermost(parts) : parts;
-  if (alike === 'own names' && !(areApart(images) && areApart(masks))) return arranged;
+  const { images, masks, others } = alike === 'own names' ? toldApart(parts) : parts;
   arranged.ignored.push(...others.map(({ name }) => name));
   for (const [image, mask] of paired(images, masks, suffix, arranged)) {
     const file = { name: image.shown, className: '', group: null, split: image.split ?? null };
@@ -129,15 +128,18 @@ function arrangedBy(names: readonly string[], suffix: string | undefined, alike:
 
 type Parts = Record<Part | 'others', Placed[]>;
 
-/** Of masks in several forms, as `labels/sem_seg/masks` and `labels/sem_seg/colormaps`, those that are called so. */
-function innermost({ images, masks, others }: Parts): Parts {
-  const within = masks.filter(({ isWithin }) => isWithin);
-  if (within.length === 0) return { images, masks, others };
-  return { images, masks: within, others: [...others, ...masks.filter(({ isWithin }) => !isWithin)] };
+/**
+ * Images and masks that their names alone can pair: none where several are called alike, so that an image would get the
+ * mask of another. Of masks in several forms, as `labels/sem_seg/masks` and `labels/sem_seg/colormaps`, those that are
+ * called so.
+ */
+function toldApart({ images, masks: all, others }: Parts): Parts {
+  const { within = [], beside = [] } = Object.groupBy(all, ({ isWithin }) => (isWithin ? 'within' : 'beside'));
+  const masks = within.length > 0 ? within : beside;
+  const areApart = [images, masks].every((some) => new Set(some.map(({ stem }) => stem)).size === some.length);
+  if (!areApart) return { images: [], masks: [], others: [] };
+  return { images, masks, others: within.length > 0 ? [...others, ...beside] : others };
 }
-
-/** Whether no two are called alike: otherwise names alone could pair an image with the mask of another. */
-const areApart = (places: readonly Placed[]): boolean => new Set(places.map(({ stem }) => stem)).size === places.length;
 
 /** Where no folder says what is an image and what a mask, their names do. */
 function partsOf(places: readonly Placed[], suffix: string | undefined): Parts {

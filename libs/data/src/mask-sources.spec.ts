@@ -249,6 +249,11 @@ describe('images and masks are paired', () => {
     expect(new Set(rows(found))).toEqual(new Set([1]));
   });
 
+  test('beside files that only begin like notes, which count as damaged', async () => {
+    const files = { ...pair(mask(1)), 'images/NOTICE': Buffer.from('x'), 'images/version1.dcm': Buffer.from('x') };
+    expect(await refusal(prepared(files, masks))).toMatch(/1 of 2 files could not be decoded: images\/version1\.dcm/);
+  });
+
   test('not by names alone where several are called alike', async () => {
     const files = {
       'images/raw/one/1.png': image(),

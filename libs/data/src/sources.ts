@@ -269,9 +269,8 @@ async function openArchive(found: string, target: string, isFile: boolean): Prom
 /** Notes, lists and programs that lie among samples, and were never meant as one. */
 const NOTE =
   /\.(txt|md|rst|json|jsonl|geojson|csv|tsv|xml|ya?ml|toml|html?|pdf|docx?|xlsx?|db|ini|log|lnk|url|py|ipynb|sh|m|mat|pkl|npy|npz|h5|names|cls|zip|tar|tgz|gz|parquet|sha\d*|md5)$/i;
-/** Such as are called so whatever they end in, or end in nothing. */
-const CALLED_NOTE =
-  /(?:^|\/)(?:readme|licen[cs]e|copying|authors|citation|notice|change(?:log|s)|version|makefile)[^/]*$/i;
+/** Such as say so by their names alone. What only begins so (`version1.dcm`) may have been meant as a sample. */
+const CALLED_NOTE = /(?:^|\/)(?:readme|licen[cs]e|copying|authors|citation|notice|change(?:log|s)|version|makefile)$/i;
 
 const isNote = (name: string): boolean => NOTE.test(name) || CALLED_NOTE.test(name);
 

@@ -151,8 +151,8 @@ function endsOf(parameter: Parameter): [low: number, high: number] {
 }
 
 /**
- * By which power of the number of kernels the narrowest may become narrower. 1, as Optuna has it, leaves the best of
- * sixty trials a range of a thirtieth to be drawn in; docs/benchmarks.md has what each power comes to.
+ * By which power of the number of kernels the narrowest may become narrower. 1, as Optuna has it, makes those of the
+ * six best of sixty trials an eighth of the range at least; docs/benchmarks.md has what each power comes to.
  */
 const NARROWING = 1.25;
 

@@ -86,13 +86,11 @@ export class RunQueries {
     const detail = await this.database.snapshot(async (tx) => {
       const run = onlyOne(await runsById(tx, [id]));
       if (!run) return undefined;
-      const about = await tx.run.findUnique({ where: { id }, select: { notes: true } });
-      const attempts = await tx.attempt.findMany({
-        where: { runId: id },
-        orderBy: { attempt: 'asc' },
-        omit: { runId: true },
+      const { notes, attempts } = await tx.run.findUniqueOrThrow({
+        where: { id },
+        select: { notes: true, attempts: { orderBy: { attempt: 'asc' }, omit: { runId: true } } },
       });
-      return { ...run, notes: about?.notes ?? null, attempts };
+      return { ...run, notes, attempts };
     });
     return detail && this.inLine(detail);
   }
