@@ -10,7 +10,9 @@ const native = path.join(root, 'libs', 'tensorflow', 'native');
 /** By the name of each binding, its sources. */
 const sourcesOf = (folder) => ({
   tfjs_binding: ['tfjs_backend.cc', 'tfjs_binding.cc'].map((name) => path.join(folder, 'binding', name)),
-  loom_session: ['graph.cc', 'session.cc'].map((name) => path.join(native, name)),
+  loom_session: ['graph', 'operations', 'session', 'threads', 'winograd'].map((name) =>
+    path.join(native, `${name}.cc`),
+  ),
 });
 
 const headersIn = async (folder) =>
@@ -60,7 +62,8 @@ async function compile(tensorflow, folder, sources, output) {
   await run(
     compiler,
     [
-      '-O2',
+      // Loops over registers are unrolled: GCC leaves them as they are for less.
+      '-O3',
       '-std=c++17',
       '-fPIC',
       '-shared',

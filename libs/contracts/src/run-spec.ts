@@ -9,7 +9,7 @@ import { Distill, Finetune, Pretrain } from './training-spec.js';
  * Part of every run's digest. Raise it when the same spec would train to a different result, so that an
  * older result is never reused for newer code.
  */
-export const TRAINING_CODE_VERSION = 8;
+export const TRAINING_CODE_VERSION = 9;
 
 /** One zod union is the validation, the type, the OpenAPI schema and the form. */
 export const RunSpec = z

@@ -7,6 +7,8 @@
 //   run(handle, inputs: Input[], outputs: string[], wait: boolean): Output[] | Promise<Output[]>
 //   close(handle): void                                        not while a run is on its way
 //   allocatable(bytes: number): boolean                        whether there is memory for so many at once
+//   filters(images, height, width, in, out: number): boolean   whether there are kernels (operations.h) for a 3x3
+//                                                              convolution of these channels, and it is worth while
 //
 // An input of an operation is "operation:index", a list of these where the operation takes a list, or "^operation", which
 // is only waited for. Shape: { dtype, shape } of an output, as TensorFlow infers it; null for a shape not known before it
@@ -18,6 +20,9 @@
 
 #include <cstdlib>
 #include <cstring>
+
+#include "operations.h"
+#include "winograd.h"
 
 using namespace loom;
 
@@ -206,13 +211,28 @@ napi_value Allocatable(napi_env env, napi_callback_info info) {
   return found;
 }
 
+napi_value Filters(napi_env env, napi_callback_info info) {
+  size_t count = 5;
+  napi_value args[5], can;
+  int64_t sides[5];
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+  for (size_t i = 0; i < 5; i++)
+    if (i >= count || napi_get_value_int64(env, args[i], &sides[i]) != napi_ok || sides[i] < 0)
+      return Throw(env, "expected images, height, width and channels in and out as whole numbers");
+  const Convolution convolution{sides[0], sides[1], sides[2], sides[3], sides[4]};
+  napi_get_boolean(env, CanFilter(convolution) && IsWorthWhile(convolution), &can);
+  return can;
+}
+
 napi_value Init(napi_env env, napi_value exports) {
+  RegisterOperations();
   const napi_property_descriptor members[] = {
       {"create", nullptr, Create, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"add", nullptr, Add, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"run", nullptr, RunGraph, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"close", nullptr, Close, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"allocatable", nullptr, Allocatable, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"filters", nullptr, Filters, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
   };
   napi_define_properties(env, exports, sizeof(members) / sizeof(members[0]), members);
   return exports;

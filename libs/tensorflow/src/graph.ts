@@ -24,6 +24,7 @@ interface Sessions {
   run(handle: object, inputs: NativeInput[], outputs: readonly string[], wait: false): Promise<NativeOutput[]>;
   close(handle: object): void;
   allocatable(bytes: number): boolean;
+  filters(images: number, height: number, width: number, channelsIn: number, channelsOut: number): boolean;
 }
 
 /** An operation of a graph. */
@@ -58,6 +59,18 @@ function native(): Sessions {
 export function requireMemory(bytes: number): void {
   if (!native().allocatable(bytes)) throw new Error(`OOM when allocating ${bytes} bytes for a tensor`);
 }
+
+/**
+ * Whether graphs on this machine's CPU have kernels of this project's own (`LoomConvolution` and its two gradients) for
+ * a 3x3 convolution of stride 1 of [images, height, width, channelsIn], and these are worth while.
+ */
+export const filters = (
+  images: number,
+  height: number,
+  width: number,
+  channelsIn: number,
+  channelsOut: number,
+): boolean => !usesGpu() && native().filters(images, height, width, channelsIn, channelsOut);
 
 const names = new Map(Object.entries(DATA_TYPES).map(([name, number]) => [number, name as HostTensor['dtype']]));
 const given = ({ dtype, shape, values }: NativeOutput): HostTensor =>

@@ -4,6 +4,7 @@ import { replacing, type Attribute, type Binding, type GraphNode, type Handle, t
 import type * as tf from '@tensorflow/tfjs-core';
 import { attributeValue, CHANGED, constantNode, handleOf, mark, node, RESOURCE } from './graph-def.js';
 import { whole } from './export/protobuf.js';
+import { minimalFiltering, type Operand } from './minimal-filtering.js';
 import { computesInFloat32 } from './precision.js';
 
 /** Where nodes go, and what is known of what they give. */
@@ -149,6 +150,20 @@ export class StepRecorder {
   }
 
   private record(called: string, given: Attribute[], ids: number[]): Handle[] {
+    const own =
+      this.precision === 'float32'
+        ? minimalFiltering(
+            called,
+            given,
+            ids.map((id) => this.operand(id)),
+          )
+        : undefined;
+    if (own)
+      return this.record(
+        own.operation,
+        [],
+        own.inputs.map((i) => ids[i]!),
+      );
     const exact = this.precision !== 'float32' && computesInFloat32() ? PRODUCTS.get(called) : undefined;
     const name = exact ?? called;
     const attributes = exact === undefined ? given : [...given, this.marked()];
@@ -193,6 +208,11 @@ export class StepRecorder {
       this.sources.set(id, { source: `${self}:${i}`, ...handle });
       return { id, ...handle };
     });
+  }
+
+  private operand(id: number): Operand {
+    const constant = this.constants.get(id);
+    return { shape: (this.sources.get(id) ?? constant)?.shape ?? [], values: constant?.values };
   }
 
   /** How TensorFlow marks operations that it has put oneDNN's kernels in place of. */
