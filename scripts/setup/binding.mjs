@@ -10,9 +10,10 @@ const native = path.join(root, 'libs', 'tensorflow', 'native');
 /** By the name of each binding, its sources. */
 const sourcesOf = (folder) => ({
   tfjs_binding: ['tfjs_backend.cc', 'tfjs_binding.cc'].map((name) => path.join(folder, 'binding', name)),
-  loom_session: ['graph', 'operations', 'session', 'threads', 'winograd'].map((name) =>
-    path.join(native, `${name}.cc`),
-  ),
+  loom_session: [
+    ...['graph', 'session', 'operations', 'threads'],
+    ...['winograd', 'filtering-avx2', 'filtering-avx512'],
+  ].map((name) => path.join(native, `${name}.cc`)),
 });
 
 const headersIn = async (folder) =>

@@ -46,7 +46,7 @@ struct Filtering {
   static Plan PlanOf(const Sides& x, const Sides& f) {
     return {{x[0], x[1], x[2], x[3], f[3]}, {x[0], x[1], x[2], f[3]}};
   }
-  static constexpr auto compute = Filter;
+  static constexpr auto kernel = &Kernels::filter;
 };
 
 struct FilteringInputGradient {
@@ -56,7 +56,7 @@ struct FilteringInputGradient {
   static Plan PlanOf(const Sides& dy, const Sides& f) {
     return {{dy[0], dy[1], dy[2], f[2], dy[3]}, {dy[0], dy[1], dy[2], f[2]}};
   }
-  static constexpr auto compute = InputGradient;
+  static constexpr auto kernel = &Kernels::input_gradient;
 };
 
 struct FilteringFilterGradient {
@@ -68,7 +68,7 @@ struct FilteringFilterGradient {
   static Plan PlanOf(const Sides& x, const Sides& dy) {
     return {{x[0], x[1], x[2], x[3], dy[3]}, {3, 3, x[3], dy[3]}};
   }
-  static constexpr auto compute = FilterGradient;
+  static constexpr auto kernel = &Kernels::filter_gradient;
 };
 
 std::string Said(const Sides& sides) {
@@ -115,7 +115,8 @@ void Compute(TF_OpKernelContext* context, TF_Status* status) {
   const Tensor output(TF_AllocateOutput(context, 0, TF_FLOAT, plan->output.data(), 4, bytes, status), TF_DeleteTensor);
   if (TF_GetCode(status) != TF_OK) return;
   const auto floats = [](const Tensor& tensor) { return static_cast<float*>(TF_TensorData(tensor.get())); };
-  if (!Operation::compute(plan->convolution, floats(first), floats(second), floats(output)))
+  const auto kernel = FilteringKernels()->*Operation::kernel;
+  if (!kernel(plan->convolution, floats(first), floats(second), floats(output)))
     TF_SetStatus(status, TF_RESOURCE_EXHAUSTED, (std::string("OOM when allocating for ") + Operation::name).c_str());
 }
 

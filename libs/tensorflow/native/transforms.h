@@ -10,6 +10,7 @@
 #include "vectors.h"
 
 namespace loom {
+namespace INSTRUCTIONS {
 
 // Sides of a filter, of a tile of y, and of its tile of x; in how many points both have their products.
 constexpr int TAPS = 3, TILE = 4, SIDE = TILE + TAPS - 1;
@@ -18,7 +19,7 @@ constexpr int64_t POINTS = SIDE * SIDE;
 constexpr float P = 0.625f, Q = 1.5f, P2 = P * P, Q2 = Q * Q, P3 = P * P2, Q3 = Q * Q2;
 constexpr float N0 = 1 / (P2 * Q2), NP = 1 / (2 * P2 * (P2 - Q2)), NQ = 1 / (2 * Q2 * (Q2 - P2));
 
-AVX512 inline void InputPoints(const Vector* d, int by, Vector* v, int apart) {
+VECTORS inline void InputPoints(const Vector* d, int by, Vector* v, int apart) {
   const Vector even_p = Fused(-Q2, d[2 * by], d[4 * by]), odd_p = Fused(-Q2, d[by], d[3 * by]);
   const Vector even_q = Fused(-P2, d[2 * by], d[4 * by]), odd_q = Fused(-P2, d[by], d[3 * by]);
   v[0] = Fused(P2 * Q2, d[0], Fused(-(P2 + Q2), d[2 * by], d[4 * by]));
@@ -28,7 +29,7 @@ AVX512 inline void InputPoints(const Vector* d, int by, Vector* v, int apart) {
   v[4 * apart] = Fused(-Q, odd_q, even_q);
   v[5 * apart] = Fused(P2 * Q2, d[by], Fused(-(P2 + Q2), d[3 * by], d[5 * by]));
 }
-AVX512 inline void Outputs(const Vector* m, int by, Vector* y, int apart) {
+VECTORS inline void Outputs(const Vector* m, int by, Vector* y, int apart) {
   const Vector even_p = m[by] + m[2 * by], odd_p = m[by] - m[2 * by];
   const Vector even_q = m[3 * by] + m[4 * by], odd_q = m[3 * by] - m[4 * by];
   y[0] = m[0] + even_p + even_q;
@@ -36,7 +37,7 @@ AVX512 inline void Outputs(const Vector* m, int by, Vector* y, int apart) {
   y[2 * apart] = Fused(P2, even_p, All(Q2) * even_q);
   y[3 * apart] = Fused(P3, odd_p, Fused(Q3, odd_q, m[5 * by]));
 }
-AVX512 inline void OutputPoints(const Vector* y, int by, Vector* z, int apart) {
+VECTORS inline void OutputPoints(const Vector* y, int by, Vector* z, int apart) {
   const Vector even_p = Fused(P2, y[2 * by], y[0]), odd_p = Fused(P2, y[3 * by], y[by]);
   const Vector even_q = Fused(Q2, y[2 * by], y[0]), odd_q = Fused(Q2, y[3 * by], y[by]);
   z[0] = y[0];
@@ -46,7 +47,7 @@ AVX512 inline void OutputPoints(const Vector* y, int by, Vector* z, int apart) {
   z[4 * apart] = Fused(-Q, odd_q, even_q);
   z[5 * apart] = y[3 * by];
 }
-AVX512 inline void FilterPoints(const Vector* g, int by, Vector* u, int apart) {
+VECTORS inline void FilterPoints(const Vector* g, int by, Vector* u, int apart) {
   const Vector even_p = All(NP) * Fused(P2, g[2 * by], g[0]), even_q = All(NQ) * Fused(Q2, g[2 * by], g[0]);
   u[0] = All(N0) * g[0];
   u[apart] = Fused(NP * P, g[by], even_p);
@@ -55,11 +56,12 @@ AVX512 inline void FilterPoints(const Vector* g, int by, Vector* u, int apart) {
   u[4 * apart] = Fused(-NQ * Q, g[by], even_q);
   u[5 * apart] = g[2 * by];
 }
-AVX512 inline void FilterTaps(const Vector* w, int by, Vector* g, int apart) {
+VECTORS inline void FilterTaps(const Vector* w, int by, Vector* g, int apart) {
   const Vector even_p = All(NP) * (w[by] + w[2 * by]), even_q = All(NQ) * (w[3 * by] + w[4 * by]);
   g[0] = Fused(N0, w[0], even_p + even_q);
   g[apart] = Fused(NP * P, w[by] - w[2 * by], All(NQ * Q) * (w[3 * by] - w[4 * by]));
   g[2 * apart] = Fused(P2, even_p, Fused(Q2, even_q, w[5 * by]));
 }
 
+}  // namespace INSTRUCTIONS
 }  // namespace loom

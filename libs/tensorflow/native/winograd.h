@@ -1,6 +1,6 @@
 // 3x3 convolutions of stride 1 with zeros around, and their gradients, by minimal filtering (Winograd 1980; Lavin and
 // Gray 2015, "Fast Algorithms for Convolutional Neural Networks", F(4x4, 3x3)): 36 products for 16 places in place of
-// 144. In float32, for CPUs with AVX-512.
+// 144. In float32, for CPUs with AVX-512 or AVX2.
 //
 // Images are [N, H, W, C], filters [3, 3, C, K]. A result does not depend on the number of threads. It differs from a
 // sum of products by some 1e-6 of the largest number in it.
@@ -24,13 +24,24 @@ bool CanFilter(const Convolution& convolution);
 // products.
 bool IsWorthWhile(const Convolution& convolution);
 
-// x [N, H, W, C], filter [3, 3, C, K] → y [N, H, W, K]. This and all below: false where there was no memory.
-bool Filter(const Convolution& convolution, const float* x, const float* filter, float* y);
+// Of one set of instructions. Each gives false where there was no memory.
+struct Kernels {
+  // x [N, H, W, C], filter [3, 3, C, K] → y [N, H, W, K]
+  bool (*filter)(const Convolution& convolution, const float* x, const float* filter, float* y);
+  // dy [N, H, W, K], filter [3, 3, C, K] → dx [N, H, W, C]
+  bool (*input_gradient)(const Convolution& convolution, const float* dy, const float* filter, float* dx);
+  // x [N, H, W, C], dy [N, H, W, K] → df [3, 3, C, K]
+  bool (*filter_gradient)(const Convolution& convolution, const float* x, const float* dy, float* df);
+};
 
-// dy [N, H, W, K], filter [3, 3, C, K] → dx [N, H, W, C]
-bool InputGradient(const Convolution& convolution, const float* dy, const float* filter, float* dx);
+namespace avx512 {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
 
-// x [N, H, W, C], dy [N, H, W, K] → df [3, 3, C, K]
-bool FilterGradient(const Convolution& convolution, const float* x, const float* dy, float* df);
+// Those of the longest vectors that this CPU has; null where it has neither AVX-512 nor AVX2.
+const Kernels* FilteringKernels();
 
 }  // namespace loom

@@ -19,7 +19,7 @@ interface Replacement {
   convolution: (operands: readonly Operand[]) => Convolution;
 }
 
-/** By TensorFlow's operations. Of an input's gradient the first input is the input's shape, of a filter's the second. */
+/** By TensorFlow's operations. The first input of an input's gradient is that shape, and the second of a filter's. */
 const REPLACEMENTS: Record<string, Replacement> = {
   Conv2D: {
     operation: 'LoomConvolution',
