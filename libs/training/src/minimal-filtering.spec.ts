@@ -27,10 +27,11 @@ const drawn = (shape: Shape) =>
 
 /** A convolution's output, and the gradients of its squares, one after the other. */
 const outputAndGradients = ({ strides = 1, pad = 'same' }: Layer, inputs: tf.Tensor[]): tf.Tensor1D => {
-  const convolve = (x: tf.Tensor, f: tf.Tensor) =>
-    tf.conv2d<tf.Tensor4D>(x as tf.Tensor4D, f as tf.Tensor4D, strides, pad);
-  const gradients = tf.grads((x, f) => tf.sum(tf.square(convolve(x!, f!))))(inputs);
-  return tf.concat([convolve(inputs[0]!, inputs[1]!), ...gradients].map((each) => tf.reshape(each, [-1])));
+  const [images, filter] = inputs as [tf.Tensor4D, tf.Tensor4D];
+  const convolve = (x: tf.Tensor4D, f: tf.Tensor4D) => tf.conv2d(x, f, strides, pad);
+  const squares = (x: tf.Tensor, f: tf.Tensor) => tf.sum(tf.square(convolve(x as tf.Tensor4D, f as tf.Tensor4D)));
+  const results = [convolve(images, filter), ...tf.grads(squares)(inputs)];
+  return tf.concat(results.map((each) => tf.reshape(each, [-1])));
 };
 
 /** What a graph gives for it, by which operations, and what TensorFlow's operations give one by one. */
