@@ -325,7 +325,7 @@ bool SumInParts(const Convolution& of, const float* x, const float* dy, const fl
   constexpr int64_t TASKS = 8, CHANNELS = 64;
   const Tiles tiles(of, of.in), gradients(of, of.out);
   const int64_t count = tiles.count, filters = of.in * of.out, block = of.in <= 64 ? 64 : 128;
-  const int64_t ranges = std::min(TASKS, Ceiling(of.out, CHANNELS)), parts = TASKS / ranges;
+  const int64_t ranges = std::min(TASKS, Ceiling(of.out, CHANNELS)), parts = std::min(TASKS / ranges, count);
   const int64_t most = Ceiling(of.out / LANES, ranges) * LANES, row = of.in + PAD, taken = block * row;
   const Memory sums = Allocate(parts * POINTS * filters);
   if (!sums) return false;
