@@ -22,13 +22,15 @@ interface Case {
   batch: number;
   epochs: number;
   samples: { train: number; test: number };
+  /** Hours with the peer: measured where `--only` names it. */
+  long?: boolean;
 }
 interface Measured {
   ours: number;
-  /** The fastest of `peers`. */
-  peer: number;
+  /** The fastest of `peers`; null where ours alone was measured. */
+  peer: number | null;
   peers: Record<string, number>;
-  ratio: number;
+  ratio: number | null;
   /** Images a second of the compiled step alone, on inputs that are there. */
   step: number;
   /** What part of the step's own rate a run of ours reaches. */
@@ -50,6 +52,14 @@ const CASES: Record<string, Case> = {
     batch: 256,
     epochs: 1,
     samples: { train: 5120, test: 1000 },
+  },
+  "ResNet-18, CIFAR-10's size": {
+    encoder: { name: 'resnet18', width: 64 },
+    size: 32,
+    batch: 256,
+    epochs: 1,
+    samples: { train: 45_000, test: 5000 },
+    long: true,
   },
   'ResNet-18, 224 x 224 from 256 x 256': {
     encoder: { name: 'resnet18', width: 64, stem: 'imagenet' },
@@ -147,7 +157,7 @@ async function measure(
   name: string,
   each: Case,
   { client, dataRoot }: { client: LoomClient; dataRoot: string },
-  { threads, device, rounds }: { threads: number; device: string; rounds: number },
+  { threads, device, rounds, alone: isAlone }: { threads: number; device: string; rounds: number; alone: boolean },
 ): Promise<Measured & { torch: string }> {
   const dataset = `noise-${storedSide(each)}-${each.samples.train}`;
   await writeImages(path.join(dataRoot, dataset), each);
@@ -155,7 +165,7 @@ async function measure(
     client,
     RunSpec.parse({ kind: 'prepare-dataset', name: dataset, path: dataset, imageSize: storedSide(each) }),
   );
-  const peers = Object.entries(PEERS).map(([peerName, { compiled, workers, environment }]) => {
+  const peers = Object.entries(isAlone ? {} : PEERS).map(([peerName, { compiled, workers, environment }]) => {
     const peer = Peer.start('epoch_peer.py', threads, 'requirements.txt', environment);
     const { encoder, size, batch, epochs } = each;
     const root = path.join(dataRoot, dataset);
@@ -199,11 +209,12 @@ async function measure(
   }
   const [ours, step] = [median(times.ours), median(times.step)];
   const byPeer = Object.fromEntries(peers.map((peer, i) => [peer.name, median(times.peers[i]!)]));
-  const fastest = Math.max(...Object.values(byPeer));
-  return { ours, peer: fastest, peers: byPeer, ratio: ours / fastest, step, run_over_step: ours / step, torch };
+  const fastest = isAlone ? null : Math.max(...Object.values(byPeer));
+  const ratio = fastest === null ? null : ours / fastest;
+  return { ours, peer: fastest, peers: byPeer, ratio, step, run_over_step: ours / step, torch };
 }
 
-export async function benchEpoch({ quick, only, rounds = quick ? 1 : 5 }: BenchOptions): Promise<BenchResult> {
+export async function benchEpoch({ quick, only, alone, rounds = quick ? 1 : 5 }: BenchOptions): Promise<BenchResult> {
   const threads = availableParallelism();
   const runtime = await loadTensorFlow({ threads });
   const device = runtime.gpu ? 'cuda' : 'cpu';
@@ -215,8 +226,8 @@ export async function benchEpoch({ quick, only, rounds = quick ? 1 : 5 }: BenchO
     const stack = await services.stack('epoch', { workers: 1, environment });
     const on = { client: stack.client, dataRoot: stack.state.dataRoot };
     for (const [name, each] of Object.entries(CASES)) {
-      if (only !== undefined && name !== only) continue;
-      const measured = await measure(name, each, on, { threads, device, rounds });
+      if (only === undefined ? each.long : name !== only) continue;
+      const measured = await measure(name, each, on, { threads, device, rounds, alone });
       ({ torch } = measured);
       cases[name] = measured;
     }

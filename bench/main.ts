@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- NAME [--quick] [--rounds N] [--profile] [--only FIELD]`: measures against a peer, alternating in
- * one run. The last line is one JSON object.
+ * `npm run bench -- NAME [--quick] [--rounds N] [--profile] [--only FIELD] [--alone]`: measures against a peer,
+ * alternating in one run. The last line is one JSON object.
  */
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
@@ -28,6 +28,7 @@ const { values, positionals } = parseArgs({
     quick: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
     only: { type: 'string' },
+    alone: { type: 'boolean', default: false },
     rounds: { type: 'string' },
   },
 });

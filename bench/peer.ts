@@ -20,15 +20,18 @@ export interface BenchOptions {
   rounds?: number | undefined;
   /** The one part to measure, of a bench that has several. */
   only?: string | undefined;
+  /** Ours without the peer, where a bench can: what takes the peer hours. */
+  alone: boolean;
 }
 
 export interface BenchResult {
   name: string;
   ours: number;
-  peer: number;
+  /** Null where ours alone was measured. */
+  peer: number | null;
   unit: string;
   /** Ours over the peer's; above 1 is better, whatever the unit. */
-  ratio: number;
+  ratio: number | null;
   [detail: string]: unknown;
 }
 

@@ -5,7 +5,6 @@
 
 #include <immintrin.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <utility>
@@ -94,12 +93,6 @@ inline void Multiply(const float* a, int64_t row, int64_t step, const float* b, 
     const int64_t from = part * rows / parts, to = (part + 1) * rows / parts;
     KERNELS[vectors - 1][to - from - 1](a + from * row, row, step, b, depth, sums + from * apart, apart, adds);
   }
-}
-
-// Columns [from, to) of a matrix, panel by panel.
-template <typename Do>
-void ForPanels(int64_t from, int64_t to, Do&& panel) {
-  for (int64_t k = from; k < to; k += PANEL) panel(k, std::min(PANEL, to - k) / LANES);
 }
 
 }  // namespace INSTRUCTIONS

@@ -150,20 +150,11 @@ export class StepRecorder {
   }
 
   private record(called: string, given: Attribute[], ids: number[]): Handle[] {
-    const own =
-      this.precision === 'float32'
-        ? minimalFiltering(
-            called,
-            given,
-            ids.map((id) => this.operand(id)),
-          )
-        : undefined;
-    if (own)
-      return this.record(
-        own.operation,
-        [],
-        own.inputs.map((i) => ids[i]!),
-      );
+    const own = this.precision === 'float32' && minimalFiltering(called, given, this.operands(ids));
+    if (own) {
+      const taken = own.inputs.map((i) => ids[i]!);
+      return this.record(own.operation, [], taken);
+    }
     const exact = this.precision !== 'float32' && computesInFloat32() ? PRODUCTS.get(called) : undefined;
     const name = exact ?? called;
     const attributes = exact === undefined ? given : [...given, this.marked()];
@@ -210,9 +201,11 @@ export class StepRecorder {
     });
   }
 
-  private operand(id: number): Operand {
-    const constant = this.constants.get(id);
-    return { shape: (this.sources.get(id) ?? constant)?.shape ?? [], values: constant?.values };
+  private operands(ids: readonly number[]): Operand[] {
+    return ids.map((id) => {
+      const constant = this.constants.get(id);
+      return { shape: (this.sources.get(id) ?? constant)?.shape ?? [], values: constant?.values };
+    });
   }
 
   /** How TensorFlow marks operations that it has put oneDNN's kernels in place of. */
