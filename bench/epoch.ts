@@ -195,7 +195,9 @@ async function measure(
         ({ torch } = measured);
         times.peers[i]!.push(measured.rate);
       }
-      // The last of a round: when the first begins, the peers are still being loaded.
+      // The last of a round: when the first begins, the peers are still being loaded. The first steps after minutes of
+      // other work are slower than a run's.
+      millisecondsAStep(alone.step, UNCOUNTED_STEPS);
       times.step.push((each.batch * 1000) / millisecondsAStep(alone.step, 5));
       const words = peers.map((peer, i) => `${peer.name} ${times.peers[i]!.at(-1)!.toFixed(0)}`);
       console.log(
