@@ -33,22 +33,25 @@ export async function compileBinding(tensorflow) {
   const targetOf = (name) => path.join(folder, 'lib', 'napi-v8', `${name}.node`);
   const isThere = Object.keys(bindings).every((name) => existsSync(targetOf(name)));
   if (isThere && (await isDone('binding', key))) return;
-  for (const [name, sources] of Object.entries(bindings)) {
-    const compiled = path.join(cache, `${name}-${key.slice(0, 16)}.node`);
-    if (!existsSync(compiled)) {
-      const started = performance.now();
-      say(`compiling ${name} …`);
-      const draft = `${compiled}.${process.pid}`;
-      await mkdir(cache, { recursive: true });
-      await compile(tensorflow, folder, sources, draft);
-      await rename(draft, compiled);
-      say(`${name} compiled in ${seconds(started)}`);
-    }
-    const target = targetOf(name);
-    await mkdir(path.dirname(target), { recursive: true });
-    await copyFile(compiled, `${target}.${process.pid}`);
-    await rename(`${target}.${process.pid}`, target);
-  }
+  // Side by side: a compiler has one core.
+  await Promise.all(
+    Object.entries(bindings).map(async ([name, sources]) => {
+      const compiled = path.join(cache, `${name}-${key.slice(0, 16)}.node`);
+      if (!existsSync(compiled)) {
+        const started = performance.now();
+        say(`compiling ${name} …`);
+        const draft = `${compiled}.${process.pid}`;
+        await mkdir(cache, { recursive: true });
+        await compile(tensorflow, folder, sources, draft);
+        await rename(draft, compiled);
+        say(`${name} compiled in ${seconds(started)}`);
+      }
+      const target = targetOf(name);
+      await mkdir(path.dirname(target), { recursive: true });
+      await copyFile(compiled, `${target}.${process.pid}`);
+      await rename(`${target}.${process.pid}`, target);
+    }),
+  );
   await markDone('binding', key);
 }
 
