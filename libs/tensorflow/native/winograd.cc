@@ -38,8 +38,9 @@ bool IsWorthWhile(const Convolution& of) {
   // A tile's points may be more than its places take directly, where few of these are in an image; and what is done
   // beside products takes a third of the time.
   const bool saves = 3 * POINTS * tiles < 2 * TAPS * of.images * of.height * of.width;
-  // Points of filters take four times the memory of filters.
-  return saves && tiles >= 4 && of.in * of.out <= 1 << 20;
+  // Of 16 channels to 16 the transforms are more than the products. Points of filters take four times the memory of
+  // filters.
+  return saves && tiles >= 4 && of.in * of.out > 16 * 16 && of.in * of.out <= 1 << 20;
 }
 
 }  // namespace loom

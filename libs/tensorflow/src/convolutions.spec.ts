@@ -209,13 +209,14 @@ describe.runIf(filtersHere())('convolutions by minimal filtering', () => {
     graph.close();
   });
 
-  test('it is not worth while where tiles would be mostly empty, or are next to none', () => {
+  test('it is not worth while where tiles would be mostly empty, or tiles or channels are few, or filters very many', () => {
     expect(filters(64, 8, 8, 32, 32)).toBe(true);
     expect(filters(64, 7, 7, 512, 512)).toBe(true);
     expect(filters(64, 1, 1, 32, 32)).toBe(false);
     expect(filters(64, 2, 2, 32, 32)).toBe(false);
     expect(filters(1, 4, 4, 512, 512)).toBe(false);
     expect(filters(64, 8, 8, 2048, 2048)).toBe(false);
+    expect(filters(64, 8, 8, 16, 16)).toBe(false);
     expect(filters(64, 8, 8, 3, 32)).toBe(false);
   });
 });
