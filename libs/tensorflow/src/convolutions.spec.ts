@@ -209,7 +209,7 @@ describe.runIf(filtersHere())('convolutions by minimal filtering', () => {
     graph.close();
   });
 
-  test('it is not worth while where tiles would be mostly empty, or tiles or channels are few, or filters very many', () => {
+  test('it is not worth while where tiles are mostly empty, tiles or channels few, or filters very many', () => {
     expect(filters(64, 8, 8, 32, 32)).toBe(true);
     expect(filters(64, 7, 7, 512, 512)).toBe(true);
     expect(filters(64, 1, 1, 32, 32)).toBe(false);
