@@ -42,25 +42,13 @@ const SMALL: Pick<Case, 'encoder' | 'size' | 'batch'> = {
   size: 32,
   batch: 256,
 };
+const RESNET18: typeof SMALL = { encoder: { name: 'resnet18', width: 64 }, size: 32, batch: 256 };
 const CASES: Record<string, Case> = {
   'small network, 32 x 32': { ...SMALL, epochs: 4, samples: { train: 10_240, test: 2000 } },
   // As many as CIFAR-10 has beside those held out: of a shorter run, evaluations are a larger part.
   "small network, CIFAR-10's size": { ...SMALL, epochs: 2, samples: { train: 45_000, test: 5000 } },
-  'ResNet-18, 32 x 32': {
-    encoder: { name: 'resnet18', width: 64 },
-    size: 32,
-    batch: 256,
-    epochs: 1,
-    samples: { train: 5120, test: 1000 },
-  },
-  "ResNet-18, CIFAR-10's size": {
-    encoder: { name: 'resnet18', width: 64 },
-    size: 32,
-    batch: 256,
-    epochs: 1,
-    samples: { train: 45_000, test: 5000 },
-    long: true,
-  },
+  'ResNet-18, 32 x 32': { ...RESNET18, epochs: 1, samples: { train: 5120, test: 1000 } },
+  "ResNet-18, CIFAR-10's size": { ...RESNET18, epochs: 1, samples: { train: 45_000, test: 5000 }, long: true },
   'ResNet-18, 224 x 224 from 256 x 256': {
     encoder: { name: 'resnet18', width: 64, stem: 'imagenet' },
     size: 224,
@@ -186,8 +174,6 @@ async function measure(
   const alone = stepOf({ kind: 'simclr', encoder: each.encoder, batch: each.batch, steps: 5 }, each.size);
   let torch = '';
   try {
-    // Of the first steps one is recorded, and memory is taken that is then kept.
-    millisecondsAStep(alone.step, UNCOUNTED_STEPS);
     for (let round = 0; round < rounds; round++) {
       times.ours.push(await oursOf(client, dataset, each, round));
       for (const [i, peer] of peers.entries()) {
@@ -195,8 +181,8 @@ async function measure(
         ({ torch } = measured);
         times.peers[i]!.push(measured.rate);
       }
-      // The last of a round: when the first begins, the peers are still being loaded. The first steps after minutes of
-      // other work are slower than a run's.
+      // The last of a round: when the first begins, the peers are still being loaded. The first steps, of which one is
+      // recorded, and those after minutes of other work are slower than a run's.
       millisecondsAStep(alone.step, UNCOUNTED_STEPS);
       times.step.push((each.batch * 1000) / millisecondsAStep(alone.step, 5));
       const words = peers.map((peer, i) => `${peer.name} ${times.peers[i]!.at(-1)!.toFixed(0)}`);

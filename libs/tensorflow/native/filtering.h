@@ -116,11 +116,11 @@ VECTORS void TakeInputs(const Tiles& tiles, const float* x, const float* zeros, 
       for (int column = 0; column < SIDE; column++) {
         Vector d[SIDE];
         for (int row = 0; row < SIDE; row++) d[row] = Load(places[row * SIDE + column] + c);
-        InputPoints(d, 1, t + column, SIDE);
+        InputPoints(d, t + column, SIDE);
       }
       for (int row = 0; row < SIDE; row++) {
         Vector v[SIDE];
-        InputPoints(t + row * SIDE, 1, v, 1);
+        InputPoints(t + row * SIDE, v, 1);
         for (int column = 0; column < SIDE; column++)
           Store(to + (row * SIDE + column) * points.point + c, v[column]);
       }
@@ -139,11 +139,11 @@ VECTORS void GiveOutputs(const Tiles& tiles, Points<const float> points, Range r
       for (int column = 0; column < SIDE; column++) {
         Vector m[SIDE];
         for (int row = 0; row < SIDE; row++) m[row] = Load(from + (row * SIDE + column) * points.point);
-        Outputs(m, 1, t + column, SIDE);
+        Outputs(m, t + column, SIDE);
       }
       for (int row = 0; row < TILE; row++) {
         Vector out[TILE];
-        Outputs(t + row * SIDE, 1, out, 1);
+        Outputs(t + row * SIDE, out, 1);
         for (int column = 0; column < TILE; column++)
           Store(places[row * TILE + column] + channel, out[column]);
       }
@@ -164,11 +164,11 @@ VECTORS void TakeOutputGradients(const Tiles& tiles, const float* dy, const floa
       for (int column = 0; column < TILE; column++) {
         Vector y[TILE];
         for (int row = 0; row < TILE; row++) y[row] = Load(places[row * TILE + column] + channel);
-        OutputPoints(y, 1, t + column, TILE);
+        OutputPoints(y, t + column, TILE);
       }
       for (int row = 0; row < SIDE; row++) {
         Vector z[SIDE];
-        OutputPoints(t + row * TILE, 1, z, 1);
+        OutputPoints(t + row * TILE, z, 1);
         for (int column = 0; column < SIDE; column++)
           Store(to + (row * SIDE + column) * point, z[column]);
       }
@@ -186,14 +186,19 @@ VECTORS void TakePanel(const Convolution& of, const float* filter, bool turned, 
     for (int64_t v = 0; v < vectors; v++) {
       const int64_t column = k + v * LANES;
       float* to = points + (row * vectors + v) * LANES;
-      Vector taps[TAPS * TAPS], t[SIDE * TAPS];
-      for (int tap = 0; tap < TAPS * TAPS; tap++)
-        taps[tap] = turned ? Gather(filter + (8 - tap) * tap_size + column * of.out + row, of.out)
-                           : Load(filter + tap * tap_size + row * of.out + column);
-      for (int j = 0; j < TAPS; j++) FilterPoints(taps + j, TAPS, t + j, TAPS);
+      Vector t[SIDE * TAPS];
+      for (int j = 0; j < TAPS; j++) {
+        Vector g[TAPS];
+        for (int i = 0; i < TAPS; i++) {
+          const int tap = i * TAPS + j;
+          g[i] = turned ? Gather(filter + (8 - tap) * tap_size + column * of.out + row, of.out)
+                        : Load(filter + tap * tap_size + row * of.out + column);
+        }
+        FilterPoints(g, t + j, TAPS);
+      }
       for (int i = 0; i < SIDE; i++) {
         Vector u[SIDE];
-        FilterPoints(t + i * TAPS, 1, u, 1);
+        FilterPoints(t + i * TAPS, u, 1);
         for (int j = 0; j < SIDE; j++) Store(to + (i * SIDE + j) * point, u[j]);
       }
     }
@@ -213,11 +218,11 @@ VECTORS void GiveFilters(const Convolution& of, Points<const float> points, int6
           w[i] = Load(each);
           for (int64_t part = 1; part < parts; part++) w[i] += Load(each + part * POINTS * points.point);
         }
-        FilterTaps(w, 1, t + j, SIDE);
+        FilterTaps(w, t + j, SIDE);
       }
       for (int i = 0; i < TAPS; i++) {
         Vector g[TAPS];
-        FilterTaps(t + i * SIDE, 1, g, 1);
+        FilterTaps(t + i * SIDE, g, 1);
         for (int j = 0; j < TAPS; j++)
           Store(df + ((i * TAPS + j) * of.in + row) * of.out + column, g[j]);
       }

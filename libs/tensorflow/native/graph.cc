@@ -74,6 +74,12 @@ napi_value ShapeOf(napi_env env, const std::vector<int64_t>& sides) {
   return shape;
 }
 
+std::vector<int64_t> SidesOf(const TF_Tensor* tensor) {
+  std::vector<int64_t> sides(static_cast<size_t>(TF_NumDims(tensor)));
+  for (size_t i = 0; i < sides.size(); i++) sides[i] = TF_Dim(tensor, static_cast<int>(i));
+  return sides;
+}
+
 Loaded* LoadedOf(napi_env env, napi_value handle) {
   void* data = nullptr;
   if (napi_get_value_external(env, handle, &data) != napi_ok) return nullptr;

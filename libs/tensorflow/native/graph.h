@@ -33,6 +33,7 @@ size_t WidthOf(napi_typedarray_type type);
 bool BytesOf(napi_env env, napi_value value, void** data, size_t* bytes);
 napi_value Element(napi_env env, napi_value array, uint32_t i);
 napi_value ShapeOf(napi_env env, const std::vector<int64_t>& sides);
+std::vector<int64_t> SidesOf(const TF_Tensor* tensor);
 // Null where the handle is of none, or of a closed one.
 Loaded* LoadedOf(napi_env env, napi_value handle);
 // "operation:index", the index 0 where none is named. False where the graph has no such operation.

@@ -91,12 +91,6 @@ std::unique_ptr<Plan> PlanFor(const Sides& first, const Sides& second, TF_Status
   return nullptr;
 }
 
-Sides SidesOf(const TF_Tensor* tensor) {
-  Sides sides(static_cast<size_t>(TF_NumDims(tensor)));
-  for (size_t i = 0; i < sides.size(); i++) sides[i] = TF_Dim(tensor, static_cast<int>(i));
-  return sides;
-}
-
 template <typename Operation>
 void Compute(TF_OpKernelContext* context, TF_Status* status) {
   const auto input = [&](int i) {

@@ -104,8 +104,6 @@ napi_typedarray_type ArrayOf(TF_DataType type) {
 
 napi_value OutputOf(napi_env env, TF_Tensor* tensor) {
   napi_value output, dtype, buffer, values;
-  std::vector<int64_t> sides(static_cast<size_t>(TF_NumDims(tensor)));
-  for (size_t i = 0; i < sides.size(); i++) sides[i] = TF_Dim(tensor, static_cast<int>(i));
   const size_t bytes = TF_TensorByteSize(tensor);
   void* data = nullptr;
   if (napi_create_arraybuffer(env, bytes, &data, &buffer) != napi_ok || (bytes > 0 && !data)) return nullptr;
@@ -116,7 +114,7 @@ napi_value OutputOf(napi_env env, TF_Tensor* tensor) {
   napi_create_int32(env, type, &dtype);
   napi_create_object(env, &output);
   napi_set_named_property(env, output, "dtype", dtype);
-  napi_set_named_property(env, output, "shape", ShapeOf(env, sides));
+  napi_set_named_property(env, output, "shape", ShapeOf(env, SidesOf(tensor)));
   napi_set_named_property(env, output, "values", values);
   return output;
 }
